@@ -1,0 +1,25 @@
+//! The clock, and the one pause of the loop. Everything else takes `now` as an argument.
+
+use std::time::{Duration, Instant, SystemTime};
+
+/// One reading of both clocks: deadlines count in `instant`, records are stamped with `wall`.
+#[derive(Debug, Clone, Copy)]
+pub struct Now {
+    /// Monotonic: never steps.
+    pub instant: Instant,
+    /// UTC: may step; only ever printed or compared with modification times as a hint.
+    pub wall: SystemTime,
+}
+
+/// Reads the clocks.
+#[expect(clippy::disallowed_methods, reason = "this is the clock")]
+#[must_use]
+pub fn now() -> Now {
+    Now { instant: Instant::now(), wall: SystemTime::now() }
+}
+
+/// Sleeps: the least time between two turns (`--pace`), which `epoll_wait(2)` with its milliseconds is too coarse for.
+#[expect(clippy::disallowed_methods, reason = "the one place that sleeps")]
+pub fn pause(duration: Duration) {
+    std::thread::sleep(duration);
+}

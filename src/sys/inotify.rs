@@ -1,0 +1,102 @@
+//! The inotify event format: a total, copy-free decoder, and the mask of every watch.
+//!
+//! In: bytes as `read(2)` gives them (inotify(7)). Out: [`RawEvent`]s that borrow their names.
+//! Always holds: any bytes give events or an end; a torn last event is left out, never guessed.
+
+use super::WatchId;
+
+/// Bytes that one event can take at most: the fixed part, a name of `NAME_MAX` and its NUL.
+pub const EVENT_BYTES_MAX: usize = 16 + 255 + 1;
+
+/// What every watch asks for, and why:
+/// `IN_MODIFY` new bytes or a truncation; `IN_CREATE`, `IN_DELETE`, `IN_MOVED_FROM`, `IN_MOVED_TO` names come, go and change;
+/// `IN_DELETE_SELF`, `IN_MOVE_SELF` a PATH itself goes away, which no parent tells; `IN_ATTRIB` a file becomes readable;
+/// `IN_ONLYDIR` a directory that was swapped for a file is not watched by accident; `IN_EXCL_UNLINK` no events from deleted files that
+/// a writer still holds. Never `IN_OPEN` or `IN_ACCESS`: our own reads would wake us.
+pub const WATCH_MASK: u32 = mask::MODIFY
+    | mask::ATTRIB
+    | mask::MOVED_FROM
+    | mask::MOVED_TO
+    | mask::CREATE
+    | mask::DELETE
+    | mask::DELETE_SELF
+    | mask::MOVE_SELF
+    | mask::ONLYDIR
+    | mask::EXCL_UNLINK;
+
+/// The bits of `struct inotify_event.mask`, as in `<sys/inotify.h>`.
+#[allow(missing_docs)]
+pub mod mask {
+    pub const MODIFY: u32 = 0x0000_0002;
+    pub const ATTRIB: u32 = 0x0000_0004;
+    pub const MOVED_FROM: u32 = 0x0000_0040;
+    pub const MOVED_TO: u32 = 0x0000_0080;
+    pub const CREATE: u32 = 0x0000_0100;
+    pub const DELETE: u32 = 0x0000_0200;
+    pub const DELETE_SELF: u32 = 0x0000_0400;
+    pub const MOVE_SELF: u32 = 0x0000_0800;
+    pub const UNMOUNT: u32 = 0x0000_2000;
+    pub const Q_OVERFLOW: u32 = 0x0000_4000;
+    pub const IGNORED: u32 = 0x0000_8000;
+    pub const ONLYDIR: u32 = 0x0100_0000;
+    pub const DONT_FOLLOW: u32 = 0x0200_0000;
+    pub const EXCL_UNLINK: u32 = 0x0400_0000;
+    pub const ISDIR: u32 = 0x4000_0000;
+}
+
+/// One event as the kernel wrote it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RawEvent<'a> {
+    /// The watch; -1 for the overflow event.
+    pub watch: WatchId,
+    /// Bits of [`mask`].
+    pub mask: u32,
+    /// Pairs `IN_MOVED_FROM` with `IN_MOVED_TO`; else 0.
+    pub cookie: u32,
+    /// The name below the watched directory, without its NUL padding; empty for events about the directory itself.
+    pub name: &'a [u8],
+}
+
+/// The events in a buffer, in order.
+#[derive(Debug, Clone)]
+pub struct Events<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Events<'a> {
+    /// Decodes `bytes`, as much of it as holds whole events.
+    #[must_use]
+    pub fn new(bytes: &'a [u8]) -> Self {
+        Events { rest: bytes }
+    }
+}
+
+impl<'a> Iterator for Events<'a> {
+    type Item = RawEvent<'a>;
+
+    fn next(&mut self) -> Option<RawEvent<'a>> {
+        let (head, after) = self.rest.split_first_chunk::<16>()?;
+        let word = |at: usize| u32::from_ne_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
+        let name_bytes = word(12) as usize;
+        if name_bytes > after.len() {
+            self.rest = &[];
+            return None;
+        }
+        let (padded, rest) = after.split_at(name_bytes);
+        self.rest = rest;
+        let name_end = memchr::memchr(0, padded).unwrap_or(padded.len());
+        Some(RawEvent { watch: WatchId(word(0).cast_signed()), mask: word(4), cookie: word(8), name: &padded[..name_end] })
+    }
+}
+
+/// Appends one event in the kernel's layout: the inverse of [`Events`], for simulated kernels and tests.
+pub fn encode(event: &RawEvent<'_>, bytes: &mut Vec<u8>) {
+    // The kernel pads a name with NULs to a multiple of the fixed part.
+    let padded = if event.name.is_empty() { 0 } else { (event.name.len() + 1).next_multiple_of(16) };
+    bytes.extend_from_slice(&event.watch.0.to_ne_bytes());
+    bytes.extend_from_slice(&event.mask.to_ne_bytes());
+    bytes.extend_from_slice(&event.cookie.to_ne_bytes());
+    bytes.extend_from_slice(&u32::try_from(padded).expect("a name is shorter than 4 GiB").to_ne_bytes());
+    bytes.extend_from_slice(event.name);
+    bytes.resize(bytes.len() + padded - event.name.len(), 0);
+}

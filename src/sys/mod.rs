@@ -1,0 +1,103 @@
+//! The wall to the operating system: the [`FileSystem`] seam, its Linux implementation, and the only `unsafe`.
+//!
+//! In: paths as bytes, positions, buffers. Out: plain values and `io::Error` with the errno of the call that failed.
+//! Always holds: nothing here decides anything; every call is one system call or a documented few.
+
+pub mod clock;
+pub mod file;
+pub mod inotify;
+pub mod signal;
+
+pub use file::Linux;
+
+use std::io;
+use std::time::SystemTime;
+
+/// Whether the last component of a path may be a symbolic link that is followed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Links {
+    /// `O_NOFOLLOW`: a link is looked at itself, and never opened.
+    Keep,
+    /// A link is looked through.
+    Follow,
+}
+
+/// What a directory entry is, as far as following files needs to know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FileKind {
+    /// A regular file: the only kind that is ever opened.
+    Regular,
+    /// A directory.
+    Directory,
+    /// A symbolic link that was not followed.
+    Link,
+    /// A FIFO, socket or device.
+    Special,
+    /// The file system does not say (`DT_UNKNOWN`); only from listings.
+    Unknown,
+}
+
+/// Which file a name stands for: device, inode, and what tells two lives of one inode apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct FileId {
+    /// `st_dev`.
+    pub device: u64,
+    /// `st_ino`.
+    pub inode: u64,
+    /// The inode's generation from `name_to_handle_at(2)`, or a digest of its birth time where handles are not to be had.
+    pub generation: u32,
+}
+
+/// One look at a file: everything the engine ever asks of an inode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stat {
+    /// The identity.
+    pub id: FileId,
+    /// Regular file, directory, or something that is not followed.
+    pub kind: FileKind,
+    /// Length in bytes.
+    pub size: u64,
+    /// Number of hard links.
+    pub links: u64,
+    /// Last modification, as the file system tells it.
+    pub modified: SystemTime,
+}
+
+/// The kernel's number for a watched directory: the `wd` of `inotify_add_watch(2)`, equal for equal inodes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct WatchId(pub i32);
+
+/// Everything the engine asks of the operating system. Paths are bytes without NUL; errors keep their errno
+/// (`io::Error::raw_os_error`), because the engine tells ENOENT from EACCES from EMFILE.
+pub trait FileSystem {
+    /// An open regular file. Dropping it closes it.
+    type File;
+    /// A directory listing in progress. Dropping it closes it.
+    type Listing;
+
+    /// Looks at the file that `path` names: `statx(2)` and `name_to_handle_at(2)`.
+    fn stat(&mut self, path: &[u8], links: Links) -> io::Result<Stat>;
+    /// Opens for reading without blocking, without changing the access time where that is allowed.
+    fn open(&mut self, path: &[u8], links: Links) -> io::Result<Self::File>;
+    /// Looks at an open file: the answer is about the inode that is open, whatever its name is now.
+    fn stat_file(&mut self, file: &Self::File) -> io::Result<Stat>;
+    /// `pread(2)`: up to `buffer.len()` bytes from `offset`; fewer only at the end of the file (or from a fault); 0 at or past it.
+    fn read_at(&mut self, file: &Self::File, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
+    /// `lseek(2)` with `SEEK_DATA`: the first byte at or after `offset` that is data; `None` when only a hole follows, or the end.
+    fn data_from(&mut self, file: &Self::File, offset: u64) -> io::Result<Option<u64>>;
+    /// `lseek(2)` with `SEEK_HOLE`: the first byte at or after `offset` that is in a hole; the end of the file counts as one.
+    fn hole_from(&mut self, file: &Self::File, offset: u64) -> io::Result<u64>;
+    /// Starts to list a directory.
+    fn list(&mut self, path: &[u8], links: Links) -> io::Result<Self::Listing>;
+    /// The next entry, without `.` and `..`: writes its name into `name` (replacing what is there) and tells its kind; `None` at the end.
+    fn next_entry(&mut self, listing: &mut Self::Listing, name: &mut Vec<u8>) -> io::Result<Option<FileKind>>;
+    /// `inotify_add_watch(2)` on a directory with the mask [`inotify::WATCH_MASK`]. Watching the same inode again gives the same number.
+    fn watch(&mut self, path: &[u8], links: Links) -> io::Result<WatchId>;
+    /// Lets a watch go. A watch that the kernel dropped already is no error.
+    fn unwatch(&mut self, watch: WatchId);
+    /// Takes queued events, in the layout of `struct inotify_event` (see [`inotify::Events`]). Never blocks: 0 means none now.
+    /// Fewer bytes than `buffer.len() - inotify::EVENT_BYTES_MAX` means that the queue was emptied.
+    fn read_events(&mut self, buffer: &mut [u8]) -> io::Result<usize>;
+    /// The path with every link resolved (`realpath(3)`).
+    fn canonical(&mut self, path: &[u8]) -> io::Result<Vec<u8>>;
+}
