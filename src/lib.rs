@@ -2,8 +2,12 @@
 
 pub mod cli;
 pub mod config;
+mod interpret;
 pub mod lines;
+mod names;
 pub mod patterns;
 pub mod record;
+mod registry;
 pub mod sink;
 pub mod sys;
+mod tree;

@@ -5,7 +5,9 @@
 
 pub mod clock;
 pub mod file;
+mod handle;
 pub mod inotify;
+pub mod memory;
 pub mod signal;
 
 pub use file::Linux;
