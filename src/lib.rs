@@ -2,6 +2,8 @@
 
 pub mod cli;
 pub mod config;
+pub mod daemon;
+pub mod diagnostics;
 pub mod lines;
 pub mod patterns;
 pub mod record;
