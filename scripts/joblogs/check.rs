@@ -24,7 +24,7 @@ pub(crate) struct Options {
     /// The ledger of the tree
     #[arg(long)]
     ledger: PathBuf,
-    /// The first line of each job that must be there
+    /// The first line of each job that must be there; an earlier one counts as repeated
     #[arg(long, value_enum, default_value_t = From::Beginning)]
     from: From,
     /// Say how late lines were: by the records' own time (json), else by when they are read here (standard input only)

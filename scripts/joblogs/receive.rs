@@ -77,14 +77,14 @@ pub(crate) fn receive(options: &Options) -> Result<bool> {
         eprintln!("ready");
     }
     let cpu_before = options.cpu_of.map(cpu_ns).transpose()?;
-    loop {
+    while options.expect.is_none_or(|expect| receiver.lines < expect) {
         match receiver.take(&mut source, idle_timeout)? {
-            Taken::Some if options.expect.is_none_or(|expect| receiver.lines < expect) => {}
+            Taken::Some => {}
             Taken::End if listener.is_some() => match Source::open(listener.as_ref(), idle_timeout) {
                 Ok(next) => source = next,
                 Err(_) => break,
             },
-            Taken::Some | Taken::Nothing | Taken::End => break,
+            Taken::Nothing | Taken::End => break,
         }
     }
     receiver.report(cpu_before)?;
