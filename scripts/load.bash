@@ -85,7 +85,7 @@ wait_for_receiver() {
 
 # stop_follower: asks it to end, and gives it 10 s. A follower that ends otherwise than by 0 or the signal has failed.
 stop_follower() {
-    local status=0 pid=$follower
+    local status=0 pid=$follower tries
     kill -TERM "$pid" 2>/dev/null || true
     for ((tries = 0; tries < 200; tries++)); do
         kill -0 "$pid" 2>/dev/null || break
