@@ -117,10 +117,15 @@ impl SocketSink {
                 Ok(channel) => self.up(channel),
                 Err(error) => self.outage.failed(now, "cannot connect", &error),
             },
-            Address::Tcp(address) => match address.to_socket_addrs() {
-                Ok(addresses) => self.try_addresses(addresses.take(ADDRESSES_MAX).collect(), now, &"the name has no address"),
-                Err(error) => self.outage.failed(now, "cannot resolve the name", &error),
-            },
+            Address::Tcp(address) => {
+                let resolved = address.to_socket_addrs();
+                // The resolver may have taken its time, and the back-off counts from now on: else stall would follow stall.
+                let now = now.max(sys::clock::now().instant);
+                match resolved {
+                    Ok(addresses) => self.try_addresses(addresses.take(ADDRESSES_MAX).collect(), now, &"the name has no address"),
+                    Err(error) => self.outage.failed(now, "cannot resolve the name", &error),
+                }
+            }
         }
     }
 
@@ -298,5 +303,27 @@ fn pending_error(channel: &Channel) -> Errno {
     match getsockopt(channel, sockopt::SocketError) {
         Ok(0) | Err(_) => Errno::ECONNRESET,
         Ok(number) => Errno::from_raw(number),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+    use std::os::fd::AsRawFd;
+
+    use nix::sys::socket::{Shutdown, SockaddrStorage, connect, getsockname, shutdown};
+
+    use super::*;
+
+    #[test]
+    fn connection_to_ourselves_is_no_connection() {
+        // A socket that is bound and does not listen: what connect(2) makes of a chosen port, if the choice falls badly.
+        let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port");
+        let own = OwnedFd::from(TcpListener::bind(free).expect("still free"));
+        let address: SockaddrStorage = getsockname(own.as_raw_fd()).expect("bound");
+        shutdown(own.as_raw_fd(), Shutdown::Both).expect("listens no more");
+        connect(own.as_raw_fd(), &address).expect("the kernel lets us");
+        let stream = TcpStream::from_std(std::net::TcpStream::from(own));
+        assert_eq!(outcome(&stream).err().map(|error| error.kind()), Some(io::ErrorKind::ConnectionRefused));
     }
 }

@@ -79,7 +79,7 @@ fn full_disk_holds_only_whole_records_and_gets_the_rest_when_there_is_room() {
         let written = read_file(&path);
         assert!(written == driver.stream[..driver.taken]);
         assert!(written.is_empty() || written.ends_with(b"\n"), "a torn record with {room} bytes of room");
-        cuts += usize::from(written.len() % 4096 != 0);
+        cuts += usize::from(!written.len().is_multiple_of(4096));
         assert!(driver.sink.deadline().is_some());
         std::fs::remove_file(filler).unwrap();
     }
