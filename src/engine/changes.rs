@@ -130,7 +130,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
         match moved {
             Some(id) => self.return_to(id, dir, name),
-            None if self.accepts_file(dir, name) => self.hear_of(dir, name),
+            None if self.accepts_file(dir, name) => drop(self.hear_of(dir, name)),
             None => self.look_through_links_to(dir, name),
         }
     }

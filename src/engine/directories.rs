@@ -294,7 +294,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 {
                     self.write_directory(dir);
                     let path = String::from_utf8_lossy(&self.path);
-                    tracing::warn!(%path, %error, kept_back, "directory cannot be read: picked up when that changes");
+                    tracing::warn!(?path, %error, kept_back, "directory cannot be read: picked up when that changes");
                 }
             }
             _ => {
@@ -304,7 +304,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 if self.notices.admit(Cause::Failed, now.instant).is_some() {
                     self.write_directory(dir);
                     let path = String::from_utf8_lossy(&self.path);
-                    tracing::warn!(%path, %error, "directory cannot be listed now: tried again");
+                    tracing::warn!(?path, %error, "directory cannot be listed now: tried again");
                 }
             }
         }

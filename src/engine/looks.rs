@@ -132,7 +132,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     pub(super) fn say_not_regular(&mut self, now: Now) {
         if let Some(kept_back) = self.notices.admit(Cause::NotRegular, now.instant) {
             let path = String::from_utf8_lossy(&self.path);
-            tracing::warn!(%path, kept_back, "not a regular file: never opened");
+            tracing::warn!(?path, kept_back, "not a regular file: never opened");
         }
     }
 
@@ -228,7 +228,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.write_path(id);
             if self.notices.admit(Cause::OwnOutput, now.instant).is_some() {
                 let path = String::from_utf8_lossy(&self.path);
-                tracing::warn!(%path, "this file receives our own output or diagnostics: left out");
+                tracing::warn!(?path, "this file receives our own output or diagnostics: left out");
             }
             return;
         }
@@ -376,7 +376,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             let offset = slot.offset;
             let path = self.last_path(id);
             let total = self.stats.deleted_unread;
-            tracing::warn!(%path, offset, unfinished, total, "deleted, perhaps before it was read to its end: what followed is lost");
+            tracing::warn!(?path, offset, unfinished, total, "deleted, perhaps before it was read to its end: what followed is lost");
         }
     }
 
@@ -439,7 +439,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.write_path(id);
         if let Some(kept_back) = self.notices.admit(Cause::Unreadable, now.instant) {
             let path = String::from_utf8_lossy(&self.path);
-            tracing::warn!(%path, %error, kept_back, "cannot be read: picked up when that changes");
+            tracing::warn!(?path, %error, kept_back, "cannot be read: picked up when that changes");
         }
     }
 }

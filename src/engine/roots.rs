@@ -69,7 +69,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             }
         };
         if why != Why::FirstScan {
-            tracing::info!(path = %String::from_utf8_lossy(&path), "PATH appeared");
+            tracing::info!(path = ?String::from_utf8_lossy(&path), "PATH appeared");
         }
         self.roots[at].state = RootState::Found(self.tree.key(found));
     }
@@ -94,7 +94,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 let id = self.hear_of(home, name);
                 self.files.get_mut(id).state.set(State::FIRST_SCAN, why == Why::FirstScan);
             } else {
-                tracing::warn!(path = %String::from_utf8_lossy(path), "PATH does not match --include, or matches --exclude: left out");
+                tracing::warn!(path = ?String::from_utf8_lossy(path), "PATH does not match --include, or matches --exclude: left out");
             }
         }
         home
@@ -121,7 +121,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             if self.tree.alive(key).is_none() && !self.is_covered(at) {
                 self.roots[at].state = RootState::Missing;
                 if self.notices.admit(Cause::PathMissing, now.instant).is_some() {
-                    tracing::warn!(path = %String::from_utf8_lossy(&self.roots[at].path), "PATH is gone: waiting for it");
+                    tracing::warn!(path = ?String::from_utf8_lossy(&self.roots[at].path), "PATH is gone: waiting for it");
                 }
                 self.start_root(at, Why::Appeared, now);
             }

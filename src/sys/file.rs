@@ -26,10 +26,10 @@ use super::{FileId, FileKind, FileSystem, Links, Stat, WatchId};
 /// How often a look is repeated when the name changed its file between the two calls of one look.
 const LOOKS_MAX: u32 = 8;
 
-/// The real kernel: one inotify instance and the file system calls.
+/// The real kernel: one inotify instance, made for the first watch, and the file system calls.
 #[derive(Debug)]
 pub struct Linux {
-    inotify: Inotify,
+    inotify: Option<Inotify>,
     /// The crate removes watches by its own descriptor type only.
     watches: HashMap<i32, WatchDescriptor>,
     /// Cleared when the kernel refuses `O_NOATIME` (not the owner and no `CAP_FOWNER`, open(2)).
@@ -37,19 +37,38 @@ pub struct Linux {
 }
 
 impl Linux {
-    /// Makes the inotify instance.
-    ///
-    /// # Errors
-    /// `EMFILE` when `fs.inotify.max_user_instances` or the descriptor limit is reached (`inotify_init(2)`).
-    pub fn new() -> io::Result<Self> {
-        Ok(Linux { inotify: Inotify::init()?, watches: HashMap::new(), keep_access_time: true })
+    /// Touches nothing yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Linux { inotify: None, watches: HashMap::new(), keep_access_time: true }
     }
 
-    /// The descriptor to poll for events.
+    /// The descriptor to poll for events, once there is a watch.
     #[must_use]
-    pub fn events_descriptor(&self) -> RawFd {
-        self.inotify.as_raw_fd()
+    pub fn events_descriptor(&self) -> Option<RawFd> {
+        self.inotify.as_ref().map(AsRawFd::as_raw_fd)
     }
+
+    /// `EMFILE` when `fs.inotify.max_user_instances` or the descriptor limit is reached (`inotify_init(2)`).
+    fn inotify(&mut self) -> io::Result<&mut Inotify> {
+        if self.inotify.is_none() {
+            self.inotify = Some(Inotify::init()?);
+        }
+        Ok(self.inotify.as_mut().expect("just made"))
+    }
+}
+
+impl Default for Linux {
+    fn default() -> Self {
+        Linux::new()
+    }
+}
+
+/// Device and inode of what a descriptor refers to, if that is a regular file.
+#[must_use]
+pub fn regular_file(descriptor: impl AsFd) -> Option<(u64, u64)> {
+    let found = nix::sys::stat::fstat(descriptor).ok()?;
+    (found.st_mode & nix::libc::S_IFMT == nix::libc::S_IFREG).then_some((found.st_dev, found.st_ino))
 }
 
 /// An open regular file.
@@ -160,7 +179,7 @@ impl FileSystem for Linux {
     fn watch(&mut self, path: &[u8], links: Links) -> io::Result<WatchId> {
         let follow = if links == Links::Keep { mask::DONT_FOLLOW } else { 0 };
         let wanted = WatchMask::from_bits_retain(WATCH_MASK | follow);
-        let watch = self.inotify.watches().add(OsStr::from_bytes(or_dot(path)), wanted)?;
+        let watch = self.inotify()?.watches().add(OsStr::from_bytes(or_dot(path)), wanted)?;
         let id = watch.get_watch_descriptor_id();
         self.watches.insert(id, watch);
         Ok(WatchId(id))
@@ -169,12 +188,13 @@ impl FileSystem for Linux {
     fn unwatch(&mut self, watch: WatchId) {
         if let Some(known) = self.watches.remove(&watch.0) {
             // EINVAL: the directory died first and took its watch along.
-            let _ = self.inotify.watches().remove(known);
+            let _ = self.inotify.as_mut().map(|inotify| inotify.watches().remove(known));
         }
     }
 
     fn read_events(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match nix::unistd::read(&self.inotify, buffer) {
+        let Some(inotify) = &self.inotify else { return Ok(0) };
+        match nix::unistd::read(inotify, buffer) {
             Ok(bytes) => Ok(bytes),
             Err(Errno::EAGAIN | Errno::EINTR) => Ok(0),
             Err(error) => Err(error.into()),
