@@ -35,14 +35,28 @@ fn pipe_that_is_read_wakes_nobody_unless_it_was_full() {
     let (reader, writer) = inherited_pipe();
     let mut driver = Driver::new(&hand_down(&writer));
     let mut received = Vec::new();
-    for _ in 0..100 {
-        driver.add(b"a record\n");
-        driver.turn(Duration::ZERO);
-        read_some(&reader, &mut received, 100);
+    for was_full in [false, true] {
+        if was_full {
+            driver.add(&records(200_000));
+            driver.until_blocked();
+            driver.until("all is received", |driver| {
+                read_some(&reader, &mut received, 100_000);
+                received.len() == driver.stream.len()
+            });
+            // What was still to be heard of that time.
+            driver.turn(Duration::ZERO);
+            assert!(driver.wake_ups > 0);
+        }
+        let before = driver.wake_ups;
+        for _ in 0..100 {
+            driver.add(b"a record\n");
+            driver.turn(Duration::ZERO);
+            read_some(&reader, &mut received, 100);
+        }
+        driver.turn(TICK);
+        assert!(received == driver.stream);
+        assert_eq!(driver.wake_ups, before, "was full: {was_full}");
     }
-    driver.turn(TICK);
-    assert!(received == driver.stream);
-    assert_eq!(driver.wake_ups, 0);
 }
 
 #[test]
