@@ -70,7 +70,8 @@ impl<S: Sink> Outbox<S> {
             accepted: 0,
             is_blocked: false,
             is_closed: false,
-            is_rung: false,
+            // A first look, so that a connection is made before there is anything to send.
+            is_rung: true,
         }
     }
 
