@@ -266,8 +266,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 pass.is_begun = true;
                 let file = self.files.file_id(pass.id).expect("only identified files are read");
                 let incarnation = slot.incarnation;
-                let source =
-                    Source { path: &self.path, device: file.device, inode: file.inode, incarnation, read_at: now.wall };
+                let source = Source { path: &self.path, device: file.device, inode: file.inode, incarnation, read_at: now.wall };
                 self.encoder.begin(&source);
             }
             self.encoder.encode(&line, self.outbox.bytes());
@@ -375,7 +374,14 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 
     /// At the offset is a hole, or a run of NULs that a truncation left: skips to its end, if that is there yet.
-    fn skip_nuls(&mut self, pass: &Pass, file: &F::File, mark_len: usize, got: usize, is_at_end: bool) -> io::Result<Option<Pause>> {
+    fn skip_nuls(
+        &mut self,
+        pass: &Pass,
+        file: &F::File,
+        mark_len: usize,
+        got: usize,
+        is_at_end: bool,
+    ) -> io::Result<Option<Pause>> {
         let offset = self.files.get(pass.id).offset;
         let Some(data_from) = self.fs.data_from(file, offset)? else {
             // Nothing but a hole up to the end: it is not known yet what comes, so nothing is passed over.
@@ -461,7 +467,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 continue;
             }
             match self.open(id) {
-                Ok(file) if self.fs.stat_file(&file).is_ok_and(|found| Some(found.id) == self.files.file_id(id)) => self.hold(id, file),
+                Ok(file) if self.fs.stat_file(&file).is_ok_and(|found| Some(found.id) == self.files.file_id(id)) => {
+                    self.hold(id, file)
+                }
                 Err(error) if matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM)) => break,
                 _ => {}
             }
