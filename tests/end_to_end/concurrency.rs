@@ -1,0 +1,381 @@
+//! Many writers at once, and a random interpreter of everything a tree can do against a small model.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Write;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use crate::harness::Tail;
+use crate::world::{Random, World, heavy, numbered};
+
+/// `Y-02`, in small: many files, several writers, random rotation, and a sequence check per log.
+#[test]
+fn many_writers_with_random_rotation_give_the_exact_sequence_of_every_log() {
+    let _guard = heavy();
+    let world = World::new();
+    let (logs, rounds, writers) = (400, 60, 4);
+    for directory in 0..20 {
+        world.mkdir(format!("d{directory}"));
+    }
+    let tail = world.run().start().armed();
+    thread::scope(|scope| {
+        for writer in 0..writers {
+            let world = &world;
+            scope.spawn(move || {
+                let mut random = Random(writer as u64);
+                for round in 0..rounds {
+                    for log in (writer..logs).step_by(writers) {
+                        let name = format!("d{}/{log}.log", log % 20);
+                        world.append(&name, format!("log {log} line {round}\n"));
+                        if random.below(40) == 0 {
+                            world.rename(&name, format!("{name}.{round}"));
+                        }
+                    }
+                }
+            });
+        }
+    });
+    tail.wait_count(logs * rounds);
+    tail.settled();
+    assert_eq!(tail.count(), logs * rounds);
+    let mut sequences: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for line in tail.lines() {
+        let log = line.split(" line ").next().expect("a log").to_owned();
+        sequences.entry(log).or_default().push(line);
+    }
+    for (log, lines) in sequences {
+        assert_eq!(lines, numbered(&format!("{log} line"), 0..rounds));
+    }
+}
+
+/// `Y-03`
+#[test]
+fn order_within_a_file_is_strict_while_it_is_written_in_chunks_of_any_size() {
+    let world = World::new();
+    let tail = world.run().start().armed();
+    let lines = numbered("a line in chunks", 0..30_000);
+    let bytes = crate::world::text(&lines).into_bytes();
+    let mut writer = world.writer("a.log");
+    let mut random = Random(11);
+    let mut rest = &bytes[..];
+    while !rest.is_empty() {
+        let len = (1 + random.below(9_000)).min(rest.len());
+        writer.write_all(&rest[..len]).expect("write");
+        rest = &rest[len..];
+    }
+    tail.expect_in_order(&lines);
+}
+
+/// Two processes follow one tree, each for itself.
+#[test]
+fn two_processes_on_one_tree_each_deliver_everything() {
+    let world = World::new();
+    let (first, second) = (world.run().start().armed(), world.run().start().armed());
+    let lines = numbered("line", 0..5_000);
+    for chunk in lines.chunks(100) {
+        world.append("a.log", crate::world::text(chunk));
+    }
+    first.expect_in_order(&lines);
+    second.expect_in_order(&lines);
+}
+
+/// `R-05` and `R-03` at full speed: short-lived directories made by several threads.
+#[test]
+fn directories_made_by_several_threads_at_once_are_all_found() {
+    let world = World::new();
+    let tail = world.run().start().armed();
+    thread::scope(|scope| {
+        for thread in 0..4 {
+            let world = &world;
+            scope.spawn(move || {
+                for number in 0..100 {
+                    let directory = format!("t{thread}/{}/{number}", number % 7);
+                    world.mkdir(&directory);
+                    world.append(format!("{directory}/a.log"), format!("{thread} {number}\n"));
+                }
+            });
+        }
+    });
+    tail.wait_count(400);
+    tail.settled();
+    let mut got = tail.lines();
+    got.sort();
+    let mut expected: Vec<String> = (0..4).flat_map(|thread| (0..100).map(move |number| format!("{thread} {number}"))).collect();
+    expected.sort();
+    assert_eq!(got, expected);
+}
+
+/// One log as its writer sees it: a name that may be rotated, deleted and made again. All its lines, over all its files, are one
+/// numbered sequence.
+struct Log {
+    directory: usize,
+    name: String,
+    exists: bool,
+    lines: usize,
+    /// What was written of the line that is not finished.
+    fragment: String,
+}
+
+/// `Y-07`: what happens to a tree, at random, and what must come of it. Nothing is deleted or written over before it was read.
+struct Model<'a> {
+    world: &'a World,
+    tail: &'a Tail,
+    random: Random,
+    directories: Vec<String>,
+    logs: Vec<Log>,
+    stopped: bool,
+    names: usize,
+}
+
+impl<'a> Model<'a> {
+    fn new(world: &'a World, tail: &'a Tail, seed: u64) -> Model<'a> {
+        let directories: Vec<String> = ["a", "a/b", "c"].map(str::to_owned).to_vec();
+        directories.iter().for_each(|directory| world.mkdir(directory));
+        let log = |number: usize| Log {
+            directory: number % 3,
+            name: format!("{number}.log"),
+            exists: false,
+            lines: 0,
+            fragment: String::new(),
+        };
+        Model { world, tail, random: Random(seed), directories, logs: (0..6).map(log).collect(), stopped: false, names: 0 }
+    }
+
+    fn path(&self, log: usize) -> String {
+        format!("{}/{}", self.directories[self.logs[log].directory], self.logs[log].name)
+    }
+
+    fn append(&mut self, log: usize, count: usize) {
+        let mut bytes = self.finish(log);
+        for _ in 0..count {
+            bytes.push_str(&format!("log {log} line {}\n", self.logs[log].lines));
+            self.logs[log].lines += 1;
+        }
+        self.world.append(self.path(log), bytes);
+        self.logs[log].exists = true;
+    }
+
+    /// The rest of the unfinished line.
+    fn finish(&mut self, log: usize) -> String {
+        let written = std::mem::take(&mut self.logs[log].fragment);
+        if written.is_empty() {
+            return String::new();
+        }
+        let line = format!("log {log} line {}\n", self.logs[log].lines);
+        self.logs[log].lines += 1;
+        line[written.len()..].to_owned()
+    }
+
+    fn partial(&mut self, log: usize) {
+        let line = format!("log {log} line {}", self.logs[log].lines);
+        let written = self.logs[log].fragment.len();
+        let until = (written + 1 + self.random.below(6)).min(line.len());
+        self.world.append(self.path(log), &line[written..until]);
+        self.logs[log].fragment = line[..until].to_owned();
+        self.logs[log].exists = true;
+    }
+
+    fn complete(&mut self, log: usize) {
+        let rest = self.finish(log);
+        self.world.append(self.path(log), rest);
+        self.logs[log].exists = true;
+    }
+
+    fn drain(&self) {
+        let lines: usize = self.logs.iter().map(|log| log.lines).sum();
+        self.tail.wait_count(lines);
+    }
+
+    fn rotate(&mut self, log: usize) {
+        self.complete(log);
+        let path = self.path(log);
+        self.names += 1;
+        let directory = &self.directories[self.random.below(self.directories.len())];
+        // Most often beside itself, sometimes into another directory of the tree.
+        let rotated =
+            if self.names.is_multiple_of(4) { format!("{directory}/old.{}", self.names) } else { format!("{path}.{}", self.names) };
+        self.world.rename(path, rotated);
+        self.logs[log].exists = false;
+    }
+
+    fn replace(&mut self, log: usize) {
+        self.complete(log);
+        self.drain();
+        fs::write(self.world.beside("new"), format!("log {log} line {}\n", self.logs[log].lines)).expect("write");
+        self.logs[log].lines += 1;
+        fs::rename(self.world.beside("new"), self.world.at(self.path(log))).expect("rename");
+    }
+
+    fn delete(&mut self, log: usize) {
+        if !self.logs[log].exists {
+            return;
+        }
+        self.complete(log);
+        self.drain();
+        self.world.remove(self.path(log));
+        self.logs[log].exists = false;
+    }
+
+    fn truncate(&mut self, log: usize) {
+        self.complete(log);
+        self.drain();
+        // What was truncated has been read, so nothing is lost.
+        self.world.truncate(self.path(log), 0);
+    }
+
+    fn make_directory(&mut self) {
+        self.names += 1;
+        let parent = self.directories[self.random.below(self.directories.len())].clone();
+        let directory = format!("{parent}/d{}", self.names);
+        self.world.mkdir(&directory);
+        self.directories.push(directory);
+        self.move_log();
+    }
+
+    /// A writer goes on in another directory: the file it had stays where it is.
+    fn move_log(&mut self) {
+        let log = self.random.below(self.logs.len());
+        self.rotate(log);
+        self.logs[log].directory = self.random.below(self.directories.len());
+        let path = self.path(log);
+        self.logs[log].exists = self.world.at(path).exists();
+    }
+
+    fn move_directory(&mut self) {
+        let from = self.directories[self.random.below(self.directories.len())].clone();
+        self.names += 1;
+        // Beside itself, or up to the top.
+        let parent = from.rsplit_once('/').map(|(parent, _)| format!("{parent}/"));
+        let parent = parent.filter(|_| self.names.is_multiple_of(2)).unwrap_or_default();
+        let to = format!("{parent}m{}", self.names);
+        self.world.rename(&from, &to);
+        for directory in &mut self.directories {
+            if *directory == from || directory.starts_with(&format!("{from}/")) {
+                *directory = format!("{to}{}", &directory[from.len()..]);
+            }
+        }
+    }
+
+    fn step(&mut self) -> String {
+        let log = self.random.below(self.logs.len());
+        // What needs everything to be read first cannot be done while the process is stopped.
+        let operation = self.random.below(if self.stopped { 62 } else { 74 });
+        match operation {
+            0..25 => {
+                let count = 1 + self.random.below(30);
+                self.append(log, count);
+            }
+            25..33 => self.partial(log),
+            33..38 => self.complete(log),
+            38..48 => self.rotate(log),
+            48..52 => self.make_directory(),
+            52..56 => self.move_directory(),
+            56..62 => {
+                if self.stopped {
+                    self.tail.go_on();
+                } else {
+                    self.tail.stop();
+                }
+                self.stopped = !self.stopped;
+            }
+            62..66 => self.delete(log),
+            66..70 => self.replace(log),
+            _ => self.truncate(log),
+        }
+        format!("{operation} on log {log}")
+    }
+
+    fn finish_all(&mut self) {
+        if self.stopped {
+            self.tail.go_on();
+        }
+        (0..self.logs.len()).for_each(|log| self.complete(log));
+        self.drain();
+        self.tail.settled();
+    }
+
+    /// Every log's lines, over all files, in the order in which they were written, each once.
+    fn check(&self) -> Result<(), String> {
+        let lines = self.tail.lines();
+        for (number, log) in self.logs.iter().enumerate() {
+            let tag = format!("log {number} line");
+            let got: Vec<&String> = lines.iter().filter(|line| line.starts_with(&format!("{tag} "))).collect();
+            let expected = numbered(&tag, 0..log.lines);
+            let difference = (0..got.len().max(expected.len())).find(|&at| got.get(at).copied() != expected.get(at));
+            if let Some(at) = difference {
+                return Err(format!("{} lines instead of {}; at {at}: {:?}", got.len(), expected.len(), got.get(at)));
+            }
+        }
+        let expected: usize = self.logs.iter().map(|log| log.lines).sum();
+        if lines.len() == expected { Ok(()) } else { Err(format!("{} lines instead of {expected}", lines.len())) }
+    }
+}
+
+fn random_run(seed: u64) {
+    let world = World::new();
+    let tail = world.run().start().armed();
+    let mut model = Model::new(&world, &tail, seed);
+    let mut steps = Vec::new();
+    // A panic inside a step says which seed it was.
+    struct Seed(u64);
+    impl Drop for Seed {
+        fn drop(&mut self) {
+            if thread::panicking() {
+                eprintln!("the failing seed is {}", self.0);
+            }
+        }
+    }
+    let _seed = Seed(seed);
+    for _ in 0..200 {
+        steps.push(model.step());
+    }
+    model.finish_all();
+    if let Err(difference) = model.check() {
+        panic!("seed {seed}: {difference}; the last steps: {:?}", &steps[steps.len() - 20..]);
+    }
+}
+
+/// `Y-07`. `MANYTAIL_SEEDS=100..200` tries others.
+#[test]
+fn a_random_life_of_a_tree_gives_every_log_in_exact_sequence() {
+    let seeds = std::env::var("MANYTAIL_SEEDS").ok();
+    let seeds =
+        seeds.as_deref().and_then(|seeds| seeds.split_once("..")).and_then(|(from, to)| Some(from.parse().ok()?..to.parse().ok()?));
+    for seed in seeds.unwrap_or(0..16) {
+        random_run(seed);
+    }
+}
+
+/// `Y-08`, as far as it can be seen from outside: every byte of every file is in exactly one record.
+#[test]
+fn the_bytes_of_all_records_are_the_bytes_of_all_files() {
+    let world = World::new();
+    let tail = world.run().json().start().armed();
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for thread in 0..3 {
+            let (world, done) = (&world, &done);
+            scope.spawn(move || {
+                let mut random = Random(thread);
+                for number in 0..400 {
+                    let length = random.below(3_000);
+                    world.append(format!("{thread}.log"), format!("{number} {}\n", "b".repeat(length)));
+                }
+                done.store(true, Ordering::Relaxed);
+            });
+        }
+    });
+    assert!(done.load(Ordering::Relaxed));
+    tail.wait_count(1_200);
+    tail.settled();
+    let mut ends: BTreeMap<String, u64> = BTreeMap::new();
+    for record in tail.records() {
+        let end = ends.entry(tail.name(&record)).or_default();
+        assert_eq!(record.origin().offset, *end);
+        *end = record.end();
+    }
+    for (name, end) in ends {
+        assert_eq!(end, fs::metadata(world.at(name)).expect("stat").len());
+    }
+}
