@@ -1,11 +1,26 @@
 //! The settings of a run: validated, typed, every limit with its unit.
 //!
-//! In: what [`crate::cli`] parsed. Out: [`Config`], which nothing has to check again.
+//! In: what [`crate::cli`] parsed, value by value with the parsers below. Out: [`Config`], which nothing has to check again.
+//! Always holds: every refusal names the setting; zero never reaches the engine where it means "never" or "off".
 
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::net::SocketAddrV6;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::patterns::Patterns;
+use crate::cli::RunOptions;
+use crate::patterns::{PatternError, Patterns};
+
+/// Longest line limit that is accepted, in bytes: the read buffer holds a whole line, and more is no line but a file.
+pub const LINE_BYTES_LIMIT: u64 = 1 << 30;
+
+/// Longest duration that is accepted: a hundred years can be added to any clock without overflow.
+pub const DURATION_LIMIT: Duration = Duration::from_secs(36_525 * 86_400);
+
+/// Longest path of a unix socket, in bytes: `sun_path` without its NUL, unix(7).
+const SOCKET_PATH_BYTES_MAX: usize = 107;
 
 /// How records are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,6 +33,11 @@ pub enum Format {
     Json,
 }
 
+impl Format {
+    /// Every value with its name.
+    pub const NAMES: [(&'static str, Format); 3] = [("raw", Format::Raw), ("text", Format::Text), ("json", Format::Json)];
+}
+
 /// Where to start in files that exist at the first start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum From {
@@ -25,6 +45,11 @@ pub enum From {
     Beginning,
     /// The start of the last, unfinished line, or the end.
     End,
+}
+
+impl From {
+    /// Every value with its name.
+    pub const NAMES: [(&'static str, From); 2] = [("beginning", From::Beginning), ("end", From::End)];
 }
 
 /// Where records go.
@@ -81,3 +106,213 @@ pub struct Config {
     /// How long to wait, after SIGTERM, for the output to take what was already read.
     pub shutdown_timeout: Duration,
 }
+
+/// Settings that are no run, each well-formed by itself.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum ConfigError {
+    /// Nothing to follow.
+    #[error("at least one PATH is needed")]
+    NoPath,
+    /// An unset variable in a script, most likely: it must not become the current directory.
+    #[error("a PATH is empty; write . for the current directory")]
+    EmptyPath,
+    /// A bad glob.
+    #[error(transparent)]
+    Pattern(#[from] PatternError),
+    /// A line limit of nothing, or of more than [`LINE_BYTES_LIMIT`].
+    #[error("must be between 1 byte and 1GiB, not {bytes} bytes")]
+    LineBytesMax {
+        /// As given.
+        bytes: u64,
+    },
+    /// Nothing would ever be read.
+    #[error("contradicts `from` = `end`: one reads what is there, the other skips it")]
+    OnceFromEnd,
+}
+
+impl ConfigError {
+    /// The setting as it is called in a file: the option without its dashes, `_` for `-`. `PATH` for the arguments.
+    #[must_use]
+    pub fn key(&self) -> &'static str {
+        match self {
+            ConfigError::NoPath | ConfigError::EmptyPath => "PATH",
+            ConfigError::Pattern(error) => error.key,
+            ConfigError::LineBytesMax { .. } => "max_line_bytes",
+            ConfigError::OnceFromEnd => "once",
+        }
+    }
+}
+
+impl TryFrom<RunOptions> for Config {
+    type Error = ConfigError;
+
+    fn try_from(options: RunOptions) -> Result<Config, ConfigError> {
+        if options.paths.is_empty() {
+            return Err(ConfigError::NoPath);
+        }
+        if options.paths.iter().any(|path| path.is_empty()) {
+            return Err(ConfigError::EmptyPath);
+        }
+        if options.once && options.from == From::End {
+            return Err(ConfigError::OnceFromEnd);
+        }
+        let engine = EngineConfig {
+            patterns: Patterns::new(&options.include, &options.exclude, !options.no_default_excludes)?,
+            paths: options.paths.into_iter().map(OsString::into_vec).collect(),
+            recursive: options.recursive,
+            follow_links: options.follow_symlinks,
+            format: options.format,
+            from: options.from,
+            once: options.once,
+            coalesce: options.coalesce,
+            line_bytes_max: checked_line_bytes_max(options.max_line_bytes)?,
+            partial_after: unless_zero(options.partial_after),
+            rescan: unless_zero(options.rescan),
+            ignore_older: options.ignore_older.and_then(unless_zero),
+        };
+        Ok(Config { engine, output: options.output, pace: options.pace, shutdown_timeout: options.shutdown_timeout })
+    }
+}
+
+fn checked_line_bytes_max(bytes: u64) -> Result<usize, ConfigError> {
+    match usize::try_from(bytes) {
+        Ok(len) if (1..=LINE_BYTES_LIMIT).contains(&bytes) => Ok(len),
+        _ => Err(ConfigError::LineBytesMax { bytes }),
+    }
+}
+
+fn unless_zero(duration: Duration) -> Option<Duration> {
+    (!duration.is_zero()).then_some(duration)
+}
+
+/// A text that is no size.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum SizeError {
+    /// No whole number, or a unit that is not known.
+    #[error("expected a whole number of bytes, or one with KiB, MiB, GiB, k, M or G, as in 64KiB")]
+    Malformed,
+    /// More than 64 bits hold.
+    #[error("too large")]
+    TooLarge,
+}
+
+/// Reads a size in bytes: digits and one of `KiB` = `k`, `MiB` = `M`, `GiB` = `G` (all powers of two) or nothing.
+///
+/// # Errors
+/// For everything else: signs, fractions, blanks, other spellings of the units.
+pub fn parse_size(text: &str) -> Result<u64, SizeError> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let shift = match unit {
+        "" => 0,
+        "KiB" | "k" => 10,
+        "MiB" | "M" => 20,
+        "GiB" | "G" => 30,
+        _ => return Err(SizeError::Malformed),
+    };
+    if number.is_empty() {
+        return Err(SizeError::Malformed);
+    }
+    let number: u64 = number.parse().map_err(|_| SizeError::TooLarge)?;
+    number.checked_mul(1 << shift).ok_or(SizeError::TooLarge)
+}
+
+/// A text that is no duration.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum DurationError {
+    /// No number, no unit, or one that is not known.
+    #[error("expected numbers with the units us, ms, s, min, h or d, as in 500ms; only 0 may stand alone")]
+    Malformed,
+    /// More than [`DURATION_LIMIT`].
+    #[error("longer than a hundred years")]
+    TooLong,
+}
+
+/// Reads a duration: numbers with units, `500us`, `5min`, `1h 30min`; `0` needs no unit. Other units that `humantime` knows
+/// (`2weeks`) are taken too.
+///
+/// # Errors
+/// When the text is none, or longer than [`DURATION_LIMIT`].
+pub fn parse_duration(text: &str) -> Result<Duration, DurationError> {
+    match humantime::parse_duration(text) {
+        Ok(duration) if duration <= DURATION_LIMIT => Ok(duration),
+        Ok(_) | Err(humantime::DurationError::NumberOverflow) => Err(DurationError::TooLong),
+        Err(_) => Err(DurationError::Malformed),
+    }
+}
+
+/// A text that is no output.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum OutputError {
+    /// None of the known kinds.
+    #[error("expected stdout, fd:N, file:PATH, unix:PATH or tcp:HOST:PORT")]
+    UnknownKind,
+    /// `fd:` without a number.
+    #[error("expected the number of an open descriptor, as in fd:3")]
+    Descriptor,
+    /// `file:` or `unix:` alone.
+    #[error("the path is missing")]
+    NoPath,
+    /// The kernel takes no longer one.
+    #[error("the path of a unix socket has at most 107 bytes")]
+    SocketPathTooLong,
+    /// No host and port.
+    #[error("expected a host name or address and a port, as in tcp:localhost:5140 or tcp:[::1]:5140")]
+    Address,
+}
+
+impl Output {
+    /// Reads `stdout`, `fd:N`, `file:PATH`, `unix:PATH` or `tcp:HOST:PORT`.
+    ///
+    /// # Errors
+    /// For everything else. Whether the output exists is not looked at.
+    pub fn parse(uri: &OsStr) -> Result<Output, OutputError> {
+        let bytes = uri.as_bytes();
+        if bytes == b"stdout" {
+            return Ok(Output::Descriptor(1));
+        }
+        let colon = bytes.iter().position(|byte| *byte == b':').ok_or(OutputError::UnknownKind)?;
+        let (kind, rest) = (&bytes[..colon], &bytes[colon + 1..]);
+        let path = || PathBuf::from(OsStr::from_bytes(rest));
+        match kind {
+            b"fd" if rest.iter().all(u8::is_ascii_digit) => {
+                let number = str::from_utf8(rest).ok().and_then(|digits| digits.parse().ok());
+                number.map(Output::Descriptor).ok_or(OutputError::Descriptor)
+            }
+            b"fd" => Err(OutputError::Descriptor),
+            b"file" | b"unix" if rest.is_empty() => Err(OutputError::NoPath),
+            b"file" => Ok(Output::File(path())),
+            b"unix" if rest.len() > SOCKET_PATH_BYTES_MAX => Err(OutputError::SocketPathTooLong),
+            b"unix" => Ok(Output::Unix(path())),
+            b"tcp" => match str::from_utf8(rest) {
+                Ok(address) if is_host_and_port(address) => Ok(Output::Tcp(address.to_owned())),
+                _ => Err(OutputError::Address),
+            },
+            _ => Err(OutputError::UnknownKind),
+        }
+    }
+}
+
+/// Whether `address` can be resolved in principle: a host, or an IPv6 address in brackets, and a port other than 0.
+fn is_host_and_port(address: &str) -> bool {
+    let Some((host, port)) = address.rsplit_once(':') else { return false };
+    let is_port = port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok_and(|port| port != 0);
+    let is_name = !host.is_empty() && !host.contains([':', '/', '[', ']', '@']) && !host.contains(char::is_whitespace);
+    is_port && (is_name || address.parse::<SocketAddrV6>().is_ok())
+}
+
+/// As given on the command line.
+impl fmt::Display for Output {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Output::Descriptor(1) => f.write_str("stdout"),
+            Output::Descriptor(number) => write!(f, "fd:{number}"),
+            Output::File(path) => write!(f, "file:{}", path.display()),
+            Output::Unix(path) => write!(f, "unix:{}", path.display()),
+            Output::Tcp(address) => write!(f, "tcp:{address}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,2 +1,25 @@
-//! argv -> exit code.
-fn main() {}
+//! argv -> exit code: 0 done or stopped by a signal, 1 failed, 2 bad usage.
+//!
+//! SIGPIPE stays ignored, as the Rust runtime leaves it: a closed output is an ordinary error where it is written to.
+
+use std::process::ExitCode;
+
+use manytail::cli::{self, Command};
+use manytail::daemon;
+
+fn main() -> ExitCode {
+    match cli::parse(std::env::args_os()) {
+        Err(refusal) => refusal.report(),
+        Ok(Command::Run { config, diagnostics }) => {
+            diagnostics.init();
+            match daemon::run(config) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => {
+                    // The whole chain in one line: what, where, why.
+                    tracing::error!("{error:#}");
+                    ExitCode::FAILURE
+                }
+            }
+        }
+    }
+}

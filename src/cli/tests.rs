@@ -1,0 +1,255 @@
+//! Whole command lines: every option, every refusal, and the help.
+
+use super::*;
+
+/// Parses `manytail run` with these arguments.
+fn run(arguments: &[&str]) -> Result<(Config, Diagnostics), Refusal> {
+    let all = ["manytail", "run"].iter().chain(arguments).map(OsString::from);
+    parse(all).map(|Command::Run { config, diagnostics }| (config, diagnostics))
+}
+
+fn config(arguments: &[&str]) -> Config {
+    run(arguments).unwrap_or_else(|refusal| panic!("{arguments:?} refused: {}", refusal.0)).0
+}
+
+/// The message of a refusal with exit code 2.
+fn refusal(arguments: &[&str]) -> String {
+    match run(arguments) {
+        Ok(_) => panic!("{arguments:?} accepted"),
+        Err(refusal) => {
+            assert_eq!(refusal.exit_code(), 2, "{arguments:?}");
+            refusal.0.render().to_string()
+        }
+    }
+}
+
+#[test]
+fn clap_finds_no_mistake_in_the_options() {
+    Arguments::command().debug_assert();
+}
+
+#[test]
+fn the_defaults_are_those_of_the_contract() {
+    let (Config { engine, output, pace, shutdown_timeout }, diagnostics) = run(&["D"]).unwrap();
+    assert_eq!(engine.paths, [b"D".to_vec()]);
+    assert_eq!((engine.format, engine.from, engine.once), (Format::Text, From::Beginning, false));
+    assert_eq!((engine.recursive, engine.follow_links, engine.line_bytes_max), (true, false, 1 << 20));
+    assert_eq!(engine.coalesce, Duration::from_millis(5));
+    assert_eq!(engine.partial_after, Some(Duration::from_secs(30)));
+    assert_eq!((engine.rescan, engine.ignore_older), (Some(Duration::from_secs(300)), None));
+    assert!(engine.patterns.accepts_file(b"a.log", b"a.log") && !engine.patterns.accepts_file(b"a.gz", b"a.gz"));
+    assert_eq!((output, pace), (Output::Descriptor(1), Duration::from_micros(500)));
+    assert_eq!(shutdown_timeout, Duration::from_secs(5));
+    assert_eq!(diagnostics, Diagnostics { level: Level::Info, format: LogFormat::Text });
+}
+
+#[test]
+fn paths_are_taken_in_order_byte_for_byte() {
+    use std::os::unix::ffi::OsStringExt;
+    let stray = OsString::from_vec(b"\xff/".to_vec());
+    let arguments = ["manytail", "run", "a", "--", "--once"].into_iter().map(OsString::from).chain([stray]);
+    let Command::Run { config, .. } = parse(arguments).unwrap();
+    assert_eq!(config.engine.paths, [b"a".to_vec(), b"--once".to_vec(), b"\xff/".to_vec()]);
+    assert!(!config.engine.once);
+}
+
+#[test]
+fn output_and_format_have_short_and_long_names() {
+    assert_eq!(config(&["-o", "fd:3", "D"]).output, Output::Descriptor(3));
+    assert_eq!(config(&["--output", "tcp:h:1", "D"]).output, Output::Tcp("h:1".into()));
+    for (name, format) in Format::NAMES {
+        assert_eq!(config(&["-f", name, "D"]).engine.format, format);
+        assert_eq!(config(&[&format!("--format={name}"), "D"]).engine.format, format);
+    }
+}
+
+#[test]
+fn globs_may_be_repeated_and_default_excludes_dropped() {
+    let patterns = config(&["--include", "*.log", "--include", "*.gz", "--exclude", "x*", "--exclude", "y*", "D"]).engine.patterns;
+    assert!(patterns.accepts_file(b"a.log", b"") && !patterns.accepts_file(b"a.out", b""));
+    assert!(!patterns.accepts_file(b"a.gz", b"") && !patterns.accepts_file(b"x.log", b"") && !patterns.accepts_file(b"y.log", b""));
+    let patterns = config(&["--no-default-excludes", "--exclude=x*", "D"]).engine.patterns;
+    assert!(patterns.accepts_file(b"a.gz", b"") && !patterns.accepts_file(b"x", b""));
+}
+
+#[test]
+fn recursive_takes_true_false_or_nothing() {
+    assert!(!config(&["--recursive", "false", "D"]).engine.recursive);
+    assert!(!config(&["--recursive=false", "D"]).engine.recursive);
+    assert!(config(&["--recursive", "true", "D"]).engine.recursive);
+    let bare = config(&["--recursive", "D"]);
+    assert_eq!((bare.engine.recursive, bare.engine.paths), (true, vec![b"D".to_vec()]));
+    assert!(config(&["D", "--recursive"]).engine.recursive);
+    assert!(config(&["--recursive", "--once", "D"]).engine.once);
+    assert_eq!(config(&["--", "--recursive"]).engine.paths, [b"--recursive".to_vec()]);
+}
+
+#[test]
+fn switches_are_off_until_given() {
+    let engine = config(&["--once", "--follow-symlinks", "D"]).engine;
+    assert!(engine.once && engine.follow_links);
+}
+
+#[test]
+fn from_takes_both_ends() {
+    assert_eq!(config(&["--from", "end", "D"]).engine.from, From::End);
+    assert_eq!(config(&["--from", "beginning", "--once", "D"]).engine.from, From::Beginning);
+}
+
+#[test]
+fn every_duration_is_taken() {
+    let config = config(&[
+        "--coalesce=1ms",
+        "--pace=2ms",
+        "--partial-after=3s",
+        "--rescan=4min",
+        "--ignore-older=5d",
+        "--shutdown-timeout=6h",
+        "D",
+    ]);
+    assert_eq!((config.engine.coalesce, config.pace), (Duration::from_millis(1), Duration::from_millis(2)));
+    assert_eq!(config.engine.partial_after, Some(Duration::from_secs(3)));
+    assert_eq!(config.engine.rescan, Some(Duration::from_secs(240)));
+    assert_eq!(config.engine.ignore_older, Some(Duration::from_secs(5 * 86_400)));
+    assert_eq!(config.shutdown_timeout, Duration::from_secs(6 * 3600));
+}
+
+#[test]
+fn zero_durations_mean_none_and_never() {
+    let config =
+        config(&["--coalesce=0", "--pace=0", "--partial-after=0", "--rescan=0", "--ignore-older=0", "--shutdown-timeout=0", "D"]);
+    assert!(config.engine.coalesce.is_zero() && config.pace.is_zero() && config.shutdown_timeout.is_zero());
+    assert_eq!((config.engine.partial_after, config.engine.rescan, config.engine.ignore_older), (None, None, None));
+}
+
+#[test]
+fn line_limits_from_one_byte_to_a_gibibyte_are_taken() {
+    for (size, bytes) in [("1", 1), ("64k", 65_536), ("2MiB", 2 << 20), ("1GiB", 1 << 30)] {
+        assert_eq!(config(&["--max-line-bytes", size, "D"]).engine.line_bytes_max, bytes);
+    }
+}
+
+#[test]
+fn log_options_choose_level_and_format() {
+    for (name, level) in Level::NAMES {
+        assert_eq!(run(&["--log-level", name, "D"]).unwrap().1.level, level);
+    }
+    for (name, format) in LogFormat::NAMES {
+        assert_eq!(run(&["--log-format", name, "D"]).unwrap().1.format, format);
+    }
+}
+
+#[test]
+fn the_last_of_a_repeated_option_wins() {
+    let config = config(&["--format", "raw", "--format", "json", "-o", "fd:3", "-o", "fd:4", "--once", "--once", "D"]);
+    assert_eq!((config.engine.format, config.output), (Format::Json, Output::Descriptor(4)));
+}
+
+#[test]
+fn bad_values_are_refused_with_the_name_of_their_option() {
+    for (option, value) in [
+        ("--output", "udp:h:1"),
+        ("--output", "tcp:h"),
+        ("--output", ""),
+        ("--format", "xml"),
+        ("--format", "JSON"),
+        ("--include", "[a"),
+        ("--include", ""),
+        ("--include", "../x"),
+        ("--exclude", "{a"),
+        ("--from", "middle"),
+        ("--recursive=yes", "D"),
+        ("--recursive=", "D"),
+        ("--coalesce", "5"),
+        ("--coalesce", "fast"),
+        ("--pace", "ms"),
+        ("--pace", ""),
+        ("--max-line-bytes", "0"),
+        ("--max-line-bytes", "1073741825"),
+        ("--max-line-bytes", "2GiB"),
+        ("--max-line-bytes", "1KB"),
+        ("--max-line-bytes", "99999999999999999999"),
+        ("--partial-after", "soon"),
+        ("--rescan", "5 apples"),
+        ("--rescan", "200000d"),
+        ("--ignore-older", "old"),
+        ("--shutdown-timeout", "1e3s"),
+        ("--log-level", "loud"),
+        ("--log-format", "yaml"),
+    ] {
+        let message = refusal(&[option, value, "D"]);
+        let name = option.split('=').next().unwrap();
+        assert!(message.contains(name), "{option} {value}: {message}");
+        let first = message.lines().next().unwrap();
+        assert!(first.starts_with("error: ") && first.contains(name), "{option} {value}: {message}");
+    }
+}
+
+#[test]
+fn an_option_without_its_value_is_refused_with_its_name() {
+    for option in ["--output", "--format", "--include", "--pace", "--max-line-bytes", "--log-level"] {
+        assert!(refusal(&["D", option]).contains(option), "{option}");
+        assert!(refusal(&[option, "--once", "D"]).contains(option), "{option}");
+    }
+}
+
+#[test]
+fn once_from_the_end_is_a_contradiction() {
+    let message = refusal(&["--once", "--from", "end", "D"]);
+    assert!(message.contains("--once") && message.contains("from"), "{message}");
+}
+
+#[test]
+fn no_path_and_empty_paths_are_refused() {
+    assert!(refusal(&[]).contains("PATH"));
+    assert!(refusal(&["--once"]).contains("PATH"));
+    assert!(refusal(&["D", ""]).contains("PATH"));
+}
+
+#[test]
+fn unknown_options_and_options_of_later_versions_are_refused_with_their_name() {
+    for option in ["--bogus", "--state-dir", "--commit-interval", "--config", "-x"] {
+        assert!(refusal(&[option, "D"]).contains(option), "{option}");
+    }
+}
+
+#[test]
+fn switches_take_no_value() {
+    for option in ["--once=true", "--follow-symlinks=false", "--no-default-excludes=1"] {
+        assert!(refusal(&[option, "D"]).contains(option.split('=').next().unwrap()), "{option}");
+    }
+}
+
+#[test]
+fn no_command_and_unknown_commands_are_refused() {
+    for arguments in [&["manytail"][..], &["manytail", "walk", "D"], &["manytail", "D"]] {
+        let refusal = parse(arguments.iter().map(OsString::from)).unwrap_err();
+        assert_eq!(refusal.exit_code(), 2, "{arguments:?}");
+    }
+}
+
+#[test]
+fn help_and_version_end_with_success() {
+    for arguments in [&["manytail", "--help"][..], &["manytail", "-h"], &["manytail", "--version"], &["manytail", "run", "--help"]]
+    {
+        let answer = parse(arguments.iter().map(OsString::from)).unwrap_err();
+        assert_eq!(answer.exit_code(), 0, "{arguments:?}");
+    }
+}
+
+#[test]
+fn the_help_says_every_default_on_one_short_line_under_a_heading() {
+    let mut arguments = Arguments::command();
+    let run = arguments.find_subcommand_mut("run").unwrap();
+    for option in run.get_opts() {
+        let name = option.get_long().unwrap();
+        let help = option.get_help().unwrap().to_string();
+        assert!(!help.contains('\n') && help.len() <= 92, "--{name}: {help}");
+        assert!(option.get_help_heading().is_some(), "--{name} has no heading");
+        let says_default = help.contains("[default: ") || !option.get_default_values().is_empty();
+        let is_switch_that_is_off = !option.get_action().takes_values() && help.contains("[default: off]");
+        assert!(says_default || is_switch_that_is_off, "--{name} does not say its default");
+    }
+    let help = run.render_help().to_string();
+    assert!(help.contains("Examples:") && help.contains("[default: 1MiB]"), "{help}");
+}

@@ -1,0 +1,126 @@
+//! The parsers of single values. Whole command lines are tested in `cli`.
+
+use super::*;
+
+fn output(uri: &str) -> Result<Output, OutputError> {
+    Output::parse(OsStr::new(uri))
+}
+
+#[test]
+fn sizes_are_bytes_or_powers_of_two() {
+    for (text, bytes) in [
+        ("0", 0),
+        ("1", 1),
+        ("007", 7),
+        ("3k", 3 << 10),
+        ("3KiB", 3 << 10),
+        ("5M", 5 << 20),
+        ("5MiB", 5 << 20),
+        ("1G", 1 << 30),
+        ("1GiB", 1 << 30),
+        ("18446744073709551615", u64::MAX),
+    ] {
+        assert_eq!(parse_size(text), Ok(bytes), "{text}");
+    }
+}
+
+#[test]
+fn other_spellings_of_sizes_are_refused() {
+    for text in ["", "k", "KiB", "-1", "+1", "1.5M", "1 M", "1K", "1KB", "1kb", "1m", "1kiB", "1T", "1MiBs", "0x10", "1e3", "١"] {
+        assert_eq!(parse_size(text), Err(SizeError::Malformed), "{text}");
+    }
+}
+
+#[test]
+fn sizes_beyond_64_bits_are_refused_not_wrapped() {
+    for text in ["18446744073709551616", "17179869184GiB", "99999999999999999999999k"] {
+        assert_eq!(parse_size(text), Err(SizeError::TooLarge), "{text}");
+    }
+    assert_eq!(parse_size("17179869183G"), Ok(17_179_869_183 << 30));
+}
+
+#[test]
+fn durations_take_every_unit_of_the_contract_and_microseconds() {
+    for (text, duration) in [
+        ("0", Duration::ZERO),
+        ("0s", Duration::ZERO),
+        ("500us", Duration::from_micros(500)),
+        ("5ms", Duration::from_millis(5)),
+        ("30s", Duration::from_secs(30)),
+        ("5min", Duration::from_secs(300)),
+        ("2h", Duration::from_secs(7200)),
+        ("7d", Duration::from_secs(7 * 86_400)),
+        ("1h 30min", Duration::from_secs(5400)),
+        ("36525d", DURATION_LIMIT),
+    ] {
+        assert_eq!(parse_duration(text), Ok(duration), "{text}");
+    }
+}
+
+#[test]
+fn texts_that_are_no_duration_are_refused() {
+    for text in ["", "5", "s", "-1s", "1..5s", "5 apples", "1e3s"] {
+        assert_eq!(parse_duration(text), Err(DurationError::Malformed), "{text}");
+    }
+    for text in ["36526d", "99999999999999999999s", "18446744073709551615d"] {
+        assert_eq!(parse_duration(text), Err(DurationError::TooLong), "{text}");
+    }
+}
+
+#[test]
+fn every_kind_of_output_is_read_and_shown_as_it_was_written() {
+    for (uri, expected) in [
+        ("stdout", Output::Descriptor(1)),
+        ("fd:0", Output::Descriptor(0)),
+        ("fd:27", Output::Descriptor(27)),
+        ("file:/var/log/all.log", Output::File("/var/log/all.log".into())),
+        ("file:a:b", Output::File("a:b".into())),
+        ("unix:/run/x.sock", Output::Unix("/run/x.sock".into())),
+        ("tcp:localhost:5140", Output::Tcp("localhost:5140".into())),
+        ("tcp:10.0.0.1:1", Output::Tcp("10.0.0.1:1".into())),
+        ("tcp:[::1]:65535", Output::Tcp("[::1]:65535".into())),
+    ] {
+        assert_eq!(output(uri), Ok(expected.clone()), "{uri}");
+        assert_eq!(expected.to_string(), uri);
+    }
+}
+
+#[test]
+fn an_output_path_may_hold_any_bytes() {
+    let uri = OsStr::from_bytes(b"file:/tmp/\xff");
+    assert_eq!(Output::parse(uri), Ok(Output::File(PathBuf::from(OsStr::from_bytes(b"/tmp/\xff")))));
+    assert_eq!(Output::parse(OsStr::from_bytes(b"tcp:\xff:1")), Err(OutputError::Address));
+    assert_eq!(Output::parse(OsStr::from_bytes(b"fd:\xff")), Err(OutputError::Descriptor));
+}
+
+#[test]
+fn outputs_that_cannot_be_are_refused_with_their_reason() {
+    for uri in ["", "stdin", "stdout:", "/var/log/x", "udp:h:1", "http://x", "File:x", ":", "STDOUT"] {
+        assert_eq!(output(uri), Err(OutputError::UnknownKind), "{uri}");
+    }
+    for uri in ["fd:", "fd:-1", "fd:+1", "fd:x", "fd:1 ", "fd:99999999999"] {
+        assert_eq!(output(uri), Err(OutputError::Descriptor), "{uri}");
+    }
+    for uri in ["file:", "unix:"] {
+        assert_eq!(output(uri), Err(OutputError::NoPath), "{uri}");
+    }
+    for uri in [
+        "tcp:",
+        "tcp:h",
+        "tcp:h:",
+        "tcp::1",
+        "tcp:h:0",
+        "tcp:h:65536",
+        "tcp:h:+1",
+        "tcp:::1:80",
+        "tcp:[::1]",
+        "tcp:[x]:80",
+        "tcp://h:80",
+        "tcp:h h:80",
+        "tcp:u@h:80",
+    ] {
+        assert_eq!(output(uri), Err(OutputError::Address), "{uri}");
+    }
+    assert!(output(&format!("unix:{}", "x".repeat(107))).is_ok());
+    assert_eq!(output(&format!("unix:{}", "x".repeat(108))), Err(OutputError::SocketPathTooLong));
+}

@@ -1,0 +1,275 @@
+//! The exact bytes of records, and a second opinion on json by `serde_json`.
+
+use super::*;
+
+/// 2026-11-22T10:00:00.123456789Z.
+fn example_time() -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::new(1_795_341_600, 123_456_789)
+}
+
+fn source(path: &[u8]) -> Source<'_> {
+    Source { path, device: 0xfd01, inode: 0x1a_2b3c, incarnation: 0, read_at: example_time() }
+}
+
+fn line(bytes: &[u8]) -> Line<'_> {
+    Line { bytes, offset: 1234, ended: true }
+}
+
+/// The record of one line of one path.
+fn record(format: Format, path: &[u8], line: &Line<'_>) -> Vec<u8> {
+    let mut encoder = Encoder::new(format);
+    let mut out = Vec::new();
+    encoder.begin(&source(path));
+    encoder.encode(line, &mut out);
+    out
+}
+
+fn json(path: &[u8], line: &Line<'_>) -> String {
+    String::from_utf8(record(Format::Json, path, line)).expect("json is UTF-8")
+}
+
+/// xorshift64*: the same inputs on every run.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+
+    fn below(&mut self, bound: usize) -> usize {
+        (self.next() >> 33) as usize % bound
+    }
+
+    /// Up to `len_max` bytes: mostly plain text, with what escapes and what UTF-8 stumbles over mixed in.
+    fn bytes(&mut self, len_max: usize) -> Vec<u8> {
+        let len = self.below(len_max + 1);
+        let mut bytes = Vec::with_capacity(len + 4);
+        let wild = self.below(4);
+        while bytes.len() < len {
+            match self.below(8) {
+                kind if kind > wild => bytes.push(b' ' + self.below(95) as u8),
+                0 => bytes.push(self.below(0x20) as u8),
+                1 => bytes.push(b"\"\\\x7f/\0\xff\xc3\xe2\x80\xa8\xed\xf0"[self.below(12)]),
+                2 => bytes.extend_from_slice(["é", "\u{2028}", "🚀", "\u{85}", "\u{fffd}"][self.below(5)].as_bytes()),
+                _ => bytes.push(self.next() as u8),
+            }
+        }
+        bytes
+    }
+}
+
+/// The record as the contract words it, put together by `serde_json` and base64's own allocation.
+fn expected_json(path: &[u8], line: &Line<'_>) -> String {
+    let text = |bytes: &[u8]| serde_json::to_string(&String::from_utf8_lossy(bytes)).unwrap();
+    let bytes_key = |key: &str, bytes: &[u8]| match str::from_utf8(bytes) {
+        Ok(_) => String::new(),
+        Err(_) => format!(",\"{key}\":\"{}\"", STANDARD.encode(bytes)),
+    };
+    format!(
+        "{{\"time\":\"2026-11-22T10:00:00.123456789Z\",\"path\":{}{},\"file\":\"fd01-1a2b3c-0\",\"offset\":{},\"line\":{}{}{}}}\n",
+        text(path),
+        bytes_key("path_bytes", path),
+        line.offset,
+        text(line.bytes),
+        bytes_key("bytes", line.bytes),
+        if line.ended { "" } else { ",\"eol\":false" },
+    )
+}
+
+#[test]
+fn raw_is_the_bytes_and_a_newline() {
+    assert_eq!(record(Format::Raw, b"ignored", &line(b"a\0\xff\r")), b"a\0\xff\r\n");
+    assert_eq!(record(Format::Raw, b"ignored", &line(b"")), b"\n");
+}
+
+#[test]
+fn raw_and_text_do_not_mark_pieces() {
+    let piece = Line { ended: false, ..line(b"piece") };
+    assert_eq!(record(Format::Raw, b"p", &piece), b"piece\n");
+    assert_eq!(record(Format::Text, b"p", &piece), b"p\tpiece\n");
+}
+
+#[test]
+fn text_is_path_tab_bytes_newline() {
+    assert_eq!(record(Format::Text, b"d1/job 7.log", &line(b"x\ty\xff")), b"d1/job 7.log\tx\ty\xff\n");
+}
+
+#[test]
+fn text_escapes_backslash_control_and_stray_bytes_of_the_path_in_lower_case_hex() {
+    let path = b"a\\b\tc\nd\0e\x1bf\x7fg\xffh\xc3\xe2\x82i";
+    assert_eq!(
+        record(Format::Text, path, &line(b"")),
+        br"a\x5cb\x09c\x0ad\x00e\x1bf\x7fg\xffh\xc3\xe2\x82i".iter().chain(b"\t\n").copied().collect::<Vec<_>>()
+    );
+}
+
+#[test]
+fn text_keeps_characters_beyond_ascii_in_the_path_also_c1_controls() {
+    let path = "é/日本/🚀/\u{85}\u{2028}";
+    assert_eq!(record(Format::Text, path.as_bytes(), &line(b"x")), format!("{path}\tx\n").as_bytes());
+}
+
+#[test]
+fn every_text_path_can_be_had_back_from_its_escapes() {
+    let mut random = Random(3);
+    for _ in 0..20_000 {
+        let path = random.bytes(24);
+        let mut text = Vec::new();
+        push_text_path(&path, &mut text);
+        let text = String::from_utf8(text).expect("an escaped path is UTF-8");
+        assert!(!text.contains(|letter: char| letter.is_ascii_control()), "{text:?}");
+        let mut parts = text.split("\\x");
+        let mut back = parts.next().unwrap().as_bytes().to_vec();
+        for part in parts {
+            back.push(u8::from_str_radix(&part[..2], 16).unwrap());
+            back.extend_from_slice(&part.as_bytes()[2..]);
+        }
+        assert_eq!(back, path);
+    }
+}
+
+#[test]
+fn json_of_a_plain_line_is_exactly_the_contracts_example() {
+    assert_eq!(
+        json(b"d1/job7.log", &line(b"...")),
+        "{\"time\":\"2026-11-22T10:00:00.123456789Z\",\"path\":\"d1/job7.log\",\"file\":\"fd01-1a2b3c-0\",\"offset\":1234,\
+         \"line\":\"...\"}\n"
+    );
+}
+
+#[test]
+fn json_has_every_key_in_order_when_all_apply() {
+    let piece = Line { bytes: b"\xff", offset: u64::MAX, ended: false };
+    assert_eq!(
+        json(b"\xfe", &piece),
+        "{\"time\":\"2026-11-22T10:00:00.123456789Z\",\"path\":\"\u{fffd}\",\"path_bytes\":\"/g==\",\"file\":\"fd01-1a2b3c-0\",\
+         \"offset\":18446744073709551615,\"line\":\"\u{fffd}\",\"bytes\":\"/w==\",\"eol\":false}\n"
+    );
+}
+
+#[test]
+fn json_marks_only_pieces_that_no_newline_ends() {
+    assert!(!json(b"p", &line(b"x")).contains("eol"));
+    assert!(json(b"p", &Line { ended: false, ..line(b"x") }).ends_with(",\"line\":\"x\",\"eol\":false}\n"));
+}
+
+#[test]
+fn json_escapes_quotes_backslashes_and_controls_and_nothing_else() {
+    let record = json(b"p", &line("\"\\/\0\x07\x08\t\n\x0b\x0c\r\x1f\x7f\u{85}\u{2028}\u{2029}é".as_bytes()));
+    let expected = "\"line\":\"\\\"\\\\/\\u0000\\u0007\\b\\t\\n\\u000b\\f\\r\\u001f\x7f\u{85}\u{2028}\u{2029}é\"}\n";
+    assert!(record.ends_with(expected), "{record:?}");
+}
+
+#[test]
+fn json_replaces_maximal_subparts_by_one_replacement_character_each() {
+    // A cut-off four-byte character, a lone continuation, a surrogate (three bad bytes), an overlong form (two).
+    let bytes = b"a\xf0\x9f\x9ab\x80c\xed\xa0\x80d\xc0\xafe";
+    let record = json(b"p", &line(bytes));
+    assert!(record.contains(&format!("\"line\":\"{}\"", String::from_utf8_lossy(bytes))), "{record:?}");
+    assert!(record.contains("\"line\":\"a\u{fffd}b\u{fffd}c\u{fffd}\u{fffd}\u{fffd}d\u{fffd}\u{fffd}e\""), "{record:?}");
+}
+
+#[test]
+fn a_byte_that_needs_an_escape_is_found_at_every_position() {
+    for len in 0..=40 {
+        for at in 0..len {
+            for byte in 0..=u8::MAX {
+                // What lies behind the hit must not hide it, whatever a borrow does there.
+                let mut bytes = vec![0x20; len];
+                bytes[at] = byte;
+                let needs_escape = byte < 0x20 || byte == b'"' || byte == b'\\';
+                assert_eq!(json_plain_len(&bytes), if needs_escape { at } else { len }, "{byte:#x} at {at} of {len}");
+            }
+        }
+    }
+}
+
+#[test]
+fn json_of_any_bytes_is_what_serde_json_would_write() {
+    let mut random = Random(1);
+    for _ in 0..300_000 {
+        let (path, bytes) = (random.bytes(12), random.bytes(48));
+        let line = Line { bytes: &bytes, offset: random.next() >> random.below(64), ended: random.below(2) == 0 };
+        assert_eq!(json(&path, &line), expected_json(&path, &line), "path {path:?} line {bytes:?}");
+    }
+}
+
+#[test]
+fn json_of_long_lines_parses_and_gives_the_bytes_back() {
+    let mut random = Random(2);
+    for _ in 0..200 {
+        let bytes = random.bytes(20_000);
+        let record = json(b"p", &line(&bytes));
+        assert_eq!(record.matches('\n').count(), 1);
+        let value: serde_json::Value = serde_json::from_str(&record).expect("valid JSON");
+        let back = match value.get("bytes") {
+            Some(encoded) => STANDARD.decode(encoded.as_str().unwrap()).unwrap(),
+            None => value["line"].as_str().unwrap().as_bytes().to_vec(),
+        };
+        assert_eq!(back, bytes);
+    }
+}
+
+#[test]
+fn records_are_appended_and_share_the_source_until_the_next_begin() {
+    let mut encoder = Encoder::new(Format::Text);
+    let mut out = b"before\n".to_vec();
+    encoder.begin(&source(b"a"));
+    encoder.encode(&line(b"1"), &mut out);
+    encoder.encode(&line(b"2"), &mut out);
+    encoder.begin(&source(b"bb"));
+    encoder.encode(&line(b"3"), &mut out);
+    assert_eq!(out, b"before\na\t1\na\t2\nbb\t3\n");
+}
+
+#[test]
+fn the_file_names_device_and_inode_in_hex_and_the_incarnation_in_decimal() {
+    let mut encoder = Encoder::new(Format::Json);
+    let mut out = Vec::new();
+    encoder.begin(&Source { device: u64::MAX, inode: 0, incarnation: 4_294_967_295, ..source(b"p") });
+    encoder.encode(&line(b""), &mut out);
+    let value: serde_json::Value = serde_json::from_slice(&out).unwrap();
+    assert_eq!(value["file"], "ffffffffffffffff-0-4294967295");
+}
+
+#[test]
+fn time_is_right_when_seconds_repeat_step_forward_and_step_back() {
+    let mut second = FormattedSecond::new();
+    let mut text = |seconds: u64, nanos: u32| {
+        let mut out = Vec::new();
+        second.push_time(SystemTime::UNIX_EPOCH + Duration::new(seconds, nanos), &mut out);
+        String::from_utf8(out).unwrap()
+    };
+    assert_eq!(text(1_795_341_600, 1), "2026-11-22T10:00:00.000000001Z");
+    assert_eq!(text(1_795_341_600, 999_999_999), "2026-11-22T10:00:00.999999999Z");
+    assert_eq!(text(1_795_341_601, 0), "2026-11-22T10:00:01.000000000Z");
+    assert_eq!(text(951_782_400, 5), "2000-02-29T00:00:00.000000005Z");
+    assert_eq!(text(0, 0), "1970-01-01T00:00:00.000000000Z");
+}
+
+#[test]
+fn a_clock_far_off_gives_the_nearest_time_that_can_be_written() {
+    let mut second = FormattedSecond::new();
+    let mut text = |time: SystemTime| {
+        let mut out = Vec::new();
+        second.push_time(time, &mut out);
+        String::from_utf8(out).unwrap()
+    };
+    assert_eq!(text(SystemTime::UNIX_EPOCH - Duration::from_secs(1)), "1970-01-01T00:00:00.000000000Z");
+    assert_eq!(text(SystemTime::UNIX_EPOCH + Duration::from_secs(SECOND_MAX + 1)), "9999-12-31T23:59:59.000000000Z");
+}
+
+#[test]
+fn decimals_are_written_as_the_standard_library_writes_them() {
+    let mut random = Random(4);
+    let mut numbers = vec![0, 9, 10, u64::MAX];
+    numbers.extend((0..10_000).map(|_| random.next() >> random.below(64)));
+    for number in numbers {
+        let mut out = Vec::new();
+        push_decimal(number, &mut out);
+        assert_eq!(String::from_utf8(out).unwrap(), number.to_string());
+    }
+}
