@@ -106,15 +106,28 @@ fn directories_made_by_several_threads_at_once_are_all_found() {
     assert_eq!(got, expected);
 }
 
-/// One log as its writer sees it: a name that may be rotated, deleted and made again. All its lines, over all its files, are one
+/// One log as its writer sees it: a name that may be rotated, deleted and made again. All lines of one chain of generations are one
 /// numbered sequence.
 struct Log {
     directory: usize,
+    /// Grows when the writer starts anew elsewhere: files of two directories are in no order.
+    chain: usize,
     name: String,
     exists: bool,
     lines: usize,
     /// What was written of the line that is not finished.
     fragment: String,
+}
+
+impl Log {
+    fn tag(&self, log: usize) -> String {
+        format!("log {log}.{} line", self.chain)
+    }
+
+    /// The next line, with what ends it.
+    fn line(&self, log: usize, end: &str) -> String {
+        format!("{} {}{end}", self.tag(log), self.lines)
+    }
 }
 
 /// `Y-07`: what happens to a tree, at random, and what must come of it. Nothing is deleted or written over before it was read.
@@ -126,6 +139,8 @@ struct Model<'a> {
     logs: Vec<Log>,
     stopped: bool,
     names: usize,
+    /// How each finished chain begins its lines, and how many it has.
+    chains: Vec<(String, usize)>,
 }
 
 impl<'a> Model<'a> {
@@ -134,12 +149,22 @@ impl<'a> Model<'a> {
         directories.iter().for_each(|directory| world.mkdir(directory));
         let log = |number: usize| Log {
             directory: number % 3,
+            chain: 0,
             name: format!("{number}.log"),
             exists: false,
             lines: 0,
             fragment: String::new(),
         };
-        Model { world, tail, random: Random(seed), directories, logs: (0..6).map(log).collect(), stopped: false, names: 0 }
+        Model {
+            world,
+            tail,
+            random: Random(seed),
+            directories,
+            logs: (0..6).map(log).collect(),
+            stopped: false,
+            names: 0,
+            chains: Vec::new(),
+        }
     }
 
     fn path(&self, log: usize) -> String {
@@ -149,7 +174,7 @@ impl<'a> Model<'a> {
     fn append(&mut self, log: usize, count: usize) {
         let mut bytes = self.finish(log);
         for _ in 0..count {
-            bytes.push_str(&format!("log {log} line {}\n", self.logs[log].lines));
+            bytes.push_str(&self.logs[log].line(log, "\n"));
             self.logs[log].lines += 1;
         }
         self.world.append(self.path(log), bytes);
@@ -162,13 +187,13 @@ impl<'a> Model<'a> {
         if written.is_empty() {
             return String::new();
         }
-        let line = format!("log {log} line {}\n", self.logs[log].lines);
+        let line = self.logs[log].line(log, "\n");
         self.logs[log].lines += 1;
         line[written.len()..].to_owned()
     }
 
     fn partial(&mut self, log: usize) {
-        let line = format!("log {log} line {}", self.logs[log].lines);
+        let line = self.logs[log].line(log, "");
         let written = self.logs[log].fragment.len();
         let until = (written + 1 + self.random.below(6)).min(line.len());
         self.world.append(self.path(log), &line[written..until]);
@@ -182,9 +207,12 @@ impl<'a> Model<'a> {
         self.logs[log].exists = true;
     }
 
+    fn written(&self) -> usize {
+        self.chains.iter().map(|chain| chain.1).chain(self.logs.iter().map(|log| log.lines)).sum()
+    }
+
     fn drain(&self) {
-        let lines: usize = self.logs.iter().map(|log| log.lines).sum();
-        self.tail.wait_count(lines);
+        self.tail.wait_count(self.written());
     }
 
     fn rotate(&mut self, log: usize) {
@@ -202,7 +230,7 @@ impl<'a> Model<'a> {
     fn replace(&mut self, log: usize) {
         self.complete(log);
         self.drain();
-        fs::write(self.world.beside("new"), format!("log {log} line {}\n", self.logs[log].lines)).expect("write");
+        fs::write(self.world.beside("new"), self.logs[log].line(log, "\n")).expect("write");
         self.logs[log].lines += 1;
         fs::rename(self.world.beside("new"), self.world.at(self.path(log))).expect("rename");
     }
@@ -237,6 +265,9 @@ impl<'a> Model<'a> {
     fn move_log(&mut self) {
         let log = self.random.below(self.logs.len());
         self.rotate(log);
+        self.chains.push((self.logs[log].tag(log), self.logs[log].lines));
+        self.logs[log].chain += 1;
+        self.logs[log].lines = 0;
         self.logs[log].directory = self.random.below(self.directories.len());
         let path = self.path(log);
         self.logs[log].exists = self.world.at(path).exists();
@@ -298,17 +329,18 @@ impl<'a> Model<'a> {
     /// Every log's lines, over all files, in the order in which they were written, each once.
     fn check(&self) -> Result<(), String> {
         let lines = self.tail.lines();
-        for (number, log) in self.logs.iter().enumerate() {
-            let tag = format!("log {number} line");
+        let open = self.logs.iter().enumerate().map(|(number, log)| (log.tag(number), log.lines));
+        for (tag, count) in self.chains.iter().cloned().chain(open) {
             let got: Vec<&String> = lines.iter().filter(|line| line.starts_with(&format!("{tag} "))).collect();
-            let expected = numbered(&tag, 0..log.lines);
+            let expected = numbered(&tag, 0..count);
             let difference = (0..got.len().max(expected.len())).find(|&at| got.get(at).copied() != expected.get(at));
             if let Some(at) = difference {
-                return Err(format!("{} lines instead of {}; at {at}: {:?}", got.len(), expected.len(), got.get(at)));
+                let shown = &got[at.min(got.len())..(at + 3).min(got.len())];
+                return Err(format!("{} lines instead of {count}; from {tag} {at} on: {shown:?}", got.len()));
             }
         }
-        let expected: usize = self.logs.iter().map(|log| log.lines).sum();
-        if lines.len() == expected { Ok(()) } else { Err(format!("{} lines instead of {expected}", lines.len())) }
+        let written = self.written();
+        if lines.len() == written { Ok(()) } else { Err(format!("{} lines instead of {written}", lines.len())) }
     }
 }
 

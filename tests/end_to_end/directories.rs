@@ -278,7 +278,7 @@ fn a_path_whose_parents_are_missing_is_picked_up_when_they_appear() {
     tail.expect(&[("a/b/c/d/x.log", &["one"])]);
     world.append("a/b/c/d/x.log", "two\n");
     tail.expect(&[("a/b/c/d/x.log", &["one", "two"])]);
-    assert_eq!(tail.said("a/b/c"), 1, "one warning");
+    assert_eq!(tail.warned("a/b/c"), 1, "one warning");
 }
 
 /// `R-12`

@@ -289,7 +289,7 @@ fn a_missing_file_is_said_once_and_read_from_its_start_when_it_comes() {
     tail.settled();
     world.write("late.log", "one\ntwo\n");
     tail.expect(&[("late.log", &["one", "two"])]);
-    assert_eq!(tail.said("late.log"), 1, "one diagnostic");
+    assert_eq!(tail.warned("late.log"), 1, "one diagnostic");
 }
 
 /// `D-14`

@@ -507,6 +507,15 @@ impl Tail {
         self.stderr().lines().filter(|line| line.contains(word)).count()
     }
 
+    /// How many warnings and errors contain the word.
+    pub(crate) fn warned(&self, word: &str) -> usize {
+        self.stderr()
+            .lines()
+            .filter(|line| line.contains("WARN") || line.contains("ERROR"))
+            .filter(|line| line.contains(word))
+            .count()
+    }
+
     #[track_caller]
     pub(crate) fn wait_said(&self, word: &str) {
         self.wait(&format!("a diagnostic with {word:?}"), || self.said(word) > 0);
