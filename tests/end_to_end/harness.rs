@@ -395,11 +395,13 @@ impl Tail {
     pub(crate) fn settled(&self) {
         let look = || (self.output_bytes(), self.process.switches(), self.process.ticks());
         let (mut last, mut since, mut output_since) = (look(), Instant::now(), Instant::now());
+        let mut ticks = last.2;
         self.wait("to settle", || {
             let now = look();
             let state = self.process.state();
-            if now.0 != last.0 {
-                output_since = Instant::now();
+            // A process that computes has not settled, though nothing comes out for a while: the first scan of a large tree.
+            if now.0 != last.0 || now.2 > ticks + 10 {
+                (output_since, ticks) = (Instant::now(), now.2);
             }
             if now != last || state == 'R' {
                 since = Instant::now();

@@ -301,7 +301,7 @@ fn a_full_disk_tears_no_record_and_delivery_goes_on_when_there_is_room() {
     let disk = tail.process.root().join(world.beside("disk").strip_prefix("/").expect("absolute"));
     let output = disk.join("out.log");
     wait_for("the output", || output.exists());
-    let lines = numbered(&"x".repeat(150), 0..600);
+    let lines = numbered(&"x".repeat(150), 0..2_000);
     world.append("a.log", text(&lines));
     wait_for("the disk to be full", || fs::metadata(&output).expect("stat").len() > 90_000);
     wait_for("a diagnostic", || tail.said("out.log") > 0);

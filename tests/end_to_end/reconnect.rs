@@ -89,11 +89,11 @@ fn a_tcp_peer_gets_every_line_in_order() {
     let world = World::new();
     let listener = listen();
     let tail = to_tcp(&world, &listener);
-    let mut peer = accept_tcp(&listener);
     let lines = numbered("line", 0..20_000);
     for chunk in lines.chunks(500) {
         world.append("a.log", text(chunk));
     }
+    let mut peer = accept_tcp(&listener);
     assert!(peer.read_line("line 19999") == lines);
     drop(tail);
 }
@@ -270,9 +270,9 @@ fn a_tcp_peer_that_does_not_read_blocks_reading_and_nothing_else() {
     let world = World::new();
     let listener = listen();
     let tail = to_tcp(&world, &listener);
-    let mut peer = accept_tcp(&listener);
     let lines = numbered(&"z".repeat(1_000), 0..20_000);
     world.append("a.log", text(&lines));
+    let mut peer = accept_tcp(&listener);
     tail.settled();
     assert!(tail.process.rss_kib() < 40 << 10, "{} KiB", tail.process.rss_kib());
     world.mkdir("new");
