@@ -21,6 +21,7 @@ mod outputs;
 mod overflow;
 mod permissions;
 mod process;
+mod random_life;
 mod reconnect;
 mod records;
 mod rotation;

@@ -77,6 +77,24 @@ fn late_lines_from_a_writer_that_keeps_its_descriptor_are_delivered() {
     assert_eq!((of("old"), of("new")), (numbered("old", 1..5), numbered("new", 1..3)));
 }
 
+/// `N-13` in small: the writer was not told yet, and its last lines go into the renamed file while its successor is there already.
+#[test]
+fn late_lines_of_a_rotated_file_come_before_those_that_its_successor_gets_after_them() {
+    let world = World::new();
+    // A rotated file that was read a moment ago has to wait for its next turn longer than its successor.
+    let tail = world.run().with(&["--coalesce", "1s"]).start().armed();
+    let mut old = world.writer("a.log");
+    old.write_all(b"line 0\n").expect("write");
+    tail.wait_count(1);
+    world.rename("a.log", "a.log.1");
+    world.write("a.log", "");
+    tail.settled();
+    old.write_all(b"line 1\n").expect("write");
+    tail.settled();
+    world.append("a.log", "line 2\n");
+    tail.expect_in_order(&numbered("line", 0..3));
+}
+
 /// `N-05`
 #[test]
 fn a_renamed_file_without_successor_is_still_followed() {
