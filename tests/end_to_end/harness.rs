@@ -6,18 +6,18 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fmt::Write as _;
-use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use crate::capture::{Capture, Consumer, Source};
 use crate::process::Process;
 use crate::records::{Format, Record, decode, decode_all};
 
@@ -38,80 +38,6 @@ pub(crate) fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
         assert!(Instant::now() < deadline, "not within {DEADLINE:?}: {what}");
         thread::sleep(POLL);
     }
-}
-
-/// Bytes that a thread reads from a pipe or socket, and a gate that stops the reading.
-#[derive(Default)]
-pub(crate) struct Capture {
-    state: Mutex<Captured>,
-    changed: Condvar,
-}
-
-#[derive(Default)]
-struct Captured {
-    bytes: Vec<u8>,
-    total: u64,
-    ended: bool,
-    blocked: bool,
-}
-
-type Consumer = Box<dyn FnMut(&[u8]) + Send>;
-
-impl Capture {
-    /// Reads `source` to its end in a thread of its own. A consumer gets the bytes instead of the buffer.
-    pub(crate) fn start(mut source: impl Read + Send + 'static, blocked: bool, mut consumer: Option<Consumer>) -> Arc<Capture> {
-        let capture = Arc::new(Capture::default());
-        capture.state.lock().expect("capture").blocked = blocked;
-        let reader = Arc::clone(&capture);
-        thread::spawn(move || {
-            let mut buffer = vec![0; 64 << 10];
-            loop {
-                drop(reader.changed.wait_while(reader.state.lock().expect("capture"), |state| state.blocked));
-                let got = source.read(&mut buffer).unwrap_or(0);
-                if let Some(consumer) = &mut consumer {
-                    consumer(&buffer[..got]);
-                }
-                let mut state = reader.state.lock().expect("capture");
-                state.total += got as u64;
-                if consumer.is_none() {
-                    state.bytes.extend_from_slice(&buffer[..got]);
-                }
-                if got == 0 {
-                    state.ended = true;
-                    return;
-                }
-            }
-        });
-        capture
-    }
-
-    pub(crate) fn bytes(&self) -> Vec<u8> {
-        self.state.lock().expect("capture").bytes.clone()
-    }
-
-    pub(crate) fn total(&self) -> u64 {
-        self.state.lock().expect("capture").total
-    }
-
-    pub(crate) fn ended(&self) -> bool {
-        self.state.lock().expect("capture").ended
-    }
-
-    /// Stops reading; what is being read at this moment (one chunk) still comes in.
-    pub(crate) fn block(&self) {
-        self.state.lock().expect("capture").blocked = true;
-    }
-
-    pub(crate) fn unblock(&self) {
-        self.state.lock().expect("capture").blocked = false;
-        self.changed.notify_all();
-    }
-}
-
-enum Source {
-    Capture(Arc<Capture>),
-    File(PathBuf),
-    Elsewhere,
 }
 
 /// How to run the binary.
@@ -310,21 +236,8 @@ impl Tail {
     /// Takes in the records that were completed since the last look.
     fn parse(&self) {
         let mut parsed = self.parsed.borrow_mut();
-        let consumed = parsed.consumed;
-        let whole = |bytes: &[u8]| bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);
-        let fresh = match &self.source {
-            Source::Elsewhere => return,
-            Source::Capture(capture) => {
-                let state = capture.state.lock().expect("capture");
-                let fresh = &state.bytes[consumed.min(state.bytes.len())..];
-                fresh[..whole(fresh)].to_vec()
-            }
-            Source::File(path) => {
-                let bytes = std::fs::read(path).unwrap_or_default();
-                let fresh = &bytes[consumed.min(bytes.len())..];
-                fresh[..whole(fresh)].to_vec()
-            }
-        };
+        let mut fresh = self.source.bytes_from(parsed.consumed);
+        fresh.truncate(fresh.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1));
         let mut records = decode_all(self.format, &fresh);
         records.retain(|record| !record.line.starts_with(CANARY));
         parsed.consumed += fresh.len();
@@ -382,18 +295,10 @@ impl Tail {
         });
     }
 
-    fn output_bytes(&self) -> u64 {
-        match &self.source {
-            Source::Capture(capture) => capture.total(),
-            Source::File(path) => std::fs::metadata(path).map_or(0, |file| file.len()),
-            Source::Elsewhere => 0,
-        }
-    }
-
     /// Waits until the process sleeps and nothing more comes out.
     #[track_caller]
     pub(crate) fn settled(&self) {
-        let look = || (self.output_bytes(), self.process.switches(), self.process.ticks());
+        let look = || (self.source.total(), self.process.switches(), self.process.ticks());
         let (mut last, mut since, mut output_since) = (look(), Instant::now(), Instant::now());
         let mut ticks = last.2;
         self.wait("to settle", || {
@@ -433,7 +338,7 @@ impl Tail {
         let needle = format!("canary {number} ");
         // A file that the first scan finds may be skipped (`--from end`), so the canary sings until it is heard.
         let mut sung = Instant::now() - DEADLINE;
-        let from = self.output_bytes();
+        let from = self.source.total();
         self.wait(&format!("the canary in {}", path.display()), || {
             if sung.elapsed() > Duration::from_millis(100) {
                 let file = std::fs::OpenOptions::new().create(true).append(true).open(&path);
@@ -446,12 +351,8 @@ impl Tail {
 
     fn heard(&self, needle: &str, from: u64) -> bool {
         let from = usize::try_from(from).expect("captured output fits in memory");
-        let contains = |bytes: &[u8]| bytes.windows(needle.len()).any(|window| window == needle.as_bytes());
-        match &self.source {
-            Source::Capture(capture) => contains(&capture.state.lock().expect("capture").bytes[from..]),
-            Source::File(path) => contains(std::fs::read(path).unwrap_or_default().get(from..).unwrap_or_default()),
-            Source::Elsewhere => panic!("a canary needs an output that is captured"),
-        }
+        assert!(!matches!(self.source, Source::Elsewhere), "a canary needs an output that is captured");
+        self.source.bytes_from(from).windows(needle.len()).any(|window| window == needle.as_bytes())
     }
 
     // Expecting.

@@ -5,6 +5,7 @@
 #![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "tests drive the world: clocks, threads, files")]
 
 mod backpressure;
+mod capture;
 mod concurrency;
 mod deletion;
 mod directories;

@@ -88,11 +88,12 @@ fn late_lines_of_a_rotated_file_come_before_those_that_its_successor_gets_after_
     tail.wait_count(1);
     world.rename("a.log", "a.log.1");
     world.write("a.log", "");
-    tail.settled();
+    thread::sleep(Duration::from_millis(1_200));
     old.write_all(b"line 1\n").expect("write");
-    tail.settled();
-    world.append("a.log", "line 2\n");
-    tail.expect_in_order(&numbered("line", 0..3));
+    tail.wait_count(2);
+    old.write_all(b"line 2\n").expect("write");
+    world.append("a.log", "line 3\n");
+    tail.expect_in_order(&numbered("line", 0..4));
 }
 
 /// `N-05`
@@ -145,6 +146,27 @@ fn a_cascade_of_ten_rotations_gives_the_exact_sequence() {
             if world.at(from).exists() {
                 world.rename(from, to);
             }
+        }
+    }
+    tail.expect_in_order(&lines);
+}
+
+/// `N-10` at full speed: a file is renamed about when it is looked at for the first time.
+#[test]
+fn rotations_as_fast_as_they_can_be_made_give_the_exact_sequence() {
+    let world = World::new();
+    let tail = world.run().start().armed();
+    let lines = numbered("line", 0..3_000);
+    let mut rotated = 0;
+    for (round, line) in lines.iter().enumerate() {
+        world.append("a.log", format!("{line}\n"));
+        // Bursts with pauses between them, so that the process falls asleep and starts anew.
+        if round % 3 != 2 {
+            world.rename("a.log", format!("a.log.{rotated}"));
+            rotated += 1;
+        }
+        if round % 50 == 0 {
+            tail.wait_count(round + 1);
         }
     }
     tail.expect_in_order(&lines);
