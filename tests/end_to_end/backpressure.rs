@@ -119,6 +119,22 @@ fn many_pauses_of_the_reader_lose_and_repeat_nothing() {
     tail.expect_files(&expected);
 }
 
+/// Records take more room than their lines: the room ends in the middle of what was read.
+#[test]
+fn lines_that_were_read_and_found_no_room_come_later() {
+    let world = World::new();
+    let mut expected = BTreeMap::new();
+    for number in 0..3 {
+        let lines = vec!["1".to_owned(); 60_000];
+        world.write(format!("{number}.log"), text(&lines));
+        expected.insert(format!("{number}.log"), lines);
+    }
+    let tail = world.run().blocked().start();
+    tail.settled();
+    tail.unblock();
+    tail.expect_files(&expected);
+}
+
 #[test]
 fn a_blocked_output_costs_no_cpu() {
     let world = World::new();
