@@ -261,6 +261,56 @@ fn dated_generations_of_rotations_between_two_looks_come_in_order() {
     tail.expect_in_order(&lines);
 }
 
+/// `N-10`, in a directory that is found with all of it: no event told in which order, but the times of the files do.
+#[test]
+fn generations_found_in_a_new_directory_come_in_order() {
+    let world = World::new();
+    let tail = world.run().start().armed();
+    tail.stop();
+    world.mkdir("new");
+    for generation in 0..3 {
+        for log in 0..8 {
+            if generation > 0 {
+                world.rename(format!("new/{log}.log"), format!("new/{}.{log}", ["old", "z"][generation - 1]));
+            }
+            world.append(format!("new/{log}.log"), format!("log {log} {generation}\n"));
+        }
+        // Longer than the clock of a file system ticks.
+        thread::sleep(Duration::from_millis(20));
+    }
+    tail.go_on();
+    tail.wait_count(24);
+    tail.settled();
+    for log in 0..8 {
+        let tag = format!("log {log}");
+        let lines: Vec<String> = tail.lines().into_iter().filter(|line| line.starts_with(&tag)).collect();
+        assert_eq!(lines, numbered(&tag, 0..3));
+    }
+}
+
+/// `N-10`, where a generation and the directory it went to are moved.
+#[test]
+fn a_generation_moved_into_a_directory_that_is_renamed_comes_before_its_successors() {
+    let world = World::new();
+    world.mkdir("logs");
+    world.mkdir("archive/deep");
+    let tail = world.run().start().armed();
+    world.append("logs/a.log", "line 0\n");
+    tail.wait_count(1);
+    tail.stop();
+    world.append("logs/a.log", "line 1\n");
+    world.rename("logs/a.log", "logs/a.log.1");
+    world.append("logs/a.log", "line 2\n");
+    world.rename("logs/a.log", "archive/deep/old");
+    world.rename("archive", "renamed");
+    world.rename("renamed", "again");
+    world.append("logs/a.log", "");
+    world.rename("logs/a.log", "logs/a.log.2");
+    world.append("logs/a.log", "line 3\n");
+    tail.go_on();
+    tail.expect_in_order(&numbered("line", 0..4));
+}
+
 /// `N-12`
 #[test]
 fn generations_overwritten_before_they_were_read_are_lost_without_repeats() {
