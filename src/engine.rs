@@ -124,6 +124,8 @@ pub struct Engine<F: FileSystem, S: Sink> {
     is_rescan_due: bool,
     /// Names to look at, oldest first; the bit in the slot is the truth.
     doubts: VecDeque<SlotId>,
+    /// Files that a listing brought up, to be read in the order of their last modification.
+    listed: Vec<(SystemTime, SlotKey)>,
     /// Files to read, oldest first; the bit in the slot is the truth.
     dirty: VecDeque<SlotId>,
     /// Files read lately, in the order in which they may be opened again.
@@ -193,6 +195,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             sweep,
             is_rescan_due: false,
             doubts: VecDeque::new(),
+            listed: Vec::new(),
             dirty: VecDeque::new(),
             cooling: VecDeque::new(),
             cooling_dirty: 0,
@@ -357,6 +360,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             || !self.deleted.is_empty()
             || self.urgent.has_work()
             || self.is_rescan_due
+            || !self.listed.is_empty()
             || (!self.dirty.is_empty() && self.outbox.has_room())
     }
 

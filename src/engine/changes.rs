@@ -143,7 +143,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 
     fn directory_changed(&mut self, dir: DirId, name: &[u8], what: NameChange, now: Instant) {
-        if !self.config.recursive || self.tree.get(dir).role == Role::Home {
+        if self.tree.get(dir).role == Role::Home {
+            self.path_became_directory(dir, name, now);
+            return;
+        }
+        if !self.config.recursive {
             return;
         }
         let known = self.tree.find(dir, name);
@@ -211,9 +215,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// A name that may be a file to follow: looked at soon.
     pub(super) fn hear_of(&mut self, dir: DirId, name: &[u8]) -> SlotId {
         let id = self.files.insert(dir, name);
-        if self.succession.claim(id, dir, name) {
-            self.files.get_mut(id).state.insert(State::WAITING);
-        }
+        self.claim(id, dir, name);
         self.doubt(id);
         id
     }

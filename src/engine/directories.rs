@@ -37,6 +37,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.urgent.current = visit.and_then(|visit| self.list(visit, &mut budget, now));
         }
         self.sweep_slice(now);
+        if (!self.urgent.has_work() && self.doubts.is_empty()) || self.listed.len() > DOUBTS_MAX {
+            self.read_listed();
+        }
         if !self.urgent.has_work() && !self.sweep.is_running && self.doubts.is_empty() {
             self.suspect_since = None;
             self.say_watch_limit(now);
@@ -275,6 +278,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 return false;
             }
             self.drop_directory(dir, now.instant);
+            // Something else may have its old name now.
+            if let Some(left) = self.tree.parent(other) {
+                self.push_visit(left, Why::Appeared);
+            }
             self.rename_directory(other, parent, &name);
             return false;
         }
@@ -376,7 +383,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             let id = self.hear_of(dir, name);
             let state = &mut self.files.get_mut(id).state;
             state.insert(State::SEEN);
-            state.set(State::FIRST_SCAN, why == Why::FirstScan);
+            state.insert(if why == Why::FirstScan { State::FIRST_SCAN } else { State::LISTED });
         }
     }
 

@@ -102,6 +102,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     fn became_directory(&mut self, id: SlotId, via_link: bool, now: Now) {
         let (dir, name) = (self.files.get(id).dir(), self.files.name(id).to_vec());
         self.let_go(id, now);
+        if self.tree.at_place(dir.0).is_some() && self.tree.get(dir).role == Role::Home {
+            self.path_became_directory(dir, &name, now.instant);
+            return;
+        }
         if self.config.recursive && self.tree.get(dir).role == Role::Listed && self.tree.find(dir, &name).is_none() {
             self.add_directory(dir, &name, Why::Appeared);
             if let Some(added) = self.tree.find(dir, &name) {
@@ -150,7 +154,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 self.resolve(newer, found, now);
             }
             None => match self.files.find_id(found.id) {
-                Some(known) => self.found_known(id, known, found),
+                Some(known) => self.found_known(id, known, found, now.instant),
                 None => self.adopt(id, found, now),
             },
         }
@@ -177,7 +181,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         if state.contains(State::VIA_LINK) {
             self.watch_link_target(id);
         }
-        if self.files.get(id).state.contains(State::HAS_SUCCESSOR) {
+        if state.contains(State::IS_AWAITED) {
             self.hurry(id);
         } else {
             self.enqueue(id);
@@ -188,7 +192,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 
     /// A name turned out to stand for a file that has a slot already: renamed, come back, or linked twice.
-    fn found_known(&mut self, id: SlotId, known: SlotId, found: &Stat) {
+    fn found_known(&mut self, id: SlotId, known: SlotId, found: &Stat, now: Instant) {
         let (dir, name) = (self.files.get(id).dir(), self.files.name(id).to_vec());
         let via_link = self.files.get(id).state.contains(State::VIA_LINK);
         if self.files.get(known).is_bound()
@@ -198,13 +202,14 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             if elsewhere {
                 self.files.unbind(id);
                 self.forget(id);
-                self.files.add_alias(known, dir, &name);
+                self.add_name(known, dir, &name);
                 self.seen_again(known, found);
                 return;
             }
         }
-        let (must_wait, has_successor) = self.succession.pass_on(id, known);
-        self.files.get_mut(id).state.remove(State::WAITING | State::HAS_SUCCESSOR);
+        let (heard_of, key) = (self.files.key(id), self.files.key(known));
+        let has_predecessor = self.succession.pass_on(heard_of, key, now);
+        self.files.get_mut(known).state.set(State::HAS_PREDECESSOR, has_predecessor);
         self.files.unbind(id);
         self.forget(id);
         if self.files.get(known).is_bound() {
@@ -212,9 +217,21 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
         self.bind(known, dir, &name);
         self.files.get_mut(known).state.set(State::VIA_LINK, via_link);
-        self.files.get_mut(known).state.set(State::WAITING, must_wait);
-        self.files.get_mut(known).state.set(State::HAS_SUCCESSOR, has_successor);
         self.seen_again(known, found);
+    }
+
+    /// A file has one more name, by a hard link or through a symbolic one. In a listed directory that is its name for users.
+    fn add_name(&mut self, id: SlotId, dir: DirId, name: &[u8]) {
+        let before = self.files.get(id).dir();
+        if self.tree.get(before).role == Role::Home && self.tree.get(dir).role == Role::Listed {
+            let target = self.files.name(id).to_vec();
+            self.files.unbind(id);
+            self.files.add_alias(id, before, &target);
+            self.bind(id, dir, name);
+            self.files.get_mut(id).state.insert(State::VIA_LINK);
+        } else {
+            self.files.add_alias(id, dir, name);
+        }
     }
 
     /// A file that was never seen before.
@@ -241,9 +258,29 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 slot.offset = found.size;
                 slot.state.insert(State::SEEK_LINE | State::STARTED_AT_END);
             }
+            if slot.state.contains(State::LISTED) {
+                slot.state.remove(State::LISTED);
+                let key = self.files.key(id);
+                self.listed.push((found.modified, key));
+                return;
+            }
             self.mark_dirty(id);
         }
         self.after_look(id);
+    }
+
+    /// Files that a listing brought up, with nothing known of which came first: the one that was written to last is read last.
+    pub(super) fn read_listed(&mut self) {
+        let mut listed = std::mem::take(&mut self.listed);
+        listed.sort_by_key(|(modified, _)| *modified);
+        for (_, key) in listed.drain(..) {
+            if let Some(id) = self.files.alive(key) {
+                self.mark_dirty(id);
+                self.after_look(id);
+            }
+        }
+        self.listed = listed;
+        self.listed.shrink_to(super::DOUBTS_MAX);
     }
 
     fn is_own(&self, found: &Stat) -> bool {
@@ -262,12 +299,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.held.get_mut(&id).expect("just seen").path = path;
         }
         // Who takes this name next comes after what is still unread here; a deleted file can be read only if it is held.
+        let key = self.files.key(id);
         if how.is_empty() || self.held.contains_key(&id) {
-            self.succession.vacate(id, dir, &name);
-            self.files.get_mut(id).state.insert(State::HAS_SUCCESSOR);
+            self.succession.vacate(key, dir, &name, now);
         }
         self.files.unbind(id);
-        let key = self.files.key(id);
         let slot = self.files.get_mut(id);
         slot.life = Life::Leaving;
         slot.state.remove(State::DELETED | State::SEEN);
@@ -282,10 +318,15 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// A file that had lost its name has one again.
     pub(super) fn return_to(&mut self, id: SlotId, dir: DirId, name: &[u8]) {
         self.bind(id, dir, name);
-        if self.succession.claim(id, dir, name) {
-            self.files.get_mut(id).state.insert(State::WAITING);
-        }
+        self.claim(id, dir, name);
         self.doubt(id);
+    }
+
+    /// The file takes a name that another one may have had before it.
+    pub(super) fn claim(&mut self, id: SlotId, dir: DirId, name: &[u8]) {
+        if self.succession.claim(id, dir, name) {
+            self.files.get_mut(id).state.insert(State::HAS_PREDECESSOR);
+        }
     }
 
     fn bind(&mut self, id: SlotId, dir: DirId, name: &[u8]) {
@@ -317,7 +358,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.forget(id);
             return;
         };
-        if let Some((dir, name)) = self.files.take_alias(id) {
+        if let Some((dir, name)) = self.take_further_name(id) {
             self.return_to(id, dir, &name);
             return;
         }
@@ -348,6 +389,22 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             }
         }
         self.gone(id, now);
+    }
+
+    /// A further name under which a file that lost one goes on. When a link is removed, its target outside of the tree is let go; when the
+    /// link points elsewhere now, the target goes on where it is.
+    fn take_further_name(&mut self, id: SlotId) -> Option<(DirId, Box<[u8]>)> {
+        let slot = self.files.get(id);
+        let is_link_gone = slot.state.contains(State::VIA_LINK)
+            && self.tree.at_place(slot.dir().0).is_none_or(|dir| self.files.find(dir, self.files.name(id)).is_none());
+        while let Some((dir, name)) = self.files.take_alias(id) {
+            if !is_link_gone || self.tree.get(dir).role == Role::Listed {
+                return Some((dir, name));
+            }
+            self.wanted.remove(&(dir, name));
+            self.release_home(dir);
+        }
+        None
     }
 
     /// The file is not in the tree any more.
@@ -398,8 +455,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// Frees an unbound slot and all that refers to it.
     pub(super) fn forget(&mut self, id: SlotId) {
         self.release_successor(id);
-        if self.files.get(id).state.contains(State::WAITING) {
-            self.succession.abandon(id);
+        if self.files.get(id).state.intersects(State::WAITING | State::HAS_PREDECESSOR) {
+            self.succession.forget(id);
         }
         if self.files.get(id).state.contains(State::COOLING | State::DIRTY) {
             self.cooling_dirty -= 1;
@@ -415,19 +472,44 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.release_home(home);
     }
 
-    /// Lets the file go on that took this one's name.
+    /// Lets files go on that waited for this one.
     pub(super) fn release_successor(&mut self, id: SlotId) {
-        if !self.files.get(id).state.contains(State::HAS_SUCCESSOR) {
+        if !self.files.get(id).state.contains(State::IS_AWAITED) {
             return;
         }
-        self.files.get_mut(id).state.remove(State::HAS_SUCCESSOR);
-        if let Some(next) = self.succession.release(id) {
-            self.files.get_mut(next).state.remove(State::WAITING);
+        self.files.get_mut(id).state.remove(State::IS_AWAITED);
+        for next in self.succession.release(id) {
+            let state = &mut self.files.get_mut(next).state;
+            state.remove(State::WAITING);
+            state.insert(State::RELEASED);
             self.enqueue(next);
-            if !self.files.get(next).state.contains(State::DIRTY) && !self.files.get(next).state.contains(State::DOUBT) {
-                self.release_successor(next);
-            }
         }
+    }
+
+    /// Before a file is read: makes it wait if the one that had its name before has something to read, or may have.
+    pub(super) fn must_wait(&mut self, id: SlotId) -> bool {
+        let older = self.succession.predecessor(id).and_then(|key| self.files.alive(key));
+        let Some(older) = older else {
+            self.files.get_mut(id).state.remove(State::HAS_PREDECESSOR);
+            self.succession.forget(id);
+            return false;
+        };
+        let slot = self.files.get(older);
+        let is_unsettled = match slot.life {
+            Life::Named => true,
+            Life::Leaving => !slot.state.contains(State::DELETED),
+            Life::Following | Life::Finishing => {
+                slot.state.contains(State::DOUBT) || (slot.state.contains(State::DIRTY) && !slot.state.contains(State::UNREADABLE))
+            }
+            Life::Free | Life::Parked | Life::Ignored => false,
+        };
+        if !is_unsettled || !self.succession.wait(id, older) {
+            return false;
+        }
+        self.files.get_mut(id).state.insert(State::WAITING);
+        self.files.get_mut(older).state.insert(State::IS_AWAITED);
+        self.hurry(older);
+        true
     }
 
     /// Writes the path of a file that has a name, or its last one.
