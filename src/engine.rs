@@ -26,7 +26,7 @@ use crate::registry::{Registry, SlotId, SlotKey};
 use crate::sink::{Sink, SinkError};
 use crate::stats::{Sizes, Stats};
 use crate::succession::Succession;
-use crate::sys::FileSystem;
+use crate::sys::{FileSystem, Stat};
 use crate::sys::clock::Now;
 use crate::tree::{DirId, DirKey, Tree};
 
@@ -124,6 +124,8 @@ pub struct Engine<F: FileSystem, S: Sink> {
     is_rescan_due: bool,
     /// Names to look at, oldest first; the bit in the slot is the truth.
     doubts: VecDeque<SlotId>,
+    /// What looks found under names of unknown or other files, if anything: believed when no event about the name came after the look.
+    found: Vec<(SlotKey, Option<Stat>)>,
     /// Files that a listing brought up, to be read in the order of their last modification.
     listed: Vec<(SystemTime, SlotKey)>,
     /// Files to read, oldest first; the bit in the slot is the truth.
@@ -195,6 +197,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             sweep,
             is_rescan_due: false,
             doubts: VecDeque::new(),
+            found: Vec::new(),
             listed: Vec::new(),
             dirty: VecDeque::new(),
             cooling: VecDeque::new(),
@@ -237,6 +240,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.start_roots(now)?;
             self.take_changes(now)?;
             self.expire(now);
+            self.settle_found(now);
             self.look(now);
             self.judge_deleted(now);
             self.discover(now);
@@ -360,6 +364,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             || !self.deleted.is_empty()
             || self.urgent.has_work()
             || self.is_rescan_due
+            || !self.found.is_empty()
             || !self.listed.is_empty()
             || (!self.dirty.is_empty() && self.outbox.has_room())
     }

@@ -88,6 +88,8 @@ bitflags! {
         const HAS_PREDECESSOR = 1 << 16;
         /// Came up in a listing of a directory that is not new to us, or appeared whole: no event tells its age.
         const LISTED = 1 << 18;
+        /// Has its name from a replayed rename that no look confirmed yet.
+        const UNCONFIRMED = 1 << 19;
         /// Waited for its predecessor, which was read to its end: not again before the next read, or a busy one would starve it.
         const RELEASED = 1 << 17;
     }

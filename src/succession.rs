@@ -72,6 +72,17 @@ impl Succession {
         self.predecessors.contains_key(&known.id)
     }
 
+    /// `older` was taken for the successor of `newer`, but it is the other way round: it takes its place in the line, in front of it. Says
+    /// whether `older` has a predecessor now.
+    pub(crate) fn turn_round(&mut self, older: SlotKey, newer: SlotKey) -> bool {
+        let before = self.predecessors.insert(newer.id, older);
+        match before.filter(|before| *before != older) {
+            Some(before) => drop(self.predecessors.insert(older.id, before)),
+            None => drop(self.predecessors.remove(&older.id)),
+        }
+        before.is_some()
+    }
+
     /// Whose name `newer` took.
     pub(crate) fn predecessor(&self, newer: SlotId) -> Option<SlotKey> {
         let older = *self.predecessors.get(&newer)?;

@@ -25,6 +25,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             let len = *outcome.as_ref().unwrap_or(&0);
             for event in Events::new(&events[..len]) {
                 self.stats.events += 1;
+                tracing::trace!(watch = event.watch.0, mask = event.mask, cookie = event.cookie, name = %event.name.escape_ascii(), "event");
                 if let Some(change) = interpret(&event) {
                     self.apply(&change, now);
                 }

@@ -37,7 +37,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.urgent.current = visit.and_then(|visit| self.list(visit, &mut budget, now));
         }
         self.sweep_slice(now);
-        if (!self.urgent.has_work() && self.doubts.is_empty()) || self.listed.len() > DOUBTS_MAX {
+        if (!self.urgent.has_work() && self.doubts.is_empty() && self.found.is_empty()) || self.listed.len() > DOUBTS_MAX {
             self.read_listed();
         }
         if !self.urgent.has_work() && !self.sweep.is_running && self.doubts.is_empty() {

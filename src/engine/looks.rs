@@ -5,7 +5,7 @@ use crate::config::From;
 use crate::discovery::Why;
 use crate::notices::Cause;
 use crate::registry::{Life, State};
-use crate::sys::{FileKind, Links, Stat};
+use crate::sys::{FileKind, Links};
 use crate::tree::Role;
 
 use nix::libc;
@@ -39,11 +39,13 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 
     fn look_at(&mut self, id: SlotId, now: Now) {
-        match self.stat_name(id) {
+        let outcome = self.stat_name(id);
+        tracing::trace!(slot = id.0, path = %self.path.escape_ascii(), ?outcome, "look");
+        match outcome {
             Ok((found, via_link)) => {
                 self.files.get_mut(id).state.set(State::VIA_LINK, via_link);
                 match found.kind {
-                    FileKind::Regular => self.resolve(id, &found, now),
+                    FileKind::Regular => self.resolve(id, &found),
                     FileKind::Directory => self.became_directory(id, via_link, now),
                     FileKind::Link => self.let_go(id, now),
                     FileKind::Special | FileKind::Unknown => self.ignore_special(id, now),
@@ -80,7 +82,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.retry(id, now.instant);
             return;
         }
-        self.let_go(id, now);
+        let key = self.files.key(id);
+        self.found.push((key, None));
     }
 
     fn is_dangling(&mut self, id: SlotId) -> bool {
@@ -139,29 +142,68 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
     }
 
-    /// The name stands for a regular file.
-    fn resolve(&mut self, id: SlotId, found: &Stat, now: Now) {
-        match self.files.file_id(id) {
-            Some(known) if known == found.id => self.seen_again(id, found),
-            Some(_) => {
-                // Another file has the name now. What events tell of the old one is still to come, or was missed.
-                let (dir, name) = (self.files.get(id).dir(), self.files.name(id).to_vec());
-                self.leave(id, State::empty(), now.instant);
-                let newer = self.hear_of(dir, &name);
-                self.files.get_mut(newer).state.remove(State::DOUBT);
-                let via_link = self.files.get(id).state.contains(State::VIA_LINK);
-                self.files.get_mut(newer).state.set(State::VIA_LINK, via_link);
-                self.resolve(newer, found, now);
+    /// The name stands for a regular file. If that is news, it is believed only once the kernel's queue was seen to hold nothing about the
+    /// name: the look may be ahead of a rename whose events are still to come.
+    fn resolve(&mut self, id: SlotId, found: &Stat) {
+        if self.files.file_id(id) == Some(found.id) {
+            self.seen_again(id, found);
+        } else {
+            let key = self.files.key(id);
+            self.found.push((key, Some(*found)));
+        }
+    }
+
+    /// Believes what the looks of the turn before found, unless an event touched the name since.
+    pub(super) fn settle_found(&mut self, now: Now) {
+        if self.are_events_pending {
+            return;
+        }
+        let mut all = std::mem::take(&mut self.found);
+        for (key, found) in all.drain(..) {
+            let Some(id) = self.files.alive(key) else { continue };
+            let slot = self.files.get(id);
+            if slot.is_bound() && !slot.state.contains(State::DOUBT) {
+                match found {
+                    Some(found) => self.settle(id, &found, now),
+                    None => self.let_go(id, now),
+                }
             }
-            None => match self.files.find_id(found.id) {
+        }
+        self.found = all;
+    }
+
+    fn settle(&mut self, id: SlotId, found: &Stat, now: Now) {
+        let Some(known) = self.files.file_id(id) else {
+            match self.files.find_id(found.id) {
                 Some(known) => self.found_known(id, known, found, now.instant),
                 None => self.adopt(id, found, now),
-            },
+            }
+            return;
+        };
+        if known == found.id {
+            self.seen_again(id, found);
+            return;
         }
+        // Another file has the name. What events tell of the slot's own file is still to come, or was missed.
+        let (dir, name) = (self.files.get(id).dir(), self.files.name(id).to_vec());
+        let kept = self.files.get(id).state & (State::VIA_LINK | State::UNCONFIRMED);
+        self.leave(id, State::empty(), now.instant);
+        let other = self.hear_of(dir, &name);
+        self.files.get_mut(other).state.remove(State::DOUBT);
+        self.files.get_mut(other).state.insert(kept & State::VIA_LINK);
+        if kept.contains(State::UNCONFIRMED) {
+            // The slot was identified ahead of the rename that gave it this name: the file that really has it is the older one.
+            let (older, newer) = (self.files.key(other), self.files.key(id));
+            let has_predecessor = self.succession.turn_round(older, newer);
+            self.files.get_mut(other).state.set(State::HAS_PREDECESSOR, has_predecessor);
+            self.files.get_mut(id).state.insert(State::HAS_PREDECESSOR);
+        }
+        self.settle(other, found, now);
     }
 
     /// The same file as before: is there something to read?
     fn seen_again(&mut self, id: SlotId, found: &Stat) {
+        self.files.get_mut(id).state.remove(State::UNCONFIRMED);
         let slot = self.files.get(id);
         let end = slot.offset + u64::from(slot.scanned);
         // An overwrite in place may keep the size. Every event is followed by a read; where events were missed, the time tells.
@@ -319,6 +361,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     pub(super) fn return_to(&mut self, id: SlotId, dir: DirId, name: &[u8]) {
         self.bind(id, dir, name);
         self.claim(id, dir, name);
+        self.files.get_mut(id).state.insert(State::UNCONFIRMED);
         self.doubt(id);
     }
 
@@ -341,7 +384,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// Judges deletions, once all events and doubts before them are worked off.
     pub(super) fn judge_deleted(&mut self, now: Now) {
-        if self.are_events_pending || !self.doubts.is_empty() {
+        if self.are_events_pending || !self.doubts.is_empty() || !self.found.is_empty() {
             return;
         }
         for _ in 0..LOOKS_PER_TURN {

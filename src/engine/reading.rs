@@ -90,6 +90,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         };
         let mut pass = Pass { id, budget: FILE_BUDGET, len: READ_BYTES, is_in_long_line: false, is_proven: false, is_begun: false };
         let outcome = self.read_open(&mut pass, &file, now);
+        tracing::trace!(slot = id.0, path = %self.path.escape_ascii(), ?outcome, offset = self.files.get(id).offset, "read");
         self.reader.relax();
         match outcome {
             Ok(Pause::AtEnd) => self.reached_end(id, now),
