@@ -26,8 +26,8 @@ use crate::registry::{Registry, SlotId, SlotKey};
 use crate::sink::{Sink, SinkError};
 use crate::stats::{Sizes, Stats};
 use crate::succession::Succession;
-use crate::sys::{FileSystem, Stat};
 use crate::sys::clock::Now;
+use crate::sys::{FileSystem, Stat};
 use crate::tree::{DirId, DirKey, Tree};
 
 use roots::{Root, Wanted};

@@ -10,6 +10,9 @@ use crate::tree::Role;
 
 use nix::libc;
 
+/// Empty generations passed over at most in the search for one with unread bytes.
+const GENERATIONS_MAX: usize = 16;
+
 impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// Looks at names in doubt, oldest first.
     pub(super) fn look(&mut self, now: Now) {
@@ -531,28 +534,45 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// Before a file is read: makes it wait if the one that had its name before has something to read, or may have.
     pub(super) fn must_wait(&mut self, id: SlotId) -> bool {
-        let older = self.succession.predecessor(id).and_then(|key| self.files.alive(key));
-        let Some(older) = older else {
-            self.files.get_mut(id).state.remove(State::HAS_PREDECESSOR);
-            self.succession.forget(id);
-            return false;
-        };
-        let slot = self.files.get(older);
-        let is_unsettled = match slot.life {
+        let mut newer = id;
+        for _ in 0..GENERATIONS_MAX {
+            let older = self.succession.predecessor(newer).and_then(|key| self.files.alive(key));
+            let Some(older) = older else {
+                if newer == id {
+                    self.files.get_mut(id).state.remove(State::HAS_PREDECESSOR);
+                    self.succession.forget(id);
+                }
+                return false;
+            };
+            if self.is_unsettled(older) {
+                if !self.succession.wait(id, older) {
+                    return false;
+                }
+                self.files.get_mut(id).state.insert(State::WAITING);
+                self.files.get_mut(older).state.insert(State::IS_AWAITED);
+                self.hurry(older);
+                return true;
+            }
+            // One that was read waited for its own predecessor; an empty one did not.
+            if self.files.get(older).offset > 0 {
+                return false;
+            }
+            newer = older;
+        }
+        false
+    }
+
+    /// Whether the file has something to read, or may have.
+    fn is_unsettled(&self, id: SlotId) -> bool {
+        let slot = self.files.get(id);
+        match slot.life {
             Life::Named => true,
             Life::Leaving => !slot.state.contains(State::DELETED),
             Life::Following | Life::Finishing => {
                 slot.state.contains(State::DOUBT) || (slot.state.contains(State::DIRTY) && !slot.state.contains(State::UNREADABLE))
             }
             Life::Free | Life::Parked | Life::Ignored => false,
-        };
-        if !is_unsettled || !self.succession.wait(id, older) {
-            return false;
         }
-        self.files.get_mut(id).state.insert(State::WAITING);
-        self.files.get_mut(older).state.insert(State::IS_AWAITED);
-        self.hurry(older);
-        true
     }
 
     /// Writes the path of a file that has a name, or its last one.
