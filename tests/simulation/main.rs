@@ -1,0 +1,140 @@
+//! The engine in a simulated world, from a seed: every event, fault and pause follows from it, and so does every failure.
+//!
+//! `SEED=7 cargo test --test simulation seed -- --nocapture` tells one run step by step; `SEEDS=10000` runs more of them;
+//! `FIRST=5000` starts there. [`world`] is the kernel, [`workload`] the writers, [`faults`] what goes wrong, [`receiver`] the output,
+//! [`turning`] the loop, [`model`] the oracle, [`mutants`] the proof that the oracle sees.
+#![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "tests look at the clock, the disk and threads")]
+
+mod faults;
+mod kernel;
+mod model;
+mod mutants;
+mod queue;
+mod random;
+mod receiver;
+mod record;
+mod simulated;
+mod stub;
+mod turning;
+mod workload;
+mod world;
+mod writers;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use mutants::Mutant;
+use turning::{Report, run};
+
+fn number(name: &str, otherwise: u64) -> u64 {
+    std::env::var(name).map_or(otherwise, |text| text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number")))
+}
+
+/// A run whose panics are failures, too: the engine's own assertions.
+fn outcome(seed: u64, mutant: Mutant) -> Result<Report, String> {
+    catch_unwind(AssertUnwindSafe(|| run(seed, mutant, false))).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().cloned().or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+        Err(format!("panic: {}", text.unwrap_or_default()))
+    })
+}
+
+/// Runs seeds on all processors; gives what each came to, in order.
+fn outcomes(first: u64, count: u64, mutant: Mutant) -> Vec<(u64, Result<Report, String>)> {
+    let next = AtomicU64::new(first);
+    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let mut all: Vec<_> = std::thread::scope(|scope| {
+        let work = || {
+            let mut done = Vec::new();
+            loop {
+                let seed = next.fetch_add(1, Ordering::Relaxed);
+                if seed >= first + count {
+                    return done;
+                }
+                done.push((seed, outcome(seed, mutant)));
+            }
+        };
+        let running: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        running.into_iter().flat_map(|thread| thread.join().expect("a run catches its panics")).collect()
+    });
+    all.sort_unstable_by_key(|&(seed, _)| seed);
+    all
+}
+
+#[test]
+fn every_readable_line_comes_once_and_then_the_engine_rests() {
+    if std::env::var("SEED").is_ok() {
+        return;
+    }
+    let outcomes = outcomes(number("FIRST", 0), number("SEEDS", 300), Mutant::None);
+    let failures: Vec<_> = outcomes.iter().filter_map(|(seed, outcome)| Some((seed, outcome.as_ref().err()?))).collect();
+    for (seed, why) in &failures {
+        println!("seed {seed}: {why}");
+    }
+    if let Some((seed, why)) = failures.first() {
+        panic!(
+            "{} of {} seeds fail, the first is {seed}: {why}\nreplay: SEED={seed} cargo test --test simulation one_seed -- --nocapture",
+            failures.len(),
+            outcomes.len()
+        );
+    }
+    let reports: Vec<&Report> = outcomes.iter().filter_map(|(_, outcome)| outcome.as_ref().ok()).collect();
+    let sum = |of: fn(&Report) -> u64| reports.iter().map(|report| of(report)).sum::<u64>();
+    println!(
+        "{} seeds: {} turns, {} records, {} overflows, {} faults, {} restarts, {} rotations in order",
+        reports.len(),
+        sum(|report| report.turns),
+        sum(|report| report.records),
+        sum(|report| report.overflows),
+        sum(|report| report.faults),
+        sum(|report| report.restarts),
+        sum(|report| report.rotations_checked),
+    );
+}
+
+#[test]
+fn one_seed_is_told_step_by_step() {
+    if std::env::var("SEED").is_ok() {
+        let seed = number("SEED", 0);
+        match run(seed, Mutant::None, true) {
+            Ok(report) => println!("{report:?}"),
+            Err(why) => panic!("seed {seed}: {why}"),
+        }
+    }
+}
+
+#[test]
+fn the_same_seed_gives_the_same_run() {
+    for seed in 0..10 {
+        assert_eq!(outcome(seed, Mutant::None), outcome(seed, Mutant::None), "seed {seed}");
+    }
+}
+
+/// Seeds within which each mutant has to be caught.
+const SEEDS_TO_CATCH: u64 = 50;
+
+fn is_caught(mutant: Mutant) {
+    let caught: Vec<_> = outcomes(0, SEEDS_TO_CATCH, mutant).into_iter().filter_map(|(seed, run)| Some((seed, run.err()?))).collect();
+    println!("{mutant:?}: {} of {SEEDS_TO_CATCH} seeds catch it; {:?}", caught.len(), caught.first());
+    assert!(!caught.is_empty(), "{mutant:?} is not caught by any of {SEEDS_TO_CATCH} seeds");
+}
+
+#[test]
+fn a_lost_wake_up_is_caught() {
+    is_caught(Mutant::WakeUpLost);
+    is_caught(Mutant::QueueHalfRead);
+}
+
+#[test]
+fn an_ignored_overflow_is_caught() {
+    is_caught(Mutant::OverflowIgnored);
+}
+
+#[test]
+fn an_offset_past_an_unfinished_line_is_caught() {
+    is_caught(Mutant::OffsetPastUnfinished);
+}
+
+#[test]
+fn an_ignored_inode_generation_is_caught() {
+    is_caught(Mutant::GenerationIgnored);
+}
