@@ -1,10 +1,173 @@
-//! Config -> running process. A placeholder until the loop is here.
+//! Config -> a running process: the mio loop, its tokens, signals and the end.
+//!
+//! In: a validated [`Config`]. Out: an exit, or an error with its whole chain.
+//! Always holds: one thread; between two turns the process sleeps in `epoll_wait(2)`, or paces itself. mio is edge-triggered: a
+//! descriptor that is not drained is turned to again at once, without waiting for an edge that would never come.
 
-/// Runs until the files are read (`--once`) or a signal comes.
+use std::io;
+use std::os::fd::RawFd;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token};
+use nix::sys::resource::{Resource, getrlimit};
+
+use crate::config::Config;
+use crate::engine::{Engine, Turn};
+use crate::sink::{self, Poller, Sink};
+use crate::sys::signal::{Signal, Signals};
+use crate::sys::{Linux, clock, memory};
+
+const EVENTS: Token = Token(0);
+const SIGNALS: Token = Token(1);
+const OUTPUT: Token = Token(2);
+
+/// The part of the descriptor limit that may go into files held open for a blocked output.
+const HELD_PART: u64 = 4;
+
+/// Follows the configured paths until all is read (`--once`), a signal comes, or nobody reads the output.
 ///
 /// # Errors
-/// When the run cannot start or cannot go on.
-pub fn run(config: crate::config::Config) -> anyhow::Result<()> {
-    drop(config);
-    Ok(())
+/// When the output cannot be opened or fails for good, or a system call of the loop fails.
+pub fn run(config: Config) -> anyhow::Result<()> {
+    memory::return_large_blocks();
+    let mut daemon = Daemon::new(config)?;
+    let outcome = daemon.run();
+    daemon.say_goodbye();
+    outcome
+}
+
+struct Daemon {
+    poll: Poll,
+    signals: Signals,
+    engine: Engine<Linux, Box<dyn Sink>>,
+    /// The event descriptor that is registered.
+    registered: Option<RawFd>,
+    pace: Duration,
+    shutdown_timeout: Duration,
+    /// After the first SIGTERM: when to stop waiting for the output.
+    stops_by: Option<Instant>,
+}
+
+/// Whether the loop goes on.
+#[derive(Debug, PartialEq, Eq)]
+enum Next {
+    Poll(Option<Duration>),
+    Exit,
+}
+
+impl Daemon {
+    fn new(config: Config) -> anyhow::Result<Self> {
+        let poll = Poll::new().context("cannot make an epoll instance")?;
+        let signals = Signals::new().context("cannot receive signals")?;
+        poll.registry().register(&mut SourceFd(&signals.descriptor()), SIGNALS, Interest::READABLE).context("cannot poll signals")?;
+        let registry = poll.registry().try_clone().context("cannot share the epoll instance")?;
+        let sink = sink::open(&config.output, Poller { registry, token: OUTPUT })?;
+        let mut engine = Engine::new(config.engine, Linux::new(), sink, clock::now());
+        if let Some(diagnostics) = crate::sys::file::regular_file(io::stderr()) {
+            engine.add_own_file(diagnostics);
+        }
+        let (open_max, _) = getrlimit(Resource::RLIMIT_NOFILE).context("cannot read the descriptor limit")?;
+        engine.limit_held_files(usize::try_from(open_max / HELD_PART).unwrap_or(usize::MAX));
+        Ok(Daemon { poll, signals, engine, registered: None, pace: config.pace, shutdown_timeout: config.shutdown_timeout, stops_by: None })
+    }
+
+    fn run(&mut self) -> anyhow::Result<()> {
+        let mut ready = Events::with_capacity(16);
+        let mut timeout = Some(Duration::ZERO);
+        loop {
+            match self.poll.poll(&mut ready, timeout) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => ready.clear(),
+                outcome => outcome.context("cannot wait for events")?,
+            }
+            match self.turn(&ready)? {
+                Next::Poll(next) => timeout = next,
+                Next::Exit => return Ok(()),
+            }
+        }
+    }
+
+    /// Tells the engine what is ready and lets it turn once.
+    fn turn(&mut self, ready: &Events) -> anyhow::Result<Next> {
+        let now = clock::now();
+        for event in ready {
+            match event.token() {
+                EVENTS => self.engine.events_ready(),
+                OUTPUT => self.engine.output_ready(now),
+                _ => {
+                    if self.take_signals(now)? == Next::Exit {
+                        return Ok(Next::Exit);
+                    }
+                }
+            }
+        }
+        let before = (self.engine.stats().events, self.engine.stats().records);
+        let turn = self.engine.turn(now)?;
+        self.register_events()?;
+        let is_productive = before != (self.engine.stats().events, self.engine.stats().records);
+        let next = match turn {
+            Turn::Finished => return Ok(Next::Exit),
+            Turn::Again => Some(now.instant),
+            Turn::WaitUntil(deadline) => Some(deadline),
+            Turn::WaitForEvents => None,
+        };
+        if self.stops_by.is_some_and(|by| by <= now.instant) {
+            tracing::warn!("the output did not take everything within --shutdown-timeout");
+            return Ok(Next::Exit);
+        }
+        if is_productive && turn != Turn::Again && !self.pace.is_zero() && self.engine.is_output_drained() {
+            clock::pause(self.pace);
+        }
+        let deadline = next.into_iter().chain(self.stops_by).min();
+        Ok(Next::Poll(match turn {
+            Turn::Again => Some(Duration::ZERO),
+            _ => deadline.map(|at| at.saturating_duration_since(clock::now().instant)),
+        }))
+    }
+
+    fn take_signals(&mut self, now: clock::Now) -> anyhow::Result<Next> {
+        while let Some(signal) = self.signals.next().context("cannot read signals")? {
+            match signal {
+                Signal::Stop if self.stops_by.is_some() => return Ok(Next::Exit),
+                Signal::Stop => {
+                    tracing::info!("stopping");
+                    self.stops_by = Some(now.instant + self.shutdown_timeout);
+                    self.engine.stop();
+                }
+                Signal::Reopen => match self.engine.reopen_output(now) {
+                    Ok(()) => tracing::info!("SIGHUP: output reopened"),
+                    Err(error) => tracing::error!(error = format!("{:#}", anyhow::Error::from(error)), "SIGHUP: the old output stays in use"),
+                },
+            }
+        }
+        Ok(Next::Poll(None))
+    }
+
+    /// The event descriptor exists from the first watch on.
+    fn register_events(&mut self) -> anyhow::Result<()> {
+        let current = self.engine.file_system_mut().events_descriptor();
+        if let Some(descriptor) = current.filter(|_| current != self.registered) {
+            let registry = self.poll.registry();
+            registry.register(&mut SourceFd(&descriptor), EVENTS, Interest::READABLE).context("cannot poll inotify events")?;
+            self.registered = current;
+            self.engine.events_ready();
+        }
+        Ok(())
+    }
+
+    fn say_goodbye(&self) {
+        let (stats, sizes) = (self.engine.stats(), self.engine.sizes());
+        tracing::info!(
+            files = sizes.files,
+            directories = sizes.directories,
+            records = stats.records,
+            bytes = stats.bytes,
+            truncations = stats.truncations,
+            overflows = stats.overflows,
+            deleted_unread = stats.deleted_unread,
+            lost_bytes = stats.lost_bytes,
+            "done"
+        );
+    }
 }

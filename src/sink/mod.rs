@@ -3,7 +3,23 @@
 //! In: bytes of whole records, in order, possibly offered again. Out: how many were taken, and how many of those are safe.
 //! Always holds: a sink never blocks the loop, never reorders, never drops; what it did not take stays with the caller.
 
+mod backoff;
+mod boundary;
+mod channel;
+mod descriptor;
+mod file;
+mod outage;
+mod socket;
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::rc::Rc;
 use std::time::Instant;
+
+use nix::errno::Errno;
+
+use crate::config::Output;
 
 /// What became of bytes offered to a [`Sink`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,4 +80,98 @@ pub trait Sink {
 
     /// Device and inode of a regular file that receives records, so that it is never followed as an input.
     fn own_file(&self) -> Option<(u64, u64)>;
+}
+
+/// How a sink registers its own descriptors with the loop: all of them under one token.
+#[derive(Debug)]
+pub struct Poller {
+    /// A clone of the loop's registry.
+    pub registry: mio::Registry,
+    /// Events with this token mean [`Sink::ready`].
+    pub token: mio::Token,
+}
+
+/// Opens an output. A peer or a FIFO's reader that is not there is no error: sinks look for it from the first [`Sink::send`] on, which
+/// may be an empty one.
+///
+/// # Errors
+/// When the output can never work: a descriptor that is not open for writing, a file that cannot be created, a malformed address.
+pub fn open(output: &Output, poller: Poller) -> Result<Box<dyn Sink>, SinkError> {
+    let name = name_of(output);
+    let poller = Rc::new(poller);
+    Ok(match output {
+        Output::Descriptor(number) => Box::new(descriptor::DescriptorSink::open(name, *number, &poller)?),
+        Output::File(path) => Box::new(file::FileSink::open(name, path.clone(), poller)?),
+        Output::Unix(path) => Box::new(socket::SocketSink::open(name, socket::Address::Unix(path.clone()), poller)?),
+        Output::Tcp(address) => Box::new(socket::SocketSink::open(name, socket::Address::Tcp(address.clone()), poller)?),
+    })
+}
+
+impl Sink for Box<dyn Sink> {
+    fn send(&mut self, bytes: &[u8], now: Instant) -> Result<Sent, SinkError> {
+        (**self).send(bytes, now)
+    }
+
+    fn unacknowledged(&mut self) -> u64 {
+        (**self).unacknowledged()
+    }
+
+    fn ready(&mut self, now: Instant) {
+        (**self).ready(now);
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        (**self).deadline()
+    }
+
+    fn reopen(&mut self) -> Result<(), SinkError> {
+        (**self).reopen()
+    }
+
+    fn own_file(&self) -> Option<(u64, u64)> {
+        (**self).own_file()
+    }
+}
+
+/// The output as given on the command line.
+fn name_of(output: &Output) -> String {
+    match output {
+        Output::Descriptor(1) => "stdout".to_owned(),
+        Output::Descriptor(number) => format!("fd:{number}"),
+        Output::File(path) => format!("file:{}", path.display()),
+        Output::Unix(path) => format!("unix:{}", path.display()),
+        Output::Tcp(address) => format!("tcp:{address}"),
+    }
+}
+
+impl SinkError {
+    fn new(output: &str, action: &'static str, source: impl Into<io::Error>) -> Self {
+        SinkError { output: output.to_owned(), action, source: source.into() }
+    }
+}
+
+/// Whether waiting may heal a failed write to a file or a device: no room, a sick disk, no memory.
+fn may_heal(errno: Errno) -> bool {
+    matches!(
+        errno,
+        Errno::ENOSPC
+            | Errno::EDQUOT
+            | Errno::EIO
+            | Errno::EFBIG
+            | Errno::ENOMEM
+            | Errno::ENOBUFS
+            | Errno::ETIMEDOUT
+            | Errno::EAGAIN
+    )
+}
+
+/// `write(2)`, again when a signal came first. A device that takes nothing and names no error has no room.
+fn write(descriptor: impl std::os::fd::AsFd, bytes: &[u8]) -> Result<usize, Errno> {
+    loop {
+        match nix::unistd::write(descriptor.as_fd(), bytes) {
+            Err(Errno::EINTR) => {}
+            Ok(0) if !bytes.is_empty() => return Err(Errno::ENOSPC),
+            result => return result,
+        }
+    }
 }

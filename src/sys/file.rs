@@ -1,4 +1,240 @@
-//! Linux: the production side of the [`FileSystem`](super::FileSystem) seam.
-/// The real kernel.
+//! Linux: the production side of the [`FileSystem`] seam.
+//!
+//! In: paths and buffers. Out: what the kernel says, one or two system calls per method.
+//! Always holds: nothing but regular files is kept open by [`Linux::open`], and no call here can wait for a writer.
+
+use std::ffi::OsStr;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::Path;
+use std::time::SystemTime;
+
+use hashbrown::HashMap;
+use inotify::{Inotify, WatchDescriptor, WatchMask};
+use nix::dir::{Dir, OwningIter, Type};
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::sys::stat::Mode;
+use nix::unistd::Whence;
+
+use super::handle::{Handle, name_to_handle};
+use super::inotify::{WATCH_MASK, mask};
+use super::{FileId, FileKind, FileSystem, Links, Stat, WatchId};
+
+/// How often a look is repeated when the name changed its file between the two calls of one look.
+const LOOKS_MAX: u32 = 8;
+
+/// The real kernel: one inotify instance, made for the first watch, and the file system calls.
 #[derive(Debug)]
-pub struct Linux;
+pub struct Linux {
+    inotify: Option<Inotify>,
+    /// The crate removes watches by its own descriptor type only.
+    watches: HashMap<i32, WatchDescriptor>,
+    /// Cleared when the kernel refuses `O_NOATIME` (not the owner and no `CAP_FOWNER`, open(2)).
+    keep_access_time: bool,
+}
+
+impl Linux {
+    /// Touches nothing yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Linux { inotify: None, watches: HashMap::new(), keep_access_time: true }
+    }
+
+    /// The descriptor to poll for events, once there is a watch.
+    #[must_use]
+    pub fn events_descriptor(&self) -> Option<RawFd> {
+        self.inotify.as_ref().map(AsRawFd::as_raw_fd)
+    }
+
+    /// `EMFILE` when `fs.inotify.max_user_instances` or the descriptor limit is reached (`inotify_init(2)`).
+    fn inotify(&mut self) -> io::Result<&mut Inotify> {
+        if self.inotify.is_none() {
+            self.inotify = Some(Inotify::init()?);
+        }
+        Ok(self.inotify.as_mut().expect("just made"))
+    }
+}
+
+impl Default for Linux {
+    fn default() -> Self {
+        Linux::new()
+    }
+}
+
+/// Device and inode of what a descriptor refers to, if that is a regular file.
+#[must_use]
+pub fn regular_file(descriptor: impl AsFd) -> Option<(u64, u64)> {
+    let found = nix::sys::stat::fstat(descriptor).ok()?;
+    (found.st_mode & nix::libc::S_IFMT == nix::libc::S_IFREG).then_some((found.st_dev, found.st_ino))
+}
+
+/// An open regular file.
+#[derive(Debug)]
+pub struct OpenFile(#[expect(clippy::disallowed_types, reason = "std's fstat tells the birth time")] std::fs::File);
+
+impl AsFd for OpenFile {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// A directory listing in progress.
+pub struct Listing(OwningIter);
+
+impl FileSystem for Linux {
+    type File = OpenFile;
+    type Listing = Listing;
+
+    fn stat(&mut self, path: &[u8], links: Links) -> io::Result<Stat> {
+        let at = Path::new(OsStr::from_bytes(path));
+        let look = || if links == Links::Follow { at.metadata() } else { at.symlink_metadata() };
+        let mut found = look()?;
+        for _ in 0..LOOKS_MAX {
+            let Some(handle) = name_to_handle(path, links)? else { return Ok(stat_of(&found, None)) };
+            if handle.names_inode(found.ino()) {
+                return Ok(stat_of(&found, Some(&handle)));
+            }
+            // Either the name changed hands between the calls, or the handle's layout is unknown: the same answer twice settles it.
+            let again = look()?;
+            let same = (again.dev(), again.ino(), again.created().ok()) == (found.dev(), found.ino(), found.created().ok());
+            found = again;
+            if same {
+                return Ok(stat_of(&found, Some(&handle)));
+            }
+        }
+        Err(Errno::EAGAIN.into())
+    }
+
+    fn open(&mut self, path: &[u8], links: Links) -> io::Result<OpenFile> {
+        let mut flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC | OFlag::O_NOCTTY;
+        if links == Links::Keep {
+            flags |= OFlag::O_NOFOLLOW;
+        }
+        if self.keep_access_time {
+            match nix::fcntl::open(path, flags | OFlag::O_NOATIME, Mode::empty()) {
+                Err(Errno::EPERM) => self.keep_access_time = false,
+                outcome => return Ok(OpenFile(outcome?.into())),
+            }
+        }
+        let fd: OwnedFd = nix::fcntl::open(path, flags, Mode::empty())?;
+        Ok(OpenFile(fd.into()))
+    }
+
+    fn stat_file(&mut self, file: &OpenFile) -> io::Result<Stat> {
+        let handle = super::handle::file_to_handle(file.as_fd())?;
+        Ok(stat_of(&file.0.metadata()?, handle.as_ref()))
+    }
+
+    fn read_at(&mut self, file: &OpenFile, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        Ok(nix::sys::uio::pread(file, buffer, offset.cast_signed())?)
+    }
+
+    fn data_from(&mut self, file: &OpenFile, offset: u64) -> io::Result<Option<u64>> {
+        match nix::unistd::lseek(file, offset.cast_signed(), Whence::SeekData) {
+            Ok(at) => Ok(Some(at.cast_unsigned())),
+            Err(Errno::ENXIO) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn hole_from(&mut self, file: &OpenFile, offset: u64) -> io::Result<u64> {
+        match nix::unistd::lseek(file, offset.cast_signed(), Whence::SeekHole) {
+            Ok(at) => Ok(at.cast_unsigned()),
+            Err(Errno::ENXIO) => Ok(offset),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn list(&mut self, path: &[u8], links: Links) -> io::Result<Listing> {
+        let mut flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
+        if links == Links::Keep {
+            flags |= OFlag::O_NOFOLLOW;
+        }
+        Ok(Listing(Dir::open(or_dot(path), flags, Mode::empty())?.into_iter()))
+    }
+
+    fn next_entry(&mut self, listing: &mut Listing, name: &mut Vec<u8>) -> io::Result<Option<FileKind>> {
+        loop {
+            let Some(entry) = listing.0.next() else { return Ok(None) };
+            let entry = entry?;
+            let bytes = entry.file_name().to_bytes();
+            if bytes == b"." || bytes == b".." {
+                continue;
+            }
+            name.clear();
+            name.extend_from_slice(bytes);
+            return Ok(Some(match entry.file_type() {
+                Some(Type::File) => FileKind::Regular,
+                Some(Type::Directory) => FileKind::Directory,
+                Some(Type::Symlink) => FileKind::Link,
+                Some(_) => FileKind::Special,
+                None => FileKind::Unknown,
+            }));
+        }
+    }
+
+    fn watch(&mut self, path: &[u8], links: Links) -> io::Result<WatchId> {
+        let follow = if links == Links::Keep { mask::DONT_FOLLOW } else { 0 };
+        let wanted = WatchMask::from_bits_retain(WATCH_MASK | follow);
+        let watch = self.inotify()?.watches().add(OsStr::from_bytes(or_dot(path)), wanted)?;
+        let id = watch.get_watch_descriptor_id();
+        self.watches.insert(id, watch);
+        Ok(WatchId(id))
+    }
+
+    fn unwatch(&mut self, watch: WatchId) {
+        if let Some(known) = self.watches.remove(&watch.0) {
+            // EINVAL: the directory died first and took its watch along.
+            let _ = self.inotify.as_mut().map(|inotify| inotify.watches().remove(known));
+        }
+    }
+
+    fn read_events(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let Some(inotify) = &self.inotify else { return Ok(0) };
+        match nix::unistd::read(inotify, buffer) {
+            Ok(bytes) => Ok(bytes),
+            Err(Errno::EAGAIN | Errno::EINTR) => Ok(0),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn canonical(&mut self, path: &[u8]) -> io::Result<Vec<u8>> {
+        Ok(Path::new(OsStr::from_bytes(or_dot(path))).canonicalize()?.into_os_string().into_vec())
+    }
+}
+
+/// The empty path means the current directory here, as the directory part of a bare file name.
+fn or_dot(path: &[u8]) -> &[u8] {
+    if path.is_empty() { b"." } else { path }
+}
+
+fn stat_of(found: &std::fs::Metadata, handle: Option<&Handle>) -> Stat {
+    let kind = found.file_type();
+    let kind = if kind.is_file() {
+        FileKind::Regular
+    } else if kind.is_dir() {
+        FileKind::Directory
+    } else if kind.is_symlink() {
+        FileKind::Link
+    } else {
+        debug_assert!(kind.is_fifo() || kind.is_socket() || kind.is_block_device() || kind.is_char_device());
+        FileKind::Special
+    };
+    let generation = handle.map_or_else(|| birth_digest(found.created().ok()), Handle::digest);
+    Stat {
+        id: FileId { device: found.dev(), inode: found.ino(), generation },
+        kind,
+        size: found.size(),
+        links: found.nlink(),
+        modified: found.modified().unwrap_or(SystemTime::UNIX_EPOCH),
+    }
+}
+
+/// Tells two lives of an inode apart where there are no handles: from statx(2)'s birth time, or not at all (0).
+fn birth_digest(born: Option<SystemTime>) -> u32 {
+    let since = born.and_then(|at| at.duration_since(SystemTime::UNIX_EPOCH).ok()).unwrap_or_default();
+    super::handle::digest(&since.as_nanos().to_le_bytes())
+}

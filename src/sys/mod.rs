@@ -4,9 +4,13 @@
 //! Always holds: nothing here decides anything; every call is one system call or a documented few.
 
 pub mod clock;
+pub mod descriptor;
 pub mod file;
+mod handle;
 pub mod inotify;
+pub mod memory;
 pub mod signal;
+pub mod socket;
 
 pub use file::Linux;
 

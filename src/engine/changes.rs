@@ -1,0 +1,271 @@
+//! Kernel events -> names, slots and directories. Events are replayed in order, so that a rename chain ends as it did in the kernel;
+//! whatever they touch is put in doubt and looked at once the queue is empty.
+
+use std::time::Instant;
+
+use super::timers::Moved;
+use super::*;
+use crate::discovery::Why;
+use crate::interpret::{Change, NameChange, interpret};
+use crate::notices::Cause;
+use crate::registry::{Life, State};
+use crate::sys::WatchId;
+use crate::sys::inotify::{EVENT_BYTES_MAX, Events};
+use crate::tree::Role;
+
+impl<F: FileSystem, S: Sink> Engine<F, S> {
+    /// Drains the kernel's queue: it is small, ours is a bit per file.
+    pub(super) fn take_changes(&mut self, now: Now) -> Result<(), EngineError> {
+        for _ in 0..EVENT_BUFFERS_PER_TURN {
+            if !self.are_events_pending {
+                break;
+            }
+            let mut events = std::mem::take(&mut self.events);
+            let outcome = self.fs.read_events(&mut events);
+            let len = *outcome.as_ref().unwrap_or(&0);
+            for event in Events::new(&events[..len]) {
+                self.stats.events += 1;
+                if let Some(change) = interpret(&event) {
+                    self.apply(&change, now);
+                }
+            }
+            // Room for one more event was left, so the queue was empty; the next event is a new edge.
+            self.are_events_pending = len + EVENT_BYTES_MAX > events.len();
+            self.events = events;
+            outcome.map_err(EngineError::Events)?;
+        }
+        if !self.are_events_pending && !self.is_rescan_due {
+            self.drained_at = now.wall;
+        }
+        Ok(())
+    }
+
+    fn apply(&mut self, change: &Change<'_>, now: Now) {
+        match *change {
+            Change::Overflow => {
+                self.stats.overflows += 1;
+                self.is_rescan_due = true;
+                if self.notices.admit(Cause::Overflow, now.instant).is_some() {
+                    tracing::info!("the kernel's event queue overflowed (fs.inotify.max_queued_events): looking at every file once");
+                }
+            }
+            Change::WatchGone(watch) => self.watch_gone(watch),
+            Change::DirectoryMoved(watch) => {
+                // Below a root the parent's events tell the same, in order with the others.
+                if let Some(dir) = self.tree.find_watch(watch).filter(|&dir| self.tree.parent(dir).is_none()) {
+                    self.push_visit(dir, Why::Appeared);
+                }
+            }
+            Change::DirectoryAttributes(watch) => {
+                if let Some(dir) = self.tree.find_watch(watch).filter(|&dir| self.tree.parent(dir).is_none()) {
+                    self.push_visit(dir, Why::Poll);
+                }
+            }
+            Change::Name { watch, name, is_directory, what } => {
+                let Some(dir) = self.tree.find_watch(watch) else { return };
+                if is_directory {
+                    self.directory_changed(dir, name, what, now.instant);
+                } else {
+                    self.file_changed(dir, name, what, now.instant);
+                }
+            }
+        }
+    }
+
+    fn watch_gone(&mut self, watch: WatchId) {
+        let Some(dir) = self.tree.find_watch(watch) else { return };
+        self.fs.unwatch(watch);
+        self.tree.set_watch(dir, None);
+        self.push_visit(dir, Why::Appeared);
+    }
+
+    fn file_changed(&mut self, dir: DirId, name: &[u8], what: NameChange, now: Instant) {
+        let known = self.files.find(dir, name);
+        match (what, known) {
+            (NameChange::Modified, Some(id)) => self.mark_dirty(id),
+            (NameChange::MovedTo(cookie), _) => self.file_moved_to(dir, name, cookie, now),
+            (NameChange::Created, Some(id)) => {
+                self.restart_if_new(id);
+                self.doubt(id);
+            }
+            (NameChange::Attributes, Some(id)) => self.doubt(id),
+            (NameChange::Modified | NameChange::Created | NameChange::Attributes, None) => {
+                if self.accepts_file(dir, name) {
+                    self.hear_of(dir, name);
+                } else {
+                    self.look_through_links_to(dir, name);
+                }
+            }
+            (NameChange::Deleted | NameChange::MovedFrom(_), Some(id)) if self.files.is_alias(dir, name) => {
+                self.files.remove_alias(dir, name);
+                self.doubt(id);
+            }
+            (NameChange::Deleted, Some(id)) => self.leave(id, State::DELETED, now),
+            (NameChange::MovedFrom(cookie), Some(id)) => {
+                self.leave(id, State::empty(), now);
+                self.moves.insert(cookie, Moved::File(self.files.key(id), now));
+            }
+            (NameChange::Deleted | NameChange::MovedFrom(_), None) => {
+                // A link to a directory is no directory for the kernel.
+                if let Some(linked) = self.tree.find(dir, name).filter(|&linked| self.tree.get(linked).via_link) {
+                    self.push_visit(linked, Why::Appeared);
+                }
+            }
+        }
+    }
+
+    fn file_moved_to(&mut self, dir: DirId, name: &[u8], cookie: u32, now: Instant) {
+        let moved = match self.moves.remove(&cookie) {
+            Some(Moved::File(key, _)) => self.files.alive(key).filter(|&id| self.files.get(id).life == Life::Leaving),
+            _ => None,
+        };
+        if let Some(over) = self.files.find(dir, name) {
+            if self.files.is_alias(dir, name) {
+                self.files.remove_alias(dir, name);
+                self.doubt(over);
+            } else {
+                // Renamed over: the file that had this name is gone.
+                self.leave(over, State::DELETED, now);
+            }
+        }
+        match moved {
+            Some(id) => self.return_to(id, dir, name),
+            None if self.accepts_file(dir, name) => drop(self.hear_of(dir, name)),
+            None => self.look_through_links_to(dir, name),
+        }
+    }
+
+    fn directory_changed(&mut self, dir: DirId, name: &[u8], what: NameChange, now: Instant) {
+        if !self.config.recursive || self.tree.get(dir).role == Role::Home {
+            return;
+        }
+        let known = self.tree.find(dir, name);
+        match (what, known) {
+            (NameChange::Modified, _) | (NameChange::Deleted | NameChange::MovedFrom(_), None) => {}
+            (NameChange::MovedFrom(cookie), Some(moved)) => {
+                self.tree.detach(moved);
+                let key = self.tree.key(moved);
+                self.moves.insert(cookie, Moved::Directory(key, now));
+                self.leaving_directories.push_back((now + timers::GRACE, key));
+            }
+            (NameChange::MovedTo(cookie), _) => {
+                let moved = match self.moves.remove(&cookie) {
+                    Some(Moved::Directory(key, _)) => self.tree.alive(key).filter(|&moved| self.tree.get(moved).is_moving),
+                    _ => None,
+                };
+                if let Some(over) = known {
+                    self.push_visit(over, Why::Appeared);
+                    if moved.is_none() || self.tree.is_within(dir, over) {
+                        return;
+                    }
+                    self.drop_directory(over, now);
+                }
+                match moved {
+                    Some(moved) if !self.tree.is_within(dir, moved) => self.rename_directory(moved, dir, name),
+                    _ => self.add_directory(dir, name, Why::Appeared),
+                }
+            }
+            // Its files may have become readable, or not.
+            (NameChange::Attributes, Some(known)) => self.push_visit(known, Why::Poll),
+            (NameChange::Created | NameChange::Deleted, Some(known)) => self.push_visit(known, Why::Appeared),
+            (NameChange::Created | NameChange::Attributes, None) => self.add_directory(dir, name, Why::Appeared),
+        }
+    }
+
+    /// Whether a name in this directory is one of a file to follow.
+    pub(super) fn accepts_file(&mut self, dir: DirId, name: &[u8]) -> bool {
+        if self.tree.get(dir).role == Role::Home {
+            return matches!(self.wanted.get(&(dir, name.into())), Some(Wanted::Path)) && self.config.patterns.accepts_file(name, name);
+        }
+        if !self.config.patterns.needs_path() {
+            return self.config.patterns.accepts_file(name, b"");
+        }
+        let below = self.write_path_below(dir, name);
+        self.config.patterns.accepts_file(name, &self.path[below..])
+    }
+
+    pub(super) fn accepts_directory(&mut self, dir: DirId, name: &[u8]) -> bool {
+        if !self.config.patterns.needs_path() {
+            return self.config.patterns.accepts_directory(name, b"");
+        }
+        let below = self.write_path_below(dir, name);
+        self.config.patterns.accepts_directory(name, &self.path[below..])
+    }
+
+    /// Writes the path of a name; returns where the part below PATH begins.
+    fn write_path_below(&mut self, dir: DirId, name: &[u8]) -> usize {
+        self.path.clear();
+        self.tree.write_path(dir, &mut self.path);
+        self.path.extend_from_slice(name);
+        self.tree.prefix_len(dir)
+    }
+
+    /// A name that may be a file to follow: looked at soon.
+    pub(super) fn hear_of(&mut self, dir: DirId, name: &[u8]) -> SlotId {
+        let id = self.files.insert(dir, name);
+        if self.succession.claim(id, dir, name) {
+            self.files.get_mut(id).state.insert(State::WAITING);
+        }
+        self.doubt(id);
+        id
+    }
+
+    /// What the slot's name stands for is to be looked at.
+    pub(super) fn doubt(&mut self, id: SlotId) {
+        let state = &mut self.files.get_mut(id).state;
+        if !state.contains(State::DOUBT) {
+            state.insert(State::DOUBT);
+            self.doubts.push_back(id);
+        }
+    }
+
+    /// The file may have unread bytes.
+    #[inline]
+    pub(super) fn mark_dirty(&mut self, id: SlotId) {
+        let slot = self.files.get_mut(id);
+        if slot.state.contains(State::DIRTY) {
+            return;
+        }
+        slot.state.insert(State::DIRTY);
+        if slot.state.contains(State::COOLING) {
+            self.cooling_dirty += 1;
+        } else {
+            self.enqueue(id);
+        }
+    }
+
+    /// Puts a dirty file into the queue, unless something else has to happen first.
+    pub(super) fn enqueue(&mut self, id: SlotId) {
+        let slot = self.files.get_mut(id);
+        let kept_back = State::QUEUED | State::COOLING | State::WAITING | State::DOUBT;
+        if slot.is_read() && slot.state.contains(State::DIRTY) && !slot.state.intersects(kept_back) {
+            slot.state.insert(State::QUEUED);
+            self.dirty.push_back(id);
+        }
+    }
+
+    /// The file is read as soon as its turn comes, though it was read a moment ago: something renamed or ended it.
+    pub(super) fn hurry(&mut self, id: SlotId) {
+        let slot = self.files.get_mut(id);
+        if slot.state.contains(State::COOLING) {
+            slot.state.remove(State::COOLING);
+            if slot.state.contains(State::DIRTY) {
+                self.cooling_dirty -= 1;
+            }
+        }
+        self.enqueue(id);
+    }
+
+    /// A file that was put at its end as an old one turns out to have been created after its directory was watched.
+    fn restart_if_new(&mut self, id: SlotId) {
+        let slot = self.files.get_mut(id);
+        if slot.state.contains(State::STARTED_AT_END) {
+            slot.state.remove(State::STARTED_AT_END | State::SEEK_LINE);
+            slot.offset = 0;
+            slot.mark_len = 0;
+            slot.scanned = 0;
+            self.mark_dirty(id);
+        }
+        self.files.get_mut(id).state.remove(State::FIRST_SCAN);
+    }
+}

@@ -1,0 +1,531 @@
+//! Directories: visit (look, watch, list, in this order), rename, drop. Listings are taken in slices, events are served in between.
+
+use super::*;
+use crate::discovery::{Visit, Why};
+use crate::notices::Cause;
+use crate::registry::{Life, State};
+use crate::sys::{FileKind, Links};
+use crate::tree::Role;
+
+use nix::libc;
+
+/// What a visit costs beside its entries, in entries.
+const VISIT_COST: usize = 8;
+
+impl<F: FileSystem, S: Sink> Engine<F, S> {
+    /// Takes a slice of the listings that are due, and one of the sweep.
+    pub(super) fn discover(&mut self, now: Now) {
+        if self.is_rescan_due && !self.urgent.has_work() {
+            self.is_rescan_due = false;
+            self.stats.rescans += 1;
+            self.suspect(self.drained_at);
+            for place in 0..self.tree.places() {
+                if let Some(dir) = self.tree.at_place(place) {
+                    self.push_visit(dir, Why::Rescan);
+                }
+            }
+        }
+        let mut budget = ENTRIES_PER_TURN;
+        while budget > 0 && self.doubts.len() < DOUBTS_MAX && self.urgent.has_work() {
+            let visit = match self.urgent.current.take() {
+                Some(visit) => Some(visit),
+                None => {
+                    budget = budget.saturating_sub(VISIT_COST);
+                    self.urgent.pop().and_then(|(key, why)| self.begin_visit(key, why, now))
+                }
+            };
+            self.urgent.current = visit.and_then(|visit| self.list(visit, &mut budget, now));
+        }
+        self.sweep_slice(now);
+        if !self.urgent.has_work() && !self.sweep.is_running && self.doubts.is_empty() {
+            self.suspect_since = None;
+            self.say_watch_limit(now);
+        }
+    }
+
+    /// From now on until all is calm: files modified since then are read once even if their size is as it was.
+    pub(super) fn suspect(&mut self, since: std::time::SystemTime) {
+        // File systems stamp with a clock that lags by a tick or, on network file systems, more.
+        let since = since.checked_sub(Duration::from_secs(1)).unwrap_or(since);
+        self.suspect_since = Some(self.suspect_since.map_or(since, |known| known.min(since)));
+    }
+
+    fn sweep_slice(&mut self, now: Now) {
+        let was_running = self.sweep.is_running;
+        let total = self.files.len() + self.tree.len() * VISIT_COST;
+        let Some(mut budget) = self.sweep.slice(total, now.instant) else { return };
+        if !was_running {
+            let since = std::mem::replace(&mut self.swept_at, now.wall);
+            self.suspect(since);
+        }
+        while budget > 0 {
+            let visit = match self.sweep.current.take() {
+                Some(visit) => Some(visit),
+                None => {
+                    let place = self.sweep.place;
+                    if place >= self.tree.places() {
+                        self.sweep.finish(now.instant);
+                        break;
+                    }
+                    self.sweep.place += 1;
+                    budget = budget.saturating_sub(1);
+                    let Some(dir) = self.tree.at_place(place) else { continue };
+                    budget = budget.saturating_sub(VISIT_COST);
+                    let key = self.tree.key(dir);
+                    self.begin_visit(key, Why::Poll, now)
+                }
+            };
+            self.sweep.current = visit.and_then(|visit| self.list(visit, &mut budget, now));
+        }
+    }
+
+    pub(super) fn push_visit(&mut self, dir: DirId, why: Why) {
+        let key = self.tree.key(dir);
+        let found = self.tree.get_mut(dir);
+        if !found.is_queued {
+            found.is_queued = true;
+            self.urgent.push(key, why);
+        }
+    }
+
+    /// Adds a directory that was listed or heard of, if it is to be followed.
+    pub(super) fn add_directory(&mut self, parent: DirId, name: &[u8], why: Why) {
+        if let Some(id) = self.files.find(parent, name).filter(|&id| self.files.get(id).is_bound()) {
+            // The name stood for a file: looking at it brings the directory in.
+            self.doubt(id);
+            return;
+        }
+        if self.accepts_directory(parent, name) {
+            let dir = self.tree.add(parent, name);
+            self.push_visit(dir, why);
+        }
+    }
+
+    pub(super) fn rename_directory(&mut self, dir: DirId, parent: DirId, name: &[u8]) {
+        self.tree.rename(dir, parent, name);
+        self.push_visit(dir, Why::Appeared);
+    }
+
+    pub(super) fn write_directory(&mut self, dir: DirId) {
+        self.path.clear();
+        self.tree.write_path(dir, &mut self.path);
+    }
+
+    fn links_of(&self, dir: DirId) -> Links {
+        let is_root = self.tree.parent(dir).is_none();
+        if is_root || self.tree.get(dir).via_link { Links::Follow } else { Links::Keep }
+    }
+
+    /// The directory's path without the slash at its end, which would make `O_NOFOLLOW` and `lstat` follow a link.
+    fn write_directory_bare(&mut self, dir: DirId) {
+        self.write_directory(dir);
+        if self.path.len() > 1 && self.path.ends_with(b"/") {
+            self.path.pop();
+        }
+        if self.path.is_empty() {
+            self.path.push(b'.');
+        }
+    }
+
+    /// Looks at a directory, watches it and starts to list it: in this order, so that nothing that comes later is missed.
+    fn begin_visit(&mut self, key: DirKey, why: Why, now: Now) -> Option<Visit<F::Listing>> {
+        let dir = self.tree.alive(key)?;
+        self.tree.get_mut(dir).is_queued = false;
+        if self.tree.get(dir).is_moving {
+            return None;
+        }
+        let links = self.links_of(dir);
+        self.write_directory_bare(dir);
+        match self.fs.stat(&self.path, links) {
+            Ok(found) if found.kind == FileKind::Directory => {
+                let inode = (found.id.device, found.id.inode);
+                if !self.settle_inode(dir, inode, now) {
+                    return None;
+                }
+            }
+            Ok(_) => {
+                self.lost_directory(dir, now);
+                return None;
+            }
+            Err(error) => {
+                self.visit_failed(dir, &error, now);
+                return None;
+            }
+        }
+        self.write_directory_bare(dir);
+        if !self.config.once
+            && let Err(error) = self.arm(dir, links)
+            && !self.limit_reached(dir, &error, now)
+        {
+            self.visit_failed(dir, &error, now);
+            return None;
+        }
+        self.start_listing(dir, links, why, now)
+    }
+
+    fn start_listing(&mut self, dir: DirId, links: Links, why: Why, now: Now) -> Option<Visit<F::Listing>> {
+        if self.tree.get(dir).role == Role::Home {
+            let ids: Vec<SlotId> = self.files.in_dir(dir).collect();
+            ids.into_iter().for_each(|id| self.doubt(id));
+            self.look_at_wanted(dir);
+            return None;
+        }
+        self.write_directory_bare(dir);
+        match self.fs.list(&self.path, links) {
+            Ok(listing) => {
+                self.tree.get_mut(dir).is_unreadable = false;
+                let had_files = self.files.in_dir(dir).next().is_some() || self.tree.children(dir).next().is_some();
+                Some(Visit { directory: self.tree.key(dir), why, listing, had_files })
+            }
+            Err(error) => {
+                self.visit_failed(dir, &error, now);
+                None
+            }
+        }
+    }
+
+    /// Watches the directory at hand. The same inode gives the same watch, so doing it again proves that the path still leads to it.
+    fn arm(&mut self, dir: DirId, links: Links) -> std::io::Result<()> {
+        let watch = self.fs.watch(&self.path, links)?;
+        let before = self.tree.watch(dir);
+        if let Some(before) = before.filter(|&before| before != watch) {
+            self.fs.unwatch(before);
+        }
+        if let Some(other) = self.tree.find_watch(watch).filter(|&other| other != dir) {
+            self.tree.set_watch(other, None);
+        }
+        self.tree.set_watch(dir, Some(watch));
+        self.set_polled(dir, false);
+        Ok(())
+    }
+
+    fn set_polled(&mut self, dir: DirId, is_polled: bool) {
+        let was = std::mem::replace(&mut self.tree.get_mut(dir).is_polled, is_polled);
+        self.polled = self.polled + usize::from(is_polled) - usize::from(was);
+    }
+
+    /// No watch to be had: the directory is polled. Says whether that was the reason.
+    fn limit_reached(&mut self, dir: DirId, error: &std::io::Error, now: Now) -> bool {
+        if !matches!(error.raw_os_error(), Some(libc::ENOSPC | libc::EMFILE | libc::ENOMEM)) {
+            return false;
+        }
+        if self.watch_limit.is_none() {
+            self.watch_limit = Some(super::WatchLimit { is_instances: error.raw_os_error() == Some(libc::EMFILE), is_said: false });
+        }
+        self.set_polled(dir, true);
+        self.poll_by(now.instant + timers::POLL_EVERY);
+        true
+    }
+
+    /// One warning, when the scan is through and the number is known.
+    fn say_watch_limit(&mut self, now: Now) {
+        let needed = self.tree.len();
+        let Some(limit) = self.watch_limit.as_mut().filter(|limit| !limit.is_said) else { return };
+        limit.is_said = true;
+        if self.notices.admit(Cause::WatchLimit, now.instant).is_none() {
+            return;
+        }
+        let polled = self.polled;
+        if limit.is_instances {
+            tracing::warn!(polled, "no inotify instance to be had: raise sysctl fs.inotify.max_user_instances by at least 1; polling until then");
+        } else {
+            tracing::warn!(
+                polled,
+                needed,
+                "no more inotify watches: raise sysctl fs.inotify.max_user_watches to at least {needed} (and what others need); \
+                 polling the rest until then"
+            );
+        }
+    }
+
+    /// Compares the directory's inode with what is known. Says whether the visit goes on.
+    fn settle_inode(&mut self, dir: DirId, inode: (u64, u64), now: Now) -> bool {
+        let before = self.tree.get(dir).inode;
+        if before == inode {
+            return true;
+        }
+        if before != (0, 0) {
+            // Another directory has the name: what was below the old one is let go and found again by identity if it is still here.
+            self.empty_directory(dir, now.instant);
+        }
+        if let Some(other) = self.tree.find_inode(inode).filter(|&other| other != dir) {
+            return self.settle_twice_found(dir, other, inode, now);
+        }
+        self.tree.set_inode(dir, inode);
+        true
+    }
+
+    /// The same directory under two names: an alias (bind mount, link, overlapping PATHs), or moved while events were missed.
+    fn settle_twice_found(&mut self, dir: DirId, other: DirId, inode: (u64, u64), now: Now) -> bool {
+        let links = self.links_of(other);
+        self.write_directory_bare(other);
+        let is_there = self.fs.stat(&self.path, links).is_ok_and(|found| (found.id.device, found.id.inode) == inode);
+        let parent_and_name = self.tree.parent(dir).map(|parent| (parent, self.tree.name(dir).to_vec()));
+        if self.tree.get(other).role == Role::Home && self.tree.get(dir).role == Role::Listed {
+            // A listed directory serves the single files in it as well.
+            self.drop_directory(other, now.instant);
+            self.tree.set_inode(dir, inode);
+            return true;
+        }
+        if !is_there && let Some((parent, name)) = parent_and_name {
+            if self.tree.is_within(parent, other) {
+                return false;
+            }
+            self.drop_directory(dir, now.instant);
+            self.rename_directory(other, parent, &name);
+            return false;
+        }
+        if !is_there {
+            self.drop_directory(other, now.instant);
+            self.tree.set_inode(dir, inode);
+            return true;
+        }
+        self.merge_home(dir, other);
+        self.drop_directory(dir, now.instant);
+        false
+    }
+
+    fn visit_failed(&mut self, dir: DirId, error: &std::io::Error, now: Now) {
+        match error.raw_os_error() {
+            Some(libc::ENOENT | libc::ENOTDIR | libc::ELOOP) => self.lost_directory(dir, now),
+            Some(libc::EACCES | libc::EPERM | libc::ENAMETOOLONG) => {
+                if !std::mem::replace(&mut self.tree.get_mut(dir).is_unreadable, true)
+                    && let Some(kept_back) = self.notices.admit(Cause::Unreadable, now.instant)
+                {
+                    self.write_directory(dir);
+                    let path = String::from_utf8_lossy(&self.path);
+                    tracing::warn!(?path, %error, kept_back, "directory cannot be read: picked up when that changes");
+                }
+            }
+            _ => {
+                // Out of descriptors, or a disk error: neither says anything about the directory.
+                self.set_polled(dir, true);
+                self.poll_by(now.instant + timers::POLL_EVERY);
+                if self.notices.admit(Cause::Failed, now.instant).is_some() {
+                    self.write_directory(dir);
+                    let path = String::from_utf8_lossy(&self.path);
+                    tracing::warn!(?path, %error, "directory cannot be listed now: tried again");
+                }
+            }
+        }
+    }
+
+    /// Takes entries, within the budget. Returns the visit if the listing goes on.
+    fn list(&mut self, mut visit: Visit<F::Listing>, budget: &mut usize, now: Now) -> Option<Visit<F::Listing>> {
+        let dir = self.tree.alive(visit.directory)?;
+        let mut name = std::mem::take(&mut self.entry);
+        let mut is_done = false;
+        while *budget > 0 && !is_done {
+            *budget -= 1;
+            match self.fs.next_entry(&mut visit.listing, &mut name) {
+                Ok(Some(kind)) => self.take_entry(dir, &name, kind, visit.why, now),
+                Ok(None) => {
+                    self.finish_visit(dir, &visit);
+                    is_done = true;
+                }
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    self.visit_failed(dir, &error, now);
+                    is_done = true;
+                }
+            }
+        }
+        self.entry = name;
+        (!is_done).then_some(visit)
+    }
+
+    fn take_entry(&mut self, dir: DirId, name: &[u8], kind: FileKind, why: Why, now: Now) {
+        let kind = if kind == FileKind::Unknown { self.entry_kind(dir, name) } else { kind };
+        match kind {
+            FileKind::Directory => self.take_directory_entry(dir, name, why),
+            FileKind::Regular => self.take_file_entry(dir, name, why),
+            FileKind::Link if self.config.follow_links => self.take_file_entry(dir, name, why),
+            FileKind::Special if matches!(why, Why::FirstScan | Why::Appeared) => {
+                if self.accepts_file(dir, name) && self.files.find(dir, name).is_none() {
+                    self.path.clear();
+                    self.tree.write_path(dir, &mut self.path);
+                    self.path.extend_from_slice(name);
+                    self.say_not_regular(now);
+                }
+            }
+            FileKind::Link | FileKind::Special | FileKind::Unknown => {}
+        }
+    }
+
+    /// Asks for the kind of an entry where the listing does not tell.
+    fn entry_kind(&mut self, dir: DirId, name: &[u8]) -> FileKind {
+        self.write_directory(dir);
+        self.path.extend_from_slice(name);
+        // A name that cannot be looked at is treated as a file's: the look that follows says why.
+        self.fs.stat(&self.path, Links::Keep).map_or(FileKind::Regular, |found| found.kind)
+    }
+
+    fn take_file_entry(&mut self, dir: DirId, name: &[u8], why: Why) {
+        if let Some(id) = self.files.find(dir, name) {
+            let slot = self.files.get_mut(id);
+            if slot.is_bound() && slot.dir() == dir {
+                slot.state.insert(State::SEEN);
+            }
+            if matches!(why, Why::Rescan | Why::Poll) {
+                self.doubt(id);
+            }
+        } else if self.accepts_file(dir, name) {
+            let id = self.hear_of(dir, name);
+            let state = &mut self.files.get_mut(id).state;
+            state.insert(State::SEEN);
+            state.set(State::FIRST_SCAN, why == Why::FirstScan);
+        }
+    }
+
+    fn take_directory_entry(&mut self, dir: DirId, name: &[u8], why: Why) {
+        if !self.config.recursive {
+            return;
+        }
+        match self.tree.find(dir, name) {
+            Some(child) => {
+                let found = self.tree.get_mut(child);
+                found.is_seen = true;
+                if found.is_unreadable || found.inode == (0, 0) {
+                    self.push_visit(child, why);
+                }
+            }
+            None => {
+                let why = if why == Why::FirstScan { why } else { Why::Appeared };
+                self.add_directory(dir, name, why);
+                if let Some(child) = self.tree.find(dir, name) {
+                    self.tree.get_mut(child).is_seen = true;
+                }
+            }
+        }
+    }
+
+    /// The listing is through: what was known but did not come by is looked at.
+    fn finish_visit(&mut self, dir: DirId, visit: &Visit<F::Listing>) {
+        let files: Vec<SlotId> = self.files.in_dir(dir).collect();
+        for id in files {
+            let state = &mut self.files.get_mut(id).state;
+            let was_seen = state.contains(State::SEEN);
+            state.remove(State::SEEN);
+            if !was_seen && visit.had_files {
+                self.doubt(id);
+            }
+        }
+        let children: Vec<DirId> = self.tree.children(dir).collect();
+        for child in children {
+            if !std::mem::take(&mut self.tree.get_mut(child).is_seen) && visit.had_files {
+                self.push_visit(child, Why::Appeared);
+            }
+        }
+    }
+
+    /// Whether the directory's path still leads to it. If not, what is lost is dropped.
+    pub(super) fn is_directory_intact(&mut self, dir: DirId, now: Now) -> bool {
+        if self.leads_to(dir) {
+            return true;
+        }
+        if !self.is_any_moving(dir) {
+            self.lost_directory(dir, now);
+        }
+        false
+    }
+
+    fn is_any_moving(&self, dir: DirId) -> bool {
+        let mut at = Some(dir);
+        while let Some(here) = at {
+            if self.tree.get(here).is_moving {
+                return true;
+            }
+            at = self.tree.parent(here);
+        }
+        false
+    }
+
+    fn leads_to(&mut self, dir: DirId) -> bool {
+        let links = self.links_of(dir);
+        let inode = self.tree.get(dir).inode;
+        self.write_directory_bare(dir);
+        self.fs.stat(&self.path, links).is_ok_and(|found| (found.id.device, found.id.inode) == inode)
+    }
+
+    /// The directory's path leads nowhere: the topmost directory for which that is so is dropped.
+    pub(super) fn lost_directory(&mut self, dir: DirId, now: Now) {
+        if self.is_any_moving(dir) {
+            return;
+        }
+        let mut lost = dir;
+        while let Some(parent) = self.tree.parent(lost) {
+            if self.leads_to(parent) {
+                break;
+            }
+            lost = parent;
+        }
+        let was_link = self.tree.get(lost).via_link;
+        let parent = self.tree.parent(lost).map(|parent| (parent, self.tree.name(lost).to_vec()));
+        self.drop_directory(lost, now.instant);
+        match parent {
+            None => self.root_lost(lost, now),
+            Some((parent, name)) => {
+                // What stands under its name now, if anything, may be a file.
+                if self.files.find(parent, &name).is_none() && self.accepts_file(parent, &name) {
+                    self.hear_of(parent, &name);
+                }
+                // What was reached through the link may be in the tree under its own name as well.
+                self.is_rescan_due |= was_link;
+            }
+        }
+    }
+
+    /// A directory was renamed away and no new name came up in time.
+    pub(super) fn judge_directory(&mut self, key: DirKey, now: Instant) {
+        let Some(dir) = self.tree.alive(key).filter(|&dir| self.tree.get(dir).is_moving) else { return };
+        let parent = self.tree.parent(dir).expect("only directories below a root are moved by name");
+        let name = self.tree.name(dir).to_vec();
+        if self.leads_to(dir) && self.tree.find(parent, &name).is_none() {
+            self.rename_directory(dir, parent, &name);
+        } else {
+            self.drop_directory(dir, now);
+        }
+    }
+
+    /// Lets go of a directory and all below it. Its files are remembered for a while.
+    pub(super) fn drop_directory(&mut self, dir: DirId, now: Instant) {
+        self.empty_directory(dir, now);
+        self.set_polled(dir, false);
+        self.tree.remove(dir);
+    }
+
+    fn empty_directory(&mut self, dir: DirId, now: Instant) {
+        let children: Vec<DirId> = self.tree.children(dir).collect();
+        children.into_iter().for_each(|child| self.drop_directory(child, now));
+        if let Some(watch) = self.tree.watch(dir) {
+            self.fs.unwatch(watch);
+            self.tree.set_watch(dir, None);
+        }
+        let files: Vec<SlotId> = self.files.in_dir(dir).collect();
+        for id in files {
+            self.leave_with_directory(id, now);
+        }
+        for name in self.files.aliases_in(dir) {
+            self.files.remove_alias(dir, &name);
+        }
+        self.wanted.retain(|(home, _), wanted| *home != dir || matches!(wanted, Wanted::Path));
+    }
+
+    fn leave_with_directory(&mut self, id: SlotId, now: Instant) {
+        self.leave(id, State::empty(), now);
+        // Its directory was looked at: no second look is to be had.
+        if self.files.get(id).life != Life::Leaving {
+            return;
+        }
+        if !self.files.get(id).is_identified() {
+            self.forget(id);
+        } else if let Some((dir, name)) = self.files.take_alias(id) {
+            self.return_to(id, dir, &name);
+        } else if self.held.contains_key(&id) && self.files.get(id).state.contains(State::DIRTY) {
+            self.files.get_mut(id).life = Life::Finishing;
+            self.hurry(id);
+        } else {
+            self.park(id, now);
+        }
+    }
+}

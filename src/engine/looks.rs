@@ -1,0 +1,445 @@
+//! Names in doubt -> what they stand for: one look each, and the consequences for the slot. Truth wins over what events said.
+
+use super::*;
+use crate::config::From;
+use crate::discovery::Why;
+use crate::notices::Cause;
+use crate::registry::{Life, State};
+use crate::sys::{FileKind, Links, Stat};
+use crate::tree::Role;
+
+use nix::libc;
+
+impl<F: FileSystem, S: Sink> Engine<F, S> {
+    /// Looks at names in doubt, oldest first.
+    pub(super) fn look(&mut self, now: Now) {
+        for _ in 0..LOOKS_PER_TURN {
+            let Some(id) = self.doubts.pop_front() else { break };
+            let slot = self.files.get_mut(id);
+            if slot.state.contains(State::DOUBT) && slot.life != Life::Free {
+                slot.state.remove(State::DOUBT);
+                if slot.is_bound() {
+                    self.look_at(id, now);
+                }
+            }
+        }
+    }
+
+    /// Looks at a path: at a link itself unless links are followed. Says whether a link was followed.
+    fn stat_name(&mut self, id: SlotId) -> std::io::Result<(Stat, bool)> {
+        let (dir, is_known_link) = (self.files.get(id).dir(), self.files.get(id).state.contains(State::VIA_LINK));
+        self.write_path(id);
+        if !is_known_link {
+            let found = self.fs.stat(&self.path, Links::Keep)?;
+            if found.kind != FileKind::Link || !(self.config.follow_links || self.tree.get(dir).role == Role::Home) {
+                return Ok((found, false));
+            }
+        }
+        Ok((self.fs.stat(&self.path, Links::Follow)?, true))
+    }
+
+    fn look_at(&mut self, id: SlotId, now: Now) {
+        match self.stat_name(id) {
+            Ok((found, via_link)) => {
+                self.files.get_mut(id).state.set(State::VIA_LINK, via_link);
+                match found.kind {
+                    FileKind::Regular => self.resolve(id, &found, now),
+                    FileKind::Directory => self.became_directory(id, via_link, now),
+                    FileKind::Link => self.let_go(id, now),
+                    FileKind::Special | FileKind::Unknown => self.ignore_special(id, now),
+                }
+            }
+            Err(error) => self.look_failed(id, &error, now),
+        }
+    }
+
+    fn look_failed(&mut self, id: SlotId, error: &std::io::Error, now: Now) {
+        match error.raw_os_error() {
+            Some(libc::ENOENT | libc::ENOTDIR | libc::ELOOP) => self.name_missing(id, now),
+            Some(libc::EACCES | libc::ENAMETOOLONG | libc::EPERM) => self.unreadable(id, error, now),
+            _ => {
+                self.retry(id, now.instant);
+            }
+        }
+    }
+
+    /// The name leads nowhere.
+    fn name_missing(&mut self, id: SlotId, now: Now) {
+        let dir = self.files.get(id).dir();
+        let is_link = self.files.get(id).state.contains(State::VIA_LINK);
+        if is_link || (self.files.get(id).life == Life::Named && self.config.follow_links && self.is_dangling(id)) {
+            // The target may come (back): there is no event for that here.
+            self.files.get_mut(id).state.insert(State::VIA_LINK);
+            if self.is_dangling(id) {
+                let key = self.files.key(id);
+                self.retries.push_back((now.instant + timers::POLL_EVERY, key));
+                return;
+            }
+        }
+        if !self.is_directory_intact(dir, now) {
+            // Its directory's fate is the file's.
+            self.retry(id, now.instant);
+            return;
+        }
+        self.let_go(id, now);
+    }
+
+    fn is_dangling(&mut self, id: SlotId) -> bool {
+        self.write_path(id);
+        self.fs.stat(&self.path, Links::Keep).is_ok_and(|found| found.kind == FileKind::Link)
+    }
+
+    /// The name does not stand for a file to follow (any more).
+    fn let_go(&mut self, id: SlotId, now: Now) {
+        if self.files.get(id).is_identified() {
+            self.leave(id, State::empty(), now.instant);
+        } else {
+            self.stats.vanished += u64::from(self.files.get(id).life == Life::Named);
+            self.files.unbind(id);
+            self.forget(id);
+        }
+    }
+
+    fn became_directory(&mut self, id: SlotId, via_link: bool, now: Now) {
+        let (dir, name) = (self.files.get(id).dir(), self.files.name(id).to_vec());
+        self.let_go(id, now);
+        if self.config.recursive && self.tree.get(dir).role == Role::Listed && self.tree.find(dir, &name).is_none() {
+            self.add_directory(dir, &name, Why::Appeared);
+            if let Some(added) = self.tree.find(dir, &name) {
+                self.tree.get_mut(added).via_link = via_link;
+            }
+        }
+    }
+
+    /// A FIFO, socket or device is never opened. The slot stays, so that its events cost nothing.
+    fn ignore_special(&mut self, id: SlotId, now: Now) {
+        if self.files.get(id).life == Life::Ignored {
+            return;
+        }
+        if self.files.get(id).is_identified() {
+            let (dir, name) = (self.files.get(id).dir(), self.files.name(id).to_vec());
+            self.leave(id, State::empty(), now.instant);
+            self.hear_of(dir, &name);
+            return;
+        }
+        self.files.get_mut(id).life = Life::Ignored;
+        self.release_successor(id);
+        self.write_path(id);
+        self.say_not_regular(now);
+    }
+
+    /// Says that the path at hand is no regular file.
+    pub(super) fn say_not_regular(&mut self, now: Now) {
+        if let Some(kept_back) = self.notices.admit(Cause::NotRegular, now.instant) {
+            let path = String::from_utf8_lossy(&self.path);
+            tracing::warn!(?path, kept_back, "not a regular file: never opened");
+        }
+    }
+
+    /// The name stands for a regular file.
+    fn resolve(&mut self, id: SlotId, found: &Stat, now: Now) {
+        match self.files.file_id(id) {
+            Some(known) if known == found.id => self.seen_again(id, found, now),
+            Some(_) => {
+                // Another file has the name now. What events tell of the old one is still to come, or was missed.
+                let (dir, name) = (self.files.get(id).dir(), self.files.name(id).to_vec());
+                self.leave(id, State::empty(), now.instant);
+                let newer = self.hear_of(dir, &name);
+                self.files.get_mut(newer).state.remove(State::DOUBT);
+                let via_link = self.files.get(id).state.contains(State::VIA_LINK);
+                self.files.get_mut(newer).state.set(State::VIA_LINK, via_link);
+                self.resolve(newer, found, now);
+            }
+            None => match self.files.find_id(found.id) {
+                Some(known) => self.found_known(id, known, found, now),
+                None => self.adopt(id, found, now),
+            },
+        }
+    }
+
+    /// The same file as before: is there something to read?
+    fn seen_again(&mut self, id: SlotId, found: &Stat, now: Now) {
+        let is_own = self.is_own(found);
+        let slot = self.files.get_mut(id);
+        if slot.life == Life::Ignored && !is_own {
+            slot.life = Life::Following;
+        }
+        let end = slot.offset + u64::from(slot.scanned);
+        // An overwrite in place may keep the size. Every event is followed by a read; where events were missed, the time tells.
+        if found.size != end || slot.state.contains(State::UNREADABLE) || self.is_suspect(found) {
+            self.mark_dirty(id);
+        }
+        self.after_look(id, now);
+    }
+
+    /// Modified so recently that a missed event may hide a change of the same size.
+    fn is_suspect(&self, found: &Stat) -> bool {
+        self.suspect_since.is_some_and(|since| found.modified >= since)
+    }
+
+    fn after_look(&mut self, id: SlotId, now: Now) {
+        let state = self.files.get(id).state;
+        if state.contains(State::VIA_LINK) {
+            self.watch_link_target(id);
+        }
+        if self.files.get(id).state.contains(State::HAS_SUCCESSOR) {
+            self.hurry(id);
+        } else {
+            self.enqueue(id);
+        }
+        if !self.files.get(id).state.contains(State::DIRTY) {
+            self.release_successor(id);
+        }
+        let _ = now;
+    }
+
+    /// A name turned out to stand for a file that has a slot already: renamed, come back, or linked twice.
+    fn found_known(&mut self, id: SlotId, known: SlotId, found: &Stat, now: Now) {
+        let (dir, name) = (self.files.get(id).dir(), self.files.name(id).to_vec());
+        let via_link = self.files.get(id).state.contains(State::VIA_LINK);
+        if self.files.get(known).is_bound() && (found.links > 1 || via_link || self.files.get(known).state.contains(State::VIA_LINK)) {
+            let elsewhere = self.stat_name(known).is_ok_and(|(there, _)| there.id == found.id);
+            if elsewhere {
+                self.files.unbind(id);
+                self.forget(id);
+                self.files.add_alias(known, dir, &name);
+                self.seen_again(known, found, now);
+                return;
+            }
+        }
+        let must_wait = self.succession.pass_on(id, known);
+        self.files.unbind(id);
+        self.forget(id);
+        if self.files.get(known).is_bound() {
+            self.files.unbind(known);
+        }
+        self.bind(known, dir, &name);
+        self.files.get_mut(known).state.set(State::VIA_LINK, via_link);
+        self.files.get_mut(known).state.set(State::WAITING, must_wait);
+        self.seen_again(known, found, now);
+    }
+
+    /// A file that was never seen before.
+    fn adopt(&mut self, id: SlotId, found: &Stat, now: Now) {
+        self.files.identify(id, found.id);
+        if self.is_own(found) {
+            self.files.get_mut(id).life = Life::Ignored;
+            self.release_successor(id);
+            self.write_path(id);
+            if self.notices.admit(Cause::OwnOutput, now.instant).is_some() {
+                let path = String::from_utf8_lossy(&self.path);
+                tracing::warn!(?path, "this file receives our own output or diagnostics: left out");
+            }
+            return;
+        }
+        let is_old = self.config.ignore_older.is_some_and(|limit| now.wall.duration_since(found.modified).is_ok_and(|age| age >= limit));
+        let slot = self.files.get_mut(id);
+        slot.life = Life::Following;
+        let at_end = is_old || (slot.state.contains(State::FIRST_SCAN) && self.config.from == From::End);
+        slot.state.remove(State::FIRST_SCAN);
+        if found.size > 0 {
+            if at_end {
+                slot.offset = found.size;
+                slot.state.insert(State::SEEK_LINE | State::STARTED_AT_END);
+            }
+            self.mark_dirty(id);
+        }
+        self.after_look(id, now);
+    }
+
+    fn is_own(&self, found: &Stat) -> bool {
+        self.own_files.contains(&(found.id.device, found.id.inode))
+    }
+
+    /// A bound slot loses its name. `how` is [`State::DELETED`] or nothing.
+    pub(super) fn leave(&mut self, id: SlotId, how: State, now: Instant) {
+        if self.files.get(id).life == Life::Finishing {
+            return;
+        }
+        let (dir, name) = (self.files.get(id).dir(), self.files.name(id).to_vec());
+        if self.held.contains_key(&id) {
+            self.write_path(id);
+            let path = self.path.clone();
+            self.held.get_mut(&id).expect("just seen").path = path;
+        }
+        // Who takes this name next comes after what is still unread here; a deleted file can be read only if it is held.
+        if self.files.get(id).is_identified() && (how.is_empty() || self.held.contains_key(&id)) {
+            self.succession.vacate(id, dir, &name);
+            self.files.get_mut(id).state.insert(State::HAS_SUCCESSOR);
+        }
+        self.files.unbind(id);
+        let key = self.files.key(id);
+        let slot = self.files.get_mut(id);
+        slot.life = Life::Leaving;
+        slot.state.remove(State::DELETED | State::SEEN);
+        slot.state.insert(how);
+        if how.contains(State::DELETED) {
+            self.deleted.push_back(key);
+        } else {
+            self.leaving.push_back((now + timers::GRACE, key));
+        }
+    }
+
+    /// A file that had lost its name has one again.
+    pub(super) fn return_to(&mut self, id: SlotId, dir: DirId, name: &[u8]) {
+        self.bind(id, dir, name);
+        if self.succession.claim(id, dir, name) {
+            self.files.get_mut(id).state.insert(State::WAITING);
+        }
+        self.doubt(id);
+    }
+
+    fn bind(&mut self, id: SlotId, dir: DirId, name: &[u8]) {
+        self.files.bind(id, dir, name);
+        let is_identified = self.files.get(id).is_identified();
+        let slot = self.files.get_mut(id);
+        slot.state.remove(State::DELETED);
+        if slot.life != Life::Ignored {
+            slot.life = if is_identified { Life::Following } else { Life::Named };
+        }
+    }
+
+    /// Judges deletions, once all events and doubts before them are worked off.
+    pub(super) fn judge_deleted(&mut self, now: Now) {
+        if self.are_events_pending || !self.doubts.is_empty() {
+            return;
+        }
+        for _ in 0..LOOKS_PER_TURN {
+            let Some(key) = self.deleted.pop_front() else { break };
+            self.judge(key, now);
+        }
+    }
+
+    /// A second look at a file that lost its name: is it really gone?
+    pub(super) fn judge(&mut self, key: SlotKey, now: Now) {
+        let Some(id) = self.files.alive(key).filter(|&id| self.files.get(id).life == Life::Leaving) else { return };
+        let Some(file) = self.files.file_id(id) else {
+            self.stats.vanished += 1;
+            self.forget(id);
+            return;
+        };
+        if let Some((dir, name)) = self.files.take_alias(id) {
+            self.return_to(id, dir, &name);
+            return;
+        }
+        let dir = self.files.get(id).dir();
+        if self.tree.at_place(dir.0).is_some() {
+            self.write_path(id);
+            let links = if self.files.get(id).state.contains(State::VIA_LINK) { Links::Follow } else { Links::Keep };
+            match self.fs.stat(&self.path, links) {
+                Ok(found) if found.id == file => {
+                    let name = self.files.name(id).to_vec();
+                    if let Some(other) = self.files.find(dir, &name) {
+                        // Someone else has the name by what events said: looking at it settles both.
+                        self.doubt(other);
+                    } else {
+                        self.return_to(id, dir, &name);
+                        return;
+                    }
+                    self.leaving.push_back((now.instant + timers::GRACE, key));
+                    return;
+                }
+                Ok(_) => {}
+                Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR | libc::ELOOP)) => {}
+                Err(_) => {
+                    // A failure to look is not a deletion.
+                    self.leaving.push_back((now.instant + timers::RETRY_AFTER, key));
+                    return;
+                }
+            }
+        }
+        self.gone(id, now);
+    }
+
+    /// The file is not in the tree any more.
+    pub(super) fn gone(&mut self, id: SlotId, now: Now) {
+        if self.held.contains_key(&id) && self.files.get(id).state.contains(State::DIRTY) {
+            self.files.get_mut(id).life = Life::Finishing;
+            self.hurry(id);
+        } else if self.files.get(id).state.contains(State::DELETED) {
+            self.count_loss(id, now);
+            self.forget(id);
+        } else {
+            self.park(id, now.instant);
+        }
+    }
+
+    fn count_loss(&mut self, id: SlotId, now: Now) {
+        let slot = self.files.get(id);
+        let unfinished = u64::from(slot.scanned);
+        if !slot.state.contains(State::DIRTY) && unfinished == 0 {
+            return;
+        }
+        self.stats.deleted_unread += 1;
+        self.stats.lost_bytes += unfinished;
+        if self.notices.admit(Cause::DeletedUnread, now.instant).is_some() {
+            let offset = slot.offset;
+            let path = self.last_path(id);
+            let total = self.stats.deleted_unread;
+            tracing::warn!(?path, offset, unfinished, total, "deleted, perhaps before it was read to its end: what followed is lost");
+        }
+    }
+
+    fn last_path(&mut self, id: SlotId) -> String {
+        if self.tree.at_place(self.files.get(id).dir().0).is_some() {
+            self.write_path(id);
+        } else {
+            self.path.clear();
+            self.path.extend_from_slice(self.files.name(id));
+        }
+        String::from_utf8_lossy(&self.path).into_owned()
+    }
+
+    /// Frees an unbound slot and all that refers to it.
+    pub(super) fn forget(&mut self, id: SlotId) {
+        self.release_successor(id);
+        if self.files.get(id).state.contains(State::COOLING | State::DIRTY) {
+            self.cooling_dirty -= 1;
+        }
+        self.held.remove(&id);
+        self.grown.remove(&id);
+        let home = self.files.get(id).dir();
+        while let Some((dir, name)) = self.files.take_alias(id) {
+            self.wanted.remove(&(dir, name));
+            self.release_home(dir);
+        }
+        self.files.free(id);
+        self.release_home(home);
+    }
+
+    /// Lets the file go on that took this one's name.
+    pub(super) fn release_successor(&mut self, id: SlotId) {
+        if !self.files.get(id).state.contains(State::HAS_SUCCESSOR) {
+            return;
+        }
+        self.files.get_mut(id).state.remove(State::HAS_SUCCESSOR);
+        if let Some(next) = self.succession.release(id) {
+            self.files.get_mut(next).state.remove(State::WAITING);
+            self.enqueue(next);
+            if !self.files.get(next).state.contains(State::DIRTY) && !self.files.get(next).state.contains(State::DOUBT) {
+                self.release_successor(next);
+            }
+        }
+    }
+
+    /// Writes the path of a file that has a name, or its last one.
+    pub(super) fn write_path(&mut self, id: SlotId) {
+        self.path.clear();
+        self.tree.write_path(self.files.get(id).dir(), &mut self.path);
+        self.path.extend_from_slice(self.files.name(id));
+    }
+
+    /// The file cannot be read or looked at; says so once per file.
+    pub(super) fn unreadable(&mut self, id: SlotId, error: &std::io::Error, now: Now) {
+        self.release_successor(id);
+        if self.files.get(id).state.contains(State::UNREADABLE) {
+            return;
+        }
+        self.files.get_mut(id).state.insert(State::UNREADABLE);
+        self.write_path(id);
+        if let Some(kept_back) = self.notices.admit(Cause::Unreadable, now.instant) {
+            let path = String::from_utf8_lossy(&self.path);
+            tracing::warn!(?path, %error, kept_back, "cannot be read: picked up when that changes");
+        }
+    }
+}

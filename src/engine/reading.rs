@@ -1,0 +1,481 @@
+//! Dirty files -> records: open, pread, close, split, encode, within the turn's budget.
+//!
+//! An offset moves only past what was encoded, or skipped and counted: an unfinished line stays in the file.
+
+use std::io;
+
+use super::*;
+use crate::lines::{Line, split_lines};
+use crate::notices::Cause;
+use crate::reader::{MARK_BYTES, READ_BYTES, mark_of};
+use crate::record::Source;
+use crate::registry::{Life, State};
+use crate::sys::Links;
+
+use nix::libc;
+
+/// Bytes read from one file per turn at most; then it goes to the back of the queue. A longer line is read to its end.
+const FILE_BUDGET: usize = 1024 * 1024;
+
+/// An unfinished line longer than this is not read again from its start until its end is there.
+const SCANNED_MIN: u32 = 64 * 1024;
+
+/// How a file's turn ended.
+#[derive(Debug)]
+enum End {
+    /// All there is was read.
+    AtEnd,
+    /// The budget is spent, or the output has no room.
+    More,
+    /// The open file is not the one that the slot stands for.
+    OtherFile,
+}
+
+/// One file's turn.
+#[derive(Debug)]
+struct Pass {
+    id: SlotId,
+    budget: usize,
+    /// Bytes to ask for after the mark; grows for a line longer than it.
+    len: usize,
+    /// The open file was shown to be the slot's.
+    is_proven: bool,
+    /// The encoder was told about this file.
+    is_begun: bool,
+}
+
+impl<F: FileSystem, S: Sink> Engine<F, S> {
+    /// Reads dirty files, oldest first, while there is room for records.
+    pub(super) fn read_dirty(&mut self, now: Now) -> Result<(), EngineError> {
+        let mut bytes = BYTES_PER_TURN;
+        for _ in 0..FILES_PER_TURN {
+            if bytes == 0 || !self.outbox.has_room() {
+                break;
+            }
+            let Some(id) = self.dirty.pop_front() else { break };
+            self.files.get_mut(id).state.remove(State::QUEUED);
+            bytes = bytes.saturating_sub(self.read_file(id, now));
+            if self.outbox.is_full() {
+                self.outbox.send(now.instant)?;
+                self.collect_acks();
+            }
+        }
+        if self.dirty.is_empty() {
+            // After the first scan the queue is as large as the tree was.
+            self.dirty.shrink_to(4 * FILES_PER_TURN);
+            self.doubts.shrink_to(4 * FILES_PER_TURN);
+        }
+        Ok(())
+    }
+
+    /// Gives a file its turn. Returns how many bytes it read.
+    fn read_file(&mut self, id: SlotId, now: Now) -> usize {
+        let kept_back = State::COOLING | State::WAITING | State::DOUBT;
+        let slot = self.files.get_mut(id);
+        if !slot.is_read() || !slot.state.contains(State::DIRTY) || slot.state.intersects(kept_back) {
+            return 0;
+        }
+        slot.state.remove(State::DIRTY);
+        let file = match self.open(id) {
+            Ok(file) => file,
+            Err(error) => {
+                self.open_failed(id, &error, now);
+                return 0;
+            }
+        };
+        let mut pass = Pass { id, budget: FILE_BUDGET, len: READ_BYTES, is_proven: false, is_begun: false };
+        let outcome = self.read_open(&mut pass, &file, now);
+        self.reader.relax();
+        match outcome {
+            Ok(End::AtEnd) => self.reached_end(id, now),
+            Ok(End::More) => {
+                self.mark_dirty(id);
+                self.hold(id, file);
+            }
+            Ok(End::OtherFile) => {
+                self.mark_dirty(id);
+                self.doubt(id);
+            }
+            Err(error) => self.read_failed(id, &error, now),
+        }
+        FILE_BUDGET - pass.budget
+    }
+
+    /// Opens the file by its path, which is left in `self.path`, or takes it from those held open.
+    fn open(&mut self, id: SlotId) -> io::Result<F::File> {
+        if let Some(held) = self.held.remove(&id) {
+            if held.path.is_empty() {
+                self.write_path(id);
+            } else {
+                self.path = held.path;
+            }
+            return Ok(held.file);
+        }
+        self.write_path(id);
+        self.stats.opens += 1;
+        let links = if self.files.get(id).state.contains(State::VIA_LINK) { Links::Follow } else { Links::Keep };
+        let file = self.fs.open(&self.path, links)?;
+        if self.files.get(id).state.contains(State::UNREADABLE) {
+            self.files.get_mut(id).state.remove(State::UNREADABLE);
+            tracing::info!(path = ?String::from_utf8_lossy(&self.path), "can be read again");
+        }
+        Ok(file)
+    }
+
+    fn open_failed(&mut self, id: SlotId, error: &io::Error, now: Now) {
+        match error.raw_os_error() {
+            Some(libc::EACCES | libc::EPERM | libc::ENAMETOOLONG) => self.unreadable(id, error, now),
+            Some(libc::ENOENT | libc::ENOTDIR | libc::ELOOP) => {
+                self.mark_dirty(id);
+                self.doubt(id);
+            }
+            _ => self.read_failed(id, error, now),
+        }
+    }
+
+    /// Out of descriptors, a disk error: says nothing about the file; it is tried again.
+    fn read_failed(&mut self, id: SlotId, error: &io::Error, now: Now) {
+        if matches!(error.raw_os_error(), Some(libc::EISDIR | libc::ESPIPE | libc::ENXIO | libc::ESTALE)) {
+            self.mark_dirty(id);
+            self.doubt(id);
+            return;
+        }
+        if self.notices.admit(Cause::Failed, now.instant).is_some() {
+            tracing::warn!(path = ?String::from_utf8_lossy(&self.path), %error, "cannot be read now: tried again");
+        }
+        if self.config.once && error.raw_os_error() == Some(libc::EIO) {
+            return;
+        }
+        self.files.get_mut(id).state.insert(State::DIRTY);
+        self.retry(id, now.instant);
+    }
+
+    fn read_open(&mut self, pass: &mut Pass, file: &F::File, now: Now) -> io::Result<End> {
+        loop {
+            let slot = self.files.get(pass.id);
+            if usize::from(slot.mark_len) < MARK_BYTES && !self.is_proven(pass, file)? {
+                return Ok(End::OtherFile);
+            }
+            let slot = self.files.get(pass.id);
+            if slot.state.contains(State::SEEK_LINE) {
+                self.seek_line(pass, file)?;
+                continue;
+            }
+            if slot.scanned >= SCANNED_MIN
+                && pass.len == READ_BYTES
+                && !slot.state.contains(State::FLUSH)
+                && let Some(end) = self.scan_on(pass, file)?
+            {
+                return Ok(end);
+            }
+            let slot = self.files.get(pass.id);
+            let mark_len = usize::from(slot.mark_len);
+            let (offset, mark, wanted) = (slot.offset, slot.mark, mark_len + pass.len);
+            let got = self.reader.fill(&mut self.fs, file, offset - mark_len as u64, wanted)?;
+            if got < mark_len || (mark_len > 0 && mark_of(&self.reader.bytes(mark_len)[..mark_len]) != mark) {
+                if !self.is_proven(pass, file)? {
+                    return Ok(End::OtherFile);
+                }
+                self.restart(pass.id, now);
+                continue;
+            }
+            pass.budget = pass.budget.saturating_sub(got - mark_len);
+            if let Some(end) = self.take_bytes(pass, file, mark_len, got, wanted, now)? {
+                return Ok(end);
+            }
+            if pass.budget == 0 {
+                return Ok(End::More);
+            }
+        }
+    }
+
+    /// Takes what was read behind the mark. Returns how the turn ends, or nothing if it goes on.
+    fn take_bytes(
+        &mut self,
+        pass: &mut Pass,
+        file: &F::File,
+        mark_len: usize,
+        got: usize,
+        wanted: usize,
+        now: Now,
+    ) -> io::Result<Option<End>> {
+        let mut data_end = got;
+        let mut cut = Cut::None;
+        let data = &self.reader.bytes(got)[mark_len..];
+        let slot = self.files.get(pass.id);
+        if slot.state.contains(State::SKIP_NULS) && !data.is_empty() {
+            if data[0] == 0 {
+                return self.skip_nuls(pass, file, mark_len, got, got < wanted);
+            }
+            self.files.get_mut(pass.id).state.remove(State::SKIP_NULS);
+        }
+        let data = &self.reader.bytes(got)[mark_len..];
+        if let Some(first_nul) = memchr::memchr(0, data) {
+            let offset = self.files.get(pass.id).offset;
+            cut = self.find_hole(file, offset, mark_len, got, first_nul)?;
+            match cut {
+                Cut::None => {}
+                Cut::Run(at) | Cut::Tail(at) => data_end = mark_len + at,
+            }
+            if let Cut::Run(0) = cut {
+                self.files.get_mut(pass.id).state.insert(State::SKIP_NULS);
+                return Ok(None);
+            }
+        }
+        let is_at_end = got < wanted || matches!(cut, Cut::Tail(_));
+        let (consumed, has_room) = self.encode(pass, mark_len, data_end, is_at_end, matches!(cut, Cut::Run(_)), now);
+        let unfinished = data_end - mark_len - consumed;
+        self.advance(pass, mark_len, consumed, if is_at_end { unfinished } else { 0 });
+        if !has_room {
+            return Ok(Some(End::More));
+        }
+        if matches!(cut, Cut::Run(_)) {
+            self.files.get_mut(pass.id).state.insert(State::SKIP_NULS);
+            return Ok(None);
+        }
+        if is_at_end {
+            return Ok(Some(End::AtEnd));
+        }
+        // A line longer than what was asked for: ask for more, up to one byte beyond the limit, which decides.
+        let longest = self.config.line_bytes_max + 1;
+        pass.len = if consumed == 0 { (pass.len * 2).min(longest.max(READ_BYTES)) } else { READ_BYTES };
+        Ok(None)
+    }
+
+    /// Encodes the lines between `start` and `end` of the buffer. Returns how many bytes were used, and whether there was room for all.
+    fn encode(&mut self, pass: &mut Pass, start: usize, end: usize, is_at_end: bool, is_cut: bool, now: Now) -> (usize, bool) {
+        let data = &self.reader.bytes(end)[start..];
+        let slot = self.files.get(pass.id);
+        let is_due = slot.state.contains(State::FLUSH) && data.len() == slot.scanned as usize;
+        let takes_rest = is_cut || (is_at_end && (is_due || self.config.once || slot.life == Life::Finishing));
+        let first_offset = slot.offset;
+        let mut lines = split_lines(data, first_offset, self.config.line_bytes_max);
+        loop {
+            if !self.outbox.has_room() {
+                return (lines.consumed(), false);
+            }
+            let line = match lines.next() {
+                Some(line) => line,
+                None if takes_rest && lines.consumed() < data.len() => {
+                    let at = lines.consumed();
+                    Line { bytes: &data[at..], offset: first_offset + at as u64, ended: false }
+                }
+                None => return (lines.consumed(), true),
+            };
+            if !pass.is_begun {
+                pass.is_begun = true;
+                let file = self.files.file_id(pass.id).expect("only identified files are read");
+                let incarnation = slot.incarnation;
+                let source =
+                    Source { path: &self.path, device: file.device, inode: file.inode, incarnation, read_at: now.wall };
+                self.encoder.begin(&source);
+            }
+            self.encoder.encode(&line, self.outbox.bytes());
+            self.stats.records += 1;
+            self.stats.bytes += line.bytes.len() as u64 + u64::from(line.ended);
+            if !line.ended && lines.consumed() < (line.offset - first_offset) as usize + line.bytes.len() {
+                return (data.len(), true);
+            }
+        }
+    }
+
+    /// Moves the offset past what was encoded, and remembers the bytes before it.
+    fn advance(&mut self, pass: &Pass, mark_len: usize, consumed: usize, unfinished: usize) {
+        let slot = self.files.get_mut(pass.id);
+        slot.scanned = u32::try_from(unfinished).expect("an unfinished line is at most as long as the limit");
+        slot.state.remove(State::FLUSH);
+        if consumed == 0 {
+            return;
+        }
+        slot.offset += consumed as u64;
+        self.set_mark(pass.id, mark_len + consumed);
+        let key = self.files.key(pass.id);
+        let offset = self.files.get(pass.id).offset;
+        self.outbox.note(key, offset);
+    }
+
+    /// The mark of the bytes before `end` in the buffer, which is where the offset is now.
+    fn set_mark(&mut self, id: SlotId, end: usize) {
+        let before = &self.reader.bytes(end)[end.saturating_sub(MARK_BYTES)..];
+        let slot = self.files.get_mut(id);
+        slot.mark = mark_of(before);
+        slot.mark_len = u8::try_from(before.len()).expect("at most MARK_BYTES");
+    }
+
+    /// Whether the open file is the slot's: asked only when the mark cannot tell.
+    fn is_proven(&mut self, pass: &mut Pass, file: &F::File) -> io::Result<bool> {
+        if !pass.is_proven {
+            pass.is_proven = Some(self.fs.stat_file(file)?.id) == self.files.file_id(pass.id);
+        }
+        Ok(pass.is_proven)
+    }
+
+    /// The content restarts: truncated below the offset, or overwritten in place.
+    fn restart(&mut self, id: SlotId, now: Now) {
+        let slot = self.files.get_mut(id);
+        self.stats.truncations += 1;
+        self.stats.lost_bytes += u64::from(slot.scanned);
+        if self.notices.admit(Cause::Truncated, now.instant).is_some() {
+            let (offset, path) = (slot.offset, String::from_utf8_lossy(&self.path));
+            tracing::info!(?path, offset, "truncated or overwritten: read again from its start");
+        }
+        slot.offset = 0;
+        slot.mark_len = 0;
+        slot.scanned = 0;
+        slot.incarnation += 1;
+        slot.state.insert(State::SKIP_NULS);
+        slot.state.remove(State::STARTED_AT_END);
+    }
+
+    /// Looks, backwards, for the start of the unfinished last line of a file that is read from its end.
+    fn seek_line(&mut self, pass: &mut Pass, file: &F::File) -> io::Result<()> {
+        let offset = self.files.get(pass.id).offset;
+        let start = offset.saturating_sub(READ_BYTES as u64);
+        let len = usize::try_from(offset - start).expect("at most READ_BYTES");
+        let got = self.reader.fill(&mut self.fs, file, start, len)?;
+        let slot = self.files.get_mut(pass.id);
+        if got < len {
+            // It shrank since it was looked at: what is there now is new.
+            slot.offset = 0;
+            slot.state.remove(State::SEEK_LINE);
+            return Ok(());
+        }
+        if let Some(at) = memchr::memrchr(b'\n', self.reader.bytes(len)) {
+            slot.offset = start + at as u64 + 1;
+            slot.state.remove(State::SEEK_LINE);
+            self.set_mark(pass.id, at + 1);
+        } else {
+            slot.offset = start;
+            slot.state.set(State::SEEK_LINE, start > 0);
+        }
+        Ok(())
+    }
+
+    /// A long unfinished line grew: searches only the new bytes. `None`: its end may be there, read it whole.
+    fn scan_on(&mut self, pass: &mut Pass, file: &F::File) -> io::Result<Option<End>> {
+        loop {
+            let slot = self.files.get(pass.id);
+            let (offset, scanned) = (slot.offset, slot.scanned);
+            let got = self.reader.fill(&mut self.fs, file, offset + u64::from(scanned), READ_BYTES)?;
+            let is_longer = scanned as usize + got > self.config.line_bytes_max;
+            if got == 0 || is_longer || memchr::memchr2(b'\n', 0, self.reader.bytes(got)).is_some() {
+                // The end, or a truncation: whoever reads from the offset sees which.
+                if got == 0 && self.fs.stat_file(file)?.size == offset + u64::from(scanned) {
+                    return Ok(Some(End::AtEnd));
+                }
+                pass.len = self.config.line_bytes_max + 1;
+                return Ok(None);
+            }
+            let slot = self.files.get_mut(pass.id);
+            slot.scanned += u32::try_from(got).expect("at most READ_BYTES");
+            if got < READ_BYTES {
+                return Ok(Some(End::AtEnd));
+            }
+        }
+    }
+
+    /// At the offset is a hole, or a run of NULs that a truncation left: skips to its end, if that is there yet.
+    fn skip_nuls(&mut self, pass: &Pass, file: &F::File, mark_len: usize, got: usize, is_at_end: bool) -> io::Result<Option<End>> {
+        let offset = self.files.get(pass.id).offset;
+        let Some(data_from) = self.fs.data_from(file, offset)? else {
+            // Nothing but a hole up to the end: it is not known yet what comes, so nothing is passed over.
+            self.files.get_mut(pass.id).scanned = 0;
+            return Ok(Some(End::AtEnd));
+        };
+        let data = &self.reader.bytes(got)[mark_len..];
+        let skipped = if data_from > offset {
+            data_from - offset
+        } else {
+            let run = data.iter().position(|&byte| byte != 0).unwrap_or(data.len());
+            if run == data.len() && is_at_end {
+                self.files.get_mut(pass.id).scanned = 0;
+                return Ok(Some(End::AtEnd));
+            }
+            run as u64
+        };
+        self.stats.skipped_nul_bytes += skipped;
+        let slot = self.files.get_mut(pass.id);
+        slot.offset += skipped;
+        slot.scanned = 0;
+        slot.mark_len = 0;
+        Ok(None)
+    }
+
+    /// Whether a run of NULs in what was read belongs to a hole: the hole begins in it, or right behind the block that it fills up.
+    fn find_hole(&mut self, file: &F::File, offset: u64, mark_len: usize, got: usize, first_nul: usize) -> io::Result<Cut> {
+        let hole = self.fs.hole_from(file, offset + first_nul as u64)?;
+        let len = got - mark_len;
+        let Ok(hole_at) = usize::try_from(hole - offset) else { return Ok(Cut::None) };
+        if hole_at >= len {
+            return Ok(Cut::None);
+        }
+        let data = &self.reader.bytes(got)[mark_len..];
+        let run = data[..hole_at].iter().rposition(|&byte| byte != 0).map_or(0, |at| at + 1);
+        Ok(if self.fs.data_from(file, hole)?.is_some() { Cut::Run(run) } else { Cut::Tail(run) })
+    }
+
+    /// All there is was read: the file cools down, its last line is timed if unfinished, who waits for it may go on.
+    fn reached_end(&mut self, id: SlotId, now: Now) {
+        self.release_successor(id);
+        if self.files.get(id).life == Life::Finishing {
+            self.forget(id);
+            return;
+        }
+        if self.config.once {
+            return;
+        }
+        let key = self.files.key(id);
+        let slot = self.files.get_mut(id);
+        if !self.config.coalesce.is_zero() {
+            slot.state.insert(State::COOLING);
+            self.cooling.push_back((now.instant + self.config.coalesce, key));
+            if slot.state.contains(State::DIRTY) {
+                self.cooling_dirty += 1;
+            }
+        }
+        if slot.scanned > 0 {
+            self.time_partial(id, now.instant);
+        }
+    }
+
+    /// Keeps a file open between two of its turns, or for as long as the output is blocked.
+    fn hold(&mut self, id: SlotId, file: F::File) {
+        let path = if self.files.get(id).life == Life::Finishing { self.path.clone() } else { Vec::new() };
+        if self.held.len() < self.files_held_max || !path.is_empty() {
+            self.held.insert(id, Held { file, path });
+        }
+    }
+
+    /// While the output is blocked: holds files with unread bytes open, so that deleting them loses nothing.
+    pub(super) fn hold_unread(&mut self, now: Now) {
+        if self.outbox.has_room() {
+            return;
+        }
+        for at in 0..self.dirty.len().min(self.files_held_max) {
+            let id = self.dirty[at];
+            if self.held.len() >= self.files_held_max {
+                break;
+            }
+            if self.held.contains_key(&id) || self.files.get(id).life != Life::Following {
+                continue;
+            }
+            match self.open(id) {
+                Ok(file) if self.fs.stat_file(&file).is_ok_and(|found| Some(found.id) == self.files.file_id(id)) => self.hold(id, file),
+                Err(error) if matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM)) => break,
+                _ => {}
+            }
+        }
+        let _ = now;
+    }
+}
+
+/// What a hole does to the bytes at hand; positions count from the offset.
+#[derive(Debug, Clone, Copy)]
+enum Cut {
+    /// No hole.
+    None,
+    /// A run of NULs that belongs to a hole begins here, and data follows it.
+    Run(usize),
+    /// The same, but nothing follows it yet.
+    Tail(usize),
+}

@@ -1,0 +1,230 @@
+//! PATHs: directories, single files, missing ones; and the homes of single files and of links' targets, watched but never listed.
+
+use super::*;
+use crate::discovery::Why;
+use crate::notices::Cause;
+use crate::registry::State;
+use crate::sys::{FileKind, Links};
+use crate::tree::Role;
+
+/// One PATH as given.
+#[derive(Debug)]
+pub(super) struct Root {
+    path: Vec<u8>,
+    state: RootState,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum RootState {
+    /// Nothing (to follow) is there; looked for now and then.
+    Missing,
+    /// A directory, or the home of a file.
+    Found(DirKey),
+}
+
+/// Why a name counts in a directory that is not listed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Wanted {
+    /// It is a PATH.
+    Path,
+    /// A followed link leads to it: where the link is.
+    Link(DirId, Box<[u8]>),
+}
+
+impl<F: FileSystem, S: Sink> Engine<F, S> {
+    /// In the first turn: looks at every PATH.
+    pub(super) fn start_roots(&mut self, now: Now) -> Result<(), EngineError> {
+        if self.is_started {
+            return Ok(());
+        }
+        self.is_started = true;
+        let paths = std::mem::take(&mut self.config.paths);
+        self.roots = paths.into_iter().map(|path| Root { path, state: RootState::Missing }).collect();
+        for at in 0..self.roots.len() {
+            self.start_root(at, Why::FirstScan, now);
+            if self.roots[at].state == RootState::Missing && self.notices.admit(Cause::PathMissing, now.instant).is_some() {
+                let path = String::from_utf8_lossy(&self.roots[at].path);
+                tracing::warn!(%path, "PATH does not exist or cannot be followed: waiting for it");
+            }
+        }
+        if self.config.once && self.roots.iter().all(|root| root.state == RootState::Missing) {
+            return Err(EngineError::NoPath);
+        }
+        Ok(())
+    }
+
+    /// Looks whether a missing PATH is there, and starts to follow it.
+    pub(super) fn start_root(&mut self, at: usize, why: Why, now: Now) {
+        if self.roots[at].state != RootState::Missing {
+            return;
+        }
+        let path = self.roots[at].path.clone();
+        let found = match self.fs.stat(&path, Links::Follow) {
+            Ok(found) if found.kind == FileKind::Directory => self.start_tree(&path, why),
+            Ok(found) if found.kind == FileKind::Regular => self.start_file(&path, why),
+            _ if self.config.once => return,
+            _ => {
+                self.poll_by(now.instant + timers::POLL_EVERY);
+                return;
+            }
+        };
+        if why != Why::FirstScan {
+            tracing::info!(path = ?String::from_utf8_lossy(&path), "PATH appeared");
+        }
+        self.roots[at].state = RootState::Found(self.tree.key(found));
+    }
+
+    fn start_tree(&mut self, path: &[u8], why: Why) -> DirId {
+        let mut prefix = path.to_vec();
+        if !prefix.ends_with(b"/") {
+            prefix.push(b'/');
+        }
+        let dir = self.tree.add_root(&prefix, Role::Listed);
+        self.push_visit(dir, why);
+        dir
+    }
+
+    fn start_file(&mut self, path: &[u8], why: Why) -> DirId {
+        let split = memchr::memrchr(b'/', path).map_or(0, |at| at + 1);
+        let (prefix, name) = path.split_at(split);
+        let home = self.home(prefix);
+        self.wanted.insert((home, name.into()), Wanted::Path);
+        if self.files.find(home, name).is_none() {
+            if self.accepts_file(home, name) {
+                let id = self.hear_of(home, name);
+                self.files.get_mut(id).state.set(State::FIRST_SCAN, why == Why::FirstScan);
+            } else {
+                tracing::warn!(path = ?String::from_utf8_lossy(path), "PATH does not match --include, or matches --exclude: left out");
+            }
+        }
+        home
+    }
+
+    /// The directory with this path that is watched for single files; added if need be.
+    fn home(&mut self, prefix: &[u8]) -> DirId {
+        if let Some(&known) = self.homes.get(prefix) {
+            if let Some(dir) = self.tree.alive(known) {
+                return dir;
+            }
+            self.homes.remove(prefix);
+        }
+        let dir = self.tree.add_root(prefix, Role::Home);
+        self.homes.insert(prefix.into(), self.tree.key(dir));
+        self.push_visit(dir, Why::Appeared);
+        dir
+    }
+
+    /// A root directory is gone: its PATHs are looked for from now on.
+    pub(super) fn root_lost(&mut self, _dropped: DirId, now: Now) {
+        for at in 0..self.roots.len() {
+            let RootState::Found(key) = self.roots[at].state else { continue };
+            if self.tree.alive(key).is_none() && !self.is_covered(at) {
+                self.roots[at].state = RootState::Missing;
+                if self.notices.admit(Cause::PathMissing, now.instant).is_some() {
+                    tracing::warn!(path = ?String::from_utf8_lossy(&self.roots[at].path), "PATH is gone: waiting for it");
+                }
+                self.start_root(at, Why::Appeared, now);
+            }
+        }
+    }
+
+    /// Whether another PATH's tree holds what this PATH names, so that nothing is missing.
+    fn is_covered(&mut self, at: usize) -> bool {
+        let path = self.roots[at].path.clone();
+        let Ok(found) = self.fs.stat(&path, Links::Follow) else { return false };
+        match found.kind {
+            FileKind::Directory => self.tree.find_inode((found.id.device, found.id.inode)).is_some(),
+            FileKind::Regular => self.files.find_id(found.id).is_some(),
+            _ => false,
+        }
+    }
+
+    /// A directory turned out to be the same as `other`: the single files wanted in it are wanted there.
+    pub(super) fn merge_home(&mut self, dir: DirId, other: DirId) {
+        let names: Vec<Box<[u8]>> = self.wanted.keys().filter(|(home, _)| *home == dir).map(|(_, name)| name.clone()).collect();
+        for name in names {
+            let wanted = self.wanted.remove(&(dir, name.clone())).expect("just listed");
+            if self.tree.get(other).role == Role::Home {
+                self.wanted.insert((other, name.clone()), wanted);
+                if self.files.find(other, &name).is_none() && self.accepts_file(other, &name) {
+                    let was_first = self.files.find(dir, &name).map(|id| self.files.get(id).state & State::FIRST_SCAN);
+                    let id = self.hear_of(other, &name);
+                    self.files.get_mut(id).state.insert(was_first.unwrap_or(State::empty()));
+                }
+            }
+        }
+        let (from, to) = (self.tree.key(dir), self.tree.key(other));
+        for root in &mut self.roots {
+            if root.state == RootState::Found(from) {
+                root.state = RootState::Found(to);
+            }
+        }
+    }
+
+    /// After a home was armed: what was wanted there may have come before.
+    pub(super) fn look_at_wanted(&mut self, home: DirId) {
+        let names: Vec<Box<[u8]>> = self.wanted.keys().filter(|(dir, _)| *dir == home).map(|(_, name)| name.clone()).collect();
+        for name in names {
+            match self.files.find(home, &name) {
+                Some(id) => self.doubt(id),
+                None if self.accepts_file(home, &name) => drop(self.hear_of(home, &name)),
+                None => self.look_through_links_to(home, &name),
+            }
+        }
+    }
+
+    /// A name came up to which a followed link leads: the link is looked at.
+    pub(super) fn look_through_links_to(&mut self, dir: DirId, name: &[u8]) {
+        if self.wanted.is_empty() {
+            return;
+        }
+        if let Some(Wanted::Link(at, link)) = self.wanted.get(&(dir, name.into())).cloned()
+            && self.tree.at_place(at.0).is_some()
+        {
+            match self.files.find(at, &link) {
+                Some(id) => self.doubt(id),
+                None if self.accepts_file(at, &link) => drop(self.hear_of(at, &link)),
+                None => {}
+            }
+        }
+    }
+
+    /// A file is reached through a link: its changes are told where the target is.
+    pub(super) fn watch_link_target(&mut self, id: SlotId) {
+        if self.config.once || !self.files.get(id).is_bound() {
+            return;
+        }
+        self.write_path(id);
+        let Ok(target) = self.fs.canonical(&self.path) else { return };
+        let split = memchr::memrchr(b'/', &target).map_or(0, |at| at + 1);
+        let (prefix, name) = target.split_at(split);
+        let listed = self.fs.stat(prefix, Links::Follow).ok().and_then(|found| self.tree.find_inode((found.id.device, found.id.inode)));
+        let home = listed.unwrap_or_else(|| self.home(prefix));
+        let slot = self.files.get(id);
+        if slot.dir() == home && self.files.name(id) == name {
+            return;
+        }
+        let at = (slot.dir(), self.files.name(id).into());
+        self.wanted.entry((home, name.into())).or_insert(Wanted::Link(at.0, at.1));
+        if self.files.find(home, name).is_none() {
+            self.files.add_alias(id, home, name);
+        }
+    }
+
+    /// Lets a home go in which nothing is wanted any more.
+    pub(super) fn release_home(&mut self, dir: DirId) {
+        if self.tree.at_place(dir.0).is_none() || self.tree.get(dir).role != Role::Home {
+            return;
+        }
+        let is_used = self.files.in_dir(dir).next().is_some()
+            || self.wanted.iter().any(|((home, _), wanted)| *home == dir && *wanted == Wanted::Path)
+            || !self.files.aliases_in(dir).is_empty();
+        if !is_used {
+            self.wanted.retain(|(home, _), _| *home != dir);
+            if let Some(watch) = self.tree.watch(dir) {
+                self.fs.unwatch(watch);
+            }
+            self.tree.remove(dir);
+        }
+    }
+}

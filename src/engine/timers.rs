@@ -1,0 +1,163 @@
+//! What happens because time passed: files cool down, moves stay without a second half, parked files are forgotten, pieces fall due.
+
+use super::*;
+use crate::discovery::Why;
+use crate::registry::{Life, State};
+
+/// How long a name that went away may take to come up elsewhere. The kernel queues both halves of a rename back to back.
+pub(super) const GRACE: Duration = Duration::from_millis(20);
+
+/// How long a file that left the tree is remembered.
+const PARKED_FOR: Duration = Duration::from_secs(600);
+
+/// Files remembered at most after they left the tree.
+const PARKED_MAX: usize = 65_536;
+
+/// When a failed look or open is tried again.
+pub(super) const RETRY_AFTER: Duration = Duration::from_millis(100);
+
+/// How often missing paths and unwatched directories are looked at.
+pub(super) const POLL_EVERY: Duration = Duration::from_secs(1);
+
+/// The first half of a rename.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Moved {
+    /// Of a file.
+    File(SlotKey, Instant),
+    /// Of a directory.
+    Directory(DirKey, Instant),
+}
+
+/// Takes the front of a queue if it is due.
+fn pop_due<T>(queue: &mut VecDeque<(Instant, T)>, now: Instant) -> Option<T> {
+    let due = queue.front().is_some_and(|(deadline, _)| *deadline <= now);
+    due.then(|| queue.pop_front()).flatten().map(|(_, entry)| entry)
+}
+
+impl<F: FileSystem, S: Sink> Engine<F, S> {
+    pub(super) fn expire(&mut self, now: Now) {
+        let instant = now.instant;
+        while let Some(key) = pop_due(&mut self.cooling, instant) {
+            if let Some(id) = self.files.alive(key) {
+                self.hurry(id);
+            }
+        }
+        if !self.moves.is_empty() {
+            self.moves.retain(|_, moved| match moved {
+                Moved::File(_, since) | Moved::Directory(_, since) => instant < *since + GRACE,
+            });
+        }
+        while let Some(key) = pop_due(&mut self.leaving, instant) {
+            self.judge(key, now);
+        }
+        while let Some(key) = pop_due(&mut self.leaving_directories, instant) {
+            self.judge_directory(key, instant);
+        }
+        while let Some(key) = pop_due(&mut self.parked, instant) {
+            if let Some(id) = self.files.alive(key).filter(|&id| self.files.get(id).life == Life::Parked) {
+                self.forget(id);
+            }
+        }
+        while let Some(key) = pop_due(&mut self.retries, instant) {
+            let Some(id) = self.files.alive(key) else { continue };
+            if self.files.get(id).state.contains(State::DIRTY) {
+                self.enqueue(id);
+            } else {
+                self.doubt(id);
+            }
+        }
+        self.expire_partials(instant);
+        if self.poll_at.is_some_and(|at| at <= instant) {
+            self.poll(now);
+        }
+    }
+
+    /// Delivers unterminated last lines that did not grow for the time set.
+    fn expire_partials(&mut self, now: Instant) {
+        let Some(after) = self.config.partial_after else { return };
+        while let Some(entry) = self.partials.first_entry().filter(|entry| entry.key().0 <= now) {
+            let key = entry.remove();
+            let Some(id) = self.files.alive(key) else { continue };
+            self.files.get_mut(id).state.remove(State::TIMED);
+            let Some(grown) = self.grown.remove(&id) else { continue };
+            if grown + after > now {
+                self.time_partial(id, grown);
+            } else if self.files.get(id).scanned > 0 {
+                self.files.get_mut(id).state.insert(State::FLUSH);
+                self.mark_dirty(id);
+            }
+        }
+    }
+
+    /// Notes that an unterminated last line grew.
+    pub(super) fn time_partial(&mut self, id: SlotId, grown: Instant) {
+        let Some(after) = self.config.partial_after else { return };
+        self.grown.insert(id, grown);
+        let key = self.files.key(id);
+        let state = &mut self.files.get_mut(id).state;
+        if !state.contains(State::TIMED) {
+            state.insert(State::TIMED);
+            self.partials.insert((grown + after, id.0), key);
+        }
+    }
+
+    /// Looks for paths that are missing, and lists directories that have no watch.
+    fn poll(&mut self, now: Now) {
+        self.poll_at = None;
+        for at in 0..self.roots.len() {
+            self.start_root(at, Why::Appeared, now);
+        }
+        if self.polled > 0 {
+            for place in 0..self.tree.places() {
+                if let Some(dir) = self.tree.at_place(place).filter(|&dir| self.tree.get(dir).is_polled) {
+                    self.push_visit(dir, Why::Poll);
+                }
+            }
+            self.poll_by(now.instant + POLL_EVERY);
+        }
+    }
+
+    /// Makes sure that the next poll is not later than `at`.
+    pub(super) fn poll_by(&mut self, at: Instant) {
+        self.poll_at = Some(self.poll_at.map_or(at, |known| known.min(at)));
+    }
+
+    /// Tries a file again later.
+    pub(super) fn retry(&mut self, id: SlotId, now: Instant) {
+        let key = self.files.key(id);
+        self.retries.push_back((now + RETRY_AFTER, key));
+    }
+
+    /// Remembers a file that left the tree, for a while.
+    pub(super) fn park(&mut self, id: SlotId, now: Instant) {
+        self.release_successor(id);
+        self.files.drop_name(id);
+        self.files.get_mut(id).life = Life::Parked;
+        let key = self.files.key(id);
+        self.parked.push_back((now + PARKED_FOR, key));
+        if self.parked.len() > PARKED_MAX
+            && let Some((_, oldest)) = self.parked.pop_front()
+            && let Some(id) = self.files.alive(oldest).filter(|&id| self.files.get(id).life == Life::Parked)
+        {
+            self.forget(id);
+        }
+    }
+
+    /// The first instant at which something above falls due.
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        let cooling = self.cooling.front().filter(|_| self.cooling_dirty > 0).map(|(at, _)| *at);
+        [
+            cooling,
+            self.leaving.front().map(|(at, _)| *at),
+            self.leaving_directories.front().map(|(at, _)| *at),
+            self.parked.front().map(|(at, _)| *at),
+            self.retries.front().map(|(at, _)| *at),
+            self.partials.first_key_value().map(|((at, _), _)| *at),
+            self.poll_at,
+            self.sweep.deadline(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+}

@@ -1,0 +1,105 @@
+//! File names, packed: one allocation for all, 8-byte blocks, reused by size.
+//!
+//! In: a name of at most 255 bytes. Out: a 4-byte reference to it.
+//! Always holds: a released name's blocks serve the next name of the same number of blocks; nothing is ever moved.
+
+/// Bytes of one block: a 14-byte name and its length take two.
+const BLOCK_BYTES: usize = 8;
+/// Blocks of the longest name: `NAME_MAX` and the length byte.
+const BLOCKS_MAX: usize = 256 / BLOCK_BYTES;
+/// End of a free list.
+const NONE: u32 = u32::MAX;
+
+/// Where a name lies. Valid until it is removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct NameRef(u32);
+
+impl NameRef {
+    /// Refers to no name; never given to [`Names::get`].
+    pub(crate) const NONE: NameRef = NameRef(NONE);
+}
+
+/// The store.
+#[derive(Debug)]
+pub(crate) struct Names {
+    /// A name: its length in one byte, its bytes, and what is left of the last block.
+    blocks: Vec<[u8; BLOCK_BYTES]>,
+    /// For each number of blocks the first free run; its first four bytes name the next.
+    free: [u32; BLOCKS_MAX + 1],
+}
+
+impl Names {
+    pub(crate) fn new() -> Self {
+        Names { blocks: Vec::new(), free: [NONE; BLOCKS_MAX + 1] }
+    }
+
+    /// Stores a name.
+    pub(crate) fn insert(&mut self, name: &[u8]) -> NameRef {
+        let len = u8::try_from(name.len()).expect("the kernel's names are at most NAME_MAX = 255 bytes");
+        let class = blocks_of(name.len());
+        let at = self.take(class);
+        let bytes = self.blocks[at as usize..at as usize + class].as_flattened_mut();
+        bytes[0] = len;
+        bytes[1..=name.len()].copy_from_slice(name);
+        NameRef(at)
+    }
+
+    /// The name.
+    pub(crate) fn get(&self, name: NameRef) -> &[u8] {
+        let bytes = self.blocks[name.0 as usize..].as_flattened();
+        &bytes[1..=usize::from(bytes[0])]
+    }
+
+    /// Gives the name's blocks back.
+    pub(crate) fn remove(&mut self, name: NameRef) {
+        let class = blocks_of(self.get(name).len());
+        self.blocks[name.0 as usize][..4].copy_from_slice(&self.free[class].to_ne_bytes());
+        self.free[class] = name.0;
+    }
+
+    fn take(&mut self, class: usize) -> u32 {
+        let at = self.free[class];
+        if at != NONE {
+            let [a, b, c, d, ..] = self.blocks[at as usize];
+            self.free[class] = u32::from_ne_bytes([a, b, c, d]);
+            return at;
+        }
+        let at = u32::try_from(self.blocks.len()).ok().filter(|&at| at < NONE - 256).expect("32 GiB of file names");
+        self.blocks.resize(self.blocks.len() + class, [0; BLOCK_BYTES]);
+        at
+    }
+}
+
+fn blocks_of(name_len: usize) -> usize {
+    (name_len + 1).div_ceil(BLOCK_BYTES)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_every_length_come_back_as_they_were() {
+        let mut names = Names::new();
+        let all: Vec<Vec<u8>> = (0..=255_u8).map(|len| vec![len; usize::from(len)]).collect();
+        let refs: Vec<NameRef> = all.iter().map(|name| names.insert(name)).collect();
+        for (name, at) in all.iter().zip(refs) {
+            assert_eq!(names.get(at), name);
+        }
+    }
+
+    #[test]
+    fn removed_names_make_room_for_the_next_ones() {
+        let mut names = Names::new();
+        let refs: Vec<NameRef> = (0..100).map(|n| names.insert(format!("job{n:07}.log").as_bytes())).collect();
+        let blocks = names.blocks.len();
+        assert_eq!(blocks, 200, "14 bytes and the length take two blocks");
+        for at in refs {
+            names.remove(at);
+        }
+        for n in 0..100 {
+            names.insert(format!("run{n:07}.log").as_bytes());
+        }
+        assert_eq!(names.blocks.len(), blocks);
+    }
+}

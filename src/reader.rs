@@ -1,0 +1,83 @@
+//! File to bytes: the one read buffer, and the mark that proves at no extra call that what was read before is still there.
+//!
+//! In: an open file and a position. Out: bytes in the reused buffer, the mark's first.
+//! Always holds: the buffer grows only for a line longer than it, up to the line limit, and shrinks again after an unusual one.
+
+use std::io;
+
+use crate::sys::FileSystem;
+
+/// How many bytes before the offset the mark covers: a status line with its time stamp and job.
+pub(crate) const MARK_BYTES: usize = 64;
+
+/// Bytes asked for in one `pread(2)`: more than a pipe takes, less than the second-level cache.
+pub(crate) const READ_BYTES: usize = 128 * 1024;
+
+/// A buffer that had to grow beyond this for a long line is given back afterwards.
+const KEPT_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// The read buffer.
+#[derive(Debug)]
+pub(crate) struct Reader {
+    buffer: Vec<u8>,
+}
+
+impl Reader {
+    pub(crate) fn new() -> Self {
+        Reader { buffer: vec![0; MARK_BYTES + READ_BYTES] }
+    }
+
+    /// Reads up to `len` bytes from `offset` into the buffer; fewer only at the end of the file.
+    ///
+    /// # Errors
+    /// Those of `pread(2)`, except for `EINTR`.
+    pub(crate) fn fill<F: FileSystem>(&mut self, fs: &mut F, file: &F::File, offset: u64, len: usize) -> io::Result<usize> {
+        if self.buffer.len() < len {
+            self.buffer.resize(len, 0);
+        }
+        loop {
+            match fs.read_at(file, &mut self.buffer[..len], offset) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                outcome => return outcome,
+            }
+        }
+    }
+
+    pub(crate) fn bytes(&self, len: usize) -> &[u8] {
+        &self.buffer[..len]
+    }
+
+    /// After a file: gives an unusually large buffer back.
+    pub(crate) fn relax(&mut self) {
+        if self.buffer.len() > KEPT_BYTES_MAX {
+            self.buffer.truncate(MARK_BYTES + READ_BYTES);
+            self.buffer.shrink_to_fit();
+        }
+    }
+}
+
+/// The digest of the bytes just before an offset. The same in every run, because it will be stored.
+pub(crate) fn mark_of(bytes: &[u8]) -> u32 {
+    const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
+    let mix = |hash: u64, word: u64| (hash.rotate_left(5) ^ word).wrapping_mul(MULTIPLIER);
+    let (words, rest) = bytes.as_chunks::<8>();
+    let hash = words.iter().fold(bytes.len() as u64, |hash, word| mix(hash, u64::from_le_bytes(*word)));
+    let hash = rest.iter().fold(hash, |hash, &byte| mix(hash, u64::from(byte)));
+    (hash >> 32) as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_changed_byte_changes_the_mark() {
+        let bytes: Vec<u8> = (0..64).collect();
+        for at in 0..64 {
+            let mut other = bytes.clone();
+            other[at] ^= 1;
+            assert_ne!(mark_of(&bytes), mark_of(&other), "byte {at}");
+        }
+        assert_ne!(mark_of(&[0; 63]), mark_of(&[0; 64]));
+    }
+}

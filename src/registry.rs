@@ -1,0 +1,525 @@
+//! The files: one 64-byte slot each, found by name, by identity and by directory.
+//!
+//! In: names and identities. Out: slots. A file's life, offset and marks are fields here; what to do about them is decided elsewhere.
+//! Always holds: a name stands for at most one slot, an identity for at most one; a slot costs the same whatever its file does.
+
+use std::hash::BuildHasher;
+
+use bitflags::bitflags;
+use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
+
+use crate::names::{NameRef, Names};
+use crate::sys::FileId;
+use crate::tree::DirId;
+
+const NONE: u32 = u32::MAX;
+
+/// Buckets of the table that remembers which incarnation an inode reached before its slot was freed. Inodes that share a bucket
+/// only skip numbers.
+const INCARNATION_BUCKETS: usize = 1 << 14;
+
+/// A file's place in the registry; reused after the file went away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct SlotId(pub(crate) u32);
+
+/// A file that is the same one even after its slot was reused: for what waits in queues.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct SlotKey {
+    pub(crate) id: SlotId,
+    version: u32,
+}
+
+/// The life of a file, as far as it is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Life {
+    /// No file: the slot is free.
+    Free,
+    /// A name that was heard of; what it stands for is not known yet.
+    Named,
+    /// Identified and in the tree.
+    Following,
+    /// Its name went away; a new one may be on its way.
+    Leaving,
+    /// Left the tree; kept for some minutes in case it comes back.
+    Parked,
+    /// Deleted, but held open with unread bytes.
+    Finishing,
+    /// Never read: our own output, a FIFO, a socket, a device.
+    Ignored,
+}
+
+bitflags! {
+    /// What is going on with a file.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub(crate) struct State: u16 {
+        /// May have unread bytes.
+        const DIRTY = 1 << 0;
+        /// Is in the queue of dirty files.
+        const QUEUED = 1 << 1;
+        /// Was read within the coalescing time.
+        const COOLING = 1 << 2;
+        /// Waits to be looked at: what its name stands for is in doubt.
+        const DOUBT = 1 << 3;
+        /// The running listing of its directory came by.
+        const SEEN = 1 << 4;
+        /// It was said that this file cannot be read.
+        const UNREADABLE = 1 << 5;
+        /// NULs at the offset are a hole's, or left by a truncation: skipped.
+        const SKIP_NULS = 1 << 6;
+        /// The start of the unfinished last line before the offset is still searched for.
+        const SEEK_LINE = 1 << 7;
+        /// Found by the first scan: `--from` applies.
+        const FIRST_SCAN = 1 << 8;
+        /// Started at its end.
+        const STARTED_AT_END = 1 << 9;
+        /// Reached through a symbolic link.
+        const VIA_LINK = 1 << 10;
+        /// An unterminated last line is being timed.
+        const TIMED = 1 << 11;
+        /// The unterminated last line is due as a piece.
+        const FLUSH = 1 << 12;
+        /// Another file has taken its name and waits until this one is read.
+        const HAS_SUCCESSOR = 1 << 13;
+        /// Waits for the file that had its name before.
+        const WAITING = 1 << 14;
+        /// Its name was deleted, not moved.
+        const DELETED = 1 << 15;
+    }
+}
+
+/// One file. Offsets are bytes from the start of the file.
+#[derive(Debug)]
+pub(crate) struct FileSlot {
+    inode: u64,
+    /// Everything before it was encoded into records, or skipped and counted. The start of a line, or of a further piece of one.
+    pub(crate) offset: u64,
+    generation: u32,
+    /// Grows when the content restarts: the third part of `file` in json records.
+    pub(crate) incarnation: u32,
+    /// How many bytes from `offset` on are known to hold no newline.
+    pub(crate) scanned: u32,
+    /// Digest of the `mark_len` bytes just before `offset`.
+    pub(crate) mark: u32,
+    dir: u32,
+    name: NameRef,
+    next: u32,
+    previous: u32,
+    version: u32,
+    device: u16,
+    pub(crate) state: State,
+    pub(crate) life: Life,
+    /// At most [`crate::reader::MARK_BYTES`]; 0: the bytes before `offset` are not known.
+    pub(crate) mark_len: u8,
+    is_identified: bool,
+    is_bound: bool,
+}
+
+const _: () = assert!(size_of::<FileSlot>() == 64, "one cache line, and the README's bytes per file");
+
+impl FileSlot {
+    /// The directory that the name is in, or was in last.
+    pub(crate) fn dir(&self) -> DirId {
+        DirId(self.dir)
+    }
+
+    /// Whether the slot is found by its name.
+    pub(crate) fn is_bound(&self) -> bool {
+        self.is_bound
+    }
+
+    /// Whether the identity is known.
+    pub(crate) fn is_identified(&self) -> bool {
+        self.is_identified
+    }
+
+    /// Whether an event may say that bytes were added to this file.
+    pub(crate) fn is_read(&self) -> bool {
+        matches!(self.life, Life::Following | Life::Finishing)
+    }
+}
+
+/// All files.
+#[derive(Debug)]
+pub(crate) struct Registry {
+    slots: Vec<FileSlot>,
+    names: Names,
+    by_name: HashTable<u32>,
+    by_id: HashTable<u32>,
+    /// First slot of each directory, by [`DirId`].
+    first_in: Vec<u32>,
+    /// Further names of files with several hard links or links to them: rare, so outside the slots.
+    aliases: HashMap<(DirId, Box<[u8]>), SlotId>,
+    names_of: HashMap<SlotId, Vec<(DirId, Box<[u8]>)>>,
+    devices: Vec<u64>,
+    /// Free slots, oldest first, so that a slot is reused as late as possible.
+    free_first: u32,
+    free_last: u32,
+    len: usize,
+    reached: Box<[u32]>,
+    hasher: DefaultHashBuilder,
+}
+
+impl Registry {
+    pub(crate) fn new() -> Self {
+        Registry {
+            slots: Vec::new(),
+            names: Names::new(),
+            by_name: HashTable::new(),
+            by_id: HashTable::new(),
+            first_in: Vec::new(),
+            aliases: HashMap::new(),
+            names_of: HashMap::new(),
+            devices: Vec::new(),
+            free_first: NONE,
+            free_last: NONE,
+            len: 0,
+            reached: vec![0; INCARNATION_BUCKETS].into_boxed_slice(),
+            hasher: DefaultHashBuilder::default(),
+        }
+    }
+
+    /// How many slots are in use.
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    pub(crate) fn get(&self, id: SlotId) -> &FileSlot {
+        &self.slots[id.0 as usize]
+    }
+
+    pub(crate) fn get_mut(&mut self, id: SlotId) -> &mut FileSlot {
+        &mut self.slots[id.0 as usize]
+    }
+
+    pub(crate) fn key(&self, id: SlotId) -> SlotKey {
+        SlotKey { id, version: self.get(id).version }
+    }
+
+    /// The file, if the slot still holds the same one.
+    pub(crate) fn alive(&self, key: SlotKey) -> Option<SlotId> {
+        let slot = self.get(key.id);
+        (slot.life != Life::Free && slot.version == key.version).then_some(key.id)
+    }
+
+    /// Adds a name of which nothing is known yet.
+    pub(crate) fn insert(&mut self, dir: DirId, name: &[u8]) -> SlotId {
+        let id = self.take();
+        self.len += 1;
+        self.bind(id, dir, name);
+        id
+    }
+
+    pub(crate) fn find(&self, dir: DirId, name: &[u8]) -> Option<SlotId> {
+        let hash = self.hasher.hash_one((dir.0, name));
+        let found = self.by_name.find(hash, |&at| {
+            let slot = &self.slots[at as usize];
+            slot.dir == dir.0 && self.names.get(slot.name) == name
+        });
+        match found {
+            Some(&at) => Some(SlotId(at)),
+            None if self.aliases.is_empty() => None,
+            None => self.aliases.get(&(dir, name.into())).copied(),
+        }
+    }
+
+    pub(crate) fn find_id(&self, id: FileId) -> Option<SlotId> {
+        self.by_id.find(self.hash_id(id), |&at| self.id_at(at) == Some(id)).map(|&at| SlotId(at))
+    }
+
+    /// The identity, once it is known.
+    pub(crate) fn file_id(&self, id: SlotId) -> Option<FileId> {
+        self.id_at(id.0)
+    }
+
+    /// The file's name, or its last one.
+    pub(crate) fn name(&self, id: SlotId) -> &[u8] {
+        let name = self.get(id).name;
+        if name == NameRef::NONE { b"" } else { self.names.get(name) }
+    }
+
+    /// The slots of a directory.
+    pub(crate) fn in_dir(&self, dir: DirId) -> impl Iterator<Item = SlotId> + '_ {
+        let mut at = self.first_in.get(dir.0 as usize).copied().unwrap_or(NONE);
+        std::iter::from_fn(move || {
+            let id = (at != NONE).then_some(SlotId(at))?;
+            at = self.get(id).next;
+            Some(id)
+        })
+    }
+
+    /// Says which file the slot stands for. Its incarnation is one that this inode never had before, in this run.
+    pub(crate) fn identify(&mut self, id: SlotId, file: FileId) {
+        assert!(!self.get(id).is_identified && self.find_id(file).is_none(), "one slot per identity");
+        let device = self.devices.iter().position(|&known| known == file.device).unwrap_or_else(|| {
+            self.devices.push(file.device);
+            self.devices.len() - 1
+        });
+        let incarnation = self.reached[bucket(file)];
+        let slot = self.get_mut(id);
+        slot.device = u16::try_from(device).expect("fewer than 65,536 devices");
+        slot.inode = file.inode;
+        slot.generation = file.generation;
+        slot.incarnation = incarnation;
+        slot.is_identified = true;
+        let hash = self.hash_id(file);
+        let (slots, devices, hasher) = (&self.slots, &self.devices, &self.hasher);
+        self.by_id.insert_unique(hash, id.0, |&at| hasher.hash_one(identity(&slots[at as usize], devices)));
+    }
+
+    /// Takes the name away. The slot keeps it as its last one.
+    pub(crate) fn unbind(&mut self, id: SlotId) {
+        let slot = self.get(id);
+        assert!(slot.is_bound, "only a bound slot is unbound");
+        let (dir, next, previous) = (slot.dir, slot.next, slot.previous);
+        let hash = self.hasher.hash_one((dir, self.names.get(slot.name)));
+        match self.by_name.find_entry(hash, |&at| at == id.0) {
+            Ok(entry) => drop(entry.remove()),
+            Err(_) => unreachable!("a bound slot is in the index of names"),
+        }
+        if previous == NONE {
+            self.first_in[dir as usize] = next;
+        } else {
+            self.slots[previous as usize].next = next;
+        }
+        if next != NONE {
+            self.slots[next as usize].previous = previous;
+        }
+        self.get_mut(id).is_bound = false;
+    }
+
+    /// Gives the slot a name that no other slot has.
+    pub(crate) fn bind(&mut self, id: SlotId, dir: DirId, name: &[u8]) {
+        assert!(!self.get(id).is_bound, "a slot has one name");
+        debug_assert!(!self.by_name_holds(dir, name), "a name stands for one slot");
+        self.drop_name(id);
+        let name_ref = self.names.insert(name);
+        if self.first_in.len() <= dir.0 as usize {
+            self.first_in.resize(dir.0 as usize + 1, NONE);
+        }
+        let first = std::mem::replace(&mut self.first_in[dir.0 as usize], id.0);
+        if first != NONE {
+            self.slots[first as usize].previous = id.0;
+        }
+        let slot = self.get_mut(id);
+        slot.dir = dir.0;
+        slot.name = name_ref;
+        slot.next = first;
+        slot.previous = NONE;
+        slot.is_bound = true;
+        let (slots, names, hasher) = (&self.slots, &self.names, &self.hasher);
+        let hash = |at: u32| {
+            let slot = &slots[at as usize];
+            hasher.hash_one((slot.dir, names.get(slot.name)))
+        };
+        self.by_name.insert_unique(hash(id.0), id.0, |&at| hash(at));
+    }
+
+    /// Forgets the last name of an unbound slot, to save its room.
+    pub(crate) fn drop_name(&mut self, id: SlotId) {
+        assert!(!self.get(id).is_bound, "a bound slot needs its name");
+        let name = std::mem::replace(&mut self.get_mut(id).name, NameRef::NONE);
+        if name != NameRef::NONE {
+            self.names.remove(name);
+        }
+    }
+
+    /// Frees the slot of an unbound file.
+    pub(crate) fn free(&mut self, id: SlotId) {
+        self.drop_name(id);
+        debug_assert!(!self.names_of.contains_key(&id), "further names go first");
+        if let Some(file) = self.file_id(id) {
+            let hash = self.hash_id(file);
+            if let Ok(entry) = self.by_id.find_entry(hash, |&at| at == id.0) {
+                entry.remove();
+            }
+            let incarnation = self.get(id).incarnation;
+            let reached = &mut self.reached[bucket(file)];
+            *reached = (*reached).max(incarnation.saturating_add(1));
+        }
+        let slot = self.get_mut(id);
+        slot.life = Life::Free;
+        slot.is_identified = false;
+        slot.state = State::empty();
+        slot.version = slot.version.wrapping_add(1);
+        slot.next = NONE;
+        if self.free_last == NONE {
+            self.free_first = id.0;
+        } else {
+            self.slots[self.free_last as usize].next = id.0;
+        }
+        self.free_last = id.0;
+        self.len -= 1;
+    }
+
+    /// Notes a further name of a file.
+    pub(crate) fn add_alias(&mut self, id: SlotId, dir: DirId, name: &[u8]) {
+        if self.aliases.insert((dir, name.into()), id).is_none() {
+            self.names_of.entry(id).or_default().push((dir, name.into()));
+        }
+    }
+
+    /// Whether this name is a further name of a file.
+    pub(crate) fn is_alias(&self, dir: DirId, name: &[u8]) -> bool {
+        !self.aliases.is_empty() && self.aliases.contains_key(&(dir, name.into()))
+    }
+
+    /// Forgets a further name.
+    pub(crate) fn remove_alias(&mut self, dir: DirId, name: &[u8]) {
+        if let Some(id) = self.aliases.remove(&(dir, name.into()))
+            && let Some(names) = self.names_of.get_mut(&id)
+        {
+            names.retain(|(at, known)| *at != dir || **known != *name);
+            if names.is_empty() {
+                self.names_of.remove(&id);
+            }
+        }
+    }
+
+    /// Takes one further name of a file off the list.
+    pub(crate) fn take_alias(&mut self, id: SlotId) -> Option<(DirId, Box<[u8]>)> {
+        let (dir, name) = self.names_of.get(&id)?.last()?.clone();
+        self.remove_alias(dir, &name);
+        Some((dir, name))
+    }
+
+    /// The further names in a directory.
+    pub(crate) fn aliases_in(&self, dir: DirId) -> Vec<Box<[u8]>> {
+        self.aliases.keys().filter(|(at, _)| *at == dir).map(|(_, name)| name.clone()).collect()
+    }
+
+    fn by_name_holds(&self, dir: DirId, name: &[u8]) -> bool {
+        self.find(dir, name).is_some_and(|id| self.get(id).is_bound && self.get(id).dir == dir.0 && self.name(id) == name)
+    }
+
+    fn id_at(&self, at: u32) -> Option<FileId> {
+        let slot = &self.slots[at as usize];
+        slot.is_identified.then(|| identity(slot, &self.devices))
+    }
+
+    fn hash_id(&self, file: FileId) -> u64 {
+        self.hasher.hash_one(file)
+    }
+
+    fn take(&mut self) -> SlotId {
+        let at = self.free_first;
+        let (at, version) = if at == NONE {
+            (u32::try_from(self.slots.len()).ok().filter(|&at| at < NONE).expect("fewer than 2^32 files"), 0)
+        } else {
+            self.free_first = self.slots[at as usize].next;
+            if self.free_first == NONE {
+                self.free_last = NONE;
+            }
+            (at, self.slots[at as usize].version)
+        };
+        let fresh = FileSlot {
+            inode: 0,
+            offset: 0,
+            generation: 0,
+            incarnation: 0,
+            scanned: 0,
+            mark: 0,
+            dir: NONE,
+            name: NameRef::NONE,
+            next: NONE,
+            previous: NONE,
+            version,
+            device: 0,
+            state: State::empty(),
+            life: Life::Named,
+            mark_len: 0,
+            is_identified: false,
+            is_bound: false,
+        };
+        if at as usize == self.slots.len() {
+            self.slots.push(fresh);
+        } else {
+            self.slots[at as usize] = fresh;
+        }
+        SlotId(at)
+    }
+}
+
+fn identity(slot: &FileSlot, devices: &[u64]) -> FileId {
+    FileId { device: devices[usize::from(slot.device)], inode: slot.inode, generation: slot.generation }
+}
+
+/// Depends on device and inode alone: two lives of an inode share it.
+fn bucket(file: FileId) -> usize {
+    let mixed = (file.inode ^ file.device.rotate_left(32)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    (mixed >> 50) as usize % INCARNATION_BUCKETS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DIR: DirId = DirId(0);
+
+    fn file(inode: u64, generation: u32) -> FileId {
+        FileId { device: 0xfd01, inode, generation }
+    }
+
+    #[test]
+    fn a_renamed_file_is_found_under_its_new_name_only() {
+        let mut files = Registry::new();
+        let id = files.insert(DIR, b"a.log");
+        files.identify(id, file(7, 1));
+        files.unbind(id);
+        assert_eq!(files.find(DIR, b"a.log"), None);
+        files.bind(id, DirId(3), b"a.log.1");
+        assert_eq!(files.find(DirId(3), b"a.log.1"), Some(id));
+        assert_eq!(files.find_id(file(7, 1)), Some(id));
+        assert_eq!(files.in_dir(DirId(3)).collect::<Vec<_>>(), [id]);
+        assert_eq!(files.in_dir(DIR).count(), 0);
+    }
+
+    #[test]
+    fn a_reused_inode_never_has_an_incarnation_twice() {
+        let mut files = Registry::new();
+        let mut last = None;
+        for generation in 0..100 {
+            let id = files.insert(DIR, b"a.log");
+            files.identify(id, file(7, generation));
+            let incarnation = files.get(id).incarnation;
+            assert!(last.is_none_or(|last| incarnation > last));
+            last = Some(incarnation);
+            files.unbind(id);
+            files.free(id);
+        }
+        assert_eq!(files.len(), 0);
+    }
+
+    #[test]
+    fn a_key_of_a_freed_slot_is_dead_though_the_slot_is_used_again() {
+        let mut files = Registry::new();
+        let id = files.insert(DIR, b"a");
+        let key = files.key(id);
+        files.unbind(id);
+        files.free(id);
+        assert_eq!(files.insert(DIR, b"b"), id);
+        assert_eq!(files.alive(key), None);
+    }
+
+    #[test]
+    fn slots_and_names_do_not_grow_with_files_that_came_and_went() {
+        let mut files = Registry::new();
+        for round in 0..50 {
+            let ids: Vec<SlotId> = (0..100).map(|n| files.insert(DIR, format!("job{n}-{round}.log").as_bytes())).collect();
+            for id in ids {
+                files.unbind(id);
+                files.free(id);
+            }
+        }
+        assert_eq!((files.slots.len(), files.len(), files.by_name.len()), (100, 0, 0));
+    }
+
+    #[test]
+    fn a_hard_link_is_found_by_either_name() {
+        let mut files = Registry::new();
+        let id = files.insert(DIR, b"a");
+        files.add_alias(id, DIR, b"b");
+        assert_eq!(files.find(DIR, b"b"), Some(id));
+        assert_eq!(files.take_alias(id), Some((DIR, b"b".as_slice().into())));
+        assert_eq!(files.find(DIR, b"b"), None);
+    }
+}

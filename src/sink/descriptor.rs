@@ -1,0 +1,171 @@
+//! `stdout` and `fd:N`: a descriptor that somebody else opened, and still shares with us.
+//!
+//! In: the number. Out: bytes into whatever it is: pipe, terminal, socket, regular file, device.
+//! Always holds: the file status flags of the inherited open file description stay as they were, also when we are killed. A pipe or
+//! terminal is therefore opened a second time through `/proc/self/fd`, which gives a description of our own that may be non-blocking;
+//! where that is refused (no /proc, another user's pipe) poll(2) is asked before each small write. A regular file is not opened again:
+//! that would lose its position and `O_APPEND`.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use mio::Interest;
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::sys::socket::{SockType, getsockopt, sockopt};
+use nix::sys::stat::{FileStat, Mode, SFlag, fstat, major, minor};
+
+use super::backoff::Backoff;
+use super::channel::{Channel, Offer, Way};
+use super::outage::Outage;
+use super::{Poller, Sent, Sink, SinkError, may_heal, write};
+use crate::sys;
+
+/// A full disk is tried again after this long ...
+const RETRY_FIRST: Duration = Duration::from_millis(100);
+/// ... and then at least this often: someone who makes room should see records at once.
+const RETRY_LONGEST: Duration = Duration::from_secs(1);
+/// What fits into a pipe that polls writable: `PIPE_BUF` of limits.h, pipe(7).
+const PIPE_BYTES: usize = 4096;
+/// The Linux driver calls a terminal writable with less than this many bytes waiting (`WAKEUP_CHARS`); what fits is not told.
+const TERMINAL_BYTES: usize = 256;
+
+#[derive(Debug)]
+enum Receiver {
+    /// Can be full, and tells when it no longer is.
+    Channel(Channel),
+    /// Regular file or device: epoll(7) does not serve it, it is always writable.
+    Direct(OwnedFd),
+}
+
+/// The `stdout` and `fd:N` output.
+#[derive(Debug)]
+pub(super) struct DescriptorSink {
+    receiver: Receiver,
+    own_file: Option<(u64, u64)>,
+    outage: Outage,
+}
+
+impl DescriptorSink {
+    /// Finds out what `number` is.
+    pub(super) fn open(name: String, number: RawFd, poller: &Rc<Poller>) -> Result<Self, SinkError> {
+        let (receiver, own_file) = look_at(number, poller).map_err(|error| SinkError::new(&name, "open", error))?;
+        Ok(DescriptorSink { receiver, own_file, outage: Outage::new(name, Backoff::new(RETRY_FIRST, RETRY_LONGEST)) })
+    }
+
+    /// What a failed write means.
+    fn failed(&mut self, errno: Errno, now: Instant) -> Result<Sent, SinkError> {
+        if matches!(errno, Errno::EPIPE | Errno::ECONNRESET) {
+            return Ok(Sent::Closed);
+        }
+        // A terminal that hung up says EIO.
+        if let Receiver::Channel(channel) = &self.receiver
+            && channel.is_broken() == Ok(true)
+        {
+            return Ok(Sent::Closed);
+        }
+        if may_heal(errno) {
+            self.outage.failed(now, "cannot write", &errno);
+            return Ok(Sent::Blocked);
+        }
+        Err(SinkError::new(self.outage.output(), "write", errno))
+    }
+}
+
+impl Sink for DescriptorSink {
+    fn send(&mut self, bytes: &[u8], now: Instant) -> Result<Sent, SinkError> {
+        let is_waiting = self.outage.backoff.is_waiting(now);
+        let offered = match &mut self.receiver {
+            Receiver::Channel(channel) if bytes.is_empty() => match channel.is_broken() {
+                Ok(true) => return Ok(Sent::Closed),
+                Ok(false) => return Ok(Sent::Accepted(0)),
+                Err(errno) => Err(errno),
+            },
+            Receiver::Direct(_) if bytes.is_empty() => return Ok(Sent::Accepted(0)),
+            _ if is_waiting => return Ok(Sent::Blocked),
+            Receiver::Channel(channel) => channel.offer(bytes),
+            Receiver::Direct(descriptor) => write(descriptor, bytes).map(Offer::Took),
+        };
+        match offered {
+            Ok(Offer::Took(taken)) => {
+                // A short write is no end of trouble: a full disk takes what fits and fails the rest.
+                if taken == bytes.len() {
+                    self.outage.ended();
+                    self.outage.backoff.reset();
+                }
+                Ok(Sent::Accepted(taken))
+            }
+            Ok(Offer::Full) => Ok(Sent::Blocked),
+            Err(errno) => self.failed(errno, now),
+        }
+    }
+
+    fn unacknowledged(&mut self) -> u64 {
+        0
+    }
+
+    fn ready(&mut self, _now: Instant) {}
+
+    fn deadline(&self) -> Option<Instant> {
+        self.outage.backoff.deadline()
+    }
+
+    fn reopen(&mut self) -> Result<(), SinkError> {
+        Ok(())
+    }
+
+    fn own_file(&self) -> Option<(u64, u64)> {
+        self.own_file
+    }
+}
+
+fn look_at(number: RawFd, poller: &Rc<Poller>) -> io::Result<(Receiver, Option<(u64, u64)>)> {
+    let descriptor = sys::descriptor::inherited(number)?;
+    let flags = OFlag::from_bits_retain(fcntl(&descriptor, FcntlArg::F_GETFL)?);
+    if flags.contains(OFlag::O_PATH) || flags & OFlag::O_ACCMODE == OFlag::O_RDONLY {
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, format!("descriptor {number} is not open for writing")));
+    }
+    let stat = fstat(&descriptor)?;
+    let receiver = match SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits()) {
+        SFlag::S_IFREG => return Ok((Receiver::Direct(descriptor), Some((stat.st_dev, stat.st_ino)))),
+        SFlag::S_IFIFO => open_own(descriptor, &stat, PIPE_BYTES, poller)?,
+        SFlag::S_IFCHR if nix::unistd::isatty(&descriptor).unwrap_or(false) => open_own(descriptor, &stat, TERMINAL_BYTES, poller)?,
+        SFlag::S_IFSOCK if getsockopt(&descriptor, sockopt::SockType)? == SockType::Stream => {
+            Receiver::Channel(Channel::new(descriptor, Way::Send, Interest::PRIORITY, poller)?)
+        }
+        SFlag::S_IFCHR => Receiver::Direct(descriptor),
+        _ => {
+            let what = format!("descriptor {number} is not a pipe, terminal, stream socket, regular file or character device");
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
+        }
+    };
+    Ok((receiver, None))
+}
+
+/// A non-blocking description of our own for the pipe or terminal behind `inherited`; else `inherited`, asked before each write of at
+/// most `bytes_max`.
+fn open_own(inherited: OwnedFd, stat: &FileStat, bytes_max: usize, poller: &Rc<Poller>) -> io::Result<Receiver> {
+    let path = format!("/proc/self/fd/{}", inherited.as_raw_fd());
+    let flags = OFlag::O_WRONLY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC | OFlag::O_NOCTTY;
+    if !is_terminal_multiplexer(stat)
+        && let Ok(own) = nix::fcntl::open(path.as_str(), flags, Mode::empty())
+        && is_same(&own, stat)
+    {
+        return Ok(Receiver::Channel(Channel::new(own, Way::Write, Interest::PRIORITY, poller)?));
+    }
+    // Also when nobody reads any more (ENXIO): the first write, or the first look, tells.
+    Ok(Receiver::Channel(Channel::new(inherited, Way::Ask { bytes_max }, Interest::PRIORITY, poller)?))
+}
+
+/// `/dev/ptmx`: opening it again makes another terminal.
+fn is_terminal_multiplexer(stat: &FileStat) -> bool {
+    let is_device = SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits()) == SFlag::S_IFCHR;
+    is_device && (major(stat.st_rdev), minor(stat.st_rdev)) == (5, 2)
+}
+
+/// Whether /proc led where it should.
+fn is_same(opened: impl AsFd, stat: &FileStat) -> bool {
+    fstat(opened).is_ok_and(|own| (own.st_dev, own.st_ino) == (stat.st_dev, stat.st_ino))
+}

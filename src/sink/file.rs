@@ -1,0 +1,279 @@
+//! `file:PATH`: created (0640) and appended to. A FIFO or terminal at PATH is served as a pipe whose reader may come and go.
+//!
+//! In: bytes of whole records. Out: the same at the end of the file.
+//! Always holds: a regular file takes whole records or nothing. When there is no room in the middle of a record, what there is of it is
+//! cut off again, unless somebody else appended to it; only then does a torn record stay, to be continued when there is room.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use mio::Interest;
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::sys::stat::{Mode, SFlag, fstat, stat};
+use nix::unistd::{Whence, ftruncate, lseek};
+
+use super::backoff::Backoff;
+use super::boundary::Boundary;
+use super::channel::{Channel, Offer, Way};
+use super::outage::Outage;
+use super::{Poller, Sent, Sink, SinkError, may_heal, write};
+
+/// A full disk, or a FIFO without a reader, is tried again after this long ...
+const RETRY_FIRST: Duration = Duration::from_millis(100);
+/// ... and then at least this often: someone who makes room, or starts the reader, should see records at once.
+const RETRY_LONGEST: Duration = Duration::from_secs(1);
+
+#[derive(Debug)]
+enum Target {
+    /// A FIFO that nobody reads.
+    Absent,
+    /// A FIFO or terminal.
+    Channel(Channel),
+    /// Appended to; device and inode.
+    Regular(OwnedFd, (u64, u64)),
+    /// `/dev/null` and its like.
+    Device(OwnedFd),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Create {
+    Yes,
+    No,
+}
+
+/// The `file:PATH` output.
+#[derive(Debug)]
+pub(super) struct FileSink {
+    path: PathBuf,
+    target: Target,
+    boundary: Boundary,
+    outage: Outage,
+    poller: Rc<Poller>,
+}
+
+impl FileSink {
+    /// Opens or creates the file.
+    pub(super) fn open(name: String, path: PathBuf, poller: Rc<Poller>) -> Result<Self, SinkError> {
+        let target = open_target(&path, Create::Yes, &poller).map_err(|error| SinkError::new(&name, "open", error))?;
+        let outage = Outage::new(name, Backoff::new(RETRY_FIRST, RETRY_LONGEST));
+        Ok(FileSink { path, target, boundary: Boundary::default(), outage, poller })
+    }
+
+    fn append(&mut self, bytes: &[u8], now: Instant) -> Result<Sent, SinkError> {
+        let (Target::Regular(descriptor, _) | Target::Device(descriptor)) = &self.target else {
+            panic!("only files and devices are appended to");
+        };
+        let mut taken = 0;
+        let mut begin = None;
+        let errno = loop {
+            match write(descriptor, &bytes[taken..]) {
+                Ok(written) => {
+                    self.boundary.took(&bytes[taken..taken + written]);
+                    taken += written;
+                    if taken == bytes.len() {
+                        self.outage.ended();
+                        self.outage.backoff.reset();
+                        return Ok(Sent::Accepted(taken));
+                    }
+                    // A short write: there may be no room for the rest, and then it matters where this began.
+                    begin = begin.or_else(|| position(descriptor)?.checked_sub(taken as u64));
+                }
+                Err(errno) => break errno,
+            }
+        };
+        if !may_heal(errno) && taken == 0 {
+            return Err(SinkError::new(self.outage.output(), "write", errno));
+        }
+        self.outage.failed(now, "cannot write", &errno);
+        let torn = self.boundary.torn();
+        if (1..=taken as u64).contains(&torn) && cut(descriptor, begin, taken as u64, torn) {
+            self.boundary.restart();
+            taken -= usize::try_from(torn).expect("torn is a part of what was taken");
+        }
+        Ok(if taken == 0 { Sent::Blocked } else { Sent::Accepted(taken) })
+    }
+
+    fn feed(&mut self, bytes: &[u8], now: Instant) -> Sent {
+        let Target::Channel(channel) = &mut self.target else {
+            panic!("only FIFOs and terminals are fed");
+        };
+        if bytes.is_empty() {
+            return match channel.is_broken() {
+                Ok(false) => Sent::Accepted(0),
+                Ok(true) => self.lost(Errno::EPIPE, now),
+                Err(errno) => self.lost(errno, now),
+            };
+        }
+        match channel.offer(bytes) {
+            Ok(Offer::Took(taken)) => {
+                self.boundary.took(&bytes[..taken]);
+                self.outage.backoff.reset();
+                Sent::Accepted(taken)
+            }
+            Ok(Offer::Full) => Sent::Blocked,
+            Err(errno) => self.lost(errno, now),
+        }
+    }
+
+    /// The FIFO's last reader went away.
+    fn lost(&mut self, errno: Errno, now: Instant) -> Sent {
+        self.target = Target::Absent;
+        self.outage.failed(now, "lost the reader", &errno);
+        let boundary = std::mem::take(&mut self.boundary);
+        if boundary.has_taken() { Sent::Restarted { unacknowledged: boundary.torn() } } else { Sent::Blocked }
+    }
+
+    /// Looks whether the FIFO has a reader now. Creates nothing: a FIFO that is being replaced must not become a regular file.
+    fn look_for_reader(&mut self, now: Instant) {
+        match open_target(&self.path, Create::No, &self.poller) {
+            Ok(Target::Absent) => self.outage.failed(now, "nobody reads the FIFO", &Errno::ENXIO),
+            Ok(target) => {
+                self.target = target;
+                self.outage.ended();
+            }
+            Err(error) => self.outage.failed(now, "cannot open", &error),
+        }
+    }
+}
+
+impl Sink for FileSink {
+    fn send(&mut self, bytes: &[u8], now: Instant) -> Result<Sent, SinkError> {
+        let is_waiting = self.outage.backoff.is_waiting(now);
+        if matches!(self.target, Target::Absent) && !is_waiting {
+            self.look_for_reader(now);
+        }
+        match &self.target {
+            Target::Absent => Ok(Sent::Blocked),
+            Target::Channel(_) => Ok(self.feed(bytes, now)),
+            Target::Regular(..) | Target::Device(_) if bytes.is_empty() => Ok(Sent::Accepted(0)),
+            Target::Regular(..) | Target::Device(_) if is_waiting => Ok(Sent::Blocked),
+            Target::Regular(..) | Target::Device(_) => self.append(bytes, now),
+        }
+    }
+
+    fn unacknowledged(&mut self) -> u64 {
+        0
+    }
+
+    fn ready(&mut self, _now: Instant) {}
+
+    fn deadline(&self) -> Option<Instant> {
+        self.outage.backoff.deadline()
+    }
+
+    fn reopen(&mut self) -> Result<(), SinkError> {
+        let opened = open_target(&self.path, Create::Yes, &self.poller);
+        self.target = opened.map_err(|error| SinkError::new(self.outage.output(), "reopen", error))?;
+        self.boundary.restart();
+        // The new file may lie where there is room. What was said of the old one stays said until a write succeeds.
+        self.outage.backoff.reset();
+        Ok(())
+    }
+
+    fn own_file(&self) -> Option<(u64, u64)> {
+        match self.target {
+            Target::Regular(_, identity) => Some(identity),
+            _ => None,
+        }
+    }
+}
+
+/// Opens `path` for appending. Symbolic links are followed: people link their logs.
+fn open_target(path: &Path, create: Create, poller: &Rc<Poller>) -> io::Result<Target> {
+    // O_NONBLOCK: a FIFO without a reader answers at once; it means nothing to a regular file.
+    let flags = OFlag::O_WRONLY | OFlag::O_APPEND | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+    // First without O_CREAT, which the kernel refuses for other people's FIFOs in sticky directories (fs.protected_fifos).
+    let opened = match nix::fcntl::open(path, flags, Mode::empty()) {
+        Err(Errno::ENOENT) if create == Create::Yes => {
+            nix::fcntl::open(path, flags | OFlag::O_CREAT, Mode::S_IRUSR | Mode::S_IWUSR | Mode::S_IRGRP)
+        }
+        opened => opened,
+    };
+    match opened {
+        Ok(descriptor) => classify(descriptor, poller),
+        Err(errno) => why_not(path, errno),
+    }
+}
+
+fn classify(descriptor: OwnedFd, poller: &Rc<Poller>) -> io::Result<Target> {
+    let stat = fstat(&descriptor)?;
+    match SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits()) {
+        SFlag::S_IFREG => Ok(Target::Regular(descriptor, (stat.st_dev, stat.st_ino))),
+        SFlag::S_IFIFO => Ok(Target::Channel(Channel::new(descriptor, Way::Write, Interest::PRIORITY, poller)?)),
+        SFlag::S_IFCHR if nix::unistd::isatty(&descriptor).unwrap_or(false) => {
+            Ok(Target::Channel(Channel::new(descriptor, Way::Write, Interest::PRIORITY, poller)?))
+        }
+        SFlag::S_IFCHR => Ok(Target::Device(descriptor)),
+        _ => Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a file, FIFO or character device")),
+    }
+}
+
+/// What a failed open means: a FIFO that nobody reads is no error; the others are told better than errno does.
+fn why_not(path: &Path, errno: Errno) -> io::Result<Target> {
+    let kind = stat(path).map(|stat| SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits()));
+    match (errno, kind) {
+        (Errno::ENXIO, Ok(SFlag::S_IFIFO)) => Ok(Target::Absent),
+        (Errno::ENXIO, Ok(SFlag::S_IFSOCK)) => {
+            Err(io::Error::new(io::ErrorKind::InvalidInput, "it is a socket: use unix:PATH to connect to it"))
+        }
+        (Errno::ENOENT, _) => {
+            let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+            match parent {
+                Some(parent) if stat(parent) == Err(Errno::ENOENT) => {
+                    let what = format!("the directory {} does not exist", parent.display());
+                    Err(io::Error::new(io::ErrorKind::NotFound, what))
+                }
+                _ => Err(errno.into()),
+            }
+        }
+        _ => Err(errno.into()),
+    }
+}
+
+/// Where the last write ended. With `O_APPEND` a write moves the position to the end of what it appended, and a failed one leaves it.
+fn position(descriptor: impl AsFd) -> Option<u64> {
+    u64::try_from(lseek(descriptor, 0, Whence::SeekCur).ok()?).ok()
+}
+
+/// Cuts the last `torn` bytes off, if they are ours: the `taken` bytes written since `begin` lie there in one piece and at the end.
+fn cut(descriptor: &OwnedFd, begin: Option<u64>, taken: u64, torn: u64) -> bool {
+    let (Some(begin), Some(end), Ok(stat)) = (begin, position(descriptor), fstat(descriptor)) else {
+        return false;
+    };
+    let is_ours = end == begin + taken && u64::try_from(stat.st_size) == Ok(end);
+    // Files end below i64::MAX.
+    is_ours && ftruncate(descriptor, (end - torn).cast_signed()).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn torn_end_is_cut_only_when_it_is_ours_and_the_last() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("out");
+        let open = || {
+            let flags = OFlag::O_WRONLY | OFlag::O_APPEND | OFlag::O_CREAT | OFlag::O_CLOEXEC;
+            nix::fcntl::open(&path, flags, Mode::S_IRWXU).expect("the file opens")
+        };
+        let (ours, theirs) = (open(), open());
+        write(&ours, b"one\ntw").expect("room");
+        let begin = position(&ours).map(|end| end - 6);
+        assert!(cut(&ours, begin, 6, 2));
+        assert_eq!(std::fs::read(&path).expect("the file"), b"one\n");
+
+        write(&ours, b"two\nthr").expect("room");
+        let begin = position(&ours).map(|end| end - 7);
+        write(&theirs, b"theirs\n").expect("room");
+        assert!(!cut(&ours, begin, 7, 3), "somebody wrote behind us");
+        write(&ours, b"ee\nfo").expect("room");
+        assert!(!cut(&ours, begin, 12, 2), "somebody wrote between us");
+        assert!(!cut(&ours, None, 12, 2));
+        assert_eq!(std::fs::read(&path).expect("the file"), b"one\ntwo\nthrtheirs\nee\nfo");
+    }
+}

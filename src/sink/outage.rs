@@ -1,0 +1,90 @@
+//! The times when an output takes nothing: when to try again, and one word about it at the start and at the end.
+
+use std::fmt::Display;
+use std::time::{Duration, Instant};
+
+use super::backoff::Backoff;
+
+/// Least time between two warnings: a peer that comes and goes many times a second is one cause, not many.
+const QUIET: Duration = Duration::from_secs(30);
+
+#[derive(Debug, PartialEq, Eq)]
+enum State {
+    /// Records flow, as far as is known.
+    Fine,
+    /// They do not, and a warning said so.
+    Said,
+    /// They do not, but the last warning is too young for another.
+    Unsaid,
+}
+
+/// One output's trouble.
+#[derive(Debug)]
+pub(super) struct Outage {
+    output: String,
+    state: State,
+    said_at: Option<Instant>,
+    /// When to try again.
+    pub(super) backoff: Backoff,
+}
+
+impl Outage {
+    /// No trouble yet. `output` as given on the command line.
+    pub(super) fn new(output: String, backoff: Backoff) -> Self {
+        Outage { output, state: State::Fine, said_at: None, backoff }
+    }
+
+    /// The output as given on the command line.
+    pub(super) fn output(&self) -> &str {
+        &self.output
+    }
+
+    /// An attempt failed: waits, and says so unless that was said.
+    pub(super) fn failed(&mut self, now: Instant, what: &'static str, why: &dyn Display) {
+        self.backoff.wait(now);
+        if self.state == State::Fine {
+            self.state = State::Unsaid;
+        }
+        if self.state == State::Unsaid && self.said_at.is_none_or(|at| now.duration_since(at) >= QUIET) {
+            tracing::warn!(output = %self.output, reason = %why, "{what}; records wait, and it is tried again");
+            self.state = State::Said;
+            self.said_at = Some(now);
+        } else {
+            tracing::debug!(output = %self.output, reason = %why, "{what}");
+        }
+    }
+
+    /// Records flow again. The back-off is the caller's to reset.
+    pub(super) fn ended(&mut self) {
+        match std::mem::replace(&mut self.state, State::Fine) {
+            State::Fine => {}
+            State::Said => tracing::info!(output = %self.output, "the output goes on"),
+            State::Unsaid => tracing::debug!(output = %self.output, "the output goes on"),
+        }
+    }
+
+    /// Whether a warning stands, for tests.
+    #[cfg(test)]
+    fn is_said(&self) -> bool {
+        self.state == State::Said
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_outage_is_said_once_and_flapping_at_most_once_per_period() {
+        let start = crate::sys::clock::now().instant;
+        let wait = Duration::from_millis(50);
+        let mut outage = Outage::new("tcp:x:1".to_owned(), Backoff::new(wait, wait));
+        outage.failed(start, "cannot connect", &"refused");
+        assert!(outage.is_said());
+        outage.ended();
+        outage.failed(start + QUIET / 2, "cannot connect", &"refused");
+        assert!(!outage.is_said(), "a second warning within the period");
+        outage.failed(start + QUIET, "cannot connect", &"refused");
+        assert!(outage.is_said(), "an outage that lasts is said in the end");
+    }
+}

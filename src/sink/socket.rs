@@ -1,0 +1,329 @@
+//! `unix:PATH` and `tcp:HOST:PORT`: a stream to a peer that may come late, go, and come back.
+//!
+//! In: bytes. Out: bytes to whoever listens at the address now; after a loss the caller is sent back to a record boundary.
+//! Always holds: a new connection starts with a whole record. What the peer says is read and forgotten.
+//! A host name is resolved anew at each attempt with getaddrinfo(3), which blocks: a slow resolver stalls the loop for as long as it
+//! takes. Numeric addresses are never asked for, and never stall.
+
+use std::collections::VecDeque;
+use std::fmt::Display;
+use std::io;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use mio::Interest;
+use mio::net::{TcpStream, UnixStream};
+use nix::errno::Errno;
+use nix::sys::socket::{getsockopt, setsockopt, sockopt};
+
+use super::backoff::Backoff;
+use super::boundary::Boundary;
+use super::channel::{Channel, Input, Offer, Way};
+use super::outage::Outage;
+use super::{Poller, Sent, Sink, SinkError};
+use crate::sys;
+
+/// A peer that is restarted is back within milliseconds ...
+const RETRY_FIRST: Duration = Duration::from_millis(50);
+/// ... and one that is away for long should not wait longer than this when it comes.
+const RETRY_LONGEST: Duration = Duration::from_secs(5);
+/// A host that answers nothing at all: the kernel would go on for two minutes, while the next address may be well.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Of all addresses of a name, so many are tried before the next back-off.
+const ADDRESSES_MAX: usize = 16;
+
+/// Where the peer listens.
+#[derive(Debug)]
+pub(super) enum Address {
+    /// The path of a stream socket.
+    Unix(PathBuf),
+    /// `HOST:PORT`.
+    Tcp(String),
+}
+
+#[derive(Debug)]
+enum Link {
+    /// No connection; the next attempt is the back-off's to tell.
+    Down,
+    /// A connection was asked for; when it fails, the other addresses are tried.
+    Connecting { stream: TcpStream, others: VecDeque<SocketAddr>, give_up: Instant },
+    /// The peer takes records.
+    Up(Channel),
+}
+
+/// The `unix:PATH` and `tcp:HOST:PORT` outputs.
+#[derive(Debug)]
+pub(super) struct SocketSink {
+    address: Address,
+    link: Link,
+    boundary: Boundary,
+    /// TCP: what the peer had not acknowledged when last asked, and what was taken since.
+    in_flight: u64,
+    /// The loop heard of the connection since the last look at its input.
+    is_to_be_looked_at: bool,
+    /// There is more input than one look takes: the time of that look.
+    undrained: Option<Instant>,
+    outage: Outage,
+    poller: Rc<Poller>,
+}
+
+impl SocketSink {
+    /// Checks the address. The first [`Sink::send`] connects.
+    pub(super) fn open(name: String, address: Address, poller: Rc<Poller>) -> Result<Self, SinkError> {
+        let is_sound = match &address {
+            Address::Unix(path) => std::os::unix::net::SocketAddr::from_pathname(path).map(drop),
+            Address::Tcp(address) => match address.rsplit_once(':') {
+                Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port != 0) => Ok(()),
+                _ => Err(io::Error::new(io::ErrorKind::InvalidInput, "the address is not HOST:PORT")),
+            },
+        };
+        is_sound.map_err(|error| SinkError::new(&name, "open", error))?;
+        let outage = Outage::new(name, Backoff::new(RETRY_FIRST, RETRY_LONGEST));
+        let boundary = Boundary::default();
+        Ok(SocketSink {
+            address,
+            link: Link::Down,
+            boundary,
+            in_flight: 0,
+            is_to_be_looked_at: false,
+            undrained: None,
+            outage,
+            poller,
+        })
+    }
+
+    /// Goes on with connecting, as far as that is possible now.
+    fn advance(&mut self, now: Instant) {
+        if matches!(self.link, Link::Down) && !self.outage.backoff.is_waiting(now) {
+            self.connect(now);
+        }
+        // Each round uses up an address.
+        while let Link::Connecting { stream, give_up, .. } = &self.link {
+            match outcome(stream) {
+                Ok(Outcome::Pending) if now < *give_up => return,
+                Ok(Outcome::Pending) => self.try_others(now, &Errno::ETIMEDOUT),
+                Ok(Outcome::Connected) => self.connected(now),
+                Err(error) => self.try_others(now, &error),
+            }
+        }
+    }
+
+    fn connect(&mut self, now: Instant) {
+        match &self.address {
+            Address::Unix(path) => match UnixStream::connect(path).and_then(|stream| self.channel(stream.into())) {
+                Ok(channel) => self.up(channel),
+                Err(error) => self.outage.failed(now, "cannot connect", &error),
+            },
+            Address::Tcp(address) => {
+                let resolved = address.to_socket_addrs();
+                // The resolver may have taken its time, and the back-off counts from now on: else stall would follow stall.
+                let now = now.max(sys::clock::now().instant);
+                match resolved {
+                    Ok(addresses) => self.try_addresses(addresses.take(ADDRESSES_MAX).collect(), now, &"the name has no address"),
+                    Err(error) => self.outage.failed(now, "cannot resolve the name", &error),
+                }
+            }
+        }
+    }
+
+    fn try_others(&mut self, now: Instant, why: &dyn Display) {
+        let Link::Connecting { others, .. } = std::mem::replace(&mut self.link, Link::Down) else {
+            panic!("only a connection that is being made has other addresses");
+        };
+        self.try_addresses(others, now, why);
+    }
+
+    /// Starts to connect to the first address that lets us start.
+    fn try_addresses(&mut self, mut addresses: VecDeque<SocketAddr>, now: Instant, why: &dyn Display) {
+        let mut refusal = None;
+        while let Some(address) = addresses.pop_front() {
+            match start(address, &self.poller) {
+                Ok(stream) => {
+                    self.link = Link::Connecting { stream, others: addresses, give_up: now + CONNECT_TIMEOUT };
+                    return;
+                }
+                Err(error) => refusal = Some(error),
+            }
+        }
+        match refusal {
+            Some(error) => self.outage.failed(now, "cannot connect", &error),
+            None => self.outage.failed(now, "cannot connect", why),
+        }
+    }
+
+    fn connected(&mut self, now: Instant) {
+        let Link::Connecting { mut stream, .. } = std::mem::replace(&mut self.link, Link::Down) else {
+            panic!("only a connection that is being made gets made");
+        };
+        let channel = setsockopt(&stream, sockopt::KeepAlive, &true)
+            .map_err(io::Error::from)
+            .and_then(|()| self.poller.registry.deregister(&mut stream))
+            .and_then(|()| self.channel(stream.into()));
+        match channel {
+            Ok(channel) => self.up(channel),
+            Err(error) => self.outage.failed(now, "cannot connect", &error),
+        }
+    }
+
+    fn channel(&self, socket: OwnedFd) -> io::Result<Channel> {
+        Channel::new(socket, Way::Send, Interest::READABLE, &self.poller)
+    }
+
+    fn up(&mut self, channel: Channel) {
+        self.link = Link::Up(channel);
+        self.is_to_be_looked_at = true;
+        self.outage.ended();
+    }
+
+    /// Looks at a connection that the loop heard of, or that nothing is offered to.
+    fn look(&mut self, is_idle: bool, now: Instant) -> Result<(), Errno> {
+        let Link::Up(channel) = &mut self.link else {
+            return Ok(());
+        };
+        if std::mem::take(&mut self.is_to_be_looked_at) || self.undrained.take().is_some() {
+            self.undrained = (channel.discard_input()? == Input::Undrained).then_some(now);
+        }
+        // A peer that shut down only its sending side polls readable, not broken: it may well go on to read.
+        if is_idle && channel.is_broken()? {
+            return Err(pending_error(channel));
+        }
+        Ok(())
+    }
+
+    fn lost(&mut self, errno: Errno, now: Instant) -> Sent {
+        let unacknowledged = self.unacknowledged().max(self.boundary.torn());
+        let has_taken = self.boundary.has_taken();
+        self.link = Link::Down;
+        self.boundary.restart();
+        self.in_flight = 0;
+        self.undrained = None;
+        self.outage.failed(now, "lost the connection", &errno);
+        if has_taken { Sent::Restarted { unacknowledged } } else { Sent::Blocked }
+    }
+}
+
+impl Sink for SocketSink {
+    fn send(&mut self, bytes: &[u8], now: Instant) -> Result<Sent, SinkError> {
+        self.advance(now);
+        if let Err(errno) = self.look(bytes.is_empty(), now) {
+            return Ok(self.lost(errno, now));
+        }
+        let Link::Up(channel) = &mut self.link else {
+            return Ok(Sent::Blocked);
+        };
+        if bytes.is_empty() {
+            return Ok(Sent::Accepted(0));
+        }
+        Ok(match channel.offer(bytes) {
+            Ok(Offer::Took(taken)) => {
+                self.boundary.took(&bytes[..taken]);
+                self.in_flight += taken as u64;
+                self.outage.backoff.reset();
+                Sent::Accepted(taken)
+            }
+            Ok(Offer::Full) => Sent::Blocked,
+            Err(errno) => self.lost(errno, now),
+        })
+    }
+
+    /// A record that the peer's kernel has a part of counts as a whole: after a loss all of it is offered again.
+    fn unacknowledged(&mut self) -> u64 {
+        let (Link::Up(channel), Address::Tcp(_)) = (&self.link, &self.address) else {
+            return 0;
+        };
+        if let Ok(bytes) = sys::socket::unacknowledged(channel) {
+            self.in_flight = bytes.min(self.in_flight);
+        }
+        self.in_flight.max(self.boundary.torn())
+    }
+
+    fn ready(&mut self, _now: Instant) {
+        self.is_to_be_looked_at = true;
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        match &self.link {
+            Link::Down => self.outage.backoff.deadline(),
+            Link::Connecting { give_up, .. } => Some(*give_up),
+            Link::Up(_) => self.undrained,
+        }
+    }
+
+    fn reopen(&mut self) -> Result<(), SinkError> {
+        Ok(())
+    }
+
+    fn own_file(&self) -> Option<(u64, u64)> {
+        None
+    }
+}
+
+impl Drop for SocketSink {
+    fn drop(&mut self) {
+        // Closing with input unread resets a connection, and what the peer has not read yet would be gone.
+        if let Link::Up(channel) = &mut self.link {
+            let _ = channel.discard_input();
+        }
+    }
+}
+
+enum Outcome {
+    Pending,
+    Connected,
+}
+
+/// Starts a connection and registers it; its end becomes WRITABLE.
+fn start(address: SocketAddr, poller: &Poller) -> io::Result<TcpStream> {
+    let mut stream = TcpStream::connect(address)?;
+    // Records leave as they come; a batch is one write anyway.
+    stream.set_nodelay(true)?;
+    poller.registry.register(&mut stream, poller.token, Interest::WRITABLE)?;
+    Ok(stream)
+}
+
+/// How a connection that was asked for stands.
+fn outcome(stream: &TcpStream) -> io::Result<Outcome> {
+    if let Some(error) = stream.take_error()? {
+        return Err(error);
+    }
+    match stream.peer_addr() {
+        // Nobody listens, and the kernel chose the very port we connect to as our own (tcp(7) knows this as simultaneous open).
+        Ok(peer) if stream.local_addr()? == peer => Err(Errno::ECONNREFUSED.into()),
+        Ok(_) => Ok(Outcome::Connected),
+        Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(Outcome::Pending),
+        Err(error) => Err(error),
+    }
+}
+
+/// Why a connection polls broken.
+fn pending_error(channel: &Channel) -> Errno {
+    match getsockopt(channel, sockopt::SocketError) {
+        Ok(0) | Err(_) => Errno::ECONNRESET,
+        Ok(number) => Errno::from_raw(number),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+    use std::os::fd::AsRawFd;
+
+    use nix::sys::socket::{Shutdown, SockaddrStorage, connect, getsockname, shutdown};
+
+    use super::*;
+
+    #[test]
+    fn connection_to_ourselves_is_no_connection() {
+        // A socket that is bound and does not listen: what connect(2) makes of a chosen port, if the choice falls badly.
+        let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port");
+        let own = OwnedFd::from(TcpListener::bind(free).expect("still free"));
+        let address: SockaddrStorage = getsockname(own.as_raw_fd()).expect("bound");
+        shutdown(own.as_raw_fd(), Shutdown::Both).expect("listens no more");
+        connect(own.as_raw_fd(), &address).expect("the kernel lets us");
+        let stream = TcpStream::from_std(std::net::TcpStream::from(own));
+        assert_eq!(outcome(&stream).err().map(|error| error.kind()), Some(io::ErrorKind::ConnectionRefused));
+    }
+}

@@ -1,0 +1,87 @@
+//! `name_to_handle_at(2)`: inode and generation of a file in one call, without opening it.
+//!
+//! In: a path or a descriptor. Out: the opaque handle, used only as a fingerprint of (inode, generation).
+//! Always holds: "this file system has no handles" is `None`, not an error; callers fall back to the birth time.
+
+use std::ffi::CString;
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use nix::libc;
+
+use super::Links;
+
+/// `MAX_HANDLE_SZ` of the kernel's `<linux/exportfs.h>`.
+const HANDLE_BYTES_MAX: usize = 128;
+
+/// `struct file_handle` with room for the largest handle.
+#[repr(C)]
+#[derive(Debug)]
+pub(super) struct Handle {
+    len: u32,
+    kind: i32,
+    bytes: [u8; HANDLE_BYTES_MAX],
+}
+
+impl Handle {
+    /// Whether the handle is visibly of this inode: ext4, xfs, btrfs and tmpfs keep the inode number in it as it is.
+    pub(super) fn names_inode(&self, inode: u64) -> bool {
+        let low = inode.to_ne_bytes();
+        let low = if cfg!(target_endian = "little") { &low[..4] } else { &low[4..] };
+        self.used().chunks_exact(4).any(|word| word == low)
+    }
+
+    /// A digest of the whole handle: differs when the generation does.
+    pub(super) fn digest(&self) -> u32 {
+        digest(self.used()) ^ self.kind.cast_unsigned()
+    }
+
+    fn used(&self) -> &[u8] {
+        &self.bytes[..(self.len as usize).min(HANDLE_BYTES_MAX)]
+    }
+}
+
+/// FNV-1a, 64 bits, folded: equal in every run and on every machine, because digests will be stored.
+pub(super) fn digest(bytes: &[u8]) -> u32 {
+    let hash = bytes.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, &byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
+    #[expect(clippy::cast_possible_truncation, reason = "folding")]
+    let folded = (hash ^ (hash >> 32)) as u32;
+    folded
+}
+
+/// The handle of what `path` names.
+pub(super) fn name_to_handle(path: &[u8], links: Links) -> io::Result<Option<Handle>> {
+    let flags = if links == Links::Follow { libc::AT_SYMLINK_FOLLOW } else { 0 };
+    // Most paths fit the stack; the rest are allocated for.
+    let mut short = [0_u8; 512];
+    if path.len() < short.len() && !path.contains(&0) {
+        short[..path.len()].copy_from_slice(path);
+        let path = std::ffi::CStr::from_bytes_until_nul(&short).expect("shorter than the buffer, which is zeroed");
+        return call(libc::AT_FDCWD, path, flags);
+    }
+    call(libc::AT_FDCWD, &CString::new(path)?, flags)
+}
+
+/// The handle of an open file.
+pub(super) fn file_to_handle(file: BorrowedFd<'_>) -> io::Result<Option<Handle>> {
+    call(file.as_raw_fd(), c"", libc::AT_EMPTY_PATH)
+}
+
+#[expect(unsafe_code, reason = "neither std nor nix has this call")]
+fn call(directory: libc::c_int, path: &std::ffi::CStr, flags: libc::c_int) -> io::Result<Option<Handle>> {
+    let mut handle = Handle { len: HANDLE_BYTES_MAX as u32, kind: 0, bytes: [0; HANDLE_BYTES_MAX] };
+    let mut mount_id: libc::c_int = 0;
+    // SAFETY: `path` is a NUL-terminated string that outlives the call; `handle` is laid out as `struct file_handle` with `len` bytes of
+    // room behind its head, as the call wants; `mount_id` is an int. The kernel keeps none of the pointers.
+    let outcome =
+        unsafe { libc::syscall(libc::SYS_name_to_handle_at, directory, path.as_ptr(), &raw mut handle, &raw mut mount_id, flags) };
+    if outcome == 0 {
+        return Ok(Some(handle));
+    }
+    let error = io::Error::last_os_error();
+    match error.raw_os_error() {
+        // No handles here: the file system does not export, the handle is too large, or the call is filtered out.
+        Some(libc::EOPNOTSUPP | libc::EOVERFLOW | libc::ENOSYS | libc::EPERM | libc::EINVAL) => Ok(None),
+        _ => Err(error),
+    }
+}

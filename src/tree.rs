@@ -1,0 +1,401 @@
+//! The directories: names, parents, identities and watches. Paths are put together on demand.
+//!
+//! In: what discovery found and what events said. Out: ids for directories, paths for system calls.
+//! Always holds: a live directory is a root or has a live parent; an inode has at most one directory here.
+
+use std::hash::BuildHasher;
+
+use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
+
+use crate::names::{NameRef, Names};
+use crate::sys::WatchId;
+
+const NONE: u32 = u32::MAX;
+
+/// A directory's place in the table; reused after the directory went away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct DirId(pub(crate) u32);
+
+/// A directory that is the same one even after its place was reused: for what waits in queues.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct DirKey {
+    pub(crate) id: DirId,
+    version: u32,
+}
+
+/// Why a directory is here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// Part of a followed tree: all its matching files count.
+    Listed,
+    /// The home of single files (a PATH that is a file, the target of a link): only these count, it is never listed.
+    Home,
+}
+
+/// One directory.
+#[derive(Debug)]
+pub(crate) struct Directory {
+    live: bool,
+    version: u32,
+    /// `NONE` for roots, whose path is `prefix`.
+    parent: u32,
+    name: NameRef,
+    first_child: u32,
+    next: u32,
+    previous: u32,
+    watch: Option<WatchId>,
+    /// A root's path, with a slash at its end where one is needed.
+    prefix: Option<Box<[u8]>>,
+    /// Device and inode; (0, 0) until it was looked at.
+    pub(crate) inode: (u64, u64),
+    pub(crate) role: Role,
+    /// Reached through a symbolic link.
+    pub(crate) via_link: bool,
+    /// The running listing of the parent came by.
+    pub(crate) is_seen: bool,
+    /// Waits in a lane to be visited.
+    pub(crate) is_queued: bool,
+    /// Has no watch for want of room: polled.
+    pub(crate) is_polled: bool,
+    /// It was said that this directory cannot be read.
+    pub(crate) is_unreadable: bool,
+    /// Renamed away; its new name, if any, was not told yet.
+    pub(crate) is_moving: bool,
+}
+
+/// All directories.
+#[derive(Debug)]
+pub(crate) struct Tree {
+    directories: Vec<Directory>,
+    free: Vec<u32>,
+    names: Names,
+    by_name: HashTable<u32>,
+    by_inode: HashMap<(u64, u64), DirId>,
+    by_watch: HashMap<WatchId, DirId>,
+    hasher: DefaultHashBuilder,
+}
+
+impl Tree {
+    pub(crate) fn new() -> Self {
+        Tree {
+            directories: Vec::new(),
+            free: Vec::new(),
+            names: Names::new(),
+            by_name: HashTable::new(),
+            by_inode: HashMap::new(),
+            by_watch: HashMap::new(),
+            hasher: DefaultHashBuilder::default(),
+        }
+    }
+
+    /// How many directories there are.
+    pub(crate) fn len(&self) -> usize {
+        self.directories.len() - self.free.len()
+    }
+
+    /// One more than the largest place ever used: a sweep's range.
+    pub(crate) fn places(&self) -> u32 {
+        u32::try_from(self.directories.len()).expect("checked when a place is taken")
+    }
+
+    /// How many are watched.
+    pub(crate) fn watched(&self) -> usize {
+        self.by_watch.len()
+    }
+
+    pub(crate) fn get(&self, id: DirId) -> &Directory {
+        let found = &self.directories[id.0 as usize];
+        debug_assert!(found.live, "a directory that went away is not asked for");
+        found
+    }
+
+    pub(crate) fn get_mut(&mut self, id: DirId) -> &mut Directory {
+        &mut self.directories[id.0 as usize]
+    }
+
+    pub(crate) fn key(&self, id: DirId) -> DirKey {
+        DirKey { id, version: self.directories[id.0 as usize].version }
+    }
+
+    /// The directory, if it is still the same one.
+    pub(crate) fn alive(&self, key: DirKey) -> Option<DirId> {
+        let found = &self.directories[key.id.0 as usize];
+        (found.live && found.version == key.version).then_some(key.id)
+    }
+
+    /// The directory at a place, if one is there.
+    pub(crate) fn at_place(&self, place: u32) -> Option<DirId> {
+        self.directories.get(place as usize).filter(|found| found.live).map(|_| DirId(place))
+    }
+
+    /// Adds a directory that has no parent here.
+    pub(crate) fn add_root(&mut self, prefix: &[u8], role: Role) -> DirId {
+        self.take(NONE, NameRef::NONE, Some(prefix.into()), role)
+    }
+
+    /// Adds a directory below another.
+    pub(crate) fn add(&mut self, parent: DirId, name: &[u8]) -> DirId {
+        debug_assert!(self.find(parent, name).is_none(), "a name stands for one directory");
+        let name_ref = self.names.insert(name);
+        let id = self.take(parent.0, name_ref, None, Role::Listed);
+        self.link(id);
+        id
+    }
+
+    pub(crate) fn find(&self, parent: DirId, name: &[u8]) -> Option<DirId> {
+        let hash = self.hasher.hash_one((parent.0, name));
+        self.by_name
+            .find(hash, |&at| {
+                let found = &self.directories[at as usize];
+                found.parent == parent.0 && self.names.get(found.name) == name
+            })
+            .map(|&at| DirId(at))
+    }
+
+    pub(crate) fn find_inode(&self, inode: (u64, u64)) -> Option<DirId> {
+        self.by_inode.get(&inode).copied()
+    }
+
+    pub(crate) fn find_watch(&self, watch: WatchId) -> Option<DirId> {
+        self.by_watch.get(&watch).copied()
+    }
+
+    pub(crate) fn set_inode(&mut self, id: DirId, inode: (u64, u64)) {
+        let before = std::mem::replace(&mut self.get_mut(id).inode, inode);
+        if before != inode && self.by_inode.get(&before) == Some(&id) {
+            self.by_inode.remove(&before);
+        }
+        self.by_inode.insert(inode, id);
+    }
+
+    pub(crate) fn set_watch(&mut self, id: DirId, watch: Option<WatchId>) {
+        let before = std::mem::replace(&mut self.get_mut(id).watch, watch);
+        if let Some(before) = before.filter(|&before| Some(before) != watch)
+            && self.by_watch.get(&before) == Some(&id)
+        {
+            self.by_watch.remove(&before);
+        }
+        if let Some(watch) = watch {
+            self.by_watch.insert(watch, id);
+        }
+    }
+
+    pub(crate) fn watch(&self, id: DirId) -> Option<WatchId> {
+        self.get(id).watch
+    }
+
+    pub(crate) fn parent(&self, id: DirId) -> Option<DirId> {
+        let parent = self.get(id).parent;
+        (parent != NONE).then_some(DirId(parent))
+    }
+
+    /// The name below the parent; empty for roots.
+    pub(crate) fn name(&self, id: DirId) -> &[u8] {
+        let found = self.get(id);
+        if found.parent == NONE { b"" } else { self.names.get(found.name) }
+    }
+
+    /// The directories right below this one.
+    pub(crate) fn children(&self, id: DirId) -> impl Iterator<Item = DirId> + '_ {
+        let mut at = self.get(id).first_child;
+        std::iter::from_fn(move || {
+            let child = (at != NONE).then_some(DirId(at))?;
+            at = self.get(child).next;
+            Some(child)
+        })
+    }
+
+    /// Gives the directory a new parent and name.
+    pub(crate) fn rename(&mut self, id: DirId, parent: DirId, name: &[u8]) {
+        debug_assert!(!self.is_within(parent, id), "a directory is not moved into itself");
+        if self.get(id).parent != NONE {
+            self.unlink(id);
+            let old = self.get(id).name;
+            self.names.remove(old);
+        }
+        let name_ref = self.names.insert(name);
+        let found = self.get_mut(id);
+        found.prefix = None;
+        found.parent = parent.0;
+        found.name = name_ref;
+        found.is_moving = false;
+        self.link(id);
+    }
+
+    /// The directory was renamed away: its name is free for another, its place in the tree and its old path stay until it is settled.
+    pub(crate) fn detach(&mut self, id: DirId) {
+        self.get_mut(id).is_moving = true;
+        let found = self.get(id);
+        let hash = self.hasher.hash_one((found.parent, self.names.get(found.name)));
+        if let Ok(entry) = self.by_name.find_entry(hash, |&at| at == id.0) {
+            entry.remove();
+        }
+    }
+
+    /// Whether `id` is `top` or below it.
+    pub(crate) fn is_within(&self, id: DirId, top: DirId) -> bool {
+        let mut at = Some(id);
+        while let Some(here) = at {
+            if here == top {
+                return true;
+            }
+            at = self.parent(here);
+        }
+        false
+    }
+
+    /// The root that this directory hangs from.
+    pub(crate) fn root_of(&self, id: DirId) -> DirId {
+        let mut at = id;
+        while let Some(parent) = self.parent(at) {
+            at = parent;
+        }
+        at
+    }
+
+    /// Removes a directory without children. Its watch is forgotten here; the caller lets it go in the kernel.
+    pub(crate) fn remove(&mut self, id: DirId) {
+        assert!(self.get(id).first_child == NONE, "children go first");
+        self.set_watch(id, None);
+        let found = self.get(id);
+        let (inode, parent, name) = (found.inode, found.parent, found.name);
+        if self.by_inode.get(&inode) == Some(&id) {
+            self.by_inode.remove(&inode);
+        }
+        if parent != NONE {
+            self.unlink(id);
+            self.names.remove(name);
+        }
+        let found = self.get_mut(id);
+        found.live = false;
+        found.version = found.version.wrapping_add(1);
+        self.free.push(id.0);
+    }
+
+    /// Appends the directory's path, with a slash at its end, to `path`.
+    pub(crate) fn write_path(&self, id: DirId, path: &mut Vec<u8>) {
+        let found = self.get(id);
+        if let Some(prefix) = &found.prefix {
+            path.extend_from_slice(prefix);
+            return;
+        }
+        self.write_path(DirId(found.parent), path);
+        path.extend_from_slice(self.names.get(found.name));
+        path.push(b'/');
+    }
+
+    /// The length of the root's part of the path: what is behind it is "the path below PATH".
+    pub(crate) fn prefix_len(&self, id: DirId) -> usize {
+        self.get(self.root_of(id)).prefix.as_ref().map_or(0, |prefix| prefix.len())
+    }
+
+    fn take(&mut self, parent: u32, name: NameRef, prefix: Option<Box<[u8]>>, role: Role) -> DirId {
+        let at = self.free.pop().unwrap_or_else(|| u32::try_from(self.directories.len()).expect("fewer than 2^32 directories"));
+        let version = self.directories.get(at as usize).map_or(0, |found| found.version);
+        let fresh = Directory {
+            live: true,
+            version,
+            parent,
+            name,
+            first_child: NONE,
+            next: NONE,
+            previous: NONE,
+            watch: None,
+            prefix,
+            inode: (0, 0),
+            role,
+            via_link: false,
+            is_seen: false,
+            is_queued: false,
+            is_polled: false,
+            is_unreadable: false,
+            is_moving: false,
+        };
+        if at as usize == self.directories.len() {
+            self.directories.push(fresh);
+        } else {
+            self.directories[at as usize] = fresh;
+        }
+        DirId(at)
+    }
+
+    /// Puts the directory into its parent's list and the index of names.
+    fn link(&mut self, id: DirId) {
+        let parent = self.get(id).parent as usize;
+        let first = self.directories[parent].first_child;
+        if first != NONE {
+            self.directories[first as usize].previous = id.0;
+        }
+        self.directories[parent].first_child = id.0;
+        let found = self.get_mut(id);
+        found.next = first;
+        found.previous = NONE;
+        let (directories, names, hasher) = (&self.directories, &self.names, &self.hasher);
+        let hash = |at: u32| {
+            let found = &directories[at as usize];
+            hasher.hash_one((found.parent, names.get(found.name)))
+        };
+        self.by_name.insert_unique(hash(id.0), id.0, |&at| hash(at));
+    }
+
+    /// The inverse of `link`.
+    fn unlink(&mut self, id: DirId) {
+        let found = self.get(id);
+        let (parent, next, previous) = (found.parent, found.next, found.previous);
+        let hash = self.hasher.hash_one((parent, self.names.get(found.name)));
+        if let Ok(entry) = self.by_name.find_entry(hash, |&at| at == id.0) {
+            entry.remove();
+        }
+        if previous == NONE {
+            self.directories[parent as usize].first_child = next;
+        } else {
+            self.directories[previous as usize].next = next;
+        }
+        if next != NONE {
+            self.directories[next as usize].previous = previous;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn path(tree: &Tree, id: DirId) -> String {
+        let mut path = Vec::new();
+        tree.write_path(id, &mut path);
+        String::from_utf8(path).unwrap()
+    }
+
+    #[test]
+    fn paths_follow_a_renamed_parent() {
+        let mut tree = Tree::new();
+        let root = tree.add_root(b"logs/", Role::Listed);
+        let a = tree.add(root, b"a");
+        let b = tree.add(a, b"b");
+        assert_eq!(path(&tree, b), "logs/a/b/");
+        tree.rename(a, root, b"z");
+        assert_eq!(path(&tree, b), "logs/z/b/");
+        assert_eq!(tree.find(root, b"z"), Some(a));
+        assert_eq!(tree.find(root, b"a"), None);
+        assert!(tree.is_within(b, a) && !tree.is_within(a, b));
+    }
+
+    #[test]
+    fn a_removed_directory_is_not_found_by_anything_that_knew_it() {
+        let mut tree = Tree::new();
+        let root = tree.add_root(b"logs/", Role::Listed);
+        let a = tree.add(root, b"a");
+        tree.set_inode(a, (1, 2));
+        tree.set_watch(a, Some(WatchId(7)));
+        let key = tree.key(a);
+        tree.remove(a);
+        assert_eq!(tree.alive(key), None);
+        assert_eq!(tree.find_inode((1, 2)), None);
+        assert_eq!(tree.find_watch(WatchId(7)), None);
+        let again = tree.add(root, b"a");
+        assert_eq!(again, a, "the place is reused");
+        assert_eq!(tree.alive(key), None, "but it is another directory");
+        assert_eq!(tree.children(root).collect::<Vec<_>>(), [again]);
+    }
+}
