@@ -61,7 +61,9 @@ impl Daemon {
     fn new(config: Config) -> anyhow::Result<Self> {
         let poll = Poll::new().context("cannot make an epoll instance")?;
         let signals = Signals::new().context("cannot receive signals")?;
-        poll.registry().register(&mut SourceFd(&signals.descriptor()), SIGNALS, Interest::READABLE).context("cannot poll signals")?;
+        poll.registry()
+            .register(&mut SourceFd(&signals.descriptor()), SIGNALS, Interest::READABLE)
+            .context("cannot poll signals")?;
         let registry = poll.registry().try_clone().context("cannot share the epoll instance")?;
         let sink = sink::open(&config.output, Poller { registry, token: OUTPUT })?;
         let mut engine = Engine::new(config.engine, Linux::new(), sink, clock::now());
@@ -70,7 +72,15 @@ impl Daemon {
         }
         let (open_max, _) = getrlimit(Resource::RLIMIT_NOFILE).context("cannot read the descriptor limit")?;
         engine.limit_held_files(usize::try_from(open_max / HELD_PART).unwrap_or(usize::MAX));
-        Ok(Daemon { poll, signals, engine, registered: None, pace: config.pace, shutdown_timeout: config.shutdown_timeout, stops_by: None })
+        Ok(Daemon {
+            poll,
+            signals,
+            engine,
+            registered: None,
+            pace: config.pace,
+            shutdown_timeout: config.shutdown_timeout,
+            stops_by: None,
+        })
     }
 
     fn run(&mut self) -> anyhow::Result<()> {
@@ -137,7 +147,9 @@ impl Daemon {
                 }
                 Signal::Reopen => match self.engine.reopen_output(now) {
                     Ok(()) => tracing::info!("SIGHUP: output reopened"),
-                    Err(error) => tracing::error!(error = format!("{:#}", anyhow::Error::from(error)), "SIGHUP: the old output stays in use"),
+                    Err(error) => {
+                        tracing::error!(error = format!("{:#}", anyhow::Error::from(error)), "SIGHUP: the old output stays in use")
+                    }
                 },
             }
         }

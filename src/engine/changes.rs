@@ -46,7 +46,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 self.stats.overflows += 1;
                 self.is_rescan_due = true;
                 if self.notices.admit(Cause::Overflow, now.instant).is_some() {
-                    tracing::info!("the kernel's event queue overflowed (fs.inotify.max_queued_events): looking at every file once");
+                    tracing::info!(
+                        "the kernel's event queue overflowed (fs.inotify.max_queued_events): looking at every file once"
+                    );
                 }
             }
             Change::WatchGone(watch) => self.watch_gone(watch),
@@ -175,7 +177,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// Whether a name in this directory is one of a file to follow.
     pub(super) fn accepts_file(&mut self, dir: DirId, name: &[u8]) -> bool {
         if self.tree.get(dir).role == Role::Home {
-            return matches!(self.wanted.get(&(dir, name.into())), Some(Wanted::Path)) && self.config.patterns.accepts_file(name, name);
+            return matches!(self.wanted.get(&(dir, name.into())), Some(Wanted::Path))
+                && self.config.patterns.accepts_file(name, name);
         }
         if !self.config.patterns.needs_path() {
             return self.config.patterns.accepts_file(name, b"");

@@ -227,7 +227,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
         let polled = self.polled;
         if limit.is_instances {
-            tracing::warn!(polled, "no inotify instance to be had: raise sysctl fs.inotify.max_user_instances by at least 1; polling until then");
+            tracing::warn!(
+                polled,
+                "no inotify instance to be had: raise sysctl fs.inotify.max_user_instances by at least 1; polling until then"
+            );
         } else {
             tracing::warn!(
                 polled,

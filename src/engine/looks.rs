@@ -197,7 +197,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     fn found_known(&mut self, id: SlotId, known: SlotId, found: &Stat, now: Now) {
         let (dir, name) = (self.files.get(id).dir(), self.files.name(id).to_vec());
         let via_link = self.files.get(id).state.contains(State::VIA_LINK);
-        if self.files.get(known).is_bound() && (found.links > 1 || via_link || self.files.get(known).state.contains(State::VIA_LINK)) {
+        if self.files.get(known).is_bound()
+            && (found.links > 1 || via_link || self.files.get(known).state.contains(State::VIA_LINK))
+        {
             let elsewhere = self.stat_name(known).is_ok_and(|(there, _)| there.id == found.id);
             if elsewhere {
                 self.files.unbind(id);
@@ -232,7 +234,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             }
             return;
         }
-        let is_old = self.config.ignore_older.is_some_and(|limit| now.wall.duration_since(found.modified).is_ok_and(|age| age >= limit));
+        let is_old =
+            self.config.ignore_older.is_some_and(|limit| now.wall.duration_since(found.modified).is_ok_and(|age| age >= limit));
         let slot = self.files.get_mut(id);
         slot.life = Life::Following;
         let at_end = is_old || (slot.state.contains(State::FIRST_SCAN) && self.config.from == From::End);
@@ -376,7 +379,13 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             let offset = slot.offset;
             let path = self.last_path(id);
             let total = self.stats.deleted_unread;
-            tracing::warn!(?path, offset, unfinished, total, "deleted, perhaps before it was read to its end: what followed is lost");
+            tracing::warn!(
+                ?path,
+                offset,
+                unfinished,
+                total,
+                "deleted, perhaps before it was read to its end: what followed is lost"
+            );
         }
     }
 

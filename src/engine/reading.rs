@@ -266,8 +266,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 pass.is_begun = true;
                 let file = self.files.file_id(pass.id).expect("only identified files are read");
                 let incarnation = slot.incarnation;
-                let source =
-                    Source { path: &self.path, device: file.device, inode: file.inode, incarnation, read_at: now.wall };
+                let source = Source { path: &self.path, device: file.device, inode: file.inode, incarnation, read_at: now.wall };
                 self.encoder.begin(&source);
             }
             self.encoder.encode(&line, self.outbox.bytes());
@@ -460,7 +459,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 continue;
             }
             match self.open(id) {
-                Ok(file) if self.fs.stat_file(&file).is_ok_and(|found| Some(found.id) == self.files.file_id(id)) => self.hold(id, file),
+                Ok(file) if self.fs.stat_file(&file).is_ok_and(|found| Some(found.id) == self.files.file_id(id)) => {
+                    self.hold(id, file)
+                }
                 Err(error) if matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM)) => break,
                 _ => {}
             }

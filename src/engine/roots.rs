@@ -198,7 +198,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let Ok(target) = self.fs.canonical(&self.path) else { return };
         let split = memchr::memrchr(b'/', &target).map_or(0, |at| at + 1);
         let (prefix, name) = target.split_at(split);
-        let listed = self.fs.stat(prefix, Links::Follow).ok().and_then(|found| self.tree.find_inode((found.id.device, found.id.inode)));
+        let listed =
+            self.fs.stat(prefix, Links::Follow).ok().and_then(|found| self.tree.find_inode((found.id.device, found.id.inode)));
         let home = listed.unwrap_or_else(|| self.home(prefix));
         let slot = self.files.get(id);
         if slot.dir() == home && self.files.name(id) == name {

@@ -43,7 +43,8 @@ impl Handle {
 
 /// FNV-1a, 64 bits, folded: equal in every run and on every machine, because digests will be stored.
 pub(super) fn digest(bytes: &[u8]) -> u32 {
-    let hash = bytes.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, &byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
+    let hash =
+        bytes.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, &byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
     #[expect(clippy::cast_possible_truncation, reason = "folding")]
     let folded = (hash ^ (hash >> 32)) as u32;
     folded

@@ -62,17 +62,14 @@ impl Faults {
             return Ok(());
         }
         let errno = match call {
-            Call::Unwatch => None,
+            // A read that cannot block is never interrupted.
+            Call::Unwatch | Call::ReadEvents => None,
             Call::Open | Call::List => self.fault_on_open(),
             Call::ReadAt | Call::NextEntry | Call::Stat | Call::StatFile | Call::Seek => {
-                if self.random.one_in(self.rates.input_output) {
-                    Some(Errno::EIO)
-                } else {
-                    self.interrupted()
-                }
+                if self.random.one_in(self.rates.input_output) { Some(Errno::EIO) } else { self.interrupted() }
             }
             Call::Watch if self.random.one_in(self.rates.no_watch) => Some(Errno::ENOSPC),
-            Call::Watch | Call::ReadEvents | Call::Canonical => self.interrupted(),
+            Call::Watch | Call::Canonical => self.interrupted(),
         };
         self.count += u64::from(errno.is_some());
         errno.map_or(Ok(()), Err)

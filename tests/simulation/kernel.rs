@@ -79,7 +79,12 @@ impl Kernel {
         Ok(result?)
     }
 
-    fn file_call<T>(&self, call: Call, file: &OpenFile, make: impl FnOnce(&mut Simulated, Key) -> Result<T, Errno>) -> io::Result<T> {
+    fn file_call<T>(
+        &self,
+        call: Call,
+        file: &OpenFile,
+        make: impl FnOnce(&mut Simulated, Key) -> Result<T, Errno>,
+    ) -> io::Result<T> {
         let key = file.key();
         let about = self.shared.borrow().verbose.then(|| format!("#{}", self.shared.borrow().world.inodes[key].number));
         self.call(call, about.unwrap_or_default().as_bytes(), |simulated| make(simulated, key))
@@ -169,10 +174,7 @@ impl FileSystem for Kernel {
     fn hole_from(&mut self, file: &OpenFile, offset: u64) -> io::Result<u64> {
         self.file_call(Call::Seek, file, |simulated, key| {
             let (bytes, hole) = content(simulated, key)?;
-            if offset >= bytes.len() as u64 {
-                return Err(Errno::ENXIO);
-            }
-            Ok(if offset < hole { offset } else { bytes.len() as u64 })
+            Ok(if offset < hole { offset } else { offset.max(bytes.len() as u64) })
         })
     }
 

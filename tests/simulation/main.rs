@@ -14,7 +14,6 @@ mod random;
 mod receiver;
 mod record;
 mod simulated;
-mod stub;
 mod turning;
 mod workload;
 mod world;
@@ -113,7 +112,8 @@ fn the_same_seed_gives_the_same_run() {
 const SEEDS_TO_CATCH: u64 = 50;
 
 fn is_caught(mutant: Mutant) {
-    let caught: Vec<_> = outcomes(0, SEEDS_TO_CATCH, mutant).into_iter().filter_map(|(seed, run)| Some((seed, run.err()?))).collect();
+    let caught: Vec<_> =
+        outcomes(0, SEEDS_TO_CATCH, mutant).into_iter().filter_map(|(seed, run)| Some((seed, run.err()?))).collect();
     println!("{mutant:?}: {} of {SEEDS_TO_CATCH} seeds catch it; {:?}", caught.len(), caught.first());
     assert!(!caught.is_empty(), "{mutant:?} is not caught by any of {SEEDS_TO_CATCH} seeds");
 }

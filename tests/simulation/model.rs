@@ -86,6 +86,8 @@ pub(crate) struct Model {
     /// Stories whose rotation is neither unclear nor closed.
     rotations_open: Vec<StoryKey>,
     disturbances: u64,
+    /// An identity that began again at 0.
+    named_twice: Option<Vec<u8>>,
 }
 
 impl Model {
@@ -102,6 +104,7 @@ impl Model {
             rotations_checked: 0,
             rotations_open: Vec::new(),
             disturbances: 0,
+            named_twice: None,
         }
     }
 
@@ -130,13 +133,20 @@ impl Model {
         self.records += 1;
         let mut record = parse(self.format, record)?;
         let told = record.file.clone().map_or_else(|| writer_of(&record), Ok)?;
-        let index = self.identity_of(world, &told, &record)?;
+        let mut index = self.identity_of(world, &told, &record)?;
+        if record.file.is_some() && record.offset == 0 && self.identities[index].end > 0 {
+            // Said at the end: everything else can still be checked.
+            self.named_twice.get_or_insert_with(|| told.clone());
+            self.by_told.remove(&told);
+            index = self.identity_of(world, &told, &record)?;
+        }
         let identity = &self.identities[index];
         if self.format != Format::Json {
             let hole = identity.candidates.first().map_or(0, |&story| self.stories[story].hole);
             record.offset = identity.end.max(hole);
         }
-        let candidates: Vec<StoryKey> = identity.candidates.iter().copied().filter(|&story| self.fits(identity, story, &record)).collect();
+        let candidates: Vec<StoryKey> =
+            identity.candidates.iter().copied().filter(|&story| self.fits(identity, story, &record)).collect();
         if candidates.is_empty() {
             return Err(self.why_not(identity, &record));
         }
@@ -175,7 +185,7 @@ impl Model {
         let bytes = &self.stories[story].bytes;
         let hole = self.stories[story].hole;
         let follows = record.offset == identity.end || (identity.end < hole && record.offset == hole);
-        let free = self.stories[story].identity.is_none_or(|index| self.identities[index].told == identity.told);
+        let free = self.stories[story].identity.is_none_or(|index| std::ptr::eq(&self.identities[index], identity));
         let (start, end) = (record.offset as usize, record.end() as usize);
         let text_end = start + record.line.len();
         follows
@@ -200,7 +210,8 @@ impl Model {
             let at = (record.offset as usize).min(story.bytes.len());
             let there = &story.bytes[at..(at + 60).min(story.bytes.len())];
             let taken = story.identity.map_or("", |_| ", which has another identity");
-            why += &format!("\n    w{} g{} has {:?} there{taken}", story.writer, story.generation, there.escape_ascii().to_string());
+            why +=
+                &format!("\n    w{} g{} has {:?} there{taken}", story.writer, story.generation, there.escape_ascii().to_string());
         }
         why
     }
@@ -304,6 +315,14 @@ impl Model {
             stays
         });
         self.rotations_open = open;
+    }
+
+    /// A file and an offset name one record.
+    pub(crate) fn check_identities(&self) -> Result<(), String> {
+        match &self.named_twice {
+            Some(told) => Err(format!("two stories have the same identity, {}", told.escape_ascii())),
+            None => Ok(()),
+        }
     }
 
     /// Older generations come before younger ones.

@@ -49,7 +49,8 @@ fn unescape(text: &[u8]) -> Result<Vec<u8>, String> {
             bytes.push(first);
             continue;
         }
-        let digits = after.strip_prefix(b"x").and_then(|digits| digits.get(..2)).and_then(|digits| std::str::from_utf8(digits).ok());
+        let digits =
+            after.strip_prefix(b"x").and_then(|digits| digits.get(..2)).and_then(|digits| std::str::from_utf8(digits).ok());
         let byte = digits.and_then(|digits| u8::from_str_radix(digits, 16).ok());
         bytes.push(byte.ok_or_else(|| format!("no escape: {}", text.escape_ascii()))?);
         rest = &after[3..];

@@ -52,8 +52,11 @@ impl Settings {
             unknown_kind: *random.pick(&[0, 0, 1, 3]),
         };
         Settings {
-            paths: random.pick(&[vec!["/t"], vec!["/t"], vec!["/t"], vec!["/t", "/t/d0"], vec!["/t", "/u"], vec!["/t/d0", "/t"]]).iter()
-                .map(|path| path.as_bytes().to_vec()).collect(),
+            paths: random
+                .pick(&[vec!["/t"], vec!["/t"], vec!["/t"], vec!["/t", "/t/d0"], vec!["/t", "/u"], vec!["/t/d0", "/t"]])
+                .iter()
+                .map(|path| path.as_bytes().to_vec())
+                .collect(),
             format,
             coalesce: *random.pick(&[Duration::ZERO, Duration::from_millis(10), Duration::from_millis(10), Duration::from_secs(1)]),
             line_bytes_max: if json { *random.pick(&[1 << 20, 1 << 20, 64, 300]) } else { 1 << 20 },

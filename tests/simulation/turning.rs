@@ -9,6 +9,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use manytail::config::{EngineConfig, From};
+use manytail::engine::{Engine, Turn};
 use manytail::patterns::Patterns;
 use manytail::sys::clock::{self, Now};
 
@@ -18,12 +19,14 @@ use crate::mutants::{Mutant, Mutated};
 use crate::random::Random;
 use crate::receiver::Receiver;
 use crate::simulated::{Settings, Simulated};
-use crate::stub::{Engine, Turn};
+
 use crate::world::Key;
 use crate::writers::{directories_below, files_below};
 
 /// Turns without any call, one after the other, that are a busy loop.
 const IDLE_TURNS_MAX: u32 = 100;
+/// Turns of a whole run that are a busy loop.
+const TURNS_MAX: u64 = 1_000_000;
 /// Turns from the last change of the world to rest: far more than any backlog here needs, far fewer than a busy loop makes.
 const TURNS_TO_REST_MAX: u64 = 200_000;
 /// Virtual time within which everything is read once the world is quiet and there is no sweep: the longest pause after a failure,
@@ -102,6 +105,9 @@ impl Run {
     pub(crate) fn finish(mut self) -> Result<Report, String> {
         while self.shared.borrow().workload.has_more() {
             self.turn()?;
+            if self.shared.borrow().turns > TURNS_MAX {
+                return Err(format!("a busy loop: {TURNS_MAX} turns and no end"));
+            }
         }
         self.shared.borrow_mut().quieten();
         self.rest("the world went quiet")?;
@@ -111,6 +117,7 @@ impl Run {
         self.check("each file got one more line", true)?;
         let mut simulated = self.shared.borrow_mut();
         simulated.model.check_order()?;
+        simulated.model.check_identities()?;
         Ok(Report {
             turns: simulated.turns,
             records: simulated.model.records(),
@@ -186,10 +193,7 @@ impl Run {
             }
             let mut simulated = self.shared.borrow_mut();
             let now = simulated.now();
-            if simulated.workload.is_settling() && deadline.is_none_or(|deadline| deadline > now + Duration::from_secs(5)) {
-                simulated.workload.settled();
-            }
-            let step = simulated.workload.is_running().then_some(simulated.workload.due);
+            let step = simulated.workload.due();
             let edge = simulated.output.edge_at();
             let Some(next) = [step, edge, deadline].into_iter().flatten().min() else { return Ok(Woken::Never) };
             simulated.world.time = now.max(next);
@@ -201,6 +205,7 @@ impl Run {
                 return Ok(Woken::Yes);
             }
             if step == Some(next) {
+                simulated.workload.settled();
                 simulated.step();
                 continue;
             }
@@ -261,7 +266,9 @@ impl Run {
         if world.queue.len() > 0 {
             return fail(format!("{} events wait in the kernel's queue", world.queue.len()));
         }
-        if world.open_files > 0 {
+        // A sweep that is under way takes one directory at a time.
+        let listings_max = usize::from(simulated.settings.rescan.is_some());
+        if world.open_files > listings_max {
             return fail(format!("{} files or listings are open at rest", world.open_files));
         }
         check_watches(&simulated).or_else(fail)

@@ -119,8 +119,15 @@ pub(crate) enum Step {
     /// A new file, begun with nothing; an existing one stays.
     Create(Vec<u8>),
     /// Whole lines, and perhaps a part of one more, in one write.
-    Append { path: Vec<u8>, lines: usize, and_part: bool },
-    AppendHeld { lines: usize, and_part: bool },
+    Append {
+        path: Vec<u8>,
+        lines: usize,
+        and_part: bool,
+    },
+    AppendHeld {
+        lines: usize,
+        and_part: bool,
+    },
     Rename(Vec<u8>, Vec<u8>),
     /// The step of a rotation that moves the live file away.
     RotateAside(Vec<u8>, Vec<u8>),
@@ -167,14 +174,16 @@ pub(crate) struct Workload {
     pub(crate) left: HashMap<Key, Duration>,
     names_made: usize,
     /// When the next step is due.
-    pub(crate) due: Duration,
-    /// Set by the loop when nothing is left to do: what [`Operation::Settle`] waits for.
-    settling: bool,
+    due: Duration,
+    /// Until when all processes wait for the engine to come to rest.
+    settling: Option<Duration>,
 }
 
 /// Files and directories outside, on the same device.
 pub(crate) const OUTSIDE: &[u8] = b"/out";
 const ATTEMPTS: usize = 30;
+/// Within this time the engine is at rest, if nothing fails and the output takes everything.
+const SETTLED_AFTER: Duration = Duration::from_secs(5);
 
 impl Workload {
     pub(crate) fn new(random: Random, habits: Habits, roots: Vec<Vec<u8>>) -> Self {
@@ -190,7 +199,7 @@ impl Workload {
             left: HashMap::new(),
             names_made: 0,
             due: Duration::ZERO,
-            settling: false,
+            settling: None,
         }
     }
 
@@ -208,21 +217,23 @@ impl Workload {
         self.operations_left = self.habits.operations;
     }
 
+    /// Whether some process has something to do now.
     pub(crate) fn is_running(&self) -> bool {
-        !self.settling && (self.operations_left > 0 || !self.processes.is_empty())
+        self.settling.is_none() && self.has_more()
     }
 
     pub(crate) fn has_more(&self) -> bool {
         self.operations_left > 0 || !self.processes.is_empty()
     }
 
-    /// The engine came to rest: whoever waited for that goes on.
-    pub(crate) fn settled(&mut self) {
-        self.settling = false;
+    /// When the next step is due, if there is one.
+    pub(crate) fn due(&self) -> Option<Duration> {
+        self.has_more().then(|| self.settling.unwrap_or(self.due))
     }
 
-    pub(crate) fn is_settling(&self) -> bool {
-        self.settling
+    /// The time came: whoever waited for the engine goes on.
+    pub(crate) fn settled(&mut self) {
+        self.settling = None;
     }
 
     /// One step of one process; tells what was done.
@@ -250,6 +261,10 @@ impl Workload {
             self.processes.push(process);
         }
         told
+    }
+
+    pub(crate) fn pause_for(&mut self, duration: Duration) {
+        self.due += duration;
     }
 
     fn pause(&mut self) -> Duration {
@@ -309,17 +324,20 @@ impl Workload {
             Operation::Recreate => vec![Step::Unlink(file.clone()), Step::Create(file.clone()), self.append(&file)],
             Operation::HardLink => self.link_steps(world, &file),
             Operation::Move => vec![Step::Rename(file, self.new_name(world))],
-            Operation::MoveDirectory | Operation::Excursion | Operation::RemoveTree => self.directory_steps(world, operation, &file),
+            Operation::MoveDirectory | Operation::Excursion | Operation::RemoveTree => {
+                self.directory_steps(world, operation, &file)
+            }
             Operation::Chmod => self.chmod_steps(world, &file),
             Operation::Hold => self.hold_steps(&file),
             Operation::Oddity => self.odd_steps(world, &file),
             Operation::Swap => {
-                let (other, between) = ((if files.is_empty() { file.clone() } else { self.random.pick(files).clone() }), self.beside(&file));
+                let (other, between) =
+                    ((if files.is_empty() { file.clone() } else { self.random.pick(files).clone() }), self.beside(&file));
                 vec![Step::Rename(file.clone(), between.clone()), Step::Rename(other.clone(), file), Step::Rename(between, other)]
             }
             Operation::Root => self.root_steps(),
             Operation::Settle => {
-                self.settling = !files.is_empty();
+                self.settling = Some(world.time + SETTLED_AFTER);
                 vec![]
             }
         }
@@ -417,7 +435,8 @@ impl Workload {
 
     fn chmod_steps(&mut self, world: &World, file: &[u8]) -> Vec<Step> {
         let directories = directories_below(world, &self.roots);
-        let path = if directories.is_empty() || self.random.one_in(2) { file.to_vec() } else { self.random.pick(&directories).clone() };
+        let path =
+            if directories.is_empty() || self.random.one_in(2) { file.to_vec() } else { self.random.pick(&directories).clone() };
         vec![Step::Chmod(path.clone(), false), self.append(file), Step::Chmod(path, true)]
     }
 
@@ -448,7 +467,13 @@ impl Workload {
         let mut steps = match self.random.below(3) {
             0 => vec![Step::RemoveAll(root.clone())],
             1 => vec![Step::Rename(root.clone(), outside.clone())],
-            _ => return vec![Step::Rename(root.clone(), outside.clone()), Step::Pause(Duration::from_millis(300)), Step::Rename(outside, root)],
+            _ => {
+                return vec![
+                    Step::Rename(root.clone(), outside.clone()),
+                    Step::Pause(Duration::from_millis(300)),
+                    Step::Rename(outside, root),
+                ];
+            }
         };
         if self.random.one_in(3) {
             steps.push(Step::Pause(Duration::from_secs(3)));
@@ -466,7 +491,10 @@ impl Workload {
 
     fn file_name(&mut self) -> Vec<u8> {
         if self.habits.any_bytes && self.random.one_in(4) {
-            return self.random.pick(&[b"a\xffb.log".as_slice(), b"tab\tnew\nline", "ü\u{1F600}.log".as_bytes(), b"-\\x41\"'", b" "]).to_vec();
+            return self
+                .random
+                .pick(&[b"a\xffb.log".as_slice(), b"tab\tnew\nline", "ü\u{1F600}.log".as_bytes(), b"-\\x41\"'", b" "])
+                .to_vec();
         }
         let names = [b"a.log".as_slice(), b"b.log", b"c.log", b"a.log.1", b"job"];
         if self.random.one_in(3) {

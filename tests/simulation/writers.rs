@@ -14,7 +14,14 @@ use crate::world::{BLOCK_BYTES, Handle, Key, Kind, World};
 const MEMORY: Duration = Duration::from_secs(9 * 60);
 
 impl Workload {
-    pub(crate) fn take(&mut self, world: &mut World, model: &mut Model, moment: Moment, process: &mut Process, step: Step) -> String {
+    pub(crate) fn take(
+        &mut self,
+        world: &mut World,
+        model: &mut Model,
+        moment: Moment,
+        process: &mut Process,
+        step: Step,
+    ) -> String {
         let told = format!("{:?} {step:?}", world.time);
         let done = match step {
             Step::Create(path) => self.create(world, model, &path).is_some(),
@@ -60,13 +67,13 @@ impl Workload {
             Step::Chmod(path, readable) => {
                 model.disturb();
                 world.change_mode(&path, readable).is_ok()
-            },
+            }
             Step::SoftLink(target, path) => world.make_link(&target, &path).is_ok(),
             Step::Fifo(path) => world.make_fifo(&path).is_ok(),
             Step::Hold(path) => world.open(&path).map(|handle| self.held.push(handle)).is_ok(),
             Step::Release => self.held.pop().map(|handle| world.close(handle)).is_some(),
             Step::Pause(duration) => {
-                self.due += duration;
+                self.pause_for(duration);
                 true
             }
         };
