@@ -134,21 +134,25 @@ impl Model {
         let mut record = parse(self.format, record)?;
         let told = record.file.clone().map_or_else(|| writer_of(&record), Ok)?;
         let mut index = self.identity_of(world, &told, &record)?;
-        if record.file.is_some() && record.offset == 0 && self.identities[index].end > 0 {
-            // Said at the end: everything else can still be checked.
-            self.named_twice.get_or_insert_with(|| told.clone());
-            self.by_told.remove(&told);
-            index = self.identity_of(world, &told, &record)?;
-        }
         let identity = &self.identities[index];
         if self.format != Format::Json {
             let hole = identity.candidates.first().map_or(0, |&story| self.stories[story].hole);
             record.offset = identity.end.max(hole);
         }
-        let candidates: Vec<StoryKey> =
-            identity.candidates.iter().copied().filter(|&story| self.fits(identity, story, &record)).collect();
+        let mut candidates = self.candidates(identity, &record);
         if candidates.is_empty() {
-            return Err(self.why_not(identity, &record));
+            let why = self.why_not(identity, &record);
+            if record.file.is_none() {
+                return Err(why);
+            }
+            // Perhaps a story from its start, under a name that was used up: said at the end, the rest can still be checked.
+            self.by_told.remove(&told);
+            index = self.identity_of(world, &told, &record)?;
+            candidates = self.candidates(&self.identities[index], &record);
+            if candidates.is_empty() {
+                return Err(why);
+            }
+            self.named_twice.get_or_insert_with(|| told.clone());
         }
         self.check_shape(&candidates, &record)?;
         if let Some(path) = &record.path
@@ -194,6 +198,10 @@ impl Model {
             && start >= hole as usize
             && bytes[start..text_end] == record.line
             && (!record.eol || bytes[text_end] == b'\n')
+    }
+
+    fn candidates(&self, identity: &Identity, record: &Record) -> Vec<StoryKey> {
+        identity.candidates.iter().copied().filter(|&story| self.fits(identity, story, record)).collect()
     }
 
     fn why_not(&self, identity: &Identity, record: &Record) -> String {

@@ -69,6 +69,8 @@ pub(crate) struct Output {
     blocked_until: Option<Duration>,
     /// The engine was told `Blocked` and waits for an edge.
     edge_due: bool,
+    /// A receiver that comes back stays for a moment.
+    restarted_at: Option<Duration>,
     /// Up to here the model has the records.
     parsed: usize,
     pub(crate) restarts: u64,
@@ -87,6 +89,7 @@ impl Output {
             acks: VecDeque::new(),
             blocked_until: None,
             edge_due: false,
+            restarted_at: None,
             parsed: 0,
             restarts: 0,
             accepted: 0,
@@ -130,7 +133,8 @@ impl Output {
             return Ok(Sent::Blocked);
         }
         self.blocked_until = None;
-        if self.misbehaves && self.random.one_in(self.settings.restarted) {
+        if self.misbehaves && self.restarted_at != Some(time) && self.random.one_in(self.settings.restarted) {
+            self.restarted_at = Some(time);
             return Ok(self.restart());
         }
         if bytes.is_empty() {

@@ -64,9 +64,19 @@ enum Woken {
     Never,
 }
 
-pub(crate) fn run(seed: u64, mutant: Mutant, verbose: bool) -> Result<Report, String> {
-    let mut random = Random::new(seed);
-    let settings = Settings::draw(&mut random);
+/// What a seed decides, less what the environment leaves out: `WITHOUT="short_read Chmod" OPERATIONS=20`.
+pub(crate) fn settings(seed: u64) -> Settings {
+    let mut settings = Settings::draw(&mut Random::new(seed));
+    for what in std::env::var("WITHOUT").unwrap_or_default().split_whitespace() {
+        settings.leave_out(what);
+    }
+    if let Some(operations) = std::env::var("OPERATIONS").ok().and_then(|text| text.parse().ok()) {
+        settings.habits.operations = operations;
+    }
+    settings
+}
+
+pub(crate) fn run(seed: u64, settings: Settings, mutant: Mutant, verbose: bool) -> Result<Report, String> {
     Run::new(seed, settings, mutant, verbose).finish()
 }
 
@@ -139,8 +149,7 @@ impl Run {
         self.poll();
         let calls = {
             let mut simulated = self.shared.borrow_mut();
-            simulated.turns += 1;
-            simulated.in_turn = true;
+            simulated.turn_begins();
             let (turn, time) = (simulated.turns, simulated.now());
             simulated.trace(|| format!("turn {turn} at {time:?}"));
             simulated.calls
@@ -288,7 +297,10 @@ fn check_watches(simulated: &Simulated) -> Result<(), String> {
     }
     let unlimited = simulated.settings.watches_max.is_none();
     let watched: Vec<Key> = world.queue.watched().collect();
-    match inside.iter().find(|path| unlimited && world.find(path).is_ok_and(|key| !watched.contains(&key))) {
+    match inside
+        .iter()
+        .find(|path| unlimited && world.find(path).is_ok_and(|key| world.is_directory(key) && !watched.contains(&key)))
+    {
         Some(path) => Err(format!("{} has no watch", path.escape_ascii())),
         None => Ok(()),
     }

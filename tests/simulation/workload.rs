@@ -103,6 +103,19 @@ impl Habits {
     }
 }
 
+/// For [`Habits::leave_out`].
+pub(crate) fn operation_names() -> impl Iterator<Item = String> {
+    OPERATIONS.iter().map(|(operation, _)| format!("{operation:?}"))
+}
+
+impl Habits {
+    /// Leaves one operation out; says whether there is one of that name.
+    pub(crate) fn leave_out(&mut self, name: &str) -> bool {
+        let at = OPERATIONS.iter().position(|(operation, _)| format!("{operation:?}") == name);
+        at.map(|at| self.weights[at] = 0).is_some()
+    }
+}
+
 /// What the loop was doing when a step came.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Moment {

@@ -22,7 +22,7 @@ impl Workload {
         process: &mut Process,
         step: Step,
     ) -> String {
-        let told = format!("{:?} {step:?}", world.time);
+        let told = format!("{:?} {}", world.time, readable(&format!("{step:?}")));
         let done = match step {
             Step::Create(path) => self.create(world, model, &path).is_some(),
             Step::Append { path, lines, and_part } => self.append_at(world, model, &path, lines, and_part),
@@ -274,6 +274,18 @@ impl Workload {
             self.append_at(world, model, &path, 2, false);
         }
     }
+}
+
+/// Shows paths, which are lists of numbers to [`std::fmt::Debug`], as text.
+fn readable(debug: &str) -> String {
+    let mut parts = debug.split('[');
+    let mut text = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let (numbers, rest) = part.split_once(']').unwrap_or((part, ""));
+        let bytes: Vec<u8> = numbers.split(", ").filter_map(|number| number.parse().ok()).collect();
+        text += &format!("{}{rest}", bytes.escape_ascii());
+    }
+    text
 }
 
 /// Whether everything in the file came out; `None` if there is no file.
