@@ -13,6 +13,9 @@ use crate::sink::{Sent, Sink, SinkError};
 /// A batch is sent when it holds this much, or when the turn ends.
 const BATCH_BYTES: usize = 128 * 1024;
 
+/// Parts of files that a batch has room for at first: what a turn reads.
+const SPANS: usize = 256;
+
 /// No file is read while this many bytes wait for the output or for its acknowledgement.
 const IN_FLIGHT_BYTES_MAX: usize = 4 * 1024 * 1024;
 
@@ -29,7 +32,7 @@ pub(crate) struct Span {
     end: usize,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Batch {
     bytes: Vec<u8>,
     spans: Vec<Span>,
@@ -37,6 +40,12 @@ struct Batch {
     sent: usize,
     /// How many of `spans` were acknowledged.
     acked: usize,
+}
+
+impl Batch {
+    fn new() -> Self {
+        Batch { bytes: Vec::with_capacity(BATCH_BYTES + BATCH_BYTES / 4), spans: Vec::with_capacity(SPANS), sent: 0, acked: 0 }
+    }
 }
 
 /// The output side of the engine.
@@ -62,7 +71,7 @@ impl<S: Sink> Outbox<S> {
     pub(crate) fn new(sink: S) -> Self {
         Outbox {
             sink,
-            filling: Batch::default(),
+            filling: Batch::new(),
             in_flight: VecDeque::new(),
             pool: Vec::new(),
             in_flight_bytes: 0,
@@ -70,7 +79,8 @@ impl<S: Sink> Outbox<S> {
             accepted: 0,
             is_blocked: false,
             is_closed: false,
-            is_rung: false,
+            // A first look, so that a connection is made before there is anything to send.
+            is_rung: true,
         }
     }
 
@@ -203,7 +213,7 @@ impl<S: Sink> Outbox<S> {
         if self.filling.bytes.is_empty() {
             return;
         }
-        let next = self.pool.pop().unwrap_or_default();
+        let next = self.pool.pop().unwrap_or_else(Batch::new);
         let full = std::mem::replace(&mut self.filling, next);
         self.in_flight_bytes += full.bytes.len();
         self.in_flight.push_back(full);

@@ -238,7 +238,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.judge_deleted(now);
             self.discover(now);
             self.read_dirty(now)?;
-            self.hold_unread(now);
+            self.hold_unread();
         }
         self.outbox.send(now.instant)?;
         self.collect_acks();
@@ -270,7 +270,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             tracing::warn!("the output is in the middle of a record and takes nothing now: not reopened");
             return Ok(());
         }
+        let before = self.outbox.sink().own_file();
         self.outbox.sink_mut().reopen()?;
+        // The old file, if it is in the tree, has a slot that stays ignored. Its inode, once free, may become any log's.
+        self.own_files.retain(|&own| Some(own) != before);
         if let Some(own) = self.outbox.sink().own_file() {
             self.add_own_file(own);
         }

@@ -138,6 +138,9 @@ impl FileSlot {
     }
 }
 
+/// A further name of a file.
+type Alias = (DirId, Box<[u8]>);
+
 /// All files.
 #[derive(Debug)]
 pub(crate) struct Registry {
@@ -148,8 +151,8 @@ pub(crate) struct Registry {
     /// First slot of each directory, by [`DirId`].
     first_in: Vec<u32>,
     /// Further names of files with several hard links or links to them: rare, so outside the slots.
-    aliases: HashMap<(DirId, Box<[u8]>), SlotId>,
-    names_of: HashMap<SlotId, Vec<(DirId, Box<[u8]>)>>,
+    aliases: HashMap<Alias, SlotId>,
+    names_of: HashMap<SlotId, Vec<Alias>>,
     devices: Vec<u64>,
     /// Free slots, oldest first, so that a slot is reused as late as possible.
     free_first: u32,

@@ -77,14 +77,31 @@ impl Succession {
         Some(waiting)
     }
 
-    /// `gone` turned out to be the file `known` under a new name: who it waited for is now waited for by `known`.
-    /// Says whether `known` has to wait.
-    pub(crate) fn pass_on(&mut self, gone: SlotId, known: SlotId) -> bool {
-        let Some(older) = self.waits_for.remove(&gone) else { return false };
+    /// `gone` turned out to be the file `known` under a new name: `known` takes its place on both sides. Says whether `known` has to
+    /// wait, and whether somebody waits for it or its name.
+    pub(crate) fn pass_on(&mut self, gone: SlotId, known: SlotId) -> (bool, bool) {
+        let older = self.abandon(gone);
+        if let Some(left) = self.left.remove(&gone) {
+            if let Some(waiting) = left.waiting {
+                self.waits_for.remove(&waiting);
+            }
+            self.forget_name(&left.name, gone);
+            self.vacate(known, left.name.0, &left.name.1);
+            if let Some(waiting) = left.waiting {
+                self.wait(waiting, known);
+            }
+        }
+        let must_wait = older.is_some_and(|older| self.wait(known, older)) || self.waits_for.contains_key(&known);
+        (must_wait, self.left.contains_key(&known))
+    }
+
+    /// `newer` goes away, or need not wait any more. Returns whom it waited for.
+    pub(crate) fn abandon(&mut self, newer: SlotId) -> Option<SlotId> {
+        let older = self.waits_for.remove(&newer)?;
         if let Some(left) = self.left.get_mut(&older) {
             left.waiting = None;
         }
-        self.wait(known, older)
+        Some(older)
     }
 
     fn forget_name(&mut self, name: &Name, older: SlotId) {
@@ -111,6 +128,20 @@ mod tests {
         assert_eq!(order.release(a), Some(b));
         assert_eq!(order.release(b), Some(c));
         assert_eq!(order.release(c), None);
+        assert!(order.vacated.is_empty() && order.left.is_empty() && order.waits_for.is_empty());
+    }
+
+    #[test]
+    fn a_name_that_turns_out_to_be_a_known_file_passes_its_place_on() {
+        let mut order = Succession::default();
+        let (oldest, heard_of, newest, known) = (SlotId(1), SlotId(2), SlotId(3), SlotId(4));
+        order.vacate(oldest, DIR, b"x");
+        assert!(order.claim(heard_of, DIR, b"x"));
+        order.vacate(heard_of, DIR, b"x");
+        assert!(order.claim(newest, DIR, b"x"));
+        assert_eq!(order.pass_on(heard_of, known), (true, true));
+        assert_eq!(order.release(oldest), Some(known));
+        assert_eq!(order.release(known), Some(newest));
         assert!(order.vacated.is_empty() && order.left.is_empty() && order.waits_for.is_empty());
     }
 

@@ -125,6 +125,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             if self.files.is_alias(dir, name) {
                 self.files.remove_alias(dir, name);
                 self.doubt(over);
+            } else if moved.is_none() && self.files.get(over).state.contains(State::STARTED_AT_END) {
+                // The first scan came upon it before this event: it appeared after the start all the same.
+                self.restart_if_new(over);
+                self.doubt(over);
+                return;
             } else {
                 // Renamed over: the file that had this name is gone.
                 self.leave(over, State::DELETED, now);

@@ -57,9 +57,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         match error.raw_os_error() {
             Some(libc::ENOENT | libc::ENOTDIR | libc::ELOOP) => self.name_missing(id, now),
             Some(libc::EACCES | libc::ENAMETOOLONG | libc::EPERM) => self.unreadable(id, error, now),
-            _ => {
-                self.retry(id, now.instant);
-            }
+            Some(libc::EIO) if self.config.once => self.unreadable(id, error, now),
+            _ => self.retry(id, now.instant),
         }
     }
 
@@ -70,7 +69,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         if is_link || (self.files.get(id).life == Life::Named && self.config.follow_links && self.is_dangling(id)) {
             // The target may come (back): there is no event for that here.
             self.files.get_mut(id).state.insert(State::VIA_LINK);
-            if self.is_dangling(id) {
+            if !self.config.once && self.is_dangling(id) {
                 let key = self.files.key(id);
                 self.retries.push_back((now.instant + timers::POLL_EVERY, key));
                 return;
@@ -139,7 +138,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// The name stands for a regular file.
     fn resolve(&mut self, id: SlotId, found: &Stat, now: Now) {
         match self.files.file_id(id) {
-            Some(known) if known == found.id => self.seen_again(id, found, now),
+            Some(known) if known == found.id => self.seen_again(id, found),
             Some(_) => {
                 // Another file has the name now. What events tell of the old one is still to come, or was missed.
                 let (dir, name) = (self.files.get(id).dir(), self.files.name(id).to_vec());
@@ -151,25 +150,21 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 self.resolve(newer, found, now);
             }
             None => match self.files.find_id(found.id) {
-                Some(known) => self.found_known(id, known, found, now),
+                Some(known) => self.found_known(id, known, found),
                 None => self.adopt(id, found, now),
             },
         }
     }
 
     /// The same file as before: is there something to read?
-    fn seen_again(&mut self, id: SlotId, found: &Stat, now: Now) {
-        let is_own = self.is_own(found);
-        let slot = self.files.get_mut(id);
-        if slot.life == Life::Ignored && !is_own {
-            slot.life = Life::Following;
-        }
+    fn seen_again(&mut self, id: SlotId, found: &Stat) {
+        let slot = self.files.get(id);
         let end = slot.offset + u64::from(slot.scanned);
         // An overwrite in place may keep the size. Every event is followed by a read; where events were missed, the time tells.
         if found.size != end || slot.state.contains(State::UNREADABLE) || self.is_suspect(found) {
             self.mark_dirty(id);
         }
-        self.after_look(id, now);
+        self.after_look(id);
     }
 
     /// Modified so recently that a missed event may hide a change of the same size.
@@ -177,7 +172,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.suspect_since.is_some_and(|since| found.modified >= since)
     }
 
-    fn after_look(&mut self, id: SlotId, now: Now) {
+    fn after_look(&mut self, id: SlotId) {
         let state = self.files.get(id).state;
         if state.contains(State::VIA_LINK) {
             self.watch_link_target(id);
@@ -190,11 +185,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         if !self.files.get(id).state.contains(State::DIRTY) {
             self.release_successor(id);
         }
-        let _ = now;
     }
 
     /// A name turned out to stand for a file that has a slot already: renamed, come back, or linked twice.
-    fn found_known(&mut self, id: SlotId, known: SlotId, found: &Stat, now: Now) {
+    fn found_known(&mut self, id: SlotId, known: SlotId, found: &Stat) {
         let (dir, name) = (self.files.get(id).dir(), self.files.name(id).to_vec());
         let via_link = self.files.get(id).state.contains(State::VIA_LINK);
         if self.files.get(known).is_bound()
@@ -205,11 +199,12 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 self.files.unbind(id);
                 self.forget(id);
                 self.files.add_alias(known, dir, &name);
-                self.seen_again(known, found, now);
+                self.seen_again(known, found);
                 return;
             }
         }
-        let must_wait = self.succession.pass_on(id, known);
+        let (must_wait, has_successor) = self.succession.pass_on(id, known);
+        self.files.get_mut(id).state.remove(State::WAITING | State::HAS_SUCCESSOR);
         self.files.unbind(id);
         self.forget(id);
         if self.files.get(known).is_bound() {
@@ -218,7 +213,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.bind(known, dir, &name);
         self.files.get_mut(known).state.set(State::VIA_LINK, via_link);
         self.files.get_mut(known).state.set(State::WAITING, must_wait);
-        self.seen_again(known, found, now);
+        self.files.get_mut(known).state.set(State::HAS_SUCCESSOR, has_successor);
+        self.seen_again(known, found);
     }
 
     /// A file that was never seen before.
@@ -247,7 +243,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             }
             self.mark_dirty(id);
         }
-        self.after_look(id, now);
+        self.after_look(id);
     }
 
     fn is_own(&self, found: &Stat) -> bool {
@@ -266,7 +262,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.held.get_mut(&id).expect("just seen").path = path;
         }
         // Who takes this name next comes after what is still unread here; a deleted file can be read only if it is held.
-        if self.files.get(id).is_identified() && (how.is_empty() || self.held.contains_key(&id)) {
+        if how.is_empty() || self.held.contains_key(&id) {
             self.succession.vacate(id, dir, &name);
             self.files.get_mut(id).state.insert(State::HAS_SUCCESSOR);
         }
@@ -402,6 +398,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// Frees an unbound slot and all that refers to it.
     pub(super) fn forget(&mut self, id: SlotId) {
         self.release_successor(id);
+        if self.files.get(id).state.contains(State::WAITING) {
+            self.succession.abandon(id);
+        }
         if self.files.get(id).state.contains(State::COOLING | State::DIRTY) {
             self.cooling_dirty -= 1;
         }

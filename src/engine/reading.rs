@@ -20,9 +20,9 @@ const FILE_BUDGET: usize = 1024 * 1024;
 /// An unfinished line longer than this is not read again from its start until its end is there.
 const SCANNED_MIN: u32 = 64 * 1024;
 
-/// How a file's turn ended.
+/// Why a file's turn ended.
 #[derive(Debug)]
-enum End {
+enum Pause {
     /// All there is was read.
     AtEnd,
     /// The budget is spent, or the output has no room.
@@ -87,12 +87,12 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let outcome = self.read_open(&mut pass, &file, now);
         self.reader.relax();
         match outcome {
-            Ok(End::AtEnd) => self.reached_end(id, now),
-            Ok(End::More) => {
+            Ok(Pause::AtEnd) => self.reached_end(id, now),
+            Ok(Pause::More) => {
                 self.mark_dirty(id);
                 self.hold(id, file);
             }
-            Ok(End::OtherFile) => {
+            Ok(Pause::OtherFile) => {
                 self.mark_dirty(id);
                 self.doubt(id);
             }
@@ -150,11 +150,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.retry(id, now.instant);
     }
 
-    fn read_open(&mut self, pass: &mut Pass, file: &F::File, now: Now) -> io::Result<End> {
+    fn read_open(&mut self, pass: &mut Pass, file: &F::File, now: Now) -> io::Result<Pause> {
         loop {
             let slot = self.files.get(pass.id);
             if usize::from(slot.mark_len) < MARK_BYTES && !self.is_proven(pass, file)? {
-                return Ok(End::OtherFile);
+                return Ok(Pause::OtherFile);
             }
             let slot = self.files.get(pass.id);
             if slot.state.contains(State::SEEK_LINE) {
@@ -174,7 +174,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             let got = self.reader.fill(&mut self.fs, file, offset - mark_len as u64, wanted)?;
             if got < mark_len || (mark_len > 0 && mark_of(&self.reader.bytes(mark_len)[..mark_len]) != mark) {
                 if !self.is_proven(pass, file)? {
-                    return Ok(End::OtherFile);
+                    return Ok(Pause::OtherFile);
                 }
                 self.restart(pass.id, now);
                 continue;
@@ -184,7 +184,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 return Ok(end);
             }
             if pass.budget == 0 {
-                return Ok(End::More);
+                return Ok(Pause::More);
             }
         }
     }
@@ -198,7 +198,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         got: usize,
         wanted: usize,
         now: Now,
-    ) -> io::Result<Option<End>> {
+    ) -> io::Result<Option<Pause>> {
         let mut data_end = got;
         let mut cut = Cut::None;
         let data = &self.reader.bytes(got)[mark_len..];
@@ -227,14 +227,14 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let unfinished = data_end - mark_len - consumed;
         self.advance(pass, mark_len, consumed, if is_at_end { unfinished } else { 0 });
         if !has_room {
-            return Ok(Some(End::More));
+            return Ok(Some(Pause::More));
         }
         if matches!(cut, Cut::Run(_)) {
             self.files.get_mut(pass.id).state.insert(State::SKIP_NULS);
             return Ok(None);
         }
         if is_at_end {
-            return Ok(Some(End::AtEnd));
+            return Ok(Some(Pause::AtEnd));
         }
         // A line longer than what was asked for: ask for more, up to one byte beyond the limit, which decides.
         let longest = self.config.line_bytes_max + 1;
@@ -351,7 +351,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 
     /// A long unfinished line grew: searches only the new bytes. `None`: its end may be there, read it whole.
-    fn scan_on(&mut self, pass: &mut Pass, file: &F::File) -> io::Result<Option<End>> {
+    fn scan_on(&mut self, pass: &mut Pass, file: &F::File) -> io::Result<Option<Pause>> {
         loop {
             let slot = self.files.get(pass.id);
             let (offset, scanned) = (slot.offset, slot.scanned);
@@ -360,7 +360,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             if got == 0 || is_longer || memchr::memchr2(b'\n', 0, self.reader.bytes(got)).is_some() {
                 // The end, or a truncation: whoever reads from the offset sees which.
                 if got == 0 && self.fs.stat_file(file)?.size == offset + u64::from(scanned) {
-                    return Ok(Some(End::AtEnd));
+                    return Ok(Some(Pause::AtEnd));
                 }
                 pass.len = self.config.line_bytes_max + 1;
                 return Ok(None);
@@ -368,18 +368,25 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             let slot = self.files.get_mut(pass.id);
             slot.scanned += u32::try_from(got).expect("at most READ_BYTES");
             if got < READ_BYTES {
-                return Ok(Some(End::AtEnd));
+                return Ok(Some(Pause::AtEnd));
             }
         }
     }
 
     /// At the offset is a hole, or a run of NULs that a truncation left: skips to its end, if that is there yet.
-    fn skip_nuls(&mut self, pass: &Pass, file: &F::File, mark_len: usize, got: usize, is_at_end: bool) -> io::Result<Option<End>> {
+    fn skip_nuls(
+        &mut self,
+        pass: &Pass,
+        file: &F::File,
+        mark_len: usize,
+        got: usize,
+        is_at_end: bool,
+    ) -> io::Result<Option<Pause>> {
         let offset = self.files.get(pass.id).offset;
         let Some(data_from) = self.fs.data_from(file, offset)? else {
             // Nothing but a hole up to the end: it is not known yet what comes, so nothing is passed over.
             self.files.get_mut(pass.id).scanned = 0;
-            return Ok(Some(End::AtEnd));
+            return Ok(Some(Pause::AtEnd));
         };
         let data = &self.reader.bytes(got)[mark_len..];
         let skipped = if data_from > offset {
@@ -388,7 +395,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             let run = data.iter().position(|&byte| byte != 0).unwrap_or(data.len());
             if run == data.len() && is_at_end {
                 self.files.get_mut(pass.id).scanned = 0;
-                return Ok(Some(End::AtEnd));
+                return Ok(Some(Pause::AtEnd));
             }
             run as u64
         };
@@ -402,7 +409,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// Whether a run of NULs in what was read belongs to a hole: the hole begins in it, or right behind the block that it fills up.
     fn find_hole(&mut self, file: &F::File, offset: u64, mark_len: usize, got: usize, first_nul: usize) -> io::Result<Cut> {
-        let hole = self.fs.hole_from(file, offset + first_nul as u64)?;
+        // Where the file system cannot tell, nothing is a hole.
+        let Ok(hole) = self.fs.hole_from(file, offset + first_nul as u64) else { return Ok(Cut::None) };
         let len = got - mark_len;
         let Ok(hole_at) = usize::try_from(hole - offset) else { return Ok(Cut::None) };
         if hole_at >= len {
@@ -446,7 +454,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 
     /// While the output is blocked: holds files with unread bytes open, so that deleting them loses nothing.
-    pub(super) fn hold_unread(&mut self, now: Now) {
+    pub(super) fn hold_unread(&mut self) {
         if self.outbox.has_room() {
             return;
         }
@@ -466,7 +474,6 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 _ => {}
             }
         }
-        let _ = now;
     }
 }
 

@@ -59,10 +59,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             }
         }
         while let Some(key) = pop_due(&mut self.retries, instant) {
-            let Some(id) = self.files.alive(key) else { continue };
-            if self.files.get(id).state.contains(State::DIRTY) {
-                self.enqueue(id);
-            } else {
+            if let Some(id) = self.files.alive(key) {
                 self.doubt(id);
             }
         }
@@ -131,6 +128,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// Remembers a file that left the tree, for a while.
     pub(super) fn park(&mut self, id: SlotId, now: Instant) {
         self.release_successor(id);
+        self.held.remove(&id);
         self.files.drop_name(id);
         self.files.get_mut(id).life = Life::Parked;
         let key = self.files.key(id);

@@ -318,7 +318,7 @@ mod tests {
     #[test]
     fn connection_to_ourselves_is_no_connection() {
         // A socket that is bound and does not listen: what connect(2) makes of a chosen port, if the choice falls badly.
-        let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port");
+        let free = TcpListener::bind("127.0.0.78:0").and_then(|listener| listener.local_addr()).expect("a free port");
         let own = OwnedFd::from(TcpListener::bind(free).expect("still free"));
         let address: SockaddrStorage = getsockname(own.as_raw_fd()).expect("bound");
         shutdown(own.as_raw_fd(), Shutdown::Both).expect("listens no more");

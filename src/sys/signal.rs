@@ -33,6 +33,10 @@ impl Signals {
             wanted.add(signal);
         }
         wanted.thread_block()?;
+        // A file that reached RLIMIT_FSIZE is a full disk (EFBIG), not a reason to die.
+        let mut too_large = SigSet::empty();
+        too_large.add(Number::SIGXFSZ);
+        too_large.thread_block()?;
         Ok(Signals(SignalFd::with_flags(&wanted, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?))
     }
 

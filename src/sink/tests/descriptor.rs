@@ -31,18 +31,39 @@ fn blocked_pipe_goes_on_when_read_and_keeps_the_flags_of_the_inherited_descripti
 }
 
 #[test]
-fn pipe_that_is_read_wakes_nobody_unless_it_was_full() {
+fn output_that_is_read_wakes_nobody_unless_it_is_full() {
     let (reader, writer) = inherited_pipe();
-    let mut driver = Driver::new(&hand_down(&writer));
+    assert_reads_wake_nobody(&reader, &writer);
+    let (ours, peer) = UnixStream::pair().unwrap();
+    peer.set_nonblocking(true).unwrap();
+    assert_reads_wake_nobody(&peer.into(), &ours.into());
+}
+
+fn assert_reads_wake_nobody(reader: &OwnedFd, writer: &OwnedFd) {
+    let mut driver = Driver::new(&hand_down(writer));
     let mut received = Vec::new();
-    for _ in 0..100 {
-        driver.add(b"a record\n");
-        driver.turn(Duration::ZERO);
-        read_some(&reader, &mut received, 100);
+    for was_full in [false, true] {
+        if was_full {
+            driver.add(&records(1 << 20));
+            driver.until_blocked();
+            driver.until("all is received", |driver| {
+                read_some(reader, &mut received, 100_000);
+                received.len() == driver.stream.len()
+            });
+            // What was still to be heard of that time.
+            driver.turn(Duration::ZERO);
+            assert!(driver.wake_ups > 0);
+        }
+        let before = driver.wake_ups;
+        for _ in 0..100 {
+            driver.add(b"a record\n");
+            driver.turn(Duration::ZERO);
+            read_some(reader, &mut received, 100);
+        }
+        driver.turn(TICK);
+        assert!(received == driver.stream);
+        assert_eq!(driver.wake_ups, before, "was full: {was_full}");
     }
-    driver.turn(TICK);
-    assert!(received == driver.stream);
-    assert_eq!(driver.wake_ups, 0);
 }
 
 #[test]

@@ -34,6 +34,7 @@ struct Driver {
     taken: usize,
     /// For each restart: what was unacknowledged, and where the stream went on.
     restarts: Vec<(u64, usize)>,
+    is_started: bool,
     is_blocked: bool,
     is_closed: bool,
     wake_ups: usize,
@@ -54,6 +55,7 @@ impl Driver {
             stream: Vec::new(),
             taken: 0,
             restarts: Vec::new(),
+            is_started: false,
             is_blocked: false,
             is_closed: false,
             wake_ups: 0,
@@ -70,17 +72,23 @@ impl Driver {
         self.stream.extend_from_slice(bytes);
     }
 
-    /// Waits for the loop at most `longest`, then offers all there is.
+    /// Waits for the loop at most `longest`, then offers all there is, if there is a reason to: a blocked output is left alone until it
+    /// calls, so that a wake-up that it loses is lost.
     fn turn(&mut self, longest: Duration) {
         let now = clock::now().instant;
         let wait = self.sink.deadline().map_or(longest, |deadline| deadline.saturating_duration_since(now).min(longest));
         self.poll.poll(&mut self.events, Some(wait)).expect("epoll_wait");
         let now = clock::now().instant;
-        if self.events.iter().any(|event| event.token() == Token(7)) {
+        let is_ready = self.events.iter().any(|event| event.token() == Token(7));
+        if is_ready {
             self.wake_ups += 1;
             self.sink.ready(now);
         }
-        self.offer(now);
+        let is_due = self.sink.deadline().is_some_and(|deadline| deadline <= now);
+        let has_more = !self.is_blocked && self.taken < self.stream.len();
+        if is_ready || is_due || has_more || !std::mem::replace(&mut self.is_started, true) {
+            self.offer(now);
+        }
     }
 
     fn offer(&mut self, now: Instant) {

@@ -1,0 +1,85 @@
+//! Steady turns allocate nothing: neither per line nor per read nor per event, in any format.
+
+use std::cell::RefCell;
+use std::ffi::OsString;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::time::Instant;
+
+use manytail::cli::{self, Command};
+use manytail::engine::{Engine, Turn};
+use manytail::sink::{Sent, Sink, SinkError};
+use manytail::sys::{Linux, clock};
+
+const FILES: usize = 300;
+
+/// Takes everything and counts lines.
+#[derive(Default)]
+struct Count(Rc<RefCell<u64>>);
+
+impl Sink for Count {
+    fn send(&mut self, bytes: &[u8], _now: Instant) -> Result<Sent, SinkError> {
+        *self.0.borrow_mut() += memchr::memchr_iter(b'\n', bytes).count() as u64;
+        Ok(Sent::Accepted(bytes.len()))
+    }
+
+    fn unacknowledged(&mut self) -> u64 {
+        0
+    }
+
+    fn ready(&mut self, _now: Instant) {}
+
+    fn deadline(&self) -> Option<Instant> {
+        None
+    }
+
+    fn reopen(&mut self) -> Result<(), SinkError> {
+        Ok(())
+    }
+
+    fn own_file(&self) -> Option<(u64, u64)> {
+        None
+    }
+}
+
+fn engine(directory: &Path, format: &str, lines: &Rc<RefCell<u64>>) -> Engine<Linux, Count> {
+    let arguments = ["manytail", "run", "--format", format, "--coalesce", "0", "--rescan", "0"].map(OsString::from);
+    let Ok(Command::Run { config, .. }) = cli::parse(arguments.into_iter().chain([directory.into()])) else {
+        panic!("the arguments are right");
+    };
+    Engine::new(config.engine, Linux::new(), Count(Rc::clone(lines)), clock::now())
+}
+
+fn append(paths: &[PathBuf], line: &str) {
+    for path in paths {
+        #[expect(clippy::disallowed_types, reason = "the writer's side")]
+        let mut file = std::fs::File::options().append(true).create(true).open(path).unwrap();
+        file.write_all(line.as_bytes()).unwrap();
+    }
+}
+
+fn turn_until_quiet(engine: &mut Engine<Linux, Count>) {
+    engine.events_ready();
+    while engine.turn(clock::now()).unwrap() == Turn::Again {}
+}
+
+#[test]
+fn steady_turns_allocate_nothing_in_any_format() {
+    for format in ["raw", "text", "json"] {
+        let directory = tempfile::tempdir().unwrap();
+        let paths: Vec<PathBuf> = (0..FILES).map(|n| directory.path().join(format!("job{n:07}.log"))).collect();
+        let lines = Rc::new(RefCell::new(0));
+        let mut engine = engine(directory.path(), format, &lines);
+        // Warm: every buffer has its size, every file is beyond its first mark.
+        for _ in 0..3 {
+            append(&paths, "2026-11-22T10:00:00 job 4711 RUNNING on node 17, step 3 of 128, all is well so far \"ok\"\n");
+            turn_until_quiet(&mut engine);
+        }
+        assert_eq!(*lines.borrow(), 3 * FILES as u64, "{format}: every line came");
+        append(&paths, "2026-11-22T10:00:01 job 4711 RUNNING\n\n\u{e9}t\u{e9}\n");
+        let counted = allocation_counter::measure(|| turn_until_quiet(&mut engine));
+        assert_eq!(*lines.borrow(), 6 * FILES as u64, "{format}: every line came");
+        assert_eq!(counted.count_total, 0, "{format}: allocations in {FILES} reads of three lines");
+    }
+}
