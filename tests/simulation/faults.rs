@@ -62,11 +62,15 @@ impl Faults {
             return Ok(());
         }
         let errno = match call {
-            // A read that cannot block is never interrupted.
-            Call::Unwatch | Call::ReadEvents => None,
+            // A read that cannot block is never interrupted, and lseek(2) asks what is in memory.
+            Call::Unwatch | Call::ReadEvents | Call::Seek => None,
             Call::Open | Call::List => self.fault_on_open(),
-            Call::ReadAt | Call::NextEntry | Call::Stat | Call::StatFile | Call::Seek => {
-                if self.random.one_in(self.rates.input_output) { Some(Errno::EIO) } else { self.interrupted() }
+            Call::ReadAt | Call::NextEntry | Call::Stat | Call::StatFile => {
+                if self.random.one_in(self.rates.input_output) {
+                    Some(Errno::EIO)
+                } else {
+                    self.interrupted()
+                }
             }
             Call::Watch if self.random.one_in(self.rates.no_watch) => Some(Errno::ENOSPC),
             Call::Watch | Call::Canonical => self.interrupted(),

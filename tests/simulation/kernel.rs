@@ -157,6 +157,9 @@ impl FileSystem for Kernel {
                 buffer[..available].copy_from_slice(&bytes[start..start + available]);
             }
             let given = simulated.faults.shorten(available);
+            if given < available {
+                simulated.model.disturb();
+            }
             // What lies behind is nobody's business, as after a real read.
             buffer[given..].fill(b'?');
             simulated.trace(|| format!("          {given} of {} bytes at {offset}", buffer.len()));

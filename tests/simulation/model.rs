@@ -122,7 +122,7 @@ impl Model {
             follows: None,
             identity: None,
         });
-        self.writers.insert(format!("w{writer} g{generation}").into_bytes(), story);
+        self.writers.insert(opening(writer, generation).into_bytes(), story);
         story
     }
 
@@ -263,8 +263,15 @@ impl Model {
 
     // ---- what has to hold ----
 
+    /// Up to where a story came out for certain.
     fn delivered(&self, story: StoryKey) -> u64 {
         self.stories[story].identity.map_or(0, |index| self.identities[index].end)
+    }
+
+    /// The same, with what may be of this story or another: pieces too short to tell.
+    fn delivered_perhaps(&self, story: StoryKey) -> u64 {
+        let unclear = self.identities.iter().filter(|identity| identity.candidates.contains(&story));
+        unclear.map(|identity| identity.end).max().unwrap_or(0)
     }
 
     /// Whether everything in a story came out: then its file can go without loss.
@@ -275,7 +282,7 @@ impl Model {
     /// What of a story that can still be read did not come out.
     pub(crate) fn missing(&self, story: StoryKey) -> Option<String> {
         let Story { writer, generation, bytes, hole, .. } = &self.stories[story];
-        let delivered = self.delivered(story).max(*hole);
+        let delivered = self.delivered_perhaps(story).max(*hole);
         let complete = self.stories[story].complete_len();
         let pieces = self.partial_after.is_some();
         let wanted = if pieces { bytes.len() as u64 } else { complete };
@@ -356,6 +363,13 @@ impl Model {
     pub(crate) fn records(&self) -> u64 {
         self.records
     }
+}
+
+/// How the lines of a story begin. Neighbouring generations differ in the first byte, so that a tailer can tell a piece of one from
+/// the other.
+pub(crate) fn opening(writer: usize, generation: usize) -> String {
+    let letter = char::from(b'A' + (generation % 26) as u8);
+    format!("{letter}{writer} g{generation}")
 }
 
 /// The story that a line of raw or text names itself: its first two words.

@@ -553,6 +553,11 @@ impl World {
         }
     }
 
+    /// Whether the directory that holds `path` has a watch.
+    pub(crate) fn is_told_of(&self, path: &[u8]) -> bool {
+        self.parent_of(path).is_ok_and(|(parent, _)| self.inodes[parent].watch.is_some())
+    }
+
     pub(crate) fn path_of_directory(&self, key: Key) -> Vec<u8> {
         self.path_of(self.inodes[key].name.expect("a directory has a name"))
     }

@@ -6,7 +6,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use crate::model::{Model, Rotation, StoryKey};
+use crate::model::{Model, Rotation, StoryKey, opening};
 use crate::workload::{Moment, Process, Step, Workload, join};
 use crate::world::{BLOCK_BYTES, Handle, Key, Kind, World};
 
@@ -36,7 +36,9 @@ impl Workload {
             }
             Step::Rename(from, to) => self.rename(world, model, &from, &to),
             Step::RotateAside(from, to) => {
-                process.rotating = file_story(world, &from).map(|story| (story, moment));
+                // Nothing is told of a directory without a watch, and a hard link has other names that stay.
+                let is_clear = world.is_told_of(&from) && world.find(&from).is_ok_and(|key| world.inodes[key].links == 1);
+                process.rotating = file_story(world, &from).filter(|_| is_clear).map(|story| (story, moment));
                 self.rename(world, model, &from, &to)
             }
             Step::RotateCreate(path) => self.rotate_create(world, model, moment, process, &path),
@@ -196,10 +198,10 @@ impl Workload {
             return unfinished;
         }
         story.lines += 1;
-        if self.habits.any_bytes && self.random.one_in(10) {
+        if self.habits.any_bytes && story.lines > 1 && self.random.one_in(10) {
             return b"\n".to_vec();
         }
-        let mut line = format!("w{} g{} l{} ", story.writer, story.generation, story.lines).into_bytes();
+        let mut line = format!("{} l{} ", opening(story.writer, story.generation), story.lines).into_bytes();
         let pad = match self.random.below(200) {
             0 => self.random.below(self.habits.line_bytes_max),
             1..=9 => self.random.below(400),
