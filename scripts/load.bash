@@ -62,6 +62,8 @@ start_follower() {
 
 # start_receiver OPTIONS...: `joblogs receive` on the pipe; its report goes to $work/received.
 start_receiver() {
+    # Emptied here: the background shell does it only some time later, and "ready" of the run before would be taken for this one's.
+    : >"$work/receiver.err"
     "$joblogs" receive --idle-timeout "$idle_timeout" "$@" <"$pipe" >"$work/received" 2>"$work/receiver.err" 9>&- &
     receiver=$!
 }

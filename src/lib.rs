@@ -1,22 +1,70 @@
-//! manytail follows hundreds of thousands of job logs.
+//! manytail is `tail -F` for hundreds of thousands of job logs: one thread, one inotify instance, no file kept open.
+//!
+//! # The one idea
+//!
+//! **The file is the buffer.** `pread` at an offset can be repeated, so an unfinished line stays in the file and an offset moves
+//! only past what was encoded. There is no carry buffer per file and no state of a partial line. Data flows one way:
+//!
+//! ```text
+//! kernel events -> interpret -> registry (identity, offset, dirty bit) -> read (open, pread, close) -> lines -> record
+//!               -> batch -> sink -> acknowledgement
+//! ```
+//!
+//! # What happens in one turn
+//!
+//! [`engine`] is the pipeline: it drains the kernel's queue, looks at names in doubt, takes a slice of the listings that are due,
+//! reads dirty files within a budget, and offers what came of it to the output. [`daemon`] is the loop around it: epoll, signals,
+//! the pace. The engine reads no clock and touches no kernel: time is an argument, the kernel is [`sys::FileSystem`], the output is
+//! [`sink::Sink`]. So a simulated kernel can drive the same code through any order of events.
+//!
+//! # What always holds
+//!
+//! * Events are hints. They are replayed in order to follow names through renames; whatever they touch is looked at afterwards, and
+//!   what the look says wins.
+//! * A file with unread bytes is in the queue of dirty files, or something keeps it that ends: it cools down, waits for the file
+//!   that had its name before, is in doubt, is to be tried again, or the output has no room.
+//! * `acknowledged <= read`: what the output did not acknowledge is still in a batch.
+//! * No room in the batches, no read: the files are the queue.
+//! * A failure to look is not a deletion; a deletion is judged by a second look.
+//!
+//! # Words
+//!
+//! | word | meaning |
+//! |---|---|
+//! | slot | the 64 bytes kept per file |
+//! | offset | bytes from the start of a file up to the first that was not yet encoded |
+//! | mark | a digest of the bytes just before the offset; read along with the new ones, it proves that they are still there |
+//! | incarnation | how often the content of an inode restarted; the third part of `file` in json records |
+//! | dirty | may have unread bytes |
+//! | doubt | what the name stands for is to be looked at |
+//! | leaving, parked | lost its name a moment ago; left the tree and is remembered for ten minutes |
+//! | record | a line, or a piece of one, encoded |
+//! | batch, in flight | records on their way; offered to the output but not acknowledged |
+//! | turn, pace | one pass through the engine; the least time between two of them |
+//! | rescan, sweep | a look at everything because events were lost; the same, slowly, because events cannot tell all |
 
-mod batch;
 pub mod cli;
 pub mod config;
-pub mod daemon;
 pub mod diagnostics;
-mod discovery;
-pub mod engine;
-mod interpret;
-pub mod lines;
-mod names;
-mod notices;
 pub mod patterns;
+
+pub mod daemon;
+pub mod engine;
+
+mod discovery;
+mod interpret;
+mod names;
+mod registry;
+mod succession;
+mod tree;
+
+pub mod lines;
 mod reader;
 pub mod record;
-mod registry;
+
+mod batch;
 pub mod sink;
+
+mod notices;
 pub mod stats;
-mod succession;
 pub mod sys;
-mod tree;

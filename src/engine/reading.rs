@@ -38,6 +38,8 @@ struct Pass {
     budget: usize,
     /// Bytes to ask for after the mark; grows for a line longer than it.
     len: usize,
+    /// What was read last held no whole line.
+    is_in_long_line: bool,
     /// The open file was shown to be the slot's.
     is_proven: bool,
     /// The encoder was told about this file.
@@ -83,7 +85,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 return 0;
             }
         };
-        let mut pass = Pass { id, budget: FILE_BUDGET, len: READ_BYTES, is_proven: false, is_begun: false };
+        let mut pass = Pass { id, budget: FILE_BUDGET, len: READ_BYTES, is_in_long_line: false, is_proven: false, is_begun: false };
         let outcome = self.read_open(&mut pass, &file, now);
         self.reader.relax();
         match outcome {
@@ -183,7 +185,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             if let Some(end) = self.take_bytes(pass, file, mark_len, got, wanted, now)? {
                 return Ok(end);
             }
-            if pass.budget == 0 {
+            // In the middle of a long line nothing was used up yet: stopping here would read the same bytes for ever.
+            if pass.budget == 0 && !pass.is_in_long_line {
                 return Ok(Pause::More);
             }
         }
@@ -238,7 +241,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
         // A line longer than what was asked for: ask for more, up to one byte beyond the limit, which decides.
         let longest = self.config.line_bytes_max + 1;
-        pass.len = if consumed == 0 { (pass.len * 2).min(longest.max(READ_BYTES)) } else { READ_BYTES };
+        pass.is_in_long_line = consumed == 0;
+        pass.len = if consumed == 0 { (pass.len * 8).min(longest.max(READ_BYTES)) } else { READ_BYTES };
         Ok(None)
     }
 

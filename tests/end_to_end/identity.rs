@@ -1,0 +1,164 @@
+//! Which file is which: device, inode and birth, never content or name alone.
+
+use std::collections::{BTreeMap, HashSet};
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+
+use crate::world::{World, numbered, text};
+
+/// `I-01`
+#[test]
+fn files_of_identical_content_are_all_delivered() {
+    let world = World::new();
+    let mut expected = BTreeMap::new();
+    for number in 0..50 {
+        let lines = vec!["#!banner".to_owned(), "the same in all".to_owned()];
+        world.write(format!("{number}.log"), text(&lines));
+        expected.insert(format!("{number}.log"), lines);
+    }
+    world.run().start().expect_files(&expected);
+}
+
+/// `I-02`
+#[test]
+fn very_small_files_are_followed_without_waiting_for_more() {
+    let world = World::new();
+    let tail = world.run().start().armed();
+    world.write("newline", "\n");
+    world.write("short", "x\n");
+    world.write("byte", "y");
+    tail.expect(&[("newline", &[""]), ("short", &["x"])]);
+    world.append("byte", "\n");
+    tail.expect(&[("newline", &[""]), ("short", &["x"]), ("byte", &["y"])]);
+}
+
+/// `I-03`
+#[test]
+fn a_new_file_on_the_inode_of_a_deleted_one_is_read_from_0() {
+    for world in [World::new(), World::in_memory()] {
+        let tail = world.run().json().start().armed();
+        let mut expected = Vec::new();
+        let mut files = HashSet::new();
+        for round in 0..30 {
+            let lines = numbered(&format!("round {round}"), 0..round + 1);
+            let name = format!("{round}.log");
+            world.write(&name, text(&lines));
+            expected.extend(lines);
+            tail.wait_count(expected.len());
+            let file = tail.records().last().expect("a record").origin().file.clone();
+            assert!(files.insert(file.clone()), "round {round}: a second file is {file}; before: {files:?}");
+            world.remove(&name);
+        }
+        tail.expect_in_order(&expected);
+    }
+}
+
+/// `I-03`, where deletion and reuse fall between two looks.
+#[test]
+fn an_inode_reused_between_two_looks_is_a_new_file() {
+    for world in [World::new(), World::in_memory()] {
+        let tail = world.run().start().armed();
+        let mut expected = Vec::new();
+        world.write("a-0.log", "first\n");
+        expected.push("first".to_owned());
+        for round in 1..20 {
+            tail.wait_count(expected.len());
+            tail.stop();
+            world.remove(format!("a-{}.log", round - 1));
+            let lines = numbered(&format!("round {round}, longer than before"), 0..round * 3);
+            world.write(format!("a-{round}.log"), text(&lines));
+            expected.extend(lines);
+            tail.go_on();
+        }
+        tail.expect_in_order(&expected);
+    }
+}
+
+/// `I-04`
+#[test]
+fn rotation_that_reuses_the_inode_of_the_one_before_last_gives_the_exact_sequence() {
+    for world in [World::new(), World::in_memory()] {
+        let tail = world.run().start().armed();
+        let lines = numbered("line", 0..2_000);
+        for (round, chunk) in lines.chunks(50).enumerate() {
+            let stopped = round % 3 == 0;
+            if stopped {
+                tail.wait_count(round * 50);
+                tail.stop();
+            }
+            // What is deleted here was read before the round began.
+            if !stopped {
+                tail.wait_count(round * 50);
+            }
+            let _ = fs::remove_file(world.at("a.log.1"));
+            if world.at("a.log").exists() {
+                world.rename("a.log", "a.log.1");
+            }
+            world.append("a.log", text(chunk));
+            if stopped {
+                tail.go_on();
+            }
+        }
+        tail.expect_in_order(&lines);
+    }
+}
+
+/// `I-09`: a new inode is a new file, so an editor's save is read whole.
+#[test]
+fn a_file_saved_by_an_editor_is_read_whole_again() {
+    let world = World::new();
+    let tail = world.run().with(&["--exclude", "*.tmp"]).start().armed();
+    world.write("a.log", "one\ntwo\n");
+    tail.wait_count(2);
+    world.write("a.log.tmp", "one\ntwo\nthree\n");
+    world.rename("a.log.tmp", "a.log");
+    tail.expect_in_order(&["one", "two", "one", "two", "three"]);
+}
+
+/// Consumers drop repeats by `file` and `offset`.
+#[test]
+fn file_and_offset_never_name_two_records() {
+    let world = World::in_memory();
+    let tail = world.run().json().start().armed();
+    let mut count = 0;
+    for round in 0..40 {
+        let name = format!("{}.log", round % 3);
+        match round % 4 {
+            0 => world.append(&name, format!("appended {round}\n")),
+            1 => world.write(&name, format!("rewritten {round}\n")),
+            2 => {
+                let _ = fs::remove_file(world.at(&name));
+                world.write(&name, format!("recreated {round}\n"));
+            }
+            _ => {
+                world.write("../new", format!("replaced {round}\n"));
+                world.rename("../new", &name);
+            }
+        }
+        count += 1;
+        tail.wait_count(count);
+    }
+    tail.settled();
+    let records = tail.records();
+    let mut seen = HashSet::new();
+    for record in &records {
+        assert!(seen.insert((record.origin().file.clone(), record.origin().offset)), "{record:?}");
+    }
+    assert_eq!(records.len(), count);
+}
+
+/// `file` names device and inode in hex, and a counter.
+#[test]
+fn file_tells_device_and_inode() {
+    let world = World::new();
+    world.write("a.log", "one\n");
+    let tail = world.run().json().start();
+    tail.wait_count(1);
+    let stat = fs::metadata(world.at("a.log")).expect("stat");
+    let file = tail.records()[0].origin().file.clone();
+    let parts: Vec<&str> = file.split('-').collect();
+    assert_eq!(parts.len(), 3, "{file}");
+    let number = |part: &str| u64::from_str_radix(part, 16).expect("hex");
+    assert_eq!((number(parts[0]), number(parts[1])), (stat.dev(), stat.ino()), "{file}");
+    assert!(parts[2].bytes().all(|byte| byte.is_ascii_digit()), "{file}");
+}

@@ -1,0 +1,34 @@
+//! The real binary on the real kernel: one file per chapter of what a user may rely on.
+//!
+//! A test's name is the sentence that must be true; its doc comment names the case it comes from (`D-01` ...). Tests wait for
+//! conditions with a deadline. What a machine cannot do (no logrotate, not root, no user namespaces) is skipped with a printed word.
+#![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "tests drive the world: clocks, threads, files")]
+
+mod backpressure;
+mod capture;
+mod concurrency;
+mod deletion;
+mod directories;
+mod discovery;
+mod encoding;
+mod harness;
+mod identity;
+mod limits;
+mod lines;
+mod links;
+mod long_lines;
+mod options;
+mod outputs;
+mod overflow;
+mod permissions;
+mod process;
+mod random_life;
+mod reconnect;
+mod records;
+mod rotation;
+mod rotation_tools;
+mod shutdown;
+mod start_position;
+mod truncation;
+mod usage;
+mod world;

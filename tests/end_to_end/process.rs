@@ -1,0 +1,80 @@
+//! What `/proc` tells about a process: memory, descriptors, threads, CPU, watches.
+
+use std::fs;
+use std::path::PathBuf;
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Process(pub(crate) u32);
+
+impl Process {
+    fn file(self, name: &str) -> PathBuf {
+        PathBuf::from(format!("/proc/{}/{name}", self.0))
+    }
+
+    /// The file system as the process sees it.
+    pub(crate) fn root(self) -> PathBuf {
+        self.file("root")
+    }
+
+    fn status(self, key: &str) -> u64 {
+        let status = fs::read_to_string(self.file("status")).unwrap_or_default();
+        let value = status.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'));
+        value.and_then(|value| value.split_whitespace().next()?.parse().ok()).unwrap_or(0)
+    }
+
+    /// Fields of `/proc/PID/stat` from the third (the state) on; empty when the process is gone.
+    fn stat(self) -> Vec<String> {
+        let stat = fs::read_to_string(self.file("stat")).unwrap_or_default();
+        stat.rsplit_once(") ").map(|(_, rest)| rest.split_whitespace().map(str::to_owned).collect()).unwrap_or_default()
+    }
+
+    /// `S` asleep, `R` runs or wants to, `T` stopped, `Z` exited; `-` gone.
+    pub(crate) fn state(self) -> char {
+        self.stat().first().and_then(|state| state.chars().next()).unwrap_or('-')
+    }
+
+    /// User and system time, in clock ticks of 10 ms.
+    pub(crate) fn ticks(self) -> u64 {
+        let stat = self.stat();
+        [11, 12].into_iter().filter_map(|at| stat.get(at)?.parse::<u64>().ok()).sum()
+    }
+
+    pub(crate) fn rss_kib(self) -> u64 {
+        self.status("VmRSS")
+    }
+
+    pub(crate) fn rss_max_kib(self) -> u64 {
+        self.status("VmHWM")
+    }
+
+    pub(crate) fn threads(self) -> u64 {
+        self.status("Threads")
+    }
+
+    /// How often it went to sleep.
+    pub(crate) fn switches(self) -> u64 {
+        self.status("voluntary_ctxt_switches")
+    }
+
+    pub(crate) fn descriptors(self) -> usize {
+        fs::read_dir(self.file("fd")).map_or(0, Iterator::count)
+    }
+
+    /// Where its descriptors lead, as `/proc/PID/fd` shows it.
+    pub(crate) fn open_files(self) -> Vec<String> {
+        let Ok(entries) = fs::read_dir(self.file("fd")) else { return Vec::new() };
+        let targets = entries.flatten().filter_map(|entry| fs::read_link(entry.path()).ok());
+        targets.map(|target| target.to_string_lossy().into_owned()).collect()
+    }
+
+    pub(crate) fn inotify_instances(self) -> usize {
+        self.open_files().iter().filter(|target| target.contains("inotify")).count()
+    }
+
+    /// How many directories it watches.
+    pub(crate) fn watches(self) -> usize {
+        let Ok(entries) = fs::read_dir(self.file("fdinfo")) else { return 0 };
+        let infos = entries.flatten().filter_map(|entry| fs::read_to_string(entry.path()).ok());
+        infos.map(|info| info.lines().filter(|line| line.starts_with("inotify wd:")).count()).sum()
+    }
+}
