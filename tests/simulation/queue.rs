@@ -135,7 +135,8 @@ impl Queue {
         self.watches.values().copied()
     }
 
-    /// The events that wait, for tests of this module.
+    /// Takes all events, as a large enough read does.
+    #[cfg(test)]
     pub(crate) fn drain(&mut self) -> Vec<Event> {
         self.overflow_queued = false;
         self.events.drain(..).collect()

@@ -21,7 +21,7 @@ use crate::receiver::Receiver;
 use crate::simulated::{Settings, Simulated};
 
 use crate::world::Key;
-use crate::writers::{directories_below, files_below};
+use crate::writers::{directories_below, files_below, names_below};
 
 /// Turns without any call, one after the other, that are a busy loop.
 const IDLE_TURNS_MAX: u32 = 100;
@@ -280,7 +280,26 @@ impl Run {
         if world.open_files > listings_max {
             return fail(format!("{} files or listings are open at rest", world.open_files));
         }
-        check_watches(&simulated).or_else(fail)
+        check_watches(&simulated).and_then(|()| self.check_sizes(&simulated)).or_else(fail)
+    }
+}
+
+impl Run {
+    /// What the engine remembers is in proportion to what there is.
+    fn check_sizes(&self, simulated: &Simulated) -> Result<(), String> {
+        let (world, roots) = (&simulated.world, &simulated.settings.paths);
+        let sizes = self.engine.sizes();
+        let names = names_below(world, roots).len();
+        let directories = directories_below(world, roots).len();
+        // Each PATH may be a directory or a name of its own, in a directory of its own.
+        if sizes.files > names + roots.len() || sizes.directories > directories + 2 * roots.len() {
+            return Err(format!("{sizes:?}, but there are only {names} names and {directories} directories"));
+        }
+        let watches = world.queue.watched().count();
+        if sizes.watches != watches {
+            return Err(format!("{sizes:?}, but there are {watches} watches"));
+        }
+        Ok(())
     }
 }
 

@@ -363,10 +363,10 @@ impl World {
         let key = self.child(old_parent, &old_name)?;
         let inode = self.names[key].inode;
         let target = self.child(new_parent, &new_name).ok();
-        self.may_replace(inode, target, new_parent)?;
         if target.is_some_and(|target| self.names[target].inode == inode) {
             return Ok(());
         }
+        self.may_replace(inode, target, new_parent)?;
         if let Some(target) = target {
             self.drop_name(target);
         }
@@ -488,13 +488,17 @@ impl World {
 
     // ---- contents ----
 
-    /// Tells a change through an open file: `IN_EXCL_UNLINK` keeps it quiet when the name it was opened by is gone.
-    fn notify_file(&mut self, handle: &Handle, mask: u32) {
-        let name = &self.names[handle.name];
-        if name.alive {
-            let (parent, text) = (name.parent, name.name.clone());
-            self.notify(parent, mask, 0, &text);
+    /// Tells a write through an open file: `IN_EXCL_UNLINK` keeps it quiet when the name it was opened by is gone.
+    fn notify_write(&mut self, handle: &Handle) {
+        if self.names[handle.name].alive {
+            self.notify_change(handle);
         }
+    }
+
+    /// Tells a truncation under the name that the file was opened by, even if that is gone: `IN_EXCL_UNLINK` does not know of it.
+    fn notify_change(&mut self, handle: &Handle) {
+        let (parent, text) = (self.names[handle.name].parent, self.names[handle.name].name.clone());
+        self.notify(parent, mask::MODIFY, 0, &text);
     }
 
     /// Appends, as `O_APPEND` does.
@@ -504,7 +508,7 @@ impl World {
         let Kind::File { content, .. } = &mut inode.kind else { unreachable!("only files are written") };
         content.extend_from_slice(bytes);
         inode.modified = modified;
-        self.notify_file(handle, mask::MODIFY);
+        self.notify_write(handle);
     }
 
     /// Writes at `position` beyond the end of an empty file: whole blocks before it become a hole.
@@ -517,7 +521,7 @@ impl World {
         content.resize(position as usize, 0);
         content.extend_from_slice(bytes);
         inode.modified = modified;
-        self.notify_file(handle, mask::MODIFY);
+        self.notify_write(handle);
     }
 
     /// `ftruncate(2)` to nothing.
@@ -526,7 +530,7 @@ impl World {
         let inode = &mut self.inodes[handle.inode];
         inode.kind = Kind::File { content: Vec::new(), hole: 0 };
         inode.modified = modified;
-        self.notify_file(handle, mask::MODIFY);
+        self.notify_change(handle);
     }
 
     // ---- watches ----

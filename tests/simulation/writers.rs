@@ -252,7 +252,8 @@ impl Workload {
         }
         for root in self.roots.clone() {
             if world.make_directory(&root).is_err() {
-                let below = [files_below(world, &[root.clone()]), directories_below(world, &[root.clone()]), vec![root]].concat();
+                let roots = std::slice::from_ref(&root);
+                let below = [files_below(world, roots), directories_below(world, roots), vec![root.clone()]].concat();
                 for path in below {
                     if world.find(&path).is_ok_and(|key| !world.inodes[key].readable) {
                         world.change_mode(&path, true).expect("it is there");
@@ -315,6 +316,11 @@ fn subtree(world: &World, key: Key) -> Vec<Key> {
 /// Paths of all regular files below `roots`, each path once.
 pub(crate) fn files_below(world: &World, roots: &[Vec<u8>]) -> Vec<Vec<u8>> {
     below(world, roots, |world, key| matches!(world.inodes[key].kind, Kind::File { .. }))
+}
+
+/// Paths of everything below `roots` but directories.
+pub(crate) fn names_below(world: &World, roots: &[Vec<u8>]) -> Vec<Vec<u8>> {
+    below(world, roots, |world, key| !world.is_directory(key))
 }
 
 /// Paths of all directories below `roots`, without the roots.
