@@ -1,0 +1,326 @@
+//! The loop around the engine: edges as an edge-triggered poll tells them, virtual time, and what has to hold at rest.
+//!
+//! In: a seed, perhaps a [`Mutant`]. Out: a [`Report`], or the first property that does not hold.
+//! Always holds: the engine hears of events only when some were queued since the last poll; time passes only while it waits, and
+//! jumps to the next deadline or the next step of another process.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use manytail::config::{EngineConfig, From};
+use manytail::engine::{Engine, Turn};
+use manytail::patterns::Patterns;
+use manytail::sys::clock::{self, Now};
+
+use crate::kernel::{Kernel, wall};
+use crate::model::StoryKey;
+use crate::mutants::{Mutant, Mutated};
+use crate::random::Random;
+use crate::receiver::Receiver;
+use crate::simulated::{Settings, Simulated};
+
+use crate::world::Key;
+use crate::writers::{directories_below, files_below, names_below};
+
+/// Turns without any call, one after the other, that are a busy loop.
+const IDLE_TURNS_MAX: u32 = 100;
+/// Turns of a whole run that are a busy loop.
+const TURNS_MAX: u64 = 1_000_000;
+/// Turns from the last change of the world to rest: far more than any backlog here needs, far fewer than a busy loop makes.
+const TURNS_TO_REST_MAX: u64 = 200_000;
+/// Virtual time within which everything is read once the world is quiet and there is no sweep: the longest pause after a failure,
+/// and the memory of files that left.
+const REST_WITHIN: Duration = Duration::from_secs(15 * 60);
+/// Sweeps within which everything is read that no event tells.
+const SWEEPS_TO_REST: u32 = 4;
+
+/// What a run did, for tests that ask whether seeds do anything at all.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Report {
+    pub(crate) turns: u64,
+    pub(crate) records: u64,
+    pub(crate) overflows: u64,
+    pub(crate) faults: u64,
+    pub(crate) restarts: u64,
+    pub(crate) rotations_checked: u64,
+    pub(crate) digest: u64,
+}
+
+/// One simulation, from the first scan to rest.
+pub(crate) struct Run {
+    shared: Rc<RefCell<Simulated>>,
+    engine: Engine<Mutated<Kernel>, Receiver>,
+    start: Instant,
+    mutant: Mutant,
+    random: Random,
+    idle_turns: u32,
+}
+
+/// What ended a wait.
+enum Woken {
+    Yes,
+    /// Nothing will ever happen again.
+    Never,
+}
+
+/// What a seed decides, less what the environment leaves out: `WITHOUT="short_read Chmod" OPERATIONS=20`.
+pub(crate) fn settings(seed: u64) -> Settings {
+    let mut settings = Settings::draw(&mut Random::new(seed));
+    for what in std::env::var("WITHOUT").unwrap_or_default().split_whitespace() {
+        settings.leave_out(what);
+    }
+    if let Some(operations) = std::env::var("OPERATIONS").ok().and_then(|text| text.parse().ok()) {
+        settings.habits.operations = operations;
+    }
+    settings
+}
+
+pub(crate) fn run(seed: u64, settings: Settings, mutant: Mutant, verbose: bool) -> Result<Report, String> {
+    Run::new(seed, settings, mutant, verbose).finish()
+}
+
+impl Run {
+    pub(crate) fn new(seed: u64, settings: Settings, mutant: Mutant, verbose: bool) -> Self {
+        let config = EngineConfig {
+            paths: settings.paths.clone(),
+            patterns: Patterns::new(&[], &[], true).expect("no pattern is malformed"),
+            recursive: true,
+            follow_links: false,
+            format: settings.format,
+            from: From::Beginning,
+            once: settings.once,
+            coalesce: settings.coalesce,
+            line_bytes_max: settings.line_bytes_max,
+            partial_after: settings.partial_after,
+            rescan: settings.rescan,
+            ignore_older: None,
+        };
+        let mut simulated = Simulated::new(seed, settings, verbose);
+        simulated.trace(|| format!("seed {seed}"));
+        let text = format!("{:#?}", simulated.settings);
+        simulated.trace(|| text);
+        simulated.prepare();
+        let shared = Rc::new(RefCell::new(simulated));
+        let start = clock::now().instant;
+        let kernel = Mutated::new(Kernel::new(Rc::clone(&shared)), mutant);
+        let sink = Receiver::new(Rc::clone(&shared), start);
+        let now = Now { instant: start, wall: wall(Duration::ZERO) };
+        let engine = Engine::new(config, kernel, sink, now);
+        Run { shared, engine, start, mutant, random: Random::new(seed ^ 0xABCD), idle_turns: 0 }
+    }
+
+    /// Lets the world run to its end, then checks that everything that can be read comes out and the engine comes to rest; then once
+    /// more, with one more line in every file.
+    pub(crate) fn finish(mut self) -> Result<Report, String> {
+        while self.shared.borrow().workload.has_more() {
+            self.turn()?;
+            if self.shared.borrow().turns > TURNS_MAX {
+                return Err(format!("a busy loop: {TURNS_MAX} turns and no end"));
+            }
+        }
+        self.shared.borrow_mut().quieten();
+        self.rest("the world went quiet")?;
+        self.check("the world went quiet", false)?;
+        self.shared.borrow_mut().canaries();
+        self.rest("each file got one more line")?;
+        self.check("each file got one more line", true)?;
+        let mut simulated = self.shared.borrow_mut();
+        simulated.model.check_order()?;
+        simulated.model.check_identities()?;
+        Ok(Report {
+            turns: simulated.turns,
+            records: simulated.model.records(),
+            overflows: simulated.world.queue.overflows,
+            faults: simulated.faults.count,
+            restarts: simulated.output.restarts,
+            rotations_checked: simulated.model.rotations_checked,
+            digest: simulated.digest,
+        })
+    }
+
+    fn now(&self) -> Now {
+        let time = self.shared.borrow().now();
+        Now { instant: self.start + time, wall: wall(time) }
+    }
+
+    /// One turn, and what the loop does after it.
+    fn turn(&mut self) -> Result<Woken, String> {
+        self.poll();
+        let calls = {
+            let mut simulated = self.shared.borrow_mut();
+            simulated.turn_begins();
+            let (turn, time) = (simulated.turns, simulated.now());
+            simulated.trace(|| format!("turn {turn} at {time:?}"));
+            simulated.calls
+        };
+        let turn = self.engine.turn(self.now()).map_err(|error| format!("the engine gave up: {error}"))?;
+        let mut simulated = self.shared.borrow_mut();
+        simulated.turn_ended();
+        simulated.trace(|| format!("    {turn:?}"));
+        if let Some(why) = simulated.failure.take() {
+            return Err(why);
+        }
+        self.idle_turns = if simulated.calls == calls { self.idle_turns + 1 } else { 0 };
+        drop(simulated);
+        match turn {
+            Turn::Again if self.idle_turns > IDLE_TURNS_MAX => Err("a busy loop: turn after turn without a single call".to_owned()),
+            Turn::Again => {
+                self.others();
+                Ok(Woken::Yes)
+            }
+            Turn::WaitUntil(deadline) => self.wait(Some(deadline.saturating_duration_since(self.start))),
+            Turn::WaitForEvents => self.wait(None),
+            Turn::Finished => Err("the engine finished by itself".to_owned()),
+        }
+    }
+
+    /// Other processes run between two turns as well.
+    fn others(&mut self) {
+        let mut simulated = self.shared.borrow_mut();
+        while simulated.workload.is_running() && self.random.one_in(3) {
+            simulated.step();
+        }
+    }
+
+    /// `epoll_wait(2)` without waiting: tells the engine of events if there is an edge.
+    fn poll(&mut self) -> bool {
+        let edge = self.shared.borrow_mut().world.queue.take_edge();
+        let told = edge && !(self.mutant == Mutant::WakeUpLost && self.random.one_in(4));
+        if told {
+            self.engine.events_ready();
+        }
+        told
+    }
+
+    /// Waits as the loop does; other processes run meanwhile.
+    fn wait(&mut self, deadline: Option<Duration>) -> Result<Woken, String> {
+        self.others();
+        loop {
+            if self.shared.borrow().world.queue.has_edge() {
+                return Ok(Woken::Yes);
+            }
+            let mut simulated = self.shared.borrow_mut();
+            let now = simulated.now();
+            let step = simulated.workload.due();
+            let edge = simulated.output.edge_at();
+            let Some(next) = [step, edge, deadline].into_iter().flatten().min() else { return Ok(Woken::Never) };
+            simulated.world.time = now.max(next);
+            if edge == Some(next) {
+                simulated.output.edge_told();
+                drop(simulated);
+                let now = self.now();
+                self.engine.output_ready(now);
+                return Ok(Woken::Yes);
+            }
+            if step == Some(next) {
+                simulated.workload.settled();
+                simulated.step();
+                continue;
+            }
+            return Ok(Woken::Yes);
+        }
+    }
+
+    /// Turns until nothing is missing and nothing but sweeps is to come. No other process runs any more.
+    fn rest(&mut self, since: &str) -> Result<(), String> {
+        let (begun, turns, rescan) = {
+            let simulated = self.shared.borrow();
+            (simulated.now(), simulated.turns, simulated.settings.rescan)
+        };
+        let within = rescan.map_or(REST_WITHIN, |rescan| rescan * SWEEPS_TO_REST + REST_WITHIN);
+        loop {
+            if matches!(self.turn()?, Woken::Never) {
+                return Ok(());
+            }
+            let simulated = self.shared.borrow();
+            if simulated.now() > begun + within {
+                return Ok(());
+            }
+            if simulated.turns - turns > TURNS_TO_REST_MAX {
+                let time = simulated.now() - begun;
+                return Err(format!("a busy loop: after {since}, {TURNS_TO_REST_MAX} turns within {time:?} and no rest"));
+            }
+        }
+    }
+
+    /// What has to hold at rest.
+    fn check(&self, since: &str, with_paths: bool) -> Result<(), String> {
+        let simulated = self.shared.borrow();
+        let world = &simulated.world;
+        let fail = |why: String| Err(format!("after {since}: {why}"));
+        let paths = files_below(world, &simulated.settings.paths);
+        let files: Vec<(Vec<u8>, Key, StoryKey)> = paths
+            .into_iter()
+            .map(|path| {
+                let key = world.find(&path).expect("it is there");
+                (path, key, world.inodes[key].story)
+            })
+            .collect();
+        for (path, key, story) in &files {
+            if let Some(why) = simulated.model.missing(*story) {
+                return fail(format!("{}: {why}", path.escape_ascii()));
+            }
+            let is_name = |told: &[u8]| files.iter().any(|(path, other, _)| other == key && path == told);
+            if let Some(told) = simulated.model.path_last(*story)
+                && with_paths
+                && !is_name(told)
+            {
+                return fail(format!("the last line of {} was said to be of {}", path.escape_ascii(), told.escape_ascii()));
+            }
+        }
+        if !simulated.output.is_settled() {
+            return fail("the output ends in the middle of a record, or repeats are due".to_owned());
+        }
+        if world.queue.len() > 0 {
+            return fail(format!("{} events wait in the kernel's queue", world.queue.len()));
+        }
+        // A sweep that is under way takes one directory at a time.
+        let listings_max = usize::from(simulated.settings.rescan.is_some());
+        if world.open_files > listings_max {
+            return fail(format!("{} files or listings are open at rest", world.open_files));
+        }
+        check_watches(&simulated).and_then(|()| self.check_sizes(&simulated)).or_else(fail)
+    }
+}
+
+impl Run {
+    /// What the engine remembers is in proportion to what there is.
+    fn check_sizes(&self, simulated: &Simulated) -> Result<(), String> {
+        let (world, roots) = (&simulated.world, &simulated.settings.paths);
+        let sizes = self.engine.sizes();
+        let names = names_below(world, roots).len();
+        let directories = directories_below(world, roots).len();
+        // Each PATH may be a directory or a name of its own, in a directory of its own.
+        if sizes.files > names + roots.len() || sizes.directories > directories + 2 * roots.len() {
+            return Err(format!("{sizes:?}, but there are only {names} names and {directories} directories"));
+        }
+        let watches = world.queue.watched().count();
+        if sizes.watches != watches {
+            return Err(format!("{sizes:?}, but there are {watches} watches"));
+        }
+        Ok(())
+    }
+}
+
+/// No watch outlives its place in the tree; every directory has one, if watches were to be had.
+fn check_watches(simulated: &Simulated) -> Result<(), String> {
+    let (world, roots) = (&simulated.world, &simulated.settings.paths);
+    let inside: Vec<Vec<u8>> = directories_below(world, roots).into_iter().chain(roots.clone()).collect();
+    for key in world.queue.watched() {
+        let path = world.path_of_directory(key);
+        let is_above = roots.iter().any(|root| root.starts_with(&path));
+        if !is_above && !inside.contains(&path) {
+            return Err(format!("a watch stays on {}, which is not in the tree", path.escape_ascii()));
+        }
+    }
+    let unlimited = simulated.settings.watches_max.is_none();
+    let watched: Vec<Key> = world.queue.watched().collect();
+    match inside
+        .iter()
+        .find(|path| unlimited && world.find(path).is_ok_and(|key| world.is_directory(key) && !watched.contains(&key)))
+    {
+        Some(path) => Err(format!("{} has no watch", path.escape_ascii())),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,349 @@
+//! The hands of the workload: each step made in the world and told to the model; and ways to look through the tree.
+//!
+//! In: a [`Step`]. Out: the change, if it is possible.
+//! Always holds: a story's bytes in the model are the file's bytes in the world.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use crate::model::{Model, Rotation, StoryKey, opening};
+use crate::workload::{Moment, Process, Step, Workload, join};
+use crate::world::{BLOCK_BYTES, Handle, Key, Kind, World};
+
+/// Within this time a file that left the tree comes back (the contract remembers it for 10 minutes).
+const MEMORY: Duration = Duration::from_secs(9 * 60);
+
+impl Workload {
+    pub(crate) fn take(
+        &mut self,
+        world: &mut World,
+        model: &mut Model,
+        moment: Moment,
+        process: &mut Process,
+        step: Step,
+    ) -> String {
+        let told = format!("{:?} {}", world.time, readable(&format!("{step:?}")));
+        let done = match step {
+            Step::Create(path) => self.create(world, model, &path).is_some(),
+            Step::Append { path, lines, and_part } => self.append_at(world, model, &path, lines, and_part),
+            Step::AppendHeld { lines, and_part } => {
+                let handle = self.held.pop();
+                handle.is_some_and(|handle| {
+                    self.write(world, model, &handle, lines, and_part);
+                    self.held.push(handle);
+                    true
+                })
+            }
+            Step::Rename(from, to) => self.rename(world, model, &from, &to),
+            Step::RotateAside(from, to) => {
+                // Nothing is told of a directory without a watch, and a hard link has other names that stay.
+                let is_clear = world.is_told_of(&from) && world.find(&from).is_ok_and(|key| world.inodes[key].links == 1);
+                process.rotating = file_story(world, &from).filter(|_| is_clear).map(|story| (story, moment));
+                self.rename(world, model, &from, &to)
+            }
+            Step::RotateCreate(path) => self.rotate_create(world, model, moment, process, &path),
+            Step::Unlink(path) => self.unlink(world, &path),
+            Step::UnlinkDrained(path, attempts) => match drained(world, model, &path) {
+                Some(false) if attempts > 0 => {
+                    process.at_once = false;
+                    process.steps.push_front(Step::UnlinkDrained(path, attempts - 1));
+                    return String::new();
+                }
+                Some(true) => self.unlink(world, &path),
+                _ => false,
+            },
+            Step::TruncateDrained(path, attempts) => match drained(world, model, &path) {
+                Some(false) if attempts > 0 => {
+                    process.at_once = false;
+                    process.steps.push_front(Step::TruncateDrained(path, attempts - 1));
+                    return String::new();
+                }
+                Some(true) => self.truncate(world, model, &path),
+                _ => false,
+            },
+            Step::Truncate(path) => self.truncate(world, model, &path),
+            Step::WriteBeyond(path) => self.write_beyond(world, model, &path),
+            Step::Link(old, new) => self.link(world, &old, &new),
+            Step::MakeDirectory(path) => world.make_directory(&path).is_ok(),
+            Step::RemoveAll(path) => self.remove_all(world, &path),
+            Step::Chmod(path, readable) => {
+                model.disturb();
+                world.change_mode(&path, readable).is_ok()
+            }
+            Step::SoftLink(target, path) => world.make_link(&target, &path).is_ok(),
+            Step::Fifo(path) => world.make_fifo(&path).is_ok(),
+            Step::Hold(path) => world.open(&path).map(|handle| self.held.push(handle)).is_ok(),
+            Step::Release => self.held.pop().map(|handle| world.close(handle)).is_some(),
+            Step::Pause(duration) => {
+                self.pause_for(duration);
+                true
+            }
+        };
+        told + if done { "\n" } else { " (not possible)\n" }
+    }
+
+    // ---- names ----
+
+    fn is_inside(&self, path: &[u8]) -> bool {
+        self.roots.iter().any(|root| path.strip_prefix(root.as_slice()).is_some_and(|rest| rest.is_empty() || rest[0] == b'/'))
+    }
+
+    fn rename(&mut self, world: &mut World, model: &mut Model, from: &[u8], to: &[u8]) -> bool {
+        let Ok(key) = world.find(from) else { return false };
+        let (was_inside, is_inside) = (self.is_inside(from), self.is_inside(to));
+        if !was_inside && is_inside && !self.may_return(world, key) {
+            return false;
+        }
+        if let Ok(replaced) = world.find(to) {
+            self.left.insert(replaced, world.time);
+        }
+        if world.rename(from, to).is_err() {
+            return false;
+        }
+        if was_inside && !is_inside {
+            model.disturb();
+            for key in subtree(world, key) {
+                self.left.insert(key, world.time);
+            }
+        }
+        true
+    }
+
+    /// Whether nothing of what `key` holds has been away for too long.
+    fn may_return(&self, world: &World, key: Key) -> bool {
+        subtree(world, key).iter().all(|key| self.left.get(key).is_none_or(|&left| world.time - left < MEMORY))
+    }
+
+    fn link(&mut self, world: &mut World, old: &[u8], new: &[u8]) -> bool {
+        world.find(old).is_ok_and(|key| self.may_return(world, key)) && world.link(old, new).is_ok()
+    }
+
+    fn unlink(&mut self, world: &mut World, path: &[u8]) -> bool {
+        if let Ok(key) = world.find(path) {
+            self.left.insert(key, world.time);
+        }
+        world.unlink(path).is_ok()
+    }
+
+    fn remove_all(&mut self, world: &mut World, path: &[u8]) -> bool {
+        let Ok(key) = world.find(path) else { return false };
+        let names: Vec<Vec<u8>> = world.entries(key).map(|entries| entries.keys().cloned().collect()).unwrap_or_default();
+        if !world.is_directory(key) {
+            return self.unlink(world, path);
+        }
+        for name in names {
+            self.remove_all(world, &join(path, &name));
+        }
+        world.remove_directory(path).is_ok()
+    }
+
+    // ---- contents ----
+
+    fn begin_story(&mut self, model: &mut Model, inode: Key, writer: usize) -> StoryKey {
+        self.generations[writer] += 1;
+        model.begin_story(inode, writer, self.generations[writer])
+    }
+
+    fn create(&mut self, world: &mut World, model: &mut Model, path: &[u8]) -> Option<StoryKey> {
+        let handle = world.create(path).ok()?;
+        let writer = *self.writers.entry(path.to_vec()).or_insert_with(|| {
+            self.generations.push(0);
+            self.generations.len() - 1
+        });
+        let story = self.begin_story(model, handle.inode, writer);
+        world.inodes[handle.inode].story = story;
+        world.close(handle);
+        Some(story)
+    }
+
+    fn rotate_create(&mut self, world: &mut World, model: &mut Model, moment: Moment, process: &mut Process, path: &[u8]) -> bool {
+        let Some(story) = self.create(world, model, path) else { return false };
+        if let Some((older, begun)) = process.rotating.take() {
+            let clear = moment.clear && begun == moment && !world.queue.is_overflowed();
+            model.rotated(story, Rotation::new(older, moment.turn, moment.overflows, clear));
+        }
+        true
+    }
+
+    fn append_at(&mut self, world: &mut World, model: &mut Model, path: &[u8], lines: usize, and_part: bool) -> bool {
+        let Ok(handle) = world.open(path) else { return false };
+        self.write(world, model, &handle, lines, and_part);
+        world.close(handle);
+        true
+    }
+
+    /// Whole lines, the first of which may be the rest of an unfinished one, and perhaps the beginning of another.
+    pub(crate) fn write(&mut self, world: &mut World, model: &mut Model, handle: &Handle, lines: usize, and_part: bool) {
+        let story = world.inodes[handle.inode].story;
+        let mut bytes = Vec::new();
+        for _ in 0..lines {
+            bytes.extend(self.next_line(model, story));
+        }
+        if and_part {
+            let line = self.next_line(model, story);
+            let part = if line.len() > 1 { self.random.between(1, line.len() - 1) } else { 1 };
+            bytes.extend_from_slice(&line[..part]);
+            model.stories[story].unfinished = line[part..].to_vec();
+        }
+        if !bytes.is_empty() {
+            world.append(handle, &bytes);
+            model.stories[story].bytes.extend_from_slice(&bytes);
+        }
+    }
+
+    fn next_line(&mut self, model: &mut Model, story: StoryKey) -> Vec<u8> {
+        let story = &mut model.stories[story];
+        let unfinished = std::mem::take(&mut story.unfinished);
+        if !unfinished.is_empty() {
+            return unfinished;
+        }
+        story.lines += 1;
+        if self.habits.any_bytes && story.lines > 1 && self.random.one_in(10) {
+            return b"\n".to_vec();
+        }
+        let mut line = format!("{} l{} ", opening(story.writer, story.generation), story.lines).into_bytes();
+        let pad = match self.random.below(200) {
+            0 => self.random.below(self.habits.line_bytes_max),
+            1..=9 => self.random.below(400),
+            _ => self.random.below(30),
+        };
+        for _ in 0..pad {
+            let byte = if self.habits.any_bytes { self.random.below(256) as u8 } else { b'a' + self.random.below(26) as u8 };
+            line.push(if byte == b'\n' { b'\r' } else { byte });
+        }
+        line.push(b'\n');
+        line
+    }
+
+    fn truncate(&mut self, world: &mut World, model: &mut Model, path: &[u8]) -> bool {
+        let Ok(handle) = world.open(path) else { return false };
+        world.truncate(&handle);
+        let old = world.inodes[handle.inode].story;
+        model.stories[old].ended = true;
+        let writer = model.stories[old].writer;
+        world.inodes[handle.inode].story = self.begin_story(model, handle.inode, writer);
+        world.close(handle);
+        true
+    }
+
+    /// What a writer without `O_APPEND` does after a truncation: the space before its position becomes a hole.
+    fn write_beyond(&mut self, world: &mut World, model: &mut Model, path: &[u8]) -> bool {
+        let Ok(handle) = world.open(path) else { return false };
+        let story = world.inodes[handle.inode].story;
+        if model.stories[story].bytes.is_empty() {
+            let position = BLOCK_BYTES + self.random.below(10_000) as u64;
+            let line = self.next_line(model, story);
+            world.write_beyond(&handle, position, &line);
+            let story = &mut model.stories[story];
+            story.hole = position;
+            story.bytes = vec![0; position as usize];
+            story.bytes.extend_from_slice(&line);
+        }
+        world.close(handle);
+        true
+    }
+
+    // ---- the end ----
+
+    /// Everything that would keep the engine from reading ends; what is gone stays gone.
+    pub(crate) fn finish(&mut self, world: &mut World) {
+        while let Some(handle) = self.held.pop() {
+            world.close(handle);
+        }
+        for root in self.roots.clone() {
+            if world.make_directory(&root).is_err() {
+                let roots = std::slice::from_ref(&root);
+                let below = [files_below(world, roots), directories_below(world, roots), vec![root.clone()]].concat();
+                for path in below {
+                    if world.find(&path).is_ok_and(|key| !world.inodes[key].readable) {
+                        world.change_mode(&path, true).expect("it is there");
+                    }
+                }
+            }
+        }
+    }
+
+    /// One more line into every file, and a new file in every directory: they show that each is still followed.
+    pub(crate) fn canaries(&mut self, world: &mut World, model: &mut Model) {
+        let mut written = HashSet::new();
+        for path in files_below(world, &self.roots) {
+            if written.insert(world.find(&path).ok()) {
+                self.append_at(world, model, &path, 1, false);
+            }
+        }
+        for directory in directories_below(world, &self.roots).into_iter().chain(self.roots.clone()) {
+            let path = join(&directory, b"canary.log");
+            self.create(world, model, &path);
+            self.append_at(world, model, &path, 2, false);
+        }
+    }
+}
+
+/// Shows paths, which are lists of numbers to [`std::fmt::Debug`], as text.
+fn readable(debug: &str) -> String {
+    let mut parts = debug.split('[');
+    let mut text = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let (numbers, rest) = part.split_once(']').unwrap_or((part, ""));
+        let bytes: Vec<u8> = numbers.split(", ").filter_map(|number| number.parse().ok()).collect();
+        text += &format!("{}{rest}", bytes.escape_ascii());
+    }
+    text
+}
+
+/// Whether everything in the file came out; `None` if there is no file.
+fn drained(world: &World, model: &Model, path: &[u8]) -> Option<bool> {
+    file_story(world, path).map(|story| model.is_drained(story))
+}
+
+fn file_story(world: &World, path: &[u8]) -> Option<StoryKey> {
+    let key = world.find(path).ok()?;
+    matches!(world.inodes[key].kind, Kind::File { .. }).then(|| world.inodes[key].story)
+}
+
+fn subtree(world: &World, key: Key) -> Vec<Key> {
+    let mut found = vec![key];
+    let mut at = 0;
+    while at < found.len() {
+        if let Some(entries) = world.entries(found[at]) {
+            found.extend(entries.values().map(|&name| world.named(name)));
+        }
+        at += 1;
+    }
+    found
+}
+
+/// Paths of all regular files below `roots`, each path once.
+pub(crate) fn files_below(world: &World, roots: &[Vec<u8>]) -> Vec<Vec<u8>> {
+    below(world, roots, |world, key| matches!(world.inodes[key].kind, Kind::File { .. }))
+}
+
+/// Paths of everything below `roots` but directories.
+pub(crate) fn names_below(world: &World, roots: &[Vec<u8>]) -> Vec<Vec<u8>> {
+    below(world, roots, |world, key| !world.is_directory(key))
+}
+
+/// Paths of all directories below `roots`, without the roots.
+pub(crate) fn directories_below(world: &World, roots: &[Vec<u8>]) -> Vec<Vec<u8>> {
+    below(world, roots, World::is_directory)
+}
+
+fn below(world: &World, roots: &[Vec<u8>], wanted: impl Fn(&World, Key) -> bool) -> Vec<Vec<u8>> {
+    let mut paths = Vec::new();
+    let mut todo: Vec<Vec<u8>> = roots.to_vec();
+    while let Some(directory) = todo.pop() {
+        let Ok(key) = world.find(&directory) else { continue };
+        for (name, &entry) in world.entries(key).into_iter().flatten() {
+            let (path, key) = (join(&directory, name), world.named(entry));
+            if world.is_directory(key) {
+                todo.push(path.clone());
+            }
+            if wanted(world, key) {
+                paths.push(path);
+            }
+        }
+    }
+    paths.sort_unstable();
+    paths.dedup();
+    paths
+}
