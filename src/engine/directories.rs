@@ -202,7 +202,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         Ok(())
     }
 
-    fn set_polled(&mut self, dir: DirId, is_polled: bool) {
+    pub(super) fn set_polled(&mut self, dir: DirId, is_polled: bool) {
         let was = std::mem::replace(&mut self.tree.get_mut(dir).is_polled, is_polled);
         self.polled = self.polled + usize::from(is_polled) - usize::from(was);
     }
@@ -499,9 +499,13 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// Lets go of a directory and all below it. Its files are remembered for a while.
     pub(super) fn drop_directory(&mut self, dir: DirId, now: Instant) {
+        let key = self.tree.key(dir);
         self.empty_directory(dir, now);
-        self.set_polled(dir, false);
-        self.tree.remove(dir);
+        // A home goes away by itself with the last file that was wanted in it.
+        if let Some(dir) = self.tree.alive(key) {
+            self.set_polled(dir, false);
+            self.tree.remove(dir);
+        }
     }
 
     fn empty_directory(&mut self, dir: DirId, now: Instant) {

@@ -243,6 +243,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             if let Some(watch) = self.tree.watch(dir) {
                 self.fs.unwatch(watch);
             }
+            self.set_polled(dir, false);
             self.tree.remove(dir);
         }
     }
