@@ -509,6 +509,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 
     fn empty_directory(&mut self, dir: DirId, now: Instant) {
+        // First, so that no file goes on under a further name in here.
+        for name in self.files.aliases_in(dir) {
+            self.files.remove_alias(dir, &name);
+        }
         let children: Vec<DirId> = self.tree.children(dir).collect();
         children.into_iter().for_each(|child| self.drop_directory(child, now));
         if let Some(watch) = self.tree.watch(dir) {
@@ -518,9 +522,6 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let files: Vec<SlotId> = self.files.in_dir(dir).collect();
         for id in files {
             self.leave_with_directory(id, now);
-        }
-        for name in self.files.aliases_in(dir) {
-            self.files.remove_alias(dir, &name);
         }
         self.wanted.retain(|(home, _), wanted| *home != dir || matches!(wanted, Wanted::Path));
     }
