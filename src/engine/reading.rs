@@ -181,7 +181,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             let slot = self.files.get(pass.id);
             let mark_len = usize::from(slot.mark_len);
             let (offset, mark, wanted) = (slot.offset, slot.mark, mark_len + pass.len);
-            let got = self.reader.fill(&mut self.fs, file, offset - mark_len as u64, wanted)?;
+            let got = self.reader.fill(&mut self.fs, file, offset - mark_len as u64, mark_len, wanted)?;
             if got < mark_len || (mark_len > 0 && mark_of(&self.reader.bytes(mark_len)[..mark_len]) != mark) {
                 if !self.is_proven(pass, file)? {
                     return Ok(Pause::OtherFile);
@@ -353,7 +353,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let offset = self.files.get(pass.id).offset;
         let start = offset.saturating_sub(READ_BYTES as u64);
         let len = usize::try_from(offset - start).expect("at most READ_BYTES");
-        let got = self.reader.fill(&mut self.fs, file, start, len)?;
+        let got = self.reader.fill(&mut self.fs, file, start, len, len)?;
         let slot = self.files.get_mut(pass.id);
         if got < len {
             // It shrank since it was looked at: what is there now is new.
@@ -377,7 +377,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         loop {
             let slot = self.files.get(pass.id);
             let (offset, scanned) = (slot.offset, slot.scanned);
-            let got = self.reader.fill(&mut self.fs, file, offset + u64::from(scanned), READ_BYTES)?;
+            let got = self.reader.fill(&mut self.fs, file, offset + u64::from(scanned), 0, READ_BYTES)?;
             let is_longer = scanned as usize + got > self.config.line_bytes_max;
             if got == 0 || is_longer || memchr::memchr2(b'\n', 0, self.reader.bytes(got)).is_some() {
                 // The end, or a truncation: whoever reads from the offset sees which.
