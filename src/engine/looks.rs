@@ -42,6 +42,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 
     fn look_at(&mut self, id: SlotId, now: Now) {
+        if !self.leaving_directories.is_empty() && self.is_any_moving(self.files.get(id).dir()) {
+            // Its path is not known at the moment; another directory may have it.
+            self.retry(id, now.instant);
+            return;
+        }
         let outcome = self.stat_name(id);
         tracing::trace!(slot = id.0, path = %self.path.escape_ascii(), ?outcome, "look");
         match outcome {

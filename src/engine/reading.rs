@@ -40,8 +40,9 @@ struct Pass {
     len: usize,
     /// What was read last held no whole line.
     is_in_long_line: bool,
-    /// The open file was shown to be the slot's.
+    /// The open file was shown to be the slot's, and had this length then.
     is_proven: bool,
+    size: u64,
     /// The encoder was told about this file.
     is_begun: bool,
 }
@@ -88,7 +89,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 return 0;
             }
         };
-        let mut pass = Pass { id, budget: FILE_BUDGET, len: READ_BYTES, is_in_long_line: false, is_proven: false, is_begun: false };
+        let mut pass =
+            Pass { id, budget: FILE_BUDGET, len: READ_BYTES, is_in_long_line: false, is_proven: false, size: 0, is_begun: false };
         let outcome = self.read_open(&mut pass, &file, now);
         tracing::trace!(slot = id.0, path = %self.path.escape_ascii(), ?outcome, offset = self.files.get(id).offset, "read");
         self.reader.relax();
@@ -182,7 +184,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             let mark_len = usize::from(slot.mark_len);
             let (offset, mark, wanted) = (slot.offset, slot.mark, mark_len + pass.len);
             let got = self.reader.fill(&mut self.fs, file, offset - mark_len as u64, mark_len, wanted)?;
-            if got < mark_len || (mark_len > 0 && mark_of(&self.reader.bytes(mark_len)[..mark_len]) != mark) {
+            let is_cut_off = got < mark_len || (mark_len == 0 && pass.size < offset);
+            if is_cut_off || (mark_len > 0 && mark_of(self.reader.bytes(mark_len)) != mark) {
                 if !self.is_proven(pass, file)? {
                     return Ok(Pause::OtherFile);
                 }
@@ -326,7 +329,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// Whether the open file is the slot's: asked only when the mark cannot tell.
     fn is_proven(&mut self, pass: &mut Pass, file: &F::File) -> io::Result<bool> {
         if !pass.is_proven {
-            pass.is_proven = Some(self.fs.stat_file(file)?.id) == self.files.file_id(pass.id);
+            let found = self.fs.stat_file(file)?;
+            pass.is_proven = Some(found.id) == self.files.file_id(pass.id);
+            pass.size = found.size;
         }
         Ok(pass.is_proven)
     }
@@ -425,7 +430,15 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let slot = self.files.get_mut(pass.id);
         slot.offset += skipped;
         slot.scanned = 0;
-        slot.mark_len = 0;
+        if data_from == offset {
+            self.set_mark(pass.id, mark_len + usize::try_from(skipped).expect("at most what was read"));
+        } else if skipped >= MARK_BYTES as u64 {
+            // A hole reads as zeros.
+            slot.mark = mark_of(&[0; MARK_BYTES]);
+            slot.mark_len = MARK_BYTES as u8;
+        } else {
+            slot.mark_len = 0;
+        }
         Ok(None)
     }
 
