@@ -263,9 +263,13 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// The same directory under two names: an alias (bind mount, link, overlapping PATHs), or moved while events were missed.
     fn settle_twice_found(&mut self, dir: DirId, other: DirId, inode: (u64, u64), now: Now) -> bool {
-        let links = self.links_of(other);
-        self.write_directory_bare(other);
-        let is_there = self.fs.stat(&self.path, links).is_ok_and(|found| (found.id.device, found.id.inode) == inode);
+        let is_there = match self.leads_to(other) {
+            Ok(is_there) => is_there,
+            Err(error) => {
+                self.visit_failed(dir, &error, now);
+                return false;
+            }
+        };
         let parent_and_name = self.tree.parent(dir).map(|parent| (parent, self.tree.name(dir).to_vec()));
         if self.tree.get(other).role == Role::Home && self.tree.get(dir).role == Role::Listed {
             // A listed directory serves the single files in it as well.
@@ -430,11 +434,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// Whether the directory's path still leads to it. If not, what is lost is dropped.
     pub(super) fn is_directory_intact(&mut self, dir: DirId, now: Now) -> bool {
-        if self.leads_to(dir) {
-            return true;
-        }
-        if !self.is_any_moving(dir) {
-            self.lost_directory(dir, now);
+        match self.leads_to(dir) {
+            Ok(true) => return true,
+            Ok(false) if !self.is_any_moving(dir) => self.lost_directory(dir, now),
+            Ok(false) | Err(_) => {}
         }
         false
     }
@@ -450,11 +453,16 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         false
     }
 
-    fn leads_to(&mut self, dir: DirId) -> bool {
+    /// Whether the directory's path leads to it. A failure to look says neither.
+    fn leads_to(&mut self, dir: DirId) -> std::io::Result<bool> {
         let links = self.links_of(dir);
         let inode = self.tree.get(dir).inode;
         self.write_directory_bare(dir);
-        self.fs.stat(&self.path, links).is_ok_and(|found| (found.id.device, found.id.inode) == inode)
+        match self.fs.stat(&self.path, links) {
+            Ok(found) => Ok((found.id.device, found.id.inode) == inode),
+            Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR | libc::ELOOP)) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// The directory's path leads nowhere: the topmost directory for which that is so is dropped.
@@ -464,10 +472,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
         let mut lost = dir;
         while let Some(parent) = self.tree.parent(lost) {
-            if self.leads_to(parent) {
-                break;
+            match self.leads_to(parent) {
+                Ok(true) => break,
+                Ok(false) => lost = parent,
+                Err(error) => return self.visit_failed(parent, &error, now),
             }
-            lost = parent;
         }
         let was_link = self.tree.get(lost).via_link;
         let parent = self.tree.parent(lost).map(|parent| (parent, self.tree.name(lost).to_vec()));
@@ -490,10 +499,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let Some(dir) = self.tree.alive(key).filter(|&dir| self.tree.get(dir).is_moving) else { return };
         let parent = self.tree.parent(dir).expect("only directories below a root are moved by name");
         let name = self.tree.name(dir).to_vec();
-        if self.leads_to(dir) && self.tree.find(parent, &name).is_none() {
-            self.rename_directory(dir, parent, &name);
-        } else {
-            self.drop_directory(dir, now);
+        match self.leads_to(dir) {
+            Ok(true) if self.tree.find(parent, &name).is_none() => self.rename_directory(dir, parent, &name),
+            Ok(_) => self.drop_directory(dir, now),
+            Err(_) => self.leaving_directories.push_back((now + timers::RETRY_AFTER, key)),
         }
     }
 

@@ -404,6 +404,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let is_identified = self.files.get(id).is_identified();
         let slot = self.files.get_mut(id);
         slot.state.remove(State::DELETED);
+        if let Some(held) = self.held.get_mut(&id) {
+            held.path.clear();
+        }
         if slot.life != Life::Ignored {
             slot.life = if is_identified { Life::Following } else { Life::Named };
         }

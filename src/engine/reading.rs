@@ -264,7 +264,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let data = &self.reader.bytes(end)[start..];
         let slot = self.files.get(pass.id);
         let is_due = slot.state.contains(State::FLUSH) && data.len() == slot.scanned as usize;
-        let takes_rest = is_cut || (is_at_end && (is_due || self.config.once || slot.life == Life::Finishing));
+        let is_last = slot.life == Life::Finishing && slot.state.contains(State::DELETED);
+        let takes_rest = is_cut || (is_at_end && (is_due || self.config.once || is_last));
         let first_offset = slot.offset;
         let mut lines = split_lines(data, first_offset, self.config.line_bytes_max);
         loop {
@@ -460,7 +461,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     fn reached_end(&mut self, id: SlotId, now: Now) {
         self.release_successor(id);
         if self.files.get(id).life == Life::Finishing {
-            self.forget(id);
+            if self.files.get(id).state.contains(State::DELETED) {
+                self.forget(id);
+            } else {
+                self.park(id, now.instant);
+            }
             return;
         }
         if self.config.once {
