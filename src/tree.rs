@@ -382,6 +382,27 @@ mod tests {
     }
 
     #[test]
+    fn children_are_listed_whatever_moved_among_them() {
+        let mut tree = Tree::new();
+        let root = tree.add_root(b"logs/", Role::Listed);
+        let (a, z) = (tree.add(root, b"a"), tree.add(root, b"z"));
+        let b = tree.add(a, b"b");
+        tree.detach(b);
+        tree.rename(b, root, b"c");
+        assert_eq!(tree.children(root).collect::<Vec<_>>(), [b, z, a]);
+        tree.detach(z);
+        tree.rename(z, b, b"z");
+        assert_eq!(tree.children(root).collect::<Vec<_>>(), [b, a]);
+        assert_eq!(tree.children(b).collect::<Vec<_>>(), [z]);
+        tree.remove(z);
+        tree.remove(b);
+        let b = tree.add(root, b"b");
+        assert_eq!(tree.children(root).collect::<Vec<_>>(), [b, a]);
+        tree.remove(a);
+        assert_eq!(tree.children(root).collect::<Vec<_>>(), [b]);
+    }
+
+    #[test]
     fn a_removed_directory_is_not_found_by_anything_that_knew_it() {
         let mut tree = Tree::new();
         let root = tree.add_root(b"logs/", Role::Listed);

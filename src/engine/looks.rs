@@ -495,7 +495,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// Events were missed, and not everything was looked at since: a deleted file may have another name that is not known yet.
     fn is_rescanning(&self) -> bool {
-        self.is_rescan_due || self.urgent.has_work() || self.suspect_since.is_some()
+        self.polled > 0 || self.is_rescan_due || self.urgent.has_work() || self.suspect_since.is_some()
     }
 
     pub(super) fn count_loss(&mut self, id: SlotId, now: Now) {
