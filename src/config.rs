@@ -234,6 +234,11 @@ pub enum DurationError {
 /// # Errors
 /// When the text is none, or longer than [`DURATION_LIMIT`].
 pub fn parse_duration(text: &str) -> Result<Duration, DurationError> {
+    // humantime knows more: months and years, which nobody means exactly, and `m`, which could be either.
+    const UNITS: [&str; 7] = ["", "us", "ms", "s", "min", "h", "d"];
+    if text.split(|c: char| !c.is_ascii_alphabetic()).any(|unit| !UNITS.contains(&unit)) {
+        return Err(DurationError::Malformed);
+    }
     match humantime::parse_duration(text) {
         Ok(duration) if duration <= DURATION_LIMIT => Ok(duration),
         Ok(_) | Err(humantime::DurationError::NumberOverflow) => Err(DurationError::TooLong),

@@ -26,8 +26,8 @@ use crate::registry::{Registry, SlotId, SlotKey};
 use crate::sink::{Sink, SinkError};
 use crate::stats::{Sizes, Stats};
 use crate::succession::Succession;
-use crate::sys::FileSystem;
 use crate::sys::clock::Now;
+use crate::sys::{FileSystem, Stat};
 use crate::tree::{DirId, DirKey, Tree};
 
 use roots::{Root, Wanted};
@@ -124,6 +124,10 @@ pub struct Engine<F: FileSystem, S: Sink> {
     is_rescan_due: bool,
     /// Names to look at, oldest first; the bit in the slot is the truth.
     doubts: VecDeque<SlotId>,
+    /// What looks found under names of unknown or other files, if anything: believed when no event about the name came after the look.
+    found: Vec<(SlotKey, Option<Stat>)>,
+    /// Files that a listing brought up, to be read in the order of their last modification.
+    listed: Vec<(SystemTime, SlotKey)>,
     /// Files to read, oldest first; the bit in the slot is the truth.
     dirty: VecDeque<SlotId>,
     /// Files read lately, in the order in which they may be opened again.
@@ -193,6 +197,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             sweep,
             is_rescan_due: false,
             doubts: VecDeque::new(),
+            found: Vec::new(),
+            listed: Vec::new(),
             dirty: VecDeque::new(),
             cooling: VecDeque::new(),
             cooling_dirty: 0,
@@ -234,6 +240,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.start_roots(now)?;
             self.take_changes(now)?;
             self.expire(now);
+            self.settle_found(now);
             self.look(now);
             self.judge_deleted(now);
             self.discover(now);
@@ -357,6 +364,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             || !self.deleted.is_empty()
             || self.urgent.has_work()
             || self.is_rescan_due
+            || !self.found.is_empty()
+            || !self.listed.is_empty()
             || (!self.dirty.is_empty() && self.outbox.has_room())
     }
 

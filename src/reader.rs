@@ -29,18 +29,30 @@ impl Reader {
 
     /// Reads up to `len` bytes from `offset` into the buffer; fewer only at the end of the file.
     ///
+    /// A short read that ends with a line is the end: local file systems give short reads nowhere else, and a call saved here is a
+    /// call saved per line. One that ends within a line is asked again, which also brings up an error behind it.
+    ///
     /// # Errors
     /// Those of `pread(2)`, except for `EINTR`.
     pub(crate) fn fill<F: FileSystem>(&mut self, fs: &mut F, file: &F::File, offset: u64, len: usize) -> io::Result<usize> {
         if self.buffer.len() < len {
             self.buffer.resize(len, 0);
         }
-        loop {
-            match fs.read_at(file, &mut self.buffer[..len], offset) {
+        let mut got = 0;
+        while got < len {
+            match fs.read_at(file, &mut self.buffer[got..len], offset + got as u64) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                outcome => return outcome,
+                Err(error) => return Err(error),
+                Ok(0) => break,
+                Ok(more) => {
+                    got += more;
+                    if self.buffer[got - 1] == b'\n' {
+                        break;
+                    }
+                }
             }
         }
+        Ok(got)
     }
 
     pub(crate) fn bytes(&self, len: usize) -> &[u8] {

@@ -51,7 +51,7 @@ pub(crate) enum Life {
 bitflags! {
     /// What is going on with a file.
     #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-    pub(crate) struct State: u16 {
+    pub(crate) struct State: u32 {
         /// May have unread bytes.
         const DIRTY = 1 << 0;
         /// Is in the queue of dirty files.
@@ -78,12 +78,20 @@ bitflags! {
         const TIMED = 1 << 11;
         /// The unterminated last line is due as a piece.
         const FLUSH = 1 << 12;
-        /// Another file has taken its name and waits until this one is read.
-        const HAS_SUCCESSOR = 1 << 13;
+        /// Another file waits until this one is read.
+        const IS_AWAITED = 1 << 13;
         /// Waits for the file that had its name before.
         const WAITING = 1 << 14;
         /// Its name was deleted, not moved.
         const DELETED = 1 << 15;
+        /// Took the name of another file, which is read first whenever both have something to read.
+        const HAS_PREDECESSOR = 1 << 16;
+        /// Came up in a listing of a directory that is not new to us, or appeared whole: no event tells its age.
+        const LISTED = 1 << 18;
+        /// Has its name from a replayed rename that no look confirmed yet.
+        const UNCONFIRMED = 1 << 19;
+        /// Waited for its predecessor, which was read to its end: not again before the next read, or a busy one would starve it.
+        const RELEASED = 1 << 17;
     }
 }
 
@@ -257,7 +265,12 @@ impl Registry {
             self.devices.push(file.device);
             self.devices.len() - 1
         });
-        let incarnation = self.reached[bucket(file)];
+        // A file that had the inode before may not have been let go yet.
+        let others = self.by_id.iter_hash(self.hash_id(file)).filter_map(|&at| {
+            let same = self.id_at(at).is_some_and(|other| (other.device, other.inode) == (file.device, file.inode));
+            same.then(|| self.slots[at as usize].incarnation + 1)
+        });
+        let incarnation = others.max().unwrap_or(0).max(self.reached[bucket(file)]);
         let slot = self.get_mut(id);
         slot.device = u16::try_from(device).expect("fewer than 65,536 devices");
         slot.inode = file.inode;
@@ -266,7 +279,10 @@ impl Registry {
         slot.is_identified = true;
         let hash = self.hash_id(file);
         let (slots, devices, hasher) = (&self.slots, &self.devices, &self.hasher);
-        self.by_id.insert_unique(hash, id.0, |&at| hasher.hash_one(identity(&slots[at as usize], devices)));
+        self.by_id.insert_unique(hash, id.0, |&at| {
+            let file = identity(&slots[at as usize], devices);
+            hasher.hash_one((file.device, file.inode))
+        });
     }
 
     /// Takes the name away. The slot keeps it as its last one.
@@ -399,8 +415,9 @@ impl Registry {
         slot.is_identified.then(|| identity(slot, &self.devices))
     }
 
+    /// Of device and inode alone, so that an inode's lives are found together.
     fn hash_id(&self, file: FileId) -> u64 {
-        self.hasher.hash_one(file)
+        self.hasher.hash_one((file.device, file.inode))
     }
 
     fn take(&mut self) -> SlotId {
@@ -490,6 +507,15 @@ mod tests {
             files.free(id);
         }
         assert_eq!(files.len(), 0);
+    }
+
+    #[test]
+    fn a_new_life_of_an_inode_has_another_incarnation_though_the_old_one_is_not_let_go_yet() {
+        let mut files = Registry::new();
+        let (old, new) = (files.insert(DIR, b"old"), files.insert(DIR, b"new"));
+        files.identify(old, file(7, 1));
+        files.identify(new, file(7, 2));
+        assert!(files.get(new).incarnation > files.get(old).incarnation);
     }
 
     #[test]

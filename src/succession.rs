@@ -1,56 +1,96 @@
-//! Rotation order: who had a name before, and who has to wait for whom.
+//! Rotation order: which file had a name before, and who waits for whom.
 //!
-//! In: names given up and names taken. Out: which file waits for which.
-//! Always holds: every wait ends (nobody waits in a circle), and memory is in proportion to files that were renamed while unread.
+//! In: names given up and names taken. Out: the predecessor of a file, and who may go on once a file was read to its end.
+//! Always holds: nobody waits in a circle; memory is in proportion to the files that took another file's name, and to the names given
+//! up within [`REMEMBERED_FOR`].
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
 
 use hashbrown::HashMap;
 
-use crate::registry::SlotId;
+use crate::registry::{SlotId, SlotKey};
 use crate::tree::DirId;
+
+/// How long after a rename a new file under the old name counts as the successor: rotation tools pause in between.
+const REMEMBERED_FOR: Duration = Duration::from_secs(60);
 
 type Name = (DirId, Box<[u8]>);
 
-/// Files that gave up a name while they may have had unread bytes, and those that took these names.
+/// What is known of successions.
 #[derive(Debug, Default)]
 pub(crate) struct Succession {
     /// Who gave this name up last.
-    vacated: HashMap<Name, SlotId>,
-    /// What each file that gave up a name left behind.
-    left: HashMap<SlotId, Left>,
-    /// Whom each waiting file waits for.
+    vacated: HashMap<Name, SlotKey>,
+    /// A name that was heard of, and the known file that it turned out to stand for.
+    became: HashMap<SlotKey, SlotKey>,
+    /// When to forget the two above.
+    expiries: VecDeque<(Instant, Forget)>,
+    /// Whose name each file took.
+    predecessors: HashMap<SlotId, SlotKey>,
+    /// Who waits right now for a file to be read to its end.
+    waiting: HashMap<SlotId, Vec<SlotId>>,
+    /// The inverse.
     waits_for: HashMap<SlotId, SlotId>,
 }
 
 #[derive(Debug)]
-struct Left {
-    name: Name,
-    waiting: Option<SlotId>,
+enum Forget {
+    Name(Name, SlotKey),
+    Became(SlotKey),
 }
 
 impl Succession {
     /// `older` gives this name up; the next file under it comes after it.
-    pub(crate) fn vacate(&mut self, older: SlotId, dir: DirId, name: &[u8]) {
+    pub(crate) fn vacate(&mut self, older: SlotKey, dir: DirId, name: &[u8], now: Instant) {
         let name: Name = (dir, name.into());
-        let waiting = match self.left.remove(&older) {
-            Some(before) => {
-                self.forget_name(&before.name, older);
-                before.waiting
-            }
-            None => None,
-        };
         self.vacated.insert(name.clone(), older);
-        self.left.insert(older, Left { name, waiting });
+        self.expiries.push_back((now + REMEMBERED_FOR, Forget::Name(name, older)));
     }
 
-    /// `newer` takes this name: says whether it has to wait.
+    /// `newer` takes this name. Says whether another file had it before.
     pub(crate) fn claim(&mut self, newer: SlotId, dir: DirId, name: &[u8]) -> bool {
         if self.vacated.is_empty() {
             return false;
         }
-        self.vacated.get(&(dir, name.into())).copied().is_some_and(|older| self.wait(newer, older))
+        let Some(older) = self.vacated.remove(&(dir, name.into())).filter(|older| older.id != newer) else { return false };
+        self.predecessors.insert(newer, older);
+        true
     }
 
-    /// Makes `newer` wait for `older`, unless that would close a circle or one of them is in a pair already.
+    /// `gone`, a name that was heard of, turned out to be the file `known`: it takes its place on both sides. Says whether `known` has a
+    /// predecessor now.
+    pub(crate) fn pass_on(&mut self, gone: SlotKey, known: SlotKey, now: Instant) -> bool {
+        self.became.insert(gone, known);
+        self.expiries.push_back((now + REMEMBERED_FOR, Forget::Became(gone)));
+        if let Some(older) = self.predecessors.remove(&gone.id)
+            && older != known
+            && !self.predecessors.contains_key(&known.id)
+        {
+            self.predecessors.insert(known.id, older);
+        }
+        self.predecessors.contains_key(&known.id)
+    }
+
+    /// `older` was taken for the successor of `newer`, but it is the other way round: it takes its place in the line, in front of it. Says
+    /// whether `older` has a predecessor now.
+    pub(crate) fn turn_round(&mut self, older: SlotKey, newer: SlotKey) -> bool {
+        let before = self.predecessors.insert(newer.id, older);
+        match before.filter(|before| *before != older) {
+            Some(before) => drop(self.predecessors.insert(older.id, before)),
+            None => drop(self.predecessors.remove(&older.id)),
+        }
+        before.is_some()
+    }
+
+    /// Whose name `newer` took.
+    pub(crate) fn predecessor(&self, newer: SlotId) -> Option<SlotKey> {
+        let older = *self.predecessors.get(&newer)?;
+        let older = self.became.get(&older).copied().unwrap_or(older);
+        (older.id != newer).then_some(older)
+    }
+
+    /// Makes `newer` wait until `older` is released. Refuses, with `false`, what would close a circle.
     pub(crate) fn wait(&mut self, newer: SlotId, older: SlotId) -> bool {
         let mut at = Some(older);
         while let Some(here) = at {
@@ -59,54 +99,39 @@ impl Succession {
             }
             at = self.waits_for.get(&here).copied();
         }
-        let Some(left) = self.left.get_mut(&older) else { return false };
-        if left.waiting.is_some() || self.waits_for.contains_key(&newer) {
-            return false;
-        }
-        left.waiting = Some(newer);
         self.waits_for.insert(newer, older);
+        self.waiting.entry(older).or_default().push(newer);
         true
     }
 
-    /// `older` has no unread bytes any more, or can never be read: returns who may go on.
-    pub(crate) fn release(&mut self, older: SlotId) -> Option<SlotId> {
-        let left = self.left.remove(&older)?;
-        self.forget_name(&left.name, older);
-        let waiting = left.waiting?;
-        self.waits_for.remove(&waiting);
-        Some(waiting)
-    }
-
-    /// `gone` turned out to be the file `known` under a new name: `known` takes its place on both sides. Says whether `known` has to
-    /// wait, and whether somebody waits for it or its name.
-    pub(crate) fn pass_on(&mut self, gone: SlotId, known: SlotId) -> (bool, bool) {
-        let older = self.abandon(gone);
-        if let Some(left) = self.left.remove(&gone) {
-            if let Some(waiting) = left.waiting {
-                self.waits_for.remove(&waiting);
-            }
-            self.forget_name(&left.name, gone);
-            self.vacate(known, left.name.0, &left.name.1);
-            if let Some(waiting) = left.waiting {
-                self.wait(waiting, known);
-            }
+    /// `older` has no unread bytes, or cannot be read: returns who may go on.
+    pub(crate) fn release(&mut self, older: SlotId) -> Vec<SlotId> {
+        let released = self.waiting.remove(&older).unwrap_or_default();
+        for newer in &released {
+            self.waits_for.remove(newer);
         }
-        let must_wait = older.is_some_and(|older| self.wait(known, older)) || self.waits_for.contains_key(&known);
-        (must_wait, self.left.contains_key(&known))
+        released
     }
 
-    /// `newer` goes away, or need not wait any more. Returns whom it waited for.
-    pub(crate) fn abandon(&mut self, newer: SlotId) -> Option<SlotId> {
-        let older = self.waits_for.remove(&newer)?;
-        if let Some(left) = self.left.get_mut(&older) {
-            left.waiting = None;
+    /// The slot is freed.
+    pub(crate) fn forget(&mut self, gone: SlotId) {
+        self.predecessors.remove(&gone);
+        if let Some(older) = self.waits_for.remove(&gone)
+            && let Some(waiting) = self.waiting.get_mut(&older)
+        {
+            waiting.retain(|&newer| newer != gone);
         }
-        Some(older)
     }
 
-    fn forget_name(&mut self, name: &Name, older: SlotId) {
-        if self.vacated.get(name) == Some(&older) {
-            self.vacated.remove(name);
+    /// Forgets what is long ago.
+    pub(crate) fn expire(&mut self, now: Instant) {
+        while self.expiries.front().is_some_and(|(deadline, _)| *deadline <= now) {
+            let Some((_, entry)) = self.expiries.pop_front() else { break };
+            match entry {
+                Forget::Name(name, older) if self.vacated.get(&name) == Some(&older) => drop(self.vacated.remove(&name)),
+                Forget::Became(gone) => drop(self.became.remove(&gone)),
+                Forget::Name(..) => {}
+            }
         }
     }
 }
@@ -114,45 +139,61 @@ impl Succession {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::registry::Registry;
 
     const DIR: DirId = DirId(1);
 
+    #[expect(clippy::disallowed_methods, reason = "any instant will do")]
+    fn now() -> Instant {
+        Instant::now()
+    }
+
+    fn keys(count: usize) -> Vec<SlotKey> {
+        let mut files = Registry::new();
+        let ids: Vec<SlotId> = (0..count).map(|n| files.insert(DIR, &[n as u8])).collect();
+        ids.into_iter().map(|id| files.key(id)).collect()
+    }
+
     #[test]
-    fn three_generations_are_released_oldest_first() {
-        let mut order = Succession::default();
-        let (a, b, c) = (SlotId(1), SlotId(2), SlotId(3));
-        order.vacate(a, DIR, b"x");
-        assert!(order.claim(b, DIR, b"x"));
-        order.vacate(b, DIR, b"x");
-        assert!(order.claim(c, DIR, b"x"));
-        assert_eq!(order.release(a), Some(b));
-        assert_eq!(order.release(b), Some(c));
-        assert_eq!(order.release(c), None);
-        assert!(order.vacated.is_empty() && order.left.is_empty() && order.waits_for.is_empty());
+    fn the_next_file_under_a_name_comes_after_the_one_that_gave_it_up() {
+        let (mut order, keys) = (Succession::default(), keys(3));
+        order.vacate(keys[0], DIR, b"x", now());
+        assert!(order.claim(keys[1].id, DIR, b"x"));
+        assert_eq!(order.predecessor(keys[1].id), Some(keys[0]));
+        assert!(!order.claim(keys[2].id, DIR, b"x"), "a name is inherited once");
+        assert!(order.wait(keys[1].id, keys[0].id));
+        assert_eq!(order.release(keys[0].id), [keys[1].id]);
+        assert_eq!(order.release(keys[0].id), []);
     }
 
     #[test]
     fn a_name_that_turns_out_to_be_a_known_file_passes_its_place_on() {
-        let mut order = Succession::default();
-        let (oldest, heard_of, newest, known) = (SlotId(1), SlotId(2), SlotId(3), SlotId(4));
-        order.vacate(oldest, DIR, b"x");
-        assert!(order.claim(heard_of, DIR, b"x"));
-        order.vacate(heard_of, DIR, b"x");
-        assert!(order.claim(newest, DIR, b"x"));
-        assert_eq!(order.pass_on(heard_of, known), (true, true));
-        assert_eq!(order.release(oldest), Some(known));
-        assert_eq!(order.release(known), Some(newest));
-        assert!(order.vacated.is_empty() && order.left.is_empty() && order.waits_for.is_empty());
+        let (mut order, keys) = (Succession::default(), keys(4));
+        let (oldest, heard_of, newest, known) = (keys[0], keys[1], keys[2], keys[3]);
+        order.vacate(oldest, DIR, b"x", now());
+        assert!(order.claim(heard_of.id, DIR, b"x"));
+        order.vacate(heard_of, DIR, b"x", now());
+        assert!(order.claim(newest.id, DIR, b"x"));
+        assert!(order.pass_on(heard_of, known, now()));
+        assert_eq!(order.predecessor(known.id), Some(oldest));
+        assert_eq!(order.predecessor(newest.id), Some(known));
     }
 
     #[test]
-    fn two_files_that_swap_names_do_not_wait_for_each_other() {
-        let mut order = Succession::default();
-        let (a, b) = (SlotId(1), SlotId(2));
-        order.vacate(a, DIR, b"x");
-        order.vacate(b, DIR, b"y");
-        assert!(order.claim(b, DIR, b"x"));
-        assert!(!order.claim(a, DIR, b"y"));
-        assert_eq!(order.release(a), Some(b));
+    fn files_that_swap_names_do_not_wait_for_each_other() {
+        let (mut order, keys) = (Succession::default(), keys(3));
+        assert!(order.wait(keys[0].id, keys[1].id));
+        assert!(order.wait(keys[1].id, keys[2].id));
+        assert!(!order.wait(keys[2].id, keys[0].id));
+    }
+
+    #[test]
+    fn names_given_up_long_ago_are_forgotten() {
+        let (mut order, keys) = (Succession::default(), keys(2));
+        let start = now();
+        order.vacate(keys[0], DIR, b"x", start);
+        order.pass_on(keys[1], keys[0], start);
+        order.expire(start + REMEMBERED_FOR);
+        assert!(order.vacated.is_empty() && order.became.is_empty() && order.expiries.is_empty());
     }
 }

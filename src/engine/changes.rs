@@ -25,6 +25,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             let len = *outcome.as_ref().unwrap_or(&0);
             for event in Events::new(&events[..len]) {
                 self.stats.events += 1;
+                tracing::trace!(watch = event.watch.0, mask = event.mask, cookie = event.cookie, name = %event.name.escape_ascii(), "event");
                 if let Some(change) = interpret(&event) {
                     self.apply(&change, now);
                 }
@@ -143,7 +144,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 
     fn directory_changed(&mut self, dir: DirId, name: &[u8], what: NameChange, now: Instant) {
-        if !self.config.recursive || self.tree.get(dir).role == Role::Home {
+        if self.tree.get(dir).role == Role::Home {
+            self.path_became_directory(dir, name, now);
+            return;
+        }
+        if !self.config.recursive {
             return;
         }
         let known = self.tree.find(dir, name);
@@ -211,9 +216,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// A name that may be a file to follow: looked at soon.
     pub(super) fn hear_of(&mut self, dir: DirId, name: &[u8]) -> SlotId {
         let id = self.files.insert(dir, name);
-        if self.succession.claim(id, dir, name) {
-            self.files.get_mut(id).state.insert(State::WAITING);
-        }
+        self.claim(id, dir, name);
         self.doubt(id);
         id
     }

@@ -37,6 +37,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.urgent.current = visit.and_then(|visit| self.list(visit, &mut budget, now));
         }
         self.sweep_slice(now);
+        if (!self.urgent.has_work() && self.doubts.is_empty() && self.found.is_empty()) || self.listed.len() > DOUBTS_MAX {
+            self.read_listed();
+        }
         if !self.urgent.has_work() && !self.sweep.is_running && self.doubts.is_empty() {
             self.suspect_since = None;
             self.say_watch_limit(now);
@@ -199,7 +202,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         Ok(())
     }
 
-    fn set_polled(&mut self, dir: DirId, is_polled: bool) {
+    pub(super) fn set_polled(&mut self, dir: DirId, is_polled: bool) {
         let was = std::mem::replace(&mut self.tree.get_mut(dir).is_polled, is_polled);
         self.polled = self.polled + usize::from(is_polled) - usize::from(was);
     }
@@ -275,6 +278,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 return false;
             }
             self.drop_directory(dir, now.instant);
+            // Something else may have its old name now.
+            if let Some(left) = self.tree.parent(other) {
+                self.push_visit(left, Why::Appeared);
+            }
             self.rename_directory(other, parent, &name);
             return false;
         }
@@ -376,7 +383,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             let id = self.hear_of(dir, name);
             let state = &mut self.files.get_mut(id).state;
             state.insert(State::SEEN);
-            state.set(State::FIRST_SCAN, why == Why::FirstScan);
+            state.insert(if why == Why::FirstScan { State::FIRST_SCAN } else { State::LISTED });
         }
     }
 
@@ -492,12 +499,20 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// Lets go of a directory and all below it. Its files are remembered for a while.
     pub(super) fn drop_directory(&mut self, dir: DirId, now: Instant) {
+        let key = self.tree.key(dir);
         self.empty_directory(dir, now);
-        self.set_polled(dir, false);
-        self.tree.remove(dir);
+        // A home goes away by itself with the last file that was wanted in it.
+        if let Some(dir) = self.tree.alive(key) {
+            self.set_polled(dir, false);
+            self.tree.remove(dir);
+        }
     }
 
     fn empty_directory(&mut self, dir: DirId, now: Instant) {
+        // First, so that no file goes on under a further name in here.
+        for name in self.files.aliases_in(dir) {
+            self.files.remove_alias(dir, &name);
+        }
         let children: Vec<DirId> = self.tree.children(dir).collect();
         children.into_iter().for_each(|child| self.drop_directory(child, now));
         if let Some(watch) = self.tree.watch(dir) {
@@ -507,9 +522,6 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let files: Vec<SlotId> = self.files.in_dir(dir).collect();
         for id in files {
             self.leave_with_directory(id, now);
-        }
-        for name in self.files.aliases_in(dir) {
-            self.files.remove_alias(dir, &name);
         }
         self.wanted.retain(|(home, _), wanted| *home != dir || matches!(wanted, Wanted::Path));
     }

@@ -5,10 +5,13 @@ use crate::config::From;
 use crate::discovery::Why;
 use crate::notices::Cause;
 use crate::registry::{Life, State};
-use crate::sys::{FileKind, Links, Stat};
+use crate::sys::{FileKind, Links};
 use crate::tree::Role;
 
 use nix::libc;
+
+/// Empty generations passed over at most in the search for one with unread bytes.
+const GENERATIONS_MAX: usize = 16;
 
 impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// Looks at names in doubt, oldest first.
@@ -39,11 +42,13 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 
     fn look_at(&mut self, id: SlotId, now: Now) {
-        match self.stat_name(id) {
+        let outcome = self.stat_name(id);
+        tracing::trace!(slot = id.0, path = %self.path.escape_ascii(), ?outcome, "look");
+        match outcome {
             Ok((found, via_link)) => {
                 self.files.get_mut(id).state.set(State::VIA_LINK, via_link);
                 match found.kind {
-                    FileKind::Regular => self.resolve(id, &found, now),
+                    FileKind::Regular => self.resolve(id, &found),
                     FileKind::Directory => self.became_directory(id, via_link, now),
                     FileKind::Link => self.let_go(id, now),
                     FileKind::Special | FileKind::Unknown => self.ignore_special(id, now),
@@ -80,7 +85,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.retry(id, now.instant);
             return;
         }
-        self.let_go(id, now);
+        let key = self.files.key(id);
+        self.found.push((key, None));
     }
 
     fn is_dangling(&mut self, id: SlotId) -> bool {
@@ -102,6 +108,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     fn became_directory(&mut self, id: SlotId, via_link: bool, now: Now) {
         let (dir, name) = (self.files.get(id).dir(), self.files.name(id).to_vec());
         self.let_go(id, now);
+        if self.tree.at_place(dir.0).is_some() && self.tree.get(dir).role == Role::Home {
+            self.path_became_directory(dir, &name, now.instant);
+            return;
+        }
         if self.config.recursive && self.tree.get(dir).role == Role::Listed && self.tree.find(dir, &name).is_none() {
             self.add_directory(dir, &name, Why::Appeared);
             if let Some(added) = self.tree.find(dir, &name) {
@@ -135,29 +145,68 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
     }
 
-    /// The name stands for a regular file.
-    fn resolve(&mut self, id: SlotId, found: &Stat, now: Now) {
-        match self.files.file_id(id) {
-            Some(known) if known == found.id => self.seen_again(id, found),
-            Some(_) => {
-                // Another file has the name now. What events tell of the old one is still to come, or was missed.
-                let (dir, name) = (self.files.get(id).dir(), self.files.name(id).to_vec());
-                self.leave(id, State::empty(), now.instant);
-                let newer = self.hear_of(dir, &name);
-                self.files.get_mut(newer).state.remove(State::DOUBT);
-                let via_link = self.files.get(id).state.contains(State::VIA_LINK);
-                self.files.get_mut(newer).state.set(State::VIA_LINK, via_link);
-                self.resolve(newer, found, now);
-            }
-            None => match self.files.find_id(found.id) {
-                Some(known) => self.found_known(id, known, found),
-                None => self.adopt(id, found, now),
-            },
+    /// The name stands for a regular file. If that is news, it is believed only once the kernel's queue was seen to hold nothing about the
+    /// name: the look may be ahead of a rename whose events are still to come.
+    fn resolve(&mut self, id: SlotId, found: &Stat) {
+        if self.files.file_id(id) == Some(found.id) {
+            self.seen_again(id, found);
+        } else {
+            let key = self.files.key(id);
+            self.found.push((key, Some(*found)));
         }
+    }
+
+    /// Believes what the looks of the turn before found, unless an event touched the name since.
+    pub(super) fn settle_found(&mut self, now: Now) {
+        if self.are_events_pending {
+            return;
+        }
+        let mut all = std::mem::take(&mut self.found);
+        for (key, found) in all.drain(..) {
+            let Some(id) = self.files.alive(key) else { continue };
+            let slot = self.files.get(id);
+            if slot.is_bound() && !slot.state.contains(State::DOUBT) {
+                match found {
+                    Some(found) => self.settle(id, &found, now),
+                    None => self.let_go(id, now),
+                }
+            }
+        }
+        self.found = all;
+    }
+
+    fn settle(&mut self, id: SlotId, found: &Stat, now: Now) {
+        let Some(known) = self.files.file_id(id) else {
+            match self.files.find_id(found.id) {
+                Some(known) => self.found_known(id, known, found, now.instant),
+                None => self.adopt(id, found, now),
+            }
+            return;
+        };
+        if known == found.id {
+            self.seen_again(id, found);
+            return;
+        }
+        // Another file has the name. What events tell of the slot's own file is still to come, or was missed.
+        let (dir, name) = (self.files.get(id).dir(), self.files.name(id).to_vec());
+        let kept = self.files.get(id).state & (State::VIA_LINK | State::UNCONFIRMED);
+        self.leave(id, State::empty(), now.instant);
+        let other = self.hear_of(dir, &name);
+        self.files.get_mut(other).state.remove(State::DOUBT);
+        self.files.get_mut(other).state.insert(kept & State::VIA_LINK);
+        if kept.contains(State::UNCONFIRMED) {
+            // The slot was identified ahead of the rename that gave it this name: the file that really has it is the older one.
+            let (older, newer) = (self.files.key(other), self.files.key(id));
+            let has_predecessor = self.succession.turn_round(older, newer);
+            self.files.get_mut(other).state.set(State::HAS_PREDECESSOR, has_predecessor);
+            self.files.get_mut(id).state.insert(State::HAS_PREDECESSOR);
+        }
+        self.settle(other, found, now);
     }
 
     /// The same file as before: is there something to read?
     fn seen_again(&mut self, id: SlotId, found: &Stat) {
+        self.files.get_mut(id).state.remove(State::UNCONFIRMED);
         let slot = self.files.get(id);
         let end = slot.offset + u64::from(slot.scanned);
         // An overwrite in place may keep the size. Every event is followed by a read; where events were missed, the time tells.
@@ -177,7 +226,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         if state.contains(State::VIA_LINK) {
             self.watch_link_target(id);
         }
-        if self.files.get(id).state.contains(State::HAS_SUCCESSOR) {
+        if state.contains(State::IS_AWAITED) {
             self.hurry(id);
         } else {
             self.enqueue(id);
@@ -188,7 +237,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 
     /// A name turned out to stand for a file that has a slot already: renamed, come back, or linked twice.
-    fn found_known(&mut self, id: SlotId, known: SlotId, found: &Stat) {
+    fn found_known(&mut self, id: SlotId, known: SlotId, found: &Stat, now: Instant) {
         let (dir, name) = (self.files.get(id).dir(), self.files.name(id).to_vec());
         let via_link = self.files.get(id).state.contains(State::VIA_LINK);
         if self.files.get(known).is_bound()
@@ -198,13 +247,14 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             if elsewhere {
                 self.files.unbind(id);
                 self.forget(id);
-                self.files.add_alias(known, dir, &name);
+                self.add_name(known, dir, &name);
                 self.seen_again(known, found);
                 return;
             }
         }
-        let (must_wait, has_successor) = self.succession.pass_on(id, known);
-        self.files.get_mut(id).state.remove(State::WAITING | State::HAS_SUCCESSOR);
+        let (heard_of, key) = (self.files.key(id), self.files.key(known));
+        let has_predecessor = self.succession.pass_on(heard_of, key, now);
+        self.files.get_mut(known).state.set(State::HAS_PREDECESSOR, has_predecessor);
         self.files.unbind(id);
         self.forget(id);
         if self.files.get(known).is_bound() {
@@ -212,9 +262,21 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
         self.bind(known, dir, &name);
         self.files.get_mut(known).state.set(State::VIA_LINK, via_link);
-        self.files.get_mut(known).state.set(State::WAITING, must_wait);
-        self.files.get_mut(known).state.set(State::HAS_SUCCESSOR, has_successor);
         self.seen_again(known, found);
+    }
+
+    /// A file has one more name, by a hard link or through a symbolic one. In a listed directory that is its name for users.
+    fn add_name(&mut self, id: SlotId, dir: DirId, name: &[u8]) {
+        let before = self.files.get(id).dir();
+        if self.tree.get(before).role == Role::Home && self.tree.get(dir).role == Role::Listed {
+            let target = self.files.name(id).to_vec();
+            self.files.unbind(id);
+            self.files.add_alias(id, before, &target);
+            self.bind(id, dir, name);
+            self.files.get_mut(id).state.insert(State::VIA_LINK);
+        } else {
+            self.files.add_alias(id, dir, name);
+        }
     }
 
     /// A file that was never seen before.
@@ -241,9 +303,29 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 slot.offset = found.size;
                 slot.state.insert(State::SEEK_LINE | State::STARTED_AT_END);
             }
+            if slot.state.contains(State::LISTED) {
+                slot.state.remove(State::LISTED);
+                let key = self.files.key(id);
+                self.listed.push((found.modified, key));
+                return;
+            }
             self.mark_dirty(id);
         }
         self.after_look(id);
+    }
+
+    /// Files that a listing brought up, with nothing known of which came first: the one that was written to last is read last.
+    pub(super) fn read_listed(&mut self) {
+        let mut listed = std::mem::take(&mut self.listed);
+        listed.sort_by_key(|(modified, _)| *modified);
+        for (_, key) in listed.drain(..) {
+            if let Some(id) = self.files.alive(key) {
+                self.mark_dirty(id);
+                self.after_look(id);
+            }
+        }
+        self.listed = listed;
+        self.listed.shrink_to(super::DOUBTS_MAX);
     }
 
     fn is_own(&self, found: &Stat) -> bool {
@@ -262,12 +344,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.held.get_mut(&id).expect("just seen").path = path;
         }
         // Who takes this name next comes after what is still unread here; a deleted file can be read only if it is held.
+        let key = self.files.key(id);
         if how.is_empty() || self.held.contains_key(&id) {
-            self.succession.vacate(id, dir, &name);
-            self.files.get_mut(id).state.insert(State::HAS_SUCCESSOR);
+            self.succession.vacate(key, dir, &name, now);
         }
         self.files.unbind(id);
-        let key = self.files.key(id);
         let slot = self.files.get_mut(id);
         slot.life = Life::Leaving;
         slot.state.remove(State::DELETED | State::SEEN);
@@ -282,10 +363,16 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// A file that had lost its name has one again.
     pub(super) fn return_to(&mut self, id: SlotId, dir: DirId, name: &[u8]) {
         self.bind(id, dir, name);
-        if self.succession.claim(id, dir, name) {
-            self.files.get_mut(id).state.insert(State::WAITING);
-        }
+        self.claim(id, dir, name);
+        self.files.get_mut(id).state.insert(State::UNCONFIRMED);
         self.doubt(id);
+    }
+
+    /// The file takes a name that another one may have had before it.
+    pub(super) fn claim(&mut self, id: SlotId, dir: DirId, name: &[u8]) {
+        if self.succession.claim(id, dir, name) {
+            self.files.get_mut(id).state.insert(State::HAS_PREDECESSOR);
+        }
     }
 
     fn bind(&mut self, id: SlotId, dir: DirId, name: &[u8]) {
@@ -300,7 +387,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// Judges deletions, once all events and doubts before them are worked off.
     pub(super) fn judge_deleted(&mut self, now: Now) {
-        if self.are_events_pending || !self.doubts.is_empty() {
+        if self.are_events_pending || !self.doubts.is_empty() || !self.found.is_empty() {
             return;
         }
         for _ in 0..LOOKS_PER_TURN {
@@ -317,7 +404,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.forget(id);
             return;
         };
-        if let Some((dir, name)) = self.files.take_alias(id) {
+        if let Some((dir, name)) = self.take_further_name(id) {
             self.return_to(id, dir, &name);
             return;
         }
@@ -348,6 +435,22 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             }
         }
         self.gone(id, now);
+    }
+
+    /// A further name under which a file that lost one goes on. When a link is removed, its target outside of the tree is let go; when the
+    /// link points elsewhere now, the target goes on where it is.
+    fn take_further_name(&mut self, id: SlotId) -> Option<(DirId, Box<[u8]>)> {
+        let slot = self.files.get(id);
+        let is_link_gone = slot.state.contains(State::VIA_LINK)
+            && self.tree.at_place(slot.dir().0).is_none_or(|dir| self.files.find(dir, self.files.name(id)).is_none());
+        while let Some((dir, name)) = self.files.take_alias(id) {
+            if !is_link_gone || self.tree.get(dir).role == Role::Listed {
+                return Some((dir, name));
+            }
+            self.wanted.remove(&(dir, name));
+            self.release_home(dir);
+        }
+        None
     }
 
     /// The file is not in the tree any more.
@@ -398,8 +501,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// Frees an unbound slot and all that refers to it.
     pub(super) fn forget(&mut self, id: SlotId) {
         self.release_successor(id);
-        if self.files.get(id).state.contains(State::WAITING) {
-            self.succession.abandon(id);
+        if self.files.get(id).state.intersects(State::WAITING | State::HAS_PREDECESSOR) {
+            self.succession.forget(id);
         }
         if self.files.get(id).state.contains(State::COOLING | State::DIRTY) {
             self.cooling_dirty -= 1;
@@ -415,18 +518,60 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.release_home(home);
     }
 
-    /// Lets the file go on that took this one's name.
+    /// Lets files go on that waited for this one.
     pub(super) fn release_successor(&mut self, id: SlotId) {
-        if !self.files.get(id).state.contains(State::HAS_SUCCESSOR) {
+        if !self.files.get(id).state.contains(State::IS_AWAITED) {
             return;
         }
-        self.files.get_mut(id).state.remove(State::HAS_SUCCESSOR);
-        if let Some(next) = self.succession.release(id) {
-            self.files.get_mut(next).state.remove(State::WAITING);
+        self.files.get_mut(id).state.remove(State::IS_AWAITED);
+        for next in self.succession.release(id) {
+            let state = &mut self.files.get_mut(next).state;
+            state.remove(State::WAITING);
+            state.insert(State::RELEASED);
             self.enqueue(next);
-            if !self.files.get(next).state.contains(State::DIRTY) && !self.files.get(next).state.contains(State::DOUBT) {
-                self.release_successor(next);
+        }
+    }
+
+    /// Before a file is read: makes it wait if the one that had its name before has something to read, or may have.
+    pub(super) fn must_wait(&mut self, id: SlotId) -> bool {
+        let mut newer = id;
+        for _ in 0..GENERATIONS_MAX {
+            let older = self.succession.predecessor(newer).and_then(|key| self.files.alive(key));
+            let Some(older) = older else {
+                if newer == id {
+                    self.files.get_mut(id).state.remove(State::HAS_PREDECESSOR);
+                    self.succession.forget(id);
+                }
+                return false;
+            };
+            if self.is_unsettled(older) {
+                if !self.succession.wait(id, older) {
+                    return false;
+                }
+                self.files.get_mut(id).state.insert(State::WAITING);
+                self.files.get_mut(older).state.insert(State::IS_AWAITED);
+                self.hurry(older);
+                return true;
             }
+            // One that was read waited for its own predecessor; an empty one did not.
+            if self.files.get(older).offset > 0 {
+                return false;
+            }
+            newer = older;
+        }
+        false
+    }
+
+    /// Whether the file has something to read, or may have.
+    fn is_unsettled(&self, id: SlotId) -> bool {
+        let slot = self.files.get(id);
+        match slot.life {
+            Life::Named => true,
+            Life::Leaving => !slot.state.contains(State::DELETED),
+            Life::Following | Life::Finishing => {
+                slot.state.contains(State::DOUBT) || (slot.state.contains(State::DIRTY) && !slot.state.contains(State::UNREADABLE))
+            }
+            Life::Free | Life::Parked | Life::Ignored => false,
         }
     }
 

@@ -77,7 +77,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         if !slot.is_read() || !slot.state.contains(State::DIRTY) || slot.state.intersects(kept_back) {
             return 0;
         }
-        slot.state.remove(State::DIRTY);
+        if slot.state & (State::HAS_PREDECESSOR | State::RELEASED) == State::HAS_PREDECESSOR && self.must_wait(id) {
+            return 0;
+        }
+        self.files.get_mut(id).state.remove(State::DIRTY | State::RELEASED);
         let file = match self.open(id) {
             Ok(file) => file,
             Err(error) => {
@@ -87,6 +90,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         };
         let mut pass = Pass { id, budget: FILE_BUDGET, len: READ_BYTES, is_in_long_line: false, is_proven: false, is_begun: false };
         let outcome = self.read_open(&mut pass, &file, now);
+        tracing::trace!(slot = id.0, path = %self.path.escape_ascii(), ?outcome, offset = self.files.get(id).offset, "read");
         self.reader.relax();
         match outcome {
             Ok(Pause::AtEnd) => self.reached_end(id, now),
@@ -142,11 +146,15 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.doubt(id);
             return;
         }
-        if self.notices.admit(Cause::Failed, now.instant).is_some() {
-            tracing::warn!(path = ?String::from_utf8_lossy(&self.path), %error, "cannot be read now: tried again");
-        }
-        if self.config.once && error.raw_os_error() == Some(libc::EIO) {
-            return;
+        if matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::EAGAIN | libc::EINTR)) {
+            if self.notices.admit(Cause::Failed, now.instant).is_some() {
+                tracing::warn!(path = ?String::from_utf8_lossy(&self.path), %error, "cannot be read now: tried again");
+            }
+        } else {
+            self.unreadable(id, error, now);
+            if self.config.once {
+                return;
+            }
         }
         self.files.get_mut(id).state.insert(State::DIRTY);
         self.retry(id, now.instant);
@@ -227,10 +235,12 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
         let is_at_end = got < wanted || matches!(cut, Cut::Tail(_));
         let (consumed, has_room) = self.encode(pass, mark_len, data_end, is_at_end, matches!(cut, Cut::Run(_)), now);
-        let unfinished = data_end - mark_len - consumed;
-        self.advance(pass, mark_len, consumed, if is_at_end { unfinished } else { 0 });
+        self.advance(pass, mark_len, consumed);
         if !has_room {
             return Ok(Some(Pause::More));
+        }
+        if is_at_end {
+            self.note_unfinished(pass.id, data_end - mark_len - consumed);
         }
         if matches!(cut, Cut::Run(_)) {
             self.files.get_mut(pass.id).state.insert(State::SKIP_NULS);
@@ -282,14 +292,22 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
     }
 
-    /// Moves the offset past what was encoded, and remembers the bytes before it.
-    fn advance(&mut self, pass: &Pass, mark_len: usize, consumed: usize, unfinished: usize) {
-        let slot = self.files.get_mut(pass.id);
-        slot.scanned = u32::try_from(unfinished).expect("an unfinished line is at most as long as the limit");
+    /// The file was read to its end, which is this many bytes behind the offset and no newline among them.
+    fn note_unfinished(&mut self, id: SlotId, unfinished: usize) {
+        let slot = self.files.get_mut(id);
+        let before = std::mem::replace(&mut slot.scanned, u32::try_from(unfinished).expect("at most the line limit"));
         slot.state.remove(State::FLUSH);
+        // Shorter than it was: truncated within the unfinished line.
+        self.stats.lost_bytes += u64::from(before.saturating_sub(slot.scanned));
+    }
+
+    /// Moves the offset past what was encoded, and remembers the bytes before it.
+    fn advance(&mut self, pass: &Pass, mark_len: usize, consumed: usize) {
         if consumed == 0 {
             return;
         }
+        let slot = self.files.get_mut(pass.id);
+        slot.scanned = 0;
         slot.offset += consumed as u64;
         self.set_mark(pass.id, mark_len + consumed);
         let key = self.files.key(pass.id);

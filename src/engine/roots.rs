@@ -128,6 +128,24 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
     }
 
+    /// A PATH that was a file has a directory in its place, or one went away there: it is looked at anew.
+    pub(super) fn path_became_directory(&mut self, home: DirId, name: &[u8], now: Instant) {
+        let state = RootState::Found(self.tree.key(home));
+        let mut is_wanted = false;
+        for root in &mut self.roots {
+            if root.state == state
+                && (root.path == name || root.path.strip_suffix(name).is_some_and(|prefix| prefix.ends_with(b"/")))
+            {
+                root.state = RootState::Missing;
+                is_wanted = true;
+            }
+        }
+        if is_wanted {
+            self.wanted.remove(&(home, name.into()));
+            self.poll_by(now);
+        }
+    }
+
     /// Whether another PATH's tree holds what this PATH names, so that nothing is missing.
     fn is_covered(&mut self, at: usize) -> bool {
         let path = self.roots[at].path.clone();
@@ -225,6 +243,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             if let Some(watch) = self.tree.watch(dir) {
                 self.fs.unwatch(watch);
             }
+            self.set_polled(dir, false);
             self.tree.remove(dir);
         }
     }

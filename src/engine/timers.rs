@@ -63,6 +63,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 self.doubt(id);
             }
         }
+        self.succession.expire(instant);
         self.expire_partials(instant);
         if self.poll_at.is_some_and(|at| at <= instant) {
             self.poll(now);
