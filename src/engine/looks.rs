@@ -189,11 +189,12 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
         // Another file has the name. What events tell of the slot's own file is still to come, or was missed.
         let (dir, name) = (self.files.get(id).dir(), self.files.name(id).to_vec());
-        let kept = self.files.get(id).state & (State::VIA_LINK | State::UNCONFIRMED);
+        let kept = self.files.get(id).state & (State::VIA_LINK | State::UNCONFIRMED | State::DIRTY);
         self.leave(id, State::empty(), now.instant);
         let other = self.hear_of(dir, &name);
         self.files.get_mut(other).state.remove(State::DOUBT);
-        self.files.get_mut(other).state.insert(kept & State::VIA_LINK);
+        // What changed under the name since the look changed the new file.
+        self.files.get_mut(other).state.insert(kept & (State::VIA_LINK | State::DIRTY));
         if kept.contains(State::UNCONFIRMED) {
             // The slot was identified ahead of the rename that gave it this name: the file that really has it is the older one.
             let (older, newer) = (self.files.key(other), self.files.key(id));
@@ -238,6 +239,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// A name turned out to stand for a file that has a slot already: renamed, come back, or linked twice.
     fn found_known(&mut self, id: SlotId, known: SlotId, found: &Stat, now: Instant) {
+        if self.files.get(id).state.contains(State::DIRTY) {
+            // It grew since it was looked at.
+            self.mark_dirty(known);
+        }
         let (dir, name) = (self.files.get(id).dir(), self.files.name(id).to_vec());
         let via_link = self.files.get(id).state.contains(State::VIA_LINK);
         if self.files.get(known).is_bound()
@@ -258,11 +263,23 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.files.unbind(id);
         self.forget(id);
         if self.files.get(known).is_bound() {
-            self.files.unbind(known);
+            self.move_away(known, now);
         }
         self.bind(known, dir, &name);
         self.files.get_mut(known).state.set(State::VIA_LINK, via_link);
         self.seen_again(known, found);
+    }
+
+    /// A file was found under another name before any event said so: something else may have its old name now.
+    fn move_away(&mut self, id: SlotId, now: Instant) {
+        let (dir, name) = (self.files.get(id).dir(), self.files.name(id).to_vec());
+        self.files.unbind(id);
+        self.succession.vacate(self.files.key(id), dir, &name, now);
+        if self.accepts_file(dir, &name) {
+            self.hear_of(dir, &name);
+        }
+        // What a look found under the old name may still be to be settled: it is not about this file.
+        self.doubt(id);
     }
 
     /// A file has one more name, by a hard link or through a symbolic one. In a listed directory that is its name for users.
