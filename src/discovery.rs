@@ -17,6 +17,8 @@ pub(crate) enum Why {
     Appeared,
     /// Events were missed: every known file below is looked at, too.
     Rescan,
+    /// Its permissions changed: every known file below is looked at, too.
+    Recheck,
     /// It has no watch, or its turn in the sweep came: its own files are looked at.
     Poll,
 }

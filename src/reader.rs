@@ -29,12 +29,19 @@ impl Reader {
 
     /// Reads up to `len` bytes from `offset` into the buffer; fewer only at the end of the file.
     ///
-    /// A short read that ends with a line is the end: local file systems give short reads nowhere else, and a call saved here is a
+    /// A short read of `least` bytes or more that ends with a line is the end: local file systems give short reads nowhere else, and a call saved here is a
     /// call saved per line. One that ends within a line is asked again, which also brings up an error behind it.
     ///
     /// # Errors
     /// Those of `pread(2)`, except for `EINTR`.
-    pub(crate) fn fill<F: FileSystem>(&mut self, fs: &mut F, file: &F::File, offset: u64, len: usize) -> io::Result<usize> {
+    pub(crate) fn fill<F: FileSystem>(
+        &mut self,
+        fs: &mut F,
+        file: &F::File,
+        offset: u64,
+        least: usize,
+        len: usize,
+    ) -> io::Result<usize> {
         if self.buffer.len() < len {
             self.buffer.resize(len, 0);
         }
@@ -46,7 +53,7 @@ impl Reader {
                 Ok(0) => break,
                 Ok(more) => {
                     got += more;
-                    if self.buffer[got - 1] == b'\n' {
+                    if got >= least && self.buffer[got - 1] == b'\n' {
                         break;
                     }
                 }

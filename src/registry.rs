@@ -90,6 +90,8 @@ bitflags! {
         const LISTED = 1 << 18;
         /// Has its name from a replayed rename that no look confirmed yet.
         const UNCONFIRMED = 1 << 19;
+        /// Had further hard links when it was looked at last: deleting a name may not be its end.
+        const LINKED = 1 << 20;
         /// Waited for its predecessor, which was read to its end: not again before the next read, or a busy one would starve it.
         const RELEASED = 1 << 17;
     }

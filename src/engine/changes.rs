@@ -61,7 +61,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             }
             Change::DirectoryAttributes(watch) => {
                 if let Some(dir) = self.tree.find_watch(watch).filter(|&dir| self.tree.parent(dir).is_none()) {
-                    self.push_visit(dir, Why::Poll);
+                    self.push_visit(dir, Why::Recheck);
                 }
             }
             Change::Name { watch, name, is_directory, what } => {
@@ -177,8 +177,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                     _ => self.add_directory(dir, name, Why::Appeared),
                 }
             }
-            // Its files may have become readable, or not.
-            (NameChange::Attributes, Some(known)) => self.push_visit(known, Why::Poll),
+            // What is below may have become readable, or not.
+            (NameChange::Attributes, Some(known)) => self.push_visit(known, Why::Recheck),
             (NameChange::Created | NameChange::Deleted, Some(known)) => self.push_visit(known, Why::Appeared),
             (NameChange::Created | NameChange::Attributes, None) => self.add_directory(dir, name, Why::Appeared),
         }

@@ -376,7 +376,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             if slot.is_bound() && slot.dir() == dir {
                 slot.state.insert(State::SEEN);
             }
-            if matches!(why, Why::Rescan | Why::Poll) {
+            if matches!(why, Why::Rescan | Why::Poll | Why::Recheck) {
                 self.doubt(id);
             }
         } else if self.accepts_file(dir, name) {
@@ -395,7 +395,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             Some(child) => {
                 let found = self.tree.get_mut(child);
                 found.is_seen = true;
-                if found.is_unreadable || found.inode == (0, 0) {
+                if found.is_unreadable || found.inode == (0, 0) || why == Why::Recheck {
                     self.push_visit(child, why);
                 }
             }
@@ -439,7 +439,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         false
     }
 
-    fn is_any_moving(&self, dir: DirId) -> bool {
+    pub(super) fn is_any_moving(&self, dir: DirId) -> bool {
         let mut at = Some(dir);
         while let Some(here) = at {
             if self.tree.get(here).is_moving {

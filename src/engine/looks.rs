@@ -42,6 +42,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 
     fn look_at(&mut self, id: SlotId, now: Now) {
+        if !self.leaving_directories.is_empty() && self.is_any_moving(self.files.get(id).dir()) {
+            // Its path is not known at the moment; another directory may have it.
+            self.retry(id, now.instant);
+            return;
+        }
         let outcome = self.stat_name(id);
         tracing::trace!(slot = id.0, path = %self.path.escape_ascii(), ?outcome, "look");
         match outcome {
@@ -208,6 +213,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// The same file as before: is there something to read?
     fn seen_again(&mut self, id: SlotId, found: &Stat) {
         self.files.get_mut(id).state.remove(State::UNCONFIRMED);
+        self.files.get_mut(id).state.set(State::LINKED, found.links > 1);
         let slot = self.files.get(id);
         let end = slot.offset + u64::from(slot.scanned);
         // An overwrite in place may keep the size. Every event is followed by a read; where events were missed, the time tells.
@@ -299,6 +305,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// A file that was never seen before.
     fn adopt(&mut self, id: SlotId, found: &Stat, now: Now) {
         self.files.identify(id, found.id);
+        self.files.get_mut(id).state.set(State::LINKED, found.links > 1);
         if self.is_own(found) {
             self.files.get_mut(id).life = Life::Ignored;
             self.release_successor(id);
@@ -475,7 +482,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         if self.held.contains_key(&id) && self.files.get(id).state.contains(State::DIRTY) {
             self.files.get_mut(id).life = Life::Finishing;
             self.hurry(id);
-        } else if self.files.get(id).state.contains(State::DELETED) {
+        } else if self.files.get(id).state & (State::DELETED | State::LINKED) == State::DELETED && !self.is_rescanning() {
             self.count_loss(id, now);
             self.forget(id);
         } else {
@@ -483,7 +490,12 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
     }
 
-    fn count_loss(&mut self, id: SlotId, now: Now) {
+    /// Events were missed, and not everything was looked at since: a deleted file may have another name that is not known yet.
+    fn is_rescanning(&self) -> bool {
+        self.is_rescan_due || self.urgent.has_work() || self.suspect_since.is_some()
+    }
+
+    pub(super) fn count_loss(&mut self, id: SlotId, now: Now) {
         let slot = self.files.get(id);
         let unfinished = u64::from(slot.scanned);
         if !slot.state.contains(State::DIRTY) && unfinished == 0 {

@@ -40,8 +40,9 @@ struct Pass {
     len: usize,
     /// What was read last held no whole line.
     is_in_long_line: bool,
-    /// The open file was shown to be the slot's.
+    /// The open file was shown to be the slot's, and had this length then.
     is_proven: bool,
+    size: u64,
     /// The encoder was told about this file.
     is_begun: bool,
 }
@@ -88,7 +89,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 return 0;
             }
         };
-        let mut pass = Pass { id, budget: FILE_BUDGET, len: READ_BYTES, is_in_long_line: false, is_proven: false, is_begun: false };
+        let mut pass =
+            Pass { id, budget: FILE_BUDGET, len: READ_BYTES, is_in_long_line: false, is_proven: false, size: 0, is_begun: false };
         let outcome = self.read_open(&mut pass, &file, now);
         tracing::trace!(slot = id.0, path = %self.path.escape_ascii(), ?outcome, offset = self.files.get(id).offset, "read");
         self.reader.relax();
@@ -181,8 +183,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             let slot = self.files.get(pass.id);
             let mark_len = usize::from(slot.mark_len);
             let (offset, mark, wanted) = (slot.offset, slot.mark, mark_len + pass.len);
-            let got = self.reader.fill(&mut self.fs, file, offset - mark_len as u64, wanted)?;
-            if got < mark_len || (mark_len > 0 && mark_of(&self.reader.bytes(mark_len)[..mark_len]) != mark) {
+            let got = self.reader.fill(&mut self.fs, file, offset - mark_len as u64, mark_len, wanted)?;
+            let is_cut_off = got < mark_len || (mark_len == 0 && pass.size < offset);
+            if is_cut_off || (mark_len > 0 && mark_of(self.reader.bytes(mark_len)) != mark) {
                 if !self.is_proven(pass, file)? {
                     return Ok(Pause::OtherFile);
                 }
@@ -326,7 +329,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// Whether the open file is the slot's: asked only when the mark cannot tell.
     fn is_proven(&mut self, pass: &mut Pass, file: &F::File) -> io::Result<bool> {
         if !pass.is_proven {
-            pass.is_proven = Some(self.fs.stat_file(file)?.id) == self.files.file_id(pass.id);
+            let found = self.fs.stat_file(file)?;
+            pass.is_proven = Some(found.id) == self.files.file_id(pass.id);
+            pass.size = found.size;
         }
         Ok(pass.is_proven)
     }
@@ -353,7 +358,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let offset = self.files.get(pass.id).offset;
         let start = offset.saturating_sub(READ_BYTES as u64);
         let len = usize::try_from(offset - start).expect("at most READ_BYTES");
-        let got = self.reader.fill(&mut self.fs, file, start, len)?;
+        let got = self.reader.fill(&mut self.fs, file, start, len, len)?;
         let slot = self.files.get_mut(pass.id);
         if got < len {
             // It shrank since it was looked at: what is there now is new.
@@ -377,7 +382,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         loop {
             let slot = self.files.get(pass.id);
             let (offset, scanned) = (slot.offset, slot.scanned);
-            let got = self.reader.fill(&mut self.fs, file, offset + u64::from(scanned), READ_BYTES)?;
+            let got = self.reader.fill(&mut self.fs, file, offset + u64::from(scanned), 0, READ_BYTES)?;
             let is_longer = scanned as usize + got > self.config.line_bytes_max;
             if got == 0 || is_longer || memchr::memchr2(b'\n', 0, self.reader.bytes(got)).is_some() {
                 // The end, or a truncation: whoever reads from the offset sees which.
@@ -425,7 +430,15 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let slot = self.files.get_mut(pass.id);
         slot.offset += skipped;
         slot.scanned = 0;
-        slot.mark_len = 0;
+        if data_from == offset {
+            self.set_mark(pass.id, mark_len + usize::try_from(skipped).expect("at most what was read"));
+        } else if skipped >= MARK_BYTES as u64 {
+            // A hole reads as zeros.
+            slot.mark = mark_of(&[0; MARK_BYTES]);
+            slot.mark_len = MARK_BYTES as u8;
+        } else {
+            slot.mark_len = 0;
+        }
         Ok(None)
     }
 
