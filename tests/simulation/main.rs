@@ -1,8 +1,11 @@
 //! The engine in a simulated world, from a seed: every event, fault and pause follows from it, and so does every failure.
 //!
-//! `SEED=7 cargo test --test simulation seed -- --nocapture` tells one run step by step; `SEEDS=10000` runs more of them;
-//! `FIRST=5000` starts there; `WITHOUT="short_read Chmod"` leaves some kinds of trouble out. [`world`] is the kernel, [`workload`] the writers, [`faults`] what goes wrong, [`receiver`] the output,
-//! [`turning`] the loop, [`model`] the oracle, [`mutants`] the proof that the oracle sees.
+//! `scripts/simulate 10000` runs many seeds, `scripts/simulate --replay 7` tells one step by step, `scripts/simulate --shrink 7`
+//! leaves out what its failure does not need. In: `SEEDS`, `FIRST`, `SEED`, `SHRINK`, `WITHOUT`, `OPERATIONS` of the environment.
+//!
+//! [`world`] and [`queue`] are the kernel, [`kernel`] is how the engine sees it, [`workload`] and [`writers`] are the other processes,
+//! [`faults`] is what goes wrong, [`receiver`] the output, [`turning`] the loop, [`model`] the oracle, [`mutants`] the proof that the
+//! oracle sees.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "tests look at the clock, the disk and threads")]
 
 mod faults;
@@ -25,7 +28,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use mutants::Mutant;
 use simulated::{LEAVE_OUT, Settings};
-use turning::{Report, run, settings};
+use turning::{Report, run, run_once, settings};
 
 fn number(name: &str, otherwise: u64) -> u64 {
     std::env::var(name).map_or(otherwise, |text| text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number")))
@@ -74,7 +77,7 @@ fn every_readable_line_comes_once_and_then_the_engine_rests() {
     let failures: Vec<_> = outcomes.iter().filter_map(|(seed, outcome)| Some((seed, outcome.as_ref().err()?))).collect();
     if let Some((seed, why)) = failures.first() {
         panic!(
-            "{} of {} seeds fail, the first is {seed}: {why}\nreplay: SEED={seed} cargo test --test simulation one_seed -- --nocapture",
+            "{} of {} seeds fail, the first is {seed}: {why}\nreplay: scripts/simulate --replay {seed}",
             failures.len(),
             outcomes.len()
         );
@@ -104,7 +107,7 @@ fn one_seed_is_told_step_by_step() {
     }
 }
 
-/// Leaves out whatever a failure does not need: `SHRINK=7 cargo test --test simulation shrinks -- --nocapture`.
+/// Leaves out whatever a failure does not need.
 #[test]
 fn a_failing_seed_shrinks() {
     let Some(seed) = std::env::var("SHRINK").ok().and_then(|text| text.parse().ok()) else { return };
@@ -129,7 +132,16 @@ fn a_failing_seed_shrinks() {
         fails(&smaller).is_some_and(|other| kind(&other) == kind(&why))
     });
     let operations = operations.expect("all of them fail");
-    println!("OPERATIONS={operations} WITHOUT=\"{}\" SEED={seed}", left_out.join(" "));
+    println!("OPERATIONS={operations} WITHOUT=\"{}\" SEED={seed}", left_out.join(" ").trim());
+}
+
+#[test]
+fn a_single_pass_reads_all_there_is_and_finishes() {
+    for seed in 0..100 {
+        if let Err(why) = run_once(seed) {
+            panic!("seed {seed}: {why}");
+        }
+    }
 }
 
 #[test]
@@ -141,7 +153,7 @@ fn the_same_seed_gives_the_same_run() {
 }
 
 /// Seeds within which each mutant has to be caught.
-const SEEDS_TO_CATCH: u64 = 50;
+const SEEDS_TO_CATCH: u64 = 100;
 
 fn is_caught(mutant: Mutant) {
     // Only seeds that pass without the mutant say something about it.

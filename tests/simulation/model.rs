@@ -13,6 +13,7 @@ use manytail::config::Format;
 use crate::record::{Record, parse};
 use crate::simulated::Settings;
 use crate::world::{Key, World};
+use crate::writers::is_below;
 
 pub(crate) type StoryKey = usize;
 
@@ -78,6 +79,7 @@ pub(crate) struct Model {
     identities: Vec<Identity>,
     by_told: HashMap<Vec<u8>, usize>,
     writers: HashMap<Vec<u8>, StoryKey>,
+    roots: Vec<Vec<u8>>,
     format: Format,
     line_bytes_max: usize,
     partial_after: Option<Duration>,
@@ -97,6 +99,7 @@ impl Model {
             identities: Vec::new(),
             by_told: HashMap::new(),
             writers: HashMap::new(),
+            roots: settings.paths.clone(),
             format: settings.format,
             line_bytes_max: settings.line_bytes_max,
             partial_after: settings.partial_after,
@@ -154,7 +157,7 @@ impl Model {
             }
             self.named_twice.get_or_insert_with(|| told.clone());
         }
-        self.check_shape(&candidates, &record)?;
+        self.check_shape(world, &candidates, &record)?;
         if let Some(path) = &record.path
             && !candidates.iter().any(|&story| world.inodes[self.stories[story].inode].paths.contains(path))
         {
@@ -224,13 +227,18 @@ impl Model {
         why
     }
 
-    fn check_shape(&self, candidates: &[StoryKey], record: &Record) -> Result<(), String> {
+    fn check_shape(&self, world: &World, candidates: &[StoryKey], record: &Record) -> Result<(), String> {
         let len = record.line.len();
         if record.line.contains(&b'\n') || len > self.line_bytes_max {
             return Err(format!("a record of {len} bytes that is more than one line, or longer than the limit"));
         }
         let may_be_piece = self.partial_after.is_some() || len == self.line_bytes_max;
-        if !record.eol && (len == 0 || !(may_be_piece || candidates.iter().any(|&story| self.stories[story].ended))) {
+        // The story is over: truncated, or the file is not in the tree any more.
+        let is_over = |&story: &StoryKey| {
+            let Story { inode, ended, .. } = self.stories[story];
+            ended || !world.inodes[inode].paths.iter().any(|path| is_below(path, &self.roots) && world.find(path) == Ok(inode))
+        };
+        if !record.eol && (len == 0 || !(may_be_piece || candidates.iter().any(is_over))) {
             return Err(format!("a piece without reason at {}: {:?}", record.offset, record.line.escape_ascii().to_string()));
         }
         Ok(())

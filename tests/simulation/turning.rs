@@ -8,11 +8,12 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use manytail::config::{EngineConfig, From};
+use manytail::config::{EngineConfig, Format, From};
 use manytail::engine::{Engine, Turn};
 use manytail::patterns::Patterns;
 use manytail::sys::clock::{self, Now};
 
+use crate::faults::Rates;
 use crate::kernel::{Kernel, wall};
 use crate::model::StoryKey;
 use crate::mutants::{Mutant, Mutated};
@@ -62,6 +63,8 @@ enum Woken {
     Yes,
     /// Nothing will ever happen again.
     Never,
+    /// The engine read all there is (`--once`).
+    Finished,
 }
 
 /// What a seed decides, less what the environment leaves out: `WITHOUT="short_read Chmod" OPERATIONS=20`.
@@ -78,6 +81,27 @@ pub(crate) fn settings(seed: u64) -> Settings {
 
 pub(crate) fn run(seed: u64, settings: Settings, mutant: Mutant, verbose: bool) -> Result<Report, String> {
     Run::new(seed, settings, mutant, verbose).finish()
+}
+
+/// `--once` over a tree in which nothing moves: all of it comes out, unfinished lines as well, and the engine finishes.
+pub(crate) fn run_once(seed: u64) -> Result<(), String> {
+    let mut settings = Settings::draw(&mut Random::new(seed));
+    settings.format = Format::Json;
+    settings.once = true;
+    // For the model: unfinished lines are due.
+    settings.partial_after = Some(Duration::ZERO);
+    settings.habits.operations = 0;
+    settings.rates =
+        Rates { interrupted: settings.rates.interrupted, unknown_kind: settings.rates.unknown_kind, ..Rates::default() };
+    let mut run = Run::new(seed, settings, Mutant::None, std::env::var("SEED").is_ok());
+    for _ in 0..TURNS_TO_REST_MAX {
+        match run.turn()? {
+            Woken::Yes => {}
+            Woken::Never => return Err("the engine waits for ever instead of finishing".to_owned()),
+            Woken::Finished => return run.check_contents(&run.shared.borrow(), false),
+        }
+    }
+    Err("no end".to_owned())
 }
 
 impl Run {
@@ -171,6 +195,7 @@ impl Run {
             }
             Turn::WaitUntil(deadline) => self.wait(Some(deadline.saturating_duration_since(self.start))),
             Turn::WaitForEvents => self.wait(None),
+            Turn::Finished if self.shared.borrow().settings.once => Ok(Woken::Finished),
             Turn::Finished => Err("the engine finished by itself".to_owned()),
         }
     }
@@ -244,31 +269,35 @@ impl Run {
         }
     }
 
-    /// What has to hold at rest.
-    fn check(&self, since: &str, with_paths: bool) -> Result<(), String> {
-        let simulated = self.shared.borrow();
+    /// Everything that can be read came out, under a name that it has.
+    fn check_contents(&self, simulated: &Simulated, with_paths: bool) -> Result<(), String> {
         let world = &simulated.world;
-        let fail = |why: String| Err(format!("after {since}: {why}"));
-        let paths = files_below(world, &simulated.settings.paths);
-        let files: Vec<(Vec<u8>, Key, StoryKey)> = paths
-            .into_iter()
-            .map(|path| {
-                let key = world.find(&path).expect("it is there");
-                (path, key, world.inodes[key].story)
-            })
-            .collect();
+        let found = files_below(world, &simulated.settings.paths).into_iter().map(|path| {
+            let key = world.find(&path).expect("it is there");
+            (path, key, world.inodes[key].story)
+        });
+        let files: Vec<(Vec<u8>, Key, StoryKey)> = found.collect();
         for (path, key, story) in &files {
             if let Some(why) = simulated.model.missing(*story) {
-                return fail(format!("{}: {why}", path.escape_ascii()));
+                return Err(format!("{}: {why}", path.escape_ascii()));
             }
             let is_name = |told: &[u8]| files.iter().any(|(path, other, _)| other == key && path == told);
             if let Some(told) = simulated.model.path_last(*story)
                 && with_paths
                 && !is_name(told)
             {
-                return fail(format!("the last line of {} was said to be of {}", path.escape_ascii(), told.escape_ascii()));
+                return Err(format!("the last line of {} was said to be of {}", path.escape_ascii(), told.escape_ascii()));
             }
         }
+        Ok(())
+    }
+
+    /// What has to hold at rest.
+    fn check(&self, since: &str, with_paths: bool) -> Result<(), String> {
+        let simulated = self.shared.borrow();
+        let world = &simulated.world;
+        let fail = |why: String| Err(format!("after {since}: {why}"));
+        self.check_contents(&simulated, with_paths).or_else(fail)?;
         if !simulated.output.is_settled() {
             return fail("the output ends in the middle of a record, or repeats are due".to_owned());
         }

@@ -85,7 +85,7 @@ impl Workload {
     // ---- names ----
 
     fn is_inside(&self, path: &[u8]) -> bool {
-        self.roots.iter().any(|root| path.strip_prefix(root.as_slice()).is_some_and(|rest| rest.is_empty() || rest[0] == b'/'))
+        is_below(path, &self.roots)
     }
 
     fn rename(&mut self, world: &mut World, model: &mut Model, from: &[u8], to: &[u8]) -> bool {
@@ -311,6 +311,10 @@ fn subtree(world: &World, key: Key) -> Vec<Key> {
         at += 1;
     }
     found
+}
+
+pub(crate) fn is_below(path: &[u8], roots: &[Vec<u8>]) -> bool {
+    roots.iter().any(|root| path.strip_prefix(root.as_slice()).is_some_and(|rest| rest.is_empty() || rest[0] == b'/'))
 }
 
 /// Paths of all regular files below `roots`, each path once.
