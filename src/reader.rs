@@ -30,7 +30,8 @@ impl Reader {
     /// Reads up to `len` bytes from `offset` into the buffer; fewer only at the end of the file.
     ///
     /// A short read of `least` bytes or more that ends with a line is the end: local file systems give short reads nowhere else, and a call saved here is a
-    /// call saved per line. One that ends within a line is asked again, which also brings up an error behind it.
+    /// call saved per line. One that ends within a line is asked again, from
+    /// the same offset so that what is returned was read in one piece, until the same answer comes twice.
     ///
     /// # Errors
     /// Those of `pread(2)`, except for `EINTR`.
@@ -45,21 +46,20 @@ impl Reader {
         if self.buffer.len() < len {
             self.buffer.resize(len, 0);
         }
-        let mut got = 0;
-        while got < len {
-            match fs.read_at(file, &mut self.buffer[got..len], offset + got as u64) {
+        let mut before = None;
+        loop {
+            match fs.read_at(file, &mut self.buffer[..len], offset) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
-                Ok(0) => break,
-                Ok(more) => {
-                    got += more;
-                    if got >= least && self.buffer[got - 1] == b'\n' {
-                        break;
+                Ok(got) => {
+                    let is_line = got > 0 && got >= least && self.buffer[got - 1] == b'\n';
+                    if got == len || got == 0 || is_line || before == Some(got) {
+                        return Ok(got);
                     }
+                    before = Some(got);
                 }
             }
         }
-        Ok(got)
     }
 
     pub(crate) fn bytes(&self, len: usize) -> &[u8] {

@@ -60,7 +60,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 }
             }
             Change::DirectoryAttributes(watch) => {
-                if let Some(dir) = self.tree.find_watch(watch).filter(|&dir| self.tree.parent(dir).is_none()) {
+                // Elsewhere the parent's events tell the same.
+                let is_told = |dir| self.tree.parent(dir).is_some_and(|parent| self.tree.watch(parent).is_some());
+                if let Some(dir) = self.tree.find_watch(watch).filter(|&dir| !is_told(dir)) {
                     self.push_visit(dir, Why::Recheck);
                 }
             }

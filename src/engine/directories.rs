@@ -134,7 +134,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     fn begin_visit(&mut self, key: DirKey, why: Why, now: Now) -> Option<Visit<F::Listing>> {
         let dir = self.tree.alive(key)?;
         self.tree.get_mut(dir).is_queued = false;
-        if self.tree.get(dir).is_moving {
+        if self.is_any_moving(dir) {
+            self.visit_later(dir, now);
             return None;
         }
         let links = self.links_of(dir);
@@ -155,6 +156,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 return None;
             }
         }
+        // What happened here without a watch was not told.
+        let why = if why == Why::Appeared && self.tree.watch(dir).is_none() { Why::Poll } else { why };
         self.write_directory_bare(dir);
         if !self.config.once
             && let Err(error) = self.arm(dir, links)
@@ -164,6 +167,12 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             return None;
         }
         self.start_listing(dir, links, why, now)
+    }
+
+    /// Visits the directory with the next poll.
+    fn visit_later(&mut self, dir: DirId, now: Now) {
+        self.set_polled(dir, true);
+        self.poll_by(now.instant + timers::RETRY_AFTER);
     }
 
     fn start_listing(&mut self, dir: DirId, links: Links, why: Why, now: Now) -> Option<Visit<F::Listing>> {
@@ -375,12 +384,17 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 
     fn take_file_entry(&mut self, dir: DirId, name: &[u8], why: Why) {
+        let is_looked_at = matches!(why, Why::Rescan | Why::Poll | Why::Recheck);
+        if is_looked_at && self.files.is_alias(dir, name) {
+            // It may stand for another file now: the look brings it back if not.
+            self.files.remove_alias(dir, name);
+        }
         if let Some(id) = self.files.find(dir, name) {
             let slot = self.files.get_mut(id);
             if slot.is_bound() && slot.dir() == dir {
                 slot.state.insert(State::SEEN);
             }
-            if matches!(why, Why::Rescan | Why::Poll | Why::Recheck) {
+            if is_looked_at {
                 self.doubt(id);
             }
         } else if self.accepts_file(dir, name) {
@@ -468,7 +482,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// The directory's path leads nowhere: the topmost directory for which that is so is dropped.
     pub(super) fn lost_directory(&mut self, dir: DirId, now: Now) {
         if self.is_any_moving(dir) {
-            return;
+            return self.visit_later(dir, now);
         }
         let mut lost = dir;
         while let Some(parent) = self.tree.parent(lost) {

@@ -375,7 +375,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.files.unbind(id);
         let slot = self.files.get_mut(id);
         slot.life = Life::Leaving;
-        slot.state.remove(State::DELETED | State::SEEN);
+        slot.state.remove(State::DELETED | State::SEEN | State::RELEASED);
         slot.state.insert(how);
         if how.contains(State::DELETED) {
             self.deleted.push_back(key);

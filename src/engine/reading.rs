@@ -189,7 +189,12 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 if !self.is_proven(pass, file)? {
                     return Ok(Pause::OtherFile);
                 }
+                if got < mark_len && self.fs.stat_file(file)?.size >= offset {
+                    // The file is as long as before: the read was short for another reason.
+                    continue;
+                }
                 self.restart(pass.id, now);
+                pass.is_begun = false;
                 continue;
             }
             pass.budget = pass.budget.saturating_sub(got - mark_len);

@@ -118,6 +118,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     pub(super) fn root_lost(&mut self, _dropped: DirId, now: Now) {
         for at in 0..self.roots.len() {
             let RootState::Found(key) = self.roots[at].state else { continue };
+            if let Some(other) = self.tree.alive(key) {
+                // A PATH within the lost one is told nothing of that.
+                self.push_visit(other, Why::Appeared);
+            }
             if self.tree.alive(key).is_none() && !self.is_covered(at) {
                 self.roots[at].state = RootState::Missing;
                 if self.notices.admit(Cause::PathMissing, now.instant).is_some() {
