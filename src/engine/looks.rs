@@ -67,6 +67,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         match error.raw_os_error() {
             Some(libc::ENOENT | libc::ENOTDIR | libc::ELOOP) => self.name_missing(id, now),
             Some(libc::EACCES | libc::ENAMETOOLONG | libc::EPERM) => self.unreadable(id, error, now),
+            Some(libc::EINTR) => self.doubt(id),
             Some(libc::EIO) if self.config.once => self.unreadable(id, error, now),
             _ => self.retry(id, now.instant),
         }
@@ -495,7 +496,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// Events were missed, and not everything was looked at since: a deleted file may have another name that is not known yet.
     fn is_rescanning(&self) -> bool {
-        self.polled > 0 || self.is_rescan_due || self.urgent.has_work() || self.suspect_since.is_some()
+        self.polled > 0 || !self.retries.is_empty() || self.is_rescan_due || self.urgent.has_work() || self.suspect_since.is_some()
     }
 
     pub(super) fn count_loss(&mut self, id: SlotId, now: Now) {
