@@ -252,9 +252,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
         let (dir, name) = (self.files.get(id).dir(), self.files.name(id).to_vec());
         let via_link = self.files.get(id).state.contains(State::VIA_LINK);
-        if self.files.get(known).is_bound()
-            && (found.links > 1 || via_link || self.files.get(known).state.contains(State::VIA_LINK))
-        {
+        if self.files.get(known).is_bound() {
+            // A hard link, a symbolic one, or the same directory by two paths.
             let elsewhere = self.stat_name(known).is_ok_and(|(there, _)| there.id == found.id);
             if elsewhere {
                 self.files.unbind(id);
