@@ -411,9 +411,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
         match self.tree.find(dir, name) {
             Some(child) => {
+                let is_unwatched = !self.config.once && self.tree.watch(child).is_none();
                 let found = self.tree.get_mut(child);
                 found.is_seen = true;
-                if found.is_unreadable || found.inode == (0, 0) || why == Why::Recheck {
+                if found.is_unreadable || found.inode == (0, 0) || is_unwatched || why == Why::Recheck {
                     self.push_visit(child, why);
                 }
             }
@@ -489,7 +490,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             match self.leads_to(parent) {
                 Ok(true) => break,
                 Ok(false) => lost = parent,
-                Err(error) => return self.visit_failed(parent, &error, now),
+                Err(_) => return self.visit_later(dir, now),
             }
         }
         let was_link = self.tree.get(lost).via_link;
