@@ -394,6 +394,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// The file takes a name that another one may have had before it.
     pub(super) fn claim(&mut self, id: SlotId, dir: DirId, name: &[u8]) {
+        let before = self.succession.predecessor(id).and_then(|key| self.files.alive(key));
+        if before.is_some_and(|older| self.is_unsettled(older)) {
+            // It still waits for the one whose name it took before.
+            return;
+        }
         if self.succession.claim(id, dir, name) {
             self.files.get_mut(id).state.insert(State::HAS_PREDECESSOR);
         }
