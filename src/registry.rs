@@ -92,6 +92,8 @@ bitflags! {
         const UNCONFIRMED = 1 << 19;
         /// Had further hard links when it was looked at last: deleting a name may not be its end.
         const LINKED = 1 << 20;
+        /// Will be looked at again after a failure.
+        const RETRY = 1 << 21;
         /// Waited for its predecessor, which was read to its end: not again before the next read, or a busy one would starve it.
         const RELEASED = 1 << 17;
     }

@@ -63,6 +63,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
         while let Some(key) = pop_due(&mut self.retries, instant) {
             if let Some(id) = self.files.alive(key) {
+                self.files.get_mut(id).state.remove(State::RETRY);
                 self.doubt(id);
             }
         }
@@ -126,6 +127,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// Tries a file again later.
     pub(super) fn retry(&mut self, id: SlotId, now: Instant) {
         let key = self.files.key(id);
+        self.files.get_mut(id).state.insert(State::RETRY);
         self.retries.push_back((now + RETRY_AFTER, key));
     }
 
