@@ -606,7 +606,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             Life::Named => true,
             Life::Leaving => !slot.state.contains(State::DELETED),
             Life::Following | Life::Finishing => {
-                slot.state.intersects(State::DOUBT | State::RETRY) || (slot.state.contains(State::DIRTY) && !slot.state.contains(State::UNREADABLE))
+                slot.state.intersects(State::DOUBT | State::RETRY)
+                    || (slot.state.contains(State::DIRTY) && !slot.state.contains(State::UNREADABLE))
             }
             Life::Free | Life::Parked | Life::Ignored => false,
         }

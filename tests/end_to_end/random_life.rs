@@ -199,8 +199,11 @@ impl<'a> Model<'a> {
         let parent = from.rsplit_once('/').map(|(parent, _)| format!("{parent}/"));
         let parent = parent.filter(|_| self.names.is_multiple_of(2)).unwrap_or_default();
         let to = format!("{parent}m{}", self.names);
+        // The README's limit: the order of generations is not promised while a directory above them is renamed. Lines are.
+        self.drain();
         self.journal.push(format!("mv {from} {to}"));
         self.world.rename(&from, &to);
+        self.tail.canary(&to);
         for directory in &mut self.directories {
             if *directory == from || directory.starts_with(&format!("{from}/")) {
                 *directory = format!("{to}{}", &directory[from.len()..]);
@@ -211,7 +214,7 @@ impl<'a> Model<'a> {
     fn step(&mut self) {
         let log = self.random.below(self.logs.len());
         // What needs everything to be read first cannot be done while the process is stopped.
-        let operation = self.random.below(if self.stopped { 58 } else { 74 });
+        let operation = self.random.below(if self.stopped { 54 } else { 74 });
         match operation {
             0..25 => {
                 let count = 1 + self.random.below(30);
@@ -220,8 +223,7 @@ impl<'a> Model<'a> {
             25..33 => self.partial(log),
             33..38 => self.complete(log),
             38..48 => self.rotate(log),
-            48..52 => self.move_directory(),
-            52..58 => {
+            48..54 => {
                 self.journal.push(if self.stopped { "kill -CONT" } else { "kill -STOP" }.to_owned());
                 if self.stopped {
                     self.tail.go_on();
@@ -230,6 +232,7 @@ impl<'a> Model<'a> {
                 }
                 self.stopped = !self.stopped;
             }
+            54..58 => self.move_directory(),
             58..62 => self.make_directory(),
             62..66 => self.delete(log),
             66..70 => self.replace(log),
@@ -268,6 +271,8 @@ fn random_run(seed: u64) {
     let world = World::new();
     let tail = world.run().start().armed();
     let mut model = Model::new(&world, &tail, seed);
+    // The first scan may not have come so far yet.
+    model.directories.iter().for_each(|directory| tail.canary(directory));
     for _ in 0..200 {
         model.step();
     }
