@@ -6,7 +6,9 @@
 
 mod changes;
 mod directories;
+mod leaving;
 mod looks;
+mod order;
 mod reading;
 mod roots;
 mod timers;

@@ -3,7 +3,7 @@
 use super::*;
 use crate::discovery::{Visit, Why};
 use crate::notices::Cause;
-use crate::registry::{Life, State};
+use crate::registry::State;
 use crate::sys::{FileKind, Links};
 use crate::tree::Role;
 
@@ -53,7 +53,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.suspect_since = Some(self.suspect_since.map_or(since, |known| known.min(since)));
     }
 
-    fn sweep_slice(&mut self, now: Now) {
+    pub(super) fn sweep_slice(&mut self, now: Now) {
         let was_running = self.sweep.is_running;
         let total = self.files.len() + self.tree.len() * VISIT_COST;
         let Some(mut budget) = self.sweep.slice(total, now.instant) else { return };
@@ -114,13 +114,13 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.tree.write_path(dir, &mut self.path);
     }
 
-    fn links_of(&self, dir: DirId) -> Links {
+    pub(super) fn links_of(&self, dir: DirId) -> Links {
         let is_root = self.tree.parent(dir).is_none();
         if is_root || self.tree.get(dir).via_link { Links::Follow } else { Links::Keep }
     }
 
     /// The directory's path without the slash at its end, which would make `O_NOFOLLOW` and `lstat` follow a link.
-    fn write_directory_bare(&mut self, dir: DirId) {
+    pub(super) fn write_directory_bare(&mut self, dir: DirId) {
         self.write_directory(dir);
         if self.path.len() > 1 && self.path.ends_with(b"/") {
             self.path.pop();
@@ -131,7 +131,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 
     /// Looks at a directory, watches it and starts to list it: in this order, so that nothing that comes later is missed.
-    fn begin_visit(&mut self, key: DirKey, why: Why, now: Now) -> Option<Visit<F::Listing>> {
+    pub(super) fn begin_visit(&mut self, key: DirKey, why: Why, now: Now) -> Option<Visit<F::Listing>> {
         let dir = self.tree.alive(key)?;
         self.tree.get_mut(dir).is_queued = false;
         if self.is_any_moving(dir) {
@@ -170,12 +170,12 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 
     /// Visits the directory with the next poll.
-    fn visit_later(&mut self, dir: DirId, now: Now) {
+    pub(super) fn visit_later(&mut self, dir: DirId, now: Now) {
         self.set_polled(dir, true);
         self.poll_by(now.instant + timers::RETRY_AFTER);
     }
 
-    fn start_listing(&mut self, dir: DirId, links: Links, why: Why, now: Now) -> Option<Visit<F::Listing>> {
+    pub(super) fn start_listing(&mut self, dir: DirId, links: Links, why: Why, now: Now) -> Option<Visit<F::Listing>> {
         if self.tree.get(dir).role == Role::Home {
             let ids: Vec<SlotId> = self.files.in_dir(dir).collect();
             ids.into_iter().for_each(|id| self.doubt(id));
@@ -197,7 +197,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 
     /// Watches the directory at hand. The same inode gives the same watch, so doing it again proves that the path still leads to it.
-    fn arm(&mut self, dir: DirId, links: Links) -> std::io::Result<()> {
+    pub(super) fn arm(&mut self, dir: DirId, links: Links) -> std::io::Result<()> {
         let watch = self.fs.watch(&self.path, links)?;
         let before = self.tree.watch(dir);
         if let Some(before) = before.filter(|&before| before != watch) {
@@ -217,7 +217,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 
     /// No watch to be had: the directory is polled. Says whether that was the reason.
-    fn limit_reached(&mut self, dir: DirId, error: &std::io::Error, now: Now) -> bool {
+    pub(super) fn limit_reached(&mut self, dir: DirId, error: &std::io::Error, now: Now) -> bool {
         if !matches!(error.raw_os_error(), Some(libc::ENOSPC | libc::EMFILE | libc::ENOMEM)) {
             return false;
         }
@@ -230,7 +230,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 
     /// One warning, when the scan is through and the number is known.
-    fn say_watch_limit(&mut self, now: Now) {
+    pub(super) fn say_watch_limit(&mut self, now: Now) {
         let needed = self.tree.len();
         let Some(limit) = self.watch_limit.as_mut().filter(|limit| !limit.is_said) else { return };
         limit.is_said = true;
@@ -254,7 +254,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 
     /// Compares the directory's inode with what is known. Says whether the visit goes on.
-    fn settle_inode(&mut self, dir: DirId, inode: (u64, u64), now: Now) -> bool {
+    pub(super) fn settle_inode(&mut self, dir: DirId, inode: (u64, u64), now: Now) -> bool {
         let before = self.tree.get(dir).inode;
         if before == inode {
             return true;
@@ -271,7 +271,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 
     /// The same directory under two names: an alias (bind mount, link, overlapping PATHs), or moved while events were missed.
-    fn settle_twice_found(&mut self, dir: DirId, other: DirId, inode: (u64, u64), now: Now) -> bool {
+    pub(super) fn settle_twice_found(&mut self, dir: DirId, other: DirId, inode: (u64, u64), now: Now) -> bool {
         let is_there = match self.leads_to(other) {
             Ok(is_there) => is_there,
             Err(error) => {
@@ -308,7 +308,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         false
     }
 
-    fn visit_failed(&mut self, dir: DirId, error: &std::io::Error, now: Now) {
+    pub(super) fn visit_failed(&mut self, dir: DirId, error: &std::io::Error, now: Now) {
         match error.raw_os_error() {
             Some(libc::ENOENT | libc::ENOTDIR | libc::ELOOP) => self.lost_directory(dir, now),
             Some(libc::EACCES | libc::EPERM | libc::ENAMETOOLONG) => {
@@ -334,7 +334,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 
     /// Takes entries, within the budget. Returns the visit if the listing goes on.
-    fn list(&mut self, mut visit: Visit<F::Listing>, budget: &mut usize, now: Now) -> Option<Visit<F::Listing>> {
+    pub(super) fn list(&mut self, mut visit: Visit<F::Listing>, budget: &mut usize, now: Now) -> Option<Visit<F::Listing>> {
         let dir = self.tree.alive(visit.directory)?;
         let mut name = std::mem::take(&mut self.entry);
         let mut is_done = false;
@@ -357,7 +357,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         (!is_done).then_some(visit)
     }
 
-    fn take_entry(&mut self, dir: DirId, name: &[u8], kind: FileKind, why: Why, now: Now) {
+    pub(super) fn take_entry(&mut self, dir: DirId, name: &[u8], kind: FileKind, why: Why, now: Now) {
         let kind = if kind == FileKind::Unknown { self.entry_kind(dir, name) } else { kind };
         match kind {
             FileKind::Directory => self.take_directory_entry(dir, name, why),
@@ -376,14 +376,14 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 
     /// Asks for the kind of an entry where the listing does not tell.
-    fn entry_kind(&mut self, dir: DirId, name: &[u8]) -> FileKind {
+    pub(super) fn entry_kind(&mut self, dir: DirId, name: &[u8]) -> FileKind {
         self.write_directory(dir);
         self.path.extend_from_slice(name);
         // A name that cannot be looked at is treated as a file's: the look that follows says why.
         self.fs.stat(&self.path, Links::Keep).map_or(FileKind::Regular, |found| found.kind)
     }
 
-    fn take_file_entry(&mut self, dir: DirId, name: &[u8], why: Why) {
+    pub(super) fn take_file_entry(&mut self, dir: DirId, name: &[u8], why: Why) {
         let is_looked_at = matches!(why, Why::Rescan | Why::Poll | Why::Recheck);
         if is_looked_at && self.files.is_alias(dir, name) {
             // It may stand for another file now: the look brings it back if not.
@@ -405,7 +405,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
     }
 
-    fn take_directory_entry(&mut self, dir: DirId, name: &[u8], why: Why) {
+    pub(super) fn take_directory_entry(&mut self, dir: DirId, name: &[u8], why: Why) {
         if !self.config.recursive {
             return;
         }
@@ -429,7 +429,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 
     /// The listing is through: what was known but did not come by is looked at.
-    fn finish_visit(&mut self, dir: DirId, visit: &Visit<F::Listing>) {
+    pub(super) fn finish_visit(&mut self, dir: DirId, visit: &Visit<F::Listing>) {
         let files: Vec<SlotId> = self.files.in_dir(dir).collect();
         for id in files {
             let state = &mut self.files.get_mut(id).state;
@@ -469,7 +469,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 
     /// Whether the directory's path leads to it. A failure to look says neither.
-    fn leads_to(&mut self, dir: DirId) -> std::io::Result<bool> {
+    pub(super) fn leads_to(&mut self, dir: DirId) -> std::io::Result<bool> {
         let links = self.links_of(dir);
         let inode = self.tree.get(dir).inode;
         self.write_directory_bare(dir);
@@ -477,94 +477,6 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             Ok(found) => Ok((found.id.device, found.id.inode) == inode),
             Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR | libc::ELOOP)) => Ok(false),
             Err(error) => Err(error),
-        }
-    }
-
-    /// The directory's path leads nowhere: the topmost directory for which that is so is dropped.
-    pub(super) fn lost_directory(&mut self, dir: DirId, now: Now) {
-        if self.is_any_moving(dir) {
-            return self.visit_later(dir, now);
-        }
-        let mut lost = dir;
-        while let Some(parent) = self.tree.parent(lost) {
-            match self.leads_to(parent) {
-                Ok(true) => break,
-                Ok(false) => lost = parent,
-                Err(_) => return self.visit_later(dir, now),
-            }
-        }
-        let was_link = self.tree.get(lost).via_link;
-        let parent = self.tree.parent(lost).map(|parent| (parent, self.tree.name(lost).to_vec()));
-        self.drop_directory(lost, now.instant);
-        match parent {
-            None => self.root_lost(lost, now),
-            Some((parent, name)) => {
-                // What stands under its name now, if anything, may be a file.
-                if self.files.find(parent, &name).is_none() && self.accepts_file(parent, &name) {
-                    self.hear_of(parent, &name);
-                }
-                // What was reached through the link may be in the tree under its own name as well.
-                self.is_rescan_due |= was_link;
-            }
-        }
-    }
-
-    /// A directory was renamed away and no new name came up in time.
-    pub(super) fn judge_directory(&mut self, key: DirKey, now: Instant) {
-        let Some(dir) = self.tree.alive(key).filter(|&dir| self.tree.get(dir).is_moving) else { return };
-        let parent = self.tree.parent(dir).expect("only directories below a root are moved by name");
-        let name = self.tree.name(dir).to_vec();
-        match self.leads_to(dir) {
-            Ok(true) if self.tree.find(parent, &name).is_none() => self.rename_directory(dir, parent, &name),
-            Ok(_) => self.drop_directory(dir, now),
-            Err(_) => self.leaving_directories.push_back((now + timers::RETRY_AFTER, key)),
-        }
-    }
-
-    /// Lets go of a directory and all below it. Its files are remembered for a while.
-    pub(super) fn drop_directory(&mut self, dir: DirId, now: Instant) {
-        let key = self.tree.key(dir);
-        self.empty_directory(dir, now);
-        // A home goes away by itself with the last file that was wanted in it.
-        if let Some(dir) = self.tree.alive(key) {
-            self.set_polled(dir, false);
-            self.tree.remove(dir);
-        }
-    }
-
-    fn empty_directory(&mut self, dir: DirId, now: Instant) {
-        // First, so that no file goes on under a further name in here.
-        for name in self.files.aliases_in(dir) {
-            self.files.remove_alias(dir, &name);
-        }
-        let children: Vec<DirId> = self.tree.children(dir).collect();
-        children.into_iter().for_each(|child| self.drop_directory(child, now));
-        if let Some(watch) = self.tree.watch(dir) {
-            self.fs.unwatch(watch);
-            self.tree.set_watch(dir, None);
-        }
-        let files: Vec<SlotId> = self.files.in_dir(dir).collect();
-        for id in files {
-            self.leave_with_directory(id, now);
-        }
-        self.wanted.retain(|(home, _), wanted| *home != dir || matches!(wanted, Wanted::Path));
-    }
-
-    fn leave_with_directory(&mut self, id: SlotId, now: Instant) {
-        self.leave(id, State::empty(), now);
-        // Its directory was looked at: no second look is to be had.
-        if self.files.get(id).life != Life::Leaving {
-            return;
-        }
-        if !self.files.get(id).is_identified() {
-            self.forget(id);
-        } else if let Some((dir, name)) = self.files.take_alias(id) {
-            self.return_to(id, dir, &name);
-        } else if self.held.contains_key(&id) && self.files.get(id).state.contains(State::DIRTY) {
-            self.files.get_mut(id).life = Life::Finishing;
-            self.hurry(id);
-        } else {
-            self.park(id, now);
         }
     }
 }

@@ -10,9 +10,6 @@ use crate::tree::Role;
 
 use nix::libc;
 
-/// Empty generations passed over at most in the search for one with unread bytes.
-const GENERATIONS_MAX: usize = 16;
-
 impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// Looks at names in doubt, oldest first.
     pub(super) fn look(&mut self, now: Now) {
@@ -29,7 +26,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 
     /// Looks at a path: at a link itself unless links are followed. Says whether a link was followed.
-    fn stat_name(&mut self, id: SlotId) -> std::io::Result<(Stat, bool)> {
+    pub(super) fn stat_name(&mut self, id: SlotId) -> std::io::Result<(Stat, bool)> {
         let (dir, is_known_link) = (self.files.get(id).dir(), self.files.get(id).state.contains(State::VIA_LINK));
         self.write_path(id);
         if !is_known_link {
@@ -41,7 +38,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         Ok((self.fs.stat(&self.path, Links::Follow)?, true))
     }
 
-    fn look_at(&mut self, id: SlotId, now: Now) {
+    pub(super) fn look_at(&mut self, id: SlotId, now: Now) {
         if !self.leaving_directories.is_empty() && self.is_any_moving(self.files.get(id).dir()) {
             // Its path is not known at the moment; another directory may have it.
             self.retry(id, now.instant);
@@ -63,7 +60,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
     }
 
-    fn look_failed(&mut self, id: SlotId, error: &std::io::Error, now: Now) {
+    pub(super) fn look_failed(&mut self, id: SlotId, error: &std::io::Error, now: Now) {
         match error.raw_os_error() {
             Some(libc::ENOENT | libc::ENOTDIR | libc::ELOOP) => self.name_missing(id, now),
             Some(libc::EACCES | libc::ENAMETOOLONG | libc::EPERM) => self.unreadable(id, error, now),
@@ -74,7 +71,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 
     /// The name leads nowhere.
-    fn name_missing(&mut self, id: SlotId, now: Now) {
+    pub(super) fn name_missing(&mut self, id: SlotId, now: Now) {
         let dir = self.files.get(id).dir();
         let is_link = self.files.get(id).state.contains(State::VIA_LINK);
         if is_link || (self.files.get(id).life == Life::Named && self.config.follow_links && self.is_dangling(id)) {
@@ -95,13 +92,13 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.found.push((key, None));
     }
 
-    fn is_dangling(&mut self, id: SlotId) -> bool {
+    pub(super) fn is_dangling(&mut self, id: SlotId) -> bool {
         self.write_path(id);
         self.fs.stat(&self.path, Links::Keep).is_ok_and(|found| found.kind == FileKind::Link)
     }
 
     /// The name does not stand for a file to follow (any more).
-    fn let_go(&mut self, id: SlotId, now: Now) {
+    pub(super) fn let_go(&mut self, id: SlotId, now: Now) {
         if self.files.get(id).is_identified() {
             self.leave(id, State::empty(), now.instant);
         } else {
@@ -111,7 +108,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
     }
 
-    fn became_directory(&mut self, id: SlotId, via_link: bool, now: Now) {
+    pub(super) fn became_directory(&mut self, id: SlotId, via_link: bool, now: Now) {
         let (dir, name) = (self.files.get(id).dir(), self.files.name(id).to_vec());
         self.let_go(id, now);
         if self.tree.at_place(dir.0).is_some() && self.tree.get(dir).role == Role::Home {
@@ -127,7 +124,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 
     /// A FIFO, socket or device is never opened. The slot stays, so that its events cost nothing.
-    fn ignore_special(&mut self, id: SlotId, now: Now) {
+    pub(super) fn ignore_special(&mut self, id: SlotId, now: Now) {
         if self.files.get(id).life == Life::Ignored {
             return;
         }
@@ -153,7 +150,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// The name stands for a regular file. If that is news, it is believed only once the kernel's queue was seen to hold nothing about the
     /// name: the look may be ahead of a rename whose events are still to come.
-    fn resolve(&mut self, id: SlotId, found: &Stat) {
+    pub(super) fn resolve(&mut self, id: SlotId, found: &Stat) {
         if self.files.file_id(id) == Some(found.id) {
             self.seen_again(id, found);
         } else {
@@ -181,7 +178,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.found = all;
     }
 
-    fn settle(&mut self, id: SlotId, found: &Stat, now: Now) {
+    pub(super) fn settle(&mut self, id: SlotId, found: &Stat, now: Now) {
         let Some(known) = self.files.file_id(id) else {
             match self.files.find_id(found.id) {
                 Some(known) => self.found_known(id, known, found, now.instant),
@@ -212,7 +209,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 
     /// The same file as before: is there something to read?
-    fn seen_again(&mut self, id: SlotId, found: &Stat) {
+    pub(super) fn seen_again(&mut self, id: SlotId, found: &Stat) {
         self.files.get_mut(id).state.remove(State::UNCONFIRMED);
         self.files.get_mut(id).state.set(State::LINKED, found.links > 1);
         let slot = self.files.get(id);
@@ -225,11 +222,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 
     /// Modified so recently that a missed event may hide a change of the same size.
-    fn is_suspect(&self, found: &Stat) -> bool {
+    pub(super) fn is_suspect(&self, found: &Stat) -> bool {
         self.suspect_since.is_some_and(|since| found.modified >= since)
     }
 
-    fn after_look(&mut self, id: SlotId) {
+    pub(super) fn after_look(&mut self, id: SlotId) {
         let state = self.files.get(id).state;
         if state.contains(State::VIA_LINK) {
             self.watch_link_target(id);
@@ -245,7 +242,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 
     /// A name turned out to stand for a file that has a slot already: renamed, come back, or linked twice.
-    fn found_known(&mut self, id: SlotId, known: SlotId, found: &Stat, now: Instant) {
+    pub(super) fn found_known(&mut self, id: SlotId, known: SlotId, found: &Stat, now: Instant) {
         if self.files.get(id).state.contains(State::DIRTY) {
             // It grew since it was looked at.
             self.mark_dirty(known);
@@ -277,7 +274,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 
     /// A file was found under another name before any event said so: something else may have its old name now.
-    fn move_away(&mut self, id: SlotId, now: Instant) {
+    pub(super) fn move_away(&mut self, id: SlotId, now: Instant) {
         let (dir, name) = (self.files.get(id).dir(), self.files.name(id).to_vec());
         self.files.unbind(id);
         self.succession.vacate(self.files.key(id), dir, &name, now);
@@ -289,7 +286,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 
     /// A file has one more name, by a hard link or through a symbolic one. In a listed directory that is its name for users.
-    fn add_name(&mut self, id: SlotId, dir: DirId, name: &[u8]) {
+    pub(super) fn add_name(&mut self, id: SlotId, dir: DirId, name: &[u8]) {
         let before = self.files.get(id).dir();
         if self.tree.get(before).role == Role::Home && self.tree.get(dir).role == Role::Listed {
             let target = self.files.name(id).to_vec();
@@ -303,7 +300,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 
     /// A file that was never seen before.
-    fn adopt(&mut self, id: SlotId, found: &Stat, now: Now) {
+    pub(super) fn adopt(&mut self, id: SlotId, found: &Stat, now: Now) {
         self.files.identify(id, found.id);
         self.files.get_mut(id).state.set(State::LINKED, found.links > 1);
         if self.is_own(found) {
@@ -352,265 +349,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.listed.shrink_to(super::DOUBTS_MAX);
     }
 
-    fn is_own(&self, found: &Stat) -> bool {
+    pub(super) fn is_own(&self, found: &Stat) -> bool {
         self.own_files.contains(&(found.id.device, found.id.inode))
-    }
-
-    /// A bound slot loses its name. `how` is [`State::DELETED`] or nothing.
-    pub(super) fn leave(&mut self, id: SlotId, how: State, now: Instant) {
-        if self.files.get(id).life == Life::Finishing {
-            return;
-        }
-        let (dir, name) = (self.files.get(id).dir(), self.files.name(id).to_vec());
-        if self.held.contains_key(&id) {
-            self.write_path(id);
-            let path = self.path.clone();
-            self.held.get_mut(&id).expect("just seen").path = path;
-        }
-        // Who takes this name next comes after what is still unread here; a deleted file can be read only if it is held.
-        let key = self.files.key(id);
-        if how.is_empty() || self.held.contains_key(&id) {
-            self.succession.vacate(key, dir, &name, now);
-        }
-        self.files.unbind(id);
-        let slot = self.files.get_mut(id);
-        slot.life = Life::Leaving;
-        slot.state.remove(State::DELETED | State::SEEN | State::RELEASED);
-        slot.state.insert(how);
-        if how.contains(State::DELETED) {
-            self.deleted.push_back(key);
-        } else {
-            self.leaving.push_back((now + timers::GRACE, key));
-        }
-    }
-
-    /// A file that had lost its name has one again.
-    pub(super) fn return_to(&mut self, id: SlotId, dir: DirId, name: &[u8]) {
-        self.bind(id, dir, name);
-        self.claim(id, dir, name);
-        self.files.get_mut(id).state.insert(State::UNCONFIRMED);
-        self.doubt(id);
-    }
-
-    /// The file takes a name that another one may have had before it.
-    pub(super) fn claim(&mut self, id: SlotId, dir: DirId, name: &[u8]) {
-        let before = self.succession.predecessor(id).and_then(|key| self.files.alive(key));
-        if before.is_some_and(|older| self.is_unsettled(older)) {
-            // It still waits for the one whose name it took before.
-            return;
-        }
-        if self.succession.claim(id, dir, name) {
-            self.files.get_mut(id).state.insert(State::HAS_PREDECESSOR);
-        }
-    }
-
-    fn bind(&mut self, id: SlotId, dir: DirId, name: &[u8]) {
-        self.files.bind(id, dir, name);
-        let is_identified = self.files.get(id).is_identified();
-        let slot = self.files.get_mut(id);
-        slot.state.remove(State::DELETED);
-        if let Some(held) = self.held.get_mut(&id) {
-            held.path.clear();
-        }
-        if slot.life != Life::Ignored {
-            slot.life = if is_identified { Life::Following } else { Life::Named };
-        }
-    }
-
-    /// Judges deletions, once all events and doubts before them are worked off.
-    pub(super) fn judge_deleted(&mut self, now: Now) {
-        if self.are_events_pending || !self.doubts.is_empty() || !self.found.is_empty() {
-            return;
-        }
-        for _ in 0..LOOKS_PER_TURN {
-            let Some(key) = self.deleted.pop_front() else { break };
-            self.judge(key, now);
-        }
-    }
-
-    /// A second look at a file that lost its name: is it really gone?
-    pub(super) fn judge(&mut self, key: SlotKey, now: Now) {
-        let Some(id) = self.files.alive(key).filter(|&id| self.files.get(id).life == Life::Leaving) else { return };
-        let Some(file) = self.files.file_id(id) else {
-            self.stats.vanished += 1;
-            self.forget(id);
-            return;
-        };
-        if let Some((dir, name)) = self.take_further_name(id) {
-            self.return_to(id, dir, &name);
-            return;
-        }
-        let dir = self.files.get(id).dir();
-        if self.tree.at_place(dir.0).is_some() {
-            self.write_path(id);
-            let links = if self.files.get(id).state.contains(State::VIA_LINK) { Links::Follow } else { Links::Keep };
-            match self.fs.stat(&self.path, links) {
-                Ok(found) if found.id == file => {
-                    let name = self.files.name(id).to_vec();
-                    if let Some(other) = self.files.find(dir, &name) {
-                        // Someone else has the name by what events said: looking at it settles both.
-                        self.doubt(other);
-                    } else {
-                        self.return_to(id, dir, &name);
-                        return;
-                    }
-                    self.leaving.push_back((now.instant + timers::GRACE, key));
-                    return;
-                }
-                Ok(_) => {}
-                Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR | libc::ELOOP)) => {}
-                Err(_) => {
-                    // A failure to look is not a deletion.
-                    self.leaving.push_back((now.instant + timers::RETRY_AFTER, key));
-                    return;
-                }
-            }
-        }
-        self.gone(id, now);
-    }
-
-    /// A further name under which a file that lost one goes on. When a link is removed, its target outside of the tree is let go; when the
-    /// link points elsewhere now, the target goes on where it is.
-    fn take_further_name(&mut self, id: SlotId) -> Option<(DirId, Box<[u8]>)> {
-        let slot = self.files.get(id);
-        let is_link_gone = slot.state.contains(State::VIA_LINK)
-            && self.tree.at_place(slot.dir().0).is_none_or(|dir| self.files.find(dir, self.files.name(id)).is_none());
-        while let Some((dir, name)) = self.files.take_alias(id) {
-            if !is_link_gone || self.tree.get(dir).role == Role::Listed {
-                return Some((dir, name));
-            }
-            self.wanted.remove(&(dir, name));
-            self.release_home(dir);
-        }
-        None
-    }
-
-    /// The file is not in the tree any more.
-    pub(super) fn gone(&mut self, id: SlotId, now: Now) {
-        if self.held.contains_key(&id) && self.files.get(id).state.contains(State::DIRTY) {
-            self.files.get_mut(id).life = Life::Finishing;
-            self.hurry(id);
-        } else if self.files.get(id).state & (State::DELETED | State::LINKED) == State::DELETED && !self.is_rescanning() {
-            self.count_loss(id, now);
-            self.forget(id);
-        } else {
-            self.park(id, now.instant);
-        }
-    }
-
-    /// Events were missed, and not everything was looked at since: a deleted file may have another name that is not known yet.
-    fn is_rescanning(&self) -> bool {
-        self.polled > 0 || !self.retries.is_empty() || self.is_rescan_due || self.urgent.has_work() || self.suspect_since.is_some()
-    }
-
-    pub(super) fn count_loss(&mut self, id: SlotId, now: Now) {
-        let slot = self.files.get(id);
-        let unfinished = u64::from(slot.scanned);
-        if !slot.state.contains(State::DIRTY) && unfinished == 0 {
-            return;
-        }
-        self.stats.deleted_unread += 1;
-        self.stats.lost_bytes += unfinished;
-        if self.notices.admit(Cause::DeletedUnread, now.instant).is_some() {
-            let offset = slot.offset;
-            let path = self.last_path(id);
-            let total = self.stats.deleted_unread;
-            tracing::warn!(
-                ?path,
-                offset,
-                unfinished,
-                total,
-                "deleted, perhaps before it was read to its end: what followed is lost"
-            );
-        }
-    }
-
-    fn last_path(&mut self, id: SlotId) -> String {
-        if self.tree.at_place(self.files.get(id).dir().0).is_some() {
-            self.write_path(id);
-        } else {
-            self.path.clear();
-            self.path.extend_from_slice(self.files.name(id));
-        }
-        String::from_utf8_lossy(&self.path).into_owned()
-    }
-
-    /// Frees an unbound slot and all that refers to it.
-    pub(super) fn forget(&mut self, id: SlotId) {
-        self.release_successor(id);
-        if self.files.get(id).state.intersects(State::WAITING | State::HAS_PREDECESSOR) {
-            self.succession.forget(id);
-        }
-        if self.files.get(id).state.contains(State::COOLING | State::DIRTY) {
-            self.cooling_dirty -= 1;
-        }
-        self.held.remove(&id);
-        self.grown.remove(&id);
-        let home = self.files.get(id).dir();
-        while let Some((dir, name)) = self.files.take_alias(id) {
-            self.wanted.remove(&(dir, name));
-            self.release_home(dir);
-        }
-        self.files.free(id);
-        self.release_home(home);
-    }
-
-    /// Lets files go on that waited for this one.
-    pub(super) fn release_successor(&mut self, id: SlotId) {
-        if !self.files.get(id).state.contains(State::IS_AWAITED) {
-            return;
-        }
-        self.files.get_mut(id).state.remove(State::IS_AWAITED);
-        for next in self.succession.release(id) {
-            let state = &mut self.files.get_mut(next).state;
-            state.remove(State::WAITING);
-            state.insert(State::RELEASED);
-            self.enqueue(next);
-        }
-    }
-
-    /// Before a file is read: makes it wait if the one that had its name before has something to read, or may have.
-    pub(super) fn must_wait(&mut self, id: SlotId) -> bool {
-        let mut newer = id;
-        for _ in 0..GENERATIONS_MAX {
-            let older = self.succession.predecessor(newer).and_then(|key| self.files.alive(key));
-            let Some(older) = older else {
-                if newer == id {
-                    self.files.get_mut(id).state.remove(State::HAS_PREDECESSOR);
-                    self.succession.forget(id);
-                }
-                return false;
-            };
-            if self.is_unsettled(older) {
-                if !self.succession.wait(id, older) {
-                    return false;
-                }
-                self.files.get_mut(id).state.insert(State::WAITING);
-                self.files.get_mut(older).state.insert(State::IS_AWAITED);
-                self.hurry(older);
-                return true;
-            }
-            // One that was read waited for its own predecessor; an empty one did not.
-            if self.files.get(older).offset > 0 {
-                return false;
-            }
-            newer = older;
-        }
-        false
-    }
-
-    /// Whether the file has something to read, or may have.
-    fn is_unsettled(&self, id: SlotId) -> bool {
-        let slot = self.files.get(id);
-        match slot.life {
-            Life::Named => true,
-            Life::Leaving => !slot.state.contains(State::DELETED),
-            Life::Following | Life::Finishing => {
-                slot.state.intersects(State::DOUBT | State::RETRY)
-                    || (slot.state.contains(State::DIRTY) && !slot.state.contains(State::UNREADABLE))
-            }
-            Life::Free | Life::Parked | Life::Ignored => false,
-        }
     }
 
     /// Writes the path of a file that has a name, or its last one.

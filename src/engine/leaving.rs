@@ -1,0 +1,286 @@
+//! Files and directories that lose their name: moved, deleted, or gone with what is above them. A second look decides.
+
+use super::*;
+use crate::notices::Cause;
+use crate::registry::{Life, State};
+use crate::sys::Links;
+use crate::tree::Role;
+
+use nix::libc;
+
+impl<F: FileSystem, S: Sink> Engine<F, S> {
+    /// A bound slot loses its name. `how` is [`State::DELETED`] or nothing.
+    pub(super) fn leave(&mut self, id: SlotId, how: State, now: Instant) {
+        if self.files.get(id).life == Life::Finishing {
+            return;
+        }
+        let (dir, name) = (self.files.get(id).dir(), self.files.name(id).to_vec());
+        if self.held.contains_key(&id) {
+            self.write_path(id);
+            let path = self.path.clone();
+            self.held.get_mut(&id).expect("just seen").path = path;
+        }
+        // Who takes this name next comes after what is still unread here; a deleted file can be read only if it is held.
+        let key = self.files.key(id);
+        if how.is_empty() || self.held.contains_key(&id) {
+            self.succession.vacate(key, dir, &name, now);
+        }
+        self.files.unbind(id);
+        let slot = self.files.get_mut(id);
+        slot.life = Life::Leaving;
+        slot.state.remove(State::DELETED | State::SEEN | State::RELEASED);
+        slot.state.insert(how);
+        if how.contains(State::DELETED) {
+            self.deleted.push_back(key);
+        } else {
+            self.leaving.push_back((now + timers::GRACE, key));
+        }
+    }
+
+    /// A file that had lost its name has one again.
+    pub(super) fn return_to(&mut self, id: SlotId, dir: DirId, name: &[u8]) {
+        self.bind(id, dir, name);
+        self.claim(id, dir, name);
+        self.files.get_mut(id).state.insert(State::UNCONFIRMED);
+        self.doubt(id);
+    }
+
+    pub(super) fn bind(&mut self, id: SlotId, dir: DirId, name: &[u8]) {
+        self.files.bind(id, dir, name);
+        let is_identified = self.files.get(id).is_identified();
+        let slot = self.files.get_mut(id);
+        slot.state.remove(State::DELETED);
+        if let Some(held) = self.held.get_mut(&id) {
+            held.path.clear();
+        }
+        if slot.life != Life::Ignored {
+            slot.life = if is_identified { Life::Following } else { Life::Named };
+        }
+    }
+
+    /// Judges deletions, once all events and doubts before them are worked off.
+    pub(super) fn judge_deleted(&mut self, now: Now) {
+        if self.are_events_pending || !self.doubts.is_empty() || !self.found.is_empty() {
+            return;
+        }
+        for _ in 0..LOOKS_PER_TURN {
+            let Some(key) = self.deleted.pop_front() else { break };
+            self.judge(key, now);
+        }
+    }
+
+    /// A second look at a file that lost its name: is it really gone?
+    pub(super) fn judge(&mut self, key: SlotKey, now: Now) {
+        let Some(id) = self.files.alive(key).filter(|&id| self.files.get(id).life == Life::Leaving) else { return };
+        let Some(file) = self.files.file_id(id) else {
+            self.stats.vanished += 1;
+            self.forget(id);
+            return;
+        };
+        if let Some((dir, name)) = self.take_further_name(id) {
+            self.return_to(id, dir, &name);
+            return;
+        }
+        let dir = self.files.get(id).dir();
+        if self.tree.at_place(dir.0).is_some() {
+            self.write_path(id);
+            let links = if self.files.get(id).state.contains(State::VIA_LINK) { Links::Follow } else { Links::Keep };
+            match self.fs.stat(&self.path, links) {
+                Ok(found) if found.id == file => {
+                    let name = self.files.name(id).to_vec();
+                    if let Some(other) = self.files.find(dir, &name) {
+                        // Someone else has the name by what events said: looking at it settles both.
+                        self.doubt(other);
+                    } else {
+                        self.return_to(id, dir, &name);
+                        return;
+                    }
+                    self.leaving.push_back((now.instant + timers::GRACE, key));
+                    return;
+                }
+                Ok(_) => {}
+                Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR | libc::ELOOP)) => {}
+                Err(_) => {
+                    // A failure to look is not a deletion.
+                    self.leaving.push_back((now.instant + timers::RETRY_AFTER, key));
+                    return;
+                }
+            }
+        }
+        self.gone(id, now);
+    }
+
+    /// A further name under which a file that lost one goes on. When a link is removed, its target outside of the tree is let go; when the
+    /// link points elsewhere now, the target goes on where it is.
+    pub(super) fn take_further_name(&mut self, id: SlotId) -> Option<(DirId, Box<[u8]>)> {
+        let slot = self.files.get(id);
+        let is_link_gone = slot.state.contains(State::VIA_LINK)
+            && self.tree.at_place(slot.dir().0).is_none_or(|dir| self.files.find(dir, self.files.name(id)).is_none());
+        while let Some((dir, name)) = self.files.take_alias(id) {
+            if !is_link_gone || self.tree.get(dir).role == Role::Listed {
+                return Some((dir, name));
+            }
+            self.wanted.remove(&(dir, name));
+            self.release_home(dir);
+        }
+        None
+    }
+
+    /// The file is not in the tree any more.
+    pub(super) fn gone(&mut self, id: SlotId, now: Now) {
+        if self.held.contains_key(&id) && self.files.get(id).state.contains(State::DIRTY) {
+            self.files.get_mut(id).life = Life::Finishing;
+            self.hurry(id);
+        } else if self.files.get(id).state & (State::DELETED | State::LINKED) == State::DELETED && !self.is_rescanning() {
+            self.count_loss(id, now);
+            self.forget(id);
+        } else {
+            self.park(id, now.instant);
+        }
+    }
+
+    /// Events were missed, and not everything was looked at since: a deleted file may have another name that is not known yet.
+    pub(super) fn is_rescanning(&self) -> bool {
+        self.polled > 0 || !self.retries.is_empty() || self.is_rescan_due || self.urgent.has_work() || self.suspect_since.is_some()
+    }
+
+    pub(super) fn count_loss(&mut self, id: SlotId, now: Now) {
+        let slot = self.files.get(id);
+        let unfinished = u64::from(slot.scanned);
+        if !slot.state.contains(State::DIRTY) && unfinished == 0 {
+            return;
+        }
+        self.stats.deleted_unread += 1;
+        self.stats.lost_bytes += unfinished;
+        if self.notices.admit(Cause::DeletedUnread, now.instant).is_some() {
+            let offset = slot.offset;
+            let path = self.last_path(id);
+            let total = self.stats.deleted_unread;
+            tracing::warn!(
+                ?path,
+                offset,
+                unfinished,
+                total,
+                "deleted, perhaps before it was read to its end: what followed is lost"
+            );
+        }
+    }
+
+    pub(super) fn last_path(&mut self, id: SlotId) -> String {
+        if self.tree.at_place(self.files.get(id).dir().0).is_some() {
+            self.write_path(id);
+        } else {
+            self.path.clear();
+            self.path.extend_from_slice(self.files.name(id));
+        }
+        String::from_utf8_lossy(&self.path).into_owned()
+    }
+
+    /// Frees an unbound slot and all that refers to it.
+    pub(super) fn forget(&mut self, id: SlotId) {
+        self.release_successor(id);
+        if self.files.get(id).state.intersects(State::WAITING | State::HAS_PREDECESSOR) {
+            self.succession.forget(id);
+        }
+        if self.files.get(id).state.contains(State::COOLING | State::DIRTY) {
+            self.cooling_dirty -= 1;
+        }
+        self.held.remove(&id);
+        self.grown.remove(&id);
+        let home = self.files.get(id).dir();
+        while let Some((dir, name)) = self.files.take_alias(id) {
+            self.wanted.remove(&(dir, name));
+            self.release_home(dir);
+        }
+        self.files.free(id);
+        self.release_home(home);
+    }
+
+    /// The directory's path leads nowhere: the topmost directory for which that is so is dropped.
+    pub(super) fn lost_directory(&mut self, dir: DirId, now: Now) {
+        if self.is_any_moving(dir) {
+            return self.visit_later(dir, now);
+        }
+        let mut lost = dir;
+        while let Some(parent) = self.tree.parent(lost) {
+            match self.leads_to(parent) {
+                Ok(true) => break,
+                Ok(false) => lost = parent,
+                Err(_) => return self.visit_later(dir, now),
+            }
+        }
+        let was_link = self.tree.get(lost).via_link;
+        let parent = self.tree.parent(lost).map(|parent| (parent, self.tree.name(lost).to_vec()));
+        self.drop_directory(lost, now.instant);
+        match parent {
+            None => self.root_lost(lost, now),
+            Some((parent, name)) => {
+                // What stands under its name now, if anything, may be a file.
+                if self.files.find(parent, &name).is_none() && self.accepts_file(parent, &name) {
+                    self.hear_of(parent, &name);
+                }
+                // What was reached through the link may be in the tree under its own name as well.
+                self.is_rescan_due |= was_link;
+            }
+        }
+    }
+
+    /// A directory was renamed away and no new name came up in time.
+    pub(super) fn judge_directory(&mut self, key: DirKey, now: Instant) {
+        let Some(dir) = self.tree.alive(key).filter(|&dir| self.tree.get(dir).is_moving) else { return };
+        let parent = self.tree.parent(dir).expect("only directories below a root are moved by name");
+        let name = self.tree.name(dir).to_vec();
+        match self.leads_to(dir) {
+            Ok(true) if self.tree.find(parent, &name).is_none() => self.rename_directory(dir, parent, &name),
+            Ok(_) => self.drop_directory(dir, now),
+            Err(_) => self.leaving_directories.push_back((now + timers::RETRY_AFTER, key)),
+        }
+    }
+
+    /// Lets go of a directory and all below it. Its files are remembered for a while.
+    pub(super) fn drop_directory(&mut self, dir: DirId, now: Instant) {
+        let key = self.tree.key(dir);
+        self.empty_directory(dir, now);
+        // A home goes away by itself with the last file that was wanted in it.
+        if let Some(dir) = self.tree.alive(key) {
+            self.set_polled(dir, false);
+            self.tree.remove(dir);
+        }
+    }
+
+    pub(super) fn empty_directory(&mut self, dir: DirId, now: Instant) {
+        // First, so that no file goes on under a further name in here.
+        for name in self.files.aliases_in(dir) {
+            self.files.remove_alias(dir, &name);
+        }
+        let children: Vec<DirId> = self.tree.children(dir).collect();
+        children.into_iter().for_each(|child| self.drop_directory(child, now));
+        if let Some(watch) = self.tree.watch(dir) {
+            self.fs.unwatch(watch);
+            self.tree.set_watch(dir, None);
+        }
+        let files: Vec<SlotId> = self.files.in_dir(dir).collect();
+        for id in files {
+            self.leave_with_directory(id, now);
+        }
+        self.wanted.retain(|(home, _), wanted| *home != dir || matches!(wanted, Wanted::Path));
+    }
+
+    pub(super) fn leave_with_directory(&mut self, id: SlotId, now: Instant) {
+        self.leave(id, State::empty(), now);
+        // Its directory was looked at: no second look is to be had.
+        if self.files.get(id).life != Life::Leaving {
+            return;
+        }
+        if !self.files.get(id).is_identified() {
+            self.forget(id);
+        } else if let Some((dir, name)) = self.files.take_alias(id) {
+            self.return_to(id, dir, &name);
+        } else if self.held.contains_key(&id) && self.files.get(id).state.contains(State::DIRTY) {
+            self.files.get_mut(id).life = Life::Finishing;
+            self.hurry(id);
+        } else {
+            self.park(id, now);
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! Rotation order: a file whose name another one had before lets that one be read first, whenever both have something to read.
+
+use super::*;
+use crate::registry::{Life, State};
+
+/// Empty generations passed over at most in the search for one with unread bytes.
+const GENERATIONS_MAX: usize = 16;
+
+impl<F: FileSystem, S: Sink> Engine<F, S> {
+    /// The file takes a name that another one may have had before it.
+    pub(super) fn claim(&mut self, id: SlotId, dir: DirId, name: &[u8]) {
+        let before = self.succession.predecessor(id).and_then(|key| self.files.alive(key));
+        if before.is_some_and(|older| self.is_unsettled(older)) {
+            // It still waits for the one whose name it took before.
+            return;
+        }
+        if self.succession.claim(id, dir, name) {
+            self.files.get_mut(id).state.insert(State::HAS_PREDECESSOR);
+        }
+    }
+
+    /// Lets files go on that waited for this one.
+    pub(super) fn release_successor(&mut self, id: SlotId) {
+        if !self.files.get(id).state.contains(State::IS_AWAITED) {
+            return;
+        }
+        self.files.get_mut(id).state.remove(State::IS_AWAITED);
+        for next in self.succession.release(id) {
+            let state = &mut self.files.get_mut(next).state;
+            state.remove(State::WAITING);
+            state.insert(State::RELEASED);
+            self.enqueue(next);
+        }
+    }
+
+    /// Before a file is read: makes it wait if the one that had its name before has something to read, or may have.
+    pub(super) fn must_wait(&mut self, id: SlotId) -> bool {
+        let mut newer = id;
+        for _ in 0..GENERATIONS_MAX {
+            let older = self.succession.predecessor(newer).and_then(|key| self.files.alive(key));
+            let Some(older) = older else {
+                if newer == id {
+                    self.files.get_mut(id).state.remove(State::HAS_PREDECESSOR);
+                    self.succession.forget(id);
+                }
+                return false;
+            };
+            if self.is_unsettled(older) {
+                if !self.succession.wait(id, older) {
+                    return false;
+                }
+                self.files.get_mut(id).state.insert(State::WAITING);
+                self.files.get_mut(older).state.insert(State::IS_AWAITED);
+                self.hurry(older);
+                return true;
+            }
+            // One that was read waited for its own predecessor; an empty one did not.
+            if self.files.get(older).offset > 0 {
+                return false;
+            }
+            newer = older;
+        }
+        false
+    }
+
+    /// Whether the file has something to read, or may have.
+    pub(super) fn is_unsettled(&self, id: SlotId) -> bool {
+        let slot = self.files.get(id);
+        match slot.life {
+            Life::Named => true,
+            Life::Leaving => !slot.state.contains(State::DELETED),
+            Life::Following | Life::Finishing => {
+                slot.state.intersects(State::DOUBT | State::RETRY)
+                    || (slot.state.contains(State::DIRTY) && !slot.state.contains(State::UNREADABLE))
+            }
+            Life::Free | Life::Parked | Life::Ignored => false,
+        }
+    }
+}
