@@ -53,7 +53,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.suspect_since = Some(self.suspect_since.map_or(since, |known| known.min(since)));
     }
 
-    pub(super) fn sweep_slice(&mut self, now: Now) {
+    fn sweep_slice(&mut self, now: Now) {
         let was_running = self.sweep.is_running;
         let total = self.files.len() + self.tree.len() * VISIT_COST;
         let Some(mut budget) = self.sweep.slice(total, now.instant) else { return };
@@ -109,18 +109,18 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.push_visit(dir, Why::Appeared);
     }
 
-    pub(super) fn write_directory(&mut self, dir: DirId) {
+    fn write_directory(&mut self, dir: DirId) {
         self.path.clear();
         self.tree.write_path(dir, &mut self.path);
     }
 
-    pub(super) fn links_of(&self, dir: DirId) -> Links {
+    fn links_of(&self, dir: DirId) -> Links {
         let is_root = self.tree.parent(dir).is_none();
         if is_root || self.tree.get(dir).via_link { Links::Follow } else { Links::Keep }
     }
 
     /// The directory's path without the slash at its end, which would make `O_NOFOLLOW` and `lstat` follow a link.
-    pub(super) fn write_directory_bare(&mut self, dir: DirId) {
+    fn write_directory_bare(&mut self, dir: DirId) {
         self.write_directory(dir);
         if self.path.len() > 1 && self.path.ends_with(b"/") {
             self.path.pop();
@@ -131,7 +131,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 
     /// Looks at a directory, watches it and starts to list it: in this order, so that nothing that comes later is missed.
-    pub(super) fn begin_visit(&mut self, key: DirKey, why: Why, now: Now) -> Option<Visit<F::Listing>> {
+    fn begin_visit(&mut self, key: DirKey, why: Why, now: Now) -> Option<Visit<F::Listing>> {
         let dir = self.tree.alive(key)?;
         self.tree.get_mut(dir).is_queued = false;
         if self.is_any_moving(dir) {
@@ -175,7 +175,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.poll_by(now.instant + timers::RETRY_AFTER);
     }
 
-    pub(super) fn start_listing(&mut self, dir: DirId, links: Links, why: Why, now: Now) -> Option<Visit<F::Listing>> {
+    fn start_listing(&mut self, dir: DirId, links: Links, why: Why, now: Now) -> Option<Visit<F::Listing>> {
         if self.tree.get(dir).role == Role::Home {
             let ids: Vec<SlotId> = self.files.in_dir(dir).collect();
             ids.into_iter().for_each(|id| self.doubt(id));
@@ -197,7 +197,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 
     /// Watches the directory at hand. The same inode gives the same watch, so doing it again proves that the path still leads to it.
-    pub(super) fn arm(&mut self, dir: DirId, links: Links) -> std::io::Result<()> {
+    fn arm(&mut self, dir: DirId, links: Links) -> std::io::Result<()> {
         let watch = self.fs.watch(&self.path, links)?;
         let before = self.tree.watch(dir);
         if let Some(before) = before.filter(|&before| before != watch) {
@@ -217,7 +217,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 
     /// No watch to be had: the directory is polled. Says whether that was the reason.
-    pub(super) fn limit_reached(&mut self, dir: DirId, error: &std::io::Error, now: Now) -> bool {
+    fn limit_reached(&mut self, dir: DirId, error: &std::io::Error, now: Now) -> bool {
         if !matches!(error.raw_os_error(), Some(libc::ENOSPC | libc::EMFILE | libc::ENOMEM)) {
             return false;
         }
@@ -230,7 +230,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 
     /// One warning, when the scan is through and the number is known.
-    pub(super) fn say_watch_limit(&mut self, now: Now) {
+    fn say_watch_limit(&mut self, now: Now) {
         let needed = self.tree.len();
         let Some(limit) = self.watch_limit.as_mut().filter(|limit| !limit.is_said) else { return };
         limit.is_said = true;
@@ -254,7 +254,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 
     /// Compares the directory's inode with what is known. Says whether the visit goes on.
-    pub(super) fn settle_inode(&mut self, dir: DirId, inode: (u64, u64), now: Now) -> bool {
+    fn settle_inode(&mut self, dir: DirId, inode: (u64, u64), now: Now) -> bool {
         let before = self.tree.get(dir).inode;
         if before == inode {
             return true;
@@ -271,7 +271,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 
     /// The same directory under two names: an alias (bind mount, link, overlapping PATHs), or moved while events were missed.
-    pub(super) fn settle_twice_found(&mut self, dir: DirId, other: DirId, inode: (u64, u64), now: Now) -> bool {
+    fn settle_twice_found(&mut self, dir: DirId, other: DirId, inode: (u64, u64), now: Now) -> bool {
         let is_there = match self.leads_to(other) {
             Ok(is_there) => is_there,
             Err(error) => {
@@ -308,7 +308,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         false
     }
 
-    pub(super) fn visit_failed(&mut self, dir: DirId, error: &std::io::Error, now: Now) {
+    fn visit_failed(&mut self, dir: DirId, error: &std::io::Error, now: Now) {
         match error.raw_os_error() {
             Some(libc::ENOENT | libc::ENOTDIR | libc::ELOOP) => self.lost_directory(dir, now),
             Some(libc::EACCES | libc::EPERM | libc::ENAMETOOLONG) => {
@@ -334,7 +334,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 
     /// Takes entries, within the budget. Returns the visit if the listing goes on.
-    pub(super) fn list(&mut self, mut visit: Visit<F::Listing>, budget: &mut usize, now: Now) -> Option<Visit<F::Listing>> {
+    fn list(&mut self, mut visit: Visit<F::Listing>, budget: &mut usize, now: Now) -> Option<Visit<F::Listing>> {
         let dir = self.tree.alive(visit.directory)?;
         let mut name = std::mem::take(&mut self.entry);
         let mut is_done = false;
@@ -357,7 +357,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         (!is_done).then_some(visit)
     }
 
-    pub(super) fn take_entry(&mut self, dir: DirId, name: &[u8], kind: FileKind, why: Why, now: Now) {
+    fn take_entry(&mut self, dir: DirId, name: &[u8], kind: FileKind, why: Why, now: Now) {
         let kind = if kind == FileKind::Unknown { self.entry_kind(dir, name) } else { kind };
         match kind {
             FileKind::Directory => self.take_directory_entry(dir, name, why),
@@ -376,14 +376,14 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 
     /// Asks for the kind of an entry where the listing does not tell.
-    pub(super) fn entry_kind(&mut self, dir: DirId, name: &[u8]) -> FileKind {
+    fn entry_kind(&mut self, dir: DirId, name: &[u8]) -> FileKind {
         self.write_directory(dir);
         self.path.extend_from_slice(name);
         // A name that cannot be looked at is treated as a file's: the look that follows says why.
         self.fs.stat(&self.path, Links::Keep).map_or(FileKind::Regular, |found| found.kind)
     }
 
-    pub(super) fn take_file_entry(&mut self, dir: DirId, name: &[u8], why: Why) {
+    fn take_file_entry(&mut self, dir: DirId, name: &[u8], why: Why) {
         let is_looked_at = matches!(why, Why::Rescan | Why::Poll | Why::Recheck);
         if is_looked_at && self.files.is_alias(dir, name) {
             // It may stand for another file now: the look brings it back if not.
@@ -405,7 +405,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
     }
 
-    pub(super) fn take_directory_entry(&mut self, dir: DirId, name: &[u8], why: Why) {
+    fn take_directory_entry(&mut self, dir: DirId, name: &[u8], why: Why) {
         if !self.config.recursive {
             return;
         }
@@ -429,7 +429,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 
     /// The listing is through: what was known but did not come by is looked at.
-    pub(super) fn finish_visit(&mut self, dir: DirId, visit: &Visit<F::Listing>) {
+    fn finish_visit(&mut self, dir: DirId, visit: &Visit<F::Listing>) {
         let files: Vec<SlotId> = self.files.in_dir(dir).collect();
         for id in files {
             let state = &mut self.files.get_mut(id).state;

@@ -107,12 +107,12 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 }
             }
         }
-        self.gone(id, now);
+        self.gone(id, now.instant);
     }
 
     /// A further name under which a file that lost one goes on. When a link is removed, its target outside of the tree is let go; when the
     /// link points elsewhere now, the target goes on where it is.
-    pub(super) fn take_further_name(&mut self, id: SlotId) -> Option<(DirId, Box<[u8]>)> {
+    fn take_further_name(&mut self, id: SlotId) -> Option<(DirId, Box<[u8]>)> {
         let slot = self.files.get(id);
         let is_link_gone = slot.state.contains(State::VIA_LINK)
             && self.tree.at_place(slot.dir().0).is_none_or(|dir| self.files.find(dir, self.files.name(id)).is_none());
@@ -127,7 +127,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 
     /// The file is not in the tree any more.
-    pub(super) fn gone(&mut self, id: SlotId, now: Now) {
+    pub(super) fn gone(&mut self, id: SlotId, now: Instant) {
         if self.held.contains_key(&id) && self.files.get(id).state.contains(State::DIRTY) {
             self.files.get_mut(id).life = Life::Finishing;
             self.hurry(id);
@@ -135,16 +135,16 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.count_loss(id, now);
             self.forget(id);
         } else {
-            self.park(id, now.instant);
+            self.park(id, now);
         }
     }
 
     /// Events were missed, and not everything was looked at since: a deleted file may have another name that is not known yet.
-    pub(super) fn is_rescanning(&self) -> bool {
+    fn is_rescanning(&self) -> bool {
         self.polled > 0 || !self.retries.is_empty() || self.is_rescan_due || self.urgent.has_work() || self.suspect_since.is_some()
     }
 
-    pub(super) fn count_loss(&mut self, id: SlotId, now: Now) {
+    pub(super) fn count_loss(&mut self, id: SlotId, now: Instant) {
         let slot = self.files.get(id);
         let unfinished = u64::from(slot.scanned);
         if !slot.state.contains(State::DIRTY) && unfinished == 0 {
@@ -152,7 +152,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
         self.stats.deleted_unread += 1;
         self.stats.lost_bytes += unfinished;
-        if self.notices.admit(Cause::DeletedUnread, now.instant).is_some() {
+        if self.notices.admit(Cause::DeletedUnread, now).is_some() {
             let offset = slot.offset;
             let path = self.last_path(id);
             let total = self.stats.deleted_unread;
@@ -166,7 +166,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
     }
 
-    pub(super) fn last_path(&mut self, id: SlotId) -> String {
+    fn last_path(&mut self, id: SlotId) -> String {
         if self.tree.at_place(self.files.get(id).dir().0).is_some() {
             self.write_path(id);
         } else {
@@ -213,7 +213,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let parent = self.tree.parent(lost).map(|parent| (parent, self.tree.name(lost).to_vec()));
         self.drop_directory(lost, now.instant);
         match parent {
-            None => self.root_lost(lost, now),
+            None => self.root_lost(now),
             Some((parent, name)) => {
                 // What stands under its name now, if anything, may be a file.
                 if self.files.find(parent, &name).is_none() && self.accepts_file(parent, &name) {
@@ -266,7 +266,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.wanted.retain(|(home, _), wanted| *home != dir || matches!(wanted, Wanted::Path));
     }
 
-    pub(super) fn leave_with_directory(&mut self, id: SlotId, now: Instant) {
+    fn leave_with_directory(&mut self, id: SlotId, now: Instant) {
         self.leave(id, State::empty(), now);
         // Its directory was looked at: no second look is to be had.
         if self.files.get(id).life != Life::Leaving {
@@ -276,11 +276,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.forget(id);
         } else if let Some((dir, name)) = self.files.take_alias(id) {
             self.return_to(id, dir, &name);
-        } else if self.held.contains_key(&id) && self.files.get(id).state.contains(State::DIRTY) {
-            self.files.get_mut(id).life = Life::Finishing;
-            self.hurry(id);
         } else {
-            self.park(id, now);
+            self.gone(id, now);
         }
     }
 }

@@ -26,7 +26,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 
     /// Looks at a path: at a link itself unless links are followed. Says whether a link was followed.
-    pub(super) fn stat_name(&mut self, id: SlotId) -> std::io::Result<(Stat, bool)> {
+    fn stat_name(&mut self, id: SlotId) -> std::io::Result<(Stat, bool)> {
         let (dir, is_known_link) = (self.files.get(id).dir(), self.files.get(id).state.contains(State::VIA_LINK));
         self.write_path(id);
         if !is_known_link {
@@ -38,7 +38,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         Ok((self.fs.stat(&self.path, Links::Follow)?, true))
     }
 
-    pub(super) fn look_at(&mut self, id: SlotId, now: Now) {
+    fn look_at(&mut self, id: SlotId, now: Now) {
         if !self.leaving_directories.is_empty() && self.is_any_moving(self.files.get(id).dir()) {
             // Its path is not known at the moment; another directory may have it.
             self.retry(id, now.instant);
@@ -60,7 +60,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
     }
 
-    pub(super) fn look_failed(&mut self, id: SlotId, error: &std::io::Error, now: Now) {
+    fn look_failed(&mut self, id: SlotId, error: &std::io::Error, now: Now) {
         match error.raw_os_error() {
             Some(libc::ENOENT | libc::ENOTDIR | libc::ELOOP) => self.name_missing(id, now),
             Some(libc::EACCES | libc::ENAMETOOLONG | libc::EPERM) => self.unreadable(id, error, now),
@@ -71,7 +71,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 
     /// The name leads nowhere.
-    pub(super) fn name_missing(&mut self, id: SlotId, now: Now) {
+    fn name_missing(&mut self, id: SlotId, now: Now) {
         let dir = self.files.get(id).dir();
         let is_link = self.files.get(id).state.contains(State::VIA_LINK);
         if is_link || (self.files.get(id).life == Life::Named && self.config.follow_links && self.is_dangling(id)) {
@@ -92,13 +92,13 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.found.push((key, None));
     }
 
-    pub(super) fn is_dangling(&mut self, id: SlotId) -> bool {
+    fn is_dangling(&mut self, id: SlotId) -> bool {
         self.write_path(id);
         self.fs.stat(&self.path, Links::Keep).is_ok_and(|found| found.kind == FileKind::Link)
     }
 
     /// The name does not stand for a file to follow (any more).
-    pub(super) fn let_go(&mut self, id: SlotId, now: Now) {
+    fn let_go(&mut self, id: SlotId, now: Now) {
         if self.files.get(id).is_identified() {
             self.leave(id, State::empty(), now.instant);
         } else {
@@ -108,7 +108,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
     }
 
-    pub(super) fn became_directory(&mut self, id: SlotId, via_link: bool, now: Now) {
+    fn became_directory(&mut self, id: SlotId, via_link: bool, now: Now) {
         let (dir, name) = (self.files.get(id).dir(), self.files.name(id).to_vec());
         self.let_go(id, now);
         if self.tree.at_place(dir.0).is_some() && self.tree.get(dir).role == Role::Home {
@@ -124,7 +124,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 
     /// A FIFO, socket or device is never opened. The slot stays, so that its events cost nothing.
-    pub(super) fn ignore_special(&mut self, id: SlotId, now: Now) {
+    fn ignore_special(&mut self, id: SlotId, now: Now) {
         if self.files.get(id).life == Life::Ignored {
             return;
         }
@@ -150,7 +150,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// The name stands for a regular file. If that is news, it is believed only once the kernel's queue was seen to hold nothing about the
     /// name: the look may be ahead of a rename whose events are still to come.
-    pub(super) fn resolve(&mut self, id: SlotId, found: &Stat) {
+    fn resolve(&mut self, id: SlotId, found: &Stat) {
         if self.files.file_id(id) == Some(found.id) {
             self.seen_again(id, found);
         } else {
@@ -178,7 +178,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.found = all;
     }
 
-    pub(super) fn settle(&mut self, id: SlotId, found: &Stat, now: Now) {
+    fn settle(&mut self, id: SlotId, found: &Stat, now: Now) {
         let Some(known) = self.files.file_id(id) else {
             match self.files.find_id(found.id) {
                 Some(known) => self.found_known(id, known, found, now.instant),
@@ -209,7 +209,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 
     /// The same file as before: is there something to read?
-    pub(super) fn seen_again(&mut self, id: SlotId, found: &Stat) {
+    fn seen_again(&mut self, id: SlotId, found: &Stat) {
         self.files.get_mut(id).state.remove(State::UNCONFIRMED);
         self.files.get_mut(id).state.set(State::LINKED, found.links > 1);
         let slot = self.files.get(id);
@@ -222,11 +222,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 
     /// Modified so recently that a missed event may hide a change of the same size.
-    pub(super) fn is_suspect(&self, found: &Stat) -> bool {
+    fn is_suspect(&self, found: &Stat) -> bool {
         self.suspect_since.is_some_and(|since| found.modified >= since)
     }
 
-    pub(super) fn after_look(&mut self, id: SlotId) {
+    fn after_look(&mut self, id: SlotId) {
         let state = self.files.get(id).state;
         if state.contains(State::VIA_LINK) {
             self.watch_link_target(id);
@@ -242,7 +242,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 
     /// A name turned out to stand for a file that has a slot already: renamed, come back, or linked twice.
-    pub(super) fn found_known(&mut self, id: SlotId, known: SlotId, found: &Stat, now: Instant) {
+    fn found_known(&mut self, id: SlotId, known: SlotId, found: &Stat, now: Instant) {
         if self.files.get(id).state.contains(State::DIRTY) {
             // It grew since it was looked at.
             self.mark_dirty(known);
@@ -274,7 +274,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 
     /// A file was found under another name before any event said so: something else may have its old name now.
-    pub(super) fn move_away(&mut self, id: SlotId, now: Instant) {
+    fn move_away(&mut self, id: SlotId, now: Instant) {
         let (dir, name) = (self.files.get(id).dir(), self.files.name(id).to_vec());
         self.files.unbind(id);
         self.succession.vacate(self.files.key(id), dir, &name, now);
@@ -286,7 +286,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 
     /// A file has one more name, by a hard link or through a symbolic one. In a listed directory that is its name for users.
-    pub(super) fn add_name(&mut self, id: SlotId, dir: DirId, name: &[u8]) {
+    fn add_name(&mut self, id: SlotId, dir: DirId, name: &[u8]) {
         let before = self.files.get(id).dir();
         if self.tree.get(before).role == Role::Home && self.tree.get(dir).role == Role::Listed {
             let target = self.files.name(id).to_vec();
@@ -300,7 +300,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 
     /// A file that was never seen before.
-    pub(super) fn adopt(&mut self, id: SlotId, found: &Stat, now: Now) {
+    fn adopt(&mut self, id: SlotId, found: &Stat, now: Now) {
         self.files.identify(id, found.id);
         self.files.get_mut(id).state.set(State::LINKED, found.links > 1);
         if self.is_own(found) {
@@ -349,7 +349,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.listed.shrink_to(super::DOUBTS_MAX);
     }
 
-    pub(super) fn is_own(&self, found: &Stat) -> bool {
+    fn is_own(&self, found: &Stat) -> bool {
         self.own_files.contains(&(found.id.device, found.id.inode))
     }
 

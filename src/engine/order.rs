@@ -64,7 +64,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 
     /// Whether the file has something to read, or may have.
-    pub(super) fn is_unsettled(&self, id: SlotId) -> bool {
+    fn is_unsettled(&self, id: SlotId) -> bool {
         let slot = self.files.get(id);
         match slot.life {
             Life::Named => true,

@@ -115,7 +115,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 
     /// A root directory is gone: its PATHs are looked for from now on.
-    pub(super) fn root_lost(&mut self, _dropped: DirId, now: Now) {
+    pub(super) fn root_lost(&mut self, now: Now) {
         for at in 0..self.roots.len() {
             let RootState::Found(key) = self.roots[at].state else { continue };
             if let Some(other) = self.tree.alive(key) {

@@ -56,7 +56,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         while let Some(key) = pop_due(&mut self.parked, instant) {
             if let Some(id) = self.files.alive(key).filter(|&id| self.files.get(id).life == Life::Parked) {
                 if self.files.get(id).state.contains(State::DELETED) {
-                    self.count_loss(id, now);
+                    self.count_loss(id, instant);
                 }
                 self.forget(id);
             }
