@@ -139,6 +139,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             return None;
         }
         let links = self.links_of(dir);
+        let was_visited = self.tree.get(dir).inode != (0, 0);
         self.write_directory_bare(dir);
         match self.fs.stat(&self.path, links) {
             Ok(found) if found.kind == FileKind::Directory => {
@@ -157,7 +158,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             }
         }
         // What happened here without a watch was not told.
-        let why = if why == Why::Appeared && self.tree.watch(dir).is_none() { Why::Poll } else { why };
+        let why = if why == Why::Appeared && was_visited && self.tree.watch(dir).is_none() { Why::Poll } else { why };
         self.write_directory_bare(dir);
         if !self.config.once
             && let Err(error) = self.arm(dir, links)

@@ -280,6 +280,19 @@ fn what_is_no_regular_file_is_said_once_and_never_opened() {
     assert!(!open.iter().any(|path| path.contains("fifo") || path.contains("zero")), "{open:?}");
 }
 
+/// `D-11`, found by the listing of a directory that was moved in.
+#[test]
+fn what_is_no_regular_file_is_said_in_a_directory_that_appears_too() {
+    let world = World::new();
+    let tail = world.run().start().armed();
+    std::fs::create_dir(world.beside("made")).expect("mkdir");
+    crate::world::make_fifo(&world.beside("made").join("fifo.log"));
+    std::fs::write(world.beside("made").join("a.log"), "a\n").expect("write");
+    std::fs::rename(world.beside("made"), world.at("moved")).expect("rename");
+    tail.expect(&[("moved/a.log", &["a"])]);
+    assert_eq!(tail.said("fifo.log"), 1, "diagnostics about the FIFO");
+}
+
 /// `D-12`
 #[test]
 fn a_missing_file_is_said_once_and_read_from_its_start_when_it_comes() {
