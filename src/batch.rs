@@ -7,6 +7,8 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
+use crate::checkpoint::{EntryFlags, told};
+use crate::config::Format;
 use crate::registry::SlotKey;
 use crate::sink::{Sent, Sink, SinkError};
 
@@ -22,12 +24,28 @@ const IN_FLIGHT_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// A batch that grew beyond this for a long record is given back instead of reused.
 const KEPT_BYTES_MAX: usize = 4 * BATCH_BYTES;
 
+/// Where a file is once some of its records are out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Reached {
+    pub(crate) file: SlotKey,
+    pub(crate) incarnation: u32,
+    pub(crate) offset: u64,
+    /// Of the bytes before the offset, as in the slot.
+    pub(crate) mark: u32,
+    pub(crate) mark_len: u8,
+    pub(crate) flags: EntryFlags,
+    /// When the file was read to its end here, in nanoseconds since 1970; 0: it may go on.
+    pub(crate) read_at: u64,
+}
+
 /// Which part of a file lies in a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Span {
-    pub(crate) file: SlotKey,
-    /// The file's offset once this part is out.
-    pub(crate) offset: u64,
+struct Span {
+    reached: Reached,
+    /// The file's offset before its first record.
+    first_offset: u64,
+    /// No record of it is a piece of a line.
+    is_plain: bool,
     /// Where the part's records end in the batch.
     end: usize,
 }
@@ -61,7 +79,11 @@ pub(crate) struct Outbox<S> {
     base: u64,
     /// Position up to which the sink took bytes.
     accepted: u64,
+    /// Position up to which whole spans were acknowledged.
+    acked: u64,
     is_blocked: bool,
+    /// Nothing is offered until offsets are stored that have to be stored first.
+    is_held: bool,
     is_closed: bool,
     /// The loop said something about the sink's descriptor.
     is_rung: bool,
@@ -77,7 +99,9 @@ impl<S: Sink> Outbox<S> {
             in_flight_bytes: 0,
             base: 0,
             accepted: 0,
+            acked: 0,
             is_blocked: false,
+            is_held: false,
             is_closed: false,
             // A first look, so that a connection is made before there is anything to send.
             is_rung: true,
@@ -109,13 +133,46 @@ impl<S: Sink> Outbox<S> {
         self.filling.bytes.len() >= BATCH_BYTES
     }
 
-    /// Notes that the records up to here bring a file to `offset`.
-    pub(crate) fn note(&mut self, file: SlotKey, offset: u64) {
+    /// Notes where the records up to here bring a file that was at `first_offset` before.
+    pub(crate) fn note(&mut self, reached: Reached, first_offset: u64, is_plain: bool) {
         let end = self.filling.bytes.len();
+        let place = |reached: &Reached| (reached.file, reached.incarnation);
         match self.filling.spans.last_mut() {
-            Some(last) if last.file == file => (last.offset, last.end) = (offset, end),
-            _ => self.filling.spans.push(Span { file, offset, end }),
+            Some(last) if place(&last.reached) == place(&reached) && last.reached.offset == first_offset => {
+                *last = Span { reached, first_offset: last.first_offset, is_plain: last.is_plain && is_plain, end };
+            }
+            _ => self.filling.spans.push(Span { reached, first_offset, is_plain, end }),
         }
+    }
+
+    /// The output took a part of a span: where the whole records in that part bring the file, if they tell.
+    pub(crate) fn acknowledge_part(&mut self, format: Format) -> Option<Reached> {
+        let batch = self.in_flight.front()?;
+        let span = batch.spans.get(batch.acked).filter(|span| span.is_plain || format == Format::Json)?;
+        let begin = batch.acked.checked_sub(1).map_or(0, |before| batch.spans[before].end);
+        let upto = self.accepted.saturating_sub(self.sink.unacknowledged());
+        let upto = usize::try_from(upto.checked_sub(self.base)?).unwrap_or(usize::MAX).min(span.end);
+        let part = batch.bytes.get(begin..upto)?;
+        let whole = memchr::memrchr(b'\n', part)? + 1;
+        let progress = told::progress(format, &part[..whole], span.first_offset)?;
+        let (mark, mark_len) = progress.mark();
+        self.acked = self.base + (begin + whole) as u64;
+        Some(Reached { offset: progress.end, mark, mark_len, read_at: 0, ..span.reached })
+    }
+
+    /// How many bytes the sink took so far.
+    pub(crate) fn accepted(&self) -> u64 {
+        self.accepted
+    }
+
+    /// While held, nothing is offered to the sink.
+    pub(crate) fn hold(&mut self, is_held: bool) {
+        self.is_held = is_held;
+    }
+
+    /// How many bytes the sink took beyond the last span that was acknowledged whole.
+    pub(crate) fn accepted_beyond_acked(&self) -> u64 {
+        self.accepted - self.acked
     }
 
     /// Nothing waits, not even for an acknowledgement.
@@ -125,10 +182,6 @@ impl<S: Sink> Outbox<S> {
 
     pub(crate) fn is_closed(&self) -> bool {
         self.is_closed
-    }
-
-    pub(crate) fn is_blocked(&self) -> bool {
-        self.is_blocked
     }
 
     /// Between two records, as far as the sink is concerned.
@@ -146,7 +199,18 @@ impl<S: Sink> Outbox<S> {
 
     /// When to try again though nothing rings.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        self.sink.deadline()
+        self.sink.deadline().filter(|_| !self.is_held)
+    }
+
+    /// The sink goes on elsewhere: what blocked it is behind it.
+    pub(crate) fn reopened(&mut self) {
+        self.is_blocked = false;
+        self.is_rung = true;
+    }
+
+    /// Whether an acknowledgement may come without an event.
+    pub(crate) fn awaits_acks(&self) -> bool {
+        !self.is_empty() && !self.is_blocked && !self.is_held
     }
 
     /// Offers what there is, as far as the sink takes it.
@@ -158,7 +222,7 @@ impl<S: Sink> Outbox<S> {
         if self.is_full() || !self.is_blocked {
             self.seal();
         }
-        if self.is_blocked || self.is_closed {
+        if self.is_blocked || self.is_closed || self.is_held {
             return Ok(());
         }
         if self.accepted == self.base + self.in_flight_bytes as u64 {
@@ -208,6 +272,14 @@ impl<S: Sink> Outbox<S> {
         }
     }
 
+    /// Takes back what the sink took beyond the last span that was acknowledged whole, if it gives it back.
+    pub(crate) fn withdraw(&mut self) {
+        let beyond = self.accepted - self.acked;
+        if beyond > 0 && self.sink.withdraw(beyond) {
+            self.rewind(beyond);
+        }
+    }
+
     /// Moves the batch being filled to those in flight.
     fn seal(&mut self) {
         if self.filling.bytes.is_empty() {
@@ -220,7 +292,7 @@ impl<S: Sink> Outbox<S> {
     }
 
     /// Collects what the sink acknowledged, oldest first, and takes the batches back.
-    pub(crate) fn collect_acks(&mut self, mut acked: impl FnMut(Span)) -> u64 {
+    pub(crate) fn collect_acks(&mut self, mut acked: impl FnMut(&Reached)) -> u64 {
         if self.in_flight.is_empty() {
             return 0;
         }
@@ -229,7 +301,8 @@ impl<S: Sink> Outbox<S> {
         while let Some(batch) = self.in_flight.front_mut() {
             let upto_here = usize::try_from(upto.saturating_sub(self.base)).unwrap_or(usize::MAX);
             while let Some(span) = batch.spans.get(batch.acked).filter(|span| span.end <= upto_here) {
-                acked(*span);
+                acked(&span.reached);
+                self.acked = self.base + span.end as u64;
                 batch.acked += 1;
             }
             let len = batch.bytes.len();

@@ -105,6 +105,10 @@ pub struct Config {
     pub pace: Duration,
     /// How long to wait, after SIGTERM, for the output to take what was already read.
     pub shutdown_timeout: Duration,
+    /// Where offsets are kept across restarts; `None`: in memory only.
+    pub state_dir: Option<PathBuf>,
+    /// How often acknowledged offsets become durable.
+    pub commit_interval: Duration,
 }
 
 /// Settings that are no run, each well-formed by itself.
@@ -116,6 +120,9 @@ pub enum ConfigError {
     /// An unset variable in a script, most likely: it must not become the current directory.
     #[error("a PATH is empty; write . for the current directory")]
     EmptyPath,
+    /// An unset variable in a script, again.
+    #[error("is empty")]
+    EmptyStateDir,
     /// A bad glob.
     #[error(transparent)]
     Pattern(#[from] PatternError),
@@ -137,6 +144,7 @@ impl ConfigError {
         match self {
             ConfigError::NoPath | ConfigError::EmptyPath => "PATH",
             ConfigError::Pattern(error) => error.key,
+            ConfigError::EmptyStateDir => "state_dir",
             ConfigError::LineBytesMax { .. } => "max_line_bytes",
             ConfigError::OnceFromEnd => "once",
         }
@@ -170,7 +178,17 @@ impl TryFrom<RunOptions> for Config {
             rescan: unless_zero(options.rescan),
             ignore_older: options.ignore_older.and_then(unless_zero),
         };
-        Ok(Config { engine, output: options.output, pace: options.pace, shutdown_timeout: options.shutdown_timeout })
+        if options.state_dir.as_ref().is_some_and(|directory| directory.as_os_str().is_empty()) {
+            return Err(ConfigError::EmptyStateDir);
+        }
+        Ok(Config {
+            engine,
+            output: options.output,
+            pace: options.pace,
+            shutdown_timeout: options.shutdown_timeout,
+            state_dir: options.state_dir,
+            commit_interval: options.commit_interval,
+        })
     }
 }
 

@@ -4,13 +4,15 @@
 //! Always holds: one thread; between two turns the process sleeps in `epoll_wait(2)`, or paces itself. mio is edge-triggered: a
 //! descriptor that is not drained is turned to again at once, without waiting for an edge that would never come.
 
+mod kept;
+
 use std::io;
 use std::os::fd::RawFd;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use mio::unix::SourceFd;
-use mio::{Events, Interest, Poll, Token};
+use mio::{Events, Interest, Poll, Token, Waker};
 use nix::sys::resource::{Resource, getrlimit};
 
 use crate::config::Config;
@@ -22,6 +24,7 @@ use crate::sys::{Linux, clock, memory};
 const EVENTS: Token = Token(0);
 const SIGNALS: Token = Token(1);
 const OUTPUT: Token = Token(2);
+const OFFSETS: Token = Token(3);
 
 /// The part of the descriptor limit that may go into files held open for a blocked output.
 const HELD_PART: u64 = 4;
@@ -64,9 +67,15 @@ impl Daemon {
         poll.registry()
             .register(&mut SourceFd(&signals.descriptor()), SIGNALS, Interest::READABLE)
             .context("cannot poll signals")?;
+        let kept = config.state_dir.as_deref().map(|directory| kept::open(directory, &config.output)).transpose()?;
         let registry = poll.registry().try_clone().context("cannot share the epoll instance")?;
         let sink = sink::open(&config.output, Poller { registry, token: OUTPUT })?;
         let mut engine = Engine::new(config.engine, Linux::new(), sink, clock::now());
+        if let Some(kept) = kept {
+            engine.leave_out_directory(kept.directory);
+            let waker = Waker::new(poll.registry(), OFFSETS).context("cannot make a waker")?;
+            engine.keep_offsets(kept.start(waker, config.commit_interval)?);
+        }
         if let Some(diagnostics) = crate::sys::file::regular_file(io::stderr()) {
             engine.add_own_file(diagnostics);
         }
@@ -105,6 +114,8 @@ impl Daemon {
             match event.token() {
                 EVENTS => self.engine.events_ready(),
                 OUTPUT => self.engine.output_ready(now),
+                // The turn takes the outcome.
+                OFFSETS => {}
                 _ => {
                     if self.take_signals(now)? == Next::Exit {
                         return Ok(Next::Exit);
@@ -145,12 +156,7 @@ impl Daemon {
                     self.stops_by = Some(now.instant + self.shutdown_timeout);
                     self.engine.stop();
                 }
-                Signal::Reopen => match self.engine.reopen_output(now) {
-                    Ok(()) => tracing::info!("SIGHUP: output reopened"),
-                    Err(error) => {
-                        tracing::error!(error = format!("{:#}", anyhow::Error::from(error)), "SIGHUP: the old output stays in use")
-                    }
-                },
+                Signal::Reopen => self.engine.reopen_output(now)?,
             }
         }
         Ok(Next::Poll(None))
@@ -179,6 +185,7 @@ impl Daemon {
             overflows = stats.overflows,
             deleted_unread = stats.deleted_unread,
             lost_bytes = stats.lost_bytes,
+            commits = stats.commits,
             "done"
         );
     }

@@ -8,19 +8,19 @@ use std::time::{Duration, Instant};
 
 use crate::tree::DirKey;
 
-/// Why a directory is listed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Why a directory is listed. Of several reasons the last one here counts: it does all that the others do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Why {
-    /// The first scan: `--from` applies to what is found.
-    FirstScan,
     /// It appeared, or may have been replaced: new files are read from their start.
     Appeared,
+    /// It has no watch, or its turn in the sweep came: its own files are looked at.
+    Poll,
     /// Events were missed: every known file below is looked at, too.
     Rescan,
     /// Its permissions changed: every known file below is looked at, too.
     Recheck,
-    /// It has no watch, or its turn in the sweep came: its own files are looked at.
-    Poll,
+    /// The first scan: `--from` applies to what is found; nothing is known there yet.
+    FirstScan,
 }
 
 /// A directory being listed.
@@ -36,7 +36,7 @@ pub(crate) struct Visit<L> {
 /// Directories to be visited as soon as possible.
 #[derive(Debug)]
 pub(crate) struct Lane<L> {
-    queue: VecDeque<(DirKey, Why)>,
+    queue: VecDeque<DirKey>,
     pub(crate) current: Option<Visit<L>>,
 }
 
@@ -45,11 +45,11 @@ impl<L> Lane<L> {
         Lane { queue: VecDeque::new(), current: None }
     }
 
-    pub(crate) fn push(&mut self, directory: DirKey, why: Why) {
-        self.queue.push_back((directory, why));
+    pub(crate) fn push(&mut self, directory: DirKey) {
+        self.queue.push_back(directory);
     }
 
-    pub(crate) fn pop(&mut self) -> Option<(DirKey, Why)> {
+    pub(crate) fn pop(&mut self) -> Option<DirKey> {
         self.queue.pop_front()
     }
 

@@ -5,11 +5,14 @@
 //! it cools down, waits for its predecessor, is in doubt, or the output has no room. Nothing here blocks or reads a clock.
 
 mod changes;
+mod commit;
 mod directories;
+mod holding;
 mod leaving;
 mod looks;
 mod order;
 mod reading;
+mod resume;
 mod roots;
 mod timers;
 
@@ -32,6 +35,9 @@ use crate::sys::clock::Now;
 use crate::sys::{FileSystem, Stat};
 use crate::tree::{DirId, DirKey, Tree};
 
+pub use commit::Checkpoint;
+use commit::Commits;
+use resume::Absence;
 use roots::{Root, Wanted};
 use timers::Moved;
 
@@ -85,6 +91,9 @@ pub enum EngineError {
     /// Events cannot be read from the kernel.
     #[error("cannot read inotify events")]
     Events(#[source] std::io::Error),
+    /// `--once`, and what was delivered could not be stored: the next run would repeat it.
+    #[error("the offsets of what was delivered could not be stored")]
+    Offsets,
     /// `--once`, and there is nothing to read.
     #[error("none of the given paths exists")]
     NoPath,
@@ -102,8 +111,10 @@ struct WatchLimit {
 #[derive(Debug)]
 struct Held<T> {
     file: T,
-    /// The path at the time its name went away; empty while it has one.
+    /// The last path that it had for certain, once its name went away; empty while it has one.
     path: Vec<u8>,
+    /// The path by which it was opened, read or found last.
+    opened_as: Vec<u8>,
 }
 
 /// All of manytail but the loop: files in, records out.
@@ -124,6 +135,8 @@ pub struct Engine<F: FileSystem, S: Sink> {
     urgent: Lane<F::Listing>,
     sweep: Sweep<F::Listing>,
     is_rescan_due: bool,
+    /// Events were lost, and the looks that make up for them are under way.
+    is_missing_events: bool,
     /// Names to look at, oldest first; the bit in the slot is the truth.
     doubts: VecDeque<SlotId>,
     /// What looks found under names of unknown or other files, if anything: believed when no event about the name came after the look.
@@ -146,6 +159,8 @@ pub struct Engine<F: FileSystem, S: Sink> {
     leaving_directories: VecDeque<(Instant, DirKey)>,
     /// Files that left the tree, in the order in which they are forgotten.
     parked: VecDeque<(Instant, SlotKey)>,
+    /// Files that were deleted and had no other name as far as is known, likewise.
+    parked_deleted: VecDeque<(Instant, SlotKey)>,
     /// Files to try again.
     retries: VecDeque<(Instant, SlotKey)>,
     /// Unterminated last lines, by the time at which they are due, and when they last grew.
@@ -156,6 +171,9 @@ pub struct Engine<F: FileSystem, S: Sink> {
     polled: usize,
     held: HashMap<SlotId, Held<F::File>>,
     succession: Succession,
+    /// With a state directory: how acknowledged offsets become durable.
+    commits: Option<Box<Commits>>,
+    absence: Absence,
     reader: Reader,
     encoder: Encoder,
     /// The path at hand, reused.
@@ -172,6 +190,8 @@ pub struct Engine<F: FileSystem, S: Sink> {
     files_held_max: usize,
     /// Device and inode of files that we write ourselves.
     own_files: Vec<(u64, u64)>,
+    /// Device and inode of the state directory.
+    own_directory: Option<(u64, u64)>,
     stats: Stats,
     notices: Notices,
     is_stopping: bool,
@@ -198,6 +218,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             urgent: Lane::new(),
             sweep,
             is_rescan_due: false,
+            is_missing_events: false,
             doubts: VecDeque::new(),
             found: Vec::new(),
             listed: Vec::new(),
@@ -209,6 +230,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             leaving: VecDeque::new(),
             leaving_directories: VecDeque::new(),
             parked: VecDeque::new(),
+            parked_deleted: VecDeque::new(),
             retries: VecDeque::new(),
             partials: BTreeMap::new(),
             grown: HashMap::new(),
@@ -216,6 +238,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             polled: 0,
             held: HashMap::new(),
             succession: Succession::default(),
+            commits: None,
+            absence: Absence::default(),
             reader: Reader::new(),
             encoder,
             path: Vec::new(),
@@ -226,6 +250,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             watch_limit: None,
             files_held_max: HELD_MAX,
             own_files,
+            own_directory: None,
             stats: Stats::default(),
             notices: Notices::default(),
             is_stopping: false,
@@ -233,7 +258,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
     }
 
-    /// One turn: what the kernel said becomes records, records leave, acknowledgements come back.
+    /// One turn: what the kernel said becomes records, records leave, acknowledgements come back, offsets become durable.
     ///
     /// # Errors
     /// When the output or the event queue fails for good.
@@ -246,12 +271,14 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.look(now);
             self.judge_deleted(now);
             self.discover(now);
+            self.look_for_absent(now);
             self.read_dirty(now)?;
             self.hold_unread();
         }
         self.outbox.send(now.instant)?;
         self.collect_acks();
-        Ok(self.next_turn(now.instant))
+        self.commit(now);
+        self.next_turn(now.instant)
     }
 
     /// The loop saw the event descriptor become readable.
@@ -269,31 +296,16 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.is_stopping = true;
     }
 
-    /// SIGHUP: reopens a file output, between two records.
-    ///
-    /// # Errors
-    /// When the file cannot be opened anew; the old one stays in use.
-    pub fn reopen_output(&mut self, now: Now) -> Result<(), EngineError> {
-        self.outbox.send(now.instant)?;
-        if !self.outbox.is_at_boundary() {
-            tracing::warn!("the output is in the middle of a record and takes nothing now: not reopened");
-            return Ok(());
-        }
-        let before = self.outbox.sink().own_file();
-        self.outbox.sink_mut().reopen()?;
-        // The old file, if it is in the tree, has a slot that stays ignored. Its inode, once free, may become any log's.
-        self.own_files.retain(|&own| Some(own) != before);
-        if let Some(own) = self.outbox.sink().own_file() {
-            self.add_own_file(own);
-        }
-        Ok(())
-    }
-
     /// A file that receives what we write, so that it is never followed.
     pub fn add_own_file(&mut self, file: (u64, u64)) {
         if !self.own_files.contains(&file) {
             self.own_files.push(file);
         }
+    }
+
+    /// The state directory, by device and inode: nothing in it is ever followed.
+    pub fn leave_out_directory(&mut self, directory: (u64, u64)) {
+        self.own_directory = Some(directory);
     }
 
     /// At most this many files are held open besides the one being read.
@@ -327,36 +339,39 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 
     fn collect_acks(&mut self) {
-        let files = &self.files;
-        self.stats.acknowledged_bytes += self.outbox.collect_acks(|span| {
-            // committed <= acked <= read: an acknowledged part was read before.
+        let (files, commits) = (&self.files, &mut self.commits);
+        self.stats.acknowledged_bytes += self.outbox.collect_acks(|reached| {
             debug_assert!(
-                files.alive(span.file).is_none_or(|id| files.get(id).incarnation > 0 || files.get(id).offset >= span.offset),
+                files
+                    .alive(reached.file)
+                    .is_none_or(|id| { files.get(id).incarnation > reached.incarnation || files.get(id).offset >= reached.offset }),
                 "what was acknowledged was read"
             );
+            if let Some(commits) = commits {
+                commits.ledger.acknowledge(reached);
+            }
         });
     }
 
-    fn next_turn(&self, now: Instant) -> Turn {
-        if self.outbox.is_closed() {
-            return Turn::Finished;
-        }
-        if self.is_stopping {
-            if self.outbox.is_empty() {
-                return Turn::Finished;
+    fn next_turn(&self, now: Instant) -> Result<Turn, EngineError> {
+        let is_read = self.config.once && !self.has_work() && self.is_read();
+        if self.outbox.is_closed() || ((self.is_stopping || is_read) && self.outbox.is_empty()) {
+            match &self.commits {
+                Some(commits) if !commits.is_settled() => {}
+                Some(commits) if is_read && commits.has_failed() => return Err(EngineError::Offsets),
+                _ => return Ok(Turn::Finished),
             }
-        } else if self.has_work() {
-            return Turn::Again;
-        } else if self.config.once && self.is_idle() && self.outbox.is_empty() {
-            return Turn::Finished;
+        } else if !self.is_stopping && self.has_work() {
+            return Ok(Turn::Again);
         }
         let deadlines = if self.is_stopping { None } else { self.next_deadline() };
-        let acks = (!self.outbox.is_empty() && !self.outbox.is_blocked()).then(|| now + ACK_POLL);
-        match [deadlines, acks, self.outbox.deadline()].into_iter().flatten().min() {
+        let acks = self.outbox.awaits_acks().then(|| now + ACK_POLL);
+        let commit = self.commits.as_ref().and_then(|commits| commits.deadline());
+        Ok(match [deadlines, acks, self.outbox.deadline(), commit].into_iter().flatten().min() {
             Some(deadline) if deadline <= now => Turn::Again,
             Some(deadline) => Turn::WaitUntil(deadline),
             None => Turn::WaitForEvents,
-        }
+        })
     }
 
     /// Something can be done at once.
@@ -368,11 +383,16 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             || self.is_rescan_due
             || !self.found.is_empty()
             || !self.listed.is_empty()
+            || self.is_looking_for_absent()
             || (!self.dirty.is_empty() && self.outbox.has_room())
     }
 
-    /// Nothing waits for a deadline either: with `--once`, everything was read.
-    fn is_idle(&self) -> bool {
-        self.dirty.is_empty() && self.retries.is_empty() && self.leaving.is_empty() && self.leaving_directories.is_empty()
+    /// With `--once`: nothing waits for a deadline or for the journal either, so everything was read.
+    fn is_read(&self) -> bool {
+        self.dirty.is_empty()
+            && self.retries.is_empty()
+            && self.leaving.is_empty()
+            && self.leaving_directories.is_empty()
+            && self.commits.as_ref().is_none_or(|commits| !commits.has_births())
     }
 }

@@ -7,15 +7,16 @@
 //!
 //! ```text
 //! kernel events -> interpret -> registry (identity, offset, dirty bit) -> read (open, pread, close) -> lines -> record
-//!               -> batch -> sink -> acknowledgement
+//!               -> batch -> sink -> acknowledgement -> checkpoint
 //! ```
 //!
 //! # What happens in one turn
 //!
 //! [`engine`] is the pipeline: it drains the kernel's queue, looks at names in doubt, takes a slice of the listings that are due,
 //! reads dirty files within a budget, and offers what came of it to the output. [`daemon`] is the loop around it: epoll, signals,
-//! the pace. The engine reads no clock and touches no kernel: time is an argument, the kernel is [`sys::FileSystem`], the output is
-//! [`sink::Sink`]. So a simulated kernel can drive the same code through any order of events.
+//! the pace. [`checkpoint`] keeps acknowledged offsets in a journal, on a thread of its own. The engine reads no clock and
+//! touches no kernel: time is an argument, the kernel is [`sys::FileSystem`], the output is [`sink::Sink`]. So a simulated kernel
+//! can drive the same code through any order of events.
 //!
 //! # What always holds
 //!
@@ -23,7 +24,9 @@
 //!   what the look says wins.
 //! * A file with unread bytes is in the queue of dirty files, or something keeps it that ends: it cools down, waits for the file
 //!   that had its name before, is in doubt, is to be tried again, or the output has no room.
-//! * `acknowledged <= read`: what the output did not acknowledge is still in a batch.
+//! * `committed <= acknowledged <= read`: what the output did not acknowledge is still in a batch, and no offset is stored for it. What is
+//!   stored belongs together: the offsets and the length of the output at one moment.
+//! * The first record of a story leaves after its incarnation is stored; nobody waits for a store that fails.
 //! * No room in the batches, no read: the files are the queue.
 //! * A failure to look is not a deletion; a deletion is judged by a second look.
 //!
@@ -34,10 +37,12 @@
 //! | slot | the 64 bytes kept per file |
 //! | offset | bytes from the start of a file up to the first that was not yet encoded |
 //! | mark | a digest of the bytes just before the offset; read along with the new ones, it proves that they are still there |
+//! | story | the content of a file from byte 0, until it restarts or ends |
+//! | commit | acknowledged offsets, and the output's length, made durable together; see [`checkpoint`] |
 //! | incarnation | how often the content of an inode restarted; the third part of `file` in json records |
 //! | dirty | may have unread bytes |
 //! | doubt | what the name stands for is to be looked at |
-//! | leaving, parked | lost its name a moment ago; left the tree and is remembered for ten minutes |
+//! | leaving, parked | lost its name a moment ago; left the tree or was deleted, and is remembered for ten minutes |
 //! | record | a line, or a piece of one, encoded |
 //! | batch, in flight | records on their way; offered to the output but not acknowledged |
 //! | turn, pace | one pass through the engine; the least time between two of them |
@@ -63,6 +68,8 @@ mod reader;
 pub mod record;
 
 mod batch;
+pub mod checkpoint;
+pub mod offsets;
 pub mod sink;
 
 mod notices;

@@ -2,10 +2,11 @@
 //!
 //! SIGPIPE stays ignored, as the Rust runtime leaves it: a closed output is an ordinary error where it is written to.
 
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use manytail::cli::{self, Command};
-use manytail::daemon;
+use manytail::{daemon, offsets};
 
 fn main() -> ExitCode {
     match cli::parse(std::env::args_os()) {
@@ -21,5 +22,13 @@ fn main() -> ExitCode {
                 }
             }
         }
+        Ok(Command::Offsets(request)) => match offsets::run(&request, &mut io::stdout().lock()) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                // Nobody is left to tell when stderr is closed.
+                writeln!(io::stderr(), "manytail: {:#}", anyhow::Error::from(error)).ok();
+                ExitCode::FAILURE
+            }
+        },
     }
 }

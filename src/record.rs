@@ -75,13 +75,11 @@ impl Encoder {
         let head = &mut self.head;
         head.extend_from_slice(b"{\"time\":\"");
         self.second.push_time(source.read_at, head);
-        head.extend_from_slice(b"\",\"path\":\"");
-        if !push_json_text(source.path, head) {
-            head.extend_from_slice(b"\",\"path_bytes\":\"");
-            push_base64(source.path, head);
-        }
-        write!(head, "\",\"file\":\"{:x}-{:x}-{}\",\"offset\":", source.device, source.inode, source.incarnation)
-            .expect("a vector takes every write");
+        head.extend_from_slice(b"\",");
+        push_json_path(source.path, head);
+        head.extend_from_slice(b",\"file\":\"");
+        push_file(source.device, source.inode, source.incarnation, head);
+        head.extend_from_slice(b"\",\"offset\":");
     }
 
     fn encode_json(&self, line: &Line<'_>, out: &mut Vec<u8>) {
@@ -132,9 +130,30 @@ impl FormattedSecond {
     }
 }
 
+/// Appends `file` of a record, which names one generation of a file: `fd01-1a2b3c-0`.
+pub(crate) fn push_file(device: u64, inode: u64, incarnation: u32, out: &mut Vec<u8>) {
+    write!(out, "{device:x}-{inode:x}-{incarnation}").expect("a vector takes every write");
+}
+
+/// Appends the members `path`, and `path_bytes` where the path is not UTF-8.
+pub(crate) fn push_json_path(path: &[u8], out: &mut Vec<u8>) {
+    out.extend_from_slice(b"\"path\":\"");
+    if !push_json_text(path, out) {
+        out.extend_from_slice(b"\",\"path_bytes\":\"");
+        push_base64(path, out);
+    }
+    out.push(b'"');
+}
+
+/// Appends a second as RFC 3339 has it: `2026-11-22T10:00:00Z`.
+pub(crate) fn push_second(seconds_since_1970: u64, out: &mut Vec<u8>) {
+    let second = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds_since_1970.min(SECOND_MAX));
+    write!(out, "{}", humantime::format_rfc3339_seconds(second)).expect("a vector takes every write");
+}
+
 /// Appends a path for people: `\`, control bytes (below 0x20, and 0x7f) and bytes that are not UTF-8 as `\x` and two lower-case hex
 /// digits; all else as it is. The path can be had back by undoing every `\xHH`.
-fn push_text_path(path: &[u8], out: &mut Vec<u8>) {
+pub(crate) fn push_text_path(path: &[u8], out: &mut Vec<u8>) {
     for chunk in path.utf8_chunks() {
         for &byte in chunk.valid().as_bytes() {
             if byte.is_ascii_control() || byte == b'\\' { push_hex_escape(byte, out) } else { out.push(byte) }
@@ -156,7 +175,7 @@ fn hex_digit(nibble: u8) -> u8 {
 /// Appends the inside of a JSON string. Returns whether `bytes` were valid UTF-8; where they were not, U+FFFD stands for each
 /// maximal run that could have begun a character (as [`String::from_utf8_lossy`] does it).
 #[inline]
-fn push_json_text(bytes: &[u8], out: &mut Vec<u8>) -> bool {
+pub(crate) fn push_json_text(bytes: &[u8], out: &mut Vec<u8>) -> bool {
     if str::from_utf8(bytes).is_ok() {
         push_json_escaped(bytes, out);
         return true;

@@ -8,15 +8,12 @@ use std::hash::BuildHasher;
 use bitflags::bitflags;
 use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
 
+use crate::checkpoint::format::{INCARNATION_BUCKETS, incarnation_bucket};
 use crate::names::{NameRef, Names};
 use crate::sys::FileId;
 use crate::tree::DirId;
 
 const NONE: u32 = u32::MAX;
-
-/// Buckets of the table that remembers which incarnation an inode reached before its slot was freed. Inodes that share a bucket
-/// only skip numbers.
-const INCARNATION_BUCKETS: usize = 1 << 14;
 
 /// A file's place in the registry; reused after the file went away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -86,7 +83,8 @@ bitflags! {
         const DELETED = 1 << 15;
         /// Took the name of another file, which is read first whenever both have something to read.
         const HAS_PREDECESSOR = 1 << 16;
-        /// Came up in a listing of a directory that is not new to us, or appeared whole: no event tells its age.
+        /// Came up in a listing of a directory that is not new to us, or appeared whole: no event tells its age. Once identified, it
+        /// is read together with the others that came up, in the order of their last modification.
         const LISTED = 1 << 18;
         /// Has its name from a replayed rename that no look confirmed yet.
         const UNCONFIRMED = 1 << 19;
@@ -94,8 +92,14 @@ bitflags! {
         const LINKED = 1 << 20;
         /// Will be looked at again after a failure.
         const RETRY = 1 << 21;
+        /// Was parked before and came back: its place in the queue of parked files is out of date.
+        const WAS_PARKED = 1 << 22;
         /// Waited for its predecessor, which was read to its end: not again before the next read, or a busy one would starve it.
         const RELEASED = 1 << 17;
+        /// Its story is not stored yet: no record of it may leave.
+        const UNSTORED = 1 << 23;
+        /// Its name does not match: followed only if the journal knows the file.
+        const ONLY_KNOWN = 1 << 24;
     }
 }
 
@@ -170,6 +174,7 @@ pub(crate) struct Registry {
     free_first: u32,
     free_last: u32,
     len: usize,
+    /// Which incarnation an inode reached before its slot was freed, by [`incarnation_bucket`].
     reached: Box<[u32]>,
     hasher: DefaultHashBuilder,
 }
@@ -191,6 +196,17 @@ impl Registry {
             reached: vec![0; INCARNATION_BUCKETS].into_boxed_slice(),
             hasher: DefaultHashBuilder::default(),
         }
+    }
+
+    /// Makes room for this many files, so that no table has to grow on the way.
+    pub(crate) fn reserve(&mut self, files: usize) {
+        self.slots.reserve_exact(files);
+        let (slots, names, devices, hasher) = (&self.slots, &self.names, &self.devices, &self.hasher);
+        self.by_name.reserve(files, |&at| hasher.hash_one((slots[at as usize].dir, names.get(slots[at as usize].name))));
+        self.by_id.reserve(files, |&at| {
+            let file = identity(&slots[at as usize], devices);
+            hasher.hash_one((file.device, file.inode))
+        });
     }
 
     /// How many slots are in use.
@@ -241,6 +257,15 @@ impl Registry {
         self.by_id.find(self.hash_id(id), |&at| self.id_at(at) == Some(id)).map(|&at| SlotId(at))
     }
 
+    /// A parked file that had this file's inode: it is gone for good.
+    pub(crate) fn find_former(&self, file: FileId) -> Option<SlotId> {
+        let is_former = |&at: &u32| {
+            let is_same = |other: FileId| (other.device, other.inode) == (file.device, file.inode) && other != file;
+            self.slots[at as usize].life == Life::Parked && self.id_at(at).is_some_and(is_same)
+        };
+        self.by_id.iter_hash(self.hash_id(file)).copied().find(is_former).map(SlotId)
+    }
+
     /// The identity, once it is known.
     pub(crate) fn file_id(&self, id: SlotId) -> Option<FileId> {
         self.id_at(id.0)
@@ -262,9 +287,10 @@ impl Registry {
         })
     }
 
-    /// Says which file the slot stands for. Its incarnation is one that this inode never had before, in this run.
-    pub(crate) fn identify(&mut self, id: SlotId, file: FileId) {
-        assert!(!self.get(id).is_identified && self.find_id(file).is_none(), "one slot per identity");
+    /// Says which file the slot stands for. Its incarnation is at least `floor`, and one that this inode never had before in this run.
+    pub(crate) fn identify(&mut self, id: SlotId, file: FileId, floor: u32) {
+        assert!(!self.get(id).is_identified, "a slot is identified once");
+        debug_assert!(self.find_id(file).is_none(), "one slot per identity");
         let device = self.devices.iter().position(|&known| known == file.device).unwrap_or_else(|| {
             self.devices.push(file.device);
             self.devices.len() - 1
@@ -274,7 +300,7 @@ impl Registry {
             let same = self.id_at(at).is_some_and(|other| (other.device, other.inode) == (file.device, file.inode));
             same.then(|| self.slots[at as usize].incarnation + 1)
         });
-        let incarnation = others.max().unwrap_or(0).max(self.reached[bucket(file)]);
+        let incarnation = others.max().unwrap_or(0).max(self.reached[usize::from(incarnation_bucket(file))]).max(floor);
         let slot = self.get_mut(id);
         slot.device = u16::try_from(device).expect("fewer than 65,536 devices");
         slot.inode = file.inode;
@@ -356,8 +382,7 @@ impl Registry {
                 entry.remove();
             }
             let incarnation = self.get(id).incarnation;
-            let reached = &mut self.reached[bucket(file)];
-            *reached = (*reached).max(incarnation.saturating_add(1));
+            self.forget_incarnation(file, incarnation);
         }
         let slot = self.get_mut(id);
         slot.life = Life::Free;
@@ -372,6 +397,23 @@ impl Registry {
         }
         self.free_last = id.0;
         self.len -= 1;
+    }
+
+    /// No inode of this bucket gets an incarnation below this one any more.
+    pub(crate) fn raise_floor(&mut self, bucket: u16, incarnation: u32) {
+        let reached = &mut self.reached[usize::from(bucket)];
+        *reached = (*reached).max(incarnation);
+    }
+
+    /// A file with this incarnation is not known any more: none on its inode gets this incarnation again.
+    pub(crate) fn forget_incarnation(&mut self, file: FileId, incarnation: u32) {
+        self.raise_floor(incarnation_bucket(file), incarnation.saturating_add(1));
+    }
+
+    /// The least incarnations by bucket, where they are not 0.
+    pub(crate) fn floors(&self) -> impl Iterator<Item = (u16, u32)> + '_ {
+        let floors = (0_u16..).zip(self.reached.iter().copied());
+        floors.filter(|&(_, incarnation)| incarnation > 0)
     }
 
     /// Notes a further name of a file.
@@ -467,92 +509,5 @@ fn identity(slot: &FileSlot, devices: &[u64]) -> FileId {
     FileId { device: devices[usize::from(slot.device)], inode: slot.inode, generation: slot.generation }
 }
 
-/// Depends on device and inode alone: two lives of an inode share it.
-fn bucket(file: FileId) -> usize {
-    let mixed = (file.inode ^ file.device.rotate_left(32)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    (mixed >> 50) as usize % INCARNATION_BUCKETS
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const DIR: DirId = DirId(0);
-
-    fn file(inode: u64, generation: u32) -> FileId {
-        FileId { device: 0xfd01, inode, generation }
-    }
-
-    #[test]
-    fn a_renamed_file_is_found_under_its_new_name_only() {
-        let mut files = Registry::new();
-        let id = files.insert(DIR, b"a.log");
-        files.identify(id, file(7, 1));
-        files.unbind(id);
-        assert_eq!(files.find(DIR, b"a.log"), None);
-        files.bind(id, DirId(3), b"a.log.1");
-        assert_eq!(files.find(DirId(3), b"a.log.1"), Some(id));
-        assert_eq!(files.find_id(file(7, 1)), Some(id));
-        assert_eq!(files.in_dir(DirId(3)).collect::<Vec<_>>(), [id]);
-        assert_eq!(files.in_dir(DIR).count(), 0);
-    }
-
-    #[test]
-    fn a_reused_inode_never_has_an_incarnation_twice() {
-        let mut files = Registry::new();
-        let mut last = None;
-        for generation in 0..100 {
-            let id = files.insert(DIR, b"a.log");
-            files.identify(id, file(7, generation));
-            let incarnation = files.get(id).incarnation;
-            assert!(last.is_none_or(|last| incarnation > last));
-            last = Some(incarnation);
-            files.unbind(id);
-            files.free(id);
-        }
-        assert_eq!(files.len(), 0);
-    }
-
-    #[test]
-    fn a_new_life_of_an_inode_has_another_incarnation_though_the_old_one_is_not_let_go_yet() {
-        let mut files = Registry::new();
-        let (old, new) = (files.insert(DIR, b"old"), files.insert(DIR, b"new"));
-        files.identify(old, file(7, 1));
-        files.identify(new, file(7, 2));
-        assert!(files.get(new).incarnation > files.get(old).incarnation);
-    }
-
-    #[test]
-    fn a_key_of_a_freed_slot_is_dead_though_the_slot_is_used_again() {
-        let mut files = Registry::new();
-        let id = files.insert(DIR, b"a");
-        let key = files.key(id);
-        files.unbind(id);
-        files.free(id);
-        assert_eq!(files.insert(DIR, b"b"), id);
-        assert_eq!(files.alive(key), None);
-    }
-
-    #[test]
-    fn slots_and_names_do_not_grow_with_files_that_came_and_went() {
-        let mut files = Registry::new();
-        for round in 0..50 {
-            let ids: Vec<SlotId> = (0..100).map(|n| files.insert(DIR, format!("job{n}-{round}.log").as_bytes())).collect();
-            for id in ids {
-                files.unbind(id);
-                files.free(id);
-            }
-        }
-        assert_eq!((files.slots.len(), files.len(), files.by_name.len()), (100, 0, 0));
-    }
-
-    #[test]
-    fn a_hard_link_is_found_by_either_name() {
-        let mut files = Registry::new();
-        let id = files.insert(DIR, b"a");
-        files.add_alias(id, DIR, b"b");
-        assert_eq!(files.find(DIR, b"b"), Some(id));
-        assert_eq!(files.take_alias(id), Some((DIR, b"b".as_slice().into())));
-        assert_eq!(files.find(DIR, b"b"), None);
-    }
-}
+mod tests;

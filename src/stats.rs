@@ -25,6 +25,10 @@ pub struct Stats {
     pub deleted_unread: u64,
     /// Bytes known to be lost: of unfinished lines of files that were deleted or truncated.
     pub lost_bytes: u64,
+    /// Times that acknowledged offsets became durable.
+    pub commits: u64,
+    /// Times that they could not.
+    pub commit_failures: u64,
     /// Files that were seen by name but gone before they could be looked at.
     pub vanished: u64,
 }

@@ -48,6 +48,14 @@ impl Succession {
         self.expiries.push_back((now + REMEMBERED_FOR, Forget::Name(name, older)));
     }
 
+    /// Who gave this name up last.
+    pub(crate) fn vacated(&self, dir: DirId, name: &[u8]) -> Option<SlotKey> {
+        if self.vacated.is_empty() {
+            return None;
+        }
+        self.vacated.get(&(dir, name.into())).copied()
+    }
+
     /// `newer` takes this name. Says whether another file had it before.
     pub(crate) fn claim(&mut self, newer: SlotId, dir: DirId, name: &[u8]) -> bool {
         if self.vacated.is_empty() {

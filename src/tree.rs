@@ -7,6 +7,7 @@ use std::hash::BuildHasher;
 
 use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
 
+use crate::discovery::Why;
 use crate::names::{NameRef, Names};
 use crate::sys::WatchId;
 
@@ -44,7 +45,7 @@ pub(crate) struct Directory {
     next: u32,
     previous: u32,
     watch: Option<WatchId>,
-    /// A root's path, with a slash at its end where one is needed.
+    /// A root's path, with a slash at its end where one is needed; or the last one of a directory that was renamed away.
     prefix: Option<Box<[u8]>>,
     /// Device and inode; (0, 0) until it was looked at.
     pub(crate) inode: (u64, u64),
@@ -53,8 +54,10 @@ pub(crate) struct Directory {
     pub(crate) via_link: bool,
     /// The running listing of the parent came by.
     pub(crate) is_seen: bool,
-    /// Waits in a lane to be visited.
-    pub(crate) is_queued: bool,
+    /// Why it waits to be visited, if it does.
+    pub(crate) queued: Option<Why>,
+    /// Why it was visited last, unless that came to its end.
+    pub(crate) unfinished: Option<Why>,
     /// Has no watch for want of room: polled.
     pub(crate) is_polled: bool,
     /// It was said that this directory cannot be read.
@@ -224,6 +227,10 @@ impl Tree {
 
     /// The directory was renamed away: its name is free for another, its place in the tree and its old path stay until it is settled.
     pub(crate) fn detach(&mut self, id: DirId) {
+        let mut path = Vec::new();
+        self.write_path(id, &mut path);
+        // What happens to its parent after that does not happen to it.
+        self.get_mut(id).prefix = Some(path.into());
         self.get_mut(id).is_moving = true;
         let found = self.get(id);
         let hash = self.hasher.hash_one((found.parent, self.names.get(found.name)));
@@ -306,7 +313,8 @@ impl Tree {
             role,
             via_link: false,
             is_seen: false,
-            is_queued: false,
+            queued: None,
+            unfinished: None,
             is_polled: false,
             is_unreadable: false,
             is_moving: false,

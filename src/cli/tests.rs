@@ -5,7 +5,10 @@ use super::*;
 /// Parses `manytail run` with these arguments.
 fn run(arguments: &[&str]) -> Result<(Config, Diagnostics), Refusal> {
     let all = ["manytail", "run"].iter().chain(arguments).map(OsString::from);
-    parse(all).map(|Command::Run { config, diagnostics }| (config, diagnostics))
+    parse(all).map(|command| match command {
+        Command::Run { config, diagnostics } => (config, diagnostics),
+        Command::Offsets(_) => unreachable!("run was asked for"),
+    })
 }
 
 fn config(arguments: &[&str]) -> Config {
@@ -30,7 +33,7 @@ fn clap_finds_no_mistake_in_the_options() {
 
 #[test]
 fn the_defaults_are_those_of_the_contract() {
-    let (Config { engine, output, pace, shutdown_timeout }, diagnostics) = run(&["D"]).unwrap();
+    let (Config { engine, output, pace, shutdown_timeout, state_dir, commit_interval }, diagnostics) = run(&["D"]).unwrap();
     assert_eq!(engine.paths, [b"D".to_vec()]);
     assert_eq!((engine.format, engine.from, engine.once), (Format::Text, From::Beginning, false));
     assert_eq!((engine.recursive, engine.follow_links, engine.line_bytes_max), (true, false, 1 << 20));
@@ -40,6 +43,7 @@ fn the_defaults_are_those_of_the_contract() {
     assert!(engine.patterns.accepts_file(b"a.log", b"a.log") && !engine.patterns.accepts_file(b"a.gz", b"a.gz"));
     assert_eq!((output, pace), (Output::Descriptor(1), Duration::from_micros(500)));
     assert_eq!(shutdown_timeout, Duration::from_secs(5));
+    assert_eq!((state_dir, commit_interval), (None, Duration::from_secs(1)));
     assert_eq!(diagnostics, Diagnostics { level: Level::Info, format: LogFormat::Text });
 }
 
@@ -48,7 +52,7 @@ fn paths_are_taken_in_order_byte_for_byte() {
     use std::os::unix::ffi::OsStringExt;
     let stray = OsString::from_vec(b"\xff/".to_vec());
     let arguments = ["manytail", "run", "a", "--", "--once"].into_iter().map(OsString::from).chain([stray]);
-    let Command::Run { config, .. } = parse(arguments).unwrap();
+    let Command::Run { config, .. } = parse(arguments).unwrap() else { unreachable!("run was asked for") };
     assert_eq!(config.engine.paths, [b"a".to_vec(), b"--once".to_vec(), b"\xff/".to_vec()]);
     assert!(!config.engine.once);
 }
@@ -252,4 +256,41 @@ fn the_help_says_every_default_on_one_short_line_under_a_heading() {
     }
     let help = run.render_help().to_string();
     assert!(help.contains("Examples:") && help.contains("[default: 1MiB]"), "{help}");
+}
+
+fn offsets(arguments: &[&str]) -> Result<Request, Refusal> {
+    match parse(["manytail", "offsets"].iter().chain(arguments).map(OsString::from))? {
+        Command::Offsets(request) => Ok(request),
+        Command::Run { .. } => unreachable!("offsets was asked for"),
+    }
+}
+
+#[test]
+fn the_actions_on_offsets_take_a_directory_a_format_and_paths() {
+    let request = |arguments: &[&str]| offsets(arguments).unwrap_or_else(|refusal| panic!("{arguments:?} refused: {}", refusal.0));
+    let state_dir = PathBuf::from("S");
+    let wanted = |style, action| Request { state_dir: state_dir.clone(), style, action };
+    assert_eq!(request(&["list", "--state-dir", "S"]), wanted(Style::Text, Action::List));
+    assert_eq!(request(&["verify", "--state-dir=S", "--format", "json"]), wanted(Style::Json, Action::Verify));
+    assert_eq!(request(&["forget", "--state-dir=S", "--all"]), wanted(Style::Text, Action::ForgetAll));
+    let paths = vec![b"a".to_vec(), b"b/".to_vec()];
+    assert_eq!(request(&["forget", "--state-dir=S", "a", "b/"]), wanted(Style::Text, Action::Forget(paths)));
+}
+
+#[test]
+fn actions_on_offsets_that_do_not_say_what_they_are_about_are_refused_by_name() {
+    for (arguments, named) in [
+        (&["list", "--state-dir="][..], "--state-dir"),
+        (&["forget", "--state-dir=S"], "<PATH"),
+        (&["forget", "--state-dir=S", "--all", "a"], "--all"),
+        (&["forget", "--state-dir=S", ""], "PATH"),
+        (&["list", "--state-dir=S", "a"], "'a'"),
+        (&["list", "--state-dir=S", "--format", "raw"], "--format"),
+        (&["forget", "--state-dir=S", "--recursive", "a"], "--recursive"),
+    ] {
+        let refusal = offsets(arguments).expect_err("refused");
+        assert_eq!(refusal.exit_code(), 2, "{arguments:?}");
+        let text = refusal.0.render().to_string();
+        assert!(text.contains(named), "{arguments:?}: {text}");
+    }
 }

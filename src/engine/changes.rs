@@ -96,13 +96,21 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             (NameChange::Attributes, Some(id)) => self.doubt(id),
             (NameChange::Modified | NameChange::Created | NameChange::Attributes, None) => {
                 if self.accepts_file(dir, name) {
-                    self.hear_of(dir, name);
+                    let id = self.hear_of(dir, name);
+                    if what != NameChange::Created {
+                        // It was there before: the listing of its directory is still to come by.
+                        let is_first_scan = self.tree.get(dir).unfinished == Some(Why::FirstScan);
+                        self.files.get_mut(id).state.insert(State::LISTED);
+                        self.files.get_mut(id).state.set(State::FIRST_SCAN, is_first_scan);
+                    }
                 } else {
                     self.look_through_links_to(dir, name);
                 }
             }
             (NameChange::Deleted | NameChange::MovedFrom(_), Some(id)) if self.files.is_alias(dir, name) => {
                 self.files.remove_alias(dir, name);
+                // It goes on under another name. Who takes this one comes after it all the same.
+                self.succession.vacate(self.files.key(id), dir, name, now);
                 self.doubt(id);
             }
             (NameChange::Deleted, Some(id)) => self.leave(id, State::DELETED, now),
@@ -250,7 +258,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// Puts a dirty file into the queue, unless something else has to happen first.
     pub(super) fn enqueue(&mut self, id: SlotId) {
         let slot = self.files.get_mut(id);
-        let kept_back = State::QUEUED | State::COOLING | State::WAITING | State::DOUBT;
+        let kept_back = State::QUEUED | State::COOLING | State::WAITING | State::DOUBT | State::UNSTORED;
         if slot.is_read() && slot.state.contains(State::DIRTY) && !slot.state.intersects(kept_back) {
             slot.state.insert(State::QUEUED);
             self.dirty.push_back(id);
@@ -277,6 +285,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             slot.offset = 0;
             slot.mark_len = 0;
             slot.scanned = 0;
+            self.begin_story(id);
             self.mark_dirty(id);
         }
         self.files.get_mut(id).state.remove(State::FIRST_SCAN);

@@ -17,6 +17,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     pub(super) fn discover(&mut self, now: Now) {
         if self.is_rescan_due && !self.urgent.has_work() {
             self.is_rescan_due = false;
+            self.is_missing_events = true;
             self.stats.rescans += 1;
             self.suspect(self.drained_at);
             for place in 0..self.tree.places() {
@@ -31,7 +32,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 Some(visit) => Some(visit),
                 None => {
                     budget = budget.saturating_sub(VISIT_COST);
-                    self.urgent.pop().and_then(|(key, why)| self.begin_visit(key, why, now))
+                    self.next_visit().and_then(|(key, why)| self.begin_visit(key, why, now))
                 }
             };
             self.urgent.current = visit.and_then(|visit| self.list(visit, &mut budget, now));
@@ -39,6 +40,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.sweep_slice(now);
         if (!self.urgent.has_work() && self.doubts.is_empty() && self.found.is_empty()) || self.listed.len() > DOUBTS_MAX {
             self.read_listed();
+        }
+        if !self.urgent.has_work() && self.doubts.is_empty() && self.found.is_empty() {
+            self.is_missing_events = false;
         }
         if !self.urgent.has_work() && !self.sweep.is_running && self.doubts.is_empty() {
             self.suspect_since = None;
@@ -84,11 +88,20 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     pub(super) fn push_visit(&mut self, dir: DirId, why: Why) {
         let key = self.tree.key(dir);
-        let found = self.tree.get_mut(dir);
-        if !found.is_queued {
-            found.is_queued = true;
-            self.urgent.push(key, why);
+        let queued = &mut self.tree.get_mut(dir).queued;
+        match queued {
+            Some(known) => *known = why.max(*known),
+            None => {
+                *queued = Some(why);
+                self.urgent.push(key);
+            }
         }
+    }
+
+    fn next_visit(&mut self) -> Option<(DirKey, Why)> {
+        let key = self.urgent.pop()?;
+        let dir = self.tree.alive(key)?;
+        Some((key, self.tree.get_mut(dir).queued.take()?))
     }
 
     /// Adds a directory that was listed or heard of, if it is to be followed.
@@ -105,8 +118,23 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 
     pub(super) fn rename_directory(&mut self, dir: DirId, parent: DirId, name: &[u8]) {
+        self.visit_roots_within(dir);
         self.tree.rename(dir, parent, name);
+        self.paths_changed(dir);
         self.push_visit(dir, Why::Appeared);
+        self.look_at_unreadable(dir);
+    }
+
+    /// What could not be read may be readable where it is now: nothing below is told of that.
+    fn look_at_unreadable(&mut self, dir: DirId) {
+        let files: Vec<SlotId> =
+            self.files.in_dir(dir).filter(|&id| self.files.get(id).state.contains(State::UNREADABLE)).collect();
+        files.into_iter().for_each(|id| self.doubt(id));
+        if self.tree.get(dir).is_unreadable {
+            self.push_visit(dir, Why::Recheck);
+        }
+        let children: Vec<DirId> = self.tree.children(dir).collect();
+        children.into_iter().for_each(|child| self.look_at_unreadable(child));
     }
 
     fn write_directory(&mut self, dir: DirId) {
@@ -133,7 +161,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// Looks at a directory, watches it and starts to list it: in this order, so that nothing that comes later is missed.
     fn begin_visit(&mut self, key: DirKey, why: Why, now: Now) -> Option<Visit<F::Listing>> {
         let dir = self.tree.alive(key)?;
-        self.tree.get_mut(dir).is_queued = false;
+        // What a visit that failed was to do is still to be done. Only the time of the first scan is over by then.
+        let before = self.tree.get(dir).unfinished.filter(|&before| before != Why::FirstScan);
+        let why = before.map_or(why, |before| before.max(why));
+        self.tree.get_mut(dir).unfinished = Some(why);
         if self.is_any_moving(dir) {
             self.visit_later(dir, now);
             return None;
@@ -144,6 +175,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         match self.fs.stat(&self.path, links) {
             Ok(found) if found.kind == FileKind::Directory => {
                 let inode = (found.id.device, found.id.inode);
+                if self.own_directory == Some(inode) {
+                    self.leave_out(dir, now);
+                    return None;
+                }
                 if !self.settle_inode(dir, inode, now) {
                     return None;
                 }
@@ -158,7 +193,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             }
         }
         // What happened here without a watch was not told.
-        let why = if why == Why::Appeared && was_visited && self.tree.watch(dir).is_none() { Why::Poll } else { why };
+        let watch_before = self.tree.watch(dir);
+        let mut why = if why == Why::Appeared && was_visited && watch_before.is_none() { Why::Poll } else { why };
         self.write_directory_bare(dir);
         if !self.config.once
             && let Err(error) = self.arm(dir, links)
@@ -167,7 +203,21 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.visit_failed(dir, &error, now);
             return None;
         }
+        if watch_before.is_some_and(|before| self.tree.watch(dir) != Some(before)) {
+            // Another directory, though the inode number is the same: what is known below is not about this one.
+            why = why.max(Why::Poll);
+        }
         self.start_listing(dir, links, why, now)
+    }
+
+    /// The state directory lies in the tree: its files change with every commit, so following them would never end.
+    fn leave_out(&mut self, dir: DirId, now: Now) {
+        if self.notices.admit(Cause::OwnOutput, now.instant).is_some() {
+            self.write_directory(dir);
+            let path = String::from_utf8_lossy(&self.path);
+            tracing::warn!(?path, "this is the state directory: left out");
+        }
+        self.drop_directory(dir, now.instant);
     }
 
     /// Visits the directory with the next poll.
@@ -178,6 +228,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     fn start_listing(&mut self, dir: DirId, links: Links, why: Why, now: Now) -> Option<Visit<F::Listing>> {
         if self.tree.get(dir).role == Role::Home {
+            self.tree.get_mut(dir).unfinished = None;
             let ids: Vec<SlotId> = self.files.in_dir(dir).collect();
             ids.into_iter().for_each(|id| self.doubt(id));
             self.look_at_wanted(dir);
@@ -262,6 +313,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
         if before != (0, 0) {
             // Another directory has the name: what was below the old one is let go and found again by identity if it is still here.
+            self.visit_roots_within(dir);
             self.empty_directory(dir, now.instant);
         }
         if let Some(other) = self.tree.find_inode(inode).filter(|&other| other != dir) {
@@ -274,7 +326,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// The same directory under two names: an alias (bind mount, link, overlapping PATHs), or moved while events were missed.
     fn settle_twice_found(&mut self, dir: DirId, other: DirId, inode: (u64, u64), now: Now) -> bool {
         let is_there = match self.leads_to(other) {
-            Ok(is_there) => is_there,
+            // One that was renamed away, even if it is back under the old name by now, goes on where it was found.
+            Ok(is_there) => is_there && !self.tree.get(other).is_moving,
+            // Whether it is there or not: it can be followed here, and not there.
+            Err(error) if matches!(error.raw_os_error(), Some(libc::EACCES | libc::EPERM | libc::ENAMETOOLONG)) => false,
             Err(error) => {
                 self.visit_failed(dir, &error, now);
                 return false;
@@ -306,6 +361,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
         self.merge_home(dir, other);
         self.drop_directory(dir, now.instant);
+        if self.tree.get(other).is_unreadable {
+            // What led here may tell that it can be read now: a PATH without a watch is told of that by this name only.
+            self.push_visit(other, Why::Recheck);
+        }
         false
     }
 
@@ -342,7 +401,13 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         while *budget > 0 && !is_done {
             *budget -= 1;
             match self.fs.next_entry(&mut visit.listing, &mut name) {
-                Ok(Some(kind)) => self.take_entry(dir, &name, kind, visit.why, now),
+                Ok(Some(kind)) => {
+                    let inode = self.fs.entry_inode(&visit.listing);
+                    self.take_entry(dir, &name, kind, visit.why, now);
+                    if kind == FileKind::Regular {
+                        self.take_known_entry(dir, &name, inode);
+                    }
+                }
                 Ok(None) => {
                     self.finish_visit(dir, &visit);
                     is_done = true;
@@ -402,7 +467,17 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             let id = self.hear_of(dir, name);
             let state = &mut self.files.get_mut(id).state;
             state.insert(State::SEEN);
-            state.insert(if why == Why::FirstScan { State::FIRST_SCAN } else { State::LISTED });
+            state.insert(State::LISTED);
+            state.set(State::FIRST_SCAN, why == Why::FirstScan);
+        }
+    }
+
+    /// A file that was followed in an earlier run goes on whatever its name is now, as it does when it is renamed while we run.
+    fn take_known_entry(&mut self, dir: DirId, name: &[u8], inode: u64) {
+        let device = self.tree.get(dir).inode.0;
+        if self.files.find(dir, name).is_none() && self.was_renamed(dir, name, (device, inode)) {
+            let id = self.hear_of(dir, name);
+            self.files.get_mut(id).state.insert(State::SEEN | State::LISTED | State::ONLY_KNOWN);
         }
     }
 
@@ -431,6 +506,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// The listing is through: what was known but did not come by is looked at.
     fn finish_visit(&mut self, dir: DirId, visit: &Visit<F::Listing>) {
+        self.tree.get_mut(dir).unfinished = None;
         let files: Vec<SlotId> = self.files.in_dir(dir).collect();
         for id in files {
             let state = &mut self.files.get_mut(id).state;

@@ -15,10 +15,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             return;
         }
         let (dir, name) = (self.files.get(id).dir(), self.files.name(id).to_vec());
-        if self.held.contains_key(&id) {
-            self.write_path(id);
-            let path = self.path.clone();
-            self.held.get_mut(&id).expect("just seen").path = path;
+        if let Some(held) = self.held.get_mut(&id) {
+            // What events say of its name may be about another file, which had the name before or has it since.
+            held.path = held.opened_as.clone();
         }
         // Who takes this name next comes after what is still unread here; a deleted file can be read only if it is held.
         let key = self.files.key(id);
@@ -55,6 +54,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
         if slot.life != Life::Ignored {
             slot.life = if is_identified { Life::Following } else { Life::Named };
+        }
+        if is_identified {
+            self.path_changed(id);
         }
     }
 
@@ -128,19 +130,33 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// The file is not in the tree any more.
     pub(super) fn gone(&mut self, id: SlotId, now: Instant) {
-        if self.held.contains_key(&id) && self.files.get(id).state.contains(State::DIRTY) {
+        if let Some(held) = self.held.get(&id).filter(|_| self.files.get(id).state.contains(State::DIRTY)) {
+            if self.fs.stat_file(&held.file).is_ok_and(|found| found.links > 0) {
+                // It goes on outside of the tree, and may come back: its last line may still get its end.
+                self.files.get_mut(id).state.remove(State::DELETED);
+            }
             self.files.get_mut(id).life = Life::Finishing;
             self.hurry(id);
-        } else if self.files.get(id).state & (State::DELETED | State::LINKED) == State::DELETED && !self.is_rescanning() {
+        } else {
+            self.part_with(id, now);
+        }
+    }
+
+    /// Nothing more can be read of a file that is not in the tree. It is remembered for a while.
+    pub(super) fn part_with(&mut self, id: SlotId, now: Instant) {
+        if self.files.get(id).state & (State::DELETED | State::LINKED) == State::DELETED && !self.is_rescanning() {
             self.count_loss(id, now);
-            self.forget(id);
+            // No event tells of a link made outside of the tree, nor a look, once the name is gone: it may come in all the same.
+            self.files.get_mut(id).state.remove(State::DELETED);
+            self.drop_entry(id);
+            self.park_deleted(id, now);
         } else {
             self.park(id, now);
         }
     }
 
     /// Events were missed, and not everything was looked at since: a deleted file may have another name that is not known yet.
-    fn is_rescanning(&self) -> bool {
+    pub(super) fn is_rescanning(&self) -> bool {
         self.polled > 0 || !self.retries.is_empty() || self.is_rescan_due || self.urgent.has_work() || self.suspect_since.is_some()
     }
 
@@ -187,6 +203,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
         self.held.remove(&id);
         self.grown.remove(&id);
+        self.forget_entry(id);
         let home = self.files.get(id).dir();
         while let Some((dir, name)) = self.files.take_alias(id) {
             self.wanted.remove(&(dir, name));
@@ -211,6 +228,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
         let was_link = self.tree.get(lost).via_link;
         let parent = self.tree.parent(lost).map(|parent| (parent, self.tree.name(lost).to_vec()));
+        self.visit_roots_within(lost);
         self.drop_directory(lost, now.instant);
         match parent {
             None => self.root_lost(now),
@@ -232,7 +250,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let name = self.tree.name(dir).to_vec();
         match self.leads_to(dir) {
             Ok(true) if self.tree.find(parent, &name).is_none() => self.rename_directory(dir, parent, &name),
-            Ok(_) => self.drop_directory(dir, now),
+            Ok(_) => {
+                self.visit_roots_within(dir);
+                self.drop_directory(dir, now);
+            }
             Err(_) => self.leaving_directories.push_back((now + timers::RETRY_AFTER, key)),
         }
     }

@@ -20,6 +20,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 slot.state.remove(State::DOUBT);
                 if slot.is_bound() {
                     self.look_at(id, now);
+                } else {
+                    // It lost its name meanwhile. If it is held open, the rest of it can be read.
+                    self.enqueue(id);
                 }
             }
         }
@@ -30,7 +33,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let (dir, is_known_link) = (self.files.get(id).dir(), self.files.get(id).state.contains(State::VIA_LINK));
         self.write_path(id);
         if !is_known_link {
-            let found = self.fs.stat(&self.path, Links::Keep)?;
+            let found = self.stat_stored(Links::Keep)?;
             if found.kind != FileKind::Link || !(self.config.follow_links || self.tree.get(dir).role == Role::Home) {
                 return Ok((found, false));
             }
@@ -212,6 +215,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     fn seen_again(&mut self, id: SlotId, found: &Stat) {
         self.files.get_mut(id).state.remove(State::UNCONFIRMED);
         self.files.get_mut(id).state.set(State::LINKED, found.links > 1);
+        self.prove_path(id);
         let slot = self.files.get(id);
         let end = slot.offset + u64::from(slot.scanned);
         // An overwrite in place may keep the size. Every event is followed by a read; where events were missed, the time tells.
@@ -263,6 +267,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let (heard_of, key) = (self.files.key(id), self.files.key(known));
         let has_predecessor = self.succession.pass_on(heard_of, key, now);
         self.files.get_mut(known).state.set(State::HAS_PREDECESSOR, has_predecessor);
+        self.let_ask_again(id);
         self.files.unbind(id);
         self.forget(id);
         if self.files.get(known).is_bound() {
@@ -301,9 +306,12 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// A file that was never seen before.
     fn adopt(&mut self, id: SlotId, found: &Stat, now: Now) {
-        self.files.identify(id, found.id);
+        if let Some(former) = self.files.find_former(found.id) {
+            self.forget_parked(self.files.key(former), now.instant);
+        }
         self.files.get_mut(id).state.set(State::LINKED, found.links > 1);
         if self.is_own(found) {
+            self.files.identify(id, found.id, 0);
             self.files.get_mut(id).life = Life::Ignored;
             self.release_successor(id);
             self.write_path(id);
@@ -313,34 +321,63 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             }
             return;
         }
+        let has_changed = if self.resume(id, found) {
+            self.files.get_mut(id).life = Life::Following;
+            self.may_have_changed(id, found)
+        } else if self.files.get(id).state.contains(State::ONLY_KNOWN) {
+            // Another file has the inode now, and its name does not match.
+            self.files.unbind(id);
+            self.forget(id);
+            return;
+        } else {
+            self.start(id, found, now);
+            found.size > 0
+        };
+        self.files.get_mut(id).state.remove(State::FIRST_SCAN);
+        if has_changed && self.files.get(id).state.contains(State::LISTED) {
+            let key = self.files.key(id);
+            self.listed.push((found.modified, key));
+            return;
+        }
+        self.files.get_mut(id).state.remove(State::LISTED);
+        if has_changed {
+            self.mark_dirty(id);
+            self.hold_unstored(id);
+        }
+        self.after_look(id);
+    }
+
+    /// Where a file begins of which nothing is known.
+    fn start(&mut self, id: SlotId, found: &Stat, now: Now) {
         let is_old =
             self.config.ignore_older.is_some_and(|limit| now.wall.duration_since(found.modified).is_ok_and(|age| age >= limit));
         let slot = self.files.get_mut(id);
         slot.life = Life::Following;
         let at_end = is_old || (slot.state.contains(State::FIRST_SCAN) && self.config.from == From::End);
-        slot.state.remove(State::FIRST_SCAN);
-        if found.size > 0 {
-            if at_end {
-                slot.offset = found.size;
-                slot.state.insert(State::SEEK_LINE | State::STARTED_AT_END);
-            }
-            if slot.state.contains(State::LISTED) {
-                slot.state.remove(State::LISTED);
-                let key = self.files.key(id);
-                self.listed.push((found.modified, key));
-                return;
-            }
-            self.mark_dirty(id);
+        if at_end && found.size > 0 {
+            slot.offset = found.size;
+            slot.state.insert(State::SEEK_LINE | State::STARTED_AT_END);
         }
-        self.after_look(id);
+        if found.size > 0 && self.files.get(id).state.contains(State::LISTED) {
+            // Stories are stored in the order in which they are to be read.
+            self.put_story_off(id);
+        } else if found.size == 0 {
+            self.begin_empty_story(id, now);
+        } else {
+            self.begin_story(id);
+        }
     }
 
     /// Files that a listing brought up, with nothing known of which came first: the one that was written to last is read last.
     pub(super) fn read_listed(&mut self) {
         let mut listed = std::mem::take(&mut self.listed);
-        listed.sort_by_key(|(modified, _)| *modified);
+        // Within a clock tick, the name that a rotation made is the longer one: app.log.1 is older than app.log.
+        let len = |key: &SlotKey| self.files.alive(*key).map_or(0, |id| self.files.name(id).len());
+        listed.sort_by(|(one, a), (other, b)| one.cmp(other).then_with(|| len(b).cmp(&len(a))));
         for (_, key) in listed.drain(..) {
             if let Some(id) = self.files.alive(key) {
+                self.files.get_mut(id).state.remove(State::LISTED);
+                self.begin_listed_story(id);
                 self.mark_dirty(id);
                 self.after_look(id);
             }
@@ -367,7 +404,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             return;
         }
         self.files.get_mut(id).state.insert(State::UNREADABLE);
-        self.write_path(id);
+        if self.files.get(id).is_bound() {
+            self.write_path(id);
+        }
         if let Some(kept_back) = self.notices.admit(Cause::Unreadable, now.instant) {
             let path = String::from_utf8_lossy(&self.path);
             tracing::warn!(?path, %error, kept_back, "cannot be read: picked up when that changes");

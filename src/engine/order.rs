@@ -14,9 +14,20 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             // It still waits for the one whose name it took before.
             return;
         }
+        let vacated = self.succession.vacated(dir, name).and_then(|key| self.files.alive(key));
+        if vacated.is_some_and(|older| self.comes_after(older, id)) && self.is_unsettled(id) {
+            // It had this name before: the one that had it in between still waits for it.
+            return;
+        }
         if self.succession.claim(id, dir, name) {
             self.files.get_mut(id).state.insert(State::HAS_PREDECESSOR);
         }
+    }
+
+    /// Whether `newer` took its name from `older`, or from one that did.
+    fn comes_after(&self, newer: SlotId, older: SlotId) -> bool {
+        let before = |&id: &SlotId| self.succession.predecessor(id).and_then(|key| self.files.alive(key));
+        std::iter::successors(before(&newer), before).take(GENERATIONS_MAX).any(|id| id == older)
     }
 
     /// Lets files go on that waited for this one.
@@ -29,6 +40,15 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             let state = &mut self.files.get_mut(next).state;
             state.remove(State::WAITING);
             state.insert(State::RELEASED);
+            self.enqueue(next);
+        }
+    }
+
+    /// Files that waited for a name that was only heard of ask again: the file that it turned out to stand for may be another to wait for.
+    pub(super) fn let_ask_again(&mut self, id: SlotId) {
+        self.files.get_mut(id).state.remove(State::IS_AWAITED);
+        for next in self.succession.release(id) {
+            self.files.get_mut(next).state.remove(State::WAITING);
             self.enqueue(next);
         }
     }
@@ -67,12 +87,15 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     fn is_unsettled(&self, id: SlotId) -> bool {
         let slot = self.files.get(id);
         match slot.life {
-            Life::Named => true,
-            Life::Leaving => !slot.state.contains(State::DELETED),
-            Life::Following | Life::Finishing => {
-                slot.state.intersects(State::DOUBT | State::RETRY)
-                    || (slot.state.contains(State::DIRTY) && !slot.state.contains(State::UNREADABLE))
+            // One that cannot be looked at is heard of again when that changes.
+            Life::Named => slot.state & (State::UNREADABLE | State::DOUBT) != State::UNREADABLE,
+            // What is held open is read to its end though it was deleted.
+            Life::Leaving => {
+                let is_readable = slot.state.contains(State::DIRTY) && self.held.contains_key(&id);
+                !slot.state.contains(State::DELETED) || slot.state.contains(State::LINKED) || is_readable
             }
+            // What could not be read is dirty only if it is to be tried again.
+            Life::Following | Life::Finishing => slot.state.intersects(State::DIRTY | State::DOUBT | State::RETRY | State::LISTED),
             Life::Free | Life::Parked | Life::Ignored => false,
         }
     }

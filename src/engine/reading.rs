@@ -4,7 +4,10 @@
 
 use std::io;
 
+use super::commit::nanos;
+use super::resume::entry_flags;
 use super::*;
+use crate::batch::Reached;
 use crate::lines::{Line, split_lines};
 use crate::notices::Cause;
 use crate::reader::{MARK_BYTES, READ_BYTES, mark_of};
@@ -45,6 +48,8 @@ struct Pass {
     size: u64,
     /// The encoder was told about this file.
     is_begun: bool,
+    /// What was encoded last holds a piece of a line.
+    has_piece: bool,
 }
 
 impl<F: FileSystem, S: Sink> Engine<F, S> {
@@ -73,7 +78,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// Gives a file its turn. Returns how many bytes it read.
     fn read_file(&mut self, id: SlotId, now: Now) -> usize {
-        let kept_back = State::COOLING | State::WAITING | State::DOUBT;
+        let kept_back = State::COOLING | State::WAITING | State::DOUBT | State::UNSTORED;
         let slot = self.files.get_mut(id);
         if !slot.is_read() || !slot.state.contains(State::DIRTY) || slot.state.intersects(kept_back) {
             return 0;
@@ -89,13 +94,21 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 return 0;
             }
         };
-        let mut pass =
-            Pass { id, budget: FILE_BUDGET, len: READ_BYTES, is_in_long_line: false, is_proven: false, size: 0, is_begun: false };
+        let mut pass = Pass {
+            id,
+            budget: FILE_BUDGET,
+            len: READ_BYTES,
+            is_in_long_line: false,
+            is_proven: false,
+            size: 0,
+            is_begun: false,
+            has_piece: false,
+        };
         let outcome = self.read_open(&mut pass, &file, now);
         tracing::trace!(slot = id.0, path = %self.path.escape_ascii(), ?outcome, offset = self.files.get(id).offset, "read");
         self.reader.relax();
         match outcome {
-            Ok(Pause::AtEnd) => self.reached_end(id, now),
+            Ok(Pause::AtEnd) => self.reached_end(id, pass.is_begun, now),
             Ok(Pause::More) => {
                 self.mark_dirty(id);
                 self.hold(id, file);
@@ -104,16 +117,22 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 self.mark_dirty(id);
                 self.doubt(id);
             }
+            Err(error) if self.files.get(id).life == Life::Finishing => self.finishing_failed(id, file, &error, now),
             Err(error) => self.read_failed(id, &error, now),
         }
         FILE_BUDGET - pass.budget
     }
 
     /// Opens the file by its path, which is left in `self.path`, or takes it from those held open.
-    fn open(&mut self, id: SlotId) -> io::Result<F::File> {
+    pub(super) fn open(&mut self, id: SlotId) -> io::Result<F::File> {
         if let Some(held) = self.held.remove(&id) {
             if held.path.is_empty() {
                 self.write_path(id);
+                let is_there = self.fs.stat(&self.path, Links::Follow).is_ok_and(|found| Some(found.id) == self.files.file_id(id));
+                if !is_there {
+                    // What events told of its name is not all, or not yet looked at.
+                    self.path = held.opened_as;
+                }
             } else {
                 self.path = held.path;
             }
@@ -138,6 +157,17 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 self.doubt(id);
             }
             _ => self.read_failed(id, error, now),
+        }
+    }
+
+    /// The last of a file that is gone cannot be read: there is no name by which it could be opened again.
+    fn finishing_failed(&mut self, id: SlotId, file: F::File, error: &io::Error, now: Now) {
+        self.files.get_mut(id).state.insert(State::DIRTY);
+        if error.kind() == io::ErrorKind::Interrupted {
+            self.hold(id, file);
+            self.enqueue(id);
+        } else {
+            self.part_with(id, now.instant);
         }
     }
 
@@ -194,6 +224,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                     continue;
                 }
                 self.restart(pass.id, now);
+                if self.files.get(pass.id).state.contains(State::UNSTORED) {
+                    return Ok(Pause::More);
+                }
                 pass.is_begun = false;
                 continue;
             }
@@ -243,7 +276,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
         let is_at_end = got < wanted || matches!(cut, Cut::Tail(_));
         let (consumed, has_room) = self.encode(pass, mark_len, data_end, is_at_end, matches!(cut, Cut::Run(_)), now);
-        self.advance(pass, mark_len, consumed);
+        self.advance(pass, mark_len, consumed, if is_at_end && has_room { nanos(now.wall) } else { 0 });
         if !has_room {
             return Ok(Some(Pause::More));
         }
@@ -272,6 +305,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let is_last = slot.life == Life::Finishing && slot.state.contains(State::DELETED);
         let takes_rest = is_cut || (is_at_end && (is_due || self.config.once || is_last));
         let first_offset = slot.offset;
+        pass.has_piece = false;
         let mut lines = split_lines(data, first_offset, self.config.line_bytes_max);
         loop {
             if !self.outbox.has_room() {
@@ -293,6 +327,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 self.encoder.begin(&source);
             }
             self.encoder.encode(&line, self.outbox.bytes());
+            pass.has_piece |= !line.ended;
             self.stats.records += 1;
             self.stats.bytes += line.bytes.len() as u64 + u64::from(line.ended);
             if !line.ended && lines.consumed() < (line.offset - first_offset) as usize + line.bytes.len() {
@@ -311,7 +346,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 
     /// Moves the offset past what was encoded, and remembers the bytes before it.
-    fn advance(&mut self, pass: &Pass, mark_len: usize, consumed: usize) {
+    fn advance(&mut self, pass: &Pass, mark_len: usize, consumed: usize, read_at: u64) {
         if consumed == 0 {
             return;
         }
@@ -319,9 +354,22 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         slot.scanned = 0;
         slot.offset += consumed as u64;
         self.set_mark(pass.id, mark_len + consumed);
-        let key = self.files.key(pass.id);
-        let offset = self.files.get(pass.id).offset;
-        self.outbox.note(key, offset);
+        let reached = Reached { read_at, ..self.reached(pass.id) };
+        self.outbox.note(reached, reached.offset - consumed as u64, !pass.has_piece);
+    }
+
+    /// Where a file is.
+    pub(super) fn reached(&self, id: SlotId) -> Reached {
+        let slot = self.files.get(id);
+        Reached {
+            file: self.files.key(id),
+            incarnation: slot.incarnation,
+            offset: slot.offset,
+            mark: slot.mark,
+            mark_len: slot.mark_len,
+            flags: entry_flags(slot.state),
+            read_at: 0,
+        }
     }
 
     /// The mark of the bytes before `end` in the buffer, which is where the offset is now.
@@ -357,6 +405,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         slot.incarnation += 1;
         slot.state.insert(State::SKIP_NULS);
         slot.state.remove(State::STARTED_AT_END);
+        self.begin_story(id);
     }
 
     /// Looks, backwards, for the start of the unfinished last line of a file that is read from its end.
@@ -370,12 +419,14 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             // It shrank since it was looked at: what is there now is new.
             slot.offset = 0;
             slot.state.remove(State::SEEK_LINE);
+            self.begin_story(pass.id);
             return Ok(());
         }
         if let Some(at) = memchr::memrchr(b'\n', self.reader.bytes(len)) {
             slot.offset = start + at as u64 + 1;
             slot.state.remove(State::SEEK_LINE);
             self.set_mark(pass.id, at + 1);
+            self.moved_on(pass.id);
         } else {
             slot.offset = start;
             slot.state.set(State::SEEK_LINE, start > 0);
@@ -445,6 +496,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         } else {
             slot.mark_len = 0;
         }
+        self.moved_on(pass.id);
         Ok(None)
     }
 
@@ -463,17 +515,20 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 
     /// All there is was read: the file cools down, its last line is timed if unfinished, who waits for it may go on.
-    fn reached_end(&mut self, id: SlotId, now: Now) {
+    fn reached_end(&mut self, id: SlotId, has_advanced: bool, now: Now) {
         self.release_successor(id);
-        if self.files.get(id).life == Life::Finishing {
-            if self.files.get(id).state.contains(State::DELETED) {
-                self.forget(id);
-            } else {
-                self.park(id, now.instant);
-            }
-            return;
+        if let Some(commits) = self.commits.as_mut().filter(|_| !has_advanced) {
+            commits.ledger.read_to_end(self.files.key(id), nanos(now.wall));
         }
-        if self.config.once {
+        let is_finishing = self.files.get(id).life == Life::Finishing;
+        if self.files.get(id).scanned > 0 && !self.config.once {
+            // Also of a file that left the tree: it may come back as it is.
+            self.time_partial(id, now.instant);
+        }
+        if is_finishing {
+            self.part_with(id, now.instant);
+        }
+        if is_finishing || self.config.once {
             return;
         }
         let key = self.files.key(id);
@@ -483,40 +538,6 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.cooling.push_back((now.instant + self.config.coalesce, key));
             if slot.state.contains(State::DIRTY) {
                 self.cooling_dirty += 1;
-            }
-        }
-        if slot.scanned > 0 {
-            self.time_partial(id, now.instant);
-        }
-    }
-
-    /// Keeps a file open between two of its turns, or for as long as the output is blocked.
-    fn hold(&mut self, id: SlotId, file: F::File) {
-        let path = if self.files.get(id).life == Life::Finishing { self.path.clone() } else { Vec::new() };
-        if self.held.len() < self.files_held_max || !path.is_empty() {
-            self.held.insert(id, Held { file, path });
-        }
-    }
-
-    /// While the output is blocked: holds files with unread bytes open, so that deleting them loses nothing.
-    pub(super) fn hold_unread(&mut self) {
-        if self.outbox.has_room() {
-            return;
-        }
-        for at in 0..self.dirty.len().min(self.files_held_max) {
-            let id = self.dirty[at];
-            if self.held.len() >= self.files_held_max {
-                break;
-            }
-            if self.held.contains_key(&id) || self.files.get(id).life != Life::Following {
-                continue;
-            }
-            match self.open(id) {
-                Ok(file) if self.fs.stat_file(&file).is_ok_and(|found| Some(found.id) == self.files.file_id(id)) => {
-                    self.hold(id, file)
-                }
-                Err(error) if matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM)) => break,
-                _ => {}
             }
         }
     }

@@ -37,16 +37,18 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         if self.is_started {
             return Ok(());
         }
-        self.is_started = true;
         let paths = std::mem::take(&mut self.config.paths);
         self.roots = paths.into_iter().map(|path| Root { path, state: RootState::Missing }).collect();
         for at in 0..self.roots.len() {
-            self.start_root(at, Why::FirstScan, now);
+            // What appeared in a tree that was scanned in an earlier run appeared after the start.
+            let why = if self.is_scanned(&self.roots[at].path) { Why::Appeared } else { Why::FirstScan };
+            self.start_root(at, why, now);
             if self.roots[at].state == RootState::Missing && self.notices.admit(Cause::PathMissing, now.instant).is_some() {
                 let path = String::from_utf8_lossy(&self.roots[at].path);
                 tracing::warn!(%path, "PATH does not exist or cannot be followed: waiting for it");
             }
         }
+        self.is_started = true;
         if self.config.once && self.roots.iter().all(|root| root.state == RootState::Missing) {
             return Err(EngineError::NoPath);
         }
@@ -68,7 +70,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 return;
             }
         };
-        if why != Why::FirstScan {
+        if self.is_started {
             tracing::info!(path = ?String::from_utf8_lossy(&path), "PATH appeared");
         }
         self.roots[at].state = RootState::Found(self.tree.key(found));
@@ -114,6 +116,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         dir
     }
 
+    /// The PATHs that are there.
+    pub(super) fn found_roots(&self) -> Vec<Vec<u8>> {
+        self.roots.iter().filter(|root| root.state != RootState::Missing).map(|root| root.path.clone()).collect()
+    }
+
     /// A root directory is gone: its PATHs are looked for from now on.
     pub(super) fn root_lost(&mut self, now: Now) {
         for at in 0..self.roots.len() {
@@ -128,6 +135,20 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                     tracing::warn!(path = ?String::from_utf8_lossy(&self.roots[at].path), "PATH is gone: waiting for it");
                 }
                 self.start_root(at, Why::Appeared, now);
+            }
+        }
+    }
+
+    /// A directory goes from its path, or goes away: PATHs within it are told nothing of that.
+    pub(super) fn visit_roots_within(&mut self, dir: DirId) {
+        self.path.clear();
+        self.tree.write_path(dir, &mut self.path);
+        for at in 0..self.roots.len() {
+            let RootState::Found(key) = self.roots[at].state else { continue };
+            if self.roots[at].path.starts_with(&self.path)
+                && let Some(within) = self.tree.alive(key).filter(|&within| within != dir)
+            {
+                self.push_visit(within, Why::Appeared);
             }
         }
     }
@@ -155,8 +176,12 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let path = self.roots[at].path.clone();
         let Ok(found) = self.fs.stat(&path, Links::Follow) else { return false };
         match found.kind {
-            FileKind::Directory => self.tree.find_inode((found.id.device, found.id.inode)).is_some(),
-            FileKind::Regular => self.files.find_id(found.id).is_some(),
+            // A directory that is gone, as we have not heard yet, may have had the same inode.
+            FileKind::Directory => {
+                let known = self.tree.find_inode((found.id.device, found.id.inode));
+                known.is_some_and(|known| self.leads_to(known).unwrap_or(false))
+            }
+            FileKind::Regular => self.files.find_id(found.id).is_some_and(|id| self.files.get(id).is_bound()),
             _ => false,
         }
     }

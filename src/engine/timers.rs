@@ -13,6 +13,9 @@ const PARKED_FOR: Duration = Duration::from_secs(600);
 /// Files remembered at most after they left the tree.
 const PARKED_MAX: usize = 65_536;
 
+/// Files remembered at most after they were deleted: every log ends so, and hardly any has a name that nobody knows of. Under a megabyte.
+const PARKED_DELETED_MAX: usize = 8_192;
+
 /// When a failed look or open is tried again.
 pub(super) const RETRY_AFTER: Duration = Duration::from_millis(100);
 
@@ -48,18 +51,19 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             });
         }
         while let Some(key) = pop_due(&mut self.leaving, instant) {
-            self.judge(key, now);
+            let is_deleted = self.files.alive(key).is_some_and(|id| self.files.get(id).state.contains(State::DELETED));
+            if is_deleted {
+                // It moved, came back and was deleted, or a look failed. What was just found may be this file under another name.
+                self.deleted.push_back(key);
+            } else {
+                self.judge(key, now);
+            }
         }
         while let Some(key) = pop_due(&mut self.leaving_directories, instant) {
             self.judge_directory(key, instant);
         }
-        while let Some(key) = pop_due(&mut self.parked, instant) {
-            if let Some(id) = self.files.alive(key).filter(|&id| self.files.get(id).life == Life::Parked) {
-                if self.files.get(id).state.contains(State::DELETED) {
-                    self.count_loss(id, instant);
-                }
-                self.forget(id);
-            }
+        while let Some(key) = pop_due(&mut self.parked, instant).or_else(|| pop_due(&mut self.parked_deleted, instant)) {
+            self.forget_parked(key, instant);
         }
         while let Some(key) = pop_due(&mut self.retries, instant) {
             if let Some(id) = self.files.alive(key) {
@@ -133,18 +137,48 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// Remembers a file that left the tree, for a while.
     pub(super) fn park(&mut self, id: SlotId, now: Instant) {
+        let entry = self.begin_parking(id, now);
+        self.parked.push_back(entry);
+        if self.parked.len() > PARKED_MAX
+            && let Some((_, oldest)) = self.parked.pop_front()
+        {
+            self.forget_parked(oldest, now);
+        }
+    }
+
+    /// Remembers a file that was deleted, likewise.
+    pub(super) fn park_deleted(&mut self, id: SlotId, now: Instant) {
+        let entry = self.begin_parking(id, now);
+        self.parked_deleted.push_back(entry);
+        if self.parked_deleted.len() > PARKED_DELETED_MAX
+            && let Some((_, oldest)) = self.parked_deleted.pop_front()
+        {
+            self.forget_parked(oldest, now);
+        }
+    }
+
+    fn begin_parking(&mut self, id: SlotId, now: Instant) -> (Instant, SlotKey) {
         self.release_successor(id);
         self.held.remove(&id);
         self.files.drop_name(id);
-        self.files.get_mut(id).life = Life::Parked;
         let key = self.files.key(id);
-        self.parked.push_back((now + PARKED_FOR, key));
-        if self.parked.len() > PARKED_MAX
-            && let Some((_, oldest)) = self.parked.pop_front()
-            && let Some(id) = self.files.alive(oldest).filter(|&id| self.files.get(id).life == Life::Parked)
-        {
-            self.forget(id);
+        let slot = self.files.get_mut(id);
+        slot.life = Life::Parked;
+        if slot.state.contains(State::WAS_PARKED) {
+            self.parked.retain(|(_, other)| *other != key);
+            self.parked_deleted.retain(|(_, other)| *other != key);
         }
+        self.files.get_mut(id).state.insert(State::WAS_PARKED);
+        (now + PARKED_FOR, key)
+    }
+
+    /// A file that left the tree, if it did not come back, is not waited for any more.
+    pub(super) fn forget_parked(&mut self, key: SlotKey, now: Instant) {
+        let Some(id) = self.files.alive(key).filter(|&id| self.files.get(id).life == Life::Parked) else { return };
+        if self.files.get(id).state.contains(State::DELETED) {
+            self.count_loss(id, now);
+        }
+        self.forget(id);
     }
 
     /// The first instant at which something above falls due.
@@ -155,10 +189,12 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.leaving.front().map(|(at, _)| *at),
             self.leaving_directories.front().map(|(at, _)| *at),
             self.parked.front().map(|(at, _)| *at),
+            self.parked_deleted.front().map(|(at, _)| *at),
             self.retries.front().map(|(at, _)| *at),
             self.partials.first_key_value().map(|((at, _), _)| *at),
             self.poll_at,
             self.sweep.deadline(),
+            self.absence_deadline(),
         ]
         .into_iter()
         .flatten()

@@ -14,13 +14,14 @@ use mio::Interest;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::stat::{Mode, SFlag, fstat, stat};
-use nix::unistd::{Whence, ftruncate, lseek};
+use nix::unistd::{Whence, fdatasync, ftruncate, lseek};
 
 use super::backoff::Backoff;
 use super::boundary::Boundary;
 use super::channel::{Channel, Offer, Way};
 use super::outage::Outage;
-use super::{Poller, Sent, Sink, SinkError, may_heal, write};
+use super::{FilePoint, Poller, Sent, Sink, SinkError, may_heal, write};
+use crate::sys::FileId;
 
 /// A full disk, or a FIFO without a reader, is tried again after this long ...
 const RETRY_FIRST: Duration = Duration::from_millis(100);
@@ -33,10 +34,18 @@ enum Target {
     Absent,
     /// A FIFO or terminal.
     Channel(Channel),
-    /// Appended to; device and inode.
-    Regular(OwnedFd, (u64, u64)),
+    /// Appended to.
+    Regular(Regular),
     /// `/dev/null` and its like.
     Device(OwnedFd),
+}
+
+#[derive(Debug)]
+struct Regular {
+    descriptor: OwnedFd,
+    id: FileId,
+    /// Where our last byte ended; `None`: a write came since that was asked.
+    end: Option<u64>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,8 +73,13 @@ impl FileSink {
     }
 
     fn append(&mut self, bytes: &[u8], now: Instant) -> Result<Sent, SinkError> {
-        let (Target::Regular(descriptor, _) | Target::Device(descriptor)) = &self.target else {
-            panic!("only files and devices are appended to");
+        let descriptor = match &mut self.target {
+            Target::Regular(file) => {
+                file.end = None;
+                &file.descriptor
+            }
+            Target::Device(descriptor) => &*descriptor,
+            Target::Absent | Target::Channel(_) => panic!("only files and devices are appended to"),
         };
         let mut taken = 0;
         let mut begin = None;
@@ -93,6 +107,9 @@ impl FileSink {
         if (1..=taken as u64).contains(&torn) && cut(descriptor, begin, taken as u64, torn) {
             self.boundary.restart();
             taken -= usize::try_from(torn).expect("torn is a part of what was taken");
+            if let Target::Regular(file) = &mut self.target {
+                file.end = begin.map(|begin| begin + taken as u64);
+            }
         }
         Ok(if taken == 0 { Sent::Blocked } else { Sent::Accepted(taken) })
     }
@@ -149,9 +166,9 @@ impl Sink for FileSink {
         match &self.target {
             Target::Absent => Ok(Sent::Blocked),
             Target::Channel(_) => Ok(self.feed(bytes, now)),
-            Target::Regular(..) | Target::Device(_) if bytes.is_empty() => Ok(Sent::Accepted(0)),
-            Target::Regular(..) | Target::Device(_) if is_waiting => Ok(Sent::Blocked),
-            Target::Regular(..) | Target::Device(_) => self.append(bytes, now),
+            Target::Regular(_) | Target::Device(_) if bytes.is_empty() => Ok(Sent::Accepted(0)),
+            Target::Regular(_) | Target::Device(_) if is_waiting => Ok(Sent::Blocked),
+            Target::Regular(_) | Target::Device(_) => self.append(bytes, now),
         }
     }
 
@@ -176,9 +193,30 @@ impl Sink for FileSink {
 
     fn own_file(&self) -> Option<(u64, u64)> {
         match self.target {
-            Target::Regular(_, identity) => Some(identity),
+            Target::Regular(Regular { id, .. }) => Some((id.device, id.inode)),
             _ => None,
         }
+    }
+
+    fn withdraw(&mut self, bytes: u64) -> bool {
+        let Target::Regular(file) = &mut self.target else { return false };
+        let Some(end) = file.end.or_else(|| position(&file.descriptor)) else { return false };
+        let is_last = fstat(&file.descriptor).is_ok_and(|stat| u64::try_from(stat.st_size) == Ok(end));
+        let Some(begin) = end.checked_sub(bytes).filter(|_| is_last) else { return false };
+        // Durable at once, or a loss of power would bring back what goes into another file by then. Rare enough to wait for.
+        let is_cut = ftruncate(&file.descriptor, begin.cast_signed()).is_ok() && fdatasync(&file.descriptor).is_ok();
+        if is_cut {
+            file.end = Some(begin);
+            self.boundary.restart();
+        }
+        is_cut
+    }
+
+    fn point(&mut self) -> Option<FilePoint> {
+        let Target::Regular(file) = &mut self.target else { return None };
+        let len = file.end.or_else(|| position(&file.descriptor)).unwrap_or(0);
+        file.end = Some(len);
+        Some(FilePoint { id: file.id, len, file: file.descriptor.try_clone().ok() })
     }
 }
 
@@ -202,7 +240,10 @@ fn open_target(path: &Path, create: Create, poller: &Rc<Poller>) -> io::Result<T
 fn classify(descriptor: OwnedFd, poller: &Rc<Poller>) -> io::Result<Target> {
     let stat = fstat(&descriptor)?;
     match SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits()) {
-        SFlag::S_IFREG => Ok(Target::Regular(descriptor, (stat.st_dev, stat.st_ino))),
+        SFlag::S_IFREG => {
+            let id = crate::sys::file::identity(&descriptor)?;
+            Ok(Target::Regular(Regular { descriptor, id, end: u64::try_from(stat.st_size).ok() }))
+        }
         SFlag::S_IFIFO => Ok(Target::Channel(Channel::new(descriptor, Way::Write, Interest::PRIORITY, poller)?)),
         SFlag::S_IFCHR if nix::unistd::isatty(&descriptor).unwrap_or(false) => {
             Ok(Target::Channel(Channel::new(descriptor, Way::Write, Interest::PRIORITY, poller)?))

@@ -14,12 +14,14 @@ mod socket;
 mod tests;
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::Instant;
 
 use nix::errno::Errno;
 
 use crate::config::Output;
+use crate::sys::FileId;
 
 /// What became of bytes offered to a [`Sink`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,6 +54,17 @@ pub struct SinkError {
     pub source: std::io::Error,
 }
 
+/// Where a regular output file is.
+#[derive(Debug)]
+pub struct FilePoint {
+    /// Which file.
+    pub id: FileId,
+    /// Its length in bytes, up to the last byte that was accepted.
+    pub len: u64,
+    /// A descriptor of it, for `fdatasync(2)` on another thread; `None` if none is to be had, or in a simulation.
+    pub file: Option<OwnedFd>,
+}
+
 /// An output. Bytes count in stream order: `accepted` grows with what [`Sink::send`] takes, and `accepted - unacknowledged()` of
 /// them are acknowledged, oldest first. Offsets may be stored only for acknowledged bytes.
 pub trait Sink {
@@ -71,6 +84,17 @@ pub trait Sink {
 
     /// When to call again though nothing became ready: the end of a back-off, a full disk to be tried again.
     fn deadline(&self) -> Option<Instant>;
+
+    /// Where the next byte will be written, if that is in a regular file: what is committed together with offsets.
+    fn point(&mut self) -> Option<FilePoint> {
+        None
+    }
+
+    /// Takes the last `bytes` that were accepted, whole records, out of a regular file again: they will be offered anew. Says whether
+    /// that was possible: nobody else may have written behind them.
+    fn withdraw(&mut self, _bytes: u64) -> bool {
+        false
+    }
 
     /// SIGHUP: the next bytes go into a freshly opened file. Called only between two records. No effect on other kinds.
     ///
@@ -122,6 +146,14 @@ impl Sink for Box<dyn Sink> {
 
     fn deadline(&self) -> Option<Instant> {
         (**self).deadline()
+    }
+
+    fn point(&mut self) -> Option<FilePoint> {
+        (**self).point()
+    }
+
+    fn withdraw(&mut self, bytes: u64) -> bool {
+        (**self).withdraw(bytes)
     }
 
     fn reopen(&mut self) -> Result<(), SinkError> {

@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use hashbrown::HashMap;
 use inotify::{Inotify, WatchDescriptor, WatchMask};
@@ -21,7 +21,7 @@ use nix::unistd::Whence;
 
 use super::handle::{Handle, name_to_handle};
 use super::inotify::{WATCH_MASK, mask};
-use super::{FileId, FileKind, FileSystem, Links, Stat, WatchId};
+use super::{FileId, FileKind, FileSystem, KnownLife, Links, Stat, WatchId};
 
 /// How often a look is repeated when the name changed its file between the two calls of one look.
 const LOOKS_MAX: u32 = 8;
@@ -64,11 +64,24 @@ impl Default for Linux {
     }
 }
 
+/// File systems stamp with a clock that may lag behind the one that programs read by this much: two ticks at 100 Hz.
+pub const CLOCK_TICK: Duration = Duration::from_millis(20);
+
 /// Device and inode of what a descriptor refers to, if that is a regular file.
 #[must_use]
 pub fn regular_file(descriptor: impl AsFd) -> Option<(u64, u64)> {
     let found = nix::sys::stat::fstat(descriptor).ok()?;
     (found.st_mode & nix::libc::S_IFMT == nix::libc::S_IFREG).then_some((found.st_dev, found.st_ino))
+}
+
+/// Which file a descriptor refers to, as [`FileSystem::stat`] would tell by its name.
+///
+/// # Errors
+/// Those of `fstat(2)`, `statx(2)` and `name_to_handle_at(2)`.
+pub fn identity(descriptor: impl AsFd) -> io::Result<FileId> {
+    let handle = super::handle::file_to_handle(descriptor.as_fd())?;
+    let file = OpenFile(descriptor.as_fd().try_clone_to_owned()?.into());
+    Ok(stat_of(&file.0.metadata()?, handle.as_ref()).id)
 }
 
 /// An open regular file.
@@ -82,7 +95,11 @@ impl AsFd for OpenFile {
 }
 
 /// A directory listing in progress.
-pub struct Listing(OwningIter);
+pub struct Listing {
+    entries: OwningIter,
+    /// Of the last entry.
+    inode: u64,
+}
 
 impl FileSystem for Linux {
     type File = OpenFile;
@@ -106,6 +123,20 @@ impl FileSystem for Linux {
             }
         }
         Err(Errno::EAGAIN.into())
+    }
+
+    fn stat_known(&mut self, path: &[u8], links: Links, life: &mut dyn FnMut(u64, u64) -> Option<KnownLife>) -> io::Result<Stat> {
+        let at = Path::new(OsStr::from_bytes(path));
+        let found = if links == Links::Follow { at.metadata()? } else { at.symlink_metadata()? };
+        let born = found.created().ok().and_then(|born| born.checked_add(CLOCK_TICK));
+        match life(found.dev(), found.ino()) {
+            Some(known) if born.is_some_and(|born| born < known.seen_at) => {
+                let mut stat = stat_of(&found, None);
+                stat.id.generation = known.generation;
+                Ok(stat)
+            }
+            _ => self.stat(path, links),
+        }
     }
 
     fn open(&mut self, path: &[u8], links: Links) -> io::Result<OpenFile> {
@@ -153,12 +184,12 @@ impl FileSystem for Linux {
         if links == Links::Keep {
             flags |= OFlag::O_NOFOLLOW;
         }
-        Ok(Listing(Dir::open(or_dot(path), flags, Mode::empty())?.into_iter()))
+        Ok(Listing { entries: Dir::open(or_dot(path), flags, Mode::empty())?.into_iter(), inode: 0 })
     }
 
     fn next_entry(&mut self, listing: &mut Listing, name: &mut Vec<u8>) -> io::Result<Option<FileKind>> {
         loop {
-            let Some(entry) = listing.0.next() else { return Ok(None) };
+            let Some(entry) = listing.entries.next() else { return Ok(None) };
             let entry = entry?;
             let bytes = entry.file_name().to_bytes();
             if bytes == b"." || bytes == b".." {
@@ -166,6 +197,7 @@ impl FileSystem for Linux {
             }
             name.clear();
             name.extend_from_slice(bytes);
+            listing.inode = entry.ino();
             return Ok(Some(match entry.file_type() {
                 Some(Type::File) => FileKind::Regular,
                 Some(Type::Directory) => FileKind::Directory,
@@ -174,6 +206,10 @@ impl FileSystem for Linux {
                 None => FileKind::Unknown,
             }));
         }
+    }
+
+    fn entry_inode(&self, listing: &Listing) -> u64 {
+        listing.inode
     }
 
     fn watch(&mut self, path: &[u8], links: Links) -> io::Result<WatchId> {

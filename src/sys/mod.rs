@@ -5,6 +5,7 @@
 
 pub mod clock;
 pub mod descriptor;
+pub mod disk;
 pub mod file;
 mod handle;
 pub mod inotify;
@@ -67,6 +68,15 @@ pub struct Stat {
     pub modified: SystemTime,
 }
 
+/// A life of an inode that was seen before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KnownLife {
+    /// As in [`FileId`].
+    pub generation: u32,
+    /// When it was seen.
+    pub seen_at: SystemTime,
+}
+
 /// The kernel's number for a watched directory: the `wd` of `inotify_add_watch(2)`, equal for equal inodes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct WatchId(pub i32);
@@ -81,6 +91,11 @@ pub trait FileSystem {
 
     /// Looks at the file that `path` names: `statx(2)` and `name_to_handle_at(2)`.
     fn stat(&mut self, path: &[u8], links: Links) -> io::Result<Stat>;
+    /// The same, at the cost of `statx(2)` alone if `life` knows a life of this device and inode, and the inode was born before the
+    /// time at which that was last seen: then it is still that life.
+    fn stat_known(&mut self, path: &[u8], links: Links, _life: &mut dyn FnMut(u64, u64) -> Option<KnownLife>) -> io::Result<Stat> {
+        self.stat(path, links)
+    }
     /// Opens for reading without blocking, without changing the access time where that is allowed.
     fn open(&mut self, path: &[u8], links: Links) -> io::Result<Self::File>;
     /// Looks at an open file: the answer is about the inode that is open, whatever its name is now.
@@ -95,6 +110,10 @@ pub trait FileSystem {
     fn list(&mut self, path: &[u8], links: Links) -> io::Result<Self::Listing>;
     /// The next entry, without `.` and `..`: writes its name into `name` (replacing what is there) and tells its kind; `None` at the end.
     fn next_entry(&mut self, listing: &mut Self::Listing, name: &mut Vec<u8>) -> io::Result<Option<FileKind>>;
+    /// The inode of the entry that [`FileSystem::next_entry`] gave last, as the directory tells it; 0: not known.
+    fn entry_inode(&self, _listing: &Self::Listing) -> u64 {
+        0
+    }
     /// `inotify_add_watch(2)` on a directory with the mask [`inotify::WATCH_MASK`]. Watching the same inode again gives the same number.
     fn watch(&mut self, path: &[u8], links: Links) -> io::Result<WatchId>;
     /// Lets a watch go. A watch that the kernel dropped already is no error.

@@ -47,6 +47,8 @@ pub(crate) struct Listing {
 impl Drop for OpenFile {
     fn drop(&mut self) {
         if let (Some(handle), Ok(mut simulated)) = (self.handle.take(), self.shared.try_borrow_mut()) {
+            let number = simulated.world.inodes[handle.inode].number;
+            simulated.trace(|| format!("        close #{number}"));
             simulated.world.close(handle);
         }
     }

@@ -3,9 +3,11 @@
 //! In: every byte that writers append, every record that leaves. Out: the first property that does not hold, as a sentence.
 //! Always holds: a *story* is one generation of one file's content, from byte 0; an *identity* is what records call a story.
 //! Records of an identity form one chain of offsets without gap or overlap, each equal to the story's bytes at that place: so no
-//! line is lost before a later one, repeated, torn, invented or out of order. Each story has at most one identity.
+//! line is lost before a later one, repeated, torn, invented or out of order. Each story has at most one identity. After a crash
+//! ([`Model::restarted`]) a chain may go back, once, to the start of a record that was delivered after the last commit.
 
 use std::collections::HashMap;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use manytail::config::Format;
@@ -66,11 +68,40 @@ struct Identity {
     told: Vec<u8>,
     /// Stories that it may still be; short pieces can be of several.
     candidates: Vec<StoryKey>,
-    /// Where its next record starts.
+    /// Where its next record starts; behind `end` while it repeats what came before a crash.
+    next: Next,
+    /// Up to where it came out.
     end: u64,
-    /// Where each record started, and its place in the output.
-    records: Vec<(u64, u64)>,
+    records: Vec<Delivered>,
     path_last: Vec<u8>,
+    /// Up to where it is committed for certain, as of the last crash.
+    committed: u64,
+    /// How many of `records` came before that.
+    before_crash: usize,
+    /// A life in which it came out left it in the journal for certain.
+    is_stored: bool,
+    /// The store had failed, so that it may have been stored or not: its story may come again under another name, and it may come to
+    /// stand for another story.
+    is_loose: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Next {
+    At(u64),
+    /// After a crash: the start of a record from here on, or where the records end.
+    From(u64),
+}
+
+/// A record that came out.
+#[derive(Debug, Clone, Copy)]
+struct Delivered {
+    offset: u64,
+    end: u64,
+    eol: bool,
+    /// Its place in the output.
+    place: u64,
+    /// It came before, before a crash.
+    repeated: bool,
 }
 
 #[derive(Debug)]
@@ -84,10 +115,13 @@ pub(crate) struct Model {
     line_bytes_max: usize,
     partial_after: Option<Duration>,
     records: u64,
+    pub(crate) repeats: u64,
     pub(crate) rotations_checked: u64,
     /// Stories whose rotation is neither unclear nor closed.
     rotations_open: Vec<StoryKey>,
     disturbances: u64,
+    /// Identities that began again at 0, excused: see [`Model::is_unknown_again`].
+    pub(crate) renamed_unknown: u64,
     /// An identity that began again at 0.
     named_twice: Option<Vec<u8>>,
 }
@@ -104,9 +138,11 @@ impl Model {
             line_bytes_max: settings.line_bytes_max,
             partial_after: settings.partial_after,
             records: 0,
+            repeats: 0,
             rotations_checked: 0,
             rotations_open: Vec::new(),
             disturbances: 0,
+            renamed_unknown: 0,
             named_twice: None,
         }
     }
@@ -135,12 +171,14 @@ impl Model {
     pub(crate) fn take(&mut self, world: &World, record: &[u8]) -> Result<(), String> {
         self.records += 1;
         let mut record = parse(self.format, record)?;
-        let told = record.file.clone().map_or_else(|| writer_of(&record), Ok)?;
+        let told = record.file.clone().map_or_else(|| self.writer_of(world, &record), Ok)?;
         let mut index = self.identity_of(world, &told, &record)?;
         let identity = &self.identities[index];
         if self.format != Format::Json {
-            let hole = identity.candidates.first().map_or(0, |&story| self.stories[story].hole);
-            record.offset = identity.end.max(hole);
+            record.offset = self.offset_of(identity, &record);
+            // Raw and text do not mark the last line of a story when it has no end.
+            let ends_story = |&story: &StoryKey| self.stories[story].bytes.len() as u64 == record.end() - 1;
+            record.eol = !identity.candidates.first().is_some_and(ends_story);
         }
         let mut candidates = self.candidates(identity, &record);
         if candidates.is_empty() {
@@ -150,12 +188,20 @@ impl Model {
             }
             // Perhaps a story from its start, under a name that was used up: said at the end, the rest can still be checked.
             self.by_told.remove(&told);
+            let is_excused = self.is_unknown_again(index);
+            if self.identities[index].is_loose {
+                self.forget(index);
+            }
             index = self.identity_of(world, &told, &record)?;
             candidates = self.candidates(&self.identities[index], &record);
             if candidates.is_empty() {
                 return Err(why);
             }
-            self.named_twice.get_or_insert_with(|| told.clone());
+            if is_excused {
+                self.renamed_unknown += 1;
+            } else {
+                self.named_twice.get_or_insert_with(|| told.clone());
+            }
         }
         self.check_shape(world, &candidates, &record)?;
         if let Some(path) = &record.path
@@ -163,12 +209,73 @@ impl Model {
         {
             return Err(format!("{} was never called {}", told.escape_ascii(), path.escape_ascii()));
         }
+        let (place, line_bytes_max) = (self.records, self.line_bytes_max as u64);
         let identity = &mut self.identities[index];
+        let (offset, end, eol) = (record.offset, record.end(), record.eol);
+        let repeated = offset < identity.end;
+        if repeated
+            && let Some(before) = identity.records.iter().find(|before| before.offset == offset)
+            && (before.end, before.eol) != (end, eol)
+            && (before.eol || before.end > end || before.end - offset == line_bytes_max)
+        {
+            return Err(format!("{} at {offset} names two different records", told.escape_ascii()));
+        }
+        self.repeats += u64::from(repeated);
         identity.candidates = candidates;
-        identity.end = record.end();
-        identity.records.push((record.offset, self.records));
+        identity.records.push(Delivered { offset, end, eol, place, repeated });
+        identity.end = identity.end.max(end);
+        identity.next = Next::At(end);
+        identity.is_loose = false;
         identity.path_last = record.path.unwrap_or_default();
         self.settle(index)
+    }
+
+    /// Of a story that came out but of which nothing was committed before a crash, the journal knows nothing but its name. When its
+    /// content restarts before the next life looks at it, no one can tell.
+    fn is_unknown_again(&self, index: usize) -> bool {
+        let identity = &self.identities[index];
+        let is_over = identity.candidates.iter().all(|&story| self.stories[story].ended);
+        identity.is_loose || (identity.next == Next::From(0) && is_over)
+    }
+
+    /// The story that a line of raw or text names itself, with its first two words. A piece at the end of a story may be too short:
+    /// then it is of one that may end so, if there is one.
+    fn writer_of(&self, world: &World, record: &Record) -> Result<Vec<u8>, String> {
+        let mut words = record.line.split(|&byte| byte == b' ');
+        if let (Some(writer), Some(generation)) = (words.next(), words.next()) {
+            let told = [writer, b" ", generation].concat();
+            if self.writers.contains_key(&told) {
+                return Ok(told);
+            }
+        }
+        let is_its_end = |story: &&Story| {
+            let complete = story.complete_len() as usize;
+            complete < story.bytes.len() && story.bytes[complete..] == record.line
+        };
+        let ends: Vec<&Story> = self.stories.iter().filter(is_its_end).collect();
+        let is_due = |story: &Story| story.identity.map_or(story.hole, |index| self.identities[index].end) == story.complete_len();
+        let is_called = |story: &Story| record.path.as_ref().is_none_or(|path| world.inodes[story.inode].paths.contains(path));
+        let may_end = |story: &Story| self.partial_after.is_some() || self.is_over(world, story);
+        let is_right = |story: &&&Story| is_due(story) && is_called(story) && may_end(story);
+        let story = ends.iter().find(is_right).or_else(|| ends.iter().find(|story| is_due(story))).or(ends.first());
+        let told = story.map(|story| opening(story.writer, story.generation).into_bytes());
+        told.ok_or_else(|| format!("a torn or invented line: {:?}", record.line.escape_ascii().to_string()))
+    }
+
+    /// Where a record of raw or text lies, which do not tell: where the chain goes on, or where it was before a crash.
+    fn offset_of(&self, identity: &Identity, record: &Record) -> u64 {
+        let Some(story) = identity.candidates.first().map(|&story| &self.stories[story]) else { return identity.end };
+        let is_there = |&offset: &u64| {
+            let start = usize::try_from(offset).expect("files here are small");
+            story.bytes.get(start..start + record.line.len()) == Some(record.line.as_slice())
+        };
+        match identity.next {
+            Next::At(offset) => offset.max(story.hole),
+            Next::From(first) => {
+                let before = identity.records.iter().map(|record| record.offset).filter(|&offset| offset >= first);
+                before.filter(is_there).min().unwrap_or(identity.end.max(story.hole))
+            }
+        }
     }
 
     fn identity_of(&mut self, world: &World, told: &[u8], record: &Record) -> Result<usize, String> {
@@ -182,7 +289,18 @@ impl Model {
             }
             None => self.writers.get(told).copied().into_iter().collect(),
         };
-        self.identities.push(Identity { told: told.to_vec(), candidates, end: 0, records: Vec::new(), path_last: Vec::new() });
+        self.identities.push(Identity {
+            told: told.to_vec(),
+            candidates,
+            next: Next::At(0),
+            end: 0,
+            records: Vec::new(),
+            path_last: Vec::new(),
+            committed: 0,
+            before_crash: 0,
+            is_stored: false,
+            is_loose: false,
+        });
         self.by_told.insert(told.to_vec(), self.identities.len() - 1);
         Ok(self.identities.len() - 1)
     }
@@ -191,8 +309,16 @@ impl Model {
     fn fits(&self, identity: &Identity, story: StoryKey, record: &Record) -> bool {
         let bytes = &self.stories[story].bytes;
         let hole = self.stories[story].hole;
-        let follows = record.offset == identity.end || (identity.end < hole && record.offset == hole);
-        let free = self.stories[story].identity.is_none_or(|index| std::ptr::eq(&self.identities[index], identity));
+        let is_at = |next: u64| record.offset == next || (next < hole && record.offset == hole);
+        let follows = match identity.next {
+            Next::At(next) => is_at(next),
+            Next::From(first) => {
+                let is_start = |before: &Delivered| before.offset >= first && before.offset == record.offset;
+                is_at(identity.end) || identity.records.iter().any(is_start)
+            }
+        };
+        let is_free = |index: usize| self.identities[index].is_loose || std::ptr::eq(&self.identities[index], identity);
+        let free = self.stories[story].identity.is_none_or(is_free);
         let (start, end) = (record.offset as usize, record.end() as usize);
         let text_end = start + record.line.len();
         follows
@@ -209,10 +335,11 @@ impl Model {
 
     fn why_not(&self, identity: &Identity, record: &Record) -> String {
         let mut why = format!(
-            "a record that nobody wrote there: {} at {} (the chain ends at {}), {:?}{}",
+            "a record that nobody wrote there: {} at {} (the chain ends at {}, next is {:?}), {:?}{}",
             identity.told.escape_ascii(),
             record.offset,
             identity.end,
+            identity.next,
             record.line.escape_ascii().to_string(),
             if record.eol { "" } else { " without end" },
         );
@@ -233,15 +360,17 @@ impl Model {
             return Err(format!("a record of {len} bytes that is more than one line, or longer than the limit"));
         }
         let may_be_piece = self.partial_after.is_some() || len == self.line_bytes_max;
-        // The story is over: truncated, or the file is not in the tree any more.
-        let is_over = |&story: &StoryKey| {
-            let Story { inode, ended, .. } = self.stories[story];
-            ended || !world.inodes[inode].paths.iter().any(|path| is_below(path, &self.roots) && world.find(path) == Ok(inode))
-        };
+        let is_over = |&story: &StoryKey| self.is_over(world, &self.stories[story]);
         if !record.eol && (len == 0 || !(may_be_piece || candidates.iter().any(is_over))) {
             return Err(format!("a piece without reason at {}: {:?}", record.offset, record.line.escape_ascii().to_string()));
         }
         Ok(())
+    }
+
+    /// The story is over: truncated, or the file is not in the tree any more.
+    fn is_over(&self, world: &World, story: &Story) -> bool {
+        let paths = &world.inodes[story.inode].paths;
+        story.ended || !paths.iter().any(|path| is_below(path, &self.roots) && world.find(path) == Ok(story.inode))
     }
 
     /// Once only one story is left, it belongs to this identity alone.
@@ -258,6 +387,12 @@ impl Model {
                 let identity = &mut self.identities[other];
                 let before = identity.candidates.len();
                 identity.candidates.retain(|&candidate| candidate != story);
+                if identity.candidates.is_empty() && identity.is_loose {
+                    if self.by_told.get(&identity.told) == Some(&other) {
+                        self.by_told.remove(&identity.told);
+                    }
+                    continue;
+                }
                 if identity.candidates.is_empty() && before > 0 {
                     return Err(format!("delivered twice: as {} and as {told}", identity.told.escape_ascii()));
                 }
@@ -356,9 +491,9 @@ impl Model {
                 continue;
             }
             self.rotations_checked += 1;
-            let first = self.identities[young].records.first().map_or(u64::MAX, |&(_, place)| place);
-            let of_older = &self.identities[old].records;
-            if let Some((offset, _)) = of_older.iter().find(|&&(offset, place)| offset < rotation.older_len && place > first) {
+            let first = self.identities[young].records.first().map_or(u64::MAX, |record| record.place);
+            let is_late = |record: &&Delivered| !record.repeated && record.offset < rotation.older_len && record.place > first;
+            if let Some(Delivered { offset, .. }) = self.identities[old].records.iter().find(is_late) {
                 return Err(format!(
                     "w{} g{}: the line at {offset}, there before the rotation, came after the first line of g{}",
                     younger.writer, self.stories[rotation.older].generation, younger.generation
@@ -368,8 +503,97 @@ impl Model {
         Ok(())
     }
 
+    /// How many records there are in the output.
     pub(crate) fn records(&self) -> u64 {
         self.records
+    }
+}
+
+/// What a crash leaves of what the model knew.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Survivors {
+    /// Records that the output still has.
+    pub(crate) kept: u64,
+    /// Records whose offsets are committed: they do not come again.
+    pub(crate) covered: u64,
+    /// The journal knows the output: what came after so many records is in it, and does not come again either.
+    pub(crate) known_from: Option<u64>,
+    /// The store failed in the last life: what had not been committed since may come again under another name.
+    pub(crate) unnamed: bool,
+}
+
+// ---- crashes ----
+
+impl Model {
+    /// The engine is gone, and another one goes on.
+    pub(crate) fn restarted(&mut self, survivors: Survivors) {
+        self.disturb();
+        let Survivors { kept, covered, known_from, unnamed } = survivors;
+        for rotation in self.stories.iter_mut().filter_map(|story| story.follows.as_mut()) {
+            // What is lost from the output comes again, later.
+            rotation.clear &= kept == self.records && !unnamed;
+        }
+        self.records = kept;
+        for index in 0..self.identities.len() {
+            let identity = &mut self.identities[index];
+            let since_crash = &identity.records[identity.before_crash..];
+            if let Some(last) = since_crash.iter().rev().find(|record| record.place <= covered) {
+                identity.committed = last.end;
+            }
+            // Commits count all records that came out, also those of lives that could store nothing: only what came in this one tells.
+            identity.is_stored |= since_crash.first().is_some_and(|first| !unnamed || first.place <= covered);
+            identity.records.retain(|record| record.place <= kept);
+            identity.before_crash = identity.records.len();
+            identity.end = identity.records.iter().map(|record| record.end).max().unwrap_or(0);
+            let in_known = |record: &&Delivered| known_from.is_some_and(|from| record.place > from);
+            let last_known = identity.records.last().filter(in_known).map(|record| record.end);
+            identity.next = Next::From(last_known.unwrap_or(identity.committed));
+            identity.is_loose |= unnamed && !identity.is_stored;
+            if identity.records.is_empty() {
+                self.forget(index);
+            }
+        }
+    }
+
+    /// Whether one of these records is of a story that still goes on: its offset should be committed.
+    pub(crate) fn has_uncovered(&self, world: &World, records: RangeInclusive<u64>) -> bool {
+        let goes_on = |&story: &StoryKey| {
+            let Story { inode, ended, .. } = self.stories[story];
+            !ended && world.inodes[inode].links > 0
+        };
+        let since = |identity: &&Identity| {
+            let after = identity.records.partition_point(|record| record.place < *records.start());
+            identity.records.get(after).is_some_and(|record| records.contains(&record.place))
+        };
+        self.identities.iter().filter(since).any(|identity| identity.candidates.iter().any(goes_on))
+    }
+
+    /// The engine took the last records out of the output again.
+    pub(crate) fn withdrawn(&mut self, kept: u64) {
+        self.disturb();
+        self.records = kept;
+        for index in 0..self.identities.len() {
+            let identity = &mut self.identities[index];
+            if identity.records.last().is_none_or(|record| record.place <= kept) {
+                continue;
+            }
+            identity.records.retain(|record| record.place <= kept);
+            identity.end = identity.records.iter().map(|record| record.end).max().unwrap_or(0);
+            let since_crash = identity.records.get(identity.before_crash..).and_then(<[Delivered]>::last);
+            identity.next = since_crash.map_or(Next::From(identity.committed), |last| Next::At(last.end));
+        }
+    }
+
+    /// Nobody saw this identity, or nothing could be stored of it: it may come to stand for anything.
+    fn forget(&mut self, index: usize) {
+        let identity = &mut self.identities[index];
+        identity.candidates.clear();
+        if self.by_told.get(&identity.told) == Some(&index) {
+            self.by_told.remove(&identity.told);
+        }
+        for story in self.stories.iter_mut().filter(|story| story.identity == Some(index)) {
+            story.identity = None;
+        }
     }
 }
 
@@ -378,13 +602,4 @@ impl Model {
 pub(crate) fn opening(writer: usize, generation: usize) -> String {
     let letter = char::from(b'A' + (generation % 26) as u8);
     format!("{letter}{writer} g{generation}")
-}
-
-/// The story that a line of raw or text names itself: its first two words.
-fn writer_of(record: &Record) -> Result<Vec<u8>, String> {
-    let mut words = record.line.split(|&byte| byte == b' ');
-    match (words.next(), words.next()) {
-        (Some(writer), Some(generation)) => Ok([writer, b" ", generation].concat()),
-        _ => Err(format!("a torn or invented line: {:?}", record.line.escape_ascii().to_string())),
-    }
 }

@@ -1,10 +1,18 @@
-//! Planted faults: three ways in which a tailer can be wrong, made by lying to a right one.
+//! Planted faults: ways in which a tailer can be wrong, made by lying to a right one.
 //!
-//! In: a [`Mutant`]. Out: a [`FileSystem`] (and a loop, for lost wake-ups) under which the engine behaves like the mutant.
+//! In: a [`Mutant`]. Out: a [`FileSystem`], a [`Sink`], a [`Disk`] and a loaded [`State`] (a committer and a loop, for what gets lost
+//! there) under which the engine behaves like the mutant.
 //! Always holds: [`Mutant::None`] changes nothing.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::io;
+use std::rc::Rc;
+use std::time::Instant;
 
+use manytail::checkpoint::Disk;
+use manytail::checkpoint::state::State;
+use manytail::sink::{FilePoint, Sent, Sink, SinkError};
 use manytail::sys::inotify::{EVENT_BYTES_MAX, Events, encode, mask};
 use manytail::sys::{FileKind, FileSystem, Links, Stat, WatchId};
 
@@ -21,21 +29,58 @@ pub(crate) enum Mutant {
     OffsetPastUnfinished,
     /// The generation of an inode is not looked at: a new file on an old number is taken for the old one.
     GenerationIgnored,
+    /// Offsets are stored as soon as the output took their records, whether it acknowledged them or not.
+    SavedBeforeAcknowledged,
+    /// Names in the state directory are not made durable.
+    DirectoryNotSynced,
+    /// Nor are contents.
+    JournalNotSynced,
+    /// Offsets are stored before the output file is durable.
+    OutputNotSynced,
+    /// What was just before a stored offset is not known any more.
+    MarkForgotten,
+    /// A file that is as large as its stored offset or larger is taken for the one it was, unseen.
+    SizeTrusted,
+    /// A job's end is not noticed now and then.
+    JobForgotten,
+    /// The entry of a file that is gone is used for the next file on its inode.
+    InodeStateKept,
+    /// After a restart a file goes on in the middle of its last record.
+    ResentFromMiddle,
+    /// What is stored of the output is not believed: it is appended to where it ends.
+    OutputPointIgnored,
 }
+
+/// Which generation each inode had in earlier lives of the engine.
+pub(crate) type Generations = Rc<RefCell<HashMap<u64, u32>>>;
 
 pub(crate) struct Mutated<F> {
     inner: F,
     mutant: Mutant,
+    /// For [`Mutant::InodeStateKept`]: the generation that each inode has and the one it is said to have.
+    said: HashMap<u64, (u32, u32)>,
+    earlier: Generations,
 }
 
 impl<F: FileSystem> Mutated<F> {
-    pub(crate) fn new(inner: F, mutant: Mutant) -> Self {
-        Mutated { inner, mutant }
+    pub(crate) fn new(inner: F, mutant: Mutant, earlier: Generations) -> Self {
+        Mutated { inner, mutant, said: HashMap::new(), earlier }
     }
 
-    fn seen(&self, mut stat: Stat) -> Stat {
-        if self.mutant == Mutant::GenerationIgnored {
-            stat.id.generation = 0;
+    fn seen(&mut self, mut stat: Stat) -> Stat {
+        match self.mutant {
+            Mutant::GenerationIgnored => stat.id.generation = 0,
+            Mutant::InodeStateKept => {
+                let (inode, generation) = (stat.id.inode, stat.id.generation);
+                let mut earlier = self.earlier.borrow_mut();
+                let first = (generation, earlier.get(&inode).copied().unwrap_or(generation));
+                let &mut (real, said) = self.said.entry(inode).or_insert(first);
+                if real == generation {
+                    stat.id.generation = said;
+                }
+                earlier.insert(inode, stat.id.generation);
+            }
+            _ => {}
         }
         stat
     }
@@ -46,7 +91,8 @@ impl<F: FileSystem> FileSystem for Mutated<F> {
     type Listing = F::Listing;
 
     fn stat(&mut self, path: &[u8], links: Links) -> io::Result<Stat> {
-        self.inner.stat(path, links).map(|stat| self.seen(stat))
+        let found = self.inner.stat(path, links)?;
+        Ok(self.seen(found))
     }
 
     fn open(&mut self, path: &[u8], links: Links) -> io::Result<F::File> {
@@ -54,7 +100,8 @@ impl<F: FileSystem> FileSystem for Mutated<F> {
     }
 
     fn stat_file(&mut self, file: &F::File) -> io::Result<Stat> {
-        self.inner.stat_file(file).map(|stat| self.seen(stat))
+        let found = self.inner.stat_file(file)?;
+        Ok(self.seen(found))
     }
 
     fn read_at(&mut self, file: &F::File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
@@ -112,5 +159,136 @@ impl<F: FileSystem> FileSystem for Mutated<F> {
 
     fn canonical(&mut self, path: &[u8]) -> io::Result<Vec<u8>> {
         self.inner.canonical(path)
+    }
+}
+
+/// The output, as the engine is told of it.
+pub(crate) struct LyingSink<S> {
+    inner: S,
+    mutant: Mutant,
+}
+
+impl<S> LyingSink<S> {
+    pub(crate) fn new(inner: S, mutant: Mutant) -> Self {
+        LyingSink { inner, mutant }
+    }
+}
+
+impl<S: Sink> Sink for LyingSink<S> {
+    fn send(&mut self, bytes: &[u8], now: Instant) -> Result<Sent, SinkError> {
+        self.inner.send(bytes, now)
+    }
+
+    fn unacknowledged(&mut self) -> u64 {
+        let unacknowledged = self.inner.unacknowledged();
+        if self.mutant == Mutant::SavedBeforeAcknowledged { 0 } else { unacknowledged }
+    }
+
+    fn ready(&mut self, now: Instant) {
+        self.inner.ready(now);
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        self.inner.deadline()
+    }
+
+    fn point(&mut self) -> Option<FilePoint> {
+        self.inner.point()
+    }
+
+    fn withdraw(&mut self, bytes: u64) -> bool {
+        self.inner.withdraw(bytes)
+    }
+
+    fn reopen(&mut self) -> Result<(), SinkError> {
+        self.inner.reopen()
+    }
+
+    fn own_file(&self) -> Option<(u64, u64)> {
+        self.inner.own_file()
+    }
+}
+
+/// The state directory, as the store is told of it.
+#[derive(Debug)]
+pub(crate) struct LyingDisk<D> {
+    inner: D,
+    mutant: Mutant,
+}
+
+impl<D> LyingDisk<D> {
+    pub(crate) fn new(inner: D, mutant: Mutant) -> Self {
+        LyingDisk { inner, mutant }
+    }
+}
+
+impl<D: Disk> Disk for LyingDisk<D> {
+    type File = D::File;
+
+    fn list(&mut self) -> io::Result<Vec<Vec<u8>>> {
+        self.inner.list()
+    }
+
+    fn open(&mut self, name: &str) -> io::Result<D::File> {
+        self.inner.open(name)
+    }
+
+    fn create(&mut self, name: &str) -> io::Result<D::File> {
+        self.inner.create(name)
+    }
+
+    fn read_at(&mut self, file: &D::File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.inner.read_at(file, buffer, offset)
+    }
+
+    fn append(&mut self, file: &D::File, bytes: &[u8]) -> io::Result<usize> {
+        self.inner.append(file, bytes)
+    }
+
+    fn truncate(&mut self, file: &D::File, len: u64) -> io::Result<()> {
+        self.inner.truncate(file, len)
+    }
+
+    fn sync(&mut self, file: &D::File) -> io::Result<()> {
+        if self.mutant == Mutant::JournalNotSynced { Ok(()) } else { self.inner.sync(file) }
+    }
+
+    fn rename(&mut self, from: &str, to: &str) -> io::Result<()> {
+        self.inner.rename(from, to)
+    }
+
+    fn remove(&mut self, name: &str) -> io::Result<()> {
+        self.inner.remove(name)
+    }
+
+    fn sync_directory(&mut self) -> io::Result<()> {
+        if self.mutant == Mutant::DirectoryNotSynced { Ok(()) } else { self.inner.sync_directory() }
+    }
+
+    fn salt(&mut self) -> u64 {
+        self.inner.salt()
+    }
+}
+
+impl Mutant {
+    /// Changes what was read from the journal. `sizes`: how large the files of the tree are, by inode and generation.
+    pub(crate) fn edit(self, state: &mut State, sizes: &HashMap<(u64, u32), u64>) {
+        if !matches!(self, Mutant::MarkForgotten | Mutant::SizeTrusted | Mutant::ResentFromMiddle) {
+            return;
+        }
+        let ids: Vec<_> = state.entries().map(|(entry, _)| entry.id).collect();
+        for id in ids {
+            let Some(entry) = state.get_mut(id) else { continue };
+            let size = sizes.get(&(id.inode, id.generation)).copied().unwrap_or(0);
+            match self {
+                Mutant::MarkForgotten => entry.mark_len = 0,
+                Mutant::SizeTrusted if size >= entry.offset => entry.mark_len = 0,
+                Mutant::ResentFromMiddle if entry.offset > 3 => {
+                    entry.offset -= 3;
+                    entry.mark_len = 0;
+                }
+                _ => {}
+            }
+        }
     }
 }

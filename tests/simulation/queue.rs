@@ -131,6 +131,15 @@ impl Queue {
         Some(key)
     }
 
+    /// Everything goes with the instance; a new one counts its watches from 1 on.
+    pub(crate) fn close(&mut self) {
+        self.events.clear();
+        self.watches.clear();
+        self.overflow_queued = false;
+        self.edge = false;
+        self.watch_last = 0;
+    }
+
     pub(crate) fn watched(&self) -> impl Iterator<Item = Key> {
         self.watches.values().copied()
     }

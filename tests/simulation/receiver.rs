@@ -2,15 +2,17 @@
 //!
 //! In: what the engine sends. Out: one logical stream of records, handed to the model as soon as they are whole.
 //! Always holds: what was taken is never taken back; after a loss the engine has to offer, byte for byte, what it offered before,
-//! from the start of the record that holds the first unacknowledged byte.
+//! from the start of the record that holds the first unacknowledged byte. Only when the sender crashes, what it was not told to be
+//! acknowledged may be lost.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use manytail::sink::{Sent, Sink, SinkError};
+use manytail::sink::{FilePoint, Sent, Sink, SinkError};
 
+use crate::output_file::OutputFile;
 use crate::random::Random;
 use crate::simulated::Simulated;
 
@@ -54,6 +56,10 @@ impl OutputSettings {
     }
 }
 
+/// Times that a receiver goes away before it acknowledged anything; then it stays until it did. One that never does can be served
+/// by nobody, and an acknowledgement that takes seconds never comes if it goes away every few microseconds.
+const RESTARTS_IN_VAIN_MAX: u32 = 10;
+
 #[derive(Debug)]
 pub(crate) struct Output {
     random: Random,
@@ -71,8 +77,16 @@ pub(crate) struct Output {
     edge_due: bool,
     /// A receiver that comes back stays for a moment.
     restarted_at: Option<Duration>,
+    /// How often it went away since it acknowledged something.
+    restarts_in_vain: u32,
     /// Up to here the model has the records.
     parsed: usize,
+    /// Ends of offers that were taken whole and not told to be acknowledged yet. The engine accounts for parts of files: how far it
+    /// is inside an offer it may not know.
+    wholes: VecDeque<usize>,
+    /// Up to which of them the engine was told that all is acknowledged, and how many records that are.
+    told: usize,
+    told_records: u64,
     pub(crate) restarts: u64,
     pub(crate) accepted: u64,
 }
@@ -90,7 +104,11 @@ impl Output {
             blocked_until: None,
             edge_due: false,
             restarted_at: None,
+            restarts_in_vain: 0,
             parsed: 0,
+            wholes: VecDeque::new(),
+            told: 0,
+            told_records: 0,
             restarts: 0,
             accepted: 0,
         }
@@ -107,6 +125,7 @@ impl Output {
         {
             self.acknowledged = self.acknowledged.max(position);
             self.acks.pop_front();
+            self.restarts_in_vain = 0;
         }
     }
 
@@ -117,12 +136,14 @@ impl Output {
 
     fn restart(&mut self) -> Sent {
         self.restarts += 1;
+        self.restarts_in_vain += 1;
         // What a receiver got of a torn record is worth nothing to it, even if that was acknowledged.
         let certain = self.acknowledged.min(self.record_start(self.position));
         let unacknowledged = (self.position - certain) as u64;
         self.position = self.record_start(certain);
         self.acknowledged = self.position;
         self.acks.clear();
+        self.wholes.retain(|&whole| whole <= self.position);
         Sent::Restarted { unacknowledged }
     }
 
@@ -133,7 +154,8 @@ impl Output {
             return Ok(Sent::Blocked);
         }
         self.blocked_until = None;
-        if self.misbehaves && self.restarted_at != Some(time) && self.random.one_in(self.settings.restarted) {
+        let may_restart = self.restarted_at != Some(time) && self.restarts_in_vain < RESTARTS_IN_VAIN_MAX;
+        if self.misbehaves && may_restart && self.random.one_in(self.settings.restarted) {
             self.restarted_at = Some(time);
             return Ok(self.restart());
         }
@@ -151,6 +173,9 @@ impl Output {
         let partial = self.misbehaves && self.random.one_in(self.settings.partial);
         let taken = if partial { self.random.between(1, bytes.len()) } else { bytes.len() };
         self.take(&bytes[..taken])?;
+        if taken == bytes.len() {
+            self.wholes.push_back(self.position);
+        }
         self.acks.push_back((time + self.settings.acknowledged_after, self.position));
         self.acknowledge(time);
         Ok(Sent::Accepted(taken))
@@ -200,6 +225,46 @@ impl Output {
         Some(record)
     }
 
+    fn unacknowledged(&mut self, time: Duration) -> u64 {
+        self.acknowledge(time);
+        while let Some(&whole) = self.wholes.front()
+            && whole <= self.acknowledged
+        {
+            self.wholes.pop_front();
+            if whole > self.told {
+                self.told_records += memchr::memchr_iter(b'\n', &self.stream[self.told..whole]).count() as u64;
+                self.told = whole;
+            }
+        }
+        (self.position - self.acknowledged) as u64
+    }
+
+    /// How many records the engine knows to be acknowledged.
+    pub(crate) fn records_acknowledged(&self) -> u64 {
+        self.told_records
+    }
+
+    /// The sender is gone. What was not acknowledged may be gone as well; a torn record is worth nothing. How many records are left.
+    pub(crate) fn crashed(&mut self) -> u64 {
+        let certain = self.record_start(self.acknowledged);
+        let kept = match self.random.below(3) {
+            0 => certain,
+            1 => self.stream.len(),
+            _ => self.random.between(certain, self.stream.len()),
+        };
+        self.stream.truncate(self.record_start(kept));
+        self.parsed = self.stream.len();
+        self.position = self.stream.len();
+        self.acknowledged = self.stream.len();
+        self.told = self.stream.len();
+        self.told_records = memchr::memchr_iter(b'\n', &self.stream).count() as u64;
+        self.acks.clear();
+        self.wholes.clear();
+        self.blocked_until = None;
+        self.edge_due = false;
+        self.told_records
+    }
+
     /// Whether the stream ends with a whole record and nothing is due again.
     pub(crate) fn is_settled(&self) -> bool {
         self.position == self.stream.len() && self.parsed == self.stream.len()
@@ -222,40 +287,93 @@ impl Sink for Receiver {
     fn send(&mut self, bytes: &[u8], now: Instant) -> Result<Sent, SinkError> {
         let mut simulated = self.shared.borrow_mut();
         simulated.interleave();
-        let sent = simulated.output.send(bytes, now - self.start).unwrap_or_else(|why| {
+        let (time, is_last) = (now - self.start, simulated.is_last_call());
+        let simulated = &mut *simulated;
+        let sent = match &mut simulated.file {
+            Some(file) => file.send(bytes, time, is_last),
+            None => simulated.output.send(bytes, time),
+        };
+        let sent = sent.unwrap_or_else(|why| {
             simulated.fail(|| why);
             Sent::Closed
         });
         simulated.trace(|| format!("        send {} bytes: {sent:?}", bytes.len()));
-        while let Some(record) = simulated.output.next_record() {
+        let next = |simulated: &mut Simulated| match &mut simulated.file {
+            Some(file) => file.next_record(),
+            None => simulated.output.next_record(),
+        };
+        while let Some(record) = next(simulated) {
             simulated.trace(|| format!("          > {}", record.escape_ascii()));
-            let simulated = &mut *simulated;
             if let Err(why) = simulated.model.take(&simulated.world, &record) {
                 simulated.fail(|| why);
             }
+        }
+        if !bytes.is_empty() && sent == Sent::Accepted(bytes.len()) && simulated.file.is_some() {
+            simulated.acknowledged();
+        }
+        if is_last {
+            simulated.crash_now();
         }
         Ok(sent)
     }
 
     fn unacknowledged(&mut self) -> u64 {
         let mut simulated = self.shared.borrow_mut();
+        if simulated.file.is_some() {
+            return 0;
+        }
         let time = simulated.now();
-        let output = &mut simulated.output;
-        output.acknowledge(time);
-        (output.position - output.acknowledged) as u64
+        let before = simulated.output.told;
+        let unacknowledged = simulated.output.unacknowledged(time);
+        if simulated.output.told > before {
+            simulated.acknowledged();
+        }
+        unacknowledged
     }
 
     fn ready(&mut self, _now: Instant) {}
 
     fn deadline(&self) -> Option<Instant> {
-        Some(self.start + self.shared.borrow().output.deadline()?)
+        let simulated = self.shared.borrow();
+        let deadline = simulated.file.as_ref().map_or_else(|| simulated.output.deadline(), OutputFile::deadline);
+        Some(self.start + deadline?)
+    }
+
+    fn point(&mut self) -> Option<FilePoint> {
+        let simulated = self.shared.borrow();
+        let file = simulated.file.as_ref()?;
+        Some(FilePoint { id: file.id(), len: file.bytes().len() as u64, file: None })
+    }
+
+    fn withdraw(&mut self, bytes: u64) -> bool {
+        let mut simulated = self.shared.borrow_mut();
+        simulated.may_crash();
+        let simulated = &mut *simulated;
+        let Some(file) = &mut simulated.file else { return false };
+        let kept = file.withdraw(bytes);
+        simulated.model.withdrawn(kept);
+        simulated.trace(|| format!("        output: {bytes} bytes withdrawn"));
+        true
     }
 
     fn reopen(&mut self) -> Result<(), SinkError> {
+        let mut simulated = self.shared.borrow_mut();
+        simulated.may_crash();
+        let records = simulated.model.records();
+        let (has_failed, covered) = (simulated.durability_mut().has_failed, simulated.durability_mut().covered);
+        let Some(file) = simulated.file_mut() else { return Ok(()) };
+        // Of what the journal never got to know, nothing is committed either: it comes again.
+        let is_known = covered.place.is_some_and(|place| file.is_open(place.segment));
+        let may_be_lost = file.is_doubtful || has_failed || !is_known;
+        if !file.reopen(records) && !may_be_lost {
+            simulated.fail(|| "the output was reopened before what the old one got was durable".to_owned());
+        }
+        simulated.trace(|| "        output: reopened".to_owned());
         Ok(())
     }
 
     fn own_file(&self) -> Option<(u64, u64)> {
-        None
+        let simulated = self.shared.borrow();
+        simulated.file.as_ref().map(|file| (file.id().device, file.id().inode))
     }
 }

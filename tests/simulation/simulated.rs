@@ -7,12 +7,16 @@ use std::time::Duration;
 
 use manytail::config::Format;
 
+use crate::disk::Platter;
+use crate::durability::{Covered, Durability, DurabilitySettings, Ending};
 use crate::faults::{Faults, Rates};
-use crate::model::Model;
+use crate::model::{Model, Survivors};
+use crate::output_file::{Before, OutputFile};
 use crate::random::Random;
 use crate::receiver::{Output, OutputSettings};
 use crate::workload::{Habits, Moment, Workload};
-use crate::world::World;
+use crate::world::{Key, World};
+use crate::writers::files_below;
 
 /// Far more than the budgets of a turn allow.
 const CALLS_PER_TURN_MAX: u64 = 1_000_000;
@@ -35,6 +39,8 @@ pub(crate) struct Settings {
     pub(crate) entries_at_once: usize,
     pub(crate) habits: Habits,
     pub(crate) output: OutputSettings,
+    /// With a state directory.
+    pub(crate) durability: Option<DurabilitySettings>,
 }
 
 impl Settings {
@@ -83,12 +89,26 @@ impl Settings {
             entries_at_once: *random.pick(&[1, 3, 10, 1000]),
             habits: Habits::draw(random, json, rescan.is_some()),
             output: OutputSettings::draw(random),
+            durability: None,
         }
+    }
+
+    /// Half of all runs have a state directory. Drawn apart, so that the rest of a run is the same with it and without.
+    pub(crate) fn draw_durability(&mut self, random: &mut Random) {
+        self.durability = random.one_in(2).then(|| DurabilitySettings::draw(random));
     }
 }
 
 /// What [`Settings::leave_out`] knows besides operations.
-pub(crate) const LEAVE_OUT: [&str; 15] = [
+pub(crate) const LEAVE_OUT: [&str; 23] = [
+    "durability",
+    "disk_faults",
+    "file_output",
+    "file_faults",
+    "output_rotation",
+    "endings",
+    "job_delays",
+    "down",
     "interrupted",
     "descriptors",
     "input_output",
@@ -125,6 +145,12 @@ impl Settings {
             "output" => self.output = OutputSettings::plain(),
             "holds" => self.habits.holds = false,
             "any_bytes" => self.habits.any_bytes = false,
+            "durability" => self.durability = None,
+            "disk_faults" | "file_output" | "file_faults" | "output_rotation" | "endings" | "job_delays" | "down" => {
+                if let Some(durability) = &mut self.durability {
+                    durability.leave_out(what);
+                }
+            }
             operation => assert!(self.habits.leave_out(operation), "there is no {operation} to leave out"),
         }
     }
@@ -137,6 +163,14 @@ pub(crate) struct Simulated {
     pub(crate) model: Model,
     pub(crate) faults: Faults,
     pub(crate) output: Output,
+    /// The output, if it is a regular file.
+    pub(crate) file: Option<OutputFile>,
+    pub(crate) platter: Platter,
+    durability: Option<Durability>,
+    /// The engine does not run.
+    is_down: bool,
+    /// The output file that was open when it ended.
+    before: Option<Before>,
     random: Random,
     /// Turns begun, and whether one is under way.
     pub(crate) turns: u64,
@@ -158,7 +192,16 @@ impl Simulated {
         if let Some(watches_max) = settings.watches_max {
             world.queue.limit_watches(watches_max);
         }
+        // Apart from the rest, which is the same without.
+        let mut apart = Random::new(seed ^ 0xD15C);
+        let durable = settings.durability.as_ref();
+        let file = durable.and_then(|durable| durable.file.clone()).map(|rates| OutputFile::new(apart.fork(), rates));
         Simulated {
+            file,
+            platter: Platter::new(apart.fork(), durable.map(|durable| durable.disk.clone()).unwrap_or_default()),
+            durability: durable.map(|durable| Durability::new(apart.fork(), durable.clone())),
+            is_down: false,
+            before: None,
             workload: Workload::new(random.fork(), settings.habits.clone(), settings.paths.clone()),
             model: Model::new(&settings),
             faults: Faults::new(random.fork(), settings.rates.clone()),
@@ -200,6 +243,7 @@ impl Simulated {
         self.calls += 1;
         self.calls_in_turn += 1;
         assert!(self.calls_in_turn < CALLS_PER_TURN_MAX, "a turn without end: {CALLS_PER_TURN_MAX} calls");
+        self.may_crash();
         while self.workload.is_running() && self.random.one_in(self.settings.interleave) {
             self.step();
         }
@@ -211,7 +255,7 @@ impl Simulated {
             turn: self.turns,
             overflows: self.world.queue.overflows,
             calls: self.calls,
-            clear: !self.in_turn && self.settings.watches_max.is_none() && self.settings.rates.no_watch == 0,
+            clear: !self.is_down && !self.in_turn && self.settings.watches_max.is_none() && self.settings.rates.no_watch == 0,
         };
         let told = self.workload.step(&mut self.world, &mut self.model, moment);
         self.note(told.as_bytes());
@@ -227,6 +271,13 @@ impl Simulated {
     pub(crate) fn quieten(&mut self) {
         self.faults.end();
         self.output.behave();
+        self.platter.end_faults();
+        if let Some(file) = &mut self.file {
+            file.behave();
+        }
+        if let Some(durability) = &mut self.durability {
+            durability.quiet();
+        }
         self.workload.finish(&mut self.world);
         self.trace(|| "quiet".to_owned());
     }
@@ -255,5 +306,212 @@ impl Simulated {
     pub(crate) fn turn_ended(&mut self) {
         self.in_turn = false;
         self.model.turn_ended(self.turns, self.world.queue.overflows);
+    }
+}
+
+/// What unwinds through the engine when a crash comes.
+pub(crate) struct Crashed;
+
+// ---- crashes ----
+
+impl Simulated {
+    pub(crate) fn durability(&self) -> Option<&Durability> {
+        self.durability.as_ref()
+    }
+
+    pub(crate) fn durability_mut(&mut self) -> &mut Durability {
+        self.durability.as_mut().expect("only a run with a state directory asks")
+    }
+
+    /// Called before each call takes effect. Does not come back if this is the end.
+    pub(crate) fn may_crash(&mut self) {
+        if self.durability.as_mut().is_some_and(Durability::burn) {
+            self.crash_now();
+        }
+    }
+
+    /// The call under way is cut short: it takes effect in part, then [`Simulated::crash_now`] is called.
+    pub(crate) fn is_last_call(&self) -> bool {
+        self.durability.as_ref().is_some_and(Durability::is_last)
+    }
+
+    pub(crate) fn crash_now(&mut self) -> ! {
+        self.trace(|| "        CRASH".to_owned());
+        // Nothing to be said about this panic.
+        std::panic::resume_unwind(Box::new(Crashed));
+    }
+
+    /// The engine knows of something acknowledged that is not committed.
+    pub(crate) fn acknowledged(&mut self) {
+        let now = self.now();
+        let records = if self.file.is_some() { self.model.records() } else { self.output.records_acknowledged() };
+        if let Some(durability) = &mut self.durability {
+            durability.uncovered.get_or_insert((now, records));
+        }
+    }
+
+    /// What is committed once a job handed over now is done. `len`: what it tells of the output file.
+    pub(crate) fn covered(&mut self, len: Option<usize>) -> Covered {
+        let (at, place) = (self.now(), self.file.as_ref().map(|file| file.place(len)));
+        let records = match &self.file {
+            Some(file) => file.records_upto(len),
+            None => self.output.records_acknowledged(),
+        };
+        Covered { records, place, at }
+    }
+
+    /// The engine is gone, its descriptors with it.
+    pub(crate) fn died(&mut self, ending: Ending) -> Result<(), String> {
+        if !self.is_down {
+            self.check_commits()?;
+        }
+        self.in_turn = false;
+        self.is_down = true;
+        self.world.drop_watches();
+        self.trace(|| format!("the end: {ending:?}"));
+        self.note(format!("{ending:?}").as_bytes());
+        if let Some(file) = &self.file
+            && self.before.is_none()
+        {
+            self.before = file.before();
+        }
+        self.durability_mut().died(ending);
+        if ending == Ending::Power {
+            self.platter.power_crash();
+            if let Some(before) = &mut self.before {
+                before.is_whole = false;
+            }
+            if let Some(file) = &mut self.file {
+                file.power_crash()?;
+            }
+        }
+        if self.file.is_none() {
+            let kept = self.output.crashed();
+            self.restarted(kept, None)?;
+        }
+        self.while_down();
+        Ok(())
+    }
+
+    /// The model forgets what is lost.
+    fn restarted(&mut self, kept: u64, known_from: Option<u64>) -> Result<(), String> {
+        let covered = self.durability_mut().covered.records;
+        let unnamed = self.durability_mut().has_failed;
+        self.trace(|| format!("{kept} records are left in the output, {covered} are committed"));
+        if kept < covered {
+            return Err(format!("of {covered} committed records only {kept} are left in the output"));
+        }
+        self.model.restarted(Survivors { kept, covered, known_from, unnamed });
+        Ok(())
+    }
+
+    /// Other processes go on.
+    fn while_down(&mut self) {
+        let (steps, down_for) = self.durability_mut().draw_steps_while_down();
+        for _ in 0..steps {
+            self.workload.settled();
+            if self.workload.has_more() {
+                self.step();
+            }
+        }
+        self.world.time += down_for;
+        if self.durability_mut().renames_while_down()
+            && let Some(file) = &mut self.file
+        {
+            file.rename_aside();
+            self.trace(|| "the output was renamed".to_owned());
+        }
+    }
+
+    /// Opens the output file by its name. One that lost its name stays as it is.
+    pub(crate) fn open_file(&mut self) -> Result<(), String> {
+        let Some(file) = &mut self.file else { return Ok(()) };
+        let left_behind = self.before.take_if(|before| !file.is_named(before.segment));
+        if let Some(before) = left_behind {
+            let kept = file.leave_behind(before.segment, &before.bytes);
+            self.restarted(kept, None)?;
+        }
+        let records = self.model.records();
+        self.file.as_mut().expect("just seen").open(records);
+        Ok(())
+    }
+
+    /// What a crash left in the output file was put in order: compares it with what was there.
+    pub(crate) fn file_reconciled(&mut self) -> Result<(), String> {
+        let Some(before) = self.before.take() else { return Ok(()) };
+        let covered = self.durability_mut().covered;
+        let has_failed = self.durability_mut().has_failed;
+        let Some(file) = &mut self.file else { return Ok(()) };
+        // The journal knows the file: nothing in it comes again. Another one's is not looked at.
+        let is_known = covered.place.is_some_and(|place| place.segment == before.segment);
+        let Some(kept) = file.compare(before.segment, &before.bytes) else {
+            if is_known || !has_failed {
+                return Err("the output has a torn or changed record after a restart".to_owned());
+            }
+            // The store never got to know it, so it is not cut. Somebody looks after it.
+            let kept = file.mend(before.segment, &before.bytes);
+            file.is_unknown(kept);
+            return self.restarted(kept, None);
+        };
+        if self.settings.format == Format::Json && before.is_whole && file.bytes() != before.bytes {
+            return Err("whole records were cut from the output though nothing was lost".to_owned());
+        }
+        let known_from = is_known.then(|| file.records_unknown());
+        if !is_known {
+            file.is_unknown(kept);
+        }
+        self.restarted(kept, known_from)
+    }
+
+    /// A life begins, with the first look into the state directory.
+    pub(crate) fn starts(&mut self) {
+        self.calls_in_turn = 0;
+        self.durability_mut().starts();
+    }
+
+    /// A new engine was made.
+    pub(crate) fn born(&mut self) {
+        self.is_down = false;
+        self.durability_mut().born();
+    }
+
+    /// Offsets do not stay uncommitted for longer than the interval, and what a few jobs take.
+    pub(crate) fn check_commits(&mut self) -> Result<(), String> {
+        let now = self.now();
+        let Some(durability) = &mut self.durability else { return Ok(()) };
+        let Some((since, upto)) = durability.uncovered else { return Ok(()) };
+        let waited = now - since;
+        if waited <= durability.commits_within() {
+            return Ok(());
+        }
+        // Of stories that are over, nothing has to be committed; but a file is cut back to the length of the last commit.
+        durability.uncovered = None;
+        let with_faults = self.platter.faults > 0 || self.file.as_ref().is_some_and(|file| file.syncs_failed > 0);
+        let covered = durability.covered.records;
+        let is_uncovered =
+            if self.file.is_some() { covered < upto } else { self.model.has_uncovered(&self.world, covered + 1..=upto) };
+        if !with_faults && is_uncovered {
+            return Err(format!("acknowledged records were not committed within {waited:?}"));
+        }
+        Ok(())
+    }
+
+    /// Whether something acknowledged should be committed and is not.
+    pub(crate) fn is_uncovered(&mut self) -> bool {
+        let (covered, records) = (self.durability_mut().covered.records, self.covered(None).records);
+        if self.file.is_some() { covered < records } else { self.model.has_uncovered(&self.world, covered + 1..=records) }
+    }
+
+    /// All files below the given paths, each once.
+    pub(crate) fn files(&self) -> Vec<Key> {
+        let paths = files_below(&self.world, &self.settings.paths);
+        let mut files: Vec<Key> = paths.iter().filter_map(|path| self.world.find(path).ok()).collect();
+        files.sort_unstable();
+        files.dedup();
+        files
+    }
+
+    pub(crate) fn file_mut(&mut self) -> Option<&mut OutputFile> {
+        self.file.as_mut()
     }
 }

@@ -8,17 +8,18 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use manytail::config::{EngineConfig, Format, From};
-use manytail::engine::{Engine, Turn};
-use manytail::patterns::Patterns;
+use manytail::config::Format;
+use manytail::engine::Turn;
 use manytail::sys::clock::{self, Now};
 
+use crate::durability::{Durability, Ending};
 use crate::faults::Rates;
-use crate::kernel::{Kernel, wall};
+use crate::kernel::wall;
+use crate::lives::{SimulatedEngine, unless_crashed};
 use crate::model::StoryKey;
-use crate::mutants::{Mutant, Mutated};
+use crate::mutants::{Generations, Mutant};
+use crate::output_file::OutputFile;
 use crate::random::Random;
-use crate::receiver::Receiver;
 use crate::simulated::{Settings, Simulated};
 
 use crate::world::Key;
@@ -45,21 +46,33 @@ pub(crate) struct Report {
     pub(crate) faults: u64,
     pub(crate) restarts: u64,
     pub(crate) rotations_checked: u64,
+    pub(crate) commits: u64,
+    pub(crate) kills: u64,
+    pub(crate) power_cuts: u64,
+    pub(crate) stops: u64,
+    pub(crate) repeats: u64,
+    pub(crate) disk_faults: u64,
+    /// Identities excused, see [`crate::model::Model`].
+    pub(crate) renamed_unknown: u64,
+    pub(crate) output_rotations: u64,
     pub(crate) digest: u64,
 }
 
 /// One simulation, from the first scan to rest.
 pub(crate) struct Run {
-    shared: Rc<RefCell<Simulated>>,
-    engine: Engine<Mutated<Kernel>, Receiver>,
-    start: Instant,
-    mutant: Mutant,
+    pub(crate) shared: Rc<RefCell<Simulated>>,
+    /// `None`: it is down.
+    pub(crate) engine: Option<SimulatedEngine>,
+    pub(crate) start: Instant,
+    pub(crate) mutant: Mutant,
+    /// For a mutant.
+    pub(crate) generations: Generations,
     random: Random,
     idle_turns: u32,
 }
 
 /// What ended a wait.
-enum Woken {
+pub(crate) enum Woken {
     Yes,
     /// Nothing will ever happen again.
     Never,
@@ -70,6 +83,7 @@ enum Woken {
 /// What a seed decides, less what the environment leaves out: `WITHOUT="short_read Chmod" OPERATIONS=20`.
 pub(crate) fn settings(seed: u64) -> Settings {
     let mut settings = Settings::draw(&mut Random::new(seed));
+    settings.draw_durability(&mut Random::new(seed ^ 0xD0_0B1E));
     for what in std::env::var("WITHOUT").unwrap_or_default().split_whitespace() {
         settings.leave_out(what);
     }
@@ -80,7 +94,7 @@ pub(crate) fn settings(seed: u64) -> Settings {
 }
 
 pub(crate) fn run(seed: u64, settings: Settings, mutant: Mutant, verbose: bool) -> Result<Report, String> {
-    Run::new(seed, settings, mutant, verbose).finish()
+    Run::new(seed, settings, mutant, verbose)?.finish()
 }
 
 /// `--once` over a tree in which nothing moves: all of it comes out, unfinished lines as well, and the engine finishes.
@@ -93,7 +107,7 @@ pub(crate) fn run_once(seed: u64) -> Result<(), String> {
     settings.habits.operations = 0;
     settings.rates =
         Rates { interrupted: settings.rates.interrupted, unknown_kind: settings.rates.unknown_kind, ..Rates::default() };
-    let mut run = Run::new(seed, settings, Mutant::None, std::env::var("SEED").is_ok());
+    let mut run = Run::new(seed, settings, Mutant::None, std::env::var("SEED").is_ok())?;
     for _ in 0..TURNS_TO_REST_MAX {
         match run.turn()? {
             Woken::Yes => {}
@@ -105,33 +119,23 @@ pub(crate) fn run_once(seed: u64) -> Result<(), String> {
 }
 
 impl Run {
-    pub(crate) fn new(seed: u64, settings: Settings, mutant: Mutant, verbose: bool) -> Self {
-        let config = EngineConfig {
-            paths: settings.paths.clone(),
-            patterns: Patterns::new(&[], &[], true).expect("no pattern is malformed"),
-            recursive: true,
-            follow_links: false,
-            format: settings.format,
-            from: From::Beginning,
-            once: settings.once,
-            coalesce: settings.coalesce,
-            line_bytes_max: settings.line_bytes_max,
-            partial_after: settings.partial_after,
-            rescan: settings.rescan,
-            ignore_older: None,
-        };
+    pub(crate) fn new(seed: u64, settings: Settings, mutant: Mutant, verbose: bool) -> Result<Self, String> {
         let mut simulated = Simulated::new(seed, settings, verbose);
         simulated.trace(|| format!("seed {seed}"));
         let text = format!("{:#?}", simulated.settings);
         simulated.trace(|| text);
         simulated.prepare();
-        let shared = Rc::new(RefCell::new(simulated));
-        let start = clock::now().instant;
-        let kernel = Mutated::new(Kernel::new(Rc::clone(&shared)), mutant);
-        let sink = Receiver::new(Rc::clone(&shared), start);
-        let now = Now { instant: start, wall: wall(Duration::ZERO) };
-        let engine = Engine::new(config, kernel, sink, now);
-        Run { shared, engine, start, mutant, random: Random::new(seed ^ 0xABCD), idle_turns: 0 }
+        let mut run = Run {
+            shared: Rc::new(RefCell::new(simulated)),
+            engine: None,
+            start: clock::now().instant,
+            mutant,
+            generations: Generations::default(),
+            random: Random::new(seed ^ 0xABCD),
+            idle_turns: 0,
+        };
+        run.start()?;
+        Ok(run)
     }
 
     /// Lets the world run to its end, then checks that everything that can be read comes out and the engine comes to rest; then once
@@ -146,13 +150,37 @@ impl Run {
         self.shared.borrow_mut().quieten();
         self.rest("the world went quiet")?;
         self.check("the world went quiet", false)?;
+        // Once more from the start: nothing comes again.
+        let ending = *self.random.pick(&[Ending::Kill, Ending::Power, Ending::Stop]);
+        let (records, is_doubtful) = {
+            let simulated = self.shared.borrow();
+            (simulated.model.records(), simulated.file.as_ref().is_some_and(|file| file.is_doubtful))
+        };
+        self.check_rest(ending)?;
+        self.rest("the engine began again")?;
+        self.check("the engine began again", false)?;
+        let again = self.shared.borrow().model.records();
+        if again != records && !is_doubtful && self.shared.borrow().durability().is_some() {
+            return Err(format!("{records} records at rest were {again} after the engine began again"));
+        }
         self.shared.borrow_mut().canaries();
         self.rest("each file got one more line")?;
         self.check("each file got one more line", true)?;
+        self.check_entries()?;
         let mut simulated = self.shared.borrow_mut();
         simulated.model.check_order()?;
         simulated.model.check_identities()?;
+        let durability = simulated.durability();
+        let count = |of: fn(&Durability) -> u64| durability.map_or(0, of);
         Ok(Report {
+            commits: count(|durability| durability.commits),
+            kills: count(|durability| durability.kills),
+            power_cuts: count(|durability| durability.power_cuts),
+            stops: count(|durability| durability.stops),
+            repeats: simulated.model.repeats,
+            renamed_unknown: simulated.model.renamed_unknown,
+            disk_faults: simulated.platter.faults,
+            output_rotations: simulated.file.as_ref().map_or(0, |file| file.rotations),
             turns: simulated.turns,
             records: simulated.model.records(),
             overflows: simulated.world.queue.overflows,
@@ -163,13 +191,29 @@ impl Run {
         })
     }
 
-    fn now(&self) -> Now {
+    pub(crate) fn now(&self) -> Now {
         let time = self.shared.borrow().now();
         Now { instant: self.start + time, wall: wall(time) }
     }
 
-    /// One turn, and what the loop does after it.
+    pub(crate) fn engine(&mut self) -> &mut SimulatedEngine {
+        self.engine.as_mut().expect("the engine runs")
+    }
+
+    /// One turn, and what the loop does after it; if a crash comes, a new engine instead.
     fn turn(&mut self) -> Result<Woken, String> {
+        if self.shared.borrow().durability().is_some_and(Durability::is_stop_due) {
+            return self.stop_and_start().map(|()| Woken::Yes);
+        }
+        match unless_crashed(|| self.turn_once()) {
+            Ok(Ok((Turn::Finished, _))) if !self.shared.borrow().settings.once => Err("the engine finished by itself".to_owned()),
+            Ok(outcome) => outcome.map(|(_, woken)| woken),
+            Err(_) => self.crashed().map(|()| Woken::Yes),
+        }
+    }
+
+    /// One turn, and what the loop does after it.
+    pub(crate) fn turn_once(&mut self) -> Result<(Turn, Woken), String> {
         self.poll();
         let calls = {
             let mut simulated = self.shared.borrow_mut();
@@ -178,26 +222,56 @@ impl Run {
             simulated.trace(|| format!("turn {turn} at {time:?}"));
             simulated.calls
         };
-        let turn = self.engine.turn(self.now()).map_err(|error| format!("the engine gave up: {error}"))?;
+        self.rotate_output()?;
+        let now = self.now();
+        let turn = self.engine().turn(now).map_err(|error| format!("the engine gave up: {error}"))?;
         let mut simulated = self.shared.borrow_mut();
         simulated.turn_ended();
         simulated.trace(|| format!("    {turn:?}"));
         if let Some(why) = simulated.failure.take() {
             return Err(why);
         }
-        self.idle_turns = if simulated.calls == calls { self.idle_turns + 1 } else { 0 };
+        simulated.check_commits()?;
+        self.idle_turns = if simulated.calls == calls && turn == Turn::Again { self.idle_turns + 1 } else { 0 };
         drop(simulated);
-        match turn {
-            Turn::Again if self.idle_turns > IDLE_TURNS_MAX => Err("a busy loop: turn after turn without a single call".to_owned()),
+        let woken = match turn {
+            Turn::Again if self.idle_turns > IDLE_TURNS_MAX => {
+                return Err("a busy loop: turn after turn without a single call".to_owned());
+            }
             Turn::Again => {
                 self.others();
-                Ok(Woken::Yes)
+                Woken::Yes
             }
-            Turn::WaitUntil(deadline) => self.wait(Some(deadline.saturating_duration_since(self.start))),
-            Turn::WaitForEvents => self.wait(None),
-            Turn::Finished if self.shared.borrow().settings.once => Ok(Woken::Finished),
-            Turn::Finished => Err("the engine finished by itself".to_owned()),
+            Turn::WaitUntil(deadline) => self.wait(Some(deadline.saturating_duration_since(self.start)))?,
+            Turn::WaitForEvents => self.wait(None)?,
+            Turn::Finished => Woken::Finished,
+        };
+        Ok((turn, woken))
+    }
+
+    /// logrotate: renames the output, then SIGHUP.
+    fn rotate_output(&mut self) -> Result<(), String> {
+        let mut simulated = self.shared.borrow_mut();
+        let rotates = simulated.file_mut().is_some_and(OutputFile::rotates);
+        if !rotates {
+            return Ok(());
         }
+        simulated.file_mut().expect("just seen").rename_aside();
+        simulated.trace(|| "    the output is renamed; SIGHUP".to_owned());
+        drop(simulated);
+        let now = self.now();
+        self.engine().reopen_output(now).map_err(|error| format!("the engine gave up: {error}"))
+    }
+
+    /// Turns for this long.
+    pub(crate) fn wait_for(&mut self, time: Duration) -> Result<(), String> {
+        let until = self.shared.borrow().now() + time;
+        while self.shared.borrow().now() < until {
+            if matches!(self.turn()?, Woken::Never) {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// Other processes run between two turns as well.
@@ -213,7 +287,7 @@ impl Run {
         let edge = self.shared.borrow_mut().world.queue.take_edge();
         let told = edge && !(self.mutant == Mutant::WakeUpLost && self.random.one_in(4));
         if told {
-            self.engine.events_ready();
+            self.engine().events_ready();
         }
         told
     }
@@ -229,13 +303,15 @@ impl Run {
             let now = simulated.now();
             let step = simulated.workload.due();
             let edge = simulated.output.edge_at();
-            let Some(next) = [step, edge, deadline].into_iter().flatten().min() else { return Ok(Woken::Never) };
+            let job = simulated.durability().and_then(|durability| durability.job_due);
+            let job = job.filter(|_| !(self.mutant == Mutant::JobForgotten && self.random.one_in(4)));
+            let Some(next) = [step, edge, job, deadline].into_iter().flatten().min() else { return Ok(Woken::Never) };
             simulated.world.time = now.max(next);
             if edge == Some(next) {
                 simulated.output.edge_told();
                 drop(simulated);
                 let now = self.now();
-                self.engine.output_ready(now);
+                self.engine().output_ready(now);
                 return Ok(Woken::Yes);
             }
             if step == Some(next) {
@@ -298,7 +374,8 @@ impl Run {
         let world = &simulated.world;
         let fail = |why: String| Err(format!("after {since}: {why}"));
         self.check_contents(&simulated, with_paths).or_else(fail)?;
-        if !simulated.output.is_settled() {
+        let is_settled = simulated.file.as_ref().map_or_else(|| simulated.output.is_settled(), OutputFile::is_settled);
+        if !is_settled {
             return fail("the output ends in the middle of a record, or repeats are due".to_owned());
         }
         if world.queue.len() > 0 {
@@ -307,7 +384,8 @@ impl Run {
         // A sweep that is under way takes one directory at a time.
         let listings_max = usize::from(simulated.settings.rescan.is_some());
         if world.open_files > listings_max {
-            return fail(format!("{} files or listings are open at rest", world.open_files));
+            let open: Vec<u64> = world.inodes.iter().filter(|inode| inode.open > 0).map(|inode| inode.number).collect();
+            return fail(format!("{} files or listings are open at rest: {open:?}", world.open_files));
         }
         check_watches(&simulated).and_then(|()| self.check_sizes(&simulated)).or_else(fail)
     }
@@ -317,7 +395,7 @@ impl Run {
     /// What the engine remembers is in proportion to what there is.
     fn check_sizes(&self, simulated: &Simulated) -> Result<(), String> {
         let (world, roots) = (&simulated.world, &simulated.settings.paths);
-        let sizes = self.engine.sizes();
+        let sizes = self.engine.as_ref().expect("it runs").sizes();
         let names = names_below(world, roots).len();
         let directories = directories_below(world, roots).len();
         // Each PATH may be a directory or a name of its own, in a directory of its own.

@@ -53,6 +53,13 @@ pub(crate) struct Inode {
     pub(crate) story: usize,
 }
 
+impl Inode {
+    /// What tells it from every other file, for ever.
+    pub(crate) fn identity(&self) -> (u64, u32) {
+        (self.number, self.generation)
+    }
+}
+
 #[derive(Debug)]
 struct Name {
     parent: Key,
@@ -555,6 +562,14 @@ impl World {
         if let Some(key) = self.queue.end_watch(watch) {
             self.inodes[key].watch = None;
         }
+    }
+
+    /// The inotify instance is closed: its process is gone.
+    pub(crate) fn drop_watches(&mut self) {
+        for inode in &mut self.inodes {
+            inode.watch = None;
+        }
+        self.queue.close();
     }
 
     /// Whether the directory that holds `path` has a watch.

@@ -36,8 +36,10 @@ impl Workload {
             }
             Step::Rename(from, to) => self.rename(world, model, &from, &to),
             Step::RotateAside(from, to) => {
-                // Nothing is told of a directory without a watch, and a hard link has other names that stay.
-                let is_clear = world.is_told_of(&from) && world.find(&from).is_ok_and(|key| world.inodes[key].links == 1);
+                // Nothing is told of a directory without a watch, a hard link has other names that stay, and nobody can say when a file
+                // that may not be read will be: the next generation does not wait for that.
+                let is_plain = |key: Key| world.inodes[key].links == 1 && world.inodes[key].readable;
+                let is_clear = world.is_told_of(&from) && world.resolve(&from, false).is_ok_and(is_plain);
                 process.rotating = file_story(world, &from).filter(|_| is_clear).map(|story| (story, moment));
                 self.rename(world, model, &from, &to)
             }

@@ -84,6 +84,7 @@ fn full_disk_holds_only_whole_records_and_gets_the_rest_when_there_is_room() {
         std::fs::remove_file(filler).unwrap();
     }
     assert!(cuts > 0, "each time the room ended with a record");
+    assert_eq!(driver.sink.point().unwrap().len, driver.taken as u64);
     driver.until_all_is_taken();
     assert!(read_file(&path) == driver.stream);
     assert_eq!(driver.sink.deadline(), None);

@@ -1,0 +1,371 @@
+//! The bytes of a journal, pure: header, frames, items.
+//!
+//! In: facts as [`Item`]s, payloads of them; or any bytes. Out: bytes another program can read by this page; or facts, or an error.
+//! Always holds: decoding is total; what [`put`] wrote comes back equal from [`items`]; version 1 never changes.
+//!
+//! # Layout, version 1
+//!
+//! All integers are little endian. Nothing is aligned. `crc32c` is the Castagnoli CRC of RFC 3720 (`crc32c("123456789") = e3069283`).
+//!
+//! ```text
+//! journal  = header frame*              the snapshot (frames of kind 1, then one of kind 2), then commits (kind 3)
+//! header   = "manytail journal"         16 bytes
+//!            version: u32               1
+//!            salt: u64                  random, another one in each file
+//!            crc: u32                   crc32c of the 28 bytes before it
+//! frame    = magic: u32                 0x9d00f5a7, that is the bytes a7 f5 00 9d
+//!            kind: u8                   1 a part of the snapshot, 2 its last part, 3 a commit
+//!            len: u32                   bytes of the payload, at most 2^30
+//!            sequence: u64              1 in the first frame of the file, then one more in each
+//!            crc: u32                   crc32c of salt (8 bytes), the 17 bytes before this field, and the payload
+//!            payload                    items, one after the other
+//! item     = 1 entry                    the path is the one stored before
+//!          | 2 entry path               an empty path: not known
+//!          | 3 id incarnation: u32      forget: the file is gone
+//!          | 4 bucket: u16 incarnation: u32               floor
+//!          | 5                          the output is no regular file
+//!          | 6 id len: u64 format: u8   what the output held; format: 0 raw, 1 text, 2 json
+//!          | 7 path                     the first scan of this PATH is complete
+//! id       = device: u64 inode: u64 generation: u32
+//! entry    = id incarnation: u32 offset: u64 mark: u32 mark_len: u8 flags: u8 complete_at: u64 absent_since: u64
+//!                                      flags: 1 NULs at the offset are skipped, 2 the offset is within the last line, 4 found gone
+//! path     = len: u16, bytes
+//! ```
+//!
+//! The header is laid out like this in every version. Items apply in their order; a later one of the same file replaces the earlier.
+//! An unknown tag, flag, kind or format and a `mark_len` over 64 are errors: who adds one, counts the version up.
+//!
+//! The salt goes into each checksum so that nobody who writes log paths can write something that passes for a frame.
+
+use super::{Entry, EntryFlags, OutputPoint};
+use crate::config::Format;
+use crate::sys::FileId;
+
+/// Begins each journal.
+pub const MAGIC: [u8; 16] = *b"manytail journal";
+/// The layout above.
+pub const VERSION: u32 = 1;
+/// Bytes of the header.
+pub const HEADER_BYTES: usize = 32;
+/// Begins each frame. Holds a NUL, which no path does.
+pub const FRAME_MAGIC: [u8; 4] = [0xa7, 0xf5, 0x00, 0x9d];
+/// Bytes of a frame without its payload.
+pub const HEAD_BYTES: usize = 21;
+/// Most bytes of a payload.
+pub const PAYLOAD_BYTES_MAX: usize = 1 << 30;
+/// Longest path that is stored; a longer one is stored as not known. (`PATH_MAX` is 4096.)
+pub const PATH_BYTES_MAX: usize = u16::MAX as usize;
+/// Longest mark.
+pub const MARK_BYTES_MAX: u8 = 64;
+/// How many buckets remember which incarnation an inode reached when its file was forgotten. Inodes that share one only skip numbers.
+pub const INCARNATION_BUCKETS: usize = 1 << 14;
+
+/// The bucket of an inode. Depends on device and inode alone: two lives of an inode share it.
+#[must_use]
+pub fn incarnation_bucket(id: FileId) -> u16 {
+    let mixed = (id.inode ^ id.device.rotate_left(32)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    // The upper 14 bits are the best mixed ones.
+    (mixed >> 50) as u16
+}
+
+/// One fact of a commit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Item<'a> {
+    /// How far a file is. `None`: its path is the one stored before.
+    Entry(Entry, Option<&'a [u8]>),
+    /// A file is gone: its entry is dropped; the inode never gets an incarnation up to this one again.
+    Forget(FileId, u32),
+    /// Files whose inode falls into this bucket ([`incarnation_bucket`]) get no incarnation below this one.
+    Floor(u16, u32),
+    /// What the output held; `None`: the output is no regular file.
+    Output(Option<OutputPoint>),
+    /// A PATH whose first scan is complete: `--from` does not apply to it any more.
+    Scanned(&'a [u8]),
+}
+
+const ENTRY: u8 = 1;
+const ENTRY_WITH_PATH: u8 = 2;
+const FORGET: u8 = 3;
+const FLOOR: u8 = 4;
+const NO_OUTPUT: u8 = 5;
+const OUTPUT: u8 = 6;
+const SCANNED: u8 = 7;
+
+const ID_BYTES: usize = 20;
+const ENTRY_BYTES: usize = 54;
+
+/// Formats by their number in the journal.
+const FORMATS: [Format; 3] = [Format::Raw, Format::Text, Format::Json];
+
+/// Appends an item to a payload.
+#[inline]
+pub fn put(item: &Item<'_>, payload: &mut Vec<u8>) {
+    match item {
+        Item::Entry(entry, None) => payload.extend_from_slice(&entry_bytes(ENTRY, entry)),
+        Item::Entry(entry, Some(path)) => {
+            payload.extend_from_slice(&entry_bytes(ENTRY_WITH_PATH, entry));
+            put_path(path, payload);
+        }
+        Item::Forget(id, incarnation) => {
+            payload.push(FORGET);
+            payload.extend_from_slice(&id_bytes(*id));
+            payload.extend_from_slice(&incarnation.to_le_bytes());
+        }
+        Item::Floor(bucket, incarnation) => {
+            debug_assert!(usize::from(*bucket) < INCARNATION_BUCKETS, "a bucket is one of incarnation_bucket");
+            payload.push(FLOOR);
+            payload.extend_from_slice(&bucket.to_le_bytes());
+            payload.extend_from_slice(&incarnation.to_le_bytes());
+        }
+        Item::Output(None) => payload.push(NO_OUTPUT),
+        Item::Output(Some(point)) => {
+            payload.push(OUTPUT);
+            payload.extend_from_slice(&id_bytes(point.id));
+            payload.extend_from_slice(&point.len.to_le_bytes());
+            payload.push(match point.format {
+                Format::Raw => 0,
+                Format::Text => 1,
+                Format::Json => 2,
+            });
+        }
+        // What cannot be stored is scanned as if it were new: nothing is lost by that.
+        Item::Scanned(path) if path.len() > PATH_BYTES_MAX => {}
+        Item::Scanned(path) => {
+            payload.push(SCANNED);
+            put_path(path, payload);
+        }
+    }
+}
+
+fn put_path(path: &[u8], payload: &mut Vec<u8>) {
+    let (len, path) = u16::try_from(path.len()).map_or((0, &[][..]), |len| (len, path));
+    payload.extend_from_slice(&len.to_le_bytes());
+    payload.extend_from_slice(path);
+}
+
+#[inline]
+fn id_bytes(id: FileId) -> [u8; ID_BYTES] {
+    let mut bytes = [0; ID_BYTES];
+    bytes[0..8].copy_from_slice(&id.device.to_le_bytes());
+    bytes[8..16].copy_from_slice(&id.inode.to_le_bytes());
+    bytes[16..20].copy_from_slice(&id.generation.to_le_bytes());
+    bytes
+}
+
+#[inline]
+fn entry_bytes(tag: u8, entry: &Entry) -> [u8; 1 + ENTRY_BYTES] {
+    debug_assert!(entry.mark_len <= MARK_BYTES_MAX, "a mark is at most {MARK_BYTES_MAX} bytes");
+    let mut bytes = [0; 1 + ENTRY_BYTES];
+    bytes[0] = tag;
+    bytes[1..21].copy_from_slice(&id_bytes(entry.id));
+    bytes[21..25].copy_from_slice(&entry.incarnation.to_le_bytes());
+    bytes[25..33].copy_from_slice(&entry.offset.to_le_bytes());
+    bytes[33..37].copy_from_slice(&entry.mark.to_le_bytes());
+    bytes[37] = entry.mark_len;
+    bytes[38] = entry.flags.bits();
+    bytes[39..47].copy_from_slice(&entry.complete_at.to_le_bytes());
+    bytes[47..55].copy_from_slice(&entry.absent_since.to_le_bytes());
+    bytes
+}
+
+/// A payload holds something else than items.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("no item that this version knows at byte {position} of a payload")]
+pub struct Malformed {
+    /// Where the item begins.
+    pub position: usize,
+}
+
+/// The items of a payload, in order. Ends after the first error.
+pub fn items(payload: &[u8]) -> impl Iterator<Item = Result<Item<'_>, Malformed>> {
+    let mut rest = payload;
+    std::iter::from_fn(move || {
+        let (&tag, after) = rest.split_first()?;
+        let position = payload.len() - rest.len();
+        let mut fields = Fields(after);
+        let item = fields.item(tag).ok_or(Malformed { position });
+        rest = if item.is_ok() { fields.0 } else { &[] };
+        Some(item)
+    })
+}
+
+/// Takes fields off the front of bytes; `None` when too few are left or a value is none that is written.
+struct Fields<'a>(&'a [u8]);
+
+impl<'a> Fields<'a> {
+    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let (taken, rest) = self.0.split_first_chunk::<N>()?;
+        self.0 = rest;
+        Some(*taken)
+    }
+
+    fn u8(&mut self) -> Option<u8> {
+        self.array::<1>().map(|[byte]| byte)
+    }
+
+    fn u16(&mut self) -> Option<u16> {
+        self.array().map(u16::from_le_bytes)
+    }
+
+    fn u32(&mut self) -> Option<u32> {
+        self.array().map(u32::from_le_bytes)
+    }
+
+    fn u64(&mut self) -> Option<u64> {
+        self.array().map(u64::from_le_bytes)
+    }
+
+    fn path(&mut self) -> Option<&'a [u8]> {
+        let len = self.u16()?;
+        let (path, rest) = self.0.split_at_checked(usize::from(len))?;
+        self.0 = rest;
+        Some(path)
+    }
+
+    fn id(&mut self) -> Option<FileId> {
+        Some(FileId { device: self.u64()?, inode: self.u64()?, generation: self.u32()? })
+    }
+
+    #[inline]
+    fn entry(&mut self) -> Option<Entry> {
+        // One check of the length for all fields.
+        let mut fields = Fields(&self.array::<ENTRY_BYTES>()?);
+        Some(Entry {
+            id: fields.id()?,
+            incarnation: fields.u32()?,
+            offset: fields.u64()?,
+            mark: fields.u32()?,
+            mark_len: fields.u8().filter(|&len| len <= MARK_BYTES_MAX)?,
+            flags: fields.u8().and_then(EntryFlags::from_bits)?,
+            complete_at: fields.u64()?,
+            absent_since: fields.u64()?,
+        })
+    }
+
+    fn item(&mut self, tag: u8) -> Option<Item<'a>> {
+        Some(match tag {
+            ENTRY => Item::Entry(self.entry()?, None),
+            ENTRY_WITH_PATH => Item::Entry(self.entry()?, Some(self.path()?)),
+            FORGET => Item::Forget(self.id()?, self.u32()?),
+            FLOOR => Item::Floor(self.u16().filter(|&bucket| usize::from(bucket) < INCARNATION_BUCKETS)?, self.u32()?),
+            NO_OUTPUT => Item::Output(None),
+            OUTPUT => {
+                Item::Output(Some(OutputPoint { id: self.id()?, len: self.u64()?, format: *FORMATS.get(usize::from(self.u8()?))? }))
+            }
+            SCANNED => Item::Scanned(self.path()?),
+            _ => return None,
+        })
+    }
+}
+
+/// Why a file is no journal of this version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HeaderError {
+    /// It does not begin as a journal does.
+    Foreign,
+    /// It begins as a journal, but the header is cut short or does not fit its checksum.
+    Damaged,
+    /// A version that this program does not know.
+    Version(u32),
+}
+
+/// The header of a new journal.
+#[must_use]
+pub fn header(salt: u64) -> [u8; HEADER_BYTES] {
+    let mut bytes = [0; HEADER_BYTES];
+    bytes[0..16].copy_from_slice(&MAGIC);
+    bytes[16..20].copy_from_slice(&VERSION.to_le_bytes());
+    bytes[20..28].copy_from_slice(&salt.to_le_bytes());
+    let crc = crc32c::crc32c(&bytes[0..28]);
+    bytes[28..32].copy_from_slice(&crc.to_le_bytes());
+    bytes
+}
+
+/// The salt of a journal that begins with `bytes`.
+///
+/// # Errors
+/// When this is no header of version 1.
+pub fn parse_header(bytes: &[u8]) -> Result<u64, HeaderError> {
+    let (magic, _) = bytes.split_first_chunk::<16>().ok_or(HeaderError::Foreign)?;
+    if *magic != MAGIC {
+        return Err(HeaderError::Foreign);
+    }
+    let (head, _) = bytes.split_first_chunk::<HEADER_BYTES>().ok_or(HeaderError::Damaged)?;
+    let mut fields = Fields(&head[16..]);
+    let (Some(version), Some(salt), Some(crc)) = (fields.u32(), fields.u64(), fields.u32()) else {
+        return Err(HeaderError::Damaged);
+    };
+    if crc != crc32c::crc32c(&head[..28]) {
+        return Err(HeaderError::Damaged);
+    }
+    if version == VERSION { Ok(salt) } else { Err(HeaderError::Version(version)) }
+}
+
+/// What a frame is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A part of the snapshot that a journal begins with.
+    Part,
+    /// The last part of it.
+    LastPart,
+    /// A commit.
+    Commit,
+}
+
+const KINDS: [(u8, Kind); 3] = [(1, Kind::Part), (2, Kind::LastPart), (3, Kind::Commit)];
+
+/// What stands before a payload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Head {
+    /// What the frame is for.
+    pub kind: Kind,
+    /// Bytes of its payload.
+    pub payload_len: usize,
+    /// Its number in the file, from 1 on.
+    pub sequence: u64,
+    /// To be equal to [`Head::checksum`] with the payload taken in.
+    pub crc: u32,
+}
+
+impl Head {
+    /// The head of a frame with this payload, as bytes.
+    #[must_use]
+    pub fn encode(salt: u64, kind: Kind, sequence: u64, payload: &[u8]) -> [u8; HEAD_BYTES] {
+        assert!(payload.len() <= PAYLOAD_BYTES_MAX, "a payload is at most {PAYLOAD_BYTES_MAX} bytes");
+        let mut head = Head { kind, payload_len: payload.len(), sequence, crc: 0 };
+        head.crc = crc32c::crc32c_append(head.checksum(salt), payload);
+        head.bytes()
+    }
+
+    /// The head that these bytes are, if they can be one.
+    #[must_use]
+    pub fn parse(bytes: &[u8; HEAD_BYTES]) -> Option<Head> {
+        let mut fields = Fields(bytes);
+        let (magic, kind, len, sequence, crc) = (fields.array::<4>()?, fields.u8()?, fields.u32()?, fields.u64()?, fields.u32()?);
+        let kind = KINDS.iter().find(|(number, _)| *number == kind)?.1;
+        let payload_len = usize::try_from(len).ok().filter(|&len| len <= PAYLOAD_BYTES_MAX)?;
+        (magic == FRAME_MAGIC).then_some(Head { kind, payload_len, sequence, crc })
+    }
+
+    /// The checksum of salt and head. Append the payload to it with [`crc32c::crc32c_append`].
+    #[must_use]
+    pub fn checksum(&self, salt: u64) -> u32 {
+        let crc = crc32c::crc32c(&salt.to_le_bytes());
+        crc32c::crc32c_append(crc, &self.bytes()[..HEAD_BYTES - 4])
+    }
+
+    fn bytes(&self) -> [u8; HEAD_BYTES] {
+        let (number, _) = KINDS.iter().find(|(_, kind)| *kind == self.kind).expect("every kind has a number");
+        let len = u32::try_from(self.payload_len).expect("a payload is at most 1 GiB");
+        let mut bytes = [0; HEAD_BYTES];
+        bytes[0..4].copy_from_slice(&FRAME_MAGIC);
+        bytes[4] = *number;
+        bytes[5..9].copy_from_slice(&len.to_le_bytes());
+        bytes[9..17].copy_from_slice(&self.sequence.to_le_bytes());
+        bytes[17..21].copy_from_slice(&self.crc.to_le_bytes());
+        bytes
+    }
+}
+
+#[cfg(test)]
+mod tests;

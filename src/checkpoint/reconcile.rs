@@ -1,0 +1,264 @@
+//! After a crash: what an output file holds beyond the last commit -> offsets that match it.
+//!
+//! In: the file, the [`OutputPoint`] of the last commit, the stored offsets. Out: the file cut to whole records that the offsets know of.
+//! Always holds: only a file that the journal knows by identity is cut, and never below the length of its last commit. In json the
+//! records themselves tell which lines are there, so whole ones stay and their lines are not read again; in raw and text the tail
+//! is cut, and its lines are read again.
+
+use std::collections::HashMap;
+use std::io;
+
+use super::state::State;
+use super::told::{Progress, Story, parse_json};
+use super::{EntryFlags, OutputPoint};
+use crate::config::Format;
+use crate::sys::FileId;
+
+/// Bytes of the tail read at a time.
+const READ_BYTES: usize = 256 * 1024;
+
+/// An output file, between two runs.
+pub trait Tail {
+    /// Its length in bytes.
+    ///
+    /// # Errors
+    /// Those of `fstat(2)`.
+    fn size(&mut self) -> io::Result<u64>;
+    /// `pread(2)`.
+    ///
+    /// # Errors
+    /// Those of `pread(2)`.
+    fn read_at(&mut self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
+    /// `ftruncate(2)`.
+    ///
+    /// # Errors
+    /// Those of `ftruncate(2)`.
+    fn truncate(&mut self, len: u64) -> io::Result<()>;
+}
+
+/// What was done.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Reconciled {
+    /// Records beyond the last commit that stay.
+    pub kept: u64,
+    /// Bytes that were cut off.
+    pub cut_bytes: u64,
+    /// The file is this much shorter than at the last commit: somebody else cut it.
+    pub missing_bytes: u64,
+    /// Files whose offsets moved: to be committed together with the file's length.
+    pub advanced: Vec<FileId>,
+}
+
+/// Makes the file and the offsets match.
+///
+/// # Errors
+/// When the file cannot be read or cut.
+pub fn reconcile(file: &mut impl Tail, point: &OutputPoint, state: &mut State) -> io::Result<Reconciled> {
+    let len = file.size()?;
+    let mut done = Reconciled { missing_bytes: point.len.saturating_sub(len), ..Reconciled::default() };
+    if len <= point.len {
+        return Ok(done);
+    }
+    let mut whole = point.len;
+    if point.format == Format::Json {
+        let mut stories = HashMap::new();
+        (whole, done.kept) = read_tail(file, point.len, &mut stories)?;
+        for (story, progress) in &stories {
+            done.advanced.extend(advance(state, *story, progress));
+        }
+    }
+    if whole < len {
+        file.truncate(whole)?;
+        done.cut_bytes = len - whole;
+    }
+    Ok(done)
+}
+
+/// Reads the records from `start` on. Returns where the whole ones end, and how many there are.
+fn read_tail(file: &mut impl Tail, start: u64, stories: &mut HashMap<Story, Progress>) -> io::Result<(u64, u64)> {
+    let mut pending: Vec<u8> = Vec::new();
+    let mut buffer = vec![0; READ_BYTES];
+    let (mut whole, mut records, mut at) = (start, 0, start);
+    loop {
+        let got = match file.read_at(&mut buffer, at) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            outcome => outcome?,
+        };
+        if got == 0 {
+            return Ok((whole, records));
+        }
+        at += got as u64;
+        let searched = pending.len();
+        pending.extend_from_slice(&buffer[..got]);
+        let mut line_start = 0;
+        let mut search = searched;
+        while let Some(newline) = memchr::memchr(b'\n', &pending[search..]) {
+            let line = &pending[line_start..search + newline];
+            // A disk that lost power leaves zeros where a page was not written: from there on nothing is certain.
+            if memchr::memchr(0, line).is_some() {
+                return Ok((whole, records));
+            }
+            if take_record(line, stories) {
+                records += 1;
+            }
+            whole += line.len() as u64 + 1;
+            line_start += line.len() + 1;
+            search = line_start;
+        }
+        pending.drain(..line_start);
+    }
+}
+
+/// Notes the line that a record holds. A line that is no record of ours was written by somebody else: it stays, and tells nothing.
+fn take_record(record: &[u8], stories: &mut HashMap<Story, Progress>) -> bool {
+    let told = parse_json(record);
+    if let Some((story, line)) = &told {
+        stories.entry(*story).or_default().add(line);
+    }
+    told.is_some()
+}
+
+/// The records of this story are in the output: its file goes on behind them.
+fn advance(state: &mut State, (device, inode, incarnation): Story, progress: &Progress) -> Option<FileId> {
+    let Some(entry) = state.find_story(device, inode, incarnation) else {
+        // Its content restarted since, or it was never stored. Either way no other content may go by this name.
+        state.use_up(device, inode, incarnation);
+        return None;
+    };
+    if entry.offset >= progress.end {
+        return None;
+    }
+    entry.offset = progress.end;
+    (entry.mark, entry.mark_len) = progress.mark();
+    entry.flags = EntryFlags::empty();
+    entry.complete_at = 0;
+    Some(entry.id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checkpoint::Entry;
+    use crate::checkpoint::format::Item;
+    use crate::reader::mark_of;
+
+    struct Output(Vec<u8>);
+
+    impl Tail for Output {
+        fn size(&mut self) -> io::Result<u64> {
+            Ok(self.0.len() as u64)
+        }
+
+        fn read_at(&mut self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+            // In small pieces, so that records lie across them.
+            let rest = &self.0[(offset as usize).min(self.0.len())..];
+            let got = rest.len().min(buffer.len()).min(7);
+            buffer[..got].copy_from_slice(&rest[..got]);
+            Ok(got)
+        }
+
+        fn truncate(&mut self, len: u64) -> io::Result<()> {
+            self.0.truncate(len as usize);
+            Ok(())
+        }
+    }
+
+    fn id(inode: u64) -> FileId {
+        FileId { device: 0xfd01, inode, generation: 9 }
+    }
+
+    fn state(entries: &[(u64, u32, u64)]) -> State {
+        let mut state = State::default();
+        for &(inode, incarnation, offset) in entries {
+            let entry = Entry {
+                id: id(inode),
+                incarnation,
+                offset,
+                mark: 0,
+                mark_len: 0,
+                flags: EntryFlags::SKIP_NULS,
+                complete_at: 5,
+                absent_since: 0,
+            };
+            state.apply(&Item::Entry(entry, Some(b"/t/a.log")));
+        }
+        state
+    }
+
+    fn point(len: u64, format: Format) -> OutputPoint {
+        OutputPoint { id: id(1), len, format }
+    }
+
+    fn record(inode: u64, incarnation: u32, offset: u64, line: &str) -> String {
+        let time = "2026-11-22T10:00:00.123456789Z";
+        format!(
+            "{{\"time\":\"{time}\",\"path\":\"a\",\"file\":\"fd01-{inode:x}-{incarnation}\",\"offset\":{offset},\"line\":\"{line}\"}}\n"
+        )
+    }
+
+    #[test]
+    fn in_raw_and_text_the_tail_is_cut() {
+        for format in [Format::Raw, Format::Text] {
+            let mut output = Output(b"one\ntwo\nthr".to_vec());
+            let done = reconcile(&mut output, &point(4, format), &mut State::default()).unwrap();
+            assert_eq!((output.0.as_slice(), done.kept, done.cut_bytes), (b"one\n".as_slice(), 0, 7));
+        }
+    }
+
+    #[test]
+    fn whole_json_records_stay_and_their_files_go_on_behind_them() {
+        let committed = record(7, 0, 0, "zero");
+        let tail = record(7, 0, 5, "one") + &record(8, 2, 100, "x") + &record(7, 0, 9, "two") + "{\"time\":\"20";
+        let mut output = Output((committed.clone() + &tail).into_bytes());
+        let mut state = state(&[(7, 0, 5), (8, 2, 100)]);
+        let done = reconcile(&mut output, &point(committed.len() as u64, Format::Json), &mut state).unwrap();
+        assert_eq!((done.kept, done.cut_bytes), (3, 11));
+        assert!(done.advanced.len() == 2 && done.advanced.contains(&id(7)) && done.advanced.contains(&id(8)));
+        assert!(output.0.ends_with(b"\"two\"}\n"));
+        let (seven, _) = state.get(id(7)).unwrap();
+        assert_eq!((seven.offset, seven.mark, seven.mark_len), (13, mark_of(b"one\ntwo\n"), 8));
+        assert_eq!((seven.flags, seven.complete_at), (EntryFlags::empty(), 0));
+        assert_eq!(state.get(id(8)).unwrap().0.offset, 102);
+    }
+
+    #[test]
+    fn mark_is_of_the_last_bytes_of_long_lines_and_of_bytes_that_are_not_utf8() {
+        let long = "y".repeat(100);
+        let mut text = record(7, 0, 0, &long);
+        text += "{\"time\":\"t\",\"path\":\"a\",\"file\":\"fd01-8-0\",\"offset\":3,\"line\":\"\u{fffd}\",\"bytes\":\"/w==\",\"eol\":false}\n";
+        let mut state = state(&[(7, 0, 0), (8, 0, 3)]);
+        reconcile(&mut Output(text.into_bytes()), &point(0, Format::Json), &mut state).unwrap();
+        let (seven, eight) = (state.get(id(7)).unwrap().0, state.get(id(8)).unwrap().0);
+        let last = long[37..].to_owned() + "\n";
+        assert_eq!((seven.offset, seven.mark, seven.mark_len), (101, mark_of(last.as_bytes()), 64));
+        assert_eq!((eight.offset, eight.mark, eight.mark_len), (4, mark_of(b"\xff"), 1));
+    }
+
+    #[test]
+    fn zeros_of_a_lost_page_end_what_is_certain() {
+        let good = record(7, 0, 0, "one");
+        let bytes = [good.as_bytes(), b"{\"time\0\0\0\0\n", record(7, 0, 4, "two").as_bytes()].concat();
+        let mut output = Output(bytes);
+        let mut state = state(&[(7, 0, 0)]);
+        reconcile(&mut output, &point(0, Format::Json), &mut state).unwrap();
+        assert_eq!((output.0, state.get(id(7)).unwrap().0.offset), (good.into_bytes(), 4));
+    }
+
+    #[test]
+    fn lines_of_somebody_else_and_of_former_content_stay_and_move_no_offset() {
+        let text = "a note\n{\"file\":7}\n".to_owned() + &record(7, 0, 0, "former") + &record(9, 3, 0, "gone");
+        let mut output = Output(text.clone().into_bytes());
+        let mut state = state(&[(7, 1, 0)]);
+        let done = reconcile(&mut output, &point(0, Format::Json), &mut state).unwrap();
+        assert_eq!((output.0, done.cut_bytes), (text.into_bytes(), 0));
+        assert_eq!(state.get(id(7)).unwrap().0.offset, 0);
+        assert_eq!(state.incarnation_floor(id(9)), 4, "what came out by this name is not named again");
+    }
+
+    #[test]
+    fn file_that_is_shorter_than_at_the_commit_is_left_alone() {
+        let mut output = Output(b"one".to_vec());
+        let done = reconcile(&mut output, &point(10, Format::Raw), &mut State::default()).unwrap();
+        assert_eq!((output.0.as_slice(), done.missing_bytes, done.cut_bytes), (b"one".as_slice(), 7, 0));
+    }
+}

@@ -1,0 +1,413 @@
+//! The journal's files: found again at the start, appended to, and replaced by new ones, over [`Disk`].
+//!
+//! In: payloads of items. Out: whether they are durable; at the start, the [`State`] they add up to.
+//! Always holds: what was reported durable is found after a crash between any two calls; bytes after a failure are never counted on: a
+//! file that could not be written or synced is not appended to again; nothing that is not ours is changed.
+//!
+//! # Names
+//!
+//! `journal.N` with the highest N is the journal. `journal.N.new` is one in the making. Both lower ones and those in the making are
+//! leftovers. N grows and never comes twice. All other names (`lock`, `journal.N.damaged`) are left alone.
+//!
+//! # Why a failure is final
+//!
+//! After a failed `fsync(2)` Linux forgets that the pages were dirty: a second call succeeds, and nothing was written (PostgreSQL's
+//! "fsyncgate"; Rebello et al., "Can Applications Recover from fsync Failures?", USENIX ATC 2020). So the failed frame is cut off, as
+//! far as that works, so that no later process takes it from the page cache for durable, and only a new file is written to.
+
+use std::io;
+
+use super::format::{self, HEAD_BYTES, HEADER_BYTES, Head, HeaderError, Kind, PAYLOAD_BYTES_MAX, VERSION};
+use super::journal::{self, Defect, Extent};
+use super::state::State;
+use super::{CommitError, Disk};
+
+const PREFIX: &str = "journal.";
+const IN_THE_MAKING: &str = ".new";
+const WAY_OUT: &str = "`manytail offsets forget --all` moves it aside; the offsets in it are then lost";
+
+/// Why a state directory is not used.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The directory cannot be listed.
+    #[error("cannot list the state directory")]
+    List(#[source] io::Error),
+    /// The journal is no regular file, or may not be opened.
+    #[error("cannot open {name} in the state directory, which should be a regular file ({WAY_OUT})")]
+    Open {
+        /// The file.
+        name: String,
+        /// The system's reason.
+        #[source]
+        source: io::Error,
+    },
+    /// The disk does not give it back.
+    #[error("cannot read {name} in the state directory")]
+    Read {
+        /// The file.
+        name: String,
+        /// The system's reason.
+        #[source]
+        source: io::Error,
+    },
+    /// It is something else.
+    #[error("{name} in the state directory is not a journal of manytail ({WAY_OUT})")]
+    Foreign {
+        /// The file.
+        name: String,
+    },
+    /// It was written by a later version.
+    #[error("{name} in the state directory is of version {version}, this manytail knows version {VERSION} only ({WAY_OUT})")]
+    Version {
+        /// The file.
+        name: String,
+        /// Its version.
+        version: u32,
+    },
+    /// Its bytes are not those that were written.
+    #[error("{name} in the state directory is damaged: {what} at byte {position} ({WAY_OUT})")]
+    Damaged {
+        /// The file.
+        name: String,
+        /// Where the first frame begins that is not good.
+        position: u64,
+        /// What it is about.
+        what: &'static str,
+    },
+    /// It could not be moved aside.
+    #[error("cannot rename {name} in the state directory")]
+    SetAside {
+        /// The file.
+        name: String,
+        /// The system's reason.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// A journal as [`look`] found it.
+#[derive(Debug)]
+pub struct Found {
+    /// `journal.N`.
+    pub name: String,
+    /// What it says.
+    pub state: State,
+    /// How far it is good.
+    pub extent: Extent,
+}
+
+/// Reads the journal of a directory without changing anything. `None`: there is none.
+///
+/// # Errors
+/// When what is there is not ours, damaged, of a newer version, or cannot be read.
+pub fn look<D: Disk>(disk: &mut D) -> Result<Option<Found>, StoreError> {
+    let names = disk.list().map_err(StoreError::List)?;
+    let Some(number) = journals(&names).max() else { return Ok(None) };
+    let name = name_of(number);
+    let file = disk.open(&name).map_err(|source| StoreError::Open { name: name.clone(), source })?;
+    let (state, extent) = load(disk, &file, &name)?;
+    Ok(Some(Found { name, state, extent }))
+}
+
+/// Renames every journal of a directory, good or not, so that none is left: to `journal.N.damaged`, or `journal.N.damaged.2` and so on
+/// where that name is taken. Returns the new names.
+///
+/// # Errors
+/// When the directory cannot be listed or a journal cannot be renamed.
+pub fn set_aside<D: Disk>(disk: &mut D) -> Result<Vec<String>, StoreError> {
+    let mut names = disk.list().map_err(StoreError::List)?;
+    let mut numbers: Vec<u64> = journals(&names).collect();
+    // The highest last: a lower one must never be left as the highest.
+    numbers.sort_unstable();
+    let mut aside = Vec::new();
+    for number in numbers {
+        let from = name_of(number);
+        let is_free = |name: &String| !names.iter().any(|known| known == name.as_bytes());
+        let first = format!("{from}.damaged");
+        let to = (2..).map(|n| format!("{first}.{n}")).find(is_free).expect("some number is free");
+        let to = if is_free(&first) { first } else { to };
+        disk.rename(&from, &to).map_err(|source| StoreError::SetAside { name: from, source })?;
+        names.push(to.clone().into_bytes());
+        aside.push(to);
+    }
+    disk.sync_directory().map_err(|source| StoreError::SetAside { name: aside.join(", "), source })?;
+    Ok(aside)
+}
+
+/// The journal.
+#[derive(Debug)]
+pub struct Store<D: Disk> {
+    disk: D,
+    current: Option<Journal<D::File>>,
+    /// The current journal is not appended to any more.
+    has_failed: bool,
+    making: Option<Journal<D::File>>,
+    /// The highest number that any name here ever had.
+    last_number: u64,
+}
+
+/// A journal that is open.
+#[derive(Debug)]
+struct Journal<F> {
+    number: u64,
+    file: F,
+    salt: u64,
+    /// Frames that are written whole; of the current journal: and synced.
+    frames: u64,
+    /// Bytes up to their end.
+    bytes: u64,
+}
+
+impl<D: Disk> Store<D> {
+    /// Opens the journal of a directory, or none if there is none yet. A torn tail is cut off. When the journal cannot be made durable
+    /// as it was found, it is not appendable, and what it says may still be lost in a crash.
+    ///
+    /// # Errors
+    /// When what is there is not ours, damaged, of a newer version, or cannot be read.
+    pub fn open(mut disk: D) -> Result<(Self, State), StoreError> {
+        let names = disk.list().map_err(StoreError::List)?;
+        let last_number = names.iter().filter_map(|name| split_name(name)).map(|(number, _)| number).max().unwrap_or(0);
+        let Some(number) = journals(&names).max() else {
+            let mut store = Store { disk, current: None, has_failed: false, making: None, last_number };
+            store.remove_leftovers(0);
+            return Ok((store, State::default()));
+        };
+        let name = name_of(number);
+        let file = disk.open(&name).map_err(|source| StoreError::Open { name: name.clone(), source })?;
+        let (state, extent) = load(&mut disk, &file, &name)?;
+        let journal = Journal { number, file, salt: extent.salt, frames: extent.frames, bytes: extent.bytes };
+        let has_failed = settle(&mut disk, &journal, &extent).is_err();
+        let mut store = Store { disk, current: Some(journal), has_failed, making: None, last_number };
+        if !has_failed {
+            store.remove_leftovers(number);
+        }
+        Ok((store, state))
+    }
+
+    /// Appends a commit, durably.
+    ///
+    /// # Errors
+    /// When it is not durable. From then on every append fails, until a new journal is complete.
+    pub fn append(&mut self, payload: &[u8]) -> Result<(), CommitError> {
+        let failed = |name: &str, why| Err(error("append to", name, io::Error::other(why)));
+        let Some(journal) = self.current.as_mut() else {
+            return failed("the journal", "there is none yet; a new one has to be begun");
+        };
+        let name = name_of(journal.number);
+        if self.has_failed {
+            return failed(&name, "it failed before; a new one has to be begun");
+        }
+        let outcome = journal.write(&mut self.disk, Kind::Commit, payload).map_err(|source| error("write", &name, source));
+        let outcome = outcome.and_then(|written| {
+            self.disk.sync(&journal.file).map_err(|source| error("sync", &name, source))?;
+            (journal.frames, journal.bytes) = written;
+            Ok(())
+        });
+        if outcome.is_err() {
+            self.has_failed = true;
+            // See "Why a failure is final". When this fails too, nothing can be done.
+            let _ = self.disk.truncate(&journal.file, journal.bytes);
+        }
+        outcome
+    }
+
+    /// Begins a new journal beside the current one. See [`super::Work::Begin`].
+    ///
+    /// # Errors
+    /// When it cannot be written; the current journal is as before.
+    pub fn begin(&mut self, payload: &[u8]) -> Result<(), CommitError> {
+        self.drop_the_making();
+        let Some(number) = self.last_number.checked_add(1) else {
+            return Err(error("number", "a new journal", io::Error::other("the numbers are used up")));
+        };
+        self.last_number = number;
+        let name = making_name_of(number);
+        let file = self.disk.create(&name).map_err(|source| error("create", &name, source))?;
+        let salt = self.disk.salt();
+        let outcome = write_all(&mut self.disk, &file, &format::header(salt));
+        self.making = Some(Journal { number, file, salt, frames: 0, bytes: HEADER_BYTES as u64 });
+        if let Err(source) = outcome {
+            self.drop_the_making();
+            return Err(error("write", &name, source));
+        }
+        self.add_part(Kind::Part, payload)
+    }
+
+    /// A further part of it.
+    ///
+    /// # Errors
+    /// As for `begin`; the half-made journal is dropped.
+    pub fn extend(&mut self, payload: &[u8]) -> Result<(), CommitError> {
+        self.add_part(Kind::Part, payload)
+    }
+
+    /// Makes the new journal durable, proves it by reading it back, makes it current, removes the older ones.
+    ///
+    /// # Errors
+    /// As for `extend`. When it is not known whether the new journal is found after a crash, the current one is not appendable any
+    /// more: what it said later would be lost.
+    pub fn complete(&mut self, payload: &[u8]) -> Result<(), CommitError> {
+        self.add_part(Kind::LastPart, payload)?;
+        let making = self.making.as_ref().expect("a part was added to it");
+        let (number, name, final_name) = (making.number, making_name_of(making.number), name_of(making.number));
+        let proved = self.disk.sync(&making.file).map_err(|source| error("sync", &name, source));
+        let proved = proved.and_then(|()| prove(&mut self.disk, making).map_err(|source| error("read back", &name, source)));
+        if let Err(error) = proved {
+            self.drop_the_making();
+            return Err(error);
+        }
+        if let Err(source) = self.disk.rename(&name, &final_name) {
+            self.making = None;
+            // Whoever can still remove the old name knows that the journal does not have the new one.
+            self.has_failed |= self.disk.remove(&name).is_err();
+            return Err(error("rename", &name, source));
+        }
+        let making = self.making.take();
+        if let Err(source) = self.disk.sync_directory() {
+            self.has_failed = true;
+            return Err(error("sync the directory for", &final_name, source));
+        }
+        self.current = making;
+        self.has_failed = false;
+        self.remove_leftovers(number);
+        Ok(())
+    }
+
+    /// Whether commits can be appended: there is a journal, and it did not fail.
+    #[must_use]
+    pub fn is_appendable(&self) -> bool {
+        self.current.is_some() && !self.has_failed
+    }
+
+    /// Bytes of the current journal; 0: there is none.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.current.as_ref().map_or(0, |journal| journal.bytes)
+    }
+
+    fn add_part(&mut self, kind: Kind, payload: &[u8]) -> Result<(), CommitError> {
+        let Some(making) = self.making.as_mut() else {
+            return Err(error("extend", "the new journal", io::Error::other("none was begun, or it failed")));
+        };
+        match making.write(&mut self.disk, kind, payload) {
+            Ok(written) => {
+                (making.frames, making.bytes) = written;
+                Ok(())
+            }
+            Err(source) => {
+                let name = making_name_of(making.number);
+                self.drop_the_making();
+                Err(error("write", &name, source))
+            }
+        }
+    }
+
+    fn drop_the_making(&mut self) {
+        if let Some(making) = self.making.take() {
+            // A leftover does no harm, and is removed later.
+            let _ = self.disk.remove(&making_name_of(making.number));
+        }
+    }
+
+    /// Removes journals before `current`, which is durable, and all in the making. What cannot be removed stays: it does no harm.
+    fn remove_leftovers(&mut self, current: u64) {
+        let Ok(names) = self.disk.list() else { return };
+        for name in names.iter().filter_map(|name| std::str::from_utf8(name).ok()) {
+            if let Some((number, suffix)) = split_name(name.as_bytes())
+                && (suffix == IN_THE_MAKING || (suffix.is_empty() && number < current))
+            {
+                let _ = self.disk.remove(name);
+            }
+        }
+    }
+}
+
+impl<F> Journal<F> {
+    /// Writes a frame. Returns how many frames and bytes there are with it.
+    fn write<D: Disk<File = F>>(&self, disk: &mut D, kind: Kind, payload: &[u8]) -> io::Result<(u64, u64)> {
+        if payload.len() > PAYLOAD_BYTES_MAX {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "a commit is at most 1 GiB"));
+        }
+        write_all(disk, &self.file, &Head::encode(self.salt, kind, self.frames + 1, payload))?;
+        write_all(disk, &self.file, payload)?;
+        Ok((self.frames + 1, self.bytes + (HEAD_BYTES + payload.len()) as u64))
+    }
+}
+
+/// Makes a journal that was found durable, without its torn tail: the process that wrote it may have died before it did so.
+fn settle<D: Disk>(disk: &mut D, journal: &Journal<D::File>, extent: &Extent) -> io::Result<()> {
+    if extent.torn_bytes > 0 {
+        disk.truncate(&journal.file, extent.bytes)?;
+    }
+    disk.sync(&journal.file)?;
+    disk.sync_directory()
+}
+
+/// Reads back what was written: all of it, and nothing else.
+fn prove<D: Disk>(disk: &mut D, journal: &Journal<D::File>) -> io::Result<()> {
+    let found = journal::read(|buffer, offset| disk.read_at(&journal.file, buffer, offset), |_| ());
+    let found = found.map_err(|defect| match defect {
+        Defect::Read(source) => source,
+        defect => io::Error::new(io::ErrorKind::InvalidData, defect),
+    })?;
+    let wanted = Extent { salt: journal.salt, frames: journal.frames, bytes: journal.bytes, torn_bytes: 0 };
+    if found == wanted { Ok(()) } else { Err(io::Error::new(io::ErrorKind::InvalidData, "it holds something else")) }
+}
+
+fn load<D: Disk>(disk: &mut D, file: &D::File, name: &str) -> Result<(State, Extent), StoreError> {
+    let mut state = State::default();
+    let read_at = |buffer: &mut [u8], offset| disk.read_at(file, buffer, offset);
+    match journal::read(read_at, |item| state.apply(item)) {
+        Ok(extent) => Ok((state, extent)),
+        Err(defect) => {
+            let name = name.to_owned();
+            Err(match defect {
+                Defect::Header(HeaderError::Foreign) => StoreError::Foreign { name },
+                Defect::Header(HeaderError::Version(version)) => StoreError::Version { name, version },
+                Defect::Header(HeaderError::Damaged) => {
+                    StoreError::Damaged { name, position: 0, what: "a header that is not as it was written" }
+                }
+                Defect::Damaged { position, what } => StoreError::Damaged { name, position, what },
+                Defect::Read(source) => StoreError::Read { name, source },
+            })
+        }
+    }
+}
+
+fn write_all<D: Disk>(disk: &mut D, file: &D::File, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match disk.append(file, bytes)? {
+            0 => return Err(io::ErrorKind::WriteZero.into()),
+            written => bytes = &bytes[written..],
+        }
+    }
+    Ok(())
+}
+
+fn error(action: &'static str, name: &str, source: io::Error) -> CommitError {
+    CommitError::Store { action, name: name.to_owned(), source }
+}
+
+fn name_of(number: u64) -> String {
+    format!("{PREFIX}{number}")
+}
+
+fn making_name_of(number: u64) -> String {
+    format!("{PREFIX}{number}{IN_THE_MAKING}")
+}
+
+/// The number of a name that begins with `journal.N`, and what follows it: nothing, or something from a dot on.
+fn split_name(name: &[u8]) -> Option<(u64, &str)> {
+    let rest = std::str::from_utf8(name).ok()?.strip_prefix(PREFIX)?;
+    let (digits, suffix) = rest.split_at(rest.find('.').unwrap_or(rest.len()));
+    let number = digits.parse::<u64>().ok()?;
+    // `+1` and `01` parse too.
+    (number.to_string() == digits).then_some((number, suffix))
+}
+
+fn journals(names: &[Vec<u8>]) -> impl Iterator<Item = u64> + '_ {
+    names.iter().filter_map(|name| split_name(name)).filter(|(_, suffix)| suffix.is_empty()).map(|(number, _)| number)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,353 @@
+//! A disk in memory that knows what a crash leaves: page cache and durable bytes, names and durable names; every call can fail.
+//!
+//! Always holds: a sync that failed forgets which bytes were dirty, as Linux does: a later one does not write them.
+
+use std::cell::{Ref, RefCell, RefMut};
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::rc::Rc;
+
+use crate::checkpoint::Disk;
+
+/// What the bytes of the page cache that were not synced become in a crash.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unsynced {
+    Lost,
+    Kept,
+    /// The first half of them.
+    Half,
+    /// The file has its new length, but NULs for them.
+    Nul,
+    /// All but their first half: blocks reach the disk in any order.
+    Hole,
+}
+
+pub(super) const UNSYNCED: [Unsynced; 5] = [Unsynced::Lost, Unsynced::Kept, Unsynced::Half, Unsynced::Nul, Unsynced::Hole];
+
+/// A wrong that a call does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// It fails, and nothing is done.
+    Fails,
+    /// A write does half of it first; a rename or sync of the directory is done, and fails nevertheless.
+    FailsHalfDone,
+    /// The call, and all that follow, do nothing: the power is off.
+    PowerOff,
+    /// A write says that all is well, and changes a bit.
+    Lies,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Inode {
+    cache: Vec<u8>,
+    is_dirty: Vec<bool>,
+    durable: Vec<u8>,
+    is_regular: bool,
+}
+
+/// A name was given to an inode, or taken away.
+type NameChange = Vec<(String, Option<usize>)>;
+
+#[derive(Debug, Clone, Default)]
+pub(super) struct Inner {
+    inodes: Vec<Inode>,
+    names: BTreeMap<String, usize>,
+    durable_names: BTreeMap<String, usize>,
+    /// Since the last sync of the directory.
+    name_changes: Vec<NameChange>,
+    /// Names of journals that were ever seen, to find one that comes twice.
+    used: BTreeSet<String>,
+    pub(super) calls: usize,
+    /// Which call goes wrong, counted from 1, and how.
+    pub(super) faults: Vec<(usize, Fault)>,
+    /// Calls that may change what a crash leaves.
+    pub(super) changing_calls: Vec<usize>,
+    salt: u64,
+    /// At most this many bytes per write.
+    pub(super) write_max: usize,
+}
+
+/// Shared, so that a test can look at it behind the store's back.
+#[derive(Debug, Clone)]
+pub(super) struct Memory(Rc<RefCell<Inner>>);
+
+impl Memory {
+    pub(super) fn new() -> Memory {
+        Memory::of(Inner { write_max: usize::MAX, ..Inner::default() })
+    }
+
+    fn of(inner: Inner) -> Memory {
+        Memory(Rc::new(RefCell::new(inner)))
+    }
+
+    pub(super) fn get(&self) -> Ref<'_, Inner> {
+        self.0.borrow()
+    }
+
+    pub(super) fn get_mut(&self) -> RefMut<'_, Inner> {
+        self.0.borrow_mut()
+    }
+
+    /// As it would go on with another process, without a crash.
+    pub(super) fn copied(&self) -> Memory {
+        Memory::of(Inner { faults: Vec::new(), ..self.get().clone() })
+    }
+
+    /// Puts a file there, durably. `None`: something that is no regular file.
+    pub(super) fn put(&self, name: &str, bytes: Option<&[u8]>) {
+        let mut inner = self.get_mut();
+        let durable = bytes.unwrap_or_default().to_vec();
+        let is_dirty = vec![false; durable.len()];
+        inner.inodes.push(Inode { cache: durable.clone(), is_dirty, durable, is_regular: bytes.is_some() });
+        let inode = inner.inodes.len() - 1;
+        inner.names.insert(name.to_owned(), inode);
+        inner.durable_names.insert(name.to_owned(), inode);
+    }
+
+    pub(super) fn bytes_of(&self, name: &str) -> Vec<u8> {
+        let inner = self.get();
+        inner.inodes[inner.names[name]].cache.clone()
+    }
+
+    pub(super) fn names(&self) -> Vec<String> {
+        self.get().names.keys().cloned().collect()
+    }
+
+    /// Every directory that a crash now may leave: any of the changes of names since the last sync, with each fate of the bytes.
+    pub(super) fn crashes(&self, fates: &[Unsynced]) -> Vec<Memory> {
+        let inner = self.get();
+        let changes = &inner.name_changes;
+        assert!(changes.len() < 12, "the directory is synced now and then");
+        let mut left = Vec::new();
+        for subset in 0..1_usize << changes.len() {
+            let mut names = inner.durable_names.clone();
+            for (name, inode) in changes.iter().enumerate().filter(|(at, _)| subset >> at & 1 == 1).flat_map(|(_, change)| change) {
+                match inode {
+                    Some(inode) => names.insert(name.clone(), *inode),
+                    None => names.remove(name),
+                };
+            }
+            left.extend(fates.iter().map(|fate| inner.after_crash(names.clone(), *fate)));
+        }
+        left
+    }
+}
+
+impl Inner {
+    fn after_crash(&self, names: BTreeMap<String, usize>, fate: Unsynced) -> Memory {
+        let inodes = self.inodes.iter().map(|inode| {
+            let bytes = inode.after_crash(fate);
+            Inode { is_dirty: vec![false; bytes.len()], durable: bytes.clone(), cache: bytes, is_regular: inode.is_regular }
+        });
+        let used = names.keys().filter(|name| !name.ends_with(".new")).cloned().collect();
+        Memory::of(Inner {
+            inodes: inodes.collect(),
+            durable_names: names.clone(),
+            names,
+            name_changes: Vec::new(),
+            used,
+            calls: 0,
+            faults: Vec::new(),
+            changing_calls: Vec::new(),
+            salt: self.salt,
+            write_max: self.write_max,
+        })
+    }
+
+    fn change_names(&mut self, change: NameChange) {
+        for (name, inode) in &change {
+            match inode {
+                Some(inode) => self.names.insert(name.clone(), *inode),
+                None => self.names.remove(name),
+            };
+        }
+        self.name_changes.push(change);
+    }
+
+    fn inode(&self, name: &str) -> io::Result<usize> {
+        self.names.get(name).copied().ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+}
+
+impl Inode {
+    fn after_crash(&self, fate: Unsynced) -> Vec<u8> {
+        let dirty: Vec<usize> = (0..self.cache.len()).filter(|&at| self.is_dirty[at]).collect();
+        let half = dirty.len() / 2;
+        let written = match fate {
+            Unsynced::Lost => return self.durable.clone(),
+            Unsynced::Kept => &dirty[..],
+            Unsynced::Half => &dirty[..half],
+            Unsynced::Nul => &[],
+            Unsynced::Hole => &dirty[half..],
+        };
+        let mut bytes = self.durable.clone();
+        let len = if fate == Unsynced::Half { written.last().map_or(bytes.len(), |last| last + 1) } else { self.cache.len() };
+        bytes.resize(len, 0);
+        written.iter().for_each(|&at| bytes[at] = self.cache[at]);
+        bytes
+    }
+}
+
+fn broken() -> io::Error {
+    io::Error::from_raw_os_error(5)
+}
+
+impl Memory {
+    /// Counts the call. `Some`: what goes wrong with it.
+    fn call(&self) -> Option<Fault> {
+        let mut inner = self.get_mut();
+        inner.calls += 1;
+        let now = inner.calls;
+        let hits = |(at, fault): &&(usize, Fault)| now == *at || (*fault == Fault::PowerOff && now > *at);
+        inner.faults.iter().find(hits).map(|(_, fault)| *fault)
+    }
+
+    /// For calls that may change what a crash leaves. Only a write can lie.
+    fn changing_call(&self) -> Option<Fault> {
+        self.write_call().filter(|fault| *fault != Fault::Lies)
+    }
+
+    fn write_call(&self) -> Option<Fault> {
+        let fault = self.call();
+        let mut inner = self.get_mut();
+        let now = inner.calls;
+        inner.changing_calls.push(now);
+        fault
+    }
+
+    /// For calls that only look.
+    fn simple_call(&self) -> io::Result<Ref<'_, Inner>> {
+        match self.call() {
+            None | Some(Fault::Lies) => Ok(self.get()),
+            Some(_) => Err(broken()),
+        }
+    }
+
+    /// For changes of names: done, and then reported as failed or not.
+    fn change_names(&self, change: impl FnOnce(&Inner) -> io::Result<NameChange>) -> io::Result<()> {
+        let fault = self.changing_call();
+        if matches!(fault, Some(Fault::Fails | Fault::PowerOff)) {
+            return Err(broken());
+        }
+        let mut inner = self.get_mut();
+        let change = change(&inner)?;
+        inner.change_names(change);
+        if fault == Some(Fault::FailsHalfDone) { Err(broken()) } else { Ok(()) }
+    }
+}
+
+impl Disk for Memory {
+    type File = usize;
+
+    fn list(&mut self) -> io::Result<Vec<Vec<u8>>> {
+        Ok(self.simple_call()?.names.keys().map(|name| name.clone().into_bytes()).collect())
+    }
+
+    fn open(&mut self, name: &str) -> io::Result<usize> {
+        let inner = self.simple_call()?;
+        let inode = inner.inode(name)?;
+        if inner.inodes[inode].is_regular { Ok(inode) } else { Err(io::ErrorKind::InvalidInput.into()) }
+    }
+
+    fn create(&mut self, name: &str) -> io::Result<usize> {
+        if self.changing_call().is_some() {
+            return Err(broken());
+        }
+        let mut inner = self.get_mut();
+        inner.inodes.push(Inode { is_regular: true, ..Inode::default() });
+        let inode = inner.inodes.len() - 1;
+        inner.change_names(vec![(name.to_owned(), Some(inode))]);
+        Ok(inode)
+    }
+
+    fn read_at(&mut self, file: &usize, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        let inner = self.simple_call()?;
+        let rest = inner.inodes[*file].cache.get(offset as usize..).unwrap_or_default();
+        let len = rest.len().min(buffer.len());
+        buffer[..len].copy_from_slice(&rest[..len]);
+        Ok(len)
+    }
+
+    fn append(&mut self, file: &usize, bytes: &[u8]) -> io::Result<usize> {
+        let fault = self.write_call();
+        let mut inner = self.get_mut();
+        let written = match fault {
+            None | Some(Fault::Lies) => bytes.len().min(inner.write_max),
+            Some(Fault::FailsHalfDone) => bytes.len() / 2,
+            Some(Fault::Fails | Fault::PowerOff) => return Err(broken()),
+        };
+        let inode = &mut inner.inodes[*file];
+        inode.cache.extend_from_slice(&bytes[..written]);
+        inode.is_dirty.resize(inode.cache.len(), true);
+        match fault {
+            Some(Fault::FailsHalfDone) => Err(broken()),
+            Some(Fault::Lies) => {
+                *inode.cache.last_mut().expect("something was written") ^= 1;
+                Ok(written)
+            }
+            _ => Ok(written),
+        }
+    }
+
+    fn truncate(&mut self, file: &usize, len: u64) -> io::Result<()> {
+        if self.changing_call().is_some() {
+            return Err(broken());
+        }
+        let mut inner = self.get_mut();
+        let inode = &mut inner.inodes[*file];
+        inode.cache.truncate(len as usize);
+        inode.is_dirty.truncate(len as usize);
+        Ok(())
+    }
+
+    fn sync(&mut self, file: &usize) -> io::Result<()> {
+        let fault = self.changing_call();
+        if fault == Some(Fault::PowerOff) {
+            return Err(broken());
+        }
+        let mut inner = self.get_mut();
+        let Inode { cache, is_dirty, durable, .. } = &mut inner.inodes[*file];
+        if fault.is_some() {
+            is_dirty.fill(false);
+            return Err(broken());
+        }
+        durable.resize(cache.len(), 0);
+        for at in (0..cache.len()).filter(|&at| is_dirty[at]) {
+            durable[at] = cache[at];
+        }
+        is_dirty.fill(false);
+        Ok(())
+    }
+
+    fn rename(&mut self, from: &str, to: &str) -> io::Result<()> {
+        if !to.contains("damaged") {
+            assert!(self.get_mut().used.insert(to.to_owned()), "{to} comes twice");
+        }
+        let outcome = self.change_names(|inner| Ok(vec![(from.to_owned(), None), (to.to_owned(), Some(inner.inode(from)?))]));
+        if outcome.is_err() && !self.get().names.contains_key(to) {
+            self.get_mut().used.remove(to);
+        }
+        outcome
+    }
+
+    fn remove(&mut self, name: &str) -> io::Result<()> {
+        self.change_names(|inner| inner.inode(name).map(|_| vec![(name.to_owned(), None)]))
+    }
+
+    fn sync_directory(&mut self) -> io::Result<()> {
+        let fault = self.changing_call();
+        if matches!(fault, Some(Fault::Fails | Fault::PowerOff)) {
+            return Err(broken());
+        }
+        let mut inner = self.get_mut();
+        inner.durable_names = inner.names.clone();
+        inner.name_changes.clear();
+        if fault.is_some() { Err(broken()) } else { Ok(()) }
+    }
+
+    fn salt(&mut self) -> u64 {
+        let mut inner = self.get_mut();
+        inner.salt += 1;
+        inner.salt.wrapping_mul(0x9e37_79b9_7f4a_7c15)
+    }
+}

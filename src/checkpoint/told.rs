@@ -1,0 +1,135 @@
+//! What encoded records tell of the lines in them: how far they bring a file.
+//!
+//! In: whole records, as [`crate::record`] wrote them. Out: the offset behind the last, and the bytes just before it, for the mark.
+//! Always holds: what is no record of ours tells nothing.
+
+use std::borrow::Cow;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::Deserialize;
+
+use crate::config::Format;
+use crate::reader::{MARK_BYTES, mark_of};
+
+/// Device, inode, incarnation: the `file` of a json record.
+pub(crate) type Story = (u64, u64, u32);
+
+/// How far records bring a file.
+#[derive(Debug, Default)]
+pub(crate) struct Progress {
+    /// Just behind the last line.
+    pub(crate) end: u64,
+    /// The last bytes before `end`, as far as the records tell.
+    last: Vec<u8>,
+}
+
+impl Progress {
+    pub(crate) fn add(&mut self, line: &Line<'_>) {
+        if self.end != line.offset {
+            self.last.clear();
+        }
+        self.last.extend_from_slice(&line.bytes);
+        if line.eol {
+            self.last.push(b'\n');
+        }
+        self.end = line.offset + line.bytes.len() as u64 + u64::from(line.eol);
+        let surplus = self.last.len().saturating_sub(MARK_BYTES);
+        self.last.drain(..surplus);
+    }
+
+    /// The mark of the bytes before `end`, and its length.
+    pub(crate) fn mark(&self) -> (u32, u8) {
+        (mark_of(&self.last), u8::try_from(self.last.len()).expect("at most the length of a mark"))
+    }
+}
+
+/// The line in a record.
+#[derive(Debug)]
+pub(crate) struct Line<'a> {
+    offset: u64,
+    bytes: Cow<'a, [u8]>,
+    eol: bool,
+}
+
+/// The part of a json record that tells which line it is.
+#[derive(Deserialize)]
+struct Told<'a> {
+    #[serde(borrow)]
+    file: Cow<'a, str>,
+    offset: u64,
+    #[serde(borrow)]
+    line: Cow<'a, str>,
+    bytes: Option<Cow<'a, str>>,
+    #[serde(default = "ended")]
+    eol: bool,
+}
+
+fn ended() -> bool {
+    true
+}
+
+/// Reads a json record, without its newline.
+pub(crate) fn parse_json(record: &[u8]) -> Option<(Story, Line<'_>)> {
+    let told: Told<'_> = serde_json::from_slice(record).ok()?;
+    let bytes = match told.bytes {
+        Some(bytes) => Cow::Owned(STANDARD.decode(bytes.as_bytes()).ok()?),
+        None => match told.line {
+            Cow::Borrowed(line) => Cow::Borrowed(line.as_bytes()),
+            Cow::Owned(line) => Cow::Owned(line.into_bytes()),
+        },
+    };
+    Some((story_of(&told.file)?, Line { offset: told.offset, bytes, eol: told.eol }))
+}
+
+/// `fd01-1a2b3c-0`
+fn story_of(file: &str) -> Option<Story> {
+    let mut parts = file.split('-');
+    let device = u64::from_str_radix(parts.next()?, 16).ok()?;
+    let inode = u64::from_str_radix(parts.next()?, 16).ok()?;
+    let incarnation = parts.next()?.parse().ok()?;
+    parts.next().is_none().then_some((device, inode, incarnation))
+}
+
+/// How far whole records of one file bring it, the first of which starts at `offset`. In raw and text they must not be pieces: only json
+/// tells these apart.
+pub(crate) fn progress(format: Format, records: &[u8], offset: u64) -> Option<Progress> {
+    let mut progress = Progress { end: offset, last: Vec::new() };
+    for record in records.strip_suffix(b"\n")?.split(|&byte| byte == b'\n') {
+        let line = match format {
+            Format::Json => parse_json(record)?.1,
+            Format::Raw => Line { offset: progress.end, bytes: record.into(), eol: true },
+            // Paths are written without TAB.
+            Format::Text => {
+                let tab = memchr::memchr(b'\t', record)?;
+                Line { offset: progress.end, bytes: record[tab + 1..].into(), eol: true }
+            }
+        };
+        progress.add(&line);
+    }
+    Some(progress)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_of_every_format_tell_how_far_they_bring_a_file() {
+        let json = b"{\"time\":\"t\",\"path\":\"a\",\"file\":\"1-2-0\",\"offset\":10,\"line\":\"one\"}\n\
+            {\"time\":\"t\",\"path\":\"a\",\"file\":\"1-2-0\",\"offset\":14,\"line\":\"t\\u0001\",\"eol\":false}\n";
+        let told = progress(Format::Json, json, 10).unwrap();
+        assert_eq!((told.end, told.mark()), (16, (mark_of(b"one\nt\x01"), 6)));
+        let told = progress(Format::Raw, b"one\n\ntwo\n", 10).unwrap();
+        assert_eq!((told.end, told.mark()), (19, (mark_of(b"one\n\ntwo\n"), 9)));
+        let told = progress(Format::Text, b"d/a\\x09.log\tone\td\nb\t\n", 10).unwrap();
+        assert_eq!((told.end, told.mark()), (17, (mark_of(b"one\td\n\n"), 7)));
+    }
+
+    #[test]
+    fn what_is_no_record_tells_nothing() {
+        assert!(progress(Format::Text, b"no tab\n", 0).is_none());
+        assert!(progress(Format::Json, b"{}\n", 0).is_none());
+        assert!(progress(Format::Raw, b"unfinished", 0).is_none());
+    }
+}

@@ -1,0 +1,101 @@
+//! The state directory -> offsets to go on with: lock, load, reconcile the output, start the thread that commits.
+//!
+//! In: the directory, the output. Out: a [`Checkpoint`] for the engine.
+//! Always holds: nothing is changed before the lock is ours and the journal was found valid.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use mio::Waker;
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::sys::stat::{Mode, fstat};
+
+use crate::checkpoint::OutputPoint;
+use crate::checkpoint::reconcile::{Tail, reconcile};
+use crate::checkpoint::state::State;
+use crate::checkpoint::store::Store;
+use crate::checkpoint::thread::CommitThread;
+use crate::config::Output;
+use crate::engine::Checkpoint;
+use crate::sys::disk::{Access, LinuxDisk};
+use crate::sys::file::identity;
+use crate::sys::{FileId, clock};
+
+/// What was found in the state directory.
+pub(super) struct Kept {
+    /// Device and inode of the state directory.
+    pub(super) directory: (u64, u64),
+    store: Store<LinuxDisk>,
+    state: State,
+    /// Entries that the output was found to be ahead of.
+    reconciled: Vec<FileId>,
+}
+
+/// Locks and loads a state directory, and makes a `file:` output match it.
+pub(super) fn open(directory: &Path, output: &Output) -> anyhow::Result<Kept> {
+    let began = clock::now().instant;
+    let disk = LinuxDisk::open(directory, Access::Create)?;
+    let identity = disk.identity();
+    let (store, mut state) =
+        Store::open(disk).with_context(|| format!("cannot use the state directory {}", directory.display()))?;
+    let took = clock::now().instant.duration_since(began);
+    tracing::debug!(entries = state.len(), bytes = store.bytes(), ?took, "offsets loaded");
+    let mut reconciled = Vec::new();
+    if let (Output::File(path), Some(point)) = (output, state.output()) {
+        reconciled = reconcile_output(path, &point, &mut state)
+            .with_context(|| format!("cannot make the output file:{} match the offsets", path.display()))?;
+    }
+    Ok(Kept { directory: identity, store, state, reconciled })
+}
+
+impl Kept {
+    /// Starts the thread that commits.
+    pub(super) fn start(self, waker: Waker, interval: Duration) -> anyhow::Result<Checkpoint> {
+        let journal = self.store.is_appendable().then(|| self.store.bytes());
+        let thread = CommitThread::start(self.store, waker).context("cannot start a thread")?;
+        Ok(Checkpoint { state: self.state, committer: Box::new(thread), journal, interval, reconciled: self.reconciled })
+    }
+}
+
+/// An output file that may have to be cut.
+struct OutputFile(OwnedFd);
+
+impl Tail for OutputFile {
+    fn size(&mut self) -> io::Result<u64> {
+        Ok(fstat(&self.0)?.st_size.cast_unsigned())
+    }
+
+    fn read_at(&mut self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        Ok(nix::sys::uio::pread(&self.0, buffer, offset.cast_signed())?)
+    }
+
+    fn truncate(&mut self, len: u64) -> io::Result<()> {
+        Ok(nix::unistd::ftruncate(&self.0, len.cast_signed())?)
+    }
+}
+
+fn reconcile_output(path: &PathBuf, point: &OutputPoint, state: &mut State) -> anyhow::Result<Vec<FileId>> {
+    // O_NONBLOCK: a FIFO in the file's place answers at once.
+    let flags = OFlag::O_RDWR | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+    let file = match nix::fcntl::open(path, flags, Mode::empty()) {
+        Err(Errno::ENOENT | Errno::ENOTDIR | Errno::EISDIR | Errno::ENXIO) => return Ok(Vec::new()),
+        opened => opened.context("cannot open it for reading and writing")?,
+    };
+    if identity(&file).context("cannot look at it")? != point.id {
+        tracing::info!(path = %path.display(), "the output is another file than at the last commit: appended to");
+        return Ok(Vec::new());
+    }
+    let done = reconcile(&mut OutputFile(file), point, state)?;
+    if done.missing_bytes > 0 {
+        let missing_bytes = done.missing_bytes;
+        tracing::warn!(path = %path.display(), missing_bytes, "the output is shorter than at the last commit: appended to");
+    } else if done.kept > 0 || done.cut_bytes > 0 {
+        let (kept, cut_bytes) = (done.kept, done.cut_bytes);
+        tracing::info!(path = %path.display(), kept, cut_bytes, "the output's end was not committed: it matches the offsets now");
+    }
+    Ok(done.advanced)
+}

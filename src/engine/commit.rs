@@ -1,0 +1,539 @@
+//! Acknowledged offsets -> the journal: what is due, one piece of blocking work at a time, and what waits for it.
+//!
+//! In: the ledger, and where the output is. Out: jobs to the [`Committer`]; files and outputs that may go on once theirs is done.
+//! Always holds: `committed <= acknowledged <= read`; a commit tells offsets and the output's length of one moment; the first record
+//! of a story leaves after its incarnation is stored, the first one into an output file after the file's identity is - unless the
+//! store fails: then it is said, and delivery goes on.
+
+use super::*;
+use crate::checkpoint::format::{self, Item};
+use crate::checkpoint::ledger::{Changes, Known, Ledger};
+use crate::checkpoint::state::State as Stored;
+use crate::checkpoint::{CommitError, Committer, Done, EntryFlags, Job, OutputPoint, Work};
+use crate::registry::State;
+use crate::sys::FileId;
+
+use std::os::fd::OwnedFd;
+
+/// Slots that one part of a snapshot tells about: some hundred microseconds of work.
+const SNAPSHOT_SLOTS: usize = 2048;
+
+/// New files that one job makes durable at most.
+const BIRTHS_MAX: usize = 8192;
+
+/// A journal may grow to this before it is written anew ...
+const JOURNAL_BYTES: u64 = 4 * 1024 * 1024;
+/// ... and by this for every file.
+const JOURNAL_BYTES_PER_FILE: u64 = 256;
+
+/// After a failure a new journal is begun after this long ...
+const RETRY_FIRST: Duration = Duration::from_secs(1);
+/// ... then after twice the time, up to this.
+const RETRY_LONGEST: Duration = Duration::from_secs(30);
+
+/// What [`Engine::keep_offsets`] needs.
+pub struct Checkpoint {
+    /// What the journal says.
+    pub state: Stored,
+    /// Who does the blocking work.
+    pub committer: Box<dyn Committer>,
+    /// Whether there is a journal that commits can be appended to, and its length.
+    pub journal: Option<u64>,
+    /// How often acknowledged offsets become durable.
+    pub interval: Duration,
+    /// Entries that the output was found to be ahead of: told with the first commit, which tells the output's length.
+    pub reconciled: Vec<FileId>,
+}
+
+/// What a job under way tells.
+#[derive(Debug, Default)]
+struct UnderWay {
+    changes: Changes,
+    stored: Vec<FileId>,
+    scanned: Vec<Vec<u8>>,
+    births: Vec<SlotKey>,
+    /// The output's point, if it is told; `Some(None)`: it is no regular file.
+    output: Option<Option<OutputPoint>>,
+}
+
+/// Whether a path is told along with an entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum PathTold {
+    /// If the journal does not have it.
+    IfNew,
+    /// In a journal that is new itself.
+    Always,
+}
+
+/// Where the output is.
+#[derive(Debug)]
+struct Point {
+    stored: Option<OutputPoint>,
+    file: Option<OwnedFd>,
+}
+
+pub(super) struct Commits {
+    committer: Box<dyn Committer>,
+    interval: Duration,
+    pub(super) ledger: Ledger,
+    /// Entries of files that were not found (yet).
+    pub(super) stored: Stored,
+    /// Entries of `stored` that changed.
+    pub(super) stored_changes: Vec<FileId>,
+    /// PATHs whose first scan is complete, to be told.
+    pub(super) scanned: Vec<Vec<u8>>,
+    births: Vec<SlotKey>,
+    under_way: Option<UnderWay>,
+    /// A buffer for the next payload.
+    payload: Vec<u8>,
+    journal_bytes: u64,
+    /// Commits can be appended.
+    is_appendable: bool,
+    /// The journal is being written anew; entries of `stored` before this place are told.
+    snapshot: Option<usize>,
+    /// The store failed and did not recover yet.
+    is_failing: bool,
+    /// The output could not be made durable: what it holds is not known, so no offset is committed any more.
+    is_output_doubtful: bool,
+    retry_at: Option<Instant>,
+    retry_after: Duration,
+    /// Since when there is something to commit.
+    changed_since: Option<Instant>,
+    /// What the output had taken at the last commit.
+    accepted: u64,
+    /// What the journal says of the output. `None`: nothing, or of another one.
+    output: Option<Option<OutputPoint>>,
+    /// SIGHUP came: what the old file got is committed first, and nothing is sent until the new one's identity is.
+    is_reopening: bool,
+    /// The run ends: a failing store was tried once more.
+    is_last_try: bool,
+    /// The path at hand, reused.
+    path: Vec<u8>,
+}
+
+impl std::fmt::Debug for Commits {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Commits").field("under_way", &self.under_way).field("is_failing", &self.is_failing).finish_non_exhaustive()
+    }
+}
+
+impl Commits {
+    fn new(checkpoint: Checkpoint) -> Self {
+        let Checkpoint { state, committer, journal, interval, reconciled } = checkpoint;
+        Commits {
+            committer,
+            interval,
+            ledger: Ledger::default(),
+            stored: state,
+            stored_changes: reconciled,
+            scanned: Vec::new(),
+            births: Vec::new(),
+            under_way: None,
+            payload: Vec::new(),
+            journal_bytes: journal.unwrap_or(0),
+            is_appendable: journal.is_some(),
+            snapshot: None,
+            is_failing: false,
+            is_output_doubtful: false,
+            retry_at: None,
+            retry_after: RETRY_FIRST,
+            changed_since: None,
+            accepted: 0,
+            output: None,
+            is_reopening: false,
+            is_last_try: false,
+            path: Vec::new(),
+        }
+    }
+
+    fn submit(&mut self, work: Work, under_way: UnderWay, point: Option<Point>) {
+        assert!(self.under_way.is_none(), "one job at a time");
+        // What the output holds already is durable since the commit that told it.
+        let is_output_due = point.as_ref().is_some_and(|point| point.stored.is_some() && self.output != Some(point.stored));
+        let output = point.and_then(|point| point.file).filter(|_| is_output_due);
+        self.under_way = Some(under_way);
+        self.committer.submit(Job { work, payload: std::mem::take(&mut self.payload), is_output_due, output });
+    }
+
+    /// A story begins: `true` if its records have to wait until that is stored.
+    pub(super) fn begin_story(&mut self, key: SlotKey, incarnation: u32, offset: u64, flags: EntryFlags, read_at: u64) -> bool {
+        self.ledger.begin(key, incarnation, offset, flags, read_at);
+        // A store that fails is not waited for. The next journal tells all.
+        let is_awaited = self.is_appendable || !(self.is_failing || self.is_output_doubtful);
+        if is_awaited {
+            self.births.push(key);
+        }
+        is_awaited
+    }
+
+    /// Files whose records wait.
+    pub(super) fn has_births(&self) -> bool {
+        !self.births.is_empty() || self.under_way.as_ref().is_some_and(|job| !job.births.is_empty())
+    }
+
+    /// When something is due though nothing happens.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        if self.under_way.is_some() {
+            None
+        } else if !self.is_appendable {
+            self.retry_at
+        } else {
+            self.changed_since.filter(|_| !self.is_output_doubtful).map(|since| since + self.interval)
+        }
+    }
+
+    /// At the end of a run: all that was acknowledged is stored, or cannot be.
+    pub(super) fn is_settled(&self) -> bool {
+        let is_stored = self.is_appendable
+            && !self.has_changes()
+            && self.changed_since.is_none()
+            && self.births.is_empty()
+            && self.output.is_some();
+        self.under_way.is_none() && (is_stored || self.is_output_doubtful || (self.is_failing && self.is_last_try))
+    }
+
+    /// Whether what was acknowledged could not be stored.
+    pub(super) fn has_failed(&self) -> bool {
+        self.is_output_doubtful || (self.is_failing && !self.is_appendable)
+    }
+
+    fn has_changes(&self) -> bool {
+        self.ledger.has_changes() || !self.stored_changes.is_empty() || !self.scanned.is_empty()
+    }
+
+    /// Whether to commit now. `is_urgent`: do not wait for the interval.
+    fn is_due(&self, is_urgent: bool, now: Instant) -> bool {
+        let is_time = self.changed_since.is_some_and(|since| is_urgent || since + self.interval <= now);
+        (self.output.is_none() || is_time) && !self.is_output_doubtful
+    }
+
+    /// The journal has to be written anew, and the time for it has come.
+    fn needs_journal(&self, now: Instant) -> bool {
+        let files = self.ledger.len() as u64;
+        let is_large = self.journal_bytes > JOURNAL_BYTES + JOURNAL_BYTES_PER_FILE * files;
+        (!self.is_appendable || is_large) && self.retry_at.is_none_or(|at| at <= now)
+    }
+}
+
+impl<F: FileSystem, S: Sink> Engine<F, S> {
+    /// Before the first turn: offsets are kept from now on, and files that the journal knows go on where they were.
+    pub fn keep_offsets(&mut self, checkpoint: Checkpoint) {
+        assert!(!self.is_started, "offsets are kept from the start");
+        // Nothing goes into a file before the journal knows that it is ours.
+        let is_file = self.outbox.sink_mut().point().is_some();
+        self.outbox.hold(is_file);
+        self.files.reserve(checkpoint.state.len());
+        for (bucket, incarnation) in checkpoint.state.floors() {
+            self.files.raise_floor(bucket, incarnation);
+        }
+        self.commits = Some(Box::new(Commits::new(checkpoint)));
+    }
+
+    /// At the end of a turn: takes the outcome of the last job, and hands the next one over if something is due.
+    pub(super) fn commit(&mut self, now: Now) {
+        let Some(mut commits) = self.commits.take() else { return };
+        if let Some(done) = commits.under_way.is_some().then(|| commits.committer.done()).flatten() {
+            self.committed(&mut commits, done, now.instant);
+        }
+        if commits.under_way.is_none() {
+            let is_ending = self.is_ending() && !commits.has_births();
+            self.next_job(&mut commits, is_ending, now);
+        }
+        self.commits = Some(commits);
+    }
+
+    fn next_job(&mut self, commits: &mut Commits, is_ending: bool, now: Now) {
+        // Also of a file that is gone, or whose content restarted, the output may have got more: then it is longer than committed.
+        let has_more = self.outbox.accepted() != commits.accepted;
+        if (commits.has_changes() || has_more) && commits.changed_since.is_none() {
+            commits.changed_since = Some(now.instant);
+        }
+        if is_ending && !std::mem::replace(&mut commits.is_last_try, is_ending) {
+            commits.retry_at = None;
+        }
+        let is_urgent = is_ending || commits.is_reopening;
+        if commits.is_appendable && !commits.births.is_empty() {
+            self.store_births(commits);
+        } else if commits.is_appendable && commits.is_due(is_urgent, now.instant) {
+            self.store_changes(commits);
+        } else if commits.is_reopening {
+            // All that the old file got is committed, or cannot be.
+            commits.is_reopening = false;
+            self.outbox.withdraw();
+            self.reopen_sink();
+            commits.is_output_doubtful = false;
+            commits.retry_at = None;
+            commits.output = None;
+            self.outbox.hold(commits.is_appendable);
+            self.next_job(commits, is_ending, now);
+        } else if commits.snapshot.is_some() {
+            self.store_snapshot_part(commits, now);
+        } else if commits.needs_journal(now.instant) && !(is_ending && commits.is_appendable) {
+            self.begin_snapshot(commits);
+        }
+    }
+
+    /// Nothing more will be read: what there is to commit is committed at once.
+    fn is_ending(&self) -> bool {
+        self.is_stopping || self.outbox.is_closed() || (self.config.once && self.is_read() && self.outbox.is_empty())
+    }
+
+    /// SIGHUP: the output goes on in a new file as soon as what the old one got is committed.
+    ///
+    /// # Errors
+    /// When the output fails for good. That the file cannot be opened anew is said; the old one stays in use.
+    pub fn reopen_output(&mut self, now: Now) -> Result<(), EngineError> {
+        self.outbox.send(now.instant)?;
+        if !self.outbox.is_at_boundary() {
+            tracing::warn!("the output is in the middle of a record and takes nothing now: not reopened");
+            return Ok(());
+        }
+        self.collect_acks();
+        match &mut self.commits {
+            Some(commits) => {
+                commits.is_reopening = true;
+                self.outbox.hold(true);
+            }
+            None => self.reopen_sink(),
+        }
+        Ok(())
+    }
+
+    fn reopen_sink(&mut self) {
+        let before = self.outbox.sink().own_file();
+        if let Err(error) = self.outbox.sink_mut().reopen() {
+            tracing::error!(error = with_causes(&error), "SIGHUP: the old output stays in use");
+            return;
+        }
+        self.outbox.reopened();
+        // The old file, if it is in the tree, has a slot that stays ignored. Its inode, once free, may become any log's.
+        self.own_files.retain(|&own| Some(own) != before);
+        if let Some(own) = self.outbox.sink().own_file() {
+            self.add_own_file(own);
+        }
+        tracing::info!("SIGHUP: output reopened");
+    }
+
+    /// First records of new stories wait for this, so it waits for nothing else.
+    fn store_births(&mut self, commits: &mut Commits) {
+        let rest = commits.births.split_off(commits.births.len().min(BIRTHS_MAX));
+        let births = std::mem::replace(&mut commits.births, rest);
+        commits.payload.clear();
+        for &key in &births {
+            self.put_entry(commits, key, PathTold::IfNew);
+        }
+        commits.submit(Work::Append, UnderWay { births, ..UnderWay::default() }, None);
+    }
+
+    fn store_changes(&mut self, commits: &mut Commits) {
+        commits.payload.clear();
+        commits.accepted = self.outbox.accepted();
+        if let Some(reached) = self.outbox.acknowledge_part(self.config.format) {
+            commits.ledger.acknowledge(&reached);
+        }
+        let changes = commits.ledger.take_changes();
+        let (under_way, point) = self.put_commit(commits, &changes, PathTold::IfNew);
+        commits.submit(Work::Append, UnderWay { changes, ..under_way }, Some(point));
+    }
+
+    /// Tells changes and the output as they are at this moment.
+    fn put_commit(&mut self, commits: &mut Commits, changes: &Changes, path: PathTold) -> (UnderWay, Point) {
+        commits.changed_since = None;
+        let point = self.output_point();
+        format::put(&Item::Output(point.stored), &mut commits.payload);
+        for &(file, incarnation) in &changes.gone {
+            format::put(&Item::Forget(file, incarnation), &mut commits.payload);
+        }
+        for &key in &changes.slots {
+            self.put_entry(commits, key, path);
+        }
+        let (stored, scanned) = (std::mem::take(&mut commits.stored_changes), std::mem::take(&mut commits.scanned));
+        for &file in &stored {
+            if let Some((entry, path)) = commits.stored.get(file) {
+                format::put(&Item::Entry(entry, Some(path)), &mut commits.payload);
+            }
+        }
+        for path in &scanned {
+            format::put(&Item::Scanned(path), &mut commits.payload);
+        }
+        (UnderWay { stored, scanned, output: Some(point.stored), ..UnderWay::default() }, point)
+    }
+
+    /// Up to when every modification of a file was acknowledged: until it was read to its end, and if events tell all, until now.
+    fn complete_at(&self, id: SlotId, known: &Known) -> u64 {
+        let slot = self.files.get(id);
+        if known.offset != slot.offset || known.read_at == 0 {
+            return 0;
+        }
+        let in_doubt = State::DIRTY | State::DOUBT | State::RETRY | State::UNREADABLE;
+        let is_watched = self.tree.at_place(slot.dir().0).is_some_and(|dir| self.tree.watch(dir).is_some());
+        let is_told_all = is_watched && !self.is_missing_events && !self.is_rescan_due && !slot.state.intersects(in_doubt);
+        if is_told_all { known.read_at.max(nanos(self.drained_at)) } else { known.read_at }
+    }
+
+    /// Tells one file's entry, if it is still there.
+    fn put_entry(&self, commits: &mut Commits, key: SlotKey, path: PathTold) {
+        let Some(id) = self.files.alive(key) else { return };
+        let Some(file) = self.files.file_id(id) else { return };
+        let Some(known) = commits.ledger.get(key).filter(|known| known.is_kept()) else { return };
+        let slot = self.files.get(id);
+        // While the start of a last line is searched for, the offset goes back.
+        let is_comparable = known.incarnation == slot.incarnation && !known.flags.contains(EntryFlags::SEEK_LINE);
+        assert!(!is_comparable || known.offset <= slot.offset, "acknowledged <= read: {} and {}", known.offset, slot.offset);
+        let entry = known.entry(file, self.complete_at(id, known));
+        let is_told = commits.ledger.needs_path(key) || path == PathTold::Always;
+        commits.path.clear();
+        if is_told && self.tree.at_place(slot.dir().0).is_some() && !self.files.name(id).is_empty() {
+            self.tree.write_path(slot.dir(), &mut commits.path);
+            commits.path.extend_from_slice(self.files.name(id));
+        }
+        format::put(&Item::Entry(entry, is_told.then_some(&commits.path)), &mut commits.payload);
+    }
+
+    /// Where the output is, less what it holds of spans that are not acknowledged whole.
+    fn output_point(&mut self) -> Point {
+        let beyond = self.outbox.accepted_beyond_acked();
+        let format = self.config.format;
+        let Some(point) = self.outbox.sink_mut().point() else { return Point { stored: None, file: None } };
+        Point { stored: Some(OutputPoint { id: point.id, len: point.len.saturating_sub(beyond), format }), file: point.file }
+    }
+
+    /// A new journal: all that there is, in parts, and what changed meanwhile last.
+    fn begin_snapshot(&mut self, commits: &mut Commits) {
+        commits.snapshot = Some(0);
+        commits.ledger.begin_snapshot();
+        commits.payload.clear();
+        for (bucket, incarnation) in self.files.floors() {
+            format::put(&Item::Floor(bucket, incarnation), &mut commits.payload);
+        }
+        commits.submit(Work::Begin, UnderWay::default(), None);
+    }
+
+    fn store_snapshot_part(&mut self, commits: &mut Commits, now: Now) {
+        commits.payload.clear();
+        let mut place = commits.snapshot.expect("a snapshot is being written");
+        let mut told = 0;
+        while told < SNAPSHOT_SLOTS
+            && let Some(entry) = commits.stored.at(place)
+        {
+            place += 1;
+            told += 1;
+            if let Some((entry, path)) = entry {
+                format::put(&Item::Entry(entry, Some(path)), &mut commits.payload);
+            }
+        }
+        commits.snapshot = Some(place);
+        if told == 0 {
+            let Some(slots) = commits.ledger.snapshot_part(SNAPSHOT_SLOTS) else {
+                self.complete_snapshot(commits, now);
+                return;
+            };
+            for key in slots {
+                self.put_entry(commits, key, PathTold::Always);
+            }
+        }
+        commits.submit(Work::Extend, UnderWay::default(), None);
+    }
+
+    fn complete_snapshot(&mut self, commits: &mut Commits, now: Now) {
+        if commits.is_output_doubtful {
+            // What was acknowledged since must not be stored.
+            commits.snapshot = None;
+            commits.ledger.end_snapshot();
+            commits.retry_at = Some(now.instant + RETRY_LONGEST);
+            return;
+        }
+        commits.scanned = self.scanned_paths(&commits.stored);
+        let late = commits.ledger.take_late();
+        let (under_way, point) = self.put_commit(commits, &late, PathTold::Always);
+        // Changes not told here were told in their part; so were files born meanwhile.
+        let changes = commits.ledger.take_changes();
+        let births = std::mem::take(&mut commits.births);
+        commits.submit(Work::Complete, UnderWay { changes, births, ..under_way }, Some(point));
+    }
+
+    /// A job came to its end.
+    fn committed(&mut self, commits: &mut Commits, done: Done, now: Instant) {
+        let under_way = commits.under_way.take().expect("a job was under way");
+        commits.payload = done.payload;
+        commits.journal_bytes = done.journal_bytes;
+        commits.is_appendable = done.is_appendable;
+        if let Err(error) = done.result {
+            self.commit_failed(commits, under_way, done.work, &error, now);
+            return;
+        }
+        if done.work == Work::Complete {
+            commits.snapshot = None;
+            commits.retry_at = None;
+            commits.retry_after = RETRY_FIRST;
+            if std::mem::take(&mut commits.is_failing) {
+                tracing::info!("offsets are stored again");
+            }
+        }
+        if let Some(output) = under_way.output {
+            self.stats.commits += 1;
+            commits.output = Some(output);
+            self.outbox.hold(commits.is_reopening);
+        }
+        self.born(under_way.births);
+    }
+
+    fn commit_failed(&mut self, commits: &mut Commits, under_way: UnderWay, work: Work, error: &CommitError, now: Instant) {
+        self.stats.commit_failures += 1;
+        commits.ledger.give_back(under_way.changes);
+        commits.stored_changes.extend(under_way.stored);
+        commits.scanned.extend(under_way.scanned);
+        if work != Work::Append {
+            commits.snapshot = None;
+            commits.ledger.end_snapshot();
+            // The parts of the snapshot told paths that the old journal may not have.
+            commits.ledger.doubt_paths();
+        }
+        match error {
+            CommitError::Output(_) => {
+                commits.is_output_doubtful = true;
+                let error = with_causes(error);
+                tracing::error!(error, "no offset is committed until the output is reopened (SIGHUP) or manytail starts again");
+            }
+            CommitError::Store { .. } => {
+                commits.retry_at = Some(now + commits.retry_after);
+                commits.retry_after = (commits.retry_after * 2).min(RETRY_LONGEST);
+                if !std::mem::replace(&mut commits.is_failing, true) {
+                    let error = with_causes(error);
+                    tracing::error!(error, "offsets cannot be stored: delivery goes on; tried again");
+                }
+            }
+        }
+        // Nobody waits for a store that fails.
+        self.outbox.hold(commits.is_reopening && commits.is_appendable);
+        self.born(under_way.births);
+        self.born(std::mem::take(&mut commits.births));
+    }
+
+    /// The stories of these files are stored, or cannot be: their records may leave.
+    fn born(&mut self, births: Vec<SlotKey>) {
+        for key in births {
+            if let Some(id) = self.files.alive(key) {
+                self.files.get_mut(id).state.remove(State::UNSTORED);
+                self.enqueue(id);
+            }
+        }
+    }
+}
+
+/// Nanoseconds since 1970; 0 for times before.
+pub(super) fn nanos(at: SystemTime) -> u64 {
+    at.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
+}
+
+/// An error and what caused it, in one line.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(deeper) = cause {
+        text.push_str(": ");
+        text.push_str(&deeper.to_string());
+        cause = deeper.source();
+    }
+    text
+}

@@ -1,0 +1,310 @@
+//! What the journal says -> where files go on; and what becomes of entries whose files are not found.
+//!
+//! In: a look at a file never seen in this run, or the end of the first scan. Out: a slot that goes on where it was; entries dropped.
+//! Always holds: an entry is dropped only after two looks, [`GONE_AFTER`] apart, that both could have found the file.
+
+use super::commit::nanos;
+use super::*;
+use crate::checkpoint::state::State as Stored;
+use crate::checkpoint::{Entry, EntryFlags};
+use crate::registry::State;
+use crate::sys::file::CLOCK_TICK;
+use crate::sys::{FileId, Links};
+
+use nix::libc;
+
+/// Between the two looks: as long as a file that leaves the tree is remembered.
+const GONE_AFTER: Duration = Duration::from_secs(600);
+
+/// How long the entry of a file is kept that exists but is not followed: another PATH, another glob, a file system not mounted.
+const KEPT_FOR: Duration = Duration::from_secs(7 * 86_400);
+
+/// The pass over entries whose files were not found.
+#[derive(Debug, Default)]
+pub(super) struct Absence {
+    /// The next entry's place; `None`: no pass is running.
+    place: Option<usize>,
+    /// When the next pass begins.
+    next: Option<Instant>,
+    is_scanned: bool,
+}
+
+impl<F: FileSystem, S: Sink> Engine<F, S> {
+    /// A file that this run sees for the first time: identifies it, and lets it go on where the journal says. Says whether it did.
+    pub(super) fn resume(&mut self, id: SlotId, found: &Stat) -> bool {
+        self.write_path(id);
+        let Some(commits) = &mut self.commits else {
+            self.files.identify(id, found.id, 0);
+            return false;
+        };
+        let known_as = match commits.stored.get(found.id) {
+            Some(_) => Some(found.id),
+            None => commits.stored.find_renumbered(found.id, &self.path),
+        };
+        let stored = known_as.and_then(|known| commits.stored.get(known));
+        let floor = stored.map_or_else(|| commits.stored.incarnation_floor(found.id), |(entry, _)| entry.incarnation);
+        self.files.identify(id, found.id, floor);
+        let Some((entry, path)) = stored else { return false };
+        // 0: the output had records of it beyond the last commit.
+        let is_as_stored = entry.id == found.id && entry.absent_since == 0 && path == self.path && entry.complete_at != 0;
+        let key = self.files.key(id);
+        let is_path_stored = path == self.path && entry.id == found.id;
+        let entry = Entry { flags: entry.flags - EntryFlags::GONE, ..entry };
+        commits.ledger.resume(key, &entry, is_path_stored);
+        if !is_as_stored {
+            commits.ledger.touch(key);
+        }
+        commits.stored.take(entry.id);
+        if entry.id != found.id {
+            commits.ledger.drop_entry(entry.id, entry.incarnation);
+        }
+        let slot = self.files.get_mut(id);
+        slot.incarnation = entry.incarnation;
+        slot.offset = entry.offset;
+        slot.mark = entry.mark;
+        slot.mark_len = entry.mark_len;
+        slot.state.set(State::SKIP_NULS, entry.flags.contains(EntryFlags::SKIP_NULS));
+        slot.state.set(State::SEEK_LINE, entry.flags.contains(EntryFlags::SEEK_LINE));
+        true
+    }
+
+    /// Looks at a path; cheaper if the journal knows the file.
+    pub(super) fn stat_stored(&mut self, links: Links) -> std::io::Result<Stat> {
+        match &self.commits {
+            Some(commits) if !commits.stored.is_empty() => {
+                self.fs.stat_known(&self.path, links, &mut |device, inode| commits.stored.life(device, inode))
+            }
+            _ => self.fs.stat(&self.path, links),
+        }
+    }
+
+    /// Whether this may be a file that has an entry under another name, one that would be followed today.
+    pub(super) fn was_renamed(&mut self, dir: DirId, name: &[u8], (device, inode): (u64, u64)) -> bool {
+        let Some(commits) = self.commits.as_ref().filter(|commits| !commits.stored.is_empty()) else { return false };
+        let Some(before) = commits.stored.path_of(device, inode) else { return false };
+        self.path.clear();
+        self.tree.write_path(dir, &mut self.path);
+        self.path.extend_from_slice(name);
+        let (above, _) = self.path.split_at(self.tree.prefix_len(dir));
+        let Some(below) = before.strip_prefix(above).filter(|_| before != self.path) else { return false };
+        let name_before = below.rsplit(|&byte| byte == b'/').next().unwrap_or(below);
+        self.config.patterns.accepts_file(name_before, below)
+    }
+
+    /// Whether a file that goes on may have changed while nobody looked. If not, it is not opened.
+    pub(super) fn may_have_changed(&mut self, id: SlotId, found: &Stat) -> bool {
+        let Some(commits) = &mut self.commits else { return true };
+        let key = self.files.key(id);
+        let Some(known) = commits.ledger.get(key) else { return true };
+        let complete_at = SystemTime::UNIX_EPOCH + Duration::from_nanos(known.read_at);
+        let has_grown = found.size != known.offset;
+        let is_suspect = found.modified.checked_add(CLOCK_TICK).is_none_or(|modified| modified >= complete_at);
+        if is_suspect {
+            commits.ledger.read_to_end(key, 0);
+        }
+        has_grown || is_suspect
+    }
+
+    /// The content of a file begins here, in an incarnation that was never used for its inode. Its records wait until that is stored.
+    pub(super) fn begin_story(&mut self, id: SlotId) {
+        self.begin_story_read_at(id, 0);
+    }
+
+    /// The same of a file that was empty at this time.
+    pub(super) fn begin_empty_story(&mut self, id: SlotId, now: Now) {
+        self.begin_story_read_at(id, nanos(now.wall));
+    }
+
+    fn begin_story_read_at(&mut self, id: SlotId, read_at: u64) {
+        let Some(commits) = &mut self.commits else { return };
+        let slot = self.files.get(id);
+        let flags = entry_flags(slot.state);
+        if commits.begin_story(self.files.key(id), slot.incarnation, slot.offset, flags, read_at) {
+            self.files.get_mut(id).state.insert(State::UNSTORED);
+        }
+    }
+
+    /// The story of a file that a listing brought up begins when its turn comes.
+    pub(super) fn put_story_off(&mut self, id: SlotId) {
+        if self.commits.is_some() {
+            self.files.get_mut(id).state.insert(State::UNSTORED);
+        }
+    }
+
+    /// Its turn has come.
+    pub(super) fn begin_listed_story(&mut self, id: SlotId) {
+        let key = self.files.key(id);
+        if self.commits.as_ref().is_some_and(|commits| commits.ledger.get(key).is_none()) {
+            self.files.get_mut(id).state.remove(State::UNSTORED);
+            self.begin_story(id);
+        }
+    }
+
+    /// The offset moved without a record.
+    pub(super) fn moved_on(&mut self, id: SlotId) {
+        if self.commits.is_none() || !self.outbox.is_empty() {
+            // With records before it in flight, the next record brings it along.
+            return;
+        }
+        let reached = self.reached(id);
+        if let Some(commits) = &mut self.commits {
+            commits.ledger.acknowledge(&reached);
+        }
+    }
+
+    /// The path of a file changed, or it has one again.
+    pub(super) fn path_changed(&mut self, id: SlotId) {
+        if let Some(commits) = &mut self.commits {
+            commits.ledger.renamed(self.files.key(id));
+        }
+    }
+
+    /// The file is gone: so is its entry. It is remembered for a while in case it has another name.
+    pub(super) fn drop_entry(&mut self, id: SlotId) {
+        if let (Some(commits), Some(file)) = (&mut self.commits, self.files.file_id(id)) {
+            commits.ledger.let_go(self.files.key(id), file);
+        }
+        if let Some(file) = self.files.file_id(id) {
+            let incarnation = self.files.get(id).incarnation;
+            self.files.forget_incarnation(file, incarnation);
+        }
+    }
+
+    /// The file is forgotten for good.
+    pub(super) fn forget_entry(&mut self, id: SlotId) {
+        if let (Some(commits), Some(file)) = (&mut self.commits, self.files.file_id(id)) {
+            commits.ledger.forget(self.files.key(id), file);
+        }
+    }
+
+    /// The same for all files below a directory.
+    pub(super) fn paths_changed(&mut self, dir: DirId) {
+        let Some(commits) = &mut self.commits else { return };
+        let mut below = vec![dir];
+        while let Some(dir) = below.pop() {
+            below.extend(self.tree.children(dir));
+            for id in self.files.in_dir(dir) {
+                commits.ledger.renamed(self.files.key(id));
+            }
+        }
+    }
+
+    /// PATHs that were scanned once: `--from` does not apply to what is found there any more.
+    pub(super) fn is_scanned(&self, path: &[u8]) -> bool {
+        self.commits.as_ref().is_some_and(|commits| commits.stored.is_scanned(path))
+    }
+
+    /// The same, of all that are known, for a new journal.
+    pub(super) fn scanned_paths(&self, stored: &Stored) -> Vec<Vec<u8>> {
+        let now = if self.absence.is_scanned { self.found_roots() } else { Vec::new() };
+        let before = stored.scanned().filter(|path| !now.iter().any(|known| known == path)).map(<[u8]>::to_vec).collect::<Vec<_>>();
+        now.into_iter().chain(before).collect()
+    }
+
+    /// Looks at files that have an entry but were not found, in slices: after the first scan, and every [`GONE_AFTER`] from then on.
+    pub(super) fn look_for_absent(&mut self, now: Now) {
+        if self.commits.is_none() {
+            return;
+        }
+        let is_calm = !self.urgent.has_work() && self.doubts.is_empty() && self.found.is_empty() && self.listed.is_empty();
+        if !self.absence.is_scanned && is_calm {
+            self.absence.is_scanned = true;
+            let scanned = self.found_roots();
+            let commits = self.commits.as_mut().expect("just seen");
+            commits.scanned = scanned.into_iter().filter(|path| !commits.stored.is_scanned(path)).collect();
+            commits.stored.shrink();
+            self.absence.place = Some(0);
+        }
+        if self.absence.next.is_some_and(|at| at <= now.instant) {
+            self.absence.next = None;
+            self.absence.place = Some(0);
+        }
+        let Some(first) = self.absence.place else { return };
+        for place in first..first + LOOKS_PER_TURN {
+            let commits = self.commits.as_ref().expect("just seen");
+            match commits.stored.at(place) {
+                Some(Some((entry, path))) => {
+                    let path = path.to_vec();
+                    self.judge_absent(entry, &path, now);
+                }
+                Some(None) => {}
+                None => {
+                    self.absence.place = None;
+                    // With `--once` there is no second look in this run.
+                    self.absence.next = (!commits.stored.is_empty() && !self.config.once).then_some(now.instant + GONE_AFTER);
+                    return;
+                }
+            }
+        }
+        self.absence.place = Some(first + LOOKS_PER_TURN);
+    }
+
+    /// A file has an entry, but was not found.
+    fn judge_absent(&mut self, entry: Entry, path: &[u8], now: Now) {
+        let today = now.wall.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let absent_for = today.saturating_sub(Duration::from_secs(entry.absent_since));
+        let was_gone = entry.flags.contains(EntryFlags::GONE);
+        let is_gone = self.is_gone(entry.id, path);
+        let commits = self.commits.as_mut().expect("there are entries");
+        let is_over = is_gone == Some(true) && was_gone && absent_for >= GONE_AFTER;
+        if is_over || (entry.absent_since != 0 && absent_for >= KEPT_FOR) {
+            commits.stored.take(entry.id);
+            self.files.forget_incarnation(entry.id, entry.incarnation);
+            commits.ledger.drop_entry(entry.id, entry.incarnation);
+        } else if entry.absent_since == 0 || (is_gone == Some(true) && !was_gone) {
+            if let Some(entry) = commits.stored.get_mut(entry.id) {
+                entry.absent_since = today.as_secs();
+                entry.flags.set(EntryFlags::GONE, is_gone == Some(true));
+            }
+            commits.stored_changes.push(entry.id);
+        }
+    }
+
+    /// Whether the file is not where it was. `None`: a look cannot tell.
+    fn is_gone(&mut self, file: FileId, path: &[u8]) -> Option<bool> {
+        if path.is_empty() {
+            return Some(true);
+        }
+        match self.fs.stat(path, Links::Follow) {
+            Ok(found) => Some(found.id != file),
+            Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR)) => {
+                // Where a file system is not mounted, nothing is found, and nothing is gone.
+                (self.device_above(path)? == file.device).then_some(true)
+            }
+            Err(_) => None,
+        }
+    }
+
+    /// The device of the directory nearest above the path that exists.
+    fn device_above(&mut self, path: &[u8]) -> Option<u64> {
+        let mut above = path;
+        while let Some(slash) = memchr::memrchr(b'/', above) {
+            above = &above[..slash];
+            let directory = if above.is_empty() { b"/" } else { above };
+            match self.fs.stat(directory, Links::Follow) {
+                Ok(found) => return Some(found.id.device),
+                Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR)) => {}
+                Err(_) => return None,
+            }
+        }
+        self.fs.stat(b".", Links::Follow).ok().map(|found| found.id.device)
+    }
+
+    /// When the next pass over absent files is due; at once while one is running.
+    pub(super) fn absence_deadline(&self) -> Option<Instant> {
+        self.absence.next
+    }
+
+    /// A pass over absent files is running.
+    pub(super) fn is_looking_for_absent(&self) -> bool {
+        self.absence.place.is_some()
+    }
+}
+
+/// What a journal has to know of a slot's state.
+pub(super) fn entry_flags(state: State) -> EntryFlags {
+    let mut flags = EntryFlags::empty();
+    flags.set(EntryFlags::SKIP_NULS, state.contains(State::SKIP_NULS));
+    flags.set(EntryFlags::SEEK_LINE, state.contains(State::SEEK_LINE));
+    flags
+}

@@ -1,0 +1,281 @@
+//! The state directory on Linux: the production side of [`Disk`], and the lock that makes it one process's own.
+//!
+//! In: names without a slash. Out: what the kernel says, one system call per method or a documented few.
+//! Always holds: while a [`LinuxDisk`] lives, no other process has one of the same directory with the right to change it; nothing but
+//! regular files is read or written, and no link is followed below the directory.
+
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher, Hasher};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use nix::dir::Dir;
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg, OFlag, openat, renameat};
+use nix::libc;
+use nix::sys::signal::kill;
+use nix::sys::stat::{Mode, fstat};
+use nix::sys::uio::{pread, pwrite};
+use nix::unistd::{Pid, UnlinkatFlags, fdatasync, fsync, ftruncate, mkdir, unlinkat, write};
+
+use crate::checkpoint::Disk;
+
+/// The file that is locked (flock(2)), and holds the process id of who locked it last.
+const LOCK: &str = "lock";
+
+/// What a state directory is opened for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// To keep offsets in: it is made if it is missing.
+    Create,
+    /// To be changed: it is there.
+    Change,
+    /// To be read: nothing in it is changed. Several processes may read it at a time.
+    Look,
+}
+
+/// Why a state directory cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum DiskError {
+    /// Another process has it.
+    #[error("the state directory {path} is in use by {}", owner(*.pid))]
+    InUse {
+        /// The directory.
+        path: PathBuf,
+        /// The process, if it is known.
+        pid: Option<i32>,
+    },
+    /// The directory cannot be made.
+    #[error("cannot make the state directory {path}")]
+    Make {
+        /// The directory.
+        path: PathBuf,
+        /// The system's reason.
+        #[source]
+        source: io::Error,
+    },
+    /// The directory cannot be opened.
+    #[error("cannot open the state directory {path}")]
+    Open {
+        /// The directory.
+        path: PathBuf,
+        /// The system's reason.
+        #[source]
+        source: io::Error,
+    },
+    /// Its lock cannot be taken.
+    #[error("cannot lock the state directory {path} by its file {LOCK}")]
+    Lock {
+        /// The directory.
+        path: PathBuf,
+        /// The system's reason.
+        #[source]
+        source: io::Error,
+    },
+}
+
+fn owner(pid: Option<i32>) -> String {
+    pid.map_or_else(|| "another process".to_owned(), |pid| format!("process {pid}"))
+}
+
+/// An open state directory.
+#[derive(Debug)]
+pub struct LinuxDisk {
+    directory: OwnedFd,
+    identity: (u64, u64),
+    access: Access,
+    /// `None`: only looked at, and no process ever locked it.
+    lock: Option<Flock<OwnedFd>>,
+}
+
+impl LinuxDisk {
+    /// Opens a state directory and locks it. The lock goes with the value, or the process.
+    ///
+    /// # Errors
+    /// When it is missing and not to be made, in use, or the system refuses a call.
+    pub fn open(path: &Path, access: Access) -> Result<Self, DiskError> {
+        if access == Access::Create {
+            make(path).map_err(|source| DiskError::Make { path: path.to_owned(), source })?;
+        }
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let open_failed = |source| DiskError::Open { path: path.to_owned(), source };
+        let directory = again(|| nix::fcntl::open(path, flags, Mode::empty())).map_err(open_failed)?;
+        let found = fstat(&directory).map_err(|errno| open_failed(errno.into()))?;
+        let lock_failed = |source| DiskError::Lock { path: path.to_owned(), source };
+        let lock = match open_lock(&directory, access).map_err(lock_failed)? {
+            None => None,
+            Some(file) => {
+                let wanted = if access == Access::Look { FlockArg::LockSharedNonblock } else { FlockArg::LockExclusiveNonblock };
+                match Flock::lock(file, wanted) {
+                    Ok(lock) => Some(lock),
+                    Err((file, Errno::EWOULDBLOCK)) => {
+                        return Err(DiskError::InUse { path: path.to_owned(), pid: living_process(&file) });
+                    }
+                    Err((_, errno)) => return Err(lock_failed(errno.into())),
+                }
+            }
+        };
+        if let Some(lock) = lock.as_ref().filter(|_| access != Access::Look) {
+            // For the message of who comes second; the lock holds without it.
+            let _ = ftruncate(&**lock, 0).and_then(|()| pwrite(&**lock, format!("{}\n", std::process::id()).as_bytes(), 0));
+        }
+        Ok(LinuxDisk { directory, identity: (found.st_dev, found.st_ino), access, lock })
+    }
+
+    /// Device and inode of the directory.
+    #[must_use]
+    pub fn identity(&self) -> (u64, u64) {
+        self.identity
+    }
+}
+
+impl Drop for LinuxDisk {
+    fn drop(&mut self) {
+        if let Some(lock) = self.lock.as_ref().filter(|_| self.access != Access::Look) {
+            let _ = ftruncate(&**lock, 0);
+        }
+    }
+}
+
+impl Disk for LinuxDisk {
+    type File = OwnedFd;
+
+    fn list(&mut self) -> io::Result<Vec<Vec<u8>>> {
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let listing = Dir::openat(&self.directory, ".", flags, Mode::empty())?;
+        let mut names = Vec::new();
+        for entry in listing {
+            let entry = entry?;
+            let name = entry.file_name().to_bytes();
+            if name != b"." && name != b".." {
+                names.push(name.to_vec());
+            }
+        }
+        Ok(names)
+    }
+
+    fn open(&mut self, name: &str) -> io::Result<OwnedFd> {
+        let access = if self.access == Access::Look { OFlag::O_RDONLY } else { OFlag::O_RDWR | OFlag::O_APPEND };
+        open_regular(&self.directory, name, access)
+    }
+
+    fn create(&mut self, name: &str) -> io::Result<OwnedFd> {
+        match unlinkat(&self.directory, name, UnlinkatFlags::NoRemoveDir) {
+            Ok(()) | Err(Errno::ENOENT) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+        open_regular(&self.directory, name, OFlag::O_RDWR | OFlag::O_APPEND | OFlag::O_CREAT | OFlag::O_EXCL)
+    }
+
+    fn read_at(&mut self, file: &OwnedFd, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        again(|| pread(file, buffer, offset.cast_signed()))
+    }
+
+    fn append(&mut self, file: &OwnedFd, bytes: &[u8]) -> io::Result<usize> {
+        again(|| write(file, bytes))
+    }
+
+    fn truncate(&mut self, file: &OwnedFd, len: u64) -> io::Result<()> {
+        again(|| ftruncate(file, len.cast_signed()))
+    }
+
+    fn sync(&mut self, file: &OwnedFd) -> io::Result<()> {
+        again(|| fdatasync(file))
+    }
+
+    fn rename(&mut self, from: &str, to: &str) -> io::Result<()> {
+        again(|| renameat(&self.directory, from, &self.directory, to))
+    }
+
+    fn remove(&mut self, name: &str) -> io::Result<()> {
+        again(|| unlinkat(&self.directory, name, UnlinkatFlags::NoRemoveDir))
+    }
+
+    fn sync_directory(&mut self) -> io::Result<()> {
+        again(|| fsync(&self.directory))
+    }
+
+    fn salt(&mut self) -> u64 {
+        // std seeds it from getrandom(2), and knows what to do where that is missing.
+        RandomState::new().build_hasher().finish()
+    }
+}
+
+/// Retries a call that a signal interrupted.
+fn again<T>(mut call: impl FnMut() -> nix::Result<T>) -> io::Result<T> {
+    loop {
+        match call() {
+            Err(Errno::EINTR) => {}
+            outcome => return outcome.map_err(io::Error::from),
+        }
+    }
+}
+
+/// Makes a directory (0700) and the parents it needs (0755), durably.
+fn make(path: &Path) -> io::Result<()> {
+    make_with(path, Mode::S_IRWXU)
+}
+
+fn make_with(path: &Path, mode: Mode) -> io::Result<()> {
+    let parent = match path.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
+        Some(parent) => parent,
+        None => return Ok(()),
+    };
+    let mut made = again(|| mkdir(path, mode));
+    if made.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
+        make_with(parent, Mode::from_bits_truncate(0o755))?;
+        made = again(|| mkdir(path, mode));
+    }
+    match made {
+        Ok(()) => {
+            let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+            // Who may not read the parent may still make a directory in it.
+            if let Ok(parent) = again(|| nix::fcntl::open(parent, flags, Mode::empty())) {
+                again(|| fsync(&parent))?;
+            }
+            Ok(())
+        }
+        // Also when it is no directory: opening it says so.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Opens what has to be a regular file: at once, whatever else is there, and never through a link.
+fn open_regular(directory: &OwnedFd, name: &str, access: OFlag) -> io::Result<OwnedFd> {
+    let flags = access | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
+    let refused = |what| Err(io::Error::new(io::ErrorKind::InvalidInput, what));
+    let file = match openat(directory, name, flags, Mode::S_IRUSR | Mode::S_IWUSR) {
+        Err(Errno::ELOOP) => return refused("it is a symbolic link"),
+        Err(Errno::EISDIR) => return refused("it is a directory"),
+        opened => opened?,
+    };
+    match fstat(&file)?.st_mode & libc::S_IFMT {
+        libc::S_IFREG => Ok(file),
+        libc::S_IFDIR => refused("it is a directory"),
+        _ => refused("it is no regular file"),
+    }
+}
+
+fn open_lock(directory: &OwnedFd, access: Access) -> io::Result<Option<OwnedFd>> {
+    if access != Access::Look {
+        return open_regular(directory, LOCK, OFlag::O_RDWR | OFlag::O_CREAT).map(Some);
+    }
+    match open_regular(directory, LOCK, OFlag::O_RDONLY) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        opened => opened.map(Some),
+    }
+}
+
+/// The process that a lock names, unless it is gone: then the name is a leftover, and who has the lock is not known.
+fn living_process(lock: &OwnedFd) -> Option<i32> {
+    let mut text = [0; 16];
+    let len = pread(lock, &mut text, 0).ok()?;
+    let pid: i32 = std::str::from_utf8(&text[..len]).ok()?.trim_end().parse().ok().filter(|&pid| pid > 0)?;
+    (kill(Pid::from_raw(pid), None) != Err(Errno::ESRCH)).then_some(pid)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,132 @@
+//! A file of our own on a disk: what reads give (the page cache) and what a power crash leaves, kept apart.
+//!
+//! In: appends, cuts, syncs, crashes. Out: bytes.
+//! Always holds: what a successful sync covered survives, save for what an earlier failed sync dropped; of what came later, a crash
+//! keeps the first few changes, perhaps one more in part, perhaps with sectors of zeros where bytes had not arrived yet.
+
+use crate::random::Random;
+
+/// What reaches the disk in one piece.
+const SECTOR_BYTES: usize = 512;
+
+#[derive(Debug)]
+enum Change {
+    /// What would become durable: an earlier failed sync may have dropped some of it.
+    Append(Vec<u8>),
+    Cut(usize),
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct CachedFile {
+    cache: Vec<u8>,
+    durable: Vec<u8>,
+    /// Since the last sync, in order.
+    changes: Vec<Change>,
+}
+
+impl CachedFile {
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.cache
+    }
+
+    pub(crate) fn durable_len(&self) -> usize {
+        self.durable.len()
+    }
+
+    /// Whether a power crash would leave all of it. It may leave more: what was cut off.
+    pub(crate) fn is_durable(&self) -> bool {
+        self.durable.starts_with(&self.cache)
+    }
+
+    /// `pread(2)`.
+    pub(crate) fn read_at(&self, buffer: &mut [u8], offset: u64) -> usize {
+        let start = usize::try_from(offset).unwrap_or(usize::MAX).min(self.cache.len());
+        let given = buffer.len().min(self.cache.len() - start);
+        buffer[..given].copy_from_slice(&self.cache[start..start + given]);
+        given
+    }
+
+    pub(crate) fn append(&mut self, bytes: &[u8]) {
+        if bytes.is_empty() {
+            return;
+        }
+        self.cache.extend_from_slice(bytes);
+        self.changes.push(Change::Append(bytes.to_vec()));
+    }
+
+    pub(crate) fn cut(&mut self, len: usize) {
+        if len != self.cache.len() {
+            self.cache.resize(len, 0);
+            self.changes.push(Change::Cut(len));
+        }
+    }
+
+    /// `fdatasync(2)`.
+    pub(crate) fn sync(&mut self) {
+        for change in std::mem::take(&mut self.changes) {
+            self.apply(change);
+        }
+    }
+
+    /// A failed one: whatever was not written by then is not written later either, and no further sync tells.
+    pub(crate) fn sync_failed(&mut self, random: &mut Random) {
+        let mut at = self.durable.len();
+        for change in &mut self.changes {
+            match change {
+                Change::Append(bytes) => {
+                    let start = at;
+                    at += bytes.len();
+                    if random.one_in(2) {
+                        drop_sectors(bytes, start, random);
+                    }
+                }
+                Change::Cut(len) => at = *len,
+            }
+        }
+    }
+
+    fn apply(&mut self, change: Change) {
+        match change {
+            Change::Append(bytes) => self.durable.extend_from_slice(&bytes),
+            Change::Cut(len) => self.durable.resize(len, 0),
+        }
+    }
+
+    /// What is left after the power came back.
+    pub(crate) fn power_crash(&mut self, random: &mut Random) {
+        let changes = std::mem::take(&mut self.changes);
+        let kept = match random.below(3) {
+            0 => 0,
+            1 => changes.len(),
+            _ => random.between(0, changes.len()),
+        };
+        let with_holes = random.one_in(3);
+        let torn = usize::from(random.one_in(2));
+        for (index, mut change) in changes.into_iter().enumerate().take(kept + torn) {
+            if let Change::Append(bytes) = &mut change {
+                if index == kept {
+                    bytes.truncate(random.between(0, bytes.len()));
+                }
+                if with_holes && random.one_in(3) {
+                    drop_sectors(bytes, self.durable.len(), random);
+                }
+            } else if index == kept {
+                break;
+            }
+            self.apply(change);
+        }
+        self.cache.clone_from(&self.durable);
+    }
+}
+
+/// Zeros in place of some sectors of what starts at `start` of the file.
+fn drop_sectors(bytes: &mut [u8], start: usize, random: &mut Random) {
+    let mut at = 0;
+    while at < bytes.len() {
+        let end = bytes.len().min(at + SECTOR_BYTES - (start + at) % SECTOR_BYTES);
+        if random.one_in(2) {
+            bytes[at..end].fill(0);
+        }
+        at = end;
+    }
+}

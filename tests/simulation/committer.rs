@@ -1,0 +1,120 @@
+//! The thread that stores offsets, without a thread: [`Committer`] over the real [`Store`] on a fake disk.
+//!
+//! In: jobs. Out: what became of them, some at once, some seconds later; what is committed for certain, told to [`Durability`].
+//! Always holds: a job's blocking calls are made together, when it is handed over or just before its outcome is there, so that the
+//! engine may be anywhere in between when a crash comes; offsets count as committed once all calls of their job succeeded.
+
+use std::cell::RefCell;
+use std::io;
+use std::rc::Rc;
+use std::time::Duration;
+
+use manytail::checkpoint::format::{Item, items};
+use manytail::checkpoint::store::Store;
+use manytail::checkpoint::{CommitError, Committer, Done, Job, Work};
+use nix::errno::Errno;
+
+use crate::disk::FakeDisk;
+use crate::durability::Covered;
+use crate::mutants::{LyingDisk, Mutant};
+use crate::simulated::Simulated;
+
+struct UnderWay {
+    job: Option<Job>,
+    done: Option<Done>,
+    due: Duration,
+    /// What is committed once it is done.
+    covers: Option<Covered>,
+}
+
+pub(crate) struct SimulatedCommitter {
+    shared: Rc<RefCell<Simulated>>,
+    store: Store<LyingDisk<FakeDisk>>,
+    under_way: Option<UnderWay>,
+    mutant: Mutant,
+}
+
+impl SimulatedCommitter {
+    pub(crate) fn new(shared: Rc<RefCell<Simulated>>, store: Store<LyingDisk<FakeDisk>>, mutant: Mutant) -> Self {
+        SimulatedCommitter { shared, store, under_way: None, mutant }
+    }
+
+    /// Makes the blocking calls, any of which may be the last.
+    fn perform(&mut self) {
+        let under_way = self.under_way.as_mut().expect("a job is under way");
+        let Some(job) = under_way.job.take() else { return };
+        let result = self.perform_calls(&job);
+        let under_way = self.under_way.as_mut().expect("a job is under way");
+        let mut simulated = self.shared.borrow_mut();
+        simulated.trace(|| format!("        committer: {:?} of {} bytes: {result:?}", job.work, job.payload.len()));
+        match (&result, under_way.covers.take()) {
+            (Ok(()), Some(covered)) => simulated.durability_mut().committed(covered),
+            (Ok(()), None) => {}
+            (Err(_), _) => simulated.durability_mut().commit_failed(),
+        }
+        under_way.done = Some(Done {
+            work: job.work,
+            payload: job.payload,
+            result,
+            journal_bytes: self.store.bytes(),
+            is_appendable: self.store.is_appendable(),
+        });
+    }
+
+    fn perform_calls(&mut self, job: &Job) -> Result<(), CommitError> {
+        if job.is_output_due && self.mutant != Mutant::OutputNotSynced {
+            let mut simulated = self.shared.borrow_mut();
+            simulated.may_crash();
+            let is_synced = simulated.file_mut().is_none_or(crate::output_file::OutputFile::sync);
+            simulated.trace(|| format!("        output: sync {}", if is_synced { "ok" } else { "EIO" }));
+            if !is_synced {
+                return Err(CommitError::Output(io::Error::from(Errno::EIO)));
+            }
+        }
+        match job.work {
+            Work::Append => self.store.append(&job.payload),
+            Work::Begin => self.store.begin(&job.payload),
+            Work::Extend => self.store.extend(&job.payload),
+            Work::Complete => self.store.complete(&job.payload),
+        }
+    }
+}
+
+impl Committer for SimulatedCommitter {
+    fn submit(&mut self, job: Job) {
+        assert!(self.under_way.is_none(), "one job at a time");
+        // Births tell nothing of the output: what was acknowledged is committed with the output's point alone.
+        let tells_output = items(&job.payload).any(|item| matches!(item, Ok(Item::Output(_))));
+        let told_len = items(&job.payload).find_map(|item| match item {
+            Ok(Item::Output(Some(point))) => Some(usize::try_from(point.len).expect("files here are small")),
+            _ => None,
+        });
+        let at_once = {
+            let mut simulated = self.shared.borrow_mut();
+            simulated.trace(|| {
+                let told: String = items(&job.payload).map(|item| format!("\n            {item:?}")).collect();
+                format!("        job: {:?}{told}", job.work)
+            });
+            let covers = tells_output.then(|| simulated.covered(told_len));
+            let now = simulated.now();
+            let durability = simulated.durability_mut();
+            let (delay, at_once) = durability.draw_job();
+            durability.job_due = Some(now + delay);
+            self.under_way = Some(UnderWay { job: Some(job), done: None, due: now + delay, covers });
+            at_once
+        };
+        if at_once {
+            self.perform();
+        }
+    }
+
+    fn done(&mut self) -> Option<Done> {
+        let due = self.under_way.as_ref()?.due;
+        if self.shared.borrow().now() < due {
+            return None;
+        }
+        self.perform();
+        self.shared.borrow_mut().durability_mut().job_due = None;
+        self.under_way.take()?.done
+    }
+}

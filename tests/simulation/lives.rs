@@ -1,0 +1,286 @@
+//! One engine after the other over the same world, state directory and output.
+//!
+//! In: a crash, or the time to stop. Out: a new engine made from what survived: [`Store::open`], the output reconciled, offsets kept.
+//! Always holds: an engine that is gone closed everything; a start fails only when a fault was planted into it, and is tried again.
+
+use std::any::Any;
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::rc::Rc;
+use std::time::Duration;
+
+use manytail::checkpoint::reconcile::{Tail, reconcile};
+use manytail::checkpoint::state::State;
+use manytail::checkpoint::store::{Store, look};
+use manytail::config::{EngineConfig, From};
+use manytail::engine::{Checkpoint, Engine, Turn};
+use manytail::patterns::Patterns;
+use nix::errno::Errno;
+
+use crate::committer::SimulatedCommitter;
+use crate::disk::FakeDisk;
+use crate::durability::Ending;
+use crate::kernel::Kernel;
+use crate::mutants::{LyingDisk, LyingSink, Mutant, Mutated};
+use crate::receiver::Receiver;
+use crate::simulated::{Crashed, Settings, Simulated};
+use crate::turning::Run;
+use crate::world::Kind;
+
+pub(crate) type SimulatedEngine = Engine<Mutated<Kernel>, LyingSink<Receiver>>;
+
+/// Starts that fail one after the other.
+const STARTS_MAX: usize = 200;
+/// How long after a start that failed the next one comes.
+const START_PAUSE: Duration = Duration::from_millis(100);
+/// Turns and virtual time within which an engine that was stopped finishes; else it is killed.
+const TURNS_TO_STOP: usize = 20_000;
+const TIME_TO_STOP: Duration = Duration::from_secs(5);
+/// Entries of files that are gone are dropped after two looks, ten minutes apart.
+const ENTRIES_DROPPED_WITHIN: Duration = Duration::from_secs(30 * 60);
+
+pub(crate) fn config_of(settings: &Settings) -> EngineConfig {
+    EngineConfig {
+        paths: settings.paths.clone(),
+        patterns: Patterns::new(&[], &[], true).expect("no pattern is malformed"),
+        recursive: true,
+        follow_links: false,
+        format: settings.format,
+        from: From::Beginning,
+        once: settings.once,
+        coalesce: settings.coalesce,
+        line_bytes_max: settings.line_bytes_max,
+        partial_after: settings.partial_after,
+        rescan: settings.rescan,
+        ignore_older: None,
+    }
+}
+
+/// What a part of the engine's life came to, unless a crash came first.
+pub(crate) fn unless_crashed<T>(part: impl FnOnce() -> T) -> Result<T, Crashed> {
+    catch_unwind(AssertUnwindSafe(part)).map_err(|panic: Box<dyn Any + Send>| match panic.downcast::<Crashed>() {
+        Ok(_) => Crashed,
+        Err(panic) => resume_unwind(panic),
+    })
+}
+
+/// The output file, for [`reconcile`].
+struct FileTail {
+    shared: Rc<RefCell<Simulated>>,
+}
+
+impl FileTail {
+    fn call<T>(&self, make: impl FnOnce(&mut crate::output_file::OutputFile) -> T) -> io::Result<T> {
+        let mut simulated = self.shared.borrow_mut();
+        simulated.may_crash();
+        let fault = simulated.faults.check(crate::faults::Call::ReadAt);
+        if fault == Err(Errno::EIO) {
+            return Err(Errno::EIO.into());
+        }
+        Ok(make(simulated.file_mut().expect("there is an output file")))
+    }
+}
+
+impl Tail for FileTail {
+    fn size(&mut self) -> io::Result<u64> {
+        self.call(|file| file.bytes().len() as u64)
+    }
+
+    fn read_at(&mut self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.call(|file| file.read_at(buffer, offset))
+    }
+
+    fn truncate(&mut self, len: u64) -> io::Result<()> {
+        self.call(|file| file.cut(len))
+    }
+}
+
+impl Run {
+    /// Makes an engine; with a state directory, from what that holds.
+    pub(crate) fn start(&mut self) -> Result<(), String> {
+        if self.shared.borrow().durability().is_none() {
+            self.engine = Some(self.new_engine());
+            return Ok(());
+        }
+        for _ in 0..STARTS_MAX {
+            self.shared.borrow_mut().starts();
+            let faults = self.faults();
+            match unless_crashed(|| self.try_to_start()) {
+                Ok(Ok(engine)) => {
+                    self.engine = Some(engine);
+                    self.shared.borrow_mut().born();
+                    return Ok(());
+                }
+                Ok(Err(why)) if self.faults() == faults => return Err(format!("the engine does not start again: {why}")),
+                Ok(Err(why)) => {
+                    let mut simulated = self.shared.borrow_mut();
+                    simulated.trace(|| format!("no start: {why}"));
+                    simulated.world.time += START_PAUSE;
+                }
+                Err(Crashed) => self.died()?,
+            }
+        }
+        Err("no start succeeds".to_owned())
+    }
+
+    fn faults(&self) -> u64 {
+        let simulated = self.shared.borrow();
+        simulated.platter.faults + simulated.faults.count
+    }
+
+    fn new_engine(&self) -> SimulatedEngine {
+        let kernel = Mutated::new(Kernel::new(Rc::clone(&self.shared)), self.mutant, Rc::clone(&self.generations));
+        let sink = LyingSink::new(Receiver::new(Rc::clone(&self.shared), self.start), self.mutant);
+        let config = config_of(&self.shared.borrow().settings);
+        Engine::new(config, kernel, sink, self.now())
+    }
+
+    fn try_to_start(&self) -> Result<SimulatedEngine, String> {
+        let disk = LyingDisk::new(FakeDisk::new(Rc::clone(&self.shared)), self.mutant);
+        let (store, mut state) = Store::open(disk).map_err(|error| with_causes(&error))?;
+        let told = state.entries().map(|(entry, path)| format!("\n    {} {entry:?}", path.escape_ascii())).collect::<String>();
+        self.shared.borrow_mut().trace(|| format!("state: {:?}{told}", state.output()));
+        self.shared.borrow_mut().open_file()?;
+        let id = self.shared.borrow_mut().file_mut().map(|file| file.id());
+        let mut reconciled = Vec::new();
+        if let Some(point) = state.output().filter(|point| Some(point.id) == id)
+            && self.mutant != Mutant::OutputPointIgnored
+        {
+            let done = reconcile(&mut FileTail { shared: Rc::clone(&self.shared) }, &point, &mut state);
+            let done = done.map_err(|error| format!("the output cannot be reconciled: {error}"))?;
+            self.shared.borrow_mut().trace(|| format!("output: {done:?}"));
+            reconciled = done.advanced;
+        }
+        self.shared.borrow_mut().file_reconciled()?;
+        self.mutant.edit(&mut state, &self.sizes());
+        let journal = store.is_appendable().then(|| store.bytes());
+        let interval = self.shared.borrow_mut().durability_mut().settings.interval;
+        let committer = SimulatedCommitter::new(Rc::clone(&self.shared), store, self.mutant);
+        let mut engine = self.new_engine();
+        engine.keep_offsets(Checkpoint { state, committer: Box::new(committer), journal, interval, reconciled });
+        Ok(engine)
+    }
+
+    /// For mutants: how large each file is.
+    fn sizes(&self) -> HashMap<(u64, u32), u64> {
+        let simulated = self.shared.borrow();
+        let sizes = simulated.world.inodes.iter().map(|inode| {
+            let size = if let Kind::File { content, .. } = &inode.kind { content.len() as u64 } else { 0 };
+            ((inode.number, inode.generation), size)
+        });
+        sizes.collect()
+    }
+
+    /// The engine is gone by a crash.
+    fn died(&mut self) -> Result<(), String> {
+        let ending = self.shared.borrow_mut().durability_mut().ending;
+        self.ended(ending)
+    }
+
+    fn ended(&mut self, ending: Ending) -> Result<(), String> {
+        drop(self.engine.take());
+        let mut simulated = self.shared.borrow_mut();
+        if let Some(why) = simulated.failure.take() {
+            return Err(why);
+        }
+        simulated.died(ending)
+    }
+
+    /// A crash: the next life begins.
+    pub(crate) fn crashed(&mut self) -> Result<(), String> {
+        self.died()?;
+        self.start()
+    }
+
+    /// SIGTERM: turns until the engine finishes, or takes too long.
+    pub(crate) fn stop_and_start(&mut self) -> Result<(), String> {
+        self.shared.borrow_mut().trace(|| "SIGTERM".to_owned());
+        let begun = self.shared.borrow().now();
+        let disturbed = self.faults();
+        self.engine().stop();
+        for _ in 0..TURNS_TO_STOP {
+            match self.turn_once()? {
+                (Turn::Finished, _) => {
+                    self.check_stopped(disturbed)?;
+                    break;
+                }
+                _ if self.shared.borrow().now() > begun + TIME_TO_STOP => break,
+                _ => {}
+            }
+        }
+        self.ended(Ending::Stop)?;
+        self.start()
+    }
+
+    /// An engine that finished after a stop left nothing to come again.
+    fn check_stopped(&self, faults: u64) -> Result<(), String> {
+        let mut simulated = self.shared.borrow_mut();
+        let covered = simulated.durability_mut().covered.records;
+        let records = simulated.covered(None).records;
+        let has_failed = simulated.durability_mut().has_failed;
+        let is_doubtful = simulated.file_mut().is_some_and(|file| file.is_doubtful);
+        let with_faults = has_failed || is_doubtful || simulated.platter.faults != faults;
+        let is_uncovered = simulated.is_uncovered();
+        if is_uncovered && !with_faults {
+            return Err(format!("the engine finished, but of {records} acknowledged records only {covered} are committed"));
+        }
+        Ok(())
+    }
+
+    /// At the end, when nothing fails any more: everything is committed, the journal is no larger than what it tells of, and another
+    /// life begins with nothing to do.
+    pub(crate) fn check_rest(&mut self, ending: Ending) -> Result<(), String> {
+        if self.shared.borrow().durability().is_none() {
+            return Ok(());
+        }
+        let (committed, records, is_uncovered) = {
+            let mut simulated = self.shared.borrow_mut();
+            let is_doubtful = simulated.file_mut().is_some_and(|file| file.is_doubtful);
+            let (covered, is_uncovered) = (simulated.durability_mut().covered.records, simulated.is_uncovered());
+            (covered, simulated.covered(None).records, is_uncovered && !is_doubtful)
+        };
+        if is_uncovered {
+            return Err(format!("at rest only {committed} of {records} acknowledged records are committed"));
+        }
+        if ending == Ending::Stop { self.stop_and_start() } else { self.ended(ending).and_then(|()| self.start()) }
+    }
+
+    /// Entries of files that are gone are dropped in the end.
+    pub(crate) fn check_entries(&mut self) -> Result<(), String> {
+        if self.shared.borrow().durability().is_none() {
+            return Ok(());
+        }
+        self.wait_for(ENTRIES_DROPPED_WITHIN)?;
+        let mut disk = FakeDisk::new(Rc::clone(&self.shared));
+        let found = look(&mut disk).map_err(|error| with_causes(&error))?;
+        let entries = found.as_ref().map_or(0, |found| found.state.len());
+        let simulated = self.shared.borrow();
+        let files = simulated.files().len();
+        if entries > files {
+            let state = found.map(|found| found.state).unwrap_or_default();
+            return Err(format!("{entries} entries in the journal, but there are only {files} files:{}", self.strangers(&state)));
+        }
+        Ok(())
+    }
+
+    /// Entries of files that are not there.
+    fn strangers(&self, state: &State) -> String {
+        let simulated = self.shared.borrow();
+        let live: Vec<(u64, u32)> = simulated.files().iter().map(|&key| simulated.world.inodes[key].identity()).collect();
+        let strangers = state.entries().filter(|(entry, _)| !live.contains(&(entry.id.inode, entry.id.generation)));
+        strangers.map(|(entry, path)| format!("\n    {} {entry:?}", path.escape_ascii())).collect()
+    }
+}
+
+/// An error and what caused it, in one line.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(deeper) = cause {
+        text += &format!(": {deeper}");
+        cause = deeper.source();
+    }
+    text
+}
