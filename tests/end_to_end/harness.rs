@@ -3,7 +3,7 @@
 //! Always holds: nothing waits without a deadline, and a process ends with its [`Tail`].
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::fmt::Write as _;
 use std::os::unix::ffi::OsStrExt;
@@ -257,9 +257,7 @@ impl Tail {
 
     /// The path below the tree.
     pub(crate) fn name(&self, record: &Record) -> String {
-        let tree = self.tree.as_os_str().as_bytes();
-        let below = record.path.strip_prefix(tree).and_then(|path| path.strip_prefix(b"/"));
-        String::from_utf8_lossy(below.unwrap_or(&record.path)).into_owned()
+        name_below(&self.tree, record)
     }
 
     pub(crate) fn lines(&self) -> Vec<String> {
@@ -369,14 +367,7 @@ impl Tail {
         let count: usize = expected.values().map(Vec::len).sum();
         self.wait_count_or_settled(count);
         self.settled();
-        let got = self.lines_by_file();
-        let names = got.keys().chain(expected.keys());
-        let mut difference = String::new();
-        for name in names.collect::<std::collections::BTreeSet<_>>() {
-            let empty = Vec::new();
-            let (got, expected) = (got.get(name).unwrap_or(&empty), expected.get(name).unwrap_or(&empty));
-            describe_difference(name, got, expected, &mut difference);
-        }
+        let difference = difference(&self.lines_by_file(), expected);
         assert!(difference.is_empty(), "{difference}");
     }
 
@@ -464,6 +455,14 @@ impl Tail {
         self.child.borrow_mut().wait().expect("wait")
     }
 
+    /// SIGKILL: what is in the page cache stays, what is in the process is gone.
+    #[track_caller]
+    pub(crate) fn kill(&self) {
+        assert!(!self.has_exited(), "it ended by itself before it was killed: {}", self.stderr());
+        self.signal(Signal::SIGKILL);
+        self.wait_exit();
+    }
+
     /// SIGTERM; it must exit with 0.
     #[track_caller]
     pub(crate) fn terminate(&self) {
@@ -471,6 +470,17 @@ impl Tail {
         let status = self.wait_exit();
         assert_eq!(status.code(), Some(0), "the exit status after SIGTERM: {status}");
     }
+}
+
+/// What differs between the lines of files; empty: nothing.
+pub(crate) fn difference(got: &BTreeMap<String, Vec<String>>, expected: &BTreeMap<String, Vec<String>>) -> String {
+    let mut difference = String::new();
+    for name in got.keys().chain(expected.keys()).collect::<BTreeSet<_>>() {
+        let empty = Vec::new();
+        let (got, expected) = (got.get(name).unwrap_or(&empty), expected.get(name).unwrap_or(&empty));
+        describe_difference(name, got, expected, &mut difference);
+    }
+    difference
 }
 
 fn describe_difference(name: &str, got: &[String], expected: &[String], to: &mut String) {
@@ -495,6 +505,12 @@ impl Drop for Tail {
             capture.unblock();
         }
     }
+}
+
+/// The path of the record's file below the tree.
+pub(crate) fn name_below(tree: &Path, record: &Record) -> String {
+    let below = record.path.strip_prefix(tree.as_os_str().as_bytes()).and_then(|path| path.strip_prefix(b"/"));
+    String::from_utf8_lossy(below.unwrap_or(&record.path)).into_owned()
 }
 
 /// Decodes what a test read by itself, canaries included.
