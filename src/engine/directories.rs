@@ -403,10 +403,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             match self.fs.next_entry(&mut visit.listing, &mut name) {
                 Ok(Some(kind)) => {
                     let inode = self.fs.entry_inode(&visit.listing);
-                    self.take_entry(dir, &name, kind, visit.why, now);
-                    if kind == FileKind::Regular {
-                        self.take_known_entry(dir, &name, inode);
-                    }
+                    self.take_entry(dir, &name, kind, inode, visit.why, now);
                 }
                 Ok(None) => {
                     self.finish_visit(dir, &visit);
@@ -423,12 +420,12 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         (!is_done).then_some(visit)
     }
 
-    fn take_entry(&mut self, dir: DirId, name: &[u8], kind: FileKind, why: Why, now: Now) {
+    fn take_entry(&mut self, dir: DirId, name: &[u8], kind: FileKind, inode: u64, why: Why, now: Now) {
         let kind = if kind == FileKind::Unknown { self.entry_kind(dir, name) } else { kind };
         match kind {
             FileKind::Directory => self.take_directory_entry(dir, name, why),
-            FileKind::Regular => self.take_file_entry(dir, name, why),
-            FileKind::Link if self.config.follow_links => self.take_file_entry(dir, name, why),
+            FileKind::Regular => self.take_file_entry(dir, name, inode, why),
+            FileKind::Link if self.config.follow_links => self.take_file_entry(dir, name, inode, why),
             FileKind::Special if matches!(why, Why::FirstScan | Why::Appeared) => {
                 if self.accepts_file(dir, name) && self.files.find(dir, name).is_none() {
                     self.path.clear();
@@ -449,7 +446,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.fs.stat(&self.path, Links::Keep).map_or(FileKind::Regular, |found| found.kind)
     }
 
-    fn take_file_entry(&mut self, dir: DirId, name: &[u8], why: Why) {
+    fn take_file_entry(&mut self, dir: DirId, name: &[u8], inode: u64, why: Why) {
         let is_looked_at = matches!(why, Why::Rescan | Why::Poll | Why::Recheck);
         if is_looked_at && self.files.is_alias(dir, name) {
             // It may stand for another file now: the look brings it back if not.
@@ -469,13 +466,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             state.insert(State::SEEN);
             state.insert(State::LISTED);
             state.set(State::FIRST_SCAN, why == Why::FirstScan);
-        }
-    }
-
-    /// A file that was followed in an earlier run goes on whatever its name is now, as it does when it is renamed while we run.
-    fn take_known_entry(&mut self, dir: DirId, name: &[u8], inode: u64) {
-        let device = self.tree.get(dir).inode.0;
-        if self.files.find(dir, name).is_none() && self.was_renamed(dir, name, (device, inode)) {
+        } else if self.was_renamed(dir, name, inode) {
+            // Followed in an earlier run: it goes on whatever its name is now, as it does when it is renamed while we run.
             let id = self.hear_of(dir, name);
             self.files.get_mut(id).state.insert(State::SEEN | State::LISTED | State::ONLY_KNOWN);
         }

@@ -79,7 +79,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 
     /// Whether this may be a file that has an entry under another name, one that would be followed today.
-    pub(super) fn was_renamed(&mut self, dir: DirId, name: &[u8], (device, inode): (u64, u64)) -> bool {
+    pub(super) fn was_renamed(&mut self, dir: DirId, name: &[u8], inode: u64) -> bool {
+        let device = self.tree.get(dir).inode.0;
         let Some(commits) = self.commits.as_ref().filter(|commits| !commits.stored.is_empty()) else { return false };
         let Some(before) = commits.stored.path_of(device, inode) else { return false };
         self.path.clear();
