@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::harness::{Tail, wait_for};
-use crate::world::{World, heavy, numbered, skip, succeeds, text};
+use crate::world::{World, flood, heavy, numbered, skip, succeeds, text};
 
 /// `Q-01`
 #[test]
@@ -38,7 +38,7 @@ fn few_descriptors_and_a_blocked_output_lose_nothing() {
     let world = World::new();
     let tail = world.run().shell("ulimit -n 64; exec \"$@\"").start().armed();
     tail.block();
-    let filler = numbered(&"x".repeat(1_000), 0..4_000);
+    let filler = flood();
     world.append("filler.log", text(&filler));
     tail.settled();
     let mut expected = BTreeMap::from([("filler.log".to_owned(), filler)]);

@@ -143,6 +143,11 @@ pub(crate) fn numbered(tag: &str, numbers: Range<usize>) -> Vec<String> {
     numbers.map(|number| format!("{tag} {number}")).collect()
 }
 
+/// More lines than an output whose reader stopped takes (4 MiB and what a pipe holds): some stay unread in their file.
+pub(crate) fn flood() -> Vec<String> {
+    numbered(&"x".repeat(1_000), 0..6_000)
+}
+
 /// The lines as a file holds them.
 pub(crate) fn text(lines: &[impl AsRef<str>]) -> String {
     let mut text = String::new();
