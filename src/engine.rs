@@ -111,10 +111,8 @@ struct WatchLimit {
 #[derive(Debug)]
 struct Held<T> {
     file: T,
-    /// The last path that it had for certain, once its name went away; empty while it has one.
+    /// The path by which it was opened, read or found last: the one it had for certain.
     path: Vec<u8>,
-    /// The path by which it was opened, read or found last.
-    opened_as: Vec<u8>,
 }
 
 /// All of manytail but the loop: files in, records out.

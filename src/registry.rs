@@ -103,6 +103,11 @@ bitflags! {
     }
 }
 
+impl State {
+    /// Something else has to happen before the file is read.
+    pub(crate) const KEPT_BACK: State = State::COOLING.union(State::WAITING).union(State::DOUBT).union(State::UNSTORED);
+}
+
 /// One file. Offsets are bytes from the start of the file.
 #[derive(Debug)]
 pub(crate) struct FileSlot {

@@ -258,8 +258,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// Puts a dirty file into the queue, unless something else has to happen first.
     pub(super) fn enqueue(&mut self, id: SlotId) {
         let slot = self.files.get_mut(id);
-        let kept_back = State::QUEUED | State::COOLING | State::WAITING | State::DOUBT | State::UNSTORED;
-        if slot.is_read() && slot.state.contains(State::DIRTY) && !slot.state.intersects(kept_back) {
+        if slot.is_read() && slot.state.contains(State::DIRTY) && !slot.state.intersects(State::KEPT_BACK | State::QUEUED) {
             slot.state.insert(State::QUEUED);
             self.dirty.push_back(id);
         }

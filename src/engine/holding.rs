@@ -8,9 +8,9 @@ use nix::libc;
 impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// Keeps a file open between two of its turns, or for as long as the output is blocked.
     pub(super) fn hold(&mut self, id: SlotId, file: F::File) {
-        let path = if self.files.get(id).life == Life::Finishing { self.path.clone() } else { Vec::new() };
-        if self.held.len() < self.files_held_max || !path.is_empty() {
-            self.held.insert(id, Held { file, path, opened_as: self.path.clone() });
+        // One without a name cannot be opened again.
+        if self.held.len() < self.files_held_max || !self.files.get(id).is_bound() {
+            self.held.insert(id, Held { file, path: self.path.clone() });
         }
     }
 
@@ -49,7 +49,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     pub(super) fn prove_path(&mut self, id: SlotId) {
         if self.held.contains_key(&id) {
             self.write_path(id);
-            self.held.get_mut(&id).expect("just seen").opened_as.clone_from(&self.path);
+            self.held.get_mut(&id).expect("just seen").path.clone_from(&self.path);
         }
     }
 

@@ -15,10 +15,6 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             return;
         }
         let (dir, name) = (self.files.get(id).dir(), self.files.name(id).to_vec());
-        if let Some(held) = self.held.get_mut(&id) {
-            // What events say of its name may be about another file, which had the name before or has it since.
-            held.path = held.opened_as.clone();
-        }
         // Who takes this name next comes after what is still unread here; a deleted file can be read only if it is held.
         let key = self.files.key(id);
         if how.is_empty() || self.held.contains_key(&id) {
@@ -49,9 +45,6 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let is_identified = self.files.get(id).is_identified();
         let slot = self.files.get_mut(id);
         slot.state.remove(State::DELETED);
-        if let Some(held) = self.held.get_mut(&id) {
-            held.path.clear();
-        }
         if slot.life != Life::Ignored {
             slot.life = if is_identified { Life::Following } else { Life::Named };
         }

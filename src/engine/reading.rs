@@ -78,9 +78,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// Gives a file its turn. Returns how many bytes it read.
     fn read_file(&mut self, id: SlotId, now: Now) -> usize {
-        let kept_back = State::COOLING | State::WAITING | State::DOUBT | State::UNSTORED;
         let slot = self.files.get_mut(id);
-        if !slot.is_read() || !slot.state.contains(State::DIRTY) || slot.state.intersects(kept_back) {
+        if !slot.is_read() || !slot.state.contains(State::DIRTY) || slot.state.intersects(State::KEPT_BACK) {
             return 0;
         }
         if slot.state & (State::HAS_PREDECESSOR | State::RELEASED) == State::HAS_PREDECESSOR && self.must_wait(id) {
@@ -126,14 +125,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// Opens the file by its path, which is left in `self.path`, or takes it from those held open.
     pub(super) fn open(&mut self, id: SlotId) -> io::Result<F::File> {
         if let Some(held) = self.held.remove(&id) {
-            if held.path.is_empty() {
-                self.write_path(id);
-                let is_there = self.fs.stat(&self.path, Links::Follow).is_ok_and(|found| Some(found.id) == self.files.file_id(id));
-                if !is_there {
-                    // What events told of its name is not all, or not yet looked at.
-                    self.path = held.opened_as;
-                }
-            } else {
+            if !self.is_found_by_name(id) {
                 self.path = held.path;
             }
             return Ok(held.file);
@@ -147,6 +139,16 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             tracing::info!(path = ?String::from_utf8_lossy(&self.path), "can be read again");
         }
         Ok(file)
+    }
+
+    /// Whether the file's name leads to it, by the path that is left in `self.path`. Without a name, what events last said of it may be
+    /// about another file, which had the name before or has it since; with one, they may not be all, or not yet looked at.
+    fn is_found_by_name(&mut self, id: SlotId) -> bool {
+        if !self.files.get(id).is_bound() {
+            return false;
+        }
+        self.write_path(id);
+        self.fs.stat(&self.path, Links::Follow).is_ok_and(|found| Some(found.id) == self.files.file_id(id))
     }
 
     fn open_failed(&mut self, id: SlotId, error: &io::Error, now: Now) {

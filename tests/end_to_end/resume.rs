@@ -10,7 +10,7 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 
 use crate::harness::{difference, wait_for};
-use crate::state::{ENDS, Memory, age, counter, create_on_inode};
+use crate::state::{ENDS, End, Memory, age, counter, create_on_inode};
 use crate::world::{Random, World, numbered, skip, succeeds, text};
 
 /// Longer than the clock of a file system ticks: the order of two times of modification is certain.
@@ -107,9 +107,7 @@ fn files_in_a_directory_renamed_while_down_go_on() {
         world.mkdir("d/e");
         world.append("d/e/a.log", "one\n");
         world.append("d/b.log", "b\n");
-        let tail = memory.run().start().armed();
-        tail.wait_count(2);
-        memory.end(&tail, end);
+        memory.run_until(2, end);
         world.rename("d", "f");
         world.append("f/e/a.log", "two\n");
         world.mkdir("d/e");
@@ -125,9 +123,7 @@ fn files_that_swapped_names_while_down_go_on() {
     let memory = Memory::new(&world);
     world.append("a.log", "a\n");
     world.append("b.log", "bbbb\n");
-    let tail = memory.run().start().armed();
-    tail.wait_count(2);
-    tail.terminate();
+    memory.run_until(2, End::Stopped);
     world.rename("a.log", "c");
     world.rename("b.log", "a.log");
     world.rename("c", "b.log");
@@ -185,9 +181,7 @@ fn generations_rotated_while_down_come_in_order() {
         let memory = Memory::new(&world);
         let lines = numbered("line", 0..40);
         world.append("a.log", text(&lines[..10]));
-        let tail = memory.run().start().armed();
-        tail.wait_count(10);
-        memory.end(&tail, end);
+        memory.run_until(10, end);
         world.append("a.log", text(&lines[10..20]));
         tick();
         world.rename("a.log", "a.log.1");
@@ -382,9 +376,7 @@ fn a_file_deleted_and_made_again_while_down_is_read_from_0() {
         let world = World::new();
         let memory = Memory::new(&world);
         world.append("a.log", "one\n");
-        let tail = memory.run().start().armed();
-        tail.wait_count(1);
-        memory.end(&tail, end);
+        memory.run_until(1, end);
         world.remove("a.log");
         world.append("a.log", "longer than the one before\nsecond\n");
         memory.run().start().armed().expect(&[("a.log", &["longer than the one before", "second"])]);
@@ -642,9 +634,7 @@ fn files_that_a_run_did_not_follow_are_not_read_again_by_the_next() {
     world.append("b.log", "b\n");
     let other = world.beside("other");
     fs::create_dir(&other).expect("mkdir");
-    let tail = memory.run().start().armed();
-    tail.wait_count(2);
-    tail.terminate();
+    memory.run_until(2, End::Stopped);
     world.append("b.log", "bb\n");
     // Excluded, and then under a PATH that is not given.
     let tail = memory.run().with(&["--exclude", "b.log"]).start().armed();
@@ -662,9 +652,7 @@ fn the_same_tree_by_another_path_is_not_read_again() {
     let world = World::new();
     let memory = Memory::new(&world);
     world.append("a.log", "one\n");
-    let tail = memory.run().start().armed();
-    tail.wait_count(1);
-    tail.terminate();
+    memory.run_until(1, End::Stopped);
     world.append("a.log", "two\n");
     let finished = memory.run().with(&["--once"]).paths(&["."]).in_directory(&world.tree).finish();
     let lines: Vec<&String> = finished.lines.values().flatten().collect();
@@ -697,9 +685,7 @@ fn a_hard_link_made_while_down_is_the_same_file() {
     let world = World::new();
     let memory = Memory::new(&world);
     world.append("a.log", "one\n");
-    let tail = memory.run().start().armed();
-    tail.wait_count(1);
-    tail.terminate();
+    memory.run_until(1, End::Stopped);
     world.hard_link("a.log", "b.log");
     world.append("b.log", "two\n");
     let tail = memory.run().start().armed();
@@ -715,9 +701,7 @@ fn nuls_left_by_a_truncation_are_skipped_after_a_restart() {
         let world = World::new();
         let memory = Memory::new(&world);
         world.append("a.log", "one\ntwo\n");
-        let tail = memory.run().start().armed();
-        tail.wait_count(2);
-        memory.end(&tail, end);
+        memory.run_until(2, end);
         // The writer kept its position after the truncation.
         world.truncate("a.log", 0);
         world.truncate("a.log", 8);

@@ -96,6 +96,14 @@ impl<'a> Memory<'a> {
         });
     }
 
+    /// A run that delivers this many lines, and its end.
+    #[track_caller]
+    pub(crate) fn run_until(&self, lines: usize, how: End) {
+        let tail = self.run().start().armed();
+        tail.wait_count(lines);
+        self.end(&tail, how);
+    }
+
     #[track_caller]
     pub(crate) fn end(&self, tail: &Tail, how: End) {
         match how {
