@@ -8,6 +8,7 @@ mod changes;
 mod commit;
 mod directories;
 mod holding;
+mod holes;
 mod leaving;
 mod looks;
 mod order;

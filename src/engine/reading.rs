@@ -5,6 +5,7 @@
 use std::io;
 
 use super::commit::nanos;
+use super::holes::Cut;
 use super::resume::entry_flags;
 use super::*;
 use crate::batch::Reached;
@@ -25,7 +26,7 @@ const SCANNED_MIN: u32 = 64 * 1024;
 
 /// Why a file's turn ended.
 #[derive(Debug)]
-enum Pause {
+pub(super) enum Pause {
     /// All there is was read.
     AtEnd,
     /// The budget is spent, or the output has no room.
@@ -36,8 +37,8 @@ enum Pause {
 
 /// One file's turn.
 #[derive(Debug)]
-struct Pass {
-    id: SlotId,
+pub(super) struct Pass {
+    pub(super) id: SlotId,
     budget: usize,
     /// Bytes to ask for after the mark; grows for a line longer than it.
     len: usize,
@@ -62,10 +63,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             }
             let Some(id) = self.dirty.pop_front() else { break };
             self.files.get_mut(id).state.remove(State::QUEUED);
-            bytes = bytes.saturating_sub(self.read_file(id, now));
+            bytes = bytes.saturating_sub(self.read_file(id, now)?);
             if self.outbox.is_full() {
-                self.outbox.send(now.instant)?;
-                self.collect_acks();
+                self.send(now)?;
             }
         }
         if self.dirty.is_empty() {
@@ -76,21 +76,27 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         Ok(())
     }
 
+    fn send(&mut self, now: Now) -> Result<(), EngineError> {
+        self.outbox.send(now.instant)?;
+        self.collect_acks();
+        Ok(())
+    }
+
     /// Gives a file its turn. Returns how many bytes it read.
-    fn read_file(&mut self, id: SlotId, now: Now) -> usize {
+    fn read_file(&mut self, id: SlotId, now: Now) -> Result<usize, EngineError> {
         let slot = self.files.get_mut(id);
         if !slot.is_read() || !slot.state.contains(State::DIRTY) || slot.state.intersects(State::KEPT_BACK) {
-            return 0;
+            return Ok(0);
         }
         if slot.state & (State::HAS_PREDECESSOR | State::RELEASED) == State::HAS_PREDECESSOR && self.must_wait(id) {
-            return 0;
+            return Ok(0);
         }
         self.files.get_mut(id).state.remove(State::DIRTY | State::RELEASED);
         let file = match self.open(id) {
             Ok(file) => file,
             Err(error) => {
                 self.open_failed(id, &error, now);
-                return 0;
+                return Ok(0);
             }
         };
         let mut pass = Pass {
@@ -103,7 +109,16 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             is_begun: false,
             has_piece: false,
         };
-        let outcome = self.read_open(&mut pass, &file, now);
+        let outcome = loop {
+            if let Some(outcome) = self.read_open(&mut pass, &file, now).transpose() {
+                break outcome;
+            }
+            // A batch leaves while its bytes are still in the processor's cache.
+            self.send(now)?;
+            if !self.outbox.has_room() {
+                break Ok(Pause::More);
+            }
+        };
         tracing::trace!(slot = id.0, path = %self.path.escape_ascii(), ?outcome, offset = self.files.get(id).offset, "read");
         self.reader.relax();
         match outcome {
@@ -119,7 +134,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             Err(error) if self.files.get(id).life == Life::Finishing => self.finishing_failed(id, file, &error, now),
             Err(error) => self.read_failed(id, &error, now),
         }
-        FILE_BUDGET - pass.budget
+        Ok(FILE_BUDGET - pass.budget)
     }
 
     /// Opens the file by its path, which is left in `self.path`, or takes it from those held open.
@@ -194,11 +209,12 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.retry(id, now.instant);
     }
 
-    fn read_open(&mut self, pass: &mut Pass, file: &F::File, now: Now) -> io::Result<Pause> {
+    /// Reads until the file's turn ends, or (`None`) until a batch is full.
+    fn read_open(&mut self, pass: &mut Pass, file: &F::File, now: Now) -> io::Result<Option<Pause>> {
         loop {
             let slot = self.files.get(pass.id);
             if usize::from(slot.mark_len) < MARK_BYTES && !self.is_proven(pass, file)? {
-                return Ok(Pause::OtherFile);
+                return Ok(Some(Pause::OtherFile));
             }
             let slot = self.files.get(pass.id);
             if slot.state.contains(State::SEEK_LINE) {
@@ -210,7 +226,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 && !slot.state.contains(State::FLUSH)
                 && let Some(end) = self.scan_on(pass, file)?
             {
-                return Ok(end);
+                return Ok(Some(end));
             }
             let slot = self.files.get(pass.id);
             let mark_len = usize::from(slot.mark_len);
@@ -219,7 +235,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             let is_cut_off = got < mark_len || (mark_len == 0 && pass.size < offset);
             if is_cut_off || (mark_len > 0 && mark_of(self.reader.bytes(mark_len)) != mark) {
                 if !self.is_proven(pass, file)? {
-                    return Ok(Pause::OtherFile);
+                    return Ok(Some(Pause::OtherFile));
                 }
                 if got < mark_len && self.fs.stat_file(file)?.size >= offset {
                     // The file is as long as before: the read was short for another reason.
@@ -227,18 +243,21 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 }
                 self.restart(pass.id, now);
                 if self.files.get(pass.id).state.contains(State::UNSTORED) {
-                    return Ok(Pause::More);
+                    return Ok(Some(Pause::More));
                 }
                 pass.is_begun = false;
                 continue;
             }
             pass.budget = pass.budget.saturating_sub(got - mark_len);
             if let Some(end) = self.take_bytes(pass, file, mark_len, got, wanted, now)? {
-                return Ok(end);
+                return Ok(Some(end));
             }
             // In the middle of a long line nothing was used up yet: stopping here would read the same bytes for ever.
             if pass.budget == 0 && !pass.is_in_long_line {
-                return Ok(Pause::More);
+                return Ok(Some(Pause::More));
+            }
+            if self.outbox.is_full() {
+                return Ok(None);
             }
         }
     }
@@ -375,7 +394,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 
     /// The mark of the bytes before `end` in the buffer, which is where the offset is now.
-    fn set_mark(&mut self, id: SlotId, end: usize) {
+    pub(super) fn set_mark(&mut self, id: SlotId, end: usize) {
         let before = &self.reader.bytes(end)[end.saturating_sub(MARK_BYTES)..];
         let slot = self.files.get_mut(id);
         slot.mark = mark_of(before);
@@ -459,63 +478,6 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
     }
 
-    /// At the offset is a hole, or a run of NULs that a truncation left: skips to its end, if that is there yet.
-    fn skip_nuls(
-        &mut self,
-        pass: &Pass,
-        file: &F::File,
-        mark_len: usize,
-        got: usize,
-        is_at_end: bool,
-    ) -> io::Result<Option<Pause>> {
-        let offset = self.files.get(pass.id).offset;
-        let Some(data_from) = self.fs.data_from(file, offset)? else {
-            // Nothing but a hole up to the end: it is not known yet what comes, so nothing is passed over.
-            self.files.get_mut(pass.id).scanned = 0;
-            return Ok(Some(Pause::AtEnd));
-        };
-        let data = &self.reader.bytes(got)[mark_len..];
-        let skipped = if data_from > offset {
-            data_from - offset
-        } else {
-            let run = data.iter().position(|&byte| byte != 0).unwrap_or(data.len());
-            if run == data.len() && is_at_end {
-                self.files.get_mut(pass.id).scanned = 0;
-                return Ok(Some(Pause::AtEnd));
-            }
-            run as u64
-        };
-        self.stats.skipped_nul_bytes += skipped;
-        let slot = self.files.get_mut(pass.id);
-        slot.offset += skipped;
-        slot.scanned = 0;
-        if data_from == offset {
-            self.set_mark(pass.id, mark_len + usize::try_from(skipped).expect("at most what was read"));
-        } else if skipped >= MARK_BYTES as u64 {
-            // A hole reads as zeros.
-            slot.mark = mark_of(&[0; MARK_BYTES]);
-            slot.mark_len = MARK_BYTES as u8;
-        } else {
-            slot.mark_len = 0;
-        }
-        self.moved_on(pass.id);
-        Ok(None)
-    }
-
-    /// Whether a run of NULs in what was read belongs to a hole: the hole begins in it, or right behind the block that it fills up.
-    fn find_hole(&mut self, file: &F::File, offset: u64, mark_len: usize, got: usize, first_nul: usize) -> io::Result<Cut> {
-        // Where the file system cannot tell, nothing is a hole.
-        let Ok(hole) = self.fs.hole_from(file, offset + first_nul as u64) else { return Ok(Cut::None) };
-        let len = got - mark_len;
-        let Ok(hole_at) = usize::try_from(hole - offset) else { return Ok(Cut::None) };
-        if hole_at >= len {
-            return Ok(Cut::None);
-        }
-        let data = &self.reader.bytes(got)[mark_len..];
-        let run = data[..hole_at].iter().rposition(|&byte| byte != 0).map_or(0, |at| at + 1);
-        Ok(if self.fs.data_from(file, hole)?.is_some() { Cut::Run(run) } else { Cut::Tail(run) })
-    }
-
     /// All there is was read: the file cools down, its last line is timed if unfinished, who waits for it may go on.
     fn reached_end(&mut self, id: SlotId, has_advanced: bool, now: Now) {
         self.release_successor(id);
@@ -543,15 +505,4 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             }
         }
     }
-}
-
-/// What a hole does to the bytes at hand; positions count from the offset.
-#[derive(Debug, Clone, Copy)]
-enum Cut {
-    /// No hole.
-    None,
-    /// A run of NULs that belongs to a hole begins here, and data follows it.
-    Run(usize),
-    /// The same, but nothing follows it yet.
-    Tail(usize),
 }

@@ -1,0 +1,84 @@
+//! Holes, and the runs of NULs that a truncation under a writer leaves: passed over when data follows them, and nothing else is.
+
+use std::io;
+
+use super::reading::{Pass, Pause};
+use super::*;
+use crate::reader::{MARK_BYTES, mark_of};
+
+/// What a hole does to the bytes at hand; positions count from the offset.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Cut {
+    /// No hole.
+    None,
+    /// A run of NULs that belongs to a hole begins here, and data follows it.
+    Run(usize),
+    /// The same, but nothing follows it yet.
+    Tail(usize),
+}
+
+impl<F: FileSystem, S: Sink> Engine<F, S> {
+    /// At the offset is a hole, or a run of NULs that a truncation left: skips to its end, if that is there yet.
+    pub(super) fn skip_nuls(
+        &mut self,
+        pass: &Pass,
+        file: &F::File,
+        mark_len: usize,
+        got: usize,
+        is_at_end: bool,
+    ) -> io::Result<Option<Pause>> {
+        let offset = self.files.get(pass.id).offset;
+        let Some(data_from) = self.fs.data_from(file, offset)? else {
+            // Nothing but a hole up to the end: it is not known yet what comes, so nothing is passed over.
+            self.files.get_mut(pass.id).scanned = 0;
+            return Ok(Some(Pause::AtEnd));
+        };
+        let data = &self.reader.bytes(got)[mark_len..];
+        let skipped = if data_from > offset {
+            data_from - offset
+        } else {
+            let run = data.iter().position(|&byte| byte != 0).unwrap_or(data.len());
+            if run == data.len() && is_at_end {
+                self.files.get_mut(pass.id).scanned = 0;
+                return Ok(Some(Pause::AtEnd));
+            }
+            run as u64
+        };
+        self.stats.skipped_nul_bytes += skipped;
+        let slot = self.files.get_mut(pass.id);
+        slot.offset += skipped;
+        slot.scanned = 0;
+        if data_from == offset {
+            self.set_mark(pass.id, mark_len + usize::try_from(skipped).expect("at most what was read"));
+        } else if skipped >= MARK_BYTES as u64 {
+            // A hole reads as zeros.
+            slot.mark = mark_of(&[0; MARK_BYTES]);
+            slot.mark_len = MARK_BYTES as u8;
+        } else {
+            slot.mark_len = 0;
+        }
+        self.moved_on(pass.id);
+        Ok(None)
+    }
+
+    /// Whether a run of NULs in what was read belongs to a hole: the hole begins in it, or right behind the block that it fills up.
+    pub(super) fn find_hole(
+        &mut self,
+        file: &F::File,
+        offset: u64,
+        mark_len: usize,
+        got: usize,
+        first_nul: usize,
+    ) -> io::Result<Cut> {
+        // Where the file system cannot tell, nothing is a hole.
+        let Ok(hole) = self.fs.hole_from(file, offset + first_nul as u64) else { return Ok(Cut::None) };
+        let len = got - mark_len;
+        let Ok(hole_at) = usize::try_from(hole - offset) else { return Ok(Cut::None) };
+        if hole_at >= len {
+            return Ok(Cut::None);
+        }
+        let data = &self.reader.bytes(got)[mark_len..];
+        let run = data[..hole_at].iter().rposition(|&byte| byte != 0).map_or(0, |at| at + 1);
+        Ok(if self.fs.data_from(file, hole)?.is_some() { Cut::Run(run) } else { Cut::Tail(run) })
+    }
+}
