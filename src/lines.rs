@@ -6,7 +6,7 @@
 
 use std::iter::FusedIterator;
 
-use memchr::memchr;
+use memchr::{memchr, memrchr};
 
 /// One line, or a piece of one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,6 +51,18 @@ impl<'a> Lines<'a> {
     #[must_use]
     pub fn consumed(&self) -> usize {
         self.at
+    }
+
+    /// Takes all whole lines that are left in one piece, with their newlines: for records that are the lines themselves. Takes none if
+    /// one of them might be longer than the limit.
+    pub fn take_whole_lines(&mut self) -> &'a [u8] {
+        let left = &self.bytes[self.at..];
+        if left.len() > self.line_bytes_max {
+            return &[];
+        }
+        let end = memrchr(b'\n', left).map_or(0, |newline| newline + 1);
+        self.at += end;
+        &left[..end]
     }
 
     #[inline]
@@ -200,6 +212,21 @@ mod tests {
     #[should_panic(expected = "a line limit of 0")]
     fn a_limit_of_zero_is_a_bug() {
         let _ = split_lines(b"a", 0, 0);
+    }
+
+    #[test]
+    fn whole_lines_are_taken_at_once_and_the_rest_line_by_line() {
+        let mut lines = split_lines(b"a\nbc\n\nrest", 0, 11);
+        assert_eq!((lines.next().map(|line| line.bytes), lines.take_whole_lines()), (Some(&b"a"[..]), &b"bc\n\n"[..]));
+        assert_eq!((lines.take_whole_lines(), lines.next(), lines.consumed()), (&b""[..], None, 6));
+    }
+
+    #[test]
+    fn no_lines_are_taken_at_once_where_one_may_be_too_long() {
+        let mut lines = split_lines(b"abcdef\ng\n", 0, 8);
+        assert_eq!((lines.take_whole_lines(), lines.consumed()), (&b""[..], 0));
+        assert_eq!(lines.next().map(|line| line.bytes), Some(&b"abcdef"[..]));
+        assert_eq!(lines.take_whole_lines(), b"g\n");
     }
 
     #[test]

@@ -9,6 +9,7 @@ use super::holes::Cut;
 use super::resume::entry_flags;
 use super::*;
 use crate::batch::Reached;
+use crate::config::Format;
 use crate::lines::{Line, split_lines};
 use crate::notices::Cause;
 use crate::reader::{MARK_BYTES, READ_BYTES, mark_of};
@@ -47,7 +48,7 @@ pub(super) struct Pass {
     /// The open file was shown to be the slot's, and had this length then.
     is_proven: bool,
     size: u64,
-    /// The encoder was told about this file.
+    /// The encoder was told about this file, or did not need to be.
     is_begun: bool,
     /// What was encoded last holds a piece of a line.
     has_piece: bool,
@@ -328,6 +329,14 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let first_offset = slot.offset;
         pass.has_piece = false;
         let mut lines = split_lines(data, first_offset, self.config.line_bytes_max);
+        if self.config.format == Format::Raw {
+            // The lines are the records.
+            let whole = lines.take_whole_lines();
+            pass.is_begun |= !whole.is_empty();
+            self.outbox.bytes().extend_from_slice(whole);
+            self.stats.records += memchr::memchr_iter(b'\n', whole).count() as u64;
+            self.stats.bytes += whole.len() as u64;
+        }
         loop {
             if !self.outbox.has_room() {
                 return (lines.consumed(), false);
