@@ -142,6 +142,8 @@ pub struct Engine<F: FileSystem, S: Sink> {
     found: Vec<(SlotKey, Option<Stat>)>,
     /// Files that a listing brought up, to be read in the order of their last modification.
     listed: Vec<(SystemTime, SlotKey)>,
+    /// More of them may come: directories that nothing was known of are being listed, or names in them are still to be looked at.
+    is_listing: bool,
     /// Files to read, oldest first; the bit in the slot is the truth.
     dirty: VecDeque<SlotId>,
     /// Files read lately, in the order in which they may be opened again.
@@ -221,6 +223,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             doubts: VecDeque::new(),
             found: Vec::new(),
             listed: Vec::new(),
+            is_listing: false,
             dirty: VecDeque::new(),
             cooling: VecDeque::new(),
             cooling_dirty: 0,

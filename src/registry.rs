@@ -105,7 +105,8 @@ bitflags! {
 
 impl State {
     /// Something else has to happen before the file is read.
-    pub(crate) const KEPT_BACK: State = State::COOLING.union(State::WAITING).union(State::DOUBT).union(State::UNSTORED);
+    pub(crate) const KEPT_BACK: State =
+        State::COOLING.union(State::WAITING).union(State::DOUBT).union(State::UNSTORED).union(State::LISTED);
 }
 
 /// One file. Offsets are bytes from the start of the file.

@@ -71,7 +71,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 if is_directory {
                     self.directory_changed(dir, name, what, now.instant);
                 } else {
-                    self.file_changed(dir, name, what, now.instant);
+                    self.file_changed(dir, name, what, now);
                 }
             }
         }
@@ -84,11 +84,16 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.push_visit(dir, Why::Appeared);
     }
 
-    fn file_changed(&mut self, dir: DirId, name: &[u8], what: NameChange, now: Instant) {
+    fn file_changed(&mut self, dir: DirId, name: &[u8], what: NameChange, now: Now) {
         let known = self.files.find(dir, name);
         match (what, known) {
-            (NameChange::Modified, Some(id)) => self.mark_dirty(id),
-            (NameChange::MovedTo(cookie), _) => self.file_moved_to(dir, name, cookie, now),
+            (NameChange::Modified, Some(id)) => {
+                if self.is_listing {
+                    self.put_in_order(id, now);
+                }
+                self.mark_dirty(id);
+            }
+            (NameChange::MovedTo(cookie), _) => self.file_moved_to(dir, name, cookie, now.instant),
             (NameChange::Created, Some(id)) => {
                 self.restart_if_new(id);
                 self.doubt(id);
@@ -110,13 +115,13 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             (NameChange::Deleted | NameChange::MovedFrom(_), Some(id)) if self.files.is_alias(dir, name) => {
                 self.files.remove_alias(dir, name);
                 // It goes on under another name. Who takes this one comes after it all the same.
-                self.succession.vacate(self.files.key(id), dir, name, now);
+                self.succession.vacate(self.files.key(id), dir, name, now.instant);
                 self.doubt(id);
             }
-            (NameChange::Deleted, Some(id)) => self.leave(id, State::DELETED, now),
+            (NameChange::Deleted, Some(id)) => self.leave(id, State::DELETED, now.instant),
             (NameChange::MovedFrom(cookie), Some(id)) => {
-                self.leave(id, State::empty(), now);
-                self.moves.insert(cookie, Moved::File(self.files.key(id), now));
+                self.leave(id, State::empty(), now.instant);
+                self.moves.insert(cookie, Moved::File(self.files.key(id), now.instant));
             }
             (NameChange::Deleted | NameChange::MovedFrom(_), None) => {
                 // A link to a directory is no directory for the kernel.
@@ -226,6 +231,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// A name that may be a file to follow: looked at soon.
     pub(super) fn hear_of(&mut self, dir: DirId, name: &[u8]) -> SlotId {
         let id = self.files.insert(dir, name);
+        self.files.get_mut(id).state.set(State::LISTED, self.is_listing);
         self.claim(id, dir, name);
         self.doubt(id);
         id

@@ -43,6 +43,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
         if !self.urgent.has_work() && self.doubts.is_empty() && self.found.is_empty() {
             self.is_missing_events = false;
+            self.is_listing = false;
         }
         if !self.urgent.has_work() && !self.sweep.is_running && self.doubts.is_empty() {
             self.suspect_since = None;
@@ -238,6 +239,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         match self.fs.list(&self.path, links) {
             Ok(listing) => {
                 self.tree.get_mut(dir).is_unreadable = false;
+                self.is_listing |= matches!(why, Why::FirstScan | Why::Appeared);
                 let had_files = self.files.in_dir(dir).next().is_some() || self.tree.children(dir).next().is_some();
                 Some(Visit { directory: self.tree.key(dir), why, listing, had_files })
             }

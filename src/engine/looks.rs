@@ -333,10 +333,18 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.start(id, found, now);
             found.size > 0
         };
+        let was_there_before = self.files.get(id).state.contains(State::FIRST_SCAN);
         self.files.get_mut(id).state.remove(State::FIRST_SCAN);
-        if has_changed && self.files.get(id).state.contains(State::LISTED) {
+        // An event since the look counts as well.
+        let is_dirty = has_changed || self.files.get(id).state.contains(State::DIRTY);
+        if is_dirty && self.files.get(id).state.contains(State::LISTED) {
             let key = self.files.key(id);
-            self.listed.push((found.modified, key));
+            self.listed.push((if has_changed { found.modified } else { now.wall }, key));
+            self.mark_dirty(id);
+            if !was_there_before && self.urgent.has_work() && self.held.len() < self.files_held_max {
+                // It may be deleted before its turn, which is some time away.
+                self.hold_open(id);
+            }
             return;
         }
         self.files.get_mut(id).state.remove(State::LISTED);
@@ -365,6 +373,16 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.begin_empty_story(id, now);
         } else {
             self.begin_story(id);
+        }
+    }
+
+    /// While files are found by listing, one that an event tells of may be the successor of one that is still to be found: it is read in
+    /// its turn among them.
+    pub(super) fn put_in_order(&mut self, id: SlotId, now: Now) {
+        let slot = self.files.get_mut(id);
+        if slot.life == Life::Following && !slot.state.intersects(State::LISTED | State::DIRTY) {
+            slot.state.insert(State::LISTED);
+            self.listed.push((now.wall, self.files.key(id)));
         }
     }
 

@@ -13,9 +13,9 @@ use crate::harness::{difference, wait_for};
 use crate::state::{ENDS, End, Memory, age, counter, create_on_inode};
 use crate::world::{Random, World, numbered, skip, succeeds, text};
 
-/// Longer than the clock of a file system ticks: the order of two times of modification is certain.
+/// Longer than the clock of a file system ticks, and than manytail allows it to lag: the order of two times is certain.
 fn tick() {
-    thread::sleep(Duration::from_millis(20));
+    thread::sleep(Duration::from_millis(45));
 }
 
 /// `K-01`
@@ -193,6 +193,33 @@ fn generations_rotated_while_down_come_in_order() {
         let tail = memory.run().start();
         tail.expect_in_order(&lines[10..]);
     }
+}
+
+/// Events tell of the newer file at once; that the older one has a rest is found by looking, some time during the first scan.
+#[test]
+fn a_generation_that_grows_during_the_first_scan_waits_for_the_rest_of_the_one_before() {
+    let world = World::in_memory();
+    let memory = Memory::new(&world);
+    world.mkdir("others");
+    (0..20_000).for_each(|number| world.write(format!("others/{number}"), ""));
+    world.append("a.log.1", "old 0\n");
+    world.append("a.log", "new 0\n");
+    tick();
+    memory.run_until(2, End::Stopped);
+    world.append("a.log.1", "old 1\n");
+    tick();
+    let tail = memory.run().start();
+    // Both logs were looked at by then, the others were not.
+    tail.wait("the scan of the others", || tail.process.watches() == 2);
+    let mut written = 1;
+    while tail.count() < 2 {
+        assert!(!tail.has_exited(), "{}", tail.stderr());
+        world.append("a.log", format!("new {written}\n"));
+        written += 1;
+    }
+    let mut expected = vec!["old 1".to_owned()];
+    expected.extend(numbered("new", 1..written));
+    tail.expect_in_order(&expected);
 }
 
 /// The new name of a rotated file does not match; it was followed before.
