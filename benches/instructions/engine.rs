@@ -1,0 +1,131 @@
+//! Whole turns on 100,000 files in memory: events alone, one line of each file, and large files read at once.
+
+use std::ffi::OsString;
+use std::time::{Duration, Instant, SystemTime};
+
+use manytail::cli::{self, Command};
+use manytail::engine::{Engine, Turn};
+use manytail::sink::{Sent, Sink, SinkError};
+use manytail::sys::clock::{self, Now};
+
+use crate::Case;
+use crate::callgrind::{Units, only_this_is_counted};
+use crate::memory::{LINE, Memory, ROOT};
+
+const FILES: usize = 100_000;
+/// Equal events in a row: a writer that is faster than we are.
+const BURST: usize = 10;
+const LARGE_FILES: usize = 4;
+/// Lines of a large file: 1 MiB.
+const LARGE_LINES: usize = 1024 * 1024 / LINE.len();
+
+pub(crate) const CASES: [Case; 8] = [
+    Case { name: "events-single", run: || events(1) },
+    Case { name: "events-burst", run: || events(BURST) },
+    Case { name: "turn-raw", run: || lines("raw", FILES, 1) },
+    Case { name: "turn-text", run: || lines("text", FILES, 1) },
+    Case { name: "turn-json", run: || lines("json", FILES, 1) },
+    Case { name: "bulk-raw", run: || lines("raw", LARGE_FILES, LARGE_LINES) },
+    Case { name: "bulk-text", run: || lines("text", LARGE_FILES, LARGE_LINES) },
+    Case { name: "bulk-json", run: || lines("json", LARGE_FILES, LARGE_LINES) },
+];
+
+/// Takes everything.
+struct Void;
+
+impl Sink for Void {
+    #[inline(never)]
+    fn send(&mut self, bytes: &[u8], _now: Instant) -> Result<Sent, SinkError> {
+        Ok(Sent::Accepted(bytes.len()))
+    }
+
+    fn unacknowledged(&mut self) -> u64 {
+        0
+    }
+
+    fn ready(&mut self, _now: Instant) {}
+
+    fn deadline(&self) -> Option<Instant> {
+        None
+    }
+
+    fn reopen(&mut self) -> Result<(), SinkError> {
+        Ok(())
+    }
+
+    fn own_file(&self) -> Option<(u64, u64)> {
+        None
+    }
+}
+
+/// An engine and its time, which passes between rounds only.
+struct Bench {
+    engine: Engine<Memory, Void>,
+    now: Now,
+}
+
+impl Bench {
+    /// An engine that has read the first line of each file.
+    fn new(files: usize, options: &[&str]) -> Self {
+        let arguments = ["manytail", "run", "--rescan", "0"].iter().chain(options).chain(&[ROOT]).map(OsString::from);
+        let Ok(Command::Run { config, .. }) = cli::parse(arguments) else { panic!("the arguments are right") };
+        let now = Now { instant: clock::now().instant, wall: SystemTime::UNIX_EPOCH + Duration::new(1_795_341_600, 123_456_789) };
+        let mut bench = Bench { engine: Engine::new(config.engine, Memory::new(files), Void, now), now };
+        bench.turn();
+        assert_eq!((bench.engine.sizes().files, bench.records()), (files, files), "every file was found and read");
+        bench
+    }
+
+    fn records(&self) -> usize {
+        self.engine.stats().records as usize
+    }
+
+    /// Turns until there is nothing to do.
+    fn turn(&mut self) {
+        self.engine.events_ready();
+        while self.engine.turn(self.now).expect("nothing fails here") == Turn::Again {}
+    }
+
+    /// Every file gets lines, and one event says so.
+    fn append_everywhere(&mut self, files: usize, lines: usize) {
+        self.now = Now { instant: self.now.instant + Duration::from_secs(1), wall: self.now.wall + Duration::from_secs(1) };
+        let memory = self.engine.file_system_mut();
+        for at in 0..files {
+            let file = shuffled(at, files);
+            memory.append(file, lines);
+            memory.tell(file);
+        }
+    }
+}
+
+/// A permutation of `0..count` without a pattern that matters: steps by a prime that divides no count used here.
+fn shuffled(at: usize, count: usize) -> usize {
+    at * 7_919 % count
+}
+
+/// Events about files that cool down: they are marked dirty, and not read.
+fn events(burst: usize) -> Units {
+    let mut bench = Bench::new(FILES, &["--coalesce", "1h"]);
+    let memory = bench.engine.file_system_mut();
+    for at in 0..FILES / burst {
+        for _ in 0..burst {
+            memory.tell(shuffled(at, FILES));
+        }
+    }
+    only_this_is_counted(&mut || bench.turn());
+    assert_eq!((bench.engine.stats().events as usize, bench.records()), (FILES, FILES), "every event was taken, nothing was read");
+    Units::new("event", FILES)
+}
+
+/// Reads new lines of each file.
+fn lines(format: &str, files: usize, lines: usize) -> Units {
+    let mut bench = Bench::new(files, &["--format", format]);
+    // Warm: every buffer has its size.
+    bench.append_everywhere(files, lines);
+    bench.turn();
+    bench.append_everywhere(files, lines);
+    let before = bench.records();
+    only_this_is_counted(&mut || bench.turn());
+    assert_eq!(bench.records() - before, files * lines, "every line came");
+    Units::new("line", files * lines)
+}
