@@ -34,14 +34,14 @@ pub struct Encoder {
     format: Format,
     /// Every record of the current source begins with these bytes.
     head: Vec<u8>,
-    second: FormattedSecond,
+    time: FormattedTime,
 }
 
 impl Encoder {
     /// An encoder without a source: [`Encoder::begin`] comes first.
     #[must_use]
     pub fn new(format: Format) -> Self {
-        Encoder { format, head: Vec::new(), second: FormattedSecond::new() }
+        Encoder { format, head: Vec::new(), time: FormattedTime::new() }
     }
 
     /// Sets the source of the lines that follow, and encodes what their records share.
@@ -74,7 +74,7 @@ impl Encoder {
     fn begin_json(&mut self, source: &Source<'_>) {
         let head = &mut self.head;
         head.extend_from_slice(b"{\"time\":\"");
-        self.second.push_time(source.read_at, head);
+        head.extend_from_slice(self.time.text_of(source.read_at));
         head.extend_from_slice(b"\",");
         push_json_path(source.path, head);
         head.extend_from_slice(b",\"file\":\"");
@@ -87,52 +87,68 @@ impl Encoder {
         // Room for a line that needs no escape: offset, keys and braces take less than 64 bytes.
         out.reserve(self.head.len() + line.bytes.len() + 64);
         out.extend_from_slice(&self.head);
-        push_decimal(line.offset, out);
-        out.extend_from_slice(b",\"line\":\"");
+        let mut offset_and_key = *b"00000000000000000000,\"line\":\"";
+        let digits = offset_and_key.first_chunk_mut().expect("20 digits come first");
+        let at = write_decimal(line.offset, digits);
+        out.extend_from_slice(&offset_and_key[at..]);
         if !push_json_text(line.bytes, out) {
             out.extend_from_slice(b"\",\"bytes\":\"");
             push_base64(line.bytes, out);
         }
-        out.extend_from_slice(if line.ended { b"\"}\n" } else { b"\",\"eol\":false}\n" });
+        if line.ended {
+            out.extend_from_slice(b"\"}\n");
+        } else {
+            out.extend_from_slice(b"\",\"eol\":false}\n");
+        }
     }
 }
 
-/// The text of a second, kept: most reads fall into the second of the read before.
+/// The text of a time, kept: all reads of a turn have one time, and most turns fall into the second of the turn before.
 #[derive(Debug)]
-struct FormattedSecond {
-    /// Seconds since 1970; `u64::MAX` before the first use.
+struct FormattedTime {
+    time: SystemTime,
+    /// Whole seconds of `time` since 1970.
     second: u64,
-    /// `2026-11-22T10:00:00Z`.
-    text: [u8; 20],
+    /// `2026-11-22T10:00:00.123456789Z`.
+    text: [u8; 30],
 }
 
 /// 9999-12-31T23:59:59Z: RFC 3339 has no fifth digit for the year.
 const SECOND_MAX: u64 = 253_402_300_799;
 
-impl FormattedSecond {
+impl FormattedTime {
     fn new() -> Self {
-        FormattedSecond { second: u64::MAX, text: [b'0'; 20] }
+        FormattedTime { time: SystemTime::UNIX_EPOCH, second: 0, text: *b"1970-01-01T00:00:00.000000000Z" }
     }
 
-    /// Appends `2026-11-22T10:00:00.123456789Z`.
-    fn push_time(&mut self, time: SystemTime, out: &mut Vec<u8>) {
+    fn text_of(&mut self, time: SystemTime) -> &[u8] {
+        if time != self.time {
+            self.format(time);
+        }
+        &self.text
+    }
+
+    fn format(&mut self, time: SystemTime) {
         // A clock that is off must not stop the delivery.
         let since_epoch = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
         let second = since_epoch.as_secs().min(SECOND_MAX);
         if second != self.second {
             let whole = SystemTime::UNIX_EPOCH + Duration::from_secs(second);
-            write!(&mut self.text[..], "{}", humantime::format_rfc3339_seconds(whole)).expect("years up to 9999 take 20 bytes");
+            write!(&mut self.text[..20], "{}", humantime::format_rfc3339_seconds(whole)).expect("years up to 9999 take 20 bytes");
             self.second = second;
         }
-        let (date_and_time, _zone) = self.text.split_at(19);
-        out.extend_from_slice(date_and_time);
-        write!(out, ".{:09}Z", since_epoch.subsec_nanos()).expect("a vector takes every write");
+        write!(&mut self.text[19..], ".{:09}Z", since_epoch.subsec_nanos()).expect("nine digits fit");
+        self.time = time;
     }
 }
 
 /// Appends `file` of a record, which names one generation of a file: `fd01-1a2b3c-0`.
 pub(crate) fn push_file(device: u64, inode: u64, incarnation: u32, out: &mut Vec<u8>) {
-    write!(out, "{device:x}-{inode:x}-{incarnation}").expect("a vector takes every write");
+    push_hex(device, out);
+    out.push(b'-');
+    push_hex(inode, out);
+    out.push(b'-');
+    push_decimal(u64::from(incarnation), out);
 }
 
 /// Appends the members `path`, and `path_bytes` where the path is not UTF-8.
@@ -154,6 +170,8 @@ pub(crate) fn push_second(seconds_since_1970: u64, out: &mut Vec<u8>) {
 /// Appends a path for people: `\`, control bytes (below 0x20, and 0x7f) and bytes that are not UTF-8 as `\x` and two lower-case hex
 /// digits; all else as it is. The path can be had back by undoing every `\xHH`.
 pub(crate) fn push_text_path(path: &[u8], out: &mut Vec<u8>) {
+    let (plain, path) = path.split_at(plain_len(path, |byte| (byte.cast_signed() < 0x20) | (byte == 0x7f) | (byte == b'\\')));
+    out.extend_from_slice(plain);
     for chunk in path.utf8_chunks() {
         for &byte in chunk.valid().as_bytes() {
             if byte.is_ascii_control() || byte == b'\\' { push_hex_escape(byte, out) } else { out.push(byte) }
@@ -176,29 +194,46 @@ fn hex_digit(nibble: u8) -> u8 {
 /// maximal run that could have begun a character (as [`String::from_utf8_lossy`] does it).
 #[inline]
 pub(crate) fn push_json_text(bytes: &[u8], out: &mut Vec<u8>) -> bool {
-    if str::from_utf8(bytes).is_ok() {
-        push_json_escaped(bytes, out);
-        return true;
-    }
-    for chunk in bytes.utf8_chunks() {
-        push_json_escaped(chunk.valid().as_bytes(), out);
-        if !chunk.invalid().is_empty() {
-            out.extend_from_slice("\u{fffd}".as_bytes());
-        }
-    }
-    false
+    // Most lines end here: looked at once, and copied.
+    let (plain, rest) = bytes.split_at(json_plain_len(bytes));
+    out.extend_from_slice(plain);
+    rest.is_empty() || push_json_rest(rest, out)
 }
 
-/// Copies runs that need no escape, and escapes what lies between them.
-#[inline]
-fn push_json_escaped(mut bytes: &[u8], out: &mut Vec<u8>) {
-    loop {
-        let (plain, rest) = bytes.split_at(json_plain_len(bytes));
-        out.extend_from_slice(plain);
-        let Some((&byte, after)) = rest.split_first() else { return };
-        push_json_escape(byte, out);
-        bytes = after;
+/// The same for a part that has something to escape or is not ASCII.
+fn push_json_rest(mut bytes: &[u8], out: &mut Vec<u8>) -> bool {
+    let mut is_valid = true;
+    while let Err(error) = str::from_utf8(bytes) {
+        is_valid = false;
+        push_json_escaped(&bytes[..error.valid_up_to()], out);
+        out.extend_from_slice("\u{fffd}".as_bytes());
+        // Without a length the end cut a character off.
+        bytes = error.error_len().map_or(&[], |len| &bytes[error.valid_up_to() + len..]);
     }
+    push_json_escaped(bytes, out);
+    is_valid
+}
+
+/// Appends valid UTF-8, escaped.
+fn push_json_escaped(mut bytes: &[u8], out: &mut Vec<u8>) {
+    while let Some((word, after)) = bytes.split_first_chunk::<8>() {
+        // Copied first, taken back from the first byte to escape on: most words have none.
+        out.extend_from_slice(word);
+        let Some(at) = first_to_escape(*word) else {
+            bytes = after;
+            continue;
+        };
+        out.truncate(out.len() - word.len() + at);
+        push_json_escape(bytes[at], out);
+        bytes = &bytes[at + 1..];
+    }
+    for &byte in bytes {
+        if needs_escape(byte) { push_json_escape(byte, out) } else { out.push(byte) }
+    }
+}
+
+fn needs_escape(byte: u8) -> bool {
+    byte < 0x20 || byte == b'"' || byte == b'\\'
 }
 
 fn push_json_escape(byte: u8, out: &mut Vec<u8>) {
@@ -217,27 +252,54 @@ fn push_json_escape(byte: u8, out: &mut Vec<u8>) {
     out.extend_from_slice(&[b'\\', short]);
 }
 
-/// How many bytes at the front may stand in a JSON string as they are: all but those below 0x20, `"` and `\`.
+/// The first of eight bytes that may not stand in a JSON string as it is.
 ///
-/// Looks at eight bytes at once ("Bit Twiddling Hacks", determine if a word has a byte less than n). A borrow can make a byte look
-/// like a hit only behind a true one, and only the first hit is used.
+/// Looks at all at once ("Bit Twiddling Hacks", determine if a word has a byte less than n). A borrow can make a byte look like a hit
+/// only behind a true one, and only the first hit is used.
 #[inline]
-fn json_plain_len(bytes: &[u8]) -> usize {
+fn first_to_escape(word: [u8; 8]) -> Option<usize> {
     const ONES: u64 = u64::from_le_bytes([1; 8]);
     const HIGH_BITS: u64 = u64::from_le_bytes([0x80; 8]);
     let below = |word: u64, limit: u8| word.wrapping_sub(ONES * u64::from(limit)) & !word;
     let equal = |word: u64, byte: u8| below(word ^ (ONES * u64::from(byte)), 1);
 
-    let (words, tail) = bytes.as_chunks::<8>();
-    for (index, word) in words.iter().enumerate() {
-        let word = u64::from_le_bytes(*word);
-        let hits = (below(word, 0x20) | equal(word, b'"') | equal(word, b'\\')) & HIGH_BITS;
-        if hits != 0 {
-            return index * 8 + hits.trailing_zeros() as usize / 8;
-        }
+    let word = u64::from_le_bytes(word);
+    let hits = (below(word, 0x20) | equal(word, b'"') | equal(word, b'\\')) & HIGH_BITS;
+    (hits != 0).then(|| hits.trailing_zeros() as usize / 8)
+}
+
+/// How many bytes at the front are ASCII and may stand in a JSON string as they are: all of them, or a part that was quick to find.
+#[inline]
+fn json_plain_len(bytes: &[u8]) -> usize {
+    // As a signed number, a byte beyond ASCII is below 0x20 too.
+    plain_len(bytes, |byte| (byte.cast_signed() < 0x20) | (byte == b'"') | (byte == b'\\'))
+}
+
+/// How many bytes at the front are not special: all of them, or a part that was quick to find.
+#[inline]
+fn plain_len(bytes: &[u8], is_special: impl Fn(u8) -> bool) -> usize {
+    match bytes.len() {
+        0..8 => bytes.iter().position(|&byte| is_special(byte)).unwrap_or(bytes.len()),
+        8..32 => plain_chunks_len::<8>(bytes, is_special),
+        _ => plain_chunks_len::<32>(bytes, is_special),
     }
-    let in_tail = tail.iter().position(|&byte| byte < 0x20 || byte == b'"' || byte == b'\\');
-    words.len() * 8 + in_tail.unwrap_or(tail.len())
+}
+
+/// The same by chunks, of which the last overlaps the one before.
+#[inline]
+fn plain_chunks_len<const N: usize>(bytes: &[u8], is_special: impl Fn(u8) -> bool) -> usize {
+    let mut at = 0;
+    while at < bytes.len() {
+        let from = at.min(bytes.len() - N);
+        let Some(chunk) = bytes[from..].first_chunk::<N>() else { return at };
+        // In two steps without a branch: the compiler makes vector instructions of it.
+        let special: [u8; N] = std::array::from_fn(|at| u8::from(is_special(chunk[at])));
+        if special.iter().fold(0, |any, one| any | one) != 0 {
+            return at;
+        }
+        at = from + N;
+    }
+    bytes.len()
 }
 
 /// Appends the base64 of `bytes` (RFC 4648 section 4, padded), written in place.
@@ -248,21 +310,47 @@ fn push_base64(bytes: &[u8], out: &mut Vec<u8>) {
     debug_assert_eq!(written, out.len() - start, "base64 is padded");
 }
 
-/// Appends a number, without the formatting machinery of `write!`: this is once per record.
-#[inline]
-fn push_decimal(mut number: u64, out: &mut Vec<u8>) {
-    // u64::MAX has 20 digits.
-    let mut digits = [0; 20];
-    let mut at = digits.len();
-    loop {
-        at -= 1;
-        digits[at] = b'0' + (number % 10) as u8;
-        number /= 10;
-        if number == 0 {
-            break;
-        }
+/// The two digits of each number below 100.
+const DIGIT_PAIRS: [[u8; 2]; 100] = {
+    let mut pairs = [[b'0'; 2]; 100];
+    let mut number = 0;
+    while number < 100 {
+        pairs[number] = [b'0' + number as u8 / 10, b'0' + number as u8 % 10];
+        number += 1;
     }
+    pairs
+};
+
+/// Writes a number to the end of `digits`, without the formatting machinery of `write!`: this is once per record. Returns where it
+/// begins. u64::MAX has 20 digits.
+#[inline]
+fn write_decimal(mut number: u64, digits: &mut [u8; 20]) -> usize {
+    let mut at = digits.len();
+    while number >= 100 {
+        at -= 2;
+        digits[at..at + 2].copy_from_slice(&DIGIT_PAIRS[(number % 100) as usize]);
+        number /= 100;
+    }
+    let [tens, ones] = DIGIT_PAIRS[number as usize];
+    digits[at - 1] = ones;
+    if number < 10 {
+        return at - 1;
+    }
+    digits[at - 2] = tens;
+    at - 2
+}
+
+fn push_decimal(number: u64, out: &mut Vec<u8>) {
+    let mut digits = [0; 20];
+    let at = write_decimal(number, &mut digits);
     out.extend_from_slice(&digits[at..]);
+}
+
+/// Appends a number in hex, lower case, without leading zeros.
+fn push_hex(number: u64, out: &mut Vec<u8>) {
+    // 0 has one digit too.
+    let digits = (u64::BITS - (number | 1).leading_zeros()).div_ceil(4);
+    out.extend((0..digits).rev().map(|at| hex_digit((number >> (at * 4)) as u8 & 15)));
 }
 
 #[cfg(test)]

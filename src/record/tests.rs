@@ -174,14 +174,19 @@ fn json_replaces_maximal_subparts_by_one_replacement_character_each() {
 
 #[test]
 fn a_byte_that_needs_an_escape_is_found_at_every_position() {
-    for len in 0..=40 {
+    for len in 0..=100 {
         for at in 0..len {
             for byte in 0..=u8::MAX {
                 // What lies behind the hit must not hide it, whatever a borrow does there.
                 let mut bytes = vec![0x20; len];
                 bytes[at] = byte;
-                let needs_escape = byte < 0x20 || byte == b'"' || byte == b'\\';
-                assert_eq!(json_plain_len(&bytes), if needs_escape { at } else { len }, "{byte:#x} at {at} of {len}");
+                let plain = json_plain_len(&bytes);
+                let is_plain = !needs_escape(byte) && byte.is_ascii();
+                assert!(if is_plain { plain == len } else { plain <= at }, "{byte:#x} at {at} of {len}: {plain}");
+                if let Some(word) = bytes.first_chunk() {
+                    let expected = (at < 8 && needs_escape(byte)).then_some(at);
+                    assert_eq!(first_to_escape(*word), expected, "{byte:#x} at {at}");
+                }
             }
         }
     }
@@ -237,11 +242,9 @@ fn the_file_names_device_and_inode_in_hex_and_the_incarnation_in_decimal() {
 
 #[test]
 fn time_is_right_when_seconds_repeat_step_forward_and_step_back() {
-    let mut second = FormattedSecond::new();
+    let mut formatted = FormattedTime::new();
     let mut text = |seconds: u64, nanos: u32| {
-        let mut out = Vec::new();
-        second.push_time(SystemTime::UNIX_EPOCH + Duration::new(seconds, nanos), &mut out);
-        String::from_utf8(out).unwrap()
+        String::from_utf8(formatted.text_of(SystemTime::UNIX_EPOCH + Duration::new(seconds, nanos)).to_vec()).unwrap()
     };
     assert_eq!(text(1_795_341_600, 1), "2026-11-22T10:00:00.000000001Z");
     assert_eq!(text(1_795_341_600, 999_999_999), "2026-11-22T10:00:00.999999999Z");
@@ -252,24 +255,23 @@ fn time_is_right_when_seconds_repeat_step_forward_and_step_back() {
 
 #[test]
 fn a_clock_far_off_gives_the_nearest_time_that_can_be_written() {
-    let mut second = FormattedSecond::new();
-    let mut text = |time: SystemTime| {
-        let mut out = Vec::new();
-        second.push_time(time, &mut out);
-        String::from_utf8(out).unwrap()
-    };
+    let mut formatted = FormattedTime::new();
+    let mut text = |time: SystemTime| String::from_utf8(formatted.text_of(time).to_vec()).unwrap();
     assert_eq!(text(SystemTime::UNIX_EPOCH - Duration::from_secs(1)), "1970-01-01T00:00:00.000000000Z");
     assert_eq!(text(SystemTime::UNIX_EPOCH + Duration::from_secs(SECOND_MAX + 1)), "9999-12-31T23:59:59.000000000Z");
 }
 
 #[test]
-fn decimals_are_written_as_the_standard_library_writes_them() {
+fn numbers_are_written_as_the_standard_library_writes_them() {
     let mut random = Random(4);
-    let mut numbers = vec![0, 9, 10, u64::MAX];
+    let mut numbers = vec![0, 9, 10, 15, 16, 99, 100, 101, 999, 1000, u64::MAX];
     numbers.extend((0..10_000).map(|_| random.next() >> random.below(64)));
     for number in numbers {
         let mut out = Vec::new();
         push_decimal(number, &mut out);
         assert_eq!(String::from_utf8(out).unwrap(), number.to_string());
+        let mut out = Vec::new();
+        push_hex(number, &mut out);
+        assert_eq!(String::from_utf8(out).unwrap(), format!("{number:x}"));
     }
 }
