@@ -144,6 +144,8 @@ pub struct Engine<F: FileSystem, S: Sink> {
     listed: Vec<(SystemTime, SlotKey)>,
     /// More of them may come: directories that nothing was known of are being listed, or names in them are still to be looked at.
     is_listing: bool,
+    /// Those of them that are to be read now, one after the other, while others that change have their turns.
+    backlog: VecDeque<SlotId>,
     /// Files to read, oldest first; the bit in the slot is the truth.
     dirty: VecDeque<SlotId>,
     /// Files read lately, in the order in which they may be opened again.
@@ -224,6 +226,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             found: Vec::new(),
             listed: Vec::new(),
             is_listing: false,
+            backlog: VecDeque::new(),
             dirty: VecDeque::new(),
             cooling: VecDeque::new(),
             cooling_dirty: 0,
@@ -386,12 +389,13 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             || !self.found.is_empty()
             || !self.listed.is_empty()
             || self.is_looking_for_absent()
-            || (!self.dirty.is_empty() && self.outbox.has_room())
+            || (!(self.dirty.is_empty() && self.backlog.is_empty()) && self.outbox.has_room())
     }
 
     /// With `--once`: nothing waits for a deadline or for the journal either, so everything was read.
     fn is_read(&self) -> bool {
         self.dirty.is_empty()
+            && self.backlog.is_empty()
             && self.retries.is_empty()
             && self.leaving.is_empty()
             && self.leaving_directories.is_empty()

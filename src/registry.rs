@@ -100,6 +100,8 @@ bitflags! {
         const UNSTORED = 1 << 23;
         /// Its name does not match: followed only if the journal knows the file.
         const ONLY_KNOWN = 1 << 24;
+        /// Came up in a listing, and was not read to its end since: these are read one after the other.
+        const BACKLOG = 1 << 25;
     }
 }
 

@@ -266,7 +266,19 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let slot = self.files.get_mut(id);
         if slot.is_read() && slot.state.contains(State::DIRTY) && !slot.state.intersects(State::KEPT_BACK | State::QUEUED) {
             slot.state.insert(State::QUEUED);
-            self.dirty.push_back(id);
+            let lane = if slot.state.contains(State::BACKLOG) { &mut self.backlog } else { &mut self.dirty };
+            lane.push_back(id);
+        }
+    }
+
+    /// Puts a file whose turn ended back at the head of its queue: none of those behind it may overtake it.
+    pub(super) fn go_on_first(&mut self, id: SlotId) {
+        let slot = self.files.get_mut(id);
+        slot.state.insert(State::DIRTY);
+        if !slot.state.intersects(State::KEPT_BACK | State::QUEUED) {
+            slot.state.insert(State::QUEUED);
+            let lane = if slot.state.contains(State::BACKLOG) { &mut self.backlog } else { &mut self.dirty };
+            lane.push_front(id);
         }
     }
 

@@ -19,8 +19,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         if self.outbox.has_room() {
             return;
         }
-        for at in 0..self.dirty.len().min(self.files_held_max) {
-            let id = self.dirty[at];
+        for at in 0..(self.dirty.len() + self.backlog.len()).min(self.files_held_max) {
+            let id = self.dirty.get(at).copied().unwrap_or_else(|| self.backlog[at - self.dirty.len()]);
             if self.held.len() >= self.files_held_max {
                 break;
             }

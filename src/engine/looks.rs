@@ -395,6 +395,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         for (_, key) in listed.drain(..) {
             if let Some(id) = self.files.alive(key) {
                 self.files.get_mut(id).state.remove(State::LISTED);
+                self.files.get_mut(id).state.insert(State::BACKLOG);
                 self.begin_listed_story(id);
                 self.mark_dirty(id);
                 self.after_look(id);

@@ -55,22 +55,25 @@ pub(super) struct Pass {
 }
 
 impl<F: FileSystem, S: Sink> Engine<F, S> {
-    /// Reads dirty files, oldest first, while there is room for records.
+    /// Reads dirty files, oldest first, while there is room for records: by turns those that changed, and those that a listing brought up.
     pub(super) fn read_dirty(&mut self, now: Now) -> Result<(), EngineError> {
         let mut bytes = BYTES_PER_TURN;
-        for _ in 0..FILES_PER_TURN {
+        for turn in 0..FILES_PER_TURN {
             if bytes == 0 || !self.outbox.has_room() {
                 break;
             }
-            let Some(id) = self.dirty.pop_front() else { break };
+            let (first, second) =
+                if turn % 2 == 0 { (&mut self.dirty, &mut self.backlog) } else { (&mut self.backlog, &mut self.dirty) };
+            let Some(id) = first.pop_front().or_else(|| second.pop_front()) else { break };
             self.files.get_mut(id).state.remove(State::QUEUED);
             bytes = bytes.saturating_sub(self.read_file(id, now)?);
             if self.outbox.is_full() {
                 self.send(now)?;
             }
         }
-        if self.dirty.is_empty() {
-            // After the first scan the queue is as large as the tree was.
+        if self.backlog.is_empty() {
+            // After the first scan the queues are as large as the tree was.
+            self.backlog.shrink_to(4 * FILES_PER_TURN);
             self.dirty.shrink_to(4 * FILES_PER_TURN);
             self.doubts.shrink_to(4 * FILES_PER_TURN);
         }
@@ -125,7 +128,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         match outcome {
             Ok(Pause::AtEnd) => self.reached_end(id, pass.is_begun, now),
             Ok(Pause::More) => {
-                self.mark_dirty(id);
+                if self.outbox.has_room() && !self.files.get(id).state.contains(State::BACKLOG) {
+                    self.mark_dirty(id);
+                } else {
+                    self.go_on_first(id);
+                }
                 self.hold(id, file);
             }
             Ok(Pause::OtherFile) => {
@@ -490,6 +497,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// All there is was read: the file cools down, its last line is timed if unfinished, who waits for it may go on.
     fn reached_end(&mut self, id: SlotId, has_advanced: bool, now: Now) {
         self.release_successor(id);
+        self.files.get_mut(id).state.remove(State::BACKLOG);
         if let Some(commits) = self.commits.as_mut().filter(|_| !has_advanced) {
             commits.ledger.read_to_end(self.files.key(id), nanos(now.wall));
         }

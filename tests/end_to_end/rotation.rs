@@ -425,3 +425,53 @@ fn a_path_that_is_a_file_is_followed_over_rotations() {
     wait_for("no descriptor of a rotated file", || !tail.process.open_files().iter().any(|path| path.contains("a.log")));
     assert!(fs::exists(world.at("a.log.1")).expect("stat"));
 }
+
+/// The older one takes several turns, the newer ones one each.
+#[test]
+fn generations_found_by_listing_come_one_after_the_other_whatever_their_size() {
+    let world = World::in_memory();
+    let lines = numbered(&"x".repeat(1_000), 0..9_000);
+    for (name, range) in [("a.log.2", 0..4_000), ("a.log.1", 4_000..8_999), ("a.log", 8_999..9_000)] {
+        world.append(name, text(&lines[range]));
+        thread::sleep(Duration::from_millis(20));
+    }
+    world.run().start().expect_in_order(&lines);
+    let once = world.run().raw().with(&["--once"]).start();
+    once.expect_in_order(&lines);
+}
+
+/// The same when the output takes it in small parts.
+#[test]
+fn generations_found_by_listing_come_one_after_the_other_through_a_blocked_output() {
+    let world = World::in_memory();
+    let lines = numbered(&"x".repeat(1_000), 0..9_000);
+    for (name, range) in [("a.log.1", 0..8_900), ("a.log", 8_900..9_000)] {
+        world.append(name, text(&lines[range]));
+        thread::sleep(Duration::from_millis(20));
+    }
+    let tail = world.run().blocked().start();
+    tail.settled();
+    tail.unblock();
+    tail.expect_in_order(&lines);
+}
+
+#[test]
+fn a_log_that_grows_does_not_wait_for_the_whole_backlog_of_another() {
+    let world = World::in_memory();
+    let tail = world.run().blocked().start();
+    wait_for("its watch", || tail.process.watches() == 1);
+    world.append("live.log", "one\n");
+    tail.settled();
+    // Found by listing: the directory comes whole.
+    let large = numbered(&"x".repeat(1_000), 0..50_000);
+    fs::create_dir(world.beside("d")).expect("mkdir");
+    fs::write(world.beside("d/large.log"), text(&large)).expect("write");
+    fs::rename(world.beside("d"), world.at("d")).expect("rename");
+    tail.settled();
+    world.append("live.log", "two\n");
+    tail.settled();
+    tail.unblock();
+    tail.wait_count(50_002);
+    let place = tail.lines().iter().position(|line| line == "two");
+    assert!(place.is_some_and(|place| place < 25_000), "it came as number {place:?} of 50,002");
+}
