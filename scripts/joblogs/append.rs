@@ -1,10 +1,10 @@
 //! `joblogs append`: writes lines to a tree the way schedulers do, and keeps the ledger.
 //!
-//! Each line is one open (`O_APPEND`), one write and one close; lines go to random jobs. Between lines it rotates, renames, truncates
-//! and deletes logs and starts new jobs, as asked. A log is deleted or truncated, and an old generation removed, only when it was left
+//! Each line is one open (`O_APPEND`), one write and one close, unless asked otherwise; lines go to random jobs. Between lines it rotates,
+//! renames, truncates and deletes logs and starts new jobs, as asked. A log is deleted or truncated, and an old generation removed, only when it was left
 //! alone for the grace: a follower that is not later than that loses nothing.
 
-use crate::jobs::{JOBS_MAX, Paths, Tree, with_suffix};
+use crate::jobs::{self, JOBS_MAX, Paths, Tree, with_suffix};
 use crate::ledger::{self, Job, Ledger};
 use crate::line::{self, LINE_BYTES_MIN, Line};
 use crate::random::Random;
@@ -17,9 +17,11 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::stat::Mode;
 use nix::sys::time::TimeValLike;
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
+use std::collections::hash_map::{Entry, HashMap};
 use std::ffi::{CStr, OsStr};
 use std::fs;
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -51,6 +53,12 @@ pub(crate) struct Options {
     /// Lines that a job gets in a row, each with its own open
     #[arg(long, default_value_t = 1)]
     run: u32,
+    /// Lines in each write
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    lines_per_write: u32,
+    /// Keep logs open from their first write on, as jobs that write without pause do
+    #[arg(long, conflicts_with_all = ["rotate_every", "delete_every", "truncate_every", "rename_every"])]
+    keep_open: bool,
     /// Write to this many jobs only, drawn at random
     #[arg(long)]
     active: Option<usize>,
@@ -134,8 +142,9 @@ fn check_options(options: &Options) -> Result<()> {
     if options.lines.is_none() && options.seconds.is_none() {
         bail!("say when to stop: --lines or --seconds");
     }
-    if options.threads == 0 || options.keep == 0 || options.burst == 0 || options.run == 0 || options.active == Some(0) {
-        bail!("--threads, --keep, --burst, --run and --active must be at least 1");
+    let counts = [options.threads, options.run, options.lines_per_write];
+    if counts.contains(&0) || options.keep == 0 || options.burst == 0 || options.active == Some(0) {
+        bail!("--threads, --run, --lines-per-write, --keep, --burst and --active must be at least 1");
     }
     if options.rate.is_some_and(|rate| rate <= 0.0) || options.grace < 0.0 || options.seconds.is_some_and(|seconds| seconds < 0.0) {
         bail!("--rate, --grace and --seconds must be positive");
@@ -205,6 +214,8 @@ struct Writer<'a> {
     resting: VecDeque<(u64, u32, End)>,
     generations: HashMap<u32, Vec<Generation>>,
     grace_ns: u64,
+    /// With --keep-open: the logs written so far.
+    open: HashMap<u32, OwnedFd>,
     random: Random,
     text: Vec<u8>,
     now_ns: u64,
@@ -223,6 +234,7 @@ impl<'a> Writer<'a> {
             resting: VecDeque::new(),
             generations: HashMap::new(),
             grace_ns: (options.grace * 1e9) as u64,
+            open: HashMap::new(),
             random: Random::new(options.seed ^ u64::from(thread) << 40),
             text: Vec::new(),
             now_ns: line::now_ns(),
@@ -269,49 +281,70 @@ impl<'a> Writer<'a> {
             self.options.lines.map_or(u64::MAX, |lines| lines / threads + u64::from(u64::from(self.thread) < lines % threads));
         let seconds = self.options.seconds.unwrap_or(f64::INFINITY);
         let rate = self.options.rate.map(|rate| rate / threads as f64);
+        // At a rate nothing is written before a whole write is due.
+        let burst = self.options.burst.next_multiple_of(u64::from(self.options.lines_per_write));
+        let stretch = u64::from(self.options.run) * u64::from(self.options.lines_per_write);
         while self.counts.lines < lines && !stop.load(Ordering::Relaxed) {
             let elapsed = started.elapsed().as_secs_f64();
             if elapsed >= seconds {
                 break;
             }
             let due = rate.map_or(u64::MAX, |rate| ((elapsed * rate) as u64).saturating_sub(self.counts.lines));
-            let due = (due - due % self.options.burst).min(lines - self.counts.lines);
+            let due = (due - due % burst).min(lines - self.counts.lines);
             if due == 0 {
                 std::thread::sleep(TICK);
             }
-            for _ in 0..due.min(LINES_PER_LOOK.max(self.options.burst)).div_ceil(u64::from(self.options.run)) {
+            for _ in 0..due.min(LINES_PER_LOOK.max(burst)).div_ceil(stretch) {
                 if self.live.is_empty() {
                     bail!("no job is left to write to");
                 }
                 let slot = self.live[self.random.below(self.live.len())];
-                for _ in 0..u64::from(self.options.run).min(lines - self.counts.lines) {
-                    self.append_line(slot)?;
+                let until = (self.counts.lines + stretch).min(lines);
+                while self.counts.lines < until {
+                    self.append_lines(slot, u64::from(self.options.lines_per_write).min(until - self.counts.lines))?;
                 }
-                self.disturb()?;
+                self.disturb(stretch)?;
             }
             self.end_rested()?;
         }
         Ok(())
     }
 
-    fn append_line(&mut self, slot: u32) -> Result<()> {
+    /// One write.
+    fn append_lines(&mut self, slot: u32, count: u64) -> Result<()> {
         let job = self.job(slot);
         let path = self.paths.get(slot as usize);
         let Slot { account, written_ns } = &mut self.slots[slot as usize];
         self.now_ns = line::now_ns();
         self.text.clear();
-        line::write(&mut self.text, Line { job, seq: account.given + 1, sent_ns: self.now_ns }, self.options.line_bytes);
-        append_text(path, &self.text, account.absent).with_context(|| format!("cannot append to {}", path.to_string_lossy()))?;
-        account.given += 1;
+        for _ in 0..count {
+            account.given += 1;
+            line::write(&mut self.text, Line { job, seq: account.given, sent_ns: self.now_ns }, self.options.line_bytes);
+        }
+        if account.absent && self.paths.tree().has_own_directory(job) {
+            jobs::create_directory_of(path).with_context(|| format!("cannot make the directory of {}", path.to_string_lossy()))?;
+        }
+        let mut append = || match self.open.entry(slot) {
+            Entry::Occupied(open) => write_text(open.get(), &self.text),
+            Entry::Vacant(vacant) => {
+                let file = open_log(path, account.absent)?;
+                write_text(&file, &self.text)?;
+                if self.options.keep_open {
+                    vacant.insert(file);
+                }
+                Ok(())
+            }
+        };
+        append().with_context(|| format!("cannot append to {}", path.to_string_lossy()))?;
         account.absent = false;
         *written_ns = self.now_ns;
-        self.counts.lines += 1;
+        self.counts.lines += count;
         Ok(())
     }
 
-    /// What is due besides lines.
-    fn disturb(&mut self) -> Result<()> {
-        let (options, before) = (self.options, self.counts.lines.saturating_sub(u64::from(self.options.run)));
+    /// What is due besides lines, `stretch` of which were written since the last time.
+    fn disturb(&mut self, stretch: u64) -> Result<()> {
+        let (options, before) = (self.options, self.counts.lines.saturating_sub(stretch));
         let is_due = |every: Option<u64>| every.is_some_and(|every| self.counts.lines / every.max(1) > before / every.max(1));
         let dues = [options.create_every, options.rotate_every, options.rename_every, options.truncate_every, options.delete_every];
         let [create, rotate, rename, truncate, delete] = dues.map(is_due);
@@ -353,7 +386,7 @@ impl<'a> Writer<'a> {
         self.live.push(slot);
         self.counts.created += 1;
         if self.counts.lines < self.options.lines.unwrap_or(u64::MAX) / u64::from(self.options.threads) {
-            self.append_line(slot)
+            self.append_lines(slot, 1)
         } else {
             Ok(())
         }
@@ -410,6 +443,7 @@ impl<'a> Writer<'a> {
         {
             self.resting.pop_front();
             let path = generation(self.paths.get(slot as usize), 0);
+            let ends_directory = self.paths.tree().has_own_directory(self.job(slot));
             let account = &mut self.slots[slot as usize].account;
             let exists = !std::mem::replace(&mut account.absent, matches!(end, End::Deleted));
             account.gone = account.given;
@@ -421,6 +455,11 @@ impl<'a> Writer<'a> {
             .with_context(|| format!("cannot end {}", path.display()))?;
             match end {
                 End::Deleted => {
+                    if exists && ends_directory {
+                        let path = self.paths.get(slot as usize);
+                        jobs::remove_directory_of(path)
+                            .with_context(|| format!("cannot end the directory of {}", path.to_string_lossy()))?;
+                    }
                     account.deleted = true;
                     self.counts.deleted += 1;
                 }
@@ -445,15 +484,18 @@ impl<'a> Writer<'a> {
     }
 }
 
-/// One open, one write, one close. A log that someone else moved away is made anew.
-fn append_text(path: &CStr, text: &[u8], is_absent: bool) -> Result<()> {
+/// A log that someone else moved away is made anew.
+fn open_log(path: &CStr, is_absent: bool) -> Result<OwnedFd> {
     let flags = OFlag::O_APPEND | OFlag::O_WRONLY | OFlag::O_CLOEXEC;
     let creating = || open(path, flags | OFlag::O_CREAT, Mode::from_bits_truncate(0o644));
-    let file = match if is_absent { creating() } else { open(path, flags, Mode::empty()) } {
-        Err(Errno::ENOENT) => creating()?,
-        outcome => outcome?,
-    };
-    let written = nix::unistd::write(&file, text)?;
+    match if is_absent { creating() } else { open(path, flags, Mode::empty()) } {
+        Err(Errno::ENOENT) => Ok(creating()?),
+        outcome => Ok(outcome?),
+    }
+}
+
+fn write_text(file: &OwnedFd, text: &[u8]) -> Result<()> {
+    let written = nix::unistd::write(file, text)?;
     if written < text.len() {
         bail!("only {written} of {} bytes were taken", text.len());
     }

@@ -70,6 +70,7 @@ pub(crate) fn receive(options: &Options) -> Result<bool> {
         bytes: 0,
         first: None,
         last: Instant::now(),
+        last_at_us: 0,
     };
     let mut source = Source::open(listener.as_ref(), idle_timeout)?;
     if let Some(canary) = &options.canary {
@@ -152,6 +153,8 @@ struct Receiver<'a> {
     /// When the first and the last line came.
     first: Option<Instant>,
     last: Instant,
+    /// The time of day of the last line, in microseconds since 1970; 0 = none came.
+    last_at_us: u64,
 }
 
 impl Receiver<'_> {
@@ -195,6 +198,7 @@ impl Receiver<'_> {
         }
         if self.lines > before {
             self.last = Instant::now();
+            self.last_at_us = now_ns / 1000;
             self.first.get_or_insert(self.last);
         }
         Ok(Taken::Some)
@@ -248,7 +252,7 @@ impl Receiver<'_> {
             let cpu_us = (cpu_ns(pid)? - before) as f64 / 1000.0;
             report += &format!(" follower_cpu_us={cpu_us:.0} follower_cpu_us_per_line={:.3}", cpu_us / self.lines.max(1) as f64);
         }
-        println!("{report}");
+        println!("{report} last_at={}.{:06}", self.last_at_us / 1_000_000, self.last_at_us % 1_000_000);
         Ok(())
     }
 }
