@@ -19,6 +19,9 @@ canary=$tree/canary.log
 follower=
 receiver=
 
+# at_end STATUS: what a script has to say when it ends, before its work directory goes. A script may have its own.
+at_end() { :; }
+
 clean_up() {
     local status=$?
     trap - EXIT
@@ -27,6 +30,7 @@ clean_up() {
         kill -KILL "$pid" 2>/dev/null || true
     done
     wait 2>/dev/null || true
+    (at_end "$status") || true
     rm -rf "$work"
     exit "$status"
 }

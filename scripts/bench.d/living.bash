@@ -1,0 +1,133 @@
+# Parts of scripts/bench about what manytail holds and keeps: at rest, while jobs come and go, and after the kernel lost events.
+# Call: not by itself; scripts/bench sources it.
+# shellcheck shell=bash disable=SC2153,SC2154 # scripts/bench and load.bash set what is not set here
+
+# start_and_rest: manytail on the tree in use, until it has read all that was there and came to rest.
+start_and_rest() {
+    : >"$canary"
+    choose beginning
+    start_follower "${command[@]}"
+    start_receiver --canary "$canary" --cpu-of "$follower" --expect 0
+    wait_until_ready
+    wait "$receiver" || true
+    receiver=
+}
+
+# switches_of PID: how often it was put to sleep, by itself or not.
+switches_of() { awk '/ctxt_switches:/ { sum += $2 } END { print sum }' "/proc/$1/status"; }
+
+# watches_of PID: of its inotify instances.
+watches_of() { cat "/proc/$1"/fdinfo/* 2>/dev/null | grep -c '^inotify wd:' || true; }
+
+part_idle() {
+    local none_kib rss_kib ticks switches spent_ns
+    mkdir -p "$work/none"
+    use_tree none
+    start_and_rest
+    none_kib=$(status_of "$follower" VmRSS)
+    stop_follower
+    local content
+    read -ra content <<<"$IDLE_CONTENT"
+    need_tree empty "$START_FILES" "$IDLE_LAYOUT" "$DIRS" "${content[@]}"
+    start_and_rest
+    rss_kib=$(status_of "$follower" VmRSS)
+    record bytes_per_file 1 manytail "$(awk '{ printf "%.1f", ($1 - $2) * 1024 / $3 }' <<<"$rss_kib $none_kib $START_FILES")"
+    record rss_MiB 1 manytail $((rss_kib / 1024))
+    record peak_MiB 1 manytail $(($(status_of "$follower" VmHWM) / 1024))
+    say "at rest for $SECONDS_AT_REST s ..."
+    ticks=$(ticks_of "$follower")
+    switches=$(switches_of "$follower")
+    spent_ns=$(cut -d ' ' -f 1 "/proc/$follower/schedstat")
+    sleep "$SECONDS_AT_REST" # the measure itself: nothing may happen in this time
+    record ticks 1 manytail $(($(ticks_of "$follower") - ticks))
+    record wakeups 1 manytail $(($(switches_of "$follower") - switches))
+    record cpu_us 1 manytail $((($(cut -d ' ' -f 1 "/proc/$follower/schedstat") - spent_ns) / 1000))
+    record descriptors 1 manytail "$(descriptors_of "$follower")"
+    record threads 1 manytail "$(status_of "$follower" Threads)"
+    stop_follower
+    result "RSS per file, bytes; $START_FILES files, names of 14 bytes" median bytes_per_file manytail - "<=" 112
+    result "RSS / its peak, MiB" medians "rss_MiB peak_MiB" manytail
+    result "CPU ticks in $SECONDS_AT_REST s" median ticks manytail - "<=" 0
+    result "wake-ups / CPU us in $SECONDS_AT_REST s" medians "wakeups cpu_us" manytail
+    result "descriptors" median descriptors manytail - "<=" 16
+    result "threads" median threads manytail - "<=" 1
+}
+
+part_churn() {
+    local lines=$((2 * CHURN_RATE * CHURN_SECONDS))
+    churn "$lines"
+    result "lines lost, of $lines" max lost manytail - "<=" 0
+    result "jobs/s that came, were written and deleted" median jobs_per_s manytail
+    result "watches left over when all jobs are deleted" max watches manytail - "<=" 0
+    result "RSS above that with $CHURN_FILES jobs before, KiB" median grown_KiB manytail - "<=" "$CHURN_KIB"
+    result "RSS at its peak above that, KiB" median peak_KiB manytail
+    result "CPU per line, us / p99, us / kernel overflows / opens" medians "cpu p99 overflows opens" manytail
+}
+
+# churn LINES: every second line goes to a job that exists; after each such line one job begins with a line, and another gets no more and
+# is deleted after the grace. A tenth of them take a directory with them.
+churn() {
+    local lines=$1 rss_kib watches written verdict
+    need_tree churn "$CHURN_FILES" own "$DIRS"
+    start_and_rest
+    rss_kib=$(status_of "$follower" VmRSS)
+    watches=$((DIRS + 1)) # without any job
+    start_receiver --latency --cpu-of "$follower" --expect "$lines" --tee "$work/output"
+    say "$CHURN_RATE jobs/s come and go for $CHURN_SECONDS s ..."
+    joblogs append "$tree" --lines "$lines" --rate $((2 * CHURN_RATE)) --create-every 2 --delete-every 2 --grace "$CHURN_GRACE" \
+        >"$work/written"
+    await_lines manytail "$lines" || return 0
+    written=$(<"$work/written")
+    verdict=$("$joblogs" check --ledger "$ledger" --from last-append "$work/output" 2>"$work/offenders") ||
+        lose "$verdict"$'\n'"$(<"$work/offenders")"
+    rm -f "$work/output"
+    # A line that was there for the grace has to come, also if its log is gone by now.
+    record lost 1 manytail $(($(value lost "$verdict") + $(value excused "$verdict")))
+    record jobs_per_s 1 manytail "$(awk '{ printf "%.0f", $1 / $2 }' <<<"$(value deleted "$written") $(value seconds "$written")")"
+    record cpu 1 manytail "$(value follower_cpu_us_per_line "$(<"$work/received")")"
+    record p99 1 manytail "$(value p99_us "$(<"$work/received")")"
+    record peak_KiB 1 manytail $(($(status_of "$follower" VmHWM) - rss_kib))
+    find "$tree" -mindepth 2 -delete # all jobs and their directories
+    settle_watches "$watches"
+    record watches 1 manytail $(($(watches_of "$follower") - watches))
+    record grown_KiB 1 manytail $(($(status_of "$follower" VmRSS) - rss_kib))
+    stop_follower
+    record overflows 1 manytail "$(goodbye "$work/follower.err" overflows)"
+    record opens 1 manytail "$(goodbye "$work/follower.err" opens)"
+}
+
+# settle_watches COUNT: waits until the follower has so many watches and is at rest, at most 10 s.
+settle_watches() {
+    local tries ticks=-1 now
+    for ((tries = 0; tries < 20; tries++)); do
+        now=$(ticks_of "$follower")
+        (($(watches_of "$follower") != $1 || now != ticks)) || return 0
+        ticks=$now
+        sleep 0.5
+    done
+}
+
+part_overflow() {
+    local pair queue lines=$OVERFLOW_LINES continued
+    queue=$(</proc/sys/fs/inotify/max_queued_events)
+    ((lines >= 2 * queue)) || lines=$((2 * queue))
+    need_jobs
+    for ((pair = 1; pair <= PAIRS; pair++)); do
+        choose text
+        start_follower "${command[@]}"
+        start_receiver --canary "$canary" --cpu-of "$follower" --expect "$lines" --tee "$work/output"
+        wait_until_ready
+        kill -STOP "$follower"
+        joblogs append "$tree" --lines "$lines" --seed "$pair" >"$work/written"
+        continued=$EPOCHREALTIME
+        kill -CONT "$follower"
+        await_lines text "$lines" || continue
+        check_output text text
+        stop_follower
+        record recovery_s "$pair" text "$(awk '{ printf "%.3f", $1 - $2 }' <<<"$(value last_at "$(<"$work/received")") $continued")"
+        record overflows "$pair" text "$(goodbye "$work/follower.err" overflows)"
+        say "$(printf '%-9s %d  all there after %s s' "$part" "$pair" "$(tail -n 2 "$work/values" | awk -F "$tab" 'NR == 1 { print $5 }')")"
+    done
+    result "$FILES files, $lines lines while stopped: s until all are there" max recovery_s text - "<=" 2
+    result "kernel overflows in each run" median overflows text - ">=" 1
+}
