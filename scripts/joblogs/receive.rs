@@ -2,7 +2,8 @@
 //!
 //! Latency is arrival here minus the time in the line, for lines that were written after the start. With `--canary` it first asks
 //! whether the follower is awake: it appends canaries to a file of the tree until one comes back and the follower has come to rest,
-//! then says `ready` on standard error; what the follower spends is counted from there.
+//! then says `ready` on standard error; what the follower spends is counted from there, and, if lines are missing, up to the last that
+//! came.
 
 use crate::latency::Latency;
 use crate::line;
@@ -11,8 +12,10 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::time::{ClockId, clock_getcpuclockid};
+use nix::unistd::Pid;
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
@@ -24,6 +27,8 @@ const REST: Duration = Duration::from_millis(500);
 const REST_CPU_NS: u64 = 1_000_000;
 /// After the last line a follower may have something to put away, which counts.
 const AFTERMATH: Duration = Duration::from_millis(50);
+/// Nothing came for so long: what was spent so far may be all that the lines cost.
+const PAUSE: Duration = Duration::from_millis(200);
 
 #[derive(Args)]
 pub(crate) struct Options {
@@ -38,6 +43,12 @@ pub(crate) struct Options {
     /// End when nothing came for this many seconds
     #[arg(long, default_value_t = 30.0)]
     idle_timeout: f64,
+    /// End this many seconds after the start (or `ready`), whatever came
+    #[arg(long)]
+    deadline: Option<f64>,
+    /// With --canary and --cpu-of: take a follower that does not come to rest for ready after this many seconds
+    #[arg(long, requires = "canary")]
+    rest_timeout: Option<f64>,
     /// Say how late lines were
     #[arg(long)]
     latency: bool,
@@ -55,6 +66,8 @@ pub(crate) struct Options {
 /// Says whether all that was expected came.
 pub(crate) fn receive(options: &Options) -> Result<bool> {
     let idle_timeout = Duration::try_from_secs_f64(options.idle_timeout).context("--idle-timeout")?;
+    let deadline = options.deadline.map(Duration::try_from_secs_f64).transpose().context("--deadline")?;
+    let rest_timeout = options.rest_timeout.map(Duration::try_from_secs_f64).transpose().context("--rest-timeout")?;
     let listener = match &options.unix {
         Some(path) => Some(UnixListener::bind(path).with_context(|| format!("cannot listen on {}", path.display()))?),
         None => None,
@@ -71,15 +84,19 @@ pub(crate) fn receive(options: &Options) -> Result<bool> {
         first: None,
         last: Instant::now(),
         last_at_us: 0,
+        cpu_at_pause: None,
     };
     let mut source = Source::open(listener.as_ref(), idle_timeout)?;
     if let Some(canary) = &options.canary {
         receiver.wake(&mut source, canary, idle_timeout)?;
+        eprintln!("awake");
+        receiver.await_rest(&mut source, rest_timeout)?;
         eprintln!("ready");
     }
     let cpu_before = options.cpu_of.map(cpu_ns).transpose()?;
-    while options.expect.is_none_or(|expect| receiver.lines < expect) {
-        match receiver.take(&mut source, idle_timeout)? {
+    let end = deadline.map(|deadline| Instant::now() + deadline);
+    while options.expect.is_none_or(|expect| receiver.lines < expect) && end.is_none_or(|end| Instant::now() < end) {
+        match receiver.take_with_pause(&mut source, idle_timeout, end)? {
             Taken::Some => {}
             Taken::End if listener.is_some() => match Source::open(listener.as_ref(), idle_timeout) {
                 Ok(next) => source = next,
@@ -155,6 +172,8 @@ struct Receiver<'a> {
     last: Instant,
     /// The time of day of the last line, in microseconds since 1970; 0 = none came.
     last_at_us: u64,
+    /// What the follower had spent when nothing had come for `PAUSE`; none if lines came since.
+    cpu_at_pause: Option<u64>,
 }
 
 impl Receiver<'_> {
@@ -204,7 +223,24 @@ impl Receiver<'_> {
         Ok(Taken::Some)
     }
 
-    /// Appends canaries until one comes back, then waits until the follower rests.
+    /// As `take`, up to `end`; notes what the follower has spent when a pause begins.
+    fn take_with_pause(&mut self, source: &mut Source, timeout: Duration, end: Option<Instant>) -> Result<Taken> {
+        let left = end.map_or(timeout, |end| timeout.min(end.saturating_duration_since(Instant::now())));
+        let before = self.lines;
+        let mut taken = self.take(source, left.min(PAUSE))?;
+        if matches!(taken, Taken::Nothing) && left > PAUSE {
+            if let (Some(pid), None) = (self.options.cpu_of, self.cpu_at_pause) {
+                self.cpu_at_pause = Some(cpu_ns(pid)?);
+            }
+            taken = self.take(source, left - PAUSE)?;
+        }
+        if self.lines > before {
+            self.cpu_at_pause = None;
+        }
+        Ok(taken)
+    }
+
+    /// Appends canaries until one comes back.
     fn wake(&mut self, source: &mut Source, canary: &Path, timeout: Duration) -> Result<()> {
         let mut file = OpenOptions::new().append(true).create(true).open(canary)?;
         let mut give_up = Instant::now() + timeout;
@@ -226,9 +262,15 @@ impl Receiver<'_> {
                 Taken::Nothing => {}
             }
         }
+        Ok(())
+    }
+
+    /// Waits until the follower rests, at most `timeout`.
+    fn await_rest(&mut self, source: &mut Source, timeout: Option<Duration>) -> Result<()> {
         let Some(pid) = self.options.cpu_of else { return Ok(()) };
-        let mut since = (Instant::now(), cpu_ns(pid)?);
-        while since.0.elapsed() < REST {
+        let started = Instant::now();
+        let mut since = (started, cpu_ns(pid)?);
+        while since.0.elapsed() < REST && timeout.is_none_or(|timeout| started.elapsed() < timeout) {
             if matches!(self.take(source, REST / 5)?, Taken::End) {
                 bail!("the follower closed its output");
             }
@@ -248,8 +290,13 @@ impl Receiver<'_> {
             report += &format!(" {}", self.latency.report());
         }
         if let (Some(pid), Some(before)) = (self.options.cpu_of, cpu_before) {
-            std::thread::sleep(AFTERMATH);
-            let cpu_us = (cpu_ns(pid)? - before) as f64 / 1000.0;
+            let after = if let Some(cpu) = self.cpu_at_pause {
+                cpu
+            } else {
+                std::thread::sleep(AFTERMATH);
+                cpu_ns(pid)?
+            };
+            let cpu_us = (after - before) as f64 / 1000.0;
             report += &format!(" follower_cpu_us={cpu_us:.0} follower_cpu_us_per_line={:.3}", cpu_us / self.lines.max(1) as f64);
         }
         println!("{report} last_at={}.{:06}", self.last_at_us / 1_000_000, self.last_at_us % 1_000_000);
@@ -257,14 +304,13 @@ impl Receiver<'_> {
     }
 }
 
-/// CPU time of all threads of a process, in ns: the first number of proc(5) schedstat.
+/// CPU time of a process so far, in ns, with that of threads that have ended.
 fn cpu_ns(pid: u32) -> Result<u64> {
-    let mut sum = 0;
-    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).with_context(|| format!("no process {pid}"))?;
-    for task in tasks {
-        let mut text = String::new();
-        File::open(task?.path().join("schedstat")).and_then(|mut file| file.read_to_string(&mut text))?;
-        sum += text.split(' ').next().and_then(|word| word.parse::<u64>().ok()).context("schedstat has no time")?;
-    }
-    Ok(sum)
+    let of_process = || -> nix::Result<_> {
+        // Threads come and go in some followers: the sum over those that there are would fall.
+        let clock = clock_getcpuclockid(Pid::from_raw(pid as i32))?;
+        ClockId::now(clock)
+    };
+    let spent = of_process().with_context(|| format!("no process {pid}"))?;
+    Ok(Duration::from(spent).as_nanos() as u64)
 }
