@@ -147,9 +147,12 @@ fn watch(input: &impl AsFd) -> Result<Option<Epoll>> {
 
 fn is_ready(epoll: &Epoll, timeout: Duration) -> Result<bool> {
     let timeout = EpollTimeout::try_from(timeout).context("a timeout of at most 24 days")?;
-    match epoll.wait(&mut [EpollEvent::empty()], timeout) {
-        Err(Errno::EINTR) => Ok(true),
-        outcome => Ok(outcome? > 0),
+    loop {
+        // Stopped and continued, or traced: then it is not known whether a read would wait.
+        match epoll.wait(&mut [EpollEvent::empty()], timeout) {
+            Err(Errno::EINTR) => {}
+            outcome => return Ok(outcome? > 0),
+        }
     }
 }
 
