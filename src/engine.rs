@@ -1,8 +1,9 @@
 //! The pipeline on one screen: one turn takes what the kernel said and brings it to the output.
 //!
 //! In: `now`, and the loop's word that a descriptor is ready. Out: [`Turn`], what the loop has to wait for.
-//! Always holds: a file with unread bytes is in the queue of dirty files, or something with a deadline or an event to come keeps it:
-//! it cools down, waits for its predecessor, is in doubt, or the output has no room. Nothing here blocks or reads a clock.
+//! Always holds: a file with unread bytes is in a queue of files to read, or something with a deadline or an event to come keeps it: it
+//! cools down, waits for its predecessor or the end of a listing, is in doubt, or the output has no room. Nothing here blocks or reads a
+//! clock.
 
 mod changes;
 mod commit;

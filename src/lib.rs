@@ -22,8 +22,8 @@
 //!
 //! * Events are hints. They are replayed in order to follow names through renames; whatever they touch is looked at afterwards, and
 //!   what the look says wins.
-//! * A file with unread bytes is in the queue of dirty files, or something keeps it that ends: it cools down, waits for the file
-//!   that had its name before, is in doubt, is to be tried again, or the output has no room.
+//! * A file with unread bytes is in a queue of files to read, or something keeps it that ends: it cools down, waits for the file
+//!   that had its name before or for the end of a listing, is in doubt, is to be tried again, or the output has no room.
 //! * `committed <= acknowledged <= read`: what the output did not acknowledge is still in a batch, and no offset is stored for it. What is
 //!   stored belongs together: the offsets and the length of the output at one moment.
 //! * The first record of a story leaves after its incarnation is stored; nobody waits for a store that fails.
@@ -42,6 +42,7 @@
 //! | incarnation | how often the content of an inode restarted; the third part of `file` in json records |
 //! | dirty | may have unread bytes |
 //! | doubt | what the name stands for is to be looked at |
+//! | backlog | files that a listing brought up: read one after the other, in the order in which they were modified |
 //! | leaving, parked | lost its name a moment ago; left the tree or was deleted, and is remembered for ten minutes |
 //! | record | a line, or a piece of one, encoded |
 //! | batch, in flight | records on their way; offered to the output but not acknowledged |
