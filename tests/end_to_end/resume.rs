@@ -196,20 +196,21 @@ fn generations_rotated_while_down_come_in_order() {
 }
 
 /// Events tell of the newer file at once; that the older one has a rest is found by looking, some time during the first scan.
-#[test]
-fn a_generation_that_grows_during_the_first_scan_waits_for_the_rest_of_the_one_before() {
+fn a_newer_generation_waits_for_the_rest_of_the_one_before(is_known: bool) {
     let world = World::in_memory();
     let memory = Memory::new(&world);
     world.mkdir("others");
     (0..20_000).for_each(|number| world.write(format!("others/{number}"), ""));
     world.append("a.log.1", "old 0\n");
-    world.append("a.log", "new 0\n");
+    if is_known {
+        world.append("a.log", "new 0\n");
+    }
     tick();
-    memory.run_until(2, End::Stopped);
+    memory.run_until(1 + usize::from(is_known), End::Stopped);
     world.append("a.log.1", "old 1\n");
     tick();
     let tail = memory.run().start();
-    // Both logs were looked at by then, the others were not.
+    // What is in the directory above was looked at by then, the others were not.
     tail.wait("the scan of the others", || tail.process.watches() == 2);
     let mut written = 1;
     while tail.count() < 2 {
@@ -220,6 +221,16 @@ fn a_generation_that_grows_during_the_first_scan_waits_for_the_rest_of_the_one_b
     let mut expected = vec!["old 1".to_owned()];
     expected.extend(numbered("new", 1..written));
     tail.expect_in_order(&expected);
+}
+
+#[test]
+fn a_generation_that_grows_during_the_first_scan_waits_for_the_rest_of_the_one_before() {
+    a_newer_generation_waits_for_the_rest_of_the_one_before(true);
+}
+
+#[test]
+fn a_generation_that_appears_during_the_first_scan_waits_for_the_rest_of_the_one_before() {
+    a_newer_generation_waits_for_the_rest_of_the_one_before(false);
 }
 
 /// The new name of a rotated file does not match; it was followed before.
