@@ -121,5 +121,8 @@ status_of() { awk -v key="$2:" '$1 == key { print $2 }' "/proc/$1/status"; }
 # descriptors_of PID: how many it has open.
 descriptors_of() { find "/proc/$1/fd" -mindepth 1 -maxdepth 1 | wc -l; }
 
+# watches_of PID: of its inotify instances.
+watches_of() { cat "/proc/$1"/fdinfo/* 2>/dev/null | grep -c '^inotify wd:' || true; } # 0 is an answer
+
 # ticks_of PID: CPU time of all its threads in clock ticks: utime and stime of proc(5) stat.
 ticks_of() { sed 's/^.*) //' "/proc/$1/stat" | awk '{ print $12 + $13 }'; }

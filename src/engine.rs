@@ -281,8 +281,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.read_dirty(now)?;
             self.hold_unread();
         }
-        self.outbox.send(now.instant)?;
-        self.collect_acks();
+        self.send(now)?;
         self.commit(now);
         self.next_turn(now.instant)
     }
@@ -342,6 +341,13 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// Bytes read but not yet acknowledged, at a stop.
     pub fn is_output_drained(&self) -> bool {
         self.outbox.is_empty()
+    }
+
+    /// Offers records to the output, and takes what it acknowledged.
+    fn send(&mut self, now: Now) -> Result<(), EngineError> {
+        self.outbox.send(now.instant)?;
+        self.collect_acks();
+        Ok(())
     }
 
     fn collect_acks(&mut self) {

@@ -131,12 +131,7 @@ part_hot() {
 # prime: a state that knows the tree, so that what is measured is a run, not its first scan.
 prime() {
     rm -rf "$work/state"
-    choose state
-    start_follower "${command[@]}"
-    start_receiver --canary "$canary" --cpu-of "$follower" --expect 0
-    wait_until_ready
-    wait "$receiver" || true
-    receiver=
+    start_and_rest state
     stop_follower
 }
 

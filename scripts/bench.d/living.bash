@@ -2,34 +2,20 @@
 # Call: not by itself; scripts/bench sources it.
 # shellcheck shell=bash disable=SC2153,SC2154 # scripts/bench and load.bash set what is not set here
 
-# start_and_rest: manytail on the tree in use, until it has read all that was there and came to rest.
-start_and_rest() {
-    : >"$canary"
-    choose beginning
-    start_follower "${command[@]}"
-    start_receiver --canary "$canary" --cpu-of "$follower" --expect 0
-    wait_until_ready
-    wait "$receiver" || true
-    receiver=
-}
-
 # switches_of PID: how often it was put to sleep, by itself or not.
 switches_of() { awk '/ctxt_switches:/ { sum += $2 } END { print sum }' "/proc/$1/status"; }
-
-# watches_of PID: of its inotify instances.
-watches_of() { cat "/proc/$1"/fdinfo/* 2>/dev/null | grep -c '^inotify wd:' || true; }
 
 part_idle() {
     local none_kib rss_kib ticks switches spent_ns
     mkdir -p "$work/none"
     use_tree none
-    start_and_rest
+    start_and_rest beginning
     none_kib=$(status_of "$follower" VmRSS)
     stop_follower
     local content
     read -ra content <<<"$IDLE_CONTENT"
     need_tree empty "$START_FILES" "$IDLE_LAYOUT" "$DIRS" "${content[@]}"
-    start_and_rest
+    start_and_rest beginning
     rss_kib=$(status_of "$follower" VmRSS)
     record bytes_per_file 1 manytail "$(awk '{ printf "%.1f", ($1 - $2) * 1024 / $3 }' <<<"$rss_kib $none_kib $START_FILES")"
     record rss_MiB 1 manytail $((rss_kib / 1024))
@@ -69,7 +55,7 @@ part_churn() {
 churn() {
     local lines=$1 rss_kib watches written verdict
     need_tree churn "$CHURN_FILES" own "$DIRS"
-    start_and_rest
+    start_and_rest beginning
     rss_kib=$(status_of "$follower" VmRSS)
     watches=$((DIRS + 1)) # without any job
     start_receiver --latency --cpu-of "$follower" --expect "$lines" --tee "$work/output"

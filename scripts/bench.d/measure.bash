@@ -116,6 +116,17 @@ choose() {
     esac
 }
 
+# start_and_rest WHO: a follower on the tree in use, until it knows the tree, has read what it is to read of it, and came to rest.
+start_and_rest() {
+    : >>"$canary"
+    choose "$1"
+    start_follower "${command[@]}"
+    start_receiver --canary "$canary" --cpu-of "$follower" --expect 0
+    wait_until_ready
+    wait "$receiver" || true
+    receiver=
+}
+
 # goodbye KEY: a count of the last diagnostic of manytail.
 goodbye() {
     local last

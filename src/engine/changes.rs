@@ -263,23 +263,29 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// Puts a dirty file into the queue, unless something else has to happen first.
     pub(super) fn enqueue(&mut self, id: SlotId) {
-        let slot = self.files.get_mut(id);
-        if slot.is_read() && slot.state.contains(State::DIRTY) && !slot.state.intersects(State::KEPT_BACK | State::QUEUED) {
-            slot.state.insert(State::QUEUED);
-            let lane = if slot.state.contains(State::BACKLOG) { &mut self.backlog } else { &mut self.dirty };
-            lane.push_back(id);
+        if let Some(queue) = self.queue_for(id) {
+            queue.push_back(id);
         }
     }
 
     /// Puts a file whose turn ended back at the head of its queue: none of those behind it may overtake it.
     pub(super) fn go_on_first(&mut self, id: SlotId) {
-        let slot = self.files.get_mut(id);
-        slot.state.insert(State::DIRTY);
-        if !slot.state.intersects(State::KEPT_BACK | State::QUEUED) {
-            slot.state.insert(State::QUEUED);
-            let lane = if slot.state.contains(State::BACKLOG) { &mut self.backlog } else { &mut self.dirty };
-            lane.push_front(id);
+        self.files.get_mut(id).state.insert(State::DIRTY);
+        if let Some(queue) = self.queue_for(id) {
+            queue.push_front(id);
         }
+    }
+
+    /// The queue that a dirty file goes into now, if nothing else has to happen first. It counts as queued.
+    fn queue_for(&mut self, id: SlotId) -> Option<&mut VecDeque<SlotId>> {
+        let slot = self.files.get_mut(id);
+        let is_due =
+            slot.is_read() && slot.state.contains(State::DIRTY) && !slot.state.intersects(State::KEPT_BACK | State::QUEUED);
+        if !is_due {
+            return None;
+        }
+        slot.state.insert(State::QUEUED);
+        Some(if slot.state.contains(State::BACKLOG) { &mut self.backlog } else { &mut self.dirty })
     }
 
     /// The file is read as soon as its turn comes, though it was read a moment ago: something renamed or ended it.

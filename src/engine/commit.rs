@@ -365,7 +365,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         if known.offset != slot.offset || known.read_at == 0 {
             return 0;
         }
-        let in_doubt = State::DIRTY | State::DOUBT | State::RETRY | State::UNREADABLE | State::LISTED;
+        let in_doubt = State::DIRTY | State::DOUBT | State::RETRY | State::UNREADABLE;
         let is_watched = self.tree.at_place(slot.dir().0).is_some_and(|dir| self.tree.watch(dir).is_some());
         let is_told_all = is_watched && !self.is_missing_events && !self.is_rescan_due && !slot.state.intersects(in_doubt);
         if is_told_all { known.read_at.max(nanos(self.drained_at)) } else { known.read_at }

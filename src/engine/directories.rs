@@ -38,10 +38,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.urgent.current = visit.and_then(|visit| self.list(visit, &mut budget, now));
         }
         self.sweep_slice(now);
-        if (!self.urgent.has_work() && self.doubts.is_empty() && self.found.is_empty()) || self.listed.len() > DOUBTS_MAX {
+        if self.is_calm() || self.listed.len() > DOUBTS_MAX {
             self.read_listed();
         }
-        if !self.urgent.has_work() && self.doubts.is_empty() && self.found.is_empty() {
+        if self.is_calm() {
             self.is_missing_events = false;
             self.is_listing = false;
         }
@@ -49,6 +49,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.suspect_since = None;
             self.say_watch_limit(now);
         }
+    }
+
+    /// No listing is under way, and every name that came up was looked at.
+    pub(super) fn is_calm(&self) -> bool {
+        !self.urgent.has_work() && self.doubts.is_empty() && self.found.is_empty()
     }
 
     /// From now on until all is calm: files modified since then are read once even if their size is as it was.

@@ -21,9 +21,6 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
         for at in 0..(self.dirty.len() + self.backlog.len()).min(self.files_held_max) {
             let id = self.dirty.get(at).copied().unwrap_or_else(|| self.backlog[at - self.dirty.len()]);
-            if self.held.len() >= self.files_held_max {
-                break;
-            }
             if self.held.contains_key(&id) || self.files.get(id).life != Life::Following {
                 continue;
             }
@@ -35,6 +32,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// Holds a file open by its name, if that still leads to it. Says whether there was a descriptor to be had.
     pub(super) fn hold_open(&mut self, id: SlotId) -> bool {
+        if self.held.len() >= self.files_held_max {
+            return false;
+        }
         match self.open(id) {
             Ok(file) if self.fs.stat_file(&file).is_ok_and(|found| Some(found.id) == self.files.file_id(id)) => {
                 self.hold(id, file);
@@ -55,7 +55,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// A file that appeared has bytes but may not be read before its story is stored: held open, so that deleting it loses nothing.
     pub(super) fn hold_unstored(&mut self, id: SlotId) {
-        if self.files.get(id).state.contains(State::UNSTORED) && self.held.len() < self.files_held_max {
+        if self.files.get(id).state.contains(State::UNSTORED) {
             self.hold_open(id);
         }
     }

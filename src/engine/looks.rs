@@ -341,7 +341,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             let key = self.files.key(id);
             self.listed.push((if has_changed { found.modified } else { now.wall }, key));
             self.mark_dirty(id);
-            if !was_there_before && self.urgent.has_work() && self.held.len() < self.files_held_max {
+            if !was_there_before && self.urgent.has_work() {
                 // It may be deleted before its turn, which is some time away.
                 self.hold_open(id);
             }
@@ -397,7 +397,6 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 self.files.get_mut(id).state.remove(State::LISTED);
                 self.files.get_mut(id).state.insert(State::BACKLOG);
                 self.begin_listed_story(id);
-                self.mark_dirty(id);
                 self.after_look(id);
             }
         }

@@ -95,7 +95,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 !slot.state.contains(State::DELETED) || slot.state.contains(State::LINKED) || is_readable
             }
             // What could not be read is dirty only if it is to be tried again.
-            Life::Following | Life::Finishing => slot.state.intersects(State::DIRTY | State::DOUBT | State::RETRY | State::LISTED),
+            Life::Following | Life::Finishing => slot.state.intersects(State::DIRTY | State::DOUBT | State::RETRY),
             Life::Free | Life::Parked | Life::Ignored => false,
         }
     }

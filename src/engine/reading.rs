@@ -80,12 +80,6 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         Ok(())
     }
 
-    fn send(&mut self, now: Now) -> Result<(), EngineError> {
-        self.outbox.send(now.instant)?;
-        self.collect_acks();
-        Ok(())
-    }
-
     /// Gives a file its turn. Returns how many bytes it read.
     fn read_file(&mut self, id: SlotId, now: Now) -> Result<usize, EngineError> {
         let slot = self.files.get_mut(id);

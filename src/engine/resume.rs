@@ -207,8 +207,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         if self.commits.is_none() {
             return;
         }
-        let is_calm = !self.urgent.has_work() && self.doubts.is_empty() && self.found.is_empty() && self.listed.is_empty();
-        if !self.absence.is_scanned && is_calm {
+        if !self.absence.is_scanned && self.is_calm() && self.listed.is_empty() {
             self.absence.is_scanned = true;
             let scanned = self.found_roots();
             let commits = self.commits.as_mut().expect("just seen");

@@ -4,19 +4,12 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::thread;
-use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
 use crate::harness::{difference, wait_for};
 use crate::state::{ENDS, End, Memory, age, counter, create_on_inode};
-use crate::world::{Random, World, numbered, skip, succeeds, text};
-
-/// Longer than the clock of a file system ticks, and than manytail allows it to lag: the order of two times is certain.
-fn tick() {
-    thread::sleep(Duration::from_millis(45));
-}
+use crate::world::{Random, World, numbered, skip, succeeds, text, tick};
 
 /// `K-01`
 #[test]

@@ -2,11 +2,12 @@
 
 use std::fs;
 use std::io::Write;
+use std::ops::Range;
 use std::thread;
 use std::time::Duration;
 
 use crate::harness::wait_for;
-use crate::world::{World, numbered, text};
+use crate::world::{World, numbered, text, tick};
 
 /// `N-01`
 #[test]
@@ -426,15 +427,22 @@ fn a_path_that_is_a_file_is_followed_over_rotations() {
     assert!(fs::exists(world.at("a.log.1")).expect("stat"));
 }
 
+/// 9,000 lines in generations, the older ones first, that were written a tick apart.
+fn write_generations(world: &World, generations: &[(&str, Range<usize>)]) -> Vec<String> {
+    let lines = numbered(&"x".repeat(1_000), 0..9_000);
+    for (name, range) in generations {
+        world.append(name, text(&lines[range.clone()]));
+        tick();
+    }
+    lines
+}
+
 /// The older one takes several turns, the newer ones one each.
 #[test]
 fn generations_found_by_listing_come_one_after_the_other_whatever_their_size() {
     let world = World::in_memory();
-    let lines = numbered(&"x".repeat(1_000), 0..9_000);
-    for (name, range) in [("a.log.2", 0..4_000), ("a.log.1", 4_000..8_999), ("a.log", 8_999..9_000)] {
-        world.append(name, text(&lines[range]));
-        thread::sleep(Duration::from_millis(20));
-    }
+    let generations = [("a.log.2", 0..4_000), ("a.log.1", 4_000..8_999), ("a.log", 8_999..9_000)];
+    let lines = write_generations(&world, &generations);
     world.run().start().expect_in_order(&lines);
     let once = world.run().raw().with(&["--once"]).start();
     once.expect_in_order(&lines);
@@ -444,11 +452,7 @@ fn generations_found_by_listing_come_one_after_the_other_whatever_their_size() {
 #[test]
 fn generations_found_by_listing_come_one_after_the_other_through_a_blocked_output() {
     let world = World::in_memory();
-    let lines = numbered(&"x".repeat(1_000), 0..9_000);
-    for (name, range) in [("a.log.1", 0..8_900), ("a.log", 8_900..9_000)] {
-        world.append(name, text(&lines[range]));
-        thread::sleep(Duration::from_millis(20));
-    }
+    let lines = write_generations(&world, &[("a.log.1", 0..8_900), ("a.log", 8_900..9_000)]);
     let tail = world.run().blocked().start();
     tail.settled();
     tail.unblock();

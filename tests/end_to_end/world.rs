@@ -8,7 +8,8 @@ use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
+use std::thread;
+use std::time::{Duration, SystemTime};
 
 use nix::sys::stat::Mode;
 use tempfile::TempDir;
@@ -141,6 +142,11 @@ pub(crate) fn set_blocking(file: &File) {
 /// `tag 0`, `tag 1` ...
 pub(crate) fn numbered(tag: &str, numbers: Range<usize>) -> Vec<String> {
     numbers.map(|number| format!("{tag} {number}")).collect()
+}
+
+/// Longer than the clock of a file system ticks, and than manytail allows it to lag: the order of two times is certain.
+pub(crate) fn tick() {
+    thread::sleep(Duration::from_millis(45));
 }
 
 /// More lines than an output whose reader stopped takes (4 MiB and what a pipe holds): some stay unread in their file.
