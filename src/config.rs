@@ -65,21 +65,33 @@ pub enum Output {
     Tcp(String),
 }
 
-/// What the engine needs to know. See [`Config`] for the rest.
+/// Inputs at most: their numbers fit into a byte of each file's slot.
+pub const INPUTS_MAX: usize = 256;
+
+/// Files that are followed under the same rules: `[[input]]` of a settings file, or the PATHs of a command line.
 #[derive(Debug)]
-pub struct EngineConfig {
+pub struct InputConfig {
     /// Each PATH as given, as bytes: a directory or a file.
     pub paths: Vec<Vec<u8>>,
     /// Include and exclude globs.
     pub patterns: Patterns,
+    /// Where to start in files found by the first scan.
+    pub from: From,
+    /// Added to each json record, in this order.
+    pub labels: Vec<(String, String)>,
+}
+
+/// What the engine needs to know. See [`Config`] for the rest.
+#[derive(Debug)]
+pub struct EngineConfig {
+    /// What is followed: 1 to [`INPUTS_MAX`] inputs. A file that several of them accept belongs to the first.
+    pub inputs: Vec<InputConfig>,
     /// Whether sub-directories are followed.
     pub recursive: bool,
     /// Whether symbolic links below PATH are followed.
     pub follow_links: bool,
     /// How records are written.
     pub format: Format,
-    /// Where to start in files found by the first scan.
-    pub from: From,
     /// Read all there is, then finish.
     pub once: bool,
     /// Least time between two opens of one file.
@@ -164,13 +176,17 @@ impl TryFrom<RunOptions> for Config {
         if options.once && options.from == From::End {
             return Err(ConfigError::OnceFromEnd);
         }
-        let engine = EngineConfig {
+        let input = InputConfig {
             patterns: Patterns::new(&options.include, &options.exclude, !options.no_default_excludes)?,
             paths: options.paths.into_iter().map(OsString::into_vec).collect(),
+            from: options.from,
+            labels: Vec::new(),
+        };
+        let engine = EngineConfig {
+            inputs: vec![input],
             recursive: options.recursive,
             follow_links: options.follow_symlinks,
             format: options.format,
-            from: options.from,
             once: options.once,
             coalesce: options.coalesce,
             line_bytes_max: checked_line_bytes_max(options.max_line_bytes)?,

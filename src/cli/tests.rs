@@ -1,6 +1,11 @@
 //! Whole command lines: every option, every refusal, and the help.
 
+use std::time::Duration;
+
 use super::*;
+use crate::config::{Format, From};
+use crate::diagnostics::{Level, LogFormat};
+use crate::offsets::{Action, Style};
 
 /// Parses `manytail run` with these arguments.
 fn run(arguments: &[&str]) -> Result<(Config, Diagnostics), Refusal> {
@@ -34,13 +39,15 @@ fn clap_finds_no_mistake_in_the_options() {
 #[test]
 fn the_defaults_are_those_of_the_contract() {
     let (Config { engine, output, pace, shutdown_timeout, state_dir, commit_interval }, diagnostics) = run(&["D"]).unwrap();
-    assert_eq!(engine.paths, [b"D".to_vec()]);
-    assert_eq!((engine.format, engine.from, engine.once), (Format::Text, From::Beginning, false));
+    assert_eq!(engine.inputs[0].paths, [b"D".to_vec()]);
+    assert_eq!((engine.format, engine.inputs[0].from, engine.once), (Format::Text, From::Beginning, false));
     assert_eq!((engine.recursive, engine.follow_links, engine.line_bytes_max), (true, false, 1 << 20));
     assert_eq!(engine.coalesce, Duration::from_millis(5));
     assert_eq!(engine.partial_after, Some(Duration::from_secs(30)));
     assert_eq!((engine.rescan, engine.ignore_older), (Some(Duration::from_secs(300)), None));
-    assert!(engine.patterns.accepts_file(b"a.log", b"a.log") && !engine.patterns.accepts_file(b"a.gz", b"a.gz"));
+    assert!(
+        engine.inputs[0].patterns.accepts_file(b"a.log", b"a.log") && !engine.inputs[0].patterns.accepts_file(b"a.gz", b"a.gz")
+    );
     assert_eq!((output, pace), (Output::Descriptor(1), Duration::from_micros(500)));
     assert_eq!(shutdown_timeout, Duration::from_secs(5));
     assert_eq!((state_dir, commit_interval), (None, Duration::from_secs(1)));
@@ -53,7 +60,7 @@ fn paths_are_taken_in_order_byte_for_byte() {
     let stray = OsString::from_vec(b"\xff/".to_vec());
     let arguments = ["manytail", "run", "a", "--", "--once"].into_iter().map(OsString::from).chain([stray]);
     let Command::Run { config, .. } = parse(arguments).unwrap() else { unreachable!("run was asked for") };
-    assert_eq!(config.engine.paths, [b"a".to_vec(), b"--once".to_vec(), b"\xff/".to_vec()]);
+    assert_eq!(config.engine.inputs[0].paths, [b"a".to_vec(), b"--once".to_vec(), b"\xff/".to_vec()]);
     assert!(!config.engine.once);
 }
 
@@ -69,10 +76,14 @@ fn output_and_format_have_short_and_long_names() {
 
 #[test]
 fn globs_may_be_repeated_and_default_excludes_dropped() {
-    let patterns = config(&["--include", "*.log", "--include", "*.gz", "--exclude", "x*", "--exclude", "y*", "D"]).engine.patterns;
+    let patterns = config(&["--include", "*.log", "--include", "*.gz", "--exclude", "x*", "--exclude", "y*", "D"])
+        .engine
+        .inputs
+        .remove(0)
+        .patterns;
     assert!(patterns.accepts_file(b"a.log", b"") && !patterns.accepts_file(b"a.out", b""));
     assert!(!patterns.accepts_file(b"a.gz", b"") && !patterns.accepts_file(b"x.log", b"") && !patterns.accepts_file(b"y.log", b""));
-    let patterns = config(&["--no-default-excludes", "--exclude=x*", "D"]).engine.patterns;
+    let patterns = config(&["--no-default-excludes", "--exclude=x*", "D"]).engine.inputs.remove(0).patterns;
     assert!(patterns.accepts_file(b"a.gz", b"") && !patterns.accepts_file(b"x", b""));
 }
 
@@ -82,10 +93,10 @@ fn recursive_takes_true_false_or_nothing() {
     assert!(!config(&["--recursive=false", "D"]).engine.recursive);
     assert!(config(&["--recursive", "true", "D"]).engine.recursive);
     let bare = config(&["--recursive", "D"]);
-    assert_eq!((bare.engine.recursive, bare.engine.paths), (true, vec![b"D".to_vec()]));
+    assert_eq!((bare.engine.recursive, &bare.engine.inputs[0].paths), (true, &vec![b"D".to_vec()]));
     assert!(config(&["D", "--recursive"]).engine.recursive);
     assert!(config(&["--recursive", "--once", "D"]).engine.once);
-    assert_eq!(config(&["--", "--recursive"]).engine.paths, [b"--recursive".to_vec()]);
+    assert_eq!(config(&["--", "--recursive"]).engine.inputs[0].paths, [b"--recursive".to_vec()]);
 }
 
 #[test]
@@ -96,8 +107,8 @@ fn switches_are_off_until_given() {
 
 #[test]
 fn from_takes_both_ends() {
-    assert_eq!(config(&["--from", "end", "D"]).engine.from, From::End);
-    assert_eq!(config(&["--from", "beginning", "--once", "D"]).engine.from, From::Beginning);
+    assert_eq!(config(&["--from", "end", "D"]).engine.inputs[0].from, From::End);
+    assert_eq!(config(&["--from", "beginning", "--once", "D"]).engine.inputs[0].from, From::Beginning);
 }
 
 #[test]

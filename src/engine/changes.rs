@@ -203,21 +203,21 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     pub(super) fn accepts_file(&mut self, dir: DirId, name: &[u8]) -> bool {
         if self.tree.get(dir).role == Role::Home {
             return matches!(self.wanted.get(&(dir, name.into())), Some(Wanted::Path))
-                && self.config.patterns.accepts_file(name, name);
+                && self.config.inputs[0].patterns.accepts_file(name, name);
         }
-        if !self.config.patterns.needs_path() {
-            return self.config.patterns.accepts_file(name, b"");
+        if !self.config.inputs[0].patterns.needs_path() {
+            return self.config.inputs[0].patterns.accepts_file(name, b"");
         }
         let below = self.write_path_below(dir, name);
-        self.config.patterns.accepts_file(name, &self.path[below..])
+        self.config.inputs[0].patterns.accepts_file(name, &self.path[below..])
     }
 
     pub(super) fn accepts_directory(&mut self, dir: DirId, name: &[u8]) -> bool {
-        if !self.config.patterns.needs_path() {
-            return self.config.patterns.accepts_directory(name, b"");
+        if !self.config.inputs[0].patterns.needs_path() {
+            return self.config.inputs[0].patterns.accepts_directory(name, b"");
         }
         let below = self.write_path_below(dir, name);
-        self.config.patterns.accepts_directory(name, &self.path[below..])
+        self.config.inputs[0].patterns.accepts_directory(name, &self.path[below..])
     }
 
     /// Writes the path of a name; returns where the part below PATH begins.

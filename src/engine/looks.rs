@@ -361,7 +361,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.config.ignore_older.is_some_and(|limit| now.wall.duration_since(found.modified).is_ok_and(|age| age >= limit));
         let slot = self.files.get_mut(id);
         slot.life = Life::Following;
-        let at_end = is_old || (slot.state.contains(State::FIRST_SCAN) && self.config.from == From::End);
+        let at_end = is_old || (slot.state.contains(State::FIRST_SCAN) && self.config.inputs[0].from == From::End);
         if at_end && found.size > 0 {
             slot.offset = found.size;
             slot.state.insert(State::SEEK_LINE | State::STARTED_AT_END);

@@ -89,7 +89,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let (above, _) = self.path.split_at(self.tree.prefix_len(dir));
         let Some(below) = before.strip_prefix(above).filter(|_| before != self.path) else { return false };
         let name_before = below.rsplit(|&byte| byte == b'/').next().unwrap_or(below);
-        self.config.patterns.accepts_file(name_before, below)
+        self.config.inputs[0].patterns.accepts_file(name_before, below)
     }
 
     /// Whether a file that goes on may have changed while nobody looked. If not, it is not opened.

@@ -37,7 +37,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         if self.is_started {
             return Ok(());
         }
-        let paths = std::mem::take(&mut self.config.paths);
+        let paths = std::mem::take(&mut self.config.inputs[0].paths);
         self.roots = paths.into_iter().map(|path| Root { path, state: RootState::Missing }).collect();
         for at in 0..self.roots.len() {
             // What appeared in a tree that was scanned in an earlier run appeared after the start.

@@ -14,7 +14,7 @@ use std::time::Duration;
 use manytail::checkpoint::reconcile::{Tail, reconcile};
 use manytail::checkpoint::state::State;
 use manytail::checkpoint::store::{Store, look};
-use manytail::config::{EngineConfig, From};
+use manytail::config::{EngineConfig, From, InputConfig};
 use manytail::engine::{Checkpoint, Engine, Turn};
 use manytail::patterns::Patterns;
 use nix::errno::Errno;
@@ -42,13 +42,17 @@ const TIME_TO_STOP: Duration = Duration::from_secs(5);
 const ENTRIES_DROPPED_WITHIN: Duration = Duration::from_secs(30 * 60);
 
 pub(crate) fn config_of(settings: &Settings) -> EngineConfig {
-    EngineConfig {
+    let input = InputConfig {
         paths: settings.paths.clone(),
         patterns: Patterns::new(&[], &[], true).expect("no pattern is malformed"),
+        from: From::Beginning,
+        labels: Vec::new(),
+    };
+    EngineConfig {
+        inputs: vec![input],
         recursive: true,
         follow_links: false,
         format: settings.format,
-        from: From::Beginning,
         once: settings.once,
         coalesce: settings.coalesce,
         line_bytes_max: settings.line_bytes_max,

@@ -1,0 +1,108 @@
+//! `offsets`: look into a state directory, or edit it.
+//!
+//! In: what clap read. Out: a [`Request`] that names a state directory, or a [`Refusal`].
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
+
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory, Subcommand};
+
+use super::{Arguments, Refusal, one_of, state_directory};
+use crate::offsets::{Action, Request, Style};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum OffsetsAction {
+    /// Print how far each file was delivered, by path
+    #[command(long_about = LIST_HELP)]
+    List(OffsetsOptions),
+    /// Forget files, so that the next run reads them from their beginning
+    #[command(long_about = FORGET_HELP)]
+    Forget {
+        #[command(flatten)]
+        options: OffsetsOptions,
+
+        /// Files, or directories for all files below them, as `list` prints their paths
+        #[arg(value_name = "PATH", required_unless_present = "all", conflicts_with = "all")]
+        paths: Vec<OsString>,
+
+        /// Forget all files; a journal that cannot be read is moved aside
+        #[arg(long)]
+        all: bool,
+    },
+    /// Read the whole journal, and look at each file it names
+    #[command(long_about = VERIFY_HELP)]
+    Verify(OffsetsOptions),
+}
+
+/// What all actions on a state directory have in common.
+#[derive(Debug, Args)]
+pub(super) struct OffsetsOptions {
+    /// The state directory [default: $STATE_DIRECTORY]
+    #[arg(long, value_name = "DIR")]
+    state_dir: Option<PathBuf>,
+
+    /// How the answer is written
+    #[arg(short, long, value_name = "text|json", default_value = "text", value_parser = one_of(&Style::NAMES),
+        hide_possible_values = true)]
+    format: Style,
+}
+
+const LIST_HELP: &str = "\
+Print how far each file was delivered, by path. Changes nothing.
+
+text: OFFSET, FILE, PATH, and since when the file is absent if it is, separated by TABs. OFFSET counts bytes from the start of the \
+file; FILE is `file` of json records; in PATH, \\, control bytes and bytes that are not UTF-8 are written \\xHH.
+json: one object per line: path, path_bytes (base64, where the path is not UTF-8), file, offset, absent_since (where it applies).";
+
+const FORGET_HELP: &str = "\
+Forget files, so that the next run reads them from their beginning.
+
+A PATH is a file, or a directory for all files below it, byte for byte as `list --format json` prints paths; slashes at its end do not \
+count. A PATH that nothing is known of makes the exit code 1, after the others were forgotten. What was forgotten keeps its number in \
+`file` of json records: a later generation gets a higher one.
+--all forgets all files, and that the first scan is done, so that --from applies again. A journal that is damaged, foreign or of a newer version is renamed to \
+journal.N.damaged, never deleted, and a new one is begun.";
+
+const VERIFY_HELP: &str = "\
+Read the whole journal, and look at each file it names. Changes nothing. Exits with 1, and the position, if the journal is damaged.
+
+What is found of the files is counted: unchanged (as long as the offset), grown, truncated (shorter than the offset), gone, replaced \
+(another file has the path), unknown (no path is stored, or the file cannot be looked at). Relative paths are relative to the working \
+directory of the run: verify in the same one.";
+
+pub(super) const OFFSETS_EXAMPLES: &str = "\
+Exit codes: 0 done, 1 failed, or a process uses the state directory, 2 bad usage.
+
+Examples:
+  manytail offsets list --state-dir /var/lib/manytail
+  manytail offsets forget --state-dir /var/lib/manytail /srv/grid/jobs/d7 /srv/grid/jobs/d8/job1.log
+  manytail offsets verify --state-dir /var/lib/manytail --format json";
+
+pub(super) fn request(action: OffsetsAction) -> Result<Request, Refusal> {
+    let (name, options, action) = match action {
+        OffsetsAction::List(options) => ("list", options, Action::List),
+        OffsetsAction::Verify(options) => ("verify", options, Action::Verify),
+        OffsetsAction::Forget { options, all: true, .. } => ("forget", options, Action::ForgetAll),
+        OffsetsAction::Forget { options, paths, all: false } => {
+            ("forget", options, Action::Forget(paths.into_iter().map(OsString::into_vec).collect()))
+        }
+    };
+    let refuse = |message: &str| {
+        let mut arguments = Arguments::command();
+        arguments.build();
+        let offsets = arguments.find_subcommand_mut("offsets").expect("offsets is a subcommand");
+        let action = offsets.find_subcommand_mut(name).expect("every action is a subcommand of offsets");
+        Refusal(Box::new(action.error(ErrorKind::ValueValidation, message)))
+    };
+    if let Action::Forget(paths) = &action
+        && paths.iter().any(Vec::is_empty)
+    {
+        return Err(refuse("PATH: a PATH is empty"));
+    }
+    match options.state_dir.or_else(state_directory).filter(|directory| !directory.as_os_str().is_empty()) {
+        Some(state_dir) => Ok(Request { state_dir, style: options.format, action }),
+        None => Err(refuse("--state-dir: a state directory is needed, here or in $STATE_DIRECTORY")),
+    }
+}

@@ -1,0 +1,117 @@
+//! The options of `run`.
+//!
+//! In: what clap read. Out: [`RunOptions`], of which [`crate::config::Config`] is made.
+//! Always holds: each option is well-formed by itself; what contradicts another is found later.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+
+use super::{one_of, output_uri};
+use crate::config::{Format, From, Output, parse_duration, parse_size};
+use crate::diagnostics::{Level, LogFormat};
+
+const EXAMPLES: &str = "\
+Sizes take KiB MiB GiB (k M G are the same powers of two); durations take us ms s min h d.
+Exit codes: 0 done or stopped by a signal, 1 failed, 2 bad usage.
+
+Examples:
+  manytail run /srv/grid/jobs
+  manytail run --format json --include '*.log' -o unix:/run/collector.sock /srv/grid/jobs
+  manytail run --from end --exclude 'tmp/' --exclude '*.bak' -o file:/var/log/all-jobs.log jobs
+  manytail run --once --format raw jobs | grep ERROR";
+
+/// The options of `run`, each well-formed by itself; [`Config`] is made of them.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct RunOptions {
+    /// Directories and files to follow
+    #[arg(value_name = "PATH", required = true)]
+    pub(crate) paths: Vec<OsString>,
+
+    /// stdout, fd:N, file:PATH, unix:PATH (stream) or tcp:HOST:PORT
+    #[arg(short, long, value_name = "URI", default_value = "stdout", value_parser = output_uri(), help_heading = "Output")]
+    pub(crate) output: Output,
+
+    /// How records are written
+    #[arg(short, long, value_name = "raw|text|json", default_value = "text", value_parser = one_of(&Format::NAMES),
+        hide_possible_values = true, help_heading = "Output")]
+    pub(crate) format: Format,
+
+    /// On SIGTERM, wait this long for the output to take what was read
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = parse_duration, help_heading = "Output")]
+    pub(crate) shutdown_timeout: Duration,
+
+    /// Only files that match; with a / matched to the path below PATH (repeat) [default: all]
+    #[arg(long, value_name = "GLOB", help_heading = "Which files")]
+    pub(crate) include: Vec<String>,
+
+    /// Never these files and directories (repeat) [default: *.gz *.bz2 *.xz *.zst *.lz4 *.zip *.Z]
+    #[arg(long, value_name = "GLOB", help_heading = "Which files")]
+    pub(crate) exclude: Vec<String>,
+
+    /// Do not exclude compressed files [default: off]
+    #[arg(long, help_heading = "Which files")]
+    pub(crate) no_default_excludes: bool,
+
+    /// Follow sub-directories; alone it means true
+    #[arg(long, value_name = "true|false", default_value = "true", action = clap::ArgAction::Set,
+        hide_possible_values = true, help_heading = "Which files")]
+    pub(crate) recursive: bool,
+
+    /// Follow symbolic links to files and directories [default: off]
+    #[arg(long, help_heading = "Which files")]
+    pub(crate) follow_symlinks: bool,
+
+    /// Where to start in files that exist at the first start
+    #[arg(long, value_name = "beginning|end", default_value = "beginning", value_parser = one_of(&From::NAMES),
+        hide_possible_values = true, help_heading = "What is read")]
+    pub(crate) from: From,
+
+    /// Read up to the end of each file, then exit [default: off]
+    #[arg(long, help_heading = "What is read")]
+    pub(crate) once: bool,
+
+    /// Start at the end of files not modified for this long; 0 = off [default: off]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, help_heading = "What is read")]
+    pub(crate) ignore_older: Option<Duration>,
+
+    /// Deliver longer lines in pieces of this size, at most 1GiB
+    #[arg(long, value_name = "SIZE", default_value = "1MiB", value_parser = parse_size, help_heading = "What is read")]
+    pub(crate) max_line_bytes: u64,
+
+    /// Deliver an unfinished last line that rests for this long; 0 = never
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = parse_duration, help_heading = "What is read")]
+    pub(crate) partial_after: Duration,
+
+    /// Keep offsets in this directory across restarts [default: $STATE_DIRECTORY, else none]
+    #[arg(long, value_name = "DIR", help_heading = "State")]
+    pub(crate) state_dir: Option<PathBuf>,
+
+    /// How often acknowledged offsets become durable
+    #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = parse_duration, help_heading = "State")]
+    pub(crate) commit_interval: Duration,
+
+    /// Least time between two reads of one file
+    #[arg(long, value_name = "DURATION", default_value = "5ms", value_parser = parse_duration, help_heading = "Timing")]
+    pub(crate) coalesce: Duration,
+
+    /// Least time between two turns of the loop; 0 = none
+    #[arg(long, value_name = "DURATION", default_value = "500us", value_parser = parse_duration, help_heading = "Timing")]
+    pub(crate) pace: Duration,
+
+    /// Look for what events did not tell, spread over this time; 0 = never
+    #[arg(long, value_name = "DURATION", default_value = "5min", value_parser = parse_duration, help_heading = "Timing")]
+    pub(crate) rescan: Duration,
+
+    /// How much is said on stderr
+    #[arg(long, value_name = "LEVEL", default_value = "info", value_parser = one_of(&Level::NAMES), help_heading = "Diagnostics")]
+    pub(crate) log_level: Level,
+
+    /// How it is said on stderr
+    #[arg(long, value_name = "text|json", default_value = "text", value_parser = one_of(&LogFormat::NAMES),
+        hide_possible_values = true, help_heading = "Diagnostics")]
+    pub(crate) log_format: LogFormat,
+}
