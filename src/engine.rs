@@ -11,6 +11,7 @@ mod directories;
 mod holding;
 mod holes;
 mod leaving;
+mod listing;
 mod looks;
 mod order;
 mod reading;

@@ -143,7 +143,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         children.into_iter().for_each(|child| self.look_at_unreadable(child));
     }
 
-    fn write_directory(&mut self, dir: DirId) {
+    pub(super) fn write_directory(&mut self, dir: DirId) {
         self.path.clear();
         self.tree.write_path(dir, &mut self.path);
     }
@@ -375,7 +375,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         false
     }
 
-    fn visit_failed(&mut self, dir: DirId, error: &std::io::Error, now: Now) {
+    pub(super) fn visit_failed(&mut self, dir: DirId, error: &std::io::Error, now: Now) {
         match error.raw_os_error() {
             Some(libc::ENOENT | libc::ENOTDIR | libc::ELOOP) => self.lost_directory(dir, now),
             Some(libc::EACCES | libc::EPERM | libc::ENAMETOOLONG) => {
@@ -396,129 +396,6 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                     let path = String::from_utf8_lossy(&self.path);
                     tracing::warn!(?path, %error, "directory cannot be listed now: tried again");
                 }
-            }
-        }
-    }
-
-    /// Takes entries, within the budget. Returns the visit if the listing goes on.
-    fn list(&mut self, mut visit: Visit<F::Listing>, budget: &mut usize, now: Now) -> Option<Visit<F::Listing>> {
-        let dir = self.tree.alive(visit.directory)?;
-        let mut name = std::mem::take(&mut self.entry);
-        let mut is_done = false;
-        while *budget > 0 && !is_done {
-            *budget -= 1;
-            match self.fs.next_entry(&mut visit.listing, &mut name) {
-                Ok(Some(kind)) => {
-                    let inode = self.fs.entry_inode(&visit.listing);
-                    self.take_entry(dir, &name, kind, inode, visit.why, now);
-                }
-                Ok(None) => {
-                    self.finish_visit(dir, &visit);
-                    is_done = true;
-                }
-                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-                Err(error) => {
-                    self.visit_failed(dir, &error, now);
-                    is_done = true;
-                }
-            }
-        }
-        self.entry = name;
-        (!is_done).then_some(visit)
-    }
-
-    fn take_entry(&mut self, dir: DirId, name: &[u8], kind: FileKind, inode: u64, why: Why, now: Now) {
-        let kind = if kind == FileKind::Unknown { self.entry_kind(dir, name) } else { kind };
-        match kind {
-            FileKind::Directory => self.take_directory_entry(dir, name, why),
-            FileKind::Regular => self.take_file_entry(dir, name, inode, why),
-            FileKind::Link if self.config.follow_links => self.take_file_entry(dir, name, inode, why),
-            FileKind::Special if matches!(why, Why::FirstScan | Why::Appeared) => {
-                if self.accepts_file(dir, name) && self.files.find(dir, name).is_none() {
-                    self.path.clear();
-                    self.tree.write_path(dir, &mut self.path);
-                    self.path.extend_from_slice(name);
-                    self.say_not_regular(now);
-                }
-            }
-            FileKind::Link | FileKind::Special | FileKind::Unknown => {}
-        }
-    }
-
-    /// Asks for the kind of an entry where the listing does not tell.
-    fn entry_kind(&mut self, dir: DirId, name: &[u8]) -> FileKind {
-        self.write_directory(dir);
-        self.path.extend_from_slice(name);
-        // A name that cannot be looked at is treated as a file's: the look that follows says why.
-        self.fs.stat(&self.path, Links::Keep).map_or(FileKind::Regular, |found| found.kind)
-    }
-
-    fn take_file_entry(&mut self, dir: DirId, name: &[u8], inode: u64, why: Why) {
-        let is_looked_at = matches!(why, Why::Rescan | Why::Poll | Why::Recheck);
-        if is_looked_at && self.files.is_alias(dir, name) {
-            // It may stand for another file now: the look brings it back if not.
-            self.files.remove_alias(dir, name);
-        }
-        if let Some(id) = self.files.find(dir, name) {
-            let slot = self.files.get_mut(id);
-            if slot.is_bound() && slot.dir() == dir {
-                slot.state.insert(State::SEEN);
-            }
-            if is_looked_at {
-                self.doubt(id);
-            }
-        } else if self.accepts_file(dir, name) {
-            let id = self.hear_of(dir, name);
-            let state = &mut self.files.get_mut(id).state;
-            state.insert(State::SEEN);
-            state.insert(State::LISTED);
-            state.set(State::FIRST_SCAN, why == Why::FirstScan);
-        } else if self.was_renamed(dir, name, inode) {
-            // Followed in an earlier run: it goes on whatever its name is now, as it does when it is renamed while we run.
-            let id = self.hear_of(dir, name);
-            self.files.get_mut(id).state.insert(State::SEEN | State::LISTED | State::ONLY_KNOWN);
-        }
-    }
-
-    fn take_directory_entry(&mut self, dir: DirId, name: &[u8], why: Why) {
-        if !self.config.recursive {
-            return;
-        }
-        match self.tree.find(dir, name) {
-            Some(child) => {
-                let is_unwatched = !self.config.once && self.tree.watch(child).is_none();
-                let found = self.tree.get_mut(child);
-                found.is_seen = true;
-                if found.is_unreadable || found.inode == (0, 0) || is_unwatched || why == Why::Recheck {
-                    self.push_visit(child, why);
-                }
-            }
-            None => {
-                let why = if why == Why::FirstScan { why } else { Why::Appeared };
-                self.add_directory(dir, name, why);
-                if let Some(child) = self.tree.find(dir, name) {
-                    self.tree.get_mut(child).is_seen = true;
-                }
-            }
-        }
-    }
-
-    /// The listing is through: what was known but did not come by is looked at.
-    fn finish_visit(&mut self, dir: DirId, visit: &Visit<F::Listing>) {
-        self.tree.get_mut(dir).unfinished = None;
-        let files: Vec<SlotId> = self.files.in_dir(dir).collect();
-        for id in files {
-            let state = &mut self.files.get_mut(id).state;
-            let was_seen = state.contains(State::SEEN);
-            state.remove(State::SEEN);
-            if !was_seen && visit.had_files {
-                self.doubt(id);
-            }
-        }
-        let children: Vec<DirId> = self.tree.children(dir).collect();
-        for child in children {
-            if !std::mem::take(&mut self.tree.get_mut(child).is_seen) && visit.had_files {
-                self.push_visit(child, Why::Appeared);
             }
         }
     }
