@@ -21,6 +21,8 @@ pub(crate) enum Why {
     Recheck,
     /// The first scan: `--from` applies to what is found; nothing is known there yet.
     FirstScan,
+    /// The settings changed: what is known is asked for anew whether it belongs here, and `--from` applies to what is found.
+    Reload,
 }
 
 /// A directory being listed.

@@ -10,6 +10,7 @@ mod commit;
 mod directories;
 mod holding;
 mod holes;
+mod inputs;
 mod leaving;
 mod listing;
 mod looks;
@@ -27,6 +28,7 @@ use hashbrown::HashMap;
 use crate::batch::Outbox;
 use crate::config::EngineConfig;
 use crate::discovery::{Lane, Sweep};
+use crate::inputs::Inputs;
 use crate::notices::Notices;
 use crate::reader::Reader;
 use crate::record::Encoder;
@@ -126,6 +128,8 @@ pub struct Engine<F: FileSystem, S: Sink> {
     outbox: Outbox<S>,
     tree: Tree,
     files: Registry,
+    inputs: Inputs,
+    /// Each PATH of each input, by [`crate::inputs::RootId`].
     roots: Vec<Root>,
     /// Directories that are watched for single files, by path.
     homes: HashMap<Box<[u8]>, DirKey>,
@@ -205,16 +209,18 @@ pub struct Engine<F: FileSystem, S: Sink> {
 
 impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// Makes an engine at rest: the first turn starts the scan.
-    pub fn new(config: EngineConfig, fs: F, sink: S, now: Now) -> Self {
+    pub fn new(mut config: EngineConfig, fs: F, sink: S, now: Now) -> Self {
+        let inputs = std::mem::take(&mut config.inputs);
         let encoder = Encoder::new(config.format);
         let sweep = Sweep::new(config.rescan.filter(|_| !config.once), now.instant);
         let own_files = sink.own_file().into_iter().collect();
-        Engine {
+        let mut engine = Engine {
             config,
             fs,
             outbox: Outbox::new(sink),
             tree: Tree::new(),
             files: Registry::new(),
+            inputs: Inputs::new(),
             roots: Vec::new(),
             homes: HashMap::new(),
             wanted: HashMap::new(),
@@ -262,7 +268,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             notices: Notices::default(),
             is_stopping: false,
             is_started: false,
-        }
+        };
+        engine.reload(inputs, now);
+        engine
     }
 
     /// One turn: what the kernel said becomes records, records leave, acknowledgements come back, offsets become durable.

@@ -58,6 +58,7 @@ pub mod daemon;
 pub mod engine;
 
 mod discovery;
+mod inputs;
 mod interpret;
 mod names;
 mod registry;

@@ -26,6 +26,8 @@ pub struct PatternError {
 /// Include and exclude globs, compiled.
 #[derive(Debug)]
 pub struct Patterns {
+    /// Includes, excludes, and whether those of compressed files come on top: as given.
+    source: (Vec<String>, Vec<String>, bool),
     /// `None`: every file.
     include: Option<Globs>,
     exclude_files: Globs,
@@ -37,6 +39,13 @@ pub struct Patterns {
 struct Globs {
     names: GlobSet,
     paths: GlobSet,
+}
+
+/// Given alike: globs that are written otherwise and mean the same are not equal.
+impl PartialEq for Patterns {
+    fn eq(&self, other: &Self) -> bool {
+        self.source == other.source
+    }
 }
 
 impl Patterns {
@@ -73,6 +82,7 @@ impl Patterns {
         }
 
         Ok(Patterns {
+            source: (include.to_vec(), exclude.to_vec(), default_excludes),
             include: if include.is_empty() { None } else { Some(included.build()?) },
             exclude_files: excluded_files.build()?,
             exclude_directories: excluded_directories.build()?,

@@ -24,6 +24,8 @@ pub struct Source<'a> {
     pub inode: u64,
     /// How many times the content of this inode started anew.
     pub incarnation: u32,
+    /// What [`encode_labels`] made of the input's labels.
+    pub labels: &'a [u8],
     /// When the bytes were read. Years 1970 to 9999; a clock outside of them is shown as the nearest second within.
     pub read_at: SystemTime,
 }
@@ -79,7 +81,9 @@ impl Encoder {
         push_json_path(source.path, head);
         head.extend_from_slice(b",\"file\":\"");
         push_file(source.device, source.inode, source.incarnation, head);
-        head.extend_from_slice(b"\",\"offset\":");
+        head.push(b'"');
+        head.extend_from_slice(source.labels);
+        head.extend_from_slice(b",\"offset\":");
     }
 
     fn encode_json(&self, line: &Line<'_>, out: &mut Vec<u8>) {
@@ -140,6 +144,23 @@ impl FormattedTime {
         write!(&mut self.text[19..], ".{:09}Z", since_epoch.subsec_nanos()).expect("nine digits fit");
         self.time = time;
     }
+}
+
+/// The member `labels` with the comma before it, as it stands in json records; nothing if there are no labels.
+#[must_use]
+pub fn encode_labels(labels: &[(String, String)]) -> Vec<u8> {
+    let mut out = Vec::new();
+    for (name, value) in labels {
+        out.extend_from_slice(if out.is_empty() { b",\"labels\":{\"".as_slice() } else { b",\"" });
+        push_json_text(name.as_bytes(), &mut out);
+        out.extend_from_slice(b"\":\"");
+        push_json_text(value.as_bytes(), &mut out);
+        out.push(b'"');
+    }
+    if !out.is_empty() {
+        out.push(b'}');
+    }
+    out
 }
 
 /// Appends `file` of a record, which names one generation of a file: `fd01-1a2b3c-0`.

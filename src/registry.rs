@@ -9,6 +9,7 @@ use bitflags::bitflags;
 use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
 
 use crate::checkpoint::format::{INCARNATION_BUCKETS, incarnation_bucket};
+use crate::inputs::InputId;
 use crate::names::{NameRef, Names};
 use crate::sys::FileId;
 use crate::tree::DirId;
@@ -102,6 +103,10 @@ bitflags! {
         const ONLY_KNOWN = 1 << 24;
         /// Came up in a listing, and was not read to its end since: these are read one after the other.
         const BACKLOG = 1 << 25;
+        /// Its identity is known.
+        const IDENTIFIED = 1 << 26;
+        /// It is found by its name.
+        const BOUND = 1 << 27;
     }
 }
 
@@ -134,8 +139,8 @@ pub(crate) struct FileSlot {
     pub(crate) life: Life,
     /// At most [`crate::reader::MARK_BYTES`]; 0: the bytes before `offset` are not known.
     pub(crate) mark_len: u8,
-    is_identified: bool,
-    is_bound: bool,
+    /// The input that it belongs to.
+    pub(crate) input: InputId,
 }
 
 const _: () = assert!(size_of::<FileSlot>() == 64, "one cache line, and the README's bytes per file");
@@ -148,12 +153,12 @@ impl FileSlot {
 
     /// Whether the slot is found by its name.
     pub(crate) fn is_bound(&self) -> bool {
-        self.is_bound
+        self.state.contains(State::BOUND)
     }
 
     /// Whether the identity is known.
     pub(crate) fn is_identified(&self) -> bool {
-        self.is_identified
+        self.state.contains(State::IDENTIFIED)
     }
 
     /// Whether an event may say that bytes were added to this file.
@@ -297,7 +302,7 @@ impl Registry {
 
     /// Says which file the slot stands for. Its incarnation is at least `floor`, and one that this inode never had before in this run.
     pub(crate) fn identify(&mut self, id: SlotId, file: FileId, floor: u32) {
-        assert!(!self.get(id).is_identified, "a slot is identified once");
+        assert!(!self.get(id).is_identified(), "a slot is identified once");
         debug_assert!(self.find_id(file).is_none(), "one slot per identity");
         let device = self.devices.iter().position(|&known| known == file.device).unwrap_or_else(|| {
             self.devices.push(file.device);
@@ -314,7 +319,7 @@ impl Registry {
         slot.inode = file.inode;
         slot.generation = file.generation;
         slot.incarnation = incarnation;
-        slot.is_identified = true;
+        slot.state.insert(State::IDENTIFIED);
         let hash = self.hash_id(file);
         let (slots, devices, hasher) = (&self.slots, &self.devices, &self.hasher);
         self.by_id.insert_unique(hash, id.0, |&at| {
@@ -326,7 +331,7 @@ impl Registry {
     /// Takes the name away. The slot keeps it as its last one.
     pub(crate) fn unbind(&mut self, id: SlotId) {
         let slot = self.get(id);
-        assert!(slot.is_bound, "only a bound slot is unbound");
+        assert!(slot.is_bound(), "only a bound slot is unbound");
         let (dir, next, previous) = (slot.dir, slot.next, slot.previous);
         let hash = self.hasher.hash_one((dir, self.names.get(slot.name)));
         match self.by_name.find_entry(hash, |&at| at == id.0) {
@@ -341,12 +346,12 @@ impl Registry {
         if next != NONE {
             self.slots[next as usize].previous = previous;
         }
-        self.get_mut(id).is_bound = false;
+        self.get_mut(id).state.remove(State::BOUND);
     }
 
     /// Gives the slot a name that no other slot has.
     pub(crate) fn bind(&mut self, id: SlotId, dir: DirId, name: &[u8]) {
-        assert!(!self.get(id).is_bound, "a slot has one name");
+        assert!(!self.get(id).is_bound(), "a slot has one name");
         debug_assert!(!self.by_name_holds(dir, name), "a name stands for one slot");
         self.drop_name(id);
         let name_ref = self.names.insert(name);
@@ -362,7 +367,7 @@ impl Registry {
         slot.name = name_ref;
         slot.next = first;
         slot.previous = NONE;
-        slot.is_bound = true;
+        slot.state.insert(State::BOUND);
         let (slots, names, hasher) = (&self.slots, &self.names, &self.hasher);
         let hash = |at: u32| {
             let slot = &slots[at as usize];
@@ -373,7 +378,7 @@ impl Registry {
 
     /// Forgets the last name of an unbound slot, to save its room.
     pub(crate) fn drop_name(&mut self, id: SlotId) {
-        assert!(!self.get(id).is_bound, "a bound slot needs its name");
+        assert!(!self.get(id).is_bound(), "a bound slot needs its name");
         let name = std::mem::replace(&mut self.get_mut(id).name, NameRef::NONE);
         if name != NameRef::NONE {
             self.names.remove(name);
@@ -394,7 +399,6 @@ impl Registry {
         }
         let slot = self.get_mut(id);
         slot.life = Life::Free;
-        slot.is_identified = false;
         slot.state = State::empty();
         slot.version = slot.version.wrapping_add(1);
         slot.next = NONE;
@@ -461,12 +465,12 @@ impl Registry {
     }
 
     fn by_name_holds(&self, dir: DirId, name: &[u8]) -> bool {
-        self.find(dir, name).is_some_and(|id| self.get(id).is_bound && self.get(id).dir == dir.0 && self.name(id) == name)
+        self.find(dir, name).is_some_and(|id| self.get(id).is_bound() && self.get(id).dir == dir.0 && self.name(id) == name)
     }
 
     fn id_at(&self, at: u32) -> Option<FileId> {
         let slot = &self.slots[at as usize];
-        slot.is_identified.then(|| identity(slot, &self.devices))
+        slot.is_identified().then(|| identity(slot, &self.devices))
     }
 
     /// Of device and inode alone, so that an inode's lives are found together.
@@ -501,8 +505,7 @@ impl Registry {
             state: State::empty(),
             life: Life::Named,
             mark_len: 0,
-            is_identified: false,
-            is_bound: false,
+            input: InputId::default(),
         };
         if at as usize == self.slots.len() {
             self.slots.push(fresh);

@@ -8,6 +8,7 @@ use std::hash::BuildHasher;
 use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
 
 use crate::discovery::Why;
+use crate::inputs::ScopeId;
 use crate::names::{NameRef, Names};
 use crate::sys::WatchId;
 
@@ -50,6 +51,10 @@ pub(crate) struct Directory {
     /// Device and inode; (0, 0) until it was looked at.
     pub(crate) inode: (u64, u64),
     pub(crate) role: Role,
+    /// The PATHs whose inputs have a say about what is in it.
+    pub(crate) scope: ScopeId,
+    /// Is itself a PATH.
+    pub(crate) is_path: bool,
     /// Reached through a symbolic link.
     pub(crate) via_link: bool,
     /// The running listing of the parent came by.
@@ -239,6 +244,20 @@ impl Tree {
         }
     }
 
+    /// The directory stays when what is above it goes: from now on it is a root with this path, a slash at its end.
+    pub(crate) fn promote(&mut self, id: DirId, prefix: &[u8]) {
+        self.unlink(id);
+        let name = self.get(id).name;
+        self.names.remove(name);
+        let found = self.get_mut(id);
+        found.name = NameRef::NONE;
+        found.parent = NONE;
+        found.next = NONE;
+        found.previous = NONE;
+        found.prefix = Some(prefix.into());
+        found.is_moving = false;
+    }
+
     /// Whether `id` is `top` or below it.
     pub(crate) fn is_within(&self, id: DirId, top: DirId) -> bool {
         let mut at = Some(id);
@@ -311,6 +330,8 @@ impl Tree {
             prefix,
             inode: (0, 0),
             role,
+            scope: ScopeId::default(),
+            is_path: false,
             via_link: false,
             is_seen: false,
             queued: None,

@@ -6,6 +6,7 @@ use std::time::Instant;
 use super::timers::Moved;
 use super::*;
 use crate::discovery::Why;
+use crate::inputs::InputId;
 use crate::interpret::{Change, NameChange, interpret};
 use crate::notices::Cause;
 use crate::registry::{Life, State};
@@ -100,8 +101,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             }
             (NameChange::Attributes, Some(id)) => self.doubt(id),
             (NameChange::Modified | NameChange::Created | NameChange::Attributes, None) => {
-                if self.accepts_file(dir, name) {
-                    let id = self.hear_of(dir, name);
+                if let Some(id) = self.hear_if_accepted(dir, name) {
                     if what != NameChange::Created {
                         // It was there before: the listing of its directory is still to come by.
                         let is_first_scan = self.tree.get(dir).unfinished == Some(Why::FirstScan);
@@ -153,7 +153,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
         match moved {
             Some(id) => self.return_to(id, dir, name),
-            None if self.accepts_file(dir, name) => drop(self.hear_of(dir, name)),
+            None if self.hear_if_accepted(dir, name).is_some() => {}
             None => self.look_through_links_to(dir, name),
         }
     }
@@ -199,38 +199,16 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
     }
 
-    /// Whether a name in this directory is one of a file to follow.
-    pub(super) fn accepts_file(&mut self, dir: DirId, name: &[u8]) -> bool {
-        if self.tree.get(dir).role == Role::Home {
-            return matches!(self.wanted.get(&(dir, name.into())), Some(Wanted::Path))
-                && self.config.inputs[0].patterns.accepts_file(name, name);
-        }
-        if !self.config.inputs[0].patterns.needs_path() {
-            return self.config.inputs[0].patterns.accepts_file(name, b"");
-        }
-        let below = self.write_path_below(dir, name);
-        self.config.inputs[0].patterns.accepts_file(name, &self.path[below..])
-    }
-
-    pub(super) fn accepts_directory(&mut self, dir: DirId, name: &[u8]) -> bool {
-        if !self.config.inputs[0].patterns.needs_path() {
-            return self.config.inputs[0].patterns.accepts_directory(name, b"");
-        }
-        let below = self.write_path_below(dir, name);
-        self.config.inputs[0].patterns.accepts_directory(name, &self.path[below..])
-    }
-
-    /// Writes the path of a name; returns where the part below PATH begins.
-    fn write_path_below(&mut self, dir: DirId, name: &[u8]) -> usize {
-        self.path.clear();
-        self.tree.write_path(dir, &mut self.path);
-        self.path.extend_from_slice(name);
-        self.tree.prefix_len(dir)
+    /// A name that is not known yet, if it is one of a file to follow: looked at soon.
+    pub(super) fn hear_if_accepted(&mut self, dir: DirId, name: &[u8]) -> Option<SlotId> {
+        let input = self.input_of(dir, name)?;
+        Some(self.hear_of(dir, name, input))
     }
 
     /// A name that may be a file to follow: looked at soon.
-    pub(super) fn hear_of(&mut self, dir: DirId, name: &[u8]) -> SlotId {
+    pub(super) fn hear_of(&mut self, dir: DirId, name: &[u8], input: InputId) -> SlotId {
         let id = self.files.insert(dir, name);
+        self.files.get_mut(id).input = input;
         self.files.get_mut(id).state.set(State::LISTED, self.is_listing);
         self.claim(id, dir, name);
         self.doubt(id);

@@ -117,8 +117,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.doubt(id);
             return;
         }
-        if self.accepts_directory(parent, name) {
+        let scope = self.scope_below(parent, name);
+        if !self.inputs.is_empty(scope) {
             let dir = self.tree.add(parent, name);
+            self.tree.get_mut(dir).scope = scope;
             self.push_visit(dir, why);
         }
     }
@@ -127,7 +129,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.visit_roots_within(dir);
         self.tree.rename(dir, parent, name);
         self.paths_changed(dir);
-        self.push_visit(dir, Why::Appeared);
+        let is_covered_anew = self.rescope_moved(dir);
+        self.push_visit(dir, if is_covered_anew { Why::Recheck } else { Why::Appeared });
         self.look_at_unreadable(dir);
     }
 
@@ -244,7 +247,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         match self.fs.list(&self.path, links) {
             Ok(listing) => {
                 self.tree.get_mut(dir).is_unreadable = false;
-                self.is_listing |= matches!(why, Why::FirstScan | Why::Appeared);
+                self.is_listing |= matches!(why, Why::FirstScan | Why::Appeared | Why::Reload);
                 let had_files = self.files.in_dir(dir).next().is_some() || self.tree.children(dir).next().is_some();
                 Some(Visit { directory: self.tree.key(dir), why, listing, had_files })
             }
@@ -345,6 +348,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let parent_and_name = self.tree.parent(dir).map(|parent| (parent, self.tree.name(dir).to_vec()));
         if self.tree.get(other).role == Role::Home && self.tree.get(dir).role == Role::Listed {
             // A listed directory serves the single files in it as well.
+            self.merge_home(other, dir);
             self.drop_directory(other, now.instant);
             self.tree.set_inode(dir, inode);
             return true;
@@ -367,6 +371,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             return true;
         }
         self.merge_home(dir, other);
+        self.widen(other, dir);
         self.drop_directory(dir, now.instant);
         if self.tree.get(other).is_unreadable {
             // What led here may tell that it can be read now: a PATH without a watch is told of that by this name only.

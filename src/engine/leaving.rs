@@ -227,8 +227,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             None => self.root_lost(now),
             Some((parent, name)) => {
                 // What stands under its name now, if anything, may be a file.
-                if self.files.find(parent, &name).is_none() && self.accepts_file(parent, &name) {
-                    self.hear_of(parent, &name);
+                if self.files.find(parent, &name).is_none() {
+                    self.hear_if_accepted(parent, &name);
                 }
                 // What was reached through the link may be in the tree under its own name as well.
                 self.is_rescan_due |= was_link;
@@ -275,12 +275,13 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
         let files: Vec<SlotId> = self.files.in_dir(dir).collect();
         for id in files {
-            self.leave_with_directory(id, now);
+            self.leave_at_once(id, now);
         }
-        self.wanted.retain(|(home, _), wanted| *home != dir || matches!(wanted, Wanted::Path));
+        self.wanted.retain(|(home, _), wanted| *home != dir || matches!(wanted, Wanted::Path(_)));
     }
 
-    fn leave_with_directory(&mut self, id: SlotId, now: Instant) {
+    /// A file is not followed any more, though nothing happened to it; its directory may have gone.
+    pub(super) fn leave_at_once(&mut self, id: SlotId, now: Instant) {
         self.leave(id, State::empty(), now);
         // Its directory was looked at: no second look is to be had.
         if self.files.get(id).life != Life::Leaving {

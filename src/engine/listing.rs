@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::discovery::{Visit, Why};
+use crate::inputs::ScopeId;
 use crate::registry::State;
 use crate::sys::{FileKind, Links};
 
@@ -36,11 +37,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     fn take_entry(&mut self, dir: DirId, name: &[u8], kind: FileKind, inode: u64, why: Why, now: Now) {
         let kind = if kind == FileKind::Unknown { self.entry_kind(dir, name) } else { kind };
         match kind {
-            FileKind::Directory => self.take_directory_entry(dir, name, why),
-            FileKind::Regular => self.take_file_entry(dir, name, inode, why),
-            FileKind::Link if self.config.follow_links => self.take_file_entry(dir, name, inode, why),
-            FileKind::Special if matches!(why, Why::FirstScan | Why::Appeared) => {
-                if self.accepts_file(dir, name) && self.files.find(dir, name).is_none() {
+            FileKind::Directory => self.take_directory_entry(dir, name, why, now),
+            FileKind::Regular => self.take_file_entry(dir, name, inode, why, now),
+            FileKind::Link if self.config.follow_links => self.take_file_entry(dir, name, inode, why, now),
+            FileKind::Special if matches!(why, Why::FirstScan | Why::Appeared | Why::Reload) => {
+                if self.input_of(dir, name).is_some() && self.files.find(dir, name).is_none() {
                     self.path.clear();
                     self.tree.write_path(dir, &mut self.path);
                     self.path.extend_from_slice(name);
@@ -59,13 +60,17 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.fs.stat(&self.path, Links::Keep).map_or(FileKind::Regular, |found| found.kind)
     }
 
-    fn take_file_entry(&mut self, dir: DirId, name: &[u8], inode: u64, why: Why) {
-        let is_looked_at = matches!(why, Why::Rescan | Why::Poll | Why::Recheck);
+    fn take_file_entry(&mut self, dir: DirId, name: &[u8], inode: u64, why: Why, now: Now) {
+        let is_looked_at = matches!(why, Why::Rescan | Why::Poll | Why::Recheck | Why::Reload);
         if is_looked_at && self.files.is_alias(dir, name) {
             // It may stand for another file now: the look brings it back if not.
             self.files.remove_alias(dir, name);
         }
         if let Some(id) = self.files.find(dir, name) {
+            let is_its_name = self.files.get(id).is_bound() && self.files.get(id).dir() == dir;
+            if why == Why::Reload && is_its_name && !self.keeps_after_reload(id, dir, name, now) {
+                return;
+            }
             let slot = self.files.get_mut(id);
             if slot.is_bound() && slot.dir() == dir {
                 slot.state.insert(State::SEEN);
@@ -73,34 +78,40 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             if is_looked_at {
                 self.doubt(id);
             }
-        } else if self.accepts_file(dir, name) {
-            let id = self.hear_of(dir, name);
+        } else if let Some(id) = self.hear_if_accepted(dir, name) {
             let state = &mut self.files.get_mut(id).state;
             state.insert(State::SEEN);
             state.insert(State::LISTED);
-            state.set(State::FIRST_SCAN, why == Why::FirstScan);
-        } else if self.was_renamed(dir, name, inode) {
+            state.set(State::FIRST_SCAN, matches!(why, Why::FirstScan | Why::Reload));
+        } else if let Some(input) = self.was_renamed(dir, name, inode) {
             // Followed in an earlier run: it goes on whatever its name is now, as it does when it is renamed while we run.
-            let id = self.hear_of(dir, name);
+            let id = self.hear_of(dir, name, input);
             self.files.get_mut(id).state.insert(State::SEEN | State::LISTED | State::ONLY_KNOWN);
         }
     }
 
-    fn take_directory_entry(&mut self, dir: DirId, name: &[u8], why: Why) {
+    fn take_directory_entry(&mut self, dir: DirId, name: &[u8], why: Why, now: Now) {
         if !self.config.recursive {
             return;
         }
         match self.tree.find(dir, name) {
             Some(child) => {
+                if why == Why::Reload {
+                    self.rescope(child, ScopeId::default());
+                    if self.inputs.is_empty(self.tree.get(child).scope) {
+                        self.drop_directory(child, now.instant);
+                        return;
+                    }
+                }
                 let is_unwatched = !self.config.once && self.tree.watch(child).is_none();
                 let found = self.tree.get_mut(child);
                 found.is_seen = true;
-                if found.is_unreadable || found.inode == (0, 0) || is_unwatched || why == Why::Recheck {
+                if found.is_unreadable || found.inode == (0, 0) || is_unwatched || matches!(why, Why::Recheck | Why::Reload) {
                     self.push_visit(child, why);
                 }
             }
             None => {
-                let why = if why == Why::FirstScan { why } else { Why::Appeared };
+                let why = if matches!(why, Why::FirstScan | Why::Reload) { Why::FirstScan } else { Why::Appeared };
                 self.add_directory(dir, name, why);
                 if let Some(child) = self.tree.find(dir, name) {
                     self.tree.get_mut(child).is_seen = true;

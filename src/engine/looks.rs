@@ -133,8 +133,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
         if self.files.get(id).is_identified() {
             let (dir, name) = (self.files.get(id).dir(), self.files.name(id).to_vec());
+            let input = self.files.get(id).input;
             self.leave(id, State::empty(), now.instant);
-            self.hear_of(dir, &name);
+            self.hear_of(dir, &name, input);
             return;
         }
         self.files.get_mut(id).life = Life::Ignored;
@@ -197,7 +198,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let (dir, name) = (self.files.get(id).dir(), self.files.name(id).to_vec());
         let kept = self.files.get(id).state & (State::VIA_LINK | State::UNCONFIRMED | State::DIRTY);
         self.leave(id, State::empty(), now.instant);
-        let other = self.hear_of(dir, &name);
+        let other = self.hear_of(dir, &name, self.files.get(id).input);
         self.files.get_mut(other).state.remove(State::DOUBT);
         // What changed under the name since the look changed the new file.
         self.files.get_mut(other).state.insert(kept & (State::VIA_LINK | State::DIRTY));
@@ -264,6 +265,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 return;
             }
         }
+        if self.files.get(known).life == Life::Parked {
+            // It comes back, maybe to another input.
+            self.files.get_mut(known).input = self.files.get(id).input;
+        }
         let (heard_of, key) = (self.files.key(id), self.files.key(known));
         let has_predecessor = self.succession.pass_on(heard_of, key, now);
         self.files.get_mut(known).state.set(State::HAS_PREDECESSOR, has_predecessor);
@@ -283,9 +288,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let (dir, name) = (self.files.get(id).dir(), self.files.name(id).to_vec());
         self.files.unbind(id);
         self.succession.vacate(self.files.key(id), dir, &name, now);
-        if self.accepts_file(dir, &name) {
-            self.hear_of(dir, &name);
-        }
+        self.hear_if_accepted(dir, &name);
         // What a look found under the old name may still be to be settled: it is not about this file.
         self.doubt(id);
     }
@@ -361,7 +364,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.config.ignore_older.is_some_and(|limit| now.wall.duration_since(found.modified).is_ok_and(|age| age >= limit));
         let slot = self.files.get_mut(id);
         slot.life = Life::Following;
-        let at_end = is_old || (slot.state.contains(State::FIRST_SCAN) && self.config.inputs[0].from == From::End);
+        let at_end = is_old || (slot.state.contains(State::FIRST_SCAN) && self.inputs.get(slot.input).from == From::End);
         if at_end && found.size > 0 {
             slot.offset = found.size;
             slot.state.insert(State::SEEK_LINE | State::STARTED_AT_END);

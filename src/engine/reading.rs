@@ -354,7 +354,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 pass.is_begun = true;
                 let file = self.files.file_id(pass.id).expect("only identified files are read");
                 let incarnation = slot.incarnation;
-                let source = Source { path: &self.path, device: file.device, inode: file.inode, incarnation, read_at: now.wall };
+                let labels = &*self.inputs.get(slot.input).labels;
+                let source =
+                    Source { path: &self.path, device: file.device, inode: file.inode, incarnation, labels, read_at: now.wall };
                 self.encoder.begin(&source);
             }
             self.encoder.encode(&line, self.outbox.bytes());

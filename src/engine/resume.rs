@@ -7,6 +7,7 @@ use super::commit::nanos;
 use super::*;
 use crate::checkpoint::state::State as Stored;
 use crate::checkpoint::{Entry, EntryFlags};
+use crate::inputs::InputId;
 use crate::registry::State;
 use crate::sys::file::CLOCK_TICK;
 use crate::sys::{FileId, Links};
@@ -79,17 +80,19 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 
     /// Whether this may be a file that has an entry under another name, one that would be followed today.
-    pub(super) fn was_renamed(&mut self, dir: DirId, name: &[u8], inode: u64) -> bool {
+    pub(super) fn was_renamed(&mut self, dir: DirId, name: &[u8], inode: u64) -> Option<InputId> {
         let device = self.tree.get(dir).inode.0;
-        let Some(commits) = self.commits.as_ref().filter(|commits| !commits.stored.is_empty()) else { return false };
-        let Some(before) = commits.stored.path_of(device, inode) else { return false };
+        let commits = self.commits.as_ref().filter(|commits| !commits.stored.is_empty())?;
+        let before = commits.stored.path_of(device, inode)?;
         self.path.clear();
         self.tree.write_path(dir, &mut self.path);
         self.path.extend_from_slice(name);
         let (above, _) = self.path.split_at(self.tree.prefix_len(dir));
-        let Some(below) = before.strip_prefix(above).filter(|_| before != self.path) else { return false };
+        let below = before.strip_prefix(above).filter(|_| before != self.path)?;
         let name_before = below.rsplit(|&byte| byte == b'/').next().unwrap_or(below);
-        self.config.inputs[0].patterns.accepts_file(name_before, below)
+        let mut roots = self.inputs.roots(self.tree.get(self.tree.root_of(dir)).scope).iter();
+        let root = roots.find(|&&root| self.inputs.rules(root).patterns.accepts_file(name_before, below))?;
+        Some(self.inputs.of_root(*root))
     }
 
     /// Whether a file that goes on may have changed while nobody looked. If not, it is not opened.
@@ -200,6 +203,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let now = if self.absence.is_scanned { self.found_roots() } else { Vec::new() };
         let before = stored.scanned().filter(|path| !now.iter().any(|known| known == path)).map(<[u8]>::to_vec).collect::<Vec<_>>();
         now.into_iter().chain(before).collect()
+    }
+
+    /// A PATH was added: once all is calm again, it was scanned.
+    pub(super) fn scan_is_under_way(&mut self) {
+        self.absence.is_scanned = false;
     }
 
     /// Looks at files that have an entry but were not found, in slices: after the first scan, and every [`GONE_AFTER`] from then on.

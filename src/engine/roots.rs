@@ -1,7 +1,9 @@
 //! PATHs: directories, single files, missing ones; and the homes of single files and of links' targets, watched but never listed.
 
+use super::inputs::prefix_of;
 use super::*;
 use crate::discovery::Why;
+use crate::inputs::{InputId, RootId};
 use crate::notices::Cause;
 use crate::registry::State;
 use crate::sys::{FileKind, Links};
@@ -10,43 +12,48 @@ use crate::tree::Role;
 /// One PATH as given.
 #[derive(Debug)]
 pub(super) struct Root {
-    path: Vec<u8>,
-    state: RootState,
+    pub(super) path: Vec<u8>,
+    pub(super) state: RootState,
+    /// It led to a directory when it was found, not to a file.
+    pub(super) is_tree: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum RootState {
+pub(super) enum RootState {
     /// Nothing (to follow) is there; looked for now and then.
     Missing,
     /// A directory, or the home of a file.
     Found(DirKey),
+    /// The settings do not name it any more.
+    Removed,
 }
 
 /// Why a name counts in a directory that is not listed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Wanted {
-    /// It is a PATH.
-    Path,
+    /// It is a PATH of this input.
+    Path(InputId),
     /// A followed link leads to it: where the link is.
     Link(DirId, Box<[u8]>),
 }
 
 impl<F: FileSystem, S: Sink> Engine<F, S> {
+    /// Adds a PATH; it is started later.
+    pub(super) fn add_path(&mut self, path: Vec<u8>, input: InputId) {
+        self.inputs.add_root(input);
+        self.roots.push(Root { path, state: RootState::Missing, is_tree: false });
+    }
+
     /// In the first turn: looks at every PATH.
     pub(super) fn start_roots(&mut self, now: Now) -> Result<(), EngineError> {
         if self.is_started {
             return Ok(());
         }
-        let paths = std::mem::take(&mut self.config.inputs[0].paths);
-        self.roots = paths.into_iter().map(|path| Root { path, state: RootState::Missing }).collect();
         for at in 0..self.roots.len() {
             // What appeared in a tree that was scanned in an earlier run appeared after the start.
             let why = if self.is_scanned(&self.roots[at].path) { Why::Appeared } else { Why::FirstScan };
             self.start_root(at, why, now);
-            if self.roots[at].state == RootState::Missing && self.notices.admit(Cause::PathMissing, now.instant).is_some() {
-                let path = String::from_utf8_lossy(&self.roots[at].path);
-                tracing::warn!(%path, "PATH does not exist or cannot be followed: waiting for it");
-            }
+            self.say_if_missing(at, now);
         }
         self.is_started = true;
         if self.config.once && self.roots.iter().all(|root| root.state == RootState::Missing) {
@@ -62,8 +69,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
         let path = self.roots[at].path.clone();
         let found = match self.fs.stat(&path, Links::Follow) {
-            Ok(found) if found.kind == FileKind::Directory => self.start_tree(&path, why),
-            Ok(found) if found.kind == FileKind::Regular => self.start_file(&path, why),
+            Ok(found) if found.kind == FileKind::Directory => self.start_tree(at, why),
+            Ok(found) if found.kind == FileKind::Regular => self.start_file(at, why),
             _ if self.config.once => return,
             _ => {
                 self.poll_by(now.instant + timers::POLL_EVERY);
@@ -76,24 +83,29 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.roots[at].state = RootState::Found(self.tree.key(found));
     }
 
-    fn start_tree(&mut self, path: &[u8], why: Why) -> DirId {
-        let mut prefix = path.to_vec();
-        if !prefix.ends_with(b"/") {
-            prefix.push(b'/');
-        }
-        let dir = self.tree.add_root(&prefix, Role::Listed);
+    fn start_tree(&mut self, at: usize, why: Why) -> DirId {
+        self.roots[at].is_tree = true;
+        let dir = self.tree.add_root(&prefix_of(&self.roots[at].path), Role::Listed);
+        let root = RootId::from(at);
+        self.tree.get_mut(dir).scope = self.inputs.scope(vec![root]);
+        self.tree.get_mut(dir).is_path = true;
         self.push_visit(dir, why);
         dir
     }
 
-    fn start_file(&mut self, path: &[u8], why: Why) -> DirId {
+    fn start_file(&mut self, at: usize, why: Why) -> DirId {
+        self.roots[at].is_tree = false;
+        let (path, input) = (self.roots[at].path.clone(), self.inputs.of_root(RootId::from(at)));
+        let path = &path[..];
         let split = memchr::memrchr(b'/', path).map_or(0, |at| at + 1);
         let (prefix, name) = path.split_at(split);
         let home = self.home(prefix);
-        self.wanted.insert((home, name.into()), Wanted::Path);
+        if self.input_of(home, name).is_none() {
+            self.wanted.insert((home, name.into()), Wanted::Path(input));
+        }
         if self.files.find(home, name).is_none() {
-            if self.accepts_file(home, name) {
-                let id = self.hear_of(home, name);
+            if let Some(input) = self.input_of(home, name) {
+                let id = self.hear_of(home, name, input);
                 self.files.get_mut(id).state.set(State::FIRST_SCAN, why == Why::FirstScan);
             } else {
                 tracing::warn!(path = ?String::from_utf8_lossy(path), "PATH does not match --include, or matches --exclude: left out");
@@ -118,7 +130,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// The PATHs that are there.
     pub(super) fn found_roots(&self) -> Vec<Vec<u8>> {
-        self.roots.iter().filter(|root| root.state != RootState::Missing).map(|root| root.path.clone()).collect()
+        self.roots.iter().filter(|root| matches!(root.state, RootState::Found(_))).map(|root| root.path.clone()).collect()
     }
 
     /// A root directory is gone: its PATHs are looked for from now on.
@@ -191,13 +203,13 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let names: Vec<Box<[u8]>> = self.wanted.keys().filter(|(home, _)| *home == dir).map(|(_, name)| name.clone()).collect();
         for name in names {
             let wanted = self.wanted.remove(&(dir, name.clone())).expect("just listed");
-            if self.tree.get(other).role == Role::Home {
-                self.wanted.insert((other, name.clone()), wanted);
-                if self.files.find(other, &name).is_none() && self.accepts_file(other, &name) {
-                    let was_first = self.files.find(dir, &name).map(|id| self.files.get(id).state & State::FIRST_SCAN);
-                    let id = self.hear_of(other, &name);
-                    self.files.get_mut(id).state.insert(was_first.unwrap_or(State::empty()));
-                }
+            self.wanted.entry((other, name.clone())).or_insert(wanted);
+            if self.files.find(other, &name).is_none()
+                && let Some(input) = self.input_of(other, &name)
+            {
+                let was_first = self.files.find(dir, &name).map(|id| self.files.get(id).state & State::FIRST_SCAN);
+                let id = self.hear_of(other, &name, input);
+                self.files.get_mut(id).state.insert(was_first.unwrap_or(State::empty()));
             }
         }
         let (from, to) = (self.tree.key(dir), self.tree.key(other));
@@ -214,7 +226,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         for name in names {
             match self.files.find(home, &name) {
                 Some(id) => self.doubt(id),
-                None if self.accepts_file(home, &name) => drop(self.hear_of(home, &name)),
+                None if self.hear_if_accepted(home, &name).is_some() => {}
                 None => self.look_through_links_to(home, &name),
             }
         }
@@ -230,8 +242,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         {
             match self.files.find(at, &link) {
                 Some(id) => self.doubt(id),
-                None if self.accepts_file(at, &link) => drop(self.hear_of(at, &link)),
-                None => {}
+                None => drop(self.hear_if_accepted(at, &link)),
             }
         }
     }
@@ -265,7 +276,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             return;
         }
         let is_used = self.files.in_dir(dir).next().is_some()
-            || self.wanted.iter().any(|((home, _), wanted)| *home == dir && *wanted == Wanted::Path)
+            || self.wanted.iter().any(|((home, _), wanted)| *home == dir && matches!(wanted, Wanted::Path(_)))
             || !self.files.aliases_in(dir).is_empty();
         if !is_used {
             self.wanted.retain(|(home, _), _| *home != dir);

@@ -8,7 +8,7 @@ fn example_time() -> SystemTime {
 }
 
 fn source(path: &[u8]) -> Source<'_> {
-    Source { path, device: 0xfd01, inode: 0x1a_2b3c, incarnation: 0, read_at: example_time() }
+    Source { path, device: 0xfd01, inode: 0x1a_2b3c, incarnation: 0, labels: b"", read_at: example_time() }
 }
 
 fn line(bytes: &[u8]) -> Line<'_> {

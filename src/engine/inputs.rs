@@ -1,0 +1,317 @@
+//! Which input a name belongs to, which PATHs cover a directory, and what changes when the settings are read again.
+//!
+//! In: names in directories; new inputs. Out: the input that accepts a name; directories to visit again, or to let go.
+//! Always holds: what stays covered by the same rules is neither read again nor let go.
+
+use super::roots::RootState;
+use super::*;
+use crate::config::InputConfig;
+use crate::discovery::Why;
+use crate::inputs::{InputId, RootId, ScopeId};
+use crate::notices::Cause;
+use crate::tree::Role;
+
+impl<F: FileSystem, S: Sink> Engine<F, S> {
+    /// The input that a file of this name in this directory belongs to, if it is one to follow.
+    pub(super) fn input_of(&mut self, dir: DirId, name: &[u8]) -> Option<InputId> {
+        let scope = self.tree.get(dir).scope;
+        if self.inputs.needs_path() {
+            self.write_directory(dir);
+            self.path.extend_from_slice(name);
+        }
+        let path = &self.path;
+        let mut roots = self.inputs.roots(scope).iter().copied();
+        let accepts = |root: RootId| self.inputs.rules(root).patterns.accepts_file(name, self.below(root, dir, path));
+        let found = roots.find(|&root| accepts(root)).map(|root| self.inputs.of_root(root));
+        found.or_else(|| self.wanted_by(dir, name))
+    }
+
+    /// The input whose PATH this single file is.
+    fn wanted_by(&self, dir: DirId, name: &[u8]) -> Option<InputId> {
+        if self.wanted.is_empty() {
+            return None;
+        }
+        match self.wanted.get(&(dir, name.into())) {
+            Some(&Wanted::Path(input)) => self.inputs.get(input).patterns.accepts_file(name, name).then_some(input),
+            _ => None,
+        }
+    }
+
+    /// What covers a directory of this name below another: nothing if it is not to be followed.
+    pub(super) fn scope_below(&mut self, parent: DirId, name: &[u8]) -> ScopeId {
+        let scope = self.tree.get(parent).scope;
+        if self.inputs.needs_path() {
+            self.write_directory(parent);
+            self.path.extend_from_slice(name);
+        }
+        let path = &self.path;
+        let accepts = |&root: &RootId| self.inputs.rules(root).patterns.accepts_directory(name, self.below(root, parent, path));
+        let roots = self.inputs.roots(scope);
+        let is_alike = roots.iter().all(accepts);
+        if is_alike {
+            return scope;
+        }
+        let fewer = roots.iter().copied().filter(accepts).collect();
+        self.inputs.scope(fewer)
+    }
+
+    /// The part of a path in `dir` that lies below a PATH that covers it.
+    fn below<'a>(&self, root: RootId, dir: DirId, path: &'a [u8]) -> &'a [u8] {
+        if !self.inputs.needs_path() {
+            return b"";
+        }
+        let top = self.root_directory(root).unwrap_or(dir);
+        let own = &path[self.tree.prefix_len(dir)..];
+        if self.tree.parent(top).is_none() && self.inputs.roots(self.tree.get(dir).scope).len() == 1 {
+            return own;
+        }
+        let mut prefix = Vec::new();
+        self.tree.write_path(top, &mut prefix);
+        // Where the same directory is reached by two spellings, what lies below the one at hand has to do.
+        path.strip_prefix(&*prefix).unwrap_or(own)
+    }
+
+    /// Every PATH that the settings name.
+    fn all_roots(&self) -> impl Iterator<Item = RootId> + '_ {
+        let is_there = |&at: &usize| self.roots[at].state != RootState::Removed;
+        (0..self.roots.len()).filter(is_there).map(RootId::from)
+    }
+
+    /// The directory that a PATH leads to, or the home of the file.
+    fn root_directory(&self, root: RootId) -> Option<DirId> {
+        match self.roots[root.0 as usize].state {
+            RootState::Found(key) => self.tree.alive(key),
+            RootState::Missing | RootState::Removed => None,
+        }
+    }
+
+    /// The PATHs that lead to this very directory and cover what is in it.
+    fn roots_at(&self, dir: DirId) -> Vec<RootId> {
+        if !self.tree.get(dir).is_path {
+            return Vec::new();
+        }
+        self.all_roots().filter(|&root| self.roots[root.0 as usize].is_tree && self.root_directory(root) == Some(dir)).collect()
+    }
+
+    /// Works out anew what covers a directory below another. Says whether that is something else than before.
+    pub(super) fn rescope(&mut self, dir: DirId, at_least: ScopeId) -> bool {
+        let Some(parent) = self.tree.parent(dir) else { return false };
+        let name = self.tree.name(dir).to_vec();
+        let mut scope = self.scope_below(parent, &name);
+        if self.tree.get(dir).is_path {
+            let roots = self.inputs.roots(scope).iter().copied().chain(self.roots_at(dir)).collect();
+            scope = self.inputs.scope(roots);
+        }
+        if self.inputs.is_empty(scope) {
+            scope = at_least;
+        }
+        std::mem::replace(&mut self.tree.get_mut(dir).scope, scope) != scope
+    }
+
+    /// A directory came to another place, where other PATHs may cover it. Says whether that is so.
+    pub(super) fn rescope_moved(&mut self, dir: DirId) -> bool {
+        let Some(parent) = self.tree.parent(dir) else { return false };
+        // One that is followed goes on under a name that does not match.
+        let scope = self.tree.get(parent).scope;
+        if !self.rescope(dir, scope) {
+            return false;
+        }
+        let children: Vec<DirId> = self.tree.children(dir).collect();
+        for child in children {
+            self.rescope_moved(child);
+        }
+        true
+    }
+
+    /// A directory was reached by one more way: what the PATHs above that accept counts in it as well.
+    pub(super) fn widen(&mut self, dir: DirId, by: DirId) {
+        let (scope, more) = (self.tree.get(dir).scope, self.tree.get(by).scope);
+        let is_path = self.tree.get(by).is_path;
+        self.tree.get_mut(dir).is_path |= is_path;
+        if self.tree.get(dir).role != Role::Listed || self.inputs.roots(more).iter().all(|&root| self.inputs.covers(scope, root)) {
+            return;
+        }
+        let roots = self.inputs.roots(scope).iter().chain(self.inputs.roots(more)).copied().collect();
+        self.tree.get_mut(dir).scope = self.inputs.scope(roots);
+        self.push_visit(dir, Why::Reload);
+    }
+
+    /// Follows other inputs from now on. PATHs that stay go on where they are; new ones are scanned, and `from` applies to them; what no
+    /// PATH covers any more is let go, and remembered for ten minutes. Where globs changed, all below is listed anew, in slices.
+    pub fn reload(&mut self, new: Vec<InputConfig>, now: Now) {
+        let mut wanted: Vec<(Vec<u8>, InputId, bool)> = Vec::new();
+        let paths: Vec<Vec<Vec<u8>>> = new.iter().map(|input| input.paths.clone()).collect();
+        let of_path: Vec<(Vec<u8>, InputId)> =
+            self.all_roots().map(|root| (self.roots[root.0 as usize].path.clone(), self.inputs.of_root(root))).collect();
+        let told = self.inputs.replace(new, |path| of_path.iter().filter(|(known, _)| *known == path).map(|(_, id)| *id).collect());
+        for ((input, is_changed), paths) in told.into_iter().zip(paths) {
+            wanted.extend(paths.into_iter().map(|path| (path, input, is_changed)));
+        }
+        let changed = self.arrange_roots(wanted, now);
+        self.drop_uncovered(now);
+        for root in changed {
+            self.visit_root_again(root, now);
+        }
+        self.start_missing(now);
+    }
+
+    /// Finds each PATH among those that are followed, and lets go of the rest. Returns those for which other rules hold now.
+    fn arrange_roots(&mut self, mut wanted: Vec<(Vec<u8>, InputId, bool)>, now: Now) -> Vec<RootId> {
+        let mut changed = Vec::new();
+        let mut removed = Vec::new();
+        let mut unmatched: Vec<RootId> = Vec::new();
+        // First those that stay with their input.
+        for root in self.all_roots().collect::<Vec<_>>() {
+            let (known, of) = (&self.roots[root.0 as usize], self.inputs.of_root(root));
+            match wanted.iter().position(|(path, input, _)| *path == known.path && *input == of) {
+                Some(place) => {
+                    if wanted.swap_remove(place).2 {
+                        changed.push(root);
+                    }
+                }
+                None => unmatched.push(root),
+            }
+        }
+        for root in unmatched {
+            let at = root.0 as usize;
+            if let Some(place) = wanted.iter().position(|(path, _, _)| *path == self.roots[at].path) {
+                let (_, input, _) = wanted.swap_remove(place);
+                self.inputs.assign(root, input);
+                changed.push(root);
+            } else {
+                removed.push((root, self.root_directory(root)));
+                self.roots[at].state = RootState::Removed;
+            }
+        }
+        let is_shared = |&root: &RootId| {
+            let scope = self.root_directory(root).map(|dir| self.inputs.roots(self.tree.get(dir).scope));
+            scope.is_some_and(|scope| removed.iter().any(|(removed, _)| scope.contains(removed)))
+        };
+        changed.extend(self.all_roots().filter(is_shared));
+        self.inputs.rearrange(|root| self.roots[root.0 as usize].state == RootState::Removed);
+        for (root, directory) in removed {
+            self.leave_root(root, directory, now);
+        }
+        for (path, input, _) in wanted {
+            self.add_path(path, input);
+        }
+        changed
+    }
+
+    /// A PATH is not followed any more. What else covers its directory is asked anew.
+    fn leave_root(&mut self, root: RootId, directory: Option<DirId>, now: Now) {
+        let Some(dir) = directory else { return };
+        let (path, is_tree) = (self.roots[root.0 as usize].path.clone(), self.roots[root.0 as usize].is_tree);
+        tracing::info!(path = ?String::from_utf8_lossy(&path), "PATH is not followed any more");
+        if !is_tree {
+            let name = &path[memchr::memrchr(b'/', &path).map_or(0, |at| at + 1)..];
+            if matches!(self.wanted.get(&(dir, name.into())), Some(Wanted::Path(_))) {
+                self.wanted.remove(&(dir, name.into()));
+            }
+            self.let_go_unless_accepted(dir, name, now);
+            self.release_home(dir);
+            return;
+        }
+        // It may be covered by another one.
+        self.push_visit(dir, Why::Reload);
+    }
+
+    fn let_go_unless_accepted(&mut self, dir: DirId, name: &[u8], now: Now) {
+        let Some(id) = self.files.find(dir, name).filter(|&id| self.files.get(id).is_bound()) else { return };
+        if self.input_of(dir, name).is_none() {
+            self.leave_at_once(id, now.instant);
+        }
+    }
+
+    /// Lets go of the directories that no PATH covers any more, and keeps the PATHs that lie in them.
+    fn drop_uncovered(&mut self, now: Now) {
+        for at in 0..self.roots.len() {
+            let RootState::Found(key) = self.roots[at].state else { continue };
+            let Some(dir) = self.tree.alive(key).filter(|_| self.roots[at].is_tree) else { continue };
+            let above = self.tree.parent(dir);
+            if above.is_some_and(|above| self.inputs.is_empty(self.tree.get(above).scope)) {
+                self.tree.promote(dir, &prefix_of(&self.roots[at].path));
+                self.paths_changed(dir);
+            }
+        }
+        for place in 0..self.tree.places() {
+            let Some(dir) = self.tree.at_place(place) else { continue };
+            let found = self.tree.get(dir);
+            if found.role == Role::Listed && self.tree.parent(dir).is_none() && self.inputs.is_empty(found.scope) {
+                self.drop_directory(dir, now.instant);
+            }
+        }
+    }
+
+    /// Other rules hold for a PATH: what is there is asked for anew.
+    fn visit_root_again(&mut self, root: RootId, now: Now) {
+        let Some(dir) = self.root_directory(root) else { return };
+        if self.roots[root.0 as usize].is_tree {
+            self.push_visit(dir, Why::Reload);
+            return;
+        }
+        let (path, input) = (self.roots[root.0 as usize].path.clone(), self.inputs.of_root(root));
+        let name = &path[memchr::memrchr(b'/', &path).map_or(0, |at| at + 1)..];
+        self.wanted.insert((dir, name.into()), Wanted::Path(input));
+        match (self.input_of(dir, name), self.files.find(dir, name)) {
+            (Some(input), Some(id)) => self.files.get_mut(id).input = input,
+            (Some(input), None) => drop(self.hear_of(dir, name, input)),
+            (None, _) => self.let_go_unless_accepted(dir, name, now),
+        }
+    }
+
+    /// Starts the PATHs that are new, or whose directory went with another.
+    fn start_missing(&mut self, now: Now) {
+        for at in 0..self.roots.len() {
+            if let RootState::Found(key) = self.roots[at].state
+                && self.tree.alive(key).is_none()
+            {
+                self.roots[at].state = RootState::Missing;
+            }
+            if self.is_started && self.roots[at].state == RootState::Missing {
+                let why = if self.is_scanned(&self.roots[at].path) { Why::Appeared } else { Why::FirstScan };
+                self.start_root(at, why, now);
+                self.say_if_missing(at, now);
+                self.scan_is_under_way();
+            }
+        }
+    }
+
+    pub(super) fn say_if_missing(&mut self, at: usize, now: Now) {
+        if self.roots[at].state == RootState::Missing && self.notices.admit(Cause::PathMissing, now.instant).is_some() {
+            let path = String::from_utf8_lossy(&self.roots[at].path);
+            tracing::warn!(%path, "PATH does not exist or cannot be followed: waiting for it");
+        }
+    }
+
+    /// After the settings changed: a known file in a listing stays, belongs to another input now, or is let go. Says whether it stays.
+    pub(super) fn keeps_after_reload(&mut self, id: SlotId, dir: DirId, name: &[u8], now: Now) -> bool {
+        if let Some(input) = self.input_of(dir, name) {
+            self.files.get_mut(id).input = input;
+            return true;
+        }
+        let former = self.inputs.get(self.files.get(id).input).former_patterns();
+        let was_accepted = !former.needs_path() && former.accepts_file(name, b"")
+            || former.needs_path() && {
+                let below = self.tree.prefix_len(dir);
+                self.path.clear();
+                self.tree.write_path(dir, &mut self.path);
+                self.path.extend_from_slice(name);
+                former.accepts_file(name, &self.path[below..])
+            };
+        if was_accepted {
+            self.leave_at_once(id, now.instant);
+        }
+        // A file that was renamed goes on under a name that never matched.
+        !was_accepted
+    }
+}
+
+/// A directory's path with a slash at its end.
+pub(super) fn prefix_of(path: &[u8]) -> Vec<u8> {
+    let mut prefix = path.to_vec();
+    if !prefix.ends_with(b"/") {
+        prefix.push(b'/');
+    }
+    prefix
+}

@@ -1,0 +1,247 @@
+//! Inputs: which rules hold for what lies below which PATH.
+//!
+//! In: inputs as set, PATHs by number. Out: for a directory a [`ScopeId`], the PATHs that cover it; for an input its globs and labels.
+//! Always holds: the PATHs of a scope are in the order of their inputs, so that the first that accepts a file has it.
+
+use hashbrown::HashMap;
+
+use crate::config::{From, INPUTS_MAX, InputConfig};
+use crate::patterns::Patterns;
+use crate::record::encode_labels;
+
+/// An input's number. It stays while one of its PATHs stays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub(crate) struct InputId(u8);
+
+/// A PATH's number in the list of all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct RootId(pub(crate) u32);
+
+impl std::convert::From<usize> for RootId {
+    fn from(at: usize) -> RootId {
+        RootId(u32::try_from(at).expect("fewer than 2^32 PATHs"))
+    }
+}
+
+/// The PATHs that cover a directory. The default is none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct ScopeId(u32);
+
+/// The rules of one input.
+#[derive(Debug)]
+pub(crate) struct Input {
+    pub(crate) patterns: Patterns,
+    /// Those before the settings changed: a file that they accepted is let go if the new ones do not.
+    former: Option<Patterns>,
+    pub(crate) from: From,
+    /// What its json records have behind `file`; may be nothing.
+    pub(crate) labels: Vec<u8>,
+    /// Its place among all inputs; `None`: removed.
+    rank: Option<usize>,
+}
+
+impl Input {
+    fn new(config: InputConfig, rank: usize) -> Input {
+        let labels = encode_labels(&config.labels);
+        Input { patterns: config.patterns, former: None, from: config.from, labels, rank: Some(rank) }
+    }
+
+    /// The globs before the settings changed last.
+    pub(crate) fn former_patterns(&self) -> &Patterns {
+        self.former.as_ref().unwrap_or(&self.patterns)
+    }
+}
+
+/// All inputs, and which PATHs belong to them.
+#[derive(Debug)]
+pub(crate) struct Inputs {
+    inputs: Vec<Input>,
+    /// The input of each PATH, by [`RootId`].
+    of_root: Vec<InputId>,
+    scopes: Vec<Box<[RootId]>>,
+    known_scopes: HashMap<Box<[RootId]>, ScopeId>,
+    needs_path: bool,
+}
+
+impl Inputs {
+    pub(crate) fn new() -> Self {
+        let none: Box<[RootId]> = Box::default();
+        Inputs {
+            inputs: Vec::new(),
+            of_root: Vec::new(),
+            scopes: vec![none.clone()],
+            known_scopes: HashMap::from_iter([(none, ScopeId::default())]),
+            needs_path: false,
+        }
+    }
+
+    pub(crate) fn get(&self, id: InputId) -> &Input {
+        &self.inputs[usize::from(id.0)]
+    }
+
+    /// The input of a PATH.
+    pub(crate) fn of_root(&self, root: RootId) -> InputId {
+        self.of_root[root.0 as usize]
+    }
+
+    /// The rules of a PATH.
+    pub(crate) fn rules(&self, root: RootId) -> &Input {
+        self.get(self.of_root(root))
+    }
+
+    /// Whether some glob is about the path below PATH, so that paths have to be put together.
+    pub(crate) fn needs_path(&self) -> bool {
+        self.needs_path
+    }
+
+    /// Adds the next PATH.
+    pub(crate) fn add_root(&mut self, input: InputId) -> RootId {
+        let root = RootId::from(self.of_root.len());
+        self.of_root.push(input);
+        root
+    }
+
+    /// The PATHs of a scope.
+    pub(crate) fn roots(&self, scope: ScopeId) -> &[RootId] {
+        &self.scopes[scope.0 as usize]
+    }
+
+    pub(crate) fn is_empty(&self, scope: ScopeId) -> bool {
+        self.roots(scope).is_empty()
+    }
+
+    /// The scope of these PATHs, in any order.
+    pub(crate) fn scope(&mut self, mut roots: Vec<RootId>) -> ScopeId {
+        roots.sort_unstable_by_key(|&root| (self.rules(root).rank, root));
+        roots.dedup();
+        if let Some(&known) = self.known_scopes.get(&*roots) {
+            return known;
+        }
+        let roots = roots.into_boxed_slice();
+        let scope = ScopeId(u32::try_from(self.scopes.len()).expect("fewer than 2^32 scopes"));
+        self.scopes.push(roots.clone());
+        self.known_scopes.insert(roots, scope);
+        scope
+    }
+
+    /// Whether a PATH adds nothing to a scope: it is there, or another one with the same rules is.
+    pub(crate) fn covers(&self, scope: ScopeId, root: RootId) -> bool {
+        let input = self.of_root(root);
+        let is_alike = |other: RootId| other == root || (self.of_root(other) == input && !self.get(input).patterns.needs_path());
+        self.roots(scope).iter().any(|&other| is_alike(other))
+    }
+
+    /// Takes new settings. `known` tells the inputs that a PATH had so far. Returns for each new input its number, and whether its globs are
+    /// other ones than before; the caller then says which PATHs belong to them, and calls [`Inputs::rearrange`].
+    pub(crate) fn replace(&mut self, new: Vec<InputConfig>, known: impl Fn(&[u8]) -> Vec<InputId>) -> Vec<(InputId, bool)> {
+        let mut taken: Vec<InputId> = Vec::new();
+        for input in &mut self.inputs {
+            input.rank = None;
+        }
+        let mut told = Vec::new();
+        for (rank, config) in new.into_iter().enumerate() {
+            let before = config.paths.iter().flat_map(|path| known(path)).find(|id| !taken.contains(id));
+            let id = before.unwrap_or_else(|| self.unused(&taken));
+            taken.push(id);
+            let mut input = Input::new(config, rank);
+            let at = usize::from(id.0);
+            let mut is_changed = true;
+            if at == self.inputs.len() {
+                self.inputs.push(input);
+            } else {
+                let old = &mut self.inputs[at];
+                is_changed = old.patterns != input.patterns;
+                std::mem::swap(old, &mut input);
+                self.inputs[at].former = before.map(|_| input.patterns);
+            }
+            told.push((id, is_changed));
+        }
+        told
+    }
+
+    /// A number that no PATH has; one that was never used, if there is one.
+    fn unused(&self, taken: &[InputId]) -> InputId {
+        let fresh = u8::try_from(self.inputs.len()).ok().map(InputId);
+        let is_free = |id: &InputId| !taken.contains(id) && !self.of_root.contains(id);
+        let removed = || (0..=u8::MAX).map(InputId).find(is_free);
+        let any = || (0..=u8::MAX).map(InputId).find(|id| !taken.contains(id));
+        fresh.or_else(removed).or_else(any).unwrap_or_else(|| panic!("at most {INPUTS_MAX} inputs"))
+    }
+
+    /// Gives a PATH to another input.
+    pub(crate) fn assign(&mut self, root: RootId, input: InputId) {
+        self.of_root[root.0 as usize] = input;
+    }
+
+    /// Takes PATHs out of all scopes, and puts the others in order.
+    pub(crate) fn rearrange(&mut self, is_removed: impl Fn(RootId) -> bool) {
+        let mut scopes = std::mem::take(&mut self.scopes);
+        self.known_scopes.clear();
+        for (at, scope) in (0..).zip(&mut scopes) {
+            let mut roots: Vec<RootId> = scope.iter().copied().filter(|&root| !is_removed(root)).collect();
+            roots.sort_unstable_by_key(|&root| (self.rules(root).rank, root));
+            *scope = roots.into_boxed_slice();
+            self.known_scopes.entry(scope.clone()).or_insert(ScopeId(at));
+        }
+        self.scopes = scopes;
+        self.needs_path = self.inputs.iter().any(|input| input.rank.is_some() && input.patterns.needs_path());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn input(paths: &[&str], include: &[&str]) -> InputConfig {
+        let include: Vec<String> = include.iter().map(|&glob| glob.to_owned()).collect();
+        InputConfig {
+            paths: paths.iter().map(|path| path.as_bytes().to_vec()).collect(),
+            patterns: Patterns::new(&include, &[], true).unwrap(),
+            from: From::Beginning,
+            labels: Vec::new(),
+        }
+    }
+
+    fn numbers(told: &[(InputId, bool)]) -> Vec<(u8, bool)> {
+        told.iter().map(|(id, is_changed)| (id.0, *is_changed)).collect()
+    }
+
+    #[test]
+    fn an_input_keeps_its_number_with_its_path_and_tells_whether_its_globs_changed() {
+        let mut inputs = Inputs::new();
+        let first = inputs.replace(vec![input(&["a"], &[]), input(&["b"], &["*.log"])], |_| Vec::new());
+        assert_eq!(numbers(&first), [(0, true), (1, true)]);
+        let known = |path: &[u8]| if path == b"b" { vec![InputId(1)] } else { vec![] };
+        let second = inputs.replace(vec![input(&["b"], &["*.log"]), input(&["c"], &[])], known);
+        assert_eq!(numbers(&second), [(1, false), (2, true)]);
+        let third = inputs.replace(vec![input(&["b"], &["*.out"])], known);
+        assert_eq!(numbers(&third), [(1, true)]);
+        assert!(inputs.get(InputId(1)).former_patterns().accepts_file(b"x.log", b""));
+    }
+
+    #[test]
+    fn a_scope_is_in_the_order_of_the_inputs_and_loses_what_is_removed() {
+        let mut inputs = Inputs::new();
+        let told = inputs.replace(vec![input(&["a"], &[]), input(&["b"], &[])], |_| Vec::new());
+        let later = inputs.add_root(told[1].0);
+        let sooner = inputs.add_root(told[0].0);
+        let scope = inputs.scope(vec![later, sooner, later]);
+        assert_eq!(inputs.roots(scope), [sooner, later]);
+        assert_eq!(inputs.scope(vec![sooner, later]), scope);
+        assert!(inputs.covers(scope, later) && inputs.is_empty(ScopeId::default()));
+        inputs.rearrange(|root| root == sooner);
+        assert_eq!(inputs.roots(scope), [later]);
+    }
+
+    #[test]
+    fn numbers_are_used_again_when_none_is_left() {
+        let mut inputs = Inputs::new();
+        for round in 0..3 {
+            let many = (0..INPUTS_MAX).map(|at| input(&[&format!("{round}/{at}")], &[])).collect();
+            let told = inputs.replace(many, |_| Vec::new());
+            let mut ids: Vec<u8> = told.iter().map(|(id, _)| id.0).collect();
+            ids.sort_unstable();
+            assert_eq!(ids, (0..=u8::MAX).collect::<Vec<_>>());
+        }
+    }
+}

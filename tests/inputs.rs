@@ -1,0 +1,416 @@
+//! Several inputs, and settings that change while the engine runs: on the real kernel, without a process around it.
+
+#![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "tests drive the world: clocks, files")]
+
+use std::cell::RefCell;
+use std::fs;
+use std::io::Write as _;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use manytail::config::{EngineConfig, Format, From, InputConfig};
+use manytail::engine::Engine;
+use manytail::patterns::Patterns;
+use manytail::sink::{Sent, Sink, SinkError};
+use manytail::sys::{Linux, clock};
+
+/// What came out, record by record.
+type Records = Rc<RefCell<Vec<String>>>;
+
+struct Keep(Records);
+
+impl Sink for Keep {
+    fn send(&mut self, bytes: &[u8], _now: Instant) -> Result<Sent, SinkError> {
+        let text = String::from_utf8(bytes.to_vec()).unwrap();
+        self.0.borrow_mut().extend(text.lines().map(str::to_owned));
+        Ok(Sent::Accepted(bytes.len()))
+    }
+
+    fn unacknowledged(&mut self) -> u64 {
+        0
+    }
+
+    fn ready(&mut self, _now: Instant) {}
+
+    fn deadline(&self) -> Option<Instant> {
+        None
+    }
+
+    fn reopen(&mut self) -> Result<(), SinkError> {
+        Ok(())
+    }
+
+    fn own_file(&self) -> Option<(u64, u64)> {
+        None
+    }
+}
+
+struct Tail {
+    directory: tempfile::TempDir,
+    engine: Engine<Linux, Keep>,
+    records: Records,
+    is_json: bool,
+}
+
+/// Globs to include, and to exclude, below these paths; `from` and labels.
+struct Input {
+    paths: Vec<&'static str>,
+    include: Vec<&'static str>,
+    exclude: Vec<&'static str>,
+    from: From,
+    labels: Vec<(&'static str, &'static str)>,
+}
+
+fn input(paths: &[&'static str], include: &[&'static str]) -> Input {
+    Input { paths: paths.to_vec(), include: include.to_vec(), exclude: Vec::new(), from: From::Beginning, labels: Vec::new() }
+}
+
+impl Input {
+    fn excluding(mut self, globs: &[&'static str]) -> Input {
+        self.exclude = globs.to_vec();
+        self
+    }
+
+    fn at_end(mut self) -> Input {
+        self.from = From::End;
+        self
+    }
+
+    fn labelled(mut self, label: (&'static str, &'static str)) -> Input {
+        self.labels.push(label);
+        self
+    }
+
+    fn config(&self, top: &Path) -> InputConfig {
+        let owned = |globs: &[&str]| globs.iter().map(|&glob| glob.to_owned()).collect::<Vec<_>>();
+        InputConfig {
+            paths: self.paths.iter().map(|path| top.join(path).as_os_str().as_bytes().to_vec()).collect(),
+            patterns: Patterns::new(&owned(&self.include), &owned(&self.exclude), true).unwrap(),
+            from: self.from,
+            labels: self.labels.iter().map(|&(key, value)| (key.to_owned(), value.to_owned())).collect(),
+        }
+    }
+}
+
+impl Tail {
+    fn start(directory: tempfile::TempDir, format: Format, inputs: &[Input]) -> Tail {
+        let config = EngineConfig {
+            inputs: inputs.iter().map(|input| input.config(directory.path())).collect(),
+            recursive: true,
+            follow_links: false,
+            format,
+            once: false,
+            coalesce: Duration::ZERO,
+            line_bytes_max: 1 << 20,
+            partial_after: None,
+            rescan: None,
+            ignore_older: None,
+        };
+        let records = Records::default();
+        let engine = Engine::new(config, Linux::new(), Keep(Rc::clone(&records)), clock::now());
+        Tail { directory, engine, records, is_json: format == Format::Json }
+    }
+
+    fn path(&self, path: &str) -> PathBuf {
+        self.directory.path().join(path)
+    }
+
+    fn append(&self, path: &str, line: &str) {
+        append(&self.path(path), line);
+    }
+
+    fn reload(&mut self, inputs: &[Input]) {
+        let inputs = inputs.iter().map(|input| input.config(self.directory.path())).collect();
+        self.engine.reload(inputs, clock::now());
+    }
+
+    /// Turns until all is at rest: until then everything that is to come came.
+    fn settle(&mut self) {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        let mut quiet = 0;
+        while quiet < 40 {
+            assert!(Instant::now() < deadline, "never at rest");
+            self.engine.events_ready();
+            let before = (self.engine.stats().events, self.engine.stats().records);
+            let turn = self.engine.turn(clock::now()).unwrap();
+            let is_quiet =
+                turn != manytail::engine::Turn::Again && before == (self.engine.stats().events, self.engine.stats().records);
+            quiet = if is_quiet { quiet + 1 } else { 0 };
+            if is_quiet {
+                // Names that left the tree are judged after 20 ms.
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
+    }
+
+    /// The records since the last call, sorted: `path:line`, in json also the labels.
+    fn take(&mut self) -> Vec<String> {
+        self.settle();
+        let top = format!("{}/", self.directory.path().display());
+        let mut records: Vec<String> = self
+            .records
+            .borrow_mut()
+            .drain(..)
+            .map(|record| {
+                if !self.is_json {
+                    return record.replacen(&top, "", 1).replacen('\t', ":", 1);
+                }
+                let value: serde_json::Value = serde_json::from_str(&record).unwrap();
+                let path = value["path"].as_str().unwrap().replacen(&top, "", 1);
+                format!("{path}:{} {}", value["line"].as_str().unwrap(), value["labels"])
+            })
+            .collect();
+        records.sort();
+        records
+    }
+}
+
+fn append(path: &Path, line: &str) {
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    let mut file = fs::File::options().append(true).create(true).open(path).unwrap();
+    writeln!(file, "{line}").unwrap();
+}
+
+/// A directory with a first line in each of these files.
+fn tree(files: &[&str]) -> tempfile::TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    for file in files {
+        append(&directory.path().join(file), "first");
+    }
+    directory
+}
+
+#[test]
+fn each_input_has_its_own_globs_start_and_labels() {
+    let directory = tree(&["a/1.log", "a/1.out", "b/1.log", "b/1.out"]);
+    let inputs = [
+        input(&["a"], &["*.log"]).labelled(("cluster", "north")).labelled(("\"q\"", "é")),
+        input(&["b"], &[]).at_end().excluding(&["*.log"]),
+    ];
+    let mut tail = Tail::start(directory, Format::Json, &inputs);
+    assert_eq!(tail.take(), [r#"a/1.log:first {"\"q\"":"é","cluster":"north"}"#]);
+    tail.append("a/1.out", "never");
+    tail.append("b/1.log", "never");
+    tail.append("b/1.out", "second");
+    tail.append("b/2.out", "first");
+    tail.append("a/d/2.log", "first");
+    let labels = r#"{"\"q\"":"é","cluster":"north"}"#;
+    assert_eq!(tail.take(), [format!("a/d/2.log:first {labels}"), "b/1.out:second null".into(), "b/2.out:first null".into()]);
+}
+
+#[test]
+fn labels_stand_behind_file_in_the_order_of_the_settings() {
+    let mut tail = Tail::start(tree(&["a/1.log"]), Format::Json, &[input(&["a"], &[]).labelled(("z", "1")).labelled(("a", "2"))]);
+    tail.settle();
+    let record = tail.records.borrow()[0].clone();
+    let keys: Vec<&str> = ["\"file\":", "\"labels\":{\"z\":\"1\",\"a\":\"2\"}", "\"offset\":", "\"line\":"].to_vec();
+    let places: Vec<usize> = keys.iter().map(|key| record.find(key).unwrap_or_else(|| panic!("{key} in {record}"))).collect();
+    assert!(places.is_sorted(), "{record}");
+}
+
+#[test]
+fn a_file_that_several_inputs_accept_belongs_to_the_first_and_what_only_a_later_one_accepts_is_not_lost() {
+    let directory = tree(&["t/1.out", "t/1.err", "t/1.tmp", "t/d/2.out", "t/d/2.err"]);
+    let inputs =
+        [input(&["t"], &["*.out"]).labelled(("kind", "out")), input(&["t"], &["*.err", "*.out"]).labelled(("kind", "err"))];
+    let mut tail = Tail::start(directory, Format::Json, &inputs);
+    let (out, err) = (r#"{"kind":"out"}"#, r#"{"kind":"err"}"#);
+    let expected = [
+        format!("t/1.err:first {err}"),
+        format!("t/1.out:first {out}"),
+        format!("t/d/2.err:first {err}"),
+        format!("t/d/2.out:first {out}"),
+    ];
+    assert_eq!(tail.take(), expected);
+    tail.append("t/e/3.err", "new");
+    tail.append("t/e/3.out", "new");
+    assert_eq!(tail.take(), [format!("t/e/3.err:new {err}"), format!("t/e/3.out:new {out}")]);
+}
+
+#[test]
+fn an_input_within_another_ones_tree_reads_what_the_outer_one_leaves_out() {
+    for inner_first in [false, true] {
+        let directory = tree(&["t/1.log", "t/jobs/2.log", "t/jobs/2.out", "t/jobs/tmp/3.log", "t/jobs/tmp/3.out"]);
+        let outer = input(&["t"], &["*.log"]).excluding(&["tmp/"]);
+        let inner = input(&["t/jobs"], &["*.out", "tmp/*.log"]);
+        let inputs = if inner_first { [inner, outer] } else { [outer, inner] };
+        let mut tail = Tail::start(directory, Format::Text, &inputs);
+        let expected =
+            ["t/1.log:first", "t/jobs/2.log:first", "t/jobs/2.out:first", "t/jobs/tmp/3.log:first", "t/jobs/tmp/3.out:first"];
+        assert_eq!(tail.take(), expected, "inner first: {inner_first}");
+        tail.append("t/jobs/tmp/3.log", "second");
+        tail.append("t/jobs/tmp/e/4.log", "only the outer one, and it leaves tmp out");
+        tail.append("t/jobs/e/4.log", "second");
+        tail.append("t/jobs/e/4.out", "second");
+        assert_eq!(
+            tail.take(),
+            ["t/jobs/e/4.log:second", "t/jobs/e/4.out:second", "t/jobs/tmp/3.log:second"],
+            "inner first: {inner_first}"
+        );
+    }
+}
+
+#[test]
+fn a_single_file_of_another_input_is_followed_though_its_directory_belongs_to_one_that_leaves_it_out() {
+    for file_first in [false, true] {
+        let directory = tree(&["t/1.log", "t/notes.txt", "t/other.txt"]);
+        let (dir, file) = (input(&["t"], &["*.log"]), input(&["t/notes.txt"], &[]).labelled(("is", "file")));
+        let inputs = if file_first { [file, dir] } else { [dir, file] };
+        let mut tail = Tail::start(directory, Format::Json, &inputs);
+        assert_eq!(tail.take(), ["t/1.log:first null", r#"t/notes.txt:first {"is":"file"}"#], "file first: {file_first}");
+        tail.append("t/notes.txt", "second");
+        fs::remove_file(tail.path("t/1.log")).unwrap();
+        assert_eq!(tail.take(), [r#"t/notes.txt:second {"is":"file"}"#], "file first: {file_first}");
+    }
+}
+
+#[test]
+fn a_reload_starts_what_is_new_stops_what_is_gone_and_neither_repeats_nor_loses_what_stays() {
+    let directory = tree(&["a/1.log", "b/1.log", "c/1.log"]);
+    let mut tail = Tail::start(directory, Format::Text, &[input(&["a"], &[]), input(&["b"], &[])]);
+    assert_eq!(tail.take(), ["a/1.log:first", "b/1.log:first"]);
+    tail.append("b/1.log", "second");
+    tail.reload(&[input(&["b"], &[]), input(&["c"], &[])]);
+    tail.append("a/1.log", "not read");
+    tail.append("b/1.log", "third");
+    tail.append("c/1.log", "second");
+    assert_eq!(tail.take(), ["b/1.log:second", "b/1.log:third", "c/1.log:first", "c/1.log:second"]);
+    // What comes back within ten minutes goes on where it was.
+    tail.reload(&[input(&["a", "b"], &[])]);
+    assert_eq!(tail.take(), ["a/1.log:not read"]);
+    tail.append("c/1.log", "not read");
+    tail.append("b/2.log", "first");
+    assert_eq!(tail.take(), ["b/2.log:first"]);
+    let sizes = tail.engine.sizes();
+    assert_eq!((sizes.directories, sizes.watches), (2, 2), "no watch is left behind");
+}
+
+#[test]
+fn a_reload_with_the_same_settings_looks_at_nothing() {
+    let mut tail = Tail::start(tree(&["a/1.log"]), Format::Text, &[input(&["a"], &["*.log"])]);
+    assert_eq!(tail.take(), ["a/1.log:first"]);
+    let opens = tail.engine.stats().opens;
+    tail.reload(&[input(&["a"], &["*.log"])]);
+    assert!(tail.take().is_empty());
+    assert_eq!(tail.engine.stats().opens, opens);
+}
+
+#[test]
+fn globs_that_change_let_files_go_and_take_others_in_also_in_directories_that_were_left_out() {
+    let directory = tree(&["t/1.log", "t/1.out", "t/tmp/2.log", "t/old/3.log"]);
+    let mut tail = Tail::start(directory, Format::Text, &[input(&["t"], &["*.log"]).excluding(&["tmp/"])]);
+    assert_eq!(tail.take(), ["t/1.log:first", "t/old/3.log:first"]);
+    tail.reload(&[input(&["t"], &["*.out", "2.log"]).excluding(&["old/"])]);
+    assert_eq!(tail.take(), ["t/1.out:first", "t/tmp/2.log:first"]);
+    tail.append("t/1.log", "not read");
+    tail.append("t/old/3.log", "not read");
+    tail.append("t/tmp/2.log", "second");
+    assert_eq!(tail.take(), ["t/tmp/2.log:second"]);
+}
+
+#[test]
+fn a_rotated_file_whose_name_never_matched_is_read_on_after_globs_changed() {
+    let mut tail = Tail::start(tree(&["t/app.log"]), Format::Text, &[input(&["t"], &["*.log"])]);
+    assert_eq!(tail.take(), ["t/app.log:first"]);
+    fs::rename(tail.path("t/app.log"), tail.path("t/app.log.1")).unwrap();
+    assert!(tail.take().is_empty());
+    tail.reload(&[input(&["t"], &["*.log", "*.out"])]);
+    tail.append("t/app.log.1", "late");
+    tail.append("t/app.log", "new");
+    assert_eq!(tail.take(), ["t/app.log.1:late", "t/app.log:new"]);
+}
+
+#[test]
+fn an_input_within_the_tree_of_a_removed_one_goes_on() {
+    let directory = tree(&["t/1.log", "t/jobs/2.log", "t/jobs/2.out", "t/jobs/d/3.out"]);
+    let mut tail = Tail::start(directory, Format::Text, &[input(&["t"], &["*.log"]), input(&["t/jobs"], &["*.out"])]);
+    assert_eq!(tail.take(), ["t/1.log:first", "t/jobs/2.log:first", "t/jobs/2.out:first", "t/jobs/d/3.out:first"]);
+    tail.append("t/jobs/d/3.out", "second");
+    tail.reload(&[input(&["t/jobs"], &["*.out"])]);
+    assert_eq!(tail.take(), ["t/jobs/d/3.out:second"]);
+    tail.append("t/jobs/2.log", "not read");
+    tail.append("t/jobs/2.out", "second");
+    assert_eq!(tail.take(), ["t/jobs/2.out:second"]);
+    tail.append("t/1.log", "not read");
+    tail.append("t/jobs/d/e/4.out", "first");
+    assert_eq!(tail.take(), ["t/jobs/d/e/4.out:first"]);
+    assert_eq!(tail.engine.sizes().watches, 3, "jobs, d and e");
+}
+
+#[test]
+fn an_input_that_is_added_around_another_takes_the_rest() {
+    let directory = tree(&["t/1.log", "t/jobs/2.log", "t/jobs/2.out"]);
+    let mut tail = Tail::start(directory, Format::Text, &[input(&["t/jobs"], &["*.out"])]);
+    assert_eq!(tail.take(), ["t/jobs/2.out:first"]);
+    tail.reload(&[input(&["t"], &["*.log"]), input(&["t/jobs"], &["*.out"])]);
+    tail.append("t/jobs/2.out", "second");
+    assert_eq!(tail.take(), ["t/1.log:first", "t/jobs/2.log:first", "t/jobs/2.out:second"]);
+}
+
+#[test]
+fn from_end_applies_to_what_an_added_input_finds_and_not_to_what_comes_later() {
+    let mut tail = Tail::start(tree(&["a/1.log", "b/1.log"]), Format::Text, &[input(&["a"], &[])]);
+    assert_eq!(tail.take(), ["a/1.log:first"]);
+    tail.reload(&[input(&["a"], &[]), input(&["b"], &[]).at_end()]);
+    assert!(tail.take().is_empty());
+    tail.append("b/1.log", "second");
+    tail.append("b/2.log", "first");
+    assert_eq!(tail.take(), ["b/1.log:second", "b/2.log:first"]);
+}
+
+#[test]
+fn a_path_that_goes_to_another_input_has_its_labels_from_then_on_and_is_not_read_again() {
+    let directory = tree(&["a/1.log", "b/1.log"]);
+    let mut tail = Tail::start(directory, Format::Json, &[input(&["a", "b"], &[]).labelled(("n", "1"))]);
+    assert_eq!(tail.take().len(), 2);
+    tail.reload(&[input(&["a"], &[]).labelled(("n", "1")), input(&["b"], &[]).labelled(("n", "2"))]);
+    tail.settle();
+    tail.append("a/1.log", "second");
+    tail.append("b/1.log", "second");
+    assert_eq!(tail.take(), [r#"a/1.log:second {"n":"1"}"#, r#"b/1.log:second {"n":"2"}"#]);
+}
+
+#[test]
+fn single_files_are_added_and_removed_by_a_reload() {
+    let mut tail = Tail::start(tree(&["a/1.log", "a/2.log", "a/3.log"]), Format::Text, &[input(&["a/1.log", "a/2.log"], &[])]);
+    assert_eq!(tail.take(), ["a/1.log:first", "a/2.log:first"]);
+    tail.reload(&[input(&["a/2.log", "a/3.log"], &[])]);
+    tail.append("a/1.log", "not read");
+    tail.append("a/2.log", "second");
+    assert_eq!(tail.take(), ["a/2.log:second", "a/3.log:first"]);
+    tail.reload(&[]);
+    tail.append("a/2.log", "not read");
+    assert!(tail.take().is_empty());
+    assert_eq!(tail.engine.sizes().watches, 0);
+}
+
+#[test]
+fn a_directory_that_moves_from_one_input_to_another_is_covered_by_the_new_ones_globs() {
+    let directory = tree(&["a/d/1.log", "a/d/1.out", "b/2.out"]);
+    let mut tail = Tail::start(directory, Format::Text, &[input(&["a"], &["*.log"]), input(&["b"], &["*.out"])]);
+    assert_eq!(tail.take(), ["a/d/1.log:first", "b/2.out:first"]);
+    fs::rename(tail.path("a/d"), tail.path("b/d")).unwrap();
+    assert_eq!(tail.take(), ["b/d/1.out:first"]);
+    tail.append("b/d/1.log", "goes on, as it was followed");
+    tail.append("b/d/1.out", "second");
+    tail.append("b/d/3.log", "not the new input's");
+    assert_eq!(tail.take(), ["b/d/1.log:goes on, as it was followed", "b/d/1.out:second"]);
+}
+
+#[test]
+fn a_missing_path_that_a_reload_names_is_picked_up_when_it_appears() {
+    let mut tail = Tail::start(tree(&["a/1.log"]), Format::Text, &[input(&["a"], &[])]);
+    assert_eq!(tail.take(), ["a/1.log:first"]);
+    tail.reload(&[input(&["a"], &[]), input(&["later"], &[])]);
+    assert!(tail.take().is_empty());
+    tail.append("later/1.log", "first");
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let mut came = Vec::new();
+    while came.is_empty() {
+        assert!(Instant::now() < deadline, "never picked up");
+        came = tail.take();
+    }
+    assert_eq!(came, ["later/1.log:first"]);
+}
