@@ -3,6 +3,7 @@
 //! In: the arguments. Out: a [`Command`] with validated settings, or a [`Refusal`] that knows its text and its exit code.
 //! Always holds: every refusal names the option; `--help` and `--version` are refusals to run with exit code 0.
 
+mod doctor;
 mod offsets;
 mod run;
 
@@ -32,6 +33,8 @@ pub enum Command {
     },
     /// Look into a state directory, or edit it.
     Offsets(Request),
+    /// Look whether a run has what it needs.
+    Doctor(crate::doctor::Request),
 }
 
 /// Why nothing is done: bad usage, or a question that is answered by a text.
@@ -66,6 +69,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, R
             Ok(Command::Run { config, diagnostics })
         }
         Subcommands::Offsets { action } => offsets::request(action).map(Command::Offsets),
+        Subcommands::Doctor(options) => doctor::request(options).map(Command::Doctor),
     }
 }
 
@@ -131,6 +135,9 @@ enum Subcommands {
         #[command(subcommand)]
         action: offsets::OffsetsAction,
     },
+    /// Look whether PATHs and this machine are what a run needs
+    #[command(long_about = doctor::DOCTOR_HELP)]
+    Doctor(doctor::DoctorOptions),
 }
 
 #[cfg(test)]

@@ -65,6 +65,9 @@ pub enum Output {
     Tcp(String),
 }
 
+/// How often files are looked at where other machines write unseen, unless told otherwise.
+pub const RESCAN_REMOTE: &str = "5s";
+
 /// Inputs at most: their numbers fit into a byte of each file's slot.
 pub const INPUTS_MAX: usize = 256;
 
@@ -102,6 +105,8 @@ pub struct EngineConfig {
     pub partial_after: Option<Duration>,
     /// How often the sweep looks at every file; `None` = never.
     pub rescan: Option<Duration>,
+    /// How often it does where other machines write unseen, if that is more often; `None` = as elsewhere.
+    pub rescan_remote: Option<Duration>,
     /// Files not modified for this long when first seen start at their end.
     pub ignore_older: Option<Duration>,
 }
@@ -192,6 +197,7 @@ impl TryFrom<RunOptions> for Config {
             line_bytes_max: checked_line_bytes_max(options.max_line_bytes)?,
             partial_after: unless_zero(options.partial_after),
             rescan: unless_zero(options.rescan),
+            rescan_remote: unless_zero(options.rescan_remote),
             ignore_older: options.ignore_older.and_then(unless_zero),
         };
         if options.state_dir.as_ref().is_some_and(|directory| directory.as_os_str().is_empty()) {

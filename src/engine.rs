@@ -18,6 +18,7 @@ mod order;
 mod reading;
 mod resume;
 mod roots;
+mod sweeping;
 mod timers;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -44,6 +45,7 @@ pub use commit::Checkpoint;
 use commit::Commits;
 use resume::Absence;
 use roots::{Root, Wanted};
+use sweeping::Sweeps;
 use timers::Moved;
 
 /// Room for about two thousand events with short names: an eighth of the kernel's default queue in one call.
@@ -138,7 +140,7 @@ pub struct Engine<F: FileSystem, S: Sink> {
     events: Box<[u8]>,
     are_events_pending: bool,
     urgent: Lane<F::Listing>,
-    sweep: Sweep<F::Listing>,
+    sweeps: Sweeps<F::Listing>,
     is_rescan_due: bool,
     /// Events were lost, and the looks that make up for them are under way.
     is_missing_events: bool,
@@ -193,8 +195,6 @@ pub struct Engine<F: FileSystem, S: Sink> {
     suspect_since: Option<SystemTime>,
     /// When the kernel's queue was last known to be complete and empty.
     drained_at: SystemTime,
-    /// When the last sweep began.
-    swept_at: SystemTime,
     watch_limit: Option<WatchLimit>,
     files_held_max: usize,
     /// Device and inode of files that we write ourselves.
@@ -212,7 +212,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     pub fn new(mut config: EngineConfig, fs: F, sink: S, now: Now) -> Self {
         let inputs = std::mem::take(&mut config.inputs);
         let encoder = Encoder::new(config.format);
-        let sweep = Sweep::new(config.rescan.filter(|_| !config.once), now.instant);
+        let sweeps = Sweeps::new(&config, now);
         let own_files = sink.own_file().into_iter().collect();
         let mut engine = Engine {
             config,
@@ -227,7 +227,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             events: vec![0; EVENT_BUFFER_BYTES].into_boxed_slice(),
             are_events_pending: true,
             urgent: Lane::new(),
-            sweep,
+            sweeps,
             is_rescan_due: false,
             is_missing_events: false,
             doubts: VecDeque::new(),
@@ -259,7 +259,6 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             entry: Vec::new(),
             suspect_since: None,
             drained_at: now.wall,
-            swept_at: now.wall,
             watch_limit: None,
             files_held_max: HELD_MAX,
             own_files,
@@ -401,6 +400,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             || !self.doubts.is_empty()
             || !self.deleted.is_empty()
             || self.urgent.has_work()
+            || self.sweeps.has_work()
             || self.is_rescan_due
             || !self.found.is_empty()
             || !self.listed.is_empty()

@@ -48,6 +48,7 @@
 //! | batch, in flight | records on their way; offered to the output but not acknowledged |
 //! | turn, pace | one pass through the engine; the least time between two of them |
 //! | rescan, sweep | a look at everything because events were lost; the same, slowly, because events cannot tell all |
+//! | blind | of a file system: others write to it and no event tells, so that it has a sweep of its own, more often |
 
 pub mod cli;
 pub mod config;
@@ -58,6 +59,7 @@ pub mod daemon;
 pub mod engine;
 
 mod discovery;
+pub mod file_systems;
 mod inputs;
 mod interpret;
 mod names;
@@ -71,6 +73,7 @@ pub mod record;
 
 mod batch;
 pub mod checkpoint;
+pub mod doctor;
 pub mod offsets;
 pub mod sink;
 

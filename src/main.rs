@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use manytail::cli::{self, Command};
-use manytail::{daemon, offsets};
+use manytail::{daemon, doctor, offsets};
 
 fn main() -> ExitCode {
     match cli::parse(std::env::args_os()) {
@@ -22,6 +22,14 @@ fn main() -> ExitCode {
                 }
             }
         }
+        Ok(Command::Doctor(request)) => match doctor::run(&request, &mut io::stdout().lock()) {
+            Ok(true) => ExitCode::SUCCESS,
+            Ok(false) => ExitCode::FAILURE,
+            Err(error) => {
+                writeln!(io::stderr(), "manytail: cannot write the answer to standard output: {error}").ok();
+                ExitCode::FAILURE
+            }
+        },
         Ok(Command::Offsets(request)) => match offsets::run(&request, &mut io::stdout().lock()) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {

@@ -22,6 +22,7 @@ pub(crate) enum Cause {
     WatchLimit,
     OwnOutput,
     Failed,
+    BlindFileSystem,
     SkippedNuls,
 }
 

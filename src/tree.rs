@@ -69,6 +69,16 @@ pub(crate) struct Directory {
     pub(crate) is_unreadable: bool,
     /// Renamed away; its new name, if any, was not told yet.
     pub(crate) is_moving: bool,
+    /// On a file system that others write to without an event, as far as is known.
+    is_blind: bool,
+    /// The kernel said what type of file system it is on.
+    pub(crate) is_type_known: bool,
+}
+
+impl Directory {
+    pub(crate) fn is_blind(&self) -> bool {
+        self.is_blind
+    }
 }
 
 /// All directories.
@@ -81,6 +91,8 @@ pub(crate) struct Tree {
     by_inode: HashMap<(u64, u64), DirId>,
     by_watch: HashMap<WatchId, DirId>,
     hasher: DefaultHashBuilder,
+    /// How many are on file systems that others write to without an event.
+    blind: usize,
 }
 
 impl Tree {
@@ -93,6 +105,7 @@ impl Tree {
             by_inode: HashMap::new(),
             by_watch: HashMap::new(),
             hasher: DefaultHashBuilder::default(),
+            blind: 0,
         }
     }
 
@@ -186,6 +199,16 @@ impl Tree {
         if let Some(watch) = watch {
             self.by_watch.insert(watch, id);
         }
+    }
+
+    /// How many directories are on file systems that others write to without an event.
+    pub(crate) fn blind(&self) -> usize {
+        self.blind
+    }
+
+    pub(crate) fn set_blind(&mut self, id: DirId, is_blind: bool) {
+        let was = std::mem::replace(&mut self.get_mut(id).is_blind, is_blind);
+        self.blind = self.blind + usize::from(is_blind) - usize::from(was);
     }
 
     pub(crate) fn watch(&self, id: DirId) -> Option<WatchId> {
@@ -283,6 +306,7 @@ impl Tree {
     pub(crate) fn remove(&mut self, id: DirId) {
         assert!(self.get(id).first_child == NONE, "children go first");
         self.set_watch(id, None);
+        self.set_blind(id, false);
         let found = self.get(id);
         let (inode, parent, name) = (found.inode, found.parent, found.name);
         if self.by_inode.get(&inode) == Some(&id) {
@@ -339,6 +363,8 @@ impl Tree {
             is_polled: false,
             is_unreadable: false,
             is_moving: false,
+            is_blind: false,
+            is_type_known: false,
         };
         if at as usize == self.directories.len() {
             self.directories.push(fresh);

@@ -106,6 +106,7 @@ impl Tail {
             line_bytes_max: 1 << 20,
             partial_after: None,
             rescan: None,
+            rescan_remote: None,
             ignore_older: None,
         };
         let records = Records::default();

@@ -5,6 +5,7 @@
 use std::io;
 use std::time::SystemTime;
 
+use manytail::file_systems::FileSystemType;
 use manytail::sys::inotify::{self, RawEvent, mask};
 use manytail::sys::{FileId, FileKind, FileSystem, Links, Stat, WatchId};
 use nix::errno::Errno;
@@ -107,6 +108,11 @@ impl FileSystem for Memory {
     #[inline(never)]
     fn stat(&mut self, path: &[u8], _links: Links) -> io::Result<Stat> {
         Ok(self.look(&self.find(path)?))
+    }
+
+    fn file_system(&mut self, _path: &[u8]) -> io::Result<FileSystemType> {
+        // tmpfs: local.
+        Ok(FileSystemType(0x0102_1994))
     }
 
     #[inline(never)]

@@ -10,7 +10,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::{one_of, output_uri};
-use crate::config::{Format, From, Output, parse_duration, parse_size};
+use crate::config::{Format, From, Output, RESCAN_REMOTE, parse_duration, parse_size};
 use crate::diagnostics::{Level, LogFormat};
 
 const EXAMPLES: &str = "\
@@ -105,6 +105,10 @@ pub struct RunOptions {
     /// Look for what events did not tell, spread over this time; 0 = never
     #[arg(long, value_name = "DURATION", default_value = "5min", value_parser = parse_duration, help_heading = "Timing")]
     pub(crate) rescan: Duration,
+
+    /// The same where others write unseen (NFS, Lustre, FUSE, overlay ...); 0 = as elsewhere
+    #[arg(long, value_name = "DURATION", default_value = RESCAN_REMOTE, value_parser = parse_duration, help_heading = "Timing")]
+    pub(crate) rescan_remote: Duration,
 
     /// How much is said on stderr
     #[arg(long, value_name = "LEVEL", default_value = "info", value_parser = one_of(&Level::NAMES), help_heading = "Diagnostics")]

@@ -10,10 +10,10 @@ use crate::tree::Role;
 use nix::libc;
 
 /// What a visit costs beside its entries, in entries.
-const VISIT_COST: usize = 8;
+pub(super) const VISIT_COST: usize = 8;
 
 impl<F: FileSystem, S: Sink> Engine<F, S> {
-    /// Takes a slice of the listings that are due, and one of the sweep.
+    /// Takes a slice of the listings that are due, and one of the sweeps.
     pub(super) fn discover(&mut self, now: Now) {
         if self.is_rescan_due && !self.urgent.has_work() {
             self.is_rescan_due = false;
@@ -37,7 +37,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             };
             self.urgent.current = visit.and_then(|visit| self.list(visit, &mut budget, now));
         }
-        self.sweep_slice(now);
+        self.sweep_slices(now);
         if self.is_calm() || self.listed.len() > DOUBTS_MAX {
             self.read_listed();
         }
@@ -45,7 +45,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.is_missing_events = false;
             self.is_listing = false;
         }
-        if !self.urgent.has_work() && !self.sweep.is_running && self.doubts.is_empty() {
+        if !self.urgent.has_work() && !self.is_sweeping() && self.doubts.is_empty() {
             self.suspect_since = None;
             self.say_watch_limit(now);
         }
@@ -61,35 +61,6 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         // File systems stamp with a clock that lags by a tick or, on network file systems, more.
         let since = since.checked_sub(Duration::from_secs(1)).unwrap_or(since);
         self.suspect_since = Some(self.suspect_since.map_or(since, |known| known.min(since)));
-    }
-
-    fn sweep_slice(&mut self, now: Now) {
-        let was_running = self.sweep.is_running;
-        let total = self.files.len() + self.tree.len() * VISIT_COST;
-        let Some(mut budget) = self.sweep.slice(total, now.instant) else { return };
-        if !was_running {
-            let since = std::mem::replace(&mut self.swept_at, now.wall);
-            self.suspect(since);
-        }
-        while budget > 0 {
-            let visit = match self.sweep.current.take() {
-                Some(visit) => Some(visit),
-                None => {
-                    let place = self.sweep.place;
-                    if place >= self.tree.places() {
-                        self.sweep.finish(now.instant);
-                        break;
-                    }
-                    self.sweep.place += 1;
-                    budget = budget.saturating_sub(1);
-                    let Some(dir) = self.tree.at_place(place) else { continue };
-                    budget = budget.saturating_sub(VISIT_COST);
-                    let key = self.tree.key(dir);
-                    self.begin_visit(key, Why::Poll, now)
-                }
-            };
-            self.sweep.current = visit.and_then(|visit| self.list(visit, &mut budget, now));
-        }
     }
 
     pub(super) fn push_visit(&mut self, dir: DirId, why: Why) {
@@ -157,7 +128,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 
     /// The directory's path without the slash at its end, which would make `O_NOFOLLOW` and `lstat` follow a link.
-    fn write_directory_bare(&mut self, dir: DirId) {
+    pub(super) fn write_directory_bare(&mut self, dir: DirId) {
         self.write_directory(dir);
         if self.path.len() > 1 && self.path.ends_with(b"/") {
             self.path.pop();
@@ -168,7 +139,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 
     /// Looks at a directory, watches it and starts to list it: in this order, so that nothing that comes later is missed.
-    fn begin_visit(&mut self, key: DirKey, why: Why, now: Now) -> Option<Visit<F::Listing>> {
+    pub(super) fn begin_visit(&mut self, key: DirKey, why: Why, now: Now) -> Option<Visit<F::Listing>> {
         let dir = self.tree.alive(key)?;
         // What a visit that failed was to do is still to be done. Only the time of the first scan is over by then.
         let before = self.tree.get(dir).unfinished.filter(|&before| before != Why::FirstScan);
@@ -179,7 +150,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             return None;
         }
         let links = self.links_of(dir);
-        let was_visited = self.tree.get(dir).inode != (0, 0);
+        let inode_before = self.tree.get(dir).inode;
+        let was_visited = inode_before != (0, 0);
         self.write_directory_bare(dir);
         match self.fs.stat(&self.path, links) {
             Ok(found) if found.kind == FileKind::Directory => {
@@ -190,6 +162,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 }
                 if !self.settle_inode(dir, inode, now) {
                     return None;
+                }
+                if inode_before != inode || !self.tree.get(dir).is_type_known {
+                    self.choose_sweep(dir, inode.0, now);
                 }
             }
             Ok(_) => {

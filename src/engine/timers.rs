@@ -193,7 +193,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.retries.front().map(|(at, _)| *at),
             self.partials.first_key_value().map(|((at, _), _)| *at),
             self.poll_at,
-            self.sweep.deadline(),
+            self.sweeps.deadline(),
             self.absence_deadline(),
         ]
         .into_iter()

@@ -21,6 +21,8 @@ use nix::unistd::Whence;
 
 use super::handle::{Handle, name_to_handle};
 use super::inotify::{WATCH_MASK, mask};
+use crate::file_systems::FileSystemType;
+
 use super::{FileId, FileKind, FileSystem, KnownLife, Links, Stat, WatchId};
 
 /// How often a look is repeated when the name changed its file between the two calls of one look.
@@ -137,6 +139,12 @@ impl FileSystem for Linux {
             }
             _ => self.stat(path, links),
         }
+    }
+
+    fn file_system(&mut self, path: &[u8]) -> io::Result<FileSystemType> {
+        let found = nix::sys::statfs::statfs(or_dot(path))?;
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "32 bits in a wider field, statfs(2)")]
+        Ok(FileSystemType(found.filesystem_type().0 as u32))
     }
 
     fn open(&mut self, path: &[u8], links: Links) -> io::Result<OpenFile> {

@@ -8,6 +8,7 @@ pub mod descriptor;
 pub mod disk;
 pub mod file;
 mod handle;
+pub mod host;
 pub mod inotify;
 pub mod memory;
 pub mod signal;
@@ -17,6 +18,8 @@ pub use file::Linux;
 
 use std::io;
 use std::time::SystemTime;
+
+use crate::file_systems::FileSystemType;
 
 /// Whether the last component of a path may be a symbolic link that is followed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,6 +99,8 @@ pub trait FileSystem {
     fn stat_known(&mut self, path: &[u8], links: Links, _life: &mut dyn FnMut(u64, u64) -> Option<KnownLife>) -> io::Result<Stat> {
         self.stat(path, links)
     }
+    /// `statfs(2)`: on what type of file system the file is that `path` leads to.
+    fn file_system(&mut self, path: &[u8]) -> io::Result<FileSystemType>;
     /// Opens for reading without blocking, without changing the access time where that is allowed.
     fn open(&mut self, path: &[u8], links: Links) -> io::Result<Self::File>;
     /// Looks at an open file: the answer is about the inode that is open, whatever its name is now.

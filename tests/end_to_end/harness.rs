@@ -187,7 +187,7 @@ impl Run {
 }
 
 /// The binary where another user may execute it: itself, or a copy beside the tree.
-fn binary_for(user: u32, tree: &Path) -> OsString {
+pub(crate) fn binary_for(user: u32, tree: &Path) -> OsString {
     let reachable = Command::new("test").args(["-x", BINARY]).uid(user).gid(user).status().is_ok_and(|status| status.success());
     if reachable {
         return BINARY.into();

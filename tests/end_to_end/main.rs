@@ -12,6 +12,7 @@ mod crash_rounds;
 mod deletion;
 mod directories;
 mod discovery;
+mod doctor;
 mod encoding;
 mod harness;
 mod identity;

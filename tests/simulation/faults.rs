@@ -11,6 +11,7 @@ use crate::random::Random;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Call {
     Stat,
+    FileSystem,
     Open,
     StatFile,
     ReadAt,
@@ -65,12 +66,8 @@ impl Faults {
             // A read that cannot block is never interrupted, and lseek(2) asks what is in memory.
             Call::Unwatch | Call::ReadEvents | Call::Seek => None,
             Call::Open | Call::List => self.fault_on_open(),
-            Call::ReadAt | Call::NextEntry | Call::Stat | Call::StatFile => {
-                if self.random.one_in(self.rates.input_output) {
-                    Some(Errno::EIO)
-                } else {
-                    self.interrupted()
-                }
+            Call::ReadAt | Call::NextEntry | Call::Stat | Call::FileSystem | Call::StatFile => {
+                if self.random.one_in(self.rates.input_output) { Some(Errno::EIO) } else { self.interrupted() }
             }
             Call::Watch if self.random.one_in(self.rates.no_watch) => Some(Errno::ENOSPC),
             Call::Watch | Call::Canonical => self.interrupted(),

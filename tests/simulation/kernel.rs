@@ -11,6 +11,7 @@ use std::io;
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
+use manytail::file_systems::FileSystemType;
 use manytail::sys::{FileId, FileKind, FileSystem, Links, Stat, WatchId};
 use nix::errno::Errno;
 
@@ -19,6 +20,8 @@ use crate::simulated::Simulated;
 use crate::world::{Handle, Key, Kind, World};
 
 pub(crate) const DEVICE: u64 = 0xfd01;
+const NFS: FileSystemType = FileSystemType(0x6969);
+const TMPFS: FileSystemType = FileSystemType(0x0102_1994);
 /// The wall clock at the start of every simulation.
 pub(crate) const EPOCH: SystemTime = SystemTime::UNIX_EPOCH;
 const WALL_START: Duration = Duration::from_secs(1_700_000_000);
@@ -138,6 +141,13 @@ impl FileSystem for Kernel {
         self.call(Call::Stat, path, |simulated| {
             let world = &simulated.world;
             Ok(stat_of(world, world.resolve(path, links == Links::Follow)?))
+        })
+    }
+
+    fn file_system(&mut self, path: &[u8]) -> io::Result<FileSystemType> {
+        self.call(Call::FileSystem, path, |simulated| {
+            simulated.world.resolve(path, true)?;
+            Ok(if simulated.world.unheard > 0 { NFS } else { TMPFS })
         })
     }
 

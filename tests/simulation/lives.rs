@@ -58,6 +58,7 @@ pub(crate) fn config_of(settings: &Settings) -> EngineConfig {
         line_bytes_max: settings.line_bytes_max,
         partial_after: settings.partial_after,
         rescan: settings.rescan,
+        rescan_remote: settings.rescan_remote,
         ignore_older: None,
     }
 }

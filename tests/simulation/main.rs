@@ -223,6 +223,11 @@ fn an_ignored_overflow_is_caught() {
 }
 
 #[test]
+fn a_remote_file_system_that_is_taken_for_a_local_one_is_caught() {
+    is_caught(Mutant::RemoteTakenForLocal, SEEDS_TO_CATCH);
+}
+
+#[test]
 fn an_offset_past_an_unfinished_line_is_caught() {
     is_caught(Mutant::OffsetPastUnfinished, SEEDS_TO_CATCH);
 }

@@ -12,6 +12,7 @@ use std::time::Instant;
 
 use manytail::checkpoint::Disk;
 use manytail::checkpoint::state::State;
+use manytail::file_systems::FileSystemType;
 use manytail::sink::{FilePoint, Sent, Sink, SinkError};
 use manytail::sys::inotify::{EVENT_BYTES_MAX, Events, encode, mask};
 use manytail::sys::{FileKind, FileSystem, Links, Stat, WatchId};
@@ -49,6 +50,8 @@ pub(crate) enum Mutant {
     ResentFromMiddle,
     /// What is stored of the output is not believed: it is appended to where it ends.
     OutputPointIgnored,
+    /// A file system that other machines write to is taken for a local one.
+    RemoteTakenForLocal,
 }
 
 /// Which generation each inode had in earlier lives of the engine.
@@ -93,6 +96,11 @@ impl<F: FileSystem> FileSystem for Mutated<F> {
     fn stat(&mut self, path: &[u8], links: Links) -> io::Result<Stat> {
         let found = self.inner.stat(path, links)?;
         Ok(self.seen(found))
+    }
+
+    fn file_system(&mut self, path: &[u8]) -> io::Result<FileSystemType> {
+        // ext4
+        if self.mutant == Mutant::RemoteTakenForLocal { Ok(FileSystemType(0xef53)) } else { self.inner.file_system(path) }
     }
 
     fn open(&mut self, path: &[u8], links: Links) -> io::Result<F::File> {

@@ -31,6 +31,9 @@ pub(crate) struct Settings {
     pub(crate) partial_after: Option<Duration>,
     pub(crate) once: bool,
     pub(crate) rescan: Option<Duration>,
+    pub(crate) rescan_remote: Option<Duration>,
+    /// Another machine appends: one event in so many is told; 0: all.
+    pub(crate) unheard: u32,
     pub(crate) events_max: usize,
     pub(crate) watches_max: Option<usize>,
     pub(crate) rates: Rates,
@@ -82,6 +85,8 @@ impl Settings {
             partial_after: partial_after.filter(|_| json),
             once: false,
             rescan,
+            rescan_remote: None,
+            unheard: 0,
             events_max: *random.pick(&[8, 20, 60, 200, 16384, 16384]),
             watches_max: random.one_in(10).then(|| random.between(1, 8)),
             rates,
@@ -97,10 +102,24 @@ impl Settings {
     pub(crate) fn draw_durability(&mut self, random: &mut Random) {
         self.durability = random.one_in(2).then(|| DurabilitySettings::draw(random));
     }
+
+    /// A quarter of all runs follow a network file system that other machines append to. Drawn apart, likewise.
+    pub(crate) fn draw_remote(&mut self, random: &mut Random) {
+        if random.one_in(4) {
+            self.rescan_remote = Some(*random.pick(&[Duration::from_secs(5), Duration::from_secs(40)]));
+            self.unheard = *random.pick(&[2, 10, u32::MAX]);
+        }
+    }
+
+    /// How often every file is looked at, whatever was told; `None`: never.
+    pub(crate) fn sweep(&self) -> Option<Duration> {
+        self.rescan_remote.into_iter().chain(self.rescan).min()
+    }
 }
 
 /// What [`Settings::leave_out`] knows besides operations.
-pub(crate) const LEAVE_OUT: [&str; 23] = [
+pub(crate) const LEAVE_OUT: [&str; 24] = [
+    "remote",
     "durability",
     "disk_faults",
     "file_output",
@@ -130,6 +149,7 @@ impl Settings {
     /// Leaves one kind of trouble out, to see whether a failure needs it: a name of a field or of an operation.
     pub(crate) fn leave_out(&mut self, what: &str) {
         match what {
+            "remote" => (self.rescan_remote, self.unheard) = (None, 0),
             "interrupted" => self.rates.interrupted = 0,
             "descriptors" => self.rates.descriptors = 0,
             "input_output" => self.rates.input_output = 0,
@@ -192,6 +212,7 @@ impl Simulated {
         if let Some(watches_max) = settings.watches_max {
             world.queue.limit_watches(watches_max);
         }
+        world.unheard = settings.unheard;
         // Apart from the rest, which is the same without.
         let mut apart = Random::new(seed ^ 0xD15C);
         let durable = settings.durability.as_ref();

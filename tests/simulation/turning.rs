@@ -84,6 +84,7 @@ pub(crate) enum Woken {
 pub(crate) fn settings(seed: u64) -> Settings {
     let mut settings = Settings::draw(&mut Random::new(seed));
     settings.draw_durability(&mut Random::new(seed ^ 0xD0_0B1E));
+    settings.draw_remote(&mut Random::new(seed ^ 0x4E_F5));
     for what in std::env::var("WITHOUT").unwrap_or_default().split_whitespace() {
         settings.leave_out(what);
     }
@@ -327,7 +328,7 @@ impl Run {
     fn rest(&mut self, since: &str) -> Result<(), String> {
         let (begun, turns, rescan) = {
             let simulated = self.shared.borrow();
-            (simulated.now(), simulated.turns, simulated.settings.rescan)
+            (simulated.now(), simulated.turns, simulated.settings.sweep())
         };
         let within = rescan.map_or(REST_WITHIN, |rescan| rescan * SWEEPS_TO_REST + REST_WITHIN);
         loop {
@@ -382,7 +383,8 @@ impl Run {
             return fail(format!("{} events wait in the kernel's queue", world.queue.len()));
         }
         // A sweep that is under way takes one directory at a time.
-        let listings_max = usize::from(simulated.settings.rescan.is_some());
+        let listings_max =
+            usize::from(simulated.settings.rescan.is_some()) + usize::from(simulated.settings.rescan_remote.is_some());
         if world.open_files > listings_max {
             let open: Vec<u64> = world.inodes.iter().filter(|inode| inode.open > 0).map(|inode| inode.number).collect();
             return fail(format!("{} files or listings are open at rest: {open:?}", world.open_files));

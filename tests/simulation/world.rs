@@ -91,6 +91,8 @@ pub(crate) struct World {
     /// Since the start; grows a little with every change, so that no two have the same time.
     pub(crate) time: Duration,
     pub(crate) open_files: usize,
+    /// Another machine writes: one append in so many is told; 0: all.
+    pub(crate) unheard: u32,
 }
 
 pub(crate) const ROOT: Key = 0;
@@ -108,6 +110,7 @@ impl World {
             queue: Queue::new(events_max),
             time: Duration::ZERO,
             open_files: 0,
+            unheard: 0,
         };
         let root = world.new_inode(Kind::Directory(BTreeMap::new()));
         assert_eq!(root, ROOT, "the root is the first inode");
@@ -497,9 +500,14 @@ impl World {
 
     /// Tells a write through an open file: `IN_EXCL_UNLINK` keeps it quiet when the name it was opened by is gone.
     fn notify_write(&mut self, handle: &Handle) {
-        if self.names[handle.name].alive {
+        if self.names[handle.name].alive && self.is_heard() {
             self.notify_change(handle);
         }
+    }
+
+    fn is_heard(&self) -> bool {
+        let mixed = (self.time.as_nanos() as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 33;
+        self.unheard == 0 || mixed.is_multiple_of(u64::from(self.unheard))
     }
 
     /// Tells a truncation under the name that the file was opened by, even if that is gone: `IN_EXCL_UNLINK` does not know of it.

@@ -1,0 +1,94 @@
+//! `doctor`: look at PATHs and the machine before a run.
+//!
+//! In: what clap read. Out: a [`Request`] with compiled globs, or a [`Refusal`] that names the option.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
+
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory};
+
+use super::{Arguments, Refusal, one_of, state_directory};
+use crate::doctor::Request;
+use crate::offsets::Style;
+use crate::patterns::Patterns;
+
+pub(super) const DOCTOR_HELP: &str = "\
+Look whether PATHs and this machine are what a run needs, as the user it is called by. Changes nothing, opens no file.
+
+Counts directories and files, names the types of file systems and what inotify does not tell there, compares the limits of inotify, \
+descriptors and memory with what is needed, asks whether directories (all) and files (one per directory, and every 64th) may be read, \
+and looks at the state directory. Each finding is ok, a warning or a problem, with what to do; sysctl lines to paste come last.";
+
+const EXAMPLES: &str = "\
+Exit codes: 0 no problem, 1 at least one problem, 2 bad usage.
+
+Examples:
+  manytail doctor /srv/grid/jobs --state-dir /var/lib/manytail
+  setpriv --reuid manytail --clear-groups manytail doctor /srv/grid/jobs
+  manytail doctor --format json /srv/grid/jobs | jq -r 'select(.verdict == \"problem\").finding'";
+
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct DoctorOptions {
+    /// Directories and files that are to be followed
+    #[arg(value_name = "PATH", required = true)]
+    paths: Vec<OsString>,
+
+    /// Where a run will keep its offsets [default: $STATE_DIRECTORY, else none]
+    #[arg(long, value_name = "DIR")]
+    state_dir: Option<PathBuf>,
+
+    /// Only files that match, as in `run` (repeat) [default: all]
+    #[arg(long, value_name = "GLOB")]
+    include: Vec<String>,
+
+    /// Never these files and directories, as in `run` (repeat) [default: *.gz *.bz2 *.xz *.zst *.lz4 *.zip *.Z]
+    #[arg(long, value_name = "GLOB")]
+    exclude: Vec<String>,
+
+    /// Do not exclude compressed files [default: off]
+    #[arg(long)]
+    no_default_excludes: bool,
+
+    /// Look into sub-directories; alone it means true
+    #[arg(long, value_name = "true|false", default_value = "true", action = clap::ArgAction::Set, hide_possible_values = true)]
+    recursive: bool,
+
+    /// Follow symbolic links to files and directories [default: off]
+    #[arg(long)]
+    follow_symlinks: bool,
+
+    /// How the answer is written
+    #[arg(short, long, value_name = "text|json", default_value = "text", value_parser = one_of(&Style::NAMES),
+        hide_possible_values = true)]
+    format: Style,
+}
+
+pub(super) fn request(options: DoctorOptions) -> Result<Request, Refusal> {
+    if options.paths.iter().any(|path| path.is_empty()) {
+        return Err(refuse("PATH: a PATH is empty; write . for the current directory"));
+    }
+    let patterns = Patterns::new(&options.include, &options.exclude, !options.no_default_excludes)
+        .map_err(|error| refuse(&format!("--{}: {error}", error.key)))?;
+    let state_dir = options.state_dir.or_else(state_directory);
+    if state_dir.as_ref().is_some_and(|directory| directory.as_os_str().is_empty()) {
+        return Err(refuse("--state-dir: is empty"));
+    }
+    Ok(Request {
+        paths: options.paths.into_iter().map(OsString::into_vec).collect(),
+        patterns,
+        recursive: options.recursive,
+        follow_links: options.follow_symlinks,
+        state_dir,
+        style: options.format,
+    })
+}
+
+fn refuse(message: &str) -> Refusal {
+    let mut arguments = Arguments::command();
+    arguments.build();
+    let doctor = arguments.find_subcommand_mut("doctor").expect("doctor is a subcommand");
+    Refusal(Box::new(doctor.error(ErrorKind::ValueValidation, message)))
+}

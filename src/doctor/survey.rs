@@ -1,0 +1,277 @@
+//! The trees: what is there, on which file systems, and what may not be read.
+//!
+//! In: PATHs and rules. Out: a [`Survey`]: counts, and some names for each kind of trouble.
+//! Always holds: no file is opened, and none is looked at that a listing tells the kind of; of the files some are asked whether they
+//! may be read. A directory counts once, whatever leads to it.
+
+use std::ffi::OsStr;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use hashbrown::{HashMap, HashSet};
+
+use super::Request;
+use crate::file_systems::FileSystemType;
+use crate::sys::host::{self, Wanted};
+use crate::sys::{FileKind, FileSystem, Links, Linux};
+
+/// Names kept of each kind of trouble.
+const NAMES_MAX: usize = 5;
+
+/// The first file of each directory is asked whether it may be read, and one in so many of the others.
+const SAMPLE_EVERY: usize = 64;
+
+/// What a PATH is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum PathKind {
+    Missing,
+    Directory,
+    File,
+    /// A file that the globs leave out.
+    LeftOut,
+    Special,
+    /// The system's words.
+    Failed(String),
+}
+
+/// One PATH.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct PathFacts {
+    pub(super) path: Vec<u8>,
+    pub(super) kind: PathKind,
+    /// Below it, itself included.
+    pub(super) directories: u64,
+    pub(super) files: u64,
+}
+
+/// One mounted file system.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct FileSystemFacts {
+    /// `None`: the kernel did not tell.
+    pub(super) kind: Option<FileSystemType>,
+    /// The first directory that was found on it.
+    pub(super) path: Vec<u8>,
+    pub(super) directories: u64,
+    pub(super) files: u64,
+}
+
+/// What could not be read: how many, and the first names with the system's words.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Trouble {
+    pub(super) count: u64,
+    pub(super) names: Vec<String>,
+}
+
+impl Trouble {
+    fn note(&mut self, path: &[u8], error: &io::Error) {
+        self.count += 1;
+        if self.names.len() < NAMES_MAX {
+            self.names.push(format!("{} ({})", super::report::shown(path), super::report::words(error)));
+        }
+    }
+}
+
+/// All that was found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Survey {
+    pub(super) paths: Vec<PathFacts>,
+    pub(super) file_systems: Vec<FileSystemFacts>,
+    /// Directories that need a watch.
+    pub(super) directories: u64,
+    /// Files that would be followed.
+    pub(super) files: u64,
+    /// Their names together.
+    pub(super) name_bytes: u64,
+    /// FIFOs, sockets and devices: never opened.
+    pub(super) special: u64,
+    pub(super) unreadable_directories: Trouble,
+    /// Files that were asked whether they may be read.
+    pub(super) sampled: u64,
+    pub(super) unreadable_files: Trouble,
+}
+
+/// Walks through all PATHs.
+pub(super) fn survey(request: &Request) -> Survey {
+    let mut walk = Walk {
+        fs: Linux::new(),
+        request,
+        found: Survey::default(),
+        seen: HashSet::new(),
+        linked: HashSet::new(),
+        devices: HashMap::new(),
+        below: Vec::new(),
+    };
+    if let Some(directory) = &request.state_dir
+        && let Ok(found) = walk.fs.stat(directory.as_os_str().as_bytes(), Links::Follow)
+    {
+        // It is never followed.
+        walk.seen.insert((found.id.device, found.id.inode));
+    }
+    for path in &request.paths {
+        walk.path(path);
+    }
+    walk.found
+}
+
+struct Walk<'a> {
+    fs: Linux,
+    request: &'a Request,
+    found: Survey,
+    /// Directories, by device and inode.
+    seen: HashSet<(u64, u64)>,
+    /// Files that a PATH or a link led to, likewise.
+    linked: HashSet<(u64, u64)>,
+    /// Places in `found.file_systems`.
+    devices: HashMap<u64, usize>,
+    /// Directories to be listed: their path, with a slash at its end, and how much of that is PATH.
+    below: Vec<(Vec<u8>, usize, Links)>,
+}
+
+impl Walk<'_> {
+    fn path(&mut self, path: &[u8]) {
+        let before = (self.found.directories, self.found.files);
+        let kind = match self.fs.stat(path, Links::Follow) {
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => PathKind::Missing,
+            Err(error) => PathKind::Failed(super::report::words(&error)),
+            Ok(found) if found.kind == FileKind::Directory => {
+                let mut prefix = path.to_vec();
+                if !prefix.ends_with(b"/") {
+                    prefix.push(b'/');
+                }
+                let prefix_len = prefix.len();
+                self.below.push((prefix, prefix_len, Links::Follow));
+                while let Some((directory, prefix_len, links)) = self.below.pop() {
+                    self.directory(&directory, prefix_len, links);
+                }
+                PathKind::Directory
+            }
+            Ok(found) if found.kind == FileKind::Regular => self.single_file(path, (found.id.device, found.id.inode)),
+            Ok(_) => PathKind::Special,
+        };
+        let (directories, files) = (self.found.directories - before.0, self.found.files - before.1);
+        self.found.paths.push(PathFacts { path: path.to_vec(), kind, directories, files });
+    }
+
+    /// A PATH that is a file: the directory that holds it is watched.
+    fn single_file(&mut self, path: &[u8], inode: (u64, u64)) -> PathKind {
+        let (home, name) = path.split_at(memchr::memrchr(b'/', path).map_or(0, |at| at + 1));
+        if !self.request.patterns.accepts_file(name, name) {
+            return PathKind::LeftOut;
+        }
+        let home = if home.is_empty() { b"./" } else { home };
+        if let Ok(found) = self.fs.stat(home, Links::Follow) {
+            let place = self.file_system(found.id.device, home);
+            if self.seen.insert((found.id.device, found.id.inode)) {
+                self.count_directory(place);
+            }
+            if self.linked.insert(inode) {
+                self.count_file(place, name);
+                self.ask(path);
+            }
+        }
+        PathKind::File
+    }
+
+    fn directory(&mut self, path: &[u8], prefix_len: usize, links: Links) {
+        let bare = if path.len() > 1 { &path[..path.len() - 1] } else { path };
+        let found = match self.fs.stat(bare, links) {
+            Ok(found) if found.kind == FileKind::Directory => found,
+            // Gone since it was listed.
+            Ok(_) => return,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return,
+            Err(error) => return self.found.unreadable_directories.note(bare, &error),
+        };
+        if !self.seen.insert((found.id.device, found.id.inode)) {
+            return;
+        }
+        let place = self.file_system(found.id.device, bare);
+        self.count_directory(place);
+        if let Err(error) = host::may(Path::new(OsStr::from_bytes(bare)), Wanted::List) {
+            return self.found.unreadable_directories.note(bare, &error);
+        }
+        if let Err(error) = self.list(bare, path, prefix_len, links, place) {
+            self.found.unreadable_directories.note(bare, &error);
+        }
+    }
+
+    fn list(&mut self, bare: &[u8], path: &[u8], prefix_len: usize, links: Links, place: usize) -> io::Result<()> {
+        let mut listing = self.fs.list(bare, links)?;
+        let (mut name, mut full, mut files) = (Vec::new(), path.to_vec(), 0);
+        while let Some(kind) = self.fs.next_entry(&mut listing, &mut name)? {
+            full.truncate(path.len());
+            full.extend_from_slice(&name);
+            let kind =
+                if kind == FileKind::Unknown { self.fs.stat(&full, Links::Keep).map_or(kind, |found| found.kind) } else { kind };
+            let below = &full[prefix_len..];
+            match kind {
+                FileKind::Regular if self.request.patterns.accepts_file(&name, below) => {
+                    self.count_file(place, &name);
+                    if files % SAMPLE_EVERY == 0 {
+                        self.ask(&full);
+                    }
+                    files += 1;
+                }
+                FileKind::Directory => self.descend(&name, &full, prefix_len, Links::Keep),
+                FileKind::Link if self.request.follow_links => self.link(&name, &full, prefix_len),
+                FileKind::Special if self.request.patterns.accepts_file(&name, below) => self.found.special += 1,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn descend(&mut self, name: &[u8], full: &[u8], prefix_len: usize, links: Links) {
+        if self.request.recursive && self.request.patterns.accepts_directory(name, &full[prefix_len..]) {
+            let mut directory = full.to_vec();
+            directory.push(b'/');
+            self.below.push((directory, prefix_len, links));
+        }
+    }
+
+    fn link(&mut self, name: &[u8], full: &[u8], prefix_len: usize) {
+        let Ok(target) = self.fs.stat(full, Links::Follow) else { return };
+        match target.kind {
+            FileKind::Directory => self.descend(name, full, prefix_len, Links::Follow),
+            FileKind::Regular
+                if self.request.patterns.accepts_file(name, &full[prefix_len..])
+                    && self.linked.insert((target.id.device, target.id.inode)) =>
+            {
+                let place = self.file_system(target.id.device, full);
+                self.count_file(place, name);
+                self.ask(full);
+            }
+            _ => {}
+        }
+    }
+
+    /// The place of a device among the file systems.
+    fn file_system(&mut self, device: u64, path: &[u8]) -> usize {
+        let (fs, all) = (&mut self.fs, &mut self.found.file_systems);
+        *self.devices.entry(device).or_insert_with(|| {
+            all.push(FileSystemFacts { kind: fs.file_system(path).ok(), path: path.to_vec(), directories: 0, files: 0 });
+            all.len() - 1
+        })
+    }
+
+    fn count_directory(&mut self, place: usize) {
+        self.found.directories += 1;
+        self.found.file_systems[place].directories += 1;
+    }
+
+    fn count_file(&mut self, place: usize, name: &[u8]) {
+        self.found.files += 1;
+        self.found.name_bytes += name.len() as u64;
+        self.found.file_systems[place].files += 1;
+    }
+
+    /// Asks whether a file may be read.
+    fn ask(&mut self, path: &[u8]) {
+        self.found.sampled += 1;
+        match host::may(Path::new(OsStr::from_bytes(path)), Wanted::Read) {
+            Err(error) if host::is_refusal(&error) => self.found.unreadable_files.note(path, &error),
+            // Gone since it was listed.
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! The machine, the user and the state directory.
+//!
+//! In: where offsets are to be kept. Out: a [`System`], numbers and kinds of trouble.
+//! Always holds: the state directory is not made, and a lock on it is held only while its journal is read.
+
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use crate::checkpoint::store::look as look_into;
+use crate::file_systems::FileSystemType;
+use crate::sys::disk::{Access, DiskError, LinuxDisk};
+use crate::sys::host::{self, InotifyUse, Limit, Space, Wanted};
+use crate::sys::{FileSystem, Linux};
+
+/// All that does not depend on the trees.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct System {
+    pub(super) user: u32,
+    pub(super) reads_all: bool,
+    pub(super) watches_max: Option<Limit>,
+    pub(super) instances_max: Option<Limit>,
+    pub(super) queued_events_max: Option<Limit>,
+    /// What other processes of this user have, most watches first.
+    pub(super) inotify: Vec<InotifyUse>,
+    pub(super) descriptors_max: Option<u64>,
+    pub(super) memory_available: Option<u64>,
+    pub(super) state: Option<StateFacts>,
+}
+
+/// The state directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct StateFacts {
+    pub(super) path: PathBuf,
+    pub(super) condition: Condition,
+    /// Of the file system it is on, or would be.
+    pub(super) space: Option<Space>,
+    pub(super) file_system: Option<FileSystemType>,
+}
+
+/// Whether a run could use it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Condition {
+    /// It is there, and holds so many entries.
+    Usable { entries: usize },
+    /// It would be made, below this directory.
+    ToBeMade(PathBuf),
+    /// Another process has it.
+    InUse(Option<i32>),
+    /// It cannot be had: why.
+    Refused(String),
+    /// Its journal cannot be used: why.
+    Damaged(String),
+}
+
+pub(super) fn look(state_dir: Option<&Path>) -> System {
+    System {
+        user: host::user(),
+        reads_all: host::reads_all(),
+        watches_max: host::limit(&["fs.inotify.max_user_watches", "user.max_inotify_watches"]),
+        instances_max: host::limit(&["fs.inotify.max_user_instances", "user.max_inotify_instances"]),
+        queued_events_max: host::limit(&["fs.inotify.max_queued_events"]),
+        inotify: host::inotify_use(),
+        descriptors_max: host::descriptors_max(),
+        memory_available: host::memory_available(),
+        state: state_dir.map(look_at_state),
+    }
+}
+
+fn look_at_state(path: &Path) -> StateFacts {
+    let (condition, existing) = match std::fs::metadata(path) {
+        Ok(found) if !found.is_dir() => (Condition::Refused("it is not a directory".to_owned()), None),
+        Ok(_) => (condition_of(path), Some(path.to_owned())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => to_be_made(path),
+        Err(error) => (Condition::Refused(super::report::words(&error)), None),
+    };
+    let at = existing.as_deref();
+    StateFacts {
+        path: path.to_owned(),
+        condition,
+        space: at.and_then(|at| host::space(at).ok()),
+        file_system: at.and_then(|at| Linux::new().file_system(at.as_os_str().as_bytes()).ok()),
+    }
+}
+
+/// What a directory that exists is good for.
+fn condition_of(path: &Path) -> Condition {
+    if let Err(error) = host::may(path, Wanted::Change) {
+        return Condition::Refused(format!("it cannot be written to: {}", super::report::words(&error)));
+    }
+    let mut disk = match LinuxDisk::open(path, Access::Look) {
+        Ok(disk) => disk,
+        Err(DiskError::InUse { pid, .. }) => return Condition::InUse(pid),
+        Err(error) => return Condition::Refused(chain(&error)),
+    };
+    match look_into(&mut disk) {
+        Ok(found) => Condition::Usable { entries: found.map_or(0, |found| found.state.len()) },
+        Err(error) => Condition::Damaged(chain(&error)),
+    }
+}
+
+/// The error and all its reasons.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut at = error.source();
+    while let Some(reason) = at {
+        text = format!("{text}: {reason}");
+        at = reason.source();
+    }
+    text
+}
+
+/// A directory that is missing: whether it can be made below the nearest one that is there.
+fn to_be_made(path: &Path) -> (Condition, Option<PathBuf>) {
+    let above = path.ancestors().skip(1).map(|above| if above.as_os_str().is_empty() { Path::new(".") } else { above });
+    let Some(above) = above.into_iter().find(|above| above.exists()) else {
+        return (Condition::Refused("no directory above it exists".to_owned()), None);
+    };
+    match host::may(above, Wanted::Change) {
+        Ok(()) if above.is_dir() => (Condition::ToBeMade(above.to_owned()), Some(above.to_owned())),
+        Ok(()) => (Condition::Refused(format!("{} is not a directory", above.display())), None),
+        Err(error) => {
+            let why = format!("it is missing and cannot be made in {}: {}", above.display(), super::report::words(&error));
+            (Condition::Refused(why), Some(above.to_owned()))
+        }
+    }
+}

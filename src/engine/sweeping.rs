@@ -1,0 +1,142 @@
+//! The sweeps: a look at every file now and then, because events do not tell all; often where they tell nothing of others' writes.
+//!
+//! In: the time. Out: visits of directories, taken in slices beside what is urgent.
+//! Always holds: a directory is in one of the two sweeps; neither takes more than a turn's share, so that events are served in between.
+
+use super::directories::VISIT_COST;
+use super::*;
+use crate::discovery::{Pass, Why};
+use crate::file_systems::FileSystemType;
+use crate::notices::Cause;
+
+/// Mounted file systems that are remembered as said, at most.
+const SAID_MAX: usize = 64;
+
+/// Both sweeps.
+#[derive(Debug)]
+pub(super) struct Sweeps<L> {
+    told: Sweep<L>,
+    untold: Sweep<L>,
+    /// How often blind file systems are swept; `None`: as the others are.
+    remote: Option<Duration>,
+    /// Devices of blind file systems of which that was said.
+    said: Vec<u64>,
+}
+
+impl<L> Sweeps<L> {
+    pub(super) fn new(config: &EngineConfig, now: Now) -> Self {
+        let rescan = config.rescan.filter(|_| !config.once);
+        let is_shorter = |remote: &Duration| rescan.is_none_or(|rescan| *remote < rescan);
+        let remote = config.rescan_remote.filter(|_| !config.once).filter(is_shorter);
+        Sweeps { told: Sweep::slow(rescan, now), untold: Sweep::steady(remote, now), remote, said: Vec::new() }
+    }
+
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.told.deadline().into_iter().chain(self.untold.deadline()).min()
+    }
+
+    /// Looks are due now.
+    pub(super) fn has_work(&self) -> bool {
+        self.told.has_quota() || self.untold.has_quota()
+    }
+
+    fn of(&mut self, pass: Pass) -> &mut Sweep<L> {
+        match pass {
+            Pass::Told => &mut self.told,
+            Pass::Untold => &mut self.untold,
+        }
+    }
+}
+
+impl<F: FileSystem, S: Sink> Engine<F, S> {
+    pub(super) fn is_sweeping(&self) -> bool {
+        self.sweeps.told.is_running || self.sweeps.untold.is_running
+    }
+
+    /// Takes a slice of each sweep that is due.
+    pub(super) fn sweep_slices(&mut self, now: Now) {
+        if self.sweeps.untold.deadline().is_some() && self.tree.blind() == 0 {
+            self.sweeps.untold.sleep();
+        }
+        self.sweep_slice(Pass::Told, now);
+        self.sweep_slice(Pass::Untold, now);
+    }
+
+    fn sweep_slice(&mut self, pass: Pass, now: Now) {
+        // For each of the sweeps this is an upper bound: a pass may be through sooner, never later.
+        let total = self.files.len() + self.tree.len() * VISIT_COST;
+        let was_running = self.sweeps.of(pass).is_running;
+        let quota = self.sweeps.of(pass).quota(total, now.instant).min(ENTRIES_PER_TURN);
+        if !was_running && self.sweeps.of(pass).is_running {
+            let since = std::mem::replace(&mut self.sweeps.of(pass).swept_at, now.wall);
+            self.suspect(since);
+        }
+        let mut budget = quota;
+        while budget > 0 && self.doubts.len() < DOUBTS_MAX {
+            let visit = match self.sweeps.of(pass).current.take() {
+                Some(visit) => Some(visit),
+                None => {
+                    let place = self.sweeps.of(pass).place;
+                    if place >= self.tree.places() {
+                        self.sweeps.of(pass).finish(now.instant);
+                        return;
+                    }
+                    self.sweeps.of(pass).place += 1;
+                    budget -= 1;
+                    let Some(dir) = self.tree.at_place(place) else { continue };
+                    if self.tree.get(dir).is_blind() != (pass == Pass::Untold) {
+                        continue;
+                    }
+                    budget = budget.saturating_sub(VISIT_COST);
+                    let key = self.tree.key(dir);
+                    self.begin_visit(key, Why::Poll, now)
+                }
+            };
+            self.sweeps.of(pass).current = visit.and_then(|visit| self.list(visit, &mut budget, now));
+        }
+        self.sweeps.of(pass).take(quota - budget);
+    }
+
+    /// A directory was looked at that was not known before: puts it into the sweep that its file system needs.
+    pub(super) fn choose_sweep(&mut self, dir: DirId, device: u64, now: Now) {
+        let Some(every) = self.sweeps.remote else { return };
+        // Only where a file system begins the kernel has to be asked.
+        let above = self.tree.parent(dir).map(|parent| self.tree.get(parent)).filter(|parent| parent.inode.0 == device);
+        let (is_blind, is_known) = match above {
+            Some(parent) => (parent.is_blind(), parent.is_type_known),
+            None => self.ask_type(dir, device, every, now),
+        };
+        self.tree.get_mut(dir).is_type_known = is_known;
+        self.tree.set_blind(dir, is_blind);
+        if is_blind {
+            self.sweeps.untold.wake(now);
+        }
+    }
+
+    /// Whether the directory's file system is blind, and whether that is known. What cannot be asked is remote, most likely.
+    fn ask_type(&mut self, dir: DirId, device: u64, every: Duration, now: Now) -> (bool, bool) {
+        self.write_directory_bare(dir);
+        match self.fs.file_system(&self.path) {
+            Ok(found) => {
+                if found.sight().is_blind() && !self.sweeps.said.contains(&device) {
+                    self.say_blind(found, device, every, now);
+                }
+                (found.sight().is_blind(), true)
+            }
+            Err(error) => {
+                tracing::debug!(path = ?String::from_utf8_lossy(&self.path), %error, "the type of the file system cannot be had");
+                (true, false)
+            }
+        }
+    }
+
+    /// Says it of the path at hand.
+    fn say_blind(&mut self, file_system: FileSystemType, device: u64, every: Duration, now: Now) {
+        if self.sweeps.said.len() >= SAID_MAX || self.notices.admit(Cause::BlindFileSystem, now.instant).is_none() {
+            return;
+        }
+        self.sweeps.said.push(device);
+        let path = String::from_utf8_lossy(&self.path);
+        tracing::info!(%path, %file_system, ?every, "events do not tell of {}: looked at every --rescan-remote", file_system.sight().untold());
+    }
+}
