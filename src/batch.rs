@@ -5,7 +5,7 @@
 //! plus one record wait. One word of backpressure: [`Outbox::has_room`].
 
 use std::collections::VecDeque;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::checkpoint::{EntryFlags, told};
 use crate::config::Format;
@@ -82,6 +82,8 @@ pub(crate) struct Outbox<S> {
     /// Position up to which whole spans were acknowledged.
     acked: u64,
     is_blocked: bool,
+    /// Since when records have been waiting and none was taken.
+    blocked_since: Option<Instant>,
     /// Nothing is offered until offsets are stored that have to be stored first.
     is_held: bool,
     is_closed: bool,
@@ -101,6 +103,7 @@ impl<S: Sink> Outbox<S> {
             accepted: 0,
             acked: 0,
             is_blocked: false,
+            blocked_since: None,
             is_held: false,
             is_closed: false,
             // A first look, so that a connection is made before there is anything to send.
@@ -223,13 +226,14 @@ impl<S: Sink> Outbox<S> {
             self.seal();
         }
         if self.is_blocked || self.is_closed || self.is_held {
+            self.note_blocked(now);
             return Ok(());
         }
         if self.accepted == self.base + self.in_flight_bytes as u64 {
             // Nothing to offer; but the reader may have gone.
             if std::mem::take(&mut self.is_rung) {
                 let sent = self.sink.send(&[], now)?;
-                self.account(sent);
+                self.account(sent, now);
             }
         }
         while !self.is_blocked && !self.is_closed {
@@ -239,21 +243,40 @@ impl<S: Sink> Outbox<S> {
             if let Sent::Accepted(bytes) = sent {
                 self.in_flight[at].sent += bytes;
             }
-            self.account(sent);
+            self.account(sent, now);
         }
         Ok(())
     }
 
-    fn account(&mut self, sent: Sent) {
+    fn account(&mut self, sent: Sent, now: Instant) {
         match sent {
             Sent::Accepted(bytes) => {
                 self.accepted += bytes as u64;
+                if bytes > 0 {
+                    self.blocked_since = None;
+                }
                 assert!(self.accepted <= self.base + self.in_flight_bytes as u64, "a sink takes at most what it was offered");
             }
-            Sent::Blocked => self.is_blocked = true,
+            Sent::Blocked => {
+                self.is_blocked = true;
+                self.note_blocked(now);
+            }
             Sent::Restarted { unacknowledged } => self.rewind(unacknowledged),
             Sent::Closed => self.is_closed = true,
         }
+    }
+
+    /// Records wait, and the output takes none of them.
+    fn note_blocked(&mut self, now: Instant) {
+        let has_unsent = self.accepted < self.base + self.in_flight_bytes as u64;
+        if self.is_blocked && has_unsent && self.blocked_since.is_none() {
+            self.blocked_since = Some(now);
+        }
+    }
+
+    /// How long records have been waiting without any being taken, if they are.
+    pub(crate) fn blocked(&self, now: Instant) -> Option<Duration> {
+        self.blocked_since.map(|since| now.saturating_duration_since(since))
     }
 
     /// Goes back to the start of the record in which the first byte lies that the lost receiver did not get for certain.

@@ -5,6 +5,8 @@
 //! descriptor that is not drained is turned to again at once, without waiting for an edge that would never come.
 
 mod kept;
+mod report;
+mod service;
 
 use std::io;
 use std::os::fd::RawFd;
@@ -20,6 +22,7 @@ use crate::engine::{Engine, Turn};
 use crate::sink::{self, Poller, Sink};
 use crate::sys::signal::{Signal, Signals};
 use crate::sys::{Linux, clock, memory};
+use service::{Seen, Service};
 
 const EVENTS: Token = Token(0);
 const SIGNALS: Token = Token(1);
@@ -37,7 +40,12 @@ pub fn run(config: Config) -> anyhow::Result<()> {
     memory::return_large_blocks();
     let mut daemon = Daemon::new(config)?;
     let outcome = daemon.run();
-    daemon.say_goodbye();
+    if let Err(error) = &outcome {
+        daemon.tell(|service, now| service.failed(&format!("{error:#}"), now));
+    }
+    // Unless a signal told so before.
+    daemon.tell(|service, now| service.stopping(Duration::ZERO, now));
+    report::say("done", &daemon.engine, clock::now());
     outcome
 }
 
@@ -47,6 +55,8 @@ struct Daemon {
     engine: Engine<Linux, Box<dyn Sink>>,
     /// The event descriptor that is registered.
     registered: Option<RawFd>,
+    /// The service manager, if one waits for words.
+    service: Option<Service>,
     pace: Duration,
     shutdown_timeout: Duration,
     /// After the first SIGTERM: when to stop waiting for the output.
@@ -62,6 +72,7 @@ enum Next {
 
 impl Daemon {
     fn new(config: Config) -> anyhow::Result<Self> {
+        let service = Service::from_environment(config.output.to_string(), clock::now());
         let poll = Poll::new().context("cannot make an epoll instance")?;
         let signals = Signals::new().context("cannot receive signals")?;
         poll.registry()
@@ -86,6 +97,7 @@ impl Daemon {
             signals,
             engine,
             registered: None,
+            service,
             pace: config.pace,
             shutdown_timeout: config.shutdown_timeout,
             stops_by: None,
@@ -126,6 +138,7 @@ impl Daemon {
         let before = (self.engine.stats().events, self.engine.stats().records);
         let turn = self.engine.turn(now)?;
         self.register_events()?;
+        let word_due = self.tell_how_it_is(now);
         let is_productive = before != (self.engine.stats().events, self.engine.stats().records);
         let next = match turn {
             Turn::Finished => return Ok(Next::Exit),
@@ -140,7 +153,7 @@ impl Daemon {
         if is_productive && turn != Turn::Again && !self.pace.is_zero() && self.engine.is_output_drained() {
             clock::pause(self.pace);
         }
-        let deadline = next.into_iter().chain(self.stops_by).min();
+        let deadline = next.into_iter().chain(self.stops_by).chain(word_due).min();
         Ok(Next::Poll(match turn {
             Turn::Again => Some(Duration::ZERO),
             _ => deadline.map(|at| at.saturating_duration_since(clock::now().instant)),
@@ -154,9 +167,15 @@ impl Daemon {
                 Signal::Stop => {
                     tracing::info!("stopping");
                     self.stops_by = Some(now.instant + self.shutdown_timeout);
+                    let timeout = self.shutdown_timeout;
+                    self.tell(|service, now| service.stopping(timeout, now));
                     self.engine.stop();
                 }
-                Signal::Reopen => self.engine.reopen_output(now)?,
+                Signal::Reopen => {
+                    self.tell(Service::reloading);
+                    self.engine.reopen_output(now)?;
+                }
+                Signal::Report => report::say("status", &self.engine, now),
             }
         }
         Ok(Next::Poll(None))
@@ -174,22 +193,26 @@ impl Daemon {
         Ok(())
     }
 
-    fn say_goodbye(&self) {
+    /// A turn ended. Returns when to turn again so that the service manager hears of it.
+    fn tell_how_it_is(&mut self, now: clock::Now) -> Option<Instant> {
+        let service = self.service.as_mut()?;
         let (stats, sizes) = (self.engine.stats(), self.engine.sizes());
-        tracing::info!(
-            files = sizes.files,
-            directories = sizes.directories,
-            records = stats.records,
-            bytes = stats.bytes,
-            opens = stats.opens,
-            events = stats.events,
-            rescans = stats.rescans,
-            truncations = stats.truncations,
-            overflows = stats.overflows,
-            deleted_unread = stats.deleted_unread,
-            lost_bytes = stats.lost_bytes,
-            commits = stats.commits,
-            "done"
-        );
+        service.turned(&Seen {
+            now,
+            has_scanned: self.engine.has_scanned(),
+            is_reopening: self.engine.is_reopening(),
+            progress: (sizes.files + sizes.directories) as u64 + stats.events + stats.bytes,
+            files: sizes.files,
+            directories: sizes.directories,
+            unread: self.engine.unread_files(),
+            blocked: self.engine.output_blocked_for(now.instant),
+        })
+    }
+
+    /// Has the service manager, if there is one, told something.
+    fn tell(&mut self, what: impl FnOnce(&mut Service, Instant)) {
+        if let Some(service) = &mut self.service {
+            what(service, clock::now().instant);
+        }
     }
 }

@@ -16,6 +16,7 @@ mod listing;
 mod looks;
 mod order;
 mod reading;
+mod reopening;
 mod resume;
 mod roots;
 mod sweeping;
@@ -30,7 +31,7 @@ use crate::batch::Outbox;
 use crate::config::EngineConfig;
 use crate::discovery::{Lane, Sweep};
 use crate::inputs::Inputs;
-use crate::notices::Notices;
+use crate::notices::{Notices, Told};
 use crate::reader::Reader;
 use crate::record::Encoder;
 use crate::registry::{Registry, SlotId, SlotKey};
@@ -205,6 +206,8 @@ pub struct Engine<F: FileSystem, S: Sink> {
     notices: Notices,
     is_stopping: bool,
     is_started: bool,
+    /// The first scan is through, and that of the PATHs of the last reload.
+    has_scanned: bool,
 }
 
 impl<F: FileSystem, S: Sink> Engine<F, S> {
@@ -267,6 +270,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             notices: Notices::default(),
             is_stopping: false,
             is_started: false,
+            has_scanned: false,
         };
         engine.reload(inputs, now);
         engine
@@ -287,7 +291,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.discover(now);
             self.look_for_absent(now);
             self.read_dirty(now)?;
-            self.hold_unread();
+            self.hold_unread(now.instant);
         }
         self.send(now)?;
         self.commit(now);
@@ -344,6 +348,27 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// How much there is at the moment.
     pub fn sizes(&self) -> Sizes {
         Sizes { files: self.files.len(), directories: self.tree.len(), watches: self.tree.watched(), open: self.held.len() }
+    }
+
+    /// Every directory of every PATH that is there was listed once, is watched as far as there are watches, and what was found was looked at:
+    /// from now on nothing that is written is missed. After [`Engine::reload`] this has to come true again.
+    pub fn has_scanned(&self) -> bool {
+        self.has_scanned
+    }
+
+    /// Files that may have unread bytes and are to be read.
+    pub fn unread_files(&self) -> usize {
+        self.dirty.len() + self.backlog.len() + self.listed.len() + self.cooling_dirty
+    }
+
+    /// How long records have been waiting for an output that takes none, if they are.
+    pub fn output_blocked_for(&self, now: Instant) -> Option<Duration> {
+        self.outbox.blocked(now)
+    }
+
+    /// Each cause of diagnostics by its name: how many were said, and how many kept back.
+    pub fn notices(&self) -> impl Iterator<Item = (&'static str, Told)> + '_ {
+        self.notices.counts().chain(std::iter::once(("output", self.outbox.sink().told())))
     }
 
     /// Bytes read but not yet acknowledged, at a stop.

@@ -14,7 +14,7 @@
 //!
 //! [`engine`] is the pipeline: it drains the kernel's queue, looks at names in doubt, takes a slice of the listings that are due,
 //! reads dirty files within a budget, and offers what came of it to the output. [`daemon`] is the loop around it: epoll, signals,
-//! the pace. [`checkpoint`] keeps acknowledged offsets in a journal, on a thread of its own. The engine reads no clock and
+//! the pace, the service manager. [`checkpoint`] keeps acknowledged offsets in a journal, on a thread of its own. The engine reads no clock and
 //! touches no kernel: time is an argument, the kernel is [`sys::FileSystem`], the output is [`sink::Sink`]. So a simulated kernel
 //! can drive the same code through any order of events.
 //!
@@ -77,6 +77,6 @@ pub mod doctor;
 pub mod offsets;
 pub mod sink;
 
-mod notices;
+pub mod notices;
 pub mod stats;
 pub mod sys;

@@ -1,21 +1,27 @@
-//! Which diagnostics may be said now: one cause cannot flood the log.
+//! Which diagnostics may be said now: neither a cause nor a file can flood the log.
 //!
-//! In: a cause and the time. Out: whether to speak, and how many of its kind were kept back since.
-//! Always holds: at most [`PER_PERIOD`] diagnostics per cause and [`PERIOD`].
+//! In: a cause, the file it is about, the time. Out: whether to speak, and how many of its kind were kept back since.
+//! Always holds: within any `PERIOD` at most `PER_PERIOD` diagnostics per cause, and one per cause and file; what is said and what is
+//! kept back is counted; the memory is fixed.
 
+use std::hash::{DefaultHasher, Hasher};
 use std::time::{Duration, Instant};
 
 /// How long a period is.
 pub(crate) const PERIOD: Duration = Duration::from_secs(60);
 /// How many diagnostics of one cause a period takes.
-pub(crate) const PER_PERIOD: u32 = 10;
+pub(crate) const PER_PERIOD: usize = 10;
 
 /// What a diagnostic is about.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Cause {
     PathMissing,
+    PathAppeared,
+    PathLeftOut,
+    PathRemoved,
     NotRegular,
     Unreadable,
+    ReadableAgain,
     Truncated,
     DeletedUnread,
     Overflow,
@@ -23,36 +29,92 @@ pub(crate) enum Cause {
     OwnOutput,
     Failed,
     BlindFileSystem,
-    SkippedNuls,
+    Offsets,
+    OffsetsAgain,
+    Reopen,
 }
 
-const CAUSES: usize = Cause::SkippedNuls as usize + 1;
+impl Cause {
+    /// Every cause with its name, in the order of the variants.
+    const NAMES: [(Cause, &'static str); 17] = [
+        (Cause::PathMissing, "path_missing"),
+        (Cause::PathAppeared, "path_appeared"),
+        (Cause::PathLeftOut, "path_left_out"),
+        (Cause::PathRemoved, "path_removed"),
+        (Cause::NotRegular, "not_regular"),
+        (Cause::Unreadable, "unreadable"),
+        (Cause::ReadableAgain, "readable_again"),
+        (Cause::Truncated, "truncated"),
+        (Cause::DeletedUnread, "deleted_unread"),
+        (Cause::Overflow, "overflow"),
+        (Cause::WatchLimit, "watch_limit"),
+        (Cause::OwnOutput, "own_output"),
+        (Cause::Failed, "failed"),
+        (Cause::BlindFileSystem, "blind_file_system"),
+        (Cause::Offsets, "offsets"),
+        (Cause::OffsetsAgain, "offsets_again"),
+        (Cause::Reopen, "reopen"),
+    ];
+}
 
+/// How often something was to be said since the start of the run.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Told {
+    /// Diagnostics that were said.
+    pub said: u64,
+    /// Diagnostics that were not, because their cause or their file had been said enough.
+    pub suppressed: u64,
+}
+
+/// One cause.
 #[derive(Debug, Clone, Copy, Default)]
 struct Spoken {
-    since: Option<Instant>,
-    said: u32,
+    /// The last ones that were said, and the digest of the file that each was about.
+    last: [Option<(Instant, Option<u64>)>; PER_PERIOD],
+    /// The oldest of them.
+    oldest: usize,
+    /// Since the last one that was said.
     kept_back: u64,
+    told: Told,
 }
 
 /// What was said lately.
 #[derive(Debug, Default)]
-pub(crate) struct Notices([Spoken; CAUSES]);
+pub(crate) struct Notices([Spoken; Cause::NAMES.len()]);
 
 impl Notices {
     /// `Some(n)`: speak, and mention that `n` of this kind were kept back since the last one. `None`: keep quiet.
     pub(crate) fn admit(&mut self, cause: Cause, now: Instant) -> Option<u64> {
-        let spoken = &mut self.0[cause as usize];
-        if spoken.since.is_none_or(|since| now.saturating_duration_since(since) >= PERIOD) {
-            spoken.since = Some(now);
-            spoken.said = 0;
-        }
-        if spoken.said >= PER_PERIOD {
-            spoken.kept_back += 1;
+        self.0[cause as usize].admit(None, now)
+    }
+
+    /// The same of a diagnostic about one file: said once per period at most.
+    pub(crate) fn admit_about(&mut self, cause: Cause, path: &[u8], now: Instant) -> Option<u64> {
+        let mut hasher = DefaultHasher::new();
+        hasher.write(path);
+        self.0[cause as usize].admit(Some(hasher.finish()), now)
+    }
+
+    /// Each cause by its name, and how often it was said and kept back.
+    pub(crate) fn counts(&self) -> impl Iterator<Item = (&'static str, Told)> + '_ {
+        Cause::NAMES.iter().map(|&(cause, name)| (name, self.0[cause as usize].told))
+    }
+}
+
+impl Spoken {
+    fn admit(&mut self, about: Option<u64>, now: Instant) -> Option<u64> {
+        let is_recent = |at: Instant| now.saturating_duration_since(at) < PERIOD;
+        let is_enough = self.last[self.oldest].is_some_and(|(at, _)| is_recent(at));
+        let is_said = about.is_some() && self.last.iter().flatten().any(|&(at, file)| file == about && is_recent(at));
+        if is_enough || is_said {
+            self.kept_back += 1;
+            self.told.suppressed += 1;
             return None;
         }
-        spoken.said += 1;
-        Some(std::mem::take(&mut spoken.kept_back))
+        self.last[self.oldest] = Some((now, about));
+        self.oldest = (self.oldest + 1) % PER_PERIOD;
+        self.told.said += 1;
+        Some(std::mem::take(&mut self.kept_back))
     }
 }
 
@@ -60,14 +122,53 @@ impl Notices {
 mod tests {
     use super::*;
 
+    fn told(notices: &Notices, name: &str) -> (u64, u64) {
+        notices.counts().find(|(cause, _)| *cause == name).map(|(_, told)| (told.said, told.suppressed)).unwrap()
+    }
+
     #[test]
     fn a_flood_is_cut_and_counted_and_other_causes_still_speak() {
-        #[expect(clippy::disallowed_methods, reason = "any instant will do")]
-        let start = Instant::now();
+        let start = crate::sys::clock::now().instant;
         let mut notices = Notices::default();
-        let said = (0..1000).filter(|_| notices.admit(Cause::Unreadable, start).is_some()).count();
-        assert_eq!(said, PER_PERIOD as usize);
+        let files = (0..1000).map(|number: u32| number.to_le_bytes());
+        let said = files.filter(|file| notices.admit_about(Cause::Unreadable, file, start).is_some()).count();
+        assert_eq!(said, PER_PERIOD);
         assert_eq!(notices.admit(Cause::Truncated, start), Some(0));
-        assert_eq!(notices.admit(Cause::Unreadable, start + PERIOD), Some(1000 - u64::from(PER_PERIOD)));
+        assert_eq!(told(&notices, "unreadable"), (10, 990));
+        assert_eq!(notices.admit_about(Cause::Unreadable, b"other", start + PERIOD), Some(990));
+        assert_eq!((told(&notices, "unreadable"), told(&notices, "truncated")), ((11, 990), (1, 0)));
+    }
+
+    #[test]
+    fn a_file_is_named_once_per_period_and_cause_whenever_the_period_begins() {
+        let start = crate::sys::clock::now().instant;
+        let mut notices = Notices::default();
+        let late = start + PERIOD - Duration::from_millis(1);
+        assert_eq!(notices.admit_about(Cause::Unreadable, b"b", start), Some(0));
+        assert_eq!(notices.admit_about(Cause::Unreadable, b"a", late), Some(0));
+        assert_eq!(notices.admit_about(Cause::Unreadable, b"a", start + PERIOD), None, "said a moment ago");
+        assert_eq!(notices.admit_about(Cause::Unreadable, b"b", start + PERIOD), Some(1), "said a period ago");
+        assert_eq!(notices.admit_about(Cause::Truncated, b"a", late), Some(0), "another cause");
+        assert_eq!(notices.admit_about(Cause::Unreadable, b"a", late + PERIOD), Some(0));
+    }
+
+    #[test]
+    fn no_period_wherever_it_begins_takes_more_than_its_share() {
+        let start = crate::sys::clock::now().instant;
+        let mut notices = Notices::default();
+        let said: Vec<Duration> = (0..600)
+            .map(|second| Duration::from_millis(second * 500))
+            .filter(|&at| notices.admit(Cause::Overflow, start + at).is_some())
+            .collect();
+        assert!(said.windows(PER_PERIOD + 1).all(|some| some[PER_PERIOD] - some[0] >= PERIOD), "{said:?}");
+        assert_eq!(said.len(), 50, "all of each period's share");
+    }
+
+    #[test]
+    fn each_cause_has_a_name_of_its_own() {
+        for (at, (cause, name)) in Cause::NAMES.iter().enumerate() {
+            assert_eq!(*cause as usize, at, "{name}");
+            assert_eq!(Cause::NAMES.iter().filter(|(_, other)| other == name).count(), 1, "{name}");
+        }
     }
 }

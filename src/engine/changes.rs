@@ -47,8 +47,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             Change::Overflow => {
                 self.stats.overflows += 1;
                 self.is_rescan_due = true;
-                if self.notices.admit(Cause::Overflow, now.instant).is_some() {
+                if let Some(kept_back) = self.notices.admit(Cause::Overflow, now.instant) {
                     tracing::info!(
+                        kept_back,
                         "the kernel's event queue overflowed (fs.inotify.max_queued_events): looking at every file once"
                     );
                 }

@@ -10,6 +10,7 @@ use crate::checkpoint::format::{self, Item};
 use crate::checkpoint::ledger::{Changes, Known, Ledger};
 use crate::checkpoint::state::State as Stored;
 use crate::checkpoint::{CommitError, Committer, Done, EntryFlags, Job, OutputPoint, Work};
+use crate::notices::Cause;
 use crate::registry::State;
 use crate::sys::FileId;
 
@@ -104,7 +105,7 @@ pub(super) struct Commits {
     /// What the journal says of the output. `None`: nothing, or of another one.
     output: Option<Option<OutputPoint>>,
     /// SIGHUP came: what the old file got is committed first, and nothing is sent until the new one's identity is.
-    is_reopening: bool,
+    pub(super) is_reopening: bool,
     /// The run ends: a failing store was tried once more.
     is_last_try: bool,
     /// The path at hand, reused.
@@ -260,7 +261,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             // All that the old file got is committed, or cannot be.
             commits.is_reopening = false;
             self.outbox.withdraw();
-            self.reopen_sink();
+            self.reopen_sink(now.instant);
             commits.is_output_doubtful = false;
             commits.retry_at = None;
             commits.output = None;
@@ -276,42 +277,6 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// Nothing more will be read: what there is to commit is committed at once.
     fn is_ending(&self) -> bool {
         self.is_stopping || self.outbox.is_closed() || (self.config.once && self.is_read() && self.outbox.is_empty())
-    }
-
-    /// SIGHUP: the output goes on in a new file as soon as what the old one got is committed.
-    ///
-    /// # Errors
-    /// When the output fails for good. That the file cannot be opened anew is said; the old one stays in use.
-    pub fn reopen_output(&mut self, now: Now) -> Result<(), EngineError> {
-        self.outbox.send(now.instant)?;
-        if !self.outbox.is_at_boundary() {
-            tracing::warn!("the output is in the middle of a record and takes nothing now: not reopened");
-            return Ok(());
-        }
-        self.collect_acks();
-        match &mut self.commits {
-            Some(commits) => {
-                commits.is_reopening = true;
-                self.outbox.hold(true);
-            }
-            None => self.reopen_sink(),
-        }
-        Ok(())
-    }
-
-    fn reopen_sink(&mut self) {
-        let before = self.outbox.sink().own_file();
-        if let Err(error) = self.outbox.sink_mut().reopen() {
-            tracing::error!(error = with_causes(&error), "SIGHUP: the old output stays in use");
-            return;
-        }
-        self.outbox.reopened();
-        // The old file, if it is in the tree, has a slot that stays ignored. Its inode, once free, may become any log's.
-        self.own_files.retain(|&own| Some(own) != before);
-        if let Some(own) = self.outbox.sink().own_file() {
-            self.add_own_file(own);
-        }
-        tracing::info!("SIGHUP: output reopened");
     }
 
     /// First records of new stories wait for this, so it waits for nothing else.
@@ -466,8 +431,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             commits.snapshot = None;
             commits.retry_at = None;
             commits.retry_after = RETRY_FIRST;
-            if std::mem::take(&mut commits.is_failing) {
-                tracing::info!("offsets are stored again");
+            if std::mem::take(&mut commits.is_failing)
+                && let Some(kept_back) = self.notices.admit(Cause::OffsetsAgain, now)
+            {
+                tracing::info!(kept_back, "offsets are stored again");
             }
         }
         if let Some(output) = under_way.output {
@@ -492,15 +459,23 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         match error {
             CommitError::Output(_) => {
                 commits.is_output_doubtful = true;
-                let error = with_causes(error);
-                tracing::error!(error, "no offset is committed until the output is reopened (SIGHUP) or manytail starts again");
+                if let Some(kept_back) = self.notices.admit(Cause::Offsets, now) {
+                    let error = with_causes(error);
+                    tracing::error!(
+                        error,
+                        kept_back,
+                        "no offset is committed until the output is reopened (SIGHUP) or manytail starts again"
+                    );
+                }
             }
             CommitError::Store { .. } => {
                 commits.retry_at = Some(now + commits.retry_after);
                 commits.retry_after = (commits.retry_after * 2).min(RETRY_LONGEST);
-                if !std::mem::replace(&mut commits.is_failing, true) {
+                if !std::mem::replace(&mut commits.is_failing, true)
+                    && let Some(kept_back) = self.notices.admit(Cause::Offsets, now)
+                {
                     let error = with_causes(error);
-                    tracing::error!(error, "offsets cannot be stored: delivery goes on; tried again");
+                    tracing::error!(error, kept_back, "offsets cannot be stored: delivery goes on; tried again");
                 }
             }
         }
@@ -527,7 +502,7 @@ pub(super) fn nanos(at: SystemTime) -> u64 {
 }
 
 /// An error and what caused it, in one line.
-fn with_causes(error: &dyn std::error::Error) -> String {
+pub(super) fn with_causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(deeper) = cause {

@@ -44,6 +44,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         if self.is_calm() {
             self.is_missing_events = false;
             self.is_listing = false;
+            self.has_scanned = true;
         }
         if !self.urgent.has_work() && !self.is_sweeping() && self.doubts.is_empty() {
             self.suspect_since = None;
@@ -196,10 +197,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// The state directory lies in the tree: its files change with every commit, so following them would never end.
     fn leave_out(&mut self, dir: DirId, now: Now) {
-        if self.notices.admit(Cause::OwnOutput, now.instant).is_some() {
-            self.write_directory(dir);
+        self.write_directory(dir);
+        if let Some(kept_back) = self.notices.admit_about(Cause::OwnOutput, &self.path, now.instant) {
             let path = String::from_utf8_lossy(&self.path);
-            tracing::warn!(?path, "this is the state directory: left out");
+            tracing::warn!(?path, kept_back, "this is the state directory: left out");
         }
         self.drop_directory(dir, now.instant);
     }
@@ -271,19 +272,19 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let needed = self.tree.len();
         let Some(limit) = self.watch_limit.as_mut().filter(|limit| !limit.is_said) else { return };
         limit.is_said = true;
-        if self.notices.admit(Cause::WatchLimit, now.instant).is_none() {
-            return;
-        }
+        let Some(kept_back) = self.notices.admit(Cause::WatchLimit, now.instant) else { return };
         let polled = self.polled;
         if limit.is_instances {
             tracing::warn!(
                 polled,
+                kept_back,
                 "no inotify instance to be had: raise sysctl fs.inotify.max_user_instances by at least 1; polling until then"
             );
         } else {
             tracing::warn!(
                 polled,
                 needed,
+                kept_back,
                 "no more inotify watches: raise sysctl fs.inotify.max_user_watches to at least {needed} (and what others need); \
                  polling the rest until then"
             );
@@ -359,10 +360,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         match error.raw_os_error() {
             Some(libc::ENOENT | libc::ENOTDIR | libc::ELOOP) => self.lost_directory(dir, now),
             Some(libc::EACCES | libc::EPERM | libc::ENAMETOOLONG) => {
-                if !std::mem::replace(&mut self.tree.get_mut(dir).is_unreadable, true)
-                    && let Some(kept_back) = self.notices.admit(Cause::Unreadable, now.instant)
-                {
-                    self.write_directory(dir);
+                if std::mem::replace(&mut self.tree.get_mut(dir).is_unreadable, true) {
+                    return;
+                }
+                self.write_directory(dir);
+                if let Some(kept_back) = self.notices.admit_about(Cause::Unreadable, &self.path, now.instant) {
                     let path = String::from_utf8_lossy(&self.path);
                     tracing::warn!(?path, %error, kept_back, "directory cannot be read: picked up when that changes");
                 }
@@ -371,10 +373,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 // Out of descriptors, or a disk error: neither says anything about the directory.
                 self.set_polled(dir, true);
                 self.poll_by(now.instant + timers::POLL_EVERY);
-                if self.notices.admit(Cause::Failed, now.instant).is_some() {
-                    self.write_directory(dir);
+                self.write_directory(dir);
+                if let Some(kept_back) = self.notices.admit_about(Cause::Failed, &self.path, now.instant) {
                     let path = String::from_utf8_lossy(&self.path);
-                    tracing::warn!(?path, %error, "directory cannot be listed now: tried again");
+                    tracing::warn!(?path, %error, kept_back, "directory cannot be listed now: tried again");
                 }
             }
         }

@@ -15,7 +15,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 
     /// While the output is blocked: holds files with unread bytes open, so that deleting them loses nothing.
-    pub(super) fn hold_unread(&mut self) {
+    pub(super) fn hold_unread(&mut self, now: Instant) {
         if self.outbox.has_room() {
             return;
         }
@@ -24,18 +24,18 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             if self.held.contains_key(&id) || self.files.get(id).life != Life::Following {
                 continue;
             }
-            if !self.hold_open(id) {
+            if !self.hold_open(id, now) {
                 break;
             }
         }
     }
 
     /// Holds a file open by its name, if that still leads to it. Says whether there was a descriptor to be had.
-    pub(super) fn hold_open(&mut self, id: SlotId) -> bool {
+    pub(super) fn hold_open(&mut self, id: SlotId, now: Instant) -> bool {
         if self.held.len() >= self.files_held_max {
             return false;
         }
-        match self.open(id) {
+        match self.open(id, now) {
             Ok(file) if self.fs.stat_file(&file).is_ok_and(|found| Some(found.id) == self.files.file_id(id)) => {
                 self.hold(id, file);
             }
@@ -54,9 +54,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 
     /// A file that appeared has bytes but may not be read before its story is stored: held open, so that deleting it loses nothing.
-    pub(super) fn hold_unstored(&mut self, id: SlotId) {
+    pub(super) fn hold_unstored(&mut self, id: SlotId, now: Instant) {
         if self.files.get(id).state.contains(State::UNSTORED) {
-            self.hold_open(id);
+            self.hold_open(id, now);
         }
     }
 }

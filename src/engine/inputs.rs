@@ -153,6 +153,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.visit_root_again(root, now);
         }
         self.start_missing(now);
+        self.has_scanned = false;
     }
 
     /// Finds each PATH among those that are followed, and lets go of the rest. Returns those for which other rules hold now.
@@ -202,7 +203,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     fn leave_root(&mut self, root: RootId, directory: Option<DirId>, now: Now) {
         let Some(dir) = directory else { return };
         let (path, is_tree) = (self.roots[root.0 as usize].path.clone(), self.roots[root.0 as usize].is_tree);
-        tracing::info!(path = ?String::from_utf8_lossy(&path), "PATH is not followed any more");
+        if let Some(kept_back) = self.notices.admit_about(Cause::PathRemoved, &path, now.instant) {
+            tracing::info!(path = ?String::from_utf8_lossy(&path), kept_back, "PATH is not followed any more");
+        }
         if !is_tree {
             let name = &path[memchr::memrchr(b'/', &path).map_or(0, |at| at + 1)..];
             if matches!(self.wanted.get(&(dir, name.into())), Some(Wanted::Path(_))) {
@@ -278,9 +281,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 
     pub(super) fn say_if_missing(&mut self, at: usize, now: Now) {
-        if self.roots[at].state == RootState::Missing && self.notices.admit(Cause::PathMissing, now.instant).is_some() {
-            let path = String::from_utf8_lossy(&self.roots[at].path);
-            tracing::warn!(%path, "PATH does not exist or cannot be followed: waiting for it");
+        if self.roots[at].state == RootState::Missing {
+            self.say_missing(at, "PATH does not exist or cannot be followed: waiting for it", now);
         }
     }
 

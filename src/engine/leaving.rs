@@ -161,15 +161,16 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
         self.stats.deleted_unread += 1;
         self.stats.lost_bytes += unfinished;
-        if self.notices.admit(Cause::DeletedUnread, now).is_some() {
-            let offset = slot.offset;
-            let path = self.last_path(id);
+        let offset = slot.offset;
+        let path = self.last_path(id);
+        if let Some(kept_back) = self.notices.admit_about(Cause::DeletedUnread, path.as_bytes(), now) {
             let total = self.stats.deleted_unread;
             tracing::warn!(
                 ?path,
                 offset,
                 unfinished,
                 total,
+                kept_back,
                 "deleted, perhaps before it was read to its end: what followed is lost"
             );
         }

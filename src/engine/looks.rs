@@ -146,7 +146,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// Says that the path at hand is no regular file.
     pub(super) fn say_not_regular(&mut self, now: Now) {
-        if let Some(kept_back) = self.notices.admit(Cause::NotRegular, now.instant) {
+        if let Some(kept_back) = self.notices.admit_about(Cause::NotRegular, &self.path, now.instant) {
             let path = String::from_utf8_lossy(&self.path);
             tracing::warn!(?path, kept_back, "not a regular file: never opened");
         }
@@ -318,9 +318,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.files.get_mut(id).life = Life::Ignored;
             self.release_successor(id);
             self.write_path(id);
-            if self.notices.admit(Cause::OwnOutput, now.instant).is_some() {
+            if let Some(kept_back) = self.notices.admit_about(Cause::OwnOutput, &self.path, now.instant) {
                 let path = String::from_utf8_lossy(&self.path);
-                tracing::warn!(?path, "this file receives our own output or diagnostics: left out");
+                tracing::warn!(?path, kept_back, "this file receives our own output or diagnostics: left out");
             }
             return;
         }
@@ -346,14 +346,14 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.mark_dirty(id);
             if !was_there_before && self.urgent.has_work() {
                 // It may be deleted before its turn, which is some time away.
-                self.hold_open(id);
+                self.hold_open(id, now.instant);
             }
             return;
         }
         self.files.get_mut(id).state.remove(State::LISTED);
         if has_changed {
             self.mark_dirty(id);
-            self.hold_unstored(id);
+            self.hold_unstored(id, now.instant);
         }
         self.after_look(id);
     }
@@ -428,7 +428,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         if self.files.get(id).is_bound() {
             self.write_path(id);
         }
-        if let Some(kept_back) = self.notices.admit(Cause::Unreadable, now.instant) {
+        if let Some(kept_back) = self.notices.admit_about(Cause::Unreadable, &self.path, now.instant) {
             let path = String::from_utf8_lossy(&self.path);
             tracing::warn!(?path, %error, kept_back, "cannot be read: picked up when that changes");
         }

@@ -90,7 +90,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             return Ok(0);
         }
         self.files.get_mut(id).state.remove(State::DIRTY | State::RELEASED);
-        let file = match self.open(id) {
+        let file = match self.open(id, now.instant) {
             Ok(file) => file,
             Err(error) => {
                 self.open_failed(id, &error, now);
@@ -140,7 +140,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 
     /// Opens the file by its path, which is left in `self.path`, or takes it from those held open.
-    pub(super) fn open(&mut self, id: SlotId) -> io::Result<F::File> {
+    pub(super) fn open(&mut self, id: SlotId, now: Instant) -> io::Result<F::File> {
         if let Some(held) = self.held.remove(&id) {
             if !self.is_found_by_name(id) {
                 self.path = held.path;
@@ -153,7 +153,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let file = self.fs.open(&self.path, links)?;
         if self.files.get(id).state.contains(State::UNREADABLE) {
             self.files.get_mut(id).state.remove(State::UNREADABLE);
-            tracing::info!(path = ?String::from_utf8_lossy(&self.path), "can be read again");
+            if let Some(kept_back) = self.notices.admit_about(Cause::ReadableAgain, &self.path, now) {
+                tracing::info!(path = ?String::from_utf8_lossy(&self.path), kept_back, "can be read again");
+            }
         }
         Ok(file)
     }
@@ -198,8 +200,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             return;
         }
         if matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::EAGAIN | libc::EINTR)) {
-            if self.notices.admit(Cause::Failed, now.instant).is_some() {
-                tracing::warn!(path = ?String::from_utf8_lossy(&self.path), %error, "cannot be read now: tried again");
+            if let Some(kept_back) = self.notices.admit_about(Cause::Failed, &self.path, now.instant) {
+                tracing::warn!(path = ?String::from_utf8_lossy(&self.path), %error, kept_back, "cannot be read now: tried again");
             }
         } else {
             self.unreadable(id, error, now);
@@ -428,9 +430,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let slot = self.files.get_mut(id);
         self.stats.truncations += 1;
         self.stats.lost_bytes += u64::from(slot.scanned);
-        if self.notices.admit(Cause::Truncated, now.instant).is_some() {
+        if let Some(kept_back) = self.notices.admit_about(Cause::Truncated, &self.path, now.instant) {
             let (offset, path) = (slot.offset, String::from_utf8_lossy(&self.path));
-            tracing::info!(?path, offset, "truncated or overwritten: read again from its start");
+            tracing::info!(?path, offset, kept_back, "truncated or overwritten: read again from its start");
         }
         slot.offset = 0;
         slot.mark_len = 0;

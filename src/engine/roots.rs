@@ -70,17 +70,27 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let path = self.roots[at].path.clone();
         let found = match self.fs.stat(&path, Links::Follow) {
             Ok(found) if found.kind == FileKind::Directory => self.start_tree(at, why),
-            Ok(found) if found.kind == FileKind::Regular => self.start_file(at, why),
+            Ok(found) if found.kind == FileKind::Regular => self.start_file(at, why, now),
             _ if self.config.once => return,
             _ => {
                 self.poll_by(now.instant + timers::POLL_EVERY);
                 return;
             }
         };
-        if self.is_started {
-            tracing::info!(path = ?String::from_utf8_lossy(&path), "PATH appeared");
+        if self.is_started
+            && let Some(kept_back) = self.notices.admit_about(Cause::PathAppeared, &path, now.instant)
+        {
+            tracing::info!(path = ?String::from_utf8_lossy(&path), kept_back, "PATH appeared");
         }
         self.roots[at].state = RootState::Found(self.tree.key(found));
+    }
+
+    /// Says that nothing is found at a PATH.
+    pub(super) fn say_missing(&mut self, at: usize, what: &'static str, now: Now) {
+        let path = &self.roots[at].path;
+        if let Some(kept_back) = self.notices.admit_about(Cause::PathMissing, path, now.instant) {
+            tracing::warn!(path = ?String::from_utf8_lossy(path), kept_back, "{what}");
+        }
     }
 
     fn start_tree(&mut self, at: usize, why: Why) -> DirId {
@@ -93,7 +103,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         dir
     }
 
-    fn start_file(&mut self, at: usize, why: Why) -> DirId {
+    fn start_file(&mut self, at: usize, why: Why, now: Now) -> DirId {
         self.roots[at].is_tree = false;
         let (path, input) = (self.roots[at].path.clone(), self.inputs.of_root(RootId::from(at)));
         let path = &path[..];
@@ -107,8 +117,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             if let Some(input) = self.input_of(home, name) {
                 let id = self.hear_of(home, name, input);
                 self.files.get_mut(id).state.set(State::FIRST_SCAN, why == Why::FirstScan);
-            } else {
-                tracing::warn!(path = ?String::from_utf8_lossy(path), "PATH does not match --include, or matches --exclude: left out");
+            } else if let Some(kept_back) = self.notices.admit_about(Cause::PathLeftOut, path, now.instant) {
+                let path = String::from_utf8_lossy(path);
+                tracing::warn!(?path, kept_back, "PATH does not match --include, or matches --exclude: left out");
             }
         }
         home
@@ -143,9 +154,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             }
             if self.tree.alive(key).is_none() && !self.is_covered(at) {
                 self.roots[at].state = RootState::Missing;
-                if self.notices.admit(Cause::PathMissing, now.instant).is_some() {
-                    tracing::warn!(path = ?String::from_utf8_lossy(&self.roots[at].path), "PATH is gone: waiting for it");
-                }
+                self.say_missing(at, "PATH is gone: waiting for it", now);
                 self.start_root(at, Why::Appeared, now);
             }
         }

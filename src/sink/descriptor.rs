@@ -21,6 +21,7 @@ use super::backoff::Backoff;
 use super::channel::{Channel, Offer, Way};
 use super::outage::Outage;
 use super::{Poller, Sent, Sink, SinkError, may_heal, write};
+use crate::notices::Told;
 use crate::sys;
 
 /// A full disk is tried again after this long ...
@@ -114,6 +115,10 @@ impl Sink for DescriptorSink {
 
     fn reopen(&mut self) -> Result<(), SinkError> {
         Ok(())
+    }
+
+    fn told(&self) -> Told {
+        self.outage.told()
     }
 
     fn own_file(&self) -> Option<(u64, u64)> {

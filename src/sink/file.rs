@@ -21,6 +21,7 @@ use super::boundary::Boundary;
 use super::channel::{Channel, Offer, Way};
 use super::outage::Outage;
 use super::{FilePoint, Poller, Sent, Sink, SinkError, may_heal, write};
+use crate::notices::Told;
 use crate::sys::FileId;
 
 /// A full disk, or a FIFO without a reader, is tried again after this long ...
@@ -189,6 +190,10 @@ impl Sink for FileSink {
         // The new file may lie where there is room. What was said of the old one stays said until a write succeeds.
         self.outage.backoff.reset();
         Ok(())
+    }
+
+    fn told(&self) -> Told {
+        self.outage.told()
     }
 
     fn own_file(&self) -> Option<(u64, u64)> {

@@ -21,6 +21,7 @@ use std::time::Instant;
 use nix::errno::Errno;
 
 use crate::config::Output;
+use crate::notices::Told;
 use crate::sys::FileId;
 
 /// What became of bytes offered to a [`Sink`].
@@ -104,6 +105,11 @@ pub trait Sink {
 
     /// Device and inode of a regular file that receives records, so that it is never followed as an input.
     fn own_file(&self) -> Option<(u64, u64)>;
+
+    /// How many failures were said, and how many were kept back: one that comes and goes does not flood the log.
+    fn told(&self) -> Told {
+        Told::default()
+    }
 }
 
 /// How a sink registers its own descriptors with the loop: all of them under one token.
@@ -162,6 +168,10 @@ impl Sink for Box<dyn Sink> {
 
     fn own_file(&self) -> Option<(u64, u64)> {
         (**self).own_file()
+    }
+
+    fn told(&self) -> Told {
+        (**self).told()
     }
 }
 

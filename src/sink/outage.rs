@@ -4,6 +4,7 @@ use std::fmt::Display;
 use std::time::{Duration, Instant};
 
 use super::backoff::Backoff;
+use crate::notices::Told;
 
 /// Least time between two warnings: a peer that comes and goes many times a second is one cause, not many.
 const QUIET: Duration = Duration::from_secs(30);
@@ -24,6 +25,9 @@ pub(super) struct Outage {
     output: String,
     state: State,
     said_at: Option<Instant>,
+    told: Told,
+    /// Failures that were not said since the last one that was.
+    kept_back: u64,
     /// When to try again.
     pub(super) backoff: Backoff,
 }
@@ -31,7 +35,7 @@ pub(super) struct Outage {
 impl Outage {
     /// No trouble yet. `output` as given on the command line.
     pub(super) fn new(output: String, backoff: Backoff) -> Self {
-        Outage { output, state: State::Fine, said_at: None, backoff }
+        Outage { output, state: State::Fine, said_at: None, told: Told::default(), kept_back: 0, backoff }
     }
 
     /// The output as given on the command line.
@@ -46,12 +50,21 @@ impl Outage {
             self.state = State::Unsaid;
         }
         if self.state == State::Unsaid && self.said_at.is_none_or(|at| now.duration_since(at) >= QUIET) {
-            tracing::warn!(output = %self.output, reason = %why, "{what}; records wait, and it is tried again");
+            self.told.said += 1;
+            let kept_back = std::mem::take(&mut self.kept_back);
+            tracing::warn!(output = %self.output, reason = %why, kept_back, "{what}; records wait, and it is tried again");
             self.state = State::Said;
             self.said_at = Some(now);
         } else {
+            self.told.suppressed += 1;
+            self.kept_back += 1;
             tracing::debug!(output = %self.output, reason = %why, "{what}");
         }
+    }
+
+    /// How many failures were said, and how many were not.
+    pub(super) fn told(&self) -> Told {
+        self.told
     }
 
     /// Records flow again. The back-off is the caller's to reset.
@@ -86,5 +99,6 @@ mod tests {
         assert!(!outage.is_said(), "a second warning within the period");
         outage.failed(start + QUIET, "cannot connect", &"refused");
         assert!(outage.is_said(), "an outage that lasts is said in the end");
+        assert_eq!(outage.told(), Told { said: 2, suppressed: 1 });
     }
 }

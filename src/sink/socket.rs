@@ -24,6 +24,7 @@ use super::boundary::Boundary;
 use super::channel::{Channel, Input, Offer, Way};
 use super::outage::Outage;
 use super::{Poller, Sent, Sink, SinkError};
+use crate::notices::Told;
 use crate::sys;
 
 /// A peer that is restarted is back within milliseconds ...
@@ -254,6 +255,10 @@ impl Sink for SocketSink {
 
     fn reopen(&mut self) -> Result<(), SinkError> {
         Ok(())
+    }
+
+    fn told(&self) -> Told {
+        self.outage.told()
     }
 
     fn own_file(&self) -> Option<(u64, u64)> {

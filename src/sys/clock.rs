@@ -18,6 +18,17 @@ pub fn now() -> Now {
     Now { instant: Instant::now(), wall: SystemTime::now() }
 }
 
+/// `CLOCK_MONOTONIC` in microseconds, as service managers compare it.
+///
+/// # Panics
+/// Never on Linux, which always has this clock.
+#[must_use]
+pub fn monotonic_usec() -> u64 {
+    let clock = nix::time::ClockId::CLOCK_MONOTONIC;
+    let now = nix::time::clock_gettime(clock).expect("every Linux has this clock");
+    u64::try_from(Duration::from(now).as_micros()).unwrap_or(u64::MAX)
+}
+
 /// Sleeps: the least time between two turns (`--pace`), which `epoll_wait(2)` with its milliseconds is too coarse for.
 #[expect(clippy::disallowed_methods, reason = "the one place that sleeps")]
 pub fn pause(duration: Duration) {

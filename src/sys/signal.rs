@@ -1,4 +1,4 @@
-//! Signals as a descriptor: SIGTERM, SIGINT and SIGHUP are blocked and read from a `signalfd(2)`.
+//! Signals as a descriptor: SIGTERM, SIGINT, SIGHUP and SIGUSR1 are blocked and read from a `signalfd(2)`.
 //!
 //! In: what the kernel delivers. Out: [`Signal`]s, one at a time, between two turns.
 //! Always holds: no handler runs, so nothing is ever interrupted in the middle.
@@ -16,6 +16,8 @@ pub enum Signal {
     Stop,
     /// SIGHUP.
     Reopen,
+    /// SIGUSR1.
+    Report,
 }
 
 /// The blocked signals' descriptor.
@@ -29,7 +31,7 @@ impl Signals {
     /// Those of `sigprocmask(2)` and `signalfd(2)`.
     pub fn new() -> io::Result<Self> {
         let mut wanted = SigSet::empty();
-        for signal in [Number::SIGTERM, Number::SIGINT, Number::SIGHUP] {
+        for signal in [Number::SIGTERM, Number::SIGINT, Number::SIGHUP, Number::SIGUSR1] {
             wanted.add(signal);
         }
         wanted.thread_block()?;
@@ -52,7 +54,13 @@ impl Signals {
     /// Those of `read(2)`.
     pub fn next(&self) -> io::Result<Option<Signal>> {
         let Some(info) = self.0.read_signal()? else { return Ok(None) };
-        let hangup = u32::try_from(Number::SIGHUP as i32).expect("signal numbers are positive");
-        Ok(Some(if info.ssi_signo == hangup { Signal::Reopen } else { Signal::Stop }))
+        let is = |number: Number| i64::from(info.ssi_signo) == i64::from(number as i32);
+        Ok(Some(if is(Number::SIGHUP) {
+            Signal::Reopen
+        } else if is(Number::SIGUSR1) {
+            Signal::Report
+        } else {
+            Signal::Stop
+        }))
     }
 }

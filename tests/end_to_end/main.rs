@@ -31,6 +31,7 @@ mod records;
 mod resume;
 mod rotation;
 mod rotation_tools;
+mod service;
 mod shutdown;
 mod start_position;
 mod state;

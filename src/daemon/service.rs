@@ -1,0 +1,329 @@
+//! What the service manager is told: READY, STATUS, WATCHDOG, RELOADING, STOPPING, as in sd_notify(3).
+//!
+//! In: how the run is after each turn. Out: datagrams to `$NOTIFY_SOCKET`, and when the loop has to wake up for the next one.
+//! Always holds: telling never blocks and never fails the run; the watchdog is pinged by a turn that ended and by nothing else; without a
+//! watchdog nothing wakes an idle process.
+
+use std::env;
+use std::ffi::OsStr;
+use std::fmt::Write as _;
+use std::io;
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::time::{Duration, Instant};
+
+use crate::sys::clock::{self, Now};
+
+/// STATUS is told at most this often, but for the end of what it complains of.
+const STATUS_EVERY: Duration = Duration::from_secs(5);
+
+/// An output that takes nothing for this long is worth a word.
+const BLOCKED_LONG: Duration = Duration::from_secs(1);
+
+/// How often a manager that waits for the first scan is asked for more time ...
+const EXTEND_EVERY: Duration = Duration::from_secs(5);
+/// ... and for how much: several times as long, so that a slow turn does not end the run.
+const EXTEND_BY: Duration = Duration::from_secs(60);
+
+/// Beyond `--shutdown-timeout`: for the last commit.
+const STOP_MARGIN: Duration = Duration::from_secs(10);
+
+/// A manager that takes nothing now is tried again after this long.
+const RETRY_AFTER: Duration = Duration::from_millis(200);
+
+/// Pings come at a third of the time that the manager waits: half of it is the most that sd_watchdog_enabled(3) allows, and a wake-up may
+/// be late.
+const PINGS_PER_TIMEOUT: u32 = 3;
+
+/// How the run is after a turn.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Seen {
+    pub(super) now: Now,
+    /// The first scan, or that of new settings, is through.
+    pub(super) has_scanned: bool,
+    /// The output waits to be reopened.
+    pub(super) is_reopening: bool,
+    /// Grows with whatever is found or read.
+    pub(super) progress: u64,
+    pub(super) files: usize,
+    pub(super) directories: usize,
+    /// Files with unread bytes.
+    pub(super) unread: usize,
+    /// For how long the output has taken nothing, if records wait for it.
+    pub(super) blocked: Option<Duration>,
+}
+
+impl Seen {
+    /// The same, if it is worth a word.
+    fn blocked_long(&self) -> Option<Duration> {
+        self.blocked.filter(|&blocked| blocked >= BLOCKED_LONG)
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// Until the first scan is through.
+    Starting {
+        extended_at: Instant,
+        progress: u64,
+    },
+    Ready,
+    Reloading,
+    Stopping,
+}
+
+/// What STATUS complained of last.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Trouble {
+    has_unread: bool,
+    is_blocked: bool,
+}
+
+#[derive(Debug)]
+struct Watchdog {
+    every: Duration,
+    pinged_at: Option<Instant>,
+}
+
+/// The service manager that started us.
+#[derive(Debug)]
+pub(super) struct Service {
+    socket: UnixDatagram,
+    manager: SocketAddr,
+    /// The output as given.
+    output: String,
+    phase: Phase,
+    watchdog: Option<Watchdog>,
+    /// Changes of the phase that are not told yet.
+    unsent: String,
+    retry_at: Option<Instant>,
+    /// STATUS as told last.
+    status: String,
+    told_at: Option<Instant>,
+    trouble: Trouble,
+    /// Since when the output has been blocked, as told last.
+    blocked_since: String,
+    has_failed: bool,
+}
+
+impl Service {
+    /// Whoever waits at `$NOTIFY_SOCKET`, if that is set.
+    pub(super) fn from_environment(output: String, now: Now) -> Option<Service> {
+        let address = env::var_os("NOTIFY_SOCKET").filter(|address| !address.is_empty())?;
+        let watchdog = match (env::var("WATCHDOG_USEC"), env::var("WATCHDOG_PID")) {
+            (Err(_), _) => None,
+            (Ok(timeout), pid) => watchdog_interval(&timeout, pid.ok().as_deref(), std::process::id()),
+        };
+        match Service::new(&address, watchdog, output, now) {
+            Ok(service) => Some(service),
+            Err(error) => {
+                tracing::debug!(?address, %error, "the service manager cannot be told anything");
+                None
+            }
+        }
+    }
+
+    fn new(address: &OsStr, watchdog: Option<Duration>, output: String, now: Now) -> io::Result<Service> {
+        let manager = match address.as_bytes() {
+            [b'@', name @ ..] => SocketAddr::from_abstract_name(name)?,
+            [b'/', ..] => SocketAddr::from_pathname(address)?,
+            _ => return Err(io::Error::new(io::ErrorKind::Unsupported, "neither a path nor an abstract socket")),
+        };
+        let socket = UnixDatagram::unbound()?;
+        socket.set_nonblocking(true)?;
+        Ok(Service {
+            socket,
+            manager,
+            output,
+            phase: Phase::Starting { extended_at: now.instant, progress: 0 },
+            watchdog: watchdog.map(|every| Watchdog { every, pinged_at: None }),
+            unsent: String::new(),
+            retry_at: None,
+            status: String::new(),
+            told_at: None,
+            trouble: Trouble::default(),
+            blocked_since: String::new(),
+            has_failed: false,
+        })
+    }
+
+    /// A turn ended. Returns when the loop has to turn again though nothing happens.
+    pub(super) fn turned(&mut self, seen: &Seen) -> Option<Instant> {
+        let now = seen.now.instant;
+        if let Some(at) = self.retry_at.filter(|&at| now < at) {
+            return Some(at);
+        }
+        let has_changed = self.advance(seen);
+        let mut message = String::new();
+        let is_ping_due = self.watchdog.as_ref().is_some_and(|dog| dog.pinged_at.is_none_or(|at| now >= at + dog.every));
+        if is_ping_due {
+            message.push_str("WATCHDOG=1\n");
+        }
+        let trouble = Trouble { has_unread: seen.unread > 0, is_blocked: seen.blocked_long().is_some() };
+        if has_changed || self.is_status_due(trouble, now) {
+            self.told_at = Some(now);
+            self.trouble = trouble;
+            let status = self.describe(seen);
+            if status != self.status {
+                // A manager reads up to the end of the line; the output's name may hold anything.
+                let _ = writeln!(message, "STATUS={}", status.replace(char::is_control, "?"));
+                self.status = status;
+            }
+        }
+        if self.tell(&message, now) {
+            if is_ping_due && let Some(dog) = &mut self.watchdog {
+                dog.pinged_at = Some(now);
+            }
+        } else {
+            // What it was told of the status is not what it knows.
+            self.status.clear();
+            self.told_at = None;
+        }
+        self.deadline(seen)
+    }
+
+    /// SIGHUP came, and its work is about to begin.
+    pub(super) fn reloading(&mut self, now: Instant) {
+        // A manager that waits for READY has no service to reload, one that stops it none any more.
+        if self.phase == Phase::Ready {
+            self.phase = Phase::Reloading;
+            let _ = write!(self.unsent, "RELOADING=1\nMONOTONIC_USEC={}\n", clock::monotonic_usec());
+            self.tell("", now);
+        }
+    }
+
+    /// The run ends: at once, or as soon as the output took what was read, `timeout` from now at the latest.
+    pub(super) fn stopping(&mut self, timeout: Duration, now: Instant) {
+        if self.phase != Phase::Stopping {
+            self.phase = Phase::Stopping;
+            let _ = writeln!(self.unsent, "STOPPING=1\nEXTEND_TIMEOUT_USEC={}", (timeout + STOP_MARGIN).as_micros());
+            self.status = "stopping".to_owned();
+            let status = format!("STATUS={}\n", self.status);
+            self.tell(&status, now);
+        }
+    }
+
+    /// The run failed.
+    pub(super) fn failed(&mut self, error: &str, now: Instant) {
+        self.stopping(Duration::ZERO, now);
+        self.tell(&format!("STATUS=failed: {}\n", error.replace(char::is_control, "?")), now);
+    }
+
+    /// What the turn changed for the manager. Says whether it entered a new phase.
+    fn advance(&mut self, seen: &Seen) -> bool {
+        let now = seen.now.instant;
+        match self.phase {
+            Phase::Starting { .. } if seen.has_scanned => self.phase = Phase::Ready,
+            Phase::Starting { extended_at, progress } => {
+                if now >= extended_at + EXTEND_EVERY && seen.progress != progress {
+                    self.phase = Phase::Starting { extended_at: now, progress: seen.progress };
+                    let _ = writeln!(self.unsent, "EXTEND_TIMEOUT_USEC={}", EXTEND_BY.as_micros());
+                }
+                return false;
+            }
+            Phase::Reloading if !seen.is_reopening && seen.has_scanned => self.phase = Phase::Ready,
+            Phase::Reloading | Phase::Ready | Phase::Stopping => return false,
+        }
+        self.unsent.push_str("READY=1\n");
+        true
+    }
+
+    /// What is wrong is told at once when that is new, and so is its end; all else now and then.
+    fn is_status_due(&self, trouble: Trouble, now: Instant) -> bool {
+        let is_time = self.told_at.is_none_or(|at| now >= at + STATUS_EVERY);
+        let has_ended = (self.trouble.has_unread && !trouble.has_unread) || (self.trouble.is_blocked && !trouble.is_blocked);
+        let is_new = trouble.is_blocked && !self.trouble.is_blocked;
+        self.phase != Phase::Stopping && (is_time || has_ended || is_new)
+    }
+
+    fn describe(&mut self, seen: &Seen) -> String {
+        let (files, directories) = (count(seen.files, "file", "files"), count(seen.directories, "directory", "directories"));
+        if matches!(self.phase, Phase::Starting { .. }) {
+            return format!("first scan: {files} in {directories} so far");
+        }
+        let mut status = format!("following {files} in {directories}");
+        if seen.unread > 0 {
+            let _ = write!(status, "; {} with unread bytes", thousands(seen.unread));
+        }
+        let Some(blocked) = seen.blocked_long() else {
+            self.blocked_since.clear();
+            return status;
+        };
+        if self.blocked_since.is_empty() {
+            // The time, not how long: it stays true without being told again.
+            let since = seen.now.wall.checked_sub(blocked).unwrap_or(seen.now.wall);
+            self.blocked_since = humantime::format_rfc3339_seconds(since).to_string();
+        }
+        let _ = write!(status, "; output {} blocked since {}", self.output, self.blocked_since);
+        status
+    }
+
+    /// Sends what is unsent, and `more`, which is dropped if it cannot be sent now. Says whether the manager took it.
+    fn tell(&mut self, more: &str, now: Instant) -> bool {
+        self.retry_at = None;
+        if self.unsent.is_empty() && more.is_empty() {
+            return true;
+        }
+        let message = format!("{}{more}", self.unsent);
+        match self.socket.send_to_addr(message.trim_end().as_bytes(), &self.manager) {
+            Ok(_) => {
+                tracing::trace!(message = message.trim_end(), "told the service manager");
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.retry_at = Some(now + RETRY_AFTER);
+                return false;
+            }
+            Err(error) => {
+                if !std::mem::replace(&mut self.has_failed, true) {
+                    tracing::debug!(%error, "the service manager cannot be told how the run is");
+                }
+            }
+        }
+        self.unsent.clear();
+        true
+    }
+
+    fn deadline(&self, seen: &Seen) -> Option<Instant> {
+        let ping = self.watchdog.as_ref().and_then(|dog| Some(dog.pinged_at? + dog.every));
+        // An output that is blocked is told of once, though nothing else may happen.
+        let is_to_be_told = !self.trouble.is_blocked && matches!(self.phase, Phase::Ready | Phase::Reloading);
+        let blocked = seen.blocked.filter(|_| is_to_be_told);
+        let word = blocked.map(|blocked| seen.now.instant + BLOCKED_LONG.saturating_sub(blocked));
+        [ping, self.retry_at, word].into_iter().flatten().min()
+    }
+}
+
+/// How often to ping for a manager that waits `timeout` microseconds for `pid`.
+fn watchdog_interval(timeout: &str, pid: Option<&str>, own: u32) -> Option<Duration> {
+    if pid.is_some_and(|pid| pid.parse() != Ok(own)) {
+        return None;
+    }
+    match timeout.parse() {
+        Ok(usec) if usec > 0 => Some(Duration::from_micros(usec) / PINGS_PER_TIMEOUT),
+        _ => {
+            tracing::debug!(timeout, "WATCHDOG_USEC is no time: no watchdog");
+            None
+        }
+    }
+}
+
+fn count(number: usize, one: &str, many: &str) -> String {
+    format!("{} {}", thousands(number), if number == 1 { one } else { many })
+}
+
+/// `120,334`
+fn thousands(number: usize) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests;
