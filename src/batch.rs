@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::checkpoint::{EntryFlags, told};
 use crate::config::Format;
+use crate::lag::Stamp;
 use crate::registry::SlotKey;
 use crate::sink::{Sent, Sink, SinkError};
 
@@ -46,6 +47,8 @@ struct Span {
     first_offset: u64,
     /// No record of it is a piece of a line.
     is_plain: bool,
+    /// When the kernel told of the first of it.
+    since: Stamp,
     /// Where the part's records end in the batch.
     end: usize,
 }
@@ -84,6 +87,8 @@ pub(crate) struct Outbox<S> {
     is_blocked: bool,
     /// Since when records have been waiting and none was taken.
     blocked_since: Option<Instant>,
+    /// Of all such times that are over.
+    blocked_for: Duration,
     /// Nothing is offered until offsets are stored that have to be stored first.
     is_held: bool,
     is_closed: bool,
@@ -104,6 +109,7 @@ impl<S: Sink> Outbox<S> {
             acked: 0,
             is_blocked: false,
             blocked_since: None,
+            blocked_for: Duration::ZERO,
             is_held: false,
             is_closed: false,
             // A first look, so that a connection is made before there is anything to send.
@@ -137,14 +143,14 @@ impl<S: Sink> Outbox<S> {
     }
 
     /// Notes where the records up to here bring a file that was at `first_offset` before.
-    pub(crate) fn note(&mut self, reached: Reached, first_offset: u64, is_plain: bool) {
+    pub(crate) fn note(&mut self, reached: Reached, first_offset: u64, is_plain: bool, since: Stamp) {
         let end = self.filling.bytes.len();
         let place = |reached: &Reached| (reached.file, reached.incarnation);
         match self.filling.spans.last_mut() {
             Some(last) if place(&last.reached) == place(&reached) && last.reached.offset == first_offset => {
-                *last = Span { reached, first_offset: last.first_offset, is_plain: last.is_plain && is_plain, end };
+                *last = Span { reached, first_offset: last.first_offset, is_plain: last.is_plain && is_plain, end, ..*last };
             }
-            _ => self.filling.spans.push(Span { reached, first_offset, is_plain, end }),
+            _ => self.filling.spans.push(Span { reached, first_offset, is_plain, since, end }),
         }
     }
 
@@ -252,8 +258,10 @@ impl<S: Sink> Outbox<S> {
         match sent {
             Sent::Accepted(bytes) => {
                 self.accepted += bytes as u64;
-                if bytes > 0 {
-                    self.blocked_since = None;
+                if bytes > 0
+                    && let Some(since) = self.blocked_since.take()
+                {
+                    self.blocked_for += now.saturating_duration_since(since);
                 }
                 assert!(self.accepted <= self.base + self.in_flight_bytes as u64, "a sink takes at most what it was offered");
             }
@@ -277,6 +285,22 @@ impl<S: Sink> Outbox<S> {
     /// How long records have been waiting without any being taken, if they are.
     pub(crate) fn blocked(&self, now: Instant) -> Option<Duration> {
         self.blocked_since.map(|since| now.saturating_duration_since(since))
+    }
+
+    /// The same of all such times so far.
+    pub(crate) fn blocked_in_all(&self, now: Instant) -> Duration {
+        self.blocked_for + self.blocked(now).unwrap_or_default()
+    }
+
+    /// Bytes of records that are not acknowledged.
+    pub(crate) fn unacknowledged_bytes(&self) -> usize {
+        self.filling.bytes.len() + self.in_flight_bytes
+    }
+
+    /// When the kernel told of the oldest bytes that were read and are not acknowledged.
+    pub(crate) fn oldest(&self) -> Option<Stamp> {
+        let batch = self.in_flight.iter().find(|batch| batch.acked < batch.spans.len()).unwrap_or(&self.filling);
+        batch.spans.get(batch.acked).map(|span| span.since)
     }
 
     /// Goes back to the start of the record in which the first byte lies that the lost receiver did not get for certain.
@@ -315,7 +339,7 @@ impl<S: Sink> Outbox<S> {
     }
 
     /// Collects what the sink acknowledged, oldest first, and takes the batches back.
-    pub(crate) fn collect_acks(&mut self, mut acked: impl FnMut(&Reached)) -> u64 {
+    pub(crate) fn collect_acks(&mut self, mut acked: impl FnMut(&Reached, Stamp)) -> u64 {
         if self.in_flight.is_empty() {
             return 0;
         }
@@ -324,7 +348,7 @@ impl<S: Sink> Outbox<S> {
         while let Some(batch) = self.in_flight.front_mut() {
             let upto_here = usize::try_from(upto.saturating_sub(self.base)).unwrap_or(usize::MAX);
             while let Some(span) = batch.spans.get(batch.acked).filter(|span| span.end <= upto_here) {
-                acked(&span.reached);
+                acked(&span.reached, span.since);
                 self.acked = self.base + span.end as u64;
                 batch.acked += 1;
             }

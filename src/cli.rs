@@ -16,7 +16,7 @@ use clap::builder::{OsStringValueParser, PossibleValuesParser, TypedValueParser}
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
 
-use crate::config::{Config, ConfigError, Output};
+use crate::config::{Config, ConfigError, Metrics, Output};
 use crate::diagnostics::Diagnostics;
 use crate::offsets::Request;
 pub(crate) use run::RunOptions;
@@ -64,6 +64,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, R
     match parsed.command {
         Subcommands::Run(mut options) => {
             options.state_dir = options.state_dir.or_else(state_directory);
+            options.control_socket = options.control_socket.or_else(default_control_socket);
             let diagnostics = Diagnostics { level: options.log_level, format: options.log_format };
             let config = Config::try_from(options).map_err(|error| refuse(&error))?;
             Ok(Command::Run { config, diagnostics })
@@ -75,7 +76,16 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, R
 
 /// What the service manager says (`StateDirectory=`, systemd.exec(5)): the first of the directories in `$STATE_DIRECTORY`.
 fn state_directory() -> Option<PathBuf> {
-    let all = std::env::var_os("STATE_DIRECTORY")?.into_vec();
+    first_directory("STATE_DIRECTORY")
+}
+
+/// In what `RuntimeDirectory=` made, likewise.
+fn default_control_socket() -> Option<PathBuf> {
+    first_directory("RUNTIME_DIRECTORY").map(|directory| directory.join("control.sock"))
+}
+
+fn first_directory(variable: &str) -> Option<PathBuf> {
+    let all = std::env::var_os(variable)?.into_vec();
     let first = all.split(|&byte| byte == b':').next().filter(|first| !first.is_empty())?;
     Some(PathBuf::from(OsStr::from_bytes(first)))
 }
@@ -117,6 +127,10 @@ fn output_uri() -> impl TypedValueParser<Value = Output> {
     OsStringValueParser::new().try_map(|uri| Output::parse(&uri))
 }
 
+fn metrics_uri() -> impl TypedValueParser<Value = Metrics> {
+    OsStringValueParser::new().try_map(|uri| Metrics::parse(&uri))
+}
+
 /// tail -F for hundreds of thousands of job logs
 #[derive(Debug, Parser)]
 #[command(name = "manytail", version, propagate_version = true, args_override_self = true)]
@@ -126,6 +140,7 @@ struct Arguments {
 }
 
 #[derive(Debug, Subcommand)]
+#[expect(clippy::large_enum_variant, reason = "there is one")]
 enum Subcommands {
     /// Follow every regular file under each PATH
     Run(RunOptions),

@@ -3,12 +3,16 @@
 //! In: what [`crate::cli`] parsed, value by value with the parsers below. Out: [`Config`], which nothing has to check again.
 //! Always holds: every refusal names the setting; zero never reaches the engine where it means "never" or "off".
 
+mod metrics;
+
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::net::SocketAddrV6;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 use std::time::Duration;
+
+pub use metrics::{Metrics, MetricsError};
 
 use crate::cli::RunOptions;
 use crate::patterns::{PatternError, Patterns};
@@ -126,6 +130,10 @@ pub struct Config {
     pub state_dir: Option<PathBuf>,
     /// How often acknowledged offsets become durable.
     pub commit_interval: Duration,
+    /// Where metrics are to be had.
+    pub metrics: Vec<Metrics>,
+    /// The path of the control socket, if there is to be one.
+    pub control_socket: Option<PathBuf>,
 }
 
 /// Settings that are no run, each well-formed by itself.
@@ -143,6 +151,9 @@ pub enum ConfigError {
     /// A bad glob.
     #[error(transparent)]
     Pattern(#[from] PatternError),
+    /// No path for a socket.
+    #[error("is empty, or longer than the {SOCKET_PATH_BYTES_MAX} bytes that the path of a unix socket can have")]
+    ControlSocket,
     /// A line limit of nothing, or of more than [`LINE_BYTES_LIMIT`].
     #[error("must be between 1 byte and 1GiB, not {bytes} bytes")]
     LineBytesMax {
@@ -162,6 +173,7 @@ impl ConfigError {
             ConfigError::NoPath | ConfigError::EmptyPath => "PATH",
             ConfigError::Pattern(error) => error.key,
             ConfigError::EmptyStateDir => "state_dir",
+            ConfigError::ControlSocket => "control_socket",
             ConfigError::LineBytesMax { .. } => "max_line_bytes",
             ConfigError::OnceFromEnd => "once",
         }
@@ -210,7 +222,16 @@ impl TryFrom<RunOptions> for Config {
             shutdown_timeout: options.shutdown_timeout,
             state_dir: options.state_dir,
             commit_interval: options.commit_interval,
+            metrics: options.metrics,
+            control_socket: checked_socket_path(options.control_socket)?,
         })
+    }
+}
+
+fn checked_socket_path(path: Option<PathBuf>) -> Result<Option<PathBuf>, ConfigError> {
+    match path {
+        Some(path) if !(1..=SOCKET_PATH_BYTES_MAX).contains(&path.as_os_str().len()) => Err(ConfigError::ControlSocket),
+        path => Ok(path),
     }
 }
 

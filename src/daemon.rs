@@ -4,13 +4,18 @@
 //! Always holds: one thread; between two turns the process sleeps in `epoll_wait(2)`, or paces itself. mio is edge-triggered: a
 //! descriptor that is not drained is turned to again at once, without waiting for an edge that would never come.
 
+pub mod http;
 mod kept;
+mod listening;
 mod report;
+mod routes;
+mod server;
 mod service;
+mod textfile;
 
 use std::io;
 use std::os::fd::RawFd;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context as _;
 use mio::unix::SourceFd;
@@ -20,8 +25,10 @@ use nix::sys::resource::{Resource, getrlimit};
 use crate::config::Config;
 use crate::engine::{Engine, Turn};
 use crate::sink::{self, Poller, Sink};
+use crate::status::About;
 use crate::sys::signal::{Signal, Signals};
 use crate::sys::{Linux, clock, memory};
+use server::Server;
 use service::{Seen, Service};
 
 const EVENTS: Token = Token(0);
@@ -40,6 +47,7 @@ pub fn run(config: Config) -> anyhow::Result<()> {
     memory::return_large_blocks();
     let mut daemon = Daemon::new(config)?;
     let outcome = daemon.run();
+    daemon.server.finish(&mut daemon.engine, clock::now());
     if let Err(error) = &outcome {
         daemon.tell(|service, now| service.failed(&format!("{error:#}"), now));
     }
@@ -49,10 +57,14 @@ pub fn run(config: Config) -> anyhow::Result<()> {
     outcome
 }
 
+/// The engine as it runs here.
+type Running = Engine<Linux, Box<dyn Sink>>;
+
 struct Daemon {
     poll: Poll,
     signals: Signals,
-    engine: Engine<Linux, Box<dyn Sink>>,
+    engine: Running,
+    server: Server,
     /// The event descriptor that is registered.
     registered: Option<RawFd>,
     /// The service manager, if one waits for words.
@@ -70,6 +82,19 @@ enum Next {
     Exit,
 }
 
+fn about(config: &Config) -> About {
+    let started = clock::now().wall.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    About {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        pid: std::process::id(),
+        start_time: started.as_secs_f64(),
+        uptime: 0.0,
+        output: config.output.to_string(),
+        inputs: Vec::new(),
+        state_directory: config.state_dir.as_ref().map(|path| path.display().to_string()),
+    }
+}
+
 impl Daemon {
     fn new(config: Config) -> anyhow::Result<Self> {
         let service = Service::from_environment(config.output.to_string(), clock::now());
@@ -81,6 +106,7 @@ impl Daemon {
         let kept = config.state_dir.as_deref().map(|directory| kept::open(directory, &config.output)).transpose()?;
         let registry = poll.registry().try_clone().context("cannot share the epoll instance")?;
         let sink = sink::open(&config.output, Poller { registry, token: OUTPUT })?;
+        let server = Server::new(&config, about(&config), poll.registry())?;
         let mut engine = Engine::new(config.engine, Linux::new(), sink, clock::now());
         if let Some(kept) = kept {
             engine.leave_out_directory(kept.directory);
@@ -96,6 +122,7 @@ impl Daemon {
             poll,
             signals,
             engine,
+            server,
             registered: None,
             service,
             pace: config.pace,
@@ -128,6 +155,7 @@ impl Daemon {
                 OUTPUT => self.engine.output_ready(now),
                 // The turn takes the outcome.
                 OFFSETS => {}
+                Token(server::FIRST_TOKEN..) => self.server.ready(event.token(), &mut self.engine, now),
                 _ => {
                     if self.take_signals(now)? == Next::Exit {
                         return Ok(Next::Exit);
@@ -135,8 +163,10 @@ impl Daemon {
                 }
             }
         }
+        self.server.expire(&mut self.engine, now)?;
         let before = (self.engine.stats().events, self.engine.stats().records);
         let turn = self.engine.turn(now)?;
+        self.engine.turn_ended(now.instant, clock::now().instant);
         self.register_events()?;
         let word_due = self.tell_how_it_is(now);
         let is_productive = before != (self.engine.stats().events, self.engine.stats().records);
@@ -153,7 +183,7 @@ impl Daemon {
         if is_productive && turn != Turn::Again && !self.pace.is_zero() && self.engine.is_output_drained() {
             clock::pause(self.pace);
         }
-        let deadline = next.into_iter().chain(self.stops_by).chain(word_due).min();
+        let deadline = next.into_iter().chain(self.stops_by).chain(word_due).chain(self.server.deadline()).min();
         Ok(Next::Poll(match turn {
             Turn::Again => Some(Duration::ZERO),
             _ => deadline.map(|at| at.saturating_duration_since(clock::now().instant)),

@@ -89,6 +89,8 @@ pub(crate) struct Sweep<L> {
     pub(crate) is_running: bool,
     /// When the last pass began.
     pub(crate) swept_at: SystemTime,
+    /// Passes begun so far.
+    pub(crate) passes: u64,
 }
 
 /// Longest time between two slices of a pass.
@@ -119,6 +121,7 @@ impl<L> Sweep<L> {
             current: None,
             is_running: false,
             swept_at: now.wall,
+            passes: 0,
         }
     }
 
@@ -153,6 +156,7 @@ impl<L> Sweep<L> {
         if let Some(period) = self.period.filter(|_| self.next.is_some_and(|next| next <= now)) {
             if !self.is_running {
                 self.is_running = true;
+                self.passes += 1;
                 self.begins = now;
                 self.place = 0;
             }

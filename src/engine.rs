@@ -11,6 +11,7 @@ mod directories;
 mod holding;
 mod holes;
 mod inputs;
+mod insight;
 mod leaving;
 mod listing;
 mod looks;
@@ -31,6 +32,7 @@ use crate::batch::Outbox;
 use crate::config::EngineConfig;
 use crate::discovery::{Lane, Sweep};
 use crate::inputs::Inputs;
+use crate::lag::{Lag, Waiting};
 use crate::notices::{Notices, Told};
 use crate::reader::Reader;
 use crate::record::Encoder;
@@ -44,6 +46,7 @@ use crate::tree::{DirId, DirKey, Tree};
 
 pub use commit::Checkpoint;
 use commit::Commits;
+use insight::Insight;
 use resume::Absence;
 use roots::{Root, Wanted};
 use sweeping::Sweeps;
@@ -154,9 +157,9 @@ pub struct Engine<F: FileSystem, S: Sink> {
     /// More of them may come: directories that nothing was known of are being listed, or names in them are still to be looked at.
     is_listing: bool,
     /// Those of them that are to be read now, one after the other, while others that change have their turns.
-    backlog: VecDeque<SlotId>,
+    backlog: VecDeque<Waiting>,
     /// Files to read, oldest first; the bit in the slot is the truth.
-    dirty: VecDeque<SlotId>,
+    dirty: VecDeque<Waiting>,
     /// Files read lately, in the order in which they may be opened again.
     cooling: VecDeque<(Instant, SlotKey)>,
     /// How many of them are dirty.
@@ -203,6 +206,8 @@ pub struct Engine<F: FileSystem, S: Sink> {
     /// Device and inode of the state directory.
     own_directory: Option<(u64, u64)>,
     stats: Stats,
+    lag: Lag,
+    insight: Insight,
     notices: Notices,
     is_stopping: bool,
     is_started: bool,
@@ -267,6 +272,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             own_files,
             own_directory: None,
             stats: Stats::default(),
+            lag: Lag::new(now.instant),
+            insight: Insight::default(),
             notices: Notices::default(),
             is_stopping: false,
             is_started: false,
@@ -281,6 +288,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// # Errors
     /// When the output or the event queue fails for good.
     pub fn turn(&mut self, now: Now) -> Result<Turn, EngineError> {
+        self.lag.begin_turn(now.instant);
         if !self.is_stopping {
             self.start_roots(now)?;
             self.take_changes(now)?;
@@ -318,6 +326,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         if !self.own_files.contains(&file) {
             self.own_files.push(file);
         }
+    }
+
+    /// A file that received what we write, and is not ours any more: its inode may become any log's.
+    pub fn remove_own_file(&mut self, file: (u64, u64)) {
+        self.own_files.retain(|&own| own != file);
     }
 
     /// The state directory, by device and inode: nothing in it is ever followed.
@@ -368,7 +381,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// Each cause of diagnostics by its name: how many were said, and how many kept back.
     pub fn notices(&self) -> impl Iterator<Item = (&'static str, Told)> + '_ {
-        self.notices.counts().chain(std::iter::once(("output", self.outbox.sink().told())))
+        self.notices.counts().chain(std::iter::once(("output", self.outbox.sink().state().told)))
     }
 
     /// Bytes read but not yet acknowledged, at a stop.
@@ -384,8 +397,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 
     fn collect_acks(&mut self) {
-        let (files, commits) = (&self.files, &mut self.commits);
-        self.stats.acknowledged_bytes += self.outbox.collect_acks(|reached| {
+        let (files, commits, lag) = (&self.files, &mut self.commits, &mut self.lag);
+        self.stats.acknowledged_bytes += self.outbox.collect_acks(|reached, since| {
+            lag.acknowledged(since);
             debug_assert!(
                 files
                     .alive(reached.file)

@@ -14,7 +14,8 @@
 //!
 //! [`engine`] is the pipeline: it drains the kernel's queue, looks at names in doubt, takes a slice of the listings that are due,
 //! reads dirty files within a budget, and offers what came of it to the output. [`daemon`] is the loop around it: epoll, signals,
-//! the pace, the service manager. [`checkpoint`] keeps acknowledged offsets in a journal, on a thread of its own. The engine reads no clock and
+//! the pace, the service manager, and clients that ask how it goes ([`status`], [`metrics`]). [`checkpoint`] keeps acknowledged offsets
+//! in a journal, on a thread of its own. The engine reads no clock and
 //! touches no kernel: time is an argument, the kernel is [`sys::FileSystem`], the output is [`sink::Sink`]. So a simulated kernel
 //! can drive the same code through any order of events.
 //!
@@ -46,6 +47,7 @@
 //! | leaving, parked | lost its name a moment ago; left the tree or was deleted, and is remembered for ten minutes |
 //! | record | a line, or a piece of one, encoded |
 //! | batch, in flight | records on their way; offered to the output but not acknowledged |
+//! | lag | how long a change has been waiting, from the turn in which the kernel told of it |
 //! | turn, pace | one pass through the engine; the least time between two of them |
 //! | rescan, sweep | a look at everything because events were lost; the same, slowly, because events cannot tell all |
 //! | blind | of a file system: others write to it and no event tells, so that it has a sweep of its own, more often |
@@ -77,6 +79,10 @@ pub mod doctor;
 pub mod offsets;
 pub mod sink;
 
+pub mod histogram;
+mod lag;
+pub mod metrics;
 pub mod notices;
 pub mod stats;
+pub mod status;
 pub mod sys;

@@ -124,6 +124,11 @@ impl Tree {
         self.by_watch.len()
     }
 
+    /// How many cannot be read.
+    pub(crate) fn unreadable(&self) -> usize {
+        self.directories.iter().filter(|found| found.live && found.is_unreadable).count()
+    }
+
     pub(crate) fn get(&self, id: DirId) -> &Directory {
         let found = &self.directories[id.0 as usize];
         debug_assert!(found.live, "a directory that went away is not asked for");

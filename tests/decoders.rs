@@ -1,11 +1,12 @@
-//! A million inputs to each decoder of bytes that come from outside: the journal's and the kernel's events. Seeded: a failure names
-//! its input. `scripts/fuzz` goes on where this ends.
+//! A million inputs to each decoder of bytes that come from outside: the journal's, the kernel's events, and the requests of HTTP
+//! clients. Seeded: a failure names its input. `scripts/fuzz` goes on where this ends.
 
 use manytail::checkpoint::format::{FRAME_MAGIC, HEAD_BYTES, HEADER_BYTES, Head, Item, Kind, header, items, put};
 use manytail::checkpoint::journal::decode;
 use manytail::checkpoint::state::State;
 use manytail::checkpoint::{Entry, EntryFlags, OutputPoint};
 use manytail::config::Format;
+use manytail::daemon::http;
 use manytail::sys::inotify::{Events, RawEvent, encode};
 use manytail::sys::{FileId, WatchId};
 
@@ -214,4 +215,39 @@ fn a_million_changed_event_buffers_give_events_within_the_buffer() {
         }
         assert!(taken <= bytes.len(), "input {input}");
     }
+}
+
+#[test]
+fn a_million_changed_requests_give_a_request_a_refusal_or_not_yet() {
+    let samples: [&[u8]; 4] = [
+        b"GET /metrics HTTP/1.1\r\nHost: node:9107\r\nAccept: text/plain;version=0.0.4\r\nAccept-Encoding: gzip\r\n\r\n",
+        b"HEAD / HTTP/1.0\r\n\r\n",
+        b"GET /file?path=%2Fsrv%2Fjob7.log HTTP/1.1\r\nhost: x\r\n\r\n",
+        b"GET http://node/metrics?a=b HTTP/1.1\r\n\r\nGET / HTTP/1.1\r\n\r\n",
+    ];
+    let (mut bytes, mut kinds) = (Vec::new(), [0_u64; 3]);
+    for input in 0..INPUTS {
+        let mut random = Random::new(input ^ 0xaaaa);
+        bytes.clear();
+        bytes.extend_from_slice(samples[random.below(samples.len())]);
+        for _ in 0..random.below(4) {
+            mutate(&mut bytes, &mut random);
+        }
+        match http::parse(&bytes) {
+            http::Head::Partial => {
+                assert!(bytes.len() < http::HEAD_BYTES_MAX, "input {input}");
+                kinds[0] += 1;
+            }
+            http::Head::Refused(code) => {
+                assert!([400, 405, 431, 505].contains(&code), "input {input}");
+                kinds[1] += 1;
+            }
+            http::Head::Request(request) => {
+                assert!(request.path.len() + request.query.len() < bytes.len(), "input {input}");
+                assert!(!request.path.contains('?'), "input {input}");
+                kinds[2] += 1;
+            }
+        }
+    }
+    assert!(kinds.iter().all(|&kind| kind > INPUTS / 20), "all three are tried: {kinds:?}");
 }

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::{one_of, output_uri};
-use crate::config::{Format, From, Output, RESCAN_REMOTE, parse_duration, parse_size};
+use super::{metrics_uri, one_of, output_uri};
+use crate::config::{Format, From, Metrics, Output, RESCAN_REMOTE, parse_duration, parse_size};
 use crate::diagnostics::{Level, LogFormat};
 
 const EXAMPLES: &str = "\
@@ -109,6 +109,14 @@ pub struct RunOptions {
     /// The same where others write unseen (NFS, Lustre, FUSE, overlay ...); 0 = as elsewhere
     #[arg(long, value_name = "DURATION", default_value = RESCAN_REMOTE, value_parser = parse_duration, help_heading = "Timing")]
     pub(crate) rescan_remote: Duration,
+
+    /// Metrics for Prometheus: tcp:HOST:PORT, unix:PATH or textfile:PATH (repeat) [default: none]
+    #[arg(long, value_name = "URI", value_parser = metrics_uri(), help_heading = "Insight")]
+    pub(crate) metrics: Vec<Metrics>,
+
+    /// Socket for `manytail status` and `top` [default: $RUNTIME_DIRECTORY/control.sock, else none]
+    #[arg(long, value_name = "PATH", help_heading = "Insight")]
+    pub(crate) control_socket: Option<PathBuf>,
 
     /// How much is said on stderr
     #[arg(long, value_name = "LEVEL", default_value = "info", value_parser = one_of(&Level::NAMES), help_heading = "Diagnostics")]

@@ -38,7 +38,8 @@ fn clap_finds_no_mistake_in_the_options() {
 
 #[test]
 fn the_defaults_are_those_of_the_contract() {
-    let (Config { engine, output, pace, shutdown_timeout, state_dir, commit_interval }, diagnostics) = run(&["D"]).unwrap();
+    let (Config { engine, output, pace, shutdown_timeout, state_dir, commit_interval, metrics, control_socket }, diagnostics) =
+        run(&["D"]).unwrap();
     assert_eq!(engine.inputs[0].paths, [b"D".to_vec()]);
     assert_eq!((engine.format, engine.inputs[0].from, engine.once), (Format::Text, From::Beginning, false));
     assert_eq!((engine.recursive, engine.follow_links, engine.line_bytes_max), (true, false, 1 << 20));
@@ -51,6 +52,7 @@ fn the_defaults_are_those_of_the_contract() {
     assert_eq!((output, pace), (Output::Descriptor(1), Duration::from_micros(500)));
     assert_eq!(shutdown_timeout, Duration::from_secs(5));
     assert_eq!((state_dir, commit_interval), (None, Duration::from_secs(1)));
+    assert_eq!((metrics, control_socket), (vec![], None));
     assert_eq!(diagnostics, Diagnostics { level: Level::Info, format: LogFormat::Text });
 }
 

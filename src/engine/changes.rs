@@ -27,8 +27,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             for event in Events::new(&events[..len]) {
                 self.stats.events += 1;
                 tracing::trace!(watch = event.watch.0, mask = event.mask, cookie = event.cookie, name = %event.name.escape_ascii(), "event");
-                if let Some(change) = interpret(&event) {
-                    self.apply(&change, now);
+                match interpret(&event) {
+                    Some(change) => self.apply(&change, now),
+                    None => self.stats.other_events.unknown += 1,
                 }
             }
             // Room for one more event was left, so the queue was empty; the next event is a new edge.
@@ -46,7 +47,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         match *change {
             Change::Overflow => {
                 self.stats.overflows += 1;
-                self.is_rescan_due = true;
+                self.stats.other_events.overflow += 1;
+                self.stats.overflow_rescans += u64::from(!std::mem::replace(&mut self.is_rescan_due, true));
                 if let Some(kept_back) = self.notices.admit(Cause::Overflow, now.instant) {
                     tracing::info!(
                         kept_back,
@@ -54,14 +56,19 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                     );
                 }
             }
-            Change::WatchGone(watch) => self.watch_gone(watch),
+            Change::WatchGone(watch) => {
+                self.stats.other_events.directory += 1;
+                self.watch_gone(watch);
+            }
             Change::DirectoryMoved(watch) => {
+                self.stats.other_events.directory += 1;
                 // Below a root the parent's events tell the same, in order with the others.
                 if let Some(dir) = self.tree.find_watch(watch).filter(|&dir| self.tree.parent(dir).is_none()) {
                     self.push_visit(dir, Why::Appeared);
                 }
             }
             Change::DirectoryAttributes(watch) => {
+                self.stats.other_events.attributes += 1;
                 // Elsewhere the parent's events tell the same.
                 let is_told = |dir| self.tree.parent(dir).is_some_and(|parent| self.tree.watch(parent).is_some());
                 if let Some(dir) = self.tree.find_watch(watch).filter(|&dir| !is_told(dir)) {
@@ -69,6 +76,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 }
             }
             Change::Name { watch, name, is_directory, what } => {
+                if what != NameChange::Modified {
+                    self.count_other(what);
+                }
                 let Some(dir) = self.tree.find_watch(watch) else { return };
                 if is_directory {
                     self.directory_changed(dir, name, what, now.instant);
@@ -77,6 +87,19 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 }
             }
         }
+    }
+
+    fn count_other(&mut self, what: NameChange) {
+        let others = &mut self.stats.other_events;
+        *match what {
+            // Told by the total.
+            NameChange::Modified => return,
+            NameChange::Created => &mut others.created,
+            NameChange::Deleted => &mut others.deleted,
+            NameChange::MovedFrom(_) => &mut others.moved_from,
+            NameChange::MovedTo(_) => &mut others.moved_to,
+            NameChange::Attributes => &mut others.attributes,
+        } += 1;
     }
 
     fn watch_gone(&mut self, watch: WatchId) {
@@ -233,30 +256,34 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             return;
         }
         slot.state.insert(State::DIRTY);
+        let since = self.lag.now();
         if slot.state.contains(State::COOLING) {
             self.cooling_dirty += 1;
+            self.lag.keep(id, since);
+        } else if let Some((queue, _)) = self.queue_for(id) {
+            queue.push_back(Waiting { id, since });
         } else {
-            self.enqueue(id);
+            self.lag.keep(id, since);
         }
     }
 
     /// Puts a dirty file into the queue, unless something else has to happen first.
     pub(super) fn enqueue(&mut self, id: SlotId) {
-        if let Some(queue) = self.queue_for(id) {
-            queue.push_back(id);
+        if let Some((queue, lag)) = self.queue_for(id) {
+            queue.push_back(Waiting { id, since: lag.take(id) });
         }
     }
 
     /// Puts a file whose turn ended back at the head of its queue: none of those behind it may overtake it.
     pub(super) fn go_on_first(&mut self, id: SlotId) {
         self.files.get_mut(id).state.insert(State::DIRTY);
-        if let Some(queue) = self.queue_for(id) {
-            queue.push_front(id);
+        if let Some((queue, lag)) = self.queue_for(id) {
+            queue.push_front(Waiting { id, since: lag.take(id) });
         }
     }
 
     /// The queue that a dirty file goes into now, if nothing else has to happen first. It counts as queued.
-    fn queue_for(&mut self, id: SlotId) -> Option<&mut VecDeque<SlotId>> {
+    fn queue_for(&mut self, id: SlotId) -> Option<(&mut VecDeque<Waiting>, &mut Lag)> {
         let slot = self.files.get_mut(id);
         let is_due =
             slot.is_read() && slot.state.contains(State::DIRTY) && !slot.state.intersects(State::KEPT_BACK | State::QUEUED);
@@ -264,7 +291,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             return None;
         }
         slot.state.insert(State::QUEUED);
-        Some(if slot.state.contains(State::BACKLOG) { &mut self.backlog } else { &mut self.dirty })
+        let queue = if slot.state.contains(State::BACKLOG) { &mut self.backlog } else { &mut self.dirty };
+        Some((queue, &mut self.lag))
     }
 
     /// The file is read as soon as its turn comes, though it was read a moment ago: something renamed or ended it.

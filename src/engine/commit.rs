@@ -12,6 +12,7 @@ use crate::checkpoint::state::State as Stored;
 use crate::checkpoint::{CommitError, Committer, Done, EntryFlags, Job, OutputPoint, Work};
 use crate::notices::Cause;
 use crate::registry::State;
+use crate::status::CommitStatus;
 use crate::sys::FileId;
 
 use std::os::fd::OwnedFd;
@@ -100,6 +101,8 @@ pub(super) struct Commits {
     retry_after: Duration,
     /// Since when there is something to commit.
     changed_since: Option<Instant>,
+    /// The same, but only a commit that told all ends it.
+    uncommitted_since: Option<Instant>,
     /// What the output had taken at the last commit.
     accepted: u64,
     /// What the journal says of the output. `None`: nothing, or of another one.
@@ -139,6 +142,7 @@ impl Commits {
             retry_at: None,
             retry_after: RETRY_FIRST,
             changed_since: None,
+            uncommitted_since: None,
             accepted: 0,
             output: None,
             is_reopening: false,
@@ -198,6 +202,17 @@ impl Commits {
         self.is_output_doubtful || (self.is_failing && !self.is_appendable)
     }
 
+    /// How it is, for people.
+    pub(super) fn status(&self, now: Instant) -> CommitStatus {
+        let age = self.uncommitted_since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
+        CommitStatus {
+            is_kept: true,
+            age_seconds: age.as_secs_f64(),
+            is_failing: self.is_failing || self.is_output_doubtful,
+            journal_bytes: self.journal_bytes,
+        }
+    }
+
     fn has_changes(&self) -> bool {
         self.ledger.has_changes() || !self.stored_changes.is_empty() || !self.scanned.is_empty()
     }
@@ -248,6 +263,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let has_more = self.outbox.accepted() != commits.accepted;
         if (commits.has_changes() || has_more) && commits.changed_since.is_none() {
             commits.changed_since = Some(now.instant);
+            commits.uncommitted_since.get_or_insert(now.instant);
         }
         if is_ending && !std::mem::replace(&mut commits.is_last_try, is_ending) {
             commits.retry_at = None;
@@ -439,6 +455,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
         if let Some(output) = under_way.output {
             self.stats.commits += 1;
+            commits.uncommitted_since = None;
             commits.output = Some(output);
             self.outbox.hold(commits.is_reopening);
         }

@@ -20,7 +20,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             return;
         }
         for at in 0..(self.dirty.len() + self.backlog.len()).min(self.files_held_max) {
-            let id = self.dirty.get(at).copied().unwrap_or_else(|| self.backlog[at - self.dirty.len()]);
+            let Waiting { id, .. } = self.dirty.get(at).copied().unwrap_or_else(|| self.backlog[at - self.dirty.len()]);
             if self.held.contains_key(&id) || self.files.get(id).life != Life::Following {
                 continue;
             }

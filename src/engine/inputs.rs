@@ -72,7 +72,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 
     /// Every PATH that the settings name.
-    fn all_roots(&self) -> impl Iterator<Item = RootId> + '_ {
+    pub(super) fn all_roots(&self) -> impl Iterator<Item = RootId> + '_ {
         let is_there = |&at: &usize| self.roots[at].state != RootState::Removed;
         (0..self.roots.len()).filter(is_there).map(RootId::from)
     }
@@ -149,6 +149,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
         let changed = self.arrange_roots(wanted, now);
         self.drop_uncovered(now);
+        self.stats.reload_rescans += u64::from(!changed.is_empty());
         for root in changed {
             self.visit_root_again(root, now);
         }

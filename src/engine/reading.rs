@@ -10,6 +10,7 @@ use super::resume::entry_flags;
 use super::*;
 use crate::batch::Reached;
 use crate::config::Format;
+use crate::lag::Stamp;
 use crate::lines::{Line, split_lines};
 use crate::notices::Cause;
 use crate::reader::{MARK_BYTES, READ_BYTES, mark_of};
@@ -40,6 +41,8 @@ pub(super) enum Pause {
 #[derive(Debug)]
 pub(super) struct Pass {
     pub(super) id: SlotId,
+    /// When the kernel told of what is read.
+    since: Stamp,
     budget: usize,
     /// Bytes to ask for after the mark; grows for a line longer than it.
     len: usize,
@@ -54,6 +57,13 @@ pub(super) struct Pass {
     has_piece: bool,
 }
 
+/// Gives the room back that a queue does not need any more: seldom, because what is in it moves.
+fn give_back<T>(queue: &mut VecDeque<T>) {
+    if queue.len() < queue.capacity() / 4 {
+        queue.shrink_to((2 * queue.len()).max(4 * FILES_PER_TURN));
+    }
+}
+
 impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// Reads dirty files, oldest first, while there is room for records: by turns those that changed, and those that a listing brought up.
     pub(super) fn read_dirty(&mut self, now: Now) -> Result<(), EngineError> {
@@ -64,29 +74,31 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             }
             let (first, second) =
                 if turn % 2 == 0 { (&mut self.dirty, &mut self.backlog) } else { (&mut self.backlog, &mut self.dirty) };
-            let Some(id) = first.pop_front().or_else(|| second.pop_front()) else { break };
-            self.files.get_mut(id).state.remove(State::QUEUED);
-            bytes = bytes.saturating_sub(self.read_file(id, now)?);
+            let Some(waiting) = first.pop_front().or_else(|| second.pop_front()) else { break };
+            self.files.get_mut(waiting.id).state.remove(State::QUEUED);
+            bytes = bytes.saturating_sub(self.read_file(waiting, now)?);
             if self.outbox.is_full() {
                 self.send(now)?;
             }
         }
         if self.backlog.is_empty() {
             // After the first scan the queues are as large as the tree was.
-            self.backlog.shrink_to(4 * FILES_PER_TURN);
-            self.dirty.shrink_to(4 * FILES_PER_TURN);
-            self.doubts.shrink_to(4 * FILES_PER_TURN);
+            give_back(&mut self.backlog);
+            give_back(&mut self.dirty);
+            give_back(&mut self.doubts);
         }
         Ok(())
     }
 
     /// Gives a file its turn. Returns how many bytes it read.
-    fn read_file(&mut self, id: SlotId, now: Now) -> Result<usize, EngineError> {
+    fn read_file(&mut self, Waiting { id, since }: Waiting, now: Now) -> Result<usize, EngineError> {
         let slot = self.files.get_mut(id);
         if !slot.is_read() || !slot.state.contains(State::DIRTY) || slot.state.intersects(State::KEPT_BACK) {
+            self.lag.keep(id, since);
             return Ok(0);
         }
         if slot.state & (State::HAS_PREDECESSOR | State::RELEASED) == State::HAS_PREDECESSOR && self.must_wait(id) {
+            self.lag.keep(id, since);
             return Ok(0);
         }
         self.files.get_mut(id).state.remove(State::DIRTY | State::RELEASED);
@@ -99,6 +111,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         };
         let mut pass = Pass {
             id,
+            since,
             budget: FILE_BUDGET,
             len: READ_BYTES,
             is_in_long_line: false,
@@ -122,8 +135,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         match outcome {
             Ok(Pause::AtEnd) => self.reached_end(id, pass.is_begun, now),
             Ok(Pause::More) => {
+                self.lag.keep(id, since);
                 if self.outbox.has_room() && !self.files.get(id).state.contains(State::BACKLOG) {
-                    self.mark_dirty(id);
+                    self.files.get_mut(id).state.insert(State::DIRTY);
+                    self.enqueue(id);
                 } else {
                     self.go_on_first(id);
                 }
@@ -362,10 +377,14 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 self.encoder.begin(&source);
             }
             self.encoder.encode(&line, self.outbox.bytes());
-            pass.has_piece |= !line.ended;
             self.stats.records += 1;
             self.stats.bytes += line.bytes.len() as u64 + u64::from(line.ended);
-            if !line.ended && lines.consumed() < (line.offset - first_offset) as usize + line.bytes.len() {
+            if line.ended {
+                continue;
+            }
+            pass.has_piece = true;
+            self.stats.pieces += 1;
+            if lines.consumed() < (line.offset - first_offset) as usize + line.bytes.len() {
                 return (data.len(), true);
             }
         }
@@ -377,7 +396,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let before = std::mem::replace(&mut slot.scanned, u32::try_from(unfinished).expect("at most the line limit"));
         slot.state.remove(State::FLUSH);
         // Shorter than it was: truncated within the unfinished line.
-        self.stats.lost_bytes += u64::from(before.saturating_sub(slot.scanned));
+        let lost = u64::from(before.saturating_sub(slot.scanned));
+        self.stats.lost_bytes += lost;
+        self.stats.lost_truncated_bytes += lost;
     }
 
     /// Moves the offset past what was encoded, and remembers the bytes before it.
@@ -390,7 +411,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         slot.offset += consumed as u64;
         self.set_mark(pass.id, mark_len + consumed);
         let reached = Reached { read_at, ..self.reached(pass.id) };
-        self.outbox.note(reached, reached.offset - consumed as u64, !pass.has_piece);
+        self.outbox.note(reached, reached.offset - consumed as u64, !pass.has_piece, pass.since);
     }
 
     /// Where a file is.
@@ -430,6 +451,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let slot = self.files.get_mut(id);
         self.stats.truncations += 1;
         self.stats.lost_bytes += u64::from(slot.scanned);
+        self.stats.lost_truncated_bytes += u64::from(slot.scanned);
         if let Some(kept_back) = self.notices.admit_about(Cause::Truncated, &self.path, now.instant) {
             let (offset, path) = (slot.offset, String::from_utf8_lossy(&self.path));
             tracing::info!(?path, offset, kept_back, "truncated or overwritten: read again from its start");

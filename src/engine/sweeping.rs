@@ -35,6 +35,11 @@ impl<L> Sweeps<L> {
         self.told.deadline().into_iter().chain(self.untold.deadline()).min()
     }
 
+    /// Passes begun so far.
+    pub(super) fn passes(&self) -> u64 {
+        self.told.passes + self.untold.passes
+    }
+
     /// Looks are due now.
     pub(super) fn has_work(&self) -> bool {
         self.told.has_quota() || self.untold.has_quota()

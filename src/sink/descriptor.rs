@@ -20,8 +20,7 @@ use nix::sys::stat::{FileStat, Mode, SFlag, fstat, major, minor};
 use super::backoff::Backoff;
 use super::channel::{Channel, Offer, Way};
 use super::outage::Outage;
-use super::{Poller, Sent, Sink, SinkError, may_heal, write};
-use crate::notices::Told;
+use super::{Poller, Sent, Sink, SinkError, SinkState, may_heal, write};
 use crate::sys;
 
 /// A full disk is tried again after this long ...
@@ -117,12 +116,12 @@ impl Sink for DescriptorSink {
         Ok(())
     }
 
-    fn told(&self) -> Told {
-        self.outage.told()
-    }
-
     fn own_file(&self) -> Option<(u64, u64)> {
         self.own_file
+    }
+
+    fn state(&self) -> SinkState {
+        self.outage.state()
     }
 }
 

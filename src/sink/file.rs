@@ -20,8 +20,7 @@ use super::backoff::Backoff;
 use super::boundary::Boundary;
 use super::channel::{Channel, Offer, Way};
 use super::outage::Outage;
-use super::{FilePoint, Poller, Sent, Sink, SinkError, may_heal, write};
-use crate::notices::Told;
+use super::{FilePoint, Poller, Sent, Sink, SinkError, SinkState, may_heal, write};
 use crate::sys::FileId;
 
 /// A full disk, or a FIFO without a reader, is tried again after this long ...
@@ -69,7 +68,10 @@ impl FileSink {
     /// Opens or creates the file.
     pub(super) fn open(name: String, path: PathBuf, poller: Rc<Poller>) -> Result<Self, SinkError> {
         let target = open_target(&path, Create::Yes, &poller).map_err(|error| SinkError::new(&name, "open", error))?;
-        let outage = Outage::new(name, Backoff::new(RETRY_FIRST, RETRY_LONGEST));
+        let mut outage = Outage::new(name, Backoff::new(RETRY_FIRST, RETRY_LONGEST));
+        if !matches!(target, Target::Absent) {
+            outage.found();
+        }
         Ok(FileSink { path, target, boundary: Boundary::default(), outage, poller })
     }
 
@@ -151,7 +153,7 @@ impl FileSink {
             Ok(Target::Absent) => self.outage.failed(now, "nobody reads the FIFO", &Errno::ENXIO),
             Ok(target) => {
                 self.target = target;
-                self.outage.ended();
+                self.outage.found();
             }
             Err(error) => self.outage.failed(now, "cannot open", &error),
         }
@@ -192,15 +194,16 @@ impl Sink for FileSink {
         Ok(())
     }
 
-    fn told(&self) -> Told {
-        self.outage.told()
-    }
-
     fn own_file(&self) -> Option<(u64, u64)> {
         match self.target {
             Target::Regular(Regular { id, .. }) => Some((id.device, id.inode)),
             _ => None,
         }
+    }
+
+    fn state(&self) -> SinkState {
+        let state = self.outage.state();
+        SinkState { is_connected: state.is_connected && !matches!(self.target, Target::Absent), ..state }
     }
 
     fn withdraw(&mut self, bytes: u64) -> bool {

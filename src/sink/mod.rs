@@ -55,6 +55,19 @@ pub struct SinkError {
     pub source: std::io::Error,
 }
 
+/// How an output is, for people: nothing is decided by it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SinkState {
+    /// The receiver is there, and took what it was offered last or did not refuse it with an error.
+    pub is_connected: bool,
+    /// Attempts to connect, open or write that failed.
+    pub errors: u64,
+    /// Times that a receiver was there again after one was lost.
+    pub reconnects: u64,
+    /// Failures that were said, and kept back: an output that comes and goes does not flood the log.
+    pub told: Told,
+}
+
 /// Where a regular output file is.
 #[derive(Debug)]
 pub struct FilePoint {
@@ -106,9 +119,9 @@ pub trait Sink {
     /// Device and inode of a regular file that receives records, so that it is never followed as an input.
     fn own_file(&self) -> Option<(u64, u64)>;
 
-    /// How many failures were said, and how many were kept back: one that comes and goes does not flood the log.
-    fn told(&self) -> Told {
-        Told::default()
+    /// How the output is. One that cannot fail need not tell.
+    fn state(&self) -> SinkState {
+        SinkState { is_connected: true, errors: 0, reconnects: 0, told: Told::default() }
     }
 }
 
@@ -170,8 +183,8 @@ impl Sink for Box<dyn Sink> {
         (**self).own_file()
     }
 
-    fn told(&self) -> Told {
-        (**self).told()
+    fn state(&self) -> SinkState {
+        (**self).state()
     }
 }
 

@@ -3,6 +3,7 @@
 use std::fmt::Display;
 use std::time::{Duration, Instant};
 
+use super::SinkState;
 use super::backoff::Backoff;
 use crate::notices::Told;
 
@@ -28,6 +29,10 @@ pub(super) struct Outage {
     told: Told,
     /// Failures that were not said since the last one that was.
     kept_back: u64,
+    /// Attempts that failed.
+    errors: u64,
+    /// Receivers that were found so far.
+    receivers: u64,
     /// When to try again.
     pub(super) backoff: Backoff,
 }
@@ -35,7 +40,7 @@ pub(super) struct Outage {
 impl Outage {
     /// No trouble yet. `output` as given on the command line.
     pub(super) fn new(output: String, backoff: Backoff) -> Self {
-        Outage { output, state: State::Fine, said_at: None, told: Told::default(), kept_back: 0, backoff }
+        Outage { output, state: State::Fine, said_at: None, told: Told::default(), kept_back: 0, errors: 0, receivers: 0, backoff }
     }
 
     /// The output as given on the command line.
@@ -46,6 +51,7 @@ impl Outage {
     /// An attempt failed: waits, and says so unless that was said.
     pub(super) fn failed(&mut self, now: Instant, what: &'static str, why: &dyn Display) {
         self.backoff.wait(now);
+        self.errors += 1;
         if self.state == State::Fine {
             self.state = State::Unsaid;
         }
@@ -62,9 +68,20 @@ impl Outage {
         }
     }
 
-    /// How many failures were said, and how many were not.
-    pub(super) fn told(&self) -> Told {
-        self.told
+    /// A receiver is there: a peer, or a FIFO's reader.
+    pub(super) fn found(&mut self) {
+        self.receivers += 1;
+        self.ended();
+    }
+
+    /// How the output is, if nothing but its own trouble counts.
+    pub(super) fn state(&self) -> SinkState {
+        SinkState {
+            is_connected: self.state == State::Fine,
+            errors: self.errors,
+            reconnects: self.receivers.saturating_sub(1),
+            told: self.told,
+        }
     }
 
     /// Records flow again. The back-off is the caller's to reset.
@@ -99,6 +116,6 @@ mod tests {
         assert!(!outage.is_said(), "a second warning within the period");
         outage.failed(start + QUIET, "cannot connect", &"refused");
         assert!(outage.is_said(), "an outage that lasts is said in the end");
-        assert_eq!(outage.told(), Told { said: 2, suppressed: 1 });
+        assert_eq!(outage.state().told, Told { said: 2, suppressed: 1 });
     }
 }

@@ -23,8 +23,7 @@ use super::backoff::Backoff;
 use super::boundary::Boundary;
 use super::channel::{Channel, Input, Offer, Way};
 use super::outage::Outage;
-use super::{Poller, Sent, Sink, SinkError};
-use crate::notices::Told;
+use super::{Poller, Sent, Sink, SinkError, SinkState};
 use crate::sys;
 
 /// A peer that is restarted is back within milliseconds ...
@@ -176,7 +175,7 @@ impl SocketSink {
     fn up(&mut self, channel: Channel) {
         self.link = Link::Up(channel);
         self.is_to_be_looked_at = true;
-        self.outage.ended();
+        self.outage.found();
     }
 
     /// Looks at a connection that the loop heard of, or that nothing is offered to.
@@ -257,12 +256,12 @@ impl Sink for SocketSink {
         Ok(())
     }
 
-    fn told(&self) -> Told {
-        self.outage.told()
-    }
-
     fn own_file(&self) -> Option<(u64, u64)> {
         None
+    }
+
+    fn state(&self) -> SinkState {
+        SinkState { is_connected: matches!(self.link, Link::Up(_)), ..self.outage.state() }
     }
 }
 

@@ -11,6 +11,7 @@ mod handle;
 pub mod host;
 pub mod inotify;
 pub mod memory;
+pub mod process;
 pub mod signal;
 pub mod socket;
 

@@ -148,7 +148,7 @@ impl Run {
         words.push(self.user.map_or_else(|| BINARY.into(), |user| binary_for(user, &self.tree)));
         let mut command = Command::new(&words[0]);
         command.args(&words[1..]).arg("run").args(&self.args).args(&self.paths);
-        command.env_remove("STATE_DIRECTORY").env_remove("RUST_LOG").stdin(Stdio::null());
+        command.env_remove("STATE_DIRECTORY").env_remove("RUNTIME_DIRECTORY").env_remove("RUST_LOG").stdin(Stdio::null());
         command.stdout(self.stdout.unwrap_or(Stdio::piped())).stderr(Stdio::piped());
         if let Some(directory) = &self.directory {
             command.current_dir(directory);

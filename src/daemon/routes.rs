@@ -1,0 +1,74 @@
+//! What can be asked of a running process: paths, and the functions that answer.
+//!
+//! In: a question, with the engine at hand. Out: a response. Always holds: an answer is made at once, and costs a few milliseconds at most.
+
+use super::Running;
+use super::http::{Request, Response};
+use crate::metrics;
+use crate::status::{About, Status};
+use crate::sys::clock::Now;
+use crate::sys::process;
+
+/// The media type of the Prometheus text format.
+const PROMETHEUS_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// A question and what answers it.
+pub(super) struct Question<'a> {
+    pub(super) engine: &'a mut Running,
+    pub(super) about: &'a About,
+    pub(super) now: Now,
+}
+
+impl Question<'_> {
+    /// All that is known now.
+    pub(super) fn status(&mut self) -> Status {
+        let mut status = self.engine.status(self.now);
+        let inputs = std::mem::take(&mut status.about.inputs);
+        status.about = About { inputs, ..self.about.clone() };
+        let since = self.now.wall.duration_since(std::time::SystemTime::UNIX_EPOCH).unwrap_or_default();
+        status.about.uptime = (since.as_secs_f64() - status.about.start_time).max(0.0);
+        status.output.kind = self.about.output.split(':').next().unwrap_or_default().to_owned();
+        status.directories.watches_max = process::watches_max();
+        status.process = process::look();
+        status
+    }
+}
+
+/// The answer to a path, and to what stands behind its `?`.
+type Answer = fn(&mut Question<'_>, &str) -> Response;
+
+/// The paths of one listener.
+pub(super) type Routes = &'static [(&'static str, Answer)];
+
+/// Of `--metrics`.
+pub(super) const METRICS: Routes = &[("/metrics", prometheus), ("/", index)];
+
+/// Of the control socket.
+pub(super) const CONTROL: Routes = &[("/status", status), ("/metrics", prometheus)];
+
+/// Answers a request.
+pub(super) fn answer(routes: Routes, request: &Request<'_>, engine: &mut Running, about: &About, now: Now) -> Response {
+    match routes.iter().find(|(path, _)| *path == request.path) {
+        Some((_, answer)) => answer(&mut Question { engine, about, now }, request.query),
+        None => Response::refusal(404),
+    }
+}
+
+fn index(_: &mut Question<'_>, _: &str) -> Response {
+    Response::text("manytail: metrics are at /metrics\n")
+}
+
+fn prometheus(question: &mut Question<'_>, _: &str) -> Response {
+    let body = metrics::text(&question.status()).into_bytes();
+    Response { code: 200, media_type: PROMETHEUS_TEXT, body }
+}
+
+fn status(question: &mut Question<'_>, _: &str) -> Response {
+    match serde_json::to_vec(&question.status()) {
+        Ok(body) => Response { code: 200, media_type: "application/json", body },
+        Err(error) => {
+            tracing::error!(%error, "the status cannot be written as JSON");
+            Response::refusal(500)
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! Engine -> [`Status`]: what is known at one moment, for metrics and for people.
+//!
+//! In: the time of the question. Out: numbers.
+//! Always holds: what a question costs has a bound, whatever the number of files: states are counted in parts, unread bytes are sampled, and
+//! neither is done again within [`FRESH`]. Nothing is kept per file, and nothing is done when nobody asks.
+
+use super::*;
+use crate::registry::{FileSlot, Life, State};
+use crate::status::{About, Backlog, Directories, Files, OutputStatus, Status};
+use crate::sys::{KnownLife, Links};
+
+/// What was measured is told again for this long: many who ask cost no more than one.
+const FRESH: Duration = Duration::from_millis(200);
+
+/// Slots whose states are counted per question: some milliseconds. With more files a count takes several questions.
+const SLOTS_PER_QUESTION: usize = 256 * 1024;
+
+/// Files looked at (`statx(2)`) per question for their unread bytes: at first, at least and at most.
+const SAMPLES_FIRST: usize = 64;
+const SAMPLES_MIN: usize = 8;
+const SAMPLES_MAX: usize = 1024;
+
+/// A question should not take longer than this ...
+const QUESTION_LONGEST: Duration = Duration::from_millis(3);
+/// ... and may look at more files if it took less than this.
+const QUESTION_SHORT: Duration = Duration::from_millis(1);
+
+/// What is kept between two questions.
+#[derive(Debug)]
+pub(super) struct Insight {
+    /// The last complete count.
+    counted: Files,
+    /// The one under way, and the next slot's place.
+    counting: Files,
+    place: usize,
+    backlog: Backlog,
+    unreadable_directories: u64,
+    measured_at: Option<Instant>,
+    /// The question at hand measured something.
+    is_measured: bool,
+    samples: usize,
+}
+
+impl Default for Insight {
+    fn default() -> Self {
+        Insight {
+            counted: Files::default(),
+            counting: Files::default(),
+            place: 0,
+            backlog: Backlog::default(),
+            unreadable_directories: 0,
+            measured_at: None,
+            is_measured: false,
+            samples: SAMPLES_FIRST,
+        }
+    }
+}
+
+impl<F: FileSystem, S: Sink> Engine<F, S> {
+    /// The turn that began at `began` is over now.
+    pub fn turn_ended(&mut self, began: Instant, now: Instant) {
+        self.lag.end_turn(began, now);
+    }
+
+    /// How it goes. What only the loop knows (the process, the settings) is left empty.
+    pub fn status(&mut self, now: Now) -> Status {
+        let now = now.instant;
+        if self.insight.measured_at.is_none_or(|at| now.saturating_duration_since(at) >= FRESH) {
+            self.insight.measured_at = Some(now);
+            self.insight.is_measured = true;
+            self.count_files();
+            self.sample_backlog();
+            self.insight.unreadable_directories = self.tree.unreadable() as u64;
+        }
+        let inputs = self.all_roots().map(|root| String::from_utf8_lossy(&self.roots[root.0 as usize].path).into_owned());
+        Status {
+            about: About { inputs: inputs.collect(), ..About::default() },
+            counters: self.stats.clone(),
+            files: Files { known: self.files.len() as u64, held: self.held.len() as u64, ..self.insight.counted },
+            backlog: Backlog { oldest_unread_seconds: self.oldest_unread(now).as_secs_f64(), ..self.insight.backlog },
+            directories: Directories {
+                known: self.tree.len() as u64,
+                polled: self.polled as u64,
+                unreadable: self.insight.unreadable_directories,
+                watches: self.tree.watched() as u64,
+                watches_max: 0,
+                sweeps: self.sweeps.passes(),
+                is_listing: self.urgent.has_work(),
+            },
+            output: self.output_status(now),
+            commits: self.commits.as_ref().map(|commits| commits.status(now)).unwrap_or_default(),
+            turns: self.lag.turns.clone(),
+            deliveries: self.lag.deliveries.clone(),
+            ..Status::default()
+        }
+    }
+
+    /// The loop measured how long a question took: the next one looks at more files, or at fewer.
+    pub fn question_took(&mut self, took: Duration) {
+        if !std::mem::take(&mut self.insight.is_measured) {
+            return;
+        }
+        let samples = &mut self.insight.samples;
+        if took > QUESTION_LONGEST {
+            *samples = (*samples / 2).max(SAMPLES_MIN);
+        } else if took < QUESTION_SHORT {
+            *samples = (*samples * 2).min(SAMPLES_MAX);
+        }
+    }
+
+    fn output_status(&self, now: Instant) -> OutputStatus {
+        let state = self.outbox.sink().state();
+        let oldest = self.outbox.oldest().map_or(Duration::ZERO, |since| self.lag.age(since, now));
+        OutputStatus {
+            kind: String::new(),
+            is_connected: state.is_connected && !self.outbox.is_closed(),
+            errors: state.errors,
+            reconnects: state.reconnects,
+            blocked_seconds: self.outbox.blocked(now).unwrap_or_default().as_secs_f64(),
+            blocked_seconds_total: self.outbox.blocked_in_all(now).as_secs_f64(),
+            unacknowledged_bytes: self.outbox.unacknowledged_bytes() as u64,
+            oldest_unacknowledged_seconds: oldest.as_secs_f64(),
+        }
+    }
+
+    /// How long the file at the head of a queue has been waiting. Those that cool down wait for `--coalesce` at most.
+    fn oldest_unread(&self, now: Instant) -> Duration {
+        let heads = [self.dirty.front(), self.backlog.front()].into_iter().flatten();
+        heads.map(|waiting| self.lag.age(waiting.since, now)).max().unwrap_or_default()
+    }
+
+    fn count_files(&mut self) {
+        let is_blocked = !self.outbox.has_room();
+        let insight = &mut self.insight;
+        let slots = self.files.slots(insight.place, SLOTS_PER_QUESTION);
+        slots.iter().for_each(|slot| count_slot(slot, is_blocked, &mut insight.counting));
+        insight.place += slots.len();
+        if slots.len() < SLOTS_PER_QUESTION {
+            insight.counted = std::mem::take(&mut insight.counting);
+            insight.place = 0;
+        }
+    }
+
+    /// Looks at some of the files that wait, spread evenly over the queues, and takes the others for like them.
+    fn sample_backlog(&mut self) {
+        let (dirty, backlog, listed) = (self.dirty.len(), self.backlog.len(), self.listed.len());
+        let queued = dirty + backlog + listed;
+        let all = queued + self.cooling.len();
+        let every = all.div_ceil(self.insight.samples).max(1);
+        let (mut looked_at, mut waiting, mut bytes) = (0_u64, 0_u64, 0_u64);
+        for at in (0..all).step_by(every) {
+            looked_at += 1;
+            let id = if at < dirty {
+                Some(self.dirty[at].id)
+            } else if at < dirty + backlog {
+                Some(self.backlog[at - dirty].id)
+            } else if at < queued {
+                self.files.alive(self.listed[at - dirty - backlog].1)
+            } else {
+                self.files.alive(self.cooling[at - queued].1)
+            };
+            let Some(id) = id.filter(|&id| self.files.get(id).state.contains(State::DIRTY)) else { continue };
+            waiting += 1;
+            bytes += self.unread_bytes(id).unwrap_or(0);
+        }
+        // In proportion: of `all` places, every `every`th was looked at.
+        let scale = |part: u64| if looked_at == 0 { 0 } else { (u128::from(part) * all as u128 / u128::from(looked_at)) as u64 };
+        self.insight.backlog =
+            Backlog { files: scale(waiting), unread_bytes: scale(bytes), sampled: waiting, oldest_unread_seconds: 0.0 };
+    }
+
+    /// What is behind the offset, as far as a look at the name tells.
+    pub(super) fn unread_bytes(&mut self, id: SlotId) -> Option<u64> {
+        let found = match self.held.get(&id) {
+            Some(held) => self.fs.stat_file(&held.file),
+            None if !self.files.get(id).is_bound() => return None,
+            None => {
+                self.write_path(id);
+                // Which life of the inode it is does not matter here: one call is saved.
+                let mut life = |_, _| Some(KnownLife { generation: 0, seen_at: SystemTime::UNIX_EPOCH + FAR_FUTURE });
+                self.fs.stat_known(&self.path, Links::Follow, &mut life)
+            }
+        };
+        Some(found.ok()?.size.saturating_sub(self.files.get(id).offset))
+    }
+}
+
+/// No file is born so late.
+const FAR_FUTURE: Duration = Duration::from_secs(1 << 40);
+
+fn count_slot(slot: &FileSlot, is_blocked: bool, files: &mut Files) {
+    let has = |state| slot.state.intersects(state);
+    let count = match slot.life {
+        Life::Free => return,
+        Life::Parked => &mut files.parked,
+        Life::Ignored => &mut files.ignored,
+        Life::Leaving => &mut files.leaving,
+        _ if has(State::UNREADABLE) => &mut files.unreadable,
+        Life::Named => &mut files.new,
+        Life::Finishing => &mut files.finishing,
+        Life::Following if has(State::DOUBT | State::RETRY) => &mut files.in_doubt,
+        Life::Following if !has(State::DIRTY) => &mut files.idle,
+        Life::Following if has(State::WAITING | State::LISTED | State::UNSTORED) => &mut files.waiting,
+        Life::Following if has(State::COOLING) => &mut files.cooling,
+        Life::Following if is_blocked => &mut files.blocked,
+        Life::Following => &mut files.queued,
+    };
+    *count += 1;
+}

@@ -1,0 +1,16 @@
+//! Any bytes as a client's request: a request within the bytes, a refusal or "not yet", never a panic.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use manytail::daemon::http::{HEAD_BYTES_MAX, Head, Response, parse};
+
+fuzz_target!(|bytes: &[u8]| match parse(bytes) {
+    Head::Partial => assert!(bytes.len() < HEAD_BYTES_MAX),
+    Head::Refused(code) => assert!(Response::refusal(code).encode(false).starts_with(format!("HTTP/1.1 {code} ").as_bytes())),
+    Head::Request(request) => {
+        assert!(request.path.len() + request.query.len() < bytes.len());
+        assert!(!request.path.contains('?'));
+        // What follows the head changes nothing.
+        assert_eq!(parse(&[bytes, b"GET / HTTP/1.1\r\n\r\n"].concat()), Head::Request(request));
+    }
+});
