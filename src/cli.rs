@@ -4,6 +4,7 @@
 //! Always holds: every refusal names the option; `--help` and `--version` are refusals to run with exit code 0.
 
 mod doctor;
+mod insight;
 mod offsets;
 mod run;
 
@@ -18,6 +19,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::config::{Config, ConfigError, Metrics, Output};
 use crate::diagnostics::Diagnostics;
+use crate::insight::{StatusRequest, TopRequest};
 use crate::offsets::Request;
 pub(crate) use run::RunOptions;
 
@@ -35,6 +37,10 @@ pub enum Command {
     Offsets(Request),
     /// Look whether a run has what it needs.
     Doctor(crate::doctor::Request),
+    /// Tell how a daemon does.
+    Status(StatusRequest),
+    /// Show it live.
+    Top(TopRequest),
 }
 
 /// Why nothing is done: bad usage, or a question that is answered by a text.
@@ -71,6 +77,8 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, R
         }
         Subcommands::Offsets { action } => offsets::request(action).map(Command::Offsets),
         Subcommands::Doctor(options) => doctor::request(options).map(Command::Doctor),
+        Subcommands::Status(options) => insight::status(options).map(Command::Status),
+        Subcommands::Top(options) => insight::top(options).map(Command::Top),
     }
 }
 
@@ -153,6 +161,12 @@ enum Subcommands {
     /// Look whether PATHs and this machine are what a run needs
     #[command(long_about = doctor::DOCTOR_HELP)]
     Doctor(doctor::DoctorOptions),
+    /// Tell whether a running manytail keeps up, or what is known of a file
+    #[command(long_about = insight::STATUS_HELP, after_help = insight::STATUS_EXAMPLES)]
+    Status(insight::StatusOptions),
+    /// Show a running manytail live
+    #[command(long_about = insight::TOP_HELP)]
+    Top(insight::TopOptions),
 }
 
 #[cfg(test)]

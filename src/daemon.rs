@@ -24,6 +24,7 @@ use nix::sys::resource::{Resource, getrlimit};
 
 use crate::config::Config;
 use crate::engine::{Engine, Turn};
+use crate::progress::Progress;
 use crate::sink::{self, Poller, Sink};
 use crate::status::About;
 use crate::sys::signal::{Signal, Signals};
@@ -39,14 +40,17 @@ const OFFSETS: Token = Token(3);
 /// The part of the descriptor limit that may go into files held open for a blocked output.
 const HELD_PART: u64 = 4;
 
-/// Follows the configured paths until all is read (`--once`), a signal comes, or nobody reads the output.
+/// Follows the configured paths until all is read (`--once`), a signal comes, or nobody reads the output. `progress` is the line that
+/// tells how far it is, if there is to be one.
 ///
 /// # Errors
 /// When the output cannot be opened or fails for good, or a system call of the loop fails.
-pub fn run(config: Config) -> anyhow::Result<()> {
+pub fn run(config: Config, progress: Option<Progress>) -> anyhow::Result<()> {
     memory::return_large_blocks();
     let mut daemon = Daemon::new(config)?;
+    daemon.progress = progress;
     let outcome = daemon.run();
+    daemon.progress = None;
     daemon.server.finish(&mut daemon.engine, clock::now());
     if let Err(error) = &outcome {
         daemon.tell(|service, now| service.failed(&format!("{error:#}"), now));
@@ -73,6 +77,8 @@ struct Daemon {
     shutdown_timeout: Duration,
     /// After the first SIGTERM: when to stop waiting for the output.
     stops_by: Option<Instant>,
+    /// For a person who waits at a terminal.
+    progress: Option<Progress>,
 }
 
 /// Whether the loop goes on.
@@ -128,6 +134,7 @@ impl Daemon {
             pace: config.pace,
             shutdown_timeout: config.shutdown_timeout,
             stops_by: None,
+            progress: None,
         })
     }
 
@@ -183,7 +190,12 @@ impl Daemon {
         if is_productive && turn != Turn::Again && !self.pace.is_zero() && self.engine.is_output_drained() {
             clock::pause(self.pace);
         }
-        let deadline = next.into_iter().chain(self.stops_by).chain(word_due).chain(self.server.deadline()).min();
+        let engine = &self.engine;
+        if self.progress.as_mut().is_some_and(|progress| !progress.turned(|| engine.reading(), now.instant)) {
+            self.progress = None;
+        }
+        let line = self.progress.as_ref().and_then(Progress::deadline);
+        let deadline = next.into_iter().chain(self.stops_by).chain(word_due).chain(line).chain(self.server.deadline()).min();
         Ok(Next::Poll(match turn {
             Turn::Again => Some(Duration::ZERO),
             _ => deadline.map(|at| at.saturating_duration_since(clock::now().instant)),

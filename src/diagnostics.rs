@@ -11,6 +11,8 @@ use tracing::Metadata;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
+use crate::progress;
+
 /// The least important events that are said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Level {
@@ -77,7 +79,7 @@ impl Diagnostics {
         } else {
             Reader::Plain
         };
-        tracing::dispatcher::set_global_default(self.dispatch(io::stderr, reader)).ok();
+        tracing::dispatcher::set_global_default(self.dispatch(progress::cleared_stderr, reader)).ok();
     }
 
     fn dispatch<W>(self, writer: W, reader: Reader) -> tracing::Dispatch

@@ -8,6 +8,7 @@
 mod changes;
 mod commit;
 mod directories;
+mod explain;
 mod holding;
 mod holes;
 mod inputs;
@@ -22,6 +23,7 @@ mod resume;
 mod roots;
 mod sweeping;
 mod timers;
+mod top;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant, SystemTime};
@@ -29,6 +31,7 @@ use std::time::{Duration, Instant, SystemTime};
 use hashbrown::HashMap;
 
 use crate::batch::Outbox;
+use crate::busiest::Busiest;
 use crate::config::EngineConfig;
 use crate::discovery::{Lane, Sweep};
 use crate::inputs::Inputs;
@@ -205,6 +208,10 @@ pub struct Engine<F: FileSystem, S: Sink> {
     own_files: Vec<(u64, u64)>,
     /// Device and inode of the state directory.
     own_directory: Option<(u64, u64)>,
+    /// Bytes that were there to be read when files were found.
+    found_bytes: u64,
+    /// While somebody watches: which files are read most.
+    busiest: Option<Box<Busiest>>,
     stats: Stats,
     lag: Lag,
     insight: Insight,
@@ -271,6 +278,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             files_held_max: HELD_MAX,
             own_files,
             own_directory: None,
+            found_bytes: 0,
+            busiest: None,
             stats: Stats::default(),
             lag: Lag::new(now.instant),
             insight: Insight::default(),

@@ -17,7 +17,7 @@
 //! the pace, the service manager, and clients that ask how it goes ([`status`], [`metrics`]). [`checkpoint`] keeps acknowledged offsets
 //! in a journal, on a thread of its own. The engine reads no clock and
 //! touches no kernel: time is an argument, the kernel is [`sys::FileSystem`], the output is [`sink::Sink`]. So a simulated kernel
-//! can drive the same code through any order of events.
+//! can drive the same code through any order of events. [`insight`] is the other side: `status` and `top` ask a running daemon.
 //!
 //! # What always holds
 //!
@@ -55,6 +55,7 @@
 pub mod cli;
 pub mod config;
 pub mod diagnostics;
+pub mod insight;
 pub mod patterns;
 
 pub mod daemon;
@@ -79,10 +80,14 @@ pub mod doctor;
 pub mod offsets;
 pub mod sink;
 
+mod busiest;
+pub mod file_status;
 pub mod histogram;
 mod lag;
 pub mod metrics;
 pub mod notices;
+pub mod progress;
+pub mod ranking;
 pub mod stats;
 pub mod status;
 pub mod sys;

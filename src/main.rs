@@ -1,4 +1,4 @@
-//! argv -> exit code: 0 done or stopped by a signal, 1 failed, 2 bad usage.
+//! argv -> exit code: 0 done or stopped by a signal, 1 failed, 2 bad usage; of `status` also 3, no daemon answers.
 //!
 //! SIGPIPE stays ignored, as the Rust runtime leaves it: a closed output is an ordinary error where it is written to.
 
@@ -6,6 +6,8 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use manytail::cli::{self, Command};
+use manytail::insight::{self, InsightError, Outcome};
+use manytail::progress::Progress;
 use manytail::{daemon, doctor, offsets};
 
 fn main() -> ExitCode {
@@ -13,7 +15,8 @@ fn main() -> ExitCode {
         Err(refusal) => refusal.report(),
         Ok(Command::Run { config, diagnostics }) => {
             diagnostics.init();
-            match daemon::run(config) {
+            let progress = Progress::new(diagnostics.format, &config.output);
+            match daemon::run(config, progress) {
                 Ok(()) => ExitCode::SUCCESS,
                 Err(error) => {
                     // The whole chain in one line: what, where, why.
@@ -30,6 +33,8 @@ fn main() -> ExitCode {
                 ExitCode::FAILURE
             }
         },
+        Ok(Command::Status(request)) => shown(insight::status(&request, &mut io::stdout().lock())),
+        Ok(Command::Top(request)) => shown(insight::watch(&request).map_err(InsightError::from)),
         Ok(Command::Offsets(request)) => match offsets::run(&request, &mut io::stdout().lock()) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
@@ -38,5 +43,18 @@ fn main() -> ExitCode {
                 ExitCode::FAILURE
             }
         },
+    }
+}
+
+/// The exit code of a question to a daemon.
+fn shown(outcome: Result<Outcome, InsightError>) -> ExitCode {
+    match outcome {
+        Ok(Outcome::Well) => ExitCode::SUCCESS,
+        Ok(Outcome::Trouble) => ExitCode::FAILURE,
+        Err(error) => {
+            // Nobody is left to tell when stderr is closed.
+            writeln!(io::stderr(), "manytail: {error}").ok();
+            if let InsightError::Write(_) = error { ExitCode::FAILURE } else { ExitCode::from(3) }
+        }
     }
 }

@@ -39,6 +39,17 @@ pub struct Patterns {
 struct Globs {
     names: GlobSet,
     paths: GlobSet,
+    /// What the user wrote, glob by glob: of the names, and of the paths.
+    texts: [Box<[Box<str>]>; 2],
+}
+
+/// Why a name is not followed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refused<'a> {
+    /// This glob excludes it.
+    Excluded(&'a str),
+    /// There are includes, and none matches.
+    NotIncluded,
 }
 
 /// Given alike: globs that are written otherwise and mean the same are not equal.
@@ -102,6 +113,21 @@ impl Patterns {
         !self.exclude_directories.is_match(name, below)
     }
 
+    /// Why [`Patterns::accepts_file`] says no. `below` is needed.
+    #[must_use]
+    pub fn refusal_of_file(&self, name: &[u8], below: &[u8]) -> Option<Refused<'_>> {
+        match self.exclude_files.first_match(name, below) {
+            Some(glob) => Some(Refused::Excluded(glob)),
+            None => (!self.accepts_file(name, below)).then_some(Refused::NotIncluded),
+        }
+    }
+
+    /// Why [`Patterns::accepts_directory`] says no. `below` is needed.
+    #[must_use]
+    pub fn refusal_of_directory(&self, name: &[u8], below: &[u8]) -> Option<Refused<'_>> {
+        self.exclude_directories.first_match(name, below).map(Refused::Excluded)
+    }
+
     /// Whether a path below PATH matters: some glob contains a `/`.
     #[must_use]
     pub fn needs_path(&self) -> bool {
@@ -114,6 +140,15 @@ impl Globs {
     fn is_match(&self, name: &[u8], below: &[u8]) -> bool {
         let is_match = |globs: &GlobSet, bytes: &[u8]| !globs.is_empty() && globs.is_match_candidate(&Candidate::from_bytes(bytes));
         is_match(&self.names, name) || is_match(&self.paths, below)
+    }
+
+    /// What the user wrote of a glob that matches.
+    fn first_match(&self, name: &[u8], below: &[u8]) -> Option<&str> {
+        let sets = [(&self.names, name), (&self.paths, below)];
+        sets.iter().zip(&self.texts).find_map(|((globs, bytes), texts)| {
+            let at = globs.matches_candidate(&Candidate::from_bytes(bytes)).into_iter().next()?;
+            Some(&*texts[at])
+        })
     }
 }
 
@@ -201,11 +236,12 @@ struct GlobsBuilder {
     key: &'static str,
     names: GlobSetBuilder,
     paths: GlobSetBuilder,
+    texts: [Vec<Box<str>>; 2],
 }
 
 impl GlobsBuilder {
     fn new(key: &'static str) -> Self {
-        GlobsBuilder { key, names: GlobSetBuilder::new(), paths: GlobSetBuilder::new() }
+        GlobsBuilder { key, names: GlobSetBuilder::new(), paths: GlobSetBuilder::new(), texts: Default::default() }
     }
 
     fn error(&self, glob: &str, reason: impl ToString) -> PatternError {
@@ -224,18 +260,17 @@ impl GlobsBuilder {
             .empty_alternates(true)
             .build()
             .map_err(|error| self.error(text, error.kind()))?;
-        if glob.by_path {
-            self.paths.add(compiled)
-        } else {
-            self.names.add(compiled)
-        };
+        let set = if glob.by_path { &mut self.paths } else { &mut self.names };
+        set.add(compiled);
+        self.texts[usize::from(glob.by_path)].push(text.into());
         Ok(())
     }
 
     fn build(&self) -> Result<Globs, PatternError> {
         let build =
             |set: &GlobSetBuilder| set.build().map_err(|error| self.error(error.glob().unwrap_or("(all together)"), error.kind()));
-        Ok(Globs { names: build(&self.names)?, paths: build(&self.paths)? })
+        let texts = self.texts.clone().map(Vec::into_boxed_slice);
+        Ok(Globs { names: build(&self.names)?, paths: build(&self.paths)?, texts })
     }
 }
 
@@ -433,6 +468,17 @@ mod tests {
     fn a_backslash_takes_the_next_character_as_it_is() {
         let stars = patterns(&[r"\*.log", r"d/\[a\]"], &[]);
         assert!(file(&stars, "*.log") && file(&stars, "d/[a]") && !file(&stars, "a.log") && !file(&stars, "d/a"));
+    }
+
+    #[test]
+    fn a_refusal_names_the_glob_as_it_was_written() {
+        let both = Patterns::new(&["*.log".to_owned()], &["/d1/./x*".to_owned(), "tmp/".to_owned()], true).unwrap();
+        assert_eq!(both.refusal_of_file(b"xa.log", b"d1/xa.log"), Some(Refused::Excluded("/d1/./x*")));
+        assert_eq!(both.refusal_of_file(b"a.log.gz", b"a.log.gz"), Some(Refused::Excluded("*.gz")));
+        assert_eq!(both.refusal_of_file(b"a.out", b"d1/a.out"), Some(Refused::NotIncluded));
+        assert_eq!(both.refusal_of_file(b"a.log", b"d1/a.log"), None);
+        assert_eq!(both.refusal_of_directory(b"tmp", b"d1/tmp"), Some(Refused::Excluded("tmp/")));
+        assert_eq!(both.refusal_of_directory(b"d1", b"d1"), None);
     }
 
     #[test]

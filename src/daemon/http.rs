@@ -56,6 +56,24 @@ pub fn parse(bytes: &[u8]) -> Head<'_> {
     Head::Request(Request { is_head, path, query })
 }
 
+/// The value of a name in a query, with `%HH` undone. Bytes, since paths are. `None`: the name is not there, or an escape is malformed.
+#[must_use]
+pub fn value(query: &str, name: &str) -> Option<Vec<u8>> {
+    let encoded = query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))?;
+    let mut value = Vec::with_capacity(encoded.len());
+    let mut rest = encoded.bytes();
+    let digit = |byte: u8| char::from(byte).to_digit(16);
+    while let Some(byte) = rest.next() {
+        if byte == b'%' {
+            let (high, low) = (digit(rest.next()?)?, digit(rest.next()?)?);
+            value.push(u8::try_from(high * 16 + low).expect("two hexadecimal digits"));
+        } else {
+            value.push(byte);
+        }
+    }
+    Some(value)
+}
+
 /// An answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Response {
@@ -118,6 +136,15 @@ fn reason(code: u16) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_value_of_a_query_is_any_bytes() {
+        assert_eq!(value("a=1&path=x%2Fy%fF%00+", "path"), Some(b"x/y\xff\0+".to_vec()));
+        assert_eq!(value("path=", "path"), Some(Vec::new()));
+        for bad in ["", "pat=1", "paths=1", "path=%", "path=%f", "path=%zz", "path=%\u{e9}"] {
+            assert_eq!(value(bad, "path"), None, "{bad}");
+        }
+    }
 
     #[test]
     fn a_request_is_its_path_and_query_whatever_else_was_sent() {

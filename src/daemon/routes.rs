@@ -2,8 +2,10 @@
 //!
 //! In: a question, with the engine at hand. Out: a response. Always holds: an answer is made at once, and costs a few milliseconds at most.
 
+use serde::Serialize;
+
 use super::Running;
-use super::http::{Request, Response};
+use super::http::{self, Request, Response};
 use crate::metrics;
 use crate::status::{About, Status};
 use crate::sys::clock::Now;
@@ -44,7 +46,7 @@ pub(super) type Routes = &'static [(&'static str, Answer)];
 pub(super) const METRICS: Routes = &[("/metrics", prometheus), ("/", index)];
 
 /// Of the control socket.
-pub(super) const CONTROL: Routes = &[("/status", status), ("/metrics", prometheus)];
+pub(super) const CONTROL: Routes = &[("/status", status), ("/file", file), ("/top", top), ("/metrics", prometheus)];
 
 /// Answers a request.
 pub(super) fn answer(routes: Routes, request: &Request<'_>, engine: &mut Running, about: &About, now: Now) -> Response {
@@ -64,10 +66,26 @@ fn prometheus(question: &mut Question<'_>, _: &str) -> Response {
 }
 
 fn status(question: &mut Question<'_>, _: &str) -> Response {
-    match serde_json::to_vec(&question.status()) {
+    json(&question.status())
+}
+
+/// `path=`: what is known of this file.
+fn file(question: &mut Question<'_>, query: &str) -> Response {
+    match http::value(query, "path") {
+        Some(path) if !path.is_empty() && !path.contains(&0) => json(&question.engine.explain(&path, question.now)),
+        _ => Response::refusal(400),
+    }
+}
+
+fn top(question: &mut Question<'_>, _: &str) -> Response {
+    json(&question.engine.top(question.now))
+}
+
+fn json(answer: &impl Serialize) -> Response {
+    match serde_json::to_vec(answer) {
         Ok(body) => Response { code: 200, media_type: "application/json", body },
         Err(error) => {
-            tracing::error!(%error, "the status cannot be written as JSON");
+            tracing::error!(%error, "an answer cannot be written as JSON");
             Response::refusal(500)
         }
     }

@@ -56,7 +56,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 
     /// The part of a path in `dir` that lies below a PATH that covers it.
-    fn below<'a>(&self, root: RootId, dir: DirId, path: &'a [u8]) -> &'a [u8] {
+    pub(super) fn below<'a>(&self, root: RootId, dir: DirId, path: &'a [u8]) -> &'a [u8] {
         if !self.inputs.needs_path() {
             return b"";
         }

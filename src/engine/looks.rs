@@ -336,6 +336,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.start(id, found, now);
             found.size > 0
         };
+        self.found_bytes += found.size.saturating_sub(self.files.get(id).offset);
         let was_there_before = self.files.get(id).state.contains(State::FIRST_SCAN);
         self.files.get_mut(id).state.remove(State::FIRST_SCAN);
         // An event since the look counts as well.

@@ -120,6 +120,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             is_begun: false,
             has_piece: false,
         };
+        let before = (self.stats.bytes, self.stats.records);
         let outcome = loop {
             if let Some(outcome) = self.read_open(&mut pass, &file, now).transpose() {
                 break outcome;
@@ -132,6 +133,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         };
         tracing::trace!(slot = id.0, path = %self.path.escape_ascii(), ?outcome, offset = self.files.get(id).offset, "read");
         self.reader.relax();
+        if self.busiest.is_some() {
+            self.count_busy(id, before, now.instant);
+        }
         match outcome {
             Ok(Pause::AtEnd) => self.reached_end(id, pass.is_begun, now),
             Ok(Pause::More) => {

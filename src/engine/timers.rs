@@ -8,7 +8,7 @@ use crate::registry::{Life, State};
 pub(super) const GRACE: Duration = Duration::from_millis(20);
 
 /// How long a file that left the tree is remembered.
-const PARKED_FOR: Duration = Duration::from_secs(600);
+pub(super) const PARKED_FOR: Duration = Duration::from_secs(600);
 
 /// Files remembered at most after they left the tree.
 const PARKED_MAX: usize = 65_536;

@@ -64,3 +64,37 @@ impl Signals {
         }))
     }
 }
+
+/// For a program that has the terminal: the signals that end it, and SIGWINCH, as a descriptor.
+#[derive(Debug)]
+pub struct Interrupts(SignalFd);
+
+impl Interrupts {
+    /// Blocks the signals and makes the descriptor.
+    ///
+    /// # Errors
+    /// Those of `sigprocmask(2)` and `signalfd(2)`.
+    pub fn new() -> io::Result<Self> {
+        let mut wanted = SigSet::empty();
+        for signal in [Number::SIGTERM, Number::SIGINT, Number::SIGHUP, Number::SIGQUIT, Number::SIGWINCH] {
+            wanted.add(signal);
+        }
+        wanted.thread_block()?;
+        Ok(Interrupts(SignalFd::with_flags(&wanted, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?))
+    }
+
+    /// The descriptor to poll.
+    #[must_use]
+    pub fn descriptor(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+
+    /// The next signal, if one is pending: whether it means the end. If not, the terminal has another size.
+    ///
+    /// # Errors
+    /// Those of `read(2)`.
+    pub fn next(&self) -> io::Result<Option<bool>> {
+        let resized = u32::try_from(Number::SIGWINCH as i32).expect("signal numbers are positive");
+        Ok(self.0.read_signal()?.map(|info| info.ssi_signo != resized))
+    }
+}

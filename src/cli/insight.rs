@@ -1,0 +1,101 @@
+//! `status` and `top`: how a running daemon does.
+//!
+//! In: what clap read. Out: requests that name a control socket.
+
+use std::ffi::OsString;
+use std::io::IsTerminal;
+use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory};
+
+use super::{Arguments, Refusal, default_control_socket, one_of};
+use crate::config::parse_duration;
+use crate::insight::{StatusRequest, TopRequest};
+use crate::offsets::Style;
+
+/// Where a daemon listens that systemd started.
+const SYSTEM_SOCKET: &str = "/run/manytail/control.sock";
+
+#[derive(Debug, Args)]
+pub(super) struct StatusOptions {
+    /// Files to be told of; none: how the daemon itself does
+    #[arg(value_name = "FILE")]
+    files: Vec<OsString>,
+
+    /// How the answer is written
+    #[arg(short, long, value_name = "text|json", default_value = "text", value_parser = one_of(&Style::NAMES),
+        hide_possible_values = true)]
+    format: Style,
+
+    /// The daemon's socket [default: $RUNTIME_DIRECTORY/control.sock, else /run/manytail/control.sock]
+    #[arg(long, value_name = "PATH")]
+    control_socket: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct TopOptions {
+    /// Between two looks; 200ms to 5s
+    #[arg(short, long, value_name = "DURATION", default_value = "1s", value_parser = parse_interval)]
+    interval: Duration,
+
+    /// The daemon's socket [default: $RUNTIME_DIRECTORY/control.sock, else /run/manytail/control.sock]
+    #[arg(long, value_name = "PATH")]
+    control_socket: Option<PathBuf>,
+}
+
+pub(super) const STATUS_HELP: &str = "\
+Tell whether a running manytail keeps up, and if not, why. The daemon needs a control socket: run --control-socket PATH, or systemd's \
+RuntimeDirectory=.
+
+With FILE: whether the file is known, its offset, size and unread bytes, and why it is not read if it is not. A relative FILE means what \
+records show, else what it means here.
+text: one screen. json: one object, or one per FILE.";
+
+pub(super) const STATUS_EXAMPLES: &str = "\
+Exit codes: 0 keeping up (each FILE is read), 1 not keeping up, or something needs somebody (a FILE is not read), 2 bad usage, \
+3 no manytail answers.
+
+Examples:
+  manytail status
+  manytail status --format json | jq .rates
+  manytail status /srv/grid/jobs/d7/job1.log";
+
+pub(super) const TOP_HELP: &str = "\
+Show a running manytail live: rates, output, the files furthest behind and the busiest. q, Esc or Ctrl-C quits.
+
+Needs a terminal; `manytail status` is for scripts.";
+
+fn parse_interval(text: &str) -> Result<Duration, String> {
+    let interval = parse_duration(text).map_err(|error| error.to_string())?;
+    let range = Duration::from_millis(200)..=Duration::from_secs(5);
+    if range.contains(&interval) { Ok(interval) } else { Err("must be between 200ms and 5s".to_owned()) }
+}
+
+fn socket(given: Option<PathBuf>) -> PathBuf {
+    given.or_else(default_control_socket).unwrap_or_else(|| SYSTEM_SOCKET.into())
+}
+
+fn refuse(command: &str, message: &str) -> Refusal {
+    let mut arguments = Arguments::command();
+    arguments.build();
+    let subcommand = arguments.find_subcommand_mut(command).expect("it was parsed");
+    Refusal(Box::new(subcommand.error(ErrorKind::ValueValidation, message)))
+}
+
+pub(super) fn status(options: StatusOptions) -> Result<StatusRequest, Refusal> {
+    let files: Vec<Vec<u8>> = options.files.into_iter().map(OsString::into_vec).collect();
+    if files.iter().any(Vec::is_empty) {
+        return Err(refuse("status", "FILE: a FILE is empty"));
+    }
+    Ok(StatusRequest { socket: socket(options.control_socket), style: options.format, files })
+}
+
+pub(super) fn top(options: TopOptions) -> Result<TopRequest, Refusal> {
+    if !(std::io::stdout().is_terminal() && std::io::stdin().is_terminal()) {
+        return Err(refuse("top", "top: stdin and stdout must be a terminal; use `manytail status` in scripts"));
+    }
+    Ok(TopRequest { socket: socket(options.control_socket), interval: options.interval })
+}

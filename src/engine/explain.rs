@@ -1,0 +1,410 @@
+//! Why is this file (not) read? A path -> where the file stands, and the reason in words.
+//!
+//! In: a path as records show it, or in any other spelling. Out: [`FileStatus`]. Looks at the file and at the directories above it,
+//! changes nothing.
+
+use std::io;
+
+use super::*;
+use crate::discovery::Why;
+use crate::file_status::{FileState, FileStatus, PathText, shown};
+use crate::patterns::{Patterns, Refused};
+use crate::record::push_file;
+use crate::registry::{Life, State};
+use crate::sys::{FileKind, Links};
+use crate::tree::Role;
+
+use nix::libc;
+
+/// A question to the globs of one input.
+type Ask = for<'a> fn(&'a Patterns, &[u8], &[u8]) -> Option<Refused<'a>>;
+
+/// A state, and the sentence that goes with it.
+type Reason = (FileState, String);
+
+fn because(state: FileState, why: impl Into<String>) -> Reason {
+    (state, why.into())
+}
+
+impl<F: FileSystem, S: Sink> Engine<F, S> {
+    /// Where the file at this path stands, and why. A few looks at the file system, none of them at more than the path's components.
+    pub fn explain(&mut self, asked: &[u8], now: Now) -> FileStatus {
+        let found = self.fs.stat(asked, Links::Keep);
+        let target = match &found {
+            Ok(found) if found.kind == FileKind::Link => self.fs.stat(asked, Links::Follow),
+            Ok(found) => Ok(*found),
+            Err(error) => Err(copy_of(error)),
+        };
+        if let Some(id) = self.slot_at(asked, target.as_ref().ok()) {
+            return self.explain_known(id, asked, target, now);
+        }
+        let (state, why) = self.explain_unknown(asked, &found, &target);
+        let regular = target.ok().filter(|target| target.kind == FileKind::Regular);
+        FileStatus {
+            path: PathText::new(asked),
+            asked: None,
+            state,
+            why,
+            file: None,
+            offset: None,
+            size: regular.map(|found| found.size),
+            unread_bytes: None,
+            unfinished_bytes: None,
+            modified: regular.map(|found| rfc3339(found.modified)),
+            read_to_end: None,
+            started_at_end: false,
+        }
+    }
+
+    /// The file by its identity, else by its name: whatever way the path is spelled.
+    fn slot_at(&mut self, asked: &[u8], found: Option<&Stat>) -> Option<SlotId> {
+        if let Some(known) = found.and_then(|found| self.files.find_id(found.id)) {
+            return Some(known);
+        }
+        let at = memchr::memrchr(b'/', asked).map_or(0, |slash| slash + 1);
+        let (above, name) = asked.split_at(at);
+        let above = if above.is_empty() { b"." } else { above };
+        let directory = self.fs.stat(above, Links::Follow).ok()?;
+        let dir = self.tree.find_inode((directory.id.device, directory.id.inode))?;
+        self.files.find(dir, name)
+    }
+
+    fn explain_known(&mut self, id: SlotId, asked: &[u8], target: io::Result<Stat>, now: Now) -> FileStatus {
+        let path = self.path_of(id).unwrap_or_else(|| asked.to_vec());
+        let held = self.held.get(&id).and_then(|held| self.fs.stat_file(&held.file).ok());
+        let file = self.files.file_id(id);
+        // By name it may be another file by now.
+        let own = held.or_else(|| target.as_ref().ok().copied()).filter(|found| file.is_none_or(|file| file == found.id));
+        let (state, why) = self.state_of(id, &path, own.as_ref(), &target, now);
+        let key = self.files.key(id);
+        let slot = self.files.get(id);
+        let read_at = self.commits.as_ref().and_then(|commits| commits.ledger.get(key)).map_or(0, |known| known.read_at);
+        let is_followed = file.is_some() && slot.life != Life::Ignored;
+        FileStatus {
+            asked: (path != asked).then(|| PathText::new(asked)),
+            path: PathText::new(&path),
+            state,
+            why,
+            file: file.filter(|_| is_followed).map(|file| {
+                let mut text = Vec::new();
+                push_file(file.device, file.inode, slot.incarnation, &mut text);
+                String::from_utf8(text).expect("hexadecimal")
+            }),
+            offset: is_followed.then_some(slot.offset),
+            size: own.map(|found| found.size),
+            unread_bytes: own.filter(|_| is_followed).map(|found| found.size.saturating_sub(slot.offset)),
+            unfinished_bytes: (is_followed && slot.scanned > 0).then_some(u64::from(slot.scanned)),
+            modified: own.map(|found| rfc3339(found.modified)),
+            read_to_end: (read_at > 0).then(|| rfc3339(SystemTime::UNIX_EPOCH + Duration::from_nanos(read_at))),
+            started_at_end: slot.state.contains(State::STARTED_AT_END),
+        }
+    }
+
+    /// The path of a file that has one.
+    pub(super) fn path_of(&self, id: SlotId) -> Option<Vec<u8>> {
+        let dir = self.files.get(id).dir();
+        self.files.get(id).is_bound().then(|| {
+            let mut path = Vec::new();
+            self.tree.write_path(dir, &mut path);
+            path.extend_from_slice(self.files.name(id));
+            path
+        })
+    }
+
+    fn state_of(&mut self, id: SlotId, path: &[u8], own: Option<&Stat>, target: &io::Result<Stat>, now: Now) -> Reason {
+        let slot = self.files.get(id);
+        let state = slot.state;
+        match slot.life {
+            Life::Ignored if slot.is_identified() => because(FileState::OwnOutput, "it receives our own output or diagnostics"),
+            Life::Ignored => because(FileState::NotRegular, "it is no regular file: never opened"),
+            Life::Parked => self.explain_parked(id, now.instant),
+            Life::Finishing => {
+                because(FileState::Finishing, "it is not in the tree any more, but held open until it is read to its end")
+            }
+            Life::Leaving => because(FileState::BeingLookedAt, "it lost its name a moment ago"),
+            Life::Free => because(FileState::Missing, "it is gone"),
+            _ if state.contains(State::UNREADABLE) => self.explain_unreadable(id, path, target),
+            Life::Named if matches!(target, Err(error) if is_missing(error)) => {
+                because(FileState::Missing, "it is a symbolic link that leads nowhere: looked at again every second")
+            }
+            Life::Named | Life::Following if state.contains(State::RETRY) => {
+                because(FileState::Retried, "it could not be looked at or read a moment ago: tried again")
+            }
+            Life::Named => because(FileState::BeingLookedAt, "its name was heard of: it is looked at next"),
+            Life::Following if state.contains(State::DIRTY) => self.explain_unread(id, now),
+            Life::Following => Self::explain_read(slot.offset, slot.scanned, own, self.config.rescan),
+        }
+    }
+
+    fn explain_parked(&self, id: SlotId, now: Instant) -> Reason {
+        let key = self.files.key(id);
+        let deadline = [&self.parked, &self.parked_deleted].into_iter().flatten().find(|(_, parked)| *parked == key);
+        let left = deadline.map_or(Duration::ZERO, |(deadline, _)| deadline.saturating_duration_since(now));
+        let since = timers::PARKED_FOR.saturating_sub(left).as_secs();
+        let kept = left.as_secs();
+        because(
+            FileState::LeftTree,
+            format!("it left the tree {since} s ago: if it comes back within {kept} s, it goes on at its offset"),
+        )
+    }
+
+    fn explain_unreadable(&mut self, id: SlotId, path: &[u8], target: &io::Result<Stat>) -> Reason {
+        let links = if self.files.get(id).state.contains(State::VIA_LINK) { Links::Follow } else { Links::Keep };
+        let outcome = match target {
+            Err(error) => Err(copy_of(error)),
+            Ok(_) => self.fs.open(path, links).map(drop),
+        };
+        because(
+            FileState::Unreadable,
+            match outcome {
+                Err(error) => format!("it cannot be read: {error}; picked up when that changes"),
+                Ok(()) => {
+                    "it could not be read when it was tried last, but could be now: the next event or sweep finds it".to_owned()
+                }
+            },
+        )
+    }
+
+    /// It has, or may have, unread bytes: what keeps it?
+    fn explain_unread(&mut self, id: SlotId, now: Now) -> Reason {
+        let state = self.files.get(id).state;
+        if self.is_stopping {
+            because(FileState::Stopping, "a stop was asked for: nothing more is read")
+        } else if !self.outbox.has_room() {
+            because(FileState::OutputBlocked, self.blocked_in_words(now.instant))
+        } else if state.contains(State::DOUBT) {
+            because(FileState::BeingLookedAt, "what its name stands for is looked at first")
+        } else if state.contains(State::LISTED) {
+            because(FileState::WaitsForListing, "a listing brought it up: it is read in its turn once the listing is through")
+        } else if state.contains(State::UNSTORED) {
+            because(FileState::WaitsForStore, "its first record waits until its number is stored in the state directory")
+        } else if state.contains(State::WAITING) {
+            let older = self.succession.predecessor(id).and_then(|key| self.files.alive(key));
+            let older = older.and_then(|older| self.path_of(older)).map_or("without a name now".to_owned(), |path| shown(&path));
+            because(FileState::WaitsForPredecessor, format!("the file that had its name before is read first: {older}"))
+        } else if state.contains(State::COOLING) {
+            because(FileState::CoolingDown, "it was read a moment ago: again within --coalesce")
+        } else {
+            let waiting = self.dirty.len() + self.backlog.len();
+            because(FileState::Queued, format!("it is one of {waiting} files whose turn comes"))
+        }
+    }
+
+    /// Nothing more was to be read when it was looked at last. Is that still so?
+    fn explain_read(offset: u64, scanned: u32, own: Option<&Stat>, rescan: Option<Duration>) -> Reason {
+        let end = offset + u64::from(scanned);
+        let sweep = || match rescan {
+            Some(period) => format!("the sweep finds it within {}", humantime::format_duration(period)),
+            None => "and there is no sweep that would (--rescan 0)".to_owned(),
+        };
+        match own {
+            None => {
+                because(FileState::BeingLookedAt, "its name leads elsewhere or nowhere now: it is looked at when the event comes")
+            }
+            Some(found) if found.size > end => {
+                let more = found.size - end;
+                because(FileState::NotNoticed, format!("{more} bytes came that no event told of yet: {}", sweep()))
+            }
+            Some(found) if found.size < end => {
+                because(FileState::NotNoticed, format!("it became shorter, and no event told of it yet: {}", sweep()))
+            }
+            Some(_) if scanned > 0 => because(
+                FileState::Unfinished,
+                format!("read to its end, save a last line of {scanned} bytes that no newline ends yet"),
+            ),
+            Some(_) => because(FileState::ReadToEnd, "read to its end"),
+        }
+    }
+
+    fn explain_unknown(&mut self, asked: &[u8], found: &io::Result<Stat>, target: &io::Result<Stat>) -> Reason {
+        if let Ok(target) = target
+            && target.kind == FileKind::Regular
+            && self.own_files.contains(&(target.id.device, target.id.inode))
+        {
+            return because(FileState::OwnOutput, "it receives our own output or diagnostics");
+        }
+        if let Some(above) = self.state_directory_above(asked) {
+            return because(FileState::StateDirectory, format!("it is in our own state directory, {}", shown(&above)));
+        }
+        let Some((dir, at)) = self.nearest_known(asked) else {
+            return match found {
+                Err(error) if is_missing(error) => because(FileState::Missing, "there is no such file, and no PATH covers it"),
+                _ => because(FileState::NotCovered, "no PATH covers it"),
+            };
+        };
+        let rest: Vec<&[u8]> = asked[at..].split(|&byte| byte == b'/').filter(|part| !part.is_empty()).collect();
+        if rest.len() > 1 {
+            return self.explain_directory(dir, rest[0], found);
+        }
+        let name = rest.first().copied().unwrap_or_default();
+        self.explain_name(dir, name, found, target)
+    }
+
+    /// The state directory, if the path is below it.
+    fn state_directory_above(&mut self, asked: &[u8]) -> Option<Vec<u8>> {
+        let own = self.own_directory?;
+        directories_above(asked)
+            .map(|(above, _)| above.to_vec())
+            .find(|above| self.fs.stat(above, Links::Follow).is_ok_and(|found| (found.id.device, found.id.inode) == own))
+    }
+
+    /// The nearest directory above the path that is known and listed (or watched for this very file), and where the rest begins.
+    fn nearest_known(&mut self, asked: &[u8]) -> Option<(DirId, usize)> {
+        for (above, at) in directories_above(asked) {
+            let Ok(found) = self.fs.stat(above, Links::Follow) else { continue };
+            let Some(dir) = self.tree.find_inode((found.id.device, found.id.inode)) else { continue };
+            let is_wanted = || self.wanted.contains_key(&(dir, asked[at..].into()));
+            if self.tree.get(dir).role == Role::Listed || is_wanted() {
+                return Some((dir, at));
+            }
+        }
+        None
+    }
+
+    /// A directory above the file is not followed.
+    fn explain_directory(&mut self, dir: DirId, name: &[u8], found: &io::Result<Stat>) -> Reason {
+        let path = self.path_in(dir, name);
+        let text = shown(&path);
+        let look = self.fs.stat(&path, Links::Keep);
+        if !self.config.recursive {
+            return because(
+                FileState::NotRecursive,
+                format!("{text} is a sub-directory, and those are not followed: --recursive false"),
+            );
+        }
+        if let Some((_, words)) = self.refusal(dir, name, Patterns::refusal_of_directory) {
+            return because(FileState::ExcludedDirectory, format!("the directory {text} {words}"));
+        }
+        match &look {
+            Ok(look) if look.kind == FileKind::Link && !self.config.follow_links => {
+                return because(FileState::LinkNotFollowed, format!("{text} is a symbolic link, and those are not followed"));
+            }
+            Ok(look) if look.kind == FileKind::Link => {
+                if let Some((state, words)) = self.refusal(dir, name, Patterns::refusal_of_file) {
+                    return because(state, format!("{text} {words}"));
+                }
+            }
+            Err(error) if is_missing(error) => return because(FileState::Missing, format!("there is no directory {text}")),
+            _ => {}
+        }
+        if let Some(child) = self.tree.find(dir, name) {
+            return self.explain_unlisted(child, &path, found);
+        }
+        self.explain_unlisted(dir, &self.path_in(dir, b""), found)
+    }
+
+    /// A directory is known, but not what is in it.
+    fn explain_unlisted(&mut self, dir: DirId, path: &[u8], found: &io::Result<Stat>) -> Reason {
+        let found_here = self.tree.get(dir);
+        let (is_unreadable, visits) = (found_here.is_unreadable, [found_here.queued, found_here.unfinished]);
+        let is_waiting = visits.iter().any(Option::is_some) || self.is_listing;
+        let text = shown(if path.len() > 1 { path.strip_suffix(b"/").unwrap_or(path) } else { path });
+        if is_unreadable {
+            return because(
+                FileState::UnreadableDirectory,
+                match self.fs.list(path, Links::Follow) {
+                    Err(error) => format!("the directory {text} cannot be read: {error}; picked up when that changes"),
+                    Ok(_) => {
+                        format!("the directory {text} could not be read when it was tried last; the next event or sweep finds it")
+                    }
+                },
+            );
+        }
+        match found {
+            Err(error) if is_missing(error) => because(FileState::Missing, "there is no such file"),
+            _ if visits.contains(&Some(Why::FirstScan)) => {
+                because(FileState::WaitsForListing, format!("the first scan is still to come by: {text}"))
+            }
+            _ if is_waiting => because(FileState::WaitsForListing, format!("the directory is still to be listed: {text}")),
+            Err(error) => because(FileState::Unreadable, format!("it cannot be looked at: {error}")),
+            Ok(_) => because(FileState::NotSeen, "it is in the tree, but no event told of it yet: the sweep finds it (--rescan)"),
+        }
+    }
+
+    /// The file is in a directory that is followed.
+    fn explain_name(&mut self, dir: DirId, name: &[u8], found: &io::Result<Stat>, target: &io::Result<Stat>) -> Reason {
+        let path = self.path_in(dir, name);
+        let is_home = self.tree.get(dir).role == Role::Home;
+        match (found, target) {
+            (Err(error), _) if is_missing(error) => return because(FileState::Missing, "there is no such file"),
+            (Ok(found), _) if found.kind == FileKind::Link && !self.config.follow_links && !is_home => {
+                return because(
+                    FileState::LinkNotFollowed,
+                    "it is a symbolic link, and those are not followed (--follow-symlinks)",
+                );
+            }
+            (Ok(_), Err(error)) if is_missing(error) => {
+                return because(FileState::Missing, "it is a symbolic link that leads nowhere");
+            }
+            (Ok(_), Ok(target)) if target.kind == FileKind::Directory => {
+                return because(FileState::Directory, "it is a directory: ask for the files in it");
+            }
+            (Ok(_), Ok(target)) if target.kind != FileKind::Regular => {
+                return because(FileState::NotRegular, "it is no regular file: never opened");
+            }
+            _ => {}
+        }
+        if let Some((state, words)) = self.refusal(dir, name, Patterns::refusal_of_file) {
+            return because(state, format!("{} {words}", shown(&path)));
+        }
+        let directory = self.path_in(dir, b"");
+        self.explain_unlisted(dir, &directory, found)
+    }
+
+    /// What the globs of all inputs that cover a directory say against a name in it, if none accepts it.
+    fn refusal(&self, dir: DirId, name: &[u8], ask: Ask) -> Option<(FileState, String)> {
+        let path = self.path_in(dir, name);
+        let roots = self.inputs.roots(self.tree.get(dir).scope).iter();
+        let mut all: Vec<Option<Refused<'_>>> =
+            roots.map(|&root| ask(&self.inputs.rules(root).patterns, name, self.below(root, dir, &path))).collect();
+        if let Some(&Wanted::Path(input)) = self.wanted.get(&(dir, name.into())) {
+            all.push(ask(&self.inputs.get(input).patterns, name, name));
+        }
+        let mut words: Vec<String> = Vec::new();
+        let mut state = None;
+        for refused in all {
+            let (this, text) = match refused? {
+                Refused::Excluded(glob) => (FileState::Excluded, format!("is excluded by {glob}")),
+                Refused::NotIncluded => (FileState::NotIncluded, "matches no --include".to_owned()),
+            };
+            state.get_or_insert(this);
+            if !words.contains(&text) {
+                words.push(text);
+            }
+        }
+        Some((state?, words.join(", ")))
+    }
+
+    fn path_in(&self, dir: DirId, name: &[u8]) -> Vec<u8> {
+        let mut path = Vec::new();
+        self.tree.write_path(dir, &mut path);
+        path.extend_from_slice(name);
+        if path.is_empty() { b".".to_vec() } else { path }
+    }
+
+    /// Why nothing is read while records wait for the output.
+    fn blocked_in_words(&self, now: Instant) -> String {
+        let for_now = self.outbox.blocked(now).unwrap_or_default();
+        let there = if self.outbox.sink().state().is_connected { "takes nothing" } else { "is not there" };
+        format!("the output {there}, for {:.1} s by now: records wait for it, so nothing more is read", for_now.as_secs_f64())
+    }
+}
+
+/// The directories above a path, the nearest first, and where the rest of the path begins.
+fn directories_above(path: &[u8]) -> impl Iterator<Item = (&[u8], usize)> {
+    let slashes = memchr::memrchr_iter(b'/', path).map(|at| (if at == 0 { &b"/"[..] } else { &path[..at] }, at + 1));
+    let is_relative = !path.starts_with(b"/");
+    slashes.chain(is_relative.then_some((&b"."[..], 0)))
+}
+
+fn is_missing(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR | libc::ELOOP))
+}
+
+fn copy_of(error: &io::Error) -> io::Error {
+    error.raw_os_error().map_or_else(|| io::Error::from(error.kind()), io::Error::from_raw_os_error)
+}
+
+fn rfc3339(time: SystemTime) -> String {
+    humantime::format_rfc3339_millis(time.max(SystemTime::UNIX_EPOCH)).to_string()
+}

@@ -1,0 +1,181 @@
+//! What is known of one file, as `manytail status FILE` tells it.
+//!
+//! In: nothing; [`crate::engine::Engine::explain`] fills it in. Out: [`FileStatus`], as JSON between the daemon and whoever asks.
+//! Always holds: every answer has a state, and a sentence that says why in words.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::{Deserialize, Serialize};
+
+/// A path in JSON, as records show it: text, and the bytes where they are not UTF-8.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PathText {
+    /// With U+FFFD for what is not UTF-8.
+    pub path: String,
+    /// All of its bytes in base64, if they are not UTF-8.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path_bytes: Option<String>,
+}
+
+impl PathText {
+    /// Of the path's bytes.
+    #[must_use]
+    pub fn new(path: &[u8]) -> PathText {
+        let path_bytes = str::from_utf8(path).is_err().then(|| STANDARD.encode(path));
+        PathText { path: String::from_utf8_lossy(path).into_owned(), path_bytes }
+    }
+
+    /// For people: control characters and bytes that are not UTF-8 as `\xHH`, so that a terminal shows them and does not obey them.
+    #[must_use]
+    pub fn shown(&self) -> String {
+        match self.path_bytes.as_ref().and_then(|encoded| STANDARD.decode(encoded).ok()) {
+            Some(bytes) => shown(&bytes),
+            None => shown(self.path.as_bytes()),
+        }
+    }
+}
+
+/// A path for people and terminals, see [`PathText::shown`].
+#[must_use]
+pub fn shown(path: &[u8]) -> String {
+    let mut text = Vec::new();
+    crate::record::push_text_path(path, &mut text);
+    let text = String::from_utf8(text).expect("what is not UTF-8 was escaped");
+    if !text.chars().any(char::is_control) {
+        return text;
+    }
+    // U+0080 to U+009F, which a terminal may obey, too.
+    let escape = |letter: char| if letter.is_control() { format!("\\u{{{:x}}}", u32::from(letter)) } else { letter.to_string() };
+    text.chars().map(escape).collect()
+}
+
+/// Where a file stands. The first group is as it should be, the second waits for something, the third is not read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FileState {
+    /// Nothing is unread.
+    ReadToEnd,
+    /// All is read but a last line that has no newline yet.
+    Unfinished,
+    /// Has unread bytes, and its turn comes.
+    Queued,
+    /// Has unread bytes, and was read a moment ago (`--coalesce`).
+    CoolingDown,
+    /// What its name stands for is looked at with the next turn.
+    BeingLookedAt,
+    /// Without a name in the tree, but held open until it is read to its end.
+    Finishing,
+
+    /// The output takes nothing.
+    OutputBlocked,
+    /// The file that had its name before is read first.
+    WaitsForPredecessor,
+    /// Files that a listing brings up are read in order, once it is through.
+    WaitsForListing,
+    /// Its first record waits until its `file` number is stored in the state directory.
+    WaitsForStore,
+    /// Something failed, and is tried again.
+    Retried,
+    /// Longer than was noticed: no event told of it.
+    NotNoticed,
+    /// In the tree, but no event told of it.
+    NotSeen,
+    /// A stop was asked for: nothing more is read.
+    Stopping,
+
+    /// No PATH covers it.
+    NotCovered,
+    /// Below a sub-directory, and those are not followed (`--recursive false`).
+    NotRecursive,
+    /// A glob of `--exclude` matches its name.
+    Excluded,
+    /// A glob of `--exclude` matches a directory above it.
+    ExcludedDirectory,
+    /// No glob of `--include` matches.
+    NotIncluded,
+    /// A FIFO, a socket or a device.
+    NotRegular,
+    /// A directory.
+    Directory,
+    /// It, or a directory above it, is a symbolic link, and those are not followed.
+    LinkNotFollowed,
+    /// It cannot be opened or looked at.
+    Unreadable,
+    /// The directory it is in cannot be listed.
+    UnreadableDirectory,
+    /// Our own output or diagnostics.
+    OwnOutput,
+    /// In our own state directory.
+    StateDirectory,
+    /// Left the tree; remembered for some minutes.
+    LeftTree,
+    /// There is no such file.
+    Missing,
+}
+
+impl FileState {
+    /// Read, or about to be: nothing is in the way.
+    #[must_use]
+    pub fn is_well(self) -> bool {
+        use FileState::{BeingLookedAt, CoolingDown, Finishing, Queued, ReadToEnd, Unfinished};
+        matches!(self, ReadToEnd | Unfinished | Queued | CoolingDown | BeingLookedAt | Finishing)
+    }
+}
+
+/// The answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileStatus {
+    /// As records show it, if the file is known; else as it was asked for.
+    #[serde(flatten)]
+    pub path: PathText,
+    /// As it was asked for, if that is another spelling or a further name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked: Option<PathText>,
+    /// Where it stands.
+    pub state: FileState,
+    /// The same in words, with what and since when.
+    pub why: String,
+    /// `file` of json records, once the file is identified.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
+    /// Bytes from the start of the file up to the first that was not yet encoded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub offset: Option<u64>,
+    /// Length in bytes, now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<u64>,
+    /// Bytes behind the offset: lines to be read, and an unfinished last one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unread_bytes: Option<u64>,
+    /// Of those, the last line that has no newline yet, as far as it was seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unfinished_bytes: Option<u64>,
+    /// When the file was modified last, RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub modified: Option<String>,
+    /// When it was read to its end last, RFC 3339; kept only with a state directory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub read_to_end: Option<String>,
+    /// What was there when it was first seen was skipped (`--from end`, `--ignore-older`).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub started_at_end: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shown_path_holds_nothing_that_a_terminal_obeys() {
+        assert_eq!(shown(b"d/a\x1b[31m\xff\\.log"), r"d/a\x1b[31m\xff\x5c.log");
+        assert_eq!(shown("a\u{9b}b\u{e9}".as_bytes()), "a\\u{9b}b\u{e9}");
+    }
+
+    #[test]
+    fn a_path_that_is_not_utf8_comes_back_from_json_byte_for_byte() {
+        let path = PathText::new(b"a\xff\x01");
+        let back: PathText = serde_json::from_str(&serde_json::to_string(&path).unwrap()).unwrap();
+        assert_eq!(back.shown(), r"a\xff\x01");
+        assert_eq!(PathText::new(b"plain").path_bytes, None);
+    }
+}

@@ -1,0 +1,147 @@
+//! `manytail status` and `manytail top`: how a running daemon does, asked over its control socket.
+//!
+//! In: a request as parsed. Out: text or JSON, and an [`Outcome`] for the exit code.
+//! Always holds: nothing waits for a daemon longer than [`ANSWER_WITHIN`]; the daemon alone knows, here it is only shown.
+
+mod client;
+mod screen;
+mod terminal;
+mod text;
+mod top;
+mod verdict;
+
+use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::file_status::{FileState, FileStatus};
+use crate::offsets::Style;
+use crate::status::Status;
+use crate::sys::clock;
+use client::{ask, percent_encoded};
+use verdict::{Rates, Verdict};
+
+pub use client::AskError;
+pub use terminal::watch;
+
+/// A daemon answers within one turn, some milliseconds. One that is busy or swapped out gets this long.
+const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+
+/// Between the two looks that rates are made of.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(500);
+
+/// What `status` is asked for.
+#[derive(Debug)]
+pub struct StatusRequest {
+    /// The daemon's control socket.
+    pub socket: PathBuf,
+    /// How the answer is written.
+    pub style: Style,
+    /// Files to be told of; none: the daemon itself.
+    pub files: Vec<Vec<u8>>,
+}
+
+/// What `top` is asked for.
+#[derive(Debug)]
+pub struct TopRequest {
+    /// The daemon's control socket.
+    pub socket: PathBuf,
+    /// Between two looks.
+    pub interval: Duration,
+}
+
+/// How it ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// All is well.
+    Well,
+    /// Not keeping up, something needs somebody, or a file is not read.
+    Trouble,
+}
+
+/// Why it is not known.
+#[derive(Debug, thiserror::Error)]
+pub enum InsightError {
+    /// No daemon, or no answer.
+    #[error(transparent)]
+    Ask(#[from] AskError),
+    /// The daemon is of another version, most likely.
+    #[error("the answer is not understood: {0}")]
+    Answer(#[from] serde_json::Error),
+    /// The answer cannot be shown.
+    #[error("cannot write: {0}")]
+    Write(#[from] io::Error),
+}
+
+/// The whole answer, as JSON.
+#[derive(Debug, Serialize)]
+struct Report<'a> {
+    #[serde(flatten)]
+    verdict: &'a Verdict,
+    rates: Rates,
+    status: &'a Status,
+}
+
+/// Asks, and writes the answer to `out`.
+///
+/// # Errors
+/// When no daemon answers, or `out` takes nothing.
+pub fn status(request: &StatusRequest, out: &mut impl Write) -> Result<Outcome, InsightError> {
+    if !request.files.is_empty() {
+        return files(request, out);
+    }
+    let before: Status = question(&request.socket, "/status")?;
+    clock::pause(BETWEEN_LOOKS);
+    let after: Status = question(&request.socket, "/status")?;
+    let rates = Rates::between(&before, &after);
+    let verdict = Verdict::new(&after, &rates);
+    match request.style {
+        Style::Text => out.write_all(screen::status(&after, &rates, &verdict).as_bytes())?,
+        Style::Json => {
+            serde_json::to_writer(&mut *out, &Report { verdict: &verdict, rates, status: &after })?;
+            out.write_all(b"\n")?;
+        }
+    }
+    out.flush()?;
+    Ok(if verdict.is_well() { Outcome::Well } else { Outcome::Trouble })
+}
+
+fn files(request: &StatusRequest, out: &mut impl Write) -> Result<Outcome, InsightError> {
+    let mut outcome = Outcome::Well;
+    for path in &request.files {
+        let found = file(request, path)?;
+        if !found.state.is_well() {
+            outcome = Outcome::Trouble;
+        }
+        match request.style {
+            Style::Text => out.write_all(screen::file(&found).as_bytes())?,
+            Style::Json => {
+                serde_json::to_writer(&mut *out, &found)?;
+                out.write_all(b"\n")?;
+            }
+        }
+    }
+    out.flush()?;
+    Ok(outcome)
+}
+
+/// A relative path means, first, what records show: relative to the daemon's working directory. Then to ours.
+fn file(request: &StatusRequest, path: &[u8]) -> Result<FileStatus, InsightError> {
+    let target = |path: &[u8]| format!("/file?path={}", percent_encoded(path));
+    let found: FileStatus = question(&request.socket, &target(path))?;
+    let is_unknown = matches!(found.state, FileState::NotCovered | FileState::Missing);
+    if !is_unknown || path.starts_with(b"/") {
+        return Ok(found);
+    }
+    let Ok(here) = std::env::current_dir() else { return Ok(found) };
+    let absolute = [here.as_os_str().as_bytes(), b"/", path].concat();
+    question(&request.socket, &target(&absolute))
+}
+
+fn question<T: DeserializeOwned>(socket: &std::path::Path, target: &str) -> Result<T, InsightError> {
+    Ok(serde_json::from_slice(&ask(socket, target, ANSWER_WITHIN)?)?)
+}

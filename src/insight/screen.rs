@@ -1,0 +1,161 @@
+//! `manytail status`: one look at a daemon on one screen, and what is known of a file in words.
+//!
+//! In: [`Status`] with rates and verdict, [`FileStatus`]. Out: text, a line per subject.
+
+use super::text::{count, rate, seconds};
+use super::verdict::{Rates, Verdict};
+use crate::file_status::FileStatus;
+use crate::progress::size;
+use crate::status::{Files, Status};
+
+/// One screen.
+pub(super) fn status(status: &Status, rates: &Rates, verdict: &Verdict) -> String {
+    let Status { about, counters, backlog, directories, process, .. } = status;
+    let mut lines = vec![
+        format!("manytail {}, process {}, up {}: {}", about.version, about.pid, seconds(about.uptime), verdict.headline()),
+        String::new(),
+    ];
+    lines.extend(verdict.reasons.iter().chain(&verdict.troubles).map(|reason| format!("  !  {reason}")));
+    if !verdict.is_well() {
+        lines.push(String::new());
+    }
+    let mut say = |subject: &str, text: String| lines.push(format!("{subject:<12} {text}"));
+    say("inputs", about.inputs.join(" "));
+    say(
+        "rates",
+        format!(
+            "{} lines/s, {}/s, {} events/s, {} reads/s, {:.1}% CPU (over {})",
+            rate(rates.records),
+            size(rates.bytes as u64),
+            rate(rates.events),
+            rate(rates.opens),
+            rates.cpu * 100.0,
+            seconds(rates.over_seconds)
+        ),
+    );
+    let oldest =
+        if backlog.files == 0 { String::new() } else { format!(", the oldest for {}", seconds(backlog.oldest_unread_seconds)) };
+    say("backlog", format!("{} files wait, {} unread{oldest}", count(backlog.files), size(backlog.unread_bytes)));
+    say("files", files(&status.files));
+    let limit = if directories.watches_max == 0 { "?".to_owned() } else { count(directories.watches_max) };
+    let polled = if directories.polled == 0 { String::new() } else { format!(", {} polled", count(directories.polled)) };
+    say("directories", format!("{} known, {} watches of {limit}{polled}", count(directories.known), count(directories.watches)));
+    say("output", output(status));
+    let latency = |q| status.deliveries.quantile(q).map_or("-".to_owned(), latency);
+    say("delivery", format!("half within {}, 99% within {} (of all so far)", latency(0.5), latency(0.99)));
+    say("offsets", offsets(status));
+    say(
+        "lost",
+        format!(
+            "{} bytes, {} files deleted perhaps unread; {} truncations, {} NULs skipped",
+            count(counters.lost_bytes),
+            count(counters.deleted_unread),
+            count(counters.truncations),
+            count(counters.skipped_nul_bytes)
+        ),
+    );
+    say(
+        "so far",
+        format!(
+            "{} lines, {}, {} events, {} overflows, {} rescans",
+            count(counters.records),
+            size(counters.bytes),
+            count(counters.events),
+            count(counters.overflows),
+            count(counters.rescans)
+        ),
+    );
+    say(
+        "process",
+        format!("{} resident, {} descriptors of {}", size(process.resident_bytes), count(process.open_fds), count(process.max_fds)),
+    );
+    lines.join("\n") + "\n"
+}
+
+fn offsets(status: &Status) -> String {
+    let Status { about, counters, commits, .. } = status;
+    match about.state_directory.as_deref().filter(|_| commits.is_kept) {
+        None => "in memory only: no --state-dir".to_owned(),
+        Some(directory) => format!(
+            "in {directory}, {} commits, {} failed, journal {}, {} uncommitted",
+            count(counters.commits),
+            count(counters.commit_failures),
+            size(commits.journal_bytes),
+            seconds(commits.age_seconds)
+        ),
+    }
+}
+
+/// `1,234 known: 1,230 idle, 4 queued`.
+fn files(files: &Files) -> String {
+    let states = files.by_state();
+    let some = states
+        .iter()
+        .filter(|(_, number)| *number > 0)
+        .map(|(state, number)| format!("{} {}", count(*number), state.replace('_', " ")));
+    let some = some.collect::<Vec<_>>().join(", ");
+    if some.is_empty() { format!("{} known", count(files.known)) } else { format!("{} known: {some}", count(files.known)) }
+}
+
+/// The output in one line.
+pub(super) fn output(status: &Status) -> String {
+    let output = &status.output;
+    let state = if !output.is_connected {
+        "not there".to_owned()
+    } else if output.blocked_seconds > 0.0 {
+        format!("takes nothing for {}", seconds(output.blocked_seconds))
+    } else {
+        "takes records".to_owned()
+    };
+    format!(
+        "{}: {state}; {} on the way, blocked for {} in all, {} errors, {} reconnects",
+        status.about.output,
+        size(output.unacknowledged_bytes),
+        seconds(output.blocked_seconds_total),
+        count(output.errors),
+        count(output.reconnects)
+    )
+}
+
+/// A time from a bucket of a histogram.
+fn latency(seconds: f64) -> String {
+    match seconds {
+        _ if seconds.is_infinite() => "more than all buckets".to_owned(),
+        _ if seconds >= 1.0 => format!("{seconds:.0} s"),
+        _ if seconds >= 0.001 => format!("{:.0} ms", seconds * 1e3),
+        _ => format!("{:.0} us", seconds * 1e6),
+    }
+}
+
+/// What is known of a file, in a few lines.
+pub(super) fn file(file: &FileStatus) -> String {
+    let mut lines = vec![file.path.shown()];
+    let mut say = |subject: &str, text: String| lines.push(format!("  {subject:<10} {text}"));
+    if let Some(asked) = &file.asked {
+        say("asked for", format!("{} (another name or spelling of it)", asked.shown()));
+    }
+    say("state", file.why.clone());
+    if let Some(offset) = file.offset {
+        let of = file.size.map_or(String::new(), |size| format!(" of {} bytes", count(size)));
+        say("offset", format!("{}{of}", count(offset)));
+    } else if let Some(bytes) = file.size {
+        say("size", format!("{} bytes", count(bytes)));
+    }
+    if let Some(unread) = file.unread_bytes {
+        let unfinished = file.unfinished_bytes.map_or(String::new(), |bytes| format!(" ({} of an unfinished line)", count(bytes)));
+        say("unread", format!("{} bytes{unfinished}", count(unread)));
+    }
+    if let Some(modified) = &file.modified {
+        say("modified", modified.clone());
+    }
+    if let Some(read) = &file.read_to_end {
+        say("read", format!("to its end at {read}"));
+    }
+    if file.started_at_end {
+        say("started", "at its end: what was there before is not read (--from end, or --ignore-older)".to_owned());
+    }
+    if let Some(id) = &file.file {
+        say("file", id.clone());
+    }
+    lines.join("\n") + "\n"
+}

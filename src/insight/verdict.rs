@@ -1,0 +1,204 @@
+//! Is it keeping up, and if not, why? Two looks at a daemon -> rates, and a verdict in words.
+//!
+//! In: two [`Status`] of one run. Out: [`Verdict`] and [`Rates`].
+//! Always holds: what is said follows from the two looks alone.
+
+use serde::Serialize;
+
+use super::text::{count, seconds};
+use crate::progress::size;
+use crate::status::Status;
+
+/// An output that takes nothing for this long is blocked, and a scan that keeps lines waiting for this long is told of, in seconds.
+const BLOCKED: f64 = 1.0;
+
+/// A line that has waited to be read for this long tells that reading does not keep up, in seconds.
+const BEHIND: f64 = 5.0;
+
+/// Offsets that have waited for this long to become durable, in seconds.
+const UNCOMMITTED: f64 = 60.0;
+
+/// What happens per second.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+pub(super) struct Rates {
+    /// How long the two looks were apart.
+    pub(super) over_seconds: f64,
+    pub(super) records: f64,
+    pub(super) bytes: f64,
+    pub(super) events: f64,
+    pub(super) opens: f64,
+    /// Processor time, as a part of one processor.
+    pub(super) cpu: f64,
+}
+
+impl Rates {
+    /// Nothing, if the two looks are not at the same run, or at the same moment.
+    pub(super) fn between(before: &Status, after: &Status) -> Rates {
+        let over_seconds = after.about.uptime - before.about.uptime;
+        let is_same = (before.about.pid, before.about.start_time) == (after.about.pid, after.about.start_time);
+        if !is_same || over_seconds <= 0.0 {
+            return Rates::default();
+        }
+        let rate = |count: fn(&Status) -> u64| count(after).saturating_sub(count(before)) as f64 / over_seconds;
+        Rates {
+            over_seconds,
+            records: rate(|status| status.counters.records),
+            bytes: rate(|status| status.counters.bytes),
+            events: rate(|status| status.counters.events),
+            opens: rate(|status| status.counters.opens),
+            cpu: (after.process.cpu_seconds - before.process.cpu_seconds).max(0.0) / over_seconds,
+        }
+    }
+}
+
+/// The answer to "is it keeping up".
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub(super) struct Verdict {
+    /// Every line is delivered soon after it was written.
+    pub(super) keeps_up: bool,
+    /// Why not.
+    pub(super) reasons: Vec<String>,
+    /// What else needs somebody.
+    pub(super) troubles: Vec<String>,
+}
+
+impl Verdict {
+    pub(super) fn new(status: &Status, rates: &Rates) -> Verdict {
+        let reasons = reasons(status, rates);
+        Verdict { keeps_up: reasons.is_empty(), reasons, troubles: troubles(status) }
+    }
+
+    /// Nobody has to do anything.
+    pub(super) fn is_well(&self) -> bool {
+        self.keeps_up && self.troubles.is_empty()
+    }
+
+    pub(super) fn headline(&self) -> &'static str {
+        match (self.keeps_up, self.troubles.is_empty()) {
+            (true, true) => "keeping up",
+            (true, false) => "keeping up, but see below",
+            (false, _) => "NOT keeping up",
+        }
+    }
+}
+
+fn reasons(status: &Status, rates: &Rates) -> Vec<String> {
+    let Status { output, backlog, about, directories, .. } = status;
+    let mut reasons = Vec::new();
+    if !output.is_connected {
+        reasons.push(format!("the output {} is not there ({} errors so far)", about.output, count(output.errors)));
+    } else if output.blocked_seconds >= BLOCKED {
+        reasons.push(format!("the output {} has taken nothing for {}", about.output, seconds(output.blocked_seconds)));
+    }
+    if backlog.oldest_unread_seconds >= BEHIND {
+        let left = if rates.bytes < 1.0 {
+            "nothing is read now".to_owned()
+        } else {
+            format!("about {} at this rate", seconds(backlog.unread_bytes as f64 / rates.bytes))
+        };
+        let oldest = seconds(backlog.oldest_unread_seconds);
+        reasons.push(format!(
+            "{} files wait with {} unread, the oldest for {oldest}: {left}",
+            count(backlog.files),
+            size(backlog.unread_bytes)
+        ));
+    }
+    if directories.is_listing && backlog.oldest_unread_seconds >= BLOCKED {
+        reasons.push("directories are still being listed (first scan, or a rescan)".to_owned());
+    }
+    reasons
+}
+
+fn troubles(status: &Status) -> Vec<String> {
+    let Status { files, directories, commits, .. } = status;
+    let mut troubles = Vec::new();
+    if commits.is_failing {
+        troubles.push("offsets cannot be stored: a crash would repeat lines; see the log".to_owned());
+    } else if commits.age_seconds >= UNCOMMITTED {
+        troubles.push(format!("offsets have waited for {} to be stored", seconds(commits.age_seconds)));
+    }
+    if directories.polled > 0 {
+        let polled = count(directories.polled);
+        troubles
+            .push(format!("{polled} directories are polled: no watch for them (fs.inotify.max_user_watches), or not to be listed"));
+    }
+    if directories.unreadable > 0 {
+        troubles.push(format!("{} directories cannot be read: see the log", count(directories.unreadable)));
+    }
+    if files.unreadable > 0 {
+        troubles.push(format!("{} files cannot be read: see the log", count(files.unreadable)));
+    }
+    troubles
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is changed, and the word that tells of it.
+    type Case = (fn(&mut Status), &'static str);
+
+    fn at(uptime: f64, records: u64) -> Status {
+        let mut status = Status::default();
+        status.about.uptime = uptime;
+        status.about.output = "tcp:h:1".to_owned();
+        status.output.is_connected = true;
+        status.counters.records = records;
+        status
+    }
+
+    #[test]
+    fn rates_are_those_between_two_looks_at_one_run() {
+        let rates = Rates::between(&at(10.0, 100), &at(10.5, 600));
+        assert_eq!((rates.records, rates.over_seconds), (1000.0, 0.5));
+        assert_eq!(Rates::between(&at(10.0, 100), &at(1.0, 5)), Rates::default(), "started anew");
+        let mut other = at(20.0, 200);
+        other.about.pid = 7;
+        assert_eq!(Rates::between(&at(10.0, 100), &other), Rates::default());
+    }
+
+    #[test]
+    fn a_quiet_daemon_keeps_up() {
+        let verdict = Verdict::new(&at(1.0, 0), &Rates::default());
+        assert!(verdict.is_well() && verdict.headline() == "keeping up");
+    }
+
+    #[test]
+    fn whatever_keeps_lines_back_is_named() {
+        let cases: [Case; 4] = [
+            (|status| status.output.is_connected = false, "tcp:h:1 is not there"),
+            (|status| status.output.blocked_seconds = 75.0, "taken nothing for 1m15s"),
+            (
+                |status| {
+                    status.backlog = crate::status::Backlog { oldest_unread_seconds: 6.0, unread_bytes: 2048, files: 3, sampled: 3 }
+                },
+                "3 files wait with 2.0 KiB unread, the oldest for 6.0s: nothing is read now",
+            ),
+            (|status| (status.directories.is_listing, status.backlog.oldest_unread_seconds) = (true, 1.5), "being listed"),
+        ];
+        for (change, word) in cases {
+            let mut status = at(1.0, 0);
+            change(&mut status);
+            let verdict = Verdict::new(&status, &Rates::default());
+            assert!(!verdict.keeps_up && verdict.reasons.iter().any(|reason| reason.contains(word)), "{word}: {verdict:?}");
+        }
+    }
+
+    #[test]
+    fn whatever_needs_somebody_is_named_though_lines_are_delivered() {
+        let cases: [Case; 5] = [
+            (|status| status.commits.is_failing = true, "cannot be stored"),
+            (|status| status.commits.age_seconds = 61.0, "waited for 1m01s"),
+            (|status| status.directories.polled = 1_000, "1,000 directories are polled"),
+            (|status| status.directories.unreadable = 2, "2 directories cannot be read"),
+            (|status| status.files.unreadable = 3, "3 files cannot be read"),
+        ];
+        for (change, word) in cases {
+            let mut status = at(1.0, 0);
+            change(&mut status);
+            let verdict = Verdict::new(&status, &Rates::default());
+            assert!(verdict.keeps_up && !verdict.is_well(), "{word}");
+            assert!(verdict.troubles.iter().any(|trouble| trouble.contains(word)), "{word}: {verdict:?}");
+        }
+    }
+}

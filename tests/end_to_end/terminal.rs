@@ -1,0 +1,137 @@
+//! A pseudo-terminal with a program on it: what it shows, keys, sizes, and whether it was given back as it was.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
+use std::process::{Child, Command};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use nix::pty::{Winsize, openpty};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, ttyname};
+
+use crate::harness::wait_for;
+
+/// A terminal, and the program that has it.
+pub(crate) struct Terminal {
+    master: File,
+    /// Kept open, so that the terminal outlives the program.
+    slave: OwnedFd,
+    child: Mutex<Child>,
+    shown: Arc<Mutex<Shown>>,
+}
+
+struct Shown {
+    parser: vt100::Parser,
+    everything: Vec<u8>,
+}
+
+impl Terminal {
+    /// Starts a command with stdin, stdout and stderr on a terminal of this size, which it controls.
+    pub(crate) fn start(command: &[&str], rows: u16, columns: u16) -> Terminal {
+        let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+        let pair = openpty(Some(&size), None).expect("a pseudo-terminal");
+        let end = || pair.slave.try_clone().expect("a descriptor");
+        let mut program = Command::new("setsid");
+        program.arg("--ctty").args(command).stdin(end()).stdout(end()).stderr(end());
+        program.env_remove("STATE_DIRECTORY").env_remove("RUNTIME_DIRECTORY").env("NO_COLOR", "1");
+        let child = program.spawn().expect("setsid");
+        drop(program);
+        let shown = Arc::new(Mutex::new(Shown { parser: vt100::Parser::new(rows, columns, 0), everything: Vec::new() }));
+        let master = File::from(pair.master);
+        let (mut reader, into) = (master.try_clone().expect("a descriptor"), Arc::clone(&shown));
+        thread::spawn(move || {
+            let mut bytes = [0; 16 * 1024];
+            while let Ok(got) = reader.read(&mut bytes) {
+                if got == 0 {
+                    break;
+                }
+                let mut shown = into.lock().unwrap();
+                shown.parser.process(&bytes[..got]);
+                shown.everything.extend_from_slice(&bytes[..got]);
+            }
+        });
+        Terminal { master, slave: pair.slave, child: Mutex::new(child), shown }
+    }
+
+    /// The screen as text.
+    pub(crate) fn contents(&self) -> String {
+        self.shown.lock().unwrap().parser.screen().contents()
+    }
+
+    /// All that was ever written to it.
+    pub(crate) fn everything(&self) -> String {
+        String::from_utf8_lossy(&self.shown.lock().unwrap().everything).into_owned()
+    }
+
+    #[track_caller]
+    pub(crate) fn wait_for(&self, word: &str) {
+        wait_for(&format!("{word:?} on the terminal"), || self.contents().contains(word));
+    }
+
+    #[track_caller]
+    pub(crate) fn wait_for_last_line(&self, line: &str) {
+        wait_for(&format!("{line:?} on the last line"), || {
+            let shown = self.shown.lock().unwrap();
+            let screen = shown.parser.screen();
+            screen.rows(0, screen.size().1).last().is_some_and(|last| last.trim_end() == line.trim_end())
+        });
+    }
+
+    pub(crate) fn press(&self, keys: &[u8]) {
+        (&self.master).write_all(keys).expect("keys");
+    }
+
+    /// The program is told by the kernel.
+    pub(crate) fn resize(&self, rows: u16, columns: u16) {
+        self.shown.lock().unwrap().parser.screen_mut().set_size(rows, columns);
+        self.stty(&["rows", &rows.to_string(), "cols", &columns.to_string()]);
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        let id = self.child.lock().unwrap().id();
+        kill(Pid::from_raw(id.cast_signed()), signal).expect("kill");
+    }
+
+    pub(crate) fn is_alternate(&self) -> bool {
+        self.shown.lock().unwrap().parser.screen().alternate_screen()
+    }
+
+    pub(crate) fn is_raw(&self) -> bool {
+        self.stty(&["-a"]).contains("-icanon")
+    }
+
+    /// Lines, echo, cursor and screen are as before.
+    #[track_caller]
+    pub(crate) fn is_given_back(&self) -> bool {
+        wait_for("the last bytes", || !self.is_alternate());
+        let settings = self.stty(&["-a"]);
+        let is_cooked = !settings.contains("-icanon") && !settings.contains("-echo ") && !settings.contains("-opost");
+        is_cooked && !self.shown.lock().unwrap().parser.screen().hide_cursor() && self.everything().contains("\x1b[?7h")
+    }
+
+    fn stty(&self, args: &[&str]) -> String {
+        let name = ttyname(&self.slave).expect("a name");
+        let output = Command::new("stty").arg("-F").arg(name).args(args).output().expect("stty");
+        assert!(output.status.success(), "stty {args:?}: {output:?}");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    #[track_caller]
+    pub(crate) fn wait_exit(&self) -> Option<i32> {
+        wait_for("the program to exit", || self.child.lock().unwrap().try_wait().expect("wait").is_some());
+        self.child.lock().unwrap().wait().expect("wait").code()
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        let mut child = self.child.lock().unwrap();
+        if thread::panicking() {
+            eprintln!("--- the terminal:\n{}\n---", self.shown.lock().unwrap().parser.screen().contents());
+        }
+        let _ = child.kill();
+        let _ = child.wait();
+    }
+}
