@@ -1,10 +1,12 @@
 //! argv to what is to be done. Nothing else names clap.
 //!
-//! In: the arguments. Out: a [`Command`] with validated settings, or a [`Refusal`] that knows its text and its exit code.
+//! In: the arguments, and the environment variables. Out: a [`Command`] with validated settings, or a [`Refusal`] that knows its text and its exit code.
 //! Always holds: every refusal names the option; `--help` and `--version` are refusals to run with exit code 0.
 
+mod check;
 mod doctor;
 mod insight;
+mod layers;
 mod offsets;
 mod run;
 
@@ -15,28 +17,26 @@ use std::process::ExitCode;
 
 use clap::builder::{OsStringValueParser, PossibleValuesParser, TypedValueParser};
 use clap::error::ErrorKind;
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use crate::config::{Config, ConfigError, Metrics, Output};
-use crate::diagnostics::Diagnostics;
+use crate::config::{Metrics, Output};
 use crate::insight::{StatusRequest, TopRequest};
-use crate::offsets::Request;
-pub(crate) use run::RunOptions;
+use crate::offsets::{Request, Style};
+use layers::{Invocation, one_line};
+pub use layers::{Origin, Settings};
+pub(crate) use run::{InputOptions, RunOptions};
 
 /// What is to be done.
 #[derive(Debug)]
 pub enum Command {
     /// Follow files.
-    Run {
-        /// What to follow, and how.
-        config: Config,
-        /// What to say meanwhile.
-        diagnostics: Diagnostics,
-    },
+    Run(Box<Settings>),
+    /// Say which settings hold.
+    Check(Box<Settings>, Style),
     /// Look into a state directory, or edit it.
     Offsets(Request),
     /// Look whether a run has what it needs.
-    Doctor(crate::doctor::Request),
+    Doctor(Box<crate::doctor::Request>),
     /// Tell how a daemon does.
     Status(StatusRequest),
     /// Show it live.
@@ -61,53 +61,69 @@ impl Refusal {
     }
 }
 
-/// Parses the arguments, the program's name first.
+impl std::fmt::Display for Refusal {
+    /// The reason as one line, without a word about usage.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&one_line(&self.0.to_string()))
+    }
+}
+
+/// Parses the arguments, the program's name first; `variables` are those of the environment.
 ///
 /// # Errors
-/// When they are no valid command, and for `--help` and `--version`.
-pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, Refusal> {
-    let parsed = Arguments::try_parse_from(spell_out_recursive(arguments)).map_err(|error| Refusal(Box::new(error)))?;
+/// When they are no valid command, or say what cannot be, and for `--help` and `--version`.
+pub fn parse(
+    arguments: impl IntoIterator<Item = OsString>,
+    variables: impl IntoIterator<Item = (OsString, OsString)>,
+) -> Result<Command, Refusal> {
+    let arguments = spell_out_recursive(arguments);
+    let refuse = |error| Refusal(Box::new(error));
+    let matches = Arguments::command().try_get_matches_from(&arguments).map_err(refuse)?;
+    let parsed = Arguments::from_arg_matches(&matches).map_err(refuse)?;
+    let settings = |command| Invocation { command, arguments, variables: variables.into_iter().collect() }.read().map(Box::new);
     match parsed.command {
-        Subcommands::Run(mut options) => {
-            options.state_dir = options.state_dir.or_else(state_directory);
-            options.control_socket = options.control_socket.or_else(default_control_socket);
-            let diagnostics = Diagnostics { level: options.log_level, format: options.log_format };
-            let config = Config::try_from(options).map_err(|error| refuse(&error))?;
-            Ok(Command::Run { config, diagnostics })
-        }
+        Subcommands::Run(_) => settings("run").map(Command::Run),
+        Subcommands::Check(options) => settings("check").map(|settings| Command::Check(settings, options.report)),
         Subcommands::Offsets { action } => offsets::request(action).map(Command::Offsets),
-        Subcommands::Doctor(options) => doctor::request(options).map(Command::Doctor),
+        Subcommands::Doctor(options) => doctor::request(options).map(|request| Command::Doctor(Box::new(request))),
         Subcommands::Status(options) => insight::status(options).map(Command::Status),
         Subcommands::Top(options) => insight::top(options).map(Command::Top),
     }
 }
 
-/// What the service manager says (`StateDirectory=`, systemd.exec(5)): the first of the directories in `$STATE_DIRECTORY`.
+/// Set by the service manager (`StateDirectory=`, systemd.exec(5)).
+const STATE_DIRECTORY: &str = "STATE_DIRECTORY";
+/// Likewise (`RuntimeDirectory=`).
+const RUNTIME_DIRECTORY: &str = "RUNTIME_DIRECTORY";
+/// In it.
+const CONTROL_SOCKET: &str = "control.sock";
+
+/// The first of the directories in `$STATE_DIRECTORY`.
 fn state_directory() -> Option<PathBuf> {
-    first_directory("STATE_DIRECTORY")
+    first_directory(std::env::var_os(STATE_DIRECTORY)?)
 }
 
-/// In what `RuntimeDirectory=` made, likewise.
+/// Where a run listens that was not told where.
 fn default_control_socket() -> Option<PathBuf> {
-    first_directory("RUNTIME_DIRECTORY").map(|directory| directory.join("control.sock"))
+    first_directory(std::env::var_os(RUNTIME_DIRECTORY)?).map(|directory| directory.join(CONTROL_SOCKET))
 }
 
-fn first_directory(variable: &str) -> Option<PathBuf> {
-    let all = std::env::var_os(variable)?.into_vec();
+fn first_directory(all: OsString) -> Option<PathBuf> {
+    let all = all.into_vec();
     let first = all.split(|&byte| byte == b':').next().filter(|first| !first.is_empty())?;
     Some(PathBuf::from(OsStr::from_bytes(first)))
 }
 
-/// Says what clap cannot know, in clap's words.
-fn refuse(error: &ConfigError) -> Refusal {
-    let option = match error.key() {
+/// Says of the command line what clap cannot know, in clap's words. `key`: as in a file, or `PATH`.
+fn refuse(command: &str, key: &str, reason: &str) -> Refusal {
+    let option = match key {
         "PATH" => "PATH".to_owned(),
         key => format!("--{}", key.replace('_', "-")),
     };
     let mut arguments = Arguments::command();
     arguments.build();
-    let run = arguments.find_subcommand_mut("run").expect("run is a subcommand");
-    Refusal(Box::new(run.error(ErrorKind::ValueValidation, format!("{option}: {error}"))))
+    let command = arguments.find_subcommand_mut(command).expect("it is a subcommand");
+    Refusal(Box::new(command.error(ErrorKind::ValueValidation, format!("{option}: {reason}"))))
 }
 
 /// `--recursive` alone means true. clap would take the PATH behind it for its value, so it is told.
@@ -148,10 +164,12 @@ struct Arguments {
 }
 
 #[derive(Debug, Subcommand)]
-#[expect(clippy::large_enum_variant, reason = "there is one")]
 enum Subcommands {
     /// Follow every regular file under each PATH
     Run(RunOptions),
+    /// Say which settings hold, and where each was said; touch nothing
+    #[command(long_about = check::CHECK_HELP, after_help = check::CHECK_EXAMPLES)]
+    Check(check::CheckOptions),
     /// Look into, or edit, a state directory that no process uses
     #[command(after_help = offsets::OFFSETS_EXAMPLES)]
     Offsets {

@@ -1,6 +1,6 @@
 //! The settings of a run: validated, typed, every limit with its unit.
 //!
-//! In: what [`crate::cli`] parsed, value by value with the parsers below. Out: [`Config`], which nothing has to check again.
+//! In: what [`crate::cli`] parsed, value by value with the parsers below, from the command line, the environment and files. Out: [`Config`], which nothing has to check again.
 //! Always holds: every refusal names the setting; zero never reaches the engine where it means "never" or "off".
 
 mod metrics;
@@ -14,7 +14,7 @@ use std::time::Duration;
 
 pub use metrics::{Metrics, MetricsError};
 
-use crate::cli::RunOptions;
+use crate::cli::{InputOptions, RunOptions};
 use crate::patterns::{PatternError, Patterns};
 
 /// Longest line limit that is accepted, in bytes: the read buffer holds a whole line, and more is no line but a file.
@@ -178,29 +178,40 @@ impl ConfigError {
             ConfigError::OnceFromEnd => "once",
         }
     }
+
+    /// The one of several values that is wrong.
+    pub(crate) fn text(&self) -> Option<&str> {
+        match self {
+            ConfigError::EmptyPath => Some(""),
+            ConfigError::Pattern(error) => Some(&error.glob),
+            _ => None,
+        }
+    }
 }
 
-impl TryFrom<RunOptions> for Config {
-    type Error = ConfigError;
+/// A [`ConfigError`], and the input that it is about.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Misfit {
+    /// Its number, counted from 0; 0 also if it is about none.
+    pub(crate) input: usize,
+    /// What is wrong.
+    pub(crate) error: ConfigError,
+}
 
-    fn try_from(options: RunOptions) -> Result<Config, ConfigError> {
-        if options.paths.is_empty() {
-            return Err(ConfigError::NoPath);
-        }
-        if options.paths.iter().any(|path| path.is_empty()) {
-            return Err(ConfigError::EmptyPath);
-        }
-        if options.once && options.from == From::End {
-            return Err(ConfigError::OnceFromEnd);
-        }
-        let input = InputConfig {
-            patterns: Patterns::new(&options.include, &options.exclude, !options.no_default_excludes)?,
-            paths: options.paths.into_iter().map(OsString::into_vec).collect(),
-            from: options.from,
-            labels: Vec::new(),
+impl std::convert::From<ConfigError> for Misfit {
+    fn from(error: ConfigError) -> Misfit {
+        Misfit { input: 0, error }
+    }
+}
+
+impl Config {
+    /// Settings of a run, and of its inputs with their labels: at least one.
+    pub(crate) fn new(options: RunOptions, inputs: Vec<(InputOptions, Vec<(String, String)>)>) -> Result<Config, Misfit> {
+        let input = |(number, (input, labels))| {
+            InputConfig::new(input, labels, options.once).map_err(|error| Misfit { input: number, error })
         };
         let engine = EngineConfig {
-            inputs: vec![input],
+            inputs: inputs.into_iter().enumerate().map(input).collect::<Result<_, _>>()?,
             recursive: options.recursive,
             follow_links: options.follow_symlinks,
             format: options.format,
@@ -213,7 +224,7 @@ impl TryFrom<RunOptions> for Config {
             ignore_older: options.ignore_older.and_then(unless_zero),
         };
         if options.state_dir.as_ref().is_some_and(|directory| directory.as_os_str().is_empty()) {
-            return Err(ConfigError::EmptyStateDir);
+            return Err(ConfigError::EmptyStateDir.into());
         }
         Ok(Config {
             engine,
@@ -232,6 +243,26 @@ fn checked_socket_path(path: Option<PathBuf>) -> Result<Option<PathBuf>, ConfigE
     match path {
         Some(path) if !(1..=SOCKET_PATH_BYTES_MAX).contains(&path.as_os_str().len()) => Err(ConfigError::ControlSocket),
         path => Ok(path),
+    }
+}
+
+impl InputConfig {
+    fn new(options: InputOptions, labels: Vec<(String, String)>, is_once: bool) -> Result<InputConfig, ConfigError> {
+        if options.paths.is_empty() {
+            return Err(ConfigError::NoPath);
+        }
+        if options.paths.iter().any(|path| path.is_empty()) {
+            return Err(ConfigError::EmptyPath);
+        }
+        if is_once && options.from == From::End {
+            return Err(ConfigError::OnceFromEnd);
+        }
+        Ok(InputConfig {
+            patterns: Patterns::new(&options.include, &options.exclude, !options.no_default_excludes)?,
+            paths: options.paths.into_iter().map(OsString::into_vec).collect(),
+            from: options.from,
+            labels,
+        })
     }
 }
 

@@ -1,12 +1,13 @@
 //! Config -> a running process: the mio loop, its tokens, signals and the end.
 //!
-//! In: a validated [`Config`]. Out: an exit, or an error with its whole chain.
+//! In: validated [`Settings`]. Out: an exit, or an error with its whole chain.
 //! Always holds: one thread; between two turns the process sleeps in `epoll_wait(2)`, or paces itself. mio is edge-triggered: a
 //! descriptor that is not drained is turned to again at once, without waiting for an edge that would never come.
 
 pub mod http;
 mod kept;
 mod listening;
+mod reload;
 mod report;
 mod routes;
 mod server;
@@ -22,6 +23,7 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 use nix::sys::resource::{Resource, getrlimit};
 
+use crate::cli::{Origin, Settings};
 use crate::config::Config;
 use crate::engine::{Engine, Turn};
 use crate::progress::Progress;
@@ -45,9 +47,12 @@ const HELD_PART: u64 = 4;
 ///
 /// # Errors
 /// When the output cannot be opened or fails for good, or a system call of the loop fails.
-pub fn run(config: Config, progress: Option<Progress>) -> anyhow::Result<()> {
+pub fn run(settings: Settings, progress: Option<Progress>) -> anyhow::Result<()> {
     memory::return_large_blocks();
-    let mut daemon = Daemon::new(config)?;
+    for warning in &settings.origin.warnings {
+        tracing::warn!("{warning}");
+    }
+    let mut daemon = Daemon::new(settings)?;
     daemon.progress = progress;
     let outcome = daemon.run();
     daemon.progress = None;
@@ -67,6 +72,8 @@ type Running = Engine<Linux, Box<dyn Sink>>;
 struct Daemon {
     poll: Poll,
     signals: Signals,
+    /// Where the settings come from.
+    origin: Origin,
     engine: Running,
     server: Server,
     /// The event descriptor that is registered.
@@ -102,7 +109,8 @@ fn about(config: &Config) -> About {
 }
 
 impl Daemon {
-    fn new(config: Config) -> anyhow::Result<Self> {
+    fn new(settings: Settings) -> anyhow::Result<Self> {
+        let Settings { config, origin, .. } = settings;
         let service = Service::from_environment(config.output.to_string(), clock::now());
         let poll = Poll::new().context("cannot make an epoll instance")?;
         let signals = Signals::new().context("cannot receive signals")?;
@@ -127,6 +135,7 @@ impl Daemon {
         Ok(Daemon {
             poll,
             signals,
+            origin,
             engine,
             server,
             registered: None,
@@ -213,8 +222,9 @@ impl Daemon {
                     self.tell(|service, now| service.stopping(timeout, now));
                     self.engine.stop();
                 }
-                Signal::Reopen => {
+                Signal::Reload => {
                     self.tell(Service::reloading);
+                    self.reload(now);
                     self.engine.reopen_output(now)?;
                 }
                 Signal::Report => report::say("status", &self.engine, now),

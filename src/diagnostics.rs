@@ -5,13 +5,27 @@
 //! journal gets what it has no other way to know, the priority, and not what it knows itself, the time (sd-daemon(3)).
 
 use std::io::{self, IsTerminal, Write};
+use std::sync::OnceLock;
 
 use nix::sys::stat::fstat;
 use tracing::Metadata;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::{Layer as _, Registry, fmt, reload};
 
 use crate::progress;
+
+/// How the level of what is said to stderr is changed.
+static LEVEL: OnceLock<reload::Handle<LevelFilter, Registry>> = OnceLock::new();
+
+/// From here on events below this level are not said.
+pub fn set_level(level: Level) {
+    if let Some(handle) = LEVEL.get() {
+        // It fails when the subscriber is gone: then nothing is said at all.
+        handle.reload(level.filter()).ok();
+    }
+}
 
 /// The least important events that are said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,26 +93,30 @@ impl Diagnostics {
         } else {
             Reader::Plain
         };
-        tracing::dispatcher::set_global_default(self.dispatch(progress::cleared_stderr, reader)).ok();
+        let (dispatch, handle) = self.dispatch(progress::cleared_stderr, reader);
+        if tracing::dispatcher::set_global_default(dispatch).is_ok() {
+            LEVEL.set(handle).ok();
+        }
     }
 
-    fn dispatch<W>(self, writer: W, reader: Reader) -> tracing::Dispatch
+    fn dispatch<W>(self, writer: W, reader: Reader) -> (tracing::Dispatch, reload::Handle<LevelFilter, Registry>)
     where
         W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
     {
         let is_journal = reader == Reader::Journal;
-        let builder = tracing_subscriber::fmt()
+        let (level, handle) = reload::Layer::new(self.level.filter());
+        let lines = fmt::layer()
             .with_writer(Lines { writer, has_priority: is_journal })
             .with_ansi(reader == Reader::Colours)
             .with_target(false)
-            .with_max_level(self.level.filter())
             // It would tell of a broken stderr on stderr, by a macro that panics there.
             .log_internal_errors(false);
-        match self.format {
-            LogFormat::Text if is_journal => builder.without_time().with_level(false).finish().into(),
-            LogFormat::Text => builder.finish().into(),
-            LogFormat::Json => builder.json().flatten_event(true).finish().into(),
-        }
+        let lines = match self.format {
+            LogFormat::Text if is_journal => lines.without_time().with_level(false).boxed(),
+            LogFormat::Text => lines.boxed(),
+            LogFormat::Json => lines.json().flatten_event(true).boxed(),
+        };
+        (tracing_subscriber::registry().with(level).with(lines).into(), handle)
     }
 }
 
@@ -204,7 +222,7 @@ mod tests {
     fn said_to(reader: Reader, level: Level, format: LogFormat) -> String {
         let kept = Kept::default();
         let writer = kept.clone();
-        let dispatch = Diagnostics { level, format }.dispatch(move || writer.clone(), reader);
+        let (dispatch, _) = Diagnostics { level, format }.dispatch(move || writer.clone(), reader);
         tracing::dispatcher::with_default(&dispatch, || {
             tracing::error!(path = "a\nb", "first");
             tracing::info!("second");

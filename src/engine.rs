@@ -20,6 +20,7 @@ mod order;
 mod reading;
 mod reopening;
 mod resume;
+mod retune;
 mod roots;
 mod sweeping;
 mod timers;

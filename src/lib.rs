@@ -57,6 +57,7 @@ pub mod config;
 pub mod diagnostics;
 pub mod insight;
 pub mod patterns;
+pub mod settings;
 
 pub mod daemon;
 pub mod engine;

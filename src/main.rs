@@ -5,18 +5,19 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use manytail::cli::{self, Command};
+use manytail::cli::{self, Command, Settings};
 use manytail::insight::{self, InsightError, Outcome};
+use manytail::offsets::Style;
 use manytail::progress::Progress;
 use manytail::{daemon, doctor, offsets};
 
 fn main() -> ExitCode {
-    match cli::parse(std::env::args_os()) {
+    match cli::parse(std::env::args_os(), std::env::vars_os()) {
         Err(refusal) => refusal.report(),
-        Ok(Command::Run { config, diagnostics }) => {
-            diagnostics.init();
-            let progress = Progress::new(diagnostics.format, &config.output);
-            match daemon::run(config, progress) {
+        Ok(Command::Run(settings)) => {
+            settings.diagnostics.init();
+            let progress = Progress::new(settings.diagnostics.format, &settings.config.output);
+            match daemon::run(*settings, progress) {
                 Ok(()) => ExitCode::SUCCESS,
                 Err(error) => {
                     // The whole chain in one line: what, where, why.
@@ -25,6 +26,7 @@ fn main() -> ExitCode {
                 }
             }
         }
+        Ok(Command::Check(settings, style)) => check(&settings, style),
         Ok(Command::Doctor(request)) => match doctor::run(&request, &mut io::stdout().lock()) {
             Ok(true) => ExitCode::SUCCESS,
             Ok(false) => ExitCode::FAILURE,
@@ -43,6 +45,26 @@ fn main() -> ExitCode {
                 ExitCode::FAILURE
             }
         },
+    }
+}
+
+/// Prints the settings to stdout, and what is likely not meant so to stderr.
+fn check(settings: &Settings, style: Style) -> ExitCode {
+    for warning in &settings.origin.warnings {
+        // Nobody is left to tell when stderr is closed.
+        writeln!(io::stderr(), "manytail: warning: {warning}").ok();
+    }
+    let mut out = io::stdout().lock();
+    let written = match style {
+        Style::Text => settings.origin.effective.write_toml(&mut out),
+        Style::Json => settings.origin.effective.write_json(&mut out),
+    };
+    match written {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            writeln!(io::stderr(), "manytail: cannot write the answer: {error}").ok();
+            ExitCode::FAILURE
+        }
+        _ => ExitCode::SUCCESS,
     }
 }
 

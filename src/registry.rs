@@ -227,6 +227,11 @@ impl Registry {
         self.len
     }
 
+    /// All slots there are, free ones among them.
+    pub(crate) fn all(&self) -> impl Iterator<Item = SlotId> + use<> {
+        (0..u32::try_from(self.slots.len()).expect("slots are numbered with 32 bits")).map(SlotId)
+    }
+
     pub(crate) fn get(&self, id: SlotId) -> &FileSlot {
         &self.slots[id.0 as usize]
     }

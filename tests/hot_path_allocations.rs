@@ -45,10 +45,10 @@ impl Sink for Count {
 
 fn engine(directory: &Path, format: &str, lines: &Rc<RefCell<u64>>) -> Engine<Linux, Count> {
     let arguments = ["manytail", "run", "--format", format, "--coalesce", "0", "--rescan", "0"].map(OsString::from);
-    let Ok(Command::Run { config, .. }) = cli::parse(arguments.into_iter().chain([directory.into()])) else {
+    let Ok(Command::Run(settings)) = cli::parse(arguments.into_iter().chain([directory.into()]), []) else {
         panic!("the arguments are right");
     };
-    Engine::new(config.engine, Linux::new(), Count(Rc::clone(lines)), clock::now())
+    Engine::new(settings.config.engine, Linux::new(), Count(Rc::clone(lines)), clock::now())
 }
 
 fn append(paths: &[PathBuf], line: &str) {

@@ -68,7 +68,8 @@ impl Bench {
     /// An engine that has read the first line of each file.
     fn new(files: usize, options: &[&str]) -> Self {
         let arguments = ["manytail", "run", "--rescan", "0"].iter().chain(options).chain(&[ROOT]).map(OsString::from);
-        let Ok(Command::Run { config, .. }) = cli::parse(arguments) else { panic!("the arguments are right") };
+        let Ok(Command::Run(settings)) = cli::parse(arguments, []) else { panic!("the arguments are right") };
+        let config = settings.config;
         let now = Now { instant: clock::now().instant, wall: SystemTime::UNIX_EPOCH + Duration::new(1_795_341_600, 123_456_789) };
         let mut bench = Bench { engine: Engine::new(config.engine, Memory::new(files), Void, now), now };
         bench.turn();

@@ -1,7 +1,8 @@
 //! The options of `run`.
 //!
-//! In: what clap read. Out: [`RunOptions`], of which [`crate::config::Config`] is made.
-//! Always holds: each option is well-formed by itself; what contradicts another is found later.
+//! In: what clap read. Out: [`RunOptions`] and [`InputOptions`], of which [`crate::config::Config`] is made.
+//! Always holds: each option is well-formed by itself; what contradicts another is found later. An option is a key of settings files and an
+//! environment variable, too: all there is to say of it is said here, see `layers::keys`.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -21,15 +22,41 @@ Examples:
   manytail run /srv/grid/jobs
   manytail run --format json --include '*.log' -o unix:/run/collector.sock /srv/grid/jobs
   manytail run --from end --exclude 'tmp/' --exclude '*.bak' -o file:/var/log/all-jobs.log jobs
-  manytail run --once --format raw jobs | grep ERROR";
+  manytail run --once --format raw jobs | grep ERROR
+  manytail run --config /etc/manytail/manytail.toml";
 
-/// The options of `run`, each well-formed by itself; [`Config`] is made of them.
+/// What holds for the files below some PATHs: in a file, each `[[input]]` may have its own.
+#[derive(Debug, Args)]
+pub(crate) struct InputOptions {
+    /// Directories and files to follow [default: those of the settings file]
+    #[arg(value_name = "PATH")]
+    pub(crate) paths: Vec<OsString>,
+
+    /// Only files that match; with a / matched to the path below PATH (repeat) [default: all]
+    #[arg(long, value_name = "GLOB", help_heading = "Which files")]
+    pub(crate) include: Vec<String>,
+
+    /// Never these files and directories (repeat) [default: *.gz *.bz2 *.xz *.zst *.lz4 *.zip *.Z]
+    #[arg(long, value_name = "GLOB", help_heading = "Which files")]
+    pub(crate) exclude: Vec<String>,
+
+    /// Do not exclude compressed files [default: off]
+    #[arg(long, help_heading = "Which files")]
+    pub(crate) no_default_excludes: bool,
+
+    /// Where to start in files that exist at the first start
+    #[arg(long, value_name = "beginning|end", default_value = "beginning", value_parser = one_of(&From::NAMES),
+        hide_possible_values = true, help_heading = "What is read")]
+    pub(crate) from: From,
+}
+
+/// The options of `run`, each well-formed by itself; [`crate::config::Config`] is made of them.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
-pub struct RunOptions {
-    /// Directories and files to follow
-    #[arg(value_name = "PATH", required = true)]
-    pub(crate) paths: Vec<OsString>,
+pub(crate) struct RunOptions {
+    /// A TOML file with these options as keys; then conf.d/*.toml beside it [default: none]
+    #[arg(long, value_name = "FILE", help_heading = "Settings")]
+    pub(crate) config: Option<PathBuf>,
 
     /// stdout, fd:N, file:PATH, unix:PATH (stream) or tcp:HOST:PORT
     #[arg(short, long, value_name = "URI", default_value = "stdout", value_parser = output_uri(), help_heading = "Output")]
@@ -44,17 +71,8 @@ pub struct RunOptions {
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = parse_duration, help_heading = "Output")]
     pub(crate) shutdown_timeout: Duration,
 
-    /// Only files that match; with a / matched to the path below PATH (repeat) [default: all]
-    #[arg(long, value_name = "GLOB", help_heading = "Which files")]
-    pub(crate) include: Vec<String>,
-
-    /// Never these files and directories (repeat) [default: *.gz *.bz2 *.xz *.zst *.lz4 *.zip *.Z]
-    #[arg(long, value_name = "GLOB", help_heading = "Which files")]
-    pub(crate) exclude: Vec<String>,
-
-    /// Do not exclude compressed files [default: off]
-    #[arg(long, help_heading = "Which files")]
-    pub(crate) no_default_excludes: bool,
+    #[command(flatten)]
+    pub(crate) input: InputOptions,
 
     /// Follow sub-directories; alone it means true
     #[arg(long, value_name = "true|false", default_value = "true", action = clap::ArgAction::Set,
@@ -64,11 +82,6 @@ pub struct RunOptions {
     /// Follow symbolic links to files and directories [default: off]
     #[arg(long, help_heading = "Which files")]
     pub(crate) follow_symlinks: bool,
-
-    /// Where to start in files that exist at the first start
-    #[arg(long, value_name = "beginning|end", default_value = "beginning", value_parser = one_of(&From::NAMES),
-        hide_possible_values = true, help_heading = "What is read")]
-    pub(crate) from: From,
 
     /// Read up to the end of each file, then exit [default: off]
     #[arg(long, help_heading = "What is read")]

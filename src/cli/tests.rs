@@ -3,15 +3,15 @@
 use std::time::Duration;
 
 use super::*;
-use crate::config::{Format, From};
-use crate::diagnostics::{Level, LogFormat};
+use crate::config::{Config, Format, From};
+use crate::diagnostics::{Diagnostics, Level, LogFormat};
 use crate::offsets::{Action, Style};
 
 /// Parses `manytail run` with these arguments.
 fn run(arguments: &[&str]) -> Result<(Config, Diagnostics), Refusal> {
     let all = ["manytail", "run"].iter().chain(arguments).map(OsString::from);
-    parse(all).map(|command| match command {
-        Command::Run { config, diagnostics } => (config, diagnostics),
+    parse(all, []).map(|command| match command {
+        Command::Run(settings) => (settings.config, settings.diagnostics),
         _ => unreachable!("run was asked for"),
     })
 }
@@ -61,7 +61,8 @@ fn paths_are_taken_in_order_byte_for_byte() {
     use std::os::unix::ffi::OsStringExt;
     let stray = OsString::from_vec(b"\xff/".to_vec());
     let arguments = ["manytail", "run", "a", "--", "--once"].into_iter().map(OsString::from).chain([stray]);
-    let Command::Run { config, .. } = parse(arguments).unwrap() else { unreachable!("run was asked for") };
+    let Command::Run(settings) = parse(arguments, []).unwrap() else { unreachable!("run was asked for") };
+    let config = settings.config;
     assert_eq!(config.engine.inputs[0].paths, [b"a".to_vec(), b"--once".to_vec(), b"\xff/".to_vec()]);
     assert!(!config.engine.once);
 }
@@ -204,7 +205,7 @@ fn bad_values_are_refused_with_the_name_of_their_option() {
 
 #[test]
 fn an_option_without_its_value_is_refused_with_its_name() {
-    for option in ["--output", "--format", "--include", "--pace", "--max-line-bytes", "--log-level"] {
+    for option in ["--config", "--output", "--format", "--include", "--pace", "--max-line-bytes", "--log-level"] {
         assert!(refusal(&["D", option]).contains(option), "{option}");
         assert!(refusal(&[option, "--once", "D"]).contains(option), "{option}");
     }
@@ -225,7 +226,7 @@ fn no_path_and_empty_paths_are_refused() {
 
 #[test]
 fn unknown_options_and_options_of_later_versions_are_refused_with_their_name() {
-    for option in ["--bogus", "--state-dir", "--commit-interval", "--config", "-x"] {
+    for option in ["--bogus", "--state-dir", "--commit-interval", "-x"] {
         assert!(refusal(&[option, "D"]).contains(option), "{option}");
     }
 }
@@ -240,7 +241,7 @@ fn switches_take_no_value() {
 #[test]
 fn no_command_and_unknown_commands_are_refused() {
     for arguments in [&["manytail"][..], &["manytail", "walk", "D"], &["manytail", "D"]] {
-        let refusal = parse(arguments.iter().map(OsString::from)).unwrap_err();
+        let refusal = parse(arguments.iter().map(OsString::from), []).unwrap_err();
         assert_eq!(refusal.exit_code(), 2, "{arguments:?}");
     }
 }
@@ -249,7 +250,7 @@ fn no_command_and_unknown_commands_are_refused() {
 fn help_and_version_end_with_success() {
     for arguments in [&["manytail", "--help"][..], &["manytail", "-h"], &["manytail", "--version"], &["manytail", "run", "--help"]]
     {
-        let answer = parse(arguments.iter().map(OsString::from)).unwrap_err();
+        let answer = parse(arguments.iter().map(OsString::from), []).unwrap_err();
         assert_eq!(answer.exit_code(), 0, "{arguments:?}");
     }
 }
@@ -272,7 +273,7 @@ fn the_help_says_every_default_on_one_short_line_under_a_heading() {
 }
 
 fn offsets(arguments: &[&str]) -> Result<Request, Refusal> {
-    match parse(["manytail", "offsets"].iter().chain(arguments).map(OsString::from))? {
+    match parse(["manytail", "offsets"].iter().chain(arguments).map(OsString::from), [])? {
         Command::Offsets(request) => Ok(request),
         _ => unreachable!("offsets was asked for"),
     }

@@ -160,6 +160,11 @@ impl Commits {
         self.committer.submit(Job { work, payload: std::mem::take(&mut self.payload), is_output_due, output });
     }
 
+    /// How often acknowledged offsets become durable from now on.
+    pub(super) fn set_interval(&mut self, interval: Duration) {
+        self.interval = interval;
+    }
+
     /// A story begins: `true` if its records have to wait until that is stored.
     pub(super) fn begin_story(&mut self, key: SlotKey, incarnation: u32, offset: u64, flags: EntryFlags, read_at: u64) -> bool {
         self.ledger.begin(key, incarnation, offset, flags, read_at);

@@ -118,6 +118,33 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
     }
 
+    /// The periods changed: each directory that is known is put into its sweep again.
+    pub(super) fn begin_sweeps_anew(&mut self, now: Now) {
+        let before = std::mem::replace(&mut self.sweeps, Sweeps::new(&self.config, now));
+        self.sweeps.said = before.said;
+        self.sweeps.told.swept_at = before.told.swept_at;
+        let mut asked: HashMap<u64, bool> = HashMap::new();
+        for place in 0..self.tree.places() {
+            // Those that were not looked at so far are put into a sweep when they are.
+            let Some(dir) = self.tree.at_place(place).filter(|&dir| self.tree.get(dir).inode != (0, 0)) else { continue };
+            let device = self.tree.get(dir).inode.0;
+            let (is_blind, is_known) = match (self.sweeps.remote, asked.get(&device)) {
+                (None, _) => (false, false),
+                (Some(_), Some(&is_blind)) => (is_blind, true),
+                (Some(every), None) => self.ask_type(dir, device, every, now),
+            };
+            if is_known {
+                asked.insert(device, is_blind);
+            }
+            self.tree.get_mut(dir).is_type_known = is_known;
+            self.tree.set_blind(dir, is_blind);
+        }
+        if self.tree.blind() > 0 {
+            self.sweeps.untold.wake(now);
+            self.sweeps.untold.swept_at = before.untold.swept_at;
+        }
+    }
+
     /// Whether the directory's file system is blind, and whether that is known. What cannot be asked is remote, most likely.
     fn ask_type(&mut self, dir: DirId, device: u64, every: Duration, now: Now) -> (bool, bool) {
         self.write_directory_bare(dir);

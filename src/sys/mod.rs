@@ -14,6 +14,7 @@ pub mod memory;
 pub mod process;
 pub mod signal;
 pub mod socket;
+pub(crate) mod text;
 
 pub use file::Linux;
 

@@ -14,8 +14,8 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 pub enum Signal {
     /// SIGTERM or SIGINT.
     Stop,
-    /// SIGHUP.
-    Reopen,
+    /// SIGHUP: read the settings again, open the output again.
+    Reload,
     /// SIGUSR1.
     Report,
 }
@@ -56,7 +56,7 @@ impl Signals {
         let Some(info) = self.0.read_signal()? else { return Ok(None) };
         let is = |number: Number| i64::from(info.ssi_signo) == i64::from(number as i32);
         Ok(Some(if is(Number::SIGHUP) {
-            Signal::Reopen
+            Signal::Reload
         } else if is(Number::SIGUSR1) {
             Signal::Report
         } else {

@@ -261,6 +261,24 @@ fn without_the_remote_sweep_nothing_tells_of_lines_below_an_overlay() {
 }
 
 #[test]
+fn a_remote_sweep_that_was_off_begins_at_sighup() {
+    let world = World::new();
+    let Some(overlay) = Overlay::over(&world) else { return };
+    let settings = world.beside("manytail.toml");
+    fs::write(&settings, "rescan = 0\nrescan_remote = 0\n").expect("write");
+    world.write("a.log", "one\n");
+    let tail = overlay.run(&world).with(&["--config".as_ref(), settings.as_os_str()]).start();
+    tail.wait_count(1);
+    world.append("a.log", "two\n");
+    tail.settled();
+    assert_eq!(tail.count(), 1, "events do tell on this kernel: the sweep need not");
+    fs::write(&settings, "rescan = 0\nrescan_remote = '300ms'\n").expect("write");
+    tail.signal(nix::sys::signal::Signal::SIGHUP);
+    tail.wait_line("two");
+    tail.wait_said("rescan_remote 0 -> 300ms");
+}
+
+#[test]
 fn a_local_tree_is_not_swept_as_a_remote_one_is() {
     let world = World::new();
     world.write("a.log", "one\n");

@@ -40,6 +40,14 @@ pub(crate) fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
+/// What the tests themselves are told by `MANYTAIL_SEED` and the like is no setting of what they run.
+pub(crate) fn remove_settings(command: &mut Command) {
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.as_bytes().starts_with(b"MANYTAIL_")) {
+        command.env_remove(name);
+    }
+    command.env_remove("STATE_DIRECTORY");
+}
+
 /// How to run the binary.
 pub(crate) struct Run {
     args: Vec<OsString>,
@@ -148,7 +156,8 @@ impl Run {
         words.push(self.user.map_or_else(|| BINARY.into(), |user| binary_for(user, &self.tree)));
         let mut command = Command::new(&words[0]);
         command.args(&words[1..]).arg("run").args(&self.args).args(&self.paths);
-        command.env_remove("STATE_DIRECTORY").env_remove("RUNTIME_DIRECTORY").env_remove("RUST_LOG").stdin(Stdio::null());
+        remove_settings(&mut command);
+        command.env_remove("RUST_LOG").stdin(Stdio::null());
         command.stdout(self.stdout.unwrap_or(Stdio::piped())).stderr(Stdio::piped());
         if let Some(directory) = &self.directory {
             command.current_dir(directory);

@@ -36,6 +36,7 @@ mod rotation;
 mod rotation_tools;
 mod scrape;
 mod service;
+mod settings;
 mod shutdown;
 mod start_position;
 mod state;

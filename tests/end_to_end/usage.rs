@@ -3,13 +3,14 @@
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::harness::BINARY;
+use crate::harness::{BINARY, remove_settings};
 use crate::world::World;
 
 /// Runs with these arguments and no others; gives the exit code (none: it had to be killed) and what was said.
 fn run(args: &[&str]) -> (Option<i32>, String, String) {
     let mut command = Command::new(BINARY);
-    command.args(args).env_remove("STATE_DIRECTORY").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    remove_settings(&mut command);
+    command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().expect("start");
     let deadline = Instant::now() + Duration::from_secs(5);
     while child.try_wait().expect("wait").is_none() {

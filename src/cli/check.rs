@@ -1,0 +1,34 @@
+//! `check`: which settings hold, and where each was said.
+//!
+//! In: what clap read: the options of `run`, and how the answer is written. The settings themselves are those of `layers`.
+
+use clap::Args;
+
+use super::{RunOptions, one_of};
+use crate::offsets::Style;
+
+/// The options of `run` and one more.
+#[derive(Debug, Args)]
+pub(super) struct CheckOptions {
+    #[command(flatten)]
+    run: RunOptions,
+
+    /// How the answer is written: as a settings file, or one JSON object per setting
+    #[arg(long, value_name = "text|json", default_value = "text", value_parser = one_of(&Style::NAMES),
+        hide_possible_values = true, help_heading = "Answer")]
+    pub(super) report: Style,
+}
+
+pub(super) const CHECK_HELP: &str = "\
+Say which settings hold, and where each was said: default, FILE:LINE, environment variable or command line. Takes what `run` takes and \
+refuses what `run` refuses. Opens nothing but settings files: no PATH, no output, no state directory.
+
+text: a settings file that says the same; what it cannot say is a comment.
+json: one object per line: input (its number, where it applies), key, value (null: off, or found out at the start), source.";
+
+pub(super) const CHECK_EXAMPLES: &str = "\
+Exit codes: 0 a run would start with these settings, 2 it would refuse them.
+
+Examples:
+  manytail check --config /etc/manytail/manytail.toml
+  manytail check --format json --include '*.log' /srv/grid/jobs > manytail.toml";

@@ -1,0 +1,394 @@
+//! Settings from all layers at once: which value counts, what its source is, and every refusal of files and variables.
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use super::*;
+use crate::cli::{Command, parse};
+use crate::config::{From, Output};
+use crate::settings::Value;
+
+/// A directory with settings files, variables, and what is given on the command line.
+struct Surroundings {
+    directory: TempDir,
+    variables: Vec<(OsString, OsString)>,
+}
+
+impl Surroundings {
+    fn new(files: &[(&str, &str)]) -> Surroundings {
+        let directory = tempfile::tempdir().unwrap();
+        fs::create_dir(directory.path().join("conf.d")).unwrap();
+        for (name, text) in files {
+            fs::write(directory.path().join(name), text).unwrap();
+        }
+        Surroundings { directory, variables: Vec::new() }
+    }
+
+    fn with(mut self, name: &str, value: &str) -> Surroundings {
+        self.variables.push((name.into(), value.into()));
+        self
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    fn read(&self, arguments: &[&str]) -> Result<Box<Settings>, Refusal> {
+        let words = ["manytail", "run"].iter().chain(arguments).map(OsString::from);
+        match parse(words, self.variables.clone())? {
+            Command::Run(settings) => Ok(settings),
+            _ => unreachable!("run was asked for"),
+        }
+    }
+
+    /// With the file `main.toml`, which must be good.
+    #[track_caller]
+    fn settings(&self, arguments: &[&str]) -> Box<Settings> {
+        let main = self.path("main.toml");
+        let with_file = [&["--config", main.to_str().unwrap()], arguments].concat();
+        self.read(&with_file).unwrap_or_else(|refusal| panic!("{arguments:?} refused: {refusal}"))
+    }
+
+    /// With the file `main.toml`: why it is refused, without the directory's name.
+    #[track_caller]
+    fn refusal(&self, arguments: &[&str]) -> String {
+        let main = self.path("main.toml");
+        let with_file = [&["--config", main.to_str().unwrap()], arguments].concat();
+        let refusal = self.read(&with_file).expect_err("refused");
+        assert_eq!(refusal.exit_code(), 2);
+        refusal.to_string().replace(&format!("{}/", self.directory.path().display()), "")
+    }
+}
+
+fn file(text: &str) -> Surroundings {
+    Surroundings::new(&[("main.toml", text)])
+}
+
+/// Where a setting of the whole run was said, without the directory's name.
+fn source(settings: &Settings, key: &str) -> String {
+    let setting = settings.origin.effective.settings.iter().find(|setting| setting.key == key).unwrap();
+    setting.source.to_string().rsplit('/').next().unwrap().to_owned()
+}
+
+fn paths(settings: &Settings) -> Vec<Vec<String>> {
+    let text = |path: &Vec<u8>| String::from_utf8(path.clone()).unwrap();
+    settings.config.engine.inputs.iter().map(|input| input.paths.iter().map(text).collect()).collect()
+}
+
+#[test]
+fn command_line_goes_before_environment_before_file_before_default() {
+    let all = Surroundings::new(&[("main.toml", "paths = ['D']\ncoalesce = '3ms'\npace = '3ms'\nrescan = '3min'\n")])
+        .with("MANYTAIL_COALESCE", "2ms")
+        .with("MANYTAIL_PACE", "2ms");
+    let settings = all.settings(&["--coalesce=1ms"]);
+    let engine = &settings.config.engine;
+    assert_eq!((engine.coalesce, settings.config.pace), (Duration::from_millis(1), Duration::from_millis(2)));
+    assert_eq!((engine.rescan, engine.partial_after), (Some(Duration::from_secs(180)), Some(Duration::from_secs(30))));
+    let sources = ["coalesce", "pace", "rescan", "partial_after"].map(|key| source(&settings, key));
+    assert_eq!(sources, ["command line", "environment variable MANYTAIL_PACE", "main.toml:4", "default"]);
+}
+
+#[test]
+fn a_value_of_the_command_line_goes_before_others_also_where_it_is_the_default() {
+    let settings = file("paths = ['D']\nformat = 'json'\n").settings(&["--format=text"]);
+    assert_eq!((settings.config.engine.format, &*source(&settings, "format")), (Format::Text, "command line"));
+}
+
+#[test]
+fn every_option_of_run_is_a_key_and_a_variable() {
+    let options = RunOptions::augment_args(clap::Command::new("settings"));
+    let keys = keys(&options);
+    // Something that the option takes.
+    let value = |key: &Key| {
+        let known = key.default.as_deref().into_iter().chain(["false", "1d", "/value", "tcp:localhost:1", "1"]);
+        let is_taken = |text: &&str| {
+            let values = Values::from([(key.name.clone(), Given::new([(*text).into()], &Source::Default))]);
+            let mut options = RunOptions::augment_args(clap::Command::new("settings")).no_binary_name(true);
+            check(&values, std::slice::from_ref(key), &mut options).is_ok()
+        };
+        let text = known.into_iter().find(is_taken).unwrap_or_else(|| panic!("no value for {}", key.name));
+        let in_file = match key.kind {
+            Kind::Switch | Kind::Boolean => text.to_owned(),
+            Kind::List => format!("['{text}']"),
+            Kind::Number | Kind::Text => format!("'{text}'"),
+        };
+        (in_file, text.replace(':', "\\:"), text.to_owned())
+    };
+    for key in keys.iter().filter(|key| key.is_in_files) {
+        let text = format!("{} = {}\n", key.name, value(key).0);
+        let paths = if key.name == PATHS { "" } else { "paths = ['D']\n" };
+        let settings = file(&(text + paths)).settings(&[]);
+        let effective = &settings.origin.effective;
+        let setting = effective.settings.iter().chain(effective.inputs.iter().flatten()).find(|setting| setting.key == key.name);
+        assert!(matches!(setting.unwrap().source, Source::File { line: 1, .. }), "{}", key.name);
+    }
+    for key in &keys {
+        let variable = format!("MANYTAIL_{}", key.name.to_uppercase());
+        let surroundings = file("paths = ['D']\n");
+        let main = surroundings.path("main.toml");
+        let text = match key.kind {
+            _ if key.name == CONFIG => main.to_str().unwrap().to_owned(),
+            Kind::List => value(key).1,
+            _ => value(key).2,
+        };
+        let surroundings = surroundings.with(&variable, &text);
+        let arguments: &[&str] = if key.name == PATHS || key.name == CONFIG { &[] } else { &["D"] };
+        let settings = surroundings.read(arguments).unwrap_or_else(|refusal| panic!("{variable}={text}: {refusal}"));
+        let effective = &settings.origin.effective;
+        let setting = effective.settings.iter().chain(effective.inputs.iter().flatten()).find(|setting| setting.key == key.name);
+        assert_eq!(setting.unwrap().source, Source::Variable(variable.as_str().into()));
+    }
+}
+
+#[test]
+fn later_files_win_for_single_values_and_lists_and_their_inputs_add() {
+    let settings = Surroundings::new(&[
+        ("main.toml", "coalesce = '1ms'\npace = '1ms'\nexclude = ['a', 'b']\n[[input]]\npaths = ['A']\n"),
+        ("conf.d/20.toml", "coalesce = '3ms'\nexclude = ['c']\n[[input]]\npaths = ['C']\n"),
+        ("conf.d/10.toml", "coalesce = '2ms'\n[[input]]\npaths = ['B']\n"),
+        ("conf.d/30.conf", "nonsense"),
+        ("conf.d/.40.toml", "nonsense"),
+    ])
+    .settings(&[]);
+    assert_eq!(settings.config.engine.coalesce, Duration::from_millis(3));
+    assert_eq!(["coalesce", "pace"].map(|key| source(&settings, key)), ["20.toml:1", "main.toml:2"]);
+    assert_eq!(paths(&settings), [["A"], ["B"], ["C"]]);
+    let patterns = &settings.config.engine.inputs[0].patterns;
+    assert!(patterns.accepts_file(b"a", b"a") && !patterns.accepts_file(b"c", b"c"));
+}
+
+#[test]
+fn an_input_has_its_own_values_and_those_of_all_where_it_says_none() {
+    let text = "from = 'end'\nexclude = ['x']\nformat = 'json'\nlabels = { cluster = 'a', kind = 'job' }\n\
+                [[input]]\npaths = ['A', 'B']\n\
+                [[input]]\npaths = ['C']\nfrom = 'beginning'\nexclude = []\nlabels.cluster = 'c'\nlabels.site = 's'\n";
+    let settings = file(text).settings(&[]);
+    let inputs = &settings.config.engine.inputs;
+    assert_eq!(paths(&settings), [vec!["A", "B"], vec!["C"]]);
+    assert_eq!((inputs[0].from, inputs[1].from), (From::End, From::Beginning));
+    assert!(!inputs[0].patterns.accepts_file(b"x", b"x") && inputs[1].patterns.accepts_file(b"x", b"x"));
+    let label = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    assert_eq!(inputs[0].labels, [label("cluster", "a"), label("kind", "job")]);
+    assert_eq!(inputs[1].labels, [label("cluster", "c"), label("kind", "job"), label("site", "s")]);
+    assert!(settings.origin.warnings.is_empty());
+}
+
+#[test]
+fn command_line_and_environment_go_before_what_an_input_says() {
+    let text = "[[input]]\npaths = ['A']\nfrom = 'end'\ninclude = ['a']\n";
+    let settings = file(text).with("MANYTAIL_INCLUDE", "b").settings(&["--from", "beginning"]);
+    let input = &settings.config.engine.inputs[0];
+    assert_eq!(input.from, From::Beginning);
+    assert!(input.patterns.accepts_file(b"b", b"b") && !input.patterns.accepts_file(b"a", b"a"));
+}
+
+#[test]
+fn paths_from_outside_take_the_place_of_the_inputs_in_files() {
+    let text = "exclude = ['x']\n[[input]]\npaths = ['A']\n[[input]]\npaths = ['B']\n";
+    for settings in [file(text).settings(&["C", "D"]), file(text).with("MANYTAIL_PATHS", "C:D").settings(&[])] {
+        assert_eq!(paths(&settings), [["C", "D"]]);
+        assert!(!settings.config.engine.inputs[0].patterns.accepts_file(b"x", b"x"));
+    }
+}
+
+#[test]
+fn sizes_may_be_integers_and_booleans_are_not_quoted() {
+    let settings = file("paths = ['D']\nmax_line_bytes = 0x1_0000\nonce = true\nrecursive = false\nrescan = 0\n").settings(&[]);
+    let engine = settings.config.engine;
+    assert_eq!((engine.line_bytes_max, engine.once, engine.recursive, engine.rescan), (65_536, true, false, None));
+}
+
+#[test]
+fn a_switch_in_a_file_is_turned_off_by_its_variable() {
+    let settings = file("paths = ['D']\nonce = true\n").with("MANYTAIL_ONCE", "false").settings(&[]);
+    assert!(!settings.config.engine.once);
+    assert_eq!(source(&settings, "once"), "environment variable MANYTAIL_ONCE");
+}
+
+#[test]
+fn lists_in_variables_are_separated_by_colons() {
+    let surroundings = file("").with("MANYTAIL_PATHS", r"a:b\:c:d e").with("MANYTAIL_INCLUDE", r"*.log:\[x");
+    let settings = surroundings.settings(&[]);
+    assert_eq!(paths(&settings), [["a", "b:c", "d e"]]);
+    let patterns = &settings.config.engine.inputs[0].patterns;
+    assert!(patterns.accepts_file(b"a.log", b"a.log") && patterns.accepts_file(b"[x", b"[x") && !patterns.accepts_file(b"b", b"b"));
+}
+
+#[test]
+fn the_state_directory_of_the_service_manager_is_the_last_to_be_asked() {
+    let surroundings = file("paths = ['D']\n").with("STATE_DIRECTORY", "/s:/t");
+    let settings = surroundings.settings(&[]);
+    assert_eq!(settings.config.state_dir, Some("/s".into()));
+    assert_eq!(source(&settings, "state_dir"), "environment variable STATE_DIRECTORY");
+    let settings = file("paths = ['D']\nstate_dir = '/f'\n").with("STATE_DIRECTORY", "/s").settings(&[]);
+    assert_eq!(settings.config.state_dir, Some("/f".into()));
+}
+
+#[test]
+fn what_is_likely_not_meant_so_is_a_warning() {
+    let surroundings = file("paths = ['D']\nlabels = { a = 'b' }\n").with("MANYTAIL_COALSECE", "1ms").with("MANYTAIL_X", "1");
+    let settings = surroundings.settings(&[]);
+    assert_eq!(
+        settings.origin.warnings,
+        [
+            "the environment variable MANYTAIL_COALSECE is no setting and changes nothing; did you mean MANYTAIL_COALESCE?",
+            "the environment variable MANYTAIL_X is no setting and changes nothing",
+            "labels are part of json records alone: with another format they change nothing",
+        ]
+    );
+}
+
+#[test]
+fn what_a_file_cannot_say_is_refused_with_file_line_and_key() {
+    let durations = "expected numbers with the units us, ms, s, min, h or d, as in 500ms; only 0 may stand alone";
+    for (text, expected) in [
+        ("coalsce = '1ms'", "main.toml:1: coalsce: unknown key; did you mean `coalesce`?"),
+        ("\nmax-line-bytes = 1", "main.toml:2: max-line-bytes: unknown key; did you mean `max_line_bytes`?"),
+        ("inputs = 1", "main.toml:1: inputs: unknown key; did you mean `input`?"),
+        ("config = 'x'", "main.toml:1: config: unknown key"),
+        ("[output]", "main.toml:1: output: expected a string, not a table"),
+        ("format = 'xml'", "main.toml:1: format: `xml`: expected raw, text, json"),
+        ("coalesce = 5", &format!("main.toml:1: coalesce: `5`: {durations}")),
+        ("coalesce = true", "main.toml:1: coalesce: expected a number, or a string with a number and its unit, not true or false"),
+        (
+            "max_line_bytes = 1.5",
+            "main.toml:1: max_line_bytes: expected a number, or a string with a number and its unit, not a fraction",
+        ),
+        ("max_line_bytes = 9999999999999999999", "main.toml:1: max_line_bytes: too large"),
+        ("once = 'true'", "main.toml:1: once: expected true or false, without quotes, not a string"),
+        ("recursive = 1", "main.toml:1: recursive: expected true or false, without quotes, not an integer"),
+        ("include = '*'", "main.toml:1: include: expected a list of strings, as in [\"a\", \"b\"], not a string"),
+        ("include = [\n'a',\n1]", "main.toml:3: include: expected a list of strings, as in [\"a\", \"b\"], not an integer"),
+        (
+            "output = 'tcp:h'",
+            "main.toml:1: output: `tcp:h`: expected a host name or address and a port, as in tcp:localhost:5140 or tcp:[::1]:5140",
+        ),
+        ("state_dir = ''", "main.toml:1: state_dir: is empty"),
+        ("paths = []", "main.toml:1: paths: at least one path is needed"),
+        ("paths = 1979-05-27", "main.toml:1: paths: expected a list of strings, as in [\"a\", \"b\"], not a date"),
+        ("a = 1\na = 2", "main.toml:2: a: duplicate key"),
+        ("[input]\npaths = ['D']", "main.toml:1: input: expected tables, each under a line [[input]]"),
+        ("input = [1]", "main.toml:1: input: expected tables, each under a line [[input]]"),
+        ("[[input]]\nfrom = 'end'", "main.toml:1: input: `paths` is missing"),
+        ("[[input]]\npaths = ['D']\nformat = 'raw'", "main.toml:3: format: is one for all inputs: write it before the first table"),
+        ("[[input]]\npaths = ['D']\ninclde = ['*']", "main.toml:3: inclde: unknown key; did you mean `include`?"),
+        ("[[input]]\npaths = ['D']\nfrom = 'middle'", "main.toml:3: from: `middle`: expected beginning, end"),
+        ("labels = 'a'", "main.toml:1: labels: expected a table of strings, as in { cluster = \"a\" }, not a string"),
+        ("[labels]\na = 'b'\nb = 1", "main.toml:3: labels.b: expected a string, not an integer"),
+        ("labels = { '' = 'b' }", "main.toml:1: labels.: the name of a label is empty"),
+    ] {
+        assert_eq!(file(text).refusal(&["D"]), expected, "{text}");
+    }
+}
+
+#[test]
+fn what_does_not_fit_together_is_refused_where_it_was_said() {
+    for (text, arguments, expected) in [
+        (
+            "paths = ['D']\nonce = true\nfrom = 'end'",
+            &[][..],
+            "main.toml:2: once: contradicts `from` = `end`: one reads what is there, the other skips it (main.toml:3)",
+        ),
+        (
+            "from = 'end'",
+            &["--once", "D"],
+            "--once: contradicts `from` = `end`: one reads what is there, the other skips it (main.toml:1)",
+        ),
+        (
+            "once = true\n[[input]]\npaths = ['A']\n[[input]]\npaths = ['B']\nfrom = 'end'",
+            &[],
+            "main.toml:1: once: contradicts `from` = `end`: one reads what is there, the other skips it (main.toml:6)",
+        ),
+        (
+            "paths = ['D']\n[[input]]\npaths = ['E']",
+            &[],
+            "main.toml:1: paths: contradicts the [[input]] table at main.toml:2: write another table for these paths",
+        ),
+        ("paths = ['D']\nmax_line_bytes = 0", &[], "main.toml:2: max_line_bytes: must be between 1 byte and 1GiB, not 0 bytes"),
+        (
+            "[[input]]\npaths = ['A']\n[[input]]\npaths = ['B']\ninclude = [\n'*.log',\n'[a']",
+            &[],
+            "main.toml:7: include: glob `[a`: unclosed character class; missing ']'",
+        ),
+        ("paths = ['D',\n'']", &[], "main.toml:2: paths: a PATH is empty; write . for the current directory"),
+        ("", &[], "main.toml: nothing to follow: it needs `paths` or an [[input]] table, or the command line a PATH"),
+    ] {
+        assert_eq!(file(text).refusal(arguments), expected, "{text}");
+    }
+}
+
+#[test]
+fn files_that_cannot_be_read_are_refused_with_their_name() {
+    assert_eq!(Surroundings::new(&[]).refusal(&[]), "main.toml: cannot read the settings: No such file or directory (os error 2)");
+    let directory = Surroundings::new(&[("main.toml", "paths = ['D']")]);
+    fs::create_dir(directory.path("conf.d/10.toml")).unwrap();
+    assert_eq!(directory.refusal(&[]), "conf.d/10.toml: cannot read the settings: it is no regular file");
+    let latin = Surroundings::new(&[]);
+    fs::write(latin.path("main.toml"), b"\n# \xe4\n").unwrap();
+    assert_eq!(latin.refusal(&[]), "main.toml:2: is not UTF-8");
+    let long = file(&"#".repeat((1 << 20) + 1));
+    assert_eq!(long.refusal(&[]), "main.toml: cannot read the settings: it is longer than 1MiB");
+}
+
+#[test]
+fn a_fifo_in_a_file_s_place_is_not_waited_for() {
+    let surroundings = Surroundings::new(&[]);
+    nix::unistd::mkfifo(&surroundings.path("main.toml"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    assert_eq!(surroundings.refusal(&[]), "main.toml: cannot read the settings: it is no regular file");
+}
+
+#[test]
+fn a_file_of_more_inputs_than_there_may_be_is_refused_at_the_first_too_many() {
+    let tables = |count: usize| (0..count).map(|at| format!("[[input]]\npaths = ['{at}']\n")).collect::<String>();
+    assert_eq!(file(&tables(256)).settings(&[]).config.engine.inputs.len(), 256);
+    assert_eq!(file(&tables(257)).refusal(&[]), "main.toml:513: input: there are 257 inputs, 256 is the limit");
+}
+
+#[test]
+fn what_a_variable_cannot_say_is_refused_with_its_name() {
+    for (variable, value, expected) in [
+        ("MANYTAIL_FORMAT", "xml", "MANYTAIL_FORMAT: `xml`: expected raw, text, json"),
+        ("MANYTAIL_MAX_LINE_BYTES", "0", "MANYTAIL_MAX_LINE_BYTES: must be between 1 byte and 1GiB, not 0 bytes"),
+        ("MANYTAIL_ONCE", "1", "MANYTAIL_ONCE: expected true or false"),
+        ("MANYTAIL_RECURSIVE", "", "MANYTAIL_RECURSIVE: is empty: unset it, or say a value"),
+        ("MANYTAIL_INCLUDE", "a:[b", "MANYTAIL_INCLUDE: glob `[b`: unclosed character class; missing ']'"),
+        ("MANYTAIL_PATHS", "a::b", "MANYTAIL_PATHS: a PATH is empty; write . for the current directory"),
+    ] {
+        assert_eq!(file("").with(variable, value).refusal(if variable == "MANYTAIL_PATHS" { &[] } else { &["D"] }), expected);
+    }
+}
+
+#[test]
+fn the_same_is_read_again_until_the_files_change() {
+    let surroundings = file("paths = ['D']\ncoalesce = '1ms'\n");
+    let settings = surroundings.settings(&["--pace=1ms"]);
+    assert_eq!(settings.origin.read_again().unwrap().origin.effective, settings.origin.effective);
+    fs::write(surroundings.path("main.toml"), "paths = ['E']\ncoalesce = '2ms'\npace = '2ms'\n").unwrap();
+    let again = settings.origin.read_again().unwrap();
+    assert_eq!((again.config.engine.coalesce, again.config.pace), (Duration::from_millis(2), Duration::from_millis(1)));
+    let differences: Vec<&str> =
+        settings.origin.effective.differences(&again.origin.effective).map(|(before, _)| &*before.key).collect();
+    assert_eq!(differences, ["coalesce"]);
+    fs::write(surroundings.path("main.toml"), "coalesce = 2\n").unwrap();
+    assert!(settings.origin.read_again().unwrap_err().to_string().contains("main.toml:1: coalesce: `2`"));
+}
+
+#[test]
+fn what_check_prints_is_a_settings_file_that_says_the_same() {
+    let text = "format = 'json'\noutput = 'file:/tmp/a\"b'\nonce = true\nlabels = { 'a b' = \"\\u007f\\n\" }\n\
+                [[input]]\npaths = ['A', 'B']\ninclude = ['*.log']\n[[input]]\npaths = ['C']\n";
+    let settings = file(text).settings(&[]);
+    let mut printed = Vec::new();
+    settings.origin.effective.write_toml(&mut printed).unwrap();
+    let again = file(str::from_utf8(&printed).unwrap()).settings(&[]);
+    let values = |settings: &Settings| {
+        let effective = &settings.origin.effective;
+        let all = effective.settings.iter().filter(|setting| setting.key != CONFIG).chain(effective.inputs.iter().flatten());
+        all.map(|setting| (setting.key.clone(), setting.value.clone())).collect::<Vec<(String, Value)>>()
+    };
+    assert_eq!(values(&again), values(&settings));
+    assert_eq!(again.config.output, Output::File("/tmp/a\"b".into()));
+}

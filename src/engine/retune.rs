@@ -1,0 +1,61 @@
+//! Settings that change while the engine runs.
+//!
+//! In: the new value. Out: deadlines that follow it.
+//! Always holds: the queues that are in the order of their deadlines stay so.
+
+use super::*;
+use crate::registry::{Life, State};
+
+impl<F: FileSystem, S: Sink> Engine<F, S> {
+    /// The least time between two opens of one file.
+    pub fn set_coalesce(&mut self, coalesce: Duration, now: Instant) {
+        self.config.coalesce = coalesce;
+        // Files read from now on queue up behind these: none may wait for longer than they will.
+        for (deadline, _) in &mut self.cooling {
+            *deadline = (*deadline).min(now + coalesce);
+        }
+    }
+
+    /// After how long without growth an unterminated last line is delivered.
+    pub fn set_partial_after(&mut self, after: Option<Duration>, now: Instant) {
+        self.config.partial_after = after;
+        for (_, key) in std::mem::take(&mut self.partials) {
+            if let Some(id) = self.files.alive(key) {
+                self.files.get_mut(id).state.remove(State::TIMED);
+            }
+        }
+        // Those that nobody timed so far begin now: when they grew is not known.
+        let since = std::mem::take(&mut self.grown);
+        if after.is_some() && !self.config.once {
+            for id in self.files.all() {
+                let slot = self.files.get(id);
+                if slot.scanned > 0 && slot.life != Life::Free {
+                    self.time_partial(id, since.get(&id).copied().unwrap_or(now));
+                }
+            }
+        }
+    }
+
+    /// How often the sweeps look at every file: in general, and where others write unseen. Passes begin anew.
+    pub fn set_rescan(&mut self, rescan: Option<Duration>, remote: Option<Duration>, now: Now) {
+        (self.config.rescan, self.config.rescan_remote) = (rescan, remote);
+        self.begin_sweeps_anew(now);
+    }
+
+    /// Files not modified for this long when first seen start at their end. What was seen stays where it is.
+    pub fn set_ignore_older(&mut self, age: Option<Duration>) {
+        self.config.ignore_older = age;
+    }
+
+    /// The longest line, in bytes without its newline, that is one record.
+    pub fn set_line_bytes_max(&mut self, bytes: usize) {
+        self.config.line_bytes_max = bytes;
+    }
+
+    /// How often acknowledged offsets become durable, if they do.
+    pub fn set_commit_interval(&mut self, interval: Duration) {
+        if let Some(commits) = &mut self.commits {
+            commits.set_interval(interval);
+        }
+    }
+}

@@ -1,0 +1,267 @@
+//! Settings files: TOML -> what they say, with the line of each value.
+//!
+//! In: a file and the `*.toml` of the directory `conf.d` beside it, in the order of their names. Out: [`Files`]. Of a single value (and of
+//! a list) the last file that says it counts; `[[input]]` tables add up.
+//! Always holds: unknown keys, wrong types and a key that is said twice in one file are refused with file and line. Only regular files are
+//! read: they are read again while the loop waits.
+
+use std::borrow::Cow;
+use std::ffi::OsStr;
+use std::ops::Range;
+use std::path::Path;
+use std::rc::Rc;
+
+use toml::Spanned;
+use toml::de::{DeInteger, DeTable, DeValue};
+
+use super::{Files, Given, InputTable, Key, Kind, Label, SettingError, Source, Text, set_label, similar};
+use crate::config::INPUTS_MAX;
+use crate::sys::text;
+
+/// The directory of further files.
+const MORE: &str = "conf.d";
+
+/// The table of an input.
+const INPUT: &str = "input";
+
+/// No more of a malformed text is shown.
+const SHOWN_CHARS: usize = 60;
+
+/// The table of labels, for all inputs or in an input's table.
+const LABELS: &str = "labels";
+
+/// Reads a settings file and those of `conf.d` beside it.
+pub(crate) fn read(main: &OsStr, keys: &[Key]) -> Result<Files, SettingError> {
+    let main = Path::new(main);
+    let more = main.parent().unwrap_or(Path::new("")).join(MORE);
+    let names = match text::names(&more) {
+        Ok(names) => names,
+        Err(error) => {
+            return Err(SettingError::File { path: more.display().to_string(), reason: format!("cannot list it: {error}") });
+        }
+    };
+    let is_ours =
+        |name: &&OsStr| Path::new(name).extension() == Some(OsStr::new("toml")) && !name.as_encoded_bytes().starts_with(b".");
+    let mut files = Files::default();
+    let others = names.iter().map(|name| &**name).filter(is_ours).map(|name| more.join(name));
+    for path in std::iter::once(main.to_owned()).chain(others) {
+        let name = path.display().to_string();
+        let refuse = |reason: String| SettingError::File { path: name.clone(), reason };
+        let bytes = text::read(&path).map_err(|error| refuse(format!("cannot read the settings: {error}")))?;
+        merge(&mut files, parse(&name, &bytes, keys)?);
+    }
+    check_inputs(&files)?;
+    Ok(files)
+}
+
+/// Adds what a later file says.
+fn merge(files: &mut Files, later: Files) {
+    files.values.extend(later.values);
+    for label in later.labels {
+        set_label(&mut files.labels, label);
+    }
+    files.inputs.extend(later.inputs);
+}
+
+/// What cannot be said of one file alone.
+fn check_inputs(files: &Files) -> Result<(), SettingError> {
+    if let (Some(paths), Some(input)) = (files.values.get("paths"), files.inputs.first()) {
+        let reason = format!("contradicts the [[input]] table at {}: write another table for these paths", input.source);
+        return Err(SettingError::Value { at: paths.source.clone(), key: "paths".to_owned(), reason });
+    }
+    match files.inputs.get(INPUTS_MAX) {
+        None => Ok(()),
+        Some(input) => {
+            let reason = format!("there are {} inputs, {INPUTS_MAX} is the limit", files.inputs.len());
+            Err(SettingError::Value { at: input.source.clone(), key: INPUT.to_owned(), reason })
+        }
+    }
+}
+
+/// Reads the text of one file.
+pub(super) fn parse(path: &str, bytes: &[u8], keys: &[Key]) -> Result<Files, SettingError> {
+    let path: Rc<str> = path.into();
+    let text = str::from_utf8(bytes).map_err(|error| {
+        let line = line_of(bytes, error.valid_up_to());
+        SettingError::Syntax { at: Source::File { path: path.clone(), line }, reason: "is not UTF-8".to_owned() }
+    })?;
+    let document = Document { path, text, keys };
+    let root = DeTable::parse(text).map_err(|error| {
+        let span = error.span().unwrap_or(text.len()..text.len());
+        let reason = error.message().replace('\n', ", ");
+        // The key that is there twice, or the word that is none.
+        let word = text.get(span.clone()).filter(|word| (1..=SHOWN_CHARS).contains(&word.chars().count()) && !word.contains('\n'));
+        let reason = word.map(|word| format!("{word}: {reason}")).unwrap_or(reason);
+        SettingError::Syntax { at: document.source(&span), reason }
+    })?;
+    document.root(root.get_ref())
+}
+
+/// Counted from 1.
+fn line_of(text: &[u8], at: usize) -> usize {
+    let before = &text[..at.min(text.len())];
+    memchr::memchr_iter(b'\n', before).count() + 1
+}
+
+type Name<'a> = Spanned<Cow<'a, str>>;
+type Entry<'t, 'a> = (&'t Name<'a>, &'t Spanned<DeValue<'a>>);
+
+/// The entries of a table in the order of the file.
+fn entries<'t, 'a>(table: &'t DeTable<'a>) -> Vec<Entry<'t, 'a>> {
+    let mut entries: Vec<_> = table.iter().collect();
+    entries.sort_by_key(|(name, _)| name.span().start);
+    entries
+}
+
+/// A file being read.
+struct Document<'t> {
+    path: Rc<str>,
+    text: &'t str,
+    keys: &'t [Key],
+}
+
+impl Document<'_> {
+    fn source(&self, span: &Range<usize>) -> Source {
+        Source::File { path: self.path.clone(), line: line_of(self.text.as_bytes(), span.start) }
+    }
+
+    fn refuse(&self, span: &Range<usize>, key: &str, reason: impl Into<String>) -> SettingError {
+        SettingError::Value { at: self.source(span), key: key.to_owned(), reason: reason.into() }
+    }
+
+    fn root(&self, table: &DeTable<'_>) -> Result<Files, SettingError> {
+        let mut files = Files::default();
+        for (name, value) in entries(table) {
+            match name.get_ref().as_ref() {
+                INPUT => files.inputs = self.inputs(value)?,
+                LABELS => files.labels = self.labels(value)?,
+                key => {
+                    let (key, given) = self.setting(key, name, value, |key| key.is_in_files)?;
+                    files.values.insert(key, given);
+                }
+            }
+        }
+        Ok(files)
+    }
+
+    fn inputs(&self, value: &Spanned<DeValue<'_>>) -> Result<Vec<InputTable>, SettingError> {
+        let refuse = |span: &Range<usize>| self.refuse(span, INPUT, "expected tables, each under a line [[input]]");
+        let DeValue::Array(tables) = value.get_ref() else { return Err(refuse(&value.span())) };
+        let mut inputs = Vec::new();
+        for table in tables.iter() {
+            let DeValue::Table(entries) = table.get_ref() else { return Err(refuse(&table.span())) };
+            inputs.push(self.input(entries, &table.span())?);
+        }
+        Ok(inputs)
+    }
+
+    fn input(&self, table: &DeTable<'_>, span: &Range<usize>) -> Result<InputTable, SettingError> {
+        let mut input = InputTable { source: self.source(span), values: super::Values::new(), labels: Vec::new() };
+        for (name, value) in entries(table) {
+            match name.get_ref().as_ref() {
+                LABELS => input.labels = self.labels(value)?,
+                key => {
+                    let (key, given) = self.setting(key, name, value, |key| key.is_in_files && key.is_of_inputs)?;
+                    input.values.insert(key, given);
+                }
+            }
+        }
+        if input.values.contains_key("paths") { Ok(input) } else { Err(self.refuse(span, INPUT, "`paths` is missing")) }
+    }
+
+    /// One line `key = value`. `is_known`: whether the key may stand here.
+    fn setting(
+        &self,
+        name: &str,
+        written: &Name<'_>,
+        value: &Spanned<DeValue<'_>>,
+        is_known: impl Fn(&Key) -> bool,
+    ) -> Result<(String, Given), SettingError> {
+        match self.keys.iter().find(|key| key.name == name && is_known(key)) {
+            Some(key) => Ok((key.name.clone(), self.given(key, value)?)),
+            None => Err(self.refuse(&written.span(), name, self.why_unknown(name, is_known))),
+        }
+    }
+
+    fn why_unknown(&self, name: &str, is_known: impl Fn(&Key) -> bool) -> String {
+        if self.keys.iter().any(|key| key.name == name && key.is_in_files) {
+            return "is one for all inputs: write it before the first table".to_owned();
+        }
+        let known = self.keys.iter().filter(|key| is_known(key)).map(|key| key.name.as_str());
+        match similar(name, known.chain([INPUT, LABELS])) {
+            Some(meant) => format!("unknown key; did you mean `{meant}`?"),
+            None => "unknown key".to_owned(),
+        }
+    }
+
+    fn given(&self, key: &Key, value: &Spanned<DeValue<'_>>) -> Result<Given, SettingError> {
+        let source = self.source(&value.span());
+        let given = |text: String| Ok(Given::new([text.into()], &source));
+        match (key.kind, value.get_ref()) {
+            (Kind::Switch | Kind::Boolean, DeValue::Boolean(value)) => given(value.to_string()),
+            (Kind::Text | Kind::Number, DeValue::String(text)) => given(text.to_string()),
+            (Kind::Number, DeValue::Integer(number)) => match decimal(number) {
+                Some(number) => given(number),
+                None => Err(self.refuse(&value.span(), &key.name, "too large")),
+            },
+            (Kind::List, DeValue::Array(values)) => {
+                let text = |value: &Spanned<DeValue<'_>>| match value.get_ref() {
+                    DeValue::String(text) => Ok(Text { text: text.to_string().into(), source: self.source(&value.span()) }),
+                    other => Err(self.wrong_type(key, other, &value.span())),
+                };
+                let texts: Vec<Text> = values.iter().map(text).collect::<Result<_, _>>()?;
+                if texts.is_empty() && key.name == "paths" {
+                    return Err(self.refuse(&value.span(), &key.name, "at least one path is needed"));
+                }
+                Ok(Given { source, texts })
+            }
+            (_, other) => Err(self.wrong_type(key, other, &value.span())),
+        }
+    }
+
+    fn wrong_type(&self, key: &Key, value: &DeValue<'_>, span: &Range<usize>) -> SettingError {
+        let expected = match key.kind {
+            Kind::Switch | Kind::Boolean => "true or false, without quotes",
+            Kind::Number => "a number, or a string with a number and its unit",
+            Kind::Text => "a string",
+            Kind::List => "a list of strings, as in [\"a\", \"b\"]",
+        };
+        self.refuse(span, &key.name, format!("expected {expected}, not {}", type_name(value)))
+    }
+
+    fn labels(&self, value: &Spanned<DeValue<'_>>) -> Result<Vec<Label>, SettingError> {
+        let DeValue::Table(table) = value.get_ref() else {
+            let reason = format!("expected a table of strings, as in {{ cluster = \"a\" }}, not {}", type_name(value.get_ref()));
+            return Err(self.refuse(&value.span(), LABELS, reason));
+        };
+        let mut labels = Vec::new();
+        for (name, value) in entries(table) {
+            let key = format!("{LABELS}.{}", name.get_ref());
+            if name.get_ref().is_empty() {
+                return Err(self.refuse(&name.span(), &key, "the name of a label is empty"));
+            }
+            let DeValue::String(text) = value.get_ref() else {
+                return Err(self.refuse(&value.span(), &key, format!("expected a string, not {}", type_name(value.get_ref()))));
+            };
+            labels.push(Label { name: name.get_ref().to_string(), value: text.to_string(), source: self.source(&value.span()) });
+        }
+        Ok(labels)
+    }
+}
+
+/// The digits of an integer that TOML may write with a base and underscores.
+fn decimal(number: &DeInteger<'_>) -> Option<String> {
+    i64::from_str_radix(number.as_str(), number.radix()).ok().map(|number| number.to_string())
+}
+
+fn type_name(value: &DeValue<'_>) -> &'static str {
+    match value {
+        DeValue::String(_) => "a string",
+        DeValue::Integer(_) => "an integer",
+        DeValue::Float(_) => "a fraction",
+        DeValue::Boolean(_) => "true or false",
+        DeValue::Datetime(_) => "a date",
+        DeValue::Array(_) => "a list",
+        DeValue::Table(_) => "a table",
+    }
+}

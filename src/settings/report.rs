@@ -1,0 +1,182 @@
+//! The settings as they hold, for people and programs: what `check` prints, and what a run compares after it read them again.
+//!
+//! In: keys with the values that count. Out: TOML that can be used as a settings file again, each line with its source, or JSON lines.
+
+use std::ffi::{OsStr, OsString};
+use std::fmt::Write as _;
+use std::io::{self, Write};
+
+use serde::Serialize;
+
+use super::{Given, Key, Kind, Label, Source};
+
+/// The source of a value begins in this column, unless the value is longer.
+const SOURCE_COLUMN: usize = 52;
+
+/// What holds for a setting.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Value {
+    /// Nobody said anything, and it is off or found out elsewhere: so, in words.
+    Unset(String),
+    /// `true` or `false`.
+    Boolean(bool),
+    /// A text, perhaps of a number.
+    Text(OsString),
+    /// Several.
+    List(Vec<OsString>),
+}
+
+impl Value {
+    fn new(key: &Key, given: Option<&Given>) -> Value {
+        let texts = || given.iter().flat_map(|given| &given.texts).map(|text| text.text.clone());
+        let last = texts().next_back().or_else(|| key.default.clone().map(OsString::from));
+        match (key.kind, last) {
+            (Kind::List, _) => Value::List(texts().collect()),
+            (_, None) => Value::Unset(key.default_in_words.clone()),
+            (Kind::Switch | Kind::Boolean, Some(text)) => Value::Boolean(text == "true"),
+            (_, Some(text)) => Value::Text(text),
+        }
+    }
+
+    /// As in a settings file.
+    fn to_toml(&self) -> String {
+        match self {
+            Value::Unset(words) => words.clone(),
+            Value::Boolean(value) => value.to_string(),
+            Value::Text(text) => quoted(text),
+            Value::List(texts) => format!("[{}]", texts.iter().map(|text| quoted(text)).collect::<Vec<_>>().join(", ")),
+        }
+    }
+
+    fn to_json(&self) -> serde_json::Value {
+        let json = |text: &OsString| serde_json::Value::from(text.to_string_lossy());
+        match self {
+            Value::Unset(_) => serde_json::Value::Null,
+            Value::Boolean(value) => (*value).into(),
+            Value::Text(text) => json(text),
+            Value::List(texts) => texts.iter().map(json).collect(),
+        }
+    }
+}
+
+/// A string of TOML. JSON's strings are such, except for one byte.
+fn quoted(text: &OsStr) -> String {
+    serde_json::Value::from(text.to_string_lossy()).to_string().replace('\x7f', "\\u007f")
+}
+
+/// A setting, what holds for it, and who said so.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Setting {
+    /// As it is called in a file.
+    pub key: String,
+    /// What holds.
+    pub value: Value,
+    /// Who said so.
+    pub source: Source,
+    /// Whether a settings file may say it.
+    is_in_files: bool,
+}
+
+impl Setting {
+    pub(crate) fn new(key: &Key, given: Option<&Given>) -> Setting {
+        let source = given.map_or(Source::Default, |given| given.source.clone());
+        Setting { key: key.name.clone(), value: Value::new(key, given), source, is_in_files: key.is_in_files }
+    }
+
+    pub(crate) fn label(label: Label) -> Setting {
+        let is_bare = label.name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_');
+        let name = if is_bare { label.name } else { quoted(OsStr::new(&label.name)) };
+        Setting { key: format!("labels.{name}"), value: Value::Text(label.value.into()), source: label.source, is_in_files: true }
+    }
+
+    /// Whether both say the same, whoever said so.
+    #[must_use]
+    pub fn is_same(&self, other: &Setting) -> bool {
+        self.key == other.key && self.value == other.value
+    }
+
+    /// One line. What is no line of a settings file is a comment.
+    fn line(&self) -> String {
+        let comment = if self.is_in_files && !matches!(self.value, Value::Unset(_)) { "" } else { "# " };
+        let mut line = String::new();
+        let width = 22 - comment.len();
+        let _ = write!(line, "{comment}{:width$} = {}", self.key, self.value.to_toml());
+        let _ = write!(line, "{:pad$}  # {}", "", self.source, pad = SOURCE_COLUMN.saturating_sub(line.chars().count()));
+        line
+    }
+}
+
+/// All settings as they hold.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Effective {
+    /// Those of the whole run.
+    pub settings: Vec<Setting>,
+    /// Those of each input.
+    pub inputs: Vec<Vec<Setting>>,
+}
+
+impl Effective {
+    /// Writes a settings file with these settings, each with its source.
+    ///
+    /// # Errors
+    /// Those of the writer.
+    pub fn write_toml(&self, out: &mut impl Write) -> io::Result<()> {
+        for setting in &self.settings {
+            writeln!(out, "{}", setting.line())?;
+        }
+        for input in &self.inputs {
+            writeln!(out, "\n[[input]]")?;
+            for setting in input {
+                writeln!(out, "{}", setting.line())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes an object per setting and line: `input` (counted from 1, where it applies), `key`, `value` (null: off or found out
+    /// elsewhere), `source`.
+    ///
+    /// # Errors
+    /// Those of the writer.
+    pub fn write_json(&self, out: &mut impl Write) -> io::Result<()> {
+        #[derive(Serialize)]
+        struct Line<'a> {
+            #[serde(skip_serializing_if = "Option::is_none")]
+            input: Option<usize>,
+            key: &'a str,
+            value: serde_json::Value,
+            source: String,
+        }
+        let of_run = self.settings.iter().map(|setting| (None, setting));
+        let of_inputs = self.inputs.iter().zip(1..).flat_map(|(input, number)| input.iter().map(move |s| (Some(number), s)));
+        for (input, setting) in of_run.chain(of_inputs) {
+            let line = Line { input, key: &setting.key, value: setting.value.to_json(), source: setting.source.to_string() };
+            serde_json::to_writer(&mut *out, &line)?;
+            out.write_all(b"\n")?;
+        }
+        Ok(())
+    }
+
+    /// The settings of the whole run that differ: before, after.
+    pub(crate) fn differences<'a>(&'a self, after: &'a Effective) -> impl Iterator<Item = (&'a Setting, &'a Setting)> {
+        self.settings.iter().zip(&after.settings).filter(|(before, after)| !before.is_same(after))
+    }
+
+    /// These settings of the whole run hold, whatever was read.
+    pub(crate) fn put_back(&mut self, kept: Vec<Setting>) {
+        for before in kept {
+            if let Some(setting) = self.settings.iter_mut().find(|setting| setting.key == before.key) {
+                *setting = before;
+            }
+        }
+    }
+}
+
+impl std::fmt::Display for Value {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Value::Text(text) => write!(f, "{}", text.display()),
+            _ => f.write_str(&self.to_toml()),
+        }
+    }
+}
