@@ -5,6 +5,7 @@
 
 mod check;
 mod doctor;
+mod documents;
 mod insight;
 mod layers;
 mod offsets;
@@ -41,6 +42,8 @@ pub enum Command {
     Status(StatusRequest),
     /// Show it live.
     Top(TopRequest),
+    /// Print a text: the manual page, or completions.
+    Print(Vec<u8>),
 }
 
 /// Why nothing is done: bad usage, or a question that is answered by a text.
@@ -88,6 +91,8 @@ pub fn parse(
         Subcommands::Doctor(options) => doctor::request(options).map(|request| Command::Doctor(Box::new(request))),
         Subcommands::Status(options) => insight::status(options).map(Command::Status),
         Subcommands::Top(options) => insight::top(options).map(Command::Top),
+        Subcommands::Completions(options) => Ok(Command::Print(documents::completions(&options))),
+        Subcommands::Man => Ok(Command::Print(documents::manual())),
     }
 }
 
@@ -154,10 +159,17 @@ fn output_uri() -> impl TypedValueParser<Value = Output> {
 fn metrics_uri() -> impl TypedValueParser<Value = Metrics> {
     OsStringValueParser::new().try_map(|uri| Metrics::parse(&uri))
 }
+const EXAMPLES: &str = "\
+`manytail COMMAND --help` tells of a command, with examples; `man manytail` of all of them.
+
+Examples:
+  manytail run /srv/grid/jobs
+  manytail check --config /etc/manytail/manytail.toml
+  manytail man | man -l -";
 
 /// tail -F for hundreds of thousands of job logs
 #[derive(Debug, Parser)]
-#[command(name = "manytail", version, propagate_version = true, args_override_self = true)]
+#[command(name = "manytail", version, propagate_version = true, args_override_self = true, after_help = EXAMPLES)]
 struct Arguments {
     #[command(subcommand)]
     command: Subcommands,
@@ -183,8 +195,13 @@ enum Subcommands {
     #[command(long_about = insight::STATUS_HELP, after_help = insight::STATUS_EXAMPLES)]
     Status(insight::StatusOptions),
     /// Show a running manytail live
-    #[command(long_about = insight::TOP_HELP)]
+    #[command(long_about = insight::TOP_HELP, after_help = insight::TOP_EXAMPLES)]
     Top(insight::TopOptions),
+    /// Print a script that makes a shell complete these commands
+    Completions(documents::CompletionsOptions),
+    /// Print the manual page, as roff
+    #[command(after_help = documents::MAN_EXAMPLES)]
+    Man,
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! `manytail status` and `manytail top`: how a running daemon does, asked over its control socket.
 //!
 //! In: a request as parsed. Out: text or JSON, and an [`Outcome`] for the exit code.
-//! Always holds: nothing waits for a daemon longer than [`ANSWER_WITHIN`]; the daemon alone knows, here it is only shown.
+//! Always holds: nothing waits for a daemon longer than `ANSWER_WITHIN`; the daemon alone knows, here it is only shown.
 
 mod client;
 mod screen;

@@ -9,9 +9,11 @@ use manytail::cli::{self, Command, Settings};
 use manytail::insight::{self, InsightError, Outcome};
 use manytail::offsets::Style;
 use manytail::progress::Progress;
+use manytail::sys::resolver;
 use manytail::{daemon, doctor, offsets};
 
 fn main() -> ExitCode {
+    resolver::use_built_in_resolver();
     match cli::parse(std::env::args_os(), std::env::vars_os()) {
         Err(refusal) => refusal.report(),
         Ok(Command::Run(settings)) => {
@@ -45,6 +47,19 @@ fn main() -> ExitCode {
                 ExitCode::FAILURE
             }
         },
+        Ok(Command::Print(text)) => print(&text),
+    }
+}
+
+fn print(text: &[u8]) -> ExitCode {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(text).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            // Nobody is left to tell when stderr is closed.
+            writeln!(io::stderr(), "manytail: cannot write to stdout: {error}").ok();
+            ExitCode::FAILURE
+        }
+        _ => ExitCode::SUCCESS,
     }
 }
 

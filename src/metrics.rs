@@ -22,6 +22,7 @@ pub fn text(status: &Status) -> String {
     directories(&mut text, status);
     output(&mut text, status);
     commits(&mut text, status);
+    diagnostics(&mut text, status);
     process(&mut text, status);
     text.0
 }
@@ -161,7 +162,7 @@ fn directories(text: &mut Text, status: &Status) {
     text.gauge("manytail_watches", "inotify watches in use.", directories.watches);
     text.gauge(
         "manytail_watches_limit",
-        "fs.inotify.max_user_watches: inotify watches that all processes of this user can have together; 0 if it is not known.",
+        "inotify watches that all processes of this user can have together (fs.inotify.max_user_watches, or less in a user namespace); 0 if it is not known.",
         directories.watches_max,
     );
 }
@@ -208,6 +209,15 @@ fn commits(text: &mut Text, status: &Status) {
         commits.age_seconds,
     );
     text.gauge("manytail_journal_bytes", "Length of the journal in the state directory.", commits.journal_bytes);
+}
+
+fn diagnostics(text: &mut Text, status: &Status) {
+    let name = "manytail_diagnostics_total";
+    text.family(name, Kind::Counter, "Warnings and notes on stderr, by cause; each cause is limited.");
+    status.diagnostics.iter().for_each(|of| text.sample(name, &[("cause", &of.cause)], of.said));
+    let name = "manytail_diagnostics_suppressed_total";
+    text.family(name, Kind::Counter, "Those that were not said, because their cause or their file had been said enough.");
+    status.diagnostics.iter().for_each(|of| text.sample(name, &[("cause", &of.cause)], of.suppressed));
 }
 
 fn process(text: &mut Text, status: &Status) {
@@ -279,11 +289,13 @@ impl Text {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::status::Diagnostic;
     use std::time::Duration;
 
     #[test]
     fn each_metric_is_told_once_with_its_help_and_its_kind() {
-        let text = text(&Status::default());
+        let diagnostics = vec![Diagnostic { cause: "overflow".to_owned(), said: 1, suppressed: 0 }];
+        let text = text(&Status { diagnostics, ..Status::default() });
         let mut names = Vec::new();
         let mut lines = text.lines().peekable();
         while let Some(line) = lines.next() {

@@ -30,8 +30,21 @@ pub struct Status {
     /// From the turn in which the kernel told of a change to the end of the one in which the output acknowledged it, per part of a file
     /// that was read at once. The time in the kernel's queue before is not in it.
     pub deliveries: Histogram,
+    /// What was said on stderr, by cause.
+    pub diagnostics: Vec<Diagnostic>,
     /// The process.
     pub process: Process,
+}
+
+/// How often one cause of diagnostics came up.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Diagnostic {
+    /// Its name.
+    pub cause: String,
+    /// Diagnostics that were said.
+    pub said: u64,
+    /// Diagnostics that were kept back, because their cause or their file had been said enough.
+    pub suppressed: u64,
 }
 
 /// What does not change while a process runs, or only by the administrator's word.

@@ -6,7 +6,7 @@ use manytail::checkpoint::journal::decode;
 use manytail::checkpoint::state::State;
 use manytail::checkpoint::{Entry, EntryFlags, OutputPoint};
 use manytail::config::Format;
-use manytail::daemon::http::{self, HEAD_BYTES_MAX, parse};
+use manytail::daemon::http;
 use manytail::sys::inotify::{Events, RawEvent, encode};
 use manytail::sys::{FileId, WatchId};
 
@@ -233,9 +233,9 @@ fn a_million_changed_requests_give_a_request_a_refusal_or_not_yet() {
         for _ in 0..random.below(4) {
             mutate(&mut bytes, &mut random);
         }
-        match parse(&bytes) {
+        match http::parse(&bytes) {
             http::Head::Partial => {
-                assert!(bytes.len() < HEAD_BYTES_MAX, "input {input}");
+                assert!(bytes.len() < http::HEAD_BYTES_MAX, "input {input}");
                 kinds[0] += 1;
             }
             http::Head::Refused(code) => {

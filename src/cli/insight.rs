@@ -68,6 +68,13 @@ Show a running manytail live: rates, output, the files furthest behind and the b
 
 Needs a terminal; `manytail status` is for scripts.";
 
+pub(super) const TOP_EXAMPLES: &str = "\
+Exit codes: 0 done, 1 the terminal cannot be used, 2 bad usage.
+
+Examples:
+  manytail top
+  manytail top --interval 500ms --control-socket /run/manytail/control.sock";
+
 fn parse_interval(text: &str) -> Result<Duration, String> {
     let interval = parse_duration(text).map_err(|error| error.to_string())?;
     let range = Duration::from_millis(200)..=Duration::from_secs(5);

@@ -15,10 +15,10 @@ use crate::offsets::{Action, Request, Style};
 #[derive(Debug, Subcommand)]
 pub(super) enum OffsetsAction {
     /// Print how far each file was delivered, by path
-    #[command(long_about = LIST_HELP)]
+    #[command(long_about = LIST_HELP, after_help = LIST_EXAMPLES)]
     List(OffsetsOptions),
     /// Forget files, so that the next run reads them from their beginning
-    #[command(long_about = FORGET_HELP)]
+    #[command(long_about = FORGET_HELP, after_help = FORGET_EXAMPLES)]
     Forget {
         #[command(flatten)]
         options: OffsetsOptions,
@@ -32,7 +32,7 @@ pub(super) enum OffsetsAction {
         all: bool,
     },
     /// Read the whole journal, and look at each file it names
-    #[command(long_about = VERIFY_HELP)]
+    #[command(long_about = VERIFY_HELP, after_help = VERIFY_EXAMPLES)]
     Verify(OffsetsOptions),
 }
 
@@ -78,6 +78,21 @@ Exit codes: 0 done, 1 failed, or a process uses the state directory, 2 bad usage
 Examples:
   manytail offsets list --state-dir /var/lib/manytail
   manytail offsets forget --state-dir /var/lib/manytail /srv/grid/jobs/d7 /srv/grid/jobs/d8/job1.log
+  manytail offsets verify --state-dir /var/lib/manytail --format json";
+
+const LIST_EXAMPLES: &str = "\
+Examples:
+  manytail offsets list --state-dir /var/lib/manytail
+  manytail offsets list --state-dir /var/lib/manytail --format json | grep job7";
+
+const FORGET_EXAMPLES: &str = "\
+Examples:
+  manytail offsets forget --state-dir /var/lib/manytail /srv/grid/jobs/d7 /srv/grid/jobs/d8/job1.log
+  manytail offsets forget --state-dir /var/lib/manytail --all";
+
+const VERIFY_EXAMPLES: &str = "\
+Examples:
+  manytail offsets verify --state-dir /var/lib/manytail
   manytail offsets verify --state-dir /var/lib/manytail --format json";
 
 pub(super) fn request(action: OffsetsAction) -> Result<Request, Refusal> {

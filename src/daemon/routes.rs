@@ -9,7 +9,7 @@ use super::http::{self, Request, Response};
 use crate::metrics;
 use crate::status::{About, Status};
 use crate::sys::clock::Now;
-use crate::sys::process;
+use crate::sys::{host, process};
 
 /// The media type of the Prometheus text format.
 const PROMETHEUS_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -30,7 +30,8 @@ impl Question<'_> {
         let since = self.now.wall.duration_since(std::time::SystemTime::UNIX_EPOCH).unwrap_or_default();
         status.about.uptime = (since.as_secs_f64() - status.about.start_time).max(0.0);
         status.output.kind = self.about.output.split(':').next().unwrap_or_default().to_owned();
-        status.directories.watches_max = process::watches_max();
+        status.directories.watches_max =
+            host::limit(&["fs.inotify.max_user_watches", "user.max_inotify_watches"]).map_or(0, |limit| limit.value);
         status.process = process::look();
         status
     }

@@ -179,7 +179,11 @@ impl Server {
     }
 
     fn accept(&mut self, at: usize, engine: &mut Running, now: Now) {
-        while let Some(slot) = self.free_slot(at) {
+        for _ in 0..CLIENTS_MAX {
+            let Some(slot) = self.free_slot(at) else {
+                // Full: the loop does not hear of further ones until one of these is gone.
+                return self.close(at);
+            };
             let door = &self.doors[at];
             let accepted = match &door.listener {
                 Listener::Tcp(listener) => listener.accept().map(|(stream, _)| Stream::Tcp(stream)),
@@ -210,8 +214,9 @@ impl Server {
                 }
             }
         }
-        // Full: the loop does not hear of further ones until one of these is gone.
+        // There may be more, but files have their turn first: opened anew, the listener tells the loop again.
         self.close(at);
+        self.open_or_wait(at, now.instant);
     }
 
     fn free_slot(&self, door: usize) -> Option<usize> {

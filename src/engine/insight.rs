@@ -6,7 +6,7 @@
 
 use super::*;
 use crate::registry::{FileSlot, Life, State};
-use crate::status::{About, Backlog, Directories, Files, OutputStatus, Status};
+use crate::status::{About, Backlog, Diagnostic, Directories, Files, OutputStatus, Status};
 use crate::sys::{KnownLife, Links};
 
 /// What was measured is told again for this long: many who ask cost no more than one.
@@ -91,6 +91,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             commits: self.commits.as_ref().map(|commits| commits.status(now)).unwrap_or_default(),
             turns: self.lag.turns.clone(),
             deliveries: self.lag.deliveries.clone(),
+            diagnostics: self
+                .notices()
+                .map(|(cause, told)| Diagnostic { cause: cause.to_owned(), said: told.said, suppressed: told.suppressed })
+                .collect(),
             ..Status::default()
         }
     }

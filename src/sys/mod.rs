@@ -12,6 +12,7 @@ pub mod host;
 pub mod inotify;
 pub mod memory;
 pub mod process;
+pub mod resolver;
 pub mod signal;
 pub mod socket;
 pub(crate) mod text;

@@ -1,4 +1,4 @@
-//! What `/proc` and `getrusage(2)` tell about this process and the limits of its host. Asked for when somebody asks for it.
+//! What `/proc` and `getrusage(2)` tell about this process, when somebody asks for it.
 
 use std::fs;
 
@@ -27,10 +27,4 @@ pub fn look() -> Process {
         max_fds: getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(soft, _)| soft),
         threads: threads.unwrap_or(0),
     }
-}
-
-/// `fs.inotify.max_user_watches`: how many directories the processes of one user can watch together. 0: not to be had.
-#[must_use]
-pub fn watches_max() -> u64 {
-    fs::read_to_string("/proc/sys/fs/inotify/max_user_watches").ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0)
 }

@@ -45,7 +45,7 @@ pub(crate) fn remove_settings(command: &mut Command) {
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.as_bytes().starts_with(b"MANYTAIL_")) {
         command.env_remove(name);
     }
-    command.env_remove("STATE_DIRECTORY");
+    command.env_remove("STATE_DIRECTORY").env_remove("RUNTIME_DIRECTORY");
 }
 
 /// How to run the binary.

@@ -25,6 +25,7 @@ mod metrics;
 mod options;
 mod outputs;
 mod overflow;
+mod packages;
 mod permissions;
 mod process;
 mod questions;

@@ -20,10 +20,11 @@ fn families(text: &str) -> BTreeSet<String> {
 #[test]
 fn lines_records_bytes_and_files_are_counted_as_they_are_read() {
     let world = World::new();
-    let run = Metered::start(&world, world.run().with(&["--max-line-bytes", "10", "--coalesce", "0"]));
+    let run = Metered::start(&world, world.run().with(&["--max-line-bytes", "100", "--coalesce", "0"])).armed();
     let before = run.scrape();
     world.mkdir("d");
-    world.write("d/a.log", "one\n0123456789abc\ntwo\n");
+    let long = "x".repeat(103);
+    world.write("d/a.log", format!("one\n{long}\ntwo\n"));
     run.tail.wait_count(4);
     let moved = [
         "manytail_directories",
@@ -38,12 +39,12 @@ fn lines_records_bytes_and_files_are_counted_as_they_are_read() {
         "process_cpu_seconds_total",
     ];
     run.wait_grown(&before, &moved);
-    for (name, by) in [("manytail_lines_total", 3.0), ("manytail_records_total", 4.0), ("manytail_read_bytes_total", 22.0)] {
+    for (name, by) in [("manytail_lines_total", 3.0), ("manytail_records_total", 4.0), ("manytail_read_bytes_total", 112.0)] {
         assert_eq!(run.value(name) - before[name], by, "{name}");
     }
     world.append("d/a.log", "more\n");
     run.wait_value("manytail_events_total{kind=\"modified\"}", |count| count > before["manytail_events_total{kind=\"modified\"}"]);
-    run.wait_value("manytail_lines_total", |count| count == 4.0);
+    run.wait_value("manytail_lines_total", |count| count - before["manytail_lines_total"] == 4.0);
 }
 
 #[test]
@@ -133,6 +134,22 @@ fn what_is_lost_is_counted_by_its_cause() {
     world.remove("gone.log");
     run.tail.go_on();
     run.wait_grown(&before, &["manytail_files_vanished_total"]);
+}
+
+#[test]
+fn diagnostics_are_counted_whether_they_were_said_or_kept_back() {
+    let world = World::new();
+    let run = Metered::start(&world, world.run()).armed();
+    let names = ["manytail_diagnostics_total", "manytail_diagnostics_suppressed_total"]
+        .map(|name| format!("{name}{{cause=\"not_regular\"}}"));
+    for number in 0..30 {
+        world.fifo(format!("{number}.fifo"));
+    }
+    let scrape = || run.scrape();
+    run.tail.wait("30 diagnostics", || names.iter().map(|name| scrape()[name]).sum::<f64>() == 30.0);
+    let (said, suppressed) = (scrape()[&names[0]], scrape()[&names[1]]);
+    assert_eq!(said as usize, run.tail.said("not a regular file"));
+    assert!(said >= 1.0 && suppressed >= 1.0, "{said} and {suppressed}");
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
@@ -127,6 +128,34 @@ fn clients_that_ask_without_reading_hold_up_neither_records_nor_others() {
     world.append("a.log", text(&flood()));
     run.tail.wait_count(6_000);
     assert_eq!(get(&run.socket, "/metrics").code(), 200);
+}
+
+#[test]
+fn clients_that_come_on_and_on_do_not_hold_up_records() {
+    let world = World::new();
+    let run = Metered::start(&world, world.run()).armed();
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let flood = || {
+            let mut answered = 0;
+            while !is_over.load(Ordering::Relaxed) {
+                answered += u32::from(get(&run.socket, "/metrics").code() == 200);
+            }
+            answered
+        };
+        let floods: Vec<_> = (0..4).map(|_| scope.spawn(flood)).collect();
+        let come = (0..20).all(|number| {
+            world.append("a.log", format!("line {number}\n"));
+            (0..2_000).any(|_| {
+                std::thread::sleep(Duration::from_millis(5));
+                run.tail.count() > number
+            })
+        });
+        is_over.store(true, Ordering::Relaxed);
+        let answered: u32 = floods.into_iter().map(|flood| flood.join().expect("a client")).sum();
+        assert!(come, "records come all the same");
+        assert!(answered > 50, "and clients are served: {answered}");
+    });
 }
 
 #[test]

@@ -100,6 +100,12 @@ impl Metered {
         Metered { tail, socket }
     }
 
+    /// Proves that the tree is watched, and waits until all is quiet.
+    #[track_caller]
+    pub(crate) fn armed(self) -> Metered {
+        Metered { tail: self.tail.armed(), socket: self.socket }
+    }
+
     #[track_caller]
     pub(crate) fn scrape(&self) -> BTreeMap<String, f64> {
         let answer = get(&self.socket, "/metrics");
