@@ -35,6 +35,9 @@ const DISCARDED_BYTES_MAX: usize = 64 * 1024;
 /// When no client can be accepted (out of descriptors), it is tried again after this long.
 const ACCEPT_AGAIN: Duration = Duration::from_secs(1);
 
+/// Least time between two warnings about that.
+const QUIET: Duration = Duration::from_secs(60);
+
 /// Tokens from here on are the server's.
 pub(super) const FIRST_TOKEN: usize = 1000;
 const FIRST_CLIENT: usize = FIRST_TOKEN + 1000;
@@ -52,8 +55,8 @@ struct Door {
     is_open: bool,
     /// After a failure: when to open again.
     opens_at: Option<Instant>,
-    /// A failure was said.
-    is_said: bool,
+    /// When a failure was said.
+    said_at: Option<Instant>,
 }
 
 enum Stream {
@@ -117,7 +120,7 @@ impl Server {
 
     fn add_door(&mut self, listener: Listener, routes: Routes) -> io::Result<()> {
         let door = self.doors.len();
-        self.doors.push(Door { listener, routes, clients: 0, is_open: false, opens_at: None, is_said: false });
+        self.doors.push(Door { listener, routes, clients: 0, is_open: false, opens_at: None, said_at: None });
         self.clients.resize_with(self.doors.len() * CLIENTS_MAX, || None);
         self.open(door)
     }
@@ -196,7 +199,6 @@ impl Server {
             match accepted {
                 Ok(stream) => {
                     self.doors[at].clients += 1;
-                    self.doors[at].is_said = false;
                     let phase = Phase::Asking(Vec::new());
                     self.clients[slot] = Some(Client { stream, door: at, phase, deadline: now.instant + REQUEST_TIMEOUT });
                     self.go_on(slot, engine, now);
@@ -205,7 +207,9 @@ impl Server {
                 Err(error) if matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted) => {}
                 Err(error) => {
                     // Out of descriptors, most likely: who waits goes on waiting, and the loop does not hear of it.
-                    if !std::mem::replace(&mut self.doors[at].is_said, true) {
+                    let said_at = &mut self.doors[at].said_at;
+                    if said_at.is_none_or(|said_at| now.instant.saturating_duration_since(said_at) >= QUIET) {
+                        *said_at = Some(now.instant);
                         tracing::warn!(%error, "cannot accept a client: tried again every second");
                     }
                     self.close(at);

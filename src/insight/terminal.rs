@@ -3,21 +3,24 @@
 //! In: a request. Out: frames, until `q`, Esc or Ctrl-C comes, a signal, or the terminal goes away.
 //! Always holds: the terminal is as it was afterwards, also after a panic; a daemon that does not answer stops neither keys nor frames.
 
-use std::io::{self, Stdout, Write};
+use std::io::{self, Write};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crossterm::cursor::{Hide, MoveTo, Show};
+use crossterm::queue;
 use crossterm::terminal::{
     BeginSynchronizedUpdate, Clear, ClearType, DisableLineWrap, EnableLineWrap, EndSynchronizedUpdate, EnterAlternateScreen,
     LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
 };
-use crossterm::{execute, queue};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 use nix::errno::Errno;
+use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout};
+use nix::sys::stat::Mode;
+use nix::sys::termios::{FlushArg, tcflush};
 
 use super::client::Question;
 use super::top::{View, frame};
@@ -51,7 +54,9 @@ impl Screen {
             give_back();
             before(panic);
         }));
-        execute!(io::stdout(), EnterAlternateScreen, Hide, DisableLineWrap)?;
+        let mut text = Vec::new();
+        queue!(text, EnterAlternateScreen, Hide, DisableLineWrap)?;
+        show(&text)?;
         Ok(screen)
     }
 }
@@ -64,10 +69,35 @@ impl Drop for Screen {
 
 fn give_back() {
     if IS_TAKEN.swap(false, Ordering::Relaxed) {
-        // A terminal that went away needs nothing.
-        execute!(io::stdout(), EnableLineWrap, Show, LeaveAlternateScreen).ok();
+        let mut text = Vec::new();
+        queue!(text, EnableLineWrap, Show, LeaveAlternateScreen).expect("a vector takes every write");
+        // A terminal that went away needs nothing; one that takes nothing has frames to throw away first.
+        if show(&text).is_ok_and(|is_taken| !is_taken) && tcflush(io::stdout(), FlushArg::TCOFLUSH).is_ok() {
+            show(&text).ok();
+        }
         disable_raw_mode().ok();
     }
+}
+
+/// Writes as much as the terminal takes at once, through an open file description of our own: a terminal that hangs must not keep a
+/// signal waiting, and stdout's status flags are the caller's too. Says whether it took all.
+fn show(text: &[u8]) -> io::Result<bool> {
+    let flags = OFlag::O_WRONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+    let Ok(terminal) = nix::fcntl::open("/proc/self/fd/1", flags, Mode::empty()) else {
+        // Another user's terminal (su): stdout alone is open to us.
+        io::stdout().write_all(text)?;
+        io::stdout().flush()?;
+        return Ok(true);
+    };
+    let mut rest = text;
+    while !rest.is_empty() {
+        match nix::unistd::write(&terminal, rest) {
+            Err(Errno::EINTR) => {}
+            Err(Errno::EAGAIN) => return Ok(false),
+            outcome => rest = &rest[outcome?..],
+        }
+    }
+    Ok(true)
 }
 
 /// What is asked for at the moment.
@@ -108,15 +138,14 @@ pub fn watch(request: &TopRequest) -> io::Result<Outcome> {
 impl Watch<'_> {
     fn run(&mut self, signals: &Interrupts, interval: Duration) -> io::Result<()> {
         let mut events = Events::with_capacity(8);
-        let mut stdout = io::stdout();
         let mut next = clock::now().instant;
-        self.draw(&mut stdout)?;
+        self.draw()?;
         loop {
             let now = clock::now().instant;
             if next <= now && matches!(self.asking, Asking::Nothing) {
                 next = now + interval;
                 self.begin_status(now);
-                self.draw(&mut stdout)?;
+                self.draw()?;
             }
             let until = match &self.asking {
                 Asking::Nothing => next,
@@ -143,7 +172,7 @@ impl Watch<'_> {
                 return Ok(());
             }
             if self.go_on() || is_resized {
-                self.draw(&mut stdout)?;
+                self.draw()?;
             }
         }
     }
@@ -208,19 +237,21 @@ impl Watch<'_> {
         true
     }
 
-    fn draw(&mut self, stdout: &mut Stdout) -> io::Result<()> {
+    fn draw(&mut self) -> io::Result<()> {
         let now = clock::now().instant;
         self.view.age = self.answered_at.map_or(0.0, |at| now.saturating_duration_since(at).as_secs_f64());
-        let size = terminal_size::terminal_size_of(&*stdout);
+        let size = terminal_size::terminal_size_of(io::stdout());
         let (columns, rows) = size.map_or(SIZE, |(width, height)| (usize::from(width.0), usize::from(height.0)));
-        queue!(stdout, BeginSynchronizedUpdate)?;
+        let mut text = Vec::new();
+        queue!(text, BeginSynchronizedUpdate)?;
         for (row, line) in (0_u16..).zip(frame(&self.view, columns, rows)) {
             // Cleared first: behind a full line the cursor stays on its last character.
-            queue!(stdout, MoveTo(0, row), Clear(ClearType::CurrentLine))?;
-            stdout.write_all(line.as_bytes())?;
+            queue!(text, MoveTo(0, row), Clear(ClearType::CurrentLine))?;
+            text.extend_from_slice(line.as_bytes());
         }
-        queue!(stdout, EndSynchronizedUpdate)?;
-        stdout.flush()
+        queue!(text, EndSynchronizedUpdate)?;
+        // What a terminal does not take now is older than the next frame.
+        show(&text).map(drop)
     }
 }
 

@@ -160,6 +160,8 @@ fn while_the_output_is_blocked_unread_bytes_and_waiting_times_are_told() {
     run.tail.block();
     let filler = text(&flood());
     world.append("filler.log", &filler);
+    // From now on nothing is read.
+    run.wait_value("manytail_files{state=\"blocked\"}", |files| files == 1.0);
     for number in 0..40 {
         world.append(format!("{number}.log"), "x".repeat(999) + "\n");
     }
@@ -328,8 +330,7 @@ fn the_process_is_told_as_proc_shows_it() {
     let scrape = run.scrape();
     assert_eq!(scrape["process_max_fds"], 200.0);
     // The scrape's own connection is one more.
-    run.tail
-        .wait("the scrape's connection to be closed", || scrape["process_open_fds"] == run.tail.process.descriptors() as f64 + 1.0);
+    run.wait_value("process_open_fds", |open| open == run.tail.process.descriptors() as f64 + 1.0);
     let resident = scrape["process_resident_memory_bytes"] / 1024.0;
     assert!((resident - run.tail.process.rss_kib() as f64).abs() < 4_096.0, "{resident}");
     assert!(scrape["process_virtual_memory_bytes"] > scrape["process_resident_memory_bytes"]);

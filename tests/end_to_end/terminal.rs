@@ -3,13 +3,16 @@
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use nix::pty::{Winsize, openpty};
+use nix::fcntl::OFlag;
+use nix::pty::{grantpt, posix_openpt, ptsname_r, unlockpt};
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::{Pid, ttyname};
+use nix::sys::stat::Mode;
+use nix::unistd::Pid;
 
 use crate::harness::wait_for;
 
@@ -17,7 +20,9 @@ use crate::harness::wait_for;
 pub(crate) struct Terminal {
     master: File,
     /// Kept open, so that the terminal outlives the program.
+    #[expect(dead_code, reason = "held, not used")]
     slave: OwnedFd,
+    name: PathBuf,
     child: Mutex<Child>,
     shown: Arc<Mutex<Shown>>,
 }
@@ -30,16 +35,22 @@ struct Shown {
 impl Terminal {
     /// Starts a command with stdin, stdout and stderr on a terminal of this size, which it controls.
     pub(crate) fn start(command: &[&str], rows: u16, columns: u16) -> Terminal {
-        let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
-        let pair = openpty(Some(&size), None).expect("a pseudo-terminal");
-        let end = || pair.slave.try_clone().expect("a descriptor");
+        // Close-on-exec, or the program and those of other tests would keep the master, and it could not go away.
+        let flags = OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+        let master = posix_openpt(flags).expect("a pseudo-terminal");
+        grantpt(&master).expect("grantpt");
+        unlockpt(&master).expect("unlockpt");
+        let name = PathBuf::from(ptsname_r(&master).expect("its name"));
+        let slave = nix::fcntl::open(&name, flags, Mode::empty()).expect("its other end");
+        stty(&name, &["rows", &rows.to_string(), "cols", &columns.to_string()]);
+        let end = || slave.try_clone().expect("a descriptor");
         let mut program = Command::new("setsid");
         program.arg("--ctty").args(command).stdin(end()).stdout(end()).stderr(end());
         program.env_remove("STATE_DIRECTORY").env_remove("RUNTIME_DIRECTORY").env("NO_COLOR", "1");
         let child = program.spawn().expect("setsid");
         drop(program);
         let shown = Arc::new(Mutex::new(Shown { parser: vt100::Parser::new(rows, columns, 0), everything: Vec::new() }));
-        let master = File::from(pair.master);
+        let master = File::from(OwnedFd::from(master));
         let (mut reader, into) = (master.try_clone().expect("a descriptor"), Arc::clone(&shown));
         thread::spawn(move || {
             let mut bytes = [0; 16 * 1024];
@@ -52,7 +63,7 @@ impl Terminal {
                 shown.everything.extend_from_slice(&bytes[..got]);
             }
         });
-        Terminal { master, slave: pair.slave, child: Mutex::new(child), shown }
+        Terminal { master, slave, name, child: Mutex::new(child), shown }
     }
 
     /// The screen as text.
@@ -112,10 +123,7 @@ impl Terminal {
     }
 
     fn stty(&self, args: &[&str]) -> String {
-        let name = ttyname(&self.slave).expect("a name");
-        let output = Command::new("stty").arg("-F").arg(name).args(args).output().expect("stty");
-        assert!(output.status.success(), "stty {args:?}: {output:?}");
-        String::from_utf8_lossy(&output.stdout).into_owned()
+        stty(&self.name, args)
     }
 
     #[track_caller]
@@ -123,6 +131,12 @@ impl Terminal {
         wait_for("the program to exit", || self.child.lock().unwrap().try_wait().expect("wait").is_some());
         self.child.lock().unwrap().wait().expect("wait").code()
     }
+}
+
+fn stty(terminal: &Path, args: &[&str]) -> String {
+    let output = Command::new("stty").arg("-F").arg(terminal).args(args).output().expect("stty");
+    assert!(output.status.success(), "stty {args:?}: {output:?}");
+    String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 impl Drop for Terminal {
