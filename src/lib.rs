@@ -87,6 +87,7 @@ pub mod histogram;
 mod lag;
 pub mod metrics;
 pub mod notices;
+mod numbers;
 pub mod progress;
 pub mod ranking;
 pub mod stats;

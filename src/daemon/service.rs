@@ -13,6 +13,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::{Duration, Instant};
 
+use crate::numbers::count;
 use crate::sys::clock::{self, Now};
 
 /// STATUS is told at most this often, but for the end of what it complains of.
@@ -238,13 +239,13 @@ impl Service {
     }
 
     fn describe(&mut self, seen: &Seen) -> String {
-        let (files, directories) = (count(seen.files, "file", "files"), count(seen.directories, "directory", "directories"));
+        let (files, directories) = (counted(seen.files, "file", "files"), counted(seen.directories, "directory", "directories"));
         if matches!(self.phase, Phase::Starting { .. }) {
             return format!("first scan: {files} in {directories} so far");
         }
         let mut status = format!("following {files} in {directories}");
         if seen.unread > 0 {
-            let _ = write!(status, "; {} with unread bytes", thousands(seen.unread));
+            let _ = write!(status, "; {} with unread bytes", count(seen.unread as u64));
         }
         let Some(blocked) = seen.blocked_long() else {
             self.blocked_since.clear();
@@ -308,21 +309,8 @@ fn watchdog_interval(timeout: &str, pid: Option<&str>, own: u32) -> Option<Durat
     }
 }
 
-fn count(number: usize, one: &str, many: &str) -> String {
-    format!("{} {}", thousands(number), if number == 1 { one } else { many })
-}
-
-/// `120,334`
-fn thousands(number: usize) -> String {
-    let digits = number.to_string();
-    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
+fn counted(number: usize, one: &str, many: &str) -> String {
+    format!("{} {}", count(number as u64), if number == 1 { one } else { many })
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::survey::Survey;
 use super::verdict::{Finding, Sysctl, Verdict};
+pub(super) use crate::numbers::count;
 use crate::offsets::Style;
 use crate::record::push_text_path;
 
@@ -81,19 +82,6 @@ pub(super) fn shown(path: &[u8]) -> String {
 pub(super) fn words(error: &io::Error) -> String {
     let text = error.to_string();
     text.split(" (os error").next().unwrap_or(&text).to_owned()
-}
-
-/// A number with its thousands set apart.
-pub(super) fn count(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }
 
 /// Bytes in the largest unit that leaves two digits.

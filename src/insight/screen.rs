@@ -2,10 +2,10 @@
 //!
 //! In: [`Status`] with rates and verdict, [`FileStatus`]. Out: text, a line per subject.
 
-use super::text::{count, rate, seconds};
+use super::text::{printable, rate, seconds};
 use super::verdict::{Rates, Verdict};
 use crate::file_status::FileStatus;
-use crate::progress::size;
+use crate::numbers::{count, size};
 use crate::status::{Files, Status};
 
 /// One screen.
@@ -69,7 +69,11 @@ pub(super) fn status(status: &Status, rates: &Rates, verdict: &Verdict) -> Strin
         "process",
         format!("{} resident, {} descriptors of {}", size(process.resident_bytes), count(process.open_fds), count(process.max_fds)),
     );
-    lines.join("\n") + "\n"
+    text(&lines)
+}
+
+fn text(lines: &[String]) -> String {
+    lines.iter().map(|line| printable(line) + "\n").collect()
 }
 
 fn offsets(status: &Status) -> String {
@@ -157,5 +161,23 @@ pub(super) fn file(file: &FileStatus) -> String {
     if let Some(id) = &file.file {
         say("file", id.clone());
     }
-    lines.join("\n") + "\n"
+    text(&lines)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_name_of_a_path_or_an_output_is_obeyed_by_a_terminal() {
+        let mut of = Status::default();
+        of.about.inputs = vec!["/home/\x1b[2J\n".to_owned()];
+        of.about.output = "unix:/\x1b]0;x\x07\u{9b}".to_owned();
+        of.about.state_directory = Some("\x1b".to_owned());
+        of.commits.is_kept = true;
+        let rates = Rates::default();
+        let shown = status(&of, &rates, &Verdict::new(&of, &rates));
+        assert!(shown.contains("/home/?[2J?") && shown.contains("unix:/?]0;x??") && shown.contains("in ?,"), "{shown}");
+        assert!(!shown.replace('\n', "").contains(char::is_control), "{shown}");
+    }
 }

@@ -1,19 +1,8 @@
-//! Numbers for people, and lines that fit a screen.
+//! Rates and times for people, and lines that fit a screen.
 //!
 //! Always holds: [`fit`] and [`fit_path`] give at most as many characters as there are columns.
 
-/// With a comma between thousands.
-pub(super) fn count(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
+use crate::numbers::count;
 
 /// A rate: whole from ten on.
 pub(super) fn rate(number: f64) -> String {
@@ -32,6 +21,11 @@ pub(super) fn seconds(seconds: f64) -> String {
         3600..86_400 => format!("{}h{:02}m", whole / 3600, whole / 60 % 60),
         _ => format!("{}d{:02}h", whole / 86_400, whole / 3600 % 24),
     }
+}
+
+/// What a terminal may obey is shown as `?`: PATHs and outputs may be named as anything.
+pub(super) fn printable(line: &str) -> String {
+    line.replace(char::is_control, "?")
 }
 
 /// Cut at its end to so many columns.
@@ -57,8 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_are_read_at_a_glance() {
-        assert_eq!([count(0), count(999), count(1_000), count(1_234_567)], ["0", "999", "1,000", "1,234,567"]);
+    fn rates_and_times_are_read_at_a_glance() {
         assert_eq!([rate(0.0), rate(2.54), rate(10.4), rate(12_345.6)], ["0", "2.5", "10", "12,346"]);
         assert_eq!([seconds(0.31), seconds(9.96), seconds(42.0), seconds(187.0)], ["0.3s", "10.0s", "42s", "3m07s"]);
         assert_eq!([seconds(7_500.0), seconds(442_800.0)], ["2h05m", "5d03h"]);

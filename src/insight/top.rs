@@ -4,9 +4,9 @@
 //! Always holds: a frame has at most as many lines and columns as the terminal, and no control characters.
 
 use super::screen;
-use super::text::{count, fit, fit_path, rate, seconds};
+use super::text::{fit, fit_path, printable, rate, seconds};
 use super::verdict::{Rates, Verdict};
-use crate::progress::size;
+use crate::numbers::{count, size};
 use crate::ranking::Top;
 use crate::status::Status;
 
@@ -43,8 +43,7 @@ pub(super) fn frame(view: &View, columns: usize, rows: usize) -> Vec<String> {
     if rows > 0 {
         lines.push(foot.to_owned());
     }
-    let printable = |line: &str| fit(line, columns).chars().map(|letter| if letter.is_control() { '?' } else { letter }).collect();
-    lines.iter().map(|line| printable(line)).collect()
+    lines.iter().map(|line| printable(&fit(line, columns))).collect()
 }
 
 fn head(view: &View) -> Vec<String> {

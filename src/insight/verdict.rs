@@ -5,8 +5,8 @@
 
 use serde::Serialize;
 
-use super::text::{count, seconds};
-use crate::progress::size;
+use super::text::seconds;
+use crate::numbers::{count, size};
 use crate::status::Status;
 
 /// An output that takes nothing for this long is blocked, and a scan that keeps lines waiting for this long is told of, in seconds.

@@ -238,9 +238,3 @@ fn a_name_in_the_abstract_namespace_is_an_address_and_other_kinds_are_refused() 
         Service::new(other.as_ref(), None, String::new(), now).expect_err(other);
     }
 }
-
-#[test]
-fn numbers_are_grouped() {
-    let shown = [0, 12, 999, 1_000, 120_334, 1_234_567].map(thousands);
-    assert_eq!(shown, ["0", "12", "999", "1,000", "120,334", "1,234,567"]);
-}

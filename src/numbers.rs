@@ -1,0 +1,47 @@
+//! Numbers for people.
+//!
+//! In: a count, a number of bytes. Out: a short text.
+
+/// With a comma between thousands.
+pub(crate) fn count(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// Bytes in the largest unit that leaves a number of at most four digits.
+pub(crate) fn size(bytes: u64) -> String {
+    const UNITS: [&str; 7] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+    let mut unit = 0;
+    let mut value = bytes as f64;
+    while value >= 1024.0 && unit + 1 < UNITS.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    if unit == 0 || value >= 100.0 { format!("{value:.0} {}", UNITS[unit]) } else { format!("{value:.1} {}", UNITS[unit]) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn thousands_are_set_apart() {
+        let shown = [0, 12, 999, 1_000, 120_334, 1_048_576, 1_234_567].map(count);
+        assert_eq!(shown, ["0", "12", "999", "1,000", "120,334", "1,048,576", "1,234,567"]);
+    }
+
+    #[test]
+    fn sizes_are_short() {
+        assert_eq!(
+            [size(0), size(1023), size(1024), size(150 << 20), size(u64::MAX)],
+            ["0 B", "1023 B", "1.0 KiB", "150 MiB", "16.0 EiB"]
+        );
+    }
+}
