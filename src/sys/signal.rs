@@ -30,16 +30,9 @@ impl Signals {
     /// # Errors
     /// Those of `sigprocmask(2)` and `signalfd(2)`.
     pub fn new() -> io::Result<Self> {
-        let mut wanted = SigSet::empty();
-        for signal in [Number::SIGTERM, Number::SIGINT, Number::SIGHUP, Number::SIGUSR1] {
-            wanted.add(signal);
-        }
-        wanted.thread_block()?;
         // A file that reached RLIMIT_FSIZE is a full disk (EFBIG), not a reason to die.
-        let mut too_large = SigSet::empty();
-        too_large.add(Number::SIGXFSZ);
-        too_large.thread_block()?;
-        Ok(Signals(SignalFd::with_flags(&wanted, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?))
+        SigSet::from(Number::SIGXFSZ).thread_block()?;
+        Ok(Signals(receive(&[Number::SIGTERM, Number::SIGINT, Number::SIGHUP, Number::SIGUSR1])?))
     }
 
     /// The descriptor to poll.
@@ -65,6 +58,14 @@ impl Signals {
     }
 }
 
+/// Blocks signals, and makes a descriptor that tells of them.
+fn receive(signals: &[Number]) -> io::Result<SignalFd> {
+    let mut wanted = SigSet::empty();
+    signals.iter().for_each(|&signal| wanted.add(signal));
+    wanted.thread_block()?;
+    Ok(SignalFd::with_flags(&wanted, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?)
+}
+
 /// For a program that has the terminal: the signals that end it, and SIGWINCH, as a descriptor.
 #[derive(Debug)]
 pub struct Interrupts(SignalFd);
@@ -75,12 +76,8 @@ impl Interrupts {
     /// # Errors
     /// Those of `sigprocmask(2)` and `signalfd(2)`.
     pub fn new() -> io::Result<Self> {
-        let mut wanted = SigSet::empty();
-        for signal in [Number::SIGTERM, Number::SIGINT, Number::SIGHUP, Number::SIGQUIT, Number::SIGWINCH] {
-            wanted.add(signal);
-        }
-        wanted.thread_block()?;
-        Ok(Interrupts(SignalFd::with_flags(&wanted, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?))
+        let ends = [Number::SIGTERM, Number::SIGINT, Number::SIGHUP, Number::SIGQUIT];
+        Ok(Interrupts(receive(&[&ends[..], &[Number::SIGWINCH]].concat())?))
     }
 
     /// The descriptor to poll.
