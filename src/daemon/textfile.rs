@@ -79,18 +79,28 @@ impl Textfile {
     }
 
     fn write(&mut self, engine: &mut Running, about: &About, now: Now) -> io::Result<()> {
+        let asked = clock::now().instant;
         let text = metrics::text(&Question { engine, about, now }.status());
+        engine.question_took(clock::now().instant.saturating_duration_since(asked));
+        let own = self.replace(&text, engine).inspect_err(|_| {
+            // What is in its place stays as it was. There may be nothing to remove.
+            let _ = fs::remove_file(&self.temporary);
+        })?;
+        if let Some(before) = self.own.replace(own).filter(|&before| before != own) {
+            engine.remove_own_file(before);
+        }
+        Ok(())
+    }
+
+    /// Returns device and inode of what is in its place now.
+    fn replace(&self, text: &str, engine: &mut Running) -> io::Result<(u64, u64)> {
         fs::write(&self.temporary, text)?;
         fs::set_permissions(&self.temporary, fs::Permissions::from_mode(0o644))?;
         let found = self.temporary.symlink_metadata()?;
         let own = (found.dev(), found.ino());
+        // Before it can be found by its name.
         engine.add_own_file(own);
-        if let Some(before) = self.own.replace(own).filter(|&before| before != own) {
-            engine.remove_own_file(before);
-        }
-        fs::rename(&self.temporary, &self.path).inspect_err(|_| {
-            // What is in its place stays as it was.
-            let _ = fs::remove_file(&self.temporary);
-        })
+        fs::rename(&self.temporary, &self.path).inspect_err(|_| engine.remove_own_file(own))?;
+        Ok(own)
     }
 }

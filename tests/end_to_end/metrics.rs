@@ -455,6 +455,19 @@ fn a_textfile_inside_the_tree_is_not_followed() {
     tail.expect(&[]);
 }
 
+/// The limit of its files' sizes is less than metrics take.
+#[test]
+fn a_textfile_that_cannot_be_written_to_its_end_leaves_nothing_behind() {
+    let world = World::new();
+    let directory = world.beside("collector");
+    fs::create_dir(&directory).expect("mkdir");
+    let uri = format!("textfile:{}", directory.join("manytail.prom").display());
+    let finished = world.run().with(&["--metrics", &uri]).shell("ulimit -f 4; exec \"$@\"").finish();
+    assert_eq!(finished.status.code(), Some(1), "{}", finished.stderr);
+    assert!(finished.stderr.contains(&uri) && finished.stderr.contains("too large"), "{}", finished.stderr);
+    assert_eq!(fs::read_dir(&directory).expect("a directory").count(), 0);
+}
+
 #[test]
 fn a_textfile_that_cannot_be_written_ends_the_run_with_1_and_its_name() {
     let world = World::new();
