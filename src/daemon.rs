@@ -165,6 +165,7 @@ impl Daemon {
     /// Tells the engine what is ready and lets it turn once.
     fn turn(&mut self, ready: &Events) -> anyhow::Result<Next> {
         let now = clock::now();
+        self.server.begin_turn(&mut self.engine, now);
         for event in ready {
             match event.token() {
                 EVENTS => self.engine.events_ready(),

@@ -2,8 +2,10 @@
 //!
 //! In: what the loop hears of listeners and clients. Out: responses; a deadline while there is a client.
 //! Always holds: at most [`CLIENTS_MAX`] clients per listener, each with one buffer of bounded size and a deadline; who comes beyond that
-//! waits in the kernel. No call blocks, and without a client nothing wakes the loop.
+//! waits in the kernel. No call blocks, and without a client nothing wakes the loop. Between two turns questions are answered for
+//! [`ANSWERING_MAX`], then files have their turn.
 
+use std::collections::VecDeque;
 use std::io::{self, Read as _, Write as _};
 use std::net::Shutdown;
 use std::time::{Duration, Instant};
@@ -34,6 +36,9 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 const DISCARDED_BYTES_MAX: usize = 64 * 1024;
 /// When no client can be accepted (out of descriptors), it is tried again after this long.
 const ACCEPT_AGAIN: Duration = Duration::from_secs(1);
+
+/// When questions took this long, the others wait until files had their turn. One that is being answered is answered to its end.
+const ANSWERING_MAX: Duration = Duration::from_millis(1);
 
 /// Least time between two warnings about that.
 const QUIET: Duration = Duration::from_secs(60);
@@ -87,13 +92,28 @@ pub(super) struct Server {
     doors: Vec<Door>,
     clients: Vec<Option<Client>>,
     textfiles: Vec<Textfile>,
+    /// How long questions took since the last turn.
+    answering: Duration,
+    /// Clients whose questions wait until after the next one, oldest first.
+    postponed: VecDeque<usize>,
+    /// When the last one began.
+    turned_at: Instant,
 }
 
 impl Server {
     /// Opens what the settings ask for.
     pub(super) fn new(config: &Config, about: About, registry: &Registry) -> anyhow::Result<Server> {
         let registry = registry.try_clone().context("cannot share the epoll instance")?;
-        let mut server = Server { registry, about, doors: Vec::new(), clients: Vec::new(), textfiles: Vec::new() };
+        let mut server = Server {
+            registry,
+            about,
+            doors: Vec::new(),
+            clients: Vec::new(),
+            textfiles: Vec::new(),
+            answering: Duration::ZERO,
+            postponed: VecDeque::new(),
+            turned_at: clock::now().instant,
+        };
         for metrics in &config.metrics {
             let failed = || format!("--metrics {metrics}: cannot listen");
             match metrics {
@@ -134,7 +154,19 @@ impl Server {
             .then(|| self.clients.iter().flatten().map(|client| client.deadline).min());
         let doors = self.doors.iter().filter_map(|door| door.opens_at);
         let textfiles = self.textfiles.iter().map(Textfile::deadline);
-        clients.flatten().into_iter().chain(doors).chain(textfiles).min()
+        let postponed = (!self.postponed.is_empty()).then_some(self.turned_at);
+        clients.flatten().into_iter().chain(doors).chain(textfiles).chain(postponed).min()
+    }
+
+    /// A turn begins: those who wait since the last one go before those who come.
+    pub(super) fn begin_turn(&mut self, engine: &mut Running, now: Now) {
+        self.turned_at = now.instant;
+        self.answering = Duration::ZERO;
+        for _ in 0..self.postponed.len() {
+            if let Some(slot) = self.postponed.pop_front() {
+                self.go_on(slot, engine, now);
+            }
+        }
     }
 
     /// Does what is due: clients that took too long are let go, files are written.
@@ -255,6 +287,12 @@ impl Server {
     /// Goes on with a client as far as possible.
     fn go_on(&mut self, slot: usize, engine: &mut Running, now: Now) {
         let Some(client) = self.clients.get_mut(slot).and_then(Option::as_mut) else { return };
+        if matches!(client.phase, Phase::Asking(_)) && self.answering >= ANSWERING_MAX {
+            if !self.postponed.contains(&slot) {
+                self.postponed.push_back(slot);
+            }
+            return;
+        }
         let routes = self.doors[client.door].routes;
         loop {
             let step = match &mut client.phase {
@@ -262,7 +300,9 @@ impl Server {
                     |request| {
                         let asked = clock::now().instant;
                         let response = routes::answer(routes, request, engine, &self.about, now);
-                        engine.question_took(clock::now().instant.saturating_duration_since(asked));
+                        let took = clock::now().instant.saturating_duration_since(asked);
+                        self.answering += took;
+                        engine.question_took(took);
                         response
                     },
                     now.instant,

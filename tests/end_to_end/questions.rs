@@ -158,6 +158,31 @@ fn clients_that_come_on_and_on_do_not_hold_up_records() {
     });
 }
 
+/// A path that is long to walk, for each directory above it.
+#[test]
+fn questions_that_take_long_come_one_per_turn() {
+    let world = World::new();
+    let run = Metered::start(&world, control(&world).0);
+    let slow = "le=\"0.005\"";
+    let slow_turns = || {
+        let scrape = run.scrape();
+        scrape["manytail_turn_seconds_count"] - scrape[&format!("manytail_turn_seconds_bucket{{{slow}}}")]
+    };
+    let before = slow_turns();
+    run.tail.stop();
+    let socket = control(&world).1;
+    let mut clients: Vec<UnixStream> = (0..CLIENTS).map(|_| connect(&socket)).collect();
+    for client in &mut clients {
+        client.write_all(format!("GET /file?path={} HTTP/1.1\r\n\r\n", "/.".repeat(2_000)).as_bytes()).expect("ask");
+    }
+    run.tail.go_on();
+    for client in &mut clients {
+        assert_eq!(Answer::of(&read_all(client)).code(), 200);
+    }
+    let slow = slow_turns() - before;
+    assert!(slow >= CLIENTS as f64 / 2.0, "{slow} turns of more than five milliseconds for {CLIENTS} questions");
+}
+
 #[test]
 fn garbage_and_floods_of_connections_leave_it_unharmed() {
     let world = World::new();
