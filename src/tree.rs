@@ -66,7 +66,7 @@ pub(crate) struct Directory {
     /// Has no watch for want of room: polled.
     pub(crate) is_polled: bool,
     /// It was said that this directory cannot be read.
-    pub(crate) is_unreadable: bool,
+    is_unreadable: bool,
     /// Renamed away; its new name, if any, was not told yet.
     pub(crate) is_moving: bool,
     /// On a file system that others write to without an event, as far as is known.
@@ -78,6 +78,10 @@ pub(crate) struct Directory {
 impl Directory {
     pub(crate) fn is_blind(&self) -> bool {
         self.is_blind
+    }
+
+    pub(crate) fn is_unreadable(&self) -> bool {
+        self.is_unreadable
     }
 }
 
@@ -93,6 +97,8 @@ pub(crate) struct Tree {
     hasher: DefaultHashBuilder,
     /// How many are on file systems that others write to without an event.
     blind: usize,
+    /// How many cannot be read.
+    unreadable: usize,
 }
 
 impl Tree {
@@ -106,6 +112,7 @@ impl Tree {
             by_watch: HashMap::new(),
             hasher: DefaultHashBuilder::default(),
             blind: 0,
+            unreadable: 0,
         }
     }
 
@@ -126,7 +133,7 @@ impl Tree {
 
     /// How many cannot be read.
     pub(crate) fn unreadable(&self) -> usize {
-        self.directories.iter().filter(|found| found.live && found.is_unreadable).count()
+        self.unreadable
     }
 
     pub(crate) fn get(&self, id: DirId) -> &Directory {
@@ -214,6 +221,13 @@ impl Tree {
     pub(crate) fn set_blind(&mut self, id: DirId, is_blind: bool) {
         let was = std::mem::replace(&mut self.get_mut(id).is_blind, is_blind);
         self.blind = self.blind + usize::from(is_blind) - usize::from(was);
+    }
+
+    /// Says whether it was so before.
+    pub(crate) fn set_unreadable(&mut self, id: DirId, is_unreadable: bool) -> bool {
+        let was = std::mem::replace(&mut self.get_mut(id).is_unreadable, is_unreadable);
+        self.unreadable = self.unreadable + usize::from(is_unreadable) - usize::from(was);
+        was
     }
 
     pub(crate) fn watch(&self, id: DirId) -> Option<WatchId> {
@@ -312,6 +326,7 @@ impl Tree {
         assert!(self.get(id).first_child == NONE, "children go first");
         self.set_watch(id, None);
         self.set_blind(id, false);
+        self.set_unreadable(id, false);
         let found = self.get(id);
         let (inode, parent, name) = (found.inode, found.parent, found.name);
         if self.by_inode.get(&inode) == Some(&id) {
@@ -469,11 +484,14 @@ mod tests {
         let a = tree.add(root, b"a");
         tree.set_inode(a, (1, 2));
         tree.set_watch(a, Some(WatchId(7)));
+        assert_eq!([tree.set_unreadable(a, true), tree.set_unreadable(a, true)], [false, true]);
+        assert_eq!(tree.unreadable(), 1);
         let key = tree.key(a);
         tree.remove(a);
         assert_eq!(tree.alive(key), None);
         assert_eq!(tree.find_inode((1, 2)), None);
         assert_eq!(tree.find_watch(WatchId(7)), None);
+        assert_eq!(tree.unreadable(), 0);
         let again = tree.add(root, b"a");
         assert_eq!(again, a, "the place is reused");
         assert_eq!(tree.alive(key), None, "but it is another directory");

@@ -111,7 +111,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let files: Vec<SlotId> =
             self.files.in_dir(dir).filter(|&id| self.files.get(id).state.contains(State::UNREADABLE)).collect();
         files.into_iter().for_each(|id| self.doubt(id));
-        if self.tree.get(dir).is_unreadable {
+        if self.tree.get(dir).is_unreadable() {
             self.push_visit(dir, Why::Recheck);
         }
         let children: Vec<DirId> = self.tree.children(dir).collect();
@@ -222,7 +222,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.write_directory_bare(dir);
         match self.fs.list(&self.path, links) {
             Ok(listing) => {
-                self.tree.get_mut(dir).is_unreadable = false;
+                self.tree.set_unreadable(dir, false);
                 self.is_listing |= matches!(why, Why::FirstScan | Why::Appeared | Why::Reload);
                 let had_files = self.files.in_dir(dir).next().is_some() || self.tree.children(dir).next().is_some();
                 Some(Visit { directory: self.tree.key(dir), why, listing, had_files })
@@ -349,7 +349,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.merge_home(dir, other);
         self.widen(other, dir);
         self.drop_directory(dir, now.instant);
-        if self.tree.get(other).is_unreadable {
+        if self.tree.get(other).is_unreadable() {
             // What led here may tell that it can be read now: a PATH without a watch is told of that by this name only.
             self.push_visit(other, Why::Recheck);
         }
@@ -360,7 +360,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         match error.raw_os_error() {
             Some(libc::ENOENT | libc::ENOTDIR | libc::ELOOP) => self.lost_directory(dir, now),
             Some(libc::EACCES | libc::EPERM | libc::ENAMETOOLONG) => {
-                if std::mem::replace(&mut self.tree.get_mut(dir).is_unreadable, true) {
+                if self.tree.set_unreadable(dir, true) {
                     return;
                 }
                 self.write_directory(dir);

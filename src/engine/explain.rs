@@ -296,7 +296,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// A directory is known, but not what is in it.
     fn explain_unlisted(&mut self, dir: DirId, path: &[u8], found: &io::Result<Stat>) -> Reason {
         let found_here = self.tree.get(dir);
-        let (is_unreadable, visits) = (found_here.is_unreadable, [found_here.queued, found_here.unfinished]);
+        let (is_unreadable, visits) = (found_here.is_unreadable(), [found_here.queued, found_here.unfinished]);
         let is_waiting = visits.iter().any(Option::is_some) || self.is_listing;
         let text = shown(if path.len() > 1 { path.strip_suffix(b"/").unwrap_or(path) } else { path });
         if is_unreadable {

@@ -106,7 +106,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 let is_unwatched = !self.config.once && self.tree.watch(child).is_none();
                 let found = self.tree.get_mut(child);
                 found.is_seen = true;
-                if found.is_unreadable || found.inode == (0, 0) || is_unwatched || matches!(why, Why::Recheck | Why::Reload) {
+                if found.is_unreadable() || found.inode == (0, 0) || is_unwatched || matches!(why, Why::Recheck | Why::Reload) {
                     self.push_visit(child, why);
                 }
             }
