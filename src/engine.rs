@@ -454,6 +454,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             || !self.found.is_empty()
             || !self.listed.is_empty()
             || self.is_looking_for_absent()
+            || self.insight.is_counting()
             || (!(self.dirty.is_empty() && self.backlog.is_empty()) && self.outbox.has_room())
     }
 

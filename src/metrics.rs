@@ -121,8 +121,8 @@ fn files(text: &mut Text, status: &Status) {
         Kind::Gauge,
         "Known files by what is going on with them. idle: read to the end; queued, blocked (the output takes nothing), cooling \
          (--coalesce), waiting (for a predecessor, a listing or the journal): to be read; in_doubt: to be looked at; new, leaving: in \
-         between; finishing: deleted and held open; parked: gone, remembered for ten minutes; ignored: never read. Counted at a scrape, with \
-         more than 262,144 files in parts over several.",
+         between; finishing: deleted and held open; parked: gone, remembered for ten minutes; ignored: never read. More than 262,144 files are \
+         counted by the turns after a scrape, for the next one.",
     );
     for (state, count) in status.files.by_state() {
         text.sample(name, &[("state", state)], count);

@@ -181,6 +181,29 @@ fn a_file_that_several_inputs_refuse_is_told_the_reason_of_each() {
 }
 
 #[test]
+fn where_looks_take_long_fewer_of_the_waiting_files_are_looked_at() {
+    let mut tail = Tail::of_all_files();
+    for number in 0..3_000 {
+        tail.append(&format!("{number}.log"), b"line\n");
+    }
+    let waiting = |tail: &mut Tail| tail.engine.top(clock::now());
+    while waiting(&mut tail).waiting_files < 1_000 {
+        tail.turn();
+    }
+    let first = waiting(&mut tail).looked_at;
+    assert!((1..=100).contains(&first), "{first}");
+    tail.engine.question_took(Duration::from_secs(1));
+    let fewer = waiting(&mut tail).looked_at;
+    assert!(fewer < first, "{fewer} after {first}");
+    for _ in 0..10 {
+        tail.engine.question_took(Duration::ZERO);
+        waiting(&mut tail);
+    }
+    let most = waiting(&mut tail).looked_at;
+    assert!((first + 1..=1_024).contains(&most), "{most}");
+}
+
+#[test]
 fn of_many_files_that_wait_the_largest_comes_first_and_what_is_not_watched_costs_nothing() {
     let mut tail = Tail::of_all_files();
     tail.append("busy.log", b"one\n");

@@ -1,8 +1,8 @@
 //! Engine -> [`Status`]: what is known at one moment, for metrics and for people.
 //!
 //! In: the time of the question. Out: numbers.
-//! Always holds: what a question costs has a bound, whatever the number of files: states are counted in parts, unread bytes are sampled, and
-//! neither is done again within [`FRESH`]. Nothing is kept per file, and nothing is done when nobody asks.
+//! Always holds: what a question costs has a bound, whatever the number of files and directories: states are counted in parts, unread bytes
+//! are sampled, and neither is done again within [`FRESH`]. Nothing is kept per file, and nothing is done when nobody asks.
 
 use super::*;
 use crate::registry::{FileSlot, Life, State};
@@ -12,13 +12,15 @@ use crate::sys::{KnownLife, Links};
 /// What was measured is told again for this long: many who ask cost no more than one.
 const FRESH: Duration = Duration::from_millis(200);
 
-/// Slots whose states are counted per question: some milliseconds. With more files a count takes several questions.
+/// Slots whose states are counted for a question: some milliseconds ...
 const SLOTS_PER_QUESTION: usize = 256 * 1024;
+/// ... and by each turn after it, until all are counted: a question later tells what came of it.
+const SLOTS_PER_TURN: usize = 32 * 1024;
 
 /// Files looked at (`statx(2)`) per question for their unread bytes: at first, at least and at most.
-const SAMPLES_FIRST: usize = 64;
-const SAMPLES_MIN: usize = 8;
-const SAMPLES_MAX: usize = 1024;
+const LOOKS_FIRST: usize = 64;
+const LOOKS_MIN: usize = 8;
+const LOOKS_MAX: usize = 1024;
 
 /// A question should not take longer than this ...
 const QUESTION_LONGEST: Duration = Duration::from_millis(3);
@@ -34,11 +36,11 @@ pub(super) struct Insight {
     counting: Files,
     place: usize,
     backlog: Backlog,
-    unreadable_directories: u64,
     measured_at: Option<Instant>,
-    /// The question at hand measured something.
-    is_measured: bool,
-    samples: usize,
+    /// Files looked at for a question at most.
+    looks_max: usize,
+    /// How many the question at hand would have looked at without that.
+    looks_wanted: usize,
 }
 
 impl Default for Insight {
@@ -48,10 +50,33 @@ impl Default for Insight {
             counting: Files::default(),
             place: 0,
             backlog: Backlog::default(),
-            unreadable_directories: 0,
             measured_at: None,
-            is_measured: false,
-            samples: SAMPLES_FIRST,
+            looks_max: LOOKS_FIRST,
+            looks_wanted: 0,
+        }
+    }
+}
+
+impl Insight {
+    /// A count was begun, and turns go on with it.
+    pub(super) fn is_counting(&self) -> bool {
+        self.place > 0
+    }
+
+    /// Of so many files, how many may be looked at for a question. The loop measures what that takes.
+    pub(super) fn looks(&mut self, wanted: usize) -> usize {
+        self.looks_wanted = wanted;
+        wanted.min(self.looks_max)
+    }
+
+    /// Counts the states of so many slots more, or begins to.
+    fn count(&mut self, files: &Registry, is_blocked: bool, slots_max: usize) {
+        let slots = files.slots(self.place, slots_max);
+        slots.iter().for_each(|slot| count_slot(slot, is_blocked, &mut self.counting));
+        self.place += slots.len();
+        if slots.len() < slots_max {
+            self.counted = std::mem::take(&mut self.counting);
+            self.place = 0;
         }
     }
 }
@@ -60,6 +85,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// The turn that began at `began` is over now.
     pub fn turn_ended(&mut self, began: Instant, now: Instant) {
         self.lag.end_turn(began, now);
+        if self.insight.is_counting() {
+            self.insight.count(&self.files, !self.outbox.has_room(), SLOTS_PER_TURN);
+        }
     }
 
     /// How it goes. What only the loop knows (the process, the settings) is left empty.
@@ -67,10 +95,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let now = now.instant;
         if self.insight.measured_at.is_none_or(|at| now.saturating_duration_since(at) >= FRESH) {
             self.insight.measured_at = Some(now);
-            self.insight.is_measured = true;
-            self.count_files();
+            if !self.insight.is_counting() {
+                self.insight.count(&self.files, !self.outbox.has_room(), SLOTS_PER_QUESTION);
+            }
             self.sample_backlog();
-            self.insight.unreadable_directories = self.tree.unreadable() as u64;
         }
         let inputs = self.all_roots().map(|root| String::from_utf8_lossy(&self.roots[root.0 as usize].path).into_owned());
         Status {
@@ -81,7 +109,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             directories: Directories {
                 known: self.tree.len() as u64,
                 polled: self.polled as u64,
-                unreadable: self.insight.unreadable_directories,
+                unreadable: self.tree.unreadable() as u64,
                 watches: self.tree.watched() as u64,
                 watches_max: 0,
                 sweeps: self.sweeps.passes(),
@@ -101,14 +129,12 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// The loop measured how long a question took: the next one looks at more files, or at fewer.
     pub fn question_took(&mut self, took: Duration) {
-        if !std::mem::take(&mut self.insight.is_measured) {
-            return;
-        }
-        let samples = &mut self.insight.samples;
-        if took > QUESTION_LONGEST {
-            *samples = (*samples / 2).max(SAMPLES_MIN);
-        } else if took < QUESTION_SHORT {
-            *samples = (*samples * 2).min(SAMPLES_MAX);
+        let wanted = std::mem::take(&mut self.insight.looks_wanted);
+        let looks_max = &mut self.insight.looks_max;
+        if wanted > 0 && took > QUESTION_LONGEST {
+            *looks_max = (wanted.min(*looks_max) / 2).max(LOOKS_MIN);
+        } else if wanted > *looks_max && took < QUESTION_SHORT {
+            *looks_max = (*looks_max * 2).min(LOOKS_MAX);
         }
     }
 
@@ -133,24 +159,12 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         heads.map(|waiting| self.lag.age(waiting.since, now)).max().unwrap_or_default()
     }
 
-    fn count_files(&mut self) {
-        let is_blocked = !self.outbox.has_room();
-        let insight = &mut self.insight;
-        let slots = self.files.slots(insight.place, SLOTS_PER_QUESTION);
-        slots.iter().for_each(|slot| count_slot(slot, is_blocked, &mut insight.counting));
-        insight.place += slots.len();
-        if slots.len() < SLOTS_PER_QUESTION {
-            insight.counted = std::mem::take(&mut insight.counting);
-            insight.place = 0;
-        }
-    }
-
     /// Looks at some of the files that wait, spread evenly over the queues, and takes the others for like them.
     fn sample_backlog(&mut self) {
         let (dirty, backlog, listed) = (self.dirty.len(), self.backlog.len(), self.listed.len());
         let queued = dirty + backlog + listed;
         let all = queued + self.cooling.len();
-        let every = all.div_ceil(self.insight.samples).max(1);
+        let every = all.div_ceil(self.insight.looks(all).max(1)).max(1);
         let (mut looked_at, mut waiting, mut bytes) = (0_u64, 0_u64, 0_u64);
         for at in (0..all).step_by(every) {
             looked_at += 1;
@@ -210,4 +224,26 @@ fn count_slot(slot: &FileSlot, is_blocked: bool, files: &mut Files) {
         Life::Following => &mut files.queued,
     };
     *count += 1;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_count_in_parts_is_told_when_it_is_whole() {
+        let mut files = Registry::new();
+        for name in 0..10_u8 {
+            files.insert(DirId(1), &[name]);
+        }
+        let mut insight = Insight::default();
+        for _ in 0..2 {
+            insight.count(&files, false, 4);
+            assert_eq!((insight.counted.new, insight.is_counting()), (0, true));
+        }
+        insight.count(&files, false, 4);
+        assert_eq!((insight.counted.new, insight.is_counting()), (10, false));
+        insight.count(&files, false, 100);
+        assert_eq!((insight.counted.new, insight.is_counting()), (10, false), "and begins anew");
+    }
 }

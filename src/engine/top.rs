@@ -1,6 +1,6 @@
 //! What is read most, what is furthest behind, and how far reading has come: for people who watch.
 //!
-//! Always holds: an answer costs at most [`LOOKS_MAX`] looks, whatever the number of files; nothing is counted when nobody watches.
+//! Always holds: an answer costs as many looks as one about the status, whatever the number of files; nothing is counted when nobody watches.
 
 use super::*;
 use crate::busiest::Busiest;
@@ -8,9 +8,6 @@ use crate::file_status::PathText;
 use crate::progress::Reading;
 use crate::ranking::{BehindFile, BusyFile, Top};
 use crate::registry::State;
-
-/// Files looked at (`statx(2)`) for one answer at most: about two milliseconds.
-const LOOKS_MAX: usize = 1_000;
 
 /// Files in each list of an answer at most.
 const SHOWN_MAX: usize = 64;
@@ -45,7 +42,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     fn rank_behind(&mut self, top: &mut Top) {
         let waiting = self.some_waiting();
-        top.waiting_files = (self.dirty.len() + self.backlog.len() + self.listed.len() + self.cooling_dirty) as u64;
+        top.waiting_files = self.unread_files() as u64;
         let mut behind: Vec<(u64, SlotId)> = Vec::with_capacity(waiting.len());
         for id in waiting {
             if self.files.get(id).state.contains(State::DIRTY) {
@@ -65,9 +62,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 
     /// Files that wait: the oldest of each queue, and some of the others, spread evenly.
-    fn some_waiting(&self) -> Vec<SlotId> {
-        let mut some = Vec::with_capacity(LOOKS_MAX);
-        let each = LOOKS_MAX / 4;
+    fn some_waiting(&mut self) -> Vec<SlotId> {
+        let queued = self.dirty.len() + self.backlog.len() + self.listed.len();
+        let looks = self.insight.looks(queued + self.cooling.len());
+        let mut some = Vec::with_capacity(looks);
+        let each = looks.div_ceil(4).max(2);
         some.extend(oldest_and_spread(self.dirty.len(), each).map(|at| self.dirty[at].id));
         some.extend(oldest_and_spread(self.backlog.len(), each).map(|at| self.backlog[at].id));
         let keys = oldest_and_spread(self.listed.len(), each).map(|at| self.listed[at].1);
