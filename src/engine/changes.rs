@@ -15,6 +15,19 @@ use crate::sys::inotify::{EVENT_BYTES_MAX, Events};
 use crate::tree::Role;
 
 impl<F: FileSystem, S: Sink> Engine<F, S> {
+    /// Takes what the kernel told since the last turn, as the next one would.
+    ///
+    /// # Errors
+    /// When the event queue fails for good.
+    pub fn take_events(&mut self, now: Now) -> Result<(), EngineError> {
+        if self.is_stopping {
+            return Ok(());
+        }
+        self.lag.begin_turn(now.instant);
+        self.are_events_pending = true;
+        self.take_changes(now)
+    }
+
     /// Drains the kernel's queue: it is small, ours is a bit per file.
     pub(super) fn take_changes(&mut self, now: Now) -> Result<(), EngineError> {
         for _ in 0..EVENT_BUFFERS_PER_TURN {

@@ -405,6 +405,21 @@ fn copy_of(error: &io::Error) -> io::Error {
     error.raw_os_error().map_or_else(|| io::Error::from(error.kind()), io::Error::from_raw_os_error)
 }
 
+/// The last second of the year 9999 since 1970: there is no way to write a later one, but files may have it.
+const LAST: Duration = Duration::from_secs(253_402_300_799);
+
 fn rfc3339(time: SystemTime) -> String {
-    humantime::format_rfc3339_millis(time.max(SystemTime::UNIX_EPOCH)).to_string()
+    humantime::format_rfc3339_millis(time.clamp(SystemTime::UNIX_EPOCH, SystemTime::UNIX_EPOCH + LAST)).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_that_cannot_be_written_is_told_as_the_nearest_one() {
+        let far = Duration::from_secs(1 << 50);
+        assert_eq!(rfc3339(SystemTime::UNIX_EPOCH - far), "1970-01-01T00:00:00.000Z");
+        assert_eq!(rfc3339(SystemTime::UNIX_EPOCH + far), "9999-12-31T23:59:59.000Z");
+    }
 }

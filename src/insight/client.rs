@@ -32,6 +32,15 @@ pub enum AskError {
         #[source]
         source: io::Error,
     },
+    /// Whoever asks may not.
+    #[error("{} may not be asked: {source}; whoever may write to the socket may, its owner and its group", shown(socket.as_os_str().as_bytes()))]
+    NotAllowed {
+        /// Where.
+        socket: PathBuf,
+        /// What `connect(2)` says.
+        #[source]
+        source: io::Error,
+    },
     /// Somebody listens, but says nothing, or not to the end.
     #[error("no answer from {} within {} s: stopped, or hanging", shown(socket.as_os_str().as_bytes()), timeout.as_secs_f64())]
     Silent {
@@ -141,6 +150,9 @@ pub(super) fn ask(socket: &Path, target: &str, timeout: Duration) -> Result<Vec<
     let mut question = match Question::begin(socket, target) {
         // Its backlog is full: it has not accepted anybody for long.
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(silent()),
+        Err(source) if source.kind() == io::ErrorKind::PermissionDenied => {
+            return Err(AskError::NotAllowed { socket: socket.to_owned(), source });
+        }
         outcome => outcome.map_err(|source| AskError::NoDaemon { socket: socket.to_owned(), source })?,
     };
     let mut poll = Poll::new().map_err(broken)?;

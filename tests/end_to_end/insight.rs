@@ -1,6 +1,7 @@
 //! How a running daemon does: `status`, `status FILE`, `top` and the progress line, the last two through a pseudo-terminal.
 
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -9,6 +10,7 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use crate::harness::{BINARY, Run, Tail, wait_for};
+use crate::scrape::{Answer, connect, read_all};
 use crate::terminal::Terminal;
 use crate::world::{World, flood, is_root, text};
 
@@ -266,6 +268,46 @@ fn bytes_that_no_event_tells_of_are_found_by_asking() {
     );
 }
 
+/// The question and the events are there when it wakes up.
+#[test]
+fn what_the_kernel_told_of_since_the_last_turn_is_not_called_unnoticed() {
+    let world = World::new();
+    world.append("a.log", "one\n");
+    let tail = start(&world, &["--rescan", "1h"]);
+    tail.wait_count(1);
+    tail.settled();
+    tail.stop();
+    world.append("a.log", "two\n");
+    world.append("new.log", "one\n");
+    let questions = ["a.log", "new.log"].map(|name| {
+        let mut stream = connect(&socket(&world));
+        let path = world.at(name);
+        std::io::Write::write_all(&mut stream, format!("GET /file?path={} HTTP/1.1\r\n\r\n", path.display()).as_bytes()).unwrap();
+        stream
+    });
+    tail.go_on();
+    for mut question in questions {
+        let known: Value = serde_json::from_str(&Answer::of(&read_all(&mut question)).body).expect("JSON");
+        let state = known["state"].as_str().expect("a state");
+        assert!(["queued", "being_looked_at", "cooling_down", "read_to_end"].contains(&state), "{known}");
+    }
+}
+
+/// Where file systems keep such times.
+#[test]
+fn a_file_with_a_time_that_cannot_be_written_is_told_of() {
+    let world = World::in_memory();
+    world.append("a.log", "one\n");
+    let tail = start(&world, &[]);
+    tail.wait_count(1);
+    let path = world.at("a.log");
+    let touched = Command::new("touch").args(["-m", "-d", "@999999999999"]).arg(&path).status().expect("touch");
+    assert!(touched.success());
+    expect_state(&world, &path, "read_to_end", "read to its end", true);
+    world.append("a.log", "two\n");
+    tail.wait_count(2);
+}
+
 #[test]
 fn paths_that_are_no_text_are_asked_for_and_shown_without_harm() {
     use std::os::unix::ffi::OsStrExt;
@@ -301,6 +343,22 @@ fn status_without_a_daemon_or_with_one_that_is_stopped_exits_with_3_in_time() {
     assert!(String::from_utf8_lossy(&output.stderr).contains("no answer from"), "{output:?}");
     assert!(begun.elapsed() < Duration::from_secs(15), "it waits five seconds");
     tail.go_on();
+}
+
+#[test]
+fn status_by_somebody_who_may_not_ask_says_who_may() {
+    if !is_root() {
+        return;
+    }
+    let world = World::new();
+    std::fs::set_permissions(world.beside("."), PermissionsExt::from_mode(0o755)).unwrap();
+    let _tail = start(&world, &[]);
+    let mut command = Command::new(BINARY);
+    command.arg("status").arg("--control-socket").arg(socket(&world)).uid(USER).gid(USER).current_dir("/");
+    let output = command.output().expect("status");
+    assert_eq!(output.status.code(), Some(3));
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("may not be asked: Permission denied") && said.contains("its group"), "{said}");
 }
 
 #[test]
