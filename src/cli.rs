@@ -119,16 +119,20 @@ fn first_directory(all: OsString) -> Option<PathBuf> {
     Some(PathBuf::from(OsStr::from_bytes(first)))
 }
 
-/// Says of the command line what clap cannot know, in clap's words. `key`: as in a file, or `PATH`.
+/// Says of the command line what clap cannot know. `command`: with its own subcommand, if it has some. `key`: as in a file, or an
+/// argument in capitals.
 fn refuse(command: &str, key: &str, reason: &str) -> Refusal {
-    let option = match key {
-        "PATH" => "PATH".to_owned(),
-        key => format!("--{}", key.replace('_', "-")),
-    };
+    let is_argument = key.bytes().all(|byte| byte.is_ascii_uppercase());
+    let option = if is_argument { key.to_owned() } else { format!("--{}", key.replace('_', "-")) };
+    refuse_because(command, &format!("{option}: {reason}"))
+}
+
+/// The same of what is no option's fault, in clap's words.
+fn refuse_because(command: &str, why: &str) -> Refusal {
     let mut arguments = Arguments::command();
     arguments.build();
-    let command = arguments.find_subcommand_mut(command).expect("it is a subcommand");
-    Refusal(Box::new(command.error(ErrorKind::ValueValidation, format!("{option}: {reason}"))))
+    let command = command.split(' ').fold(&mut arguments, |at, name| at.find_subcommand_mut(name).expect("it is a subcommand"));
+    Refusal(Box::new(command.error(ErrorKind::ValueValidation, why)))
 }
 
 /// `--recursive` alone means true. clap would take the PATH behind it for its value, so it is told.
@@ -159,6 +163,7 @@ fn output_uri() -> impl TypedValueParser<Value = Output> {
 fn metrics_uri() -> impl TypedValueParser<Value = Metrics> {
     OsStringValueParser::new().try_map(|uri| Metrics::parse(&uri))
 }
+
 const EXAMPLES: &str = "\
 `manytail COMMAND --help` tells of a command, with examples; `man manytail` of all of them.
 

@@ -20,10 +20,30 @@ pub(crate) enum Why {
     Rescan,
     /// Its permissions changed: every known file below is looked at, too.
     Recheck,
+    /// One more PATH that appeared covers it: what is known is asked for anew which input it belongs to, new files are read from their
+    /// start.
+    Widened,
     /// The first scan: `--from` applies to what is found; nothing is known there yet.
     FirstScan,
     /// The settings changed: what is known is asked for anew whether it belongs here, and `--from` applies to what is found.
     Reload,
+}
+
+impl Why {
+    /// `--from` applies to what is found.
+    pub(crate) fn is_first(self) -> bool {
+        matches!(self, Why::FirstScan | Why::Reload)
+    }
+
+    /// Other rules hold for what is known.
+    pub(crate) fn asks_anew(self) -> bool {
+        matches!(self, Why::Widened | Why::Reload)
+    }
+
+    /// Files may come up of which nothing is known, so that they are read in the order of their last modification.
+    pub(crate) fn finds_new(self) -> bool {
+        matches!(self, Why::Appeared | Why::Widened | Why::FirstScan | Why::Reload)
+    }
 }
 
 /// A directory being listed.

@@ -150,6 +150,8 @@ pub struct Engine<F: FileSystem, S: Sink> {
     urgent: Lane<F::Listing>,
     sweeps: Sweeps<F::Listing>,
     is_rescan_due: bool,
+    /// The directory of a PATH went away, or elsewhere: what the PATH leads to now is to be looked at.
+    is_path_lost: bool,
     /// Events were lost, and the looks that make up for them are under way.
     is_missing_events: bool,
     /// Names to look at, oldest first; the bit in the slot is the truth.
@@ -178,6 +180,8 @@ pub struct Engine<F: FileSystem, S: Sink> {
     leaving_directories: VecDeque<(Instant, DirKey)>,
     /// Files that left the tree, in the order in which they are forgotten.
     parked: VecDeque<(Instant, SlotKey)>,
+    /// How many of them are remembered at most.
+    parked_max: usize,
     /// Files that were deleted and had no other name as far as is known, likewise.
     parked_deleted: VecDeque<(Instant, SlotKey)>,
     /// Files to try again.
@@ -245,6 +249,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             urgent: Lane::new(),
             sweeps,
             is_rescan_due: false,
+            is_path_lost: false,
             is_missing_events: false,
             doubts: VecDeque::new(),
             found: Vec::new(),
@@ -259,6 +264,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             leaving: VecDeque::new(),
             leaving_directories: VecDeque::new(),
             parked: VecDeque::new(),
+            parked_max: timers::PARKED_MAX,
             parked_deleted: VecDeque::new(),
             retries: VecDeque::new(),
             partials: BTreeMap::new(),
@@ -451,6 +457,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             || self.urgent.has_work()
             || self.sweeps.has_work()
             || self.is_rescan_due
+            || self.is_path_lost
             || !self.found.is_empty()
             || !self.listed.is_empty()
             || self.is_looking_for_absent()

@@ -31,8 +31,8 @@ pub(crate) struct ScopeId(u32);
 #[derive(Debug)]
 pub(crate) struct Input {
     pub(crate) patterns: Patterns,
-    /// Those before the settings changed: a file that they accepted is let go if the new ones do not.
-    former: Option<Patterns>,
+    /// Those that held before, back to the time when all was last known to be as the settings say.
+    former: Vec<Patterns>,
     pub(crate) from: From,
     /// What its json records have behind `file`; may be nothing.
     pub(crate) labels: Vec<u8>,
@@ -43,12 +43,12 @@ pub(crate) struct Input {
 impl Input {
     fn new(config: InputConfig, rank: usize) -> Input {
         let labels = encode_labels(&config.labels);
-        Input { patterns: config.patterns, former: None, from: config.from, labels, rank: Some(rank) }
+        Input { patterns: config.patterns, former: Vec::new(), from: config.from, labels, rank: Some(rank) }
     }
 
-    /// The globs before the settings changed last.
-    pub(crate) fn former_patterns(&self) -> &Patterns {
-        self.former.as_ref().unwrap_or(&self.patterns)
+    /// The globs by which a file may have been taken in: those that hold, and those of settings whose listings are not through.
+    pub(crate) fn all_patterns(&self) -> impl Iterator<Item = &Patterns> {
+        self.former.iter().chain([&self.patterns])
     }
 }
 
@@ -131,13 +131,18 @@ impl Inputs {
         self.roots(scope).iter().any(|&other| is_alike(other))
     }
 
-    /// Takes new settings. `known` tells the inputs that a PATH had so far. Returns for each new input its number, and whether its globs are
-    /// other ones than before; the caller then says which PATHs belong to them, and calls [`Inputs::rearrange`].
-    pub(crate) fn replace(&mut self, new: Vec<InputConfig>, known: impl Fn(&[u8]) -> Vec<InputId>) -> Vec<(InputId, bool)> {
+    /// Takes new settings. `known` tells the inputs that a PATH had so far; `is_settled`: all that is followed is as the former settings
+    /// say. Returns for each new input its number, and whether its files have to be asked for anew: other globs, or another order. The
+    /// caller then says which PATHs belong to them, and calls [`Inputs::rearrange`].
+    pub(crate) fn replace(
+        &mut self,
+        new: Vec<InputConfig>,
+        known: impl Fn(&[u8]) -> Vec<InputId>,
+        is_settled: bool,
+    ) -> Vec<(InputId, bool)> {
         let mut taken: Vec<InputId> = Vec::new();
-        for input in &mut self.inputs {
-            input.rank = None;
-        }
+        let ranks: Vec<Option<usize>> = self.inputs.iter_mut().map(|input| input.rank.take()).collect();
+        let mut ranks_kept = Vec::new();
         let mut told = Vec::new();
         for (rank, config) in new.into_iter().enumerate() {
             let before = config.paths.iter().flat_map(|path| known(path)).find(|id| !taken.contains(id));
@@ -149,12 +154,20 @@ impl Inputs {
             if at == self.inputs.len() {
                 self.inputs.push(input);
             } else {
-                let old = &mut self.inputs[at];
-                is_changed = old.patterns != input.patterns;
-                std::mem::swap(old, &mut input);
-                self.inputs[at].former = before.map(|_| input.patterns);
+                std::mem::swap(&mut self.inputs[at], &mut input);
+                let (old, new) = (input, &mut self.inputs[at]);
+                is_changed = old.patterns != new.patterns;
+                if before.is_some() {
+                    ranks_kept.push(ranks[at]);
+                    new.former = if is_settled { Vec::new() } else { old.former };
+                    new.former.extend(Some(old.patterns).filter(|_| is_changed));
+                }
             }
             told.push((id, is_changed));
+        }
+        if !ranks_kept.is_sorted() {
+            // What several of them accept may belong to another one now.
+            told.iter_mut().for_each(|(_, is_changed)| *is_changed = true);
         }
         told
     }
@@ -209,20 +222,37 @@ mod tests {
     #[test]
     fn an_input_keeps_its_number_with_its_path_and_tells_whether_its_globs_changed() {
         let mut inputs = Inputs::new();
-        let first = inputs.replace(vec![input(&["a"], &[]), input(&["b"], &["*.log"])], |_| Vec::new());
+        let first = inputs.replace(vec![input(&["a"], &[]), input(&["b"], &["*.log"])], |_| Vec::new(), true);
         assert_eq!(numbers(&first), [(0, true), (1, true)]);
         let known = |path: &[u8]| if path == b"b" { vec![InputId(1)] } else { vec![] };
-        let second = inputs.replace(vec![input(&["b"], &["*.log"]), input(&["c"], &[])], known);
+        let second = inputs.replace(vec![input(&["b"], &["*.log"]), input(&["c"], &[])], known, true);
         assert_eq!(numbers(&second), [(1, false), (2, true)]);
-        let third = inputs.replace(vec![input(&["b"], &["*.out"])], known);
+        let third = inputs.replace(vec![input(&["b"], &["*.out"])], known, true);
         assert_eq!(numbers(&third), [(1, true)]);
-        assert!(inputs.get(InputId(1)).former_patterns().accepts_file(b"x.log", b""));
+        let accept =
+            |inputs: &Inputs, name: &[u8]| inputs.get(InputId(1)).all_patterns().any(|globs| globs.accepts_file(name, b""));
+        assert!(accept(&inputs, b"x.log") && accept(&inputs, b"x.out"));
+        inputs.replace(vec![input(&["b"], &["*.err"])], known, false);
+        assert!(accept(&inputs, b"x.log") && accept(&inputs, b"x.out"), "what they took in may still be there");
+        inputs.replace(vec![input(&["b"], &["*.err"])], known, true);
+        assert!(!accept(&inputs, b"x.log") && accept(&inputs, b"x.err"));
+    }
+
+    #[test]
+    fn inputs_in_another_order_are_all_asked_anew_and_those_that_only_move_up_are_not() {
+        let mut inputs = Inputs::new();
+        let known = |path: &[u8]| vec![InputId(path[0] - b'a')];
+        inputs.replace(vec![input(&["a"], &[]), input(&["b"], &[]), input(&["c"], &[])], |_| Vec::new(), true);
+        let fewer = inputs.replace(vec![input(&["b"], &[]), input(&["c"], &[])], known, true);
+        assert_eq!(numbers(&fewer), [(1, false), (2, false)]);
+        let turned = inputs.replace(vec![input(&["c"], &[]), input(&["b"], &[])], known, true);
+        assert_eq!(numbers(&turned), [(2, true), (1, true)]);
     }
 
     #[test]
     fn a_scope_is_in_the_order_of_the_inputs_and_loses_what_is_removed() {
         let mut inputs = Inputs::new();
-        let told = inputs.replace(vec![input(&["a"], &[]), input(&["b"], &[])], |_| Vec::new());
+        let told = inputs.replace(vec![input(&["a"], &[]), input(&["b"], &[])], |_| Vec::new(), true);
         let later = inputs.add_root(told[1].0);
         let sooner = inputs.add_root(told[0].0);
         let scope = inputs.scope(vec![later, sooner, later]);
@@ -238,7 +268,7 @@ mod tests {
         let mut inputs = Inputs::new();
         for round in 0..3 {
             let many = (0..INPUTS_MAX).map(|at| input(&[&format!("{round}/{at}")], &[])).collect();
-            let told = inputs.replace(many, |_| Vec::new());
+            let told = inputs.replace(many, |_| Vec::new(), true);
             let mut ids: Vec<u8> = told.iter().map(|(id, _)| id.0).collect();
             ids.sort_unstable();
             assert_eq!(ids, (0..=u8::MAX).collect::<Vec<_>>());

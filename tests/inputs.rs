@@ -415,3 +415,167 @@ fn a_missing_path_that_a_reload_names_is_picked_up_when_it_appears() {
     }
     assert_eq!(came, ["later/1.log:first"]);
 }
+
+#[test]
+fn a_path_within_another_one_of_its_input_goes_on_when_the_outer_one_is_removed() {
+    let directory = tree(&["t/1.log", "t/jobs/2.log", "t/jobs/d/3.log"]);
+    let mut tail = Tail::start(directory, Format::Text, &[input(&["t"], &[]).at_end()]);
+    assert!(tail.take().is_empty());
+    tail.reload(&[input(&["t", "t/jobs"], &[]).at_end()]);
+    assert!(tail.take().is_empty());
+    let watches = tail.engine.sizes().watches;
+    tail.reload(&[input(&["t/jobs"], &[]).at_end()]);
+    assert_eq!(tail.engine.sizes().watches, watches - 1, "all but that of the outer one stay");
+    // No listing has come by: what is new is new, not found by the scan of a new PATH.
+    tail.append("t/jobs/d/4.log", "first");
+    tail.append("t/jobs/d/3.log", "second");
+    assert_eq!(tail.take(), ["t/jobs/d/3.log:second", "t/jobs/d/4.log:first"]);
+}
+
+#[test]
+fn a_path_that_gets_an_input_of_its_own_is_covered_by_that_ones_globs() {
+    let directory = tree(&["t/1.log", "t/jobs/2.log", "t/jobs/2.out", "t/jobs/d/3.out"]);
+    let mut tail = Tail::start(directory, Format::Text, &[input(&["t"], &["*.log"])]);
+    assert_eq!(tail.take(), ["t/1.log:first", "t/jobs/2.log:first"]);
+    tail.reload(&[input(&["t", "t/jobs"], &["*.log"])]);
+    assert!(tail.take().is_empty());
+    tail.reload(&[input(&["t"], &["*.log"]), input(&["t/jobs"], &["*.out"])]);
+    assert_eq!(tail.take(), ["t/jobs/2.out:first", "t/jobs/d/3.out:first"]);
+}
+
+#[test]
+fn a_file_that_only_a_removed_path_within_another_accepted_is_let_go() {
+    let mut tail = Tail::start(tree(&["t/1.log", "t/jobs/tmp/2.out"]), Format::Text, &[input(&["t"], &["*.log"])]);
+    assert_eq!(tail.take(), ["t/1.log:first"]);
+    tail.reload(&[input(&["t"], &["*.log"]), input(&["t/jobs"], &["tmp/*.out"])]);
+    assert_eq!(tail.take(), ["t/jobs/tmp/2.out:first"]);
+    tail.reload(&[input(&["t"], &["*.log"])]);
+    tail.settle();
+    tail.append("t/jobs/tmp/2.out", "not read");
+    assert!(tail.take().is_empty());
+}
+
+#[test]
+fn globs_that_change_twice_before_all_was_listed_let_go_of_what_the_first_ones_took_in() {
+    let mut tail = Tail::start(tree(&["t/1.log", "t/1.out", "t/1.err"]), Format::Text, &[input(&["t"], &["*.log"])]);
+    assert_eq!(tail.take(), ["t/1.log:first"]);
+    tail.reload(&[input(&["t"], &["*.out"])]);
+    tail.reload(&[input(&["t"], &["*.err"])]);
+    assert_eq!(tail.take(), ["t/1.err:first"]);
+    tail.append("t/1.log", "not read");
+    assert!(tail.take().is_empty());
+}
+
+#[test]
+fn a_file_belongs_to_the_input_where_it_is_after_it_moved_or_lost_a_hard_link() {
+    let of = |name: &'static str| input(&[name], &[]).labelled(("in", name));
+    let mut tail = Tail::start(tree(&["a/1.log", "a/2.log", "a/d/3.log", "b/x"]), Format::Json, &[of("a"), of("b")]);
+    fs::hard_link(tail.path("a/2.log"), tail.path("b/2.log")).unwrap();
+    assert_eq!(tail.take().len(), 4);
+    fs::rename(tail.path("a/1.log"), tail.path("b/1.log")).unwrap();
+    fs::rename(tail.path("a/d"), tail.path("b/d")).unwrap();
+    fs::remove_file(tail.path("a/2.log")).unwrap();
+    tail.settle();
+    for name in ["b/1.log", "b/2.log", "b/d/3.log"] {
+        tail.append(name, "second");
+    }
+    let expected = ["b/1.log", "b/2.log", "b/d/3.log"].map(|name| format!(r#"{name}:second {{"in":"b"}}"#));
+    assert_eq!(tail.take(), expected);
+}
+
+#[test]
+fn inputs_in_another_order_take_the_files_that_several_accept() {
+    let of = |name: &'static str| input(&["t"], &[]).labelled(("in", name));
+    let outer = |name: &'static str| input(&["t/."], &[]).labelled(("in", name));
+    let mut tail = Tail::start(tree(&["t/1.log"]), Format::Json, &[of("one"), outer("two")]);
+    assert_eq!(tail.take(), [r#"t/1.log:first {"in":"one"}"#]);
+    tail.reload(&[outer("two"), of("one")]);
+    tail.settle();
+    tail.append("t/1.log", "second");
+    tail.append("t/2.log", "first");
+    assert_eq!(tail.take(), [r#"t/1.log:second {"in":"two"}"#, r#"t/2.log:first {"in":"two"}"#]);
+}
+
+#[test]
+fn a_single_file_of_two_inputs_goes_on_when_one_of_them_is_removed() {
+    let inputs = || vec![input(&["t"], &["*.log"]), input(&["t/notes.txt"], &[]), input(&["t/notes.txt"], &[])];
+    let mut tail = Tail::start(tree(&["t/1.log", "t/notes.txt"]), Format::Text, &inputs());
+    assert_eq!(tail.take(), ["t/1.log:first", "t/notes.txt:first"]);
+    tail.reload(&inputs()[..2]);
+    tail.append("t/notes.txt", "second");
+    assert_eq!(tail.take(), ["t/notes.txt:second"]);
+}
+
+#[test]
+fn a_path_within_another_ones_tree_that_is_made_anew_is_covered_again_and_what_moved_away_is_not() {
+    let inputs = [input(&["t"], &["*.log"]).at_end(), input(&["t/jobs"], &["*.out"]).at_end()];
+    let mut tail = Tail::start(tree(&["t/jobs/1.out", "t/jobs/1.log"]), Format::Text, &inputs);
+    assert!(tail.take().is_empty());
+    fs::remove_dir_all(tail.path("t/jobs")).unwrap();
+    tail.settle();
+    let wait_for = |tail: &mut Tail, expected: &[&str]| {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        let mut came = Vec::new();
+        while came.len() < expected.len() {
+            assert!(Instant::now() < deadline, "{came:?} instead of {expected:?}");
+            came.extend(tail.take());
+        }
+        came.sort();
+        assert_eq!(came, expected);
+    };
+    tail.append("t/jobs/2.log", "first");
+    tail.append("t/jobs/2.out", "first");
+    wait_for(&mut tail, &["t/jobs/2.log:first", "t/jobs/2.out:first"]);
+    fs::rename(tail.path("t/jobs"), tail.path("t/old")).unwrap();
+    tail.append("t/jobs/3.log", "first");
+    tail.append("t/jobs/3.out", "first");
+    tail.append("t/old/2.out", "second");
+    wait_for(&mut tail, &["t/jobs/3.log:first", "t/jobs/3.out:first", "t/old/2.out:second"]);
+    tail.append("t/old/4.out", "not the outer one's");
+    tail.append("t/old/4.log", "first");
+    wait_for(&mut tail, &["t/old/4.log:first"]);
+}
+
+#[test]
+fn however_many_files_are_let_go_by_new_settings_they_are_not_read_again_when_others_bring_them_back() {
+    const FILES: usize = 66_000;
+    let directory = tree(&[]);
+    fs::create_dir_all(directory.path().join("t/jobs")).unwrap();
+    for number in 0..FILES {
+        fs::write(directory.path().join(format!("t/jobs/{number}")), "x\n").unwrap();
+    }
+    let mut tail = Tail::start(directory, Format::Raw, &[input(&["t/jobs"], &[])]);
+    assert_eq!(tail.take().len(), FILES);
+    for paths in [["t"], ["t/jobs"], ["t"]] {
+        let began = Instant::now();
+        tail.reload(&[input(&paths, &[])]);
+        assert!(began.elapsed() < Duration::from_secs(5), "the loop waits for it");
+        assert!(tail.take().is_empty(), "{paths:?}");
+    }
+}
+
+#[test]
+fn a_name_that_an_event_tells_of_does_not_wait_for_a_sweep() {
+    let directory = tree(&[]);
+    fs::create_dir(directory.path().join("t")).unwrap();
+    for number in 0..6_000 {
+        fs::write(directory.path().join(format!("t/{number}")), "").unwrap();
+    }
+    let mut tail = Tail::start(directory, Format::Text, &[input(&["t"], &[])]);
+    tail.settle();
+    // Late by a whole pass: all of it is due at once.
+    tail.engine.set_rescan(Some(Duration::from_millis(1)), None, clock::now());
+    std::thread::sleep(Duration::from_millis(20));
+    for _ in 0..12 {
+        tail.engine.turn(clock::now()).unwrap();
+    }
+    tail.append("t/new", "first");
+    let before = tail.records.borrow().len();
+    let mut turns = 0;
+    while tail.records.borrow().len() == before {
+        tail.engine.events_ready();
+        tail.engine.turn(clock::now()).unwrap();
+        turns += 1;
+    }
+    assert!(turns <= 6, "{turns} turns, each with hundreds of looks");
+}

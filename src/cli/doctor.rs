@@ -6,10 +6,10 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 
-use clap::error::ErrorKind;
-use clap::{Args, CommandFactory};
+use clap::Args;
 
-use super::{Arguments, Refusal, one_of, state_directory};
+use super::{Refusal, one_of, refuse, state_directory};
+use crate::config::ConfigError;
 use crate::doctor::Request;
 use crate::offsets::Style;
 use crate::patterns::Patterns;
@@ -68,13 +68,13 @@ pub(super) struct DoctorOptions {
 
 pub(super) fn request(options: DoctorOptions) -> Result<Request, Refusal> {
     if options.paths.iter().any(|path| path.is_empty()) {
-        return Err(refuse("PATH: a PATH is empty; write . for the current directory"));
+        return Err(refuse("doctor", "PATH", &ConfigError::EmptyPath.to_string()));
     }
     let patterns = Patterns::new(&options.include, &options.exclude, !options.no_default_excludes)
-        .map_err(|error| refuse(&format!("--{}: {error}", error.key)))?;
+        .map_err(|error| refuse("doctor", error.key, &error.to_string()))?;
     let state_dir = options.state_dir.or_else(state_directory);
     if state_dir.as_ref().is_some_and(|directory| directory.as_os_str().is_empty()) {
-        return Err(refuse("--state-dir: is empty"));
+        return Err(refuse("doctor", "state_dir", &ConfigError::EmptyStateDir.to_string()));
     }
     Ok(Request {
         paths: options.paths.into_iter().map(OsString::into_vec).collect(),
@@ -84,11 +84,4 @@ pub(super) fn request(options: DoctorOptions) -> Result<Request, Refusal> {
         state_dir,
         style: options.format,
     })
-}
-
-fn refuse(message: &str) -> Refusal {
-    let mut arguments = Arguments::command();
-    arguments.build();
-    let doctor = arguments.find_subcommand_mut("doctor").expect("doctor is a subcommand");
-    Refusal(Box::new(doctor.error(ErrorKind::ValueValidation, message)))
 }

@@ -8,10 +8,9 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::error::ErrorKind;
-use clap::{Args, CommandFactory};
+use clap::Args;
 
-use super::{Arguments, Refusal, default_control_socket, one_of};
+use super::{Refusal, default_control_socket, one_of, refuse, refuse_because};
 use crate::config::parse_duration;
 use crate::insight::{StatusRequest, TopRequest};
 use crate::offsets::Style;
@@ -85,24 +84,17 @@ fn socket(given: Option<PathBuf>) -> PathBuf {
     given.or_else(default_control_socket).unwrap_or_else(|| SYSTEM_SOCKET.into())
 }
 
-fn refuse(command: &str, message: &str) -> Refusal {
-    let mut arguments = Arguments::command();
-    arguments.build();
-    let subcommand = arguments.find_subcommand_mut(command).expect("it was parsed");
-    Refusal(Box::new(subcommand.error(ErrorKind::ValueValidation, message)))
-}
-
 pub(super) fn status(options: StatusOptions) -> Result<StatusRequest, Refusal> {
     let files: Vec<Vec<u8>> = options.files.into_iter().map(OsString::into_vec).collect();
     if files.iter().any(Vec::is_empty) {
-        return Err(refuse("status", "FILE: a FILE is empty"));
+        return Err(refuse("status", "FILE", "a FILE is empty"));
     }
     Ok(StatusRequest { socket: socket(options.control_socket), style: options.format, files })
 }
 
 pub(super) fn top(options: TopOptions) -> Result<TopRequest, Refusal> {
     if !(std::io::stdout().is_terminal() && std::io::stdin().is_terminal()) {
-        return Err(refuse("top", "top: stdin and stdout must be a terminal; use `manytail status` in scripts"));
+        return Err(refuse_because("top", "top: stdin and stdout must be a terminal; use `manytail status` in scripts"));
     }
     Ok(TopRequest { socket: socket(options.control_socket), interval: options.interval })
 }

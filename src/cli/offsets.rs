@@ -6,10 +6,9 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 
-use clap::error::ErrorKind;
-use clap::{Args, CommandFactory, Subcommand};
+use clap::{Args, Subcommand};
 
-use super::{Arguments, Refusal, one_of, state_directory};
+use super::{Refusal, one_of, refuse, state_directory};
 use crate::offsets::{Action, Request, Style};
 
 #[derive(Debug, Subcommand)]
@@ -104,20 +103,14 @@ pub(super) fn request(action: OffsetsAction) -> Result<Request, Refusal> {
             ("forget", options, Action::Forget(paths.into_iter().map(OsString::into_vec).collect()))
         }
     };
-    let refuse = |message: &str| {
-        let mut arguments = Arguments::command();
-        arguments.build();
-        let offsets = arguments.find_subcommand_mut("offsets").expect("offsets is a subcommand");
-        let action = offsets.find_subcommand_mut(name).expect("every action is a subcommand of offsets");
-        Refusal(Box::new(action.error(ErrorKind::ValueValidation, message)))
-    };
+    let refuse = |key, reason| refuse(&format!("offsets {name}"), key, reason);
     if let Action::Forget(paths) = &action
         && paths.iter().any(Vec::is_empty)
     {
-        return Err(refuse("PATH: a PATH is empty"));
+        return Err(refuse("PATH", "a PATH is empty"));
     }
     match options.state_dir.or_else(state_directory).filter(|directory| !directory.as_os_str().is_empty()) {
         Some(state_dir) => Ok(Request { state_dir, style: options.format, action }),
-        None => Err(refuse("--state-dir: a state directory is needed, here or in $STATE_DIRECTORY")),
+        None => Err(refuse("state_dir", "a state directory is needed, here or in $STATE_DIRECTORY")),
     }
 }

@@ -10,7 +10,7 @@ use super::survey::{FileSystemFacts, PathFacts, PathKind, Survey};
 use super::system::{Condition, StateFacts, System};
 use crate::config::RESCAN_REMOTE;
 use crate::file_systems::{FileSystemType, Sight};
-use crate::sys::host::Limit;
+use crate::sys::host::{InotifyUse, Limit};
 
 /// How good something is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -226,16 +226,20 @@ fn not_told(about: &'static str, what: &str) -> Finding {
     )
 }
 
-fn watches(survey: &Survey, system: &System) -> Finding {
-    let Some(Limit { sysctl, value: limit }) = system.watches_max else {
-        return not_told("watches", "fs.inotify.max_user_watches");
-    };
-    // A run that has the state directory is the one that is asked about.
+/// Those that have inotify besides the run that is asked about: the one that has the state directory, if one has.
+fn other_processes(system: &System) -> impl Iterator<Item = &InotifyUse> + Clone {
     let own = match system.state.as_ref().map(|state| &state.condition) {
         Some(Condition::InUse(pid)) => *pid,
         _ => None,
     };
-    let others = system.inotify.iter().filter(|found| Some(found.pid) != own);
+    system.inotify.iter().filter(move |found| Some(found.pid) != own)
+}
+
+fn watches(survey: &Survey, system: &System) -> Finding {
+    let Some(Limit { sysctl, value: limit }) = system.watches_max else {
+        return not_told("watches", "fs.inotify.max_user_watches");
+    };
+    let others = other_processes(system);
     let used: u64 = others.clone().map(|found| found.watches).sum();
     let largest = others.max_by_key(|found| found.watches).filter(|found| found.watches > 0);
     let whose =
@@ -261,7 +265,7 @@ fn instances(system: &System) -> Finding {
     let Some(Limit { sysctl, value: limit }) = system.instances_max else {
         return not_told("instances", "fs.inotify.max_user_instances");
     };
-    let used: u64 = system.inotify.iter().map(|found| found.instances).sum();
+    let used: u64 = other_processes(system).map(|found| found.instances).sum();
     let what = format!("1 inotify instance needed of {}; other processes of this user have {}", count(limit), count(used));
     if used + 1 > limit {
         let what = format!("{what}: without one, everything is polled every second");

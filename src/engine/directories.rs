@@ -26,6 +26,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 }
             }
         }
+        if self.is_path_lost {
+            self.root_lost(now);
+        }
         let mut budget = ENTRIES_PER_TURN;
         while budget > 0 && self.doubts.len() < DOUBTS_MAX && self.urgent.has_work() {
             let visit = match self.urgent.current.take() {
@@ -99,6 +102,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     pub(super) fn rename_directory(&mut self, dir: DirId, parent: DirId, name: &[u8]) {
         self.visit_roots_within(dir);
+        // What was a PATH may be none at its new place.
+        self.is_path_lost |= self.has_path_within(dir);
         self.tree.rename(dir, parent, name);
         self.paths_changed(dir);
         let is_covered_anew = self.rescope_moved(dir);
@@ -223,7 +228,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         match self.fs.list(&self.path, links) {
             Ok(listing) => {
                 self.tree.set_unreadable(dir, false);
-                self.is_listing |= matches!(why, Why::FirstScan | Why::Appeared | Why::Reload);
+                self.is_listing |= why.finds_new();
                 let had_files = self.files.in_dir(dir).next().is_some() || self.tree.children(dir).next().is_some();
                 Some(Visit { directory: self.tree.key(dir), why, listing, had_files })
             }
@@ -348,6 +353,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
         self.merge_home(dir, other);
         self.widen(other, dir);
+        self.tree.get_mut(dir).is_path = false;
         self.drop_directory(dir, now.instant);
         if self.tree.get(other).is_unreadable() {
             // What led here may tell that it can be read now: a PATH without a watch is told of that by this name only.

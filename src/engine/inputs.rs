@@ -116,11 +116,31 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         if !self.rescope(dir, scope) {
             return false;
         }
+        let files: Vec<SlotId> = self.files.in_dir(dir).collect();
+        files.into_iter().for_each(|id| self.find_input(id));
         let children: Vec<DirId> = self.tree.children(dir).collect();
         for child in children {
             self.rescope_moved(child);
         }
         true
+    }
+
+    /// A file may belong to another input where it is now. It goes on in any case.
+    pub(super) fn find_input(&mut self, id: SlotId) {
+        let (dir, name) = (self.files.get(id).dir(), self.files.name(id).to_vec());
+        if let Some(input) = self.input_of(dir, &name) {
+            self.files.get_mut(id).input = input;
+        }
+    }
+
+    /// More PATHs cover a directory: so they do what is below.
+    fn cover_below(&mut self, dir: DirId) {
+        let children: Vec<DirId> = self.tree.children(dir).collect();
+        for child in children {
+            if self.rescope(child, ScopeId::default()) {
+                self.cover_below(child);
+            }
+        }
     }
 
     /// A directory was reached by one more way: what the PATHs above that accept counts in it as well.
@@ -133,7 +153,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
         let roots = self.inputs.roots(scope).iter().chain(self.inputs.roots(more)).copied().collect();
         self.tree.get_mut(dir).scope = self.inputs.scope(roots);
-        self.push_visit(dir, Why::Reload);
+        self.cover_below(dir);
+        let is_first = self.tree.get(by).unfinished.is_some_and(Why::is_first);
+        self.push_visit(dir, if is_first { Why::Reload } else { Why::Widened });
     }
 
     /// Follows other inputs from now on. PATHs that stay go on where they are; new ones are scanned, and `from` applies to them; what no
@@ -143,17 +165,24 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let paths: Vec<Vec<Vec<u8>>> = new.iter().map(|input| input.paths.clone()).collect();
         let of_path: Vec<(Vec<u8>, InputId)> =
             self.all_roots().map(|root| (self.roots[root.0 as usize].path.clone(), self.inputs.of_root(root))).collect();
-        let told = self.inputs.replace(new, |path| of_path.iter().filter(|(known, _)| *known == path).map(|(_, id)| *id).collect());
+        let told = self.inputs.replace(
+            new,
+            |path| of_path.iter().filter(|(known, _)| *known == path).map(|(_, id)| *id).collect(),
+            self.has_scanned,
+        );
         for ((input, is_changed), paths) in told.into_iter().zip(paths) {
             wanted.extend(paths.into_iter().map(|path| (path, input, is_changed)));
         }
         let changed = self.arrange_roots(wanted, now);
+        self.cover_roots();
+        self.make_room_for_parked();
         self.drop_uncovered(now);
         self.stats.reload_rescans += u64::from(!changed.is_empty());
         for root in changed {
             self.visit_root_again(root, now);
         }
         self.start_missing(now);
+        self.is_path_lost = false;
         self.has_scanned = false;
     }
 
@@ -212,6 +241,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             if matches!(self.wanted.get(&(dir, name.into())), Some(Wanted::Path(_))) {
                 self.wanted.remove(&(dir, name.into()));
             }
+            // The same file may be a PATH of another input.
+            let other = self.all_roots().find(|&other| self.is_single_file(other, dir, name));
+            if let Some(other) = other {
+                self.wanted.insert((dir, name.into()), Wanted::Path(self.inputs.of_root(other)));
+            }
             self.let_go_unless_accepted(dir, name, now);
             self.release_home(dir);
             return;
@@ -222,8 +256,27 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     fn let_go_unless_accepted(&mut self, dir: DirId, name: &[u8], now: Now) {
         let Some(id) = self.files.find(dir, name).filter(|&id| self.files.get(id).is_bound()) else { return };
-        if self.input_of(dir, name).is_none() {
-            self.leave_at_once(id, now.instant);
+        match self.input_of(dir, name) {
+            Some(input) => self.files.get_mut(id).input = input,
+            None => self.leave_at_once(id, now.instant),
+        }
+    }
+
+    fn is_single_file(&self, root: RootId, dir: DirId, name: &[u8]) -> bool {
+        let found = &self.roots[root.0 as usize];
+        !found.is_tree && self.root_directory(root) == Some(dir) && found.path.rsplit(|&byte| byte == b'/').next() == Some(name)
+    }
+
+    /// Each PATH covers its directory itself, if another one did so for it that does not any more.
+    fn cover_roots(&mut self) {
+        for root in self.all_roots().collect::<Vec<_>>() {
+            let Some(dir) = self.root_directory(root).filter(|_| self.roots[root.0 as usize].is_tree) else { continue };
+            let scope = self.tree.get(dir).scope;
+            if !self.inputs.covers(scope, root) {
+                let roots = self.inputs.roots(scope).iter().copied().chain([root]).collect();
+                self.tree.get_mut(dir).scope = self.inputs.scope(roots);
+                self.cover_below(dir);
+            }
         }
     }
 
@@ -287,21 +340,20 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
     }
 
-    /// After the settings changed: a known file in a listing stays, belongs to another input now, or is let go. Says whether it stays.
-    pub(super) fn keeps_after_reload(&mut self, id: SlotId, dir: DirId, name: &[u8], now: Now) -> bool {
+    /// Other rules hold: a known file in a listing stays, belongs to another input now, or is let go. Says whether it stays.
+    pub(super) fn still_belongs(&mut self, id: SlotId, dir: DirId, name: &[u8], now: Now) -> bool {
         if let Some(input) = self.input_of(dir, name) {
             self.files.get_mut(id).input = input;
             return true;
         }
-        let former = self.inputs.get(self.files.get(id).input).former_patterns();
-        let was_accepted = !former.needs_path() && former.accepts_file(name, b"")
-            || former.needs_path() && {
-                let below = self.tree.prefix_len(dir);
-                self.path.clear();
-                self.tree.write_path(dir, &mut self.path);
-                self.path.extend_from_slice(name);
-                former.accepts_file(name, &self.path[below..])
-            };
+        self.write_directory(dir);
+        self.path.extend_from_slice(name);
+        let below = &self.path[self.tree.prefix_len(dir)..];
+        // The PATH by which it came in may be gone, so each directory above may have been it.
+        let starts = std::iter::once(0).chain(memchr::memchr_iter(b'/', below).map(|slash| slash + 1));
+        let was_accepted = starts
+            .map(|start| &below[start..])
+            .any(|below| self.inputs.get(self.files.get(id).input).all_patterns().any(|globs| globs.accepts_file(name, below)));
         if was_accepted {
             self.leave_at_once(id, now.instant);
         }

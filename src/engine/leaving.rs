@@ -51,6 +51,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         if is_identified {
             self.path_changed(id);
         }
+        self.find_input(id);
     }
 
     /// Judges deletions, once all events and doubts before them are worked off.
@@ -258,6 +259,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.empty_directory(dir, now);
         // A home goes away by itself with the last file that was wanted in it.
         if let Some(dir) = self.tree.alive(key) {
+            self.is_path_lost |= self.tree.get(dir).is_path;
             self.set_polled(dir, false);
             self.tree.remove(dir);
         }

@@ -40,7 +40,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             FileKind::Directory => self.take_directory_entry(dir, name, why, now),
             FileKind::Regular => self.take_file_entry(dir, name, inode, why, now),
             FileKind::Link if self.config.follow_links => self.take_file_entry(dir, name, inode, why, now),
-            FileKind::Special if matches!(why, Why::FirstScan | Why::Appeared | Why::Reload) => {
+            FileKind::Special if why.finds_new() => {
                 if self.input_of(dir, name).is_some() && self.files.find(dir, name).is_none() {
                     self.path.clear();
                     self.tree.write_path(dir, &mut self.path);
@@ -61,14 +61,14 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 
     fn take_file_entry(&mut self, dir: DirId, name: &[u8], inode: u64, why: Why, now: Now) {
-        let is_looked_at = matches!(why, Why::Rescan | Why::Poll | Why::Recheck | Why::Reload);
+        let is_looked_at = matches!(why, Why::Rescan | Why::Poll | Why::Recheck) || why.asks_anew();
         if is_looked_at && self.files.is_alias(dir, name) {
             // It may stand for another file now: the look brings it back if not.
             self.files.remove_alias(dir, name);
         }
         if let Some(id) = self.files.find(dir, name) {
             let is_its_name = self.files.get(id).is_bound() && self.files.get(id).dir() == dir;
-            if why == Why::Reload && is_its_name && !self.keeps_after_reload(id, dir, name, now) {
+            if why.asks_anew() && is_its_name && !self.still_belongs(id, dir, name, now) {
                 return;
             }
             let slot = self.files.get_mut(id);
@@ -82,7 +82,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             let state = &mut self.files.get_mut(id).state;
             state.insert(State::SEEN);
             state.insert(State::LISTED);
-            state.set(State::FIRST_SCAN, matches!(why, Why::FirstScan | Why::Reload));
+            state.set(State::FIRST_SCAN, why.is_first());
         } else if let Some(input) = self.was_renamed(dir, name, inode) {
             // Followed in an earlier run: it goes on whatever its name is now, as it does when it is renamed while we run.
             let id = self.hear_of(dir, name, input);
@@ -96,7 +96,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
         match self.tree.find(dir, name) {
             Some(child) => {
-                if why == Why::Reload {
+                if why.asks_anew() {
                     self.rescope(child, ScopeId::default());
                     if self.inputs.is_empty(self.tree.get(child).scope) {
                         self.drop_directory(child, now.instant);
@@ -106,12 +106,12 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 let is_unwatched = !self.config.once && self.tree.watch(child).is_none();
                 let found = self.tree.get_mut(child);
                 found.is_seen = true;
-                if found.is_unreadable() || found.inode == (0, 0) || is_unwatched || matches!(why, Why::Recheck | Why::Reload) {
+                if found.is_unreadable() || found.inode == (0, 0) || is_unwatched || why == Why::Recheck || why.asks_anew() {
                     self.push_visit(child, why);
                 }
             }
             None => {
-                let why = if matches!(why, Why::FirstScan | Why::Reload) { Why::FirstScan } else { Why::Appeared };
+                let why = if why.is_first() { Why::FirstScan } else { Why::Appeared };
                 self.add_directory(dir, name, why);
                 if let Some(child) = self.tree.find(dir, name) {
                     self.tree.get_mut(child).is_seen = true;

@@ -9,6 +9,8 @@ use crate::registry::State;
 use crate::sys::{FileKind, Links};
 use crate::tree::Role;
 
+use nix::libc;
+
 /// One PATH as given.
 #[derive(Debug)]
 pub(super) struct Root {
@@ -40,8 +42,17 @@ pub(super) enum Wanted {
 impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// Adds a PATH; it is started later.
     pub(super) fn add_path(&mut self, path: Vec<u8>, input: InputId) {
-        self.inputs.add_root(input);
-        self.roots.push(Root { path, state: RootState::Missing, is_tree: false });
+        let root = Root { path, state: RootState::Missing, is_tree: false };
+        match self.roots.iter().position(|root| root.state == RootState::Removed) {
+            Some(at) => {
+                self.inputs.assign(RootId::from(at), input);
+                self.roots[at] = root;
+            }
+            None => {
+                self.inputs.add_root(input);
+                self.roots.push(root);
+            }
+        }
     }
 
     /// In the first turn: looks at every PATH.
@@ -144,20 +155,57 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.roots.iter().filter(|root| matches!(root.state, RootState::Found(_))).map(|root| root.path.clone()).collect()
     }
 
-    /// A root directory is gone: its PATHs are looked for from now on.
+    /// The directory of a PATH is gone, or is elsewhere: PATHs that do not lead to theirs any more are looked for from now on.
     pub(super) fn root_lost(&mut self, now: Now) {
+        self.is_path_lost = false;
         for at in 0..self.roots.len() {
             let RootState::Found(key) = self.roots[at].state else { continue };
             if let Some(other) = self.tree.alive(key) {
                 // A PATH within the lost one is told nothing of that.
                 self.push_visit(other, Why::Appeared);
-            }
-            if self.tree.alive(key).is_none() && !self.is_covered(at) {
+                if !self.has_moved(at, other) {
+                    continue;
+                }
                 self.roots[at].state = RootState::Missing;
-                self.say_missing(at, "PATH is gone: waiting for it", now);
-                self.start_root(at, Why::Appeared, now);
+                self.uncover_moved(other);
             }
+            let is_covered = self.is_covered(at);
+            if is_covered && !self.roots[at].is_tree {
+                continue;
+            }
+            self.roots[at].state = RootState::Missing;
+            if !is_covered {
+                self.say_missing(at, "PATH is gone: waiting for it", now);
+            }
+            self.start_root(at, Why::Appeared, now);
         }
+    }
+
+    /// Whether a PATH that lies in another one's tree leads elsewhere now, or nowhere. Others are found out by a visit.
+    fn has_moved(&mut self, at: usize, dir: DirId) -> bool {
+        if !self.roots[at].is_tree || self.tree.parent(dir).is_none() {
+            return false;
+        }
+        let path = self.roots[at].path.clone();
+        match self.fs.stat(&path, Links::Follow) {
+            Ok(found) => (found.id.device, found.id.inode) != self.tree.get(dir).inode,
+            Err(error) => matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR | libc::ELOOP)),
+        }
+    }
+
+    /// A PATH does not lead to this directory any more: its rules do not hold there for what is new.
+    fn uncover_moved(&mut self, dir: DirId) {
+        let key = self.tree.key(dir);
+        self.tree.get_mut(dir).is_path = self.roots.iter().any(|root| root.is_tree && root.state == RootState::Found(key));
+        self.rescope_moved(dir);
+    }
+
+    /// Whether a PATH's directory is this one or below it.
+    pub(super) fn has_path_within(&self, dir: DirId) -> bool {
+        self.roots.iter().any(|root| match root.state {
+            RootState::Found(key) => root.is_tree && self.tree.alive(key).is_some_and(|found| self.tree.is_within(found, dir)),
+            RootState::Missing | RootState::Removed => false,
+        })
     }
 
     /// A directory goes from its path, or goes away: PATHs within it are told nothing of that.

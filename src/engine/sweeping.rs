@@ -1,7 +1,8 @@
 //! The sweeps: a look at every file now and then, because events do not tell all; often where they tell nothing of others' writes.
 //!
 //! In: the time. Out: visits of directories, taken in slices beside what is urgent.
-//! Always holds: a directory is in one of the two sweeps; neither takes more than a turn's share, so that events are served in between.
+//! Always holds: a directory is in one of the two sweeps; they take turns; neither brings up more looks than a turn takes, so that a name
+//! that an event tells of waits for hardly more than that.
 
 use super::directories::VISIT_COST;
 use super::*;
@@ -21,6 +22,8 @@ pub(super) struct Sweeps<L> {
     remote: Option<Duration>,
     /// Devices of blind file systems of which that was said.
     said: Vec<u64>,
+    /// The one that looked last: the other one goes first.
+    last: Pass,
 }
 
 impl<L> Sweeps<L> {
@@ -28,7 +31,7 @@ impl<L> Sweeps<L> {
         let rescan = config.rescan.filter(|_| !config.once);
         let is_shorter = |remote: &Duration| rescan.is_none_or(|rescan| *remote < rescan);
         let remote = config.rescan_remote.filter(|_| !config.once).filter(is_shorter);
-        Sweeps { told: Sweep::slow(rescan, now), untold: Sweep::steady(remote, now), remote, said: Vec::new() }
+        Sweeps { told: Sweep::slow(rescan, now), untold: Sweep::steady(remote, now), remote, said: Vec::new(), last: Pass::Untold }
     }
 
     pub(super) fn deadline(&self) -> Option<Instant> {
@@ -63,21 +66,23 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         if self.sweeps.untold.deadline().is_some() && self.tree.blind() == 0 {
             self.sweeps.untold.sleep();
         }
-        self.sweep_slice(Pass::Told, now);
-        self.sweep_slice(Pass::Untold, now);
+        let order = if self.sweeps.last == Pass::Told { [Pass::Untold, Pass::Told] } else { [Pass::Told, Pass::Untold] };
+        for pass in order {
+            self.sweep_slice(pass, now);
+        }
     }
 
     fn sweep_slice(&mut self, pass: Pass, now: Now) {
         // For each of the sweeps this is an upper bound: a pass may be through sooner, never later.
         let total = self.files.len() + self.tree.len() * VISIT_COST;
         let was_running = self.sweeps.of(pass).is_running;
-        let quota = self.sweeps.of(pass).quota(total, now.instant).min(ENTRIES_PER_TURN);
+        let quota = self.sweeps.of(pass).quota(total, now.instant).min(LOOKS_PER_TURN);
         if !was_running && self.sweeps.of(pass).is_running {
             let since = std::mem::replace(&mut self.sweeps.of(pass).swept_at, now.wall);
             self.suspect(since);
         }
         let mut budget = quota;
-        while budget > 0 && self.doubts.len() < DOUBTS_MAX {
+        while budget > 0 && self.doubts.len() < LOOKS_PER_TURN {
             let visit = match self.sweeps.of(pass).current.take() {
                 Some(visit) => Some(visit),
                 None => {
@@ -100,6 +105,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.sweeps.of(pass).current = visit.and_then(|visit| self.list(visit, &mut budget, now));
         }
         self.sweeps.of(pass).take(quota - budget);
+        if budget < quota {
+            self.sweeps.last = pass;
+        }
     }
 
     /// A directory was looked at that was not known before: puts it into the sweep that its file system needs.

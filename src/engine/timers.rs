@@ -10,8 +10,8 @@ pub(super) const GRACE: Duration = Duration::from_millis(20);
 /// How long a file that left the tree is remembered.
 pub(super) const PARKED_FOR: Duration = Duration::from_secs(600);
 
-/// Files remembered at most after they left the tree.
-const PARKED_MAX: usize = 65_536;
+/// Files remembered at most after they left the tree; after new settings, as many as there were.
+pub(super) const PARKED_MAX: usize = 65_536;
 
 /// Files remembered at most after they were deleted: every log ends so, and hardly any has a name that nobody knows of. Under a megabyte.
 const PARKED_DELETED_MAX: usize = 8_192;
@@ -70,6 +70,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 self.files.get_mut(id).state.remove(State::RETRY);
                 self.doubt(id);
             }
+        }
+        if self.parked.len() <= PARKED_MAX {
+            self.parked_max = PARKED_MAX;
         }
         self.succession.expire(instant);
         self.expire_partials(instant);
@@ -139,11 +142,26 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     pub(super) fn park(&mut self, id: SlotId, now: Instant) {
         let entry = self.begin_parking(id, now);
         self.parked.push_back(entry);
-        if self.parked.len() > PARKED_MAX
+        if self.parked.len() > self.parked_max
             && let Some((_, oldest)) = self.parked.pop_front()
         {
             self.forget_parked(oldest, now);
         }
+    }
+
+    /// The settings changed: whatever is let go may be found again below another PATH, however much it is.
+    pub(super) fn make_room_for_parked(&mut self) {
+        // What came back is forgotten here for all at once, not for each file that leaves again.
+        let files = &self.files;
+        let is_parked = |&(_, key): &(Instant, SlotKey)| files.alive(key).is_some_and(|id| files.get(id).life == Life::Parked);
+        self.parked.retain(is_parked);
+        self.parked_deleted.retain(is_parked);
+        for id in self.files.all() {
+            if self.files.get(id).life != Life::Parked {
+                self.files.get_mut(id).state.remove(State::WAS_PARKED);
+            }
+        }
+        self.parked_max = PARKED_MAX.max(self.parked.len() + self.files.len());
     }
 
     /// Remembers a file that was deleted, likewise.

@@ -404,3 +404,26 @@ fn settings_that_need_a_restart_are_named_with_both_values_and_stay() {
     tail.expect(&[("a.log", &["one"])]);
     tail.terminate();
 }
+
+#[test]
+fn what_came_while_nothing_ran_is_new_also_where_inputs_overlap() {
+    let world = World::new();
+    world.mkdir("jobs");
+    world.append("jobs/1.out", "before the first start\n");
+    let memory = Memory::new(&world);
+    let at_end = |directory: &str, glob: &str| input(&world, &[directory]) + &format!("include = ['{glob}']\nfrom = 'end'\n");
+    let settings = format!("state_dir = '{}'\n", memory.directory.display()) + &at_end("", "*.log") + &at_end("jobs", "*.out");
+    let tail = from_file(&world, &settings).start();
+    tail.wait("a line after the first scan", || {
+        world.append("jobs/1.out", "more\n");
+        tail.count() > 0
+    });
+    tail.terminate();
+    for name in ["jobs/2.out", "jobs/2.log", "3.log"] {
+        world.append(name, format!("new in {name}\n"));
+    }
+    let tail = from_file(&world, &settings).start();
+    let is_there = |name: &&str| tail.lines().contains(&format!("new in {name}"));
+    tail.wait("the new files", || ["jobs/2.out", "jobs/2.log", "3.log"].iter().all(is_there));
+    tail.terminate();
+}

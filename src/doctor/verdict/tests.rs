@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::doctor::survey::Trouble;
-use crate::sys::host::{InotifyUse, Space};
+use crate::sys::host::Space;
 use std::path::PathBuf;
 
 const EXT4: FileSystemType = FileSystemType(0xef53);
@@ -86,6 +86,7 @@ fn watches_of_other_processes_count_and_those_of_the_run_itself_do_not() {
     assert_eq!((found.verdict, found.about), (Verdict::Problem, "watches"));
     assert!(found.finding.contains("8,150 of them by editor (42)"), "{}", found.finding);
     system.state.as_mut().unwrap().condition = Condition::InUse(Some(42));
+    system.instances_max = limit("fs.inotify.max_user_instances", 1);
     assert_eq!(the_trouble(&survey(), &system).about, "state directory");
 }
 
