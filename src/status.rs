@@ -159,6 +159,9 @@ pub struct OutputStatus {
     pub kind: String,
     /// The receiver is there, as far as is known.
     pub is_connected: bool,
+    /// What failed last, and why, as long as nothing went well since.
+    #[serde(default)]
+    pub failure: Option<String>,
     /// Attempts to connect, open or write that failed.
     pub errors: u64,
     /// Times that a receiver was there again after one was lost.

@@ -11,6 +11,7 @@ use crate::file_status::{FileState, FileStatus, PathText, shown};
 use crate::patterns::{Patterns, Refused};
 use crate::record::push_file;
 use crate::registry::{Life, State};
+use crate::sink::SinkState;
 use crate::sys::{FileKind, Links};
 use crate::tree::Role;
 
@@ -132,7 +133,14 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             }
             Life::Named => because(FileState::BeingLookedAt, "its name was heard of: it is looked at next"),
             Life::Following if state.contains(State::DIRTY) => self.explain_unread(id, now),
-            Life::Following => Self::explain_read(slot.offset, slot.scanned, own, self.config.rescan),
+            Life::Following => {
+                let (state, mut why) = Self::explain_read(slot.offset, slot.scanned, own, self.config.rescan);
+                if state.is_well() && self.outbox.blocked(now.instant).is_some() {
+                    // Which of its lines are among those records is not known.
+                    why.push_str(&format!("; but {}", self.blocked_in_words(now.instant)));
+                }
+                because(state, why)
+            }
         }
     }
 
@@ -171,7 +179,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         if self.is_stopping {
             because(FileState::Stopping, "a stop was asked for: nothing more is read")
         } else if !self.outbox.has_room() {
-            because(FileState::OutputBlocked, self.blocked_in_words(now.instant))
+            because(FileState::OutputBlocked, format!("{}, so nothing more is read", self.blocked_in_words(now.instant)))
         } else if state.contains(State::DOUBT) {
             because(FileState::BeingLookedAt, "what its name stands for is looked at first")
         } else if state.contains(State::LISTED) {
@@ -385,8 +393,12 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// Why nothing is read while records wait for the output.
     fn blocked_in_words(&self, now: Instant) -> String {
         let for_now = self.outbox.blocked(now).unwrap_or_default();
-        let there = if self.outbox.sink().state().is_connected { "takes nothing" } else { "is not there" };
-        format!("the output {there}, for {:.1} s by now: records wait for it, so nothing more is read", for_now.as_secs_f64())
+        let trouble = match self.outbox.sink().state() {
+            SinkState { failure: Some(failure), .. } => format!("fails ({failure})"),
+            SinkState { is_connected: false, .. } => "is not there".to_owned(),
+            SinkState { .. } => "takes nothing".to_owned(),
+        };
+        format!("the output {trouble}, for {:.1} s by now: records wait for it", for_now.as_secs_f64())
     }
 }
 

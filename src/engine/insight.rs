@@ -144,6 +144,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         OutputStatus {
             kind: String::new(),
             is_connected: state.is_connected && !self.outbox.is_closed(),
+            failure: state.failure,
             errors: state.errors,
             reconnects: state.reconnects,
             blocked_seconds: self.outbox.blocked(now).unwrap_or_default().as_secs_f64(),

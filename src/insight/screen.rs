@@ -105,7 +105,7 @@ fn files(files: &Files) -> String {
 pub(super) fn output(status: &Status) -> String {
     let output = &status.output;
     let state = if !output.is_connected {
-        "not there".to_owned()
+        if output.failure.is_some() { "fails" } else { "not there" }.to_owned()
     } else if output.blocked_seconds > 0.0 {
         format!("takes nothing for {}", seconds(output.blocked_seconds))
     } else {

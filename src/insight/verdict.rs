@@ -86,7 +86,8 @@ fn reasons(status: &Status, rates: &Rates) -> Vec<String> {
     let Status { output, backlog, about, directories, .. } = status;
     let mut reasons = Vec::new();
     if !output.is_connected {
-        reasons.push(format!("the output {} is not there ({} errors so far)", about.output, count(output.errors)));
+        let trouble = output.failure.as_ref().map_or("is not there".to_owned(), |failure| format!("fails: {failure}"));
+        reasons.push(format!("the output {} {trouble} ({} errors so far)", about.output, count(output.errors)));
     } else if output.blocked_seconds >= BLOCKED {
         reasons.push(format!("the output {} has taken nothing for {}", about.output, seconds(output.blocked_seconds)));
     }
@@ -165,8 +166,15 @@ mod tests {
 
     #[test]
     fn whatever_keeps_lines_back_is_named() {
-        let cases: [Case; 4] = [
+        let cases: [Case; 5] = [
             (|status| status.output.is_connected = false, "tcp:h:1 is not there"),
+            (
+                |status| {
+                    status.output.is_connected = false;
+                    status.output.failure = Some("cannot write: no space".to_owned());
+                },
+                "tcp:h:1 fails: cannot write: no space (0 errors",
+            ),
             (|status| status.output.blocked_seconds = 75.0, "taken nothing for 1m15s"),
             (
                 |status| {

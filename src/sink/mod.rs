@@ -56,10 +56,12 @@ pub struct SinkError {
 }
 
 /// How an output is, for people: nothing is decided by it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SinkState {
     /// The receiver is there, and took what it was offered last or did not refuse it with an error.
     pub is_connected: bool,
+    /// What failed last, and why, as long as nothing went well since.
+    pub failure: Option<String>,
     /// Attempts to connect, open or write that failed.
     pub errors: u64,
     /// Times that a receiver was there again after one was lost.
@@ -121,7 +123,7 @@ pub trait Sink {
 
     /// How the output is. One that cannot fail need not tell.
     fn state(&self) -> SinkState {
-        SinkState { is_connected: true, errors: 0, reconnects: 0, told: Told::default() }
+        SinkState { is_connected: true, failure: None, errors: 0, reconnects: 0, told: Told::default() }
     }
 }
 

@@ -29,6 +29,8 @@ pub(super) struct Outage {
     told: Told,
     /// Failures that were not said since the last one that was.
     kept_back: u64,
+    /// What failed last, and why.
+    failure: String,
     /// Attempts that failed.
     errors: u64,
     /// Receivers that were found so far.
@@ -40,7 +42,17 @@ pub(super) struct Outage {
 impl Outage {
     /// No trouble yet. `output` as given on the command line.
     pub(super) fn new(output: String, backoff: Backoff) -> Self {
-        Outage { output, state: State::Fine, said_at: None, told: Told::default(), kept_back: 0, errors: 0, receivers: 0, backoff }
+        Outage {
+            output,
+            state: State::Fine,
+            said_at: None,
+            told: Told::default(),
+            kept_back: 0,
+            failure: String::new(),
+            errors: 0,
+            receivers: 0,
+            backoff,
+        }
     }
 
     /// The output as given on the command line.
@@ -52,6 +64,7 @@ impl Outage {
     pub(super) fn failed(&mut self, now: Instant, what: &'static str, why: &dyn Display) {
         self.backoff.wait(now);
         self.errors += 1;
+        self.failure = format!("{what}: {why}");
         if self.state == State::Fine {
             self.state = State::Unsaid;
         }
@@ -78,6 +91,7 @@ impl Outage {
     pub(super) fn state(&self) -> SinkState {
         SinkState {
             is_connected: self.state == State::Fine,
+            failure: Some(&self.failure).filter(|_| self.state != State::Fine).cloned(),
             errors: self.errors,
             reconnects: self.receivers.saturating_sub(1),
             told: self.told,
@@ -111,7 +125,9 @@ mod tests {
         let mut outage = Outage::new("tcp:x:1".to_owned(), Backoff::new(wait, wait));
         outage.failed(start, "cannot connect", &"refused");
         assert!(outage.is_said());
+        assert_eq!(outage.state().failure.as_deref(), Some("cannot connect: refused"));
         outage.ended();
+        assert_eq!(outage.state().failure, None);
         outage.failed(start + QUIET / 2, "cannot connect", &"refused");
         assert!(!outage.is_said(), "a second warning within the period");
         outage.failed(start + QUIET, "cannot connect", &"refused");

@@ -110,6 +110,17 @@ fn status_names_the_output_that_takes_nothing_and_the_files_that_wait_for_it() {
 }
 
 #[test]
+fn status_says_why_an_output_fails() {
+    let world = World::in_memory();
+    world.append("a.log", "one\n");
+    let _tail = with_socket(&world, world.run()).output("file:/dev/full").start();
+    wait_for("status to say so", || stdout(&status(&world, &[])).contains("the output file:/dev/full fails: cannot write: ENOSPC"));
+    expect_state(&world, world.at("a.log"), "read_to_end", "read to its end; but the output fails (cannot write: ENOSPC", true);
+    world.append("flood.log", text(&flood()));
+    expect_state(&world, world.at("flood.log"), "output_blocked", "the output fails (cannot write: ENOSPC", false);
+}
+
+#[test]
 fn status_of_a_file_tells_that_a_stop_was_asked_for() {
     let world = World::in_memory();
     world.append("flood.log", text(&flood()));

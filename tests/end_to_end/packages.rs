@@ -9,7 +9,7 @@ use std::process::{Command, Output, Stdio};
 
 use nix::sys::signal::Signal;
 
-use crate::harness::{BINARY, wait_for};
+use crate::harness::{BINARY, remove_settings, wait_for};
 use crate::records::{Format, Record, decode_all};
 use crate::world::{World, numbered, skip, succeeds, text};
 
@@ -172,6 +172,37 @@ fn the_unit_forbids_no_system_call_that_a_run_makes() {
     let names = called.iter().filter(|name| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_'));
     let refused: Vec<_> = names.filter(|name| !allowed.contains(**name) || forbidden.contains(**name)).collect();
     assert!(refused.is_empty(), "{refused:?}");
+}
+
+#[test]
+fn a_reload_by_the_unit_refuses_bad_settings_says_why_and_takes_good_ones() {
+    let world = World::new();
+    world.append("a.log", "one\n");
+    let settings = world.beside("manytail.toml");
+    let path = settings.to_str().expect("UTF-8");
+    let write =
+        |pace: &str| fs::write(&settings, format!("paths = ['{}']\npace = '{pace}'\n", world.tree.display())).expect("write");
+    write("1ms");
+    let tail = world.run().paths(&[] as &[&str]).with(&["--config", path]).start();
+    tail.wait_line("one");
+
+    let unit = fs::read_to_string(dist("systemd/manytail.service")).expect("the unit");
+    let script = unit.lines().find_map(|line| line.strip_prefix("ExecReload=/bin/sh -c '")?.strip_suffix('\''));
+    let script = script.expect("a script").replace("$$", "$");
+    let script = script.replace("/usr/bin/manytail", BINARY).replace("/etc/manytail/manytail.toml", path);
+    let reload = || {
+        let mut command = Command::new("sh");
+        remove_settings(&mut command);
+        command.args(["-c", &script]).env("MAINPID", tail.process.0.to_string()).output().expect("sh")
+    };
+    write("soon");
+    let refused = reload();
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(refused.status.code() == Some(2) && said.contains("manytail.toml:2") && said.contains("pace"), "{said}");
+    write("2ms");
+    assert_good("reload", &reload());
+    tail.wait_said("pace 1ms -> 2ms");
+    assert_eq!(tail.said("settings stay as they are"), 0, "the bad ones were never seen");
 }
 
 /// The service could not do its work without these: logs of all users, also below /home and /tmp, any output, its own directories.
