@@ -15,8 +15,7 @@
 //! [`engine`] is the pipeline: it drains the kernel's queue, looks at names in doubt, takes a slice of the listings that are due,
 //! reads dirty files within a budget, and offers what came of it to the output. [`daemon`] is the loop around it: epoll, signals,
 //! the pace, the service manager, and clients that ask how it goes ([`status`], [`metrics`]). [`checkpoint`] keeps acknowledged offsets
-//! in a journal, on a thread of its own. The engine reads no clock and
-//! touches no kernel: time is an argument, the kernel is [`sys::FileSystem`], the output is [`sink::Sink`]. So a simulated kernel
+//! in a journal, on a thread of its own. The engine reads no clock and touches no kernel: time is an argument, the kernel is [`sys::FileSystem`], the output is [`sink::Sink`]. So a simulated kernel
 //! can drive the same code through any order of events. [`insight`] is the other side: `status` and `top` ask a running daemon.
 //!
 //! # What always holds
@@ -35,6 +34,8 @@
 //!
 //! | word | meaning |
 //! |---|---|
+//! | input | PATHs that are followed under the same rules: globs, where to start, labels |
+//! | root, scope | a PATH; those that cover a directory, so that an input of theirs may accept what is in it |
 //! | slot | the 64 bytes kept per file |
 //! | offset | bytes from the start of a file up to the first that was not yet encoded |
 //! | mark | a digest of the bytes just before the offset; read along with the new ones, it proves that they are still there |
