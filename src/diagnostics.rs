@@ -120,6 +120,18 @@ impl Diagnostics {
     }
 }
 
+/// An error and what caused it, in one line.
+pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(deeper) = cause {
+        text.push_str(": ");
+        text.push_str(&deeper.to_string());
+        cause = deeper.source();
+    }
+    text
+}
+
 /// Who reads stderr.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Reader {

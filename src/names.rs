@@ -19,6 +19,11 @@ impl NameRef {
     pub(crate) const NONE: NameRef = NameRef(NONE);
 }
 
+/// A path up to its last slash, which may be nothing, and the name behind it.
+pub(crate) fn split_path(path: &[u8]) -> (&[u8], &[u8]) {
+    path.split_at(memchr::memrchr(b'/', path).map_or(0, |at| at + 1))
+}
+
 /// The store.
 #[derive(Debug)]
 pub(crate) struct Names {

@@ -2,6 +2,8 @@
 
 #![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "tests drive the world: clocks, files")]
 
+mod taking;
+
 use std::fs;
 use std::io::Write as _;
 use std::os::unix::ffi::OsStrExt as _;
@@ -12,39 +14,12 @@ use manytail::config::{EngineConfig, Format, From, InputConfig};
 use manytail::engine::{Engine, Turn};
 use manytail::file_status::{FileState, FileStatus};
 use manytail::patterns::Patterns;
-use manytail::sink::{Sent, Sink, SinkError};
 use manytail::sys::{Linux, clock};
-
-/// Takes everything and keeps nothing.
-struct Nowhere;
-
-impl Sink for Nowhere {
-    fn send(&mut self, bytes: &[u8], _now: Instant) -> Result<Sent, SinkError> {
-        Ok(Sent::Accepted(bytes.len()))
-    }
-
-    fn unacknowledged(&mut self) -> u64 {
-        0
-    }
-
-    fn ready(&mut self, _now: Instant) {}
-
-    fn deadline(&self) -> Option<Instant> {
-        None
-    }
-
-    fn reopen(&mut self) -> Result<(), SinkError> {
-        Ok(())
-    }
-
-    fn own_file(&self) -> Option<(u64, u64)> {
-        None
-    }
-}
+use taking::Taking;
 
 struct Tail {
     directory: tempfile::TempDir,
-    engine: Engine<Linux, Nowhere>,
+    engine: Engine<Linux, Taking>,
 }
 
 fn input(path: &Path, include: &str, exclude: &str) -> InputConfig {
@@ -67,7 +42,7 @@ impl Tail {
             rescan_remote: None,
             ignore_older: None,
         };
-        Tail { directory, engine: Engine::new(config, Linux::new(), Nowhere, clock::now()) }
+        Tail { directory, engine: Engine::new(config, Linux::new(), Taking::new(|_| {}), clock::now()) }
     }
 
     fn of_all_files() -> Tail {

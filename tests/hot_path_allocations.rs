@@ -1,54 +1,28 @@
 //! Steady turns allocate nothing: neither per line nor per read nor per event, in any format.
 
+mod taking;
+
 use std::cell::RefCell;
 use std::ffi::OsString;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use std::time::Instant;
 
 use manytail::cli::{self, Command};
 use manytail::engine::{Engine, Turn};
-use manytail::sink::{Sent, Sink, SinkError};
 use manytail::sys::{Linux, clock};
+use taking::Taking;
 
 const FILES: usize = 300;
 
-/// Takes everything and counts lines.
-#[derive(Default)]
-struct Count(Rc<RefCell<u64>>);
-
-impl Sink for Count {
-    fn send(&mut self, bytes: &[u8], _now: Instant) -> Result<Sent, SinkError> {
-        *self.0.borrow_mut() += memchr::memchr_iter(b'\n', bytes).count() as u64;
-        Ok(Sent::Accepted(bytes.len()))
-    }
-
-    fn unacknowledged(&mut self) -> u64 {
-        0
-    }
-
-    fn ready(&mut self, _now: Instant) {}
-
-    fn deadline(&self) -> Option<Instant> {
-        None
-    }
-
-    fn reopen(&mut self) -> Result<(), SinkError> {
-        Ok(())
-    }
-
-    fn own_file(&self) -> Option<(u64, u64)> {
-        None
-    }
-}
-
-fn engine(directory: &Path, format: &str, lines: &Rc<RefCell<u64>>) -> Engine<Linux, Count> {
+fn engine(directory: &Path, format: &str, lines: &Rc<RefCell<u64>>) -> Engine<Linux, Taking> {
     let arguments = ["manytail", "run", "--format", format, "--coalesce", "0", "--rescan", "0"].map(OsString::from);
     let Ok(Command::Run(settings)) = cli::parse(arguments.into_iter().chain([directory.into()]), []) else {
         panic!("the arguments are right");
     };
-    Engine::new(settings.config.engine, Linux::new(), Count(Rc::clone(lines)), clock::now())
+    let lines = Rc::clone(lines);
+    let count = Taking::new(move |bytes| *lines.borrow_mut() += memchr::memchr_iter(b'\n', bytes).count() as u64);
+    Engine::new(settings.config.engine, Linux::new(), count, clock::now())
 }
 
 fn append(paths: &[PathBuf], line: &str) {
@@ -59,7 +33,7 @@ fn append(paths: &[PathBuf], line: &str) {
     }
 }
 
-fn turn_until_quiet(engine: &mut Engine<Linux, Count>) {
+fn turn_until_quiet(engine: &mut Engine<Linux, Taking>) {
     engine.events_ready();
     while engine.turn(clock::now()).unwrap() == Turn::Again {}
 }

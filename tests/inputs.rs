@@ -2,6 +2,8 @@
 
 #![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "tests drive the world: clocks, files")]
 
+mod taking;
+
 use std::cell::RefCell;
 use std::fs;
 use std::io::Write as _;
@@ -13,43 +15,23 @@ use std::time::{Duration, Instant};
 use manytail::config::{EngineConfig, Format, From, InputConfig};
 use manytail::engine::Engine;
 use manytail::patterns::Patterns;
-use manytail::sink::{Sent, Sink, SinkError};
 use manytail::sys::{Linux, clock};
+use taking::Taking;
 
 /// What came out, record by record.
 type Records = Rc<RefCell<Vec<String>>>;
 
-struct Keep(Records);
-
-impl Sink for Keep {
-    fn send(&mut self, bytes: &[u8], _now: Instant) -> Result<Sent, SinkError> {
+fn keep(records: &Records) -> Taking {
+    let records = Rc::clone(records);
+    Taking::new(move |bytes| {
         let text = String::from_utf8(bytes.to_vec()).unwrap();
-        self.0.borrow_mut().extend(text.lines().map(str::to_owned));
-        Ok(Sent::Accepted(bytes.len()))
-    }
-
-    fn unacknowledged(&mut self) -> u64 {
-        0
-    }
-
-    fn ready(&mut self, _now: Instant) {}
-
-    fn deadline(&self) -> Option<Instant> {
-        None
-    }
-
-    fn reopen(&mut self) -> Result<(), SinkError> {
-        Ok(())
-    }
-
-    fn own_file(&self) -> Option<(u64, u64)> {
-        None
-    }
+        records.borrow_mut().extend(text.lines().map(str::to_owned));
+    })
 }
 
 struct Tail {
     directory: tempfile::TempDir,
-    engine: Engine<Linux, Keep>,
+    engine: Engine<Linux, Taking>,
     records: Records,
     is_json: bool,
 }
@@ -110,7 +92,7 @@ impl Tail {
             ignore_older: None,
         };
         let records = Records::default();
-        let engine = Engine::new(config, Linux::new(), Keep(Rc::clone(&records)), clock::now());
+        let engine = Engine::new(config, Linux::new(), keep(&records), clock::now());
         Tail { directory, engine, records, is_json: format == Format::Json }
     }
 

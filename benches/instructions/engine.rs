@@ -1,16 +1,16 @@
 //! Whole turns on 100,000 files in memory: events alone, one line of each file, and large files read at once.
 
 use std::ffi::OsString;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use manytail::cli::{self, Command};
 use manytail::engine::{Engine, Turn};
-use manytail::sink::{Sent, Sink, SinkError};
 use manytail::sys::clock::{self, Now};
 
 use crate::Case;
 use crate::callgrind::{Units, only_this_is_counted};
 use crate::memory::{LINE, Memory, ROOT};
+use crate::taking::Taking;
 
 const FILES: usize = 100_000;
 /// Equal events in a row: a writer that is faster than we are.
@@ -30,37 +30,9 @@ pub(crate) const CASES: [Case; 8] = [
     Case { name: "bulk-json", run: || lines("json", LARGE_FILES, LARGE_LINES) },
 ];
 
-/// Takes everything.
-struct Void;
-
-impl Sink for Void {
-    #[inline(never)]
-    fn send(&mut self, bytes: &[u8], _now: Instant) -> Result<Sent, SinkError> {
-        Ok(Sent::Accepted(bytes.len()))
-    }
-
-    fn unacknowledged(&mut self) -> u64 {
-        0
-    }
-
-    fn ready(&mut self, _now: Instant) {}
-
-    fn deadline(&self) -> Option<Instant> {
-        None
-    }
-
-    fn reopen(&mut self) -> Result<(), SinkError> {
-        Ok(())
-    }
-
-    fn own_file(&self) -> Option<(u64, u64)> {
-        None
-    }
-}
-
 /// An engine and its time, which passes between rounds only.
 struct Bench {
-    engine: Engine<Memory, Void>,
+    engine: Engine<Memory, Taking>,
     now: Now,
 }
 
@@ -71,7 +43,7 @@ impl Bench {
         let Ok(Command::Run(settings)) = cli::parse(arguments, []) else { panic!("the arguments are right") };
         let config = settings.config;
         let now = Now { instant: clock::now().instant, wall: SystemTime::UNIX_EPOCH + Duration::new(1_795_341_600, 123_456_789) };
-        let mut bench = Bench { engine: Engine::new(config.engine, Memory::new(files), Void, now), now };
+        let mut bench = Bench { engine: Engine::new(config.engine, Memory::new(files), Taking::new(|_| {}), now), now };
         bench.turn();
         assert_eq!((bench.engine.sizes().files, bench.records()), (files, files), "every file was found and read");
         bench

@@ -15,6 +15,8 @@ mod engine;
 mod memory;
 mod report;
 mod splitting;
+#[path = "../../tests/taking/mod.rs"]
+mod taking;
 
 use std::env;
 use std::process::ExitCode;

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use manytail::file_systems::FileSystemType;
 use manytail::sys::inotify::{self, RawEvent, mask};
-use manytail::sys::{FileId, FileKind, FileSystem, Links, Stat, WatchId};
+use manytail::sys::{FileId, FileKind, FileSystem, KnownLife, Links, OpenInode, Stat, WatchId};
 use nix::errno::Errno;
 
 /// The followed directory.
@@ -110,6 +110,10 @@ impl FileSystem for Memory {
         Ok(self.look(&self.find(path)?))
     }
 
+    fn stat_known(&mut self, path: &[u8], links: Links, _life: &mut dyn FnMut(u64, u64) -> Option<KnownLife>) -> io::Result<Stat> {
+        self.stat(path, links)
+    }
+
     fn file_system(&mut self, _path: &[u8]) -> io::Result<FileSystemType> {
         // tmpfs: local.
         Ok(FileSystemType(0x0102_1994))
@@ -126,6 +130,12 @@ impl FileSystem for Memory {
     #[inline(never)]
     fn stat_file(&mut self, file: &usize) -> io::Result<Stat> {
         Ok(self.look(&Place::File(*file)))
+    }
+
+    #[inline(never)]
+    fn inode_of(&mut self, file: &usize) -> io::Result<OpenInode> {
+        let Stat { id, kind, size, modified, .. } = self.look(&Place::File(*file));
+        Ok(OpenInode { device: id.device, inode: id.inode, is_regular: kind == FileKind::Regular, size, modified })
     }
 
     #[inline(never)]
@@ -160,6 +170,11 @@ impl FileSystem for Memory {
         let Some(at) = listing.rest.next() else { return Ok(None) };
         *name = if listing.kind == FileKind::Directory { format!("d{at:03}") } else { format!("job{at:07}.log") }.into_bytes();
         Ok(Some(listing.kind))
+    }
+
+    fn entry_inode(&self, _listing: &Listing) -> u64 {
+        // Not known.
+        0
     }
 
     fn watch(&mut self, path: &[u8], _links: Links) -> io::Result<WatchId> {

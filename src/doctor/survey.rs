@@ -13,6 +13,7 @@ use hashbrown::{HashMap, HashSet};
 
 use super::Request;
 use crate::file_systems::FileSystemType;
+use crate::names::split_path;
 use crate::sys::host::{self, Wanted};
 use crate::sys::{FileKind, FileSystem, Links, Linux};
 
@@ -155,7 +156,7 @@ impl Walk<'_> {
 
     /// A PATH that is a file: the directory that holds it is watched.
     fn single_file(&mut self, path: &[u8], inode: (u64, u64)) -> PathKind {
-        let (home, name) = path.split_at(memchr::memrchr(b'/', path).map_or(0, |at| at + 1));
+        let (home, name) = split_path(path);
         if !self.request.patterns.accepts_file(name, name) {
             return PathKind::LeftOut;
         }

@@ -8,6 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use crate::checkpoint::store::look as look_into;
+use crate::diagnostics::with_causes;
 use crate::file_systems::FileSystemType;
 use crate::sys::disk::{Access, DiskError, LinuxDisk};
 use crate::sys::host::{self, InotifyUse, Limit, Space, Wanted};
@@ -91,23 +92,12 @@ fn condition_of(path: &Path) -> Condition {
     let mut disk = match LinuxDisk::open(path, Access::Look) {
         Ok(disk) => disk,
         Err(DiskError::InUse { pid, .. }) => return Condition::InUse(pid),
-        Err(error) => return Condition::Refused(chain(&error)),
+        Err(error) => return Condition::Refused(with_causes(&error)),
     };
     match look_into(&mut disk) {
         Ok(found) => Condition::Usable { entries: found.map_or(0, |found| found.state.len()) },
-        Err(error) => Condition::Damaged(chain(&error)),
+        Err(error) => Condition::Damaged(with_causes(&error)),
     }
-}
-
-/// The error and all its reasons.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut at = error.source();
-    while let Some(reason) = at {
-        text = format!("{text}: {reason}");
-        at = reason.source();
-    }
-    text
 }
 
 /// A directory that is missing: whether it can be made below the nearest one that is there.

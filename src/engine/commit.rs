@@ -10,6 +10,7 @@ use crate::checkpoint::format::{self, Item};
 use crate::checkpoint::ledger::{Changes, Known, Ledger};
 use crate::checkpoint::state::State as Stored;
 use crate::checkpoint::{CommitError, Committer, Done, EntryFlags, Job, OutputPoint, Work};
+use crate::diagnostics::with_causes;
 use crate::notices::Cause;
 use crate::registry::State;
 use crate::status::CommitStatus;
@@ -521,16 +522,4 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 /// Nanoseconds since 1970; 0 for times before.
 pub(super) fn nanos(at: SystemTime) -> u64 {
     at.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
-}
-
-/// An error and what caused it, in one line.
-pub(super) fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(deeper) = cause {
-        text.push_str(": ");
-        text.push_str(&deeper.to_string());
-        cause = deeper.source();
-    }
-    text
 }

@@ -8,6 +8,7 @@ use std::io;
 use super::*;
 use crate::discovery::Why;
 use crate::file_status::{FileState, FileStatus, PathText, shown};
+use crate::names::split_path;
 use crate::patterns::{Patterns, Refused};
 use crate::record::push_file;
 use crate::registry::{Life, State};
@@ -62,8 +63,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         if let Some(known) = found.and_then(|found| self.files.find_id(found.id)) {
             return Some(known);
         }
-        let at = memchr::memrchr(b'/', asked).map_or(0, |slash| slash + 1);
-        let (above, name) = asked.split_at(at);
+        let (above, name) = split_path(asked);
         let above = if above.is_empty() { b"." } else { above };
         let directory = self.fs.stat(above, Links::Follow).ok()?;
         let dir = self.tree.find_inode((directory.id.device, directory.id.inode))?;

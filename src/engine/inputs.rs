@@ -8,6 +8,7 @@ use super::*;
 use crate::config::InputConfig;
 use crate::discovery::Why;
 use crate::inputs::{InputId, RootId, ScopeId};
+use crate::names::split_path;
 use crate::notices::Cause;
 use crate::tree::Role;
 
@@ -85,12 +86,18 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
     }
 
+    /// Every PATH that is there and a directory, with that directory.
+    fn trees(&self) -> impl Iterator<Item = (RootId, DirId)> + '_ {
+        let trees = self.all_roots().filter(|root| self.roots[root.0 as usize].is_tree);
+        trees.filter_map(|root| Some((root, self.root_directory(root)?)))
+    }
+
     /// The PATHs that lead to this very directory and cover what is in it.
     fn roots_at(&self, dir: DirId) -> Vec<RootId> {
         if !self.tree.get(dir).is_path {
             return Vec::new();
         }
-        self.all_roots().filter(|&root| self.roots[root.0 as usize].is_tree && self.root_directory(root) == Some(dir)).collect()
+        self.trees().filter(|&(_, at)| at == dir).map(|(root, _)| root).collect()
     }
 
     /// Works out anew what covers a directory below another. Says whether that is something else than before.
@@ -237,7 +244,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             tracing::info!(path = ?String::from_utf8_lossy(&path), kept_back, "PATH is not followed any more");
         }
         if !is_tree {
-            let name = &path[memchr::memrchr(b'/', &path).map_or(0, |at| at + 1)..];
+            let (_, name) = split_path(&path);
             if matches!(self.wanted.get(&(dir, name.into())), Some(Wanted::Path(_))) {
                 self.wanted.remove(&(dir, name.into()));
             }
@@ -264,13 +271,12 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     fn is_single_file(&self, root: RootId, dir: DirId, name: &[u8]) -> bool {
         let found = &self.roots[root.0 as usize];
-        !found.is_tree && self.root_directory(root) == Some(dir) && found.path.rsplit(|&byte| byte == b'/').next() == Some(name)
+        !found.is_tree && self.root_directory(root) == Some(dir) && split_path(&found.path).1 == name
     }
 
     /// Each PATH covers its directory itself, if another one did so for it that does not any more.
     fn cover_roots(&mut self) {
-        for root in self.all_roots().collect::<Vec<_>>() {
-            let Some(dir) = self.root_directory(root).filter(|_| self.roots[root.0 as usize].is_tree) else { continue };
+        for (root, dir) in self.trees().collect::<Vec<_>>() {
             let scope = self.tree.get(dir).scope;
             if !self.inputs.covers(scope, root) {
                 let roots = self.inputs.roots(scope).iter().copied().chain([root]).collect();
@@ -282,12 +288,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// Lets go of the directories that no PATH covers any more, and keeps the PATHs that lie in them.
     fn drop_uncovered(&mut self, now: Now) {
-        for at in 0..self.roots.len() {
-            let RootState::Found(key) = self.roots[at].state else { continue };
-            let Some(dir) = self.tree.alive(key).filter(|_| self.roots[at].is_tree) else { continue };
+        for (root, dir) in self.trees().collect::<Vec<_>>() {
             let above = self.tree.parent(dir);
             if above.is_some_and(|above| self.inputs.is_empty(self.tree.get(above).scope)) {
-                self.tree.promote(dir, &prefix_of(&self.roots[at].path));
+                self.tree.promote(dir, &prefix_of(&self.roots[root.0 as usize].path));
                 self.paths_changed(dir);
             }
         }
@@ -308,12 +312,12 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             return;
         }
         let (path, input) = (self.roots[root.0 as usize].path.clone(), self.inputs.of_root(root));
-        let name = &path[memchr::memrchr(b'/', &path).map_or(0, |at| at + 1)..];
+        let (_, name) = split_path(&path);
         self.wanted.insert((dir, name.into()), Wanted::Path(input));
-        match (self.input_of(dir, name), self.files.find(dir, name)) {
-            (Some(input), Some(id)) => self.files.get_mut(id).input = input,
-            (Some(input), None) => drop(self.hear_of(dir, name, input)),
-            (None, _) => self.let_go_unless_accepted(dir, name, now),
+        if self.files.find(dir, name).is_some() {
+            self.let_go_unless_accepted(dir, name, now);
+        } else {
+            self.hear_if_accepted(dir, name);
         }
     }
 

@@ -1,7 +1,7 @@
 //! SIGHUP: a `file:` output goes on in a new file, between two records, and when what the old one got is committed.
 
-use super::commit::with_causes;
 use super::*;
+use crate::diagnostics::with_causes;
 use crate::notices::Cause;
 
 impl<F: FileSystem, S: Sink> Engine<F, S> {

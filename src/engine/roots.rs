@@ -4,6 +4,7 @@ use super::inputs::prefix_of;
 use super::*;
 use crate::discovery::Why;
 use crate::inputs::{InputId, RootId};
+use crate::names::split_path;
 use crate::notices::Cause;
 use crate::registry::State;
 use crate::sys::{FileKind, Links};
@@ -117,9 +118,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     fn start_file(&mut self, at: usize, why: Why, now: Now) -> DirId {
         self.roots[at].is_tree = false;
         let (path, input) = (self.roots[at].path.clone(), self.inputs.of_root(RootId::from(at)));
-        let path = &path[..];
-        let split = memchr::memrchr(b'/', path).map_or(0, |at| at + 1);
-        let (prefix, name) = path.split_at(split);
+        let (prefix, name) = split_path(&path);
         let home = self.home(prefix);
         if self.input_of(home, name).is_none() {
             self.wanted.insert((home, name.into()), Wanted::Path(input));
@@ -128,8 +127,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             if let Some(input) = self.input_of(home, name) {
                 let id = self.hear_of(home, name, input);
                 self.files.get_mut(id).state.set(State::FIRST_SCAN, why == Why::FirstScan);
-            } else if let Some(kept_back) = self.notices.admit_about(Cause::PathLeftOut, path, now.instant) {
-                let path = String::from_utf8_lossy(path);
+            } else if let Some(kept_back) = self.notices.admit_about(Cause::PathLeftOut, &path, now.instant) {
+                let path = String::from_utf8_lossy(&path);
                 tracing::warn!(?path, kept_back, "PATH does not match --include, or matches --exclude: left out");
             }
         }
@@ -311,8 +310,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
         self.write_path(id);
         let Ok(target) = self.fs.canonical(&self.path) else { return };
-        let split = memchr::memrchr(b'/', &target).map_or(0, |at| at + 1);
-        let (prefix, name) = target.split_at(split);
+        let (prefix, name) = split_path(&target);
         let listed =
             self.fs.stat(prefix, Links::Follow).ok().and_then(|found| self.tree.find_inode((found.id.device, found.id.inode)));
         let home = listed.unwrap_or_else(|| self.home(prefix));

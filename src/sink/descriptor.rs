@@ -20,7 +20,7 @@ use nix::sys::stat::{FileStat, Mode, SFlag, fstat, major, minor};
 use super::backoff::Backoff;
 use super::channel::{Channel, Offer, Way};
 use super::outage::Outage;
-use super::{Poller, Sent, Sink, SinkError, SinkState, may_heal, write};
+use super::{FilePoint, Poller, Sent, Sink, SinkError, SinkState, may_heal, write};
 use crate::sys;
 
 /// A full disk is tried again after this long ...
@@ -114,6 +114,14 @@ impl Sink for DescriptorSink {
 
     fn reopen(&mut self) -> Result<(), SinkError> {
         Ok(())
+    }
+
+    fn point(&mut self) -> Option<FilePoint> {
+        None
+    }
+
+    fn withdraw(&mut self, _bytes: u64) -> bool {
+        false
     }
 
     fn own_file(&self) -> Option<(u64, u64)> {

@@ -70,6 +70,14 @@ pub struct SinkState {
     pub told: Told,
 }
 
+impl SinkState {
+    /// Of an output that cannot fail.
+    #[must_use]
+    pub fn sound() -> Self {
+        SinkState { is_connected: true, failure: None, errors: 0, reconnects: 0, told: Told::default() }
+    }
+}
+
 /// Where a regular output file is.
 #[derive(Debug)]
 pub struct FilePoint {
@@ -102,15 +110,11 @@ pub trait Sink {
     fn deadline(&self) -> Option<Instant>;
 
     /// Where the next byte will be written, if that is in a regular file: what is committed together with offsets.
-    fn point(&mut self) -> Option<FilePoint> {
-        None
-    }
+    fn point(&mut self) -> Option<FilePoint>;
 
     /// Takes the last `bytes` that were accepted, whole records, out of a regular file again: they will be offered anew. Says whether
     /// that was possible: nobody else may have written behind them.
-    fn withdraw(&mut self, _bytes: u64) -> bool {
-        false
-    }
+    fn withdraw(&mut self, bytes: u64) -> bool;
 
     /// SIGHUP: the next bytes go into a freshly opened file. Called only between two records. No effect on other kinds.
     ///
@@ -121,10 +125,8 @@ pub trait Sink {
     /// Device and inode of a regular file that receives records, so that it is never followed as an input.
     fn own_file(&self) -> Option<(u64, u64)>;
 
-    /// How the output is. One that cannot fail need not tell.
-    fn state(&self) -> SinkState {
-        SinkState { is_connected: true, failure: None, errors: 0, reconnects: 0, told: Told::default() }
-    }
+    /// How the output is.
+    fn state(&self) -> SinkState;
 }
 
 /// How a sink registers its own descriptors with the loop: all of them under one token.

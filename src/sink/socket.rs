@@ -23,7 +23,7 @@ use super::backoff::Backoff;
 use super::boundary::Boundary;
 use super::channel::{Channel, Input, Offer, Way};
 use super::outage::Outage;
-use super::{Poller, Sent, Sink, SinkError, SinkState};
+use super::{FilePoint, Poller, Sent, Sink, SinkError, SinkState};
 use crate::sys;
 
 /// A peer that is restarted is back within milliseconds ...
@@ -254,6 +254,14 @@ impl Sink for SocketSink {
 
     fn reopen(&mut self) -> Result<(), SinkError> {
         Ok(())
+    }
+
+    fn point(&mut self) -> Option<FilePoint> {
+        None
+    }
+
+    fn withdraw(&mut self, _bytes: u64) -> bool {
+        false
     }
 
     fn own_file(&self) -> Option<(u64, u64)> {

@@ -23,7 +23,7 @@ use super::handle::{Handle, name_to_handle};
 use super::inotify::{WATCH_MASK, mask};
 use crate::file_systems::FileSystemType;
 
-use super::{FileId, FileKind, FileSystem, KnownLife, Links, Stat, WatchId};
+use super::{FileId, FileKind, FileSystem, KnownLife, Links, OpenInode, Stat, WatchId};
 
 /// How often a look is repeated when the name changed its file between the two calls of one look.
 const LOOKS_MAX: u32 = 8;
@@ -165,6 +165,18 @@ impl FileSystem for Linux {
     fn stat_file(&mut self, file: &OpenFile) -> io::Result<Stat> {
         let handle = super::handle::file_to_handle(file.as_fd())?;
         Ok(stat_of(&file.0.metadata()?, handle.as_ref()))
+    }
+
+    fn inode_of(&mut self, file: &OpenFile) -> io::Result<OpenInode> {
+        let found = nix::sys::stat::fstat(file)?;
+        let since = Duration::new(found.st_mtime.try_into().unwrap_or(0), found.st_mtime_nsec.try_into().unwrap_or(0));
+        Ok(OpenInode {
+            device: found.st_dev,
+            inode: found.st_ino,
+            is_regular: found.st_mode & nix::libc::S_IFMT == nix::libc::S_IFREG,
+            size: found.st_size.cast_unsigned(),
+            modified: SystemTime::UNIX_EPOCH + since,
+        })
     }
 
     fn read_at(&mut self, file: &OpenFile, buffer: &mut [u8], offset: u64) -> io::Result<usize> {

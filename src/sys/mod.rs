@@ -74,6 +74,21 @@ pub struct Stat {
     pub modified: SystemTime,
 }
 
+/// What `fstat(2)` tells of an open file: an inode's lives are not told apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OpenInode {
+    /// `st_dev`.
+    pub device: u64,
+    /// `st_ino`.
+    pub inode: u64,
+    /// A regular file, and nothing that waits for a writer.
+    pub is_regular: bool,
+    /// Length in bytes.
+    pub size: u64,
+    /// Last modification, as the file system tells it.
+    pub modified: SystemTime,
+}
+
 /// A life of an inode that was seen before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KnownLife {
@@ -87,7 +102,8 @@ pub struct KnownLife {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct WatchId(pub i32);
 
-/// Everything the engine asks of the operating system. Paths are bytes without NUL; errors keep their errno
+/// Everything the engine asks of the operating system. No method has a default: a simulated kernel that leaves one out would leave what
+/// rests on it untested. Paths are bytes without NUL; errors keep their errno
 /// (`io::Error::raw_os_error`), because the engine tells ENOENT from EACCES from EMFILE.
 pub trait FileSystem {
     /// An open regular file. Dropping it closes it.
@@ -99,15 +115,15 @@ pub trait FileSystem {
     fn stat(&mut self, path: &[u8], links: Links) -> io::Result<Stat>;
     /// The same, at the cost of `statx(2)` alone if `life` knows a life of this device and inode, and the inode was born before the
     /// time at which that was last seen: then it is still that life.
-    fn stat_known(&mut self, path: &[u8], links: Links, _life: &mut dyn FnMut(u64, u64) -> Option<KnownLife>) -> io::Result<Stat> {
-        self.stat(path, links)
-    }
+    fn stat_known(&mut self, path: &[u8], links: Links, life: &mut dyn FnMut(u64, u64) -> Option<KnownLife>) -> io::Result<Stat>;
     /// `statfs(2)`: on what type of file system the file is that `path` leads to.
     fn file_system(&mut self, path: &[u8]) -> io::Result<FileSystemType>;
     /// Opens for reading without blocking, without changing the access time where that is allowed.
     fn open(&mut self, path: &[u8], links: Links) -> io::Result<Self::File>;
     /// Looks at an open file: the answer is about the inode that is open, whatever its name is now.
     fn stat_file(&mut self, file: &Self::File) -> io::Result<Stat>;
+    /// `fstat(2)`: which inode is open, as far as one call tells.
+    fn inode_of(&mut self, file: &Self::File) -> io::Result<OpenInode>;
     /// `pread(2)`: up to `buffer.len()` bytes from `offset`; fewer only at the end of the file (or from a fault); 0 at or past it.
     fn read_at(&mut self, file: &Self::File, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
     /// `lseek(2)` with `SEEK_DATA`: the first byte at or after `offset` that is data; `None` when only a hole follows, or the end.
@@ -119,9 +135,7 @@ pub trait FileSystem {
     /// The next entry, without `.` and `..`: writes its name into `name` (replacing what is there) and tells its kind; `None` at the end.
     fn next_entry(&mut self, listing: &mut Self::Listing, name: &mut Vec<u8>) -> io::Result<Option<FileKind>>;
     /// The inode of the entry that [`FileSystem::next_entry`] gave last, as the directory tells it; 0: not known.
-    fn entry_inode(&self, _listing: &Self::Listing) -> u64 {
-        0
-    }
+    fn entry_inode(&self, listing: &Self::Listing) -> u64;
     /// `inotify_add_watch(2)` on a directory with the mask [`inotify::WATCH_MASK`]. Watching the same inode again gives the same number.
     fn watch(&mut self, path: &[u8], links: Links) -> io::Result<WatchId>;
     /// Lets a watch go. A watch that the kernel dropped already is no error.

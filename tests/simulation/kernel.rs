@@ -12,7 +12,8 @@ use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
 use manytail::file_systems::FileSystemType;
-use manytail::sys::{FileId, FileKind, FileSystem, Links, Stat, WatchId};
+use manytail::sys::file::CLOCK_TICK;
+use manytail::sys::{FileId, FileKind, FileSystem, KnownLife, Links, OpenInode, Stat, WatchId};
 use nix::errno::Errno;
 
 use crate::faults::Call;
@@ -45,6 +46,8 @@ pub(crate) struct Listing {
     /// The hash of the last entry handed out or read ahead.
     cursor: u64,
     ahead: VecDeque<(Vec<u8>, Key)>,
+    /// Of the last entry given.
+    inode: u64,
 }
 
 impl Drop for OpenFile {
@@ -144,6 +147,21 @@ impl FileSystem for Kernel {
         })
     }
 
+    fn stat_known(&mut self, path: &[u8], links: Links, life: &mut dyn FnMut(u64, u64) -> Option<KnownLife>) -> io::Result<Stat> {
+        let (mut found, born) = self.call(Call::Stat, path, |simulated| {
+            let world = &simulated.world;
+            let key = world.resolve(path, links == Links::Follow)?;
+            Ok((stat_of(world, key), wall(world.inodes[key].born)))
+        })?;
+        match life(found.id.device, found.id.inode) {
+            Some(known) if born + CLOCK_TICK < known.seen_at => {
+                found.id.generation = known.generation;
+                Ok(found)
+            }
+            _ => self.stat(path, links),
+        }
+    }
+
     fn file_system(&mut self, path: &[u8]) -> io::Result<FileSystemType> {
         self.call(Call::FileSystem, path, |simulated| {
             simulated.world.resolve(path, true)?;
@@ -158,6 +176,13 @@ impl FileSystem for Kernel {
 
     fn stat_file(&mut self, file: &OpenFile) -> io::Result<Stat> {
         self.file_call(Call::StatFile, file, |simulated, key| Ok(stat_of(&simulated.world, key)))
+    }
+
+    fn inode_of(&mut self, file: &OpenFile) -> io::Result<OpenInode> {
+        self.file_call(Call::StatFile, file, |simulated, key| {
+            let Stat { id, kind, size, modified, .. } = stat_of(&simulated.world, key);
+            Ok(OpenInode { device: id.device, inode: id.inode, is_regular: kind == FileKind::Regular, size, modified })
+        })
     }
 
     fn read_at(&mut self, file: &OpenFile, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
@@ -201,11 +226,11 @@ impl FileSystem for Kernel {
             }
             world.open_to_read(path, links == Links::Follow)
         })?;
-        Ok(Listing { file: self.open_file(handle), cursor: 0, ahead: VecDeque::new() })
+        Ok(Listing { file: self.open_file(handle), cursor: 0, ahead: VecDeque::new(), inode: 0 })
     }
 
     fn next_entry(&mut self, listing: &mut Listing, name: &mut Vec<u8>) -> io::Result<Option<FileKind>> {
-        let Listing { file, cursor, ahead } = listing;
+        let Listing { file, cursor, ahead, inode } = listing;
         self.file_call(Call::NextEntry, file, |simulated, key| {
             if ahead.is_empty() {
                 read_ahead(simulated, key, cursor, ahead);
@@ -214,9 +239,14 @@ impl FileSystem for Kernel {
             name.clear();
             name.extend_from_slice(&entry);
             simulated.trace(|| format!("          {}", entry.escape_ascii()));
+            *inode = simulated.world.inodes[key].number;
             let hidden = simulated.faults.hides_kind();
             Ok(Some(if hidden { FileKind::Unknown } else { kind_of(&simulated.world, key) }))
         })
+    }
+
+    fn entry_inode(&self, listing: &Listing) -> u64 {
+        listing.inode
     }
 
     fn watch(&mut self, path: &[u8], links: Links) -> io::Result<WatchId> {

@@ -13,9 +13,9 @@ use std::time::Instant;
 use manytail::checkpoint::Disk;
 use manytail::checkpoint::state::State;
 use manytail::file_systems::FileSystemType;
-use manytail::sink::{FilePoint, Sent, Sink, SinkError};
+use manytail::sink::{FilePoint, Sent, Sink, SinkError, SinkState};
 use manytail::sys::inotify::{EVENT_BYTES_MAX, Events, encode, mask};
-use manytail::sys::{FileKind, FileSystem, Links, Stat, WatchId};
+use manytail::sys::{FileKind, FileSystem, KnownLife, Links, OpenInode, Stat, WatchId};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mutant {
@@ -98,6 +98,11 @@ impl<F: FileSystem> FileSystem for Mutated<F> {
         Ok(self.seen(found))
     }
 
+    fn stat_known(&mut self, path: &[u8], links: Links, life: &mut dyn FnMut(u64, u64) -> Option<KnownLife>) -> io::Result<Stat> {
+        let found = self.inner.stat_known(path, links, life)?;
+        Ok(self.seen(found))
+    }
+
     fn file_system(&mut self, path: &[u8]) -> io::Result<FileSystemType> {
         // ext4
         if self.mutant == Mutant::RemoteTakenForLocal { Ok(FileSystemType(0xef53)) } else { self.inner.file_system(path) }
@@ -110,6 +115,10 @@ impl<F: FileSystem> FileSystem for Mutated<F> {
     fn stat_file(&mut self, file: &F::File) -> io::Result<Stat> {
         let found = self.inner.stat_file(file)?;
         Ok(self.seen(found))
+    }
+
+    fn inode_of(&mut self, file: &F::File) -> io::Result<OpenInode> {
+        self.inner.inode_of(file)
     }
 
     fn read_at(&mut self, file: &F::File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
@@ -136,6 +145,10 @@ impl<F: FileSystem> FileSystem for Mutated<F> {
 
     fn next_entry(&mut self, listing: &mut F::Listing, name: &mut Vec<u8>) -> io::Result<Option<FileKind>> {
         self.inner.next_entry(listing, name)
+    }
+
+    fn entry_inode(&self, listing: &F::Listing) -> u64 {
+        self.inner.entry_inode(listing)
     }
 
     fn watch(&mut self, path: &[u8], links: Links) -> io::Result<WatchId> {
@@ -214,6 +227,10 @@ impl<S: Sink> Sink for LyingSink<S> {
 
     fn own_file(&self) -> Option<(u64, u64)> {
         self.inner.own_file()
+    }
+
+    fn state(&self) -> SinkState {
+        self.inner.state()
     }
 }
 

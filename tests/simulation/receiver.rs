@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use manytail::sink::{FilePoint, Sent, Sink, SinkError};
+use manytail::sink::{FilePoint, Sent, Sink, SinkError, SinkState};
 
 use crate::output_file::OutputFile;
 use crate::random::Random;
@@ -375,5 +375,9 @@ impl Sink for Receiver {
     fn own_file(&self) -> Option<(u64, u64)> {
         let simulated = self.shared.borrow();
         simulated.file.as_ref().map(|file| (file.id().device, file.id().inode))
+    }
+
+    fn state(&self) -> SinkState {
+        SinkState::sound()
     }
 }

@@ -44,6 +44,7 @@ pub(crate) struct Inode {
     /// Permission to read a file; to read and to search a directory.
     pub(crate) readable: bool,
     pub(crate) modified: Duration,
+    pub(crate) born: Duration,
     watch: Option<i32>,
     /// The name of a directory: it has only one.
     name: Option<NameKey>,
@@ -135,6 +136,7 @@ impl World {
             open: 0,
             readable: true,
             modified,
+            born: modified,
             watch: None,
             name: None,
             paths: Vec::new(),

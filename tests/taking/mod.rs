@@ -1,0 +1,53 @@
+//! An output that takes everything at once, for tests and benchmarks of an engine without a process around it.
+
+use std::time::Instant;
+
+use manytail::sink::{FilePoint, Sent, Sink, SinkError, SinkState};
+
+/// Hands over whatever it is offered; taking is acknowledging.
+pub(crate) struct Taking(Box<Take>);
+
+type Take = dyn FnMut(&[u8]);
+
+impl Taking {
+    pub(crate) fn new(take: impl FnMut(&[u8]) + 'static) -> Taking {
+        Taking(Box::new(take))
+    }
+}
+
+impl Sink for Taking {
+    fn send(&mut self, bytes: &[u8], _now: Instant) -> Result<Sent, SinkError> {
+        (self.0)(bytes);
+        Ok(Sent::Accepted(bytes.len()))
+    }
+
+    fn unacknowledged(&mut self) -> u64 {
+        0
+    }
+
+    fn ready(&mut self, _now: Instant) {}
+
+    fn deadline(&self) -> Option<Instant> {
+        None
+    }
+
+    fn point(&mut self) -> Option<FilePoint> {
+        None
+    }
+
+    fn withdraw(&mut self, _bytes: u64) -> bool {
+        false
+    }
+
+    fn reopen(&mut self) -> Result<(), SinkError> {
+        Ok(())
+    }
+
+    fn own_file(&self) -> Option<(u64, u64)> {
+        None
+    }
+
+    fn state(&self) -> SinkState {
+        SinkState::sound()
+    }
+}
