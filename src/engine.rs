@@ -122,11 +122,20 @@ struct WatchLimit {
     is_said: bool,
 }
 
+/// A file that was read lately.
+#[derive(Debug, Clone, Copy)]
+struct Cooling {
+    key: SlotKey,
+    /// It was not closed after the read.
+    is_open: bool,
+}
+
 /// A file that is kept open though it is not being read.
 #[derive(Debug)]
 struct Held<T> {
     file: T,
-    /// The path by which it was opened, read or found last: the one it had for certain.
+    /// The path by which it was opened, read or found last: the one it had for certain. Empty: it still has the name by which it was
+    /// opened, as far as events tell.
     path: Vec<u8>,
 }
 
@@ -167,7 +176,9 @@ pub struct Engine<F: FileSystem, S: Sink> {
     /// Files to read, oldest first; the bit in the slot is the truth.
     dirty: VecDeque<Waiting>,
     /// Files read lately, in the order in which they may be opened again.
-    cooling: VecDeque<(Instant, SlotKey)>,
+    cooling: VecDeque<(Instant, Cooling)>,
+    /// Those of them that are still open, in the same order, so that moving or deleting them loses nothing.
+    cooling_files: VecDeque<(SlotKey, F::File)>,
     /// How many of them are dirty.
     cooling_dirty: usize,
     /// Renames whose second half is still to come, by cookie.
@@ -176,6 +187,8 @@ pub struct Engine<F: FileSystem, S: Sink> {
     deleted: VecDeque<SlotKey>,
     /// Files without a name, in the order in which they are judged.
     leaving: VecDeque<(Instant, SlotKey)>,
+    /// When each of them is judged: one that came back and left again is not judged when it would have been the first time.
+    judged_at: HashMap<SlotId, Instant>,
     /// Directories renamed away, likewise.
     leaving_directories: VecDeque<(Instant, DirKey)>,
     /// Files that left the tree, in the order in which they are forgotten.
@@ -186,6 +199,8 @@ pub struct Engine<F: FileSystem, S: Sink> {
     parked_deleted: VecDeque<(Instant, SlotKey)>,
     /// Files to try again.
     retries: VecDeque<(Instant, SlotKey)>,
+    /// Files that left the tree with unread bytes while events were missed: if they do not come back by then, the bytes are lost.
+    losses: VecDeque<(Instant, SlotKey)>,
     /// Unterminated last lines, by the time at which they are due, and when they last grew.
     partials: BTreeMap<(Instant, u32), SlotKey>,
     grown: HashMap<SlotId, Instant>,
@@ -258,15 +273,18 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             backlog: VecDeque::new(),
             dirty: VecDeque::new(),
             cooling: VecDeque::new(),
+            cooling_files: VecDeque::new(),
             cooling_dirty: 0,
             moves: HashMap::new(),
             deleted: VecDeque::new(),
             leaving: VecDeque::new(),
+            judged_at: HashMap::new(),
             leaving_directories: VecDeque::new(),
             parked: VecDeque::new(),
             parked_max: timers::PARKED_MAX,
             parked_deleted: VecDeque::new(),
             retries: VecDeque::new(),
+            losses: VecDeque::new(),
             partials: BTreeMap::new(),
             grown: HashMap::new(),
             poll_at: None,
@@ -376,7 +394,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// How much there is at the moment.
     pub fn sizes(&self) -> Sizes {
-        Sizes { files: self.files.len(), directories: self.tree.len(), watches: self.tree.watched(), open: self.held.len() }
+        Sizes { files: self.files.len(), directories: self.tree.len(), watches: self.tree.watched(), open: self.open_files() }
     }
 
     /// Every directory of every PATH that is there was listed once, is watched as far as there are watches, and what was found was looked at:
@@ -472,6 +490,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             && self.retries.is_empty()
             && self.leaving.is_empty()
             && self.leaving_directories.is_empty()
+            && self.losses.is_empty()
             && self.commits.as_ref().is_none_or(|commits| !commits.has_births())
     }
 }

@@ -93,18 +93,26 @@ fn losses(text: &mut Text, status: &Status) {
     text.family(
         name,
         Kind::Counter,
-        "Bytes known to be lost: of unfinished lines that were read and then truncated or deleted. Bytes that were never read are not known.",
+        "Bytes known to be lost: of unfinished lines that were read and then truncated, deleted or moved away with their file. Bytes that \
+         were never read are not known.",
     );
     text.sample(name, &[("cause", "truncated")], counters.lost_truncated_bytes);
-    text.sample(name, &[("cause", "deleted")], counters.lost_bytes - counters.lost_truncated_bytes);
+    let deleted = counters.lost_bytes - counters.lost_truncated_bytes - counters.lost_moved_bytes;
+    text.sample(name, &[("cause", "deleted")], deleted);
+    text.sample(name, &[("cause", "moved")], counters.lost_moved_bytes);
     text.counter(
         "manytail_files_deleted_unread_total",
         "Files that were deleted while they may have had bytes that were not read.",
         counters.deleted_unread,
     );
     text.counter(
+        "manytail_files_moved_unread_total",
+        "Files that were moved to where nothing is watched while they may have had bytes that were not read.",
+        counters.moved_unread,
+    );
+    text.counter(
         "manytail_files_vanished_total",
-        "Files that were gone before they could be looked at for the first time.",
+        "Files that were gone before they could be looked at for the first time, with whatever was written to them.",
         counters.vanished,
     );
     text.counter(

@@ -24,6 +24,8 @@ pub(crate) enum Cause {
     ReadableAgain,
     Truncated,
     DeletedUnread,
+    MovedUnread,
+    Vanished,
     Overflow,
     WatchLimit,
     OwnOutput,
@@ -36,7 +38,7 @@ pub(crate) enum Cause {
 
 impl Cause {
     /// Every cause with its name, in the order of the variants.
-    const NAMES: [(Cause, &'static str); 17] = [
+    const NAMES: [(Cause, &'static str); 19] = [
         (Cause::PathMissing, "path_missing"),
         (Cause::PathAppeared, "path_appeared"),
         (Cause::PathLeftOut, "path_left_out"),
@@ -46,6 +48,8 @@ impl Cause {
         (Cause::ReadableAgain, "readable_again"),
         (Cause::Truncated, "truncated"),
         (Cause::DeletedUnread, "deleted_unread"),
+        (Cause::MovedUnread, "moved_unread"),
+        (Cause::Vanished, "vanished"),
         (Cause::Overflow, "overflow"),
         (Cause::WatchLimit, "watch_limit"),
         (Cause::OwnOutput, "own_output"),

@@ -107,6 +107,9 @@ bitflags! {
         const IDENTIFIED = 1 << 26;
         /// It is found by its name.
         const BOUND = 1 << 27;
+        /// A write, a rename or a listing brought the name up: it may hold bytes that nobody has read. A name that was just created holds
+        /// none, unless it is dirty.
+        const MAY_HOLD_BYTES = 1 << 28;
     }
 }
 
@@ -293,6 +296,13 @@ impl Registry {
     /// The identity, once it is known.
     pub(crate) fn file_id(&self, id: SlotId) -> Option<FileId> {
         self.id_at(id.0)
+    }
+
+    /// Whether the slot stands for a life of this inode.
+    #[inline]
+    pub(crate) fn is_inode(&self, id: SlotId, device: u64, inode: u64) -> bool {
+        let slot = self.get(id);
+        slot.inode == inode && slot.is_identified() && self.devices[usize::from(slot.device)] == device
     }
 
     /// The file's name, or its last one.

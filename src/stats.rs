@@ -33,15 +33,19 @@ pub struct Stats {
     pub skipped_nul_bytes: u64,
     /// Files that were deleted while they may have had unread bytes.
     pub deleted_unread: u64,
-    /// Bytes known to be lost: of unfinished lines of files that were deleted or truncated.
+    /// Files that were moved to where nothing is watched while they may have had unread bytes.
+    pub moved_unread: u64,
+    /// Bytes known to be lost: of unfinished lines of files that were deleted, moved away or truncated.
     pub lost_bytes: u64,
     /// Those of them that a truncation took.
     pub lost_truncated_bytes: u64,
+    /// Those of them that went away with a file that was moved.
+    pub lost_moved_bytes: u64,
     /// Times that acknowledged offsets became durable.
     pub commits: u64,
     /// Times that they could not.
     pub commit_failures: u64,
-    /// Files that were seen by name but gone before they could be looked at.
+    /// Names of files that were gone before they could be looked at, with whatever was in these files.
     pub vanished: u64,
 }
 

@@ -142,7 +142,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                     if what != NameChange::Created {
                         // It was there before: the listing of its directory is still to come by.
                         let is_first_scan = self.tree.get(dir).unfinished == Some(Why::FirstScan);
-                        self.files.get_mut(id).state.insert(State::LISTED);
+                        self.files.get_mut(id).state.insert(State::LISTED | State::MAY_HOLD_BYTES);
                         self.files.get_mut(id).state.set(State::FIRST_SCAN, is_first_scan);
                     }
                 } else {
@@ -190,8 +190,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
         match moved {
             Some(id) => self.return_to(id, dir, name),
-            None if self.hear_if_accepted(dir, name).is_some() => {}
-            None => self.look_through_links_to(dir, name),
+            None => match self.hear_if_accepted(dir, name) {
+                Some(id) => self.files.get_mut(id).state.insert(State::MAY_HOLD_BYTES),
+                None => self.look_through_links_to(dir, name),
+            },
         }
     }
 
@@ -310,6 +312,17 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// The file is read as soon as its turn comes, though it was read a moment ago: something renamed or ended it.
     pub(super) fn hurry(&mut self, id: SlotId) {
+        if self.files.get(id).state.contains(State::COOLING) {
+            self.hold_cooling(id);
+            if !self.files.get(id).state.contains(State::DIRTY) && self.files.get(id).is_bound() {
+                self.held.remove(&id);
+            }
+        }
+        self.end_cooling(id);
+    }
+
+    /// The file may be read again.
+    pub(super) fn end_cooling(&mut self, id: SlotId) {
         let slot = self.files.get_mut(id);
         if slot.state.contains(State::COOLING) {
             slot.state.remove(State::COOLING);

@@ -104,7 +104,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         Status {
             about: About { inputs: inputs.collect(), ..About::default() },
             counters: self.stats.clone(),
-            files: Files { known: self.files.len() as u64, held: self.held.len() as u64, ..self.insight.counted },
+            files: Files { known: self.files.len() as u64, held: self.open_files() as u64, ..self.insight.counted },
             backlog: Backlog { oldest_unread_seconds: self.oldest_unread(now).as_secs_f64(), ..self.insight.backlog },
             directories: Directories {
                 known: self.tree.len() as u64,
@@ -176,7 +176,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             } else if at < queued {
                 self.files.alive(self.listed[at - dirty - backlog].1)
             } else {
-                self.files.alive(self.cooling[at - queued].1)
+                self.files.alive(self.cooling[at - queued].1.key)
             };
             let Some(id) = id.filter(|&id| self.files.get(id).state.contains(State::DIRTY)) else { continue };
             waiting += 1;

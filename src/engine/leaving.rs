@@ -15,12 +15,13 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             return;
         }
         let (dir, name) = (self.files.get(id).dir(), self.files.name(id).to_vec());
+        self.keep_open(id);
         // Who takes this name next comes after what is still unread here; a deleted file can be read only if it is held.
         let key = self.files.key(id);
         if how.is_empty() || self.held.contains_key(&id) {
             self.succession.vacate(key, dir, &name, now);
         }
-        self.files.unbind(id);
+        self.unbind(id);
         let slot = self.files.get_mut(id);
         slot.life = Life::Leaving;
         slot.state.remove(State::DELETED | State::SEEN | State::RELEASED);
@@ -28,8 +29,14 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         if how.contains(State::DELETED) {
             self.deleted.push_back(key);
         } else {
-            self.leaving.push_back((now + timers::GRACE, key));
+            self.judge_at(key, now + timers::GRACE);
         }
+    }
+
+    /// A file without a name is judged then, and not before.
+    fn judge_at(&mut self, key: SlotKey, at: Instant) {
+        self.leaving.push_back((at, key));
+        self.judged_at.insert(key.id, at);
     }
 
     /// A file that had lost its name has one again.
@@ -42,6 +49,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     pub(super) fn bind(&mut self, id: SlotId, dir: DirId, name: &[u8]) {
         self.files.bind(id, dir, name);
+        self.judged_at.remove(&id);
         let is_identified = self.files.get(id).is_identified();
         let slot = self.files.get_mut(id);
         slot.state.remove(State::DELETED);
@@ -69,7 +77,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     pub(super) fn judge(&mut self, key: SlotKey, now: Now) {
         let Some(id) = self.files.alive(key).filter(|&id| self.files.get(id).life == Life::Leaving) else { return };
         let Some(file) = self.files.file_id(id) else {
-            self.stats.vanished += 1;
+            self.count_vanished(id, now.instant);
             self.forget(id);
             return;
         };
@@ -91,14 +99,14 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                         self.return_to(id, dir, &name);
                         return;
                     }
-                    self.leaving.push_back((now.instant + timers::GRACE, key));
+                    self.judge_at(key, now.instant + timers::GRACE);
                     return;
                 }
                 Ok(_) => {}
                 Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR | libc::ELOOP)) => {}
                 Err(_) => {
                     // A failure to look is not a deletion.
-                    self.leaving.push_back((now.instant + timers::RETRY_AFTER, key));
+                    self.judge_at(key, now.instant + timers::RETRY_AFTER);
                     return;
                 }
             }
@@ -138,8 +146,16 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// Nothing more can be read of a file that is not in the tree. It is remembered for a while.
     pub(super) fn part_with(&mut self, id: SlotId, now: Instant) {
-        if self.files.get(id).state & (State::DELETED | State::LINKED) == State::DELETED && !self.is_rescanning() {
+        let slot = self.files.get(id);
+        let (state, has_unread) = (slot.state, slot.state.contains(State::DIRTY) || slot.scanned > 0);
+        let is_rescanning = self.is_rescanning();
+        if has_unread && is_rescanning {
+            // It may come up elsewhere, as no event told.
+            self.losses.push_back((now + timers::LOSS_AFTER, self.files.key(id)));
+        } else if has_unread {
             self.count_loss(id, now);
+        }
+        if state & (State::DELETED | State::LINKED) == State::DELETED && !is_rescanning {
             // No event tells of a link made outside of the tree, nor a look, once the name is gone: it may come in all the same.
             self.files.get_mut(id).state.remove(State::DELETED);
             self.drop_entry(id);
@@ -151,29 +167,47 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// Events were missed, and not everything was looked at since: a deleted file may have another name that is not known yet.
     pub(super) fn is_rescanning(&self) -> bool {
-        self.polled > 0 || !self.retries.is_empty() || self.is_rescan_due || self.urgent.has_work() || self.suspect_since.is_some()
+        self.polled > 0 || !self.retries.is_empty() || self.is_catching_up()
     }
 
+    /// The same, but for what is looked at again and again.
+    pub(super) fn is_catching_up(&self) -> bool {
+        self.is_rescan_due || self.urgent.has_work() || self.suspect_since.is_some()
+    }
+
+    /// A file left the tree, perhaps before it was read to its end.
     pub(super) fn count_loss(&mut self, id: SlotId, now: Instant) {
         let slot = self.files.get(id);
-        let unfinished = u64::from(slot.scanned);
-        if !slot.state.contains(State::DIRTY) && unfinished == 0 {
+        let (offset, unfinished) = (slot.offset, u64::from(slot.scanned));
+        let is_deleted = slot.state.contains(State::DELETED);
+        self.stats.lost_bytes += unfinished;
+        let (cause, what) = if is_deleted {
+            self.stats.deleted_unread += 1;
+            (Cause::DeletedUnread, "deleted, perhaps before it was read to its end: what followed is lost")
+        } else {
+            self.stats.moved_unread += 1;
+            self.stats.lost_moved_bytes += unfinished;
+            let what = "moved to where nothing is watched, perhaps before it was read to its end: \
+                        what followed is lost unless it comes back within ten minutes";
+            (Cause::MovedUnread, what)
+        };
+        let path = self.last_path(id);
+        if let Some(kept_back) = self.notices.admit_about(cause, path.as_bytes(), now) {
+            tracing::warn!(?path, offset, unfinished, kept_back, "{what}");
+        }
+    }
+
+    /// A name is gone before it was ever looked at. Whatever was written there is lost.
+    pub(super) fn count_vanished(&mut self, id: SlotId, now: Instant) {
+        let slot = self.files.get(id);
+        let held_bytes = slot.state.intersects(State::MAY_HOLD_BYTES | State::DIRTY) && !slot.state.contains(State::VIA_LINK);
+        if slot.is_identified() || slot.life == Life::Ignored || !held_bytes {
             return;
         }
-        self.stats.deleted_unread += 1;
-        self.stats.lost_bytes += unfinished;
-        let offset = slot.offset;
+        self.stats.vanished += 1;
         let path = self.last_path(id);
-        if let Some(kept_back) = self.notices.admit_about(Cause::DeletedUnread, path.as_bytes(), now) {
-            let total = self.stats.deleted_unread;
-            tracing::warn!(
-                ?path,
-                offset,
-                unfinished,
-                total,
-                kept_back,
-                "deleted, perhaps before it was read to its end: what followed is lost"
-            );
+        if let Some(kept_back) = self.notices.admit_about(Cause::Vanished, path.as_bytes(), now) {
+            tracing::warn!(?path, kept_back, "gone before it was read: what it held is lost");
         }
     }
 
@@ -197,6 +231,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.cooling_dirty -= 1;
         }
         self.held.remove(&id);
+        self.judged_at.remove(&id);
         self.grown.remove(&id);
         self.forget_entry(id);
         let home = self.files.get(id).dir();
@@ -291,6 +326,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             return;
         }
         if !self.files.get(id).is_identified() {
+            self.count_vanished(id, now);
             self.forget(id);
         } else if let Some((dir, name)) = self.files.take_alias(id) {
             self.return_to(id, dir, &name);

@@ -80,8 +80,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             }
         } else if let Some(id) = self.hear_if_accepted(dir, name) {
             let state = &mut self.files.get_mut(id).state;
-            state.insert(State::SEEN);
-            state.insert(State::LISTED);
+            state.insert(State::SEEN | State::LISTED | State::MAY_HOLD_BYTES);
             state.set(State::FIRST_SCAN, why.is_first());
         } else if let Some(input) = self.was_renamed(dir, name, inode) {
             // Followed in an earlier run: it goes on whatever its name is now, as it does when it is renamed while we run.

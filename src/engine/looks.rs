@@ -105,8 +105,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         if self.files.get(id).is_identified() {
             self.leave(id, State::empty(), now.instant);
         } else {
-            self.stats.vanished += u64::from(self.files.get(id).life == Life::Named);
-            self.files.unbind(id);
+            self.count_vanished(id, now.instant);
+            self.unbind(id);
             self.forget(id);
         }
     }
@@ -243,6 +243,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
         if !self.files.get(id).state.contains(State::DIRTY) {
             self.release_successor(id);
+            if !self.files.get(id).state.contains(State::COOLING) {
+                self.held.remove(&id);
+            }
         }
     }
 
@@ -258,7 +261,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             // A hard link, a symbolic one, or the same directory by two paths.
             let elsewhere = self.stat_name(known).is_ok_and(|(there, _)| there.id == found.id);
             if elsewhere {
-                self.files.unbind(id);
+                self.unbind(id);
                 self.forget(id);
                 self.add_name(known, dir, &name);
                 self.seen_again(known, found);
@@ -273,7 +276,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let has_predecessor = self.succession.pass_on(heard_of, key, now);
         self.files.get_mut(known).state.set(State::HAS_PREDECESSOR, has_predecessor);
         self.let_ask_again(id);
-        self.files.unbind(id);
+        self.unbind(id);
         self.forget(id);
         if self.files.get(known).is_bound() {
             self.move_away(known, now);
@@ -286,7 +289,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// A file was found under another name before any event said so: something else may have its old name now.
     fn move_away(&mut self, id: SlotId, now: Instant) {
         let (dir, name) = (self.files.get(id).dir(), self.files.name(id).to_vec());
-        self.files.unbind(id);
+        self.unbind(id);
         self.succession.vacate(self.files.key(id), dir, &name, now);
         self.hear_if_accepted(dir, &name);
         // What a look found under the old name may still be to be settled: it is not about this file.
@@ -298,7 +301,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let before = self.files.get(id).dir();
         if self.tree.get(before).role == Role::Home && self.tree.get(dir).role == Role::Listed {
             let target = self.files.name(id).to_vec();
-            self.files.unbind(id);
+            self.unbind(id);
             self.files.add_alias(id, before, &target);
             self.bind(id, dir, name);
             self.files.get_mut(id).state.insert(State::VIA_LINK);
@@ -329,7 +332,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.may_have_changed(id, found)
         } else if self.files.get(id).state.contains(State::ONLY_KNOWN) {
             // Another file has the inode now, and its name does not match.
-            self.files.unbind(id);
+            self.unbind(id);
             self.forget(id);
             return;
         } else {

@@ -103,7 +103,12 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
         self.files.get_mut(id).state.remove(State::DIRTY | State::RELEASED);
         let file = match self.open(id, now.instant) {
-            Ok(file) => file,
+            Ok(Some(file)) => file,
+            Ok(None) => {
+                self.mark_dirty(id);
+                self.doubt(id);
+                return Ok(0);
+            }
             Err(error) => {
                 self.open_failed(id, &error, now);
                 return Ok(0);
@@ -137,7 +142,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.count_busy(id, before, now.instant);
         }
         match outcome {
-            Ok(Pause::AtEnd) => self.reached_end(id, pass.is_begun, now),
+            Ok(Pause::AtEnd) => self.reached_end(id, file, pass.is_begun, now),
             Ok(Pause::More) => {
                 self.lag.keep(id, since);
                 if self.outbox.has_room() && !self.files.get(id).state.contains(State::BACKLOG) {
@@ -158,25 +163,32 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         Ok(FILE_BUDGET - pass.budget)
     }
 
-    /// Opens the file by its path, which is left in `self.path`, or takes it from those held open.
-    pub(super) fn open(&mut self, id: SlotId, now: Instant) -> io::Result<F::File> {
+    /// Opens the file by its path, which is left in `self.path`, or takes it from those held open. `None`: another file has the name.
+    pub(super) fn open(&mut self, id: SlotId, now: Instant) -> io::Result<Option<F::File>> {
         if let Some(held) = self.held.remove(&id) {
-            if !self.is_found_by_name(id) {
+            if held.path.is_empty() {
+                self.write_path(id);
+            } else if !self.is_found_by_name(id) {
                 self.path = held.path;
             }
-            return Ok(held.file);
+            return Ok(Some(held.file));
         }
         self.write_path(id);
         self.stats.opens += 1;
         let links = if self.files.get(id).state.contains(State::VIA_LINK) { Links::Follow } else { Links::Keep };
         let file = self.fs.open(&self.path, links)?;
+        // Names change between an event and an open, and content never stands for identity, however much of it is the same.
+        let found = self.fs.inode_of(&file)?;
+        if !found.is_regular || !self.files.is_inode(id, found.device, found.inode) {
+            return Ok(None);
+        }
         if self.files.get(id).state.contains(State::UNREADABLE) {
             self.files.get_mut(id).state.remove(State::UNREADABLE);
             if let Some(kept_back) = self.notices.admit_about(Cause::ReadableAgain, &self.path, now) {
                 tracing::info!(path = ?String::from_utf8_lossy(&self.path), kept_back, "can be read again");
             }
         }
-        Ok(file)
+        Ok(Some(file))
     }
 
     /// Whether the file's name leads to it, by the path that is left in `self.path`. Without a name, what events last said of it may be
@@ -519,7 +531,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 
     /// All there is was read: the file cools down, its last line is timed if unfinished, who waits for it may go on.
-    fn reached_end(&mut self, id: SlotId, has_advanced: bool, now: Now) {
+    fn reached_end(&mut self, id: SlotId, file: F::File, has_advanced: bool, now: Now) {
         self.release_successor(id);
         self.files.get_mut(id).state.remove(State::BACKLOG);
         if let Some(commits) = self.commits.as_mut().filter(|_| !has_advanced) {
@@ -540,10 +552,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let slot = self.files.get_mut(id);
         if !self.config.coalesce.is_zero() {
             slot.state.insert(State::COOLING);
-            self.cooling.push_back((now.instant + self.config.coalesce, key));
-            if slot.state.contains(State::DIRTY) {
-                self.cooling_dirty += 1;
-            }
+            self.cooling_dirty += usize::from(slot.state.contains(State::DIRTY));
+            let is_open = self.hold_while_cooling(id, file);
+            self.cooling.push_back((now.instant + self.config.coalesce, Cooling { key, is_open }));
         }
     }
 }

@@ -16,6 +16,12 @@ pub(super) const PARKED_MAX: usize = 65_536;
 /// Files remembered at most after they were deleted: every log ends so, and hardly any has a name that nobody knows of. Under a megabyte.
 const PARKED_DELETED_MAX: usize = 8_192;
 
+/// How long a file that left the tree with unread bytes while events were missed may take to come up elsewhere.
+pub(super) const LOSS_AFTER: Duration = Duration::from_secs(2);
+
+/// How long after it has cooled down a file may stay open when nothing else happens: to close it is no reason to wake up for each line.
+const OPEN_AFTER_COOLING: Duration = Duration::from_millis(100);
+
 /// When a failed look or open is tried again.
 pub(super) const RETRY_AFTER: Duration = Duration::from_millis(100);
 
@@ -40,9 +46,10 @@ fn pop_due<T>(queue: &mut VecDeque<(Instant, T)>, now: Instant) -> Option<T> {
 impl<F: FileSystem, S: Sink> Engine<F, S> {
     pub(super) fn expire(&mut self, now: Now) {
         let instant = now.instant;
-        while let Some(key) = pop_due(&mut self.cooling, instant) {
-            if let Some(id) = self.files.alive(key) {
-                self.hurry(id);
+        while let Some(Cooling { key, is_open }) = pop_due(&mut self.cooling, instant) {
+            let file = if is_open { self.cooled_file(key) } else { None };
+            if let Some(id) = self.files.alive(key).filter(|_| file.is_some() || !is_open) {
+                self.cooled(id, file);
             }
         }
         if !self.moves.is_empty() {
@@ -50,7 +57,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 Moved::File(_, since) | Moved::Directory(_, since) => instant < *since + GRACE,
             });
         }
-        while let Some(key) = pop_due(&mut self.leaving, instant) {
+        while let Some(&(deadline, key)) = self.leaving.front().filter(|(deadline, _)| *deadline <= instant) {
+            self.leaving.pop_front();
+            if self.judged_at.get(&key.id) != Some(&deadline) {
+                continue;
+            }
             let is_deleted = self.files.alive(key).is_some_and(|id| self.files.get(id).state.contains(State::DELETED));
             if is_deleted {
                 // It moved, came back and was deleted, or a look failed. What was just found may be this file under another name.
@@ -71,6 +82,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 self.doubt(id);
             }
         }
+        self.expire_losses(instant);
         if self.parked.len() <= PARKED_MAX {
             self.parked_max = PARKED_MAX;
         }
@@ -78,6 +90,34 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.expire_partials(instant);
         if self.poll_at.is_some_and(|at| at <= instant) {
             self.poll(now);
+        }
+    }
+
+    /// A file may be read again. One that has grown since is read by the descriptor that is there.
+    fn cooled(&mut self, id: SlotId, file: Option<F::File>) {
+        let slot = self.files.get(id);
+        if slot.state.contains(State::DIRTY) {
+            if let Some(file) = file.filter(|_| slot.is_bound() && slot.state.contains(State::COOLING)) {
+                self.held.insert(id, Held { file, path: Vec::new() });
+            }
+        } else if slot.is_bound() {
+            self.held.remove(&id);
+        }
+        self.end_cooling(id);
+    }
+
+    /// Files that left the tree with unread bytes and did not come back, now that what was missed was looked at.
+    fn expire_losses(&mut self, now: Instant) {
+        while let Some(key) = pop_due(&mut self.losses, now) {
+            // One that came back has a name again; one that was reported has none.
+            let is_lost = |id: &SlotId| self.files.get(*id).life == Life::Parked && !self.files.name(*id).is_empty();
+            let Some(id) = self.files.alive(key).filter(is_lost) else { continue };
+            if self.is_catching_up() {
+                self.losses.push_back((now + LOSS_AFTER, key));
+                return;
+            }
+            self.count_loss(id, now);
+            self.files.drop_name(id);
         }
     }
 
@@ -178,7 +218,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     fn begin_parking(&mut self, id: SlotId, now: Instant) -> (Instant, SlotKey) {
         self.release_successor(id);
         self.held.remove(&id);
-        self.files.drop_name(id);
+        self.judged_at.remove(&id);
+        // Bytes that may be lost are reported with the name.
+        if self.losses.back().is_none_or(|(_, key)| key.id != id) {
+            self.files.drop_name(id);
+        }
         let key = self.files.key(id);
         let slot = self.files.get_mut(id);
         slot.life = Life::Parked;
@@ -193,7 +237,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// A file that left the tree, if it did not come back, is not waited for any more.
     pub(super) fn forget_parked(&mut self, key: SlotKey, now: Instant) {
         let Some(id) = self.files.alive(key).filter(|&id| self.files.get(id).life == Life::Parked) else { return };
-        if self.files.get(id).state.contains(State::DELETED) {
+        if !self.files.name(id).is_empty() {
             self.count_loss(id, now);
         }
         self.forget(id);
@@ -201,9 +245,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// The first instant at which something above falls due.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
-        let cooling = self.cooling.front().filter(|_| self.cooling_dirty > 0).map(|(at, _)| *at);
+        let cooled = self.cooling.front().map(|(at, _)| *at);
         [
-            cooling,
+            cooled.filter(|_| self.cooling_dirty > 0),
+            cooled.filter(|_| !self.cooling_files.is_empty()).map(|at| at + OPEN_AFTER_COOLING),
+            self.losses.front().map(|(at, _)| *at),
             self.leaving.front().map(|(at, _)| *at),
             self.leaving_directories.front().map(|(at, _)| *at),
             self.parked.front().map(|(at, _)| *at),

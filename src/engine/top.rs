@@ -70,7 +70,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         some.extend(oldest_and_spread(self.dirty.len(), each).map(|at| self.dirty[at].id));
         some.extend(oldest_and_spread(self.backlog.len(), each).map(|at| self.backlog[at].id));
         let keys = oldest_and_spread(self.listed.len(), each).map(|at| self.listed[at].1);
-        let cooling = oldest_and_spread(self.cooling.len(), each).map(|at| self.cooling[at].1);
+        let cooling = oldest_and_spread(self.cooling.len(), each).map(|at| self.cooling[at].1.key);
         some.extend(keys.chain(cooling).filter_map(|key| self.files.alive(key)));
         some
     }

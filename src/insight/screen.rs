@@ -47,9 +47,12 @@ pub(super) fn status(status: &Status, rates: &Rates, verdict: &Verdict) -> Strin
     say(
         "lost",
         format!(
-            "{} bytes, {} files deleted perhaps unread; {} truncations, {} NULs skipped",
+            "{} bytes; {} files deleted and {} moved away perhaps unread, {} gone before they were read; \
+             {} truncations, {} NULs skipped",
             count(counters.lost_bytes),
             count(counters.deleted_unread),
+            count(counters.moved_unread),
+            count(counters.vanished),
             count(counters.truncations),
             count(counters.skipped_nul_bytes)
         ),

@@ -33,6 +33,7 @@ fn bytes_deleted_before_they_were_read_are_said() {
     let mut writer = world.writer("doomed.log");
     writer.write_all(b"read\n").expect("write");
     tail.wait_line("read");
+    wait_for("it to be closed", || !tail.process.open_files().iter().any(|path| path.contains("doomed.log")));
     tail.stop();
     writer.write_all(b"never read\n").expect("write");
     world.remove("doomed.log");

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs;
+use std::io::Write as _;
 use std::os::unix::fs::MetadataExt;
 
 use crate::world::{World, numbered, text};
@@ -71,6 +72,37 @@ fn an_inode_reused_between_two_looks_is_a_new_file() {
             tail.go_on();
         }
         tail.expect_in_order(&expected);
+    }
+}
+
+/// Two logs whose lines end alike for longer than the mark is, and that are of equal length, exchange their names while they grow: by
+/// name and content each could be the other.
+#[test]
+fn logs_with_equal_line_ends_that_exchange_names_while_they_grow_stay_apart() {
+    let world = World::new();
+    let tail = world.run().json().with(&["--coalesce", "0", "--pace", "0"]).start().armed();
+    let (mut a, mut b) = (world.writer("a.log"), world.writer("b.log"));
+    let inode = |name: &str| format!("{:x}", fs::metadata(world.at(name)).expect("stat").ino());
+    let inodes = [inode("a.log"), inode("b.log")];
+    let rounds = 4_000;
+    let line = |who: char, round: usize| format!("{who}{round:06} {}", "the same end ".repeat(8));
+    for round in 0..rounds {
+        writeln!(a, "{}", line('A', round)).expect("append");
+        writeln!(b, "{}", line('B', round)).expect("append");
+        world.rename("a.log", "c.log");
+        world.rename("b.log", "a.log");
+        world.rename("c.log", "b.log");
+    }
+    tail.wait("all lines", || tail.count() >= 2 * rounds);
+    tail.settled();
+    assert_eq!(tail.warned("lost"), 0, "nothing was lost:\n{}", tail.stderr());
+    for (who, inode) in ['A', 'B'].into_iter().zip(&inodes) {
+        let records = tail.records();
+        let of_file = records.iter().filter(|record| record.origin().file.split('-').nth(1) == Some(inode));
+        let lines: Vec<String> = of_file.map(crate::records::Record::text).collect();
+        let expected: Vec<String> = (0..rounds).map(|round| line(who, round)).collect();
+        assert_eq!(lines.len(), expected.len(), "lines of {who}");
+        assert!(lines == expected, "some line of {who} came under the other's identity, or not in order");
     }
 }
 

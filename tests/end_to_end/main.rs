@@ -10,6 +10,7 @@ mod concurrency;
 mod crash;
 mod crash_rounds;
 mod deletion;
+mod departures;
 mod directories;
 mod discovery;
 mod doctor;

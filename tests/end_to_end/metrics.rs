@@ -124,6 +124,12 @@ fn what_is_lost_is_counted_by_its_cause() {
     world.remove("deleted.log");
     run.wait_grown(&before, &["manytail_files_deleted_unread_total", "manytail_lost_bytes_total{cause=\"deleted\"}"]);
     assert_eq!(run.value("manytail_lost_bytes_total{cause=\"deleted\"}"), 10.0);
+    world.append("moved.log", "whole\nunfinished");
+    run.wait_value("manytail_read_bytes_total", |bytes| bytes == 24.0);
+    run.tail.settled();
+    fs::rename(world.at("moved.log"), world.beside("moved.log")).expect("mv");
+    run.wait_grown(&before, &["manytail_files_moved_unread_total", "manytail_lost_bytes_total{cause=\"moved\"}"]);
+    assert_eq!(run.value("manytail_lost_bytes_total{cause=\"moved\"}"), 10.0);
     // A writer that keeps its position leaves a hole.
     world.truncate("hole.log", 0);
     world.truncate("hole.log", 1 << 20);

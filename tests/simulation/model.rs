@@ -177,8 +177,8 @@ impl Model {
         if self.format != Format::Json {
             record.offset = self.offset_of(identity, &record);
             // Raw and text do not mark the last line of a story when it has no end.
-            let ends_story = |&story: &StoryKey| self.stories[story].bytes.len() as u64 == record.end() - 1;
-            record.eol = !identity.candidates.first().is_some_and(ends_story);
+            let goes_on = |&story: &StoryKey| self.stories[story].bytes.get(record.end() as usize - 1) != Some(&b'\n');
+            record.eol = !identity.candidates.first().is_some_and(goes_on);
         }
         let mut candidates = self.candidates(identity, &record);
         if candidates.is_empty() {
@@ -248,16 +248,23 @@ impl Model {
                 return Ok(told);
             }
         }
+        let came = |story: &Story| story.identity.map_or(story.hole, |index| self.identities[index].end);
         let is_its_end = |story: &&Story| {
             let complete = story.complete_len() as usize;
             complete < story.bytes.len() && story.bytes[complete..] == record.line
         };
         let ends: Vec<&Story> = self.stories.iter().filter(is_its_end).collect();
-        let is_due = |story: &Story| story.identity.map_or(story.hole, |index| self.identities[index].end) == story.complete_len();
+        let is_due = |story: &Story| came(story) == story.complete_len();
         let is_called = |story: &Story| record.path.as_ref().is_none_or(|path| world.inodes[story.inode].paths.contains(path));
         let may_end = |story: &Story| self.partial_after.is_some() || self.is_over(world, story);
         let is_right = |story: &&&Story| is_due(story) && is_called(story) && may_end(story);
-        let story = ends.iter().find(is_right).or_else(|| ends.iter().find(|story| is_due(story))).or(ends.first());
+        let story = ends.iter().find(is_right).or_else(|| ends.iter().find(|story| is_due(story))).or(ends.first()).copied();
+        // The writer of a deleted file may have gone on since the last of it was read.
+        let is_cut_off = |story: &&Story| {
+            let rest = &story.bytes[(came(story) as usize).min(story.bytes.len())..];
+            self.is_over(world, story) && is_called(story) && rest.starts_with(&record.line)
+        };
+        let story = story.or_else(|| self.stories.iter().find(is_cut_off));
         let told = story.map(|story| opening(story.writer, story.generation).into_bytes());
         told.ok_or_else(|| format!("a torn or invented line: {:?}", record.line.escape_ascii().to_string()))
     }
