@@ -5,9 +5,11 @@
 //! cools down, waits for its predecessor or the end of a listing, is in doubt, or the output has no room. Nothing here blocks or reads a
 //! clock.
 
+mod behind;
 mod changes;
 mod commit;
 mod directories;
+mod exchanges;
 mod explain;
 mod holding;
 mod holes;
@@ -22,9 +24,11 @@ mod reopening;
 mod resume;
 mod retune;
 mod roots;
+mod searching;
 mod sweeping;
 mod timers;
 mod top;
+mod unlinked;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant, SystemTime};
@@ -35,6 +39,7 @@ use crate::batch::Outbox;
 use crate::busiest::Busiest;
 use crate::config::EngineConfig;
 use crate::discovery::{Lane, Sweep};
+use crate::former::FormerNames;
 use crate::inputs::Inputs;
 use crate::lag::{Lag, Waiting};
 use crate::notices::{Notices, Told};
@@ -50,9 +55,11 @@ use crate::tree::{DirId, DirKey, Tree};
 
 pub use commit::Checkpoint;
 use commit::Commits;
+use exchanges::Renames;
 use insight::Insight;
 use resume::Absence;
 use roots::{Root, Wanted};
+use searching::Searches;
 use sweeping::Sweeps;
 use timers::Moved;
 
@@ -183,6 +190,14 @@ pub struct Engine<F: FileSystem, S: Sink> {
     cooling_dirty: usize,
     /// Renames whose second half is still to come, by cookie.
     moves: HashMap<u32, Moved>,
+    /// The renames of the last moment.
+    renames: Renames,
+    /// Names that files lost and may still be written to by.
+    former: FormerNames,
+    /// Targets of followed links that were rotated: where the link is.
+    rotated: HashMap<SlotKey, (DirId, Box<[u8]>)>,
+    /// Files that were renamed unseen in directories that are not listed.
+    searches: Searches<F::Listing>,
     /// Files whose name was deleted: judged as soon as all events and doubts are worked off.
     deleted: VecDeque<SlotKey>,
     /// Files without a name, in the order in which they are judged.
@@ -276,6 +291,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             cooling_files: VecDeque::new(),
             cooling_dirty: 0,
             moves: HashMap::new(),
+            renames: Renames::default(),
+            former: FormerNames::default(),
+            rotated: HashMap::new(),
+            searches: Searches::new(),
             deleted: VecDeque::new(),
             leaving: VecDeque::new(),
             judged_at: HashMap::new(),
@@ -394,7 +413,12 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// How much there is at the moment.
     pub fn sizes(&self) -> Sizes {
-        Sizes { files: self.files.len(), directories: self.tree.len(), watches: self.tree.watched(), open: self.open_files() }
+        Sizes {
+            files: self.files.len(),
+            directories: self.tree.len(),
+            watches: self.tree.watched() + self.former.watches(),
+            open: self.open_files(),
+        }
     }
 
     /// Every directory of every PATH that is there was listed once, is watched as far as there are watches, and what was found was looked at:
@@ -473,6 +497,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             || !self.doubts.is_empty()
             || !self.deleted.is_empty()
             || self.urgent.has_work()
+            || self.searches.has_work()
             || self.sweeps.has_work()
             || self.is_rescan_due
             || self.is_path_lost

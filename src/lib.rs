@@ -65,6 +65,7 @@ pub mod engine;
 
 mod discovery;
 pub mod file_systems;
+mod former;
 mod inputs;
 mod interpret;
 mod names;

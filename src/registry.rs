@@ -284,6 +284,15 @@ impl Registry {
         self.by_id.find(self.hash_id(id), |&at| self.id_at(at) == Some(id)).map(|&at| SlotId(at))
     }
 
+    /// The file with this inode that is followed, whichever life of the inode it is.
+    pub(crate) fn find_inode(&self, device: u64, inode: u64) -> Option<SlotId> {
+        let is_it = |&at: &u32| {
+            let is_same = self.id_at(at).is_some_and(|other| (other.device, other.inode) == (device, inode));
+            is_same && self.slots[at as usize].is_bound()
+        };
+        self.by_id.iter_hash(self.hash_id(FileId { device, inode, generation: 0 })).copied().find(is_it).map(SlotId)
+    }
+
     /// A parked file that had this file's inode: it is gone for good.
     pub(crate) fn find_former(&self, file: FileId) -> Option<SlotId> {
         let is_former = |&at: &u32| {
@@ -478,6 +487,11 @@ impl Registry {
         let (dir, name) = self.names_of.get(&id)?.last()?.clone();
         self.remove_alias(dir, &name);
         Some((dir, name))
+    }
+
+    /// The further names of a file.
+    pub(crate) fn further_names(&self, id: SlotId) -> &[(DirId, Box<[u8]>)] {
+        self.names_of.get(&id).map_or(&[], Vec::as_slice)
     }
 
     /// The further names in a directory.

@@ -80,6 +80,17 @@ impl Succession {
         self.predecessors.contains_key(&known.id)
     }
 
+    /// `gone`, a further name of the file `known`, has a predecessor: it is that of the file from now on. Says whether there is one.
+    pub(crate) fn take_over(&mut self, gone: SlotId, known: SlotId) -> bool {
+        match self.predecessors.remove(&gone).filter(|older| older.id != known) {
+            Some(older) => {
+                self.predecessors.insert(known, older);
+                true
+            }
+            None => false,
+        }
+    }
+
     /// `older` was taken for the successor of `newer`, but it is the other way round: it takes its place in the line, in front of it. Says
     /// whether `older` has a predecessor now.
     pub(crate) fn turn_round(&mut self, older: SlotKey, newer: SlotKey) -> bool {

@@ -61,6 +61,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             Change::Overflow => {
                 self.stats.overflows += 1;
                 self.stats.other_events.overflow += 1;
+                self.former.events_lost();
                 self.stats.overflow_rescans += u64::from(!std::mem::replace(&mut self.is_rescan_due, true));
                 if let Some(kept_back) = self.notices.admit(Cause::Overflow, now.instant) {
                     tracing::info!(
@@ -92,11 +93,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 if what != NameChange::Modified {
                     self.count_other(what);
                 }
-                let Some(dir) = self.tree.find_watch(watch) else { return };
-                if is_directory {
-                    self.directory_changed(dir, name, what, now.instant);
-                } else {
-                    self.file_changed(dir, name, what, now);
+                match self.tree.find_watch(watch) {
+                    Some(dir) if is_directory => self.directory_changed(dir, name, what, now.instant),
+                    Some(dir) => self.file_changed(dir, name, what, now),
+                    // A directory that was deleted: what was opened in it may live on elsewhere.
+                    None => drop(self.is_former_name(watch, None, name, what)),
                 }
             }
         }
@@ -116,7 +117,12 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 
     fn watch_gone(&mut self, watch: WatchId) {
-        let Some(dir) = self.tree.find_watch(watch) else { return };
+        let Some(dir) = self.tree.find_watch(watch) else {
+            if self.former.end_watch(watch) {
+                self.fs.unwatch(watch);
+            }
+            return;
+        };
         self.fs.unwatch(watch);
         self.tree.set_watch(dir, None);
         self.push_visit(dir, Why::Appeared);
@@ -130,6 +136,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                     self.put_in_order(id, now);
                 }
                 self.mark_dirty(id);
+                self.change_former(dir, name);
             }
             (NameChange::MovedTo(cookie), _) => self.file_moved_to(dir, name, cookie, now.instant),
             (NameChange::Created, Some(id)) => {
@@ -138,6 +145,12 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             }
             (NameChange::Attributes, Some(id)) => self.doubt(id),
             (NameChange::Modified | NameChange::Created | NameChange::Attributes, None) => {
+                if what != NameChange::Created
+                    && let Some(watch) = self.tree.watch(dir)
+                    && self.is_former_name(watch, Some(dir), name, what)
+                {
+                    return;
+                }
                 if let Some(id) = self.hear_if_accepted(dir, name) {
                     if what != NameChange::Created {
                         // It was there before: the listing of its directory is still to come by.
@@ -153,12 +166,12 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 self.files.remove_alias(dir, name);
                 // It goes on under another name. Who takes this one comes after it all the same.
                 self.succession.vacate(self.files.key(id), dir, name, now.instant);
-                self.doubt(id);
+                self.further_name_left(id, dir, name, what, now.instant);
             }
             (NameChange::Deleted, Some(id)) => self.leave(id, State::DELETED, now.instant),
             (NameChange::MovedFrom(cookie), Some(id)) => {
-                self.leave(id, State::empty(), now.instant);
-                self.moves.insert(cookie, Moved::File(self.files.key(id), now.instant));
+                let moved = self.file_moved_from(id, dir, name, now.instant);
+                self.moves.insert(cookie, Moved::File(self.files.key(moved), now.instant));
             }
             (NameChange::Deleted | NameChange::MovedFrom(_), None) => {
                 // A link to a directory is no directory for the kernel.
@@ -174,27 +187,38 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             Some(Moved::File(key, _)) => self.files.alive(key).filter(|&id| self.files.get(id).life == Life::Leaving),
             _ => None,
         };
+        let from = moved.map(|id| (self.files.get(id).dir(), self.files.name(id).into()));
+        let mut covered = None;
         if let Some(over) = self.files.find(dir, name) {
             if self.files.is_alias(dir, name) {
                 self.files.remove_alias(dir, name);
-                self.doubt(over);
+                self.further_name_left(over, dir, name, NameChange::Deleted, now);
+            } else if self.was_guess(over) {
+                self.unbind(over);
+                self.forget(over);
             } else if moved.is_none() && self.files.get(over).state.contains(State::STARTED_AT_END) {
                 // The first scan came upon it before this event: it appeared after the start all the same.
                 self.restart_if_new(over);
                 self.doubt(over);
                 return;
             } else {
-                // Renamed over: the file that had this name is gone.
-                self.leave(over, State::DELETED, now);
+                // Renamed over: the file that had this name is gone, or was exchanged.
+                covered = Some(self.files.key(over));
+                self.cover_file(over, now);
             }
         }
         match moved {
-            Some(id) => self.return_to(id, dir, name),
+            Some(id) => {
+                self.return_to(id, dir, name);
+                self.look_through_links_to(dir, name);
+            }
             None => match self.hear_if_accepted(dir, name) {
                 Some(id) => self.files.get_mut(id).state.insert(State::MAY_HOLD_BYTES),
                 None => self.look_through_links_to(dir, name),
             },
         }
+        let moved = moved.map(|id| self.files.key(id));
+        self.note_file_rename(moved, from, (dir, name), covered, now);
     }
 
     fn directory_changed(&mut self, dir: DirId, name: &[u8], what: NameChange, now: Instant) {
@@ -209,31 +233,17 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         match (what, known) {
             (NameChange::Modified, _) | (NameChange::Deleted | NameChange::MovedFrom(_), None) => {}
             (NameChange::MovedFrom(cookie), Some(moved)) => {
-                self.tree.detach(moved);
-                let key = self.tree.key(moved);
+                let key = self.directory_moved_from(moved, dir, name, now);
                 self.moves.insert(cookie, Moved::Directory(key, now));
-                self.leaving_directories.push_back((now + timers::GRACE, key));
             }
-            (NameChange::MovedTo(cookie), _) => {
-                let moved = match self.moves.remove(&cookie) {
-                    Some(Moved::Directory(key, _)) => self.tree.alive(key).filter(|&moved| self.tree.get(moved).is_moving),
-                    _ => None,
-                };
-                if let Some(over) = known {
-                    self.push_visit(over, Why::Appeared);
-                    if moved.is_none() || self.tree.is_within(dir, over) {
-                        return;
-                    }
-                    self.drop_directory(over, now);
-                }
-                match moved {
-                    Some(moved) if !self.tree.is_within(dir, moved) => self.rename_directory(moved, dir, name),
-                    _ => self.add_directory(dir, name, Why::Appeared),
-                }
-            }
+            (NameChange::MovedTo(cookie), _) => self.directory_moved_to(dir, name, cookie, now),
             // What is below may have become readable, or not.
             (NameChange::Attributes, Some(known)) => self.push_visit(known, Why::Recheck),
-            (NameChange::Created | NameChange::Deleted, Some(known)) => self.push_visit(known, Why::Appeared),
+            (NameChange::Created, Some(known)) => self.push_visit(known, Why::Appeared),
+            (NameChange::Deleted, Some(known)) => {
+                self.former.directory_deleted(self.tree.key(known));
+                self.push_visit(known, Why::Appeared);
+            }
             (NameChange::Created | NameChange::Attributes, None) => self.add_directory(dir, name, Why::Appeared),
         }
     }

@@ -40,6 +40,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             };
             self.urgent.current = visit.and_then(|visit| self.list(visit, &mut budget, now));
         }
+        self.search(&mut budget, now);
         self.sweep_slices(now);
         if self.is_calm() || self.listed.len() > DOUBTS_MAX {
             self.read_listed();
@@ -57,7 +58,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// No listing is under way, and every name that came up was looked at.
     pub(super) fn is_calm(&self) -> bool {
-        !self.urgent.has_work() && self.doubts.is_empty() && self.found.is_empty()
+        !self.urgent.has_work() && !self.searches.is_under_way() && self.doubts.is_empty() && self.found.is_empty()
     }
 
     /// From now on until all is calm: files modified since then are read once even if their size is as it was.
@@ -169,6 +170,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 if !self.settle_inode(dir, inode, now) {
                     return None;
                 }
+                self.former.take_deleted(key);
                 if inode_before != inode || !self.tree.get(dir).is_type_known {
                     self.choose_sweep(dir, inode.0, now);
                 }
@@ -222,6 +224,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             let ids: Vec<SlotId> = self.files.in_dir(dir).collect();
             ids.into_iter().for_each(|id| self.doubt(id));
             self.look_at_wanted(dir);
+            self.hear_of_stored(dir);
             return None;
         }
         self.write_directory_bare(dir);
@@ -264,6 +267,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         if !matches!(error.raw_os_error(), Some(libc::ENOSPC | libc::EMFILE | libc::ENOMEM)) {
             return false;
         }
+        self.give_dead_watches_back();
         if self.watch_limit.is_none() {
             self.watch_limit = Some(super::WatchLimit { is_instances: error.raw_os_error() == Some(libc::EMFILE), is_said: false });
         }
@@ -303,6 +307,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             return true;
         }
         if before != (0, 0) {
+            if self.is_found_on_its_way(dir, before) {
+                return false;
+            }
             // Another directory has the name: what was below the old one is let go and found again by identity if it is still here.
             self.visit_roots_within(dir);
             self.empty_directory(dir, now.instant);

@@ -15,6 +15,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             return;
         }
         let (dir, name) = (self.files.get(id).dir(), self.files.name(id).to_vec());
+        if how.contains(State::DELETED) {
+            self.note_former_name(id, dir, &name);
+        }
         self.keep_open(id);
         // Who takes this name next comes after what is still unread here; a deleted file can be read only if it is held.
         let key = self.files.key(id);
@@ -77,11 +80,17 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     pub(super) fn judge(&mut self, key: SlotKey, now: Now) {
         let Some(id) = self.files.alive(key).filter(|&id| self.files.get(id).life == Life::Leaving) else { return };
         let Some(file) = self.files.file_id(id) else {
-            self.count_vanished(id, now.instant);
+            if self.files.get(id).state.contains(State::VIA_LINK) {
+                // A link that led nowhere is gone: nothing vanished.
+                let (dir, name) = (self.files.get(id).dir(), self.files.name(id).to_vec());
+                self.link_removed(dir, &name, now.instant);
+            } else {
+                self.count_vanished(id, now.instant);
+            }
             self.forget(id);
             return;
         };
-        if let Some((dir, name)) = self.take_further_name(id) {
+        if let Some((dir, name)) = self.take_further_name(id, now.instant) {
             self.return_to(id, dir, &name);
             return;
         }
@@ -111,23 +120,35 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 }
             }
         }
+        if self.is_searched_for(id) {
+            self.leaving.push_back((now.instant + timers::GRACE, key));
+            return;
+        }
         self.gone(id, now.instant);
     }
 
     /// A further name under which a file that lost one goes on. When a link is removed, its target outside of the tree is let go; when the
     /// link points elsewhere now, the target goes on where it is.
-    fn take_further_name(&mut self, id: SlotId) -> Option<(DirId, Box<[u8]>)> {
+    fn take_further_name(&mut self, id: SlotId, now: Instant) -> Option<(DirId, Box<[u8]>)> {
         let slot = self.files.get(id);
         let is_link_gone = slot.state.contains(State::VIA_LINK)
             && self.tree.at_place(slot.dir().0).is_none_or(|dir| self.files.find(dir, self.files.name(id)).is_none());
+        let link = is_link_gone.then(|| (slot.dir(), self.files.name(id).to_vec()));
+        let mut further = None;
         while let Some((dir, name)) = self.files.take_alias(id) {
             if !is_link_gone || self.tree.get(dir).role == Role::Listed {
-                return Some((dir, name));
+                // Under this one it is reached through a link only if the next look says so.
+                self.files.get_mut(id).state.remove(State::VIA_LINK);
+                further = Some((dir, name));
+                break;
             }
             self.wanted.remove(&(dir, name));
             self.release_home(dir);
         }
-        None
+        if let Some((dir, name)) = link {
+            self.link_removed(dir, &name, now);
+        }
+        further
     }
 
     /// The file is not in the tree any more.
@@ -234,6 +255,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.judged_at.remove(&id);
         self.grown.remove(&id);
         self.forget_entry(id);
+        if !self.rotated.is_empty() {
+            self.rotated.remove(&self.files.key(id));
+        }
         let home = self.files.get(id).dir();
         while let Some((dir, name)) = self.files.take_alias(id) {
             self.wanted.remove(&(dir, name));
@@ -303,14 +327,16 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     pub(super) fn empty_directory(&mut self, dir: DirId, now: Instant) {
         // First, so that no file goes on under a further name in here.
         for name in self.files.aliases_in(dir) {
+            let linked = self.files.find(dir, &name);
             self.files.remove_alias(dir, &name);
+            if let Some(id) = linked.filter(|_| self.tree.get(dir).role == Role::Home) {
+                // The link that led here leads nowhere, or elsewhere.
+                self.doubt(id);
+            }
         }
         let children: Vec<DirId> = self.tree.children(dir).collect();
         children.into_iter().for_each(|child| self.drop_directory(child, now));
-        if let Some(watch) = self.tree.watch(dir) {
-            self.fs.unwatch(watch);
-            self.tree.set_watch(dir, None);
-        }
+        self.end_watch(dir);
         let files: Vec<SlotId> = self.files.in_dir(dir).collect();
         for id in files {
             self.leave_at_once(id, now);
@@ -328,7 +354,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         if !self.files.get(id).is_identified() {
             self.count_vanished(id, now);
             self.forget(id);
-        } else if let Some((dir, name)) = self.files.take_alias(id) {
+        } else if let Some((dir, name)) = self.take_further_name(id, now) {
             self.return_to(id, dir, &name);
         } else {
             self.gone(id, now);

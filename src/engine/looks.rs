@@ -81,6 +81,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             // The target may come (back): there is no event for that here.
             self.files.get_mut(id).state.insert(State::VIA_LINK);
             if !self.config.once && self.is_dangling(id) {
+                if self.files.get(id).is_identified() {
+                    self.search_behind(id);
+                    self.leave_link(id, State::empty(), now.instant);
+                    return;
+                }
                 let key = self.files.key(id);
                 self.retries.push_back((now.instant + timers::POLL_EVERY, key));
                 return;
@@ -103,9 +108,16 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// The name does not stand for a file to follow (any more).
     fn let_go(&mut self, id: SlotId, now: Now) {
         if self.files.get(id).is_identified() {
-            self.leave(id, State::empty(), now.instant);
+            self.search_behind(id);
+            let how = self.how_it_left(id);
+            self.leave(id, how, now.instant);
         } else {
-            self.count_vanished(id, now.instant);
+            if !self.was_guess(id) {
+                self.count_vanished(id, now.instant);
+            }
+            // A writer may go on in what had the name: its events tell of nothing new.
+            let (dir, name) = (self.files.get(id).dir(), self.files.name(id).to_vec());
+            self.note_former_name(id, dir, &name);
             self.unbind(id);
             self.forget(id);
         }
@@ -197,7 +209,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         // Another file has the name. What events tell of the slot's own file is still to come, or was missed.
         let (dir, name) = (self.files.get(id).dir(), self.files.name(id).to_vec());
         let kept = self.files.get(id).state & (State::VIA_LINK | State::UNCONFIRMED | State::DIRTY);
-        self.leave(id, State::empty(), now.instant);
+        self.search_behind(id);
+        let how = self.how_it_left(id);
+        self.leave(id, how, now.instant);
         let other = self.hear_of(dir, &name, self.files.get(id).input);
         self.files.get_mut(other).state.remove(State::DOUBT);
         // What changed under the name since the look changed the new file.
@@ -261,9 +275,13 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             // A hard link, a symbolic one, or the same directory by two paths.
             let elsewhere = self.stat_name(known).is_ok_and(|(there, _)| there.id == found.id);
             if elsewhere {
+                if self.is_target(dir, &name) && self.succession.take_over(id, known) {
+                    // The generations that a link did not lead to long enough to be looked at come before it.
+                    self.files.get_mut(known).state.insert(State::HAS_PREDECESSOR);
+                }
                 self.unbind(id);
-                self.forget(id);
                 self.add_name(known, dir, &name);
+                self.forget(id);
                 self.seen_again(known, found);
                 return;
             }
@@ -277,11 +295,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.files.get_mut(known).state.set(State::HAS_PREDECESSOR, has_predecessor);
         self.let_ask_again(id);
         self.unbind(id);
-        self.forget(id);
         if self.files.get(known).is_bound() {
             self.move_away(known, now);
         }
         self.bind(known, dir, &name);
+        self.forget(id);
         self.files.get_mut(known).state.set(State::VIA_LINK, via_link);
         self.seen_again(known, found);
     }
@@ -336,6 +354,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.forget(id);
             return;
         } else {
+            self.search_stored(id, found);
             self.start(id, found, now);
             found.size > 0
         };

@@ -205,6 +205,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         now.into_iter().chain(before).collect()
     }
 
+    /// What is there at the start is still being found.
+    pub(super) fn is_first_scan(&self) -> bool {
+        !self.absence.is_scanned
+    }
+
     /// A PATH was added: once all is calm again, it was scanned.
     pub(super) fn scan_is_under_way(&mut self) {
         self.absence.is_scanned = false;

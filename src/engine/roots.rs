@@ -136,7 +136,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 
     /// The directory with this path that is watched for single files; added if need be.
-    fn home(&mut self, prefix: &[u8]) -> DirId {
+    pub(super) fn home(&mut self, prefix: &[u8]) -> DirId {
         if let Some(&known) = self.homes.get(prefix) {
             if let Some(dir) = self.tree.alive(known) {
                 return dir;
@@ -283,7 +283,12 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             match self.files.find(home, &name) {
                 Some(id) => self.doubt(id),
                 None if self.hear_if_accepted(home, &name).is_some() => {}
-                None => self.look_through_links_to(home, &name),
+                None => {
+                    self.look_through_links_to(home, &name);
+                    if let Some(id) = self.files.find(home, &name) {
+                        self.is_guess(id);
+                    }
+                }
             }
         }
     }
@@ -296,9 +301,15 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         if let Some(Wanted::Link(at, link)) = self.wanted.get(&(dir, name.into())).cloned()
             && self.tree.at_place(at.0).is_some()
         {
-            match self.files.find(at, &link) {
-                Some(id) => self.doubt(id),
-                None => drop(self.hear_if_accepted(at, &link)),
+            let linked = match self.files.find(at, &link) {
+                Some(id) => {
+                    self.doubt(id);
+                    Some(id)
+                }
+                None => self.hear_if_accepted(at, &link),
+            };
+            if let Some(linked) = linked {
+                self.hear_of_target(linked, dir, name, (at, link));
             }
         }
     }
@@ -318,11 +329,13 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         if slot.dir() == home && self.files.name(id) == name {
             return;
         }
-        let at = (slot.dir(), self.files.name(id).into());
-        self.wanted.entry((home, name.into())).or_insert(Wanted::Link(at.0, at.1));
-        if self.files.find(home, name).is_none() {
-            self.files.add_alias(id, home, name);
+        let at: (DirId, Box<[u8]>) = (slot.dir(), self.files.name(id).into());
+        if !self.wanted.contains_key(&(home, Box::from(name))) {
+            // What it led to before is none of its targets any more.
+            self.forget_targets(at.0, &at.1);
+            self.wanted.insert((home, name.into()), Wanted::Link(at.0, at.1));
         }
+        self.lead_to(id, home, name);
     }
 
     /// Lets a home go in which nothing is wanted any more.

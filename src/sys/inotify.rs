@@ -11,8 +11,9 @@ pub const EVENT_BYTES_MAX: usize = 16 + 255 + 1;
 /// What every watch asks for, and why:
 /// `IN_MODIFY` new bytes or a truncation; `IN_CREATE`, `IN_DELETE`, `IN_MOVED_FROM`, `IN_MOVED_TO` names come, go and change;
 /// `IN_DELETE_SELF`, `IN_MOVE_SELF` a PATH itself goes away, which no parent tells; `IN_ATTRIB` a file becomes readable;
-/// `IN_ONLYDIR` a directory that was swapped for a file is not watched by accident; `IN_EXCL_UNLINK` no events from deleted files that
-/// a writer still holds. Never `IN_OPEN` or `IN_ACCESS`: our own reads would wake us.
+/// `IN_ONLYDIR` a directory that was swapped for a file is not watched by accident. No `IN_EXCL_UNLINK`: a
+/// file that lost the name by which a writer opened it may live on under another one, and the kernel tells of its changes under the
+/// former name. Never `IN_OPEN` or `IN_ACCESS`: our own reads would wake us.
 pub const WATCH_MASK: u32 = mask::MODIFY
     | mask::ATTRIB
     | mask::MOVED_FROM
@@ -21,8 +22,7 @@ pub const WATCH_MASK: u32 = mask::MODIFY
     | mask::DELETE
     | mask::DELETE_SELF
     | mask::MOVE_SELF
-    | mask::ONLYDIR
-    | mask::EXCL_UNLINK;
+    | mask::ONLYDIR;
 
 /// The bits of `struct inotify_event.mask`, as in `<sys/inotify.h>`.
 #[allow(missing_docs)]
@@ -40,7 +40,6 @@ pub mod mask {
     pub const IGNORED: u32 = 0x0000_8000;
     pub const ONLYDIR: u32 = 0x0100_0000;
     pub const DONT_FOLLOW: u32 = 0x0200_0000;
-    pub const EXCL_UNLINK: u32 = 0x0400_0000;
     pub const ISDIR: u32 = 0x4000_0000;
 }
 

@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::harness::{Tail, wait_for};
+use crate::harness::{Run, Tail, wait_for};
 use crate::world::{World, flood, heavy, numbered, skip, succeeds, text};
 
 /// `Q-01`
@@ -75,13 +75,18 @@ fn descriptors_do_not_grow_with_files_or_directories() {
 
 /// Runs in a user namespace with a lower limit of inotify watches or instances.
 fn with_limit(world: &World, limit: &str, value: u32) -> Option<Tail> {
+    run_with_limit(world.run(), limit, value)
+}
+
+/// The same, run in this way.
+pub(crate) fn run_with_limit(run: Run, limit: &str, value: u32) -> Option<Tail> {
     let file = format!("/proc/sys/user/max_inotify_{limit}");
     if !succeeds("unshare", &["-Ur", "sh", "-c", &format!("echo {value} > {file}")]) {
         skip("no user namespaces");
         return None;
     }
     let script = format!("echo {value} > {file} && exec \"$@\"");
-    Some(world.run().under(&["unshare", "-Ur", "sh", "-c", &script, "sh"]).start())
+    Some(run.under(&["unshare", "-Ur", "sh", "-c", &script, "sh"]).start())
 }
 
 /// `Q-03`

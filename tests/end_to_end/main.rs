@@ -5,6 +5,7 @@
 #![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "tests drive the world: clocks, threads, files")]
 
 mod backpressure;
+mod behind_links;
 mod capture;
 mod concurrency;
 mod crash;
@@ -15,6 +16,7 @@ mod directories;
 mod discovery;
 mod doctor;
 mod encoding;
+mod exchanges;
 mod harness;
 mod identity;
 mod insight;
@@ -45,5 +47,6 @@ mod state;
 mod state_directory;
 mod terminal;
 mod truncation;
+mod unlinked;
 mod usage;
 mod world;

@@ -93,6 +93,13 @@ impl World {
         fs::rename(self.at(from), self.at(to)).expect("rename");
     }
 
+    /// `renameat2(2)` with `RENAME_EXCHANGE`: what `mv --exchange` does.
+    pub(crate) fn exchange(&self, one: impl AsRef<Path>, other: impl AsRef<Path>) {
+        use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
+        let (one, other) = (self.at(one), self.at(other));
+        renameat2(AT_FDCWD, &one, AT_FDCWD, &other, RenameFlags::RENAME_EXCHANGE).expect("mv --exchange");
+    }
+
     pub(crate) fn remove(&self, name: impl AsRef<Path>) {
         fs::remove_file(self.at(name)).expect("rm");
     }

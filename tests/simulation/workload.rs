@@ -21,8 +21,8 @@ pub(crate) struct Habits {
     weights: Vec<usize>,
     /// Lines may hold any byte but the newline, and be empty; names too.
     pub(crate) any_bytes: bool,
-    /// Hard links are made: a write through one name is told of that name alone, and of none if that is gone or outside.
-    unseen: bool,
+    /// Hard links are made: a write through one name is told of that name alone, and of none if that is outside.
+    links: bool,
     /// Writers keep files open between writes.
     pub(crate) holds: bool,
     files_max: usize,
@@ -89,17 +89,25 @@ impl Habits {
     pub(crate) fn draw(random: &mut Random, any_bytes: bool, unseen: bool) -> Self {
         // Each seed does few kinds of things often: rare combinations come up that an even mix would hide.
         let weights = OPERATIONS.iter().map(|&(_, weight)| weight * random.pick(&[0, 1, 1, 4])).collect();
-        Habits {
+        let mut habits = Habits {
             operations: *random.pick(&[5, 30, 100, 100, 300]),
             weights,
             any_bytes: any_bytes && random.one_in(3),
-            unseen,
+            links: unseen,
             holds: random.one_in(2),
             files_max: *random.pick(&[3, 10, 40]),
             line_bytes_max: *random.pick(&[100, 100, 5_000, 200_000]),
             processes_max: *random.pick(&[1, 1, 2, 5]),
             long_pauses: *random.pick(&[0, 0, 10, 100]),
+        };
+        if !unseen && habits.holds {
+            // Without a sweep, events have to suffice: they do for as long as no name of a file leaves the tree.
+            habits.links = true;
+            for outward in ["Excursion", "Root"] {
+                habits.leave_out(outward);
+            }
         }
+        habits
     }
 }
 
@@ -411,7 +419,7 @@ impl Workload {
     }
 
     fn link_steps(&mut self, world: &World, file: &[u8]) -> Vec<Step> {
-        if !self.habits.unseen {
+        if !self.habits.links {
             return vec![self.append(file)];
         }
         let new = self.new_name(world);

@@ -500,9 +500,9 @@ impl World {
 
     // ---- contents ----
 
-    /// Tells a write through an open file: `IN_EXCL_UNLINK` keeps it quiet when the name it was opened by is gone.
+    /// Tells a write through an open file: under the name that it was opened by, even if that is gone.
     fn notify_write(&mut self, handle: &Handle) {
-        if self.names[handle.name].alive && self.is_heard() {
+        if self.is_heard() {
             self.notify_change(handle);
         }
     }
@@ -512,7 +512,7 @@ impl World {
         self.unheard == 0 || mixed.is_multiple_of(u64::from(self.unheard))
     }
 
-    /// Tells a truncation under the name that the file was opened by, even if that is gone: `IN_EXCL_UNLINK` does not know of it.
+    /// Tells a change of an open file, in the directory that held the name it was opened by.
     fn notify_change(&mut self, handle: &Handle) {
         let (parent, text) = (self.names[handle.name].parent, self.names[handle.name].name.clone());
         self.notify(parent, mask::MODIFY, 0, &text);

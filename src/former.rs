@@ -1,0 +1,152 @@
+//! Former names: what a file was called when somebody opened it and may still write to it.
+//!
+//! In: names that are deleted, directories that are deleted, and watches. Out: the file that had a name; watches to give back.
+//! Always holds: the memory is bounded by [`NAMES_MAX`] and [`DEAD_MAX`], the oldest entries go first; an entry of a file that is not known
+//! any more says that the name is a dead one, and costs nothing else.
+
+use std::collections::{HashSet, VecDeque};
+use std::hash::{Hash, Hasher};
+
+use hashbrown::{Equivalent, HashMap};
+
+use crate::registry::SlotKey;
+use crate::sys::WatchId;
+use crate::tree::DirKey;
+
+/// Names in one of the two generations: two full ones take about a megabyte. Writers that go on in deleted logs are rarer than that.
+const NAMES_MAX: usize = 4_096;
+
+/// Deleted directories whose watches stay because a file that was opened in them may live on: each counts against
+/// `fs.inotify.max_user_watches`.
+const DEAD_MAX: usize = 1_024;
+
+/// A name in a watched directory. Watches are never numbered twice, so no other directory is meant by one.
+#[derive(Debug, PartialEq, Eq)]
+struct Name {
+    watch: WatchId,
+    name: Box<[u8]>,
+}
+
+/// The same, to look it up without a copy.
+struct At<'a>(WatchId, &'a [u8]);
+
+impl Hash for Name {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (self.watch, &*self.name).hash(state);
+    }
+}
+
+impl Hash for At<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (self.0, self.1).hash(state);
+    }
+}
+
+impl Equivalent<Name> for At<'_> {
+    fn equivalent(&self, key: &Name) -> bool {
+        self.0 == key.watch && *self.1 == *key.name
+    }
+}
+
+/// What is known of former names.
+#[derive(Debug, Default)]
+pub(crate) struct FormerNames {
+    young: HashMap<Name, SlotKey>,
+    old: HashMap<Name, SlotKey>,
+    /// Watches of deleted directories, oldest first.
+    dead: VecDeque<WatchId>,
+    /// Directories of which an event said that they were deleted, until a look finds out.
+    deleted: HashSet<DirKey>,
+}
+
+impl FormerNames {
+    /// The file loses this name; a writer may go on writing through it.
+    pub(crate) fn note(&mut self, watch: WatchId, name: &[u8], file: SlotKey) {
+        if let Some(known) = self.young.get_mut(&At(watch, name)) {
+            *known = file;
+            return;
+        }
+        if self.young.len() >= NAMES_MAX {
+            self.old = std::mem::take(&mut self.young);
+        }
+        self.young.insert(Name { watch, name: name.into() }, file);
+    }
+
+    /// The file that had this name last. It may not be known any more.
+    pub(crate) fn find(&self, watch: WatchId, name: &[u8]) -> Option<SlotKey> {
+        self.young.get(&At(watch, name)).or_else(|| self.old.get(&At(watch, name))).copied()
+    }
+
+    /// No name is known.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.young.is_empty() && self.old.is_empty()
+    }
+
+    /// An event says that the directory was deleted.
+    pub(crate) fn directory_deleted(&mut self, directory: DirKey) {
+        self.deleted.insert(directory);
+    }
+
+    /// The directory is there after all, or it was moved. Says whether an event had said that it was deleted.
+    pub(crate) fn take_deleted(&mut self, directory: DirKey) -> bool {
+        !self.deleted.is_empty() && self.deleted.remove(&directory)
+    }
+
+    /// Events were lost: what is said to be deleted may have been moved since.
+    pub(crate) fn events_lost(&mut self) {
+        self.deleted.clear();
+    }
+
+    /// Keeps the watch of a deleted directory. Returns one to give back if there are too many.
+    pub(crate) fn keep_watch(&mut self, watch: WatchId) -> Option<WatchId> {
+        self.dead.push_back(watch);
+        if self.dead.len() > DEAD_MAX { self.dead.pop_front() } else { None }
+    }
+
+    /// The kernel ended a watch. Says whether it was one of a deleted directory.
+    pub(crate) fn end_watch(&mut self, watch: WatchId) -> bool {
+        let before = self.dead.len();
+        self.dead.retain(|&dead| dead != watch);
+        self.dead.len() < before
+    }
+
+    /// Gives one watch of a deleted directory back.
+    pub(crate) fn take_watch(&mut self) -> Option<WatchId> {
+        self.dead.pop_front()
+    }
+
+    /// How many watches of deleted directories there are.
+    pub(crate) fn watches(&self) -> usize {
+        self.dead.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::registry::Registry;
+    use crate::tree::DirId;
+
+    #[test]
+    fn the_oldest_names_go_and_the_memory_is_bounded() {
+        let mut files = Registry::new();
+        let id = files.insert(DirId(1), b"x");
+        let (key, mut names) = (files.key(id), FormerNames::default());
+        for number in 0..10 * NAMES_MAX {
+            names.note(WatchId(7), format!("{number}").as_bytes(), key);
+            assert_eq!(names.find(WatchId(7), format!("{number}").as_bytes()), Some(key));
+        }
+        assert_eq!(names.find(WatchId(7), b"0"), None);
+        assert_eq!(names.find(WatchId(8), format!("{}", 10 * NAMES_MAX - 1).as_bytes()), None, "another directory");
+        assert!(names.young.len() + names.old.len() <= 2 * NAMES_MAX);
+    }
+
+    #[test]
+    fn watches_of_deleted_directories_are_given_back_when_there_are_too_many() {
+        let mut names = FormerNames::default();
+        let given_back: Vec<_> = (0..1_100).filter_map(|number| names.keep_watch(WatchId(number))).collect();
+        assert_eq!((given_back.len(), given_back[0]), (1_100 - DEAD_MAX, WatchId(0)));
+        assert!(names.end_watch(WatchId(1_099)) && !names.end_watch(WatchId(1_099)));
+        assert_eq!(names.watches(), DEAD_MAX - 1);
+    }
+}

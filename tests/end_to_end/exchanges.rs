@@ -1,0 +1,292 @@
+//! Two names exchanged in one step (`mv --exchange`): both sides are followed at once, nothing is read twice, nothing is said to be lost.
+
+use std::collections::BTreeMap;
+
+use crate::harness::Tail;
+use crate::world::World;
+
+/// What is done to names. Those that begin with `^` lie beside the tree.
+enum Step {
+    Exchange(&'static str, &'static str),
+    Rename(&'static str, &'static str),
+}
+use Step::{Exchange, Rename};
+
+fn path(world: &World, name: &str) -> std::path::PathBuf {
+    name.strip_prefix('^').map_or_else(|| world.at(name), |name| world.beside(name))
+}
+
+fn take(world: &World, steps: &[Step]) {
+    for step in steps {
+        match step {
+            Exchange(one, other) => world.exchange(path(world, one), path(world, other)),
+            Rename(from, to) => world.rename(path(world, from), path(world, to)),
+        }
+    }
+}
+
+/// Events have to suffice.
+fn start(world: &World, args: &[&str]) -> Tail {
+    world.run().json().with(&["--rescan", "0"]).with(args).start()
+}
+
+/// Makes the files, takes the steps while all of them grow, and then writes a line to each file by the name that it has.
+/// `after` maps the names at the end that are followed to those at the start.
+fn check(files: &[&str], args: &[&str], steps: &[Step], after: &[(&str, &str)]) {
+    for is_stopped in [false, true] {
+        let world = World::new();
+        for file in files {
+            let path = path(&world, file);
+            std::fs::create_dir_all(path.parent().expect("a parent")).expect("mkdir -p");
+            world.append(&path, "first\n");
+        }
+        let tail = start(&world, args).armed();
+        let inside = files.iter().filter(|file| !file.starts_with('^')).filter(|file| !file.ends_with(".gz")).count();
+        tail.wait_count(inside);
+        if is_stopped {
+            tail.stop();
+        }
+        for file in files {
+            // Equal contents: only the identity tells one from the other.
+            world.append(path(&world, file), "before\n");
+        }
+        take(&world, steps);
+        for (now, _) in after {
+            world.append(world.at(now), format!("after {now}\n"));
+        }
+        if is_stopped {
+            tail.go_on();
+        }
+        for (now, _) in after {
+            tail.wait_line(&format!("after {now}"));
+        }
+        tail.settled();
+        let records = tail.records();
+        let mut stories: BTreeMap<String, Vec<(u64, String, String)>> = BTreeMap::new();
+        for record in &records {
+            let story = stories.entry(record.origin().file.clone()).or_default();
+            story.push((record.origin().offset, record.text(), tail.name(record)));
+        }
+        for (now, before) in after {
+            let line = format!("after {now}");
+            let story = stories.values().find(|story| story.iter().any(|(_, text, _)| *text == line)).expect("just waited for");
+            let texts: Vec<&str> = story.iter().map(|(_, text, _)| text.as_str()).collect();
+            assert_eq!(texts, ["first", "before", &*line], "{now} was {before}: {stories:#?}");
+            assert_eq!(story[0].2, if before.starts_with('^') { *now } else { *before }, "the name at the start: {stories:#?}");
+            assert_eq!(story[2].2, *now, "the name at the end: {stories:#?}");
+        }
+        assert_eq!(tail.warned(""), 0, "{}", tail.stderr());
+    }
+}
+
+#[test]
+fn two_directories_exchanged_are_both_followed_at_once() {
+    check(
+        &["a/x.log", "b/x.log", "a/s/y.log", "b/t/z.log"],
+        &[],
+        &[Exchange("a", "b")],
+        &[("a/x.log", "b/x.log"), ("b/x.log", "a/x.log"), ("b/s/y.log", "a/s/y.log"), ("a/t/z.log", "b/t/z.log")],
+    );
+}
+
+#[test]
+fn directories_exchanged_twice_or_three_times_are_followed() {
+    let twice = [Exchange("a", "b"), Exchange("a", "b")];
+    check(&["a/x.log", "b/x.log"], &[], &twice, &[("a/x.log", "a/x.log"), ("b/x.log", "b/x.log")]);
+    let three = [Exchange("a", "b"), Exchange("b", "a"), Exchange("a", "b")];
+    check(&["a/x.log", "b/x.log"], &[], &three, &[("a/x.log", "b/x.log"), ("b/x.log", "a/x.log")]);
+}
+
+#[test]
+fn two_files_exchanged_go_on_under_their_new_names() {
+    check(&["a.log", "b.log"], &[], &[Exchange("a.log", "b.log")], &[("a.log", "b.log"), ("b.log", "a.log")]);
+    let three = [Exchange("a.log", "b.log"), Exchange("a.log", "b.log"), Exchange("b.log", "a.log")];
+    check(&["a.log", "b.log"], &[], &three, &[("a.log", "b.log"), ("b.log", "a.log")]);
+    check(&["d/a.log", "e/b.log"], &[], &[Exchange("d/a.log", "e/b.log")], &[("d/a.log", "e/b.log"), ("e/b.log", "d/a.log")]);
+}
+
+#[test]
+fn a_file_exchanged_with_one_that_does_not_match_goes_on_under_its_name() {
+    check(&["a.log", "b.gz"], &[], &[Exchange("a.log", "b.gz")], &[("b.gz", "a.log")]);
+    check(&["a.log", "b.gz"], &[], &[Exchange("b.gz", "a.log")], &[("b.gz", "a.log")]);
+}
+
+#[test]
+fn a_file_and_a_directory_exchanged_are_both_followed() {
+    let steps = [Exchange("a.log", "d.log")];
+    check(&["a.log", "d.log/x.log"], &[], &steps, &[("d.log", "a.log"), ("a.log/x.log", "d.log/x.log")]);
+    let steps = [Exchange("d.log", "a.log")];
+    check(&["a.log", "d.log/x.log"], &[], &steps, &[("d.log", "a.log"), ("a.log/x.log", "d.log/x.log")]);
+}
+
+#[test]
+fn directories_of_different_depths_are_exchanged() {
+    check(
+        &["a/b/c/x.log", "a/d/x.log", "e/x.log"],
+        &[],
+        &[Exchange("a/b/c", "a/d")],
+        &[("a/b/c/x.log", "a/d/x.log"), ("a/d/x.log", "a/b/c/x.log")],
+    );
+    check(&["a/b/x.log", "e/x.log"], &[], &[Exchange("e", "a/b")], &[("a/b/x.log", "e/x.log"), ("e/x.log", "a/b/x.log")]);
+}
+
+#[test]
+fn an_exchange_in_a_chain_of_renames_is_followed() {
+    let steps = [Exchange("a", "b"), Rename("b", "c")];
+    check(&["a/x.log", "b/x.log"], &[], &steps, &[("a/x.log", "b/x.log"), ("c/x.log", "a/x.log")]);
+    let steps = [Exchange("a.log", "b.log"), Rename("b.log", "c.log")];
+    check(&["a.log", "b.log"], &[], &steps, &[("a.log", "b.log"), ("c.log", "a.log")]);
+    let steps = [Rename("a", "t"), Rename("b", "a"), Rename("c", "b"), Rename("t", "c")];
+    let after = [("a/x.log", "b/x.log"), ("b/x.log", "c/x.log"), ("c/x.log", "a/x.log")];
+    check(&["a/x.log", "b/x.log", "c/x.log"], &[], &steps, &after);
+    let steps = [Exchange("a", "b"), Exchange("b", "c")];
+    let after = [("a/x.log", "b/x.log"), ("b/x.log", "c/x.log"), ("c/x.log", "a/x.log")];
+    check(&["a/x.log", "b/x.log", "c/x.log"], &[], &steps, &after);
+}
+
+#[test]
+fn a_directory_exchanged_with_one_that_is_left_out_goes_on_under_its_name() {
+    for steps in [[Exchange("a", "out")], [Exchange("out", "a")]] {
+        check(&["a/x.log"], &["--exclude", "out"], &[], &[("a/x.log", "a/x.log")]);
+        let world = World::new();
+        world.mkdir("a");
+        world.mkdir("out");
+        world.append("a/x.log", "a 0\n");
+        world.append("out/x.log", "out 0\n");
+        let tail = start(&world, &["--exclude", "out"]).armed();
+        tail.wait_count(1);
+        take(&world, &steps);
+        world.append("out/x.log", "a 1\n");
+        world.append("a/x.log", "out 1\n");
+        tail.wait_count(4);
+        tail.settled();
+        let mut got: Vec<(String, String)> = tail.records().iter().map(|record| (tail.name(record), record.text())).collect();
+        got.sort();
+        let expected = [("a/x.log", "a 0"), ("a/x.log", "out 0"), ("a/x.log", "out 1"), ("out/x.log", "a 1")];
+        assert_eq!(got, expected.map(|(name, text)| (name.to_owned(), text.to_owned())));
+        assert_eq!(tail.warned(""), 0, "{}", tail.stderr());
+    }
+}
+
+/// What left the tree is not followed any more, what came in is, from its first byte.
+#[test]
+fn an_exchange_with_what_lies_outside_of_the_tree_brings_that_in() {
+    for (inside, outside) in [("a", "^o"), ("^o", "a")] {
+        check(&["a/x.log", "^o/x.log"], &[], &[Exchange(inside, outside)], &[("a/x.log", "^o/x.log")]);
+    }
+    for (inside, outside) in [("a.log", "^o.log"), ("^o.log", "a.log")] {
+        check(&["a.log", "^o.log"], &[], &[Exchange(inside, outside)], &[("a.log", "^o.log")]);
+    }
+}
+
+#[test]
+fn an_exchange_with_a_sub_directory_that_is_not_followed_brings_its_file_in() {
+    for (one, other) in [("a.log", "s/b.log"), ("s/b.log", "a.log")] {
+        let world = World::new();
+        world.mkdir("s");
+        world.append("a.log", "a\n");
+        world.append("s/b.log", "b\n");
+        let tail = start(&world, &["--recursive", "false"]).armed();
+        tail.wait_count(1);
+        world.exchange(world.at(one), world.at(other));
+        world.append("s/b.log", "not to be read\n");
+        world.append("a.log", "b more\n");
+        tail.expect(&[("a.log", &["a", "b", "b more"])]);
+    }
+}
+
+#[test]
+fn a_directory_exchanged_with_a_link_is_followed_where_it_is() {
+    for follow in [false, true] {
+        for (one, other) in [("a", "l"), ("l", "a")] {
+            let world = World::new();
+            std::fs::create_dir(world.beside("far")).expect("mkdir");
+            world.append(world.beside("far/x.log"), "far 0\n");
+            world.mkdir("a");
+            world.append("a/x.log", "a 0\n");
+            world.symlink(world.beside("far"), "l");
+            let tail = start(&world, if follow { &["--follow-symlinks"] } else { &[] }).armed();
+            tail.wait_count(1 + usize::from(follow));
+            world.exchange(world.at(one), world.at(other));
+            world.append("l/x.log", "a 1\n");
+            world.append("a/x.log", "far 1\n");
+            tail.wait_line("a 1");
+            if follow {
+                tail.wait_line("far 1");
+            }
+            tail.settled();
+            assert_eq!(tail.count(), if follow { 4 } else { 2 }, "{:?}", tail.lines());
+            let name = |line: &str| tail.records().iter().find(|record| record.text() == line).map(|record| tail.name(record));
+            assert_eq!(name("a 1").as_deref(), Some("l/x.log"));
+            assert_eq!(name("far 1").as_deref(), follow.then_some("a/x.log"));
+        }
+    }
+}
+
+#[test]
+fn two_paths_exchanged_are_both_followed() {
+    let world = World::new();
+    world.mkdir("p");
+    world.mkdir("q");
+    world.append("p/x.log", "p 0\n");
+    world.append("q/x.log", "q 0\n");
+    let tail = world.run().json().with(&["--rescan", "0"]).paths(&[world.at("p"), world.at("q")]).start();
+    tail.wait_count(2);
+    tail.settled();
+    world.exchange(world.at("p"), world.at("q"));
+    world.append("p/x.log", "q 1\n");
+    world.append("q/x.log", "p 1\n");
+    tail.wait_count(4);
+    world.append("p/x.log", "q 2\n");
+    world.append("q/x.log", "p 2\n");
+    tail.wait_count(6);
+    tail.settled();
+    let mut got: Vec<(String, String)> = tail.records().iter().map(|record| (record.text(), tail.name(record))).collect();
+    got.sort();
+    let expected =
+        [("p 0", "p/x.log"), ("p 1", "q/x.log"), ("p 2", "q/x.log"), ("q 0", "q/x.log"), ("q 1", "p/x.log"), ("q 2", "p/x.log")];
+    assert_eq!(got, expected.map(|(text, name)| (text.to_owned(), name.to_owned())));
+}
+
+/// A name that is covered by a rename and then moved on is no exchange.
+#[test]
+fn a_file_that_covers_another_and_is_renamed_on_is_followed() {
+    let world = World::new();
+    for (first, second) in [("b.log", "c.log"), ("d.log", "a.log")] {
+        world.append("a.log", "line\n");
+        world.append(first, format!("covered {first}\n"));
+        let tail = start(&world, &[]).armed();
+        tail.wait_line(&format!("covered {first}"));
+        tail.settled();
+        tail.stop();
+        world.append("a.log", "more\n");
+        world.rename("a.log", first);
+        world.rename(first, second);
+        world.append(second, "most\n");
+        tail.go_on();
+        tail.wait_line("most");
+        tail.settled();
+        let last = tail.records().pop().expect("just waited for");
+        assert_eq!((tail.name(&last), tail.said("lost")), (second.to_owned(), 0), "{}", tail.stderr());
+        world.remove(second);
+    }
+}
+
+/// What is covered with unread bytes is lost, and that is said, also when the name looks as if it had been exchanged.
+#[test]
+fn unread_bytes_of_a_file_that_was_covered_are_said_to_be_lost() {
+    let world = World::new();
+    world.append("a.log", "a 0\n");
+    world.append("b.log", "b 0\n");
+    let tail = start(&world, &[]).armed();
+    tail.wait_count(2);
+    tail.settled();
+    tail.stop();
+    world.append("b.log", "nobody reads this\n");
+    world.rename("a.log", "b.log");
+    world.rename("b.log", "c.log");
+    tail.go_on();
+    tail.wait_said("is lost");
+    world.append("c.log", "a 1\n");
+    tail.wait_line("a 1");
+}
