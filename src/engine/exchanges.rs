@@ -120,6 +120,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         over: Option<SlotKey>,
         now: Instant,
     ) {
+        if let Some(from) = from.as_ref().filter(|_| !self.rotated.is_empty()) {
+            // A link that is renamed takes along what was rotated behind it.
+            let behind = self.rotated.values_mut().filter(|link| *link == from);
+            behind.for_each(|link| *link = (to.0, to.1.into()));
+        }
         let item = moved.map(Item::File);
         let between = item.and_then(|item| self.renames.between(item, to)).cloned();
         let rename = Rename { at: now, item, from, to: (to.0, to.1.into()), over: over.map(Item::File) };

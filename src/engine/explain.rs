@@ -261,7 +261,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         for (above, at) in directories_above(asked) {
             let Ok(found) = self.fs.stat(above, Links::Follow) else { continue };
             let Some(dir) = self.tree.find_inode((found.id.device, found.id.inode)) else { continue };
-            let is_wanted = || self.wanted.contains_key(&(dir, asked[at..].into()));
+            let is_wanted = || self.wanted.contains_key(&(dir, asked[at..].into())) || self.files.find(dir, &asked[at..]).is_some();
             if self.tree.get(dir).role == Role::Listed || is_wanted() {
                 return Some((dir, at));
             }

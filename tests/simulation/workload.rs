@@ -150,6 +150,11 @@ pub(crate) enum Step {
         and_part: bool,
     },
     Rename(Vec<u8>, Vec<u8>),
+    Exchange(Vec<u8>, Vec<u8>),
+    /// `cp -al`: the same tree once more, of hard links.
+    CopyLinks(Vec<u8>, Vec<u8>),
+    /// A file made without a name in this directory gets one, and its writer keeps it open.
+    Unnamed(Vec<u8>, Vec<u8>),
     /// The step of a rotation that moves the live file away.
     RotateAside(Vec<u8>, Vec<u8>),
     RotateCreate(Vec<u8>),
@@ -351,6 +356,7 @@ impl Workload {
             Operation::Chmod => self.chmod_steps(world, &file),
             Operation::Hold => self.hold_steps(&file),
             Operation::Oddity => self.odd_steps(world, &file),
+            Operation::Swap if self.random.one_in(2) => self.exchange_steps(world, files, &file),
             Operation::Swap => {
                 let (other, between) =
                     ((if files.is_empty() { file.clone() } else { self.random.pick(files).clone() }), self.beside(&file));
@@ -423,10 +429,52 @@ impl Workload {
             return vec![self.append(file)];
         }
         let new = self.new_name(world);
+        if self.habits.holds && self.random.one_in(3) {
+            return self.replace_by_links_steps(world, file, new);
+        }
         let mut steps = vec![Step::Link(file.to_vec(), new.clone()), self.append(file), self.append(&new)];
         if self.random.one_in(2) {
             steps.push(Step::Unlink(if self.random.one_in(2) { new } else { file.to_vec() }));
         }
+        steps
+    }
+
+    /// The writer's own name goes away, and the file has another one.
+    fn replace_by_links_steps(&mut self, world: &World, file: &[u8], new: Vec<u8>) -> Vec<Step> {
+        let mut held = || Step::AppendHeld { lines: self.random.between(1, 3), and_part: false };
+        let (first, second, third) = (held(), held(), held());
+        let written = [first, second, third, Step::Release];
+        let mut steps = match self.random.below(3) {
+            0 => vec![Step::Hold(file.to_vec()), Step::Link(file.to_vec(), new), Step::Unlink(file.to_vec())],
+            1 => vec![Step::Unnamed(self.directory(world), new)],
+            _ => {
+                let directory = file[..file.iter().rposition(|&byte| byte == b'/').unwrap_or(0)].to_vec();
+                if self.roots.contains(&directory) {
+                    return vec![];
+                }
+                let copy = self.beside(&directory);
+                vec![Step::Hold(file.to_vec()), Step::CopyLinks(directory.clone(), copy), Step::RemoveAll(directory)]
+            }
+        };
+        steps.extend(written);
+        steps
+    }
+
+    fn exchange_steps(&mut self, world: &World, files: &[Vec<u8>], file: &[u8]) -> Vec<Step> {
+        let mut names = directories_below(world, &self.roots);
+        if names.len() < 2 || self.random.one_in(2) {
+            names.extend(files.iter().cloned());
+        }
+        if names.is_empty() {
+            return vec![self.append(file)];
+        }
+        let (one, other) = (self.random.pick(&names).clone(), self.random.pick(&names).clone());
+        let more = Step::Exchange(one.clone(), other.clone());
+        let mut steps = vec![self.append(file), more.clone()];
+        if self.random.one_in(3) {
+            steps.push(more);
+        }
+        steps.push(self.append(file));
         steps
     }
 

@@ -403,6 +403,34 @@ impl World {
         Ok(())
     }
 
+    /// `renameat2(2)` with `RENAME_EXCHANGE`.
+    pub(crate) fn exchange(&mut self, one: &[u8], other: &[u8]) -> Result<(), Errno> {
+        let places = [self.parent_of(one)?, self.parent_of(other)?];
+        let keys = [self.child(places[0].0, &places[0].1)?, self.child(places[1].0, &places[1].1)?];
+        let inodes = keys.map(|key| self.names[key].inode);
+        if inodes[0] == inodes[1] {
+            return Ok(());
+        }
+        self.may_replace(inodes[0], None, places[1].0)?;
+        self.may_replace(inodes[1], None, places[0].0)?;
+        for (key, (parent, name)) in keys.iter().zip(places.iter().rev()) {
+            self.names[*key].parent = *parent;
+            self.names[*key].name.clone_from(name);
+            self.insert_entry(*parent, name, *key);
+        }
+        keys.into_iter().for_each(|key| self.note_paths(key));
+        for (from, to, inode) in [(0, 1, inodes[0]), (1, 0, inodes[1])] {
+            self.cookie_last += 1;
+            let (cookie, is_dir) = (self.cookie_last, self.is_dir_bit(inode));
+            self.notify(places[from].0, mask::MOVED_FROM | is_dir, cookie, &places[from].1);
+            self.notify(places[to].0, mask::MOVED_TO | is_dir, cookie, &places[to].1);
+            if is_dir != 0 {
+                self.notify(inode, mask::MOVE_SELF, 0, b"");
+            }
+        }
+        Ok(())
+    }
+
     fn may_replace(&self, inode: Key, target: Option<NameKey>, new_parent: Key) -> Result<(), Errno> {
         let mut above = new_parent;
         while above != ROOT {
@@ -441,6 +469,29 @@ impl World {
         self.inodes[inode].open += 1;
         self.open_files += 1;
         Handle { inode, name }
+    }
+
+    /// `open(2)` with `O_TMPFILE`: a file without a name; events give it one of its number.
+    pub(crate) fn create_unnamed(&mut self, directory: &[u8]) -> Result<Handle, Errno> {
+        let parent = self.find(directory)?;
+        if !self.is_directory(parent) {
+            return Err(Errno::ENOTDIR);
+        }
+        let inode = self.new_inode(Kind::File { content: Vec::new(), hole: 0 });
+        let name = format!("#{}", self.inodes[inode].number).into_bytes();
+        self.names.push(Name { parent, name, inode, alive: false, open: 0 });
+        Ok(self.open_name(self.names.len() - 1))
+    }
+
+    /// `linkat(2)` of an open file.
+    pub(crate) fn name_it(&mut self, handle: &Handle, path: &[u8]) -> Result<(), Errno> {
+        let (parent, name) = self.parent_of(path)?;
+        if self.child(parent, &name).is_ok() {
+            return Err(Errno::EEXIST);
+        }
+        self.enter(parent, &name, handle.inode);
+        self.notify(parent, mask::CREATE, 0, &name);
+        Ok(())
     }
 
     /// Opens what is there, as root; writers do.

@@ -119,6 +119,21 @@ fn writes_through_a_deleted_name_are_told_under_that_name() {
 }
 
 #[test]
+fn a_file_made_without_a_name_is_told_by_its_number_where_it_was_made() {
+    let mut world = watched();
+    let handle = world.create_unnamed(b"/d").unwrap();
+    let name = format!("#{}", world.inodes[handle.inode].number);
+    world.append(&handle, b"x");
+    world.make_directory(b"/e").unwrap();
+    world.name_it(&handle, b"/e/a").unwrap();
+    world.append(&handle, b"x");
+    world.name_it(&handle, b"/d/b").unwrap();
+    world.append(&handle, b"x");
+    let told = [(mask::MODIFY, name.clone()), (mask::CREATE, "b".to_owned()), (mask::MODIFY, name)];
+    assert_eq!(masks(&mut world), told);
+}
+
+#[test]
 fn the_death_of_a_directory_is_told_when_the_last_file_opened_in_it_is_closed() {
     let mut world = watched();
     let handle = world.create(b"/d/a").unwrap();
@@ -165,7 +180,7 @@ impl Both {
         let (old, new) = (self.path(&first), self.path(&second));
         let (one, two) = (first.as_bytes(), second.as_bytes());
         let world = &mut self.world;
-        let (what, simulated, real) = match random.below(13) {
+        let (what, simulated, real) = match random.below(15) {
             0 | 1 => {
                 let made = world.create(one).map(|handle| world.close(handle)).is_ok();
                 ("create", made, OpenOptions::new().append(true).create_new(true).open(old).is_ok())
@@ -195,6 +210,16 @@ impl Both {
                     drop(self.files.swap_remove(at));
                     ("close", true, true)
                 }
+            }
+            12 => {
+                let real = nix::fcntl::renameat2(
+                    nix::fcntl::AT_FDCWD,
+                    &old,
+                    nix::fcntl::AT_FDCWD,
+                    &new,
+                    nix::fcntl::RenameFlags::RENAME_EXCHANGE,
+                );
+                ("exchange", world.exchange(one, two).is_ok(), real.is_ok())
             }
             _ => {
                 let wanted = WatchMask::from_bits_retain(WATCH_MASK);

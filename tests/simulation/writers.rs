@@ -35,6 +35,9 @@ impl Workload {
                 })
             }
             Step::Rename(from, to) => self.rename(world, model, &from, &to),
+            Step::Exchange(one, other) => world.exchange(&one, &other).is_ok(),
+            Step::CopyLinks(from, to) => self.copy_links(world, &from, &to),
+            Step::Unnamed(directory, path) => self.create_unnamed(world, model, &directory, &path),
             Step::RotateAside(from, to) => {
                 // Nothing is told of a directory without a watch, a hard link has other names that stay, and nobody can say when a file
                 // that may not be read will be: the next generation does not wait for that.
@@ -156,6 +159,34 @@ impl Workload {
         world.inodes[handle.inode].story = story;
         world.close(handle);
         Some(story)
+    }
+
+    fn create_unnamed(&mut self, world: &mut World, model: &mut Model, directory: &[u8], path: &[u8]) -> bool {
+        let Ok(handle) = world.create_unnamed(directory) else { return false };
+        let writer = *self.writers.entry(path.to_vec()).or_insert_with(|| {
+            self.generations.push(0);
+            self.generations.len() - 1
+        });
+        world.inodes[handle.inode].story = self.begin_story(model, handle.inode, writer);
+        if self.random.one_in(2) {
+            self.write(world, model, &handle, 1, false);
+        }
+        let is_named = world.name_it(&handle, path).is_ok();
+        self.held.push(handle);
+        is_named
+    }
+
+    fn copy_links(&mut self, world: &mut World, from: &[u8], to: &[u8]) -> bool {
+        let Ok(key) = world.find(from) else { return false };
+        let Some(entries) = world.entries(key) else { return self.link(world, from, to) };
+        let names: Vec<Vec<u8>> = entries.keys().cloned().collect();
+        if world.make_directory(to).is_err() {
+            return false;
+        }
+        for name in names {
+            self.copy_links(world, &join(from, &name), &join(to, &name));
+        }
+        true
     }
 
     fn rotate_create(&mut self, world: &mut World, model: &mut Model, moment: Moment, process: &mut Process, path: &[u8]) -> bool {
