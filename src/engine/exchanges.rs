@@ -106,7 +106,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         if self.deleted.len() > before
             && let Some(key) = self.deleted.pop_back()
         {
-            self.leaving.push_back((now + GRACE, key));
+            self.judge_at(key, now + GRACE);
         }
     }
 

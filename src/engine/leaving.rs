@@ -37,7 +37,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 
     /// A file without a name is judged then, and not before.
-    fn judge_at(&mut self, key: SlotKey, at: Instant) {
+    pub(super) fn judge_at(&mut self, key: SlotKey, at: Instant) {
         self.leaving.push_back((at, key));
         self.judged_at.insert(key.id, at);
     }
@@ -121,7 +121,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             }
         }
         if self.is_searched_for(id) {
-            self.leaving.push_back((now.instant + timers::GRACE, key));
+            self.judge_at(key, now.instant + timers::GRACE);
             return;
         }
         self.gone(id, now.instant);

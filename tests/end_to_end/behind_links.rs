@@ -4,7 +4,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use crate::harness::{Run, Tail, wait_for};
+use crate::harness::{Run, wait_for};
 use crate::limits::run_with_limit;
 use crate::state::{ENDS, Memory};
 use crate::world::{World, heavy, numbered, text};
