@@ -5,10 +5,12 @@
 //! torn end that the next start cuts off.
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 
 use mio::Waker;
+use nix::errno::Errno;
 
 use super::store::Store;
 use super::{CommitError, Committer, Disk, Done, Job, Work};
@@ -60,9 +62,19 @@ fn serve<D: Disk>(mut store: Store<D>, jobs: &Receiver<Job>, outcomes: &Sender<D
     }
 }
 
+/// `fdatasync(2)`, again when a signal interrupted it: a failure of any other kind is final, since what was lost is not known.
+fn sync(output: &OwnedFd) -> io::Result<()> {
+    loop {
+        match nix::unistd::fdatasync(output) {
+            Err(Errno::EINTR) => {}
+            outcome => return Ok(outcome?),
+        }
+    }
+}
+
 fn perform<D: Disk>(store: &mut Store<D>, job: Job) -> Done {
     let result = match &job.output {
-        Some(output) => nix::unistd::fdatasync(output).map_err(|errno| CommitError::Output(errno.into())),
+        Some(output) => sync(output).map_err(CommitError::Output),
         None => Ok(()),
     };
     let result = result.and_then(|()| match job.work {

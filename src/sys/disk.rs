@@ -107,7 +107,7 @@ impl LinuxDisk {
             None => None,
             Some(file) => {
                 let wanted = if access == Access::Look { FlockArg::LockSharedNonblock } else { FlockArg::LockExclusiveNonblock };
-                match Flock::lock(file, wanted) {
+                match lock_file(file, wanted) {
                     Ok(lock) => Some(lock),
                     Err((file, Errno::EWOULDBLOCK)) => {
                         return Err(DiskError::InUse { path: path.to_owned(), pid: living_process(&file) });
@@ -202,12 +202,27 @@ impl Disk for LinuxDisk {
     }
 }
 
+/// Takes a lock, again when a signal interrupted that: a server may be asked for it (NFS).
+fn lock_file(mut file: OwnedFd, wanted: FlockArg) -> Result<Flock<OwnedFd>, (OwnedFd, Errno)> {
+    loop {
+        match Flock::lock(file, wanted) {
+            Err((same, Errno::EINTR)) => file = same,
+            outcome => return outcome,
+        }
+    }
+}
+
 /// Retries a call that a signal interrupted.
-fn again<T>(mut call: impl FnMut() -> nix::Result<T>) -> io::Result<T> {
+fn again<T>(call: impl FnMut() -> nix::Result<T>) -> io::Result<T> {
+    again_errno(call).map_err(io::Error::from)
+}
+
+/// The same, for callers that tell one errno from another.
+fn again_errno<T>(mut call: impl FnMut() -> nix::Result<T>) -> nix::Result<T> {
     loop {
         match call() {
             Err(Errno::EINTR) => {}
-            outcome => return outcome.map_err(io::Error::from),
+            outcome => return outcome,
         }
     }
 }
@@ -247,7 +262,8 @@ fn make_with(path: &Path, mode: Mode) -> io::Result<()> {
 fn open_regular(directory: &OwnedFd, name: &str, access: OFlag) -> io::Result<OwnedFd> {
     let flags = access | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
     let refused = |what| Err(io::Error::new(io::ErrorKind::InvalidInput, what));
-    let file = match openat(directory, name, flags, Mode::S_IRUSR | Mode::S_IWUSR) {
+    let opened = again_errno(|| openat(directory, name, flags, Mode::S_IRUSR | Mode::S_IWUSR));
+    let file = match opened {
         Err(Errno::ELOOP) => return refused("it is a symbolic link"),
         Err(Errno::EISDIR) => return refused("it is a directory"),
         opened => opened?,

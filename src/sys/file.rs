@@ -250,10 +250,14 @@ impl FileSystem for Linux {
 
     fn read_events(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let Some(inotify) = &self.inotify else { return Ok(0) };
-        match nix::unistd::read(inotify, buffer) {
-            Ok(bytes) => Ok(bytes),
-            Err(Errno::EAGAIN | Errno::EINTR) => Ok(0),
-            Err(error) => Err(error.into()),
+        loop {
+            match nix::unistd::read(inotify, buffer) {
+                Ok(bytes) => return Ok(bytes),
+                Err(Errno::EAGAIN) => return Ok(0),
+                // The queue may hold events that the loop was told of already, and will not be told of again.
+                Err(Errno::EINTR) => {}
+                Err(error) => return Err(error.into()),
+            }
         }
     }
 

@@ -6,8 +6,9 @@
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 
+use nix::errno::Errno;
 use nix::sys::signal::{SigSet, Signal as Number};
-use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::signalfd::{SfdFlags, SignalFd, siginfo};
 
 /// What the administrator wants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,7 +47,7 @@ impl Signals {
     /// # Errors
     /// Those of `read(2)`.
     pub fn next(&self) -> io::Result<Option<Signal>> {
-        let Some(info) = self.0.read_signal()? else { return Ok(None) };
+        let Some(info) = read(&self.0)? else { return Ok(None) };
         let is = |number: Number| i64::from(info.ssi_signo) == i64::from(number as i32);
         Ok(Some(if is(Number::SIGHUP) {
             Signal::Reload
@@ -64,6 +65,16 @@ fn receive(signals: &[Number]) -> io::Result<SignalFd> {
     signals.iter().for_each(|&signal| wanted.add(signal));
     wanted.thread_block()?;
     Ok(SignalFd::with_flags(&wanted, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?)
+}
+
+/// The next signal that is pending. A call that was interrupted is made again.
+fn read(signals: &SignalFd) -> io::Result<Option<siginfo>> {
+    loop {
+        match signals.read_signal() {
+            Err(Errno::EINTR) => {}
+            outcome => return Ok(outcome?),
+        }
+    }
 }
 
 /// For a program that has the terminal: the signals that end it, and SIGWINCH, as a descriptor.
@@ -92,6 +103,6 @@ impl Interrupts {
     /// Those of `read(2)`.
     pub fn next(&self) -> io::Result<Option<bool>> {
         let resized = u32::try_from(Number::SIGWINCH as i32).expect("signal numbers are positive");
-        Ok(self.0.read_signal()?.map(|info| info.ssi_signo != resized))
+        Ok(read(&self.0)?.map(|info| info.ssi_signo != resized))
     }
 }
