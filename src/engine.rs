@@ -510,7 +510,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// With `--once`: nothing waits for a deadline or for the journal either, so everything was read.
     fn is_read(&self) -> bool {
-        self.dirty.is_empty()
+        // A directory that could not be listed for want of descriptors or memory is tried again.
+        self.polled == 0
+            && self.dirty.is_empty()
             && self.backlog.is_empty()
             && self.retries.is_empty()
             && self.leaving.is_empty()

@@ -1,5 +1,6 @@
 //! Directories: visit (look, watch, list, in this order), rename, drop. Listings are taken in slices, events are served in between.
 
+use super::looks::is_shortage;
 use super::*;
 use crate::discovery::{Visit, Why};
 use crate::notices::Cause;
@@ -8,6 +9,11 @@ use crate::sys::{FileKind, Links};
 use crate::tree::Role;
 
 use nix::libc;
+
+/// The path leads to no directory (any more).
+fn is_missing(error: &std::io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR | libc::ELOOP))
+}
 
 /// What a visit costs beside its entries, in entries.
 pub(super) const VISIT_COST: usize = 8;
@@ -192,7 +198,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             && let Err(error) = self.arm(dir, links)
             && !self.limit_reached(dir, &error, now)
         {
-            self.visit_failed(dir, &error, now);
+            self.visit_interrupted(dir, &error, now);
             return None;
         }
         if watch_before.is_some_and(|before| self.tree.watch(dir) != Some(before)) {
@@ -231,14 +237,29 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         match self.fs.list(&self.path, links) {
             Ok(listing) => {
                 self.tree.set_unreadable(dir, false);
+                if self.config.once {
+                    // Nothing is watched then, so a visit that succeeds is the last one.
+                    self.set_polled(dir, false);
+                }
                 self.is_listing |= why.finds_new();
                 let had_files = self.files.in_dir(dir).next().is_some() || self.tree.children(dir).next().is_some();
                 Some(Visit { directory: self.tree.key(dir), why, listing, had_files })
             }
             Err(error) => {
-                self.visit_failed(dir, &error, now);
+                self.visit_interrupted(dir, &error, now);
                 None
             }
+        }
+    }
+
+    /// A directory cannot be watched or listed that could be looked at a moment ago. If it is gone by now an event says so, or the next
+    /// visit: one that followed at once would find the same, on and on, while somebody exchanges names or the file system contradicts
+    /// itself, and all that waits for a listing would wait.
+    fn visit_interrupted(&mut self, dir: DirId, error: &std::io::Error, now: Now) {
+        if is_missing(error) && !self.config.once {
+            self.visit_later(dir, now);
+        } else {
+            self.visit_failed(dir, error, now);
         }
     }
 
@@ -371,7 +392,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     pub(super) fn visit_failed(&mut self, dir: DirId, error: &std::io::Error, now: Now) {
         match error.raw_os_error() {
-            Some(libc::ENOENT | libc::ENOTDIR | libc::ELOOP) => self.lost_directory(dir, now),
+            _ if is_missing(error) => self.lost_directory(dir, now),
             Some(libc::EACCES | libc::EPERM | libc::ENAMETOOLONG) => {
                 if self.tree.set_unreadable(dir, true) {
                     return;
@@ -382,14 +403,22 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                     tracing::warn!(?path, %error, kept_back, "directory cannot be read: picked up when that changes");
                 }
             }
-            _ => {
+            errno => {
                 // Out of descriptors, or a disk error: neither says anything about the directory.
-                self.set_polled(dir, true);
-                self.poll_by(now.instant + timers::POLL_EVERY);
+                let is_tried_again = !self.config.once || errno.is_some_and(is_shortage);
+                self.set_polled(dir, is_tried_again);
+                if is_tried_again {
+                    self.poll_by(now.instant + timers::POLL_EVERY);
+                }
                 self.write_directory(dir);
                 if let Some(kept_back) = self.notices.admit_about(Cause::Failed, &self.path, now.instant) {
                     let path = String::from_utf8_lossy(&self.path);
-                    tracing::warn!(?path, %error, kept_back, "directory cannot be listed now: tried again");
+                    let what = if is_tried_again {
+                        "directory cannot be listed now: tried again"
+                    } else {
+                        "directory cannot be listed: left out"
+                    };
+                    tracing::warn!(?path, %error, kept_back, "{what}");
                 }
             }
         }

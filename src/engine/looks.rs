@@ -10,6 +10,11 @@ use crate::tree::Role;
 
 use nix::libc;
 
+/// The system lacks descriptors or memory: this says nothing about the file, and passes.
+pub(super) fn is_shortage(errno: i32) -> bool {
+    matches!(errno, libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::EAGAIN | libc::EINTR)
+}
+
 impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// Looks at names in doubt, oldest first.
     pub(super) fn look(&mut self, now: Now) {
@@ -68,8 +73,15 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             Some(libc::ENOENT | libc::ENOTDIR | libc::ELOOP) => self.name_missing(id, now),
             Some(libc::EACCES | libc::ENAMETOOLONG | libc::EPERM) => self.unreadable(id, error, now),
             Some(libc::EINTR) => self.doubt(id),
-            Some(libc::EIO) if self.config.once => self.unreadable(id, error, now),
-            _ => self.retry(id, now.instant),
+            // A shortage passes, so it is waited for also with `--once`; a broken disk may be broken for good.
+            errno if self.config.once && !errno.is_some_and(is_shortage) => self.unreadable(id, error, now),
+            _ => {
+                if let Some(kept_back) = self.notices.admit_about(Cause::Failed, &self.path, now.instant) {
+                    let path = String::from_utf8_lossy(&self.path);
+                    tracing::warn!(?path, %error, kept_back, "cannot be looked at now: tried again");
+                }
+                self.retry(id, now.instant);
+            }
         }
     }
 
