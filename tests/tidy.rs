@@ -24,7 +24,16 @@ fn all_sources() -> Vec<PathBuf> {
     for folder in ["src", "tests", "benches", "scripts"] {
         sources(&root.join(folder), &mut found);
     }
-    assert!(found.len() > 40, "the source tree was found");
+    for known in [
+        "src/lib.rs",
+        "src/sys/file.rs",
+        "tests/tidy.rs",
+        "tests/end_to_end/world.rs",
+        "benches/floor.rs",
+        "scripts/joblogs/main.rs",
+    ] {
+        assert!(found.contains(&root.join(known)), "{known} was not found: not all of the source tree is looked at");
+    }
     found
 }
 
@@ -75,16 +84,173 @@ fn every_dependency_says_in_one_line_why_it_is_here() {
     }
 }
 
+/// Whether a text holds a word: `--rescan-remote` does not hold `--rescan`.
+fn has_word(text: &str, word: &str) -> bool {
+    let is_part = |byte: Option<&u8>| byte.is_some_and(|byte| byte.is_ascii_alphanumeric() || *byte == b'-' || *byte == b'_');
+    text.match_indices(word).any(|(at, _)| {
+        let (before, after) = (at.checked_sub(1).and_then(|at| text.as_bytes().get(at)), text.as_bytes().get(at + word.len()));
+        !is_part(before) && !is_part(after)
+    })
+}
+
 #[test]
-fn every_option_of_run_is_in_the_readme() {
+fn a_word_is_found_whole_or_not_at_all() {
+    assert!(has_word("`--rescan 1s`", "--rescan") && has_word("--rescan", "--rescan"));
+    assert!(has_word("--rescan-remote, --rescan", "--rescan"), "behind one that only begins like it");
+    assert!(!has_word("`--rescan-remote 1s`", "--rescan") && !has_word("---rescan", "--rescan"));
+    assert!(!has_word("partial_after", "after"));
+}
+
+fn printed(arguments: &[&str]) -> String {
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_manytail")).args(arguments).output().unwrap();
+    assert!(output.status.success(), "{arguments:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// The long options that the help lists: each begins a line of its own.
+fn options_of_run() -> Vec<String> {
+    let help = printed(&["run", "--help"]);
+    let name = |line: &str| {
+        let line = line.trim_start();
+        // `-o, --output <URI>`
+        let line = line.strip_prefix('-').filter(|rest| rest.get(1..3) == Some(", ")).map_or(line, |rest| &rest[3..]);
+        let name = line.strip_prefix("--")?.split(|letter: char| !letter.is_ascii_lowercase() && letter != '-').next()?;
+        Some(format!("--{name}"))
+    };
+    help.lines().filter_map(name).collect()
+}
+
+#[test]
+fn every_option_of_run_is_in_the_help_the_manual_page_and_the_readme() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let listed = options_of_run();
+    // What the shells are told is made of the same definition, but not of the text of the help.
+    let completions = printed(&["completions", "fish"]);
+    let of_run = completions.lines().filter(|line| line.contains("using_subcommand run\""));
+    let mut known: Vec<String> =
+        of_run.filter_map(|line| line.split(" -l ").nth(1)?.split_whitespace().next()).map(|name| format!("--{name}")).collect();
+    known.sort();
+    known.dedup();
+    let mut sorted = listed.clone();
+    sorted.sort();
+    assert_eq!(sorted, known, "the options that this test reads from the help are all there are");
     let readme = fs::read_to_string(root.join("README.md")).unwrap();
-    let help = std::process::Command::new(env!("CARGO_BIN_EXE_manytail")).args(["run", "--help"]).output().unwrap();
-    let help = String::from_utf8(help.stdout).unwrap();
-    let options: Vec<&str> = help.split_whitespace().filter(|word| word.starts_with("--") && word.len() > 2).collect();
-    assert!(options.len() >= 19, "the help lists the options");
-    for option in options {
-        let name = option.trim_end_matches(|last: char| !last.is_ascii_alphanumeric());
-        assert!(readme.contains(name), "{name} is in the help, not in the README");
+    // In roff a hyphen is written with a backslash before it, and so is a change of font.
+    let manual = ["\\fB", "\\fI", "\\fR"].iter().fold(printed(&["man"]), |text, font| text.replace(font, "")).replace("\\-", "-");
+    for option in listed {
+        assert!(has_word(&readme, &option), "{option} is in the help, not in the README");
+        assert!(has_word(&manual, &option), "{option} is in the help, not in the manual page");
+    }
+}
+
+/// A function of a source file.
+struct Function<'a> {
+    /// As it is called: `skip`, or `Disk::mount` if it stands in an `impl`.
+    name: String,
+    is_test: bool,
+    /// Of its first line, from 0 on.
+    at: usize,
+    lines: Vec<&'a str>,
+}
+
+/// The functions of a file, as `cargo fmt` writes them: each ends with a brace in the column of its first word.
+fn functions(text: &str) -> Vec<Function<'_>> {
+    let lines: Vec<&str> = text.lines().collect();
+    let indent = |line: &str| line.len() - line.trim_start().len();
+    let mut found = Vec::new();
+    let (mut is_test, mut owner) = (false, None);
+    for (at, line) in lines.iter().enumerate() {
+        let bare = line.trim_start();
+        if let Some(rest) = bare.strip_prefix("impl").filter(|_| indent(line) == 0) {
+            let rest = rest.rsplit(" for ").next().unwrap_or(rest);
+            let name = rest.trim_start_matches("<'a>").trim_start().split(|letter: char| !letter.is_alphanumeric()).next();
+            owner = name.map(str::to_owned);
+        }
+        is_test |= bare == "#[test]";
+        let Some(rest) = bare
+            .trim_start_matches("pub")
+            .trim_start_matches("(crate)")
+            .trim_start_matches("(super)")
+            .trim_start()
+            .strip_prefix("fn ")
+        else {
+            continue;
+        };
+        let name = rest.split(|letter: char| !letter.is_alphanumeric() && letter != '_').next().unwrap_or_default();
+        let is_end = |other: &&str| indent(other) == indent(line) && other.trim_start() == "}";
+        let len = lines[at..].iter().position(is_end).unwrap_or(0);
+        let owner = owner.as_ref().filter(|_| indent(line) > 0);
+        let name = owner.map_or_else(|| name.to_owned(), |owner| format!("{owner}::{name}"));
+        found.push(Function { name, is_test, at, lines: lines[at..=at + len].to_vec() });
+        is_test = false;
+    }
+    found
+}
+
+/// Whether a line calls one of these functions; a method by its own name alone.
+fn calls(line: &str, names: &[String]) -> bool {
+    names.iter().any(|name| {
+        let method = name.split_once("::").map(|(_, method)| format!(".{method}("));
+        line.contains(&format!("{name}(")) || method.is_some_and(|method| line.contains(&method))
+    })
+}
+
+/// All test files but the simulation, which cannot be skipped.
+fn tests() -> Vec<(PathBuf, String)> {
+    let is_test = |path: &PathBuf| {
+        let inside = path.strip_prefix(env!("CARGO_MANIFEST_DIR")).unwrap();
+        let is_ours = inside.starts_with("tests/skipping") || inside == Path::new("tests/tidy.rs");
+        (inside.starts_with("tests") || inside.components().any(|part| part.as_os_str() == "tests") || inside.ends_with("tests.rs"))
+            && !inside.starts_with("tests/simulation")
+            && !is_ours
+    };
+    all_sources().into_iter().filter(is_test).map(|path| (path.clone(), fs::read_to_string(&path).unwrap())).collect()
+}
+
+#[test]
+fn a_test_that_ends_early_is_counted_as_skipped() {
+    let tests = tests();
+    let all: Vec<(&PathBuf, Function<'_>)> =
+        tests.iter().flat_map(|(path, text)| functions(text).into_iter().map(move |function| (path, function))).collect();
+    assert!(all.iter().filter(|(_, function)| function.is_test).count() > 400, "the tests were found");
+    // `skip`, and what calls it, and what calls that.
+    let mut skipping = vec!["skip".to_owned()];
+    loop {
+        let more: Vec<String> = all
+            .iter()
+            .filter(|(_, function)| !function.is_test && !skipping.contains(&function.name))
+            .filter(|(_, function)| function.lines.iter().any(|line| calls(line, &skipping)))
+            .map(|(_, function)| function.name.clone())
+            .collect();
+        if more.is_empty() {
+            break;
+        }
+        skipping.extend(more);
+    }
+    for known in ["is_root", "Overlay::over", "with_limit"] {
+        assert!(skipping.contains(&known.to_owned()), "{known} skips: {skipping:?}");
+    }
+    let mut silent = Vec::new();
+    for (path, function) in all.iter().filter(|(_, function)| function.is_test) {
+        for (at, line) in function.lines.iter().enumerate() {
+            let is_early = line.contains("return;") || line.contains("{ return }");
+            let before = &function.lines[at.saturating_sub(3)..=at];
+            if is_early && !before.iter().any(|line| calls(line, &skipping)) {
+                silent.push(format!("{}:{}: {}", path.display(), function.at + at + 1, line.trim()));
+            }
+        }
+    }
+    assert!(silent.is_empty(), "these end early without a word to `skip`:\n{}", silent.join("\n"));
+}
+
+#[test]
+fn no_test_is_ignored_or_says_by_itself_that_it_was_skipped() {
+    for (path, text) in tests() {
+        for (at, line) in text.lines().enumerate() {
+            let is_ignored = line.trim_start().starts_with("#[ignore");
+            let is_said =
+                ["print!(", "println!(", "write!(", "writeln!("].iter().any(|call| line.contains(call)) && line.contains("skipped");
+            assert!(!is_ignored && !is_said, "{}:{}: only `skip` counts what is skipped: {}", path.display(), at + 1, line.trim());
+        }
     }
 }

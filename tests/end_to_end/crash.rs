@@ -597,13 +597,13 @@ fn after_kills_a_tcp_peer_got_every_line() {
     let address = listener.local_addr().expect("address");
     let (sender, received) = mpsc::channel();
     thread::spawn(move || {
-        for stream in listener.incoming().map_while(Result::ok) {
+        'streams: for stream in listener.incoming().map_while(Result::ok) {
             let mut reader = BufReader::new(stream);
             let mut line = Vec::new();
             // A record cut off by the kill has no newline; a reset ends the connection like its end does.
             while reader.read_until(b'\n', &mut line).unwrap_or(0) > 0 && line.pop() == Some(b'\n') {
                 if sender.send(decode(Format::Json, &line)).is_err() {
-                    return;
+                    break 'streams;
                 }
                 line.clear();
             }

@@ -1,7 +1,8 @@
 //! The real binary on the real kernel: one file per chapter of what a user may rely on.
 //!
 //! A test's name is the sentence that must be true; its doc comment names the case it comes from (`D-01` ...). Tests wait for
-//! conditions with a deadline. What a machine cannot do (no logrotate, not root, no user namespaces) is skipped with a printed word.
+//! conditions with a deadline. What a machine cannot do (no logrotate, not root, no user namespaces) is skipped by `world::skip`, which
+//! counts it.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "tests drive the world: clocks, threads, files")]
 
 mod backpressure;
@@ -17,6 +18,7 @@ mod discovery;
 mod doctor;
 mod encoding;
 mod exchanges;
+mod faults;
 mod harness;
 mod identity;
 mod insight;
@@ -42,6 +44,8 @@ mod scrape;
 mod service;
 mod settings;
 mod shutdown;
+#[path = "../skipping/mod.rs"]
+mod skipping;
 mod start_position;
 mod state;
 mod state_directory;

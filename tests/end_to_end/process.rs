@@ -56,6 +56,17 @@ impl Process {
         self.status("voluntary_ctxt_switches")
     }
 
+    /// The same of all its threads. Under strace(1) each system call adds two.
+    pub(crate) fn switches_of_all_threads(self) -> u64 {
+        let Ok(threads) = fs::read_dir(self.file("task")) else { return 0 };
+        let of = |path: PathBuf| {
+            let status = fs::read_to_string(path.join("status")).unwrap_or_default();
+            let value = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:")?.trim().parse::<u64>().ok());
+            value.unwrap_or(0)
+        };
+        threads.flatten().map(|thread| of(thread.path())).sum()
+    }
+
     pub(crate) fn descriptors(self) -> usize {
         fs::read_dir(self.file("fd")).map_or(0, Iterator::count)
     }

@@ -41,7 +41,7 @@ fn sigterm_under_load_leaves_whole_records_and_a_prefix_of_each_file() {
                         thread::sleep(Duration::from_millis(1));
                     }
                     if done.load(Ordering::Relaxed) {
-                        return;
+                        break;
                     }
                 }
             });

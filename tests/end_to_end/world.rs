@@ -15,6 +15,7 @@ use nix::sys::stat::Mode;
 use tempfile::TempDir;
 
 use crate::harness::Run;
+pub(crate) use crate::skipping::skip;
 
 /// A directory of the test's own: the followed tree in it, and room beside the tree on the same file system.
 pub(crate) struct World {
@@ -177,13 +178,7 @@ pub(crate) fn heavy() -> MutexGuard<'static, ()> {
     HEAVY.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Says, past the capture of the test runner, that this machine cannot do what the test needs.
-pub(crate) fn skip(reason: &str) {
-    let test = std::thread::current().name().unwrap_or("a test").to_owned();
-    let _ = writeln!(std::io::stderr(), "skipped: {test}: {reason}");
-}
-
-/// Whether the test may skip: says so when it must.
+/// Whether this is root. If not, the test cannot run and is skipped.
 pub(crate) fn is_root() -> bool {
     let root = nix::unistd::geteuid().is_root();
     if !root {

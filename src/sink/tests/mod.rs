@@ -2,6 +2,8 @@
 
 mod descriptor;
 mod file;
+#[path = "../../../tests/skipping/mod.rs"]
+mod skipping;
 mod socket;
 
 use std::fmt::Write as _;
@@ -13,6 +15,7 @@ use mio::{Events, Poll, Token};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
 
+use self::skipping::skip;
 use super::{Poller, Sent, Sink, SinkError};
 use crate::config::Output;
 use crate::sys::clock;
@@ -217,7 +220,7 @@ impl SmallDisk {
         mount.args(["-t", "tmpfs", "-o", &format!("size={bytes}"), "tmpfs"]).arg(directory.path());
         let is_mounted = nix::unistd::geteuid().is_root() && mount.output().is_ok_and(|output| output.status.success());
         if !is_mounted {
-            println!("skipped: a full disk takes the right to mount a tmpfs");
+            skip("a full disk takes the right to mount a tmpfs");
         }
         is_mounted.then_some(SmallDisk { directory })
     }

@@ -123,13 +123,16 @@ fn each_address_of_a_name_is_tried() {
     // ::1 and 127.0.0.1, in whatever order; only one of them listens.
     for address in ["127.0.0.1:0", "[::1]:0"] {
         let Ok(listener) = TcpListener::bind(address) else {
-            println!("skipped: no {address} here");
+            skip(&format!("no {address} here"));
             continue;
         };
         listener.set_nonblocking(true).unwrap();
-        let Ok(mut named) = std::net::ToSocketAddrs::to_socket_addrs("localhost:1") else { continue };
+        let Ok(mut named) = std::net::ToSocketAddrs::to_socket_addrs("localhost:1") else {
+            skip("localhost is not known");
+            continue;
+        };
         if !named.any(|named| named.ip() == listener.local_addr().unwrap().ip()) {
-            println!("skipped: localhost is not {address} here");
+            skip(&format!("localhost is not {address} here"));
             continue;
         }
         let mut driver = Driver::new(&Output::Tcp(format!("localhost:{}", listener.local_addr().unwrap().port())));
