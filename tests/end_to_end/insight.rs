@@ -45,6 +45,7 @@ fn file(world: &World, path: impl AsRef<Path>) -> Value {
 /// Waits until the state of a file is this one; the reason in words must hold `word`, and the exit code tell whether all is well.
 #[track_caller]
 fn expect_state(world: &World, path: impl AsRef<Path>, state: &str, word: &str, is_well: bool) {
+    assert!(!word.is_empty(), "every reason is in every reason: name some of it");
     let path = path.as_ref().to_owned();
     let mut last = Value::Null;
     let deadline = Instant::now() + Duration::from_secs(20);
@@ -126,7 +127,7 @@ fn status_of_a_file_tells_that_a_stop_was_asked_for() {
     world.append("flood.log", text(&flood()));
     let tail = with_socket(&world, world.run().with(&["--shutdown-timeout", "1min"])).blocked().start();
     answers(&world);
-    expect_state(&world, world.at("flood.log"), "output_blocked", "", false);
+    expect_state(&world, world.at("flood.log"), "output_blocked", "the output takes nothing, for", false);
     tail.signal(Signal::SIGTERM);
     expect_state(&world, world.at("flood.log"), "stopping", "nothing more is read", false);
 }
@@ -255,7 +256,7 @@ fn status_of_a_file_that_started_at_its_end_says_so() {
     let world = World::new();
     world.append("a.log", "skipped\n");
     let _tail = start(&world, &["--from", "end"]);
-    expect_state(&world, world.at("a.log"), "read_to_end", "", true);
+    expect_state(&world, world.at("a.log"), "read_to_end", "read to its end", true);
     assert_eq!(file(&world, world.at("a.log"))["started_at_end"], true);
     assert!(stdout(&status(&world, &[world.at("a.log").to_str().unwrap()])).contains("--from end"));
 }

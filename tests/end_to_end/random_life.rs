@@ -290,13 +290,30 @@ impl Drop for Model<'_> {
     }
 }
 
+/// `100..200`.
+fn seeds(text: &str) -> Option<std::ops::Range<u64>> {
+    let (from, to) = text.split_once("..")?;
+    let seeds = from.parse().ok()?..to.parse().ok()?;
+    (!seeds.is_empty()).then_some(seeds)
+}
+
+#[test]
+fn seeds_that_are_malformed_are_refused() {
+    assert_eq!(seeds("100..200"), Some(100..200));
+    for text in ["", "7", "..", "5..", "..5", "5..=9", "9..5", "5..5", "a..b", "1..2..3", " 1..2", "-1..2"] {
+        assert_eq!(seeds(text), None, "{text:?}");
+    }
+}
+
 /// `Y-07`. `MANYTAIL_SEEDS=100..200` tries others.
 #[test]
 fn a_random_life_of_a_tree_gives_every_log_in_exact_sequence() {
-    let seeds = std::env::var("MANYTAIL_SEEDS").ok();
-    let seeds =
-        seeds.as_deref().and_then(|seeds| seeds.split_once("..")).and_then(|(from, to)| Some(from.parse().ok()?..to.parse().ok()?));
-    for seed in seeds.unwrap_or(0..16) {
+    let wanted = match std::env::var("MANYTAIL_SEEDS") {
+        Ok(text) => seeds(&text).unwrap_or_else(|| panic!("MANYTAIL_SEEDS is FROM..TO with FROM < TO, not {text:?}")),
+        Err(std::env::VarError::NotPresent) => 0..16,
+        Err(error) => panic!("MANYTAIL_SEEDS: {error}"),
+    };
+    for seed in wanted {
         random_run(seed);
     }
 }
