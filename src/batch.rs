@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use crate::checkpoint::{EntryFlags, told};
 use crate::config::Format;
 use crate::lag::Stamp;
+use crate::marks::mark;
 use crate::registry::SlotKey;
 use crate::sink::{Sent, Sink, SinkError};
 
@@ -78,6 +79,8 @@ pub(crate) struct Outbox<S> {
     pool: Vec<Batch>,
     /// Bytes in flight, sent or not.
     in_flight_bytes: usize,
+    /// No file is read while this many bytes wait.
+    in_flight_max: usize,
     /// Position in the output's stream of the first byte in flight.
     base: u64,
     /// Position up to which the sink took bytes.
@@ -104,6 +107,7 @@ impl<S: Sink> Outbox<S> {
             in_flight: VecDeque::new(),
             pool: Vec::new(),
             in_flight_bytes: 0,
+            in_flight_max: IN_FLIGHT_BYTES_MAX,
             base: 0,
             accepted: 0,
             acked: 0,
@@ -128,7 +132,12 @@ impl<S: Sink> Outbox<S> {
     /// Whether one more record may be encoded.
     #[inline]
     pub(crate) fn has_room(&self) -> bool {
-        self.filling.bytes.len() + self.in_flight_bytes < IN_FLIGHT_BYTES_MAX
+        self.filling.bytes.len() + self.in_flight_bytes < self.in_flight_max
+    }
+
+    /// No file is read while this many bytes wait.
+    pub(crate) fn limit(&mut self, bytes: usize) {
+        self.in_flight_max = bytes.clamp(1, IN_FLIGHT_BYTES_MAX);
     }
 
     /// Where the next record goes.
@@ -305,6 +314,7 @@ impl<S: Sink> Outbox<S> {
 
     /// Goes back to the start of the record in which the first byte lies that the lost receiver did not get for certain.
     fn rewind(&mut self, unacknowledged: u64) {
+        mark!("records were offered again from the start of one");
         let safe = self.accepted.saturating_sub(unacknowledged).max(self.base);
         let mut start = self.base;
         for batch in &mut self.in_flight {
@@ -323,6 +333,7 @@ impl<S: Sink> Outbox<S> {
     pub(crate) fn withdraw(&mut self) {
         let beyond = self.accepted - self.acked;
         if beyond > 0 && self.sink.withdraw(beyond) {
+            mark!("the output gave back what was not acknowledged");
             self.rewind(beyond);
         }
     }
@@ -366,6 +377,7 @@ impl<S: Sink> Outbox<S> {
 
     fn recycle(&mut self, mut batch: Batch) {
         if batch.bytes.capacity() > KEPT_BYTES_MAX {
+            mark!("a batch was given back that had grown for a long record");
             return;
         }
         batch.bytes.clear();

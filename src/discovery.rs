@@ -76,6 +76,11 @@ impl<L> Lane<L> {
         self.queue.pop_front()
     }
 
+    /// Those that wait.
+    pub(crate) fn waiting(&self) -> impl Iterator<Item = DirKey> + '_ {
+        self.queue.iter().copied()
+    }
+
     pub(crate) fn has_work(&self) -> bool {
         self.current.is_some() || !self.queue.is_empty()
     }

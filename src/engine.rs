@@ -15,6 +15,7 @@ mod holding;
 mod holes;
 mod inputs;
 mod insight;
+mod invariants;
 mod leaving;
 mod listing;
 mod looks;
@@ -42,7 +43,9 @@ use crate::discovery::{Lane, Sweep};
 use crate::former::FormerNames;
 use crate::inputs::Inputs;
 use crate::lag::{Lag, Waiting};
+use crate::marks::mark;
 use crate::notices::{Notices, Told};
+use crate::planted::is_planted;
 use crate::reader::Reader;
 use crate::record::Encoder;
 use crate::registry::{Registry, SlotId, SlotKey};
@@ -356,6 +359,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
         self.send(now)?;
         self.commit(now);
+        if cfg!(debug_assertions) {
+            self.check_now_and_then();
+        }
         self.next_turn(now.instant)
     }
 
@@ -394,6 +400,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// At most this many files are held open besides the one being read.
     pub fn limit_held_files(&mut self, max: usize) {
         self.files_held_max = max.min(HELD_MAX);
+    }
+
+    /// No file is read while this many bytes wait for the output: fewer than usual, for tests.
+    pub fn limit_in_flight(&mut self, bytes: usize) {
+        self.outbox.limit(bytes);
     }
 
     /// The file system, for the loop and for tests.

@@ -10,6 +10,7 @@ use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
 
 use crate::checkpoint::format::{INCARNATION_BUCKETS, incarnation_bucket};
 use crate::inputs::InputId;
+use crate::marks::mark;
 use crate::names::{NameRef, Names};
 use crate::sys::FileId;
 use crate::tree::DirId;
@@ -343,7 +344,11 @@ impl Registry {
             let same = self.id_at(at).is_some_and(|other| (other.device, other.inode) == (file.device, file.inode));
             same.then(|| self.slots[at as usize].incarnation + 1)
         });
-        let incarnation = others.max().unwrap_or(0).max(self.reached[usize::from(incarnation_bucket(file))]).max(floor);
+        let others = others.max();
+        if others.is_some() {
+            mark!("a file was identified while the one that had its inode before was still known");
+        }
+        let incarnation = others.unwrap_or(0).max(self.reached[usize::from(incarnation_bucket(file))]).max(floor);
         let slot = self.get_mut(id);
         slot.device = u16::try_from(device).expect("fewer than 65,536 devices");
         slot.inode = file.inode;

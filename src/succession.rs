@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use hashbrown::HashMap;
 
+use crate::marks::mark;
 use crate::registry::{SlotId, SlotKey};
 use crate::tree::DirId;
 
@@ -75,6 +76,7 @@ impl Succession {
             && older != known
             && !self.predecessors.contains_key(&known.id)
         {
+            mark!("a known file took over whom a name had to wait for");
             self.predecessors.insert(known.id, older);
         }
         self.predecessors.contains_key(&known.id)
@@ -96,7 +98,10 @@ impl Succession {
     pub(crate) fn turn_round(&mut self, older: SlotKey, newer: SlotKey) -> bool {
         let before = self.predecessors.insert(newer.id, older);
         match before.filter(|before| *before != older) {
-            Some(before) => drop(self.predecessors.insert(older.id, before)),
+            Some(before) => {
+                mark!("a file was put into the line in front of one that had a predecessor");
+                self.predecessors.insert(older.id, before);
+            }
             None => drop(self.predecessors.remove(&older.id)),
         }
         before.is_some()
@@ -123,6 +128,23 @@ impl Succession {
         true
     }
 
+    /// For whom a file waits right now.
+    pub(crate) fn waited_for(&self, newer: SlotId) -> Option<SlotId> {
+        self.waits_for.get(&newer).copied()
+    }
+
+    /// All that wait, in the order of their slots.
+    pub(crate) fn all_waiting(&self) -> Vec<SlotId> {
+        let mut all: Vec<SlotId> = self.waits_for.keys().copied().collect();
+        all.sort_unstable_by_key(|id| id.0);
+        all
+    }
+
+    /// Whether `newer` goes on when `older` is released.
+    pub(crate) fn has_waiting(&self, older: SlotId, newer: SlotId) -> bool {
+        self.waiting.get(&older).is_some_and(|waiting| waiting.contains(&newer))
+    }
+
     /// `older` has no unread bytes, or cannot be read: returns who may go on.
     pub(crate) fn release(&mut self, older: SlotId) -> Vec<SlotId> {
         let released = self.waiting.remove(&older).unwrap_or_default();
@@ -138,6 +160,7 @@ impl Succession {
         if let Some(older) = self.waits_for.remove(&gone)
             && let Some(waiting) = self.waiting.get_mut(&older)
         {
+            mark!("a file went away while it waited for another one");
             waiting.retain(|&newer| newer != gone);
         }
     }

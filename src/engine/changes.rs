@@ -62,6 +62,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 self.stats.overflows += 1;
                 self.stats.other_events.overflow += 1;
                 self.former.events_lost();
+                mark!("the kernel's queue overflowed");
                 self.stats.overflow_rescans += u64::from(!std::mem::replace(&mut self.is_rescan_due, true));
                 if let Some(kept_back) = self.notices.admit(Cause::Overflow, now.instant) {
                     tracing::info!(
@@ -78,6 +79,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 self.stats.other_events.directory += 1;
                 // Below a root the parent's events tell the same, in order with the others.
                 if let Some(dir) = self.tree.find_watch(watch).filter(|&dir| self.tree.parent(dir).is_none()) {
+                    mark!("a directory that nothing above tells of was moved or deleted");
                     self.push_visit(dir, Why::Appeared);
                 }
             }
@@ -86,6 +88,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 // Elsewhere the parent's events tell the same.
                 let is_told = |dir| self.tree.parent(dir).is_some_and(|parent| self.tree.watch(parent).is_some());
                 if let Some(dir) = self.tree.find_watch(watch).filter(|&dir| !is_told(dir)) {
+                    mark!("only a directory itself told that its permissions changed");
                     self.push_visit(dir, Why::Recheck);
                 }
             }
@@ -125,6 +128,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         };
         self.fs.unwatch(watch);
         self.tree.set_watch(dir, None);
+        mark!("the kernel dropped a watch that was still known");
         self.push_visit(dir, Why::Appeared);
     }
 
@@ -164,6 +168,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             }
             (NameChange::Deleted | NameChange::MovedFrom(_), Some(id)) if self.files.is_alias(dir, name) => {
                 self.files.remove_alias(dir, name);
+                mark!("a further name of a file went away");
                 // It goes on under another name. Who takes this one comes after it all the same.
                 self.succession.vacate(self.files.key(id), dir, name, now.instant);
                 self.further_name_left(id, dir, name, what, now.instant);
@@ -176,6 +181,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             (NameChange::Deleted | NameChange::MovedFrom(_), None) => {
                 // A link to a directory is no directory for the kernel.
                 if let Some(linked) = self.tree.find(dir, name).filter(|&linked| self.tree.get(linked).via_link) {
+                    mark!("a link to a directory went away");
                     self.push_visit(linked, Why::Appeared);
                 }
             }
@@ -192,16 +198,19 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         if let Some(over) = self.files.find(dir, name) {
             if self.files.is_alias(dir, name) {
                 self.files.remove_alias(dir, name);
+                mark!("a rename replaced a further name of a file");
                 self.further_name_left(over, dir, name, NameChange::Deleted, now);
             } else if self.was_guess(over) {
                 self.unbind(over);
                 self.forget(over);
             } else if moved.is_none() && self.files.get(over).state.contains(State::STARTED_AT_END) {
+                mark!("a file that started at its end appeared after the start, by a rename");
                 // The first scan came upon it before this event: it appeared after the start all the same.
                 self.restart_if_new(over);
                 self.doubt(over);
                 return;
             } else {
+                mark!("a rename replaced a known file");
                 // Renamed over: the file that had this name is gone, or was exchanged.
                 covered = Some(self.files.key(over));
                 self.cover_file(over, now);
@@ -269,6 +278,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let state = &mut self.files.get_mut(id).state;
         if !state.contains(State::DOUBT) {
             state.insert(State::DOUBT);
+            if is_planted!(DoubtForgotten) {
+                return;
+            }
             self.doubts.push_back(id);
         }
     }
@@ -347,6 +359,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     fn restart_if_new(&mut self, id: SlotId) {
         let slot = self.files.get_mut(id);
         if slot.state.contains(State::STARTED_AT_END) {
+            mark!("a file that started at its end turned out to be new");
             slot.state.remove(State::STARTED_AT_END | State::SEEK_LINE);
             slot.offset = 0;
             slot.mark_len = 0;

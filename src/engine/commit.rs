@@ -169,6 +169,9 @@ impl Commits {
     /// A story begins: `true` if its records have to wait until that is stored.
     pub(super) fn begin_story(&mut self, key: SlotKey, incarnation: u32, offset: u64, flags: EntryFlags, read_at: u64) -> bool {
         self.ledger.begin(key, incarnation, offset, flags, read_at);
+        if !self.is_appendable {
+            mark!("a story began while no journal could be appended to");
+        }
         // A store that fails is not waited for. The next journal tells all.
         let is_awaited = self.is_appendable || !(self.is_failing || self.is_output_doubtful);
         if is_awaited {
@@ -180,6 +183,11 @@ impl Commits {
     /// Files whose records wait.
     pub(super) fn has_births(&self) -> bool {
         !self.births.is_empty() || self.under_way.as_ref().is_some_and(|job| !job.births.is_empty())
+    }
+
+    /// The same, one by one.
+    pub(super) fn awaited_births(&self) -> impl Iterator<Item = SlotKey> + '_ {
+        self.births.iter().chain(self.under_way.iter().flat_map(|job| &job.births)).copied()
     }
 
     /// When something is due though nothing happens.
@@ -280,6 +288,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         } else if commits.is_appendable && commits.is_due(is_urgent, now.instant) {
             self.store_changes(commits);
         } else if commits.is_reopening {
+            mark!("what an output got was committed before it was reopened");
             // All that the old file got is committed, or cannot be.
             commits.is_reopening = false;
             self.outbox.withdraw();
@@ -316,6 +325,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         commits.payload.clear();
         commits.accepted = self.outbox.accepted();
         if let Some(reached) = self.outbox.acknowledge_part(self.config.format) {
+            mark!("a commit covered a part of what the output took");
             commits.ledger.acknowledge(&reached);
         }
         let changes = commits.ledger.take_changes();
@@ -424,6 +434,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     fn complete_snapshot(&mut self, commits: &mut Commits, now: Now) {
         if commits.is_output_doubtful {
+            mark!("a new journal was given up because the output is in doubt");
             // What was acknowledged since must not be stored.
             commits.snapshot = None;
             commits.ledger.end_snapshot();
@@ -453,6 +464,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             commits.snapshot = None;
             commits.retry_at = None;
             commits.retry_after = RETRY_FIRST;
+            mark!("a new journal was complete");
             if std::mem::take(&mut commits.is_failing)
                 && let Some(kept_back) = self.notices.admit(Cause::OffsetsAgain, now)
             {
@@ -476,11 +488,13 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         if work != Work::Append {
             commits.snapshot = None;
             commits.ledger.end_snapshot();
+            mark!("a new journal failed before it was complete");
             // The parts of the snapshot told paths that the old journal may not have.
             commits.ledger.doubt_paths();
         }
         match error {
             CommitError::Output(_) => {
+                mark!("the output could not be made durable");
                 commits.is_output_doubtful = true;
                 if let Some(kept_back) = self.notices.admit(Cause::Offsets, now) {
                     let error = with_causes(error);
@@ -492,6 +506,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 }
             }
             CommitError::Store { .. } => {
+                mark!("offsets could not be stored");
                 commits.retry_at = Some(now + commits.retry_after);
                 commits.retry_after = (commits.retry_after * 2).min(RETRY_LONGEST);
                 if !std::mem::replace(&mut commits.is_failing, true)

@@ -25,6 +25,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.is_rescan_due = false;
             self.is_missing_events = true;
             self.stats.rescans += 1;
+            mark!("everything was listed because events were lost");
             self.suspect(self.drained_at);
             for place in 0..self.tree.places() {
                 if let Some(dir) = self.tree.at_place(place) {
@@ -124,6 +125,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.files.in_dir(dir).filter(|&id| self.files.get(id).state.contains(State::UNREADABLE)).collect();
         files.into_iter().for_each(|id| self.doubt(id));
         if self.tree.get(dir).is_unreadable() {
+            mark!("a directory that could not be read came to another place");
             self.push_visit(dir, Why::Recheck);
         }
         let children: Vec<DirId> = self.tree.children(dir).collect();
@@ -159,6 +161,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let why = before.map_or(why, |before| before.max(why));
         self.tree.get_mut(dir).unfinished = Some(why);
         if self.is_any_moving(dir) {
+            mark!("a visit waited until a renamed directory was settled");
             self.visit_later(dir, now);
             return None;
         }
@@ -182,6 +185,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 }
             }
             Ok(_) => {
+                mark!("a directory's path led to something else");
                 self.lost_directory(dir, now);
                 return None;
             }
@@ -202,6 +206,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             return None;
         }
         if watch_before.is_some_and(|before| self.tree.watch(dir) != Some(before)) {
+            mark!("another directory had the path and the inode number of a known one");
             // Another directory, though the inode number is the same: what is known below is not about this one.
             why = why.max(Why::Poll);
         }
@@ -210,6 +215,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// The state directory lies in the tree: its files change with every commit, so following them would never end.
     fn leave_out(&mut self, dir: DirId, now: Now) {
+        mark!("the state directory lay in the tree");
         self.write_directory(dir);
         if let Some(kept_back) = self.notices.admit_about(Cause::OwnOutput, &self.path, now.instant) {
             let path = String::from_utf8_lossy(&self.path);
@@ -271,6 +277,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.fs.unwatch(before);
         }
         if let Some(other) = self.tree.find_watch(watch).filter(|&other| other != dir) {
+            mark!("a watch turned out to be of a directory that was known by another path");
             self.tree.set_watch(other, None);
         }
         self.tree.set_watch(dir, Some(watch));
@@ -289,6 +296,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             return false;
         }
         self.give_dead_watches_back();
+        mark!("there was no watch for a directory");
         if self.watch_limit.is_none() {
             self.watch_limit = Some(super::WatchLimit { is_instances: error.raw_os_error() == Some(libc::EMFILE), is_said: false });
         }
@@ -328,6 +336,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             return true;
         }
         if before != (0, 0) {
+            mark!("another directory had the path of a known one");
             if self.is_found_on_its_way(dir, before) {
                 return false;
             }
@@ -356,6 +365,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         };
         let parent_and_name = self.tree.parent(dir).map(|parent| (parent, self.tree.name(dir).to_vec()));
         if self.tree.get(other).role == Role::Home && self.tree.get(dir).role == Role::Listed {
+            mark!("a directory watched for a single file was listed as well");
             // A listed directory serves the single files in it as well.
             self.merge_home(other, dir);
             self.drop_directory(other, now.instant);
@@ -363,6 +373,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             return true;
         }
         if !is_there && let Some((parent, name)) = parent_and_name {
+            mark!("a directory was found under another name before any event said so");
             if self.tree.is_within(parent, other) {
                 return false;
             }
@@ -379,11 +390,13 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.tree.set_inode(dir, inode);
             return true;
         }
+        mark!("a directory was reached by a second path");
         self.merge_home(dir, other);
         self.widen(other, dir);
         self.tree.get_mut(dir).is_path = false;
         self.drop_directory(dir, now.instant);
         if self.tree.get(other).is_unreadable() {
+            mark!("a directory that could not be read was reached by a second path");
             // What led here may tell that it can be read now: a PATH without a watch is told of that by this name only.
             self.push_visit(other, Why::Recheck);
         }
@@ -394,6 +407,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         match error.raw_os_error() {
             _ if is_missing(error) => self.lost_directory(dir, now),
             Some(libc::EACCES | libc::EPERM | libc::ENAMETOOLONG) => {
+                mark!("a directory could not be read");
                 if self.tree.set_unreadable(dir, true) {
                     return;
                 }
@@ -404,6 +418,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 }
             }
             errno => {
+                mark!("a directory could not be listed for now");
                 // Out of descriptors, or a disk error: neither says anything about the directory.
                 let is_tried_again = !self.config.once || errno.is_some_and(is_shortage);
                 self.set_polled(dir, is_tried_again);

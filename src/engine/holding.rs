@@ -11,8 +11,12 @@ use nix::libc;
 impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// Keeps a file open between two of its turns, or for as long as the output is blocked.
     pub(super) fn hold(&mut self, id: SlotId, file: F::File) {
+        if is_planted!(NotHeldOpen) {
+            return;
+        }
         // One without a name cannot be opened again.
         if self.may_hold() || !self.files.get(id).is_bound() {
+            mark!("a file was held open");
             self.held.insert(id, Held { file, path: self.path.clone() });
         }
     }
@@ -27,8 +31,19 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             if self.held.contains_key(&id) || self.files.get(id).life != Life::Following {
                 continue;
             }
+            mark!("an unread file was opened because the output was blocked");
             if !self.hold_open(id, now) {
-                break;
+                return;
+            }
+        }
+        // Those that wait for a predecessor are in no queue, and wait for the output with it.
+        for id in self.succession.all_waiting().into_iter().take(self.files_held_max) {
+            if self.held.contains_key(&id) || self.files.get(id).life != Life::Following {
+                continue;
+            }
+            mark!("a file that waits for its predecessor was opened because the output was blocked");
+            if !self.hold_open(id, now) {
+                return;
             }
         }
     }
@@ -51,6 +66,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// A look just found the file under its name.
     pub(super) fn prove_path(&mut self, id: SlotId) {
         if self.held.get(&id).is_some_and(|held| !held.path.is_empty()) {
+            mark!("a look found a held file under its name");
             self.write_path(id);
             self.held.get_mut(&id).expect("just seen").path.clone_from(&self.path);
         }
@@ -113,6 +129,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// A file that appeared has bytes but may not be read before its story is stored: held open, so that deleting it loses nothing.
     pub(super) fn hold_unstored(&mut self, id: SlotId, now: Instant) {
         if self.files.get(id).state.contains(State::UNSTORED) {
+            mark!("a new file was held open until its story is stored");
             self.hold_open(id, now);
         }
     }

@@ -29,6 +29,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     ) -> io::Result<Option<Pause>> {
         let offset = self.files.get(pass.id).offset;
         let Some(data_from) = self.fs.data_from(file, offset)? else {
+            mark!("nothing but a hole was left up to the end of a file");
             // Nothing but a hole up to the end: it is not known yet what comes, so nothing is passed over.
             self.files.get_mut(pass.id).scanned = 0;
             return Ok(Some(Pause::AtEnd));
@@ -39,6 +40,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         } else {
             let run = data.iter().position(|&byte| byte != 0).unwrap_or(data.len());
             if run == data.len() && is_at_end {
+                mark!("NULs up to the end of a file were left until something follows");
                 self.files.get_mut(pass.id).scanned = 0;
                 return Ok(Some(Pause::AtEnd));
             }
@@ -49,8 +51,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         slot.offset += skipped;
         slot.scanned = 0;
         if data_from == offset {
+            mark!("NULs that a truncation left were skipped");
             self.set_mark(pass.id, mark_len + usize::try_from(skipped).expect("at most what was read"));
         } else if skipped >= MARK_BYTES as u64 {
+            mark!("a hole was skipped");
             // A hole reads as zeros.
             slot.mark = mark_of(&[0; MARK_BYTES]);
             slot.mark_len = MARK_BYTES as u8;
@@ -70,6 +74,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         got: usize,
         first_nul: usize,
     ) -> io::Result<Cut> {
+        if is_planted!(NulsSkipped) {
+            return Ok(Cut::Run(first_nul));
+        }
         // Where the file system cannot tell, nothing is a hole.
         let Ok(hole) = self.fs.hole_from(file, offset + first_nul as u64) else { return Ok(Cut::None) };
         let len = got - mark_len;
@@ -77,6 +84,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         if hole_at >= len {
             return Ok(Cut::None);
         }
+        mark!("a hole began in what was read");
         let data = &self.reader.bytes(got)[mark_len..];
         let run = data[..hole_at].iter().rposition(|&byte| byte != 0).map_or(0, |at| at + 1);
         Ok(if self.fs.data_from(file, hole)?.is_some() { Cut::Run(run) } else { Cut::Tail(run) })

@@ -159,6 +159,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             return;
         }
         let roots = self.inputs.roots(scope).iter().chain(self.inputs.roots(more)).copied().collect();
+        mark!("one more PATH covered a directory");
         self.tree.get_mut(dir).scope = self.inputs.scope(roots);
         self.cover_below(dir);
         let is_first = self.tree.get(by).unfinished.is_some_and(Why::is_first);
@@ -168,6 +169,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// Follows other inputs from now on. PATHs that stay go on where they are; new ones are scanned, and `from` applies to them; what no
     /// PATH covers any more is let go, and remembered for ten minutes. Where globs changed, all below is listed anew, in slices.
     pub fn reload(&mut self, new: Vec<InputConfig>, now: Now) {
+        if self.is_started {
+            mark!("the settings were read again");
+        }
         let mut wanted: Vec<(Vec<u8>, InputId, bool)> = Vec::new();
         let paths: Vec<Vec<Vec<u8>>> = new.iter().map(|input| input.paths.clone()).collect();
         let of_path: Vec<(Vec<u8>, InputId)> =
@@ -239,6 +243,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// A PATH is not followed any more. What else covers its directory is asked anew.
     fn leave_root(&mut self, root: RootId, directory: Option<DirId>, now: Now) {
         let Some(dir) = directory else { return };
+        mark!("a PATH was not followed any more");
         let (path, is_tree) = (self.roots[root.0 as usize].path.clone(), self.roots[root.0 as usize].is_tree);
         if let Some(kept_back) = self.notices.admit_about(Cause::PathRemoved, &path, now.instant) {
             tracing::info!(path = ?String::from_utf8_lossy(&path), kept_back, "PATH is not followed any more");
@@ -291,6 +296,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         for (root, dir) in self.trees().collect::<Vec<_>>() {
             let above = self.tree.parent(dir);
             if above.is_some_and(|above| self.inputs.is_empty(self.tree.get(above).scope)) {
+                mark!("a PATH lay in a directory that was let go");
                 self.tree.promote(dir, &prefix_of(&self.roots[root.0 as usize].path));
                 self.paths_changed(dir);
             }
@@ -359,6 +365,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             .map(|start| &below[start..])
             .any(|below| self.inputs.get(self.files.get(id).input).all_patterns().any(|globs| globs.accepts_file(name, below)));
         if was_accepted {
+            mark!("a known file did not belong to any input any more");
             self.leave_at_once(id, now.instant);
         }
         // A file that was renamed goes on under a name that never matched.

@@ -30,7 +30,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         slot.state.remove(State::DELETED | State::SEEN | State::RELEASED);
         slot.state.insert(how);
         if how.contains(State::DELETED) {
-            self.deleted.push_back(key);
+            if !is_planted!(DeletionForgotten) {
+                self.deleted.push_back(key);
+            }
         } else {
             self.judge_at(key, now + timers::GRACE);
         }
@@ -91,6 +93,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             return;
         };
         if let Some((dir, name)) = self.take_further_name(id, now.instant) {
+            mark!("a file that lost a name went on under another one");
             self.return_to(id, dir, &name);
             return;
         }
@@ -102,9 +105,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 Ok(found) if found.id == file => {
                     let name = self.files.name(id).to_vec();
                     if let Some(other) = self.files.find(dir, &name) {
+                        mark!("two files had a name, one by the events and one by a look");
                         // Someone else has the name by what events said: looking at it settles both.
                         self.doubt(other);
                     } else {
+                        mark!("a file that lost its name still had it");
                         self.return_to(id, dir, &name);
                         return;
                     }
@@ -114,6 +119,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 Ok(_) => {}
                 Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR | libc::ELOOP)) => {}
                 Err(_) => {
+                    mark!("a file that lost its name could not be looked at");
                     // A failure to look is not a deletion.
                     self.judge_at(key, now.instant + timers::RETRY_AFTER);
                     return;
@@ -155,9 +161,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     pub(super) fn gone(&mut self, id: SlotId, now: Instant) {
         if let Some(held) = self.held.get(&id).filter(|_| self.files.get(id).state.contains(State::DIRTY)) {
             if self.fs.stat_file(&held.file).is_ok_and(|found| found.links > 0) {
+                mark!("a file that left the tree was held open and read to its end");
                 // It goes on outside of the tree, and may come back: its last line may still get its end.
                 self.files.get_mut(id).state.remove(State::DELETED);
             }
+            mark!("a file without a name was held open and read to its end");
             self.files.get_mut(id).life = Life::Finishing;
             self.hurry(id);
         } else {
@@ -199,13 +207,18 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// A file left the tree, perhaps before it was read to its end.
     pub(super) fn count_loss(&mut self, id: SlotId, now: Instant) {
         let slot = self.files.get(id);
+        if is_planted!(LossUncounted) {
+            return;
+        }
         let (offset, unfinished) = (slot.offset, u64::from(slot.scanned));
         let is_deleted = slot.state.contains(State::DELETED);
         self.stats.lost_bytes += unfinished;
         let (cause, what) = if is_deleted {
+            mark!("a file was deleted before it was read to its end");
             self.stats.deleted_unread += 1;
             (Cause::DeletedUnread, "deleted, perhaps before it was read to its end: what followed is lost")
         } else {
+            mark!("a file was moved away before it was read to its end");
             self.stats.moved_unread += 1;
             self.stats.lost_moved_bytes += unfinished;
             let what = "moved to where nothing is watched, perhaps before it was read to its end: \
@@ -225,6 +238,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         if slot.is_identified() || slot.life == Life::Ignored || !held_bytes {
             return;
         }
+        mark!("a name went away before it was looked at");
         self.stats.vanished += 1;
         let path = self.last_path(id);
         if let Some(kept_back) = self.notices.admit_about(Cause::Vanished, path.as_bytes(), now) {
@@ -276,7 +290,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         while let Some(parent) = self.tree.parent(lost) {
             match self.leads_to(parent) {
                 Ok(true) => break,
-                Ok(false) => lost = parent,
+                Ok(false) => {
+                    mark!("the parent of a lost directory was lost as well");
+                    lost = parent;
+                }
                 Err(_) => return self.visit_later(dir, now),
             }
         }
@@ -303,7 +320,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let parent = self.tree.parent(dir).expect("only directories below a root are moved by name");
         let name = self.tree.name(dir).to_vec();
         match self.leads_to(dir) {
-            Ok(true) if self.tree.find(parent, &name).is_none() => self.rename_directory(dir, parent, &name),
+            Ok(true) if self.tree.find(parent, &name).is_none() => {
+                mark!("a directory that was renamed away had its old name again");
+                self.rename_directory(dir, parent, &name);
+            }
             Ok(_) => {
                 self.visit_roots_within(dir);
                 self.drop_directory(dir, now);
@@ -355,6 +375,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.count_vanished(id, now);
             self.forget(id);
         } else if let Some((dir, name)) = self.take_further_name(id, now) {
+            mark!("a file of a directory that was let go went on under another name");
             self.return_to(id, dir, &name);
         } else {
             self.gone(id, now);

@@ -25,6 +25,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 }
                 Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
                 Err(error) => {
+                    mark!("a listing broke off");
                     self.visit_failed(dir, &error, now);
                     is_done = true;
                 }
@@ -54,6 +55,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// Asks for the kind of an entry where the listing does not tell.
     fn entry_kind(&mut self, dir: DirId, name: &[u8]) -> FileKind {
+        mark!("a listing did not tell what kind an entry is");
         self.write_directory(dir);
         self.path.extend_from_slice(name);
         // A name that cannot be looked at is treated as a file's: the look that follows says why.
@@ -63,6 +65,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     fn take_file_entry(&mut self, dir: DirId, name: &[u8], inode: u64, why: Why, now: Now) {
         let is_looked_at = matches!(why, Why::Rescan | Why::Poll | Why::Recheck) || why.asks_anew();
         if is_looked_at && self.files.is_alias(dir, name) {
+            mark!("a listing came by a further name of a file");
             // It may stand for another file now: the look brings it back if not.
             self.files.remove_alias(dir, name);
         }
@@ -83,6 +86,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             state.insert(State::SEEN | State::LISTED | State::MAY_HOLD_BYTES);
             state.set(State::FIRST_SCAN, why.is_first());
         } else if let Some(input) = self.was_renamed(dir, name, inode) {
+            mark!("a file that the journal knows was listed under a name that does not match");
             // Followed in an earlier run: it goes on whatever its name is now, as it does when it is renamed while we run.
             let id = self.hear_of(dir, name, input);
             self.files.get_mut(id).state.insert(State::SEEN | State::LISTED | State::ONLY_KNOWN);
@@ -128,12 +132,14 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             let was_seen = state.contains(State::SEEN);
             state.remove(State::SEEN);
             if !was_seen && visit.had_files {
+                mark!("a known file did not come up in a listing");
                 self.doubt(id);
             }
         }
         let children: Vec<DirId> = self.tree.children(dir).collect();
         for child in children {
             if !std::mem::take(&mut self.tree.get_mut(child).is_seen) && visit.had_files {
+                mark!("a known directory did not come up in a listing");
                 self.push_visit(child, Why::Appeared);
             }
         }

@@ -26,6 +26,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 if slot.is_bound() {
                     self.look_at(id, now);
                 } else {
+                    mark!("a name in doubt was lost before it was looked at");
                     // It lost its name meanwhile. If it is held open, the rest of it can be read.
                     self.enqueue(id);
                 }
@@ -48,6 +49,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     fn look_at(&mut self, id: SlotId, now: Now) {
         if !self.leaving_directories.is_empty() && self.is_any_moving(self.files.get(id).dir()) {
+            mark!("a look waited until a renamed directory was settled");
             // Its path is not known at the moment; another directory may have it.
             self.retry(id, now.instant);
             return;
@@ -90,6 +92,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let dir = self.files.get(id).dir();
         let is_link = self.files.get(id).state.contains(State::VIA_LINK);
         if is_link || (self.files.get(id).life == Life::Named && self.config.follow_links && self.is_dangling(id)) {
+            mark!("a link led nowhere");
             // The target may come (back): there is no event for that here.
             self.files.get_mut(id).state.insert(State::VIA_LINK);
             if !self.config.once && self.is_dangling(id) {
@@ -104,6 +107,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             }
         }
         if !self.is_directory_intact(dir, now) {
+            mark!("a name was missing because its directory was");
             // Its directory's fate is the file's.
             self.retry(id, now.instant);
             return;
@@ -136,6 +140,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 
     fn became_directory(&mut self, id: SlotId, via_link: bool, now: Now) {
+        mark!("the name of a file stood for a directory");
         let (dir, name) = (self.files.get(id).dir(), self.files.name(id).to_vec());
         self.let_go(id, now);
         if self.tree.at_place(dir.0).is_some() && self.tree.get(dir).role == Role::Home {
@@ -156,6 +161,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             return;
         }
         if self.files.get(id).is_identified() {
+            mark!("the name of a known file stood for something that is never opened");
             let (dir, name) = (self.files.get(id).dir(), self.files.name(id).to_vec());
             let input = self.files.get(id).input;
             self.leave(id, State::empty(), now.instant);
@@ -218,6 +224,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.seen_again(id, found);
             return;
         }
+        mark!("another file had the name of a known one");
         // Another file has the name. What events tell of the slot's own file is still to come, or was missed.
         let (dir, name) = (self.files.get(id).dir(), self.files.name(id).to_vec());
         let kept = self.files.get(id).state & (State::VIA_LINK | State::UNCONFIRMED | State::DIRTY);
@@ -229,9 +236,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         // What changed under the name since the look changed the new file.
         self.files.get_mut(other).state.insert(kept & (State::VIA_LINK | State::DIRTY));
         if kept.contains(State::UNCONFIRMED) {
+            mark!("a file was identified ahead of the rename that gave it its name");
             // The slot was identified ahead of the rename that gave it this name: the file that really has it is the older one.
             let (older, newer) = (self.files.key(other), self.files.key(id));
-            let has_predecessor = self.succession.turn_round(older, newer);
+            let has_predecessor = !is_planted!(TurnRoundIgnored) && self.succession.turn_round(older, newer);
             self.files.get_mut(other).state.set(State::HAS_PREDECESSOR, has_predecessor);
             self.files.get_mut(id).state.insert(State::HAS_PREDECESSOR);
         }
@@ -284,6 +292,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let (dir, name) = (self.files.get(id).dir(), self.files.name(id).to_vec());
         let via_link = self.files.get(id).state.contains(State::VIA_LINK);
         if self.files.get(known).is_bound() {
+            mark!("a known file was found under one more name");
             // A hard link, a symbolic one, or the same directory by two paths.
             let elsewhere = self.stat_name(known).is_ok_and(|(there, _)| there.id == found.id);
             if elsewhere {
@@ -299,11 +308,12 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             }
         }
         if self.files.get(known).life == Life::Parked {
+            mark!("a file that had left came back");
             // It comes back, maybe to another input.
             self.files.get_mut(known).input = self.files.get(id).input;
         }
         let (heard_of, key) = (self.files.key(id), self.files.key(known));
-        let has_predecessor = self.succession.pass_on(heard_of, key, now);
+        let has_predecessor = !is_planted!(PassOnIgnored) && self.succession.pass_on(heard_of, key, now);
         self.files.get_mut(known).state.set(State::HAS_PREDECESSOR, has_predecessor);
         self.let_ask_again(id);
         self.unbind(id);
@@ -318,6 +328,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// A file was found under another name before any event said so: something else may have its old name now.
     fn move_away(&mut self, id: SlotId, now: Instant) {
+        mark!("a file was found under another name before any event said so");
         let (dir, name) = (self.files.get(id).dir(), self.files.name(id).to_vec());
         self.unbind(id);
         self.succession.vacate(self.files.key(id), dir, &name, now);
@@ -330,6 +341,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     fn add_name(&mut self, id: SlotId, dir: DirId, name: &[u8]) {
         let before = self.files.get(id).dir();
         if self.tree.get(before).role == Role::Home && self.tree.get(dir).role == Role::Listed {
+            mark!("the target of a link was known before the link");
             let target = self.files.name(id).to_vec();
             self.unbind(id);
             self.files.add_alias(id, before, &target);
@@ -343,10 +355,12 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// A file that was never seen before.
     fn adopt(&mut self, id: SlotId, found: &Stat, now: Now) {
         if let Some(former) = self.files.find_former(found.id) {
+            mark!("a new file had the inode of one that had left");
             self.forget_parked(self.files.key(former), now.instant);
         }
         self.files.get_mut(id).state.set(State::LINKED, found.links > 1);
         if self.is_own(found) {
+            mark!("our own output lay in the tree");
             self.files.identify(id, found.id, 0);
             self.files.get_mut(id).life = Life::Ignored;
             self.release_successor(id);
@@ -361,6 +375,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.files.get_mut(id).life = Life::Following;
             self.may_have_changed(id, found)
         } else if self.files.get(id).state.contains(State::ONLY_KNOWN) {
+            mark!("a file under a name that does not match had an inode from the journal, and was another one");
             // Another file has the inode now, and its name does not match.
             self.unbind(id);
             self.forget(id);
@@ -380,6 +395,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.listed.push((if has_changed { found.modified } else { now.wall }, key));
             self.mark_dirty(id);
             if !was_there_before && self.urgent.has_work() {
+                mark!("a file that a listing brought up was held open until its turn");
                 // It may be deleted before its turn, which is some time away.
                 self.hold_open(id, now.instant);
             }
@@ -401,6 +417,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         slot.life = Life::Following;
         let at_end = is_old || (slot.state.contains(State::FIRST_SCAN) && self.inputs.get(slot.input).from == From::End);
         if at_end && found.size > 0 {
+            mark!("a file started at its end");
             slot.offset = found.size;
             slot.state.insert(State::SEEK_LINE | State::STARTED_AT_END);
         }
@@ -419,6 +436,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     pub(super) fn put_in_order(&mut self, id: SlotId, now: Now) {
         let slot = self.files.get_mut(id);
         if slot.life == Life::Following && !slot.state.intersects(State::LISTED | State::DIRTY) {
+            mark!("a known file that changed was read in its turn among those that a listing brought up");
             slot.state.insert(State::LISTED);
             self.listed.push((now.wall, self.files.key(id)));
         }
@@ -459,6 +477,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         if self.files.get(id).state.contains(State::UNREADABLE) {
             return;
         }
+        mark!("a file could not be read");
         self.files.get_mut(id).state.insert(State::UNREADABLE);
         if self.files.get(id).is_bound() {
             self.write_path(id);

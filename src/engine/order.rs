@@ -11,11 +11,13 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     pub(super) fn claim(&mut self, id: SlotId, dir: DirId, name: &[u8]) {
         let before = self.succession.predecessor(id).and_then(|key| self.files.alive(key));
         if before.is_some_and(|older| self.is_unsettled(older)) {
+            mark!("a file took a second name while it waited for the one that had its first");
             // It still waits for the one whose name it took before.
             return;
         }
         let vacated = self.succession.vacated(dir, name).and_then(|key| self.files.alive(key));
         if vacated.is_some_and(|older| self.comes_after(older, id)) && self.is_unsettled(id) {
+            mark!("a file took its own name back from one that waits for it");
             // It had this name before: the one that had it in between still waits for it.
             return;
         }
@@ -35,6 +37,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         if !self.files.get(id).state.contains(State::IS_AWAITED) {
             return;
         }
+        if is_planted!(ReleaseForgotten) {
+            return;
+        }
         self.files.get_mut(id).state.remove(State::IS_AWAITED);
         for next in self.succession.release(id) {
             let state = &mut self.files.get_mut(next).state;
@@ -48,6 +53,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     pub(super) fn let_ask_again(&mut self, id: SlotId) {
         self.files.get_mut(id).state.remove(State::IS_AWAITED);
         for next in self.succession.release(id) {
+            mark!("a file that waited for a name asked again whom to wait for");
             self.files.get_mut(next).state.remove(State::WAITING);
             self.enqueue(next);
         }
@@ -55,6 +61,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// Before a file is read: makes it wait if the one that had its name before has something to read, or may have.
     pub(super) fn must_wait(&mut self, id: SlotId) -> bool {
+        if is_planted!(NeverWaits) {
+            return false;
+        }
         let mut newer = id;
         for _ in 0..GENERATIONS_MAX {
             let older = self.succession.predecessor(newer).and_then(|key| self.files.alive(key));
@@ -67,8 +76,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             };
             if self.is_unsettled(older) {
                 if !self.succession.wait(id, older) {
+                    mark!("a file did not wait because that would close a circle");
                     return false;
                 }
+                mark!("a file waited for the one that had its name before");
                 self.files.get_mut(id).state.insert(State::WAITING);
                 self.files.get_mut(older).state.insert(State::IS_AWAITED);
                 self.hurry(older);
@@ -78,6 +89,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             if self.files.get(older).offset > 0 {
                 return false;
             }
+            mark!("a generation without a line was passed over");
             newer = older;
         }
         false

@@ -12,6 +12,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     pub fn reopen_output(&mut self, now: Now) -> Result<(), EngineError> {
         self.outbox.send(now.instant)?;
         if !self.outbox.is_at_boundary() {
+            mark!("the output was to be reopened in the middle of a record");
             let Some(kept_back) = self.notices.admit(Cause::Reopen, now.instant) else { return Ok(()) };
             tracing::warn!(kept_back, "the output is in the middle of a record and takes nothing now: not reopened");
             return Ok(());
@@ -34,6 +35,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// The next record goes into a freshly opened file, if that can be had.
     pub(super) fn reopen_sink(&mut self, now: Instant) {
+        mark!("the output was reopened");
         let before = self.outbox.sink().own_file();
         if let Err(error) = self.outbox.sink_mut().reopen() {
             if let Some(kept_back) = self.notices.admit(Cause::Reopen, now) {

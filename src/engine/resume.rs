@@ -52,11 +52,13 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let is_path_stored = path == self.path && entry.id == found.id;
         let entry = Entry { flags: entry.flags - EntryFlags::GONE, ..entry };
         commits.ledger.resume(key, &entry, is_path_stored);
+        mark!("a file went on where the journal says");
         if !is_as_stored {
             commits.ledger.touch(key);
         }
         commits.stored.take(entry.id);
         if entry.id != found.id {
+            mark!("a file was recognised by its path though its inode number had changed");
             commits.ledger.drop_entry(entry.id, entry.incarnation);
         }
         let slot = self.files.get_mut(id);
@@ -106,6 +108,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         if is_suspect {
             commits.ledger.read_to_end(key, 0);
         }
+        if !has_grown && !is_suspect {
+            mark!("a file that had not changed was not opened");
+        }
         has_grown || is_suspect
     }
 
@@ -140,6 +145,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let key = self.files.key(id);
         if self.commits.as_ref().is_some_and(|commits| commits.ledger.get(key).is_none()) {
             self.files.get_mut(id).state.remove(State::UNSTORED);
+            mark!("the story of a listed file began when its turn came");
             self.begin_story(id);
         }
     }
@@ -261,6 +267,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let commits = self.commits.as_mut().expect("there are entries");
         let is_over = is_gone == Some(true) && was_gone && absent_for >= GONE_AFTER;
         if is_over || (entry.absent_since != 0 && absent_for >= KEPT_FOR) {
+            mark!("the entry of a file that is gone was dropped");
             commits.stored.take(entry.id);
             self.files.forget_incarnation(entry.id, entry.incarnation);
             commits.ledger.drop_entry(entry.id, entry.incarnation);
@@ -269,6 +276,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 entry.absent_since = today.as_secs();
                 entry.flags.set(EntryFlags::GONE, is_gone == Some(true));
             }
+            mark!("a file that the journal knows was absent");
             commits.stored_changes.push(entry.id);
         }
     }
@@ -281,6 +289,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         match self.fs.stat(path, Links::Follow) {
             Ok(found) => Some(found.id != file),
             Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR)) => {
+                mark!("a file that the journal knows had no name any more");
                 // Where a file system is not mounted, nothing is found, and nothing is gone.
                 (self.device_above(path)? == file.device).then_some(true)
             }

@@ -18,6 +18,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// After how long without growth an unterminated last line is delivered.
     pub fn set_partial_after(&mut self, after: Option<Duration>, now: Instant) {
+        mark!("the time for unfinished lines was changed");
         self.config.partial_after = after;
         for (_, key) in std::mem::take(&mut self.partials) {
             if let Some(id) = self.files.alive(key) {

@@ -165,15 +165,18 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 if !self.has_moved(at, other) {
                     continue;
                 }
+                mark!("a PATH in another one's tree led elsewhere");
                 self.roots[at].state = RootState::Missing;
                 self.uncover_moved(other);
             }
             let is_covered = self.is_covered(at);
             if is_covered && !self.roots[at].is_tree {
+                mark!("the file of a lost PATH was followed below another one");
                 continue;
             }
             self.roots[at].state = RootState::Missing;
             if !is_covered {
+                mark!("a PATH was lost");
                 self.say_missing(at, "PATH is gone: waiting for it", now);
             }
             self.start_root(at, Why::Appeared, now);
@@ -216,6 +219,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             if self.roots[at].path.starts_with(&self.path)
                 && let Some(within) = self.tree.alive(key).filter(|&within| within != dir)
             {
+                mark!("a directory was renamed or lost with a PATH in it");
                 self.push_visit(within, Why::Appeared);
             }
         }
@@ -234,6 +238,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             }
         }
         if is_wanted {
+            mark!("the PATH of a file stood for a directory");
             self.wanted.remove(&(home, name.into()));
             self.poll_by(now);
         }
@@ -301,6 +306,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         if let Some(Wanted::Link(at, link)) = self.wanted.get(&(dir, name.into())).cloned()
             && self.tree.at_place(at.0).is_some()
         {
+            mark!("the target of a link came up");
             let linked = match self.files.find(at, &link) {
                 Some(id) => {
                     self.doubt(id);
@@ -330,6 +336,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             return;
         }
         let at: (DirId, Box<[u8]>) = (slot.dir(), self.files.name(id).into());
+        mark!("the directory of a link's target was watched");
         if !self.wanted.contains_key(&(home, Box::from(name))) {
             // What it led to before is none of its targets any more.
             self.forget_targets(at.0, &at.1);
@@ -347,6 +354,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             || self.wanted.iter().any(|((home, _), wanted)| *home == dir && matches!(wanted, Wanted::Path(_)))
             || !self.files.aliases_in(dir).is_empty();
         if !is_used {
+            mark!("a directory watched for single files was let go");
             self.wanted.retain(|(home, _), _| *home != dir);
             if let Some(watch) = self.tree.watch(dir) {
                 self.fs.unwatch(watch);

@@ -64,6 +64,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// Takes a slice of each sweep that is due.
     pub(super) fn sweep_slices(&mut self, now: Now) {
         if self.sweeps.untold.deadline().is_some() && self.tree.blind() == 0 {
+            mark!("the last directory on a blind file system went away");
             self.sweeps.untold.sleep();
         }
         let order = if self.sweeps.last == Pass::Told { [Pass::Untold, Pass::Told] } else { [Pass::Told, Pass::Untold] };
@@ -122,6 +123,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.tree.get_mut(dir).is_type_known = is_known;
         self.tree.set_blind(dir, is_blind);
         if is_blind {
+            mark!("a directory lay on a file system whose writers are not all reported");
             self.sweeps.untold.wake(now);
         }
     }

@@ -48,7 +48,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let instant = now.instant;
         while let Some(Cooling { key, is_open }) = pop_due(&mut self.cooling, instant) {
             let file = if is_open { self.cooled_file(key) } else { None };
-            if let Some(id) = self.files.alive(key).filter(|_| file.is_some() || !is_open) {
+            if let Some(id) = self.files.alive(key).filter(|_| (file.is_some() || !is_open) && !is_planted!(CoolingForgotten)) {
                 self.cooled(id, file);
             }
         }
@@ -64,6 +64,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             }
             let is_deleted = self.files.alive(key).is_some_and(|id| self.files.get(id).state.contains(State::DELETED));
             if is_deleted {
+                mark!("a file that lost its name was deleted meanwhile");
                 // It moved, came back and was deleted, or a look failed. What was just found may be this file under another name.
                 self.deleted.push_back(key);
             } else {
@@ -129,9 +130,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             let Some(id) = self.files.alive(key) else { continue };
             self.files.get_mut(id).state.remove(State::TIMED);
             let Some(grown) = self.grown.remove(&id) else { continue };
-            if grown + after > now {
+            if grown + after > now && !is_planted!(FlushedEarly) {
+                mark!("an unfinished line grew while it was timed");
                 self.time_partial(id, grown);
             } else if self.files.get(id).scanned > 0 {
+                mark!("an unfinished line was due as a piece");
                 self.files.get_mut(id).state.insert(State::FLUSH);
                 self.mark_dirty(id);
             }
@@ -157,6 +160,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.start_root(at, Why::Appeared, now);
         }
         if self.polled > 0 {
+            mark!("directories without a watch were listed");
             for place in 0..self.tree.places() {
                 if let Some(dir) = self.tree.at_place(place).filter(|&dir| self.tree.get(dir).is_polled) {
                     self.push_visit(dir, Why::Poll);
@@ -175,6 +179,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     pub(super) fn retry(&mut self, id: SlotId, now: Instant) {
         let key = self.files.key(id);
         self.files.get_mut(id).state.insert(State::RETRY);
+        if is_planted!(RetryForgotten) {
+            return;
+        }
         self.retries.push_back((now + RETRY_AFTER, key));
     }
 
@@ -227,6 +234,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let slot = self.files.get_mut(id);
         slot.life = Life::Parked;
         if slot.state.contains(State::WAS_PARKED) {
+            mark!("a file that had come back left again");
             self.parked.retain(|(_, other)| *other != key);
             self.parked_deleted.retain(|(_, other)| *other != key);
         }
@@ -237,6 +245,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// A file that left the tree, if it did not come back, is not waited for any more.
     pub(super) fn forget_parked(&mut self, key: SlotKey, now: Instant) {
         let Some(id) = self.files.alive(key).filter(|&id| self.files.get(id).life == Life::Parked) else { return };
+        mark!("a file that had left was forgotten");
         if !self.files.name(id).is_empty() {
             self.count_loss(id, now);
         }

@@ -1,0 +1,253 @@
+//! What holds between two turns, whatever happened: the promise that nothing is forgotten, as a check over all files and directories.
+//!
+//! In: the engine. Out: nothing, or a sentence that names a file and what is wrong with it.
+//! Always holds: a file with unread bytes is queued, or something keeps it back that is sure to end; each bit of a [`State`] that
+//! promises an end has its entry in the queue that brings it. A build with debug assertions checks itself: small trees after every
+//! turn, large ones so seldom that the checks look at [`SLOTS_PER_TURN`] files per turn in the mean. Other builds never do.
+
+use std::cell::{Cell, RefCell};
+
+use super::roots::RootState;
+use super::*;
+use crate::inputs::RootId;
+use crate::registry::{FileSlot, Life, State};
+
+/// Files that the engine's own check looks at per turn, in the mean.
+const SLOTS_PER_TURN: usize = 256;
+
+bitflags::bitflags! {
+    /// The queues that a file is in, for the check.
+    #[derive(Clone, Copy, PartialEq, Eq, Default)]
+    struct In: u16 {
+        const READ = 1 << 0;
+        const COOLING = 1 << 1;
+        const DOUBTS = 1 << 2;
+        const FOUND = 1 << 3;
+        const LISTED = 1 << 4;
+        const RETRIES = 1 << 5;
+        const LEAVING = 1 << 6;
+        const PARKED = 1 << 7;
+        const TIMED = 1 << 8;
+        const BIRTHS = 1 << 9;
+    }
+}
+
+thread_local! {
+    /// By slot and by directory, reused so that a check of a steady engine allocates nothing.
+    static PLACES: RefCell<(Vec<In>, Vec<In>)> = const { RefCell::new((Vec::new(), Vec::new())) };
+    /// Turns since the last check.
+    static TURNS: Cell<usize> = const { Cell::new(0) };
+}
+
+impl<F: FileSystem, S: Sink> Engine<F, S> {
+    /// After a turn of a build with debug assertions.
+    ///
+    /// # Panics
+    /// When an invariant is broken.
+    pub(super) fn check_now_and_then(&self) {
+        let files = self.files.slots(0, usize::MAX).len();
+        let turns = TURNS.get() + 1;
+        let is_due = turns.saturating_mul(SLOTS_PER_TURN) >= files;
+        TURNS.set(if is_due { 0 } else { turns });
+        if is_due && let Err(why) = self.check() {
+            panic!("{why}");
+        }
+    }
+
+    /// Whether all is as it has to be between two turns, for tests: looks at every file and directory.
+    ///
+    /// # Errors
+    /// What is not, as a sentence.
+    pub fn check(&self) -> Result<(), String> {
+        PLACES.with_borrow_mut(|(places, directories)| {
+            self.note_places(places);
+            let mut cooling_dirty = 0;
+            for id in self.files.all() {
+                let slot = self.files.get(id);
+                if slot.life != Life::Free {
+                    self.check_file(slot, id, places[id.0 as usize]).map_err(|why| self.about(id, &why))?;
+                    cooling_dirty += usize::from(slot.state.contains(State::COOLING | State::DIRTY));
+                }
+            }
+            for id in self.files.all().filter(|&id| self.files.get(id).state.contains(State::WAITING)) {
+                self.check_wait(id, places).map_err(|why| self.about(id, &why))?;
+            }
+            expect(cooling_dirty == self.cooling_dirty, || {
+                format!("invariant: {cooling_dirty} files that cool down are dirty, counted are {}", self.cooling_dirty)
+            })?;
+            self.check_bounds()?;
+            self.note_directories(directories);
+            self.check_directories(directories)
+        })
+    }
+
+    /// Names the file that a sentence is about.
+    fn about(&self, id: SlotId, why: &str) -> String {
+        let slot = self.files.get(id);
+        let mut path = Vec::new();
+        if self.tree.at_place(slot.dir().0).is_some() {
+            self.tree.write_path(slot.dir(), &mut path);
+        }
+        path.extend_from_slice(self.files.name(id));
+        format!("invariant: {} (slot {}) {why}: {:?}, {:?}", path.escape_ascii(), id.0, slot.life, slot.state)
+    }
+
+    /// Which queues each slot is in. Entries of files that are gone, or were let out of turn, may still be there.
+    fn note_places(&self, places: &mut Vec<In>) {
+        places.clear();
+        places.resize(self.files.slots(0, usize::MAX).len(), In::empty());
+        let mut put = |id: SlotId, queue: In| places[id.0 as usize].insert(queue);
+        self.dirty.iter().chain(&self.backlog).for_each(|waiting| put(waiting.id, In::READ));
+        self.doubts.iter().for_each(|&id| put(id, In::DOUBTS));
+        let mut put = |key: SlotKey, queue: In| {
+            if self.files.alive(key).is_some() {
+                places[key.id.0 as usize].insert(queue);
+            }
+        };
+        self.cooling.iter().for_each(|(_, cooling)| put(cooling.key, In::COOLING));
+        self.found.iter().for_each(|&(key, _)| put(key, In::FOUND));
+        self.listed.iter().for_each(|&(_, key)| put(key, In::LISTED));
+        self.retries.iter().for_each(|&(_, key)| put(key, In::RETRIES));
+        let is_current = |&&(at, key): &&(Instant, SlotKey)| self.judged_at.get(&key.id) == Some(&at);
+        self.leaving.iter().filter(is_current).for_each(|&(_, key)| put(key, In::LEAVING));
+        self.deleted.iter().for_each(|&key| put(key, In::LEAVING));
+        self.parked.iter().chain(&self.parked_deleted).for_each(|&(_, key)| put(key, In::PARKED));
+        self.partials.values().for_each(|&key| put(key, In::TIMED));
+        if let Some(commits) = &self.commits {
+            commits.awaited_births().for_each(|key| put(key, In::BIRTHS));
+        }
+    }
+
+    /// The same of directories.
+    fn note_directories(&self, places: &mut Vec<In>) {
+        places.clear();
+        places.resize(self.tree.places() as usize, In::empty());
+        let mut put = |key: DirKey, queue: In| {
+            if self.tree.alive(key).is_some() {
+                places[key.id.0 as usize].insert(queue);
+            }
+        };
+        self.urgent.waiting().for_each(|key| put(key, In::READ));
+        self.leaving_directories.iter().for_each(|&(_, key)| put(key, In::LEAVING));
+    }
+
+    /// One file: each bit has its entry, and what is unread is not forgotten.
+    fn check_file(&self, slot: &FileSlot, id: SlotId, queues: In) -> Result<(), String> {
+        let has = |bit: State, queue: In| !slot.state.contains(bit) || queues.contains(queue);
+        expect(has(State::QUEUED, In::READ), || "counts as queued and is in no queue".to_owned())?;
+        expect(has(State::COOLING, In::COOLING), || "cools down for ever".to_owned())?;
+        expect(has(State::DOUBT, In::DOUBTS), || "is in doubt and nobody will look at it".to_owned())?;
+        expect(has(State::RETRY, In::RETRIES), || "is to be tried again and never will be".to_owned())?;
+        expect(has(State::TIMED, In::TIMED), || "has an unfinished line that is never due".to_owned())?;
+        expect(slot.state.contains(State::TIMED) == self.grown.contains_key(&id), || {
+            "has an unfinished line that is not timed".to_owned()
+        })?;
+        let is_listed = slot.state.contains(State::LISTED | State::IDENTIFIED) && slot.life != Life::Ignored;
+        let is_put_in_order = queues.contains(In::LISTED);
+        expect(!is_listed || is_put_in_order, || "waits for its turn among those that were listed and is not".to_owned())?;
+        // While its turn among the listed is still to come, its story is put off.
+        let is_story_due = queues.contains(In::BIRTHS) || (is_listed && is_put_in_order);
+        expect(!slot.state.contains(State::UNSTORED) || is_story_due, || "waits until its story is stored for ever".to_owned())?;
+        expect(!slot.state.contains(State::WAITING) || self.succession.waited_for(id).is_some(), || "waits for nobody".to_owned())?;
+        expect(slot.is_bound() || !matches!(slot.life, Life::Following | Life::Named | Life::Ignored), || {
+            "is in the tree without a name".to_owned()
+        })?;
+        let may_be_held = slot.state.intersects(State::DIRTY | State::DOUBT) || queues.intersects(In::FOUND | In::LEAVING);
+        expect(may_be_held || !self.held.contains_key(&id), || "is held open and will not be read".to_owned())?;
+        match slot.life {
+            Life::Following | Life::Finishing => {
+                let is_kept_back = slot.state.intersects(State::QUEUED | State::KEPT_BACK | State::RETRY | State::UNREADABLE);
+                let is_due = is_kept_back || queues.intersects(In::FOUND | In::RETRIES);
+                expect(!slot.state.contains(State::DIRTY) || is_due, || "has unread bytes and is forgotten".to_owned())?;
+                expect(slot.life == Life::Following || self.held.contains_key(&id), || "has no name and is not open".to_owned())
+            }
+            Life::Named => {
+                let is_due = slot.state.intersects(State::DOUBT | State::UNREADABLE);
+                let is_due = is_due || queues.intersects(In::FOUND | In::RETRIES);
+                expect(is_due, || "was heard of and is forgotten".to_owned())
+            }
+            Life::Leaving => expect(queues.contains(In::LEAVING), || "lost its name and is never judged".to_owned()),
+            Life::Parked => expect(queues.contains(In::PARKED), || "left and is never forgotten".to_owned()),
+            Life::Ignored | Life::Free => Ok(()),
+        }
+    }
+
+    /// A file that waits: the one it waits for, and the ones that one waits for, let it go in the end.
+    fn check_wait(&self, id: SlotId, places: &[In]) -> Result<(), String> {
+        let mut at = id;
+        // Each file waits for one: so many steps are a circle.
+        for _ in 0..=self.files.len() {
+            let Some(older) = self.succession.waited_for(at) else {
+                return self.check_awaited(at, places[at.0 as usize]);
+            };
+            expect(self.succession.has_waiting(older, at), || format!("waits for slot {}, which will not let it go", older.0))?;
+            expect(self.files.get(older).state.contains(State::IS_AWAITED), || {
+                format!("waits for slot {}, which does not know it", older.0)
+            })?;
+            at = older;
+        }
+        Err("waits in a circle".to_owned())
+    }
+
+    /// Whether something is still to come for a file that waits for nobody and is waited for.
+    fn check_awaited(&self, id: SlotId, queues: In) -> Result<(), String> {
+        let slot = self.files.get(id);
+        let is_due = match slot.life {
+            // What is unread and due is checked with the file itself.
+            Life::Following | Life::Finishing => {
+                slot.state.intersects(State::DIRTY | State::DOUBT | State::RETRY) || queues.intersects(In::FOUND | In::RETRIES)
+            }
+            Life::Named | Life::Leaving => true,
+            Life::Free | Life::Parked | Life::Ignored => false,
+        };
+        expect(is_due, || format!("waits for slot {} ({:?}, {:?}), which is done", id.0, slot.life, slot.state))
+    }
+
+    /// Nothing grows without bound.
+    fn check_bounds(&self) -> Result<(), String> {
+        expect(self.cooling_files.len() <= self.files_held_max, || {
+            format!("invariant: {} files are open while they cool down", self.cooling_files.len())
+        })?;
+        expect(self.held.len() <= self.files_held_max, || format!("invariant: {} files are held open", self.held.len()))?;
+        let forgotten = self.held.keys().find(|&&id| matches!(self.files.get(id).life, Life::Free | Life::Parked | Life::Ignored));
+        expect(forgotten.is_none(), || format!("invariant: slot {forgotten:?} is held open and will not be read"))?;
+        expect(self.parked.len() <= self.parked_max, || {
+            format!("invariant: {} files that left are remembered", self.parked.len())
+        })?;
+        expect(self.doubts.len() <= self.files.slots(0, usize::MAX).len() + DOUBTS_MAX, || {
+            format!("invariant: {} names are in doubt", self.doubts.len())
+        })
+    }
+
+    /// Directories: who waits for a visit gets one, who has none and needs one is polled, and the tree agrees with its indexes.
+    fn check_directories(&self, places: &[In]) -> Result<(), String> {
+        let mut polled = 0;
+        for dir in (0..self.tree.places()).filter_map(|place| self.tree.at_place(place)) {
+            let (found, queues) = (self.tree.get(dir), places[dir.0 as usize]);
+            let name = || {
+                let mut path = Vec::new();
+                self.tree.write_path(dir, &mut path);
+                path.escape_ascii().to_string()
+            };
+            expect(found.queued.is_none() || queues.contains(In::READ), || {
+                format!("invariant: {} waits for a visit for ever", name())
+            })?;
+            expect(!found.is_moving || queues.contains(In::LEAVING), || {
+                format!("invariant: {} was renamed away and is never judged", name())
+            })?;
+            if let Some(watch) = self.tree.watch(dir) {
+                expect(self.tree.find_watch(watch) == Some(dir), || format!("invariant: {} has another one's watch", name()))?;
+            }
+            polled += usize::from(found.is_polled);
+        }
+        expect(polled == self.polled, || format!("invariant: {polled} directories are polled, counted are {}", self.polled))?;
+        let is_missing = |root: RootId| self.roots[root.0 as usize].state == RootState::Missing;
+        let is_poll_due = self.poll_at.is_some() || !self.is_started || self.config.once || self.is_stopping;
+        expect(is_poll_due || polled == 0, || "invariant: directories without a watch are never listed".to_owned())?;
+        expect(is_poll_due || !self.all_roots().any(is_missing), || "invariant: a missing PATH is never looked for".to_owned())
+    }
+}
+
+fn expect(is_so: bool, why: impl FnOnce() -> String) -> Result<(), String> {
+    if is_so { Ok(()) } else { Err(why()) }
+}
