@@ -11,10 +11,6 @@ use std::cell::Cell;
 pub enum Fault {
     /// A file is read though the one that had its name before has unread bytes.
     NeverWaits,
-    /// Of two files found in the wrong order, the newer one is read first.
-    TurnRoundIgnored,
-    /// A name that was heard of turns out to be a known file: who had the name before is forgotten.
-    PassOnIgnored,
     /// A run of NULs that is no hole is skipped.
     NulsSkipped,
     /// No file is held open, so that what is deleted while the output is blocked is lost.

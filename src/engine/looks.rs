@@ -239,7 +239,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             mark!("a file was identified ahead of the rename that gave it its name");
             // The slot was identified ahead of the rename that gave it this name: the file that really has it is the older one.
             let (older, newer) = (self.files.key(other), self.files.key(id));
-            let has_predecessor = !is_planted!(TurnRoundIgnored) && self.succession.turn_round(older, newer);
+            let has_predecessor = self.succession.turn_round(older, newer);
             self.files.get_mut(other).state.set(State::HAS_PREDECESSOR, has_predecessor);
             self.files.get_mut(id).state.insert(State::HAS_PREDECESSOR);
         }
@@ -313,7 +313,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.files.get_mut(known).input = self.files.get(id).input;
         }
         let (heard_of, key) = (self.files.key(id), self.files.key(known));
-        let has_predecessor = !is_planted!(PassOnIgnored) && self.succession.pass_on(heard_of, key, now);
+        let has_predecessor = self.succession.pass_on(heard_of, key, now);
         self.files.get_mut(known).state.set(State::HAS_PREDECESSOR, has_predecessor);
         self.let_ask_again(id);
         self.unbind(id);

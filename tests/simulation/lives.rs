@@ -139,7 +139,11 @@ impl Run {
         let kernel = Mutated::new(Kernel::new(Rc::clone(&self.shared)), self.mutant, Rc::clone(&self.generations));
         let sink = LyingSink::new(Receiver::new(Rc::clone(&self.shared), self.start), self.mutant);
         let config = config_of(&self.shared.borrow().settings);
-        Engine::new(config, kernel, sink, self.now())
+        let mut engine = Engine::new(config, kernel, sink, self.now());
+        if let Some(bytes) = self.shared.borrow().settings.room {
+            engine.limit_in_flight(bytes);
+        }
+        engine
     }
 
     fn try_to_start(&self) -> Result<SimulatedEngine, String> {

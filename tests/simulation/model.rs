@@ -19,6 +19,9 @@ use crate::writers::is_below;
 
 pub(crate) type StoryKey = usize;
 
+/// More than the clock moves within a turn.
+const TURN: Duration = Duration::from_millis(1);
+
 /// The rotation that made room for a story: lines of `older` up to `older_len` come first, if it was clear to see.
 #[derive(Debug, Clone)]
 pub(crate) struct Rotation {
@@ -203,6 +206,7 @@ impl Model {
                 self.named_twice.get_or_insert_with(|| told.clone());
             }
         }
+        self.check_place(world, &candidates, &record)?;
         self.check_shape(world, &candidates, &record)?;
         if let Some(path) = &record.path
             && !candidates.iter().any(|&story| world.inodes[self.stories[story].inode].paths.contains(path))
@@ -371,7 +375,33 @@ impl Model {
         if !record.eol && (len == 0 || !(may_be_piece || candidates.iter().any(is_over))) {
             return Err(format!("a piece without reason at {}: {:?}", record.offset, record.line.escape_ascii().to_string()));
         }
+        if !record.eol && candidates.iter().all(|&story| self.is_early(world, story, record)) {
+            return Err(format!("a piece before its time at {}: {:?}", record.offset, record.line.escape_ascii().to_string()));
+        }
         Ok(())
+    }
+
+    /// What never was below a PATH is nobody's business.
+    fn check_place(&self, world: &World, candidates: &[StoryKey], record: &Record) -> Result<(), String> {
+        let was_inside = |&story: &StoryKey| {
+            let paths = &world.inodes[self.stories[story].inode].paths;
+            paths.iter().any(|path| is_below(path, &self.roots))
+        };
+        if !candidates.iter().any(was_inside) {
+            return Err(format!("a line from outside of the PATHs: {:?}", record.line.escape_ascii().to_string()));
+        }
+        Ok(())
+    }
+
+    /// A piece comes once the line has not grown for as long as is set, unless its story is over or it is as long as a line may be.
+    fn is_early(&self, world: &World, story: StoryKey, record: &Record) -> bool {
+        let Some(after) = self.partial_after else { return false };
+        if record.line.len() == self.line_bytes_max || self.is_over(world, &self.stories[story]) {
+            return false;
+        }
+        let grown = world.inodes[self.stories[story].inode].growth.iter().find(|&&(_, len)| len >= record.end());
+        // A turn's time is that of its beginning.
+        grown.is_some_and(|&(at, _)| world.time + TURN < at + after)
     }
 
     /// The story is over: truncated, or the file is not in the tree any more.
@@ -445,6 +475,13 @@ impl Model {
             return told("an unfinished line came out");
         }
         None
+    }
+
+    /// Whole lines of a story that did not come out, whether they can be read or not.
+    pub(crate) fn undelivered(&self, story: StoryKey) -> Option<String> {
+        let Story { writer, generation, hole, .. } = &self.stories[story];
+        let (delivered, complete) = (self.delivered_perhaps(story).max(*hole), self.stories[story].complete_len());
+        (delivered < complete).then(|| format!("w{writer} g{generation}: {delivered} of {complete} bytes came out"))
     }
 
     /// The path that the last record of a story told.

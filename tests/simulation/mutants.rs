@@ -13,6 +13,7 @@ use std::time::Instant;
 use manytail::checkpoint::Disk;
 use manytail::checkpoint::state::State;
 use manytail::file_systems::FileSystemType;
+use manytail::planted::Fault;
 use manytail::sink::{FilePoint, Sent, Sink, SinkError, SinkState};
 use manytail::sys::inotify::{EVENT_BYTES_MAX, Events, encode, mask};
 use manytail::sys::{FileKind, FileSystem, KnownLife, Links, OpenInode, Stat, WatchId};
@@ -52,6 +53,20 @@ pub(crate) enum Mutant {
     OutputPointIgnored,
     /// A file system that other machines write to is taken for a local one.
     RemoteTakenForLocal,
+    /// A link in the tree is followed, though links are not to be.
+    LinkFollowed,
+    /// See [`Fault`].
+    NeverWaits,
+    NulsSkipped,
+    NotHeldOpen,
+    FlushedEarly,
+    MarkUnread,
+    ReleaseForgotten,
+    RetryForgotten,
+    DoubtForgotten,
+    CoolingForgotten,
+    DeletionForgotten,
+    LossUncounted,
 }
 
 /// Which generation each inode had in earlier lives of the engine.
@@ -68,6 +83,10 @@ pub(crate) struct Mutated<F> {
 impl<F: FileSystem> Mutated<F> {
     pub(crate) fn new(inner: F, mutant: Mutant, earlier: Generations) -> Self {
         Mutated { inner, mutant, said: HashMap::new(), earlier }
+    }
+
+    fn links(&self, links: Links) -> Links {
+        if self.mutant == Mutant::LinkFollowed { Links::Follow } else { links }
     }
 
     fn seen(&mut self, mut stat: Stat) -> Stat {
@@ -94,12 +113,12 @@ impl<F: FileSystem> FileSystem for Mutated<F> {
     type Listing = F::Listing;
 
     fn stat(&mut self, path: &[u8], links: Links) -> io::Result<Stat> {
-        let found = self.inner.stat(path, links)?;
+        let found = self.inner.stat(path, self.links(links))?;
         Ok(self.seen(found))
     }
 
     fn stat_known(&mut self, path: &[u8], links: Links, life: &mut dyn FnMut(u64, u64) -> Option<KnownLife>) -> io::Result<Stat> {
-        let found = self.inner.stat_known(path, links, life)?;
+        let found = self.inner.stat_known(path, self.links(links), life)?;
         Ok(self.seen(found))
     }
 
@@ -109,7 +128,7 @@ impl<F: FileSystem> FileSystem for Mutated<F> {
     }
 
     fn open(&mut self, path: &[u8], links: Links) -> io::Result<F::File> {
-        self.inner.open(path, links)
+        self.inner.open(path, self.links(links))
     }
 
     fn stat_file(&mut self, file: &F::File) -> io::Result<Stat> {
@@ -140,7 +159,7 @@ impl<F: FileSystem> FileSystem for Mutated<F> {
     }
 
     fn list(&mut self, path: &[u8], links: Links) -> io::Result<F::Listing> {
-        self.inner.list(path, links)
+        self.inner.list(path, self.links(links))
     }
 
     fn next_entry(&mut self, listing: &mut F::Listing, name: &mut Vec<u8>) -> io::Result<Option<FileKind>> {
@@ -152,7 +171,7 @@ impl<F: FileSystem> FileSystem for Mutated<F> {
     }
 
     fn watch(&mut self, path: &[u8], links: Links) -> io::Result<WatchId> {
-        self.inner.watch(path, links)
+        self.inner.watch(path, self.links(links))
     }
 
     fn unwatch(&mut self, watch: WatchId) {
@@ -296,6 +315,24 @@ impl<D: Disk> Disk for LyingDisk<D> {
 }
 
 impl Mutant {
+    /// What it changes inside of the engine.
+    pub(crate) fn planted(self) -> Option<Fault> {
+        Some(match self {
+            Mutant::NeverWaits => Fault::NeverWaits,
+            Mutant::NulsSkipped => Fault::NulsSkipped,
+            Mutant::NotHeldOpen => Fault::NotHeldOpen,
+            Mutant::FlushedEarly => Fault::FlushedEarly,
+            Mutant::MarkUnread => Fault::MarkUnread,
+            Mutant::ReleaseForgotten => Fault::ReleaseForgotten,
+            Mutant::RetryForgotten => Fault::RetryForgotten,
+            Mutant::DoubtForgotten => Fault::DoubtForgotten,
+            Mutant::CoolingForgotten => Fault::CoolingForgotten,
+            Mutant::DeletionForgotten => Fault::DeletionForgotten,
+            Mutant::LossUncounted => Fault::LossUncounted,
+            _ => return None,
+        })
+    }
+
     /// Changes what was read from the journal. `sizes`: how large the files of the tree are, by inode and generation.
     pub(crate) fn edit(self, state: &mut State, sizes: &HashMap<(u64, u32), u64>) {
         if !matches!(self, Mutant::MarkForgotten | Mutant::SizeTrusted | Mutant::ResentFromMiddle) {

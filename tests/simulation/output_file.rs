@@ -150,6 +150,10 @@ impl OutputFile {
         self.active = false;
     }
 
+    pub(crate) fn block_until(&mut self, until: Duration) {
+        self.blocked_until = Some(until);
+    }
+
     pub(crate) fn id(&self) -> FileId {
         self.segments[self.open].id
     }

@@ -43,6 +43,11 @@ impl OutputSettings {
         }
     }
 
+    /// So much may wait for it, but not so little that each record waits for seconds until the one before is acknowledged.
+    pub(crate) fn room(&self, bytes: usize) -> usize {
+        if self.acknowledged_after < Duration::from_millis(100) { bytes } else { bytes.max(100_000) }
+    }
+
     /// An output that takes everything at once.
     pub(crate) fn plain() -> Self {
         OutputSettings {
@@ -117,6 +122,11 @@ impl Output {
     /// From now on everything is taken; what is still blocked or unacknowledged ends in its time.
     pub(crate) fn behave(&mut self) {
         self.misbehaves = false;
+    }
+
+    /// Nothing fits until then.
+    pub(crate) fn block_until(&mut self, until: Duration) {
+        self.blocked_until = Some(until);
     }
 
     fn acknowledge(&mut self, time: Duration) {

@@ -44,6 +44,8 @@ pub(crate) struct Settings {
     pub(crate) output: OutputSettings,
     /// With a state directory.
     pub(crate) durability: Option<DurabilitySettings>,
+    /// Bytes that may wait for the output before nothing more is read, if fewer than usual.
+    pub(crate) room: Option<usize>,
 }
 
 impl Settings {
@@ -95,6 +97,7 @@ impl Settings {
             habits: Habits::draw(random, json, rescan.is_some()),
             output: OutputSettings::draw(random),
             durability: None,
+            room: None,
         }
     }
 
@@ -111,6 +114,11 @@ impl Settings {
         }
     }
 
+    /// In a quarter of all runs little fits between the files and the output. Drawn apart, likewise.
+    pub(crate) fn draw_room(&mut self, random: &mut Random) {
+        self.room = random.one_in(4).then(|| self.output.room(*random.pick(&[1, 300, 5_000, 100_000])));
+    }
+
     /// How often every file is looked at, whatever was told; `None`: never.
     pub(crate) fn sweep(&self) -> Option<Duration> {
         self.rescan_remote.into_iter().chain(self.rescan).min()
@@ -118,7 +126,9 @@ impl Settings {
 }
 
 /// What [`Settings::leave_out`] knows besides operations.
-pub(crate) const LEAVE_OUT: [&str; 24] = [
+pub(crate) const LEAVE_OUT: [&str; 26] = [
+    "room",
+    "lures",
     "remote",
     "durability",
     "disk_faults",
@@ -149,6 +159,8 @@ impl Settings {
     /// Leaves one kind of trouble out, to see whether a failure needs it: a name of a field or of an operation.
     pub(crate) fn leave_out(&mut self, what: &str) {
         match what {
+            "room" => self.room = None,
+            "lures" => self.habits.lures = 0,
             "remote" => (self.rescan_remote, self.unheard) = (None, 0),
             "interrupted" => self.rates.interrupted = 0,
             "descriptors" => self.rates.descriptors = 0,
@@ -306,6 +318,16 @@ impl Simulated {
     pub(crate) fn canaries(&mut self) {
         self.workload.canaries(&mut self.world, &mut self.model);
         self.trace(|| "one more line in each file".to_owned());
+    }
+
+    /// The output takes nothing for this long.
+    pub(crate) fn block_output(&mut self, time: Duration) {
+        let until = self.now() + time;
+        match &mut self.file {
+            Some(file) => file.block_until(until),
+            None => self.output.block_until(until),
+        }
+        self.trace(|| format!("the output takes nothing until {until:?}"));
     }
 
     pub(crate) fn note(&mut self, what: &[u8]) {

@@ -85,6 +85,8 @@ pub(crate) fn settings(seed: u64) -> Settings {
     let mut settings = Settings::draw(&mut Random::new(seed));
     settings.draw_durability(&mut Random::new(seed ^ 0xD0_0B1E));
     settings.draw_remote(&mut Random::new(seed ^ 0x4E_F5));
+    settings.draw_room(&mut Random::new(seed ^ 0x40_07));
+    settings.habits.draw_lures(&mut Random::new(seed ^ 0x10_4E));
     for what in std::env::var("WITHOUT").unwrap_or_default().split_whitespace() {
         settings.leave_out(what);
     }
@@ -108,7 +110,7 @@ pub(crate) fn run_once(seed: u64) -> Result<(), String> {
     settings.habits.operations = 0;
     settings.rates =
         Rates { interrupted: settings.rates.interrupted, unknown_kind: settings.rates.unknown_kind, ..Rates::default() };
-    let mut run = Run::new(seed, settings, Mutant::None, std::env::var("SEED").is_ok())?;
+    let mut run = Run::new(seed, settings, Mutant::None, false)?;
     for _ in 0..TURNS_TO_REST_MAX {
         match run.turn()? {
             Woken::Yes => {}
@@ -168,6 +170,7 @@ impl Run {
         self.rest("each file got one more line")?;
         self.check("each file got one more line", true)?;
         self.check_entries()?;
+        self.take_leave()?;
         let mut simulated = self.shared.borrow_mut();
         simulated.model.check_order()?;
         simulated.model.check_identities()?;
@@ -226,6 +229,7 @@ impl Run {
         self.rotate_output()?;
         let now = self.now();
         let turn = self.engine().turn(now).map_err(|error| format!("the engine gave up: {error}"))?;
+        self.engine().check()?;
         let mut simulated = self.shared.borrow_mut();
         simulated.turn_ended();
         simulated.trace(|| format!("    {turn:?}"));
@@ -284,7 +288,7 @@ impl Run {
     }
 
     /// `epoll_wait(2)` without waiting: tells the engine of events if there is an edge.
-    fn poll(&mut self) -> bool {
+    pub(crate) fn poll(&mut self) -> bool {
         let edge = self.shared.borrow_mut().world.queue.take_edge();
         let told = edge && !(self.mutant == Mutant::WakeUpLost && self.random.one_in(4));
         if told {
@@ -325,7 +329,7 @@ impl Run {
     }
 
     /// Turns until nothing is missing and nothing but sweeps is to come. No other process runs any more.
-    fn rest(&mut self, since: &str) -> Result<(), String> {
+    pub(crate) fn rest(&mut self, since: &str) -> Result<(), String> {
         let (begun, turns, rescan) = {
             let simulated = self.shared.borrow();
             (simulated.now(), simulated.turns, simulated.settings.sweep())

@@ -32,6 +32,8 @@ pub(crate) struct Habits {
     processes_max: usize,
     /// One in so many pauses is long.
     long_pauses: u32,
+    /// One in so many operations puts a link out of the tree in a name's place: see `lures.rs`.
+    pub(crate) lures: u32,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,6 +101,7 @@ impl Habits {
             line_bytes_max: *random.pick(&[100, 100, 5_000, 200_000]),
             processes_max: *random.pick(&[1, 1, 2, 5]),
             long_pauses: *random.pick(&[0, 0, 10, 100]),
+            lures: 0,
         };
         if !unseen && habits.holds {
             // Without a sweep, events have to suffice: they do for as long as no name of a file leaves the tree.
@@ -108,6 +111,11 @@ impl Habits {
             }
         }
         habits
+    }
+
+    /// Drawn apart, so that the other runs stay the same.
+    pub(crate) fn draw_lures(&mut self, random: &mut Random) {
+        self.lures = *random.pick(&[0, 0, 0, 10]);
     }
 }
 
@@ -170,6 +178,7 @@ pub(crate) enum Step {
     RemoveAll(Vec<u8>),
     Chmod(Vec<u8>, bool),
     SoftLink(Vec<u8>, Vec<u8>),
+    Lure(Vec<u8>, Vec<u8>),
     Fifo(Vec<u8>),
     Hold(Vec<u8>),
     Release,
@@ -326,6 +335,9 @@ impl Workload {
             operation = Operation::Delete;
         }
         process.steps = self.steps_of(world, operation, &files).into();
+        if self.random.one_in(self.habits.lures) {
+            process.steps = self.lure_steps(world, &files).into();
+        }
         process
     }
 
@@ -370,7 +382,7 @@ impl Workload {
         }
     }
 
-    fn append(&mut self, path: &[u8]) -> Step {
+    pub(crate) fn append(&mut self, path: &[u8]) -> Step {
         let lines = *self.random.pick(&[0, 1, 1, 1, 2, 5, 30]);
         Step::Append { path: path.to_vec(), lines, and_part: self.random.one_in(5) }
     }
@@ -553,7 +565,7 @@ impl Workload {
         steps
     }
 
-    fn directory(&mut self, world: &World) -> Vec<u8> {
+    pub(crate) fn directory(&mut self, world: &World) -> Vec<u8> {
         let mut directories = directories_below(world, &self.roots);
         directories.retain(|path| path.iter().filter(|&&byte| byte == b'/').count() < 5);
         directories.extend(self.roots.iter().cloned());
@@ -580,12 +592,12 @@ impl Workload {
         join(&directory, &self.file_name())
     }
 
-    fn beside(&mut self, path: &[u8]) -> Vec<u8> {
+    pub(crate) fn beside(&mut self, path: &[u8]) -> Vec<u8> {
         self.names_made += 1;
         [path, format!(".tmp{}", self.names_made).as_bytes()].concat()
     }
 
-    fn outside(&mut self) -> Vec<u8> {
+    pub(crate) fn outside(&mut self) -> Vec<u8> {
         self.names_made += 1;
         join(OUTSIDE, format!("o{}", self.names_made).as_bytes())
     }

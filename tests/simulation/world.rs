@@ -52,6 +52,8 @@ pub(crate) struct Inode {
     pub(crate) paths: Vec<Vec<u8>>,
     /// What its content is to the model.
     pub(crate) story: usize,
+    /// When it grew, and how long it was then.
+    pub(crate) growth: Vec<(Duration, u64)>,
 }
 
 impl Inode {
@@ -141,6 +143,7 @@ impl World {
             name: None,
             paths: Vec::new(),
             story: usize::MAX,
+            growth: Vec::new(),
         });
         self.inodes.len() - 1
     }
@@ -575,6 +578,7 @@ impl World {
         let inode = &mut self.inodes[handle.inode];
         let Kind::File { content, .. } = &mut inode.kind else { unreachable!("only files are written") };
         content.extend_from_slice(bytes);
+        inode.growth.push((modified, content.len() as u64));
         inode.modified = modified;
         self.notify_write(handle);
     }
@@ -588,6 +592,7 @@ impl World {
         *hole = position / BLOCK_BYTES * BLOCK_BYTES;
         content.resize(position as usize, 0);
         content.extend_from_slice(bytes);
+        inode.growth.push((modified, content.len() as u64));
         inode.modified = modified;
         self.notify_write(handle);
     }
@@ -597,6 +602,7 @@ impl World {
         let modified = self.tick();
         let inode = &mut self.inodes[handle.inode];
         inode.kind = Kind::File { content: Vec::new(), hole: 0 };
+        inode.growth.clear();
         inode.modified = modified;
         self.notify_change(handle);
     }

@@ -76,6 +76,7 @@ impl Workload {
                 world.change_mode(&path, readable).is_ok()
             }
             Step::SoftLink(target, path) => world.make_link(&target, &path).is_ok(),
+            Step::Lure(target, path) => self.lure(world, &target, &path),
             Step::Fifo(path) => world.make_fifo(&path).is_ok(),
             Step::Hold(path) => world.open(&path).map(|handle| self.held.push(handle)).is_ok(),
             Step::Release => self.held.pop().map(|handle| world.close(handle)).is_some(),
@@ -313,7 +314,7 @@ impl Workload {
 }
 
 /// Shows paths, which are lists of numbers to [`std::fmt::Debug`], as text.
-fn readable(debug: &str) -> String {
+pub(crate) fn readable(debug: &str) -> String {
     let mut parts = debug.split('[');
     let mut text = parts.next().unwrap_or_default().to_owned();
     for part in parts {
