@@ -28,7 +28,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
         for at in 0..(self.dirty.len() + self.backlog.len()).min(self.files_held_max) {
             let Waiting { id, .. } = self.dirty.get(at).copied().unwrap_or_else(|| self.backlog[at - self.dirty.len()]);
-            if self.held.contains_key(&id) || self.files.get(id).life != Life::Following {
+            let slot = self.files.get(id);
+            // A file may be read out of turn and stay in the queue.
+            if self.held.contains_key(&id) || slot.life != Life::Following || !slot.state.contains(State::DIRTY) {
                 continue;
             }
             mark!("an unread file was opened because the output was blocked");
@@ -38,7 +40,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
         // Those that wait for a predecessor are in no queue, and wait for the output with it.
         for id in self.succession.all_waiting().into_iter().take(self.files_held_max) {
-            if self.held.contains_key(&id) || self.files.get(id).life != Life::Following {
+            let slot = self.files.get(id);
+            // A file may be read out of turn and stay in the queue.
+            if self.held.contains_key(&id) || slot.life != Life::Following || !slot.state.contains(State::DIRTY) {
                 continue;
             }
             mark!("a file that waits for its predecessor was opened because the output was blocked");

@@ -152,7 +152,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         expect(slot.is_bound() || !matches!(slot.life, Life::Following | Life::Named | Life::Ignored), || {
             "is in the tree without a name".to_owned()
         })?;
-        let may_be_held = slot.state.intersects(State::DIRTY | State::DOUBT) || queues.intersects(In::FOUND | In::LEAVING);
+        let may_be_held =
+            slot.state.intersects(State::DIRTY | State::DOUBT | State::RETRY) || queues.intersects(In::FOUND | In::LEAVING);
         expect(may_be_held || !self.held.contains_key(&id), || "is held open and will not be read".to_owned())?;
         match slot.life {
             Life::Following | Life::Finishing => {
