@@ -7,7 +7,7 @@
 use super::timers::{GRACE, Moved};
 use super::*;
 use crate::discovery::Why;
-use crate::registry::State;
+use crate::registry::{Life, State};
 use crate::sys::Links;
 
 /// Renames remembered: the two halves of an exchange are queued back to back, but others may rename as well at that moment.
@@ -82,14 +82,15 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let item = self.files.get(id).is_identified().then(|| Item::File(self.files.key(id)));
         if let Some((by, Item::File(key))) = self.renames.over(dir, name)
             && (by == item || by.is_none() && item.is_none())
-            && let Some(covered) =
-                self.files.alive(key).filter(|&covered| self.files.get(covered).life == crate::registry::Life::Leaving)
+            && let Some(covered) = self.files.alive(key).filter(|&covered| self.files.get(covered).life == Life::Leaving)
         {
             // The file that has the name stays, and the one that it covered goes to where the other one came from.
             self.files.get_mut(covered).state.remove(State::DELETED);
             if self.renames.exchanged.len() < RENAMES_MAX {
                 self.renames.exchanged.push(key);
             }
+            // A look that finds a third file under the name finds one that came later.
+            self.files.get_mut(id).state.remove(State::UNCONFIRMED);
             self.doubt(id);
             return covered;
         }
@@ -120,7 +121,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         over: Option<SlotKey>,
         now: Instant,
     ) {
-        if let Some(from) = from.as_ref().filter(|_| !self.rotated.is_empty()) {
+        let is_link = moved.and_then(|moved| self.files.alive(moved));
+        let is_link = is_link.is_some_and(|id| self.files.get(id).state.contains(State::VIA_LINK));
+        if let Some(from) = from.as_ref().filter(|_| is_link && !self.rotated.is_empty()) {
             // A link that is renamed takes along what was rotated behind it.
             let behind = self.rotated.values_mut().filter(|link| *link == from);
             behind.for_each(|link| *link = (to.0, to.1.into()));

@@ -235,7 +235,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.files.get_mut(other).state.remove(State::DOUBT);
         // What changed under the name since the look changed the new file.
         self.files.get_mut(other).state.insert(kept & (State::VIA_LINK | State::DIRTY));
-        if kept.contains(State::UNCONFIRMED) {
+        if kept.contains(State::UNCONFIRMED) && how.is_empty() {
             mark!("a file was identified ahead of the rename that gave it its name");
             // The slot was identified ahead of the rename that gave it this name: the file that really has it is the older one.
             let (older, newer) = (self.files.key(other), self.files.key(id));
