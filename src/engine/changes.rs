@@ -200,7 +200,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 self.files.remove_alias(dir, name);
                 mark!("a rename replaced a further name of a file");
                 self.further_name_left(over, dir, name, NameChange::Deleted, now);
-            } else if self.was_guess(over) {
+            } else if !self.files.get(over).is_identified() && self.was_guess(over) {
                 self.unbind(over);
                 self.forget(over);
             } else if moved.is_none() && self.files.get(over).state.contains(State::STARTED_AT_END) {
