@@ -18,7 +18,7 @@ use std::process::ExitCode;
 
 use clap::builder::{OsStringValueParser, PossibleValuesParser, TypedValueParser};
 use clap::error::ErrorKind;
-use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::config::{Metrics, Output};
 use crate::insight::{StatusRequest, TopRequest};
@@ -79,9 +79,14 @@ pub fn parse(
     arguments: impl IntoIterator<Item = OsString>,
     variables: impl IntoIterator<Item = (OsString, OsString)>,
 ) -> Result<Command, Refusal> {
-    let arguments = spell_out_recursive(arguments);
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
     let refuse = |error| Refusal(Box::new(error));
     let matches = Arguments::command().try_get_matches_from(&arguments).map_err(refuse)?;
+    if let Some((name, _)) = matches.subcommand()
+        && let Some(options) = Arguments::command().find_subcommand(name)
+    {
+        refuse_values_of_switches(name, options, &arguments)?;
+    }
     let parsed = Arguments::from_arg_matches(&matches).map_err(refuse)?;
     let settings = |command| Invocation { command, arguments, variables: variables.into_iter().collect() }.read().map(Box::new);
     match parsed.command {
@@ -135,17 +140,23 @@ fn refuse_because(command: &str, why: &str) -> Refusal {
     Refusal(Box::new(command.error(ErrorKind::ValueValidation, why)))
 }
 
-/// `--recursive` alone means true. clap would take the PATH behind it for its value, so it is told.
-fn spell_out_recursive(arguments: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
-    let mut spelled: Vec<OsString> = arguments.into_iter().collect();
-    let options = spelled.iter().position(|argument| argument == "--").unwrap_or(spelled.len());
-    for at in 0..options {
-        let has_value = spelled.get(at + 1).is_some_and(|next| next == "true" || next == "false");
-        if spelled[at] == "--recursive" && !has_value {
-            spelled[at] = "--recursive=true".into();
+/// Refuses `true` or `false` behind an option that takes no value: clap would follow it as a PATH of that name.
+fn refuse_values_of_switches(command: &str, options: &clap::Command, arguments: &[OsString]) -> Result<(), Refusal> {
+    let end = arguments.iter().position(|argument| argument == "--").unwrap_or(arguments.len());
+    let is_switch = |option: &clap::Arg| matches!(option.get_action(), ArgAction::SetTrue);
+    let switches: Vec<String> =
+        options.get_arguments().filter(|option| is_switch(option)).filter_map(|option| Some(format!("--{}", option.get_long()?))).collect();
+    for pair in arguments[..end].windows(2) {
+        let value = pair[1].to_str().filter(|value| ["true", "false"].contains(value));
+        if let Some(value) = value
+            && let Some(switch) = switches.iter().find(|switch| pair[0] == switch.as_str())
+        {
+            let advice = if value == "true" { "it is on when it is given" } else { "leave it out, or set its environment variable" };
+            let why = format!("{switch}: it takes no value, and {value} would be a PATH: {advice}; write ./{value} for a PATH");
+            return Err(refuse_because(command, &why));
         }
     }
-    spelled
+    Ok(())
 }
 
 /// One of a few names.

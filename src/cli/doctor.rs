@@ -52,7 +52,7 @@ pub(super) struct DoctorOptions {
     #[arg(long)]
     no_default_excludes: bool,
 
-    /// Look into sub-directories; alone it means true
+    /// Look into sub-directories
     #[arg(long, value_name = "true|false", default_value = "true", action = clap::ArgAction::Set, hide_possible_values = true)]
     recursive: bool,
 

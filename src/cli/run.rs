@@ -74,7 +74,7 @@ pub(crate) struct RunOptions {
     #[command(flatten)]
     pub(crate) input: InputOptions,
 
-    /// Follow sub-directories; alone it means true
+    /// Follow sub-directories
     #[arg(long, value_name = "true|false", default_value = "true", action = clap::ArgAction::Set,
         hide_possible_values = true, help_heading = "Which files")]
     pub(crate) recursive: bool,

@@ -91,15 +91,38 @@ fn globs_may_be_repeated_and_default_excludes_dropped() {
 }
 
 #[test]
-fn recursive_takes_true_false_or_nothing() {
+fn recursive_needs_its_value() {
     assert!(!config(&["--recursive", "false", "D"]).engine.recursive);
     assert!(!config(&["--recursive=false", "D"]).engine.recursive);
     assert!(config(&["--recursive", "true", "D"]).engine.recursive);
-    let bare = config(&["--recursive", "D"]);
-    assert_eq!((bare.engine.recursive, &bare.engine.inputs[0].paths), (true, &vec![b"D".to_vec()]));
-    assert!(config(&["D", "--recursive"]).engine.recursive);
-    assert!(config(&["--recursive", "--once", "D"]).engine.once);
     assert_eq!(config(&["--", "--recursive"]).engine.inputs[0].paths, [b"--recursive".to_vec()]);
+    for refused in [
+        &["--recursive", "maybe", "D"][..],
+        &["--recursive", "D"],
+        &["D", "--recursive"],
+        &["--recursive", "--once", "D"],
+        &["--recursive", "--", "D"],
+        &["--recursive", "", "D"],
+        &["--recursive=", "D"],
+        &["--recursive=TRUE", "D"],
+    ] {
+        let message = refusal(refused);
+        assert!(message.contains("--recursive"), "{refused:?}: {message}");
+    }
+}
+
+#[test]
+fn a_value_behind_a_switch_does_not_become_a_path() {
+    for switch in ["--once", "--follow-symlinks", "--no-default-excludes"] {
+        for value in ["true", "false"] {
+            let message = refusal(&[switch, value, "D"]);
+            assert!(message.contains(switch) && message.contains(&format!("./{value}")), "{message}");
+        }
+        assert_eq!(config(&["D", switch, "./true"]).engine.inputs[0].paths, [b"D".to_vec(), b"./true".to_vec()]);
+        assert_eq!(config(&["D", switch, "--", "true"]).engine.inputs[0].paths, [b"D".to_vec(), b"true".to_vec()]);
+    }
+    let forget = |arguments: &[&str]| parse(["manytail", "doctor"].iter().chain(arguments).map(OsString::from), []);
+    assert!(forget(&["--follow-symlinks", "false", "D"]).is_err());
 }
 
 #[test]

@@ -74,6 +74,35 @@ fn a_value_that_is_none_of_the_known_is_refused() {
     refuses(&["run", "--log-format", "xml", "/nowhere"], &["--log-format", "xml"]);
 }
 
+/// What stands behind `--recursive` is its value, and never a PATH.
+#[test]
+fn recursive_without_a_value_of_its_own_is_refused_everywhere() {
+    let world = World::new();
+    world.write("a.log", "a\n");
+    let tree = world.tree.to_str().expect("UTF-8");
+    for command in ["run", "check", "doctor"] {
+        refuses(&[command, "--recursive", "maybe", tree], &["--recursive", "maybe"]);
+        refuses(&[command, "--recursive", tree], &["--recursive"]);
+        refuses(&[command, tree, "--recursive"], &["--recursive"]);
+        refuses(&[command, "--recursive=", tree], &["--recursive"]);
+        refuses(&[command, "--follow-symlinks", "false", tree], &["--follow-symlinks", "./false"]);
+    }
+    refuses(&["run", "--once", "true", tree], &["--once", "./true"]);
+    let settings = world.beside("manytail.toml");
+    for value in ["\"maybe\"", "\"\"", "\"true\"", "1"] {
+        std::fs::write(&settings, format!("recursive = {value}\n")).expect("write");
+        refuses(&["run", "--config", settings.to_str().expect("UTF-8"), tree], &["recursive", "manytail.toml:1"]);
+    }
+    for value in ["maybe", "", "TRUE"] {
+        let mut command = Command::new(BINARY);
+        remove_settings(&mut command);
+        let output = command.args(["run", "--once", tree]).env("MANYTAIL_RECURSIVE", value).output().expect("start");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{value:?}: {said}");
+        assert!(said.contains("MANYTAIL_RECURSIVE") && output.stdout.is_empty(), "{value:?}: {said}");
+    }
+}
+
 /// `F-02`
 #[test]
 fn a_bad_glob_is_refused() {
