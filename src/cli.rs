@@ -59,6 +59,12 @@ impl Refusal {
         ExitCode::from(self.exit_code())
     }
 
+    /// Whether it is an answer for stdout: `--help` or `--version`.
+    #[must_use]
+    pub fn is_answer(&self) -> bool {
+        !self.0.use_stderr()
+    }
+
     fn exit_code(&self) -> u8 {
         if self.0.use_stderr() { 2 } else { 0 }
     }
@@ -144,14 +150,18 @@ fn refuse_because(command: &str, why: &str) -> Refusal {
 fn refuse_values_of_switches(command: &str, options: &clap::Command, arguments: &[OsString]) -> Result<(), Refusal> {
     let end = arguments.iter().position(|argument| argument == "--").unwrap_or(arguments.len());
     let is_switch = |option: &clap::Arg| matches!(option.get_action(), ArgAction::SetTrue);
-    let switches: Vec<String> =
-        options.get_arguments().filter(|option| is_switch(option)).filter_map(|option| Some(format!("--{}", option.get_long()?))).collect();
+    let switches: Vec<String> = options
+        .get_arguments()
+        .filter(|option| is_switch(option))
+        .filter_map(|option| Some(format!("--{}", option.get_long()?)))
+        .collect();
     for pair in arguments[..end].windows(2) {
         let value = pair[1].to_str().filter(|value| ["true", "false"].contains(value));
         if let Some(value) = value
             && let Some(switch) = switches.iter().find(|switch| pair[0] == switch.as_str())
         {
-            let advice = if value == "true" { "it is on when it is given" } else { "leave it out, or set its environment variable" };
+            let advice =
+                if value == "true" { "it is on when it is given" } else { "leave it out, or set its environment variable" };
             let why = format!("{switch}: it takes no value, and {value} would be a PATH: {advice}; write ./{value} for a PATH");
             return Err(refuse_because(command, &why));
         }

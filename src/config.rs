@@ -347,6 +347,9 @@ pub enum OutputError {
     /// `fd:` without a number.
     #[error("expected the number of an open descriptor, as in fd:3")]
     Descriptor,
+    /// Records would mix with what is said there.
+    #[error("descriptor 2 is for diagnostics, which would mix with the records: use another one, as in fd:3")]
+    Diagnostics,
     /// `file:` or `unix:` alone.
     #[error("the path is missing")]
     NoPath,
@@ -374,7 +377,10 @@ impl Output {
         match kind {
             b"fd" if rest.iter().all(u8::is_ascii_digit) => {
                 let number = str::from_utf8(rest).ok().and_then(|digits| digits.parse().ok());
-                number.map(Output::Descriptor).ok_or(OutputError::Descriptor)
+                match number {
+                    Some(2) => Err(OutputError::Diagnostics),
+                    number => number.map(Output::Descriptor).ok_or(OutputError::Descriptor),
+                }
             }
             b"fd" => Err(OutputError::Descriptor),
             b"file" | b"unix" if rest.is_empty() => Err(OutputError::NoPath),

@@ -111,6 +111,7 @@ fn about(config: &Config) -> About {
 impl Daemon {
     fn new(settings: Settings) -> anyhow::Result<Self> {
         let Settings { config, origin, .. } = settings;
+        sink::check(&config.output)?;
         let service = Service::from_environment(config.output.to_string(), clock::now());
         let poll = Poll::new().context("cannot make an epoll instance")?;
         let signals = Signals::new().context("cannot receive signals")?;

@@ -1,6 +1,6 @@
 //! argv -> exit code: 0 done or stopped by a signal, 1 failed, 2 bad usage; of `status` also 3, no daemon answers.
 //!
-//! SIGPIPE stays ignored, as the Rust runtime leaves it: a closed output is an ordinary error where it is written to.
+//! What is printed needs a standard output: if it was closed at the start, that is a failure. SIGPIPE stays ignored, as the Rust runtime leaves it: a closed output is an ordinary error where it is written to.
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -9,12 +9,13 @@ use manytail::cli::{self, Command, Settings};
 use manytail::insight::{self, InsightError, Outcome};
 use manytail::offsets::Style;
 use manytail::progress::Progress;
-use manytail::sys::resolver;
+use manytail::sys::{descriptor, resolver};
 use manytail::{daemon, doctor, offsets};
 
 fn main() -> ExitCode {
     resolver::use_built_in_resolver();
     match cli::parse(std::env::args_os(), std::env::vars_os()) {
+        Err(refusal) if refusal.is_answer() && descriptor::was_closed(1) => nowhere(),
         Err(refusal) => refusal.report(),
         Ok(Command::Run(settings)) => {
             settings.diagnostics.init();
@@ -28,6 +29,8 @@ fn main() -> ExitCode {
                 }
             }
         }
+        // All others print to standard output.
+        Ok(_) if descriptor::was_closed(1) => nowhere(),
         Ok(Command::Check(settings, style)) => check(&settings, style),
         Ok(Command::Doctor(request)) => match doctor::run(&request, &mut io::stdout().lock()) {
             Ok(true) => ExitCode::SUCCESS,
@@ -49,6 +52,13 @@ fn main() -> ExitCode {
         },
         Ok(Command::Print(text)) => print(&text),
     }
+}
+
+/// There is no standard output: the runtime would take everything, and throw it away.
+fn nowhere() -> ExitCode {
+    // Nobody is left to tell when stderr is closed.
+    writeln!(io::stderr(), "manytail: cannot write to standard output: it was closed when manytail was started").ok();
+    ExitCode::FAILURE
 }
 
 fn print(text: &[u8]) -> ExitCode {

@@ -101,6 +101,9 @@ fn outputs_that_cannot_be_are_refused_with_their_reason() {
     for uri in ["fd:", "fd:-1", "fd:+1", "fd:x", "fd:1 ", "fd:99999999999"] {
         assert_eq!(output(uri), Err(OutputError::Descriptor), "{uri}");
     }
+    for uri in ["fd:2", "fd:02"] {
+        assert_eq!(output(uri), Err(OutputError::Diagnostics), "{uri}");
+    }
     for uri in ["file:", "unix:"] {
         assert_eq!(output(uri), Err(OutputError::NoPath), "{uri}");
     }

@@ -133,17 +133,36 @@ impl Sink for DescriptorSink {
     }
 }
 
-fn look_at(number: RawFd, poller: &Rc<Poller>) -> io::Result<(Receiver, Option<(u64, u64)>)> {
-    let descriptor = sys::descriptor::inherited(number)?;
+/// The descriptor that whoever started us left open under this number, for writing.
+pub(super) fn inherited(number: RawFd) -> io::Result<OwnedFd> {
+    let descriptor = sys::descriptor::inherited(number).map_err(|error| match error.raw_os_error() {
+        Some(errno) if errno == Errno::EBADF as i32 => {
+            let what = format!(
+                "descriptor {number} was closed when manytail was started: open it (`{number}>FILE`), or choose another --output"
+            );
+            io::Error::new(io::ErrorKind::NotConnected, what)
+        }
+        _ => error,
+    })?;
     let flags = OFlag::from_bits_retain(fcntl(&descriptor, FcntlArg::F_GETFL)?);
     if flags.contains(OFlag::O_PATH) || flags & OFlag::O_ACCMODE == OFlag::O_RDONLY {
-        return Err(io::Error::new(io::ErrorKind::PermissionDenied, format!("descriptor {number} is not open for writing")));
+        let what = format!("descriptor {number} is not open for writing: open it so (`{number}>FILE`), or choose another --output");
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, what));
     }
+    Ok(descriptor)
+}
+
+fn look_at(number: RawFd, poller: &Rc<Poller>) -> io::Result<(Receiver, Option<(u64, u64)>)> {
+    let descriptor = inherited(number)?;
     let stat = fstat(&descriptor)?;
     let receiver = match SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits()) {
         SFlag::S_IFREG => return Ok((Receiver::Direct(descriptor), Some((stat.st_dev, stat.st_ino)))),
         SFlag::S_IFIFO => open_own(descriptor, &stat, PIPE_BYTES, poller)?,
         SFlag::S_IFCHR if nix::unistd::isatty(&descriptor).unwrap_or(false) => open_own(descriptor, &stat, TERMINAL_BYTES, poller)?,
+        SFlag::S_IFSOCK if getsockopt(&descriptor, sockopt::AcceptConn)? => {
+            let what = format!("descriptor {number} is a socket that listens: manytail writes to one that is connected");
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
+        }
         SFlag::S_IFSOCK if getsockopt(&descriptor, sockopt::SockType)? == SockType::Stream => {
             Receiver::Channel(Channel::new(descriptor, Way::Send, Interest::PRIORITY, poller)?)
         }

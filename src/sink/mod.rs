@@ -22,7 +22,7 @@ use nix::errno::Errno;
 
 use crate::config::Output;
 use crate::notices::Told;
-use crate::sys::FileId;
+use crate::sys::{self, FileId};
 
 /// What became of bytes offered to a [`Sink`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -152,6 +152,24 @@ pub fn open(output: &Output, poller: Poller) -> Result<Box<dyn Sink>, SinkError>
         Output::Unix(path) => Box::new(socket::SocketSink::open(name, socket::Address::Unix(path.clone()), poller)?),
         Output::Tcp(address) => Box::new(socket::SocketSink::open(name, socket::Address::Tcp(address.clone()), poller)?),
     })
+}
+
+/// Looks whether the descriptor that an output needs was left open for us. Comes before anything of our own is opened, made or changed,
+/// so that a run that cannot deliver leaves all as it is.
+///
+/// # Errors
+/// When the descriptor was closed, or is not open for writing. Of other outputs [`open`] tells.
+pub fn check(output: &Output) -> Result<(), SinkError> {
+    let number = match output {
+        Output::Descriptor(number) => Some(*number),
+        // `/dev/stdout` and its like lead to descriptors by number.
+        Output::File(path) => sys::descriptor::named_by(path),
+        Output::Unix(_) | Output::Tcp(_) => None,
+    };
+    match number.map(descriptor::inherited) {
+        Some(Err(error)) => Err(SinkError::new(&name_of(output), "open", error)),
+        _ => Ok(()),
+    }
 }
 
 impl Sink for Box<dyn Sink> {

@@ -8,6 +8,7 @@
 mod backpressure;
 mod behind_links;
 mod capture;
+mod closed;
 mod concurrency;
 mod crash;
 mod crash_rounds;
