@@ -30,7 +30,7 @@ use crate::progress::Progress;
 use crate::sink::{self, Poller, Sink};
 use crate::status::About;
 use crate::sys::signal::{Signal, Signals};
-use crate::sys::{Linux, clock, memory};
+use crate::sys::{Linux, clock, disk, memory};
 use server::Server;
 use service::{Seen, Service};
 
@@ -122,11 +122,14 @@ impl Daemon {
         let registry = poll.registry().try_clone().context("cannot share the epoll instance")?;
         let sink = sink::open(&config.output, Poller { registry, token: OUTPUT })?;
         let server = Server::new(&config, about(&config), poll.registry())?;
+        let is_once = config.engine.once;
         let mut engine = Engine::new(config.engine, Linux::new(), sink, clock::now());
         if let Some(kept) = kept {
             engine.leave_out_directory(kept.directory);
             let waker = Waker::new(poll.registry(), OFFSETS).context("cannot make a waker")?;
             engine.keep_offsets(kept.start(waker, config.commit_interval)?);
+        } else if is_once {
+            engine.mark_records(disk::any_number());
         }
         if let Some(diagnostics) = crate::sys::file::regular_file(io::stderr()) {
             engine.add_own_file(diagnostics);

@@ -407,6 +407,12 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.outbox.limit(bytes);
     }
 
+    /// Nothing is known of earlier runs, and this one may read what they read: `file` of json records gets the number of this run as a
+    /// fourth part, so that no record has the name of another run's.
+    pub fn mark_records(&mut self, run: u64) {
+        self.encoder.mark_run(run);
+    }
+
     /// The file system, for the loop and for tests.
     pub fn file_system_mut(&mut self) -> &mut F {
         &mut self.fs

@@ -34,6 +34,8 @@ pub struct Source<'a> {
 #[derive(Debug)]
 pub struct Encoder {
     format: Format,
+    /// The fourth part of `file`, with the dash before it; may be nothing.
+    run: Vec<u8>,
     /// Every record of the current source begins with these bytes.
     head: Vec<u8>,
     time: FormattedTime,
@@ -43,7 +45,19 @@ impl Encoder {
     /// An encoder without a source: [`Encoder::begin`] comes first.
     #[must_use]
     pub fn new(format: Format) -> Self {
-        Encoder { format, head: Vec::new(), time: FormattedTime::new() }
+        Encoder { format, run: Vec::new(), head: Vec::new(), time: FormattedTime::new() }
+    }
+
+    /// From now on `file` has a fourth part, the number of this run. For a run that does not know which incarnations were used before.
+    pub fn mark_run(&mut self, run: u64) {
+        self.run.clear();
+        self.run.push(b'-');
+        push_hex(run, &mut self.run);
+    }
+
+    /// What [`Encoder::mark_run`] puts behind the other parts of `file`.
+    pub(crate) fn run(&self) -> &[u8] {
+        &self.run
     }
 
     /// Sets the source of the lines that follow, and encodes what their records share.
@@ -81,6 +95,7 @@ impl Encoder {
         push_json_path(source.path, head);
         head.extend_from_slice(b",\"file\":\"");
         push_file(source.device, source.inode, source.incarnation, head);
+        head.extend_from_slice(&self.run);
         head.push(b'"');
         head.extend_from_slice(source.labels);
         head.extend_from_slice(b",\"offset\":");

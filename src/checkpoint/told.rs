@@ -82,7 +82,7 @@ pub(crate) fn parse_json(record: &[u8]) -> Option<(Story, Line<'_>)> {
     Some((story_of(&told.file)?, Line { offset: told.offset, bytes, eol: told.eol }))
 }
 
-/// `fd01-1a2b3c-0`
+/// `fd01-1a2b3c-0`. One with a fourth part is of a run without a state directory: its incarnation is not one of ours.
 fn story_of(file: &str) -> Option<Story> {
     let mut parts = file.split('-');
     let device = u64::from_str_radix(parts.next()?, 16).ok()?;
@@ -124,6 +124,15 @@ mod tests {
         assert_eq!((told.end, told.mark()), (19, (mark_of(b"one\n\ntwo\n"), 9)));
         let told = progress(Format::Text, b"d/a\\x09.log\tone\td\nb\t\n", 10).unwrap();
         assert_eq!((told.end, told.mark()), (17, (mark_of(b"one\td\n\n"), 7)));
+    }
+
+    #[test]
+    fn a_record_of_a_run_that_kept_no_offsets_tells_nothing_of_ours() {
+        let record = |file: &str| format!("{{\"time\":\"t\",\"path\":\"a\",\"file\":\"{file}\",\"offset\":0,\"line\":\"one\"}}");
+        assert_eq!(parse_json(record("fd01-8-2").as_bytes()).unwrap().0, (0xfd01, 8, 2));
+        for other in ["fd01-8-2-9f86d081884c7d65", "fd01-8-2-0", "fd01-8-2-", "fd01-8"] {
+            assert!(parse_json(record(other).as_bytes()).is_none(), "{other}");
+        }
     }
 
     #[test]

@@ -89,6 +89,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             file: file.filter(|_| is_followed).map(|file| {
                 let mut text = Vec::new();
                 push_file(file.device, file.inode, slot.incarnation, &mut text);
+                text.extend_from_slice(self.encoder.run());
                 String::from_utf8(text).expect("hexadecimal")
             }),
             offset: is_followed.then_some(slot.offset),

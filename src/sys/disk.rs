@@ -197,8 +197,7 @@ impl Disk for LinuxDisk {
     }
 
     fn salt(&mut self) -> u64 {
-        // std seeds it from getrandom(2), and knows what to do where that is missing.
-        RandomState::new().build_hasher().finish()
+        any_number()
     }
 }
 
@@ -210,6 +209,13 @@ fn lock_file(mut file: OwnedFd, wanted: FlockArg) -> Result<Flock<OwnedFd>, (Own
             outcome => return outcome,
         }
     }
+}
+
+/// Any number, another one in each process.
+#[must_use]
+pub fn any_number() -> u64 {
+    // std seeds it from getrandom(2), and knows what to do where that is missing.
+    RandomState::new().build_hasher().finish()
 }
 
 /// Retries a call that a signal interrupted.

@@ -227,3 +227,75 @@ fn file_tells_device_and_inode() {
     assert_eq!((number(parts[0]), number(parts[1])), (stat.dev(), stat.ino()), "{file}");
     assert!(parts[2].bytes().all(|byte| byte.is_ascii_digit()), "{file}");
 }
+
+/// Without a state directory nothing is known of which names were used: `--once` makes its own.
+#[test]
+fn once_without_a_state_directory_names_no_record_like_another_run() {
+    let world = World::new();
+    world.write("a.log", "one\ntwo\n");
+    let service = world.run().json().start();
+    service.wait_count(2);
+    service.terminate();
+    let mut seen: HashSet<(String, u64)> = HashSet::new();
+    let mut take = |records: &[crate::records::Record]| {
+        for record in records {
+            assert!(seen.insert((record.origin().file.clone(), record.origin().offset)), "named before: {record:?}");
+        }
+    };
+    take(&service.records());
+    let stat = fs::metadata(world.at("a.log")).expect("stat");
+    let identity = format!("{:x}-{:x}-0-", stat.dev(), stat.ino());
+    for round in 0..3 {
+        // The same inode and the same offsets, but other lines.
+        world.write("a.log", format!("{round}.1\n{round}.2\n"));
+        world.write(format!("{round}.log"), "more\n");
+        let finished = world.run().json().with(&["--once"]).finish();
+        assert_eq!(finished.records.len(), 3 + round, "{}", finished.stderr);
+        take(&finished.records);
+        let marks: HashSet<&str> =
+            finished.records.iter().map(|record| record.origin().file.split('-').nth(3).expect("a fourth part")).collect();
+        assert_eq!(marks.len(), 1, "one number for the whole run: {marks:?}");
+        assert!(finished.records.iter().any(|record| record.origin().file.starts_with(&identity)));
+        for record in &finished.records {
+            let parts: Vec<&str> = record.origin().file.split('-').collect();
+            assert!(
+                parts.len() == 4 && parts.iter().all(|part| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_hexdigit()))
+            );
+        }
+    }
+    let state = world.beside("state");
+    let finished = world.run().json().with(&["--once", "--state-dir", state.to_str().expect("UTF-8")]).finish();
+    assert!(finished.records.iter().all(|record| record.origin().file.split('-').count() == 3), "its numbers are kept");
+}
+
+/// Records of `--once` in the output of a service are not the service's: they move none of its offsets after a crash.
+#[test]
+fn records_that_once_appended_to_the_output_of_a_service_are_none_of_its_own() {
+    let world = World::new();
+    let (output, state) = (world.beside("out.json"), world.beside("state"));
+    let service = || {
+        world
+            .run()
+            .json()
+            .with(&["--commit-interval", "1h", "--state-dir", state.to_str().expect("UTF-8")])
+            .output_file(&output)
+            .start()
+    };
+    world.write("a.log", "one\n");
+    let tail = service();
+    tail.wait_line("one");
+    tail.kill();
+    world.append("a.log", "two\nthree\n");
+    let once = world.run().json().with(&["--once"]).output_file(&output).start();
+    assert_eq!(once.wait_exit().code(), Some(0));
+    let tail = service();
+    tail.wait("all of it", || tail.records().iter().filter(|record| record.origin().file.split('-').count() == 3).count() >= 3);
+    tail.settled();
+    let own: Vec<String> = tail
+        .records()
+        .iter()
+        .filter(|record| record.origin().file.split('-').count() == 3)
+        .map(crate::records::Record::text)
+        .collect();
+    assert_eq!(own, ["one", "two", "three"]);
+}
