@@ -7,6 +7,7 @@
 pub mod http;
 mod kept;
 mod listening;
+mod own;
 mod reload;
 mod report;
 mod routes;
@@ -133,6 +134,9 @@ impl Daemon {
         }
         if let Some(diagnostics) = crate::sys::file::regular_file(io::stderr()) {
             engine.add_own_file(diagnostics);
+        }
+        for (directory, name) in own::places(&config.output, &config.metrics) {
+            engine.leave_out_rotations(directory, &name);
         }
         let (open_max, _) = getrlimit(Resource::RLIMIT_NOFILE).context("cannot read the descriptor limit")?;
         engine.limit_held_files(usize::try_from(open_max / HELD_PART).unwrap_or(usize::MAX));

@@ -20,6 +20,7 @@ mod leaving;
 mod listing;
 mod looks;
 mod order;
+mod own;
 mod reading;
 mod reopening;
 mod resume;
@@ -60,6 +61,7 @@ pub use commit::Checkpoint;
 use commit::Commits;
 use exchanges::Renames;
 use insight::Insight;
+use own::OwnFiles;
 use resume::Absence;
 use roots::{Root, Wanted};
 use searching::Searches;
@@ -242,8 +244,7 @@ pub struct Engine<F: FileSystem, S: Sink> {
     drained_at: SystemTime,
     watch_limit: Option<WatchLimit>,
     files_held_max: usize,
-    /// Device and inode of files that we write ourselves.
-    own_files: Vec<(u64, u64)>,
+    own: OwnFiles,
     /// Device and inode of the state directory.
     own_directory: Option<(u64, u64)>,
     /// Bytes that were there to be read when files were found.
@@ -266,7 +267,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let inputs = std::mem::take(&mut config.inputs);
         let encoder = Encoder::new(config.format);
         let sweeps = Sweeps::new(&config, now);
-        let own_files = sink.own_file().into_iter().collect();
+        let own = OwnFiles::new(sink.own_file());
         let mut engine = Engine {
             config,
             fs,
@@ -323,7 +324,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             drained_at: now.wall,
             watch_limit: None,
             files_held_max: HELD_MAX,
-            own_files,
+            own,
             own_directory: None,
             found_bytes: 0,
             busiest: None,
@@ -378,18 +379,6 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// SIGTERM: nothing more is read; turns go on until the output took what was read.
     pub fn stop(&mut self) {
         self.is_stopping = true;
-    }
-
-    /// A file that receives what we write, so that it is never followed.
-    pub fn add_own_file(&mut self, file: (u64, u64)) {
-        if !self.own_files.contains(&file) {
-            self.own_files.push(file);
-        }
-    }
-
-    /// A file that received what we write, and is not ours any more: its inode may become any log's.
-    pub fn remove_own_file(&mut self, file: (u64, u64)) {
-        self.own_files.retain(|&own| own != file);
     }
 
     /// The state directory, by device and inode: nothing in it is ever followed.

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use crate::checkpoint::format::{Item, put};
 use crate::checkpoint::state::State;
 use crate::checkpoint::store::{Found, Store, StoreError, look, set_aside};
-use crate::checkpoint::{CommitError, Entry};
+use crate::checkpoint::{CommitError, Entry, OWN_OUTPUT};
 use crate::record::{push_file, push_json_path, push_json_text, push_second, push_text_path};
 use crate::sys::disk::{Access, DiskError, LinuxDisk};
 use crate::sys::{FileSystem, Links, Linux};
@@ -137,7 +137,10 @@ fn list(directory: &Path, style: Style, out: &mut impl Write) -> Outcome {
 }
 
 fn push_text_entry(entry: &Entry, path: &[u8], line: &mut Vec<u8>) {
-    line.extend_from_slice(entry.offset.to_string().as_bytes());
+    match entry.offset {
+        OWN_OUTPUT => line.push(b'-'),
+        offset => line.extend_from_slice(offset.to_string().as_bytes()),
+    }
     line.push(b'\t');
     push_file(entry.id.device, entry.id.inode, entry.incarnation, line);
     line.push(b'\t');
@@ -154,7 +157,8 @@ fn push_json_entry(entry: &Entry, path: &[u8], line: &mut Vec<u8>) {
     push_json_path(path, line);
     line.extend_from_slice(b",\"file\":\"");
     push_file(entry.id.device, entry.id.inode, entry.incarnation, line);
-    line.extend_from_slice(format!("\",\"offset\":{}", entry.offset).as_bytes());
+    let offset = if entry.offset == OWN_OUTPUT { "null".to_owned() } else { entry.offset.to_string() };
+    line.extend_from_slice(format!("\",\"offset\":{offset}").as_bytes());
     if entry.absent_since != 0 {
         line.extend_from_slice(b",\"absent_since\":\"");
         push_second(entry.absent_since, line);
@@ -282,6 +286,7 @@ fn fate_of(entry: &Entry, path: &[u8], fs: &mut impl FileSystem) -> Fate {
     match fs.stat(path, Links::Follow) {
         // Device numbers are given out anew at each boot.
         Ok(found) if (found.id.inode, found.id.generation) != (entry.id.inode, entry.id.generation) => Fate::Replaced,
+        Ok(_) if entry.offset == OWN_OUTPUT => Fate::Unchanged,
         Ok(found) if found.size < entry.offset => Fate::Truncated,
         Ok(found) if found.size > entry.offset => Fate::Grown,
         Ok(_) => Fate::Unchanged,
@@ -354,6 +359,18 @@ mod tests {
         for (path, below) in [("/a/bc", "/a/b"), ("/a", "/a/b"), ("a", "/"), ("", "/"), ("", "a"), ("/a/b", "a"), ("./a", "a")] {
             assert!(!is_at_or_below(path.as_bytes(), below.as_bytes()), "{path} is not below {below}");
         }
+    }
+
+    #[test]
+    fn a_file_that_received_our_own_output_has_no_offset() {
+        let id = crate::sys::FileId { device: 1, inode: 2, generation: 7 };
+        let flags = crate::checkpoint::EntryFlags::empty();
+        let entry = Entry { id, incarnation: 0, offset: OWN_OUTPUT, mark: 0, mark_len: 0, flags, complete_at: 0, absent_since: 0 };
+        let mut line = Vec::new();
+        push_text_entry(&entry, b"out.log.1", &mut line);
+        push_json_entry(&entry, b"out.log.1", &mut line);
+        let expected = "-\t1-2-0\tout.log.1\n{\"path\":\"out.log.1\",\"file\":\"1-2-0\",\"offset\":null}\n";
+        assert_eq!(String::from_utf8(line).unwrap(), expected);
     }
 
     #[test]

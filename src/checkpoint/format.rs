@@ -32,6 +32,9 @@
 //! path     = len: u16, bytes
 //! ```
 //!
+//! An offset of 2^64 - 1 says that the file received our own output and is never read. A program that does not know this takes the file
+//! for one that was truncated, and reads it.
+//!
 //! The header is laid out like this in every version. Items apply in their order; a later one of the same file replaces the earlier.
 //! An unknown tag, flag, kind or format and a `mark_len` over 64 are errors: who adds one, counts the version up.
 //!

@@ -37,6 +37,10 @@ bitflags! {
     }
 }
 
+/// The offset of a file that received our own output: it is never read. An older version of this program takes such a file for one that
+/// was truncated, and reads it from its start.
+pub const OWN_OUTPUT: u64 = u64::MAX;
+
 /// How far one file was delivered. Its path is stored beside it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Entry {
@@ -44,7 +48,7 @@ pub struct Entry {
     pub id: FileId,
     /// How often the content of this inode restarted: the third part of `file` in json records.
     pub incarnation: u32,
-    /// Bytes from the start of the file up to the first that was not acknowledged.
+    /// Bytes from the start of the file up to the first that was not acknowledged; or [`OWN_OUTPUT`].
     pub offset: u64,
     /// Digest of the `mark_len` bytes just before `offset`.
     pub mark: u32,

@@ -256,6 +256,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         for (bucket, incarnation) in checkpoint.state.floors() {
             self.files.raise_floor(bucket, incarnation);
         }
+        checkpoint.state.output().into_iter().for_each(|point| self.own.remember(point.id));
         self.commits = Some(Box::new(Commits::new(checkpoint)));
     }
 

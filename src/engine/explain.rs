@@ -117,7 +117,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let slot = self.files.get(id);
         let state = slot.state;
         match slot.life {
-            Life::Ignored if slot.is_identified() => because(FileState::OwnOutput, "it receives our own output or diagnostics"),
+            Life::Ignored if slot.is_identified() => self.explain_own(id),
             Life::Ignored => because(FileState::NotRegular, "it is no regular file: never opened"),
             Life::Parked => self.explain_parked(id, now.instant),
             Life::Finishing => {
@@ -228,7 +228,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     fn explain_unknown(&mut self, asked: &[u8], found: &io::Result<Stat>, target: &io::Result<Stat>) -> Reason {
         if let Ok(target) = target
             && target.kind == FileKind::Regular
-            && self.own_files.contains(&(target.id.device, target.id.inode))
+            && self.own.is_live(target.id.device, target.id.inode)
         {
             return because(FileState::OwnOutput, "it receives our own output or diagnostics");
         }

@@ -1,6 +1,7 @@
 //! Files and directories that lose their name: moved, deleted, or gone with what is above them. A second look decides.
 
 use super::*;
+use crate::checkpoint::OWN_OUTPUT;
 use crate::notices::Cause;
 use crate::registry::{Life, State};
 use crate::sys::Links;
@@ -26,6 +27,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
         self.unbind(id);
         let slot = self.files.get_mut(id);
+        if slot.offset == OWN_OUTPUT {
+            // Nothing of it is to be read, so nothing is lost.
+            slot.state.remove(State::DIRTY);
+        }
         slot.life = Life::Leaving;
         slot.state.remove(State::DELETED | State::SEEN | State::RELEASED);
         slot.state.insert(how);
@@ -58,7 +63,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let is_identified = self.files.get(id).is_identified();
         let slot = self.files.get_mut(id);
         slot.state.remove(State::DELETED);
-        if slot.life != Life::Ignored {
+        if slot.offset == OWN_OUTPUT {
+            slot.life = Life::Ignored;
+        } else if slot.life != Life::Ignored {
             slot.life = if is_identified { Life::Following } else { Life::Named };
         }
         if is_identified {
@@ -268,6 +275,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.held.remove(&id);
         self.judged_at.remove(&id);
         self.grown.remove(&id);
+        if self.files.get(id).offset == OWN_OUTPUT
+            && let Some(file) = self.files.file_id(id)
+        {
+            self.own.remember(file);
+        }
         self.forget_entry(id);
         if !self.rotated.is_empty() {
             self.rotated.remove(&self.files.key(id));

@@ -1,6 +1,8 @@
 //! Names in doubt -> what they stand for: one look each, and the consequences for the slot. Truth wins over what events said.
 
+use super::own::Own;
 use super::*;
+use crate::checkpoint::OWN_OUTPUT;
 use crate::config::From;
 use crate::discovery::Why;
 use crate::notices::Cause;
@@ -359,19 +361,16 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.forget_parked(self.files.key(former), now.instant);
         }
         self.files.get_mut(id).state.set(State::LINKED, found.links > 1);
-        if self.is_own(found) {
+        if let Some(own) = self.own_of(id, found) {
             mark!("our own output lay in the tree");
-            self.files.identify(id, found.id, 0);
-            self.files.get_mut(id).life = Life::Ignored;
-            self.release_successor(id);
-            self.write_path(id);
-            if let Some(kept_back) = self.notices.admit_about(Cause::OwnOutput, &self.path, now.instant) {
-                let path = String::from_utf8_lossy(&self.path);
-                tracing::warn!(?path, kept_back, "this file receives our own output or diagnostics: left out");
-            }
+            self.leave_out_file(id, found, own, now);
             return;
         }
         let has_changed = if self.resume(id, found) {
+            if self.files.get(id).offset == OWN_OUTPUT {
+                self.leave_out_file(id, found, Own::Former, now);
+                return;
+            }
             self.files.get_mut(id).life = Life::Following;
             self.may_have_changed(id, found)
         } else if self.files.get(id).state.contains(State::ONLY_KNOWN) {
@@ -458,10 +457,6 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
         self.listed = listed;
         self.listed.shrink_to(super::DOUBTS_MAX);
-    }
-
-    fn is_own(&self, found: &Stat) -> bool {
-        self.own_files.contains(&(found.id.device, found.id.inode))
     }
 
     /// Writes the path of a file that has a name, or its last one.

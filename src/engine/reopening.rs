@@ -37,6 +37,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     pub(super) fn reopen_sink(&mut self, now: Instant) {
         mark!("the output was reopened");
         let before = self.outbox.sink().own_file();
+        let before_id = self.outbox.sink_mut().point().map(|point| point.id);
         if let Err(error) = self.outbox.sink_mut().reopen() {
             if let Some(kept_back) = self.notices.admit(Cause::Reopen, now) {
                 tracing::error!(error = with_causes(&error), kept_back, "SIGHUP: the old output stays in use");
@@ -44,10 +45,12 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             return;
         }
         self.outbox.reopened();
-        // The old file, if it is in the tree, has a slot that stays ignored. Its inode, once free, may become any log's.
-        self.own_files.retain(|&own| Some(own) != before);
+        // The old file, if it is in the tree, has a slot that stays ignored; it may also come into the tree later. Its inode, once free,
+        // may become any log's.
+        before.into_iter().for_each(|before| self.own.remove(before));
+        before_id.into_iter().for_each(|before| self.own.remember(before));
         if let Some(own) = self.outbox.sink().own_file() {
-            self.add_own_file(own);
+            self.own.add(own);
         }
         if let Some(kept_back) = self.notices.admit(Cause::Reopen, now) {
             tracing::info!(kept_back, "SIGHUP: output reopened");

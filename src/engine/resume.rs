@@ -71,6 +71,13 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         true
     }
 
+    /// Whether the journal has an entry of this file.
+    pub(super) fn is_stored(&mut self, id: SlotId, file: FileId) -> bool {
+        self.write_path(id);
+        let Some(commits) = &self.commits else { return false };
+        commits.stored.get(file).is_some() || commits.stored.find_renumbered(file, &self.path).is_some()
+    }
+
     /// Looks at a path; cheaper if the journal knows the file.
     pub(super) fn stat_stored(&mut self, links: Links) -> std::io::Result<Stat> {
         match &self.commits {

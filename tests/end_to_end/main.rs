@@ -31,6 +31,7 @@ mod metrics;
 mod options;
 mod outputs;
 mod overflow;
+mod own_output;
 mod packages;
 mod permissions;
 mod process;
