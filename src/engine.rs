@@ -8,6 +8,7 @@
 mod behind;
 mod changes;
 mod commit;
+mod departures;
 mod directories;
 mod exchanges;
 mod explain;
@@ -19,6 +20,7 @@ mod invariants;
 mod leaving;
 mod listing;
 mod looks;
+mod old_files;
 mod order;
 mod own;
 mod reading;
@@ -59,8 +61,10 @@ use crate::tree::{DirId, DirKey, Tree};
 
 pub use commit::Checkpoint;
 use commit::Commits;
+use departures::Departures;
 use exchanges::Renames;
 use insight::Insight;
+use old_files::OldFiles;
 use own::OwnFiles;
 use resume::Absence;
 use roots::{Root, Wanted};
@@ -245,6 +249,8 @@ pub struct Engine<F: FileSystem, S: Sink> {
     watch_limit: Option<WatchLimit>,
     files_held_max: usize,
     own: OwnFiles,
+    old_files: OldFiles,
+    departures: Departures,
     /// Device and inode of the state directory.
     own_directory: Option<(u64, u64)>,
     /// Bytes that were there to be read when files were found.
@@ -325,6 +331,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             watch_limit: None,
             files_held_max: HELD_MAX,
             own,
+            old_files: OldFiles::default(),
+            departures: Departures::default(),
             own_directory: None,
             found_bytes: 0,
             busiest: None,
@@ -488,9 +496,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             return Ok(Turn::Again);
         }
         let deadlines = if self.is_stopping { None } else { self.next_deadline() };
+        let old_files = if self.is_stopping { None } else { self.old_files.deadline() };
         let acks = self.outbox.awaits_acks().then(|| now + ACK_POLL);
         let commit = self.commits.as_ref().and_then(|commits| commits.deadline());
-        Ok(match [deadlines, acks, self.outbox.deadline(), commit].into_iter().flatten().min() {
+        Ok(match [deadlines, old_files, acks, self.outbox.deadline(), commit].into_iter().flatten().min() {
             Some(deadline) if deadline <= now => Turn::Again,
             Some(deadline) => Turn::WaitUntil(deadline),
             None => Turn::WaitForEvents,

@@ -109,6 +109,10 @@ pub enum FileState {
     StateDirectory,
     /// Left the tree; remembered for some minutes.
     LeftTree,
+    /// Deleted a moment ago, after it was read to its end.
+    Deleted,
+    /// Deleted a moment ago, perhaps before it was read to its end.
+    DeletedUnread,
     /// There is no such file.
     Missing,
 }
@@ -117,8 +121,8 @@ impl FileState {
     /// Read, or about to be: nothing is in the way.
     #[must_use]
     pub fn is_well(self) -> bool {
-        use FileState::{BeingLookedAt, CoolingDown, Finishing, Queued, ReadToEnd, Unfinished};
-        matches!(self, ReadToEnd | Unfinished | Queued | CoolingDown | BeingLookedAt | Finishing)
+        use FileState::{BeingLookedAt, CoolingDown, Deleted, Finishing, Queued, ReadToEnd, Unfinished};
+        matches!(self, ReadToEnd | Unfinished | Queued | CoolingDown | BeingLookedAt | Finishing | Deleted)
     }
 }
 

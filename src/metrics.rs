@@ -116,6 +116,11 @@ fn losses(text: &mut Text, status: &Status) {
         counters.vanished,
     );
     text.counter(
+        "manytail_files_ignored_older_total",
+        "Files that were started at their end because they had not been modified for as long as --ignore-older says.",
+        counters.old_files,
+    );
+    text.counter(
         "manytail_skipped_nul_bytes_total",
         "NUL bytes passed over: holes, and what a truncation leaves before a writer's position.",
         counters.skipped_nul_bytes,

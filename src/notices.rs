@@ -34,11 +34,12 @@ pub(crate) enum Cause {
     Offsets,
     OffsetsAgain,
     Reopen,
+    IgnoredOlder,
 }
 
 impl Cause {
     /// Every cause with its name, in the order of the variants.
-    const NAMES: [(Cause, &'static str); 19] = [
+    const NAMES: [(Cause, &'static str); 20] = [
         (Cause::PathMissing, "path_missing"),
         (Cause::PathAppeared, "path_appeared"),
         (Cause::PathLeftOut, "path_left_out"),
@@ -58,6 +59,7 @@ impl Cause {
         (Cause::Offsets, "offsets"),
         (Cause::OffsetsAgain, "offsets_again"),
         (Cause::Reopen, "reopen"),
+        (Cause::IgnoredOlder, "ignored_older"),
     ];
 }
 

@@ -111,6 +111,8 @@ bitflags! {
         /// A write, a rename or a listing brought the name up: it may hold bytes that nobody has read. A name that was just created holds
         /// none, unless it is dirty.
         const MAY_HOLD_BYTES = 1 << 28;
+        /// With `STARTED_AT_END`: because it had not been modified for `--ignore-older`.
+        const WAS_OLD = 1 << 31;
     }
 }
 

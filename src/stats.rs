@@ -45,6 +45,9 @@ pub struct Stats {
     pub commits: u64,
     /// Times that they could not.
     pub commit_failures: u64,
+    /// Files that were started at their end because they had not been modified for `--ignore-older`.
+    #[serde(default)]
+    pub old_files: u64,
     /// Names of files that were gone before they could be looked at, with whatever was in these files.
     pub vanished: u64,
 }

@@ -53,6 +53,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.read_listed();
         }
         if self.is_calm() {
+            self.say_old_files(now.instant);
             self.is_missing_events = false;
             self.is_listing = false;
             self.has_scanned = true;
@@ -216,7 +217,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// The state directory lies in the tree: its files change with every commit, so following them would never end.
     fn leave_out(&mut self, dir: DirId, now: Now) {
         mark!("the state directory lay in the tree");
-        self.write_directory(dir);
+        self.write_directory_bare(dir);
         if let Some(kept_back) = self.notices.admit_about(Cause::OwnOutput, &self.path, now.instant) {
             let path = String::from_utf8_lossy(&self.path);
             tracing::warn!(?path, kept_back, "this is the state directory: left out");
@@ -411,7 +412,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 if self.tree.set_unreadable(dir, true) {
                     return;
                 }
-                self.write_directory(dir);
+                self.write_directory_bare(dir);
                 if let Some(kept_back) = self.notices.admit_about(Cause::Unreadable, &self.path, now.instant) {
                     let path = String::from_utf8_lossy(&self.path);
                     tracing::warn!(?path, %error, kept_back, "directory cannot be read: picked up when that changes");
@@ -425,7 +426,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 if is_tried_again {
                     self.poll_by(now.instant + timers::POLL_EVERY);
                 }
-                self.write_directory(dir);
+                self.write_directory_bare(dir);
                 if let Some(kept_back) = self.notices.admit_about(Cause::Failed, &self.path, now.instant) {
                     let path = String::from_utf8_lossy(&self.path);
                     let what = if is_tried_again {

@@ -40,6 +40,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         if let Some(id) = self.slot_at(asked, target.as_ref().ok()) {
             return self.explain_known(id, asked, target, now);
         }
+        if target.as_ref().is_err_and(is_missing)
+            && let Some(departed) = self.explain_departed(asked, now)
+        {
+            return departed;
+        }
         let (state, why) = self.explain_unknown(asked, &found, &target);
         let regular = target.ok().filter(|target| target.kind == FileKind::Regular);
         FileStatus {
@@ -70,13 +75,16 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.files.find(dir, name)
     }
 
-    fn explain_known(&mut self, id: SlotId, asked: &[u8], target: io::Result<Stat>, now: Now) -> FileStatus {
+    pub(super) fn explain_known(&mut self, id: SlotId, asked: &[u8], target: io::Result<Stat>, now: Now) -> FileStatus {
         let path = self.path_of(id).unwrap_or_else(|| asked.to_vec());
         let held = self.held.get(&id).and_then(|held| self.fs.stat_file(&held.file).ok());
         let file = self.files.file_id(id);
         // By name it may be another file by now.
         let own = held.or_else(|| target.as_ref().ok().copied()).filter(|found| file.is_none_or(|file| file == found.id));
-        let (state, why) = self.state_of(id, &path, own.as_ref(), &target, now);
+        let (state, mut why) = self.state_of(id, &path, own.as_ref(), &target, now);
+        if self.files.get(id).state.contains(State::STARTED_AT_END | State::WAS_OLD) {
+            why.push_str("; it was started at its end, because it had not been modified for --ignore-older");
+        }
         let key = self.files.key(id);
         let slot = self.files.get(id);
         let read_at = self.commits.as_ref().and_then(|commits| commits.ledger.get(key)).map_or(0, |known| known.read_at);

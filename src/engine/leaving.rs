@@ -15,6 +15,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         if self.files.get(id).life == Life::Finishing {
             return;
         }
+        self.note_departure(id);
         let (dir, name) = (self.files.get(id).dir(), self.files.name(id).to_vec());
         if how.contains(State::DELETED) {
             self.note_former_name(id, dir, &name);
@@ -254,12 +255,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 
     fn last_path(&mut self, id: SlotId) -> String {
-        if self.tree.at_place(self.files.get(id).dir().0).is_some() {
-            self.write_path(id);
-        } else {
-            self.path.clear();
-            self.path.extend_from_slice(self.files.name(id));
-        }
+        self.write_last_path(id);
         String::from_utf8_lossy(&self.path).into_owned()
     }
 

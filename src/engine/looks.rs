@@ -419,6 +419,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             mark!("a file started at its end");
             slot.offset = found.size;
             slot.state.insert(State::SEEK_LINE | State::STARTED_AT_END);
+            slot.state.set(State::WAS_OLD, is_old);
+            if is_old {
+                self.stats.old_files += 1;
+                self.old_files.add();
+            }
         }
         if found.size > 0 && self.files.get(id).state.contains(State::LISTED) {
             // Stories are stored in the order in which they are to be read.
@@ -476,6 +481,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.files.get_mut(id).state.insert(State::UNREADABLE);
         if self.files.get(id).is_bound() {
             self.write_path(id);
+        } else {
+            self.write_last_path(id);
         }
         if let Some(kept_back) = self.notices.admit_about(Cause::Unreadable, &self.path, now.instant) {
             let path = String::from_utf8_lossy(&self.path);

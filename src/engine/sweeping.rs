@@ -179,6 +179,6 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
         self.sweeps.said.push(device);
         let path = String::from_utf8_lossy(&self.path);
-        tracing::info!(%path, %file_system, ?every, "events do not tell of {}: looked at every --rescan-remote", file_system.sight().untold());
+        tracing::info!(?path, %file_system, ?every, "events do not tell of {}: looked at every --rescan-remote", file_system.sight().untold());
     }
 }

@@ -13,6 +13,7 @@ mod concurrency;
 mod crash;
 mod crash_rounds;
 mod deletion;
+mod departed;
 mod departures;
 mod directories;
 mod discovery;

@@ -144,6 +144,17 @@ fn what_is_lost_is_counted_by_its_cause() {
 }
 
 #[test]
+fn files_that_are_started_at_their_end_as_old_ones_are_counted() {
+    let world = World::new();
+    world.write("old.log", "old\n");
+    world.set_modified("old.log", std::time::SystemTime::now() - std::time::Duration::from_secs(10 * 86_400));
+    world.write("young.log", "young\n");
+    let run = Metered::start(&world, world.run().with(&["--ignore-older", "1d"]));
+    run.tail.wait_line("young");
+    run.wait_value("manytail_files_ignored_older_total", |files| files == 1.0);
+}
+
+#[test]
 fn diagnostics_are_counted_whether_they_were_said_or_kept_back() {
     let world = World::new();
     let run = Metered::start(&world, world.run()).armed();
