@@ -17,6 +17,7 @@ mod textfile;
 
 use std::io;
 use std::os::fd::RawFd;
+use std::os::unix::ffi::OsStrExt;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context as _;
@@ -39,6 +40,7 @@ const EVENTS: Token = Token(0);
 const SIGNALS: Token = Token(1);
 const OUTPUT: Token = Token(2);
 const OFFSETS: Token = Token(3);
+const MOUNTS: Token = Token(4);
 
 /// The part of the descriptor limit that may go into files held open for a blocked output.
 const HELD_PART: u64 = 4;
@@ -79,6 +81,8 @@ struct Daemon {
     server: Server,
     /// The event descriptor that is registered.
     registered: Option<RawFd>,
+    /// The table of mounts is polled, or cannot be.
+    are_mounts_polled: bool,
     /// The service manager, if one waits for words.
     service: Option<Service>,
     pace: Duration,
@@ -127,6 +131,9 @@ impl Daemon {
         let mut engine = Engine::new(config.engine, Linux::new(), sink, clock::now());
         if let Some(kept) = kept {
             engine.leave_out_directory(kept.directory);
+            if let Some(path) = &config.state_dir {
+                engine.watch_state_directory(path.as_os_str().as_bytes().to_vec());
+            }
             let waker = Waker::new(poll.registry(), OFFSETS).context("cannot make a waker")?;
             engine.keep_offsets(kept.start(waker, config.commit_interval)?);
         } else if is_once {
@@ -147,6 +154,7 @@ impl Daemon {
             engine,
             server,
             registered: None,
+            are_mounts_polled: false,
             service,
             pace: config.pace,
             shutdown_timeout: config.shutdown_timeout,
@@ -180,6 +188,7 @@ impl Daemon {
                 OUTPUT => self.engine.output_ready(now),
                 // The turn takes the outcome.
                 OFFSETS => {}
+                MOUNTS => self.engine.mounts_changed(now),
                 Token(server::FIRST_TOKEN..) => self.server.ready(event.token(), &mut self.engine, now),
                 _ => {
                     if self.take_signals(now)? == Next::Exit {
@@ -251,7 +260,20 @@ impl Daemon {
             self.registered = current;
             self.engine.events_ready();
         }
+        self.register_mounts();
         Ok(())
+    }
+
+    /// The table of mounts is open once it was read. What changed since then is told at once.
+    fn register_mounts(&mut self) {
+        if self.are_mounts_polled {
+            return;
+        }
+        let Some(descriptor) = self.engine.file_system_mut().mounts_descriptor() else { return };
+        self.are_mounts_polled = true;
+        if let Err(error) = self.poll.registry().register(&mut SourceFd(&descriptor), MOUNTS, Interest::PRIORITY) {
+            tracing::debug!(%error, "changes of mounts cannot be polled: they are noticed by the sweep alone");
+        }
     }
 
     /// A turn ended. Returns when to turn again so that the service manager hears of it.

@@ -33,6 +33,7 @@ mod sweeping;
 mod timers;
 mod top;
 mod unlinked;
+mod ways;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant, SystemTime};
@@ -71,6 +72,7 @@ use roots::{Root, Wanted};
 use searching::Searches;
 use sweeping::Sweeps;
 use timers::Moved;
+use ways::Ways;
 
 /// Room for about two thousand events with short names: an eighth of the kernel's default queue in one call.
 const EVENT_BUFFER_BYTES: usize = 64 * 1024;
@@ -96,6 +98,9 @@ const DOUBTS_MAX: usize = 4096;
 
 /// Files held open at most while the output is blocked, or while a large file is read in turns.
 const HELD_MAX: usize = 256;
+
+/// State directories that are remembered when somebody moves them away and a new one is made.
+const OWN_DIRECTORIES_MAX: usize = 16;
 
 /// How often acknowledgements are asked for that arrive without an event.
 const ACK_POLL: Duration = Duration::from_millis(5);
@@ -166,6 +171,7 @@ pub struct Engine<F: FileSystem, S: Sink> {
     inputs: Inputs,
     /// Each PATH of each input, by [`crate::inputs::RootId`].
     roots: Vec<Root>,
+    ways: Ways,
     /// Directories that are watched for single files, by path.
     homes: HashMap<Box<[u8]>, DirKey>,
     /// Names that count in directories that are not listed.
@@ -251,8 +257,8 @@ pub struct Engine<F: FileSystem, S: Sink> {
     own: OwnFiles,
     old_files: OldFiles,
     departures: Departures,
-    /// Device and inode of the state directory.
-    own_directory: Option<(u64, u64)>,
+    /// Device and inode of the state directory, and of those before it that were moved away: the last ones.
+    own_directories: VecDeque<(u64, u64)>,
     /// Bytes that were there to be read when files were found.
     found_bytes: u64,
     /// While somebody watches: which files are read most.
@@ -282,6 +288,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             files: Registry::new(),
             inputs: Inputs::new(),
             roots: Vec::new(),
+            ways: Ways::new(),
             homes: HashMap::new(),
             wanted: HashMap::new(),
             events: vec![0; EVENT_BUFFER_BYTES].into_boxed_slice(),
@@ -333,7 +340,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             own,
             old_files: OldFiles::default(),
             departures: Departures::default(),
-            own_directory: None,
+            own_directories: VecDeque::new(),
             found_bytes: 0,
             busiest: None,
             stats: Stats::default(),
@@ -357,6 +364,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         if !self.is_stopping {
             self.start_roots(now)?;
             self.take_changes(now)?;
+            self.follow_ways(now);
             self.expire(now);
             self.settle_found(now);
             self.look(now);
@@ -391,7 +399,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// The state directory, by device and inode: nothing in it is ever followed.
     pub fn leave_out_directory(&mut self, directory: (u64, u64)) {
-        self.own_directory = Some(directory);
+        if !self.own_directories.contains(&directory) {
+            self.own_directories.truncate(OWN_DIRECTORIES_MAX - 1);
+            self.own_directories.push_front(directory);
+        }
     }
 
     /// At most this many files are held open besides the one being read.
@@ -427,10 +438,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// How much there is at the moment.
     pub fn sizes(&self) -> Sizes {
+        let beside = self.ways.watches().filter(|&watch| self.tree.find_watch(watch).is_none()).count();
         Sizes {
             files: self.files.len(),
             directories: self.tree.len(),
-            watches: self.tree.watched() + self.former.watches(),
+            watches: self.tree.watched() + self.former.watches() + beside,
             open: self.open_files(),
         }
     }

@@ -35,6 +35,7 @@
 //! | word | meaning |
 //! |---|---|
 //! | input | PATHs that are followed under the same rules: globs, where to start, labels |
+//! | way | the directories and links that the kernel walks to get to a PATH; their names are watched |
 //! | root, scope | a PATH; those that cover a directory, so that an input of theirs may accept what is in it |
 //! | slot | the 64 bytes kept per file |
 //! | offset | bytes from the start of a file up to the first that was not yet encoded |
@@ -68,6 +69,7 @@ pub mod file_systems;
 mod former;
 mod inputs;
 mod interpret;
+mod mounts;
 mod names;
 mod registry;
 mod succession;

@@ -35,11 +35,12 @@ pub(crate) enum Cause {
     OffsetsAgain,
     Reopen,
     IgnoredOlder,
+    StateDirectory,
 }
 
 impl Cause {
     /// Every cause with its name, in the order of the variants.
-    const NAMES: [(Cause, &'static str); 20] = [
+    const NAMES: [(Cause, &'static str); 21] = [
         (Cause::PathMissing, "path_missing"),
         (Cause::PathAppeared, "path_appeared"),
         (Cause::PathLeftOut, "path_left_out"),
@@ -60,6 +61,7 @@ impl Cause {
         (Cause::OffsetsAgain, "offsets_again"),
         (Cause::Reopen, "reopen"),
         (Cause::IgnoredOlder, "ignored_older"),
+        (Cause::StateDirectory, "state_directory"),
     ];
 }
 

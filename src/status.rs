@@ -21,6 +21,9 @@ pub struct Status {
     pub backlog: Backlog,
     /// Directories and watches.
     pub directories: Directories,
+    /// PATHs at which nothing is found (to follow), each as given: they are waited for.
+    #[serde(default)]
+    pub missing: Vec<String>,
     /// Where records go.
     pub output: OutputStatus,
     /// How offsets are kept.

@@ -185,6 +185,13 @@ impl FileSystem for Memory {
         }
     }
 
+    fn watch_names(&mut self, path: &[u8]) -> io::Result<WatchId> {
+        match path {
+            b"/" => Ok(WatchId(0)),
+            _ => self.watch(path, Links::Keep),
+        }
+    }
+
     fn unwatch(&mut self, _watch: WatchId) {}
 
     #[inline(never)]
@@ -198,6 +205,15 @@ impl FileSystem for Memory {
             self.taken = 0;
         }
         Ok(len)
+    }
+
+    fn read_link(&mut self, _path: &[u8]) -> io::Result<Vec<u8>> {
+        // There are none.
+        Err(Errno::EINVAL.into())
+    }
+
+    fn mounts(&mut self) -> io::Result<Vec<u8>> {
+        Ok(Vec::new())
     }
 
     fn canonical(&mut self, path: &[u8]) -> io::Result<Vec<u8>> {

@@ -99,13 +99,60 @@ pub trait Disk {
     fn remove(&mut self, name: &str) -> io::Result<()>;
     /// `fsync(2)` of the directory: names are durable.
     fn sync_directory(&mut self) -> io::Result<()>;
+    /// Whether the directory's path still leads to this directory, and the lock in it is still the one that is held.
+    fn place(&mut self) -> io::Result<Place>;
+    /// Whether the name in the directory stands for this open file.
+    fn is_named(&mut self, name: &str, file: &Self::File) -> io::Result<bool>;
+    /// Goes to where the directory's path leads now; makes the directory if there is none, and takes the lock in it, unless both are in
+    /// place. When it fails, what was open stays open.
+    fn reopen(&mut self) -> io::Result<()>;
+    /// Device and inode of the directory.
+    fn identity(&self) -> (u64, u64);
     /// Any number: so that no one can guess what a valid frame looks like.
     fn salt(&mut self) -> u64;
+}
+
+/// Where an open state directory is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// Its path leads to it, and its lock is the one that is held.
+    Here,
+    /// Its path leads nowhere, or to another directory.
+    Elsewhere,
+    /// The lock was removed, or another file has its name.
+    Unlocked,
+}
+
+/// What is not any more where a process that starts now would look for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Displaced {
+    /// See [`Place::Elsewhere`].
+    #[error("the state directory was removed, renamed, replaced, mounted over or unmounted")]
+    Directory,
+    /// See [`Place::Unlocked`].
+    #[error("the lock in the state directory was removed or replaced")]
+    Lock,
+    /// The journal has no name any more, or another file has it.
+    #[error("the journal in the state directory was removed or replaced")]
+    Journal,
+}
+
+/// How a store came into its place again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Anew {
+    /// What had happened.
+    pub what: Displaced,
+    /// Device and inode of the directory.
+    pub directory: (u64, u64),
+    /// Journals that were found there and are not this process's, under the names that they have now.
+    pub aside: Vec<String>,
 }
 
 /// What a [`Committer`] is to do with a payload of [`mod@format`] items.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Work {
+    /// Look whether the journal is where the next start would look for it. Nothing is stored.
+    Check,
     /// Append a commit to the current journal, durably.
     Append,
     /// Start a new journal beside the current one with the first part of a snapshot. A half-made one of before is dropped.
@@ -146,6 +193,12 @@ pub enum CommitError {
         #[source]
         source: io::Error,
     },
+    /// The journal is not where the next start would look for it. A new one has to be begun, which makes anew what is missing.
+    #[error(transparent)]
+    Displaced(#[from] Displaced),
+    /// The state directory cannot be made anew, or not be locked.
+    #[error("the state directory cannot be used any more")]
+    Anew(#[source] io::Error),
 }
 
 /// What became of a [`Job`].
@@ -161,6 +214,8 @@ pub struct Done {
     pub journal_bytes: u64,
     /// Whether commits can be appended to it.
     pub is_appendable: bool,
+    /// The job brought the store into its place again.
+    pub anew: Option<Anew>,
 }
 
 /// Does [`Job`]s, one after the other, without blocking the caller.

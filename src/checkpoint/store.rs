@@ -7,7 +7,14 @@
 //! # Names
 //!
 //! `journal.N` with the highest N is the journal. `journal.N.new` is one in the making. Both lower ones and those in the making are
-//! leftovers. N grows and never comes twice. All other names (`lock`, `journal.N.damaged`) are left alone.
+//! leftovers. N grows and never comes twice. All other names (`lock`, `journal.N.damaged`, `journal.N.aside`) are left alone.
+//!
+//! # When somebody removes what is open
+//!
+//! A write to a file without a name succeeds, and the next start knows nothing of it. So after each commit the names are compared with
+//! what is open: the directory's path, the lock, the journal. If one of them leads elsewhere, the commit failed. The next journal is
+//! begun where the path leads then, in a directory that is made anew if need be and locked; a journal there that is not ours is renamed
+//! to `journal.N.aside` before ours takes its place.
 //!
 //! # Why a failure is final
 //!
@@ -20,7 +27,7 @@ use std::io;
 use super::format::{self, HEAD_BYTES, HEADER_BYTES, Head, HeaderError, Kind, PAYLOAD_BYTES_MAX, VERSION};
 use super::journal::{self, Defect, Extent};
 use super::state::State;
-use super::{CommitError, Disk};
+use super::{Anew, CommitError, Disk, Displaced, Place};
 
 const PREFIX: &str = "journal.";
 const IN_THE_MAKING: &str = ".new";
@@ -122,16 +129,20 @@ pub fn set_aside<D: Disk>(disk: &mut D) -> Result<Vec<String>, StoreError> {
     let mut aside = Vec::new();
     for number in numbers {
         let from = name_of(number);
-        let is_free = |name: &String| !names.iter().any(|known| known == name.as_bytes());
-        let first = format!("{from}.damaged");
-        let to = (2..).map(|n| format!("{first}.{n}")).find(is_free).expect("some number is free");
-        let to = if is_free(&first) { first } else { to };
+        let to = free_name(&format!("{from}.damaged"), &names);
         disk.rename(&from, &to).map_err(|source| StoreError::SetAside { name: from, source })?;
         names.push(to.clone().into_bytes());
         aside.push(to);
     }
     disk.sync_directory().map_err(|source| StoreError::SetAside { name: aside.join(", "), source })?;
     Ok(aside)
+}
+
+/// The name, or the first of `NAME.2`, `NAME.3` and so on that is not taken.
+fn free_name(first: &str, names: &[Vec<u8>]) -> String {
+    let further = (2..).map(|n| format!("{first}.{n}"));
+    let is_free = |name: &String| !names.iter().any(|known| known == name.as_bytes());
+    std::iter::once(first.to_owned()).chain(further).find(is_free).expect("some number is free")
 }
 
 /// The journal.
@@ -142,6 +153,8 @@ pub struct Store<D: Disk> {
     /// The current journal is not appended to any more.
     has_failed: bool,
     making: Option<Journal<D::File>>,
+    /// The store came into its place again, and nobody asked for that yet.
+    anew: Option<Anew>,
     /// The highest number that any name here ever had.
     last_number: u64,
 }
@@ -168,7 +181,7 @@ impl<D: Disk> Store<D> {
         let names = disk.list().map_err(StoreError::List)?;
         let last_number = names.iter().filter_map(|name| split_name(name)).map(|(number, _)| number).max().unwrap_or(0);
         let Some(number) = journals(&names).max() else {
-            let mut store = Store { disk, current: None, has_failed: false, making: None, last_number };
+            let mut store = Store { disk, current: None, has_failed: false, making: None, anew: None, last_number };
             store.remove_leftovers(0);
             return Ok((store, State::default()));
         };
@@ -177,7 +190,7 @@ impl<D: Disk> Store<D> {
         let (state, extent) = load(&mut disk, &file, &name)?;
         let journal = Journal { number, file, salt: extent.salt, frames: extent.frames, bytes: extent.bytes };
         let has_failed = settle(&mut disk, &journal, &extent).is_err();
-        let mut store = Store { disk, current: Some(journal), has_failed, making: None, last_number };
+        let mut store = Store { disk, current: Some(journal), has_failed, making: None, anew: None, last_number };
         if !has_failed {
             store.remove_leftovers(number);
         }
@@ -208,7 +221,63 @@ impl<D: Disk> Store<D> {
             // See "Why a failure is final". When this fails too, nothing can be done.
             let _ = self.disk.truncate(&journal.file, journal.bytes);
         }
-        outcome
+        outcome.and_then(|()| self.check())
+    }
+
+    /// Looks whether the current journal is what a process that starts now would find, and would find locked.
+    ///
+    /// # Errors
+    /// When it is not. From then on every append fails, until a new journal is complete. A look that fails says nothing.
+    pub fn check(&mut self) -> Result<(), CommitError> {
+        let is_named = match &self.current {
+            Some(journal) => self.disk.is_named(&name_of(journal.number), &journal.file).unwrap_or(true),
+            None => true,
+        };
+        let displaced = match self.disk.place().unwrap_or(Place::Here) {
+            Place::Elsewhere => Displaced::Directory,
+            Place::Unlocked => Displaced::Lock,
+            Place::Here if !is_named => Displaced::Journal,
+            Place::Here => return Ok(()),
+        };
+        self.has_failed = true;
+        Err(displaced.into())
+    }
+
+    /// How the store came into its place again, if it did since this was asked last.
+    pub fn take_anew(&mut self) -> Option<Anew> {
+        self.anew.take()
+    }
+
+    /// Goes to where the directory's path leads now, and moves journals aside that are not ours.
+    fn come_into_place(&mut self, what: Displaced) -> Result<(), CommitError> {
+        self.disk.reopen().map_err(CommitError::Anew)?;
+        let mut names = self.disk.list().map_err(CommitError::Anew)?;
+        let last = names.iter().filter_map(|name| split_name(name)).map(|(number, _)| number).max().unwrap_or(0);
+        self.last_number = self.last_number.max(last);
+        let mut numbers: Vec<u64> = journals(&names).collect();
+        // The highest last, as in `set_aside`.
+        numbers.sort_unstable();
+        let mut aside = Vec::new();
+        let mut is_current_here = false;
+        for number in numbers {
+            let name = name_of(number);
+            let is_ours = match self.current.as_ref().filter(|journal| journal.number == number) {
+                Some(journal) => self.disk.is_named(&name, &journal.file).map_err(CommitError::Anew)?,
+                None => false,
+            };
+            is_current_here |= is_ours;
+            if !is_ours {
+                let to = free_name(&format!("{name}.aside"), &names);
+                self.disk.rename(&name, &to).map_err(|source| error("rename", &name, source))?;
+                names.push(to.clone().into_bytes());
+                aside.push(to);
+            }
+        }
+        if !is_current_here {
+            self.current = None;
+        }
+        self.anew = Some(Anew { what, directory: self.disk.identity(), aside });
+        Ok(())
     }
 
     /// Begins a new journal beside the current one. See [`super::Work::Begin`].
@@ -217,6 +286,13 @@ impl<D: Disk> Store<D> {
     /// When it cannot be written; the current journal is as before.
     pub fn begin(&mut self, payload: &[u8]) -> Result<(), CommitError> {
         self.drop_the_making();
+        if let Err(CommitError::Displaced(what)) = self.check() {
+            self.come_into_place(what)?;
+        }
+        self.begin_here(payload).or_else(|error| self.explain(error))
+    }
+
+    fn begin_here(&mut self, payload: &[u8]) -> Result<(), CommitError> {
         let Some(number) = self.last_number.checked_add(1) else {
             return Err(error("number", "a new journal", io::Error::other("the numbers are used up")));
         };
@@ -238,7 +314,7 @@ impl<D: Disk> Store<D> {
     /// # Errors
     /// As for `begin`; the half-made journal is dropped.
     pub fn extend(&mut self, payload: &[u8]) -> Result<(), CommitError> {
-        self.add_part(Kind::Part, payload)
+        self.add_part(Kind::Part, payload).or_else(|error| self.explain(error))
     }
 
     /// Makes the new journal durable, proves it by reading it back, makes it current, removes the older ones.
@@ -247,6 +323,15 @@ impl<D: Disk> Store<D> {
     /// As for `extend`. When it is not known whether the new journal is found after a crash, the current one is not appendable any
     /// more: what it said later would be lost.
     pub fn complete(&mut self, payload: &[u8]) -> Result<(), CommitError> {
+        self.complete_here(payload).or_else(|error| self.explain(error))
+    }
+
+    /// Something failed: perhaps because the directory is gone.
+    fn explain(&mut self, error: CommitError) -> Result<(), CommitError> {
+        self.check().and(Err(error))
+    }
+
+    fn complete_here(&mut self, payload: &[u8]) -> Result<(), CommitError> {
         self.add_part(Kind::LastPart, payload)?;
         let making = self.making.as_ref().expect("a part was added to it");
         let (number, name, final_name) = (making.number, making_name_of(making.number), name_of(making.number));
@@ -269,6 +354,7 @@ impl<D: Disk> Store<D> {
         }
         self.current = making;
         self.has_failed = false;
+        self.check()?;
         self.remove_leftovers(number);
         Ok(())
     }

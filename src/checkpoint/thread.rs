@@ -78,6 +78,7 @@ fn perform<D: Disk>(store: &mut Store<D>, job: Job) -> Done {
         None => Ok(()),
     };
     let result = result.and_then(|()| match job.work {
+        Work::Check => store.check(),
         Work::Append => store.append(&job.payload),
         Work::Begin => store.begin(&job.payload),
         Work::Extend => store.extend(&job.payload),
@@ -85,5 +86,5 @@ fn perform<D: Disk>(store: &mut Store<D>, job: Job) -> Done {
     });
     let Job { work, mut payload, .. } = job;
     payload.clear();
-    Done { work, payload, result, journal_bytes: store.bytes(), is_appendable: store.is_appendable() }
+    Done { work, payload, result, journal_bytes: store.bytes(), is_appendable: store.is_appendable(), anew: store.take_anew() }
 }

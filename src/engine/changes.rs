@@ -59,6 +59,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     fn apply(&mut self, change: &Change<'_>, now: Now) {
         match *change {
             Change::Overflow => {
+                self.tell_ways_of_loss(None);
                 self.stats.overflows += 1;
                 self.stats.other_events.overflow += 1;
                 self.former.events_lost();
@@ -73,10 +74,12 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             }
             Change::WatchGone(watch) => {
                 self.stats.other_events.directory += 1;
+                self.tell_ways_of_loss(Some(watch));
                 self.watch_gone(watch);
             }
             Change::DirectoryMoved(watch) => {
                 self.stats.other_events.directory += 1;
+                self.tell_ways_of_directory(watch, false);
                 // Below a root the parent's events tell the same, in order with the others.
                 if let Some(dir) = self.tree.find_watch(watch).filter(|&dir| self.tree.parent(dir).is_none()) {
                     mark!("a directory that nothing above tells of was moved or deleted");
@@ -85,6 +88,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             }
             Change::DirectoryAttributes(watch) => {
                 self.stats.other_events.attributes += 1;
+                self.tell_ways_of_directory(watch, true);
                 // Elsewhere the parent's events tell the same.
                 let is_told = |dir| self.tree.parent(dir).is_some_and(|parent| self.tree.watch(parent).is_some());
                 if let Some(dir) = self.tree.find_watch(watch).filter(|&dir| !is_told(dir)) {
@@ -95,6 +99,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             Change::Name { watch, name, is_directory, what } => {
                 if what != NameChange::Modified {
                     self.count_other(what);
+                    self.tell_ways_of_name(watch, name, what == NameChange::Attributes);
                 }
                 match self.tree.find_watch(watch) {
                     Some(dir) if is_directory => self.directory_changed(dir, name, what, now.instant),

@@ -5,11 +5,13 @@
 //! of a story leaves after its incarnation is stored, the first one into an output file after the file's identity is - unless the
 //! store fails: then it is said, and delivery goes on.
 
+mod failing;
+
 use super::*;
 use crate::checkpoint::format::{self, Item};
 use crate::checkpoint::ledger::{Changes, Known, Ledger};
 use crate::checkpoint::state::State as Stored;
-use crate::checkpoint::{CommitError, Committer, Done, EntryFlags, Job, OutputPoint, Work};
+use crate::checkpoint::{Anew, CommitError, Committer, Displaced, Done, EntryFlags, Job, OutputPoint, Work};
 use crate::diagnostics::with_causes;
 use crate::notices::Cause;
 use crate::registry::State;
@@ -33,6 +35,13 @@ const JOURNAL_BYTES_PER_FILE: u64 = 256;
 const RETRY_FIRST: Duration = Duration::from_secs(1);
 /// ... then after twice the time, up to this.
 const RETRY_LONGEST: Duration = Duration::from_secs(30);
+
+/// Whoever removes a state directory removes the files in it first: from the first sign of that to the look, and from the look to a new
+/// journal, this much time passes.
+const DISPLACED_SETTLE: Duration = Duration::from_millis(100);
+
+/// When the state directory is displaced again within this time, a new journal waits as after a failure.
+const DISPLACED_CALM: Duration = Duration::from_secs(60);
 
 /// What [`Engine::keep_offsets`] needs.
 pub struct Checkpoint {
@@ -96,6 +105,13 @@ pub(super) struct Commits {
     snapshot: Option<usize>,
     /// The store failed and did not recover yet.
     is_failing: bool,
+    /// Somebody removed or replaced what the store had open, and there is no new journal yet.
+    displaced: Option<Displaced>,
+    displaced_at: Option<Instant>,
+    /// How the store came into its place again for the journal that is being written.
+    anew: Option<Anew>,
+    /// Something happened to the state directory: when the store looks whether it is in place.
+    check_at: Option<Instant>,
     /// The output could not be made durable: what it holds is not known, so no offset is committed any more.
     is_output_doubtful: bool,
     retry_at: Option<Instant>,
@@ -139,6 +155,10 @@ impl Commits {
             is_appendable: journal.is_some(),
             snapshot: None,
             is_failing: false,
+            displaced: None,
+            displaced_at: None,
+            anew: None,
+            check_at: None,
             is_output_doubtful: false,
             retry_at: None,
             retry_after: RETRY_FIRST,
@@ -193,12 +213,14 @@ impl Commits {
     /// When something is due though nothing happens.
     pub(super) fn deadline(&self) -> Option<Instant> {
         if self.under_way.is_some() {
-            None
-        } else if !self.is_appendable {
-            self.retry_at
-        } else {
-            self.changed_since.filter(|_| !self.is_output_doubtful).map(|since| since + self.interval)
+            return None;
         }
+        let next = if self.is_appendable {
+            self.changed_since.filter(|_| !self.is_output_doubtful).map(|since| since + self.interval)
+        } else {
+            self.retry_at
+        };
+        next.into_iter().chain(self.check_at).min()
     }
 
     /// At the end of a run: all that was acknowledged is stored, or cannot be.
@@ -222,7 +244,7 @@ impl Commits {
         CommitStatus {
             is_kept: true,
             age_seconds: age.as_secs_f64(),
-            is_failing: self.is_failing || self.is_output_doubtful,
+            is_failing: self.is_failing || self.displaced.is_some() || self.is_output_doubtful,
             journal_bytes: self.journal_bytes,
         }
     }
@@ -266,6 +288,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         if let Some(done) = commits.under_way.is_some().then(|| commits.committer.done()).flatten() {
             self.committed(&mut commits, done, now.instant);
         }
+        if self.ways.take_state_doubt() {
+            commits.check_at.get_or_insert(now.instant + DISPLACED_SETTLE);
+        }
         if commits.under_way.is_none() {
             let is_ending = self.is_ending() && !commits.has_births();
             self.next_job(&mut commits, is_ending, now);
@@ -284,7 +309,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             commits.retry_at = None;
         }
         let is_urgent = is_ending || commits.is_reopening;
-        if commits.is_appendable && !commits.births.is_empty() {
+        // A store that failed is looked at when a new journal is begun.
+        let is_check_due = commits.check_at.take_if(|at| *at <= now.instant).is_some();
+        if is_check_due && commits.is_appendable && commits.snapshot.is_none() {
+            commits.submit(Work::Check, UnderWay::default(), None);
+        } else if commits.is_appendable && !commits.births.is_empty() {
             self.store_births(commits);
         } else if commits.is_appendable && commits.is_due(is_urgent, now.instant) {
             self.store_changes(commits);
@@ -457,6 +486,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         commits.payload = done.payload;
         commits.journal_bytes = done.journal_bytes;
         commits.is_appendable = done.is_appendable;
+        if let Some(anew) = done.anew {
+            self.leave_out_directory(anew.directory);
+            commits.displaced.get_or_insert(anew.what);
+            commits.anew = Some(anew);
+        }
         if let Err(error) = done.result {
             self.commit_failed(commits, under_way, done.work, &error, now);
             return;
@@ -464,7 +498,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         if done.work == Work::Complete {
             commits.snapshot = None;
             commits.retry_at = None;
-            commits.retry_after = RETRY_FIRST;
+            let is_calm = commits.displaced_at.is_none_or(|at| now >= at + DISPLACED_CALM);
+            commits.retry_after = if is_calm { RETRY_FIRST } else { commits.retry_after };
+            self.say_in_place_again(commits, now);
             mark!("a new journal was complete");
             if std::mem::take(&mut commits.is_failing)
                 && let Some(kept_back) = self.notices.admit(Cause::OffsetsAgain, now)
@@ -479,49 +515,6 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.outbox.hold(commits.is_reopening);
         }
         self.born(under_way.births);
-    }
-
-    fn commit_failed(&mut self, commits: &mut Commits, under_way: UnderWay, work: Work, error: &CommitError, now: Instant) {
-        self.stats.commit_failures += 1;
-        commits.ledger.give_back(under_way.changes);
-        commits.stored_changes.extend(under_way.stored);
-        commits.scanned.extend(under_way.scanned);
-        if work != Work::Append {
-            commits.snapshot = None;
-            commits.ledger.end_snapshot();
-            mark!("a new journal failed before it was complete");
-            // The parts of the snapshot told paths that the old journal may not have.
-            commits.ledger.doubt_paths();
-        }
-        match error {
-            CommitError::Output(_) => {
-                mark!("the output could not be made durable");
-                commits.is_output_doubtful = true;
-                if let Some(kept_back) = self.notices.admit(Cause::Offsets, now) {
-                    let error = with_causes(error);
-                    tracing::error!(
-                        error,
-                        kept_back,
-                        "no offset is committed until the output is reopened (SIGHUP) or manytail starts again"
-                    );
-                }
-            }
-            CommitError::Store { .. } => {
-                mark!("offsets could not be stored");
-                commits.retry_at = Some(now + commits.retry_after);
-                commits.retry_after = (commits.retry_after * 2).min(RETRY_LONGEST);
-                if !std::mem::replace(&mut commits.is_failing, true)
-                    && let Some(kept_back) = self.notices.admit(Cause::Offsets, now)
-                {
-                    let error = with_causes(error);
-                    tracing::error!(error, kept_back, "offsets cannot be stored: delivery goes on; tried again");
-                }
-            }
-        }
-        // Nobody waits for a store that fails.
-        self.outbox.hold(commits.is_reopening && commits.is_appendable);
-        self.born(under_way.births);
-        self.born(std::mem::take(&mut commits.births));
     }
 
     /// The stories of these files are stored, or cannot be: their records may leave.

@@ -97,9 +97,13 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// Adds a directory that was listed or heard of, if it is to be followed.
     pub(super) fn add_directory(&mut self, parent: DirId, name: &[u8], why: Why) {
         if let Some(id) = self.files.find(parent, name).filter(|&id| self.files.get(id).is_bound()) {
-            // The name stood for a file: looking at it brings the directory in.
             self.doubt(id);
-            return;
+            if !self.files.is_alias(parent, name) {
+                // The name stood for a file: looking at it brings the directory in.
+                return;
+            }
+            // The file goes on under its other name, and a look there would tell nothing of this one.
+            self.files.remove_alias(parent, name);
         }
         let scope = self.scope_below(parent, name);
         if !self.inputs.is_empty(scope) {
@@ -169,11 +173,12 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let links = self.links_of(dir);
         let inode_before = self.tree.get(dir).inode;
         let was_visited = inode_before != (0, 0);
+        self.visit_begins();
         self.write_directory_bare(dir);
         match self.fs.stat(&self.path, links) {
             Ok(found) if found.kind == FileKind::Directory => {
                 let inode = (found.id.device, found.id.inode);
-                if self.own_directory == Some(inode) {
+                if self.own_directories.contains(&inode) || self.is_state_directory(dir) {
                     self.leave_out(dir, now);
                     return None;
                 }
@@ -275,7 +280,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let watch = self.fs.watch(&self.path, links)?;
         let before = self.tree.watch(dir);
         if let Some(before) = before.filter(|&before| before != watch) {
-            self.fs.unwatch(before);
+            self.unwatch(before);
         }
         if let Some(other) = self.tree.find_watch(watch).filter(|&other| other != dir) {
             mark!("a watch turned out to be of a directory that was known by another path");

@@ -259,10 +259,12 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// The state directory, if the path is below it.
     fn state_directory_above(&mut self, asked: &[u8]) -> Option<Vec<u8>> {
-        let own = self.own_directory?;
-        directories_above(asked)
-            .map(|(above, _)| above.to_vec())
-            .find(|above| self.fs.stat(above, Links::Follow).is_ok_and(|found| (found.id.device, found.id.inode) == own))
+        if self.own_directories.is_empty() {
+            return None;
+        }
+        directories_above(asked).map(|(above, _)| above.to_vec()).find(|above| {
+            self.fs.stat(above, Links::Follow).is_ok_and(|found| self.own_directories.contains(&(found.id.device, found.id.inode)))
+        })
     }
 
     /// The nearest directory above the path that is known and listed (or watched for this very file), and where the rest begins.

@@ -329,6 +329,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// Starts the PATHs that are new, or whose directory went with another.
     fn start_missing(&mut self, now: Now) {
+        if self.is_started {
+            self.arm_ways(now);
+        }
         for at in 0..self.roots.len() {
             if let RootState::Found(key) = self.roots[at].state
                 && self.tree.alive(key).is_none()

@@ -4,6 +4,7 @@
 //! Always holds: what a question costs has a bound, whatever the number of files and directories: states are counted in parts, unread bytes
 //! are sampled, and neither is done again within [`FRESH`]. Nothing is kept per file, and nothing is done when nobody asks.
 
+use super::roots::RootState;
 use super::*;
 use crate::registry::{FileSlot, Life, State};
 use crate::status::{About, Backlog, Diagnostic, Directories, Files, OutputStatus, Status};
@@ -100,9 +101,12 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             }
             self.sample_backlog();
         }
-        let inputs = self.all_roots().map(|root| String::from_utf8_lossy(&self.roots[root.0 as usize].path).into_owned());
+        let text = |root: &Root| String::from_utf8_lossy(&root.path).into_owned();
+        let inputs = self.all_roots().map(|root| text(&self.roots[root.0 as usize]));
+        let missing = self.roots.iter().filter(|root| root.state == RootState::Missing).map(text).collect();
         Status {
             about: About { inputs: inputs.collect(), ..About::default() },
+            missing,
             counters: self.stats.clone(),
             files: Files { known: self.files.len() as u64, held: self.open_files() as u64, ..self.insight.counted },
             backlog: Backlog { oldest_unread_seconds: self.oldest_unread(now).as_secs_f64(), ..self.insight.backlog },
@@ -110,7 +114,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 known: self.tree.len() as u64,
                 polled: self.polled as u64,
                 unreadable: self.tree.unreadable() as u64,
-                watches: self.tree.watched() as u64,
+                watches: self.sizes().watches as u64,
                 watches_max: 0,
                 sweeps: self.sweeps.passes(),
                 is_listing: self.urgent.has_work(),

@@ -47,6 +47,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         match self.roots.iter().position(|root| root.state == RootState::Removed) {
             Some(at) => {
                 self.inputs.assign(RootId::from(at), input);
+                self.ways.forget(at);
                 self.roots[at] = root;
             }
             None => {
@@ -61,6 +62,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         if self.is_started {
             return Ok(());
         }
+        self.arm_ways(now);
         for at in 0..self.roots.len() {
             // What appeared in a tree that was scanned in an earlier run appeared after the start.
             let why = if self.is_scanned(&self.roots[at].path) { Why::Appeared } else { Why::FirstScan };
@@ -84,7 +86,13 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             Ok(found) if found.kind == FileKind::Directory => self.start_tree(at, why),
             Ok(found) if found.kind == FileKind::Regular => self.start_file(at, why, now),
             _ if self.config.once => return,
-            _ => {
+            found => {
+                let errno = found.err().map(|error| error.raw_os_error());
+                let is_missing =
+                    errno.is_none_or(|errno| matches!(errno, Some(libc::ENOENT | libc::ENOTDIR | libc::ELOOP | libc::EACCES)));
+                if is_missing && self.ways.is_told(at) {
+                    return;
+                }
                 self.poll_by(now.instant + timers::POLL_EVERY);
                 return;
             }
@@ -357,7 +365,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             mark!("a directory watched for single files was let go");
             self.wanted.retain(|(home, _), _| *home != dir);
             if let Some(watch) = self.tree.watch(dir) {
-                self.fs.unwatch(watch);
+                self.unwatch(watch);
             }
             self.set_polled(dir, false);
             self.tree.remove(dir);

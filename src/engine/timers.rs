@@ -269,6 +269,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.poll_at,
             self.sweeps.deadline(),
             self.absence_deadline(),
+            self.ways.deadline(),
         ]
         .into_iter()
         .flatten()

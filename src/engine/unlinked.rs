@@ -82,7 +82,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let Some(watch) = self.tree.watch(dir) else { return };
         let surplus = if was_deleted { self.former.keep_watch(watch) } else { Some(watch) };
         if let Some(surplus) = surplus {
-            self.fs.unwatch(surplus);
+            self.unwatch(surplus);
         }
         self.tree.set_watch(dir, None);
     }
@@ -90,7 +90,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// There are no watches to be had: those of deleted directories are given back first.
     pub(super) fn give_dead_watches_back(&mut self) {
         while let Some(watch) = self.former.take_watch() {
-            self.fs.unwatch(watch);
+            self.unwatch(watch);
         }
     }
 }

@@ -118,6 +118,11 @@ fn troubles(status: &Status) -> Vec<String> {
     } else if commits.age_seconds >= UNCOMMITTED {
         troubles.push(format!("offsets have waited for {} to be stored", seconds(commits.age_seconds)));
     }
+    if let Some(first) = status.missing.first() {
+        let others = status.missing.len() - 1;
+        let more = if others == 0 { String::new() } else { format!(", nor at {} others", count(others as u64)) };
+        troubles.push(format!("nothing is found at PATH {first:?}{more}: waiting for it"));
+    }
     if directories.polled > 0 {
         let polled = count(directories.polled);
         troubles
@@ -194,7 +199,8 @@ mod tests {
 
     #[test]
     fn whatever_needs_somebody_is_named_though_lines_are_delivered() {
-        let cases: [Case; 5] = [
+        let cases: [Case; 6] = [
+            (|status| status.missing = vec!["/a".to_owned(), "/b".to_owned()], "PATH \"/a\", nor at 1 others"),
             (|status| status.commits.is_failing = true, "cannot be stored"),
             (|status| status.commits.age_seconds = 61.0, "waited for 1m01s"),
             (|status| status.directories.polled = 1_000, "1,000 directories are polled"),

@@ -7,19 +7,19 @@
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use nix::dir::Dir;
 use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg, OFlag, openat, renameat};
+use nix::fcntl::{AtFlags, Flock, FlockArg, OFlag, openat, renameat};
 use nix::libc;
 use nix::sys::signal::kill;
-use nix::sys::stat::{Mode, fstat};
+use nix::sys::stat::{FileStat, Mode, fstat, fstatat, stat};
 use nix::sys::uio::{pread, pwrite};
 use nix::unistd::{Pid, UnlinkatFlags, fdatasync, fsync, ftruncate, mkdir, unlinkat, write};
 
-use crate::checkpoint::Disk;
+use crate::checkpoint::{Disk, Place};
 
 /// The file that is locked (flock(2)), and holds the process id of who locked it last.
 const LOCK: &str = "lock";
@@ -82,9 +82,17 @@ fn owner(pid: Option<i32>) -> String {
 /// An open state directory.
 #[derive(Debug)]
 pub struct LinuxDisk {
+    path: PathBuf,
+    access: Access,
+    open: Open,
+}
+
+/// What of a state directory is open.
+#[derive(Debug)]
+struct Open {
+    /// Locked as well, where that can be: a lock whose name somebody removed keeps nobody out.
     directory: OwnedFd,
     identity: (u64, u64),
-    access: Access,
     /// `None`: only looked at, and no process ever locked it.
     lock: Option<Flock<OwnedFd>>,
 }
@@ -98,43 +106,78 @@ impl LinuxDisk {
         if access == Access::Create {
             make(path).map_err(|source| DiskError::Make { path: path.to_owned(), source })?;
         }
-        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        let open_failed = |source| DiskError::Open { path: path.to_owned(), source };
-        let directory = again(|| nix::fcntl::open(path, flags, Mode::empty())).map_err(open_failed)?;
-        let found = fstat(&directory).map_err(|errno| open_failed(errno.into()))?;
-        let lock_failed = |source| DiskError::Lock { path: path.to_owned(), source };
-        let lock = match open_lock(&directory, access).map_err(lock_failed)? {
-            None => None,
-            Some(file) => {
-                let wanted = if access == Access::Look { FlockArg::LockSharedNonblock } else { FlockArg::LockExclusiveNonblock };
-                match lock_file(file, wanted) {
-                    Ok(lock) => Some(lock),
-                    Err((file, Errno::EWOULDBLOCK)) => {
-                        return Err(DiskError::InUse { path: path.to_owned(), pid: living_process(&file) });
-                    }
-                    Err((_, errno)) => return Err(lock_failed(errno.into())),
-                }
-            }
-        };
-        if let Some(lock) = lock.as_ref().filter(|_| access != Access::Look) {
-            // For the message of who comes second; the lock holds without it.
-            let _ = ftruncate(&**lock, 0).and_then(|()| pwrite(&**lock, format!("{}\n", std::process::id()).as_bytes(), 0));
-        }
-        Ok(LinuxDisk { directory, identity: (found.st_dev, found.st_ino), access, lock })
+        Ok(LinuxDisk { path: path.to_owned(), access, open: Open::new(path, access)? })
     }
 
     /// Device and inode of the directory.
     #[must_use]
     pub fn identity(&self) -> (u64, u64) {
-        self.identity
+        self.open.identity
     }
 }
 
 impl Drop for LinuxDisk {
     fn drop(&mut self) {
-        if let Some(lock) = self.lock.as_ref().filter(|_| self.access != Access::Look) {
+        if let Some(lock) = self.open.lock.as_ref().filter(|_| self.access != Access::Look) {
             let _ = ftruncate(&**lock, 0);
         }
+    }
+}
+
+impl Open {
+    fn new(path: &Path, access: Access) -> Result<Self, DiskError> {
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let open_failed = |source| DiskError::Open { path: path.to_owned(), source };
+        let directory = again(|| nix::fcntl::open(path, flags, Mode::empty())).map_err(open_failed)?;
+        let identity = identity_of(&fstat(&directory).map_err(|errno| open_failed(errno.into()))?);
+        let directory = lock_directory(directory, access).map_err(|directory| in_use(path, &directory))?;
+        let lock = take_lock(path, &directory, access)?;
+        Ok(Open { directory, identity, lock })
+    }
+}
+
+/// Locks the directory itself as well. File systems that cannot do that have the lock in it alone. Fails only if another process has it.
+fn lock_directory(directory: OwnedFd, access: Access) -> Result<OwnedFd, OwnedFd> {
+    #[expect(deprecated, reason = "`Flock` would keep a descriptor that is used for other things apart from them")]
+    let outcome = again_errno(|| nix::fcntl::flock(directory.as_raw_fd(), wanted_lock(access)));
+    if outcome == Err(Errno::EWOULDBLOCK) { Err(directory) } else { Ok(directory) }
+}
+
+fn wanted_lock(access: Access) -> FlockArg {
+    if access == Access::Look { FlockArg::LockSharedNonblock } else { FlockArg::LockExclusiveNonblock }
+}
+
+fn in_use(path: &Path, directory: &OwnedFd) -> DiskError {
+    let pid = open_lock(directory, Access::Look).ok().flatten().and_then(|lock| living_process(&lock));
+    DiskError::InUse { path: path.to_owned(), pid }
+}
+
+/// Takes the lock in a directory. `None`: it is only looked at, and no process ever locked it.
+fn take_lock(path: &Path, directory: &OwnedFd, access: Access) -> Result<Option<Flock<OwnedFd>>, DiskError> {
+    let lock_failed = |source| DiskError::Lock { path: path.to_owned(), source };
+    let Some(file) = open_lock(directory, access).map_err(lock_failed)? else { return Ok(None) };
+    let lock = match lock_file(file, wanted_lock(access)) {
+        Ok(lock) => lock,
+        Err((_, Errno::EWOULDBLOCK)) => return Err(in_use(path, directory)),
+        Err((_, errno)) => return Err(lock_failed(errno.into())),
+    };
+    if access != Access::Look {
+        // For the message of who comes second; the lock holds without it.
+        let _ = ftruncate(&*lock, 0).and_then(|()| pwrite(&*lock, format!("{}\n", std::process::id()).as_bytes(), 0));
+    }
+    Ok(Some(lock))
+}
+
+fn identity_of(found: &FileStat) -> (u64, u64) {
+    (found.st_dev, found.st_ino)
+}
+
+/// Whether a look found this very file; `false` if it found nothing.
+fn is_it(found: nix::Result<FileStat>, identity: (u64, u64)) -> io::Result<bool> {
+    match found {
+        Ok(found) => Ok(identity_of(&found) == identity),
+        Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => Ok(false),
+        Err(errno) => Err(errno.into()),
     }
 }
 
@@ -143,7 +186,7 @@ impl Disk for LinuxDisk {
 
     fn list(&mut self) -> io::Result<Vec<Vec<u8>>> {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        let listing = Dir::openat(&self.directory, ".", flags, Mode::empty())?;
+        let listing = Dir::openat(&self.open.directory, ".", flags, Mode::empty())?;
         let mut names = Vec::new();
         for entry in listing {
             let entry = entry?;
@@ -157,15 +200,15 @@ impl Disk for LinuxDisk {
 
     fn open(&mut self, name: &str) -> io::Result<OwnedFd> {
         let access = if self.access == Access::Look { OFlag::O_RDONLY } else { OFlag::O_RDWR | OFlag::O_APPEND };
-        open_regular(&self.directory, name, access)
+        open_regular(&self.open.directory, name, access)
     }
 
     fn create(&mut self, name: &str) -> io::Result<OwnedFd> {
-        match unlinkat(&self.directory, name, UnlinkatFlags::NoRemoveDir) {
+        match unlinkat(&self.open.directory, name, UnlinkatFlags::NoRemoveDir) {
             Ok(()) | Err(Errno::ENOENT) => {}
             Err(errno) => return Err(errno.into()),
         }
-        open_regular(&self.directory, name, OFlag::O_RDWR | OFlag::O_APPEND | OFlag::O_CREAT | OFlag::O_EXCL)
+        open_regular(&self.open.directory, name, OFlag::O_RDWR | OFlag::O_APPEND | OFlag::O_CREAT | OFlag::O_EXCL)
     }
 
     fn read_at(&mut self, file: &OwnedFd, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
@@ -185,15 +228,49 @@ impl Disk for LinuxDisk {
     }
 
     fn rename(&mut self, from: &str, to: &str) -> io::Result<()> {
-        again(|| renameat(&self.directory, from, &self.directory, to))
+        again(|| renameat(&self.open.directory, from, &self.open.directory, to))
     }
 
     fn remove(&mut self, name: &str) -> io::Result<()> {
-        again(|| unlinkat(&self.directory, name, UnlinkatFlags::NoRemoveDir))
+        again(|| unlinkat(&self.open.directory, name, UnlinkatFlags::NoRemoveDir))
     }
 
     fn sync_directory(&mut self) -> io::Result<()> {
-        again(|| fsync(&self.directory))
+        again(|| fsync(&self.open.directory))
+    }
+
+    fn place(&mut self) -> io::Result<Place> {
+        if !is_it(stat(&self.path), self.open.identity)? {
+            return Ok(Place::Elsewhere);
+        }
+        let Some(lock) = &self.open.lock else { return Ok(Place::Here) };
+        let held = identity_of(&fstat(&**lock)?);
+        let is_held = is_it(fstatat(&self.open.directory, LOCK, AtFlags::AT_SYMLINK_NOFOLLOW), held)?;
+        Ok(if is_held { Place::Here } else { Place::Unlocked })
+    }
+
+    fn is_named(&mut self, name: &str, file: &OwnedFd) -> io::Result<bool> {
+        let open = identity_of(&fstat(file)?);
+        is_it(fstatat(&self.open.directory, name, AtFlags::AT_SYMLINK_NOFOLLOW), open)
+    }
+
+    fn reopen(&mut self) -> io::Result<()> {
+        match self.place()? {
+            Place::Here => {}
+            // The directory is ours still: nobody else could take a lock in it meanwhile.
+            Place::Unlocked => {
+                self.open.lock = take_lock(&self.path, &self.open.directory, self.access).map_err(io::Error::other)?
+            }
+            Place::Elsewhere => {
+                make(&self.path)?;
+                self.open = Open::new(&self.path, self.access).map_err(io::Error::other)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn identity(&self) -> (u64, u64) {
+        self.open.identity
     }
 
     fn salt(&mut self) -> u64 {

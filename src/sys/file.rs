@@ -20,7 +20,7 @@ use nix::sys::stat::Mode;
 use nix::unistd::Whence;
 
 use super::handle::{Handle, name_to_handle};
-use super::inotify::{WATCH_MASK, mask};
+use super::inotify::{NAMES_MASK, WATCH_MASK, mask};
 use crate::file_systems::FileSystemType;
 
 use super::{FileId, FileKind, FileSystem, KnownLife, Links, OpenInode, Stat, WatchId};
@@ -36,19 +36,35 @@ pub struct Linux {
     watches: HashMap<i32, WatchDescriptor>,
     /// Cleared when the kernel refuses `O_NOATIME` (not the owner and no `CAP_FOWNER`, open(2)).
     keep_access_time: bool,
+    mounts: Option<MountTable>,
 }
+
+/// `/proc/self/mountinfo`, kept open: an open file is told of changes, and what changed since it was opened is reported.
+type MountTable = OwnedFd;
+
+/// The table of mounts is read in pieces of this size.
+const MOUNTS_READ_BYTES: usize = 64 * 1024;
+
+/// A table of mounts longer than this, in bytes, is not read: more than a hundred thousand mounts.
+const MOUNTS_BYTES_MAX: usize = 16 << 20;
 
 impl Linux {
     /// Touches nothing yet.
     #[must_use]
     pub fn new() -> Self {
-        Linux { inotify: None, watches: HashMap::new(), keep_access_time: true }
+        Linux { inotify: None, watches: HashMap::new(), keep_access_time: true, mounts: None }
     }
 
     /// The descriptor to poll for events, once there is a watch.
     #[must_use]
     pub fn events_descriptor(&self) -> Option<RawFd> {
         self.inotify.as_ref().map(AsRawFd::as_raw_fd)
+    }
+
+    /// The descriptor that has `EPOLLPRI` when a file system was mounted or unmounted, once the table of mounts was read.
+    #[must_use]
+    pub fn mounts_descriptor(&self) -> Option<RawFd> {
+        self.mounts.as_ref().map(AsRawFd::as_raw_fd)
     }
 
     /// `EMFILE` when `fs.inotify.max_user_instances` or the descriptor limit is reached (`inotify_init(2)`).
@@ -241,6 +257,14 @@ impl FileSystem for Linux {
         Ok(WatchId(id))
     }
 
+    fn watch_names(&mut self, path: &[u8]) -> io::Result<WatchId> {
+        let wanted = WatchMask::from_bits_retain(NAMES_MASK);
+        let watch = self.inotify()?.watches().add(OsStr::from_bytes(or_dot(path)), wanted)?;
+        let id = watch.get_watch_descriptor_id();
+        self.watches.insert(id, watch);
+        Ok(WatchId(id))
+    }
+
     fn unwatch(&mut self, watch: WatchId) {
         if let Some(known) = self.watches.remove(&watch.0) {
             // EINVAL: the directory died first and took its watch along.
@@ -257,6 +281,33 @@ impl FileSystem for Linux {
                 // The queue may hold events that the loop was told of already, and will not be told of again.
                 Err(Errno::EINTR) => {}
                 Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    fn read_link(&mut self, path: &[u8]) -> io::Result<Vec<u8>> {
+        Ok(nix::fcntl::readlink(path)?.into_vec())
+    }
+
+    fn mounts(&mut self) -> io::Result<Vec<u8>> {
+        let table = match &mut self.mounts {
+            Some(table) => table,
+            none => {
+                let opened = nix::fcntl::open("/proc/self/mountinfo", OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?;
+                none.insert(opened)
+            }
+        };
+        let mut text = Vec::new();
+        loop {
+            let len = text.len();
+            if len > MOUNTS_BYTES_MAX {
+                return Err(Errno::EFBIG.into());
+            }
+            text.resize(len + MOUNTS_READ_BYTES, 0);
+            let given = nix::sys::uio::pread(&*table, &mut text[len..], len as i64)?;
+            text.truncate(len + given);
+            if given == 0 {
+                return Ok(text);
             }
         }
     }

@@ -24,6 +24,20 @@ pub const WATCH_MASK: u32 = mask::MODIFY
     | mask::MOVE_SELF
     | mask::ONLYDIR;
 
+/// What a watch asks for that is there for some names in a directory only, whatever else is in it: those bits of [`WATCH_MASK`] that tell
+/// of names, of permissions and of the directory's own end. Never `IN_MODIFY`: writes in a busy directory must cost nothing. `IN_MASK_ADD`
+/// leaves a watch that is there already as wide as it is (inotify(7)).
+pub const NAMES_MASK: u32 = mask::ATTRIB
+    | mask::MOVED_FROM
+    | mask::MOVED_TO
+    | mask::CREATE
+    | mask::DELETE
+    | mask::DELETE_SELF
+    | mask::MOVE_SELF
+    | mask::ONLYDIR
+    | mask::DONT_FOLLOW
+    | mask::MASK_ADD;
+
 /// The bits of `struct inotify_event.mask`, as in `<sys/inotify.h>`.
 #[allow(missing_docs)]
 pub mod mask {
@@ -40,6 +54,7 @@ pub mod mask {
     pub const IGNORED: u32 = 0x0000_8000;
     pub const ONLYDIR: u32 = 0x0100_0000;
     pub const DONT_FOLLOW: u32 = 0x0200_0000;
+    pub const MASK_ADD: u32 = 0x2000_0000;
     pub const ISDIR: u32 = 0x4000_0000;
 }
 

@@ -138,11 +138,18 @@ pub trait FileSystem {
     fn entry_inode(&self, listing: &Self::Listing) -> u64;
     /// `inotify_add_watch(2)` on a directory with the mask [`inotify::WATCH_MASK`]. Watching the same inode again gives the same number.
     fn watch(&mut self, path: &[u8], links: Links) -> io::Result<WatchId>;
+    /// The same with the mask [`inotify::NAMES_MASK`], added to what the watch of this inode asks for already: tells of names that come,
+    /// go and change in the directory, and of its own end. A link at the end of the path is not followed.
+    fn watch_names(&mut self, path: &[u8]) -> io::Result<WatchId>;
     /// Lets a watch go. A watch that the kernel dropped already is no error.
     fn unwatch(&mut self, watch: WatchId);
     /// Takes queued events, in the layout of `struct inotify_event` (see [`inotify::Events`]). Never blocks: 0 means none now.
     /// Fewer bytes than `buffer.len() - inotify::EVENT_BYTES_MAX` means that the queue was emptied.
     fn read_events(&mut self, buffer: &mut [u8]) -> io::Result<usize>;
+    /// What a symbolic link says: `readlink(2)`.
+    fn read_link(&mut self, path: &[u8]) -> io::Result<Vec<u8>>;
+    /// The table of mounts as this process sees it: the text of `/proc/self/mountinfo`, see proc_pid_mountinfo(5).
+    fn mounts(&mut self) -> io::Result<Vec<u8>>;
     /// The path with every link resolved (`realpath(3)`).
     fn canonical(&mut self, path: &[u8]) -> io::Result<Vec<u8>>;
 }

@@ -5,6 +5,7 @@
 //! counts it.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "tests drive the world: clocks, threads, files")]
 
+mod above;
 mod backpressure;
 mod behind_links;
 mod capture;
@@ -17,6 +18,7 @@ mod departed;
 mod departures;
 mod directories;
 mod discovery;
+mod displaced;
 mod doctor;
 mod encoding;
 mod exchanges;

@@ -58,6 +58,7 @@ impl SimulatedCommitter {
             result,
             journal_bytes: self.store.bytes(),
             is_appendable: self.store.is_appendable(),
+            anew: self.store.take_anew(),
         });
     }
 
@@ -72,6 +73,7 @@ impl SimulatedCommitter {
             }
         }
         match job.work {
+            Work::Check => self.store.check(),
             Work::Append => self.store.append(&job.payload),
             Work::Begin => self.store.begin(&job.payload),
             Work::Extend => self.store.extend(&job.payload),

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::rc::Rc;
 
-use manytail::checkpoint::Disk;
+use manytail::checkpoint::{Disk, Place};
 use nix::errno::Errno;
 
 use crate::cached_file::CachedFile;
@@ -316,6 +316,26 @@ impl Disk for FakeDisk {
             platter.sync_all_names();
             Ok(())
         })
+    }
+
+    fn place(&mut self) -> io::Result<Place> {
+        // Nobody else comes near it.
+        self.call("place", |_| Ok(Place::Here))
+    }
+
+    fn is_named(&mut self, name: &str, file: &usize) -> io::Result<bool> {
+        self.call(&format!("look at {name}"), |simulated| {
+            simulated.platter.fault(false)?;
+            Ok(simulated.platter.names.get(name.as_bytes()) == Some(file))
+        })
+    }
+
+    fn reopen(&mut self) -> io::Result<()> {
+        self.call("reopen", |_| Ok(()))
+    }
+
+    fn identity(&self) -> (u64, u64) {
+        (crate::kernel::DEVICE, 1)
     }
 
     fn salt(&mut self) -> u64 {

@@ -257,6 +257,14 @@ impl FileSystem for Kernel {
         })
     }
 
+    fn watch_names(&mut self, path: &[u8]) -> io::Result<WatchId> {
+        self.call(Call::Watch, path, |simulated| {
+            let watch = simulated.world.watch_names(path)?;
+            simulated.trace(|| format!("          names: wd {watch}"));
+            Ok(WatchId(watch))
+        })
+    }
+
     fn unwatch(&mut self, watch: WatchId) {
         let made = self.call(Call::Unwatch, watch.0.to_string().as_bytes(), |simulated| {
             simulated.world.unwatch(watch.0);
@@ -275,6 +283,21 @@ impl FileSystem for Kernel {
             });
             Ok(given)
         })
+    }
+
+    fn read_link(&mut self, path: &[u8]) -> io::Result<Vec<u8>> {
+        self.call(Call::Canonical, path, |simulated| {
+            let world = &simulated.world;
+            match &world.inodes[world.resolve(path, false)?].kind {
+                Kind::Link(target) => Ok(target.clone()),
+                _ => Err(Errno::EINVAL),
+            }
+        })
+    }
+
+    fn mounts(&mut self) -> io::Result<Vec<u8>> {
+        // One file system, and nobody mounts another.
+        Ok(Vec::new())
     }
 
     fn canonical(&mut self, path: &[u8]) -> io::Result<Vec<u8>> {

@@ -10,8 +10,8 @@ use std::io;
 use std::rc::Rc;
 use std::time::Instant;
 
-use manytail::checkpoint::Disk;
 use manytail::checkpoint::state::State;
+use manytail::checkpoint::{Disk, Place};
 use manytail::file_systems::FileSystemType;
 use manytail::planted::Fault;
 use manytail::sink::{FilePoint, Sent, Sink, SinkError, SinkState};
@@ -174,6 +174,10 @@ impl<F: FileSystem> FileSystem for Mutated<F> {
         self.inner.watch(path, self.links(links))
     }
 
+    fn watch_names(&mut self, path: &[u8]) -> io::Result<WatchId> {
+        self.inner.watch_names(path)
+    }
+
     fn unwatch(&mut self, watch: WatchId) {
         self.inner.unwatch(watch);
     }
@@ -195,6 +199,14 @@ impl<F: FileSystem> FileSystem for Mutated<F> {
             }
             _ => self.inner.read_events(buffer),
         }
+    }
+
+    fn read_link(&mut self, path: &[u8]) -> io::Result<Vec<u8>> {
+        self.inner.read_link(path)
+    }
+
+    fn mounts(&mut self) -> io::Result<Vec<u8>> {
+        self.inner.mounts()
     }
 
     fn canonical(&mut self, path: &[u8]) -> io::Result<Vec<u8>> {
@@ -307,6 +319,22 @@ impl<D: Disk> Disk for LyingDisk<D> {
 
     fn sync_directory(&mut self) -> io::Result<()> {
         if self.mutant == Mutant::DirectoryNotSynced { Ok(()) } else { self.inner.sync_directory() }
+    }
+
+    fn place(&mut self) -> io::Result<Place> {
+        self.inner.place()
+    }
+
+    fn is_named(&mut self, name: &str, file: &D::File) -> io::Result<bool> {
+        self.inner.is_named(name, file)
+    }
+
+    fn reopen(&mut self) -> io::Result<()> {
+        self.inner.reopen()
+    }
+
+    fn identity(&self) -> (u64, u64) {
+        self.inner.identity()
     }
 
     fn salt(&mut self) -> u64 {

@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use manytail::sys::inotify::mask;
+use manytail::sys::inotify::{NAMES_MASK, WATCH_MASK, mask};
 use nix::errno::Errno;
 
 use crate::queue::{Event, Queue};
@@ -45,7 +45,8 @@ pub(crate) struct Inode {
     pub(crate) readable: bool,
     pub(crate) modified: Duration,
     pub(crate) born: Duration,
-    watch: Option<i32>,
+    /// Its watch, and what that asks for.
+    watch: Option<(i32, u32)>,
     /// The name of a directory: it has only one.
     name: Option<NameKey>,
     /// Every path it had below the root.
@@ -248,7 +249,9 @@ impl World {
     // ---- changing names ----
 
     fn notify(&mut self, directory: Key, mask: u32, cookie: u32, name: &[u8]) {
-        if let Some(watch) = self.inodes[directory].watch {
+        if let Some((watch, wanted)) = self.inodes[directory].watch
+            && wanted & mask & !mask::ISDIR != 0
+        {
             self.queue.push(Event { watch, mask, cookie, name: name.to_vec() });
         }
     }
@@ -539,7 +542,7 @@ impl World {
     fn bury(&mut self) {
         while let Some(at) = self.dying.iter().position(|&key| !self.is_pinned(key)) {
             let key = self.dying.remove(at);
-            if let Some(watch) = self.inodes[key].watch.take() {
+            if let Some((watch, _)) = self.inodes[key].watch.take() {
                 self.queue.push(Event { watch, mask: mask::DELETE_SELF, cookie: 0, name: Vec::new() });
                 self.queue.end_watch(watch);
             }
@@ -610,6 +613,15 @@ impl World {
     // ---- watches ----
 
     pub(crate) fn watch(&mut self, path: &[u8], follow: bool) -> Result<i32, Errno> {
+        self.watch_with(path, follow, WATCH_MASK)
+    }
+
+    pub(crate) fn watch_names(&mut self, path: &[u8]) -> Result<i32, Errno> {
+        self.watch_with(path, false, NAMES_MASK)
+    }
+
+    /// `inotify_add_watch(2)`: one watch per inode, whose mask is replaced, or added to.
+    fn watch_with(&mut self, path: &[u8], follow: bool, wanted: u32) -> Result<i32, Errno> {
         let key = self.resolve(path, follow)?;
         if !self.is_directory(key) {
             return Err(Errno::ENOTDIR);
@@ -617,11 +629,13 @@ impl World {
         if !self.inodes[key].readable {
             return Err(Errno::EACCES);
         }
-        if let Some(watch) = self.inodes[key].watch {
+        if let Some((watch, before)) = self.inodes[key].watch {
+            let wanted = if wanted & mask::MASK_ADD == 0 { wanted } else { before | wanted };
+            self.inodes[key].watch = Some((watch, wanted));
             return Ok(watch);
         }
         let watch = self.queue.add_watch(key)?;
-        self.inodes[key].watch = Some(watch);
+        self.inodes[key].watch = Some((watch, wanted));
         Ok(watch)
     }
 
@@ -639,9 +653,10 @@ impl World {
         self.queue.close();
     }
 
-    /// Whether the directory that holds `path` has a watch.
+    /// Whether the directory that holds `path` has a watch that tells of writes.
     pub(crate) fn is_told_of(&self, path: &[u8]) -> bool {
-        self.parent_of(path).is_ok_and(|(parent, _)| self.inodes[parent].watch.is_some())
+        self.parent_of(path)
+            .is_ok_and(|(parent, _)| self.inodes[parent].watch.is_some_and(|(_, wanted)| wanted & mask::MODIFY != 0))
     }
 
     pub(crate) fn path_of_directory(&self, key: Key) -> Vec<u8> {

@@ -109,3 +109,44 @@ fn what_is_appended_is_read_and_cut_and_a_leftover_is_replaced() {
     assert!(disk.open("journal.1").is_err());
     assert_ne!(disk.salt(), disk.salt());
 }
+
+#[test]
+fn what_is_open_is_compared_with_what_the_names_lead_to() {
+    let root = tempfile::tempdir().unwrap();
+    let path = root.path().join("state");
+    let mut disk = opened(&path);
+    let file = disk.create("journal.1").unwrap();
+    assert!(disk.is_named("journal.1", &file).unwrap() && !disk.is_named("journal.2", &file).unwrap());
+    fs::rename(path.join("journal.1"), path.join("other")).unwrap();
+    fs::write(path.join("journal.1"), b"").unwrap();
+    assert!(!disk.is_named("journal.1", &file).unwrap());
+    assert_eq!(disk.place().unwrap(), Place::Here);
+    fs::remove_file(path.join("lock")).unwrap();
+    assert_eq!(disk.place().unwrap(), Place::Unlocked);
+    assert!(matches!(LinuxDisk::open(&path, Access::Create), Err(DiskError::InUse { .. })), "the directory itself is locked");
+    fs::remove_file(path.join("lock")).ok();
+    disk.reopen().unwrap();
+    assert_eq!((disk.place().unwrap(), mode(&path.join("lock"))), (Place::Here, 0o600));
+    let before = disk.identity();
+    fs::rename(&path, root.path().join("aside")).unwrap();
+    assert_eq!(disk.place().unwrap(), Place::Elsewhere);
+    disk.reopen().unwrap();
+    assert_eq!((disk.place().unwrap(), mode(&path)), (Place::Here, 0o700));
+    assert_ne!(disk.identity(), before);
+    assert!(matches!(LinuxDisk::open(&path, Access::Create), Err(DiskError::InUse { .. })));
+    opened(&root.path().join("aside"));
+}
+
+#[test]
+fn what_cannot_be_made_anew_leaves_open_what_was() {
+    let root = tempfile::tempdir().unwrap();
+    let path = root.path().join("state");
+    let mut disk = opened(&path);
+    fs::rename(&path, root.path().join("aside")).unwrap();
+    let other = opened(&path);
+    assert!(disk.reopen().unwrap_err().to_string().contains("in use"));
+    fs::remove_dir_all(&path).unwrap();
+    fs::rename(root.path().join("aside"), &path).unwrap();
+    assert_eq!(disk.place().unwrap(), Place::Here, "it came back");
+    drop(other);
+}

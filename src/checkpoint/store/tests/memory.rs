@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::rc::Rc;
 
-use crate::checkpoint::Disk;
+use crate::checkpoint::{Disk, Place};
 
 /// What the bytes of the page cache that were not synced become in a crash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,6 +63,13 @@ pub(super) struct Inner {
     /// Calls that may change what a crash leaves.
     pub(super) changing_calls: Vec<usize>,
     salt: u64,
+    /// Somebody moved the directory away: what its path leads to now, if it leads to one.
+    other: Option<Box<Inner>>,
+    is_away: bool,
+    is_unlocked: bool,
+    /// Another process has what the path leads to now.
+    pub(super) is_other_locked: bool,
+    directory: u64,
     /// At most this many bytes per write.
     pub(super) write_max: usize,
 }
@@ -91,6 +98,25 @@ impl Memory {
     /// As it would go on with another process, without a crash.
     pub(super) fn copied(&self) -> Memory {
         Memory::of(Inner { faults: Vec::new(), ..self.get().clone() })
+    }
+
+    /// Somebody removes the directory, or puts another one into its place.
+    pub(super) fn displace(&self, other: Option<&Memory>) {
+        let mut inner = self.get_mut();
+        inner.is_away = true;
+        inner.other = other.map(|other| Box::new(other.get().clone()));
+    }
+
+    /// Somebody removes the lock.
+    pub(super) fn unlock(&self) {
+        self.get_mut().is_unlocked = true;
+    }
+
+    /// Somebody removes a file.
+    pub(super) fn lose(&self, name: &str) {
+        let mut inner = self.get_mut();
+        inner.names.remove(name);
+        inner.durable_names.remove(name);
     }
 
     /// Puts a file there, durably. `None`: something that is no regular file.
@@ -151,6 +177,7 @@ impl Inner {
             changing_calls: Vec::new(),
             salt: self.salt,
             write_max: self.write_max,
+            ..Inner::default()
         })
     }
 
@@ -320,7 +347,7 @@ impl Disk for Memory {
     }
 
     fn rename(&mut self, from: &str, to: &str) -> io::Result<()> {
-        if !to.contains("damaged") {
+        if !to.contains("damaged") && !to.contains("aside") {
             assert!(self.get_mut().used.insert(to.to_owned()), "{to} comes twice");
         }
         let outcome = self.change_names(|inner| Ok(vec![(from.to_owned(), None), (to.to_owned(), Some(inner.inode(from)?))]));
@@ -343,6 +370,45 @@ impl Disk for Memory {
         inner.durable_names = inner.names.clone();
         inner.name_changes.clear();
         if fault.is_some() { Err(broken()) } else { Ok(()) }
+    }
+
+    fn place(&mut self) -> io::Result<Place> {
+        let inner = self.get();
+        Ok(if inner.is_away {
+            Place::Elsewhere
+        } else if inner.is_unlocked {
+            Place::Unlocked
+        } else {
+            Place::Here
+        })
+    }
+
+    fn is_named(&mut self, name: &str, file: &usize) -> io::Result<bool> {
+        Ok(self.get().names.get(name) == Some(file))
+    }
+
+    fn reopen(&mut self) -> io::Result<()> {
+        let mut inner = self.get_mut();
+        if inner.is_away {
+            if inner.is_other_locked {
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            let other = inner.other.take().unwrap_or_default();
+            // Files stay open: those of the other directory come behind them.
+            let first = inner.inodes.len();
+            inner.inodes.extend(other.inodes);
+            inner.names = other.names.into_iter().map(|(name, inode)| (name, first + inode)).collect();
+            inner.durable_names = inner.names.clone();
+            inner.name_changes.clear();
+            inner.is_away = false;
+            inner.directory += 1;
+        }
+        inner.is_unlocked = false;
+        Ok(())
+    }
+
+    fn identity(&self) -> (u64, u64) {
+        (1, self.get().directory)
     }
 
     fn salt(&mut self) -> u64 {
