@@ -8,8 +8,9 @@
 
 use globset::{Candidate, GlobBuilder, GlobSet, GlobSetBuilder};
 
-/// Compressed files have no lines: what rotation leaves behind is not followed unless it is asked for.
-const DEFAULT_EXCLUDES: [&str; 7] = ["*.gz", "*.bz2", "*.xz", "*.zst", "*.lz4", "*.zip", "*.Z"];
+/// Compressed files have no lines: what rotation leaves behind is not followed unless it is asked for. The same holds for core dumps
+/// (core(5)), which are memory. These are files only: a directory of such a name is followed like any other.
+const DEFAULT_EXCLUDES: [&str; 10] = ["*.gz", "*.bz2", "*.xz", "*.zst", "*.lz4", "*.zip", "*.Z", "core", "core.[0-9]*", "*.core"];
 
 /// A glob that cannot be used.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -26,7 +27,7 @@ pub struct PatternError {
 /// Include and exclude globs, compiled.
 #[derive(Debug)]
 pub struct Patterns {
-    /// Includes, excludes, and whether those of compressed files come on top: as given.
+    /// Includes, excludes, and whether the default excludes come on top: as given.
     source: (Vec<String>, Vec<String>, bool),
     /// `None`: every file.
     include: Option<Globs>,
@@ -60,7 +61,7 @@ impl PartialEq for Patterns {
 }
 
 impl Patterns {
-    /// Compiles the globs. `default_excludes` adds the suffixes of compressed files, for files only.
+    /// Compiles the globs. `default_excludes` adds the names of compressed files and core dumps, for files only.
     ///
     /// # Errors
     /// When a glob is malformed, is empty, or leads out of PATH.
@@ -321,6 +322,21 @@ mod tests {
         for name in ["a.log", "gz", "a.gzip", "a.z", "a.gz.1", "a.gz/x"] {
             assert!(file(&all, name), "{name}");
         }
+        assert!(!all.needs_path());
+    }
+
+    #[test]
+    fn core_dumps_are_excluded_by_default_and_directories_of_their_names_are_not() {
+        let all = defaults();
+        for name in ["core", "d/core", "core.1", "core.4711", "core.0.host", "vmcore.core", ".core"] {
+            assert!(!file(&all, name), "{name}");
+            assert!(directory(&all, name), "{name}");
+        }
+        for name in ["core.log", "core.", "core-1", "score", "cores", "core.a1", "core/a.log", "core.1/a.log", "hardcore.log"] {
+            assert!(file(&all, name), "{name}");
+        }
+        assert_eq!(all.refusal_of_file(b"core.12", b"d/core.12"), Some(Refused::Excluded("core.[0-9]*")));
+        assert_eq!(all.refusal_of_directory(b"core", b"src/core"), None);
         assert!(!all.needs_path());
     }
 

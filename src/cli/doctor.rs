@@ -48,7 +48,7 @@ pub(super) struct DoctorOptions {
     #[arg(long, value_name = "GLOB")]
     exclude: Vec<String>,
 
-    /// Do not exclude compressed files [default: off]
+    /// Do not exclude compressed files and core dumps [default: off]
     #[arg(long)]
     no_default_excludes: bool,
 
