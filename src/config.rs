@@ -56,6 +56,20 @@ impl From {
     pub const NAMES: [(&'static str, From); 2] = [("beginning", From::Beginning), ("end", From::End)];
 }
 
+/// What becomes of a new file whose first block is binary.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Binary {
+    /// It is read like any other file.
+    Deliver,
+    /// It is left out.
+    Skip,
+}
+
+impl Binary {
+    /// Every value with its name.
+    pub const NAMES: [(&'static str, Binary); 2] = [("deliver", Binary::Deliver), ("skip", Binary::Skip)];
+}
+
 /// Where records go.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Output {
@@ -84,6 +98,8 @@ pub struct InputConfig {
     pub patterns: Patterns,
     /// Where to start in files found by the first scan.
     pub from: From,
+    /// What becomes of new files whose first block is binary.
+    pub binary: Binary,
     /// Added to each json record, in this order.
     pub labels: Vec<(String, String)>,
 }
@@ -261,6 +277,7 @@ impl InputConfig {
             patterns: Patterns::new(&options.include, &options.exclude, !options.no_default_excludes)?,
             paths: options.paths.into_iter().map(OsString::into_vec).collect(),
             from: options.from,
+            binary: options.binary,
             labels,
         })
     }

@@ -6,8 +6,10 @@
 //! clock.
 
 mod behind;
+mod binary;
 mod changes;
 mod commit;
+mod copied_up;
 mod departures;
 mod directories;
 mod exchanges;
@@ -27,6 +29,7 @@ mod reading;
 mod reopening;
 mod resume;
 mod retune;
+mod rewriting;
 mod roots;
 mod searching;
 mod sweeping;
@@ -231,6 +234,10 @@ pub struct Engine<F: FileSystem, S: Sink> {
     retries: VecDeque<(Instant, SlotKey)>,
     /// Files that left the tree with unread bytes while events were missed: if they do not come back by then, the bytes are lost.
     losses: VecDeque<(Instant, SlotKey)>,
+    /// Inodes of which one name got another inode: where their other names go on.
+    left_behind: VecDeque<copied_up::LeftBehind>,
+    /// Files that are, or may be, written over from the front.
+    rewrites: rewriting::Rewrites,
     /// Unterminated last lines, by the time at which they are due, and when they last grew.
     partials: BTreeMap<(Instant, u32), SlotKey>,
     grown: HashMap<SlotId, Instant>,
@@ -321,6 +328,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             parked_deleted: VecDeque::new(),
             retries: VecDeque::new(),
             losses: VecDeque::new(),
+            left_behind: VecDeque::new(),
+            rewrites: rewriting::Rewrites::new(now),
             partials: BTreeMap::new(),
             grown: HashMap::new(),
             poll_at: None,
@@ -361,6 +370,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// When the output or the event queue fails for good.
     pub fn turn(&mut self, now: Now) -> Result<Turn, EngineError> {
         self.lag.begin_turn(now.instant);
+        self.note_turn(now);
         if !self.is_stopping {
             self.start_roots(now)?;
             self.take_changes(now)?;

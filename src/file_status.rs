@@ -78,6 +78,8 @@ pub enum FileState {
     Retried,
     /// Longer than was noticed: no event told of it.
     NotNoticed,
+    /// Written before the offset, without truncation: what was written is not read yet.
+    WrittenBefore,
     /// In the tree, but no event told of it.
     NotSeen,
     /// A stop was asked for: nothing more is read.
@@ -99,6 +101,8 @@ pub enum FileState {
     Directory,
     /// It, or a directory above it, is a symbolic link, and those are not followed.
     LinkNotFollowed,
+    /// Its first block is binary, and such files are left out.
+    Binary,
     /// It cannot be opened or looked at.
     Unreadable,
     /// The directory it is in cannot be listed.

@@ -125,6 +125,12 @@ impl FileSystemType {
         self.known().map(|&(_, name, _)| name)
     }
 
+    /// Whether files may be copied from one layer to another, which changes what tells their lives apart.
+    #[must_use]
+    pub fn is_overlay(self) -> bool {
+        self.0 == of_libc(libc::OVERLAYFS_SUPER_MAGIC)
+    }
+
     /// What events tell of writes to it.
     #[must_use]
     pub fn sight(self) -> Sight {

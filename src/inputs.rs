@@ -5,7 +5,7 @@
 
 use hashbrown::HashMap;
 
-use crate::config::{From, INPUTS_MAX, InputConfig};
+use crate::config::{Binary, From, INPUTS_MAX, InputConfig};
 use crate::patterns::Patterns;
 use crate::record::encode_labels;
 
@@ -34,6 +34,7 @@ pub(crate) struct Input {
     /// Those that held before, back to the time when all was last known to be as the settings say.
     former: Vec<Patterns>,
     pub(crate) from: From,
+    pub(crate) binary: Binary,
     /// What its json records have behind `file`; may be nothing.
     pub(crate) labels: Vec<u8>,
     /// Its place among all inputs; `None`: removed.
@@ -43,7 +44,7 @@ pub(crate) struct Input {
 impl Input {
     fn new(config: InputConfig, rank: usize) -> Input {
         let labels = encode_labels(&config.labels);
-        Input { patterns: config.patterns, former: Vec::new(), from: config.from, labels, rank: Some(rank) }
+        Input { patterns: config.patterns, former: Vec::new(), from: config.from, binary: config.binary, labels, rank: Some(rank) }
     }
 
     /// The globs by which a file may have been taken in: those that hold, and those of settings whose listings are not through.
@@ -156,11 +157,11 @@ impl Inputs {
             } else {
                 std::mem::swap(&mut self.inputs[at], &mut input);
                 let (old, new) = (input, &mut self.inputs[at]);
-                is_changed = old.patterns != new.patterns;
+                is_changed = old.patterns != new.patterns || old.binary != new.binary;
                 if before.is_some() {
                     ranks_kept.push(ranks[at]);
                     new.former = if is_settled { Vec::new() } else { old.former };
-                    new.former.extend(Some(old.patterns).filter(|_| is_changed));
+                    new.former.extend(Some(old.patterns).filter(|old| *old != new.patterns));
                 }
             }
             told.push((id, is_changed));
@@ -211,6 +212,7 @@ mod tests {
             paths: paths.iter().map(|path| path.as_bytes().to_vec()).collect(),
             patterns: Patterns::new(&include, &[], true).unwrap(),
             from: From::Beginning,
+            binary: Binary::Deliver,
             labels: Vec::new(),
         }
     }

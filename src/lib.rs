@@ -78,6 +78,7 @@ mod tree;
 pub mod lines;
 mod reader;
 pub mod record;
+mod wide_text;
 
 mod batch;
 pub mod checkpoint;

@@ -121,6 +121,11 @@ fn losses(text: &mut Text, status: &Status) {
         counters.old_files,
     );
     text.counter(
+        "manytail_binary_files_total",
+        "Times a file was left out because its first block is binary (binary = \"skip\").",
+        counters.binary_files,
+    );
+    text.counter(
         "manytail_skipped_nul_bytes_total",
         "NUL bytes passed over: holes, and what a truncation leaves before a writer's position.",
         counters.skipped_nul_bytes,

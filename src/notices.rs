@@ -36,11 +36,13 @@ pub(crate) enum Cause {
     Reopen,
     IgnoredOlder,
     StateDirectory,
+    Binary,
+    WrittenBefore,
 }
 
 impl Cause {
     /// Every cause with its name, in the order of the variants.
-    const NAMES: [(Cause, &'static str); 21] = [
+    const NAMES: [(Cause, &'static str); 23] = [
         (Cause::PathMissing, "path_missing"),
         (Cause::PathAppeared, "path_appeared"),
         (Cause::PathLeftOut, "path_left_out"),
@@ -62,6 +64,8 @@ impl Cause {
         (Cause::Reopen, "reopen"),
         (Cause::IgnoredOlder, "ignored_older"),
         (Cause::StateDirectory, "state_directory"),
+        (Cause::Binary, "binary"),
+        (Cause::WrittenBefore, "written_before_offset"),
     ];
 }
 

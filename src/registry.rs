@@ -111,6 +111,10 @@ bitflags! {
         /// A write, a rename or a listing brought the name up: it may hold bytes that nobody has read. A name that was just created holds
         /// none, unless it is dirty.
         const MAY_HOLD_BYTES = 1 << 28;
+        /// Left out, because its first block is binary. Its mark is a digest of what the last look told.
+        const BINARY = 1 << 29;
+        /// Its first block decides whether it is left out.
+        const UNDECIDED = 1 << 30;
         /// With `STARTED_AT_END`: because it had not been modified for `--ignore-older`.
         const WAS_OLD = 1 << 31;
     }
@@ -365,6 +369,22 @@ impl Registry {
         });
     }
 
+    /// Says that the file has another identity now. On the same inode it keeps its incarnation.
+    pub(crate) fn identify_anew(&mut self, id: SlotId, file: FileId) {
+        let before = self.file_id(id).expect("only an identified file gets another identity");
+        match self.by_id.find_entry(self.hash_id(before), |&at| at == id.0) {
+            Ok(entry) => drop(entry.remove()),
+            Err(_) => unreachable!("an identified slot is in the index of identities"),
+        }
+        let slot = self.get_mut(id);
+        slot.state.remove(State::IDENTIFIED);
+        let incarnation = slot.incarnation;
+        self.identify(id, file, incarnation);
+        if (before.device, before.inode) == (file.device, file.inode) {
+            self.get_mut(id).incarnation = incarnation;
+        }
+    }
+
     /// Takes the name away. The slot keeps it as its last one.
     pub(crate) fn unbind(&mut self, id: SlotId) {
         let slot = self.get(id);
@@ -487,6 +507,11 @@ impl Registry {
                 self.names_of.remove(&id);
             }
         }
+    }
+
+    /// Whether the file has further names.
+    pub(crate) fn has_aliases(&self, id: SlotId) -> bool {
+        !self.names_of.is_empty() && self.names_of.contains_key(&id)
     }
 
     /// Takes one further name of a file off the list.

@@ -31,6 +31,8 @@ pub struct Stats {
     pub truncations: u64,
     /// NUL bytes skipped: holes, and runs left by a truncation.
     pub skipped_nul_bytes: u64,
+    /// Times a file was left out because its first block is binary.
+    pub binary_files: u64,
     /// Files that were deleted while they may have had unread bytes.
     pub deleted_unread: u64,
     /// Files that were moved to where nothing is watched while they may have had unread bytes.

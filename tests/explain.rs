@@ -10,7 +10,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use manytail::config::{EngineConfig, Format, From, InputConfig};
+use manytail::config::{Binary, EngineConfig, Format, From, InputConfig};
 use manytail::engine::{Engine, Turn};
 use manytail::file_status::{FileState, FileStatus};
 use manytail::patterns::Patterns;
@@ -24,7 +24,13 @@ struct Tail {
 
 fn input(path: &Path, include: &str, exclude: &str) -> InputConfig {
     let patterns = Patterns::new(&[include.to_owned()], &[exclude.to_owned()], true).unwrap();
-    InputConfig { paths: vec![path.as_os_str().as_bytes().to_vec()], patterns, from: From::Beginning, labels: Vec::new() }
+    InputConfig {
+        paths: vec![path.as_os_str().as_bytes().to_vec()],
+        patterns,
+        from: From::Beginning,
+        binary: Binary::Deliver,
+        labels: Vec::new(),
+    }
 }
 
 impl Tail {

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use manytail::config::{EngineConfig, Format, From, InputConfig};
+use manytail::config::{Binary, EngineConfig, Format, From, InputConfig};
 use manytail::engine::Engine;
 use manytail::patterns::Patterns;
 use manytail::sys::{Linux, clock};
@@ -71,6 +71,7 @@ impl Input {
             paths: self.paths.iter().map(|path| top.join(path).as_os_str().as_bytes().to_vec()).collect(),
             patterns: Patterns::new(&owned(&self.include), &owned(&self.exclude), true).unwrap(),
             from: self.from,
+            binary: Binary::Deliver,
             labels: self.labels.iter().map(|&(key, value)| (key.to_owned(), value.to_owned())).collect(),
         }
     }

@@ -167,6 +167,15 @@ impl Ledger {
         }
     }
 
+    /// The file is stored under another identity from now on, in this incarnation.
+    pub(crate) fn renumbered(&mut self, key: SlotKey, incarnation: u32) {
+        self.take_in();
+        if let Some(known) = self.get_mut(key) {
+            known.incarnation = incarnation;
+        }
+        self.renamed(key);
+    }
+
     /// The file was deleted: its entry goes. Records of it may still be in flight, and another name of it may come up.
     pub(crate) fn let_go(&mut self, key: SlotKey, file: FileId) {
         let Some(known) = self.get_mut(key).filter(|known| !known.bits.contains(Bits::GONE)) else { return };

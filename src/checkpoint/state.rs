@@ -91,6 +91,15 @@ impl State {
         others.into_iter().find(|&other| self.get(other).is_some_and(|(_, known)| known == path && !path.is_empty()))
     }
 
+    /// The identity under which a file of an overlay may be known that was copied up since: the same inode and path, and another birth. The device
+    /// may have another number, likewise.
+    #[must_use]
+    pub fn find_copied_up(&self, id: FileId, path: &[u8]) -> Option<FileId> {
+        let lives = self.devices.iter().filter_map(|&device| self.life(device, id.inode).map(|life| (device, life)));
+        let mut known = lives.map(|(device, life)| FileId { device, inode: id.inode, generation: life.generation });
+        known.find(|&known| !known.is_other_life(id) && self.get(known).is_some_and(|(_, at)| at == path && !path.is_empty()))
+    }
+
     /// The entry for change. Its identity stays.
     pub fn get_mut(&mut self, id: FileId) -> Option<&mut Entry> {
         self.find(id).map(|place| &mut self.places[place].entry)
@@ -346,6 +355,19 @@ mod tests {
         assert_eq!(state.find_renumbered(now(7, 1), b"/t/b.log"), None);
         assert_eq!(state.find_renumbered(now(7, 2), b"/t/a.log"), None);
         assert_eq!(state.find_renumbered(id(7, 1), b"/t/a.log"), None);
+    }
+
+    #[test]
+    fn a_file_that_was_copied_up_is_known_by_inode_and_path_unless_handles_tell_that_it_is_another() {
+        let mut state = State::default();
+        let by_handle = |generation| 0xf800_0000_u32 | generation;
+        state.set(entry(id(7, 1), 4, 5), Some(b"/t/a.log"));
+        state.set(entry(id(8, by_handle(1)), 4, 5), Some(b"/t/b.log"));
+        assert_eq!(state.find_copied_up(id(7, 2), b"/t/a.log"), Some(id(7, 1)));
+        assert_eq!(state.find_copied_up(FileId { device: 9, ..id(7, by_handle(2)) }, b"/t/a.log"), Some(id(7, 1)));
+        assert_eq!(state.find_copied_up(id(7, 2), b"/t/c.log"), None);
+        assert_eq!(state.find_copied_up(id(8, by_handle(2)), b"/t/b.log"), None);
+        assert_eq!(state.find_copied_up(id(9, 1), b"/t/a.log"), None);
     }
 
     #[test]

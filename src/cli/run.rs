@@ -11,7 +11,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::{metrics_uri, one_of, output_uri};
-use crate::config::{Format, From, Metrics, Output, RESCAN_REMOTE, parse_duration, parse_size};
+use crate::config::{Binary, Format, From, Metrics, Output, RESCAN_REMOTE, parse_duration, parse_size};
 use crate::diagnostics::{Level, LogFormat};
 
 const EXAMPLES: &str = "\
@@ -36,11 +36,11 @@ pub(crate) struct InputOptions {
     #[arg(long, value_name = "GLOB", help_heading = "Which files")]
     pub(crate) include: Vec<String>,
 
-    /// Never these files and directories (repeat) [default: *.gz *.bz2 *.xz *.zst *.lz4 *.zip *.Z]
+    /// Never these files and directories (repeat) [default: *.gz *.bz2 *.xz *.zst *.lz4 *.zip *.Z core core.[0-9]* *.core]
     #[arg(long, value_name = "GLOB", help_heading = "Which files")]
     pub(crate) exclude: Vec<String>,
 
-    /// Do not exclude compressed files [default: off]
+    /// Do not exclude compressed files and core dumps [default: off]
     #[arg(long, help_heading = "Which files")]
     pub(crate) no_default_excludes: bool,
 
@@ -48,6 +48,11 @@ pub(crate) struct InputOptions {
     #[arg(long, value_name = "beginning|end", default_value = "beginning", value_parser = one_of(&From::NAMES),
         hide_possible_values = true, help_heading = "What is read")]
     pub(crate) from: From,
+
+    /// What becomes of a new file whose first block holds NULs and is no UTF-16 or UTF-32
+    #[arg(long, value_name = "deliver|skip", default_value = "deliver", value_parser = one_of(&Binary::NAMES),
+        hide_possible_values = true, help_heading = "What is read")]
+    pub(crate) binary: Binary,
 }
 
 /// The options of `run`, each well-formed by itself; [`crate::config::Config`] is made of them.

@@ -140,6 +140,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     fn file_changed(&mut self, dir: DirId, name: &[u8], what: NameChange, now: Now) {
         let known = self.files.find(dir, name);
         match (what, known) {
+            (NameChange::Modified, Some(id)) if self.files.get(id).state.contains(State::BINARY) => {
+                self.written_to_binary(id, now.instant);
+            }
             (NameChange::Modified, Some(id)) => {
                 if self.is_listing {
                     self.put_in_order(id, now);

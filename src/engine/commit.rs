@@ -189,6 +189,17 @@ impl Commits {
     /// A story begins: `true` if its records have to wait until that is stored.
     pub(super) fn begin_story(&mut self, key: SlotKey, incarnation: u32, offset: u64, flags: EntryFlags, read_at: u64) -> bool {
         self.ledger.begin(key, incarnation, offset, flags, read_at);
+        self.is_story_awaited(key)
+    }
+
+    /// The file has another identity and perhaps another incarnation now, and goes on where it is.
+    pub(super) fn renumbered(&mut self, key: SlotKey, (before, incarnation): (FileId, u32), after: u32) {
+        self.ledger.drop_entry(before, incarnation);
+        self.ledger.renumbered(key, after);
+    }
+
+    /// The file's number is new: `true` if its records have to wait until that is stored.
+    pub(super) fn is_story_awaited(&mut self, key: SlotKey) -> bool {
         if !self.is_appendable {
             mark!("a story began while no journal could be appended to");
         }

@@ -5,6 +5,7 @@
 
 use std::io;
 
+use super::rewriting::Rewriting;
 use super::*;
 use crate::discovery::Why;
 use crate::file_status::{FileState, FileStatus, PathText, shown};
@@ -125,6 +126,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let slot = self.files.get(id);
         let state = slot.state;
         match slot.life {
+            Life::Ignored if state.contains(State::BINARY) => because(
+                FileState::Binary,
+                "its first block is binary, and such files are left out (binary = \"skip\"); decided anew when its content restarts",
+            ),
             Life::Ignored if slot.is_identified() => self.explain_own(id),
             Life::Ignored => because(FileState::NotRegular, "it is no regular file: never opened"),
             Life::Parked => self.explain_parked(id, now.instant),
@@ -143,7 +148,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             Life::Named => because(FileState::BeingLookedAt, "its name was heard of: it is looked at next"),
             Life::Following if state.contains(State::DIRTY) => self.explain_unread(id, now),
             Life::Following => {
-                let (state, mut why) = Self::explain_read(slot.offset, slot.scanned, own, self.config.rescan);
+                let (offset, scanned) = (slot.offset, slot.scanned);
+                if let Some(reason) = self.explain_rewriting(id) {
+                    return reason;
+                }
+                let (state, mut why) = Self::explain_read(offset, scanned, own, self.config.rescan);
                 if state.is_well() && self.outbox.blocked(now.instant).is_some() {
                     // Which of its lines are among those records is not known.
                     why.push_str(&format!("; but {}", self.blocked_in_words(now.instant)));
@@ -205,6 +214,25 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             let waiting = self.dirty.len() + self.backlog.len();
             because(FileState::Queued, format!("it is one of {waiting} files whose turn comes"))
         }
+    }
+
+    /// It is written over from the front.
+    fn explain_rewriting(&self, id: SlotId) -> Option<Reason> {
+        let offset = self.files.get(id).offset;
+        Some(match self.rewriting(id)? {
+            Rewriting::BeforeOffset => because(
+                FileState::WrittenBefore,
+                format!(
+                    "written before the offset {offset}, without truncation: read again from its start when the writer comes there"
+                ),
+            ),
+            Rewriting::FollowedUpTo(end) => because(
+                FileState::ReadToEnd,
+                format!(
+                    "read to the position of its writer, who writes over it from the front; the former content ends at byte {end}"
+                ),
+            ),
+        })
     }
 
     /// Nothing more was to be read when it was looked at last. Is that still so?

@@ -104,7 +104,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                     return;
                 }
                 let key = self.files.key(id);
-                self.retries.push_back((now.instant + timers::POLL_EVERY, key));
+                let at = now.instant + timers::POLL_EVERY;
+                let place = self.retries.partition_point(|(other, _)| *other <= at);
+                self.retries.insert(place, (at, key));
                 return;
             }
         }
@@ -226,6 +228,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.seen_again(id, found);
             return;
         }
+        if self.is_copied_up(id, known, found) {
+            self.go_on_copied_up(id, known, found);
+            self.seen_again(id, found);
+            return;
+        }
         mark!("another file had the name of a known one");
         // Another file has the name. What events tell of the slot's own file is still to come, or was missed.
         let (dir, name) = (self.files.get(id).dir(), self.files.name(id).to_vec());
@@ -250,6 +257,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// The same file as before: is there something to read?
     fn seen_again(&mut self, id: SlotId, found: &Stat) {
+        if self.files.get(id).state.contains(State::BINARY) && self.is_still_left_out(id, found) {
+            self.release_successor(id);
+            return;
+        }
         self.files.get_mut(id).state.remove(State::UNCONFIRMED);
         self.files.get_mut(id).state.set(State::LINKED, found.links > 1);
         self.prove_path(id);
@@ -412,6 +423,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     fn start(&mut self, id: SlotId, found: &Stat, now: Now) {
         let is_old =
             self.config.ignore_older.is_some_and(|limit| now.wall.duration_since(found.modified).is_ok_and(|age| age >= limit));
+        if self.start_where_left_behind(id, found.id) {
+            self.files.get_mut(id).life = Life::Following;
+            self.begin_story(id);
+            return;
+        }
         let slot = self.files.get_mut(id);
         slot.life = Life::Following;
         let at_end = is_old || (slot.state.contains(State::FIRST_SCAN) && self.inputs.get(slot.input).from == From::End);

@@ -5,7 +5,7 @@
 use std::io;
 
 use super::commit::nanos;
-use super::holes::Cut;
+use super::holes::{Cut, NulRun};
 use super::resume::entry_flags;
 use super::*;
 use crate::batch::Reached;
@@ -126,6 +126,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             has_piece: false,
         };
         let before = (self.stats.bytes, self.stats.records);
+        let end_before = self.read_upto(id);
         let outcome = loop {
             if let Some(outcome) = self.read_open(&mut pass, &file, now).transpose() {
                 break outcome;
@@ -142,7 +143,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.count_busy(id, before, now.instant);
         }
         match outcome {
-            Ok(Pause::AtEnd) => self.reached_end(id, file, pass.is_begun, now),
+            Ok(Pause::AtEnd) => {
+                self.note_read(id, &file, end_before, now);
+                self.reached_end(id, file, pass.is_begun, now);
+            }
             Ok(Pause::More) => {
                 self.lag.keep(id, since);
                 if self.outbox.has_room() && !self.files.get(id).state.contains(State::BACKLOG) {
@@ -251,14 +255,16 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     fn read_open(&mut self, pass: &mut Pass, file: &F::File, now: Now) -> io::Result<Option<Pause>> {
         loop {
             let slot = self.files.get(pass.id);
-            if usize::from(slot.mark_len) < MARK_BYTES && !self.is_proven(pass, file)? {
+            // On an overlay, one of several names may stand for another file since it was changed.
+            let is_doubtful = usize::from(slot.mark_len) < MARK_BYTES || slot.state.contains(State::LINKED);
+            if is_doubtful && !self.is_proven(pass, file)? {
                 return Ok(Some(Pause::OtherFile));
             }
-            let slot = self.files.get(pass.id);
-            if slot.state.contains(State::SEEK_LINE) {
+            if self.files.get(pass.id).state.contains(State::SEEK_LINE) {
                 self.seek_line(pass, file)?;
                 continue;
             }
+            let slot = self.files.get(pass.id);
             if slot.scanned >= SCANNED_MIN
                 && pass.len == READ_BYTES
                 && !slot.state.contains(State::FLUSH)
@@ -281,13 +287,14 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                     // The file is as long as before: the read was short for another reason.
                     continue;
                 }
-                self.restart(pass.id, now);
+                self.mark_changed(pass, file, now)?;
                 if self.files.get(pass.id).state.contains(State::UNSTORED) {
                     return Ok(Some(Pause::More));
                 }
                 pass.is_begun = false;
                 continue;
             }
+            let got = self.leave_old_out(pass.id, mark_len, got, got < wanted);
             pass.budget = pass.budget.saturating_sub(got - mark_len);
             if let Some(end) = self.take_bytes(pass, file, mark_len, got, wanted, now)? {
                 return Ok(Some(end));
@@ -315,15 +322,17 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let mut data_end = got;
         let mut cut = Cut::None;
         let data = &self.reader.bytes(got)[mark_len..];
-        let slot = self.files.get(pass.id);
-        if slot.state.contains(State::SKIP_NULS) && !data.is_empty() {
+        if self.files.get(pass.id).state.contains(State::SKIP_NULS) && !data.is_empty() {
             if data[0] == 0 {
-                return self.skip_nuls(pass, file, mark_len, got, got < wanted);
+                match self.skip_nuls(pass, file, mark_len, got, got < wanted)? {
+                    NulRun::Skipped => return Ok(None),
+                    NulRun::Waits => return Ok(Some(Pause::AtEnd)),
+                    NulRun::Data => {}
+                }
             }
             self.files.get_mut(pass.id).state.remove(State::SKIP_NULS);
         }
-        let data = &self.reader.bytes(got)[mark_len..];
-        if let Some(first_nul) = memchr::memchr(0, data) {
+        if let Some(first_nul) = memchr::memchr(0, &self.reader.bytes(got)[mark_len..]) {
             let offset = self.files.get(pass.id).offset;
             cut = self.find_hole(file, offset, mark_len, got, first_nul)?;
             match cut {
@@ -336,6 +345,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             }
         }
         let is_at_end = got < wanted || matches!(cut, Cut::Tail(_));
+        if self.leave_out_binary(pass.id, mark_len, data_end, is_at_end, now) {
+            return Ok(Some(Pause::AtEnd));
+        }
         let (consumed, has_room) = self.encode(pass, mark_len, data_end, is_at_end, matches!(cut, Cut::Run(_)), now);
         self.advance(pass, mark_len, consumed, if is_at_end && has_room { nanos(now.wall) } else { 0 });
         if !has_room {
@@ -468,7 +480,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 
     /// The content restarts: truncated below the offset, or overwritten in place.
-    fn restart(&mut self, id: SlotId, now: Now) {
+    pub(super) fn restart(&mut self, id: SlotId, now: Now) {
         let slot = self.files.get_mut(id);
         self.stats.truncations += 1;
         self.stats.lost_bytes += u64::from(slot.scanned);

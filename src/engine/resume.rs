@@ -7,6 +7,7 @@ use super::commit::nanos;
 use super::*;
 use crate::checkpoint::state::State as Stored;
 use crate::checkpoint::{Entry, EntryFlags};
+use crate::file_systems::FileSystemType;
 use crate::inputs::InputId;
 use crate::registry::State;
 use crate::sys::file::CLOCK_TICK;
@@ -40,7 +41,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         };
         let known_as = match commits.stored.get(found.id) {
             Some(_) => Some(found.id),
-            None => commits.stored.find_renumbered(found.id, &self.path),
+            None => commits.stored.find_renumbered(found.id, &self.path).or_else(|| {
+                let copied = commits.stored.find_copied_up(found.id, &self.path)?;
+                self.fs.file_system(&self.path).is_ok_and(FileSystemType::is_overlay).then_some(copied)
+            }),
         };
         let stored = known_as.and_then(|known| commits.stored.get(known));
         let floor = stored.map_or_else(|| commits.stored.incarnation_floor(found.id), |(entry, _)| entry.incarnation);
@@ -68,6 +72,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         slot.mark_len = entry.mark_len;
         slot.state.set(State::SKIP_NULS, entry.flags.contains(EntryFlags::SKIP_NULS));
         slot.state.set(State::SEEK_LINE, entry.flags.contains(EntryFlags::SEEK_LINE));
+        self.decide_by_first_block(id);
         true
     }
 
@@ -132,6 +137,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 
     fn begin_story_read_at(&mut self, id: SlotId, read_at: u64) {
+        self.decide_by_first_block(id);
         let Some(commits) = &mut self.commits else { return };
         let slot = self.files.get(id);
         let flags = entry_flags(slot.state);
@@ -142,6 +148,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// The story of a file that a listing brought up begins when its turn comes.
     pub(super) fn put_story_off(&mut self, id: SlotId) {
+        self.decide_by_first_block(id);
         if self.commits.is_some() {
             self.files.get_mut(id).state.insert(State::UNSTORED);
         }

@@ -177,12 +177,18 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// Tries a file again later.
     pub(super) fn retry(&mut self, id: SlotId, now: Instant) {
+        self.retry_at(id, now + RETRY_AFTER);
+    }
+
+    /// Looks at a file again at this time.
+    pub(super) fn retry_at(&mut self, id: SlotId, at: Instant) {
         let key = self.files.key(id);
         self.files.get_mut(id).state.insert(State::RETRY);
         if is_planted!(RetryForgotten) {
             return;
         }
-        self.retries.push_back((now + RETRY_AFTER, key));
+        let place = self.retries.partition_point(|(other, _)| *other <= at);
+        self.retries.insert(place, (at, key));
     }
 
     /// Remembers a file that left the tree, for a while.

@@ -14,6 +14,21 @@ use super::Links;
 /// `MAX_HANDLE_SZ` of the kernel's `<linux/exportfs.h>`.
 const HANDLE_BYTES_MAX: usize = 128;
 
+/// `AT_HANDLE_FID` of `<linux/fcntl.h>` (Linux 6.5): a handle that need not lead back to the file.
+const AT_HANDLE_FID: libc::c_int = 0x200;
+
+/// `OVL_FILEID_V0` and `OVL_FILEID_V1` of the kernel's `fs/overlayfs/overlayfs.h`: handles that an overlay makes. Those of a file of a lower layer
+/// stay the same when it is copied up.
+const OVERLAY_KINDS: [i32; 2] = [0xfb, 0xf8];
+
+/// The upper byte of the digest of such a handle, so that it is told from a digest of a birth time.
+const OVERLAY_DIGEST: u32 = 0xf8 << 24;
+
+/// Whether a generation is a digest of an overlay's handle. (One in 256 others looks so.)
+pub(super) fn is_of_overlay(generation: u32) -> bool {
+    generation & 0xff00_0000 == OVERLAY_DIGEST
+}
+
 /// `struct file_handle` with room for the largest handle.
 #[repr(C)]
 #[derive(Debug)]
@@ -33,7 +48,12 @@ impl Handle {
 
     /// A digest of the whole handle: differs when the generation does.
     pub(super) fn digest(&self) -> u32 {
-        digest(self.used()) ^ self.kind.cast_unsigned()
+        let digest = digest(self.used()) ^ self.kind.cast_unsigned();
+        if self.is_of_overlay() { digest & 0x00ff_ffff | OVERLAY_DIGEST } else { digest }
+    }
+
+    fn is_of_overlay(&self) -> bool {
+        OVERLAY_KINDS.contains(&self.kind)
     }
 
     fn used(&self) -> &[u8] {
@@ -68,8 +88,21 @@ pub(super) fn file_to_handle(file: BorrowedFd<'_>) -> io::Result<Option<Handle>>
     call(file.as_raw_fd(), c"", libc::AT_EMPTY_PATH)
 }
 
-#[expect(unsafe_code, reason = "neither std nor nix has this call")]
+/// Most file systems give handles that lead back to the file. An overlay does not, unless it is mounted with `nfs_export=on`, but newer kernels
+/// name the file all the same. Other file systems without handles are not asked: what they answer then does not tell lives apart.
 fn call(directory: libc::c_int, path: &std::ffi::CStr, flags: libc::c_int) -> io::Result<Option<Handle>> {
+    match name(directory, path, flags) {
+        Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => {
+            let named = name(directory, path, flags | AT_HANDLE_FID);
+            // A kernel that does not know the flag says EINVAL; what else fails here would have failed before.
+            Ok(named.ok().flatten().filter(Handle::is_of_overlay))
+        }
+        outcome => outcome,
+    }
+}
+
+#[expect(unsafe_code, reason = "neither std nor nix has this call")]
+fn name(directory: libc::c_int, path: &std::ffi::CStr, flags: libc::c_int) -> io::Result<Option<Handle>> {
     let mut handle = Handle { len: HANDLE_BYTES_MAX as u32, kind: 0, bytes: [0; HANDLE_BYTES_MAX] };
     let mut mount_id: libc::c_int = 0;
     // SAFETY: `path` is a NUL-terminated string that outlives the call; `handle` is laid out as `struct file_handle` with `len` bytes of
@@ -81,8 +114,8 @@ fn call(directory: libc::c_int, path: &std::ffi::CStr, flags: libc::c_int) -> io
     }
     let error = io::Error::last_os_error();
     match error.raw_os_error() {
-        // No handles here: the file system does not export, the handle is too large, or the call is filtered out.
-        Some(libc::EOPNOTSUPP | libc::EOVERFLOW | libc::ENOSYS | libc::EPERM | libc::EINVAL) => Ok(None),
+        // No handles here: the handle is too large, or the call is filtered out.
+        Some(libc::EOVERFLOW | libc::ENOSYS | libc::EPERM | libc::EINVAL) => Ok(None),
         _ => Err(error),
     }
 }

@@ -59,6 +59,16 @@ pub struct FileId {
     pub generation: u32,
 }
 
+impl FileId {
+    /// Whether this is for certain another life of the same inode, on an overlay too: handles tell, birth times do not, since a file that is
+    /// copied up is born again.
+    #[must_use]
+    pub fn is_other_life(self, other: FileId) -> bool {
+        let is_told = handle::is_of_overlay(self.generation) && handle::is_of_overlay(other.generation);
+        is_told && self.generation != other.generation
+    }
+}
+
 /// One look at a file: everything the engine ever asks of an inode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stat {

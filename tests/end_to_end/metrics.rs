@@ -155,6 +155,16 @@ fn files_that_are_started_at_their_end_as_old_ones_are_counted() {
 }
 
 #[test]
+fn files_that_are_left_out_because_they_are_binary_are_counted() {
+    let world = World::new();
+    let run = Metered::start(&world, world.run().with(&["--binary", "skip"]));
+    let before = run.scrape();
+    world.write("a.bin", "\x7fELF\0\0\0\0");
+    run.wait_grown(&before, &["manytail_binary_files_total"]);
+    run.wait_value("manytail_files{state=\"ignored\"}", |files| files == 1.0);
+}
+
+#[test]
 fn diagnostics_are_counted_whether_they_were_said_or_kept_back() {
     let world = World::new();
     let run = Metered::start(&world, world.run()).armed();

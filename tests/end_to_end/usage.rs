@@ -188,6 +188,7 @@ fn help_and_version_are_on_standard_output_and_exit_with_0() {
         "--exclude",
         "--no-default-excludes",
         "--from",
+        "--binary",
         "--once",
         "--recursive",
         "--follow-symlinks",

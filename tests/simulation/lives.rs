@@ -14,7 +14,7 @@ use std::time::Duration;
 use manytail::checkpoint::reconcile::{Tail, reconcile};
 use manytail::checkpoint::state::State;
 use manytail::checkpoint::store::{Store, look};
-use manytail::config::{EngineConfig, From, InputConfig};
+use manytail::config::{Binary, EngineConfig, From, InputConfig};
 use manytail::engine::{Checkpoint, Engine, Turn};
 use manytail::patterns::Patterns;
 use nix::errno::Errno;
@@ -46,6 +46,7 @@ pub(crate) fn config_of(settings: &Settings) -> EngineConfig {
         paths: settings.paths.clone(),
         patterns: Patterns::new(&[], &[], true).expect("no pattern is malformed"),
         from: From::Beginning,
+        binary: Binary::Deliver,
         labels: Vec::new(),
     };
     EngineConfig {

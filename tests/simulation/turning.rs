@@ -230,6 +230,8 @@ impl Run {
         let now = self.now();
         let turn = self.engine().turn(now).map_err(|error| format!("the engine gave up: {error}"))?;
         self.engine().check()?;
+        let ended = self.now().instant;
+        self.engine().turn_ended(now.instant, ended);
         let mut simulated = self.shared.borrow_mut();
         simulated.turn_ended();
         simulated.trace(|| format!("    {turn:?}"));
@@ -407,6 +409,10 @@ impl Run {
         // Each PATH may be a directory or a name of its own, in a directory of its own.
         if sizes.files > names + roots.len() || sizes.directories > directories + 2 * roots.len() {
             return Err(format!("{sizes:?}, but there are only {names} names and {directories} directories"));
+        }
+        let mut notices = self.engine.as_ref().expect("it runs").notices();
+        if notices.any(|(cause, told)| cause == "written_before_offset" && told.said + told.suppressed > 0) {
+            return Err("a file was said to be written before its offset".to_owned());
         }
         let watches = world.queue.watched().count();
         if sizes.watches != watches {
