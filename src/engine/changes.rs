@@ -155,7 +155,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 self.restart_if_new(id);
                 self.doubt(id);
             }
-            (NameChange::Attributes, Some(id)) => self.doubt(id),
+            (NameChange::Attributes, Some(id)) => {
+                self.note_attributes(id);
+                self.doubt(id);
+            }
             (NameChange::Modified | NameChange::Created | NameChange::Attributes, None) => {
                 if what != NameChange::Created
                     && let Some(watch) = self.tree.watch(dir)

@@ -86,7 +86,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// The turn that began at `began` is over now.
     pub fn turn_ended(&mut self, began: Instant, now: Instant) {
         self.lag.end_turn(began, now);
-        self.rewrites.turn_ended_at = now;
+        self.rewrites.turn_ended(now);
         if self.insight.is_counting() {
             self.insight.count(&self.files, !self.outbox.has_room(), SLOTS_PER_TURN);
         }

@@ -15,6 +15,9 @@ use crate::registry::{Life, State};
 /// Files remembered at most: the one that was remembered first is forgotten first.
 const REWRITES_MAX: usize = 64;
 
+/// Files remembered for a turn because their attributes changed; if there are more, none is judged in that turn.
+const TOUCHED_MAX: usize = 256;
+
 /// Bytes of the former content that are remembered at most: from its end backwards.
 const OLD_BYTES_MAX: usize = 4096;
 
@@ -46,18 +49,32 @@ pub(super) struct Rewrites {
     known: VecDeque<Rewrite>,
     /// How many of them follow their writer.
     restarted: usize,
+    /// Files of which events of this turn told that their attributes changed: their times say nothing.
+    touched: Vec<SlotId>,
     /// When the turn before was over; and its wall-clock time, as of the turn under way.
-    pub(super) turn_ended_at: Instant,
+    turn_ended_at: Instant,
     quiet_since: SystemTime,
 }
 
 impl Rewrites {
     pub(super) fn new(now: Now) -> Self {
-        Rewrites { known: VecDeque::with_capacity(REWRITES_MAX), restarted: 0, turn_ended_at: now.instant, quiet_since: now.wall }
+        Rewrites {
+            known: VecDeque::with_capacity(REWRITES_MAX),
+            restarted: 0,
+            touched: Vec::new(),
+            turn_ended_at: now.instant,
+            quiet_since: now.wall,
+        }
     }
 }
 
 impl Rewrites {
+    /// A turn is over.
+    pub(super) fn turn_ended(&mut self, now: Instant) {
+        self.turn_ended_at = now;
+        self.touched.clear();
+    }
+
     fn count(&mut self) {
         self.restarted = self.known.iter().filter(|rewrite| rewrite.is_restarted).count();
     }
@@ -80,6 +97,16 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.rewrites.turn_ended_at = now.instant;
     }
 
+    /// An event told that the attributes of a file changed, perhaps its times.
+    pub(super) fn note_attributes(&mut self, id: SlotId) {
+        if self.rewrites.touched.len() < TOUCHED_MAX {
+            self.rewrites.touched.push(id);
+        }
+        if let Some(at) = self.find_rewrite(id).filter(|&at| !self.rewrites.known[at].is_certain) {
+            self.forget_rewrite(at);
+        }
+    }
+
     /// The incarnation of a file, and how far it was read.
     pub(super) fn read_upto(&self, id: SlotId) -> (u32, u64) {
         let slot = self.files.get(id);
@@ -94,6 +121,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         if before == now_at && now_at.1 > 0 && is_read {
             self.found_nothing_new(id, file, now_at.1, now);
         }
+    }
+
+    fn is_touched(&self, id: SlotId) -> bool {
+        self.rewrites.touched.len() >= TOUCHED_MAX || self.rewrites.touched.contains(&id)
     }
 
     fn find_rewrite(&self, id: SlotId) -> Option<usize> {
@@ -128,7 +159,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
         // One that grew since is an ordinary file. A time that is still to come was set by somebody, or by a clock that is not ours.
         let known = known.filter(|&at| self.rewrites.known[at].end == end || self.forget_rewrite(at).is_none());
-        if found.size != end || found.modified > now.wall {
+        if found.size != end || found.modified > now.wall || self.is_touched(id) {
             return;
         }
         let is_later = known.is_some_and(|at| found.modified > self.rewrites.known[at].modified);
