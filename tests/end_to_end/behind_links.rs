@@ -238,6 +238,7 @@ fn a_removed_link_ends_the_following_of_all_generations_behind_it() {
     fs::rename(&target, rotated(&target, 1)).expect("mv");
     fs::write(&target, "two\n").expect("write");
     tail.wait_line("two");
+    tail.settled();
     world.remove("x.log");
     wait_for("the watch of the target to go", || tail.process.watches() == 1);
     put(&mut writer(&rotated(&target, 1)), "not to be read");
@@ -257,6 +258,7 @@ fn the_link_of_a_rotated_target_without_successor_leaves_no_watch_when_it_is_rem
     fs::rename(&target, rotated(&target, 1)).expect("mv");
     put(&mut writer(&rotated(&target, 1)), "two");
     tail.wait_line("two");
+    tail.settled();
     world.remove("x.log");
     wait_for("the watch of the target to go", || tail.process.watches() == 1);
     assert_eq!(tail.warned(""), 0, "{}", tail.stderr());
