@@ -212,8 +212,6 @@ pub struct Engine<F: FileSystem, S: Sink> {
     renames: Renames,
     /// Names that files lost and may still be written to by.
     former: FormerNames,
-    /// Targets of followed links that were rotated: where the link is.
-    rotated: HashMap<SlotKey, (DirId, Box<[u8]>)>,
     /// Files that were renamed unseen in directories that are not listed.
     searches: Searches<F::Listing>,
     /// Files whose name was deleted: judged as soon as all events and doubts are worked off.
@@ -317,7 +315,6 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             moves: HashMap::new(),
             renames: Renames::default(),
             former: FormerNames::default(),
-            rotated: HashMap::new(),
             searches: Searches::new(),
             deleted: VecDeque::new(),
             leaving: VecDeque::new(),

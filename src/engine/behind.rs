@@ -69,7 +69,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.leave(id, how, now);
         self.files.get_mut(id).state.remove(State::VIA_LINK);
         if how.is_empty() {
-            self.rotated.insert(key, link.clone());
+            self.renames.rotated.insert(key, link.clone());
             for (dir, name) in &others {
                 self.succession.vacate(key, *dir, name, now);
             }
@@ -86,7 +86,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     pub(super) fn hear_of_target(&mut self, linked: SlotId, dir: DirId, name: &[u8], link: (DirId, Box<[u8]>)) {
         if self.files.find(dir, name).is_none() {
             let id = self.hear_of(dir, name, self.files.get(linked).input);
-            self.rotated.insert(self.files.key(id), link);
+            self.renames.rotated.insert(self.files.key(id), link);
         }
     }
 
@@ -114,9 +114,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             }
             !is_led_to
         });
-        let rotated = self.rotated.iter().filter(|(_, (at, name))| is_it(at, name)).map(|(key, _)| *key);
+        let rotated = self.renames.rotated.iter().filter(|(_, (at, name))| is_it(at, name)).map(|(key, _)| *key);
         for key in rotated.collect::<Vec<_>>() {
-            self.rotated.remove(&key);
+            self.renames.rotated.remove(&key);
             let Some(id) = self.files.alive(key).filter(|&id| self.files.get(id).is_bound()) else { continue };
             let home = self.files.get(id).dir();
             if self.tree.get(home).role == Role::Home {

@@ -44,6 +44,8 @@ struct Rename {
 #[derive(Debug, Default)]
 pub(super) struct Renames {
     latest: VecDeque<Rename>,
+    /// Targets of followed links that were rotated: where the link is. Kept for as long as the file is known.
+    pub(super) rotated: HashMap<SlotKey, Place>,
     /// Files that were covered and are taken to be exchanged with what covered them.
     exchanged: Vec<SlotKey>,
     /// Slots of names under which a file may be: nothing vanished if it is not.
@@ -123,9 +125,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     ) {
         let is_link = moved.and_then(|moved| self.files.alive(moved));
         let is_link = is_link.is_some_and(|id| self.files.get(id).state.contains(State::VIA_LINK));
-        if let Some(from) = from.as_ref().filter(|_| is_link && !self.rotated.is_empty()) {
+        if let Some(from) = from.as_ref().filter(|_| is_link && !self.renames.rotated.is_empty()) {
             // A link that is renamed takes along what was rotated behind it.
-            let behind = self.rotated.values_mut().filter(|link| *link == from);
+            let behind = self.renames.rotated.values_mut().filter(|link| *link == from);
             behind.for_each(|link| *link = (to.0, to.1.into()));
         }
         let item = moved.map(Item::File);

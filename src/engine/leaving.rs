@@ -277,8 +277,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.own.remember(file);
         }
         self.forget_entry(id);
-        if !self.rotated.is_empty() {
-            self.rotated.remove(&self.files.key(id));
+        if !self.renames.rotated.is_empty() {
+            self.renames.rotated.remove(&self.files.key(id));
         }
         let home = self.files.get(id).dir();
         while let Some((dir, name)) = self.files.take_alias(id) {

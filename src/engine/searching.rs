@@ -77,7 +77,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             let targets = self.files.further_names(id).iter().filter(|(dir, name)| self.is_target(*dir, name));
             (targets.map(|(dir, _)| *dir).next(), Some((dir, self.files.name(id).into())))
         } else {
-            (Some(dir), self.rotated.get(&self.files.key(id)).cloned())
+            (Some(dir), self.renames.rotated.get(&self.files.key(id)).cloned())
         };
         let Some(home) = home.filter(|home| self.tree.at_place(home.0).is_some_and(|home| self.tree.get(home).role == Role::Home))
         else {
@@ -85,7 +85,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         };
         let (directory, key) = (self.tree.key(home), self.files.key(id));
         if let Some(link) = link.clone() {
-            self.rotated.insert(key, link);
+            self.renames.rotated.insert(key, link);
         }
         if self.searches.begin(directory, file.inode, Sought { input, link }) {
             self.searches.files.insert(key, false);
@@ -176,7 +176,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 self.files.get_mut(id).state.insert(State::ONLY_KNOWN | State::LISTED);
                 self.is_listing = true;
                 if let Some(link) = link {
-                    self.rotated.insert(self.files.key(id), link);
+                    self.renames.rotated.insert(self.files.key(id), link);
                 }
             }
         }
@@ -266,7 +266,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let id = self.hear_of(dir, name, input);
         self.files.get_mut(id).state.insert(State::ONLY_KNOWN);
         if let Some(link) = link {
-            self.rotated.insert(self.files.key(id), link);
+            self.renames.rotated.insert(self.files.key(id), link);
         }
     }
 
