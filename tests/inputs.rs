@@ -79,9 +79,13 @@ impl Input {
 
 impl Tail {
     fn start(directory: tempfile::TempDir, format: Format, inputs: &[Input]) -> Tail {
+        Tail::start_with(directory, format, inputs, true)
+    }
+
+    fn start_with(directory: tempfile::TempDir, format: Format, inputs: &[Input], recursive: bool) -> Tail {
         let config = EngineConfig {
             inputs: inputs.iter().map(|input| input.config(directory.path())).collect(),
-            recursive: true,
+            recursive,
             follow_links: false,
             format,
             once: false,
@@ -561,4 +565,62 @@ fn a_name_that_an_event_tells_of_does_not_wait_for_a_sweep() {
         turns += 1;
     }
     assert!(turns <= 6, "{turns} turns, each with hundreds of looks");
+}
+
+#[test]
+fn a_directory_that_moves_is_asked_anew_what_globs_about_paths_say_of_all_below_it() {
+    let directory = tree(&["t/d2/d0/1.log", "t/d2/s/2.out", "t/d2/s/keep.log"]);
+    let inputs = [input(&["t"], &["keep.log"]), input(&["t"], &[]).excluding(&["d2/d0", "d2/s/*.out"])];
+    let mut tail = Tail::start(directory, Format::Text, &inputs);
+    assert_eq!(tail.take(), ["t/d2/s/keep.log:first"]);
+    fs::rename(tail.path("t/d2"), tail.path("t/e")).unwrap();
+    let mut came = tail.take();
+    came.sort_unstable();
+    assert_eq!(came, ["t/e/d0/1.log:first", "t/e/s/2.out:first"]);
+}
+
+#[test]
+fn a_path_that_was_a_file_is_followed_as_a_directory_also_without_recursion() {
+    let directory = tree(&["t/a/1.log", "t/b"]);
+    let mut tail = Tail::start_with(directory, Format::Text, &[input(&["t", "t/b"], &[])], false);
+    assert_eq!(tail.take(), ["t/b:first"]);
+    fs::remove_file(tail.path("t/b")).unwrap();
+    assert!(tail.take().is_empty());
+    tail.append("t/b/2.log", "second");
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let mut came = Vec::new();
+    while came.is_empty() {
+        assert!(Instant::now() < deadline, "never picked up");
+        came = tail.take();
+    }
+    assert_eq!(came, ["t/b/2.log:second"]);
+}
+
+#[test]
+fn a_file_that_grew_just_before_a_reload_takes_it_in_starts_at_its_end() {
+    let mut tail = Tail::start(tree(&["t/1.log", "t/2.out"]), Format::Text, &[input(&["t"], &["*.log"])]);
+    assert_eq!(tail.take(), ["t/1.log:first"]);
+    tail.append("t/2.out", "before the reload");
+    tail.reload(&[input(&["t"], &[]).at_end()]);
+    assert!(tail.take().is_empty(), "what was there before the reload is left alone");
+    tail.append("t/2.out", "after");
+    assert_eq!(tail.take(), ["t/2.out:after"]);
+}
+
+#[test]
+fn a_file_that_started_at_its_end_and_is_replaced_from_outside_is_not_read_from_its_start() {
+    let directory = tree(&["t/1.log", "outside/new"]);
+    fs::hard_link(directory.path().join("t/1.log"), directory.path().join("t/2.log")).unwrap();
+    let mut tail = Tail::start(directory, Format::Text, &[input(&["t"], &[]).at_end()]);
+    assert!(tail.take().is_empty());
+    tail.append("t/1.log", "seen");
+    assert_eq!(tail.take().len(), 1);
+    // Both names lead to the old file: whichever of them it was found by is replaced, and it goes on under the other.
+    fs::copy(tail.path("outside/new"), tail.path("outside/other")).unwrap();
+    fs::rename(tail.path("outside/new"), tail.path("t/1.log")).unwrap();
+    assert_eq!(tail.take(), ["t/1.log:first"]);
+    tail.append("t/2.log", "goes on");
+    assert_eq!(tail.take(), ["t/2.log:goes on"]);
+    fs::rename(tail.path("outside/other"), tail.path("t/2.log")).unwrap();
+    assert_eq!(tail.take(), ["t/2.log:first"]);
 }

@@ -152,7 +152,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             }
             (NameChange::MovedTo(cookie), _) => self.file_moved_to(dir, name, cookie, now.instant),
             (NameChange::Created, Some(id)) => {
-                self.restart_if_new(id);
+                // It appeared after its directory was watched, though a listing came by before this event.
+                self.files.get_mut(id).state.remove(State::FIRST_SCAN);
                 self.doubt(id);
             }
             (NameChange::Attributes, Some(id)) => {
@@ -169,7 +170,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 if let Some(id) = self.hear_if_accepted(dir, name) {
                     if what != NameChange::Created {
                         // It was there before: the listing of its directory is still to come by.
-                        let is_first_scan = self.tree.get(dir).unfinished == Some(Why::FirstScan);
+                        let found = self.tree.get(dir);
+                        let is_first_scan = found.unfinished.max(found.queued).is_some_and(Why::is_first);
                         self.files.get_mut(id).state.insert(State::LISTED | State::MAY_HOLD_BYTES);
                         self.files.get_mut(id).state.set(State::FIRST_SCAN, is_first_scan);
                     }
@@ -214,12 +216,6 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             } else if !self.files.get(over).is_identified() && self.was_guess(over) {
                 self.unbind(over);
                 self.forget(over);
-            } else if moved.is_none() && self.files.get(over).state.contains(State::STARTED_AT_END) {
-                mark!("a file that started at its end appeared after the start, by a rename");
-                // The first scan came upon it before this event: it appeared after the start all the same.
-                self.restart_if_new(over);
-                self.doubt(over);
-                return;
             } else {
                 mark!("a rename replaced a known file");
                 // Renamed over: the file that had this name is gone, or was exchanged.
@@ -245,6 +241,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         if self.tree.get(dir).role == Role::Home {
             self.path_became_directory(dir, name, now);
             return;
+        }
+        if matches!(what, NameChange::Created | NameChange::MovedTo(_)) {
+            // In a listed directory, too, a PATH may have been a file: below it its own rules hold.
+            self.path_became_directory(dir, name, now);
         }
         if !self.config.recursive {
             return;
@@ -364,20 +364,5 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             }
         }
         self.enqueue(id);
-    }
-
-    /// A file that was put at its end as an old one turns out to have been created after its directory was watched.
-    fn restart_if_new(&mut self, id: SlotId) {
-        let slot = self.files.get_mut(id);
-        if slot.state.contains(State::STARTED_AT_END) {
-            mark!("a file that started at its end turned out to be new");
-            slot.state.remove(State::STARTED_AT_END | State::SEEK_LINE);
-            slot.offset = 0;
-            slot.mark_len = 0;
-            slot.scanned = 0;
-            self.begin_story(id);
-            self.mark_dirty(id);
-        }
-        self.files.get_mut(id).state.remove(State::FIRST_SCAN);
     }
 }

@@ -119,7 +119,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.is_path_lost |= self.has_path_within(dir);
         self.tree.rename(dir, parent, name);
         self.paths_changed(dir);
-        let is_covered_anew = self.rescope_moved(dir);
+        // A glob about paths may accept what it refused, in files and directories that are not known.
+        let is_covered_anew = self.rescope_moved(dir) || self.inputs.needs_path();
         self.push_visit(dir, if is_covered_anew { Why::Recheck } else { Why::Appeared });
         self.look_at_unreadable(dir);
     }

@@ -120,16 +120,18 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let Some(parent) = self.tree.parent(dir) else { return false };
         // One that is followed goes on under a name that does not match.
         let scope = self.tree.get(parent).scope;
-        if !self.rescope(dir, scope) {
+        let mut is_changed = self.rescope(dir, scope);
+        // Where globs are about paths, those below it may be covered otherwise though it is not itself.
+        if !is_changed && !self.inputs.needs_path() {
             return false;
         }
         let files: Vec<SlotId> = self.files.in_dir(dir).collect();
         files.into_iter().for_each(|id| self.find_input(id));
         let children: Vec<DirId> = self.tree.children(dir).collect();
         for child in children {
-            self.rescope_moved(child);
+            is_changed |= self.rescope_moved(child);
         }
-        true
+        is_changed
     }
 
     /// A file may belong to another input where it is now. It goes on in any case.

@@ -94,6 +94,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 
     fn take_directory_entry(&mut self, dir: DirId, name: &[u8], why: Why, now: Now) {
+        if self.tree.find(dir, name).is_none() {
+            self.path_became_directory(dir, name, now.instant);
+        }
         if !self.config.recursive {
             return;
         }

@@ -147,9 +147,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         mark!("the name of a file stood for a directory");
         let (dir, name) = (self.files.get(id).dir(), self.files.name(id).to_vec());
         self.let_go(id, now);
-        if self.tree.at_place(dir.0).is_some() && self.tree.get(dir).role == Role::Home {
+        if self.tree.at_place(dir.0).is_some() {
             self.path_became_directory(dir, &name, now.instant);
-            return;
+            if self.tree.get(dir).role == Role::Home {
+                return;
+            }
         }
         if self.config.recursive && self.tree.get(dir).role == Role::Listed && self.tree.find(dir, &name).is_none() {
             self.add_directory(dir, &name, Why::Appeared);

@@ -239,6 +239,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let mut is_wanted = false;
         for root in &mut self.roots {
             if root.state == state
+                && !root.is_tree
                 && (root.path == name || root.path.strip_suffix(name).is_some_and(|prefix| prefix.ends_with(b"/")))
             {
                 root.state = RootState::Missing;
