@@ -156,6 +156,7 @@ impl FileSystem for Kernel {
         match life(found.id.device, found.id.inode) {
             Some(known) if born + CLOCK_TICK < known.seen_at => {
                 found.id.generation = known.generation;
+                self.shared.borrow_mut().known_lives += 1;
                 Ok(found)
             }
             _ => self.stat(path, links),

@@ -14,14 +14,15 @@ use std::time::Duration;
 use manytail::checkpoint::reconcile::{Tail, reconcile};
 use manytail::checkpoint::state::State;
 use manytail::checkpoint::store::{Store, look};
-use manytail::config::{Binary, EngineConfig, From, InputConfig};
+use manytail::config::EngineConfig;
 use manytail::engine::{Checkpoint, Engine, Turn};
-use manytail::patterns::Patterns;
 use nix::errno::Errno;
 
 use crate::committer::SimulatedCommitter;
+use crate::covering::Covering;
 use crate::disk::FakeDisk;
 use crate::durability::Ending;
+use crate::following::Input;
 use crate::kernel::Kernel;
 use crate::mutants::{LyingDisk, LyingSink, Mutant, Mutated};
 use crate::receiver::Receiver;
@@ -41,18 +42,12 @@ const TIME_TO_STOP: Duration = Duration::from_secs(5);
 /// Entries of files that are gone are dropped after two looks, ten minutes apart.
 const ENTRIES_DROPPED_WITHIN: Duration = Duration::from_secs(30 * 60);
 
-pub(crate) fn config_of(settings: &Settings) -> EngineConfig {
-    let input = InputConfig {
-        paths: settings.paths.clone(),
-        patterns: Patterns::new(&[], &[], true).expect("no pattern is malformed"),
-        from: From::Beginning,
-        binary: Binary::Deliver,
-        labels: Vec::new(),
-    };
+pub(crate) fn config_of(settings: &Settings, inputs: &[Input]) -> EngineConfig {
+    let following = settings.following.as_ref();
     EngineConfig {
-        inputs: vec![input],
-        recursive: true,
-        follow_links: false,
+        inputs: inputs.iter().map(Input::config).collect(),
+        recursive: following.is_none_or(|following| following.recursive),
+        follow_links: following.is_some_and(|following| following.follow_links),
         format: settings.format,
         once: settings.once,
         coalesce: settings.coalesce,
@@ -60,7 +55,7 @@ pub(crate) fn config_of(settings: &Settings) -> EngineConfig {
         partial_after: settings.partial_after,
         rescan: settings.rescan,
         rescan_remote: settings.rescan_remote,
-        ignore_older: None,
+        ignore_older: following.and_then(|following| following.ignore_older),
     }
 }
 
@@ -107,6 +102,7 @@ impl Run {
     /// Makes an engine; with a state directory, from what that holds.
     pub(crate) fn start(&mut self) -> Result<(), String> {
         if self.shared.borrow().durability().is_none() {
+            self.cover(None);
             self.engine = Some(self.new_engine());
             return Ok(());
         }
@@ -139,12 +135,46 @@ impl Run {
     fn new_engine(&self) -> SimulatedEngine {
         let kernel = Mutated::new(Kernel::new(Rc::clone(&self.shared)), self.mutant, Rc::clone(&self.generations));
         let sink = LyingSink::new(Receiver::new(Rc::clone(&self.shared), self.start), self.mutant);
-        let config = config_of(&self.shared.borrow().settings);
+        let config = {
+            let simulated = self.shared.borrow();
+            let covering = simulated.workload.covering.as_ref();
+            let inputs = covering.map_or_else(|| vec![Input::plain(simulated.settings.paths.clone())], Covering::inputs);
+            config_of(&simulated.settings, &inputs)
+        };
         let mut engine = Engine::new(config, kernel, sink, self.now());
         if let Some(bytes) = self.shared.borrow().settings.room {
             engine.limit_in_flight(bytes);
         }
         engine
+    }
+
+    /// What is followed from now on; at a start of the engine.
+    fn cover(&self, state: Option<&State>) {
+        let mut simulated = self.shared.borrow_mut();
+        let Simulated { workload, world, model, .. } = &mut *simulated;
+        if let Some(covering) = &mut workload.covering {
+            covering.started(world, model, state);
+        }
+    }
+
+    /// SIGHUP, with other settings.
+    pub(crate) fn reload(&mut self) {
+        let inputs = {
+            let mut simulated = self.shared.borrow_mut();
+            let Simulated { workload, world, model, .. } = &mut *simulated;
+            let Some((covering, inputs)) = workload.covering.as_mut().and_then(|covering| {
+                let inputs = covering.next_reload()?;
+                Some((covering, inputs))
+            }) else {
+                return;
+            };
+            covering.reloaded(&inputs, world, model);
+            model.disturb();
+            simulated.trace(|| format!("    SIGHUP: {inputs:?}"));
+            inputs
+        };
+        let now = self.now();
+        self.engine().reload(inputs.iter().map(Input::config).collect(), now);
     }
 
     fn try_to_start(&self) -> Result<SimulatedEngine, String> {
@@ -165,6 +195,7 @@ impl Run {
         }
         self.shared.borrow_mut().file_reconciled()?;
         self.mutant.edit(&mut state, &self.sizes());
+        self.cover(Some(&state));
         let journal = store.is_appendable().then(|| store.bytes());
         let interval = self.shared.borrow_mut().durability_mut().settings.interval;
         let committer = SimulatedCommitter::new(Rc::clone(&self.shared), store, self.mutant);

@@ -14,12 +14,16 @@
 mod cached_file;
 mod caught;
 mod committer;
+mod covering;
 mod disk;
 mod disk_tests;
 mod durability;
 mod farewell;
 mod faults;
+mod floors;
+mod following;
 mod kernel;
+mod links;
 mod lives;
 mod lures;
 mod marks;
@@ -33,6 +37,7 @@ mod receiver;
 mod record;
 mod seeds;
 mod simulated;
+mod start;
 mod turning;
 mod workload;
 mod world;
@@ -60,7 +65,8 @@ fn every_readable_line_comes_once_and_then_the_engine_rests() {
     let sum = |of: fn(&Report) -> u64| reports.iter().map(|report| of(report)).sum::<u64>();
     println!(
         "{} seeds pass: {} turns, {} records, {} overflows, {} faults, {} restarts, {} rotations in order; \
-         {} commits, {} kills, {} power cuts, {} stops, {} repeats, {} disk faults, {} output rotations, {} unknown again",
+         {} commits, {} kills, {} power cuts, {} stops, {} repeats, {} disk faults, {} output rotations, {} unknown again; \
+         {}",
         reports.len(),
         sum(|report| report.turns),
         sum(|report| report.records),
@@ -76,6 +82,7 @@ fn every_readable_line_comes_once_and_then_the_engine_rests() {
         sum(|report| report.disk_faults),
         sum(|report| report.output_rotations),
         sum(|report| report.renamed_unknown),
+        floors::told(&reports),
     );
     if let Some((seed, why)) = failures.first() {
         panic!(
@@ -91,6 +98,9 @@ fn every_readable_line_comes_once_and_then_the_engine_rests() {
         && let Err(why) = check_marks(outcomes, true)
     {
         panic!("{why}");
+    }
+    if std::env::var("WITHOUT").is_err() && std::env::var("OPERATIONS").is_err() {
+        floors::check(&reports);
     }
 }
 

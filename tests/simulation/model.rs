@@ -14,6 +14,7 @@ use manytail::config::Format;
 
 use crate::record::{Record, parse};
 use crate::simulated::Settings;
+use crate::start::Start;
 use crate::world::{Key, World};
 use crate::writers::is_below;
 
@@ -57,11 +58,12 @@ pub(crate) struct Story {
     pub(crate) ended: bool,
     follows: Option<Rotation>,
     identity: Option<usize>,
+    pub(crate) start: Start,
 }
 
 impl Story {
     /// Just past the last newline.
-    fn complete_len(&self) -> u64 {
+    pub(crate) fn complete_len(&self) -> u64 {
         memchr::memrchr(b'\n', &self.bytes).map_or(self.hole, |newline| newline as u64 + 1)
     }
 }
@@ -113,6 +115,8 @@ pub(crate) struct Model {
     identities: Vec<Identity>,
     by_told: HashMap<Vec<u8>, usize>,
     writers: HashMap<Vec<u8>, StoryKey>,
+    /// Not all below the PATHs is followed, see [`crate::covering`].
+    pub(crate) is_selective: bool,
     roots: Vec<Vec<u8>>,
     format: Format,
     line_bytes_max: usize,
@@ -125,6 +129,9 @@ pub(crate) struct Model {
     disturbances: u64,
     /// Identities that began again at 0, excused: see [`Model::is_unknown_again`].
     pub(crate) renamed_unknown: u64,
+    /// Stories whose first record was behind their start: by `from`, and by their age.
+    pub(crate) begun_at_end: u64,
+    pub(crate) begun_old: u64,
     /// An identity that began again at 0.
     named_twice: Option<Vec<u8>>,
 }
@@ -136,6 +143,7 @@ impl Model {
             identities: Vec::new(),
             by_told: HashMap::new(),
             writers: HashMap::new(),
+            is_selective: settings.following.is_some(),
             roots: settings.paths.clone(),
             format: settings.format,
             line_bytes_max: settings.line_bytes_max,
@@ -146,6 +154,8 @@ impl Model {
             rotations_open: Vec::new(),
             disturbances: 0,
             renamed_unknown: 0,
+            begun_at_end: 0,
+            begun_old: 0,
             named_twice: None,
         }
     }
@@ -163,6 +173,7 @@ impl Model {
             ended: false,
             follows: None,
             identity: None,
+            start: Start::default(),
         });
         self.writers.insert(opening(writer, generation).into_bytes(), story);
         story
@@ -208,6 +219,7 @@ impl Model {
         }
         self.check_place(world, &candidates, &record)?;
         self.check_shape(world, &candidates, &record)?;
+        self.check_cover(world, &told, &candidates)?;
         if let Some(path) = &record.path
             && !candidates.iter().any(|&story| world.inodes[self.stories[story].inode].paths.contains(path))
         {
@@ -225,6 +237,10 @@ impl Model {
             return Err(format!("{} at {offset} names two different records", told.escape_ascii()));
         }
         self.repeats += u64::from(repeated);
+        if identity.records.is_empty() && candidates.iter().all(|&story| offset > self.stories[story].hole) {
+            let is_first = candidates.iter().any(|&story| self.stories[story].start.is_first());
+            *(if is_first { &mut self.begun_at_end } else { &mut self.begun_old }) += 1;
+        }
         identity.candidates = candidates;
         identity.records.push(Delivered { offset, end, eol, place, repeated });
         identity.end = identity.end.max(end);
@@ -322,6 +338,7 @@ impl Model {
         let hole = self.stories[story].hole;
         let is_at = |next: u64| record.offset == next || (next < hole && record.offset == hole);
         let follows = match identity.next {
+            Next::At(_) | Next::From(0) if identity.records.is_empty() => self.stories[story].may_begin_at(record.offset),
             Next::At(next) => is_at(next),
             Next::From(first) => {
                 let is_start = |before: &Delivered| before.offset >= first && before.offset == record.offset;
@@ -407,6 +424,10 @@ impl Model {
     /// The story is over: truncated, or the file is not in the tree any more.
     fn is_over(&self, world: &World, story: &Story) -> bool {
         let paths = &world.inodes[story.inode].paths;
+        if self.is_selective {
+            // What was let go and what left for a place that is not followed is over as well.
+            return story.ended || !world.inodes[story.inode].cover.is_accepted;
+        }
         story.ended || !paths.iter().any(|path| is_below(path, &self.roots) && world.find(path) == Ok(story.inode))
     }
 
@@ -462,7 +483,8 @@ impl Model {
     /// What of a story that can still be read did not come out.
     pub(crate) fn missing(&self, story: StoryKey) -> Option<String> {
         let Story { writer, generation, bytes, hole, .. } = &self.stories[story];
-        let delivered = self.delivered_perhaps(story).max(*hole);
+        let perhaps = self.delivered_perhaps(story);
+        let delivered = if perhaps == 0 { self.owed_from(story) } else { perhaps }.max(*hole);
         let complete = self.stories[story].complete_len();
         let pieces = self.partial_after.is_some();
         let wanted = if pieces { bytes.len() as u64 } else { complete };

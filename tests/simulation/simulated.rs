@@ -7,15 +7,17 @@ use std::time::Duration;
 
 use manytail::config::Format;
 
+use crate::covering::Covering;
 use crate::disk::Platter;
 use crate::durability::{Covered, Durability, DurabilitySettings, Ending};
 use crate::faults::{Faults, Rates};
-use crate::model::{Model, Survivors};
+use crate::following::Following;
+use crate::model::{Model, StoryKey, Survivors};
 use crate::output_file::{Before, OutputFile};
 use crate::random::Random;
 use crate::receiver::{Output, OutputSettings};
 use crate::workload::{Habits, Moment, Workload};
-use crate::world::{Key, World};
+use crate::world::{Key, Kind, World};
 use crate::writers::files_below;
 
 /// Far more than the budgets of a turn allow.
@@ -46,6 +48,8 @@ pub(crate) struct Settings {
     pub(crate) durability: Option<DurabilitySettings>,
     /// Bytes that may wait for the output before nothing more is read, if fewer than usual.
     pub(crate) room: Option<usize>,
+    /// Not all below the PATHs is followed, or not from its start, or more.
+    pub(crate) following: Option<Following>,
 }
 
 impl Settings {
@@ -98,6 +102,7 @@ impl Settings {
             output: OutputSettings::draw(random),
             durability: None,
             room: None,
+            following: None,
         }
     }
 
@@ -119,6 +124,26 @@ impl Settings {
         self.room = random.one_in(4).then(|| self.output.room(*random.pick(&[1, 300, 5_000, 100_000])));
     }
 
+    /// Half of all runs leave something out, follow several inputs, get other ones while they run, or start elsewhere. Drawn apart, likewise.
+    pub(crate) fn draw_following(&mut self, random: &mut Random) {
+        if random.one_in(2) {
+            let following = Following::draw(random, &self.paths, self.format == Format::Json);
+            for path in following.all_paths() {
+                if !self.paths.contains(path) {
+                    self.paths.push(path.clone());
+                }
+            }
+            self.following = Some(following);
+        }
+    }
+
+    /// Faults or limits may put a first look off.
+    pub(crate) fn is_lenient(&self) -> bool {
+        let Rates { interrupted, descriptors, input_output, refused, no_watch, .. } = self.rates;
+        [interrupted, descriptors, input_output, refused, no_watch, self.unheard].iter().any(|&rate| rate > 0)
+            || self.watches_max.is_some()
+    }
+
     /// How often every file is looked at, whatever was told; `None`: never.
     pub(crate) fn sweep(&self) -> Option<Duration> {
         self.rescan_remote.into_iter().chain(self.rescan).min()
@@ -126,7 +151,18 @@ impl Settings {
 }
 
 /// What [`Settings::leave_out`] knows besides operations.
-pub(crate) const LEAVE_OUT: [&str; 26] = [
+#[allow(dead_code, reason = "the tool that shrinks seeds uses it")]
+pub(crate) const LEAVE_OUT: [&str; 36] = [
+    "following",
+    "links",
+    "reloads",
+    "from_end",
+    "ignore_older",
+    "inputs",
+    "globs",
+    "includes",
+    "excludes",
+    "recursive",
     "room",
     "lures",
     "remote",
@@ -178,6 +214,12 @@ impl Settings {
             "holds" => self.habits.holds = false,
             "any_bytes" => self.habits.any_bytes = false,
             "durability" => self.durability = None,
+            "following" => self.following = None,
+            "links" | "reloads" | "from_end" | "ignore_older" | "inputs" | "globs" | "includes" | "excludes" | "recursive" => {
+                if let Some(following) = &mut self.following {
+                    following.leave_out(what);
+                }
+            }
             "disk_faults" | "file_output" | "file_faults" | "output_rotation" | "endings" | "job_delays" | "down" => {
                 if let Some(durability) = &mut self.durability {
                     durability.leave_out(what);
@@ -213,6 +255,8 @@ pub(crate) struct Simulated {
     pub(crate) verbose: bool,
     /// The first property that did not hold.
     pub(crate) failure: Option<String>,
+    /// Looks that took a file for the one that the journal knows by the age of its inode alone.
+    pub(crate) known_lives: u64,
     /// A digest of all that happened: equal for equal seeds.
     pub(crate) digest: u64,
 }
@@ -228,6 +272,9 @@ impl Simulated {
         // Apart from the rest, which is the same without.
         let mut apart = Random::new(seed ^ 0xD15C);
         let durable = settings.durability.as_ref();
+        let mut workload = Workload::new(random.fork(), settings.habits.clone(), settings.paths.clone());
+        workload.links = Random::new(seed ^ 0x11_4C);
+        workload.covering = settings.following.clone().map(|following| Covering::new(following, settings.is_lenient()));
         let file = durable.and_then(|durable| durable.file.clone()).map(|rates| OutputFile::new(apart.fork(), rates));
         Simulated {
             file,
@@ -235,7 +282,7 @@ impl Simulated {
             durability: durable.map(|durable| Durability::new(apart.fork(), durable.clone())),
             is_down: false,
             before: None,
-            workload: Workload::new(random.fork(), settings.habits.clone(), settings.paths.clone()),
+            workload,
             model: Model::new(&settings),
             faults: Faults::new(random.fork(), settings.rates.clone()),
             output: Output::new(random.fork(), settings.output.clone()),
@@ -248,6 +295,7 @@ impl Simulated {
             calls_in_turn: 0,
             verbose,
             failure: None,
+            known_lives: 0,
             digest: 0,
         }
     }
@@ -311,7 +359,7 @@ impl Simulated {
         if let Some(durability) = &mut self.durability {
             durability.quiet();
         }
-        self.workload.finish(&mut self.world);
+        self.workload.finish(&mut self.world, &mut self.model);
         self.trace(|| "quiet".to_owned());
     }
 
@@ -411,6 +459,9 @@ impl Simulated {
         self.in_turn = false;
         self.is_down = true;
         self.world.drop_watches();
+        if let Some(covering) = &mut self.workload.covering {
+            covering.ended(&mut self.world);
+        }
         self.trace(|| format!("the end: {ending:?}"));
         self.note(format!("{ending:?}").as_bytes());
         if let Some(file) = &self.file
@@ -456,6 +507,11 @@ impl Simulated {
             if self.workload.has_more() {
                 self.step();
             }
+        }
+        if self.workload.has_more() {
+            let told = self.workload.rename_while_down(&mut self.world, &mut self.model);
+            self.note(told.as_bytes());
+            self.trace(|| told);
         }
         self.world.time += down_for;
         if self.durability_mut().renames_while_down()
@@ -545,13 +601,34 @@ impl Simulated {
         if self.file.is_some() { covered < records } else { self.model.has_uncovered(&self.world, covered + 1..=records) }
     }
 
-    /// All files below the given paths, each once.
+    /// All files that may have an entry, each once: what is not followed any more has one for some days.
     pub(crate) fn files(&self) -> Vec<Key> {
+        if self.workload.covering.is_some() {
+            let is_file = |&key: &Key| self.world.inodes[key].links > 0 && matches!(self.world.inodes[key].kind, Kind::File { .. });
+            return (0..self.world.inodes.len()).filter(is_file).collect();
+        }
         let paths = files_below(&self.world, &self.settings.paths);
         let mut files: Vec<Key> = paths.iter().filter_map(|path| self.world.find(path).ok()).collect();
         files.sort_unstable();
         files.dedup();
         files
+    }
+
+    /// Files that have to be read to their ends at rest: each with a path by which it is to be found, once for each of them.
+    pub(crate) fn due(&self) -> Vec<(Vec<u8>, Key, StoryKey)> {
+        let world = &self.world;
+        if let Some(covering) = &self.workload.covering {
+            let all = covering.due(world).flat_map(|(key, paths)| {
+                let own = world.inodes[key].paths.iter().filter(move |path| world.find(path) == Ok(key));
+                paths.iter().chain(own).map(move |path| (path.clone(), key, world.inodes[key].story))
+            });
+            return all.collect();
+        }
+        let found = files_below(world, &self.settings.paths).into_iter().map(|path| {
+            let key = world.find(&path).expect("it is there");
+            (path, key, world.inodes[key].story)
+        });
+        found.collect()
     }
 
     pub(crate) fn file_mut(&mut self) -> Option<&mut OutputFile> {

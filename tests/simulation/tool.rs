@@ -9,11 +9,14 @@
 // As in main.rs, less what only checks.
 mod cached_file;
 mod committer;
+mod covering;
 mod disk;
 mod durability;
 mod farewell;
 mod faults;
+mod following;
 mod kernel;
+mod links;
 mod lives;
 mod lures;
 mod model;
@@ -26,6 +29,7 @@ mod receiver;
 mod record;
 mod seeds;
 mod simulated;
+mod start;
 mod turning;
 mod workload;
 mod world;

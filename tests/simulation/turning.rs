@@ -12,18 +12,19 @@ use manytail::config::Format;
 use manytail::engine::Turn;
 use manytail::sys::clock::{self, Now};
 
+use crate::covering::{Counts, Covering, homes};
 use crate::durability::{Durability, Ending};
 use crate::faults::Rates;
 use crate::kernel::wall;
 use crate::lives::{SimulatedEngine, unless_crashed};
-use crate::model::StoryKey;
 use crate::mutants::{Generations, Mutant};
 use crate::output_file::OutputFile;
 use crate::random::Random;
 use crate::simulated::{Settings, Simulated};
+use crate::workload::OUTSIDE;
 
 use crate::world::Key;
-use crate::writers::{directories_below, files_below, names_below};
+use crate::writers::{directories_below, names_below};
 
 /// Turns without any call, one after the other, that are a busy loop.
 const IDLE_TURNS_MAX: u32 = 100;
@@ -55,6 +56,13 @@ pub(crate) struct Report {
     /// Identities excused, see [`crate::model::Model`].
     pub(crate) renamed_unknown: u64,
     pub(crate) output_rotations: u64,
+    /// Stories whose first record was behind their start, because settings say so; because they were old.
+    pub(crate) begun_at_end: u64,
+    pub(crate) begun_old: u64,
+    /// Looks that knew a file by its inode's age.
+    pub(crate) known_lives: u64,
+    pub(crate) left_out: u64,
+    pub(crate) lives: Counts,
     pub(crate) digest: u64,
 }
 
@@ -68,6 +76,8 @@ pub(crate) struct Run {
     /// For a mutant.
     pub(crate) generations: Generations,
     random: Random,
+    /// Apart, for reloads.
+    reloads: Random,
     idle_turns: u32,
 }
 
@@ -87,6 +97,7 @@ pub(crate) fn settings(seed: u64) -> Settings {
     settings.draw_remote(&mut Random::new(seed ^ 0x4E_F5));
     settings.draw_room(&mut Random::new(seed ^ 0x40_07));
     settings.habits.draw_lures(&mut Random::new(seed ^ 0x10_4E));
+    settings.draw_following(&mut Random::new(seed ^ 0xF0_110));
     for what in std::env::var("WITHOUT").unwrap_or_default().split_whitespace() {
         settings.leave_out(what);
     }
@@ -135,6 +146,7 @@ impl Run {
             mutant,
             generations: Generations::default(),
             random: Random::new(seed ^ 0xABCD),
+            reloads: Random::new(seed ^ 0x5163),
             idle_turns: 0,
         };
         run.start()?;
@@ -152,6 +164,7 @@ impl Run {
         }
         self.shared.borrow_mut().quieten();
         self.rest("the world went quiet")?;
+        self.rested(true);
         self.check("the world went quiet", false)?;
         // Once more from the start: nothing comes again.
         let ending = *self.random.pick(&[Ending::Kill, Ending::Power, Ending::Stop]);
@@ -161,6 +174,7 @@ impl Run {
         };
         self.check_rest(ending)?;
         self.rest("the engine began again")?;
+        self.rested(true);
         self.check("the engine began again", false)?;
         let again = self.shared.borrow().model.records();
         if again != records && !is_doubtful && self.shared.borrow().durability().is_some() {
@@ -168,6 +182,7 @@ impl Run {
         }
         self.shared.borrow_mut().canaries();
         self.rest("each file got one more line")?;
+        self.rested(true);
         self.check("each file got one more line", true)?;
         self.check_entries()?;
         self.take_leave()?;
@@ -191,6 +206,11 @@ impl Run {
             faults: simulated.faults.count,
             restarts: simulated.output.restarts,
             rotations_checked: simulated.model.rotations_checked,
+            begun_at_end: simulated.model.begun_at_end,
+            begun_old: simulated.model.begun_old,
+            known_lives: simulated.known_lives,
+            left_out: simulated.workload.covering.as_ref().map_or(0, |covering| covering.left_out(&simulated.world)),
+            lives: simulated.workload.covering.as_ref().map_or_else(Counts::default, |covering| covering.counts),
             digest: simulated.digest,
         })
     }
@@ -227,6 +247,7 @@ impl Run {
             simulated.calls
         };
         self.rotate_output()?;
+        self.reload_settings();
         let now = self.now();
         let turn = self.engine().turn(now).map_err(|error| format!("the engine gave up: {error}"))?;
         self.engine().check()?;
@@ -249,8 +270,14 @@ impl Run {
                 self.others();
                 Woken::Yes
             }
-            Turn::WaitUntil(deadline) => self.wait(Some(deadline.saturating_duration_since(self.start)))?,
-            Turn::WaitForEvents => self.wait(None)?,
+            Turn::WaitUntil(deadline) => {
+                self.rested(false);
+                self.wait(Some(deadline.saturating_duration_since(self.start)))?
+            }
+            Turn::WaitForEvents => {
+                self.rested(false);
+                self.wait(None)?
+            }
             Turn::Finished => Woken::Finished,
         };
         Ok((turn, woken))
@@ -268,6 +295,26 @@ impl Run {
         drop(simulated);
         let now = self.now();
         self.engine().reopen_output(now).map_err(|error| format!("the engine gave up: {error}"))
+    }
+
+    /// SIGHUP with other settings, now and then.
+    fn reload_settings(&mut self) {
+        let rate = self.shared.borrow().workload.covering.as_ref().map_or(0, Covering::reload_rate);
+        let is_due = rate > 0 && self.shared.borrow().workload.has_more() && self.reloads.one_in(rate);
+        if is_due {
+            self.reload();
+        }
+    }
+
+    /// The engine waits: what it could see it has looked at.
+    fn rested(&self, is_sure: bool) {
+        let mut simulated = self.shared.borrow_mut();
+        let is_sure = is_sure || (!simulated.settings.is_lenient() && simulated.world.queue.len() == 0);
+        let Simulated { workload, world, model, .. } = &mut *simulated;
+        if let Some(covering) = &mut workload.covering {
+            let is_readable = world.inodes.iter().all(|inode| inode.readable || inode.links == 0);
+            covering.rested(world, model, is_sure && is_readable);
+        }
     }
 
     /// Turns for this long.
@@ -354,12 +401,7 @@ impl Run {
 
     /// Everything that can be read came out, under a name that it has.
     fn check_contents(&self, simulated: &Simulated, with_paths: bool) -> Result<(), String> {
-        let world = &simulated.world;
-        let found = files_below(world, &simulated.settings.paths).into_iter().map(|path| {
-            let key = world.find(&path).expect("it is there");
-            (path, key, world.inodes[key].story)
-        });
-        let files: Vec<(Vec<u8>, Key, StoryKey)> = found.collect();
+        let files = simulated.due();
         for (path, key, story) in &files {
             if let Some(why) = simulated.model.missing(*story) {
                 return Err(format!("{}: {why}", path.escape_ascii()));
@@ -405,7 +447,12 @@ impl Run {
         let (world, roots) = (&simulated.world, &simulated.settings.paths);
         let sizes = self.engine.as_ref().expect("it runs").sizes();
         let names = names_below(world, roots).len();
-        let directories = directories_below(world, roots).len();
+        // Targets of links outside have a directory of their own, and a name while nobody knows better.
+        let outside = names_below(world, &[OUTSIDE.to_vec()]).len();
+        let links =
+            simulated.settings.following.as_ref().map_or(0, |following| if following.follow_links { names + outside } else { 0 });
+        let names = names + links;
+        let directories = directories_below(world, roots).len() + links;
         // Each PATH may be a directory or a name of its own, in a directory of its own.
         if sizes.files > names + roots.len() || sizes.directories > directories + 2 * roots.len() {
             return Err(format!("{sizes:?}, but there are only {names} names and {directories} directories"));
@@ -422,9 +469,36 @@ impl Run {
     }
 }
 
+/// The same where not all is followed. Directories above the PATHs and those of links' targets may have one.
+fn check_selected_watches(simulated: &Simulated, covering: &Covering) -> Result<(), String> {
+    let world = &simulated.world;
+    let followed = covering.settings().follow_links.then(|| homes(world)).unwrap_or_default();
+    let roots = covering.inputs().into_iter().flat_map(|input| input.paths).collect::<Vec<_>>();
+    let watched: Vec<Key> = world.queue.watched().collect();
+    for &key in &watched {
+        let path = world.path_of_directory(key);
+        let is_above = roots.iter().any(|root| root.starts_with(&path));
+        if !is_above
+            && !covering.reach.directories.contains(&key)
+            && !covering.reach.directories_perhaps.contains(&key)
+            && !followed.contains_key(&key)
+        {
+            return Err(format!("a watch stays on {}, which is not in the tree", path.escape_ascii()));
+        }
+    }
+    let unlimited = simulated.settings.watches_max.is_none();
+    match covering.reach.directories.iter().find(|key| unlimited && !watched.contains(key)) {
+        Some(&key) => Err(format!("{} has no watch", world.path_of_directory(key).escape_ascii())),
+        None => Ok(()),
+    }
+}
+
 /// No watch outlives its place in the tree; every directory has one, if watches were to be had.
 fn check_watches(simulated: &Simulated) -> Result<(), String> {
     let (world, roots) = (&simulated.world, &simulated.settings.paths);
+    if let Some(covering) = &simulated.workload.covering {
+        return check_selected_watches(simulated, covering);
+    }
     let inside: Vec<Vec<u8>> = directories_below(world, roots).into_iter().chain(roots.clone()).collect();
     for key in world.queue.watched() {
         let path = world.path_of_directory(key);

@@ -7,6 +7,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
+use crate::covering::Covering;
 use crate::model::{Model, StoryKey};
 use crate::random::Random;
 use crate::world::{Handle, Key, World};
@@ -120,6 +121,7 @@ impl Habits {
 }
 
 /// For [`Habits::leave_out`].
+#[allow(dead_code, reason = "the tool that shrinks seeds uses it")]
 pub(crate) fn operation_names() -> impl Iterator<Item = String> {
     OPERATIONS.iter().map(|(operation, _)| format!("{operation:?}"))
 }
@@ -207,6 +209,10 @@ pub(crate) struct Workload {
     pub(crate) generations: Vec<usize>,
     /// When a file left the tree: it is not brought back after the engine may have forgotten it.
     pub(crate) left: HashMap<Key, Duration>,
+    /// What is followed, if that is not all below `roots`.
+    pub(crate) covering: Option<Covering>,
+    /// Apart, for links.
+    pub(crate) links: Random,
     names_made: usize,
     /// When the next step is due.
     due: Duration,
@@ -232,6 +238,8 @@ impl Workload {
             writers: HashMap::new(),
             generations: Vec::new(),
             left: HashMap::new(),
+            covering: None,
+            links: Random::new(0),
             names_made: 0,
             due: Duration::ZERO,
             settling: None,
@@ -318,6 +326,11 @@ impl Workload {
 
     fn begin(&mut self, world: &World) -> Process {
         let mut process = Process { at_once: self.random.one_in(3), ..Process::default() };
+        let links = self.covering.as_ref().map_or(0, |covering| covering.settings().links);
+        if self.links.one_in(links) {
+            process.steps = self.links_steps(world).into();
+            return process;
+        }
         let files = files_below(world, &self.roots);
         let mut choice = self.random.below(self.habits.weights.iter().sum::<usize>().max(1));
         let mut operation = Operation::Append;
@@ -538,6 +551,10 @@ impl Workload {
             0 => vec![Step::SoftLink(file.to_vec(), path.clone()), Step::Unlink(path)],
             1 => vec![Step::Fifo(path.clone()), Step::Unlink(path.clone()), Step::Create(path.clone()), self.append(&path)],
             2 => vec![Step::Unlink(file.to_vec()), Step::MakeDirectory(file.to_vec()), Step::Create(join(file, b"a.log"))],
+            // A loop. One level higher a followed link would lead to all there is.
+            _ if self.covering.as_ref().is_some_and(|covering| covering.settings().follow_links) => {
+                vec![Step::SoftLink(b".".to_vec(), path)]
+            }
             _ => vec![Step::SoftLink(b"..".to_vec(), path)],
         }
     }
@@ -587,7 +604,7 @@ impl Workload {
         self.random.pick(&names).to_vec()
     }
 
-    fn new_name(&mut self, world: &World) -> Vec<u8> {
+    pub(crate) fn new_name(&mut self, world: &World) -> Vec<u8> {
         let directory = self.directory(world);
         join(&directory, &self.file_name())
     }

@@ -11,6 +11,7 @@ use std::time::Duration;
 use manytail::sys::inotify::{NAMES_MASK, WATCH_MASK, mask};
 use nix::errno::Errno;
 
+use crate::covering::Cover;
 use crate::queue::{Event, Queue};
 
 /// An inode's place in [`World`]; unlike its number never used twice.
@@ -55,6 +56,8 @@ pub(crate) struct Inode {
     pub(crate) story: usize,
     /// When it grew, and how long it was then.
     pub(crate) growth: Vec<(Duration, u64)>,
+    /// Whether it is to be followed.
+    pub(crate) cover: Cover,
 }
 
 impl Inode {
@@ -97,6 +100,8 @@ pub(crate) struct World {
     pub(crate) open_files: usize,
     /// Another machine writes: one append in so many is told; 0: all.
     pub(crate) unheard: u32,
+    /// How often a name came, went or moved.
+    pub(crate) name_changes: u64,
 }
 
 pub(crate) const ROOT: Key = 0;
@@ -115,6 +120,7 @@ impl World {
             time: Duration::ZERO,
             open_files: 0,
             unheard: 0,
+            name_changes: 0,
         };
         let root = world.new_inode(Kind::Directory(BTreeMap::new()));
         assert_eq!(root, ROOT, "the root is the first inode");
@@ -145,6 +151,7 @@ impl World {
             paths: Vec::new(),
             story: usize::MAX,
             growth: Vec::new(),
+            cover: Cover::default(),
         });
         self.inodes.len() - 1
     }
@@ -219,6 +226,16 @@ impl World {
         Ok(self.names[self.walk(path, false, false)?].inode)
     }
 
+    /// What a path leads to in the end, as root sees it.
+    pub(crate) fn target(&self, path: &[u8]) -> Result<Key, Errno> {
+        Ok(self.names[self.walk(path, true, false)?].inode)
+    }
+
+    /// The path of what a path leads to in the end, as root sees it.
+    pub(crate) fn target_path(&self, path: &[u8]) -> Option<Vec<u8>> {
+        Some(self.path_of(self.walk(path, true, false).ok()?))
+    }
+
     /// `realpath(3)`.
     pub(crate) fn canonical(&self, path: &[u8]) -> Result<Vec<u8>, Errno> {
         Ok(self.path_of(self.walk(path, true, true)?))
@@ -273,11 +290,13 @@ impl World {
     }
 
     fn insert_entry(&mut self, parent: Key, name: &[u8], key: NameKey) {
+        self.name_changes += 1;
         let Kind::Directory(entries) = &mut self.inodes[parent].kind else { unreachable!("the parent is a directory") };
         entries.insert(name.to_vec(), key);
     }
 
     fn remove_entry(&mut self, parent: Key, name: &[u8]) {
+        self.name_changes += 1;
         let Kind::Directory(entries) = &mut self.inodes[parent].kind else { unreachable!("the parent is a directory") };
         entries.remove(name);
     }

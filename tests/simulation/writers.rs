@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use crate::model::{Model, Rotation, StoryKey, opening};
-use crate::workload::{Moment, Process, Step, Workload, join};
+use crate::workload::{Moment, OUTSIDE, Process, Step, Workload, join};
 use crate::world::{BLOCK_BYTES, Handle, Key, Kind, World};
 
 /// Within this time a file that left the tree comes back (the contract remembers it for 10 minutes).
@@ -73,6 +73,9 @@ impl Workload {
             Step::RemoveAll(path) => self.remove_all(world, &path),
             Step::Chmod(path, readable) => {
                 model.disturb();
+                for story in 0..model.stories.len() {
+                    model.loosen_start(story);
+                }
                 world.change_mode(&path, readable).is_ok()
             }
             Step::SoftLink(target, path) => world.make_link(&target, &path).is_ok(),
@@ -85,6 +88,9 @@ impl Workload {
                 true
             }
         };
+        if let Some(covering) = &mut self.covering {
+            covering.update(world, model);
+        }
         told + if done { "\n" } else { " (not possible)\n" }
     }
 
@@ -96,6 +102,9 @@ impl Workload {
 
     fn rename(&mut self, world: &mut World, model: &mut Model, from: &[u8], to: &[u8]) -> bool {
         let Ok(key) = world.find(from) else { return false };
+        if self.is_kept_target(world, key) || world.find(to).is_ok_and(|over| self.is_kept_target(world, over)) {
+            return false;
+        }
         let (was_inside, is_inside) = (self.is_inside(from), self.is_inside(to));
         if !was_inside && is_inside && !self.may_return(world, key) {
             return false;
@@ -126,6 +135,9 @@ impl Workload {
 
     fn unlink(&mut self, world: &mut World, path: &[u8]) -> bool {
         if let Ok(key) = world.find(path) {
+            if self.is_kept_target(world, key) {
+                return false;
+            }
             self.left.insert(key, world.time);
         }
         world.unlink(path).is_ok()
@@ -255,7 +267,9 @@ impl Workload {
         let old = world.inodes[handle.inode].story;
         model.stories[old].ended = true;
         let writer = model.stories[old].writer;
-        world.inodes[handle.inode].story = self.begin_story(model, handle.inode, writer);
+        let new = self.begin_story(model, handle.inode, writer);
+        model.inherit_start(old, new);
+        world.inodes[handle.inode].story = new;
         world.close(handle);
         true
     }
@@ -280,7 +294,7 @@ impl Workload {
     // ---- the end ----
 
     /// Everything that would keep the engine from reading ends; what is gone stays gone.
-    pub(crate) fn finish(&mut self, world: &mut World) {
+    pub(crate) fn finish(&mut self, world: &mut World, model: &mut Model) {
         while let Some(handle) = self.held.pop() {
             world.close(handle);
         }
@@ -295,6 +309,10 @@ impl Workload {
                 }
             }
         }
+        if let Some(covering) = &mut self.covering {
+            covering.is_quiet();
+            covering.update(world, model);
+        }
     }
 
     /// One more line into every file, and a new file in every directory: they show that each is still followed.
@@ -305,10 +323,18 @@ impl Workload {
                 self.append_at(world, model, &path, 1, false);
             }
         }
+        for path in files_below(world, &[OUTSIDE.to_vec()]) {
+            if self.covering.is_some() && written.insert(world.find(&path).ok()) {
+                self.append_at(world, model, &path, 1, false);
+            }
+        }
         for directory in directories_below(world, &self.roots).into_iter().chain(self.roots.clone()) {
             let path = join(&directory, b"canary.log");
             self.create(world, model, &path);
             self.append_at(world, model, &path, 2, false);
+        }
+        if let Some(covering) = &mut self.covering {
+            covering.update(world, model);
         }
     }
 }
@@ -335,7 +361,7 @@ fn file_story(world: &World, path: &[u8]) -> Option<StoryKey> {
     matches!(world.inodes[key].kind, Kind::File { .. }).then(|| world.inodes[key].story)
 }
 
-fn subtree(world: &World, key: Key) -> Vec<Key> {
+pub(crate) fn subtree(world: &World, key: Key) -> Vec<Key> {
     let mut found = vec![key];
     let mut at = 0;
     while at < found.len() {

@@ -1,0 +1,56 @@
+//! Whether seeds do anything at all: what they have in common is counted, and each count reaches a floor.
+//!
+//! In: the reports of many seeds. Out: a line for people; a failure if a kind of trouble hardly comes up.
+
+use crate::turning::Report;
+
+type Count = (&'static str, fn(&Report) -> u64, u64);
+
+/// What, how to count it, and how many there are in 300 seeds at least: about a third of what there is.
+const FLOORS: [Count; 17] = [
+    ("records", |report| report.records, 100_000),
+    ("overflows", |report| report.overflows, 60),
+    ("faults", |report| report.faults, 1_000),
+    ("rotations in order", |report| report.rotations_checked, 75),
+    ("commits", |report| report.commits, 600),
+    ("kills", |report| report.kills, 40),
+    ("power cuts", |report| report.power_cuts, 40),
+    ("stops", |report| report.stops, 30),
+    ("repeats", |report| report.repeats, 500),
+    ("disk faults", |report| report.disk_faults, 60),
+    ("output rotations", |report| report.output_rotations, 40),
+    ("reloads", |report| report.lives.reloads, 20),
+    ("files through links alone", |report| report.lives.linked, 100),
+    ("begun at their end", |report| report.begun_at_end, 8),
+    ("begun at their end as old", |report| report.begun_old, 1),
+    ("left out", |report| report.left_out, 60),
+    ("known by their age", |report| report.known_lives, 200),
+];
+/// The same of the rarest.
+const FLOORS_RARE: [Count; 2] = [
+    ("renamed to a name that is left out", |report| report.lives.carried, 6),
+    ("so while the engine was down", |report| report.lives.renamed_down, 1),
+];
+/// Seeds that the floors are made for.
+const SEEDS: u64 = 300;
+
+fn sum(reports: &[&Report], of: fn(&Report) -> u64) -> u64 {
+    reports.iter().map(|report| of(report)).sum()
+}
+
+/// What there is of the lives that differ in what they follow.
+pub(crate) fn told(reports: &[&Report]) -> String {
+    let all = FLOORS[11..].iter().chain(&FLOORS_RARE);
+    let told: Vec<String> = all.map(|(what, of, _)| format!("{} {what}", sum(reports, *of))).collect();
+    told.join(", ")
+}
+
+/// # Panics
+/// When something hardly comes up in at least 300 seeds.
+pub(crate) fn check(reports: &[&Report]) {
+    let hundreds = reports.len() as u64 / SEEDS;
+    for (what, of, floor) in FLOORS.iter().chain(&FLOORS_RARE) {
+        let found = sum(reports, *of);
+        assert!(found >= floor * hundreds, "{what}: only {found} in {} seeds, of {}", reports.len(), floor * hundreds);
+    }
+}

@@ -1,0 +1,158 @@
+//! Where the first record of a story may lie: at byte 0, or behind what was there when the file was seen first.
+//!
+//! In: when a file came to be followed, by which rules, and when it was looked at for certain. Out: offsets at which a story may begin,
+//! and up to where nothing is owed.
+//! Always holds: what may begin at its end begins at the start of a line; the unfinished last line belongs to what is delivered.
+
+use std::time::Duration;
+
+use crate::model::{Model, Story, StoryKey};
+use crate::world::World;
+
+/// Polls and retries come within this time, so that what was there for longer was looked at when the engine rests.
+const LOOKED_AT_WITHIN: Duration = Duration::from_secs(3);
+
+#[derive(Debug, Clone)]
+pub(crate) struct Start {
+    /// It may begin at byte 0.
+    zero: bool,
+    /// It may begin at the end that it had at some time from when it came to be followed until it was looked at.
+    end: bool,
+    /// The last complete line of the first and the last of these times ends here.
+    first: u64,
+    last: u64,
+    /// It was not looked at for certain so far.
+    is_open: bool,
+    /// `from` says so, whatever its age.
+    is_first: bool,
+    since: Duration,
+    len: usize,
+    age: Duration,
+    ignore_older: Option<Duration>,
+}
+
+impl Start {
+    pub(crate) fn is_first(&self) -> bool {
+        self.is_first
+    }
+}
+
+impl Default for Start {
+    fn default() -> Self {
+        Start {
+            zero: true,
+            end: false,
+            first: 0,
+            last: 0,
+            is_open: false,
+            is_first: false,
+            since: Duration::ZERO,
+            len: 0,
+            age: Duration::ZERO,
+            ignore_older: None,
+        }
+    }
+}
+
+/// Why a file may begin at its end.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Reason {
+    /// The first scan is under way, and `from` says so.
+    pub(crate) is_first: bool,
+    /// It was there before, for certain.
+    pub(crate) was_there: bool,
+    pub(crate) ignore_older: Option<Duration>,
+    pub(crate) now: Duration,
+    pub(crate) age: Duration,
+}
+
+impl Story {
+    /// Whether the first record may lie here.
+    pub(crate) fn may_begin_at(&self, offset: u64) -> bool {
+        let start = &self.start;
+        let is_line = offset == 0 || self.bytes.get(offset as usize - 1) == Some(&b'\n') || offset == self.hole;
+        let is_in = start.end && (start.first..=self.end_last()).contains(&offset) && is_line;
+        (start.zero && (offset == 0 || offset == self.hole)) || is_in
+    }
+
+    fn end_last(&self) -> u64 {
+        if self.start.is_open { self.complete_len() } else { self.start.last }
+    }
+}
+
+impl Model {
+    /// A file came to be followed, for all that is known for the first time.
+    pub(crate) fn may_start_at_end(&mut self, story: StoryKey, reason: Reason) {
+        let Reason { is_first, was_there, ignore_older, now, age } = reason;
+        if !is_first && ignore_older.is_none() {
+            return;
+        }
+        let story = &mut self.stories[story];
+        let complete = story.complete_len();
+        let before = story.start.clone();
+        let had_end = before.end;
+        story.start = Start {
+            zero: before.zero && !(is_first && was_there),
+            end: true,
+            first: if had_end {
+                before.first
+            } else if was_there || !is_first {
+                complete
+            } else {
+                0
+            },
+            last: complete,
+            is_open: true,
+            is_first: is_first || (had_end && before.is_first),
+            since: now,
+            len: story.bytes.len(),
+            age,
+            ignore_older,
+        };
+    }
+
+    /// It came to another place before its first look, or nobody could look: it may be taken for one that appeared.
+    pub(crate) fn loosen_start(&mut self, story: StoryKey) {
+        let start = &mut self.stories[story].start;
+        start.zero |= start.is_open;
+    }
+
+    /// The content restarted before its first look, perhaps.
+    pub(crate) fn inherit_start(&mut self, old: StoryKey, new: StoryKey) {
+        if self.stories[old].start.is_open {
+            let start = &self.stories[old].start;
+            self.stories[new].start = Start { zero: true, first: 0, last: 0, len: 0, age: Duration::ZERO, ..start.clone() };
+        }
+    }
+
+    /// Nothing kept the engine from looking at it.
+    pub(crate) fn was_looked_at(&mut self, story: StoryKey, now: Duration, age: Duration) {
+        let story = &mut self.stories[story];
+        let complete = story.complete_len();
+        let start = &mut story.start;
+        if !start.is_open || now < start.since + LOOKED_AT_WITHIN {
+            return;
+        }
+        start.is_open = false;
+        start.last = complete;
+        if let Some(limit) = start.ignore_older.filter(|_| !start.is_first && start.len == story.bytes.len()) {
+            start.end = age >= limit;
+            start.zero &= start.age < limit;
+        }
+    }
+
+    /// Up to here nothing of a story has to come out, because it may have begun behind.
+    pub(crate) fn owed_from(&self, story: StoryKey) -> u64 {
+        let story = &self.stories[story];
+        if story.start.end { story.end_last() } else { 0 }
+    }
+
+    /// What no input ever accepted does not come out.
+    pub(crate) fn check_cover(&self, world: &World, told: &[u8], candidates: &[StoryKey]) -> Result<(), String> {
+        let is_followed = |&story: &StoryKey| world.inodes[self.stories[story].inode].cover.ever;
+        if self.is_selective && !candidates.iter().any(is_followed) {
+            return Err(format!("{} is left out by the settings, and came out", told.escape_ascii()));
+        }
+        Ok(())
+    }
+}
