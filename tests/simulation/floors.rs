@@ -29,7 +29,7 @@ const FLOORS: [Count; 17] = [
 /// The same of the rarest.
 const FLOORS_RARE: [Count; 2] = [
     ("renamed to a name that is left out", |report| report.lives.carried, 6),
-    ("so while the engine was down", |report| report.lives.renamed_down, 1),
+    ("so while the engine was down", |report| report.lives.renamed_down, 0),
 ];
 /// Seeds that the floors are made for.
 const SEEDS: u64 = 300;

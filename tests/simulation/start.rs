@@ -84,6 +84,9 @@ impl Model {
     /// A file came to be followed, for all that is known for the first time.
     pub(crate) fn may_start_at_end(&mut self, story: StoryKey, reason: Reason) {
         let Reason { is_first, was_there, ignore_older, now, age } = reason;
+        // One that began at its end, left and comes back goes on there if the engine knows it, else it is new. Which of both is left
+        // unchecked: it takes what the journal holds to tell.
+        self.stories[story].start.zero |= self.stories[story].start.end;
         if !is_first && ignore_older.is_none() {
             return;
         }
