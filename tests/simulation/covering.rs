@@ -163,7 +163,9 @@ impl Covering {
                 }
                 if cover.is_accepted && !before.is_accepted {
                     // One that was followed before may not have been looked at then.
-                    let was_there = is_reload && !before.ever && !self.is_lenient && self.is_from_end_alone(&reached.accepted);
+                    // An event that waits to be read may tell of its creation: then it appeared, as far as the engine can know.
+                    let is_told_all = is_reload && !self.is_lenient && world.queue.len() == 0;
+                    let was_there = is_told_all && !before.ever && self.is_from_end_alone(&reached.accepted);
                     let reason = self.reason(reached.from_end && self.is_scanning, was_there, now, world.inodes[key].modified);
                     model.may_start_at_end(world.inodes[key].story, reason);
                 }
@@ -224,7 +226,7 @@ impl Covering {
 
     /// An engine starts. `state`: what the journal says.
     pub(crate) fn started(&mut self, world: &mut World, model: &mut Model, state: Option<&State>) {
-        let is_first_life = state.is_none_or(|state| state.len() == 0 && state.scanned().next().is_none());
+        let is_first_life = state.is_none_or(|state| state.is_empty() && state.scanned().next().is_none());
         let from_end = |(input, _): &(Input, _)| input.from_end;
         let is_scanned = |path: &Vec<u8>| state.is_some_and(|state| state.is_scanned(path));
         let may_be_first =

@@ -5,6 +5,7 @@
 //! jumps to the next deadline or the next step of another process.
 
 use std::cell::RefCell;
+use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -472,7 +473,7 @@ impl Run {
 /// The same where not all is followed. Directories above the PATHs and those of links' targets may have one.
 fn check_selected_watches(simulated: &Simulated, covering: &Covering) -> Result<(), String> {
     let world = &simulated.world;
-    let followed = covering.settings().follow_links.then(|| homes(world)).unwrap_or_default();
+    let followed = if covering.settings().follow_links { homes(world) } else { HashMap::new() };
     let roots = covering.inputs().into_iter().flat_map(|input| input.paths).collect::<Vec<_>>();
     let watched: Vec<Key> = world.queue.watched().collect();
     for &key in &watched {
