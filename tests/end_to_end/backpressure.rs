@@ -73,6 +73,7 @@ fn names_come_and_go_while_the_output_is_blocked() {
     let filler = flood();
     world.append("filler.log", text(&filler));
     tail.settled();
+    assert!(tail.count() < 3 + filler.len(), "the output was meant to be blocked");
     world.append("d/a.log", "a 1\n");
     world.rename("d", "e");
     world.append("b.log", "b 1\n");
@@ -111,6 +112,7 @@ fn many_pauses_of_the_reader_lose_and_repeat_nothing() {
             expected.entry(name).or_default().extend(lines);
         }
         tail.settled();
+        assert!(tail.count() < expected.values().map(Vec::len).sum(), "the reader was meant to pause");
         tail.unblock();
         if round % 2 == 0 {
             tail.settled();

@@ -41,6 +41,7 @@ fn few_descriptors_and_a_blocked_output_lose_nothing() {
     let filler = flood();
     world.append("filler.log", text(&filler));
     tail.settled();
+    assert!(tail.count() < filler.len(), "the output was meant to be blocked");
     let mut expected = BTreeMap::from([("filler.log".to_owned(), filler)]);
     for number in 0..500 {
         let name = format!("d{}/{number}.log", number % 10);
