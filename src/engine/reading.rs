@@ -16,9 +16,6 @@ use crate::notices::Cause;
 use crate::reader::{MARK_BYTES, READ_BYTES, mark_of};
 use crate::record::Source;
 use crate::registry::{Life, State};
-use crate::sys::Links;
-
-use nix::libc;
 
 /// Bytes read from one file per turn at most; then it goes to the back of the queue. A longer line is read to its end.
 const FILE_BUDGET: usize = 1024 * 1024;
@@ -55,6 +52,22 @@ pub(super) struct Pass {
     is_begun: bool,
     /// What was encoded last holds a piece of a line.
     has_piece: bool,
+}
+
+impl Pass {
+    fn new(id: SlotId, since: Stamp) -> Self {
+        Pass {
+            id,
+            since,
+            budget: FILE_BUDGET,
+            len: READ_BYTES,
+            is_in_long_line: false,
+            is_proven: false,
+            size: 0,
+            is_begun: false,
+            has_piece: false,
+        }
+    }
 }
 
 /// Gives the room back that a queue does not need any more: seldom, because what is in it moves.
@@ -114,17 +127,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 return Ok(0);
             }
         };
-        let mut pass = Pass {
-            id,
-            since,
-            budget: FILE_BUDGET,
-            len: READ_BYTES,
-            is_in_long_line: false,
-            is_proven: false,
-            size: 0,
-            is_begun: false,
-            has_piece: false,
-        };
+        let mut pass = Pass::new(id, since);
         let before = (self.stats.bytes, self.stats.records);
         let end_before = self.read_upto(id);
         let outcome = loop {
@@ -166,89 +169,6 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             Err(error) => self.read_failed(id, &error, now),
         }
         Ok(FILE_BUDGET - pass.budget)
-    }
-
-    /// Opens the file by its path, which is left in `self.path`, or takes it from those held open. `None`: another file has the name.
-    pub(super) fn open(&mut self, id: SlotId, now: Instant) -> io::Result<Option<F::File>> {
-        if let Some(held) = self.held.remove(&id) {
-            if held.path.is_empty() {
-                self.write_path(id);
-            } else if !self.is_found_by_name(id) {
-                self.path = held.path;
-            }
-            return Ok(Some(held.file));
-        }
-        self.write_path(id);
-        self.stats.opens += 1;
-        let links = if self.files.get(id).state.contains(State::VIA_LINK) { Links::Follow } else { Links::Keep };
-        let file = self.fs.open(&self.path, links)?;
-        // Names change between an event and an open, and content never stands for identity, however much of it is the same.
-        let found = self.fs.inode_of(&file)?;
-        if !found.is_regular || !self.files.is_inode(id, found.device, found.inode) {
-            return Ok(None);
-        }
-        if self.files.get(id).state.contains(State::UNREADABLE) {
-            self.files.get_mut(id).state.remove(State::UNREADABLE);
-            if let Some(kept_back) = self.notices.admit_about(Cause::ReadableAgain, &self.path, now) {
-                tracing::info!(path = ?String::from_utf8_lossy(&self.path), kept_back, "can be read again");
-            }
-        }
-        Ok(Some(file))
-    }
-
-    /// Whether the file's name leads to it, by the path that is left in `self.path`. Without a name, what events last said of it may be
-    /// about another file, which had the name before or has it since; with one, they may not be all, or not yet looked at.
-    fn is_found_by_name(&mut self, id: SlotId) -> bool {
-        if !self.files.get(id).is_bound() {
-            return false;
-        }
-        self.write_path(id);
-        self.fs.stat(&self.path, Links::Follow).is_ok_and(|found| Some(found.id) == self.files.file_id(id))
-    }
-
-    fn open_failed(&mut self, id: SlotId, error: &io::Error, now: Now) {
-        match error.raw_os_error() {
-            Some(libc::EACCES | libc::EPERM | libc::ENAMETOOLONG) => self.unreadable(id, error, now),
-            Some(libc::ENOENT | libc::ENOTDIR | libc::ELOOP) => {
-                self.mark_dirty(id);
-                self.doubt(id);
-            }
-            _ => self.read_failed(id, error, now),
-        }
-    }
-
-    /// The last of a file that is gone cannot be read: there is no name by which it could be opened again.
-    fn finishing_failed(&mut self, id: SlotId, file: F::File, error: &io::Error, now: Now) {
-        self.files.get_mut(id).state.insert(State::DIRTY);
-        if error.kind() == io::ErrorKind::Interrupted {
-            mark!("the last of a file without a name could not be read for now");
-            self.hold(id, file);
-            self.enqueue(id);
-        } else {
-            self.part_with(id, now.instant);
-        }
-    }
-
-    /// Out of descriptors, a disk error: says nothing about the file; it is tried again.
-    fn read_failed(&mut self, id: SlotId, error: &io::Error, now: Now) {
-        if matches!(error.raw_os_error(), Some(libc::EISDIR | libc::ESPIPE | libc::ENXIO | libc::ESTALE)) {
-            self.mark_dirty(id);
-            self.doubt(id);
-            return;
-        }
-        if matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::EAGAIN | libc::EINTR)) {
-            if let Some(kept_back) = self.notices.admit_about(Cause::Failed, &self.path, now.instant) {
-                tracing::warn!(path = ?String::from_utf8_lossy(&self.path), %error, kept_back, "cannot be read now: tried again");
-            }
-        } else {
-            self.unreadable(id, error, now);
-            if self.config.once {
-                return;
-            }
-        }
-        self.files.get_mut(id).state.insert(State::DIRTY);
-        mark!("a file was to be tried again");
-        self.retry(id, now.instant);
     }
 
     /// Reads until the file's turn ends, or (`None`) until a batch is full.

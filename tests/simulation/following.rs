@@ -1,7 +1,7 @@
 //! What a run is to follow: inputs with their globs, links, where to start; and which files of a world that means.
 //!
-//! In: a seed; a [`World`]. Out: [`Following`], and [`Reach`]: every file and directory that the settings lead to, by CONTRACT.md
-//! sections 1 and 4.
+//! In: a seed; a [`World`]. Out: [`Following`], and [`Reach`]: every file and directory that the settings lead to, by the README,
+//! "What you can rely on" and its options.
 //! Always holds: permissions have no say here, they only delay; a file is accepted if any input accepts any of its names.
 
 use std::collections::{BTreeMap, BTreeSet};

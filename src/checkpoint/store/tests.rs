@@ -437,7 +437,8 @@ fn committed() -> (Store<Memory>, Memory) {
 
 #[test]
 fn a_commit_into_a_journal_without_a_name_fails_and_the_next_journal_has_one() {
-    let displace: [(fn(&Memory), Displaced); 4] = [
+    type Displace = fn(&Memory);
+    let displace: [(Displace, Displaced); 4] = [
         (|memory| memory.displace(None), Displaced::Directory),
         (Memory::unlock, Displaced::Lock),
         (|memory| memory.lose("journal.1"), Displaced::Journal),
