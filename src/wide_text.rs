@@ -26,8 +26,10 @@ pub(crate) fn nuls_of_text(at: u64, data: &[u8]) -> Option<usize> {
     }
     // Behind the lower byte of the first character: upper and lower bytes by turns.
     let line = memchr::memchr(b'\n', data).unwrap_or(data.len()).min(LOOK_BYTES);
-    let (upper, lower) = count_nuls(&data[1..line.max(1)]);
-    Some(usize::from(upper > 0 && lower == 0))
+    let rest = &data[1..line.max(1)];
+    let (upper, lower) = count_nuls(rest);
+    // Bytes of any kind hold a NUL now and then; text of a log is in its greater part of characters whose upper byte is one.
+    Some(usize::from(lower == 0 && upper > rest.len() / 4))
 }
 
 /// Whether `data` begins at this byte of a character in big-endian UTF-32, the bytes before it being NULs.
