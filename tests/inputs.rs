@@ -79,13 +79,13 @@ impl Input {
 
 impl Tail {
     fn start(directory: tempfile::TempDir, format: Format, inputs: &[Input]) -> Tail {
-        Tail::start_with(directory, format, inputs, true)
+        Tail::start_with(directory, format, inputs, |_| {})
     }
 
-    fn start_with(directory: tempfile::TempDir, format: Format, inputs: &[Input], recursive: bool) -> Tail {
-        let config = EngineConfig {
+    fn start_with(directory: tempfile::TempDir, format: Format, inputs: &[Input], change: fn(&mut EngineConfig)) -> Tail {
+        let mut config = EngineConfig {
             inputs: inputs.iter().map(|input| input.config(directory.path())).collect(),
-            recursive,
+            recursive: true,
             follow_links: false,
             format,
             once: false,
@@ -96,6 +96,7 @@ impl Tail {
             rescan_remote: None,
             ignore_older: None,
         };
+        change(&mut config);
         let records = Records::default();
         let engine = Engine::new(config, Linux::new(), keep(&records), clock::now());
         Tail { directory, engine, records, is_json: format == Format::Json }
@@ -582,7 +583,7 @@ fn a_directory_that_moves_is_asked_anew_what_globs_about_paths_say_of_all_below_
 #[test]
 fn a_path_that_was_a_file_is_followed_as_a_directory_also_without_recursion() {
     let directory = tree(&["t/a/1.log", "t/b"]);
-    let mut tail = Tail::start_with(directory, Format::Text, &[input(&["t", "t/b"], &[])], false);
+    let mut tail = Tail::start_with(directory, Format::Text, &[input(&["t", "t/b"], &[])], |config| config.recursive = false);
     assert_eq!(tail.take(), ["t/b:first"]);
     fs::remove_file(tail.path("t/b")).unwrap();
     assert!(tail.take().is_empty());
@@ -623,4 +624,22 @@ fn a_file_that_started_at_its_end_and_is_replaced_from_outside_is_not_read_from_
     assert_eq!(tail.take(), ["t/2.log:goes on"]);
     fs::rename(tail.path("outside/other"), tail.path("t/2.log")).unwrap();
     assert_eq!(tail.take(), ["t/2.log:first"]);
+}
+
+#[test]
+fn a_glob_about_paths_counts_from_the_path_of_its_own_input_also_below_a_path_within() {
+    let directory = tree(&["t/d0/d2/s/1.log", "t/d2/s/2.log"]);
+    let mut tail = Tail::start(directory, Format::Text, &[input(&["t/d0", "t"], &[]).excluding(&["d2/**"])]);
+    assert_eq!(tail.take(), ["t/d0/d2/s/1.log:first"], "below t it is d0/d2/s");
+}
+
+#[test]
+fn what_a_link_to_a_directory_leads_to_at_the_first_scan_starts_at_its_end() {
+    let directory = tree(&["outside/1.log", "t/2.log"]);
+    std::os::unix::fs::symlink(directory.path().join("outside"), directory.path().join("t/link")).unwrap();
+    let follow = |config: &mut EngineConfig| config.follow_links = true;
+    let mut tail = Tail::start_with(directory, Format::Text, &[input(&["t"], &[]).at_end()], follow);
+    assert!(tail.take().is_empty(), "all of it was there before");
+    tail.append("outside/1.log", "appended");
+    assert_eq!(tail.take(), ["t/link/1.log:appended"]);
 }

@@ -13,13 +13,18 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// A followed link leads to this name: the file that is reached through it is told of by events about the name.
     pub(super) fn lead_to(&mut self, id: SlotId, dir: DirId, name: &[u8]) {
         match self.files.find(dir, name) {
-            None => self.files.add_alias(id, dir, name),
+            None => {
+                self.files.add_alias(id, dir, name);
+                // What was written since the look was told of a name that nobody knew.
+                self.mark_dirty(id);
+            }
             Some(other) if other == id => {}
             Some(other) => {
                 // It had the name before, and that was not told.
                 if self.files.is_alias(dir, name) {
                     self.files.remove_alias(dir, name);
                     self.files.add_alias(id, dir, name);
+                    self.mark_dirty(id);
                 } else if !self.files.get(other).is_identified() && self.succession.take_over(other, id) {
                     // The generations that the link did not lead to long enough to be looked at come before it.
                     self.files.get_mut(id).state.insert(State::HAS_PREDECESSOR);

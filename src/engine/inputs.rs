@@ -63,7 +63,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
         let top = self.root_directory(root).unwrap_or(dir);
         let own = &path[self.tree.prefix_len(dir)..];
-        if self.tree.parent(top).is_none() && self.inputs.roots(self.tree.get(dir).scope).len() == 1 {
+        // A directory that another PATH covers may hang from a PATH within that one.
+        if self.tree.root_of(dir) == top {
             return own;
         }
         let mut prefix = Vec::new();

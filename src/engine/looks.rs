@@ -146,6 +146,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     fn became_directory(&mut self, id: SlotId, via_link: bool, now: Now) {
         mark!("the name of a file stood for a directory");
         let (dir, name) = (self.files.get(id).dir(), self.files.name(id).to_vec());
+        // A link that the first scan found leads to what was there before, too.
+        let is_first = self.files.get(id).state.contains(State::FIRST_SCAN);
         self.let_go(id, now);
         if self.tree.at_place(dir.0).is_some() {
             self.path_became_directory(dir, &name, now.instant);
@@ -154,7 +156,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             }
         }
         if self.config.recursive && self.tree.get(dir).role == Role::Listed && self.tree.find(dir, &name).is_none() {
-            self.add_directory(dir, &name, Why::Appeared);
+            self.add_directory(dir, &name, if is_first { Why::FirstScan } else { Why::Appeared });
             if let Some(added) = self.tree.find(dir, &name) {
                 self.tree.get_mut(added).via_link = via_link;
             }
