@@ -338,6 +338,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.move_away(known, now);
         }
         self.bind(known, dir, &name);
+        // Not before: a home goes with the last name in it.
         self.forget(id);
         self.files.get_mut(known).state.set(State::VIA_LINK, via_link);
         self.seen_again(known, found);
