@@ -44,7 +44,7 @@ pub(super) struct DoctorOptions {
     #[arg(long, value_name = "GLOB")]
     include: Vec<String>,
 
-    /// Never these files and directories, as in `run` (repeat) [default: *.gz *.bz2 *.xz *.zst *.lz4 *.zip *.Z]
+    /// Leave out, as in `run` (repeat) [default: *.gz *.bz2 *.xz *.zst *.lz4 *.zip *.Z core core.[0-9]* *.core]
     #[arg(long, value_name = "GLOB")]
     exclude: Vec<String>,
 

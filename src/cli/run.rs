@@ -36,7 +36,7 @@ pub(crate) struct InputOptions {
     #[arg(long, value_name = "GLOB", help_heading = "Which files")]
     pub(crate) include: Vec<String>,
 
-    /// Never these files and directories (repeat) [default: *.gz *.bz2 *.xz *.zst *.lz4 *.zip *.Z core core.[0-9]* *.core]
+    /// Leave out (repeat) [default: *.gz *.bz2 *.xz *.zst *.lz4 *.zip *.Z core core.[0-9]* *.core]
     #[arg(long, value_name = "GLOB", help_heading = "Which files")]
     pub(crate) exclude: Vec<String>,
 

@@ -259,7 +259,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             (NameChange::MovedTo(cookie), _) => self.directory_moved_to(dir, name, cookie, now),
             // What is below may have become readable, or not.
             (NameChange::Attributes, Some(known)) => self.push_visit(known, Why::Recheck),
-            (NameChange::Created, Some(known)) => self.push_visit(known, Why::Appeared),
+            (NameChange::Created, Some(known)) => {
+                // The one that was deleted before may be another than the known one, which was looked at ahead of both events.
+                self.former.take_deleted(self.tree.key(known));
+                self.push_visit(known, Why::Appeared);
+            }
             (NameChange::Deleted, Some(known)) => {
                 self.former.directory_deleted(self.tree.key(known));
                 self.push_visit(known, Why::Appeared);

@@ -2,9 +2,10 @@
 
 use super::*;
 use crate::checkpoint::OWN_OUTPUT;
+use crate::discovery::Why;
 use crate::notices::Cause;
 use crate::registry::{Life, State};
-use crate::sys::Links;
+use crate::sys::{FileKind, Links};
 use crate::tree::Role;
 
 use nix::libc;
@@ -312,8 +313,12 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         match parent {
             None => self.root_lost(now),
             Some((parent, name)) => {
-                // What stands under its name now, if anything, may be a file.
-                if self.files.find(parent, &name).is_none() {
+                // What stands under its name now, if anything, may be another directory, or a file.
+                self.write_directory(parent);
+                self.path.extend_from_slice(&name);
+                if self.fs.stat(&self.path, Links::Keep).is_ok_and(|found| found.kind == FileKind::Directory) {
+                    self.add_directory(parent, &name, Why::Appeared);
+                } else if self.files.find(parent, &name).is_none() {
                     self.hear_if_accepted(parent, &name);
                 }
                 // What was reached through the link may be in the tree under its own name as well.

@@ -495,6 +495,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// The file cannot be read or looked at; says so once per file.
     pub(super) fn unreadable(&mut self, id: SlotId, error: &std::io::Error, now: Now) {
         self.release_successor(id);
+        if !self.files.get(id).state.intersects(State::DIRTY | State::COOLING) {
+            self.held.remove(&id);
+        }
         if self.files.get(id).state.contains(State::UNREADABLE) {
             return;
         }

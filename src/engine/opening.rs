@@ -54,11 +54,23 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     pub(super) fn open_failed(&mut self, id: SlotId, error: &io::Error, now: Now) {
         match error.raw_os_error() {
             Some(libc::EACCES | libc::EPERM | libc::ENAMETOOLONG) => self.unreadable(id, error, now),
-            Some(libc::ENOENT | libc::ENOTDIR | libc::ELOOP) => {
-                self.mark_dirty(id);
-                self.doubt(id);
-            }
+            Some(libc::ENOENT | libc::ENOTDIR | libc::ELOOP) => self.look_before_reading(id, Some(error), now),
             _ => self.read_failed(id, error, now),
+        }
+    }
+
+    /// The name did not lead to the file: a look tells what it stands for. If the look finds the file and opening it by that name fails
+    /// again, the next attempt comes later, and the failure is reported.
+    pub(super) fn look_before_reading(&mut self, id: SlotId, error: Option<&io::Error>, now: Now) {
+        // Not into a queue: it would be opened again before anything has changed.
+        self.files.get_mut(id).state.insert(State::DIRTY);
+        if !self.files.get(id).state.contains(State::RETRY) {
+            self.doubt(id);
+            self.retry(id, now.instant);
+        } else if let Some(error) = error
+            && let Some(kept_back) = self.notices.admit_about(Cause::Failed, &self.path, now.instant)
+        {
+            tracing::warn!(path = ?String::from_utf8_lossy(&self.path), %error, kept_back, "cannot be read now: tried again");
         }
     }
 
@@ -77,8 +89,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// Out of descriptors, a disk error: says nothing about the file; it is tried again.
     pub(super) fn read_failed(&mut self, id: SlotId, error: &io::Error, now: Now) {
         if matches!(error.raw_os_error(), Some(libc::EISDIR | libc::ESPIPE | libc::ENXIO | libc::ESTALE)) {
-            self.mark_dirty(id);
-            self.doubt(id);
+            self.look_before_reading(id, Some(error), now);
             return;
         }
         if matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::EAGAIN | libc::EINTR)) {

@@ -118,8 +118,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let file = match self.open(id, now.instant) {
             Ok(Some(file)) => file,
             Ok(None) => {
-                self.mark_dirty(id);
-                self.doubt(id);
+                mark!("another file had the name of one that was to be read");
+                self.look_before_reading(id, None, now);
                 return Ok(0);
             }
             Err(error) => {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::harness::Tail;
+use crate::harness::{Tail, wait_for};
 use crate::world::World;
 
 /// What is done to names. Those that begin with `^` lie beside the tree.
@@ -233,6 +233,8 @@ fn two_paths_exchanged_are_both_followed() {
     let tail = world.run().json().with(&["--rescan", "0"]).paths(&[world.at("p"), world.at("q")]).start();
     tail.wait_count(2);
     tail.settled();
+    // What is still open after a read is read once more under the path that it had then.
+    wait_for("the logs to be closed", || !tail.process.open_files().iter().any(|path| path.contains("x.log")));
     world.exchange(world.at("p"), world.at("q"));
     world.append("p/x.log", "q 1\n");
     world.append("q/x.log", "p 1\n");

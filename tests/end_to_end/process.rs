@@ -6,6 +6,9 @@ use std::path::PathBuf;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Process(pub(crate) u32);
 
+/// As in inotify(7).
+const IN_MODIFY: u32 = 2;
+
 impl Process {
     fn file(self, name: &str) -> PathBuf {
         PathBuf::from(format!("/proc/{}/{name}", self.0))
@@ -82,10 +85,26 @@ impl Process {
         self.open_files().iter().filter(|target| target.contains("inotify")).count()
     }
 
-    /// How many directories it watches.
+    /// How many directories it watches for changes of the files in them.
     pub(crate) fn watches(self) -> usize {
-        let Ok(entries) = fs::read_dir(self.file("fdinfo")) else { return 0 };
-        let infos = entries.flatten().filter_map(|entry| fs::read_to_string(entry.path()).ok());
-        infos.map(|info| info.lines().filter(|line| line.starts_with("inotify wd:")).count()).sum()
+        self.watch_masks().filter(|mask| mask & IN_MODIFY != 0).count()
+    }
+
+    /// The same, with those that are watched for names only, because they lead to a PATH.
+    pub(crate) fn all_watches(self) -> usize {
+        self.watch_masks().count()
+    }
+
+    fn watch_masks(self) -> impl Iterator<Item = u32> {
+        let entries = fs::read_dir(self.file("fdinfo")).into_iter().flatten().flatten();
+        let infos = entries.filter_map(|entry| fs::read_to_string(entry.path()).ok());
+        let mask_of = |line: &str| {
+            let (_, mask) = line.split_once(" mask:")?;
+            u32::from_str_radix(mask.split(' ').next()?, 16).ok()
+        };
+        let masks = move |info: String| -> Vec<u32> {
+            info.lines().filter(|line| line.starts_with("inotify wd:")).filter_map(mask_of).collect()
+        };
+        infos.flat_map(masks)
     }
 }

@@ -30,7 +30,13 @@ impl Run {
             let simulated = self.shared.borrow();
             let settings = &simulated.settings;
             // What no event tells of, or what is left out, the engine does not know to be unread.
-            (settings.following.is_none() && settings.unheard == 0 && settings.watches_max.is_none() && settings.rates.no_watch == 0, simulated.digest)
+            (
+                settings.following.is_none()
+                    && settings.unheard == 0
+                    && settings.watches_max.is_none()
+                    && settings.rates.no_watch == 0,
+                simulated.digest,
+            )
         };
         if !is_told {
             return Ok(());
