@@ -451,7 +451,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         Sizes {
             files: self.files.len(),
             directories: self.tree.len(),
-            watches: self.tree.watched() + self.former.watches() + beside,
+            watches: self.tree.watched(),
+            further_watches: self.former.watches() + beside,
             open: self.open_files(),
         }
     }

@@ -121,6 +121,8 @@ pub struct Sizes {
     pub directories: usize,
     /// Directories watched.
     pub watches: usize,
+    /// Watches of directories that lead to PATHs, or were deleted while files in them live on.
+    pub further_watches: usize,
     /// Files held open.
     pub open: usize,
 }

@@ -192,6 +192,10 @@ impl FileSystem for Memory {
         }
     }
 
+    fn watch_self(&mut self, path: &[u8]) -> io::Result<WatchId> {
+        self.watch_names(path)
+    }
+
     fn unwatch(&mut self, _watch: WatchId) {}
 
     #[inline(never)]

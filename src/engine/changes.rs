@@ -206,6 +206,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             Some(Moved::File(key, _)) => self.files.alive(key).filter(|&id| self.files.get(id).life == Life::Leaving),
             _ => None,
         };
+        let moved = moved.map(|id| self.which_file_moved(id, dir, name, now));
         let from = moved.map(|id| (self.files.get(id).dir(), self.files.name(id).into()));
         let mut covered = None;
         if let Some(over) = self.files.find(dir, name) {

@@ -101,6 +101,28 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         id
     }
 
+    /// The second half of a rename tells whether the first one was about a file that was covered a moment ago, and goes to where the
+    /// other one came from, or about the one that covered it. Returns the file that moves.
+    pub(super) fn which_file_moved(&mut self, id: SlotId, dir: DirId, name: &[u8], now: Instant) -> SlotId {
+        let key = self.files.key(id);
+        if !self.renames.exchanged.contains(&key) {
+            return id;
+        }
+        let Some(rename) = self.renames.latest.iter().rev().find(|rename| rename.over == Some(Item::File(key))) else { return id };
+        if rename.from.as_ref().is_some_and(|from| from.0 == dir && *from.1 == *name) {
+            return id;
+        }
+        let to = rename.to.clone();
+        let Some(holder) = self.files.find(to.0, &to.1).filter(|&holder| !self.files.is_alias(to.0, &to.1) && holder != id) else {
+            return id;
+        };
+        self.renames.exchanged.retain(|&exchanged| exchanged != key);
+        self.files.get_mut(id).state.insert(State::DELETED);
+        self.link_replaced(holder);
+        self.leave(holder, State::empty(), now);
+        holder
+    }
+
     /// A rename gives this name to a file, or to something unknown, and covers the file that had it. That one is judged a moment later.
     pub(super) fn cover_file(&mut self, id: SlotId, now: Instant) {
         self.link_replaced(id);

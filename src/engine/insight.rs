@@ -115,7 +115,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 known: self.tree.len() as u64,
                 polled: self.polled as u64,
                 unreadable: self.tree.unreadable() as u64,
-                watches: self.sizes().watches as u64,
+                watches: (self.sizes().watches + self.sizes().further_watches) as u64,
                 watches_max: 0,
                 sweeps: self.sweeps.passes(),
                 is_listing: self.urgent.has_work(),

@@ -16,9 +16,16 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// Opens the file by its path, which is left in `self.path`, or takes it from those held open. `None`: another file has the name.
     pub(super) fn open(&mut self, id: SlotId, now: Instant) -> io::Result<Option<F::File>> {
         if let Some(held) = self.held.remove(&id) {
-            if held.path.is_empty() {
+            // While directories move, what is told of the names above a file may not be all yet.
+            let is_certain = held.path.is_empty() && !self.urgent.has_work() && self.leaving_directories.is_empty();
+            if is_certain {
                 self.write_path(id);
             } else if !self.is_found_by_name(id) {
+                if self.files.get(id).is_bound() {
+                    // It has another name than events have told so far: the look finds out, and the file is still open then.
+                    self.held.insert(id, held);
+                    return Ok(None);
+                }
                 self.path = held.path;
             }
             return Ok(Some(held.file));

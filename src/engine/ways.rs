@@ -8,6 +8,7 @@
 //! inotify has one watch per inode. One that the tree asked for tells more than a way needs, and one that a way asked for is widened when
 //! the tree wants it: who lets a watch go asks whether the other one needs it.
 
+mod quiet;
 mod spelling;
 
 use self::spelling::{above, absolute, components, join, or_dot, up};
@@ -17,7 +18,6 @@ use crate::discovery::Why;
 use crate::mounts::{self, Mount};
 use crate::names::split_path;
 use crate::sys::{FileKind, Links, WatchId};
-
 use nix::libc;
 
 /// As many links as the kernel follows on one way (`MAXSYMLINKS`, path_resolution(7)).
@@ -356,6 +356,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
         self.walk_to_state();
         self.let_unused_watches_go();
+        self.ignore_other_names();
         if let Some(table) = table {
             self.ways.mounts = relevant(&table, &self.ways);
         }

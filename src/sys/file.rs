@@ -20,7 +20,7 @@ use nix::sys::stat::Mode;
 use nix::unistd::Whence;
 
 use super::handle::{Handle, name_to_handle};
-use super::inotify::{NAMES_MASK, WATCH_MASK, mask};
+use super::inotify::{NAMES_MASK, SELF_MASK, WATCH_MASK, mask};
 use crate::file_systems::FileSystemType;
 
 use super::{FileId, FileKind, FileSystem, KnownLife, Links, OpenInode, Stat, WatchId};
@@ -65,6 +65,14 @@ impl Linux {
     #[must_use]
     pub fn mounts_descriptor(&self) -> Option<RawFd> {
         self.mounts.as_ref().map(AsRawFd::as_raw_fd)
+    }
+
+    fn watch_for(&mut self, path: &[u8], wanted: u32) -> io::Result<WatchId> {
+        let wanted = WatchMask::from_bits_retain(wanted);
+        let watch = self.inotify()?.watches().add(OsStr::from_bytes(or_dot(path)), wanted)?;
+        let id = watch.get_watch_descriptor_id();
+        self.watches.insert(id, watch);
+        Ok(WatchId(id))
     }
 
     /// `EMFILE` when `fs.inotify.max_user_instances` or the descriptor limit is reached (`inotify_init(2)`).
@@ -250,19 +258,15 @@ impl FileSystem for Linux {
 
     fn watch(&mut self, path: &[u8], links: Links) -> io::Result<WatchId> {
         let follow = if links == Links::Keep { mask::DONT_FOLLOW } else { 0 };
-        let wanted = WatchMask::from_bits_retain(WATCH_MASK | follow);
-        let watch = self.inotify()?.watches().add(OsStr::from_bytes(or_dot(path)), wanted)?;
-        let id = watch.get_watch_descriptor_id();
-        self.watches.insert(id, watch);
-        Ok(WatchId(id))
+        self.watch_for(path, WATCH_MASK | follow)
     }
 
     fn watch_names(&mut self, path: &[u8]) -> io::Result<WatchId> {
-        let wanted = WatchMask::from_bits_retain(NAMES_MASK);
-        let watch = self.inotify()?.watches().add(OsStr::from_bytes(or_dot(path)), wanted)?;
-        let id = watch.get_watch_descriptor_id();
-        self.watches.insert(id, watch);
-        Ok(WatchId(id))
+        self.watch_for(path, NAMES_MASK)
+    }
+
+    fn watch_self(&mut self, path: &[u8]) -> io::Result<WatchId> {
+        self.watch_for(path, SELF_MASK)
     }
 
     fn unwatch(&mut self, watch: WatchId) {

@@ -27,16 +27,10 @@ pub const WATCH_MASK: u32 = mask::MODIFY
 /// What a watch asks for that is there for some names in a directory only, whatever else is in it: those bits of [`WATCH_MASK`] that tell
 /// of names, of permissions and of the directory's own end. Never `IN_MODIFY`: writes in a busy directory must cost nothing. `IN_MASK_ADD`
 /// leaves a watch that is there already as wide as it is (inotify(7)).
-pub const NAMES_MASK: u32 = mask::ATTRIB
-    | mask::MOVED_FROM
-    | mask::MOVED_TO
-    | mask::CREATE
-    | mask::DELETE
-    | mask::DELETE_SELF
-    | mask::MOVE_SELF
-    | mask::ONLYDIR
-    | mask::DONT_FOLLOW
-    | mask::MASK_ADD;
+pub const NAMES_MASK: u32 = SELF_MASK | mask::MOVED_FROM | mask::MOVED_TO | mask::CREATE | mask::DELETE | mask::MASK_ADD;
+
+/// What a watch asks for that is there to tell what becomes of the directory itself, whatever comes and goes in it.
+pub const SELF_MASK: u32 = mask::ATTRIB | mask::DELETE_SELF | mask::MOVE_SELF | mask::ONLYDIR | mask::DONT_FOLLOW;
 
 /// The bits of `struct inotify_event.mask`, as in `<sys/inotify.h>`.
 #[allow(missing_docs)]

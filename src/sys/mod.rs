@@ -151,6 +151,8 @@ pub trait FileSystem {
     /// The same with the mask [`inotify::NAMES_MASK`], added to what the watch of this inode asks for already: tells of names that come,
     /// go and change in the directory, and of its own end. A link at the end of the path is not followed.
     fn watch_names(&mut self, path: &[u8]) -> io::Result<WatchId>;
+    /// The same with the mask [`inotify::SELF_MASK`] alone: it tells what becomes of the directory itself, not what happens in it.
+    fn watch_self(&mut self, path: &[u8]) -> io::Result<WatchId>;
     /// Lets a watch go. A watch that the kernel dropped already is no error.
     fn unwatch(&mut self, watch: WatchId);
     /// Takes queued events, in the layout of `struct inotify_event` (see [`inotify::Events`]). Never blocks: 0 means none now.

@@ -41,6 +41,8 @@ fn a_file_that_becomes_unreadable_and_readable_again_has_no_gap_and_no_repeat() 
     let mut writer = world.writer("a.log");
     writer.write_all(b"one\n").expect("write");
     tail.wait_line("one");
+    // While it is still open after the read, it can be read.
+    wait_for("it to be closed", || !tail.process.open_files().iter().any(|path| path.contains("a.log")));
     world.chmod("a.log", 0o200);
     writer.write_all(b"two\n").expect("write");
     tail.wait_said("a.log");

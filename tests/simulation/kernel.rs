@@ -266,6 +266,14 @@ impl FileSystem for Kernel {
         })
     }
 
+    fn watch_self(&mut self, path: &[u8]) -> io::Result<WatchId> {
+        self.call(Call::Watch, path, |simulated| {
+            let watch = simulated.world.watch_self(path)?;
+            simulated.trace(|| format!("          self: wd {watch}"));
+            Ok(WatchId(watch))
+        })
+    }
+
     fn unwatch(&mut self, watch: WatchId) {
         let made = self.call(Call::Unwatch, watch.0.to_string().as_bytes(), |simulated| {
             simulated.world.unwatch(watch.0);

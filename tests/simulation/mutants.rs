@@ -178,6 +178,10 @@ impl<F: FileSystem> FileSystem for Mutated<F> {
         self.inner.watch_names(path)
     }
 
+    fn watch_self(&mut self, path: &[u8]) -> io::Result<WatchId> {
+        self.inner.watch_self(path)
+    }
+
     fn unwatch(&mut self, watch: WatchId) {
         self.inner.unwatch(watch);
     }

@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use manytail::sys::inotify::{NAMES_MASK, WATCH_MASK, mask};
+use manytail::sys::inotify::{NAMES_MASK, SELF_MASK, WATCH_MASK, mask};
 use nix::errno::Errno;
 
 use crate::covering::Cover;
@@ -637,6 +637,10 @@ impl World {
 
     pub(crate) fn watch_names(&mut self, path: &[u8]) -> Result<i32, Errno> {
         self.watch_with(path, false, NAMES_MASK)
+    }
+
+    pub(crate) fn watch_self(&mut self, path: &[u8]) -> Result<i32, Errno> {
+        self.watch_with(path, false, SELF_MASK)
     }
 
     /// `inotify_add_watch(2)`: one watch per inode, whose mask is replaced, or added to.
