@@ -132,7 +132,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             let how = self.how_it_left(id);
             self.leave(id, how, now.instant);
         } else {
-            if !self.was_guess(id) {
+            // A listing may be behind a rename; of what was deleted since, an event tells.
+            if !self.was_guess(id) && !self.files.get(id).state.contains(State::LISTED) {
                 self.count_vanished(id, now.instant);
             }
             // A writer may go on in what had the name: its events tell of nothing new.
