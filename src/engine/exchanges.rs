@@ -127,6 +127,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     pub(super) fn cover_file(&mut self, id: SlotId, now: Instant) {
         self.link_replaced(id);
         let before = self.deleted.len();
+        let state = &mut self.files.get_mut(id).state;
+        if state.contains(State::LISTED) {
+            // The listing may be behind the renames: its file may have another name by now.
+            state.remove(State::MAY_HOLD_BYTES);
+        }
         self.leave(id, State::DELETED, now);
         if self.deleted.len() > before
             && let Some(key) = self.deleted.pop_back()

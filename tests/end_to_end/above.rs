@@ -451,6 +451,7 @@ fn renames_without_end_above_a_path_cost_little_and_lose_nothing() {
     lines.dedup();
     assert_eq!(lines.len(), distinct, "a line came twice");
     assert!((0..200).all(|number| lines.contains(&format!("one {number}"))), "lines are missing");
+    wait_closed(&tail);
     assert_eq!((tail.process.descriptors(), tail.process.all_watches()), (descriptors, watches));
 }
 
