@@ -61,6 +61,13 @@ fn check(files: &[&str], args: &[&str], steps: &[Step], after: &[(&str, &str)]) 
             tail.wait_line(&format!("after {now}"));
         }
         tail.settled();
+        // What is still open after a read is read once more under the path that it had then.
+        wait_for("the logs to be closed", || !tail.process.open_files().iter().any(|path| path.contains(".log")));
+        for (now, _) in after {
+            world.append(world.at(now), format!("end {now}\n"));
+            tail.wait_line(&format!("end {now}"));
+        }
+        tail.settled();
         let records = tail.records();
         let mut stories: BTreeMap<String, Vec<(u64, String, String)>> = BTreeMap::new();
         for record in &records {
@@ -71,9 +78,10 @@ fn check(files: &[&str], args: &[&str], steps: &[Step], after: &[(&str, &str)]) 
             let line = format!("after {now}");
             let story = stories.values().find(|story| story.iter().any(|(_, text, _)| *text == line)).expect("just waited for");
             let texts: Vec<&str> = story.iter().map(|(_, text, _)| text.as_str()).collect();
-            assert_eq!(texts, ["first", "before", &*line], "{now} was {before}: {stories:#?}");
+            let end = format!("end {now}");
+            assert_eq!(texts, ["first", "before", &*line, &*end], "{now} was {before}: {stories:#?}");
             assert_eq!(story[0].2, if before.starts_with('^') { *now } else { *before }, "the name at the start: {stories:#?}");
-            assert_eq!(story[2].2, *now, "the name at the end: {stories:#?}");
+            assert_eq!(story[3].2, *now, "the name at the end: {stories:#?}");
         }
         // What an exchange takes out of the tree with unread bytes is lost, and reported.
         let takes_out =
