@@ -145,11 +145,12 @@ fn a_few_nuls_at_the_start_of_a_log_are_data_and_many_are_a_hole() {
 #[test]
 fn a_preallocated_log_is_delivered_as_it_is_written() {
     for world in [World::new(), World::in_memory()] {
-        for options in [&["-l", "1M"][..], &["-n", "-l", "1M"]] {
-            let name = format!("{}.log", options.len());
+        // Not with a length that is preallocated as well: once such a file was read, ext4 tells of its unwritten part as data.
+        for options in [["-n", "-l", "1M"], ["-n", "-l", "64K"]] {
+            let name = format!("{}.log", options[2]);
             File::create(world.at(&name)).expect("create");
             let path = world.at(&name);
-            if !succeeds("fallocate", &[options, &[path.to_str().expect("UTF-8")]].concat()) {
+            if !succeeds("fallocate", &[&options[..], &[path.to_str().expect("UTF-8")]].concat()) {
                 skip("fallocate does not work here");
                 continue;
             }
@@ -165,7 +166,7 @@ fn a_preallocated_log_is_delivered_as_it_is_written() {
                 expected.push(line.trim_end().to_owned());
                 tail.wait_count(expected.len());
             }
-            assert!(at < 1 << 20);
+            assert!(at < 1 << 16);
             tail.expect(&[(&name, &expected.iter().map(String::as_str).collect::<Vec<_>>())]);
             drop(tail);
             world.remove(&name);
