@@ -188,10 +188,13 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let (state, has_unread) = (slot.state, slot.state.contains(State::DIRTY) || slot.scanned > 0);
         let is_rescanning = self.is_rescanning();
         if has_unread && is_rescanning {
-            // It may come up elsewhere, as no event told.
+            // It may come up elsewhere, as no event told. Only what is still to be reported keeps its name.
             self.losses.push_back((now + timers::LOSS_AFTER, self.files.key(id)));
-        } else if has_unread {
-            self.count_loss(id, now);
+        } else {
+            if has_unread {
+                self.count_loss(id, now);
+            }
+            self.files.drop_name(id);
         }
         if state & (State::DELETED | State::LINKED) == State::DELETED && !is_rescanning {
             // No event tells of a link made outside of the tree, nor a look, once the name is gone: it may come in all the same.

@@ -233,10 +233,6 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.held.remove(&id);
         self.judged_at.remove(&id);
         self.settle_departure(id, now);
-        // Bytes that may be lost are reported with the name.
-        if self.losses.back().is_none_or(|(_, key)| key.id != id) {
-            self.files.drop_name(id);
-        }
         let key = self.files.key(id);
         let slot = self.files.get_mut(id);
         slot.life = Life::Parked;

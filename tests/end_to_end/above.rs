@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crate::harness::{Run, Tail, wait_for};
+use crate::harness::{Run, Tail};
 use crate::world::{World, is_root, skip, succeeds};
 
 const NOBODY: u32 = 65_534;
@@ -226,11 +226,6 @@ fn a_link_that_leads_nowhere_is_waited_for_where_it_points_to() {
     expect_all(&tail, &["1"]);
 }
 
-/// A log that was just read stays open for a moment: it could still be read, and keeps its file system busy.
-fn wait_closed(tail: &Tail) {
-    wait_for("the logs to be closed", || !tail.process.open_files().iter().any(|path| path.contains(".log")));
-}
-
 #[test]
 fn an_ancestor_that_may_not_be_searched_for_a_while_is_no_loss() {
     if !is_root() {
@@ -245,7 +240,7 @@ fn an_ancestor_that_may_not_be_searched_for_a_while_is_no_loss() {
     tail.settled();
     for (round, above) in ["a", "a/b"].into_iter().enumerate() {
         let mode = |mode| fs::set_permissions(world.beside(above), fs::Permissions::from_mode(mode)).expect("chmod");
-        wait_closed(&tail);
+        tail.wait_closed();
         mode(0o700);
         append(path.join("x.log"), &format!("denied {round}"));
         append(path.join(format!("new{round}.log")), &format!("new {round}"));
@@ -451,7 +446,7 @@ fn renames_without_end_above_a_path_cost_little_and_lose_nothing() {
     lines.dedup();
     assert_eq!(lines.len(), distinct, "a line came twice");
     assert!((0..200).all(|number| lines.contains(&format!("one {number}"))), "lines are missing");
-    wait_closed(&tail);
+    tail.wait_closed();
     assert_eq!((tail.process.descriptors(), tail.process.all_watches()), (descriptors, watches));
 }
 
@@ -526,7 +521,7 @@ fn what_is_mounted_over_a_path_or_an_ancestor_is_followed_and_what_was_below_aft
             _ => "other/y.log",
         };
         tail.wait_line(&format!("bound at {bound}"));
-        wait_closed(&tail);
+        tail.wait_closed();
         mounter.shell("umount \"$1\"", &[&point]);
         append(path.join("x.log"), "last");
         tail.wait_line("last");
@@ -556,7 +551,7 @@ fn what_is_mounted_inside_a_tree_is_followed_and_what_was_below_after_that() {
     append(world.beside("over.log"), "bound");
     mounter.shell("mount --bind \"$1\" \"$2\"", &[&world.beside("over.log"), &world.at("file.log")]);
     tail.wait_line("bound");
-    wait_closed(&tail);
+    tail.wait_closed();
     mounter.shell("umount \"$1\"", &[&world.at("file.log")]);
     world.append("file.log", "file 2\n");
     expect_all(&tail, &["deep 1", "file 1", "ready", "mounted", "filled", "deep 2", "bound", "file 2"]);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::harness::{Tail, wait_for};
+use crate::harness::Tail;
 use crate::world::World;
 
 /// What is done to names. Those that begin with `^` lie beside the tree.
@@ -62,7 +62,7 @@ fn check(files: &[&str], args: &[&str], steps: &[Step], after: &[(&str, &str)]) 
         }
         tail.settled();
         // What is still open after a read is read once more under the path that it had then.
-        wait_for("the logs to be closed", || !tail.process.open_files().iter().any(|path| path.contains(".log")));
+        tail.wait_closed();
         for (now, _) in after {
             world.append(world.at(now), format!("end {now}\n"));
             tail.wait_line(&format!("end {now}"));
@@ -246,7 +246,7 @@ fn two_paths_exchanged_are_both_followed() {
     tail.wait_count(2);
     tail.settled();
     // What is still open after a read is read once more under the path that it had then.
-    wait_for("the logs to be closed", || !tail.process.open_files().iter().any(|path| path.contains("x.log")));
+    tail.wait_closed();
     world.exchange(world.at("p"), world.at("q"));
     world.append("p/x.log", "q 1\n");
     world.append("q/x.log", "p 1\n");

@@ -302,6 +302,12 @@ impl Tail {
         });
     }
 
+    /// Waits until no log is open: one that was just read stays open for a moment, and is then read by that descriptor.
+    #[track_caller]
+    pub(crate) fn wait_closed(&self) {
+        self.wait("the logs to be closed", || !self.process.open_files().iter().any(|path| path.contains(".log")));
+    }
+
     /// Waits until the process sleeps and nothing more comes out.
     #[track_caller]
     pub(crate) fn settled(&self) {

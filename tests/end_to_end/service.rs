@@ -178,7 +178,7 @@ fn without_a_watchdog_of_its_own_an_idle_process_sleeps() {
         let tail = manager.start(world.run().in_directory(&world.beside("")).paths(&["tree"]), variables);
         tail.wait_line("one");
         manager.wait_line("READY=1");
-        wait_for("it to be closed", || !tail.process.open_files().iter().any(|path| path.contains("a.log")));
+        tail.wait_closed();
         tail.settled();
         manager.hear(Duration::from_millis(1));
         manager.forget();
@@ -380,7 +380,7 @@ fn one_file_that_flaps_is_said_once() {
         world.append("a.log", format!("{round}\n"));
         expected.push(round.to_string());
         tail.wait_line(&round.to_string());
-        wait_for("it to be closed", || !tail.process.open_files().iter().any(|path| path.contains("a.log")));
+        tail.wait_closed();
         world.chmod("a.log", 0o200);
         world.append("a.log", format!("secret {round}\n"));
         tail.canary("");
