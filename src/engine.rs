@@ -473,11 +473,6 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.outbox.blocked(now)
     }
 
-    /// Each cause of diagnostics by its name: how many were said, and how many kept back.
-    pub fn notices(&self) -> impl Iterator<Item = (&'static str, Told)> + '_ {
-        self.notices.counts().chain(std::iter::once(("output", self.outbox.sink().state().told)))
-    }
-
     /// Bytes read but not yet acknowledged, at a stop.
     pub fn is_output_drained(&self) -> bool {
         self.outbox.is_empty()
@@ -539,7 +534,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             || self.is_rescan_due
             || self.is_path_lost
             || !self.found.is_empty()
-            || !self.listed.is_empty()
+            // While a search waits to be tried again, so does what comes after the file that is searched for.
+            || !(self.listed.is_empty() || self.searches.is_under_way())
             || self.is_looking_for_absent()
             || self.insight.is_counting()
             || (!(self.dirty.is_empty() && self.backlog.is_empty()) && self.outbox.has_room())
@@ -552,6 +548,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             && self.dirty.is_empty()
             && self.backlog.is_empty()
             && self.retries.is_empty()
+            && self.listed.is_empty()
+            && !self.searches.is_under_way()
             && self.leaving.is_empty()
             && self.leaving_directories.is_empty()
             && self.losses.is_empty()

@@ -405,7 +405,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
         let in_doubt = State::DIRTY | State::DOUBT | State::RETRY | State::UNREADABLE;
         let is_watched = self.tree.at_place(slot.dir().0).is_some_and(|dir| self.tree.watch(dir).is_some());
-        let is_told_all = is_watched && !self.is_missing_events && !self.is_rescan_due && !slot.state.intersects(in_doubt);
+        // Of a file without a name nothing is told; of one that a look is about to settle, not all is known.
+        let is_known = slot.is_bound() && self.found.is_empty() && !slot.state.intersects(in_doubt);
+        let is_told_all = is_watched && is_known && !self.is_missing_events && !self.is_rescan_due;
         if is_told_all { known.read_at.max(nanos(self.drained_at)) } else { known.read_at }
     }
 

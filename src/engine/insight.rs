@@ -83,6 +83,11 @@ impl Insight {
 }
 
 impl<F: FileSystem, S: Sink> Engine<F, S> {
+    /// Each cause of diagnostics by its name: how many were said, and how many kept back.
+    pub fn notices(&self) -> impl Iterator<Item = (&'static str, Told)> + '_ {
+        self.notices.counts().chain(std::iter::once(("output", self.outbox.sink().state().told)))
+    }
+
     /// The turn that began at `began` is over now.
     pub fn turn_ended(&mut self, began: Instant, now: Instant) {
         self.lag.end_turn(began, now);
