@@ -63,11 +63,12 @@ impl Renames {
         self.latest.push_back(rename);
     }
 
-    /// The last rename to this name, if it covered another item.
+    /// The last rename to this name, if it covered another item that no rename told of since.
     fn over(&self, dir: DirId, name: &[u8]) -> Option<(Option<Item>, Item)> {
-        let is_there = |rename: &&Rename| rename.to.0 == dir && *rename.to.1 == *name;
-        let last = self.latest.iter().rev().find(is_there)?;
-        Some((last.item, last.over?))
+        let last = self.latest.iter().rposition(|rename| rename.to.0 == dir && *rename.to.1 == *name)?;
+        let (by, over) = (self.latest[last].item, self.latest[last].over?);
+        let was_told_of = |later: &Rename| later.item == Some(over) || later.over == Some(over);
+        (!self.latest.range(last + 1..).any(was_told_of)).then_some((by, over))
     }
 
     /// The place where this item was between two renames, the second of which brought it back to where it came from.
@@ -108,7 +109,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         if !self.renames.exchanged.contains(&key) {
             return id;
         }
-        let Some(rename) = self.renames.latest.iter().rev().find(|rename| rename.over == Some(Item::File(key))) else { return id };
+        // If it moved since it was covered, that exchange is over, and this is another rename.
+        let item = Some(Item::File(key));
+        let last = self.renames.latest.iter().rev().find(|rename| rename.over == item || rename.item == item);
+        let Some(rename) = last.filter(|rename| rename.over == item) else { return id };
         if rename.from.as_ref().is_some_and(|from| from.0 == dir && *from.1 == *name) {
             return id;
         }

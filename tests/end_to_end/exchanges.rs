@@ -121,6 +121,15 @@ fn two_files_exchanged_go_on_under_their_new_names() {
 fn a_file_exchanged_with_one_that_does_not_match_goes_on_under_its_name() {
     check(&["a.log", "b.gz"], &[], &[Exchange("a.log", "b.gz")], &[("b.gz", "a.log")]);
     check(&["a.log", "b.gz"], &[], &[Exchange("b.gz", "a.log")], &[("b.gz", "a.log")]);
+    let back = [Exchange("a.log", "b.gz"), Exchange("a.log", "b.gz")];
+    check(&["a.log", "b.gz"], &[], &back, &[("a.log", "a.log")]);
+}
+
+/// A rename within the second after an exchange is no part of it.
+#[test]
+fn a_file_that_was_exchanged_a_moment_ago_is_rotated() {
+    let steps = [Exchange("a.log", "b.log"), Rename("b.log", "b.log.1"), Rename("^c.log", "b.log")];
+    check(&["a.log", "b.log", "^c.log"], &[], &steps, &[("a.log", "b.log"), ("b.log.1", "a.log"), ("b.log", "^c.log")]);
 }
 
 #[test]
