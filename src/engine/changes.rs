@@ -206,7 +206,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             Some(Moved::File(key, _)) => self.files.alive(key).filter(|&id| self.files.get(id).life == Life::Leaving),
             _ => None,
         };
-        let moved = moved.map(|id| self.which_file_moved(id, dir, name, now));
+        let moved = moved.map(|id| self.which_file_moved(id, dir, name, now)).filter(|&id| !self.left_tree(id, dir, name));
         let from = moved.map(|id| (self.files.get(id).dir(), self.files.name(id).into()));
         let mut covered = None;
         if let Some(over) = self.files.find(dir, name) {
@@ -236,6 +236,19 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
         let moved = moved.map(|id| self.files.key(id));
         self.note_file_rename(moved, from, (dir, name), covered, now);
+    }
+
+    /// A file or link of the tree comes to a directory outside, which is watched for other files: as if nobody watched it.
+    fn left_tree(&mut self, id: SlotId, to: DirId, name: &[u8]) -> bool {
+        let from = self.files.get(id).dir();
+        let is_out = self.tree.get(to).role == Role::Home
+            && self.tree.at_place(from.0).is_some_and(|from| self.tree.get(from).role == Role::Listed)
+            && self.input_of(to, name).is_none()
+            && !self.is_target(to, name);
+        if is_out {
+            mark!("a file left the tree for a directory that is watched for others");
+        }
+        is_out
     }
 
     fn directory_changed(&mut self, dir: DirId, name: &[u8], what: NameChange, now: Instant) {

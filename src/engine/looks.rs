@@ -5,6 +5,7 @@ use super::*;
 use crate::checkpoint::OWN_OUTPUT;
 use crate::config::From;
 use crate::discovery::Why;
+use crate::inputs::InputId;
 use crate::notices::Cause;
 use crate::registry::{Life, State};
 use crate::sys::{FileKind, Links};
@@ -174,7 +175,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             let (dir, name) = (self.files.get(id).dir(), self.files.name(id).to_vec());
             let input = self.files.get(id).input;
             self.leave(id, State::empty(), now.instant);
-            self.hear_of(dir, &name, input);
+            self.hear_of_another(dir, &name, input);
             return;
         }
         self.files.get_mut(id).life = Life::Ignored;
@@ -245,7 +246,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.search_behind(id);
         let how = self.how_it_left(id);
         self.leave(id, how, now.instant);
-        let other = self.hear_of(dir, &name, self.files.get(id).input);
+        let other = self.hear_of_another(dir, &name, self.files.get(id).input);
         self.files.get_mut(other).state.remove(State::DOUBT);
         // What changed under the name since the look changed the new file.
         self.files.get_mut(other).state.insert(kept & (State::VIA_LINK | State::DIRTY));
@@ -258,6 +259,14 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.files.get_mut(id).state.insert(State::HAS_PREDECESSOR);
         }
         self.settle(other, found, now);
+    }
+
+    /// Something else has the name of a known file. A file may have come by its name from elsewhere: then it is no name to follow for another.
+    fn hear_of_another(&mut self, dir: DirId, name: &[u8], input: InputId) -> SlotId {
+        let is_accepted = self.input_of(dir, name).is_some() || self.is_target(dir, name);
+        let other = self.hear_of(dir, name, input);
+        self.files.get_mut(other).state.set(State::ONLY_KNOWN, !is_accepted);
+        other
     }
 
     /// The same file as before: is there something to read?
