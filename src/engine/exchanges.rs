@@ -63,6 +63,11 @@ impl Renames {
         self.latest.push_back(rename);
     }
 
+    /// A look found the file where it was taken to be.
+    pub(super) fn settle_exchange(&mut self, file: SlotKey) {
+        self.exchanged.retain(|&exchanged| exchanged != file);
+    }
+
     /// The last rename to this name, if it covered another item that no rename told of since.
     fn over(&self, dir: DirId, name: &[u8]) -> Option<(Option<Item>, Item)> {
         let last = self.latest.iter().rposition(|rename| rename.to.0 == dir && *rename.to.1 == *name)?;

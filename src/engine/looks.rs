@@ -275,7 +275,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.release_successor(id);
             return;
         }
-        self.files.get_mut(id).state.remove(State::UNCONFIRMED);
+        if self.files.get(id).state.contains(State::UNCONFIRMED) {
+            self.files.get_mut(id).state.remove(State::UNCONFIRMED);
+            self.renames.settle_exchange(self.files.key(id));
+        }
         self.files.get_mut(id).state.set(State::LINKED, found.links > 1);
         self.prove_path(id);
         let slot = self.files.get(id);

@@ -112,6 +112,8 @@ fn directories_exchanged_twice_or_three_times_are_followed() {
 #[test]
 fn two_files_exchanged_go_on_under_their_new_names() {
     check(&["a.log", "b.log"], &[], &[Exchange("a.log", "b.log")], &[("a.log", "b.log"), ("b.log", "a.log")]);
+    let twice = [Exchange("a.log", "b.log"), Exchange("a.log", "b.log")];
+    check(&["a.log", "b.log"], &[], &twice, &[("a.log", "a.log"), ("b.log", "b.log")]);
     let three = [Exchange("a.log", "b.log"), Exchange("a.log", "b.log"), Exchange("b.log", "a.log")];
     check(&["a.log", "b.log"], &[], &three, &[("a.log", "b.log"), ("b.log", "a.log")]);
     check(&["d/a.log", "e/b.log"], &[], &[Exchange("d/a.log", "e/b.log")], &[("d/a.log", "e/b.log"), ("e/b.log", "d/a.log")]);
@@ -157,6 +159,8 @@ fn an_exchange_in_a_chain_of_renames_is_followed() {
     check(&["a/x.log", "b/x.log"], &[], &steps, &[("a/x.log", "b/x.log"), ("c/x.log", "a/x.log")]);
     let steps = [Exchange("a.log", "b.log"), Rename("b.log", "c.log")];
     check(&["a.log", "b.log"], &[], &steps, &[("a.log", "b.log"), ("c.log", "a.log")]);
+    let steps = [Exchange("a.log", "b.log"), Rename("a.log", "c.log")];
+    check(&["a.log", "b.log"], &[], &steps, &[("b.log", "a.log"), ("c.log", "b.log")]);
     let steps = [Rename("a", "t"), Rename("b", "a"), Rename("c", "b"), Rename("t", "c")];
     let after = [("a/x.log", "b/x.log"), ("b/x.log", "c/x.log"), ("c/x.log", "a/x.log")];
     check(&["a/x.log", "b/x.log", "c/x.log"], &[], &steps, &after);
