@@ -64,6 +64,8 @@ pub(crate) struct Covering {
     is_scanning: bool,
     /// Failures may put a first look off beyond the scan.
     is_lenient: bool,
+    /// Every file is looked at now and then, whatever was told.
+    is_swept: bool,
     /// The engine runs.
     is_up: bool,
     /// Overflows so far: after one, nobody can say what became of names.
@@ -75,7 +77,7 @@ pub(crate) struct Covering {
 }
 
 impl Covering {
-    pub(crate) fn new(following: Following, is_lenient: bool) -> Self {
+    pub(crate) fn new(following: Following, is_lenient: bool, is_swept: bool) -> Self {
         let rules = Rules::new(&following.inputs, following.recursive, following.follow_links);
         Covering {
             following,
@@ -84,6 +86,7 @@ impl Covering {
             seen: 0,
             is_scanning: false,
             is_lenient,
+            is_swept,
             is_up: false,
             overflows: 0,
             former: HashSet::new(),
@@ -97,6 +100,15 @@ impl Covering {
 
     pub(crate) fn reload_rate(&self) -> u32 {
         if self.following.reloads.is_empty() { 0 } else { self.following.reload }
+    }
+
+    /// The name by which a writer opens a file. Of one with several names, the kernel tells of a write by that name alone: one that is not
+    /// followed is of no use where nobody sweeps, if another one is.
+    pub(crate) fn name_to_write_by(&self, world: &World, path: &[u8]) -> Option<Vec<u8>> {
+        let key = world.find(path).ok().filter(|&key| !self.is_swept && world.inodes[key].links > 1)?;
+        let accepted = &self.reach.files.get(&key)?.accepted;
+        let is_followed = accepted.iter().any(|accepted| accepted == path);
+        accepted.iter().find(|accepted| !is_followed && world.find(accepted) == Ok(key)).cloned()
     }
 
     /// The settings that a start finds.

@@ -274,7 +274,8 @@ impl Simulated {
         let durable = settings.durability.as_ref();
         let mut workload = Workload::new(random.fork(), settings.habits.clone(), settings.paths.clone());
         workload.links = Random::new(seed ^ 0x11_4C);
-        workload.covering = settings.following.clone().map(|following| Covering::new(following, settings.is_lenient()));
+        let is_swept = settings.sweep().is_some();
+        workload.covering = settings.following.clone().map(|following| Covering::new(following, settings.is_lenient(), is_swept));
         let file = durable.and_then(|durable| durable.file.clone()).map(|rates| OutputFile::new(apart.fork(), rates));
         Simulated {
             file,

@@ -212,7 +212,8 @@ impl Workload {
     }
 
     fn append_at(&mut self, world: &mut World, model: &mut Model, path: &[u8], lines: usize, and_part: bool) -> bool {
-        let Ok(handle) = world.open(path) else { return false };
+        let followed = self.covering.as_ref().and_then(|covering| covering.name_to_write_by(world, path));
+        let Ok(handle) = world.open(followed.as_deref().unwrap_or(path)) else { return false };
         self.write(world, model, &handle, lines, and_part);
         world.close(handle);
         true
