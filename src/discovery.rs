@@ -61,11 +61,13 @@ pub(crate) struct Visit<L> {
 pub(crate) struct Lane<L> {
     queue: VecDeque<DirKey>,
     pub(crate) current: Option<Visit<L>>,
+    /// Those that a look did not find, each once: believed when no event came after the look.
+    pub(crate) lost: VecDeque<DirKey>,
 }
 
 impl<L> Lane<L> {
     pub(crate) fn new() -> Self {
-        Lane { queue: VecDeque::new(), current: None }
+        Lane { queue: VecDeque::new(), current: None, lost: VecDeque::new() }
     }
 
     pub(crate) fn push(&mut self, directory: DirKey) {

@@ -533,7 +533,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             || self.sweeps.has_work()
             || self.is_rescan_due
             || self.is_path_lost
-            || !self.found.is_empty()
+            || self.is_look_unsettled()
             // While a search waits to be tried again, so does what comes after the file that is searched for.
             || !(self.listed.is_empty() || self.searches.is_under_way())
             || self.is_looking_for_absent()

@@ -69,6 +69,8 @@ pub(crate) struct Directory {
     is_unreadable: bool,
     /// Renamed away; its new name, if any, was not told yet.
     pub(crate) is_moving: bool,
+    /// A look did not find it: that is believed once no event is to come that tells more.
+    pub(crate) is_lost: bool,
     /// On a file system that others write to without an event, as far as is known.
     is_blind: bool,
     /// The kernel said what type of file system it is on.
@@ -383,6 +385,7 @@ impl Tree {
             is_polled: false,
             is_unreadable: false,
             is_moving: false,
+            is_lost: false,
             is_blind: false,
             is_type_known: false,
         };

@@ -66,7 +66,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// No listing is under way, and every name that came up was looked at.
     pub(super) fn is_calm(&self) -> bool {
-        !self.urgent.has_work() && !self.searches.is_under_way() && self.doubts.is_empty() && self.found.is_empty()
+        !self.urgent.has_work() && !self.searches.is_under_way() && self.doubts.is_empty() && !self.is_look_unsettled()
     }
 
     /// From now on until all is calm: files modified since then are read once even if their size is as it was.

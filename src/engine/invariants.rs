@@ -128,6 +128,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             }
         };
         self.urgent.waiting().for_each(|key| put(key, In::READ));
+        self.urgent.lost.iter().for_each(|&key| put(key, In::FOUND));
         self.leaving_directories.iter().for_each(|&(_, key)| put(key, In::LEAVING));
     }
 
@@ -232,6 +233,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             };
             expect(found.queued.is_none() || queues.contains(In::READ), || {
                 format!("invariant: {} waits for a visit for ever", name())
+            })?;
+            expect(!found.is_lost || queues.contains(In::FOUND), || {
+                format!("invariant: {} was not found and is never looked for again", name())
             })?;
             expect(!found.is_moving || queues.contains(In::LEAVING), || {
                 format!("invariant: {} was renamed away and is never judged", name())

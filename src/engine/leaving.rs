@@ -293,8 +293,36 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.release_home(home);
     }
 
-    /// The directory's path leads nowhere: the topmost directory for which that is so is dropped.
+    /// The directory's path leads nowhere. That is believed only once the kernel's queue was seen to hold nothing: the look may be ahead of a
+    /// rename whose events are still to come, and the files below go on wherever they are, also where no glob accepts them.
     pub(super) fn lost_directory(&mut self, dir: DirId, now: Now) {
+        if self.config.once {
+            self.drop_lost(dir, now);
+        } else if !std::mem::replace(&mut self.tree.get_mut(dir).is_lost, true) {
+            let key = self.tree.key(dir);
+            self.urgent.lost.push_back(key);
+        }
+    }
+
+    /// Looks once more at directories that the turn before did not find.
+    pub(super) fn settle_lost(&mut self, now: Now) {
+        for _ in 0..LOOKS_PER_TURN {
+            let Some(key) = self.urgent.lost.pop_front() else { break };
+            let Some(dir) = self.tree.alive(key) else { continue };
+            self.tree.get_mut(dir).is_lost = false;
+            match self.leads_to(dir) {
+                Ok(false) => self.drop_lost(dir, now),
+                Ok(true) => {
+                    mark!("a directory that a look had not found was there after the events that explain it");
+                    self.push_visit(dir, Why::Appeared);
+                }
+                Err(_) => self.visit_later(dir, now),
+            }
+        }
+    }
+
+    /// The topmost directory above this one, or itself, whose path leads nowhere is dropped.
+    fn drop_lost(&mut self, dir: DirId, now: Now) {
         if self.is_any_moving(dir) {
             return self.visit_later(dir, now);
         }

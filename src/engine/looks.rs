@@ -203,11 +203,17 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
     }
 
+    /// Looks were made that are believed only when no event is to come.
+    pub(super) fn is_look_unsettled(&self) -> bool {
+        !self.found.is_empty() || !self.urgent.lost.is_empty()
+    }
+
     /// Believes what the looks of the turn before found, unless an event touched the name since.
     pub(super) fn settle_found(&mut self, now: Now) {
         if self.are_events_pending {
             return;
         }
+        self.settle_lost(now);
         let mut all = std::mem::take(&mut self.found);
         for (key, found) in all.drain(..) {
             let Some(id) = self.files.alive(key) else { continue };
