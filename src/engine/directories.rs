@@ -493,7 +493,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let inode = self.tree.get(dir).inode;
         self.write_directory_bare(dir);
         match self.fs.stat(&self.path, links) {
-            Ok(found) => Ok((found.id.device, found.id.inode) == inode),
+            // A file may have the number of one that was deleted.
+            Ok(found) => Ok(found.kind == FileKind::Directory && (found.id.device, found.id.inode) == inode),
             Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR | libc::ELOOP)) => Ok(false),
             Err(error) => Err(error),
         }
