@@ -151,6 +151,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 self.reached_end(id, file, pass.is_begun, now);
             }
             Ok(Pause::More) => {
+                self.note_read_in_part(id);
                 self.lag.keep(id, since);
                 if self.outbox.has_room() && !self.files.get(id).state.contains(State::BACKLOG) {
                     self.files.get_mut(id).state.insert(State::DIRTY);

@@ -15,7 +15,7 @@ use crate::registry::{Life, State};
 /// Files remembered at most: the one that was remembered first is forgotten first.
 const REWRITES_MAX: usize = 64;
 
-/// Files remembered for a turn because their attributes changed; if there are more, none is judged in that turn.
+/// Files remembered for a turn because their times say nothing; if there are more, none is judged in that turn.
 const TOUCHED_MAX: usize = 256;
 
 /// Bytes of the former content that are remembered at most: from its end backwards.
@@ -49,7 +49,7 @@ pub(super) struct Rewrites {
     known: VecDeque<Rewrite>,
     /// How many of them follow their writer.
     restarted: usize,
-    /// Files of which events of this turn told that their attributes changed: their times say nothing.
+    /// Files whose times say nothing in this turn: events told that their attributes changed, or they were read in it already.
     touched: Vec<SlotId>,
     /// When the turn before was over; and its wall-clock time, as of the turn under way.
     turn_ended_at: Instant,
@@ -104,6 +104,13 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
         if let Some(at) = self.find_rewrite(id).filter(|&at| !self.rewrites.known[at].is_certain) {
             self.forget_rewrite(at);
+        }
+    }
+
+    /// A file's turn ended before the file did, and it may get another one at once: what was modified since the turn before was read by then.
+    pub(super) fn note_read_in_part(&mut self, id: SlotId) {
+        if self.rewrites.touched.len() < TOUCHED_MAX {
+            self.rewrites.touched.push(id);
         }
     }
 
