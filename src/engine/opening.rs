@@ -39,13 +39,19 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         if !found.is_regular || !self.files.is_inode(id, found.device, found.inode) {
             return Ok(None);
         }
-        if self.files.get(id).state.contains(State::UNREADABLE) {
-            self.files.get_mut(id).state.remove(State::UNREADABLE);
-            if let Some(kept_back) = self.notices.admit_about(Cause::ReadableAgain, &self.path, now) {
-                tracing::info!(path = ?String::from_utf8_lossy(&self.path), kept_back, "can be read again");
-            }
-        }
+        self.note_readable(id, now);
         Ok(Some(file))
+    }
+
+    /// The file of the path at hand was opened by its name, or read by a descriptor that was still there.
+    pub(super) fn note_readable(&mut self, id: SlotId, now: Instant) {
+        if !self.files.get(id).state.contains(State::UNREADABLE) {
+            return;
+        }
+        self.files.get_mut(id).state.remove(State::UNREADABLE);
+        if let Some(kept_back) = self.notices.admit_about(Cause::ReadableAgain, &self.path, now) {
+            tracing::info!(path = ?String::from_utf8_lossy(&self.path), kept_back, "can be read again");
+        }
     }
 
     /// Whether the file's name leads to it, by the path that is left in `self.path`. Without a name, what events last said of it may be

@@ -145,6 +145,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         if self.busiest.is_some() {
             self.count_busy(id, before, now.instant);
         }
+        if matches!(outcome, Ok(Pause::AtEnd | Pause::More)) {
+            self.note_readable(id, now.instant);
+        }
         match outcome {
             Ok(Pause::AtEnd) => {
                 self.note_read(id, &file, end_before, now);
