@@ -445,18 +445,6 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         &self.stats
     }
 
-    /// How much there is at the moment.
-    pub fn sizes(&self) -> Sizes {
-        let beside = self.ways.watches().filter(|&watch| self.tree.find_watch(watch).is_none()).count();
-        Sizes {
-            files: self.files.len(),
-            directories: self.tree.len(),
-            watches: self.tree.watched(),
-            further_watches: self.former.watches() + beside,
-            open: self.open_files(),
-        }
-    }
-
     /// Every directory of every PATH that is there was listed once, is watched as far as there are watches, and what was found was looked at:
     /// from now on nothing that is written is missed. After [`Engine::reload`] this has to come true again.
     pub fn has_scanned(&self) -> bool {

@@ -55,6 +55,8 @@ pub(crate) struct FormerNames {
     old: HashMap<Name, SlotKey>,
     /// Watches of deleted directories, oldest first.
     dead: VecDeque<WatchId>,
+    /// How many of them, from the oldest on, are in doubt: events were lost since, perhaps those of their end.
+    doubtful: usize,
     /// Directories of which an event said that they were deleted, until a look finds out.
     deleted: HashSet<DirKey>,
 }
@@ -92,27 +94,48 @@ impl FormerNames {
         !self.deleted.is_empty() && self.deleted.remove(&directory)
     }
 
-    /// Events were lost: what is said to be deleted may have been moved since.
+    /// Events were lost: what is said to be deleted may have been moved since, and the kernel may have ended any watch.
     pub(crate) fn events_lost(&mut self) {
         self.deleted.clear();
+        self.doubtful = self.dead.len();
     }
 
     /// Keeps the watch of a deleted directory. Returns one to give back if there are too many.
     pub(crate) fn keep_watch(&mut self, watch: WatchId) -> Option<WatchId> {
         self.dead.push_back(watch);
-        if self.dead.len() > DEAD_MAX { self.dead.pop_front() } else { None }
+        if self.dead.len() > DEAD_MAX { self.take_watch() } else { None }
     }
 
     /// The kernel ended a watch. Says whether it was one of a deleted directory.
     pub(crate) fn end_watch(&mut self, watch: WatchId) -> bool {
-        let before = self.dead.len();
-        self.dead.retain(|&dead| dead != watch);
-        self.dead.len() < before
+        let Some(at) = self.dead.iter().position(|&dead| dead == watch) else { return false };
+        self.dead.remove(at);
+        self.doubtful -= usize::from(at < self.doubtful);
+        true
     }
 
     /// Gives one watch of a deleted directory back.
     pub(crate) fn take_watch(&mut self) -> Option<WatchId> {
+        self.doubtful = self.doubtful.saturating_sub(1);
         self.dead.pop_front()
+    }
+
+    /// Gives those in doubt back of which no name is one of a file that is known: whatever they would tell, nothing came of it.
+    pub(crate) fn take_useless_watches(&mut self, is_known: impl Fn(SlotKey) -> bool) -> Vec<WatchId> {
+        if self.doubtful == 0 {
+            return Vec::new();
+        }
+        let names = self.young.iter().chain(&self.old);
+        let useful: HashSet<WatchId> = names.filter(|&(_, &file)| is_known(file)).map(|(name, _)| name.watch).collect();
+        let (kept, useless): (Vec<_>, Vec<_>) = self.dead.drain(..self.doubtful).partition(|watch| useful.contains(watch));
+        self.doubtful = kept.len();
+        kept.into_iter().rev().for_each(|watch| self.dead.push_front(watch));
+        useless
+    }
+
+    /// How many watches of deleted directories the kernel may have ended unheard. Only `inotify_rm_watch(2)` would tell.
+    pub(crate) fn doubtful_watches(&self) -> usize {
+        self.doubtful
     }
 
     /// How many watches of deleted directories there are.
@@ -148,5 +171,22 @@ mod tests {
         assert_eq!((given_back.len(), given_back[0]), (1_100 - DEAD_MAX, WatchId(0)));
         assert!(names.end_watch(WatchId(1_099)) && !names.end_watch(WatchId(1_099)));
         assert_eq!(names.watches(), DEAD_MAX - 1);
+    }
+
+    #[test]
+    fn watches_whose_end_may_have_been_missed_are_given_back_once_no_known_file_was_named_there() {
+        let mut files = Registry::new();
+        let id = files.insert(DirId(1), b"x");
+        let (key, mut names) = (files.key(id), FormerNames::default());
+        names.note(WatchId(1), b"x", key);
+        (0..3).for_each(|number| assert!(names.keep_watch(WatchId(number)).is_none()));
+        assert!(names.take_useless_watches(|_| false).is_empty(), "nothing was missed");
+        names.events_lost();
+        assert!(names.keep_watch(WatchId(3)).is_none());
+        assert_eq!(names.take_useless_watches(|file| file == key), [WatchId(0), WatchId(2)]);
+        assert_eq!((names.watches(), names.doubtful_watches()), (2, 1));
+        assert!(names.end_watch(WatchId(3)));
+        assert_eq!(names.take_useless_watches(|_| false), [WatchId(1)]);
+        assert_eq!((names.watches(), names.doubtful_watches()), (0, 0));
     }
 }

@@ -123,6 +123,8 @@ pub struct Sizes {
     pub watches: usize,
     /// Watches of directories that lead to PATHs, or were deleted while files in them live on.
     pub further_watches: usize,
+    /// How many of these the kernel may have ended while events were lost.
+    pub doubtful_watches: usize,
     /// Files held open.
     pub open: usize,
 }

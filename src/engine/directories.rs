@@ -54,7 +54,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
         if self.is_calm() {
             self.say_old_files(now.instant);
-            self.is_missing_events = false;
+            if std::mem::take(&mut self.is_missing_events) {
+                self.give_useless_watches_back();
+            }
             self.is_listing = false;
             self.has_scanned = true;
         }

@@ -97,6 +97,19 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
     }
 
+    /// How much there is at the moment.
+    pub fn sizes(&self) -> Sizes {
+        let beside = self.ways.watches().filter(|&watch| self.tree.find_watch(watch).is_none()).count();
+        Sizes {
+            files: self.files.len(),
+            directories: self.tree.len(),
+            watches: self.tree.watched(),
+            further_watches: self.former.watches() + beside,
+            doubtful_watches: self.former.doubtful_watches(),
+            open: self.open_files(),
+        }
+    }
+
     /// How it goes. What only the loop knows (the process, the settings) is left empty.
     pub fn status(&mut self, now: Now) -> Status {
         let now = now.instant;

@@ -74,8 +74,13 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         while let Some(key) = pop_due(&mut self.leaving_directories, instant) {
             self.judge_directory(key, instant);
         }
+        let mut is_one_forgotten = false;
         while let Some(key) = pop_due(&mut self.parked, instant).or_else(|| pop_due(&mut self.parked_deleted, instant)) {
             self.forget_parked(key, instant);
+            is_one_forgotten = true;
+        }
+        if is_one_forgotten {
+            self.give_useless_watches_back();
         }
         while let Some(key) = pop_due(&mut self.retries, instant) {
             if let Some(id) = self.files.alive(key) {

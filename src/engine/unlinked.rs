@@ -87,6 +87,16 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.tree.set_watch(dir, None);
     }
 
+    /// Watches of deleted directories whose end may have been missed: gives those back that are of no use.
+    pub(super) fn give_useless_watches_back(&mut self) {
+        for watch in self.former.take_useless_watches(|file| self.files.alive(file).is_some()) {
+            mark!("a watch of a deleted directory was given back because its end may have been missed");
+            if self.tree.find_watch(watch).is_none() {
+                self.unwatch(watch);
+            }
+        }
+    }
+
     /// There are no watches to be had: those of deleted directories are given back first.
     pub(super) fn give_dead_watches_back(&mut self) {
         while let Some(watch) = self.former.take_watch() {

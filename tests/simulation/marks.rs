@@ -44,6 +44,7 @@ const RARE: &[&str] = &[
     "a file that waited for a name asked again whom to wait for",
     "a file went away while it waited for another one",
     "a new journal was given up because the output is in doubt",
+    "a watch of a deleted directory was given back because its end may have been missed",
     "a watch turned out to be of a directory that was known by another path",
     "nothing but a hole was left up to the end of a file",
     "one more PATH covered a directory",
