@@ -73,6 +73,9 @@ pub(crate) struct Covering {
     /// Own paths of files that links led to. When a link goes or points elsewhere, what is there is followed on, and what comes in its
     /// place may be: how far is left unchecked.
     former: HashSet<Vec<u8>>,
+    /// Paths that files to follow came to before events were lost. One that was not looked at yet is known by that path alone: what takes
+    /// its place unseen may be taken for it, because the other choice is to lose it.
+    heard_of: HashSet<Vec<u8>>,
     pub(crate) counts: Counts,
 }
 
@@ -90,6 +93,7 @@ impl Covering {
             is_up: false,
             overflows: 0,
             former: HashSet::new(),
+            heard_of: HashSet::new(),
             counts: Counts::default(),
         }
     }
@@ -125,6 +129,8 @@ impl Covering {
         if self.overflows != world.queue.overflows {
             self.overflows = world.queue.overflows;
             world.inodes.iter_mut().for_each(|inode| inode.cover.is_carried = false);
+            let followed = world.inodes.iter().filter(|inode| inode.cover.ever);
+            self.heard_of.extend(followed.flat_map(|inode| inode.paths.iter().cloned()));
         }
         if self.seen == world.name_changes {
             return;
@@ -201,6 +207,8 @@ impl Covering {
             }
             cover.ever |= paths.iter().any(|path| self.former.contains(path));
         }
+        cover.ever |=
+            self.reach.files.get(&key).is_some_and(|reached| reached.paths.iter().any(|path| self.heard_of.contains(path)));
         cover.ever |= cover.is_accepted;
         cover.left = match (cover.is_accepted, before.is_accepted) {
             (true, _) => None,
@@ -305,6 +313,7 @@ impl Covering {
             return;
         }
         self.is_scanning = false;
+        self.heard_of.clear();
         for &key in self.reach.files.keys() {
             let time = world.time;
             let inode = &mut world.inodes[key];
