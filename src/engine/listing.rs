@@ -65,6 +65,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     fn take_file_entry(&mut self, dir: DirId, name: &[u8], inode: u64, why: Why, now: Now) {
         let is_looked_at = matches!(why, Why::Rescan | Why::Poll | Why::Recheck) || why.asks_anew();
         if is_looked_at && self.files.is_alias(dir, name) {
+            if self.is_target(dir, name) && self.input_of(dir, name).is_none() {
+                // Where a link leads, the look at the link tells.
+                return;
+            }
             mark!("a listing came by a further name of a file");
             // It may stand for another file now: the look brings it back if not.
             self.files.remove_alias(dir, name);
