@@ -238,10 +238,12 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.note_file_rename(moved, from, (dir, name), covered, now);
     }
 
-    /// A file or link of the tree comes to a directory outside, which is watched for other files: as if nobody watched it.
+    /// A file or link of the tree comes to a directory outside, which is watched for other files: as if nobody watched it. A target that
+    /// was rotated behind its link was there before.
     fn left_tree(&mut self, id: SlotId, to: DirId, name: &[u8]) -> bool {
         let from = self.files.get(id).dir();
         let is_out = self.tree.get(to).role == Role::Home
+            && !self.renames.rotated.contains_key(&self.files.key(id))
             && self.tree.at_place(from.0).is_some_and(|from| self.tree.get(from).role == Role::Listed)
             && self.input_of(to, name).is_none()
             && !self.is_target(to, name);

@@ -422,3 +422,30 @@ fn a_file_that_the_settings_name_no_more_does_not_go_on_as_a_generation() {
     tail.settled();
     assert_eq!(tail.lines(), ["two"]);
 }
+
+/// The directory of a target is watched for the target alone.
+#[test]
+fn a_log_or_link_that_is_moved_out_to_where_a_target_lies_is_followed_no_more() {
+    let world = World::new();
+    let target = pod(&world);
+    let other = world.beside("other");
+    put(&mut writer(&target), "target");
+    put(&mut writer(&other), "other");
+    world.symlink(&other, "other.log");
+    world.append("a.log", "inside\n");
+    let tail = following(&world).start().armed();
+    tail.wait_count(3);
+    tail.wait_closed();
+    fs::rename(world.at("a.log"), target.with_file_name("a.log")).expect("mv");
+    fs::rename(world.at("other.log"), target.with_file_name("other.log")).expect("mv");
+    tail.canary("");
+    put(&mut writer(&target.with_file_name("a.log")), "outside");
+    put(&mut writer(&other), "no link");
+    put(&mut writer(&target), "target again");
+    tail.wait_line("target again");
+    tail.canary("");
+    tail.settled();
+    let mut lines = tail.lines();
+    lines.sort();
+    assert_eq!(lines, ["inside", "other", "target", "target again"]);
+}

@@ -127,6 +127,53 @@ fn a_file_exchanged_with_one_that_does_not_match_goes_on_under_its_name() {
     check(&["a.log", "b.gz"], &[], &back, &[("a.log", "a.log")]);
 }
 
+/// A file goes on under a name that does not match. That makes it no name to follow for what comes after it.
+#[test]
+fn what_takes_a_name_that_only_the_file_before_was_followed_by_is_left_out() {
+    for is_stopped in [false, true] {
+        let world = World::new();
+        world.append("a.log", "first\n");
+        world.append("x.gz", "not to be read\n");
+        let tail = start(&world, &[]).armed();
+        world.rename("a.log", "a.gz");
+        world.append("a.gz", "second\n");
+        tail.wait_line("second");
+        if is_stopped {
+            tail.stop();
+        }
+        world.exchange(world.at("a.gz"), world.at("x.gz"));
+        world.append("x.gz", "third\n");
+        world.append("a.gz", "not to be read\n");
+        if is_stopped {
+            tail.go_on();
+        }
+        tail.wait_line("third");
+        tail.canary("");
+        tail.settled();
+        assert_eq!(tail.lines(), ["first", "second", "third"]);
+    }
+}
+
+#[test]
+fn a_directory_that_takes_a_name_that_only_the_one_before_was_followed_by_is_left_out() {
+    let world = World::new();
+    world.mkdir("a");
+    world.append("a/x.log", "first\n");
+    let tail = start(&world, &["--exclude", "old/"]).armed();
+    world.rename("a", "old");
+    world.append("old/x.log", "second\n");
+    tail.wait_line("second");
+    tail.wait_closed();
+    std::fs::remove_dir_all(world.at("old")).expect("rm -r");
+    world.mkdir("old");
+    world.append("old/x.log", "not to be read\n");
+    tail.canary("");
+    tail.settled();
+    world.append("old/x.log", "not to be read\n");
+    tail.canary("");
+    assert_eq!(tail.lines(), ["first", "second"]);
+}
+
 /// A rename within the second after an exchange is no part of it.
 #[test]
 fn a_file_that_was_exchanged_a_moment_ago_is_rotated() {
@@ -201,6 +248,14 @@ fn an_exchange_with_what_lies_outside_of_the_tree_brings_that_in() {
     }
     for (inside, outside) in [("a.log", "^o.log"), ("^o.log", "a.log")] {
         check(&["a.log", "^o.log"], &[], &[Exchange(inside, outside)], &[("a.log", "^o.log")]);
+    }
+}
+
+#[test]
+fn a_directory_from_outside_is_followed_though_the_name_that_it_takes_was_one_of_a_file_that_does_not_match() {
+    for (inside, outside) in [("a.gz", "^d"), ("^d", "a.gz")] {
+        let steps = [Rename("a.log", "a.gz"), Exchange(inside, outside)];
+        check(&["a.log", "^d/x.log"], &[], &steps, &[("a.gz/x.log", "^d/x.log")]);
     }
 }
 

@@ -44,6 +44,7 @@ const RARE: &[&str] = &[
     "a file that waited for a name asked again whom to wait for",
     "a file went away while it waited for another one",
     "a new journal was given up because the output is in doubt",
+    "another directory had a name that only the one before was followed by",
     "a watch of a deleted directory was given back because its end may have been missed",
     "a watch turned out to be of a directory that was known by another path",
     "nothing but a hole was left up to the end of a file",
@@ -58,7 +59,7 @@ const RARE: &[&str] = &[
     "two files had a name, one by the events and one by a look",
 ];
 /// So many seeds reach those as well.
-pub(crate) const SEEDS_FOR_RARE: u64 = 3000;
+pub(crate) const SEEDS_FOR_RARE: u64 = 10_000;
 
 /// Each mark in the sources, with the file that it is in.
 fn marks_in_the_sources() -> BTreeMap<String, PathBuf> {
