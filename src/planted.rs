@@ -11,6 +11,8 @@ use std::cell::Cell;
 pub enum Fault {
     /// A file is read though the one that had its name before has unread bytes.
     NeverWaits,
+    /// A name that turns out to be a known file's leaves what it had to wait for behind.
+    SuccessionNotPassedOn,
     /// A run of NULs that is no hole is skipped.
     NulsSkipped,
     /// No file is held open, so that what is deleted while the output is blocked is lost.

@@ -349,7 +349,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.files.get_mut(known).input = self.files.get(id).input;
         }
         let (heard_of, key) = (self.files.key(id), self.files.key(known));
-        let has_predecessor = self.succession.pass_on(heard_of, key, now);
+        let has_predecessor = !is_planted!(SuccessionNotPassedOn) && self.succession.pass_on(heard_of, key, now);
         self.files.get_mut(known).state.set(State::HAS_PREDECESSOR, has_predecessor);
         self.let_ask_again(id);
         self.unbind(id);

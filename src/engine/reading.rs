@@ -166,8 +166,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             }
             Ok(Pause::OtherFile) => {
                 mark!("an open file was not the one that was meant");
-                self.mark_dirty(id);
-                self.doubt(id);
+                self.look_before_reading(id, None, now);
             }
             Err(error) if self.files.get(id).life == Life::Finishing => self.finishing_failed(id, file, &error, now),
             Err(error) => self.read_failed(id, &error, now),

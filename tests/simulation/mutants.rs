@@ -57,6 +57,7 @@ pub(crate) enum Mutant {
     LinkFollowed,
     /// See [`Fault`].
     NeverWaits,
+    SuccessionNotPassedOn,
     NulsSkipped,
     NotHeldOpen,
     FlushedEarly,
@@ -351,6 +352,7 @@ impl Mutant {
     pub(crate) fn planted(self) -> Option<Fault> {
         Some(match self {
             Mutant::NeverWaits => Fault::NeverWaits,
+            Mutant::SuccessionNotPassedOn => Fault::SuccessionNotPassedOn,
             Mutant::NulsSkipped => Fault::NulsSkipped,
             Mutant::NotHeldOpen => Fault::NotHeldOpen,
             Mutant::FlushedEarly => Fault::FlushedEarly,

@@ -337,7 +337,10 @@ impl Simulated {
             turn: self.turns,
             overflows: self.world.queue.overflows,
             calls: self.calls,
-            clear: !self.is_down && !self.in_turn && self.settings.watches_max.is_none() && self.settings.rates.no_watch == 0,
+            clear: !self.is_down
+                && (!self.in_turn || !self.settings.is_lenient())
+                && self.settings.watches_max.is_none()
+                && self.settings.rates.no_watch == 0,
         };
         let told = self.workload.step(&mut self.world, &mut self.model, moment);
         self.note(told.as_bytes());
