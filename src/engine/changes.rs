@@ -56,7 +56,34 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         Ok(())
     }
 
+    /// Nearly all events are of files that grew: they take the short way.
+    #[inline]
     fn apply(&mut self, change: &Change<'_>, now: Now) {
+        if let Change::Name { watch, name, is_directory: false, what: NameChange::Modified } = *change
+            && let Some(dir) = self.tree.find_watch(watch)
+            && let Some(id) = self.files.find(dir, name)
+        {
+            self.file_modified(id, dir, name, now);
+        } else {
+            self.apply_any(change, now);
+        }
+    }
+
+    #[inline]
+    fn file_modified(&mut self, id: SlotId, dir: DirId, name: &[u8], now: Now) {
+        if self.files.get(id).state.contains(State::BINARY) {
+            self.written_to_binary(id, now.instant);
+            return;
+        }
+        if self.is_listing {
+            self.put_in_order(id, now);
+        }
+        self.mark_dirty(id);
+        self.change_former(dir, name);
+    }
+
+    #[inline(never)]
+    fn apply_any(&mut self, change: &Change<'_>, now: Now) {
         match *change {
             Change::Overflow => {
                 self.tell_ways_of_loss(None);
@@ -140,16 +167,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     fn file_changed(&mut self, dir: DirId, name: &[u8], what: NameChange, now: Now) {
         let known = self.files.find(dir, name);
         match (what, known) {
-            (NameChange::Modified, Some(id)) if self.files.get(id).state.contains(State::BINARY) => {
-                self.written_to_binary(id, now.instant);
-            }
-            (NameChange::Modified, Some(id)) => {
-                if self.is_listing {
-                    self.put_in_order(id, now);
-                }
-                self.mark_dirty(id);
-                self.change_former(dir, name);
-            }
+            (NameChange::Modified, Some(id)) => self.file_modified(id, dir, name, now),
             (NameChange::MovedTo(cookie), _) => self.file_moved_to(dir, name, cookie, now.instant),
             (NameChange::Created, Some(id)) => {
                 // It appeared after its directory was watched, though a listing came by before this event.

@@ -44,10 +44,15 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 
     /// The file of the path at hand was opened by its name, or read by a descriptor that was still there.
+    #[inline]
     pub(super) fn note_readable(&mut self, id: SlotId, now: Instant) {
-        if !self.files.get(id).state.contains(State::UNREADABLE) {
-            return;
+        if self.files.get(id).state.contains(State::UNREADABLE) {
+            self.readable_again(id, now);
         }
+    }
+
+    #[cold]
+    fn readable_again(&mut self, id: SlotId, now: Instant) {
         self.files.get_mut(id).state.remove(State::UNREADABLE);
         if let Some(kept_back) = self.notices.admit_about(Cause::ReadableAgain, &self.path, now) {
             tracing::info!(path = ?String::from_utf8_lossy(&self.path), kept_back, "can be read again");
