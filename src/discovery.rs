@@ -61,7 +61,7 @@ pub(crate) struct Visit<L> {
 pub(crate) struct Lane<L> {
     queue: VecDeque<DirKey>,
     pub(crate) current: Option<Visit<L>>,
-    /// Those that a look did not find, each once: believed when no event came after the look.
+    /// Directories whose paths led nowhere, each once. They are checked again once the kernel's queue is empty.
     pub(crate) lost: VecDeque<DirKey>,
 }
 

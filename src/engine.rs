@@ -522,7 +522,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             || self.is_rescan_due
             || self.is_path_lost
             || self.is_look_unsettled()
-            // While a search waits to be tried again, so does what comes after the file that is searched for.
+            // Listed files wait for a search that is under way: the file that it finds may come before them.
             || !(self.listed.is_empty() || self.searches.is_under_way())
             || self.is_looking_for_absent()
             || self.insight.is_counting()

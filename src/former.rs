@@ -120,7 +120,7 @@ impl FormerNames {
         self.dead.pop_front()
     }
 
-    /// Gives those in doubt back of which no name is one of a file that is known: whatever they would tell, nothing came of it.
+    /// Removes the doubtful watches that no known file was named under, and returns them.
     pub(crate) fn take_useless_watches(&mut self, is_known: impl Fn(SlotKey) -> bool) -> Vec<WatchId> {
         if self.doubtful == 0 {
             return Vec::new();

@@ -11,7 +11,7 @@ use std::cell::Cell;
 pub enum Fault {
     /// A file is read though the one that had its name before has unread bytes.
     NeverWaits,
-    /// A name that turns out to be a known file's leaves what it had to wait for behind.
+    /// A name that turns out to belong to a known file loses its predecessor.
     SuccessionNotPassedOn,
     /// A run of NULs that is no hole is skipped.
     NulsSkipped,

@@ -69,7 +69,7 @@ pub(crate) struct Directory {
     is_unreadable: bool,
     /// Renamed away; its new name, if any, was not told yet.
     pub(crate) is_moving: bool,
-    /// A look did not find it: that is believed once no event is to come that tells more.
+    /// A look did not find it. It is checked again once the kernel's queue is empty.
     pub(crate) is_lost: bool,
     /// On a file system that others write to without an event, as far as is known.
     is_blind: bool,

@@ -56,7 +56,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         Ok(())
     }
 
-    /// Nearly all events are of files that grew: they take the short way.
+    /// Nearly all events report that a file grew: these take the shortest path.
     #[inline]
     fn apply(&mut self, change: &Change<'_>, now: Now) {
         if let Change::Name { watch, name, is_directory: false, what: NameChange::Modified } = *change
@@ -256,8 +256,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.note_file_rename(moved, from, (dir, name), covered, now);
     }
 
-    /// A file or link of the tree comes to a directory outside, which is watched for other files: as if nobody watched it. A target that
-    /// was rotated behind its link was there before.
+    /// Whether a rename takes a file or link out of the tree, to a directory that is watched for other files only. A target that was
+    /// rotated behind its link was there before.
     fn left_tree(&mut self, id: SlotId, to: DirId, name: &[u8]) -> bool {
         let from = self.files.get(id).dir();
         let is_out = self.tree.get(to).role == Role::Home

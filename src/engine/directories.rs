@@ -3,6 +3,7 @@
 use super::looks::is_shortage;
 use super::*;
 use crate::discovery::{Visit, Why};
+use crate::inputs::ScopeId;
 use crate::notices::Cause;
 use crate::registry::State;
 use crate::sys::{FileKind, Links};
@@ -99,7 +100,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// Adds a directory that was listed or heard of, if it is to be followed.
     pub(super) fn add_directory(&mut self, parent: DirId, name: &[u8], why: Why) {
         if let Some(id) = self.files.find(parent, name).filter(|&id| self.files.get(id).is_bound()) {
-            // The looks tell which of both has the name. No later event may: one that moves the file on says nothing of the directory.
+            // The file and the directory are both checked. A later event that moves the file away does not mention the directory.
             self.doubt(id);
             if self.files.is_alias(parent, name) {
                 // The file goes on under its other name, and a look there would tell nothing of this one.
@@ -216,7 +217,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         if watch_before.is_some_and(|before| self.tree.watch(dir) != Some(before)) {
             mark!("another directory had the path and the inode number of a known one");
             // Another directory, though the inode number is the same: what is known below is not about this one.
-            if self.is_name_left_out(dir, now) {
+            if self.drop_replacement(dir, now) {
                 return None;
             }
             why = why.max(Why::Poll);
@@ -358,26 +359,31 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         if let Some(other) = self.tree.find_inode(inode).filter(|&other| other != dir) {
             return self.settle_twice_found(dir, other, inode, now);
         }
-        if before != (0, 0) && self.is_name_left_out(dir, now) {
+        if before != (0, 0) && self.drop_replacement(dir, now) {
             return false;
         }
         self.tree.set_inode(dir, inode);
         true
     }
 
-    /// Another directory has the name of a followed one, which may have come by it from elsewhere: then it is no name to follow for another.
-    fn is_name_left_out(&mut self, dir: DirId, now: Now) -> bool {
-        let Some(parent) = self.tree.parent(dir).filter(|_| self.tree.get(dir).role == Role::Listed) else { return false };
-        let name = self.tree.name(dir).to_vec();
-        let scope = self.scope_below(parent, &name);
-        let is_left_out = self.inputs.is_empty(scope) && !self.tree.get(dir).is_path;
-        if is_left_out {
+    /// Another directory has the name of a followed one. The former may have been renamed to a name that no PATH covers: then the new one is
+    /// dropped. Returns whether it was.
+    fn drop_replacement(&mut self, dir: DirId, now: Now) -> bool {
+        let is_dropped = self.tree.parent(dir).is_some() && self.drop_if_uncovered(dir, now.instant);
+        if is_dropped {
             mark!("another directory had a name that only the one before was followed by");
-            self.drop_directory(dir, now.instant);
-        } else {
-            self.rescope(dir, scope);
         }
-        is_left_out
+        is_dropped
+    }
+
+    /// Works out anew what covers a directory below another, and drops it if nothing does. Returns whether it was dropped.
+    pub(super) fn drop_if_uncovered(&mut self, dir: DirId, now: Instant) -> bool {
+        self.rescope(dir, ScopeId::default());
+        let is_uncovered = self.inputs.is_empty(self.tree.get(dir).scope);
+        if is_uncovered {
+            self.drop_directory(dir, now);
+        }
+        is_uncovered
     }
 
     /// The same directory under two names: an alias (bind mount, link, overlapping PATHs), or moved while events were missed.

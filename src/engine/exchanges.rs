@@ -63,17 +63,17 @@ impl Renames {
         self.latest.push_back(rename);
     }
 
-    /// A look found the file where it was taken to be.
+    /// It is known which of two names the file has.
     pub(super) fn settle_exchange(&mut self, file: SlotKey) {
         self.exchanged.retain(|&exchanged| exchanged != file);
     }
 
-    /// The last rename to this name, if it covered another item that no rename told of since.
+    /// The last rename to this name, if it covered an item that no later rename moved or covered.
     fn over(&self, dir: DirId, name: &[u8]) -> Option<(Option<Item>, Item)> {
         let last = self.latest.iter().rposition(|rename| rename.to.0 == dir && *rename.to.1 == *name)?;
         let (by, over) = (self.latest[last].item, self.latest[last].over?);
-        let was_told_of = |later: &Rename| later.item == Some(over) || later.over == Some(over);
-        (!self.latest.range(last + 1..).any(was_told_of)).then_some((by, over))
+        let is_about_it = |later: &Rename| later.item == Some(over) || later.over == Some(over);
+        (!self.latest.range(last + 1..).any(is_about_it)).then_some((by, over))
     }
 
     /// The place where this item was between two renames, the second of which brought it back to where it came from.
@@ -107,8 +107,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         id
     }
 
-    /// The second half of a rename tells whether the first one was about a file that was covered a moment ago, and goes to where the
-    /// other one came from, or about the one that covered it. Returns the file that moves.
+    /// Decides which file the second half of a rename moves: one that was covered a moment ago, if it goes to where the other one came
+    /// from, or the one that covered it.
     pub(super) fn which_file_moved(&mut self, id: SlotId, dir: DirId, name: &[u8], now: Instant) -> SlotId {
         let key = self.files.key(id);
         if !self.renames.exchanged.contains(&key) {
@@ -125,7 +125,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let Some(holder) = self.files.find(to.0, &to.1).filter(|&holder| !self.files.is_alias(to.0, &to.1) && holder != id) else {
             return id;
         };
-        self.renames.exchanged.retain(|&exchanged| exchanged != key);
+        self.renames.settle_exchange(key);
         self.files.get_mut(id).state.insert(State::DELETED);
         self.link_replaced(holder);
         self.leave(holder, State::empty(), now);

@@ -83,7 +83,7 @@ impl Insight {
 }
 
 impl<F: FileSystem, S: Sink> Engine<F, S> {
-    /// Each cause of diagnostics by its name: how many were said, and how many kept back.
+    /// Each cause of diagnostics by its name: how many were logged, and how many were suppressed.
     pub fn notices(&self) -> impl Iterator<Item = (&'static str, Told)> + '_ {
         self.notices.counts().chain(std::iter::once(("output", self.outbox.sink().state().told)))
     }

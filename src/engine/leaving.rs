@@ -188,7 +188,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let (state, has_unread) = (slot.state, slot.state.contains(State::DIRTY) || slot.scanned > 0);
         let is_rescanning = self.is_rescanning();
         if has_unread && is_rescanning {
-            // It may come up elsewhere, as no event told. Only what is still to be reported keeps its name.
+            // Events were missed, so it may still be found elsewhere. Only a file whose loss is still to be reported keeps its name.
             self.losses.push_back((now + timers::LOSS_AFTER, self.files.key(id)));
         } else {
             if has_unread {
@@ -293,8 +293,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.release_home(home);
     }
 
-    /// The directory's path leads nowhere. That is believed only once the kernel's queue was seen to hold nothing: the look may be ahead of a
-    /// rename whose events are still to come, and the files below go on wherever they are, also where no glob accepts them.
+    /// The directory's path leads nowhere. It is dropped only once the kernel's queue is empty: events of a rename may still be queued, and
+    /// the files below continue at their new place, even where no glob matches them.
     pub(super) fn lost_directory(&mut self, dir: DirId, now: Now) {
         if self.config.once {
             self.drop_lost(dir, now);
@@ -304,7 +304,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
     }
 
-    /// Looks once more at directories that the turn before did not find.
+    /// Checks directories that the turn before did not find once more.
     pub(super) fn settle_lost(&mut self, now: Now) {
         for _ in 0..LOOKS_PER_TURN {
             let Some(key) = self.urgent.lost.pop_front() else { break };

@@ -2,7 +2,6 @@
 
 use super::*;
 use crate::discovery::{Visit, Why};
-use crate::inputs::ScopeId;
 use crate::registry::State;
 use crate::sys::{FileKind, Links};
 
@@ -66,7 +65,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let is_looked_at = matches!(why, Why::Rescan | Why::Poll | Why::Recheck) || why.asks_anew();
         if is_looked_at && self.files.is_alias(dir, name) {
             if self.is_target(dir, name) && self.input_of(dir, name).is_none() {
-                // Where a link leads, the look at the link tells.
+                // The look at the link itself checks where it leads.
                 return;
             }
             mark!("a listing came by a further name of a file");
@@ -106,12 +105,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
         match self.tree.find(dir, name) {
             Some(child) => {
-                if why.asks_anew() {
-                    self.rescope(child, ScopeId::default());
-                    if self.inputs.is_empty(self.tree.get(child).scope) {
-                        self.drop_directory(child, now.instant);
-                        return;
-                    }
+                if why.asks_anew() && self.drop_if_uncovered(child, now.instant) {
+                    return;
                 }
                 let is_unwatched = !self.config.once && self.tree.watch(child).is_none();
                 let found = self.tree.get_mut(child);

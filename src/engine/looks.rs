@@ -133,7 +133,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             let how = self.how_it_left(id);
             self.leave(id, how, now.instant);
         } else {
-            // A listing may be behind a rename; of what was deleted since, an event tells.
+            // A listing may be older than a rename. A deletion since then has an event of its own.
             if !self.was_guess(id) && !self.files.get(id).state.contains(State::LISTED) {
                 self.count_vanished(id, now.instant);
             }
@@ -203,7 +203,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
     }
 
-    /// Looks were made that are believed only when no event is to come.
+    /// Results of looks wait until the kernel's queue is empty.
     pub(super) fn is_look_unsettled(&self) -> bool {
         !self.found.is_empty() || !self.urgent.lost.is_empty()
     }
@@ -267,7 +267,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.settle(other, found, now);
     }
 
-    /// Something else has the name of a known file. A file may have come by its name from elsewhere: then it is no name to follow for another.
+    /// Another file has the name of a known one, which may have been renamed to a name that does not match. Under such a name only a file
+    /// that the journal knows is followed.
     fn hear_of_another(&mut self, dir: DirId, name: &[u8], input: InputId) -> SlotId {
         let is_accepted = self.input_of(dir, name).is_some() || self.is_target(dir, name);
         let other = self.hear_of(dir, name, input);

@@ -16,13 +16,13 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// Opens the file by its path, which is left in `self.path`, or takes it from those held open. `None`: another file has the name.
     pub(super) fn open(&mut self, id: SlotId, now: Instant) -> io::Result<Option<F::File>> {
         if let Some(held) = self.held.remove(&id) {
-            // While directories move, what is told of the names above a file may not be all yet.
+            // While directories move, events about the names above a file may still be queued.
             let is_certain = held.path.is_empty() && !self.urgent.has_work() && self.leaving_directories.is_empty();
             if is_certain {
                 self.write_path(id);
             } else if !self.is_found_by_name(id) {
                 if self.files.get(id).is_bound() {
-                    // It has another name than events have told so far: the look finds out, and the file is still open then.
+                    // Events about its name are still queued. A look finds the name; the file stays open until then.
                     self.held.insert(id, held);
                     return Ok(None);
                 }
@@ -77,7 +77,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
     }
 
-    /// The name did not lead to the file: a look tells what it stands for. If the look finds the file and opening it by that name fails
+    /// The name did not lead to the file: a look finds out what has the name. If the look finds the file and opening it by that name fails
     /// again, the next attempt comes later, and the failure is reported.
     pub(super) fn look_before_reading(&mut self, id: SlotId, error: Option<&io::Error>, now: Now) {
         // Not into a queue: it would be opened again before anything has changed.

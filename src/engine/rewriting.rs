@@ -15,7 +15,7 @@ use crate::registry::{Life, State};
 /// Files remembered at most: the one that was remembered first is forgotten first.
 const REWRITES_MAX: usize = 64;
 
-/// Files remembered for a turn because their times say nothing; if there are more, none is judged in that turn.
+/// Files remembered for a turn because their times prove nothing; if there are more, none is judged in that turn.
 const TOUCHED_MAX: usize = 256;
 
 /// Bytes of the former content that are remembered at most: from its end backwards.
@@ -49,7 +49,7 @@ pub(super) struct Rewrites {
     known: VecDeque<Rewrite>,
     /// How many of them follow their writer.
     restarted: usize,
-    /// Files whose times say nothing in this turn: events told that their attributes changed, or they were read in it already.
+    /// Files whose times prove nothing in this turn: their attributes changed, or they were read in it already.
     touched: Vec<SlotId>,
     /// When the turn before was over; and its wall-clock time, as of the turn under way.
     turn_ended_at: Instant,

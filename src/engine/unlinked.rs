@@ -87,7 +87,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.tree.set_watch(dir, None);
     }
 
-    /// Watches of deleted directories whose end may have been missed: gives those back that are of no use.
+    /// Removes watches of deleted directories whose end may have been missed and that no known file needs.
     pub(super) fn give_useless_watches_back(&mut self) {
         for watch in self.former.take_useless_watches(|file| self.files.alive(file).is_some()) {
             mark!("a watch of a deleted directory was given back because its end may have been missed");

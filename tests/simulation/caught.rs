@@ -12,8 +12,8 @@ use crate::turning::settings;
 
 /// Most mutants are caught within so many seeds ...
 const SEEDS_TO_CATCH: Range<u64> = 0..100;
-/// ... those that need two rare things to meet, a crash and what it hits, within so many. One of one life in thousands is looked for
-/// where such a life is.
+/// ... those that need two rare things to meet, a crash and what it hits, within so many. A mutant that one life in
+/// thousands shows has a range that holds such a life.
 const SEEDS_TO_CATCH_RARE: Range<u64> = 0..1000;
 
 /// Each mutant, the seeds within which it is caught, and the properties by one of which it has to be.

@@ -64,7 +64,7 @@ pub(crate) struct Covering {
     is_scanning: bool,
     /// Failures may put a first look off beyond the scan.
     is_lenient: bool,
-    /// Every file is looked at now and then, whatever was told.
+    /// A sweep checks every file now and then.
     is_swept: bool,
     /// The engine runs.
     is_up: bool,
@@ -73,8 +73,8 @@ pub(crate) struct Covering {
     /// Own paths of files that links led to. When a link goes or points elsewhere, what is there is followed on, and what comes in its
     /// place may be: how far is left unchecked.
     former: HashSet<Vec<u8>>,
-    /// Paths that files to follow came to before events were lost. One that was not looked at yet is known by that path alone: what takes
-    /// its place unseen may be taken for it, because the other choice is to lose it.
+    /// Paths of followed files at the moment when events were lost. The engine knows a file that it has not checked yet by its path alone.
+    /// Whatever replaces it unseen may be followed in its stead: the alternative is to lose the file.
     heard_of: HashSet<Vec<u8>>,
     pub(crate) counts: Counts,
 }

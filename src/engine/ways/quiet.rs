@@ -1,7 +1,7 @@
-//! Watches on a way that tell of their directory alone.
+//! Watches on a way that report on their directory alone, not on the names in it.
 //!
-//! In: the ways as they were walked. Out: watches that ask for less.
-//! Always holds: each directory on a way is watched; whoever comes and goes beside a way wakes nobody up.
+//! In: the ways as they were walked. Out: watches with a smaller mask.
+//! Always holds: each directory on a way is watched; names that come and go beside a way cause no wake-up.
 
 use super::*;
 
@@ -12,8 +12,8 @@ fn is_child(directory: &[u8], above: &[u8], name: &[u8]) -> bool {
 }
 
 impl<F: FileSystem, S: Sink> Engine<F, S> {
-    /// Where a name on a way is a directory that is on the way itself, that directory's own watch tells when it goes: what else comes and
-    /// goes beside it (in `/tmp`, say) is no reason to wake up.
+    /// A directory that is on the way itself has a watch that reports its end. The directory above it then needs no events about names:
+    /// those beside the way (in `/tmp`, say) would only wake the loop up.
     pub(super) fn ignore_other_names(&mut self) {
         let ways = self.ways.ways.iter().filter_map(|(way, _)| way.as_ref());
         let ways = ways.chain(self.ways.state.iter().filter_map(|(_, way, _)| way.as_ref()));
