@@ -71,6 +71,9 @@ pub(crate) struct Directory {
     pub(crate) is_moving: bool,
     /// A look did not find it. It is checked again once the kernel's queue is empty.
     pub(crate) is_lost: bool,
+    /// The kernel ended its watch: the inode was deleted, or its file system unmounted. Whatever has the path now may be another directory,
+    /// even one with the same inode number.
+    pub(crate) is_watch_ended: bool,
     /// On a file system that others write to without an event, as far as is known.
     is_blind: bool,
     /// The kernel said what type of file system it is on.
@@ -386,6 +389,7 @@ impl Tree {
             is_unreadable: false,
             is_moving: false,
             is_lost: false,
+            is_watch_ended: false,
             is_blind: false,
             is_type_known: false,
         };

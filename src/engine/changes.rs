@@ -160,6 +160,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         };
         self.fs.unwatch(watch);
         self.tree.set_watch(dir, None);
+        self.tree.get_mut(dir).is_watch_ended = true;
         mark!("the kernel dropped a watch that was still known");
         self.push_visit(dir, Why::Appeared);
     }

@@ -214,7 +214,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.visit_interrupted(dir, &error, now);
             return None;
         }
-        if watch_before.is_some_and(|before| self.tree.watch(dir) != Some(before)) {
+        let is_watch_ended = std::mem::take(&mut self.tree.get_mut(dir).is_watch_ended);
+        if is_watch_ended || watch_before.is_some_and(|before| self.tree.watch(dir) != Some(before)) {
             mark!("another directory had the path and the inode number of a known one");
             // Another directory, though the inode number is the same: what is known below is not about this one.
             if self.drop_replacement(dir, now) {
