@@ -381,7 +381,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.discover(now);
             self.look_for_absent(now);
             self.read_dirty(now)?;
-            self.hold_unread(now.instant);
+            self.hold_unread();
         }
         self.send(now)?;
         self.commit(now);

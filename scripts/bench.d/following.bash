@@ -63,7 +63,7 @@ can_tail() {
 
 part_latency() {
     need_tree few "$LATENCY_FILES" hashed "$DIRS"
-    local followers="floor prompt default" lines=$((RATE * RATE_SECONDS))
+    local followers="floor prompt default paced careful" lines=$((RATE * RATE_SECONDS))
     if can_tail; then followers+=" tail"; else say "no tail -F of all files: it is missing, or may not have as many descriptors"; fi
     compare "$lines" "$followers" --rate "$RATE"
     result "p50 at $RATE lines/s: --pace 0 --coalesce 0 / floor" ratio p50 prompt floor "<=" 1.2
@@ -71,6 +71,8 @@ part_latency() {
     result "p50, default settings, us" median p50 default - "<" 1000
     result "p99, default settings, us" median p99 default - "<" 5000
     result "CPU per line: default / floor" ratio cpu default floor "<" 1.0
+    result "CPU per line: default / floor, paced and careful" ratio cpu default careful
+    result "CPU per line: floor, paced and careful / paced" ratio cpu careful paced
     if [[ $followers == *tail ]]; then
         result "CPU per line: default / tail -F of all files" ratio cpu default tail "<" 1.0
         result "p50 / p99 / p99.9, tail -F, us" medians "p50 p99 p999" tail

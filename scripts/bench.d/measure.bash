@@ -97,6 +97,8 @@ choose() {
     format=text
     case ${1%%@*} in
         floor) command=("$floor" "$tree") ;;
+        paced) command=("$floor" "$tree" --paced) ;;
+        careful) command=("$floor" "$tree" --paced --careful) ;;
         text | default) command=("${run[@]}" --format text "$tree") ;;
         beginning) command=("$manytail" run "${manytail_args[@]}" "$tree") ;;
         json)

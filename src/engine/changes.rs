@@ -11,7 +11,7 @@ use crate::interpret::{Change, NameChange, interpret};
 use crate::notices::Cause;
 use crate::registry::{Life, State};
 use crate::sys::WatchId;
-use crate::sys::inotify::{EVENT_BYTES_MAX, Events};
+use crate::sys::inotify::{EVENT_BYTES_MAX, Events, RawEvent, mask};
 use crate::tree::Role;
 
 impl<F: FileSystem, S: Sink> Engine<F, S> {
@@ -40,6 +40,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             for event in Events::new(&events[..len]) {
                 self.stats.events += 1;
                 tracing::trace!(watch = event.watch.0, mask = event.mask, cookie = event.cookie, name = %event.name.escape_ascii(), "event");
+                // Nearly all events tell this and nothing else: the shortest path.
+                if event.mask == mask::MODIFY && self.known_file_modified(&event, now) {
+                    continue;
+                }
                 match interpret(&event) {
                     Some(change) => self.apply(&change, now),
                     None => self.stats.other_events.unknown += 1,
@@ -56,17 +60,13 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         Ok(())
     }
 
-    /// Nearly all events report that a file grew: these take the shortest path.
+    /// The event is about a file that is known by this name; if not (`false`), it is still to be interpreted.
     #[inline]
-    fn apply(&mut self, change: &Change<'_>, now: Now) {
-        if let Change::Name { watch, name, is_directory: false, what: NameChange::Modified } = *change
-            && let Some(dir) = self.tree.find_watch(watch)
-            && let Some(id) = self.files.find(dir, name)
-        {
-            self.file_modified(id, dir, name, now);
-        } else {
-            self.apply_any(change, now);
-        }
+    fn known_file_modified(&mut self, event: &RawEvent<'_>, now: Now) -> bool {
+        let Some(dir) = self.tree.find_watch(event.watch) else { return false };
+        let Some(id) = self.files.find(dir, event.name) else { return false };
+        self.file_modified(id, dir, event.name, now);
+        true
     }
 
     #[inline]
@@ -82,8 +82,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.change_former(dir, name);
     }
 
-    #[inline(never)]
-    fn apply_any(&mut self, change: &Change<'_>, now: Now) {
+    fn apply(&mut self, change: &Change<'_>, now: Now) {
         match *change {
             Change::Overflow => {
                 self.tell_ways_of_loss(None);

@@ -22,7 +22,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 
     /// While the output is blocked: holds files with unread bytes open, so that deleting them loses nothing.
-    pub(super) fn hold_unread(&mut self, now: Instant) {
+    pub(super) fn hold_unread(&mut self) {
         if self.outbox.has_room() {
             return;
         }
@@ -34,7 +34,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 continue;
             }
             mark!("an unread file was opened because the output was blocked");
-            if !self.hold_open(id, now) {
+            if !self.hold_open(id) {
                 return;
             }
         }
@@ -46,18 +46,18 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 continue;
             }
             mark!("a file that waits for its predecessor was opened because the output was blocked");
-            if !self.hold_open(id, now) {
+            if !self.hold_open(id) {
                 return;
             }
         }
     }
 
     /// Holds a file open by its name, if that still leads to it. Says whether there was a descriptor to be had.
-    pub(super) fn hold_open(&mut self, id: SlotId, now: Instant) -> bool {
+    pub(super) fn hold_open(&mut self, id: SlotId) -> bool {
         if !self.may_hold() {
             return false;
         }
-        match self.open(id, now) {
+        match self.open(id) {
             Ok(Some(file)) if self.fs.stat_file(&file).is_ok_and(|found| Some(found.id) == self.files.file_id(id)) => {
                 self.hold(id, file);
             }
@@ -112,6 +112,12 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
     }
 
+    /// The descriptor that a file is held open by, which is given up. Nearly always none is: that costs no search.
+    #[inline]
+    pub(super) fn take_held(&mut self, id: SlotId) -> Option<Held<F::File>> {
+        if self.held.is_empty() { None } else { self.held.remove(&id) }
+    }
+
     /// Takes the name of a file away.
     pub(super) fn unbind(&mut self, id: SlotId) {
         self.keep_open(id);
@@ -131,10 +137,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 
     /// A file that appeared has bytes but may not be read before its story is stored: held open, so that deleting it loses nothing.
-    pub(super) fn hold_unstored(&mut self, id: SlotId, now: Instant) {
+    pub(super) fn hold_unstored(&mut self, id: SlotId) {
         if self.files.get(id).state.contains(State::UNSTORED) {
             mark!("a new file was held open until its story is stored");
-            self.hold_open(id, now);
+            self.hold_open(id);
         }
     }
 }

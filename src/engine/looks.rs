@@ -432,14 +432,14 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             if !was_there_before && self.urgent.has_work() {
                 mark!("a file that a listing brought up was held open until its turn");
                 // It may be deleted before its turn, which is some time away.
-                self.hold_open(id, now.instant);
+                self.hold_open(id);
             }
             return;
         }
         self.files.get_mut(id).state.remove(State::LISTED);
         if has_changed {
             self.mark_dirty(id);
-            self.hold_unstored(id, now.instant);
+            self.hold_unstored(id);
         }
         self.after_look(id);
     }

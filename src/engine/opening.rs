@@ -14,8 +14,8 @@ use nix::libc;
 
 impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// Opens the file by its path, which is left in `self.path`, or takes it from those held open. `None`: another file has the name.
-    pub(super) fn open(&mut self, id: SlotId, now: Instant) -> io::Result<Option<F::File>> {
-        if let Some(held) = self.held.remove(&id) {
+    pub(super) fn open(&mut self, id: SlotId) -> io::Result<Option<F::File>> {
+        if let Some(held) = self.take_held(id) {
             // While directories move, events about the names above a file may still be queued.
             let is_certain = held.path.is_empty() && !self.urgent.has_work() && self.leaving_directories.is_empty();
             if is_certain {
@@ -39,11 +39,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         if !found.is_regular || !self.files.is_inode(id, found.device, found.inode) {
             return Ok(None);
         }
-        self.note_readable(id, now);
         Ok(Some(file))
     }
 
-    /// The file of the path at hand was opened by its name, or read by a descriptor that was still there.
+    /// The file of the path at hand was read.
     #[inline]
     pub(super) fn note_readable(&mut self, id: SlotId, now: Instant) {
         if self.files.get(id).state.contains(State::UNREADABLE) {

@@ -33,10 +33,14 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 
     /// Lets files go on that waited for this one.
+    #[inline]
     pub(super) fn release_successor(&mut self, id: SlotId) {
-        if !self.files.get(id).state.contains(State::IS_AWAITED) {
-            return;
+        if self.files.get(id).state.contains(State::IS_AWAITED) {
+            self.release_awaited(id);
         }
+    }
+
+    fn release_awaited(&mut self, id: SlotId) {
         if is_planted!(ReleaseForgotten) {
             return;
         }

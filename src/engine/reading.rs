@@ -40,6 +40,8 @@ pub(super) struct Pass {
     pub(super) id: SlotId,
     /// When the kernel told of what is read.
     since: Stamp,
+    /// The wall-clock time of the turn, in nanoseconds since the epoch.
+    wall: u64,
     budget: usize,
     /// Bytes to ask for after the mark; grows for a line longer than it.
     len: usize,
@@ -55,10 +57,11 @@ pub(super) struct Pass {
 }
 
 impl Pass {
-    fn new(id: SlotId, since: Stamp) -> Self {
+    fn new(Waiting { id, since }: Waiting, wall: u64) -> Self {
         Pass {
             id,
             since,
+            wall,
             budget: FILE_BUDGET,
             len: READ_BYTES,
             is_in_long_line: false,
@@ -81,6 +84,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// Reads dirty files, oldest first, while there is room for records: by turns those that changed, and those that a listing brought up.
     pub(super) fn read_dirty(&mut self, now: Now) -> Result<(), EngineError> {
         let mut bytes = BYTES_PER_TURN;
+        let wall = nanos(now.wall);
         for turn in 0..FILES_PER_TURN {
             if bytes == 0 || !self.outbox.has_room() {
                 break;
@@ -88,8 +92,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             let (first, second) =
                 if turn % 2 == 0 { (&mut self.dirty, &mut self.backlog) } else { (&mut self.backlog, &mut self.dirty) };
             let Some(waiting) = first.pop_front().or_else(|| second.pop_front()) else { break };
-            self.files.get_mut(waiting.id).state.remove(State::QUEUED);
-            bytes = bytes.saturating_sub(self.read_file(waiting, now)?);
+            bytes = bytes.saturating_sub(self.read_file(waiting, wall, now)?);
             if self.outbox.is_full() {
                 self.send(now)?;
             }
@@ -103,9 +106,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         Ok(())
     }
 
-    /// Gives a file its turn. Returns how many bytes it read.
-    fn read_file(&mut self, Waiting { id, since }: Waiting, now: Now) -> Result<usize, EngineError> {
+    /// Gives a file its turn, which takes it out of its queue. Returns how many bytes it read.
+    fn read_file(&mut self, waiting: Waiting, wall: u64, now: Now) -> Result<usize, EngineError> {
+        let Waiting { id, since } = waiting;
         let slot = self.files.get_mut(id);
+        slot.state.remove(State::QUEUED);
         if !slot.is_read() || !slot.state.contains(State::DIRTY) || slot.state.intersects(State::KEPT_BACK) {
             self.lag.keep(id, since);
             return Ok(0);
@@ -115,7 +120,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             return Ok(0);
         }
         self.files.get_mut(id).state.remove(State::DIRTY | State::RELEASED);
-        let file = match self.open(id, now.instant) {
+        let file = match self.open(id) {
             Ok(Some(file)) => file,
             Ok(None) => {
                 mark!("another file had the name of one that was to be read");
@@ -127,7 +132,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 return Ok(0);
             }
         };
-        let mut pass = Pass::new(id, since);
+        let mut pass = Pass::new(waiting, wall);
         let before = (self.stats.bytes, self.stats.records);
         let end_before = self.read_upto(id);
         let outcome = loop {
@@ -150,7 +155,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
         match outcome {
             Ok(Pause::AtEnd) => {
-                self.note_read(id, &file, end_before, now);
+                if !pass.is_begun {
+                    self.note_read(id, &file, end_before, now);
+                }
                 self.reached_end(id, file, pass.is_begun, now);
             }
             Ok(Pause::More) => {
@@ -178,26 +185,25 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     fn read_open(&mut self, pass: &mut Pass, file: &F::File, now: Now) -> io::Result<Option<Pause>> {
         loop {
             let slot = self.files.get(pass.id);
+            let (state, scanned, offset, mark, mark_len) =
+                (slot.state, slot.scanned, slot.offset, slot.mark, usize::from(slot.mark_len));
             // On an overlay, one of several names may stand for another file since it was changed.
-            let is_doubtful = usize::from(slot.mark_len) < MARK_BYTES || slot.state.contains(State::LINKED);
+            let is_doubtful = mark_len < MARK_BYTES || state.contains(State::LINKED);
             if is_doubtful && !self.is_proven(pass, file)? {
                 return Ok(Some(Pause::OtherFile));
             }
-            if self.files.get(pass.id).state.contains(State::SEEK_LINE) {
+            if state.contains(State::SEEK_LINE) {
                 self.seek_line(pass, file)?;
                 continue;
             }
-            let slot = self.files.get(pass.id);
-            if slot.scanned >= SCANNED_MIN
+            if scanned >= SCANNED_MIN
                 && pass.len == READ_BYTES
-                && !slot.state.contains(State::FLUSH)
+                && !state.contains(State::FLUSH)
                 && let Some(end) = self.scan_on(pass, file)?
             {
                 return Ok(Some(end));
             }
-            let slot = self.files.get(pass.id);
-            let mark_len = usize::from(slot.mark_len);
-            let (offset, mark, wanted) = (slot.offset, slot.mark, mark_len + pass.len);
+            let wanted = mark_len + pass.len;
             let got = self.reader.fill(&mut self.fs, file, offset - mark_len as u64, mark_len, wanted)?;
             let is_cut_off = got < mark_len || (mark_len == 0 && pass.size < offset);
             let is_other = mark_len > 0 && mark_of(self.reader.bytes(mark_len)) != mark && !is_planted!(MarkUnread);
@@ -272,7 +278,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             return Ok(Some(Pause::AtEnd));
         }
         let (consumed, has_room) = self.encode(pass, mark_len, data_end, is_at_end, matches!(cut, Cut::Run(_)), now);
-        self.advance(pass, mark_len, consumed, if is_at_end && has_room { nanos(now.wall) } else { 0 });
+        self.advance(pass, mark_len, consumed, if is_at_end && has_room { pass.wall } else { 0 });
         if !has_room {
             return Ok(Some(Pause::More));
         }
@@ -362,10 +368,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         if consumed == 0 {
             return;
         }
+        self.set_mark(pass.id, mark_len + consumed);
         let slot = self.files.get_mut(pass.id);
         slot.scanned = 0;
         slot.offset += consumed as u64;
-        self.set_mark(pass.id, mark_len + consumed);
         let reached = Reached { read_at, ..self.reached(pass.id) };
         self.outbox.note(reached, reached.offset - consumed as u64, !pass.has_piece, pass.since);
     }

@@ -120,7 +120,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         (slot.incarnation, slot.offset + u64::from(slot.scanned))
     }
 
-    /// A read came to the end of the file. `before`: [`Engine::read_upto`] when it began.
+    /// A read came to the end of the file, and no line was complete. `before`: [`Engine::read_upto`] when it began.
     pub(super) fn note_read(&mut self, id: SlotId, file: &F::File, before: (u32, u64), now: Now) {
         let slot = self.files.get(id);
         let is_read = slot.life == Life::Following && !slot.state.contains(State::FLUSH);

@@ -107,7 +107,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 self.held.insert(id, Held { file, path: Vec::new() });
             }
         } else if slot.is_bound() {
-            self.held.remove(&id);
+            self.take_held(id);
         }
         self.end_cooling(id);
     }

@@ -305,7 +305,11 @@ impl Tail {
     /// Waits until no log is open: one that was just read stays open for a moment, and is then read by that descriptor.
     #[track_caller]
     pub(crate) fn wait_closed(&self) {
-        self.wait("the logs to be closed", || !self.process.open_files().iter().any(|path| path.contains(".log")));
+        self.wait("the logs to be closed", || !self.has_open_logs());
+    }
+
+    fn has_open_logs(&self) -> bool {
+        self.process.open_files().iter().any(|path| path.contains(".log") || Path::new(path).starts_with(&self.tree))
     }
 
     /// Waits until the process sleeps and nothing more comes out.
@@ -325,7 +329,10 @@ impl Tail {
                 since = Instant::now();
             }
             last = now;
-            since.elapsed() >= QUIET || output_since.elapsed() >= QUIET_OUTPUT || matches!(state, 'Z' | '-')
+            // It wakes up once more to close what it read last, unless something keeps it from reading on.
+            let quiet = since.elapsed();
+            let is_quiet = quiet >= QUIET && (quiet >= 3 * QUIET || !self.has_open_logs());
+            is_quiet || output_since.elapsed() >= QUIET_OUTPUT || matches!(state, 'Z' | '-')
         });
     }
 
