@@ -347,16 +347,18 @@ impl Tree {
         self.free.push(id.0);
     }
 
-    /// Appends the directory's path, with a slash at its end, to `path`.
-    pub(crate) fn write_path(&self, id: DirId, path: &mut Vec<u8>) {
+    /// Appends the directory's path, with a slash at its end, to `path`. Returns how far the path is trusted from then on: to the end of
+    /// the PATH, or of the link that is followed nearest above.
+    pub(crate) fn write_path(&self, id: DirId, path: &mut Vec<u8>) -> usize {
         let found = self.get(id);
         if let Some(prefix) = &found.prefix {
             path.extend_from_slice(prefix);
-            return;
+            return path.len();
         }
-        self.write_path(DirId(found.parent), path);
+        let trusted = self.write_path(DirId(found.parent), path);
         path.extend_from_slice(self.names.get(found.name));
         path.push(b'/');
+        if found.via_link { path.len() } else { trusted }
     }
 
     /// The length of the root's part of the path: what is behind it is "the path below PATH".

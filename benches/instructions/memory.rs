@@ -114,7 +114,7 @@ impl FileSystem for Memory {
         self.stat(path, links)
     }
 
-    fn file_system(&mut self, _path: &[u8]) -> io::Result<FileSystemType> {
+    fn file_system(&mut self, _path: &[u8], _links: Links) -> io::Result<FileSystemType> {
         // tmpfs: local.
         Ok(FileSystemType(0x0102_1994))
     }

@@ -125,8 +125,18 @@ struct Walk<'a> {
     linked: HashSet<(u64, u64)>,
     /// Places in `found.file_systems`.
     devices: HashMap<u64, usize>,
-    /// Directories to be listed: their path, with a slash at its end, and how much of that is PATH.
-    below: Vec<(Vec<u8>, usize, Links)>,
+    /// Directories to be listed.
+    below: Vec<Below>,
+}
+
+/// A directory to be listed.
+struct Below {
+    /// With a slash at its end.
+    path: Vec<u8>,
+    /// How much of that is PATH.
+    prefix_len: usize,
+    /// How much of it is trusted: PATH, or up to the link that is followed.
+    trusted: usize,
 }
 
 impl Walk<'_> {
@@ -141,9 +151,9 @@ impl Walk<'_> {
                     prefix.push(b'/');
                 }
                 let prefix_len = prefix.len();
-                self.below.push((prefix, prefix_len, Links::Follow));
-                while let Some((directory, prefix_len, links)) = self.below.pop() {
-                    self.directory(&directory, prefix_len, links);
+                self.below.push(Below { path: prefix, prefix_len, trusted: prefix_len });
+                while let Some(directory) = self.below.pop() {
+                    self.directory(&directory);
                 }
                 PathKind::Directory
             }
@@ -162,7 +172,7 @@ impl Walk<'_> {
         }
         let home = if home.is_empty() { b"./" } else { home };
         if let Ok(found) = self.fs.stat(home, Links::Follow) {
-            let place = self.file_system(found.id.device, home);
+            let place = self.file_system(found.id.device, home, Links::Follow);
             if self.seen.insert((found.id.device, found.id.inode)) {
                 self.count_directory(place);
             }
@@ -174,7 +184,9 @@ impl Walk<'_> {
         PathKind::File
     }
 
-    fn directory(&mut self, path: &[u8], prefix_len: usize, links: Links) {
+    fn directory(&mut self, directory: &Below) {
+        let path = &directory.path[..];
+        let links = if directory.trusted == path.len() { Links::Follow } else { Links::Beneath(directory.trusted) };
         let bare = if path.len() > 1 { &path[..path.len() - 1] } else { path };
         let found = match self.fs.stat(bare, links) {
             Ok(found) if found.kind == FileKind::Directory => found,
@@ -186,24 +198,25 @@ impl Walk<'_> {
         if !self.seen.insert((found.id.device, found.id.inode)) {
             return;
         }
-        let place = self.file_system(found.id.device, bare);
+        let place = self.file_system(found.id.device, bare, links);
         self.count_directory(place);
         if let Err(error) = host::may(Path::new(OsStr::from_bytes(bare)), Wanted::List) {
             return self.found.unreadable_directories.note(bare, &error);
         }
-        if let Err(error) = self.list(bare, path, prefix_len, links, place) {
+        if let Err(error) = self.list(bare, directory, links, place) {
             self.found.unreadable_directories.note(bare, &error);
         }
     }
 
-    fn list(&mut self, bare: &[u8], path: &[u8], prefix_len: usize, links: Links, place: usize) -> io::Result<()> {
+    fn list(&mut self, bare: &[u8], directory: &Below, links: Links, place: usize) -> io::Result<()> {
+        let &Below { ref path, prefix_len, trusted } = directory;
         let mut listing = self.fs.list(bare, links)?;
-        let (mut name, mut full, mut files) = (Vec::new(), path.to_vec(), 0);
+        let (mut name, mut full, mut files) = (Vec::new(), path.clone(), 0);
         while let Some(kind) = self.fs.next_entry(&mut listing, &mut name)? {
             full.truncate(path.len());
             full.extend_from_slice(&name);
-            let kind =
-                if kind == FileKind::Unknown { self.fs.stat(&full, Links::Keep).map_or(kind, |found| found.kind) } else { kind };
+            let beneath = Links::Beneath(trusted);
+            let kind = if kind == FileKind::Unknown { self.fs.stat(&full, beneath).map_or(kind, |found| found.kind) } else { kind };
             let below = &full[prefix_len..];
             match kind {
                 FileKind::Regular if self.request.patterns.accepts_file(&name, below) => {
@@ -213,7 +226,7 @@ impl Walk<'_> {
                     }
                     files += 1;
                 }
-                FileKind::Directory => self.descend(&name, &full, prefix_len, Links::Keep),
+                FileKind::Directory => self.descend(&name, &full, prefix_len, trusted),
                 FileKind::Link if self.request.follow_links => self.link(&name, &full, prefix_len),
                 FileKind::Special if self.request.patterns.accepts_file(&name, below) => self.found.special += 1,
                 _ => {}
@@ -222,23 +235,23 @@ impl Walk<'_> {
         Ok(())
     }
 
-    fn descend(&mut self, name: &[u8], full: &[u8], prefix_len: usize, links: Links) {
+    fn descend(&mut self, name: &[u8], full: &[u8], prefix_len: usize, trusted: usize) {
         if self.request.recursive && self.request.patterns.accepts_directory(name, &full[prefix_len..]) {
-            let mut directory = full.to_vec();
-            directory.push(b'/');
-            self.below.push((directory, prefix_len, links));
+            let mut path = full.to_vec();
+            path.push(b'/');
+            self.below.push(Below { path, prefix_len, trusted });
         }
     }
 
     fn link(&mut self, name: &[u8], full: &[u8], prefix_len: usize) {
         let Ok(target) = self.fs.stat(full, Links::Follow) else { return };
         match target.kind {
-            FileKind::Directory => self.descend(name, full, prefix_len, Links::Follow),
+            FileKind::Directory => self.descend(name, full, prefix_len, full.len() + 1),
             FileKind::Regular
                 if self.request.patterns.accepts_file(name, &full[prefix_len..])
                     && self.linked.insert((target.id.device, target.id.inode)) =>
             {
-                let place = self.file_system(target.id.device, full);
+                let place = self.file_system(target.id.device, full, Links::Follow);
                 self.count_file(place, name);
                 self.ask(full);
             }
@@ -247,10 +260,10 @@ impl Walk<'_> {
     }
 
     /// The place of a device among the file systems.
-    fn file_system(&mut self, device: u64, path: &[u8]) -> usize {
+    fn file_system(&mut self, device: u64, path: &[u8], links: Links) -> usize {
         let (fs, all) = (&mut self.fs, &mut self.found.file_systems);
         *self.devices.entry(device).or_insert_with(|| {
-            all.push(FileSystemFacts { kind: fs.file_system(path).ok(), path: path.to_vec(), directories: 0, files: 0 });
+            all.push(FileSystemFacts { kind: fs.file_system(path, links).ok(), path: path.to_vec(), directories: 0, files: 0 });
             all.len() - 1
         })
     }

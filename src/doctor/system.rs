@@ -12,7 +12,7 @@ use crate::diagnostics::with_causes;
 use crate::file_systems::FileSystemType;
 use crate::sys::disk::{Access, DiskError, LinuxDisk};
 use crate::sys::host::{self, InotifyUse, Limit, Space, Wanted};
-use crate::sys::{FileSystem, Linux};
+use crate::sys::{FileSystem, Links, Linux};
 
 /// All that does not depend on the trees.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -80,7 +80,7 @@ fn look_at_state(path: &Path) -> StateFacts {
         path: path.to_owned(),
         condition,
         space: at.and_then(|at| host::space(at).ok()),
-        file_system: at.and_then(|at| Linux::new().file_system(at.as_os_str().as_bytes()).ok()),
+        file_system: at.and_then(|at| Linux::new().file_system(at.as_os_str().as_bytes(), Links::Follow).ok()),
     }
 }
 

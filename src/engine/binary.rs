@@ -12,7 +12,6 @@ use crate::config::Binary;
 use crate::notices::Cause;
 use crate::reader::mark_of;
 use crate::registry::{Life, State};
-use crate::sys::Links;
 use crate::wide_text::is_wide_text;
 
 /// The first bytes that decide.
@@ -115,7 +114,6 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             return true;
         }
         if is_left_out {
-            self.write_path(id);
             match self.first_block(id) {
                 Ok(Block::Binary) => return true,
                 Ok(Block::Text | Block::Unknown) => {}
@@ -140,9 +138,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         false
     }
 
-    /// Reads the first block of the file at the path at hand.
+    /// Reads the first block of a file.
     fn first_block(&mut self, id: SlotId) -> io::Result<Block> {
-        let links = if self.files.get(id).state.contains(State::VIA_LINK) { Links::Follow } else { Links::Keep };
+        let links = self.write_path(id);
         self.stats.opens += 1;
         let file = self.fs.open(&self.path, links)?;
         let found = self.fs.stat_file(&file)?;

@@ -49,8 +49,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         if !is_watched {
             return false;
         }
-        self.write_path(id);
-        self.fs.file_system(&self.path).is_ok_and(FileSystemType::is_overlay)
+        let links = self.write_path(id);
+        self.fs.file_system(&self.path, links).is_ok_and(FileSystemType::is_overlay)
     }
 
     /// It is: it goes on.
@@ -94,7 +94,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// An event told of a modification, and under its own name the file was not modified: on an overlay a further name may have got an inode of its
     /// own.
     pub(super) fn ask_about_further_names(&mut self, id: SlotId) {
-        if !self.files.has_aliases(id) || !self.fs.file_system(&self.path).is_ok_and(FileSystemType::is_overlay) {
+        if !self.files.has_aliases(id) {
+            return;
+        }
+        let links = self.write_path(id);
+        if !self.fs.file_system(&self.path, links).is_ok_and(FileSystemType::is_overlay) {
             return;
         }
         while let Some((dir, name)) = self.files.take_alias(id) {

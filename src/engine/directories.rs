@@ -140,25 +140,25 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         children.into_iter().for_each(|child| self.look_at_unreadable(child));
     }
 
-    pub(super) fn write_directory(&mut self, dir: DirId) {
+    /// Writes the directory's path. Returns which links are followed on paths of names in it.
+    pub(super) fn write_directory(&mut self, dir: DirId) -> Links {
         self.path.clear();
-        self.tree.write_path(dir, &mut self.path);
+        Links::Beneath(self.tree.write_path(dir, &mut self.path))
     }
 
-    fn links_of(&self, dir: DirId) -> Links {
-        let is_root = self.tree.parent(dir).is_none();
-        if is_root || self.tree.get(dir).via_link { Links::Follow } else { Links::Keep }
-    }
-
-    /// The directory's path without the slash at its end, which would make `O_NOFOLLOW` and `lstat` follow a link.
-    pub(super) fn write_directory_bare(&mut self, dir: DirId) {
-        self.write_directory(dir);
+    /// The directory's path without the slash at its end, which would make `O_NOFOLLOW` and `lstat` follow a link. Returns which links on it
+    /// are followed.
+    pub(super) fn write_directory_bare(&mut self, dir: DirId) -> Links {
+        let below = self.write_directory(dir);
+        // A PATH, or a link that is followed.
+        let links = if below == Links::Beneath(self.path.len()) { Links::Follow } else { below };
         if self.path.len() > 1 && self.path.ends_with(b"/") {
             self.path.pop();
         }
         if self.path.is_empty() {
             self.path.push(b'.');
         }
+        links
     }
 
     /// Looks at a directory, watches it and starts to list it: in this order, so that nothing that comes later is missed.
@@ -173,11 +173,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.visit_later(dir, now);
             return None;
         }
-        let links = self.links_of(dir);
         let inode_before = self.tree.get(dir).inode;
         let was_visited = inode_before != (0, 0);
         self.visit_begins();
-        self.write_directory_bare(dir);
+        let links = self.write_directory_bare(dir);
         match self.fs.stat(&self.path, links) {
             Ok(found) if found.kind == FileKind::Directory => {
                 let inode = (found.id.device, found.id.inode);
@@ -305,6 +304,15 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// No watch to be had: the directory is polled. Says whether that was the reason.
     fn limit_reached(&mut self, dir: DirId, error: &std::io::Error, now: Now) -> bool {
+        if error.raw_os_error() == Some(libc::EOPNOTSUPP) {
+            if self.watch_limit.is_none() {
+                tracing::warn!("/proc is not mounted, so directories below a PATH cannot be watched: polling");
+                self.watch_limit = Some(super::WatchLimit { is_instances: false, is_said: true });
+            }
+            self.set_polled(dir, true);
+            self.poll_by(now.instant + timers::POLL_EVERY);
+            return true;
+        }
         if !matches!(error.raw_os_error(), Some(libc::ENOSPC | libc::EMFILE | libc::ENOMEM)) {
             return false;
         }
@@ -498,9 +506,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// Whether the directory's path leads to it. A failure to look says neither.
     pub(super) fn leads_to(&mut self, dir: DirId) -> std::io::Result<bool> {
-        let links = self.links_of(dir);
         let inode = self.tree.get(dir).inode;
-        self.write_directory_bare(dir);
+        let links = self.write_directory_bare(dir);
         match self.fs.stat(&self.path, links) {
             // A file may have the number of one that was deleted.
             Ok(found) => Ok(found.kind == FileKind::Directory && (found.id.device, found.id.inode) == inode),

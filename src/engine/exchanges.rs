@@ -8,7 +8,6 @@ use super::timers::{GRACE, Moved};
 use super::*;
 use crate::discovery::Why;
 use crate::registry::{Life, State};
-use crate::sys::Links;
 
 /// Renames remembered: the two halves of an exchange are queued back to back, but others may rename as well at that moment.
 const RENAMES_MAX: usize = 64;
@@ -271,9 +270,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             if (other == parent && *new_name == *name) || self.tree.at_place(other.0).is_none() || self.tree.is_within(other, dir) {
                 continue;
             }
-            self.write_directory(other);
+            let links = self.write_directory(other);
             self.path.extend_from_slice(&new_name);
-            let is_there = self.fs.stat(&self.path, Links::Keep).is_ok_and(|found| (found.id.device, found.id.inode) == inode);
+            let is_there = self.fs.stat(&self.path, links).is_ok_and(|found| (found.id.device, found.id.inode) == inode);
             if is_there && self.tree.find(other, &new_name).is_none() {
                 self.rename_directory(dir, other, &new_name);
                 self.add_directory(parent, &name, Why::Appeared);

@@ -82,7 +82,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let file = self.files.file_id(id);
         // By name it may be another file by now.
         let own = held.or_else(|| target.as_ref().ok().copied()).filter(|found| file.is_none_or(|file| file == found.id));
-        let (state, mut why) = self.state_of(id, &path, own.as_ref(), &target, now);
+        let (state, mut why) = self.state_of(id, own.as_ref(), &target, now);
         if self.files.get(id).state.contains(State::STARTED_AT_END | State::WAS_OLD) {
             why.push_str("; it was started at its end, because it had not been modified for --ignore-older");
         }
@@ -122,7 +122,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         })
     }
 
-    fn state_of(&mut self, id: SlotId, path: &[u8], own: Option<&Stat>, target: &io::Result<Stat>, now: Now) -> Reason {
+    fn state_of(&mut self, id: SlotId, own: Option<&Stat>, target: &io::Result<Stat>, now: Now) -> Reason {
         let slot = self.files.get(id);
         let state = slot.state;
         match slot.life {
@@ -138,7 +138,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             }
             Life::Leaving => because(FileState::BeingLookedAt, "it lost its name a moment ago"),
             Life::Free => because(FileState::Missing, "it is gone"),
-            _ if state.contains(State::UNREADABLE) => self.explain_unreadable(id, path, target),
+            _ if state.contains(State::UNREADABLE) => self.explain_unreadable(id, target),
             Life::Named if matches!(target, Err(error) if is_missing(error)) => {
                 because(FileState::Missing, "it is a symbolic link that leads nowhere: looked at again every second")
             }
@@ -174,11 +174,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         )
     }
 
-    fn explain_unreadable(&mut self, id: SlotId, path: &[u8], target: &io::Result<Stat>) -> Reason {
-        let links = if self.files.get(id).state.contains(State::VIA_LINK) { Links::Follow } else { Links::Keep };
+    fn explain_unreadable(&mut self, id: SlotId, target: &io::Result<Stat>) -> Reason {
+        let links = self.write_path(id);
         let outcome = match target {
             Err(error) => Err(copy_of(error)),
-            Ok(_) => self.fs.open(path, links).map(drop),
+            Ok(_) => self.fs.open(&self.path, links).map(drop),
         };
         because(
             FileState::Unreadable,
@@ -312,7 +312,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     fn explain_directory(&mut self, dir: DirId, name: &[u8], found: &io::Result<Stat>) -> Reason {
         let path = self.path_in(dir, name);
         let text = shown(&path);
-        let look = self.fs.stat(&path, Links::Keep);
+        let links = self.write_directory(dir);
+        self.path.extend_from_slice(name);
+        let look = self.fs.stat(&self.path, links);
         if !self.config.recursive {
             return because(
                 FileState::NotRecursive,
@@ -347,9 +349,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let is_waiting = visits.iter().any(Option::is_some) || self.is_listing;
         let text = shown(if path.len() > 1 { path.strip_suffix(b"/").unwrap_or(path) } else { path });
         if is_unreadable {
+            let links = self.write_directory_bare(dir);
             return because(
                 FileState::UnreadableDirectory,
-                match self.fs.list(path, Links::Follow) {
+                match self.fs.list(&self.path, links) {
                     Err(error) => format!("the directory {text} cannot be read: {error}; picked up when that changes"),
                     Ok(_) => {
                         format!("the directory {text} could not be read when it was tried last; the next event or sweep finds it")

@@ -8,7 +8,7 @@ use super::roots::RootState;
 use super::*;
 use crate::registry::{FileSlot, Life, State};
 use crate::status::{About, Backlog, Diagnostic, Directories, Files, OutputStatus, Status};
-use crate::sys::{KnownLife, Links};
+use crate::sys::KnownLife;
 
 /// What was measured is told again for this long: many who ask cost no more than one.
 const FRESH: Duration = Duration::from_millis(200);
@@ -217,10 +217,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             Some(held) => self.fs.stat_file(&held.file),
             None if !self.files.get(id).is_bound() => return None,
             None => {
-                self.write_path(id);
+                let links = self.write_path(id);
                 // Which life of the inode it is does not matter here: one call is saved.
                 let mut life = |_, _| Some(KnownLife { generation: 0, seen_at: SystemTime::UNIX_EPOCH + FAR_FUTURE });
-                self.fs.stat_known(&self.path, Links::Follow, &mut life)
+                self.fs.stat_known(&self.path, links, &mut life)
             }
         };
         Some(found.ok()?.size.saturating_sub(self.files.get(id).offset))

@@ -5,7 +5,7 @@ use crate::checkpoint::OWN_OUTPUT;
 use crate::discovery::Why;
 use crate::notices::Cause;
 use crate::registry::{Life, State};
-use crate::sys::{FileKind, Links};
+use crate::sys::FileKind;
 use crate::tree::Role;
 
 use nix::libc;
@@ -108,8 +108,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
         let dir = self.files.get(id).dir();
         if self.tree.at_place(dir.0).is_some() {
-            self.write_path(id);
-            let links = if self.files.get(id).state.contains(State::VIA_LINK) { Links::Follow } else { Links::Keep };
+            let links = self.write_path(id);
             match self.fs.stat(&self.path, links) {
                 Ok(found) if found.id == file => {
                     let name = self.files.name(id).to_vec();
@@ -345,9 +344,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             None => self.root_lost(now),
             Some((parent, name)) => {
                 // What stands under its name now, if anything, may be another directory, or a file.
-                self.write_directory(parent);
+                let links = self.write_directory(parent);
                 self.path.extend_from_slice(&name);
-                if self.fs.stat(&self.path, Links::Keep).is_ok_and(|found| found.kind == FileKind::Directory) {
+                if self.fs.stat(&self.path, links).is_ok_and(|found| found.kind == FileKind::Directory) {
                     self.add_directory(parent, &name, Why::Appeared);
                 } else if self.files.find(parent, &name).is_none() {
                     self.hear_if_accepted(parent, &name);

@@ -3,7 +3,7 @@
 use super::*;
 use crate::discovery::{Visit, Why};
 use crate::registry::State;
-use crate::sys::{FileKind, Links};
+use crate::sys::FileKind;
 
 impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// Takes entries, within the budget. Returns the visit if the listing goes on.
@@ -55,10 +55,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// Asks for the kind of an entry where the listing does not tell.
     fn entry_kind(&mut self, dir: DirId, name: &[u8]) -> FileKind {
         mark!("a listing did not tell what kind an entry is");
-        self.write_directory(dir);
+        let links = self.write_directory(dir);
         self.path.extend_from_slice(name);
         // A name that cannot be looked at is treated as a file's: the look that follows says why.
-        self.fs.stat(&self.path, Links::Keep).map_or(FileKind::Regular, |found| found.kind)
+        self.fs.stat(&self.path, links).map_or(FileKind::Regular, |found| found.kind)
     }
 
     fn take_file_entry(&mut self, dir: DirId, name: &[u8], inode: u64, why: Why, now: Now) {

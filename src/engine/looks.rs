@@ -40,9 +40,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// Looks at a path: at a link itself unless links are followed. Says whether a link was followed.
     fn stat_name(&mut self, id: SlotId) -> std::io::Result<(Stat, bool)> {
         let (dir, is_known_link) = (self.files.get(id).dir(), self.files.get(id).state.contains(State::VIA_LINK));
-        self.write_path(id);
+        let links = self.write_path(id);
         if !is_known_link {
-            let found = self.stat_stored(Links::Keep)?;
+            let found = self.stat_stored(links)?;
             if found.kind != FileKind::Link || !(self.config.follow_links || self.tree.get(dir).role == Role::Home) {
                 return Ok((found, false));
             }
@@ -122,8 +122,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 
     fn is_dangling(&mut self, id: SlotId) -> bool {
-        self.write_path(id);
-        self.fs.stat(&self.path, Links::Keep).is_ok_and(|found| found.kind == FileKind::Link)
+        let links = self.write_directory(self.files.get(id).dir());
+        self.path.extend_from_slice(self.files.name(id));
+        self.fs.stat(&self.path, links).is_ok_and(|found| found.kind == FileKind::Link)
     }
 
     /// The name does not stand for a file to follow (any more).
@@ -505,11 +506,13 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.listed.shrink_to(super::DOUBTS_MAX);
     }
 
-    /// Writes the path of a file that has a name, or its last one.
-    pub(super) fn write_path(&mut self, id: SlotId) {
+    /// Writes the path of a file that has a name, or its last one. Returns which links on it are followed.
+    pub(super) fn write_path(&mut self, id: SlotId) -> Links {
         self.path.clear();
-        self.tree.write_path(self.files.get(id).dir(), &mut self.path);
+        let slot = self.files.get(id);
+        let trusted = self.tree.write_path(slot.dir(), &mut self.path);
         self.path.extend_from_slice(self.files.name(id));
+        if slot.state.contains(State::VIA_LINK) { Links::Follow } else { Links::Beneath(trusted) }
     }
 
     /// The file cannot be read or looked at; says so once per file.

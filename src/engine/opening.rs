@@ -8,7 +8,6 @@ use std::io;
 use super::*;
 use crate::notices::Cause;
 use crate::registry::State;
-use crate::sys::Links;
 
 use nix::libc;
 
@@ -30,9 +29,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             }
             return Ok(Some(held.file));
         }
-        self.write_path(id);
+        let links = self.write_path(id);
         self.stats.opens += 1;
-        let links = if self.files.get(id).state.contains(State::VIA_LINK) { Links::Follow } else { Links::Keep };
         let file = self.fs.open(&self.path, links)?;
         // Names change between an event and an open, and content never stands for identity, however much of it is the same.
         let found = self.fs.inode_of(&file)?;
@@ -64,8 +62,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         if !self.files.get(id).is_bound() {
             return false;
         }
-        self.write_path(id);
-        self.fs.stat(&self.path, Links::Follow).is_ok_and(|found| Some(found.id) == self.files.file_id(id))
+        let links = self.write_path(id);
+        self.fs.stat(&self.path, links).is_ok_and(|found| Some(found.id) == self.files.file_id(id))
     }
 
     pub(super) fn open_failed(&mut self, id: SlotId, error: &io::Error, now: Now) {

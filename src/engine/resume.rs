@@ -34,7 +34,7 @@ pub(super) struct Absence {
 impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// A file that this run sees for the first time: identifies it, and lets it go on where the journal says. Says whether it did.
     pub(super) fn resume(&mut self, id: SlotId, found: &Stat) -> bool {
-        self.write_path(id);
+        let links = self.write_path(id);
         let Some(commits) = &mut self.commits else {
             self.files.identify(id, found.id, 0);
             return false;
@@ -43,7 +43,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             Some(_) => Some(found.id),
             None => commits.stored.find_renumbered(found.id, &self.path).or_else(|| {
                 let copied = commits.stored.find_copied_up(found.id, &self.path)?;
-                self.fs.file_system(&self.path).is_ok_and(FileSystemType::is_overlay).then_some(copied)
+                self.fs.file_system(&self.path, links).is_ok_and(FileSystemType::is_overlay).then_some(copied)
             }),
         };
         let stored = known_as.and_then(|known| commits.stored.get(known));

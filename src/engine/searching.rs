@@ -208,8 +208,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.search_is_over(key);
             return None;
         };
-        self.write_directory_bare(dir);
-        match self.fs.list(&self.path, Links::Follow) {
+        let links = self.write_directory_bare(dir);
+        match self.fs.list(&self.path, links) {
             Ok(listing) => Some((key, listing)),
             Err(error) if is_passing(&error) => {
                 self.searches.directories.push_back(key);

@@ -157,8 +157,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// Whether the directory's file system is blind, and whether that is known. What cannot be asked is remote, most likely.
     fn ask_type(&mut self, dir: DirId, device: u64, every: Duration, now: Now) -> (bool, bool) {
-        self.write_directory_bare(dir);
-        match self.fs.file_system(&self.path) {
+        let links = self.write_directory_bare(dir);
+        match self.fs.file_system(&self.path, links) {
             Ok(found) => {
                 if found.sight().is_blind() && !self.sweeps.said.contains(&device) {
                     self.say_blind(found, device, every, now);

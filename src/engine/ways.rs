@@ -473,7 +473,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// Whether one of the directories is where others make names without an event.
     fn is_any_blind(&mut self, steps: &[Step]) -> bool {
-        steps.iter().any(|step| match self.fs.file_system(or_dot(&step.directory)) {
+        steps.iter().any(|step| match self.fs.file_system(or_dot(&step.directory), Links::Follow) {
             Ok(found) => found.sight().is_blind(),
             Err(error) => !matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR)),
         })

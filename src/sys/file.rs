@@ -19,7 +19,8 @@ use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
 use nix::unistd::Whence;
 
-use super::handle::{Handle, name_to_handle};
+use super::beneath::{Beneath, or_dot};
+use super::handle::{Handle, file_to_handle, name_to_handle};
 use super::inotify::{NAMES_MASK, SELF_MASK, WATCH_MASK, mask};
 use crate::file_systems::FileSystemType;
 
@@ -36,6 +37,7 @@ pub struct Linux {
     watches: HashMap<i32, WatchDescriptor>,
     /// Cleared when the kernel refuses `O_NOATIME` (not the owner and no `CAP_FOWNER`, open(2)).
     keep_access_time: bool,
+    beneath: Beneath,
     mounts: Option<MountTable>,
 }
 
@@ -52,7 +54,7 @@ impl Linux {
     /// Touches nothing yet.
     #[must_use]
     pub fn new() -> Self {
-        Linux { inotify: None, watches: HashMap::new(), keep_access_time: true, mounts: None }
+        Linux { inotify: None, watches: HashMap::new(), keep_access_time: true, beneath: Beneath::default(), mounts: None }
     }
 
     /// The descriptor to poll for events, once there is a watch.
@@ -73,6 +75,19 @@ impl Linux {
         let id = watch.get_watch_descriptor_id();
         self.watches.insert(id, watch);
         Ok(WatchId(id))
+    }
+
+    fn open_with(&mut self, path: &[u8], links: Links, flags: OFlag) -> io::Result<OwnedFd> {
+        match links {
+            Links::Beneath(trusted) => self.beneath.open(path, trusted, flags),
+            Links::Keep => Ok(nix::fcntl::open(or_dot(path), flags | OFlag::O_NOFOLLOW, Mode::empty())?),
+            Links::Follow => Ok(nix::fcntl::open(or_dot(path), flags, Mode::empty())?),
+        }
+    }
+
+    /// What the path names, only to be looked at: a link too.
+    fn opened(&mut self, path: &[u8], trusted: usize) -> io::Result<OpenFile> {
+        Ok(OpenFile(self.beneath.open(path, trusted, OFlag::O_PATH)?.into()))
     }
 
     /// `EMFILE` when `fs.inotify.max_user_instances` or the descriptor limit is reached (`inotify_init(2)`).
@@ -105,7 +120,7 @@ pub fn regular_file(descriptor: impl AsFd) -> Option<(u64, u64)> {
 /// # Errors
 /// Those of `fstat(2)`, `statx(2)` and `name_to_handle_at(2)`.
 pub fn identity(descriptor: impl AsFd) -> io::Result<FileId> {
-    let handle = super::handle::file_to_handle(descriptor.as_fd())?;
+    let handle = file_to_handle(descriptor.as_fd())?;
     let file = OpenFile(descriptor.as_fd().try_clone_to_owned()?.into());
     Ok(stat_of(&file.0.metadata()?, handle.as_ref()).id)
 }
@@ -132,6 +147,11 @@ impl FileSystem for Linux {
     type Listing = Listing;
 
     fn stat(&mut self, path: &[u8], links: Links) -> io::Result<Stat> {
+        if let Links::Beneath(trusted) = links {
+            let file = self.opened(path, trusted)?;
+            let handle = file_to_handle(file.as_fd())?;
+            return Ok(stat_of(&file.0.metadata()?, handle.as_ref()));
+        }
         let at = Path::new(OsStr::from_bytes(path));
         let look = || if links == Links::Follow { at.metadata() } else { at.symlink_metadata() };
         let mut found = look()?;
@@ -153,7 +173,12 @@ impl FileSystem for Linux {
 
     fn stat_known(&mut self, path: &[u8], links: Links, life: &mut dyn FnMut(u64, u64) -> Option<KnownLife>) -> io::Result<Stat> {
         let at = Path::new(OsStr::from_bytes(path));
-        let found = if links == Links::Follow { at.metadata()? } else { at.symlink_metadata()? };
+        let opened = if let Links::Beneath(trusted) = links { Some(self.opened(path, trusted)?) } else { None };
+        let found = match &opened {
+            Some(opened) => opened.0.metadata()?,
+            None if links == Links::Follow => at.metadata()?,
+            None => at.symlink_metadata()?,
+        };
         let born = found.created().ok().and_then(|born| born.checked_add(CLOCK_TICK));
         match life(found.dev(), found.ino()) {
             Some(known) if born.is_some_and(|born| born < known.seen_at) => {
@@ -161,33 +186,35 @@ impl FileSystem for Linux {
                 stat.id.generation = known.generation;
                 Ok(stat)
             }
-            _ => self.stat(path, links),
+            _ => match opened {
+                Some(opened) => Ok(stat_of(&found, file_to_handle(opened.as_fd())?.as_ref())),
+                None => self.stat(path, links),
+            },
         }
     }
 
-    fn file_system(&mut self, path: &[u8]) -> io::Result<FileSystemType> {
-        let found = nix::sys::statfs::statfs(or_dot(path))?;
+    fn file_system(&mut self, path: &[u8], links: Links) -> io::Result<FileSystemType> {
+        let found = match links {
+            Links::Beneath(trusted) => nix::sys::statfs::fstatfs(self.opened(path, trusted)?)?,
+            Links::Keep | Links::Follow => nix::sys::statfs::statfs(or_dot(path))?,
+        };
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "32 bits in a wider field, statfs(2)")]
         Ok(FileSystemType(found.filesystem_type().0 as u32))
     }
 
     fn open(&mut self, path: &[u8], links: Links) -> io::Result<OpenFile> {
-        let mut flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC | OFlag::O_NOCTTY;
-        if links == Links::Keep {
-            flags |= OFlag::O_NOFOLLOW;
-        }
+        let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC | OFlag::O_NOCTTY;
         if self.keep_access_time {
-            match nix::fcntl::open(path, flags | OFlag::O_NOATIME, Mode::empty()) {
-                Err(Errno::EPERM) => self.keep_access_time = false,
+            match self.open_with(path, links, flags | OFlag::O_NOATIME) {
+                Err(error) if error.raw_os_error() == Some(nix::libc::EPERM) => self.keep_access_time = false,
                 outcome => return Ok(OpenFile(outcome?.into())),
             }
         }
-        let fd: OwnedFd = nix::fcntl::open(path, flags, Mode::empty())?;
-        Ok(OpenFile(fd.into()))
+        Ok(OpenFile(self.open_with(path, links, flags)?.into()))
     }
 
     fn stat_file(&mut self, file: &OpenFile) -> io::Result<Stat> {
-        let handle = super::handle::file_to_handle(file.as_fd())?;
+        let handle = file_to_handle(file.as_fd())?;
         Ok(stat_of(&file.0.metadata()?, handle.as_ref()))
     }
 
@@ -224,11 +251,8 @@ impl FileSystem for Linux {
     }
 
     fn list(&mut self, path: &[u8], links: Links) -> io::Result<Listing> {
-        let mut flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
-        if links == Links::Keep {
-            flags |= OFlag::O_NOFOLLOW;
-        }
-        Ok(Listing { entries: Dir::open(or_dot(path), flags, Mode::empty())?.into_iter(), inode: 0 })
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
+        Ok(Listing { entries: Dir::from_fd(self.open_with(path, links, flags)?)?.into_iter(), inode: 0 })
     }
 
     fn next_entry(&mut self, listing: &mut Listing, name: &mut Vec<u8>) -> io::Result<Option<FileKind>> {
@@ -257,8 +281,15 @@ impl FileSystem for Linux {
     }
 
     fn watch(&mut self, path: &[u8], links: Links) -> io::Result<WatchId> {
-        let follow = if links == Links::Keep { mask::DONT_FOLLOW } else { 0 };
-        self.watch_for(path, WATCH_MASK | follow)
+        match links {
+            Links::Beneath(trusted) => {
+                let directory = self.beneath.open(path, trusted, OFlag::O_PATH | OFlag::O_DIRECTORY).map_err(not_an_instance)?;
+                let by_descriptor = format!("/proc/self/fd/{}", directory.as_raw_fd());
+                self.watch_for(by_descriptor.as_bytes(), WATCH_MASK).map_err(without_proc)
+            }
+            Links::Keep => self.watch_for(path, WATCH_MASK | mask::DONT_FOLLOW),
+            Links::Follow => self.watch_for(path, WATCH_MASK),
+        }
     }
 
     fn watch_names(&mut self, path: &[u8]) -> io::Result<WatchId> {
@@ -321,9 +352,15 @@ impl FileSystem for Linux {
     }
 }
 
-/// The empty path means the current directory here, as the directory part of a bare file name.
-fn or_dot(path: &[u8]) -> &[u8] {
-    if path.is_empty() { b"." } else { path }
+/// `EMFILE` is the limit of inotify instances where a watch is asked for: descriptors that are short otherwise are no news about that.
+fn not_an_instance(error: io::Error) -> io::Error {
+    if error.raw_os_error() == Some(nix::libc::EMFILE) { Errno::ENFILE.into() } else { error }
+}
+
+/// Where `/proc` is not mounted, no directory can be watched by its descriptor: that is no news about the directory.
+fn without_proc(error: io::Error) -> io::Error {
+    let is_missing = error.raw_os_error() == Some(nix::libc::ENOENT) && !Path::new("/proc/self/fd").exists();
+    if is_missing { Errno::EOPNOTSUPP.into() } else { error }
 }
 
 fn stat_of(found: &std::fs::Metadata, handle: Option<&Handle>) -> Stat {

@@ -3,6 +3,7 @@
 //! In: paths as bytes, positions, buffers. Out: plain values and `io::Error` with the errno of the call that failed.
 //! Always holds: nothing here decides anything; every call is one system call or a documented few.
 
+mod beneath;
 pub mod clock;
 pub mod descriptor;
 pub mod disk;
@@ -24,13 +25,17 @@ use std::time::SystemTime;
 
 use crate::file_systems::FileSystemType;
 
-/// Whether the last component of a path may be a symbolic link that is followed.
+/// Which symbolic links on a path are followed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Links {
-    /// `O_NOFOLLOW`: a link is looked at itself, and never opened.
+    /// All but one at the end of the path (`O_NOFOLLOW`): that is looked at itself, and never opened. For paths that lie above every PATH.
     Keep,
-    /// A link is looked through.
+    /// All.
     Follow,
+    /// None behind the first so many bytes of the path, which name a trusted directory and end with its slash: whoever owns what is below may
+    /// exchange any of it for a link at any moment (`openat2(2)` with `RESOLVE_NO_SYMLINKS`). A link in the middle is `ENOTDIR`, as a file
+    /// would be; one at the end is looked at itself, and never opened, listed or watched.
+    Beneath(usize),
 }
 
 /// What a directory entry is, as far as following files needs to know.
@@ -127,7 +132,7 @@ pub trait FileSystem {
     /// time at which that was last seen: then it is still that life.
     fn stat_known(&mut self, path: &[u8], links: Links, life: &mut dyn FnMut(u64, u64) -> Option<KnownLife>) -> io::Result<Stat>;
     /// `statfs(2)`: on what type of file system the file is that `path` leads to.
-    fn file_system(&mut self, path: &[u8]) -> io::Result<FileSystemType>;
+    fn file_system(&mut self, path: &[u8], links: Links) -> io::Result<FileSystemType>;
     /// Opens for reading without blocking, without changing the access time where that is allowed.
     fn open(&mut self, path: &[u8], links: Links) -> io::Result<Self::File>;
     /// Looks at an open file: the answer is about the inode that is open, whatever its name is now.
@@ -147,6 +152,8 @@ pub trait FileSystem {
     /// The inode of the entry that [`FileSystem::next_entry`] gave last, as the directory tells it; 0: not known.
     fn entry_inode(&self, listing: &Self::Listing) -> u64;
     /// `inotify_add_watch(2)` on a directory with the mask [`inotify::WATCH_MASK`]. Watching the same inode again gives the same number.
+    /// `EMFILE`: `fs.inotify.max_user_instances`; `ENFILE`: descriptors are short; `EOPNOTSUPP`: `/proc` is not mounted, by which a directory beneath
+    /// a trusted one is watched.
     fn watch(&mut self, path: &[u8], links: Links) -> io::Result<WatchId>;
     /// The same with the mask [`inotify::NAMES_MASK`], added to what the watch of this inode asks for already: tells of names that come,
     /// go and change in the directory, and of its own end. A link at the end of the path is not followed.

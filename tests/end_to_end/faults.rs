@@ -31,6 +31,8 @@ enum On {
     Beside(&'static str),
     /// As the call's argument or `/proc/self/fd` tells it.
     Named(&'static str),
+    /// The watch of the one directory below the tree, which is made by a descriptor, and whatever is watched from then on.
+    Below,
 }
 
 /// Which of the calls fail.
@@ -88,7 +90,7 @@ impl fmt::Display for Fault {
 }
 
 const NONE: &[&str] = &[];
-use On::{Any, Beside, Named, Tree};
+use On::{Any, Below, Beside, Named, Tree};
 use Then::{Ends, GoesOn, GoesOnSilently, GoesOnUnstored, Heals, HealsAndSays, HealsEverywhere, Refuses};
 use When::{At, From};
 
@@ -137,7 +139,8 @@ const TABLE: &[Row] = &[
         ..row("read", Named("anon_inode:inotify"), &["EINTR"], &[At(1), At(2), At(3), At(5)], Heals)
     },
     row("statx", Tree("a.log"), &["EINTR"], &[At(1), At(3)], Heals),
-    row("openat", Tree("a.log"), &["EINTR"], &[At(1)], HealsAndSays("a.log")),
+    row("openat2", Tree("a.log"), &["EINTR"], &[At(1)], Heals),
+    row("openat2", Tree("a.log"), &["EINTR"], &[At(2)], HealsAndSays("a.log")),
     row("pread64", Tree("a.log"), &["EINTR"], &[At(1), At(3)], Heals),
     row("getdents64", Tree("d"), &["EINTR"], &[At(1)], Heals),
     row("write", Beside("out.log"), &["EINTR"], &[At(1), At(3)], Heals),
@@ -152,14 +155,17 @@ const TABLE: &[Row] = &[
     row("name_to_handle_at", Tree("a.log"), &["ENOMEM", "EIO", "ESTALE"], &[At(1), At(3)], Heals),
     row("name_to_handle_at", Tree("a.log"), &["ENOMEM", "EIO"], &[From(1)], GoesOn("a.log\"")),
     row("name_to_handle_at", Any, &["EOPNOTSUPP", "ENOSYS", "EPERM", "EOVERFLOW"], &[From(1)], HealsEverywhere),
-    // Opening and reading it.
-    row("openat", Tree("a.log"), &["EMFILE", "ENFILE", "ENOMEM", "EIO"], &[At(1)], HealsAndSays("a.log\"")),
-    row("openat", Tree("a.log"), &["EMFILE", "EIO"], &[At(2), At(3), At(5)], Heals),
-    row("openat", Tree("a.log"), &["EMFILE", "EIO"], &[From(2)], GoesOn("a.log\"")),
-    row("openat", Tree("a.log"), &["EACCES"], &[At(1)], HealsAndSays("cannot be read")),
-    row("openat", Tree("a.log"), &["EACCES"], &[From(2)], GoesOn("cannot be read")),
-    row("openat", Tree("a.log"), &["EPERM"], &[At(1)], Heals),
-    row("openat", Tree("a.log"), &["ENOENT", "ELOOP", "ESTALE"], &[At(1), At(3)], Heals),
+    // Opening and reading it. The first call only looks at it.
+    row("openat2", Tree("a.log"), &["EMFILE", "ENFILE", "ENOMEM", "EIO"], &[At(1)], Heals),
+    row("openat2", Tree("a.log"), &["EMFILE", "ENFILE", "ENOMEM", "EIO"], &[At(2)], HealsAndSays("a.log\"")),
+    row("openat2", Tree("a.log"), &["EMFILE", "EIO"], &[At(3), At(4), At(6)], Heals),
+    row("openat2", Tree("a.log"), &["EMFILE", "EIO"], &[From(3)], GoesOn("a.log\"")),
+    row("openat2", Tree("a.log"), &["EACCES"], &[At(1), At(2)], HealsAndSays("cannot be read")),
+    row("openat2", Tree("a.log"), &["EACCES"], &[From(3)], GoesOn("cannot be read")),
+    row("openat2", Tree("a.log"), &["EPERM"], &[At(2)], Heals),
+    row("openat2", Tree("a.log"), &["ENOENT", "ELOOP", "ESTALE"], &[At(1), At(2), At(4)], Heals),
+    // Kernels and sandboxes without it: component by component.
+    row("openat2", Any, &["ENOSYS", "EPERM"], &[From(1)], HealsEverywhere),
     row("pread64", Tree("a.log"), &["EIO", "ENOMEM", "EAGAIN"], &[At(1), At(3)], HealsAndSays("a.log\"")),
     row("pread64", Tree("a.log"), &["EIO", "ENOMEM"], &[From(2)], GoesOn("a.log\"")),
     row("pread64", Tree("a.log"), &["ESTALE"], &[At(1), At(3)], Heals),
@@ -168,19 +174,22 @@ const TABLE: &[Row] = &[
     // Directories.
     row("statx", Tree("d"), &["ENOMEM", "EIO"], &[At(1)], HealsAndSays("/d")),
     row("statx", Tree("d"), &["ENOENT"], &[At(1), At(2)], Heals),
-    row("openat", Tree("d"), &["EMFILE", "ENOMEM", "EIO", "ESTALE"], &[At(1)], HealsAndSays("/d")),
-    row("openat", Tree("d"), &["ENOENT", "ELOOP"], &[At(1), From(1)], GoesOnSilently),
-    row("openat", Tree("d"), &["EIO"], &[From(2)], GoesOn("/d")),
-    row("openat", Tree("d"), &["EACCES"], &[From(1)], GoesOn("directory cannot be read")),
+    // A look, the watch, the listing.
+    row("openat2", Tree("d"), &["EMFILE", "EIO", "ESTALE"], &[At(1), At(2), At(3)], HealsAndSays("/d")),
+    row("openat2", Tree("d"), &["ENOMEM"], &[At(1), At(3)], HealsAndSays("/d")),
+    row("openat2", Tree("d"), &["ENOMEM"], &[At(2)], Heals),
+    row("openat2", Tree("d"), &["ENOENT"], &[At(1), At(2), At(3), From(1)], GoesOnSilently),
+    row("openat2", Tree("d"), &["EIO"], &[From(3)], GoesOn("/d")),
+    row("openat2", Tree("d"), &["EACCES"], &[From(1), From(2), From(3)], GoesOn("directory cannot be read")),
     row("getdents64", Tree("d"), &["EIO", "ENOMEM"], &[At(1)], HealsAndSays("/d")),
     row("getdents64", Tree("d"), &["EIO"], &[From(1)], GoesOn("/d")),
     row("getdents64", Tree(""), &["EIO"], &[At(1)], HealsAndSays("directory cannot be listed now")),
     // Watches.
     row("inotify_init1", Any, &["EMFILE", "ENOMEM"], &[From(1)], GoesOn("fs.inotify.max_user_")),
-    row("inotify_add_watch", Tree("d"), &["ENOSPC"], &[From(1)], GoesOn("fs.inotify.max_user_watches")),
-    row("inotify_add_watch", Tree("d"), &["ENOMEM", "EIO", "EACCES"], &[At(1)], Heals),
-    row("inotify_add_watch", Tree("d"), &["EACCES"], &[From(1)], GoesOn("directory cannot be read")),
-    row("inotify_add_watch", Tree("d"), &["ENOENT"], &[At(1), From(1)], GoesOnSilently),
+    row("inotify_add_watch", Below, &["ENOSPC"], &[From(1)], GoesOn("fs.inotify.max_user_watches")),
+    row("inotify_add_watch", Below, &["ENOMEM", "EIO", "EACCES"], &[At(1)], Heals),
+    row("inotify_add_watch", Below, &["EACCES"], &[From(1)], GoesOn("directory cannot be read")),
+    row("inotify_add_watch", Below, &["ENOENT"], &[At(1), From(1)], GoesOnSilently),
     // The output.
     row("write", Beside("out.log"), &["ENOSPC", "EDQUOT", "EIO"], &[At(1), At(3)], HealsAndSays("out.log")),
     row("write", Beside("out.log"), &["ENOSPC", "EIO"], &[From(2)], GoesOn("out.log")),
@@ -208,22 +217,22 @@ const TABLE: &[Row] = &[
     row("recvfrom", Any, &["ECONNRESET", "EINTR", "EAGAIN"], &[At(1)], Heals),
     row("sendto", Any, &["EPIPE", "EINTR", "EAGAIN"], &[At(1)], Heals),
     // `--once`: a shortage is waited for, what may be broken for good is left out with a word.
-    once("openat", Tree("d"), &["EMFILE", "ENOMEM"], At(1), HealsAndSays("/d")),
+    once("openat2", Tree("d"), &["EMFILE", "ENOMEM"], At(1), HealsAndSays("/d")),
     once("getdents64", Tree("d"), &["ENOMEM"], At(1), HealsAndSays("/d")),
     once("getdents64", Tree(""), &["ENOMEM"], At(1), HealsAndSays("directory cannot be listed now")),
     once("statx", Tree("d"), &["ENOMEM"], At(1), HealsAndSays("/d")),
-    once("openat", Tree("d"), &["EIO"], From(1), GoesOn("directory cannot be listed: left out")),
+    once("openat2", Tree("d"), &["EIO"], From(1), GoesOn("directory cannot be listed: left out")),
     once("getdents64", Tree("d"), &["EIO"], From(1), GoesOn("directory cannot be listed: left out")),
     once("statx", Tree("a.log"), &["ENOMEM"], At(1), HealsAndSays("a.log\"")),
-    once("openat", Tree("a.log"), &["EMFILE"], At(1), HealsAndSays("a.log\"")),
+    once("openat2", Tree("a.log"), &["EMFILE"], At(1), HealsAndSays("a.log\"")),
     once("statx", Tree("a.log"), &["EIO", "ESTALE"], From(1), GoesOn("cannot be read")),
-    once("openat", Tree("a.log"), &["EIO"], From(1), GoesOn("cannot be read")),
+    once("openat2", Tree("a.log"), &["EIO"], From(1), GoesOn("cannot be read")),
 ];
 
 /// Faults at a time: most of their time they wait.
 const AT_ONCE: usize = 4;
 /// Sleeps of a process and stops by strace, which are two for each call, in a second in which it has nothing to do but to try again.
-const SWITCHES_MAX: u64 = 1_000;
+const SWITCHES_MAX: u64 = 1_500;
 
 /// How often `manytail --version` makes this call: the loader and the runtime do, before there is anything to fail.
 fn calls_before(world: &World, call: &str) -> usize {
@@ -275,6 +284,20 @@ impl Story {
         self.world.run().json().with(&options).output_file(&self.out())
     }
 
+    /// How many watches are made before that of the directory below the tree.
+    fn watches_before(&self) -> usize {
+        let trace = self.world.beside("trace-before");
+        let strace = ["strace", "-D", "-f", "-qq", "-e", "trace=inotify_add_watch", "-o", trace.to_str().expect("UTF-8")];
+        let tail = self.world.run().under(&strace).start();
+        let before = || {
+            let text = fs::read_to_string(&trace).unwrap_or_default();
+            text.lines().position(|line| line.contains("/proc/self/fd/"))
+        };
+        wait_for("the watch of a directory", || before().is_some());
+        drop(tail);
+        before().expect("just seen")
+    }
+
     /// A run that meets the fault.
     fn with(&self, fault: &Fault) -> Run {
         let at = |path: &Path| path.to_str().expect("UTF-8").trim_end_matches('/').to_owned();
@@ -283,6 +306,7 @@ impl Story {
             Tree(name) => (Some(at(&self.world.at(name))), 0),
             Beside(name) => (Some(at(&self.world.beside(name))), 0),
             Named(name) => (Some(name.to_owned()), 0),
+            Below => (None, self.watches_before()),
         };
         let when = match fault.when {
             At(number) => format!("{}", before + number),

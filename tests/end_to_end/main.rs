@@ -56,6 +56,7 @@ mod skipping;
 mod start_position;
 mod state;
 mod state_directory;
+mod strangers;
 mod terminal;
 mod truncation;
 mod unlinked;

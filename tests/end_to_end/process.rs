@@ -95,16 +95,26 @@ impl Process {
         self.watch_masks().count()
     }
 
+    /// The inode numbers of the directories that it watches.
+    pub(crate) fn watched_inodes(self) -> Vec<u64> {
+        self.watch_fields(" ino:").collect()
+    }
+
     fn watch_masks(self) -> impl Iterator<Item = u32> {
+        self.watch_fields(" mask:").map(|mask| mask as u32)
+    }
+
+    /// A hexadecimal field of each watch, see proc_pid_fdinfo(5).
+    fn watch_fields(self, key: &'static str) -> impl Iterator<Item = u64> {
         let entries = fs::read_dir(self.file("fdinfo")).into_iter().flatten().flatten();
         let infos = entries.filter_map(|entry| fs::read_to_string(entry.path()).ok());
-        let mask_of = |line: &str| {
-            let (_, mask) = line.split_once(" mask:")?;
-            u32::from_str_radix(mask.split(' ').next()?, 16).ok()
+        let field_of = move |line: &str| {
+            let (_, field) = line.split_once(key)?;
+            u64::from_str_radix(field.split(' ').next()?, 16).ok()
         };
-        let masks = move |info: String| -> Vec<u32> {
-            info.lines().filter(|line| line.starts_with("inotify wd:")).filter_map(mask_of).collect()
+        let fields = move |info: String| -> Vec<u64> {
+            info.lines().filter(|line| line.starts_with("inotify wd:")).filter_map(field_of).collect()
         };
-        infos.flat_map(masks)
+        infos.flat_map(fields)
     }
 }

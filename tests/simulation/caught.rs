@@ -40,6 +40,7 @@ const MUTANTS: &[(Mutant, Range<u64>, &[Property])] = &[
     (Mutant::NotHeldOpen, SEEDS_TO_CATCH, &[Property::HeldOpen]),
     (Mutant::FlushedEarly, SEEDS_TO_CATCH, &[Property::PieceDue]),
     (Mutant::LinkFollowed, SEEDS_TO_CATCH, &[Property::Inside]),
+    (Mutant::LinkAboveFollowed, SEEDS_TO_CATCH_RARE, &[Property::Inside]),
     (Mutant::MarkUnread, SEEDS_TO_CATCH, &[Property::Truthful, Property::Complete]),
     (Mutant::LossUncounted, SEEDS_TO_CATCH, &[Property::LossCounted]),
     (Mutant::ReleaseForgotten, SEEDS_TO_CATCH, &[Property::Remembered]),
@@ -139,6 +140,7 @@ fn an_output_that_is_not_reconciled_is_caught() {
 #[test]
 fn a_link_that_is_followed_out_of_the_tree_is_caught() {
     is_caught(Mutant::LinkFollowed);
+    is_caught(Mutant::LinkAboveFollowed);
 }
 
 /// Faults inside of the engine need its debug assertions.

@@ -143,14 +143,14 @@ impl FileSystem for Kernel {
     fn stat(&mut self, path: &[u8], links: Links) -> io::Result<Stat> {
         self.call(Call::Stat, path, |simulated| {
             let world = &simulated.world;
-            Ok(stat_of(world, world.resolve(path, links == Links::Follow)?))
+            Ok(stat_of(world, world.resolve(path, links)?))
         })
     }
 
     fn stat_known(&mut self, path: &[u8], links: Links, life: &mut dyn FnMut(u64, u64) -> Option<KnownLife>) -> io::Result<Stat> {
         let (mut found, born) = self.call(Call::Stat, path, |simulated| {
             let world = &simulated.world;
-            let key = world.resolve(path, links == Links::Follow)?;
+            let key = world.resolve(path, links)?;
             Ok((stat_of(world, key), wall(world.inodes[key].born)))
         })?;
         match life(found.id.device, found.id.inode) {
@@ -163,15 +163,15 @@ impl FileSystem for Kernel {
         }
     }
 
-    fn file_system(&mut self, path: &[u8]) -> io::Result<FileSystemType> {
+    fn file_system(&mut self, path: &[u8], links: Links) -> io::Result<FileSystemType> {
         self.call(Call::FileSystem, path, |simulated| {
-            simulated.world.resolve(path, true)?;
+            simulated.world.resolve(path, links)?;
             Ok(if simulated.world.unheard > 0 { NFS } else { TMPFS })
         })
     }
 
     fn open(&mut self, path: &[u8], links: Links) -> io::Result<OpenFile> {
-        let handle = self.call(Call::Open, path, |simulated| simulated.world.open_to_read(path, links == Links::Follow))?;
+        let handle = self.call(Call::Open, path, |simulated| simulated.world.open_to_read(path, links))?;
         Ok(self.open_file(handle))
     }
 
@@ -222,10 +222,12 @@ impl FileSystem for Kernel {
     fn list(&mut self, path: &[u8], links: Links) -> io::Result<Listing> {
         let handle = self.call(Call::List, path, |simulated| {
             let world = &mut simulated.world;
-            if !world.is_directory(world.resolve(path, links == Links::Follow)?) {
+            if !world.is_directory(world.resolve(path, links)?) {
                 return Err(Errno::ENOTDIR);
             }
-            world.open_to_read(path, links == Links::Follow)
+            let listing = world.open_to_read(path, links)?;
+            check_place(simulated, path, links, "listed");
+            Ok(listing)
         })?;
         Ok(Listing { file: self.open_file(handle), cursor: 0, ahead: VecDeque::new(), inode: 0 })
     }
@@ -252,7 +254,8 @@ impl FileSystem for Kernel {
 
     fn watch(&mut self, path: &[u8], links: Links) -> io::Result<WatchId> {
         self.call(Call::Watch, path, |simulated| {
-            let watch = simulated.world.watch(path, links == Links::Follow)?;
+            let watch = simulated.world.watch(path, links)?;
+            check_place(simulated, path, links, "watched");
             simulated.trace(|| format!("          wd {watch}"));
             Ok(WatchId(watch))
         })
@@ -297,7 +300,7 @@ impl FileSystem for Kernel {
     fn read_link(&mut self, path: &[u8]) -> io::Result<Vec<u8>> {
         self.call(Call::Canonical, path, |simulated| {
             let world = &simulated.world;
-            match &world.inodes[world.resolve(path, false)?].kind {
+            match &world.inodes[world.resolve(path, Links::Keep)?].kind {
                 Kind::Link(target) => Ok(target.clone()),
                 _ => Err(Errno::EINVAL),
             }
@@ -311,6 +314,16 @@ impl FileSystem for Kernel {
 
     fn canonical(&mut self, path: &[u8]) -> io::Result<Vec<u8>> {
         self.call(Call::Canonical, path, |simulated| simulated.world.canonical(path))
+    }
+}
+
+/// What is neither a PATH nor a link that is followed has to be below a PATH, whatever its path leads through at this moment.
+fn check_place(simulated: &mut Simulated, path: &[u8], links: Links, how: &str) {
+    if links != Links::Follow
+        && let Ok(place) = simulated.world.place(path, links)
+        && !simulated.model.is_inside(&place)
+    {
+        simulated.fail(|| format!("a directory from outside of the PATHs was {how}: {}", place.escape_ascii()));
     }
 }
 

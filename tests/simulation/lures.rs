@@ -1,14 +1,16 @@
 //! Users who exchange a name in the tree for a link to a place outside of it, so that whoever follows it reads what is not theirs.
 //!
 //! In: a file, or a directory of its own. Out: steps that put a link in its place for a while.
-//! Always holds: only the last part of a path is exchanged while names below it are known to nobody else: through a link *above* a
-//! known name the engine is still led out of the tree, and other processes must not write through it either.
+//! Always holds: other processes do not write through such a link.
 
 use std::time::Duration;
 
 use crate::workload::{Process, Step, Workload, join};
 use crate::world::World;
 use crate::writers::{is_below, readable};
+
+/// How often the owner of a known directory exchanges it: a look is rarely under way just then.
+const LURES_IN_A_ROW: usize = 8;
 
 impl Workload {
     /// Steps that put a link out of the tree in the place of a file, or of a directory that is made for it.
@@ -18,6 +20,18 @@ impl Workload {
         let mut steps = vec![Step::MakeDirectory(outside.clone()), Step::Create(secret.clone()), self.append(&secret)];
         let pause = Step::Pause(Duration::from_millis(self.random.below(100) as u64));
         let files: Vec<&Vec<u8>> = files.iter().filter(|&file| !self.roots.contains(file)).collect();
+        if let Some((directory, name)) = self.known_directory(&files) {
+            // Where the engine knows a file, and is about to look at it, there is one of the same name.
+            let (own, namesake) = (join(&directory, &name), join(&outside, &name));
+            steps.extend([Step::Create(namesake.clone()), self.append(&namesake)]);
+            for _ in 0..LURES_IN_A_ROW {
+                let more = self.append(&namesake);
+                steps.push(self.append(&own));
+                steps = self.lured(steps, directory.clone(), outside.clone(), [more]);
+                steps.push(Step::Pause(Duration::from_millis(self.links.below(20) as u64)));
+            }
+            return steps;
+        }
         let (victim, target) = if self.random.one_in(2) && !files.is_empty() {
             ((*self.random.pick(&files)).clone(), secret.clone())
         } else {
@@ -27,11 +41,39 @@ impl Workload {
             steps.extend([Step::MakeDirectory(victim.clone()), Step::Create(inside.clone()), self.append(&inside), pause.clone()]);
             (victim, outside)
         };
+        let meanwhile = [self.append(&secret), pause.clone(), self.append(&secret), pause];
+        self.lured(steps, victim, target, meanwhile)
+    }
+
+    /// The victim steps aside for the link, and comes back.
+    fn lured(
+        &mut self,
+        before: Vec<Step>,
+        victim: Vec<u8>,
+        target: Vec<u8>,
+        meanwhile: impl IntoIterator<Item = Step>,
+    ) -> Vec<Step> {
         let aside = self.beside(&victim);
+        let mut steps = before;
         steps.extend([Step::Rename(victim.clone(), aside.clone()), Step::Lure(target, victim.clone())]);
-        steps.extend([self.append(&secret), pause.clone(), self.append(&secret), pause]);
+        steps.extend(meanwhile);
         steps.extend([Step::Unlink(victim.clone()), Step::Rename(aside, victim)]);
         steps
+    }
+
+    /// A directory below a PATH that has files, and the name of one. Where links are followed, such a link is no lure.
+    fn known_directory(&mut self, files: &[&Vec<u8>]) -> Option<(Vec<u8>, Vec<u8>)> {
+        if self.covering.as_ref().is_some_and(|covering| covering.settings().follow_links) || self.links.one_in(2) {
+            return None;
+        }
+        let parts = |file: &&Vec<u8>| {
+            let slash = file.iter().rposition(|&byte| byte == b'/')?;
+            let directory = file[..slash].to_vec();
+            let is_above_root = self.roots.iter().any(|root| is_below(root, std::slice::from_ref(&directory)));
+            (!is_above_root).then(|| (directory, file[slash + 1..].to_vec()))
+        };
+        let known: Vec<_> = files.iter().filter_map(parts).collect();
+        if known.is_empty() { None } else { Some(self.links.pick(&known).clone()) }
     }
 
     /// Puts the link in place. Whoever was about to do something there gives it up.

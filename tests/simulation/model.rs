@@ -398,11 +398,15 @@ impl Model {
         Ok(())
     }
 
+    pub(crate) fn is_inside(&self, path: &[u8]) -> bool {
+        is_below(path, &self.roots)
+    }
+
     /// What never was below a PATH is nobody's business.
     fn check_place(&self, world: &World, candidates: &[StoryKey], record: &Record) -> Result<(), String> {
         let was_inside = |&story: &StoryKey| {
             let paths = &world.inodes[self.stories[story].inode].paths;
-            paths.iter().any(|path| is_below(path, &self.roots))
+            paths.iter().any(|path| self.is_inside(path))
         };
         if !candidates.iter().any(was_inside) {
             return Err(format!("a line from outside of the PATHs: {:?}", record.line.escape_ascii().to_string()));

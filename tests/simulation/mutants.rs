@@ -55,6 +55,8 @@ pub(crate) enum Mutant {
     RemoteTakenForLocal,
     /// A link in the tree is followed, though links are not to be.
     LinkFollowed,
+    /// A directory in the tree that was exchanged for a link is looked through: only the last part of a path is checked.
+    LinkAboveFollowed,
     /// See [`Fault`].
     NeverWaits,
     SuccessionNotPassedOn,
@@ -87,7 +89,11 @@ impl<F: FileSystem> Mutated<F> {
     }
 
     fn links(&self, links: Links) -> Links {
-        if self.mutant == Mutant::LinkFollowed { Links::Follow } else { links }
+        match (self.mutant, links) {
+            (Mutant::LinkFollowed, _) => Links::Follow,
+            (Mutant::LinkAboveFollowed, Links::Beneath(_)) => Links::Keep,
+            _ => links,
+        }
     }
 
     fn seen(&mut self, mut stat: Stat) -> Stat {
@@ -123,9 +129,9 @@ impl<F: FileSystem> FileSystem for Mutated<F> {
         Ok(self.seen(found))
     }
 
-    fn file_system(&mut self, path: &[u8]) -> io::Result<FileSystemType> {
+    fn file_system(&mut self, path: &[u8], links: Links) -> io::Result<FileSystemType> {
         // ext4
-        if self.mutant == Mutant::RemoteTakenForLocal { Ok(FileSystemType(0xef53)) } else { self.inner.file_system(path) }
+        if self.mutant == Mutant::RemoteTakenForLocal { Ok(FileSystemType(0xef53)) } else { self.inner.file_system(path, links) }
     }
 
     fn open(&mut self, path: &[u8], links: Links) -> io::Result<F::File> {

@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use manytail::sys::Links;
 use manytail::sys::inotify::{NAMES_MASK, SELF_MASK, WATCH_MASK, mask};
 use nix::errno::Errno;
 
@@ -183,10 +184,14 @@ impl World {
         entries.get(name).copied().ok_or(Errno::ENOENT)
     }
 
-    /// Walks to the last component but one, through links, with permission to search asked for where `checked`.
-    fn walk(&self, path: &[u8], follow: bool, checked: bool) -> Result<NameKey, Errno> {
+    /// Walks to what a path names, with permission to search asked for where `checked`.
+    fn walk(&self, path: &[u8], links: Links, checked: bool) -> Result<NameKey, Errno> {
         let mut followed = 0;
         let mut todo: Vec<Vec<u8>> = components(path).rev().map(<[u8]>::to_vec).collect();
+        let untrusted = match links {
+            Links::Beneath(trusted) => components(&path[trusted.min(path.len())..]).count(),
+            Links::Keep | Links::Follow => 0,
+        };
         let mut at = 0;
         while let Some(component) = todo.pop() {
             let directory = self.names[at].inode;
@@ -199,8 +204,11 @@ impl World {
             }
             let next = self.child(directory, &component)?;
             if let Kind::Link(target) = &self.inodes[self.names[next].inode].kind
-                && (follow || !todo.is_empty())
+                && (links == Links::Follow || !todo.is_empty())
             {
+                if todo.len() < untrusted {
+                    return Err(Errno::ENOTDIR);
+                }
                 followed += 1;
                 if followed > LINKS_FOLLOWED_MAX {
                     return Err(Errno::ELOOP);
@@ -217,28 +225,33 @@ impl World {
     }
 
     /// What a path names, with the permissions of a plain user.
-    pub(crate) fn resolve(&self, path: &[u8], follow: bool) -> Result<Key, Errno> {
-        Ok(self.names[self.walk(path, follow, true)?].inode)
+    pub(crate) fn resolve(&self, path: &[u8], links: Links) -> Result<Key, Errno> {
+        Ok(self.names[self.walk(path, links, true)?].inode)
     }
 
     /// What a path names, as root sees it: writers are not stopped by permissions.
     pub(crate) fn find(&self, path: &[u8]) -> Result<Key, Errno> {
-        Ok(self.names[self.walk(path, false, false)?].inode)
+        Ok(self.names[self.walk(path, Links::Keep, false)?].inode)
     }
 
     /// What a path leads to in the end, as root sees it.
     pub(crate) fn target(&self, path: &[u8]) -> Result<Key, Errno> {
-        Ok(self.names[self.walk(path, true, false)?].inode)
+        Ok(self.names[self.walk(path, Links::Follow, false)?].inode)
     }
 
     /// The path of what a path leads to in the end, as root sees it.
     pub(crate) fn target_path(&self, path: &[u8]) -> Option<Vec<u8>> {
-        Some(self.path_of(self.walk(path, true, false).ok()?))
+        Some(self.path_of(self.walk(path, Links::Follow, false).ok()?))
+    }
+
+    /// The path of what a path leads to.
+    pub(crate) fn place(&self, path: &[u8], links: Links) -> Result<Vec<u8>, Errno> {
+        Ok(self.path_of(self.walk(path, links, true)?))
     }
 
     /// `realpath(3)`.
     pub(crate) fn canonical(&self, path: &[u8]) -> Result<Vec<u8>, Errno> {
-        Ok(self.path_of(self.walk(path, true, true)?))
+        Ok(self.path_of(self.walk(path, Links::Follow, true)?))
     }
 
     fn path_of(&self, name: NameKey) -> Vec<u8> {
@@ -474,7 +487,7 @@ impl World {
     }
 
     pub(crate) fn change_mode(&mut self, path: &[u8], readable: bool) -> Result<(), Errno> {
-        let name = self.walk(path, false, false)?;
+        let name = self.walk(path, Links::Keep, false)?;
         let inode = self.names[name].inode;
         self.inodes[inode].readable = readable;
         let (parent, text) = (self.names[name].parent, self.names[name].name.clone());
@@ -521,7 +534,7 @@ impl World {
 
     /// Opens what is there, as root; writers do.
     pub(crate) fn open(&mut self, path: &[u8]) -> Result<Handle, Errno> {
-        let name = self.walk(path, false, false)?;
+        let name = self.walk(path, Links::Keep, false)?;
         if !matches!(self.inodes[self.names[name].inode].kind, Kind::File { .. }) {
             return Err(Errno::EISDIR);
         }
@@ -529,8 +542,8 @@ impl World {
     }
 
     /// Opens for reading, as a user; the engine does.
-    pub(crate) fn open_to_read(&mut self, path: &[u8], follow: bool) -> Result<Handle, Errno> {
-        let name = self.walk(path, follow, true)?;
+    pub(crate) fn open_to_read(&mut self, path: &[u8], links: Links) -> Result<Handle, Errno> {
+        let name = self.walk(path, links, true)?;
         let inode = &self.inodes[self.names[name].inode];
         if matches!(inode.kind, Kind::Link(_)) {
             return Err(Errno::ELOOP);
@@ -631,21 +644,21 @@ impl World {
 
     // ---- watches ----
 
-    pub(crate) fn watch(&mut self, path: &[u8], follow: bool) -> Result<i32, Errno> {
-        self.watch_with(path, follow, WATCH_MASK)
+    pub(crate) fn watch(&mut self, path: &[u8], links: Links) -> Result<i32, Errno> {
+        self.watch_with(path, links, WATCH_MASK)
     }
 
     pub(crate) fn watch_names(&mut self, path: &[u8]) -> Result<i32, Errno> {
-        self.watch_with(path, false, NAMES_MASK)
+        self.watch_with(path, Links::Keep, NAMES_MASK)
     }
 
     pub(crate) fn watch_self(&mut self, path: &[u8]) -> Result<i32, Errno> {
-        self.watch_with(path, false, SELF_MASK)
+        self.watch_with(path, Links::Keep, SELF_MASK)
     }
 
     /// `inotify_add_watch(2)`: one watch per inode, whose mask is replaced, or added to.
-    fn watch_with(&mut self, path: &[u8], follow: bool, wanted: u32) -> Result<i32, Errno> {
-        let key = self.resolve(path, follow)?;
+    fn watch_with(&mut self, path: &[u8], links: Links, wanted: u32) -> Result<i32, Errno> {
+        let key = self.resolve(path, links)?;
         if !self.is_directory(key) {
             return Err(Errno::ENOTDIR);
         }

@@ -6,6 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use inotify::{Inotify, WatchMask};
+use manytail::sys::Links;
 use manytail::sys::inotify::{EVENT_BYTES_MAX, Events, WATCH_MASK, mask};
 
 use crate::queue::{Event, Queue};
@@ -20,7 +21,7 @@ fn event(watch: i32, mask: u32, cookie: u32, name: &str) -> Event {
 fn watched() -> World {
     let mut world = World::new(100);
     world.make_directory(b"/d").unwrap();
-    world.watch(b"/d", false).unwrap();
+    world.watch(b"/d", Links::Keep).unwrap();
     world
 }
 
@@ -223,7 +224,7 @@ impl Both {
             }
             _ => {
                 let wanted = WatchMask::from_bits_retain(WATCH_MASK);
-                ("watch", world.watch(one, false).is_ok(), self.real.watches().add(old, wanted).is_ok())
+                ("watch", world.watch(one, Links::Keep).is_ok(), self.real.watches().add(old, wanted).is_ok())
             }
         };
         (format!("{what} {first} {second}"), simulated, real)

@@ -6,6 +6,8 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
+use manytail::sys::Links;
+
 use crate::model::{Model, Rotation, StoryKey, opening};
 use crate::workload::{Moment, OUTSIDE, Process, Step, Workload, join};
 use crate::world::{BLOCK_BYTES, Handle, Key, Kind, World};
@@ -42,7 +44,7 @@ impl Workload {
                 // Nothing is told of a directory without a watch, a hard link has other names that stay, and nobody can say when a file
                 // that may not be read will be: the next generation does not wait for that.
                 let is_plain = |key: Key| world.inodes[key].links == 1 && world.inodes[key].readable;
-                let is_clear = world.is_told_of(&from) && world.resolve(&from, false).is_ok_and(is_plain);
+                let is_clear = world.is_told_of(&from) && world.resolve(&from, Links::Keep).is_ok_and(is_plain);
                 process.rotating = file_story(world, &from).filter(|_| is_clear).map(|story| (story, moment));
                 self.rename(world, model, &from, &to)
             }
