@@ -9,11 +9,14 @@ use manytail::cli::{self, Command, Settings};
 use manytail::insight::{self, InsightError, Outcome};
 use manytail::offsets::Style;
 use manytail::progress::Progress;
-use manytail::sys::{descriptor, resolver};
+use manytail::sys::{descriptor, resolver, signal};
 use manytail::{daemon, doctor, offsets};
 
 fn main() -> ExitCode {
     resolver::use_built_in_resolver();
+    if std::env::args_os().nth(1).is_some_and(|command| command == "run") {
+        signal::hold_back_requests();
+    }
     match cli::parse(std::env::args_os(), std::env::vars_os()) {
         Err(refusal) if refusal.is_answer() && descriptor::was_closed(1) => nowhere(),
         Err(refusal) => refusal.report(),

@@ -43,9 +43,17 @@ impl Beneath {
         }
     }
 
-    /// `ENOSYS` before Linux 5.6, `EPERM` in sandboxes that do not know the call.
     fn has_openat2(&mut self) -> bool {
-        *self.has_openat2.get_or_insert_with(|| openat2(AT_FDCWD, "/", without_links(OFlag::O_PATH | OFlag::O_CLOEXEC)).is_ok())
+        if self.has_openat2.is_none() {
+            self.has_openat2 = match look(b"/") {
+                Ok(_) => Some(true),
+                // Before Linux 5.6; in sandboxes that do not know the call.
+                Err(Errno::ENOSYS | Errno::EPERM | Errno::EINVAL) => Some(false),
+                // Descriptors or memory are short: that is no answer.
+                Err(_) => None,
+            };
+        }
+        self.has_openat2 != Some(false)
     }
 
     fn resolve(&mut self, path: &[u8], above: &[u8], below: &[u8], flags: OFlag) -> io::Result<OwnedFd> {
@@ -60,7 +68,9 @@ impl Beneath {
         match openat2(trusted_directory(above)?, below, without_links(flags)) {
             Err(Errno::ELOOP) => Err(Errno::ENOTDIR.into()),
             Ok(file) => {
-                if !is_linked && self.linked.len() < LINKED_MAX {
+                // Or else somebody took a link away in between.
+                let is_new = !is_linked && self.linked.len() < LINKED_MAX;
+                if is_new && matches!(look(or_dot(above)), Err(Errno::ELOOP)) {
                     self.linked.insert(above.into());
                 }
                 Ok(file)
@@ -72,6 +82,11 @@ impl Beneath {
 
 fn without_links(flags: OFlag) -> OpenHow {
     OpenHow::new().flags(flags).resolve(ResolveFlag::RESOLVE_NO_SYMLINKS | ResolveFlag::RESOLVE_NO_MAGICLINKS)
+}
+
+/// Whether a path leads through no link.
+fn look(path: &[u8]) -> nix::Result<OwnedFd> {
+    openat2(AT_FDCWD, path, without_links(OFlag::O_PATH | OFlag::O_CLOEXEC))
 }
 
 fn trusted_directory(path: &[u8]) -> nix::Result<OwnedFd> {

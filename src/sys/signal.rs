@@ -59,6 +59,15 @@ impl Signals {
     }
 }
 
+/// Blocks SIGHUP and SIGUSR1, which would end the process: one that comes before there is a daemon waits until there is one.
+///
+/// # Panics
+/// Never: `sigprocmask(2)` fails for wrong arguments only.
+pub fn hold_back_requests() {
+    let requests: SigSet = [Number::SIGHUP, Number::SIGUSR1].into_iter().collect();
+    requests.thread_block().expect("the arguments are right");
+}
+
 /// Blocks signals, and makes a descriptor that tells of them.
 fn receive(signals: &[Number]) -> io::Result<SignalFd> {
     let mut wanted = SigSet::empty();

@@ -477,6 +477,26 @@ fn a_textfile_is_whole_whenever_it_is_read_and_tells_the_end() {
     assert_eq!(beside.len(), 2, "nothing else is left: {beside:?}");
 }
 
+/// Who may write to the directory plants links under the name that the next file might be written under.
+#[test]
+fn a_textfile_writes_to_no_file_that_was_planted_beside_it() {
+    let world = World::new();
+    let (path, victim) = (world.beside("manytail.prom"), world.beside("victim"));
+    fs::write(&victim, "kept").expect("a file");
+    fs::set_permissions(&victim, fs::Permissions::from_mode(0o600)).expect("chmod");
+    let tail = world.run().with(&["--metrics", &format!("textfile:{}", path.display())]).start().armed();
+    wait_for("the file", || path.exists());
+    for suffix in [format!("{}.tmp", tail.process.0), "tmp".to_owned(), format!("tmp.{}", tail.process.0)] {
+        std::os::unix::fs::symlink(&victim, world.beside(format!("manytail.prom.{suffix}"))).expect("ln -s");
+    }
+    let before = fs::metadata(&path).expect("stat").modified().expect("a time");
+    tail.terminate();
+    assert!(fs::metadata(&path).expect("stat").modified().expect("a time") > before, "it was written once more at the end");
+    let mode = |path: &Path| fs::symlink_metadata(path).expect("stat").permissions().mode() & 0o7777;
+    assert_eq!((fs::read(&victim).expect("a file"), mode(&victim)), (b"kept".to_vec(), 0o600));
+    assert_eq!(mode(&path), 0o644);
+}
+
 #[test]
 fn a_textfile_inside_the_tree_is_not_followed() {
     let world = World::new();

@@ -233,7 +233,8 @@ fn the_unit_leaves_the_service_what_it_needs() {
 fn the_limits_of_inotify_are_those_of_the_readme() {
     let file = fs::read_to_string(dist("sysctl.d/60-manytail.conf")).expect("the limits");
     let set: Vec<&str> = file.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).collect();
-    let limits = ["max_user_watches = 1048576", "max_queued_events = 1048576", "max_user_instances = 1024"];
+    // Not the number of instances: with it, one user could pin tens of gigabytes of the kernel's memory in queues.
+    let limits = ["max_user_watches = 1048576", "max_queued_events = 1048576"];
     assert_eq!(set, limits.map(|limit| format!("fs.inotify.{limit}")));
 }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 
 use crate::harness::wait_for;
-use crate::world::{World, numbered, text};
+use crate::world::{World, numbered, skip, succeeds, text};
 
 #[test]
 fn sigterm_and_sigint_end_the_run_with_0() {
@@ -181,4 +181,30 @@ fn the_output_ends_with_a_newline_whenever_the_run_is_stopped() {
         assert!(bytes.is_empty() || bytes.ends_with(b"\n"), "{} bytes end in a torn record", bytes.len());
         tail.records();
     }
+}
+
+/// While the settings are read, nobody serves signals yet. strace makes that last.
+#[test]
+fn a_sighup_that_comes_before_the_daemon_is_there_does_not_end_it() {
+    let delay = ["-e", "trace=openat", "-e", "inject=openat:delay_enter=1000000"];
+    if !succeeds("strace", &[&["-D", "-o", "/dev/null", "-P", "/nowhere"], &delay[..], &["true"]].concat()) {
+        return skip("strace cannot delay calls here");
+    }
+    let world = World::new();
+    world.write("a.log", "one\n");
+    let config = world.beside("config.toml");
+    std::fs::write(&config, "").expect("a file");
+    let config = config.to_str().expect("UTF-8");
+    let strace = [&["strace", "-D", "-q", "-o", "/dev/null", "-P", config], &delay[..]].concat();
+    let tail = world.run().with(&["--config", config]).under(&strace).start();
+    let mut stopped = 0;
+    tail.wait("the call to be delayed", || {
+        stopped = if tail.process.state() == 't' { stopped + 1 } else { 0 };
+        stopped >= 20
+    });
+    tail.signal(Signal::SIGHUP);
+    tail.wait_line("one");
+    tail.wait_said("settings read again");
+    world.append("a.log", "two\n");
+    tail.wait_line("two");
 }
