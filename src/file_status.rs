@@ -25,7 +25,7 @@ impl PathText {
         PathText { path: String::from_utf8_lossy(path).into_owned(), path_bytes }
     }
 
-    /// For people: control characters and bytes that are not UTF-8 as `\xHH`, so that a terminal shows them and does not obey them.
+    /// For people, as `text` records show it: a terminal shows it, and does not obey it.
     #[must_use]
     pub fn shown(&self) -> String {
         match self.path_bytes.as_ref().and_then(|encoded| STANDARD.decode(encoded).ok()) {
@@ -40,13 +40,7 @@ impl PathText {
 pub fn shown(path: &[u8]) -> String {
     let mut text = Vec::new();
     crate::record::push_text_path(path, &mut text);
-    let text = String::from_utf8(text).expect("what is not UTF-8 was escaped");
-    if !text.chars().any(char::is_control) {
-        return text;
-    }
-    // U+0080 to U+009F, which a terminal may obey, too.
-    let escape = |letter: char| if letter.is_control() { format!("\\u{{{:x}}}", u32::from(letter)) } else { letter.to_string() };
-    text.chars().map(escape).collect()
+    String::from_utf8(text).expect("what is not UTF-8 was escaped")
 }
 
 /// Where a file stands. The first group is as it should be, the second waits for something, the third is not read.
@@ -176,7 +170,7 @@ mod tests {
     #[test]
     fn a_shown_path_holds_nothing_that_a_terminal_obeys() {
         assert_eq!(shown(b"d/a\x1b[31m\xff\\.log"), r"d/a\x1b[31m\xff\x5c.log");
-        assert_eq!(shown("a\u{9b}b\u{e9}".as_bytes()), "a\\u{9b}b\u{e9}");
+        assert_eq!(shown("a\u{9b}b\u{e9}".as_bytes()), "a\\xc2\\x9bb\u{e9}");
     }
 
     #[test]

@@ -203,14 +203,26 @@ pub(crate) fn push_second(seconds_since_1970: u64, out: &mut Vec<u8>) {
     write!(out, "{}", humantime::format_rfc3339_seconds(second)).expect("a vector takes every write");
 }
 
-/// Appends a path for people: `\`, control bytes (below 0x20, and 0x7f) and bytes that are not UTF-8 as `\x` and two lower-case hex
-/// digits; all else as it is. The path can be had back by undoing every `\xHH`.
+/// Whether a terminal, or whoever reads a line, could be misled by this character in a name: control characters (C0, DEL and C1), separators of lines
+/// and paragraphs, and the marks that change the direction of writing.
+pub(crate) fn is_misleading(letter: char) -> bool {
+    letter.is_control() || matches!(letter, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// Appends a path for people: each byte of `\`, of misleading characters (see [`is_misleading`]) and of what is not UTF-8 as `\x` and two
+/// lower-case hex digits; all else as it is. The path can be had back by undoing every `\xHH`.
 pub(crate) fn push_text_path(path: &[u8], out: &mut Vec<u8>) {
     let (plain, path) = path.split_at(plain_len(path, |byte| (byte.cast_signed() < 0x20) | (byte == 0x7f) | (byte == b'\\')));
     out.extend_from_slice(plain);
     for chunk in path.utf8_chunks() {
-        for &byte in chunk.valid().as_bytes() {
-            if byte.is_ascii_control() || byte == b'\\' { push_hex_escape(byte, out) } else { out.push(byte) }
+        for letter in chunk.valid().chars() {
+            let bytes = &mut [0; 4];
+            let bytes = letter.encode_utf8(bytes).as_bytes();
+            if letter == '\\' || is_misleading(letter) {
+                bytes.iter().for_each(|&byte| push_hex_escape(byte, out));
+            } else {
+                out.extend_from_slice(bytes);
+            }
         }
         for &byte in chunk.invalid() {
             push_hex_escape(byte, out);

@@ -52,7 +52,7 @@ const LIST_HELP: &str = "\
 Print how far each file was delivered, by path. Changes nothing.
 
 text: OFFSET, FILE, PATH, and since when the file is absent if it is, separated by TABs. OFFSET counts bytes from the start of the \
-file, or is - (json: null) for a file that received our own output and is never read; FILE is `file` of json records; in PATH, \\, control bytes and bytes that are not UTF-8 are written \\xHH.
+file, or is - (json: null) for a file that received our own output and is never read; FILE is `file` of json records; in PATH, \\, control characters, marks of writing direction and bytes that are not UTF-8 are written \\xHH.
 json: one object per line: path, path_bytes (base64, where the path is not UTF-8), file, offset, absent_since (where it applies).";
 
 const FORGET_HELP: &str = "\

@@ -25,7 +25,7 @@ pub(super) fn seconds(seconds: f64) -> String {
 
 /// What a terminal may obey is shown as `?`: PATHs and outputs may be named as anything.
 pub(super) fn printable(line: &str) -> String {
-    line.replace(char::is_control, "?")
+    line.replace(crate::record::is_misleading, "?")
 }
 
 /// Cut at its end to so many columns.

@@ -107,9 +107,18 @@ fn text_escapes_backslash_control_and_stray_bytes_of_the_path_in_lower_case_hex(
 }
 
 #[test]
-fn text_keeps_characters_beyond_ascii_in_the_path_also_c1_controls() {
-    let path = "é/日本/🚀/\u{85}\u{2028}";
+fn text_keeps_characters_beyond_ascii_in_the_path() {
+    let path = "é/日本/🚀/שלום\u{a0}";
     assert_eq!(record(Format::Text, path.as_bytes(), &line(b"x")), format!("{path}\tx\n").as_bytes());
+}
+
+#[test]
+fn text_escapes_what_a_terminal_obeys_or_shows_in_another_place() {
+    for misleading in "\u{80}\u{85}\u{9b}\u{9f}\u{61c}\u{200e}\u{200f}\u{2028}\u{2029}\u{202a}\u{202e}\u{2066}\u{2069}".chars() {
+        let path = format!("é{misleading}é");
+        let bytes: String = misleading.to_string().bytes().map(|byte| format!("\\x{byte:02x}")).collect();
+        assert_eq!(record(Format::Text, path.as_bytes(), &line(b"x")), format!("é{bytes}é\tx\n").as_bytes());
+    }
 }
 
 #[test]
@@ -120,7 +129,7 @@ fn every_text_path_can_be_had_back_from_its_escapes() {
         let mut text = Vec::new();
         push_text_path(&path, &mut text);
         let text = String::from_utf8(text).expect("an escaped path is UTF-8");
-        assert!(!text.contains(|letter: char| letter.is_ascii_control()), "{text:?}");
+        assert!(!text.contains(is_misleading), "{text:?}");
         let mut parts = text.split("\\x");
         let mut back = parts.next().unwrap().as_bytes().to_vec();
         for part in parts {
