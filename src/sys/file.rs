@@ -3,11 +3,11 @@
 //! In: paths and buffers. Out: what the kernel says, one or two system calls per method.
 //! Always holds: nothing but regular files is kept open by [`Linux::open`], and no call here can wait for a writer.
 
-use std::ffi::OsStr;
+use std::ffi::{CString, OsStr};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
@@ -85,9 +85,11 @@ impl Linux {
         }
     }
 
-    /// What the path names, only to be looked at: a link too.
-    fn opened(&mut self, path: &[u8], trusted: usize) -> io::Result<OpenFile> {
-        Ok(OpenFile(self.beneath.open(path, trusted, OFlag::O_PATH)?.into()))
+    /// What the path names, to be looked at: a link too.
+    fn entry(&mut self, path: &[u8], trusted: usize) -> io::Result<Entry> {
+        let end = memchr::memrchr(b'/', path).map_or(0, |slash| slash + 1).max(trusted.min(path.len()));
+        let directory = self.beneath.open(&path[..end], trusted, OFlag::O_PATH | OFlag::O_DIRECTORY)?;
+        Ok(Entry { directory, name: CString::new(&path[end..])? })
     }
 
     /// `EMFILE` when `fs.inotify.max_user_instances` or the descriptor limit is reached (`inotify_init(2)`).
@@ -122,7 +124,7 @@ pub fn regular_file(descriptor: impl AsFd) -> Option<(u64, u64)> {
 pub fn identity(descriptor: impl AsFd) -> io::Result<FileId> {
     let handle = file_to_handle(descriptor.as_fd())?;
     let file = OpenFile(descriptor.as_fd().try_clone_to_owned()?.into());
-    Ok(stat_of(&file.0.metadata()?, handle.as_ref()).id)
+    Ok(stat_of(&Found::from(&file.0.metadata()?), handle.as_ref()).id)
 }
 
 /// An open regular file.
@@ -148,46 +150,31 @@ impl FileSystem for Linux {
 
     fn stat(&mut self, path: &[u8], links: Links) -> io::Result<Stat> {
         if let Links::Beneath(trusted) = links {
-            let file = self.opened(path, trusted)?;
-            let handle = file_to_handle(file.as_fd())?;
-            return Ok(stat_of(&file.0.metadata()?, handle.as_ref()));
+            let entry = self.entry(path, trusted)?;
+            return settle(entry.look()?, || entry.look(), || entry.handle());
         }
         let at = Path::new(OsStr::from_bytes(path));
-        let look = || if links == Links::Follow { at.metadata() } else { at.symlink_metadata() };
-        let mut found = look()?;
-        for _ in 0..LOOKS_MAX {
-            let Some(handle) = name_to_handle(path, links)? else { return Ok(stat_of(&found, None)) };
-            if handle.names_inode(found.ino()) {
-                return Ok(stat_of(&found, Some(&handle)));
-            }
-            // Either the name changed hands between the calls, or the handle's layout is unknown: the same answer twice settles it.
-            let again = look()?;
-            let same = (again.dev(), again.ino(), again.created().ok()) == (found.dev(), found.ino(), found.created().ok());
-            found = again;
-            if same {
-                return Ok(stat_of(&found, Some(&handle)));
-            }
-        }
-        Err(Errno::EAGAIN.into())
+        let look = || if links == Links::Follow { at.metadata() } else { at.symlink_metadata() }.map(|found| Found::from(&found));
+        settle(look()?, look, || name_to_handle(path, links))
     }
 
     fn stat_known(&mut self, path: &[u8], links: Links, life: &mut dyn FnMut(u64, u64) -> Option<KnownLife>) -> io::Result<Stat> {
         let at = Path::new(OsStr::from_bytes(path));
-        let opened = if let Links::Beneath(trusted) = links { Some(self.opened(path, trusted)?) } else { None };
-        let found = match &opened {
-            Some(opened) => opened.0.metadata()?,
-            None if links == Links::Follow => at.metadata()?,
-            None => at.symlink_metadata()?,
+        let entry = if let Links::Beneath(trusted) = links { Some(self.entry(path, trusted)?) } else { None };
+        let found = match &entry {
+            Some(entry) => entry.look()?,
+            None if links == Links::Follow => Found::from(&at.metadata()?),
+            None => Found::from(&at.symlink_metadata()?),
         };
-        let born = found.created().ok().and_then(|born| born.checked_add(CLOCK_TICK));
-        match life(found.dev(), found.ino()) {
+        let born = found.born.and_then(|born| born.checked_add(CLOCK_TICK));
+        match life(found.device, found.inode) {
             Some(known) if born.is_some_and(|born| born < known.seen_at) => {
                 let mut stat = stat_of(&found, None);
                 stat.id.generation = known.generation;
                 Ok(stat)
             }
-            _ => match opened {
-                Some(opened) => Ok(stat_of(&found, file_to_handle(opened.as_fd())?.as_ref())),
+            _ => match entry {
+                Some(entry) => settle(found, || entry.look(), || entry.handle()),
                 None => self.stat(path, links),
             },
         }
@@ -195,7 +182,7 @@ impl FileSystem for Linux {
 
     fn file_system(&mut self, path: &[u8], links: Links) -> io::Result<FileSystemType> {
         let found = match links {
-            Links::Beneath(trusted) => nix::sys::statfs::fstatfs(self.opened(path, trusted)?)?,
+            Links::Beneath(trusted) => nix::sys::statfs::fstatfs(self.beneath.open(path, trusted, OFlag::O_PATH)?)?,
             Links::Keep | Links::Follow => nix::sys::statfs::statfs(or_dot(path))?,
         };
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "32 bits in a wider field, statfs(2)")]
@@ -215,7 +202,7 @@ impl FileSystem for Linux {
 
     fn stat_file(&mut self, file: &OpenFile) -> io::Result<Stat> {
         let handle = file_to_handle(file.as_fd())?;
-        Ok(stat_of(&file.0.metadata()?, handle.as_ref()))
+        Ok(stat_of(&Found::from(&file.0.metadata()?), handle.as_ref()))
     }
 
     fn inode_of(&mut self, file: &OpenFile) -> io::Result<OpenInode> {
@@ -363,25 +350,85 @@ fn without_proc(error: io::Error) -> io::Error {
     if is_missing { Errno::EOPNOTSUPP.into() } else { error }
 }
 
-fn stat_of(found: &std::fs::Metadata, handle: Option<&Handle>) -> Stat {
-    let kind = found.file_type();
-    let kind = if kind.is_file() {
-        FileKind::Regular
-    } else if kind.is_dir() {
-        FileKind::Directory
-    } else if kind.is_symlink() {
-        FileKind::Link
-    } else {
-        debug_assert!(kind.is_fifo() || kind.is_socket() || kind.is_block_device() || kind.is_char_device());
-        FileKind::Special
+/// A name in an open directory.
+struct Entry {
+    directory: OwnedFd,
+    name: CString,
+}
+
+impl Entry {
+    fn look(&self) -> io::Result<Found> {
+        super::statx::statx(self.directory.as_fd(), &self.name)
+    }
+
+    fn handle(&self) -> io::Result<Option<Handle>> {
+        super::handle::entry_to_handle(self.directory.as_fd(), &self.name)
+    }
+}
+
+/// What `statx(2)` tells of a file.
+pub(super) struct Found {
+    pub(super) device: u64,
+    pub(super) inode: u64,
+    /// `st_mode`.
+    pub(super) mode: u32,
+    pub(super) size: u64,
+    pub(super) links: u64,
+    pub(super) modified: SystemTime,
+    /// Not every file system tells it.
+    pub(super) born: Option<SystemTime>,
+}
+
+impl From<&std::fs::Metadata> for Found {
+    fn from(found: &std::fs::Metadata) -> Found {
+        Found {
+            device: found.dev(),
+            inode: found.ino(),
+            mode: found.mode(),
+            size: found.size(),
+            links: found.nlink(),
+            modified: found.modified().unwrap_or(SystemTime::UNIX_EPOCH),
+            born: found.created().ok(),
+        }
+    }
+}
+
+/// Makes a look and a handle, which are two calls, be about one file.
+fn settle(
+    mut found: Found,
+    look: impl Fn() -> io::Result<Found>,
+    handle: impl Fn() -> io::Result<Option<Handle>>,
+) -> io::Result<Stat> {
+    for _ in 0..LOOKS_MAX {
+        let Some(handle) = handle()? else { return Ok(stat_of(&found, None)) };
+        if handle.names_inode(found.inode) {
+            return Ok(stat_of(&found, Some(&handle)));
+        }
+        // Either the name changed hands between the calls, or the handle's layout is unknown: the same answer twice settles it.
+        let again = look()?;
+        let same = (again.device, again.inode, again.born) == (found.device, found.inode, found.born);
+        found = again;
+        if same {
+            return Ok(stat_of(&found, Some(&handle)));
+        }
+    }
+    Err(Errno::EAGAIN.into())
+}
+
+fn stat_of(found: &Found, handle: Option<&Handle>) -> Stat {
+    let kind = match found.mode & nix::libc::S_IFMT {
+        nix::libc::S_IFREG => FileKind::Regular,
+        nix::libc::S_IFDIR => FileKind::Directory,
+        nix::libc::S_IFLNK => FileKind::Link,
+        _ => FileKind::Special,
     };
-    let generation = handle.map_or_else(|| birth_digest(found.created().ok()), Handle::digest);
+    let generation = handle.map_or_else(|| birth_digest(found.born), Handle::digest);
     Stat {
-        id: FileId { device: found.dev(), inode: found.ino(), generation },
+        id: FileId { device: found.device, inode: found.inode, generation },
         kind,
-        size: found.size(),
-        links: found.nlink(),
-        modified: found.modified().unwrap_or(SystemTime::UNIX_EPOCH),
+        size: found.size,
+        links: found.links,
+        modified: found.modified,
     }
 }
 

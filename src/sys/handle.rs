@@ -3,7 +3,7 @@
 //! In: a path or a descriptor. Out: the opaque handle, used only as a fingerprint of (inode, generation).
 //! Always holds: "this file system has no handles" is `None`, not an error; callers fall back to the birth time.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
@@ -77,10 +77,15 @@ pub(super) fn name_to_handle(path: &[u8], links: Links) -> io::Result<Option<Han
     let mut short = [0_u8; 512];
     if path.len() < short.len() && !path.contains(&0) {
         short[..path.len()].copy_from_slice(path);
-        let path = std::ffi::CStr::from_bytes_until_nul(&short).expect("shorter than the buffer, which is zeroed");
+        let path = CStr::from_bytes_until_nul(&short).expect("shorter than the buffer, which is zeroed");
         return call(libc::AT_FDCWD, path, flags);
     }
     call(libc::AT_FDCWD, &CString::new(path)?, flags)
+}
+
+/// The handle of what has this name in an open directory; of a link itself.
+pub(super) fn entry_to_handle(directory: BorrowedFd<'_>, name: &CStr) -> io::Result<Option<Handle>> {
+    call(directory.as_raw_fd(), name, 0)
 }
 
 /// The handle of an open file.

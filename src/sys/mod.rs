@@ -16,6 +16,7 @@ pub mod process;
 pub mod resolver;
 pub mod signal;
 pub mod socket;
+mod statx;
 pub(crate) mod text;
 
 pub use file::Linux;
