@@ -25,7 +25,7 @@ impl PathText {
         PathText { path: String::from_utf8_lossy(path).into_owned(), path_bytes }
     }
 
-    /// For people, as `text` records show it: a terminal shows it, and does not obey it.
+    /// For people, escaped as in `text` records: it contains nothing that a terminal obeys.
     #[must_use]
     pub fn shown(&self) -> String {
         match self.path_bytes.as_ref().and_then(|encoded| STANDARD.decode(encoded).ok()) {

@@ -11,6 +11,7 @@ use crate::checkpoint::format::{Item, put};
 use crate::checkpoint::state::State;
 use crate::checkpoint::store::{Found, Store, StoreError, look, set_aside};
 use crate::checkpoint::{CommitError, Entry, OWN_OUTPUT};
+use crate::file_status::shown;
 use crate::record::{push_file, push_json_path, push_json_text, push_second, push_text_path};
 use crate::sys::disk::{Access, DiskError, LinuxDisk};
 use crate::sys::{FileSystem, Links, Linux};
@@ -194,11 +195,7 @@ fn forget(directory: &Path, paths: &[Vec<u8>], style: Style, out: &mut impl Writ
         write_snapshot(&mut store, state.items())?;
     }
     say_forgotten(forgotten.len(), state.len(), &[], style, out)?;
-    let unknown = paths.iter().zip(&is_known).filter(|(_, is_known)| !**is_known).map(|(path, _)| {
-        let mut text = Vec::new();
-        push_text_path(path, &mut text);
-        String::from_utf8_lossy(&text).into_owned()
-    });
+    let unknown = paths.iter().zip(&is_known).filter(|(_, is_known)| !**is_known).map(|(path, _)| shown(path));
     let unknown: Vec<String> = unknown.collect();
     Ok((!unknown.is_empty()).then(|| OffsetsError::NotFound(unknown.join(", "))))
 }

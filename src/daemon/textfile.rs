@@ -1,20 +1,17 @@
 //! `--metrics textfile:PATH`: metrics for the textfile collector of node_exporter.
 //!
 //! In: the time. Out: a whole file, every [`EVERY`] and once more at the end.
-//! Always holds: who opens the file finds all of one moment: it is written beside its place and renamed. Beside it, under a name that nobody can
-//! know beforehand, a new file is made: what others put into the directory, links too, is neither written to nor opened up.
+//! Always holds: who opens the file finds all of one moment: it is written beside its place and renamed. The file beside it is always a new one,
+//! with a random name. Nothing that others put into the directory, links included, is written to or made readable.
 
 use std::fs;
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
-use std::io;
-use std::os::fd::OwnedFd;
+use std::io::{self, Write as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use nix::errno::Errno;
-use nix::fcntl::OFlag;
-use nix::sys::stat::{Mode, fchmod, fstat};
 
 use super::Running;
 use super::routes::Question;
@@ -24,9 +21,6 @@ use crate::sys::clock::{self, Now};
 
 /// As often as Prometheus scrapes by default, or more often.
 const EVERY: Duration = Duration::from_secs(15);
-
-/// What anyone may read, and the owner write.
-const PUBLIC: Mode = Mode::from_bits_truncate(0o644);
 
 /// One such file.
 pub(super) struct Textfile {
@@ -86,43 +80,33 @@ impl Textfile {
         let asked = clock::now().instant;
         let text = metrics::text(&Question { engine, about, now }.status());
         engine.question_took(clock::now().instant.saturating_duration_since(asked));
-        let (temporary, descriptor) = self.new_file_beside()?;
-        let own = self.replace(&temporary, &descriptor, &text, engine).inspect_err(|_| {
-            // What is in its place stays as it was.
-            let _ = fs::remove_file(&temporary);
-        })?;
+        let own = self.replace(&text, engine)?;
         if let Some(before) = self.own.replace(own).filter(|&before| before != own) {
             engine.remove_own_file(before);
         }
         Ok(())
     }
 
-    /// Makes a file that was not there before. The collector reads names that end in `.prom` only.
-    fn new_file_beside(&self) -> io::Result<(PathBuf, OwnedFd)> {
+    /// Returns device and inode of what is in its place now.
+    fn replace(&self, text: &str, engine: &mut Running) -> io::Result<(u64, u64)> {
+        // The collector reads names that end in `.prom` only.
         let mut temporary = self.path.as_os_str().to_owned();
         temporary.push(format!(".{:016x}.tmp", RandomState::new().build_hasher().finish()));
-        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        let descriptor = nix::fcntl::open(Path::new(&temporary), flags, Mode::S_IRUSR | Mode::S_IWUSR)?;
-        Ok((temporary.into(), descriptor))
-    }
-
-    /// Returns device and inode of what is in its place now.
-    fn replace(&self, temporary: &Path, descriptor: &OwnedFd, text: &str, engine: &mut Running) -> io::Result<(u64, u64)> {
-        let mut rest = text.as_bytes();
-        while !rest.is_empty() {
-            match nix::unistd::write(descriptor, rest) {
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(written) => rest = &rest[written..],
-                Err(Errno::EINTR) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-        fchmod(descriptor, PUBLIC)?;
-        let found = fstat(descriptor)?;
-        let own = (found.st_dev, found.st_ino);
-        // Before it can be found by its name.
-        engine.add_own_file(own);
-        fs::rename(temporary, &self.path).inspect_err(|_| engine.remove_own_file(own))?;
-        Ok(own)
+        // O_CREAT | O_EXCL: a file that was not there before, through no link.
+        let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
+        let mut put_in_place = || {
+            file.write_all(text.as_bytes())?;
+            file.set_permissions(fs::Permissions::from_mode(0o644))?;
+            let found = file.metadata()?;
+            let own = (found.dev(), found.ino());
+            // Before it can be found by its name.
+            engine.add_own_file(own);
+            fs::rename(&temporary, &self.path).inspect_err(|_| engine.remove_own_file(own))?;
+            Ok(own)
+        };
+        put_in_place().inspect_err(|_| {
+            // What is in its place stays as it was.
+            let _ = fs::remove_file(&temporary);
+        })
     }
 }

@@ -11,7 +11,6 @@ use super::survey::Survey;
 use super::verdict::{Finding, Sysctl, Verdict};
 pub(super) use crate::numbers::count;
 use crate::offsets::Style;
-use crate::record::push_text_path;
 
 /// Where the sysctl lines belong.
 const SYSCTL_FILE: &str = "/etc/sysctl.d/60-manytail.conf";
@@ -69,13 +68,6 @@ fn write_text(findings: &[Finding], summary: &Summary<'_>, out: &mut impl Write)
         }
     }
     Ok(())
-}
-
-/// A path as `text` records show it: nothing in it can end the line.
-pub(super) fn shown(path: &[u8]) -> String {
-    let mut text = Vec::new();
-    push_text_path(path, &mut text);
-    String::from_utf8_lossy(&text).into_owned()
 }
 
 /// The system's words, without the number.

@@ -68,7 +68,7 @@ impl Trouble {
     fn note(&mut self, path: &[u8], error: &io::Error) {
         self.count += 1;
         if self.names.len() < NAMES_MAX {
-            self.names.push(format!("{} ({})", super::report::shown(path), super::report::words(error)));
+            self.names.push(format!("{} ({})", crate::file_status::shown(path), super::report::words(error)));
         }
     }
 }

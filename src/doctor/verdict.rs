@@ -5,10 +5,11 @@
 
 use serde::Serialize;
 
-use super::report::{bytes_text, count, plural, shown};
+use super::report::{bytes_text, count, plural};
 use super::survey::{FileSystemFacts, PathFacts, PathKind, Survey};
 use super::system::{Condition, StateFacts, System};
 use crate::config::RESCAN_REMOTE;
+use crate::file_status::shown;
 use crate::file_systems::{FileSystemType, Sight};
 use crate::sys::host::{InotifyUse, Limit};
 

@@ -146,6 +146,13 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         Links::Beneath(self.tree.write_path(dir, &mut self.path))
     }
 
+    /// Writes the path of a name in the directory, whatever has it. Returns which links on the path are followed.
+    pub(super) fn write_name(&mut self, dir: DirId, name: &[u8]) -> Links {
+        let links = self.write_directory(dir);
+        self.path.extend_from_slice(name);
+        links
+    }
+
     /// The directory's path without the slash at its end, which would make `O_NOFOLLOW` and `lstat` follow a link. Returns which links on it
     /// are followed.
     pub(super) fn write_directory_bare(&mut self, dir: DirId) -> Links {
@@ -304,22 +311,18 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// No watch to be had: the directory is polled. Says whether that was the reason.
     fn limit_reached(&mut self, dir: DirId, error: &std::io::Error, now: Now) -> bool {
-        if error.raw_os_error() == Some(libc::EOPNOTSUPP) {
-            if self.watch_limit.is_none() {
-                tracing::warn!("/proc is not mounted, so directories below a PATH cannot be watched: polling");
-                self.watch_limit = Some(super::WatchLimit { is_instances: false, is_said: true });
-            }
-            self.set_polled(dir, true);
-            self.poll_by(now.instant + timers::POLL_EVERY);
-            return true;
-        }
-        if !matches!(error.raw_os_error(), Some(libc::ENOSPC | libc::EMFILE | libc::ENOMEM)) {
+        let is_proc_missing = error.raw_os_error() == Some(libc::EOPNOTSUPP);
+        if !is_proc_missing && !matches!(error.raw_os_error(), Some(libc::ENOSPC | libc::EMFILE | libc::ENOMEM)) {
             return false;
         }
         self.give_dead_watches_back();
         mark!("there was no watch for a directory");
         if self.watch_limit.is_none() {
-            self.watch_limit = Some(super::WatchLimit { is_instances: error.raw_os_error() == Some(libc::EMFILE), is_said: false });
+            let is_instances = error.raw_os_error() == Some(libc::EMFILE);
+            self.watch_limit = Some(super::WatchLimit { is_instances, is_said: is_proc_missing });
+            if is_proc_missing {
+                tracing::warn!("/proc is not mounted, so directories below a PATH cannot be watched: polling");
+            }
         }
         self.set_polled(dir, true);
         self.poll_by(now.instant + timers::POLL_EVERY);

@@ -270,8 +270,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             if (other == parent && *new_name == *name) || self.tree.at_place(other.0).is_none() || self.tree.is_within(other, dir) {
                 continue;
             }
-            let links = self.write_directory(other);
-            self.path.extend_from_slice(&new_name);
+            let links = self.write_name(other, &new_name);
             let is_there = self.fs.stat(&self.path, links).is_ok_and(|found| (found.id.device, found.id.inode) == inode);
             if is_there && self.tree.find(other, &new_name).is_none() {
                 self.rename_directory(dir, other, &new_name);

@@ -312,8 +312,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     fn explain_directory(&mut self, dir: DirId, name: &[u8], found: &io::Result<Stat>) -> Reason {
         let path = self.path_in(dir, name);
         let text = shown(&path);
-        let links = self.write_directory(dir);
-        self.path.extend_from_slice(name);
+        let links = self.write_name(dir, name);
         let look = self.fs.stat(&self.path, links);
         if !self.config.recursive {
             return because(

@@ -17,8 +17,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     pub(super) fn input_of(&mut self, dir: DirId, name: &[u8]) -> Option<InputId> {
         let scope = self.tree.get(dir).scope;
         if self.inputs.needs_path() {
-            self.write_directory(dir);
-            self.path.extend_from_slice(name);
+            self.write_name(dir, name);
         }
         let path = &self.path;
         let mut roots = self.inputs.roots(scope).iter().copied();
@@ -42,8 +41,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     pub(super) fn scope_below(&mut self, parent: DirId, name: &[u8]) -> ScopeId {
         let scope = self.tree.get(parent).scope;
         if self.inputs.needs_path() {
-            self.write_directory(parent);
-            self.path.extend_from_slice(name);
+            self.write_name(parent, name);
         }
         let path = &self.path;
         let accepts = |&root: &RootId| self.inputs.rules(root).patterns.accepts_directory(name, self.below(root, parent, path));
@@ -362,8 +360,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.files.get_mut(id).input = input;
             return true;
         }
-        self.write_directory(dir);
-        self.path.extend_from_slice(name);
+        self.write_name(dir, name);
         let below = &self.path[self.tree.prefix_len(dir)..];
         // The PATH by which it came in may be gone, so each directory above may have been it.
         let starts = std::iter::once(0).chain(memchr::memchr_iter(b'/', below).map(|slash| slash + 1));

@@ -344,8 +344,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             None => self.root_lost(now),
             Some((parent, name)) => {
                 // What stands under its name now, if anything, may be another directory, or a file.
-                let links = self.write_directory(parent);
-                self.path.extend_from_slice(&name);
+                let links = self.write_name(parent, &name);
                 if self.fs.stat(&self.path, links).is_ok_and(|found| found.kind == FileKind::Directory) {
                     self.add_directory(parent, &name, Why::Appeared);
                 } else if self.files.find(parent, &name).is_none() {

@@ -55,8 +55,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// Asks for the kind of an entry where the listing does not tell.
     fn entry_kind(&mut self, dir: DirId, name: &[u8]) -> FileKind {
         mark!("a listing did not tell what kind an entry is");
-        let links = self.write_directory(dir);
-        self.path.extend_from_slice(name);
+        let links = self.write_name(dir, name);
         // A name that cannot be looked at is treated as a file's: the look that follows says why.
         self.fs.stat(&self.path, links).map_or(FileKind::Regular, |found| found.kind)
     }

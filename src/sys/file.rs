@@ -20,7 +20,7 @@ use nix::sys::stat::Mode;
 use nix::unistd::Whence;
 
 use super::beneath::{Beneath, or_dot};
-use super::handle::{Handle, file_to_handle, name_to_handle};
+use super::handle::{Handle, entry_to_handle, file_to_handle, name_to_handle};
 use super::inotify::{NAMES_MASK, SELF_MASK, WATCH_MASK, mask};
 use crate::file_systems::FileSystemType;
 
@@ -85,11 +85,16 @@ impl Linux {
         }
     }
 
-    /// What the path names, to be looked at: a link too.
-    fn entry(&mut self, path: &[u8], trusted: usize) -> io::Result<Entry> {
-        let end = memchr::memrchr(b'/', path).map_or(0, |slash| slash + 1).max(trusted.min(path.len()));
+    /// A path that `statx(2)` and `name_to_handle_at(2)` take.
+    fn name<'a>(&mut self, path: &'a [u8], links: Links) -> io::Result<Name<'a>> {
+        let Links::Beneath(trusted) = links else { return Ok(Name::Path(path, links)) };
+        let end = memchr::memrchr(b'/', path).map_or(0, |slash| slash + 1);
+        if end <= trusted {
+            // Only the name itself is not trusted.
+            return Ok(Name::Path(path, Links::Keep));
+        }
         let directory = self.beneath.open(&path[..end], trusted, OFlag::O_PATH | OFlag::O_DIRECTORY)?;
-        Ok(Entry { directory, name: CString::new(&path[end..])? })
+        Ok(Name::Entry(directory, CString::new(&path[end..])?))
     }
 
     /// `EMFILE` when `fs.inotify.max_user_instances` or the descriptor limit is reached (`inotify_init(2)`).
@@ -122,9 +127,12 @@ pub fn regular_file(descriptor: impl AsFd) -> Option<(u64, u64)> {
 /// # Errors
 /// Those of `fstat(2)`, `statx(2)` and `name_to_handle_at(2)`.
 pub fn identity(descriptor: impl AsFd) -> io::Result<FileId> {
-    let handle = file_to_handle(descriptor.as_fd())?;
-    let file = OpenFile(descriptor.as_fd().try_clone_to_owned()?.into());
-    Ok(stat_of(&Found::from(&file.0.metadata()?), handle.as_ref()).id)
+    Ok(stat_open(&OpenFile(descriptor.as_fd().try_clone_to_owned()?.into()))?.id)
+}
+
+fn stat_open(file: &OpenFile) -> io::Result<Stat> {
+    let handle = file_to_handle(file.as_fd())?;
+    Ok(stat_of(&Found::from(&file.0.metadata()?), handle.as_ref()))
 }
 
 /// An open regular file.
@@ -149,23 +157,13 @@ impl FileSystem for Linux {
     type Listing = Listing;
 
     fn stat(&mut self, path: &[u8], links: Links) -> io::Result<Stat> {
-        if let Links::Beneath(trusted) = links {
-            let entry = self.entry(path, trusted)?;
-            return settle(entry.look()?, || entry.look(), || entry.handle());
-        }
-        let at = Path::new(OsStr::from_bytes(path));
-        let look = || if links == Links::Follow { at.metadata() } else { at.symlink_metadata() }.map(|found| Found::from(&found));
-        settle(look()?, look, || name_to_handle(path, links))
+        let name = self.name(path, links)?;
+        name.identify(name.look()?)
     }
 
     fn stat_known(&mut self, path: &[u8], links: Links, life: &mut dyn FnMut(u64, u64) -> Option<KnownLife>) -> io::Result<Stat> {
-        let at = Path::new(OsStr::from_bytes(path));
-        let entry = if let Links::Beneath(trusted) = links { Some(self.entry(path, trusted)?) } else { None };
-        let found = match &entry {
-            Some(entry) => entry.look()?,
-            None if links == Links::Follow => Found::from(&at.metadata()?),
-            None => Found::from(&at.symlink_metadata()?),
-        };
+        let name = self.name(path, links)?;
+        let found = name.look()?;
         let born = found.born.and_then(|born| born.checked_add(CLOCK_TICK));
         match life(found.device, found.inode) {
             Some(known) if born.is_some_and(|born| born < known.seen_at) => {
@@ -173,10 +171,7 @@ impl FileSystem for Linux {
                 stat.id.generation = known.generation;
                 Ok(stat)
             }
-            _ => match entry {
-                Some(entry) => settle(found, || entry.look(), || entry.handle()),
-                None => self.stat(path, links),
-            },
+            _ => name.identify(found),
         }
     }
 
@@ -201,8 +196,7 @@ impl FileSystem for Linux {
     }
 
     fn stat_file(&mut self, file: &OpenFile) -> io::Result<Stat> {
-        let handle = file_to_handle(file.as_fd())?;
-        Ok(stat_of(&Found::from(&file.0.metadata()?), handle.as_ref()))
+        stat_open(file)
     }
 
     fn inode_of(&mut self, file: &OpenFile) -> io::Result<OpenInode> {
@@ -339,34 +333,61 @@ impl FileSystem for Linux {
     }
 }
 
-/// `EMFILE` is the limit of inotify instances where a watch is asked for: descriptors that are short otherwise are no news about that.
+/// For a watch, `EMFILE` means the limit of inotify instances. A shortage of descriptors is `ENFILE` instead.
 fn not_an_instance(error: io::Error) -> io::Error {
     if error.raw_os_error() == Some(nix::libc::EMFILE) { Errno::ENFILE.into() } else { error }
 }
 
-/// Where `/proc` is not mounted, no directory can be watched by its descriptor: that is no news about the directory.
+/// Without `/proc` no directory can be watched by its descriptor. This must not look as if the directory were missing.
 fn without_proc(error: io::Error) -> io::Error {
     let is_missing = error.raw_os_error() == Some(nix::libc::ENOENT) && !Path::new("/proc/self/fd").exists();
     if is_missing { Errno::EOPNOTSUPP.into() } else { error }
 }
 
-/// A name in an open directory.
-struct Entry {
-    directory: OwnedFd,
-    name: CString,
+/// What is to be looked at.
+enum Name<'a> {
+    /// Never with [`Links::Beneath`].
+    Path(&'a [u8], Links),
+    /// An entry of an open directory. A link is looked at itself.
+    Entry(OwnedFd, CString),
 }
 
-impl Entry {
+impl Name<'_> {
     fn look(&self) -> io::Result<Found> {
-        super::statx::statx(self.directory.as_fd(), &self.name)
+        match self {
+            Name::Path(path, Links::Follow) => Ok(Found::from(&Path::new(OsStr::from_bytes(path)).metadata()?)),
+            Name::Path(path, _) => Ok(Found::from(&Path::new(OsStr::from_bytes(path)).symlink_metadata()?)),
+            Name::Entry(directory, name) => super::statx::statx(directory.as_fd(), name),
+        }
     }
 
     fn handle(&self) -> io::Result<Option<Handle>> {
-        super::handle::entry_to_handle(self.directory.as_fd(), &self.name)
+        match self {
+            Name::Path(path, links) => name_to_handle(path, *links),
+            Name::Entry(directory, name) => entry_to_handle(directory.as_fd(), name),
+        }
+    }
+
+    /// Adds the handle to what a look found. The two calls are about one file in the end.
+    fn identify(&self, mut found: Found) -> io::Result<Stat> {
+        for _ in 0..LOOKS_MAX {
+            let Some(handle) = self.handle()? else { return Ok(stat_of(&found, None)) };
+            if handle.names_inode(found.inode) {
+                return Ok(stat_of(&found, Some(&handle)));
+            }
+            // Either the name changed hands between the calls, or the handle's layout is unknown: the same answer twice settles it.
+            let again = self.look()?;
+            let same = (again.device, again.inode, again.born) == (found.device, found.inode, found.born);
+            found = again;
+            if same {
+                return Ok(stat_of(&found, Some(&handle)));
+            }
+        }
+        Err(Errno::EAGAIN.into())
     }
 }
 
-/// What `statx(2)` tells of a file.
+/// The part of a `struct statx` that is used here.
 pub(super) struct Found {
     pub(super) device: u64,
     pub(super) inode: u64,
@@ -375,7 +396,7 @@ pub(super) struct Found {
     pub(super) size: u64,
     pub(super) links: u64,
     pub(super) modified: SystemTime,
-    /// Not every file system tells it.
+    /// Not every file system stores it.
     pub(super) born: Option<SystemTime>,
 }
 
@@ -391,28 +412,6 @@ impl From<&std::fs::Metadata> for Found {
             born: found.created().ok(),
         }
     }
-}
-
-/// Makes a look and a handle, which are two calls, be about one file.
-fn settle(
-    mut found: Found,
-    look: impl Fn() -> io::Result<Found>,
-    handle: impl Fn() -> io::Result<Option<Handle>>,
-) -> io::Result<Stat> {
-    for _ in 0..LOOKS_MAX {
-        let Some(handle) = handle()? else { return Ok(stat_of(&found, None)) };
-        if handle.names_inode(found.inode) {
-            return Ok(stat_of(&found, Some(&handle)));
-        }
-        // Either the name changed hands between the calls, or the handle's layout is unknown: the same answer twice settles it.
-        let again = look()?;
-        let same = (again.device, again.inode, again.born) == (found.device, found.inode, found.born);
-        found = again;
-        if same {
-            return Ok(stat_of(&found, Some(&handle)));
-        }
-    }
-    Err(Errno::EAGAIN.into())
 }
 
 fn stat_of(found: &Found, handle: Option<&Handle>) -> Stat {

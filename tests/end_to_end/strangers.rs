@@ -54,17 +54,19 @@ impl Attacker {
         Attacker { world, outside, own, link }
     }
 
-    /// Device-independent: the inode numbers of the directories outside.
+    /// Inode numbers of the directories outside.
     fn outside_inodes(&self) -> Vec<u64> {
         ["", "private", "private/deeper"].map(|name| fs::metadata(self.outside.join(name)).expect("stat").ino()).to_vec()
     }
 
-    /// Makes the step again and again, while lines are written to both sides and the files are watched; gives how many lines are the user's.
+    /// Repeats the step while lines are written to both sides. Returns how many lines went into the user's own files.
     fn attack(&self, tail: &Tail, step: impl Fn(&Self) + Sync) -> usize {
         let (is_over, is_opened) = (AtomicBool::new(false), AtomicBool::new(false));
         let outside = self.outside_inodes();
         let (mut lines, mut is_watched) = (0, false);
         thread::scope(|scope| {
+            // A panic ends the other threads as well.
+            let _over = OnDrop(&is_over);
             scope.spawn(|| {
                 while !is_over.load(Ordering::Relaxed) {
                     step(self);
@@ -94,9 +96,9 @@ impl Attacker {
                 }
                 let watched = tail.process.watched_inodes();
                 is_watched = watched.iter().any(|inode| outside.contains(inode));
+                // The writer's rate; nothing is waited for.
                 thread::sleep(Duration::from_millis(1));
             }
-            is_over.store(true, Ordering::Relaxed);
         });
         assert!(!is_watched, "a directory from outside is watched");
         assert!(!is_opened.load(Ordering::Relaxed), "what is outside was opened");
@@ -118,9 +120,24 @@ impl Attacker {
         lines.sort();
         lines.dedup();
         assert_eq!((lines.len(), all), (written, written), "the user's own lines come once");
-        // Names from outside are in no answer either, and what is there now is followed.
+        self.check_inside(tail);
+    }
+
+    /// Nothing of the outside came, and the user's file is still followed.
+    fn check_inside(&self, tail: &Tail) {
         append(&self.own.join("key"), "after");
         tail.wait_line("after");
+        tail.settled();
+        assert!(!tail.lines().iter().any(|line| line == SECRET), "a line from outside came");
+    }
+}
+
+/// Sets the flag when it is dropped.
+struct OnDrop<'a>(&'a AtomicBool);
+
+impl Drop for OnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
     }
 }
 
@@ -158,10 +175,7 @@ fn a_directory_further_above_that_is_exchanged_leads_nobody_out_of_the_tree() {
     });
     // The way through the user's link was open to its owner all the time.
     assert_eq!(written, 0, "the attack's own lines go through another link");
-    append(&attacker.own.join("key"), "after");
-    tail.wait_line("after");
-    tail.settled();
-    assert!(!tail.lines().iter().any(|line| line == SECRET), "a line from outside came");
+    attacker.check_inside(&tail);
 }
 
 #[test]
@@ -177,10 +191,7 @@ fn a_directory_that_steps_aside_for_a_link_by_plain_renames_leads_nobody_out_of_
         rename(&aside, &attacker.own);
     });
     assert_eq!(written, 0, "the link never leads to what is the user's");
-    append(&attacker.own.join("key"), "after");
-    tail.wait_line("after");
-    tail.settled();
-    assert!(!tail.lines().iter().any(|line| line == SECRET), "a line from outside came");
+    attacker.check_inside(&tail);
 }
 
 #[test]

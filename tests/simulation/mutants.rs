@@ -131,7 +131,11 @@ impl<F: FileSystem> FileSystem for Mutated<F> {
 
     fn file_system(&mut self, path: &[u8], links: Links) -> io::Result<FileSystemType> {
         // ext4
-        if self.mutant == Mutant::RemoteTakenForLocal { Ok(FileSystemType(0xef53)) } else { self.inner.file_system(path, links) }
+        if self.mutant == Mutant::RemoteTakenForLocal {
+            Ok(FileSystemType(0xef53))
+        } else {
+            self.inner.file_system(path, self.links(links))
+        }
     }
 
     fn open(&mut self, path: &[u8], links: Links) -> io::Result<F::File> {
