@@ -26,9 +26,6 @@ use crate::file_systems::FileSystemType;
 
 use super::{FileId, FileKind, FileSystem, KnownLife, Links, OpenInode, Stat, WatchId};
 
-/// How often a look is repeated when the name changed its file between the two calls of one look.
-const LOOKS_MAX: u32 = 8;
-
 /// The real kernel: one inotify instance, made for the first watch, and the file system calls.
 #[derive(Debug)]
 pub struct Linux {
@@ -158,7 +155,7 @@ impl FileSystem for Linux {
 
     fn stat(&mut self, path: &[u8], links: Links) -> io::Result<Stat> {
         let name = self.name(path, links)?;
-        name.identify(name.look()?)
+        name.identify(&name.look()?)
     }
 
     fn stat_known(&mut self, path: &[u8], links: Links, life: &mut dyn FnMut(u64, u64) -> Option<KnownLife>) -> io::Result<Stat> {
@@ -171,7 +168,7 @@ impl FileSystem for Linux {
                 stat.id.generation = known.generation;
                 Ok(stat)
             }
-            _ => name.identify(found),
+            _ => name.identify(&found),
         }
     }
 
@@ -368,22 +365,27 @@ impl Name<'_> {
         }
     }
 
-    /// Adds the handle to what a look found. The two calls are about one file in the end.
-    fn identify(&self, mut found: Found) -> io::Result<Stat> {
-        for _ in 0..LOOKS_MAX {
-            let Some(handle) = self.handle()? else { return Ok(stat_of(&found, None)) };
-            if handle.names_inode(found.inode) {
-                return Ok(stat_of(&found, Some(&handle)));
+    /// The same file for both calls, whatever the name stands for by then.
+    fn pin(&self) -> io::Result<OpenFile> {
+        let flags = OFlag::O_PATH | OFlag::O_CLOEXEC;
+        let opened = match self {
+            Name::Path(path, Links::Follow) => nix::fcntl::open(*path, flags, Mode::empty()),
+            Name::Path(path, _) => nix::fcntl::open(*path, flags | OFlag::O_NOFOLLOW, Mode::empty()),
+            Name::Entry(directory, name) => {
+                nix::fcntl::openat(directory, name.as_c_str(), flags | OFlag::O_NOFOLLOW, Mode::empty())
             }
-            // Either the name changed hands between the calls, or the handle's layout is unknown: the same answer twice settles it.
-            let again = self.look()?;
-            let same = (again.device, again.inode, again.born) == (found.device, found.inode, found.born);
-            found = again;
-            if same {
-                return Ok(stat_of(&found, Some(&handle)));
-            }
+        };
+        Ok(OpenFile(opened?.into()))
+    }
+
+    /// Adds the handle to what a look found.
+    fn identify(&self, found: &Found) -> io::Result<Stat> {
+        match self.handle()? {
+            None => Ok(stat_of(found, None)),
+            Some(handle) if handle.names_inode(found.inode) => Ok(stat_of(found, Some(&handle))),
+            // Either the name changed hands between the calls, or the handle's layout is unknown.
+            Some(_) => stat_open(&self.pin()?),
         }
-        Err(Errno::EAGAIN.into())
     }
 }
 
@@ -435,4 +437,42 @@ fn stat_of(found: &Found, handle: Option<&Handle>) -> Stat {
 fn birth_digest(born: Option<SystemTime>) -> u32 {
     let since = born.and_then(|at| at.duration_since(SystemTime::UNIX_EPOCH).ok()).unwrap_or_default();
     super::handle::digest(&since.as_nanos().to_le_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    /// A look is a call for the inode and one for its handle, and names change hands between any two calls.
+    #[test]
+    fn a_look_at_a_name_that_changes_hands_tells_of_one_file() {
+        let world = tempfile::tempdir().expect("a directory");
+        let directory = world.path().join("d");
+        std::fs::create_dir(&directory).expect("mkdir");
+        let [one, other] = ["one", "other"].map(|name| directory.join(name));
+        let mut linux = Linux::new();
+        let trusted = world.path().as_os_str().len() + 1;
+        let ways = [Links::Keep, Links::Follow, Links::Beneath(trusted), Links::Beneath(trusted + 2)];
+        let files = [&one, &other].map(|path| {
+            std::fs::write(path, "").expect("a file");
+            linux.stat(path.as_os_str().as_bytes(), Links::Keep).expect("a look").id
+        });
+        let is_over = AtomicBool::new(false);
+        let seen: Vec<FileId> = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !is_over.load(Ordering::Relaxed) {
+                    renameat2(AT_FDCWD, &one, AT_FDCWD, &other, RenameFlags::RENAME_EXCHANGE).expect("mv --exchange");
+                }
+            });
+            let looks = (0..40_000).map(|round| linux.stat(one.as_os_str().as_bytes(), ways[round % ways.len()]));
+            let seen = looks.map(|look| look.map(|stat| stat.id)).collect::<io::Result<Vec<_>>>();
+            is_over.store(true, Ordering::Relaxed);
+            seen.expect("there is always a file")
+        });
+        assert!(files.iter().all(|file| seen.contains(file)), "the name changed hands");
+        let wrong = seen.iter().filter(|file| !files.contains(file)).count();
+        assert_eq!(wrong, 0, "of {} looks", seen.len());
+    }
 }
