@@ -1,11 +1,12 @@
-//! Which directory is listed next: the lane of those that are due now, and the sweeps over all.
+//! Which directory is listed next: the queue of those that are due now, and the sweeps over all.
 //!
 //! In: directories to visit, and why. Out: one at a time, so that a listing can be taken in slices.
-//! Always holds: a directory waits in the urgent lane at most once; a sweep passes everything once per period and sleeps in between.
+//! Always holds: a directory waits in the urgent queue at most once; a sweep passes everything once per period and sleeps in between.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant, SystemTime};
 
+use crate::fair_queue::FairQueue;
 use crate::sys::clock::Now;
 use crate::tree::DirKey;
 
@@ -56,35 +57,69 @@ pub(crate) struct Visit<L> {
     pub(crate) had_files: bool,
 }
 
-/// Directories to be visited as soon as possible.
+/// A directory whose turn comes.
 #[derive(Debug)]
-pub(crate) struct Lane<L> {
-    queue: VecDeque<DirKey>,
-    pub(crate) current: Option<Visit<L>>,
+pub(crate) enum Turn<L> {
+    /// It is still to be visited.
+    New(DirKey),
+    /// It is being listed.
+    Begun(Visit<L>),
+}
+
+/// Listings under way at most: each holds a descriptor.
+const LISTINGS_MAX: usize = 32;
+
+/// Directories to be visited as soon as possible: their groups take turns, a slice of a listing each.
+#[derive(Debug)]
+pub(crate) struct Urgent<L> {
+    queue: FairQueue<Turn<L>>,
+    listings: usize,
     /// Directories whose paths led nowhere, each once. They are checked again once the kernel's queue is empty.
     pub(crate) lost: VecDeque<DirKey>,
 }
 
-impl<L> Lane<L> {
+impl<L> Urgent<L> {
     pub(crate) fn new() -> Self {
-        Lane { queue: VecDeque::new(), current: None, lost: VecDeque::new() }
+        Urgent { queue: FairQueue::new(), listings: 0, lost: VecDeque::new() }
     }
 
-    pub(crate) fn push(&mut self, directory: DirKey) {
-        self.queue.push_back(directory);
+    pub(crate) fn push(&mut self, group: u32, directory: DirKey) {
+        self.queue.push_back(group, Turn::New(directory));
     }
 
-    pub(crate) fn pop(&mut self) -> Option<DirKey> {
-        self.queue.pop_front()
+    /// The listing goes on when the turn of its group comes again.
+    pub(crate) fn go_on(&mut self, group: u32, visit: Visit<L>) {
+        self.listings += 1;
+        self.queue.push_front(group, Turn::Begun(visit));
     }
 
-    /// Those that wait.
+    pub(crate) fn pop(&mut self) -> Option<Turn<L>> {
+        let turn = self.queue.pop();
+        self.listings -= usize::from(matches!(turn, Some(Turn::Begun(_))));
+        turn
+    }
+
+    /// As many listings are under way as may be: one that is not begun waits, the next in its group.
+    pub(crate) fn must_wait(&self) -> bool {
+        self.listings >= LISTINGS_MAX
+    }
+
+    pub(crate) fn wait(&mut self, group: u32, directory: DirKey) {
+        self.queue.push_front(group, Turn::New(directory));
+    }
+
+    /// Those that are still to be visited.
     pub(crate) fn waiting(&self) -> impl Iterator<Item = DirKey> + '_ {
-        self.queue.iter().copied()
+        self.queue.iter().filter_map(|turn| if let Turn::New(directory) = turn { Some(*directory) } else { None })
+    }
+
+    /// Whether directories of the group are visited, or wait for it.
+    pub(crate) fn holds(&self, group: u32) -> bool {
+        self.queue.holds(group)
     }
 
     pub(crate) fn has_work(&self) -> bool {
-        self.current.is_some() || !self.queue.is_empty()
+        !self.queue.is_empty()
     }
 }
 

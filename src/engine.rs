@@ -6,6 +6,7 @@
 //! clock.
 
 mod behind;
+mod below;
 mod binary;
 mod changes;
 mod commit;
@@ -42,17 +43,19 @@ mod ways;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant, SystemTime};
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 
 use crate::batch::Outbox;
 use crate::busiest::Busiest;
 use crate::config::EngineConfig;
-use crate::discovery::{Lane, Sweep};
+use crate::discovery::{Sweep, Urgent};
+use crate::fair_queue::FairQueue;
 use crate::former::FormerNames;
 use crate::inputs::Inputs;
 use crate::lag::{Lag, Waiting};
 use crate::marks::mark;
 use crate::notices::{Notices, Told};
+use crate::parked::Parked;
 use crate::planted::is_planted;
 use crate::reader::Reader;
 use crate::record::Encoder;
@@ -63,6 +66,7 @@ use crate::succession::Succession;
 use crate::sys::clock::Now;
 use crate::sys::{FileSystem, Stat};
 use crate::tree::{DirId, DirKey, Tree};
+use crate::unread::Unread;
 
 pub use commit::Checkpoint;
 use commit::Commits;
@@ -81,9 +85,8 @@ use ways::Ways;
 /// Room for about two thousand events with short names: an eighth of the kernel's default queue in one call.
 const EVENT_BUFFER_BYTES: usize = 64 * 1024;
 
-/// Buffers of events taken per turn at most: more than the kernel's default queue of 16,384 events holds, so that the queue is empty
-/// afterwards unless events come in faster than they are taken.
-const EVENT_BUFFERS_PER_TURN: usize = 32;
+/// Buffers of events taken per turn at most: eight thousand events with short names, some ten milliseconds of work if each is a rename.
+const EVENT_BUFFERS_PER_TURN: usize = 4;
 
 /// Files read per turn at most, before the kernel's queue is drained again.
 const FILES_PER_TURN: usize = 256;
@@ -93,6 +96,9 @@ const BYTES_PER_TURN: usize = 4 * 1024 * 1024;
 
 /// Looks (`statx`) per turn at most.
 const LOOKS_PER_TURN: usize = 256;
+
+/// No further look is taken while this many wait for the kernel's queue to be empty: all of them are believed in one turn.
+const FOUND_MAX: usize = 4096;
 
 /// Directory entries taken per turn at most.
 const ENTRIES_PER_TURN: usize = 1024;
@@ -182,25 +188,24 @@ pub struct Engine<F: FileSystem, S: Sink> {
     wanted: HashMap<(DirId, Box<[u8]>), Wanted>,
     events: Box<[u8]>,
     are_events_pending: bool,
-    urgent: Lane<F::Listing>,
+    urgent: Urgent<F::Listing>,
     sweeps: Sweeps<F::Listing>,
     is_rescan_due: bool,
     /// The directory of a PATH went away, or elsewhere: what the PATH leads to now is to be looked at.
     is_path_lost: bool,
     /// Events were lost, and the looks that make up for them are under way.
     is_missing_events: bool,
-    /// Names to look at, oldest first; the bit in the slot is the truth.
-    doubts: VecDeque<SlotId>,
+    /// Names to look at; the bit in the slot is the truth.
+    doubts: FairQueue<SlotId>,
     /// What looks found under names of unknown or other files, if anything: believed when no event about the name came after the look.
     found: Vec<(SlotKey, Option<Stat>)>,
     /// Files that a listing brought up, to be read in the order of their last modification.
     listed: Vec<(SystemTime, SlotKey)>,
-    /// More of them may come: directories that nothing was known of are being listed, or names in them are still to be looked at.
-    is_listing: bool,
-    /// Those of them that are to be read now, one after the other, while others that change have their turns.
-    backlog: VecDeque<Waiting>,
-    /// Files to read, oldest first; the bit in the slot is the truth.
-    dirty: VecDeque<Waiting>,
+    /// Groups in which more of them may come: directories that nothing was known of are being listed, or names in them are still to be
+    /// looked at.
+    listing: HashSet<u32>,
+    /// Files to read; the bit in the slot is the truth.
+    unread: Unread,
     /// Files read lately, in the order in which they may be opened again.
     cooling: VecDeque<(Instant, Cooling)>,
     /// Those of them that are still open, in the same order, so that moving or deleting them loses nothing.
@@ -216,21 +221,23 @@ pub struct Engine<F: FileSystem, S: Sink> {
     /// Files that were renamed unseen in directories that are not listed.
     searches: Searches<F::Listing>,
     /// Files whose name was deleted: judged as soon as all events and doubts are worked off.
-    deleted: VecDeque<SlotKey>,
+    deleted: VecDeque<(Instant, SlotKey)>,
     /// Files without a name, in the order in which they are judged.
     leaving: VecDeque<(Instant, SlotKey)>,
     /// When each of them is judged: one that came back and left again is not judged when it would have been the first time.
     judged_at: HashMap<SlotId, Instant>,
+    /// What concerns all below a directory.
+    below: below::Below,
     /// Directories renamed away, likewise.
     leaving_directories: VecDeque<(Instant, DirKey)>,
     /// Files that left the tree, in the order in which they are forgotten.
-    parked: VecDeque<(Instant, SlotKey)>,
+    parked: Parked,
     /// How many of them are remembered at most.
     parked_max: usize,
     /// Files that were deleted and had no other name as far as is known, likewise.
-    parked_deleted: VecDeque<(Instant, SlotKey)>,
+    parked_deleted: Parked,
     /// Files to try again.
-    retries: VecDeque<(Instant, SlotKey)>,
+    retries: BTreeMap<(Instant, u32), SlotKey>,
     /// Files that left the tree with unread bytes while events were missed: if they do not come back by then, the bytes are lost.
     losses: VecDeque<(Instant, SlotKey)>,
     /// Inodes of which one name got another inode: where their other names go on.
@@ -300,17 +307,16 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             wanted: HashMap::new(),
             events: vec![0; EVENT_BUFFER_BYTES].into_boxed_slice(),
             are_events_pending: true,
-            urgent: Lane::new(),
+            urgent: Urgent::new(),
             sweeps,
             is_rescan_due: false,
             is_path_lost: false,
             is_missing_events: false,
-            doubts: VecDeque::new(),
+            doubts: FairQueue::new(),
             found: Vec::new(),
             listed: Vec::new(),
-            is_listing: false,
-            backlog: VecDeque::new(),
-            dirty: VecDeque::new(),
+            listing: HashSet::new(),
+            unread: Unread::new(),
             cooling: VecDeque::new(),
             cooling_files: VecDeque::new(),
             cooling_dirty: 0,
@@ -321,11 +327,12 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             deleted: VecDeque::new(),
             leaving: VecDeque::new(),
             judged_at: HashMap::new(),
+            below: below::Below::new(),
             leaving_directories: VecDeque::new(),
-            parked: VecDeque::new(),
+            parked: Parked::default(),
             parked_max: timers::PARKED_MAX,
-            parked_deleted: VecDeque::new(),
-            retries: VecDeque::new(),
+            parked_deleted: Parked::default(),
+            retries: BTreeMap::new(),
             losses: VecDeque::new(),
             left_behind: VecDeque::new(),
             rewrites: rewriting::Rewrites::new(now),
@@ -372,6 +379,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.note_turn(now);
         if !self.is_stopping {
             self.start_roots(now)?;
+            self.work_off(now.instant);
             self.take_changes(now)?;
             self.follow_ways(now);
             self.expire(now);
@@ -453,7 +461,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// Files that may have unread bytes and are to be read.
     pub fn unread_files(&self) -> usize {
-        self.dirty.len() + self.backlog.len() + self.listed.len() + self.cooling_dirty
+        self.unread.len() + self.listed.len() + self.cooling_dirty
     }
 
     /// How long records have been waiting for an output that takes none, if they are.
@@ -520,26 +528,27 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             || self.searches.has_work()
             || self.sweeps.has_work()
             || self.is_rescan_due
+            || self.below.has_work()
             || self.is_path_lost
             || self.is_look_unsettled()
             // Listed files wait for a search that is under way: the file that it finds may come before them.
             || !(self.listed.is_empty() || self.searches.is_under_way())
             || self.is_looking_for_absent()
             || self.insight.is_counting()
-            || (!(self.dirty.is_empty() && self.backlog.is_empty()) && self.outbox.has_room())
+            || (!self.unread.is_empty() && self.outbox.has_room())
     }
 
     /// With `--once`: nothing waits for a deadline or for the journal either, so everything was read.
     fn is_read(&self) -> bool {
         // A directory that could not be listed for want of descriptors or memory is tried again.
         self.polled == 0
-            && self.dirty.is_empty()
-            && self.backlog.is_empty()
+            && self.unread.is_empty()
             && self.retries.is_empty()
             && self.listed.is_empty()
             && !self.searches.is_under_way()
             && self.leaving.is_empty()
             && self.leaving_directories.is_empty()
+            && !self.below.has_work()
             && self.losses.is_empty()
             && self.commits.as_ref().is_none_or(|commits| !commits.has_births())
     }

@@ -97,6 +97,11 @@ impl FormerNames {
     /// Events were lost: what is said to be deleted may have been moved since, and the kernel may have ended any watch.
     pub(crate) fn events_lost(&mut self) {
         self.deleted.clear();
+        self.doubt_watches();
+    }
+
+    /// The kernel may have ended any watch of a deleted directory, and that was lost.
+    pub(crate) fn doubt_watches(&mut self) {
         self.doubtful = self.dead.len();
     }
 

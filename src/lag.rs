@@ -16,7 +16,7 @@ const UNIT_BITS: u32 = 17;
 const KEPT: usize = 4096;
 
 /// A moment of this run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Stamp(u32);
 
 /// A file in a queue.

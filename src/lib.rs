@@ -65,12 +65,14 @@ pub mod daemon;
 pub mod engine;
 
 mod discovery;
+mod fair_queue;
 pub mod file_systems;
 mod former;
 mod inputs;
 mod interpret;
 mod mounts;
 mod names;
+mod parked;
 mod registry;
 mod succession;
 mod tree;
@@ -78,6 +80,7 @@ mod tree;
 pub mod lines;
 mod reader;
 pub mod record;
+mod unread;
 mod wide_text;
 
 mod batch;

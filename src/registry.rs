@@ -5,7 +5,7 @@
 
 use std::hash::BuildHasher;
 
-use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
+use hashbrown::{DefaultHashBuilder, HashTable};
 
 use crate::checkpoint::format::{INCARNATION_BUCKETS, incarnation_bucket};
 use crate::inputs::InputId;
@@ -14,8 +14,10 @@ use crate::names::{NameRef, Names};
 use crate::sys::FileId;
 use crate::tree::DirId;
 
+mod aliases;
 mod state;
 
+use aliases::Aliases;
 pub(crate) use state::State;
 
 const NONE: u32 = u32::MAX;
@@ -101,9 +103,6 @@ impl FileSlot {
     }
 }
 
-/// A further name of a file.
-type Alias = (DirId, Box<[u8]>);
-
 /// All files.
 #[derive(Debug)]
 pub(crate) struct Registry {
@@ -113,9 +112,7 @@ pub(crate) struct Registry {
     by_id: HashTable<u32>,
     /// First slot of each directory, by [`DirId`].
     first_in: Vec<u32>,
-    /// Further names of files with several hard links or links to them: rare, so outside the slots.
-    aliases: HashMap<Alias, SlotId>,
-    names_of: HashMap<SlotId, Vec<Alias>>,
+    aliases: Aliases,
     devices: Vec<u64>,
     /// Free slots, oldest first, so that a slot is reused as late as possible.
     free_first: u32,
@@ -134,8 +131,7 @@ impl Registry {
             by_name: HashTable::new(),
             by_id: HashTable::new(),
             first_in: Vec::new(),
-            aliases: HashMap::new(),
-            names_of: HashMap::new(),
+            aliases: Aliases::new(),
             devices: Vec::new(),
             free_first: NONE,
             free_last: NONE,
@@ -206,8 +202,7 @@ impl Registry {
         });
         match found {
             Some(&at) => Some(SlotId(at)),
-            None if self.aliases.is_empty() => None,
-            None => self.aliases.get(&(dir, name.into())).copied(),
+            None => self.aliases.find(dir, name),
         }
     }
 
@@ -369,7 +364,7 @@ impl Registry {
     /// Frees the slot of an unbound file.
     pub(crate) fn free(&mut self, id: SlotId) {
         self.drop_name(id);
-        debug_assert!(!self.names_of.contains_key(&id), "further names go first");
+        debug_assert!(!self.aliases.has_any(id), "further names go first");
         if let Some(file) = self.file_id(id) {
             let hash = self.hash_id(file);
             if let Ok(entry) = self.by_id.find_entry(hash, |&at| at == id.0) {
@@ -411,48 +406,45 @@ impl Registry {
 
     /// Notes a further name of a file.
     pub(crate) fn add_alias(&mut self, id: SlotId, dir: DirId, name: &[u8]) {
-        if self.aliases.insert((dir, name.into()), id).is_none() {
-            self.names_of.entry(id).or_default().push((dir, name.into()));
-        }
+        self.aliases.add(id, dir, name);
     }
 
     /// Whether this name is a further name of a file.
     pub(crate) fn is_alias(&self, dir: DirId, name: &[u8]) -> bool {
-        !self.aliases.is_empty() && self.aliases.contains_key(&(dir, name.into()))
+        self.aliases.find(dir, name).is_some()
     }
 
     /// Forgets a further name.
     pub(crate) fn remove_alias(&mut self, dir: DirId, name: &[u8]) {
-        if let Some(id) = self.aliases.remove(&(dir, name.into()))
-            && let Some(names) = self.names_of.get_mut(&id)
-        {
-            names.retain(|(at, known)| *at != dir || **known != *name);
-            if names.is_empty() {
-                self.names_of.remove(&id);
-            }
-        }
+        self.aliases.remove(dir, name);
     }
 
     /// Whether the file has further names.
     pub(crate) fn has_aliases(&self, id: SlotId) -> bool {
-        !self.names_of.is_empty() && self.names_of.contains_key(&id)
+        self.aliases.has_any(id)
     }
 
     /// Takes one further name of a file off the list.
     pub(crate) fn take_alias(&mut self, id: SlotId) -> Option<(DirId, Box<[u8]>)> {
-        let (dir, name) = self.names_of.get(&id)?.last()?.clone();
+        let (dir, name): (DirId, Box<[u8]>) = self.aliases.last_of(id).map(|(dir, name)| (dir, name.into()))?;
         self.remove_alias(dir, &name);
         Some((dir, name))
     }
 
     /// The further names of a file.
-    pub(crate) fn further_names(&self, id: SlotId) -> &[(DirId, Box<[u8]>)] {
-        self.names_of.get(&id).map_or(&[], Vec::as_slice)
+    pub(crate) fn further_names(&self, id: SlotId) -> impl Iterator<Item = (DirId, &[u8])> + '_ {
+        self.aliases.of_file(id)
     }
 
-    /// The further names in a directory.
-    pub(crate) fn aliases_in(&self, dir: DirId) -> Vec<Box<[u8]>> {
-        self.aliases.keys().filter(|(at, _)| *at == dir).map(|(_, name)| name.clone()).collect()
+    /// Takes one further name in a directory off the list. Returns the file that had it.
+    pub(crate) fn take_alias_in(&mut self, dir: DirId) -> Option<SlotId> {
+        let name: Box<[u8]> = self.aliases.one_in(dir)?.0.into();
+        self.aliases.remove(dir, &name)
+    }
+
+    /// Whether there are further names in a directory.
+    pub(crate) fn has_alias_in(&self, dir: DirId) -> bool {
+        self.aliases.one_in(dir).is_some()
     }
 
     fn by_name_holds(&self, dir: DirId, name: &[u8]) -> bool {

@@ -1,52 +1,106 @@
 //! Rotation order: which file had a name before, and who waits for whom.
 //!
 //! In: names given up and names taken. Out: the predecessor of a file, and who may go on once a file was read to its end.
-//! Always holds: nobody waits in a circle; memory is in proportion to the files that took another file's name, and to the names given
-//! up within [`REMEMBERED_FOR`].
+//! Always holds: nobody waits in a circle; names given up are bounded by [`RECENT_MAX`], the oldest go first, and the rest is in
+//! proportion to the files that took another file's name.
 
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
+use std::hash::{BuildHasher, Hash};
 use std::time::{Duration, Instant};
 
-use hashbrown::HashMap;
+use hashbrown::{DefaultHashBuilder, HashMap};
 
 use crate::marks::mark;
 use crate::registry::{SlotId, SlotKey};
 use crate::tree::DirId;
 
-/// How long after a rename a new file under the old name counts as the successor: rotation tools pause in between.
+/// How long after a rename, at least, a new file under the old name counts as the successor: rotation tools pause in between.
 const REMEMBERED_FOR: Duration = Duration::from_secs(60);
 
-type Name = (DirId, Box<[u8]>);
+/// Entries in one of the two generations of what is remembered: half a megabyte. Whoever renames in a loop pushes the oldest out.
+const RECENT_MAX: usize = 28_672;
+
+/// Files that wait for one another in a row at most, as far as is searched for a circle.
+const CHAIN_MAX: usize = 1_024;
+
+/// What happened lately: for [`REMEMBERED_FOR`] at least and for twice as long at most, unless [`RECENT_MAX`] more came since.
+#[derive(Debug)]
+struct Recent<K> {
+    young: HashMap<K, SlotKey>,
+    old: HashMap<K, SlotKey>,
+    /// When the first of the young ones came.
+    since: Option<Instant>,
+}
+
+impl<K> Default for Recent<K> {
+    fn default() -> Self {
+        Recent { young: HashMap::new(), old: HashMap::new(), since: None }
+    }
+}
+
+impl<K: Hash + Eq> Recent<K> {
+    fn insert(&mut self, key: K, file: SlotKey, now: Instant) {
+        self.old.remove(&key);
+        if self.young.len() >= RECENT_MAX {
+            self.turn_old();
+        }
+        self.since.get_or_insert(now);
+        self.young.insert(key, file);
+    }
+
+    fn get(&self, key: &K) -> Option<SlotKey> {
+        self.young.get(key).or_else(|| self.old.get(key)).copied()
+    }
+
+    fn remove(&mut self, key: &K) -> Option<SlotKey> {
+        self.young.remove(key).or_else(|| self.old.remove(key))
+    }
+
+    fn is_empty(&self) -> bool {
+        self.young.is_empty() && self.old.is_empty()
+    }
+
+    fn turn_old(&mut self) {
+        self.old = std::mem::take(&mut self.young);
+        self.since = None;
+    }
+
+    /// Forgets what is long ago.
+    fn expire(&mut self, now: Instant) {
+        if self.since.is_some_and(|since| since + REMEMBERED_FOR <= now) {
+            self.turn_old();
+            if !self.old.is_empty() {
+                self.since = Some(now);
+            }
+        }
+    }
+}
 
 /// What is known of successions.
 #[derive(Debug, Default)]
 pub(crate) struct Succession {
-    /// Who gave this name up last.
-    vacated: HashMap<Name, SlotKey>,
+    /// Who gave a name up last, by a digest of the name and its directory that nobody outside can work out.
+    vacated: Recent<u64>,
     /// A name that was heard of, and the known file that it turned out to stand for.
-    became: HashMap<SlotKey, SlotKey>,
-    /// When to forget the two above.
-    expiries: VecDeque<(Instant, Forget)>,
+    became: Recent<SlotKey>,
     /// Whose name each file took.
     predecessors: HashMap<SlotId, SlotKey>,
-    /// Who waits right now for a file to be read to its end.
-    waiting: HashMap<SlotId, Vec<SlotId>>,
-    /// The inverse.
-    waits_for: HashMap<SlotId, SlotId>,
-}
-
-#[derive(Debug)]
-enum Forget {
-    Name(Name, SlotKey),
-    Became(SlotKey),
+    /// Who waits right now for a file to be read to its end, in the order in which they came.
+    waiting: HashMap<SlotId, BTreeMap<u64, SlotId>>,
+    /// The inverse: for whom, and as which one.
+    waits_for: HashMap<SlotId, (SlotId, u64)>,
+    waits: u64,
+    hasher: DefaultHashBuilder,
 }
 
 impl Succession {
     /// `older` gives this name up; the next file under it comes after it.
     pub(crate) fn vacate(&mut self, older: SlotKey, dir: DirId, name: &[u8], now: Instant) {
-        let name: Name = (dir, name.into());
-        self.vacated.insert(name.clone(), older);
-        self.expiries.push_back((now + REMEMBERED_FOR, Forget::Name(name, older)));
+        self.vacated.insert(self.digest(dir, name), older, now);
+    }
+
+    fn digest(&self, dir: DirId, name: &[u8]) -> u64 {
+        self.hasher.hash_one((dir.0, name))
     }
 
     /// Who gave this name up last.
@@ -54,7 +108,7 @@ impl Succession {
         if self.vacated.is_empty() {
             return None;
         }
-        self.vacated.get(&(dir, name.into())).copied()
+        self.vacated.get(&self.digest(dir, name))
     }
 
     /// `newer` takes this name. Says whether another file had it before.
@@ -62,7 +116,7 @@ impl Succession {
         if self.vacated.is_empty() {
             return false;
         }
-        let Some(older) = self.vacated.remove(&(dir, name.into())).filter(|older| older.id != newer) else { return false };
+        let Some(older) = self.vacated.remove(&self.digest(dir, name)).filter(|older| older.id != newer) else { return false };
         self.predecessors.insert(newer, older);
         true
     }
@@ -70,8 +124,7 @@ impl Succession {
     /// `gone`, a name that was heard of, turned out to be the file `known`: it takes its place on both sides. Says whether `known` has a
     /// predecessor now.
     pub(crate) fn pass_on(&mut self, gone: SlotKey, known: SlotKey, now: Instant) -> bool {
-        self.became.insert(gone, known);
-        self.expiries.push_back((now + REMEMBERED_FOR, Forget::Became(gone)));
+        self.became.insert(gone, known, now);
         if let Some(older) = self.predecessors.remove(&gone.id)
             && older != known
             && !self.predecessors.contains_key(&known.id)
@@ -110,27 +163,51 @@ impl Succession {
     /// Whose name `newer` took.
     pub(crate) fn predecessor(&self, newer: SlotId) -> Option<SlotKey> {
         let older = *self.predecessors.get(&newer)?;
-        let older = self.became.get(&older).copied().unwrap_or(older);
+        let older = self.became.get(&older).unwrap_or(older);
         (older.id != newer).then_some(older)
     }
 
-    /// Makes `newer` wait until `older` is released. Refuses, with `false`, what would close a circle.
+    /// Makes `newer` wait until `older` is released. Refuses, with `false`, what would close a circle, or a row of [`CHAIN_MAX`].
     pub(crate) fn wait(&mut self, newer: SlotId, older: SlotId) -> bool {
-        let mut at = Some(older);
-        while let Some(here) = at {
-            if here == newer {
-                return false;
-            }
-            at = self.waits_for.get(&here).copied();
+        // Nobody waits for most of those that come to wait.
+        if newer == older || self.waiting.contains_key(&newer) && !self.ends_elsewhere(older, newer) {
+            return false;
         }
-        self.waits_for.insert(newer, older);
-        self.waiting.entry(older).or_default().push(newer);
+        self.stop_waiting(newer);
+        self.waits += 1;
+        self.waits_for.insert(newer, (older, self.waits));
+        self.waiting.entry(older).or_default().insert(self.waits, newer);
+        true
+    }
+
+    /// Whether those that `first` waits for, one after the other, end without `other`.
+    fn ends_elsewhere(&self, first: SlotId, other: SlotId) -> bool {
+        let mut at = first;
+        for _ in 0..CHAIN_MAX {
+            match self.waited_for(at) {
+                Some(next) if next != other => at = next,
+                Some(_) => return false,
+                None => return true,
+            }
+        }
+        mark!("very many files waited for one another in a row");
+        false
+    }
+
+    fn stop_waiting(&mut self, newer: SlotId) -> bool {
+        let Some((older, place)) = self.waits_for.remove(&newer) else { return false };
+        if let Some(waiting) = self.waiting.get_mut(&older) {
+            waiting.remove(&place);
+            if waiting.is_empty() {
+                self.waiting.remove(&older);
+            }
+        }
         true
     }
 
     /// For whom a file waits right now.
     pub(crate) fn waited_for(&self, newer: SlotId) -> Option<SlotId> {
-        self.waits_for.get(&newer).copied()
+        self.waits_for.get(&newer).map(|&(older, _)| older)
     }
 
     /// All that wait, in the order of their slots.
@@ -142,12 +219,12 @@ impl Succession {
 
     /// Whether `newer` goes on when `older` is released.
     pub(crate) fn has_waiting(&self, older: SlotId, newer: SlotId) -> bool {
-        self.waiting.get(&older).is_some_and(|waiting| waiting.contains(&newer))
+        self.waits_for.get(&newer).is_some_and(|(at, place)| *at == older && self.waiting[at].contains_key(place))
     }
 
     /// `older` has no unread bytes, or cannot be read: returns who may go on.
     pub(crate) fn release(&mut self, older: SlotId) -> Vec<SlotId> {
-        let released = self.waiting.remove(&older).unwrap_or_default();
+        let released: Vec<SlotId> = self.waiting.remove(&older).unwrap_or_default().into_values().collect();
         for newer in &released {
             self.waits_for.remove(newer);
         }
@@ -157,24 +234,15 @@ impl Succession {
     /// The slot is freed.
     pub(crate) fn forget(&mut self, gone: SlotId) {
         self.predecessors.remove(&gone);
-        if let Some(older) = self.waits_for.remove(&gone)
-            && let Some(waiting) = self.waiting.get_mut(&older)
-        {
+        if self.stop_waiting(gone) {
             mark!("a file went away while it waited for another one");
-            waiting.retain(|&newer| newer != gone);
         }
     }
 
     /// Forgets what is long ago.
     pub(crate) fn expire(&mut self, now: Instant) {
-        while self.expiries.front().is_some_and(|(deadline, _)| *deadline <= now) {
-            let Some((_, entry)) = self.expiries.pop_front() else { break };
-            match entry {
-                Forget::Name(name, older) if self.vacated.get(&name) == Some(&older) => drop(self.vacated.remove(&name)),
-                Forget::Became(gone) => drop(self.became.remove(&gone)),
-                Forget::Name(..) => {}
-            }
-        }
+        self.vacated.expire(now);
+        self.became.expire(now);
     }
 }
 
@@ -235,7 +303,41 @@ mod tests {
         let start = now();
         order.vacate(keys[0], DIR, b"x", start);
         order.pass_on(keys[1], keys[0], start);
+        order.expire(start + REMEMBERED_FOR - Duration::from_secs(1));
+        assert_eq!(order.vacated(DIR, b"x"), Some(keys[0]));
         order.expire(start + REMEMBERED_FOR);
-        assert!(order.vacated.is_empty() && order.became.is_empty() && order.expiries.is_empty());
+        order.expire(start + 2 * REMEMBERED_FOR);
+        assert!(order.vacated.is_empty() && order.became.is_empty());
+    }
+
+    #[test]
+    fn a_name_given_up_over_and_over_is_remembered_once_and_ever_new_names_push_out_the_oldest() {
+        let (mut order, keys) = (Succession::default(), keys(2));
+        for _ in 0..1_000_000 {
+            order.vacate(keys[0], DIR, b"x", now());
+        }
+        assert_eq!((order.vacated.young.len(), order.vacated.old.len()), (1, 0));
+        for number in 0..3 * RECENT_MAX {
+            order.vacate(keys[1], DIR, number.to_string().as_bytes(), now());
+        }
+        assert!(order.vacated.young.len() + order.vacated.old.len() <= 2 * RECENT_MAX);
+        assert_eq!((order.vacated(DIR, b"x"), order.vacated(DIR, b"0")), (None, None));
+        let last = (3 * RECENT_MAX - 1).to_string();
+        assert_eq!(order.vacated(DIR, last.as_bytes()), Some(keys[1]));
+    }
+
+    #[test]
+    fn very_many_files_that_wait_for_one_or_in_a_row_and_go_away_leave_nothing() {
+        let (mut order, mut files) = (Succession::default(), Registry::new());
+        let ids: Vec<SlotId> = (0..100_000_u32).map(|number| files.insert(DIR, &number.to_le_bytes())).collect();
+        for row in [false, true] {
+            for (at, &newer) in ids.iter().enumerate().skip(1) {
+                assert!(order.wait(newer, if row { ids[at - 1] } else { ids[0] }));
+            }
+            assert!(!order.wait(ids[0], ids[1]), "that would be a circle");
+            assert!(!order.wait(ids[0], ids[99_999]), "that, too");
+            ids[1..].iter().for_each(|&gone| order.forget(gone));
+            assert!(order.waiting.is_empty() && order.waits_for.is_empty());
+        }
     }
 }

@@ -48,6 +48,8 @@ pub(crate) struct Directory {
     watch: Option<WatchId>,
     /// A root's path, with a slash at its end where one is needed; or the last one of a directory that was renamed away.
     prefix: Option<Box<[u8]>>,
+    /// The directory right below a root that it is in or is, or that root: its files share turns with those of the same one.
+    top: u32,
     /// Device and inode; (0, 0) until it was looked at.
     pub(crate) inode: (u64, u64),
     pub(crate) role: Role,
@@ -69,6 +71,10 @@ pub(crate) struct Directory {
     is_unreadable: bool,
     /// Renamed away; its new name, if any, was not told yet.
     pub(crate) is_moving: bool,
+    /// It was let go with all below it, which is not worked off yet: `is_moving` as well.
+    pub(crate) is_dropping: bool,
+    /// It came to another place, which is still to be told to what is in it: whether another input may cover that now.
+    pub(crate) moved: Option<bool>,
     /// A look did not find it. It is checked again once the kernel's queue is empty.
     pub(crate) is_lost: bool,
     /// The kernel ended its watch: the inode was deleted, or its file system unmounted. Whatever has the path now may be another directory,
@@ -177,6 +183,7 @@ impl Tree {
         let name_ref = self.names.insert(name);
         let id = self.take(parent.0, name_ref, None, Role::Listed);
         self.link(id);
+        self.set_top(id);
         id
     }
 
@@ -274,7 +281,9 @@ impl Tree {
         found.parent = parent.0;
         found.name = name_ref;
         found.is_moving = false;
+        found.is_dropping = false;
         self.link(id);
+        self.set_top(id);
     }
 
     /// The directory was renamed away: its name is free for another, its place in the tree and its old path stay until it is settled.
@@ -301,8 +310,22 @@ impl Tree {
         found.parent = NONE;
         found.next = NONE;
         found.previous = NONE;
+        found.top = id.0;
         found.prefix = Some(prefix.into());
         found.is_moving = false;
+        found.is_dropping = false;
+    }
+
+    /// Works out anew in which directory right below a root this one is.
+    pub(crate) fn set_top(&mut self, id: DirId) {
+        let above = self.parent(id).map(|parent| self.get(parent)).filter(|above| above.parent != NONE);
+        self.get_mut(id).top = above.map_or(id.0, |above| above.top);
+    }
+
+    /// Whose turns the files of a directory share. Not 0.
+    #[inline]
+    pub(crate) fn group(&self, id: DirId) -> u32 {
+        self.directories[id.0 as usize].top + 1
     }
 
     /// Whether `id` is `top` or below it.
@@ -315,6 +338,11 @@ impl Tree {
             at = self.parent(here);
         }
         false
+    }
+
+    /// How many directories are above this one.
+    pub(crate) fn depth(&self, id: DirId) -> usize {
+        std::iter::successors(self.parent(id), |&at| self.parent(at)).count()
     }
 
     /// The root that this directory hangs from.
@@ -350,15 +378,26 @@ impl Tree {
     /// Appends the directory's path, with a slash at its end, to `path`. Returns how far the path is trusted from then on: to the end of
     /// the PATH, or of the link that is followed nearest above.
     pub(crate) fn write_path(&self, id: DirId, path: &mut Vec<u8>) -> usize {
-        let found = self.get(id);
-        if let Some(prefix) = &found.prefix {
-            path.extend_from_slice(prefix);
-            return path.len();
+        // From the end to the beginning, and in a loop: users choose how deep their directories are.
+        let (mut top, mut len) = (self.get(id), 0);
+        while top.prefix.is_none() {
+            len += self.names.get(top.name).len() + 1;
+            top = self.get(DirId(top.parent));
         }
-        let trusted = self.write_path(DirId(found.parent), path);
-        path.extend_from_slice(self.names.get(found.name));
-        path.push(b'/');
-        if found.via_link { path.len() } else { trusted }
+        path.extend_from_slice(top.prefix.as_deref().unwrap_or_default());
+        let mut trusted = path.len();
+        path.resize(trusted + len, b'/');
+        let (mut at, mut end, mut is_link_above) = (self.get(id), path.len(), false);
+        while at.prefix.is_none() {
+            if at.via_link && !is_link_above {
+                (trusted, is_link_above) = (end, true);
+            }
+            let name = self.names.get(at.name);
+            path[end - 1 - name.len()..end - 1].copy_from_slice(name);
+            end -= name.len() + 1;
+            at = self.get(DirId(at.parent));
+        }
+        trusted
     }
 
     /// The length of the root's part of the path: what is behind it is "the path below PATH".
@@ -379,6 +418,7 @@ impl Tree {
             previous: NONE,
             watch: None,
             prefix,
+            top: at,
             inode: (0, 0),
             role,
             scope: ScopeId::default(),
@@ -390,6 +430,8 @@ impl Tree {
             is_polled: false,
             is_unreadable: false,
             is_moving: false,
+            is_dropping: false,
+            moved: None,
             is_lost: false,
             is_watch_ended: false,
             is_blind: false,
@@ -463,6 +505,30 @@ mod tests {
         assert_eq!(tree.find(root, b"z"), Some(a));
         assert_eq!(tree.find(root, b"a"), None);
         assert!(tree.is_within(b, a) && !tree.is_within(a, b));
+    }
+
+    #[test]
+    fn the_path_of_a_directory_a_million_levels_deep_takes_no_stack() {
+        let mut tree = Tree::new();
+        let root = tree.add_root(b"logs/", Role::Listed);
+        let deepest = (0..1_000_000).fold(root, |above, _| tree.add(above, b"d"));
+        assert_eq!(path(&tree, deepest).len(), "logs/".len() + 2_000_000);
+        assert_eq!(tree.depth(deepest), 1_000_000);
+    }
+
+    #[test]
+    fn a_path_is_trusted_to_the_end_of_the_link_nearest_to_its_own() {
+        let mut tree = Tree::new();
+        let root = tree.add_root(b"logs/", Role::Listed);
+        let a = tree.add(root, b"a");
+        let b = tree.add(a, b"bb");
+        let c = tree.add(b, b"c");
+        let trusted = |tree: &Tree| tree.write_path(c, &mut Vec::new());
+        assert_eq!(trusted(&tree), "logs/".len());
+        tree.get_mut(a).via_link = true;
+        assert_eq!(trusted(&tree), "logs/a/".len());
+        tree.get_mut(b).via_link = true;
+        assert_eq!(trusted(&tree), "logs/a/bb/".len());
     }
 
     #[test]

@@ -66,8 +66,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let (key, input) = (self.files.key(id), self.files.get(id).input);
         let link = (self.files.get(id).dir(), self.files.name(id).into());
         // Other links to the same name, and hard links: a look tells one from the other.
-        let others = self.files.further_names(id).iter().filter(|(dir, name)| !self.is_target(*dir, name));
-        let others: Vec<(DirId, Box<[u8]>)> = others.cloned().collect();
+        let others = self.files.further_names(id).filter(|(dir, name)| !self.is_target(*dir, name));
+        let others: Vec<(DirId, Box<[u8]>)> = others.map(|(dir, name)| (dir, name.into())).collect();
         for (dir, name) in &others {
             self.files.remove_alias(*dir, name);
         }

@@ -13,6 +13,7 @@ use crate::registry::{Life, State};
 use crate::sys::WatchId;
 use crate::sys::inotify::{EVENT_BYTES_MAX, Events, RawEvent, mask};
 use crate::tree::Role;
+use crate::unread::Because;
 
 impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// Takes what the kernel told since the last turn, as the next one would.
@@ -75,7 +76,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.written_to_binary(id, now.instant);
             return;
         }
-        if self.is_listing {
+        if self.is_listing(self.tree.group(dir)) {
             self.put_in_order(id, now);
         }
         self.mark_dirty(id);
@@ -316,7 +317,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     pub(super) fn hear_of(&mut self, dir: DirId, name: &[u8], input: InputId) -> SlotId {
         let id = self.files.insert(dir, name);
         self.files.get_mut(id).input = input;
-        self.files.get_mut(id).state.set(State::LISTED, self.is_listing);
+        let is_listing = self.is_listing(self.tree.group(dir));
+        self.files.get_mut(id).state.set(State::LISTED, is_listing);
         self.claim(id, dir, name);
         self.doubt(id);
         id
@@ -330,7 +332,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             if is_planted!(DoubtForgotten) {
                 return;
             }
-            self.doubts.push_back(id);
+            let group = self.group_of(id);
+            self.doubts.push_back(group, id);
         }
     }
 
@@ -346,8 +349,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         if slot.state.contains(State::COOLING) {
             self.cooling_dirty += 1;
             self.lag.keep(id, since);
-        } else if let Some((queue, _)) = self.queue_for(id) {
-            queue.push_back(Waiting { id, since });
+        } else if let Some((because, group)) = self.queue_for(id) {
+            self.unread.push_back(because, group, Waiting { id, since });
         } else {
             self.lag.keep(id, since);
         }
@@ -355,21 +358,29 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// Puts a dirty file into the queue, unless something else has to happen first.
     pub(super) fn enqueue(&mut self, id: SlotId) {
-        if let Some((queue, lag)) = self.queue_for(id) {
-            queue.push_back(Waiting { id, since: lag.take(id) });
+        if let Some((because, group)) = self.queue_for(id) {
+            self.unread.push_back(because, group, Waiting { id, since: self.lag.take(id) });
         }
     }
 
     /// Puts a file whose turn ended back at the head of its queue: none of those behind it may overtake it.
     pub(super) fn go_on_first(&mut self, id: SlotId) {
         self.files.get_mut(id).state.insert(State::DIRTY);
-        if let Some((queue, lag)) = self.queue_for(id) {
-            queue.push_front(Waiting { id, since: lag.take(id) });
+        if let Some((because, group)) = self.queue_for(id) {
+            self.unread.push_front(because, group, Waiting { id, since: self.lag.take(id) });
         }
     }
 
-    /// The queue that a dirty file goes into now, if nothing else has to happen first. It counts as queued.
-    fn queue_for(&mut self, id: SlotId) -> Option<(&mut VecDeque<Waiting>, &mut Lag)> {
+    /// Whose turns the file shares: those of the directory below a PATH that it is in. A file without a name may be in none: group 0.
+    #[inline]
+    pub(super) fn group_of(&self, id: SlotId) -> u32 {
+        let slot = self.files.get(id);
+        if slot.is_bound() { self.tree.group(slot.dir()) } else { 0 }
+    }
+
+    /// The queue that a dirty file goes into now, and the group, if nothing else has to happen first. It counts as queued.
+    #[inline]
+    fn queue_for(&mut self, id: SlotId) -> Option<(Because, u32)> {
         let slot = self.files.get_mut(id);
         let is_due =
             slot.is_read() && slot.state.contains(State::DIRTY) && !slot.state.intersects(State::KEPT_BACK | State::QUEUED);
@@ -377,8 +388,14 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             return None;
         }
         slot.state.insert(State::QUEUED);
-        let queue = if slot.state.contains(State::BACKLOG) { &mut self.backlog } else { &mut self.dirty };
-        Some((queue, &mut self.lag))
+        let because = if slot.state.contains(State::BACKLOG) {
+            Because::Listed
+        } else if slot.state.contains(State::HAS_MORE) {
+            Because::HasMore
+        } else {
+            Because::Changed
+        };
+        Some((because, self.group_of(id)))
     }
 
     /// The file is read as soon as its turn comes, though it was read a moment ago: something renamed or ended it.

@@ -2,10 +2,9 @@
 
 use super::looks::is_shortage;
 use super::*;
-use crate::discovery::{Visit, Why};
+use crate::discovery::{self, Visit, Why};
 use crate::inputs::ScopeId;
 use crate::notices::Cause;
-use crate::registry::State;
 use crate::sys::{FileKind, Links};
 use crate::tree::Role;
 
@@ -15,6 +14,9 @@ use nix::libc;
 fn is_missing(error: &std::io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR | libc::ELOOP))
 }
+
+/// Entries taken from one listing before other groups have their turn.
+const ENTRIES_AT_ONCE: usize = 128;
 
 /// What a visit costs beside its entries, in entries.
 pub(super) const VISIT_COST: usize = 8;
@@ -39,26 +41,24 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
         let mut budget = ENTRIES_PER_TURN;
         while budget > 0 && self.doubts.len() < DOUBTS_MAX && self.urgent.has_work() {
-            let visit = match self.urgent.current.take() {
-                Some(visit) => Some(visit),
-                None => {
-                    budget = budget.saturating_sub(VISIT_COST);
-                    self.next_visit().and_then(|(key, why)| self.begin_visit(key, why, now))
-                }
-            };
-            self.urgent.current = visit.and_then(|visit| self.list(visit, &mut budget, now));
+            let Some(visit) = self.next_visit(&mut budget, now) else { continue };
+            let slice = budget.min(ENTRIES_AT_ONCE);
+            let mut left = slice;
+            let visit = self.list(visit, &mut left, now);
+            budget -= slice - left;
+            if let Some((visit, dir)) = visit.and_then(|visit| self.tree.alive(visit.directory).map(|dir| (visit, dir))) {
+                self.urgent.go_on(self.tree.group(dir), visit);
+            }
         }
         self.search(&mut budget, now);
         self.sweep_slices(now);
-        if self.is_calm() || self.listed.len() > DOUBTS_MAX {
-            self.read_listed();
-        }
+        self.read_listed();
         if self.is_calm() {
             self.say_old_files(now.instant);
             if std::mem::take(&mut self.is_missing_events) {
                 self.give_useless_watches_back();
             }
-            self.is_listing = false;
+            self.listing.clear();
             self.has_scanned = true;
         }
         if !self.urgent.has_work() && !self.is_sweeping() && self.doubts.is_empty() {
@@ -86,15 +86,34 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             Some(known) => *known = why.max(*known),
             None => {
                 *queued = Some(why);
-                self.urgent.push(key);
+                let group = self.tree.group(dir);
+                self.urgent.push(group, key);
             }
         }
     }
 
-    fn next_visit(&mut self) -> Option<(DirKey, Why)> {
-        let key = self.urgent.pop()?;
+    /// The listing that goes on or begins now.
+    fn next_visit(&mut self, budget: &mut usize, now: Now) -> Option<Visit<F::Listing>> {
+        let key = match self.urgent.pop()? {
+            discovery::Turn::Begun(visit) => return Some(visit),
+            discovery::Turn::New(key) => key,
+        };
+        *budget = budget.saturating_sub(VISIT_COST);
         let dir = self.tree.alive(key)?;
-        Some((key, self.tree.get_mut(dir).queued.take()?))
+        if self.urgent.must_wait() {
+            mark!("a directory waited because very many were being listed");
+            let group = self.tree.group(dir);
+            self.urgent.wait(group, key);
+            return None;
+        }
+        let why = self.tree.get_mut(dir).queued.take()?;
+        self.begin_visit(key, why, now)
+    }
+
+    /// Files of this group may come up of which nothing is known, so that they are read in the order of their last modification.
+    #[inline]
+    pub(super) fn is_listing(&self, group: u32) -> bool {
+        !self.listing.is_empty() && self.listing.contains(&group)
     }
 
     /// Adds a directory that was listed or heard of, if it is to be followed.
@@ -115,29 +134,16 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
     }
 
-    pub(super) fn rename_directory(&mut self, dir: DirId, parent: DirId, name: &[u8]) {
+    pub(super) fn rename_directory(&mut self, dir: DirId, parent: DirId, name: &[u8], now: Instant) {
+        // Some of what was below may have been let go already.
+        let was_dropping = self.below.is_dropping() && self.is_any_dropping(dir);
         self.visit_roots_within(dir);
         // What was a PATH may be none at its new place.
         self.is_path_lost |= self.has_path_within(dir);
         self.tree.rename(dir, parent, name);
-        self.paths_changed(dir);
         // A glob about paths may accept what it refused, in files and directories that are not known.
-        let is_covered_anew = self.rescope_moved(dir) || self.inputs.needs_path();
-        self.push_visit(dir, if is_covered_anew { Why::Recheck } else { Why::Appeared });
-        self.look_at_unreadable(dir);
-    }
-
-    /// What could not be read may be readable where it is now: nothing below is told of that.
-    fn look_at_unreadable(&mut self, dir: DirId) {
-        let files: Vec<SlotId> =
-            self.files.in_dir(dir).filter(|&id| self.files.get(id).state.contains(State::UNREADABLE)).collect();
-        files.into_iter().for_each(|id| self.doubt(id));
-        if self.tree.get(dir).is_unreadable() {
-            mark!("a directory that could not be read came to another place");
-            self.push_visit(dir, Why::Recheck);
-        }
-        let children: Vec<DirId> = self.tree.children(dir).collect();
-        children.into_iter().for_each(|child| self.look_at_unreadable(child));
+        let is_covered_anew = self.rescope_moved(dir, now);
+        self.push_visit(dir, if is_covered_anew || was_dropping { Why::Recheck } else { Why::Appeared });
     }
 
     /// Writes the directory's path. Returns which links are followed on paths of names in it.
@@ -266,7 +272,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                     // Nothing is watched then, so a visit that succeeds is the last one.
                     self.set_polled(dir, false);
                 }
-                self.is_listing |= why.finds_new();
+                if why.finds_new() {
+                    let group = self.tree.group(dir);
+                    self.listing.insert(group);
+                }
                 let had_files = self.files.in_dir(dir).next().is_some() || self.tree.children(dir).next().is_some();
                 Some(Visit { directory: self.tree.key(dir), why, listing, had_files })
             }
@@ -290,7 +299,19 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// Watches the directory at hand. The same inode gives the same watch, so doing it again proves that the path still leads to it.
     fn arm(&mut self, dir: DirId, links: Links) -> std::io::Result<()> {
-        let watch = self.fs.watch(&self.path, links)?;
+        let watch = match self.fs.watch(&self.path, links) {
+            Err(error) if error.raw_os_error() == Some(libc::ENOSPC) => {
+                // A watch that is there already takes no room (inotify_add_watch(2)): the known one is of another inode, or has ended.
+                if let Some(known) = self.tree.watch(dir) {
+                    self.unwatch(known);
+                    self.tree.set_watch(dir, None);
+                }
+                return Err(error);
+            }
+            watch => watch?,
+        };
+        // It may have been taken for deleted when it was exchanged for one that was.
+        self.former.end_watch(watch);
         let before = self.tree.watch(dir);
         if let Some(before) = before.filter(|&before| before != watch) {
             self.unwatch(before);
@@ -361,10 +382,15 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
         if before != (0, 0) {
             mark!("another directory had the path of a known one");
-            if self.is_found_on_its_way(dir, before) {
+            if self.is_found_on_its_way(dir, before, now.instant) {
                 return false;
             }
-            // Another directory has the name: what was below the old one is let go and found again by identity if it is still here.
+            if self.tree.parent(dir).is_some() && !self.tree.get(dir).is_path {
+                // Events of renames may still be queued: those of the directory that was here.
+                self.lost_directory(dir, now);
+                return false;
+            }
+            // What was below the old one is let go and found again by identity if it is still here.
             self.visit_roots_within(dir);
             self.empty_directory(dir, now.instant);
         }
@@ -402,7 +428,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     fn settle_twice_found(&mut self, dir: DirId, other: DirId, inode: (u64, u64), now: Now) -> bool {
         let is_there = match self.leads_to(other) {
             // One that was renamed away, even if it is back under the old name by now, goes on where it was found.
-            Ok(is_there) => is_there && !self.tree.get(other).is_moving,
+            Ok(is_there) => is_there && !self.is_any_moving(other),
             // Whether it is there or not: it can be followed here, and not there.
             Err(error) if matches!(error.raw_os_error(), Some(libc::EACCES | libc::EPERM | libc::ENAMETOOLONG)) => false,
             Err(error) => {
@@ -429,7 +455,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             if let Some(left) = self.tree.parent(other) {
                 self.push_visit(left, Why::Appeared);
             }
-            self.rename_directory(other, parent, &name);
+            self.rename_directory(other, parent, &name, now.instant);
             return false;
         }
         if !is_there {
@@ -496,15 +522,21 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         false
     }
 
+    /// Some directory was renamed away, or let go, and is not settled yet.
+    pub(super) fn are_directories_moving(&self) -> bool {
+        !self.leaving_directories.is_empty() || self.below.is_dropping()
+    }
+
     pub(super) fn is_any_moving(&self, dir: DirId) -> bool {
-        let mut at = Some(dir);
-        while let Some(here) = at {
-            if self.tree.get(here).is_moving {
-                return true;
-            }
-            at = self.tree.parent(here);
-        }
-        false
+        self.and_above(dir).any(|at| self.tree.get(at).is_moving)
+    }
+
+    fn is_any_dropping(&self, dir: DirId) -> bool {
+        self.and_above(dir).any(|at| self.tree.get(at).is_dropping)
+    }
+
+    fn and_above(&self, dir: DirId) -> impl Iterator<Item = DirId> + '_ {
+        std::iter::successors(Some(dir), |&at| self.tree.parent(at))
     }
 
     /// Whether the directory's path leads to it. A failure to look says neither.

@@ -142,7 +142,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
         self.leave(id, State::DELETED, now);
         if self.deleted.len() > before
-            && let Some(key) = self.deleted.pop_back()
+            && let Some((_, key)) = self.deleted.pop_back()
         {
             self.judge_at(key, now + GRACE);
         }
@@ -256,13 +256,13 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.detach_directory(over, now);
         }
         match moved {
-            Some(moved) if !self.tree.is_within(dir, moved) => self.rename_directory(moved, dir, name),
+            Some(moved) if !self.tree.is_within(dir, moved) => self.rename_directory(moved, dir, name, now),
             _ => self.add_directory(dir, name, Why::Appeared),
         }
     }
 
     /// Another directory has this one's name. If a rename of the last moment brought it elsewhere, it goes on there. Says whether it does.
-    pub(super) fn is_found_on_its_way(&mut self, dir: DirId, inode: (u64, u64)) -> bool {
+    pub(super) fn is_found_on_its_way(&mut self, dir: DirId, inode: (u64, u64), now: Instant) -> bool {
         let (Some(parent), item) = (self.tree.parent(dir), Item::Directory(self.tree.key(dir))) else { return false };
         let name = self.tree.name(dir).to_vec();
         let ways = self.renames.latest.iter().rev().filter(|rename| rename.item == Some(item)).map(|rename| rename.to.clone());
@@ -273,7 +273,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             let links = self.write_name(other, &new_name);
             let is_there = self.fs.stat(&self.path, links).is_ok_and(|found| (found.id.device, found.id.inode) == inode);
             if is_there && self.tree.find(other, &new_name).is_none() {
-                self.rename_directory(dir, other, &new_name);
+                self.rename_directory(dir, other, &new_name, now);
                 self.add_directory(parent, &name, Why::Appeared);
                 return true;
             }

@@ -163,9 +163,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 
     fn explain_parked(&self, id: SlotId, now: Instant) -> Reason {
-        let key = self.files.key(id);
-        let deadline = [&self.parked, &self.parked_deleted].into_iter().flatten().find(|(_, parked)| *parked == key);
-        let left = deadline.map_or(Duration::ZERO, |(deadline, _)| deadline.saturating_duration_since(now));
+        let deadline = self.parked.until(id).or_else(|| self.parked_deleted.until(id));
+        let left = deadline.map_or(Duration::ZERO, |deadline| deadline.saturating_duration_since(now));
         let since = timers::PARKED_FOR.saturating_sub(left).as_secs();
         let kept = left.as_secs();
         because(
@@ -211,7 +210,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         } else if state.contains(State::COOLING) {
             because(FileState::CoolingDown, "it was read a moment ago: again within --coalesce")
         } else {
-            let waiting = self.dirty.len() + self.backlog.len();
+            let waiting = self.unread.len();
             because(FileState::Queued, format!("it is one of {waiting} files whose turn comes"))
         }
     }
@@ -345,7 +344,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     fn explain_unlisted(&mut self, dir: DirId, path: &[u8], found: &io::Result<Stat>) -> Reason {
         let found_here = self.tree.get(dir);
         let (is_unreadable, visits) = (found_here.is_unreadable(), [found_here.queued, found_here.unfinished]);
-        let is_waiting = visits.iter().any(Option::is_some) || self.is_listing;
+        let is_waiting = visits.iter().any(Option::is_some) || self.is_listing(self.tree.group(dir));
         let text = shown(if path.len() > 1 { path.strip_suffix(b"/").unwrap_or(path) } else { path });
         if is_unreadable {
             let links = self.write_directory_bare(dir);

@@ -26,8 +26,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         if self.outbox.has_room() {
             return;
         }
-        for at in 0..(self.dirty.len() + self.backlog.len()).min(self.files_held_max) {
-            let Waiting { id, .. } = self.dirty.get(at).copied().unwrap_or_else(|| self.backlog[at - self.dirty.len()]);
+        let first: Vec<SlotId> = self.unread.iter().map(|waiting| waiting.id).take(self.files_held_max).collect();
+        for id in first {
             let slot = self.files.get(id);
             // A file may be read out of turn and stay in the queue.
             if self.held.contains_key(&id) || slot.life != Life::Following || !slot.state.contains(State::DIRTY) {
@@ -37,6 +37,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             if !self.hold_open(id) {
                 return;
             }
+        }
+        if !self.may_hold() {
+            return;
         }
         // Those that wait for a predecessor are in no queue, and wait for the output with it.
         for id in self.succession.all_waiting().into_iter().take(self.files_held_max) {

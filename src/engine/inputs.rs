@@ -114,23 +114,15 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         std::mem::replace(&mut self.tree.get_mut(dir).scope, scope) != scope
     }
 
-    /// A directory came to another place, where other PATHs may cover it. Says whether that is so.
-    pub(super) fn rescope_moved(&mut self, dir: DirId) -> bool {
+    /// A directory came to another place, where other PATHs may cover it, and what is below it. Says whether that may be so.
+    pub(super) fn rescope_moved(&mut self, dir: DirId, now: Instant) -> bool {
         let Some(parent) = self.tree.parent(dir) else { return false };
         // One that is followed goes on under a name that does not match.
         let scope = self.tree.get(parent).scope;
-        let mut is_changed = self.rescope(dir, scope);
         // Where globs are about paths, those below it may be covered otherwise though it is not itself.
-        if !is_changed && !self.inputs.needs_path() {
-            return false;
-        }
-        let files: Vec<SlotId> = self.files.in_dir(dir).collect();
-        files.into_iter().for_each(|id| self.find_input(id));
-        let children: Vec<DirId> = self.tree.children(dir).collect();
-        for child in children {
-            is_changed |= self.rescope_moved(child);
-        }
-        is_changed
+        let is_covered_anew = self.rescope(dir, scope) || self.inputs.needs_path();
+        self.came_to_another_place(dir, is_covered_anew, now);
+        is_covered_anew
     }
 
     /// A file may belong to another input where it is now. It goes on in any case.
@@ -143,11 +135,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// More PATHs cover a directory: so they do what is below.
     fn cover_below(&mut self, dir: DirId) {
-        let children: Vec<DirId> = self.tree.children(dir).collect();
-        for child in children {
-            if self.rescope(child, ScopeId::default()) {
-                self.cover_below(child);
-            }
+        let mut below = vec![dir];
+        while let Some(dir) = below.pop() {
+            let children: Vec<DirId> = self.tree.children(dir).collect();
+            below.extend(children.into_iter().filter(|&child| self.rescope(child, ScopeId::default())));
         }
     }
 
@@ -299,7 +290,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             if above.is_some_and(|above| self.inputs.is_empty(self.tree.get(above).scope)) {
                 mark!("a PATH lay in a directory that was let go");
                 self.tree.promote(dir, &prefix_of(&self.roots[root.0 as usize].path));
-                self.paths_changed(dir);
+                self.came_to_another_place(dir, false, now.instant);
             }
         }
         for place in 0..self.tree.places() {

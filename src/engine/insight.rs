@@ -179,25 +179,22 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// How long the file at the head of a queue has been waiting. Those that cool down wait for `--coalesce` at most.
     fn oldest_unread(&self, now: Instant) -> Duration {
-        let heads = [self.dirty.front(), self.backlog.front()].into_iter().flatten();
-        heads.map(|waiting| self.lag.age(waiting.since, now)).max().unwrap_or_default()
+        self.unread.heads().map(|waiting| self.lag.age(waiting.since, now)).max().unwrap_or_default()
     }
 
     /// Looks at some of the files that wait, spread evenly over the queues, and takes the others for like them.
     fn sample_backlog(&mut self) {
-        let (dirty, backlog, listed) = (self.dirty.len(), self.backlog.len(), self.listed.len());
-        let queued = dirty + backlog + listed;
+        let unread = self.unread.len();
+        let queued = unread + self.listed.len();
         let all = queued + self.cooling.len();
         let every = all.div_ceil(self.insight.looks(all).max(1)).max(1);
         let (mut looked_at, mut waiting, mut bytes) = (0_u64, 0_u64, 0_u64);
         for at in (0..all).step_by(every) {
             looked_at += 1;
-            let id = if at < dirty {
-                Some(self.dirty[at].id)
-            } else if at < dirty + backlog {
-                Some(self.backlog[at - dirty].id)
+            let id = if at < unread {
+                self.unread.get(at).map(|waiting| waiting.id)
             } else if at < queued {
-                self.files.alive(self.listed[at - dirty - backlog].1)
+                self.files.alive(self.listed[at - unread].1)
             } else {
                 self.files.alive(self.cooling[at - queued].1.key)
             };

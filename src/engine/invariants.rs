@@ -97,7 +97,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         places.clear();
         places.resize(self.files.slots(0, usize::MAX).len(), In::empty());
         let mut put = |id: SlotId, queue: In| places[id.0 as usize].insert(queue);
-        self.dirty.iter().chain(&self.backlog).for_each(|waiting| put(waiting.id, In::READ));
+        self.unread.iter().for_each(|waiting| put(waiting.id, In::READ));
         self.doubts.iter().for_each(|&id| put(id, In::DOUBTS));
         let mut put = |key: SlotKey, queue: In| {
             if self.files.alive(key).is_some() {
@@ -107,11 +107,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.cooling.iter().for_each(|(_, cooling)| put(cooling.key, In::COOLING));
         self.found.iter().for_each(|&(key, _)| put(key, In::FOUND));
         self.listed.iter().for_each(|&(_, key)| put(key, In::LISTED));
-        self.retries.iter().for_each(|&(_, key)| put(key, In::RETRIES));
+        self.retries.values().for_each(|&key| put(key, In::RETRIES));
         let is_current = |&&(at, key): &&(Instant, SlotKey)| self.judged_at.get(&key.id) == Some(&at);
         self.leaving.iter().filter(is_current).for_each(|&(_, key)| put(key, In::LEAVING));
-        self.deleted.iter().for_each(|&key| put(key, In::LEAVING));
-        self.parked.iter().chain(&self.parked_deleted).for_each(|&(_, key)| put(key, In::PARKED));
+        self.deleted.iter().for_each(|&(_, key)| put(key, In::LEAVING));
+        self.parked.files().chain(self.parked_deleted.files()).for_each(|key| put(key, In::PARKED));
         self.partials.values().for_each(|&key| put(key, In::TIMED));
         if let Some(commits) = &self.commits {
             commits.awaited_births().for_each(|key| put(key, In::BIRTHS));
@@ -129,7 +129,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         };
         self.urgent.waiting().for_each(|key| put(key, In::READ));
         self.urgent.lost.iter().for_each(|&key| put(key, In::FOUND));
-        self.leaving_directories.iter().for_each(|&(_, key)| put(key, In::LEAVING));
+        self.leaving_directories.iter().map(|&(_, key)| key).chain(self.below.dropping()).for_each(|key| put(key, In::LEAVING));
     }
 
     /// One file: each bit has its entry, and what is unread is not forgotten.

@@ -38,7 +38,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         slot.state.insert(how);
         if how.contains(State::DELETED) {
             if !is_planted!(DeletionForgotten) {
-                self.deleted.push_back(key);
+                self.deleted.push_back((now, key));
             }
         } else {
             self.judge_at(key, now + timers::GRACE);
@@ -62,6 +62,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     pub(super) fn bind(&mut self, id: SlotId, dir: DirId, name: &[u8]) {
         self.files.bind(id, dir, name);
         self.judged_at.remove(&id);
+        if self.files.get(id).life == Life::Parked {
+            self.unpark(id);
+        }
         let is_identified = self.files.get(id).is_identified();
         let slot = self.files.get_mut(id);
         slot.state.remove(State::DELETED);
@@ -78,12 +81,19 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// Judges deletions, once all events and doubts before them are worked off.
     pub(super) fn judge_deleted(&mut self, now: Now) {
-        if self.are_events_pending || !self.doubts.is_empty() || !self.found.is_empty() {
+        if self.are_events_pending {
             return;
         }
+        let is_settled = self.doubts.is_empty() && self.found.is_empty();
         for _ in 0..LOOKS_PER_TURN {
-            let Some(key) = self.deleted.pop_front() else { break };
-            self.judge(key, now);
+            // Others may keep names in doubt for as long as they like.
+            let is_due = |(since, _): &(Instant, SlotKey)| is_settled || *since + timers::GRACE <= now.instant;
+            if !self.deleted.front().is_some_and(is_due) {
+                break;
+            }
+            if let Some((_, key)) = self.deleted.pop_front() {
+                self.judge(key, now);
+            }
         }
     }
 
@@ -273,6 +283,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
         self.held.remove(&id);
         self.judged_at.remove(&id);
+        self.unpark(id);
         self.grown.remove(&id);
         if self.files.get(id).offset == OWN_OUTPUT
             && let Some(file) = self.files.file_id(id)
@@ -358,13 +369,15 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// A directory was renamed away and no new name came up in time.
     pub(super) fn judge_directory(&mut self, key: DirKey, now: Instant) {
-        let Some(dir) = self.tree.alive(key).filter(|&dir| self.tree.get(dir).is_moving) else { return };
+        let Some(dir) = self.tree.alive(key).filter(|&dir| self.tree.get(dir).is_moving && !self.tree.get(dir).is_dropping) else {
+            return;
+        };
         let parent = self.tree.parent(dir).expect("only directories below a root are moved by name");
         let name = self.tree.name(dir).to_vec();
         match self.leads_to(dir) {
             Ok(true) if self.tree.find(parent, &name).is_none() => {
                 mark!("a directory that was renamed away had its old name again");
-                self.rename_directory(dir, parent, &name);
+                self.rename_directory(dir, parent, &name, now);
             }
             Ok(_) => {
                 self.visit_roots_within(dir);
@@ -372,38 +385,6 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             }
             Err(_) => self.leaving_directories.push_back((now + timers::RETRY_AFTER, key)),
         }
-    }
-
-    /// Lets go of a directory and all below it. Its files are remembered for a while.
-    pub(super) fn drop_directory(&mut self, dir: DirId, now: Instant) {
-        let key = self.tree.key(dir);
-        self.empty_directory(dir, now);
-        // A home goes away by itself with the last file that was wanted in it.
-        if let Some(dir) = self.tree.alive(key) {
-            self.is_path_lost |= self.tree.get(dir).is_path;
-            self.set_polled(dir, false);
-            self.tree.remove(dir);
-        }
-    }
-
-    pub(super) fn empty_directory(&mut self, dir: DirId, now: Instant) {
-        // First, so that no file goes on under a further name in here.
-        for name in self.files.aliases_in(dir) {
-            let linked = self.files.find(dir, &name);
-            self.files.remove_alias(dir, &name);
-            if let Some(id) = linked.filter(|_| self.tree.get(dir).role == Role::Home) {
-                // The link that led here leads nowhere, or elsewhere.
-                self.doubt(id);
-            }
-        }
-        let children: Vec<DirId> = self.tree.children(dir).collect();
-        children.into_iter().for_each(|child| self.drop_directory(child, now));
-        self.end_watch(dir);
-        let files: Vec<SlotId> = self.files.in_dir(dir).collect();
-        for id in files {
-            self.leave_at_once(id, now);
-        }
-        self.wanted.retain(|(home, _), wanted| *home != dir || matches!(wanted, Wanted::Path(_)));
     }
 
     /// A file is not followed any more, though nothing happened to it; its directory may have gone.

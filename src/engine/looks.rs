@@ -22,7 +22,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// Looks at names in doubt, oldest first.
     pub(super) fn look(&mut self, now: Now) {
         for _ in 0..LOOKS_PER_TURN {
-            let Some(id) = self.doubts.pop_front() else { break };
+            if self.found.len() >= FOUND_MAX {
+                break;
+            }
+            let Some(id) = self.doubts.pop() else { break };
             let slot = self.files.get_mut(id);
             if slot.state.contains(State::DOUBT) && slot.life != Life::Free {
                 slot.state.remove(State::DOUBT);
@@ -51,7 +54,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 
     fn look_at(&mut self, id: SlotId, now: Now) {
-        if !self.leaving_directories.is_empty() && self.is_any_moving(self.files.get(id).dir()) {
+        if self.are_directories_moving() && self.is_any_moving(self.files.get(id).dir()) {
             mark!("a look waited until a renamed directory was settled");
             // Its path is not known at the moment; another directory may have it.
             self.retry(id, now.instant);
@@ -104,10 +107,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                     self.leave_link(id, State::empty(), now.instant);
                     return;
                 }
-                let key = self.files.key(id);
-                let at = now.instant + timers::POLL_EVERY;
-                let place = self.retries.partition_point(|(other, _)| *other <= at);
-                self.retries.insert(place, (at, key));
+                self.retries.insert((now.instant + timers::POLL_EVERY, id.0), self.files.key(id));
                 return;
             }
         }
@@ -303,7 +303,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.suspect_since.is_some_and(|since| found.modified >= since)
     }
 
-    fn after_look(&mut self, id: SlotId) {
+    pub(super) fn after_look(&mut self, id: SlotId) {
         let state = self.files.get(id).state;
         if state.contains(State::VIA_LINK) {
             self.watch_link_target(id);
@@ -475,35 +475,6 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         } else {
             self.begin_story(id);
         }
-    }
-
-    /// While files are found by listing, one that an event tells of may be the successor of one that is still to be found: it is read in
-    /// its turn among them.
-    pub(super) fn put_in_order(&mut self, id: SlotId, now: Now) {
-        let slot = self.files.get_mut(id);
-        if slot.life == Life::Following && !slot.state.intersects(State::LISTED | State::DIRTY) {
-            mark!("a known file that changed was read in its turn among those that a listing brought up");
-            slot.state.insert(State::LISTED);
-            self.listed.push((now.wall, self.files.key(id)));
-        }
-    }
-
-    /// Files that a listing brought up, with nothing known of which came first: the one that was written to last is read last.
-    pub(super) fn read_listed(&mut self) {
-        let mut listed = std::mem::take(&mut self.listed);
-        // Within a clock tick, the name that a rotation made is the longer one: app.log.1 is older than app.log.
-        let len = |key: &SlotKey| self.files.alive(*key).map_or(0, |id| self.files.name(id).len());
-        listed.sort_by(|(one, a), (other, b)| one.cmp(other).then_with(|| len(b).cmp(&len(a))));
-        for (_, key) in listed.drain(..) {
-            if let Some(id) = self.files.alive(key) {
-                self.files.get_mut(id).state.remove(State::LISTED);
-                self.files.get_mut(id).state.insert(State::BACKLOG);
-                self.begin_listed_story(id);
-                self.after_look(id);
-            }
-        }
-        self.listed = listed;
-        self.listed.shrink_to(super::DOUBTS_MAX);
     }
 
     /// Writes the path of a file that has a name, or its last one. Returns which links on it are followed.

@@ -16,7 +16,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     pub(super) fn open(&mut self, id: SlotId) -> io::Result<Option<F::File>> {
         if let Some(held) = self.take_held(id) {
             // While directories move, events about the names above a file may still be queued.
-            let is_certain = held.path.is_empty() && !self.urgent.has_work() && self.leaving_directories.is_empty();
+            let is_certain = held.path.is_empty() && !self.urgent.has_work() && !self.are_directories_moving();
             if is_certain {
                 self.write_path(id);
             } else if !self.is_found_by_name(id) {

@@ -1,4 +1,5 @@
-//! Rotation order: a file whose name another one had before lets that one be read first, whenever both have something to read.
+//! Rotation order: a file whose name another one had before lets that one be read first, whenever both have something to read. Where
+//! nothing is known of names, the times of last modification tell.
 
 use super::*;
 use crate::registry::{Life, State};
@@ -97,6 +98,62 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             newer = older;
         }
         false
+    }
+
+    /// While files are found by listing, one that an event tells of may be the successor of one that is still to be found: it is read in
+    /// its turn among them.
+    pub(super) fn put_in_order(&mut self, id: SlotId, now: Now) {
+        let slot = self.files.get_mut(id);
+        if slot.life == Life::Following && !slot.state.intersects(State::LISTED | State::DIRTY) {
+            mark!("a known file that changed was read in its turn among those that a listing brought up");
+            slot.state.insert(State::LISTED);
+            self.listed.push((now.wall, self.files.key(id)));
+        }
+    }
+
+    /// Files that a listing brought up, with nothing known of which came first: the one that was written to last is read last. While all is
+    /// being listed, all wait for one another; later, those of a group in which no more can come up do not wait for others.
+    pub(super) fn read_listed(&mut self) {
+        let is_calm = self.is_calm();
+        if !is_calm
+            && self.listed.len() <= DOUBTS_MAX
+            && (!self.has_scanned || self.searches.is_under_way() || self.listing.is_empty())
+        {
+            return;
+        }
+        let listed = std::mem::take(&mut self.listed);
+        if is_calm || listed.len() > DOUBTS_MAX {
+            self.read_in_order(listed);
+            return;
+        }
+        let lost = self.urgent.lost.iter().filter_map(|&key| self.tree.alive(key)).map(|dir| self.tree.group(dir));
+        let found = self.found.iter().filter_map(|&(key, _)| self.files.alive(key)).map(|id| self.group_of(id));
+        let unsettled: HashSet<u32> = lost.chain(found).collect();
+        let is_busy = |group: u32| self.urgent.holds(group) || self.doubts.holds(group) || unsettled.contains(&group);
+        let busy: HashSet<u32> = self.listing.iter().copied().filter(|&group| is_busy(group)).collect();
+        let (calm, others) =
+            listed.into_iter().partition(|&(_, key)| self.files.alive(key).is_none_or(|id| !is_busy(self.group_of(id))));
+        self.listed = others;
+        self.listing = busy;
+        self.read_in_order(calm);
+    }
+
+    fn read_in_order(&mut self, mut listed: Vec<(SystemTime, SlotKey)>) {
+        // Within a clock tick, the name that a rotation made is the longer one: app.log.1 is older than app.log.
+        let len = |key: &SlotKey| self.files.alive(*key).map_or(0, |id| self.files.name(id).len());
+        listed.sort_by(|(one, a), (other, b)| one.cmp(other).then_with(|| len(b).cmp(&len(a))));
+        for (_, key) in listed.drain(..) {
+            if let Some(id) = self.files.alive(key) {
+                self.files.get_mut(id).state.remove(State::LISTED);
+                self.files.get_mut(id).state.insert(State::BACKLOG);
+                self.begin_listed_story(id);
+                self.after_look(id);
+            }
+        }
+        if self.listed.is_empty() {
+            listed.shrink_to(DOUBTS_MAX);
+            self.listed = listed;
+        }
     }
 
     /// Whether the file has something to read, or may have.

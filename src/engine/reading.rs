@@ -16,9 +16,16 @@ use crate::notices::Cause;
 use crate::reader::{MARK_BYTES, READ_BYTES, mark_of};
 use crate::record::Source;
 use crate::registry::{Life, State};
+use crate::unread::Because;
 
-/// Bytes read from one file per turn at most; then it goes to the back of the queue. A longer line is read to its end.
+/// Bytes read from one file per turn at most, if no other waits; then it goes to the back of the queue. A longer line is read to its end.
 const FILE_BUDGET: usize = 1024 * 1024;
+
+/// The same while others wait: one read.
+const SHARED_BUDGET: usize = READ_BYTES;
+
+/// The same of one that changed, so that those that have little to read need not wait for those that have much.
+const FIRST_BUDGET: usize = READ_BYTES / 8;
 
 /// An unfinished line longer than this is not read again from its start until its end is there.
 const SCANNED_MIN: u32 = 64 * 1024;
@@ -57,13 +64,13 @@ pub(super) struct Pass {
 }
 
 impl Pass {
-    fn new(Waiting { id, since }: Waiting, wall: u64) -> Self {
+    fn new(Waiting { id, since }: Waiting, wall: u64, budget: usize) -> Self {
         Pass {
             id,
             since,
             wall,
-            budget: FILE_BUDGET,
-            len: READ_BYTES,
+            budget,
+            len: READ_BYTES.min(budget),
             is_in_long_line: false,
             is_proven: false,
             size: 0,
@@ -73,41 +80,30 @@ impl Pass {
     }
 }
 
-/// Gives the room back that a queue does not need any more: seldom, because what is in it moves.
-fn give_back<T>(queue: &mut VecDeque<T>) {
-    if queue.len() < queue.capacity() / 4 {
-        queue.shrink_to((2 * queue.len()).max(4 * FILES_PER_TURN));
-    }
-}
-
 impl<F: FileSystem, S: Sink> Engine<F, S> {
-    /// Reads dirty files, oldest first, while there is room for records: by turns those that changed, and those that a listing brought up.
+    /// Reads dirty files while there is room for records.
     pub(super) fn read_dirty(&mut self, now: Now) -> Result<(), EngineError> {
         let mut bytes = BYTES_PER_TURN;
         let wall = nanos(now.wall);
-        for turn in 0..FILES_PER_TURN {
+        for _ in 0..FILES_PER_TURN {
             if bytes == 0 || !self.outbox.has_room() {
                 break;
             }
-            let (first, second) =
-                if turn % 2 == 0 { (&mut self.dirty, &mut self.backlog) } else { (&mut self.backlog, &mut self.dirty) };
-            let Some(waiting) = first.pop_front().or_else(|| second.pop_front()) else { break };
-            bytes = bytes.saturating_sub(self.read_file(waiting, wall, now)?);
+            let Some((waiting, because)) = self.unread.pop() else { break };
+            let read = self.read_file(waiting, because, wall, now)?;
+            self.unread.took(because, read);
+            bytes = bytes.saturating_sub(read);
             if self.outbox.is_full() {
                 self.send(now)?;
             }
         }
-        if self.backlog.is_empty() {
-            // After the first scan the queues are as large as the tree was.
-            give_back(&mut self.backlog);
-            give_back(&mut self.dirty);
-            give_back(&mut self.doubts);
-        }
+        self.unread.give_back();
+        self.doubts.give_back();
         Ok(())
     }
 
     /// Gives a file its turn, which takes it out of its queue. Returns how many bytes it read.
-    fn read_file(&mut self, waiting: Waiting, wall: u64, now: Now) -> Result<usize, EngineError> {
+    fn read_file(&mut self, waiting: Waiting, because: Because, wall: u64, now: Now) -> Result<usize, EngineError> {
         let Waiting { id, since } = waiting;
         let slot = self.files.get_mut(id);
         slot.state.remove(State::QUEUED);
@@ -132,7 +128,13 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 return Ok(0);
             }
         };
-        let mut pass = Pass::new(waiting, wall);
+        let budget = match because {
+            _ if self.unread.is_empty() => FILE_BUDGET,
+            // The search for the end of a long line takes larger steps.
+            Because::Changed if self.files.get(id).scanned == 0 => FIRST_BUDGET,
+            _ => SHARED_BUDGET,
+        };
+        let mut pass = Pass::new(waiting, wall, budget);
         let before = (self.stats.bytes, self.stats.records);
         let end_before = self.read_upto(id);
         let outcome = loop {
@@ -164,7 +166,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 self.note_read_in_part(id);
                 self.lag.keep(id, since);
                 if self.outbox.has_room() && !self.files.get(id).state.contains(State::BACKLOG) {
-                    self.files.get_mut(id).state.insert(State::DIRTY);
+                    self.files.get_mut(id).state.insert(State::DIRTY | State::HAS_MORE);
                     self.enqueue(id);
                 } else {
                     self.go_on_first(id);
@@ -178,7 +180,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             Err(error) if self.files.get(id).life == Life::Finishing => self.finishing_failed(id, file, &error, now),
             Err(error) => self.read_failed(id, &error, now),
         }
-        Ok(FILE_BUDGET - pass.budget)
+        Ok(budget - pass.budget)
     }
 
     /// Reads until the file's turn ends, or (`None`) until a batch is full.
@@ -479,7 +481,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// All there is was read: the file cools down, its last line is timed if unfinished, who waits for it may go on.
     fn reached_end(&mut self, id: SlotId, file: F::File, has_advanced: bool, now: Now) {
         self.release_successor(id);
-        self.files.get_mut(id).state.remove(State::BACKLOG);
+        self.files.get_mut(id).state.remove(State::BACKLOG | State::HAS_MORE);
         if let Some(commits) = self.commits.as_mut().filter(|_| !has_advanced) {
             commits.ledger.read_to_end(self.files.key(id), nanos(now.wall));
         }

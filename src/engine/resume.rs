@@ -201,18 +201,6 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
     }
 
-    /// The same for all files below a directory.
-    pub(super) fn paths_changed(&mut self, dir: DirId) {
-        let Some(commits) = &mut self.commits else { return };
-        let mut below = vec![dir];
-        while let Some(dir) = below.pop() {
-            below.extend(self.tree.children(dir));
-            for id in self.files.in_dir(dir) {
-                commits.ledger.renamed(self.files.key(id));
-            }
-        }
-    }
-
     /// PATHs that were scanned once: `--from` does not apply to what is found there any more.
     pub(super) fn is_scanned(&self, path: &[u8]) -> bool {
         self.commits.as_ref().is_some_and(|commits| commits.stored.is_scanned(path))

@@ -175,7 +175,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 }
                 mark!("a PATH in another one's tree led elsewhere");
                 self.roots[at].state = RootState::Missing;
-                self.uncover_moved(other);
+                self.uncover_moved(other, now.instant);
             }
             let is_covered = self.is_covered(at);
             if is_covered && !self.roots[at].is_tree {
@@ -204,10 +204,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 
     /// A PATH does not lead to this directory any more: its rules do not hold there for what is new.
-    fn uncover_moved(&mut self, dir: DirId) {
+    fn uncover_moved(&mut self, dir: DirId, now: Instant) {
         let key = self.tree.key(dir);
         self.tree.get_mut(dir).is_path = self.roots.iter().any(|root| root.is_tree && root.state == RootState::Found(key));
-        self.rescope_moved(dir);
+        self.rescope_moved(dir, now);
     }
 
     /// Whether a PATH's directory is this one or below it.
@@ -361,7 +361,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
         let is_used = self.files.in_dir(dir).next().is_some()
             || self.wanted.iter().any(|((home, _), wanted)| *home == dir && matches!(wanted, Wanted::Path(_)))
-            || !self.files.aliases_in(dir).is_empty();
+            || self.files.has_alias_in(dir);
         if !is_used {
             mark!("a directory watched for single files was let go");
             self.wanted.retain(|(home, _), _| *home != dir);

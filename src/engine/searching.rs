@@ -74,8 +74,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let Some(file) = self.files.file_id(id).filter(|_| slot.is_bound() && slot.life == Life::Following) else { return };
         let (dir, input) = (slot.dir(), slot.input);
         let (home, link) = if slot.state.contains(State::VIA_LINK) {
-            let targets = self.files.further_names(id).iter().filter(|(dir, name)| self.is_target(*dir, name));
-            (targets.map(|(dir, _)| *dir).next(), Some((dir, self.files.name(id).into())))
+            let mut targets = self.files.further_names(id).filter(|(dir, name)| self.is_target(*dir, name));
+            (targets.next().map(|(dir, _)| dir), Some((dir, self.files.name(id).into())))
         } else {
             (Some(dir), self.renames.rotated.get(&self.files.key(id)).cloned())
         };
@@ -136,7 +136,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         for inode in inodes {
             let link = via_link.then(|| link.clone());
             if self.searches.begin(directory, inode, Sought { input, link }) {
-                self.is_listing = true;
+                self.listing.insert(self.tree.group(home));
                 self.files.get_mut(id).state.insert(State::LISTED);
             }
         }
@@ -174,7 +174,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             if self.files.find(home, &name).is_none() {
                 let id = self.hear_of(home, &name, input);
                 self.files.get_mut(id).state.insert(State::ONLY_KNOWN | State::LISTED);
-                self.is_listing = true;
+                self.listing.insert(self.tree.group(home));
                 if let Some(link) = link {
                     self.renames.rotated.insert(self.files.key(id), link);
                 }

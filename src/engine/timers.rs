@@ -22,6 +22,9 @@ pub(super) const LOSS_AFTER: Duration = Duration::from_secs(2);
 /// How long after it has cooled down a file may stay open when nothing else happens: to close it is no reason to wake up for each line.
 const OPEN_AFTER_COOLING: Duration = Duration::from_millis(100);
 
+/// Of each of the things below that fall due, so many are done per turn: users choose how many do at once.
+const DUE_PER_TURN: usize = 2_048;
+
 /// When a failed look or open is tried again.
 pub(super) const RETRY_AFTER: Duration = Duration::from_millis(100);
 
@@ -46,7 +49,8 @@ fn pop_due<T>(queue: &mut VecDeque<(Instant, T)>, now: Instant) -> Option<T> {
 impl<F: FileSystem, S: Sink> Engine<F, S> {
     pub(super) fn expire(&mut self, now: Now) {
         let instant = now.instant;
-        while let Some(Cooling { key, is_open }) = pop_due(&mut self.cooling, instant) {
+        for _ in 0..DUE_PER_TURN {
+            let Some(Cooling { key, is_open }) = pop_due(&mut self.cooling, instant) else { break };
             let file = if is_open { self.cooled_file(key) } else { None };
             if let Some(id) = self.files.alive(key).filter(|_| (file.is_some() || !is_open) && !is_planted!(CoolingForgotten)) {
                 self.cooled(id, file);
@@ -57,7 +61,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 Moved::File(_, since) | Moved::Directory(_, since) => instant < *since + GRACE,
             });
         }
-        while let Some(&(deadline, key)) = self.leaving.front().filter(|(deadline, _)| *deadline <= instant) {
+        for _ in 0..DUE_PER_TURN {
+            let Some(&(deadline, key)) = self.leaving.front().filter(|(deadline, _)| *deadline <= instant) else { break };
             self.leaving.pop_front();
             if self.judged_at.get(&key.id) != Some(&deadline) {
                 continue;
@@ -66,24 +71,27 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             if is_deleted {
                 mark!("a file that lost its name was deleted meanwhile");
                 // It moved, came back and was deleted, or a look failed. What was just found may be this file under another name.
-                self.deleted.push_back(key);
+                self.deleted.push_back((instant, key));
             } else {
                 self.judge(key, now);
             }
         }
-        while let Some(key) = pop_due(&mut self.leaving_directories, instant) {
+        for _ in 0..DUE_PER_TURN {
+            let Some(key) = pop_due(&mut self.leaving_directories, instant) else { break };
             self.judge_directory(key, instant);
         }
         let mut is_one_forgotten = false;
-        while let Some(key) = pop_due(&mut self.parked, instant).or_else(|| pop_due(&mut self.parked_deleted, instant)) {
+        for _ in 0..DUE_PER_TURN {
+            let Some(key) = self.parked.pop_due(instant).or_else(|| self.parked_deleted.pop_due(instant)) else { break };
             self.forget_parked(key, instant);
             is_one_forgotten = true;
         }
         if is_one_forgotten {
             self.give_useless_watches_back();
         }
-        while let Some(key) = pop_due(&mut self.retries, instant) {
-            if let Some(id) = self.files.alive(key) {
+        for _ in 0..DUE_PER_TURN {
+            let Some(due) = self.retries.first_entry().filter(|entry| entry.key().0 <= instant) else { break };
+            if let Some(id) = self.files.alive(due.remove()) {
                 self.files.get_mut(id).state.remove(State::RETRY);
                 self.doubt(id);
             }
@@ -114,7 +122,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// Files that left the tree with unread bytes and did not come back, now that what was missed was looked at.
     fn expire_losses(&mut self, now: Instant) {
-        while let Some(key) = pop_due(&mut self.losses, now) {
+        for _ in 0..DUE_PER_TURN {
+            let Some(key) = pop_due(&mut self.losses, now) else { break };
             // One that came back has a name again; one that was reported has none.
             let is_lost = |id: &SlotId| self.files.get(*id).life == Life::Parked && !self.files.name(*id).is_empty();
             let Some(id) = self.files.alive(key).filter(is_lost) else { continue };
@@ -130,7 +139,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// Delivers unterminated last lines that did not grow for the time set.
     fn expire_partials(&mut self, now: Instant) {
         let Some(after) = self.config.partial_after else { return };
-        while let Some(entry) = self.partials.first_entry().filter(|entry| entry.key().0 <= now) {
+        for _ in 0..DUE_PER_TURN {
+            let Some(entry) = self.partials.first_entry().filter(|entry| entry.key().0 <= now) else { break };
             let key = entry.remove();
             let Some(id) = self.files.alive(key) else { continue };
             self.files.get_mut(id).state.remove(State::TIMED);
@@ -192,16 +202,15 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         if is_planted!(RetryForgotten) {
             return;
         }
-        let place = self.retries.partition_point(|(other, _)| *other <= at);
-        self.retries.insert(place, (at, key));
+        self.retries.insert((at, id.0), key);
     }
 
     /// Remembers a file that left the tree, for a while.
     pub(super) fn park(&mut self, id: SlotId, now: Instant) {
-        let entry = self.begin_parking(id, now);
-        self.parked.push_back(entry);
+        let key = self.begin_parking(id, now);
+        self.parked.add(key, now + PARKED_FOR);
         if self.parked.len() > self.parked_max
-            && let Some((_, oldest)) = self.parked.pop_front()
+            && let Some(oldest) = self.parked.pop_oldest()
         {
             self.forget_parked(oldest, now);
         }
@@ -209,45 +218,33 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// The settings changed: whatever is let go may be found again below another PATH, however much it is.
     pub(super) fn make_room_for_parked(&mut self) {
-        // What came back is forgotten here for all at once, not for each file that leaves again.
-        let files = &self.files;
-        let is_parked = |&(_, key): &(Instant, SlotKey)| files.alive(key).is_some_and(|id| files.get(id).life == Life::Parked);
-        self.parked.retain(is_parked);
-        self.parked_deleted.retain(is_parked);
-        for id in self.files.all() {
-            if self.files.get(id).life != Life::Parked {
-                self.files.get_mut(id).state.remove(State::WAS_PARKED);
-            }
-        }
         self.parked_max = PARKED_MAX.max(self.parked.len() + self.files.len());
     }
 
     /// Remembers a file that was deleted, likewise.
     pub(super) fn park_deleted(&mut self, id: SlotId, now: Instant) {
-        let entry = self.begin_parking(id, now);
-        self.parked_deleted.push_back(entry);
+        let key = self.begin_parking(id, now);
+        self.parked_deleted.add(key, now + PARKED_FOR);
         if self.parked_deleted.len() > PARKED_DELETED_MAX
-            && let Some((_, oldest)) = self.parked_deleted.pop_front()
+            && let Some(oldest) = self.parked_deleted.pop_oldest()
         {
             self.forget_parked(oldest, now);
         }
     }
 
-    fn begin_parking(&mut self, id: SlotId, now: Instant) -> (Instant, SlotKey) {
+    fn begin_parking(&mut self, id: SlotId, now: Instant) -> SlotKey {
         self.release_successor(id);
         self.held.remove(&id);
         self.judged_at.remove(&id);
         self.settle_departure(id, now);
-        let key = self.files.key(id);
-        let slot = self.files.get_mut(id);
-        slot.life = Life::Parked;
-        if slot.state.contains(State::WAS_PARKED) {
-            mark!("a file that had come back left again");
-            self.parked.retain(|(_, other)| *other != key);
-            self.parked_deleted.retain(|(_, other)| *other != key);
-        }
-        self.files.get_mut(id).state.insert(State::WAS_PARKED);
-        (now + PARKED_FOR, key)
+        self.files.get_mut(id).life = Life::Parked;
+        self.files.key(id)
+    }
+
+    /// The file came back, or is forgotten.
+    pub(super) fn unpark(&mut self, id: SlotId) {
+        self.parked.remove(id);
+        self.parked_deleted.remove(id);
     }
 
     /// A file that left the tree, if it did not come back, is not waited for any more.
@@ -269,9 +266,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.losses.front().map(|(at, _)| *at),
             self.leaving.front().map(|(at, _)| *at),
             self.leaving_directories.front().map(|(at, _)| *at),
-            self.parked.front().map(|(at, _)| *at),
-            self.parked_deleted.front().map(|(at, _)| *at),
-            self.retries.front().map(|(at, _)| *at),
+            self.parked.deadline(),
+            self.parked_deleted.deadline(),
+            self.retries.first_key_value().map(|((at, _), _)| *at),
             self.partials.first_key_value().map(|((at, _), _)| *at),
             self.poll_at,
             self.sweeps.deadline(),

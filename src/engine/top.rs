@@ -21,7 +21,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             found_bytes: self.found_bytes,
             read_bytes: self.stats.bytes + self.stats.skipped_nul_bytes,
             is_listing: !is_calm,
-            is_done: is_calm && !self.config.once && self.backlog.is_empty(),
+            is_done: is_calm && !self.config.once && self.unread.has_no_listed(),
         }
     }
 
@@ -63,12 +63,12 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// Files that wait: the oldest of each queue, and some of the others, spread evenly.
     fn some_waiting(&mut self) -> Vec<SlotId> {
-        let queued = self.dirty.len() + self.backlog.len() + self.listed.len();
+        let queued = self.unread.len() + self.listed.len();
         let looks = self.insight.looks(queued + self.cooling.len());
         let mut some = Vec::with_capacity(looks);
         let each = looks.div_ceil(4).max(2);
-        some.extend(oldest_and_spread(self.dirty.len(), each).map(|at| self.dirty[at].id));
-        some.extend(oldest_and_spread(self.backlog.len(), each).map(|at| self.backlog[at].id));
+        let unread = oldest_and_spread(self.unread.len(), 2 * each).filter_map(|at| self.unread.get(at));
+        some.extend(unread.map(|waiting| waiting.id));
         let keys = oldest_and_spread(self.listed.len(), each).map(|at| self.listed[at].1);
         let cooling = oldest_and_spread(self.cooling.len(), each).map(|at| self.cooling[at].1.key);
         some.extend(keys.chain(cooling).filter_map(|key| self.files.alive(key)));

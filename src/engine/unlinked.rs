@@ -84,6 +84,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         if let Some(surplus) = surplus {
             self.unwatch(surplus);
         }
+        if was_deleted && (self.is_rescan_due || self.is_missing_events) {
+            // The kernel tells of the watch's end before it tells of the name that goes.
+            self.former.doubt_watches();
+        }
         self.tree.set_watch(dir, None);
     }
 

@@ -52,8 +52,8 @@ bitflags! {
         const LINKED = 1 << 20;
         /// Will be looked at again after a failure.
         const RETRY = 1 << 21;
-        /// Was parked before and came back: its place in the queue of parked files is out of date.
-        const WAS_PARKED = 1 << 22;
+        /// Had more unread bytes than fit into one turn, and was not read to its end since.
+        const HAS_MORE = 1 << 22;
         /// Waited for its predecessor, which was read to its end: not again before the next read, or a busy one would starve it.
         const RELEASED = 1 << 17;
         /// Its story is not stored yet: no record of it may leave.

@@ -14,6 +14,7 @@ mod closed;
 mod concurrency;
 mod crash;
 mod crash_rounds;
+mod crowding;
 mod deletion;
 mod departed;
 mod departures;

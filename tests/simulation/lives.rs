@@ -145,6 +145,9 @@ impl Run {
         if let Some(bytes) = self.shared.borrow().settings.room {
             engine.limit_in_flight(bytes);
         }
+        if let Some(steps) = self.shared.borrow().settings.steps {
+            engine.limit_steps(steps);
+        }
         engine
     }
 

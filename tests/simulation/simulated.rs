@@ -48,6 +48,8 @@ pub(crate) struct Settings {
     pub(crate) durability: Option<DurabilitySettings>,
     /// Bytes that may wait for the output before nothing more is read, if fewer than usual.
     pub(crate) room: Option<usize>,
+    /// Files and directories worked off per turn after a directory was renamed or let go, if fewer than usual.
+    pub(crate) steps: Option<usize>,
     /// Not all below the PATHs is followed, or not from its start, or more.
     pub(crate) following: Option<Following>,
 }
@@ -102,6 +104,7 @@ impl Settings {
             output: OutputSettings::draw(random),
             durability: None,
             room: None,
+            steps: None,
             following: None,
         }
     }
@@ -122,6 +125,11 @@ impl Settings {
     /// In a quarter of all runs little fits between the files and the output. Drawn apart, likewise.
     pub(crate) fn draw_room(&mut self, random: &mut Random) {
         self.room = random.one_in(4).then(|| self.output.room(*random.pick(&[1, 300, 5_000, 100_000])));
+    }
+
+    /// In half of all runs a few files below a directory are many. Drawn apart, likewise.
+    pub(crate) fn draw_steps(&mut self, random: &mut Random) {
+        self.steps = random.one_in(2).then(|| *random.pick(&[1, 2, 5]));
     }
 
     /// Half of all runs leave something out, follow several inputs, get other ones while they run, or start elsewhere. Drawn apart, likewise.
@@ -152,7 +160,7 @@ impl Settings {
 
 /// What [`Settings::leave_out`] knows besides operations.
 #[allow(dead_code, reason = "the tool that shrinks seeds uses it")]
-pub(crate) const LEAVE_OUT: [&str; 36] = [
+pub(crate) const LEAVE_OUT: [&str; 37] = [
     "following",
     "links",
     "reloads",
@@ -164,6 +172,7 @@ pub(crate) const LEAVE_OUT: [&str; 36] = [
     "excludes",
     "recursive",
     "room",
+    "steps",
     "lures",
     "remote",
     "durability",
@@ -196,6 +205,7 @@ impl Settings {
     pub(crate) fn leave_out(&mut self, what: &str) {
         match what {
             "room" => self.room = None,
+            "steps" => self.steps = None,
             "lures" => self.habits.lures = 0,
             "remote" => (self.rescan_remote, self.unheard) = (None, 0),
             "interrupted" => self.rates.interrupted = 0,

@@ -97,6 +97,7 @@ pub(crate) fn settings(seed: u64) -> Settings {
     settings.draw_durability(&mut Random::new(seed ^ 0xD0_0B1E));
     settings.draw_remote(&mut Random::new(seed ^ 0x4E_F5));
     settings.draw_room(&mut Random::new(seed ^ 0x40_07));
+    settings.draw_steps(&mut Random::new(seed ^ 0x57_E9));
     settings.habits.draw_lures(&mut Random::new(seed ^ 0x10_4E));
     settings.draw_following(&mut Random::new(seed ^ 0xF0_110));
     for what in std::env::var("WITHOUT").unwrap_or_default().split_whitespace() {

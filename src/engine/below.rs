@@ -1,0 +1,227 @@
+//! What concerns everything below a directory that was renamed or let go: worked off in slices, since users choose how much is there.
+//!
+//! In: directories that came to another place, or that are let go. Out: their files know where they are, or are remembered for a while.
+//! Always holds: small trees are worked off at once; of large ones, a turn takes [`STEPS_PER_TURN`], and what is left is out of reach by
+//! name and waits like a directory whose new name was not told yet.
+
+use super::*;
+use crate::discovery::Why;
+use crate::registry::State;
+use crate::tree::Role;
+
+/// Files and directories worked off per turn: a few milliseconds.
+const STEPS_PER_TURN: usize = 4_096;
+
+/// Directories above one another: more do not fit into a path (`PATH_MAX` is 4096 bytes), though renames can make them.
+const DEPTH_MAX: usize = 2_048;
+
+/// What is still to be worked off.
+#[derive(Debug)]
+pub(super) struct Below {
+    /// Directories that came to another place, and those below them.
+    moved: VecDeque<DirKey>,
+    /// Their files, and whether another input may cover them now.
+    files: Vec<(SlotKey, bool)>,
+    dropping: VecDeque<DirKey>,
+    steps: usize,
+    steps_per_turn: usize,
+}
+
+impl Below {
+    pub(super) fn new() -> Self {
+        let (moved, files, dropping) = (VecDeque::new(), Vec::new(), VecDeque::new());
+        Below { moved, files, dropping, steps: STEPS_PER_TURN, steps_per_turn: STEPS_PER_TURN }
+    }
+
+    pub(super) fn has_work(&self) -> bool {
+        !(self.dropping.is_empty() && self.moved.is_empty() && self.files.is_empty())
+    }
+
+    /// Directories were let go, and what is below them is not worked off yet.
+    pub(super) fn is_dropping(&self) -> bool {
+        !self.dropping.is_empty()
+    }
+
+    /// Those, for the check of what always holds.
+    pub(super) fn dropping(&self) -> impl Iterator<Item = DirKey> + '_ {
+        self.dropping.iter().copied()
+    }
+}
+
+impl<F: FileSystem, S: Sink> Engine<F, S> {
+    /// So many files and directories are worked off per turn: fewer than usual, for tests.
+    pub fn limit_steps(&mut self, steps: usize) {
+        (self.below.steps, self.below.steps_per_turn) = (steps, steps);
+    }
+
+    /// Goes on with what earlier turns left.
+    pub(super) fn work_off(&mut self, now: Instant) {
+        self.below.steps = self.below.steps_per_turn;
+        if !self.below.has_work() {
+            return;
+        }
+        // Half of the steps are for what is let go.
+        self.tell_moved(self.below.steps_per_turn / 2, now);
+        while self.below.steps > 0
+            && let Some(&key) = self.below.dropping.front()
+        {
+            let dir = self.tree.alive(key).filter(|&dir| self.tree.get(dir).is_dropping);
+            if dir.is_some_and(|dir| !self.drop_within(dir, true, now)) {
+                break;
+            }
+            self.below.dropping.pop_front();
+        }
+    }
+
+    /// A directory came to another place: tells all below it, at once if that is little.
+    pub(super) fn came_to_another_place(&mut self, dir: DirId, is_covered_anew: bool, now: Instant) {
+        self.note_moved(dir, is_covered_anew);
+        self.tell_moved(0, now);
+    }
+
+    fn note_moved(&mut self, dir: DirId, is_covered_anew: bool) {
+        let key = self.tree.key(dir);
+        match &mut self.tree.get_mut(dir).moved {
+            Some(known) => *known |= is_covered_anew,
+            moved @ None => {
+                *moved = Some(is_covered_anew);
+                self.below.moved.push_back(key);
+            }
+        }
+    }
+
+    /// Tells what is below of its new place until so many steps are left.
+    fn tell_moved(&mut self, steps_left: usize, now: Instant) {
+        while self.below.steps > steps_left {
+            if let Some((key, is_covered_anew)) = self.below.files.pop() {
+                if let Some(id) = self.files.alive(key).filter(|&id| self.files.get(id).is_bound()) {
+                    self.tell_moved_file(id, is_covered_anew);
+                }
+            } else if let Some(key) = self.below.moved.pop_front() {
+                if let Some(dir) = self.tree.alive(key) {
+                    self.tell_moved_directory(dir, now);
+                }
+            } else {
+                return;
+            }
+            self.below.steps = self.below.steps.saturating_sub(1);
+        }
+    }
+
+    fn tell_moved_file(&mut self, id: SlotId, is_covered_anew: bool) {
+        if is_covered_anew {
+            self.find_input(id);
+        }
+        self.path_changed(id);
+        // What could not be read may be readable where it is now: nothing below is told of that.
+        if self.files.get(id).state.contains(State::UNREADABLE) {
+            self.doubt(id);
+        }
+    }
+
+    fn tell_moved_directory(&mut self, dir: DirId, now: Instant) {
+        let is_covered_anew = self.tree.get_mut(dir).moved.take().unwrap_or_default();
+        if self.tree.depth(dir) > DEPTH_MAX {
+            mark!("directories were renamed into one another until no path was long enough");
+            self.drop_directory(dir, now);
+            return;
+        }
+        if self.tree.get(dir).is_unreadable() {
+            mark!("a directory that could not be read came to another place");
+            self.push_visit(dir, Why::Recheck);
+        }
+        self.tree.set_top(dir);
+        let files = self.files.in_dir(dir).map(|id| (self.files.key(id), is_covered_anew));
+        self.below.files.extend(files);
+        let scope = self.tree.get(dir).scope;
+        let children: Vec<DirId> = self.tree.children(dir).collect();
+        for child in children {
+            // Where globs are about paths, a directory may be covered otherwise though the one above it is not.
+            let is_anew = is_covered_anew && (self.rescope(child, scope) || self.inputs.needs_path());
+            self.note_moved(child, is_anew);
+        }
+    }
+
+    /// Lets go of a directory and all below it: at once, or, if that is much, in slices, while it counts as one that is moving and has lost
+    /// its name. Its files are remembered for a while.
+    pub(super) fn drop_directory(&mut self, dir: DirId, now: Instant) {
+        let is_root = self.tree.parent(dir).is_none();
+        if self.drop_within(dir, !is_root, now) {
+            return;
+        }
+        mark!("a directory with much below it was let go in slices");
+        if !self.tree.get(dir).is_moving {
+            self.tree.detach(dir);
+        }
+        let key = self.tree.key(dir);
+        if !std::mem::replace(&mut self.tree.get_mut(dir).is_dropping, true) {
+            self.below.dropping.push_back(key);
+        }
+    }
+
+    /// Lets go of all that is in the directory of a PATH, which stays.
+    pub(super) fn empty_directory(&mut self, dir: DirId, now: Instant) {
+        let children: Vec<DirId> = self.tree.children(dir).collect();
+        for child in children {
+            self.drop_within(child, false, now);
+        }
+        self.let_files_go(dir, false, now);
+    }
+
+    /// Removes a directory with all below it, from the deepest ones up. Says whether it is done, which it may not be if it `can_wait`.
+    fn drop_within(&mut self, top: DirId, can_wait: bool, now: Instant) -> bool {
+        let top_key = self.tree.key(top);
+        let mut dir = top;
+        loop {
+            while let Some(child) = self.tree.children(dir).next() {
+                dir = child;
+            }
+            let (key, above) = (self.tree.key(dir), self.tree.parent(dir));
+            if !self.let_files_go(dir, can_wait, now) {
+                return false;
+            }
+            // A home goes away by itself with the last file that was wanted in it.
+            if let Some(dir) = self.tree.alive(key) {
+                self.is_path_lost |= self.tree.get(dir).is_path;
+                self.set_polled(dir, false);
+                self.tree.remove(dir);
+            }
+            match above {
+                Some(above) if key != top_key => dir = above,
+                _ => return true,
+            }
+        }
+    }
+
+    /// Lets go of the files in a directory. Says whether all are gone.
+    fn let_files_go(&mut self, dir: DirId, can_wait: bool, now: Instant) -> bool {
+        // First, so that no file goes on under a further name in here.
+        while let Some(linked) = self.files.take_alias_in(dir) {
+            if self.tree.get(dir).role == Role::Home {
+                // The link that led here leads nowhere, or elsewhere.
+                self.doubt(linked);
+            }
+            if self.no_step_is_left(can_wait) {
+                return false;
+            }
+        }
+        self.end_watch(dir);
+        let key = self.tree.key(dir);
+        while let Some(id) = self.tree.alive(key).and_then(|dir| self.files.in_dir(dir).next()) {
+            self.leave_at_once(id, now);
+            debug_assert!(self.tree.alive(key).and_then(|dir| self.files.in_dir(dir).next()) != Some(id), "it lost its name");
+            if self.no_step_is_left(can_wait) {
+                return false;
+            }
+        }
+        if !self.wanted.is_empty() {
+            self.wanted.retain(|(home, _), wanted| *home != dir || matches!(wanted, Wanted::Path(_)));
+        }
+        true
+    }
+
+    fn no_step_is_left(&mut self, can_wait: bool) -> bool {
+        self.below.steps = self.below.steps.saturating_sub(1);
+        can_wait && self.below.steps == 0
+    }
+}

@@ -1,0 +1,174 @@
+//! A queue that is fair to groups: each has a lane of its own, and the lanes take turns.
+//!
+//! In: items, each of a group (the files of one directory below a PATH, say). Out: one item after the other.
+//! Always holds: within a group, first in is first out; between two items of a group, every other group that has one is served once. An
+//! empty lane costs four bytes.
+
+use std::collections::VecDeque;
+
+/// No lane.
+const NONE: u32 = u32::MAX;
+
+/// An empty lane keeps room for so many items.
+const SPARE_ITEMS: usize = 1_024;
+
+/// An empty queue keeps so many lanes.
+const SPARE_LANES: usize = 256;
+
+/// The queue. Groups are small numbers.
+#[derive(Debug)]
+pub(crate) struct FairQueue<T> {
+    lanes: Vec<Lane<T>>,
+    /// The lane of each group.
+    places: Vec<u32>,
+    /// Lanes that hold something: the one whose turn is next, first.
+    turns: VecDeque<u32>,
+    free: Vec<u32>,
+    len: usize,
+}
+
+#[derive(Debug)]
+struct Lane<T> {
+    group: u32,
+    items: VecDeque<T>,
+}
+
+impl<T> FairQueue<T> {
+    pub(crate) fn new() -> Self {
+        FairQueue { lanes: Vec::new(), places: Vec::new(), turns: VecDeque::new(), free: Vec::new(), len: 0 }
+    }
+
+    /// Puts an item behind those of its group.
+    #[inline]
+    pub(crate) fn push_back(&mut self, group: u32, item: T) {
+        self.lane(group).push_back(item);
+        self.len += 1;
+    }
+
+    /// Puts an item before those of its group.
+    pub(crate) fn push_front(&mut self, group: u32, item: T) {
+        self.lane(group).push_front(item);
+        self.len += 1;
+    }
+
+    #[inline]
+    fn lane(&mut self, group: u32) -> &mut VecDeque<T> {
+        let place = self.places.get(group as usize).copied().unwrap_or(NONE);
+        let place = if place == NONE { self.open_lane(group) } else { place };
+        &mut self.lanes[place as usize].items
+    }
+
+    fn open_lane(&mut self, group: u32) -> u32 {
+        let place = self.free.pop().unwrap_or_else(|| {
+            self.lanes.push(Lane { group, items: VecDeque::new() });
+            u32::try_from(self.lanes.len() - 1).expect("fewer lanes than groups")
+        });
+        self.lanes[place as usize].group = group;
+        if self.places.len() <= group as usize {
+            self.places.resize(group as usize + 1, NONE);
+        }
+        self.places[group as usize] = place;
+        self.turns.push_back(place);
+        place
+    }
+
+    /// Takes the item whose turn it is.
+    #[inline]
+    pub(crate) fn pop(&mut self) -> Option<T> {
+        let place = self.turns.pop_front()?;
+        let lane = &mut self.lanes[place as usize];
+        let item = lane.items.pop_front();
+        self.len -= usize::from(item.is_some());
+        if lane.items.is_empty() {
+            lane.items.shrink_to(SPARE_ITEMS);
+            self.places[lane.group as usize] = NONE;
+            self.free.push(place);
+        } else {
+            self.turns.push_back(place);
+        }
+        item
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether items of the group wait.
+    pub(crate) fn holds(&self, group: u32) -> bool {
+        self.places.get(group as usize).is_some_and(|&place| place != NONE)
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The first item of each group, that of the group whose turn is next first.
+    pub(crate) fn heads(&self) -> impl Iterator<Item = &T> + '_ {
+        self.turns.iter().filter_map(|&place| self.lanes[place as usize].items.front())
+    }
+
+    /// All items, group after group.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &T> + '_ {
+        self.turns.iter().flat_map(|&place| &self.lanes[place as usize].items)
+    }
+
+    /// The item at a place in the order of [`FairQueue::iter`].
+    pub(crate) fn get(&self, at: usize) -> Option<&T> {
+        let mut left = at;
+        for &place in &self.turns {
+            let items = &self.lanes[place as usize].items;
+            if left < items.len() {
+                return items.get(left);
+            }
+            left -= items.len();
+        }
+        None
+    }
+
+    /// Gives the room of an empty queue back that had very many groups.
+    pub(crate) fn give_back(&mut self) {
+        if self.is_empty() && self.lanes.len() > SPARE_LANES {
+            *self = FairQueue::new();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_single_item_of_a_group_waits_for_one_of_each_other_group_however_many_these_have() {
+        let mut queue = FairQueue::new();
+        (0..100_000).for_each(|number| queue.push_back(7, number));
+        (0..10).for_each(|number| queue.push_back(9, 200_000 + number));
+        queue.push_back(0, 300_000);
+        assert_eq!((queue.len(), queue.get(100_000), queue.get(100_011)), (100_011, Some(&200_000), None));
+        let first: Vec<i32> = (0..5).filter_map(|_| queue.pop()).collect();
+        assert_eq!(first, [0, 200_000, 300_000, 1, 200_001]);
+        queue.push_front(9, -1);
+        assert_eq!([queue.pop(), queue.pop()], [Some(2), Some(-1)]);
+        assert_eq!(queue.heads().copied().collect::<Vec<_>>(), [3, 200_002]);
+        let rest: Vec<i32> = std::iter::from_fn(|| queue.pop()).collect();
+        assert_eq!((rest.len(), queue.len(), queue.is_empty()), (100_005, 0, true));
+        let of_one: Vec<i32> = rest.into_iter().filter(|&number| number < 200_000).collect();
+        assert!(of_one.is_sorted(), "first in is first out within a group");
+    }
+
+    #[test]
+    fn lanes_are_used_again_and_their_room_is_given_back() {
+        let mut queue = FairQueue::new();
+        for round in 0..1_000 {
+            (0..10_000).for_each(|number| queue.push_back(round, number));
+            while queue.pop().is_some() {}
+        }
+        assert_eq!(queue.lanes.len(), 1);
+        assert!(queue.lanes[0].items.capacity() <= 2 * SPARE_ITEMS);
+        (0..1_000).for_each(|group| queue.push_back(group, 0));
+        queue.give_back();
+        assert_eq!((queue.len(), queue.iter().count(), queue.holds(7), queue.holds(1_000)), (1_000, 1_000, true, false));
+        while queue.pop().is_some() {}
+        queue.give_back();
+        assert_eq!((queue.lanes.capacity(), queue.holds(7)), (0, false));
+    }
+}
