@@ -1,9 +1,9 @@
 //! Clients that ask how it goes, served from the loop: HTTP over TCP and unix sockets.
 //!
 //! In: what the loop hears of listeners and clients. Out: responses; a deadline while there is a client.
-//! Always holds: at most [`CLIENTS_MAX`] clients per listener, each with one buffer of bounded size and a deadline; who comes beyond that
-//! waits in the kernel. No call blocks, and without a client nothing wakes the loop. Between two turns questions are answered for
-//! [`ANSWERING_MAX`], then files have their turn.
+//! Always holds: at most [`CLIENTS_MAX`] clients per listener, each with one buffer of bounded size and a deadline. One more takes the
+//! place of the one that has been silent for longest, so that no number of silent clients shuts the others out. No call blocks, and
+//! without a client nothing wakes the loop. Between two turns questions are answered for [`ANSWERING_MAX`], then files have their turn.
 
 use std::collections::VecDeque;
 use std::io::{self, Read as _, Write as _};
@@ -26,6 +26,9 @@ use crate::sys::clock::{self, Now};
 
 /// Clients of one listener at a time.
 const CLIENTS_MAX: usize = 16;
+/// When all places are taken, a client may keep its own for this long: enough to send a request behind the connection, and short enough for
+/// hundreds of silent ones to pass within a second.
+const PLACE_KEPT: Duration = Duration::from_millis(20);
 /// A request has to be there within this time ...
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 /// ... the response has to be taken within this ...
@@ -82,6 +85,8 @@ struct Client {
     stream: Stream,
     door: usize,
     phase: Phase,
+    /// When the phase began.
+    since: Instant,
     deadline: Instant,
 }
 
@@ -178,7 +183,9 @@ impl Server {
             return Ok(());
         }
         for slot in 0..self.clients.len() {
-            let Some(client) = self.clients[slot].as_mut().filter(|client| client.deadline <= now.instant) else { continue };
+            // One whose question waits for a turn does not answer for the delay.
+            let is_late = |client: &&mut Client| client.deadline <= now.instant && !self.postponed.contains(&slot);
+            let Some(client) = self.clients[slot].as_mut().filter(is_late) else { continue };
             if matches!(client.phase, Phase::Asking(_)) {
                 client.say(&Response::refusal(408), false, now.instant);
                 self.go_on(slot, engine, now);
@@ -215,9 +222,13 @@ impl Server {
 
     fn accept(&mut self, at: usize, engine: &mut Running, now: Now) {
         for _ in 0..CLIENTS_MAX {
-            let Some(slot) = self.free_slot(at) else {
-                // Full: the loop does not hear of further ones until one of these is gone.
-                return self.close(at);
+            let slot = match self.place(at, now.instant) {
+                Ok(slot) => slot,
+                Err(free_at) => {
+                    self.close(at);
+                    self.doors[at].opens_at = Some(free_at);
+                    return;
+                }
             };
             let door = &self.doors[at];
             let accepted = match &door.listener {
@@ -225,6 +236,7 @@ impl Server {
                 Listener::Unix(listener, _) => listener.accept().map(|(stream, _)| Stream::Unix(stream)),
             };
             let accepted = accepted.and_then(|mut stream| {
+                self.dismiss(slot, now.instant);
                 let interest = Interest::READABLE | Interest::WRITABLE;
                 self.registry.register(&mut stream, Token(FIRST_CLIENT + slot), interest).map(|()| stream)
             });
@@ -232,7 +244,8 @@ impl Server {
                 Ok(stream) => {
                     self.doors[at].clients += 1;
                     let phase = Phase::Asking(Vec::new());
-                    self.clients[slot] = Some(Client { stream, door: at, phase, deadline: now.instant + REQUEST_TIMEOUT });
+                    let (since, deadline) = (now.instant, now.instant + REQUEST_TIMEOUT);
+                    self.clients[slot] = Some(Client { stream, door: at, phase, since, deadline });
                     self.go_on(slot, engine, now);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
@@ -255,9 +268,29 @@ impl Server {
         self.open_or_wait(at, now.instant);
     }
 
-    fn free_slot(&self, door: usize) -> Option<usize> {
-        let slots = door * CLIENTS_MAX..(door + 1) * CLIENTS_MAX;
-        slots.into_iter().find(|&slot| self.clients[slot].is_none())
+    /// A place for one more client: a free one, or that of the client that keeps it for longest without need. One that does not read its
+    /// answer comes after all that have not asked or have their answer. `Err`: all came a moment ago, and this is when the first may go.
+    fn place(&self, door: usize, now: Instant) -> Result<usize, Instant> {
+        let mut oldest = None;
+        for slot in door * CLIENTS_MAX..(door + 1) * CLIENTS_MAX {
+            let Some(client) = &self.clients[slot] else { return Ok(slot) };
+            let rank = (self.postponed.contains(&slot), matches!(client.phase, Phase::Answering(..)), client.since);
+            oldest = oldest.into_iter().chain([(rank, slot)]).min();
+        }
+        let ((.., since), slot) = oldest.expect("a listener has places");
+        if since + PLACE_KEPT <= now { Ok(slot) } else { Err(since + PLACE_KEPT) }
+    }
+
+    /// Lets the client go that has this place, if one has: another one gets it.
+    fn dismiss(&mut self, slot: usize, now: Instant) {
+        let Some(client) = &mut self.clients[slot] else { return };
+        if matches!(client.phase, Phase::Asking(_)) {
+            client.say(&Response::refusal(408), false, now);
+            // It is told if it listens.
+            let _ = client.answer(now);
+        }
+        self.postponed.retain(|&waiting| waiting != slot);
+        self.let_go(slot, now);
     }
 
     /// Registering reports those who wait already.
@@ -369,7 +402,7 @@ impl Client {
 
     fn say(&mut self, response: &Response, is_head: bool, now: Instant) {
         self.phase = Phase::Answering(response.encode(is_head), 0);
-        self.deadline = now + RESPONSE_TIMEOUT;
+        (self.since, self.deadline) = (now, now + RESPONSE_TIMEOUT);
     }
 
     fn answer(&mut self, now: Instant) -> io::Result<Step> {
@@ -384,7 +417,7 @@ impl Client {
         if *at == bytes.len() {
             self.stream.shutdown_writing()?;
             self.phase = Phase::Closing(0);
-            self.deadline = now + CLOSE_TIMEOUT;
+            (self.since, self.deadline) = (now, now + CLOSE_TIMEOUT);
         }
         Ok(Step::Next)
     }

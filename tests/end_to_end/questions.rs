@@ -17,6 +17,8 @@ use crate::world::{Random, World, flood, text};
 
 /// Clients of one listener at a time.
 const CLIENTS: usize = 16;
+/// Much less than the time that a client has for its request, and much more than a machine under load needs.
+const AT_ONCE: Duration = Duration::from_millis(2_500);
 
 fn with_tcp(world: &World) -> (Tail, String) {
     let tail = world.run().with(&["--metrics", "tcp:127.0.0.1:0"]).start();
@@ -95,9 +97,9 @@ fn a_head_without_end_is_refused() {
     assert_eq!(ask(&run.socket, many.as_bytes()).code(), 431);
 }
 
-/// Clients that say nothing take all places; who comes after them is served when their time is over. Records do not wait at all.
+/// The last one takes the place of the first; the others keep theirs until their time is over. Records do not wait at all.
 #[test]
-fn clients_that_say_nothing_are_let_go_and_hold_up_nobody_for_long() {
+fn clients_that_say_nothing_are_let_go_and_hold_up_nobody() {
     let world = World::new();
     let run = Metered::start(&world, world.run());
     let mut silent: Vec<UnixStream> = (0..CLIENTS).map(|_| connect(&run.socket)).collect();
@@ -107,10 +109,95 @@ fn clients_that_say_nothing_are_let_go_and_hold_up_nobody_for_long() {
     run.tail.wait_line("while they are there");
     assert!(start.elapsed() < Duration::from_secs(4), "records do not wait for clients: {:?}", start.elapsed());
     let before = run.tail.process.ticks();
-    assert_eq!(get(&run.socket, "/metrics").code(), 200, "a later client waits for a place, and gets one");
-    assert!(run.tail.process.ticks() - before < 100, "without spinning");
-    for stream in &mut silent {
+    let start = Instant::now();
+    assert_eq!(get(&run.socket, "/metrics").code(), 200, "a later client gets a place");
+    assert!(start.elapsed() < AT_ONCE, "{:?}", start.elapsed());
+    assert_eq!(Answer::of(&read_all(&mut silent[0])).code(), 408);
+    let gone = silent[1..].iter_mut().map(|stream| {
+        stream.set_nonblocking(true).expect("non-blocking");
+        let is_gone = !matches!(stream.read(&mut [0]), Err(error) if error.kind() == ErrorKind::WouldBlock);
+        stream.set_nonblocking(false).expect("blocking");
+        u32::from(is_gone)
+    });
+    assert_eq!(gone.sum::<u32>(), 0, "one place was enough");
+    for stream in &mut silent[1..] {
         assert_eq!(Answer::of(&read_all(stream)).code(), 408);
+    }
+    assert!(run.tail.process.ticks() - before < 100, "without spinning");
+}
+
+/// Every way to take a place and not to give it back, from many more clients than there are places, on every kind of listener.
+#[test]
+fn hundreds_of_clients_that_never_end_shut_out_nobody() {
+    let world = World::new();
+    let socket = world.beside("control.sock");
+    let (control, tcp) = (socket.to_str().expect("UTF-8"), "tcp:127.0.0.1:0");
+    let tail = world.run().with(&["--control-socket", control, "--metrics", tcp]).start();
+    tail.wait_said("metrics are at http://");
+    let said = tail.stderr();
+    let address = said.split("http://").nth(1).and_then(|rest| rest.split('/').next()).expect("an address").to_owned();
+    let ask_tcp = || {
+        let mut stream = TcpStream::connect(&address).expect("connect");
+        stream.set_read_timeout(Some(Duration::from_secs(20))).expect("timeout");
+        stream.write_all(b"GET /metrics HTTP/1.1\r\n\r\n").expect("ask");
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).expect("the answer");
+        Answer::of(&answer)
+    };
+    assert_eq!((ask_tcp().code(), get(&socket, "/status").code()), (200, 200));
+    let large = [&b"GET /metrics HTTP/1.1\r\nContent-Length: 1000000\r\n\r\n"[..], &[b'x'; 50_000]].concat();
+    let openings: [(&str, &[u8]); 4] = [
+        ("idle", b""),
+        ("slow to ask", b"GET /met"),
+        ("endless head", b"GET /metrics HTTP/1.1\r\nA: b\r\nA: "),
+        ("large, and reads nothing", &large),
+    ];
+    for (what, opening) in openings {
+        let mut tcp: Vec<TcpStream> = (0..300).map(|_| TcpStream::connect(&address).expect("connect")).collect();
+        let mut unix: Vec<UnixStream> = (0..300).filter_map(|_| UnixStream::connect(&socket).ok()).collect();
+        assert!(unix.len() > CLIENTS * 4, "the listener's queue takes {} clients only", unix.len());
+        // Some are refused or closed by now.
+        tcp.iter_mut().for_each(|stream| drop(stream.set_nonblocking(true).and_then(|()| stream.write(opening))));
+        unix.iter_mut().for_each(|stream| drop(stream.set_nonblocking(true).and_then(|()| stream.write(opening))));
+        for _ in 0..2 {
+            let start = Instant::now();
+            assert_eq!(ask_tcp().code(), 200, "{what}");
+            assert_eq!(get(&socket, "/status").code(), 200, "{what}");
+            assert!(start.elapsed() < AT_ONCE * 2, "{what}: {:?}", start.elapsed());
+        }
+        world.append("a.log", format!("{what}\n"));
+        tail.wait_line(what);
+    }
+    assert!(tail.process.descriptors() < 2 * CLIENTS + 30, "{} descriptors", tail.process.descriptors());
+    // Those that ask for places on and on.
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let _over = OnDrop(&is_over);
+        for _ in 0..2 {
+            scope.spawn(|| {
+                let mut open = std::collections::VecDeque::new();
+                while !is_over.load(Ordering::Relaxed) {
+                    open.extend(TcpStream::connect(&address));
+                    if open.len() > 200 {
+                        open.pop_front();
+                    }
+                }
+            });
+        }
+        for _ in 0..5 {
+            let start = Instant::now();
+            assert_eq!(ask_tcp().code(), 200);
+            assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
+        }
+    });
+}
+
+/// Ends threads of a test that panics.
+struct OnDrop<'a>(&'a AtomicBool);
+
+impl Drop for OnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
     }
 }
 
