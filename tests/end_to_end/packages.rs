@@ -220,7 +220,20 @@ fn the_unit_leaves_the_service_what_it_needs() {
         "RuntimeDirectoryMode=0750",
         "LogsDirectory=manytail",
         "ConfigurationDirectory=manytail",
+        // And takes no more than that: memory for 10^6 files, and no copy of it on a disk.
+        "MemoryHigh=1G",
+        "MemoryMax=2G",
+        "OOMScoreAdjust=-250",
+        "LimitCORE=0",
+        // Others must not be able to write there: the start refuses it.
+        "StateDirectoryMode=0700",
+        "LogsDirectoryMode=0750",
+        "RestartPreventExitStatus=2",
     ] {
+        assert!(has(line), "{line}");
+    }
+    // How to show it some homes alone.
+    for line in ["#   ProtectHome=tmpfs", "#   BindReadOnlyPaths=/home/grid/jobs /home/slurm/spool"] {
         assert!(has(line), "{line}");
     }
     let settings = || unit.lines().filter(|line| !line.starts_with('#'));
