@@ -145,14 +145,6 @@ pub enum EngineError {
     NoPath,
 }
 
-/// Which limit of inotify(7) was hit first.
-#[derive(Debug)]
-struct WatchLimit {
-    /// `fs.inotify.max_user_instances`, else `max_user_watches`.
-    is_instances: bool,
-    is_said: bool,
-}
-
 /// A file that was read lately.
 #[derive(Debug, Clone, Copy)]
 struct Cooling {
@@ -265,7 +257,7 @@ pub struct Engine<F: FileSystem, S: Sink> {
     suspect_since: Option<SystemTime>,
     /// When the kernel's queue was last known to be complete and empty.
     drained_at: SystemTime,
-    watch_limit: Option<WatchLimit>,
+    watch_limit: Option<directories::WatchLimit>,
     files_held_max: usize,
     own: OwnFiles,
     old_files: OldFiles,

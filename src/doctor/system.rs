@@ -22,6 +22,8 @@ pub(super) struct System {
     pub(super) watches_max: Option<Limit>,
     pub(super) instances_max: Option<Limit>,
     pub(super) queued_events_max: Option<Limit>,
+    /// Why the system refuses inotify altogether.
+    pub(super) inotify_refused: Option<String>,
     /// What other processes of this user have, most watches first.
     pub(super) inotify: Vec<InotifyUse>,
     pub(super) descriptors_max: Option<u64>,
@@ -62,10 +64,16 @@ pub(super) fn look(state_dir: Option<&Path>) -> System {
         instances_max: host::limit(&["fs.inotify.max_user_instances", "user.max_inotify_instances"]),
         queued_events_max: host::limit(&["fs.inotify.max_queued_events"]),
         inotify: host::inotify_use(),
+        inotify_refused: host::try_inotify().err().filter(is_refused_altogether).map(|error| super::report::words(&error)),
         descriptors_max: host::descriptors_max(),
         memory_available: host::memory_available(),
         state: state_dir.map(look_at_state),
     }
+}
+
+/// No limit is in the way, but a sandbox, or the kernel itself.
+fn is_refused_altogether(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(nix::libc::ENOSYS | nix::libc::EPERM))
 }
 
 fn look_at_state(path: &Path) -> StateFacts {

@@ -263,6 +263,10 @@ fn watches(survey: &Survey, system: &System) -> Finding {
 }
 
 fn instances(system: &System) -> Finding {
+    if let Some(why) = &system.inotify_refused {
+        let what = format!("this system or its sandbox refuses inotify ({why}): everything is polled every second");
+        return Finding::bad(Verdict::Problem, "instances", what, "allow inotify_init1(2) and inotify_add_watch(2) (seccomp)");
+    }
     let Some(Limit { sysctl, value: limit }) = system.instances_max else {
         return not_told("instances", "fs.inotify.max_user_instances");
     };

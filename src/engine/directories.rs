@@ -18,6 +18,26 @@ fn is_missing(error: &std::io::Error) -> bool {
 /// Entries taken from one listing before other groups have their turn.
 const ENTRIES_AT_ONCE: usize = 128;
 
+/// For want of what a directory could not be watched first.
+#[derive(Debug)]
+pub(super) struct WatchLimit {
+    lacking: Lacking,
+    is_said: bool,
+}
+
+/// What inotify(7) needs and does not have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Lacking {
+    /// Room in `fs.inotify.max_user_watches`, or memory.
+    Watch,
+    /// Room in `fs.inotify.max_user_instances`.
+    Instance,
+    /// `/proc`, by which directories below a PATH are watched.
+    Proc,
+    /// inotify itself.
+    Inotify,
+}
+
 /// What a visit costs beside its entries, in entries.
 pub(super) const VISIT_COST: usize = 8;
 
@@ -332,19 +352,16 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// No watch to be had: the directory is polled. Says whether that was the reason.
     fn limit_reached(&mut self, dir: DirId, error: &std::io::Error, now: Now) -> bool {
-        let is_proc_missing = error.raw_os_error() == Some(libc::EOPNOTSUPP);
-        if !is_proc_missing && !matches!(error.raw_os_error(), Some(libc::ENOSPC | libc::EMFILE | libc::ENOMEM)) {
-            return false;
-        }
+        let lacking = match error.raw_os_error() {
+            Some(libc::ENOSPC | libc::ENOMEM) => Lacking::Watch,
+            Some(libc::EMFILE) => Lacking::Instance,
+            Some(libc::EOPNOTSUPP) => Lacking::Proc,
+            Some(libc::ENOSYS) => Lacking::Inotify,
+            _ => return false,
+        };
         self.give_dead_watches_back();
         mark!("there was no watch for a directory");
-        if self.watch_limit.is_none() {
-            let is_instances = error.raw_os_error() == Some(libc::EMFILE);
-            self.watch_limit = Some(super::WatchLimit { is_instances, is_said: is_proc_missing });
-            if is_proc_missing {
-                tracing::warn!("/proc is not mounted, so directories below a PATH cannot be watched: polling");
-            }
-        }
+        self.watch_limit.get_or_insert(WatchLimit { lacking, is_said: false });
         self.set_polled(dir, true);
         self.poll_by(now.instant + timers::POLL_EVERY);
         true
@@ -357,20 +374,29 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         limit.is_said = true;
         let Some(kept_back) = self.notices.admit(Cause::WatchLimit, now.instant) else { return };
         let polled = self.polled;
-        if limit.is_instances {
-            tracing::warn!(
+        match limit.lacking {
+            Lacking::Instance => tracing::warn!(
                 polled,
                 kept_back,
                 "no inotify instance to be had: raise sysctl fs.inotify.max_user_instances by at least 1; polling until then"
-            );
-        } else {
-            tracing::warn!(
+            ),
+            Lacking::Watch => tracing::warn!(
                 polled,
                 needed,
                 kept_back,
                 "no more inotify watches: raise sysctl fs.inotify.max_user_watches to at least {needed} (and what others need); \
                  polling the rest until then"
-            );
+            ),
+            Lacking::Proc => tracing::warn!(
+                polled,
+                kept_back,
+                "/proc is not mounted, so directories below a PATH cannot be watched: polling them every second"
+            ),
+            Lacking::Inotify => tracing::warn!(
+                polled,
+                kept_back,
+                "this system or its sandbox refuses inotify, so no directory can be watched: polling them every second"
+            ),
         }
     }
 

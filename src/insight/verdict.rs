@@ -125,8 +125,9 @@ fn troubles(status: &Status) -> Vec<String> {
     }
     if directories.polled > 0 {
         let polled = count(directories.polled);
-        troubles
-            .push(format!("{polled} directories are polled: no watch for them (fs.inotify.max_user_watches), or not to be listed"));
+        troubles.push(format!(
+            "{polled} directories are polled: no watch for them (fs.inotify.max_user_watches, or no inotify), or not to be listed"
+        ));
     }
     if directories.unreadable > 0 {
         troubles.push(format!("{} directories cannot be read: see the log", count(directories.unreadable)));

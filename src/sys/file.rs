@@ -68,7 +68,7 @@ impl Linux {
 
     fn watch_for(&mut self, path: &[u8], wanted: u32) -> io::Result<WatchId> {
         let wanted = WatchMask::from_bits_retain(wanted);
-        let watch = self.inotify()?.watches().add(OsStr::from_bytes(or_dot(path)), wanted)?;
+        let watch = self.inotify()?.watches().add(OsStr::from_bytes(or_dot(path)), wanted).map_err(without_inotify)?;
         let id = watch.get_watch_descriptor_id();
         self.watches.insert(id, watch);
         Ok(WatchId(id))
@@ -94,10 +94,10 @@ impl Linux {
         Ok(Name::Entry(directory, CString::new(&path[end..])?))
     }
 
-    /// `EMFILE` when `fs.inotify.max_user_instances` or the descriptor limit is reached (`inotify_init(2)`).
+    /// `EMFILE` when `fs.inotify.max_user_instances` or the descriptor limit is reached (`inotify_init(2)`); `ENOSYS` when there is no inotify.
     fn inotify(&mut self) -> io::Result<&mut Inotify> {
         if self.inotify.is_none() {
-            self.inotify = Some(Inotify::init()?);
+            self.inotify = Some(Inotify::init().map_err(without_inotify)?);
         }
         Ok(self.inotify.as_mut().expect("just made"))
     }
@@ -339,6 +339,11 @@ fn not_an_instance(error: io::Error) -> io::Error {
 fn without_proc(error: io::Error) -> io::Error {
     let is_missing = error.raw_os_error() == Some(nix::libc::ENOENT) && !Path::new("/proc/self/fd").exists();
     if is_missing { Errno::EOPNOTSUPP.into() } else { error }
+}
+
+/// Kernels without inotify and sandboxes that refuse it (seccomp(2)): neither call says `ENOSYS` or `EPERM` for any other reason.
+fn without_inotify(error: io::Error) -> io::Error {
+    if error.raw_os_error() == Some(nix::libc::EPERM) { Errno::ENOSYS.into() } else { error }
 }
 
 /// What is to be looked at.

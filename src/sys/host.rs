@@ -1,7 +1,7 @@
 //! What this machine, this user and this process may do: limits, what is used of them, permissions, space.
 //!
 //! In: nothing, or a path. Out: numbers as the kernel tells them; `None` where it does not.
-//! Always holds: nothing is opened but files of procfs, and nothing is changed.
+//! Always holds: nothing is opened but files of procfs and, for a moment, an inotify instance; nothing is changed.
 
 use std::fs;
 use std::io;
@@ -86,6 +86,14 @@ pub fn limit(sysctls: &[&'static str]) -> Option<Limit> {
     };
     // The first of equals: the one that people know.
     sysctls.iter().filter_map(|&sysctl| read(sysctl)).min_by_key(|limit| limit.value)
+}
+
+/// Whether an inotify instance can be had: makes one, and gives it back.
+///
+/// # Errors
+/// Those of `inotify_init1(2)`.
+pub fn try_inotify() -> io::Result<()> {
+    inotify::Inotify::init().map(drop)
 }
 
 /// Room of a file system for this user.

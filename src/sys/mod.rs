@@ -154,7 +154,7 @@ pub trait FileSystem {
     fn entry_inode(&self, listing: &Self::Listing) -> u64;
     /// `inotify_add_watch(2)` on a directory with the mask [`inotify::WATCH_MASK`]. Watching the same inode again gives the same number.
     /// `EMFILE`: `fs.inotify.max_user_instances`; `ENFILE`: descriptors are short; `EOPNOTSUPP`: `/proc` is not mounted, by which a directory beneath
-    /// a trusted one is watched.
+    /// a trusted one is watched; `ENOSYS`: this system has no inotify, or refuses it.
     fn watch(&mut self, path: &[u8], links: Links) -> io::Result<WatchId>;
     /// The same with the mask [`inotify::NAMES_MASK`], added to what the watch of this inode asks for already: tells of names that come,
     /// go and change in the directory, and of its own end. A link at the end of the path is not followed.

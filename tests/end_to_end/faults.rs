@@ -192,6 +192,10 @@ const TABLE: &[Row] = &[
     row("getdents64", Tree(""), &["EIO"], &[At(1)], HealsAndSays("directory cannot be listed now")),
     // Watches.
     row("inotify_init1", Any, &["EMFILE", "ENOMEM"], &[From(1)], GoesOn("fs.inotify.max_user_")),
+    // Kernels and sandboxes without it.
+    row("inotify_init1", Any, &["ENOSYS", "EPERM"], &[From(1)], GoesOn("refuses inotify")),
+    row("inotify_add_watch", Any, &["ENOSYS", "EPERM"], &[From(1)], GoesOn("refuses inotify")),
+    row("inotify_init1", Any, &["ENOSYS", "EPERM"], &[At(1)], Heals),
     row("inotify_add_watch", Below, &["ENOSPC"], &[From(1)], GoesOn("fs.inotify.max_user_watches")),
     row("inotify_add_watch", Below, &["ENOMEM", "EIO", "EACCES"], &[At(1)], Heals),
     row("inotify_add_watch", Below, &["EACCES"], &[From(1)], GoesOn("directory cannot be read")),

@@ -6,7 +6,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::harness::{Run, Tail, wait_for};
+use crate::harness::{BINARY, Run, Tail, wait_for};
+use crate::scrape::Metered;
 use crate::world::{World, flood, heavy, numbered, skip, succeeds, text};
 
 /// `Q-01`
@@ -178,6 +179,41 @@ fn without_an_inotify_instance_everything_is_polled_and_the_sysctl_is_named_once
     world.write("t/b.log", "b\n");
     tail.expect(&[("s/a.log", &["one", "two"]), ("t/b.log", &["b"])]);
     assert_eq!(tail.said("fs.inotify.max_user_instances"), 1, "{}", tail.stderr());
+}
+
+/// Kernels without inotify, and sandboxes that refuse it: seccomp(2) does it like this.
+#[test]
+fn where_inotify_is_refused_everything_is_polled_and_that_is_reported_once() {
+    if !succeeds("strace", &["-o", "/dev/null", "true"]) {
+        return skip("strace does not work here");
+    }
+    for (call, errno) in
+        [("inotify_init1", "ENOSYS"), ("inotify_init1", "EPERM"), ("inotify_add_watch", "ENOSYS"), ("inotify_add_watch", "EPERM")]
+    {
+        let world = World::new();
+        world.mkdir("s");
+        world.write("s/a.log", "one\n");
+        let trace = format!("trace={call}");
+        let inject = format!("inject={call}:error={errno}");
+        let strace = ["strace", "-D", "-f", "-qq", "-o", "/dev/null", "-e", &trace, "-e", &inject];
+        let run = Metered::start(&world, world.run().with(&["--rescan", "0"]).under(&strace));
+        let tail = &run.tail;
+        tail.wait_said("refuses inotify");
+        tail.wait_line("one");
+        world.append("s/a.log", "two\n");
+        world.mkdir("t");
+        world.write("t/b.log", "b\n");
+        tail.wait_count(3);
+        run.wait_value("manytail_polled_directories", |polled| polled == 3.0);
+        let expected: [(&str, &[&str]); 2] = [("s/a.log", &["one", "two"]), ("t/b.log", &["b"])];
+        tail.expect(&expected);
+        assert_eq!(tail.said("inotify"), 1, "{call}, {errno}: {}", tail.stderr());
+    }
+    let doctor = ["-f", "-qq", "-o", "/dev/null", "-e", "inject=inotify_init1:error=ENOSYS", BINARY, "doctor"];
+    let world = World::new();
+    let output = std::process::Command::new("strace").args(doctor).arg(&world.tree).output().expect("strace");
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.code() == Some(1) && said.contains("refuses inotify (Function not implemented)"), "{said}");
 }
 
 /// `Q-05`

@@ -29,6 +29,7 @@ fn system() -> System {
         instances_max: limit("fs.inotify.max_user_instances", 128),
         queued_events_max: limit("fs.inotify.max_queued_events", 16_384),
         inotify: Vec::new(),
+        inotify_refused: None,
         descriptors_max: Some(1_024),
         memory_available: Some(1 << 30),
         state: Some(StateFacts {
@@ -220,4 +221,11 @@ fn a_state_directory_without_room_or_on_the_wrong_file_system_is_said() {
 fn numbers_are_set_apart_and_sizes_have_units() {
     assert_eq!([count(0), count(999), count(1_000), count(1_048_576)], ["0", "999", "1,000", "1,048,576"]);
     assert_eq!([bytes_text(10_239), bytes_text(10_240), bytes_text(16 << 20)], ["10,239 bytes", "10 KiB", "16 MiB"]);
+}
+
+#[test]
+fn a_system_that_refuses_inotify_is_a_problem() {
+    let found = the_trouble(&survey(), &System { inotify_refused: Some("Function not implemented".to_owned()), ..system() });
+    assert_eq!((found.verdict, found.about), (Verdict::Problem, "instances"));
+    assert!(found.finding.contains("refuses inotify (Function not implemented)"), "{}", found.finding);
 }
