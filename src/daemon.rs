@@ -4,6 +4,7 @@
 //! Always holds: one thread; between two turns the process sleeps in `epoll_wait(2)`, or paces itself. mio is edge-triggered: a
 //! descriptor that is not drained is turned to again at once, without waiting for an edge that would never come.
 
+mod aside;
 pub mod http;
 mod kept;
 mod listening;
@@ -25,6 +26,7 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 use nix::sys::resource::{Resource, getrlimit};
 
+use crate::checkpoint::stamp::Stamp;
 use crate::cli::{Origin, Settings};
 use crate::config::Config;
 use crate::engine::{Engine, Turn};
@@ -41,6 +43,9 @@ const SIGNALS: Token = Token(1);
 const OUTPUT: Token = Token(2);
 const OFFSETS: Token = Token(3);
 const MOUNTS: Token = Token(4);
+
+/// A commit that takes longer than this is looked for, in case that nothing wakes the loop at its end.
+const OUTCOME_POLL: Duration = Duration::from_secs(1);
 
 /// The part of the descriptor limit that may go into files held open for a blocked output.
 const HELD_PART: u64 = 4;
@@ -60,6 +65,10 @@ pub fn run(settings: Settings, progress: Option<Progress>) -> anyhow::Result<()>
     let outcome = daemon.run();
     daemon.progress = None;
     daemon.server.finish(&mut daemon.engine, clock::now());
+    match daemon.engine.committed_output() {
+        Some(output) if outcome.is_ok() => Stamp::end(output),
+        _ => {}
+    }
     if let Err(error) = &outcome {
         daemon.tell(|service, now| service.failed(&format!("{error:#}"), now));
     }
@@ -221,8 +230,11 @@ impl Daemon {
         if self.progress.as_mut().is_some_and(|progress| !progress.turned(|| engine.reading(), now.instant)) {
             self.progress = None;
         }
+        // Its end wakes the loop, unless that fails.
+        let outcome = self.engine.is_storing().then(|| now.instant + OUTCOME_POLL);
         let line = self.progress.as_ref().and_then(Progress::deadline);
-        let deadline = next.into_iter().chain(self.stops_by).chain(word_due).chain(line).chain(self.server.deadline()).min();
+        let deadline =
+            next.into_iter().chain(self.stops_by).chain(word_due).chain(line).chain(outcome).chain(self.server.deadline()).min();
         Ok(Next::Poll(match turn {
             Turn::Again => Some(Duration::ZERO),
             _ => deadline.map(|at| at.saturating_duration_since(clock::now().instant)),

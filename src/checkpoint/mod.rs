@@ -11,6 +11,7 @@ pub mod format;
 pub mod journal;
 pub(crate) mod ledger;
 pub mod reconcile;
+pub mod stamp;
 pub mod state;
 pub mod store;
 pub mod thread;
@@ -172,7 +173,7 @@ pub struct Job {
     pub payload: Vec<u8>,
     /// The output is made durable before anything is stored: the offsets are of bytes in it.
     pub is_output_due: bool,
-    /// Its descriptor, for `fdatasync(2)`; a simulated output has none.
+    /// Its descriptor, if the job tells of the output: for `fdatasync(2)`, and to be stamped. A simulated output has none.
     pub output: Option<OwnedFd>,
 }
 

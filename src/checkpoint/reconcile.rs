@@ -3,7 +3,7 @@
 //! In: the file, the [`OutputPoint`] of the last commit, the stored offsets. Out: the file cut to whole records that the offsets know of.
 //! Always holds: only a file that the journal knows by identity is cut, and never below the length of its last commit. In json the
 //! records themselves tell which lines are there, so whole ones stay and their lines are not read again; in raw and text the tail
-//! is cut, and its lines are read again.
+//! is cut, and its lines are read again. What a crash does not explain is copied before it is cut: its lines may not come again.
 
 use std::collections::HashMap;
 use std::io;
@@ -29,11 +29,25 @@ pub trait Tail {
     /// # Errors
     /// Those of `pread(2)`.
     fn read_at(&mut self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
+    /// Copies what is there from `start` on into a file of its own, durably. It is about to be cut.
+    ///
+    /// # Errors
+    /// When the copy is not complete and durable: then nothing may be cut.
+    fn set_aside(&mut self, start: u64) -> io::Result<()>;
     /// `ftruncate(2)`.
     ///
     /// # Errors
     /// Those of `ftruncate(2)`.
     fn truncate(&mut self, len: u64) -> io::Result<()>;
+}
+
+/// Where the file's tail may come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// It was written between the last commit and a crash: its lines come again.
+    Crash,
+    /// Anything else may have happened: the journal was restored from a backup, or another program wrote it.
+    Unknown,
 }
 
 /// What was done.
@@ -52,8 +66,8 @@ pub struct Reconciled {
 /// Makes the file and the offsets match.
 ///
 /// # Errors
-/// When the file cannot be read or cut.
-pub fn reconcile(file: &mut impl Tail, point: &OutputPoint, state: &mut State) -> io::Result<Reconciled> {
+/// When the file cannot be read, copied or cut.
+pub fn reconcile(file: &mut impl Tail, point: &OutputPoint, origin: Origin, state: &mut State) -> io::Result<Reconciled> {
     let len = file.size()?;
     let mut done = Reconciled { missing_bytes: point.len.saturating_sub(len), ..Reconciled::default() };
     if len <= point.len {
@@ -68,6 +82,9 @@ pub fn reconcile(file: &mut impl Tail, point: &OutputPoint, state: &mut State) -
         }
     }
     if whole < len {
+        if origin == Origin::Unknown {
+            file.set_aside(whole)?;
+        }
         file.truncate(whole)?;
         done.cut_bytes = len - whole;
     }
@@ -142,7 +159,12 @@ mod tests {
     use crate::checkpoint::format::Item;
     use crate::reader::mark_of;
 
-    struct Output(Vec<u8>);
+    /// The file, and what was set aside of it.
+    struct Output(Vec<u8>, Option<Vec<u8>>);
+
+    fn output(bytes: impl Into<Vec<u8>>) -> Output {
+        Output(bytes.into(), None)
+    }
 
     impl Tail for Output {
         fn size(&mut self) -> io::Result<u64> {
@@ -155,6 +177,11 @@ mod tests {
             let got = rest.len().min(buffer.len()).min(7);
             buffer[..got].copy_from_slice(&rest[..got]);
             Ok(got)
+        }
+
+        fn set_aside(&mut self, start: u64) -> io::Result<()> {
+            self.1 = Some(self.0[start as usize..].to_vec());
+            Ok(())
         }
 
         fn truncate(&mut self, len: u64) -> io::Result<()> {
@@ -199,9 +226,26 @@ mod tests {
     #[test]
     fn in_raw_and_text_the_tail_is_cut() {
         for format in [Format::Raw, Format::Text] {
-            let mut output = Output(b"one\ntwo\nthr".to_vec());
-            let done = reconcile(&mut output, &point(4, format), &mut State::default()).unwrap();
-            assert_eq!((output.0.as_slice(), done.kept, done.cut_bytes), (b"one\n".as_slice(), 0, 7));
+            let mut output = output(b"one\ntwo\nthr");
+            let done = reconcile(&mut output, &point(4, format), Origin::Crash, &mut State::default()).unwrap();
+            assert_eq!((output.0.as_slice(), output.1, done.kept, done.cut_bytes), (b"one\n".as_slice(), None, 0, 7));
+        }
+    }
+
+    #[test]
+    fn what_a_crash_does_not_explain_is_set_aside_before_it_is_cut() {
+        let mut text = output(b"one\ntwo\nthr");
+        reconcile(&mut text, &point(4, Format::Text), Origin::Unknown, &mut State::default()).unwrap();
+        assert_eq!((text.0.as_slice(), text.1.as_deref()), (b"one\n".as_slice(), Some(b"two\nthr".as_slice())));
+        // In json it is what is not whole, and what follows it.
+        let good = record(7, 0, 0, "one");
+        let mut json = output(good.clone() + "{\"tim\0\n" + &record(7, 0, 4, "two"));
+        reconcile(&mut json, &point(0, Format::Json), Origin::Unknown, &mut state(&[(7, 0, 0)])).unwrap();
+        assert_eq!((json.0, json.1), (good.into_bytes(), Some(("{\"tim\0\n".to_owned() + &record(7, 0, 4, "two")).into_bytes())));
+        for (bytes, len) in [(b"one\n".as_slice(), 4), (b"one\n", 9)] {
+            let mut whole = output(bytes);
+            reconcile(&mut whole, &point(len, Format::Text), Origin::Unknown, &mut State::default()).unwrap();
+            assert_eq!((whole.0.as_slice(), whole.1), (bytes, None), "nothing is cut");
         }
     }
 
@@ -209,9 +253,9 @@ mod tests {
     fn whole_json_records_stay_and_their_files_go_on_behind_them() {
         let committed = record(7, 0, 0, "zero");
         let tail = record(7, 0, 5, "one") + &record(8, 2, 100, "x") + &record(7, 0, 9, "two") + "{\"time\":\"20";
-        let mut output = Output((committed.clone() + &tail).into_bytes());
+        let mut output = output(committed.clone() + &tail);
         let mut state = state(&[(7, 0, 5), (8, 2, 100)]);
-        let done = reconcile(&mut output, &point(committed.len() as u64, Format::Json), &mut state).unwrap();
+        let done = reconcile(&mut output, &point(committed.len() as u64, Format::Json), Origin::Crash, &mut state).unwrap();
         assert_eq!((done.kept, done.cut_bytes), (3, 11));
         assert!(done.advanced.len() == 2 && done.advanced.contains(&id(7)) && done.advanced.contains(&id(8)));
         assert!(output.0.ends_with(b"\"two\"}\n"));
@@ -227,7 +271,7 @@ mod tests {
         let mut text = record(7, 0, 0, &long);
         text += "{\"time\":\"t\",\"path\":\"a\",\"file\":\"fd01-8-0\",\"offset\":3,\"line\":\"\u{fffd}\",\"bytes\":\"/w==\",\"eol\":false}\n";
         let mut state = state(&[(7, 0, 0), (8, 0, 3)]);
-        reconcile(&mut Output(text.into_bytes()), &point(0, Format::Json), &mut state).unwrap();
+        reconcile(&mut output(text), &point(0, Format::Json), Origin::Crash, &mut state).unwrap();
         let (seven, eight) = (state.get(id(7)).unwrap().0, state.get(id(8)).unwrap().0);
         let last = long[37..].to_owned() + "\n";
         assert_eq!((seven.offset, seven.mark, seven.mark_len), (101, mark_of(last.as_bytes()), 64));
@@ -238,18 +282,18 @@ mod tests {
     fn zeros_of_a_lost_page_end_what_is_certain() {
         let good = record(7, 0, 0, "one");
         let bytes = [good.as_bytes(), b"{\"time\0\0\0\0\n", record(7, 0, 4, "two").as_bytes()].concat();
-        let mut output = Output(bytes);
+        let mut output = output(bytes);
         let mut state = state(&[(7, 0, 0)]);
-        reconcile(&mut output, &point(0, Format::Json), &mut state).unwrap();
+        reconcile(&mut output, &point(0, Format::Json), Origin::Crash, &mut state).unwrap();
         assert_eq!((output.0, state.get(id(7)).unwrap().0.offset), (good.into_bytes(), 4));
     }
 
     #[test]
     fn lines_of_somebody_else_and_of_former_content_stay_and_move_no_offset() {
         let text = "a note\n{\"file\":7}\n".to_owned() + &record(7, 0, 0, "former") + &record(9, 3, 0, "gone");
-        let mut output = Output(text.clone().into_bytes());
+        let mut output = output(text.clone());
         let mut state = state(&[(7, 1, 0)]);
-        let done = reconcile(&mut output, &point(0, Format::Json), &mut state).unwrap();
+        let done = reconcile(&mut output, &point(0, Format::Json), Origin::Crash, &mut state).unwrap();
         assert_eq!((output.0, done.cut_bytes), (text.into_bytes(), 0));
         assert_eq!(state.get(id(7)).unwrap().0.offset, 0);
         assert_eq!(state.incarnation_floor(id(9)), 4, "what came out by this name is not named again");
@@ -257,8 +301,8 @@ mod tests {
 
     #[test]
     fn file_that_is_shorter_than_at_the_commit_is_left_alone() {
-        let mut output = Output(b"one".to_vec());
-        let done = reconcile(&mut output, &point(10, Format::Raw), &mut State::default()).unwrap();
+        let mut output = output(b"one");
+        let done = reconcile(&mut output, &point(10, Format::Raw), Origin::Crash, &mut State::default()).unwrap();
         assert_eq!((output.0.as_slice(), done.missing_bytes, done.cut_bytes), (b"one".as_slice(), 7, 0));
     }
 }

@@ -26,6 +26,7 @@ use std::io;
 
 use super::format::{self, HEAD_BYTES, HEADER_BYTES, Head, HeaderError, Kind, PAYLOAD_BYTES_MAX, VERSION};
 use super::journal::{self, Defect, Extent};
+use super::stamp::Stamp;
 use super::state::State;
 use super::{Anew, CommitError, Disk, Displaced, Place};
 
@@ -369,6 +370,14 @@ impl<D: Disk> Store<D> {
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.current.as_ref().map_or(0, |journal| journal.bytes)
+    }
+
+    /// The last durable commit, for the output that it tells of. `None`: there is none that a process that starts now would find.
+    #[must_use]
+    pub fn stamp(&self) -> Option<Stamp> {
+        let journal = self.current.as_ref().filter(|_| !self.has_failed)?;
+        let &Journal { number, salt, frames, .. } = journal;
+        Some(Stamp { directory: self.disk.identity().1, journal: number, salt, frames, has_ended: false })
     }
 
     fn add_part(&mut self, kind: Kind, payload: &[u8]) -> Result<(), CommitError> {

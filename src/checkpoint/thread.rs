@@ -2,11 +2,11 @@
 //!
 //! In: a [`Store`], jobs. Out: their outcomes, and a wake-up of the loop for each.
 //! Always holds: one job after the other; without a job the thread sleeps. It ends with the process: what it was at then is the
-//! torn end that the next start cuts off.
+//! torn end that the next start cuts off. Should it end before, each job fails, and the loop goes on without a store.
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::thread;
 
 use mio::Waker;
@@ -23,6 +23,8 @@ const STACK_BYTES: usize = 256 * 1024;
 pub struct CommitThread {
     jobs: Sender<Job>,
     outcomes: Receiver<Done>,
+    /// What the job under way is to do.
+    under_way: Option<Work>,
 }
 
 impl CommitThread {
@@ -38,28 +40,44 @@ impl CommitThread {
         let (tell, outcomes) = channel();
         let name = "offsets".to_owned();
         thread::Builder::new().name(name).stack_size(STACK_BYTES).spawn(move || serve(store, &work, &tell, &waker))?;
-        Ok(CommitThread { jobs, outcomes })
+        Ok(CommitThread { jobs, outcomes, under_way: None })
     }
 }
 
 impl Committer for CommitThread {
     fn submit(&mut self, job: Job) {
-        // It ends with the process only, or by a panic, which has been said.
-        self.jobs.send(job).expect("the thread that stores offsets is there");
+        self.under_way = Some(job.work);
+        // If the thread is gone, `done` says so.
+        let _ = self.jobs.send(job);
     }
 
     fn done(&mut self) -> Option<Done> {
-        self.outcomes.try_recv().ok()
+        let done = match self.outcomes.try_recv() {
+            Ok(done) => done,
+            Err(TryRecvError::Empty) => return None,
+            Err(TryRecvError::Disconnected) => without_thread(self.under_way?),
+        };
+        self.under_way = None;
+        Some(done)
     }
 }
 
 fn serve<D: Disk>(mut store: Store<D>, jobs: &Receiver<Job>, outcomes: &Sender<Done>, waker: &Waker) {
     while let Ok(job) = jobs.recv() {
         let done = perform(&mut store, job);
-        if outcomes.send(done).is_err() || waker.wake().is_err() {
+        if outcomes.send(done).is_err() {
             return;
         }
+        // Should it fail, the loop still finds the outcome: while a job is under way, it looks now and then.
+        let _ = waker.wake();
     }
+}
+
+/// What becomes of a job when the thread ended by a panic.
+fn without_thread(work: Work) -> Done {
+    let source = io::Error::other("the thread that stores offsets has ended");
+    let result = Err(CommitError::Store { action: "write", name: "offsets".to_owned(), source });
+    Done { work, payload: Vec::new(), result, journal_bytes: 0, is_appendable: false, anew: None }
 }
 
 /// `fdatasync(2)`, again when a signal interrupted it: a failure of any other kind is final, since what was lost is not known.
@@ -72,10 +90,18 @@ fn sync(output: &OwnedFd) -> io::Result<()> {
     }
 }
 
+/// After the commit, or the output would seem to be ahead of the journal. Where that fails, the output's end is moved aside after a crash
+/// instead of cut, or an older stamp tells less: that is no reason to fail a commit.
+fn stamp<D: Disk>(store: &Store<D>, output: &OwnedFd) {
+    if let Some(Err(error)) = store.stamp().map(|stamp| stamp.write(output)) {
+        tracing::debug!(%error, "the output cannot be stamped with the commit");
+    }
+}
+
 fn perform<D: Disk>(store: &mut Store<D>, job: Job) -> Done {
     let result = match &job.output {
-        Some(output) => sync(output).map_err(CommitError::Output),
-        None => Ok(()),
+        Some(output) if job.is_output_due => sync(output).map_err(CommitError::Output),
+        _ => Ok(()),
     };
     let result = result.and_then(|()| match job.work {
         Work::Check => store.check(),
@@ -84,7 +110,34 @@ fn perform<D: Disk>(store: &mut Store<D>, job: Job) -> Done {
         Work::Extend => store.extend(&job.payload),
         Work::Complete => store.complete(&job.payload),
     });
+    if let (Ok(()), Work::Append | Work::Complete, Some(output)) = (&result, job.work, &job.output) {
+        stamp(store, output);
+    }
     let Job { work, mut payload, .. } = job;
     payload.clear();
     Done { work, payload, result, journal_bytes: store.bytes(), is_appendable: store.is_appendable(), anew: store.take_anew() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_the_thread_each_job_fails_and_nothing_panics() {
+        let (jobs, work) = channel();
+        let (tell, outcomes) = channel();
+        let mut thread = CommitThread { jobs, outcomes, under_way: None };
+        let job = || Job { work: Work::Begin, payload: vec![1], is_output_due: false, output: None };
+        thread.submit(job());
+        assert!(thread.done().is_none(), "it is under way");
+        // It ends while the job is under way, and is not there for the next one.
+        drop((work, tell));
+        for _ in 0..2 {
+            let done = thread.done().expect("an outcome");
+            assert!(done.work == Work::Begin && !done.is_appendable);
+            assert!(done.result.unwrap_err().to_string().contains("offsets"));
+            assert!(thread.done().is_none(), "one outcome for a job");
+            thread.submit(job());
+        }
+    }
 }

@@ -5,7 +5,7 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -14,8 +14,10 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::stat::{Mode, fstat};
 
+use super::aside;
 use crate::checkpoint::OutputPoint;
-use crate::checkpoint::reconcile::{Tail, reconcile};
+use crate::checkpoint::reconcile::{Origin, Tail, reconcile};
+use crate::checkpoint::stamp::{Stamp, Unexplained};
 use crate::checkpoint::state::State;
 use crate::checkpoint::store::Store;
 use crate::checkpoint::thread::CommitThread;
@@ -46,7 +48,7 @@ pub(super) fn open(directory: &Path, output: &Output) -> anyhow::Result<Kept> {
     tracing::debug!(entries = state.len(), bytes = store.bytes(), ?took, "offsets loaded");
     let mut reconciled = Vec::new();
     if let (Output::File(path), Some(point)) = (output, state.output()) {
-        reconciled = reconcile_output(path, &point, &mut state)
+        reconciled = reconcile_output(path, &point, store.stamp(), &mut state)
             .with_context(|| format!("cannot make the output file:{} match the offsets", path.display()))?;
     }
     Ok(Kept { directory: identity, store, state, reconciled })
@@ -62,23 +64,41 @@ impl Kept {
 }
 
 /// An output file that may have to be cut.
-struct OutputFile(OwnedFd);
+struct OutputFile<'a> {
+    file: OwnedFd,
+    path: &'a Path,
+    /// Whether a crash explains its end.
+    explained: Result<(), Unexplained>,
+}
 
-impl Tail for OutputFile {
+impl Tail for OutputFile<'_> {
     fn size(&mut self) -> io::Result<u64> {
-        Ok(fstat(&self.0)?.st_size.cast_unsigned())
+        Ok(fstat(&self.file)?.st_size.cast_unsigned())
     }
 
     fn read_at(&mut self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        Ok(nix::sys::uio::pread(&self.0, buffer, offset.cast_signed())?)
+        Ok(nix::sys::uio::pread(&self.file, buffer, offset.cast_signed())?)
+    }
+
+    fn set_aside(&mut self, start: u64) -> io::Result<()> {
+        let (aside, bytes) = aside::copy(&self.file, self.path, start)?;
+        let why = self.explained.err().map(|why| why.to_string());
+        tracing::warn!(
+            path = %self.path.display(),
+            aside = %aside.display(),
+            bytes,
+            why,
+            "the output's end was not committed, and no crash explains it: it was copied to a file of its own and is cut off"
+        );
+        Ok(())
     }
 
     fn truncate(&mut self, len: u64) -> io::Result<()> {
-        Ok(nix::unistd::ftruncate(&self.0, len.cast_signed())?)
+        Ok(nix::unistd::ftruncate(&self.file, len.cast_signed())?)
     }
 }
 
-fn reconcile_output(path: &PathBuf, point: &OutputPoint, state: &mut State) -> anyhow::Result<Vec<FileId>> {
+fn reconcile_output(path: &Path, point: &OutputPoint, last: Option<Stamp>, state: &mut State) -> anyhow::Result<Vec<FileId>> {
     // O_NONBLOCK: a FIFO in the file's place answers at once.
     let flags = OFlag::O_RDWR | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
     let file = match nix::fcntl::open(path, flags, Mode::empty()) {
@@ -89,7 +109,13 @@ fn reconcile_output(path: &PathBuf, point: &OutputPoint, state: &mut State) -> a
         tracing::info!(path = %path.display(), "the output is another file than at the last commit: appended to");
         return Ok(Vec::new());
     }
-    let done = reconcile(&mut OutputFile(file), point, state)?;
+    let found = Stamp::read(&file).unwrap_or_else(|error| {
+        tracing::debug!(%error, "the output's stamp cannot be read");
+        None
+    });
+    let explained = Stamp::explain(found, last);
+    let origin = if explained.is_ok() { Origin::Crash } else { Origin::Unknown };
+    let done = reconcile(&mut OutputFile { file, path, explained }, point, origin, state)?;
     if done.missing_bytes > 0 {
         let missing_bytes = done.missing_bytes;
         tracing::warn!(path = %path.display(), missing_bytes, "the output is shorter than at the last commit: appended to");

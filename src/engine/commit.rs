@@ -5,6 +5,7 @@
 //! of a story leaves after its incarnation is stored, the first one into an output file after the file's identity is - unless the
 //! store fails: then it is said, and delivery goes on.
 
+mod ending;
 mod failing;
 
 use super::*;
@@ -176,7 +177,7 @@ impl Commits {
         assert!(self.under_way.is_none(), "one job at a time");
         // What the output holds already is durable since the commit that told it.
         let is_output_due = point.as_ref().is_some_and(|point| point.stored.is_some() && self.output != Some(point.stored));
-        let output = point.and_then(|point| point.file).filter(|_| is_output_due);
+        let output = point.and_then(|point| point.file);
         self.under_way = Some(under_way);
         self.committer.submit(Job { work, payload: std::mem::take(&mut self.payload), is_output_due, output });
     }
@@ -219,6 +220,11 @@ impl Commits {
     /// The same, one by one.
     pub(super) fn awaited_births(&self) -> impl Iterator<Item = SlotKey> + '_ {
         self.births.iter().chain(self.under_way.iter().flat_map(|job| &job.births)).copied()
+    }
+
+    /// The outcome of a job is awaited.
+    pub(super) fn is_storing(&self) -> bool {
+        self.under_way.is_some()
     }
 
     /// When something is due though nothing happens.

@@ -237,6 +237,7 @@ mod tests {
             ("out.log", "out.log.1 out.log.10 out.log.1.gz out.log-20261128 out.log-20261128.gz out.log-2026112810 out.log.gz"),
             ("out.log", "out.log-20261128-1795860000 out.log.2026-11-28 out.log.2026-11-28T10:00:00Z out.log-1795860000 out.log~"),
             ("out.log", "out.log.old out.log.old2 out.log.bak.1 out.log-backup out.log.12345.tmp out.log.0"),
+            ("out.log", "out.log.saved-1795860000-18446744073709551615"),
             ("out.log", "out.1.log out.1.log.gz out-20261128.log out-20261128.log.xz out.20261128.log out-20261128-1795860000.log"),
             ("jobs", "jobs.7 jobs-7 jobs.old"),
             (".out", ".out.1"),

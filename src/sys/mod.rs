@@ -3,6 +3,7 @@
 //! In: paths as bytes, positions, buffers. Out: plain values and `io::Error` with the errno of the call that failed.
 //! Always holds: nothing here decides anything; every call is one system call or a documented few.
 
+pub mod attribute;
 mod beneath;
 pub mod clock;
 pub mod descriptor;

@@ -62,6 +62,8 @@ impl<'a> Killed<'a> {
         } else {
             self.output.expect(world, &tail, &files(&[("a.log", lines)]));
         }
+        let asides = crate::restored::asides(&self.output);
+        assert!(asides.is_empty(), "a kill explains all that is cut: {asides:?}");
     }
 }
 

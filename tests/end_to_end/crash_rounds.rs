@@ -215,6 +215,8 @@ fn exactly_once_into_a_file(format: Format) {
     });
     tail.settled();
     check(output.records().iter(), &written);
+    // What a kill leaves is cut, not copied.
+    assert!(crate::restored::asides(&output).is_empty(), "{:?}", crate::restored::asides(&output));
 }
 
 /// `H-01`

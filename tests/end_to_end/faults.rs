@@ -219,6 +219,11 @@ const TABLE: &[Row] = &[
     row("renameat", Any, &["EIO"], &[From(1)], GoesOnUnstored("cannot rename journal.")),
     row("pread64", Beside("state/journal.1.new"), &["EIO"], &[At(1)], HealsAndSays("journal.1.new")),
     row("unlinkat", Any, &["EIO", "EROFS"], &[At(1)], HealsAndSays("journal.1.new")),
+    // A commit whose end wakes nobody is found all the same.
+    row("write", Named("anon_inode:[eventfd]"), &["EIO", "EPERM"], &[At(1), At(3), From(1)], Heals),
+    // An output that cannot be stamped: a file system without extended attributes, or no room for one.
+    row("fsetxattr", Any, &["EOPNOTSUPP", "ENOSPC", "EPERM"], &[From(1)], HealsEverywhere),
+    row("fsetxattr", Any, &["EIO"], &[At(1), At(2)], Heals),
     row("ftruncate", Any, &["EIO"], &[At(1)], GoesOnSilently),
     // Clients.
     row("accept4", Any, &["EMFILE", "ENOBUFS"], &[At(1)], HealsAndSays("cannot accept a client")),

@@ -45,6 +45,7 @@ mod questions;
 mod random_life;
 mod reconnect;
 mod records;
+mod restored;
 mod resume;
 mod rotation;
 mod rotation_tools;

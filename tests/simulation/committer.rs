@@ -46,6 +46,10 @@ impl SimulatedCommitter {
         let result = self.perform_calls(&job);
         let under_way = self.under_way.as_mut().expect("a job is under way");
         let mut simulated = self.shared.borrow_mut();
+        // As the thread does it: nothing comes between a commit and its stamp but a kill.
+        if let (Ok(()), Some(_), Some(file)) = (&result, &under_way.covers, simulated.file_mut()) {
+            file.set_stamp(self.store.stamp());
+        }
         simulated.trace(|| format!("        committer: {:?} of {} bytes: {result:?}", job.work, job.payload.len()));
         match (&result, under_way.covers.take()) {
             (Ok(()), Some(covered)) => simulated.durability_mut().committed(covered),

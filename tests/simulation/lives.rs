@@ -11,7 +11,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::Rc;
 use std::time::Duration;
 
-use manytail::checkpoint::reconcile::{Tail, reconcile};
+use manytail::checkpoint::reconcile::{Origin, Tail, reconcile};
+use manytail::checkpoint::stamp::{Stamp, Unexplained};
 use manytail::checkpoint::state::State;
 use manytail::checkpoint::store::{Store, look};
 use manytail::config::EngineConfig;
@@ -70,6 +71,7 @@ pub(crate) fn unless_crashed<T>(part: impl FnOnce() -> T) -> Result<T, Crashed> 
 /// The output file, for [`reconcile`].
 struct FileTail {
     shared: Rc<RefCell<Simulated>>,
+    explained: Result<(), Unexplained>,
 }
 
 impl FileTail {
@@ -91,6 +93,11 @@ impl Tail for FileTail {
 
     fn read_at(&mut self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         self.call(|file| file.read_at(buffer, offset))
+    }
+
+    fn set_aside(&mut self, _start: u64) -> io::Result<()> {
+        assert_eq!(self.explained, Ok(()), "whatever is cut here was left by a crash");
+        Ok(())
     }
 
     fn truncate(&mut self, len: u64) -> io::Result<()> {
@@ -191,7 +198,9 @@ impl Run {
         if let Some(point) = state.output().filter(|point| Some(point.id) == id)
             && self.mutant != Mutant::OutputPointIgnored
         {
-            let done = reconcile(&mut FileTail { shared: Rc::clone(&self.shared) }, &point, &mut state);
+            let stamp = self.shared.borrow_mut().file_mut().and_then(|file| file.stamp());
+            let tail = FileTail { shared: Rc::clone(&self.shared), explained: Stamp::explain(stamp, store.stamp()) };
+            let done = reconcile(&mut { tail }, &point, Origin::Unknown, &mut state);
             let done = done.map_err(|error| format!("the output cannot be reconciled: {error}"))?;
             self.shared.borrow_mut().trace(|| format!("output: {done:?}"));
             reconciled = done.advanced;

@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use manytail::checkpoint::stamp::Stamp;
 use manytail::sink::Sent;
 use manytail::sys::FileId;
 
@@ -41,6 +42,8 @@ struct Segment {
     records_before: u64,
     /// Records that the journal will not know when it gets to know the file: they came before it did.
     unknown: u64,
+    /// The last commit that the file was stamped with.
+    stamp: Option<Stamp>,
 }
 
 impl Segment {
@@ -123,6 +126,7 @@ impl OutputFile {
             parsed: 0,
             records_before,
             unknown: records_before,
+            stamp: None,
         });
         self.named = Some(self.segments.len() - 1);
     }
@@ -238,6 +242,15 @@ impl OutputFile {
         }
         self.segments[self.open].file.sync();
         true
+    }
+
+    pub(crate) fn stamp(&self) -> Option<Stamp> {
+        self.segments[self.open].stamp
+    }
+
+    /// An attribute of the file. It may be older after a loss of power; here it never is.
+    pub(crate) fn set_stamp(&mut self, stamp: Option<Stamp>) {
+        self.segments[self.open].stamp = stamp;
     }
 
     /// SIGHUP. Whether all that the old file got is durable, as it has to be.
