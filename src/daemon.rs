@@ -136,6 +136,7 @@ impl Daemon {
         let registry = poll.registry().try_clone().context("cannot share the epoll instance")?;
         let sink = sink::open(&config.output, Poller { registry, token: OUTPUT })?;
         let server = Server::new(&config, about(&config), poll.registry())?;
+        own::warn_of_shared(&own::names(&config));
         let is_once = config.engine.once;
         let mut engine = Engine::new(config.engine, Linux::new(), sink, clock::now());
         if let Some(kept) = kept {

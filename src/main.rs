@@ -9,6 +9,7 @@ use manytail::cli::{self, Command, Settings};
 use manytail::insight::{self, InsightError, Outcome};
 use manytail::offsets::Style;
 use manytail::progress::Progress;
+use manytail::sys::disk::DiskError;
 use manytail::sys::{descriptor, resolver, signal};
 use manytail::{daemon, doctor, offsets};
 
@@ -28,7 +29,8 @@ fn main() -> ExitCode {
                 Err(error) => {
                     // The whole chain in one line: what, where, why.
                     tracing::error!("{error:#}");
-                    ExitCode::FAILURE
+                    let is_of_settings = error.downcast_ref::<DiskError>().is_some_and(DiskError::is_of_settings);
+                    if is_of_settings { ExitCode::from(2) } else { ExitCode::FAILURE }
                 }
             }
         }

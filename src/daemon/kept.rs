@@ -23,9 +23,14 @@ use crate::checkpoint::store::Store;
 use crate::checkpoint::thread::CommitThread;
 use crate::config::Output;
 use crate::engine::Checkpoint;
-use crate::sys::disk::{Access, LinuxDisk};
+use crate::sys::disk::{Access, DiskError, LinuxDisk};
 use crate::sys::file::identity;
-use crate::sys::{FileId, clock};
+use crate::sys::{FileId, clock, process, trust};
+
+/// How long a start waits for a process that has the state directory and is ending ...
+const PREDECESSOR_TIMEOUT: Duration = Duration::from_secs(5);
+/// ... and how often it looks.
+const PREDECESSOR_POLL: Duration = Duration::from_millis(20);
 
 /// What was found in the state directory.
 pub(super) struct Kept {
@@ -40,7 +45,7 @@ pub(super) struct Kept {
 /// Locks and loads a state directory, and makes a `file:` output match it.
 pub(super) fn open(directory: &Path, output: &Output) -> anyhow::Result<Kept> {
     let began = clock::now().instant;
-    let disk = LinuxDisk::open(directory, Access::Create)?;
+    let disk = open_patiently(directory)?;
     let identity = disk.identity();
     let (store, mut state) =
         Store::open(disk).with_context(|| format!("cannot use the state directory {}", directory.display()))?;
@@ -52,6 +57,27 @@ pub(super) fn open(directory: &Path, output: &Output) -> anyhow::Result<Kept> {
             .with_context(|| format!("cannot make the output file:{} match the offsets", path.display()))?;
     }
     Ok(Kept { directory: identity, store, state, reconciled })
+}
+
+/// Locks the directory. A service that is killed and started again at once meets its predecessor, which may still be in its last system call:
+/// one that is ending, or of which nothing is known, is waited for. One that runs is not.
+fn open_patiently(directory: &Path) -> Result<LinuxDisk, DiskError> {
+    let until = clock::now().instant + PREDECESSOR_TIMEOUT;
+    let mut is_said = false;
+    loop {
+        let in_use = match LinuxDisk::open(directory, Access::Create) {
+            Err(error @ DiskError::InUse { .. }) => error,
+            outcome => return outcome,
+        };
+        let is_awaited = matches!(&in_use, DiskError::InUse { pid, .. } if pid.is_none_or(process::is_ending));
+        if !is_awaited || clock::now().instant >= until {
+            return Err(in_use);
+        }
+        if !std::mem::replace(&mut is_said, true) {
+            tracing::info!("{in_use}, which seems to end: waiting for it, up to {} seconds", PREDECESSOR_TIMEOUT.as_secs());
+        }
+        clock::pause(PREDECESSOR_POLL);
+    }
 }
 
 impl Kept {
@@ -101,6 +127,7 @@ impl Tail for OutputFile<'_> {
 fn reconcile_output(path: &Path, point: &OutputPoint, last: Option<Stamp>, state: &mut State) -> anyhow::Result<Vec<FileId>> {
     // O_NONBLOCK: a FIFO in the file's place answers at once.
     let flags = OFlag::O_RDWR | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+    let flags = flags | trust::link_flags(path)?;
     let file = match nix::fcntl::open(path, flags, Mode::empty()) {
         Err(Errno::ENOENT | Errno::ENOTDIR | Errno::EISDIR | Errno::ENXIO) => return Ok(Vec::new()),
         opened => opened.context("cannot open it for reading and writing")?,

@@ -1,13 +1,15 @@
 //! Where the files are that we write ourselves: what a rotation makes of them is beside them.
 //!
-//! In: the output, where metrics go, and what the standard descriptors are. Out: directories and names.
+//! In: the output, where metrics go, and what the standard descriptors are. Out: directories and names; warnings of those that others
+//! can replace.
 //! Always holds: only regular files have a place; a link to one has two: its own, and that of the file.
 
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use crate::config::{Metrics, Output};
+use crate::config::{Config, Metrics, Output};
+use crate::sys::trust;
 
 /// Standard error.
 const DIAGNOSTICS: i32 = 2;
@@ -30,6 +32,35 @@ pub(super) fn places(output: &Output, metrics: &[Metrics]) -> Vec<Place> {
         }
     }
     places
+}
+
+/// The names that this run writes to or is reached by, each with the option that gives it.
+pub(super) fn names(config: &Config) -> Vec<(String, PathBuf)> {
+    let mut names = Vec::new();
+    if let Output::File(path) | Output::Unix(path) = &config.output {
+        names.push((format!("--output {}", config.output), path.clone()));
+    }
+    names.extend(config.state_dir.iter().map(|path| (format!("--state-dir {}", path.display()), path.clone())));
+    names.extend(config.metrics.iter().filter_map(|metrics| match metrics {
+        Metrics::Unix(path) | Metrics::Textfile(path) => Some((format!("--metrics {metrics}"), path.clone())),
+        Metrics::Tcp(_) => None,
+    }));
+    names.extend(config.control_socket.iter().map(|path| (format!("--control-socket {}", path.display()), path.clone())));
+    names
+}
+
+/// Warns of those that others could take away or exchange. To be called when all of them are there that are made at the start.
+pub(super) fn warn_of_shared(names: &[(String, PathBuf)]) {
+    for (option, path) in names {
+        if let Some(shared) = trust::shared_above(path) {
+            let directory = shared.directory.display();
+            tracing::warn!(
+                "{option}: others can put something else in its place, because of the directory {directory}, {}: \
+                 use a directory that only this user can write to",
+                shared.who
+            );
+        }
+    }
 }
 
 /// Of a file that a descriptor was redirected to.

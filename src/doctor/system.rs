@@ -5,6 +5,7 @@
 
 use std::io;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::checkpoint::store::look as look_into;
@@ -12,6 +13,7 @@ use crate::diagnostics::with_causes;
 use crate::file_systems::FileSystemType;
 use crate::sys::disk::{Access, DiskError, LinuxDisk};
 use crate::sys::host::{self, InotifyUse, Limit, Space, Wanted};
+use crate::sys::trust::{self, Shared};
 use crate::sys::{FileSystem, Links, Linux};
 
 /// All that does not depend on the trees.
@@ -39,6 +41,8 @@ pub(super) struct StateFacts {
     /// Of the file system it is on, or would be.
     pub(super) space: Option<Space>,
     pub(super) file_system: Option<FileSystemType>,
+    /// The directory in which others could put another one in its place.
+    pub(super) shared: Option<Shared>,
 }
 
 /// Whether a run could use it.
@@ -79,7 +83,11 @@ fn is_refused_altogether(error: &io::Error) -> bool {
 fn look_at_state(path: &Path) -> StateFacts {
     let (condition, existing) = match std::fs::metadata(path) {
         Ok(found) if !found.is_dir() => (Condition::Refused("it is not a directory".to_owned()), None),
-        Ok(_) => (condition_of(path), Some(path.to_owned())),
+        // The owner is the run's user, whoever asks here.
+        Ok(found) => match trust::others_by_mode(found.mode(), found.gid()) {
+            Some(who) => (Condition::Refused(format!("a run would refuse to start: {who}")), Some(path.to_owned())),
+            None => (condition_of(path), Some(path.to_owned())),
+        },
         Err(error) if error.kind() == io::ErrorKind::NotFound => to_be_made(path),
         Err(error) => (Condition::Refused(super::report::words(&error)), None),
     };
@@ -88,6 +96,7 @@ fn look_at_state(path: &Path) -> StateFacts {
         path: path.to_owned(),
         condition,
         space: at.and_then(|at| host::space(at).ok()),
+        shared: trust::shared_above(path),
         file_system: at.and_then(|at| Linux::new().file_system(at.as_os_str().as_bytes(), Links::Follow).ok()),
     }
 }

@@ -335,6 +335,17 @@ fn state(survey: &Survey, system: &System) -> Vec<Finding> {
     let mut findings = vec![condition(facts, system)];
     findings.extend(facts.file_system.and_then(|kind| state_file_system(facts, kind)));
     findings.extend(space(facts, survey));
+    findings.extend(facts.shared.as_ref().map(|shared| {
+        let (name, directory) = (facts.path.display(), shared.directory.display());
+        let what =
+            format!("{name}: others can put something else in its place, because of the directory {directory}, {}", shared.who);
+        Finding::bad(
+            Verdict::Warning,
+            "state directory",
+            what,
+            "use a directory below one that only root or this user can write to",
+        )
+    }));
     findings
 }
 

@@ -21,7 +21,7 @@ use super::boundary::Boundary;
 use super::channel::{Channel, Offer, Way};
 use super::outage::Outage;
 use super::{FilePoint, Poller, Sent, Sink, SinkError, SinkState, may_heal, write};
-use crate::sys::FileId;
+use crate::sys::{FileId, trust};
 
 /// A full disk, or a FIFO without a reader, is tried again after this long ...
 const RETRY_FIRST: Duration = Duration::from_millis(100);
@@ -228,10 +228,12 @@ impl Sink for FileSink {
     }
 }
 
-/// Opens `path` for appending. Symbolic links are followed: people link their logs.
+/// Opens `path` for appending. Symbolic links are followed: people link their logs. In a directory that others can write to, neither a link
+/// nor a file of theirs is taken for the output: they would get all records, or choose which of our files gets them.
 fn open_target(path: &Path, create: Create, poller: &Rc<Poller>) -> io::Result<Target> {
     // O_NONBLOCK: a FIFO without a reader answers at once; it means nothing to a regular file.
     let flags = OFlag::O_WRONLY | OFlag::O_APPEND | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+    let flags = flags | trust::link_flags(path)?;
     // First without O_CREAT, which the kernel refuses for other people's FIFOs in sticky directories (fs.protected_fifos).
     let opened = match nix::fcntl::open(path, flags, Mode::empty()) {
         Err(Errno::ENOENT) if create == Create::Yes => {
@@ -240,7 +242,10 @@ fn open_target(path: &Path, create: Create, poller: &Rc<Poller>) -> io::Result<T
         opened => opened,
     };
     match opened {
-        Ok(descriptor) => classify(descriptor, poller),
+        Ok(descriptor) => {
+            trust::refuse_planted(path, &fstat(&descriptor)?)?;
+            classify(descriptor, poller)
+        }
         Err(errno) => why_not(path, errno),
     }
 }
@@ -263,9 +268,10 @@ fn classify(descriptor: OwnedFd, poller: &Rc<Poller>) -> io::Result<Target> {
 
 /// What a failed open means: a FIFO that nobody reads is no error; the others are told better than errno does.
 fn why_not(path: &Path, errno: Errno) -> io::Result<Target> {
-    let kind = stat(path).map(|stat| SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits()));
+    let found = stat(path);
+    let kind = found.map(|stat| SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits()));
     match (errno, kind) {
-        (Errno::ENXIO, Ok(SFlag::S_IFIFO)) => Ok(Target::Absent),
+        (Errno::ENXIO, Ok(SFlag::S_IFIFO)) => trust::refuse_planted(path, &found?).map(|()| Target::Absent),
         (Errno::ENXIO, Ok(SFlag::S_IFSOCK)) => {
             Err(io::Error::new(io::ErrorKind::InvalidInput, "it is a socket: use unix:PATH to connect to it"))
         }

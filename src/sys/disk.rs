@@ -19,6 +19,7 @@ use nix::sys::stat::{FileStat, Mode, fstat, fstatat, stat};
 use nix::sys::uio::{pread, pwrite};
 use nix::unistd::{Pid, UnlinkatFlags, fdatasync, fsync, ftruncate, mkdir, unlinkat, write};
 
+use super::trust;
 use crate::checkpoint::{Disk, Place};
 
 /// The file that is locked (flock(2)), and holds the process id of who locked it last.
@@ -45,6 +46,17 @@ pub enum DiskError {
         path: PathBuf,
         /// The process, if it is known.
         pid: Option<i32>,
+    },
+    /// Others can write to it, or own it.
+    #[error(
+        "the state directory {path} is not ours alone: {who}, so others could replace the offsets in it (chown it to the user of the run \
+         and chmod go-w, or give another --state-dir)"
+    )]
+    Shared {
+        /// The directory.
+        path: PathBuf,
+        /// Who can.
+        who: String,
     },
     /// The directory cannot be made.
     #[error("cannot make the state directory {path}")]
@@ -73,6 +85,14 @@ pub enum DiskError {
         #[source]
         source: io::Error,
     },
+}
+
+impl DiskError {
+    /// Whether the directory is no good setting: trying again mends nothing.
+    #[must_use]
+    pub fn is_of_settings(&self) -> bool {
+        matches!(self, DiskError::Shared { .. })
+    }
 }
 
 fn owner(pid: Option<i32>) -> String {
@@ -128,8 +148,14 @@ impl Open {
     fn new(path: &Path, access: Access) -> Result<Self, DiskError> {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let open_failed = |source| DiskError::Open { path: path.to_owned(), source };
+        let flags = flags | trust::link_flags(path).map_err(open_failed)?;
         let directory = again(|| nix::fcntl::open(path, flags, Mode::empty())).map_err(open_failed)?;
-        let identity = identity_of(&fstat(&directory).map_err(|errno| open_failed(errno.into()))?);
+        let found = fstat(&directory).map_err(|errno| open_failed(errno.into()))?;
+        // Who only looks trusts nothing of it.
+        if let Some(who) = trust::others(&found).filter(|_| access != Access::Look) {
+            return Err(DiskError::Shared { path: path.to_owned(), who });
+        }
+        let identity = identity_of(&found);
         let directory = lock_directory(directory, access).map_err(|directory| in_use(path, &directory))?;
         let lock = take_lock(path, &directory, access)?;
         Ok(Open { directory, identity, lock })

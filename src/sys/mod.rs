@@ -19,6 +19,7 @@ pub mod signal;
 pub mod socket;
 mod statx;
 pub(crate) mod text;
+pub mod trust;
 
 pub use file::Linux;
 

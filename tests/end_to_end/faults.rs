@@ -119,7 +119,9 @@ const TABLE: &[Row] = &[
     row("mkdir", Any, &["EACCES", "EDQUOT"], &[At(1)], Refuses("cannot make the state directory /")),
     // The first lock is that of the directory, which not every file system can take.
     row("flock", Any, &["ENOLCK"], &[At(2)], Refuses("by its file lock: No locks available")),
-    row("flock", Any, &["EAGAIN"], &[At(1)], Refuses("is in use by another process")),
+    // A process of which nothing is known is waited for.
+    row("flock", Any, &["EAGAIN"], &[At(1)], Heals),
+    row("flock", Any, &["EAGAIN"], &[From(1)], Refuses("is in use by another process")),
     row("openat", Named("lock"), &["EMFILE", "EIO"], &[At(1)], Refuses("cannot lock the state directory /")),
     row("getdents64", Beside("state"), &["EIO"], &[At(1)], Refuses("cannot list the state directory: Input/output error")),
     row("openat", Beside("out.log"), &["EACCES", "EMFILE", "ENOSPC"], &[At(2)], Refuses("out.log: cannot open: ")),

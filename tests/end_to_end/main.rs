@@ -40,6 +40,7 @@ mod overlay;
 mod own_output;
 mod packages;
 mod permissions;
+mod planted;
 mod process;
 mod questions;
 mod random_life;

@@ -4,6 +4,9 @@ use std::fs::{self, OpenOptions, Permissions};
 use std::io::Write;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use nix::fcntl::{Flock, FlockArg};
 
 use crate::harness::{Tail, wait_for};
 use crate::records::Format;
@@ -11,6 +14,8 @@ use crate::state::{ENDS, Memory, OutputFile, by_file, without_repeats};
 use crate::world::{World, heavy, is_root, numbered, skip, succeeds, text};
 
 const NOBODY: u32 = 65_534;
+/// As long as a predecessor is waited for.
+const WAITED_FOR: Duration = Duration::from_secs(5);
 
 fn mode(path: &Path) -> u32 {
     fs::metadata(path).expect("stat").permissions().mode() & 0o7777
@@ -43,7 +48,9 @@ fn a_second_process_on_it_is_refused_and_does_no_harm() {
     let tail = memory.run().start().armed();
     memory.wait_durable(&tail);
     let journal = fs::read(memory.journal()).expect("read");
+    let began = Instant::now();
     let second = memory.run().finish();
+    assert!(began.elapsed() < WAITED_FOR, "one that runs is not waited for: {:?}", began.elapsed());
     assert_eq!(second.status.code(), Some(1), "{}", second.stderr);
     assert!(second.stderr.contains(memory.directory.to_str().expect("UTF-8")), "it is named: {}", second.stderr);
     assert_eq!(second.records, []);
@@ -53,6 +60,29 @@ fn a_second_process_on_it_is_refused_and_does_no_harm() {
     tail.kill();
     // A lock of a process that is dead holds no one up.
     memory.run().start().armed();
+}
+
+/// A service that is killed and started again at once, while the kernel still ends its predecessor.
+#[test]
+fn a_start_waits_some_seconds_for_a_predecessor_that_is_gone_but_whose_lock_is_not() {
+    let world = World::new();
+    let memory = Memory::new(&world);
+    let tail = memory.run().start().armed();
+    memory.wait_durable(&tail);
+    tail.kill();
+    let directory = std::fs::File::open(&memory.directory).expect("open");
+    let lock = Flock::lock(directory, FlockArg::LockExclusiveNonblock).expect("nobody has it");
+    let began = Instant::now();
+    let refused = memory.run().finish();
+    assert_eq!(refused.status.code(), Some(1), "{}", refused.stderr);
+    assert!(refused.stderr.contains("is in use by another process"), "{}", refused.stderr);
+    assert!(began.elapsed() >= WAITED_FOR, "{:?}", began.elapsed());
+    let tail = memory.run().start();
+    tail.wait_said("waiting for it");
+    world.append("a.log", "one\n");
+    drop(lock);
+    tail.wait_line("one");
+    assert_eq!(tail.said("waiting for it"), 1);
 }
 
 /// A reader that goes, a full pipe: whoever ends, the lock is free afterwards.
@@ -199,7 +229,7 @@ fn a_journal_that_may_not_be_read_is_refused() {
     let world = World::new();
     let memory = Memory::new(&world);
     state_of_an_earlier_life(&world, &memory);
-    fs::set_permissions(&memory.directory, Permissions::from_mode(0o777)).expect("chmod");
+    std::os::unix::fs::chown(&memory.directory, Some(NOBODY), None).expect("chown");
     fs::set_permissions(memory.directory.join("lock"), Permissions::from_mode(0o666)).expect("chmod");
     fs::set_permissions(memory.journal(), Permissions::from_mode(0o000)).expect("chmod");
     let finished = memory.run().user(NOBODY).finish();

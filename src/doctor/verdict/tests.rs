@@ -3,6 +3,7 @@
 use super::*;
 use crate::doctor::survey::Trouble;
 use crate::sys::host::Space;
+use crate::sys::trust::Shared;
 use std::path::PathBuf;
 
 const EXT4: FileSystemType = FileSystemType(0xef53);
@@ -37,6 +38,7 @@ fn system() -> System {
             condition: Condition::Usable { entries: 0 },
             space: Some(Space { bytes: 1 << 30, inodes: Some(1_000) }),
             file_system: Some(EXT4),
+            shared: None,
         }),
     }
 }
@@ -196,6 +198,10 @@ fn a_state_directory_that_would_not_serve_is_said() {
         assert!(found.finding.contains(said), "{}", found.finding);
     }
     assert_eq!(the_trouble(&survey(), &System { state: None, ..system() }).verdict, Verdict::Warning);
+    let mut system = system();
+    system.state.as_mut().unwrap().shared = Some(Shared { directory: PathBuf::from("/open"), who: "everybody".to_owned() });
+    let found = the_trouble(&survey(), &system);
+    assert!(found.verdict == Verdict::Warning && found.finding.contains("/open"), "{found:?}");
 }
 
 #[test]
