@@ -38,6 +38,7 @@ mod sweeping;
 mod timers;
 mod top;
 mod unlinked;
+mod watching;
 mod ways;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -257,7 +258,7 @@ pub struct Engine<F: FileSystem, S: Sink> {
     suspect_since: Option<SystemTime>,
     /// When the kernel's queue was last known to be complete and empty.
     drained_at: SystemTime,
-    watch_limit: Option<directories::WatchLimit>,
+    watch_limit: Option<watching::WatchLimit>,
     files_held_max: usize,
     own: OwnFiles,
     old_files: OldFiles,
