@@ -112,13 +112,12 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 
     /// Files that a listing brought up, with nothing known of which came first: the one that was written to last is read last. While all is
-    /// being listed, all wait for one another; later, those of a group in which no more can come up do not wait for others.
+    /// being listed, or events were missed, all wait for one another; else those of a group in which no more can come up do not wait for
+    /// other groups.
     pub(super) fn read_listed(&mut self) {
         let is_calm = self.is_calm();
-        if !is_calm
-            && self.listed.len() <= DOUBTS_MAX
-            && (!self.has_scanned || self.searches.is_under_way() || self.listing.is_empty())
-        {
+        let all_wait = !self.has_scanned || self.is_rescan_due || self.is_missing_events || self.searches.is_under_way();
+        if !is_calm && self.listed.len() <= DOUBTS_MAX && (all_wait || self.listing.is_empty()) {
             return;
         }
         let listed = std::mem::take(&mut self.listed);
