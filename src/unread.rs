@@ -60,11 +60,20 @@ impl Unread {
     }
 
     /// Takes the file whose turn it is, and why it waited.
+    #[inline]
     pub(crate) fn pop(&mut self) -> Option<(Waiting, Because)> {
+        let others = self.listed.len() + self.with_more.len();
+        if (self.ahead <= 0 || others == 0)
+            && let Some(changed) = self.changed.pop()
+        {
+            return Some((changed, Because::Changed));
+        }
+        if others > 0 { self.pop_other() } else { None }
+    }
+
+    fn pop_other(&mut self) -> Option<(Waiting, Because)> {
         self.turns = self.turns.wrapping_add(1);
-        let others = if self.turns % 2 == 0 { [Because::Listed, Because::HasMore] } else { [Because::HasMore, Because::Listed] };
-        let order =
-            if self.ahead > 0 { [others[0], others[1], Because::Changed] } else { [Because::Changed, others[0], others[1]] };
+        let order = if self.turns % 2 == 0 { [Because::Listed, Because::HasMore] } else { [Because::HasMore, Because::Listed] };
         order.into_iter().find_map(|because| Some((self.queue(because).pop()?, because)))
     }
 
@@ -75,8 +84,9 @@ impl Unread {
         self.ahead = ahead.clamp(-AHEAD_MAX, AHEAD_MAX);
     }
 
+    #[inline]
     pub(crate) fn len(&self) -> usize {
-        self.all().map(FairQueue::len).sum()
+        self.changed.len() + self.listed.len() + self.with_more.len()
     }
 
     pub(crate) fn is_empty(&self) -> bool {

@@ -52,13 +52,19 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
         self.search(&mut budget, now);
         self.sweep_slices(now);
-        self.read_listed();
+        if !self.listed.is_empty() {
+            self.read_listed();
+        }
         if self.is_calm() {
             self.say_old_files(now.instant);
             if std::mem::take(&mut self.is_missing_events) {
                 self.give_useless_watches_back();
             }
-            self.listing.clear();
+            if !self.listing.is_empty() {
+                self.listing.clear();
+                self.unread.give_back();
+                self.doubts.give_back();
+            }
             self.has_scanned = true;
         }
         if !self.urgent.has_work() && !self.is_sweeping() && self.doubts.is_empty() {

@@ -97,8 +97,6 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 self.send(now)?;
             }
         }
-        self.unread.give_back();
-        self.doubts.give_back();
         Ok(())
     }
 
