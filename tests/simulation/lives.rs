@@ -199,7 +199,9 @@ impl Run {
             && self.mutant != Mutant::OutputPointIgnored
         {
             let stamp = self.shared.borrow_mut().file_mut().and_then(|file| file.stamp());
-            let tail = FileTail { shared: Rc::clone(&self.shared), explained: Stamp::explain(stamp, store.stamp()) };
+            // A journal that failed while it was opened tells of no last commit: whatever is cut then is set aside.
+            let explained = store.stamp().map_or(Ok(()), |last| Stamp::explain(stamp, Some(last)));
+            let tail = FileTail { shared: Rc::clone(&self.shared), explained };
             let done = reconcile(&mut { tail }, &point, Origin::Unknown, &mut state);
             let done = done.map_err(|error| format!("the output cannot be reconciled: {error}"))?;
             self.shared.borrow_mut().trace(|| format!("output: {done:?}"));
