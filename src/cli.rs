@@ -149,7 +149,10 @@ fn refuse_because(command: &str, why: &str) -> Refusal {
 /// Refuses `true` or `false` behind an option that takes no value: clap would follow it as a PATH of that name.
 fn refuse_values_of_switches(command: &str, options: &clap::Command, arguments: &[OsString]) -> Result<(), Refusal> {
     let end = arguments.iter().position(|argument| argument == "--").unwrap_or(arguments.len());
-    let is_switch = |option: &clap::Arg| matches!(option.get_action(), ArgAction::SetTrue);
+    let takes_value = |option: &clap::Arg| option.get_num_args().is_some_and(|values| values.takes_values());
+    let is_switch = |option: &clap::Arg| {
+        matches!(option.get_action(), ArgAction::SetTrue) || (takes_value(option) && option.is_require_equals_set())
+    };
     let switches: Vec<String> = options
         .get_arguments()
         .filter(|option| is_switch(option))
@@ -162,7 +165,9 @@ fn refuse_values_of_switches(command: &str, options: &clap::Command, arguments: 
         {
             let advice =
                 if value == "true" { "it is on when it is given" } else { "leave it out, or set its environment variable" };
-            let why = format!("{switch}: it takes no value, and {value} would be a PATH: {advice}; write ./{value} for a PATH");
+            let why = format!(
+                "{switch}: it takes no value behind a blank, and {value} would be a PATH: {advice}; write ./{value} for a PATH"
+            );
             return Err(refuse_because(command, &why));
         }
     }

@@ -16,6 +16,8 @@ pub use metrics::{Metrics, MetricsError};
 
 use crate::cli::{InputOptions, RunOptions};
 use crate::patterns::{PatternError, Patterns};
+use crate::sys::LinkRule;
+use crate::sys::host;
 
 /// Longest line limit that is accepted, in bytes: the read buffer holds a whole line, and more is no line but a file.
 pub const LINE_BYTES_LIMIT: u64 = 1 << 30;
@@ -70,6 +72,41 @@ impl Binary {
     pub const NAMES: [(&'static str, Binary); 2] = [("deliver", Binary::Deliver), ("skip", Binary::Skip)];
 }
 
+/// Which symbolic links below PATH are followed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Symlinks {
+    /// None.
+    Ignore,
+    /// Those that a rule allows.
+    Follow(LinkRule),
+    /// All, though permissions do not keep the process from reading whatever they lead to.
+    AnyPrivileged,
+}
+
+impl Symlinks {
+    /// Every value with its name.
+    pub const NAMES: [(&'static str, Symlinks); 5] = [
+        ("owner", Symlinks::Follow(LinkRule::Owner)),
+        ("any", Symlinks::Follow(LinkRule::Any)),
+        ("any-privileged", Symlinks::AnyPrivileged),
+        ("true", Symlinks::Follow(LinkRule::Owner)),
+        ("false", Symlinks::Ignore),
+    ];
+
+    /// The rule, if any link is followed.
+    ///
+    /// # Errors
+    /// Whoever can make a link would choose what is read.
+    pub(crate) fn rule(self) -> Result<Option<LinkRule>, ConfigError> {
+        match self {
+            Symlinks::Ignore => Ok(None),
+            Symlinks::Follow(LinkRule::Any) if host::overrides_permissions() => Err(ConfigError::AnyPrivileged),
+            Symlinks::Follow(rule) => Ok(Some(rule)),
+            Symlinks::AnyPrivileged => Ok(Some(LinkRule::Any)),
+        }
+    }
+}
+
 /// Where records go.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Output {
@@ -111,8 +148,10 @@ pub struct EngineConfig {
     pub inputs: Vec<InputConfig>,
     /// Whether sub-directories are followed.
     pub recursive: bool,
-    /// Whether symbolic links below PATH are followed.
-    pub follow_links: bool,
+    /// Which symbolic links below PATH are followed.
+    pub follow_links: Option<LinkRule>,
+    /// Only files are read that belong to the owner of the first component below PATH.
+    pub same_owner: bool,
     /// How records are written.
     pub format: Format,
     /// Read all there is, then finish.
@@ -176,6 +215,12 @@ pub enum ConfigError {
         /// As given.
         bytes: u64,
     },
+    /// Whoever can make a link below a PATH would choose what is read.
+    #[error(
+        "`any`: this process has a capability that overrides permissions (CAP_DAC_READ_SEARCH or CAP_DAC_OVERRIDE), so whoever can make a link \
+         below a PATH would have any file of the system read; say `owner`, or `any-privileged` if that is meant"
+    )]
+    AnyPrivileged,
     /// Nothing would ever be read.
     #[error("contradicts `from` = `end`: one reads what is there, the other skips it")]
     OnceFromEnd,
@@ -192,6 +237,7 @@ impl ConfigError {
             ConfigError::ControlSocket => "control_socket",
             ConfigError::LineBytesMax { .. } => "max_line_bytes",
             ConfigError::OnceFromEnd => "once",
+            ConfigError::AnyPrivileged => "follow_symlinks",
         }
     }
 
@@ -229,7 +275,8 @@ impl Config {
         let engine = EngineConfig {
             inputs: inputs.into_iter().enumerate().map(input).collect::<Result<_, _>>()?,
             recursive: options.recursive,
-            follow_links: options.follow_symlinks,
+            follow_links: options.follow_symlinks.rule()?,
+            same_owner: options.same_owner,
             format: options.format,
             once: options.once,
             coalesce: options.coalesce,

@@ -34,7 +34,7 @@ use crate::progress::Progress;
 use crate::sink::{self, Poller, Sink};
 use crate::status::About;
 use crate::sys::signal::{Signal, Signals};
-use crate::sys::{Linux, clock, disk, memory};
+use crate::sys::{Linux, clock, disk, host, memory};
 use server::Server;
 use service::{Seen, Service};
 
@@ -59,6 +59,12 @@ pub fn run(settings: Settings, progress: Option<Progress>) -> anyhow::Result<()>
     memory::return_large_blocks();
     for warning in &settings.origin.warnings {
         tracing::warn!("{warning}");
+    }
+    if host::links_files_of_others() && !settings.config.engine.same_owner {
+        tracing::warn!(
+            "sysctl fs.protected_hardlinks is 0: whoever may write to a directory below a PATH can link a file of another user into it, and have \
+             it read; set it to 1, or say --same-owner"
+        );
     }
     let mut daemon = Daemon::new(settings)?;
     daemon.progress = progress;

@@ -14,6 +14,7 @@ use std::path::PathBuf;
 
 use crate::offsets::Style;
 use crate::patterns::Patterns;
+use crate::sys::LinkRule;
 pub use verdict::{Finding, Verdict};
 
 /// What is to be looked at.
@@ -25,8 +26,10 @@ pub struct Request {
     pub patterns: Patterns,
     /// Whether sub-directories are followed.
     pub recursive: bool,
-    /// Whether symbolic links below PATH are followed.
-    pub follow_links: bool,
+    /// Which symbolic links below PATH are followed.
+    pub follow_links: Option<LinkRule>,
+    /// Whether only files are to be read that belong to the owner of the first component below PATH.
+    pub same_owner: bool,
     /// Where offsets are to be kept across restarts.
     pub state_dir: Option<PathBuf>,
     /// How the answer is written.
@@ -39,7 +42,7 @@ pub struct Request {
 /// When the answer cannot be written.
 pub fn run(request: &Request, out: &mut impl Write) -> io::Result<bool> {
     let survey = survey::survey(request);
-    let system = system::look(request.state_dir.as_deref());
+    let system = system::look(request);
     let findings = verdict::judge(&survey, &system);
     let is_well = findings.iter().all(|finding| finding.verdict != Verdict::Problem);
     match report::write(&findings, &survey, request.style, out) {

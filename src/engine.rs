@@ -27,6 +27,7 @@ mod old_files;
 mod opening;
 mod order;
 mod own;
+mod owners;
 mod reading;
 mod reopening;
 mod resume;

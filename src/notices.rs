@@ -38,11 +38,12 @@ pub(crate) enum Cause {
     StateDirectory,
     Binary,
     WrittenBefore,
+    LinkRefused,
 }
 
 impl Cause {
     /// Every cause with its name, in the order of the variants.
-    const NAMES: [(Cause, &'static str); 23] = [
+    const NAMES: [(Cause, &'static str); 24] = [
         (Cause::PathMissing, "path_missing"),
         (Cause::PathAppeared, "path_appeared"),
         (Cause::PathLeftOut, "path_left_out"),
@@ -66,6 +67,7 @@ impl Cause {
         (Cause::StateDirectory, "state_directory"),
         (Cause::Binary, "binary"),
         (Cause::WrittenBefore, "written_before_offset"),
+        (Cause::LinkRefused, "link_refused"),
     ];
 }
 

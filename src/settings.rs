@@ -51,6 +51,8 @@ pub(crate) enum Kind {
     Switch,
     /// `true` or `false`.
     Boolean,
+    /// `true`, `false` or one of a few words; on the command line the bare option, or one with a word behind `=`.
+    Rule,
     /// A number, perhaps with a unit.
     Number,
     /// One text.

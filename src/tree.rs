@@ -10,7 +10,7 @@ use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
 use crate::discovery::Why;
 use crate::inputs::ScopeId;
 use crate::names::{NameRef, Names};
-use crate::sys::WatchId;
+use crate::sys::{NOBODY, WatchId};
 
 const NONE: u32 = u32::MAX;
 
@@ -23,6 +23,35 @@ pub(crate) struct DirId(pub(crate) u32);
 pub(crate) struct DirKey {
     pub(crate) id: DirId,
     version: u32,
+}
+
+/// How far a path leads through what nobody but the settings chose, and how far links are followed behind that: lengths in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Trust {
+    /// To the end of the PATH.
+    pub(crate) trusted: usize,
+    /// To the end of the link nearest to the end of the path that is followed; no further than `trusted` without one.
+    pub(crate) followed: usize,
+}
+
+impl Trust {
+    /// Of a path that the settings name.
+    fn whole(path: &[u8]) -> Trust {
+        Trust { trusted: path.len(), followed: path.len() }
+    }
+
+    /// Of the path, without links, of what a link leads to.
+    fn root() -> Trust {
+        Trust { trusted: 1, followed: 1 }
+    }
+}
+
+/// A path that is not put together from names.
+#[derive(Debug)]
+struct Prefix {
+    /// With a slash at its end where one is needed.
+    path: Box<[u8]>,
+    trust: Trust,
 }
 
 /// Why a directory is here.
@@ -46,12 +75,14 @@ pub(crate) struct Directory {
     next: u32,
     previous: u32,
     watch: Option<WatchId>,
-    /// A root's path, with a slash at its end where one is needed; or the last one of a directory that was renamed away.
-    prefix: Option<Box<[u8]>>,
+    /// A root's path; or the last one of a directory that was renamed away.
+    prefix: Option<Box<Prefix>>,
     /// The directory right below a root that it is in or is, or that root: its files share turns with those of the same one.
     top: u32,
     /// Device and inode; (0, 0) until it was looked at.
     pub(crate) inode: (u64, u64),
+    /// Who owns it; [`NOBODY`] until it was looked at.
+    pub(crate) owner: u32,
     pub(crate) role: Role,
     /// The PATHs whose inputs have a say about what is in it.
     pub(crate) scope: ScopeId,
@@ -172,9 +203,21 @@ impl Tree {
         self.directories.get(place as usize).filter(|found| found.live).map(|_| DirId(place))
     }
 
-    /// Adds a directory that has no parent here.
+    /// Adds a directory that has no parent here, and that the settings name.
     pub(crate) fn add_root(&mut self, prefix: &[u8], role: Role) -> DirId {
-        self.take(NONE, NameRef::NONE, Some(prefix.into()), role)
+        self.take(NONE, NameRef::NONE, Some(Prefix { path: prefix.into(), trust: Trust::whole(prefix) }), role)
+    }
+
+    /// Adds the directory that a link leads into: its path leads through no link, and nothing but its start is trusted.
+    pub(crate) fn add_target(&mut self, prefix: &[u8]) -> DirId {
+        self.take(NONE, NameRef::NONE, Some(Prefix { path: prefix.into(), trust: Trust::root() }), Role::Home)
+    }
+
+    /// The settings name it as well.
+    pub(crate) fn trust(&mut self, id: DirId) {
+        if let Some(prefix) = &mut self.get_mut(id).prefix {
+            prefix.trust = Trust::whole(&prefix.path);
+        }
     }
 
     /// Adds a directory below another.
@@ -289,9 +332,9 @@ impl Tree {
     /// The directory was renamed away: its name is free for another, its place in the tree and its old path stay until it is settled.
     pub(crate) fn detach(&mut self, id: DirId) {
         let mut path = Vec::new();
-        self.write_path(id, &mut path);
+        let trust = self.write_path(id, &mut path);
         // What happens to its parent after that does not happen to it.
-        self.get_mut(id).prefix = Some(path.into());
+        self.get_mut(id).prefix = Some(Box::new(Prefix { path: path.into(), trust }));
         self.get_mut(id).is_moving = true;
         let found = self.get(id);
         let hash = self.hasher.hash_one((found.parent, self.names.get(found.name)));
@@ -311,7 +354,7 @@ impl Tree {
         found.next = NONE;
         found.previous = NONE;
         found.top = id.0;
-        found.prefix = Some(prefix.into());
+        found.prefix = Some(Box::new(Prefix { path: prefix.into(), trust: Trust::whole(prefix) }));
         found.is_moving = false;
         found.is_dropping = false;
     }
@@ -375,37 +418,59 @@ impl Tree {
         self.free.push(id.0);
     }
 
-    /// Appends the directory's path, with a slash at its end, to `path`. Returns how far the path is trusted from then on: to the end of
-    /// the PATH, or of the link that is followed nearest above.
-    pub(crate) fn write_path(&self, id: DirId, path: &mut Vec<u8>) -> usize {
+    /// Writes the directory's path, with a slash at its end, into an empty `path`. Returns how far it is trusted.
+    pub(crate) fn write_path(&self, id: DirId, path: &mut Vec<u8>) -> Trust {
         // From the end to the beginning, and in a loop: users choose how deep their directories are.
         let (mut top, mut len) = (self.get(id), 0);
-        while top.prefix.is_none() {
+        let prefix = loop {
+            if let Some(prefix) = &top.prefix {
+                break prefix;
+            }
             len += self.names.get(top.name).len() + 1;
             top = self.get(DirId(top.parent));
-        }
-        path.extend_from_slice(top.prefix.as_deref().unwrap_or_default());
-        let mut trusted = path.len();
-        path.resize(trusted + len, b'/');
-        let (mut at, mut end, mut is_link_above) = (self.get(id), path.len(), false);
+        };
+        path.extend_from_slice(&prefix.path);
+        path.resize(path.len() + len, b'/');
+        let (mut at, mut end, mut followed) = (self.get(id), path.len(), None);
         while at.prefix.is_none() {
-            if at.via_link && !is_link_above {
-                (trusted, is_link_above) = (end, true);
+            if at.via_link {
+                followed = followed.or(Some(end));
             }
             let name = self.names.get(at.name);
             path[end - 1 - name.len()..end - 1].copy_from_slice(name);
             end -= name.len() + 1;
             at = self.get(DirId(at.parent));
         }
-        trusted
+        followed.map_or(prefix.trust, |followed| Trust { followed, ..prefix.trust })
+    }
+
+    /// How much of the directory's path is trusted.
+    pub(crate) fn trusted_len(&self, id: DirId) -> usize {
+        let mut at = self.get(id);
+        loop {
+            match &at.prefix {
+                Some(prefix) => return prefix.trust.trusted,
+                None => at = self.get(DirId(at.parent)),
+            }
+        }
+    }
+
+    /// The directory that is right below the nearest PATH above, or above, this one: `None` for a PATH itself.
+    pub(crate) fn first_below_path(&self, id: DirId) -> Option<DirId> {
+        let (mut at, mut below) = (id, None);
+        while !self.get(at).is_path {
+            below = Some(at);
+            at = self.parent(at)?;
+        }
+        below
     }
 
     /// The length of the root's part of the path: what is behind it is "the path below PATH".
     pub(crate) fn prefix_len(&self, id: DirId) -> usize {
-        self.get(self.root_of(id)).prefix.as_ref().map_or(0, |prefix| prefix.len())
+        self.get(self.root_of(id)).prefix.as_ref().map_or(0, |prefix| prefix.path.len())
     }
 
-    fn take(&mut self, parent: u32, name: NameRef, prefix: Option<Box<[u8]>>, role: Role) -> DirId {
+    fn take(&mut self, parent: u32, name: NameRef, prefix: Option<Prefix>, role: Role) -> DirId {
         let at = self.free.pop().unwrap_or_else(|| u32::try_from(self.directories.len()).expect("fewer than 2^32 directories"));
         let version = self.directories.get(at as usize).map_or(0, |found| found.version);
         let fresh = Directory {
@@ -417,9 +482,10 @@ impl Tree {
             next: NONE,
             previous: NONE,
             watch: None,
-            prefix,
+            prefix: prefix.map(Box::new),
             top: at,
             inode: (0, 0),
+            owner: NOBODY,
             role,
             scope: ScopeId::default(),
             is_path: false,
@@ -484,92 +550,4 @@ impl Tree {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn path(tree: &Tree, id: DirId) -> String {
-        let mut path = Vec::new();
-        tree.write_path(id, &mut path);
-        String::from_utf8(path).unwrap()
-    }
-
-    #[test]
-    fn paths_follow_a_renamed_parent() {
-        let mut tree = Tree::new();
-        let root = tree.add_root(b"logs/", Role::Listed);
-        let a = tree.add(root, b"a");
-        let b = tree.add(a, b"b");
-        assert_eq!(path(&tree, b), "logs/a/b/");
-        tree.rename(a, root, b"z");
-        assert_eq!(path(&tree, b), "logs/z/b/");
-        assert_eq!(tree.find(root, b"z"), Some(a));
-        assert_eq!(tree.find(root, b"a"), None);
-        assert!(tree.is_within(b, a) && !tree.is_within(a, b));
-    }
-
-    #[test]
-    fn the_path_of_a_directory_a_million_levels_deep_takes_no_stack() {
-        let mut tree = Tree::new();
-        let root = tree.add_root(b"logs/", Role::Listed);
-        let deepest = (0..1_000_000).fold(root, |above, _| tree.add(above, b"d"));
-        assert_eq!(path(&tree, deepest).len(), "logs/".len() + 2_000_000);
-        assert_eq!(tree.depth(deepest), 1_000_000);
-    }
-
-    #[test]
-    fn a_path_is_trusted_to_the_end_of_the_link_nearest_to_its_own() {
-        let mut tree = Tree::new();
-        let root = tree.add_root(b"logs/", Role::Listed);
-        let a = tree.add(root, b"a");
-        let b = tree.add(a, b"bb");
-        let c = tree.add(b, b"c");
-        let trusted = |tree: &Tree| tree.write_path(c, &mut Vec::new());
-        assert_eq!(trusted(&tree), "logs/".len());
-        tree.get_mut(a).via_link = true;
-        assert_eq!(trusted(&tree), "logs/a/".len());
-        tree.get_mut(b).via_link = true;
-        assert_eq!(trusted(&tree), "logs/a/bb/".len());
-    }
-
-    #[test]
-    fn children_are_listed_whatever_moved_among_them() {
-        let mut tree = Tree::new();
-        let root = tree.add_root(b"logs/", Role::Listed);
-        let (a, z) = (tree.add(root, b"a"), tree.add(root, b"z"));
-        let b = tree.add(a, b"b");
-        tree.detach(b);
-        tree.rename(b, root, b"c");
-        assert_eq!(tree.children(root).collect::<Vec<_>>(), [b, z, a]);
-        tree.detach(z);
-        tree.rename(z, b, b"z");
-        assert_eq!(tree.children(root).collect::<Vec<_>>(), [b, a]);
-        assert_eq!(tree.children(b).collect::<Vec<_>>(), [z]);
-        tree.remove(z);
-        tree.remove(b);
-        let b = tree.add(root, b"b");
-        assert_eq!(tree.children(root).collect::<Vec<_>>(), [b, a]);
-        tree.remove(a);
-        assert_eq!(tree.children(root).collect::<Vec<_>>(), [b]);
-    }
-
-    #[test]
-    fn a_removed_directory_is_not_found_by_anything_that_knew_it() {
-        let mut tree = Tree::new();
-        let root = tree.add_root(b"logs/", Role::Listed);
-        let a = tree.add(root, b"a");
-        tree.set_inode(a, (1, 2));
-        tree.set_watch(a, Some(WatchId(7)));
-        assert_eq!([tree.set_unreadable(a, true), tree.set_unreadable(a, true)], [false, true]);
-        assert_eq!(tree.unreadable(), 1);
-        let key = tree.key(a);
-        tree.remove(a);
-        assert_eq!(tree.alive(key), None);
-        assert_eq!(tree.find_inode((1, 2)), None);
-        assert_eq!(tree.find_watch(WatchId(7)), None);
-        assert_eq!(tree.unreadable(), 0);
-        let again = tree.add(root, b"a");
-        assert_eq!(again, a, "the place is reused");
-        assert_eq!(tree.alive(key), None, "but it is another directory");
-        assert_eq!(tree.children(root).collect::<Vec<_>>(), [again]);
-    }
-}
+mod tests;

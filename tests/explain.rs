@@ -38,7 +38,8 @@ impl Tail {
         let config = EngineConfig {
             inputs,
             recursive: true,
-            follow_links: false,
+            follow_links: None,
+            same_owner: false,
             format: Format::Raw,
             once: false,
             coalesce: Duration::ZERO,

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use manytail::config::{Binary, EngineConfig, Format, From, InputConfig};
 use manytail::engine::Engine;
 use manytail::patterns::Patterns;
-use manytail::sys::{Linux, clock};
+use manytail::sys::{LinkRule, Linux, clock};
 use taking::Taking;
 
 /// What came out, record by record.
@@ -86,7 +86,8 @@ impl Tail {
         let mut config = EngineConfig {
             inputs: inputs.iter().map(|input| input.config(directory.path())).collect(),
             recursive: true,
-            follow_links: false,
+            follow_links: None,
+            same_owner: false,
             format,
             once: false,
             coalesce: Duration::ZERO,
@@ -637,7 +638,7 @@ fn a_glob_about_paths_counts_from_the_path_of_its_own_input_also_below_a_path_wi
 fn what_a_link_to_a_directory_leads_to_at_the_first_scan_starts_at_its_end() {
     let directory = tree(&["outside/1.log", "t/2.log"]);
     std::os::unix::fs::symlink(directory.path().join("outside"), directory.path().join("t/link")).unwrap();
-    let follow = |config: &mut EngineConfig| config.follow_links = true;
+    let follow = |config: &mut EngineConfig| config.follow_links = Some(LinkRule::Owner);
     let mut tail = Tail::start_with(directory, Format::Text, &[input(&["t"], &[]).at_end()], follow);
     assert!(tail.take().is_empty(), "all of it was there before");
     tail.append("outside/1.log", "appended");

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use manytail::file_systems::FileSystemType;
 use manytail::sys::inotify::{self, RawEvent, mask};
-use manytail::sys::{FileId, FileKind, FileSystem, KnownLife, Links, OpenInode, Stat, WatchId};
+use manytail::sys::{FileId, FileKind, FileSystem, Guard, KnownLife, Links, OpenInode, RefusedLink, Stat, WatchId};
 use nix::errno::Errno;
 
 /// The followed directory.
@@ -91,7 +91,7 @@ impl Memory {
             Place::File(at) => (1_000_000 + at as u64, FileKind::Regular, self.sizes[at]),
         };
         let id = FileId { device: 0xfd01, inode, generation: 1 };
-        Stat { id, kind, size, links: 1, modified: SystemTime::UNIX_EPOCH }
+        Stat { id, kind, size, links: 1, modified: SystemTime::UNIX_EPOCH, owner: 0 }
     }
 }
 
@@ -135,7 +135,7 @@ impl FileSystem for Memory {
     #[inline(never)]
     fn inode_of(&mut self, file: &usize) -> io::Result<OpenInode> {
         let Stat { id, kind, size, modified, .. } = self.look(&Place::File(*file));
-        Ok(OpenInode { device: id.device, inode: id.inode, is_regular: kind == FileKind::Regular, size, modified })
+        Ok(OpenInode { device: id.device, inode: id.inode, is_regular: kind == FileKind::Regular, size, modified, owner: 0 })
     }
 
     #[inline(never)]
@@ -220,7 +220,11 @@ impl FileSystem for Memory {
         Ok(Vec::new())
     }
 
-    fn canonical(&mut self, path: &[u8]) -> io::Result<Vec<u8>> {
+    fn canonical(&mut self, path: &[u8], _links: Links) -> io::Result<Vec<u8>> {
         Ok(path.to_vec())
+    }
+
+    fn refused_link(&mut self, _path: &[u8], _guard: Guard) -> Option<RefusedLink> {
+        None
     }
 }

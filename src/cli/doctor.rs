@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::{Refusal, one_of, refuse, state_directory};
-use crate::config::ConfigError;
+use crate::config::{ConfigError, Symlinks};
 use crate::doctor::Request;
 use crate::offsets::Style;
 use crate::patterns::Patterns;
@@ -56,9 +56,15 @@ pub(super) struct DoctorOptions {
     #[arg(long, value_name = "true|false", default_value = "true", action = clap::ArgAction::Set, hide_possible_values = true)]
     recursive: bool,
 
-    /// Follow symbolic links to files and directories [default: off]
+    /// Follow symbolic links, as in `run` [without a value: owner] [default: off]
+    #[arg(long, value_name = "RULE", num_args = 0..=1, require_equals = true, default_value = "false",
+        default_missing_value = "owner", hide_default_value = true, value_parser = one_of(&Symlinks::NAMES),
+        hide_possible_values = true)]
+    follow_symlinks: Symlinks,
+
+    /// A run is to have this option [default: off]
     #[arg(long)]
-    follow_symlinks: bool,
+    same_owner: bool,
 
     /// How the answer is written
     #[arg(short, long, value_name = "text|json", default_value = "text", value_parser = one_of(&Style::NAMES),
@@ -80,7 +86,8 @@ pub(super) fn request(options: DoctorOptions) -> Result<Request, Refusal> {
         paths: options.paths.into_iter().map(OsString::into_vec).collect(),
         patterns,
         recursive: options.recursive,
-        follow_links: options.follow_symlinks,
+        follow_links: options.follow_symlinks.rule().map_err(|error| refuse("doctor", error.key(), &error.to_string()))?,
+        same_owner: options.same_owner,
         state_dir,
         style: options.format,
     })

@@ -19,6 +19,7 @@ use crate::config::{Config, ConfigError, Format, Misfit};
 use crate::diagnostics::Diagnostics;
 use crate::settings::{Effective, Files, Given, InputTable, Key, Kind, Layers, Setting, SettingError, Source, Text, Values};
 use crate::settings::{environment, file};
+use crate::sys::LinkRule;
 
 /// The name of PATHs in files.
 const PATHS: &str = "paths";
@@ -89,6 +90,10 @@ impl Invocation {
         let config = Config::new(run, with_labels).map_err(|misfit| self.refuse_misfit(&misfit, &layers, &inputs))?;
         if config.engine.format != Format::Json && config.engine.inputs.iter().any(|input| !input.labels.is_empty()) {
             warnings.push("labels are part of json records alone: with another format they change nothing".to_owned());
+        }
+        if config.engine.follow_links == Some(LinkRule::Any) {
+            warnings
+                .push("follow_symlinks: whoever can make a link below a PATH chooses what is read: all are followed".to_owned());
         }
         let effective = effective(&keys, &layers, &inputs);
         Ok(Settings { config, diagnostics, origin: Origin { effective, warnings, invocation: self } })
@@ -165,7 +170,7 @@ impl Invocation {
 
 /// The settings that there are: the options of `run`, each an entry of [`RunOptions`] and nothing else. So a new option is a key of files,
 /// a variable and a line of `check` at once. What it takes is told by its action and the name of its value: `SIZE`, `DURATION` and `N`
-/// may be integers in TOML, `true|false` is a boolean. Whether a run takes a new value without a restart is told in `daemon::reload`.
+/// may be integers in TOML, `true|false` is a boolean, `RULE` a boolean or a text. Whether a run takes a new value without a restart is told in `daemon::reload`.
 pub(super) fn keys(options: &clap::Command) -> Vec<Key> {
     let of_inputs = InputOptions::augment_args(clap::Command::new("input"));
     let of_inputs: HashSet<&str> = of_inputs.get_arguments().map(|option| option.get_id().as_str()).collect();
@@ -197,6 +202,7 @@ fn kind(option: &clap::Arg) -> Kind {
         (ArgAction::SetTrue, _) => Kind::Switch,
         (ArgAction::Append, _) => Kind::List,
         (_, Some("true|false")) => Kind::Boolean,
+        (_, Some("RULE")) => Kind::Rule,
         (_, Some("SIZE" | "DURATION" | "N")) => Kind::Number,
         _ => Kind::Text,
     }

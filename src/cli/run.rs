@@ -11,11 +11,13 @@ use std::time::Duration;
 use clap::Args;
 
 use super::{metrics_uri, one_of, output_uri};
-use crate::config::{Binary, Format, From, Metrics, Output, RESCAN_REMOTE, parse_duration, parse_size};
+use crate::config::{Binary, Format, From, Metrics, Output, RESCAN_REMOTE, Symlinks, parse_duration, parse_size};
 use crate::diagnostics::{Level, LogFormat};
 
 const EXAMPLES: &str = "\
 Sizes take KiB MiB GiB (k M G are the same powers of two); durations take us ms s min h d.
+A symbolic link below PATH is followed with the rule `owner` if root made it or its owner owns what it leads to, with `any` whoever made it. To a \
+process that may read everything (root, CAP_DAC_READ_SEARCH) `any` has to be said as `any-privileged`. Links of /proc are never followed.
 Exit codes: 0 done or stopped by a signal, 1 failed, 2 bad usage.
 
 Examples:
@@ -84,9 +86,15 @@ pub(crate) struct RunOptions {
         hide_possible_values = true, help_heading = "Which files")]
     pub(crate) recursive: bool,
 
-    /// Follow symbolic links to files and directories [default: off]
+    /// Follow symbolic links: owner, any or any-privileged, see below; bare: owner [default: off]
+    #[arg(long, value_name = "RULE", num_args = 0..=1, require_equals = true, default_value = "false",
+        default_missing_value = "owner", hide_default_value = true, value_parser = one_of(&Symlinks::NAMES),
+        hide_possible_values = true, help_heading = "Which files")]
+    pub(crate) follow_symlinks: Symlinks,
+
+    /// Only files of the owner of what is right below PATH on the way to them [default: off]
     #[arg(long, help_heading = "Which files")]
-    pub(crate) follow_symlinks: bool,
+    pub(crate) same_owner: bool,
 
     /// Read up to the end of each file, then exit [default: off]
     #[arg(long, help_heading = "What is read")]

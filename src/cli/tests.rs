@@ -6,6 +6,7 @@ use super::*;
 use crate::config::{Config, Format, From};
 use crate::diagnostics::{Diagnostics, Level, LogFormat};
 use crate::offsets::{Action, Style};
+use crate::sys::LinkRule;
 
 /// Parses `manytail run` with these arguments.
 fn run(arguments: &[&str]) -> Result<(Config, Diagnostics), Refusal> {
@@ -42,7 +43,7 @@ fn the_defaults_are_those_of_the_contract() {
         run(&["D"]).unwrap();
     assert_eq!(engine.inputs[0].paths, [b"D".to_vec()]);
     assert_eq!((engine.format, engine.inputs[0].from, engine.once), (Format::Text, From::Beginning, false));
-    assert_eq!((engine.recursive, engine.follow_links, engine.line_bytes_max), (true, false, 1 << 20));
+    assert_eq!((engine.recursive, engine.follow_links, engine.line_bytes_max), (true, None, 1 << 20));
     assert_eq!(engine.coalesce, Duration::from_millis(5));
     assert_eq!(engine.partial_after, Some(Duration::from_secs(30)));
     assert_eq!((engine.rescan, engine.ignore_older), (Some(Duration::from_secs(300)), None));
@@ -127,8 +128,25 @@ fn a_value_behind_a_switch_does_not_become_a_path() {
 
 #[test]
 fn switches_are_off_until_given() {
-    let engine = config(&["--once", "--follow-symlinks", "D"]).engine;
-    assert!(engine.once && engine.follow_links);
+    let engine = config(&["--once", "--follow-symlinks", "--same-owner", "D"]).engine;
+    assert!(engine.once && engine.same_owner);
+    assert_eq!(engine.follow_links, Some(LinkRule::Owner));
+}
+
+#[test]
+fn links_are_followed_by_the_rule_that_is_given() {
+    let rule = |option: &str| config(&[option, "D"]).engine.follow_links;
+    assert_eq!(rule("--follow-symlinks=owner"), Some(LinkRule::Owner));
+    assert_eq!(rule("--follow-symlinks=true"), Some(LinkRule::Owner));
+    assert_eq!(rule("--follow-symlinks=any-privileged"), Some(LinkRule::Any));
+    assert_eq!(rule("--follow-symlinks=false"), None);
+    if crate::sys::host::overrides_permissions() {
+        let message = refusal(&["--follow-symlinks=any", "D"]);
+        assert!(message.contains("--follow-symlinks") && message.contains("any-privileged"), "{message}");
+    } else {
+        assert_eq!(rule("--follow-symlinks=any"), Some(LinkRule::Any));
+    }
+    assert!(refusal(&["--follow-symlinks=some", "D"]).contains("--follow-symlinks"));
 }
 
 #[test]
@@ -256,7 +274,7 @@ fn unknown_options_and_options_of_later_versions_are_refused_with_their_name() {
 
 #[test]
 fn switches_take_no_value() {
-    for option in ["--once=true", "--follow-symlinks=false", "--no-default-excludes=1"] {
+    for option in ["--once=true", "--same-owner=false", "--no-default-excludes=1"] {
         assert!(refusal(&[option, "D"]).contains(option.split('=').next().unwrap()), "{option}");
     }
 }

@@ -4,10 +4,8 @@
 //! Always holds: no file is opened, and none is looked at that a listing tells the kind of; of the files some are asked whether they
 //! may be read. A directory counts once, whatever leads to it.
 
-use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
 
 use hashbrown::{HashMap, HashSet};
 
@@ -15,7 +13,7 @@ use super::Request;
 use crate::file_systems::FileSystemType;
 use crate::names::split_path;
 use crate::sys::host::{self, Wanted};
-use crate::sys::{FileKind, FileSystem, Links, Linux};
+use crate::sys::{FileKind, FileSystem, Guard, Links, Linux};
 
 /// Names kept of each kind of trouble.
 const NAMES_MAX: usize = 5;
@@ -135,8 +133,8 @@ struct Below {
     path: Vec<u8>,
     /// How much of that is PATH.
     prefix_len: usize,
-    /// How much of it is trusted: PATH, or up to the link that is followed.
-    trusted: usize,
+    /// Up to where links are followed, if that is behind PATH.
+    followed: usize,
 }
 
 impl Walk<'_> {
@@ -151,7 +149,7 @@ impl Walk<'_> {
                     prefix.push(b'/');
                 }
                 let prefix_len = prefix.len();
-                self.below.push(Below { path: prefix, prefix_len, trusted: prefix_len });
+                self.below.push(Below { path: prefix, prefix_len, followed: prefix_len });
                 while let Some(directory) = self.below.pop() {
                     self.directory(&directory);
                 }
@@ -178,15 +176,24 @@ impl Walk<'_> {
             }
             if self.linked.insert(inode) {
                 self.count_file(place, name);
-                self.ask(path);
+                self.ask(path, Links::Follow);
             }
         }
         PathKind::File
     }
 
+    /// Which links are followed on a path that begins with a PATH.
+    fn links(&self, prefix_len: usize, followed: usize) -> Links {
+        match self.request.follow_links.filter(|_| followed > prefix_len) {
+            Some(rule) => Links::Guarded(Guard { trusted: prefix_len, followed, rule }),
+            None => Links::Beneath(prefix_len),
+        }
+    }
+
     fn directory(&mut self, directory: &Below) {
         let path = &directory.path[..];
-        let links = if directory.trusted == path.len() { Links::Follow } else { Links::Beneath(directory.trusted) };
+        let is_path = directory.prefix_len == path.len();
+        let links = if is_path { Links::Follow } else { self.links(directory.prefix_len, directory.followed) };
         let bare = if path.len() > 1 { &path[..path.len() - 1] } else { path };
         let found = match self.fs.stat(bare, links) {
             Ok(found) if found.kind == FileKind::Directory => found,
@@ -200,7 +207,7 @@ impl Walk<'_> {
         }
         let place = self.file_system(found.id.device, bare, links);
         self.count_directory(place);
-        if let Err(error) = host::may(Path::new(OsStr::from_bytes(bare)), Wanted::List) {
+        if let Err(error) = self.fs.may(bare, links, Wanted::List) {
             return self.found.unreadable_directories.note(bare, &error);
         }
         if let Err(error) = self.list(bare, directory, links, place) {
@@ -209,25 +216,25 @@ impl Walk<'_> {
     }
 
     fn list(&mut self, bare: &[u8], directory: &Below, links: Links, place: usize) -> io::Result<()> {
-        let &Below { ref path, prefix_len, trusted } = directory;
+        let &Below { ref path, prefix_len, followed } = directory;
         let mut listing = self.fs.list(bare, links)?;
         let (mut name, mut full, mut files) = (Vec::new(), path.clone(), 0);
         while let Some(kind) = self.fs.next_entry(&mut listing, &mut name)? {
             full.truncate(path.len());
             full.extend_from_slice(&name);
-            let beneath = Links::Beneath(trusted);
+            let beneath = self.links(prefix_len, followed);
             let kind = if kind == FileKind::Unknown { self.fs.stat(&full, beneath).map_or(kind, |found| found.kind) } else { kind };
             let below = &full[prefix_len..];
             match kind {
                 FileKind::Regular if self.request.patterns.accepts_file(&name, below) => {
                     self.count_file(place, &name);
                     if files % SAMPLE_EVERY == 0 {
-                        self.ask(&full);
+                        self.ask(&full, beneath);
                     }
                     files += 1;
                 }
-                FileKind::Directory => self.descend(&name, &full, prefix_len, trusted),
-                FileKind::Link if self.request.follow_links => self.link(&name, &full, prefix_len),
+                FileKind::Directory => self.descend(&name, &full, prefix_len, followed),
+                FileKind::Link if self.request.follow_links.is_some() => self.link(&name, &full, prefix_len),
                 FileKind::Special if self.request.patterns.accepts_file(&name, below) => self.found.special += 1,
                 _ => {}
             }
@@ -235,25 +242,26 @@ impl Walk<'_> {
         Ok(())
     }
 
-    fn descend(&mut self, name: &[u8], full: &[u8], prefix_len: usize, trusted: usize) {
+    fn descend(&mut self, name: &[u8], full: &[u8], prefix_len: usize, followed: usize) {
         if self.request.recursive && self.request.patterns.accepts_directory(name, &full[prefix_len..]) {
             let mut path = full.to_vec();
             path.push(b'/');
-            self.below.push(Below { path, prefix_len, trusted });
+            self.below.push(Below { path, prefix_len, followed });
         }
     }
 
     fn link(&mut self, name: &[u8], full: &[u8], prefix_len: usize) {
-        let Ok(target) = self.fs.stat(full, Links::Follow) else { return };
+        let links = self.links(prefix_len, full.len());
+        let Ok(target) = self.fs.stat(full, links) else { return };
         match target.kind {
             FileKind::Directory => self.descend(name, full, prefix_len, full.len() + 1),
             FileKind::Regular
                 if self.request.patterns.accepts_file(name, &full[prefix_len..])
                     && self.linked.insert((target.id.device, target.id.inode)) =>
             {
-                let place = self.file_system(target.id.device, full, Links::Follow);
+                let place = self.file_system(target.id.device, full, links);
                 self.count_file(place, name);
-                self.ask(full);
+                self.ask(full, links);
             }
             _ => {}
         }
@@ -280,9 +288,9 @@ impl Walk<'_> {
     }
 
     /// Asks whether a file may be read.
-    fn ask(&mut self, path: &[u8]) {
+    fn ask(&mut self, path: &[u8], links: Links) {
         self.found.sampled += 1;
-        match host::may(Path::new(OsStr::from_bytes(path)), Wanted::Read) {
+        match self.fs.may(path, links, Wanted::Read) {
             Err(error) if host::is_refusal(&error) => self.found.unreadable_files.note(path, &error),
             // Gone since it was listed.
             _ => {}

@@ -8,6 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use super::Request;
 use crate::checkpoint::store::look as look_into;
 use crate::diagnostics::with_causes;
 use crate::file_systems::FileSystemType;
@@ -31,6 +32,8 @@ pub(super) struct System {
     pub(super) descriptors_max: Option<u64>,
     pub(super) memory_available: Option<u64>,
     pub(super) state: Option<StateFacts>,
+    /// Hard links to files of others can be made, and would be read.
+    pub(super) reads_links_of_others: bool,
 }
 
 /// The state directory.
@@ -60,7 +63,7 @@ pub(super) enum Condition {
     Damaged(String),
 }
 
-pub(super) fn look(state_dir: Option<&Path>) -> System {
+pub(super) fn look(request: &Request) -> System {
     System {
         user: host::user(),
         reads_all: host::reads_all(),
@@ -71,7 +74,8 @@ pub(super) fn look(state_dir: Option<&Path>) -> System {
         inotify_refused: host::try_inotify().err().filter(is_refused_altogether).map(|error| super::report::words(&error)),
         descriptors_max: host::descriptors_max(),
         memory_available: host::memory_available(),
-        state: state_dir.map(look_at_state),
+        state: request.state_dir.as_deref().map(look_at_state),
+        reads_links_of_others: host::links_files_of_others() && !request.same_owner,
     }
 }
 

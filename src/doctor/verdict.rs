@@ -100,6 +100,7 @@ pub(super) fn judge(survey: &Survey, system: &System) -> Vec<Finding> {
     findings.extend(survey.file_systems.iter().map(file_system));
     findings.push(directories_read(survey, system));
     findings.push(files_read(survey, system));
+    findings.extend(system.reads_links_of_others.then(hard_links));
     findings.extend([
         watches(survey, system),
         instances(system),
@@ -204,6 +205,12 @@ fn files_read(survey: &Survey, system: &System) -> Finding {
     }
     let what = format!("{asked}: {} cannot be read by uid {}: {}", count(trouble.count), system.user, trouble.names.join(", "));
     Finding::bad(Verdict::Problem, "permissions", what, READ_REMEDY)
+}
+
+fn hard_links() -> Finding {
+    let what = "fs.protected_hardlinks is 0: whoever may write to a directory below a PATH can link a file of another user into it, and have \
+                it read (or say --same-owner)";
+    Finding::bad(Verdict::Warning, "hard links", what.to_owned(), "").set("fs.protected_hardlinks", 1)
 }
 
 const READ_REMEDY: &str =

@@ -148,6 +148,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             // Another file has the name: the event that tells of it is on its way.
             return Ok(Block::Binary);
         }
+        self.check_owner(id, found.owner)?;
         // NULs of a hole, or those that a writer left who kept its position, say nothing.
         let start = self.fs.data_from(&file, 0)?.unwrap_or(found.size);
         let got = self.reader.fill(&mut self.fs, &file, start, 0, BLOCK_BYTES)?;

@@ -5,8 +5,8 @@ use super::*;
 use crate::discovery::{self, Visit, Why};
 use crate::inputs::ScopeId;
 use crate::notices::Cause;
-use crate::sys::{FileKind, Links};
-use crate::tree::Role;
+use crate::sys::{FileKind, Guard, Links};
+use crate::tree::{Role, Trust};
 
 use nix::libc;
 
@@ -155,7 +155,16 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// Writes the directory's path. Returns which links are followed on paths of names in it.
     pub(super) fn write_directory(&mut self, dir: DirId) -> Links {
         self.path.clear();
-        Links::Beneath(self.tree.write_path(dir, &mut self.path))
+        let trust = self.tree.write_path(dir, &mut self.path);
+        self.links_on(trust)
+    }
+
+    /// Which links are followed on a path that is trusted so far.
+    pub(super) fn links_on(&self, Trust { trusted, followed }: Trust) -> Links {
+        match self.config.follow_links.filter(|_| followed > trusted) {
+            Some(rule) => Links::Guarded(Guard { trusted, followed, rule }),
+            None => Links::Beneath(trusted),
+        }
     }
 
     /// Writes the path of a name in the directory, whatever has it. Returns which links on the path are followed.
@@ -169,7 +178,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// are followed.
     pub(super) fn write_directory_bare(&mut self, dir: DirId) -> Links {
         let below = self.write_directory(dir);
-        // A PATH, or a link that is followed.
+        // A PATH.
         let links = if below == Links::Beneath(self.path.len()) { Links::Follow } else { below };
         if self.path.len() > 1 && self.path.ends_with(b"/") {
             self.path.pop();
@@ -199,13 +208,14 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         match self.fs.stat(&self.path, links) {
             Ok(found) if found.kind == FileKind::Directory => {
                 let inode = (found.id.device, found.id.inode);
-                if self.own_directories.contains(&inode) || self.is_state_directory(dir) {
+                if self.own_directories.contains(&inode) || self.is_state_directory(dir, links) {
                     self.leave_out(dir, now);
                     return None;
                 }
                 if !self.settle_inode(dir, inode, now) {
                     return None;
                 }
+                self.tree.get_mut(dir).owner = found.owner;
                 self.former.take_deleted(key);
                 if inode_before != inode || !self.tree.get(dir).is_type_known {
                     self.choose_sweep(dir, inode.0, now);

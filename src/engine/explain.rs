@@ -323,7 +323,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             return because(FileState::ExcludedDirectory, format!("the directory {text} {words}"));
         }
         match &look {
-            Ok(look) if look.kind == FileKind::Link && !self.config.follow_links => {
+            Ok(look) if look.kind == FileKind::Link && self.config.follow_links.is_none() => {
                 return because(FileState::LinkNotFollowed, format!("{text} is a symbolic link, and those are not followed"));
             }
             Ok(look) if look.kind == FileKind::Link => {
@@ -375,7 +375,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let is_home = self.tree.get(dir).role == Role::Home;
         match (found, target) {
             (Err(error), _) if is_missing(error) => return because(FileState::Missing, "there is no such file"),
-            (Ok(found), _) if found.kind == FileKind::Link && !self.config.follow_links && !is_home => {
+            (Ok(found), _) if found.kind == FileKind::Link && self.config.follow_links.is_none() && !is_home => {
                 return because(
                     FileState::LinkNotFollowed,
                     "it is a symbolic link, and those are not followed (--follow-symlinks)",

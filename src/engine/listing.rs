@@ -39,7 +39,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         match kind {
             FileKind::Directory => self.take_directory_entry(dir, name, why, now),
             FileKind::Regular => self.take_file_entry(dir, name, inode, why, now),
-            FileKind::Link if self.config.follow_links => self.take_file_entry(dir, name, inode, why, now),
+            FileKind::Link if self.config.follow_links.is_some() => self.take_file_entry(dir, name, inode, why, now),
             FileKind::Special if why.finds_new() => {
                 if self.input_of(dir, name).is_some() && self.files.find(dir, name).is_none() {
                     self.path.clear();

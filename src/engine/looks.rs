@@ -8,7 +8,7 @@ use crate::discovery::Why;
 use crate::inputs::InputId;
 use crate::notices::Cause;
 use crate::registry::{Life, State};
-use crate::sys::{FileKind, Links};
+use crate::sys::FileKind;
 use crate::tree::Role;
 
 use nix::libc;
@@ -42,15 +42,20 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// Looks at a path: at a link itself unless links are followed. Says whether a link was followed.
     fn stat_name(&mut self, id: SlotId) -> std::io::Result<(Stat, bool)> {
-        let (dir, is_known_link) = (self.files.get(id).dir(), self.files.get(id).state.contains(State::VIA_LINK));
+        let is_known_link = self.files.get(id).state.contains(State::VIA_LINK);
         let links = self.write_path(id);
-        if !is_known_link {
-            let found = self.stat_stored(links)?;
-            if found.kind != FileKind::Link || !(self.config.follow_links || self.tree.get(dir).role == Role::Home) {
-                return Ok((found, false));
-            }
+        if is_known_link {
+            return Ok((self.fs.stat(&self.path, links)?, true));
         }
-        Ok((self.fs.stat(&self.path, Links::Follow)?, true))
+        let found = self.stat_stored(links)?;
+        if found.kind == FileKind::Link {
+            if let Some(links) = self.links_through(id) {
+                return Ok((self.fs.stat(&self.path, links)?, true));
+            }
+        } else if self.is_foreign_target(id, found.owner) {
+            return Err(std::io::Error::from_raw_os_error(libc::ELOOP));
+        }
+        Ok((found, false))
     }
 
     fn look_at(&mut self, id: SlotId, now: Now) {
@@ -97,11 +102,15 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     fn name_missing(&mut self, id: SlotId, now: Now) {
         let dir = self.files.get(id).dir();
         let is_link = self.files.get(id).state.contains(State::VIA_LINK);
-        if is_link || (self.files.get(id).life == Life::Named && self.config.follow_links && self.is_dangling(id)) {
+        if is_link || (self.files.get(id).life == Life::Named && self.config.follow_links.is_some() && self.is_dangling(id)) {
             mark!("a link led nowhere");
             // The target may come (back): there is no event for that here.
             self.files.get_mut(id).state.insert(State::VIA_LINK);
-            if !self.config.once && self.is_dangling(id) {
+            let is_dangling = self.is_dangling(id);
+            if is_dangling && !self.files.get(id).is_identified() && self.is_link_refused(id, now) {
+                return;
+            }
+            if !self.config.once && is_dangling {
                 if self.files.get(id).is_identified() {
                     self.search_behind(id);
                     self.leave_link(id, State::empty(), now.instant);
@@ -477,23 +486,24 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
     }
 
-    /// Writes the path of a file that has a name, or its last one. Returns which links on it are followed.
-    pub(super) fn write_path(&mut self, id: SlotId) -> Links {
-        self.path.clear();
-        let slot = self.files.get(id);
-        let trusted = self.tree.write_path(slot.dir(), &mut self.path);
-        self.path.extend_from_slice(self.files.name(id));
-        if slot.state.contains(State::VIA_LINK) { Links::Follow } else { Links::Beneath(trusted) }
-    }
-
     /// The file cannot be read or looked at; says so once per file.
     pub(super) fn unreadable(&mut self, id: SlotId, error: &std::io::Error, now: Now) {
+        if self.became_unreadable(id)
+            && let Some(kept_back) = self.notices.admit_about(Cause::Unreadable, &self.path, now.instant)
+        {
+            let path = String::from_utf8_lossy(&self.path);
+            tracing::warn!(?path, %error, kept_back, "cannot be read: picked up when that changes");
+        }
+    }
+
+    /// Nothing is read from the file for now. Says whether that is new; its path is at hand then.
+    pub(super) fn became_unreadable(&mut self, id: SlotId) -> bool {
         self.release_successor(id);
         if !self.files.get(id).state.intersects(State::DIRTY | State::COOLING) {
             self.held.remove(&id);
         }
         if self.files.get(id).state.contains(State::UNREADABLE) {
-            return;
+            return false;
         }
         mark!("a file could not be read");
         self.files.get_mut(id).state.insert(State::UNREADABLE);
@@ -502,9 +512,6 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         } else {
             self.write_last_path(id);
         }
-        if let Some(kept_back) = self.notices.admit_about(Cause::Unreadable, &self.path, now.instant) {
-            let path = String::from_utf8_lossy(&self.path);
-            tracing::warn!(?path, %error, kept_back, "cannot be read: picked up when that changes");
-        }
+        true
     }
 }

@@ -34,10 +34,14 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let file = self.fs.open(&self.path, links)?;
         // Names change between an event and an open, and content never stands for identity, however much of it is the same.
         let found = self.fs.inode_of(&file)?;
-        if !found.is_regular || !self.files.is_inode(id, found.device, found.inode) {
+        if !found.is_regular || !self.files.is_inode(id, found.device, found.inode) || self.is_foreign_target(id, found.owner) {
             return Ok(None);
         }
-        Ok(Some(file))
+        match self.check_owner(id, found.owner) {
+            Err(_) if self.goes_by_own_name(id, found.owner) => Ok(None),
+            Err(error) => Err(error),
+            Ok(()) => Ok(Some(file)),
+        }
     }
 
     /// The file of the path at hand was read.
@@ -68,7 +72,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     pub(super) fn open_failed(&mut self, id: SlotId, error: &io::Error, now: Now) {
         match error.raw_os_error() {
-            Some(libc::EACCES | libc::EPERM | libc::ENAMETOOLONG) => self.unreadable(id, error, now),
+            _ if error.kind() == io::ErrorKind::PermissionDenied => self.unreadable(id, error, now),
+            Some(libc::ENAMETOOLONG) => self.unreadable(id, error, now),
             Some(libc::ENOENT | libc::ENOTDIR | libc::ELOOP) => self.look_before_reading(id, Some(error), now),
             _ => self.read_failed(id, error, now),
         }

@@ -127,7 +127,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.roots[at].is_tree = false;
         let (path, input) = (self.roots[at].path.clone(), self.inputs.of_root(RootId::from(at)));
         let (prefix, name) = split_path(&path);
-        let home = self.home(prefix);
+        let home = self.home(prefix, true);
+        self.tree.trust(home);
         if self.input_of(home, name).is_none() {
             self.wanted.insert((home, name.into()), Wanted::Path(input));
         }
@@ -143,15 +144,15 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         home
     }
 
-    /// The directory with this path that is watched for single files; added if need be.
-    pub(super) fn home(&mut self, prefix: &[u8]) -> DirId {
+    /// The directory with this path that is watched for single files; added if need be. Either a PATH leads there, or a link.
+    pub(super) fn home(&mut self, prefix: &[u8], is_path: bool) -> DirId {
         if let Some(&known) = self.homes.get(prefix) {
             if let Some(dir) = self.tree.alive(known) {
                 return dir;
             }
             self.homes.remove(prefix);
         }
-        let dir = self.tree.add_root(prefix, Role::Home);
+        let dir = if is_path { self.tree.add_root(prefix, Role::Home) } else { self.tree.add_target(prefix) };
         self.homes.insert(prefix.into(), self.tree.key(dir));
         self.push_visit(dir, Why::Appeared);
         dir
@@ -334,12 +335,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         if self.config.once || !self.files.get(id).is_bound() {
             return;
         }
-        self.write_path(id);
-        let Ok(target) = self.fs.canonical(&self.path) else { return };
+        let links = self.write_path(id);
+        let Ok(target) = self.fs.canonical(&self.path, links) else { return };
         let (prefix, name) = split_path(&target);
-        let listed =
-            self.fs.stat(prefix, Links::Follow).ok().and_then(|found| self.tree.find_inode((found.id.device, found.id.inode)));
-        let home = listed.unwrap_or_else(|| self.home(prefix));
+        let home = self.known_target(prefix).unwrap_or_else(|| self.home(prefix, false));
         let slot = self.files.get(id);
         if slot.dir() == home && self.files.name(id) == name {
             return;
@@ -352,6 +351,14 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.wanted.insert((home, name.into()), Wanted::Link(at.0, at.1));
         }
         self.lead_to(id, home, name);
+    }
+
+    /// The directory in which a link's target is, if it is known by whatever path.
+    pub(super) fn known_target(&mut self, prefix: &[u8]) -> Option<DirId> {
+        // There was no link on this path a moment ago.
+        let bare = if prefix.len() > 1 { prefix.strip_suffix(b"/").unwrap_or(prefix) } else { prefix };
+        let found = self.fs.stat(bare, Links::Beneath(1)).ok()?;
+        self.tree.find_inode((found.id.device, found.id.inode))
     }
 
     /// Lets a home go in which nothing is wanted any more.

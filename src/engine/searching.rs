@@ -9,7 +9,7 @@ use super::*;
 use crate::inputs::InputId;
 use crate::names::split_path;
 use crate::registry::{Life, State};
-use crate::sys::{FileKind, Links};
+use crate::sys::FileKind;
 use crate::tree::Role;
 
 use nix::libc;
@@ -111,7 +111,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         if !via_link && self.tree.get(dir).role != Role::Home {
             return;
         }
-        self.write_path(id);
+        let links = self.write_path(id);
         let (path, link) = (self.path.clone(), (dir, self.files.name(id).into()));
         let Some(stored) = self.commits.as_ref().map(|commits| &commits.stored).filter(|stored| !stored.is_empty()) else { return };
         let others = stored.entries().filter(|(entry, known)| *known == path && entry.id != found.id);
@@ -120,15 +120,13 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             return;
         }
         let home = if via_link {
-            let Ok(target) = self.fs.canonical(&path) else { return };
+            let Ok(target) = self.fs.canonical(&path, links) else { return };
             let prefix = split_path(&target).0;
-            match self.fs.stat(prefix, Links::Follow) {
+            if self.known_target(prefix).is_some_and(|known| self.is_listed(known)) {
                 // Where the directory is listed, the listing finds it.
-                Ok(above) if self.tree.find_inode((above.id.device, above.id.inode)).is_some_and(|above| self.is_listed(above)) => {
-                    return;
-                }
-                _ => self.home(prefix),
+                return;
             }
+            self.home(prefix, false)
         } else {
             dir
         };

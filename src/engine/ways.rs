@@ -245,14 +245,14 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// Whether a directory that was just looked at, under the path at hand, has the state directory's place: a new one may have been made
     /// there a moment ago.
-    pub(super) fn is_state_directory(&mut self, dir: DirId) -> bool {
+    pub(super) fn is_state_directory(&mut self, dir: DirId, links: Links) -> bool {
         let Some((_, Some(way), _)) = &self.ways.state else { return false };
         let (_, last) = split_path(&way.real);
         if last != self.tree.name(dir) {
             return false;
         }
         let real = absolute(&way.base, &way.real);
-        self.fs.canonical(&self.path).is_ok_and(|path| Some(path) == real)
+        self.fs.canonical(&self.path, links).is_ok_and(|path| Some(path) == real)
     }
 
     /// Lets a watch go that the tree had. A way that needs it arms it anew, for names alone.
@@ -410,7 +410,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let mut todo: Vec<Box<[u8]>> = components(path).rev().map(Box::from).collect();
         let mut way = Way { steps: Vec::new(), base: Vec::new(), real: Vec::new(), inode: None, is_told: true };
         if at.is_empty() {
-            way.base = self.fs.canonical(b"").unwrap_or_default();
+            way.base = self.fs.canonical(b"", Links::Follow).unwrap_or_default();
         }
         let mut links = 0;
         let mut failure = None;

@@ -198,8 +198,8 @@ impl Document<'_> {
         let source = self.source(&value.span());
         let given = |text: String| Ok(Given::new([text.into()], &source));
         match (key.kind, value.get_ref()) {
-            (Kind::Switch | Kind::Boolean, DeValue::Boolean(value)) => given(value.to_string()),
-            (Kind::Text | Kind::Number, DeValue::String(text)) => given(text.to_string()),
+            (Kind::Switch | Kind::Boolean | Kind::Rule, DeValue::Boolean(value)) => given(value.to_string()),
+            (Kind::Text | Kind::Number | Kind::Rule, DeValue::String(text)) => given(text.to_string()),
             (Kind::Number, DeValue::Integer(number)) => match decimal(number) {
                 Some(number) => given(number),
                 None => Err(self.refuse(&value.span(), &key.name, "too large")),
@@ -223,6 +223,7 @@ impl Document<'_> {
         let expected = match key.kind {
             Kind::Switch | Kind::Boolean => "true or false, without quotes",
             Kind::Number => "a number, or a string with a number and its unit",
+            Kind::Rule => "true, false or a string",
             Kind::Text => "a string",
             Kind::List => "a list of strings, as in [\"a\", \"b\"]",
         };

@@ -1,4 +1,4 @@
-//! Opens what lies below a trusted directory without following a single link on the way there.
+//! Opens what lies below a trusted directory without following a single link on the way there, or only those that a rule allows.
 //!
 //! In: a path, of which the first so many bytes are trusted. Out: a descriptor of what the rest names below them.
 //! Always holds: whatever is exchanged, renamed or linked while the path is walked, the descriptor is of something that is, or was a moment
@@ -6,14 +6,25 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
 
 use hashbrown::HashSet;
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat, openat2};
-use nix::sys::stat::Mode;
+use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat, openat2, readlinkat};
+use nix::libc;
+use nix::sys::stat::{FileStat, Mode, fstat};
+use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
+
+use super::{Guard, LinkRule, RefusedLink};
 
 /// Trusted directories with a link on their way that are remembered: as many as there are PATHs, which are few.
 const LINKED_MAX: usize = 1024;
+
+/// As many links as the kernel follows on one way (`MAXSYMLINKS`, path_resolution(7)).
+const LINKS_MAX: usize = 40;
+
+/// Components walked through on one way that leads through links: each is two system calls, and whoever makes a link chooses how many there are.
+const STEPS_MAX: usize = 256;
 
 /// How paths are resolved here.
 #[derive(Debug, Default)]
@@ -43,6 +54,37 @@ impl Beneath {
         }
     }
 
+    /// Opens `path`. Links on it are followed as the guard says; the others are as with [`Beneath::open`].
+    ///
+    /// # Errors
+    /// Those of `openat(2)`; `ELOOP` for a link that may not be followed, `ENXIO` instead of opening what is neither a regular file nor a
+    /// directory.
+    pub(super) fn open_guarded(&mut self, path: &[u8], guard: Guard, flags: OFlag) -> io::Result<OwnedFd> {
+        if guard.trusted >= path.len() {
+            return self.open(path, guard.trusted, flags);
+        }
+        let flags = flags | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let reached = self.reach(path, guard)?;
+        let mut below = &path[guard.followed.min(path.len())..];
+        while let Some(rest) = below.strip_prefix(b"/") {
+            below = rest;
+        }
+        if below.is_empty() {
+            Ok(reached.open(flags)?)
+        } else if self.has_openat2() {
+            Ok(below_without_links(&reached.file, below, flags)?)
+        } else {
+            Ok(walk(&reached.file, below, flags)?)
+        }
+    }
+
+    /// Walks to the end of what is followed.
+    pub(super) fn reach(&self, path: &[u8], guard: Guard) -> Result<Reached, Stopped> {
+        let (above, below) = path.split_at(guard.trusted);
+        let below = &below[..guard.followed.min(path.len()) - guard.trusted];
+        follow(trusted_directory(above)?, below, guard.rule)
+    }
+
     fn has_openat2(&mut self) -> bool {
         if self.has_openat2.is_none() {
             self.has_openat2 = match look(b"/") {
@@ -65,8 +107,7 @@ impl Beneath {
                 outcome => return Ok(outcome?),
             }
         }
-        match openat2(trusted_directory(above)?, below, without_links(flags)) {
-            Err(Errno::ELOOP) => Err(Errno::ENOTDIR.into()),
+        match below_without_links(&trusted_directory(above)?, below, flags) {
             Ok(file) => {
                 // Or else somebody took a link away in between.
                 let is_new = !is_linked && self.linked.len() < LINKED_MAX;
@@ -78,6 +119,10 @@ impl Beneath {
             Err(error) => Err(error.into()),
         }
     }
+}
+
+fn below_without_links(directory: &OwnedFd, below: &[u8], flags: OFlag) -> nix::Result<OwnedFd> {
+    openat2(directory, below, without_links(flags)).map_err(|error| if error == Errno::ELOOP { Errno::ENOTDIR } else { error })
 }
 
 fn without_links(flags: OFlag) -> OpenHow {
@@ -96,7 +141,7 @@ fn trusted_directory(path: &[u8]) -> nix::Result<OwnedFd> {
 /// The same without `openat2(2)`: component by component.
 fn walk(trusted: &OwnedFd, below: &[u8], flags: OFlag) -> nix::Result<OwnedFd> {
     let step = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    let mut components = below.split(|&byte| byte == b'/').filter(|component| !component.is_empty()).peekable();
+    let mut components = components(below).peekable();
     let mut at: Option<OwnedFd> = None;
     while let Some(component) = components.next() {
         let is_last = components.peek().is_none();
@@ -105,6 +150,119 @@ fn walk(trusted: &OwnedFd, below: &[u8], flags: OFlag) -> nix::Result<OwnedFd> {
         at = Some(opened.map_err(|error| if error == Errno::ELOOP { Errno::ENOTDIR } else { error })?);
     }
     at.ok_or(Errno::ENOENT)
+}
+
+/// What a walk through links came to.
+pub(super) struct Reached {
+    /// With `O_PATH`.
+    file: OwnedFd,
+    /// Where it was found last. `None`: it is a directory.
+    entry: Option<(OwnedFd, Vec<u8>)>,
+    found: FileStat,
+}
+
+/// Why a walk through links came to no end.
+pub(super) enum Stopped {
+    /// A call failed.
+    Failed(Errno),
+    /// A link may not be followed.
+    Refused(RefusedLink),
+}
+
+impl From<Errno> for Stopped {
+    fn from(error: Errno) -> Stopped {
+        Stopped::Failed(error)
+    }
+}
+
+impl From<Stopped> for io::Error {
+    fn from(stopped: Stopped) -> io::Error {
+        match stopped {
+            Stopped::Failed(error) => error.into(),
+            Stopped::Refused(_) => Errno::ELOOP.into(),
+        }
+    }
+}
+
+impl Reached {
+    fn directory(file: OwnedFd) -> nix::Result<Reached> {
+        let found = fstat(&file)?;
+        Ok(Reached { file, entry: None, found })
+    }
+
+    /// The same file, opened otherwise.
+    fn open(self, flags: OFlag) -> nix::Result<OwnedFd> {
+        let is_directory = is_kind(&self.found, libc::S_IFDIR);
+        if flags.contains(OFlag::O_DIRECTORY) && !is_directory {
+            return Err(Errno::ENOTDIR);
+        }
+        if flags.contains(OFlag::O_PATH) {
+            return Ok(self.file);
+        }
+        match self.entry {
+            _ if is_directory => openat(&self.file, ".", flags, Mode::empty()),
+            // Opening a device may do something, and where a name leads is its owner's choice.
+            Some((directory, name)) if is_kind(&self.found, libc::S_IFREG) => {
+                let opened = openat(&directory, name.as_slice(), flags, Mode::empty())?;
+                let now = fstat(&opened)?;
+                if (now.st_dev, now.st_ino) == (self.found.st_dev, self.found.st_ino) { Ok(opened) } else { Err(Errno::ENOENT) }
+            }
+            _ => Err(Errno::ENXIO),
+        }
+    }
+}
+
+/// Walks from a directory, component by component. What was looked at, and allowed, is what the walk goes on from: a descriptor of it is open.
+fn follow(from: OwnedFd, way: &[u8], rule: LinkRule) -> Result<Reached, Stopped> {
+    let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let mut todo: Vec<Vec<u8>> = components(way).rev().map(<[u8]>::to_vec).collect();
+    // The owners of links, and how much is still to be walked when what they lead to is reached.
+    let mut followed: Vec<(u32, usize)> = Vec::new();
+    let mut at = Reached::directory(from)?;
+    let (mut steps, mut links) = (0, 0);
+    while let Some(name) = todo.pop() {
+        steps += 1;
+        if steps > STEPS_MAX {
+            return Err(Errno::ELOOP.into());
+        }
+        let next = openat(&at.file, name.as_slice(), flags, Mode::empty())?;
+        let found = fstat(&next)?;
+        if is_kind(&found, libc::S_IFLNK) {
+            links += 1;
+            if links > LINKS_MAX {
+                return Err(Errno::ELOOP.into());
+            }
+            if fstatfs(&next)?.filesystem_type() == PROC_SUPER_MAGIC {
+                return Err(Stopped::Refused(RefusedLink { owner: found.st_uid, target_owner: None }));
+            }
+            let target = readlinkat(&next, "")?.into_vec();
+            if target.starts_with(b"/") {
+                at = Reached::directory(trusted_directory(b"/")?)?;
+            }
+            followed.push((found.st_uid, todo.len()));
+            // What a slash follows is a directory.
+            todo.extend(target.ends_with(b"/").then(|| b".".to_vec()));
+            todo.extend(components(&target).rev().map(<[u8]>::to_vec));
+        } else {
+            let above = std::mem::replace(&mut at.file, next);
+            at.entry = Some((above, name));
+            at.found = found;
+        }
+        while let Some((owner, _)) = followed.pop_if(|(_, rest)| *rest == todo.len()) {
+            if !rule.allows(owner, at.found.st_uid) {
+                return Err(Stopped::Refused(RefusedLink { owner, target_owner: Some(at.found.st_uid) }));
+            }
+        }
+    }
+    Ok(at)
+}
+
+fn is_kind(found: &FileStat, kind: libc::mode_t) -> bool {
+    found.st_mode & libc::S_IFMT == kind
+}
+
+fn components(path: &[u8]) -> impl DoubleEndedIterator<Item = &[u8]> {
+    path.split(|&byte| byte == b'/').filter(|component| !component.is_empty())
 }
 
 /// The empty path means the current directory here, as the directory part of a bare file name.
@@ -142,6 +300,79 @@ mod tests {
         let opened = beneath.open(&path, trusted, flags).map_err(|error| error.raw_os_error())?;
         #[expect(clippy::disallowed_types, reason = "fstat in a test")]
         Ok(std::fs::File::from(opened).metadata().expect("fstat").ino())
+    }
+
+    /// `tree/user/to-d` -> `/.../tree/d/`, `to-f` -> `../d/../../tree/to-d/f`, `loop` -> `loop`, `proc` -> `/proc/self/exe`, `far`: many steps.
+    fn world_of_links() -> tempfile::TempDir {
+        let world = world();
+        let user = world.path().join("tree/user");
+        std::fs::create_dir(&user).expect("mkdir");
+        let absolute = format!("{}/", world.path().join("tree/d").display());
+        let far = "./".repeat(STEPS_MAX) + "../d/f";
+        for (target, link) in [
+            (absolute.as_str(), "to-d"),
+            ("../d/../../tree/user/to-d/f", "to-f"),
+            ("loop", "loop"),
+            ("/proc/self/exe", "proc"),
+            ("../d/f/", "slash"),
+            (&far, "far"),
+            ("/", "top"),
+        ] {
+            symlink(target, user.join(link)).expect("ln -s");
+        }
+        nix::unistd::mkfifo(&user.join("fifo"), Mode::S_IRWXU).expect("mkfifo");
+        symlink("fifo", user.join("to-fifo")).expect("ln -s");
+        world
+    }
+
+    #[test]
+    fn links_are_followed_as_far_as_the_guard_says_and_no_further() {
+        let world = world_of_links();
+        let inode = |path: &str| Ok(std::fs::symlink_metadata(world.path().join(path)).expect("lstat").ino());
+        let trusted = world.path().as_os_str().len() + "/tree/".len();
+        for (has_openat2, rule) in [None, Some(false)].into_iter().flat_map(|has| [(has, LinkRule::Owner), (has, LinkRule::Any)]) {
+            let mut beneath = Beneath { has_openat2, ..Beneath::default() };
+            let mut open = |followed: &str, below: &str, flags| {
+                let path = format!("{}/tree/{followed}{below}", world.path().display());
+                let guard = Guard { trusted, followed: trusted + followed.len(), rule };
+                let opened = beneath.open_guarded(path.as_bytes(), guard, flags).map_err(|error| error.raw_os_error())?;
+                #[expect(clippy::disallowed_types, reason = "fstat in a test")]
+                Ok(std::fs::File::from(opened).metadata().expect("fstat").ino())
+            };
+            let (read, look, list) = (OFlag::O_RDONLY, OFlag::O_PATH, OFlag::O_RDONLY | OFlag::O_DIRECTORY);
+            assert_eq!(open("user/to-f", "", read), inode("tree/d/f"));
+            assert_eq!(open("user/to-f", "", look), inode("tree/d/f"));
+            assert_eq!(open("user/to-d", "", list), inode("tree/d"));
+            assert_eq!(open("user/to-d", "/f", read), inode("tree/d/f"));
+            assert_eq!(open("user/to-d/", "f", look), inode("tree/d/f"));
+            assert_eq!(open("user/top", "", list), Ok(std::fs::metadata("/").expect("stat").ino()));
+            assert_eq!(open("user/to-d", "/g", look), inode("tree/d/g"), "behind the followed part a link is looked at itself");
+            for (followed, below, flags, errno) in [
+                ("user/to-d", "/g", read, nix::libc::ENOTDIR),
+                ("user", "/to-d/f", read, nix::libc::ENOTDIR),
+                ("user/to-f", "", list, nix::libc::ENOTDIR),
+                ("user/slash", "", look, nix::libc::ENOTDIR),
+                ("user/loop", "", look, nix::libc::ELOOP),
+                ("user/far", "", look, nix::libc::ELOOP),
+                ("user/proc", "", look, nix::libc::ELOOP),
+                ("user/to-fifo", "", read, nix::libc::ENXIO),
+                ("user/none", "", look, nix::libc::ENOENT),
+            ] {
+                assert_eq!(open(followed, below, flags), Err(Some(errno)), "{followed} {below} {flags:?} {has_openat2:?}");
+            }
+            let path = format!("{}/tree/user/proc", world.path().display());
+            let refused = beneath.reach(path.as_bytes(), Guard { trusted, followed: path.len(), rule });
+            assert!(matches!(refused, Err(Stopped::Refused(RefusedLink { target_owner: None, .. }))), "{rule:?}");
+        }
+    }
+
+    #[test]
+    fn a_link_is_allowed_by_who_made_it() {
+        let allows = LinkRule::Owner;
+        assert!(allows.allows(0, 1) && allows.allows(1, 1) && allows.allows(0, 0));
+        assert!(!allows.allows(1, 0) && !allows.allows(1, 2));
+        assert!(!allows.allows(crate::sys::NOBODY, crate::sys::NOBODY), "these may be two users");
+        assert!(LinkRule::Any.allows(1, 0));
     }
 
     #[test]

@@ -24,7 +24,9 @@ use super::handle::{Handle, entry_to_handle, file_to_handle, name_to_handle};
 use super::inotify::{NAMES_MASK, SELF_MASK, WATCH_MASK, mask};
 use crate::file_systems::FileSystemType;
 
-use super::{FileId, FileKind, FileSystem, KnownLife, Links, OpenInode, Stat, WatchId};
+use super::beneath::Stopped;
+use super::host::Wanted;
+use super::{FileId, FileKind, FileSystem, Guard, KnownLife, Links, OpenInode, RefusedLink, Stat, WatchId};
 
 /// The real kernel: one inotify instance, made for the first watch, and the file system calls.
 #[derive(Debug)]
@@ -66,6 +68,15 @@ impl Linux {
         self.mounts.as_ref().map(AsRawFd::as_raw_fd)
     }
 
+    /// Whether the effective user may read what the path names, or list it, access(2): of the very file that is there at this moment.
+    ///
+    /// # Errors
+    /// `EACCES` if not, and those of a look.
+    pub fn may(&mut self, path: &[u8], links: Links, wanted: Wanted) -> io::Result<()> {
+        let found = self.open_with(path, links, OFlag::O_PATH | OFlag::O_CLOEXEC)?;
+        super::host::may(Path::new(&format!("/proc/self/fd/{}", found.as_raw_fd())), wanted)
+    }
+
     fn watch_for(&mut self, path: &[u8], wanted: u32) -> io::Result<WatchId> {
         let wanted = WatchMask::from_bits_retain(wanted);
         let watch = self.inotify()?.watches().add(OsStr::from_bytes(or_dot(path)), wanted).map_err(without_inotify)?;
@@ -77,6 +88,7 @@ impl Linux {
     fn open_with(&mut self, path: &[u8], links: Links, flags: OFlag) -> io::Result<OwnedFd> {
         match links {
             Links::Beneath(trusted) => self.beneath.open(path, trusted, flags),
+            Links::Guarded(guard) => self.beneath.open_guarded(path, guard, flags),
             Links::Keep => Ok(nix::fcntl::open(or_dot(path), flags | OFlag::O_NOFOLLOW, Mode::empty())?),
             Links::Follow => Ok(nix::fcntl::open(or_dot(path), flags, Mode::empty())?),
         }
@@ -84,13 +96,17 @@ impl Linux {
 
     /// A path that `statx(2)` and `name_to_handle_at(2)` take.
     fn name<'a>(&mut self, path: &'a [u8], links: Links) -> io::Result<Name<'a>> {
-        let Links::Beneath(trusted) = links else { return Ok(Name::Path(path, links)) };
         let end = memchr::memrchr(b'/', path).map_or(0, |slash| slash + 1);
-        if end <= trusted {
+        match links {
+            Links::Keep | Links::Follow => return Ok(Name::Path(path, links)),
             // Only the name itself is not trusted.
-            return Ok(Name::Path(path, Links::Keep));
+            Links::Beneath(trusted) if end <= trusted => return Ok(Name::Path(path, Links::Keep)),
+            Links::Guarded(guard) if guard.followed >= path.len() => {
+                return Ok(Name::Open(OpenFile(self.beneath.open_guarded(path, guard, OFlag::O_PATH)?.into())));
+            }
+            Links::Beneath(_) | Links::Guarded(_) => {}
         }
-        let directory = self.beneath.open(&path[..end], trusted, OFlag::O_PATH | OFlag::O_DIRECTORY)?;
+        let directory = self.open_with(&path[..end], links, OFlag::O_PATH | OFlag::O_DIRECTORY)?;
         Ok(Name::Entry(directory, CString::new(&path[end..])?))
     }
 
@@ -174,7 +190,7 @@ impl FileSystem for Linux {
 
     fn file_system(&mut self, path: &[u8], links: Links) -> io::Result<FileSystemType> {
         let found = match links {
-            Links::Beneath(trusted) => nix::sys::statfs::fstatfs(self.beneath.open(path, trusted, OFlag::O_PATH)?)?,
+            Links::Beneath(_) | Links::Guarded(_) => nix::sys::statfs::fstatfs(self.open_with(path, links, OFlag::O_PATH)?)?,
             Links::Keep | Links::Follow => nix::sys::statfs::statfs(or_dot(path))?,
         };
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "32 bits in a wider field, statfs(2)")]
@@ -205,6 +221,7 @@ impl FileSystem for Linux {
             is_regular: found.st_mode & nix::libc::S_IFMT == nix::libc::S_IFREG,
             size: found.st_size.cast_unsigned(),
             modified: SystemTime::UNIX_EPOCH + since,
+            owner: found.st_uid,
         })
     }
 
@@ -260,8 +277,8 @@ impl FileSystem for Linux {
 
     fn watch(&mut self, path: &[u8], links: Links) -> io::Result<WatchId> {
         match links {
-            Links::Beneath(trusted) => {
-                let directory = self.beneath.open(path, trusted, OFlag::O_PATH | OFlag::O_DIRECTORY).map_err(not_an_instance)?;
+            Links::Beneath(_) | Links::Guarded(_) => {
+                let directory = self.open_with(path, links, OFlag::O_PATH | OFlag::O_DIRECTORY).map_err(not_an_instance)?;
                 let by_descriptor = format!("/proc/self/fd/{}", directory.as_raw_fd());
                 self.watch_for(by_descriptor.as_bytes(), WATCH_MASK).map_err(without_proc)
             }
@@ -325,9 +342,26 @@ impl FileSystem for Linux {
         }
     }
 
-    fn canonical(&mut self, path: &[u8]) -> io::Result<Vec<u8>> {
-        Ok(Path::new(OsStr::from_bytes(or_dot(path))).canonicalize()?.into_os_string().into_vec())
+    fn canonical(&mut self, path: &[u8], links: Links) -> io::Result<Vec<u8>> {
+        match links {
+            Links::Follow => Ok(Path::new(OsStr::from_bytes(or_dot(path))).canonicalize()?.into_os_string().into_vec()),
+            _ => path_of(&self.open_with(path, links, OFlag::O_PATH | OFlag::O_CLOEXEC)?),
+        }
     }
+
+    fn refused_link(&mut self, path: &[u8], guard: Guard) -> Option<RefusedLink> {
+        match self.beneath.reach(path, guard) {
+            Err(Stopped::Refused(refused)) => Some(refused),
+            Err(Stopped::Failed(_)) | Ok(_) => None,
+        }
+    }
+}
+
+/// Where a file is that was opened a moment ago, or is by now.
+fn path_of(file: &OwnedFd) -> io::Result<Vec<u8>> {
+    let path = nix::fcntl::readlink(format!("/proc/self/fd/{}", file.as_raw_fd()).as_str())?.into_vec();
+    // One that was deleted has a word behind its path; one that this process cannot get at has one before it.
+    if path.starts_with(b"/") && nix::sys::stat::fstat(file)?.st_nlink > 0 { Ok(path) } else { Err(Errno::ENOENT.into()) }
 }
 
 /// For a watch, `EMFILE` means the limit of inotify instances. A shortage of descriptors is `ENFILE` instead.
@@ -348,8 +382,10 @@ fn without_inotify(error: io::Error) -> io::Error {
 
 /// What is to be looked at.
 enum Name<'a> {
-    /// Never with [`Links::Beneath`].
+    /// With [`Links::Keep`] or [`Links::Follow`].
     Path(&'a [u8], Links),
+    /// Links were followed to it.
+    Open(OpenFile),
     /// An entry of an open directory. A link is looked at itself.
     Entry(OwnedFd, CString),
 }
@@ -359,6 +395,7 @@ impl Name<'_> {
         match self {
             Name::Path(path, Links::Follow) => Ok(Found::from(&Path::new(OsStr::from_bytes(path)).metadata()?)),
             Name::Path(path, _) => Ok(Found::from(&Path::new(OsStr::from_bytes(path)).symlink_metadata()?)),
+            Name::Open(file) => Ok(Found::from(&file.0.metadata()?)),
             Name::Entry(directory, name) => super::statx::statx(directory.as_fd(), name),
         }
     }
@@ -366,6 +403,7 @@ impl Name<'_> {
     fn handle(&self) -> io::Result<Option<Handle>> {
         match self {
             Name::Path(path, links) => name_to_handle(path, *links),
+            Name::Open(file) => file_to_handle(file.as_fd()),
             Name::Entry(directory, name) => entry_to_handle(directory.as_fd(), name),
         }
     }
@@ -376,6 +414,7 @@ impl Name<'_> {
         let opened = match self {
             Name::Path(path, Links::Follow) => nix::fcntl::open(*path, flags, Mode::empty()),
             Name::Path(path, _) => nix::fcntl::open(*path, flags | OFlag::O_NOFOLLOW, Mode::empty()),
+            Name::Open(file) => return Ok(OpenFile(file.0.try_clone()?)),
             Name::Entry(directory, name) => {
                 nix::fcntl::openat(directory, name.as_c_str(), flags | OFlag::O_NOFOLLOW, Mode::empty())
             }
@@ -403,6 +442,7 @@ pub(super) struct Found {
     pub(super) size: u64,
     pub(super) links: u64,
     pub(super) modified: SystemTime,
+    pub(super) owner: u32,
     /// Not every file system stores it.
     pub(super) born: Option<SystemTime>,
 }
@@ -416,6 +456,7 @@ impl From<&std::fs::Metadata> for Found {
             size: found.size(),
             links: found.nlink(),
             modified: found.modified().unwrap_or(SystemTime::UNIX_EPOCH),
+            owner: found.uid(),
             born: found.created().ok(),
         }
     }
@@ -435,6 +476,7 @@ fn stat_of(found: &Found, handle: Option<&Handle>) -> Stat {
         size: found.size,
         links: found.links,
         modified: found.modified,
+        owner: found.owner,
     }
 }
 

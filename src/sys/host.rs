@@ -16,6 +16,9 @@ use nix::unistd::{AccessFlags, faccessat, geteuid};
 /// `CAP_DAC_READ_SEARCH`, capabilities(7): reads every file and lists every directory.
 const CAP_DAC_READ_SEARCH: u32 = 2;
 
+/// `CAP_DAC_OVERRIDE`: does that too.
+const CAP_DAC_OVERRIDE: u32 = 1;
+
 /// Whether the effective user may read (and, if wanted, enter or change) a file, access(2).
 ///
 /// # Errors
@@ -49,10 +52,24 @@ pub fn user() -> u32 {
 /// Whether `CAP_DAC_READ_SEARCH` is effective: permissions do not matter then, but on some network file systems.
 #[must_use]
 pub fn reads_all() -> bool {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    field(&status, "CapEff:")
-        .and_then(|text| u64::from_str_radix(text, 16).ok())
-        .is_some_and(|all| all >> CAP_DAC_READ_SEARCH & 1 == 1)
+    effective_capabilities().is_some_and(|all| all >> CAP_DAC_READ_SEARCH & 1 == 1)
+}
+
+/// Whether any capability is effective that lets this process read what its user may not; also if the kernel does not tell and the user is root.
+#[must_use]
+pub fn overrides_permissions() -> bool {
+    effective_capabilities().map_or(user() == 0, |all| (all >> CAP_DAC_READ_SEARCH | all >> CAP_DAC_OVERRIDE) & 1 == 1)
+}
+
+fn effective_capabilities() -> Option<u64> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    u64::from_str_radix(field(&status, "CapEff:")?, 16).ok()
+}
+
+/// Whether every user may make a hard link to a file of another one (`fs.protected_hardlinks`, proc_sys_fs(5)).
+#[must_use]
+pub fn links_files_of_others() -> bool {
+    limit(&["fs.protected_hardlinks"]).is_some_and(|limit| limit.value == 0)
 }
 
 /// The limit of descriptors of this process.

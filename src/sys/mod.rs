@@ -39,6 +39,55 @@ pub enum Links {
     /// exchange any of it for a link at any moment (`openat2(2)` with `RESOLVE_NO_SYMLINKS`). A link in the middle is `ENOTDIR`, as a file
     /// would be; one at the end is looked at itself, and never opened, listed or watched.
     Beneath(usize),
+    /// Some of those behind the trusted part, up to a part behind which none is.
+    Guarded(Guard),
+}
+
+/// Which links are followed on a path that leads through links that users made: component by component, and each on its own. One that may not
+/// be followed is `ELOOP`, and [`FileSystem::refused_link`] tells why.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Guard {
+    /// As of [`Links::Beneath`].
+    pub trusted: usize,
+    /// Behind so many bytes of the path no link is followed.
+    pub followed: usize,
+    /// Which ones are, between the two.
+    pub rule: LinkRule,
+}
+
+/// Which links that users made are followed. One of a procfs never is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LinkRule {
+    /// Those that root made, and those whose owner owns what they lead to.
+    Owner,
+    /// All.
+    Any,
+}
+
+/// The user that stands for those that are not known here (`/proc/sys/kernel/overflowuid`, user_namespaces(7)): two of them need not be the same.
+pub const NOBODY: u32 = 65_534;
+
+/// Whether two owners are certainly one user.
+#[must_use]
+pub fn is_same_user(one: u32, other: u32) -> bool {
+    one == other && one != NOBODY
+}
+
+impl LinkRule {
+    /// Whether a link of this owner may be followed to what that other one owns.
+    #[must_use]
+    pub fn allows(self, owner: u32, target_owner: u32) -> bool {
+        self == LinkRule::Any || owner == 0 || is_same_user(owner, target_owner)
+    }
+}
+
+/// A link that may not be followed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RefusedLink {
+    /// Who owns it.
+    pub owner: u32,
+    /// Who owns what it leads to; `None`: it is one of a procfs.
+    pub target_owner: Option<u32>,
 }
 
 /// What a directory entry is, as far as following files needs to know.
@@ -90,6 +139,8 @@ pub struct Stat {
     pub links: u64,
     /// Last modification, as the file system tells it.
     pub modified: SystemTime,
+    /// `st_uid`.
+    pub owner: u32,
 }
 
 /// What `fstat(2)` tells of an open file: an inode's lives are not told apart.
@@ -105,6 +156,8 @@ pub struct OpenInode {
     pub size: u64,
     /// Last modification, as the file system tells it.
     pub modified: SystemTime,
+    /// `st_uid`.
+    pub owner: u32,
 }
 
 /// A life of an inode that was seen before.
@@ -172,6 +225,8 @@ pub trait FileSystem {
     fn read_link(&mut self, path: &[u8]) -> io::Result<Vec<u8>>;
     /// The table of mounts as this process sees it: the text of `/proc/self/mountinfo`, see proc_pid_mountinfo(5).
     fn mounts(&mut self) -> io::Result<Vec<u8>>;
-    /// The path with every link resolved (`realpath(3)`).
-    fn canonical(&mut self, path: &[u8]) -> io::Result<Vec<u8>>;
+    /// The path with every link resolved (`realpath(3)`), where these links are followed.
+    fn canonical(&mut self, path: &[u8], links: Links) -> io::Result<Vec<u8>>;
+    /// The first link on the path that may not be followed, if there is one at this moment: why a call with [`Links::Guarded`] failed.
+    fn refused_link(&mut self, path: &[u8], guard: Guard) -> Option<RefusedLink>;
 }

@@ -33,6 +33,7 @@ pub(super) fn statx(directory: BorrowedFd<'_>, name: &CStr) -> io::Result<Found>
         size: found.stx_size,
         links: u64::from(found.stx_nlink),
         modified: time(&found.stx_mtime),
+        owner: found.stx_uid,
         born: (found.stx_mask & libc::STATX_BTIME != 0).then(|| time(&found.stx_btime)),
     })
 }

@@ -38,6 +38,7 @@ mod outputs;
 mod overflow;
 mod overlay;
 mod own_output;
+mod owners;
 mod packages;
 mod permissions;
 mod planted;

@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime};
 
 use manytail::file_systems::FileSystemType;
 use manytail::sys::file::CLOCK_TICK;
-use manytail::sys::{FileId, FileKind, FileSystem, KnownLife, Links, OpenInode, Stat, WatchId};
+use manytail::sys::{FileId, FileKind, FileSystem, Guard, KnownLife, Links, OpenInode, RefusedLink, Stat, WatchId};
 use nix::errno::Errno;
 
 use crate::faults::Call;
@@ -123,6 +123,7 @@ fn stat_of(world: &World, key: Key) -> Stat {
         },
         links: inode.links,
         modified: wall(inode.modified),
+        owner: inode.owner,
     }
 }
 
@@ -181,8 +182,8 @@ impl FileSystem for Kernel {
 
     fn inode_of(&mut self, file: &OpenFile) -> io::Result<OpenInode> {
         self.file_call(Call::StatFile, file, |simulated, key| {
-            let Stat { id, kind, size, modified, .. } = stat_of(&simulated.world, key);
-            Ok(OpenInode { device: id.device, inode: id.inode, is_regular: kind == FileKind::Regular, size, modified })
+            let Stat { id, kind, size, modified, owner, .. } = stat_of(&simulated.world, key);
+            Ok(OpenInode { device: id.device, inode: id.inode, is_regular: kind == FileKind::Regular, size, modified, owner })
         })
     }
 
@@ -312,8 +313,13 @@ impl FileSystem for Kernel {
         Ok(Vec::new())
     }
 
-    fn canonical(&mut self, path: &[u8]) -> io::Result<Vec<u8>> {
-        self.call(Call::Canonical, path, |simulated| simulated.world.canonical(path))
+    fn canonical(&mut self, path: &[u8], links: Links) -> io::Result<Vec<u8>> {
+        self.call(Call::Canonical, path, |simulated| simulated.world.place(path, links))
+    }
+
+    fn refused_link(&mut self, path: &[u8], guard: Guard) -> Option<RefusedLink> {
+        let refused = self.call(Call::Canonical, path, |simulated| Ok(simulated.world.refused_link(path, guard)));
+        refused.ok().flatten()
     }
 }
 

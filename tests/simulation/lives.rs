@@ -17,6 +17,7 @@ use manytail::checkpoint::state::State;
 use manytail::checkpoint::store::{Store, look};
 use manytail::config::EngineConfig;
 use manytail::engine::{Checkpoint, Engine, Turn};
+use manytail::sys::LinkRule;
 use nix::errno::Errno;
 
 use crate::committer::SimulatedCommitter;
@@ -48,7 +49,8 @@ pub(crate) fn config_of(settings: &Settings, inputs: &[Input]) -> EngineConfig {
     EngineConfig {
         inputs: inputs.iter().map(Input::config).collect(),
         recursive: following.is_none_or(|following| following.recursive),
-        follow_links: following.is_some_and(|following| following.follow_links),
+        follow_links: following.is_some_and(|following| following.follow_links).then_some(LinkRule::Owner),
+        same_owner: false,
         format: settings.format,
         once: settings.once,
         coalesce: settings.coalesce,

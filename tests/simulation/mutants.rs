@@ -16,7 +16,7 @@ use manytail::file_systems::FileSystemType;
 use manytail::planted::Fault;
 use manytail::sink::{FilePoint, Sent, Sink, SinkError, SinkState};
 use manytail::sys::inotify::{EVENT_BYTES_MAX, Events, encode, mask};
-use manytail::sys::{FileKind, FileSystem, KnownLife, Links, OpenInode, Stat, WatchId};
+use manytail::sys::{FileKind, FileSystem, Guard, KnownLife, Links, OpenInode, RefusedLink, Stat, WatchId};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mutant {
@@ -224,8 +224,12 @@ impl<F: FileSystem> FileSystem for Mutated<F> {
         self.inner.mounts()
     }
 
-    fn canonical(&mut self, path: &[u8]) -> io::Result<Vec<u8>> {
-        self.inner.canonical(path)
+    fn canonical(&mut self, path: &[u8], links: Links) -> io::Result<Vec<u8>> {
+        self.inner.canonical(path, self.links(links))
+    }
+
+    fn refused_link(&mut self, path: &[u8], guard: Guard) -> Option<RefusedLink> {
+        self.inner.refused_link(path, guard)
     }
 }
 

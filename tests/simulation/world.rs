@@ -8,8 +8,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use manytail::sys::Links;
 use manytail::sys::inotify::{NAMES_MASK, SELF_MASK, WATCH_MASK, mask};
+use manytail::sys::{Guard, LinkRule, Links, RefusedLink};
 use nix::errno::Errno;
 
 use crate::covering::Cover;
@@ -43,6 +43,8 @@ pub(crate) struct Inode {
     pub(crate) kind: Kind,
     pub(crate) links: u64,
     pub(crate) open: u32,
+    /// Who made it.
+    pub(crate) owner: u32,
     /// Permission to read a file; to read and to search a directory.
     pub(crate) readable: bool,
     pub(crate) modified: Duration,
@@ -144,6 +146,7 @@ impl World {
             kind,
             links: 0,
             open: 0,
+            owner: 0,
             readable: true,
             modified,
             born: modified,
@@ -186,32 +189,53 @@ impl World {
 
     /// Walks to what a path names, with permission to search asked for where `checked`.
     fn walk(&self, path: &[u8], links: Links, checked: bool) -> Result<NameKey, Errno> {
+        self.walk_or_refuse(path, links, checked).map_err(|stopped| stopped.err().unwrap_or(Errno::ELOOP))
+    }
+
+    /// The link that may not be followed.
+    pub(crate) fn refused_link(&self, path: &[u8], guard: Guard) -> Option<RefusedLink> {
+        self.walk_or_refuse(path, Links::Guarded(guard), true).err()?.ok()
+    }
+
+    fn walk_or_refuse(&self, path: &[u8], links: Links, checked: bool) -> Result<NameKey, Result<RefusedLink, Errno>> {
         let mut followed = 0;
         let mut todo: Vec<Vec<u8>> = components(path).rev().map(<[u8]>::to_vec).collect();
-        let untrusted = match links {
-            Links::Beneath(trusted) => components(&path[trusted.min(path.len())..]).count(),
-            Links::Keep | Links::Follow => 0,
+        let behind = |len: usize| components(&path[len.min(path.len())..]).count();
+        // Behind the second of these no link is followed, behind the first the rule is asked.
+        let (guarded, untrusted) = match links {
+            Links::Beneath(trusted) => (0, behind(trusted)),
+            Links::Guarded(guard) => (behind(guard.trusted), behind(guard.followed)),
+            Links::Keep | Links::Follow => (0, 0),
         };
+        let is_last_followed = match links {
+            Links::Guarded(_) => untrusted == 0,
+            _ => links == Links::Follow,
+        };
+        let mut owners: Vec<(u32, usize)> = Vec::new();
         let mut at = 0;
         while let Some(component) = todo.pop() {
             let directory = self.names[at].inode;
             if checked && self.is_directory(directory) && !self.inodes[directory].readable {
-                return Err(Errno::EACCES);
+                return Err(Err(Errno::EACCES));
             }
             if component == b".." {
                 at = self.inodes[self.names[at].parent].name.unwrap_or(0);
                 continue;
             }
-            let next = self.child(directory, &component)?;
-            if let Kind::Link(target) = &self.inodes[self.names[next].inode].kind
-                && (links == Links::Follow || !todo.is_empty())
+            let next = self.child(directory, &component).map_err(Err)?;
+            let inode = &self.inodes[self.names[next].inode];
+            if let Kind::Link(target) = &inode.kind
+                && (is_last_followed || !todo.is_empty())
             {
                 if todo.len() < untrusted {
-                    return Err(Errno::ENOTDIR);
+                    return Err(Err(Errno::ENOTDIR));
                 }
                 followed += 1;
                 if followed > LINKS_FOLLOWED_MAX {
-                    return Err(Errno::ELOOP);
+                    return Err(Err(Errno::ELOOP));
+                }
+                if todo.len() < guarded {
+                    owners.push((inode.owner, todo.len()));
                 }
                 if target.first() == Some(&b'/') {
                     at = 0;
@@ -220,6 +244,12 @@ impl World {
                 continue;
             }
             at = next;
+            while let Some((owner, _)) = owners.pop_if(|(_, rest)| *rest == todo.len()) {
+                let target_owner = self.inodes[self.names[at].inode].owner;
+                if !LinkRule::Owner.allows(owner, target_owner) {
+                    return Err(Ok(RefusedLink { owner, target_owner: Some(target_owner) }));
+                }
+            }
         }
         Ok(at)
     }
@@ -247,11 +277,6 @@ impl World {
     /// The path of what a path leads to.
     pub(crate) fn place(&self, path: &[u8], links: Links) -> Result<Vec<u8>, Errno> {
         Ok(self.path_of(self.walk(path, links, true)?))
-    }
-
-    /// `realpath(3)`.
-    pub(crate) fn canonical(&self, path: &[u8]) -> Result<Vec<u8>, Errno> {
-        Ok(self.path_of(self.walk(path, Links::Follow, true)?))
     }
 
     fn path_of(&self, name: NameKey) -> Vec<u8> {

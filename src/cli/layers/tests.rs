@@ -113,7 +113,7 @@ fn every_option_of_run_is_a_key_and_a_variable() {
         let in_file = match key.kind {
             Kind::Switch | Kind::Boolean => text.to_owned(),
             Kind::List => format!("['{text}']"),
-            Kind::Number | Kind::Text => format!("'{text}'"),
+            Kind::Number | Kind::Text | Kind::Rule => format!("'{text}'"),
         };
         (in_file, text.replace(':', "\\:"), text.to_owned())
     };

@@ -40,7 +40,15 @@ fn system() -> System {
             file_system: Some(EXT4),
             shared: None,
         }),
+        reads_links_of_others: false,
     }
+}
+
+#[test]
+fn hard_links_to_files_of_others_are_a_warning_with_the_sysctl() {
+    let finding = the_trouble(&survey(), &System { reads_links_of_others: true, ..system() });
+    assert_eq!((finding.verdict, finding.about), (Verdict::Warning, "hard links"));
+    assert_eq!(finding.sysctl, Some(Sysctl { name: "fs.protected_hardlinks", value: 1 }));
 }
 
 fn limit(sysctl: &'static str, value: u64) -> Option<Limit> {
