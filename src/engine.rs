@@ -5,6 +5,7 @@
 //! cools down, waits for its predecessor or the end of a listing, is in doubt, or the output has no room. Nothing here blocks or reads a
 //! clock.
 
+mod asking;
 mod behind;
 mod below;
 mod binary;

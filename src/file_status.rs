@@ -93,8 +93,10 @@ pub enum FileState {
     NotRegular,
     /// A directory.
     Directory,
-    /// It, or a directory above it, is a symbolic link, and those are not followed.
+    /// It, or a directory above it, is a symbolic link, and those, or those of its owner to what others own, are not followed.
     LinkNotFollowed,
+    /// Another user owns it than the directory below PATH through which it is reached (`--same-owner`).
+    OtherOwner,
     /// Its first block is binary, and such files are left out.
     Binary,
     /// It cannot be opened or looked at.

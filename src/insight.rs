@@ -10,6 +10,7 @@ mod text;
 mod top;
 mod verdict;
 
+use std::ffi::OsStr;
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
@@ -129,17 +130,31 @@ fn files(request: &StatusRequest, out: &mut impl Write) -> Result<Outcome, Insig
     Ok(outcome)
 }
 
-/// A relative path means, first, what records show: relative to the daemon's working directory. Then to ours.
+/// A relative path means, first, what records show: relative to the daemon's working directory. Then to ours. The daemon looks at nothing but
+/// what is below its PATHs, so that links that lead there are followed here, as far as this user may.
 fn file(request: &StatusRequest, path: &[u8]) -> Result<FileStatus, InsightError> {
     let target = |path: &[u8]| format!("/file?path={}", percent_encoded(path));
     let found: FileStatus = question(&request.socket, &target(path))?;
-    let is_unknown = matches!(found.state, FileState::NotCovered | FileState::Missing);
-    if !is_unknown || path.starts_with(b"/") {
+    let is_unknown = |found: &FileStatus| matches!(found.state, FileState::NotCovered | FileState::Missing);
+    if !is_unknown(&found) {
         return Ok(found);
     }
+    let mut found = found;
     let Ok(here) = std::env::current_dir() else { return Ok(found) };
-    let absolute = [here.as_os_str().as_bytes(), b"/", path].concat();
-    question(&request.socket, &target(&absolute))
+    let absolute = here.join(OsStr::from_bytes(path));
+    if !path.starts_with(b"/") {
+        found = question(&request.socket, &target(absolute.as_os_str().as_bytes()))?;
+    }
+    if found.state == FileState::NotCovered
+        && let (Some(above), Some(name)) = (absolute.parent(), absolute.file_name())
+        && let Ok(above) = above.canonicalize()
+    {
+        let real: FileStatus = question(&request.socket, &target(above.join(name).as_os_str().as_bytes()))?;
+        if real.state != FileState::NotCovered {
+            return Ok(real);
+        }
+    }
+    Ok(found)
 }
 
 fn question<T: DeserializeOwned>(socket: &std::path::Path, target: &str) -> Result<T, InsightError> {

@@ -2,6 +2,7 @@
 
 #![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "tests drive the world: clocks, files")]
 
+mod recording;
 mod taking;
 
 use std::fs;
@@ -14,7 +15,8 @@ use manytail::config::{Binary, EngineConfig, Format, From, InputConfig};
 use manytail::engine::{Engine, Turn};
 use manytail::file_status::{FileState, FileStatus};
 use manytail::patterns::Patterns;
-use manytail::sys::{Linux, clock};
+use manytail::sys::{LinkRule, Linux, clock};
+use recording::Recording;
 use taking::Taking;
 
 struct Tail {
@@ -33,23 +35,26 @@ fn input(path: &Path, include: &str, exclude: &str) -> InputConfig {
     }
 }
 
+fn config(inputs: Vec<InputConfig>) -> EngineConfig {
+    EngineConfig {
+        inputs,
+        recursive: true,
+        follow_links: None,
+        same_owner: false,
+        format: Format::Raw,
+        once: false,
+        coalesce: Duration::ZERO,
+        line_bytes_max: 1 << 20,
+        partial_after: None,
+        rescan: Some(Duration::from_secs(3600)),
+        rescan_remote: None,
+        ignore_older: None,
+    }
+}
+
 impl Tail {
     fn new(directory: tempfile::TempDir, inputs: Vec<InputConfig>) -> Tail {
-        let config = EngineConfig {
-            inputs,
-            recursive: true,
-            follow_links: None,
-            same_owner: false,
-            format: Format::Raw,
-            once: false,
-            coalesce: Duration::ZERO,
-            line_bytes_max: 1 << 20,
-            partial_after: None,
-            rescan: Some(Duration::from_secs(3600)),
-            rescan_remote: None,
-            ignore_older: None,
-        };
-        Tail { directory, engine: Engine::new(config, Linux::new(), Taking::new(|_| {}), clock::now()) }
+        Tail { directory, engine: Engine::new(config(inputs), Linux::new(), Taking::new(|_| {}), clock::now()) }
     }
 
     fn of_all_files() -> Tail {
@@ -208,4 +213,55 @@ fn of_many_files_that_wait_the_largest_comes_first_and_what_is_not_watched_costs
     assert!(behind.is_sorted_by(|one, other| one.unread_bytes >= other.unread_bytes), "{behind:?}");
     tail.settle();
     assert!(tail.engine.top(later).behind.is_empty());
+}
+
+#[test]
+fn nothing_is_looked_at_that_no_path_covers() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    let write = |name: &str| fs::write(at(name), "line\n").unwrap();
+    ["tree/d", "single", "outside", "state"].iter().for_each(|name| fs::create_dir_all(at(name)).unwrap());
+    ["tree/d/a.log", "single/one.log", "single/other.log", "outside/file", "state/lock"].iter().for_each(|name| write(name));
+    std::os::unix::fs::symlink(at("outside"), at("tree/way.never")).unwrap();
+    std::os::unix::fs::symlink(at("outside/target.log"), at("tree/link.log")).unwrap();
+    write("outside/target.log");
+    for follow_links in [None, Some(LinkRule::Owner)] {
+        let inputs = vec![input(&at("tree"), "*", "*.never"), input(&at("single/one.log"), "*", "*.never")];
+        let config = EngineConfig { follow_links, ..config(inputs) };
+        let mut engine = Engine::new(config, Recording::new(), Taking::new(|_| {}), clock::now());
+        engine.watch_state_directory(at("state").as_os_str().as_bytes().to_vec());
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while engine.turn(clock::now()).unwrap() == Turn::Again {
+            engine.events_ready();
+            assert!(Instant::now() < deadline, "the engine does not come to rest");
+        }
+        let mut ask = |name: &str| {
+            engine.file_system_mut().paths.clear();
+            let status = engine.explain(at(name).as_os_str().as_bytes(), clock::now());
+            (status.state, std::mem::take(&mut engine.file_system_mut().paths))
+        };
+        for name in [
+            "outside/file",
+            "outside",
+            "outside/none",
+            "tree/../outside/file",
+            "tree/d/../../outside/file",
+            "single/other.log",
+            "single",
+            "tree2/a.log",
+            "../../etc/shadow",
+        ] {
+            assert_eq!(ask(name), (FileState::NotCovered, Vec::new()), "{name}");
+        }
+        assert_eq!(ask("state/lock"), (FileState::StateDirectory, Vec::new()));
+        for name in ["tree/d/a.log", "tree/d/../d/a.log", "single/one.log"] {
+            let (state, paths) = ask(name);
+            assert_eq!(state, FileState::ReadToEnd, "{name}");
+            let is_below = |path: &Vec<u8>| path.starts_with(at("tree").as_os_str().as_bytes()) || path.ends_with(b"one.log");
+            assert!(!paths.is_empty() && paths.iter().all(is_below), "{name}: {paths:?}");
+        }
+        // The target of a link that is followed is known by its own path.
+        let followed = if follow_links.is_some() { FileState::ReadToEnd } else { FileState::NotCovered };
+        assert_eq!(ask("outside/target.log").0, followed);
+    }
 }

@@ -159,15 +159,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
     }
 
-    /// The file that lost this path a moment ago, as long as it is in no other place of the tree.
-    pub(super) fn explain_departed(&mut self, asked: &[u8], now: Now) -> Option<FileStatus> {
-        let departure = match self.departures.find(asked) {
-            Some(departure) => departure,
-            None => {
-                let shown = self.as_shown(asked)?;
-                self.departures.find(&shown)?
-            }
-        };
+    /// The file that lost this path, as records show it, a moment ago, as long as it is in no other place of the tree.
+    pub(super) fn explain_departed(&mut self, asked: &[u8], shown: &[u8], now: Now) -> Option<FileStatus> {
+        let departure = self.departures.find(shown)?;
         let slot = self.files.alive(departure.key).filter(|&id| !self.files.get(id).is_bound());
         match (slot, departure.last) {
             (Some(id), None) => Some(self.explain_leaving(id, asked, now)),
@@ -186,18 +180,6 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// It is judged in a moment, or held open until it is read to its end.
     fn explain_leaving(&mut self, id: SlotId, asked: &[u8], now: Now) -> FileStatus {
         self.explain_known(id, asked, Err(std::io::Error::from_raw_os_error(nix::libc::ENOENT)), now)
-    }
-
-    /// The path as records show it, if the directory above is known.
-    fn as_shown(&mut self, asked: &[u8]) -> Option<Vec<u8>> {
-        let (above, name) = crate::names::split_path(asked);
-        let above = if above.is_empty() { b"." } else { above };
-        let found = self.fs.stat(above, crate::sys::Links::Follow).ok()?;
-        let dir = self.tree.find_inode((found.id.device, found.id.inode))?;
-        let mut path = Vec::new();
-        self.tree.write_path(dir, &mut path);
-        path.extend_from_slice(name);
-        Some(path)
     }
 }
 

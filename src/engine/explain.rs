@@ -5,16 +5,16 @@
 
 use std::io;
 
+use super::asking::{Covered, copy_of};
 use super::rewriting::Rewriting;
 use super::*;
 use crate::discovery::Why;
 use crate::file_status::{FileState, FileStatus, PathText, shown};
-use crate::names::split_path;
 use crate::patterns::{Patterns, Refused};
 use crate::record::push_file;
 use crate::registry::{Life, State};
 use crate::sink::SinkState;
-use crate::sys::{FileKind, Links};
+use crate::sys::FileKind;
 use crate::tree::Role;
 
 use nix::libc;
@@ -30,50 +30,55 @@ fn because(state: FileState, why: impl Into<String>) -> Reason {
 }
 
 impl<F: FileSystem, S: Sink> Engine<F, S> {
-    /// Where the file at this path stands, and why. A few looks at the file system, none of them at more than the path's components.
+    /// Where the file at this path stands, and why. A few looks at the file system, none of them at more than the path's components, and none at
+    /// what no PATH covers.
     pub fn explain(&mut self, asked: &[u8], now: Now) -> FileStatus {
-        let found = self.fs.stat(asked, Links::Keep);
-        let target = match &found {
-            Ok(found) if found.kind == FileKind::Link => self.fs.stat(asked, Links::Follow),
-            Ok(found) => Ok(*found),
-            Err(error) => Err(copy_of(error)),
+        let outside = match self.covered(asked) {
+            Covered::By(dir, rest) => return self.explain_covered(asked, dir, &rest, now),
+            Covered::Known(id) => {
+                let target = self.stat_name(id).map(|(found, _)| found);
+                return self.explain_known(id, asked, target, now);
+            }
+            Covered::Missing => because(FileState::Missing, "the PATH that covers it does not exist"),
+            Covered::No => match self.state_directory_above(asked) {
+                Some(above) => in_state_directory(&above),
+                None => because(FileState::NotCovered, "no PATH covers it"),
+            },
         };
-        if let Some(id) = self.slot_at(asked, target.as_ref().ok()) {
-            return self.explain_known(id, asked, target, now);
+        self.explain_departed(asked, asked, now).unwrap_or_else(|| nothing_known(asked, outside))
+    }
+
+    fn explain_covered(&mut self, asked: &[u8], dir: DirId, rest: &[Vec<u8>], now: Now) -> FileStatus {
+        let (found, target) = match rest {
+            [] => return nothing_known(asked, because(FileState::Directory, "it is a directory: ask for the files in it")),
+            [name] => self.look_in(dir, name),
+            names => {
+                let found = self.look_below(dir, names);
+                let target = found.as_ref().map_err(copy_of).copied();
+                (found, target)
+            }
+        };
+        if let [name] = rest {
+            let is_link = found.as_ref().is_ok_and(|found| found.kind == FileKind::Link);
+            let slot = target.as_ref().ok().and_then(|target| self.files.find_id(target.id)).or_else(|| self.files.find(dir, name));
+            // What keeps a link from leading anywhere is told the same way whatever is behind it.
+            let is_told_by_link = is_link && target.is_err() && slot.is_none_or(|id| !self.files.get(id).is_identified());
+            if let Some(id) = slot.filter(|_| !is_told_by_link) {
+                return self.explain_known(id, asked, target, now);
+            }
         }
         if target.as_ref().is_err_and(is_missing)
-            && let Some(departed) = self.explain_departed(asked, now)
+            && let Some(departed) = self.explain_departed(asked, &self.path_in(dir, &rest.join(&b'/')), now)
         {
             return departed;
         }
-        let (state, why) = self.explain_unknown(asked, &found, &target);
+        let reason = self.explain_unknown(dir, rest, &found, &target);
         let regular = target.ok().filter(|target| target.kind == FileKind::Regular);
         FileStatus {
-            path: PathText::new(asked),
-            asked: None,
-            state,
-            why,
-            file: None,
-            offset: None,
             size: regular.map(|found| found.size),
-            unread_bytes: None,
-            unfinished_bytes: None,
             modified: regular.map(|found| rfc3339(found.modified)),
-            read_to_end: None,
-            started_at_end: false,
+            ..nothing_known(asked, reason)
         }
-    }
-
-    /// The file by its identity, else by its name: whatever way the path is spelled.
-    fn slot_at(&mut self, asked: &[u8], found: Option<&Stat>) -> Option<SlotId> {
-        if let Some(known) = found.and_then(|found| self.files.find_id(found.id)) {
-            return Some(known);
-        }
-        let (above, name) = split_path(asked);
-        let above = if above.is_empty() { b"." } else { above };
-        let directory = self.fs.stat(above, Links::Follow).ok()?;
-        let dir = self.tree.find_inode((directory.id.device, directory.id.inode))?;
-        self.files.find(dir, name)
     }
 
     pub(super) fn explain_known(&mut self, id: SlotId, asked: &[u8], target: io::Result<Stat>, now: Now) -> FileStatus {
@@ -139,9 +144,6 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             Life::Leaving => because(FileState::BeingLookedAt, "it lost its name a moment ago"),
             Life::Free => because(FileState::Missing, "it is gone"),
             _ if state.contains(State::UNREADABLE) => self.explain_unreadable(id, target),
-            Life::Named if matches!(target, Err(error) if is_missing(error)) => {
-                because(FileState::Missing, "it is a symbolic link that leads nowhere: looked at again every second")
-            }
             Life::Named | Life::Following if state.contains(State::RETRY) => {
                 because(FileState::Retried, "it could not be looked at or read a moment ago: tried again")
             }
@@ -177,7 +179,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let links = self.write_path(id);
         let outcome = match target {
             Err(error) => Err(copy_of(error)),
-            Ok(_) => self.fs.open(&self.path, links).map(drop),
+            Ok(found) => match self.check_owner(id, found.owner) {
+                Err(why) => return because(FileState::OtherOwner, format!("it is left out: {why}")),
+                Ok(()) => self.fs.open(&self.path, links).map(drop),
+            },
         };
         because(
             FileState::Unreadable,
@@ -260,51 +265,23 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
     }
 
-    fn explain_unknown(&mut self, asked: &[u8], found: &io::Result<Stat>, target: &io::Result<Stat>) -> Reason {
+    fn explain_unknown(&mut self, dir: DirId, rest: &[Vec<u8>], found: &io::Result<Stat>, target: &io::Result<Stat>) -> Reason {
         if let Ok(target) = target
             && target.kind == FileKind::Regular
             && self.own.is_live(target.id.device, target.id.inode)
         {
             return because(FileState::OwnOutput, "it receives our own output or diagnostics");
         }
-        if let Some(above) = self.state_directory_above(asked) {
-            return because(FileState::StateDirectory, format!("it is in our own state directory, {}", shown(&above)));
+        // It is known by its place, or, if it is another one by now, by its inode: it is the first directory that is not listed.
+        if let [first, _, ..] = rest
+            && self.look_in(dir, first).0.is_ok_and(|found| self.own_directories.contains(&(found.id.device, found.id.inode)))
+        {
+            return in_state_directory(&self.path_in(dir, first));
         }
-        let Some((dir, at)) = self.nearest_known(asked) else {
-            return match found {
-                Err(error) if is_missing(error) => because(FileState::Missing, "there is no such file, and no PATH covers it"),
-                _ => because(FileState::NotCovered, "no PATH covers it"),
-            };
-        };
-        let rest: Vec<&[u8]> = asked[at..].split(|&byte| byte == b'/').filter(|part| !part.is_empty()).collect();
-        if rest.len() > 1 {
-            return self.explain_directory(dir, rest[0], found);
+        match rest {
+            [name] => self.explain_name(dir, name, found, target),
+            _ => self.explain_directory(dir, &rest[0], found),
         }
-        let name = rest.first().copied().unwrap_or_default();
-        self.explain_name(dir, name, found, target)
-    }
-
-    /// The state directory, if the path is below it.
-    fn state_directory_above(&mut self, asked: &[u8]) -> Option<Vec<u8>> {
-        if self.own_directories.is_empty() {
-            return None;
-        }
-        directories_above(asked).map(|(above, _)| above.to_vec()).find(|above| {
-            self.fs.stat(above, Links::Follow).is_ok_and(|found| self.own_directories.contains(&(found.id.device, found.id.inode)))
-        })
-    }
-
-    /// The nearest directory above the path that is known and listed (or watched for this very file), and where the rest begins.
-    fn nearest_known(&mut self, asked: &[u8]) -> Option<(DirId, usize)> {
-        for (above, at) in directories_above(asked) {
-            let Ok(found) = self.fs.stat(above, Links::Follow) else { continue };
-            let Some(dir) = self.tree.find_inode((found.id.device, found.id.inode)) else { continue };
-            let is_wanted = || self.wanted.contains_key(&(dir, asked[at..].into())) || self.files.find(dir, &asked[at..]).is_some();
-            if self.tree.get(dir).role == Role::Listed || is_wanted() {
-                return Some((dir, at));
-            }
-        }
-        None
     }
 
     /// A directory above the file is not followed.
@@ -329,6 +306,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             Ok(look) if look.kind == FileKind::Link => {
                 if let Some((state, words)) = self.refusal(dir, name, Patterns::refusal_of_file) {
                     return because(state, format!("{text} {words}"));
+                }
+                if self.look_in(dir, name).1.is_err()
+                    && let Some(why) = self.why_not_through(dir, name, look)
+                {
+                    return because(FileState::LinkNotFollowed, format!("{text} {why}"));
                 }
             }
             Err(error) if is_missing(error) => return because(FileState::Missing, format!("there is no directory {text}")),
@@ -381,8 +363,17 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                     "it is a symbolic link, and those are not followed (--follow-symlinks)",
                 );
             }
-            (Ok(_), Err(error)) if is_missing(error) => {
-                return because(FileState::Missing, "it is a symbolic link that leads nowhere");
+            (Ok(found), Err(error)) if found.kind == FileKind::Link => {
+                return match self.why_not_through(dir, name, found) {
+                    Some(why) => because(FileState::LinkNotFollowed, format!("it {why}")),
+                    None if is_missing(error) => {
+                        because(FileState::Missing, "it is a symbolic link that leads nowhere: looked at again every second")
+                    }
+                    None => because(
+                        FileState::Unreadable,
+                        format!("it is a symbolic link, and what it leads to cannot be looked at: {error}"),
+                    ),
+                };
             }
             (Ok(_), Ok(target)) if target.kind == FileKind::Directory => {
                 return because(FileState::Directory, "it is a directory: ask for the files in it");
@@ -442,19 +433,30 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 }
 
-/// The directories above a path, the nearest first, and where the rest of the path begins.
-fn directories_above(path: &[u8]) -> impl Iterator<Item = (&[u8], usize)> {
-    let slashes = memchr::memrchr_iter(b'/', path).map(|at| (if at == 0 { &b"/"[..] } else { &path[..at] }, at + 1));
-    let is_relative = !path.starts_with(b"/");
-    slashes.chain(is_relative.then_some((&b"."[..], 0)))
+/// The answer about a file of which nothing is known.
+fn nothing_known(asked: &[u8], (state, why): Reason) -> FileStatus {
+    FileStatus {
+        path: PathText::new(asked),
+        asked: None,
+        state,
+        why,
+        file: None,
+        offset: None,
+        size: None,
+        unread_bytes: None,
+        unfinished_bytes: None,
+        modified: None,
+        read_to_end: None,
+        started_at_end: false,
+    }
+}
+
+fn in_state_directory(directory: &[u8]) -> Reason {
+    because(FileState::StateDirectory, format!("it is in our own state directory, {}", shown(directory)))
 }
 
 fn is_missing(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR | libc::ELOOP))
-}
-
-fn copy_of(error: &io::Error) -> io::Error {
-    error.raw_os_error().map_or_else(|| io::Error::from(error.kind()), io::Error::from_raw_os_error)
 }
 
 /// The last second of the year 9999 since 1970: there is no way to write a later one, but files may have it.

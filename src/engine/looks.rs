@@ -41,7 +41,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 
     /// Looks at a path: at a link itself unless links are followed. Says whether a link was followed.
-    fn stat_name(&mut self, id: SlotId) -> std::io::Result<(Stat, bool)> {
+    pub(super) fn stat_name(&mut self, id: SlotId) -> std::io::Result<(Stat, bool)> {
         let is_known_link = self.files.get(id).state.contains(State::VIA_LINK);
         let links = self.write_path(id);
         if is_known_link {
@@ -49,7 +49,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
         let found = self.stat_stored(links)?;
         if found.kind == FileKind::Link {
-            if let Some(links) = self.links_through(id) {
+            if let Some(links) = self.links_through(self.files.get(id).dir(), self.files.name(id)) {
                 return Ok((self.fs.stat(&self.path, links)?, true));
             }
         } else if self.is_foreign_target(id, found.owner) {

@@ -36,17 +36,16 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let trust = self.tree.write_path(slot.dir(), &mut self.path);
         self.path.extend_from_slice(self.files.name(id));
         if slot.state.contains(State::VIA_LINK)
-            && let Some(links) = self.links_through(id)
+            && let Some(links) = self.links_through(self.files.get(id).dir(), self.files.name(id))
         {
             return links;
         }
         self.links_on(trust)
     }
 
-    /// How a link with the slot's name, whose path is at hand, is followed, if it is. That of a PATH is trusted as it is.
-    pub(super) fn links_through(&self, id: SlotId) -> Option<Links> {
-        let dir = self.files.get(id).dir();
-        if self.is_path_of_file(dir, self.files.name(id)) {
+    /// How a link with this name, whose path is at hand, is followed, if it is. That of a PATH is trusted as it is.
+    pub(super) fn links_through(&self, dir: DirId, name: &[u8]) -> Option<Links> {
+        if self.is_path_of_file(dir, name) {
             return Some(Links::Follow);
         }
         let trusted = self.tree.trusted_len(dir);
@@ -83,7 +82,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// The link that keeps the slot's name from leading to a file, if one does.
     pub(super) fn refused_link(&mut self, id: SlotId) -> Option<RefusedLink> {
         self.write_path(id);
-        match self.links_through(id)? {
+        match self.links_through(self.files.get(id).dir(), self.files.name(id))? {
             Links::Guarded(guard) => self.fs.refused_link(&self.path, guard),
             _ => None,
         }

@@ -8,8 +8,9 @@
 //! inotify has one watch per inode. One that the tree asked for tells more than a way needs, and one that a way asked for is widened when
 //! the tree wants it: who lets a watch go asks whether the other one needs it.
 
+mod ends;
 mod quiet;
-mod spelling;
+pub(super) mod spelling;
 
 use self::spelling::{above, absolute, components, join, or_dot, up};
 use super::roots::RootState;
@@ -127,11 +128,6 @@ impl Ways {
     /// When ways are to be walked again, if something changed.
     pub(super) fn deadline(&self) -> Option<Instant> {
         self.due_at
-    }
-
-    /// Whether events tell when what a PATH leads to changes.
-    pub(super) fn is_told(&self, root: usize) -> bool {
-        self.ways.get(root).is_some_and(|(way, _)| way.as_ref().is_some_and(|way| way.is_told))
     }
 
     /// Whether a watch is there for a way.

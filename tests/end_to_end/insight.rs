@@ -10,11 +10,12 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use crate::harness::{BINARY, Run, Tail, wait_for};
-use crate::scrape::{Answer, connect, read_all};
+use crate::scrape::{Answer, connect, get, read_all};
 use crate::terminal::Terminal;
-use crate::world::{World, flood, is_root, text};
+use crate::world::{World, flood, is_root, make_fifo, skip, text};
 
 const USER: u32 = 65_534;
+const STRANGER: u32 = 2_003;
 
 fn socket(world: &World) -> PathBuf {
     world.beside("control.sock")
@@ -206,6 +207,104 @@ fn each_file_that_is_not_read_has_a_reason_that_can_be_asked_for() {
     drop(tail);
 }
 
+/// All of an answer but the path.
+fn without_path(answer: &Value) -> Value {
+    let mut answer = answer.clone();
+    answer.as_object_mut().expect("an object").remove("path");
+    answer
+}
+
+#[test]
+fn status_tells_nothing_of_what_no_path_covers_by_whatever_way_it_is_asked_for() {
+    let world = World::new();
+    world.mkdir("d");
+    world.append("a.log", "one\n");
+    world.append("d/b.log", "one\n");
+    let outside = world.beside("outside");
+    std::fs::create_dir_all(outside.join("directory")).unwrap();
+    std::fs::write(outside.join("file"), "secret\n").unwrap();
+    make_fifo(&outside.join("pipe"));
+    std::os::unix::fs::symlink("file", outside.join("link")).unwrap();
+    std::fs::hard_link(world.at("a.log"), outside.join("a.log")).unwrap();
+    world.symlink(&outside, "d/way");
+    world.symlink(outside.join("file"), "d/to-file");
+    world.symlink(outside.join("none"), "d/to-none");
+    let _tail = with_socket(&world, world.run()).start().armed();
+    let (tree, path) = (world.at(""), |from: &Path, below: &str| format!("{}/{below}", from.display()));
+    let answer = |path: &str| get(&socket(&world), &format!("/file?path={path}")).body;
+    let known = |path: &str| -> Value { serde_json::from_str(&answer(path)).expect("JSON") };
+    let ways = [
+        path(&outside, ""),
+        path(&tree, "../outside/"),
+        path(&tree, "d/../../outside/"),
+        path(&tree, "./d/way/../../../outside/"),
+        path(&outside, "directory/../"),
+        path(Path::new("/proc/self/root"), &path(&outside, "")),
+    ];
+    for way in ways {
+        let none = without_path(&known(&format!("{way}none")));
+        assert_eq!(none["state"], "not_covered", "{way}");
+        for name in ["file", "pipe", "link", "directory", "a.log", "none/deeper", "file/deeper", "directory/deeper"] {
+            assert_eq!(without_path(&known(&format!("{way}{name}"))), none, "{way}{name}");
+        }
+    }
+    // Below a link in the tree, and the link itself, whatever it leads to.
+    for (one, other) in [("d/way/file", "d/way/none"), ("d/way/directory/x", "d/way/none/x"), ("d/to-file", "d/to-none")] {
+        let (one, other) = (known(&path(&tree, one)), known(&path(&tree, other)));
+        assert_eq!((&one["state"], &one["why"]), (&"link_not_followed".into(), &other["why"]));
+        let sizes = [&one, &other].map(|answer| (answer["size"].clone(), answer["modified"].clone()));
+        assert_eq!(sizes, [(Value::Null, Value::Null), (Value::Null, Value::Null)]);
+    }
+    // What is below a PATH is told by any spelling of it.
+    for spelling in ["d/../a.log", "./a.log", "d//b.log", "d/way/../b.log", "../tree/a.log"] {
+        assert_eq!(known(&path(&tree, spelling))["state"], "read_to_end", "{spelling}");
+    }
+}
+
+#[test]
+fn status_follows_links_that_lead_to_a_path_on_behalf_of_who_asks() {
+    let world = World::new();
+    world.mkdir("d");
+    world.append("d/a.log", "one\n");
+    std::os::unix::fs::symlink(world.at(""), world.beside("way")).unwrap();
+    std::os::unix::fs::symlink(world.at("d"), world.beside("deep")).unwrap();
+    // A PATH that is a link itself.
+    let run = Run::new(&world.beside("way"));
+    let _tail = with_socket(&world, run).start().armed();
+    for path in [world.beside("way/d/a.log"), world.at("d/a.log"), world.beside("deep/a.log")] {
+        expect_state(&world, path, "read_to_end", "read to its end", true);
+    }
+    expect_state(&world, "way/d/a.log", "read_to_end", "read to its end", true);
+}
+
+#[test]
+fn status_does_not_tell_a_link_to_what_is_of_others_from_one_to_nothing() {
+    if !is_root() {
+        return skip("files of several users take root");
+    }
+    let world = World::new();
+    world.mkdir("user");
+    std::fs::write(world.beside("file"), "secret\n").unwrap();
+    std::fs::create_dir(world.beside("directory")).unwrap();
+    for (target, name) in [("file", "file.log"), ("directory", "directory.log"), ("none", "none.log")] {
+        world.symlink(world.beside(target), format!("user/{name}"));
+        std::os::unix::fs::lchown(world.at(format!("user/{name}")), Some(STRANGER), None).unwrap();
+    }
+    let tail = with_socket(&world, world.run().with(&["--follow-symlinks"])).start().armed();
+    tail.wait("the warnings", || tail.warned("not followed") == 2);
+    let words =
+        format!("it is a symbolic link of user {STRANGER}, and does not lead to anything that this user owns: not followed");
+    let none = without_path(&file(&world, world.at("user/none.log")));
+    assert_eq!((&none["state"], &none["why"]), (&"link_not_followed".into(), &words.as_str().into()));
+    for name in ["file.log", "directory.log"] {
+        assert_eq!(without_path(&file(&world, world.at(format!("user/{name}")))), none, "{name}");
+    }
+    let deeper = ["none.log/x", "file.log/x", "directory.log/x"].map(|name| file(&world, world.at(format!("user/{name}"))));
+    for answer in &deeper {
+        assert_eq!((&answer["state"], &answer["size"]), (&"link_not_followed".into(), &Value::Null), "{answer}");
+    }
+}
+
 #[test]
 fn status_of_a_file_in_a_subdirectory_says_that_those_are_not_followed() {
     let world = World::new();
@@ -246,7 +345,8 @@ fn status_of_a_file_that_left_the_tree_says_since_when_and_for_how_long_it_is_re
     world.append("a.log", "one\n");
     let _tail = start(&world, &[]);
     std::fs::rename(world.at("a.log"), world.beside("a.log")).unwrap();
-    expect_state(&world, world.beside("a.log"), "left_tree", "it left the tree", false);
+    expect_state(&world, world.at("a.log"), "left_tree", "it left the tree", false);
+    expect_state(&world, world.beside("a.log"), "not_covered", "no PATH covers it", false);
     std::fs::rename(world.beside("a.log"), world.at("b.log")).unwrap();
     expect_state(&world, world.at("b.log"), "read_to_end", "read to its end", true);
 }

@@ -3,11 +3,11 @@
 //! In: paths. Out: paths. Always holds: nothing looks at the file system.
 
 /// The names in a path, in order; `..` is one of them.
-pub(super) fn components(path: &[u8]) -> impl DoubleEndedIterator<Item = &[u8]> {
+pub(in crate::engine) fn components(path: &[u8]) -> impl DoubleEndedIterator<Item = &[u8]> {
     path.split(|&byte| byte == b'/').filter(|name| !name.is_empty() && *name != b".")
 }
 
-pub(super) fn join(directory: &[u8], name: &[u8]) -> Vec<u8> {
+pub(in crate::engine) fn join(directory: &[u8], name: &[u8]) -> Vec<u8> {
     let mut path = directory.to_vec();
     if !path.is_empty() && !path.ends_with(b"/") {
         path.push(b'/');
@@ -17,7 +17,7 @@ pub(super) fn join(directory: &[u8], name: &[u8]) -> Vec<u8> {
 }
 
 /// From a directory without links on its way to the one above it. The empty path is the current directory.
-pub(super) fn up(path: &mut Vec<u8>) {
+pub(in crate::engine) fn up(path: &mut Vec<u8>) {
     if path.is_empty() || *path == b".." || path.ends_with(b"/..") {
         *path = join(path, b"..");
     } else {
@@ -40,7 +40,7 @@ pub(super) fn above(path: &[u8]) -> impl Iterator<Item = &[u8]> {
 }
 
 /// A path relative to `base`, from the root on; nothing if the base is not known.
-pub(super) fn absolute(base: &[u8], path: &[u8]) -> Option<Vec<u8>> {
+pub(in crate::engine) fn absolute(base: &[u8], path: &[u8]) -> Option<Vec<u8>> {
     if path.starts_with(b"/") {
         return Some(path.to_vec());
     }
