@@ -82,11 +82,12 @@ impl<T> FairQueue<T> {
             let place = *self.turns.front()?;
             let items = &mut self.lanes[place as usize].items;
             if let Some(item) = items.pop_front() {
-                if items.is_empty() {
+                if items.is_empty() && items.capacity() > SPARE_ITEMS {
                     items.shrink_to(SPARE_ITEMS);
                 }
                 if self.turns.len() > 1 {
-                    self.turns.rotate_left(1);
+                    self.turns.pop_front();
+                    self.turns.push_back(place);
                 }
                 self.len -= 1;
                 return Some(item);

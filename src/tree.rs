@@ -14,6 +14,9 @@ use crate::sys::{NOBODY, WatchId};
 
 const NONE: u32 = u32::MAX;
 
+/// Directories of a path that need no memory of their own while it is written.
+const NEAREST: usize = 16;
+
 /// A directory's place in the table; reused after the directory went away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct DirId(pub(crate) u32);
@@ -420,28 +423,32 @@ impl Tree {
 
     /// Writes the directory's path, with a slash at its end, into an empty `path`. Returns how far it is trusted.
     pub(crate) fn write_path(&self, id: DirId, path: &mut Vec<u8>) -> Trust {
-        // From the end to the beginning, and in a loop: users choose how deep their directories are.
-        let (mut top, mut len) = (self.get(id), 0);
+        // Without recursion: users choose how deep their directories are. Nearly all lie less deep than this.
+        let (mut nearest, mut further) = ([id; NEAREST], Vec::new());
+        let (mut at, mut depth) = (id, 0);
         let prefix = loop {
-            if let Some(prefix) = &top.prefix {
+            let found = self.get(at);
+            if let Some(prefix) = &found.prefix {
                 break prefix;
             }
-            len += self.names.get(top.name).len() + 1;
-            top = self.get(DirId(top.parent));
+            match nearest.get_mut(depth) {
+                Some(place) => *place = at,
+                None => further.push(at),
+            }
+            depth += 1;
+            at = DirId(found.parent);
         };
         path.extend_from_slice(&prefix.path);
-        path.resize(path.len() + len, b'/');
-        let (mut at, mut end, mut followed) = (self.get(id), path.len(), None);
-        while at.prefix.is_none() {
-            if at.via_link {
-                followed = followed.or(Some(end));
+        let mut trust = prefix.trust;
+        for &at in further.iter().rev().chain(nearest[..depth.min(NEAREST)].iter().rev()) {
+            let found = self.get(at);
+            path.extend_from_slice(self.names.get(found.name));
+            path.push(b'/');
+            if found.via_link {
+                trust.followed = path.len();
             }
-            let name = self.names.get(at.name);
-            path[end - 1 - name.len()..end - 1].copy_from_slice(name);
-            end -= name.len() + 1;
-            at = self.get(DirId(at.parent));
         }
-        followed.map_or(prefix.trust, |followed| Trust { followed, ..prefix.trust })
+        trust
     }
 
     /// How much of the directory's path is trusted.

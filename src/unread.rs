@@ -73,14 +73,17 @@ impl Unread {
 
     fn pop_other(&mut self) -> Option<(Waiting, Because)> {
         self.turns = self.turns.wrapping_add(1);
-        let order = if self.turns % 2 == 0 { [Because::Listed, Because::HasMore] } else { [Because::HasMore, Because::Listed] };
+        let order =
+            if self.turns.is_multiple_of(2) { [Because::Listed, Because::HasMore] } else { [Because::HasMore, Because::Listed] };
         order.into_iter().find_map(|because| Some((self.queue(because).pop()?, because)))
     }
 
     /// So many bytes were read of a file that had waited for this reason.
+    #[inline]
     pub(crate) fn took(&mut self, because: Because, bytes: usize) {
-        let cost = i64::try_from(bytes).unwrap_or(AHEAD_MAX).saturating_add(TURN_COST);
-        let ahead = if because == Because::Changed { self.ahead.saturating_add(cost) } else { self.ahead.saturating_sub(cost) };
+        // At most what one file may read per turn.
+        let cost = bytes as i64 + TURN_COST;
+        let ahead = if because == Because::Changed { self.ahead + cost } else { self.ahead - cost };
         self.ahead = ahead.clamp(-AHEAD_MAX, AHEAD_MAX);
     }
 

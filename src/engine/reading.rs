@@ -100,16 +100,32 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         Ok(())
     }
 
-    /// Gives a file its turn, which takes it out of its queue. Returns how many bytes it read.
-    fn read_file(&mut self, waiting: Waiting, because: Because, wall: u64, now: Now) -> Result<usize, EngineError> {
-        let Waiting { id, since } = waiting;
+    /// A file is out of its queue: says whether it is to be read at all, and now.
+    #[inline]
+    fn may_be_read(&mut self, id: SlotId) -> bool {
         let slot = self.files.get_mut(id);
         slot.state.remove(State::QUEUED);
         if !slot.is_read() || !slot.state.contains(State::DIRTY) || slot.state.intersects(State::KEPT_BACK) {
-            self.lag.keep(id, since);
-            return Ok(0);
+            return false;
         }
-        if slot.state & (State::HAS_PREDECESSOR | State::RELEASED) == State::HAS_PREDECESSOR && self.must_wait(id) {
+        slot.state & (State::HAS_PREDECESSOR | State::RELEASED) != State::HAS_PREDECESSOR || !self.must_wait(id)
+    }
+
+    /// How many bytes of a file may be read in this turn.
+    #[inline]
+    fn budget(&self, id: SlotId, because: Because) -> usize {
+        match because {
+            _ if self.unread.is_empty() => FILE_BUDGET,
+            // The search for the end of a long line takes larger steps.
+            Because::Changed if self.files.get(id).scanned == 0 => FIRST_BUDGET,
+            _ => SHARED_BUDGET,
+        }
+    }
+
+    /// Gives a file its turn, which takes it out of its queue. Returns how many bytes it read.
+    fn read_file(&mut self, waiting: Waiting, because: Because, wall: u64, now: Now) -> Result<usize, EngineError> {
+        let Waiting { id, since } = waiting;
+        if !self.may_be_read(id) {
             self.lag.keep(id, since);
             return Ok(0);
         }
@@ -126,12 +142,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 return Ok(0);
             }
         };
-        let budget = match because {
-            _ if self.unread.is_empty() => FILE_BUDGET,
-            // The search for the end of a long line takes larger steps.
-            Because::Changed if self.files.get(id).scanned == 0 => FIRST_BUDGET,
-            _ => SHARED_BUDGET,
-        };
+        let budget = self.budget(id, because);
         let mut pass = Pass::new(waiting, wall, budget);
         let before = (self.stats.bytes, self.stats.records);
         let end_before = self.read_upto(id);
