@@ -40,6 +40,7 @@ mod sweeping;
 mod timers;
 mod top;
 mod unlinked;
+mod wanted;
 mod watching;
 mod ways;
 
@@ -83,6 +84,7 @@ use roots::{Root, Wanted};
 use searching::Searches;
 use sweeping::Sweeps;
 use timers::Moved;
+use wanted::WantedNames;
 use ways::Ways;
 
 /// Room for about two thousand events with short names: an eighth of the kernel's default queue in one call.
@@ -180,7 +182,7 @@ pub struct Engine<F: FileSystem, S: Sink> {
     /// Directories that are watched for single files, by path.
     homes: HashMap<Box<[u8]>, DirKey>,
     /// Names that count in directories that are not listed.
-    wanted: HashMap<(DirId, Box<[u8]>), Wanted>,
+    wanted: WantedNames,
     events: Box<[u8]>,
     are_events_pending: bool,
     urgent: Urgent<F::Listing>,
@@ -299,7 +301,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             roots: Vec::new(),
             ways: Ways::new(),
             homes: HashMap::new(),
-            wanted: HashMap::new(),
+            wanted: WantedNames::default(),
             events: vec![0; EVENT_BUFFER_BYTES].into_boxed_slice(),
             are_events_pending: true,
             urgent: Urgent::new(),

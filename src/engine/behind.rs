@@ -36,7 +36,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// Whether a followed link leads to this name.
     pub(super) fn is_target(&self, dir: DirId, name: &[u8]) -> bool {
-        !self.wanted.is_empty() && matches!(self.wanted.get(&(dir, name.into())), Some(Wanted::Link(..)))
+        !self.wanted.is_empty() && matches!(self.wanted.get(dir, name), Some(Wanted::Link(..)))
     }
 
     /// A file loses a further name: that of a hard link, of a link to it, or, if it is reached through a link, its own one.
@@ -97,7 +97,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// A link leads elsewhere from now on: names that it led to count for nothing any more.
     pub(super) fn forget_targets(&mut self, dir: DirId, link: &[u8]) {
-        self.wanted.retain(|_, wanted| !matches!(wanted, Wanted::Link(at, name) if *at == dir && **name == *link));
+        self.wanted.forget_targets(dir, link);
     }
 
     /// The name of a link goes to another file: says so to those that the link led to.
@@ -111,14 +111,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// A followed link is gone: what it led to outside of the tree is let go, and what was rotated there as well.
     pub(super) fn link_removed(&mut self, dir: DirId, link: &[u8], now: Instant) {
         let is_it = |at: &DirId, name: &[u8]| *at == dir && *name == *link;
-        let mut homes: Vec<DirId> = Vec::new();
-        self.wanted.retain(|(home, _), wanted| {
-            let is_led_to = matches!(wanted, Wanted::Link(at, name) if is_it(at, name));
-            if is_led_to {
-                homes.push(*home);
-            }
-            !is_led_to
-        });
+        let mut homes = self.wanted.forget_targets(dir, link);
         let rotated = self.renames.rotated.iter().filter(|(_, (at, name))| is_it(at, name)).map(|(key, _)| *key);
         for key in rotated.collect::<Vec<_>>() {
             self.renames.rotated.remove(&key);

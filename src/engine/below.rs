@@ -214,9 +214,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 return false;
             }
         }
-        if !self.wanted.is_empty() {
-            self.wanted.retain(|(home, _), wanted| *home != dir || matches!(wanted, Wanted::Path(_)));
-        }
+        self.wanted.forget_targets_in(dir);
         true
     }
 

@@ -396,7 +396,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let roots = self.inputs.roots(self.tree.get(dir).scope).iter();
         let mut all: Vec<Option<Refused<'_>>> =
             roots.map(|&root| ask(&self.inputs.rules(root).patterns, name, self.below(root, dir, &path))).collect();
-        if let Some(&Wanted::Path(input)) = self.wanted.get(&(dir, name.into())) {
+        if let Some(&Wanted::Path(input)) = self.wanted.get(dir, name) {
             all.push(ask(&self.inputs.get(input).patterns, name, name));
         }
         let mut words: Vec<String> = Vec::new();

@@ -31,7 +31,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         if self.wanted.is_empty() {
             return None;
         }
-        match self.wanted.get(&(dir, name.into())) {
+        match self.wanted.get(dir, name) {
             Some(&Wanted::Path(input)) => self.inputs.get(input).patterns.accepts_file(name, name).then_some(input),
             _ => None,
         }
@@ -242,13 +242,13 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
         if !is_tree {
             let (_, name) = split_path(&path);
-            if matches!(self.wanted.get(&(dir, name.into())), Some(Wanted::Path(_))) {
-                self.wanted.remove(&(dir, name.into()));
+            if matches!(self.wanted.get(dir, name), Some(Wanted::Path(_))) {
+                self.wanted.remove(dir, name);
             }
             // The same file may be a PATH of another input.
             let other = self.all_roots().find(|&other| self.is_single_file(other, dir, name));
             if let Some(other) = other {
-                self.wanted.insert((dir, name.into()), Wanted::Path(self.inputs.of_root(other)));
+                self.wanted.insert(dir, name, Wanted::Path(self.inputs.of_root(other)));
             }
             self.let_go_unless_accepted(dir, name, now);
             self.release_home(dir);
@@ -311,7 +311,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
         let (path, input) = (self.roots[root.0 as usize].path.clone(), self.inputs.of_root(root));
         let (_, name) = split_path(&path);
-        self.wanted.insert((dir, name.into()), Wanted::Path(input));
+        self.wanted.insert(dir, name, Wanted::Path(input));
         if self.files.find(dir, name).is_some() {
             self.let_go_unless_accepted(dir, name, now);
         } else {

@@ -166,7 +166,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 further = Some((dir, name));
                 break;
             }
-            self.wanted.remove(&(dir, name));
+            self.wanted.remove(dir, &name);
             self.release_home(dir);
         }
         if let Some((dir, name)) = link {
@@ -296,7 +296,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
         let home = self.files.get(id).dir();
         while let Some((dir, name)) = self.files.take_alias(id) {
-            self.wanted.remove(&(dir, name));
+            self.wanted.remove(dir, &name);
             self.release_home(dir);
         }
         self.files.free(id);

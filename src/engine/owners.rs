@@ -54,7 +54,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// Whether a name is that of a PATH, in a directory that is watched for it alone.
     pub(super) fn is_path_of_file(&self, dir: DirId, name: &[u8]) -> bool {
-        self.tree.get(dir).role == Role::Home && matches!(self.wanted.get(&(dir, name.into())), Some(Wanted::Path(_)))
+        self.tree.get(dir).role == Role::Home && matches!(self.wanted.get(dir, name), Some(Wanted::Path(_)))
     }
 
     /// Whether a link that leads to nothing to follow may not be followed. Reports it once.

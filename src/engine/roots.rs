@@ -130,7 +130,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let home = self.home(prefix, true);
         self.tree.trust(home);
         if self.input_of(home, name).is_none() {
-            self.wanted.insert((home, name.into()), Wanted::Path(input));
+            self.wanted.insert(home, name, Wanted::Path(input));
         }
         if self.files.find(home, name).is_none() {
             if let Some(input) = self.input_of(home, name) {
@@ -249,7 +249,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
         if is_wanted {
             mark!("the PATH of a file stood for a directory");
-            self.wanted.remove(&(home, name.into()));
+            self.wanted.remove(home, name);
             self.poll_by(now);
         }
     }
@@ -271,10 +271,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// A directory turned out to be the same as `other`: the single files wanted in it are wanted there.
     pub(super) fn merge_home(&mut self, dir: DirId, other: DirId) {
-        let names: Vec<Box<[u8]>> = self.wanted.keys().filter(|(home, _)| *home == dir).map(|(_, name)| name.clone()).collect();
-        for name in names {
-            let wanted = self.wanted.remove(&(dir, name.clone())).expect("just listed");
-            self.wanted.entry((other, name.clone())).or_insert(wanted);
+        for name in self.wanted.names_in(dir) {
+            let wanted = self.wanted.remove(dir, &name).expect("just listed");
+            if self.wanted.get(other, &name).is_none() {
+                self.wanted.insert(other, &name, wanted);
+            }
             if self.files.find(other, &name).is_none()
                 && let Some(input) = self.input_of(other, &name)
             {
@@ -293,8 +294,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// After a home was armed: what was wanted there may have come before.
     pub(super) fn look_at_wanted(&mut self, home: DirId) {
-        let names: Vec<Box<[u8]>> = self.wanted.keys().filter(|(dir, _)| *dir == home).map(|(_, name)| name.clone()).collect();
-        for name in names {
+        for name in self.wanted.names_in(home) {
             match self.files.find(home, &name) {
                 Some(id) => self.doubt(id),
                 None if self.hear_if_accepted(home, &name).is_some() => {}
@@ -313,7 +313,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         if self.wanted.is_empty() {
             return;
         }
-        if let Some(Wanted::Link(at, link)) = self.wanted.get(&(dir, name.into())).cloned()
+        if let Some(Wanted::Link(at, link)) = self.wanted.get(dir, name).cloned()
             && self.tree.at_place(at.0).is_some()
         {
             mark!("the target of a link came up");
@@ -345,10 +345,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
         let at: (DirId, Box<[u8]>) = (slot.dir(), self.files.name(id).into());
         mark!("the directory of a link's target was watched");
-        if !self.wanted.contains_key(&(home, Box::from(name))) {
+        if self.wanted.get(home, name).is_none() {
             // What it led to before is none of its targets any more.
             self.forget_targets(at.0, &at.1);
-            self.wanted.insert((home, name.into()), Wanted::Link(at.0, at.1));
+            self.wanted.insert(home, name, Wanted::Link(at.0, at.1));
         }
         self.lead_to(id, home, name);
     }
@@ -367,11 +367,14 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             return;
         }
         let is_used = self.files.in_dir(dir).next().is_some()
-            || self.wanted.iter().any(|((home, _), wanted)| *home == dir && matches!(wanted, Wanted::Path(_)))
+            || self.wanted.of_home(dir).any(|(_, wanted)| matches!(wanted, Wanted::Path(_)))
             || self.files.has_alias_in(dir);
         if !is_used {
             mark!("a directory watched for single files was let go");
-            self.wanted.retain(|(home, _), _| *home != dir);
+            self.wanted.forget_targets_in(dir);
+            let mut path = Vec::new();
+            self.tree.write_path(dir, &mut path);
+            self.homes.remove(&*path);
             if let Some(watch) = self.tree.watch(dir) {
                 self.unwatch(watch);
             }

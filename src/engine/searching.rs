@@ -152,8 +152,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
         let mut prefix = Vec::new();
         self.tree.write_path(home, &mut prefix);
-        let wanted = self.wanted.iter().filter(|((dir, _), _)| *dir == home);
-        let wanted = wanted.filter_map(|((_, name), wanted)| match wanted {
+        let wanted = self.wanted.of_home(home).filter_map(|(name, wanted)| match wanted {
             Wanted::Path(input) => Some((name, *input, None)),
             Wanted::Link(dir, link) => {
                 let id = self.tree.at_place(dir.0).and_then(|dir| self.files.find(dir, link))?;
