@@ -12,10 +12,15 @@ use crate::inputs::ScopeId;
 use crate::names::{NameRef, Names};
 use crate::sys::{NOBODY, WatchId};
 
+mod trust;
+
+use trust::Prefix;
+pub(crate) use trust::Trust;
+
 const NONE: u32 = u32::MAX;
 
-/// Directories of a path that need no memory of their own while it is written.
-const NEAREST: usize = 16;
+/// Levels of a path that are written by recursion.
+const NEAREST: usize = 32;
 
 /// A directory's place in the table; reused after the directory went away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -26,35 +31,6 @@ pub(crate) struct DirId(pub(crate) u32);
 pub(crate) struct DirKey {
     pub(crate) id: DirId,
     version: u32,
-}
-
-/// How far a path leads through what nobody but the settings chose, and how far links are followed behind that: lengths in bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Trust {
-    /// To the end of the PATH.
-    pub(crate) trusted: usize,
-    /// To the end of the link nearest to the end of the path that is followed; no further than `trusted` without one.
-    pub(crate) followed: usize,
-}
-
-impl Trust {
-    /// Of a path that the settings name.
-    fn whole(path: &[u8]) -> Trust {
-        Trust { trusted: path.len(), followed: path.len() }
-    }
-
-    /// Of the path, without links, of what a link leads to.
-    fn root() -> Trust {
-        Trust { trusted: 1, followed: 1 }
-    }
-}
-
-/// A path that is not put together from names.
-#[derive(Debug)]
-struct Prefix {
-    /// With a slash at its end where one is needed.
-    path: Box<[u8]>,
-    trust: Trust,
 }
 
 /// Why a directory is here.
@@ -423,32 +399,43 @@ impl Tree {
 
     /// Writes the directory's path, with a slash at its end, into an empty `path`. Returns how far it is trusted.
     pub(crate) fn write_path(&self, id: DirId, path: &mut Vec<u8>) -> Trust {
-        // Without recursion: users choose how deep their directories are. Nearly all lie less deep than this.
-        let (mut nearest, mut further) = ([id; NEAREST], Vec::new());
-        let (mut at, mut depth) = (id, 0);
-        let prefix = loop {
-            let found = self.get(at);
-            if let Some(prefix) = &found.prefix {
-                break prefix;
-            }
-            match nearest.get_mut(depth) {
-                Some(place) => *place = at,
-                None => further.push(at),
-            }
-            depth += 1;
-            at = DirId(found.parent);
-        };
+        self.write_path_within(id, NEAREST, path)
+    }
+
+    fn write_path_within(&self, id: DirId, levels: usize, path: &mut Vec<u8>) -> Trust {
+        let found = self.get(id);
+        if let Some(prefix) = &found.prefix {
+            path.extend_from_slice(&prefix.path);
+            return prefix.trust;
+        }
+        let above = DirId(found.parent);
+        let trust = if levels == 0 { self.write_deep_path(above, path) } else { self.write_path_within(above, levels - 1, path) };
+        self.write_name(found, path);
+        if found.via_link { Trust { followed: path.len(), ..trust } } else { trust }
+    }
+
+    /// The same without recursion: users choose how deep their directories are.
+    fn write_deep_path(&self, id: DirId, path: &mut Vec<u8>) -> Trust {
+        let chain = std::iter::successors(Some(id), |&at| self.parent(at)).map(|at| self.get(at));
+        let mut chain: Vec<&Directory> = chain.collect();
+        let top = chain.iter().position(|found| found.prefix.is_some()).expect("a root has a path");
+        chain.truncate(top + 1);
+        let prefix = chain.pop().and_then(|found| found.prefix.as_ref()).expect("just found");
         path.extend_from_slice(&prefix.path);
         let mut trust = prefix.trust;
-        for &at in further.iter().rev().chain(nearest[..depth.min(NEAREST)].iter().rev()) {
-            let found = self.get(at);
-            path.extend_from_slice(self.names.get(found.name));
-            path.push(b'/');
+        for found in chain.into_iter().rev() {
+            self.write_name(found, path);
             if found.via_link {
                 trust.followed = path.len();
             }
         }
         trust
+    }
+
+    #[inline]
+    fn write_name(&self, found: &Directory, path: &mut Vec<u8>) {
+        path.extend_from_slice(self.names.get(found.name));
+        path.push(b'/');
     }
 
     /// How much of the directory's path is trusted.

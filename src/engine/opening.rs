@@ -34,13 +34,22 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let file = self.fs.open(&self.path, links)?;
         // Names change between an event and an open, and content never stands for identity, however much of it is the same.
         let found = self.fs.inode_of(&file)?;
-        if !found.is_regular || !self.files.is_inode(id, found.device, found.inode) || self.is_foreign_target(id, found.owner) {
+        if !found.is_regular || !self.files.is_inode(id, found.device, found.inode) {
             return Ok(None);
         }
-        match self.check_owner(id, found.owner) {
-            Err(_) if self.goes_by_own_name(id, found.owner) => Ok(None),
+        let is_for_anybody = !self.config.same_owner && self.renames.rotated.is_empty();
+        Ok(if is_for_anybody || self.is_for_owner(id, found.owner)? { Some(file) } else { None })
+    }
+
+    /// Whether a file of this owner may be read where it is.
+    fn is_for_owner(&mut self, id: SlotId, owner: u32) -> io::Result<bool> {
+        if self.is_foreign_target(id, owner) {
+            return Ok(false);
+        }
+        match self.check_owner(id, owner) {
+            Err(_) if self.goes_by_own_name(id, owner) => Ok(false),
             Err(error) => Err(error),
-            Ok(()) => Ok(Some(file)),
+            Ok(()) => Ok(true),
         }
     }
 

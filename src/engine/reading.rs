@@ -123,6 +123,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 
     /// Gives a file its turn, which takes it out of its queue. Returns how many bytes it read.
+    #[inline]
     fn read_file(&mut self, waiting: Waiting, because: Because, wall: u64, now: Now) -> Result<usize, EngineError> {
         let Waiting { id, since } = waiting;
         if !self.may_be_read(id) {
