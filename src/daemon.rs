@@ -135,9 +135,10 @@ impl Daemon {
         let service = Service::from_environment(config.output.to_string(), clock::now());
         let poll = Poll::new().context("cannot make an epoll instance")?;
         let signals = Signals::new().context("cannot receive signals")?;
-        poll.registry()
-            .register(&mut SourceFd(&signals.descriptor()), SIGNALS, Interest::READABLE)
-            .context("cannot poll signals")?;
+        for descriptor in signals.descriptors() {
+            let registry = poll.registry();
+            registry.register(&mut SourceFd(&descriptor), SIGNALS, Interest::READABLE).context("cannot poll signals")?;
+        }
         let kept = config.state_dir.as_deref().map(|directory| kept::open(directory, &config.output)).transpose()?;
         let registry = poll.registry().try_clone().context("cannot share the epoll instance")?;
         let sink = sink::open(&config.output, Poller { registry, token: OUTPUT })?;
@@ -183,6 +184,7 @@ impl Daemon {
         let mut ready = Events::with_capacity(16);
         let mut timeout = Some(Duration::ZERO);
         loop {
+            self.engine.file_system_mut().release();
             match self.poll.poll(&mut ready, timeout) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => ready.clear(),
                 outcome => outcome.context("cannot wait for events")?,

@@ -40,6 +40,7 @@ mod sweeping;
 mod timers;
 mod top;
 mod unlinked;
+mod user_mounts;
 mod wanted;
 mod watching;
 mod ways;

@@ -97,6 +97,8 @@ pub enum FileState {
     LinkNotFollowed,
     /// Another user owns it than the directory below PATH through which it is reached (`--same-owner`).
     OtherOwner,
+    /// It, or a directory above it, is in a mount that a user other than root made.
+    UserMount,
     /// Its first block is binary, and such files are left out.
     Binary,
     /// It cannot be opened or looked at.

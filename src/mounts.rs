@@ -27,6 +27,21 @@ pub(crate) fn parse(table: &[u8]) -> impl Iterator<Item = Mount> + '_ {
     })
 }
 
+/// The numbers of all mounts, and whether a user other than root made them: by fusermount(1), whose mounts tell for whom they were made. Users
+/// make others in mount namespaces of their own only.
+pub(crate) fn makers(table: &[u8]) -> impl Iterator<Item = (u64, bool)> + '_ {
+    table.split(|&byte| byte == b'\n').filter_map(|line| {
+        let number = str::from_utf8(line.split(|&byte| byte == b' ').next()?).ok()?.parse().ok()?;
+        // Optional fields end with a hyphen: "... master:1 - fuse.sshfs host:/ rw,user_id=1000,group_id=1000".
+        let mut fields = line.split(|&byte| byte == b' ').skip_while(|field| *field != b"-").skip(1);
+        let (kind, options) = (fields.next()?, fields.nth(1)?);
+        let is_fuse = kind == b"fuse" || kind == b"fuseblk" || kind.starts_with(b"fuse.");
+        let users = options.split(|&byte| byte == b',').filter_map(|option| option.strip_prefix(b"user_id="));
+        let is_of_root = users.clone().count() == 1 && users.clone().all(|user| user == b"0");
+        Some((number, is_fuse && !is_of_root))
+    })
+}
+
 /// The mount points of all that is in one of two sorted tables only.
 pub(crate) fn changed(before: &[Mount], after: &[Mount]) -> Vec<Box<[u8]>> {
     let only_in = |one: &[Mount], other: &[Mount]| {
@@ -94,6 +109,21 @@ mod tests {
     }
 
     #[test]
+    fn mounts_of_fuse_tell_whether_root_made_them() {
+        let table = "22 1 254:0 / / rw shared:1 - ext4 /dev/vda rw\n\
+            30 22 0:5 / /a rw - fuse a rw,user_id=1000,group_id=1000,allow_other\n\
+            31 22 0:6 / /b rw master:1 - fuse.sshfs host:/ rw,user_id=0,group_id=0\n\
+            32 22 0:7 / /c rw - fuse.x\\040-\\040ext4 - rw,user_id=7\n\
+            33 22 0:8 / /d rw - fuseblk /dev/sdb1 rw,user_id=1\n\
+            34 22 0:9 / /sys/fs/fuse/connections rw - fusectl fusectl rw\n\
+            35 22 0:10 / /e rw - fuse - rw\n\
+            36 22 0:11 / /f rw - tmpfs user_id=5 rw,user_id=5\n\
+            x y z\n37 22\n";
+        let made: Vec<_> = makers(table.as_bytes()).collect();
+        assert_eq!(made, [(22, false), (30, true), (31, false), (32, true), (33, true), (34, false), (35, true), (36, false)]);
+    }
+
+    #[test]
     fn any_bytes_give_mounts_or_nothing() {
         let mut seed = 0x9e37_79b9_7f4a_7c15_u64;
         for _ in 0..100_000 {
@@ -107,6 +137,7 @@ mod tests {
             for mount in parse(&line) {
                 assert!(mount.point.starts_with(b"/"));
             }
+            assert!(makers(&line).count() <= line.len());
         }
     }
 }

@@ -39,11 +39,12 @@ pub(crate) enum Cause {
     Binary,
     WrittenBefore,
     LinkRefused,
+    UserMount,
 }
 
 impl Cause {
     /// Every cause with its name, in the order of the variants.
-    const NAMES: [(Cause, &'static str); 24] = [
+    const NAMES: [(Cause, &'static str); 25] = [
         (Cause::PathMissing, "path_missing"),
         (Cause::PathAppeared, "path_appeared"),
         (Cause::PathLeftOut, "path_left_out"),
@@ -68,6 +69,7 @@ impl Cause {
         (Cause::Binary, "binary"),
         (Cause::WrittenBefore, "written_before_offset"),
         (Cause::LinkRefused, "link_refused"),
+        (Cause::UserMount, "user_mount"),
     ];
 }
 

@@ -13,7 +13,7 @@ use super::Request;
 use crate::file_systems::FileSystemType;
 use crate::names::split_path;
 use crate::sys::host::{self, Wanted};
-use crate::sys::{FileKind, FileSystem, Guard, Links, Linux};
+use crate::sys::{FileKind, FileSystem, Guard, Links, Linux, USER_MOUNT};
 
 /// Names kept of each kind of trouble.
 const NAMES_MAX: usize = 5;
@@ -85,6 +85,8 @@ pub(super) struct Survey {
     /// FIFOs, sockets and devices: never opened.
     pub(super) special: u64,
     pub(super) unreadable_directories: Trouble,
+    /// Where users other than root mounted something.
+    pub(super) user_mounts: Trouble,
     /// Files that were asked whether they may be read.
     pub(super) sampled: u64,
     pub(super) unreadable_files: Trouble,
@@ -200,6 +202,7 @@ impl Walk<'_> {
             // Gone since it was listed.
             Ok(_) => return,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return,
+            Err(error) if error.raw_os_error() == Some(USER_MOUNT) => return self.found.user_mounts.note(bare, &error),
             Err(error) => return self.found.unreadable_directories.note(bare, &error),
         };
         if !self.seen.insert((found.id.device, found.id.inode)) {

@@ -101,6 +101,7 @@ pub(super) fn judge(survey: &Survey, system: &System) -> Vec<Finding> {
     findings.push(directories_read(survey, system));
     findings.push(files_read(survey, system));
     findings.extend(system.reads_links_of_others.then(hard_links));
+    findings.extend((survey.user_mounts.count > 0).then(|| user_mounts(survey)));
     findings.extend([
         watches(survey, system),
         instances(system),
@@ -205,6 +206,18 @@ fn files_read(survey: &Survey, system: &System) -> Finding {
     }
     let what = format!("{asked}: {} cannot be read by uid {}: {}", count(trouble.count), system.user, trouble.names.join(", "));
     Finding::bad(Verdict::Problem, "permissions", what, READ_REMEDY)
+}
+
+fn user_mounts(survey: &Survey) -> Finding {
+    let (n, names) = (survey.user_mounts.count, survey.user_mounts.names.join(", "));
+    let what =
+        format!("{} mount{} of users other than root: left out, since they answer when they please: {names}", count(n), plural(n));
+    Finding::bad(
+        Verdict::Warning,
+        "mounts",
+        what,
+        "give the mount point as a PATH of its own if it is to be followed, and is trusted",
+    )
 }
 
 fn hard_links() -> Finding {

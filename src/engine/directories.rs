@@ -5,7 +5,7 @@ use super::*;
 use crate::discovery::{self, Visit, Why};
 use crate::inputs::ScopeId;
 use crate::notices::Cause;
-use crate::sys::{FileKind, Guard, Links};
+use crate::sys::{FileKind, Guard, Links, USER_MOUNT};
 use crate::tree::{Role, Trust};
 
 use nix::libc;
@@ -369,7 +369,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             // One that was renamed away, even if it is back under the old name by now, goes on where it was found.
             Ok(is_there) => is_there && !self.is_any_moving(other),
             // Whether it is there or not: it can be followed here, and not there.
-            Err(error) if matches!(error.raw_os_error(), Some(libc::EACCES | libc::EPERM | libc::ENAMETOOLONG)) => false,
+            Err(error) if matches!(error.raw_os_error(), Some(libc::EACCES | libc::EPERM | libc::ENAMETOOLONG | USER_MOUNT)) => {
+                false
+            }
             Err(error) => {
                 self.visit_failed(dir, &error, now);
                 return false;
@@ -418,6 +420,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     pub(super) fn visit_failed(&mut self, dir: DirId, error: &std::io::Error, now: Now) {
         match error.raw_os_error() {
             _ if is_missing(error) => self.lost_directory(dir, now),
+            Some(USER_MOUNT) => self.leave_user_mount_out(dir, now),
             Some(libc::EACCES | libc::EPERM | libc::ENAMETOOLONG) => {
                 mark!("a directory could not be read");
                 if self.tree.set_unreadable(dir, true) {

@@ -14,7 +14,7 @@ use crate::patterns::{Patterns, Refused};
 use crate::record::push_file;
 use crate::registry::{Life, State};
 use crate::sink::SinkState;
-use crate::sys::FileKind;
+use crate::sys::{FileKind, USER_MOUNT};
 use crate::tree::Role;
 
 use nix::libc;
@@ -187,6 +187,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         because(
             FileState::Unreadable,
             match outcome {
+                Err(error) if error.raw_os_error() == Some(USER_MOUNT) => return in_user_mount(),
                 Err(error) => format!("it cannot be read: {error}; picked up when that changes"),
                 Ok(()) => {
                     "it could not be read when it was tried last, but could be now: the next event or sweep finds it".to_owned()
@@ -266,6 +267,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 
     fn explain_unknown(&mut self, dir: DirId, rest: &[Vec<u8>], found: &io::Result<Stat>, target: &io::Result<Stat>) -> Reason {
+        if is_user_mount(found) || is_user_mount(target) {
+            return in_user_mount();
+        }
         if let Ok(target) = target
             && target.kind == FileKind::Regular
             && self.own.is_live(target.id.device, target.id.inode)
@@ -307,7 +311,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 if let Some((state, words)) = self.refusal(dir, name, Patterns::refusal_of_file) {
                     return because(state, format!("{text} {words}"));
                 }
-                if self.look_in(dir, name).1.is_err()
+                let (_, target) = self.look_in(dir, name);
+                if is_user_mount(&target) {
+                    return in_user_mount();
+                }
+                if target.is_err()
                     && let Some(why) = self.why_not_through(dir, name, look)
                 {
                     return because(FileState::LinkNotFollowed, format!("{text} {why}"));
@@ -333,6 +341,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             return because(
                 FileState::UnreadableDirectory,
                 match self.fs.list(&self.path, links) {
+                    Err(error) if error.raw_os_error() == Some(USER_MOUNT) => return in_user_mount(),
                     Err(error) => format!("the directory {text} cannot be read: {error}; picked up when that changes"),
                     Ok(_) => {
                         format!("the directory {text} could not be read when it was tried last; the next event or sweep finds it")
@@ -453,6 +462,17 @@ fn nothing_known(asked: &[u8], (state, why): Reason) -> FileStatus {
 
 fn in_state_directory(directory: &[u8]) -> Reason {
     because(FileState::StateDirectory, format!("it is in our own state directory, {}", shown(directory)))
+}
+
+fn is_user_mount(look: &io::Result<Stat>) -> bool {
+    matches!(look, Err(error) if error.raw_os_error() == Some(USER_MOUNT))
+}
+
+fn in_user_mount() -> Reason {
+    because(
+        FileState::UserMount,
+        "a user other than root mounted something on it, or on a directory above it: left out until it is unmounted",
+    )
 }
 
 fn is_missing(error: &io::Error) -> bool {

@@ -5,7 +5,7 @@ use crate::checkpoint::OWN_OUTPUT;
 use crate::discovery::Why;
 use crate::notices::Cause;
 use crate::registry::{Life, State};
-use crate::sys::FileKind;
+use crate::sys::{FileKind, USER_MOUNT};
 use crate::tree::Role;
 
 use nix::libc;
@@ -135,7 +135,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                     return;
                 }
                 Ok(_) => {}
-                Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR | libc::ELOOP)) => {}
+                Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR | libc::ELOOP | USER_MOUNT)) => {}
                 Err(_) => {
                     mark!("a file that lost its name could not be looked at");
                     // A failure to look is not a deletion.

@@ -8,7 +8,7 @@ use crate::discovery::Why;
 use crate::inputs::InputId;
 use crate::notices::Cause;
 use crate::registry::{Life, State};
-use crate::sys::FileKind;
+use crate::sys::{FileKind, USER_MOUNT};
 use crate::tree::Role;
 
 use nix::libc;
@@ -86,6 +86,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             Some(libc::ENOENT | libc::ENOTDIR | libc::ELOOP) => self.name_missing(id, now),
             Some(libc::EACCES | libc::ENAMETOOLONG | libc::EPERM) => self.unreadable(id, error, now),
             Some(libc::EINTR) => self.doubt(id),
+            Some(USER_MOUNT) => self.is_in_user_mount(id, now),
             // A shortage passes, so it is waited for also with `--once`; a broken disk may be broken for good.
             errno if self.config.once && !errno.is_some_and(is_shortage) => self.unreadable(id, error, now),
             _ => {

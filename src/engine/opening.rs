@@ -8,6 +8,7 @@ use std::io;
 use super::*;
 use crate::notices::Cause;
 use crate::registry::State;
+use crate::sys::USER_MOUNT;
 
 use nix::libc;
 
@@ -83,6 +84,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         match error.raw_os_error() {
             _ if error.kind() == io::ErrorKind::PermissionDenied => self.unreadable(id, error, now),
             Some(libc::ENAMETOOLONG) => self.unreadable(id, error, now),
+            Some(USER_MOUNT) => self.is_in_user_mount(id, now),
             Some(libc::ENOENT | libc::ENOTDIR | libc::ELOOP) => self.look_before_reading(id, Some(error), now),
             _ => self.read_failed(id, error, now),
         }

@@ -4,6 +4,8 @@
 //! Always holds: an entry is dropped only after two looks, [`GONE_AFTER`] apart, that both could have found the file.
 
 use super::commit::nanos;
+use super::inputs::prefix_of;
+use super::roots::RootState;
 use super::*;
 use crate::checkpoint::state::State as Stored;
 use crate::checkpoint::{Entry, EntryFlags};
@@ -12,6 +14,7 @@ use crate::inputs::InputId;
 use crate::registry::State;
 use crate::sys::file::CLOCK_TICK;
 use crate::sys::{FileId, Links};
+use crate::tree::Trust;
 
 use nix::libc;
 
@@ -288,24 +291,40 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         if path.is_empty() {
             return Some(true);
         }
-        match self.fs.stat(path, Links::Follow) {
+        let trusted = self.trusted_by_a_path(path);
+        let links = self.links_on(Trust { trusted: trusted.unwrap_or_default(), followed: trusted.map_or(0, |_| path.len()) });
+        match self.fs.stat(path, links) {
             Ok(found) => Some(found.id != file),
+            // What is not below a PATH any more may have been reached through links.
+            Err(error) if error.raw_os_error() == Some(libc::ENOTDIR) && trusted.is_none() => None,
             Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR)) => {
                 mark!("a file that the journal knows had no name any more");
                 // Where a file system is not mounted, nothing is found, and nothing is gone.
-                (self.device_above(path)? == file.device).then_some(true)
+                (self.device_above(path, trusted.unwrap_or_default())? == file.device).then_some(true)
             }
             Err(_) => None,
         }
     }
 
+    /// How much of a path, as records show it, is the PATH that it is below.
+    fn trusted_by_a_path(&self, path: &[u8]) -> Option<usize> {
+        let roots = self.roots.iter().filter(|root| root.state != RootState::Removed);
+        roots
+            .filter_map(|root| {
+                let prefix = prefix_of(&root.path);
+                if path.starts_with(&prefix) { Some(prefix.len()) } else { (path == root.path).then_some(path.len()) }
+            })
+            .max()
+    }
+
     /// The device of the directory nearest above the path that exists.
-    fn device_above(&mut self, path: &[u8]) -> Option<u64> {
+    fn device_above(&mut self, path: &[u8], trusted: usize) -> Option<u64> {
         let mut above = path;
         while let Some(slash) = memchr::memrchr(b'/', above) {
             above = &above[..slash];
             let directory = if above.is_empty() { b"/" } else { above };
-            match self.fs.stat(directory, Links::Follow) {
+            let links = if directory.len() < trusted { Links::Follow } else { Links::Beneath(trusted) };
+            match self.fs.stat(directory, links) {
                 Ok(found) => return Some(found.id.device),
                 Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR)) => {}
                 Err(_) => return None,

@@ -4,9 +4,11 @@
 //! Always holds: whatever is exchanged, renamed or linked while the path is walked, the descriptor is of something that is, or was a moment
 //! ago, below the trusted directory. `O_NOFOLLOW` alone guards the last component only.
 
+use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
+use std::rc::Rc;
 
 use hashbrown::HashSet;
 use nix::errno::Errno;
@@ -15,10 +17,12 @@ use nix::libc;
 use nix::sys::stat::{FileStat, Mode, fstat};
 use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 
+use super::mount_table::Makers;
+use super::statx::mount_at;
 use super::{Guard, LinkRule, RefusedLink};
 
-/// Trusted directories with a link on their way that are remembered: as many as there are PATHs, which are few.
-const LINKED_MAX: usize = 1024;
+/// Trusted directories that are opened first that are remembered: as many as there are PATHs, which are few.
+const INDIRECT_MAX: usize = 1024;
 
 /// As many links as the kernel follows on one way (`MAXSYMLINKS`, path_resolution(7)).
 const LINKS_MAX: usize = 40;
@@ -26,18 +30,24 @@ const LINKS_MAX: usize = 40;
 /// Components walked through on one way that leads through links: each is two system calls, and whoever makes a link chooses how many there are.
 const STEPS_MAX: usize = 256;
 
+/// Trusted directories kept open for the calls of one turn.
+const BASES_MAX: usize = 8;
+
 /// How paths are resolved here.
 #[derive(Debug, Default)]
 pub(super) struct Beneath {
     /// Whether the kernel has `openat2(2)`, and lets this process call it; asked by the first call.
     has_openat2: Option<bool>,
-    /// Trusted directories whose own paths lead through links, which is allowed: these are opened first.
-    linked: HashSet<Box<[u8]>>,
+    /// Trusted directories whose own paths lead through links or into other mounts, which is allowed: these are opened first.
+    indirect: HashSet<Box<[u8]>>,
+    /// Those of them that are open.
+    bases: VecDeque<(Box<[u8]>, Rc<OwnedFd>)>,
+    makers: Makers,
 }
 
 impl Beneath {
-    /// Opens `path`. Its first `trusted` bytes may lead through links; a link behind them is `ENOTDIR`, but with `O_PATH` and not
-    /// `O_DIRECTORY` one at the end is opened itself.
+    /// Opens `path`. Its first `trusted` bytes may lead through links and mounts; a link behind them is `ENOTDIR`, but with `O_PATH` and not
+    /// `O_DIRECTORY` one at the end is opened itself; a mount that a user other than root made is [`super::USER_MOUNT`].
     ///
     /// # Errors
     /// Those of `openat2(2)`.
@@ -47,11 +57,22 @@ impl Beneath {
         if below.is_empty() {
             return Ok(nix::fcntl::open(or_dot(above), flags - OFlag::O_NOFOLLOW, Mode::empty())?);
         }
-        if self.has_openat2() {
-            self.resolve(path, above, below, flags)
-        } else {
-            Ok(walk(&trusted_directory(above)?, below, flags)?)
+        let is_direct = self.has_openat2() && !self.indirect.contains(above);
+        if is_direct {
+            // The trusted directory's own path hardly ever leads through a link, or off the root file system: then one call does.
+            match openat2(AT_FDCWD, path, confined(flags)) {
+                Err(Errno::ELOOP | Errno::EXDEV) => {}
+                outcome => return Ok(outcome?),
+            }
         }
+        let base = self.base(above)?;
+        let opened = self.open_below(&base, below, flags);
+        // Or else it was what is below, or somebody took a link away in between.
+        let is_new = is_direct && opened.is_ok() && self.indirect.len() < INDIRECT_MAX;
+        if is_new && matches!(look(or_dot(above)), Err(Errno::ELOOP | Errno::EXDEV)) {
+            self.indirect.insert(above.into());
+        }
+        opened
     }
 
     /// Opens `path`. Links on it are followed as the guard says; the others are as with [`Beneath::open`].
@@ -69,20 +90,29 @@ impl Beneath {
         while let Some(rest) = below.strip_prefix(b"/") {
             below = rest;
         }
-        if below.is_empty() {
-            Ok(reached.open(flags)?)
-        } else if self.has_openat2() {
-            Ok(below_without_links(&reached.file, below, flags)?)
-        } else {
-            Ok(walk(&reached.file, below, flags)?)
-        }
+        if below.is_empty() { Ok(reached.open(flags)?) } else { self.open_below(&reached.file, below, flags) }
     }
 
     /// Walks to the end of what is followed.
-    pub(super) fn reach(&self, path: &[u8], guard: Guard) -> Result<Reached, Stopped> {
+    pub(super) fn reach(&mut self, path: &[u8], guard: Guard) -> Result<Reached, Stopped> {
         let (above, below) = path.split_at(guard.trusted);
         let below = &below[..guard.followed.min(path.len()) - guard.trusted];
-        follow(trusted_directory(above)?, below, guard.rule)
+        self.follow(trusted_directory(above)?, below, guard.rule)
+    }
+
+    /// What was opened for this turn is closed.
+    pub(super) fn release(&mut self) {
+        self.bases.clear();
+    }
+
+    fn base(&mut self, above: &[u8]) -> nix::Result<Rc<OwnedFd>> {
+        if let Some((_, base)) = self.bases.iter().find(|(path, _)| **path == *above) {
+            return Ok(Rc::clone(base));
+        }
+        let base = Rc::new(trusted_directory(above)?);
+        self.bases.truncate(BASES_MAX - 1);
+        self.bases.push_front((above.into(), Rc::clone(&base)));
+        Ok(base)
     }
 
     fn has_openat2(&mut self) -> bool {
@@ -98,58 +128,94 @@ impl Beneath {
         self.has_openat2 != Some(false)
     }
 
-    fn resolve(&mut self, path: &[u8], above: &[u8], below: &[u8], flags: OFlag) -> io::Result<OwnedFd> {
-        let is_linked = !self.linked.is_empty() && self.linked.contains(above);
-        if !is_linked {
-            // The trusted directory's own path hardly ever leads through a link: then one call does.
-            match openat2(AT_FDCWD, path, without_links(flags)) {
-                Err(Errno::ELOOP) => {}
+    fn open_below(&mut self, base: &OwnedFd, below: &[u8], flags: OFlag) -> io::Result<OwnedFd> {
+        if self.has_openat2() {
+            match openat2(base, below, confined(flags)) {
+                Err(Errno::ELOOP) => return Err(Errno::ENOTDIR.into()),
+                // A mount below a PATH: whose it is, the walk finds out.
+                Err(Errno::EXDEV) => {}
                 outcome => return Ok(outcome?),
             }
         }
-        match below_without_links(&trusted_directory(above)?, below, flags) {
-            Ok(file) => {
-                // Or else somebody took a link away in between.
-                let is_new = !is_linked && self.linked.len() < LINKED_MAX;
-                if is_new && matches!(look(or_dot(above)), Err(Errno::ELOOP)) {
-                    self.linked.insert(above.into());
-                }
-                Ok(file)
-            }
-            Err(error) => Err(error.into()),
+        Ok(self.walk(base, below, flags)?)
+    }
+
+    /// The same without `openat2(2)`, or through mounts: component by component.
+    fn walk(&mut self, base: &OwnedFd, below: &[u8], flags: OFlag) -> nix::Result<OwnedFd> {
+        let mut at = Reached::directory(base.try_clone().map_err(|_| Errno::EMFILE)?)?;
+        for name in components(below) {
+            let next = self.step(&at.file, name)?;
+            let found = fstat(&next)?;
+            let above = std::mem::replace(&mut at.file, next);
+            at = Reached { file: at.file, entry: Some((above, name.to_vec())), found };
         }
+        at.open(flags)
+    }
+
+    /// Walks from a directory, component by component. What was looked at, and allowed, is what the walk goes on from: a descriptor of it is open.
+    fn follow(&mut self, from: OwnedFd, way: &[u8], rule: LinkRule) -> Result<Reached, Stopped> {
+        let mut todo: Vec<Vec<u8>> = components(way).rev().map(<[u8]>::to_vec).collect();
+        // The owners of links, and how much is still to be walked when what they lead to is reached.
+        let mut followed: Vec<(u32, usize)> = Vec::new();
+        let mut at = Reached::directory(from)?;
+        let (mut steps, mut links) = (0, 0);
+        while let Some(name) = todo.pop() {
+            steps += 1;
+            if steps > STEPS_MAX {
+                return Err(Errno::ELOOP.into());
+            }
+            let next = self.step(&at.file, &name)?;
+            let found = fstat(&next)?;
+            if is_kind(&found, libc::S_IFLNK) {
+                links += 1;
+                if links > LINKS_MAX {
+                    return Err(Errno::ELOOP.into());
+                }
+                if fstatfs(&next)?.filesystem_type() == PROC_SUPER_MAGIC {
+                    return Err(Stopped::Refused(RefusedLink { owner: found.st_uid, target_owner: None }));
+                }
+                let target = readlinkat(&next, "")?.into_vec();
+                if target.starts_with(b"/") {
+                    at = Reached::directory(trusted_directory(b"/")?)?;
+                }
+                followed.push((found.st_uid, todo.len()));
+                // What a slash follows is a directory.
+                todo.extend(target.ends_with(b"/").then(|| b".".to_vec()));
+                todo.extend(components(&target).rev().map(<[u8]>::to_vec));
+            } else {
+                let above = std::mem::replace(&mut at.file, next);
+                at.entry = Some((above, name));
+                at.found = found;
+            }
+            while let Some((owner, _)) = followed.pop_if(|(_, rest)| *rest == todo.len()) {
+                if !rule.allows(owner, at.found.st_uid) {
+                    return Err(Stopped::Refused(RefusedLink { owner, target_owner: Some(at.found.st_uid) }));
+                }
+            }
+        }
+        Ok(at)
+    }
+
+    /// Opens an entry of a directory, a link itself. A mount there is entered if root made it: until then none of it is asked for anything.
+    fn step(&mut self, directory: &OwnedFd, name: &[u8]) -> nix::Result<OwnedFd> {
+        let next = openat(directory, name, OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Mode::empty())?;
+        let mount = mount_at(next.as_fd()).unwrap_or(None);
+        if mount.is_some_and(|number| self.makers.is_made_by_user(number)) { Err(Errno::EXDEV) } else { Ok(next) }
     }
 }
 
-fn below_without_links(directory: &OwnedFd, below: &[u8], flags: OFlag) -> nix::Result<OwnedFd> {
-    openat2(directory, below, without_links(flags)).map_err(|error| if error == Errno::ELOOP { Errno::ENOTDIR } else { error })
+fn confined(flags: OFlag) -> OpenHow {
+    let resolve = ResolveFlag::RESOLVE_NO_SYMLINKS | ResolveFlag::RESOLVE_NO_MAGICLINKS | ResolveFlag::RESOLVE_NO_XDEV;
+    OpenHow::new().flags(flags).resolve(resolve)
 }
 
-fn without_links(flags: OFlag) -> OpenHow {
-    OpenHow::new().flags(flags).resolve(ResolveFlag::RESOLVE_NO_SYMLINKS | ResolveFlag::RESOLVE_NO_MAGICLINKS)
-}
-
-/// Whether a path leads through no link.
+/// Whether a path leads through no link and to no other mount.
 fn look(path: &[u8]) -> nix::Result<OwnedFd> {
-    openat2(AT_FDCWD, path, without_links(OFlag::O_PATH | OFlag::O_CLOEXEC))
+    openat2(AT_FDCWD, path, confined(OFlag::O_PATH | OFlag::O_CLOEXEC))
 }
 
 fn trusted_directory(path: &[u8]) -> nix::Result<OwnedFd> {
     nix::fcntl::open(or_dot(path), OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
-}
-
-/// The same without `openat2(2)`: component by component.
-fn walk(trusted: &OwnedFd, below: &[u8], flags: OFlag) -> nix::Result<OwnedFd> {
-    let step = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    let mut components = components(below).peekable();
-    let mut at: Option<OwnedFd> = None;
-    while let Some(component) = components.next() {
-        let is_last = components.peek().is_none();
-        let directory = at.as_ref().unwrap_or(trusted);
-        let opened = openat(directory.as_fd(), component, if is_last { flags } else { step }, Mode::empty());
-        at = Some(opened.map_err(|error| if error == Errno::ELOOP { Errno::ENOTDIR } else { error })?);
-    }
-    at.ok_or(Errno::ENOENT)
 }
 
 /// What a walk through links came to.
@@ -202,6 +268,7 @@ impl Reached {
         match self.entry {
             _ if is_directory => openat(&self.file, ".", flags, Mode::empty()),
             // Opening a device may do something, and where a name leads is its owner's choice.
+            _ if is_kind(&self.found, libc::S_IFLNK) => Err(Errno::ENOTDIR),
             Some((directory, name)) if is_kind(&self.found, libc::S_IFREG) => {
                 let opened = openat(&directory, name.as_slice(), flags, Mode::empty())?;
                 let now = fstat(&opened)?;
@@ -210,51 +277,6 @@ impl Reached {
             _ => Err(Errno::ENXIO),
         }
     }
-}
-
-/// Walks from a directory, component by component. What was looked at, and allowed, is what the walk goes on from: a descriptor of it is open.
-fn follow(from: OwnedFd, way: &[u8], rule: LinkRule) -> Result<Reached, Stopped> {
-    let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    let mut todo: Vec<Vec<u8>> = components(way).rev().map(<[u8]>::to_vec).collect();
-    // The owners of links, and how much is still to be walked when what they lead to is reached.
-    let mut followed: Vec<(u32, usize)> = Vec::new();
-    let mut at = Reached::directory(from)?;
-    let (mut steps, mut links) = (0, 0);
-    while let Some(name) = todo.pop() {
-        steps += 1;
-        if steps > STEPS_MAX {
-            return Err(Errno::ELOOP.into());
-        }
-        let next = openat(&at.file, name.as_slice(), flags, Mode::empty())?;
-        let found = fstat(&next)?;
-        if is_kind(&found, libc::S_IFLNK) {
-            links += 1;
-            if links > LINKS_MAX {
-                return Err(Errno::ELOOP.into());
-            }
-            if fstatfs(&next)?.filesystem_type() == PROC_SUPER_MAGIC {
-                return Err(Stopped::Refused(RefusedLink { owner: found.st_uid, target_owner: None }));
-            }
-            let target = readlinkat(&next, "")?.into_vec();
-            if target.starts_with(b"/") {
-                at = Reached::directory(trusted_directory(b"/")?)?;
-            }
-            followed.push((found.st_uid, todo.len()));
-            // What a slash follows is a directory.
-            todo.extend(target.ends_with(b"/").then(|| b".".to_vec()));
-            todo.extend(components(&target).rev().map(<[u8]>::to_vec));
-        } else {
-            let above = std::mem::replace(&mut at.file, next);
-            at.entry = Some((above, name));
-            at.found = found;
-        }
-        while let Some((owner, _)) = followed.pop_if(|(_, rest)| *rest == todo.len()) {
-            if !rule.allows(owner, at.found.st_uid) {
-                return Err(Stopped::Refused(RefusedLink { owner, target_owner: Some(at.found.st_uid) }));
-            }
-        }
-    }
-    Ok(at)
 }
 
 fn is_kind(found: &FileStat, kind: libc::mode_t) -> bool {
@@ -401,7 +423,7 @@ mod tests {
                 assert_eq!(open("", OFlag::O_PATH | OFlag::O_DIRECTORY), inode("tree"));
             }
             if has_openat2.is_none() && beneath.has_openat2() {
-                assert_eq!(beneath.linked.len(), 1, "a linked way to the trusted directory is remembered");
+                assert_eq!(beneath.indirect.len(), 1, "a linked way to the trusted directory is remembered");
             }
         }
     }

@@ -11,7 +11,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use inotify::{Inotify, WatchDescriptor, WatchMask};
 use nix::dir::{Dir, OwningIter, Type};
 use nix::errno::Errno;
@@ -22,10 +22,11 @@ use nix::unistd::Whence;
 use super::beneath::{Beneath, or_dot};
 use super::handle::{Handle, entry_to_handle, file_to_handle, name_to_handle};
 use super::inotify::{NAMES_MASK, SELF_MASK, WATCH_MASK, mask};
-use crate::file_systems::FileSystemType;
+use crate::file_systems::{FileSystemType, Sight};
 
 use super::beneath::Stopped;
 use super::host::Wanted;
+use super::mount_table::MountTable;
 use super::{FileId, FileKind, FileSystem, Guard, KnownLife, Links, OpenInode, RefusedLink, Stat, WatchId};
 
 /// The real kernel: one inotify instance, made for the first watch, and the file system calls.
@@ -38,22 +39,25 @@ pub struct Linux {
     keep_access_time: bool,
     beneath: Beneath,
     mounts: Option<MountTable>,
+    /// Devices without a number of a driver, of file systems that keep to themselves: tmpfs, Btrfs, ZFS. Until the table of mounts is read again.
+    local: HashSet<u64>,
 }
 
-/// `/proc/self/mountinfo`, kept open: an open file is told of changes, and what changed since it was opened is reported.
-type MountTable = OwnedFd;
-
-/// The table of mounts is read in pieces of this size.
-const MOUNTS_READ_BYTES: usize = 64 * 1024;
-
-/// A table of mounts longer than this, in bytes, is not read: more than a hundred thousand mounts.
-const MOUNTS_BYTES_MAX: usize = 16 << 20;
+/// Devices that are remembered so.
+const LOCAL_MAX: usize = 1024;
 
 impl Linux {
     /// Touches nothing yet.
     #[must_use]
     pub fn new() -> Self {
-        Linux { inotify: None, watches: HashMap::new(), keep_access_time: true, beneath: Beneath::default(), mounts: None }
+        Linux {
+            inotify: None,
+            watches: HashMap::new(),
+            keep_access_time: true,
+            beneath: Beneath::default(),
+            mounts: None,
+            local: HashSet::new(),
+        }
     }
 
     /// The descriptor to poll for events, once there is a watch.
@@ -65,7 +69,7 @@ impl Linux {
     /// The descriptor that has `EPOLLPRI` when a file system was mounted or unmounted, once the table of mounts was read.
     #[must_use]
     pub fn mounts_descriptor(&self) -> Option<RawFd> {
-        self.mounts.as_ref().map(AsRawFd::as_raw_fd)
+        self.mounts.as_ref().map(MountTable::descriptor)
     }
 
     /// Whether the effective user may read what the path names, or list it, access(2): of the very file that is there at this moment.
@@ -94,20 +98,48 @@ impl Linux {
         }
     }
 
+    /// Directories that are open for the calls of this turn are closed: while it sleeps, this process keeps no file system from being unmounted.
+    pub fn release(&mut self) {
+        self.beneath.release();
+    }
+
     /// A path that `statx(2)` and `name_to_handle_at(2)` take.
     fn name<'a>(&mut self, path: &'a [u8], links: Links) -> io::Result<Name<'a>> {
         let end = memchr::memrchr(b'/', path).map_or(0, |slash| slash + 1);
         match links {
             Links::Keep | Links::Follow => return Ok(Name::Path(path, links)),
             // Only the name itself is not trusted.
-            Links::Beneath(trusted) if end <= trusted => return Ok(Name::Path(path, Links::Keep)),
+            Links::Beneath(trusted) if end <= trusted => return Ok(Name::Entry(None, CString::new(path)?)),
             Links::Guarded(guard) if guard.followed >= path.len() => {
-                return Ok(Name::Open(OpenFile(self.beneath.open_guarded(path, guard, OFlag::O_PATH)?.into())));
+                return Ok(Name::Open(OpenFile(self.open_with(path, links, OFlag::O_PATH)?.into())));
             }
             Links::Beneath(_) | Links::Guarded(_) => {}
         }
         let directory = self.open_with(&path[..end], links, OFlag::O_PATH | OFlag::O_DIRECTORY)?;
-        Ok(Name::Entry(directory, CString::new(&path[end..])?))
+        Ok(Name::Entry(Some(directory), CString::new(&path[end..])?))
+    }
+
+    /// Looks at what a path names.
+    fn look<'a>(&mut self, path: &'a [u8], links: Links) -> io::Result<(Name<'a>, Found)> {
+        let name = self.name(path, links)?;
+        let found = name.look()?;
+        if !matches!(name, Name::Entry(..)) || (!found.is_mount_root && self.is_local(found.device)) {
+            return Ok((name, found));
+        }
+        // By a descriptor no mount is entered that a user made, and what is on a server is asked for.
+        let file = self.open_with(path, links, OFlag::O_PATH | OFlag::O_NOFOLLOW)?;
+        let kind = nix::sys::statfs::fstatfs(&file).map(type_of);
+        let name = Name::Open(OpenFile(file.into()));
+        let found = name.look()?;
+        if kind.is_ok_and(|kind| kind.name().is_some() && kind.sight() == Sight::Full) && self.local.len() < LOCAL_MAX {
+            self.local.insert(found.device);
+        }
+        Ok((name, found))
+    }
+
+    /// Whether a look at a file of this device asks no server, and no process: it is on a block device, or was found to be of such a type.
+    fn is_local(&self, device: u64) -> bool {
+        nix::libc::major(device) != 0 || self.local.contains(&device)
     }
 
     /// `EMFILE` when `fs.inotify.max_user_instances` or the descriptor limit is reached (`inotify_init(2)`); `ENOSYS` when there is no inotify.
@@ -170,13 +202,12 @@ impl FileSystem for Linux {
     type Listing = Listing;
 
     fn stat(&mut self, path: &[u8], links: Links) -> io::Result<Stat> {
-        let name = self.name(path, links)?;
-        name.identify(&name.look()?)
+        let (name, found) = self.look(path, links)?;
+        name.identify(&found)
     }
 
     fn stat_known(&mut self, path: &[u8], links: Links, life: &mut dyn FnMut(u64, u64) -> Option<KnownLife>) -> io::Result<Stat> {
-        let name = self.name(path, links)?;
-        let found = name.look()?;
+        let (name, found) = self.look(path, links)?;
         let born = found.born.and_then(|born| born.checked_add(CLOCK_TICK));
         match life(found.device, found.inode) {
             Some(known) if born.is_some_and(|born| born < known.seen_at) => {
@@ -193,8 +224,7 @@ impl FileSystem for Linux {
             Links::Beneath(_) | Links::Guarded(_) => nix::sys::statfs::fstatfs(self.open_with(path, links, OFlag::O_PATH)?)?,
             Links::Keep | Links::Follow => nix::sys::statfs::statfs(or_dot(path))?,
         };
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "32 bits in a wider field, statfs(2)")]
-        Ok(FileSystemType(found.filesystem_type().0 as u32))
+        Ok(type_of(found))
     }
 
     fn open(&mut self, path: &[u8], links: Links) -> io::Result<OpenFile> {
@@ -303,6 +333,7 @@ impl FileSystem for Linux {
     }
 
     fn read_events(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.release();
         let Some(inotify) = &self.inotify else { return Ok(0) };
         loop {
             match nix::unistd::read(inotify, buffer) {
@@ -320,25 +351,10 @@ impl FileSystem for Linux {
     }
 
     fn mounts(&mut self) -> io::Result<Vec<u8>> {
-        let table = match &mut self.mounts {
-            Some(table) => table,
-            none => {
-                let opened = nix::fcntl::open("/proc/self/mountinfo", OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?;
-                none.insert(opened)
-            }
-        };
-        let mut text = Vec::new();
-        loop {
-            let len = text.len();
-            if len > MOUNTS_BYTES_MAX {
-                return Err(Errno::EFBIG.into());
-            }
-            text.resize(len + MOUNTS_READ_BYTES, 0);
-            let given = nix::sys::uio::pread(&*table, &mut text[len..], len as i64)?;
-            text.truncate(len + given);
-            if given == 0 {
-                return Ok(text);
-            }
+        self.local.clear();
+        match &self.mounts {
+            Some(table) => table.read(),
+            None => self.mounts.insert(MountTable::open()?).read(),
         }
     }
 
@@ -355,6 +371,11 @@ impl FileSystem for Linux {
             Err(Stopped::Failed(_)) | Ok(_) => None,
         }
     }
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "32 bits in a wider field, statfs(2)")]
+fn type_of(found: nix::sys::statfs::Statfs) -> FileSystemType {
+    FileSystemType(found.filesystem_type().0 as u32)
 }
 
 /// Where a file is that was opened a moment ago, or is by now.
@@ -386,8 +407,8 @@ enum Name<'a> {
     Path(&'a [u8], Links),
     /// Links were followed to it.
     Open(OpenFile),
-    /// An entry of an open directory. A link is looked at itself.
-    Entry(OwnedFd, CString),
+    /// An entry of an open directory, or a path from the current one on. A link is looked at itself.
+    Entry(Option<OwnedFd>, CString),
 }
 
 impl Name<'_> {
@@ -396,7 +417,7 @@ impl Name<'_> {
             Name::Path(path, Links::Follow) => Ok(Found::from(&Path::new(OsStr::from_bytes(path)).metadata()?)),
             Name::Path(path, _) => Ok(Found::from(&Path::new(OsStr::from_bytes(path)).symlink_metadata()?)),
             Name::Open(file) => Ok(Found::from(&file.0.metadata()?)),
-            Name::Entry(directory, name) => super::statx::statx(directory.as_fd(), name),
+            Name::Entry(directory, name) => super::statx::statx(directory.as_ref().map(AsFd::as_fd), name),
         }
     }
 
@@ -404,7 +425,7 @@ impl Name<'_> {
         match self {
             Name::Path(path, links) => name_to_handle(path, *links),
             Name::Open(file) => file_to_handle(file.as_fd()),
-            Name::Entry(directory, name) => entry_to_handle(directory.as_fd(), name),
+            Name::Entry(directory, name) => entry_to_handle(directory.as_ref().map(AsFd::as_fd), name),
         }
     }
 
@@ -415,9 +436,10 @@ impl Name<'_> {
             Name::Path(path, Links::Follow) => nix::fcntl::open(*path, flags, Mode::empty()),
             Name::Path(path, _) => nix::fcntl::open(*path, flags | OFlag::O_NOFOLLOW, Mode::empty()),
             Name::Open(file) => return Ok(OpenFile(file.0.try_clone()?)),
-            Name::Entry(directory, name) => {
+            Name::Entry(Some(directory), name) => {
                 nix::fcntl::openat(directory, name.as_c_str(), flags | OFlag::O_NOFOLLOW, Mode::empty())
             }
+            Name::Entry(None, name) => nix::fcntl::open(name.as_c_str(), flags | OFlag::O_NOFOLLOW, Mode::empty()),
         };
         Ok(OpenFile(opened?.into()))
     }
@@ -445,6 +467,8 @@ pub(super) struct Found {
     pub(super) owner: u32,
     /// Not every file system stores it.
     pub(super) born: Option<SystemTime>,
+    /// As far as that was asked.
+    pub(super) is_mount_root: bool,
 }
 
 impl From<&std::fs::Metadata> for Found {
@@ -458,6 +482,7 @@ impl From<&std::fs::Metadata> for Found {
             modified: found.modified().unwrap_or(SystemTime::UNIX_EPOCH),
             owner: found.uid(),
             born: found.created().ok(),
+            is_mount_root: false,
         }
     }
 }

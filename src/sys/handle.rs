@@ -83,9 +83,9 @@ pub(super) fn name_to_handle(path: &[u8], links: Links) -> io::Result<Option<Han
     call(libc::AT_FDCWD, &CString::new(path)?, flags)
 }
 
-/// The handle of what has this name in an open directory; of a link itself.
-pub(super) fn entry_to_handle(directory: BorrowedFd<'_>, name: &CStr) -> io::Result<Option<Handle>> {
-    call(directory.as_raw_fd(), name, 0)
+/// The handle of what has this name in an open directory, or from the current one on; of a link itself.
+pub(super) fn entry_to_handle(directory: Option<BorrowedFd<'_>>, name: &CStr) -> io::Result<Option<Handle>> {
+    call(directory.map_or(libc::AT_FDCWD, |directory| directory.as_raw_fd()), name, 0)
 }
 
 /// The handle of an open file.

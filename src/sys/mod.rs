@@ -13,6 +13,7 @@ mod handle;
 pub mod host;
 pub mod inotify;
 pub mod memory;
+mod mount_table;
 pub mod process;
 pub mod resolver;
 pub mod signal;
@@ -172,6 +173,10 @@ pub struct KnownLife {
 /// The kernel's number for a watched directory: the `wd` of `inotify_add_watch(2)`, equal for equal inodes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct WatchId(pub i32);
+
+/// The errno of what lies in a mount that a user other than root made, below a PATH: nothing there is looked at, since who made it decides when
+/// an answer comes.
+pub const USER_MOUNT: i32 = nix::libc::EXDEV;
 
 /// Everything the engine asks of the operating system. No method has a default: a simulated kernel that leaves one out would leave what
 /// rests on it untested. Paths are bytes without NUL; errors keep their errno

@@ -1,14 +1,17 @@
-//! Signals as a descriptor: SIGTERM, SIGINT, SIGHUP and SIGUSR1 are blocked and read from a `signalfd(2)`.
+//! Signals as descriptors: SIGHUP and SIGUSR1 are blocked and read from a `signalfd(2)`, SIGTERM and SIGINT by a thread that tells of them.
 //!
 //! In: what the kernel delivers. Out: [`Signal`]s, one at a time, between two turns.
-//! Always holds: no handler runs, so nothing is ever interrupted in the middle.
+//! Always holds: no handler runs, so nothing is ever interrupted in the middle; the second SIGTERM or SIGINT ends the process.
 
 use std::io;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::time::Duration;
 
 use nix::errno::Errno;
+use nix::fcntl::OFlag;
 use nix::sys::signal::{SigSet, Signal as Number};
 use nix::sys::signalfd::{SfdFlags, SignalFd, siginfo};
+use nix::unistd::pipe2;
 
 /// What the administrator wants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,25 +24,41 @@ pub enum Signal {
     Report,
 }
 
-/// The blocked signals' descriptor.
+/// After the second SIGTERM or SIGINT the process has this long to end by itself.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// The blocked signals' descriptors.
 #[derive(Debug)]
-pub struct Signals(SignalFd);
+pub struct Signals {
+    requests: SignalFd,
+    /// A byte for each SIGTERM or SIGINT.
+    stops: OwnedFd,
+}
 
 impl Signals {
-    /// Blocks the signals and makes the descriptor.
+    /// Blocks the signals and makes the descriptors. A thread waits for those that ask for the end: a call may keep the caller for as long as
+    /// somebody else likes, and the second of them ends the process all the same.
     ///
     /// # Errors
-    /// Those of `sigprocmask(2)` and `signalfd(2)`.
+    /// Those of `sigprocmask(2)`, `signalfd(2)`, `pipe(2)` and of a new thread.
     pub fn new() -> io::Result<Self> {
         // A file that reached RLIMIT_FSIZE is a full disk (EFBIG), not a reason to die.
         SigSet::from(Number::SIGXFSZ).thread_block()?;
-        Ok(Signals(receive(&[Number::SIGTERM, Number::SIGINT, Number::SIGHUP, Number::SIGUSR1])?))
+        let requests = receive(&[Number::SIGHUP, Number::SIGUSR1])?;
+        let ends: SigSet = ENDS.into_iter().collect();
+        ends.thread_block()?;
+        let (stops, told) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
+        std::thread::Builder::new()
+            .name("signals".to_owned())
+            .stack_size(STACK_BYTES)
+            .spawn(move || wait_for_ends(&ends, &told))?;
+        Ok(Signals { requests, stops })
     }
 
-    /// The descriptor to poll.
+    /// The descriptors to poll.
     #[must_use]
-    pub fn descriptor(&self) -> RawFd {
-        self.0.as_raw_fd()
+    pub fn descriptors(&self) -> [RawFd; 2] {
+        [self.stops.as_raw_fd(), self.requests.as_raw_fd()]
     }
 
     /// The next signal, if one is pending.
@@ -47,15 +66,36 @@ impl Signals {
     /// # Errors
     /// Those of `read(2)`.
     pub fn next(&self) -> io::Result<Option<Signal>> {
-        let Some(info) = read(&self.0)? else { return Ok(None) };
-        let is = |number: Number| i64::from(info.ssi_signo) == i64::from(number as i32);
-        Ok(Some(if is(Number::SIGHUP) {
-            Signal::Reload
-        } else if is(Number::SIGUSR1) {
-            Signal::Report
-        } else {
-            Signal::Stop
-        }))
+        match nix::unistd::read(&self.stops, &mut [0]) {
+            Ok(1..) => return Ok(Some(Signal::Stop)),
+            Ok(0) | Err(Errno::EAGAIN | Errno::EINTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let Some(info) = read(&self.requests)? else { return Ok(None) };
+        let is_reload = i64::from(info.ssi_signo) == i64::from(Number::SIGHUP as i32);
+        Ok(Some(if is_reload { Signal::Reload } else { Signal::Report }))
+    }
+}
+
+/// What asks for the end.
+const ENDS: [Number; 2] = [Number::SIGTERM, Number::SIGINT];
+
+/// Of the thread that waits for signals.
+const STACK_BYTES: usize = 64 * 1024;
+
+/// Tells of each signal. The second one ends the process if that does not end by itself: the default action reaches every thread that
+/// the kernel lets be killed.
+fn wait_for_ends(ends: &SigSet, told: &OwnedFd) {
+    for number in 1_u32.. {
+        let Ok(signal) = ends.wait() else { continue };
+        // A full pipe tells enough.
+        let _ = nix::unistd::write(told, b"!");
+        if number == 2 {
+            super::clock::pause(GRACE);
+            eprintln!("manytail: a call does not return: ended by the second signal");
+            let _ = ends.thread_unblock();
+            let _ = nix::sys::signal::kill(nix::unistd::getpid(), signal);
+        }
     }
 }
 

@@ -11,21 +11,13 @@ use nix::libc;
 
 use super::file::Found;
 
-/// Looks at what has this name in the directory; at a link itself.
+/// Looks at what has this name in the directory, or from the current one on; at a link itself. No server of a file system is asked: what is on a
+/// remote one may be old.
 ///
 /// # Errors
 /// Those of `statx(2)`.
-pub(super) fn statx(directory: BorrowedFd<'_>, name: &CStr) -> io::Result<Found> {
-    let mut found = MaybeUninit::<libc::statx>::zeroed();
-    let wanted = libc::STATX_BASIC_STATS | libc::STATX_BTIME;
-    // SAFETY: the name ends with a NUL, and the kernel writes one `struct statx` at most.
-    #[expect(unsafe_code, reason = "neither the standard library nor nix has statx(2) of a name in a directory")]
-    let status =
-        unsafe { libc::statx(directory.as_raw_fd(), name.as_ptr(), libc::AT_SYMLINK_NOFOLLOW, wanted, found.as_mut_ptr()) };
-    Errno::result(status)?;
-    #[expect(unsafe_code, reason = "see above")]
-    // SAFETY: all of it are numbers: zeros, or what the kernel wrote.
-    let found = unsafe { found.assume_init() };
+pub(super) fn statx(directory: Option<BorrowedFd<'_>>, name: &CStr) -> io::Result<Found> {
+    let found = call(directory, name, libc::AT_SYMLINK_NOFOLLOW, libc::STATX_BASIC_STATS | libc::STATX_BTIME)?;
     Ok(Found {
         device: libc::makedev(found.stx_dev_major, found.stx_dev_minor),
         inode: found.stx_ino,
@@ -35,7 +27,34 @@ pub(super) fn statx(directory: BorrowedFd<'_>, name: &CStr) -> io::Result<Found>
         modified: time(&found.stx_mtime),
         owner: found.stx_uid,
         born: (found.stx_mask & libc::STATX_BTIME != 0).then(|| time(&found.stx_btime)),
+        is_mount_root: found.stx_attributes & MOUNT_ROOT != 0,
     })
+}
+
+/// The number of the mount of which the open file is the root. `None`: it is none, or the kernel does not tell (before Linux 5.8).
+///
+/// # Errors
+/// Those of `statx(2)`.
+pub(super) fn mount_at(file: BorrowedFd<'_>) -> io::Result<Option<u64>> {
+    let found = call(Some(file), c"", libc::AT_EMPTY_PATH, libc::STATX_MNT_ID)?;
+    let is_told = found.stx_mask & libc::STATX_MNT_ID != 0;
+    Ok((is_told && found.stx_attributes & MOUNT_ROOT != 0).then_some(found.stx_mnt_id))
+}
+
+/// Of `stx_attributes`: the root of a mount.
+const MOUNT_ROOT: u64 = libc::STATX_ATTR_MOUNT_ROOT as u64;
+
+fn call(directory: Option<BorrowedFd<'_>>, name: &CStr, flags: libc::c_int, wanted: libc::c_uint) -> io::Result<libc::statx> {
+    let mut found = MaybeUninit::<libc::statx>::zeroed();
+    let directory = directory.map_or(libc::AT_FDCWD, |directory| directory.as_raw_fd());
+    let flags = flags | libc::AT_NO_AUTOMOUNT | libc::AT_STATX_DONT_SYNC;
+    // SAFETY: the name ends with a NUL, and the kernel writes one `struct statx` at most.
+    #[expect(unsafe_code, reason = "neither the standard library nor nix has statx(2) of a name in a directory")]
+    let status = unsafe { libc::statx(directory, name.as_ptr(), flags, wanted, found.as_mut_ptr()) };
+    Errno::result(status)?;
+    #[expect(unsafe_code, reason = "see above")]
+    // SAFETY: all of it are numbers: zeros, or what the kernel wrote.
+    Ok(unsafe { found.assume_init() })
 }
 
 fn time(stamp: &libc::statx_timestamp) -> SystemTime {

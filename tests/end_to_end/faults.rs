@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -115,7 +116,10 @@ const TABLE: &[Row] = &[
     row("signalfd4", Any, &["ENFILE"], &[At(1)], Refuses("cannot receive signals: Too many open files in system")),
     row("epoll_ctl", Any, &["ENOSPC"], &[At(1)], Refuses("cannot poll signals: No space left on device")),
     row("eventfd2", Any, &["ENOMEM"], &[At(1)], Refuses("cannot make a waker: Cannot allocate memory")),
-    row("clone3", Any, &["EAGAIN"], &[At(1)], Refuses("cannot start a thread: Resource temporarily unavailable")),
+    row("pipe2", Any, &["EMFILE"], &[At(1)], Refuses("cannot receive signals: Too many open files")),
+    // The one that waits for signals, and the one that stores offsets.
+    row("clone3", Any, &["EAGAIN"], &[At(1)], Refuses("cannot receive signals: Resource temporarily unavailable")),
+    row("clone3", Any, &["EAGAIN"], &[At(2)], Refuses("cannot start a thread: Resource temporarily unavailable")),
     row("mkdir", Any, &["EACCES", "EDQUOT"], &[At(1)], Refuses("cannot make the state directory /")),
     // The first lock is that of the directory, which not every file system can take.
     row("flock", Any, &["ENOLCK"], &[At(2)], Refuses("by its file lock: No locks available")),
@@ -269,8 +273,7 @@ struct Story {
 
 impl Story {
     fn new() -> Story {
-        // In memory: what is made durable here takes no time.
-        let world = World::in_memory();
+        let world = World::new();
         let mut story = Story { world, written: Vec::new() };
         story.world.mkdir("d");
         for (name, log) in [("a.log", "a"), ("d/b.log", "b"), ("restarts.log", "r")] {
@@ -514,10 +517,19 @@ fn ask(story: &Story, fault: &Fault) {
     }
 }
 
+fn is_on_root_file_system(path: &Path) -> bool {
+    let device = |path: &Path| fs::metadata(path).expect("stat").dev();
+    device(path) == device(Path::new("/"))
+}
+
 #[test]
 fn every_fault_of_the_table_is_survived_reported_and_costs_no_line_and_no_cpu() {
     if !succeeds("strace", &["-D", "-f", "-o", "/dev/null", "-e", "trace=read", "-e", "inject=read:error=EIO:when=999", "true"]) {
         return skip("strace cannot inject faults here");
+    }
+    if !is_on_root_file_system(&std::env::temp_dir()) {
+        // Elsewhere names are told to the kernel relative to a descriptor of PATH, which strace's filter does not know.
+        return skip("the directory for temporary files is not on the root file system");
     }
     let faults: Vec<Fault> = TABLE
         .iter()

@@ -70,7 +70,7 @@ fn descriptors_do_not_grow_with_files_or_directories() {
     tail.wait_count(10_000);
     tail.wait_closed();
     assert!(tail.process.descriptors() <= 16, "{:?}", tail.process.open_files());
-    assert_eq!(tail.process.threads(), 1);
+    assert_eq!(tail.process.threads(), 2);
     assert_eq!(tail.process.inotify_instances(), 1);
     assert_eq!(tail.process.watches(), 101, "watches on directories only");
 }
@@ -262,7 +262,7 @@ fn a_hundred_thousand_files_at_rest_cost_nothing() {
     assert!(swept_after.0 - swept_before.0 <= 2, "{swept_before:?} became {swept_after:?}");
     for tail in [&quiet, &swept] {
         assert!(tail.process.descriptors() <= 16, "{:?}", tail.process.open_files());
-        assert_eq!(tail.process.threads(), 1);
+        assert_eq!(tail.process.threads(), 2);
         let rss = tail.process.rss_kib();
         assert!(rss * 1_024 <= (16 << 20) + files * 160, "{rss} KiB for {files} files");
         assert_eq!(tail.count(), 0);

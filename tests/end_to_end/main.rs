@@ -65,6 +65,7 @@ mod terminal;
 mod truncation;
 mod unlinked;
 mod usage;
+mod user_mounts;
 mod wide_text;
 mod world;
 mod written_over;

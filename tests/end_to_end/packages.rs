@@ -214,6 +214,7 @@ fn the_unit_leaves_the_service_what_it_needs() {
         "AmbientCapabilities=CAP_DAC_READ_SEARCH",
         "CapabilityBoundingSet=CAP_DAC_READ_SEARCH",
         "ProtectHome=read-only",
+        "RestrictFileSystems=~fuse",
         "RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK",
         "StateDirectory=manytail",
         "RuntimeDirectory=manytail",

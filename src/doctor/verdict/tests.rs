@@ -45,6 +45,14 @@ fn system() -> System {
 }
 
 #[test]
+fn mounts_of_users_are_a_warning_that_names_them() {
+    let user_mounts = Trouble { count: 1, names: vec!["/jobs/user/mount".to_owned()] };
+    let finding = the_trouble(&Survey { user_mounts, ..survey() }, &system());
+    assert_eq!((finding.verdict, finding.about), (Verdict::Warning, "mounts"));
+    assert!(finding.finding.contains("1 mount of users") && finding.finding.contains("/jobs/user/mount"), "{finding:?}");
+}
+
+#[test]
 fn hard_links_to_files_of_others_are_a_warning_with_the_sysctl() {
     let finding = the_trouble(&survey(), &System { reads_links_of_others: true, ..system() });
     assert_eq!((finding.verdict, finding.about), (Verdict::Warning, "hard links"));

@@ -1,0 +1,94 @@
+//! `/proc/self/mountinfo`, kept open: an open file is told of changes, and what changed since it was opened is reported.
+//!
+//! In: the number of a mount. Out: the table's text; whether a user other than root made the mount.
+//! Always holds: the answer is about the mounts that there are, as long as the caller has the mount in use: its number is nobody else's then.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+
+use hashbrown::HashMap;
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::stat::Mode;
+
+use crate::mounts;
+
+/// The table is read in pieces of this size.
+const READ_BYTES: usize = 64 * 1024;
+
+/// A table longer than this, in bytes, is not read: more than a hundred thousand mounts.
+const BYTES_MAX: usize = 16 << 20;
+
+/// The table.
+#[derive(Debug)]
+pub(super) struct MountTable(OwnedFd);
+
+impl MountTable {
+    /// # Errors
+    /// Those of `open(2)`: `/proc` is not mounted.
+    pub(super) fn open() -> io::Result<MountTable> {
+        Ok(MountTable(nix::fcntl::open("/proc/self/mountinfo", OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?))
+    }
+
+    /// Has `EPOLLPRI` when the table changed.
+    pub(super) fn descriptor(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+
+    /// Whether it changed since it was opened, or asked so.
+    fn has_changed(&self) -> bool {
+        let mut asked = [PollFd::new(self.0.as_fd(), PollFlags::POLLPRI)];
+        poll(&mut asked, PollTimeout::ZERO).is_err() || asked[0].any() == Some(true)
+    }
+
+    /// The text.
+    ///
+    /// # Errors
+    /// Those of `pread(2)`; `EFBIG`.
+    pub(super) fn read(&self) -> io::Result<Vec<u8>> {
+        let mut text = Vec::new();
+        loop {
+            let len = text.len();
+            if len > BYTES_MAX {
+                return Err(Errno::EFBIG.into());
+            }
+            text.resize(len + READ_BYTES, 0);
+            let given = nix::sys::uio::pread(&self.0, &mut text[len..], len as i64)?;
+            text.truncate(len + given);
+            if given == 0 {
+                return Ok(text);
+            }
+        }
+    }
+}
+
+/// Who made which mount.
+#[derive(Debug, Default)]
+pub(super) struct Makers {
+    /// Asked for changes by nobody else.
+    table: Option<MountTable>,
+    is_made_by_user: HashMap<u64, bool>,
+}
+
+impl Makers {
+    /// Whether a user other than root made the mount of this number, in which the caller has a file open. One that is not found is taken for
+    /// such a one.
+    pub(super) fn is_made_by_user(&mut self, number: u64) -> bool {
+        let is_stale = self.table.as_ref().is_none_or(MountTable::has_changed);
+        if is_stale || !self.is_made_by_user.contains_key(&number) {
+            self.read();
+        }
+        self.is_made_by_user.get(&number).copied().unwrap_or(true)
+    }
+
+    fn read(&mut self) {
+        self.is_made_by_user.clear();
+        if self.table.is_none() {
+            self.table = MountTable::open().ok();
+        }
+        if let Some(text) = self.table.as_ref().and_then(|table| table.read().ok()) {
+            self.is_made_by_user.extend(mounts::makers(&text));
+        }
+    }
+}
