@@ -107,7 +107,6 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         *budget = budget.saturating_sub(VISIT_COST);
         let dir = self.tree.alive(key)?;
         if self.urgent.must_wait() {
-            mark!("a directory waited because very many were being listed");
             let group = self.tree.group(dir);
             self.urgent.wait(group, key);
             return None;

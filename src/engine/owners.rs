@@ -60,7 +60,6 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// Whether a link that leads to nothing to follow may not be followed. Reports it once.
     pub(super) fn is_link_refused(&mut self, id: SlotId, now: Now) -> bool {
         let Some(RefusedLink { owner, target_owner }) = self.refused_link(id) else { return false };
-        mark!("a link was not followed for its owner's sake");
         if self.became_unreadable(id)
             && let Some(kept_back) = self.notices.admit_about(Cause::LinkRefused, &self.path, now.instant)
         {
@@ -121,7 +120,6 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let dir = self.renames.rotated.get(&self.files.key(id)).map_or(slot.dir(), |(dir, _)| *dir);
         match self.owner_below_path(dir) {
             Some(above) if !is_same_user(owner, above) => {
-                mark!("a file was left out for its owner's sake");
                 Err(io::Error::new(io::ErrorKind::PermissionDenied, OtherOwner { owner, above }))
             }
             _ => Ok(()),
@@ -146,7 +144,6 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         if !self.files.get(id).is_bound() {
             return false;
         }
-        mark!("a file went on by the name that its owner gave it");
         let (before, link) = (self.files.get(id).dir(), self.files.name(id).to_vec());
         self.files.remove_alias(dir, &name);
         self.unbind(id);

@@ -323,9 +323,12 @@ impl FileSystem for Kernel {
     }
 }
 
-/// What is neither a PATH nor a link that is followed has to be below a PATH, whatever its path leads through at this moment.
+/// What is neither a PATH, nor reached through a link that is followed, has to be below a PATH, whatever its path leads through at this moment.
+/// The directory of a link's target is trusted from the root on only.
 fn check_place(simulated: &mut Simulated, path: &[u8], links: Links, how: &str) {
+    let is_of_target = matches!(links, Links::Guarded(_) | Links::Beneath(1));
     if links != Links::Follow
+        && !is_of_target
         && let Ok(place) = simulated.world.place(path, links)
         && !simulated.model.is_inside(&place)
     {
