@@ -48,6 +48,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let slot = self.files.get(id);
         let is_target = (slot.state.contains(State::VIA_LINK) || !slot.is_bound()) && self.is_target(dir, name);
         if !is_target {
+            self.further_link_left(id, dir, name, now);
             self.doubt(id);
             return;
         }
@@ -55,6 +56,20 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         if let NameChange::MovedFrom(cookie) = what {
             self.moves.insert(cookie, Moved::File(self.files.key(id), now));
         }
+    }
+
+    /// A further name of a file goes away. If it was a link, what it led to and what was rotated behind it is the file's own link's.
+    fn further_link_left(&mut self, id: SlotId, dir: DirId, name: &[u8], now: Instant) {
+        let slot = self.files.get(id);
+        if !slot.is_bound() || !slot.state.contains(State::VIA_LINK) {
+            self.link_removed(dir, name, now);
+            return;
+        }
+        let own: (DirId, Box<[u8]>) = (slot.dir(), self.files.name(id).into());
+        // The look at the link itself finds anew where it leads to.
+        self.forget_targets(dir, name);
+        let behind = self.renames.rotated.values_mut().filter(|(at, link)| *at == dir && **link == *name);
+        behind.for_each(|link| link.clone_from(&own));
     }
 
     /// The file is not where the link leads to any more: it goes on under another name, if it has one, and what the link leads to now

@@ -269,7 +269,7 @@ fn commits_and_what_waits_for_one_are_told() {
     let with = |interval| world.run().with(&["--state-dir", state.to_str().expect("UTF-8"), "--commit-interval", interval]);
     let run = Metered::start(&world, with("50ms"));
     let before = run.scrape();
-    assert_eq!((before["manytail_offsets_kept"], before["process_threads"]), (1.0, 2.0));
+    assert_eq!((before["manytail_offsets_kept"], before["process_threads"]), (1.0, 3.0));
     world.append("a.log", "one\n");
     run.tail.wait_count(1);
     run.wait_grown(&before, &["manytail_commits_total", "manytail_journal_bytes"]);
