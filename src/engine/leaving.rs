@@ -87,7 +87,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let is_settled = self.doubts.is_empty() && self.found.is_empty();
         for _ in 0..LOOKS_PER_TURN {
             // Others may keep names in doubt for as long as they like.
-            let is_due = |(since, _): &(Instant, SlotKey)| is_settled || *since + timers::GRACE <= now.instant;
+            let is_due = |(since, _): &(Instant, SlotKey)| is_settled || *since + timers::DELETION_SETTLES <= now.instant;
             if !self.deleted.front().is_some_and(is_due) {
                 break;
             }

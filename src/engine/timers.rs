@@ -7,6 +7,9 @@ use crate::registry::{Life, State};
 /// How long a name that went away may take to come up elsewhere. The kernel queues both halves of a rename back to back.
 pub(super) const GRACE: Duration = Duration::from_millis(20);
 
+/// How long a deletion waits at most until no name is in doubt any more under which the file may be found.
+pub(super) const DELETION_SETTLES: Duration = Duration::from_secs(1);
+
 /// How long a file that left the tree is remembered.
 pub(super) const PARKED_FOR: Duration = Duration::from_secs(600);
 
