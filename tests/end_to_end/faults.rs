@@ -252,8 +252,9 @@ const TABLE: &[Row] = &[
 
 /// Faults at a time: most of their time they wait.
 const AT_ONCE: usize = 4;
-/// Sleeps of a process and stops by strace, which are two for each call, in a second in which it has nothing to do but to try again.
-const SWITCHES_MAX: u64 = 1_000;
+/// Sleeps of a process and stops by strace, which are two for each call, in a second in which it has nothing to do but to try again: to poll
+/// the tree takes some five hundred calls, a loop that does not rest tens of thousands.
+const SWITCHES_MAX: u64 = 1_500;
 
 /// How often `manytail --version` makes this call: the loader and the runtime do, before there is anything to fail.
 fn calls_before(world: &World, call: &str) -> usize {
