@@ -1,7 +1,7 @@
 //! Which commit an output file has seen, written on the file itself: what tells the end that a crash leaves from every other one.
 //!
-//! In: the place of a commit in the journal, after the commit is durable. Out: the value of the attribute [`ATTRIBUTE`]; at the next start,
-//! whether what the file holds beyond the journal's last commit was written between two commits.
+//! In: the place of a commit in the journal, after the commit is durable. Out: the value of the attribute `user.manytail.commit`; at the
+//! next start, whether what the file holds beyond the journal's last commit was written between two commits.
 //! Always holds: a stamp is never ahead of the durable journal of its state directory. So if it is, the journal was put back to an
 //! earlier state. A run that ends in order says so in the stamp: what follows is of another program. Any bytes parse to a stamp or to none.
 
