@@ -61,7 +61,17 @@ impl Place {
     }
 
     fn open(&self, access: Access) -> (Store<LinuxDisk>, State) {
-        Store::open(LinuxDisk::open(&self.state_dir, access).unwrap()).unwrap()
+        // A child that another test starts holds the descriptors of this process, with the locks on them, until its exec.
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+        let disk = loop {
+            match LinuxDisk::open(&self.state_dir, access) {
+                Err(error) if error.to_string().contains("in use by") && std::time::Instant::now() < deadline => {
+                    std::thread::yield_now()
+                }
+                disk => break disk.unwrap(),
+            }
+        };
+        Store::open(disk).unwrap()
     }
 
     fn state(&self) -> State {
