@@ -60,6 +60,7 @@ impl Place {
         ])
     }
 
+    #[expect(clippy::disallowed_methods, reason = "a test waits with a deadline")]
     fn open(&self, access: Access) -> (Store<LinuxDisk>, State) {
         // A child that another test starts holds the descriptors of this process, with the locks on them, until its exec.
         let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
