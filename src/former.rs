@@ -7,8 +7,9 @@
 use std::collections::{HashSet, VecDeque};
 use std::hash::{Hash, Hasher};
 
-use hashbrown::{Equivalent, HashMap};
+use hashbrown::Equivalent;
 
+use crate::recent::Recent;
 use crate::registry::SlotKey;
 use crate::sys::WatchId;
 use crate::tree::DirKey;
@@ -49,10 +50,9 @@ impl Equivalent<Name> for At<'_> {
 }
 
 /// What is known of former names.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct FormerNames {
-    young: HashMap<Name, SlotKey>,
-    old: HashMap<Name, SlotKey>,
+    names: Recent<Name>,
     /// Watches of deleted directories, oldest first.
     dead: VecDeque<WatchId>,
     /// How many of them, from the oldest on, are in doubt: events were lost since, perhaps those of their end.
@@ -61,27 +61,26 @@ pub(crate) struct FormerNames {
     deleted: HashSet<DirKey>,
 }
 
+impl Default for FormerNames {
+    fn default() -> Self {
+        FormerNames { names: Recent::new(NAMES_MAX), dead: VecDeque::new(), doubtful: 0, deleted: HashSet::new() }
+    }
+}
+
 impl FormerNames {
     /// The file loses this name; a writer may go on writing through it.
     pub(crate) fn note(&mut self, watch: WatchId, name: &[u8], file: SlotKey) {
-        if let Some(known) = self.young.get_mut(&At(watch, name)) {
-            *known = file;
-            return;
-        }
-        if self.young.len() >= NAMES_MAX {
-            self.old = std::mem::take(&mut self.young);
-        }
-        self.young.insert(Name { watch, name: name.into() }, file);
+        self.names.insert(Name { watch, name: name.into() }, file);
     }
 
     /// The file that had this name last. It may not be known any more.
     pub(crate) fn find(&self, watch: WatchId, name: &[u8]) -> Option<SlotKey> {
-        self.young.get(&At(watch, name)).or_else(|| self.old.get(&At(watch, name))).copied()
+        self.names.get(&At(watch, name))
     }
 
     /// No name is known.
     pub(crate) fn is_empty(&self) -> bool {
-        self.young.is_empty() && self.old.is_empty()
+        self.names.is_empty()
     }
 
     /// An event says that the directory was deleted.
@@ -130,8 +129,7 @@ impl FormerNames {
         if self.doubtful == 0 {
             return Vec::new();
         }
-        let names = self.young.iter().chain(&self.old);
-        let useful: HashSet<WatchId> = names.filter(|&(_, &file)| is_known(file)).map(|(name, _)| name.watch).collect();
+        let useful: HashSet<WatchId> = self.names.iter().filter(|&(_, &file)| is_known(file)).map(|(name, _)| name.watch).collect();
         let (kept, useless): (Vec<_>, Vec<_>) = self.dead.drain(..self.doubtful).partition(|watch| useful.contains(watch));
         self.doubtful = kept.len();
         kept.into_iter().rev().for_each(|watch| self.dead.push_front(watch));
@@ -166,7 +164,7 @@ mod tests {
         }
         assert_eq!(names.find(WatchId(7), b"0"), None);
         assert_eq!(names.find(WatchId(8), format!("{}", 10 * NAMES_MAX - 1).as_bytes()), None, "another directory");
-        assert!(names.young.len() + names.old.len() <= 2 * NAMES_MAX);
+        assert!(names.names.len() <= 2 * NAMES_MAX);
     }
 
     #[test]

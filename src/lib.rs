@@ -73,6 +73,7 @@ mod interpret;
 mod mounts;
 mod names;
 mod parked;
+mod recent;
 mod registry;
 mod succession;
 mod tree;

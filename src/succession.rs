@@ -5,12 +5,13 @@
 //! proportion to the files that took another file's name.
 
 use std::collections::BTreeMap;
-use std::hash::{BuildHasher, Hash};
+use std::hash::BuildHasher;
 use std::time::{Duration, Instant};
 
 use hashbrown::{DefaultHashBuilder, HashMap};
 
 use crate::marks::mark;
+use crate::recent::Recent;
 use crate::registry::{SlotId, SlotKey};
 use crate::tree::DirId;
 
@@ -23,61 +24,8 @@ const RECENT_MAX: usize = 28_672;
 /// Files that wait for one another in a row at most, as far as is searched for a circle.
 const CHAIN_MAX: usize = 1_024;
 
-/// What happened lately: for [`REMEMBERED_FOR`] at least and for twice as long at most, unless [`RECENT_MAX`] more came since.
-#[derive(Debug)]
-struct Recent<K> {
-    young: HashMap<K, SlotKey>,
-    old: HashMap<K, SlotKey>,
-    /// When the first of the young ones came.
-    since: Option<Instant>,
-}
-
-impl<K> Default for Recent<K> {
-    fn default() -> Self {
-        Recent { young: HashMap::new(), old: HashMap::new(), since: None }
-    }
-}
-
-impl<K: Hash + Eq> Recent<K> {
-    fn insert(&mut self, key: K, file: SlotKey, now: Instant) {
-        self.old.remove(&key);
-        if self.young.len() >= RECENT_MAX {
-            self.turn_old();
-        }
-        self.since.get_or_insert(now);
-        self.young.insert(key, file);
-    }
-
-    fn get(&self, key: &K) -> Option<SlotKey> {
-        self.young.get(key).or_else(|| self.old.get(key)).copied()
-    }
-
-    fn remove(&mut self, key: &K) -> Option<SlotKey> {
-        self.young.remove(key).or_else(|| self.old.remove(key))
-    }
-
-    fn is_empty(&self) -> bool {
-        self.young.is_empty() && self.old.is_empty()
-    }
-
-    fn turn_old(&mut self) {
-        self.old = std::mem::take(&mut self.young);
-        self.since = None;
-    }
-
-    /// Forgets what is long ago.
-    fn expire(&mut self, now: Instant) {
-        if self.since.is_some_and(|since| since + REMEMBERED_FOR <= now) {
-            self.turn_old();
-            if !self.old.is_empty() {
-                self.since = Some(now);
-            }
-        }
-    }
-}
-
 /// What is known of successions.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Succession {
     /// Who gave a name up last, by a digest of the name and its directory that nobody outside can work out.
     vacated: Recent<u64>,
@@ -93,10 +41,24 @@ pub(crate) struct Succession {
     hasher: DefaultHashBuilder,
 }
 
+impl Default for Succession {
+    fn default() -> Self {
+        Succession {
+            vacated: Recent::new(RECENT_MAX),
+            became: Recent::new(RECENT_MAX),
+            predecessors: HashMap::new(),
+            waiting: HashMap::new(),
+            waits_for: HashMap::new(),
+            waits: 0,
+            hasher: DefaultHashBuilder::default(),
+        }
+    }
+}
+
 impl Succession {
     /// `older` gives this name up; the next file under it comes after it.
     pub(crate) fn vacate(&mut self, older: SlotKey, dir: DirId, name: &[u8], now: Instant) {
-        self.vacated.insert(self.digest(dir, name), older, now);
+        self.vacated.insert_at(self.digest(dir, name), older, now);
     }
 
     fn digest(&self, dir: DirId, name: &[u8]) -> u64 {
@@ -124,7 +86,7 @@ impl Succession {
     /// `gone`, a name that was heard of, turned out to be the file `known`: it takes its place on both sides. Says whether `known` has a
     /// predecessor now.
     pub(crate) fn pass_on(&mut self, gone: SlotKey, known: SlotKey, now: Instant) -> bool {
-        self.became.insert(gone, known, now);
+        self.became.insert_at(gone, known, now);
         if let Some(older) = self.predecessors.remove(&gone.id)
             && older != known
             && !self.predecessors.contains_key(&known.id)
@@ -241,8 +203,8 @@ impl Succession {
 
     /// Forgets what is long ago.
     pub(crate) fn expire(&mut self, now: Instant) {
-        self.vacated.expire(now);
-        self.became.expire(now);
+        self.vacated.expire(REMEMBERED_FOR, now);
+        self.became.expire(REMEMBERED_FOR, now);
     }
 }
 
@@ -316,11 +278,11 @@ mod tests {
         for _ in 0..1_000_000 {
             order.vacate(keys[0], DIR, b"x", now());
         }
-        assert_eq!((order.vacated.young.len(), order.vacated.old.len()), (1, 0));
+        assert_eq!(order.vacated.len(), 1);
         for number in 0..3 * RECENT_MAX {
             order.vacate(keys[1], DIR, number.to_string().as_bytes(), now());
         }
-        assert!(order.vacated.young.len() + order.vacated.old.len() <= 2 * RECENT_MAX);
+        assert!(order.vacated.len() <= 2 * RECENT_MAX);
         assert_eq!((order.vacated(DIR, b"x"), order.vacated(DIR, b"0")), (None, None));
         let last = (3 * RECENT_MAX - 1).to_string();
         assert_eq!(order.vacated(DIR, last.as_bytes()), Some(keys[1]));
