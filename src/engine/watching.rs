@@ -87,29 +87,27 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         limit.is_said = true;
         let Some(kept_back) = self.notices.admit(Cause::WatchLimit, now.instant) else { return };
         let polled = self.polled;
-        match limit.lacking {
-            Lacking::Instance => tracing::warn!(
-                polled,
-                kept_back,
-                "no inotify instance to be had: raise sysctl fs.inotify.max_user_instances by at least 1; polling until then"
-            ),
-            Lacking::Watch => tracing::warn!(
-                polled,
-                needed,
-                kept_back,
-                "no more inotify watches: raise sysctl fs.inotify.max_user_watches to at least {needed} (and what others need); \
-                 polling the rest until then"
-            ),
-            Lacking::Proc => tracing::warn!(
-                polled,
-                kept_back,
-                "/proc is not mounted, so directories below a PATH cannot be watched: polling them every second"
-            ),
-            Lacking::Inotify => tracing::warn!(
-                polled,
-                kept_back,
-                "this system or its sandbox refuses inotify, so no directory can be watched: polling them every second"
-            ),
-        }
+        let (needed, what) = match limit.lacking {
+            Lacking::Instance => {
+                let what =
+                    "no inotify instance to be had: raise sysctl fs.inotify.max_user_instances by at least 1; polling until then";
+                (None, what.to_owned())
+            }
+            Lacking::Watch => {
+                let what = format!(
+                    "no more inotify watches: raise sysctl fs.inotify.max_user_watches to at least {needed} (and what others need); \
+                     polling the rest until then"
+                );
+                (Some(needed), what)
+            }
+            Lacking::Proc => {
+                (None, "/proc is not mounted, so directories below a PATH cannot be watched: polling them every second".to_owned())
+            }
+            Lacking::Inotify => {
+                let what = "this system or its sandbox refuses inotify, so no directory can be watched: polling them every second";
+                (None, what.to_owned())
+            }
+        };
+        tracing::warn!(polled, needed, kept_back, "{what}");
     }
 }
