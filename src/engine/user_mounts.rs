@@ -32,13 +32,22 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         while let Some(parent) = self.tree.parent(top).filter(|&parent| self.is_user_mount_above(parent)) {
             top = parent;
         }
-        if self.tree.set_unreadable(top, true) {
+        let is_known_below = self.files.in_dir(top).next().is_some() || self.tree.children(top).next().is_some();
+        if is_known_below && let Some(parent) = self.tree.parent(top) {
+            // Users choose how much that is: it is let go in slices. The visit of the directory that takes its place finds the mount.
+            let (name, via_link) = (self.tree.name(top).to_vec(), self.tree.get(top).via_link);
+            self.visit_roots_within(top);
+            self.drop_directory(top, now.instant);
+            self.add_directory(parent, &name, Why::Appeared);
+            if let Some(added) = self.tree.find(parent, &name) {
+                self.tree.get_mut(added).via_link = via_link;
+            }
             return;
         }
-        self.write_directory_bare(top);
-        self.report_user_mount(now);
-        self.visit_roots_within(top);
-        self.empty_directory(top, now.instant);
+        if !self.tree.set_unreadable(top, true) {
+            self.write_directory_bare(top);
+            self.report_user_mount(now);
+        }
     }
 
     /// Reports the path at hand.
