@@ -117,7 +117,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     pub(super) fn read_listed(&mut self) {
         let is_calm = self.is_calm();
         let all_wait = !self.has_scanned || self.is_rescan_due || self.is_missing_events || self.searches.is_under_way();
-        if !is_calm && self.listed.len() <= DOUBTS_MAX && (all_wait || self.listing.is_empty()) {
+        if !is_calm && self.listed.len() <= DOUBTS_MAX && all_wait {
             return;
         }
         let listed = std::mem::take(&mut self.listed);
