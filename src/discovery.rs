@@ -59,7 +59,7 @@ pub(crate) struct Visit<L> {
 
 /// A directory whose turn comes.
 #[derive(Debug)]
-pub(crate) enum Turn<L> {
+pub(crate) enum Queued<L> {
     /// It is still to be visited.
     New(DirKey),
     /// It is being listed.
@@ -72,7 +72,7 @@ const LISTINGS_MAX: usize = 32;
 /// Directories to be visited as soon as possible: their groups take turns, a slice of a listing each.
 #[derive(Debug)]
 pub(crate) struct Urgent<L> {
-    queue: FairQueue<Turn<L>>,
+    queue: FairQueue<Queued<L>>,
     listings: usize,
     /// Directories whose paths led nowhere, each once. They are checked again once the kernel's queue is empty.
     pub(crate) lost: VecDeque<DirKey>,
@@ -84,19 +84,19 @@ impl<L> Urgent<L> {
     }
 
     pub(crate) fn push(&mut self, group: u32, directory: DirKey) {
-        self.queue.push_back(group, Turn::New(directory));
+        self.queue.push_back(group, Queued::New(directory));
     }
 
     /// The listing goes on when the turn of its group comes again.
     pub(crate) fn go_on(&mut self, group: u32, visit: Visit<L>) {
         self.listings += 1;
-        self.queue.push_front(group, Turn::Begun(visit));
+        self.queue.push_front(group, Queued::Begun(visit));
     }
 
-    pub(crate) fn pop(&mut self) -> Option<Turn<L>> {
-        let turn = self.queue.pop();
-        self.listings -= usize::from(matches!(turn, Some(Turn::Begun(_))));
-        turn
+    pub(crate) fn pop(&mut self) -> Option<Queued<L>> {
+        let next = self.queue.pop();
+        self.listings -= usize::from(matches!(next, Some(Queued::Begun(_))));
+        next
     }
 
     /// As many listings are under way as may be: one that is not begun waits, the next in its group.
@@ -105,12 +105,12 @@ impl<L> Urgent<L> {
     }
 
     pub(crate) fn wait(&mut self, group: u32, directory: DirKey) {
-        self.queue.push_front(group, Turn::New(directory));
+        self.queue.push_front(group, Queued::New(directory));
     }
 
     /// Those that are still to be visited.
     pub(crate) fn waiting(&self) -> impl Iterator<Item = DirKey> + '_ {
-        self.queue.iter().filter_map(|turn| if let Turn::New(directory) = turn { Some(*directory) } else { None })
+        self.queue.iter().filter_map(|queued| if let Queued::New(directory) = queued { Some(*directory) } else { None })
     }
 
     /// Whether directories of the group are visited, or wait for it.

@@ -199,8 +199,7 @@ pub struct Engine<F: FileSystem, S: Sink> {
     found: Vec<(SlotKey, Option<Stat>)>,
     /// Files that a listing brought up, to be read in the order of their last modification.
     listed: Vec<(SystemTime, SlotKey)>,
-    /// Groups in which more of them may come: directories that nothing was known of are being listed, or names in them are still to be
-    /// looked at.
+    /// Groups in which more of them may come: new directories are being listed, or names in them are not resolved yet.
     listing: HashSet<u32>,
     /// Files to read; the bit in the slot is the truth.
     unread: Unread,

@@ -81,9 +81,9 @@ pub(crate) struct Directory {
     is_unreadable: bool,
     /// Renamed away; its new name, if any, was not told yet.
     pub(crate) is_moving: bool,
-    /// It was let go with all below it, which is not worked off yet: `is_moving` as well.
+    /// It is being dropped with everything below it, in slices; `is_moving` is set as well.
     pub(crate) is_dropping: bool,
-    /// It came to another place, which is still to be told to what is in it: whether another input may cover that now.
+    /// It has a new place in the tree, and what is in it is not updated yet. The value: whether another input may cover that now.
     pub(crate) moved: Option<bool>,
     /// A look did not find it. It is checked again once the kernel's queue is empty.
     pub(crate) is_lost: bool,

@@ -47,7 +47,7 @@ impl CommitThread {
 impl Committer for CommitThread {
     fn submit(&mut self, job: Job) {
         self.under_way = Some(job.work);
-        // If the thread is gone, `done` says so.
+        // If the thread has ended, `done` returns an error.
         let _ = self.jobs.send(job);
     }
 

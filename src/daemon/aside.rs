@@ -2,7 +2,7 @@
 //!
 //! In: the open output, its path, where what is copied begins. Out: the name of a new file that holds a copy of it, durably.
 //! Always holds: the copy is a new file with mode 0600, made through no link; when it is not complete and durable, it is removed and the
-//! caller hears why. Its name is one of a rotation (`PATH.saved-SECONDS-NUMBER`): it is not read as a log where the output lies in a tree.
+//! caller gets the error. Its name is one of a rotation (`PATH.saved-SECONDS-NUMBER`): it is not read as a log where the output lies in a tree.
 
 use std::fs;
 use std::io;

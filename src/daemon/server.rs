@@ -286,7 +286,7 @@ impl Server {
         let Some(client) = &mut self.clients[slot] else { return };
         if matches!(client.phase, Phase::Asking(_)) {
             client.say(&Response::refusal(408), false, now);
-            // It is told if it listens.
+            // A client that does not read it misses it.
             let _ = client.answer(now);
         }
         self.postponed.retain(|&waiting| waiting != slot);

@@ -2,8 +2,8 @@
 //!
 //! In: any path in any spelling; whoever asks may be allowed to see nothing but what is below the PATHs. Out: a directory that is known, and
 //! the names behind it.
-//! Always holds: which PATH covers a path is told by their spelling alone; nothing that none covers is looked at, whatever it is; on what is
-//! looked at, links are followed as far as the settings say.
+//! Always holds: which PATH covers a path follows from their spelling alone. A path that no PATH covers is never accessed. On other paths,
+//! links are followed as far as the settings allow.
 
 use std::io;
 
@@ -129,8 +129,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.fs.stat(&self.path, links)
     }
 
-    /// Why a link leads to no file, if that is for its owner's sake. Whether there is something that others own, or nothing, is not told: who
-    /// asks may be the one who made the link.
+    /// Why a link leads to no file, if its owner is the reason. The answer is the same whether the target belongs to somebody else or does not
+    /// exist: the client may be the one who made the link.
     pub(super) fn why_not_through(&mut self, dir: DirId, name: &[u8], found: &Stat) -> Option<String> {
         self.write_name(dir, name);
         let Links::Guarded(guard) = self.links_through(dir, name)? else { return None };

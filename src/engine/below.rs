@@ -1,8 +1,8 @@
-//! What concerns everything below a directory that was renamed or let go: worked off in slices, since users choose how much is there.
+//! Updates everything below a directory that was renamed or dropped. Works in slices, since users choose how much is there.
 //!
-//! In: directories that came to another place, or that are let go. Out: their files know where they are, or are remembered for a while.
-//! Always holds: small trees are worked off at once; of large ones, a turn takes [`STEPS_PER_TURN`], and what is left is out of reach by
-//! name and waits like a directory whose new name was not told yet.
+//! In: renamed directories, directories to drop. Out: their files have their new paths, or are parked.
+//! Always holds: a small tree is done at once; of large ones, a turn does [`STEPS_PER_TURN`] files. A directory that is dropped has no name
+//! any more; until it is done, it counts as one whose new name is not known yet.
 
 use super::*;
 use crate::discovery::Why;
@@ -73,7 +73,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
     }
 
-    /// A directory came to another place: tells all below it, at once if that is little.
+    /// Updates everything below a directory that has a new place in the tree, at once if that is little.
     pub(super) fn came_to_another_place(&mut self, dir: DirId, is_covered_anew: bool, now: Instant) {
         self.note_moved(dir, is_covered_anew);
         self.tell_moved(0, now);
@@ -90,7 +90,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
     }
 
-    /// Tells what is below of its new place until so many steps are left.
+    /// Updates what is below moved directories until so many steps are left.
     fn tell_moved(&mut self, steps_left: usize, now: Instant) {
         while self.below.steps > steps_left {
             if let Some((key, is_covered_anew)) = self.below.files.pop() {
@@ -113,7 +113,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.find_input(id);
         }
         self.path_changed(id);
-        // What could not be read may be readable where it is now: nothing below is told of that.
+        // A file that could not be read may be readable now: no event says so.
         if self.files.get(id).state.contains(State::UNREADABLE) {
             self.doubt(id);
         }

@@ -2,7 +2,7 @@
 
 use super::looks::is_shortage;
 use super::*;
-use crate::discovery::{self, Visit, Why};
+use crate::discovery::{Queued, Visit, Why};
 use crate::inputs::ScopeId;
 use crate::notices::Cause;
 use crate::sys::{FileKind, Guard, Links, USER_MOUNT};
@@ -101,8 +101,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// The listing that goes on or begins now.
     fn next_visit(&mut self, budget: &mut usize, now: Now) -> Option<Visit<F::Listing>> {
         let key = match self.urgent.pop()? {
-            discovery::Turn::Begun(visit) => return Some(visit),
-            discovery::Turn::New(key) => key,
+            Queued::Begun(visit) => return Some(visit),
+            Queued::New(key) => key,
         };
         *budget = budget.saturating_sub(VISIT_COST);
         let dir = self.tree.alive(key)?;

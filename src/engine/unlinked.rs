@@ -85,7 +85,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.unwatch(surplus);
         }
         if was_deleted && (self.is_rescan_due || self.is_missing_events) {
-            // The kernel tells of the watch's end before it tells of the name that goes.
+            // IN_IGNORED of a directory comes before IN_DELETE of its name: it may be among the lost events.
             self.former.doubt_watches();
         }
         self.tree.set_watch(dir, None);

@@ -47,11 +47,11 @@ impl Signals {
         let requests = receive(&[Number::SIGHUP, Number::SIGUSR1])?;
         let ends: SigSet = ENDS.into_iter().collect();
         ends.thread_block()?;
-        let (stops, told) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
+        let (stops, writer) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
         std::thread::Builder::new()
             .name("signals".to_owned())
             .stack_size(STACK_BYTES)
-            .spawn(move || wait_for_ends(&ends, &told))?;
+            .spawn(move || wait_for_ends(&ends, &writer))?;
         Ok(Signals { requests, stops })
     }
 
@@ -83,13 +83,13 @@ const ENDS: [Number; 2] = [Number::SIGTERM, Number::SIGINT];
 /// Of the thread that waits for signals.
 const STACK_BYTES: usize = 64 * 1024;
 
-/// Tells of each signal. The second one ends the process if that does not end by itself: the default action reaches every thread that
+/// Writes a byte for each signal. The second one ends the process unless it ends by itself: the default action reaches every thread that
 /// the kernel lets be killed.
-fn wait_for_ends(ends: &SigSet, told: &OwnedFd) {
+fn wait_for_ends(ends: &SigSet, writer: &OwnedFd) {
     for number in 1_u32.. {
         let Ok(signal) = ends.wait() else { continue };
-        // A full pipe tells enough.
-        let _ = nix::unistd::write(told, b"!");
+        // If the pipe is full, a stop is pending already.
+        let _ = nix::unistd::write(writer, b"!");
         if number == 2 {
             super::clock::pause(GRACE);
             eprintln!("manytail: a call does not return: ended by the second signal");

@@ -29,7 +29,7 @@ fn files_known(metered: &Metered) -> f64 {
     metered.scrape().iter().filter(|(name, _)| name.starts_with("manytail_files{")).map(|(_, count)| count).sum()
 }
 
-/// The line of another user comes while the attack goes on or right after it; until then no turn took a second.
+/// Waits for another user's line, written now. No turn so far took a second.
 #[track_caller]
 fn nobody_waits(world: &World, metered: &Metered, line: &str) {
     world.append("good/job.log", format!("{line}\n"));
@@ -38,7 +38,7 @@ fn nobody_waits(world: &World, metered: &Metered, line: &str) {
     assert_eq!(turns_over(metered, "1"), 0.0, "{line}");
 }
 
-/// How many bytes or lines of others came out before this line.
+/// How many lines came out before this one.
 fn lines_before(tail: &Tail, line: &str) -> usize {
     tail.wait_line(line);
     tail.lines().iter().position(|text| text == line).expect("just waited for")
