@@ -1,7 +1,7 @@
 //! A queue that is fair to groups: each has a lane of its own, and the lanes take turns.
 //!
 //! In: items, each of a group (the files of one directory below a PATH, say). Out: one item after the other.
-//! Always holds: within a group, first in is first out; between two items of a group, every other group that has one is served once. An
+//! Always holds: within a group, first in is first out; between two items of a group, every other group that has one is served once. A
 //! closed lane costs four bytes.
 
 use std::collections::VecDeque;
@@ -21,8 +21,9 @@ pub(crate) struct FairQueue<T> {
     lanes: Vec<Lane<T>>,
     /// The lane of each group.
     places: Vec<u32>,
-    /// Open lanes, the one whose turn is next first. One that became empty is closed when its turn comes again: most are used again before.
-    turns: VecDeque<u32>,
+    /// Open lanes are a ring; this one was served last. [`NONE`]: none is open. One that became empty is closed when its turn comes again:
+    /// most are used again before.
+    served: u32,
     free: Vec<u32>,
     len: usize,
 }
@@ -30,12 +31,14 @@ pub(crate) struct FairQueue<T> {
 #[derive(Debug)]
 struct Lane<T> {
     group: u32,
+    /// The open lane whose turn is next.
+    next: u32,
     items: VecDeque<T>,
 }
 
 impl<T> FairQueue<T> {
     pub(crate) fn new() -> Self {
-        FairQueue { lanes: Vec::new(), places: Vec::new(), turns: VecDeque::new(), free: Vec::new(), len: 0 }
+        FairQueue { lanes: Vec::new(), places: Vec::new(), served: NONE, free: Vec::new(), len: 0 }
     }
 
     /// Puts an item behind those of its group.
@@ -58,17 +61,24 @@ impl<T> FairQueue<T> {
         &mut self.lanes[place as usize].items
     }
 
+    /// Its turn comes after those of all others.
+    #[cold]
     fn open_lane(&mut self, group: u32) -> u32 {
         let place = self.free.pop().unwrap_or_else(|| {
-            self.lanes.push(Lane { group, items: VecDeque::new() });
+            self.lanes.push(Lane { group, next: NONE, items: VecDeque::new() });
             u32::try_from(self.lanes.len() - 1).expect("fewer lanes than groups")
         });
-        self.lanes[place as usize].group = group;
+        let next = match self.lanes.get_mut(self.served as usize) {
+            Some(last) => std::mem::replace(&mut last.next, place),
+            None => place,
+        };
+        let lane = &mut self.lanes[place as usize];
+        (lane.group, lane.next) = (group, next);
+        self.served = place;
         if self.places.len() <= group as usize {
             self.places.resize(group as usize + 1, NONE);
         }
         self.places[group as usize] = place;
-        self.turns.push_back(place);
         place
     }
 
@@ -79,27 +89,31 @@ impl<T> FairQueue<T> {
             return None;
         }
         loop {
-            let place = *self.turns.front()?;
+            let place = self.lanes[self.served as usize].next;
             let items = &mut self.lanes[place as usize].items;
             if let Some(item) = items.pop_front() {
-                if items.is_empty() && items.capacity() > SPARE_ITEMS {
+                if items.capacity() > SPARE_ITEMS && items.is_empty() {
                     items.shrink_to(SPARE_ITEMS);
                 }
-                if self.turns.len() > 1 {
-                    self.turns.pop_front();
-                    self.turns.push_back(place);
-                }
+                self.served = place;
                 self.len -= 1;
                 return Some(item);
             }
-            self.close_first_lane();
+            self.close_next_lane();
         }
     }
 
-    fn close_first_lane(&mut self) {
-        let Some(place) = self.turns.pop_front() else { return };
-        let lane = &mut self.lanes[place as usize];
-        self.places[lane.group as usize] = NONE;
+    /// Closes the lane whose turn it is.
+    #[cold]
+    fn close_next_lane(&mut self) {
+        let place = self.lanes[self.served as usize].next;
+        let Lane { group, next, .. } = self.lanes[place as usize];
+        if next == place {
+            self.served = NONE;
+        } else {
+            self.lanes[self.served as usize].next = next;
+        }
+        self.places[group as usize] = NONE;
         self.free.push(place);
     }
 
@@ -117,21 +131,28 @@ impl<T> FairQueue<T> {
         self.len == 0
     }
 
+    /// The items of each group, those of the group whose turn is next first.
+    fn groups(&self) -> impl Iterator<Item = &VecDeque<T>> + '_ {
+        let lane = |place: u32| self.lanes.get(place as usize);
+        let first = lane(self.served).map(|last| last.next);
+        let ring = std::iter::successors(first, move |&place| lane(place).filter(|_| place != self.served).map(|found| found.next));
+        ring.map(|place| &self.lanes[place as usize].items)
+    }
+
     /// The first item of each group, that of the group whose turn is next first.
     pub(crate) fn heads(&self) -> impl Iterator<Item = &T> + '_ {
-        self.turns.iter().filter_map(|&place| self.lanes[place as usize].items.front())
+        self.groups().filter_map(VecDeque::front)
     }
 
     /// All items, group after group.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &T> + '_ {
-        self.turns.iter().flat_map(|&place| &self.lanes[place as usize].items)
+        self.groups().flatten()
     }
 
     /// The item at a place in the order of [`FairQueue::iter`].
     pub(crate) fn get(&self, at: usize) -> Option<&T> {
         let mut left = at;
-        for &place in &self.turns {
-            let items = &self.lanes[place as usize].items;
+        for items in self.groups() {
             if left < items.len() {
                 return items.get(left);
             }
@@ -185,5 +206,42 @@ mod tests {
         while queue.pop().is_some() {}
         queue.give_back();
         assert_eq!((queue.lanes.capacity(), queue.holds(7)), (0, false));
+    }
+
+    #[test]
+    fn turns_go_round_whichever_groups_come_and_go() {
+        let mut queue = FairQueue::new();
+        let (mut lanes, mut turns) = (std::collections::BTreeMap::<u32, VecDeque<u32>>::new(), VecDeque::new());
+        let mut random = 1_u32;
+        let mut draw = |below: u32| {
+            random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (random >> 8) % below
+        };
+        let mut popped = 0;
+        for item in 0..100_000 {
+            // The longer it takes, the more groups have something, then fewer again.
+            if draw(100) < (item / 1_000) % 100 {
+                let mut expected = None;
+                while expected.is_none()
+                    && !queue.is_empty()
+                    && let Some(group) = turns.pop_front()
+                {
+                    expected = lanes.get_mut(&group).and_then(VecDeque::pop_front);
+                    if expected.is_some() { turns.push_back(group) } else { drop(lanes.remove(&group)) }
+                }
+                assert_eq!(queue.pop(), expected, "item {item}");
+                popped += usize::from(expected.is_some());
+            } else {
+                let group = draw(20);
+                let lane = lanes.entry(group).or_insert_with(|| {
+                    turns.push_back(group);
+                    VecDeque::new()
+                });
+                lane.push_back(item);
+                queue.push_back(group, item);
+            }
+            assert_eq!(queue.len(), lanes.values().map(VecDeque::len).sum::<usize>());
+        }
+        assert!(popped > 10_000 && queue.heads().count() <= 20, "{popped}");
     }
 }

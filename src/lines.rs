@@ -6,7 +6,7 @@
 
 use std::iter::FusedIterator;
 
-use memchr::{memchr, memrchr};
+use memchr::{memchr, memchr_iter, memrchr};
 
 /// One line, or a piece of one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,16 +53,30 @@ impl<'a> Lines<'a> {
         self.at
     }
 
+    /// The same lines, for a caller that knows that no newline is among the first `bytes`.
+    #[must_use]
+    pub fn searched(mut self, bytes: usize) -> Self {
+        self.searched = bytes.min(self.bytes.len());
+        self
+    }
+
     /// Takes all whole lines that are left in one piece, with their newlines: for records that are the lines themselves. Takes none if
-    /// one of them might be longer than the limit.
-    pub fn take_whole_lines(&mut self) -> &'a [u8] {
+    /// one of them might be longer than the limit. Returns how many they are, too.
+    pub fn take_whole_lines(&mut self) -> (&'a [u8], usize) {
         let left = &self.bytes[self.at..];
         if left.len() > self.line_bytes_max {
-            return &[];
+            return (&[], 0);
         }
-        let end = memrchr(b'\n', left).map_or(0, |newline| newline + 1);
+        let searched = self.searched.saturating_sub(self.at);
+        let Some(first) = memchr(b'\n', &left[searched..]).map(|distance| searched + distance) else { return (&[], 0) };
+        let (end, count) = if first + 1 == left.len() {
+            (left.len(), 1)
+        } else {
+            let end = memrchr(b'\n', left).map_or(0, |last| last + 1);
+            (end, memchr_iter(b'\n', &left[..end]).count())
+        };
         self.at += end;
-        &left[..end]
+        (&left[..end], count)
     }
 
     #[inline]
@@ -79,10 +93,13 @@ impl<'a> Iterator for Lines<'a> {
 
     #[inline]
     fn next(&mut self) -> Option<Line<'a>> {
+        if self.at == self.bytes.len() {
+            return None;
+        }
         let piece_end = self.at.saturating_add(self.line_bytes_max);
         // One byte more than the limit: a newline right behind `limit` bytes makes them one whole record.
         let window_end = self.bytes.len().min(piece_end.saturating_add(1));
-        let from = self.searched.max(self.at);
+        let from = self.searched.max(self.at).min(window_end);
         if let Some(distance) = memchr(b'\n', &self.bytes[from..window_end]) {
             return Some(self.take(from + distance, true));
         }
@@ -217,16 +234,16 @@ mod tests {
     #[test]
     fn whole_lines_are_taken_at_once_and_the_rest_line_by_line() {
         let mut lines = split_lines(b"a\nbc\n\nrest", 0, 11);
-        assert_eq!((lines.next().map(|line| line.bytes), lines.take_whole_lines()), (Some(&b"a"[..]), &b"bc\n\n"[..]));
-        assert_eq!((lines.take_whole_lines(), lines.next(), lines.consumed()), (&b""[..], None, 6));
+        assert_eq!((lines.next().map(|line| line.bytes), lines.take_whole_lines()), (Some(&b"a"[..]), (&b"bc\n\n"[..], 2)));
+        assert_eq!((lines.take_whole_lines(), lines.next(), lines.consumed()), ((&b""[..], 0), None, 6));
     }
 
     #[test]
     fn no_lines_are_taken_at_once_where_one_may_be_too_long() {
         let mut lines = split_lines(b"abcdef\ng\n", 0, 8);
-        assert_eq!((lines.take_whole_lines(), lines.consumed()), (&b""[..], 0));
+        assert_eq!((lines.take_whole_lines(), lines.consumed()), ((&b""[..], 0), 0));
         assert_eq!(lines.next().map(|line| line.bytes), Some(&b"abcdef"[..]));
-        assert_eq!(lines.take_whole_lines(), b"g\n");
+        assert_eq!(lines.take_whole_lines(), (&b"g\n"[..], 1));
     }
 
     #[test]
@@ -263,6 +280,18 @@ mod tests {
                 let bytes: Vec<u8> = (0..len).map(|at| if bits >> at & 1 == 1 { b'\n' } else { b'a' + at as u8 }).collect();
                 for limit in 1..=5 {
                     assert_eq!(split(&bytes, 0, limit), model(&bytes, limit), "{bytes:?} with limit {limit}");
+                }
+                let before_newline = memchr(b'\n', &bytes).unwrap_or(bytes.len());
+                for (limit, known) in (1..=13).flat_map(|limit| (0..=before_newline).map(move |known| (limit, known))) {
+                    let known_lines = split_lines(&bytes, 0, limit).searched(known);
+                    let same = known_lines.clone().eq(split_lines(&bytes, 0, limit));
+                    assert!(same, "{bytes:?} with limit {limit} and {known} bytes known");
+                    let (mut whole, mut one_by_one) = (known_lines, split_lines(&bytes, 0, limit));
+                    let (taken, count) = whole.take_whole_lines();
+                    assert!((0..count).all(|_| one_by_one.next().is_some_and(|line| line.ended)), "{bytes:?} with limit {limit}");
+                    let upto = one_by_one.consumed();
+                    assert_eq!((taken, whole.consumed()), (&bytes[..upto], upto), "{bytes:?} with limit {limit}");
+                    assert!(bytes.len() > limit || whole.next().is_none(), "{bytes:?} with limit {limit}");
                 }
             }
         }

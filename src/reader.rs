@@ -79,9 +79,14 @@ impl Reader {
 pub(crate) fn mark_of(bytes: &[u8]) -> u32 {
     const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
     let mix = |hash: u64, word: u64| (hash.rotate_left(5) ^ word).wrapping_mul(MULTIPLIER);
-    let (words, rest) = bytes.as_chunks::<8>();
-    let hash = words.iter().fold(bytes.len() as u64, |hash, word| mix(hash, u64::from_le_bytes(*word)));
-    let hash = rest.iter().fold(hash, |hash, &byte| mix(hash, u64::from(byte)));
+    let mix_words = |words: &[[u8; 8]]| words.iter().fold(bytes.len() as u64, |hash, word| mix(hash, u64::from_le_bytes(*word)));
+    let hash = if let Ok(whole) = <&[u8; MARK_BYTES]>::try_from(bytes) {
+        // Most are: the compiler knows how many words there are.
+        mix_words(whole.as_chunks().0)
+    } else {
+        let (words, rest) = bytes.as_chunks();
+        rest.iter().fold(mix_words(words), |hash, &byte| mix(hash, u64::from(byte)))
+    };
     (hash >> 32) as u32
 }
 

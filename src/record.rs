@@ -212,22 +212,39 @@ pub(crate) fn is_misleading(letter: char) -> bool {
 /// Appends a path for people: each byte of `\`, of misleading characters (see [`is_misleading`]) and of what is not UTF-8 as `\x` and two
 /// lower-case hex digits; all else as it is. The path can be had back by undoing every `\xHH`.
 pub(crate) fn push_text_path(path: &[u8], out: &mut Vec<u8>) {
-    let (plain, path) = path.split_at(plain_len(path, |byte| (byte.cast_signed() < 0x20) | (byte == 0x7f) | (byte == b'\\')));
+    let (plain, path) = path.split_at(plain_path_len(path));
     out.extend_from_slice(plain);
+    if !path.is_empty() {
+        push_escaped_path(path, out);
+    }
+}
+
+fn push_escaped_path(path: &[u8], out: &mut Vec<u8>) {
     for chunk in path.utf8_chunks() {
-        for letter in chunk.valid().chars() {
-            let bytes = &mut [0; 4];
-            let bytes = letter.encode_utf8(bytes).as_bytes();
+        let mut left = chunk.valid();
+        while let Some(letter) = left.chars().next() {
+            let (first, after) = left.split_at(letter.len_utf8());
+            left = after;
             if letter == '\\' || is_misleading(letter) {
-                bytes.iter().for_each(|&byte| push_hex_escape(byte, out));
-            } else {
-                out.extend_from_slice(bytes);
+                first.bytes().for_each(|byte| push_hex_escape(byte, out));
+                continue;
             }
+            out.extend_from_slice(first.as_bytes());
+            let (plain, after) = left.split_at(plain_path_len(left.as_bytes()));
+            out.extend_from_slice(plain.as_bytes());
+            left = after;
         }
         for &byte in chunk.invalid() {
             push_hex_escape(byte, out);
         }
     }
+}
+
+/// How many bytes of a path at the front are ASCII and stand in a record for people as they are: all of them, or a part that was quick to
+/// find.
+#[inline]
+fn plain_path_len(path: &[u8]) -> usize {
+    plain_len(path, |byte| (byte.cast_signed() < 0x20) | (byte == 0x7f) | (byte == b'\\'))
 }
 
 fn push_hex_escape(byte: u8, out: &mut Vec<u8>) {

@@ -241,6 +241,7 @@ impl Registry {
     }
 
     /// The file's name, or its last one.
+    #[inline]
     pub(crate) fn name(&self, id: SlotId) -> &[u8] {
         let name = self.get(id).name;
         if name == NameRef::NONE { b"" } else { self.names.get(name) }

@@ -19,8 +19,8 @@ pub(crate) use trust::Trust;
 
 const NONE: u32 = u32::MAX;
 
-/// Levels of a path that are written by recursion.
-const NEAREST: usize = 32;
+/// Levels of a path that are written without memory for a list of them.
+const NEAREST: usize = 8;
 
 /// A directory's place in the table; reused after the directory went away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -399,43 +399,44 @@ impl Tree {
 
     /// Writes the directory's path, with a slash at its end, into an empty `path`. Returns how far it is trusted.
     pub(crate) fn write_path(&self, id: DirId, path: &mut Vec<u8>) -> Trust {
-        self.write_path_within(id, NEAREST, path)
+        let mut nearest = [self.get(id); NEAREST];
+        let mut levels = 0;
+        let prefix = loop {
+            let found = nearest[levels];
+            if let Some(prefix) = &found.prefix {
+                break prefix;
+            }
+            levels += 1;
+            if levels == NEAREST {
+                return self.write_deep_path(id, path);
+            }
+            nearest[levels] = self.get(DirId(found.parent));
+        };
+        self.write_names(prefix, nearest[..levels].iter().rev().copied(), path)
     }
 
-    fn write_path_within(&self, id: DirId, levels: usize, path: &mut Vec<u8>) -> Trust {
-        let found = self.get(id);
-        if let Some(prefix) = &found.prefix {
-            path.extend_from_slice(&prefix.path);
-            return prefix.trust;
-        }
-        let above = DirId(found.parent);
-        let trust = if levels == 0 { self.write_deep_path(above, path) } else { self.write_path_within(above, levels - 1, path) };
-        self.write_name(found, path);
-        if found.via_link { Trust { followed: path.len(), ..trust } } else { trust }
-    }
-
-    /// The same without recursion: users choose how deep their directories are.
+    /// The same for any depth: users choose how deep their directories are.
     fn write_deep_path(&self, id: DirId, path: &mut Vec<u8>) -> Trust {
         let chain = std::iter::successors(Some(id), |&at| self.parent(at)).map(|at| self.get(at));
         let mut chain: Vec<&Directory> = chain.collect();
         let top = chain.iter().position(|found| found.prefix.is_some()).expect("a root has a path");
         chain.truncate(top + 1);
         let prefix = chain.pop().and_then(|found| found.prefix.as_ref()).expect("just found");
+        self.write_names(prefix, chain.into_iter().rev(), path)
+    }
+
+    #[inline]
+    fn write_names<'a>(&self, prefix: &Prefix, below: impl Iterator<Item = &'a Directory>, path: &mut Vec<u8>) -> Trust {
         path.extend_from_slice(&prefix.path);
         let mut trust = prefix.trust;
-        for found in chain.into_iter().rev() {
-            self.write_name(found, path);
+        for found in below {
+            path.extend_from_slice(self.names.get(found.name));
+            path.push(b'/');
             if found.via_link {
                 trust.followed = path.len();
             }
         }
         trust
-    }
-
-    #[inline]
-    fn write_name(&self, found: &Directory, path: &mut Vec<u8>) {
-        path.extend_from_slice(self.names.get(found.name));
-        path.push(b'/');
     }
 
     /// How much of the directory's path is trusted.

@@ -8,6 +8,7 @@ use super::*;
 use crate::discovery::Why;
 use crate::inputs::InputId;
 use crate::interpret::{Change, NameChange, interpret};
+use crate::lag::Stamp;
 use crate::notices::Cause;
 use crate::registry::{Life, State};
 use crate::sys::WatchId;
@@ -349,10 +350,16 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         if slot.state.contains(State::COOLING) {
             self.cooling_dirty += 1;
             self.lag.keep(id, since);
-        } else if let Some((because, group)) = self.queue_for(id) {
-            self.unread.push_back(because, group, Waiting { id, since });
         } else {
-            self.lag.keep(id, since);
+            self.enqueue_since(id, since);
+        }
+    }
+
+    #[inline(never)]
+    fn enqueue_since(&mut self, id: SlotId, since: Stamp) {
+        match self.queue_for(id) {
+            Some((because, group)) => self.unread.push_back(because, group, Waiting { id, since }),
+            None => self.lag.keep(id, since),
         }
     }
 
@@ -412,12 +419,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// The file may be read again.
     pub(super) fn end_cooling(&mut self, id: SlotId) {
         let slot = self.files.get_mut(id);
-        if slot.state.contains(State::COOLING) {
-            slot.state.remove(State::COOLING);
-            if slot.state.contains(State::DIRTY) {
-                self.cooling_dirty -= 1;
-            }
+        let was_cooling = slot.state.contains(State::COOLING);
+        slot.state.remove(State::COOLING);
+        if slot.state.contains(State::DIRTY) {
+            self.cooling_dirty -= usize::from(was_cooling);
+            self.enqueue(id);
         }
-        self.enqueue(id);
     }
 }

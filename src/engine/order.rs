@@ -41,6 +41,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
     }
 
+    #[cold]
     fn release_awaited(&mut self, id: SlotId) {
         if is_planted!(ReleaseForgotten) {
             return;

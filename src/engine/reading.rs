@@ -52,6 +52,8 @@ pub(super) struct Pass {
     budget: usize,
     /// Bytes to ask for after the mark; grows for a line longer than it.
     len: usize,
+    /// How many bytes of what was read last, behind the mark, come before the first newline or NUL.
+    searched: usize,
     /// What was read last held no whole line.
     is_in_long_line: bool,
     /// The open file was shown to be the slot's, and had this length then.
@@ -71,6 +73,7 @@ impl Pass {
             wall,
             budget,
             len: READ_BYTES.min(budget),
+            searched: 0,
             is_in_long_line: false,
             is_proven: false,
             size: 0,
@@ -273,7 +276,14 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             }
             self.files.get_mut(pass.id).state.remove(State::SKIP_NULS);
         }
-        if let Some(first_nul) = memchr::memchr(0, &self.reader.bytes(got)[mark_len..]) {
+        let data = &self.reader.bytes(got)[mark_len..];
+        // Most of what is read is one line without a NUL: one search shows it.
+        let first = memchr::memchr2(0, b'\n', data);
+        pass.searched = first.unwrap_or(data.len());
+        let rest = first.map_or(&[][..], |at| &data[at..]);
+        if rest != b"\n"
+            && let Some(first_nul) = memchr::memchr(0, rest).map(|distance| pass.searched + distance)
+        {
             let offset = self.files.get(pass.id).offset;
             cut = self.find_hole(file, offset, mark_len, got, first_nul)?;
             match cut {
@@ -320,13 +330,13 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let takes_rest = is_cut || (is_at_end && (is_due || self.config.once || is_last));
         let first_offset = slot.offset;
         pass.has_piece = false;
-        let mut lines = split_lines(data, first_offset, self.config.line_bytes_max);
+        let mut lines = split_lines(data, first_offset, self.config.line_bytes_max).searched(pass.searched);
         if self.config.format == Format::Raw {
             // The lines are the records.
-            let whole = lines.take_whole_lines();
-            pass.is_begun |= !whole.is_empty();
+            let (whole, count) = lines.take_whole_lines();
+            pass.is_begun |= count > 0;
             self.outbox.bytes().extend_from_slice(whole);
-            self.stats.records += memchr::memchr_iter(b'\n', whole).count() as u64;
+            self.stats.records += count as u64;
             self.stats.bytes += whole.len() as u64;
         }
         loop {
@@ -491,12 +501,13 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// All there is was read: the file cools down, its last line is timed if unfinished, who waits for it may go on.
     fn reached_end(&mut self, id: SlotId, file: F::File, has_advanced: bool, now: Now) {
         self.release_successor(id);
-        self.files.get_mut(id).state.remove(State::BACKLOG | State::HAS_MORE);
+        let slot = self.files.get_mut(id);
+        slot.state.remove(State::BACKLOG | State::HAS_MORE);
+        let (is_finishing, is_unfinished) = (slot.life == Life::Finishing, slot.scanned > 0);
         if let Some(commits) = self.commits.as_mut().filter(|_| !has_advanced) {
             commits.ledger.read_to_end(self.files.key(id), nanos(now.wall));
         }
-        let is_finishing = self.files.get(id).life == Life::Finishing;
-        if self.files.get(id).scanned > 0 && !self.config.once {
+        if is_unfinished && !self.config.once {
             // Also of a file that left the tree: it may come back as it is.
             self.time_partial(id, now.instant);
         }
