@@ -100,6 +100,10 @@ impl<'a> Iterator for Lines<'a> {
         // One byte more than the limit: a newline right behind `limit` bytes makes them one whole record.
         let window_end = self.bytes.len().min(piece_end.saturating_add(1));
         let from = self.searched.max(self.at).min(window_end);
+        // Where the caller searched it may be the very next byte.
+        if self.searched > self.at && from < window_end && self.bytes[from] == b'\n' {
+            return Some(self.take(from, true));
+        }
         if let Some(distance) = memchr(b'\n', &self.bytes[from..window_end]) {
             return Some(self.take(from + distance, true));
         }

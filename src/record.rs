@@ -212,13 +212,14 @@ pub(crate) fn is_misleading(letter: char) -> bool {
 /// Appends a path for people: each byte of `\`, of misleading characters (see [`is_misleading`]) and of what is not UTF-8 as `\x` and two
 /// lower-case hex digits; all else as it is. The path can be had back by undoing every `\xHH`.
 pub(crate) fn push_text_path(path: &[u8], out: &mut Vec<u8>) {
-    let (plain, path) = path.split_at(plain_path_len(path));
+    let (plain, path) = path.split_at(plain_len(path, is_special_in_path));
     out.extend_from_slice(plain);
     if !path.is_empty() {
         push_escaped_path(path, out);
     }
 }
 
+#[cold]
 fn push_escaped_path(path: &[u8], out: &mut Vec<u8>) {
     for chunk in path.utf8_chunks() {
         let mut left = chunk.valid();
@@ -230,7 +231,7 @@ fn push_escaped_path(path: &[u8], out: &mut Vec<u8>) {
                 continue;
             }
             out.extend_from_slice(first.as_bytes());
-            let (plain, after) = left.split_at(plain_path_len(left.as_bytes()));
+            let (plain, after) = left.split_at(left.bytes().position(is_special_in_path).unwrap_or(left.len()));
             out.extend_from_slice(plain.as_bytes());
             left = after;
         }
@@ -240,11 +241,11 @@ fn push_escaped_path(path: &[u8], out: &mut Vec<u8>) {
     }
 }
 
-/// How many bytes of a path at the front are ASCII and stand in a record for people as they are: all of them, or a part that was quick to
-/// find.
+/// Whether a byte of a path is not ASCII, or may not stand in a record for people as it is.
 #[inline]
-fn plain_path_len(path: &[u8]) -> usize {
-    plain_len(path, |byte| (byte.cast_signed() < 0x20) | (byte == 0x7f) | (byte == b'\\'))
+fn is_special_in_path(byte: u8) -> bool {
+    // As a signed number, a byte beyond ASCII is below 0x20 too.
+    (byte.cast_signed() < 0x20) | (byte == 0x7f) | (byte == b'\\')
 }
 
 fn push_hex_escape(byte: u8, out: &mut Vec<u8>) {

@@ -403,7 +403,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// A file that was never seen before.
     fn adopt(&mut self, id: SlotId, found: &Stat, now: Now) {
-        if let Some(former) = self.files.find_former(found.id) {
+        while let Some(former) = self.files.find_former(found.id) {
             mark!("a new file had the inode of one that had left");
             self.forget_parked(self.files.key(former), now.instant);
         }
