@@ -2,7 +2,8 @@
 //!
 //! In: bytes of one file and the offset of the first of them. Out: [`Line`]s that borrow those bytes, and how many were used up.
 //! Always holds: the yielded bytes and their newlines are a prefix of the input, in order and without a gap; no line is longer than
-//! the limit; an unterminated rest that may still become one record is left where it is, in the file; no byte is searched twice.
+//! the limit; an unterminated rest that may still become one record is left where it is, in the file; lines that are
+//! taken one by one are searched once.
 
 use std::iter::FusedIterator;
 

@@ -212,7 +212,8 @@ pub(crate) fn is_misleading(letter: char) -> bool {
 /// Appends a path for people: each byte of `\`, of misleading characters (see [`is_misleading`]) and of what is not UTF-8 as `\x` and two
 /// lower-case hex digits; all else as it is. The path can be had back by undoing every `\xHH`.
 pub(crate) fn push_text_path(path: &[u8], out: &mut Vec<u8>) {
-    let (plain, path) = path.split_at(plain_len(path, is_special_in_path));
+    // As a signed number, a byte beyond ASCII is below 0x20 too.
+    let (plain, path) = path.split_at(plain_len(path, |byte| (byte.cast_signed() < 0x20) | (byte == 0x7f) | (byte == b'\\')));
     out.extend_from_slice(plain);
     if !path.is_empty() {
         push_escaped_path(path, out);
@@ -221,31 +222,18 @@ pub(crate) fn push_text_path(path: &[u8], out: &mut Vec<u8>) {
 
 #[cold]
 fn push_escaped_path(path: &[u8], out: &mut Vec<u8>) {
+    let is_escaped = |letter| letter == '\\' || is_misleading(letter);
     for chunk in path.utf8_chunks() {
-        let mut left = chunk.valid();
-        while let Some(letter) = left.chars().next() {
-            let (first, after) = left.split_at(letter.len_utf8());
-            left = after;
-            if letter == '\\' || is_misleading(letter) {
-                first.bytes().for_each(|byte| push_hex_escape(byte, out));
-                continue;
-            }
-            out.extend_from_slice(first.as_bytes());
-            let (plain, after) = left.split_at(left.bytes().position(is_special_in_path).unwrap_or(left.len()));
+        // Each piece but the last ends with one letter to escape.
+        for piece in chunk.valid().split_inclusive(is_escaped) {
+            let plain = piece.trim_end_matches(is_escaped);
             out.extend_from_slice(plain.as_bytes());
-            left = after;
+            piece[plain.len()..].bytes().for_each(|byte| push_hex_escape(byte, out));
         }
         for &byte in chunk.invalid() {
             push_hex_escape(byte, out);
         }
     }
-}
-
-/// Whether a byte of a path is not ASCII, or may not stand in a record for people as it is.
-#[inline]
-fn is_special_in_path(byte: u8) -> bool {
-    // As a signed number, a byte beyond ASCII is below 0x20 too.
-    (byte.cast_signed() < 0x20) | (byte == 0x7f) | (byte == b'\\')
 }
 
 fn push_hex_escape(byte: u8, out: &mut Vec<u8>) {

@@ -304,7 +304,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 self.former.directory_deleted(self.tree.key(known));
                 self.push_visit(known, Why::Appeared);
             }
-            (NameChange::Created | NameChange::Attributes, None) => self.add_directory(dir, name, Why::Appeared),
+            (NameChange::Created | NameChange::Attributes, None) => {
+                self.add_directory(dir, name, Why::Appeared);
+            }
         }
     }
 
@@ -355,6 +357,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
     }
 
+    /// Out of line, as most events of a burst are about files that cool down.
     #[inline(never)]
     fn enqueue_since(&mut self, id: SlotId, since: Stamp) {
         match self.queue_for(id) {

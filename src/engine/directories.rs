@@ -121,8 +121,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         !self.listing.is_empty() && self.listing.contains(&group)
     }
 
-    /// Adds a directory that was listed or heard of, if it is to be followed.
-    pub(super) fn add_directory(&mut self, parent: DirId, name: &[u8], why: Why) {
+    /// Adds a directory that was listed or heard of, if it is to be followed, and returns it.
+    pub(super) fn add_directory(&mut self, parent: DirId, name: &[u8], why: Why) -> Option<DirId> {
         if let Some(id) = self.files.find(parent, name).filter(|&id| self.files.get(id).is_bound()) {
             // The file and the directory are both checked. A later event that moves the file away does not mention the directory.
             self.doubt(id);
@@ -132,11 +132,13 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             }
         }
         let scope = self.scope_below(parent, name);
-        if !self.inputs.is_empty(scope) {
-            let dir = self.tree.add(parent, name);
-            self.tree.get_mut(dir).scope = scope;
-            self.push_visit(dir, why);
+        if self.inputs.is_empty(scope) {
+            return None;
         }
+        let dir = self.tree.add(parent, name);
+        self.tree.get_mut(dir).scope = scope;
+        self.push_visit(dir, why);
+        Some(dir)
     }
 
     pub(super) fn rename_directory(&mut self, dir: DirId, parent: DirId, name: &[u8], now: Instant) {

@@ -257,7 +257,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
         match moved {
             Some(moved) if !self.tree.is_within(dir, moved) => self.rename_directory(moved, dir, name, now),
-            _ => self.add_directory(dir, name, Why::Appeared),
+            _ => {
+                self.add_directory(dir, name, Why::Appeared);
+            }
         }
     }
 

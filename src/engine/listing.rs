@@ -116,8 +116,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             }
             None => {
                 let why = if why.is_first() { Why::FirstScan } else { Why::Appeared };
-                self.add_directory(dir, name, why);
-                if let Some(child) = self.tree.find(dir, name) {
+                if let Some(child) = self.add_directory(dir, name, why) {
                     self.tree.get_mut(child).is_seen = true;
                 }
             }

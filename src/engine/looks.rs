@@ -169,8 +169,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             }
         }
         if self.config.recursive && self.tree.get(dir).role == Role::Listed && self.tree.find(dir, &name).is_none() {
-            self.add_directory(dir, &name, if is_first { Why::FirstScan } else { Why::Appeared });
-            if let Some(added) = self.tree.find(dir, &name) {
+            let why = if is_first { Why::FirstScan } else { Why::Appeared };
+            if let Some(added) = self.add_directory(dir, &name, why) {
                 self.tree.get_mut(added).via_link = via_link;
             }
         }

@@ -38,8 +38,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             let (name, via_link) = (self.tree.name(top).to_vec(), self.tree.get(top).via_link);
             self.visit_roots_within(top);
             self.drop_directory(top, now.instant);
-            self.add_directory(parent, &name, Why::Appeared);
-            if let Some(added) = self.tree.find(parent, &name) {
+            if let Some(added) = self.add_directory(parent, &name, Why::Appeared) {
                 self.tree.get_mut(added).via_link = via_link;
             }
             return;

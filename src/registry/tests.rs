@@ -23,6 +23,27 @@ fn a_renamed_file_is_found_under_its_new_name_only() {
 }
 
 #[test]
+fn every_file_that_left_and_had_the_inode_of_a_new_one_is_found_until_it_is_forgotten() {
+    let mut files = Registry::new();
+    let mut left: Vec<SlotId> = (1..=3)
+        .map(|generation| {
+            let id = files.insert(DIR, format!("{generation}.log").as_bytes());
+            files.identify(id, file(7, generation), 0);
+            files.unbind(id);
+            files.get_mut(id).life = Life::Parked;
+            id
+        })
+        .collect();
+    let new = files.insert(DIR, b"new.log");
+    files.identify(new, file(7, 4), 0);
+    while let Some(former) = files.find_former(file(7, 4)) {
+        left.retain(|&id| id != former);
+        files.free(former);
+    }
+    assert_eq!((left, files.len(), files.find_id(file(7, 4))), (vec![], 1, Some(new)));
+}
+
+#[test]
 fn a_reused_inode_never_has_an_incarnation_twice() {
     let mut files = Registry::new();
     let mut last = None;
