@@ -123,6 +123,9 @@ pub enum Output {
 /// How often files are looked at where other machines write unseen, unless told otherwise.
 pub const RESCAN_REMOTE: &str = "5s";
 
+/// Files that stay open for a moment, at most, unless told otherwise. Up to so many, a quarter of the descriptor limit is for them; else half.
+pub const KEEP_OPEN: u32 = 256;
+
 /// Inputs at most: their numbers fit into a byte of each file's slot.
 pub const INPUTS_MAX: usize = 256;
 
@@ -156,7 +159,7 @@ pub struct EngineConfig {
     pub format: Format,
     /// Read all there is, then finish.
     pub once: bool,
-    /// Least time between two opens of one file.
+    /// A file that was read is not read again for this long, at most.
     pub coalesce: Duration,
     /// Longest line, in bytes without its newline, that is one record.
     pub line_bytes_max: usize,
@@ -177,8 +180,14 @@ pub struct Config {
     pub engine: EngineConfig,
     /// Where records go.
     pub output: Output,
-    /// Least time between two turns that follow each other; zero = none.
+    /// Rest between two turns that follow each other, at most; zero = none.
     pub pace: Duration,
+    /// [`Config::pace`] and [`EngineConfig::coalesce`] are used as far as the load asks for it; else always whole.
+    pub adaptive: bool,
+    /// The loop is `SCHED_BATCH` while that costs no time.
+    pub sched_batch: bool,
+    /// Files that are open besides the one being read, at most, as far as the descriptor limit allows it.
+    pub keep_open: u32,
     /// How long to wait, after SIGTERM, for the output to take what was already read.
     pub shutdown_timeout: Duration,
     /// Where offsets are kept across restarts; `None`: in memory only.
@@ -293,6 +302,9 @@ impl Config {
             engine,
             output: options.output,
             pace: options.pace,
+            adaptive: options.adaptive,
+            sched_batch: options.sched_batch,
+            keep_open: options.keep_open,
             shutdown_timeout: options.shutdown_timeout,
             state_dir: options.state_dir,
             commit_interval: options.commit_interval,

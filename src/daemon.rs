@@ -9,12 +9,14 @@ pub mod http;
 mod kept;
 mod listening;
 mod own;
+mod pressure;
 mod reload;
 mod report;
 mod routes;
 mod server;
 mod service;
 mod textfile;
+mod yielding;
 
 use std::io;
 use std::os::fd::RawFd;
@@ -28,15 +30,17 @@ use nix::sys::resource::{Resource, getrlimit};
 
 use crate::checkpoint::stamp::Stamp;
 use crate::cli::{Origin, Settings};
-use crate::config::Config;
+use crate::config::{Config, KEEP_OPEN};
 use crate::engine::{Engine, Turn};
 use crate::progress::Progress;
 use crate::sink::{self, Poller, Sink};
 use crate::status::About;
 use crate::sys::signal::{Signal, Signals};
 use crate::sys::{Linux, clock, disk, host, memory};
+use pressure::Pressure;
 use server::Server;
 use service::{Seen, Service};
+use yielding::Yielding;
 
 const EVENTS: Token = Token(0);
 const SIGNALS: Token = Token(1);
@@ -46,9 +50,6 @@ const MOUNTS: Token = Token(4);
 
 /// A commit that takes longer than this is looked for, in case that nothing wakes the loop at its end.
 const OUTCOME_POLL: Duration = Duration::from_secs(1);
-
-/// The part of the descriptor limit that may go into files held open for a blocked output.
-const HELD_PART: u64 = 4;
 
 /// Follows the configured paths until all is read (`--once`), a signal comes, or nobody reads the output. `progress` is the line that
 /// tells how far it is, if there is to be one.
@@ -84,6 +85,21 @@ pub fn run(settings: Settings, progress: Option<Progress>) -> anyhow::Result<()>
     outcome
 }
 
+/// How many files may be open besides the one being read, of those asked for. The rest of the descriptors is for clients of metrics, listings
+/// and outputs.
+fn open_files_max(asked_for: u32) -> usize {
+    let Ok((limit, _)) = getrlimit(Resource::RLIMIT_NOFILE) else { return 0 };
+    let part = if asked_for <= KEEP_OPEN { limit / 4 } else { limit / 2 };
+    let allowed = u64::from(asked_for).min(part);
+    if asked_for > KEEP_OPEN && allowed < u64::from(asked_for) {
+        tracing::warn!(
+            "no more than {allowed} files can stay open, not --keep-open {asked_for}: half of the descriptor limit (LimitNOFILE= of a \
+             service, `ulimit -n` in a shell)"
+        );
+    }
+    usize::try_from(allowed).unwrap_or(usize::MAX)
+}
+
 /// The engine as it runs here.
 type Running = Engine<Linux, Box<dyn Sink>>;
 
@@ -101,6 +117,10 @@ struct Daemon {
     /// The service manager, if one waits for words.
     service: Option<Service>,
     pace: Duration,
+    /// How much of it the load asks for, and of the time that files cool down; `None`: all.
+    pressure: Option<Pressure>,
+    /// While writers may finish first.
+    yielding: Option<Yielding>,
     shutdown_timeout: Duration,
     /// After the first SIGTERM: when to stop waiting for the output.
     stops_by: Option<Instant>,
@@ -162,9 +182,8 @@ impl Daemon {
         for (directory, name) in own::places(&config.output, &config.metrics) {
             engine.leave_out_rotations(directory, &name);
         }
-        let (open_max, _) = getrlimit(Resource::RLIMIT_NOFILE).context("cannot read the descriptor limit")?;
-        engine.limit_held_files(usize::try_from(open_max / HELD_PART).unwrap_or(usize::MAX));
-        Ok(Daemon {
+        engine.limit_open_files(open_files_max(config.keep_open));
+        let mut daemon = Daemon {
             poll,
             signals,
             origin,
@@ -174,10 +193,44 @@ impl Daemon {
             are_mounts_polled: false,
             service,
             pace: config.pace,
+            pressure: None,
+            yielding: None,
             shutdown_timeout: config.shutdown_timeout,
             stops_by: None,
             progress: None,
-        })
+        };
+        let now = clock::now();
+        daemon.adapt(config.adaptive, now);
+        daemon.yield_to_writers(config.sched_batch, now);
+        Ok(daemon)
+    }
+
+    /// From now on `--pace` and `--coalesce` are used as far as the load asks for it, or whole.
+    fn adapt(&mut self, is_adaptive: bool, now: clock::Now) {
+        self.pressure = is_adaptive.then(|| Pressure::new(now.instant));
+        self.engine.set_pressure(if is_adaptive { 0.0 } else { 1.0 });
+    }
+
+    /// From now on the loop lets writers finish first while that costs no time, or never does.
+    fn yield_to_writers(&mut self, yields: bool, now: clock::Now) {
+        if let Some(yielding) = self.yielding.take() {
+            yielding.end();
+        }
+        if yields {
+            self.yielding = Yielding::begin(now.instant);
+        }
+    }
+
+    /// A turn ended. Returns how long to rest before the next one, if it did something.
+    fn turned(&mut self, began: Instant, ended: Instant) -> Duration {
+        self.engine.turn_ended(began, ended);
+        if let Some(yielding) = &mut self.yielding {
+            yielding.turned(ended);
+        }
+        let Some(pressure) = &mut self.pressure else { return self.pace };
+        let pressure = pressure.turned(began, ended);
+        self.engine.set_pressure(pressure);
+        Pressure::rest(self.pace, pressure)
     }
 
     fn run(&mut self) -> anyhow::Result<()> {
@@ -218,7 +271,7 @@ impl Daemon {
         self.server.expire(&mut self.engine, now)?;
         let before = (self.engine.stats().events, self.engine.stats().records);
         let turn = self.engine.turn(now)?;
-        self.engine.turn_ended(now.instant, clock::now().instant);
+        let rest = self.turned(now.instant, clock::now().instant);
         self.register_events()?;
         let word_due = self.tell_how_it_is(now);
         let is_productive = before != (self.engine.stats().events, self.engine.stats().records);
@@ -232,8 +285,8 @@ impl Daemon {
             tracing::warn!("the output did not take everything within --shutdown-timeout");
             return Ok(Next::Exit);
         }
-        if is_productive && turn != Turn::Again && !self.pace.is_zero() && self.engine.is_output_drained() {
-            clock::pause(self.pace);
+        if is_productive && turn != Turn::Again && !rest.is_zero() && self.engine.is_output_drained() {
+            clock::pause(rest);
         }
         let engine = &self.engine;
         if self.progress.as_mut().is_some_and(|progress| !progress.turned(|| engine.reading(), now.instant)) {

@@ -57,6 +57,7 @@ use crate::discovery::{Sweep, Urgent};
 use crate::fair_queue::FairQueue;
 use crate::former::FormerNames;
 use crate::inputs::Inputs;
+use crate::kept_files::KeptFiles;
 use crate::lag::{Lag, Waiting};
 use crate::marks::mark;
 use crate::notices::{Notices, Told};
@@ -112,7 +113,8 @@ const ENTRIES_PER_TURN: usize = 1024;
 /// No further directory entry is taken while this many names wait to be looked at.
 const DOUBTS_MAX: usize = 4096;
 
-/// Files held open at most while the output is blocked, or while a large file is read in turns.
+/// Files opened at most, to be held, while the output is blocked or a listing is read; unless told otherwise, also those that are open
+/// besides the one being read.
 const HELD_MAX: usize = 256;
 
 /// State directories that are remembered when somebody moves them away and a new one is made.
@@ -151,15 +153,7 @@ pub enum EngineError {
     NoPath,
 }
 
-/// A file that was read lately.
-#[derive(Debug, Clone, Copy)]
-struct Cooling {
-    key: SlotKey,
-    /// It was not closed after the read.
-    is_open: bool,
-}
-
-/// A file that is kept open though it is not being read.
+/// A file that is held open though it is not being read.
 #[derive(Debug)]
 struct Held<T> {
     file: T,
@@ -204,9 +198,7 @@ pub struct Engine<F: FileSystem, S: Sink> {
     /// Files to read; the bit in the slot is the truth.
     unread: Unread,
     /// Files read lately, in the order in which they may be opened again.
-    cooling: VecDeque<(Instant, Cooling)>,
-    /// Those of them that are still open, in the same order, so that moving or deleting them loses nothing.
-    cooling_files: VecDeque<(SlotKey, F::File)>,
+    cooling: VecDeque<(Instant, SlotKey)>,
     /// How many of them are dirty.
     cooling_dirty: usize,
     /// Renames whose second half is still to come, by cookie.
@@ -248,6 +240,10 @@ pub struct Engine<F: FileSystem, S: Sink> {
     poll_at: Option<Instant>,
     polled: usize,
     held: HashMap<SlotId, Held<F::File>>,
+    /// Files that were read a moment ago and are still open, under the names by which they were read.
+    kept: KeptFiles<F::File>,
+    /// How much of the time set files cool down: 0 to 1.
+    pressure: f32,
     succession: Succession,
     /// With a state directory: how acknowledged offsets become durable.
     commits: Option<Box<Commits>>,
@@ -263,7 +259,8 @@ pub struct Engine<F: FileSystem, S: Sink> {
     /// When the kernel's queue was last known to be complete and empty.
     drained_at: SystemTime,
     watch_limit: Option<watching::WatchLimit>,
-    files_held_max: usize,
+    /// Files that are open besides the one being read, at most: held or kept.
+    files_open_max: usize,
     own: OwnFiles,
     old_files: OldFiles,
     departures: Departures,
@@ -315,7 +312,6 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             listing: HashSet::new(),
             unread: Unread::new(),
             cooling: VecDeque::new(),
-            cooling_files: VecDeque::new(),
             cooling_dirty: 0,
             moves: HashMap::new(),
             renames: Renames::default(),
@@ -338,6 +334,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             poll_at: None,
             polled: 0,
             held: HashMap::new(),
+            kept: KeptFiles::new(HELD_MAX, now.instant),
+            pressure: 1.0,
             succession: Succession::default(),
             commits: None,
             absence: Absence::default(),
@@ -348,7 +346,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             suspect_since: None,
             drained_at: now.wall,
             watch_limit: None,
-            files_held_max: HELD_MAX,
+            files_open_max: HELD_MAX,
             own,
             old_files: OldFiles::default(),
             departures: Departures::default(),
@@ -363,6 +361,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             is_started: false,
             has_scanned: false,
         };
+        engine.set_coalesce(engine.config.coalesce, now.instant);
         engine.reload(inputs, now);
         engine
     }
@@ -417,11 +416,6 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.own_directories.truncate(OWN_DIRECTORIES_MAX - 1);
             self.own_directories.push_front(directory);
         }
-    }
-
-    /// At most this many files are held open besides the one being read.
-    pub fn limit_held_files(&mut self, max: usize) {
-        self.files_held_max = max.min(HELD_MAX);
     }
 
     /// No file is read while this many bytes wait for the output: fewer than usual, for tests.

@@ -1,4 +1,4 @@
-//! manytail is `tail -F` for hundreds of thousands of job logs: one thread, one inotify instance, no file kept open.
+//! manytail is `tail -F` for hundreds of thousands of job logs: one thread, one inotify instance, no file open at rest.
 //!
 //! # The one idea
 //!
@@ -50,7 +50,9 @@
 //! | record | a line, or a piece of one, encoded |
 //! | batch, in flight | records on their way; offered to the output but not acknowledged |
 //! | lag | how long a change has been waiting, from the turn in which the kernel told of it |
-//! | turn, pace | one pass through the engine; the least time between two of them |
+//! | turn, pace | one pass through the engine; the time between two of them that follow each other, at most |
+//! | pressure | how much of that time, and of the time a file cools down, the load asks for: 0 to 1 |
+//! | held, kept | open though it is not being read: because it has unread bytes; because it was read a moment ago |
 //! | rescan, sweep | a look at everything because events were lost; the same, slowly, because events cannot tell all |
 //! | blind | of a file system: others write to it and no event tells, so that it has a sweep of its own, more often |
 
@@ -70,6 +72,7 @@ pub mod file_systems;
 mod former;
 mod inputs;
 mod interpret;
+mod kept_files;
 mod mounts;
 mod names;
 mod parked;

@@ -33,6 +33,8 @@ pub enum Fault {
     DeletionForgotten,
     /// A loss is not counted.
     LossUncounted,
+    /// A file that was read a moment ago stays open for ever.
+    KeptTooLong,
 }
 
 thread_local! {

@@ -11,7 +11,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::{metrics_uri, one_of, output_uri};
-use crate::config::{Binary, Format, From, Metrics, Output, RESCAN_REMOTE, Symlinks, parse_duration, parse_size};
+use crate::config::{Binary, Format, From, KEEP_OPEN, Metrics, Output, RESCAN_REMOTE, Symlinks, parse_duration, parse_size};
 use crate::diagnostics::{Level, LogFormat};
 
 const EXAMPLES: &str = "\
@@ -120,13 +120,27 @@ pub(crate) struct RunOptions {
     #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = parse_duration, help_heading = "State")]
     pub(crate) commit_interval: Duration,
 
-    /// Least time between two reads of one file
+    /// A file that was read is not read again for this long, at most; 0 = at once
     #[arg(long, value_name = "DURATION", default_value = "5ms", value_parser = parse_duration, help_heading = "Timing")]
     pub(crate) coalesce: Duration,
 
-    /// Least time between two turns of the loop; 0 = none
+    /// A rest of this length between two turns of the loop, at most; 0 = none
     #[arg(long, value_name = "DURATION", default_value = "500us", value_parser = parse_duration, help_heading = "Timing")]
     pub(crate) pace: Duration,
+
+    /// Use as much of --coalesce and --pace as the load asks for; false: always all of it
+    #[arg(long, value_name = "true|false", default_value = "true", action = clap::ArgAction::Set,
+        hide_possible_values = true, help_heading = "Timing")]
+    pub(crate) adaptive: bool,
+
+    /// Let whoever writes finish first (SCHED_BATCH), while that costs no time
+    #[arg(long, value_name = "true|false", default_value = "true", action = clap::ArgAction::Set,
+        hide_possible_values = true, help_heading = "Timing")]
+    pub(crate) sched_batch: bool,
+
+    /// Files that stay open for up to 2s after a read, at most; 0 = none
+    #[arg(long, value_name = "N", default_value_t = KEEP_OPEN, help_heading = "Timing")]
+    pub(crate) keep_open: u32,
 
     /// Look for what events did not tell, spread over this time; 0 = never
     #[arg(long, value_name = "DURATION", default_value = "5min", value_parser = parse_duration, help_heading = "Timing")]

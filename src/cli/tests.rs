@@ -39,8 +39,9 @@ fn clap_finds_no_mistake_in_the_options() {
 
 #[test]
 fn the_defaults_are_those_of_the_contract() {
-    let (Config { engine, output, pace, shutdown_timeout, state_dir, commit_interval, metrics, control_socket }, diagnostics) =
-        run(&["D"]).unwrap();
+    let (config, diagnostics) = run(&["D"]).unwrap();
+    assert_eq!((config.adaptive, config.sched_batch, config.keep_open), (true, true, 256));
+    let Config { engine, output, pace, shutdown_timeout, state_dir, commit_interval, metrics, control_socket, .. } = config;
     assert_eq!(engine.inputs[0].paths, [b"D".to_vec()]);
     assert_eq!((engine.format, engine.inputs[0].from, engine.once), (Format::Text, From::Beginning, false));
     assert_eq!((engine.recursive, engine.follow_links, engine.line_bytes_max), (true, None, 1 << 20));

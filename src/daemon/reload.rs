@@ -6,7 +6,7 @@
 
 use std::ffi::OsString;
 
-use super::Daemon;
+use super::{Daemon, open_files_max};
 use crate::cli::Settings;
 use crate::diagnostics;
 use crate::settings::{Setting, Value};
@@ -16,9 +16,12 @@ use crate::sys::clock::Now;
 type Apply = fn(&mut Daemon, &Settings, Now);
 
 /// The settings that change while running. What is not here (and is none of an input) needs a restart.
-const LIVE: [(&str, Apply); 10] = [
+const LIVE: [(&str, Apply); 13] = [
     ("coalesce", |daemon, new, now| daemon.engine.set_coalesce(new.config.engine.coalesce, now.instant)),
     ("pace", |daemon, new, _| daemon.pace = new.config.pace),
+    ("adaptive", |daemon, new, now| daemon.adapt(new.config.adaptive, now)),
+    ("sched_batch", |daemon, new, now| daemon.yield_to_writers(new.config.sched_batch, now)),
+    ("keep_open", |daemon, new, _| daemon.engine.limit_open_files(open_files_max(new.config.keep_open))),
     ("partial_after", |daemon, new, now| daemon.engine.set_partial_after(new.config.engine.partial_after, now.instant)),
     ("rescan", set_rescan),
     ("rescan_remote", set_rescan),

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::report::{bytes_text, count, plural};
 use super::survey::{FileSystemFacts, PathFacts, PathKind, Survey};
 use super::system::{Condition, StateFacts, System};
-use crate::config::RESCAN_REMOTE;
+use crate::config::{KEEP_OPEN, RESCAN_REMOTE};
 use crate::file_status::shown;
 use crate::file_systems::{FileSystemType, Sight};
 use crate::sys::host::{InotifyUse, Limit};
@@ -72,7 +72,7 @@ const INSTANCES: u64 = 1_024;
 
 /// Descriptors of a run at rest, with a state directory and an output, and some to read with.
 const DESCRIPTORS: u64 = 32;
-/// A quarter of the limit, and at most 256, may be held open while the output is blocked.
+/// A quarter of the limit, and at most [`KEEP_OPEN`], may stay open for a moment.
 const DESCRIPTORS_WELL: u64 = 1_024;
 
 /// Bytes per file without its name, per directory, per file with a state directory, and of a run with no file at all.
@@ -316,9 +316,9 @@ fn queue(survey: &Survey, system: &System) -> Finding {
 
 fn descriptors(system: &System) -> Finding {
     let Some(limit) = system.descriptors_max else { return not_told("descriptors", "the limit of open files") };
-    let held = (limit / 4).min(256);
+    let held = (limit / 4).min(u64::from(KEEP_OPEN));
     let what = format!(
-        "{} open files allowed here (a service has its own limit): about 14 needed, and up to {held} held open while the output is blocked",
+        "{} open files allowed here (a service has its own limit): about 14 needed, and up to {held} stay open for a moment (--keep-open)",
         count(limit)
     );
     let remedy = format!("LimitNOFILE={DESCRIPTORS_WELL} for a service, `ulimit -n {DESCRIPTORS_WELL}` in a shell");

@@ -410,12 +410,6 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// The file is read as soon as its turn comes, though it was read a moment ago: something renamed or ended it.
     pub(super) fn hurry(&mut self, id: SlotId) {
-        if self.files.get(id).state.contains(State::COOLING) {
-            self.hold_cooling(id);
-            if !self.files.get(id).state.contains(State::DIRTY) && self.files.get(id).is_bound() {
-                self.held.remove(&id);
-            }
-        }
         self.end_cooling(id);
     }
 

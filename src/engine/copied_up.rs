@@ -57,7 +57,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     pub(super) fn go_on_copied_up(&mut self, id: SlotId, known: FileId, found: &Stat) {
         let is_same_inode = (known.device, known.inode) == (found.id.device, found.id.inode);
         tracing::debug!(path = %self.path.escape_ascii(), ?known, found = ?found.id, "copied up");
-        self.held.remove(&id);
+        self.close(id);
         let (key, before) = (self.files.key(id), self.files.get(id).incarnation);
         if !is_same_inode {
             self.leave_behind(id, known);

@@ -1,7 +1,8 @@
 //! Files that stay open though they are not being read, so that moving or deleting them loses nothing: a bounded number, none at rest.
 //!
-//! A file stays open between two of its turns, while it has unread bytes and the output is blocked, while its story is not stored yet, and
-//! for as long as it cools down after a read.
+//! A file is held between two of its turns, while it has unread bytes and the output is blocked, and while its story is not stored yet. It
+//! is kept for up to [`crate::kept_files::KEPT_FOR`] after a read, under the name by which it was read: one that loses its name meanwhile
+//! is held from then on, until what is known to be unread was read.
 
 use super::*;
 use crate::registry::{Life, State};
@@ -26,7 +27,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         if self.outbox.has_room() {
             return;
         }
-        let first: Vec<SlotId> = self.unread.iter().map(|waiting| waiting.id).take(self.files_held_max).collect();
+        let first: Vec<SlotId> = self.unread.iter().map(|waiting| waiting.id).take(HELD_MAX).collect();
         for id in first {
             let slot = self.files.get(id);
             // A file may be read out of turn and stay in the queue.
@@ -42,7 +43,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             return;
         }
         // Those that wait for a predecessor are in no queue, and wait for the output with it.
-        for id in self.succession.all_waiting().into_iter().take(self.files_held_max) {
+        for id in self.succession.all_waiting().into_iter().take(HELD_MAX) {
             let slot = self.files.get(id);
             // A file may be read out of turn and stay in the queue.
             if self.held.contains_key(&id) || slot.life != Life::Following || !slot.state.contains(State::DIRTY) {
@@ -81,44 +82,53 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// Files that are open now, besides the one being read.
     pub(super) fn open_files(&self) -> usize {
-        self.held.len() + self.cooling_files.len()
+        self.held.len() + self.kept.len()
     }
 
-    fn may_hold(&self) -> bool {
-        self.open_files() < self.files_held_max
-    }
-
-    /// A file was read to its end: it stays open until it has cooled down, if it may. Not where others write unseen: there, an open file
-    /// that is deleted comes up under another name (`.nfs...`), or keeps a server busy.
-    pub(super) fn hold_while_cooling(&mut self, id: SlotId, file: F::File) -> bool {
-        let is_blind = self.tree.at_place(self.files.get(id).dir().0).is_none_or(|dir| self.tree.get(dir).is_blind());
-        let stays_open = self.may_hold() && !is_blind;
-        if stays_open {
-            self.cooling_files.push_back((self.files.key(id), file));
+    /// Whether one more file may be held: those that are only kept give way.
+    fn may_hold(&mut self) -> bool {
+        if self.open_files() >= self.files_open_max {
+            self.kept.give_way();
         }
-        stays_open
+        self.open_files() < self.files_open_max
     }
 
-    /// The descriptor of the file whose cooling time ends first, which is this one. `None`: it was taken before, which ended that time.
-    pub(super) fn cooled_file(&mut self, key: SlotKey) -> Option<F::File> {
-        let is_first = self.cooling_files.front().is_some_and(|(first, _)| *first == key);
-        is_first.then(|| self.cooling_files.pop_front()).flatten().map(|(_, file)| file)
-    }
-
-    /// A file that cools down is to be read now, or is about to lose its name: its descriptor stays, if there is one.
-    pub(super) fn hold_cooling(&mut self, id: SlotId) {
-        if let Some(at) = self.cooling_files.iter().rposition(|(key, _)| key.id == id)
-            && let Some((key, file)) = self.cooling_files.remove(at)
-            && self.files.alive(key).is_some()
-        {
-            self.held.insert(id, Held { file, path: Vec::new() });
+    /// A file was read to its end: it stays open for a while, if it may. Not where others write unseen: there, an open file that is deleted
+    /// comes up under another name (`.nfs...`), keeps a server busy, or is not the one that is written to (overlay).
+    #[inline]
+    pub(super) fn keep_for_now(&mut self, id: SlotId, file: F::File, now: Instant) {
+        let slot = self.files.get(id);
+        let is_seen = self.tree.at_place(slot.dir().0).is_some_and(|dir| !self.tree.get(dir).is_blind());
+        // There are as many places as files may be open.
+        let has_room = self.held.is_empty() || self.open_files() < self.files_open_max;
+        if is_seen && has_room && slot.life == Life::Following {
+            self.kept.keep(id, file, now);
         }
     }
 
-    /// The descriptor that a file is held open by, which is given up. Nearly always none is: that costs no search.
+    /// Descriptors are short: what is only kept gives way. Says whether anything did.
+    pub(super) fn give_way(&mut self, error: &std::io::Error) -> bool {
+        let gives_way = matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) && self.kept.len() > 0;
+        if gives_way {
+            mark!("files that were kept open gave way to a want of descriptors");
+            self.kept.clear();
+        }
+        gives_way
+    }
+
+    /// The descriptor that a file is held open or kept by, which is given up.
     #[inline]
     pub(super) fn take_held(&mut self, id: SlotId) -> Option<Held<F::File>> {
+        if let Some(file) = self.kept.take(id) {
+            return Some(Held { file, path: Vec::new() });
+        }
+        // Nearly always none is held: that costs no search.
         if self.held.is_empty() { None } else { self.held.remove(&id) }
+    }
+
+    /// The file is not open any longer.
+    pub(super) fn close(&mut self, id: SlotId) {
+        drop(self.take_held(id));
     }
 
     /// Takes the name of a file away.
@@ -129,9 +139,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// A file is about to lose its name: if it is open, it stays so, and the path that it had stays with it.
     pub(super) fn keep_open(&mut self, id: SlotId) {
-        if self.files.get(id).state.contains(State::COOLING) {
-            self.hold_cooling(id);
-            self.end_cooling(id);
+        self.end_cooling(id);
+        if let Some(file) = self.kept.take(id) {
+            self.held.insert(id, Held { file, path: Vec::new() });
         }
         if self.held.get(&id).is_some_and(|held| held.path.is_empty()) {
             self.write_path(id);

@@ -196,7 +196,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             } else if at < queued {
                 self.files.alive(self.listed[at - unread].1)
             } else {
-                self.files.alive(self.cooling[at - queued].1.key)
+                self.files.alive(self.cooling[at - queued].1)
             };
             let Some(id) = id.filter(|&id| self.files.get(id).state.contains(State::DIRTY)) else { continue };
             waiting += 1;

@@ -104,7 +104,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 places[key.id.0 as usize].insert(queue);
             }
         };
-        self.cooling.iter().for_each(|(_, cooling)| put(cooling.key, In::COOLING));
+        self.cooling.iter().for_each(|&(_, key)| put(key, In::COOLING));
         self.found.iter().for_each(|&(key, _)| put(key, In::FOUND));
         self.listed.iter().for_each(|&(_, key)| put(key, In::LISTED));
         self.retries.values().for_each(|&key| put(key, In::RETRIES));
@@ -207,10 +207,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// Nothing grows without bound.
     fn check_bounds(&self) -> Result<(), String> {
-        expect(self.cooling_files.len() <= self.files_held_max, || {
-            format!("invariant: {} files are open while they cool down", self.cooling_files.len())
-        })?;
-        expect(self.held.len() <= self.files_held_max, || format!("invariant: {} files are held open", self.held.len()))?;
+        // One without a name is held whatever the limit is: it cannot be opened again.
+        let open = self.kept.len() + self.held.keys().filter(|&&id| self.files.get(id).is_bound()).count();
+        expect(open <= self.files_open_max, || format!("invariant: {open} files are open"))?;
+        let stray = self.kept.ids().find(|&id| self.files.get(id).life != Life::Following || !self.files.get(id).is_bound());
+        expect(stray.is_none(), || format!("invariant: slot {stray:?} is kept open and not followed"))?;
         let forgotten = self.held.keys().find(|&&id| matches!(self.files.get(id).life, Life::Free | Life::Parked | Life::Ignored));
         expect(forgotten.is_none(), || format!("invariant: slot {forgotten:?} is held open and will not be read"))?;
         expect(self.parked.len() <= self.parked_max, || {

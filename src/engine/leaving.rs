@@ -281,7 +281,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         if self.files.get(id).state.contains(State::COOLING | State::DIRTY) {
             self.cooling_dirty -= 1;
         }
-        self.held.remove(&id);
+        self.close(id);
         self.judged_at.remove(&id);
         self.unpark(id);
         self.grown.remove(&id);

@@ -89,6 +89,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             Some(USER_MOUNT) => self.is_in_user_mount(id, now),
             // A shortage passes, so it is waited for also with `--once`; a broken disk may be broken for good.
             errno if self.config.once && !errno.is_some_and(is_shortage) => self.unreadable(id, error, now),
+            _ if self.give_way(error) => self.doubt(id),
             _ => {
                 if let Some(kept_back) = self.notices.admit_about(Cause::Failed, &self.path, now.instant) {
                     let path = String::from_utf8_lossy(&self.path);
@@ -325,8 +326,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
         if !self.files.get(id).state.contains(State::DIRTY) {
             self.release_successor(id);
-            if !self.files.get(id).state.contains(State::COOLING) {
-                self.held.remove(&id);
+            if !self.files.get(id).state.contains(State::COOLING) || self.config.same_owner {
+                // Permissions may have changed, or the owner.
+                self.close(id);
             }
         }
     }
@@ -501,7 +503,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     pub(super) fn became_unreadable(&mut self, id: SlotId) -> bool {
         self.release_successor(id);
         if !self.files.get(id).state.intersects(State::DIRTY | State::COOLING) {
-            self.held.remove(&id);
+            self.close(id);
         }
         if self.files.get(id).state.contains(State::UNREADABLE) {
             return false;

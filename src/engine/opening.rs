@@ -16,8 +16,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// Opens the file by its path, which is left in `self.path`, or takes it from those held open. `None`: another file has the name.
     pub(super) fn open(&mut self, id: SlotId) -> io::Result<Option<F::File>> {
         if let Some(held) = self.take_held(id) {
-            // While directories move, events about the names above a file may still be queued.
-            let is_certain = held.path.is_empty() && !self.urgent.has_work() && !self.are_directories_moving();
+            // While directories move, events about the names above a file may still be queued; where some were missed, about its own.
+            let is_certain = held.path.is_empty() && !self.is_catching_up() && !self.are_directories_moving();
             if is_certain {
                 self.write_path(id);
             } else if !self.is_found_by_name(id) {
@@ -32,7 +32,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
         let links = self.write_path(id);
         self.stats.opens += 1;
-        let file = self.fs.open(&self.path, links)?;
+        let file = match self.fs.open(&self.path, links) {
+            Err(error) if self.give_way(&error) => self.fs.open(&self.path, links)?,
+            outcome => outcome?,
+        };
         // Names change between an event and an open, and content never stands for identity, however much of it is the same.
         let found = self.fs.inode_of(&file)?;
         if !found.is_regular || !self.files.is_inode(id, found.device, found.inode) {

@@ -517,13 +517,16 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         if is_finishing || self.config.once {
             return;
         }
-        let key = self.files.key(id);
-        let slot = self.files.get_mut(id);
-        if !self.config.coalesce.is_zero() {
+        self.keep_for_now(id, file, now.instant);
+        let cools_for = self.cools_for();
+        if !cools_for.is_zero() {
+            let key = self.files.key(id);
+            let slot = self.files.get_mut(id);
             slot.state.insert(State::COOLING);
             self.cooling_dirty += usize::from(slot.state.contains(State::DIRTY));
-            let is_open = self.hold_while_cooling(id, file);
-            self.cooling.push_back((now.instant + self.config.coalesce, Cooling { key, is_open }));
+            // In the order of their ends: one that cools down for less time than one before waits for that.
+            let last = self.cooling.back().map_or(now.instant, |(end, _)| *end);
+            self.cooling.push_back((last.max(now.instant + cools_for), key));
         }
     }
 }

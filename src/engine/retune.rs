@@ -4,12 +4,43 @@
 //! Always holds: the queues that are in the order of their deadlines stay so.
 
 use super::*;
+use crate::kept_files::KEPT_FOR;
 use crate::registry::{Life, State};
 
 impl<F: FileSystem, S: Sink> Engine<F, S> {
-    /// The least time between two opens of one file.
+    /// At most this many files are open besides the one being read. None: what is deleted before it was read to its end is lost.
+    pub fn limit_open_files(&mut self, max: usize) {
+        self.files_open_max = max;
+        self.kept.resize(max);
+        // Those without a name cannot be opened again.
+        let files = &self.files;
+        let mut surplus = self.held.len().saturating_sub(max);
+        self.held.retain(|&id, _| {
+            let goes = surplus > 0 && files.get(id).is_bound();
+            surplus -= usize::from(goes);
+            !goes
+        });
+    }
+
+    /// How much of [`crate::config::EngineConfig::coalesce`] a file cools down that is read from now on: 0 to 1.
+    pub fn set_pressure(&mut self, pressure: f32) {
+        self.pressure = pressure;
+    }
+
+    /// How long a file that is read now is not opened again.
+    pub(super) fn cools_for(&self) -> Duration {
+        // Nearly always it is one of these two.
+        match self.pressure {
+            0.0 => Duration::ZERO,
+            1.0 => self.config.coalesce,
+            pressure => self.config.coalesce.mul_f32(pressure),
+        }
+    }
+
+    /// The most time between two reads of one file that follow each other.
     pub fn set_coalesce(&mut self, coalesce: Duration, now: Instant) {
         self.config.coalesce = coalesce;
+        self.kept.keep_for(KEPT_FOR.max(coalesce), now);
         // Files read from now on queue up behind these: none may wait for longer than they will.
         for (deadline, _) in &mut self.cooling {
             *deadline = (*deadline).min(now + coalesce);

@@ -22,9 +22,6 @@ const PARKED_DELETED_MAX: usize = 8_192;
 /// How long a file that left the tree with unread bytes while events were missed may take to come up elsewhere.
 pub(super) const LOSS_AFTER: Duration = Duration::from_secs(2);
 
-/// How long after it has cooled down a file may stay open when nothing else happens: to close it is no reason to wake up for each line.
-const OPEN_AFTER_COOLING: Duration = Duration::from_millis(100);
-
 /// Of each of the things below that fall due, so many are done per turn: users choose how many do at once.
 const DUE_PER_TURN: usize = 2_048;
 
@@ -53,12 +50,12 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     pub(super) fn expire(&mut self, now: Now) {
         let instant = now.instant;
         for _ in 0..DUE_PER_TURN {
-            let Some(Cooling { key, is_open }) = pop_due(&mut self.cooling, instant) else { break };
-            let file = if is_open { self.cooled_file(key) } else { None };
-            if let Some(id) = self.files.alive(key).filter(|_| (file.is_some() || !is_open) && !is_planted!(CoolingForgotten)) {
-                self.cooled(id, file);
+            let Some(key) = pop_due(&mut self.cooling, instant) else { break };
+            if let Some(id) = self.files.alive(key).filter(|_| !is_planted!(CoolingForgotten)) {
+                self.end_cooling(id);
             }
         }
+        self.kept.expire(instant);
         if !self.moves.is_empty() {
             self.moves.retain(|_, moved| match moved {
                 Moved::File(_, since) | Moved::Directory(_, since) => instant < *since + GRACE,
@@ -108,19 +105,6 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         if self.poll_at.is_some_and(|at| at <= instant) {
             self.poll(now);
         }
-    }
-
-    /// A file may be read again. One that has grown since is read by the descriptor that is there.
-    fn cooled(&mut self, id: SlotId, file: Option<F::File>) {
-        let slot = self.files.get(id);
-        if slot.state.contains(State::DIRTY) {
-            if let Some(file) = file.filter(|_| slot.is_bound() && slot.state.contains(State::COOLING)) {
-                self.held.insert(id, Held { file, path: Vec::new() });
-            }
-        } else if slot.is_bound() {
-            self.take_held(id);
-        }
-        self.end_cooling(id);
     }
 
     /// Files that left the tree with unread bytes and did not come back, now that what was missed was looked at.
@@ -237,7 +221,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     fn begin_parking(&mut self, id: SlotId, now: Instant) -> SlotKey {
         self.release_successor(id);
-        self.held.remove(&id);
+        self.close(id);
         self.judged_at.remove(&id);
         self.settle_departure(id, now);
         self.files.get_mut(id).life = Life::Parked;
@@ -265,7 +249,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let cooled = self.cooling.front().map(|(at, _)| *at);
         [
             cooled.filter(|_| self.cooling_dirty > 0),
-            cooled.filter(|_| !self.cooling_files.is_empty()).map(|at| at + OPEN_AFTER_COOLING),
+            self.kept.deadline(),
             self.losses.front().map(|(at, _)| *at),
             self.leaving.front().map(|(at, _)| *at),
             self.leaving_directories.front().map(|(at, _)| *at),

@@ -70,7 +70,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let unread = oldest_and_spread(self.unread.len(), 2 * each).filter_map(|at| self.unread.get(at));
         some.extend(unread.map(|waiting| waiting.id));
         let keys = oldest_and_spread(self.listed.len(), each).map(|at| self.listed[at].1);
-        let cooling = oldest_and_spread(self.cooling.len(), each).map(|at| self.cooling[at].1.key);
+        let cooling = oldest_and_spread(self.cooling.len(), each).map(|at| self.cooling[at].1);
         some.extend(keys.chain(cooling).filter_map(|key| self.files.alive(key)));
         some
     }

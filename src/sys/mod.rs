@@ -16,6 +16,7 @@ pub mod memory;
 mod mount_table;
 pub mod process;
 pub mod resolver;
+pub mod scheduling;
 pub mod signal;
 pub mod socket;
 mod statx;

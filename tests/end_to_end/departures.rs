@@ -10,7 +10,7 @@ use crate::scrape::Metered;
 use crate::world::World;
 
 /// Long enough for a test to act while a file that was just read cools down.
-const COOLS: [&str; 2] = ["--coalesce", "3s"];
+const COOLS: [&str; 4] = ["--coalesce", "3s", "--adaptive", "false"];
 
 /// A log that was read a moment ago gets its last line and then loses its place: `how` does that. The line comes all the same.
 fn last_line_comes_though(how: impl Fn(&World, &Path), options: &[&str]) {

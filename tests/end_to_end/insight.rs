@@ -136,7 +136,7 @@ fn status_of_a_file_tells_that_a_stop_was_asked_for() {
 #[test]
 fn status_of_a_file_that_was_read_a_moment_ago_tells_that_it_cools_down() {
     let world = World::new();
-    let tail = start(&world, &["--coalesce", "1h"]);
+    let tail = start(&world, &["--coalesce", "1h", "--adaptive", "false"]);
     world.append("a.log", "one\n");
     tail.wait_line("one");
     world.append("a.log", "two\n");

@@ -43,6 +43,7 @@ mod packages;
 mod permissions;
 mod planted;
 mod process;
+mod promptness;
 mod questions;
 mod random_life;
 mod reconnect;

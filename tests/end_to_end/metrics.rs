@@ -234,7 +234,7 @@ fn while_the_output_is_blocked_unread_bytes_and_waiting_times_are_told() {
 #[test]
 fn files_that_cool_down_are_told_with_what_is_unread_in_them() {
     let world = World::new();
-    let run = Metered::start(&world, world.run().with(&["--coalesce", "1h"]));
+    let run = Metered::start(&world, world.run().with(&["--coalesce", "1h", "--adaptive", "false"]));
     world.append("a.log", "one\n");
     run.tail.wait_line("one");
     world.append("a.log", "two\n");

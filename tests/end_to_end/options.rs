@@ -24,7 +24,7 @@ fn milliseconds_between(tail: &Tail, first: &str, second: &str) -> i64 {
 #[test]
 fn coalesce_is_the_least_time_between_two_reads_of_a_file() {
     let world = World::new();
-    let tail = world.run().json().with(&["--coalesce", "1500ms"]).start().armed();
+    let tail = world.run().json().with(&["--coalesce", "1500ms", "--adaptive", "false"]).start().armed();
     let start = Instant::now();
     world.append("a.log", "first\n");
     tail.wait_line("first");
@@ -74,7 +74,7 @@ fn by_default_a_line_comes_within_milliseconds_though_its_file_was_just_read() {
 #[test]
 fn pace_is_the_least_time_between_two_turns() {
     let world = World::new();
-    let tail = world.run().json().with(&["--pace", "1s", "--coalesce", "0"]).start().armed();
+    let tail = world.run().json().with(&["--pace", "1s", "--coalesce", "0", "--adaptive", "false"]).start().armed();
     // A quiet system is served at once.
     thread::sleep(Duration::from_millis(1_500));
     let start = Instant::now();
@@ -105,7 +105,7 @@ fn without_pace_turns_follow_at_once() {
 #[test]
 fn pace_saves_wake_ups() {
     let world = World::new();
-    let tail = world.run().with(&["--pace", "100ms", "--coalesce", "0"]).start().armed();
+    let tail = world.run().with(&["--pace", "100ms", "--coalesce", "0", "--adaptive", "false"]).start().armed();
     tail.settled();
     let before = tail.process.switches();
     let start = Instant::now();

@@ -42,6 +42,11 @@ impl Process {
         [11, 12].into_iter().filter_map(|at| stat.get(at)?.parse::<u64>().ok()).sum()
     }
 
+    /// The scheduling policy of its first thread: the 41st field of proc_pid_stat(5).
+    pub(crate) fn policy(self) -> u64 {
+        self.stat().get(38).and_then(|field| field.parse().ok()).expect("the process runs")
+    }
+
     pub(crate) fn rss_kib(self) -> u64 {
         self.status("VmRSS")
     }

@@ -22,7 +22,7 @@ fn run(world: &World, arguments: &[&str], variables: &[(&str, &str)]) -> (Option
 }
 
 /// Writes settings beside the tree, whole or not at all, as an administrator's tools do.
-fn write_settings(world: &World, name: &str, settings: &str) -> PathBuf {
+pub(crate) fn write_settings(world: &World, name: &str, settings: &str) -> PathBuf {
     let path = world.beside(name);
     fs::create_dir_all(path.parent().expect("it has one")).expect("mkdir");
     fs::write(world.beside("new"), settings).expect("write");
@@ -31,7 +31,7 @@ fn write_settings(world: &World, name: &str, settings: &str) -> PathBuf {
 }
 
 /// A run that is told everything by `manytail.toml` beside the tree.
-fn from_file(world: &World, settings: &str) -> Run {
+pub(crate) fn from_file(world: &World, settings: &str) -> Run {
     let path = write_settings(world, "manytail.toml", settings);
     world.run().paths(&[] as &[&str]).with(&["--config".as_ref(), path.as_os_str()])
 }
@@ -44,7 +44,7 @@ fn input(world: &World, directories: &[&str]) -> String {
 
 /// SIGHUP, and what is said of it.
 #[track_caller]
-fn reload(tail: &Tail, said: &str) {
+pub(crate) fn reload(tail: &Tail, said: &str) {
     let before = tail.said(said);
     tail.signal(Signal::SIGHUP);
     tail.wait(&format!("{said:?} to be said again"), || tail.said(said) > before);
@@ -300,7 +300,7 @@ fn settings_that_can_change_while_running_do_so_at_sighup() {
 #[test]
 fn a_file_that_rests_after_a_read_rests_no_longer_than_the_new_coalesce() {
     let world = World::new();
-    let paths = format!("paths = ['{}']\n", world.tree.display());
+    let paths = format!("paths = ['{}']\nadaptive = false\n", world.tree.display());
     let tail = from_file(&world, &(paths.clone() + "coalesce = '1h'\n")).start().armed();
     world.append("a.log", "one\n");
     tail.wait_line("one");

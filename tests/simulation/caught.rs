@@ -43,6 +43,7 @@ const MUTANTS: &[(Mutant, Range<u64>, &[Property])] = &[
     (Mutant::LinkAboveFollowed, SEEDS_TO_CATCH_RARE, &[Property::Inside]),
     (Mutant::MarkUnread, SEEDS_TO_CATCH, &[Property::Truthful, Property::Complete]),
     (Mutant::LossUncounted, SEEDS_TO_CATCH, &[Property::LossCounted]),
+    (Mutant::KeptTooLong, SEEDS_TO_CATCH, &[Property::Bounded]),
     (Mutant::ReleaseForgotten, SEEDS_TO_CATCH, &[Property::Remembered]),
     (Mutant::RetryForgotten, SEEDS_TO_CATCH, &[Property::Remembered]),
     (Mutant::DoubtForgotten, SEEDS_TO_CATCH, &[Property::Remembered]),
@@ -177,6 +178,11 @@ mod inside {
     #[test]
     fn a_loss_that_is_not_counted_is_caught() {
         is_caught(Mutant::LossUncounted);
+    }
+
+    #[test]
+    fn a_file_that_stays_open_for_too_long_is_caught() {
+        is_caught(Mutant::KeptTooLong);
     }
 
     #[test]

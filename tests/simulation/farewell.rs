@@ -44,7 +44,7 @@ impl Run {
         let mut random = Random::new(seed);
         let held_max = *random.pick(&[MANY, MANY, 1, 0]);
         let room = self.shared.borrow().settings.output.room(*random.pick(&[1, 500, 20_000]));
-        self.engine().limit_held_files(held_max);
+        self.engine().limit_open_files(held_max);
         self.engine().limit_in_flight(room);
         self.shared.borrow_mut().block_output(BLOCKED_FOR);
         for _ in 0..random.between(1, 3) {

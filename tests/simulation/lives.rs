@@ -157,6 +157,9 @@ impl Run {
         if let Some(steps) = self.shared.borrow().settings.steps {
             engine.limit_steps(steps);
         }
+        if let Some(max) = self.shared.borrow().settings.open_max {
+            engine.limit_open_files(max);
+        }
         engine
     }
 

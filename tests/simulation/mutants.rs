@@ -70,6 +70,7 @@ pub(crate) enum Mutant {
     CoolingForgotten,
     DeletionForgotten,
     LossUncounted,
+    KeptTooLong,
 }
 
 /// Which generation each inode had in earlier lives of the engine.
@@ -377,6 +378,7 @@ impl Mutant {
             Mutant::CoolingForgotten => Fault::CoolingForgotten,
             Mutant::DeletionForgotten => Fault::DeletionForgotten,
             Mutant::LossUncounted => Fault::LossUncounted,
+            Mutant::KeptTooLong => Fault::KeptTooLong,
             _ => return None,
         })
     }

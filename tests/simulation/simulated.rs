@@ -50,6 +50,10 @@ pub(crate) struct Settings {
     pub(crate) room: Option<usize>,
     /// Files and directories worked off per turn after a directory was renamed or let go, if fewer than usual.
     pub(crate) steps: Option<usize>,
+    /// Files that may be open besides the one being read, if other than usual.
+    pub(crate) open_max: Option<usize>,
+    /// From turn to turn, files cool down for another part of the time set.
+    pub(crate) is_pressure_changing: bool,
     /// Not all below the PATHs is followed, or not from its start, or more.
     pub(crate) following: Option<Following>,
 }
@@ -105,6 +109,8 @@ impl Settings {
             durability: None,
             room: None,
             steps: None,
+            open_max: None,
+            is_pressure_changing: false,
             following: None,
         }
     }
@@ -130,6 +136,12 @@ impl Settings {
     /// In half of all runs a few files below a directory are many. Drawn apart, likewise.
     pub(crate) fn draw_steps(&mut self, random: &mut Random) {
         self.steps = random.one_in(2).then(|| *random.pick(&[1, 2, 5]));
+    }
+
+    /// In half of all runs fewer files stay open than usual, or none; in half the load changes. Drawn apart, likewise.
+    pub(crate) fn draw_promptness(&mut self, random: &mut Random) {
+        self.open_max = random.one_in(2).then(|| *random.pick(&[0, 1, 3]));
+        self.is_pressure_changing = random.one_in(2);
     }
 
     /// Half of all runs leave something out, follow several inputs, get other ones while they run, or start elsewhere. Drawn apart, likewise.
@@ -160,7 +172,7 @@ impl Settings {
 
 /// What [`Settings::leave_out`] knows besides operations.
 #[allow(dead_code, reason = "the tool that shrinks seeds uses it")]
-pub(crate) const LEAVE_OUT: [&str; 37] = [
+pub(crate) const LEAVE_OUT: [&str; 39] = [
     "following",
     "links",
     "reloads",
@@ -173,6 +185,8 @@ pub(crate) const LEAVE_OUT: [&str; 37] = [
     "recursive",
     "room",
     "steps",
+    "open_max",
+    "pressure",
     "lures",
     "remote",
     "durability",
@@ -206,6 +220,8 @@ impl Settings {
         match what {
             "room" => self.room = None,
             "steps" => self.steps = None,
+            "open_max" => self.open_max = None,
+            "pressure" => self.is_pressure_changing = false,
             "lures" => self.habits.lures = 0,
             "remote" => (self.rescan_remote, self.unheard) = (None, 0),
             "interrupted" => self.rates.interrupted = 0,

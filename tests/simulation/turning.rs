@@ -77,8 +77,9 @@ pub(crate) struct Run {
     /// For a mutant.
     pub(crate) generations: Generations,
     random: Random,
-    /// Apart, for reloads.
+    /// Apart, for reloads and for the pressure.
     reloads: Random,
+    loads: Random,
     idle_turns: u32,
 }
 
@@ -98,6 +99,7 @@ pub(crate) fn settings(seed: u64) -> Settings {
     settings.draw_remote(&mut Random::new(seed ^ 0x4E_F5));
     settings.draw_room(&mut Random::new(seed ^ 0x40_07));
     settings.draw_steps(&mut Random::new(seed ^ 0x57_E9));
+    settings.draw_promptness(&mut Random::new(seed ^ 0x4E_E9));
     settings.habits.draw_lures(&mut Random::new(seed ^ 0x10_4E));
     settings.draw_following(&mut Random::new(seed ^ 0xF0_110));
     for what in std::env::var("WITHOUT").unwrap_or_default().split_whitespace() {
@@ -149,6 +151,7 @@ impl Run {
             generations: Generations::default(),
             random: Random::new(seed ^ 0xABCD),
             reloads: Random::new(seed ^ 0x5163),
+            loads: Random::new(seed ^ 0x10AD),
             idle_turns: 0,
         };
         run.start()?;
@@ -251,6 +254,10 @@ impl Run {
         self.rotate_output()?;
         self.reload_settings();
         let now = self.now();
+        if self.shared.borrow().settings.is_pressure_changing {
+            let pressure = *self.loads.pick(&[0.0, 0.0, 0.3, 1.0]);
+            self.engine().set_pressure(pressure);
+        }
         let turn = self.engine().turn(now).map_err(|error| format!("the engine gave up: {error}"))?;
         self.engine().check()?;
         let ended = self.now().instant;
