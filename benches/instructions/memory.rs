@@ -135,7 +135,15 @@ impl FileSystem for Memory {
     #[inline(never)]
     fn inode_of(&mut self, file: &usize) -> io::Result<OpenInode> {
         let Stat { id, kind, size, modified, .. } = self.look(&Place::File(*file));
-        Ok(OpenInode { device: id.device, inode: id.inode, is_regular: kind == FileKind::Regular, size, modified, owner: 0 })
+        Ok(OpenInode {
+            device: id.device,
+            inode: id.inode,
+            is_regular: kind == FileKind::Regular,
+            size,
+            modified,
+            changed: modified,
+            owner: 0,
+        })
     }
 
     #[inline(never)]

@@ -11,7 +11,7 @@ need_jobs() {
 part_scatter() {
     need_jobs
     compare "$LINES_AT_FULL_SPEED" "floor text json unpaced" "${append_args[@]}"
-    result "CPU per line: text / floor" ratio cpu text floor "<=" 1.15
+    result "CPU per line: text / floor" ratio cpu text floor "<=" 0.90
     result "CPU per line: json / floor, which writes text" ratio cpu json floor "<=" 1.25
     result "CPU per line: text with --pace 0 / floor" ratio cpu unpaced floor
     result "CPU per line: text / the writer's own" median cpu_to_writer text
@@ -61,47 +61,79 @@ can_tail() {
     [[ $(ulimit -n) == unlimited ]] || (($(ulimit -n) >= needed)) || ulimit -S -n "$needed" 2>/dev/null
 }
 
-part_latency() {
-    need_tree few "$LATENCY_FILES" hashed "$DIRS"
-    local followers="floor prompt default paced careful" lines=$((RATE * RATE_SECONDS))
-    if can_tail; then followers+=" tail"; else say "no tail -F of all files: it is missing, or may not have as many descriptors"; fi
-    compare "$lines" "$followers" --rate "$RATE"
-    result "p50 at $RATE lines/s: --pace 0 --coalesce 0 / floor" ratio p50 prompt floor "<=" 1.2
-    result "p99: --pace 0 --coalesce 0 / floor" ratio p99 prompt floor "<=" 1.5
-    result "p50, default settings, us" median p50 default - "<" 1000
-    result "p99, default settings, us" median p99 default - "<" 5000
-    result "CPU per line: default / floor" ratio cpu default floor "<" 1.0
-    result "CPU per line: default / floor, paced and careful" ratio cpu default careful
-    result "CPU per line: floor, paced and careful / paced" ratio cpu careful paced
-    if [[ $followers == *tail ]]; then
-        result "CPU per line: default / tail -F of all files" ratio cpu default tail "<" 1.0
-        result "p50 / p99 / p99.9, tail -F, us" medians "p50 p99 p999" tail
-    fi
-    result "p50 / p99 / p99.9, floor, us" medians "p50 p99 p999" floor
-    result "p50 / p99 / p99.9, --pace 0 --coalesce 0, us" medians "p50 p99 p999" prompt
-    result "p50 / p99 / p99.9, default, us" medians "p50 p99 p999" default
-    sweep_pace "$lines"
-}
-
-# sweep_pace LINES: what each --pace costs and what it delays, at a steady rate (LINES) and at full speed; the floor paces nothing.
-sweep_pace() {
-    local pair paces pace load names=()
-    read -ra paces <<<"$PACES"
-    for pace in "${paces[@]}"; do names+=("pace=$pace"); done
-    names+=(floor)
-    for ((pair = 1; pair <= SWEEP_PAIRS; pair++)); do
-        for pace in $(in_turn "$pair" "${names[@]}"); do
-            follow_once "$pace@steady" "$pair" "$1" --rate "$RATE"
-            follow_once "$pace@full" "$pair" "$LINES_AT_FULL_SPEED"
+# by_turns SIZE "WHO ..." LINES [OPTIONS of joblogs append]: all followers, PAIRS times, on the tree in use; SIZE tells its values apart.
+by_turns() {
+    local size=$1 lines=$3 pair who followers
+    read -ra followers <<<"$2"
+    shift 3
+    warm_tree
+    for ((pair = 0; pair <= PAIRS; pair++)); do
+        for who in $(in_turn "$pair" "${followers[@]}"); do
+            follow_once "$who@$size" "$pair" "$lines" "$@"
         done
     done
-    for load in steady full; do
-        for pace in "${paces[@]}"; do
-            result "--pace $pace, $load: CPU per line / floor" ratio cpu "pace=$pace@$load" "floor@$load"
+}
+
+# against BASE@SIZE WHO CPU P50 P99: one row each for a follower's ratios, with their targets (- for none).
+against() {
+    local base=$1 who=$2@${1#*@} metric
+    shift 2
+    for metric in cpu p50 p99; do
+        if [[ $1 == - ]]; then
+            result "${base#*@}: $metric: $who / $base" ratio "$metric" "$who" "$base"
+        else
+            result "${base#*@}: $metric: $who / $base" ratio "$metric" "$who" "$base" "<=" "$1"
+        fi
+        shift
+    done
+}
+
+# need_tailed NAME FILES DIRS: a tree that tail(1) can follow.
+need_tailed() {
+    need_tree "$1" "$2" hashed "$3"
+    can_tail || fail "tail -F of $2 files: it is missing, or may not have as many descriptors"
+}
+
+part_latency() {
+    local size lines=$((RATE * RATE_SECONDS))
+    for size in few more; do
+        if [[ $size == few ]]; then need_tailed few "$FEW_FILES" "$FEW_DIRS"; else need_tailed more "$LATENCY_FILES" "$DIRS"; fi
+        by_turns "$size" "tail default open btail floor" "$lines" --rate "$RATE"
+        against "tail@$size" default 0.80 1.40 1.0
+        against "tail@$size" open 0.60 1.10 1.10
+        against "btail@$size" open 1.0 1.2 1.1
+        against "floor@$size" default - - -
+        for who in default open tail floor; do
+            result "$size: CPU per line, p50, p99, p99.9, us: $who" medians "cpu p50 p99 p999" "$who@$size"
         done
-        for pace in "${paces[@]}"; do
-            result "--pace $pace, $load: CPU per line, p50, p99, us" medians "cpu p50 p99" "pace=$pace@$load"
-        done
+        result "$size: descriptors 3 s after the last line, beyond those at rest" max descriptors_left "default@$size" - "<=" 0
+    done
+    need_jobs
+    by_turns jobs "floor default" "$lines" --rate "$RATE"
+    against floor@jobs default 0.80 1.7 1.5
+}
+
+# part_busy: beside one program per processor that never sleeps.
+part_busy() {
+    local size=few programs=() number
+    need_tailed few "$FEW_FILES" "$FEW_DIRS"
+    warm_tree
+    for ((number = 0; number < $(nproc); number++)); do
+        (while :; do :; done) 9>&- &
+        programs+=("$!")
+    done
+    by_turns "$size" "tail default" $((RATE * RATE_SECONDS)) --rate "$RATE"
+    kill "${programs[@]}"
+    against "tail@$size" default 0.80 1.0 1.1
+}
+
+# part_seldom: lines that come one by one.
+part_seldom() {
+    local rate
+    need_tailed few "$FEW_FILES" "$FEW_DIRS"
+    for rate in 100 1000; do
+        by_turns "$rate-per-s" "tail default" $((rate * RATE_SECONDS)) --rate "$rate"
+        against "tail@$rate-per-s" default - 1.2 -
     done
 }
 

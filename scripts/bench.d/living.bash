@@ -117,3 +117,91 @@ part_overflow() {
     result "$FILES files, $lines lines while stopped: s until all are there" max recovery_s text - "<=" 2
     result "kernel overflows in each run" median overflows text - ">=" 1
 }
+
+# part_stall: what many files do must not keep the lines of a few others waiting.
+part_stall() {
+    local stirs="out in out_again in_again chmods appends snapshot reload scrape all_out all_in" stir fifth=$((START_FILES / 10))
+    need_tree few "$FEW_FILES" hashed "$FEW_DIRS"
+    warm_tree
+    need_tree many "$START_FILES" hashed "$DIRS" --bytes 300
+    local crowd=$work/crowd
+    # A tenth of the directories is what comes and goes.
+    mkdir -p "$crowd/rest" "$crowd/tenth" "$work/outside"
+    mv "$work/many" "$crowd/rest/jobs"
+    mapfile -t some < <(find "$crowd/rest/jobs" -mindepth 1 -maxdepth 1 -type d | sort | head -n $(((DIRS + 9) / 10)))
+    mv "${some[@]}" "$crowd/tenth/"
+    use_tree few
+    write_stall_settings ""
+    start_follower "$manytail" run --config "$work/stall.toml" "${manytail_args[@]}" --state-dir "$work/state" --control-socket "$work/control"
+    start_receiver --canary "$canary" --cpu-of "$follower" --expect 0
+    wait_until_ready
+    wait "$receiver" || true
+    receiver=
+    for stir in $stirs; do
+        stir_up "$stir" "stall_$stir"
+    done
+    stop_follower
+    rm -rf "$crowd" "$work/outside" "$work/state" "$work/many.ledger"
+    result "turns over 50 ms, of any stir" max long_turns "$stirs" - "<=" 0
+    result "latest line of others, ms" max latest_ms "$stirs" - "<=" 100
+    for stir in $stirs; do
+        result "$stir: turns over 20 ms, over 50 ms; latest line, ms; stir itself, s" medians "slow_turns long_turns latest_ms seconds" "$stir"
+    done
+    say "$fifth files in $crowd/tenth"
+}
+
+# write_stall_settings RULES: what is followed, with these rules for the crowd.
+write_stall_settings() {
+    printf '[[input]]\npaths = ["%s"]\nfrom = "end"\n[[input]]\npaths = ["%s"]\nfrom = "end"\n%s\n' "$work/few" "$work/crowd" "$1" \
+        >"$work/stall.toml"
+}
+
+# turns_over INDEX: how many turns took longer than that bound of the histogram (src/histogram.rs) so far.
+turns_over() {
+    "$manytail" status --control-socket "$work/control" --format json | sed 's/.*"turns":{"counts":\[\([^]]*\).*/\1/' |
+        awk -F , -v from="$1" '{ for (i = from + 2; i <= NF; i++) sum += $i; print sum + 0 }'
+}
+
+# stir_up NAME COMMAND: others get lines before, during and after it.
+stir_up() {
+    local slow long began lines=$((1000 * STALL_SECONDS)) writer
+    slow=$(turns_over 10) # 20 ms
+    long=$(turns_over 11) # 50 ms
+    start_receiver --latency --cpu-of "$follower" --expect "$lines" --only "$work/few"
+    joblogs append "$tree" --lines "$lines" --rate 1000 --seed 7 >"$work/written" &
+    writer=$!
+    sleep 0.5
+    began=$EPOCHREALTIME
+    "$2"
+    record seconds 1 "$1" "$(awk '{ printf "%.2f", $1 - $2 }' <<<"$EPOCHREALTIME $began")"
+    wait "$writer"
+    await_lines "$1" "$lines" || return 0
+    record slow_turns 1 "$1" $(($(turns_over 10) - slow))
+    record long_turns 1 "$1" $(($(turns_over 11) - long))
+    record latest_ms 1 "$1" "$(awk '{ printf "%.1f", $1 / 1000 }' <<<"$(value max_us "$(<"$work/received")")")"
+    say "$(printf '%-9s %-10s turns over 20 ms: %d, over 50 ms: %d; latest line %s us' "$part" "$1" $(($(turns_over 10) - slow)) \
+        $(($(turns_over 11) - long)) "$(value max_us "$(<"$work/received")")")"
+}
+
+stall_out() { mv "$work/crowd/tenth" "$work/outside/"; }
+stall_in() { mv "$work/outside/tenth" "$work/crowd/"; }
+stall_out_again() { stall_out; }
+stall_in_again() { stall_in; }
+stall_all_out() { mv "$work/crowd/rest" "$work/outside/"; }
+stall_all_in() { mv "$work/outside/rest" "$work/crowd/"; }
+stall_chmods() { find "$work/crowd/rest" -type f -print0 | head -z -n $((START_FILES / 5)) | xargs -0 chmod 640; }
+stall_appends() { find "$work/crowd/rest" -type f -print0 | head -z -n $((START_FILES / 5)) | xargs -0 truncate -s +10; }
+# A fresh journal of all that is known.
+stall_snapshot() {
+    rm -rf "$work/state"
+    sleep 2
+}
+stall_reload() {
+    write_stall_settings 'exclude = ["*.nothing"]'
+    kill -HUP "$follower"
+    sleep 1
+}
+stall_scrape() {
+    local number
+    for ((number = 0; number < 10; number++)); do "$manytail" status --control-socket "$work/control" >/dev/null || true; done
+}

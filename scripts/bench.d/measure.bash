@@ -97,8 +97,6 @@ choose() {
     format=text
     case ${1%%@*} in
         floor) command=("$floor" "$tree") ;;
-        paced) command=("$floor" "$tree" --paced) ;;
-        careful) command=("$floor" "$tree" --paced --careful) ;;
         text | default) command=("${run[@]}" --format text "$tree") ;;
         beginning) command=("$manytail" run "${manytail_args[@]}" "$tree") ;;
         json)
@@ -106,13 +104,13 @@ choose() {
             command=("${run[@]}" --format json "$tree")
             ;;
         unpaced) command=("${run[@]}" --format text --pace 0 "$tree") ;;
-        prompt) command=("${run[@]}" --format text --pace 0 --coalesce 0 "$tree") ;;
-        pace=*) command=("${run[@]}" --format text --pace "$(sed 's/^pace=//; s/@.*//' <<<"$1")" "$tree") ;;
+        open) command=("${run[@]}" --format text --keep-open 16384 "$tree") ;;
         state) command=("${run[@]}" --format text --state-dir "$work/state" "$tree") ;;
-        tail)
+        tail | btail)
             format=raw
             mapfile -d '' -t logs < <(find "$tree" -type f -print0)
             command=(tail -q -n 0 -F "${logs[@]}")
+            [[ $1 != btail* ]] || command=(chrt -b 0 "${command[@]}")
             ;;
         *) fail "no such follower: $1" ;;
     esac
@@ -146,8 +144,14 @@ follow_once() {
     [[ -z ${CHECK:-} ]] || options+=(--tee "$work/output")
     start_receiver "${options[@]}"
     wait_until_ready
+    local descriptors
+    descriptors=$(descriptors_of "$follower")
     joblogs append "$tree" --lines "$lines" --seed "$pair" "$@" >"$work/written"
     await_lines "$who" "$lines" || return 0
+    if [[ $part/$who == latency/default@* ]]; then
+        sleep 3 # the measure itself: nothing may be open after this time
+        record descriptors_left "$pair" "$who" $(($(descriptors_of "$follower") - descriptors))
+    fi
     written=$(<"$work/written")
     received=$(<"$work/received")
     stop_follower

@@ -17,6 +17,7 @@ use nix::unistd::Pid;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -52,6 +53,9 @@ pub(crate) struct Options {
     /// Say how late lines were
     #[arg(long)]
     latency: bool,
+    /// Take no notice of lines of files elsewhere (text and json)
+    #[arg(long, value_name = "DIR")]
+    only: Option<PathBuf>,
     /// Write all that comes to this file too
     #[arg(long)]
     tee: Option<PathBuf>,
@@ -196,7 +200,7 @@ impl Receiver<'_> {
         };
         let now_ns = line::now_ns();
         let before = self.lines;
-        if self.options.latency || self.options.canary.is_some() {
+        if self.options.latency || self.options.canary.is_some() || self.options.only.is_some() {
             for record in split(bytes) {
                 let Some(record) = self.options.format.record(record) else {
                     self.lines += 1;
@@ -204,6 +208,11 @@ impl Receiver<'_> {
                 };
                 if line::is_canary(record.line) {
                     self.canaries += 1;
+                    continue;
+                }
+                if let (Some(only), Some(path)) = (&self.options.only, record.path)
+                    && !path.starts_with(only.as_os_str().as_bytes())
+                {
                     continue;
                 }
                 self.lines += 1;

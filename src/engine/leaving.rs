@@ -26,6 +26,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let key = self.files.key(id);
         if how.is_empty() || self.held.contains_key(&id) {
             self.succession.vacate(key, dir, &name, now);
+        } else if let Some(older) = self.unread_predecessor(id) {
+            mark!("a file that is gone unread left its place in the line to who takes its name");
+            self.succession.vacate(older, dir, &name, now);
         }
         self.unbind(id);
         let slot = self.files.get_mut(id);

@@ -53,6 +53,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 return Ok((self.fs.stat(&self.path, links)?, true));
             }
         } else if self.is_foreign_target(id, found.owner) {
+            self.close(id);
             return Err(std::io::Error::from_raw_os_error(libc::ELOOP));
         }
         Ok((found, false))
@@ -114,6 +115,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             }
             if !self.config.once && is_dangling {
                 if self.files.get(id).is_identified() {
+                    if self.refused_link(id).is_some() {
+                        // What is written there from now on is not for us.
+                        self.close(id);
+                    }
                     self.search_behind(id);
                     self.leave_link(id, State::empty(), now.instant);
                     return;
@@ -326,8 +331,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
         if !self.files.get(id).state.contains(State::DIRTY) {
             self.release_successor(id);
-            if !self.files.get(id).state.contains(State::COOLING) || self.config.same_owner {
-                // Permissions may have changed, or the owner.
+            if !self.files.get(id).state.contains(State::COOLING) {
+                // Permissions may have changed.
                 self.close(id);
             }
         }

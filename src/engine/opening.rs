@@ -15,7 +15,8 @@ use nix::libc;
 impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// Opens the file by its path, which is left in `self.path`, or takes it from those held open. `None`: another file has the name.
     pub(super) fn open(&mut self, id: SlotId) -> io::Result<Option<F::File>> {
-        if let Some(held) = self.take_held(id) {
+        let held = self.take_held(id).filter(|_| !self.files.get(id).is_bound() || !self.depends_on_owner(id));
+        if let Some(held) = held {
             // While directories move, events about the names above a file may still be queued; where some were missed, about its own.
             let is_certain = held.path.is_empty() && !self.is_catching_up() && !self.are_directories_moving();
             if is_certain {
@@ -43,6 +44,13 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
         let is_for_anybody = !self.config.same_owner && self.renames.rotated.is_empty();
         Ok(if is_for_anybody || self.is_for_owner(id, found.owner)? { Some(file) } else { None })
+    }
+
+    /// Whether the file may be read only because of who owns it, which may change while it is open.
+    fn depends_on_owner(&self, id: SlotId) -> bool {
+        let is_through_link = || self.files.get(id).state.contains(State::VIA_LINK);
+        let was_through_link = || !self.renames.rotated.is_empty() && self.renames.rotated.contains_key(&self.files.key(id));
+        self.config.same_owner || is_through_link() || was_through_link()
     }
 
     /// Whether a file of this owner may be read where it is.

@@ -156,6 +156,12 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
     }
 
+    /// The file that has to be read before this one, if that is still to come.
+    pub(super) fn unread_predecessor(&self, id: SlotId) -> Option<SlotKey> {
+        let older = self.succession.predecessor(id)?;
+        self.files.alive(older).filter(|&older| self.is_unsettled(older)).map(|_| older)
+    }
+
     /// Whether the file has something to read, or may have.
     fn is_unsettled(&self, id: SlotId) -> bool {
         let slot = self.files.get(id);

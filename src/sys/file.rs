@@ -9,6 +9,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
 use hashbrown::{HashMap, HashSet};
@@ -20,13 +21,14 @@ use nix::sys::stat::Mode;
 use nix::unistd::Whence;
 
 use super::beneath::{Beneath, or_dot};
-use super::handle::{Handle, entry_to_handle, file_to_handle, name_to_handle};
+use super::handle::{Handle, file_to_handle};
 use super::inotify::{NAMES_MASK, SELF_MASK, WATCH_MASK, mask};
 use crate::file_systems::{FileSystemType, Sight};
 
 use super::beneath::Stopped;
 use super::host::Wanted;
 use super::mount_table::MountTable;
+use super::name::Name;
 use super::{FileId, FileKind, FileSystem, Guard, KnownLife, Links, OpenInode, RefusedLink, Stat, WatchId};
 
 /// The real kernel: one inotify instance, made for the first watch, and the file system calls.
@@ -38,9 +40,19 @@ pub struct Linux {
     /// Cleared when the kernel refuses `O_NOATIME` (not the owner and no `CAP_FOWNER`, open(2)).
     keep_access_time: bool,
     beneath: Beneath,
+    /// The directory of the last look: looks come directory by directory. Closed with those of `beneath`.
+    looked_in: Option<LookedIn>,
     mounts: Option<MountTable>,
     /// Devices without a number of a driver, of file systems that keep to themselves: tmpfs, Btrfs, ZFS. Until the table of mounts is read again.
     local: HashSet<u64>,
+}
+
+/// A directory below a trusted one, and the path by which it was opened, with the slash at its end.
+#[derive(Debug)]
+struct LookedIn {
+    path: Vec<u8>,
+    links: Links,
+    directory: Rc<OwnedFd>,
 }
 
 /// Devices that are remembered so.
@@ -55,6 +67,7 @@ impl Linux {
             watches: HashMap::new(),
             keep_access_time: true,
             beneath: Beneath::default(),
+            looked_in: None,
             mounts: None,
             local: HashSet::new(),
         }
@@ -101,6 +114,7 @@ impl Linux {
     /// Directories that are open for the calls of this turn are closed: while it sleeps, this process keeps no file system from being unmounted.
     pub fn release(&mut self) {
         self.beneath.release();
+        self.looked_in = None;
     }
 
     /// A path that `statx(2)` and `name_to_handle_at(2)` take.
@@ -115,8 +129,20 @@ impl Linux {
             }
             Links::Beneath(_) | Links::Guarded(_) => {}
         }
-        let directory = self.open_with(&path[..end], links, OFlag::O_PATH | OFlag::O_DIRECTORY)?;
-        Ok(Name::Entry(Some(directory), CString::new(&path[end..])?))
+        Ok(Name::Entry(Some(self.directory(&path[..end], links)?), CString::new(&path[end..])?))
+    }
+
+    /// Opens a directory to look into. One that is renamed meanwhile is looked into all the same, as if the look had come before.
+    fn directory(&mut self, path: &[u8], links: Links) -> io::Result<Rc<OwnedFd>> {
+        if let Some(last) = &self.looked_in
+            && last.path == path
+            && last.links == links
+        {
+            return Ok(Rc::clone(&last.directory));
+        }
+        let directory = Rc::new(self.open_with(path, links, OFlag::O_PATH | OFlag::O_DIRECTORY)?);
+        self.looked_in = Some(LookedIn { path: path.to_vec(), links, directory: Rc::clone(&directory) });
+        Ok(directory)
     }
 
     /// Looks at what a path names.
@@ -175,14 +201,14 @@ pub fn identity(descriptor: impl AsFd) -> io::Result<FileId> {
     Ok(stat_open(&OpenFile(descriptor.as_fd().try_clone_to_owned()?.into()))?.id)
 }
 
-fn stat_open(file: &OpenFile) -> io::Result<Stat> {
+pub(super) fn stat_open(file: &OpenFile) -> io::Result<Stat> {
     let handle = file_to_handle(file.as_fd())?;
     Ok(stat_of(&Found::from(&file.0.metadata()?), handle.as_ref()))
 }
 
 /// An open regular file.
 #[derive(Debug)]
-pub struct OpenFile(#[expect(clippy::disallowed_types, reason = "std's fstat tells the birth time")] std::fs::File);
+pub struct OpenFile(#[expect(clippy::disallowed_types, reason = "std's fstat tells the birth time")] pub(super) std::fs::File);
 
 impl AsFd for OpenFile {
     fn as_fd(&self) -> BorrowedFd<'_> {
@@ -244,13 +270,16 @@ impl FileSystem for Linux {
 
     fn inode_of(&mut self, file: &OpenFile) -> io::Result<OpenInode> {
         let found = nix::sys::stat::fstat(file)?;
-        let since = Duration::new(found.st_mtime.try_into().unwrap_or(0), found.st_mtime_nsec.try_into().unwrap_or(0));
+        let time = |seconds: i64, nanos: i64| {
+            SystemTime::UNIX_EPOCH + Duration::new(seconds.try_into().unwrap_or(0), nanos.try_into().unwrap_or(0))
+        };
         Ok(OpenInode {
             device: found.st_dev,
             inode: found.st_ino,
             is_regular: found.st_mode & nix::libc::S_IFMT == nix::libc::S_IFREG,
             size: found.st_size.cast_unsigned(),
-            modified: SystemTime::UNIX_EPOCH + since,
+            modified: time(found.st_mtime, found.st_mtime_nsec),
+            changed: time(found.st_ctime, found.st_ctime_nsec),
             owner: found.st_uid,
         })
     }
@@ -401,60 +430,6 @@ fn without_inotify(error: io::Error) -> io::Error {
     if error.raw_os_error() == Some(nix::libc::EPERM) { Errno::ENOSYS.into() } else { error }
 }
 
-/// What is to be looked at.
-enum Name<'a> {
-    /// With [`Links::Keep`] or [`Links::Follow`].
-    Path(&'a [u8], Links),
-    /// Links were followed to it.
-    Open(OpenFile),
-    /// An entry of an open directory, or a path from the current one on. A link is looked at itself.
-    Entry(Option<OwnedFd>, CString),
-}
-
-impl Name<'_> {
-    fn look(&self) -> io::Result<Found> {
-        match self {
-            Name::Path(path, Links::Follow) => Ok(Found::from(&Path::new(OsStr::from_bytes(path)).metadata()?)),
-            Name::Path(path, _) => Ok(Found::from(&Path::new(OsStr::from_bytes(path)).symlink_metadata()?)),
-            Name::Open(file) => Ok(Found::from(&file.0.metadata()?)),
-            Name::Entry(directory, name) => super::statx::statx(directory.as_ref().map(AsFd::as_fd), name),
-        }
-    }
-
-    fn handle(&self) -> io::Result<Option<Handle>> {
-        match self {
-            Name::Path(path, links) => name_to_handle(path, *links),
-            Name::Open(file) => file_to_handle(file.as_fd()),
-            Name::Entry(directory, name) => entry_to_handle(directory.as_ref().map(AsFd::as_fd), name),
-        }
-    }
-
-    /// The same file for both calls, whatever the name stands for by then.
-    fn pin(&self) -> io::Result<OpenFile> {
-        let flags = OFlag::O_PATH | OFlag::O_CLOEXEC;
-        let opened = match self {
-            Name::Path(path, Links::Follow) => nix::fcntl::open(*path, flags, Mode::empty()),
-            Name::Path(path, _) => nix::fcntl::open(*path, flags | OFlag::O_NOFOLLOW, Mode::empty()),
-            Name::Open(file) => return Ok(OpenFile(file.0.try_clone()?)),
-            Name::Entry(Some(directory), name) => {
-                nix::fcntl::openat(directory, name.as_c_str(), flags | OFlag::O_NOFOLLOW, Mode::empty())
-            }
-            Name::Entry(None, name) => nix::fcntl::open(name.as_c_str(), flags | OFlag::O_NOFOLLOW, Mode::empty()),
-        };
-        Ok(OpenFile(opened?.into()))
-    }
-
-    /// Adds the handle to what a look found.
-    fn identify(&self, found: &Found) -> io::Result<Stat> {
-        match self.handle()? {
-            None => Ok(stat_of(found, None)),
-            Some(handle) if handle.names_inode(found.inode) => Ok(stat_of(found, Some(&handle))),
-            // Either the name changed hands between the calls, or the handle's layout is unknown.
-            Some(_) => stat_open(&self.pin()?),
-        }
-    }
-}
-
 /// The part of a `struct statx` that is used here.
 pub(super) struct Found {
     pub(super) device: u64,
@@ -487,7 +462,7 @@ impl From<&std::fs::Metadata> for Found {
     }
 }
 
-fn stat_of(found: &Found, handle: Option<&Handle>) -> Stat {
+pub(super) fn stat_of(found: &Found, handle: Option<&Handle>) -> Stat {
     let kind = match found.mode & nix::libc::S_IFMT {
         nix::libc::S_IFREG => FileKind::Regular,
         nix::libc::S_IFDIR => FileKind::Directory,

@@ -14,6 +14,7 @@ pub mod host;
 pub mod inotify;
 pub mod memory;
 mod mount_table;
+mod name;
 pub mod process;
 pub mod resolver;
 pub mod scheduling;
@@ -158,6 +159,8 @@ pub struct OpenInode {
     pub size: u64,
     /// Last modification, as the file system tells it.
     pub modified: SystemTime,
+    /// Last change of the inode, likewise.
+    pub changed: SystemTime,
     /// `st_uid`.
     pub owner: u32,
 }

@@ -401,7 +401,7 @@ fn writes_beside_the_way_to_a_path_wake_nobody() {
     append(world.beside("a/logs/x.log"), "1");
     tail.wait_line("1");
     append(world.beside("a/busy"), "");
-    tail.settled();
+    tail.at_rest();
     let before = (tail.process.switches(), tail.process.ticks());
     for _ in 0..1000 {
         append(world.beside("a/busy"), "a line that is nobody's business");
@@ -421,7 +421,7 @@ fn renames_without_end_above_a_path_cost_little_and_lose_nothing() {
     }
     let tail = follow(&path).start();
     tail.wait("the first scan", || tail.count() >= 200);
-    tail.settled();
+    tail.at_rest();
     let (descriptors, watches) = (tail.process.descriptors(), tail.process.all_watches());
     let (ticks, began) = (tail.process.ticks(), Instant::now());
     let mut flips = 0;

@@ -362,7 +362,7 @@ fn unread_bytes_of_a_file_that_was_covered_are_said_to_be_lost() {
     world.append("b.log", "b 0\n");
     let tail = start(&world, &[]).armed();
     tail.wait_count(2);
-    tail.settled();
+    tail.at_rest();
     tail.stop();
     world.append("b.log", "nobody reads this\n");
     world.rename("a.log", "b.log");

@@ -302,7 +302,8 @@ impl Story {
     fn run(&self) -> Run {
         let state = self.world.beside("state");
         let options = ["--state-dir", state.to_str().expect("UTF-8"), "--commit-interval", "50ms", "--shutdown-timeout", "200ms"];
-        self.world.run().json().with(&options).output_file(&self.out())
+        // Each read opens its file, so that opens can fail. A shortage while files are open: `promptness`.
+        self.world.run().json().with(&options).with(&["--keep-open", "0"]).output_file(&self.out())
     }
 
     /// How many watches are made before that of the directory below the tree.

@@ -329,11 +329,16 @@ impl Tail {
                 since = Instant::now();
             }
             last = now;
-            // It wakes up once more to close what it read last, unless something keeps it from reading on.
-            let quiet = since.elapsed();
-            let is_quiet = quiet >= QUIET && (quiet >= 3 * QUIET || !self.has_open_logs());
-            is_quiet || output_since.elapsed() >= QUIET_OUTPUT || matches!(state, 'Z' | '-')
+            since.elapsed() >= QUIET || output_since.elapsed() >= QUIET_OUTPUT || matches!(state, 'Z' | '-')
         });
+    }
+
+    /// The same, and has closed what it read last: nothing will wake it that does not happen from now on.
+    #[track_caller]
+    pub(crate) fn at_rest(&self) {
+        self.settled();
+        self.wait_closed();
+        self.settled();
     }
 
     /// Proves that the tree is watched: a file made now is read.

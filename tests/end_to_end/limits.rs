@@ -253,6 +253,7 @@ fn a_hundred_thousand_files_at_rest_cost_nothing() {
     let quiet = run().with(&["--rescan", "0"]).start().armed();
     let swept = run().start().armed();
     let started = start.elapsed();
+    [&quiet, &swept].into_iter().for_each(Tail::at_rest);
     let look = |tail: &Tail| (tail.process.ticks(), tail.process.switches());
     let (quiet_before, swept_before) = (look(&quiet), look(&swept));
     thread::sleep(Duration::from_secs(10));

@@ -322,7 +322,7 @@ fn without_a_descriptor_for_a_client_the_loop_does_not_spin_and_serves_again_lat
 fn without_a_client_nothing_wakes_the_loop() {
     let world = World::new();
     let run = Metered::start(&world, world.run().with(&["--rescan", "0", "--metrics", "tcp:127.0.0.1:0"]));
-    run.tail.settled();
+    run.tail.at_rest();
     let switches = run.tail.process.switches();
     std::thread::sleep(Duration::from_millis(1_500));
     assert_eq!(run.tail.process.switches(), switches);

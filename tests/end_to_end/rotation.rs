@@ -333,6 +333,7 @@ fn generations_overwritten_before_they_were_read_are_lost_without_repeats() {
     let numbers: Vec<usize> = got.iter().filter_map(|line| line.strip_prefix("line ")?.parse().ok()).collect();
     assert!(numbers.windows(2).all(|pair| pair[0] < pair[1]), "{got:?}");
     assert!(numbers.contains(&99), "the last generation is still in the tree: {got:?}");
+    assert!(numbers.contains(&1), "the first one was open: {got:?}");
 }
 
 /// `N-14`
@@ -366,6 +367,7 @@ fn two_hundred_rotations_leave_nothing_behind() {
         // Cooling ends, and a deletion is judged, a moment later.
         run.wait_value("manytail_files{state=\"cooling\"}", |files| files == 0.0);
         run.wait_value("manytail_files{state=\"leaving\"}", |files| files == 0.0);
+        run.wait_value("manytail_held_files", |files| files == 0.0);
         let scrape = run.scrape();
         let (parked, others): (Vec<_>, Vec<_>) =
             scrape.iter().filter(|(name, _)| name.starts_with("manytail_files{")).partition(|(name, _)| name.contains("parked"));

@@ -178,8 +178,7 @@ fn without_a_watchdog_of_its_own_an_idle_process_sleeps() {
         let tail = manager.start(world.run().in_directory(&world.beside("")).paths(&["tree"]), variables);
         tail.wait_line("one");
         manager.wait_line("READY=1");
-        tail.wait_closed();
-        tail.settled();
+        tail.at_rest();
         manager.hear(Duration::from_millis(1));
         manager.forget();
         let before = (tail.process.switches(), tail.process.ticks());

@@ -183,7 +183,15 @@ impl FileSystem for Kernel {
     fn inode_of(&mut self, file: &OpenFile) -> io::Result<OpenInode> {
         self.file_call(Call::StatFile, file, |simulated, key| {
             let Stat { id, kind, size, modified, owner, .. } = stat_of(&simulated.world, key);
-            Ok(OpenInode { device: id.device, inode: id.inode, is_regular: kind == FileKind::Regular, size, modified, owner })
+            Ok(OpenInode {
+                device: id.device,
+                inode: id.inode,
+                is_regular: kind == FileKind::Regular,
+                size,
+                modified,
+                changed: modified,
+                owner,
+            })
         })
     }
 
