@@ -289,7 +289,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                     // Nothing is watched then, so a visit that succeeds is the last one.
                     self.set_polled(dir, false);
                 }
-                if why.finds_new() {
+                // Where no event tells, several rotations may have come between two polls.
+                if why.finds_new() || why == Why::Poll {
                     let group = self.tree.group(dir);
                     self.listing.insert(group);
                 }
