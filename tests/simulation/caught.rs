@@ -35,7 +35,7 @@ const MUTANTS: &[(Mutant, Range<u64>, &[Property])] = &[
     (Mutant::ResentFromMiddle, SEEDS_TO_CATCH, &[Property::Truthful]),
     (Mutant::OutputPointIgnored, SEEDS_TO_CATCH, &[Property::Once, Property::Truthful]),
     (Mutant::NeverWaits, SEEDS_TO_CATCH_RARE, &[Property::InOrder]),
-    (Mutant::SuccessionNotPassedOn, 3000..4000, &[Property::InOrder]),
+    (Mutant::SuccessionNotPassedOn, 8000..9000, &[Property::InOrder]),
     (Mutant::NulsSkipped, SEEDS_TO_CATCH, &[Property::Truthful, Property::Complete]),
     (Mutant::NotHeldOpen, SEEDS_TO_CATCH, &[Property::HeldOpen]),
     (Mutant::FlushedEarly, SEEDS_TO_CATCH, &[Property::PieceDue]),
