@@ -20,6 +20,10 @@ const BATCH_BYTES: usize = 128 * 1024;
 /// Parts of files that a batch has room for at first: what a turn reads.
 const SPANS: usize = 256;
 
+/// Of the bytes that may wait for an output that is blocked, so much may be of what a listing brought up, or of files with more than fits into
+/// one turn: a quarter of a megabyte, several times what a pipe takes at once.
+const BACKLOG_PART: usize = 16;
+
 /// No file is read while this many bytes wait for the output or for its acknowledgement.
 const IN_FLIGHT_BYTES_MAX: usize = 4 * 1024 * 1024;
 
@@ -133,6 +137,13 @@ impl<S: Sink> Outbox<S> {
     #[inline]
     pub(crate) fn has_room(&self) -> bool {
         self.filling.bytes.len() + self.in_flight_bytes < self.in_flight_max
+    }
+
+    /// Whether something may be read that has waited for long already. While the output takes less than there is, lines that are written now
+    /// would come as much later as such records wait before them.
+    pub(crate) fn has_room_for_backlog(&self) -> bool {
+        let unsent = self.base + self.in_flight_bytes as u64 - self.accepted + self.filling.bytes.len() as u64;
+        self.has_room() && !(self.is_blocked && unsent >= (self.in_flight_max / BACKLOG_PART) as u64)
     }
 
     /// No file is read while this many bytes wait.

@@ -526,7 +526,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             || !(self.listed.is_empty() || self.searches.is_under_way())
             || self.is_looking_for_absent()
             || self.insight.is_counting()
-            || (!self.unread.is_empty() && self.outbox.has_room())
+            || (self.outbox.has_room() && self.unread.has_any(self.outbox.has_room_for_backlog()))
     }
 
     /// With `--once`: nothing waits for a deadline or for the journal either, so everything was read.

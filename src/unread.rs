@@ -59,10 +59,10 @@ impl Unread {
         self.queue(because).push_front(group, file);
     }
 
-    /// Takes the file whose turn it is, and why it waited.
+    /// Takes the file whose turn it is, and why it waited; perhaps only one of those that changed.
     #[inline]
-    pub(crate) fn pop(&mut self) -> Option<(Waiting, Because)> {
-        let others = self.listed.len() + self.with_more.len();
+    pub(crate) fn pop(&mut self, with_others: bool) -> Option<(Waiting, Because)> {
+        let others = if with_others { self.listed.len() + self.with_more.len() } else { 0 };
         if (self.ahead <= 0 || others == 0)
             && let Some(changed) = self.changed.pop()
         {
@@ -94,6 +94,11 @@ impl Unread {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Whether there is one to be taken, perhaps of those that changed only.
+    pub(crate) fn has_any(&self, with_others: bool) -> bool {
+        !self.changed.is_empty() || (with_others && !self.is_empty())
     }
 
     /// Whether all that a listing brought up was read.
@@ -147,7 +152,7 @@ mod tests {
         unread.push_back(Because::Changed, 2, file(9_999));
         let mut read = [0, 0];
         let mut take = |unread: &mut Unread| {
-            let (waiting, because) = unread.pop()?;
+            let (waiting, because) = unread.pop(true)?;
             let bytes = if because == Because::Changed { 100 } else { 128 * 1024 };
             unread.took(because, bytes);
             read[usize::from(because != Because::Changed)] += bytes as i64 + TURN_COST;
@@ -159,7 +164,7 @@ mod tests {
         assert_eq!((left.len(), unread.len()), (unread.len(), (0..unread.len()).filter(|&at| unread.get(at).is_some()).count()));
         let mut taken: Vec<u32> = (0..900).filter_map(|_| take(&mut unread)).collect();
         assert!((read[0] - read[1]).abs() <= AHEAD_MAX, "{read:?}");
-        taken.extend(std::iter::from_fn(|| unread.pop()).map(|(waiting, _)| waiting.id.0));
+        taken.extend(std::iter::from_fn(|| unread.pop(true)).map(|(waiting, _)| waiting.id.0));
         left.sort_unstable();
         taken.sort_unstable();
         assert_eq!(taken, left, "nothing is lost");

@@ -39,13 +39,18 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             let mut events = std::mem::take(&mut self.events);
             let outcome = self.fs.read_events(&mut events);
             let len = *outcome.as_ref().unwrap_or(&0);
+            let mut last: Option<RawEvent<'_>> = None;
             for event in Events::new(&events[..len]) {
                 self.stats.events += 1;
                 tracing::trace!(watch = event.watch.0, mask = event.mask, cookie = event.cookie, name = %event.name.escape_ascii(), "event");
-                // Nearly all events tell this and nothing else: the shortest path.
-                if event.mask == mask::MODIFY && self.known_file_modified(&event, now) {
+                // Nearly all events tell this and nothing else: the shortest path. Told twice in a row, it is one thing.
+                let is_modified = event.mask == mask::MODIFY;
+                let is_told = is_modified && last.as_ref().is_some_and(|last| last.watch == event.watch && last.name == event.name);
+                if is_told || (is_modified && self.known_file_modified(&event, now)) {
+                    last = Some(event);
                     continue;
                 }
+                last = None;
                 match interpret(&event) {
                     Some(change) => self.apply(&change, now),
                     None => self.stats.other_events.unknown += 1,

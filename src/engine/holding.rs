@@ -24,7 +24,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// While the output is blocked: holds files with unread bytes open, so that deleting them loses nothing.
     pub(super) fn hold_unread(&mut self) {
-        if self.outbox.has_room() {
+        if self.outbox.has_room_for_backlog() {
             return;
         }
         let first: Vec<SlotId> = self.unread.iter().map(|waiting| waiting.id).take(HELD_MAX).collect();

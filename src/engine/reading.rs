@@ -92,7 +92,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             if bytes == 0 || !self.outbox.has_room() {
                 break;
             }
-            let Some((waiting, because)) = self.unread.pop() else { break };
+            let Some((waiting, because)) = self.unread.pop(self.outbox.has_room_for_backlog()) else { break };
             let read = self.read_file(waiting, because, wall, now)?;
             self.unread.took(because, read);
             bytes = bytes.saturating_sub(read);
