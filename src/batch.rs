@@ -142,8 +142,12 @@ impl<S: Sink> Outbox<S> {
     /// Whether something may be read that has waited for long already. While the output takes less than there is, lines that are written now
     /// would come as much later as such records wait before them.
     pub(crate) fn has_room_for_backlog(&self) -> bool {
-        let unsent = self.base + self.in_flight_bytes as u64 - self.accepted + self.filling.bytes.len() as u64;
-        self.has_room() && !(self.is_blocked && unsent >= (self.in_flight_max / BACKLOG_PART) as u64)
+        self.has_room() && !(self.is_blocked && self.unsent() >= (self.in_flight_max / BACKLOG_PART) as u64)
+    }
+
+    /// Bytes that the output did not take yet.
+    pub(crate) fn unsent(&self) -> u64 {
+        self.base + self.in_flight_bytes as u64 - self.accepted + self.filling.bytes.len() as u64
     }
 
     /// No file is read while this many bytes wait.

@@ -86,6 +86,10 @@ impl Pass {
 impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// Reads dirty files while there is room for records.
     pub(super) fn read_dirty(&mut self, now: Now) -> Result<(), EngineError> {
+        if self.outbox.unsent() > 0 {
+            // The output may take some by now: what is read goes behind it.
+            self.send(now)?;
+        }
         let mut bytes = BYTES_PER_TURN;
         let wall = nanos(now.wall);
         for _ in 0..FILES_PER_TURN {
