@@ -1,13 +1,11 @@
 //! The floor: what following a tree costs at least, for `manytail` to be measured against.
 //!
-//! In: `floor DIR [--from beginning] [--paced] [--careful]`, a tree of files that exist. Out: text records (path, TAB, line) on standard
+//! In: `floor DIR [--from beginning]`, a tree of files that exist. Out: text records (path, TAB, line) on standard
 //! output, `READY` on standard error once all directories are watched. It does nothing but read(2) inotify, open, pread, close, split, and
 //! one write(2) for each round. It starts at the present end of the files, knows of no new files, renames or truncations, keeps nothing,
 //! and is right only where none of these happen. One thing beyond the least keeps it alive when the writer is faster: it looks into the
 //! kernel's queue, which is small, again after every `FILES_PER_ROUND` files.
-//! With `--paced` it rests between two rounds as manytail does by default. With `--careful` it asks of each open file whether it is the one
-//! that was meant, and leaves it open as long as manytail does by default, so that a line just before a deletion could be read: this shows
-//! what the kernel charges for that, whoever does it.
+//! It rests nowhere, does not ask whether an open file is the one that was meant, and leaves none open.
 //! Call: `cargo run --release --example floor -- DIR | joblogs receive ...`.
 
 #![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "a yardstick reaches the world without the seams")]
@@ -18,7 +16,7 @@ use inotify::{Inotify, WatchMask};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl, open};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
-use nix::sys::stat::{Mode, fstat};
+use nix::sys::stat::Mode;
 use std::collections::VecDeque;
 use std::ffi::CStr;
 use std::fs::{self, File};
@@ -26,9 +24,7 @@ use std::hash::BuildHasher;
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::DirEntryExt;
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 /// Bytes of one read of inotify; 2048 events with names of 14 bytes.
 const EVENTS_BYTES: usize = 64 * 1024;
@@ -36,22 +32,15 @@ const EVENTS_BYTES: usize = 64 * 1024;
 const READ_BYTES: usize = 64 * 1024;
 /// Files of one round: the kernel queues 16,384 events, and a round takes some 10 ms.
 const FILES_PER_ROUND: usize = 1024;
-/// Rest between two rounds with `--paced`.
-const PACE: Duration = Duration::from_micros(500);
-/// How long, and how many, files stay open with `--careful`.
-const OPEN_FOR: Duration = Duration::from_millis(5);
-const OPEN_MAX: usize = 256;
 
 fn main() -> Result<()> {
     let mut args = std::env::args_os().skip(1);
-    let call = "call: floor DIR [--from beginning] [--paced] [--careful]";
+    let call = "call: floor DIR [--from beginning]";
     let root = args.next().context(call)?;
-    let (mut from_beginning, mut is_paced, mut is_careful) = (false, false, false);
+    let mut from_beginning = false;
     while let Some(option) = args.next() {
         match option.to_str() {
             Some("--from") if args.next().is_some_and(|from| from == "beginning") => from_beginning = true,
-            Some("--paced") => is_paced = true,
-            Some("--careful") => is_careful = true,
             _ => bail!(call),
         }
     }
@@ -64,10 +53,6 @@ fn main() -> Result<()> {
         dirty: VecDeque::new(),
         read_buffer: vec![0; READ_BYTES],
         records: Vec::new(),
-        is_paced,
-        is_careful,
-        round: Instant::now(),
-        open: VecDeque::new(),
     };
     floor.watch(&inotify, Path::new(&root), from_beginning)?;
     let events = inotify.as_fd().try_clone_to_owned()?;
@@ -84,7 +69,6 @@ struct FileSlot {
     name_len: u8,
     is_dirty: bool,
     offset: u64,
-    inode: u64,
 }
 
 struct Floor {
@@ -95,11 +79,6 @@ struct Floor {
     dirty: VecDeque<u32>,
     read_buffer: Vec<u8>,
     records: Vec<u8>,
-    is_paced: bool,
-    is_careful: bool,
-    /// When this round began.
-    round: Instant,
-    open: VecDeque<(Instant, OwnedFd)>,
 }
 
 impl Floor {
@@ -121,7 +100,6 @@ impl Floor {
                     name_len: u8::try_from(name_len)?,
                     is_dirty: from_beginning,
                     offset,
-                    inode: entry.ino(),
                 });
                 self.paths.extend_from_slice(path.as_os_str().as_bytes());
                 self.paths.push(0);
@@ -147,20 +125,12 @@ impl Floor {
                 let count = events.read(&mut buffer)?;
                 self.take_events(&buffer[..count])?;
             }
-            if self.is_careful {
-                self.round = Instant::now();
-                let cooled = self.open.iter().take_while(|(since, _)| self.round.duration_since(*since) >= OPEN_FOR).count();
-                self.open.drain(..cooled);
-            }
             for _ in 0..FILES_PER_ROUND.min(self.dirty.len()) {
                 let Some(index) = self.dirty.pop_front() else { break };
                 self.read(index)?;
             }
             output.write_all(&self.records)?;
             self.records.clear();
-            if self.is_paced {
-                std::thread::sleep(PACE);
-            }
         }
     }
 
@@ -197,9 +167,6 @@ impl Floor {
             Err(Errno::ENOENT) => return Ok(()),
             file => file?,
         };
-        if self.is_careful && fstat(&file)?.st_ino != slot.inode {
-            return Ok(());
-        }
         loop {
             let count = nix::sys::uio::pread(&file, &mut self.read_buffer, slot.offset as i64)?;
             let mut from = 0;
@@ -213,9 +180,6 @@ impl Floor {
             if count < READ_BYTES || from == 0 {
                 break;
             }
-        }
-        if self.is_careful && self.open.len() < OPEN_MAX {
-            self.open.push_back((self.round, file));
         }
         Ok(())
     }

@@ -1,12 +1,14 @@
 //! How the kernel schedules this thread: sched_setscheduler(2), and what `/proc/thread-self/schedstat` tells of it (proc_pid_schedstat(5)).
 
-use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt as _;
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use nix::errno::Errno;
+use nix::fcntl::{OFlag, open};
 use nix::libc;
+use nix::sys::stat::Mode;
+use nix::sys::uio::pread;
 
 /// How a thread is put before others, as far as this is ours to choose (sched(7)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,16 +47,15 @@ pub struct Waits {
 
 /// The counts of the thread that opened it.
 #[derive(Debug)]
-pub struct Schedstat(File);
+pub struct Schedstat(OwnedFd);
 
 impl Schedstat {
     /// Opens the counts of the calling thread.
     ///
     /// # Errors
     /// `ENOENT`: `/proc` is not mounted, or this kernel does not count (`CONFIG_SCHED_INFO`).
-    #[expect(clippy::disallowed_methods, reason = "this is the system's side")]
     pub fn open() -> io::Result<Self> {
-        File::open("/proc/thread-self/schedstat").map(Schedstat)
+        Ok(Schedstat(open("/proc/thread-self/schedstat", OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?))
     }
 
     /// Reads them: one `pread(2)`, about a microsecond.
@@ -63,7 +64,7 @@ impl Schedstat {
     /// That of the read; `InvalidData` if it is not three numbers.
     pub fn read(&self) -> io::Result<Waits> {
         let mut buffer = [0; 96];
-        let len = self.0.read_at(&mut buffer, 0)?;
+        let len = pread(&self.0, &mut buffer, 0)?;
         parse(&buffer[..len]).ok_or_else(|| io::ErrorKind::InvalidData.into())
     }
 }
