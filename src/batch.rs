@@ -145,6 +145,11 @@ impl<S: Sink> Outbox<S> {
         self.has_room() && !(self.is_blocked && self.unsent() >= (self.in_flight_max / BACKLOG_PART) as u64)
     }
 
+    /// Whether a file is not read because of the output.
+    pub(crate) fn keeps_back(&self, is_backlog: bool) -> bool {
+        if is_backlog { !self.has_room_for_backlog() } else { !self.has_room() }
+    }
+
     /// Bytes that the output did not take yet.
     pub(crate) fn unsent(&self) -> u64 {
         self.base + self.in_flight_bytes as u64 - self.accepted + self.filling.bytes.len() as u64

@@ -290,7 +290,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                     self.set_polled(dir, false);
                 }
                 // Where no event tells, several rotations may have come between two polls.
-                if why.finds_new() || why == Why::Poll {
+                if why.finds_new() || (why == Why::Poll && self.tree.get(dir).is_polled) {
                     let group = self.tree.group(dir);
                     self.listing.insert(group);
                 }

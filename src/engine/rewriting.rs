@@ -166,13 +166,13 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
         // One that grew since is an ordinary file. A time that is still to come was set by somebody, or by a clock that is not ours.
         let known = known.filter(|&at| self.rewrites.known[at].end == end || self.forget_rewrite(at).is_none());
-        // A write sets both times; whoever sets the one, or changes something else, sets only the other to the present.
-        let is_written = found.modified == found.changed;
-        if found.size != end || found.modified > now.wall || !is_written || self.is_touched(id) {
+        if found.size != end || found.modified > now.wall || self.is_touched(id) {
             return;
         }
         let is_later = known.is_some_and(|at| found.modified > self.rewrites.known[at].modified);
-        let is_certain = is_later || found.modified > self.rewrites.quiet_since;
+        // A write sets both times; whoever sets the one, or changes something else, sets only the other to the present.
+        let is_written = found.modified == found.changed;
+        let is_certain = is_written && (is_later || found.modified > self.rewrites.quiet_since);
         let key = self.files.key(id);
         let at = known.unwrap_or_else(|| {
             self.remember_rewrite(Rewrite {

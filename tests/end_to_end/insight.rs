@@ -620,10 +620,10 @@ fn a_diagnostic_clears_the_progress_line_first() {
     let script = format!("\"$1\" run --format raw \"$2\" > {}", world.beside("output").display());
     let terminal = on_terminal(&world, &script);
     let reader = std::fs::File::open(world.beside("output")).unwrap();
-    terminal.wait_for("% 4.");
+    terminal.wait_for("%");
     world.fifo("pipe");
     terminal.wait_for("not a regular file");
-    terminal.wait_for("% 4.");
+    terminal.wait_for("%");
     let screen = terminal.contents();
     for line in screen.lines().filter(|line| line.contains("not a regular file")) {
         assert!(line.starts_with("20") && !line.contains('%'), "{screen}");

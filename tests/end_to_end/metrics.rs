@@ -188,10 +188,10 @@ fn while_the_output_is_blocked_unread_bytes_and_waiting_times_are_told() {
     run.tail.block();
     let filler = text(&flood());
     world.append("filler.log", &filler);
-    // From now on nothing is read.
+    // From now on only the beginning is read of files that have more than fits into a turn.
     run.wait_value("manytail_files{state=\"blocked\"}", |files| files == 1.0);
     for number in 0..40 {
-        world.append(format!("{number}.log"), "x".repeat(999) + "\n");
+        world.append(format!("{number}.log"), ("x".repeat(999) + "\n").repeat(200));
     }
     let moved = [
         "manytail_unread_files",
@@ -207,14 +207,14 @@ fn while_the_output_is_blocked_unread_bytes_and_waiting_times_are_told() {
     ];
     run.wait_grown(&before, &moved);
     run.wait_value("manytail_unread_files", |files| files == 41.0);
-    let written = (filler.len() + 40 * 1_000) as f64;
+    let written = (filler.len() + 40 * 200_000) as f64;
     let read = run.value("manytail_read_bytes_total");
     run.wait_value("manytail_unread_bytes", |unread| unread == written - read);
     run.wait_value("manytail_output_blocked_seconds", |seconds| seconds > 1.0);
     assert!(run.value("manytail_oldest_unread_seconds") > 1.0);
     assert!(run.value("manytail_oldest_unacknowledged_seconds") > 1.0);
     run.tail.unblock();
-    run.tail.wait_count(6_040);
+    run.tail.wait_count(14_000);
     run.wait_value("manytail_unread_bytes", |unread| unread == 0.0);
     for name in [
         "manytail_oldest_unread_seconds",
