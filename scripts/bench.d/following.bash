@@ -106,7 +106,7 @@ part_latency() {
         for who in default open tail floor; do
             result "$size: CPU per line, p50, p99, p99.9, us: $who" medians "cpu p50 p99 p999" "$who@$size"
         done
-        result "$size: descriptors 3 s after the last line, beyond those at rest" max descriptors_left "default@$size" - "<=" 0
+        result "$size: logs that are open 3 s after the last line" max logs_open "default@$size" - "<=" 0
     done
     need_jobs
     by_turns jobs "floor default" "$lines" --rate "$RATE"

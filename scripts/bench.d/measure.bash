@@ -144,13 +144,11 @@ follow_once() {
     [[ -z ${CHECK:-} ]] || options+=(--tee "$work/output")
     start_receiver "${options[@]}"
     wait_until_ready
-    local descriptors
-    descriptors=$(descriptors_of "$follower")
     joblogs append "$tree" --lines "$lines" --seed "$pair" "$@" >"$work/written"
     await_lines "$who" "$lines" || return 0
     if [[ $part/$who == latency/default@* ]]; then
         sleep 3 # the measure itself: nothing may be open after this time
-        record descriptors_left "$pair" "$who" $(($(descriptors_of "$follower") - descriptors))
+        record logs_open "$pair" "$who" "$(find "/proc/$follower/fd" -lname "$tree/*" | wc -l)"
     fi
     written=$(<"$work/written")
     received=$(<"$work/received")
