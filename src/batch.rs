@@ -20,8 +20,8 @@ const BATCH_BYTES: usize = 128 * 1024;
 /// Parts of files that a batch has room for at first: what a turn reads.
 const SPANS: usize = 256;
 
-/// Of the bytes that may wait for an output that is blocked, so much may be of what a listing brought up, or of files with more than fits into
-/// one turn: a quarter of a megabyte, several times what a pipe takes at once.
+/// While the output is blocked, backlog is read only until this part of [`IN_FLIGHT_BYTES_MAX`] waits: a quarter of a megabyte, several times
+/// what a pipe takes at once. Backlog is what a listing brought up, and files with more than fits into one turn.
 const BACKLOG_PART: usize = 16;
 
 /// No file is read while this many bytes wait for the output or for its acknowledgement.
@@ -139,14 +139,13 @@ impl<S: Sink> Outbox<S> {
         self.filling.bytes.len() + self.in_flight_bytes < self.in_flight_max
     }
 
-    /// Whether something may be read that has waited for long already. While the output takes less than there is, lines that are written now
-    /// would come as much later as such records wait before them.
+    /// Whether backlog may be read. While the output is blocked, each record of backlog delays the lines that are written after it.
     pub(crate) fn has_room_for_backlog(&self) -> bool {
         self.has_room() && !(self.is_blocked && self.unsent() >= (self.in_flight_max / BACKLOG_PART) as u64)
     }
 
-    /// Whether a file is not read because of the output.
-    pub(crate) fn keeps_back(&self, is_backlog: bool) -> bool {
+    /// Whether the output is the reason that a file is not read.
+    pub(crate) fn blocks(&self, is_backlog: bool) -> bool {
         if is_backlog { !self.has_room_for_backlog() } else { !self.has_room() }
     }
 

@@ -88,7 +88,7 @@ pub fn run(settings: Settings, progress: Option<Progress>) -> anyhow::Result<()>
 /// How many files may be open besides the one being read, of those asked for. The rest of the descriptors is for clients of metrics, listings
 /// and outputs.
 fn open_files_max(asked_for: u32) -> usize {
-    let Ok((limit, _)) = getrlimit(Resource::RLIMIT_NOFILE) else { return 0 };
+    let (limit, _) = getrlimit(Resource::RLIMIT_NOFILE).expect("every process has this limit");
     let part = if asked_for <= KEEP_OPEN { limit / 4 } else { limit / 2 };
     let allowed = u64::from(asked_for).min(part);
     if asked_for > KEEP_OPEN && allowed < u64::from(asked_for) {

@@ -57,7 +57,7 @@ use crate::discovery::{Sweep, Urgent};
 use crate::fair_queue::FairQueue;
 use crate::former::FormerNames;
 use crate::inputs::Inputs;
-use crate::kept_files::KeptFiles;
+use crate::kept_files::{KEPT_FOR, KeptFiles};
 use crate::lag::{Lag, Waiting};
 use crate::marks::mark;
 use crate::notices::{Notices, Told};
@@ -288,6 +288,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let encoder = Encoder::new(config.format);
         let sweeps = Sweeps::new(&config, now);
         let own = OwnFiles::new(sink.own_file());
+        let kept_for = KEPT_FOR.max(config.coalesce);
         let mut engine = Engine {
             config,
             fs,
@@ -334,7 +335,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             poll_at: None,
             polled: 0,
             held: HashMap::new(),
-            kept: KeptFiles::new(HELD_MAX, now.instant),
+            kept: KeptFiles::new(HELD_MAX, kept_for, now.instant),
             pressure: 1.0,
             succession: Succession::default(),
             commits: None,
@@ -361,7 +362,6 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             is_started: false,
             has_scanned: false,
         };
-        engine.set_coalesce(engine.config.coalesce, now.instant);
         engine.reload(inputs, now);
         engine
     }

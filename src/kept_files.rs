@@ -38,9 +38,9 @@ struct Kept<T> {
 }
 
 impl<T> KeptFiles<T> {
-    /// With so many places; none: nothing is ever kept.
-    pub(crate) fn new(places: usize, now: Instant) -> Self {
-        KeptFiles { places: Self::empty(places), len: 0, step: 0, step_length: KEPT_FOR / STEPS, next_step: now, hand: 0 }
+    /// With so many places, each for this long; no places: nothing is ever kept.
+    pub(crate) fn new(places: usize, time: Duration, now: Instant) -> Self {
+        KeptFiles { places: Self::empty(places), len: 0, step: 0, step_length: time / STEPS, next_step: now, hand: 0 }
     }
 
     fn empty(places: usize) -> Box<[Option<Kept<T>>]> {
@@ -168,7 +168,7 @@ mod tests {
     #[test]
     fn files_that_follow_each_other_find_a_place_each_and_are_taken_once() {
         let now = clock::now().instant;
-        let mut kept = KeptFiles::new(16_384, now);
+        let mut kept = KeptFiles::new(16_384, KEPT_FOR, now);
         (0..5_000).for_each(|number| kept.keep(id(number), number, now));
         assert!(kept.len() > 4_900, "{}", kept.len());
         let taken: Vec<u32> =
@@ -181,7 +181,7 @@ mod tests {
     fn there_are_never_more_files_than_places_and_what_has_none_is_closed() {
         let now = clock::now().instant;
         for places in [0, 1, 2, 3, 100, 256] {
-            let mut kept = KeptFiles::new(places, now);
+            let mut kept = KeptFiles::new(places, KEPT_FOR, now);
             let file = Rc::new(());
             for number in 0..10_000 {
                 kept.keep(id(number * 7_919), Rc::clone(&file), now);
@@ -201,7 +201,7 @@ mod tests {
         let start = clock::now().instant;
         let at = |millis| start + Duration::from_millis(millis);
         for begun in (0..3_000).step_by(170) {
-            let mut kept = KeptFiles::new(64, start);
+            let mut kept = KeptFiles::new(64, KEPT_FOR, start);
             // Others are read all the time: the steps are not counted from this one.
             let mut closed = None;
             for millis in (0..6_000).step_by(10) {
@@ -222,7 +222,7 @@ mod tests {
     #[test]
     fn one_that_is_read_again_stays_and_after_a_long_sleep_all_are_closed_at_once() {
         let start = clock::now().instant;
-        let mut kept = KeptFiles::new(64, start);
+        let mut kept = KeptFiles::new(64, KEPT_FOR, start);
         for second in 0..10 {
             let now = start + Duration::from_secs(second);
             kept.expire(now);

@@ -61,17 +61,11 @@ can_tail() {
     [[ $(ulimit -n) == unlimited ]] || (($(ulimit -n) >= needed)) || ulimit -S -n "$needed" 2>/dev/null
 }
 
-# by_turns SIZE "WHO ..." LINES [OPTIONS of joblogs append]: all followers, PAIRS times, on the tree in use; SIZE tells its values apart.
-by_turns() {
-    local size=$1 lines=$3 pair who followers
-    read -ra followers <<<"$2"
-    shift 3
-    warm_tree
-    for ((pair = 0; pair <= PAIRS; pair++)); do
-        for who in $(in_turn "$pair" "${followers[@]}"); do
-            follow_once "$who@$size" "$pair" "$lines" "$@"
-        done
-    done
+# compare_at SIZE LINES "WHO ..." [OPTIONS of joblogs append]: as `compare`; SIZE tells the values of several runs apart.
+compare_at() {
+    local followers
+    read -ra followers <<<"$3"
+    compare "$2" "${followers[*]/%/@$1}" "${@:4}"
 }
 
 # against BASE@SIZE WHO CPU P50 P99: one row each for a follower's ratios, with their targets (- for none).
@@ -98,7 +92,7 @@ part_latency() {
     local size lines=$((RATE * RATE_SECONDS))
     for size in few more; do
         if [[ $size == few ]]; then need_tailed few "$FEW_FILES" "$FEW_DIRS"; else need_tailed more "$LATENCY_FILES" "$DIRS"; fi
-        by_turns "$size" "tail default open btail floor" "$lines" --rate "$RATE"
+        compare_at "$size" "$lines" "tail default open btail floor" --rate "$RATE"
         against "tail@$size" default 0.80 1.40 1.0
         against "tail@$size" open 0.60 1.10 1.10
         against "btail@$size" open 1.0 1.2 1.1
@@ -109,7 +103,7 @@ part_latency() {
         result "$size: logs that are open 3 s after the last line" max logs_open "default@$size" - "<=" 0
     done
     need_jobs
-    by_turns jobs "floor default" "$lines" --rate "$RATE"
+    compare_at jobs "$lines" "floor default" --rate "$RATE"
     against floor@jobs default 0.80 1.7 1.5
 }
 
@@ -122,7 +116,7 @@ part_busy() {
         (while :; do :; done) 9>&- &
         programs+=("$!")
     done
-    by_turns "$size" "tail default" $((RATE * RATE_SECONDS)) --rate "$RATE"
+    compare_at "$size" $((RATE * RATE_SECONDS)) "tail default" --rate "$RATE"
     kill "${programs[@]}"
     against "tail@$size" default 0.80 1.0 1.1
 }
@@ -132,7 +126,7 @@ part_seldom() {
     local rate
     need_tailed few "$FEW_FILES" "$FEW_DIRS"
     for rate in 100 1000; do
-        by_turns "$rate-per-s" "tail default" $((rate * RATE_SECONDS)) --rate "$rate"
+        compare_at "$rate-per-s" $((rate * RATE_SECONDS)) "tail default" --rate "$rate"
         against "tail@$rate-per-s" default - 1.2 -
     done
 }

@@ -139,7 +139,7 @@ part_stall() {
     wait "$receiver" || true
     receiver=
     for stir in $stirs; do
-        stir_up "$stir" "stall_$stir"
+        stir_up "$stir" "stall_${stir%_again}"
     done
     stop_follower
     rm -rf "$crowd" "$work/outside" "$work/state" "$work/many.ledger"
@@ -165,7 +165,7 @@ turns_over() {
 
 # stir_up NAME COMMAND: others get lines before, during and after it.
 stir_up() {
-    local slow long began lines=$((1000 * STALL_SECONDS)) writer
+    local slow long latest_us began lines=$((1000 * STALL_SECONDS)) writer
     slow=$(turns_over 10) # 20 ms
     long=$(turns_over 11) # 50 ms
     start_receiver --latency --cpu-of "$follower" --expect "$lines" --only "$work/few"
@@ -177,17 +177,17 @@ stir_up() {
     record seconds 1 "$1" "$(awk '{ printf "%.2f", $1 - $2 }' <<<"$EPOCHREALTIME $began")"
     wait "$writer"
     await_lines "$1" "$lines" || return 0
-    record slow_turns 1 "$1" $(($(turns_over 10) - slow))
-    record long_turns 1 "$1" $(($(turns_over 11) - long))
-    record latest_ms 1 "$1" "$(awk '{ printf "%.1f", $1 / 1000 }' <<<"$(value max_us "$(<"$work/received")")")"
-    say "$(printf '%-9s %-10s turns over 20 ms: %d, over 50 ms: %d; latest line %s us' "$part" "$1" $(($(turns_over 10) - slow)) \
-        $(($(turns_over 11) - long)) "$(value max_us "$(<"$work/received")")")"
+    slow=$(($(turns_over 10) - slow))
+    long=$(($(turns_over 11) - long))
+    latest_us=$(value max_us "$(<"$work/received")")
+    record slow_turns 1 "$1" "$slow"
+    record long_turns 1 "$1" "$long"
+    record latest_ms 1 "$1" "$(awk '{ printf "%.1f", $1 / 1000 }' <<<"$latest_us")"
+    say "$(printf '%-9s %-10s turns over 20 ms: %d, over 50 ms: %d; latest line %d us' "$part" "$1" "$slow" "$long" "$latest_us")"
 }
 
 stall_out() { mv "$work/crowd/tenth" "$work/outside/"; }
 stall_in() { mv "$work/outside/tenth" "$work/crowd/"; }
-stall_out_again() { stall_out; }
-stall_in_again() { stall_in; }
 stall_all_out() { mv "$work/crowd/rest" "$work/outside/"; }
 stall_all_in() { mv "$work/outside/rest" "$work/crowd/"; }
 stall_chmods() { xargs chmod 640 <"$work/fifth"; }

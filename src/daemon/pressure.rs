@@ -6,7 +6,7 @@
 
 use std::time::{Duration, Instant};
 
-/// The share of the time in which the loop is busy is looked at over so much of it.
+/// The busy share is averaged over about this time.
 const WINDOW: Duration = Duration::from_millis(50);
 
 /// Busy for no more of the time than this: lines are served at once.

@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 
 use crate::sys::scheduling::{Policy, Schedstat, Waits, set_policy};
 
-/// How often is looked at what it costs.
+/// How often the cost is checked.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
-/// Waiting for a processor longer than this each time it is given one costs more than it saves. What writers write in one go takes less; who
-/// computes keeps a processor for milliseconds.
+/// A longer wait for a processor, on average, costs more than it saves. A burst of a writer takes less; a program that computes keeps a
+/// processor for milliseconds.
 const WAIT_MAX: Duration = Duration::from_micros(500);
 
 /// Given a processor less often than this between two looks, nothing is told: one long wait is no load.
@@ -51,7 +51,10 @@ impl Yielding {
 
     #[cold]
     fn look(&mut self, now: Instant) {
-        let waits = self.schedstat.read().unwrap_or_default();
+        let waits = self.schedstat.read().unwrap_or_else(|error| {
+            tracing::debug!(%error, "the scheduler's counts cannot be read now");
+            self.trial.seen
+        });
         if let Some(policy) = self.trial.look(waits, now)
             && let Err(error) = set_policy(policy)
         {

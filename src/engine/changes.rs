@@ -43,10 +43,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             for event in Events::new(&events[..len]) {
                 self.stats.events += 1;
                 tracing::trace!(watch = event.watch.0, mask = event.mask, cookie = event.cookie, name = %event.name.escape_ascii(), "event");
-                // Nearly all events tell this and nothing else: the shortest path. Told twice in a row, it is one thing.
+                // Nearly all events tell this and nothing else: the shortest path. Two equal events in a row count as one.
                 let is_modified = event.mask == mask::MODIFY;
-                let is_told = is_modified && last.as_ref().is_some_and(|last| last.watch == event.watch && last.name == event.name);
-                if is_told || (is_modified && self.known_file_modified(&event, now)) {
+                let is_repeated =
+                    is_modified && last.as_ref().is_some_and(|last| last.watch == event.watch && last.name == event.name);
+                if is_repeated || (is_modified && self.known_file_modified(&event, now)) {
                     last = Some(event);
                     continue;
                 }
@@ -413,12 +414,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         Some((because, self.group_of(id)))
     }
 
-    /// The file is read as soon as its turn comes, though it was read a moment ago: something renamed or ended it.
-    pub(super) fn hurry(&mut self, id: SlotId) {
-        self.end_cooling(id);
-    }
-
-    /// The file may be read again.
+    /// The file may be read again: its time is over, or something renamed or ended it.
     pub(super) fn end_cooling(&mut self, id: SlotId) {
         let slot = self.files.get_mut(id);
         let was_cooling = slot.state.contains(State::COOLING);

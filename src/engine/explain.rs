@@ -201,7 +201,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let state = self.files.get(id).state;
         if self.is_stopping {
             because(FileState::Stopping, "a stop was asked for: nothing more is read")
-        } else if self.outbox.keeps_back(state.intersects(State::BACKLOG | State::HAS_MORE)) {
+        } else if self.outbox.blocks(state.intersects(State::BACKLOG | State::HAS_MORE)) {
             because(FileState::OutputBlocked, format!("{}, so nothing more is read", self.blocked_in_words(now.instant)))
         } else if state.contains(State::DOUBT) {
             because(FileState::BeingLookedAt, "what its name stands for is looked at first")

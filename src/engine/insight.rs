@@ -71,9 +71,9 @@ impl Insight {
     }
 
     /// Counts the states of so many slots more, or begins to.
-    fn count(&mut self, files: &Registry, kept_back: State, slots_max: usize) {
+    fn count(&mut self, files: &Registry, blocked: State, slots_max: usize) {
         let slots = files.slots(self.place, slots_max);
-        slots.iter().for_each(|slot| count_slot(slot, kept_back, &mut self.counting));
+        slots.iter().for_each(|slot| count_slot(slot, blocked, &mut self.counting));
         self.place += slots.len();
         if slots.len() < slots_max {
             self.counted = std::mem::take(&mut self.counting);
@@ -93,13 +93,13 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.lag.end_turn(began, now);
         self.rewrites.turn_ended(now);
         if self.insight.is_counting() {
-            self.insight.count(&self.files, self.kept_back(), SLOTS_PER_TURN);
+            self.insight.count(&self.files, self.blocked(), SLOTS_PER_TURN);
         }
     }
 
-    /// Which files are not read because of the output: all, or those with any of these bits.
-    fn kept_back(&self) -> State {
-        match (self.outbox.keeps_back(false), self.outbox.keeps_back(true)) {
+    /// The output is the reason that files with any of these bits are not read.
+    fn blocked(&self) -> State {
+        match (self.outbox.blocks(false), self.outbox.blocks(true)) {
             (true, _) => State::all(),
             (false, true) => State::BACKLOG | State::HAS_MORE,
             (false, false) => State::empty(),
@@ -125,7 +125,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         if self.insight.measured_at.is_none_or(|at| now.saturating_duration_since(at) >= FRESH) {
             self.insight.measured_at = Some(now);
             if !self.insight.is_counting() {
-                self.insight.count(&self.files, self.kept_back(), SLOTS_PER_QUESTION);
+                self.insight.count(&self.files, self.blocked(), SLOTS_PER_QUESTION);
             }
             self.sample_backlog();
         }
@@ -236,7 +236,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 /// No file is born so late.
 const FAR_FUTURE: Duration = Duration::from_secs(1 << 40);
 
-fn count_slot(slot: &FileSlot, kept_back: State, files: &mut Files) {
+fn count_slot(slot: &FileSlot, blocked: State, files: &mut Files) {
     let has = |state| slot.state.intersects(state);
     let count = match slot.life {
         Life::Free => return,
@@ -250,7 +250,7 @@ fn count_slot(slot: &FileSlot, kept_back: State, files: &mut Files) {
         Life::Following if !has(State::DIRTY) => &mut files.idle,
         Life::Following if has(State::WAITING | State::LISTED | State::UNSTORED) => &mut files.waiting,
         Life::Following if has(State::COOLING) => &mut files.cooling,
-        Life::Following if has(kept_back) => &mut files.blocked,
+        Life::Following if has(blocked) => &mut files.blocked,
         Life::Following => &mut files.queued,
     };
     *count += 1;

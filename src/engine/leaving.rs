@@ -188,7 +188,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             }
             mark!("a file without a name was held open and read to its end");
             self.files.get_mut(id).life = Life::Finishing;
-            self.hurry(id);
+            self.end_cooling(id);
         } else {
             self.part_with(id, now);
         }

@@ -116,7 +116,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             if !self.config.once && is_dangling {
                 if self.files.get(id).is_identified() {
                     if self.refused_link(id).is_some() {
-                        // What is written there from now on is not for us.
+                        // The link may not be followed any more: nothing is read by the descriptor either.
                         self.close(id);
                     }
                     self.search_behind(id);
@@ -325,7 +325,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.watch_link_target(id);
         }
         if state.contains(State::IS_AWAITED) {
-            self.hurry(id);
+            self.end_cooling(id);
         } else {
             self.enqueue(id);
         }

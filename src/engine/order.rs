@@ -88,7 +88,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 mark!("a file waited for the one that had its name before");
                 self.files.get_mut(id).state.insert(State::WAITING);
                 self.files.get_mut(older).state.insert(State::IS_AWAITED);
-                self.hurry(older);
+                self.end_cooling(older);
                 return true;
             }
             // One that was read waited for its own predecessor; an empty one did not.

@@ -4,7 +4,6 @@
 //! Always holds: the queues that are in the order of their deadlines stay so.
 
 use super::*;
-use crate::kept_files::KEPT_FOR;
 use crate::registry::{Life, State};
 
 impl<F: FileSystem, S: Sink> Engine<F, S> {

@@ -59,6 +59,45 @@ fn three_hundred_mebibytes_behind_a_blocked_reader_take_no_memory_and_come_in_or
     assert!(grown < 32 << 10, "it grew by {grown} KiB while the reader caught up");
 }
 
+/// While the output takes nothing, `flood` makes six megabytes of unread lines below `flood`, and then somebody else writes one line: it
+/// does not come behind what can be read of the flood until nothing more may wait.
+#[track_caller]
+fn comes_before_most_of(flood: impl Fn(&World)) {
+    let world = World::in_memory();
+    world.mkdir("other");
+    world.append("other/a.log", "first\n");
+    let tail = world.run().start().armed();
+    tail.wait_line("first");
+    tail.block();
+    flood(&world);
+    tail.settled();
+    world.append("other/a.log", "second\n");
+    tail.settled();
+    tail.unblock();
+    tail.wait_count(2 + 6_000);
+    let lines = tail.lines();
+    let before = lines.iter().position(|line| line == "second").expect("it came");
+    // Four megabytes may wait: two thirds of the flood.
+    assert!(before < 3_000, "{before} of {} lines came before it", lines.len());
+}
+
+#[test]
+fn a_line_does_not_wait_behind_a_large_file_while_the_output_is_blocked() {
+    comes_before_most_of(|world| world.append("flood.log", text(&flood())));
+}
+
+#[test]
+fn a_line_does_not_wait_behind_files_that_were_moved_in_while_the_output_is_blocked() {
+    comes_before_most_of(|world| {
+        let outside = world.beside("flood");
+        std::fs::create_dir(&outside).expect("mkdir");
+        for (number, lines) in flood().chunks(20).enumerate() {
+            std::fs::write(outside.join(format!("{number}.log")), text(lines)).expect("write");
+        }
+        std::fs::rename(&outside, world.at("flood")).expect("mv");
+    });
+}
+
 /// `B-01`: "other inputs' bookkeeping alive".
 #[test]
 fn names_come_and_go_while_the_output_is_blocked() {

@@ -340,11 +340,7 @@ impl Story {
         strace.extend(path.into_iter().flat_map(|path| ["-P".to_owned(), path]));
         strace.extend(["-o".to_owned(), at(&self.trace())]);
         let socket = self.socket();
-        let rescan = match fault {
-            _ if fault.row.options.contains(&"--rescan") => NONE,
-            _ if fault.is_without_events() => &["--rescan", "0"],
-            _ => &["--rescan", "1s"],
-        };
+        let rescan = if fault.row.options.contains(&"--rescan") { NONE } else { &["--rescan", "1s"] };
         self.run().with(rescan).with(fault.row.options).with(&["--control-socket", &at(&socket)]).under(&strace)
     }
 
@@ -435,11 +431,6 @@ impl Fault {
     }
 
     /// Every line comes in the run that meets it.
-    /// All directories are polled.
-    fn is_without_events(&self) -> bool {
-        matches!((self.row.on, self.when), (Any, From(_))) && self.row.call.starts_with("inotify")
-    }
-
     fn heals(&self) -> bool {
         matches!(self.row.then, Heals | HealsAndSays(_) | HealsEverywhere)
     }
@@ -490,11 +481,6 @@ fn expect_end(tail: &Tail, code: i32) {
 }
 
 fn go_through(story: &mut Story, tail: &Tail, fault: &Fault) {
-    if fault.is_without_events() {
-        // Of generations that come and go between two polls the times tell the order, if no look comes by in the middle: begin right after one.
-        story.write("a.log", "a");
-        tail.wait_count(story.written.len());
-    }
     story.unfold(tail, fault.heals());
     if ["accept4", "recvfrom", "sendto"].contains(&fault.row.call) {
         ask(story, fault);

@@ -159,6 +159,38 @@ fn a_target_whose_owner_changes_is_let_go() {
 }
 
 #[test]
+fn a_rotated_target_whose_owner_changes_is_let_go() {
+    let Some(world) = world() else { return };
+    link(ALICE, world.beside("alice/a.log"), &world.at("a.log"));
+    let tail = follow(&world);
+    tail.wait_line("of alice");
+    let rotated = world.beside("alice/a.log.1");
+    fs::rename(world.beside("alice/a.log"), &rotated).expect("mv");
+    append(&rotated, "the rest");
+    tail.wait_line("the rest");
+    chown(&rotated, Some(0), None).expect("chown");
+    for _ in 0..3 {
+        append(&rotated, SECRET);
+        nothing_secret(&tail);
+    }
+}
+
+#[test]
+fn with_same_owner_a_file_whose_owner_changes_is_let_go() {
+    let Some(world) = world() else { return };
+    make_directory(ALICE, &world.at("alice"));
+    write(ALICE, &world.at("alice/a.log"), "of alice");
+    let tail = world.run().with(&["--same-owner", "--rescan", "100ms"]).start().armed();
+    tail.wait_line("of alice");
+    chown(world.at("alice/a.log"), Some(0), None).expect("chown");
+    for _ in 0..3 {
+        append(&world.at("alice/a.log"), SECRET);
+        nothing_secret(&tail);
+    }
+    tail.wait("a warning", || tail.warned("(--same-owner)") == 1);
+}
+
+#[test]
 fn what_takes_the_place_of_a_links_target_is_followed_only_if_it_is_its_owners() {
     let Some(world) = world() else { return };
     let target = world.beside("spool/m.log");

@@ -1,7 +1,6 @@
 //! Prompt and cheap: files that stay open for a moment, rests that the load asks for, and a loop that yields while that costs nothing.
 
 use std::process::Command;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::harness::{Tail, wait_for};
@@ -192,7 +191,7 @@ fn a_quiet_system_is_served_at_once_whatever_pace_and_coalesce_are() {
         world.append("a.log", format!("line {number}\n"));
         tail.wait_count(number + 1);
         // Most of the time nothing is to be done.
-        thread::sleep(Duration::from_millis(5));
+        tail.settled();
     }
     assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
 }
