@@ -139,6 +139,11 @@ impl<S: Sink> Outbox<S> {
         self.filling.bytes.len() + self.in_flight_bytes < self.in_flight_max
     }
 
+    /// No further record is encoded once those being filled hold this many bytes.
+    pub(crate) fn len_max(&self) -> usize {
+        self.in_flight_max.saturating_sub(self.in_flight_bytes)
+    }
+
     /// Whether backlog may be read. While the output is blocked, each record of backlog delays the lines that are written after it.
     pub(crate) fn has_room_for_backlog(&self) -> bool {
         self.has_room() && !(self.is_blocked && self.unsent() >= (self.in_flight_max / BACKLOG_PART) as u64)

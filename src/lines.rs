@@ -80,6 +80,14 @@ impl<'a> Lines<'a> {
         (&left[..end], count)
     }
 
+    /// The next line, if it is whole and all bytes up to its newline are among the first `plain_len` says of what is left.
+    #[inline]
+    pub(crate) fn next_before(&mut self, plain_len: impl Fn(&[u8]) -> usize) -> Option<Line<'a>> {
+        let left = &self.bytes[self.at..];
+        let len = plain_len(left);
+        (left.get(len) == Some(&b'\n') && len <= self.line_bytes_max).then(|| self.take(self.at + len, true))
+    }
+
     #[inline]
     fn take(&mut self, end: usize, ended: bool) -> Line<'a> {
         let line = Line { bytes: &self.bytes[self.at..end], offset: self.first_offset + self.at as u64, ended };

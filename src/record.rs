@@ -11,7 +11,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::config::Format;
-use crate::lines::Line;
+use crate::lines::{Line, Lines};
 
 /// What the records of one read have in common.
 #[derive(Debug, Clone, Copy)]
@@ -36,16 +36,27 @@ pub struct Encoder {
     format: Format,
     /// The fourth part of `file`, with the dash before it; may be nothing.
     run: Vec<u8>,
-    /// Every record of the current source begins with these bytes.
+    /// What comes before the bytes of each line of the current source. In json [`RECORD_END`], which ends the record before, and a whole
+    /// record up to the bytes of the line.
     head: Vec<u8>,
+    /// json: where in `head` the offset begins.
+    offset_at: usize,
+    /// json: the offset in `head`, less its last four digits, which are set in each copy. 0: `head` is used as it is, for one offset only.
+    myriad: u64,
     time: FormattedTime,
 }
+
+/// The end of a json record that is a whole line.
+const RECORD_END: &[u8] = b"\"}\n";
+
+/// What stands between the offset and the bytes of a line.
+const LINE_KEY: &[u8] = b",\"line\":\"";
 
 impl Encoder {
     /// An encoder without a source: [`Encoder::begin`] comes first.
     #[must_use]
     pub fn new(format: Format) -> Self {
-        Encoder { format, run: Vec::new(), head: Vec::new(), time: FormattedTime::new() }
+        Encoder { format, run: Vec::new(), head: Vec::new(), offset_at: 0, myriad: 0, time: FormattedTime::new() }
     }
 
     /// From now on `file` has a fourth part, the number of this run. For a run that does not know which incarnations were used before.
@@ -87,8 +98,30 @@ impl Encoder {
         }
     }
 
+    /// Appends the records of the lines that come next, in json, for as long as they are whole and need no escape, and while `out` holds
+    /// less than `len_max` bytes. Returns how many there were.
+    ///
+    /// What ends a record and what begins the next one are copied in one piece, and each line is searched once.
+    #[inline]
+    pub(crate) fn encode_plain_lines(&mut self, lines: &mut Lines<'_>, len_max: usize, out: &mut Vec<u8>) -> usize {
+        let mut count = 0;
+        while out.len() < len_max
+            && let Some(line) = lines.next_before(json_plain_len_exact)
+        {
+            out.reserve(self.head.len() + line.bytes.len() + RECORD_END.len());
+            self.push_head(line.offset, if count == 0 { RECORD_END.len() } else { 0 }, out);
+            out.extend_from_slice(line.bytes);
+            count += 1;
+        }
+        if count > 0 {
+            out.extend_from_slice(RECORD_END);
+        }
+        count
+    }
+
     fn begin_json(&mut self, source: &Source<'_>) {
         let head = &mut self.head;
+        head.extend_from_slice(RECORD_END);
         head.extend_from_slice(b"{\"time\":\"");
         head.extend_from_slice(self.time.text_of(source.read_at));
         head.extend_from_slice(b"\",");
@@ -99,26 +132,46 @@ impl Encoder {
         head.push(b'"');
         head.extend_from_slice(source.labels);
         head.extend_from_slice(b",\"offset\":");
+        self.offset_at = head.len();
+        self.myriad = 0;
     }
 
-    fn encode_json(&self, line: &Line<'_>, out: &mut Vec<u8>) {
-        debug_assert!(!self.head.is_empty(), "a record needs a source: begin comes before encode");
-        // Room for a line that needs no escape: offset, keys and braces take less than 64 bytes.
-        out.reserve(self.head.len() + line.bytes.len() + 64);
-        out.extend_from_slice(&self.head);
+    /// Appends `head`, from this byte on, with the offset of the next line.
+    #[inline]
+    fn push_head(&mut self, offset: u64, from: usize, out: &mut Vec<u8>) {
+        let mut low = offset.wrapping_sub(self.myriad);
+        if self.myriad == 0 || low >= 10_000 {
+            self.set_offset(offset);
+            low = offset % 10_000;
+        }
+        out.extend_from_slice(&self.head[from..]);
+        if self.myriad > 0 {
+            // Most lines are near the one before. Not in `head`: the copy would wait for what was just written there.
+            let ([thousands, hundreds], [tens, ones]) = (DIGIT_PAIRS[low as usize / 100], DIGIT_PAIRS[low as usize % 100]);
+            let end = out.len() - LINE_KEY.len();
+            out[end - 4..end].copy_from_slice(&[thousands, hundreds, tens, ones]);
+        }
+    }
+
+    fn set_offset(&mut self, offset: u64) {
+        debug_assert!(self.offset_at > 0, "a record needs a source: begin comes before encode");
+        self.head.truncate(self.offset_at);
         let mut offset_and_key = *b"00000000000000000000,\"line\":\"";
         let digits = offset_and_key.first_chunk_mut().expect("20 digits come first");
-        let at = write_decimal(line.offset, digits);
-        out.extend_from_slice(&offset_and_key[at..]);
+        let at = write_decimal(offset, digits);
+        self.head.extend_from_slice(&offset_and_key[at..]);
+        self.myriad = offset - offset % 10_000;
+    }
+
+    fn encode_json(&mut self, line: &Line<'_>, out: &mut Vec<u8>) {
+        // Room for a line that needs no escape, with its end.
+        out.reserve(self.head.len() + line.bytes.len() + 16);
+        self.push_head(line.offset, RECORD_END.len(), out);
         if !push_json_text(line.bytes, out) {
             out.extend_from_slice(b"\",\"bytes\":\"");
             push_base64(line.bytes, out);
         }
-        if line.ended {
-            out.extend_from_slice(b"\"}\n");
-        } else {
-            out.extend_from_slice(b"\",\"eol\":false}\n");
-        }
+        out.extend_from_slice(if line.ended { RECORD_END } else { b"\",\"eol\":false}\n" });
     }
 }
 
@@ -307,18 +360,35 @@ fn push_json_escape(byte: u8, out: &mut Vec<u8>) {
 }
 
 /// The first of eight bytes that may not stand in a JSON string as it is.
-///
-/// Looks at all at once ("Bit Twiddling Hacks", determine if a word has a byte less than n). A borrow can make a byte look like a hit
-/// only behind a true one, and only the first hit is used.
 #[inline]
 fn first_to_escape(word: [u8; 8]) -> Option<usize> {
-    const ONES: u64 = u64::from_le_bytes([1; 8]);
-    const HIGH_BITS: u64 = u64::from_le_bytes([0x80; 8]);
+    first_hit(bytes_to_escape(u64::from_le_bytes(word)))
+}
+
+/// The first of eight bytes that is not ASCII, or may not stand in a JSON string as it is.
+#[inline]
+fn first_not_plain(word: [u8; 8]) -> Option<usize> {
+    let word = u64::from_le_bytes(word);
+    first_hit(bytes_to_escape(word) | word)
+}
+
+const ONES: u64 = u64::from_le_bytes([1; 8]);
+const HIGH_BITS: u64 = ONES << 7;
+
+/// The high bits of those of eight bytes that are to be escaped.
+///
+/// Looks at all at once ("Bit Twiddling Hacks", determine if a word has a byte less than n). A borrow can make a byte look like a hit
+/// only behind a true one: only the first hit may be used.
+#[inline]
+fn bytes_to_escape(word: u64) -> u64 {
     let below = |word: u64, limit: u8| word.wrapping_sub(ONES * u64::from(limit)) & !word;
     let equal = |word: u64, byte: u8| below(word ^ (ONES * u64::from(byte)), 1);
+    below(word, 0x20) | equal(word, b'"') | equal(word, b'\\')
+}
 
-    let word = u64::from_le_bytes(word);
-    let hits = (below(word, 0x20) | equal(word, b'"') | equal(word, b'\\')) & HIGH_BITS;
+#[inline]
+fn first_hit(high_bits: u64) -> Option<usize> {
+    let hits = high_bits & HIGH_BITS;
     (hits != 0).then(|| hits.trailing_zeros() as usize / 8)
 }
 
@@ -327,6 +397,19 @@ fn first_to_escape(word: [u8; 8]) -> Option<usize> {
 fn json_plain_len(bytes: &[u8]) -> usize {
     // As a signed number, a byte beyond ASCII is below 0x20 too.
     plain_len(bytes, |byte| (byte.cast_signed() < 0x20) | (byte == b'"') | (byte == b'\\'))
+}
+
+/// The same, exactly.
+#[inline]
+fn json_plain_len_exact(bytes: &[u8]) -> usize {
+    let mut at = json_plain_len(bytes);
+    while let Some(word) = bytes[at..].first_chunk::<8>() {
+        match first_not_plain(*word) {
+            Some(distance) => return at + distance,
+            None => at += word.len(),
+        }
+    }
+    at + bytes[at..].iter().position(|&byte| needs_escape(byte) || !byte.is_ascii()).unwrap_or(bytes.len() - at)
 }
 
 /// How many bytes at the front are not special: all of them, or a part that was quick to find.

@@ -192,6 +192,7 @@ fn a_byte_that_needs_an_escape_is_found_at_every_position() {
                 let plain = json_plain_len(&bytes);
                 let is_plain = !needs_escape(byte) && byte.is_ascii();
                 assert!(if is_plain { plain == len } else { plain <= at }, "{byte:#x} at {at} of {len}: {plain}");
+                assert_eq!(json_plain_len_exact(&bytes), if is_plain { len } else { at }, "{byte:#x} at {at} of {len}");
                 if let Some(word) = bytes.first_chunk() {
                     let expected = (at < 8 && needs_escape(byte)).then_some(at);
                     assert_eq!(first_to_escape(*word), expected, "{byte:#x} at {at}");
@@ -208,6 +209,51 @@ fn json_of_any_bytes_is_what_serde_json_would_write() {
         let (path, bytes) = (random.bytes(12), random.bytes(48));
         let line = Line { bytes: &bytes, offset: random.next() >> random.below(64), ended: random.below(2) == 0 };
         assert_eq!(json(&path, &line), expected_json(&path, &line), "path {path:?} line {bytes:?}");
+    }
+}
+
+#[test]
+fn plain_lines_taken_together_give_the_records_that_each_gives_alone() {
+    let mut random = Random(5);
+    let (mut taken_together, mut encoder) = (0, Encoder::new(Format::Json));
+    for _ in 0..30_000 {
+        let any_or_plain = |random: &mut Random| if random.below(2) == 0 { random.bytes(48) } else { vec![b'x'; random.below(48)] };
+        let bytes: Vec<u8> = (0..random.below(8)).flat_map(|_| [any_or_plain(&mut random), b"\n".to_vec()].concat()).collect();
+        // Where the number of digits changes, where all but the last four do, and anywhere.
+        let first = [0, 9_990, 99_990, 19_999_990, random.next() >> random.below(64).max(1)][random.below(5)];
+        let (limit, len_max) = (1 + random.below(100), random.below(1_500));
+        let (mut lines, mut out) = (crate::lines::split_lines(&bytes, first, limit), Vec::new());
+        encoder.begin(&source(b"p"));
+        let mut expected = String::new();
+        loop {
+            let (before, mut one_by_one) = (out.len(), lines.clone());
+            let count = encoder.encode_plain_lines(&mut lines, len_max, &mut out);
+            (0..count).for_each(|_| expected += &expected_json(b"p", &one_by_one.next().expect("it was taken")));
+            assert_eq!((lines.consumed(), count > 0), (one_by_one.consumed(), out.len() > before));
+            taken_together += usize::from(count > 1);
+            let next = one_by_one.next();
+            let is_plain =
+                next.is_some_and(|next| next.ended && next.bytes.iter().all(|&byte| !needs_escape(byte) && byte.is_ascii()));
+            assert!(!is_plain || out.len() >= len_max, "it ends where it must");
+            let Some(line) = lines.next() else { break };
+            encoder.encode(&line, &mut out);
+            expected += &expected_json(b"p", &line);
+        }
+        assert_eq!(String::from_utf8_lossy(&out), expected, "{bytes:?} at {first}, at most {limit}");
+    }
+    assert!(taken_together > 3_000, "{taken_together}");
+}
+
+#[test]
+fn an_offset_is_written_whatever_the_one_before_was() {
+    let mut encoder = Encoder::new(Format::Json);
+    encoder.begin(&source(b"p"));
+    for offset in
+        [0, 9_999, 10_000, 10_001, 19_999, 20_000, 10_000, 9_999, 100_000, 99_999, u64::MAX, u64::MAX - 9_999, 5, u64::MAX]
+    {
+        let (line, mut out) = (Line { offset, ..line(b"x") }, Vec::new());
+        encoder.encode(&line, &mut out);
+        assert_eq!(String::from_utf8(out).unwrap(), expected_json(b"p", &line));
     }
 }
 
