@@ -39,6 +39,13 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         !self.wanted.is_empty() && matches!(self.wanted.get(dir, name), Some(Wanted::Link(..)))
     }
 
+    /// Whether the name of `target` is the one to which the followed link `link` leads.
+    pub(super) fn is_led_to(&self, target: SlotId, link: SlotId) -> bool {
+        let (target, link) =
+            ((self.files.get(target).dir(), self.files.name(target)), (self.files.get(link).dir(), self.files.name(link)));
+        matches!(self.wanted.get(target.0, target.1), Some(Wanted::Link(dir, name)) if (*dir, &**name) == link)
+    }
+
     /// A file loses a further name: that of a hard link, of a link to it, or, if it is reached through a link, its own one.
     pub(super) fn further_name_left(&mut self, id: SlotId, dir: DirId, name: &[u8], what: NameChange, now: Instant) {
         let is_moved = matches!(what, NameChange::MovedFrom(_));

@@ -348,8 +348,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let via_link = self.files.get(id).state.contains(State::VIA_LINK);
         if self.files.get(known).is_bound() {
             mark!("a known file was found under one more name");
-            // A hard link, a symbolic one, or the same directory by two paths.
-            let elsewhere = self.stat_name(known).is_ok_and(|(there, _)| there.id == found.id);
+            // A hard link, a symbolic one, or the same directory by two paths. If the other name is renamed at this moment, a link and its
+            // target are still one file for the events to come.
+            let elsewhere = self.is_led_to(known, id)
+                || self.is_led_to(id, known)
+                || self.stat_name(known).is_ok_and(|(there, _)| there.id == found.id);
             if elsewhere {
                 if self.is_target(dir, &name) && self.succession.take_over(id, known) {
                     // The generations that a link did not lead to long enough to be looked at come before it.
@@ -376,6 +379,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.move_away(known, now);
         }
         self.bind(known, dir, &name);
+        if let Some(link) = self.renames.rotated.remove(&heard_of) {
+            self.renames.rotated.entry(key).or_insert(link);
+        }
         // Not before: a home goes with the last name in it.
         self.forget(id);
         self.files.get_mut(known).state.set(State::VIA_LINK, via_link);
