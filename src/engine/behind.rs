@@ -39,6 +39,16 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         !self.wanted.is_empty() && matches!(self.wanted.get(dir, name), Some(Wanted::Link(..)))
     }
 
+    /// What a followed link leads to has lost its name: what a look through the link found before says nothing about it any more.
+    pub(super) fn doubt_link_to(&mut self, dir: DirId, name: &[u8]) {
+        if !self.wanted.is_empty()
+            && let Some(Wanted::Link(at, link)) = self.wanted.get(dir, name)
+            && let Some(id) = self.files.find(*at, link)
+        {
+            self.doubt(id);
+        }
+    }
+
     /// Whether the name of `target` is the one to which the followed link `link` leads.
     pub(super) fn is_led_to(&self, target: SlotId, link: SlotId) -> bool {
         let (target, link) =

@@ -212,8 +212,12 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 self.succession.vacate(self.files.key(id), dir, name, now.instant);
                 self.further_name_left(id, dir, name, what, now.instant);
             }
-            (NameChange::Deleted, Some(id)) => self.leave(id, State::DELETED, now.instant),
+            (NameChange::Deleted, Some(id)) => {
+                self.leave(id, State::DELETED, now.instant);
+                self.doubt_link_to(dir, name);
+            }
             (NameChange::MovedFrom(cookie), Some(id)) => {
+                self.doubt_link_to(dir, name);
                 let moved = self.file_moved_from(id, dir, name, now.instant);
                 self.moves.insert(cookie, Moved::File(self.files.key(moved), now.instant));
             }

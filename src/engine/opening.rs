@@ -101,14 +101,17 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
     }
 
-    /// The name did not lead to the file: a look finds out what has the name. If the look finds the file and opening it by that name fails
-    /// again, the next attempt comes later, and the failure is reported.
+    /// The name did not lead to the file: a look finds out what has the name. If the name leads to the file and opening it by that name
+    /// fails again, the next attempt comes later, and the failure is reported.
     pub(super) fn look_before_reading(&mut self, id: SlotId, error: Option<&io::Error>, now: Now) {
         // Not into a queue: it would be opened again before anything has changed.
         self.files.get_mut(id).state.insert(State::DIRTY);
         if !self.files.get(id).state.contains(State::RETRY) {
             self.doubt(id);
             self.retry(id, now.instant);
+        } else if self.files.get(id).is_bound() && !self.is_found_by_name(id) {
+            mark!("a file was renamed twice while it was to be read");
+            self.doubt(id);
         } else if let Some(error) = error
             && let Some(kept_back) = self.notices.admit_about(Cause::Failed, &self.path, now.instant)
         {
