@@ -102,7 +102,7 @@ impl Encoder {
     /// less than `len_max` bytes. Returns how many there were.
     ///
     /// What ends a record and what begins the next one are copied in one piece, and each line is searched once.
-    #[inline]
+    #[inline(never)]
     pub(crate) fn encode_plain_lines(&mut self, lines: &mut Lines<'_>, len_max: usize, out: &mut Vec<u8>) -> usize {
         let mut count = 0;
         while out.len() < len_max
@@ -153,26 +153,38 @@ impl Encoder {
         }
     }
 
+    #[inline(never)]
     fn set_offset(&mut self, offset: u64) {
-        debug_assert!(self.offset_at > 0, "a record needs a source: begin comes before encode");
         self.head.truncate(self.offset_at);
-        let mut offset_and_key = *b"00000000000000000000,\"line\":\"";
-        let digits = offset_and_key.first_chunk_mut().expect("20 digits come first");
-        let at = write_decimal(offset, digits);
-        self.head.extend_from_slice(&offset_and_key[at..]);
+        push_offset_and_key(offset, &mut self.head);
         self.myriad = offset - offset % 10_000;
     }
 
-    fn encode_json(&mut self, line: &Line<'_>, out: &mut Vec<u8>) {
-        // Room for a line that needs no escape, with its end.
-        out.reserve(self.head.len() + line.bytes.len() + 16);
-        self.push_head(line.offset, RECORD_END.len(), out);
+    fn encode_json(&self, line: &Line<'_>, out: &mut Vec<u8>) {
+        debug_assert!(self.offset_at > 0, "a record needs a source: begin comes before encode");
+        // Room for a line that needs no escape: offset, keys and braces take less than 64 bytes.
+        out.reserve(self.offset_at + line.bytes.len() + 64);
+        out.extend_from_slice(&self.head[RECORD_END.len()..self.offset_at]);
+        push_offset_and_key(line.offset, out);
         if !push_json_text(line.bytes, out) {
             out.extend_from_slice(b"\",\"bytes\":\"");
             push_base64(line.bytes, out);
         }
-        out.extend_from_slice(if line.ended { RECORD_END } else { b"\",\"eol\":false}\n" });
+        if line.ended {
+            out.extend_from_slice(RECORD_END);
+        } else {
+            out.extend_from_slice(b"\",\"eol\":false}\n");
+        }
     }
+}
+
+/// Appends an offset and [`LINE_KEY`].
+#[inline]
+fn push_offset_and_key(offset: u64, out: &mut Vec<u8>) {
+    let mut offset_and_key = *b"00000000000000000000,\"line\":\"";
+    let digits = offset_and_key.first_chunk_mut().expect("20 digits come first");
+    let at = write_decimal(offset, digits);
+    out.extend_from_slice(&offset_and_key[at..]);
 }
 
 /// The text of a time, kept: all reads of a turn have one time, and most turns fall into the second of the turn before.

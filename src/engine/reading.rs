@@ -368,7 +368,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.stats.records += 1;
             self.stats.bytes += line.bytes.len() as u64 + u64::from(line.ended);
             if line.ended {
-                if self.config.format == Format::Json && lines.consumed() < data.len() {
+                if lines.consumed() == data.len() {
+                    return (data.len(), true);
+                }
+                if self.config.format == Format::Json {
                     let (before, len_max) = (lines.consumed(), self.outbox.len_max());
                     self.stats.records += self.encoder.encode_plain_lines(&mut lines, len_max, self.outbox.bytes()) as u64;
                     self.stats.bytes += (lines.consumed() - before) as u64;
