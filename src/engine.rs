@@ -104,6 +104,9 @@ const BYTES_PER_TURN: usize = 4 * 1024 * 1024;
 /// Looks (`statx`) per turn at most.
 const LOOKS_PER_TURN: usize = 256;
 
+/// Names of one directory below a PATH that are looked at in a row: the directory that they are in need not be opened for each.
+const LOOKS_IN_A_ROW: u32 = 8;
+
 /// No further look is taken while this many wait for the kernel's queue to be empty: all of them are believed in one turn.
 const FOUND_MAX: usize = 4096;
 
@@ -307,7 +310,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             is_rescan_due: false,
             is_path_lost: false,
             is_missing_events: false,
-            doubts: FairQueue::new(),
+            doubts: FairQueue::in_rows_of(LOOKS_IN_A_ROW),
             found: Vec::new(),
             listed: Vec::new(),
             listing: HashSet::new(),

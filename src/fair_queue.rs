@@ -1,8 +1,8 @@
 //! A queue that is fair to groups: each has a lane of its own, and the lanes take turns.
 //!
 //! In: items, each of a group (the files of one directory below a PATH, say). Out: one item after the other.
-//! Always holds: within a group, first in is first out; between two items of a group, every other group that has one is served once. A
-//! closed lane costs four bytes.
+//! Always holds: within a group, first in is first out; after so many items of a group as a row has, which is one unless said otherwise,
+//! every other group that has one is served. A closed lane costs four bytes.
 
 use std::collections::VecDeque;
 
@@ -24,6 +24,10 @@ pub(crate) struct FairQueue<T> {
     /// Open lanes are a ring; this one was served last. [`NONE`]: none is open. One that became empty is closed when its turn comes again:
     /// most are used again before.
     served: u32,
+    /// Items that a lane gives in a row.
+    row: u32,
+    /// How many more the lane served last gives before the next one.
+    left_in_row: u32,
     free: Vec<u32>,
     len: usize,
 }
@@ -38,7 +42,12 @@ struct Lane<T> {
 
 impl<T> FairQueue<T> {
     pub(crate) fn new() -> Self {
-        FairQueue { lanes: Vec::new(), places: Vec::new(), served: NONE, free: Vec::new(), len: 0 }
+        FairQueue::in_rows_of(1)
+    }
+
+    /// For items that cost less if they come group by group: a lane gives up to `row` of them, at least one, before the next one's turn.
+    pub(crate) fn in_rows_of(row: u32) -> Self {
+        FairQueue { lanes: Vec::new(), places: Vec::new(), served: NONE, row, left_in_row: 0, free: Vec::new(), len: 0 }
     }
 
     /// Puts an item behind those of its group.
@@ -74,7 +83,7 @@ impl<T> FairQueue<T> {
         };
         let lane = &mut self.lanes[place as usize];
         (lane.group, lane.next) = (group, next);
-        self.served = place;
+        (self.served, self.left_in_row) = (place, 0);
         if self.places.len() <= group as usize {
             self.places.resize(group as usize + 1, NONE);
         }
@@ -89,17 +98,20 @@ impl<T> FairQueue<T> {
             return None;
         }
         loop {
-            let place = self.lanes[self.served as usize].next;
+            let place = if self.left_in_row > 0 { self.served } else { self.lanes[self.served as usize].next };
             let items = &mut self.lanes[place as usize].items;
             if let Some(item) = items.pop_front() {
                 if items.capacity() > SPARE_ITEMS && items.is_empty() {
                     items.shrink_to(SPARE_ITEMS);
                 }
+                self.left_in_row = if self.left_in_row > 0 { self.left_in_row } else { self.row } - 1;
                 self.served = place;
                 self.len -= 1;
                 return Some(item);
             }
-            self.close_next_lane();
+            if std::mem::take(&mut self.left_in_row) == 0 {
+                self.close_next_lane();
+            }
         }
     }
 
@@ -164,7 +176,7 @@ impl<T> FairQueue<T> {
     /// Gives the room of an empty queue back that had very many groups.
     pub(crate) fn give_back(&mut self) {
         if self.is_empty() && self.lanes.len() > SPARE_LANES {
-            *self = FairQueue::new();
+            *self = FairQueue::in_rows_of(self.row);
         }
     }
 }
@@ -189,6 +201,23 @@ mod tests {
         assert_eq!((rest.len(), queue.len(), queue.is_empty()), (100_005, 0, true));
         let of_one: Vec<i32> = rest.into_iter().filter(|&number| number < 200_000).collect();
         assert!(of_one.is_sorted(), "first in is first out within a group");
+    }
+
+    #[test]
+    fn a_group_gives_a_row_of_items_before_the_next_and_what_it_has_if_that_is_less() {
+        let mut queue = FairQueue::in_rows_of(3);
+        (0..8).for_each(|number| queue.push_back(7, number));
+        (10..12).for_each(|number| queue.push_back(9, number));
+        let first: Vec<i32> = (0..6).filter_map(|_| queue.pop()).collect();
+        assert_eq!(first, [0, 1, 2, 10, 11, 3]);
+        // Who comes new waits for its turn and has a row of its own; who has nothing left in its row ends it.
+        (20..24).for_each(|number| queue.push_back(5, number));
+        let rest: Vec<i32> = std::iter::from_fn(|| queue.pop()).collect();
+        assert_eq!((rest.len(), queue.len()), (8, 0));
+        let of_new: Vec<usize> = (20..24).map(|number| rest.iter().position(|&at| at == number).expect("it was put in")).collect();
+        assert!(of_new[2] - of_new[0] == 2 && of_new[3] - of_new[2] > 1, "{rest:?}");
+        queue.push_back(7, 30);
+        assert_eq!((queue.pop(), queue.pop()), (Some(30), None));
     }
 
     #[test]

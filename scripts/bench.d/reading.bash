@@ -39,9 +39,9 @@ part_start() {
     done
     record journal_MB 1 unchanged "$(du -b -c "$state"/journal.* | awk 'END { printf "%.1f", $1 / 1e6 }')"
     rm -rf "$state"
-    result "cold start, $START_FILES x 300 bytes: CPU / find -exec cat" ratio cpu_s cold find_cat "<=" 1.5
+    result "cold start, $START_FILES x 300 bytes: CPU / find -exec cat" ratio cpu_s cold find_cat "<=" 0.6
     result "cold start: wall / find -exec cat" ratio wall_s cold find_cat
-    result "resume, nothing changed: CPU / find -printf" ratio cpu_s unchanged find_sizes "<=" 1.5
+    result "resume, nothing changed: CPU / find -printf" ratio cpu_s unchanged find_sizes "<=" 1.6
     result "resume, nothing changed: wall / find -printf" ratio wall_s unchanged find_sizes
     result "resume, 1 % changed: CPU / find -printf" ratio cpu_s changed find_sizes
     result "cold start: CPU, s" median cpu_s cold

@@ -4,6 +4,7 @@
 //! is kept for up to [`crate::kept_files::KEPT_FOR`] after a read, under the name by which it was read: one that loses its name meanwhile
 //! is held from then on, until what is known to be unread was read.
 
+use super::opening::Opened;
 use super::*;
 use crate::registry::{Life, State};
 
@@ -62,8 +63,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             return false;
         }
         match self.open(id) {
-            Ok(Some(file)) if self.fs.stat_file(&file).is_ok_and(|found| Some(found.id) == self.files.file_id(id)) => {
-                self.hold(id, file);
+            Ok(Some(Opened { file, proven_size })) => {
+                let is_it = |found: Stat| Some(found.id) == self.files.file_id(id);
+                if proven_size.is_some() || self.fs.stat_file(&file).is_ok_and(is_it) {
+                    self.hold(id, file);
+                }
             }
             Err(error) if matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM)) => return false,
             _ => {}

@@ -7,14 +7,22 @@ use std::io;
 
 use super::*;
 use crate::notices::Cause;
+use crate::reader::MARK_BYTES;
 use crate::registry::State;
 use crate::sys::USER_MOUNT;
 
 use nix::libc;
 
+/// An open file that has the slot's device and inode.
+pub(super) struct Opened<File> {
+    pub(super) file: File,
+    /// Its length, if it was shown to be the slot's life of the inode, too.
+    pub(super) proven_size: Option<u64>,
+}
+
 impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// Opens the file by its path, which is left in `self.path`, or takes it from those held open. `None`: another file has the name.
-    pub(super) fn open(&mut self, id: SlotId) -> io::Result<Option<F::File>> {
+    pub(super) fn open(&mut self, id: SlotId) -> io::Result<Option<Opened<F::File>>> {
         let held = self.take_held(id).filter(|_| !self.files.get(id).is_bound() || !self.depends_on_owner(id));
         if let Some(held) = held {
             // While directories move, events about the names above a file may still be queued; where some were missed, about its own.
@@ -29,7 +37,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 }
                 self.path = held.path;
             }
-            return Ok(Some(held.file));
+            return Ok(Some(Opened { file: held.file, proven_size: None }));
         }
         let links = self.write_path(id);
         self.stats.opens += 1;
@@ -38,12 +46,29 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             outcome => outcome?,
         };
         // Names change between an event and an open, and content never stands for identity, however much of it is the same.
-        let found = self.fs.inode_of(&file)?;
-        if !found.is_regular || !self.files.is_inode(id, found.device, found.inode) {
-            return Ok(None);
-        }
+        let (owner, proven_size) = if self.is_mark_weak(id) {
+            let found = self.fs.stat_file(&file)?;
+            if Some(found.id) != self.files.file_id(id) {
+                return Ok(None);
+            }
+            (found.owner, Some(found.size))
+        } else {
+            let found = self.fs.inode_of(&file)?;
+            if !found.is_regular || !self.files.is_inode(id, found.device, found.inode) {
+                return Ok(None);
+            }
+            (found.owner, None)
+        };
         let is_for_anybody = !self.config.same_owner && self.renames.rotated.is_empty();
-        Ok(if is_for_anybody || self.is_for_owner(id, found.owner)? { Some(file) } else { None })
+        Ok(if is_for_anybody || self.is_for_owner(id, owner)? { Some(Opened { file, proven_size }) } else { None })
+    }
+
+    /// Whether the mark alone does not show that an open file is the slot's. On an overlay, one of several names may stand for another file
+    /// since it was changed.
+    #[inline]
+    pub(super) fn is_mark_weak(&self, id: SlotId) -> bool {
+        let slot = self.files.get(id);
+        usize::from(slot.mark_len) < MARK_BYTES || slot.state.contains(State::LINKED)
     }
 
     /// Whether the file may be read only because of who owns it, which may change while it is open.

@@ -6,6 +6,7 @@ use std::io;
 
 use super::commit::nanos;
 use super::holes::{Cut, NulRun};
+use super::opening::Opened;
 use super::resume::entry_flags;
 use super::*;
 use crate::batch::Reached;
@@ -66,7 +67,7 @@ pub(super) struct Pass {
 }
 
 impl Pass {
-    fn new(Waiting { id, since }: Waiting, wall: u64, budget: usize) -> Self {
+    fn new(Waiting { id, since }: Waiting, wall: u64, budget: usize, proven_size: Option<u64>) -> Self {
         Pass {
             id,
             since,
@@ -75,8 +76,8 @@ impl Pass {
             len: READ_BYTES.min(budget),
             searched: 0,
             is_in_long_line: false,
-            is_proven: false,
-            size: 0,
+            is_proven: proven_size.is_some(),
+            size: proven_size.unwrap_or(0),
             is_begun: false,
             has_piece: false,
         }
@@ -138,8 +139,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             return Ok(0);
         }
         self.files.get_mut(id).state.remove(State::DIRTY | State::RELEASED);
-        let file = match self.open(id) {
-            Ok(Some(file)) => file,
+        let Opened { file, proven_size } = match self.open(id) {
+            Ok(Some(opened)) => opened,
             Ok(None) => {
                 mark!("another file had the name of one that was to be read");
                 self.look_before_reading(id, None, now);
@@ -151,7 +152,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             }
         };
         let budget = self.budget(id, because);
-        let mut pass = Pass::new(waiting, wall, budget);
+        let mut pass = Pass::new(waiting, wall, budget, proven_size);
         let before = (self.stats.bytes, self.stats.records);
         let end_before = self.read_upto(id);
         let outcome = loop {
@@ -206,9 +207,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             let slot = self.files.get(pass.id);
             let (state, scanned, offset, mark, mark_len) =
                 (slot.state, slot.scanned, slot.offset, slot.mark, usize::from(slot.mark_len));
-            // On an overlay, one of several names may stand for another file since it was changed.
-            let is_doubtful = mark_len < MARK_BYTES || state.contains(State::LINKED);
-            if is_doubtful && !self.is_proven(pass, file)? {
+            if self.is_mark_weak(pass.id) && !self.is_proven(pass, file)? {
                 return Ok(Some(Pause::OtherFile));
             }
             if state.contains(State::SEEK_LINE) {
