@@ -55,6 +55,11 @@ impl Names {
         &bytes[1..=usize::from(bytes[0])]
     }
 
+    /// The first byte that is kept of the name, or 0 if there is none.
+    pub(crate) fn first_byte(&self, name: NameRef) -> u8 {
+        self.blocks.get(name.0 as usize).map_or(0, |block| block[0])
+    }
+
     /// Gives the name's blocks back.
     pub(crate) fn remove(&mut self, name: NameRef) {
         let class = blocks_of(self.get(name).len());

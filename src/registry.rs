@@ -22,6 +22,9 @@ pub(crate) use state::State;
 
 const NONE: u32 = u32::MAX;
 
+/// Names whose look-ups wait for memory together, at most.
+pub(crate) const NEAR_MAX: usize = 16;
+
 /// A file's place in the registry; reused after the file went away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct SlotId(pub(crate) u32);
@@ -195,7 +198,31 @@ impl Registry {
     }
 
     pub(crate) fn find(&self, dir: DirId, name: &[u8]) -> Option<SlotId> {
-        let hash = self.hasher.hash_one((dir.0, name));
+        self.find_by(self.hash_name(dir, name), dir, name)
+    }
+
+    /// What a name is found by.
+    #[inline]
+    pub(crate) fn hash_name(&self, dir: DirId, name: &[u8]) -> u64 {
+        self.hasher.hash_one((dir.0, name))
+    }
+
+    /// Brings what is needed to find some names into the processor's cache. Each look-up alone waits for memory four times, one after the
+    /// other; these wait together.
+    pub(crate) fn bring_near(&self, hashes: &[u64]) {
+        let mut near = [NameRef::NONE; NEAR_MAX];
+        for (&hash, name) in hashes.iter().zip(&mut near) {
+            // The first that may be it, without a look at its slot: it nearly always is.
+            let slot = self.by_name.find(hash, |_| true).and_then(|&at| self.slots.get(at as usize));
+            *name = slot.map_or(NameRef::NONE, |slot| slot.name);
+        }
+        let first_bytes = near.map(|name| self.names.first_byte(name));
+        std::hint::black_box(first_bytes);
+    }
+
+    /// The same as [`Registry::find`], for whoever knows the hash of the name already.
+    #[inline]
+    pub(crate) fn find_by(&self, hash: u64, dir: DirId, name: &[u8]) -> Option<SlotId> {
         let found = self.by_name.find(hash, |&at| {
             let slot = &self.slots[at as usize];
             slot.dir == dir.0 && self.names.get(slot.name) == name

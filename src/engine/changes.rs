@@ -10,11 +10,25 @@ use crate::inputs::InputId;
 use crate::interpret::{Change, NameChange, interpret};
 use crate::lag::Stamp;
 use crate::notices::Cause;
-use crate::registry::{Life, State};
+use crate::registry::{Life, NEAR_MAX, State};
 use crate::sys::WatchId;
 use crate::sys::inotify::{EVENT_BYTES_MAX, Events, RawEvent, mask};
 use crate::tree::Role;
 use crate::unread::Because;
+
+/// Look-ups that wait for memory are begun together if they are so many, and the files more than the processor's cache holds.
+const AHEAD_MIN: usize = 4;
+const FILES_BEYOND_CACHE: usize = 4_096;
+
+/// An event that is about to be taken.
+#[derive(Debug, Clone, Copy, Default)]
+struct Ahead<'a> {
+    event: RawEvent<'a>,
+    /// Of a known directory's name.
+    hash: u64,
+    /// It tells what the one before told.
+    is_repeated: bool,
+}
 
 impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// Takes what the kernel told since the last turn, as the next one would.
@@ -39,22 +53,25 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             let mut events = std::mem::take(&mut self.events);
             let outcome = self.fs.read_events(&mut events);
             let len = *outcome.as_ref().unwrap_or(&0);
-            let mut last: Option<RawEvent<'_>> = None;
-            for event in Events::new(&events[..len]) {
-                self.stats.events += 1;
-                tracing::trace!(watch = event.watch.0, mask = event.mask, cookie = event.cookie, name = %event.name.escape_ascii(), "event");
-                // Nearly all events tell this and nothing else: the shortest path. Two equal events in a row count as one.
-                let is_modified = event.mask == mask::MODIFY;
-                let is_repeated =
-                    is_modified && last.as_ref().is_some_and(|last| last.watch == event.watch && last.name == event.name);
-                if is_repeated || (is_modified && self.known_file_modified(&event, now)) {
-                    last = Some(event);
-                    continue;
+            let (mut rest, mut ahead) = (Events::new(&events[..len]), [Ahead::default(); NEAR_MAX]);
+            // Nearly all events tell of a write and of nothing else: the shortest path. Two equal ones in a row count as one.
+            let mut is_last_taken = false;
+            loop {
+                let count = self.look_ahead(&mut rest, &mut ahead);
+                for Ahead { event, hash, is_repeated } in &ahead[..count] {
+                    self.stats.events += 1;
+                    tracing::trace!(watch = event.watch.0, mask = event.mask, cookie = event.cookie, name = %event.name.escape_ascii(), "event");
+                    is_last_taken = event.mask == mask::MODIFY
+                        && (is_last_taken && *is_repeated || self.known_file_modified(event, *hash, now));
+                    if !is_last_taken {
+                        match interpret(event) {
+                            Some(change) => self.apply(&change, now),
+                            None => self.stats.other_events.unknown += 1,
+                        }
+                    }
                 }
-                last = None;
-                match interpret(&event) {
-                    Some(change) => self.apply(&change, now),
-                    None => self.stats.other_events.unknown += 1,
+                if count < ahead.len() {
+                    break;
                 }
             }
             // Room for one more event was left, so the queue was empty; the next event is a new edge.
@@ -68,11 +85,39 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         Ok(())
     }
 
-    /// The event is about a file that is known by this name; if not (`false`), it is still to be interpreted.
+    /// Takes the next events, and looks at what is needed to find the files that they tell of. Returns how many they are: less than there is
+    /// room for only at the end.
     #[inline]
-    fn known_file_modified(&mut self, event: &RawEvent<'_>, now: Now) -> bool {
+    fn look_ahead<'a>(&self, events: &mut Events<'a>, ahead: &mut [Ahead<'a>; NEAR_MAX]) -> usize {
+        let mut last = ahead[NEAR_MAX - 1];
+        let (mut count, mut hashes, mut hashed) = (0, [0; NEAR_MAX], 0);
+        for (next, event) in ahead.iter_mut().zip(events) {
+            let is_repeated = event.mask == last.event.mask && event.watch == last.event.watch && event.name == last.event.name;
+            let mut hash = last.hash;
+            if !is_repeated
+                && event.mask == mask::MODIFY
+                && let Some(dir) = self.tree.find_watch(event.watch)
+            {
+                hash = self.files.hash_name(dir, event.name);
+                hashes[hashed] = hash;
+                hashed += 1;
+            }
+            last = Ahead { event, hash, is_repeated };
+            *next = last;
+            count += 1;
+        }
+        if hashed >= AHEAD_MIN && self.files.len() >= FILES_BEYOND_CACHE {
+            self.files.bring_near(&hashes[..hashed]);
+        }
+        count
+    }
+
+    /// The event is about a file that is known by this name; if not (`false`), it is still to be interpreted. The hash is that of the name in
+    /// the directory that had the event's watch a moment ago: where it has not any more, nothing is found by it.
+    #[inline]
+    fn known_file_modified(&mut self, event: &RawEvent<'_>, hash: u64, now: Now) -> bool {
         let Some(dir) = self.tree.find_watch(event.watch) else { return false };
-        let Some(id) = self.files.find(dir, event.name) else { return false };
+        let Some(id) = self.files.find_by(hash, dir, event.name) else { return false };
         self.file_modified(id, dir, event.name, now);
         true
     }

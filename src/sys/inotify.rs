@@ -53,7 +53,7 @@ pub mod mask {
 }
 
 /// One event as the kernel wrote it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct RawEvent<'a> {
     /// The watch; -1 for the overflow event.
     pub watch: WatchId,

@@ -175,7 +175,7 @@ pub struct KnownLife {
 }
 
 /// The kernel's number for a watched directory: the `wd` of `inotify_add_watch(2)`, equal for equal inodes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct WatchId(pub i32);
 
 /// The errno of what lies in a mount that a user other than root made, below a PATH: nothing there is looked at, since who made it decides when
