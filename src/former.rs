@@ -1,7 +1,7 @@
 //! Former names: what a file was called when somebody opened it and may still write to it.
 //!
 //! In: names that are deleted, directories that are deleted, and watches. Out: the file that had a name; watches to give back.
-//! Always holds: the memory is bounded by [`NAMES_MAX`] and [`DEAD_MAX`], the oldest entries go first; an entry of a file that is not known
+//! Always holds: the memory is bounded by [`NAMES_MAX`], [`AHEAD_MAX`] and [`DEAD_MAX`], the oldest entries go first; an entry of a file that is not known
 //! any more says that the name is a dead one, and costs nothing else.
 
 use std::collections::{HashSet, VecDeque};
@@ -20,6 +20,9 @@ const NAMES_MAX: usize = 4_096;
 /// Deleted directories whose watches stay because a file that was opened in them may live on: each counts against
 /// `fs.inotify.max_user_watches`.
 const DEAD_MAX: usize = 1_024;
+
+/// Names that a look found lost before an event said how: that event comes within the same turn or the next.
+const AHEAD_MAX: usize = 256;
 
 /// A name in a watched directory. Watches are never numbered twice, so no other directory is meant by one.
 #[derive(Debug, PartialEq, Eq)]
@@ -53,6 +56,8 @@ impl Equivalent<Name> for At<'_> {
 #[derive(Debug)]
 pub(crate) struct FormerNames {
     names: Recent<Name>,
+    /// Files of which the event may still tell that they were renamed, oldest first.
+    ahead: VecDeque<SlotKey>,
     /// Watches of deleted directories, oldest first.
     dead: VecDeque<WatchId>,
     /// How many of them, from the oldest on, are in doubt: events were lost since, perhaps those of their end.
@@ -63,7 +68,13 @@ pub(crate) struct FormerNames {
 
 impl Default for FormerNames {
     fn default() -> Self {
-        FormerNames { names: Recent::new(NAMES_MAX), dead: VecDeque::new(), doubtful: 0, deleted: HashSet::new() }
+        FormerNames {
+            names: Recent::new(NAMES_MAX),
+            ahead: VecDeque::new(),
+            dead: VecDeque::new(),
+            doubtful: 0,
+            deleted: HashSet::new(),
+        }
     }
 }
 
@@ -71,6 +82,36 @@ impl FormerNames {
     /// The file loses this name; a writer may go on writing through it.
     pub(crate) fn note(&mut self, watch: WatchId, name: &[u8], file: SlotKey) {
         self.names.insert(Name { watch, name: name.into() }, file);
+    }
+
+    /// The file lost this name, as a look found: by which event is still to come.
+    pub(crate) fn note_ahead(&mut self, watch: WatchId, name: &[u8], file: SlotKey) {
+        self.note(watch, name, file);
+        if self.ahead.len() >= AHEAD_MAX {
+            self.ahead.pop_front();
+        }
+        self.ahead.push_back(file);
+    }
+
+    /// The event tells of a rename: who writes to the file is told of under its new name.
+    pub(crate) fn was_renamed(&mut self, watch: WatchId, name: &[u8]) {
+        if let Some(at) = self.place_ahead(watch, name) {
+            self.ahead.remove(at);
+            self.names.remove(&At(watch, name));
+        }
+    }
+
+    /// Whether the event that tells how the name was lost is still to come.
+    pub(crate) fn is_ahead(&self, watch: WatchId, name: &[u8]) -> bool {
+        self.place_ahead(watch, name).is_some()
+    }
+
+    fn place_ahead(&self, watch: WatchId, name: &[u8]) -> Option<usize> {
+        if self.ahead.is_empty() {
+            return None;
+        }
+        let file = self.find(watch, name)?;
+        self.ahead.iter().position(|&ahead| ahead == file)
     }
 
     /// The file that had this name last. It may not be known any more.

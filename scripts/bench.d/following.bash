@@ -22,19 +22,24 @@ part_scatter() {
 }
 
 part_growth() {
-    local pair size
     need_tree many "$START_FILES" hashed "$DIRS" --bytes 300
     warm_tree
     need_tree small "$SMALL_FILES" hashed "$DIRS" --bytes 300
     warm_tree
+    growth text many "$START_FILES" 1.3
+}
+
+# growth WHO TREE FILES RATIO_MAX: CPU per line at full speed with so many files against that with the few of the tree `small`.
+growth() {
+    local who=$1 large=$2 files=$3 ratio_max=$4 pair size
     for ((pair = 0; pair <= PAIRS; pair++)); do
-        for size in $(in_turn "$pair" many small); do
+        for size in $(in_turn "$pair" "$large" small); do
             use_tree "$size"
-            follow_once "text@$size" "$pair" "$LINES_AT_FULL_SPEED"
+            follow_once "$who@$size" "$pair" "$LINES_AT_FULL_SPEED"
         done
     done
-    result "CPU per line: $START_FILES files / $SMALL_FILES files" ratio cpu text@many text@small "<=" 1.3
-    result "kernel overflows" max overflows "text@many text@small" - "<=" 0
+    result "CPU per line: $files files / $SMALL_FILES files" ratio cpu "$who@$large" "$who@small" "<=" "$ratio_max"
+    result "kernel overflows" max overflows "$who@$large $who@small" - "<=" 0
 }
 
 part_flat() {

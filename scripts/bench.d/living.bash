@@ -5,8 +5,11 @@
 # switches_of PID: how often it was put to sleep, by itself or not.
 switches_of() { awk '/ctxt_switches:/ { sum += $2 } END { print sum }' "/proc/$1/status"; }
 
-part_idle() {
-    local none_kib rss_kib ticks switches spent_ns
+part_idle() { idle empty "$START_FILES" 112; }
+
+# idle TREE FILES BYTES: what a follower of so many files costs at rest; so many bytes of memory for each at most.
+idle() {
+    local tree_name=$1 files=$2 bytes_max=$3 none_kib rss_kib ticks switches spent_ns
     mkdir -p "$work/none"
     use_tree none
     start_and_rest beginning
@@ -14,10 +17,10 @@ part_idle() {
     stop_follower
     local content
     read -ra content <<<"$IDLE_CONTENT"
-    need_tree empty "$START_FILES" "$IDLE_LAYOUT" "$DIRS" "${content[@]}"
+    need_tree "$tree_name" "$files" "$IDLE_LAYOUT" "$DIRS" "${content[@]}"
     start_and_rest beginning
     rss_kib=$(status_of "$follower" VmRSS)
-    record bytes_per_file 1 manytail "$(awk '{ printf "%.1f", ($1 - $2) * 1024 / $3 }' <<<"$rss_kib $none_kib $START_FILES")"
+    record bytes_per_file 1 manytail "$(awk '{ printf "%.1f", ($1 - $2) * 1024 / $3 }' <<<"$rss_kib $none_kib $files")"
     record rss_MiB 1 manytail $((rss_kib / 1024))
     record peak_MiB 1 manytail $(($(status_of "$follower" VmHWM) / 1024))
     say "at rest for $SECONDS_AT_REST s ..."
@@ -31,12 +34,21 @@ part_idle() {
     record descriptors 1 manytail "$(descriptors_of "$follower")"
     record threads 1 manytail "$(status_of "$follower" Threads)"
     stop_follower
-    result "RSS per file, bytes; $START_FILES files, names of 14 bytes" median bytes_per_file manytail - "<=" 112
+    result "RSS per file, bytes; $files files, names of 14 bytes" median bytes_per_file manytail - "<=" "$bytes_max"
     result "RSS / its peak, MiB" medians "rss_MiB peak_MiB" manytail
     result "CPU ticks in $SECONDS_AT_REST s" median ticks manytail - "<=" 0
     result "wake-ups / CPU us in $SECONDS_AT_REST s" medians "wakeups cpu_us" manytail
     result "descriptors" median descriptors manytail - "<=" 16
     result "threads" median threads manytail - "<=" 1
+}
+
+# part_million: at rest, and how much more a line costs than with few files if none of them stays open.
+part_million() {
+    idle million "$MILLION_FILES" 105
+    warm_tree
+    need_tree small "$SMALL_FILES" hashed "$DIRS" --bytes 300
+    warm_tree
+    growth closed million "$MILLION_FILES" 1.2
 }
 
 part_churn() {

@@ -104,6 +104,7 @@ choose() {
             command=("${run[@]}" --format json "$tree")
             ;;
         unpaced) command=("${run[@]}" --format text --pace 0 "$tree") ;;
+        closed) command=("${run[@]}" --format text --keep-open 0 "$tree") ;;
         open) command=("${run[@]}" --format text --keep-open 16384 "$tree") ;;
         state) command=("${run[@]}" --format text --state-dir "$work/state" "$tree") ;;
         tail | btail)

@@ -218,6 +218,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 
     fn file_changed(&mut self, dir: DirId, name: &[u8], what: NameChange, now: Now) {
+        if matches!(what, NameChange::MovedFrom(_)) {
+            self.forget_ahead(dir, name);
+        }
         let known = self.files.find(dir, name);
         match (what, known) {
             (NameChange::Modified, Some(id)) => self.file_modified(id, dir, name, now),

@@ -147,8 +147,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     fn let_go(&mut self, id: SlotId, now: Now) {
         if self.files.get(id).is_identified() {
             self.search_behind(id);
-            let how = self.how_it_left(id);
-            self.leave(id, how, now.instant);
+            self.leave_ahead(id, now);
         } else {
             // A listing may be older than a rename. A deletion since then has an event of its own.
             if !self.was_guess(id) && !self.files.get(id).state.contains(State::LISTED) {
@@ -267,8 +266,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let (dir, name) = (self.files.get(id).dir(), self.files.name(id).to_vec());
         let kept = self.files.get(id).state & (State::VIA_LINK | State::UNCONFIRMED | State::DIRTY);
         self.search_behind(id);
-        let how = self.how_it_left(id);
-        self.leave(id, how, now.instant);
+        let how = self.leave_ahead(id, now);
         let other = self.hear_of_another(dir, &name, self.files.get(id).input);
         self.files.get_mut(other).state.remove(State::DOUBT);
         // What changed under the name since the look changed the new file.
@@ -282,6 +280,17 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.files.get_mut(id).state.insert(State::HAS_PREDECESSOR);
         }
         self.settle(other, found, now);
+    }
+
+    /// A look does not find a file under its name, and the event that tells of it is still to come, or was missed. Returns how it left.
+    fn leave_ahead(&mut self, id: SlotId, now: Now) -> State {
+        let (dir, name) = (self.files.get(id).dir(), self.files.name(id).to_vec());
+        let how = self.how_it_left(id);
+        if how.is_empty() {
+            self.lost_name_ahead(id, dir, &name);
+        }
+        self.leave(id, how, now.instant);
+        how
     }
 
     /// Another file has the name of a known one, which may have been renamed to a name that does not match. Under such a name only a file
@@ -392,6 +401,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     fn move_away(&mut self, id: SlotId, now: Instant) {
         mark!("a file was found under another name before any event said so");
         let (dir, name) = (self.files.get(id).dir(), self.files.name(id).to_vec());
+        self.lost_name_ahead(id, dir, &name);
         self.unbind(id);
         self.succession.vacate(self.files.key(id), dir, &name, now);
         self.hear_if_accepted(dir, &name);

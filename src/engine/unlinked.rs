@@ -12,8 +12,31 @@ use crate::sys::WatchId;
 impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// The file loses this name for good: somebody may still write to it through the name.
     pub(super) fn note_former_name(&mut self, id: SlotId, dir: DirId, name: &[u8]) {
-        if let Some(watch) = self.tree.at_place(dir.0).and_then(|dir| self.tree.watch(dir)) {
+        let Some(watch) = self.tree.at_place(dir.0).and_then(|dir| self.tree.watch(dir)) else { return };
+        // If a look came before the event, that is about the file that had the name then, not about the name that was heard of since.
+        if self.files.get(id).is_identified() || !self.former.is_ahead(watch, name) {
             self.former.note(watch, name, self.files.key(id));
+        }
+    }
+
+    /// A look finds that the file lost this name, and the event that tells how is still to come. Unless that is a rename, somebody may still
+    /// write to it through the name.
+    pub(super) fn lost_name_ahead(&mut self, id: SlotId, dir: DirId, name: &[u8]) {
+        let Some(dir) = self.tree.at_place(dir.0) else { return };
+        if let Some(watch) = self.tree.watch(dir)
+            && self.files.get(id).is_identified()
+            && !self.tree.get(dir).is_blind()
+            && !self.is_catching_up()
+        {
+            mark!("a look found a name lost before an event said how");
+            self.former.note_ahead(watch, name, self.files.key(id));
+        }
+    }
+
+    /// A file was renamed away from this name.
+    pub(super) fn forget_ahead(&mut self, dir: DirId, name: &[u8]) {
+        if let Some(watch) = self.tree.watch(dir) {
+            self.former.was_renamed(watch, name);
         }
     }
 
