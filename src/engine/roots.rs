@@ -337,6 +337,12 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
         let links = self.write_path(id);
         let Ok(target) = self.fs.canonical(&self.path, links) else { return };
+        if !self.fs.stat(&self.path, links).is_ok_and(|found| Some(found.id) == self.files.file_id(id)) {
+            mark!("what a link led to was renamed while its path was asked for");
+            // The path may be that of the new name, which is none that the link leads to.
+            self.doubt(id);
+            return;
+        }
         let (prefix, name) = split_path(&target);
         let home = self.known_target(prefix).unwrap_or_else(|| self.home(prefix, false));
         let slot = self.files.get(id);
