@@ -14,6 +14,7 @@ mod commit;
 mod copied_up;
 mod departures;
 mod directories;
+mod doubts;
 mod exchanges;
 mod explain;
 mod holding;
@@ -54,7 +55,6 @@ use crate::batch::Outbox;
 use crate::busiest::Busiest;
 use crate::config::EngineConfig;
 use crate::discovery::{Sweep, Urgent};
-use crate::fair_queue::FairQueue;
 use crate::former::FormerNames;
 use crate::inputs::Inputs;
 use crate::kept_files::{KEPT_FOR, KeptFiles};
@@ -77,6 +77,7 @@ use crate::unread::Unread;
 pub use commit::Checkpoint;
 use commit::Commits;
 use departures::Departures;
+use doubts::Doubts;
 use exchanges::Renames;
 use insight::Insight;
 use old_files::OldFiles;
@@ -103,9 +104,6 @@ const BYTES_PER_TURN: usize = 4 * 1024 * 1024;
 
 /// Looks (`statx`) per turn at most.
 const LOOKS_PER_TURN: usize = 256;
-
-/// Names of one directory below a PATH that are looked at in a row: the directory that they are in need not be opened for each.
-const LOOKS_IN_A_ROW: u32 = 8;
 
 /// No further look is taken while this many wait for the kernel's queue to be empty: all of them are believed in one turn.
 const FOUND_MAX: usize = 4096;
@@ -191,7 +189,7 @@ pub struct Engine<F: FileSystem, S: Sink> {
     /// Events were lost, and the looks that make up for them are under way.
     is_missing_events: bool,
     /// Names to look at; the bit in the slot is the truth.
-    doubts: FairQueue<SlotId>,
+    doubts: Doubts,
     /// What looks found under names of unknown or other files, if anything: believed when no event about the name came after the look.
     found: Vec<(SlotKey, Option<Stat>)>,
     /// Files that a listing brought up, to be read in the order of their last modification.
@@ -310,7 +308,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             is_rescan_due: false,
             is_path_lost: false,
             is_missing_events: false,
-            doubts: FairQueue::in_rows_of(LOOKS_IN_A_ROW),
+            doubts: Doubts::new(),
             found: Vec::new(),
             listed: Vec::new(),
             listing: HashSet::new(),

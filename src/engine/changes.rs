@@ -394,7 +394,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 return;
             }
             let group = self.group_of(id);
-            self.doubts.push_back(group, id);
+            self.doubts.push(group, id);
         }
     }
 

@@ -98,7 +98,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         places.resize(self.files.slots(0, usize::MAX).len(), In::empty());
         let mut put = |id: SlotId, queue: In| places[id.0 as usize].insert(queue);
         self.unread.iter().for_each(|waiting| put(waiting.id, In::READ));
-        self.doubts.iter().for_each(|&id| put(id, In::DOUBTS));
+        self.doubts.iter().for_each(|id| put(id, In::DOUBTS));
         let mut put = |key: SlotKey, queue: In| {
             if self.files.alive(key).is_some() {
                 places[key.id.0 as usize].insert(queue);
