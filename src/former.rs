@@ -1,8 +1,8 @@
 //! Former names: what a file was called when somebody opened it and may still write to it.
 //!
 //! In: names that are deleted, directories that are deleted, and watches. Out: the file that had a name; watches to give back.
-//! Always holds: the memory is bounded by [`NAMES_MAX`], [`AHEAD_MAX`] and [`DEAD_MAX`], the oldest entries go first; an entry of a file that is not known
-//! any more says that the name is a dead one, and costs nothing else.
+//! Always holds: the memory is bounded by [`NAMES_MAX`], [`AHEAD_MAX`] and [`DEAD_MAX`], the oldest entries go first; an entry of a file
+//! that is not known any more says that the name is a dead one, and costs nothing else.
 
 use std::collections::{HashSet, VecDeque};
 use std::hash::{Hash, Hasher};
@@ -95,23 +95,19 @@ impl FormerNames {
 
     /// The event tells of a rename: who writes to the file is told of under its new name.
     pub(crate) fn was_renamed(&mut self, watch: WatchId, name: &[u8]) {
-        if let Some(at) = self.place_ahead(watch, name) {
-            self.ahead.remove(at);
+        if self.was_deleted(watch, name) {
             self.names.remove(&At(watch, name));
         }
     }
 
-    /// Whether the event that tells how the name was lost is still to come.
-    pub(crate) fn is_ahead(&self, watch: WatchId, name: &[u8]) -> bool {
-        self.place_ahead(watch, name).is_some()
-    }
-
-    fn place_ahead(&self, watch: WatchId, name: &[u8]) -> Option<usize> {
+    /// The event tells of a deletion. Says whether it is the one of a file that a look had found to have lost the name.
+    pub(crate) fn was_deleted(&mut self, watch: WatchId, name: &[u8]) -> bool {
         if self.ahead.is_empty() {
-            return None;
+            return false;
         }
-        let file = self.find(watch, name)?;
-        self.ahead.iter().position(|&ahead| ahead == file)
+        let file = self.find(watch, name);
+        let at = self.ahead.iter().position(|&ahead| Some(ahead) == file);
+        at.is_some_and(|at| self.ahead.remove(at).is_some())
     }
 
     /// The file that had this name last. It may not be known any more.
@@ -193,6 +189,27 @@ mod tests {
     use super::*;
     use crate::registry::Registry;
     use crate::tree::DirId;
+
+    #[test]
+    fn a_name_found_lost_is_a_former_one_unless_the_event_that_tells_how_is_a_rename() {
+        let (mut former, mut known) = (FormerNames::default(), Registry::new());
+        let files = [b"a", b"b", b"c"].map(|name| {
+            let id = known.insert(DirId(0), name);
+            known.key(id)
+        });
+        former.note_ahead(WatchId(1), b"deleted", files[0]);
+        former.note_ahead(WatchId(1), b"renamed", files[1]);
+        former.note(WatchId(1), b"other", files[2]);
+        assert!(former.was_deleted(WatchId(1), b"deleted") && !former.was_deleted(WatchId(1), b"deleted"));
+        // Another file may have the name by now, and be renamed.
+        for name in [b"deleted".as_slice(), b"renamed", b"other"] {
+            former.was_renamed(WatchId(1), name);
+        }
+        let found = [b"deleted".as_slice(), b"renamed", b"other"].map(|name| former.find(WatchId(1), name));
+        assert_eq!(found, [Some(files[0]), None, Some(files[2])]);
+        (0..2 * AHEAD_MAX).for_each(|_| former.note_ahead(WatchId(1), b"x", files[0]));
+        assert_eq!(former.ahead.len(), AHEAD_MAX);
+    }
 
     #[test]
     fn the_oldest_names_go_and_the_memory_is_bounded() {

@@ -218,9 +218,6 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 
     fn file_changed(&mut self, dir: DirId, name: &[u8], what: NameChange, now: Now) {
-        if matches!(what, NameChange::MovedFrom(_)) {
-            self.forget_ahead(dir, name);
-        }
         let known = self.files.find(dir, name);
         match (what, known) {
             (NameChange::Modified, Some(id)) => self.file_modified(id, dir, name, now),
@@ -254,6 +251,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 }
             }
             (NameChange::Deleted | NameChange::MovedFrom(_), Some(id)) if self.files.is_alias(dir, name) => {
+                self.name_was_lost(dir, name, what);
                 self.files.remove_alias(dir, name);
                 mark!("a further name of a file went away");
                 // It goes on under another name. Who takes this one comes after it all the same.
@@ -265,11 +263,13 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 self.doubt_link_to(dir, name);
             }
             (NameChange::MovedFrom(cookie), Some(id)) => {
+                self.name_was_lost(dir, name, what);
                 self.doubt_link_to(dir, name);
                 let moved = self.file_moved_from(id, dir, name, now.instant);
                 self.moves.insert(cookie, Moved::File(self.files.key(moved), now.instant));
             }
             (NameChange::Deleted | NameChange::MovedFrom(_), None) => {
+                self.name_was_lost(dir, name, what);
                 // A link to a directory is no directory for the kernel.
                 if let Some(linked) = self.tree.find(dir, name).filter(|&linked| self.tree.get(linked).via_link) {
                     mark!("a link to a directory went away");

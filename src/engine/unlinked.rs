@@ -14,7 +14,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     pub(super) fn note_former_name(&mut self, id: SlotId, dir: DirId, name: &[u8]) {
         let Some(watch) = self.tree.at_place(dir.0).and_then(|dir| self.tree.watch(dir)) else { return };
         // If a look came before the event, that is about the file that had the name then, not about the name that was heard of since.
-        if self.files.get(id).is_identified() || !self.former.is_ahead(watch, name) {
+        if self.files.get(id).is_identified() || !self.former.was_deleted(watch, name) {
             self.former.note(watch, name, self.files.key(id));
         }
     }
@@ -33,10 +33,12 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
     }
 
-    /// A file was renamed away from this name.
-    pub(super) fn forget_ahead(&mut self, dir: DirId, name: &[u8]) {
-        if let Some(watch) = self.tree.watch(dir) {
-            self.former.was_renamed(watch, name);
+    /// An event tells how a file lost this name.
+    pub(super) fn name_was_lost(&mut self, dir: DirId, name: &[u8], what: NameChange) {
+        match (what, self.tree.watch(dir)) {
+            (NameChange::MovedFrom(_), Some(watch)) => self.former.was_renamed(watch, name),
+            (NameChange::Deleted, Some(watch)) => drop(self.former.was_deleted(watch, name)),
+            _ => {}
         }
     }
 
