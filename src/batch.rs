@@ -27,8 +27,9 @@ const BACKLOG_PART: usize = 16;
 /// No file is read while this many bytes wait for the output or for its acknowledgement.
 const IN_FLIGHT_BYTES_MAX: usize = 4 * 1024 * 1024;
 
-/// A batch that grew beyond this for a long record is given back instead of reused.
-const KEPT_BYTES_MAX: usize = 4 * BATCH_BYTES;
+/// A batch that grew beyond this, for a long record or very short lines, is given back instead of reused: [`Batch::new`] three times doubled.
+/// As json, what one read brings of lines of 100 bytes takes half of it.
+const KEPT_BYTES_MAX: usize = 10 * BATCH_BYTES;
 
 /// Where a file is once some of its records are out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
