@@ -23,6 +23,7 @@ const UNREACHED: &[(&str, &str)] = &[
     ("a file was recognised by its path though its inode number had changed", "no inode number changes while nobody runs"),
     ("directories were renamed into one another until no path was long enough", "no simulated tree is 2,048 levels deep"),
     ("very many files waited for one another in a row", "no simulated life has a thousand generations"),
+    ("a batch was given back that had grown for a long record", "no simulated record takes a megabyte"),
     ("our own output lay in the tree", "the simulated output is not in the simulated tree"),
     ("the state directory lay in the tree", "nor is the state directory"),
     ("the output was to be reopened in the middle of a record", "only a file is reopened, and it takes whole records"),
