@@ -1,8 +1,8 @@
 //! A queue that is fair to groups: each has a lane of its own, and the lanes take turns.
 //!
 //! In: items, each of a group (the files of one directory below a PATH, say). Out: one item after the other.
-//! Always holds: within a group, first in is first out; after so many items of a group as a row has, which is one unless said otherwise,
-//! every other group that has one is served. A closed lane costs four bytes.
+//! Always holds: within a group, first in is first out; a group gives at most `row` items, by default one, before every other group that
+//! has one is served. A closed lane costs four bytes.
 
 use std::collections::VecDeque;
 
@@ -45,7 +45,7 @@ impl<T> FairQueue<T> {
         FairQueue::in_rows_of(1)
     }
 
-    /// For items that cost less if they come group by group: a lane gives up to `row` of them, at least one, before the next one's turn.
+    /// For items that are cheaper group by group: a lane gives up to `row` items, at least one, before the next lane's turn.
     pub(crate) fn in_rows_of(row: u32) -> Self {
         FairQueue { lanes: Vec::new(), places: Vec::new(), served: NONE, row, left_in_row: 0, free: Vec::new(), len: 0 }
     }

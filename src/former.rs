@@ -21,7 +21,7 @@ const NAMES_MAX: usize = 4_096;
 /// `fs.inotify.max_user_watches`.
 const DEAD_MAX: usize = 1_024;
 
-/// Names that a look found lost before an event said how: that event comes within the same turn or the next.
+/// Lost names whose event is still queued. The event comes within the same turn or the next, so few are enough.
 const AHEAD_MAX: usize = 256;
 
 /// A name in a watched directory. Watches are never numbered twice, so no other directory is meant by one.
@@ -56,7 +56,7 @@ impl Equivalent<Name> for At<'_> {
 #[derive(Debug)]
 pub(crate) struct FormerNames {
     names: Recent<Name>,
-    /// Files of which the event may still tell that they were renamed, oldest first.
+    /// Files that lost a name and whose event is still queued, oldest first.
     ahead: VecDeque<SlotKey>,
     /// Watches of deleted directories, oldest first.
     dead: VecDeque<WatchId>,
@@ -84,7 +84,7 @@ impl FormerNames {
         self.names.insert(Name { watch, name: name.into() }, file);
     }
 
-    /// The file lost this name, as a look found: by which event is still to come.
+    /// The file lost this name, and the event that explains it is still queued.
     pub(crate) fn note_ahead(&mut self, watch: WatchId, name: &[u8], file: SlotKey) {
         self.note(watch, name, file);
         if self.ahead.len() >= AHEAD_MAX {
@@ -93,14 +93,14 @@ impl FormerNames {
         self.ahead.push_back(file);
     }
 
-    /// The event tells of a rename: who writes to the file is told of under its new name.
+    /// The queued event was a rename: later events about the file carry its new name.
     pub(crate) fn was_renamed(&mut self, watch: WatchId, name: &[u8]) {
         if self.was_deleted(watch, name) {
             self.names.remove(&At(watch, name));
         }
     }
 
-    /// The event tells of a deletion. Says whether it is the one of a file that a look had found to have lost the name.
+    /// The queued event was a deletion. Returns whether [`FormerNames::note_ahead`] had noted this name.
     pub(crate) fn was_deleted(&mut self, watch: WatchId, name: &[u8]) -> bool {
         if self.ahead.is_empty() {
             return false;

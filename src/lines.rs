@@ -80,9 +80,10 @@ impl<'a> Lines<'a> {
         (&left[..end], count)
     }
 
-    /// The next line, if it is whole and all bytes up to its newline are among the first `plain_len` says of what is left.
+    /// The next line, if `plain_len` of the remaining bytes is the position of its newline. So one search finds both the end of a line
+    /// and whether the line is plain.
     #[inline]
-    pub(crate) fn next_before(&mut self, plain_len: impl Fn(&[u8]) -> usize) -> Option<Line<'a>> {
+    pub(crate) fn next_plain(&mut self, plain_len: impl Fn(&[u8]) -> usize) -> Option<Line<'a>> {
         let left = &self.bytes[self.at..];
         let len = plain_len(left);
         (left.get(len) == Some(&b'\n') && len <= self.line_bytes_max).then(|| self.take(self.at + len, true))

@@ -55,7 +55,7 @@ impl Names {
         &bytes[1..=usize::from(bytes[0])]
     }
 
-    /// The first byte that is kept of the name, or 0 if there is none.
+    /// The first stored byte of the name; 0 for [`NameRef::NONE`].
     pub(crate) fn first_byte(&self, name: NameRef) -> u8 {
         self.blocks.get(name.0 as usize).map_or(0, |block| block[0])
     }

@@ -98,15 +98,16 @@ impl Encoder {
         }
     }
 
-    /// Appends the records of the lines that come next, in json, for as long as they are whole and need no escape, and while `out` holds
-    /// less than `len_max` bytes. Returns how many there were.
+    /// Appends the json records of the next lines, up to the first line that is unfinished or needs an escape, or until `out` holds `len_max`
+    /// bytes. Returns the number of records.
     ///
-    /// What ends a record and what begins the next one are copied in one piece, and each line is searched once.
+    /// The end of a record and the start of the next one are one copy, and each line is searched once.
+    // Out of line: most reads hold one line and never come here.
     #[inline(never)]
     pub(crate) fn encode_plain_lines(&mut self, lines: &mut Lines<'_>, len_max: usize, out: &mut Vec<u8>) -> usize {
         let mut count = 0;
         while out.len() < len_max
-            && let Some(line) = lines.next_before(json_plain_len_exact)
+            && let Some(line) = lines.next_plain(json_plain_len_exact)
         {
             out.reserve(self.head.len() + line.bytes.len() + RECORD_END.len());
             self.push_head(line.offset, if count == 0 { RECORD_END.len() } else { 0 }, out);
@@ -153,7 +154,7 @@ impl Encoder {
         }
     }
 
-    #[inline(never)]
+    #[cold]
     fn set_offset(&mut self, offset: u64) {
         self.head.truncate(self.offset_at);
         push_offset_and_key(offset, &mut self.head);

@@ -207,12 +207,12 @@ impl Registry {
         self.hasher.hash_one((dir.0, name))
     }
 
-    /// Brings what is needed to find some names into the processor's cache. Each look-up alone waits for memory four times, one after the
-    /// other; these wait together.
+    /// Loads what finding some names needs into the processor's cache. A single look-up waits for memory four times in a row; here the
+    /// waits of all look-ups overlap. Takes at most [`NEAR_MAX`] hashes.
     pub(crate) fn bring_near(&self, hashes: &[u64]) {
         let mut near = [NameRef::NONE; NEAR_MAX];
         for (&hash, name) in hashes.iter().zip(&mut near) {
-            // The first that may be it, without a look at its slot: it nearly always is.
+            // The first slot whose hash may match is nearly always the right one.
             let slot = self.by_name.find(hash, |_| true).and_then(|&at| self.slots.get(at as usize));
             *name = slot.map_or(NameRef::NONE, |slot| slot.name);
         }
@@ -337,7 +337,7 @@ impl Registry {
         let slot = self.get(id);
         assert!(slot.is_bound(), "only a bound slot is unbound");
         let (dir, next, previous) = (slot.dir, slot.next, slot.previous);
-        let hash = self.hasher.hash_one((dir, self.names.get(slot.name)));
+        let hash = self.hash_name(DirId(dir), self.names.get(slot.name));
         match self.by_name.find_entry(hash, |&at| at == id.0) {
             Ok(entry) => drop(entry.remove()),
             Err(_) => unreachable!("a bound slot is in the index of names"),

@@ -39,21 +39,24 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         !self.wanted.is_empty() && matches!(self.wanted.get(dir, name), Some(Wanted::Link(..)))
     }
 
-    /// What a followed link leads to has lost its name: what a look through the link found before says nothing about it any more.
+    /// The slot of the followed link that leads to this name.
+    fn link_to(&self, dir: DirId, name: &[u8]) -> Option<SlotId> {
+        match self.wanted.get(dir, name)? {
+            Wanted::Link(at, link) => self.files.find(*at, link),
+            Wanted::Path(_) => None,
+        }
+    }
+
+    /// The target of a followed link loses its name: an earlier result of `stat(2)` through the link is no longer valid.
     pub(super) fn doubt_link_to(&mut self, dir: DirId, name: &[u8]) {
-        if !self.wanted.is_empty()
-            && let Some(Wanted::Link(at, link)) = self.wanted.get(dir, name)
-            && let Some(id) = self.files.find(*at, link)
-        {
+        if let Some(id) = self.link_to(dir, name) {
             self.doubt(id);
         }
     }
 
-    /// Whether the name of `target` is the one to which the followed link `link` leads.
+    /// Whether the followed link `link` leads to the name of `target`.
     pub(super) fn is_led_to(&self, target: SlotId, link: SlotId) -> bool {
-        let (target, link) =
-            ((self.files.get(target).dir(), self.files.name(target)), (self.files.get(link).dir(), self.files.name(link)));
-        matches!(self.wanted.get(target.0, target.1), Some(Wanted::Link(dir, name)) if (*dir, &**name) == link)
+        self.link_to(self.files.get(target).dir(), self.files.name(target)) == Some(link)
     }
 
     /// A file loses a further name: that of a hard link, of a link to it, or, if it is reached through a link, its own one.

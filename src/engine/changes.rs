@@ -16,7 +16,7 @@ use crate::sys::inotify::{EVENT_BYTES_MAX, Events, RawEvent, mask};
 use crate::tree::Role;
 use crate::unread::Because;
 
-/// Look-ups that wait for memory are begun together if they are so many, and the files more than the processor's cache holds.
+/// Look-ups are loaded ahead only if a buffer has at least `AHEAD_MIN` of them, and the index is larger than the processor's second-level cache.
 const AHEAD_MIN: usize = 4;
 const FILES_BEYOND_CACHE: usize = 4_096;
 
@@ -24,9 +24,9 @@ const FILES_BEYOND_CACHE: usize = 4_096;
 #[derive(Debug, Clone, Copy, Default)]
 struct Ahead<'a> {
     event: RawEvent<'a>,
-    /// Of a known directory's name.
+    /// Hash of directory and name, if the directory is known.
     hash: u64,
-    /// It tells what the one before told.
+    /// Equal to the event before it.
     is_repeated: bool,
 }
 
@@ -54,7 +54,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             let outcome = self.fs.read_events(&mut events);
             let len = *outcome.as_ref().unwrap_or(&0);
             let (mut rest, mut ahead) = (Events::new(&events[..len]), [Ahead::default(); NEAR_MAX]);
-            // Nearly all events tell of a write and of nothing else: the shortest path. Two equal ones in a row count as one.
+            // Nearly all events report one write: they take the shortest path. Equal events in a row count as one.
             let mut is_last_taken = false;
             loop {
                 let count = self.look_ahead(&mut rest, &mut ahead);
@@ -85,8 +85,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         Ok(())
     }
 
-    /// Takes the next events, and looks at what is needed to find the files that they tell of. Returns how many they are: less than there is
-    /// room for only at the end.
+    /// Decodes the next events into `ahead`, and loads what finding their files needs into the processor's cache. Returns the number of
+    /// events, which is below [`NEAR_MAX`] only at the end of the buffer.
     #[inline]
     fn look_ahead<'a>(&self, events: &mut Events<'a>, ahead: &mut [Ahead<'a>; NEAR_MAX]) -> usize {
         let mut last = ahead[NEAR_MAX - 1];
@@ -112,8 +112,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         count
     }
 
-    /// The event is about a file that is known by this name; if not (`false`), it is still to be interpreted. The hash is that of the name in
-    /// the directory that had the event's watch a moment ago: where it has not any more, nothing is found by it.
+    /// The event is about a file that is known by this name; if not (`false`), it is still to be interpreted. `hash` belongs to the directory
+    /// that had the event's watch when the event was decoded. If the watch belongs to another directory by now, no file matches.
     #[inline]
     fn known_file_modified(&mut self, event: &RawEvent<'_>, hash: u64, now: Now) -> bool {
         let Some(dir) = self.tree.find_watch(event.watch) else { return false };

@@ -1,15 +1,15 @@
-//! Names in doubt: which slots are to be looked at, and which is the next.
+//! The queue of names in doubt: slots that need a `statx(2)` of their names.
 //!
-//! In: slots, each with the group that its name is in. Out: one slot after the other, fair to groups.
-//! Always holds: a slot waits once in each group, however often its doubt is settled otherwise, or it is freed and used again, before its
-//! turn comes. So whoever renames in a loop makes nothing grow.
+//! In: slots, each with the group of its name. Out: one slot after the other, fair to groups.
+//! Always holds: a slot is queued at most once in each group, even if its doubt ends early or the slot is freed and used again. A program
+//! that renames files in a loop cannot make the queue grow.
 
 use hashbrown::HashSet;
 
 use crate::fair_queue::FairQueue;
 use crate::registry::SlotId;
 
-/// Names of one group that are looked at in a row: the directory that they are in need not be opened for each.
+/// Slots of one group in a row. Their names are mostly in one directory, which is then opened once and not for each.
 const LOOKS_IN_A_ROW: u32 = 8;
 
 #[derive(Debug)]
@@ -29,7 +29,7 @@ impl Doubts {
         }
     }
 
-    /// The slot whose turn it is. Its doubt may be settled by now, and it may even be free.
+    /// Takes the next slot. It may be free, or no longer in doubt.
     pub(super) fn pop(&mut self) -> Option<SlotId> {
         let next = self.queue.pop()?;
         self.waiting.remove(&next);
@@ -44,7 +44,7 @@ impl Doubts {
         self.queue.is_empty()
     }
 
-    /// Whether slots of the group wait.
+    /// Whether a slot of the group is queued.
     pub(super) fn holds(&self, group: u32) -> bool {
         self.queue.holds(group)
     }
@@ -53,7 +53,7 @@ impl Doubts {
         self.queue.iter().map(|&(_, id)| id)
     }
 
-    /// Gives the room back that very many took.
+    /// Frees the memory of an empty queue that was very long.
     pub(super) fn give_back(&mut self) {
         self.queue.give_back();
         if self.is_empty() && self.waiting.capacity() > super::DOUBTS_MAX {
@@ -67,7 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_slot_waits_once_in_each_group_until_its_turn() {
+    fn a_slot_is_queued_once_in_each_group() {
         let mut doubts = Doubts::new();
         for _ in 0..100_000 {
             doubts.push(7, SlotId(1));

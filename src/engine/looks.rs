@@ -282,12 +282,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.settle(other, found, now);
     }
 
-    /// A look does not find a file under its name, and the event that tells of it is still to come, or was missed. Returns how it left.
+    /// The file no longer has its name. The event that explains it is still queued, or was lost. Returns how the file left.
     fn leave_ahead(&mut self, id: SlotId, now: Now) -> State {
-        let (dir, name) = (self.files.get(id).dir(), self.files.name(id).to_vec());
         let how = self.how_it_left(id);
         if how.is_empty() {
-            self.lost_name_ahead(id, dir, &name);
+            self.lost_name_ahead(id);
         }
         self.leave(id, how, now.instant);
         how
@@ -357,8 +356,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let via_link = self.files.get(id).state.contains(State::VIA_LINK);
         if self.files.get(known).is_bound() {
             mark!("a known file was found under one more name");
-            // A hard link, a symbolic one, or the same directory by two paths. If the other name is renamed at this moment, a link and its
-            // target are still one file for the events to come.
+            // A hard link, a symbolic one, or the same directory by two paths. A link and its target count as one file even if a rename of
+            // the target is under way: its events are still queued, and follow the target's name.
             let elsewhere = self.is_led_to(known, id)
                 || self.is_led_to(id, known)
                 || self.stat_name(known).is_ok_and(|(there, _)| there.id == found.id);
@@ -401,7 +400,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     fn move_away(&mut self, id: SlotId, now: Instant) {
         mark!("a file was found under another name before any event said so");
         let (dir, name) = (self.files.get(id).dir(), self.files.name(id).to_vec());
-        self.lost_name_ahead(id, dir, &name);
+        self.lost_name_ahead(id);
         self.unbind(id);
         self.succession.vacate(self.files.key(id), dir, &name, now);
         self.hear_if_accepted(dir, &name);

@@ -57,9 +57,8 @@ pub(super) struct Pass {
     searched: usize,
     /// What was read last held no whole line.
     is_in_long_line: bool,
-    /// The open file was shown to be the slot's, and had this length then.
-    is_proven: bool,
-    size: u64,
+    /// The length of the open file when it was shown to be the slot's; `None`: it was not shown yet.
+    proven_size: Option<u64>,
     /// The encoder was told about this file, or did not need to be.
     is_begun: bool,
     /// What was encoded last holds a piece of a line.
@@ -76,8 +75,7 @@ impl Pass {
             len: READ_BYTES.min(budget),
             searched: 0,
             is_in_long_line: false,
-            is_proven: proven_size.is_some(),
-            size: proven_size.unwrap_or(0),
+            proven_size,
             is_begun: false,
             has_piece: false,
         }
@@ -223,7 +221,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             }
             let wanted = mark_len + pass.len;
             let got = self.reader.fill(&mut self.fs, file, offset - mark_len as u64, mark_len, wanted)?;
-            let is_cut_off = got < mark_len || (mark_len == 0 && pass.size < offset);
+            let is_cut_off = got < mark_len || (mark_len == 0 && pass.proven_size.is_some_and(|size| size < offset));
             let is_other = mark_len > 0 && mark_of(self.reader.bytes(mark_len)) != mark && !is_planted!(MarkUnread);
             if is_cut_off || is_other {
                 if !self.is_proven(pass, file)? {
@@ -433,12 +431,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// Whether the open file is the slot's: asked only when the mark cannot tell.
     fn is_proven(&mut self, pass: &mut Pass, file: &F::File) -> io::Result<bool> {
-        if !pass.is_proven {
+        if pass.proven_size.is_none() {
             let found = self.fs.stat_file(file)?;
-            pass.is_proven = Some(found.id) == self.files.file_id(pass.id);
-            pass.size = found.size;
+            pass.proven_size = (Some(found.id) == self.files.file_id(pass.id)).then_some(found.size);
         }
-        Ok(pass.is_proven)
+        Ok(pass.proven_size.is_some())
     }
 
     /// The content restarts: truncated below the offset, or overwritten in place.

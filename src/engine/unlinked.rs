@@ -13,27 +13,27 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// The file loses this name for good: somebody may still write to it through the name.
     pub(super) fn note_former_name(&mut self, id: SlotId, dir: DirId, name: &[u8]) {
         let Some(watch) = self.tree.at_place(dir.0).and_then(|dir| self.tree.watch(dir)) else { return };
-        // If a look came before the event, that is about the file that had the name then, not about the name that was heard of since.
+        // `statx(2)` may have run ahead of this event. Then the event is about the earlier file, which is already noted.
         if self.files.get(id).is_identified() || !self.former.was_deleted(watch, name) {
             self.former.note(watch, name, self.files.key(id));
         }
     }
 
-    /// A look finds that the file lost this name, and the event that tells how is still to come. Unless that is a rename, somebody may still
-    /// write to it through the name.
-    pub(super) fn lost_name_ahead(&mut self, id: SlotId, dir: DirId, name: &[u8]) {
-        let Some(dir) = self.tree.at_place(dir.0) else { return };
+    /// The file no longer has its name, and the event that explains it is still queued. Unless the event is a rename, a program may still
+    /// write to the file through that name.
+    pub(super) fn lost_name_ahead(&mut self, id: SlotId) {
+        let Some(dir) = self.tree.at_place(self.files.get(id).dir().0) else { return };
         if let Some(watch) = self.tree.watch(dir)
             && self.files.get(id).is_identified()
             && !self.tree.get(dir).is_blind()
             && !self.is_catching_up()
         {
-            mark!("a look found a name lost before an event said how");
-            self.former.note_ahead(watch, name, self.files.key(id));
+            mark!("a file had lost its name before the event came");
+            self.former.note_ahead(watch, self.files.name(id), self.files.key(id));
         }
     }
 
-    /// An event tells how a file lost this name.
+    /// An event removes this name from a file.
     pub(super) fn name_was_lost(&mut self, dir: DirId, name: &[u8], what: NameChange) {
         match (what, self.tree.watch(dir)) {
             (NameChange::MovedFrom(_), Some(watch)) => self.former.was_renamed(watch, name),

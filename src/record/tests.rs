@@ -251,9 +251,12 @@ fn an_offset_is_written_whatever_the_one_before_was() {
     for offset in
         [0, 9_999, 10_000, 10_001, 19_999, 20_000, 10_000, 9_999, 100_000, 99_999, u64::MAX, u64::MAX - 9_999, 5, u64::MAX]
     {
-        let (line, mut out) = (Line { offset, ..line(b"x") }, Vec::new());
-        encoder.encode(&line, &mut out);
-        assert_eq!(String::from_utf8(out).unwrap(), expected_json(b"p", &line));
+        let (line, mut alone, mut together) = (Line { offset, ..line(b"x") }, Vec::new(), Vec::new());
+        encoder.encode(&line, &mut alone);
+        let mut lines = crate::lines::split_lines(b"x\n", offset, 10);
+        assert_eq!(encoder.encode_plain_lines(&mut lines, usize::MAX, &mut together), 1);
+        assert_eq!(String::from_utf8(alone).unwrap(), expected_json(b"p", &line));
+        assert_eq!(String::from_utf8(together).unwrap(), expected_json(b"p", &line));
     }
 }
 
