@@ -15,6 +15,10 @@ use crate::harness::{Run, Tail};
 use crate::world::{World, is_root, skip, succeeds};
 
 const ATTACK: Duration = Duration::from_secs(5);
+
+/// How many lines of the user's own an attack writes at least, and how long it may take.
+const ENOUGH: usize = 100;
+const PATIENCE: Duration = Duration::from_secs(60);
 const SECRET: &str = "secret";
 
 fn append(path: &Path, line: &str) {
@@ -59,8 +63,9 @@ impl Attacker {
         ["", "private", "private/deeper"].map(|name| fs::metadata(self.outside.join(name)).expect("stat").ino()).to_vec()
     }
 
-    /// Repeats the step while lines are written to both sides. Returns how many lines went into the user's own files.
-    fn attack(&self, tail: &Tail, step: impl Fn(&Self) + Sync) -> usize {
+    /// Repeats the step while lines are written to both sides, until at least `enough` lines went into the user's own files.
+    /// Returns how many did.
+    fn attack(&self, tail: &Tail, enough: usize, step: impl Fn(&Self) + Sync) -> usize {
         let (is_over, is_opened) = (AtomicBool::new(false), AtomicBool::new(false));
         let outside = self.outside_inodes();
         let (mut lines, mut is_watched) = (0, false);
@@ -83,7 +88,7 @@ impl Attacker {
                 }
             });
             let began = Instant::now();
-            while began.elapsed() < ATTACK && !is_watched {
+            while (began.elapsed() < ATTACK || lines < enough) && began.elapsed() < PATIENCE && !is_watched {
                 for name in ["key", "private/diary", "private/deeper/still"] {
                     append(&self.outside.join(name), SECRET);
                     // By the way that is the user's own at this moment.
@@ -107,7 +112,7 @@ impl Attacker {
 
     /// Nothing of the outside came; all of the user's own did, once. `written` lines were written by the attack.
     fn check(&self, tail: &Tail, written: usize) {
-        assert!(written > 100, "the attack hardly wrote: {written} lines");
+        assert!(written >= ENOUGH, "the attack hardly wrote: {written} lines");
         tail.wait("the user's own lines", || {
             tail.lines().iter().filter(|line| line.starts_with("mine ")).count() >= written
                 || tail.lines().iter().any(|line| line == SECRET)
@@ -152,7 +157,7 @@ fn start(run: Run) -> Tail {
 fn a_directory_that_its_owner_exchanges_for_a_link_leads_nobody_out_of_the_tree() {
     let attacker = Attacker::new("user/own");
     let tail = start(attacker.world.run());
-    let written = attacker.attack(&tail, |attacker| {
+    let written = attacker.attack(&tail, ENOUGH, |attacker| {
         exchange(&attacker.own, &attacker.link);
         exchange(&attacker.own, &attacker.link);
     });
@@ -169,7 +174,7 @@ fn a_directory_further_above_that_is_exchanged_leads_nobody_out_of_the_tree() {
     symlink("above/b/own", &attacker.outside).expect("ln -s");
     symlink(attacker.world.beside("above"), &link).expect("ln -s");
     let tail = start(attacker.world.run());
-    let written = attacker.attack(&tail, |_| {
+    let written = attacker.attack(&tail, 0, |_| {
         exchange(&above, &link);
         exchange(&above, &link);
     });
@@ -183,7 +188,7 @@ fn a_directory_that_steps_aside_for_a_link_by_plain_renames_leads_nobody_out_of_
     let attacker = Attacker::new("user/own");
     let tail = start(attacker.world.run());
     let aside = attacker.own.with_file_name("aside");
-    let written = attacker.attack(&tail, |attacker| {
+    let written = attacker.attack(&tail, 0, |attacker| {
         let rename = |from: &Path, to: &Path| fs::rename(from, to).expect("mv");
         rename(&attacker.own, &aside);
         rename(&attacker.link, &attacker.own);
@@ -200,7 +205,7 @@ fn a_path_that_leads_through_a_link_itself_is_as_safe() {
     let way = attacker.world.beside("way");
     symlink(attacker.world.at(""), &way).expect("ln -s");
     let tail = start(Run::new(&way));
-    let written = attacker.attack(&tail, |attacker| {
+    let written = attacker.attack(&tail, ENOUGH, |attacker| {
         exchange(&attacker.own, &attacker.link);
         exchange(&attacker.own, &attacker.link);
     });
