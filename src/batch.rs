@@ -245,6 +245,12 @@ impl<S: Sink> Outbox<S> {
         self.sink.deadline().filter(|_| !self.is_held)
     }
 
+    /// The sink has nowhere to write to.
+    pub(crate) fn block(&mut self, now: Instant) {
+        self.is_blocked = true;
+        self.note_blocked(now);
+    }
+
     /// The sink goes on elsewhere: what blocked it is behind it.
     pub(crate) fn reopened(&mut self) {
         self.is_blocked = false;
@@ -310,8 +316,7 @@ impl<S: Sink> Outbox<S> {
 
     /// Records wait, and the output takes none of them.
     fn note_blocked(&mut self, now: Instant) {
-        let has_unsent = self.accepted < self.base + self.in_flight_bytes as u64;
-        if self.is_blocked && has_unsent && self.blocked_since.is_none() {
+        if self.is_blocked && self.unsent() > 0 && self.blocked_since.is_none() {
             self.blocked_since = Some(now);
         }
     }

@@ -32,8 +32,8 @@ pub(crate) use run::{InputOptions, RunOptions};
 pub enum Command {
     /// Follow files.
     Run(Box<Settings>),
-    /// Say which settings hold.
-    Check(Box<Settings>, Style),
+    /// Say which settings hold; and, if wanted, try the output.
+    Check(Box<Settings>, Style, bool),
     /// Look into a state directory, or edit it.
     Offsets(Request),
     /// Look whether a run has what it needs.
@@ -94,12 +94,13 @@ pub fn parse(
         refuse_values_of_switches(name, options, &arguments)?;
     }
     let parsed = Arguments::from_arg_matches(&matches).map_err(refuse)?;
-    let settings = |command| Invocation { command, arguments, variables: variables.into_iter().collect() }.read().map(Box::new);
+    let variables: Vec<(OsString, OsString)> = variables.into_iter().collect();
+    let settings = |command| Invocation { command, arguments, variables: variables.clone() }.read().map(Box::new);
     match parsed.command {
         Subcommands::Run(_) => settings("run").map(Command::Run),
-        Subcommands::Check(options) => settings("check").map(|settings| Command::Check(settings, options.report)),
+        Subcommands::Check(options) => settings("check").map(|settings| Command::Check(settings, options.report, options.connect)),
         Subcommands::Offsets { action } => offsets::request(action).map(Command::Offsets),
-        Subcommands::Doctor(options) => doctor::request(options).map(|request| Command::Doctor(Box::new(request))),
+        Subcommands::Doctor(options) => doctor::request(options, variables).map(|request| Command::Doctor(Box::new(request))),
         Subcommands::Status(options) => insight::status(options).map(Command::Status),
         Subcommands::Top(options) => insight::top(options).map(Command::Top),
         Subcommands::Completions(options) => Ok(Command::Print(documents::completions(&options))),

@@ -107,6 +107,58 @@ impl Symlinks {
     }
 }
 
+/// Whether json records name the host, and how.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Host {
+    /// They do not.
+    Off,
+    /// As the system is called, gethostname(2).
+    Own,
+    /// So.
+    Named(String),
+}
+
+/// A text that is no host's name.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum HostError {
+    /// It would tell nothing.
+    #[error("is empty")]
+    Empty,
+    /// No name is longer, hostname(7).
+    #[error("is longer than 255 bytes, or contains a control character")]
+    NoName,
+}
+
+/// Reads `true`, `false` or a name.
+///
+/// # Errors
+/// When the name is none.
+pub fn parse_host(text: &str) -> Result<Host, HostError> {
+    match text {
+        "true" => Ok(Host::Own),
+        "false" => Ok(Host::Off),
+        "" => Err(HostError::Empty),
+        name if name.len() > 255 || name.contains(char::is_control) => Err(HostError::NoName),
+        name => Ok(Host::Named(name.to_owned())),
+    }
+}
+
+/// A text that is no label.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("expected KEY=VALUE with a KEY that is not empty")]
+pub struct LabelError;
+
+/// Reads `KEY=VALUE`; VALUE may be empty and may contain more of `=`.
+///
+/// # Errors
+/// When there is no `=`, or nothing before it.
+pub fn parse_label(text: &str) -> Result<(String, String), LabelError> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err(LabelError),
+    }
+}
+
 /// Where records go.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Output {
@@ -147,7 +199,8 @@ pub struct InputConfig {
 /// What the engine needs to know. See [`Config`] for the rest.
 #[derive(Debug)]
 pub struct EngineConfig {
-    /// What is followed: 1 to [`INPUTS_MAX`] inputs. A file that several of them accept belongs to the first.
+    /// What is followed: 1 to [`INPUTS_MAX`] inputs. A file that several of them accept belongs to the one with the innermost PATH, of
+    /// those with the same PATH to the first.
     pub inputs: Vec<InputConfig>,
     /// Whether sub-directories are followed.
     pub recursive: bool,
@@ -157,6 +210,8 @@ pub struct EngineConfig {
     pub same_owner: bool,
     /// How records are written.
     pub format: Format,
+    /// The name of the host in json records, if they have one.
+    pub host: Option<String>,
     /// Read all there is, then finish.
     pub once: bool,
     /// A file that was read is not read again for this long, at most.
@@ -230,6 +285,12 @@ pub enum ConfigError {
          below a PATH would have any file of the system read; say `owner`, or `any-privileged` if that is meant"
     )]
     AnyPrivileged,
+    /// The system does not tell its name.
+    #[error("this system does not tell its name ({reason}): say one, as in `host = \"node7\"`")]
+    NoHostName {
+        /// Its reason.
+        reason: String,
+    },
     /// Nothing would ever be read.
     #[error("contradicts `from` = `end`: one reads what is there, the other skips it")]
     OnceFromEnd,
@@ -245,6 +306,7 @@ impl ConfigError {
             ConfigError::EmptyStateDir => "state_dir",
             ConfigError::ControlSocket => "control_socket",
             ConfigError::LineBytesMax { .. } => "max_line_bytes",
+            ConfigError::NoHostName { .. } => "host",
             ConfigError::OnceFromEnd => "once",
             ConfigError::AnyPrivileged => "follow_symlinks",
         }
@@ -276,28 +338,41 @@ impl std::convert::From<ConfigError> for Misfit {
 }
 
 impl Config {
-    /// Settings of a run, and of its inputs with their labels: at least one.
-    pub(crate) fn new(options: RunOptions, inputs: Vec<(InputOptions, Vec<(String, String)>)>) -> Result<Config, Misfit> {
-        let input = |(number, (input, labels))| {
-            InputConfig::new(input, labels, options.once).map_err(|error| Misfit { input: number, error })
-        };
+    /// Settings of a run, and of its inputs with their labels: at least one. Else all that does not fit.
+    pub(crate) fn new(options: RunOptions, inputs: Vec<(InputOptions, Vec<(String, String)>)>) -> Result<Config, Vec<Misfit>> {
+        let mut misfits = Vec::new();
+        let mut configs = Vec::new();
+        for (number, (input, labels)) in inputs.into_iter().enumerate() {
+            match InputConfig::new(input, labels, options.once) {
+                Ok(config) => configs.push(config),
+                Err(error) => misfits.push(Misfit { input: number, error }),
+            }
+        }
+        let follow_links = noted(options.follow_symlinks.rule(), &mut misfits);
+        let line_bytes_max = noted(checked_line_bytes_max(options.max_line_bytes), &mut misfits);
+        let control_socket = noted(checked_socket_path(options.control_socket), &mut misfits);
+        let host = noted(checked_host(options.host), &mut misfits);
+        if options.state_dir.as_ref().is_some_and(|directory| directory.as_os_str().is_empty()) {
+            misfits.push(ConfigError::EmptyStateDir.into());
+        }
+        if !misfits.is_empty() {
+            return Err(misfits);
+        }
         let engine = EngineConfig {
-            inputs: inputs.into_iter().enumerate().map(input).collect::<Result<_, _>>()?,
+            inputs: configs,
             recursive: options.recursive,
-            follow_links: options.follow_symlinks.rule()?,
+            follow_links: follow_links.flatten(),
             same_owner: options.same_owner,
             format: options.format,
+            host: host.flatten(),
             once: options.once,
             coalesce: options.coalesce,
-            line_bytes_max: checked_line_bytes_max(options.max_line_bytes)?,
+            line_bytes_max: line_bytes_max.expect("there is no misfit"),
             partial_after: unless_zero(options.partial_after),
             rescan: unless_zero(options.rescan),
             rescan_remote: unless_zero(options.rescan_remote),
             ignore_older: options.ignore_older.and_then(unless_zero),
         };
-        if options.state_dir.as_ref().is_some_and(|directory| directory.as_os_str().is_empty()) {
-            return Err(ConfigError::EmptyStateDir.into());
-        }
         Ok(Config {
             engine,
             output: options.output,
@@ -309,8 +384,21 @@ impl Config {
             state_dir: options.state_dir,
             commit_interval: options.commit_interval,
             metrics: options.metrics,
-            control_socket: checked_socket_path(options.control_socket)?,
+            control_socket: control_socket.flatten(),
         })
+    }
+}
+
+/// What fits; what does not is noted.
+fn noted<T>(checked: Result<T, ConfigError>, misfits: &mut Vec<Misfit>) -> Option<T> {
+    checked.map_err(|error| misfits.push(error.into())).ok()
+}
+
+fn checked_host(host: Host) -> Result<Option<String>, ConfigError> {
+    match host {
+        Host::Off => Ok(None),
+        Host::Named(name) => Ok(Some(name)),
+        Host::Own => host::name().map(Some).map_err(|error| ConfigError::NoHostName { reason: error.to_string() }),
     }
 }
 
@@ -332,6 +420,13 @@ impl InputConfig {
         if is_once && options.from == From::End {
             return Err(ConfigError::OnceFromEnd);
         }
+        for (key, globs) in [("include", &options.include), ("exclude", &options.exclude)] {
+            let begins = globs.iter().find_map(|glob| Some((glob, below_a_path(glob, &options.paths)?)));
+            if let Some((glob, below)) = begins {
+                let reason = format!("a glob is matched to the path below PATH, and this one begins with PATH: write `{below}`");
+                return Err(PatternError { key, glob: glob.clone(), reason }.into());
+            }
+        }
         Ok(InputConfig {
             patterns: Patterns::new(&options.include, &options.exclude, !options.no_default_excludes)?,
             paths: options.paths.into_iter().map(OsString::into_vec).collect(),
@@ -340,6 +435,14 @@ impl InputConfig {
             labels,
         })
     }
+}
+
+/// What remains of a glob that begins with one of the PATHs.
+fn below_a_path<'a>(glob: &'a str, paths: &[OsString]) -> Option<&'a str> {
+    paths.iter().filter_map(|path| path.to_str()).map(|path| path.trim_end_matches('/')).find_map(|path| {
+        let below = glob.strip_prefix(path).filter(|_| path.starts_with('/'))?.strip_prefix('/')?;
+        Some(if below.trim_matches('/').is_empty() { "**" } else { below })
+    })
 }
 
 fn checked_line_bytes_max(bytes: u64) -> Result<usize, ConfigError> {

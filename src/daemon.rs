@@ -159,9 +159,12 @@ impl Daemon {
             let registry = poll.registry();
             registry.register(&mut SourceFd(&descriptor), SIGNALS, Interest::READABLE).context("cannot poll signals")?;
         }
-        let kept = config.state_dir.as_deref().map(|directory| kept::open(directory, &config.output)).transpose()?;
+        let mut kept = config.state_dir.as_deref().map(kept::open).transpose()?;
         let registry = poll.registry().try_clone().context("cannot share the epoll instance")?;
         let sink = sink::open(&config.output, Poller { registry, token: OUTPUT })?;
+        if let Some(kept) = &mut kept {
+            kept.reconcile(&config.output)?;
+        }
         let server = Server::new(&config, about(&config), poll.registry())?;
         own::warn_of_shared(&own::names(&config));
         let is_once = config.engine.once;

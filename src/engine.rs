@@ -24,10 +24,12 @@ mod insight;
 mod invariants;
 mod leaving;
 mod listing;
+mod lists;
 mod looks;
 mod old_files;
 mod opening;
 mod order;
+mod output_file;
 mod own;
 mod owners;
 mod reading;
@@ -80,7 +82,10 @@ use departures::Departures;
 use doubts::Doubts;
 use exchanges::Renames;
 use insight::Insight;
+pub use lists::NotRead;
+use lists::{Losses, Walks};
 use old_files::OldFiles;
+use output_file::OutputFile;
 use own::OwnFiles;
 use resume::Absence;
 use roots::{Root, Wanted};
@@ -152,6 +157,9 @@ pub enum EngineError {
     /// `--once`, and there is nothing to read.
     #[error("none of the given paths exists")]
     NoPath,
+    /// `--once`: all that could be read was delivered, and this could not.
+    #[error("could not be read: {0}")]
+    NotRead(NotRead),
 }
 
 /// A file that is held open though it is not being read.
@@ -169,6 +177,7 @@ pub struct Engine<F: FileSystem, S: Sink> {
     config: EngineConfig,
     fs: F,
     outbox: Outbox<S>,
+    output_file: OutputFile,
     tree: Tree,
     files: Registry,
     inputs: Inputs,
@@ -265,6 +274,11 @@ pub struct Engine<F: FileSystem, S: Sink> {
     own: OwnFiles,
     old_files: OldFiles,
     departures: Departures,
+    lost: Losses,
+    /// Directories that are being listed once more, for somebody who asked.
+    walks: Walks<F::Listing>,
+    /// With `--once`: directories that could not be listed, and are not tried again.
+    directories_failed: usize,
     /// Device and inode of the state directory, and of those before it that were moved away: the last ones.
     own_directories: VecDeque<(u64, u64)>,
     /// Bytes that were there to be read when files were found.
@@ -286,7 +300,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     #[expect(clippy::too_many_lines, reason = "a line per field")]
     pub fn new(mut config: EngineConfig, fs: F, sink: S, now: Now) -> Self {
         let inputs = std::mem::take(&mut config.inputs);
-        let encoder = Encoder::new(config.format);
+        let mut encoder = Encoder::new(config.format);
+        encoder.set_host(config.host.as_deref());
         let sweeps = Sweeps::new(&config, now);
         let own = OwnFiles::new(sink.own_file());
         let kept_for = KEPT_FOR.max(config.coalesce);
@@ -294,6 +309,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             config,
             fs,
             outbox: Outbox::new(sink),
+            output_file: OutputFile::new(),
             tree: Tree::new(),
             files: Registry::new(),
             inputs: Inputs::new(),
@@ -352,6 +368,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             own,
             old_files: OldFiles::default(),
             departures: Departures::default(),
+            lost: Losses::default(),
+            walks: Walks::new(),
+            directories_failed: 0,
             own_directories: VecDeque::new(),
             found_bytes: 0,
             busiest: None,
@@ -388,12 +407,20 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.read_dirty(now)?;
             self.hold_unread();
         }
+        self.reopen_again(now)?;
         self.send(now)?;
         self.commit(now);
         if cfg!(debug_assertions) {
             self.check_now_and_then();
         }
-        self.next_turn(now.instant)
+        let next = self.next_turn(now.instant)?;
+        if next == Turn::Finished && self.config.once && !self.is_stopping && !self.outbox.is_closed() {
+            let not_read = self.not_read(now);
+            if !not_read.is_none() {
+                return Err(EngineError::NotRead(not_read));
+            }
+        }
+        Ok(next)
     }
 
     /// The loop saw the event descriptor become readable.
@@ -491,7 +518,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     fn next_turn(&self, now: Instant) -> Result<Turn, EngineError> {
         let is_read = self.config.once && !self.has_work() && self.is_read();
-        if self.outbox.is_closed() || ((self.is_stopping || is_read) && self.outbox.is_empty()) {
+        if self.outbox.is_closed() || ((self.is_stopping || is_read) && self.outbox.is_empty() && !self.output_file.is_replaced()) {
             match &self.commits {
                 Some(commits) if !commits.is_settled() => {}
                 Some(commits) if is_read && commits.has_failed() => return Err(EngineError::Offsets),
@@ -504,7 +531,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let old_files = if self.is_stopping { None } else { self.old_files.deadline() };
         let acks = self.outbox.awaits_acks().then(|| now + ACK_POLL);
         let commit = self.commits.as_ref().and_then(|commits| commits.deadline());
-        Ok(match [deadlines, old_files, acks, self.outbox.deadline(), commit].into_iter().flatten().min() {
+        let output_file = self.output_file_deadline();
+        Ok(match [deadlines, old_files, acks, self.outbox.deadline(), commit, output_file].into_iter().flatten().min() {
             Some(deadline) if deadline <= now => Turn::Again,
             Some(deadline) => Turn::WaitUntil(deadline),
             None => Turn::WaitForEvents,

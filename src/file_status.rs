@@ -128,6 +128,59 @@ impl FileState {
     }
 }
 
+/// What `status --list` is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ListKind {
+    /// Files and directories that cannot be read.
+    Unreadable,
+    /// Files that are not read because the output takes nothing.
+    Blocked,
+    /// Directories that are listed every second.
+    Polled,
+    /// Files and directories that are left out.
+    Excluded,
+    /// The last files of which something was lost.
+    Lost,
+}
+
+impl ListKind {
+    /// Every value with its name.
+    pub const NAMES: [(&'static str, ListKind); 5] = [
+        ("unreadable", ListKind::Unreadable),
+        ("blocked", ListKind::Blocked),
+        ("polled", ListKind::Polled),
+        ("excluded", ListKind::Excluded),
+        ("lost", ListKind::Lost),
+    ];
+
+    /// Its name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        Self::NAMES.iter().find(|(_, kind)| *kind == self).expect("each has one").0
+    }
+}
+
+/// A file or directory in a list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listed {
+    /// As records show it.
+    #[serde(flatten)]
+    pub path: PathText,
+    /// Why it is in the list.
+    pub why: String,
+}
+
+/// A part of a list.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListedPage {
+    /// May be empty though more is to come.
+    pub entries: Vec<Listed>,
+    /// Where the next part begins; `None`: this was the last one.
+    pub next: Option<u64>,
+    /// Entries that are not remembered any more.
+    pub forgotten: u64,
+}
+
 /// The answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileStatus {

@@ -1,7 +1,10 @@
 //! Inputs: which rules hold for what lies below which PATH.
 //!
 //! In: inputs as set, PATHs by number. Out: for a directory a [`ScopeId`], the PATHs that cover it; for an input its globs and labels.
-//! Always holds: the PATHs of a scope are in the order of their inputs, so that the first that accepts a file has it.
+//! Always holds: the PATHs of a scope are ordered from the innermost to the outermost, and those that lead to the same directory as their inputs
+//! are: the first that accepts a file has it.
+
+use std::cmp::Reverse;
 
 use hashbrown::HashMap;
 
@@ -39,12 +42,22 @@ pub(crate) struct Input {
     pub(crate) labels: Vec<u8>,
     /// Its place among all inputs; `None`: removed.
     rank: Option<usize>,
+    /// It ever accepted a file.
+    has_accepted: bool,
 }
 
 impl Input {
     fn new(config: InputConfig, rank: usize) -> Input {
         let labels = encode_labels(&config.labels);
-        Input { patterns: config.patterns, former: Vec::new(), from: config.from, binary: config.binary, labels, rank: Some(rank) }
+        Input {
+            patterns: config.patterns,
+            former: Vec::new(),
+            from: config.from,
+            binary: config.binary,
+            labels,
+            rank: Some(rank),
+            has_accepted: false,
+        }
     }
 
     /// The globs by which a file may have been taken in: those that hold, and those of settings whose listings are not through.
@@ -59,6 +72,8 @@ pub(crate) struct Inputs {
     inputs: Vec<Input>,
     /// The input of each PATH, by [`RootId`].
     of_root: Vec<InputId>,
+    /// How many directories are above what each PATH leads to.
+    depths: Vec<usize>,
     scopes: Vec<Box<[RootId]>>,
     known_scopes: HashMap<Box<[RootId]>, ScopeId>,
     needs_path: bool,
@@ -70,6 +85,7 @@ impl Inputs {
         Inputs {
             inputs: Vec::new(),
             of_root: Vec::new(),
+            depths: Vec::new(),
             scopes: vec![none.clone()],
             known_scopes: HashMap::from_iter([(none, ScopeId::default())]),
             needs_path: false,
@@ -99,7 +115,34 @@ impl Inputs {
     pub(crate) fn add_root(&mut self, input: InputId) -> RootId {
         let root = RootId::from(self.of_root.len());
         self.of_root.push(input);
+        self.depths.push(0);
         root
+    }
+
+    /// A PATH leads to something with so many directories above it.
+    pub(crate) fn set_depth(&mut self, root: RootId, depth: usize) {
+        if std::mem::replace(&mut self.depths[root.0 as usize], depth) != depth {
+            self.rearrange(|_| false);
+        }
+    }
+
+    /// A file that an input accepts came up.
+    #[inline]
+    pub(crate) fn note_accepted(&mut self, id: InputId) {
+        self.inputs[usize::from(id.0)].has_accepted = true;
+    }
+
+    /// Inputs by their place among all, each with whether it ever accepted a file.
+    pub(crate) fn accepted(&self) -> Vec<(InputId, bool)> {
+        let mut all: Vec<(usize, InputId, bool)> =
+            (0_u8..).zip(&self.inputs).filter_map(|(at, input)| Some((input.rank?, InputId(at), input.has_accepted))).collect();
+        all.sort_unstable_by_key(|&(rank, _, _)| rank);
+        all.into_iter().map(|(_, id, has_accepted)| (id, has_accepted)).collect()
+    }
+
+    /// Inner PATHs come first, then those of inputs that come first.
+    fn order(&self, root: RootId) -> (Reverse<usize>, Option<usize>, RootId) {
+        (Reverse(self.depths[root.0 as usize]), self.rules(root).rank, root)
     }
 
     /// The PATHs of a scope.
@@ -113,7 +156,7 @@ impl Inputs {
 
     /// The scope of these PATHs, in any order.
     pub(crate) fn scope(&mut self, mut roots: Vec<RootId>) -> ScopeId {
-        roots.sort_unstable_by_key(|&root| (self.rules(root).rank, root));
+        roots.sort_unstable_by_key(|&root| self.order(root));
         roots.dedup();
         if let Some(&known) = self.known_scopes.get(&*roots) {
             return known;
@@ -158,6 +201,7 @@ impl Inputs {
                 std::mem::swap(&mut self.inputs[at], &mut input);
                 let (old, new) = (input, &mut self.inputs[at]);
                 is_changed = old.patterns != new.patterns || old.binary != new.binary;
+                new.has_accepted = before.is_some() && old.has_accepted && old.patterns == new.patterns;
                 if before.is_some() {
                     ranks_kept.push(ranks[at]);
                     new.former = if is_settled { Vec::new() } else { old.former };
@@ -193,7 +237,7 @@ impl Inputs {
         self.known_scopes.clear();
         for (at, scope) in (0..).zip(&mut scopes) {
             let mut roots: Vec<RootId> = scope.iter().copied().filter(|&root| !is_removed(root)).collect();
-            roots.sort_unstable_by_key(|&root| (self.rules(root).rank, root));
+            roots.sort_unstable_by_key(|&root| self.order(root));
             *scope = roots.into_boxed_slice();
             self.known_scopes.entry(scope.clone()).or_insert(ScopeId(at));
         }
@@ -263,6 +307,33 @@ mod tests {
         assert!(inputs.covers(scope, later) && inputs.is_empty(ScopeId::default()));
         inputs.rearrange(|root| root == sooner);
         assert_eq!(inputs.roots(scope), [later]);
+    }
+
+    #[test]
+    fn the_innermost_path_comes_first_whichever_input_it_belongs_to() {
+        let mut inputs = Inputs::new();
+        let told = inputs.replace(vec![input(&["a"], &[]), input(&["a/b"], &[]), input(&["c"], &[])], |_| Vec::new(), true);
+        let [outer, inner, same] = [0, 1, 2].map(|at| inputs.add_root(told[at].0));
+        let scope = inputs.scope(vec![outer, inner, same]);
+        assert_eq!(inputs.roots(scope), [outer, inner, same]);
+        inputs.set_depth(outer, 1);
+        inputs.set_depth(inner, 2);
+        inputs.set_depth(same, 1);
+        assert_eq!(inputs.roots(scope), [inner, outer, same], "also of a scope that was there before");
+        assert_eq!(inputs.scope(vec![same, inner, outer]), scope);
+    }
+
+    #[test]
+    fn an_input_that_never_accepted_a_file_is_known_until_its_globs_change() {
+        let mut inputs = Inputs::new();
+        let known = |path: &[u8]| vec![InputId(path[0] - b'a')];
+        inputs.replace(vec![input(&["a"], &[]), input(&["b"], &[])], |_| Vec::new(), true);
+        inputs.note_accepted(InputId(1));
+        assert_eq!(inputs.accepted(), [(InputId(0), false), (InputId(1), true)]);
+        inputs.replace(vec![input(&["b"], &[]), input(&["a"], &[])], known, true);
+        assert_eq!(inputs.accepted(), [(InputId(1), true), (InputId(0), false)]);
+        inputs.replace(vec![input(&["b"], &["*.lgo"])], known, true);
+        assert_eq!(inputs.accepted(), [(InputId(1), false)]);
     }
 
     #[test]

@@ -19,7 +19,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::file_status::{FileState, FileStatus};
+use crate::file_status::{FileState, FileStatus, ListKind, Listed, ListedPage};
 use crate::offsets::Style;
 use crate::status::Status;
 use crate::sys::clock;
@@ -31,6 +31,9 @@ pub use terminal::watch;
 
 /// A daemon answers within one turn, some milliseconds. One that is busy or swapped out gets this long.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+
+/// Files and directories that cannot be read, and are named at once.
+const NAMED_MAX: usize = 3;
 
 /// Between the two looks that rates are made of.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(500);
@@ -44,6 +47,8 @@ pub struct StatusRequest {
     pub style: Style,
     /// Files to be told of; none: the daemon itself.
     pub files: Vec<Vec<u8>>,
+    /// What is to be listed instead.
+    pub list: Option<ListKind>,
 }
 
 /// What `top` is asked for.
@@ -92,6 +97,9 @@ struct Report<'a> {
 /// # Errors
 /// When no daemon answers, or `out` takes nothing.
 pub fn status(request: &StatusRequest, out: &mut impl Write) -> Result<Outcome, InsightError> {
+    if let Some(kind) = request.list {
+        return list(request, kind, out);
+    }
     if !request.files.is_empty() {
         return files(request, out);
     }
@@ -99,7 +107,14 @@ pub fn status(request: &StatusRequest, out: &mut impl Write) -> Result<Outcome, 
     clock::pause(BETWEEN_LOOKS);
     let after: Status = question(&request.socket, "/status")?;
     let rates = Rates::between(&before, &after);
-    let verdict = Verdict::new(&after, &rates);
+    let mut unreadable = Vec::new();
+    if after.files.unreadable + after.directories.unreadable > 0 {
+        each_listed(&request.socket, ListKind::Unreadable, |entry| {
+            unreadable.push(entry);
+            Ok(unreadable.len() < NAMED_MAX)
+        })?;
+    }
+    let verdict = Verdict::new(&after, &rates, &unreadable);
     match request.style {
         Style::Text => out.write_all(screen::status(&after, &rates, &verdict).as_bytes())?,
         Style::Json => {
@@ -109,6 +124,46 @@ pub fn status(request: &StatusRequest, out: &mut impl Write) -> Result<Outcome, 
     }
     out.flush()?;
     Ok(if verdict.is_well() { Outcome::Well } else { Outcome::Trouble })
+}
+
+/// All of a kind, a line each.
+fn list(request: &StatusRequest, kind: ListKind, out: &mut impl Write) -> Result<Outcome, InsightError> {
+    let forgotten = each_listed(&request.socket, kind, |entry| {
+        match request.style {
+            Style::Text => writeln!(out, "{}\t{}", entry.path.shown(), text::printable(&entry.why))?,
+            Style::Json => {
+                serde_json::to_writer(&mut *out, &entry)?;
+                out.write_all(b"\n")?;
+            }
+        }
+        Ok(true)
+    })?;
+    if forgotten > 0 && request.style == Style::Text {
+        writeln!(out, "(and {} before these, which are not remembered)", crate::numbers::count(forgotten))?;
+    }
+    out.flush()?;
+    Ok(Outcome::Well)
+}
+
+/// Asks page by page, until all is told or `take` says that it is enough. Returns how many are not remembered.
+fn each_listed(
+    socket: &std::path::Path,
+    kind: ListKind,
+    mut take: impl FnMut(Listed) -> Result<bool, InsightError>,
+) -> Result<u64, InsightError> {
+    let mut cursor = 0;
+    loop {
+        let page: ListedPage = question(socket, &format!("/list?kind={}&cursor={cursor}", kind.name()))?;
+        for entry in page.entries {
+            if !take(entry)? {
+                return Ok(page.forgotten);
+            }
+        }
+        match page.next {
+            Some(next) => cursor = next,
+            None => return Ok(page.forgotten),
+        }
+    }
 }
 
 fn files(request: &StatusRequest, out: &mut impl Write) -> Result<Outcome, InsightError> {

@@ -6,6 +6,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use manytail::cli::{self, Command, Settings};
+use manytail::doctor::DoctorError;
 use manytail::insight::{self, InsightError, Outcome};
 use manytail::offsets::Style;
 use manytail::progress::Progress;
@@ -36,13 +37,13 @@ fn main() -> ExitCode {
         }
         // All others print to standard output.
         Ok(_) if descriptor::was_closed(1) => nowhere(),
-        Ok(Command::Check(settings, style)) => check(&settings, style),
+        Ok(Command::Check(settings, style, connects)) => check(&settings, style, connects),
         Ok(Command::Doctor(request)) => match doctor::run(&request, &mut io::stdout().lock()) {
             Ok(true) => ExitCode::SUCCESS,
             Ok(false) => ExitCode::FAILURE,
             Err(error) => {
-                writeln!(io::stderr(), "manytail: cannot write the answer to standard output: {error}").ok();
-                ExitCode::FAILURE
+                writeln!(io::stderr(), "manytail: {error}").ok();
+                if let DoctorError::User { .. } = error { ExitCode::from(2) } else { ExitCode::FAILURE }
             }
         },
         Ok(Command::Status(request)) => shown(insight::status(&request, &mut io::stdout().lock())),
@@ -78,8 +79,8 @@ fn print(text: &[u8]) -> ExitCode {
     }
 }
 
-/// Prints the settings to stdout, and what is likely not meant so to stderr.
-fn check(settings: &Settings, style: Style) -> ExitCode {
+/// Prints the settings to stdout, and what is likely not meant so to stderr. If wanted, tries the output.
+fn check(settings: &Settings, style: Style, connects: bool) -> ExitCode {
     for warning in &settings.origin.warnings {
         // Nobody is left to tell when stderr is closed.
         writeln!(io::stderr(), "manytail: warning: {warning}").ok();
@@ -94,6 +95,7 @@ fn check(settings: &Settings, style: Style) -> ExitCode {
             writeln!(io::stderr(), "manytail: cannot write the answer: {error}").ok();
             ExitCode::FAILURE
         }
+        _ if connects && !doctor::try_output(&settings.config.output, &mut io::stderr()).unwrap_or(false) => ExitCode::FAILURE,
         _ => ExitCode::SUCCESS,
     }
 }

@@ -177,6 +177,12 @@ fn directories(text: &mut Text, status: &Status) {
         directories.polled,
     );
     text.gauge("manytail_unreadable_directories", "Directories that cannot be read.", directories.unreadable);
+    text.gauge("manytail_missing_paths", "PATHs at which nothing is found: they are waited for.", status.missing.len());
+    text.gauge(
+        "manytail_inputs_without_files",
+        "Inputs that never had a file since the start though their PATHs are there: nothing is in them, or no glob matches.",
+        status.without_files.len(),
+    );
     text.gauge("manytail_watches", "inotify watches in use.", directories.watches);
     text.gauge(
         "manytail_watches_limit",
@@ -190,6 +196,16 @@ fn output(text: &mut Text, status: &Status) {
     text.family("manytail_output_info", Kind::Gauge, "Always 1; tells the kind of output.");
     text.sample("manytail_output_info", &[("kind", &output.kind)], 1);
     text.gauge("manytail_output_connected", "1 if the receiver is there, as far as is known.", u8::from(output.is_connected));
+    text.gauge(
+        "manytail_output_misplaced",
+        "1 while the path of a file: output leads to another file or to none, or a SIGHUP that asked for it to be opened anew cannot be obeyed.",
+        u8::from(output.misplaced.is_some()),
+    );
+    text.counter(
+        "manytail_output_files_replaced_total",
+        "Times that another file took the place of an output file that was deleted.",
+        status.counters.outputs_replaced,
+    );
     text.counter("manytail_output_errors_total", "Attempts to connect, open or write that failed.", output.errors);
     text.counter(
         "manytail_output_reconnects_total",

@@ -34,6 +34,8 @@ pub(crate) enum Cause {
     Offsets,
     OffsetsAgain,
     Reopen,
+    OutputDeleted,
+    OutputMoved,
     IgnoredOlder,
     StateDirectory,
     Binary,
@@ -44,7 +46,7 @@ pub(crate) enum Cause {
 
 impl Cause {
     /// Every cause with its name, in the order of the variants.
-    const NAMES: [(Cause, &'static str); 25] = [
+    const NAMES: [(Cause, &'static str); 27] = [
         (Cause::PathMissing, "path_missing"),
         (Cause::PathAppeared, "path_appeared"),
         (Cause::PathLeftOut, "path_left_out"),
@@ -64,6 +66,8 @@ impl Cause {
         (Cause::Offsets, "offsets"),
         (Cause::OffsetsAgain, "offsets_again"),
         (Cause::Reopen, "reopen"),
+        (Cause::OutputDeleted, "output_deleted"),
+        (Cause::OutputMoved, "output_moved"),
         (Cause::IgnoredOlder, "ignored_older"),
         (Cause::StateDirectory, "state_directory"),
         (Cause::Binary, "binary"),

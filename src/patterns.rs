@@ -12,6 +12,12 @@ use globset::{Candidate, GlobBuilder, GlobSet, GlobSetBuilder};
 /// (core(5)), which are memory. These are files only: a directory of such a name is followed like any other.
 const DEFAULT_EXCLUDES: [&str; 10] = ["*.gz", "*.bz2", "*.xz", "*.zst", "*.lz4", "*.zip", "*.Z", "core", "core.[0-9]*", "*.core"];
 
+/// Whether a path looks as if it were meant as a glob.
+#[must_use]
+pub fn is_glob(path: &[u8]) -> bool {
+    path.iter().any(|byte| b"*?[{".contains(byte))
+}
+
 /// A glob that cannot be used.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("glob `{glob}`: {reason}")]
@@ -127,6 +133,13 @@ impl Patterns {
     #[must_use]
     pub fn refusal_of_directory(&self, name: &[u8], below: &[u8]) -> Option<Refused<'_>> {
         self.exclude_directories.first_match(name, below).map(Refused::Excluded)
+    }
+
+    /// Whether these globs take every file that others would, as far as that is seen at once.
+    #[must_use]
+    pub(crate) fn leaves_nothing_to(&self, others: &Patterns) -> bool {
+        let (include, exclude, _) = &self.source;
+        self == others || (include.is_empty() && exclude.is_empty())
     }
 
     /// Whether a path below PATH matters: some glob contains a `/`.

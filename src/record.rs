@@ -34,6 +34,8 @@ pub struct Source<'a> {
 #[derive(Debug)]
 pub struct Encoder {
     format: Format,
+    /// json: the host with its key and a comma behind it; may be nothing.
+    host: Vec<u8>,
     /// The fourth part of `file`, with the dash before it; may be nothing.
     run: Vec<u8>,
     /// What comes before the bytes of each line of the current source. In json [`RECORD_END`], which ends the record before, and a whole
@@ -56,7 +58,17 @@ impl Encoder {
     /// An encoder without a source: [`Encoder::begin`] comes first.
     #[must_use]
     pub fn new(format: Format) -> Self {
-        Encoder { format, run: Vec::new(), head: Vec::new(), offset_at: 0, myriad: 0, time: FormattedTime::new() }
+        Encoder { format, host: Vec::new(), run: Vec::new(), head: Vec::new(), offset_at: 0, myriad: 0, time: FormattedTime::new() }
+    }
+
+    /// The host's name, or none, in the records of sources that begin from now on.
+    pub fn set_host(&mut self, host: Option<&str>) {
+        self.host.clear();
+        if let Some(host) = host {
+            self.host.extend_from_slice(b"\"host\":\"");
+            push_json_text(host.as_bytes(), &mut self.host);
+            self.host.extend_from_slice(b"\",");
+        }
     }
 
     /// From now on `file` has a fourth part, the number of this run. For a run that does not know which incarnations were used before.
@@ -126,6 +138,7 @@ impl Encoder {
         head.extend_from_slice(b"{\"time\":\"");
         head.extend_from_slice(self.time.text_of(source.read_at));
         head.extend_from_slice(b"\",");
+        head.extend_from_slice(&self.host);
         push_json_path(source.path, head);
         head.extend_from_slice(b",\"file\":\"");
         push_file(source.device, source.inode, source.incarnation, head);

@@ -174,6 +174,11 @@ impl Registry {
     }
 
     /// So many slots from a place on, free ones included; fewer at the end.
+    pub(crate) fn places(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// So many slots from a place on.
     pub(crate) fn slots(&self, place: usize, count: usize) -> &[FileSlot] {
         let end = place.saturating_add(count).min(self.slots.len());
         &self.slots[place.min(end)..end]

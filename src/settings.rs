@@ -6,6 +6,7 @@
 
 pub(crate) mod environment;
 pub(crate) mod file;
+mod references;
 mod report;
 
 use std::collections::BTreeMap;
@@ -13,7 +14,11 @@ use std::ffi::OsString;
 use std::fmt;
 use std::rc::Rc;
 
+pub(crate) use references::Variables;
 pub use report::{Effective, Setting, Value};
+
+/// The option that says a label; files have a table of them.
+pub(crate) const LABEL: &str = "label";
 
 /// Where a value was said.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -161,11 +166,17 @@ impl Layers {
         if is_said_outside || self.files.values.contains_key("paths") { vec![None] } else { Vec::new() }
     }
 
-    /// The labels of an input: those of all, and its own, which win.
+    /// The labels of an input: those of all, its own, which win, and those of the environment or else of the command line, which win over both.
     pub(crate) fn labels(&self, input: Option<&InputTable>) -> Vec<Label> {
         let mut labels = self.files.labels.clone();
         for own in input.into_iter().flat_map(|table| &table.labels) {
             set_label(&mut labels, own.clone());
+        }
+        for given in self.find(LABEL, None).into_iter().flat_map(|given| &given.texts) {
+            let text = given.text.to_string_lossy();
+            if let Some((name, value)) = text.split_once('=') {
+                set_label(&mut labels, Label { name: name.to_owned(), value: value.to_owned(), source: given.source.clone() });
+            }
         }
         labels
     }

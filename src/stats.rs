@@ -27,6 +27,9 @@ pub struct Stats {
     pub pieces: u64,
     /// Bytes of records that the output acknowledged.
     pub acknowledged_bytes: u64,
+    /// Times that another file took the place of an output file that was deleted.
+    #[serde(default)]
+    pub outputs_replaced: u64,
     /// Times a file's content restarted: truncated, or overwritten in place.
     pub truncations: u64,
     /// NUL bytes skipped: holes, and runs left by a truncation.

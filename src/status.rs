@@ -24,6 +24,9 @@ pub struct Status {
     /// PATHs at which nothing is found (to follow), each as given: they are waited for.
     #[serde(default)]
     pub missing: Vec<String>,
+    /// Inputs that never had a file since the start, or since their globs changed: the PATHs of each.
+    #[serde(default)]
+    pub without_files: Vec<String>,
     /// Where records go.
     pub output: OutputStatus,
     /// How offsets are kept.
@@ -165,6 +168,9 @@ pub struct OutputStatus {
     /// What failed last, and why, as long as nothing went well since.
     #[serde(default)]
     pub failure: Option<String>,
+    /// What is wrong with the place of a `file:` output though it takes records: its path leads elsewhere, or a SIGHUP cannot be obeyed.
+    #[serde(default)]
+    pub misplaced: Option<String>,
     /// Attempts to connect, open or write that failed.
     pub errors: u64,
     /// Times that a receiver was there again after one was lost.
@@ -180,7 +186,7 @@ pub struct OutputStatus {
 }
 
 /// How offsets are kept.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct CommitStatus {
     /// There is a state directory.
     pub is_kept: bool,
@@ -188,6 +194,9 @@ pub struct CommitStatus {
     pub age_seconds: f64,
     /// The last attempt failed.
     pub is_failing: bool,
+    /// Why.
+    #[serde(default)]
+    pub failure: Option<String>,
     /// The journal's length.
     pub journal_bytes: u64,
 }

@@ -42,6 +42,7 @@ fn config(inputs: Vec<InputConfig>) -> EngineConfig {
         follow_links: None,
         same_owner: false,
         format: Format::Raw,
+        host: None,
         once: false,
         coalesce: Duration::ZERO,
         line_bytes_max: 1 << 20,

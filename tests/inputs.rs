@@ -89,6 +89,7 @@ impl Tail {
             follow_links: None,
             same_owner: false,
             format,
+            host: None,
             once: false,
             coalesce: Duration::ZERO,
             line_bytes_max: 1 << 20,

@@ -17,18 +17,24 @@ pub(super) struct CheckOptions {
     #[arg(long, value_name = "text|json", default_value = "text", value_parser = one_of(&Style::NAMES),
         hide_possible_values = true, help_heading = "Answer")]
     pub(super) report: Style,
+
+    /// Try the output: write access and space, or a connection [default: off]
+    #[arg(long, help_heading = "Answer")]
+    pub(super) connect: bool,
 }
 
 pub(super) const CHECK_HELP: &str = "\
 Say which settings hold, and where each was said: default, FILE:LINE, environment variable or command line. Takes what `run` takes and \
-refuses what `run` refuses. Opens nothing but settings files: no PATH, no output, no state directory.
+refuses what `run` refuses, with all that is wrong in files and variables at once. Opens nothing but settings files: no PATH, no output, no state \
+directory; with --connect it tries the output, and tells on stderr what came of it. `manytail doctor --config` tries all.
 
 text: a settings file that says the same; what it cannot say is a comment.
 json: one object per line: input (its number, where it applies), key, value (null: off, or found out at the start), source.";
 
 pub(super) const CHECK_EXAMPLES: &str = "\
-Exit codes: 0 a run would start with these settings, 2 it would refuse them.
+Exit codes: 0 a run would start with these settings, 1 the output cannot be used now (--connect), 2 a run would refuse them.
 
 Examples:
   manytail check --config /etc/manytail/manytail.toml
+  manytail check --connect --config /etc/manytail/manytail.toml > /dev/null
   manytail check --format json --include '*.log' /srv/grid/jobs > manytail.toml";

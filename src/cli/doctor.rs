@@ -5,36 +5,53 @@
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
 
+use super::layers::Invocation;
 use super::{Refusal, one_of, refuse, state_directory};
-use crate::config::{ConfigError, Symlinks};
-use crate::doctor::Request;
+use crate::config::{ConfigError, RESCAN_REMOTE, Symlinks, parse_duration};
+use crate::doctor::{AsUser, Input, Request, Tried};
 use crate::offsets::Style;
 use crate::patterns::Patterns;
 
 pub(super) const DOCTOR_HELP: &str = "\
-Look whether PATHs and this machine are what a run needs, as the user it is called by. Changes nothing, opens no file.
+Look whether PATHs and this machine are what a run needs, as the user it is called by, or as --user. Changes nothing, opens no file.
 
-Counts directories and files, names the types of file systems and what inotify does not tell there, compares the limits of inotify, \
-descriptors and memory with what is needed, asks whether directories (all) and files (one per directory, and every 64th) may be read, \
-and looks at the state directory. Each finding is ok, a warning or a problem, with what to do; sysctl lines to paste come last.";
+Counts directories and files, tells what the globs take and what they leave out, names the types of file systems and what inotify does not tell \
+there, compares the limits of inotify, descriptors and memory with what is needed, asks whether directories (all) and files (one per directory, and \
+every 64th) may be read, and looks at the state directory. With --config it takes all settings from there, and tries the output (write access, \
+space, connection), the addresses of metrics and the place of the control socket, too. Each finding is ok, a warning or a problem, with what to do; \
+sysctl lines to paste come last.";
 
 const EXAMPLES: &str = "\
 Exit codes: 0 no problem, 1 at least one problem, 2 bad usage.
 
 Examples:
+  manytail doctor --config /etc/manytail/manytail.toml --user manytail
   manytail doctor /srv/grid/jobs --state-dir /var/lib/manytail
-  setpriv --reuid manytail --clear-groups manytail doctor /srv/grid/jobs
   manytail doctor --format json /srv/grid/jobs | jq -r 'select(.verdict == \"problem\").finding'";
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct DoctorOptions {
     /// Directories and files that are to be followed
-    #[arg(value_name = "PATH", required = true)]
+    #[arg(value_name = "PATH", required_unless_present = "config")]
     paths: Vec<OsString>,
+
+    /// The settings file of the run [default: none]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["paths", "state_dir", "include", "exclude", "no_default_excludes",
+        "recursive", "follow_symlinks", "same_owner", "rescan_remote"])]
+    config: Option<PathBuf>,
+
+    /// Look as this user, by name or number; needs root [default: whoever calls]
+    #[arg(long, value_name = "NAME")]
+    user: Option<String>,
+
+    /// With --user: as a service that has CAP_DAC_READ_SEARCH, as that of the packages [default: off]
+    #[arg(long, requires = "user")]
+    cap_dac_read_search: bool,
 
     /// Where a run will keep its offsets [default: $STATE_DIRECTORY, else none]
     #[arg(long, value_name = "DIR")]
@@ -66,13 +83,46 @@ pub(super) struct DoctorOptions {
     #[arg(long)]
     same_owner: bool,
 
+    /// As in `run`: how often files are looked at where others write unseen
+    #[arg(long, value_name = "DURATION", default_value = RESCAN_REMOTE, value_parser = parse_duration)]
+    rescan_remote: Duration,
+
     /// How the answer is written
     #[arg(short, long, value_name = "text|json", default_value = "text", value_parser = one_of(&Style::NAMES),
         hide_possible_values = true)]
     format: Style,
 }
 
-pub(super) fn request(options: DoctorOptions) -> Result<Request, Refusal> {
+/// `variables`: those of the environment.
+pub(super) fn request(options: DoctorOptions, variables: Vec<(OsString, OsString)>) -> Result<Request, Refusal> {
+    let user = options.user.clone().map(|name| AsUser { name, reads_all: options.cap_dac_read_search });
+    let request = match options.config {
+        Some(config) => of_settings(config, options.format, variables)?,
+        None => of_options(options)?,
+    };
+    Ok(Request { user, ..request })
+}
+
+/// As a run with this settings file would be.
+fn of_settings(config: PathBuf, style: Style, variables: Vec<(OsString, OsString)>) -> Result<Request, Refusal> {
+    let arguments = vec!["manytail".into(), "run".into(), "--config".into(), config.clone().into()];
+    let file = config;
+    let config = Invocation { command: "run", arguments, variables }.read()?.config;
+    let engine = config.engine;
+    Ok(Request {
+        inputs: engine.inputs.into_iter().map(|input| Input { paths: input.paths, patterns: input.patterns }).collect(),
+        recursive: engine.recursive,
+        follow_links: engine.follow_links,
+        same_owner: engine.same_owner,
+        state_dir: config.state_dir,
+        rescan_remote: engine.rescan_remote,
+        tried: Some(Tried { file, output: config.output, metrics: config.metrics, control_socket: config.control_socket }),
+        user: None,
+        style,
+    })
+}
+
+fn of_options(options: DoctorOptions) -> Result<Request, Refusal> {
     if options.paths.iter().any(|path| path.is_empty()) {
         return Err(refuse("doctor", "PATH", &ConfigError::EmptyPath.to_string()));
     }
@@ -83,12 +133,14 @@ pub(super) fn request(options: DoctorOptions) -> Result<Request, Refusal> {
         return Err(refuse("doctor", "state_dir", &ConfigError::EmptyStateDir.to_string()));
     }
     Ok(Request {
-        paths: options.paths.into_iter().map(OsString::into_vec).collect(),
-        patterns,
+        inputs: vec![Input { paths: options.paths.into_iter().map(OsString::into_vec).collect(), patterns }],
         recursive: options.recursive,
         follow_links: options.follow_symlinks.rule().map_err(|error| refuse("doctor", error.key(), &error.to_string()))?,
         same_owner: options.same_owner,
         state_dir,
+        rescan_remote: Some(options.rescan_remote).filter(|period| !period.is_zero()),
+        tried: None,
+        user: None,
         style: options.format,
     })
 }

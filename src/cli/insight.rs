@@ -12,6 +12,7 @@ use clap::Args;
 
 use super::{Refusal, default_control_socket, one_of, refuse, refuse_because};
 use crate::config::parse_duration;
+use crate::file_status::ListKind;
 use crate::insight::{StatusRequest, TopRequest};
 use crate::offsets::Style;
 
@@ -23,6 +24,10 @@ pub(super) struct StatusOptions {
     /// Files to be told of; none: how the daemon itself does
     #[arg(value_name = "FILE")]
     files: Vec<OsString>,
+
+    /// All of these instead: unreadable, blocked, polled, excluded or lost
+    #[arg(long, value_name = "KIND", value_parser = one_of(&ListKind::NAMES), hide_possible_values = true, conflicts_with = "files")]
+    list: Option<ListKind>,
 
     /// How the answer is written
     #[arg(short, long, value_name = "text|json", default_value = "text", value_parser = one_of(&Style::NAMES),
@@ -51,16 +56,21 @@ RuntimeDirectory=.
 
 With FILE: whether the file is known, its offset, size and unread bytes, and why it is not read if it is not. A relative FILE means what \
 records show, else what it means here.
-text: one screen. json: one object, or one per FILE.";
+With --list: files and directories, a line each, with the reason. unreadable: those that cannot be read; blocked: files that wait for the \
+output; polled: directories that are listed every second; excluded: what is below the PATHs and left out (found by listing all directories once \
+more); lost: the last files of which something was lost.
+
+text: one screen; of --list path, TAB, reason. json: one object, or one per FILE or line.";
 
 pub(super) const STATUS_EXAMPLES: &str = "\
-Exit codes: 0 keeping up (each FILE is read), 1 not keeping up, or something needs somebody (a FILE is not read), 2 bad usage, \
+Exit codes: 0 keeping up (each FILE is read; a list was told), 1 not keeping up, or something needs somebody (a FILE is not read), 2 bad usage, \
 3 no manytail answers.
 
 Examples:
   manytail status
   manytail status --format json | jq .rates
-  manytail status /srv/grid/jobs/d7/job1.log";
+  manytail status /srv/grid/jobs/d7/job1.log
+  manytail status --list excluded | grep -v 'excluded by'";
 
 pub(super) const TOP_HELP: &str = "\
 Show a running manytail live: rates, output, the files furthest behind and the busiest. q, Esc or Ctrl-C quits.
@@ -89,7 +99,7 @@ pub(super) fn status(options: StatusOptions) -> Result<StatusRequest, Refusal> {
     if files.iter().any(Vec::is_empty) {
         return Err(refuse("status", "FILE", "a FILE is empty"));
     }
-    Ok(StatusRequest { socket: socket(options.control_socket), style: options.format, files })
+    Ok(StatusRequest { socket: socket(options.control_socket), style: options.format, files, list: options.list })
 }
 
 pub(super) fn top(options: TopOptions) -> Result<TopRequest, Refusal> {

@@ -17,7 +17,11 @@ use super::run::InputOptions;
 use super::{Arguments, Refusal, RunOptions, refuse};
 use crate::config::{Config, ConfigError, Format, Misfit};
 use crate::diagnostics::Diagnostics;
-use crate::settings::{Effective, Files, Given, InputTable, Key, Kind, Layers, Setting, SettingError, Source, Text, Values};
+use crate::file_status::shown;
+use crate::patterns::is_glob;
+use crate::settings::{
+    Effective, Files, Given, InputTable, Key, Kind, LABEL, Layers, Setting, SettingError, Source, Text, Values, Variables,
+};
 use crate::settings::{environment, file};
 use crate::sys::LinkRule;
 
@@ -87,14 +91,19 @@ impl Invocation {
         let diagnostics = Diagnostics { level: run.log_level, format: run.log_format };
         let pairs = |input: Option<&InputTable>| layers.labels(input).into_iter().map(|label| (label.name, label.value)).collect();
         let with_labels = inputs.iter().map(|&input| (parse::<InputOptions>(&keys, &layers, input), pairs(input))).collect();
-        let config = Config::new(run, with_labels).map_err(|misfit| self.refuse_misfit(&misfit, &layers, &inputs))?;
+        let config = Config::new(run, with_labels).map_err(|misfits| self.refuse_misfits(&misfits, &layers, &inputs))?;
         if config.engine.format != Format::Json && config.engine.inputs.iter().any(|input| !input.labels.is_empty()) {
             warnings.push("labels are part of json records alone: with another format they change nothing".to_owned());
+        }
+        if config.engine.format != Format::Json && config.engine.host.is_some() {
+            warnings.push("host is part of json records alone: with another format it changes nothing".to_owned());
         }
         if config.engine.follow_links == Some(LinkRule::Any) {
             warnings
                 .push("follow_symlinks: whoever can make a link below a PATH chooses what is read: all are followed".to_owned());
         }
+        warnings.extend(globs_as_paths(&config));
+        warnings.extend(repeated_paths(&config, &layers, &inputs));
         let effective = effective(&keys, &layers, &inputs);
         Ok(Settings { config, diagnostics, origin: Origin { effective, warnings, invocation: self } })
     }
@@ -102,16 +111,18 @@ impl Invocation {
     /// What each layer says, every value well-formed, and the warnings.
     fn layers(&self, keys: &[Key], given: &ArgMatches, options: &mut clap::Command) -> Result<(Layers, Vec<String>), Refusal> {
         let command_line = on_command_line(keys, given);
-        let (environment, warnings) = environment::read(&self.variables, keys).map_err(misplaced)?;
-        let mut check = |values: &Values| check(values, keys, options).map_err(misplaced);
-        check(&environment)?;
+        let (environment, warnings) = environment::read(&self.variables, keys).map_err(|error| misplaced(&[error]))?;
+        let mut errors = Vec::new();
+        check(&environment, keys, options, &mut errors);
         let files = match command_line.get(CONFIG).or(environment.get(CONFIG)).and_then(|given| given.texts.last()) {
-            Some(path) => file::read(&path.text, keys).map_err(misplaced)?,
+            Some(path) => file::read(&path.text, keys, Variables(&self.variables), &mut errors),
             None => Files::default(),
         };
-        check(&files.values)?;
-        for input in &files.inputs {
-            check(&input.values)?;
+        for values in std::iter::once(&files.values).chain(files.inputs.iter().map(|input| &input.values)) {
+            check(values, keys, options, &mut errors);
+        }
+        if !errors.is_empty() {
+            return Err(misplaced(&errors));
         }
         Ok((Layers { command_line, environment, files, surroundings: self.surroundings() }, warnings))
     }
@@ -134,7 +145,7 @@ impl Invocation {
         let file = layers.find(CONFIG, None).and_then(|given| given.texts.last());
         if let Some(file) = file {
             let reason = "nothing to follow: it needs `paths` or an [[input]] table, or the command line a PATH".to_owned();
-            return misplaced(SettingError::File { path: file.text.display().to_string(), reason });
+            return misplaced(&[SettingError::File { path: file.text.display().to_string(), reason }]);
         }
         let mut arguments =
             Arguments::command().mut_subcommand(self.command, |run| run.mut_arg(PATHS, |paths| paths.required(true)));
@@ -144,8 +155,20 @@ impl Invocation {
         }
     }
 
-    /// Says where it was said what does not fit.
-    fn refuse_misfit(&self, misfit: &Misfit, layers: &Layers, inputs: &[Option<&InputTable>]) -> Refusal {
+    /// Says where it was said what does not fit: all that files and variables say, else the first of the command line.
+    fn refuse_misfits(&self, misfits: &[Misfit], layers: &Layers, inputs: &[Option<&InputTable>]) -> Refusal {
+        let mut elsewhere = Vec::new();
+        for misfit in misfits {
+            match self.misfit(misfit, layers, inputs) {
+                Ok(error) => elsewhere.push(error),
+                Err(refusal) => return refusal,
+            }
+        }
+        misplaced(&elsewhere)
+    }
+
+    /// What does not fit, as an error of a file or a variable; else the refusal of the command line.
+    fn misfit(&self, misfit: &Misfit, layers: &Layers, inputs: &[Option<&InputTable>]) -> Result<SettingError, Refusal> {
         let input = inputs.get(misfit.input).copied().flatten();
         let key = misfit.error.key();
         let find = |key: &str| layers.find(if key == "PATH" { PATHS } else { key }, input);
@@ -159,10 +182,10 @@ impl Invocation {
         let said = |text: &&Text| misfit.error.text().is_some_and(|wrong| text.text == wrong);
         let place = given.and_then(|given| given.texts.iter().find(said).map(|text| &text.source).or(Some(&given.source)));
         match place {
-            None | Some(Source::Default | Source::CommandLine) => refuse(self.command, key, &reason),
+            None | Some(Source::Default | Source::CommandLine) => Err(refuse(self.command, key, &reason)),
             Some(source) => {
                 let key = if key == "PATH" { PATHS } else { key };
-                misplaced(SettingError::Value { at: source.clone(), key: key.to_owned(), reason })
+                Ok(SettingError::Value { at: source.clone(), key: key.to_owned(), reason })
             }
         }
     }
@@ -170,7 +193,7 @@ impl Invocation {
 
 /// The settings that there are: the options of `run`, each an entry of [`RunOptions`] and nothing else. So a new option is a key of files,
 /// a variable and a line of `check` at once. What it takes is told by its action and the name of its value: `SIZE`, `DURATION` and `N`
-/// may be integers in TOML, `true|false` is a boolean, `RULE` a boolean or a text. Whether a run takes a new value without a restart is told in `daemon::reload`.
+/// may be integers in TOML, `true|false` is a boolean, `RULE` and `NAME` a boolean or a text. Whether a run takes a new value without a restart is told in `daemon::reload`.
 pub(super) fn keys(options: &clap::Command) -> Vec<Key> {
     let of_inputs = InputOptions::augment_args(clap::Command::new("input"));
     let of_inputs: HashSet<&str> = of_inputs.get_arguments().map(|option| option.get_id().as_str()).collect();
@@ -189,7 +212,7 @@ pub(super) fn keys(options: &clap::Command) -> Vec<Key> {
             default: if is_off { Some("false".to_owned()) } else { (!defaults.is_empty()).then(|| defaults.join(" ")) },
             default_in_words: words.to_owned(),
             is_of_inputs: of_inputs.contains(option.get_id().as_str()),
-            is_in_files: name != CONFIG,
+            is_in_files: name != CONFIG && name != LABEL,
             name,
         }
     };
@@ -202,7 +225,7 @@ fn kind(option: &clap::Arg) -> Kind {
         (ArgAction::SetTrue, _) => Kind::Switch,
         (ArgAction::Append, _) => Kind::List,
         (_, Some("true|false")) => Kind::Boolean,
-        (_, Some("RULE")) => Kind::Rule,
+        (_, Some("RULE" | "NAME")) => Kind::Rule,
         (_, Some("SIZE" | "DURATION" | "N")) => Kind::Number,
         _ => Kind::Text,
     }
@@ -235,18 +258,16 @@ fn argument(key: &Key, text: &OsStr) -> Vec<OsString> {
     }
 }
 
-/// Whether the parsers of the options take these values.
-fn check(values: &Values, keys: &[Key], options: &mut clap::Command) -> Result<(), SettingError> {
+/// Asks the parsers of the options whether they take these values. What they do not take is added to `errors`.
+fn check(values: &Values, keys: &[Key], options: &mut clap::Command, errors: &mut Vec<SettingError>) {
     for key in keys {
         for text in values.get(&key.name).into_iter().flat_map(|given| &given.texts) {
-            options.try_get_matches_from_mut(argument(key, &text.text)).map_err(|error| SettingError::Value {
-                at: text.source.clone(),
-                key: key.name.clone(),
-                reason: reason(&error, &text.text),
-            })?;
+            if let Err(error) = options.try_get_matches_from_mut(argument(key, &text.text)) {
+                let reason = reason(&error, &text.text);
+                errors.push(SettingError::Value { at: text.source.clone(), key: key.name.clone(), reason });
+            }
         }
     }
-    Ok(())
 }
 
 /// Why clap refuses a value, without the words about the command line.
@@ -268,7 +289,7 @@ fn reason(error: &clap::Error, value: &OsStr) -> String {
 /// The first paragraph of an error for people, as one line.
 pub(super) fn one_line(text: &str) -> String {
     let lines = text.trim().trim_start_matches("error: ").lines().take_while(|line| !line.trim().is_empty());
-    lines.map(str::trim).collect::<Vec<_>>().join(" ")
+    lines.map(str::trim).collect::<Vec<_>>().join(" ").replace(" error: ", "; ")
 }
 
 /// What counts, parsed as the options of a command line. `input`: for this input.
@@ -289,6 +310,46 @@ fn parse<O: Args>(keys: &[Key], layers: &Layers, input: Option<&InputTable>) -> 
     O::from_arg_matches(&matches).expect("the options are those of the matches")
 }
 
+/// PATHs that a shell would have expanded if it could.
+fn globs_as_paths(config: &Config) -> Vec<String> {
+    let paths = config.engine.inputs.iter().flat_map(|input| &input.paths).filter(|path| is_glob(path));
+    let warning = |path: &Vec<u8>| {
+        let path = shown(path);
+        format!("PATH {path} is taken as it is written, it is no glob: name the directory above it, and give the rest to --include")
+    };
+    paths.map(warning).collect()
+}
+
+/// PATHs that come twice, so that the second one gets no file that the first one takes.
+fn repeated_paths(config: &Config, layers: &Layers, inputs: &[Option<&InputTable>]) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let mut seen: Vec<(Vec<u8>, usize, &Source)> = Vec::new();
+    for (number, &input) in inputs.iter().enumerate() {
+        for text in layers.find(PATHS, input).into_iter().flat_map(|given| &given.texts) {
+            let path = plain(text.text.as_bytes());
+            let patterns = |number: usize| &config.engine.inputs[number].patterns;
+            let before = seen.iter().find(|(known, of, _)| *known == path && patterns(*of).leaves_nothing_to(patterns(number)));
+            if let Some((_, _, first)) = before {
+                let path = shown(&path);
+                warnings.push(format!(
+                    "PATH {path} is given twice, at {first} and {}: the first one gets all of its files",
+                    text.source
+                ));
+            } else {
+                seen.push((path, number, &text.source));
+            }
+        }
+    }
+    warnings
+}
+
+/// A path without what changes nothing in it.
+fn plain(path: &[u8]) -> Vec<u8> {
+    let names = path.split(|&byte| byte == b'/').filter(|name| !name.is_empty() && *name != b".");
+    let plain = names.collect::<Vec<_>>().join(&b'/');
+    if path.starts_with(b"/") { [b"/", &*plain].concat() } else { plain }
+}
+
 fn effective(keys: &[Key], layers: &Layers, inputs: &[Option<&InputTable>]) -> Effective {
     let settings = keys.iter().filter(|key| !key.is_of_inputs).map(|key| Setting::new(key, layers.find(&key.name, None)));
     let of_input = |&input: &Option<&InputTable>| {
@@ -298,10 +359,10 @@ fn effective(keys: &[Key], layers: &Layers, inputs: &[Option<&InputTable>]) -> E
     Effective { settings: settings.collect(), inputs: inputs.iter().map(of_input).collect() }
 }
 
-/// A refusal of what was not said on the command line: no usage helps there.
-#[expect(clippy::needless_pass_by_value, reason = "it is the end of the error's way")]
-fn misplaced(error: SettingError) -> Refusal {
-    Refusal(Box::new(clap::Error::raw(ErrorKind::ValueValidation, format!("{error}\n"))))
+/// A refusal of what was not said on the command line: no usage helps there. A line for each error.
+fn misplaced(errors: &[SettingError]) -> Refusal {
+    let lines: Vec<String> = errors.iter().map(|error| format!("{error}\n")).collect();
+    Refusal(Box::new(clap::Error::raw(ErrorKind::ValueValidation, lines.join("error: "))))
 }
 
 #[cfg(test)]

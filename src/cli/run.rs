@@ -11,7 +11,8 @@ use std::time::Duration;
 use clap::Args;
 
 use super::{metrics_uri, one_of, output_uri};
-use crate::config::{Binary, Format, From, KEEP_OPEN, Metrics, Output, RESCAN_REMOTE, Symlinks, parse_duration, parse_size};
+use crate::config::{Binary, Format, From, Host, KEEP_OPEN, Metrics, Output, RESCAN_REMOTE, Symlinks};
+use crate::config::{parse_duration, parse_host, parse_label, parse_size};
 use crate::diagnostics::{Level, LogFormat};
 
 const EXAMPLES: &str = "\
@@ -73,6 +74,15 @@ pub(crate) struct RunOptions {
     #[arg(short, long, value_name = "raw|text|json", default_value = "text", value_parser = one_of(&Format::NAMES),
         hide_possible_values = true, help_heading = "Output")]
     pub(crate) format: Format,
+
+    /// json: the host's name in each record; =NAME: this one [default: off]
+    #[arg(long, value_name = "NAME", num_args = 0..=1, require_equals = true, default_value = "false",
+        default_missing_value = "true", hide_default_value = true, value_parser = parse_host, help_heading = "Output")]
+    pub(crate) host: Host,
+
+    /// json: this label in each record (repeat) [default: none]
+    #[arg(long, value_name = "KEY=VALUE", value_parser = parse_label, help_heading = "Output")]
+    pub(crate) label: Vec<(String, String)>,
 
     /// On SIGTERM, wait this long for the output to take what was read
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = parse_duration, help_heading = "Output")]

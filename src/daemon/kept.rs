@@ -42,21 +42,15 @@ pub(super) struct Kept {
     reconciled: Vec<FileId>,
 }
 
-/// Locks and loads a state directory, and makes a `file:` output match it.
-pub(super) fn open(directory: &Path, output: &Output) -> anyhow::Result<Kept> {
+/// Locks and loads a state directory.
+pub(super) fn open(directory: &Path) -> anyhow::Result<Kept> {
     let began = clock::now().instant;
     let disk = open_patiently(directory)?;
     let identity = disk.identity();
-    let (store, mut state) =
-        Store::open(disk).with_context(|| format!("cannot use the state directory {}", directory.display()))?;
+    let (store, state) = Store::open(disk).with_context(|| format!("cannot use the state directory {}", directory.display()))?;
     let took = clock::now().instant.duration_since(began);
     tracing::debug!(entries = state.len(), bytes = store.bytes(), ?took, "offsets loaded");
-    let mut reconciled = Vec::new();
-    if let (Output::File(path), Some(point)) = (output, state.output()) {
-        reconciled = reconcile_output(path, &point, store.stamp(), &mut state)
-            .with_context(|| format!("cannot make the output file:{} match the offsets", path.display()))?;
-    }
-    Ok(Kept { directory: identity, store, state, reconciled })
+    Ok(Kept { directory: identity, store, state, reconciled: Vec::new() })
 }
 
 /// Locks the directory. A service that is killed and started again at once meets its predecessor, which may still be in its last system call:
@@ -81,6 +75,15 @@ fn open_patiently(directory: &Path) -> Result<LinuxDisk, DiskError> {
 }
 
 impl Kept {
+    /// Makes a `file:` output, which is open and locked by now, match the offsets.
+    pub(super) fn reconcile(&mut self, output: &Output) -> anyhow::Result<()> {
+        if let (Output::File(path), Some(point)) = (output, self.state.output()) {
+            self.reconciled = reconcile_output(path, &point, self.store.stamp(), &mut self.state)
+                .with_context(|| format!("cannot make the output file:{} match the offsets", path.display()))?;
+        }
+        Ok(())
+    }
+
     /// Starts the thread that commits.
     pub(super) fn start(self, waker: Waker, interval: Duration) -> anyhow::Result<Checkpoint> {
         let journal = self.store.is_appendable().then(|| self.store.bytes());
@@ -146,9 +149,11 @@ fn reconcile_output(path: &Path, point: &OutputPoint, last: Option<Stamp>, state
     if done.missing_bytes > 0 {
         let missing_bytes = done.missing_bytes;
         tracing::warn!(path = %path.display(), missing_bytes, "the output is shorter than at the last commit: appended to");
-    } else if done.kept > 0 || done.cut_bytes > 0 {
+    } else if done.cut_bytes > 0 {
         let (kept, cut_bytes) = (done.kept, done.cut_bytes);
-        tracing::info!(path = %path.display(), kept, cut_bytes, "the output's end was not committed: it matches the offsets now");
+        tracing::warn!(path = %path.display(), kept, cut_bytes, "the output's end was not committed and was cut off: its lines come again");
+    } else if done.kept > 0 {
+        tracing::info!(path = %path.display(), kept = done.kept, "the output's end was not committed: it matches the offsets now");
     }
     Ok(done.advanced)
 }

@@ -16,7 +16,7 @@ use crate::sys::clock::Now;
 type Apply = fn(&mut Daemon, &Settings, Now);
 
 /// The settings that change while running. What is not here (and is none of an input) needs a restart.
-const LIVE: [(&str, Apply); 13] = [
+const LIVE: [(&str, Apply); 15] = [
     ("coalesce", |daemon, new, now| daemon.engine.set_coalesce(new.config.engine.coalesce, now.instant)),
     ("pace", |daemon, new, _| daemon.pace = new.config.pace),
     ("adaptive", |daemon, new, now| daemon.adapt(new.config.adaptive, now)),
@@ -29,6 +29,9 @@ const LIVE: [(&str, Apply); 13] = [
     ("max_line_bytes", |daemon, new, _| daemon.engine.set_line_bytes_max(new.config.engine.line_bytes_max)),
     ("commit_interval", |daemon, new, _| daemon.engine.set_commit_interval(new.config.commit_interval)),
     ("shutdown_timeout", |daemon, new, _| daemon.shutdown_timeout = new.config.shutdown_timeout),
+    ("host", |daemon, new, _| daemon.engine.set_host(new.config.engine.host.as_deref())),
+    // They are part of each input, see below.
+    ("label", |_, _, _| {}),
     ("log_level", |_, new, _| diagnostics::set_level(new.diagnostics.level)),
 ];
 

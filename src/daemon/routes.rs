@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::Running;
 use super::http::{self, Request, Response};
 use crate::engine::EngineError;
-use crate::file_status::{FileState, FileStatus};
+use crate::file_status::{FileState, FileStatus, ListKind};
 use crate::metrics;
 use crate::status::{About, Status};
 use crate::sys::clock::Now;
@@ -50,7 +50,8 @@ pub(super) type Routes = &'static [(&'static str, Answer)];
 pub(super) const METRICS: Routes = &[("/metrics", prometheus), ("/", index)];
 
 /// Of the control socket.
-pub(super) const CONTROL: Routes = &[("/status", status), ("/file", file), ("/top", top), ("/metrics", prometheus)];
+pub(super) const CONTROL: Routes =
+    &[("/status", status), ("/file", file), ("/list", list), ("/top", top), ("/metrics", prometheus)];
 
 /// Answers a request.
 pub(super) fn answer(routes: Routes, request: &Request<'_>, engine: &mut Running, about: &About, now: Now) -> Response {
@@ -79,6 +80,19 @@ fn file(question: &mut Question<'_>, query: &str) -> Response {
         Some(path) if !path.is_empty() && !path.contains(&0) => match explain(question, &path) {
             Ok(found) => json(&found),
             Err(error) => failed(&error),
+        },
+        _ => Response::refusal(400),
+    }
+}
+
+/// `kind=` and `cursor=`: a page of a list.
+fn list(question: &mut Question<'_>, query: &str) -> Response {
+    let text = |name: &str| http::value(query, name).and_then(|value| String::from_utf8(value).ok());
+    let kind = text("kind").and_then(|kind| ListKind::NAMES.iter().find(|(name, _)| *name == kind).map(|(_, kind)| *kind));
+    match (kind, text("cursor").and_then(|cursor| cursor.parse().ok())) {
+        (Some(kind), Some(cursor)) => match question.engine.list_page(kind, cursor, question.now) {
+            Some(page) => json(&page),
+            None => Response::refusal(410),
         },
         _ => Response::refusal(400),
     }

@@ -12,6 +12,7 @@ use hashbrown::{HashMap, HashSet};
 use super::Request;
 use crate::file_systems::FileSystemType;
 use crate::names::split_path;
+use crate::patterns::{Patterns, Refused};
 use crate::sys::host::{self, Wanted};
 use crate::sys::{FileKind, FileSystem, Guard, Links, Linux, USER_MOUNT};
 
@@ -42,6 +43,17 @@ pub(super) struct PathFacts {
     /// Below it, itself included.
     pub(super) directories: u64,
     pub(super) files: u64,
+    /// What is left out there.
+    pub(super) left_out: Vec<LeftOut>,
+}
+
+/// Files and directories that are not followed for the same reason.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct LeftOut {
+    pub(super) why: String,
+    pub(super) count: u64,
+    /// The path of the first, below PATH.
+    pub(super) first: String,
 }
 
 /// One mounted file system.
@@ -102,6 +114,8 @@ pub(super) fn survey(request: &Request) -> Survey {
         linked: HashSet::new(),
         devices: HashMap::new(),
         below: Vec::new(),
+        patterns: None,
+        left_out: Vec::new(),
     };
     if let Some(directory) = &request.state_dir
         && let Ok(found) = walk.fs.stat(directory.as_os_str().as_bytes(), Links::Follow)
@@ -109,8 +123,11 @@ pub(super) fn survey(request: &Request) -> Survey {
         // It is never followed.
         walk.seen.insert((found.id.device, found.id.inode));
     }
-    for path in &request.paths {
-        walk.path(path);
+    for input in &request.inputs {
+        walk.patterns = Some(&input.patterns);
+        for path in &input.paths {
+            walk.path(path);
+        }
     }
     walk.found
 }
@@ -127,6 +144,10 @@ struct Walk<'a> {
     devices: HashMap<u64, usize>,
     /// Directories to be listed.
     below: Vec<Below>,
+    /// Of the input at hand.
+    patterns: Option<&'a Patterns>,
+    /// Below the PATH at hand.
+    left_out: Vec<LeftOut>,
 }
 
 /// A directory to be listed.
@@ -161,13 +182,36 @@ impl Walk<'_> {
             Ok(_) => PathKind::Special,
         };
         let (directories, files) = (self.found.directories - before.0, self.found.files - before.1);
-        self.found.paths.push(PathFacts { path: path.to_vec(), kind, directories, files });
+        let left_out = std::mem::take(&mut self.left_out);
+        self.found.paths.push(PathFacts { path: path.to_vec(), kind, directories, files, left_out });
+    }
+
+    fn patterns(&self) -> &Patterns {
+        self.patterns.expect("a PATH is of an input")
+    }
+
+    fn leave_out(&mut self, why: String, below: &[u8]) {
+        match self.left_out.iter_mut().find(|known| known.why == why) {
+            Some(known) => known.count += 1,
+            None => self.left_out.push(LeftOut { why, count: 1, first: crate::file_status::shown(below) }),
+        }
+    }
+
+    /// Why a file is left out, if it is. Notes it.
+    fn is_left_out(&mut self, name: &[u8], below: &[u8]) -> bool {
+        let Some(refused) = self.patterns().refusal_of_file(name, below) else { return false };
+        let why = match refused {
+            Refused::Excluded(glob) => format!("excluded by {glob}"),
+            Refused::NotIncluded => "matching no --include".to_owned(),
+        };
+        self.leave_out(why, below);
+        true
     }
 
     /// A PATH that is a file: the directory that holds it is watched.
     fn single_file(&mut self, path: &[u8], inode: (u64, u64)) -> PathKind {
         let (home, name) = split_path(path);
-        if !self.request.patterns.accepts_file(name, name) {
+        if !self.patterns().accepts_file(name, name) {
             return PathKind::LeftOut;
         }
         let home = if home.is_empty() { b"./" } else { home };
@@ -229,7 +273,8 @@ impl Walk<'_> {
             let kind = if kind == FileKind::Unknown { self.fs.stat(&full, beneath).map_or(kind, |found| found.kind) } else { kind };
             let below = &full[prefix_len..];
             match kind {
-                FileKind::Regular if self.request.patterns.accepts_file(&name, below) => {
+                FileKind::Regular if self.is_left_out(&name, below) => {}
+                FileKind::Regular => {
                     self.count_file(place, &name);
                     if files % SAMPLE_EVERY == 0 {
                         self.ask(&full, beneath);
@@ -238,7 +283,8 @@ impl Walk<'_> {
                 }
                 FileKind::Directory => self.descend(&name, &full, prefix_len, followed),
                 FileKind::Link if self.request.follow_links.is_some() => self.link(&name, &full, prefix_len),
-                FileKind::Special if self.request.patterns.accepts_file(&name, below) => self.found.special += 1,
+                FileKind::Link => self.leave_out("symbolic links, which are not followed (--follow-symlinks)".to_owned(), below),
+                FileKind::Special if self.patterns().accepts_file(&name, below) => self.found.special += 1,
                 _ => {}
             }
         }
@@ -246,11 +292,17 @@ impl Walk<'_> {
     }
 
     fn descend(&mut self, name: &[u8], full: &[u8], prefix_len: usize, followed: usize) {
-        if self.request.recursive && self.request.patterns.accepts_directory(name, &full[prefix_len..]) {
-            let mut path = full.to_vec();
-            path.push(b'/');
-            self.below.push(Below { path, prefix_len, followed });
+        let below = &full[prefix_len..];
+        if !self.request.recursive {
+            return self.leave_out("directories, which are not followed (--recursive false)".to_owned(), below);
         }
+        if let Some(Refused::Excluded(glob)) = self.patterns().refusal_of_directory(name, below) {
+            let why = format!("directories excluded by {glob}");
+            return self.leave_out(why, below);
+        }
+        let mut path = full.to_vec();
+        path.push(b'/');
+        self.below.push(Below { path, prefix_len, followed });
     }
 
     fn link(&mut self, name: &[u8], full: &[u8], prefix_len: usize) {
@@ -259,7 +311,7 @@ impl Walk<'_> {
         match target.kind {
             FileKind::Directory => self.descend(name, full, prefix_len, full.len() + 1),
             FileKind::Regular
-                if self.request.patterns.accepts_file(name, &full[prefix_len..])
+                if self.patterns().accepts_file(name, &full[prefix_len..])
                     && self.linked.insert((target.id.device, target.id.inode)) =>
             {
                 let place = self.file_system(target.id.device, full, links);

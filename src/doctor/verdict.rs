@@ -3,14 +3,17 @@
 //! In: a [`Survey`] and a [`System`]. Out: [`Finding`]s, in the order in which a reader wants them.
 //! Always holds: pure; whatever is not ok has a remedy.
 
+use std::time::Duration;
+
 use serde::Serialize;
 
 use super::report::{bytes_text, count, plural};
 use super::survey::{FileSystemFacts, PathFacts, PathKind, Survey};
 use super::system::{Condition, StateFacts, System};
-use crate::config::{KEEP_OPEN, RESCAN_REMOTE};
+use crate::config::KEEP_OPEN;
 use crate::file_status::shown;
 use crate::file_systems::{FileSystemType, Sight};
+use crate::patterns::is_glob;
 use crate::sys::host::{InotifyUse, Limit};
 
 /// How good something is.
@@ -52,11 +55,11 @@ pub struct Finding {
 }
 
 impl Finding {
-    fn ok(about: &'static str, finding: String) -> Self {
+    pub(super) fn ok(about: &'static str, finding: String) -> Self {
         Finding { verdict: Verdict::Ok, about, finding, remedy: None, sysctl: None }
     }
 
-    fn bad(verdict: Verdict, about: &'static str, finding: String, remedy: impl Into<String>) -> Self {
+    pub(super) fn bad(verdict: Verdict, about: &'static str, finding: String, remedy: impl Into<String>) -> Self {
         Finding { verdict, about, finding, remedy: Some(remedy.into()), sysctl: None }
     }
 
@@ -75,6 +78,9 @@ const DESCRIPTORS: u64 = 32;
 /// A quarter of the limit, and at most [`KEEP_OPEN`], may stay open for a moment.
 const DESCRIPTORS_WELL: u64 = 1_024;
 
+/// More looks at files of a server than this, per second, are felt by whoever else uses it.
+const LOOKS_PER_SECOND: u64 = 1_000;
+
 /// Bytes per file without its name, per directory, per file with a state directory, and of a run with no file at all.
 const FILE_BYTES: u64 = 88;
 const DIRECTORY_BYTES: u64 = 400;
@@ -88,8 +94,8 @@ const JOURNALS: u64 = 2;
 const STATE_INODES: u64 = 8;
 
 /// Judges everything.
-pub(super) fn judge(survey: &Survey, system: &System) -> Vec<Finding> {
-    let mut findings: Vec<Finding> = survey.paths.iter().map(path).collect();
+pub(super) fn judge(survey: &Survey, system: &System, rescan_remote: Option<Duration>) -> Vec<Finding> {
+    let mut findings: Vec<Finding> = survey.paths.iter().flat_map(|facts| [Some(path(facts)), left_out(facts)]).flatten().collect();
     if survey.special > 0 {
         let special = survey.special;
         findings.push(Finding::ok(
@@ -97,7 +103,7 @@ pub(super) fn judge(survey: &Survey, system: &System) -> Vec<Finding> {
             format!("{} FIFO{s}, socket{s} or device{s}: never opened", count(special), s = plural(special)),
         ));
     }
-    findings.extend(survey.file_systems.iter().map(file_system));
+    findings.extend(survey.file_systems.iter().map(|facts| file_system(facts, rescan_remote)));
     findings.push(directories_read(survey, system));
     findings.push(files_read(survey, system));
     findings.extend(system.reads_links_of_others.then(hard_links));
@@ -126,9 +132,17 @@ fn path(facts: &PathFacts) -> Finding {
                 count(files),
                 plural(files)
             );
+            if files == 0 {
+                let remedy = "if files are to be there by now: correct the PATH, or the globs (`manytail status --list excluded` names what a run leaves out)";
+                return Finding::bad(Verdict::Warning, "path", what, remedy);
+            }
             Finding::ok("path", what)
         }
         PathKind::File => Finding::ok("path", format!("{name}: a file, would be followed")),
+        PathKind::Missing if is_glob(&facts.path) => problem(
+            "does not exist, and a PATH is no glob",
+            "name the directory above it, and give the rest to --include, as in `--include '*/logs/**' /home`",
+        ),
         PathKind::Missing => problem("does not exist", "make it, or correct the PATH; a run waits for it, --once does not"),
         PathKind::LeftOut => problem("a file that --include or --exclude leaves out", "change the globs, or leave the PATH out"),
         PathKind::Special => {
@@ -140,7 +154,16 @@ fn path(facts: &PathFacts) -> Finding {
     }
 }
 
-fn file_system(facts: &FileSystemFacts) -> Finding {
+/// What the globs and other settings leave out below a PATH.
+fn left_out(facts: &PathFacts) -> Option<Finding> {
+    let mut all: Vec<_> = facts.left_out.iter().collect();
+    all.sort_by_key(|left_out| std::cmp::Reverse(left_out.count));
+    let words: Vec<String> =
+        all.iter().map(|left_out| format!("{} {} (as {})", count(left_out.count), left_out.why, left_out.first)).collect();
+    (!words.is_empty()).then(|| Finding::ok("left out", format!("{}: {}", shown(&facts.path), words.join("; "))))
+}
+
+fn file_system(facts: &FileSystemFacts, rescan_remote: Option<Duration>) -> Finding {
     let (name, files) = (shown(&facts.path), count(facts.files));
     let s = plural(facts.files);
     let Some(kind) = facts.kind else {
@@ -162,13 +185,23 @@ fn file_system(facts: &FileSystemFacts) -> Finding {
             format!("{name}: {kind}, {files} file{s}: inotify does not tell of {}", kind.sight().untold()),
             "leave it out: there are no logs there",
         ),
-        sight => warning(
-            format!(
-                "{name}: {kind}, {files} file{s}: inotify does not tell of {}; `run` looks at these files every {RESCAN_REMOTE} instead",
-                sight.untold()
-            ),
-            blind_remedy(sight),
-        ),
+        sight => {
+            let untold = format!("{name}: {kind}, {files} file{s}: inotify does not tell of {}", sight.untold());
+            let Some(period) = rescan_remote else {
+                return warning(format!("{untold}; `run` finds it with the sweep (--rescan)"), blind_remedy(sight));
+            };
+            let looks = (facts.files as f64 / period.as_secs_f64().max(0.001)).ceil() as u64;
+            let every = humantime::format_duration(period);
+            let what = format!("{untold}; `run` looks at these files every {every} instead: {} looks/s", count(looks));
+            if looks > LOOKS_PER_SECOND && sight != Sight::Layers {
+                let enough = facts.files.div_ceil(LOOKS_PER_SECOND);
+                let remedy = format!(
+                    "a file server suffers from that: set rescan_remote to {enough}s or more, or run manytail where the files are written"
+                );
+                return Finding::bad(Verdict::Problem, "file system", what, remedy);
+            }
+            warning(what, blind_remedy(sight))
+        }
     }
 }
 

@@ -378,6 +378,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     pub(super) fn hear_of(&mut self, dir: DirId, name: &[u8], input: InputId) -> SlotId {
         let id = self.files.insert(dir, name);
         self.files.get_mut(id).input = input;
+        self.inputs.note_accepted(input);
         let is_listing = self.is_listing(self.tree.group(dir));
         self.files.get_mut(id).state.set(State::LISTED, is_listing);
         self.claim(id, dir, name);

@@ -8,6 +8,7 @@
 mod ending;
 mod failing;
 
+use super::output_file::Replaced;
 use super::*;
 use crate::checkpoint::format::{self, Item};
 use crate::checkpoint::ledger::{Changes, Known, Ledger};
@@ -106,6 +107,8 @@ pub(super) struct Commits {
     snapshot: Option<usize>,
     /// The store failed and did not recover yet.
     is_failing: bool,
+    /// Why something could not be stored last.
+    failure: Option<String>,
     /// Somebody removed or replaced what the store had open, and there is no new journal yet.
     displaced: Option<Displaced>,
     displaced_at: Option<Instant>,
@@ -156,6 +159,7 @@ impl Commits {
             is_appendable: journal.is_some(),
             snapshot: None,
             is_failing: false,
+            failure: None,
             displaced: None,
             displaced_at: None,
             anew: None,
@@ -258,10 +262,12 @@ impl Commits {
     /// How it is, for people.
     pub(super) fn status(&self, now: Instant) -> CommitStatus {
         let age = self.uncommitted_since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
+        let is_failing = self.is_failing || self.displaced.is_some() || self.is_output_doubtful;
         CommitStatus {
             is_kept: true,
             age_seconds: age.as_secs_f64(),
-            is_failing: self.is_failing || self.displaced.is_some() || self.is_output_doubtful,
+            is_failing,
+            failure: self.failure.clone().filter(|_| is_failing),
             journal_bytes: self.journal_bytes,
         }
     }
@@ -301,7 +307,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// At the end of a turn: takes the outcome of the last job, and hands the next one over if something is due.
     pub(super) fn commit(&mut self, now: Now) {
-        let Some(mut commits) = self.commits.take() else { return };
+        self.watch_output_file(now.instant);
+        let Some(mut commits) = self.commits.take() else {
+            self.replace_output_file(None, now.instant);
+            return;
+        };
         if let Some(done) = commits.under_way.is_some().then(|| commits.committer.done()).flatten() {
             self.committed(&mut commits, done, now.instant);
         }
@@ -326,13 +336,29 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             commits.retry_at = None;
         }
         let is_urgent = is_ending || commits.is_reopening;
+        let is_commit_due = commits.is_appendable && commits.is_due(is_urgent, now.instant);
         // A store that failed is looked at when a new journal is begun.
         let is_check_due = commits.check_at.take_if(|at| *at <= now.instant).is_some();
         if is_check_due && commits.is_appendable && commits.snapshot.is_none() {
             commits.submit(Work::Check, UnderWay::default(), None);
-        } else if commits.is_appendable && !commits.births.is_empty() {
+            return;
+        }
+        if is_commit_due || commits.snapshot.is_some() {
+            self.look_at_output_file(now.instant);
+        }
+        let is_storable = commits.is_appendable && !commits.is_output_doubtful;
+        match self.replace_output_file(is_storable.then(|| commits.output.flatten()), now.instant) {
+            Replaced::Done => {}
+            Replaced::Wait => return,
+            Replaced::Store if is_storable => return self.store_output(commits),
+            Replaced::Store => {
+                self.successor_stored();
+                return self.hold_output(false);
+            }
+        }
+        if commits.is_appendable && !commits.births.is_empty() {
             self.store_births(commits);
-        } else if commits.is_appendable && commits.is_due(is_urgent, now.instant) {
+        } else if is_commit_due {
             self.store_changes(commits);
         } else if commits.is_reopening {
             mark!("what an output got was committed before it was reopened");
@@ -343,7 +369,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             commits.is_output_doubtful = false;
             commits.retry_at = None;
             commits.output = None;
-            self.outbox.hold(commits.is_appendable);
+            self.hold_output(commits.is_appendable);
             self.next_job(commits, is_ending, now);
         } else if commits.snapshot.is_some() {
             self.store_snapshot_part(commits, now);
@@ -366,6 +392,14 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.put_entry(commits, key, PathTold::IfNew);
         }
         commits.submit(Work::Append, UnderWay { births, ..UnderWay::default() }, None);
+    }
+
+    /// The file that took the place of a deleted one, and nothing else: what it is about to get is not committed yet.
+    fn store_output(&mut self, commits: &mut Commits) {
+        commits.payload.clear();
+        let point = self.output_point();
+        format::put(&Item::Output(point.stored), &mut commits.payload);
+        commits.submit(Work::Append, UnderWay { output: Some(point.stored), ..UnderWay::default() }, Some(point));
     }
 
     fn store_changes(&mut self, commits: &mut Commits) {
@@ -531,7 +565,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.stats.commits += 1;
             commits.uncommitted_since = None;
             commits.output = Some(output);
-            self.outbox.hold(commits.is_reopening);
+            self.successor_stored();
+            self.hold_output(commits.is_reopening);
         }
         self.born(under_way.births);
     }

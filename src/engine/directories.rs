@@ -439,6 +439,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 // Out of descriptors, or a disk error: neither says anything about the directory.
                 let is_tried_again = !self.config.once || errno.is_some_and(is_shortage);
                 self.set_polled(dir, is_tried_again);
+                self.directories_failed += usize::from(!is_tried_again);
                 if is_tried_again {
                     self.poll_by(now.instant + timers::POLL_EVERY);
                 }

@@ -23,7 +23,7 @@ use nix::libc;
 type Ask = for<'a> fn(&'a Patterns, &[u8], &[u8]) -> Option<Refused<'a>>;
 
 /// A state, and the sentence that goes with it.
-type Reason = (FileState, String);
+pub(super) type Reason = (FileState, String);
 
 fn because(state: FileState, why: impl Into<String>) -> Reason {
     (state, why.into())
@@ -46,6 +46,25 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             },
         };
         self.explain_departed(asked, asked, now).unwrap_or_else(|| nothing_known(asked, outside))
+    }
+
+    /// Where the file of this name in a directory stands.
+    pub(super) fn explain_in(&mut self, dir: DirId, name: &[u8], now: Now) -> FileStatus {
+        let path = self.path_in(dir, name);
+        self.explain_covered(&path, dir, &[name.to_vec()], now)
+    }
+
+    /// Why the directory of this name in another one is not followed.
+    pub(super) fn explain_directory_in(&mut self, dir: DirId, name: &[u8]) -> Reason {
+        let links = self.write_name(dir, name);
+        let found = self.fs.stat(&self.path, links);
+        if is_user_mount(&found) {
+            return in_user_mount();
+        }
+        if found.as_ref().is_ok_and(|found| self.own_directories.contains(&(found.id.device, found.id.inode))) {
+            return in_state_directory(&self.path_in(dir, name));
+        }
+        self.explain_directory(dir, name, &found)
     }
 
     fn explain_covered(&mut self, asked: &[u8], dir: DirId, rest: &[Vec<u8>], now: Now) -> FileStatus {
@@ -154,7 +173,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 if let Some(reason) = self.explain_rewriting(id) {
                     return reason;
                 }
-                let (state, mut why) = Self::explain_read(offset, scanned, own, self.config.rescan);
+                let dir = self.tree.at_place(slot.dir().0);
+                let found_again = self.found_again(dir);
+                let (state, mut why) = Self::explain_read(offset, scanned, own, &found_again);
                 if state.is_well() && self.outbox.blocked(now.instant).is_some() {
                     // Which of its lines are among those records is not known.
                     why.push_str(&format!("; but {}", self.blocked_in_words(now.instant)));
@@ -240,23 +261,31 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         })
     }
 
-    /// Nothing more was to be read when it was looked at last. Is that still so?
-    fn explain_read(offset: u64, scanned: u32, own: Option<&Stat>, rescan: Option<Duration>) -> Reason {
-        let end = offset + u64::from(scanned);
-        let sweep = || match rescan {
+    /// What finds a change in a directory that no event told of, and when.
+    fn found_again(&self, dir: Option<DirId>) -> String {
+        if dir.is_some_and(|dir| self.tree.get(dir).is_polled) {
+            return "its directory is listed every second, which finds it".to_owned();
+        }
+        let remote = self.config.rescan_remote.filter(|_| dir.is_some_and(|dir| self.tree.get(dir).is_blind()));
+        match remote.into_iter().chain(self.config.rescan).min() {
             Some(period) => format!("the sweep finds it within {}", humantime::format_duration(period)),
             None => "and there is no sweep that would (--rescan 0)".to_owned(),
-        };
+        }
+    }
+
+    /// Nothing more was to be read when it was looked at last. Is that still so?
+    fn explain_read(offset: u64, scanned: u32, own: Option<&Stat>, found_again: &str) -> Reason {
+        let end = offset + u64::from(scanned);
         match own {
             None => {
                 because(FileState::BeingLookedAt, "its name leads elsewhere or nowhere now: it is looked at when the event comes")
             }
             Some(found) if found.size > end => {
                 let more = found.size - end;
-                because(FileState::NotNoticed, format!("{more} bytes came that no event told of yet: {}", sweep()))
+                because(FileState::NotNoticed, format!("{more} bytes came that no event told of yet: {found_again}"))
             }
             Some(found) if found.size < end => {
-                because(FileState::NotNoticed, format!("it became shorter, and no event told of it yet: {}", sweep()))
+                because(FileState::NotNoticed, format!("it became shorter, and no event told of it yet: {found_again}"))
             }
             Some(_) if scanned > 0 => because(
                 FileState::Unfinished,
@@ -431,9 +460,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 
     /// Why nothing is read while records wait for the output.
-    fn blocked_in_words(&self, now: Instant) -> String {
+    pub(super) fn blocked_in_words(&self, now: Instant) -> String {
         let for_now = self.outbox.blocked(now).unwrap_or_default();
         let trouble = match self.outbox.sink().state() {
+            _ if let Some(failure) = self.output_file.failure() => format!("fails ({failure})"),
             SinkState { failure: Some(failure), .. } => format!("fails ({failure})"),
             SinkState { is_connected: false, .. } => "is not there".to_owned(),
             SinkState { .. } => "takes nothing".to_owned(),

@@ -7,6 +7,7 @@ use super::roots::RootState;
 use super::*;
 use crate::config::InputConfig;
 use crate::discovery::Why;
+use crate::file_status::shown;
 use crate::inputs::{InputId, RootId, ScopeId};
 use crate::names::split_path;
 use crate::notices::Cause;
@@ -130,6 +131,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let (dir, name) = (self.files.get(id).dir(), self.files.name(id).to_vec());
         if let Some(input) = self.input_of(dir, &name) {
             self.files.get_mut(id).input = input;
+            self.inputs.note_accepted(input);
         }
     }
 
@@ -261,7 +263,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     fn let_go_unless_accepted(&mut self, dir: DirId, name: &[u8], now: Now) {
         let Some(id) = self.files.find(dir, name).filter(|&id| self.files.get(id).is_bound()) else { return };
         match self.input_of(dir, name) {
-            Some(input) => self.files.get_mut(id).input = input,
+            Some(input) => {
+                self.files.get_mut(id).input = input;
+                self.inputs.note_accepted(input);
+            }
             None => self.leave_at_once(id, now.instant),
         }
     }
@@ -340,15 +345,38 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 
     pub(super) fn say_if_missing(&mut self, at: usize, now: Now) {
-        if self.roots[at].state == RootState::Missing {
-            self.say_missing(at, "PATH does not exist or cannot be followed: waiting for it", now);
+        if self.roots[at].state != RootState::Missing {
+            return;
         }
+        let what = if self.config.once {
+            "PATH does not exist or cannot be read: left out"
+        } else {
+            "PATH does not exist or cannot be followed: waiting for it"
+        };
+        self.say_missing(at, what, now);
+    }
+
+    /// Inputs that never had a file though all was listed, by their PATHs: what they name is empty, or their globs match nothing.
+    pub(super) fn inputs_without_files(&self) -> Vec<String> {
+        if !self.has_scanned {
+            return Vec::new();
+        }
+        let idle = self.inputs.accepted().into_iter().filter(|(_, has_accepted)| !has_accepted).filter_map(|(input, _)| {
+            let own = self.all_roots().filter(|&root| self.inputs.of_root(root) == input).map(|root| &self.roots[root.0 as usize]);
+            let own: Vec<&Root> = own.collect();
+            // PATHs that are missing are told of as such.
+            let is_any_found = own.iter().any(|root| matches!(root.state, RootState::Found(_)));
+            let paths: Vec<String> = own.iter().map(|root| shown(&root.path)).collect();
+            is_any_found.then(|| paths.join(" "))
+        });
+        idle.collect()
     }
 
     /// Other rules hold: a known file in a listing stays, belongs to another input now, or is let go. Says whether it stays.
     pub(super) fn still_belongs(&mut self, id: SlotId, dir: DirId, name: &[u8], now: Now) -> bool {
         if let Some(input) = self.input_of(dir, name) {
             self.files.get_mut(id).input = input;
+            self.inputs.note_accepted(input);
             return true;
         }
         self.write_name(dir, name);

@@ -122,6 +122,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// How it goes. What only the loop knows (the process, the settings) is left empty.
     pub fn status(&mut self, now: Now) -> Status {
         let now = now.instant;
+        self.look_at_output_file(now);
         if self.insight.measured_at.is_none_or(|at| now.saturating_duration_since(at) >= FRESH) {
             self.insight.measured_at = Some(now);
             if !self.insight.is_counting() {
@@ -135,6 +136,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         Status {
             about: About { inputs: inputs.collect(), ..About::default() },
             missing,
+            without_files: self.inputs_without_files(),
             counters: self.stats.clone(),
             files: Files { known: self.files.len() as u64, held: self.open_files() as u64, ..self.insight.counted },
             backlog: Backlog { oldest_unread_seconds: self.oldest_unread(now).as_secs_f64(), ..self.insight.backlog },
@@ -172,11 +174,13 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     fn output_status(&self, now: Instant) -> OutputStatus {
         let state = self.outbox.sink().state();
+        let failure = self.output_file.failure().map(str::to_owned);
         let oldest = self.outbox.oldest().map_or(Duration::ZERO, |since| self.lag.age(since, now));
         OutputStatus {
             kind: String::new(),
-            is_connected: state.is_connected && !self.outbox.is_closed(),
-            failure: state.failure,
+            is_connected: state.is_connected && !self.outbox.is_closed() && failure.is_none(),
+            failure: failure.or(state.failure),
+            misplaced: self.output_file.misplaced(),
             errors: state.errors,
             reconnects: state.reconnects,
             blocked_seconds: self.outbox.blocked(now).unwrap_or_default().as_secs_f64(),

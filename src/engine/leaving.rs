@@ -250,6 +250,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             (Cause::MovedUnread, what)
         };
         let path = self.last_path(id);
+        self.lost.note(&self.path, what, unfinished, now);
         if let Some(kept_back) = self.notices.admit_about(cause, path.as_bytes(), now) {
             tracing::warn!(?path, offset, unfinished, kept_back, "{what}");
         }
@@ -265,6 +266,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         mark!("a name went away before it was looked at");
         self.stats.vanished += 1;
         let path = self.last_path(id);
+        self.lost.note(&self.path, "gone before it was read: what it held is lost", 0, now);
         if let Some(kept_back) = self.notices.admit_about(Cause::Vanished, path.as_bytes(), now) {
             tracing::warn!(?path, kept_back, "gone before it was read: what it held is lost");
         }

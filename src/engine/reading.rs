@@ -31,6 +31,9 @@ const FIRST_BUDGET: usize = READ_BYTES / 8;
 /// An unfinished line longer than this is not read again from its start until its end is there.
 const SCANNED_MIN: u32 = 64 * 1024;
 
+/// Of a last line that was read, and truncated before its newline came.
+const UNFINISHED_TRUNCATED: &str = "truncated or overwritten in the middle of a line";
+
 /// Why a file's turn ended.
 #[derive(Debug)]
 pub(super) enum Pause {
@@ -306,7 +309,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             return Ok(Some(Pause::More));
         }
         if is_at_end {
-            self.note_unfinished(pass.id, data_end - mark_len - consumed);
+            self.note_unfinished(pass.id, data_end - mark_len - consumed, now.instant);
         }
         if matches!(cut, Cut::Run(_)) {
             self.files.get_mut(pass.id).state.insert(State::SKIP_NULS);
@@ -384,7 +387,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 
     /// The file was read to its end, which is this many bytes behind the offset and no newline among them.
-    fn note_unfinished(&mut self, id: SlotId, unfinished: usize) {
+    fn note_unfinished(&mut self, id: SlotId, unfinished: usize, now: Instant) {
         let slot = self.files.get_mut(id);
         let before = std::mem::replace(&mut slot.scanned, u32::try_from(unfinished).expect("at most the line limit"));
         slot.state.remove(State::FLUSH);
@@ -392,6 +395,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let lost = u64::from(before.saturating_sub(slot.scanned));
         self.stats.lost_bytes += lost;
         self.stats.lost_truncated_bytes += lost;
+        if lost > 0 {
+            self.lost.note(&self.path, UNFINISHED_TRUNCATED, lost, now);
+        }
     }
 
     /// Moves the offset past what was encoded, and remembers the bytes before it.
@@ -444,6 +450,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.stats.truncations += 1;
         self.stats.lost_bytes += u64::from(slot.scanned);
         self.stats.lost_truncated_bytes += u64::from(slot.scanned);
+        if slot.scanned > 0 {
+            self.lost.note(&self.path, UNFINISHED_TRUNCATED, u64::from(slot.scanned), now.instant);
+        }
         if let Some(kept_back) = self.notices.admit_about(Cause::Truncated, &self.path, now.instant) {
             let (offset, path) = (slot.offset, String::from_utf8_lossy(&self.path));
             tracing::info!(?path, offset, kept_back, "truncated or overwritten: read again from its start");

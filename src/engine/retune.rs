@@ -21,6 +21,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         });
     }
 
+    /// The host's name, or none, in json records from now on.
+    pub fn set_host(&mut self, host: Option<&str>) {
+        self.encoder.set_host(host);
+    }
+
     /// How much of [`crate::config::EngineConfig::coalesce`] a file cools down that is read from now on: 0 to 1.
     pub fn set_pressure(&mut self, pressure: f32) {
         self.pressure = pressure;

@@ -1,6 +1,7 @@
 //! PATHs: directories, single files, missing ones; and the homes of single files and of links' targets, watched but never listed.
 
 use super::inputs::prefix_of;
+use super::ways::spelling::components;
 use super::*;
 use crate::discovery::Why;
 use crate::inputs::{InputId, RootId};
@@ -103,6 +104,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             tracing::info!(path = ?String::from_utf8_lossy(&path), kept_back, "PATH appeared");
         }
         self.roots[at].state = RootState::Found(self.tree.key(found));
+        // Before anything below it is found.
+        let real = self.fs.canonical(&path, Links::Follow).unwrap_or(path);
+        self.inputs.set_depth(RootId::from(at), components(&real).count());
     }
 
     /// Says that nothing is found at a PATH.

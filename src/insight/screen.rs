@@ -179,7 +179,7 @@ mod tests {
         of.about.state_directory = Some("\x1b".to_owned());
         of.commits.is_kept = true;
         let rates = Rates::default();
-        let shown = status(&of, &rates, &Verdict::new(&of, &rates));
+        let shown = status(&of, &rates, &Verdict::new(&of, &rates, &[]));
         assert!(shown.contains("/home/?[2J?") && shown.contains("unix:/?]0;x??") && shown.contains("in ?,"), "{shown}");
         assert!(!shown.replace('\n', "").contains(char::is_control), "{shown}");
     }

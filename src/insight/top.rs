@@ -51,7 +51,7 @@ fn head(view: &View) -> Vec<String> {
         return vec!["manytail".to_owned(), view.trouble.clone().unwrap_or_else(|| "asking ...".to_owned())];
     };
     let rates = view.before.as_ref().map_or_else(Rates::default, |before| Rates::between(before, status));
-    let verdict = Verdict::new(status, &rates);
+    let verdict = Verdict::new(status, &rates, &[]);
     let about = &status.about;
     let mut lines = vec![
         format!("manytail {}, process {}, up {}: {}", about.version, about.pid, seconds(about.uptime), verdict.headline()),

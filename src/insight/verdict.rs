@@ -6,7 +6,9 @@
 use serde::Serialize;
 
 use super::text::seconds;
+use crate::file_status::Listed;
 use crate::numbers::{count, size};
+use crate::patterns::is_glob;
 use crate::status::Status;
 
 /// An output that takes nothing for this long is blocked, and a scan that keeps lines waiting for this long is told of, in seconds.
@@ -63,9 +65,10 @@ pub(super) struct Verdict {
 }
 
 impl Verdict {
-    pub(super) fn new(status: &Status, rates: &Rates) -> Verdict {
+    /// `unreadable`: the first files and directories that cannot be read, if there are any.
+    pub(super) fn new(status: &Status, rates: &Rates, unreadable: &[Listed]) -> Verdict {
         let reasons = reasons(status, rates);
-        Verdict { keeps_up: reasons.is_empty(), reasons, troubles: troubles(status) }
+        Verdict { keeps_up: reasons.is_empty(), reasons, troubles: troubles(status, unreadable) }
     }
 
     /// Nobody has to do anything.
@@ -110,32 +113,49 @@ fn reasons(status: &Status, rates: &Rates) -> Vec<String> {
     reasons
 }
 
-fn troubles(status: &Status) -> Vec<String> {
-    let Status { files, directories, commits, .. } = status;
+fn troubles(status: &Status, unreadable: &[Listed]) -> Vec<String> {
+    let Status { files, directories, commits, output, about, .. } = status;
     let mut troubles = Vec::new();
+    if let Some(misplaced) = &output.misplaced {
+        troubles.push(format!("the output {}: {misplaced}", about.output));
+    }
     if commits.is_failing {
-        troubles.push("offsets cannot be stored: a crash would repeat lines; see the log".to_owned());
+        let why = commits.failure.as_ref().map_or_else(|| "see the log".to_owned(), Clone::clone);
+        troubles.push(format!("offsets cannot be stored, so a crash would repeat lines: {why}"));
     } else if commits.age_seconds >= UNCOMMITTED {
         troubles.push(format!("offsets have waited for {} to be stored", seconds(commits.age_seconds)));
     }
     if let Some(first) = status.missing.first() {
         let others = status.missing.len() - 1;
-        let more = if others == 0 { String::new() } else { format!(", nor at {} others", count(others as u64)) };
-        troubles.push(format!("nothing is found at PATH {first:?}{more}: waiting for it"));
+        let more = if others == 0 { String::new() } else { format!(", nor at {}", counted(others as u64, "other", "others")) };
+        let hint = if is_glob(first.as_bytes()) { " (a PATH is no glob: see --include)" } else { "" };
+        troubles.push(format!("nothing is found at PATH {first:?}{more}: waiting for it{hint}"));
     }
-    if directories.polled > 0 {
-        let polled = count(directories.polled);
+    for paths in &status.without_files {
         troubles.push(format!(
-            "{polled} directories are polled: no watch for them (fs.inotify.max_user_watches, or no inotify), or not to be listed"
+            "no file was found below {paths} since the start: nothing is there, or no glob matches (`manytail doctor`)"
         ));
     }
-    if directories.unreadable > 0 {
-        troubles.push(format!("{} directories cannot be read: see the log", count(directories.unreadable)));
+    if directories.polled > 0 {
+        let polled = counted(directories.polled, "directory is", "directories are");
+        troubles.push(format!(
+            "{polled} polled: no watch (fs.inotify.max_user_watches, or no inotify), or not to be listed; `manytail status --list polled`"
+        ));
     }
-    if files.unreadable > 0 {
-        troubles.push(format!("{} files cannot be read: see the log", count(files.unreadable)));
+    let counts = [(directories.unreadable, "directory", "directories"), (files.unreadable, "file", "files")];
+    let counts: Vec<String> = counts.into_iter().filter(|of| of.0 > 0).map(|(of, one, many)| counted(of, one, many)).collect();
+    if !counts.is_empty() {
+        let named: Vec<String> = unreadable.iter().map(|of| format!("{} ({})", of.path.shown(), of.why)).collect();
+        let named = if named.is_empty() { String::new() } else { format!(": {}", named.join(", ")) };
+        let counts = counts.join(" and ");
+        troubles.push(format!("{counts} cannot be read, or are left out{named}; all of them: `manytail status --list unreadable`"));
     }
     troubles
+}
+
+/// `1 file`, `2 files`.
+fn counted(number: u64, one: &str, many: &str) -> String {
+    format!("{} {}", count(number), if number == 1 { one } else { many })
 }
 
 #[cfg(test)]
@@ -166,7 +186,7 @@ mod tests {
 
     #[test]
     fn a_quiet_daemon_keeps_up() {
-        let verdict = Verdict::new(&at(1.0, 0), &Rates::default());
+        let verdict = Verdict::new(&at(1.0, 0), &Rates::default(), &[]);
         assert!(verdict.is_well() && verdict.headline() == "keeping up");
     }
 
@@ -193,25 +213,35 @@ mod tests {
         for (change, word) in cases {
             let mut status = at(1.0, 0);
             change(&mut status);
-            let verdict = Verdict::new(&status, &Rates::default());
+            let verdict = Verdict::new(&status, &Rates::default(), &[]);
             assert!(!verdict.keeps_up && verdict.reasons.iter().any(|reason| reason.contains(word)), "{word}: {verdict:?}");
         }
     }
 
     #[test]
     fn whatever_needs_somebody_is_named_though_lines_are_delivered() {
-        let cases: [Case; 6] = [
-            (|status| status.missing = vec!["/a".to_owned(), "/b".to_owned()], "PATH \"/a\", nor at 1 others"),
+        let cases: [Case; 10] = [
+            (|status| status.missing = vec!["/a".to_owned(), "/b".to_owned()], "PATH \"/a\", nor at 1 other:"),
             (|status| status.commits.is_failing = true, "cannot be stored"),
             (|status| status.commits.age_seconds = 61.0, "waited for 1m01s"),
             (|status| status.directories.polled = 1_000, "1,000 directories are polled"),
             (|status| status.directories.unreadable = 2, "2 directories cannot be read"),
-            (|status| status.files.unreadable = 3, "3 files cannot be read"),
+            (|status| status.files.unreadable = 1, "1 file cannot be read"),
+            (|status| status.missing = vec!["/home/*/logs".to_owned()], "a PATH is no glob"),
+            (|status| status.without_files = vec!["/srv /mnt".to_owned()], "no file was found below /srv /mnt since the start"),
+            (|status| status.output.misplaced = Some("it was renamed".to_owned()), "the output tcp:h:1: it was renamed"),
+            (
+                |status| {
+                    status.commits.is_failing = true;
+                    status.commits.failure = Some("No space left on device".to_owned());
+                },
+                "cannot be stored, so a crash would repeat lines: No space left on device",
+            ),
         ];
         for (change, word) in cases {
             let mut status = at(1.0, 0);
             change(&mut status);
-            let verdict = Verdict::new(&status, &Rates::default());
+            let verdict = Verdict::new(&status, &Rates::default(), &[]);
             assert!(verdict.keeps_up && !verdict.is_well(), "{word}");
             assert!(verdict.troubles.iter().any(|trouble| trouble.contains(word)), "{word}: {verdict:?}");
         }

@@ -333,3 +333,22 @@ fn numbers_are_written_as_the_standard_library_writes_them() {
         assert_eq!(String::from_utf8(out).unwrap(), format!("{number:x}"));
     }
 }
+
+#[test]
+fn the_host_stands_behind_the_time_and_is_escaped() {
+    let mut encoder = Encoder::new(Format::Json);
+    let mut out = Vec::new();
+    encoder.set_host(Some("node\"7"));
+    encoder.begin(&source(b"d/a"));
+    encoder.encode(&line(b"one"), &mut out);
+    let text = String::from_utf8(out).unwrap();
+    assert!(
+        text.starts_with("{\"time\":\"2026-11-22T10:00:00.123456789Z\",\"host\":\"node\\\"7\",\"path\":\"d/a\",\"file\""),
+        "{text}"
+    );
+    encoder.set_host(None);
+    let mut out = Vec::new();
+    encoder.begin(&source(b"d/a"));
+    encoder.encode(&line(b"one"), &mut out);
+    assert_eq!(out, record(Format::Json, b"d/a", &line(b"one")));
+}

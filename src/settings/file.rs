@@ -2,10 +2,11 @@
 //!
 //! In: a file and the `*.toml` of the directory `conf.d` beside it, in the order of their names. Out: [`Files`]. Of a single value (and of
 //! a list) the last file that says it counts; `[[input]]` tables add up.
-//! Always holds: unknown keys, wrong types and a key that is said twice in one file are refused with file and line. Only regular files are
+//! Always holds: unknown keys, wrong types and a key that is said twice in one file are refused with file and line, all of them at once. Only regular files are
 //! read: they are read again while the loop waits.
 
 use std::borrow::Cow;
+use std::cell::RefCell;
 use std::ffi::OsStr;
 use std::ops::Range;
 use std::path::Path;
@@ -14,7 +15,7 @@ use std::rc::Rc;
 use toml::Spanned;
 use toml::de::{DeInteger, DeTable, DeValue};
 
-use super::{Files, Given, InputTable, Key, Kind, Label, SettingError, Source, Text, set_label, similar};
+use super::{Files, Given, InputTable, Key, Kind, Label, SettingError, Source, Text, Variables, set_label, similar};
 use crate::config::INPUTS_MAX;
 use crate::sys::text;
 
@@ -30,28 +31,29 @@ const SHOWN_CHARS: usize = 60;
 /// The table of labels, for all inputs or in an input's table.
 const LABELS: &str = "labels";
 
-/// Reads a settings file and those of `conf.d` beside it.
-pub(crate) fn read(main: &OsStr, keys: &[Key]) -> Result<Files, SettingError> {
+/// Reads a settings file and those of `conf.d` beside it. What is wrong with them is added to `errors`.
+pub(crate) fn read(main: &OsStr, keys: &[Key], variables: Variables<'_>, errors: &mut Vec<SettingError>) -> Files {
     let main = Path::new(main);
     let more = main.parent().unwrap_or(Path::new("")).join(MORE);
-    let names = match text::names(&more) {
-        Ok(names) => names,
-        Err(error) => {
-            return Err(SettingError::File { path: more.display().to_string(), reason: format!("cannot list it: {error}") });
-        }
-    };
+    let names = text::names(&more).unwrap_or_else(|error| {
+        errors.push(SettingError::File { path: more.display().to_string(), reason: format!("cannot list it: {error}") });
+        Vec::new()
+    });
     let is_ours =
         |name: &&OsStr| Path::new(name).extension() == Some(OsStr::new("toml")) && !name.as_encoded_bytes().starts_with(b".");
     let mut files = Files::default();
     let others = names.iter().map(|name| &**name).filter(is_ours).map(|name| more.join(name));
     for path in std::iter::once(main.to_owned()).chain(others) {
         let name = path.display().to_string();
-        let refuse = |reason: String| SettingError::File { path: name.clone(), reason };
-        let bytes = text::read(&path).map_err(|error| refuse(format!("cannot read the settings: {error}")))?;
-        merge(&mut files, parse(&name, &bytes, keys)?);
+        match text::read(&path) {
+            Ok(bytes) => merge(&mut files, parse(&name, &bytes, keys, variables, errors)),
+            Err(error) => {
+                errors.push(SettingError::File { path: name, reason: format!("cannot read the settings: {error}") });
+            }
+        }
     }
-    check_inputs(&files)?;
-    Ok(files)
+    errors.extend(check_inputs(&files).err());
+    files
 }
 
 /// Adds what a later file says.
@@ -79,22 +81,35 @@ fn check_inputs(files: &Files) -> Result<(), SettingError> {
 }
 
 /// Reads the text of one file.
-pub(super) fn parse(path: &str, bytes: &[u8], keys: &[Key]) -> Result<Files, SettingError> {
-    let path: Rc<str> = path.into();
-    let text = str::from_utf8(bytes).map_err(|error| {
-        let line = line_of(bytes, error.valid_up_to());
-        SettingError::Syntax { at: Source::File { path: path.clone(), line }, reason: "is not UTF-8".to_owned() }
-    })?;
-    let document = Document { path, text, keys };
-    let root = DeTable::parse(text).map_err(|error| {
+pub(super) fn parse(path: &str, bytes: &[u8], keys: &[Key], variables: Variables<'_>, errors: &mut Vec<SettingError>) -> Files {
+    let document = Document { path: path.into(), text: bytes, keys, variables, errors: RefCell::default() };
+    let files = document.read().unwrap_or_else(|error| {
+        document.errors.borrow_mut().push(error);
+        Files::default()
+    });
+    errors.extend(document.errors.into_inner());
+    files
+}
+
+impl Document<'_> {
+    /// What is not TOML is refused as a whole.
+    fn read(&self) -> Result<Files, SettingError> {
+        let text = str::from_utf8(self.text).map_err(|error| SettingError::Syntax {
+            at: self.source(&(error.valid_up_to()..self.text.len())),
+            reason: "is not UTF-8".to_owned(),
+        })?;
+        let root = DeTable::parse(text).map_err(|error| self.syntax(text, &error))?;
+        Ok(self.root(root.get_ref()))
+    }
+
+    fn syntax(&self, text: &str, error: &toml::de::Error) -> SettingError {
         let span = error.span().unwrap_or(text.len()..text.len());
         let reason = error.message().replace('\n', ", ");
         // The key that is there twice, or the word that is none.
         let word = text.get(span.clone()).filter(|word| (1..=SHOWN_CHARS).contains(&word.chars().count()) && !word.contains('\n'));
         let reason = word.map(|word| format!("{word}: {reason}")).unwrap_or(reason);
-        SettingError::Syntax { at: document.source(&span), reason }
-    })?;
-    document.root(root.get_ref())
+        SettingError::Syntax { at: self.source(&span), reason }
+    }
 }
 
 /// Counted from 1.
@@ -116,32 +131,37 @@ fn entries<'t, 'a>(table: &'t DeTable<'a>) -> Vec<Entry<'t, 'a>> {
 /// A file being read.
 struct Document<'t> {
     path: Rc<str>,
-    text: &'t str,
+    text: &'t [u8],
     keys: &'t [Key],
+    variables: Variables<'t>,
+    /// What is wrong with single settings.
+    errors: RefCell<Vec<SettingError>>,
 }
 
 impl Document<'_> {
     fn source(&self, span: &Range<usize>) -> Source {
-        Source::File { path: self.path.clone(), line: line_of(self.text.as_bytes(), span.start) }
+        Source::File { path: self.path.clone(), line: line_of(self.text, span.start) }
     }
 
     fn refuse(&self, span: &Range<usize>, key: &str, reason: impl Into<String>) -> SettingError {
         SettingError::Value { at: self.source(span), key: key.to_owned(), reason: reason.into() }
     }
 
-    fn root(&self, table: &DeTable<'_>) -> Result<Files, SettingError> {
+    /// What is right; the rest is noted.
+    fn noted<T>(&self, outcome: Result<T, SettingError>) -> Option<T> {
+        outcome.map_err(|error| self.errors.borrow_mut().push(error)).ok()
+    }
+
+    fn root(&self, table: &DeTable<'_>) -> Files {
         let mut files = Files::default();
         for (name, value) in entries(table) {
             match name.get_ref().as_ref() {
-                INPUT => files.inputs = self.inputs(value)?,
-                LABELS => files.labels = self.labels(value)?,
-                key => {
-                    let (key, given) = self.setting(key, name, value, |key| key.is_in_files)?;
-                    files.values.insert(key, given);
-                }
+                INPUT => files.inputs = self.noted(self.inputs(value)).unwrap_or_default(),
+                LABELS => files.labels = self.noted(self.labels(value)).unwrap_or_default(),
+                key => files.values.extend(self.noted(self.setting(key, name, value, |key| key.is_in_files))),
             }
         }
-        Ok(files)
+        files
     }
 
     fn inputs(&self, value: &Spanned<DeValue<'_>>) -> Result<Vec<InputTable>, SettingError> {
@@ -150,23 +170,29 @@ impl Document<'_> {
         let mut inputs = Vec::new();
         for table in tables.iter() {
             let DeValue::Table(entries) = table.get_ref() else { return Err(refuse(&table.span())) };
-            inputs.push(self.input(entries, &table.span())?);
+            inputs.extend(self.noted(self.input(entries, &table.span())));
         }
         Ok(inputs)
     }
 
     fn input(&self, table: &DeTable<'_>, span: &Range<usize>) -> Result<InputTable, SettingError> {
         let mut input = InputTable { source: self.source(span), values: super::Values::new(), labels: Vec::new() };
+        let mut has_paths = false;
         for (name, value) in entries(table) {
             match name.get_ref().as_ref() {
-                LABELS => input.labels = self.labels(value)?,
+                LABELS => input.labels = self.noted(self.labels(value)).unwrap_or_default(),
                 key => {
-                    let (key, given) = self.setting(key, name, value, |key| key.is_in_files && key.is_of_inputs)?;
-                    input.values.insert(key, given);
+                    let is_known = |key: &Key| key.is_in_files && key.is_of_inputs;
+                    input.values.extend(self.noted(self.setting(key, name, value, is_known)));
+                    has_paths |= key == "paths";
                 }
             }
         }
-        if input.values.contains_key("paths") { Ok(input) } else { Err(self.refuse(span, INPUT, "`paths` is missing")) }
+        if has_paths || input.values.contains_key("paths") {
+            Ok(input)
+        } else {
+            Err(self.refuse(span, INPUT, "`paths` is missing"))
+        }
     }
 
     /// One line `key = value`. `is_known`: whether the key may stand here.
@@ -199,14 +225,18 @@ impl Document<'_> {
         let given = |text: String| Ok(Given::new([text.into()], &source));
         match (key.kind, value.get_ref()) {
             (Kind::Switch | Kind::Boolean | Kind::Rule, DeValue::Boolean(value)) => given(value.to_string()),
-            (Kind::Text | Kind::Number | Kind::Rule, DeValue::String(text)) => given(text.to_string()),
+            (Kind::Text | Kind::Number | Kind::Rule, DeValue::String(text)) => {
+                given(self.expand(text, &value.span(), &key.name)?)
+            }
             (Kind::Number, DeValue::Integer(number)) => match decimal(number) {
                 Some(number) => given(number),
                 None => Err(self.refuse(&value.span(), &key.name, "too large")),
             },
             (Kind::List, DeValue::Array(values)) => {
                 let text = |value: &Spanned<DeValue<'_>>| match value.get_ref() {
-                    DeValue::String(text) => Ok(Text { text: text.to_string().into(), source: self.source(&value.span()) }),
+                    DeValue::String(text) => {
+                        Ok(Text { text: self.expand(text, &value.span(), &key.name)?.into(), source: self.source(&value.span()) })
+                    }
                     other => Err(self.wrong_type(key, other, &value.span())),
                 };
                 let texts: Vec<Text> = values.iter().map(text).collect::<Result<_, _>>()?;
@@ -217,6 +247,11 @@ impl Document<'_> {
             }
             (_, other) => Err(self.wrong_type(key, other, &value.span())),
         }
+    }
+
+    /// A text with what it says of variables replaced.
+    fn expand(&self, text: &str, span: &Range<usize>, key: &str) -> Result<String, SettingError> {
+        self.variables.expand(text).map_err(|reason| self.refuse(span, key, reason))
     }
 
     fn wrong_type(&self, key: &Key, value: &DeValue<'_>, span: &Range<usize>) -> SettingError {
@@ -244,7 +279,8 @@ impl Document<'_> {
             let DeValue::String(text) = value.get_ref() else {
                 return Err(self.refuse(&value.span(), &key, format!("expected a string, not {}", type_name(value.get_ref()))));
             };
-            labels.push(Label { name: name.get_ref().to_string(), value: text.to_string(), source: self.source(&value.span()) });
+            let text = self.expand(text, &value.span(), &key)?;
+            labels.push(Label { name: name.get_ref().to_string(), value: text, source: self.source(&value.span()) });
         }
         Ok(labels)
     }

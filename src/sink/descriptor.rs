@@ -20,7 +20,7 @@ use nix::sys::stat::{FileStat, Mode, SFlag, fstat, major, minor};
 use super::backoff::Backoff;
 use super::channel::{Channel, Offer, Way};
 use super::outage::Outage;
-use super::{FilePoint, Poller, Sent, Sink, SinkError, SinkState, may_heal, write};
+use super::{FilePoint, Place, Poller, Sent, Sink, SinkError, SinkState, may_heal, write};
 use crate::sys;
 
 /// A full disk is tried again after this long ...
@@ -45,6 +45,8 @@ enum Receiver {
 pub(super) struct DescriptorSink {
     receiver: Receiver,
     own_file: Option<(u64, u64)>,
+    /// It is a file that had a name at the start.
+    had_name: bool,
     outage: Outage,
 }
 
@@ -52,7 +54,18 @@ impl DescriptorSink {
     /// Finds out what `number` is.
     pub(super) fn open(name: String, number: RawFd, poller: &Rc<Poller>) -> Result<Self, SinkError> {
         let (receiver, own_file) = look_at(number, poller).map_err(|error| SinkError::new(&name, "open", error))?;
-        Ok(DescriptorSink { receiver, own_file, outage: Outage::new(name, Backoff::new(RETRY_FIRST, RETRY_LONGEST)) })
+        let outage = Outage::new(name, Backoff::new(RETRY_FIRST, RETRY_LONGEST));
+        let mut sink = DescriptorSink { receiver, own_file, had_name: false, outage };
+        sink.had_name = sink.links().is_some_and(|links| links > 0);
+        Ok(sink)
+    }
+
+    /// How many names a regular file has.
+    fn links(&self) -> Option<u64> {
+        match &self.receiver {
+            Receiver::Direct(descriptor) if self.own_file.is_some() => fstat(descriptor).ok().map(|found| found.st_nlink),
+            _ => None,
+        }
     }
 
     /// What a failed write means.
@@ -122,6 +135,15 @@ impl Sink for DescriptorSink {
 
     fn withdraw(&mut self, _bytes: u64) -> bool {
         false
+    }
+
+    fn place(&mut self) -> Place {
+        if self.had_name && self.links() == Some(0) { Place::Deleted } else { Place::Here }
+    }
+
+    fn replace(&mut self, _from: Option<u64>) -> Result<(), SinkError> {
+        let why = "the file was deleted, and nothing but whoever started manytail can open another one: start it again";
+        Err(SinkError::new(self.outage.output(), "go on", io::Error::other(why)))
     }
 
     fn own_file(&self) -> Option<(u64, u64)> {

@@ -1,6 +1,7 @@
 //! `file:PATH`: created (0640) and appended to. A FIFO or terminal at PATH is served as a pipe whose reader may come and go.
 //!
-//! In: bytes of whole records. Out: the same at the end of the file.
+//! In: bytes of whole records. Out: the same at the end of the file, which is locked (flock(2)): two processes that recover after a crash would cut
+//! each other's records.
 //! Always holds: a regular file takes whole records or nothing. When there is no room in the middle of a record, what there is of it is
 //! cut off again, unless somebody else appended to it; only then does a torn record stay, to be continued when there is room.
 
@@ -20,13 +21,23 @@ use super::backoff::Backoff;
 use super::boundary::Boundary;
 use super::channel::{Channel, Offer, Way};
 use super::outage::Outage;
-use super::{FilePoint, Poller, Sent, Sink, SinkError, SinkState, may_heal, write};
-use crate::sys::{FileId, trust};
+use super::owed::Owed;
+use super::{FilePoint, Place, Poller, Sent, Sink, SinkError, SinkState, may_heal, write};
+use crate::sys::lock::{self, InUse};
+use crate::sys::{FileId, clock, process, trust};
 
 /// A full disk, or a FIFO without a reader, is tried again after this long ...
 const RETRY_FIRST: Duration = Duration::from_millis(100);
 /// ... and then at least this often: someone who makes room, or starts the reader, should see records at once.
 const RETRY_LONGEST: Duration = Duration::from_secs(1);
+
+/// How long a start waits for a process that has the file and is ending ...
+const PREDECESSOR_TIMEOUT: Duration = Duration::from_secs(5);
+/// ... and how often it looks.
+const PREDECESSOR_POLL: Duration = Duration::from_millis(20);
+
+/// Pieces of what a deleted file got that are written by one call: some milliseconds of work.
+const PIECES_PER_CALL: usize = 8;
 
 #[derive(Debug)]
 enum Target {
@@ -44,8 +55,25 @@ enum Target {
 struct Regular {
     descriptor: OwnedFd,
     id: FileId,
-    /// Where our last byte ended; `None`: a write came since that was asked.
+    /// Where our last byte ended; `None`: to be asked.
     end: Option<u64>,
+    /// Something was written by this descriptor.
+    is_written: bool,
+    /// It had a name when it was opened.
+    had_name: bool,
+    /// Up to where whole records went when it was last found in its place.
+    seen: u64,
+}
+
+impl Regular {
+    /// Where our last byte ended; before the first one, where the file ends.
+    fn end(&mut self) -> Option<u64> {
+        if self.end.is_none() {
+            let asked = if self.is_written { position(&self.descriptor) } else { size(&self.descriptor) };
+            self.end = Some(asked?);
+        }
+        self.end
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,24 +89,61 @@ pub(super) struct FileSink {
     target: Target,
     boundary: Boundary,
     outage: Outage,
+    /// Of deleted files.
+    owed: Owed,
     poller: Rc<Poller>,
 }
 
 impl FileSink {
-    /// Opens or creates the file.
+    /// Opens or creates the file. A predecessor that seems to end is waited for.
     pub(super) fn open(name: String, path: PathBuf, poller: Rc<Poller>) -> Result<Self, SinkError> {
         let target = open_target(&path, Create::Yes, &poller).map_err(|error| SinkError::new(&name, "open", error))?;
+        lock_patiently(&target, &name).map_err(|error| SinkError::new(&name, "lock", error))?;
         let mut outage = Outage::new(name, Backoff::new(RETRY_FIRST, RETRY_LONGEST));
         if !matches!(target, Target::Absent) {
             outage.found();
         }
-        Ok(FileSink { path, target, boundary: Boundary::default(), outage, poller })
+        Ok(FileSink { path, target, boundary: Boundary::default(), outage, owed: Owed::default(), poller })
+    }
+
+    /// Opens the file at the path once more, and locks it, unless it is the one that is open.
+    fn open_again(&self) -> io::Result<Option<Target>> {
+        let target = open_target(&self.path, Create::Yes, &self.poller)?;
+        if let (Target::Regular(new), Target::Regular(old)) = (&target, &self.target)
+            && new.id == old.id
+        {
+            return Ok(None);
+        }
+        lock(&target)?;
+        Ok(Some(target))
+    }
+
+    /// Writes what is owed of deleted files, as much as one call may.
+    fn pay(&mut self, now: Instant) -> Result<(), SinkError> {
+        let mut owed = std::mem::take(&mut self.owed);
+        let outcome = self.pay_of(&mut owed, now);
+        self.owed = owed;
+        outcome
+    }
+
+    fn pay_of(&mut self, owed: &mut Owed, now: Instant) -> Result<(), SinkError> {
+        let mut buffer = Vec::new();
+        for _ in 0..PIECES_PER_CALL {
+            let piece = owed.piece(&mut buffer).map_err(|error| SinkError::new(self.outage.output(), "read back", error))?;
+            let Some(piece) = piece else { break };
+            match self.append(piece, now)? {
+                Sent::Accepted(taken) => owed.took(taken),
+                _ => break,
+            }
+        }
+        Ok(())
     }
 
     fn append(&mut self, bytes: &[u8], now: Instant) -> Result<Sent, SinkError> {
         let descriptor = match &mut self.target {
             Target::Regular(file) => {
                 file.end = None;
+                file.is_written = true;
                 &file.descriptor
             }
             Target::Device(descriptor) => &*descriptor,
@@ -166,7 +231,11 @@ impl Sink for FileSink {
         if matches!(self.target, Target::Absent) && !is_waiting {
             self.look_for_reader(now);
         }
+        if self.owed.bytes() > 0 && !is_waiting {
+            self.pay(now)?;
+        }
         match &self.target {
+            _ if self.owed.bytes() > 0 => Ok(Sent::Blocked),
             Target::Absent => Ok(Sent::Blocked),
             Target::Channel(_) => Ok(self.feed(bytes, now)),
             Target::Regular(_) | Target::Device(_) if bytes.is_empty() => Ok(Sent::Accepted(0)),
@@ -182,12 +251,18 @@ impl Sink for FileSink {
     fn ready(&mut self, _now: Instant) {}
 
     fn deadline(&self) -> Option<Instant> {
-        self.outage.backoff.deadline()
+        let is_due = self.owed.bytes() > 0;
+        self.outage.backoff.deadline().or_else(|| is_due.then(|| clock::now().instant))
     }
 
     fn reopen(&mut self) -> Result<(), SinkError> {
-        let opened = open_target(&self.path, Create::Yes, &self.poller);
-        self.target = opened.map_err(|error| SinkError::new(self.outage.output(), "reopen", error))?;
+        let failed = |error: io::Error| SinkError::new(self.outage.output(), "reopen", error);
+        if let Some(target) = self.open_again().map_err(failed)? {
+            if self.owed.bytes() > 0 && !matches!(target, Target::Regular(_)) {
+                return Err(failed(io::Error::other("it is no file, and records that a deleted file got are to be written first")));
+            }
+            self.target = target;
+        }
         self.boundary.restart();
         // The new file may lie where there is room. What was said of the old one stays said until a write succeeds.
         self.outage.backoff.reset();
@@ -208,8 +283,8 @@ impl Sink for FileSink {
 
     fn withdraw(&mut self, bytes: u64) -> bool {
         let Target::Regular(file) = &mut self.target else { return false };
-        let Some(end) = file.end.or_else(|| position(&file.descriptor)) else { return false };
-        let is_last = fstat(&file.descriptor).is_ok_and(|stat| u64::try_from(stat.st_size) == Ok(end));
+        let Some(end) = file.end() else { return false };
+        let is_last = size(&file.descriptor) == Some(end);
         let Some(begin) = end.checked_sub(bytes).filter(|_| is_last) else { return false };
         // Durable at once, or a loss of power would bring back what goes into another file by then. Rare enough to wait for.
         let is_cut = ftruncate(&file.descriptor, begin.cast_signed()).is_ok() && fdatasync(&file.descriptor).is_ok();
@@ -222,10 +297,83 @@ impl Sink for FileSink {
 
     fn point(&mut self) -> Option<FilePoint> {
         let Target::Regular(file) = &mut self.target else { return None };
-        let len = file.end.or_else(|| position(&file.descriptor)).unwrap_or(0);
-        file.end = Some(len);
+        let len = file.end().unwrap_or(0);
         Some(FilePoint { id: file.id, len, file: file.descriptor.try_clone().ok() })
     }
+
+    fn place(&mut self) -> Place {
+        let Target::Regular(file) = &mut self.target else { return Place::Here };
+        let Ok(own) = fstat(&file.descriptor) else { return Place::Here };
+        if own.st_nlink == 0 && file.had_name {
+            return Place::Deleted;
+        }
+        match stat(&self.path) {
+            Ok(found) if (found.st_dev, found.st_ino) != (own.st_dev, own.st_ino) => Place::Moved,
+            Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) if file.had_name => Place::Moved,
+            // Or it cannot be told.
+            _ => {
+                if self.boundary.torn() == 0 {
+                    file.seen = file.end().unwrap_or(file.seen);
+                }
+                Place::Here
+            }
+        }
+    }
+
+    fn replace(&mut self, from: Option<u64>) -> Result<(), SinkError> {
+        let failed = |error: io::Error| SinkError::new(self.outage.output(), "open anew", error);
+        let Some(target) = self.open_again().map_err(failed)? else {
+            return Err(failed(io::Error::other("it was deleted, and has no path of its own: start manytail again")));
+        };
+        if !matches!(target, Target::Regular(_)) {
+            return Err(failed(io::Error::other("it was deleted, and what has its path is no file")));
+        }
+        if let Target::Regular(old) = &mut self.target {
+            let (from, end) = (from.unwrap_or(old.seen), old.end().unwrap_or(0));
+            self.owed.add(&old.descriptor, from, end).map_err(failed)?;
+        }
+        self.target = target;
+        // What is owed begins with a record.
+        self.boundary.restart();
+        self.outage.backoff.reset();
+        Ok(())
+    }
+
+    fn owed(&self) -> u64 {
+        self.owed.bytes()
+    }
+}
+
+/// Locks a regular file, waiting for a process that has it and is ending.
+fn lock_patiently(target: &Target, name: &str) -> io::Result<()> {
+    let until = clock::now().instant + PREDECESSOR_TIMEOUT;
+    let mut is_said = false;
+    loop {
+        let Err(in_use) = try_lock(target)? else { return Ok(()) };
+        if !in_use.pid.is_none_or(process::is_ending) || clock::now().instant >= until {
+            return Err(io::Error::other(in_use));
+        }
+        if !std::mem::replace(&mut is_said, true) {
+            tracing::info!(output = %name, "{in_use}; it seems to end: waiting for it, up to {} seconds", PREDECESSOR_TIMEOUT.as_secs());
+        }
+        clock::pause(PREDECESSOR_POLL);
+    }
+}
+
+fn lock(target: &Target) -> io::Result<()> {
+    try_lock(target)?.map_err(io::Error::other)
+}
+
+/// The inner error: another process has the lock.
+fn try_lock(target: &Target) -> io::Result<Result<(), InUse>> {
+    match target {
+        Target::Regular(file) => lock::try_lock(&file.descriptor),
+        Target::Absent | Target::Channel(_) | Target::Device(_) => Ok(Ok(())),
+    }
+}
+
+fn size(descriptor: impl AsFd) -> Option<u64> {
+    u64::try_from(fstat(descriptor).ok()?.st_size).ok()
 }
 
 /// Opens `path` for appending. Symbolic links are followed: people link their logs. In a directory that others can write to, neither a link
@@ -255,7 +403,8 @@ fn classify(descriptor: OwnedFd, poller: &Rc<Poller>) -> io::Result<Target> {
     match SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits()) {
         SFlag::S_IFREG => {
             let id = crate::sys::file::identity(&descriptor)?;
-            Ok(Target::Regular(Regular { descriptor, id, end: u64::try_from(stat.st_size).ok() }))
+            let seen = u64::try_from(stat.st_size).unwrap_or(0);
+            Ok(Target::Regular(Regular { descriptor, id, end: None, is_written: false, had_name: stat.st_nlink > 0, seen }))
         }
         SFlag::S_IFIFO => Ok(Target::Channel(Channel::new(descriptor, Way::Write, Interest::PRIORITY, poller)?)),
         SFlag::S_IFCHR if nix::unistd::isatty(&descriptor).unwrap_or(false) => {

@@ -9,6 +9,7 @@ mod channel;
 mod descriptor;
 mod file;
 mod outage;
+mod owed;
 mod socket;
 #[cfg(test)]
 mod tests;
@@ -89,6 +90,17 @@ pub struct FilePoint {
     pub file: Option<OwnedFd>,
 }
 
+/// Where the file that receives records is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// Its path leads to it. Also of outputs that are no regular file.
+    Here,
+    /// Its path leads elsewhere or nowhere, but it has a name somewhere: it was renamed, or something was mounted over it.
+    Moved,
+    /// It has no name any more: what it gets is gone when it is closed.
+    Deleted,
+}
+
 /// An output. Bytes count in stream order: `accepted` grows with what [`Sink::send`] takes, and `accepted - unacknowledged()` of
 /// them are acknowledged, oldest first. Offsets may be stored only for acknowledged bytes.
 pub trait Sink {
@@ -121,6 +133,26 @@ pub trait Sink {
     /// # Errors
     /// When the file cannot be opened anew; the old one stays in use.
     fn reopen(&mut self) -> Result<(), SinkError>;
+
+    /// Looks where the regular file is that receives records.
+    fn place(&mut self) -> Place {
+        Place::Here
+    }
+
+    /// After [`Place::Deleted`]: goes on in another file at the same path, which is made if there is none. What the deleted one got from the
+    /// byte `from` on (`None`: since it was last found in its place) is owed to the new one: it is written by the next calls of
+    /// [`Sink::send`], before anything else.
+    ///
+    /// # Errors
+    /// When there is no such file to be had; the deleted one stays in use.
+    fn replace(&mut self, _from: Option<u64>) -> Result<(), SinkError> {
+        Ok(())
+    }
+
+    /// Bytes that are still owed to the new file.
+    fn owed(&self) -> u64 {
+        0
+    }
 
     /// Device and inode of a regular file that receives records, so that it is never followed as an input.
     fn own_file(&self) -> Option<(u64, u64)>;
@@ -199,6 +231,18 @@ impl Sink for Box<dyn Sink> {
 
     fn reopen(&mut self) -> Result<(), SinkError> {
         (**self).reopen()
+    }
+
+    fn place(&mut self) -> Place {
+        (**self).place()
+    }
+
+    fn replace(&mut self, from: Option<u64>) -> Result<(), SinkError> {
+        (**self).replace(from)
+    }
+
+    fn owed(&self) -> u64 {
+        (**self).owed()
     }
 
     fn own_file(&self) -> Option<(u64, u64)> {

@@ -14,7 +14,7 @@ use nix::sys::statvfs::statvfs;
 use nix::unistd::{AccessFlags, faccessat, geteuid};
 
 /// `CAP_DAC_READ_SEARCH`, capabilities(7): reads every file and lists every directory.
-const CAP_DAC_READ_SEARCH: u32 = 2;
+pub(super) const CAP_DAC_READ_SEARCH: u32 = 2;
 
 /// `CAP_DAC_OVERRIDE`: does that too.
 const CAP_DAC_OVERRIDE: u32 = 1;
@@ -27,6 +27,7 @@ pub fn may(path: &Path, wanted: Wanted) -> io::Result<()> {
     let mode = match wanted {
         Wanted::Read => AccessFlags::R_OK,
         Wanted::List => AccessFlags::R_OK | AccessFlags::X_OK,
+        Wanted::Make => AccessFlags::W_OK | AccessFlags::X_OK,
         Wanted::Change => AccessFlags::R_OK | AccessFlags::W_OK | AccessFlags::X_OK,
     };
     Ok(faccessat(AT_FDCWD, path, mode, AtFlags::AT_EACCESS)?)
@@ -39,8 +40,18 @@ pub enum Wanted {
     Read,
     /// A directory, and to look at what is in it.
     List,
-    /// A directory, and to make files in it.
+    /// A directory, to make files in it.
+    Make,
+    /// A directory, to list it and to make files in it.
     Change,
+}
+
+/// What this machine is called: gethostname(2), whole as it is set. What is not UTF-8 in it is replaced.
+///
+/// # Errors
+/// When the call fails.
+pub fn name() -> io::Result<String> {
+    Ok(nix::unistd::gethostname()?.to_string_lossy().into_owned())
 }
 
 /// The effective user.

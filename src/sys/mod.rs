@@ -12,6 +12,7 @@ pub mod file;
 mod handle;
 pub mod host;
 pub mod inotify;
+pub mod lock;
 pub mod memory;
 mod mount_table;
 mod name;
@@ -23,6 +24,7 @@ pub mod socket;
 mod statx;
 pub(crate) mod text;
 pub mod trust;
+pub mod user;
 
 pub use file::Linux;
 

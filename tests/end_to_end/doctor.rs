@@ -301,3 +301,111 @@ fn doctor_says_what_an_overlay_does_not_tell_and_how_often_it_is_swept() {
     assert!(finding.contains("overlay, 1 file: ") && finding.contains("looks at these files every 5s"), "{finding}");
     assert_eq!(summary["files"], 1);
 }
+
+fn settings(world: &World, text: &str) -> std::path::PathBuf {
+    crate::settings::write_settings(world, "manytail.toml", text)
+}
+
+#[test]
+fn doctor_of_a_settings_file_tells_what_the_globs_of_each_input_take_and_tries_the_rest() {
+    let world = World::new();
+    world.mkdir("a/tmp");
+    world.mkdir("b");
+    for name in ["a/one.log", "a/notes.txt", "a/old.log.gz", "a/tmp/x.log", "b/two.out"] {
+        world.write(name, "x\n");
+    }
+    world.symlink("one.log", "a/link.log");
+    let listener = std::os::unix::net::UnixListener::bind(world.beside("out.sock")).expect("a socket");
+    let text = |more: &str| {
+        format!(
+            "output = 'unix:{}'\nmetrics = ['tcp:127.0.0.1:0', 'textfile:{}']\ncontrol_socket = '{}'\nstate_dir = '{}'\n{more}\
+             [[input]]\npaths = ['{}']\ninclude = ['*.log']\nexclude = ['tmp/']\n[[input]]\npaths = ['{}']\ninclude = ['*.lgo']\n",
+            world.beside("out.sock").display(),
+            world.beside("metrics.prom").display(),
+            world.beside("control.sock").display(),
+            world.beside("state").display(),
+            world.at("a").display(),
+            world.at("b").display()
+        )
+    };
+    let path = settings(&world, &text(""));
+    let (code, findings, summary) = examine(doctor(&[]).arg("--config").arg(&path));
+    assert_eq!(code, 0, "{findings:#?}");
+    assert_eq!(summary["files"], 1);
+    let paths = about(&findings, "path");
+    assert!(paths[0].0 == "ok" && paths[1].0 == "warning", "an input without a file: {paths:?}");
+    let left_out = about(&findings, "left out");
+    for words in
+        ["1 matching no --include (as notes.txt)", "1 excluded by *.gz", "1 directories excluded by tmp/ (as tmp)", "link.log"]
+    {
+        assert!(left_out[0].1.contains(words), "{words}: {left_out:?}");
+    }
+    assert!(left_out[1].1.contains("1 matching no --include (as two.out)"), "{left_out:?}");
+    assert_eq!(about(&findings, "output")[0].0, "ok");
+    assert_eq!(about(&findings, "metrics").len(), 2);
+    assert_eq!(about(&findings, "control socket")[0].0, "ok");
+    assert!(!world.beside("state").exists() && !world.beside("metrics.prom").exists() && !world.beside("control.sock").exists());
+    drop(listener);
+    let (code, findings, _) = examine(doctor(&[]).arg("--config").arg(&path));
+    assert_eq!(code, 1);
+    assert!(about(&findings, "output")[0].1.contains("cannot connect: Connection refused"), "{findings:#?}");
+    let output = doctor(&[]).arg("--config").arg(settings(&world, &text("pathes = 1\n"))).output().expect("it runs");
+    assert_eq!(output.status.code(), Some(2));
+    let output = doctor(&[]).arg("--config").arg(&path).arg(&world.tree).output().expect("it runs");
+    assert_eq!(output.status.code(), Some(2), "PATHs are those of the file");
+}
+
+#[test]
+fn doctor_looks_as_the_user_of_the_run() {
+    if !is_root() {
+        return skip("becoming another user needs root");
+    }
+    let world = World::new();
+    world.append("secret.log", "x\n");
+    world.chmod("secret.log", 0o600);
+    let out = world.beside("out.log");
+    let text = format!("output = 'file:{}'\npaths = ['{}']\n", out.display(), world.tree.display());
+    let path = settings(&world, &text);
+    let look = |options: &[&str]| examine(doctor(&[]).arg("--config").arg(&path).args(options));
+    let (code, findings, _) = look(&[]);
+    assert_eq!(code, 0, "root may all: {findings:#?}");
+    let (code, findings, _) = look(&["--user", "nobody"]);
+    assert_eq!(code, 1, "{findings:#?}");
+    assert!(about(&findings, "output")[0].1.contains("cannot be made in"), "{findings:#?}");
+    assert!(
+        about(&findings, "permissions").iter().any(|(verdict, text)| verdict == "problem" && text.contains("uid 65534")),
+        "{findings:#?}"
+    );
+    let (_, findings, _) = look(&["--user", "65534", "--cap-dac-read-search"]);
+    assert!(about(&findings, "permissions").iter().all(|(verdict, _)| verdict == "ok"), "{findings:#?}");
+    assert_eq!(about(&findings, "output")[0].0, "problem", "reading is not writing");
+    fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).expect("chmod");
+    let (_, findings, _) = look(&["--user", "nobody"]);
+    assert_eq!(about(&findings, "settings")[0].0, "problem");
+    let output = doctor(&[]).arg(&world.tree).args(["--user", "no such user"]).output().expect("it runs");
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("there is no user"), "{output:?}");
+}
+
+#[test]
+fn check_tries_the_output_if_it_is_told_to() {
+    let world = World::new();
+    let check = |output: &str, options: &[&str]| {
+        let mut command = Command::new(BINARY);
+        crate::harness::remove_settings(&mut command);
+        let output = command.arg("check").arg(&world.tree).args(["--output", output]).args(options).output().expect("it runs");
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let gone = format!("unix:{}", world.beside("none.sock").display());
+    assert_eq!(check(&gone, &[]), (Some(0), String::new()));
+    let (code, said) = check(&gone, &["--connect"]);
+    assert!(code == Some(1) && said.contains("cannot connect: No such file"), "{code:?} {said}");
+    let file = format!("file:{}", world.beside("out.log").display());
+    let (code, said) = check(&file, &["--connect"]);
+    assert!(code == Some(0) && said.contains("it would be made"), "{code:?} {said}");
+    assert!(!world.beside("out.log").exists());
+    let run = world.run().output(&file).start();
+    run.wait("the output", || world.beside("out.log").exists());
+    let (code, said) = check(&file, &["--connect"]);
+    assert!(code == Some(0) && said.contains(&format!("process {} has it locked", run.process.0)), "{code:?} {said}");
+}

@@ -17,23 +17,23 @@ use crate::world::{World, flood, is_root, make_fifo, skip, text};
 const USER: u32 = 65_534;
 const STRANGER: u32 = 2_003;
 
-fn socket(world: &World) -> PathBuf {
+pub(crate) fn socket(world: &World) -> PathBuf {
     world.beside("control.sock")
 }
 
 /// A run with a control socket.
-fn with_socket(world: &World, run: Run) -> Run {
+pub(crate) fn with_socket(world: &World, run: Run) -> Run {
     run.with(&["--control-socket", socket(world).to_str().expect("a plain path")])
 }
 
 /// `manytail status ...`.
-fn status(world: &World, args: &[&str]) -> Output {
+pub(crate) fn status(world: &World, args: &[&str]) -> Output {
     let mut command = Command::new(BINARY);
     command.arg("status").arg("--control-socket").arg(socket(world)).args(args).current_dir(world.beside("."));
     command.env_remove("RUNTIME_DIRECTORY").output().expect("status")
 }
 
-fn stdout(output: &Output) -> String {
+pub(crate) fn stdout(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
@@ -61,7 +61,7 @@ fn expect_state(world: &World, path: impl AsRef<Path>, state: &str, word: &str, 
 
 /// Waits until the daemon answers.
 #[track_caller]
-fn answers(world: &World) {
+pub(crate) fn answers(world: &World) {
     wait_for("an answer", || status(world, &["/"]).status.code() != Some(3));
 }
 
@@ -332,7 +332,7 @@ fn status_of_what_cannot_be_read_names_the_error() {
     expect_state(&world, world.at("shut/a.log"), "unreadable_directory", "/tree/shut cannot be read: Permission denied", false);
     wait_for("status to say so", || {
         let shown = stdout(&status(&world, &[]));
-        shown.contains("1 files cannot be read") && shown.contains("1 directories cannot be read")
+        shown.contains("1 directory and 1 file cannot be read") && shown.contains("Permission denied")
     });
     assert_eq!(status(&world, &[]).status.code(), Some(1), "somebody has to look");
     world.chmod("secret.log", 0o644);

@@ -427,3 +427,59 @@ fn what_came_while_nothing_ran_is_new_also_where_inputs_overlap() {
     tail.wait("the new files", || ["jobs/2.out", "jobs/2.log", "3.log"].iter().all(is_there));
     tail.terminate();
 }
+
+#[test]
+fn records_name_the_host_and_the_labels_of_the_command_line_also_after_sighup() {
+    let world = World::new();
+    world.append("a.log", "one\n");
+    let out = world.beside("out.json");
+    let text = |host: &str| {
+        let (tree, out) = (world.tree.display(), out.display());
+        format!("format = 'json'\nhost = {host}\noutput = 'file:{out}'\npaths = ['{tree}']\n[labels]\nin = '${{CLUSTER:-east}}'\n")
+    };
+    let tail = from_file(&world, &text("'node7'")).with(&["--label", "of=me"]).start();
+    let records = || -> Vec<serde_json::Value> {
+        let text = fs::read_to_string(&out).unwrap_or_default();
+        text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+    };
+    wait_for("the first record", || records().len() == 1);
+    write_settings(&world, "manytail.toml", &text("true"));
+    reload(&tail, "settings read again: host node7 -> true");
+    world.append("a.log", "two\n");
+    wait_for("the second record", || records().len() == 2);
+    let own = nix::unistd::gethostname().expect("it has a name").to_string_lossy().into_owned();
+    let told: Vec<(String, String, String)> = records()
+        .iter()
+        .map(|record| {
+            [&record["host"], &record["labels"]["in"], &record["labels"]["of"]]
+                .map(|value| value.as_str().unwrap_or_default().to_owned())
+                .into()
+        })
+        .collect();
+    let wanted = |host: &str| (host.to_owned(), "east".to_owned(), "me".to_owned());
+    assert_eq!(told, [wanted("node7"), wanted(&own)]);
+    let first = fs::read_to_string(&out).expect("the output");
+    assert!(first.starts_with("{\"time\":\"") && first.contains("Z\",\"host\":\"node7\",\"path\":"), "{first}");
+}
+
+#[test]
+fn records_with_a_host_are_known_again_after_a_kill() {
+    let world = World::new();
+    let memory = Memory::new(&world);
+    let out = world.beside("out.json");
+    let uri = format!("file:{}", out.display());
+    let lines = numbered("line", 0..100);
+    let run = |memory: Run| memory.with(&["--format", "json", "--host=n", "--label", "a=b"]).output(&uri);
+    let count = || fs::read_to_string(&out).unwrap_or_default().lines().count();
+    let tail = run(memory.run_without_commits()).start();
+    world.append("a.log", text(&lines));
+    wait_for("the lines", || count() == 100);
+    tail.settled();
+    tail.kill();
+    let tail = run(memory.run()).start();
+    world.append("a.log", "after\n");
+    wait_for("the last line", || count() > 100);
+    tail.settled();
+    assert_eq!(count(), 101, "none comes again");
+    tail.terminate();
+}

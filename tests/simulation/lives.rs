@@ -52,6 +52,7 @@ pub(crate) fn config_of(settings: &Settings, inputs: &[Input]) -> EngineConfig {
         follow_links: following.is_some_and(|following| following.follow_links).then_some(LinkRule::Owner),
         same_owner: false,
         format: settings.format,
+        host: None,
         once: settings.once,
         coalesce: settings.coalesce,
         line_bytes_max: settings.line_bytes_max,

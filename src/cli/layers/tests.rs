@@ -103,11 +103,13 @@ fn every_option_of_run_is_a_key_and_a_variable() {
     let keys = keys(&options);
     // Something that the option takes.
     let value = |key: &Key| {
-        let known = key.default.as_deref().into_iter().chain(["false", "1d", "/value", "tcp:localhost:1", "1"]);
+        let known = key.default.as_deref().into_iter().chain(["false", "key=1", "1d", "/value", "tcp:localhost:1", "1"]);
         let is_taken = |text: &&str| {
             let values = Values::from([(key.name.clone(), Given::new([(*text).into()], &Source::Default))]);
             let mut options = RunOptions::augment_args(clap::Command::new("settings")).no_binary_name(true);
-            check(&values, std::slice::from_ref(key), &mut options).is_ok()
+            let mut errors = Vec::new();
+            check(&values, std::slice::from_ref(key), &mut options, &mut errors);
+            errors.is_empty()
         };
         let text = known.into_iter().find(is_taken).unwrap_or_else(|| panic!("no value for {}", key.name));
         let in_file = match key.kind {
@@ -391,4 +393,58 @@ fn what_check_prints_is_a_settings_file_that_says_the_same() {
     };
     assert_eq!(values(&again), values(&settings));
     assert_eq!(again.config.output, Output::File("/tmp/a\"b".into()));
+}
+
+#[test]
+fn all_that_is_wrong_in_files_and_variables_is_refused_at_once() {
+    let surroundings = Surroundings::new(&[
+        ("main.toml", "pathes = ['D']\nformat = 'xml'\ncoalesce = '5 parsecs'\n[[input]]\npaths = []\n"),
+        ("conf.d/a.toml", "output = 'nowhere'\n[labels]\na = 1\n"),
+        ("conf.d/b.toml", "this is no TOML\n"),
+    ])
+    .with("MANYTAIL_PACE", "soon");
+    let refusal = surroundings.refusal(&[]);
+    for word in ["MANYTAIL_PACE", "main.toml:1", "main.toml:2", "main.toml:3", "main.toml:5", "a.toml:1", "a.toml:3", "b.toml:1"] {
+        assert!(refusal.contains(word), "{word}: {refusal}");
+    }
+    let misfits = file("max_line_bytes = 0\n[[input]]\npaths = ['']\n[[input]]\npaths = ['D']\ninclude = ['[']\n").refusal(&[]);
+    for line in ["main.toml:1", "main.toml:3", "main.toml:6"] {
+        assert!(misfits.contains(line), "{line}: {misfits}");
+    }
+}
+
+#[test]
+fn values_of_files_may_refer_to_variables() {
+    let text = "paths = ['/srv/${CLUSTER}/jobs']\ncommit_interval = '${EVERY:-3s}'\nhost = '${HOSTNAME}'\nformat = 'json'\n[labels]\nin = '${CLUSTER}-x'\n";
+    let settings = file(text).with("CLUSTER", "east").with("HOSTNAME", "node7").settings(&[]);
+    assert_eq!(settings.config.engine.inputs[0].paths, [b"/srv/east/jobs"]);
+    assert_eq!(settings.config.engine.inputs[0].labels, [("in".to_owned(), "east-x".to_owned())]);
+    assert_eq!((settings.config.commit_interval, settings.config.engine.host.as_deref()), (Duration::from_secs(3), Some("node7")));
+    let refusal = file(text).refusal(&[]);
+    assert!(refusal.contains("main.toml:1: paths: ${CLUSTER}: the environment variable is not set"), "{refusal}");
+    assert!(refusal.contains("main.toml:6: labels.in:"), "{refusal}");
+}
+
+#[test]
+fn labels_of_the_command_line_win_and_are_those_of_all_inputs() {
+    let text = "format = 'json'\n[labels]\na = 'file'\nb = 'file'\n[[input]]\npaths = ['D']\nlabels = { c = 'input' }\n";
+    let settings = file(text).settings(&["--label", "b=line", "--label=d=x=y"]);
+    let labels: Vec<String> =
+        settings.config.engine.inputs[0].labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    assert_eq!(labels, ["a=file", "b=line", "c=input", "d=x=y"]);
+    for bad in ["--label=plain", "--label==x"] {
+        assert!(file(text).refusal(&[bad]).contains("KEY=VALUE"), "{bad}");
+    }
+}
+
+#[test]
+fn a_host_is_named_as_it_is_called_or_as_is_said() {
+    let host = |given: &str| file(&format!("paths = ['D']\nformat = 'json'\n{given}\n")).settings(&[]).config.engine.host;
+    assert_eq!(host(""), None);
+    assert_eq!(host("host = false"), None);
+    assert_eq!(host("host = true"), Some(crate::sys::host::name().unwrap()));
+    assert_eq!(host("host = 'node7'"), Some("node7".to_owned()));
+    let with = |option: &str| file("paths = ['D']\nformat = 'json'\n").settings(&[option]).config.engine.host;
+    assert_eq!((with("--host=node8"), with("--host")), (Some("node8".to_owned()), Some(crate::sys::host::name().unwrap())));
+    assert!(file("paths = ['D']\nhost = ''\n").refusal(&[]).contains("main.toml:2: host: is empty"));
 }

@@ -1,7 +1,7 @@
 //! Verdicts on made-up facts: each kind of trouble is found, and nothing else is.
 
 use super::*;
-use crate::doctor::survey::Trouble;
+use crate::doctor::survey::{LeftOut, Trouble};
 use crate::sys::host::Space;
 use crate::sys::trust::Shared;
 use std::path::PathBuf;
@@ -12,7 +12,13 @@ const TMPFS: FileSystemType = FileSystemType(0x0102_1994);
 
 fn survey() -> Survey {
     Survey {
-        paths: vec![PathFacts { path: b"/jobs".to_vec(), kind: PathKind::Directory, directories: 100, files: 5_000 }],
+        paths: vec![PathFacts {
+            path: b"/jobs".to_vec(),
+            kind: PathKind::Directory,
+            directories: 100,
+            files: 5_000,
+            left_out: Vec::new(),
+        }],
         file_systems: vec![FileSystemFacts { kind: Some(EXT4), path: b"/jobs".to_vec(), directories: 100, files: 5_000 }],
         directories: 100,
         files: 5_000,
@@ -69,7 +75,7 @@ fn others(watches: u64) -> Vec<InotifyUse> {
 
 /// What is not ok.
 fn trouble(survey: &Survey, system: &System) -> Vec<Finding> {
-    judge(survey, system).into_iter().filter(|finding| finding.verdict != Verdict::Ok).collect()
+    judge(survey, system, Some(Duration::from_secs(5))).into_iter().filter(|finding| finding.verdict != Verdict::Ok).collect()
 }
 
 /// The one thing that is not ok.
@@ -94,7 +100,7 @@ fn too_few_watches_are_a_problem_with_the_sysctl_to_set() {
     assert_eq!((found.verdict, found.about), (Verdict::Problem, "watches"));
     assert_eq!(found.sysctl, Some(Sysctl { name: "fs.inotify.max_user_watches", value: 1_048_576 }));
     let many = Survey { directories: 1_500_000, ..survey };
-    let found = judge(&many, &system()).into_iter().find(|finding| finding.about == "watches").unwrap();
+    let found = judge(&many, &system(), None).into_iter().find(|finding| finding.about == "watches").unwrap();
     assert_eq!(found.sysctl.unwrap().value, 4_194_304);
 }
 
@@ -250,4 +256,34 @@ fn a_system_that_refuses_inotify_is_a_problem() {
     let found = the_trouble(&survey(), &System { inotify_refused: Some("Function not implemented".to_owned()), ..system() });
     assert_eq!((found.verdict, found.about), (Verdict::Problem, "instances"));
     assert!(found.finding.contains("refuses inotify (Function not implemented)"), "{}", found.finding);
+}
+
+#[test]
+fn what_globs_leave_out_is_told_most_first_and_a_path_without_files_is_a_warning() {
+    let mut survey = survey();
+    let left_out = |why: &str, count, first: &str| LeftOut { why: why.to_owned(), count, first: first.to_owned() };
+    survey.paths[0].left_out = vec![left_out("excluded by *.gz", 3, "a.gz"), left_out("matching no --include", 1200, "notes.txt")];
+    let found: Vec<Finding> = judge(&survey, &system(), None).into_iter().filter(|finding| finding.about == "left out").collect();
+    assert_eq!(found.len(), 1);
+    assert_eq!(found[0].finding, "/jobs: 1,200 matching no --include (as notes.txt); 3 excluded by *.gz (as a.gz)");
+    survey.paths[0].files = 0;
+    let found = judge(&survey, &system(), None).into_iter().find(|finding| finding.about == "path").unwrap();
+    assert_eq!(found.verdict, Verdict::Warning);
+}
+
+#[test]
+fn looks_that_a_file_server_would_feel_are_a_problem_with_the_period_that_is_not() {
+    let mut survey = survey();
+    survey.file_systems[0].kind = Some(NFS);
+    survey.file_systems[0].files = 100_000;
+    let found = |rescan_remote| {
+        let all = judge(&survey, &system(), rescan_remote);
+        all.into_iter().find(|finding| finding.about == "file system").unwrap()
+    };
+    let often = found(Some(Duration::from_secs(5)));
+    assert_eq!(often.verdict, Verdict::Problem);
+    assert!(often.finding.contains("20,000 looks/s"), "{}", often.finding);
+    assert!(often.remedy.unwrap().contains("rescan_remote to 100s"));
+    assert_eq!(found(Some(Duration::from_secs(100))).verdict, Verdict::Warning);
+    assert_eq!(found(None).verdict, Verdict::Warning);
 }

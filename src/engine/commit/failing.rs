@@ -35,6 +35,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         now: Instant,
     ) {
         self.stats.commit_failures += 1;
+        commits.failure = Some(with_causes(error));
         commits.ledger.give_back(under_way.changes);
         commits.stored_changes.extend(under_way.stored);
         commits.scanned.extend(under_way.scanned);
@@ -94,7 +95,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             }
         }
         // Nobody waits for a store that fails.
-        self.outbox.hold(commits.is_reopening && commits.is_appendable);
+        self.hold_output(commits.is_reopening && commits.is_appendable);
         self.born(under_way.births);
         self.born(std::mem::take(&mut commits.births));
     }

@@ -1,0 +1,150 @@
+//! What a deleted output file got since its offsets were committed: read back from it, and owed to the file that takes its place.
+//!
+//! In: the open file, and from where to where. Out: its bytes, piece by piece.
+//! Always holds: nothing that is owed is forgotten before it was taken. A deleted file is closed at once if what is owed of it is little: whoever
+//! deletes an output may do so because the disk is full, and only closing it makes room.
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+
+use nix::fcntl::OFlag;
+use nix::sys::stat::Mode;
+use nix::sys::uio::pread;
+
+/// Bytes read back at a time from a file that stays open.
+const PIECE_BYTES: u64 = 128 * 1024;
+
+/// As much of one file is kept in memory; more stays in the file.
+const KEPT_BYTES_MAX: u64 = 4 * 1024 * 1024;
+
+#[derive(Debug)]
+enum Part {
+    Kept { bytes: Vec<u8>, taken: usize },
+    Open { file: OwnedFd, at: u64, end: u64 },
+}
+
+impl Part {
+    fn left(&self) -> u64 {
+        match self {
+            Part::Kept { bytes, taken } => (bytes.len() - taken) as u64,
+            Part::Open { at, end, .. } => end - at,
+        }
+    }
+}
+
+/// Parts of deleted files, in the order in which they are to be written.
+#[derive(Debug, Default)]
+pub(super) struct Owed(VecDeque<Part>);
+
+impl Owed {
+    /// The bytes of `file` from `at` to `end` come before all others: what is still owed to it was to come behind them.
+    ///
+    /// # Errors
+    /// When the file cannot be read: by a process that may not, or where /proc is not mounted.
+    pub(super) fn add(&mut self, file: impl AsFd, at: u64, end: u64) -> io::Result<()> {
+        if at >= end {
+            return Ok(());
+        }
+        let path = format!("/proc/self/fd/{}", file.as_fd().as_raw_fd());
+        let file = nix::fcntl::open(path.as_str(), OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?;
+        let part = if end - at <= KEPT_BYTES_MAX {
+            let mut bytes = vec![0; usize::try_from(end - at).expect("a few megabytes")];
+            let mut got = 0;
+            while got < bytes.len() {
+                got += read(&file, &mut bytes[got..], at + got as u64)?;
+            }
+            Part::Kept { bytes, taken: 0 }
+        } else {
+            Part::Open { file, at, end }
+        };
+        self.0.push_front(part);
+        Ok(())
+    }
+
+    /// All that is owed, in bytes.
+    pub(super) fn bytes(&self) -> u64 {
+        self.0.iter().map(Part::left).sum()
+    }
+
+    /// The next piece; `buffer` may hold it. `None`: nothing is owed.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub(super) fn piece<'a>(&'a self, buffer: &'a mut Vec<u8>) -> io::Result<Option<&'a [u8]>> {
+        Ok(match self.0.front() {
+            None => None,
+            Some(Part::Kept { bytes, taken }) => Some(&bytes[*taken..]),
+            Some(Part::Open { file, at, end }) => {
+                buffer.resize(usize::try_from((end - at).min(PIECE_BYTES)).expect("a piece fits"), 0);
+                let got = read(file, buffer, *at)?;
+                Some(&buffer[..got])
+            }
+        })
+    }
+
+    /// So many bytes of the piece were taken.
+    pub(super) fn took(&mut self, bytes: usize) {
+        match self.0.front_mut() {
+            None => {}
+            Some(Part::Kept { taken, .. }) => *taken += bytes,
+            Some(Part::Open { at, .. }) => *at += bytes as u64,
+        }
+        if self.0.front().is_some_and(|part| part.left() == 0) {
+            self.0.pop_front();
+        }
+    }
+}
+
+/// Reads at least a byte.
+fn read(file: &OwnedFd, buffer: &mut [u8], at: u64) -> io::Result<usize> {
+    match pread(file, buffer, at.cast_signed())? {
+        0 => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "somebody truncated the deleted file")),
+        got => Ok(got),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    fn taken(owed: &mut Owed, most: usize) -> Vec<u8> {
+        let (mut all, mut buffer) = (Vec::new(), Vec::new());
+        while let Some(piece) = owed.piece(&mut buffer).expect("it can be read") {
+            let piece = piece[..piece.len().min(most)].to_vec();
+            owed.took(piece.len());
+            all.extend(piece);
+        }
+        all
+    }
+
+    #[test]
+    fn what_is_owed_comes_in_order_from_little_and_from_large_files_that_have_no_name() {
+        let large: Vec<u8> = (0..KEPT_BYTES_MAX + 1000).map(|at| at.to_le_bytes()[0]).collect();
+        let mut owed = Owed::default();
+        let mut second = tempfile::tempfile().expect("a file");
+        second.write_all(&large).expect("room");
+        let end = large.len() as u64;
+        owed.add(&second, 10, end).expect("it opens");
+        assert!(matches!(owed.0.front(), Some(Part::Open { .. })));
+        let mut first = tempfile::tempfile().expect("a file");
+        first.write_all(b"0123456789").expect("room");
+        owed.add(&first, 3, 7).expect("it opens");
+        owed.add(&first, 7, 7).expect("nothing is opened");
+        drop((first, second));
+        assert_eq!(owed.bytes(), 4 + end - 10);
+        assert_eq!(taken(&mut owed, 1 << 16), [b"3456", &large[10..]].concat());
+        assert_eq!((owed.bytes(), owed.piece(&mut Vec::new()).expect("nothing is read")), (0, None));
+    }
+
+    #[test]
+    fn a_deleted_file_that_somebody_truncated_is_an_error_and_no_endless_loop() {
+        let mut owed = Owed::default();
+        let file = tempfile::tempfile().expect("a file");
+        assert_eq!(owed.add(&file, 0, 5).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+        owed.add(&file, 0, KEPT_BYTES_MAX + 1).expect("it is not read yet");
+        assert_eq!(owed.piece(&mut Vec::new()).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+    }
+}

@@ -1,0 +1,102 @@
+//! A lock on an open file, that the system lets go when the last copy of the descriptor is closed.
+
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+
+use nix::errno::Errno;
+use nix::fcntl::FlockArg;
+use nix::sys::stat::{fstat, major, minor};
+
+/// Another process has the lock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{} has it locked: each manytail needs an output file of its own", holder_in_words(*.pid))]
+pub struct InUse {
+    /// The process, if it is known: where /proc is mounted and shows it.
+    pub pid: Option<i32>,
+}
+
+fn holder_in_words(pid: Option<i32>) -> String {
+    pid.map_or_else(|| "another process".to_owned(), |pid| format!("process {pid}"))
+}
+
+/// Takes the exclusive lock of flock(2) without waiting. It holds as long as this descriptor or a duplicate of it is open. On a file system that
+/// knows no locks nothing is taken, and that is no error.
+///
+/// # Errors
+/// The inner one when another process has the lock, the outer one when the call fails.
+pub fn try_lock(file: impl AsFd) -> io::Result<Result<(), InUse>> {
+    loop {
+        #[expect(deprecated, reason = "`Flock` would keep the descriptor apart from what it is used for")]
+        let outcome = nix::fcntl::flock(file.as_fd().as_raw_fd(), FlockArg::LockExclusiveNonblock);
+        match outcome {
+            Ok(()) => return Ok(Ok(())),
+            Err(Errno::EINTR) => {}
+            Err(Errno::EWOULDBLOCK) => return Ok(Err(InUse { pid: holder(&file) })),
+            Err(errno @ (Errno::ENOLCK | Errno::EOPNOTSUPP | Errno::ENOSYS)) => {
+                tracing::debug!(%errno, "this file system knows no locks: nothing keeps another process from the same output");
+                return Ok(Ok(()));
+            }
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+}
+
+/// Who has the lock, as proc_locks(5) tells.
+fn holder(file: impl AsFd) -> Option<i32> {
+    let found = fstat(file).ok()?;
+    let device = format!("{:02x}:{:02x}", major(found.st_dev), minor(found.st_dev));
+    holder_in(&fs::read_to_string("/proc/locks").ok()?, &device, found.st_ino)
+}
+
+/// The process of the first lock of flock(2) on this inode. Some file systems have another device here than in stat(2): then the inode alone
+/// has to do.
+fn holder_in(locks: &str, device: &str, inode: u64) -> Option<i32> {
+    let mut on_inode = locks.lines().filter_map(|line| {
+        let mut fields = line.split_ascii_whitespace().skip(1);
+        let kind = fields.next().filter(|kind| *kind == "FLOCK")?;
+        let mut fields = fields.skip_while(|field| !field.bytes().all(|byte| byte.is_ascii_digit()));
+        let pid: i32 = fields.next()?.parse().ok()?;
+        let (on, number) = fields.next()?.rsplit_once(':')?;
+        (!kind.is_empty() && number.parse() == Ok(inode)).then_some((on.to_owned(), pid))
+    });
+    let first = on_inode.next()?;
+    let exact = std::iter::once(first.clone()).chain(on_inode).find(|(on, _)| on == device);
+    Some(exact.unwrap_or(first).1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LOCKS: &str = "\
+1: POSIX  ADVISORY  WRITE 11 fd:01:77 0 EOF
+2: FLOCK  ADVISORY  WRITE 12 fd:02:77 0 EOF
+3: FLOCK  ADVISORY  WRITE 13 fd:01:77 0 EOF
+3: -> FLOCK  ADVISORY  WRITE 14 fd:01:77 0 EOF
+4: FLOCK  MSNFS     READ  15 00:2a:78 0 EOF
+";
+
+    #[test]
+    fn the_holder_is_found_by_device_and_inode_else_by_the_inode() {
+        assert_eq!(holder_in(LOCKS, "fd:01", 77), Some(13));
+        assert_eq!(holder_in(LOCKS, "fd:02", 77), Some(12));
+        assert_eq!(holder_in(LOCKS, "00:31", 77), Some(12));
+        assert_eq!(holder_in(LOCKS, "00:2a", 78), Some(15));
+        assert_eq!(holder_in(LOCKS, "fd:01", 79), None);
+    }
+
+    #[test]
+    fn a_second_description_of_the_file_finds_the_lock_taken_until_the_first_is_closed() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("out");
+        let first = fs::File::create(&path).expect("the file is made");
+        let second = fs::File::open(&path).expect("the file opens");
+        assert_eq!(try_lock(&first).expect("flock"), Ok(()));
+        assert_eq!(try_lock(&first).expect("flock"), Ok(()), "it is ours");
+        let in_use = try_lock(&second).expect("flock").expect_err("it is taken");
+        assert_eq!(in_use.pid, Some(std::process::id().cast_signed()));
+        drop(first);
+        assert_eq!(try_lock(&second).expect("flock"), Ok(()));
+    }
+}

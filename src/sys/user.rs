@@ -1,0 +1,80 @@
+//! Goes on as another user: what a program is that root starts, to find out what that user may.
+
+use std::io;
+
+use nix::libc;
+use nix::unistd::{Uid, User, initgroups, setgid, setuid};
+
+/// `capset(2)`, in the layout of linux/capability.h, version 3.
+#[repr(C)]
+struct Header {
+    version: u32,
+    pid: i32,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+struct Data {
+    effective: u32,
+    permitted: u32,
+    inheritable: u32,
+}
+
+const VERSION_3: u32 = 0x2008_0522;
+
+/// Becomes the user of this name, or of this number, with its groups and without any capability but, if wanted, `CAP_DAC_READ_SEARCH`. For good, and
+/// only for a process of one thread.
+///
+/// # Errors
+/// When there is no such user, or this process may not become it.
+pub fn become_user(name: &str, reads_all: bool) -> io::Result<()> {
+    let by_name = User::from_name(name)?;
+    let user = match (by_name, name.parse()) {
+        (Some(user), _) => user,
+        (None, Ok(number)) => User::from_uid(Uid::from_raw(number))?.ok_or_else(|| no_user(name))?,
+        (None, Err(_)) => return Err(no_user(name)),
+    };
+    let text = std::ffi::CString::new(user.name)?;
+    initgroups(&text, user.gid)?;
+    setgid(user.gid)?;
+    if reads_all {
+        keep_capabilities()?;
+    }
+    setuid(user.uid)?;
+    // Of what is permitted after that, only one stays: all of it goes by itself unless it was kept.
+    set_capabilities(if reads_all { 1 << super::host::CAP_DAC_READ_SEARCH } else { 0 })
+}
+
+fn no_user(name: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::NotFound, format!("there is no user {name:?} on this system"))
+}
+
+/// What is permitted stays so when the user changes, prctl(2).
+fn keep_capabilities() -> io::Result<()> {
+    #[expect(unsafe_code, reason = "nix has no call for it without a feature of its own")]
+    // SAFETY: PR_SET_KEEPCAPS takes an integer and changes nothing but a flag of this thread.
+    let outcome = unsafe { libc::prctl(libc::PR_SET_KEEPCAPS, 1, 0, 0, 0) };
+    if outcome == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+fn set_capabilities(wanted: u32) -> io::Result<()> {
+    let header = Header { version: VERSION_3, pid: 0 };
+    // The second one holds those from 32 on.
+    let data = [Data { effective: wanted, permitted: wanted, inheritable: 0 }, Data::default()];
+    #[expect(unsafe_code, reason = "the C library has no function for it")]
+    // SAFETY: the kernel reads a header and, for version 3, two structures, which live until the call returns; pid 0 is this thread.
+    let outcome = unsafe { libc::syscall(libc::SYS_capset, &raw const header, data.as_ptr()) };
+    if outcome == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_user_that_does_not_exist_changes_nothing() {
+        for name in ["no such user", "4294967294", ""] {
+            assert_eq!(become_user(name, false).unwrap_err().kind(), io::ErrorKind::NotFound, "{name}");
+        }
+    }
+}
