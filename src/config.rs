@@ -37,11 +37,14 @@ pub enum Format {
     Text,
     /// One JSON object per line.
     Json,
+    /// A message of syslog (RFC 5424), with the number of its bytes before it (RFC 6587).
+    Syslog,
 }
 
 impl Format {
     /// Every value with its name.
-    pub const NAMES: [(&'static str, Format); 3] = [("raw", Format::Raw), ("text", Format::Text), ("json", Format::Json)];
+    pub const NAMES: [(&'static str, Format); 4] =
+        [("raw", Format::Raw), ("text", Format::Text), ("json", Format::Json), ("syslog", Format::Syslog)];
 }
 
 /// Where to start in files that exist at the first start.
@@ -285,6 +288,9 @@ pub enum ConfigError {
          below a PATH would have any file of the system read; say `owner`, or `any-privileged` if that is meant"
     )]
     AnyPrivileged,
+    /// Messages with their lengths before them are for a stream.
+    #[error("`syslog` is for a receiver (unix:PATH, tcp:HOST:PORT, stdout), not for a file: use json or text there")]
+    SyslogFile,
     /// The system does not tell its name.
     #[error("this system does not tell its name ({reason}): say one, as in `host = \"node7\"`")]
     NoHostName {
@@ -306,6 +312,7 @@ impl ConfigError {
             ConfigError::EmptyStateDir => "state_dir",
             ConfigError::ControlSocket => "control_socket",
             ConfigError::LineBytesMax { .. } => "max_line_bytes",
+            ConfigError::SyslogFile => "format",
             ConfigError::NoHostName { .. } => "host",
             ConfigError::OnceFromEnd => "once",
             ConfigError::AnyPrivileged => "follow_symlinks",
@@ -351,7 +358,10 @@ impl Config {
         let follow_links = noted(options.follow_symlinks.rule(), &mut misfits);
         let line_bytes_max = noted(checked_line_bytes_max(options.max_line_bytes), &mut misfits);
         let control_socket = noted(checked_socket_path(options.control_socket), &mut misfits);
-        let host = noted(checked_host(options.host), &mut misfits);
+        let host = noted(checked_host(options.host, options.format), &mut misfits);
+        if options.format == Format::Syslog && matches!(options.output, Output::File(_)) {
+            misfits.push(ConfigError::SyslogFile.into());
+        }
         if options.state_dir.as_ref().is_some_and(|directory| directory.as_os_str().is_empty()) {
             misfits.push(ConfigError::EmptyStateDir.into());
         }
@@ -394,8 +404,10 @@ fn noted<T>(checked: Result<T, ConfigError>, misfits: &mut Vec<Misfit>) -> Optio
     checked.map_err(|error| misfits.push(error.into())).ok()
 }
 
-fn checked_host(host: Host) -> Result<Option<String>, ConfigError> {
+fn checked_host(host: Host, format: Format) -> Result<Option<String>, ConfigError> {
     match host {
+        // Each message has a place for it.
+        Host::Off if format == Format::Syslog => Ok(host::name().ok()),
         Host::Off => Ok(None),
         Host::Named(name) => Ok(Some(name)),
         Host::Own => host::name().map(Some).map_err(|error| ConfigError::NoHostName { reason: error.to_string() }),

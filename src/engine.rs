@@ -300,7 +300,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     #[expect(clippy::too_many_lines, reason = "a line per field")]
     pub fn new(mut config: EngineConfig, fs: F, sink: S, now: Now) -> Self {
         let inputs = std::mem::take(&mut config.inputs);
-        let mut encoder = Encoder::new(config.format);
+        let format = config.format;
+        let mut encoder = Encoder::new(format);
         encoder.set_host(config.host.as_deref());
         let sweeps = Sweeps::new(&config, now);
         let own = OwnFiles::new(sink.own_file());
@@ -312,7 +313,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             output_file: OutputFile::new(),
             tree: Tree::new(),
             files: Registry::new(),
-            inputs: Inputs::new(),
+            inputs: Inputs::new(format),
             roots: Vec::new(),
             ways: Ways::new(),
             homes: HashMap::new(),

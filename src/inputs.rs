@@ -8,7 +8,7 @@ use std::cmp::Reverse;
 
 use hashbrown::HashMap;
 
-use crate::config::{Binary, From, INPUTS_MAX, InputConfig};
+use crate::config::{Binary, Format, From, INPUTS_MAX, InputConfig};
 use crate::patterns::Patterns;
 use crate::record::encode_labels;
 
@@ -38,7 +38,7 @@ pub(crate) struct Input {
     former: Vec<Patterns>,
     pub(crate) from: From,
     pub(crate) binary: Binary,
-    /// What its json records have behind `file`; may be nothing.
+    /// Its labels, as records have them; may be nothing.
     pub(crate) labels: Vec<u8>,
     /// Its place among all inputs; `None`: removed.
     rank: Option<usize>,
@@ -47,8 +47,8 @@ pub(crate) struct Input {
 }
 
 impl Input {
-    fn new(config: InputConfig, rank: usize) -> Input {
-        let labels = encode_labels(&config.labels);
+    fn new(config: InputConfig, rank: usize, format: Format) -> Input {
+        let labels = encode_labels(format, &config.labels);
         Input {
             patterns: config.patterns,
             former: Vec::new(),
@@ -69,6 +69,8 @@ impl Input {
 /// All inputs, and which PATHs belong to them.
 #[derive(Debug)]
 pub(crate) struct Inputs {
+    /// Of records.
+    format: Format,
     inputs: Vec<Input>,
     /// The input of each PATH, by [`RootId`].
     of_root: Vec<InputId>,
@@ -80,9 +82,10 @@ pub(crate) struct Inputs {
 }
 
 impl Inputs {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(format: Format) -> Self {
         let none: Box<[RootId]> = Box::default();
         Inputs {
+            format,
             inputs: Vec::new(),
             of_root: Vec::new(),
             depths: Vec::new(),
@@ -192,7 +195,7 @@ impl Inputs {
             let before = config.paths.iter().flat_map(|path| known(path)).find(|id| !taken.contains(id));
             let id = before.unwrap_or_else(|| self.unused(&taken));
             taken.push(id);
-            let mut input = Input::new(config, rank);
+            let mut input = Input::new(config, rank, self.format);
             let at = usize::from(id.0);
             let mut is_changed = true;
             if at == self.inputs.len() {
@@ -267,7 +270,7 @@ mod tests {
 
     #[test]
     fn an_input_keeps_its_number_with_its_path_and_tells_whether_its_globs_changed() {
-        let mut inputs = Inputs::new();
+        let mut inputs = Inputs::new(Format::Json);
         let first = inputs.replace(vec![input(&["a"], &[]), input(&["b"], &["*.log"])], |_| Vec::new(), true);
         assert_eq!(numbers(&first), [(0, true), (1, true)]);
         let known = |path: &[u8]| if path == b"b" { vec![InputId(1)] } else { vec![] };
@@ -286,7 +289,7 @@ mod tests {
 
     #[test]
     fn inputs_in_another_order_are_all_asked_anew_and_those_that_only_move_up_are_not() {
-        let mut inputs = Inputs::new();
+        let mut inputs = Inputs::new(Format::Json);
         let known = |path: &[u8]| vec![InputId(path[0] - b'a')];
         inputs.replace(vec![input(&["a"], &[]), input(&["b"], &[]), input(&["c"], &[])], |_| Vec::new(), true);
         let fewer = inputs.replace(vec![input(&["b"], &[]), input(&["c"], &[])], known, true);
@@ -297,7 +300,7 @@ mod tests {
 
     #[test]
     fn a_scope_is_in_the_order_of_the_inputs_and_loses_what_is_removed() {
-        let mut inputs = Inputs::new();
+        let mut inputs = Inputs::new(Format::Json);
         let told = inputs.replace(vec![input(&["a"], &[]), input(&["b"], &[])], |_| Vec::new(), true);
         let later = inputs.add_root(told[1].0);
         let sooner = inputs.add_root(told[0].0);
@@ -311,7 +314,7 @@ mod tests {
 
     #[test]
     fn the_innermost_path_comes_first_whichever_input_it_belongs_to() {
-        let mut inputs = Inputs::new();
+        let mut inputs = Inputs::new(Format::Json);
         let told = inputs.replace(vec![input(&["a"], &[]), input(&["a/b"], &[]), input(&["c"], &[])], |_| Vec::new(), true);
         let [outer, inner, same] = [0, 1, 2].map(|at| inputs.add_root(told[at].0));
         let scope = inputs.scope(vec![outer, inner, same]);
@@ -325,7 +328,7 @@ mod tests {
 
     #[test]
     fn an_input_that_never_accepted_a_file_is_known_until_its_globs_change() {
-        let mut inputs = Inputs::new();
+        let mut inputs = Inputs::new(Format::Json);
         let known = |path: &[u8]| vec![InputId(path[0] - b'a')];
         inputs.replace(vec![input(&["a"], &[]), input(&["b"], &[])], |_| Vec::new(), true);
         inputs.note_accepted(InputId(1));
@@ -338,7 +341,7 @@ mod tests {
 
     #[test]
     fn numbers_are_used_again_when_none_is_left() {
-        let mut inputs = Inputs::new();
+        let mut inputs = Inputs::new(Format::Json);
         for round in 0..3 {
             let many = (0..INPUTS_MAX).map(|at| input(&[&format!("{round}/{at}")], &[])).collect();
             let told = inputs.replace(many, |_| Vec::new(), true);

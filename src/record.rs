@@ -1,8 +1,10 @@
-//! Lines to records: raw, text and json, as bytes at the end of a buffer.
+//! Lines to records: raw, text, json and syslog, as bytes at the end of a buffer.
 //!
 //! In: a [`Source`] once per read, then its [`Line`]s. Out: one record per line, which ends in `\n` and holds no other newline than
 //! that one. Always holds: json is one valid UTF-8 object per record whatever the bytes of line and path, and the bytes themselves
 //! can be had back from it; steady work allocates nothing but growth of the caller's buffer.
+
+pub(crate) mod syslog;
 
 use std::io::Write;
 use std::time::{Duration, SystemTime};
@@ -12,6 +14,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use crate::config::Format;
 use crate::lines::{Line, Lines};
+use syslog::Syslog;
 
 /// What the records of one read have in common.
 #[derive(Debug, Clone, Copy)]
@@ -24,7 +27,7 @@ pub struct Source<'a> {
     pub inode: u64,
     /// How many times the content of this inode started anew.
     pub incarnation: u32,
-    /// What [`encode_labels`] made of the input's labels.
+    /// What [`encode_labels`] made of the input's labels, for this format.
     pub labels: &'a [u8],
     /// When the bytes were read. Years 1970 to 9999; a clock outside of them is shown as the nearest second within.
     pub read_at: SystemTime,
@@ -45,6 +48,7 @@ pub struct Encoder {
     offset_at: usize,
     /// json: the offset in `head`, less its last four digits, which are set in each copy. 0: `head` is used as it is, for one offset only.
     myriad: u64,
+    syslog: Syslog,
     time: FormattedTime,
 }
 
@@ -58,11 +62,21 @@ impl Encoder {
     /// An encoder without a source: [`Encoder::begin`] comes first.
     #[must_use]
     pub fn new(format: Format) -> Self {
-        Encoder { format, host: Vec::new(), run: Vec::new(), head: Vec::new(), offset_at: 0, myriad: 0, time: FormattedTime::new() }
+        Encoder {
+            format,
+            host: Vec::new(),
+            run: Vec::new(),
+            head: Vec::new(),
+            offset_at: 0,
+            myriad: 0,
+            syslog: Syslog::default(),
+            time: FormattedTime::new(),
+        }
     }
 
     /// The host's name, or none, in the records of sources that begin from now on.
     pub fn set_host(&mut self, host: Option<&str>) {
+        self.syslog.set_host(host);
         self.host.clear();
         if let Some(host) = host {
             self.host.extend_from_slice(b"\"host\":\"");
@@ -93,6 +107,7 @@ impl Encoder {
                 self.head.push(b'\t');
             }
             Format::Json => self.begin_json(source),
+            Format::Syslog => self.syslog.begin(source, &self.run, &mut self.time),
         }
     }
 
@@ -107,6 +122,7 @@ impl Encoder {
                 out.push(b'\n');
             }
             Format::Json => self.encode_json(line, out),
+            Format::Syslog => self.syslog.encode(line, out),
         }
     }
 
@@ -240,9 +256,18 @@ impl FormattedTime {
     }
 }
 
-/// The member `labels` with the comma before it, as it stands in json records; nothing if there are no labels.
+/// Labels as they stand in records of a format; nothing if there are none, or the format has no place for them.
 #[must_use]
-pub fn encode_labels(labels: &[(String, String)]) -> Vec<u8> {
+pub fn encode_labels(format: Format, labels: &[(String, String)]) -> Vec<u8> {
+    match format {
+        Format::Raw | Format::Text => Vec::new(),
+        Format::Json => encode_json_labels(labels),
+        Format::Syslog => syslog::encode_labels(labels),
+    }
+}
+
+/// The member `labels` with the comma before it.
+fn encode_json_labels(labels: &[(String, String)]) -> Vec<u8> {
     let mut out = Vec::new();
     for (name, value) in labels {
         out.extend_from_slice(if out.is_empty() { b",\"labels\":{\"".as_slice() } else { b",\"" });

@@ -129,6 +129,7 @@ pub fn put(item: &Item<'_>, payload: &mut Vec<u8>) {
                 Format::Raw => 0,
                 Format::Text => 1,
                 Format::Json => 2,
+                Format::Syslog => unreachable!("the settings refuse it for files"),
             });
         }
         // What cannot be stored is scanned as if it were new: nothing is lost by that.

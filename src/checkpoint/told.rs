@@ -11,6 +11,7 @@ use serde::Deserialize;
 
 use crate::config::Format;
 use crate::reader::{MARK_BYTES, mark_of};
+use crate::record::syslog;
 
 /// Device, inode, incarnation: the `file` of a json record.
 pub(crate) type Story = (u64, u64, u32);
@@ -91,7 +92,7 @@ fn story_of(file: &str) -> Option<Story> {
     parts.next().is_none().then_some((device, inode, incarnation))
 }
 
-/// How far whole records of one file bring it, the first of which starts at `offset`. In raw and text they must not be pieces: only json
+/// How far whole records of one file bring it, the first of which starts at `offset`. Save in json they must not be pieces: only json
 /// tells these apart.
 pub(crate) fn progress(format: Format, records: &[u8], offset: u64) -> Option<Progress> {
     let mut progress = Progress { end: offset, last: Vec::new() };
@@ -104,6 +105,7 @@ pub(crate) fn progress(format: Format, records: &[u8], offset: u64) -> Option<Pr
                 let tab = memchr::memchr(b'\t', record)?;
                 Line { offset: progress.end, bytes: record[tab + 1..].into(), eol: true }
             }
+            Format::Syslog => Line { offset: progress.end, bytes: syslog::line_of(record)?.into(), eol: true },
         };
         progress.add(&line);
     }

@@ -92,11 +92,13 @@ impl Invocation {
         let pairs = |input: Option<&InputTable>| layers.labels(input).into_iter().map(|label| (label.name, label.value)).collect();
         let with_labels = inputs.iter().map(|&input| (parse::<InputOptions>(&keys, &layers, input), pairs(input))).collect();
         let config = Config::new(run, with_labels).map_err(|misfits| self.refuse_misfits(&misfits, &layers, &inputs))?;
-        if config.engine.format != Format::Json && config.engine.inputs.iter().any(|input| !input.labels.is_empty()) {
-            warnings.push("labels are part of json records alone: with another format they change nothing".to_owned());
-        }
-        if config.engine.format != Format::Json && config.engine.host.is_some() {
-            warnings.push("host is part of json records alone: with another format it changes nothing".to_owned());
+        if matches!(config.engine.format, Format::Raw | Format::Text) {
+            if config.engine.inputs.iter().any(|input| !input.labels.is_empty()) {
+                warnings.push("labels are part of json and syslog records: with another format they change nothing".to_owned());
+            }
+            if config.engine.host.is_some() {
+                warnings.push("host is part of json and syslog records: with another format it changes nothing".to_owned());
+            }
         }
         if config.engine.follow_links == Some(LinkRule::Any) {
             warnings

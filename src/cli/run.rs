@@ -71,16 +71,16 @@ pub(crate) struct RunOptions {
     pub(crate) output: Output,
 
     /// How records are written
-    #[arg(short, long, value_name = "raw|text|json", default_value = "text", value_parser = one_of(&Format::NAMES),
+    #[arg(short, long, value_name = "raw|text|json|syslog", default_value = "text", value_parser = one_of(&Format::NAMES),
         hide_possible_values = true, help_heading = "Output")]
     pub(crate) format: Format,
 
-    /// json: the host's name in each record; =NAME: this one [default: off]
+    /// json, syslog: the host's name in each record; =NAME: this one [default: off]
     #[arg(long, value_name = "NAME", num_args = 0..=1, require_equals = true, default_value = "false",
         default_missing_value = "true", hide_default_value = true, value_parser = parse_host, help_heading = "Output")]
     pub(crate) host: Host,
 
-    /// json: this label in each record (repeat) [default: none]
+    /// json, syslog: this label in each record (repeat) [default: none]
     #[arg(long, value_name = "KEY=VALUE", value_parser = parse_label, help_heading = "Output")]
     pub(crate) label: Vec<(String, String)>,
 

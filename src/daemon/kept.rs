@@ -149,7 +149,7 @@ fn reconcile_output(path: &Path, point: &OutputPoint, last: Option<Stamp>, state
     if done.missing_bytes > 0 {
         let missing_bytes = done.missing_bytes;
         tracing::warn!(path = %path.display(), missing_bytes, "the output is shorter than at the last commit: appended to");
-    } else if done.cut_bytes > 0 {
+    } else if done.cut_bytes > 0 && origin == Origin::Crash {
         let (kept, cut_bytes) = (done.kept, done.cut_bytes);
         tracing::warn!(path = %path.display(), kept, cut_bytes, "the output's end was not committed and was cut off: its lines come again");
     } else if done.kept > 0 {

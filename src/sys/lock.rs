@@ -67,6 +67,9 @@ fn holder_in(locks: &str, device: &str, inode: u64) -> Option<i32> {
 
 #[cfg(test)]
 mod tests {
+    use nix::fcntl::OFlag;
+    use nix::sys::stat::Mode;
+
     use super::*;
 
     const LOCKS: &str = "\
@@ -90,8 +93,9 @@ mod tests {
     fn a_second_description_of_the_file_finds_the_lock_taken_until_the_first_is_closed() {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("out");
-        let first = fs::File::create(&path).expect("the file is made");
-        let second = fs::File::open(&path).expect("the file opens");
+        fs::write(&path, "").expect("the file is made");
+        let open = || nix::fcntl::open(&path, OFlag::O_RDONLY, Mode::empty()).expect("the file opens");
+        let (first, second) = (open(), open());
         assert_eq!(try_lock(&first).expect("flock"), Ok(()));
         assert_eq!(try_lock(&first).expect("flock"), Ok(()), "it is ours");
         let in_use = try_lock(&second).expect("flock").expect_err("it is taken");

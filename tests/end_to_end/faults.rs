@@ -447,6 +447,8 @@ fn meet(fault: &Fault) {
             story.unfold(&tail, false);
             expect_end(&tail, 1);
         }
+        // What could not be read is told by the exit code.
+        GoesOn(_) if is_once => expect_end(&tail, 1),
         _ if is_once => expect_end(&tail, 0),
         _ => go_through(&mut story, &tail, fault),
     }

@@ -366,3 +366,64 @@ fn a_terminal_gets_the_records() {
     let tail = world.run().raw().under(&words).start();
     wait_for("the line", || String::from_utf8_lossy(&tail.capture().bytes()).contains("one\r\n"));
 }
+
+/// The messages of a stream by their lengths, as a receiver of RFC 6587 takes them: the path and the line of each.
+fn messages(mut bytes: &[u8]) -> Vec<(String, Vec<u8>)> {
+    let mut messages = Vec::new();
+    while let Some(blank) = bytes.iter().position(|&byte| byte == b' ') {
+        let len: usize = std::str::from_utf8(&bytes[..blank]).expect("digits").parse().expect("a number");
+        let Some(message) = bytes.get(blank + 1..blank + 1 + len) else { break };
+        bytes = &bytes[blank + 1 + len..];
+        let message = message.strip_suffix(b"\n").expect("a newline");
+        let after = |words: &str| {
+            let at = message.windows(words.len()).position(|window| window == words.as_bytes());
+            at.unwrap_or_else(|| panic!("no {words}: {}", message.escape_ascii())) + words.len()
+        };
+        assert!(message.starts_with(b"<13>1 20"), "{}", message.escape_ascii());
+        let path = message[after("path=\"")..].split(|&byte| byte == b'"').next().unwrap_or_default();
+        messages.push((String::from_utf8_lossy(path).into_owned(), message[after("\"] ")..].to_vec()));
+    }
+    messages
+}
+
+#[test]
+fn syslog_goes_to_a_socket_message_by_message_and_is_sent_again_after_a_loss() {
+    use std::io::Read;
+    let world = World::new();
+    let listener = std::os::unix::net::UnixListener::bind(world.beside("log.sock")).expect("a socket");
+    let lines: Vec<String> = (0..500).map(|number| format!("{number} <13>1 \"] line")).collect();
+    world.append("a.log", crate::world::text(&lines));
+    let tail = world.run().output(&format!("unix:{}", world.beside("log.sock").display())).with(&["--format", "syslog"]).start();
+    // The first receiver goes away in the middle of a message.
+    let (mut first, _) = listener.accept().expect("a connection");
+    let mut start = [0; 100];
+    first.read_exact(&mut start).expect("the first bytes");
+    drop(first);
+    let (mut second, _) = listener.accept().expect("another connection");
+    second.set_read_timeout(Some(std::time::Duration::from_millis(50))).expect("a timeout");
+    let mut got = Vec::new();
+    world.append("a.log", "last\n");
+    wait_for("the last line", || {
+        let mut buffer = [0; 65536];
+        if let Ok(more) = second.read(&mut buffer) {
+            got.extend_from_slice(&buffer[..more]);
+        }
+        messages(&got).last().is_some_and(|(_, line)| line == b"last")
+    });
+    let messages = messages(&got);
+    assert!(messages.iter().all(|(path, _)| path == world.at("a.log").to_str().expect("UTF-8")));
+    // What the first one's kernel had is gone with it; from a message's start on, all the rest came, in order.
+    let expected: Vec<&[u8]> = lines.iter().map(String::as_bytes).chain([&b"last"[..]]).collect();
+    let got: Vec<&[u8]> = messages.iter().map(|(_, line)| &**line).collect();
+    assert!(expected.ends_with(&got), "{} of {}", got.len(), expected.len());
+    tail.terminate();
+}
+
+#[test]
+fn syslog_into_a_file_is_refused() {
+    let world = World::new();
+    let refused = world.run().output(&format!("file:{}", world.beside("out").display())).with(&["--format", "syslog"]).finish();
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(refused.stderr.contains("--format") && refused.stderr.contains("use json or text there"), "{}", refused.stderr);
+    assert!(!world.beside("out").exists());
+}

@@ -140,11 +140,12 @@ fn once_exits_with_1_when_no_path_exists() {
 }
 
 #[test]
-fn once_reads_the_paths_that_exist_and_warns_of_the_others() {
+fn once_reads_the_paths_that_exist_and_exits_with_1_for_the_others() {
     let world = World::new();
     world.write("a.log", "a\n");
     let finished = world.run().with(&["--once"]).paths(&[world.at("nowhere"), world.tree.clone()]).finish();
-    assert_eq!(finished.status.code(), Some(0), "{}", finished.stderr);
+    assert_eq!(finished.status.code(), Some(1), "{}", finished.stderr);
+    assert!(finished.stderr.contains("could not be read: 1 PATH"), "{}", finished.stderr);
     assert_eq!(finished.lines, BTreeMap::from([("a.log".to_owned(), vec!["a".to_owned()])]));
     assert!(finished.stderr.contains("nowhere"), "{}", finished.stderr);
 }

@@ -238,7 +238,7 @@ fn what_is_likely_not_meant_so_is_a_warning() {
         [
             "the environment variable MANYTAIL_COALSECE is no setting and changes nothing; did you mean MANYTAIL_COALESCE?",
             "the environment variable MANYTAIL_X is no setting and changes nothing",
-            "labels are part of json records alone: with another format they change nothing",
+            "labels are part of json and syslog records: with another format they change nothing",
         ]
     );
 }
@@ -252,7 +252,7 @@ fn what_a_file_cannot_say_is_refused_with_file_line_and_key() {
         ("inputs = 1", "main.toml:1: inputs: unknown key; did you mean `input`?"),
         ("config = 'x'", "main.toml:1: config: unknown key"),
         ("[output]", "main.toml:1: output: expected a string, not a table"),
-        ("format = 'xml'", "main.toml:1: format: `xml`: expected raw, text, json"),
+        ("format = 'xml'", "main.toml:1: format: `xml`: expected raw, text, json, syslog"),
         ("coalesce = 5", &format!("main.toml:1: coalesce: `5`: {durations}")),
         ("coalesce = true", "main.toml:1: coalesce: expected a number, or a string with a number and its unit, not true or false"),
         (
@@ -352,7 +352,7 @@ fn a_file_of_more_inputs_than_there_may_be_is_refused_at_the_first_too_many() {
 #[test]
 fn what_a_variable_cannot_say_is_refused_with_its_name() {
     for (variable, value, expected) in [
-        ("MANYTAIL_FORMAT", "xml", "MANYTAIL_FORMAT: `xml`: expected raw, text, json"),
+        ("MANYTAIL_FORMAT", "xml", "MANYTAIL_FORMAT: `xml`: expected raw, text, json, syslog"),
         ("MANYTAIL_MAX_LINE_BYTES", "0", "MANYTAIL_MAX_LINE_BYTES: must be between 1 byte and 1GiB, not 0 bytes"),
         ("MANYTAIL_ONCE", "1", "MANYTAIL_ONCE: expected true or false"),
         ("MANYTAIL_RECURSIVE", "", "MANYTAIL_RECURSIVE: is empty: unset it, or say a value"),
