@@ -13,6 +13,7 @@ use crate::lag::Stamp;
 use crate::marks::mark;
 use crate::registry::SlotKey;
 use crate::sink::{Sent, Sink, SinkError};
+use crate::tap::Tap;
 
 /// A batch is sent when it holds this much, or when the turn ends.
 const BATCH_BYTES: usize = 128 * 1024;
@@ -102,6 +103,8 @@ pub(crate) struct Outbox<S> {
     is_closed: bool,
     /// The loop said something about the sink's descriptor.
     is_rung: bool,
+    /// For somebody who wants to see records pass.
+    pub(crate) tap: Tap,
 }
 
 impl<S: Sink> Outbox<S> {
@@ -123,6 +126,7 @@ impl<S: Sink> Outbox<S> {
             is_closed: false,
             // A first look, so that a connection is made before there is anything to send.
             is_rung: true,
+            tap: Tap::default(),
         }
     }
 
@@ -376,6 +380,7 @@ impl<S: Sink> Outbox<S> {
         let next = self.pool.pop().unwrap_or_else(Batch::new);
         let full = std::mem::replace(&mut self.filling, next);
         self.in_flight_bytes += full.bytes.len();
+        self.tap.passed(&full.bytes);
         self.in_flight.push_back(full);
     }
 

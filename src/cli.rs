@@ -17,11 +17,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::builder::{OsStringValueParser, PossibleValuesParser, TypedValueParser};
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::config::{Metrics, Output};
-use crate::insight::{StatusRequest, TopRequest};
+use crate::insight::{StatusRequest, TapRequest, TopRequest};
 use crate::offsets::{Request, Style};
 use layers::{Invocation, one_line};
 pub use layers::{Origin, Settings};
@@ -40,6 +40,8 @@ pub enum Command {
     Doctor(Box<crate::doctor::Request>),
     /// Tell how a daemon does.
     Status(StatusRequest),
+    /// Show records as they pass.
+    Tap(TapRequest),
     /// Show it live.
     Top(TopRequest),
     /// Print a text: the manual page, or completions.
@@ -86,7 +88,7 @@ pub fn parse(
     variables: impl IntoIterator<Item = (OsString, OsString)>,
 ) -> Result<Command, Refusal> {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
-    let refuse = |error| Refusal(Box::new(error));
+    let refuse = |error| Refusal(Box::new(with_hint(error)));
     let matches = Arguments::command().try_get_matches_from(&arguments).map_err(refuse)?;
     if let Some((name, _)) = matches.subcommand()
         && let Some(options) = Arguments::command().find_subcommand(name)
@@ -102,10 +104,23 @@ pub fn parse(
         Subcommands::Offsets { action } => offsets::request(action).map(Command::Offsets),
         Subcommands::Doctor(options) => doctor::request(options, variables).map(|request| Command::Doctor(Box::new(request))),
         Subcommands::Status(options) => insight::status(options).map(Command::Status),
+        Subcommands::Tap(options) => Ok(Command::Tap(insight::tap(options))),
         Subcommands::Top(options) => insight::top(options).map(Command::Top),
         Subcommands::Completions(options) => Ok(Command::Print(documents::completions(&options))),
         Subcommands::Man => Ok(Command::Print(documents::manual())),
     }
+}
+
+/// Whoever names what is to be followed and no command means `run`.
+fn with_hint(mut error: clap::Error) -> clap::Error {
+    if error.kind() == ErrorKind::InvalidSubcommand
+        && error.get(ContextKind::SuggestedSubcommand).is_none()
+        && let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidSubcommand)
+    {
+        let hint = format!("to follow it, say `manytail run {word}`");
+        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![hint.into()]));
+    }
+    error
 }
 
 /// Set by the service manager (`StateDirectory=`, systemd.exec(5)).
@@ -226,6 +241,9 @@ enum Subcommands {
     /// Tell whether a running manytail keeps up, or what is known of a file
     #[command(long_about = insight::STATUS_HELP, after_help = insight::STATUS_EXAMPLES)]
     Status(insight::StatusOptions),
+    /// Show records as they pass to the output of a running manytail
+    #[command(long_about = insight::TAP_HELP, after_help = insight::TAP_EXAMPLES)]
+    Tap(insight::TapOptions),
     /// Show a running manytail live
     #[command(long_about = insight::TOP_HELP, after_help = insight::TOP_EXAMPLES)]
     Top(insight::TopOptions),

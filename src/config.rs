@@ -4,6 +4,7 @@
 //! Always holds: every refusal names the setting; zero never reaches the engine where it means "never" or "off".
 
 mod metrics;
+mod values;
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -13,6 +14,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use metrics::{Metrics, MetricsError};
+pub use values::{DurationError, Host, HostError, LabelError, SizeError, parse_duration, parse_host, parse_label, parse_size};
 
 use crate::cli::{InputOptions, RunOptions};
 use crate::patterns::{PatternError, Patterns};
@@ -107,58 +109,6 @@ impl Symlinks {
             Symlinks::Follow(rule) => Ok(Some(rule)),
             Symlinks::AnyPrivileged => Ok(Some(LinkRule::Any)),
         }
-    }
-}
-
-/// Whether json records name the host, and how.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Host {
-    /// They do not.
-    Off,
-    /// As the system is called, gethostname(2).
-    Own,
-    /// So.
-    Named(String),
-}
-
-/// A text that is no host's name.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-pub enum HostError {
-    /// It would tell nothing.
-    #[error("is empty")]
-    Empty,
-    /// No name is longer, hostname(7).
-    #[error("is longer than 255 bytes, or contains a control character")]
-    NoName,
-}
-
-/// Reads `true`, `false` or a name.
-///
-/// # Errors
-/// When the name is none.
-pub fn parse_host(text: &str) -> Result<Host, HostError> {
-    match text {
-        "true" => Ok(Host::Own),
-        "false" => Ok(Host::Off),
-        "" => Err(HostError::Empty),
-        name if name.len() > 255 || name.contains(char::is_control) => Err(HostError::NoName),
-        name => Ok(Host::Named(name.to_owned())),
-    }
-}
-
-/// A text that is no label.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("expected KEY=VALUE with a KEY that is not empty")]
-pub struct LabelError;
-
-/// Reads `KEY=VALUE`; VALUE may be empty and may contain more of `=`.
-///
-/// # Errors
-/// When there is no `=`, or nothing before it.
-pub fn parse_label(text: &str) -> Result<(String, String), LabelError> {
-    match text.split_once('=') {
-        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
-        _ => Err(LabelError),
     }
 }
 
@@ -468,73 +418,18 @@ fn unless_zero(duration: Duration) -> Option<Duration> {
     (!duration.is_zero()).then_some(duration)
 }
 
-/// A text that is no size.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-pub enum SizeError {
-    /// No whole number, or a unit that is not known.
-    #[error("expected a whole number of bytes, or one with KiB, MiB, GiB, k, M or G, as in 64KiB")]
-    Malformed,
-    /// More than 64 bits hold.
-    #[error("too large")]
-    TooLarge,
-}
-
-/// Reads a size in bytes: digits and one of `KiB` = `k`, `MiB` = `M`, `GiB` = `G` (all powers of two) or nothing.
-///
-/// # Errors
-/// For everything else: signs, fractions, blanks, other spellings of the units.
-pub fn parse_size(text: &str) -> Result<u64, SizeError> {
-    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-    let (number, unit) = text.split_at(digits);
-    let shift = match unit {
-        "" => 0,
-        "KiB" | "k" => 10,
-        "MiB" | "M" => 20,
-        "GiB" | "G" => 30,
-        _ => return Err(SizeError::Malformed),
-    };
-    if number.is_empty() {
-        return Err(SizeError::Malformed);
-    }
-    let number: u64 = number.parse().map_err(|_| SizeError::TooLarge)?;
-    number.checked_mul(1 << shift).ok_or(SizeError::TooLarge)
-}
-
-/// A text that is no duration.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-pub enum DurationError {
-    /// No number, no unit, or one that is not known.
-    #[error("expected numbers with the units us, ms, s, min, h or d, as in 500ms; only 0 may stand alone")]
-    Malformed,
-    /// More than [`DURATION_LIMIT`].
-    #[error("longer than a hundred years")]
-    TooLong,
-}
-
-/// Reads a duration: numbers with units, `500us`, `5min`, `1h 30min`; `0` needs no unit. Other units that `humantime` knows
-/// (`2weeks`) are taken too.
-///
-/// # Errors
-/// When the text is none, or longer than [`DURATION_LIMIT`].
-pub fn parse_duration(text: &str) -> Result<Duration, DurationError> {
-    // humantime knows more: months and years, which nobody means exactly, and `m`, which could be either.
-    const UNITS: [&str; 7] = ["", "us", "ms", "s", "min", "h", "d"];
-    if text.split(|c: char| !c.is_ascii_alphabetic()).any(|unit| !UNITS.contains(&unit)) {
-        return Err(DurationError::Malformed);
-    }
-    match humantime::parse_duration(text) {
-        Ok(duration) if duration <= DURATION_LIMIT => Ok(duration),
-        Ok(_) | Err(humantime::DurationError::NumberOverflow) => Err(DurationError::TooLong),
-        Err(_) => Err(DurationError::Malformed),
-    }
-}
-
 /// A text that is no output.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum OutputError {
     /// None of the known kinds.
     #[error("expected stdout, fd:N, file:PATH, unix:PATH or tcp:HOST:PORT")]
     UnknownKind,
+    /// A path alone.
+    #[error("expected stdout, fd:N, file:PATH, unix:PATH or tcp:HOST:PORT; did you mean file:{path}?")]
+    PlainPath {
+        /// As given.
+        path: String,
+    },
     /// `fd:` without a number.
     #[error("expected the number of an open descriptor, as in fd:3")]
     Descriptor,
@@ -562,7 +457,7 @@ impl Output {
         if bytes == b"stdout" {
             return Ok(Output::Descriptor(1));
         }
-        let colon = bytes.iter().position(|byte| *byte == b':').ok_or(OutputError::UnknownKind)?;
+        let colon = bytes.iter().position(|byte| *byte == b':').ok_or_else(|| unknown_kind(uri))?;
         let (kind, rest) = (&bytes[..colon], &bytes[colon + 1..]);
         let path = || PathBuf::from(OsStr::from_bytes(rest));
         match kind {
@@ -582,8 +477,16 @@ impl Output {
                 Ok(address) if is_host_and_port(address) => Ok(Output::Tcp(address.to_owned())),
                 _ => Err(OutputError::Address),
             },
-            _ => Err(OutputError::UnknownKind),
+            _ => Err(unknown_kind(uri)),
         }
+    }
+}
+
+/// A path, most likely, if it looks like one.
+fn unknown_kind(uri: &OsStr) -> OutputError {
+    match uri.to_str() {
+        Some(path) if path.contains(['/', '.']) && !path.contains("://") => OutputError::PlainPath { path: path.to_owned() },
+        _ => OutputError::UnknownKind,
     }
 }
 

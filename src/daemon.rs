@@ -69,6 +69,7 @@ pub fn run(settings: Settings, progress: Option<Progress>) -> anyhow::Result<()>
     }
     let mut daemon = Daemon::new(settings)?;
     daemon.progress = progress;
+    daemon.say_started();
     let outcome = daemon.run();
     daemon.progress = None;
     daemon.server.finish(&mut daemon.engine, clock::now());
@@ -126,6 +127,10 @@ struct Daemon {
     stops_by: Option<Instant>,
     /// For a person who waits at a terminal.
     progress: Option<Progress>,
+    started_at: Instant,
+    /// How many offsets the run goes on from; `None`: none are kept.
+    resumed: Option<usize>,
+    is_ready_said: bool,
 }
 
 /// Whether the loop goes on.
@@ -168,6 +173,7 @@ impl Daemon {
         let server = Server::new(&config, about(&config), poll.registry())?;
         own::warn_of_shared(&own::names(&config));
         let is_once = config.engine.once;
+        let resumed = kept.as_ref().map(kept::Kept::entries);
         let mut engine = Engine::new(config.engine, Linux::new(), sink, clock::now());
         if let Some(kept) = kept {
             engine.leave_out_directory(kept.directory);
@@ -201,6 +207,9 @@ impl Daemon {
             shutdown_timeout: config.shutdown_timeout,
             stops_by: None,
             progress: None,
+            started_at: clock::now().instant,
+            resumed,
+            is_ready_said: false,
         };
         let now = clock::now();
         daemon.adapt(config.adaptive, now);
@@ -276,6 +285,7 @@ impl Daemon {
         let turn = self.engine.turn(now)?;
         let rest = self.turned(now.instant, clock::now().instant);
         self.register_events()?;
+        self.say_when_ready(now.instant);
         let word_due = self.tell_how_it_is(now);
         let is_productive = before != (self.engine.stats().events, self.engine.stats().records);
         let next = match turn {
@@ -351,6 +361,42 @@ impl Daemon {
         if let Err(error) = self.poll.registry().register(&mut SourceFd(&descriptor), MOUNTS, Interest::PRIORITY) {
             tracing::debug!(%error, "changes of mounts cannot be polled: they are noticed by the sweep alone");
         }
+    }
+
+    /// One line about what this run does.
+    fn say_started(&self) {
+        if self.engine.is_once() {
+            return;
+        }
+        let paths: Vec<String> = self.engine.paths().collect();
+        let about = &self.server.about;
+        tracing::info!(
+            version = about.version,
+            paths = paths.join(" "),
+            output = about.output,
+            state_dir = about.state_directory,
+            offsets = self.resumed,
+            "started"
+        );
+        let is_service = ["INVOCATION_ID", "NOTIFY_SOCKET"].iter().any(|name| std::env::var_os(name).is_some());
+        if is_service && self.resumed.is_none() && self.engine.reads_from_beginning() {
+            tracing::warn!(
+                "no state directory: a restart delivers all logs again from their beginning; set state_dir, or from = \"end\""
+            );
+        }
+    }
+
+    /// The first time that nothing is missed any more.
+    fn say_when_ready(&mut self, now: Instant) {
+        if self.is_ready_said || self.engine.is_once() || !self.engine.has_scanned() {
+            return;
+        }
+        self.is_ready_said = true;
+        let sizes = self.engine.sizes();
+        let after = humantime::format_duration(Duration::from_millis(
+            u64::try_from(now.saturating_duration_since(self.started_at).as_millis()).unwrap_or(u64::MAX),
+        ));
+        tracing::info!(files = sizes.files, directories = sizes.directories, after = %after, "ready: nothing that is written from now on is missed");
     }
 
     /// A turn ended. Returns when to turn again so that the service manager hears of it.

@@ -19,6 +19,7 @@ mod exchanges;
 mod explain;
 mod holding;
 mod holes;
+mod hung;
 mod inputs;
 mod insight;
 mod invariants;
@@ -44,6 +45,7 @@ mod timers;
 mod top;
 mod unlinked;
 mod user_mounts;
+mod waiting;
 mod wanted;
 mod watching;
 mod ways;
@@ -81,6 +83,7 @@ use commit::Commits;
 use departures::Departures;
 use doubts::Doubts;
 use exchanges::Renames;
+use hung::Hung;
 use insight::Insight;
 pub use lists::NotRead;
 use lists::{Losses, Walks};
@@ -178,6 +181,7 @@ pub struct Engine<F: FileSystem, S: Sink> {
     fs: F,
     outbox: Outbox<S>,
     output_file: OutputFile,
+    hung: Hung,
     tree: Tree,
     files: Registry,
     inputs: Inputs,
@@ -311,6 +315,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             fs,
             outbox: Outbox::new(sink),
             output_file: OutputFile::new(),
+            hung: Hung::new(),
             tree: Tree::new(),
             files: Registry::new(),
             inputs: Inputs::new(format),
@@ -410,6 +415,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
         self.reopen_again(now)?;
         self.send(now)?;
+        self.watch_blocked_output(now.instant);
         self.commit(now);
         if cfg!(debug_assertions) {
             self.check_now_and_then();
@@ -461,6 +467,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// The file system, for the loop and for tests.
     pub fn file_system_mut(&mut self) -> &mut F {
         &mut self.fs
+    }
+
+    /// All there is is read, then the run ends.
+    pub fn is_once(&self) -> bool {
+        self.config.once
     }
 
     /// The output, for tests.
@@ -515,62 +526,5 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 commits.ledger.acknowledge(reached);
             }
         });
-    }
-
-    fn next_turn(&self, now: Instant) -> Result<Turn, EngineError> {
-        let is_read = self.config.once && !self.has_work() && self.is_read();
-        if self.outbox.is_closed() || ((self.is_stopping || is_read) && self.outbox.is_empty() && !self.output_file.is_replaced()) {
-            match &self.commits {
-                Some(commits) if !commits.is_settled() => {}
-                Some(commits) if is_read && commits.has_failed() => return Err(EngineError::Offsets),
-                _ => return Ok(Turn::Finished),
-            }
-        } else if !self.is_stopping && self.has_work() {
-            return Ok(Turn::Again);
-        }
-        let deadlines = if self.is_stopping { None } else { self.next_deadline() };
-        let old_files = if self.is_stopping { None } else { self.old_files.deadline() };
-        let acks = self.outbox.awaits_acks().then(|| now + ACK_POLL);
-        let commit = self.commits.as_ref().and_then(|commits| commits.deadline());
-        let output_file = self.output_file_deadline();
-        Ok(match [deadlines, old_files, acks, self.outbox.deadline(), commit, output_file].into_iter().flatten().min() {
-            Some(deadline) if deadline <= now => Turn::Again,
-            Some(deadline) => Turn::WaitUntil(deadline),
-            None => Turn::WaitForEvents,
-        })
-    }
-
-    /// Something can be done at once.
-    fn has_work(&self) -> bool {
-        self.are_events_pending
-            || !self.doubts.is_empty()
-            || !self.deleted.is_empty()
-            || self.urgent.has_work()
-            || self.searches.has_work()
-            || self.sweeps.has_work()
-            || self.is_rescan_due
-            || self.below.has_work()
-            || self.is_path_lost
-            || self.is_look_unsettled()
-            // Listed files wait for a search that is under way: the file that it finds may come before them.
-            || !(self.listed.is_empty() || self.searches.is_under_way())
-            || self.is_looking_for_absent()
-            || self.insight.is_counting()
-            || (self.outbox.has_room() && self.unread.has_any(self.outbox.has_room_for_backlog()))
-    }
-
-    /// With `--once`: nothing waits for a deadline or for the journal either, so everything was read.
-    fn is_read(&self) -> bool {
-        // A directory that could not be listed for want of descriptors or memory is tried again.
-        self.polled == 0
-            && self.unread.is_empty()
-            && self.retries.is_empty()
-            && self.listed.is_empty()
-            && !self.searches.is_under_way()
-            && self.leaving.is_empty()
-            && self.leaving_directories.is_empty()
-            && !self.below.has_work()
-            && self.losses.is_empty()
-            && self.commits.as_ref().is_none_or(|commits| !commits.has_births())
     }
 }

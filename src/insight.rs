@@ -5,6 +5,7 @@
 
 mod client;
 mod screen;
+mod tap;
 mod terminal;
 mod text;
 mod top;
@@ -27,6 +28,7 @@ use client::{ask, percent_encoded};
 use verdict::{Rates, Verdict};
 
 pub use client::AskError;
+pub use tap::{TapRequest, tap};
 pub use terminal::watch;
 
 /// A daemon answers within one turn, some milliseconds. One that is busy or swapped out gets this long.

@@ -107,3 +107,4 @@ pub mod ranking;
 pub mod stats;
 pub mod status;
 pub mod sys;
+mod tap;

@@ -47,6 +47,7 @@ fn main() -> ExitCode {
             }
         },
         Ok(Command::Status(request)) => shown(insight::status(&request, &mut io::stdout().lock())),
+        Ok(Command::Tap(request)) => shown(insight::tap(&request, &mut io::stdout().lock())),
         Ok(Command::Top(request)) => shown(insight::watch(&request).map_err(InsightError::from)),
         Ok(Command::Offsets(request)) => match offsets::run(&request, &mut io::stdout().lock()) {
             Ok(()) => ExitCode::SUCCESS,

@@ -36,6 +36,7 @@ pub(crate) enum Cause {
     Reopen,
     OutputDeleted,
     OutputMoved,
+    OutputHung,
     IgnoredOlder,
     StateDirectory,
     Binary,
@@ -46,7 +47,7 @@ pub(crate) enum Cause {
 
 impl Cause {
     /// Every cause with its name, in the order of the variants.
-    const NAMES: [(Cause, &'static str); 27] = [
+    const NAMES: [(Cause, &'static str); 28] = [
         (Cause::PathMissing, "path_missing"),
         (Cause::PathAppeared, "path_appeared"),
         (Cause::PathLeftOut, "path_left_out"),
@@ -68,6 +69,7 @@ impl Cause {
         (Cause::Reopen, "reopen"),
         (Cause::OutputDeleted, "output_deleted"),
         (Cause::OutputMoved, "output_moved"),
+        (Cause::OutputHung, "output_hung"),
         (Cause::IgnoredOlder, "ignored_older"),
         (Cause::StateDirectory, "state_directory"),
         (Cause::Binary, "binary"),
@@ -103,13 +105,13 @@ struct Spoken {
 pub(crate) struct Notices([Spoken; Cause::NAMES.len()]);
 
 impl Notices {
-    /// `Some(n)`: speak, and mention that `n` of this kind were kept back since the last one. `None`: keep quiet.
-    pub(crate) fn admit(&mut self, cause: Cause, now: Instant) -> Option<u64> {
+    /// `Some(n)`: speak, and mention how many of this kind were kept back since the last one, if any were. `None`: keep quiet.
+    pub(crate) fn admit(&mut self, cause: Cause, now: Instant) -> Option<Option<u64>> {
         self.0[cause as usize].admit(None, now)
     }
 
     /// The same of a diagnostic about one file: said once per period at most.
-    pub(crate) fn admit_about(&mut self, cause: Cause, path: &[u8], now: Instant) -> Option<u64> {
+    pub(crate) fn admit_about(&mut self, cause: Cause, path: &[u8], now: Instant) -> Option<Option<u64>> {
         let mut hasher = DefaultHasher::new();
         hasher.write(path);
         self.0[cause as usize].admit(Some(hasher.finish()), now)
@@ -122,7 +124,7 @@ impl Notices {
 }
 
 impl Spoken {
-    fn admit(&mut self, about: Option<u64>, now: Instant) -> Option<u64> {
+    fn admit(&mut self, about: Option<u64>, now: Instant) -> Option<Option<u64>> {
         let is_recent = |at: Instant| now.saturating_duration_since(at) < PERIOD;
         let is_enough = self.last[self.oldest].is_some_and(|(at, _)| is_recent(at));
         let is_said = about.is_some() && self.last.iter().flatten().any(|&(at, file)| file == about && is_recent(at));
@@ -134,7 +136,7 @@ impl Spoken {
         self.last[self.oldest] = Some((now, about));
         self.oldest = (self.oldest + 1) % PER_PERIOD;
         self.told.said += 1;
-        Some(std::mem::take(&mut self.kept_back))
+        Some(Some(std::mem::take(&mut self.kept_back)).filter(|&kept_back| kept_back > 0))
     }
 }
 
@@ -153,9 +155,9 @@ mod tests {
         let files = (0..1000).map(|number: u32| number.to_le_bytes());
         let said = files.filter(|file| notices.admit_about(Cause::Unreadable, file, start).is_some()).count();
         assert_eq!(said, PER_PERIOD);
-        assert_eq!(notices.admit(Cause::Truncated, start), Some(0));
+        assert_eq!(notices.admit(Cause::Truncated, start), Some(None));
         assert_eq!(told(&notices, "unreadable"), (10, 990));
-        assert_eq!(notices.admit_about(Cause::Unreadable, b"other", start + PERIOD), Some(990));
+        assert_eq!(notices.admit_about(Cause::Unreadable, b"other", start + PERIOD), Some(Some(990)));
         assert_eq!((told(&notices, "unreadable"), told(&notices, "truncated")), ((11, 990), (1, 0)));
     }
 
@@ -164,12 +166,12 @@ mod tests {
         let start = crate::sys::clock::now().instant;
         let mut notices = Notices::default();
         let late = start + PERIOD - Duration::from_millis(1);
-        assert_eq!(notices.admit_about(Cause::Unreadable, b"b", start), Some(0));
-        assert_eq!(notices.admit_about(Cause::Unreadable, b"a", late), Some(0));
+        assert_eq!(notices.admit_about(Cause::Unreadable, b"b", start), Some(None));
+        assert_eq!(notices.admit_about(Cause::Unreadable, b"a", late), Some(None));
         assert_eq!(notices.admit_about(Cause::Unreadable, b"a", start + PERIOD), None, "said a moment ago");
-        assert_eq!(notices.admit_about(Cause::Unreadable, b"b", start + PERIOD), Some(1), "said a period ago");
-        assert_eq!(notices.admit_about(Cause::Truncated, b"a", late), Some(0), "another cause");
-        assert_eq!(notices.admit_about(Cause::Unreadable, b"a", late + PERIOD), Some(0));
+        assert_eq!(notices.admit_about(Cause::Unreadable, b"b", start + PERIOD), Some(Some(1)), "said a period ago");
+        assert_eq!(notices.admit_about(Cause::Truncated, b"a", late), Some(None), "another cause");
+        assert_eq!(notices.admit_about(Cause::Unreadable, b"a", late + PERIOD), Some(None));
     }
 
     #[test]

@@ -13,7 +13,7 @@ use clap::Args;
 use super::{Refusal, default_control_socket, one_of, refuse, refuse_because};
 use crate::config::parse_duration;
 use crate::file_status::ListKind;
-use crate::insight::{StatusRequest, TopRequest};
+use crate::insight::{StatusRequest, TapRequest, TopRequest};
 use crate::offsets::Style;
 
 /// Where a daemon listens that systemd started.
@@ -49,6 +49,33 @@ pub(super) struct TopOptions {
     #[arg(long, value_name = "PATH")]
     control_socket: Option<PathBuf>,
 }
+
+#[derive(Debug, Args)]
+pub(super) struct TapOptions {
+    /// Records at most
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 10)]
+    records: u64,
+
+    /// For this long at most
+    #[arg(long = "for", value_name = "DURATION", default_value = "10s", value_parser = parse_duration)]
+    lasts: Duration,
+
+    /// The daemon's socket [default: $RUNTIME_DIRECTORY/control.sock, else /run/manytail/control.sock]
+    #[arg(long, value_name = "PATH")]
+    control_socket: Option<PathBuf>,
+}
+
+pub(super) const TAP_HELP: &str = "\
+Show records as they pass to the output of a running manytail, to see that they do. A copy: nothing is taken away, and the daemon waits for nobody. What \
+passes faster than it can be copied (256 KiB between two looks) is left out and counted on stderr. To a terminal without what that would obey, else byte \
+for byte.";
+
+pub(super) const TAP_EXAMPLES: &str = "\
+Exit codes: 0 records passed, 1 none did, 2 bad usage, 3 no manytail answers.
+
+Examples:
+  manytail tap
+  manytail tap -n 1000 --for 1min | jq -r .path | sort | uniq -c";
 
 pub(super) const STATUS_HELP: &str = "\
 Tell whether a running manytail keeps up, and if not, why. The daemon needs a control socket: run --control-socket PATH, or systemd's \
@@ -100,6 +127,10 @@ pub(super) fn status(options: StatusOptions) -> Result<StatusRequest, Refusal> {
         return Err(refuse("status", "FILE", "a FILE is empty"));
     }
     Ok(StatusRequest { socket: socket(options.control_socket), style: options.format, files, list: options.list })
+}
+
+pub(super) fn tap(options: TapOptions) -> TapRequest {
+    TapRequest { socket: socket(options.control_socket), records: options.records, lasts: options.lasts }
 }
 
 pub(super) fn top(options: TopOptions) -> Result<TopRequest, Refusal> {

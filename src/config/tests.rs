@@ -95,8 +95,11 @@ fn an_output_path_may_hold_any_bytes() {
 
 #[test]
 fn outputs_that_cannot_be_are_refused_with_their_reason() {
-    for uri in ["", "stdin", "stdout:", "/var/log/x", "udp:h:1", "http://x", "File:x", ":", "STDOUT"] {
+    for uri in ["", "stdin", "stdout:", "udp:h:1", "http://x", "File:x", ":", "STDOUT"] {
         assert_eq!(output(uri), Err(OutputError::UnknownKind), "{uri}");
+    }
+    for path in ["/var/log/x", "out.json", "./a:b"] {
+        assert_eq!(output(path), Err(OutputError::PlainPath { path: path.to_owned() }));
     }
     for uri in ["fd:", "fd:-1", "fd:+1", "fd:x", "fd:1 ", "fd:99999999999"] {
         assert_eq!(output(uri), Err(OutputError::Descriptor), "{uri}");

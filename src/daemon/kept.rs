@@ -75,6 +75,11 @@ fn open_patiently(directory: &Path) -> Result<LinuxDisk, DiskError> {
 }
 
 impl Kept {
+    /// How many files the offsets are of.
+    pub(super) fn entries(&self) -> usize {
+        self.state.len()
+    }
+
     /// Makes a `file:` output, which is open and locked by now, match the offsets.
     pub(super) fn reconcile(&mut self, output: &Output) -> anyhow::Result<()> {
         if let (Output::File(path), Some(point)) = (output, self.state.output()) {

@@ -11,6 +11,13 @@ use crate::sys::clock::Now;
 pub(super) fn say<F: FileSystem, S: Sink>(what: &'static str, engine: &Engine<F, S>, now: Now) {
     let (stats, sizes) = (engine.stats(), engine.sizes());
     let (said, kept_back) = engine.notices().fold((0, 0), |sum, (_, told)| (sum.0 + told.said, sum.1 + told.suppressed));
+    // Who waits for the end of `--once` asked for records, not for this.
+    if what == "done" && engine.is_once() {
+        let (records, bytes) = (stats.records, stats.bytes);
+        tracing::debug!(files = sizes.files, records, bytes, "{what}");
+        return;
+    }
+    let kept_back = Some(kept_back).filter(|&kept_back| kept_back > 0);
     tracing::info!(
         files = sizes.files,
         directories = sizes.directories,

@@ -51,7 +51,7 @@ pub(super) const METRICS: Routes = &[("/metrics", prometheus), ("/", index)];
 
 /// Of the control socket.
 pub(super) const CONTROL: Routes =
-    &[("/status", status), ("/file", file), ("/list", list), ("/top", top), ("/metrics", prometheus)];
+    &[("/status", status), ("/file", file), ("/list", list), ("/tap", tap), ("/top", top), ("/metrics", prometheus)];
 
 /// Answers a request.
 pub(super) fn answer(routes: Routes, request: &Request<'_>, engine: &mut Running, about: &About, now: Now) -> Response {
@@ -107,6 +107,14 @@ fn explain(question: &mut Question<'_>, path: &[u8]) -> Result<FileStatus, Engin
     // The kernel may have told of it since the last turn: then it is not unnoticed, but about to be read.
     engine.take_events(*now)?;
     Ok(engine.explain(path, *now))
+}
+
+/// Records as they are, and before them, in a line of its own, how many did not fit.
+fn tap(question: &mut Question<'_>, _: &str) -> Response {
+    let (records, missed) = question.engine.tap(question.now);
+    let mut body = format!("{missed}\n").into_bytes();
+    body.extend_from_slice(&records);
+    Response { code: 200, media_type: "application/octet-stream", body }
 }
 
 fn top(question: &mut Question<'_>, _: &str) -> Response {

@@ -93,7 +93,7 @@ struct Client {
 /// All listeners and their clients, and the files that metrics are written to.
 pub(super) struct Server {
     registry: Registry,
-    about: About,
+    pub(super) about: About,
     doors: Vec<Door>,
     clients: Vec<Option<Client>>,
     textfiles: Vec<Textfile>,

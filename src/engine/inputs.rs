@@ -356,6 +356,16 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.say_missing(at, what, now);
     }
 
+    /// Each PATH as given, for people.
+    pub fn paths(&self) -> impl Iterator<Item = String> + '_ {
+        self.all_roots().map(|root| shown(&self.roots[root.0 as usize].path))
+    }
+
+    /// Some input reads files that are there at the start from their beginning.
+    pub fn reads_from_beginning(&self) -> bool {
+        self.all_roots().any(|root| self.inputs.rules(root).from == crate::config::From::Beginning)
+    }
+
     /// Inputs that never had a file though all was listed, by their PATHs: what they name is empty, or their globs match nothing.
     pub(super) fn inputs_without_files(&self) -> Vec<String> {
         if !self.has_scanned {

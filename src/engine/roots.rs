@@ -1,7 +1,7 @@
 //! PATHs: directories, single files, missing ones; and the homes of single files and of links' targets, watched but never listed.
 
 use super::inputs::prefix_of;
-use super::ways::spelling::components;
+use super::ways::spelling::{absolute, components};
 use super::*;
 use crate::discovery::Why;
 use crate::inputs::{InputId, RootId};
@@ -105,8 +105,17 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
         self.roots[at].state = RootState::Found(self.tree.key(found));
         // Before anything below it is found.
-        let real = self.fs.canonical(&path, Links::Follow).unwrap_or(path);
-        self.inputs.set_depth(RootId::from(at), components(&real).count());
+        let depth = self.depth_of(at);
+        self.inputs.set_depth(RootId::from(at), depth);
+    }
+
+    /// How many directories are above what a PATH leads to.
+    fn depth_of(&mut self, at: usize) -> usize {
+        let (base, real) = self.ways.end_of(at);
+        let walked = absolute(base, real).into_iter().next();
+        let path = &self.roots[at].path;
+        let real = walked.unwrap_or_else(|| self.fs.canonical(path, Links::Follow).unwrap_or_else(|_| path.clone()));
+        components(&real).count()
     }
 
     /// Says that nothing is found at a PATH.

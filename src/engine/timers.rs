@@ -57,6 +57,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
         self.kept.expire(instant);
         self.walks.expire(instant);
+        self.outbox.tap.expire(instant);
         if !self.moves.is_empty() {
             self.moves.retain(|_, moved| match moved {
                 Moved::File(_, since) | Moved::Directory(_, since) => instant < *since + GRACE,
@@ -252,6 +253,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             cooled.filter(|_| self.cooling_dirty > 0),
             self.kept.deadline(),
             self.walks.deadline(),
+            self.outbox.tap.deadline(),
             self.losses.front().map(|(at, _)| *at),
             self.leaving.front().map(|(at, _)| *at),
             self.leaving_directories.front().map(|(at, _)| *at),

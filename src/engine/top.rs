@@ -13,6 +13,11 @@ use crate::registry::State;
 const SHOWN_MAX: usize = 64;
 
 impl<F: FileSystem, S: Sink> Engine<F, S> {
+    /// Records that were handed to the output since this was asked last, as far as there was room, and how many did not fit.
+    pub fn tap(&mut self, now: Now) -> (Vec<u8>, u64) {
+        self.outbox.tap.take(now.instant)
+    }
+
     /// How far reading has come.
     pub fn reading(&self) -> Reading {
         let is_calm = self.is_started && self.is_calm() && self.listed.is_empty();

@@ -1,4 +1,4 @@
-//! The times when an output takes nothing: when to try again, and one word about it at the start and at the end.
+//! The times when an output takes nothing: when to try again, and one word about it at the start, now and then, and at the end.
 
 use std::fmt::Display;
 use std::time::{Duration, Instant};
@@ -9,6 +9,11 @@ use crate::notices::Told;
 
 /// Least time between two warnings: a peer that comes and goes many times a second is one cause, not many.
 const QUIET: Duration = Duration::from_secs(30);
+
+/// An outage that lasts is said again after this long, and then after so many times as long, up to the longest.
+const AGAIN_FIRST: Duration = Duration::from_secs(60);
+const AGAIN_TIMES: u32 = 5;
+const AGAIN_LONGEST: Duration = Duration::from_secs(3600);
 
 #[derive(Debug, PartialEq, Eq)]
 enum State {
@@ -26,6 +31,9 @@ pub(super) struct Outage {
     output: String,
     state: State,
     said_at: Option<Instant>,
+    /// When the outage began, and after how long it is said again.
+    began: Option<Instant>,
+    again_after: Duration,
     told: Told,
     /// Failures that were not said since the last one that was.
     kept_back: u64,
@@ -46,6 +54,8 @@ impl Outage {
             output,
             state: State::Fine,
             said_at: None,
+            began: None,
+            again_after: AGAIN_FIRST,
             told: Told::default(),
             kept_back: 0,
             failure: String::new(),
@@ -67,11 +77,19 @@ impl Outage {
         self.failure = format!("{what}: {why}");
         if self.state == State::Fine {
             self.state = State::Unsaid;
+            self.began = Some(now);
+            self.again_after = AGAIN_FIRST;
         }
-        if self.state == State::Unsaid && self.said_at.is_none_or(|at| now.duration_since(at) >= QUIET) {
+        let quiet_for = if self.state == State::Said { self.again_after } else { QUIET };
+        if self.said_at.is_none_or(|at| now.duration_since(at) >= quiet_for) {
             self.told.said += 1;
-            let kept_back = std::mem::take(&mut self.kept_back);
-            tracing::warn!(output = %self.output, reason = %why, kept_back, "{what}; records wait, and it is tried again");
+            let kept_back = Some(std::mem::take(&mut self.kept_back)).filter(|&kept_back| kept_back > 0);
+            let lasts = (self.state == State::Said).then(|| self.lasts(now));
+            let output = &self.output;
+            tracing::warn!(%output, reason = %why, lasts, kept_back, "{what}; records wait, and it is tried again");
+            if self.state == State::Said {
+                self.again_after = (self.again_after * AGAIN_TIMES).min(AGAIN_LONGEST);
+            }
             self.state = State::Said;
             self.said_at = Some(now);
         } else {
@@ -79,6 +97,12 @@ impl Outage {
             self.kept_back += 1;
             tracing::debug!(output = %self.output, reason = %why, "{what}");
         }
+    }
+
+    /// For how long there has been trouble, in words.
+    fn lasts(&self, now: Instant) -> String {
+        let lasts = self.began.map_or(Duration::ZERO, |began| now.saturating_duration_since(began));
+        humantime::format_duration(Duration::from_secs(lasts.as_secs())).to_string()
     }
 
     /// A receiver is there: a peer, or a FIFO's reader.
@@ -133,5 +157,26 @@ mod tests {
         outage.failed(start + QUIET, "cannot connect", &"refused");
         assert!(outage.is_said(), "an outage that lasts is said in the end");
         assert_eq!(outage.state().told, Told { said: 2, suppressed: 1 });
+    }
+
+    #[test]
+    fn an_outage_that_lasts_is_said_again_with_growing_pauses() {
+        let start = crate::sys::clock::now().instant;
+        let wait = Duration::from_millis(50);
+        let mut outage = Outage::new("tcp:x:1".to_owned(), Backoff::new(wait, wait));
+        let mut said = Vec::new();
+        for second in 0..4 * 3600 {
+            let before = outage.state().told.said;
+            outage.failed(start + Duration::from_secs(second), "cannot connect", &"refused");
+            if outage.state().told.said > before {
+                said.push(second);
+            }
+        }
+        let pauses: Vec<u64> = said.windows(2).map(|pair| pair[1] - pair[0]).collect();
+        assert_eq!(pauses, [60, 300, 1500, 3600, 3600, 3600]);
+        outage.ended();
+        outage.failed(start + Duration::from_secs(5 * 3600), "cannot connect", &"refused");
+        outage.failed(start + Duration::from_secs(5 * 3600 + 61), "cannot connect", &"refused");
+        assert_eq!(outage.state().told.said, said.len() as u64 + 2, "the next one begins anew");
     }
 }

@@ -397,3 +397,78 @@ fn offsets_that_cannot_be_stored_are_told_with_the_error() {
     tail.terminate();
     assert!(Command::new("umount").arg("-l").arg(&disk).status().is_ok_and(|status| status.success()));
 }
+
+#[test]
+fn tap_shows_records_as_they_pass_and_nothing_when_none_do() {
+    let world = World::new();
+    world.append("a.log", "before\n");
+    let tail = start(&world, world.run());
+    tail.wait_line("before");
+    let tap = |arguments: &[&str]| {
+        let mut command = Command::new(BINARY);
+        command.arg("tap").arg("--control-socket").arg(socket(&world)).args(arguments).stdout(std::process::Stdio::piped());
+        command.spawn().expect("tap")
+    };
+    let quiet = tap(&["--for", "300ms"]).wait_with_output().expect("tap");
+    assert_eq!((quiet.status.code(), quiet.stdout.len()), (Some(1), 0));
+    let running = tap(&["-n", "3", "--for", "20s"]);
+    let mut number = 0;
+    let mut running = Some(running);
+    wait_for("three records", || {
+        world.append("a.log", format!("line {number}\n"));
+        number += 1;
+        running.as_mut().is_some_and(|child| child.try_wait().expect("wait").is_some())
+    });
+    let done = running.take().expect("it ran").wait_with_output().expect("tap");
+    let lines: Vec<String> = String::from_utf8_lossy(&done.stdout).lines().map(str::to_owned).collect();
+    assert!(done.status.code() == Some(0) && lines.len() == 3, "{lines:?}");
+    let path = world.at("a.log");
+    assert!(lines.iter().all(|line| line.starts_with(&format!("{}\tline ", path.display()))), "{lines:?}");
+    // A copy: all of them are in the output, too.
+    tail.wait_count(1 + number);
+}
+
+#[test]
+fn a_run_says_what_it_does_and_when_it_is_ready_and_once_says_nothing() {
+    let world = World::new();
+    world.append("a.log", "one\n");
+    let memory = Memory::new(&world);
+    let tail = memory.run().start();
+    tail.wait_said("ready: nothing that is written from now on is missed");
+    let started = tail.stderr();
+    let started = started.lines().find(|line| line.contains("started")).expect("a line");
+    assert!(started.contains(world.tree.to_str().expect("UTF-8")) && started.contains("offsets=0"), "{started}");
+    tail.wait_line("one");
+    tail.terminate();
+    let tail = memory.run().start();
+    tail.wait_said("offsets=1");
+    tail.terminate();
+    let once = world.run().with(&["--once"]).finish();
+    assert_eq!(once.stderr, "");
+}
+
+#[test]
+fn a_service_without_a_state_directory_is_warned_that_a_restart_repeats_all() {
+    let world = World::new();
+    let words = "a restart delivers all logs again";
+    let tail = world.run().under(&["env", "INVOCATION_ID=1"]).start();
+    tail.wait_said("ready");
+    assert_eq!(tail.warned(words), 1);
+    for run in [world.run(), world.run().under(&["env", "INVOCATION_ID=1"]).with(&["--from", "end"]), Memory::new(&world).run()] {
+        let tail = run.start();
+        tail.wait_said("ready");
+        assert_eq!(tail.warned(words), 0, "{}", tail.stderr());
+    }
+}
+
+#[test]
+fn what_is_meant_is_told_to_whoever_forgets_run_or_file() {
+    let said = |arguments: &[&str]| {
+        let output = Command::new(BINARY).args(arguments).output().expect("it runs");
+        assert_eq!(output.status.code(), Some(2));
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    assert!(said(&["/srv/jobs"]).contains("manytail run /srv/jobs"));
+    assert!(said(&["jobs"]).contains("manytail run jobs"));
+    assert!(said(&["run", "-o", "out.json", "jobs"]).contains("did you mean file:out.json?"));
+}

@@ -1,0 +1,64 @@
+//! What the loop does after a turn: another one at once, wait for an instant or an event, or end.
+//!
+//! In: all queues and deadlines. Out: a [`Turn`].
+
+use super::*;
+
+impl<F: FileSystem, S: Sink> Engine<F, S> {
+    pub(super) fn next_turn(&self, now: Instant) -> Result<Turn, EngineError> {
+        let is_read = self.config.once && !self.has_work() && self.is_read();
+        if self.outbox.is_closed() || ((self.is_stopping || is_read) && self.outbox.is_empty() && !self.output_file.is_replaced()) {
+            match &self.commits {
+                Some(commits) if !commits.is_settled() => {}
+                Some(commits) if is_read && commits.has_failed() => return Err(EngineError::Offsets),
+                _ => return Ok(Turn::Finished),
+            }
+        } else if !self.is_stopping && self.has_work() {
+            return Ok(Turn::Again);
+        }
+        let deadlines = if self.is_stopping { None } else { self.next_deadline() };
+        let old_files = if self.is_stopping { None } else { self.old_files.deadline() };
+        let acks = self.outbox.awaits_acks().then(|| now + ACK_POLL);
+        let commit = self.commits.as_ref().and_then(|commits| commits.deadline());
+        let output = self.output_file_deadline().into_iter().chain(self.hung_deadline(now)).min();
+        Ok(match [deadlines, old_files, acks, self.outbox.deadline(), commit, output].into_iter().flatten().min() {
+            Some(deadline) if deadline <= now => Turn::Again,
+            Some(deadline) => Turn::WaitUntil(deadline),
+            None => Turn::WaitForEvents,
+        })
+    }
+
+    /// Something can be done at once.
+    pub(super) fn has_work(&self) -> bool {
+        self.are_events_pending
+            || !self.doubts.is_empty()
+            || !self.deleted.is_empty()
+            || self.urgent.has_work()
+            || self.searches.has_work()
+            || self.sweeps.has_work()
+            || self.is_rescan_due
+            || self.below.has_work()
+            || self.is_path_lost
+            || self.is_look_unsettled()
+            // Listed files wait for a search that is under way: the file that it finds may come before them.
+            || !(self.listed.is_empty() || self.searches.is_under_way())
+            || self.is_looking_for_absent()
+            || self.insight.is_counting()
+            || (self.outbox.has_room() && self.unread.has_any(self.outbox.has_room_for_backlog()))
+    }
+
+    /// With `--once`: nothing waits for a deadline or for the journal either, so everything was read.
+    pub(super) fn is_read(&self) -> bool {
+        // A directory that could not be listed for want of descriptors or memory is tried again.
+        self.polled == 0
+            && self.unread.is_empty()
+            && self.retries.is_empty()
+            && self.listed.is_empty()
+            && !self.searches.is_under_way()
+            && self.leaving.is_empty()
+            && self.leaving_directories.is_empty()
+            && !self.below.has_work()
+            && self.losses.is_empty()
+            && self.commits.as_ref().is_none_or(|commits| !commits.has_births())
+    }
+}
