@@ -469,6 +469,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         &mut self.fs
     }
 
+    /// How records are written.
+    pub fn format(&self) -> crate::config::Format {
+        self.config.format
+    }
+
     /// All there is is read, then the run ends.
     pub fn is_once(&self) -> bool {
         self.config.once

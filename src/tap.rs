@@ -5,6 +5,12 @@
 
 use std::time::{Duration, Instant};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use crate::config::Format;
+use crate::record::syslog;
+
 /// Bytes kept between two questions.
 const BYTES_MAX: usize = 256 * 1024;
 
@@ -57,9 +63,54 @@ impl Tap {
     }
 }
 
+/// Appends what a record tells besides its line, and how many bytes that has.
+pub(crate) fn without_line(format: Format, record: &[u8], out: &mut Vec<u8>) {
+    let record = record.strip_suffix(b"\n").unwrap_or(record);
+    let (head, line_bytes): (&[u8], usize) = match format {
+        Format::Raw => (b"", record.len()),
+        Format::Text => record.split_at_checked(memchr::memchr(b'\t', record).map_or(0, |tab| tab + 1)).map_or((b"", 0), |(head, line)| (head, line.len())),
+        Format::Syslog => {
+            let line_bytes = syslog::line_of(record).map_or(record.len(), <[u8]>::len);
+            (&record[..record.len() - line_bytes], line_bytes)
+        }
+        Format::Json => return json_without_line(record, out),
+    };
+    out.extend_from_slice(head);
+    out.extend_from_slice(format!("({line_bytes} bytes)\n").as_bytes());
+}
+
+fn json_without_line(record: &[u8], out: &mut Vec<u8>) {
+    let Ok(mut members) = serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(record) else { return };
+    let line_bytes = match (members.remove("bytes"), members.remove("line")) {
+        (Some(serde_json::Value::String(encoded)), _) => STANDARD.decode(encoded).map_or(0, |bytes| bytes.len()),
+        (_, Some(serde_json::Value::String(line))) => line.len(),
+        _ => 0,
+    };
+    members.insert("line_bytes".to_owned(), line_bytes.into());
+    out.extend_from_slice(serde_json::Value::Object(members).to_string().as_bytes());
+    out.push(b'\n');
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn whoever_may_not_see_lines_is_told_how_long_they_are() {
+        let told = |format, record: &str| {
+            let mut out = Vec::new();
+            without_line(format, record.as_bytes(), &mut out);
+            String::from_utf8(out).expect("UTF-8")
+        };
+        assert_eq!(told(Format::Raw, "secret\n"), "(6 bytes)\n");
+        assert_eq!(told(Format::Text, "d/a.log\tsecret\tone\n"), "d/a.log\t(10 bytes)\n");
+        let syslog = "90 <13>1 t h manytail - - [manytail@32473 path=\"a\" file=\"1-2-0\" offset=\"0\"] secret\n";
+        assert_eq!(told(Format::Syslog, syslog), syslog.replace("secret", "(6 bytes)"));
+        let json = told(Format::Json, "{\"path\":\"a\",\"offset\":7,\"line\":\"s\\u00e4cret\",\"eol\":false}\n");
+        let json: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+        assert_eq!(json, serde_json::json!({"path": "a", "offset": 7, "eol": false, "line_bytes": 7}));
+        assert!(!told(Format::Json, "{\"path\":\"a\",\"line\":\"\u{fffd}\",\"bytes\":\"/w==\"}\n").contains("/w"));
+    }
 
     #[test]
     fn records_are_copied_whole_while_somebody_asks_and_as_far_as_there_is_room() {

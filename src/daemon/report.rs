@@ -17,7 +17,6 @@ pub(super) fn say<F: FileSystem, S: Sink>(what: &'static str, engine: &Engine<F,
         tracing::debug!(files = sizes.files, records, bytes, "{what}");
         return;
     }
-    let kept_back = Some(kept_back).filter(|&kept_back| kept_back > 0);
     tracing::info!(
         files = sizes.files,
         directories = sizes.directories,

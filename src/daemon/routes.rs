@@ -10,6 +10,7 @@ use super::http::{self, Request, Response};
 use crate::engine::EngineError;
 use crate::file_status::{FileState, FileStatus, ListKind};
 use crate::metrics;
+use crate::tap;
 use crate::status::{About, Status};
 use crate::sys::clock::Now;
 use crate::sys::{host, process};
@@ -22,6 +23,8 @@ pub(super) struct Question<'a> {
     pub(super) engine: &'a mut Running,
     pub(super) about: &'a About,
     pub(super) now: Now,
+    /// Whoever asks may see the lines of logs.
+    pub(super) may_see_lines: bool,
 }
 
 impl Question<'_> {
@@ -54,9 +57,15 @@ pub(super) const CONTROL: Routes =
     &[("/status", status), ("/file", file), ("/list", list), ("/tap", tap), ("/top", top), ("/metrics", prometheus)];
 
 /// Answers a request.
-pub(super) fn answer(routes: Routes, request: &Request<'_>, engine: &mut Running, about: &About, now: Now) -> Response {
+pub(super) fn answer(
+    routes: Routes,
+    request: &Request<'_>,
+    engine: &mut Running,
+    about: &About,
+    (now, may_see_lines): (Now, bool),
+) -> Response {
     match routes.iter().find(|(path, _)| *path == request.path) {
-        Some((_, answer)) => answer(&mut Question { engine, about, now }, request.query),
+        Some((_, answer)) => answer(&mut Question { engine, about, now, may_see_lines }, request.query),
         None => Response::refusal(404),
     }
 }
@@ -109,11 +118,16 @@ fn explain(question: &mut Question<'_>, path: &[u8]) -> Result<FileStatus, Engin
     Ok(engine.explain(path, *now))
 }
 
-/// Records as they are, and before them, in a line of its own, how many did not fit.
+/// Records, and before them, in a line of its own, how many did not fit. Whoever may not see the lines of logs is told how long they are.
 fn tap(question: &mut Question<'_>, _: &str) -> Response {
     let (records, missed) = question.engine.tap(question.now);
     let mut body = format!("{missed}\n").into_bytes();
-    body.extend_from_slice(&records);
+    if question.may_see_lines {
+        body.extend_from_slice(&records);
+    } else {
+        let format = question.engine.format();
+        records.split_inclusive(|&byte| byte == b'\n').for_each(|record| tap::without_line(format, record, &mut body));
+    }
     Response { code: 200, media_type: "application/octet-stream", body }
 }
 

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use mio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use mio::{Interest, Registry, Token, event};
+use nix::sys::socket::{getsockopt, sockopt};
 
 use super::Running;
 use super::http::{self, HEAD_BYTES_MAX, Head, Response};
@@ -327,12 +328,13 @@ impl Server {
             return;
         }
         let routes = self.doors[client.door].routes;
+        let may_see_lines = client.stream.may_see_lines();
         loop {
             let step = match &mut client.phase {
                 Phase::Asking(_) => client.ask(
                     |request| {
                         let asked = clock::now().instant;
-                        let response = routes::answer(routes, request, engine, &self.about, now);
+                        let response = routes::answer(routes, request, engine, &self.about, (now, may_see_lines));
                         let took = clock::now().instant.saturating_duration_since(asked);
                         self.answering += took;
                         engine.question_took(took);
@@ -447,6 +449,15 @@ impl Stream {
         match self {
             Stream::Tcp(stream) => stream.write(bytes),
             Stream::Unix(stream) => stream.write(bytes),
+        }
+    }
+
+    /// Whether the client is root or the user of this process, who may read the output as well.
+    fn may_see_lines(&self) -> bool {
+        match self {
+            Stream::Tcp(_) => false,
+            Stream::Unix(stream) => getsockopt(stream, sockopt::PeerCredentials)
+                .is_ok_and(|peer| peer.uid() == 0 || peer.uid() == crate::sys::host::user()),
         }
     }
 

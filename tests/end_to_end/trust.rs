@@ -429,6 +429,35 @@ fn tap_shows_records_as_they_pass_and_nothing_when_none_do() {
 }
 
 #[test]
+fn tap_shows_no_line_to_whoever_is_neither_root_nor_the_user_of_the_run() {
+    if !is_root() {
+        return skip("becoming another user needs root");
+    }
+    use std::os::unix::process::CommandExt;
+    for format in ["text", "json"] {
+        let world = World::new();
+        let tail = with_socket(&world, world.run().output("file:/dev/null").with(&["--format", format])).start();
+        answers(&world);
+        fs::set_permissions(socket(&world), std::os::unix::fs::PermissionsExt::from_mode(0o666)).expect("chmod");
+        let binary = crate::harness::binary_for(USER, &world.tree);
+        let tap = |user: u32| {
+            let mut command = Command::new(&binary);
+            command.arg("tap").arg("--control-socket").arg(socket(&world)).args(["-n", "1", "--for", "20s"]).uid(user).gid(user);
+            let mut running = Some(command.stdout(std::process::Stdio::piped()).spawn().expect("tap"));
+            wait_for("a record", || {
+                world.append("a.log", "secret\n");
+                running.as_mut().is_some_and(|child| child.try_wait().expect("wait").is_some())
+            });
+            stdout(&running.take().expect("it ran").wait_with_output().expect("tap"))
+        };
+        let (own, others) = (tap(0), tap(USER));
+        assert!(own.contains("secret") && own.contains("a.log"), "{own}");
+        assert!(!others.contains("secret") && others.contains("a.log") && others.contains('6'), "{others}");
+        tail.terminate();
+    }
+}
+
+#[test]
 fn a_run_says_what_it_does_and_when_it_is_ready_and_once_says_nothing() {
     let world = World::new();
     world.append("a.log", "one\n");

@@ -220,9 +220,9 @@ fn a_path_that_begins_with_a_dash_can_follow_two_dashes() {
 fn a_missing_path_is_no_usage_error() {
     let world = World::new();
     let tail = world.run().paths(&[world.at("nowhere")]).start();
-    tail.wait_said("nowhere");
+    tail.wait_said("waiting for it");
     tail.settled();
     assert!(!tail.has_exited());
-    assert_eq!(tail.said("nowhere"), 1, "{}", tail.stderr());
+    assert_eq!(tail.warned("nowhere"), 1, "{}", tail.stderr());
     tail.terminate();
 }
