@@ -84,6 +84,11 @@ fn blocks_of(name_len: usize) -> usize {
     (name_len + 1).div_ceil(BLOCK_BYTES)
 }
 
+/// Whether a path looks as if it were meant as a glob.
+pub(crate) fn is_glob(path: &[u8]) -> bool {
+    path.iter().any(|byte| b"*?[{".contains(byte))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

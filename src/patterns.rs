@@ -12,12 +12,6 @@ use globset::{Candidate, GlobBuilder, GlobSet, GlobSetBuilder};
 /// (core(5)), which are memory. These are files only: a directory of such a name is followed like any other.
 const DEFAULT_EXCLUDES: [&str; 10] = ["*.gz", "*.bz2", "*.xz", "*.zst", "*.lz4", "*.zip", "*.Z", "core", "core.[0-9]*", "*.core"];
 
-/// Whether a path looks as if it were meant as a glob.
-#[must_use]
-pub fn is_glob(path: &[u8]) -> bool {
-    path.iter().any(|byte| b"*?[{".contains(byte))
-}
-
 /// A glob that cannot be used.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("glob `{glob}`: {reason}")]

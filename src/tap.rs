@@ -68,7 +68,9 @@ pub(crate) fn without_line(format: Format, record: &[u8], out: &mut Vec<u8>) {
     let record = record.strip_suffix(b"\n").unwrap_or(record);
     let (head, line_bytes): (&[u8], usize) = match format {
         Format::Raw => (b"", record.len()),
-        Format::Text => record.split_at_checked(memchr::memchr(b'\t', record).map_or(0, |tab| tab + 1)).map_or((b"", 0), |(head, line)| (head, line.len())),
+        Format::Text => record
+            .split_at_checked(memchr::memchr(b'\t', record).map_or(0, |tab| tab + 1))
+            .map_or((b"", 0), |(head, line)| (head, line.len())),
         Format::Syslog => {
             let line_bytes = syslog::line_of(record).map_or(record.len(), <[u8]>::len);
             (&record[..record.len() - line_bytes], line_bytes)

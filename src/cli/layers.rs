@@ -18,7 +18,7 @@ use super::{Arguments, Refusal, RunOptions, refuse};
 use crate::config::{Config, ConfigError, Format, Misfit};
 use crate::diagnostics::Diagnostics;
 use crate::file_status::shown;
-use crate::patterns::is_glob;
+use crate::names::is_glob;
 use crate::settings::{
     Effective, Files, Given, InputTable, Key, Kind, LABEL, Layers, Setting, SettingError, Source, Text, Values, Variables,
 };

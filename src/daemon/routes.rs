@@ -10,10 +10,10 @@ use super::http::{self, Request, Response};
 use crate::engine::EngineError;
 use crate::file_status::{FileState, FileStatus, ListKind};
 use crate::metrics;
-use crate::tap;
 use crate::status::{About, Status};
 use crate::sys::clock::Now;
 use crate::sys::{host, process};
+use crate::tap;
 
 /// The media type of the Prometheus text format.
 const PROMETHEUS_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";

@@ -78,7 +78,7 @@ impl Textfile {
 
     fn write(&mut self, engine: &mut Running, about: &About, now: Now) -> io::Result<()> {
         let asked = clock::now().instant;
-        let text = metrics::text(&Question { engine, about, now }.status());
+        let text = metrics::text(&Question { engine, about, now, may_see_lines: false }.status());
         engine.question_took(clock::now().instant.saturating_duration_since(asked));
         let own = self.replace(&text, engine)?;
         if let Some(before) = self.own.replace(own).filter(|&before| before != own) {

@@ -13,7 +13,7 @@ use super::system::{Condition, StateFacts, System};
 use crate::config::KEEP_OPEN;
 use crate::file_status::shown;
 use crate::file_systems::{FileSystemType, Sight};
-use crate::patterns::is_glob;
+use crate::names::is_glob;
 use crate::sys::host::{InotifyUse, Limit};
 
 /// How good something is.

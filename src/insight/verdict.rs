@@ -7,8 +7,8 @@ use serde::Serialize;
 
 use super::text::seconds;
 use crate::file_status::Listed;
+use crate::names::is_glob;
 use crate::numbers::{count, size};
-use crate::patterns::is_glob;
 use crate::status::Status;
 
 /// An output that takes nothing for this long is blocked, and a scan that keeps lines waiting for this long is told of, in seconds.

@@ -136,7 +136,7 @@ fn bad_settings_are_refused_with_file_line_and_key_before_anything_is_made() {
         assert_eq!((code, &*stdout), (Some(2), ""), "{stderr}");
         assert!(stderr.starts_with("error: m.toml:4: coalesce: `5`: expected numbers with the units"), "{stderr}");
         let (code, _, stderr) = run(&world, &[command, "tree"], &[("MANYTAIL_FORMAT", "xml")]);
-        assert_eq!((code, &*stderr), (Some(2), "error: MANYTAIL_FORMAT: `xml`: expected raw, text, json\n"));
+        assert_eq!((code, &*stderr), (Some(2), "error: MANYTAIL_FORMAT: `xml`: expected raw, text, json, syslog\n"));
     }
     assert!(!world.beside("state").exists() && !world.beside("out").exists());
 }

@@ -412,7 +412,7 @@ fn inside_the_tree_it_is_not_followed_and_said_once() {
             memory.wait_durable(&tail);
         }
         tail.expect(&[("a.log", &["one", "round 0", "round 1", "round 2", "round 3", "round 4"])]);
-        assert_eq!(tail.said(memory.directory.to_str().expect("UTF-8")), 1, "one message: {}", tail.stderr());
+        assert_eq!(tail.warned(memory.directory.to_str().expect("UTF-8")), 1, "one message: {}", tail.stderr());
         memory.end(&tail, end);
         let tail = memory.run().start().armed();
         tail.expect(&[]);
