@@ -23,6 +23,7 @@ use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand};
 use crate::config::{Metrics, Output};
 use crate::insight::{StatusRequest, TapRequest, TopRequest};
 use crate::offsets::{Request, Style};
+pub use doctor::DoctorCall;
 use layers::{Invocation, one_line};
 pub use layers::{Origin, Settings};
 pub(crate) use run::{InputOptions, RunOptions};
@@ -37,7 +38,7 @@ pub enum Command {
     /// Look into a state directory, or edit it.
     Offsets(Request),
     /// Look whether a run has what it needs.
-    Doctor(Box<crate::doctor::Request>),
+    Doctor(DoctorCall),
     /// Tell how a daemon does.
     Status(StatusRequest),
     /// Show records as they pass.
@@ -102,7 +103,7 @@ pub fn parse(
         Subcommands::Run(_) => settings("run").map(Command::Run),
         Subcommands::Check(options) => settings("check").map(|settings| Command::Check(settings, options.report, options.connect)),
         Subcommands::Offsets { action } => offsets::request(action).map(Command::Offsets),
-        Subcommands::Doctor(options) => doctor::request(options, variables).map(|request| Command::Doctor(Box::new(request))),
+        Subcommands::Doctor(options) => doctor::call(options, variables).map(Command::Doctor),
         Subcommands::Status(options) => insight::status(options).map(Command::Status),
         Subcommands::Tap(options) => Ok(Command::Tap(insight::tap(options))),
         Subcommands::Top(options) => insight::top(options).map(Command::Top),

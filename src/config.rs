@@ -163,7 +163,7 @@ pub struct EngineConfig {
     pub same_owner: bool,
     /// How records are written.
     pub format: Format,
-    /// The name of the host in json records, if they have one.
+    /// The name of the host in json and syslog records, if they have one.
     pub host: Option<String>,
     /// Read all there is, then finish.
     pub once: bool,
@@ -385,6 +385,8 @@ impl InputConfig {
         for (key, globs) in [("include", &options.include), ("exclude", &options.exclude)] {
             let begins = globs.iter().find_map(|glob| Some((glob, below_a_path(glob, &options.paths)?)));
             if let Some((glob, below)) = begins {
+                // Without a slash it would match at any depth.
+                let below = if below.contains('/') { below.to_owned() } else { format!("/{below}") };
                 let reason = format!("a glob is matched to the path below PATH, and this one begins with PATH: write `{below}`");
                 return Err(PatternError { key, glob: glob.clone(), reason }.into());
             }
@@ -401,8 +403,10 @@ impl InputConfig {
 
 /// What remains of a glob that begins with one of the PATHs.
 fn below_a_path<'a>(glob: &'a str, paths: &[OsString]) -> Option<&'a str> {
-    paths.iter().filter_map(|path| path.to_str()).map(|path| path.trim_end_matches('/')).find_map(|path| {
-        let below = glob.strip_prefix(path).filter(|_| path.starts_with('/'))?.strip_prefix('/')?;
+    let absolute =
+        paths.iter().filter_map(|path| std::path::absolute(path).ok()).filter_map(|path| path.into_os_string().into_string().ok());
+    absolute.into_iter().find_map(|path| {
+        let below = glob.strip_prefix(path.trim_end_matches('/'))?.strip_prefix('/').filter(|_| path != "/")?;
         Some(if below.trim_matches('/').is_empty() { "**" } else { below })
     })
 }
@@ -485,7 +489,9 @@ impl Output {
 /// A path, most likely, if it looks like one.
 fn unknown_kind(uri: &OsStr) -> OutputError {
     match uri.to_str() {
-        Some(path) if path.contains(['/', '.']) && !path.contains("://") => OutputError::PlainPath { path: path.to_owned() },
+        Some(path) if path.starts_with(['/', '.']) || (path.contains(['/', '.']) && !path.contains(':')) => {
+            OutputError::PlainPath { path: path.to_owned() }
+        }
         _ => OutputError::UnknownKind,
     }
 }

@@ -31,7 +31,7 @@ use nix::sys::resource::{Resource, getrlimit};
 use crate::checkpoint::stamp::Stamp;
 use crate::cli::{Origin, Settings};
 use crate::config::{Config, KEEP_OPEN};
-use crate::engine::{Engine, Turn};
+use crate::engine::{Engine, EngineError, Turn};
 use crate::progress::Progress;
 use crate::sink::{self, Poller, Sink};
 use crate::status::About;
@@ -74,7 +74,7 @@ pub fn run(settings: Settings, progress: Option<Progress>) -> anyhow::Result<()>
     daemon.progress = None;
     daemon.server.finish(&mut daemon.engine, clock::now());
     match daemon.engine.committed_output() {
-        Some(output) if outcome.is_ok() => Stamp::end(output),
+        Some(output) if is_orderly(&outcome) => Stamp::end(output),
         _ => {}
     }
     if let Err(error) = &outcome {
@@ -84,6 +84,12 @@ pub fn run(settings: Settings, progress: Option<Progress>) -> anyhow::Result<()>
     daemon.tell(|service, now| service.stopping(Duration::ZERO, now));
     report::say("done", &daemon.engine, clock::now());
     outcome
+}
+
+/// The run came to its end, though perhaps not all could be read.
+fn is_orderly(outcome: &anyhow::Result<()>) -> bool {
+    let is_not_read = |error: &anyhow::Error| matches!(error.downcast_ref(), Some(EngineError::NotRead(_)));
+    outcome.as_ref().err().is_none_or(is_not_read)
 }
 
 /// How many files may be open besides the one being read, of those asked for. The rest of the descriptors is for clients of metrics, listings
@@ -150,6 +156,7 @@ fn about(config: &Config) -> About {
         output: config.output.to_string(),
         inputs: Vec::new(),
         state_directory: config.state_dir.as_ref().map(|path| path.display().to_string()),
+        bad_settings: None,
     }
 }
 
@@ -392,6 +399,9 @@ impl Daemon {
             return;
         }
         self.is_ready_said = true;
+        for paths in self.engine.inputs_without_files() {
+            tracing::warn!("no file was found below {paths}: nothing is there, or no glob matches");
+        }
         let sizes = self.engine.sizes();
         let after = humantime::format_duration(Duration::from_millis(
             u64::try_from(now.saturating_duration_since(self.started_at).as_millis()).unwrap_or(u64::MAX),

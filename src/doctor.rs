@@ -18,7 +18,6 @@ use crate::config::{Metrics, Output};
 use crate::offsets::Style;
 use crate::patterns::Patterns;
 use crate::sys::LinkRule;
-use crate::sys::user::become_user;
 pub use verdict::{Finding, Verdict};
 
 /// What is followed under the same globs.
@@ -33,40 +32,12 @@ pub struct Input {
 /// What else a run uses, and is to be tried.
 #[derive(Debug)]
 pub struct Tried {
-    /// The settings file, which has to be readable.
-    pub file: PathBuf,
     /// Where records go.
     pub output: Output,
     /// Where metrics are to be had.
     pub metrics: Vec<Metrics>,
     /// The path of the control socket.
     pub control_socket: Option<PathBuf>,
-}
-
-/// Another user than the one who calls.
-#[derive(Debug)]
-pub struct AsUser {
-    /// Name or number.
-    pub name: String,
-    /// With `CAP_DAC_READ_SEARCH`.
-    pub reads_all: bool,
-}
-
-/// Why there is no answer.
-#[derive(Debug, thiserror::Error)]
-pub enum DoctorError {
-    /// This process cannot go on as that user.
-    #[error("--user {name}: {source}")]
-    User {
-        /// As given.
-        name: String,
-        /// The system's reason.
-        #[source]
-        source: io::Error,
-    },
-    /// The answer cannot be written.
-    #[error("cannot write the answer to standard output: {0}")]
-    Write(#[source] io::Error),
 }
 
 /// What is to be looked at.
@@ -86,8 +57,6 @@ pub struct Request {
     pub rescan_remote: Option<Duration>,
     /// The rest of the settings, if they are known.
     pub tried: Option<Tried>,
-    /// As whom.
-    pub user: Option<AsUser>,
     /// How the answer is written.
     pub style: Style,
 }
@@ -95,23 +64,19 @@ pub struct Request {
 /// Looks, judges and writes the answer. Gives whether there is no problem. A reader who has enough of it (`| head`) is no error.
 ///
 /// # Errors
-/// When this process cannot go on as the user that is wanted, or the answer cannot be written.
-pub fn run(request: &Request, out: &mut impl Write) -> Result<bool, DoctorError> {
-    if let Some(AsUser { name, reads_all }) = &request.user {
-        become_user(name, *reads_all).map_err(|source| DoctorError::User { name: name.clone(), source })?;
-    }
+/// When the answer cannot be written.
+pub fn run(request: &Request, out: &mut impl Write) -> io::Result<bool> {
     let survey = survey::survey(request);
     let system = system::look(request);
     let mut findings = verdict::judge(&survey, &system, request.rescan_remote);
     if let Some(tried) = &request.tried {
-        findings.extend(tries::settings(&tried.file));
         findings.extend(tries::output(&tried.output));
         findings.extend(tried.metrics.iter().map(tries::metrics));
         findings.extend(tried.control_socket.as_deref().map(tries::control_socket));
     }
     let is_well = findings.iter().all(|finding| finding.verdict != Verdict::Problem);
     match report::write(&findings, &survey, request.style, out) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(DoctorError::Write(error)),
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error),
         _ => Ok(is_well),
     }
 }

@@ -174,8 +174,10 @@ impl Inputs {
     /// Whether a PATH adds nothing to a scope: it is there, or another one with the same rules is.
     pub(crate) fn covers(&self, scope: ScopeId, root: RootId) -> bool {
         let input = self.of_root(root);
-        let is_alike = |other: RootId| other == root || (self.of_root(other) == input && !self.get(input).patterns.needs_path());
-        self.roots(scope).iter().any(|&other| is_alike(other))
+        let roots = self.roots(scope);
+        // What lies between the two PATHs would come before this one.
+        let same = roots.first().filter(|&&first| self.of_root(first) == input && !self.get(input).patterns.needs_path());
+        same.is_some() || roots.contains(&root)
     }
 
     /// Takes new settings. `known` tells the inputs that a PATH had so far; `is_settled`: all that is followed is as the former settings

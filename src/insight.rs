@@ -1,4 +1,4 @@
-//! `manytail status` and `manytail top`: how a running daemon does, asked over its control socket.
+//! `manytail status`, `manytail tap` and `manytail top`: how a running daemon does, asked over its control socket.
 //!
 //! In: a request as parsed. Out: text or JSON, and an [`Outcome`] for the exit code.
 //! Always holds: nothing waits for a daemon longer than `ANSWER_WITHIN`; the daemon alone knows, here it is only shown.
@@ -36,6 +36,9 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
 /// Files and directories that cannot be read, and are named at once.
 const NAMED_MAX: usize = 3;
+
+/// Pages that are asked for to find them: what is left out is among them, and may be very much.
+const PAGES_FOR_NAMES: usize = 64;
 
 /// Between the two looks that rates are made of.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(500);
@@ -111,7 +114,7 @@ pub fn status(request: &StatusRequest, out: &mut impl Write) -> Result<Outcome, 
     let rates = Rates::between(&before, &after);
     let mut unreadable = Vec::new();
     if after.files.unreadable + after.directories.unreadable > 0 {
-        each_listed(&request.socket, ListKind::Unreadable, |entry| {
+        each_listed(&request.socket, ListKind::Unreadable, PAGES_FOR_NAMES, |entry| {
             unreadable.push(entry);
             Ok(unreadable.len() < NAMED_MAX)
         })?;
@@ -130,7 +133,7 @@ pub fn status(request: &StatusRequest, out: &mut impl Write) -> Result<Outcome, 
 
 /// All of a kind, a line each.
 fn list(request: &StatusRequest, kind: ListKind, out: &mut impl Write) -> Result<Outcome, InsightError> {
-    let forgotten = each_listed(&request.socket, kind, |entry| {
+    let forgotten = each_listed(&request.socket, kind, usize::MAX, |entry| {
         match request.style {
             Style::Text => writeln!(out, "{}\t{}", entry.path.shown(), text::printable(&entry.why))?,
             Style::Json => {
@@ -151,21 +154,24 @@ fn list(request: &StatusRequest, kind: ListKind, out: &mut impl Write) -> Result
 fn each_listed(
     socket: &std::path::Path,
     kind: ListKind,
+    pages_max: usize,
     mut take: impl FnMut(Listed) -> Result<bool, InsightError>,
 ) -> Result<u64, InsightError> {
-    let mut cursor = 0;
-    loop {
+    let (mut cursor, mut forgotten) = (0, 0);
+    for _ in 0..pages_max {
         let page: ListedPage = question(socket, &format!("/list?kind={}&cursor={cursor}", kind.name()))?;
         for entry in page.entries {
             if !take(entry)? {
                 return Ok(page.forgotten);
             }
         }
+        forgotten = page.forgotten;
         match page.next {
             Some(next) => cursor = next,
-            None => return Ok(page.forgotten),
+            None => break,
         }
     }
+    Ok(forgotten)
 }
 
 fn files(request: &StatusRequest, out: &mut impl Write) -> Result<Outcome, InsightError> {

@@ -6,7 +6,6 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use manytail::cli::{self, Command, Settings};
-use manytail::doctor::DoctorError;
 use manytail::insight::{self, InsightError, Outcome};
 use manytail::offsets::Style;
 use manytail::progress::Progress;
@@ -38,13 +37,9 @@ fn main() -> ExitCode {
         // All others print to standard output.
         Ok(_) if descriptor::was_closed(1) => nowhere(),
         Ok(Command::Check(settings, style, connects)) => check(&settings, style, connects),
-        Ok(Command::Doctor(request)) => match doctor::run(&request, &mut io::stdout().lock()) {
-            Ok(true) => ExitCode::SUCCESS,
-            Ok(false) => ExitCode::FAILURE,
-            Err(error) => {
-                writeln!(io::stderr(), "manytail: {error}").ok();
-                if let DoctorError::User { .. } = error { ExitCode::from(2) } else { ExitCode::FAILURE }
-            }
+        Ok(Command::Doctor(call)) => match call.request() {
+            Err(refusal) => refusal.report(),
+            Ok(request) => examine(&request),
         },
         Ok(Command::Status(request)) => shown(insight::status(&request, &mut io::stdout().lock())),
         Ok(Command::Tap(request)) => shown(insight::tap(&request, &mut io::stdout().lock())),
@@ -77,6 +72,19 @@ fn print(text: &[u8]) -> ExitCode {
             ExitCode::FAILURE
         }
         _ => ExitCode::SUCCESS,
+    }
+}
+
+/// Looks, and says what came of it.
+fn examine(request: &doctor::Request) -> ExitCode {
+    match doctor::run(request, &mut io::stdout().lock()) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            // Nobody is left to tell when stderr is closed.
+            writeln!(io::stderr(), "manytail: cannot write the answer to standard output: {error}").ok();
+            ExitCode::FAILURE
+        }
     }
 }
 

@@ -30,6 +30,11 @@ pub fn text(status: &Status) -> String {
 fn run(text: &mut Text, status: &Status) {
     text.family("manytail_build_info", Kind::Gauge, "Always 1; tells the version.");
     text.sample("manytail_build_info", &[("version", &status.about.version)], 1);
+    text.gauge(
+        "manytail_settings_bad",
+        "1 if the settings could not be read again at the last SIGHUP: those of before hold, and a restart would refuse.",
+        u8::from(status.about.bad_settings.is_some()),
+    );
     text.histogram("manytail_turn_seconds", "What a turn of the loop took, waiting not included.", &status.turns);
 }
 
@@ -206,6 +211,7 @@ fn output(text: &mut Text, status: &Status) {
         "Times that another file took the place of an output file that was deleted.",
         status.counters.outputs_replaced,
     );
+    text.counter("manytail_output_truncations_total", "Times that somebody else truncated the output file.", output.truncations);
     text.counter("manytail_output_errors_total", "Attempts to connect, open or write that failed.", output.errors);
     text.counter(
         "manytail_output_reconnects_total",

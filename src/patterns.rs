@@ -132,8 +132,8 @@ impl Patterns {
     /// Whether these globs take every file that others would, as far as that is seen at once.
     #[must_use]
     pub(crate) fn leaves_nothing_to(&self, others: &Patterns) -> bool {
-        let (include, exclude, _) = &self.source;
-        self == others || (include.is_empty() && exclude.is_empty())
+        let (include, exclude, default_excludes) = &self.source;
+        self == others || (include.is_empty() && exclude.is_empty() && (!default_excludes || others.source.2))
     }
 
     /// Whether a path below PATH matters: some glob contains a `/`.

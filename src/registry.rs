@@ -90,6 +90,11 @@ impl FileSlot {
         DirId(self.dir)
     }
 
+    /// Something was, or may have been, written that was not read; also if it cannot be read.
+    pub(crate) fn may_have_unread(&self) -> bool {
+        self.state.contains(State::DIRTY) || self.state.contains(State::UNREADABLE | State::MAY_HOLD_BYTES)
+    }
+
     /// Whether the slot is found by its name.
     pub(crate) fn is_bound(&self) -> bool {
         self.state.contains(State::BOUND)
@@ -173,12 +178,12 @@ impl Registry {
         &mut self.slots[id.0 as usize]
     }
 
-    /// So many slots from a place on, free ones included; fewer at the end.
+    /// How many slots there are, free ones included.
     pub(crate) fn places(&self) -> usize {
         self.slots.len()
     }
 
-    /// So many slots from a place on.
+    /// So many slots from a place on, free ones included; fewer at the end.
     pub(crate) fn slots(&self, place: usize, count: usize) -> &[FileSlot] {
         let end = place.saturating_add(count).min(self.slots.len());
         &self.slots[place.min(end)..end]

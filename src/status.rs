@@ -70,6 +70,9 @@ pub struct About {
     pub inputs: Vec<String>,
     /// The state directory, if there is one.
     pub state_directory: Option<String>,
+    /// Why the settings could not be read again at the last SIGHUP: those of before hold, and a restart would refuse.
+    #[serde(default)]
+    pub bad_settings: Option<String>,
 }
 
 /// Files by state. Each known file is in one; their sum is `known`.
@@ -175,6 +178,9 @@ pub struct OutputStatus {
     pub errors: u64,
     /// Times that a receiver was there again after one was lost.
     pub reconnects: u64,
+    /// Times that somebody else truncated a `file:` output.
+    #[serde(default)]
+    pub truncations: u64,
     /// How long records have been waiting without any being taken; 0: none wait, or they are taken.
     pub blocked_seconds: f64,
     /// The same, of all such times in the past and this one.

@@ -12,12 +12,13 @@ use clap::Args;
 use super::layers::Invocation;
 use super::{Refusal, one_of, refuse, state_directory};
 use crate::config::{ConfigError, RESCAN_REMOTE, Symlinks, parse_duration};
-use crate::doctor::{AsUser, Input, Request, Tried};
+use crate::doctor::{Input, Request, Tried};
 use crate::offsets::Style;
 use crate::patterns::Patterns;
+use crate::sys::user::become_user;
 
 pub(super) const DOCTOR_HELP: &str = "\
-Look whether PATHs and this machine are what a run needs, as the user it is called by, or as --user. Changes nothing, opens no file.
+Look whether PATHs and this machine are what a run needs, as the user it is called by, or as --user. Changes nothing, opens no log.
 
 Counts directories and files, tells what the globs take and what they leave out, names the types of file systems and what inotify does not tell \
 there, compares the limits of inotify, descriptors and memory with what is needed, asks whether directories (all) and files (one per directory, and \
@@ -29,7 +30,7 @@ const EXAMPLES: &str = "\
 Exit codes: 0 no problem, 1 at least one problem, 2 bad usage.
 
 Examples:
-  manytail doctor --config /etc/manytail/manytail.toml --user manytail
+  manytail doctor --config /etc/manytail/manytail.toml --user manytail --state-dir /var/lib/manytail
   manytail doctor /srv/grid/jobs --state-dir /var/lib/manytail
   manytail doctor --format json /srv/grid/jobs | jq -r 'select(.verdict == \"problem\").finding'";
 
@@ -41,7 +42,7 @@ pub(super) struct DoctorOptions {
     paths: Vec<OsString>,
 
     /// The settings file of the run [default: none]
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["paths", "state_dir", "include", "exclude", "no_default_excludes",
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["paths", "include", "exclude", "no_default_excludes",
         "recursive", "follow_symlinks", "same_owner", "rescan_remote"])]
     config: Option<PathBuf>,
 
@@ -93,20 +94,66 @@ pub(super) struct DoctorOptions {
     format: Style,
 }
 
-/// `variables`: those of the environment.
-pub(super) fn request(options: DoctorOptions, variables: Vec<(OsString, OsString)>) -> Result<Request, Refusal> {
-    let user = options.user.clone().map(|name| AsUser { name, reads_all: options.cap_dac_read_search });
-    let request = match options.config {
-        Some(config) => of_settings(config, options.format, variables)?,
-        None => of_options(options)?,
-    };
-    Ok(Request { user, ..request })
+/// What is to be looked at; `variables`: those of the environment. As another user it is known only once this process is that user: what may be set depends
+/// on what it may do.
+pub(super) fn call(options: DoctorOptions, variables: Vec<(OsString, OsString)>) -> Result<DoctorCall, Refusal> {
+    match &options.user {
+        None => Ok(DoctorCall { user: None, request: Deferred::Known(Box::new(request(options, variables)?)) }),
+        Some(name) => {
+            let user = AsUser { name: name.clone(), reads_all: options.cap_dac_read_search };
+            Ok(DoctorCall { user: Some(user), request: Deferred::Open(Box::new(options), variables) })
+        }
+    }
+}
+
+/// `doctor`, as parsed.
+#[derive(Debug)]
+pub struct DoctorCall {
+    user: Option<AsUser>,
+    request: Deferred,
+}
+
+#[derive(Debug)]
+enum Deferred {
+    Known(Box<Request>),
+    Open(Box<DoctorOptions>, Vec<(OsString, OsString)>),
+}
+
+impl DoctorCall {
+    /// Becomes the user that is wanted, for good, and tells what is to be looked at.
+    ///
+    /// # Errors
+    /// When this process cannot become that user, or the settings are refused.
+    pub fn request(self) -> Result<Request, Refusal> {
+        if let Some(AsUser { name, reads_all }) = self.user {
+            become_user(&name, reads_all).map_err(|error| refuse("doctor", "user", &error.to_string()))?;
+        }
+        match self.request {
+            Deferred::Known(request) => Ok(*request),
+            Deferred::Open(options, variables) => request(*options, variables),
+        }
+    }
+}
+
+/// Another user than the one who calls.
+#[derive(Debug)]
+struct AsUser {
+    /// Name or number.
+    name: String,
+    /// With `CAP_DAC_READ_SEARCH`.
+    reads_all: bool,
+}
+
+fn request(options: DoctorOptions, variables: Vec<(OsString, OsString)>) -> Result<Request, Refusal> {
+    match &options.config {
+        Some(config) => of_settings(config.clone(), options, variables),
+        None => of_options(options),
+    }
 }
 
 /// As a run with this settings file would be.
-fn of_settings(config: PathBuf, style: Style, variables: Vec<(OsString, OsString)>) -> Result<Request, Refusal> {
-    let arguments = vec!["manytail".into(), "run".into(), "--config".into(), config.clone().into()];
-    let file = config;
+fn of_settings(config: PathBuf, options: DoctorOptions, variables: Vec<(OsString, OsString)>) -> Result<Request, Refusal> {
+    let arguments = vec!["manytail".into(), "run".into(), "--config".into(), config.into()];
     let config = Invocation { command: "run", arguments, variables }.read()?.config;
     let engine = config.engine;
     Ok(Request {
@@ -114,11 +161,10 @@ fn of_settings(config: PathBuf, style: Style, variables: Vec<(OsString, OsString
         recursive: engine.recursive,
         follow_links: engine.follow_links,
         same_owner: engine.same_owner,
-        state_dir: config.state_dir,
+        state_dir: options.state_dir.or(config.state_dir),
         rescan_remote: engine.rescan_remote,
-        tried: Some(Tried { file, output: config.output, metrics: config.metrics, control_socket: config.control_socket }),
-        user: None,
-        style,
+        tried: Some(Tried { output: config.output, metrics: config.metrics, control_socket: config.control_socket }),
+        style: options.format,
     })
 }
 
@@ -140,7 +186,6 @@ fn of_options(options: DoctorOptions) -> Result<Request, Refusal> {
         state_dir,
         rescan_remote: Some(options.rescan_remote).filter(|period| !period.is_zero()),
         tried: None,
-        user: None,
         style: options.format,
     })
 }

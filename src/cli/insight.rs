@@ -68,7 +68,7 @@ pub(super) struct TapOptions {
 pub(super) const TAP_HELP: &str = "\
 Show records as they pass to the output of a running manytail, to see that they do. A copy: nothing is taken away, and the daemon waits for nobody. What \
 passes faster than it can be copied (256 KiB between two looks) is left out and counted on stderr. Root and the user of the run see lines, others how \
-long each is. To a terminal without what that would obey, else byte \
+long each is. Two at a time share what passes. To a terminal without what that would obey, else byte \
 for byte.";
 
 pub(super) const TAP_EXAMPLES: &str = "\

@@ -317,7 +317,9 @@ fn globs_as_paths(config: &Config) -> Vec<String> {
     let paths = config.engine.inputs.iter().flat_map(|input| &input.paths).filter(|path| is_glob(path));
     let warning = |path: &Vec<u8>| {
         let path = shown(path);
-        format!("PATH {path} is taken as it is written, it is no glob: name the directory above it, and give the rest to --include")
+        format!(
+            "PATH {path} is taken as it is written: if a glob is meant, it is no glob; name the directory above it, and give the rest to --include"
+        )
     };
     paths.map(warning).collect()
 }
@@ -328,7 +330,8 @@ fn repeated_paths(config: &Config, layers: &Layers, inputs: &[Option<&InputTable
     let mut seen: Vec<(Vec<u8>, usize, &Source)> = Vec::new();
     for (number, &input) in inputs.iter().enumerate() {
         for text in layers.find(PATHS, input).into_iter().flat_map(|given| &given.texts) {
-            let path = plain(text.text.as_bytes());
+            let absolute = std::path::absolute(&text.text).unwrap_or_else(|_| text.text.clone().into());
+            let path = plain(absolute.as_os_str().as_bytes());
             let patterns = |number: usize| &config.engine.inputs[number].patterns;
             let before = seen.iter().find(|(known, of, _)| *known == path && patterns(*of).leaves_nothing_to(patterns(number)));
             if let Some((_, _, first)) = before {

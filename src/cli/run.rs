@@ -75,7 +75,7 @@ pub(crate) struct RunOptions {
         hide_possible_values = true, help_heading = "Output")]
     pub(crate) format: Format,
 
-    /// json, syslog: the host's name in each record; =NAME: this one [default: off]
+    /// json, syslog: the host's name in each record; =NAME: this one [default: off; syslog: on]
     #[arg(long, value_name = "NAME", num_args = 0..=1, require_equals = true, default_value = "false",
         default_missing_value = "true", hide_default_value = true, value_parser = parse_host, help_heading = "Output")]
     pub(crate) host: Host,

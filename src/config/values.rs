@@ -67,7 +67,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, DurationError> {
     }
 }
 
-/// Whether json records name the host, and how.
+/// Whether json and syslog records name the host, and how.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Host {
     /// They do not.

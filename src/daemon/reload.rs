@@ -46,8 +46,14 @@ impl Daemon {
     /// Reads the settings again. Whatever comes of it is said; the run goes on.
     pub(super) fn reload(&mut self, now: Now) {
         match self.origin.read_again() {
-            Err(refusal) => tracing::error!("the settings stay as they are: {refusal}"),
-            Ok(new) => self.adopt(new, now),
+            Err(refusal) => {
+                tracing::error!("the settings stay as they are: {refusal}");
+                self.server.about.bad_settings = Some(refusal.to_string());
+            }
+            Ok(new) => {
+                self.server.about.bad_settings = None;
+                self.adopt(new, now);
+            }
         }
     }
 
@@ -78,7 +84,11 @@ impl Daemon {
         if !waiting.is_empty() {
             tracing::warn!("settings that need a restart keep their value: {}", waiting.join(", "));
         }
-        let changed = if changed.is_empty() { "no change".to_owned() } else { changed.join(", ") };
+        let changed = match (changed.is_empty(), waiting.is_empty()) {
+            (true, true) => "no change".to_owned(),
+            (true, false) => "no other change".to_owned(),
+            (false, _) => changed.join(", "),
+        };
         tracing::info!("settings read again: {changed}");
         self.origin = new.origin;
         // What waits for a restart is compared with what is in force the next time, too.

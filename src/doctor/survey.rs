@@ -4,6 +4,7 @@
 //! Always holds: no file is opened, and none is looked at that a listing tells the kind of; of the files some are asked whether they
 //! may be read. A directory counts once, whatever leads to it.
 
+use std::cmp::Reverse;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 
@@ -123,12 +124,20 @@ pub(super) fn survey(request: &Request) -> Survey {
         // It is never followed.
         walk.seen.insert((found.id.device, found.id.inode));
     }
-    for input in &request.inputs {
-        walk.patterns = Some(&input.patterns);
-        for path in &input.paths {
-            walk.path(path);
-        }
+    // The innermost first, as they have the files; told in the order in which they are given.
+    let mut paths: Vec<_> =
+        request.inputs.iter().flat_map(|input| input.paths.iter().map(|path| (path, &input.patterns))).enumerate().collect();
+    paths.sort_by_key(|(_, (path, _))| Reverse(walk.depth(path)));
+    let mut order = Vec::new();
+    for (at, (path, patterns)) in paths {
+        walk.patterns = Some(patterns);
+        walk.path(path);
+        order.push(at);
     }
+    let found = std::mem::take(&mut walk.found.paths);
+    let mut found: Vec<(usize, PathFacts)> = order.into_iter().zip(found).collect();
+    found.sort_by_key(|(at, _)| *at);
+    walk.found.paths = found.into_iter().map(|(_, facts)| facts).collect();
     walk.found
 }
 
@@ -184,6 +193,12 @@ impl Walk<'_> {
         let (directories, files) = (self.found.directories - before.0, self.found.files - before.1);
         let left_out = std::mem::take(&mut self.left_out);
         self.found.paths.push(PathFacts { path: path.to_vec(), kind, directories, files, left_out });
+    }
+
+    /// How many directories are above what a PATH leads to.
+    fn depth(&mut self, path: &[u8]) -> usize {
+        let real = self.fs.canonical(path, Links::Follow).unwrap_or_else(|_| path.to_vec());
+        real.split(|&byte| byte == b'/').filter(|name| !name.is_empty()).count()
     }
 
     fn patterns(&self) -> &Patterns {

@@ -87,8 +87,7 @@ fn is_refused_altogether(error: &io::Error) -> bool {
 fn look_at_state(path: &Path) -> StateFacts {
     let (condition, existing) = match std::fs::metadata(path) {
         Ok(found) if !found.is_dir() => (Condition::Refused("it is not a directory".to_owned()), None),
-        // The owner is the run's user, whoever asks here.
-        Ok(found) => match trust::others_by_mode(found.mode(), found.gid()) {
+        Ok(found) => match others(&found) {
             Some(who) => (Condition::Refused(format!("a run would refuse to start: {who}")), Some(path.to_owned())),
             None => (condition_of(path), Some(path.to_owned())),
         },
@@ -103,6 +102,12 @@ fn look_at_state(path: &Path) -> StateFacts {
         shared: trust::shared_above(path),
         file_system: at.and_then(|at| Linux::new().file_system(at.as_os_str().as_bytes(), Links::Follow).ok()),
     }
+}
+
+/// Who besides the user of the run can write to its state directory. Root asks for whoever owns it.
+fn others(found: &std::fs::Metadata) -> Option<String> {
+    let is_foreign = host::user() != 0 && found.uid() != 0 && found.uid() != host::user();
+    if is_foreign { Some(format!("it belongs to user {}", found.uid())) } else { trust::others_by_mode(found.mode(), found.gid()) }
 }
 
 /// What a directory that exists is good for.

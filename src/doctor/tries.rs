@@ -29,13 +29,6 @@ fn bad(verdict: Verdict, about: &'static str, what: String, remedy: &str) -> Fin
     Finding::bad(verdict, about, what, remedy)
 }
 
-/// The settings file is read when the run starts, and at SIGHUP.
-pub(super) fn settings(path: &Path) -> Option<Finding> {
-    let error = host::may(path, Wanted::Read).err()?;
-    let what = format!("{}: cannot be read by the user of the run: {}", path.display(), words(&error));
-    Some(bad(Verdict::Problem, "settings", what, "let that user read the file, and search the directories above it"))
-}
-
 /// Tries an output.
 pub(crate) fn output(output: &Output) -> Vec<Finding> {
     match output {
@@ -55,6 +48,8 @@ fn file(output: &Output, path: &Path) -> Vec<Finding> {
     let first = match std::fs::metadata(path) {
         Ok(found) if found.is_dir() => problem("it is a directory", "give the path of a file in it"),
         Ok(found) if found.file_type().is_socket() => problem("it is a socket", "say unix:PATH to connect to it"),
+        // Opening it would tell its reader that a writer came and went.
+        Ok(found) if found.file_type().is_fifo() => Finding::ok("output", format!("{output}: a FIFO; not tried")),
         Ok(found) if found.file_type().is_block_device() => problem("it is a block device", "give the path of a file"),
         Ok(_) => open(output, path),
         Err(error) if error.kind() == io::ErrorKind::NotFound => match host::may(directory, Wanted::Make) {
@@ -76,17 +71,10 @@ fn open(output: &Output, path: &Path) -> Finding {
     let opened = opened.and_then(|file| trust::refuse_planted(path, &nix::sys::stat::fstat(&file)?).map(|()| file));
     let file = match opened {
         Ok(file) => file,
-        Err(error) if error.raw_os_error() == Some(nix::libc::ENXIO) => {
-            return bad(
-                Verdict::Warning,
-                "output",
-                format!("{output}: nobody reads this FIFO now"),
-                "start its reader: records wait for it",
-            );
-        }
         Err(error) => {
             let what = format!("{output}: it cannot be opened for writing: {}", words(&error));
-            return bad(Verdict::Problem, "output", what, "let the user of the run write to it (ReadWritePaths= of a service)");
+            let remedy = "let the user of the run write to it (ReadWritePaths= of a service); if it is a stranger's, give the output a directory of its own";
+            return bad(Verdict::Problem, "output", what, remedy);
         }
     };
     match lock::try_lock(&file) {
@@ -182,6 +170,10 @@ pub(super) fn control_socket(path: &Path) -> Finding {
 /// Whether something can be made at a path.
 fn made_in(about: &'static str, name: &str, path: &Path) -> Finding {
     let directory = path.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if UnixStream::connect(path).is_ok() {
+        let remedy = "nothing, if that is the run whose settings these are; else give another path";
+        return bad(Verdict::Warning, about, format!("{name}: something listens there already"), remedy);
+    }
     match host::may(directory, Wanted::Make) {
         Ok(()) => Finding::ok(about, format!("{name}: can be made")),
         Err(error) => {

@@ -132,7 +132,8 @@ fn path(facts: &PathFacts) -> Finding {
                 count(files),
                 plural(files)
             );
-            if files == 0 {
+            // None: all of it lies below another PATH.
+            if files == 0 && directories > 0 {
                 let remedy = "if files are to be there by now: correct the PATH, or the globs (`manytail status --list excluded` names what a run leaves out)";
                 return Finding::bad(Verdict::Warning, "path", what, remedy);
             }

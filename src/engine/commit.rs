@@ -18,6 +18,7 @@ use crate::checkpoint::{Anew, CommitError, Committer, Displaced, Done, EntryFlag
 use crate::diagnostics::with_causes;
 use crate::notices::Cause;
 use crate::registry::State;
+use crate::sink::FilePoint;
 use crate::status::CommitStatus;
 use crate::sys::FileId;
 
@@ -232,10 +233,13 @@ impl Commits {
         self.under_way.is_some()
     }
 
-    /// When something is due though nothing happens.
-    pub(super) fn deadline(&self) -> Option<Instant> {
+    /// When something is due though nothing happens. `is_held_up`: nothing is committed now.
+    pub(super) fn deadline(&self, is_held_up: bool) -> Option<Instant> {
         if self.under_way.is_some() {
             return None;
+        }
+        if is_held_up {
+            return self.check_at;
         }
         let next = if self.is_appendable {
             self.changed_since.filter(|_| !self.is_output_doubtful).map(|since| since + self.interval)
@@ -366,11 +370,13 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             // All that the old file got is committed, or cannot be.
             commits.is_reopening = false;
             self.outbox.withdraw();
-            self.reopen_sink(now.instant);
-            commits.is_output_doubtful = false;
-            commits.retry_at = None;
-            commits.output = None;
-            self.hold_output(commits.is_appendable);
+            let is_reopened = self.reopen_sink(now.instant);
+            if is_reopened {
+                commits.is_output_doubtful = false;
+                commits.retry_at = None;
+                commits.output = None;
+            }
+            self.hold_output(is_reopened && commits.is_appendable);
             self.next_job(commits, is_ending, now);
         } else if commits.snapshot.is_some() {
             self.store_snapshot_part(commits, now);
@@ -398,9 +404,12 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// The file that took the place of a deleted one, and nothing else: what it is about to get is not committed yet.
     fn store_output(&mut self, commits: &mut Commits) {
         commits.payload.clear();
-        let point = self.output_point();
-        format::put(&Item::Output(point.stored), &mut commits.payload);
-        commits.submit(Work::Append, UnderWay { output: Some(point.stored), ..UnderWay::default() }, Some(point));
+        // Nothing was written to it yet.
+        let Some(FilePoint { id, len, file }) = self.outbox.sink_mut().point() else { return self.successor_stored() };
+        let stored = Some(OutputPoint { id, len, format: self.config.format });
+        format::put(&Item::Output(stored), &mut commits.payload);
+        let under_way = UnderWay { output: Some(stored), ..UnderWay::default() };
+        commits.submit(Work::Append, under_way, Some(Point { stored, file }));
     }
 
     fn store_changes(&mut self, commits: &mut Commits) {

@@ -140,7 +140,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             incarnation: slot.incarnation,
             offset: slot.offset,
             unfinished: slot.scanned,
-            was_dirty: slot.state.contains(State::DIRTY),
+            was_dirty: slot.may_have_unread(),
         };
         self.departures.settle(self.files.key(id), last);
     }

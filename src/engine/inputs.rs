@@ -16,6 +16,10 @@ use crate::tree::Role;
 impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// The input that a file of this name in this directory belongs to, if it is one to follow.
     pub(super) fn input_of(&mut self, dir: DirId, name: &[u8]) -> Option<InputId> {
+        // A PATH that is the file itself is the innermost.
+        if let Some(input) = self.wanted_by(dir, name) {
+            return Some(input);
+        }
         let scope = self.tree.get(dir).scope;
         if self.inputs.needs_path() {
             self.write_name(dir, name);
@@ -23,8 +27,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let path = &self.path;
         let mut roots = self.inputs.roots(scope).iter().copied();
         let accepts = |root: RootId| self.inputs.rules(root).patterns.accepts_file(name, self.below(root, dir, path));
-        let found = roots.find(|&root| accepts(root)).map(|root| self.inputs.of_root(root));
-        found.or_else(|| self.wanted_by(dir, name))
+        roots.find(|&root| accepts(root)).map(|root| self.inputs.of_root(root))
     }
 
     /// The input whose PATH this single file is.
@@ -367,7 +370,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 
     /// Inputs that never had a file though all was listed, by their PATHs: what they name is empty, or their globs match nothing.
-    pub(super) fn inputs_without_files(&self) -> Vec<String> {
+    pub fn inputs_without_files(&self) -> Vec<String> {
         if !self.has_scanned {
             return Vec::new();
         }

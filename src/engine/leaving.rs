@@ -197,7 +197,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// Nothing more can be read of a file that is not in the tree. It is remembered for a while.
     pub(super) fn part_with(&mut self, id: SlotId, now: Instant) {
         let slot = self.files.get(id);
-        let (state, has_unread) = (slot.state, slot.state.contains(State::DIRTY) || slot.scanned > 0);
+        let (state, has_unread) = (slot.state, slot.may_have_unread() || slot.scanned > 0);
         let is_rescanning = self.is_rescanning();
         if has_unread && is_rescanning {
             // Events were missed, so it may still be found elsewhere. Only a file whose loss is still to be reported keeps its name.

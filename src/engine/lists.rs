@@ -1,16 +1,16 @@
 //! `status --list`: all files and directories of a kind, page by page.
 //!
 //! In: a kind, and where the page before ended. Out: a page with paths and reasons, and where the next one begins.
-//! Always holds: a page costs no more than [`ENTRIES_PER_PAGE`] looks, whatever the number of files. What is excluded is not known: it is found by
+//! Always holds: what a page costs has a bound, whatever the number of files. What is excluded is not known: it is found by
 //! listing the directories once more, and a listing is open from page to page, at most [`WALKS_MAX`] of them for at most [`WALK_KEPT`].
 
 use super::*;
 use crate::file_status::{FileState, ListKind, Listed, ListedPage, PathText};
 use crate::registry::{FileSlot, Life, State};
 use crate::sys::{FileKind, USER_MOUNT};
-use crate::tree::Role;
+use crate::tree::{Directory, Role};
 
-/// Entries of a page.
+/// Files or directories looked at for a page, which has so many entries at most.
 const ENTRIES_PER_PAGE: usize = 64;
 
 /// Slots or directories looked through for a page: a fraction of a millisecond.
@@ -88,6 +88,14 @@ struct Walk<L> {
     used_at: Instant,
 }
 
+/// Where a walk is after a step.
+enum Step {
+    In(DirId),
+    /// There is no directory here, or it cannot be listed.
+    Elsewhere,
+    AtEnd,
+}
+
 /// All of them.
 #[derive(Debug)]
 pub(super) struct Walks<L> {
@@ -135,42 +143,54 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         match kind {
             ListKind::Lost => Some(self.lost.page(cursor, now.instant)),
             ListKind::Excluded => self.list_excluded(cursor, now),
-            ListKind::Blocked => Some(self.list_files(cursor, now, |engine, id| {
-                let state = engine.files.get(id).state;
-                let is_backlog = state.intersects(State::BACKLOG | State::HAS_MORE);
-                let waits = engine.files.get(id).life == Life::Following && state.contains(State::DIRTY);
-                (waits && engine.outbox.blocks(is_backlog)).then(|| engine.blocked_in_words(now.instant))
-            })),
-            ListKind::Polled => Some(self.list_directories(cursor, |engine, dir| {
-                let found = engine.tree.get(dir);
-                found.is_polled.then(|| {
+            ListKind::Blocked => {
+                let waits = |slot: &FileSlot| slot.life == Life::Following && slot.state.contains(State::DIRTY);
+                Some(self.list_files(cursor, waits, |engine, id| {
+                    let is_backlog = engine.files.get(id).state.intersects(State::BACKLOG | State::HAS_MORE);
+                    engine.outbox.blocks(is_backlog).then(|| engine.blocked_in_words(now.instant))
+                }))
+            }
+            ListKind::Polled => Some(self.list_directories(
+                cursor,
+                |found| found.is_polled,
+                |engine, dir| {
                     let why = if engine.tree.watch(dir).is_none() { "there is no watch for it" } else { "it cannot be listed now" };
-                    format!("{why}: tried and listed every second")
-                })
-            })),
+                    Some(format!("{why}: tried and listed every second"))
+                },
+            )),
             ListKind::Unreadable if cursor < FILES => {
-                let page = self.list_directories(cursor, |engine, dir| engine.why_directory_is_unreadable(dir));
+                let page =
+                    self.list_directories(cursor, Directory::is_unreadable, |engine, dir| engine.why_directory_is_unreadable(dir));
                 Some(ListedPage { next: page.next.or(Some(FILES)), ..page })
             }
             ListKind::Unreadable => {
-                let page = self.list_files(cursor - FILES, now, |engine, id| engine.why_file_is_unreadable(id, now));
+                let is_unreadable = |slot: &FileSlot| slot.state.contains(State::UNREADABLE);
+                let page = self.list_files(cursor - FILES, is_unreadable, |engine, id| engine.why_file_is_unreadable(id, now));
                 Some(ListedPage { next: page.next.map(|next| FILES + next), ..page })
             }
         }
     }
 
-    fn list_files(&mut self, cursor: u64, _now: Now, why: impl Fn(&mut Self, SlotId) -> Option<String>) -> ListedPage {
-        let mut page = ListedPage::default();
+    /// `is_asked`: whether a slot is to be looked at, by its state alone.
+    fn list_files(
+        &mut self,
+        cursor: u64,
+        is_asked: impl Fn(&FileSlot) -> bool,
+        why: impl Fn(&mut Self, SlotId) -> Option<String>,
+    ) -> ListedPage {
+        let (mut page, mut looks) = (ListedPage::default(), 0);
         let end = self.files.places() as u64;
         let last = end.min(cursor.saturating_add(PLACES_PER_PAGE));
         let mut at = cursor;
-        while at < last && page.entries.len() < ENTRIES_PER_PAGE {
+        while at < last && looks < ENTRIES_PER_PAGE {
             let id = SlotId(u32::try_from(at).expect("fewer than 2^32 slots"));
             at += 1;
             let is_listed = |slot: &FileSlot| slot.is_bound() && !matches!(slot.life, Life::Free | Life::Parked | Life::Leaving);
-            if !is_listed(self.files.get(id)) {
+            let slot = self.files.get(id);
+            if !is_listed(slot) || !is_asked(slot) {
                 continue;
             }
+            looks += 1;
             if let (Some(why), Some(path)) = (why(self, id), self.path_of(id)) {
                 page.entries.push(Listed { path: PathText::new(&path), why });
             }
@@ -179,15 +199,22 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         page
     }
 
-    fn list_directories(&mut self, cursor: u64, why: impl Fn(&mut Self, DirId) -> Option<String>) -> ListedPage {
-        let mut page = ListedPage::default();
+    /// As [`Engine::list_files`].
+    fn list_directories(
+        &mut self,
+        cursor: u64,
+        is_asked: impl Fn(&Directory) -> bool,
+        why: impl Fn(&mut Self, DirId) -> Option<String>,
+    ) -> ListedPage {
+        let (mut page, mut looks) = (ListedPage::default(), 0);
         let end = u64::from(self.tree.places());
         let last = end.min(cursor.saturating_add(PLACES_PER_PAGE));
         let mut at = cursor;
-        while at < last && page.entries.len() < ENTRIES_PER_PAGE {
+        while at < last && looks < ENTRIES_PER_PAGE {
             let place = u32::try_from(at).expect("fewer than 2^32 directories");
             at += 1;
-            let Some(dir) = self.tree.at_place(place) else { continue };
+            let Some(dir) = self.tree.at_place(place).filter(|&dir| is_asked(self.tree.get(dir))) else { continue };
+            looks += 1;
             if let Some(why) = why(self, dir) {
                 self.write_directory_bare(dir);
                 page.entries.push(Listed { path: PathText::new(&self.path), why });
@@ -230,7 +257,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             if page.entries.len() >= ENTRIES_PER_PAGE {
                 break;
             }
-            let Some(dir) = self.go_on_walking(&mut walk) else { return Some(page) };
+            let dir = match self.go_on_walking(&mut walk) {
+                Step::In(dir) => dir,
+                Step::Elsewhere => continue,
+                Step::AtEnd => return Some(page),
+            };
             let Some((_, listing)) = &mut walk.listing else { continue };
             match self.fs.next_entry(listing, &mut name) {
                 Ok(Some(kind)) => {
@@ -248,25 +279,27 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         Some(page)
     }
 
-    /// The directory whose listing is open, or is opened now. `None`: there is none left.
-    fn go_on_walking(&mut self, walk: &mut Walk<F::Listing>) -> Option<DirId> {
+    /// One step: to the directory whose listing is open, or to the next place.
+    fn go_on_walking(&mut self, walk: &mut Walk<F::Listing>) -> Step {
         if let Some((key, _)) = &walk.listing {
             if let Some(dir) = self.tree.alive(*key) {
-                return Some(dir);
+                return Step::In(dir);
             }
             walk.listing = None;
         }
-        while walk.place < self.tree.places() {
-            let place = walk.place;
-            walk.place += 1;
-            let Some(dir) = self.tree.at_place(place).filter(|&dir| self.tree.get(dir).role == Role::Listed) else { continue };
+        if walk.place >= self.tree.places() {
+            return Step::AtEnd;
+        }
+        let dir = self.tree.at_place(walk.place).filter(|&dir| self.tree.get(dir).role == Role::Listed);
+        walk.place += 1;
+        if let Some(dir) = dir {
             let links = self.write_directory_bare(dir);
             if let Ok(listing) = self.fs.list(&self.path, links) {
                 walk.listing = Some((self.tree.key(dir), listing));
-                return Some(dir);
+                return Step::In(dir);
             }
         }
-        None
+        Step::Elsewhere
     }
 
     /// Why a name in a directory that is followed is not: nothing if it is.

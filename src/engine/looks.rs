@@ -511,9 +511,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// The file cannot be read or looked at; says so once per file.
     pub(super) fn unreadable(&mut self, id: SlotId, error: &std::io::Error, now: Now) {
-        if self.became_unreadable(id)
-            && let Some(kept_back) = self.notices.admit_about(Cause::Unreadable, &self.path, now.instant)
-        {
+        let is_new = self.became_unreadable(id);
+        // What a setting leaves out is no loss when it goes.
+        self.files.get_mut(id).state.set(State::MAY_HOLD_BYTES, error.raw_os_error().is_some());
+        if is_new && let Some(kept_back) = self.notices.admit_about(Cause::Unreadable, &self.path, now.instant) {
             let path = String::from_utf8_lossy(&self.path);
             tracing::warn!(?path, %error, kept_back, "cannot be read: picked up when that changes");
         }
@@ -530,6 +531,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
         mark!("a file could not be read");
         self.files.get_mut(id).state.insert(State::UNREADABLE);
+        self.files.get_mut(id).state.remove(State::MAY_HOLD_BYTES);
         if self.files.get(id).is_bound() {
             self.write_path(id);
         } else {

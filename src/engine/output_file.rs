@@ -50,6 +50,8 @@ pub(super) struct OutputFile {
     failure: Option<String>,
     retry_at: Option<Instant>,
     retry_after: Duration,
+    /// Attempts to open one that failed.
+    pub(super) errors: u64,
 }
 
 impl OutputFile {
@@ -64,6 +66,7 @@ impl OutputFile {
             failure: None,
             retry_at: None,
             retry_after: RETRY_FIRST,
+            errors: 0,
         }
     }
 
@@ -84,6 +87,9 @@ impl OutputFile {
 
     /// What an operator has to know though records are taken.
     pub(super) fn misplaced(&self) -> Option<String> {
+        if self.is_replaced() {
+            return None;
+        }
         if self.is_reopen_due {
             let why = self.failure.as_deref().unwrap_or("it is in the middle of a record");
             return Some(format!(
@@ -98,13 +104,14 @@ impl OutputFile {
 
     fn open_failed(&mut self, failure: String, now: Instant) {
         self.failure = Some(failure);
+        self.errors += 1;
         self.retry_at = Some(now + self.retry_after);
         self.retry_after = (self.retry_after * 2).min(RETRY_LONGEST);
     }
 
     /// Another file is open. The next look is the first.
     pub(super) fn opened(&mut self) {
-        *self = OutputFile { step: self.step, ..OutputFile::new() };
+        *self = OutputFile { step: self.step, errors: self.errors, ..OutputFile::new() };
     }
 
     /// When to look again. `is_wanted`: something was written since the last look, or waits to be written.
@@ -119,7 +126,14 @@ impl OutputFile {
 impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// When the output file needs something though nothing happens.
     pub(super) fn output_file_deadline(&self) -> Option<Instant> {
-        self.output_file.look_at(self.is_look_wanted()).into_iter().chain(self.output_file.retry_at).min()
+        let known = &self.output_file;
+        let is_retried = match known.step {
+            // The outcome of a job comes first, and wakes the loop.
+            Step::ToOpen => !self.is_storing(),
+            Step::Done => known.is_reopen_due,
+            Step::ToStore | Step::Owing => false,
+        };
+        known.look_at(self.is_look_wanted()).into_iter().chain(known.retry_at.filter(|_| is_retried)).min()
     }
 
     /// Something was written since the file was looked at, or waits: whoever deletes a file may do so because it fills the disk.
@@ -161,6 +175,20 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.output_file.retry_at = Some(now + RETRY_FIRST);
     }
 
+    /// SIGHUP came, and a deleted file is being replaced, which is what was asked for. Says whether that is so.
+    pub(super) fn is_reopened_by_replacement(&mut self, now: Instant) -> bool {
+        // What only a deleted file has must not be left behind with it.
+        self.look_at_output_file(now);
+        match self.output_file.step {
+            Step::Done => return false,
+            Step::ToOpen => self.output_file.retry_at = None,
+            Step::ToStore => {}
+            // The new one may have been renamed meanwhile.
+            Step::Owing => self.reopen_later(now),
+        }
+        true
+    }
+
     /// Where the file is now.
     pub(super) fn look_at_output_file(&mut self, now: Instant) {
         let place = self.outbox.sink_mut().place();
@@ -176,7 +204,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             }
             Place::Moved => {
                 let since = *known.moved_since.get_or_insert(now);
-                if !known.is_moved_said && now.saturating_duration_since(since) >= MOVED_FOR {
+                if !known.is_moved_said && !known.is_reopen_due && now.saturating_duration_since(since) >= MOVED_FOR {
                     known.is_moved_said = true;
                     if let Some(kept_back) = self.notices.admit(Cause::OutputMoved, now) {
                         tracing::warn!(

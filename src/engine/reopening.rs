@@ -9,6 +9,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// # Errors
     /// When the output fails for good. That the file cannot be opened anew is said; the old one stays in use.
     pub fn reopen_output(&mut self, now: Now) -> Result<(), EngineError> {
+        if self.is_reopened_by_replacement(now.instant) {
+            return Ok(());
+        }
         self.outbox.send(now.instant)?;
         if !self.outbox.is_at_boundary() {
             mark!("the output was to be reopened in the middle of a record");
@@ -23,7 +26,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 commits.is_reopening = true;
                 self.hold_output(true);
             }
-            None => self.reopen_sink(now.instant),
+            None => {
+                self.reopen_sink(now.instant);
+            }
         }
         Ok(())
     }
@@ -33,17 +38,18 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.commits.as_ref().is_some_and(|commits| commits.is_reopening)
     }
 
-    /// The next record goes into a freshly opened file, if that can be had.
-    pub(super) fn reopen_sink(&mut self, now: Instant) {
+    /// The next record goes into a freshly opened file, if that can be had. Says whether it could.
+    pub(super) fn reopen_sink(&mut self, now: Instant) -> bool {
         mark!("the output was reopened");
         if let Err(error) = self.change_file(Sink::reopen) {
             self.reopen_failed(&error, now);
-            return;
+            return false;
         }
         self.output_file.opened();
         self.outbox.reopened();
         if let Some(kept_back) = self.notices.admit(Cause::Reopen, now) {
             tracing::info!(kept_back, "SIGHUP: output reopened");
         }
+        true
     }
 }

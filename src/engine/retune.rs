@@ -21,7 +21,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         });
     }
 
-    /// The host's name, or none, in json records from now on.
+    /// The host's name, or none, in records from now on.
     pub fn set_host(&mut self, host: Option<&str>) {
         self.encoder.set_host(host);
     }

@@ -289,9 +289,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             if self.wanted.get(other, &name).is_none() {
                 self.wanted.insert(other, &name, wanted);
             }
-            if self.files.find(other, &name).is_none()
-                && let Some(input) = self.input_of(other, &name)
-            {
+            if let Some(id) = self.files.find(other, &name) {
+                self.find_input(id);
+            } else if let Some(input) = self.input_of(other, &name) {
                 let was_first = self.files.find(dir, &name).map(|id| self.files.get(id).state & State::FIRST_SCAN);
                 let id = self.hear_of(other, &name, input);
                 self.files.get_mut(id).state.insert(was_first.unwrap_or(State::empty()));

@@ -19,7 +19,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let deadlines = if self.is_stopping { None } else { self.next_deadline() };
         let old_files = if self.is_stopping { None } else { self.old_files.deadline() };
         let acks = self.outbox.awaits_acks().then(|| now + ACK_POLL);
-        let commit = self.commits.as_ref().and_then(|commits| commits.deadline());
+        let commit = self.commits.as_ref().and_then(|commits| commits.deadline(self.output_file.is_replaced()));
         let output = self.output_file_deadline().into_iter().chain(self.hung_deadline(now)).min();
         Ok(match [deadlines, old_files, acks, self.outbox.deadline(), commit, output].into_iter().flatten().min() {
             Some(deadline) if deadline <= now => Turn::Again,

@@ -115,13 +115,22 @@ pub(super) fn output(status: &Status) -> String {
         "takes records".to_owned()
     };
     format!(
-        "{}: {state}; {} on the way, blocked for {} in all, {} errors, {} reconnects",
+        "{}: {state}; {} on the way, blocked for {} in all, {} errors, {} reconnects{}",
         status.about.output,
         size(output.unacknowledged_bytes),
         seconds(output.blocked_seconds_total),
         count(output.errors),
-        count(output.reconnects)
+        count(output.reconnects),
+        lost_files(status)
     )
+}
+
+/// What others did to an output file, if anything.
+fn lost_files(status: &Status) -> String {
+    let (replaced, truncated) = (status.counters.outputs_replaced, status.output.truncations);
+    let told = [(replaced, "deleted and replaced"), (truncated, "truncated")];
+    let told = told.iter().filter(|(times, _)| *times > 0).map(|(times, what)| format!(", {what} {} times", count(*times)));
+    told.collect()
 }
 
 /// A time from a bucket of a histogram.

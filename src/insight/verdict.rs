@@ -116,6 +116,9 @@ fn reasons(status: &Status, rates: &Rates) -> Vec<String> {
 fn troubles(status: &Status, unreadable: &[Listed]) -> Vec<String> {
     let Status { files, directories, commits, output, about, .. } = status;
     let mut troubles = Vec::new();
+    if let Some(why) = &about.bad_settings {
+        troubles.push(format!("the settings could not be read again, and a restart would refuse them: {why}"));
+    }
     if let Some(misplaced) = &output.misplaced {
         troubles.push(format!("the output {}: {misplaced}", about.output));
     }
@@ -148,7 +151,9 @@ fn troubles(status: &Status, unreadable: &[Listed]) -> Vec<String> {
         let named: Vec<String> = unreadable.iter().map(|of| format!("{} ({})", of.path.shown(), of.why)).collect();
         let named = if named.is_empty() { String::new() } else { format!(": {}", named.join(", ")) };
         let counts = counts.join(" and ");
-        troubles.push(format!("{counts} cannot be read, or are left out{named}; all of them: `manytail status --list unreadable`"));
+        troubles.push(format!(
+            "{counts} cannot be read, or are left out{named}; all of them: `manytail status --list unreadable`, `--list excluded`"
+        ));
     }
     troubles
 }

@@ -67,7 +67,7 @@ bitflags! {
         /// It is found by its name.
         const BOUND = 1 << 27;
         /// A write, a rename or a listing brought the name up: it may hold bytes that nobody has read. A name that was just created holds
-        /// none, unless it is dirty.
+        /// none, unless it is dirty. With `UNREADABLE`: it has bytes that could not be read.
         const MAY_HOLD_BYTES = 1 << 28;
         /// Left out, because its first block is binary. Its mark is a digest of what the last look told.
         const BINARY = 1 << 29;

@@ -49,6 +49,9 @@ impl Variables<'_> {
         if !is_name {
             return Err(format!("${{{reference}}}: {name:?} is no name of a variable (write $${{ for ${{)"));
         }
+        if default.is_some_and(|default| default.contains("${")) {
+            return Err(format!("${{{reference}}}...: a default has no reference in it"));
+        }
         let given = self.0.iter().find(|(known, _)| known == OsStr::new(name)).map(|(_, value)| value.as_os_str());
         match (given.filter(|value| !value.is_empty()), default) {
             (Some(value), _) => {
@@ -88,9 +91,14 @@ mod tests {
 
     #[test]
     fn what_cannot_be_replaced_is_refused() {
-        for (text, why) in
-            [("${MISSING}", "not set"), ("a${EMPTY}", "or empty"), ("${", "brace"), ("${a b}", "no name"), ("${}", "no name")]
-        {
+        for (text, why) in [
+            ("${MISSING}", "not set"),
+            ("a${EMPTY}", "or empty"),
+            ("${", "brace"),
+            ("${a b}", "no name"),
+            ("${}", "no name"),
+            ("${A:-${B}}", "no reference"),
+        ] {
             assert!(expand(text).unwrap_err().contains(why), "{text}: {:?}", expand(text));
         }
     }

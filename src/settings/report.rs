@@ -59,9 +59,9 @@ impl Value {
     }
 }
 
-/// A string of TOML. JSON's strings are such, except for one byte.
+/// A string of TOML that means this text. JSON's strings are such, except for one byte, and for references to variables.
 fn quoted(text: &OsStr) -> String {
-    serde_json::Value::from(text.to_string_lossy()).to_string().replace('\x7f', "\\u007f")
+    serde_json::Value::from(text.to_string_lossy()).to_string().replace('\x7f', "\\u007f").replace("${", "$${")
 }
 
 /// A setting, what holds for it, and who said so.

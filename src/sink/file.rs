@@ -36,6 +36,9 @@ const PREDECESSOR_TIMEOUT: Duration = Duration::from_secs(5);
 /// ... and how often it looks.
 const PREDECESSOR_POLL: Duration = Duration::from_millis(20);
 
+/// `manytail doctor` may try the lock for a moment.
+const GLANCE: Duration = Duration::from_millis(100);
+
 /// Pieces of what a deleted file got that are written by one call: some milliseconds of work.
 const PIECES_PER_CALL: usize = 8;
 
@@ -89,8 +92,12 @@ pub(super) struct FileSink {
     target: Target,
     boundary: Boundary,
     outage: Outage,
+    /// Times that somebody else truncated it.
+    truncations: u64,
     /// Of deleted files.
     owed: Owed,
+    /// When a call paid a part of it, and there is more to pay at once.
+    paid_at: Option<Instant>,
     poller: Rc<Poller>,
 }
 
@@ -103,7 +110,16 @@ impl FileSink {
         if !matches!(target, Target::Absent) {
             outage.found();
         }
-        Ok(FileSink { path, target, boundary: Boundary::default(), outage, owed: Owed::default(), poller })
+        Ok(FileSink {
+            path,
+            target,
+            boundary: Boundary::default(),
+            outage,
+            truncations: 0,
+            owed: Owed::default(),
+            paid_at: None,
+            poller,
+        })
     }
 
     /// Opens the file at the path once more, and locks it, unless it is the one that is open.
@@ -233,6 +249,7 @@ impl Sink for FileSink {
         }
         if self.owed.bytes() > 0 && !is_waiting {
             self.pay(now)?;
+            self.paid_at = (self.owed.bytes() > 0).then_some(now);
         }
         match &self.target {
             _ if self.owed.bytes() > 0 => Ok(Sent::Blocked),
@@ -251,8 +268,7 @@ impl Sink for FileSink {
     fn ready(&mut self, _now: Instant) {}
 
     fn deadline(&self) -> Option<Instant> {
-        let is_due = self.owed.bytes() > 0;
-        self.outage.backoff.deadline().or_else(|| is_due.then(|| clock::now().instant))
+        self.outage.backoff.deadline().or(self.paid_at)
     }
 
     fn reopen(&mut self) -> Result<(), SinkError> {
@@ -278,7 +294,8 @@ impl Sink for FileSink {
 
     fn state(&self) -> SinkState {
         let state = self.outage.state();
-        SinkState { is_connected: state.is_connected && !matches!(self.target, Target::Absent), ..state }
+        let is_connected = state.is_connected && !matches!(self.target, Target::Absent);
+        SinkState { is_connected, truncations: self.truncations, ..state }
     }
 
     fn withdraw(&mut self, bytes: u64) -> bool {
@@ -312,6 +329,13 @@ impl Sink for FileSink {
             Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) if file.had_name => Place::Moved,
             // Or it cannot be told.
             _ => {
+                let size = u64::try_from(own.st_size).unwrap_or(0);
+                if size < file.seen.max(file.end().unwrap_or(0)) {
+                    self.truncations += 1;
+                    let output = self.outage.output();
+                    tracing::warn!(%output, size, "the output file was truncated by somebody else: records that were in it are gone; rotate it by rename and SIGHUP");
+                    (file.end, file.seen) = (Some(size), size);
+                }
                 if self.boundary.torn() == 0 {
                     file.seen = file.end().unwrap_or(file.seen);
                 }
@@ -322,17 +346,25 @@ impl Sink for FileSink {
 
     fn replace(&mut self, from: Option<u64>) -> Result<(), SinkError> {
         let failed = |error: io::Error| SinkError::new(self.outage.output(), "open anew", error);
+        // First of all: if it cannot be read, nothing is made.
+        let part = match &mut self.target {
+            Target::Regular(old) => {
+                let (from, end) = (from.unwrap_or(old.seen), size(&old.descriptor).unwrap_or(0));
+                // Truncated since: all that is there came later.
+                let from = if from > end { 0 } else { from };
+                Owed::part(&old.descriptor, from, end).map_err(|error| SinkError::new(self.outage.output(), "read back", error))?
+            }
+            _ => None,
+        };
         let Some(target) = self.open_again().map_err(failed)? else {
             return Err(failed(io::Error::other("it was deleted, and has no path of its own: start manytail again")));
         };
         if !matches!(target, Target::Regular(_)) {
             return Err(failed(io::Error::other("it was deleted, and what has its path is no file")));
         }
-        if let Target::Regular(old) = &mut self.target {
-            let (from, end) = (from.unwrap_or(old.seen), old.end().unwrap_or(0));
-            self.owed.add(&old.descriptor, from, end).map_err(failed)?;
-        }
+        self.owed.add(part);
         self.target = target;
+        self.paid_at = None;
         // What is owed begins with a record.
         self.boundary.restart();
         self.outage.backoff.reset();
@@ -346,14 +378,16 @@ impl Sink for FileSink {
 
 /// Locks a regular file, waiting for a process that has it and is ending.
 fn lock_patiently(target: &Target, name: &str) -> io::Result<()> {
-    let until = clock::now().instant + PREDECESSOR_TIMEOUT;
+    let began = clock::now().instant;
     let mut is_said = false;
     loop {
         let Err(in_use) = try_lock(target)? else { return Ok(()) };
-        if !in_use.pid.is_none_or(process::is_ending) || clock::now().instant >= until {
+        let waited = clock::now().instant.saturating_duration_since(began);
+        let is_awaited = waited < GLANCE || (in_use.pid.is_none_or(process::is_ending) && waited < PREDECESSOR_TIMEOUT);
+        if !is_awaited {
             return Err(io::Error::other(in_use));
         }
-        if !std::mem::replace(&mut is_said, true) {
+        if waited >= GLANCE && !std::mem::replace(&mut is_said, true) {
             tracing::info!(output = %name, "{in_use}; it seems to end: waiting for it, up to {} seconds", PREDECESSOR_TIMEOUT.as_secs());
         }
         clock::pause(PREDECESSOR_POLL);

@@ -67,6 +67,8 @@ pub struct SinkState {
     pub errors: u64,
     /// Times that a receiver was there again after one was lost.
     pub reconnects: u64,
+    /// Times that somebody else truncated the file.
+    pub truncations: u64,
     /// Failures that were said, and kept back: an output that comes and goes does not flood the log.
     pub told: Told,
 }
@@ -75,7 +77,7 @@ impl SinkState {
     /// Of an output that cannot fail.
     #[must_use]
     pub fn sound() -> Self {
-        SinkState { is_connected: true, failure: None, errors: 0, reconnects: 0, told: Told::default() }
+        SinkState { is_connected: true, failure: None, errors: 0, reconnects: 0, truncations: 0, told: Told::default() }
     }
 }
 

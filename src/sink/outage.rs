@@ -118,6 +118,7 @@ impl Outage {
             failure: Some(&self.failure).filter(|_| self.state != State::Fine).cloned(),
             errors: self.errors,
             reconnects: self.receivers.saturating_sub(1),
+            truncations: 0,
             told: self.told,
         }
     }

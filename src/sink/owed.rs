@@ -18,8 +18,9 @@ const PIECE_BYTES: u64 = 128 * 1024;
 /// As much of one file is kept in memory; more stays in the file.
 const KEPT_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
+/// Bytes of one file.
 #[derive(Debug)]
-enum Part {
+pub(super) enum Part {
     Kept { bytes: Vec<u8>, taken: usize },
     Open { file: OwnedFd, at: u64, end: u64 },
 }
@@ -38,17 +39,17 @@ impl Part {
 pub(super) struct Owed(VecDeque<Part>);
 
 impl Owed {
-    /// The bytes of `file` from `at` to `end` come before all others: what is still owed to it was to come behind them.
+    /// The bytes of `file` from `at` to `end`; `None` if there are none.
     ///
     /// # Errors
     /// When the file cannot be read: by a process that may not, or where /proc is not mounted.
-    pub(super) fn add(&mut self, file: impl AsFd, at: u64, end: u64) -> io::Result<()> {
+    pub(super) fn part(file: impl AsFd, at: u64, end: u64) -> io::Result<Option<Part>> {
         if at >= end {
-            return Ok(());
+            return Ok(None);
         }
         let path = format!("/proc/self/fd/{}", file.as_fd().as_raw_fd());
         let file = nix::fcntl::open(path.as_str(), OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?;
-        let part = if end - at <= KEPT_BYTES_MAX {
+        Ok(Some(if end - at <= KEPT_BYTES_MAX {
             let mut bytes = vec![0; usize::try_from(end - at).expect("a few megabytes")];
             let mut got = 0;
             while got < bytes.len() {
@@ -57,9 +58,12 @@ impl Owed {
             Part::Kept { bytes, taken: 0 }
         } else {
             Part::Open { file, at, end }
-        };
-        self.0.push_front(part);
-        Ok(())
+        }))
+    }
+
+    /// A part comes before all others: what is still owed to its file was to come behind it.
+    pub(super) fn add(&mut self, part: Option<Part>) {
+        part.into_iter().for_each(|part| self.0.push_front(part));
     }
 
     /// All that is owed, in bytes.
@@ -127,12 +131,12 @@ mod tests {
         let mut second = tempfile::tempfile().expect("a file");
         second.write_all(&large).expect("room");
         let end = large.len() as u64;
-        owed.add(&second, 10, end).expect("it opens");
+        owed.add(Owed::part(&second, 10, end).expect("it opens"));
         assert!(matches!(owed.0.front(), Some(Part::Open { .. })));
         let mut first = tempfile::tempfile().expect("a file");
         first.write_all(b"0123456789").expect("room");
-        owed.add(&first, 3, 7).expect("it opens");
-        owed.add(&first, 7, 7).expect("nothing is opened");
+        owed.add(Owed::part(&first, 3, 7).expect("it opens"));
+        owed.add(Owed::part(&first, 7, 7).expect("nothing is opened"));
         drop((first, second));
         assert_eq!(owed.bytes(), 4 + end - 10);
         assert_eq!(taken(&mut owed, 1 << 16), [b"3456", &large[10..]].concat());
@@ -143,8 +147,8 @@ mod tests {
     fn a_deleted_file_that_somebody_truncated_is_an_error_and_no_endless_loop() {
         let mut owed = Owed::default();
         let file = tempfile::tempfile().expect("a file");
-        assert_eq!(owed.add(&file, 0, 5).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
-        owed.add(&file, 0, KEPT_BYTES_MAX + 1).expect("it is not read yet");
+        assert_eq!(Owed::part(&file, 0, 5).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+        owed.add(Owed::part(&file, 0, KEPT_BYTES_MAX + 1).expect("it is not read yet"));
         assert_eq!(owed.piece(&mut Vec::new()).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
     }
 }

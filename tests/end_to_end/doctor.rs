@@ -380,8 +380,9 @@ fn doctor_looks_as_the_user_of_the_run() {
     assert!(about(&findings, "permissions").iter().all(|(verdict, _)| verdict == "ok"), "{findings:#?}");
     assert_eq!(about(&findings, "output")[0].0, "problem", "reading is not writing");
     fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).expect("chmod");
-    let (_, findings, _) = look(&["--user", "nobody"]);
-    assert_eq!(about(&findings, "settings")[0].0, "problem");
+    let output = doctor(&[]).arg("--config").arg(&path).args(["--user", "nobody"]).output().expect("it runs");
+    assert_eq!(output.status.code(), Some(2), "the run could not read its settings either");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("Permission denied"), "{output:?}");
     let output = doctor(&[]).arg(&world.tree).args(["--user", "no such user"]).output().expect("it runs");
     assert_eq!(output.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&output.stderr).contains("there is no user"), "{output:?}");

@@ -91,6 +91,129 @@ fn without_a_state_directory_what_goes_into_a_deleted_output_is_in_the_next_one(
 }
 
 #[test]
+fn more_than_is_kept_in_memory_is_written_again_and_the_run_comes_to_rest() {
+    for has_memory in [false, true] {
+        let world = World::in_memory();
+        let (memory, output) = (Memory::new(&world), OutputFile::new(&world, Format::Raw));
+        let lines = numbered(&"x".repeat(1000), 0..12_000);
+        let tail = start(&world, output.of(if has_memory { memory.run_without_commits() } else { world.run() }));
+        tail.settled();
+        if !has_memory {
+            // It is not looked at before all is written.
+            tail.stop();
+            fs::remove_file(&output.path).expect("rm");
+        }
+        world.append("a.log", text(&lines));
+        if has_memory {
+            output.wait_count(lines.len());
+            fs::remove_file(&output.path).expect("rm");
+            expect_status(&world, 0, "keeping up");
+        } else {
+            tail.go_on();
+        }
+        output.wait_count(lines.len());
+        world.append("a.log", "after\n");
+        output.wait_count(lines.len() + 1);
+        tail.settled();
+        assert_eq!(output.lines()[..lines.len()], lines);
+        tail.terminate();
+    }
+}
+
+#[test]
+fn while_a_deleted_output_waits_for_a_successor_nothing_is_computed() {
+    let world = World::new();
+    let memory = Memory::new(&world);
+    let directory = world.beside("out");
+    fs::create_dir(&directory).expect("mkdir");
+    let output = OutputFile { path: directory.join("out.json"), format: Format::Json };
+    let tail = start(&world, output.of(memory.run()));
+    world.append("a.log", "one\n");
+    output.wait_count(1);
+    fs::remove_dir_all(&directory).expect("rm -r");
+    world.append("a.log", "two\n");
+    expect_status(&world, 1, "cannot open anew");
+    world.append("a.log", "three\n");
+    tail.settled();
+    let ticks = tail.process.ticks();
+    // Not a wait for something, but a look at how much happens while nothing is to be done.
+    thread::sleep(Duration::from_secs(2));
+    assert!(tail.process.ticks() - ticks < 20, "{} ticks in two seconds", tail.process.ticks() - ticks);
+    fs::create_dir(&directory).expect("mkdir");
+    tail.signal(Signal::SIGHUP);
+    wait_for("the lines", || output.lines().last().is_some_and(|line| line == "three"));
+    expect_status(&world, 0, "keeping up");
+    tail.terminate();
+}
+
+#[test]
+fn a_sighup_while_no_file_can_be_opened_is_obeyed_when_one_can() {
+    let world = World::new();
+    let directory = world.beside("out");
+    fs::create_dir(&directory).expect("mkdir");
+    let output = OutputFile { path: directory.join("out.txt"), format: Format::Text };
+    let tail = start(&world, output.of(world.run()));
+    world.append("a.log", "one\n");
+    output.wait_count(1);
+    fs::remove_dir_all(&directory).expect("rm -r");
+    world.append("a.log", "two\n");
+    expect_status(&world, 1, "cannot open anew");
+    tail.signal(Signal::SIGHUP);
+    fs::create_dir(&directory).expect("mkdir");
+    tail.signal(Signal::SIGHUP);
+    world.append("a.log", "three\n");
+    wait_for("the last line", || output.lines().ends_with(&["two".to_owned(), "three".to_owned()]));
+    expect_status(&world, 0, "keeping up");
+    tail.terminate();
+}
+
+#[test]
+fn an_output_that_was_truncated_before_it_was_deleted_is_replaced() {
+    let world = World::new();
+    let (memory, output) = (Memory::new(&world), OutputFile::new(&world, Format::Text));
+    let tail = start(&world, output.of(memory.run()));
+    world.append("a.log", text(&numbered("line", 0..100)));
+    output.wait_count(100);
+    memory.wait_durable(&tail);
+    fs::OpenOptions::new().write(true).open(&output.path).and_then(|file| file.set_len(0)).expect("truncate");
+    fs::remove_file(&output.path).expect("rm");
+    world.append("a.log", "after\n");
+    output.wait_count(1);
+    assert_eq!(output.lines().last().map(String::as_str), Some("after"));
+    expect_status(&world, 0, "keeping up");
+    tail.terminate();
+}
+
+#[test]
+fn a_sighup_right_after_the_output_was_deleted_leaves_no_line_behind() {
+    for has_memory in [false, true] {
+        let world = World::new();
+        let (memory, output) = (Memory::new(&world), OutputFile::new(&world, Format::Json));
+        let tail = start(&world, output.of(if has_memory { memory.run_without_commits() } else { world.run() }));
+        world.append("a.log", "before\n");
+        output.wait_count(1);
+        expect_status(&world, 0, "keeping up");
+        // It is not looked at again while it is stopped: the next thing that it hears of is the signal, or the line.
+        let deleted = File::open(&output.path).expect("open");
+        tail.stop();
+        fs::remove_file(&output.path).expect("rm");
+        world.append("a.log", "between\n");
+        tail.go_on();
+        wait_for("the line in either file", || {
+            let len = deleted.metadata().expect("stat").len();
+            len > 120 || output.path.exists()
+        });
+        tail.signal(Signal::SIGHUP);
+        world.append("a.log", "after\n");
+        wait_for("both lines", || {
+            let lines = output.lines();
+            lines.contains(&"between".to_owned()) && lines.last().is_some_and(|line| line == "after")
+        });
+        tail.terminate();
+    }
+}
+
+#[test]
 fn a_deleted_output_of_a_quiet_run_is_made_anew_by_the_next_question() {
     let world = World::new();
     let output = OutputFile::new(&world, Format::Text);
@@ -331,6 +454,25 @@ fn an_output_file_that_another_process_has_is_not_reopened() {
     taken.terminate();
     expect_status(&world, 0, "keeping up");
     tail.terminate();
+}
+
+#[test]
+fn an_output_that_somebody_truncates_is_told() {
+    let world = World::new();
+    let output = OutputFile::new(&world, Format::Text);
+    let tail = start(&world, output.of(world.run()));
+    world.append("a.log", text(&numbered("line", 0..100)));
+    output.wait_count(100);
+    expect_status(&world, 0, "keeping up");
+    fs::OpenOptions::new().write(true).open(&output.path).and_then(|file| file.set_len(0)).expect("truncate");
+    expect_status(&world, 0, "truncated 1 times");
+    assert!((metric(&world, "manytail_output_truncations_total") - 1.0).abs() < 0.5);
+    assert_eq!(tail.warned("the output file was truncated by somebody else"), 1, "{}", tail.stderr());
+    world.append("a.log", "after\n");
+    output.wait_count(1);
+    assert_eq!(output.lines(), ["after"]);
+    tail.terminate();
+    assert_eq!(tail.warned("truncated"), 1, "{}", tail.stderr());
 }
 
 #[test]

@@ -101,7 +101,7 @@ fn a_glob_given_as_a_path_is_told_to_be_none() {
     let glob = glob.to_str().expect("UTF-8");
     let tail = start(&world, world.run().paths(&[glob]));
     expect_status(&world, 1, "a PATH is no glob");
-    assert_eq!(tail.warned("it is no glob: name the directory above it"), 1, "{}", tail.stderr());
+    assert_eq!(tail.warned("if a glob is meant, it is no glob"), 1, "{}", tail.stderr());
     let (code, stderr) = check(&[glob]);
     assert_eq!(code, Some(0));
     assert!(stderr.contains("it is no glob"), "{stderr}");
@@ -187,6 +187,24 @@ fn of_inputs_that_lie_within_each_other_the_innermost_has_the_file_in_whatever_o
         let wanted: BTreeSet<(String, String)> = wanted.iter().map(|(line, of)| ((*line).to_owned(), (*of).to_owned())).collect();
         assert_eq!(labels(&world), wanted, "{is_inner_first}");
         expect_status(&world, 0, "keeping up");
+        tail.terminate();
+    }
+}
+
+#[test]
+fn a_path_that_is_a_file_within_another_one_is_the_innermost() {
+    for is_inner_first in [false, true] {
+        let world = World::new();
+        world.append("a.log", "outer\n");
+        world.append("x.log", "inner\n");
+        let outer = format!("[[input]]\npaths = [{:?}]\nlabels = {{ of = \"outer\" }}\n", world.tree);
+        let inner = format!("[[input]]\npaths = [{:?}]\nlabels = {{ of = \"inner\" }}\n", world.at("x.log"));
+        let text = if is_inner_first { [inner, outer].concat() } else { [outer, inner].concat() };
+        let tail = labelled(&world, &text);
+        expect_status(&world, 0, "keeping up");
+        world.append("x.log", "more\n");
+        wait_for("the lines", || labels(&world).len() >= 3);
+        assert!(labels(&world).contains(&("more".to_owned(), "inner".to_owned())), "{is_inner_first}: {:?}", labels(&world));
         tail.terminate();
     }
 }
@@ -306,6 +324,54 @@ fn status_names_what_cannot_be_read_with_its_errors_and_lists_all_of_it() {
         world.chmod(format!("bad{number}.log"), 0o644);
     }
     wait_for("the files to be read", || list(&world, "unreadable").len() == 100);
+}
+
+#[test]
+fn a_file_that_could_never_be_read_is_counted_as_lost_when_it_goes() {
+    if !is_root() {
+        return skip("running as another user needs root");
+    }
+    let world = World::new();
+    let directory = world.beside("run");
+    fs::create_dir(&directory).expect("mkdir");
+    std::os::unix::fs::chown(&directory, Some(USER), Some(USER)).expect("chown");
+    let control = directory.join("control.sock");
+    let tail = world.run().user(USER).with(&["--control-socket", control.to_str().expect("UTF-8")]).start();
+    std::os::unix::fs::symlink(&control, socket(&world)).expect("ln -s");
+    answers(&world);
+    world.append("partly.log", "one\n");
+    tail.wait_line("one");
+    tail.at_rest();
+    for name in ["never.log", "moved.log"] {
+        world.append(name, "hidden\n");
+        world.chmod(name, 0);
+    }
+    world.chmod("partly.log", 0);
+    world.append("partly.log", "hidden\n");
+    wait_for("all to be unreadable", || list(&world, "unreadable").len() == 3);
+    world.remove("never.log");
+    world.remove("partly.log");
+    fs::rename(world.at("moved.log"), world.beside("moved.log")).expect("mv");
+    wait_for("the losses", || names(&list(&world, "lost")).len() == 3);
+    assert_eq!(tail.warned("perhaps before it was read to its end"), 3, "{}", tail.stderr());
+    let found = stdout(&status(&world, &[world.at("never.log").to_str().expect("UTF-8")]));
+    assert!(found.contains("what followed is lost"), "{found}");
+}
+
+#[test]
+fn settings_that_a_restart_would_refuse_are_no_green_light() {
+    let world = World::new();
+    world.append("a.log", "one\n");
+    let text = format!("paths = [{:?}]\n", world.tree);
+    let tail = start(&world, configured(&world, &format!("format = 'json'\n{text}")));
+    expect_status(&world, 0, "keeping up");
+    settings(&world, &format!("bogus = 1\n{text}"));
+    tail.signal(nix::sys::signal::Signal::SIGHUP);
+    expect_status(&world, 1, "a restart would refuse them");
+    assert!(metric(&world, "manytail_settings_bad") > 0.5);
+    settings(&world, &format!("format = 'json'\n{text}"));
+    tail.signal(nix::sys::signal::Signal::SIGHUP);
+    expect_status(&world, 0, "keeping up");
 }
 
 #[test]
