@@ -193,6 +193,7 @@ pub struct Engine<F: FileSystem, S: Sink> {
     /// Names that count in directories that are not listed.
     wanted: WantedNames,
     events: Box<[u8]>,
+    event_buffers_per_turn: usize,
     are_events_pending: bool,
     urgent: Urgent<F::Listing>,
     sweeps: Sweeps<F::Listing>,
@@ -205,6 +206,8 @@ pub struct Engine<F: FileSystem, S: Sink> {
     doubts: Doubts,
     /// What looks found under names of unknown or other files, if anything: believed when no event about the name came after the look.
     found: Vec<(SlotKey, Option<Stat>)>,
+    /// Empty between turns: the room for the slots that are looked at in one.
+    looked_at: Vec<SlotId>,
     /// Files that a listing brought up, to be read in the order of their last modification.
     listed: Vec<(SystemTime, SlotKey)>,
     /// Groups in which more of them may come: new directories are being listed, or names in them are not resolved yet.
@@ -324,6 +327,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             homes: HashMap::new(),
             wanted: WantedNames::default(),
             events: vec![0; EVENT_BUFFER_BYTES].into_boxed_slice(),
+            event_buffers_per_turn: EVENT_BUFFERS_PER_TURN,
             are_events_pending: true,
             urgent: Urgent::new(),
             sweeps,
@@ -332,6 +336,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             is_missing_events: false,
             doubts: Doubts::new(),
             found: Vec::new(),
+            looked_at: Vec::new(),
             listed: Vec::new(),
             listing: HashSet::new(),
             unread: Unread::new(),

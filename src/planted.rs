@@ -27,6 +27,8 @@ pub enum Fault {
     RetryForgotten,
     /// A name in doubt is not looked at.
     DoubtForgotten,
+    /// What an earlier look found of a name is believed though a later one found something else.
+    OldFindBelieved,
     /// A file that cooled down is not queued.
     CoolingForgotten,
     /// A deletion is not judged.

@@ -30,7 +30,7 @@ const EXAMPLES: &str = "\
 Exit codes: 0 no problem, 1 at least one problem, 2 bad usage.
 
 Examples:
-  manytail doctor --config /etc/manytail/manytail.toml --user manytail --state-dir /var/lib/manytail
+  manytail doctor --config /etc/manytail/manytail.toml --user manytail
   manytail doctor /srv/grid/jobs --state-dir /var/lib/manytail
   manytail doctor --format json /srv/grid/jobs | jq -r 'select(.verdict == \"problem\").finding'";
 

@@ -31,6 +31,12 @@ struct Ahead<'a> {
 }
 
 impl<F: FileSystem, S: Sink> Engine<F, S> {
+    /// One buffer of so many bytes of events is taken per turn: less than usual, for tests. Never less than one event needs.
+    pub fn limit_events(&mut self, bytes: usize) {
+        self.events = vec![0; bytes.max(EVENT_BYTES_MAX)].into_boxed_slice();
+        self.event_buffers_per_turn = 1;
+    }
+
     /// Takes what the kernel told since the last turn, as the next one would.
     ///
     /// # Errors
@@ -46,7 +52,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// Drains the kernel's queue: it is small, ours is a bit per file.
     pub(super) fn take_changes(&mut self, now: Now) -> Result<(), EngineError> {
-        for _ in 0..EVENT_BUFFERS_PER_TURN {
+        for _ in 0..self.event_buffers_per_turn {
             if !self.are_events_pending {
                 break;
             }
@@ -356,7 +362,12 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             (NameChange::Created, Some(known)) => {
                 // The one that was deleted before may be another than the known one, which was looked at ahead of both events.
                 self.former.take_deleted(self.tree.key(known));
-                self.push_visit(known, Why::Appeared);
+                // One that was renamed to a name that no PATH covers goes on under it. One that was made there does not.
+                if self.tree.get(known).is_path || !self.drop_if_uncovered(known, now) {
+                    self.push_visit(known, Why::Appeared);
+                } else {
+                    mark!("a directory was made under a name that only the one before was followed by");
+                }
             }
             (NameChange::Deleted, Some(known)) => {
                 self.former.directory_deleted(self.tree.key(known));

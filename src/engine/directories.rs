@@ -53,7 +53,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.search(&mut budget, now);
         self.sweep_slices(now);
         if !self.listed.is_empty() {
-            self.read_listed();
+            self.read_listed(now.instant);
         }
         if self.is_calm() {
             self.say_old_files(now.instant);

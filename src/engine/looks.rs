@@ -21,11 +21,12 @@ pub(super) fn is_shortage(errno: i32) -> bool {
 impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// Looks at names in doubt, oldest first.
     pub(super) fn look(&mut self, now: Now) {
-        for _ in 0..LOOKS_PER_TURN {
-            if self.found.len() >= FOUND_MAX {
-                break;
-            }
-            let Some(id) = self.doubts.pop() else { break };
+        self.drop_outdated_finds();
+        let mut batch = std::mem::take(&mut self.looked_at);
+        let room = FOUND_MAX.saturating_sub(self.found.len()).min(LOOKS_PER_TURN);
+        // Taken at once: what one of these looks puts in doubt waits for the next turn, for what was found of it is outdated only then.
+        batch.extend(std::iter::from_fn(|| self.doubts.pop()).take(room));
+        for id in batch.drain(..) {
             let slot = self.files.get_mut(id);
             if slot.state.contains(State::DOUBT) && slot.life != Life::Free {
                 slot.state.remove(State::DOUBT);
@@ -37,6 +38,15 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                     self.enqueue(id);
                 }
             }
+        }
+    }
+
+    /// What was found of names that are in doubt again is not believed: the look to come may find something else, or settle the name by
+    /// itself, and no trace of the doubt is left then.
+    fn drop_outdated_finds(&mut self) {
+        if !is_planted!(OldFindBelieved) {
+            let files = &self.files;
+            self.found.retain(|&(key, _)| files.alive(key).is_some_and(|id| !files.get(id).state.contains(State::DOUBT)));
         }
     }
 
@@ -72,7 +82,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             Ok((found, via_link)) => {
                 self.files.get_mut(id).state.set(State::VIA_LINK, via_link);
                 match found.kind {
-                    FileKind::Regular => self.resolve(id, &found),
+                    FileKind::Regular => self.resolve(id, &found, now),
                     FileKind::Directory => self.became_directory(id, via_link, now),
                     FileKind::Link => self.let_go(id, now),
                     FileKind::Special | FileKind::Unknown => self.ignore_special(id, now),
@@ -210,9 +220,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// The name stands for a regular file. If that is news, it is believed only once the kernel's queue was seen to hold nothing about the
     /// name: the look may be ahead of a rename whose events are still to come.
-    fn resolve(&mut self, id: SlotId, found: &Stat) {
+    fn resolve(&mut self, id: SlotId, found: &Stat, now: Now) {
         if self.files.file_id(id) == Some(found.id) {
-            self.seen_again(id, found);
+            self.seen_again(id, found, now.instant);
         } else {
             let key = self.files.key(id);
             self.found.push((key, Some(*found)));
@@ -253,12 +263,12 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             return;
         };
         if known == found.id {
-            self.seen_again(id, found);
+            self.seen_again(id, found, now.instant);
             return;
         }
         if self.is_copied_up(id, known, found) {
             self.go_on_copied_up(id, known, found);
-            self.seen_again(id, found);
+            self.seen_again(id, found, now.instant);
             return;
         }
         mark!("another file had the name of a known one");
@@ -302,7 +312,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 
     /// The same file as before: is there something to read?
-    fn seen_again(&mut self, id: SlotId, found: &Stat) {
+    fn seen_again(&mut self, id: SlotId, found: &Stat, now: Instant) {
         if self.files.get(id).state.contains(State::BINARY) && self.is_still_left_out(id, found) {
             self.release_successor(id);
             return;
@@ -319,7 +329,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         if found.size != end || slot.state.contains(State::UNREADABLE) || self.is_suspect(found) {
             self.mark_dirty(id);
         }
-        self.after_look(id);
+        self.after_look(id, now);
     }
 
     /// Modified so recently that a missed event may hide a change of the same size.
@@ -327,10 +337,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.suspect_since.is_some_and(|since| found.modified >= since)
     }
 
-    pub(super) fn after_look(&mut self, id: SlotId) {
+    pub(super) fn after_look(&mut self, id: SlotId, now: Instant) {
         let state = self.files.get(id).state;
         if state.contains(State::VIA_LINK) {
-            self.watch_link_target(id);
+            self.watch_link_target(id, now);
         }
         if state.contains(State::IS_AWAITED) {
             self.end_cooling(id);
@@ -369,7 +379,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 self.unbind(id);
                 self.add_name(known, dir, &name);
                 self.forget(id);
-                self.seen_again(known, found);
+                self.seen_again(known, found, now);
                 return;
             }
         }
@@ -393,7 +403,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         // Not before: a home goes with the last name in it.
         self.forget(id);
         self.files.get_mut(known).state.set(State::VIA_LINK, via_link);
-        self.seen_again(known, found);
+        self.seen_again(known, found, now);
     }
 
     /// A file was found under another name before any event said so: something else may have its old name now.
@@ -449,7 +459,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.forget(id);
             return;
         } else {
-            self.search_stored(id, found);
+            if self.search_stored(id, found).is_err() {
+                mark!("a file whose predecessor could not be looked for waited");
+                self.retry(id, now.instant);
+                return;
+            }
             self.start(id, found, now);
             found.size > 0
         };
@@ -474,7 +488,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.mark_dirty(id);
             self.hold_unstored(id);
         }
-        self.after_look(id);
+        self.after_look(id, now.instant);
     }
 
     /// Where a file begins of which nothing is known.

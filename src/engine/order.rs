@@ -115,7 +115,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// Files that a listing brought up, with nothing known of which came first: the one that was written to last is read last. While all is
     /// being listed, or events were missed, all wait for one another; else those of a group in which no more can come up do not wait for
     /// other groups.
-    pub(super) fn read_listed(&mut self) {
+    pub(super) fn read_listed(&mut self, now: Instant) {
         let is_calm = self.is_calm();
         let all_wait = !self.has_scanned || self.is_rescan_due || self.is_missing_events || self.searches.is_under_way();
         if !is_calm && self.listed.len() <= DOUBTS_MAX && all_wait {
@@ -123,7 +123,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
         let listed = std::mem::take(&mut self.listed);
         if is_calm || listed.len() > DOUBTS_MAX {
-            self.read_in_order(listed);
+            self.read_in_order(listed, now);
             return;
         }
         let lost = self.urgent.lost.iter().filter_map(|&key| self.tree.alive(key)).map(|dir| self.tree.group(dir));
@@ -135,10 +135,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             listed.into_iter().partition(|&(_, key)| self.files.alive(key).is_none_or(|id| !is_busy(self.group_of(id))));
         self.listed = others;
         self.listing = busy;
-        self.read_in_order(calm);
+        self.read_in_order(calm, now);
     }
 
-    fn read_in_order(&mut self, mut listed: Vec<(SystemTime, SlotKey)>) {
+    fn read_in_order(&mut self, mut listed: Vec<(SystemTime, SlotKey)>, now: Instant) {
         // Within a clock tick, the name that a rotation made is the longer one: app.log.1 is older than app.log.
         let len = |key: &SlotKey| self.files.alive(*key).map_or(0, |id| self.files.name(id).len());
         listed.sort_by(|(one, a), (other, b)| one.cmp(other).then_with(|| len(b).cmp(&len(a))));
@@ -147,7 +147,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 self.files.get_mut(id).state.remove(State::LISTED);
                 self.files.get_mut(id).state.insert(State::BACKLOG);
                 self.begin_listed_story(id);
-                self.after_look(id);
+                self.after_look(id, now);
             }
         }
         if self.listed.is_empty() {

@@ -1,6 +1,7 @@
 //! PATHs: directories, single files, missing ones; and the homes of single files and of links' targets, watched but never listed.
 
 use super::inputs::prefix_of;
+use super::looks::is_shortage;
 use super::ways::spelling::{absolute, components};
 use super::*;
 use crate::discovery::Why;
@@ -344,12 +345,21 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 
     /// A file is reached through a link: its changes are told where the target is.
-    pub(super) fn watch_link_target(&mut self, id: SlotId) {
+    pub(super) fn watch_link_target(&mut self, id: SlotId, now: Instant) {
         if self.config.once || !self.files.get(id).is_bound() {
             return;
         }
         let links = self.write_path(id);
-        let Ok(target) = self.fs.canonical(&self.path, links) else { return };
+        let target = match self.fs.canonical(&self.path, links) {
+            Ok(target) => target,
+            Err(error) => {
+                mark!("where a link leads could not be told for now");
+                // Nothing tells of the target's changes meanwhile.
+                let is_short = error.raw_os_error().is_some_and(is_shortage);
+                self.retry_at(id, now + if is_short { timers::RETRY_AFTER } else { timers::POLL_EVERY });
+                return;
+            }
+        };
         if !self.fs.stat(&self.path, links).is_ok_and(|found| Some(found.id) == self.files.file_id(id)) {
             mark!("what a link led to was renamed while its path was asked for");
             // The path may be that of the new name, which is none that the link leads to.

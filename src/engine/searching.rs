@@ -5,6 +5,7 @@
 //! Always holds: a directory is listed in slices, and only on such an occasion; at most [`SOUGHT_MAX`] files are searched for.
 
 use super::directories::VISIT_COST;
+use super::looks::is_shortage;
 use super::*;
 use crate::inputs::InputId;
 use crate::names::split_path;
@@ -105,26 +106,36 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// A file is new where, by the journal, another one was followed before: that one may have been rotated while nobody looked. If so it
     /// comes first.
-    pub(super) fn search_stored(&mut self, id: SlotId, found: &Stat) {
+    ///
+    /// # Errors
+    /// When where a link leads cannot be told for want of descriptors or memory: the file is not to be begun then.
+    pub(super) fn search_stored(&mut self, id: SlotId, found: &Stat) -> std::io::Result<()> {
         let slot = self.files.get(id);
         let (dir, input, via_link) = (slot.dir(), slot.input, slot.state.contains(State::VIA_LINK));
         if !via_link && self.tree.get(dir).role != Role::Home {
-            return;
+            return Ok(());
         }
         let links = self.write_path(id);
         let (path, link) = (self.path.clone(), (dir, self.files.name(id).into()));
-        let Some(stored) = self.commits.as_ref().map(|commits| &commits.stored).filter(|stored| !stored.is_empty()) else { return };
+        let Some(stored) = self.commits.as_ref().map(|commits| &commits.stored).filter(|stored| !stored.is_empty()) else {
+            return Ok(());
+        };
         let others = stored.entries().filter(|(entry, known)| *known == path && entry.id != found.id);
         let inodes: Vec<u64> = others.map(|(entry, _)| entry.id.inode).collect();
         if inodes.is_empty() {
-            return;
+            return Ok(());
         }
         let home = if via_link {
-            let Ok(target) = self.fs.canonical(&path, links) else { return };
+            let target = match self.fs.canonical(&path, links) {
+                Ok(target) => target,
+                Err(error) if error.raw_os_error().is_some_and(is_shortage) => return Err(error),
+                // The link leads elsewhere by now, which is looked at in its turn.
+                Err(_) => return Ok(()),
+            };
             let prefix = split_path(&target).0;
             if self.known_target(prefix).is_some_and(|known| self.is_listed(known)) {
                 // Where the directory is listed, the listing finds it.
-                return;
+                return Ok(());
             }
             self.home(prefix, false)
         } else {
@@ -138,6 +149,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 self.files.get_mut(id).state.insert(State::LISTED);
             }
         }
+        Ok(())
     }
 
     fn is_listed(&self, dir: DirId) -> bool {

@@ -35,7 +35,7 @@ const MUTANTS: &[(Mutant, Range<u64>, &[Property])] = &[
     (Mutant::ResentFromMiddle, SEEDS_TO_CATCH, &[Property::Truthful]),
     (Mutant::OutputPointIgnored, SEEDS_TO_CATCH, &[Property::Once, Property::Truthful]),
     (Mutant::NeverWaits, SEEDS_TO_CATCH_RARE, &[Property::InOrder]),
-    (Mutant::SuccessionNotPassedOn, 8000..9000, &[Property::InOrder]),
+    (Mutant::SuccessionNotPassedOn, 2000..3000, &[Property::InOrder]),
     (Mutant::NulsSkipped, SEEDS_TO_CATCH, &[Property::Truthful, Property::Complete]),
     (Mutant::NotHeldOpen, SEEDS_TO_CATCH, &[Property::HeldOpen]),
     (Mutant::FlushedEarly, SEEDS_TO_CATCH, &[Property::PieceDue]),
@@ -47,6 +47,7 @@ const MUTANTS: &[(Mutant, Range<u64>, &[Property])] = &[
     (Mutant::ReleaseForgotten, SEEDS_TO_CATCH, &[Property::Remembered]),
     (Mutant::RetryForgotten, SEEDS_TO_CATCH, &[Property::Remembered]),
     (Mutant::DoubtForgotten, SEEDS_TO_CATCH, &[Property::Remembered]),
+    (Mutant::OldFindBelieved, SEEDS_TO_CATCH_RARE, &[Property::Complete]),
     (Mutant::CoolingForgotten, SEEDS_TO_CATCH, &[Property::Remembered]),
     (Mutant::DeletionForgotten, SEEDS_TO_CATCH, &[Property::Remembered]),
 ];
@@ -178,6 +179,11 @@ mod inside {
     #[test]
     fn a_loss_that_is_not_counted_is_caught() {
         is_caught(Mutant::LossUncounted);
+    }
+
+    #[test]
+    fn an_earlier_find_that_is_believed_is_caught() {
+        is_caught(Mutant::OldFindBelieved);
     }
 
     #[test]

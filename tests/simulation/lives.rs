@@ -161,6 +161,9 @@ impl Run {
         if let Some(max) = self.shared.borrow().settings.open_max {
             engine.limit_open_files(max);
         }
+        if let Some(bytes) = self.shared.borrow().settings.event_bytes {
+            engine.limit_events(bytes);
+        }
         engine
     }
 

@@ -45,6 +45,8 @@ const RARE: &[&str] = &[
     "a file of a directory that was let go went on under another name",
     "a file that lost its name still had it",
     "a file that waited for a name asked again whom to wait for",
+    "a directory was made under a name that only the one before was followed by",
+    "a file whose predecessor could not be looked for waited",
     "a file went away while it waited for another one",
     "a new journal was given up because the output is in doubt",
     "another directory had a name that only the one before was followed by",

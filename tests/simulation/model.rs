@@ -221,7 +221,7 @@ impl Model {
         self.check_shape(world, &candidates, &record)?;
         self.check_cover(world, &told, &candidates)?;
         if let Some(path) = &record.path
-            && !candidates.iter().any(|&story| world.inodes[self.stories[story].inode].paths.contains(path))
+            && !candidates.iter().any(|&story| world.may_be_called(self.stories[story].inode, path))
         {
             return Err(format!("{} was never called {}", told.escape_ascii(), path.escape_ascii()));
         }
@@ -275,7 +275,7 @@ impl Model {
         };
         let ends: Vec<&Story> = self.stories.iter().filter(is_its_end).collect();
         let is_due = |story: &Story| came(story) == story.complete_len();
-        let is_called = |story: &Story| record.path.as_ref().is_none_or(|path| world.inodes[story.inode].paths.contains(path));
+        let is_called = |story: &Story| record.path.as_ref().is_none_or(|path| world.may_be_called(story.inode, path));
         let may_end = |story: &Story| self.partial_after.is_some() || self.is_over(world, story);
         let is_right = |story: &&&Story| is_due(story) && is_called(story) && may_end(story);
         let story = ends.iter().find(is_right).or_else(|| ends.iter().find(|story| is_due(story))).or(ends.first()).copied();

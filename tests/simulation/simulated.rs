@@ -52,6 +52,8 @@ pub(crate) struct Settings {
     pub(crate) steps: Option<usize>,
     /// Files that may be open besides the one being read, if other than usual.
     pub(crate) open_max: Option<usize>,
+    /// Bytes of events taken per turn, if fewer than usual.
+    pub(crate) event_bytes: Option<usize>,
     /// From turn to turn, files cool down for another part of the time set.
     pub(crate) is_pressure_changing: bool,
     /// Not all below the PATHs is followed, or not from its start, or more.
@@ -110,6 +112,7 @@ impl Settings {
             room: None,
             steps: None,
             open_max: None,
+            event_bytes: None,
             is_pressure_changing: false,
             following: None,
         }
@@ -144,6 +147,11 @@ impl Settings {
         self.is_pressure_changing = random.one_in(2);
     }
 
+    /// In half of all runs the kernel's queue is longer than what a turn takes, at times for many turns. Drawn apart, likewise.
+    pub(crate) fn draw_events(&mut self, random: &mut Random) {
+        self.event_bytes = random.one_in(2).then(|| *random.pick(&[1, 300, 400]));
+    }
+
     /// Half of all runs leave something out, follow several inputs, get other ones while they run, or start elsewhere. Drawn apart, likewise.
     pub(crate) fn draw_following(&mut self, random: &mut Random) {
         if random.one_in(2) {
@@ -172,7 +180,7 @@ impl Settings {
 
 /// What [`Settings::leave_out`] knows besides operations.
 #[allow(dead_code, reason = "the tool that shrinks seeds uses it")]
-pub(crate) const LEAVE_OUT: [&str; 39] = [
+pub(crate) const LEAVE_OUT: [&str; 40] = [
     "following",
     "links",
     "reloads",
@@ -186,6 +194,7 @@ pub(crate) const LEAVE_OUT: [&str; 39] = [
     "room",
     "steps",
     "open_max",
+    "event_bytes",
     "pressure",
     "lures",
     "remote",
@@ -221,6 +230,7 @@ impl Settings {
             "room" => self.room = None,
             "steps" => self.steps = None,
             "open_max" => self.open_max = None,
+            "event_bytes" => self.event_bytes = None,
             "pressure" => self.is_pressure_changing = false,
             "lures" => self.habits.lures = 0,
             "remote" => (self.rescan_remote, self.unheard) = (None, 0),

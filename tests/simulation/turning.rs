@@ -100,6 +100,7 @@ pub(crate) fn settings(seed: u64) -> Settings {
     settings.draw_room(&mut Random::new(seed ^ 0x40_07));
     settings.draw_steps(&mut Random::new(seed ^ 0x57_E9));
     settings.draw_promptness(&mut Random::new(seed ^ 0x4E_E9));
+    settings.draw_events(&mut Random::new(seed ^ 0xE7_E4));
     settings.habits.draw_lures(&mut Random::new(seed ^ 0x10_4E));
     settings.draw_following(&mut Random::new(seed ^ 0xF0_110));
     for what in std::env::var("WITHOUT").unwrap_or_default().split_whitespace() {

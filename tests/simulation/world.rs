@@ -339,6 +339,16 @@ impl World {
         entries.remove(name);
     }
 
+    /// Whether a file had this path, or would have it if its name had not been taken from it before its directory was renamed.
+    pub(crate) fn may_be_called(&self, inode: Key, path: &[u8]) -> bool {
+        let (above, last) = path.split_at(path.iter().rposition(|&byte| byte == b'/').map_or(0, |slash| slash + 1));
+        let above = above.strip_suffix(b"/").unwrap_or(above);
+        let is_former = |name: &Name| !name.alive && name.inode == inode && name.name == last;
+        let is_there = |name: &Name| self.inodes[name.parent].paths.iter().any(|path| path == above);
+        self.inodes[inode].paths.iter().any(|known| known == path)
+            || self.names.iter().any(|name| is_former(name) && is_there(name))
+    }
+
     /// Remembers the path of what `name` names, and of everything below.
     fn note_paths(&mut self, name: NameKey) {
         let path = self.path_of(name);
