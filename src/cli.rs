@@ -4,6 +4,7 @@
 //! Always holds: every refusal names the option; `--help` and `--version` are refusals to run with exit code 0.
 
 mod check;
+mod convert;
 mod doctor;
 mod documents;
 mod insight;
@@ -22,11 +23,12 @@ use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::config::{Metrics, Output};
 use crate::insight::{StatusRequest, TapRequest, TopRequest};
-use crate::offsets::{Request, Style};
+use crate::offsets::Request;
+use crate::style::Style;
 pub use doctor::DoctorCall;
 use layers::{Invocation, one_line};
 pub use layers::{Origin, Settings};
-pub(crate) use run::{InputOptions, RunOptions};
+use run::{InputOptions, RunOptions};
 
 /// What is to be done.
 #[derive(Debug)]

@@ -14,8 +14,6 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::{Layer as _, Registry, fmt, reload};
 
-use crate::progress;
-
 /// How the level of what is said to stderr is changed.
 static LEVEL: OnceLock<reload::Handle<LevelFilter, Registry>> = OnceLock::new();
 
@@ -82,8 +80,8 @@ pub struct Diagnostics {
 }
 
 impl Diagnostics {
-    /// From here on events go to stderr. Only the first call of a process counts.
-    pub fn init(self) {
+    /// From here on events go to `stderr`. Only the first call of a process counts.
+    pub fn init(self, stderr: fn() -> io::Stderr) {
         // https://no-color.org
         let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         let reader = if is_journal(std::env::var("JOURNAL_STREAM").ok().as_deref()) {
@@ -93,7 +91,7 @@ impl Diagnostics {
         } else {
             Reader::Plain
         };
-        let (dispatch, handle) = self.dispatch(progress::cleared_stderr, reader);
+        let (dispatch, handle) = self.dispatch(stderr, reader);
         if tracing::dispatcher::set_global_default(dispatch).is_ok() {
             LEVEL.set(handle).ok();
         }

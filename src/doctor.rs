@@ -15,8 +15,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::config::{Metrics, Output};
-use crate::offsets::Style;
 use crate::patterns::Patterns;
+use crate::style::Style;
 use crate::sys::LinkRule;
 pub use verdict::{Finding, Verdict};
 

@@ -33,11 +33,13 @@ mod order;
 mod output_file;
 mod own;
 mod owners;
+mod read_pass;
 mod reading;
 mod reopening;
 mod resume;
 mod retune;
 mod rewriting;
+mod root;
 mod roots;
 mod searching;
 mod sweeping;
@@ -91,11 +93,11 @@ use old_files::OldFiles;
 use output_file::OutputFile;
 use own::OwnFiles;
 use resume::Absence;
-use roots::{Root, Wanted};
+use root::Root;
 use searching::Searches;
 use sweeping::Sweeps;
 use timers::Moved;
-use wanted::WantedNames;
+use wanted::{Wanted, WantedNames};
 use ways::Ways;
 
 /// Room for about two thousand events with short names: an eighth of the kernel's default queue in one call.

@@ -21,8 +21,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::file_status::{FileState, FileStatus, ListKind, Listed, ListedPage};
-use crate::offsets::Style;
 use crate::status::Status;
+use crate::style::Style;
 use crate::sys::clock;
 use client::{ask, percent_encoded};
 use verdict::{Rates, Verdict};

@@ -56,55 +56,75 @@
 //! | rescan, sweep | a look at everything because events were lost; the same, slowly, because events cannot tell all |
 //! | blind | of a file system: others write to it and no event tells, so that it has a sweep of its own, more often |
 
+// The layers, from the top: a module imports from its own group and from those below it, and no circle leads back to it
+// (`tests/tidy.rs`).
+
+// The process: the loop, signals, the state directory, clients.
+pub mod daemon;
+
+// Arguments, environment and files become settings.
 pub mod cli;
-pub mod config;
-pub mod diagnostics;
-pub mod insight;
-pub mod patterns;
 pub mod settings;
 
-pub mod daemon;
+// Commands that look at a tree or ask a running daemon, and what a person at a terminal sees.
+pub mod doctor;
+pub mod insight;
+pub mod offsets;
+pub mod progress;
+
+// One turn.
 pub mod engine;
 
+// What the engine is made of: names and directories, what is to be read and when, records on their way.
+mod batch;
+mod busiest;
 mod discovery;
-mod fair_queue;
-pub mod file_systems;
 mod former;
 mod inputs;
 mod interpret;
 mod kept_files;
-mod mounts;
-mod names;
+mod lag;
 mod parked;
 mod recent;
 mod registry;
 mod succession;
 mod tree;
-
-pub mod lines;
-mod reader;
-pub mod record;
 mod unread;
-mod wide_text;
 
-mod batch;
+// Where records and offsets go.
 pub mod checkpoint;
-pub mod doctor;
-pub mod offsets;
 pub mod sink;
+mod tap;
 
-mod busiest;
+// What a run tells of itself.
+pub mod diagnostics;
 pub mod file_status;
 pub mod histogram;
-mod lag;
-pub mod marks;
 pub mod metrics;
 pub mod notices;
 mod numbers;
-pub mod planted;
-pub mod progress;
 pub mod ranking;
 pub mod stats;
 pub mod status;
+pub mod style;
+
+// Bytes become lines, and lines records.
+pub mod lines;
+mod reader;
+pub mod record;
+mod wide_text;
+
+// Values of settings.
+pub mod config;
+mod names;
+pub mod patterns;
+
+// The system, and what is known about it.
+pub mod file_systems;
+mod mounts;
 pub mod sys;
-mod tap;
+
+// Structures and test aids that know nothing of the rest.
+mod fair_queue;
+pub mod marks;
+pub mod planted;

@@ -7,8 +7,8 @@ use std::process::ExitCode;
 
 use manytail::cli::{self, Command, Settings};
 use manytail::insight::{self, InsightError, Outcome};
-use manytail::offsets::Style;
 use manytail::progress::Progress;
+use manytail::style::Style;
 use manytail::sys::disk::DiskError;
 use manytail::sys::{descriptor, resolver, signal};
 use manytail::{daemon, doctor, offsets};
@@ -22,7 +22,7 @@ fn main() -> ExitCode {
         Err(refusal) if refusal.is_answer() && descriptor::was_closed(1) => nowhere(),
         Err(refusal) => refusal.report(),
         Ok(Command::Run(settings)) => {
-            settings.diagnostics.init();
+            settings.diagnostics.init(manytail::progress::cleared_stderr);
             let progress = Progress::new(settings.diagnostics.format, &settings.config.output);
             match daemon::run(*settings, progress) {
                 Ok(()) => ExitCode::SUCCESS,

@@ -24,6 +24,15 @@ pub(crate) fn split_path(path: &[u8]) -> (&[u8], &[u8]) {
     path.split_at(memchr::memrchr(b'/', path).map_or(0, |at| at + 1))
 }
 
+/// A directory's path with a slash at its end.
+pub(crate) fn prefix_of(path: &[u8]) -> Vec<u8> {
+    let mut prefix = path.to_vec();
+    if !prefix.ends_with(b"/") {
+        prefix.push(b'/');
+    }
+    prefix
+}
+
 /// The store.
 #[derive(Debug)]
 pub(crate) struct Names {

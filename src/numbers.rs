@@ -27,6 +27,28 @@ pub(crate) fn size(bytes: u64) -> String {
     if unit == 0 || value >= 100.0 { format!("{value:.0} {}", UNITS[unit]) } else { format!("{value:.1} {}", UNITS[unit]) }
 }
 
+/// The system's words, without the number.
+pub(crate) fn words(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error").next().unwrap_or(&text).to_owned()
+}
+
+/// Bytes in the largest unit that leaves two digits.
+pub(crate) fn bytes_text(bytes: u64) -> String {
+    const UNITS: [&str; 4] = ["bytes", "KiB", "MiB", "GiB"];
+    let (mut number, mut unit) = (bytes, 0);
+    while number >= 10 * 1024 && unit + 1 < UNITS.len() {
+        number = number.div_ceil(1024);
+        unit += 1;
+    }
+    format!("{} {}", count(number), UNITS[unit])
+}
+
+/// The `s` of a plural.
+pub(crate) fn plural(count: u64) -> &'static str {
+    if count == 1 { "" } else { "s" }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

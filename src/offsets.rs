@@ -13,25 +13,12 @@ use crate::checkpoint::store::{Found, Store, StoreError, look, set_aside};
 use crate::checkpoint::{CommitError, Entry, OWN_OUTPUT};
 use crate::file_status::shown;
 use crate::record::{push_file, push_json_path, push_json_text, push_second, push_text_path};
+use crate::style::Style;
 use crate::sys::disk::{Access, DiskError, LinuxDisk};
 use crate::sys::{FileSystem, Links, Linux};
 
 /// A part of a snapshot is about as large.
 const PART_BYTES: usize = 1 << 20;
-
-/// How the answer is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Style {
-    /// For people, and for `cut`.
-    Text,
-    /// One JSON object per line.
-    Json,
-}
-
-impl Style {
-    /// Every value with its name.
-    pub const NAMES: [(&'static str, Style); 2] = [("text", Style::Text), ("json", Style::Json)];
-}
 
 /// What is to be done with a state directory.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -16,6 +16,7 @@ use nix::sys::stat::fstat;
 use crate::config::Output;
 use crate::diagnostics::LogFormat;
 use crate::numbers::size;
+use crate::stats::Reading;
 
 /// What takes less time than this needs no line.
 const SHOWN_AFTER: Duration = Duration::from_secs(1);
@@ -36,7 +37,8 @@ const CLEAR: &[u8] = b"\r\x1b[K";
 static IS_SHOWN: AtomicBool = AtomicBool::new(false);
 
 /// Where diagnostics go: stderr, after the line was cleared.
-pub(crate) fn cleared_stderr() -> io::Stderr {
+#[must_use]
+pub fn cleared_stderr() -> io::Stderr {
     clear();
     io::stderr()
 }
@@ -46,21 +48,6 @@ fn clear() {
         // A terminal that went away shows nothing.
         io::stderr().write_all(CLEAR).ok();
     }
-}
-
-/// How far reading has come.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Reading {
-    /// Files found.
-    pub files: u64,
-    /// Bytes that were there to be read when the files were found.
-    pub found_bytes: u64,
-    /// Bytes read.
-    pub read_bytes: u64,
-    /// More files may be found.
-    pub is_listing: bool,
-    /// Whatever was there at the start has been read.
-    pub is_done: bool,
 }
 
 /// The line, while there is something to wait for.

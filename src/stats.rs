@@ -131,3 +131,18 @@ pub struct Sizes {
     /// Files held open.
     pub open: usize,
 }
+
+/// How far reading has come.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Reading {
+    /// Files found.
+    pub files: u64,
+    /// Bytes that were there to be read when the files were found.
+    pub found_bytes: u64,
+    /// Bytes read.
+    pub read_bytes: u64,
+    /// More files may be found.
+    pub is_listing: bool,
+    /// Whatever was there at the start has been read.
+    pub is_done: bool,
+}

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::histogram::Histogram;
 use crate::stats::Stats;
+use crate::sys::process::Process;
 
 /// A whole run at one moment.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -205,21 +206,4 @@ pub struct CommitStatus {
     pub failure: Option<String>,
     /// The journal's length.
     pub journal_bytes: u64,
-}
-
-/// What the system tells of a process.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
-pub struct Process {
-    /// User and system time, in seconds.
-    pub cpu_seconds: f64,
-    /// Memory that is resident.
-    pub resident_bytes: u64,
-    /// Memory that is mapped.
-    pub virtual_bytes: u64,
-    /// Open descriptors.
-    pub open_fds: u64,
-    /// Their limit.
-    pub max_fds: u64,
-    /// Threads.
-    pub threads: u64,
 }

@@ -7,15 +7,16 @@ use std::hash::BuildHasher;
 
 use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
 
-use crate::discovery::Why;
 use crate::inputs::ScopeId;
 use crate::names::{NameRef, Names};
 use crate::sys::{NOBODY, WatchId};
 
 mod trust;
+mod why;
 
 use trust::Prefix;
 pub(crate) use trust::Trust;
+pub(crate) use why::Why;
 
 const NONE: u32 = u32::MAX;
 

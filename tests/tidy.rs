@@ -1,6 +1,7 @@
 //! The shape of the source: what a reader may rely on without opening every file.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "a test reads the source tree")]
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -253,4 +254,174 @@ fn no_test_is_ignored_or_says_by_itself_that_it_was_skipped() {
             assert!(!is_ignored && !is_said, "{}:{}: only `skip` counts what is skipped: {}", path.display(), at + 1, line.trim());
         }
     }
+}
+
+/// The layers of `src/lib.rs`, from the top: groups of `mod` lines, with an empty line or a comment between them.
+fn layers() -> Vec<Vec<String>> {
+    let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/lib.rs")).unwrap();
+    let mut layers: Vec<Vec<String>> = vec![Vec::new()];
+    for line in text.lines() {
+        match line.strip_prefix("pub ").unwrap_or(line).strip_prefix("mod ").and_then(|rest| rest.strip_suffix(';')) {
+            Some(module) => layers.last_mut().unwrap().push(module.to_owned()),
+            None if layers.last().unwrap().is_empty() => {}
+            None => layers.push(Vec::new()),
+        }
+    }
+    layers.retain(|layer| !layer.is_empty());
+    layers
+}
+
+/// The product's part of a source file: no comments, and nothing behind `#[cfg(test)]`, which comes last.
+fn product_code(text: &str) -> String {
+    let code = text.split("#[cfg(test)]\nmod ").next().unwrap();
+    code.lines().filter(|line| !line.trim_start().starts_with("//")).map(|line| format!("{line}\n")).collect()
+}
+
+/// The first parts of paths that begin with `crate::` or `super::`, as `base` says; those in braces, too.
+fn paths_from(code: &str, base: &str) -> Vec<String> {
+    let name = |text: &str| text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>();
+    let mut found = Vec::new();
+    for (at, _) in code.match_indices(base) {
+        if code[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == ':') {
+            continue;
+        }
+        let rest = &code[at + base.len()..];
+        match rest.strip_prefix('{') {
+            Some(list) => {
+                let (mut depth, mut begins) = (0, true);
+                for (at, c) in list.char_indices() {
+                    match c {
+                        '{' => depth += 1,
+                        '}' if depth == 0 => break,
+                        '}' => depth -= 1,
+                        ',' if depth == 0 => begins = true,
+                        _ if begins && !c.is_whitespace() => {
+                            found.push(name(&list[at..]));
+                            begins = false;
+                        }
+                        _ => {}
+                    }
+                }
+            }
+            None => found.push(name(rest)),
+        }
+    }
+    found
+}
+
+type Imports = BTreeMap<String, BTreeSet<String>>;
+
+/// Which module of the crate imports from which other one.
+fn imports_between_modules() -> Imports {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let known: BTreeSet<String> = layers().into_iter().flatten().collect();
+    let mut imports = Imports::new();
+    for path in all_sources().iter().filter(|path| path.starts_with(&src)) {
+        let parts: Vec<_> = path.strip_prefix(&src).unwrap().iter().map(|part| part.to_str().unwrap()).collect();
+        if parts.iter().any(|part| part.starts_with("tests")) || ["lib.rs", "main.rs"].contains(&parts[0]) {
+            continue;
+        }
+        let own = parts[0].trim_end_matches(".rs").to_owned();
+        assert!(known.contains(&own), "{} is of a module that `lib.rs` does not name", path.display());
+        let others = paths_from(&product_code(&fs::read_to_string(path).unwrap()), "crate::").into_iter();
+        imports.entry(own.clone()).or_default().extend(others.filter(|other| *other != own && known.contains(other)));
+    }
+    imports
+}
+
+/// Which file of a folder of modules imports from which other one of it. A folder's own file may import from all of them: what they
+/// take from it by `super::` are its own items.
+fn imports_within(folder: &str) -> Imports {
+    let below = Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(folder);
+    let mut files = Vec::new();
+    sources(&below, &mut files);
+    let module_of = |path: &Path| {
+        let first = path.strip_prefix(&below).unwrap().iter().next().unwrap().to_str().unwrap();
+        first.trim_end_matches(".rs").to_owned()
+    };
+    let known: BTreeSet<String> = files.iter().map(|path| module_of(path)).collect();
+    let mut imports = Imports::new();
+    for path in
+        files.iter().filter(|path| !path.ends_with("mod.rs") && !path.iter().any(|part| part == "tests.rs" || part == "tests"))
+    {
+        let code = product_code(&fs::read_to_string(path).unwrap());
+        let depth = path.strip_prefix(&below).unwrap().iter().count();
+        let names = paths_from(&code, &"super::".repeat(depth)).into_iter().chain(paths_from(&code, &format!("crate::{folder}::")));
+        let own = module_of(path);
+        imports.entry(own.clone()).or_default().extend(names.filter(|name| *name != own && known.contains(name)));
+    }
+    imports
+}
+
+/// A way from a module back to itself.
+fn circle(imports: &Imports) -> Option<Vec<String>> {
+    fn walk<'a>(at: &'a str, imports: &'a Imports, way: &mut Vec<&'a str>, over: &mut BTreeSet<&'a str>) -> bool {
+        if way.contains(&at) {
+            way.push(at);
+            return true;
+        }
+        if over.contains(at) {
+            return false;
+        }
+        way.push(at);
+        if imports.get(at).into_iter().flatten().any(|next| walk(next, imports, way, over)) {
+            return true;
+        }
+        way.pop();
+        over.insert(at);
+        false
+    }
+    let (mut way, mut over) = (Vec::new(), BTreeSet::new());
+    let found = imports.keys().any(|from| walk(from, imports, &mut way, &mut over));
+    found.then(|| way.into_iter().map(str::to_owned).collect())
+}
+
+#[test]
+fn imports_are_read_with_their_braces_and_a_circle_is_found() {
+    let code = "use crate::a::B;\nuse crate::{c::{D, e}, f};\nlet x = crate::g::h();\nfoocrate::no";
+    assert_eq!(paths_from(code, "crate::"), ["a", "c", "f", "g"]);
+    assert_eq!(product_code("a\n  // crate::b\n#[cfg(test)]\nmod tests { crate::c }"), "a\n");
+    let of = |pairs: &[(&str, &str)]| {
+        let mut imports = Imports::new();
+        pairs.iter().for_each(|(from, to)| _ = imports.entry((*from).to_owned()).or_default().insert((*to).to_owned()));
+        imports
+    };
+    assert_eq!(circle(&of(&[("a", "b"), ("b", "c"), ("a", "c")])), None);
+    assert_eq!(circle(&of(&[("a", "b"), ("b", "c"), ("c", "b")])), Some(["a", "b", "c", "b"].map(str::to_owned).to_vec()));
+}
+
+#[test]
+fn no_module_imports_from_a_higher_layer_and_no_circle_leads_back_to_one() {
+    let layers = layers();
+    assert!(layers.len() > 5, "the layers were found: {layers:?}");
+    let layer_of = |module: &str| layers.iter().position(|layer| layer.iter().any(|known| known == module)).unwrap();
+    let imports = imports_between_modules();
+    assert!(imports["engine"].len() > 10 && imports["sink"].contains("sys"), "the imports were found: {imports:?}");
+    for (module, others) in &imports {
+        for other in others {
+            assert!(layer_of(other) >= layer_of(module), "{module} imports from {other}, which is in a higher layer of lib.rs");
+        }
+    }
+    assert_eq!(circle(&imports), None, "modules that import one another");
+    let mut within = 0;
+    for folder in [
+        "checkpoint",
+        "cli",
+        "config",
+        "daemon",
+        "doctor",
+        "engine",
+        "insight",
+        "record",
+        "registry",
+        "settings",
+        "sink",
+        "sys",
+        "tree",
+    ] {
+        let imports = imports_within(folder);
+        within += imports.values().map(BTreeSet::len).sum::<usize>();
+        assert_eq!(circle(&imports), None, "files of src/{folder} that import one another");
+    }
+    assert!(within > 50, "the imports within folders were found: {within}");
 }

@@ -28,7 +28,8 @@ use super::format::{self, HEAD_BYTES, HEADER_BYTES, Head, HeaderError, Kind, PAY
 use super::journal::{self, Defect, Extent};
 use super::stamp::Stamp;
 use super::state::State;
-use super::{Anew, CommitError, Disk, Displaced, Place};
+use super::{Anew, CommitError, Displaced};
+use crate::sys::{Disk, Place};
 
 const PREFIX: &str = "journal.";
 const IN_THE_MAKING: &str = ".new";

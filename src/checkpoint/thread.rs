@@ -13,7 +13,8 @@ use mio::Waker;
 use nix::errno::Errno;
 
 use super::store::Store;
-use super::{CommitError, Committer, Disk, Done, Job, Work};
+use super::{CommitError, Committer, Done, Job, Work};
+use crate::sys::Disk;
 
 /// More than the calls below need.
 const STACK_BYTES: usize = 256 * 1024;

@@ -5,7 +5,7 @@
 use clap::Args;
 
 use super::{RunOptions, one_of};
-use crate::offsets::Style;
+use crate::style::Style;
 
 /// The options of `run` and one more.
 #[derive(Debug, Args)]

@@ -13,8 +13,8 @@ use super::layers::Invocation;
 use super::{Refusal, one_of, refuse, state_directory};
 use crate::config::{ConfigError, RESCAN_REMOTE, Symlinks, parse_duration};
 use crate::doctor::{Input, Request, Tried};
-use crate::offsets::Style;
 use crate::patterns::Patterns;
+use crate::style::Style;
 use crate::sys::user::become_user;
 
 pub(super) const DOCTOR_HELP: &str = "\

@@ -14,7 +14,7 @@ use super::{Refusal, default_control_socket, one_of, refuse, refuse_because};
 use crate::config::parse_duration;
 use crate::file_status::ListKind;
 use crate::insight::{StatusRequest, TapRequest, TopRequest};
-use crate::offsets::Style;
+use crate::style::Style;
 
 /// Where a daemon listens that systemd started.
 const SYSTEM_SOCKET: &str = "/run/manytail/control.sock";

@@ -13,9 +13,10 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{ArgAction, ArgMatches, Args, CommandFactory};
 
+use super::convert::{self, Misfit};
 use super::run::InputOptions;
 use super::{Arguments, Refusal, RunOptions, refuse};
-use crate::config::{Config, ConfigError, Format, Misfit};
+use crate::config::{Config, ConfigError, Format};
 use crate::diagnostics::Diagnostics;
 use crate::file_status::shown;
 use crate::names::is_glob;
@@ -91,7 +92,7 @@ impl Invocation {
         let diagnostics = Diagnostics { level: run.log_level, format: run.log_format };
         let pairs = |input: Option<&InputTable>| layers.labels(input).into_iter().map(|label| (label.name, label.value)).collect();
         let with_labels = inputs.iter().map(|&input| (parse::<InputOptions>(&keys, &layers, input), pairs(input))).collect();
-        let config = Config::new(run, with_labels).map_err(|misfits| self.refuse_misfits(&misfits, &layers, &inputs))?;
+        let config = convert::config(run, with_labels).map_err(|misfits| self.refuse_misfits(&misfits, &layers, &inputs))?;
         if matches!(config.engine.format, Format::Raw | Format::Text) {
             if config.engine.inputs.iter().any(|input| !input.labels.is_empty()) {
                 warnings.push("labels are part of json and syslog records: with another format they change nothing".to_owned());

@@ -9,7 +9,8 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 
 use super::{Refusal, one_of, refuse, state_directory};
-use crate::offsets::{Action, Request, Style};
+use crate::offsets::{Action, Request};
+use crate::style::Style;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum OffsetsAction {

@@ -1,6 +1,6 @@
 //! The options of `run`.
 //!
-//! In: what clap read. Out: [`RunOptions`] and [`InputOptions`], of which [`crate::config::Config`] is made.
+//! In: what clap read. Out: [`RunOptions`] and [`InputOptions`], of which [`super::convert`] makes the [`crate::config::Config`].
 //! Always holds: each option is well-formed by itself; what contradicts another is found later. An option is a key of settings files and an
 //! environment variable, too: all there is to say of it is said here, see `layers::keys`.
 
@@ -58,7 +58,7 @@ pub(crate) struct InputOptions {
     pub(crate) binary: Binary,
 }
 
-/// The options of `run`, each well-formed by itself; [`crate::config::Config`] is made of them.
+/// The options of `run`, each well-formed by itself; [`super::convert`] makes the [`crate::config::Config`] of them.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct RunOptions {

@@ -5,7 +5,8 @@ use std::time::Duration;
 use super::*;
 use crate::config::{Config, Format, From};
 use crate::diagnostics::{Diagnostics, Level, LogFormat};
-use crate::offsets::{Action, Style};
+use crate::offsets::Action;
+use crate::style::Style;
 use crate::sys::LinkRule;
 
 /// Parses `manytail run` with these arguments.

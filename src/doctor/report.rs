@@ -9,8 +9,8 @@ use serde::Serialize;
 
 use super::survey::Survey;
 use super::verdict::{Finding, Sysctl, Verdict};
-pub(super) use crate::numbers::count;
-use crate::offsets::Style;
+use crate::numbers::plural;
+use crate::style::Style;
 
 /// Where the sysctl lines belong.
 const SYSCTL_FILE: &str = "/etc/sysctl.d/60-manytail.conf";
@@ -68,25 +68,4 @@ fn write_text(findings: &[Finding], summary: &Summary<'_>, out: &mut impl Write)
         }
     }
     Ok(())
-}
-
-/// The system's words, without the number.
-pub(super) fn words(error: &io::Error) -> String {
-    let text = error.to_string();
-    text.split(" (os error").next().unwrap_or(&text).to_owned()
-}
-
-/// Bytes in the largest unit that leaves two digits.
-pub(super) fn bytes_text(bytes: u64) -> String {
-    const UNITS: [&str; 4] = ["bytes", "KiB", "MiB", "GiB"];
-    let (mut number, mut unit) = (bytes, 0);
-    while number >= 10 * 1024 && unit + 1 < UNITS.len() {
-        number = number.div_ceil(1024);
-        unit += 1;
-    }
-    format!("{} {}", count(number), UNITS[unit])
-}
-
-pub(super) fn plural(count: u64) -> &'static str {
-    if count == 1 { "" } else { "s" }
 }

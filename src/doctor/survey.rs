@@ -79,7 +79,7 @@ impl Trouble {
     fn note(&mut self, path: &[u8], error: &io::Error) {
         self.count += 1;
         if self.names.len() < NAMES_MAX {
-            self.names.push(format!("{} ({})", crate::file_status::shown(path), super::report::words(error)));
+            self.names.push(format!("{} ({})", crate::file_status::shown(path), crate::numbers::words(error)));
         }
     }
 }
@@ -174,7 +174,7 @@ impl Walk<'_> {
         let before = (self.found.directories, self.found.files);
         let kind = match self.fs.stat(path, Links::Follow) {
             Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => PathKind::Missing,
-            Err(error) => PathKind::Failed(super::report::words(&error)),
+            Err(error) => PathKind::Failed(crate::numbers::words(&error)),
             Ok(found) if found.kind == FileKind::Directory => {
                 let mut prefix = path.to_vec();
                 if !prefix.ends_with(b"/") {

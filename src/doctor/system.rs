@@ -12,6 +12,7 @@ use super::Request;
 use crate::checkpoint::store::look as look_into;
 use crate::diagnostics::with_causes;
 use crate::file_systems::FileSystemType;
+use crate::numbers::words;
 use crate::sys::disk::{Access, DiskError, LinuxDisk};
 use crate::sys::host::{self, InotifyUse, Limit, Space, Wanted};
 use crate::sys::trust::{self, Shared};
@@ -71,7 +72,7 @@ pub(super) fn look(request: &Request) -> System {
         instances_max: host::limit(&["fs.inotify.max_user_instances", "user.max_inotify_instances"]),
         queued_events_max: host::limit(&["fs.inotify.max_queued_events"]),
         inotify: host::inotify_use(),
-        inotify_refused: host::try_inotify().err().filter(is_refused_altogether).map(|error| super::report::words(&error)),
+        inotify_refused: host::try_inotify().err().filter(is_refused_altogether).map(|error| words(&error)),
         descriptors_max: host::descriptors_max(),
         memory_available: host::memory_available(),
         state: request.state_dir.as_deref().map(look_at_state),
@@ -92,7 +93,7 @@ fn look_at_state(path: &Path) -> StateFacts {
             None => (condition_of(path), Some(path.to_owned())),
         },
         Err(error) if error.kind() == io::ErrorKind::NotFound => to_be_made(path),
-        Err(error) => (Condition::Refused(super::report::words(&error)), None),
+        Err(error) => (Condition::Refused(words(&error)), None),
     };
     let at = existing.as_deref();
     StateFacts {
@@ -113,7 +114,7 @@ fn others(found: &std::fs::Metadata) -> Option<String> {
 /// What a directory that exists is good for.
 fn condition_of(path: &Path) -> Condition {
     if let Err(error) = host::may(path, Wanted::Change) {
-        return Condition::Refused(format!("it cannot be written to: {}", super::report::words(&error)));
+        return Condition::Refused(format!("it cannot be written to: {}", words(&error)));
     }
     let mut disk = match LinuxDisk::open(path, Access::Look) {
         Ok(disk) => disk,
@@ -136,7 +137,7 @@ fn to_be_made(path: &Path) -> (Condition, Option<PathBuf>) {
         Ok(()) if above.is_dir() => (Condition::ToBeMade(above.to_owned()), Some(above.to_owned())),
         Ok(()) => (Condition::Refused(format!("{} is not a directory", above.display())), None),
         Err(error) => {
-            let why = format!("it is missing and cannot be made in {}: {}", above.display(), super::report::words(&error));
+            let why = format!("it is missing and cannot be made in {}: {}", above.display(), words(&error));
             (Condition::Refused(why), Some(above.to_owned()))
         }
     }

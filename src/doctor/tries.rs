@@ -13,9 +13,9 @@ use mio::net::UnixStream;
 use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
 
-use super::report::{bytes_text, words};
 use super::verdict::{Finding, Verdict};
 use crate::config::{Metrics, Output};
+use crate::numbers::{bytes_text, words};
 use crate::sys::host::{self, Wanted};
 use crate::sys::{descriptor, lock, trust};
 

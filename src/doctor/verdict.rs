@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::report::{bytes_text, count, plural};
 use super::survey::{FileSystemFacts, PathFacts, PathKind, Survey};
 use super::system::{Condition, StateFacts, System};
 use crate::config::KEEP_OPEN;
 use crate::file_status::shown;
 use crate::file_systems::{FileSystemType, Sight};
 use crate::names::is_glob;
+use crate::numbers::{bytes_text, count, plural};
 use crate::sys::host::{InotifyUse, Limit};
 
 /// How good something is.

@@ -7,7 +7,7 @@
 
 use std::io;
 
-use super::roots::RootState;
+use super::root::RootState;
 use super::ways::spelling::{absolute, components, join, up};
 use super::*;
 use crate::names::split_path;

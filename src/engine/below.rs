@@ -5,9 +5,8 @@
 //! any more; until it is done, it counts as one whose new name is not known yet.
 
 use super::*;
-use crate::discovery::Why;
 use crate::registry::State;
-use crate::tree::Role;
+use crate::tree::{Role, Why};
 
 /// Files and directories worked off per turn: a few milliseconds.
 const STEPS_PER_TURN: usize = 4_096;

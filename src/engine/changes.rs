@@ -5,7 +5,6 @@ use std::time::Instant;
 
 use super::timers::Moved;
 use super::*;
-use crate::discovery::Why;
 use crate::inputs::InputId;
 use crate::interpret::{Change, NameChange, interpret};
 use crate::lag::Stamp;
@@ -13,7 +12,7 @@ use crate::notices::Cause;
 use crate::registry::{Life, NEAR_MAX, State};
 use crate::sys::WatchId;
 use crate::sys::inotify::{EVENT_BYTES_MAX, Events, RawEvent, mask};
-use crate::tree::Role;
+use crate::tree::{Role, Why};
 use crate::unread::Because;
 
 /// Look-ups are loaded ahead only if a buffer has at least `AHEAD_MIN` of them, and the index is larger than the processor's second-level cache.

@@ -7,12 +7,14 @@
 
 mod ending;
 mod failing;
+mod ledger;
 mod snapshot;
+
+use ledger::{Changes, Known, Ledger};
 
 use super::output_file::Replaced;
 use super::*;
 use crate::checkpoint::format::{self, Item};
-use crate::checkpoint::ledger::{Changes, Known, Ledger};
 use crate::checkpoint::state::State as Stored;
 use crate::checkpoint::{Anew, CommitError, Committer, Displaced, Done, EntryFlags, Job, OutputPoint, Work};
 use crate::diagnostics::with_causes;

@@ -2,11 +2,11 @@
 
 use super::looks::is_shortage;
 use super::*;
-use crate::discovery::{Queued, Visit, Why};
+use crate::discovery::{Queued, Visit};
 use crate::inputs::ScopeId;
 use crate::notices::Cause;
 use crate::sys::{FileKind, Guard, Links, USER_MOUNT};
-use crate::tree::{Role, Trust};
+use crate::tree::{Role, Trust, Why};
 
 use nix::libc;
 

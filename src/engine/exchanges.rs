@@ -6,8 +6,8 @@
 
 use super::timers::{GRACE, Moved};
 use super::*;
-use crate::discovery::Why;
 use crate::registry::{Life, State};
+use crate::tree::Why;
 
 /// Renames remembered: the two halves of an exchange are queued back to back, but others may rename as well at that moment.
 const RENAMES_MAX: usize = 64;

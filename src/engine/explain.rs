@@ -8,14 +8,13 @@ use std::io;
 use super::asking::{Covered, copy_of};
 use super::rewriting::Rewriting;
 use super::*;
-use crate::discovery::Why;
 use crate::file_status::{FileState, FileStatus, PathText, shown};
 use crate::patterns::{Patterns, Refused};
 use crate::record::push_file;
 use crate::registry::{Life, State};
 use crate::sink::SinkState;
 use crate::sys::{FileKind, USER_MOUNT};
-use crate::tree::Role;
+use crate::tree::{Role, Why};
 
 use nix::libc;
 

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::reading::Pass;
+use super::read_pass::ReadPass;
 use super::*;
 use crate::reader::{MARK_BYTES, mark_of};
 use crate::registry::Life;
@@ -38,7 +38,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// behind the run is not skipped, nor is a run of a few NULs at the start of a file.
     pub(super) fn skip_nuls(
         &mut self,
-        pass: &Pass,
+        pass: &ReadPass,
         file: &F::File,
         mark_len: usize,
         got: usize,
@@ -86,7 +86,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 
     /// Moves the offset past NULs. `is_hole`: they were not read.
-    fn pass_over(&mut self, pass: &Pass, mark_len: usize, skipped: u64, is_hole: bool) {
+    fn pass_over(&mut self, pass: &ReadPass, mark_len: usize, skipped: u64, is_hole: bool) {
         self.stats.skipped_nul_bytes += skipped;
         let slot = self.files.get_mut(pass.id);
         slot.offset += skipped;

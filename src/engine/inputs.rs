@@ -3,15 +3,14 @@
 //! In: names in directories; new inputs. Out: the input that accepts a name; directories to visit again, or to let go.
 //! Always holds: what stays covered by the same rules is neither read again nor let go.
 
-use super::roots::RootState;
+use super::root::RootState;
 use super::*;
 use crate::config::InputConfig;
-use crate::discovery::Why;
 use crate::file_status::shown;
 use crate::inputs::{InputId, RootId, ScopeId};
-use crate::names::split_path;
+use crate::names::{prefix_of, split_path};
 use crate::notices::Cause;
-use crate::tree::Role;
+use crate::tree::{Role, Why};
 
 impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// The input that a file of this name in this directory belongs to, if it is one to follow.
@@ -406,13 +405,4 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         // A file that was renamed goes on under a name that never matched.
         !was_accepted
     }
-}
-
-/// A directory's path with a slash at its end.
-pub(super) fn prefix_of(path: &[u8]) -> Vec<u8> {
-    let mut prefix = path.to_vec();
-    if !prefix.ends_with(b"/") {
-        prefix.push(b'/');
-    }
-    prefix
 }

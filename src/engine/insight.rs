@@ -4,7 +4,7 @@
 //! Always holds: what a question costs has a bound, whatever the number of files and directories: states are counted in parts, unread bytes
 //! are sampled, and neither is done again within [`FRESH`]. Nothing is kept per file, and nothing is done when nobody asks.
 
-use super::roots::RootState;
+use super::root::RootState;
 use super::*;
 use crate::registry::{FileSlot, Life, State};
 use crate::status::{About, Backlog, Diagnostic, Directories, Files, OutputStatus, Status};

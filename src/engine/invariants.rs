@@ -7,7 +7,7 @@
 
 use std::cell::{Cell, RefCell};
 
-use super::roots::RootState;
+use super::root::RootState;
 use super::*;
 use crate::inputs::RootId;
 use crate::registry::{FileSlot, Life, State};

@@ -2,11 +2,10 @@
 
 use super::*;
 use crate::checkpoint::OWN_OUTPUT;
-use crate::discovery::Why;
 use crate::notices::Cause;
 use crate::registry::{Life, State};
 use crate::sys::{FileKind, USER_MOUNT};
-use crate::tree::Role;
+use crate::tree::{Role, Why};
 
 use nix::libc;
 

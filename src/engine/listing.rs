@@ -1,9 +1,10 @@
 //! Entries of a directory that is being listed: what was not known is heard of, what was is looked at where the reason asks for it.
 
 use super::*;
-use crate::discovery::{Visit, Why};
+use crate::discovery::Visit;
 use crate::registry::State;
 use crate::sys::FileKind;
+use crate::tree::Why;
 
 impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// Takes entries, within the budget. Returns the visit if the listing goes on.

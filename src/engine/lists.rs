@@ -345,7 +345,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// At the end of `--once`: what could not be read.
     pub(super) fn not_read(&mut self, now: Now) -> NotRead {
         let mut not_read = NotRead {
-            paths: self.roots.iter().filter(|root| root.state == roots::RootState::Missing).count(),
+            paths: self.roots.iter().filter(|root| root.state == root::RootState::Missing).count(),
             ..NotRead::default()
         };
         for place in 0..self.tree.places() {

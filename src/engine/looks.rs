@@ -4,12 +4,11 @@ use super::own::Own;
 use super::*;
 use crate::checkpoint::OWN_OUTPUT;
 use crate::config::From;
-use crate::discovery::Why;
 use crate::inputs::InputId;
 use crate::notices::Cause;
 use crate::registry::{Life, State};
 use crate::sys::{FileKind, USER_MOUNT};
-use crate::tree::Role;
+use crate::tree::{Role, Why};
 
 use nix::libc;
 

@@ -7,11 +7,11 @@ use std::io;
 use super::commit::nanos;
 use super::holes::{Cut, NulRun};
 use super::opening::Opened;
+use super::read_pass::ReadPass;
 use super::resume::entry_flags;
 use super::*;
 use crate::batch::Reached;
 use crate::config::Format;
-use crate::lag::Stamp;
 use crate::lines::{Line, split_lines};
 use crate::notices::Cause;
 use crate::reader::{MARK_BYTES, READ_BYTES, mark_of};
@@ -43,46 +43,6 @@ pub(super) enum Pause {
     More,
     /// The open file is not the one that the slot stands for.
     OtherFile,
-}
-
-/// One file's turn.
-#[derive(Debug)]
-pub(super) struct Pass {
-    pub(super) id: SlotId,
-    /// When the kernel told of what is read.
-    since: Stamp,
-    /// The wall-clock time of the turn, in nanoseconds since the epoch.
-    wall: u64,
-    budget: usize,
-    /// Bytes to ask for after the mark; grows for a line longer than it.
-    len: usize,
-    /// How many bytes of what was read last, behind the mark, come before the first newline or NUL.
-    searched: usize,
-    /// What was read last held no whole line.
-    is_in_long_line: bool,
-    /// The length of the open file when it was shown to be the slot's; `None`: it was not shown yet.
-    proven_size: Option<u64>,
-    /// The encoder was told about this file, or did not need to be.
-    is_begun: bool,
-    /// What was encoded last holds a piece of a line.
-    has_piece: bool,
-}
-
-impl Pass {
-    fn new(Waiting { id, since }: Waiting, wall: u64, budget: usize, proven_size: Option<u64>) -> Self {
-        Pass {
-            id,
-            since,
-            wall,
-            budget,
-            len: READ_BYTES.min(budget),
-            searched: 0,
-            is_in_long_line: false,
-            proven_size,
-            is_begun: false,
-            has_piece: false,
-        }
-    }
 }
 
 impl<F: FileSystem, S: Sink> Engine<F, S> {
@@ -153,7 +113,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             }
         };
         let budget = self.budget(id, because);
-        let mut pass = Pass::new(waiting, wall, budget, proven_size);
+        let mut pass = ReadPass::new(waiting, wall, budget, proven_size);
         let before = (self.stats.bytes, self.stats.records);
         let end_before = self.read_upto(id);
         let outcome = loop {
@@ -203,7 +163,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 
     /// Reads until the file's turn ends, or (`None`) until a batch is full.
-    fn read_open(&mut self, pass: &mut Pass, file: &F::File, now: Now) -> io::Result<Option<Pause>> {
+    fn read_open(&mut self, pass: &mut ReadPass, file: &F::File, now: Now) -> io::Result<Option<Pause>> {
         loop {
             let slot = self.files.get(pass.id);
             let (state, scanned, offset, mark, mark_len) =
@@ -260,7 +220,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// Takes what was read behind the mark. Returns how the turn ends, or nothing if it goes on.
     fn take_bytes(
         &mut self,
-        pass: &mut Pass,
+        pass: &mut ReadPass,
         file: &F::File,
         mark_len: usize,
         got: usize,
@@ -326,7 +286,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 
     /// Encodes the lines between `start` and `end` of the buffer. Returns how many bytes were used, and whether there was room for all.
-    fn encode(&mut self, pass: &mut Pass, start: usize, end: usize, is_at_end: bool, is_cut: bool, now: Now) -> (usize, bool) {
+    fn encode(&mut self, pass: &mut ReadPass, start: usize, end: usize, is_at_end: bool, is_cut: bool, now: Now) -> (usize, bool) {
         let data = &self.reader.bytes(end)[start..];
         let slot = self.files.get(pass.id);
         let is_due = slot.state.contains(State::FLUSH) && data.len() == slot.scanned as usize;
@@ -401,7 +361,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 
     /// Moves the offset past what was encoded, and remembers the bytes before it.
-    fn advance(&mut self, pass: &Pass, mark_len: usize, consumed: usize, read_at: u64) {
+    fn advance(&mut self, pass: &ReadPass, mark_len: usize, consumed: usize, read_at: u64) {
         if consumed == 0 {
             return;
         }
@@ -436,7 +396,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 
     /// Whether the open file is the slot's: asked only when the mark cannot tell.
-    fn is_proven(&mut self, pass: &mut Pass, file: &F::File) -> io::Result<bool> {
+    fn is_proven(&mut self, pass: &mut ReadPass, file: &F::File) -> io::Result<bool> {
         if pass.proven_size.is_none() {
             let found = self.fs.stat_file(file)?;
             pass.proven_size = (Some(found.id) == self.files.file_id(pass.id)).then_some(found.size);
@@ -467,7 +427,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 
     /// Looks, backwards, for the start of the unfinished last line of a file that is read from its end.
-    fn seek_line(&mut self, pass: &mut Pass, file: &F::File) -> io::Result<()> {
+    fn seek_line(&mut self, pass: &mut ReadPass, file: &F::File) -> io::Result<()> {
         let offset = self.files.get(pass.id).offset;
         let start = offset.saturating_sub(READ_BYTES as u64);
         let len = usize::try_from(offset - start).expect("at most READ_BYTES");
@@ -493,7 +453,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 
     /// A long unfinished line grew: searches only the new bytes. `None`: its end may be there, read it whole.
-    fn scan_on(&mut self, pass: &mut Pass, file: &F::File) -> io::Result<Option<Pause>> {
+    fn scan_on(&mut self, pass: &mut ReadPass, file: &F::File) -> io::Result<Option<Pause>> {
         loop {
             let slot = self.files.get(pass.id);
             let (offset, scanned) = (slot.offset, slot.scanned);

@@ -4,13 +4,13 @@
 //! Always holds: an entry is dropped only after two looks, [`GONE_AFTER`] apart, that both could have found the file.
 
 use super::commit::nanos;
-use super::inputs::prefix_of;
-use super::roots::RootState;
+use super::root::RootState;
 use super::*;
 use crate::checkpoint::state::State as Stored;
 use crate::checkpoint::{Entry, EntryFlags};
 use crate::file_systems::FileSystemType;
 use crate::inputs::InputId;
+use crate::names::prefix_of;
 use crate::registry::State;
 use crate::sys::file::CLOCK_TICK;
 use crate::sys::{FileId, Links};

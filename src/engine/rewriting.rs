@@ -6,7 +6,7 @@
 
 use std::io;
 
-use super::reading::Pass;
+use super::read_pass::ReadPass;
 use super::*;
 use crate::notices::Cause;
 use crate::reader::MARK_BYTES;
@@ -210,7 +210,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 
     /// The bytes before the offset are others than before: the content restarts, unless it did so a moment ago and the writer only went on.
-    pub(super) fn mark_changed(&mut self, pass: &Pass, file: &F::File, now: Now) -> io::Result<()> {
+    pub(super) fn mark_changed(&mut self, pass: &ReadPass, file: &F::File, now: Now) -> io::Result<()> {
         let id = pass.id;
         let slot = self.files.get(id);
         let read_upto = slot.offset + u64::from(slot.scanned);

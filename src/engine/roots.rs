@@ -1,46 +1,17 @@
 //! PATHs: directories, single files, missing ones; and the homes of single files and of links' targets, watched but never listed.
 
-use super::inputs::prefix_of;
 use super::looks::is_shortage;
+use super::root::RootState;
 use super::ways::spelling::{absolute, components};
 use super::*;
-use crate::discovery::Why;
 use crate::inputs::{InputId, RootId};
-use crate::names::split_path;
+use crate::names::{prefix_of, split_path};
 use crate::notices::Cause;
 use crate::registry::State;
 use crate::sys::{FileKind, Links};
-use crate::tree::Role;
+use crate::tree::{Role, Why};
 
 use nix::libc;
-
-/// One PATH as given.
-#[derive(Debug)]
-pub(super) struct Root {
-    pub(super) path: Vec<u8>,
-    pub(super) state: RootState,
-    /// It led to a directory when it was found, not to a file.
-    pub(super) is_tree: bool,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum RootState {
-    /// Nothing (to follow) is there; looked for now and then.
-    Missing,
-    /// A directory, or the home of a file.
-    Found(DirKey),
-    /// The settings do not name it any more.
-    Removed,
-}
-
-/// Why a name counts in a directory that is not listed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Wanted {
-    /// It is a PATH of this input.
-    Path(InputId),
-    /// A followed link leads to it: where the link is.
-    Link(DirId, Box<[u8]>),
-}
 
 impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// Adds a PATH; it is started later.

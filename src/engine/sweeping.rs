@@ -6,9 +6,10 @@
 
 use super::directories::VISIT_COST;
 use super::*;
-use crate::discovery::{Pass, Why};
+use crate::discovery::Pass;
 use crate::file_systems::FileSystemType;
 use crate::notices::Cause;
+use crate::tree::Why;
 
 /// Mounted file systems that are remembered as said, at most.
 const SAID_MAX: usize = 64;

@@ -1,8 +1,8 @@
 //! What happens because time passed: files cool down, moves stay without a second half, parked files are forgotten, pieces fall due.
 
 use super::*;
-use crate::discovery::Why;
 use crate::registry::{Life, State};
+use crate::tree::Why;
 
 /// How long a name that went away may take to come up elsewhere. The kernel queues both halves of a rename back to back.
 pub(super) const GRACE: Duration = Duration::from_millis(20);

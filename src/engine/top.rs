@@ -5,9 +5,9 @@
 use super::*;
 use crate::busiest::Busiest;
 use crate::file_status::PathText;
-use crate::progress::Reading;
 use crate::ranking::{BehindFile, BusyFile, Top};
 use crate::registry::State;
+use crate::stats::Reading;
 
 /// Files in each list of an answer at most.
 const SHOWN_MAX: usize = 64;

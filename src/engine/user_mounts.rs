@@ -4,9 +4,9 @@
 //! Always holds: nothing in such a mount was asked for anything; what it hides has left the tree for as long.
 
 use super::*;
-use crate::discovery::Why;
 use crate::notices::Cause;
 use crate::sys::USER_MOUNT;
+use crate::tree::Why;
 
 impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// A file cannot be got at: it, or a directory above it, is where a user mounted something.

@@ -5,10 +5,19 @@
 
 use hashbrown::HashMap;
 
-use super::roots::Wanted;
+use crate::inputs::InputId;
 use crate::tree::DirId;
 
 type Name = (DirId, Box<[u8]>);
+
+/// Why a name counts in a directory that is not listed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Wanted {
+    /// It is a PATH of this input.
+    Path(InputId),
+    /// A followed link leads to it: where the link is.
+    Link(DirId, Box<[u8]>),
+}
 
 /// All of them.
 #[derive(Debug, Default)]

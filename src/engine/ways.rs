@@ -13,12 +13,12 @@ mod quiet;
 pub(super) mod spelling;
 
 use self::spelling::{above, absolute, components, join, or_dot, up};
-use super::roots::RootState;
+use super::root::RootState;
 use super::*;
-use crate::discovery::Why;
 use crate::mounts::{self, Mount};
 use crate::names::split_path;
 use crate::sys::{FileKind, Links, WatchId};
+use crate::tree::Why;
 use nix::libc;
 
 /// As many links as the kernel follows on one way (`MAXSYMLINKS`, path_resolution(7)).

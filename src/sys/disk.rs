@@ -20,7 +20,7 @@ use nix::sys::uio::{pread, pwrite};
 use nix::unistd::{Pid, UnlinkatFlags, fdatasync, fsync, ftruncate, mkdir, unlinkat, write};
 
 use super::trust;
-use crate::checkpoint::{Disk, Place};
+use super::{Disk, Place};
 
 /// The file that is locked (flock(2)), and holds the process id of who locked it last.
 const LOCK: &str = "lock";

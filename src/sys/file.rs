@@ -5,9 +5,8 @@
 
 use std::ffi::{CString, OsStr};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
@@ -21,7 +20,6 @@ use nix::sys::stat::Mode;
 use nix::unistd::Whence;
 
 use super::beneath::{Beneath, or_dot};
-use super::handle::{Handle, file_to_handle};
 use super::inotify::{NAMES_MASK, SELF_MASK, WATCH_MASK, mask};
 use crate::file_systems::{FileSystemType, Sight};
 
@@ -29,6 +27,8 @@ use super::beneath::Stopped;
 use super::host::Wanted;
 use super::mount_table::MountTable;
 use super::name::Name;
+pub use super::stat::OpenFile;
+use super::stat::{Found, stat_of, stat_open};
 use super::{FileId, FileKind, FileSystem, Guard, KnownLife, Links, OpenInode, RefusedLink, Stat, WatchId};
 
 /// The real kernel: one inotify instance, made for the first watch, and the file system calls.
@@ -199,21 +199,6 @@ pub fn regular_file(descriptor: impl AsFd) -> Option<(u64, u64)> {
 /// Those of `fstat(2)`, `statx(2)` and `name_to_handle_at(2)`.
 pub fn identity(descriptor: impl AsFd) -> io::Result<FileId> {
     Ok(stat_open(&OpenFile(descriptor.as_fd().try_clone_to_owned()?.into()))?.id)
-}
-
-pub(super) fn stat_open(file: &OpenFile) -> io::Result<Stat> {
-    let handle = file_to_handle(file.as_fd())?;
-    Ok(stat_of(&Found::from(&file.0.metadata()?), handle.as_ref()))
-}
-
-/// An open regular file.
-#[derive(Debug)]
-pub struct OpenFile(#[expect(clippy::disallowed_types, reason = "std's fstat tells the birth time")] pub(super) std::fs::File);
-
-impl AsFd for OpenFile {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
-    }
 }
 
 /// A directory listing in progress.
@@ -428,62 +413,6 @@ fn without_proc(error: io::Error) -> io::Error {
 /// Kernels without inotify and sandboxes that refuse it (seccomp(2)): neither call says `ENOSYS` or `EPERM` for any other reason.
 fn without_inotify(error: io::Error) -> io::Error {
     if error.raw_os_error() == Some(nix::libc::EPERM) { Errno::ENOSYS.into() } else { error }
-}
-
-/// The part of a `struct statx` that is used here.
-pub(super) struct Found {
-    pub(super) device: u64,
-    pub(super) inode: u64,
-    /// `st_mode`.
-    pub(super) mode: u32,
-    pub(super) size: u64,
-    pub(super) links: u64,
-    pub(super) modified: SystemTime,
-    pub(super) owner: u32,
-    /// Not every file system stores it.
-    pub(super) born: Option<SystemTime>,
-    /// As far as that was asked.
-    pub(super) is_mount_root: bool,
-}
-
-impl From<&std::fs::Metadata> for Found {
-    fn from(found: &std::fs::Metadata) -> Found {
-        Found {
-            device: found.dev(),
-            inode: found.ino(),
-            mode: found.mode(),
-            size: found.size(),
-            links: found.nlink(),
-            modified: found.modified().unwrap_or(SystemTime::UNIX_EPOCH),
-            owner: found.uid(),
-            born: found.created().ok(),
-            is_mount_root: false,
-        }
-    }
-}
-
-pub(super) fn stat_of(found: &Found, handle: Option<&Handle>) -> Stat {
-    let kind = match found.mode & nix::libc::S_IFMT {
-        nix::libc::S_IFREG => FileKind::Regular,
-        nix::libc::S_IFDIR => FileKind::Directory,
-        nix::libc::S_IFLNK => FileKind::Link,
-        _ => FileKind::Special,
-    };
-    let generation = handle.map_or_else(|| birth_digest(found.born), Handle::digest);
-    Stat {
-        id: FileId { device: found.device, inode: found.inode, generation },
-        kind,
-        size: found.size,
-        links: found.links,
-        modified: found.modified,
-        owner: found.owner,
-    }
-}
-
-/// Tells two lives of an inode apart where there are no handles: from statx(2)'s birth time, or not at all (0).
-fn birth_digest(born: Option<SystemTime>) -> u32 {
-    let since = born.and_then(|at| at.duration_since(SystemTime::UNIX_EPOCH).ok()).unwrap_or_default();
-    super::handle::digest(&since.as_nanos().to_le_bytes())
 }
 
 #[cfg(test)]

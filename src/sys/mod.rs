@@ -21,6 +21,7 @@ pub mod resolver;
 pub mod scheduling;
 pub mod signal;
 pub mod socket;
+mod stat;
 mod statx;
 pub(crate) mod text;
 pub mod trust;
@@ -240,4 +241,54 @@ pub trait FileSystem {
     fn canonical(&mut self, path: &[u8], links: Links) -> io::Result<Vec<u8>>;
     /// The first link on the path that may not be followed, if there is one at this moment: why a call with [`Links::Guarded`] failed.
     fn refused_link(&mut self, path: &[u8], guard: Guard) -> Option<RefusedLink>;
+}
+
+/// The directory of the journal: everything that can fail when offsets are stored, so that a simulation can make it fail. Names are
+/// plain file names. Calls may block, and may be interrupted by nothing: `EINTR` is retried below.
+pub trait Disk {
+    /// An open file.
+    type File;
+
+    /// All names.
+    fn list(&mut self) -> io::Result<Vec<Vec<u8>>>;
+    /// Opens an existing regular file for reading and appending. Never follows a link.
+    fn open(&mut self, name: &str) -> io::Result<Self::File>;
+    /// Makes a new file (mode 0600) for reading and appending; one of that name, a leftover, is replaced.
+    fn create(&mut self, name: &str) -> io::Result<Self::File>;
+    /// Reads up to `buffer.len()` bytes at `offset`; 0 at the end only.
+    fn read_at(&mut self, file: &Self::File, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
+    /// Appends; may write less than all.
+    fn append(&mut self, file: &Self::File, bytes: &[u8]) -> io::Result<usize>;
+    /// Cuts the file to `len` bytes.
+    fn truncate(&mut self, file: &Self::File, len: u64) -> io::Result<()>;
+    /// `fdatasync(2)`.
+    fn sync(&mut self, file: &Self::File) -> io::Result<()>;
+    /// Renames within the directory, atomically; an existing `to` is replaced.
+    fn rename(&mut self, from: &str, to: &str) -> io::Result<()>;
+    /// Removes a file.
+    fn remove(&mut self, name: &str) -> io::Result<()>;
+    /// `fsync(2)` of the directory: names are durable.
+    fn sync_directory(&mut self) -> io::Result<()>;
+    /// Whether the directory's path still leads to this directory, and the lock in it is still the one that is held.
+    fn place(&mut self) -> io::Result<Place>;
+    /// Whether the name in the directory stands for this open file.
+    fn is_named(&mut self, name: &str, file: &Self::File) -> io::Result<bool>;
+    /// Goes to where the directory's path leads now; makes the directory if there is none, and takes the lock in it, unless both are in
+    /// place. When it fails, what was open stays open.
+    fn reopen(&mut self) -> io::Result<()>;
+    /// Device and inode of the directory.
+    fn identity(&self) -> (u64, u64);
+    /// Any number: so that no one can guess what a valid frame looks like.
+    fn salt(&mut self) -> u64;
+}
+
+/// Where an open state directory is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// Its path leads to it, and its lock is the one that is held.
+    Here,
+    /// Its path leads nowhere, or to another directory.
+    Elsewhere,
+    /// The lock was removed, or another file has its name.
+    Unlocked,
 }

@@ -13,8 +13,8 @@ use std::rc::Rc;
 use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
 
-use super::file::{Found, OpenFile, stat_of, stat_open};
 use super::handle::{Handle, entry_to_handle, file_to_handle, name_to_handle};
+use super::stat::{Found, OpenFile, stat_of, stat_open};
 use super::statx::statx;
 use super::{Links, Stat};
 

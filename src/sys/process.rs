@@ -7,8 +7,24 @@ use nix::sys::resource::{Resource, UsageWho, getrlimit, getrusage};
 use nix::sys::signal::kill;
 use nix::sys::time::TimeValLike;
 use nix::unistd::{Pid, SysconfVar, sysconf};
+use serde::{Deserialize, Serialize};
 
-use crate::status::Process;
+/// What the system tells of a process.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Process {
+    /// User and system time, in seconds.
+    pub cpu_seconds: f64,
+    /// Memory that is resident.
+    pub resident_bytes: u64,
+    /// Memory that is mapped.
+    pub virtual_bytes: u64,
+    /// Open descriptors.
+    pub open_fds: u64,
+    /// Their limit.
+    pub max_fds: u64,
+    /// Threads.
+    pub threads: u64,
+}
 
 /// Looks at this process. What cannot be told is 0.
 #[must_use]

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use nix::errno::Errno;
 use nix::libc;
 
-use super::file::Found;
+use super::stat::Found;
 
 /// Looks at what has this name in the directory, or from the current one on; at a link itself. No server of a file system is asked: what is on a
 /// remote one may be old.

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::rc::Rc;
 
-use manytail::checkpoint::{Disk, Place};
+use manytail::sys::{Disk, Place};
 use nix::errno::Errno;
 
 use crate::cached_file::CachedFile;

@@ -11,11 +11,11 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use manytail::checkpoint::state::State;
-use manytail::checkpoint::{Disk, Place};
 use manytail::file_systems::FileSystemType;
 use manytail::planted::Fault;
 use manytail::sink::{FilePoint, Sent, Sink, SinkError, SinkState};
 use manytail::sys::inotify::{EVENT_BYTES_MAX, Events, encode, mask};
+use manytail::sys::{Disk, Place};
 use manytail::sys::{FileKind, FileSystem, Guard, KnownLife, Links, OpenInode, RefusedLink, Stat, WatchId};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::rc::Rc;
 
-use crate::checkpoint::{Disk, Place};
+use crate::sys::{Disk, Place};
 
 /// What the bytes of the page cache that were not synced become in a crash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

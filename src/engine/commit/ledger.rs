@@ -5,8 +5,8 @@
 
 use bitflags::bitflags;
 
-use super::{Entry, EntryFlags};
 use crate::batch::Reached;
+use crate::checkpoint::{Entry, EntryFlags};
 use crate::registry::SlotKey;
 use crate::sys::FileId;
 
