@@ -57,7 +57,7 @@ pub enum Defect {
     Read(#[from] io::Error),
 }
 
-/// Reads a journal. `read_at` gives bytes at a position, 0 at the end only, as [`super::Disk::read_at`]. Items given away before an
+/// Reads a journal. `read_at` gives bytes at a position, 0 at the end only, as [`crate::sys::Disk::read_at`]. Items given away before an
 /// error are void.
 ///
 /// # Errors

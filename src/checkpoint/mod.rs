@@ -5,7 +5,7 @@
 //! moment); a store that failed says so and is never written to again.
 //!
 //! [`mod@format`] is bytes (pure), [`journal`] how a whole file of them is read, [`state`] what they mean, [`store`] the files, over the
-//! calls of [`Disk`]. The engine hands [`Job`]s to a [`Committer`], whose blocking calls are made on a thread of their own.
+//! calls of [`Disk`](crate::sys::Disk). The engine hands [`Job`]s to a [`Committer`], whose blocking calls are made on a thread of their own.
 
 pub mod format;
 pub mod journal;
@@ -76,10 +76,10 @@ pub struct OutputPoint {
 /// What is not any more where a process that starts now would look for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Displaced {
-    /// See [`Place::Elsewhere`].
+    /// See [`Elsewhere`](crate::sys::Place::Elsewhere).
     #[error("the state directory was removed, renamed, replaced, mounted over or unmounted")]
     Directory,
-    /// See [`Place::Unlocked`].
+    /// See [`Unlocked`](crate::sys::Place::Unlocked).
     #[error("the lock in the state directory was removed or replaced")]
     Lock,
     /// The journal has no name any more, or another file has it.
