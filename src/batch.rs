@@ -340,6 +340,12 @@ impl<S: Sink> Outbox<S> {
         self.filling.bytes.len() + self.in_flight_bytes
     }
 
+    /// Whether records of this file are among them.
+    pub(crate) fn holds(&self, file: SlotKey) -> bool {
+        let of_batch = |batch: &Batch| batch.spans[batch.acked..].iter().any(|span| span.reached.file == file);
+        of_batch(&self.filling) || self.in_flight.iter().any(of_batch)
+    }
+
     /// When the kernel told of the oldest bytes that were read and are not acknowledged.
     pub(crate) fn oldest(&self) -> Option<Stamp> {
         let batch = self.in_flight.iter().find(|batch| batch.acked < batch.spans.len()).unwrap_or(&self.filling);

@@ -86,10 +86,10 @@ pub fn run(settings: Settings, progress: Option<Progress>) -> anyhow::Result<()>
     outcome
 }
 
-/// The run came to its end, though perhaps not all could be read.
+/// The run came to its end, though perhaps not all could be read or delivered.
 fn is_orderly(outcome: &anyhow::Result<()>) -> bool {
-    let is_not_read = |error: &anyhow::Error| matches!(error.downcast_ref(), Some(EngineError::NotRead(_)));
-    outcome.as_ref().err().is_none_or(is_not_read)
+    let is_partial = |error: &anyhow::Error| matches!(error.downcast_ref(), Some(EngineError::NotRead(_) | EngineError::CutShort));
+    outcome.as_ref().err().is_none_or(is_partial)
 }
 
 /// How many files may be open besides the one being read, of those asked for. The rest of the descriptors is for clients of metrics, listings
@@ -263,6 +263,7 @@ impl Daemon {
             }
             match self.turn(&ready)? {
                 Next::Poll(next) => timeout = next,
+                Next::Exit if self.engine.is_cut_short() => return Err(EngineError::CutShort.into()),
                 Next::Exit => return Ok(()),
             }
         }

@@ -162,6 +162,9 @@ pub enum EngineError {
     /// `--once`, and there is nothing to read.
     #[error("none of the given paths exists")]
     NoPath,
+    /// `--once`, and a signal came first.
+    #[error("stopped before everything was read and delivered")]
+    CutShort,
     /// `--once`: all that could be read was delivered, and this could not.
     #[error("could not be read: {0}")]
     NotRead(NotRead),

@@ -36,8 +36,7 @@ impl Question<'_> {
         let since = self.now.wall.duration_since(std::time::SystemTime::UNIX_EPOCH).unwrap_or_default();
         status.about.uptime = (since.as_secs_f64() - status.about.start_time).max(0.0);
         status.output.kind = self.about.output.split(':').next().unwrap_or_default().to_owned();
-        status.directories.watches_max =
-            host::limit(&["fs.inotify.max_user_watches", "user.max_inotify_watches"]).map_or(0, |limit| limit.value);
+        status.directories.watches_max = host::watches_max().map_or(0, |limit| limit.value);
         status.process = process::look();
         status
     }

@@ -68,9 +68,9 @@ pub(super) fn look(request: &Request) -> System {
     System {
         user: host::user(),
         reads_all: host::reads_all(),
-        watches_max: host::limit(&["fs.inotify.max_user_watches", "user.max_inotify_watches"]),
-        instances_max: host::limit(&["fs.inotify.max_user_instances", "user.max_inotify_instances"]),
-        queued_events_max: host::limit(&["fs.inotify.max_queued_events"]),
+        watches_max: host::watches_max(),
+        instances_max: host::instances_max(),
+        queued_events_max: host::queued_events_max(),
         inotify: host::inotify_use(),
         inotify_refused: host::try_inotify().err().filter(is_refused_altogether).map(|error| words(&error)),
         descriptors_max: host::descriptors_max(),

@@ -174,10 +174,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 }
                 let dir = self.tree.at_place(slot.dir().0);
                 let found_again = self.found_again(dir);
-                let (state, mut why) = Self::explain_read(offset, scanned, own, &found_again);
-                if state.is_well() && self.outbox.blocked(now.instant).is_some() {
-                    // Which of its lines are among those records is not known.
-                    why.push_str(&format!("; but {}", self.blocked_in_words(now.instant)));
+                let (state, why) = Self::explain_read(offset, scanned, own, &found_again);
+                let is_held_up = self.outbox.blocked(now.instant).is_some() && self.outbox.holds(self.files.key(id));
+                if state.is_well() && is_held_up {
+                    let blocked = self.blocked_in_words(now.instant);
+                    return because(FileState::OutputBlocked, format!("{why}; but {blocked}, its last lines among them"));
                 }
                 because(state, why)
             }

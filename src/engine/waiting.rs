@@ -47,6 +47,12 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             || (self.outbox.has_room() && self.unread.has_any(self.outbox.has_room_for_backlog()))
     }
 
+    /// With `--once`: a stop came before everything was read and delivered.
+    pub fn is_cut_short(&self) -> bool {
+        let has_rest = || self.has_work() || !self.is_read() || !self.outbox.is_empty();
+        self.config.once && self.is_stopping && !self.outbox.is_closed() && has_rest()
+    }
+
     /// With `--once`: nothing waits for a deadline or for the journal either, so everything was read.
     pub(super) fn is_read(&self) -> bool {
         // A directory that could not be listed for want of descriptors or memory is tried again.

@@ -5,7 +5,7 @@
 
 use super::*;
 use crate::notices::Cause;
-use crate::sys::Links;
+use crate::sys::{Links, host};
 
 use nix::libc;
 
@@ -89,13 +89,13 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let polled = self.polled;
         let (needed, what) = match limit.lacking {
             Lacking::Instance => {
-                let what =
-                    "no inotify instance to be had: raise sysctl fs.inotify.max_user_instances by at least 1; polling until then";
-                (None, what.to_owned())
+                let sysctl = host::instances_max().map_or("fs.inotify.max_user_instances", |limit| limit.sysctl);
+                (None, format!("no inotify instance to be had: raise sysctl {sysctl} by at least 1; polling until then"))
             }
             Lacking::Watch => {
+                let sysctl = host::watches_max().map_or("fs.inotify.max_user_watches", |limit| limit.sysctl);
                 let what = format!(
-                    "no more inotify watches: raise sysctl fs.inotify.max_user_watches to at least {needed} (and what others need); \
+                    "no more inotify watches: raise sysctl {sysctl} to at least {needed} (and what others need); \
                      polling the rest until then"
                 );
                 (Some(needed), what)

@@ -80,7 +80,7 @@ impl DescriptorSink {
             return Ok(Sent::Closed);
         }
         if may_heal(errno) {
-            self.outage.failed(now, "cannot write", &errno);
+            self.outage.failed(now, "cannot write", errno);
             return Ok(Sent::Blocked);
         }
         Err(SinkError::new(self.outage.output(), "write", errno))

@@ -186,7 +186,7 @@ impl FileSink {
         if !may_heal(errno) && taken == 0 {
             return Err(SinkError::new(self.outage.output(), "write", errno));
         }
-        self.outage.failed(now, "cannot write", &errno);
+        self.outage.failed(now, "cannot write", errno);
         let torn = self.boundary.torn();
         if (1..=taken as u64).contains(&torn) && cut(descriptor, begin, taken as u64, torn) {
             self.boundary.restart();
@@ -223,7 +223,7 @@ impl FileSink {
     /// The FIFO's last reader went away.
     fn lost(&mut self, errno: Errno, now: Instant) -> Sent {
         self.target = Target::Absent;
-        self.outage.failed(now, "lost the reader", &errno);
+        self.outage.failed(now, "lost the reader", errno);
         let boundary = std::mem::take(&mut self.boundary);
         if boundary.has_taken() { Sent::Restarted { unacknowledged: boundary.torn() } } else { Sent::Blocked }
     }
@@ -231,12 +231,12 @@ impl FileSink {
     /// Looks whether the FIFO has a reader now. Creates nothing: a FIFO that is being replaced must not become a regular file.
     fn look_for_reader(&mut self, now: Instant) {
         match open_target(&self.path, Create::No, &self.poller) {
-            Ok(Target::Absent) => self.outage.failed(now, "nobody reads the FIFO", &Errno::ENXIO),
+            Ok(Target::Absent) => self.outage.failed(now, "nobody reads the FIFO", Errno::ENXIO),
             Ok(target) => {
                 self.target = target;
                 self.outage.found();
             }
-            Err(error) => self.outage.failed(now, "cannot open", &error),
+            Err(error) => self.outage.failed(now, "cannot open", error),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The times when an output takes nothing: when to try again, and one word about it at the start, now and then, and at the end.
 
-use std::fmt::Display;
+use std::io;
 use std::time::{Duration, Instant};
 
 use super::SinkState;
@@ -71,7 +71,8 @@ impl Outage {
     }
 
     /// An attempt failed: waits, and says so unless that was said.
-    pub(super) fn failed(&mut self, now: Instant, what: &'static str, why: &dyn Display) {
+    pub(super) fn failed(&mut self, now: Instant, what: &'static str, why: impl Into<io::Error>) {
+        let why = why.into();
         self.backoff.wait(now);
         self.errors += 1;
         self.failure = format!("{what}: {why}");
@@ -148,14 +149,14 @@ mod tests {
         let start = crate::sys::clock::now().instant;
         let wait = Duration::from_millis(50);
         let mut outage = Outage::new("tcp:x:1".to_owned(), Backoff::new(wait, wait));
-        outage.failed(start, "cannot connect", &"refused");
+        outage.failed(start, "cannot connect", io::Error::other("refused"));
         assert!(outage.is_said());
         assert_eq!(outage.state().failure.as_deref(), Some("cannot connect: refused"));
         outage.ended();
         assert_eq!(outage.state().failure, None);
-        outage.failed(start + QUIET / 2, "cannot connect", &"refused");
+        outage.failed(start + QUIET / 2, "cannot connect", io::Error::other("refused"));
         assert!(!outage.is_said(), "a second warning within the period");
-        outage.failed(start + QUIET, "cannot connect", &"refused");
+        outage.failed(start + QUIET, "cannot connect", io::Error::other("refused"));
         assert!(outage.is_said(), "an outage that lasts is said in the end");
         assert_eq!(outage.state().told, Told { said: 2, suppressed: 1 });
     }
@@ -168,7 +169,7 @@ mod tests {
         let mut said = Vec::new();
         for second in 0..4 * 3600 {
             let before = outage.state().told.said;
-            outage.failed(start + Duration::from_secs(second), "cannot connect", &"refused");
+            outage.failed(start + Duration::from_secs(second), "cannot connect", io::Error::other("refused"));
             if outage.state().told.said > before {
                 said.push(second);
             }
@@ -176,8 +177,8 @@ mod tests {
         let pauses: Vec<u64> = said.windows(2).map(|pair| pair[1] - pair[0]).collect();
         assert_eq!(pauses, [60, 300, 1500, 3600, 3600, 3600]);
         outage.ended();
-        outage.failed(start + Duration::from_secs(5 * 3600), "cannot connect", &"refused");
-        outage.failed(start + Duration::from_secs(5 * 3600 + 61), "cannot connect", &"refused");
+        outage.failed(start + Duration::from_secs(5 * 3600), "cannot connect", io::Error::other("refused"));
+        outage.failed(start + Duration::from_secs(5 * 3600 + 61), "cannot connect", io::Error::other("refused"));
         assert_eq!(outage.state().told.said, said.len() as u64 + 2, "the next one begins anew");
     }
 }

@@ -6,7 +6,6 @@
 //! takes. Numeric addresses are never asked for, and never stall.
 
 use std::collections::VecDeque;
-use std::fmt::Display;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::os::fd::OwnedFd;
@@ -104,9 +103,9 @@ impl SocketSink {
         while let Link::Connecting { stream, give_up, .. } = &self.link {
             match outcome(stream) {
                 Ok(Outcome::Pending) if now < *give_up => return,
-                Ok(Outcome::Pending) => self.try_others(now, &Errno::ETIMEDOUT),
+                Ok(Outcome::Pending) => self.try_others(now, Errno::ETIMEDOUT.into()),
                 Ok(Outcome::Connected) => self.connected(now),
-                Err(error) => self.try_others(now, &error),
+                Err(error) => self.try_others(now, error),
             }
         }
     }
@@ -115,21 +114,24 @@ impl SocketSink {
         match &self.address {
             Address::Unix(path) => match UnixStream::connect(path).and_then(|stream| self.channel(stream.into())) {
                 Ok(channel) => self.up(channel),
-                Err(error) => self.outage.failed(now, "cannot connect", &error),
+                Err(error) => self.outage.failed(now, "cannot connect", error),
             },
             Address::Tcp(address) => {
                 let resolved = address.to_socket_addrs();
                 // The resolver may have taken its time, and the back-off counts from now on: else stall would follow stall.
                 let now = now.max(sys::clock::now().instant);
                 match resolved {
-                    Ok(addresses) => self.try_addresses(addresses.take(ADDRESSES_MAX).collect(), now, &"the name has no address"),
-                    Err(error) => self.outage.failed(now, "cannot resolve the name", &error),
+                    Ok(addresses) => {
+                        let why = io::Error::other("the name has no address");
+                        self.try_addresses(addresses.take(ADDRESSES_MAX).collect(), now, why);
+                    }
+                    Err(error) => self.outage.failed(now, "cannot resolve the name", error),
                 }
             }
         }
     }
 
-    fn try_others(&mut self, now: Instant, why: &dyn Display) {
+    fn try_others(&mut self, now: Instant, why: io::Error) {
         let Link::Connecting { others, .. } = std::mem::replace(&mut self.link, Link::Down) else {
             panic!("only a connection that is being made has other addresses");
         };
@@ -137,7 +139,7 @@ impl SocketSink {
     }
 
     /// Starts to connect to the first address that lets us start.
-    fn try_addresses(&mut self, mut addresses: VecDeque<SocketAddr>, now: Instant, why: &dyn Display) {
+    fn try_addresses(&mut self, mut addresses: VecDeque<SocketAddr>, now: Instant, why: io::Error) {
         let mut refusal = None;
         while let Some(address) = addresses.pop_front() {
             match start(address, &self.poller) {
@@ -148,10 +150,7 @@ impl SocketSink {
                 Err(error) => refusal = Some(error),
             }
         }
-        match refusal {
-            Some(error) => self.outage.failed(now, "cannot connect", &error),
-            None => self.outage.failed(now, "cannot connect", why),
-        }
+        self.outage.failed(now, "cannot connect", refusal.unwrap_or(why));
     }
 
     fn connected(&mut self, now: Instant) {
@@ -164,7 +163,7 @@ impl SocketSink {
             .and_then(|()| self.channel(stream.into()));
         match channel {
             Ok(channel) => self.up(channel),
-            Err(error) => self.outage.failed(now, "cannot connect", &error),
+            Err(error) => self.outage.failed(now, "cannot connect", error),
         }
     }
 
@@ -200,7 +199,7 @@ impl SocketSink {
         self.boundary.restart();
         self.in_flight = 0;
         self.undrained = None;
-        self.outage.failed(now, "lost the connection", &errno);
+        self.outage.failed(now, "lost the connection", errno);
         if has_taken { Sent::Restarted { unacknowledged } } else { Sent::Blocked }
     }
 }

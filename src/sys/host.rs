@@ -106,14 +106,31 @@ pub struct Limit {
 }
 
 /// The lowest of the limits that these sysctls set. A user namespace has its own of some (`user.max_inotify_watches`, namespaces(7)).
-#[must_use]
-pub fn limit(sysctls: &[&'static str]) -> Option<Limit> {
+fn limit(sysctls: &[&'static str]) -> Option<Limit> {
     let read = |sysctl: &'static str| {
         let text = fs::read_to_string(Path::new("/proc/sys").join(sysctl.replace('.', "/"))).ok()?;
         Some(Limit { sysctl, value: text.trim().parse().ok()? })
     };
     // The first of equals: the one that people know.
     sysctls.iter().filter_map(|&sysctl| read(sysctl)).min_by_key(|limit| limit.value)
+}
+
+/// The limit to the inotify watches of a user.
+#[must_use]
+pub fn watches_max() -> Option<Limit> {
+    limit(&["fs.inotify.max_user_watches", "user.max_inotify_watches"])
+}
+
+/// The limit to the inotify instances of a user.
+#[must_use]
+pub fn instances_max() -> Option<Limit> {
+    limit(&["fs.inotify.max_user_instances", "user.max_inotify_instances"])
+}
+
+/// The limit to the events that wait in an inotify instance.
+#[must_use]
+pub fn queued_events_max() -> Option<Limit> {
+    limit(&["fs.inotify.max_queued_events"])
 }
 
 /// Whether an inotify instance can be had: makes one, and gives it back.

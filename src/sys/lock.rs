@@ -34,7 +34,8 @@ pub fn try_lock(file: impl AsFd) -> io::Result<Result<(), InUse>> {
             Err(Errno::EINTR) => {}
             Err(Errno::EWOULDBLOCK) => return Ok(Err(InUse { pid: holder(&file) })),
             Err(errno @ (Errno::ENOLCK | Errno::EOPNOTSUPP | Errno::ENOSYS)) => {
-                tracing::debug!(%errno, "this file system knows no locks: nothing keeps another process from the same output");
+                let error = io::Error::from(errno);
+                tracing::debug!(%error, "this file system knows no locks: nothing keeps another process from the same output");
                 return Ok(Ok(()));
             }
             Err(errno) => return Err(errno.into()),

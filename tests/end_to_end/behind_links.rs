@@ -352,7 +352,7 @@ fn a_rotation_in_a_target_directory_without_a_watch_is_found_by_a_search() {
         let run = if is_link { following(&world) } else { following(&world).paths(&[&target]) };
         let Some(tail) = run_with_limit(run, "watches", 0) else { return };
         tail.wait_count(1);
-        tail.wait_said("fs.inotify.max_user_watches");
+        tail.wait_said("user.max_inotify_watches");
         for round in 0..3 {
             let mut file = writer(&target);
             put(&mut file, &format!("line {}", 3 * round + 1));

@@ -116,10 +116,19 @@ fn status_says_why_an_output_fails() {
     let world = World::in_memory();
     world.append("a.log", "one\n");
     let _tail = with_socket(&world, world.run()).output("file:/dev/full").start();
-    wait_for("status to say so", || stdout(&status(&world, &[])).contains("the output file:/dev/full fails: cannot write: ENOSPC"));
-    expect_state(&world, world.at("a.log"), "read_to_end", "read to its end; but the output fails (cannot write: ENOSPC", true);
+    wait_for("status to say so", || {
+        stdout(&status(&world, &[])).contains("the output file:/dev/full fails: cannot write: No space left")
+    });
+    let why = "read to its end; but the output fails (cannot write: No space left on device (os error 28)";
+    expect_state(&world, world.at("a.log"), "output_blocked", why, false);
     world.append("flood.log", text(&flood()));
-    expect_state(&world, world.at("flood.log"), "output_blocked", "the output fails (cannot write: ENOSPC", false);
+    expect_state(
+        &world,
+        world.at("flood.log"),
+        "output_blocked",
+        "the output fails (cannot write: No space left on device (os error 28)",
+        false,
+    );
 }
 
 #[test]

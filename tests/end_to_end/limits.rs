@@ -104,7 +104,7 @@ fn directories_beyond_the_watch_limit_are_polled_and_the_sysctl_is_named_once() 
     }
     let Some(tail) = with_limit(&world, "watches", 20) else { return };
     tail.expect_files(&expected);
-    tail.wait_said("fs.inotify.max_user_watches");
+    tail.wait_said("user.max_inotify_watches");
     for (name, lines) in &mut expected {
         world.append(name, "two\n");
         lines.push("two".to_owned());
@@ -119,7 +119,7 @@ fn directories_beyond_the_watch_limit_are_polled_and_the_sysctl_is_named_once() 
         expected.insert(format!("d{number}/s/t/c.log"), vec!["deep".to_owned()]);
     }
     tail.expect_files(&expected);
-    assert_eq!(tail.said("fs.inotify.max_user_watches"), 1, "{}", tail.stderr());
+    assert_eq!(tail.said("user.max_inotify_watches"), 1, "{}", tail.stderr());
     assert!(tail.process.watches() <= 20);
 }
 
@@ -172,13 +172,13 @@ fn without_an_inotify_instance_everything_is_polled_and_the_sysctl_is_named_once
     world.mkdir("s");
     world.write("s/a.log", "one\n");
     let Some(tail) = with_limit(&world, "instances", 0) else { return };
-    tail.wait_said("fs.inotify.max_user_instances");
+    tail.wait_said("user.max_inotify_instances");
     tail.expect(&[("s/a.log", &["one"])]);
     world.append("s/a.log", "two\n");
     world.mkdir("t");
     world.write("t/b.log", "b\n");
     tail.expect(&[("s/a.log", &["one", "two"]), ("t/b.log", &["b"])]);
-    assert_eq!(tail.said("fs.inotify.max_user_instances"), 1, "{}", tail.stderr());
+    assert_eq!(tail.said("user.max_inotify_instances"), 1, "{}", tail.stderr());
 }
 
 /// Kernels without inotify, and sandboxes that refuse it: seccomp(2) does it like this.

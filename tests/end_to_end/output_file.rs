@@ -503,7 +503,7 @@ fn deleting_the_output_that_fills_the_disk_makes_room() {
     let tail = start(&world, output.of(Memory::new(&world).run()));
     let lines = numbered(&"x".repeat(1000), 0..14_000);
     world.append("a.log", text(&lines));
-    expect_status(&world, 1, "cannot write: ENOSPC");
+    expect_status(&world, 1, "cannot write: No space left on device (os error 28)");
     let mut got = BTreeSet::from_iter(output.lines());
     while got.len() < lines.len() {
         let before = got.len();

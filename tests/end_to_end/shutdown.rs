@@ -117,6 +117,25 @@ fn the_shutdown_timeout_ends_a_run_whose_output_is_blocked() {
 }
 
 #[test]
+fn a_once_that_a_signal_ends_before_everything_was_delivered_exits_with_1() {
+    for signals in [1, 2] {
+        let world = World::new();
+        world.write("a.log", text(&numbered(&"x".repeat(1_000), 0..4_000)));
+        let tail =
+            world.run().with(&["--once", "--shutdown-timeout", if signals == 1 { "100ms" } else { "1min" }]).blocked().start();
+        tail.settled();
+        for _ in 0..signals {
+            tail.signal(Signal::SIGTERM);
+            wait_for("it to be taken", || tail.said("stopping") > 0 || tail.has_exited());
+        }
+        wait_for("the exit", || tail.has_exited());
+        tail.unblock();
+        assert_eq!(tail.wait_exit().code(), Some(1));
+        assert_eq!(tail.said("stopped before everything was read and delivered"), 1, "{}", tail.stderr());
+    }
+}
+
+#[test]
 fn a_second_signal_ends_the_run_at_once() {
     for (first, second) in
         [(Signal::SIGTERM, Signal::SIGTERM), (Signal::SIGINT, Signal::SIGTERM), (Signal::SIGTERM, Signal::SIGINT)]
