@@ -64,8 +64,9 @@ struct Regular {
     is_written: bool,
     /// It had a name when it was opened.
     had_name: bool,
-    /// Up to where whole records went when it was last found in its place.
-    seen: u64,
+    /// Up to where whole records went when it was last found in its place. `None`: not looked at yet. What a crash left is cut off after the
+    /// file is opened and locked.
+    seen: Option<u64>,
 }
 
 impl Regular {
@@ -158,6 +159,9 @@ impl FileSink {
     fn append(&mut self, bytes: &[u8], now: Instant) -> Result<Sent, SinkError> {
         let descriptor = match &mut self.target {
             Target::Regular(file) => {
+                if file.seen.is_none() {
+                    file.seen = file.end();
+                }
                 file.end = None;
                 file.is_written = true;
                 &file.descriptor
@@ -330,14 +334,15 @@ impl Sink for FileSink {
             // Or it cannot be told.
             _ => {
                 let size = u64::try_from(own.st_size).unwrap_or(0);
-                if size < file.seen.max(file.end().unwrap_or(0)) {
+                let reached = file.seen.map(|seen| seen.max(file.end().unwrap_or(0)));
+                if reached.is_some_and(|reached| size < reached) {
                     self.truncations += 1;
                     let output = self.outage.output();
                     tracing::warn!(%output, size, "the output file was truncated by somebody else: records that were in it are gone; rotate it by rename and SIGHUP");
-                    (file.end, file.seen) = (Some(size), size);
+                    (file.end, file.seen) = (Some(size), Some(size));
                 }
                 if self.boundary.torn() == 0 {
-                    file.seen = file.end().unwrap_or(file.seen);
+                    file.seen = file.end().or(file.seen);
                 }
                 Place::Here
             }
@@ -349,7 +354,7 @@ impl Sink for FileSink {
         // First of all: if it cannot be read, nothing is made.
         let part = match &mut self.target {
             Target::Regular(old) => {
-                let (from, end) = (from.unwrap_or(old.seen), size(&old.descriptor).unwrap_or(0));
+                let (from, end) = (from.or(old.seen).unwrap_or(0), size(&old.descriptor).unwrap_or(0));
                 // Truncated since: all that is there came later.
                 let from = if from > end { 0 } else { from };
                 Owed::part(&old.descriptor, from, end).map_err(|error| SinkError::new(self.outage.output(), "read back", error))?
@@ -437,8 +442,8 @@ fn classify(descriptor: OwnedFd, poller: &Rc<Poller>) -> io::Result<Target> {
     match SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits()) {
         SFlag::S_IFREG => {
             let id = crate::sys::file::identity(&descriptor)?;
-            let seen = u64::try_from(stat.st_size).unwrap_or(0);
-            Ok(Target::Regular(Regular { descriptor, id, end: None, is_written: false, had_name: stat.st_nlink > 0, seen }))
+            let had_name = stat.st_nlink > 0;
+            Ok(Target::Regular(Regular { descriptor, id, end: None, is_written: false, had_name, seen: None }))
         }
         SFlag::S_IFIFO => Ok(Target::Channel(Channel::new(descriptor, Way::Write, Interest::PRIORITY, poller)?)),
         SFlag::S_IFCHR if nix::unistd::isatty(&descriptor).unwrap_or(false) => {

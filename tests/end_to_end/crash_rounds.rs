@@ -133,6 +133,10 @@ fn kill_and_restart(
                 })
             })
             .collect();
+        wait_for("the first log", || {
+            let directories = fs::read_dir(&world.tree).expect("ls").flatten();
+            directories.flat_map(|directory| fs::read_dir(directory.path()).expect("ls")).count() > 0
+        });
         for round in 0..rounds() {
             let tail = start();
             thread::sleep(pause(round, &mut random));
