@@ -41,6 +41,7 @@ mod retune;
 mod rewriting;
 mod root;
 mod roots;
+mod schedule;
 mod searching;
 mod sweeping;
 mod timers;
@@ -52,7 +53,7 @@ mod wanted;
 mod watching;
 mod ways;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::time::{Duration, Instant, SystemTime};
 
 use hashbrown::{HashMap, HashSet};
@@ -64,10 +65,8 @@ use crate::discovery::{Sweep, Urgent};
 use crate::former::FormerNames;
 use crate::inputs::Inputs;
 use crate::kept_files::{KEPT_FOR, KeptFiles};
-use crate::lag::{Lag, Waiting};
 use crate::marks::mark;
 use crate::notices::{Notices, Told};
-use crate::parked::Parked;
 use crate::planted::is_planted;
 use crate::reader::Reader;
 use crate::record::Encoder;
@@ -78,12 +77,10 @@ use crate::succession::Succession;
 use crate::sys::clock::Now;
 use crate::sys::{FileSystem, Stat};
 use crate::tree::{DirId, DirKey, Tree};
-use crate::unread::Unread;
 
 pub use commit::Checkpoint;
 use commit::Commits;
 use departures::Departures;
-use doubts::Doubts;
 use exchanges::Renames;
 use hung::Hung;
 use insight::Insight;
@@ -94,6 +91,8 @@ use output_file::OutputFile;
 use own::OwnFiles;
 use resume::Absence;
 use root::Root;
+use schedule::deadlines::{Task, TaskKind};
+use schedule::{KeptBack, Schedule};
 use searching::Searches;
 use sweeping::Sweeps;
 use timers::Moved;
@@ -207,22 +206,10 @@ pub struct Engine<F: FileSystem, S: Sink> {
     is_path_lost: bool,
     /// Events were lost, and the looks that make up for them are under way.
     is_missing_events: bool,
-    /// Names to look at; the bit in the slot is the truth.
-    doubts: Doubts,
     /// What looks found under names of unknown or other files, if anything: believed when no event about the name came after the look.
     found: Vec<(SlotKey, Option<Stat>)>,
     /// Empty between turns: the room for the slots that are looked at in one.
     looked_at: Vec<SlotId>,
-    /// Files that a listing brought up, to be read in the order of their last modification.
-    listed: Vec<(SystemTime, SlotKey)>,
-    /// Groups in which more of them may come: new directories are being listed, or names in them are not resolved yet.
-    listing: HashSet<u32>,
-    /// Files to read; the bit in the slot is the truth.
-    unread: Unread,
-    /// Files read lately, in the order in which they may be opened again.
-    cooling: VecDeque<(Instant, SlotKey)>,
-    /// How many of them are dirty.
-    cooling_dirty: usize,
     /// Renames whose second half is still to come, by cookie.
     moves: HashMap<u32, Moved>,
     /// The renames of the last moment.
@@ -231,33 +218,12 @@ pub struct Engine<F: FileSystem, S: Sink> {
     former: FormerNames,
     /// Files that were renamed unseen in directories that are not listed.
     searches: Searches<F::Listing>,
-    /// Files whose name was deleted: judged as soon as all events and doubts are worked off.
-    deleted: VecDeque<(Instant, SlotKey)>,
-    /// Files without a name, in the order in which they are judged.
-    leaving: VecDeque<(Instant, SlotKey)>,
-    /// When each of them is judged: one that came back and left again is not judged when it would have been the first time.
-    judged_at: HashMap<SlotId, Instant>,
     /// What concerns all below a directory.
     below: below::Below,
-    /// Directories renamed away, likewise.
-    leaving_directories: VecDeque<(Instant, DirKey)>,
-    /// Files that left the tree, in the order in which they are forgotten.
-    parked: Parked,
-    /// How many of them are remembered at most.
-    parked_max: usize,
-    /// Files that were deleted and had no other name as far as is known, likewise.
-    parked_deleted: Parked,
-    /// Files to try again.
-    retries: BTreeMap<(Instant, u32), SlotKey>,
-    /// Files that left the tree with unread bytes while events were missed: if they do not come back by then, the bytes are lost.
-    losses: VecDeque<(Instant, SlotKey)>,
     /// Inodes of which one name got another inode: where their other names go on.
     left_behind: VecDeque<copied_up::LeftBehind>,
     /// Files that are, or may be, written over from the front.
     rewrites: rewriting::Rewrites,
-    /// Unterminated last lines, by the time at which they are due, and when they last grew.
-    partials: BTreeMap<(Instant, u32), SlotKey>,
-    grown: HashMap<SlotId, Instant>,
     /// When missing paths and unwatched directories are looked at next.
     poll_at: Option<Instant>,
     polled: usize,
@@ -266,6 +232,7 @@ pub struct Engine<F: FileSystem, S: Sink> {
     kept: KeptFiles<F::File>,
     /// How much of the time set files cool down: 0 to 1.
     pressure: f32,
+    schedule: Schedule,
     succession: Succession,
     /// With a state directory: how acknowledged offsets become durable.
     commits: Option<Box<Commits>>,
@@ -298,7 +265,6 @@ pub struct Engine<F: FileSystem, S: Sink> {
     /// While somebody watches: which files are read most.
     busiest: Option<Box<Busiest>>,
     stats: Stats,
-    lag: Lag,
     insight: Insight,
     notices: Notices,
     is_stopping: bool,
@@ -339,37 +305,21 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             is_rescan_due: false,
             is_path_lost: false,
             is_missing_events: false,
-            doubts: Doubts::new(),
             found: Vec::new(),
             looked_at: Vec::new(),
-            listed: Vec::new(),
-            listing: HashSet::new(),
-            unread: Unread::new(),
-            cooling: VecDeque::new(),
-            cooling_dirty: 0,
             moves: HashMap::new(),
             renames: Renames::default(),
             former: FormerNames::default(),
             searches: Searches::new(),
-            deleted: VecDeque::new(),
-            leaving: VecDeque::new(),
-            judged_at: HashMap::new(),
             below: below::Below::new(),
-            leaving_directories: VecDeque::new(),
-            parked: Parked::default(),
-            parked_max: timers::PARKED_MAX,
-            parked_deleted: Parked::default(),
-            retries: BTreeMap::new(),
-            losses: VecDeque::new(),
             left_behind: VecDeque::new(),
             rewrites: rewriting::Rewrites::new(now),
-            partials: BTreeMap::new(),
-            grown: HashMap::new(),
             poll_at: None,
             polled: 0,
             held: HashMap::new(),
             kept: KeptFiles::new(HELD_MAX, kept_for, now.instant),
             pressure: 1.0,
+            schedule: Schedule::new(now.instant),
             succession: Succession::default(),
             commits: None,
             absence: Absence::default(),
@@ -391,7 +341,6 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             found_bytes: 0,
             busiest: None,
             stats: Stats::default(),
-            lag: Lag::new(now.instant),
             insight: Insight::default(),
             notices: Notices::default(),
             is_stopping: false,
@@ -407,7 +356,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// # Errors
     /// When the output or the event queue fails for good.
     pub fn turn(&mut self, now: Now) -> Result<Turn, EngineError> {
-        self.lag.begin_turn(now.instant);
+        self.schedule.lag.begin_turn(now.instant);
         self.note_turn(now);
         if !self.is_stopping {
             self.start_roots(now)?;
@@ -507,7 +456,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// Files that may have unread bytes and are to be read.
     pub fn unread_files(&self) -> usize {
-        self.unread.len() + self.listed.len() + self.cooling_dirty
+        self.schedule.len()
     }
 
     /// How long records have been waiting for an output that takes none, if they are.
@@ -528,7 +477,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 
     fn collect_acks(&mut self) {
-        let (files, commits, lag) = (&self.files, &mut self.commits, &mut self.lag);
+        let (files, commits, lag) = (&self.files, &mut self.commits, &mut self.schedule.lag);
         self.stats.acknowledged_bytes += self.outbox.collect_acks(|reached, since| {
             lag.acknowledged(since);
             debug_assert!(

@@ -15,9 +15,13 @@ use crate::sys::FileId;
 use crate::tree::DirId;
 
 mod aliases;
+mod counts;
+mod slot;
 mod state;
 
 use aliases::Aliases;
+use counts::Counts;
+pub(crate) use slot::{FileSlot, Life};
 pub(crate) use state::State;
 
 const NONE: u32 = u32::MAX;
@@ -36,81 +40,6 @@ pub(crate) struct SlotKey {
     version: u32,
 }
 
-/// The life of a file, as far as it is known.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Life {
-    /// No file: the slot is free.
-    Free,
-    /// A name that was heard of; what it stands for is not known yet.
-    Named,
-    /// Identified and in the tree.
-    Following,
-    /// Its name went away; a new one may be on its way.
-    Leaving,
-    /// Left the tree; kept for some minutes in case it comes back.
-    Parked,
-    /// Deleted, but held open with unread bytes.
-    Finishing,
-    /// Never read: our own output, a FIFO, a socket, a device.
-    Ignored,
-}
-
-/// One file. Offsets are bytes from the start of the file.
-#[derive(Debug)]
-pub(crate) struct FileSlot {
-    inode: u64,
-    /// Everything before it was encoded into records, or skipped and counted. The start of a line, or of a further piece of one.
-    pub(crate) offset: u64,
-    generation: u32,
-    /// Grows when the content restarts: the third part of `file` in json records.
-    pub(crate) incarnation: u32,
-    /// How many bytes from `offset` on are known to hold no newline.
-    pub(crate) scanned: u32,
-    /// Digest of the `mark_len` bytes just before `offset`.
-    pub(crate) mark: u32,
-    dir: u32,
-    name: NameRef,
-    next: u32,
-    previous: u32,
-    version: u32,
-    device: u16,
-    pub(crate) state: State,
-    pub(crate) life: Life,
-    /// At most [`crate::reader::MARK_BYTES`]; 0: the bytes before `offset` are not known.
-    pub(crate) mark_len: u8,
-    /// The input that it belongs to.
-    pub(crate) input: InputId,
-}
-
-const _: () = assert!(size_of::<FileSlot>() == 64, "one cache line, and the README's bytes per file");
-
-impl FileSlot {
-    /// The directory that the name is in, or was in last.
-    pub(crate) fn dir(&self) -> DirId {
-        DirId(self.dir)
-    }
-
-    /// Something was, or may have been, written that was not read; also if it cannot be read.
-    pub(crate) fn may_have_unread(&self) -> bool {
-        self.state.contains(State::DIRTY) || self.state.contains(State::UNREADABLE | State::MAY_HOLD_BYTES)
-    }
-
-    /// Whether the slot is found by its name.
-    pub(crate) fn is_bound(&self) -> bool {
-        self.state.contains(State::BOUND)
-    }
-
-    /// Whether the identity is known.
-    pub(crate) fn is_identified(&self) -> bool {
-        self.state.contains(State::IDENTIFIED)
-    }
-
-    /// Whether an event may say that bytes were added to this file.
-    pub(crate) fn is_read(&self) -> bool {
-        matches!(self.life, Life::Following | Life::Finishing)
-    }
-}
-
 /// All files.
 #[derive(Debug)]
 pub(crate) struct Registry {
@@ -126,6 +55,7 @@ pub(crate) struct Registry {
     free_first: u32,
     free_last: u32,
     len: usize,
+    counts: Counts,
     /// Which incarnation an inode reached before its slot was freed, by [`incarnation_bucket`].
     reached: Box<[u32]>,
     hasher: DefaultHashBuilder,
@@ -144,6 +74,7 @@ impl Registry {
             free_first: NONE,
             free_last: NONE,
             len: 0,
+            counts: Counts::NONE,
             reached: vec![0; INCARNATION_BUCKETS].into_boxed_slice(),
             hasher: DefaultHashBuilder::default(),
         }
@@ -203,6 +134,7 @@ impl Registry {
     pub(crate) fn insert(&mut self, dir: DirId, name: &[u8]) -> SlotId {
         let id = self.take();
         self.len += 1;
+        self.counts.add(&self.slots[id.0 as usize]);
         self.bind(id, dir, name);
         id
     }
@@ -411,7 +343,8 @@ impl Registry {
             let incarnation = self.get(id).incarnation;
             self.forget_incarnation(file, incarnation);
         }
-        let slot = self.get_mut(id);
+        let slot = &mut self.slots[id.0 as usize];
+        self.counts.remove(slot);
         slot.life = Life::Free;
         slot.state = State::empty();
         slot.version = slot.version.wrapping_add(1);

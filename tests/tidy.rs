@@ -73,6 +73,14 @@ fn unsafe_code_is_in_sys_alone_and_each_block_has_its_reason() {
 }
 
 #[test]
+fn the_bits_that_keep_a_file_from_being_read_are_written_by_the_schedule_alone() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut writers = all_sources();
+    writers.retain(|path| path.starts_with(root.join("src")) && fs::read_to_string(path).unwrap().contains(".reschedule("));
+    assert_eq!(writers, [root.join("src/engine/schedule.rs")]);
+}
+
+#[test]
 fn every_dependency_says_in_one_line_why_it_is_here() {
     let manifest = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml")).unwrap();
     let mut is_dependency = false;

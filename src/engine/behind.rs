@@ -27,7 +27,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                     self.mark_dirty(id);
                 } else if !self.files.get(other).is_identified() && self.succession.take_over(other, id) {
                     // The generations that the link did not lead to long enough to be looked at come before it.
-                    self.files.get_mut(id).state.insert(State::HAS_PREDECESSOR);
+                    self.files.get_mut(id).set(State::HAS_PREDECESSOR);
                 }
                 self.doubt(other);
             }
@@ -66,7 +66,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.note_former_name(id, dir, name);
         }
         let slot = self.files.get(id);
-        let is_target = (slot.state.contains(State::VIA_LINK) || !slot.is_bound()) && self.is_target(dir, name);
+        let is_target = (slot.state().contains(State::VIA_LINK) || !slot.is_bound()) && self.is_target(dir, name);
         if !is_target {
             self.further_link_left(id, dir, name, now);
             self.doubt(id);
@@ -81,7 +81,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// A further name of a file goes away. If it was a link, what it led to and what was rotated behind it is the file's own link's.
     fn further_link_left(&mut self, id: SlotId, dir: DirId, name: &[u8], now: Instant) {
         let slot = self.files.get(id);
-        if !slot.is_bound() || !slot.state.contains(State::VIA_LINK) {
+        if !slot.is_bound() || !slot.state().contains(State::VIA_LINK) {
             self.link_removed(dir, name, now);
             return;
         }
@@ -107,7 +107,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.files.remove_alias(*dir, name);
         }
         self.leave(id, how, now);
-        self.files.get_mut(id).state.remove(State::VIA_LINK);
+        self.files.get_mut(id).clear(State::VIA_LINK);
         if how.is_empty() {
             self.renames.rotated.insert(key, link.clone());
             for (dir, name) in &others {
@@ -117,7 +117,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         for (at, (dir, name)) in std::iter::once(link).chain(others).enumerate() {
             if self.tree.at_place(dir.0).is_some() && self.files.find(dir, &name).is_none() {
                 let heard_of = self.hear_of(dir, &name, input);
-                self.files.get_mut(heard_of).state.set(State::VIA_LINK, at == 0);
+                self.files.get_mut(heard_of).put(State::VIA_LINK, at == 0);
             }
         }
     }
@@ -137,7 +137,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// The name of a link goes to another file: says so to those that the link led to.
     pub(super) fn link_replaced(&mut self, id: SlotId) {
-        if self.files.get(id).state.contains(State::VIA_LINK) && !self.wanted.is_empty() {
+        if self.files.get(id).state().contains(State::VIA_LINK) && !self.wanted.is_empty() {
             let (dir, name) = (self.files.get(id).dir(), self.files.name(id).to_vec());
             self.forget_targets(dir, &name);
         }

@@ -113,7 +113,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
         self.path_changed(id);
         // A file that could not be read may be readable now: no event says so.
-        if self.files.get(id).state.contains(State::UNREADABLE) {
+        if self.files.get(id).state().contains(State::UNREADABLE) {
             self.doubt(id);
         }
     }

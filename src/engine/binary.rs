@@ -55,16 +55,16 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let is_asked = self.inputs.get(self.files.get(id).input).binary == Binary::Skip;
         let slot = self.files.get_mut(id);
         // Of a file that goes on, nothing was delivered so far if it is at its start.
-        slot.state.set(State::UNDECIDED, is_asked && slot.offset == 0);
+        slot.put(State::UNDECIDED, is_asked && slot.offset == 0);
     }
 
     /// Bytes of a file are here. If they are its first, they decide. Says whether its turn is over: it is left out, or there are too few bytes
     /// to tell.
     pub(super) fn leave_out_binary(&mut self, id: SlotId, start: usize, end: usize, is_at_end: bool, now: Now) -> bool {
-        if !self.files.get(id).state.contains(State::UNDECIDED) {
+        if !self.files.get(id).state().contains(State::UNDECIDED) {
             return false;
         }
-        let is_last = self.config.once || self.files.get(id).life == Life::Finishing;
+        let is_last = self.config.once || self.files.get(id).life() == Life::Finishing;
         let bytes = &self.reader.bytes(end)[start..];
         if bytes.is_empty() {
             return false;
@@ -77,17 +77,18 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 return true;
             }
             Block::Text => {
-                slot.state.remove(State::UNDECIDED);
+                slot.clear(State::UNDECIDED);
                 return false;
             }
             Block::Binary => {}
         }
         slot.scanned = 0;
         slot.mark = 0;
-        slot.state.remove(State::DIRTY | State::UNDECIDED | State::FLUSH);
-        if slot.life == Life::Following {
-            slot.state.insert(State::BINARY);
-            slot.life = Life::Ignored;
+        slot.clear(State::UNDECIDED | State::FLUSH);
+        self.schedule.forget_unread(&mut self.files, id);
+        if self.files.get(id).life() == Life::Following {
+            self.files.get_mut(id).set(State::BINARY);
+            self.files.set_life(id, Life::Ignored);
         }
         self.stats.binary_files += 1;
         if let Some(kept_back) = self.notices.admit_about(Cause::Binary, &self.path, now.instant) {
@@ -99,7 +100,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// Something was written to a file that is left out: whether its content is another one is asked a moment later.
     pub(super) fn written_to_binary(&mut self, id: SlotId, now: Instant) {
-        if !self.files.get(id).state.contains(State::RETRY) {
+        if !self.files.get(id).state().contains(State::RETRY) {
             self.retry_at(id, now + AGAIN_AFTER);
         }
     }
@@ -109,7 +110,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     pub(super) fn is_still_left_out(&mut self, id: SlotId, found: &Stat) -> bool {
         let is_left_out = self.inputs.get(self.files.get(id).input).binary == Binary::Skip;
         let before = std::mem::replace(&mut self.files.get_mut(id).mark, digest_of(found));
-        self.files.get_mut(id).life = Life::Ignored;
+        self.files.set_life(id, Life::Ignored);
         if is_left_out && before == digest_of(found) {
             return true;
         }
@@ -125,14 +126,14 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 }
             }
         }
+        self.files.set_life(id, Life::Following);
         let slot = self.files.get_mut(id);
-        slot.life = Life::Following;
-        slot.state.remove(State::BINARY);
+        slot.clear(State::BINARY);
         slot.offset = 0;
         slot.mark_len = 0;
         slot.scanned = 0;
         slot.incarnation += 1;
-        slot.state.insert(State::SKIP_NULS);
+        slot.set(State::SKIP_NULS);
         self.begin_story(id);
         self.mark_dirty(id);
         false

@@ -7,13 +7,11 @@ use super::timers::Moved;
 use super::*;
 use crate::inputs::InputId;
 use crate::interpret::{Change, NameChange, interpret};
-use crate::lag::Stamp;
 use crate::notices::Cause;
 use crate::registry::{Life, NEAR_MAX, State};
 use crate::sys::WatchId;
 use crate::sys::inotify::{EVENT_BYTES_MAX, Events, RawEvent, mask};
 use crate::tree::{Role, Why};
-use crate::unread::Because;
 
 /// Look-ups are loaded ahead only if a buffer has at least `AHEAD_MIN` of them, and the index is larger than the processor's second-level cache.
 const AHEAD_MIN: usize = 4;
@@ -44,7 +42,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         if self.is_stopping {
             return Ok(());
         }
-        self.lag.begin_turn(now.instant);
+        self.schedule.lag.begin_turn(now.instant);
         self.are_events_pending = true;
         self.take_changes(now)
     }
@@ -129,7 +127,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     #[inline]
     fn file_modified(&mut self, id: SlotId, dir: DirId, name: &[u8], now: Now) {
-        if self.files.get(id).state.contains(State::BINARY) {
+        if self.files.get(id).state().contains(State::BINARY) {
             self.written_to_binary(id, now.instant);
             return;
         }
@@ -229,7 +227,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             (NameChange::MovedTo(cookie), _) => self.file_moved_to(dir, name, cookie, now.instant),
             (NameChange::Created, Some(id)) => {
                 // It appeared after its directory was watched, though a listing came by before this event.
-                self.files.get_mut(id).state.remove(State::FIRST_SCAN);
+                self.files.get_mut(id).clear(State::FIRST_SCAN);
                 self.doubt(id);
             }
             (NameChange::Attributes, Some(id)) => {
@@ -248,8 +246,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                         // It was there before: the listing of its directory is still to come by.
                         let found = self.tree.get(dir);
                         let is_first_scan = found.unfinished.max(found.queued).is_some_and(Why::is_first);
-                        self.files.get_mut(id).state.insert(State::LISTED | State::MAY_HOLD_BYTES);
-                        self.files.get_mut(id).state.set(State::FIRST_SCAN, is_first_scan);
+                        Schedule::hold_back(&mut self.files, id, KeptBack::Listing);
+                        let slot = self.files.get_mut(id);
+                        slot.set(State::MAY_HOLD_BYTES);
+                        slot.put(State::FIRST_SCAN, is_first_scan);
                     }
                 } else {
                     self.look_through_links_to(dir, name);
@@ -286,7 +286,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     fn file_moved_to(&mut self, dir: DirId, name: &[u8], cookie: u32, now: Instant) {
         let moved = match self.moves.remove(&cookie) {
-            Some(Moved::File(key, _)) => self.files.alive(key).filter(|&id| self.files.get(id).life == Life::Leaving),
+            Some(Moved::File(key, _)) => self.files.alive(key).filter(|&id| self.files.get(id).life() == Life::Leaving),
             _ => None,
         };
         let moved = moved.map(|id| self.which_file_moved(id, dir, name, now)).filter(|&id| !self.left_tree(id, dir, name));
@@ -313,7 +313,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 self.look_through_links_to(dir, name);
             }
             None => match self.hear_if_accepted(dir, name) {
-                Some(id) => self.files.get_mut(id).state.insert(State::MAY_HOLD_BYTES),
+                Some(id) => self.files.get_mut(id).set(State::MAY_HOLD_BYTES),
                 None => self.look_through_links_to(dir, name),
             },
         }
@@ -389,102 +389,37 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let id = self.files.insert(dir, name);
         self.files.get_mut(id).input = input;
         self.inputs.note_accepted(input);
-        let is_listing = self.is_listing(self.tree.group(dir));
-        self.files.get_mut(id).state.set(State::LISTED, is_listing);
+        if self.is_listing(self.tree.group(dir)) {
+            Schedule::hold_back(&mut self.files, id, KeptBack::Listing);
+        }
         self.claim(id, dir, name);
         self.doubt(id);
         id
     }
 
-    /// What the slot's name stands for is to be looked at.
+    /// See [`Schedule::doubt`].
     pub(super) fn doubt(&mut self, id: SlotId) {
-        let state = &mut self.files.get_mut(id).state;
-        if !state.contains(State::DOUBT) {
-            state.insert(State::DOUBT);
-            if is_planted!(DoubtForgotten) {
-                return;
-            }
-            let group = self.group_of(id);
-            self.doubts.push(group, id);
-        }
+        self.schedule.doubt(&mut self.files, &self.tree, id);
     }
 
-    /// The file may have unread bytes.
+    /// See [`Schedule::mark_dirty`].
     #[inline]
     pub(super) fn mark_dirty(&mut self, id: SlotId) {
-        let slot = self.files.get_mut(id);
-        if slot.state.contains(State::DIRTY) {
-            return;
-        }
-        slot.state.insert(State::DIRTY);
-        let since = self.lag.now();
-        if slot.state.contains(State::COOLING) {
-            self.cooling_dirty += 1;
-            self.lag.keep(id, since);
-        } else {
-            self.enqueue_since(id, since);
-        }
+        self.schedule.mark_dirty(&mut self.files, &self.tree, id);
     }
 
-    /// Out of line, as most events of a burst are about files that cool down.
-    #[inline(never)]
-    fn enqueue_since(&mut self, id: SlotId, since: Stamp) {
-        match self.queue_for(id) {
-            Some((because, group)) => self.unread.push_back(because, group, Waiting { id, since }),
-            None => self.lag.keep(id, since),
-        }
-    }
-
-    /// Puts a dirty file into the queue, unless something else has to happen first.
+    /// See [`Schedule::enqueue`].
     pub(super) fn enqueue(&mut self, id: SlotId) {
-        if let Some((because, group)) = self.queue_for(id) {
-            self.unread.push_back(because, group, Waiting { id, since: self.lag.take(id) });
-        }
+        self.schedule.enqueue(&mut self.files, &self.tree, id);
     }
 
-    /// Puts a file whose turn ended back at the head of its queue: none of those behind it may overtake it.
-    pub(super) fn go_on_first(&mut self, id: SlotId) {
-        self.files.get_mut(id).state.insert(State::DIRTY);
-        if let Some((because, group)) = self.queue_for(id) {
-            self.unread.push_front(because, group, Waiting { id, since: self.lag.take(id) });
-        }
-    }
-
-    /// Whose turns the file shares: those of the directory below a PATH that it is in. A file without a name may be in none: group 0.
-    #[inline]
-    pub(super) fn group_of(&self, id: SlotId) -> u32 {
-        let slot = self.files.get(id);
-        if slot.is_bound() { self.tree.group(slot.dir()) } else { 0 }
-    }
-
-    /// The queue that a dirty file goes into now, and the group, if nothing else has to happen first. It counts as queued.
-    #[inline]
-    fn queue_for(&mut self, id: SlotId) -> Option<(Because, u32)> {
-        let slot = self.files.get_mut(id);
-        let is_due =
-            slot.is_read() && slot.state.contains(State::DIRTY) && !slot.state.intersects(State::KEPT_BACK | State::QUEUED);
-        if !is_due {
-            return None;
-        }
-        slot.state.insert(State::QUEUED);
-        let because = if slot.state.contains(State::BACKLOG) {
-            Because::Listed
-        } else if slot.state.contains(State::HAS_MORE) {
-            Because::HasMore
-        } else {
-            Because::Changed
-        };
-        Some((because, self.group_of(id)))
-    }
-
-    /// The file may be read again: its time is over, or something renamed or ended it.
+    /// See [`Schedule::end_cooling`].
     pub(super) fn end_cooling(&mut self, id: SlotId) {
-        let slot = self.files.get_mut(id);
-        let was_cooling = slot.state.contains(State::COOLING);
-        slot.state.remove(State::COOLING);
-        if slot.state.contains(State::DIRTY) {
-            self.cooling_dirty -= usize::from(was_cooling);
-            self.enqueue(id);
-        }
+        self.schedule.end_cooling(&mut self.files, &self.tree, id);
+    }
+
+    /// See [`schedule::group_of`].
+    pub(super) fn group_of(&self, id: SlotId) -> u32 {
+        schedule::group_of(&self.files, &self.tree, id)
     }
 }

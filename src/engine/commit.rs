@@ -458,7 +458,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let in_doubt = State::DIRTY | State::DOUBT | State::RETRY | State::UNREADABLE;
         let is_watched = self.tree.at_place(slot.dir().0).is_some_and(|dir| self.tree.watch(dir).is_some());
         // Of a file without a name nothing is told; of one that a look is about to settle, not all is known.
-        let is_known = slot.is_bound() && self.found.is_empty() && !slot.state.intersects(in_doubt);
+        let is_known = slot.is_bound() && self.found.is_empty() && !slot.state().intersects(in_doubt);
         let is_told_all = is_watched && is_known && !self.is_missing_events && !self.is_rescan_due;
         if is_told_all { known.read_at.max(nanos(self.drained_at)) } else { known.read_at }
     }
@@ -532,8 +532,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     fn born(&mut self, births: Vec<SlotKey>) {
         for key in births {
             if let Some(id) = self.files.alive(key) {
-                self.files.get_mut(id).state.remove(State::UNSTORED);
-                self.enqueue(id);
+                self.schedule.release(&mut self.files, &self.tree, id, KeptBack::Store);
             }
         }
     }

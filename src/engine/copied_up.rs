@@ -35,14 +35,14 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     pub(super) fn is_copied_up(&mut self, id: SlotId, known: FileId, found: &Stat) -> bool {
         let slot = self.files.get(id);
         let is_same_inode = (known.device, known.inode) == (found.id.device, found.id.inode);
-        if slot.life != Life::Following || slot.state.contains(State::UNCONFIRMED) || self.files.find_id(found.id).is_some() {
+        if slot.life() != Life::Following || slot.state().contains(State::UNCONFIRMED) || self.files.find_id(found.id).is_some() {
             return false;
         }
         if is_same_inode && known.is_other_life(found.id) {
             return false;
         }
         // A copy gets another inode if the file had further names, and those are told of: but not while events are missed.
-        if !is_same_inode && (slot.state.contains(State::VIA_LINK) || self.is_missing_events || self.is_rescan_due) {
+        if !is_same_inode && (slot.state().contains(State::VIA_LINK) || self.is_missing_events || self.is_rescan_due) {
             return false;
         }
         let is_watched = self.tree.at_place(slot.dir().0).is_some_and(|dir| self.tree.watch(dir).is_some());
@@ -67,7 +67,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         if let Some(commits) = &mut self.commits {
             commits.renumbered(key, (known, before), after);
             if !is_same_inode && commits.is_story_awaited(key) {
-                self.files.get_mut(id).state.insert(State::UNSTORED);
+                Schedule::hold_back(&mut self.files, id, KeptBack::Store);
             }
         }
     }

@@ -165,8 +165,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let slot = self.files.alive(departure.key).filter(|&id| !self.files.get(id).is_bound());
         match (slot, departure.last) {
             (Some(id), None) => Some(self.explain_leaving(id, asked, now)),
-            (Some(id), Some(last)) if self.files.get(id).life == Life::Parked => {
-                let is_deleted = self.files.get(id).state.contains(State::DELETED) || self.parked_deleted.until(id).is_some();
+            (Some(id), Some(last)) if self.files.get(id).life() == Life::Parked => {
+                let is_deleted =
+                    self.files.get(id).state().contains(State::DELETED) || self.schedule.parked_deleted.until(id).is_some();
                 Some(departed(asked, &last, is_deleted, self.encoder.run(), now.instant))
             }
             // Forgotten for another that came later.

@@ -40,7 +40,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.root_lost(now);
         }
         let mut budget = ENTRIES_PER_TURN;
-        while budget > 0 && self.doubts.len() < DOUBTS_MAX && self.urgent.has_work() {
+        while budget > 0 && self.schedule.doubts.len() < DOUBTS_MAX && self.urgent.has_work() {
             let Some(visit) = self.next_visit(&mut budget, now) else { continue };
             let slice = budget.min(ENTRIES_AT_ONCE);
             let mut left = slice;
@@ -52,7 +52,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
         self.search(&mut budget, now);
         self.sweep_slices(now);
-        if !self.listed.is_empty() {
+        if !self.schedule.listed.is_empty() {
             self.read_listed(now.instant);
         }
         if self.is_calm() {
@@ -60,14 +60,12 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             if std::mem::take(&mut self.is_missing_events) {
                 self.give_useless_watches_back();
             }
-            if !self.listing.is_empty() {
-                self.listing.clear();
-                self.unread.give_back();
-                self.doubts.give_back();
+            if !self.schedule.listing.is_empty() {
+                self.schedule.give_back();
             }
             self.has_scanned = true;
         }
-        if !self.urgent.has_work() && !self.is_sweeping() && self.doubts.is_empty() {
+        if !self.urgent.has_work() && !self.is_sweeping() && self.schedule.doubts.is_empty() {
             self.suspect_since = None;
             self.say_watch_limit(now);
         }
@@ -75,7 +73,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// No listing is under way, and every name that came up was looked at.
     pub(super) fn is_calm(&self) -> bool {
-        !self.urgent.has_work() && !self.searches.is_under_way() && self.doubts.is_empty() && !self.is_look_unsettled()
+        !self.urgent.has_work() && !self.searches.is_under_way() && self.schedule.doubts.is_empty() && !self.is_look_unsettled()
     }
 
     /// From now on until all is calm: files modified since then are read once even if their size is as it was.
@@ -118,7 +116,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// Files of this group may come up of which nothing is known, so that they are read in the order of their last modification.
     #[inline]
     pub(super) fn is_listing(&self, group: u32) -> bool {
-        !self.listing.is_empty() && self.listing.contains(&group)
+        !self.schedule.listing.is_empty() && self.schedule.listing.contains(&group)
     }
 
     /// Adds a directory that was listed or heard of, if it is to be followed, and returns it.
@@ -292,7 +290,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 // Where no event tells, several rotations may have come between two polls.
                 if why.finds_new() || (why == Why::Poll && self.tree.get(dir).is_polled) {
                     let group = self.tree.group(dir);
-                    self.listing.insert(group);
+                    self.schedule.listing.insert(group);
                 }
                 let had_files = self.files.in_dir(dir).next().is_some() || self.tree.children(dir).next().is_some();
                 Some(Visit { directory: self.tree.key(dir), why, listing, had_files })
@@ -469,7 +467,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// Some directory was renamed away, or let go, and is not settled yet.
     pub(super) fn are_directories_moving(&self) -> bool {
-        !self.leaving_directories.is_empty() || self.below.is_dropping()
+        self.schedule.deadlines.has(TaskKind::JudgeDirectory) || self.below.is_dropping()
     }
 
     pub(super) fn is_any_moving(&self, dir: DirId) -> bool {

@@ -89,15 +89,15 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let item = self.files.get(id).is_identified().then(|| Item::File(self.files.key(id)));
         if let Some((by, Item::File(key))) = self.renames.over(dir, name)
             && (by == item || by.is_none() && item.is_none())
-            && let Some(covered) = self.files.alive(key).filter(|&covered| self.files.get(covered).life == Life::Leaving)
+            && let Some(covered) = self.files.alive(key).filter(|&covered| self.files.get(covered).life() == Life::Leaving)
         {
             // The file that has the name stays, and the one that it covered goes to where the other one came from.
-            self.files.get_mut(covered).state.remove(State::DELETED);
+            self.files.get_mut(covered).clear(State::DELETED);
             if self.renames.exchanged.len() < RENAMES_MAX {
                 self.renames.exchanged.push(key);
             }
             // A look that finds a third file under the name finds one that came later.
-            self.files.get_mut(id).state.remove(State::UNCONFIRMED);
+            self.files.get_mut(id).clear(State::UNCONFIRMED);
             self.doubt(id);
             return covered;
         }
@@ -125,7 +125,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             return id;
         };
         self.renames.settle_exchange(key);
-        self.files.get_mut(id).state.insert(State::DELETED);
+        self.files.get_mut(id).set(State::DELETED);
         self.link_replaced(holder);
         self.leave(holder, State::empty(), now);
         holder
@@ -134,17 +134,17 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// A rename gives this name to a file, or to something unknown, and covers the file that had it. That one is judged a moment later.
     pub(super) fn cover_file(&mut self, id: SlotId, now: Instant) {
         self.link_replaced(id);
-        let before = self.deleted.len();
-        let state = &mut self.files.get_mut(id).state;
-        if state.contains(State::LISTED) {
+        let before = self.schedule.deleted.len();
+        let slot = self.files.get_mut(id);
+        if slot.state().contains(State::LISTED) {
             // The listing may be behind the renames: its file may have another name by now.
-            state.remove(State::MAY_HOLD_BYTES);
+            slot.clear(State::MAY_HOLD_BYTES);
         }
         self.leave(id, State::DELETED, now);
-        if self.deleted.len() > before
-            && let Some((_, key)) = self.deleted.pop_back()
+        if self.schedule.deleted.len() > before
+            && let Some((_, key)) = self.schedule.deleted.pop_back()
         {
-            self.judge_at(key, now + GRACE);
+            self.schedule.judge_at(key, now + GRACE);
         }
     }
 
@@ -159,7 +159,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         now: Instant,
     ) {
         let is_link = moved.and_then(|moved| self.files.alive(moved));
-        let is_link = is_link.is_some_and(|id| self.files.get(id).state.contains(State::VIA_LINK));
+        let is_link = is_link.is_some_and(|id| self.files.get(id).state().contains(State::VIA_LINK));
         if let Some(from) = from.as_ref().filter(|_| is_link && !self.renames.rotated.is_empty()) {
             // A link that is renamed takes along what was rotated behind it.
             let behind = self.renames.rotated.values_mut().filter(|link| *link == from);
@@ -176,7 +176,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let Some(id) = self.files.alive(moved) else { return };
         let (input, is_accepted) = (self.files.get(id).input, self.input_of(dir, &name).is_some());
         let guess = self.hear_of(dir, &name, input);
-        self.files.get_mut(guess).state.set(State::ONLY_KNOWN, !is_accepted);
+        self.files.get_mut(guess).put(State::ONLY_KNOWN, !is_accepted);
         self.is_guess(guess);
     }
 
@@ -196,7 +196,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let before = self.renames.exchanged.len();
         let files = &self.files;
         self.renames.exchanged.retain(|&exchanged| exchanged != key && files.alive(exchanged).is_some());
-        let was_covered = self.renames.exchanged.len() < before && self.files.get(id).state.contains(State::UNCONFIRMED);
+        let was_covered = self.renames.exchanged.len() < before && self.files.get(id).state().contains(State::UNCONFIRMED);
         if was_covered { State::DELETED } else { State::empty() }
     }
 
@@ -234,7 +234,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let key = self.tree.key(dir);
         self.former.take_deleted(key);
         self.tree.detach(dir);
-        self.leaving_directories.push_back((now + GRACE, key));
+        self.schedule.deadlines.add(now + GRACE, Task::JudgeDirectory(key));
     }
 
     /// A directory takes a name, and perhaps covers another one, which is let go a moment later unless it comes up elsewhere.

@@ -106,13 +106,13 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         // By name it may be another file by now.
         let own = held.or_else(|| target.as_ref().ok().copied()).filter(|found| file.is_none_or(|file| file == found.id));
         let (state, mut why) = self.state_of(id, own.as_ref(), &target, now);
-        if self.files.get(id).state.contains(State::STARTED_AT_END | State::WAS_OLD) {
+        if self.files.get(id).state().contains(State::STARTED_AT_END | State::WAS_OLD) {
             why.push_str("; it was started at its end, because it had not been modified for --ignore-older");
         }
         let key = self.files.key(id);
         let slot = self.files.get(id);
         let read_at = self.commits.as_ref().and_then(|commits| commits.ledger.get(key)).map_or(0, |known| known.read_at);
-        let is_followed = file.is_some() && slot.life != Life::Ignored;
+        let is_followed = file.is_some() && slot.life() != Life::Ignored;
         FileStatus {
             asked: (path != asked).then(|| PathText::new(asked)),
             path: PathText::new(&path),
@@ -130,7 +130,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             unfinished_bytes: (is_followed && slot.scanned > 0).then_some(u64::from(slot.scanned)),
             modified: own.map(|found| rfc3339(found.modified)),
             read_to_end: (read_at > 0).then(|| rfc3339(SystemTime::UNIX_EPOCH + Duration::from_nanos(read_at))),
-            started_at_end: slot.state.contains(State::STARTED_AT_END),
+            started_at_end: slot.state().contains(State::STARTED_AT_END),
         }
     }
 
@@ -147,8 +147,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     fn state_of(&mut self, id: SlotId, own: Option<&Stat>, target: &io::Result<Stat>, now: Now) -> Reason {
         let slot = self.files.get(id);
-        let state = slot.state;
-        match slot.life {
+        let state = slot.state();
+        match slot.life() {
             Life::Ignored if state.contains(State::BINARY) => because(
                 FileState::Binary,
                 "its first block is binary, and such files are left out (binary = \"skip\"); decided anew when its content restarts",
@@ -186,7 +186,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 
     fn explain_parked(&self, id: SlotId, now: Instant) -> Reason {
-        let deadline = self.parked.until(id).or_else(|| self.parked_deleted.until(id));
+        let deadline = self.schedule.parked.until(id).or_else(|| self.schedule.parked_deleted.until(id));
         let left = deadline.map_or(Duration::ZERO, |deadline| deadline.saturating_duration_since(now));
         let since = timers::PARKED_FOR.saturating_sub(left).as_secs();
         let kept = left.as_secs();
@@ -219,7 +219,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// It has, or may have, unread bytes: what keeps it?
     fn explain_unread(&mut self, id: SlotId, now: Now) -> Reason {
-        let state = self.files.get(id).state;
+        let state = self.files.get(id).state();
         if self.is_stopping {
             because(FileState::Stopping, "a stop was asked for: nothing more is read")
         } else if self.outbox.blocks(state.intersects(State::BACKLOG | State::HAS_MORE)) {
@@ -237,7 +237,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         } else if state.contains(State::COOLING) {
             because(FileState::CoolingDown, "it was read a moment ago: again within --coalesce")
         } else {
-            let waiting = self.unread.len();
+            let waiting = self.schedule.unread.len();
             because(FileState::Queued, format!("it is one of {waiting} files whose turn comes"))
         }
     }

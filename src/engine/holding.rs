@@ -28,11 +28,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         if self.outbox.has_room_for_backlog() {
             return;
         }
-        let first: Vec<SlotId> = self.unread.iter().map(|waiting| waiting.id).take(HELD_MAX).collect();
+        let first: Vec<SlotId> = self.schedule.unread.iter().map(|waiting| waiting.id).take(HELD_MAX).collect();
         for id in first {
             let slot = self.files.get(id);
             // A file may be read out of turn and stay in the queue.
-            if self.held.contains_key(&id) || slot.life != Life::Following || !slot.state.contains(State::DIRTY) {
+            if self.held.contains_key(&id) || slot.life() != Life::Following || !slot.state().contains(State::DIRTY) {
                 continue;
             }
             mark!("an unread file was opened because the output was blocked");
@@ -47,7 +47,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         for id in self.succession.all_waiting().into_iter().take(HELD_MAX) {
             let slot = self.files.get(id);
             // A file may be read out of turn and stay in the queue.
-            if self.held.contains_key(&id) || slot.life != Life::Following || !slot.state.contains(State::DIRTY) {
+            if self.held.contains_key(&id) || slot.life() != Life::Following || !slot.state().contains(State::DIRTY) {
                 continue;
             }
             mark!("a file that waits for its predecessor was opened because the output was blocked");
@@ -105,7 +105,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let is_seen = self.tree.at_place(slot.dir().0).is_some_and(|dir| !self.tree.get(dir).is_blind());
         // There are as many places as files may be open.
         let has_room = self.held.is_empty() || self.open_files() < self.files_open_max;
-        if is_seen && has_room && slot.life == Life::Following {
+        if is_seen && has_room && slot.life() == Life::Following {
             self.kept.keep(id, file, now);
         }
     }
@@ -155,7 +155,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// A file that appeared has bytes but may not be read before its story is stored: held open, so that deleting it loses nothing.
     pub(super) fn hold_unstored(&mut self, id: SlotId) {
-        if self.files.get(id).state.contains(State::UNSTORED) {
+        if self.files.get(id).state().contains(State::UNSTORED) {
             mark!("a new file was held open until its story is stored");
             self.hold_open(id);
         }

@@ -46,7 +46,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     ) -> io::Result<NulRun> {
         let slot = self.files.get(pass.id);
         let offset = slot.offset;
-        let is_last = self.config.once || slot.life == Life::Finishing;
+        let is_last = self.config.once || slot.life() == Life::Finishing;
         let data = &self.reader.bytes(got)[mark_len..];
         let run = data.iter().position(|&byte| byte != 0).unwrap_or(data.len());
         let is_short = offset == 0 && run < RUN_MIN;

@@ -6,17 +6,12 @@
 
 use super::root::RootState;
 use super::*;
-use crate::registry::{FileSlot, Life, State};
+use crate::registry::State;
 use crate::status::{About, Backlog, Diagnostic, Directories, Files, OutputStatus, Status};
 use crate::sys::KnownLife;
 
 /// What was measured is told again for this long: many who ask cost no more than one.
 const FRESH: Duration = Duration::from_millis(200);
-
-/// Slots whose states are counted for a question: some milliseconds ...
-const SLOTS_PER_QUESTION: usize = 256 * 1024;
-/// ... and by each turn after it, until all are counted: a question later tells what came of it.
-const SLOTS_PER_TURN: usize = 32 * 1024;
 
 /// Files looked at (`statx(2)`) per question for their unread bytes: at first, at least and at most.
 const LOOKS_FIRST: usize = 64;
@@ -31,11 +26,6 @@ const QUESTION_SHORT: Duration = Duration::from_millis(1);
 /// What is kept between two questions.
 #[derive(Debug)]
 pub(super) struct Insight {
-    /// The last complete count.
-    counted: Files,
-    /// The one under way, and the next slot's place.
-    counting: Files,
-    place: usize,
     backlog: Backlog,
     measured_at: Option<Instant>,
     /// Files looked at for a question at most.
@@ -46,39 +36,15 @@ pub(super) struct Insight {
 
 impl Default for Insight {
     fn default() -> Self {
-        Insight {
-            counted: Files::default(),
-            counting: Files::default(),
-            place: 0,
-            backlog: Backlog::default(),
-            measured_at: None,
-            looks_max: LOOKS_FIRST,
-            looks_wanted: 0,
-        }
+        Insight { backlog: Backlog::default(), measured_at: None, looks_max: LOOKS_FIRST, looks_wanted: 0 }
     }
 }
 
 impl Insight {
-    /// A count was begun, and turns go on with it.
-    pub(super) fn is_counting(&self) -> bool {
-        self.place > 0
-    }
-
     /// Of so many files, how many may be looked at for a question. The loop measures what that takes.
     pub(super) fn looks(&mut self, wanted: usize) -> usize {
         self.looks_wanted = wanted;
         wanted.min(self.looks_max)
-    }
-
-    /// Counts the states of so many slots more, or begins to.
-    fn count(&mut self, files: &Registry, blocked: State, slots_max: usize) {
-        let slots = files.slots(self.place, slots_max);
-        slots.iter().for_each(|slot| count_slot(slot, blocked, &mut self.counting));
-        self.place += slots.len();
-        if slots.len() < slots_max {
-            self.counted = std::mem::take(&mut self.counting);
-            self.place = 0;
-        }
     }
 }
 
@@ -90,20 +56,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// The turn that began at `began` is over now.
     pub fn turn_ended(&mut self, began: Instant, now: Instant) {
-        self.lag.end_turn(began, now);
+        self.schedule.lag.end_turn(began, now);
         self.rewrites.turn_ended(now);
-        if self.insight.is_counting() {
-            self.insight.count(&self.files, self.blocked(), SLOTS_PER_TURN);
-        }
-    }
-
-    /// The output is the reason that files with any of these bits are not read.
-    fn blocked(&self) -> State {
-        match (self.outbox.blocks(false), self.outbox.blocks(true)) {
-            (true, _) => State::all(),
-            (false, true) => State::BACKLOG | State::HAS_MORE,
-            (false, false) => State::empty(),
-        }
     }
 
     /// How much there is at the moment.
@@ -125,9 +79,6 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.look_at_output_file(now);
         if self.insight.measured_at.is_none_or(|at| now.saturating_duration_since(at) >= FRESH) {
             self.insight.measured_at = Some(now);
-            if !self.insight.is_counting() {
-                self.insight.count(&self.files, self.blocked(), SLOTS_PER_QUESTION);
-            }
             self.sample_backlog();
         }
         let text = |root: &Root| String::from_utf8_lossy(&root.path).into_owned();
@@ -138,7 +89,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             missing,
             without_files: self.inputs_without_files(),
             counters: self.stats.clone(),
-            files: Files { known: self.files.len() as u64, held: self.open_files() as u64, ..self.insight.counted },
+            files: self.count_files(),
             backlog: Backlog { oldest_unread_seconds: self.oldest_unread(now).as_secs_f64(), ..self.insight.backlog },
             directories: Directories {
                 known: self.tree.len() as u64,
@@ -151,8 +102,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             },
             output: self.output_status(now),
             commits: self.commits.as_ref().map(|commits| commits.status(now)).unwrap_or_default(),
-            turns: self.lag.turns.clone(),
-            deliveries: self.lag.deliveries.clone(),
+            turns: self.schedule.lag.turns.clone(),
+            deliveries: self.schedule.lag.deliveries.clone(),
             diagnostics: self
                 .notices()
                 .map(|(cause, told)| Diagnostic { cause: cause.to_owned(), said: told.said, suppressed: told.suppressed })
@@ -172,10 +123,15 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
     }
 
+    fn count_files(&self) -> Files {
+        let counts = self.files.counts(self.outbox.blocks(false), self.outbox.blocks(true));
+        Files { known: self.files.len() as u64, held: self.open_files() as u64, ..counts }
+    }
+
     fn output_status(&self, now: Instant) -> OutputStatus {
         let state = self.outbox.sink().state();
         let failure = self.output_file.failure().map(str::to_owned);
-        let oldest = self.outbox.oldest().map_or(Duration::ZERO, |since| self.lag.age(since, now));
+        let oldest = self.outbox.oldest().map_or(Duration::ZERO, |since| self.schedule.lag.age(since, now));
         OutputStatus {
             kind: String::new(),
             is_connected: state.is_connected && !self.outbox.is_closed() && failure.is_none(),
@@ -193,26 +149,26 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// How long the file at the head of a queue has been waiting. Those that cool down wait for `--coalesce` at most.
     fn oldest_unread(&self, now: Instant) -> Duration {
-        self.unread.heads().map(|waiting| self.lag.age(waiting.since, now)).max().unwrap_or_default()
+        self.schedule.unread.heads().map(|waiting| self.schedule.lag.age(waiting.since, now)).max().unwrap_or_default()
     }
 
     /// Looks at some of the files that wait, spread evenly over the queues, and takes the others for like them.
     fn sample_backlog(&mut self) {
-        let unread = self.unread.len();
-        let queued = unread + self.listed.len();
-        let all = queued + self.cooling.len();
+        let unread = self.schedule.unread.len();
+        let queued = unread + self.schedule.listed.len();
+        let all = queued + self.schedule.cooling.len();
         let every = all.div_ceil(self.insight.looks(all).max(1)).max(1);
         let (mut looked_at, mut waiting, mut bytes) = (0_u64, 0_u64, 0_u64);
         for at in (0..all).step_by(every) {
             looked_at += 1;
             let id = if at < unread {
-                self.unread.get(at).map(|waiting| waiting.id)
+                self.schedule.unread.get(at).map(|waiting| waiting.id)
             } else if at < queued {
-                self.files.alive(self.listed[at - unread].1)
+                self.files.alive(self.schedule.listed[at - unread].1)
             } else {
-                self.files.alive(self.cooling[at - queued].1)
+                self.files.alive(self.schedule.cooling[at - queued].1)
             };
-            let Some(id) = id.filter(|&id| self.files.get(id).state.contains(State::DIRTY)) else { continue };
+            let Some(id) = id.filter(|&id| self.files.get(id).state().contains(State::DIRTY)) else { continue };
             waiting += 1;
             bytes += self.unread_bytes(id).unwrap_or(0);
         }
@@ -240,45 +196,3 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
 /// No file is born so late.
 const FAR_FUTURE: Duration = Duration::from_secs(1 << 40);
-
-fn count_slot(slot: &FileSlot, blocked: State, files: &mut Files) {
-    let has = |state| slot.state.intersects(state);
-    let count = match slot.life {
-        Life::Free => return,
-        Life::Parked => &mut files.parked,
-        Life::Ignored => &mut files.ignored,
-        Life::Leaving => &mut files.leaving,
-        _ if has(State::UNREADABLE) => &mut files.unreadable,
-        Life::Named => &mut files.new,
-        Life::Finishing => &mut files.finishing,
-        Life::Following if has(State::DOUBT | State::RETRY) => &mut files.in_doubt,
-        Life::Following if !has(State::DIRTY) => &mut files.idle,
-        Life::Following if has(State::WAITING | State::LISTED | State::UNSTORED) => &mut files.waiting,
-        Life::Following if has(State::COOLING) => &mut files.cooling,
-        Life::Following if has(blocked) => &mut files.blocked,
-        Life::Following => &mut files.queued,
-    };
-    *count += 1;
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_count_in_parts_is_told_when_it_is_whole() {
-        let mut files = Registry::new();
-        for name in 0..10_u8 {
-            files.insert(DirId(1), &[name]);
-        }
-        let mut insight = Insight::default();
-        for _ in 0..2 {
-            insight.count(&files, State::empty(), 4);
-            assert_eq!((insight.counted.new, insight.is_counting()), (0, true));
-        }
-        insight.count(&files, State::empty(), 4);
-        assert_eq!((insight.counted.new, insight.is_counting()), (10, false));
-        insight.count(&files, State::empty(), 100);
-        assert_eq!((insight.counted.new, insight.is_counting()), (10, false), "and begins anew");
-    }
-}

@@ -64,17 +64,18 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             let mut cooling_dirty = 0;
             for id in self.files.all() {
                 let slot = self.files.get(id);
-                if slot.life != Life::Free {
+                if slot.life() != Life::Free {
                     self.check_file(slot, id, places[id.0 as usize]).map_err(|why| self.about(id, &why))?;
-                    cooling_dirty += usize::from(slot.state.contains(State::COOLING | State::DIRTY));
+                    cooling_dirty += usize::from(slot.state().contains(State::COOLING | State::DIRTY));
                 }
             }
-            for id in self.files.all().filter(|&id| self.files.get(id).state.contains(State::WAITING)) {
+            for id in self.files.all().filter(|&id| self.files.get(id).state().contains(State::WAITING)) {
                 self.check_wait(id, places).map_err(|why| self.about(id, &why))?;
             }
-            expect(cooling_dirty == self.cooling_dirty, || {
-                format!("invariant: {cooling_dirty} files that cool down are dirty, counted are {}", self.cooling_dirty)
+            expect(cooling_dirty == self.schedule.cooling_dirty, || {
+                format!("invariant: {cooling_dirty} files that cool down are dirty, counted are {}", self.schedule.cooling_dirty)
             })?;
+            expect(self.files.are_counts_right(), || "invariant: the counts of files by state are wrong".to_owned())?;
             self.check_bounds()?;
             self.note_directories(directories);
             self.check_directories(directories)
@@ -89,7 +90,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.tree.write_path(slot.dir(), &mut path);
         }
         path.extend_from_slice(self.files.name(id));
-        format!("invariant: {} (slot {}) {why}: {:?}, {:?}", path.escape_ascii(), id.0, slot.life, slot.state)
+        format!("invariant: {} (slot {}) {why}: {:?}, {:?}", path.escape_ascii(), id.0, slot.life(), slot.state())
     }
 
     /// Which queues each slot is in. Entries of files that are gone, or were let out of turn, may still be there.
@@ -97,22 +98,26 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         places.clear();
         places.resize(self.files.slots(0, usize::MAX).len(), In::empty());
         let mut put = |id: SlotId, queue: In| places[id.0 as usize].insert(queue);
-        self.unread.iter().for_each(|waiting| put(waiting.id, In::READ));
-        self.doubts.iter().for_each(|id| put(id, In::DOUBTS));
+        self.schedule.unread.iter().for_each(|waiting| put(waiting.id, In::READ));
+        self.schedule.doubts.iter().for_each(|id| put(id, In::DOUBTS));
         let mut put = |key: SlotKey, queue: In| {
             if self.files.alive(key).is_some() {
                 places[key.id.0 as usize].insert(queue);
             }
         };
-        self.cooling.iter().for_each(|&(_, key)| put(key, In::COOLING));
+        self.schedule.cooling.iter().for_each(|&(_, key)| put(key, In::COOLING));
         self.found.iter().for_each(|&(key, _)| put(key, In::FOUND));
-        self.listed.iter().for_each(|&(_, key)| put(key, In::LISTED));
-        self.retries.values().for_each(|&key| put(key, In::RETRIES));
-        let is_current = |&&(at, key): &&(Instant, SlotKey)| self.judged_at.get(&key.id) == Some(&at);
-        self.leaving.iter().filter(is_current).for_each(|&(_, key)| put(key, In::LEAVING));
-        self.deleted.iter().for_each(|&(_, key)| put(key, In::LEAVING));
-        self.parked.files().chain(self.parked_deleted.files()).for_each(|key| put(key, In::PARKED));
-        self.partials.values().for_each(|&key| put(key, In::TIMED));
+        self.schedule.listed.iter().for_each(|&(_, key)| put(key, In::LISTED));
+        for (at, task) in self.schedule.deadlines.iter() {
+            match task {
+                Task::LookAgain(key) => put(key, In::RETRIES),
+                Task::DeliverPiece(key) => put(key, In::TIMED),
+                Task::Judge(key) if self.schedule.judged_at.get(&key.id) == Some(&at) => put(key, In::LEAVING),
+                Task::Judge(_) | Task::JudgeDirectory(_) | Task::CountLoss(_) => {}
+            }
+        }
+        self.schedule.deleted.iter().for_each(|&(_, key)| put(key, In::LEAVING));
+        self.schedule.parked.files().chain(self.schedule.parked_deleted.files()).for_each(|key| put(key, In::PARKED));
         if let Some(commits) = &self.commits {
             commits.awaited_births().for_each(|key| put(key, In::BIRTHS));
         }
@@ -129,42 +134,48 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         };
         self.urgent.waiting().for_each(|key| put(key, In::READ));
         self.urgent.lost.iter().for_each(|&key| put(key, In::FOUND));
-        self.leaving_directories.iter().map(|&(_, key)| key).chain(self.below.dropping()).for_each(|key| put(key, In::LEAVING));
+        let judged = self.schedule.deadlines.iter().filter_map(|(_, task)| match task {
+            Task::JudgeDirectory(key) => Some(key),
+            _ => None,
+        });
+        judged.chain(self.below.dropping()).for_each(|key| put(key, In::LEAVING));
     }
 
     /// One file: each bit has its entry, and what is unread is not forgotten.
     fn check_file(&self, slot: &FileSlot, id: SlotId, queues: In) -> Result<(), String> {
-        let has = |bit: State, queue: In| !slot.state.contains(bit) || queues.contains(queue);
+        let has = |bit: State, queue: In| !slot.state().contains(bit) || queues.contains(queue);
         expect(has(State::QUEUED, In::READ), || "counts as queued and is in no queue".to_owned())?;
         expect(has(State::COOLING, In::COOLING), || "cools down for ever".to_owned())?;
         expect(has(State::DOUBT, In::DOUBTS), || "is in doubt and nobody will look at it".to_owned())?;
         expect(has(State::RETRY, In::RETRIES), || "is to be tried again and never will be".to_owned())?;
         expect(has(State::TIMED, In::TIMED), || "has an unfinished line that is never due".to_owned())?;
-        expect(slot.state.contains(State::TIMED) == self.grown.contains_key(&id), || {
+        expect(slot.state().contains(State::TIMED) == self.schedule.grown.contains_key(&id), || {
             "has an unfinished line that is not timed".to_owned()
         })?;
-        let is_listed = slot.state.contains(State::LISTED | State::IDENTIFIED) && slot.life != Life::Ignored;
+        let is_listed = slot.state().contains(State::LISTED | State::IDENTIFIED) && slot.life() != Life::Ignored;
         let is_put_in_order = queues.contains(In::LISTED);
         expect(!is_listed || is_put_in_order, || "waits for its turn among those that were listed and is not".to_owned())?;
         // While its turn among the listed is still to come, its story is put off.
         let is_story_due = queues.contains(In::BIRTHS) || (is_listed && is_put_in_order);
-        expect(!slot.state.contains(State::UNSTORED) || is_story_due, || "waits until its story is stored for ever".to_owned())?;
-        expect(!slot.state.contains(State::WAITING) || self.succession.waited_for(id).is_some(), || "waits for nobody".to_owned())?;
-        expect(slot.is_bound() || !matches!(slot.life, Life::Following | Life::Named | Life::Ignored), || {
+        expect(!slot.state().contains(State::UNSTORED) || is_story_due, || "waits until its story is stored for ever".to_owned())?;
+        expect(!slot.state().contains(State::WAITING) || self.succession.waited_for(id).is_some(), || {
+            "waits for nobody".to_owned()
+        })?;
+        expect(slot.is_bound() || !matches!(slot.life(), Life::Following | Life::Named | Life::Ignored), || {
             "is in the tree without a name".to_owned()
         })?;
         let may_be_held =
-            slot.state.intersects(State::DIRTY | State::DOUBT | State::RETRY) || queues.intersects(In::FOUND | In::LEAVING);
+            slot.state().intersects(State::DIRTY | State::DOUBT | State::RETRY) || queues.intersects(In::FOUND | In::LEAVING);
         expect(may_be_held || !self.held.contains_key(&id), || "is held open and will not be read".to_owned())?;
-        match slot.life {
+        match slot.life() {
             Life::Following | Life::Finishing => {
-                let is_kept_back = slot.state.intersects(State::QUEUED | State::KEPT_BACK | State::RETRY | State::UNREADABLE);
+                let is_kept_back = slot.state().intersects(State::QUEUED | State::KEPT_BACK | State::RETRY | State::UNREADABLE);
                 let is_due = is_kept_back || queues.intersects(In::FOUND | In::RETRIES);
-                expect(!slot.state.contains(State::DIRTY) || is_due, || "has unread bytes and is forgotten".to_owned())?;
-                expect(slot.life == Life::Following || self.held.contains_key(&id), || "has no name and is not open".to_owned())
+                expect(!slot.state().contains(State::DIRTY) || is_due, || "has unread bytes and is forgotten".to_owned())?;
+                expect(slot.life() == Life::Following || self.held.contains_key(&id), || "has no name and is not open".to_owned())
             }
             Life::Named => {
-                let is_due = slot.state.intersects(State::DOUBT | State::UNREADABLE);
+                let is_due = slot.state().intersects(State::DOUBT | State::UNREADABLE);
                 let is_due = is_due || queues.intersects(In::FOUND | In::RETRIES);
                 expect(is_due, || "was heard of and is forgotten".to_owned())
             }
@@ -183,7 +194,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 return self.check_awaited(at, places[at.0 as usize]);
             };
             expect(self.succession.has_waiting(older, at), || format!("waits for slot {}, which will not let it go", older.0))?;
-            expect(self.files.get(older).state.contains(State::IS_AWAITED), || {
+            expect(self.files.get(older).state().contains(State::IS_AWAITED), || {
                 format!("waits for slot {}, which does not know it", older.0)
             })?;
             at = older;
@@ -194,15 +205,15 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// Whether something is still to come for a file that waits for nobody and is waited for.
     fn check_awaited(&self, id: SlotId, queues: In) -> Result<(), String> {
         let slot = self.files.get(id);
-        let is_due = match slot.life {
+        let is_due = match slot.life() {
             // What is unread and due is checked with the file itself.
             Life::Following | Life::Finishing => {
-                slot.state.intersects(State::DIRTY | State::DOUBT | State::RETRY) || queues.intersects(In::FOUND | In::RETRIES)
+                slot.state().intersects(State::DIRTY | State::DOUBT | State::RETRY) || queues.intersects(In::FOUND | In::RETRIES)
             }
             Life::Named | Life::Leaving => true,
             Life::Free | Life::Parked | Life::Ignored => false,
         };
-        expect(is_due, || format!("waits for slot {} ({:?}, {:?}), which is done", id.0, slot.life, slot.state))
+        expect(is_due, || format!("waits for slot {} ({:?}, {:?}), which is done", id.0, slot.life(), slot.state()))
     }
 
     /// Nothing grows without bound.
@@ -210,15 +221,16 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         // One without a name is held whatever the limit is: it cannot be opened again.
         let open = self.kept.len() + self.held.keys().filter(|&&id| self.files.get(id).is_bound()).count();
         expect(open <= self.files_open_max, || format!("invariant: {open} files are open"))?;
-        let stray = self.kept.ids().find(|&id| self.files.get(id).life != Life::Following || !self.files.get(id).is_bound());
+        let stray = self.kept.ids().find(|&id| self.files.get(id).life() != Life::Following || !self.files.get(id).is_bound());
         expect(stray.is_none(), || format!("invariant: slot {stray:?} is kept open and not followed"))?;
-        let forgotten = self.held.keys().find(|&&id| matches!(self.files.get(id).life, Life::Free | Life::Parked | Life::Ignored));
+        let forgotten =
+            self.held.keys().find(|&&id| matches!(self.files.get(id).life(), Life::Free | Life::Parked | Life::Ignored));
         expect(forgotten.is_none(), || format!("invariant: slot {forgotten:?} is held open and will not be read"))?;
-        expect(self.parked.len() <= self.parked_max, || {
-            format!("invariant: {} files that left are remembered", self.parked.len())
+        expect(self.schedule.parked.len() <= self.schedule.parked_max, || {
+            format!("invariant: {} files that left are remembered", self.schedule.parked.len())
         })?;
-        expect(self.doubts.len() <= self.files.slots(0, usize::MAX).len() + DOUBTS_MAX, || {
-            format!("invariant: {} names are in doubt", self.doubts.len())
+        expect(self.schedule.doubts.len() <= self.files.slots(0, usize::MAX).len() + DOUBTS_MAX, || {
+            format!("invariant: {} names are in doubt", self.schedule.doubts.len())
         })
     }
 

@@ -12,7 +12,7 @@ use nix::libc;
 impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// A bound slot loses its name. `how` is [`State::DELETED`] or nothing.
     pub(super) fn leave(&mut self, id: SlotId, how: State, now: Instant) {
-        if self.files.get(id).life == Life::Finishing {
+        if self.files.get(id).life() == Life::Finishing {
             return;
         }
         self.note_departure(id);
@@ -30,50 +30,44 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.succession.vacate(older, dir, &name, now);
         }
         self.unbind(id);
-        let slot = self.files.get_mut(id);
-        if slot.offset == OWN_OUTPUT {
+        if self.files.get(id).offset == OWN_OUTPUT {
             // Nothing of it is to be read, so nothing is lost.
-            slot.state.remove(State::DIRTY);
+            self.schedule.forget_unread(&mut self.files, id);
         }
-        slot.life = Life::Leaving;
-        slot.state.remove(State::DELETED | State::SEEN | State::RELEASED);
-        slot.state.insert(how);
+        self.files.set_life(id, Life::Leaving);
+        let slot = self.files.get_mut(id);
+        slot.clear(State::DELETED | State::SEEN | State::RELEASED);
+        slot.set(how);
         if how.contains(State::DELETED) {
             if !is_planted!(DeletionForgotten) {
-                self.deleted.push_back((now, key));
+                self.schedule.deleted.push_back((now, key));
             }
         } else {
-            self.judge_at(key, now + timers::GRACE);
+            self.schedule.judge_at(key, now + timers::GRACE);
         }
-    }
-
-    /// A file without a name is judged then, and not before.
-    pub(super) fn judge_at(&mut self, key: SlotKey, at: Instant) {
-        self.leaving.push_back((at, key));
-        self.judged_at.insert(key.id, at);
     }
 
     /// A file that had lost its name has one again.
     pub(super) fn return_to(&mut self, id: SlotId, dir: DirId, name: &[u8]) {
         self.bind(id, dir, name);
         self.claim(id, dir, name);
-        self.files.get_mut(id).state.insert(State::UNCONFIRMED);
+        self.files.get_mut(id).set(State::UNCONFIRMED);
         self.doubt(id);
     }
 
     pub(super) fn bind(&mut self, id: SlotId, dir: DirId, name: &[u8]) {
         self.files.bind(id, dir, name);
-        self.judged_at.remove(&id);
-        if self.files.get(id).life == Life::Parked {
-            self.unpark(id);
+        self.schedule.judged_at.remove(&id);
+        if self.files.get(id).life() == Life::Parked {
+            self.schedule.unpark(id);
         }
         let is_identified = self.files.get(id).is_identified();
         let slot = self.files.get_mut(id);
-        slot.state.remove(State::DELETED);
+        slot.clear(State::DELETED);
         if slot.offset == OWN_OUTPUT {
-            slot.life = Life::Ignored;
-        } else if slot.life != Life::Ignored {
-            slot.life = if is_identified { Life::Following } else { Life::Named };
+            self.files.set_life(id, Life::Ignored);
+        } else if slot.life() != Life::Ignored {
+            self.files.set_life(id, if is_identified { Life::Following } else { Life::Named });
         }
         if is_identified {
             self.path_changed(id);
@@ -86,14 +80,14 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         if self.are_events_pending {
             return;
         }
-        let is_settled = self.doubts.is_empty() && self.found.is_empty();
+        let is_settled = self.schedule.doubts.is_empty() && self.found.is_empty();
         for _ in 0..LOOKS_PER_TURN {
             // Others may keep names in doubt for as long as they like.
             let is_due = |(since, _): &(Instant, SlotKey)| is_settled || *since + timers::DELETION_SETTLES <= now.instant;
-            if !self.deleted.front().is_some_and(is_due) {
+            if !self.schedule.deleted.front().is_some_and(is_due) {
                 break;
             }
-            if let Some((_, key)) = self.deleted.pop_front() {
+            if let Some((_, key)) = self.schedule.deleted.pop_front() {
                 self.judge(key, now);
             }
         }
@@ -101,9 +95,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// A second look at a file that lost its name: is it really gone?
     pub(super) fn judge(&mut self, key: SlotKey, now: Now) {
-        let Some(id) = self.files.alive(key).filter(|&id| self.files.get(id).life == Life::Leaving) else { return };
+        let Some(id) = self.files.alive(key).filter(|&id| self.files.get(id).life() == Life::Leaving) else { return };
         let Some(file) = self.files.file_id(id) else {
-            if self.files.get(id).state.contains(State::VIA_LINK) {
+            if self.files.get(id).state().contains(State::VIA_LINK) {
                 // A link that led nowhere is gone: nothing vanished.
                 let (dir, name) = (self.files.get(id).dir(), self.files.name(id).to_vec());
                 self.link_removed(dir, &name, now.instant);
@@ -133,7 +127,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                         self.return_to(id, dir, &name);
                         return;
                     }
-                    self.judge_at(key, now.instant + timers::GRACE);
+                    self.schedule.judge_at(key, now.instant + timers::GRACE);
                     return;
                 }
                 Ok(_) => {}
@@ -141,13 +135,13 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 Err(_) => {
                     mark!("a file that lost its name could not be looked at");
                     // A failure to look is not a deletion.
-                    self.judge_at(key, now.instant + timers::RETRY_AFTER);
+                    self.schedule.judge_at(key, now.instant + timers::RETRY_AFTER);
                     return;
                 }
             }
         }
         if self.is_searched_for(id) {
-            self.judge_at(key, now.instant + timers::GRACE);
+            self.schedule.judge_at(key, now.instant + timers::GRACE);
             return;
         }
         self.gone(id, now.instant);
@@ -157,14 +151,14 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// link points elsewhere now, the target goes on where it is.
     fn take_further_name(&mut self, id: SlotId, now: Instant) -> Option<(DirId, Box<[u8]>)> {
         let slot = self.files.get(id);
-        let is_link_gone = slot.state.contains(State::VIA_LINK)
+        let is_link_gone = slot.state().contains(State::VIA_LINK)
             && self.tree.at_place(slot.dir().0).is_none_or(|dir| self.files.find(dir, self.files.name(id)).is_none());
         let link = is_link_gone.then(|| (slot.dir(), self.files.name(id).to_vec()));
         let mut further = None;
         while let Some((dir, name)) = self.files.take_alias(id) {
             if !is_link_gone || self.tree.get(dir).role == Role::Listed {
                 // Under this one it is reached through a link only if the next look says so.
-                self.files.get_mut(id).state.remove(State::VIA_LINK);
+                self.files.get_mut(id).clear(State::VIA_LINK);
                 further = Some((dir, name));
                 break;
             }
@@ -179,14 +173,14 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// The file is not in the tree any more.
     pub(super) fn gone(&mut self, id: SlotId, now: Instant) {
-        if let Some(held) = self.held.get(&id).filter(|_| self.files.get(id).state.contains(State::DIRTY)) {
+        if let Some(held) = self.held.get(&id).filter(|_| self.files.get(id).state().contains(State::DIRTY)) {
             if self.fs.stat_file(&held.file).is_ok_and(|found| found.links > 0) {
                 mark!("a file that left the tree was held open and read to its end");
                 // It goes on outside of the tree, and may come back: its last line may still get its end.
-                self.files.get_mut(id).state.remove(State::DELETED);
+                self.files.get_mut(id).clear(State::DELETED);
             }
             mark!("a file without a name was held open and read to its end");
-            self.files.get_mut(id).life = Life::Finishing;
+            self.files.set_life(id, Life::Finishing);
             self.end_cooling(id);
         } else {
             self.part_with(id, now);
@@ -196,11 +190,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// Nothing more can be read of a file that is not in the tree. It is remembered for a while.
     pub(super) fn part_with(&mut self, id: SlotId, now: Instant) {
         let slot = self.files.get(id);
-        let (state, has_unread) = (slot.state, slot.may_have_unread() || slot.scanned > 0);
+        let (state, has_unread) = (slot.state(), slot.may_have_unread() || slot.scanned > 0);
         let is_rescanning = self.is_rescanning();
         if has_unread && is_rescanning {
             // Events were missed, so it may still be found elsewhere. Only a file whose loss is still to be reported keeps its name.
-            self.losses.push_back((now + timers::LOSS_AFTER, self.files.key(id)));
+            self.schedule.deadlines.add(now + timers::LOSS_AFTER, Task::CountLoss(self.files.key(id)));
         } else {
             if has_unread {
                 self.count_loss(id, now);
@@ -209,7 +203,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
         if state & (State::DELETED | State::LINKED) == State::DELETED && !is_rescanning {
             // No event tells of a link made outside of the tree, nor a look, once the name is gone: it may come in all the same.
-            self.files.get_mut(id).state.remove(State::DELETED);
+            self.files.get_mut(id).clear(State::DELETED);
             self.drop_entry(id);
             self.park_deleted(id, now);
         } else {
@@ -219,7 +213,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// Events were missed, and not everything was looked at since: a deleted file may have another name that is not known yet.
     pub(super) fn is_rescanning(&self) -> bool {
-        self.polled > 0 || !self.retries.is_empty() || self.is_catching_up()
+        self.polled > 0 || self.schedule.deadlines.has(TaskKind::LookAgain) || self.is_catching_up()
     }
 
     /// The same, but for what is looked at again and again.
@@ -234,7 +228,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             return;
         }
         let (offset, unfinished) = (slot.offset, u64::from(slot.scanned));
-        let is_deleted = slot.state.contains(State::DELETED);
+        let is_deleted = slot.state().contains(State::DELETED);
         self.stats.lost_bytes += unfinished;
         let (cause, what) = if is_deleted {
             mark!("a file was deleted before it was read to its end");
@@ -258,8 +252,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// A name is gone before it was ever looked at. Whatever was written there is lost.
     pub(super) fn count_vanished(&mut self, id: SlotId, now: Instant) {
         let slot = self.files.get(id);
-        let held_bytes = slot.state.intersects(State::MAY_HOLD_BYTES | State::DIRTY) && !slot.state.contains(State::VIA_LINK);
-        if slot.is_identified() || slot.life == Life::Ignored || !held_bytes {
+        let held_bytes = slot.state().intersects(State::MAY_HOLD_BYTES | State::DIRTY) && !slot.state().contains(State::VIA_LINK);
+        if slot.is_identified() || slot.life() == Life::Ignored || !held_bytes {
             return;
         }
         mark!("a name went away before it was looked at");
@@ -279,16 +273,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// Frees an unbound slot and all that refers to it.
     pub(super) fn forget(&mut self, id: SlotId) {
         self.release_successor(id);
-        if self.files.get(id).state.intersects(State::WAITING | State::HAS_PREDECESSOR) {
+        if self.files.get(id).state().intersects(State::WAITING | State::HAS_PREDECESSOR) {
             self.succession.forget(id);
         }
-        if self.files.get(id).state.contains(State::COOLING | State::DIRTY) {
-            self.cooling_dirty -= 1;
-        }
+        self.schedule.forget(&self.files, id);
         self.close(id);
-        self.judged_at.remove(&id);
-        self.unpark(id);
-        self.grown.remove(&id);
         if self.files.get(id).offset == OWN_OUTPUT
             && let Some(file) = self.files.file_id(id)
         {
@@ -387,7 +376,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 self.visit_roots_within(dir);
                 self.drop_directory(dir, now);
             }
-            Err(_) => self.leaving_directories.push_back((now + timers::RETRY_AFTER, key)),
+            Err(_) => self.schedule.deadlines.add(now + timers::RETRY_AFTER, Task::JudgeDirectory(key)),
         }
     }
 
@@ -395,7 +384,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     pub(super) fn leave_at_once(&mut self, id: SlotId, now: Instant) {
         self.leave(id, State::empty(), now);
         // Its directory was looked at: no second look is to be had.
-        if self.files.get(id).life != Life::Leaving {
+        if self.files.get(id).life() != Life::Leaving {
             return;
         }
         if !self.files.get(id).is_identified() {

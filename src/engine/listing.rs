@@ -79,20 +79,22 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             }
             let slot = self.files.get_mut(id);
             if slot.is_bound() && slot.dir() == dir {
-                slot.state.insert(State::SEEN);
+                slot.set(State::SEEN);
             }
             if is_looked_at {
                 self.doubt(id);
             }
         } else if let Some(id) = self.hear_if_accepted(dir, name) {
-            let state = &mut self.files.get_mut(id).state;
-            state.insert(State::SEEN | State::LISTED | State::MAY_HOLD_BYTES);
-            state.set(State::FIRST_SCAN, why.is_first());
+            Schedule::hold_back(&mut self.files, id, KeptBack::Listing);
+            let slot = self.files.get_mut(id);
+            slot.set(State::SEEN | State::MAY_HOLD_BYTES);
+            slot.put(State::FIRST_SCAN, why.is_first());
         } else if let Some(input) = self.was_renamed(dir, name, inode) {
             mark!("a file that the journal knows was listed under a name that does not match");
             // Followed in an earlier run: it goes on whatever its name is now, as it does when it is renamed while we run.
             let id = self.hear_of(dir, name, input);
-            self.files.get_mut(id).state.insert(State::SEEN | State::LISTED | State::ONLY_KNOWN);
+            Schedule::hold_back(&mut self.files, id, KeptBack::Listing);
+            self.files.get_mut(id).set(State::SEEN | State::ONLY_KNOWN);
         }
     }
 
@@ -129,9 +131,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.tree.get_mut(dir).unfinished = None;
         let files: Vec<SlotId> = self.files.in_dir(dir).collect();
         for id in files {
-            let state = &mut self.files.get_mut(id).state;
-            let was_seen = state.contains(State::SEEN);
-            state.remove(State::SEEN);
+            let slot = self.files.get_mut(id);
+            let was_seen = slot.state().contains(State::SEEN);
+            slot.clear(State::SEEN);
             if !was_seen && visit.had_files {
                 mark!("a known file did not come up in a listing");
                 self.doubt(id);

@@ -144,9 +144,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             ListKind::Lost => Some(self.lost.page(cursor, now.instant)),
             ListKind::Excluded => self.list_excluded(cursor, now),
             ListKind::Blocked => {
-                let waits = |slot: &FileSlot| slot.life == Life::Following && slot.state.contains(State::DIRTY);
+                let waits = |slot: &FileSlot| slot.life() == Life::Following && slot.state().contains(State::DIRTY);
                 Some(self.list_files(cursor, waits, |engine, id| {
-                    let is_backlog = engine.files.get(id).state.intersects(State::BACKLOG | State::HAS_MORE);
+                    let is_backlog = engine.files.get(id).state().intersects(State::BACKLOG | State::HAS_MORE);
                     engine.outbox.blocks(is_backlog).then(|| engine.blocked_in_words(now.instant))
                 }))
             }
@@ -164,7 +164,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 Some(ListedPage { next: page.next.or(Some(FILES)), ..page })
             }
             ListKind::Unreadable => {
-                let is_unreadable = |slot: &FileSlot| slot.state.contains(State::UNREADABLE);
+                let is_unreadable = |slot: &FileSlot| slot.state().contains(State::UNREADABLE);
                 let page = self.list_files(cursor - FILES, is_unreadable, |engine, id| engine.why_file_is_unreadable(id, now));
                 Some(ListedPage { next: page.next.map(|next| FILES + next), ..page })
             }
@@ -185,7 +185,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         while at < last && looks < ENTRIES_PER_PAGE {
             let id = SlotId(u32::try_from(at).expect("fewer than 2^32 slots"));
             at += 1;
-            let is_listed = |slot: &FileSlot| slot.is_bound() && !matches!(slot.life, Life::Free | Life::Parked | Life::Leaving);
+            let is_listed = |slot: &FileSlot| slot.is_bound() && !matches!(slot.life(), Life::Free | Life::Parked | Life::Leaving);
             let slot = self.files.get(id);
             if !is_listed(slot) || !is_asked(slot) {
                 continue;
@@ -239,7 +239,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// Why a file that cannot be read cannot be read. One that the settings leave out is none of these.
     pub(super) fn why_file_is_unreadable(&mut self, id: SlotId, now: Now) -> Option<String> {
-        if !self.files.get(id).state.contains(State::UNREADABLE) || self.files.get(id).life == Life::Free {
+        if !self.files.get(id).state().contains(State::UNREADABLE) || self.files.get(id).life() == Life::Free {
             return None;
         }
         let (dir, name) = (self.files.get(id).dir(), self.files.name(id).to_vec());
@@ -311,7 +311,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let is_followed = match (self.files.find(dir, name), self.tree.find(dir, name)) {
             (Some(id), _) => {
                 let slot = self.files.get(id);
-                slot.life != Life::Ignored && !slot.state.contains(State::UNREADABLE)
+                slot.life() != Life::Ignored && !slot.state().contains(State::UNREADABLE)
             }
             (None, Some(child)) => !self.tree.get(child).is_unreadable(),
             (None, None) => false,

@@ -24,12 +24,12 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let mut batch = std::mem::take(&mut self.looked_at);
         let room = FOUND_MAX.saturating_sub(self.found.len()).min(LOOKS_PER_TURN);
         // Taken at once: what one of these looks puts in doubt waits for the next turn, for what was found of it is outdated only then.
-        batch.extend(std::iter::from_fn(|| self.doubts.pop()).take(room));
+        batch.extend(std::iter::from_fn(|| self.schedule.doubts.pop()).take(room));
         for id in batch.drain(..) {
-            let slot = self.files.get_mut(id);
-            if slot.state.contains(State::DOUBT) && slot.life != Life::Free {
-                slot.state.remove(State::DOUBT);
-                if slot.is_bound() {
+            let slot = self.files.get(id);
+            if slot.state().contains(State::DOUBT) && slot.life() != Life::Free {
+                Schedule::settle(&mut self.files, id);
+                if self.files.get(id).is_bound() {
                     self.look_at(id, now);
                 } else {
                     mark!("a name in doubt was lost before it was looked at");
@@ -45,13 +45,13 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     fn drop_outdated_finds(&mut self) {
         if !is_planted!(OldFindBelieved) {
             let files = &self.files;
-            self.found.retain(|&(key, _)| files.alive(key).is_some_and(|id| !files.get(id).state.contains(State::DOUBT)));
+            self.found.retain(|&(key, _)| files.alive(key).is_some_and(|id| !files.get(id).state().contains(State::DOUBT)));
         }
     }
 
     /// Looks at a path: at a link itself unless links are followed. Says whether a link was followed.
     pub(super) fn stat_name(&mut self, id: SlotId) -> std::io::Result<(Stat, bool)> {
-        let is_known_link = self.files.get(id).state.contains(State::VIA_LINK);
+        let is_known_link = self.files.get(id).state().contains(State::VIA_LINK);
         let links = self.write_path(id);
         if is_known_link {
             return Ok((self.fs.stat(&self.path, links)?, true));
@@ -79,7 +79,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         tracing::trace!(slot = id.0, path = %self.path.escape_ascii(), ?outcome, "look");
         match outcome {
             Ok((found, via_link)) => {
-                self.files.get_mut(id).state.set(State::VIA_LINK, via_link);
+                self.files.get_mut(id).put(State::VIA_LINK, via_link);
                 match found.kind {
                     FileKind::Regular => self.resolve(id, &found, now),
                     FileKind::Directory => self.became_directory(id, via_link, now),
@@ -113,11 +113,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// The name leads nowhere.
     fn name_missing(&mut self, id: SlotId, now: Now) {
         let dir = self.files.get(id).dir();
-        let is_link = self.files.get(id).state.contains(State::VIA_LINK);
-        if is_link || (self.files.get(id).life == Life::Named && self.config.follow_links.is_some() && self.is_dangling(id)) {
+        let is_link = self.files.get(id).state().contains(State::VIA_LINK);
+        if is_link || (self.files.get(id).life() == Life::Named && self.config.follow_links.is_some() && self.is_dangling(id)) {
             mark!("a link led nowhere");
             // The target may come (back): there is no event for that here.
-            self.files.get_mut(id).state.insert(State::VIA_LINK);
+            self.files.get_mut(id).set(State::VIA_LINK);
             let is_dangling = self.is_dangling(id);
             if is_dangling && !self.files.get(id).is_identified() && self.is_link_refused(id, now) {
                 return;
@@ -132,7 +132,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                     self.leave_link(id, State::empty(), now.instant);
                     return;
                 }
-                self.retries.insert((now.instant + timers::POLL_EVERY, id.0), self.files.key(id));
+                self.schedule.look_again_at(self.files.key(id), now.instant + timers::POLL_EVERY);
                 return;
             }
         }
@@ -159,7 +159,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.leave_ahead(id, now);
         } else {
             // A listing may be older than a rename. A deletion since then has an event of its own.
-            if !self.was_guess(id) && !self.files.get(id).state.contains(State::LISTED) {
+            if !self.was_guess(id) && !self.files.get(id).state().contains(State::LISTED) {
                 self.count_vanished(id, now.instant);
             }
             // A writer may go on in what had the name: its events tell of nothing new.
@@ -174,7 +174,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         mark!("the name of a file stood for a directory");
         let (dir, name) = (self.files.get(id).dir(), self.files.name(id).to_vec());
         // A link that the first scan found leads to what was there before, too.
-        let is_first = self.files.get(id).state.contains(State::FIRST_SCAN);
+        let is_first = self.files.get(id).state().contains(State::FIRST_SCAN);
         self.let_go(id, now);
         if self.tree.at_place(dir.0).is_some() {
             self.path_became_directory(dir, &name, now.instant);
@@ -192,7 +192,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// A FIFO, socket or device is never opened. The slot stays, so that its events cost nothing.
     fn ignore_special(&mut self, id: SlotId, now: Now) {
-        if self.files.get(id).life == Life::Ignored {
+        if self.files.get(id).life() == Life::Ignored {
             return;
         }
         if self.files.get(id).is_identified() {
@@ -203,7 +203,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.hear_of_another(dir, &name, input);
             return;
         }
-        self.files.get_mut(id).life = Life::Ignored;
+        self.files.set_life(id, Life::Ignored);
         self.release_successor(id);
         self.write_path(id);
         self.say_not_regular(now);
@@ -243,7 +243,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         for (key, found) in all.drain(..) {
             let Some(id) = self.files.alive(key) else { continue };
             let slot = self.files.get(id);
-            if slot.is_bound() && !slot.state.contains(State::DOUBT) {
+            if slot.is_bound() && !slot.state().contains(State::DOUBT) {
                 match found {
                     Some(found) => self.settle(id, &found, now),
                     None => self.let_go(id, now),
@@ -273,20 +273,23 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         mark!("another file had the name of a known one");
         // Another file has the name. What events tell of the slot's own file is still to come, or was missed.
         let (dir, name) = (self.files.get(id).dir(), self.files.name(id).to_vec());
-        let kept = self.files.get(id).state & (State::VIA_LINK | State::UNCONFIRMED | State::DIRTY);
+        let kept = self.files.get(id).state() & (State::VIA_LINK | State::UNCONFIRMED | State::DIRTY);
         self.search_behind(id);
         let how = self.leave_ahead(id, now);
         let other = self.hear_of_another(dir, &name, self.files.get(id).input);
-        self.files.get_mut(other).state.remove(State::DOUBT);
+        Schedule::settle(&mut self.files, other);
         // What changed under the name since the look changed the new file.
-        self.files.get_mut(other).state.insert(kept & (State::VIA_LINK | State::DIRTY));
+        self.files.get_mut(other).set(kept & State::VIA_LINK);
+        if kept.contains(State::DIRTY) {
+            self.schedule.mark_unread(&mut self.files, other);
+        }
         if kept.contains(State::UNCONFIRMED) && how.is_empty() {
             mark!("a file was identified ahead of the rename that gave it its name");
             // The slot was identified ahead of the rename that gave it this name: the file that really has it is the older one.
             let (older, newer) = (self.files.key(other), self.files.key(id));
             let has_predecessor = self.succession.turn_round(older, newer);
-            self.files.get_mut(other).state.set(State::HAS_PREDECESSOR, has_predecessor);
-            self.files.get_mut(id).state.insert(State::HAS_PREDECESSOR);
+            self.files.get_mut(other).put(State::HAS_PREDECESSOR, has_predecessor);
+            self.files.get_mut(id).set(State::HAS_PREDECESSOR);
         }
         self.settle(other, found, now);
     }
@@ -306,26 +309,26 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     fn hear_of_another(&mut self, dir: DirId, name: &[u8], input: InputId) -> SlotId {
         let is_accepted = self.input_of(dir, name).is_some() || self.is_target(dir, name);
         let other = self.hear_of(dir, name, input);
-        self.files.get_mut(other).state.set(State::ONLY_KNOWN, !is_accepted);
+        self.files.get_mut(other).put(State::ONLY_KNOWN, !is_accepted);
         other
     }
 
     /// The same file as before: is there something to read?
     fn seen_again(&mut self, id: SlotId, found: &Stat, now: Instant) {
-        if self.files.get(id).state.contains(State::BINARY) && self.is_still_left_out(id, found) {
+        if self.files.get(id).state().contains(State::BINARY) && self.is_still_left_out(id, found) {
             self.release_successor(id);
             return;
         }
-        if self.files.get(id).state.contains(State::UNCONFIRMED) {
-            self.files.get_mut(id).state.remove(State::UNCONFIRMED);
+        if self.files.get(id).state().contains(State::UNCONFIRMED) {
+            self.files.get_mut(id).clear(State::UNCONFIRMED);
             self.renames.settle_exchange(self.files.key(id));
         }
-        self.files.get_mut(id).state.set(State::LINKED, found.links > 1);
+        self.files.get_mut(id).put(State::LINKED, found.links > 1);
         self.prove_path(id);
         let slot = self.files.get(id);
         let end = slot.offset + u64::from(slot.scanned);
         // An overwrite in place may keep the size. Every event is followed by a read; where events were missed, the time tells.
-        if found.size != end || slot.state.contains(State::UNREADABLE) || self.is_suspect(found) {
+        if found.size != end || slot.state().contains(State::UNREADABLE) || self.is_suspect(found) {
             self.mark_dirty(id);
         }
         self.after_look(id, now);
@@ -337,7 +340,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 
     pub(super) fn after_look(&mut self, id: SlotId, now: Instant) {
-        let state = self.files.get(id).state;
+        let state = self.files.get(id).state();
         if state.contains(State::VIA_LINK) {
             self.watch_link_target(id, now);
         }
@@ -346,9 +349,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         } else {
             self.enqueue(id);
         }
-        if !self.files.get(id).state.contains(State::DIRTY) {
+        if !self.files.get(id).state().contains(State::DIRTY) {
             self.release_successor(id);
-            if !self.files.get(id).state.contains(State::COOLING) {
+            if !self.files.get(id).state().contains(State::COOLING) {
                 // Permissions may have changed.
                 self.close(id);
             }
@@ -357,12 +360,12 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// A name turned out to stand for a file that has a slot already: renamed, come back, or linked twice.
     fn found_known(&mut self, id: SlotId, known: SlotId, found: &Stat, now: Instant) {
-        if self.files.get(id).state.contains(State::DIRTY) {
+        if self.files.get(id).state().contains(State::DIRTY) {
             // It grew since it was looked at.
             self.mark_dirty(known);
         }
         let (dir, name) = (self.files.get(id).dir(), self.files.name(id).to_vec());
-        let via_link = self.files.get(id).state.contains(State::VIA_LINK);
+        let via_link = self.files.get(id).state().contains(State::VIA_LINK);
         if self.files.get(known).is_bound() {
             mark!("a known file was found under one more name");
             // A hard link, a symbolic one, or the same directory by two paths. A link and its target count as one file even if a rename of
@@ -373,7 +376,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             if elsewhere {
                 if self.is_target(dir, &name) && self.succession.take_over(id, known) {
                     // The generations that a link did not lead to long enough to be looked at come before it.
-                    self.files.get_mut(known).state.insert(State::HAS_PREDECESSOR);
+                    self.files.get_mut(known).set(State::HAS_PREDECESSOR);
                 }
                 self.unbind(id);
                 self.add_name(known, dir, &name);
@@ -382,14 +385,14 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 return;
             }
         }
-        if self.files.get(known).life == Life::Parked {
+        if self.files.get(known).life() == Life::Parked {
             mark!("a file that had left came back");
             // It comes back, maybe to another input.
             self.files.get_mut(known).input = self.files.get(id).input;
         }
         let (heard_of, key) = (self.files.key(id), self.files.key(known));
         let has_predecessor = !is_planted!(SuccessionNotPassedOn) && self.succession.pass_on(heard_of, key, now);
-        self.files.get_mut(known).state.set(State::HAS_PREDECESSOR, has_predecessor);
+        self.files.get_mut(known).put(State::HAS_PREDECESSOR, has_predecessor);
         self.let_ask_again(id);
         self.unbind(id);
         if self.files.get(known).is_bound() {
@@ -401,7 +404,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
         // Not before: a home goes with the last name in it.
         self.forget(id);
-        self.files.get_mut(known).state.set(State::VIA_LINK, via_link);
+        self.files.get_mut(known).put(State::VIA_LINK, via_link);
         self.seen_again(known, found, now);
     }
 
@@ -426,7 +429,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.unbind(id);
             self.files.add_alias(id, before, &target);
             self.bind(id, dir, name);
-            self.files.get_mut(id).state.insert(State::VIA_LINK);
+            self.files.get_mut(id).set(State::VIA_LINK);
         } else {
             self.files.add_alias(id, dir, name);
         }
@@ -438,7 +441,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             mark!("a new file had the inode of one that had left");
             self.forget_parked(self.files.key(former), now.instant);
         }
-        self.files.get_mut(id).state.set(State::LINKED, found.links > 1);
+        self.files.get_mut(id).put(State::LINKED, found.links > 1);
         if let Some(own) = self.own_of(id, found) {
             mark!("our own output lay in the tree");
             self.leave_out_file(id, found, own, now);
@@ -449,9 +452,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 self.leave_out_file(id, found, Own::Former, now);
                 return;
             }
-            self.files.get_mut(id).life = Life::Following;
+            self.files.set_life(id, Life::Following);
             self.may_have_changed(id, found)
-        } else if self.files.get(id).state.contains(State::ONLY_KNOWN) {
+        } else if self.files.get(id).state().contains(State::ONLY_KNOWN) {
             mark!("a file under a name that does not match had an inode from the journal, and was another one");
             // Another file has the inode now, and its name does not match.
             self.unbind(id);
@@ -467,13 +470,13 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             found.size > 0
         };
         self.found_bytes += found.size.saturating_sub(self.files.get(id).offset);
-        let was_there_before = self.files.get(id).state.contains(State::FIRST_SCAN);
-        self.files.get_mut(id).state.remove(State::FIRST_SCAN);
+        let was_there_before = self.files.get(id).state().contains(State::FIRST_SCAN);
+        self.files.get_mut(id).clear(State::FIRST_SCAN);
         // An event since the look counts as well.
-        let is_dirty = has_changed || self.files.get(id).state.contains(State::DIRTY);
-        if is_dirty && self.files.get(id).state.contains(State::LISTED) {
-            let key = self.files.key(id);
-            self.listed.push((if has_changed { found.modified } else { now.wall }, key));
+        let is_dirty = has_changed || self.files.get(id).state().contains(State::DIRTY);
+        if is_dirty && self.files.get(id).state().contains(State::LISTED) {
+            let time = if has_changed { found.modified } else { now.wall };
+            self.schedule.put_in_order(&mut self.files, id, time);
             self.mark_dirty(id);
             if !was_there_before && self.urgent.has_work() {
                 mark!("a file that a listing brought up was held open until its turn");
@@ -482,7 +485,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             }
             return;
         }
-        self.files.get_mut(id).state.remove(State::LISTED);
+        Schedule::let_go(&mut self.files, id, KeptBack::Listing);
         if has_changed {
             self.mark_dirty(id);
             self.hold_unstored(id);
@@ -495,24 +498,24 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let is_old =
             self.config.ignore_older.is_some_and(|limit| now.wall.duration_since(found.modified).is_ok_and(|age| age >= limit));
         if self.start_where_left_behind(id, found.id) {
-            self.files.get_mut(id).life = Life::Following;
+            self.files.set_life(id, Life::Following);
             self.begin_story(id);
             return;
         }
+        self.files.set_life(id, Life::Following);
         let slot = self.files.get_mut(id);
-        slot.life = Life::Following;
-        let at_end = is_old || (slot.state.contains(State::FIRST_SCAN) && self.inputs.get(slot.input).from == From::End);
+        let at_end = is_old || (slot.state().contains(State::FIRST_SCAN) && self.inputs.get(slot.input).from == From::End);
         if at_end && found.size > 0 {
             mark!("a file started at its end");
             slot.offset = found.size;
-            slot.state.insert(State::SEEK_LINE | State::STARTED_AT_END);
-            slot.state.set(State::WAS_OLD, is_old);
+            slot.set(State::SEEK_LINE | State::STARTED_AT_END);
+            slot.put(State::WAS_OLD, is_old);
             if is_old {
                 self.stats.old_files += 1;
                 self.old_files.add();
             }
         }
-        if found.size > 0 && self.files.get(id).state.contains(State::LISTED) {
+        if found.size > 0 && self.files.get(id).state().contains(State::LISTED) {
             // Stories are stored in the order in which they are to be read.
             self.put_story_off(id);
         } else if found.size == 0 {
@@ -526,7 +529,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     pub(super) fn unreadable(&mut self, id: SlotId, error: &std::io::Error, now: Now) {
         let is_new = self.became_unreadable(id);
         // What a setting leaves out is no loss when it goes.
-        self.files.get_mut(id).state.set(State::MAY_HOLD_BYTES, error.raw_os_error().is_some());
+        self.files.get_mut(id).put(State::MAY_HOLD_BYTES, error.raw_os_error().is_some());
         if is_new && let Some(kept_back) = self.notices.admit_about(Cause::Unreadable, &self.path, now.instant) {
             let path = String::from_utf8_lossy(&self.path);
             tracing::warn!(?path, %error, kept_back, "cannot be read: picked up when that changes");
@@ -536,15 +539,15 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// Nothing is read from the file for now. Says whether that is new; its path is at hand then.
     pub(super) fn became_unreadable(&mut self, id: SlotId) -> bool {
         self.release_successor(id);
-        if !self.files.get(id).state.intersects(State::DIRTY | State::COOLING) {
+        if !self.files.get(id).state().intersects(State::DIRTY | State::COOLING) {
             self.close(id);
         }
-        if self.files.get(id).state.contains(State::UNREADABLE) {
+        if self.files.get(id).state().contains(State::UNREADABLE) {
             return false;
         }
         mark!("a file could not be read");
-        self.files.get_mut(id).state.insert(State::UNREADABLE);
-        self.files.get_mut(id).state.remove(State::MAY_HOLD_BYTES);
+        self.files.set_unreadable(id, true);
+        self.files.get_mut(id).clear(State::MAY_HOLD_BYTES);
         if self.files.get(id).is_bound() {
             self.write_path(id);
         } else {

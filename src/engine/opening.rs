@@ -68,12 +68,12 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     #[inline]
     pub(super) fn is_mark_weak(&self, id: SlotId) -> bool {
         let slot = self.files.get(id);
-        usize::from(slot.mark_len) < MARK_BYTES || slot.state.contains(State::LINKED)
+        usize::from(slot.mark_len) < MARK_BYTES || slot.state().contains(State::LINKED)
     }
 
     /// Whether the file may be read only because of who owns it, which may change while it is open.
     fn depends_on_owner(&self, id: SlotId) -> bool {
-        let is_through_link = || self.files.get(id).state.contains(State::VIA_LINK);
+        let is_through_link = || self.files.get(id).state().contains(State::VIA_LINK);
         let was_through_link = || !self.renames.rotated.is_empty() && self.renames.rotated.contains_key(&self.files.key(id));
         self.config.same_owner || is_through_link() || was_through_link()
     }
@@ -93,14 +93,14 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// The file of the path at hand was read.
     #[inline]
     pub(super) fn note_readable(&mut self, id: SlotId, now: Instant) {
-        if self.files.get(id).state.contains(State::UNREADABLE) {
+        if self.files.get(id).state().contains(State::UNREADABLE) {
             self.readable_again(id, now);
         }
     }
 
     #[cold]
     fn readable_again(&mut self, id: SlotId, now: Instant) {
-        self.files.get_mut(id).state.remove(State::UNREADABLE);
+        self.files.set_unreadable(id, false);
         if let Some(kept_back) = self.notices.admit_about(Cause::ReadableAgain, &self.path, now) {
             tracing::info!(path = ?String::from_utf8_lossy(&self.path), kept_back, "can be read again");
         }
@@ -130,8 +130,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// fails again, the next attempt comes later, and the failure is reported.
     pub(super) fn look_before_reading(&mut self, id: SlotId, error: Option<&io::Error>, now: Now) {
         // Not into a queue: it would be opened again before anything has changed.
-        self.files.get_mut(id).state.insert(State::DIRTY);
-        if !self.files.get(id).state.contains(State::RETRY) {
+        self.schedule.mark_unread(&mut self.files, id);
+        if !self.files.get(id).state().contains(State::RETRY) {
             self.doubt(id);
             self.retry(id, now.instant);
         } else if self.files.get(id).is_bound() && !self.is_found_by_name(id) {
@@ -146,7 +146,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// The last of a file that is gone cannot be read: there is no name by which it could be opened again.
     pub(super) fn finishing_failed(&mut self, id: SlotId, file: F::File, error: &io::Error, now: Now) {
-        self.files.get_mut(id).state.insert(State::DIRTY);
+        self.schedule.mark_unread(&mut self.files, id);
         if error.kind() == io::ErrorKind::Interrupted {
             mark!("the last of a file without a name could not be read for now");
             self.hold(id, file);
@@ -172,7 +172,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 return;
             }
         }
-        self.files.get_mut(id).state.insert(State::DIRTY);
+        self.schedule.mark_unread(&mut self.files, id);
         mark!("a file was to be tried again");
         self.retry(id, now.instant);
     }

@@ -23,7 +23,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             return;
         }
         if self.succession.claim(id, dir, name) {
-            self.files.get_mut(id).state.insert(State::HAS_PREDECESSOR);
+            self.files.get_mut(id).set(State::HAS_PREDECESSOR);
         }
     }
 
@@ -36,7 +36,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// Lets files go on that waited for this one.
     #[inline]
     pub(super) fn release_successor(&mut self, id: SlotId) {
-        if self.files.get(id).state.contains(State::IS_AWAITED) {
+        if self.files.get(id).state().contains(State::IS_AWAITED) {
             self.release_awaited(id);
         }
     }
@@ -46,22 +46,19 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         if is_planted!(ReleaseForgotten) {
             return;
         }
-        self.files.get_mut(id).state.remove(State::IS_AWAITED);
+        self.files.get_mut(id).clear(State::IS_AWAITED);
         for next in self.succession.release(id) {
-            let state = &mut self.files.get_mut(next).state;
-            state.remove(State::WAITING);
-            state.insert(State::RELEASED);
-            self.enqueue(next);
+            self.files.get_mut(next).set(State::RELEASED);
+            self.schedule.release(&mut self.files, &self.tree, next, KeptBack::Predecessor);
         }
     }
 
     /// Files that waited for a name that was only heard of ask again: the file that it turned out to stand for may be another to wait for.
     pub(super) fn let_ask_again(&mut self, id: SlotId) {
-        self.files.get_mut(id).state.remove(State::IS_AWAITED);
+        self.files.get_mut(id).clear(State::IS_AWAITED);
         for next in self.succession.release(id) {
             mark!("a file that waited for a name asked again whom to wait for");
-            self.files.get_mut(next).state.remove(State::WAITING);
-            self.enqueue(next);
+            self.schedule.release(&mut self.files, &self.tree, next, KeptBack::Predecessor);
         }
     }
 
@@ -75,7 +72,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             let older = self.succession.predecessor(newer).and_then(|key| self.files.alive(key));
             let Some(older) = older else {
                 if newer == id {
-                    self.files.get_mut(id).state.remove(State::HAS_PREDECESSOR);
+                    self.files.get_mut(id).clear(State::HAS_PREDECESSOR);
                     self.succession.forget(id);
                 }
                 return false;
@@ -86,8 +83,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                     return false;
                 }
                 mark!("a file waited for the one that had its name before");
-                self.files.get_mut(id).state.insert(State::WAITING);
-                self.files.get_mut(older).state.insert(State::IS_AWAITED);
+                Schedule::hold_back(&mut self.files, id, KeptBack::Predecessor);
+                self.files.get_mut(older).set(State::IS_AWAITED);
                 self.end_cooling(older);
                 return true;
             }
@@ -104,11 +101,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// While files are found by listing, one that an event tells of may be the successor of one that is still to be found: it is read in
     /// its turn among them.
     pub(super) fn put_in_order(&mut self, id: SlotId, now: Now) {
-        let slot = self.files.get_mut(id);
-        if slot.life == Life::Following && !slot.state.intersects(State::LISTED | State::DIRTY) {
+        let slot = self.files.get(id);
+        if slot.life() == Life::Following && !slot.state().intersects(State::LISTED | State::DIRTY) {
             mark!("a known file that changed was read in its turn among those that a listing brought up");
-            slot.state.insert(State::LISTED);
-            self.listed.push((now.wall, self.files.key(id)));
+            self.schedule.put_in_order(&mut self.files, id, now.wall);
         }
     }
 
@@ -118,10 +114,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     pub(super) fn read_listed(&mut self, now: Instant) {
         let is_calm = self.is_calm();
         let all_wait = !self.has_scanned || self.is_rescan_due || self.is_missing_events || self.searches.is_under_way();
-        if !is_calm && self.listed.len() <= DOUBTS_MAX && all_wait {
+        if !is_calm && self.schedule.listed.len() <= DOUBTS_MAX && all_wait {
             return;
         }
-        let listed = std::mem::take(&mut self.listed);
+        let listed = std::mem::take(&mut self.schedule.listed);
         if is_calm || listed.len() > DOUBTS_MAX {
             self.read_in_order(listed, now);
             return;
@@ -129,12 +125,12 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let lost = self.urgent.lost.iter().filter_map(|&key| self.tree.alive(key)).map(|dir| self.tree.group(dir));
         let found = self.found.iter().filter_map(|&(key, _)| self.files.alive(key)).map(|id| self.group_of(id));
         let unsettled: HashSet<u32> = lost.chain(found).collect();
-        let is_busy = |group: u32| self.urgent.holds(group) || self.doubts.holds(group) || unsettled.contains(&group);
-        let busy: HashSet<u32> = self.listing.iter().copied().filter(|&group| is_busy(group)).collect();
+        let is_busy = |group: u32| self.urgent.holds(group) || self.schedule.doubts.holds(group) || unsettled.contains(&group);
+        let busy: HashSet<u32> = self.schedule.listing.iter().copied().filter(|&group| is_busy(group)).collect();
         let (calm, others) =
             listed.into_iter().partition(|&(_, key)| self.files.alive(key).is_none_or(|id| !is_busy(self.group_of(id))));
-        self.listed = others;
-        self.listing = busy;
+        self.schedule.listed = others;
+        self.schedule.listing = busy;
         self.read_in_order(calm, now);
     }
 
@@ -144,15 +140,14 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         listed.sort_by(|(one, a), (other, b)| one.cmp(other).then_with(|| len(b).cmp(&len(a))));
         for (_, key) in listed.drain(..) {
             if let Some(id) = self.files.alive(key) {
-                self.files.get_mut(id).state.remove(State::LISTED);
-                self.files.get_mut(id).state.insert(State::BACKLOG);
+                Schedule::end_listing(&mut self.files, id);
                 self.begin_listed_story(id);
                 self.after_look(id, now);
             }
         }
-        if self.listed.is_empty() {
+        if self.schedule.listed.is_empty() {
             listed.shrink_to(DOUBTS_MAX);
-            self.listed = listed;
+            self.schedule.listed = listed;
         }
     }
 
@@ -165,16 +160,16 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// Whether the file has something to read, or may have.
     fn is_unsettled(&self, id: SlotId) -> bool {
         let slot = self.files.get(id);
-        match slot.life {
+        match slot.life() {
             // One that cannot be looked at is heard of again when that changes.
-            Life::Named => slot.state & (State::UNREADABLE | State::DOUBT) != State::UNREADABLE,
+            Life::Named => slot.state() & (State::UNREADABLE | State::DOUBT) != State::UNREADABLE,
             // What is held open is read to its end though it was deleted.
             Life::Leaving => {
-                let is_readable = slot.state.contains(State::DIRTY) && self.held.contains_key(&id);
-                !slot.state.contains(State::DELETED) || slot.state.contains(State::LINKED) || is_readable
+                let is_readable = slot.state().contains(State::DIRTY) && self.held.contains_key(&id);
+                !slot.state().contains(State::DELETED) || slot.state().contains(State::LINKED) || is_readable
             }
             // What could not be read is dirty only if it is to be tried again.
-            Life::Following | Life::Finishing => slot.state.intersects(State::DIRTY | State::DOUBT | State::RETRY),
+            Life::Following | Life::Finishing => slot.state().intersects(State::DIRTY | State::DOUBT | State::RETRY),
             Life::Free | Life::Parked | Life::Ignored => false,
         }
     }

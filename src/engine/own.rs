@@ -123,11 +123,13 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
         let slot = self.files.get_mut(id);
         let was_known = slot.offset == OWN_OUTPUT;
-        slot.life = Life::Ignored;
         slot.offset = OWN_OUTPUT;
         slot.mark_len = 0;
         slot.scanned = 0;
-        slot.state.remove(State::DIRTY | State::LISTED | State::FIRST_SCAN | State::SEEK_LINE | State::SKIP_NULS);
+        slot.clear(State::FIRST_SCAN | State::SEEK_LINE | State::SKIP_NULS);
+        self.files.set_life(id, Life::Ignored);
+        self.schedule.forget_unread(&mut self.files, id);
+        Schedule::let_go(&mut self.files, id, KeptBack::Listing);
         if own != Own::Rotated && !was_known {
             self.begin_story(id);
         }

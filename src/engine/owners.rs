@@ -35,7 +35,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let slot = self.files.get(id);
         let trust = self.tree.write_path(slot.dir(), &mut self.path);
         self.path.extend_from_slice(self.files.name(id));
-        if slot.state.contains(State::VIA_LINK)
+        if slot.state().contains(State::VIA_LINK)
             && let Some(links) = self.links_through(self.files.get(id).dir(), self.files.name(id))
         {
             return links;

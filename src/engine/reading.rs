@@ -12,6 +12,7 @@ use super::resume::entry_flags;
 use super::*;
 use crate::batch::Reached;
 use crate::config::Format;
+use crate::lag::Waiting;
 use crate::lines::{Line, split_lines};
 use crate::notices::Cause;
 use crate::reader::{MARK_BYTES, READ_BYTES, mark_of};
@@ -58,9 +59,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             if bytes == 0 || !self.outbox.has_room() {
                 break;
             }
-            let Some((waiting, because)) = self.unread.pop(self.outbox.has_room_for_backlog()) else { break };
+            let Some((waiting, because)) = self.schedule.take(&mut self.files, self.outbox.has_room_for_backlog()) else { break };
             let read = self.read_file(waiting, because, wall, now)?;
-            self.unread.took(because, read);
+            self.schedule.unread.took(because, read);
             bytes = bytes.saturating_sub(read);
             if self.outbox.is_full() {
                 self.send(now)?;
@@ -72,19 +73,19 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// A file is out of its queue: says whether it is to be read at all, and now.
     #[inline]
     fn may_be_read(&mut self, id: SlotId) -> bool {
-        let slot = self.files.get_mut(id);
-        slot.state.remove(State::QUEUED);
-        if !slot.is_read() || !slot.state.contains(State::DIRTY) || slot.state.intersects(State::KEPT_BACK) {
+        let slot = self.files.get(id);
+        let state = slot.state();
+        if !slot.is_read() || !state.contains(State::DIRTY) || state.intersects(State::KEPT_BACK) {
             return false;
         }
-        slot.state & (State::HAS_PREDECESSOR | State::RELEASED) != State::HAS_PREDECESSOR || !self.must_wait(id)
+        state & (State::HAS_PREDECESSOR | State::RELEASED) != State::HAS_PREDECESSOR || !self.must_wait(id)
     }
 
     /// How many bytes of a file may be read in this turn.
     #[inline]
     fn budget(&self, id: SlotId, because: Because) -> usize {
         match because {
-            _ if self.unread.is_empty() => FILE_BUDGET,
+            _ if self.schedule.unread.is_empty() => FILE_BUDGET,
             // The search for the end of a long line takes larger steps.
             Because::Changed if self.files.get(id).scanned == 0 => FIRST_BUDGET,
             _ => SHARED_BUDGET,
@@ -96,10 +97,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     fn read_file(&mut self, waiting: Waiting, because: Because, wall: u64, now: Now) -> Result<usize, EngineError> {
         let Waiting { id, since } = waiting;
         if !self.may_be_read(id) {
-            self.lag.keep(id, since);
+            self.schedule.lag.keep(id, since);
             return Ok(0);
         }
-        self.files.get_mut(id).state.remove(State::DIRTY | State::RELEASED);
+        Schedule::begin_read(&mut self.files, id);
+        self.files.get_mut(id).clear(State::RELEASED);
         let Opened { file, proven_size } = match self.open(id) {
             Ok(Some(opened)) => opened,
             Ok(None) => {
@@ -143,12 +145,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             }
             Ok(Pause::More) => {
                 self.note_read_in_part(id);
-                self.lag.keep(id, since);
-                if self.outbox.has_room() && !self.files.get(id).state.contains(State::BACKLOG) {
-                    self.files.get_mut(id).state.insert(State::DIRTY | State::HAS_MORE);
-                    self.enqueue(id);
+                self.schedule.lag.keep(id, since);
+                if self.outbox.has_room() && !self.files.get(id).state().contains(State::BACKLOG) {
+                    self.schedule.go_on(&mut self.files, &self.tree, id);
                 } else {
-                    self.go_on_first(id);
+                    self.schedule.go_on_first(&mut self.files, &self.tree, id);
                 }
                 self.hold(id, file);
             }
@@ -156,7 +157,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 mark!("an open file was not the one that was meant");
                 self.look_before_reading(id, None, now);
             }
-            Err(error) if self.files.get(id).life == Life::Finishing => self.finishing_failed(id, file, &error, now),
+            Err(error) if self.files.get(id).life() == Life::Finishing => self.finishing_failed(id, file, &error, now),
             Err(error) => self.read_failed(id, &error, now),
         }
         Ok(budget - pass.budget)
@@ -167,7 +168,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         loop {
             let slot = self.files.get(pass.id);
             let (state, scanned, offset, mark, mark_len) =
-                (slot.state, slot.scanned, slot.offset, slot.mark, usize::from(slot.mark_len));
+                (slot.state(), slot.scanned, slot.offset, slot.mark, usize::from(slot.mark_len));
             if self.is_mark_weak(pass.id) && !self.is_proven(pass, file)? {
                 return Ok(Some(Pause::OtherFile));
             }
@@ -196,7 +197,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                     continue;
                 }
                 self.mark_changed(pass, file, now)?;
-                if self.files.get(pass.id).state.contains(State::UNSTORED) {
+                if self.files.get(pass.id).state().contains(State::UNSTORED) {
                     return Ok(Some(Pause::More));
                 }
                 pass.is_begun = false;
@@ -230,7 +231,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let mut data_end = got;
         let mut cut = Cut::None;
         let data = &self.reader.bytes(got)[mark_len..];
-        if self.files.get(pass.id).state.contains(State::SKIP_NULS) && !data.is_empty() {
+        if self.files.get(pass.id).state().contains(State::SKIP_NULS) && !data.is_empty() {
             if data[0] == 0 {
                 match self.skip_nuls(pass, file, mark_len, got, got < wanted)? {
                     NulRun::Skipped => return Ok(None),
@@ -238,7 +239,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                     NulRun::Data => {}
                 }
             }
-            self.files.get_mut(pass.id).state.remove(State::SKIP_NULS);
+            self.files.get_mut(pass.id).clear(State::SKIP_NULS);
         }
         let data = &self.reader.bytes(got)[mark_len..];
         // Most of what is read is one line without a NUL: one search shows it.
@@ -255,7 +256,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 Cut::Run(at) | Cut::Tail(at) => data_end = mark_len + at,
             }
             if let Cut::Run(0) = cut {
-                self.files.get_mut(pass.id).state.insert(State::SKIP_NULS);
+                self.files.get_mut(pass.id).set(State::SKIP_NULS);
                 return Ok(None);
             }
         }
@@ -272,7 +273,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.note_unfinished(pass.id, data_end - mark_len - consumed, now.instant);
         }
         if matches!(cut, Cut::Run(_)) {
-            self.files.get_mut(pass.id).state.insert(State::SKIP_NULS);
+            self.files.get_mut(pass.id).set(State::SKIP_NULS);
             return Ok(None);
         }
         if is_at_end {
@@ -289,8 +290,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     fn encode(&mut self, pass: &mut ReadPass, start: usize, end: usize, is_at_end: bool, is_cut: bool, now: Now) -> (usize, bool) {
         let data = &self.reader.bytes(end)[start..];
         let slot = self.files.get(pass.id);
-        let is_due = slot.state.contains(State::FLUSH) && data.len() == slot.scanned as usize;
-        let is_last = slot.life == Life::Finishing && slot.state.contains(State::DELETED);
+        let is_due = slot.state().contains(State::FLUSH) && data.len() == slot.scanned as usize;
+        let is_last = slot.life() == Life::Finishing && slot.state().contains(State::DELETED);
         let takes_rest = is_cut || (is_at_end && (is_due || self.config.once || is_last));
         let first_offset = slot.offset;
         pass.has_piece = false;
@@ -350,7 +351,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     fn note_unfinished(&mut self, id: SlotId, unfinished: usize, now: Instant) {
         let slot = self.files.get_mut(id);
         let before = std::mem::replace(&mut slot.scanned, u32::try_from(unfinished).expect("at most the line limit"));
-        slot.state.remove(State::FLUSH);
+        slot.clear(State::FLUSH);
         // Shorter than it was: truncated within the unfinished line.
         let lost = u64::from(before.saturating_sub(slot.scanned));
         self.stats.lost_bytes += lost;
@@ -382,7 +383,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             offset: slot.offset,
             mark: slot.mark,
             mark_len: slot.mark_len,
-            flags: entry_flags(slot.state),
+            flags: entry_flags(slot.state()),
             read_at: 0,
         }
     }
@@ -421,8 +422,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         slot.mark_len = 0;
         slot.scanned = 0;
         slot.incarnation += 1;
-        slot.state.insert(State::SKIP_NULS);
-        slot.state.remove(State::STARTED_AT_END);
+        slot.set(State::SKIP_NULS);
+        slot.clear(State::STARTED_AT_END);
         self.begin_story(id);
     }
 
@@ -436,18 +437,18 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         if got < len {
             // It shrank since it was looked at: what is there now is new.
             slot.offset = 0;
-            slot.state.remove(State::SEEK_LINE);
+            slot.clear(State::SEEK_LINE);
             self.begin_story(pass.id);
             return Ok(());
         }
         if let Some(at) = memchr::memrchr(b'\n', self.reader.bytes(len)) {
             slot.offset = start + at as u64 + 1;
-            slot.state.remove(State::SEEK_LINE);
+            slot.clear(State::SEEK_LINE);
             self.set_mark(pass.id, at + 1);
             self.moved_on(pass.id);
         } else {
             slot.offset = start;
-            slot.state.set(State::SEEK_LINE, start > 0);
+            slot.put(State::SEEK_LINE, start > 0);
         }
         Ok(())
     }
@@ -478,9 +479,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// All there is was read: the file cools down, its last line is timed if unfinished, who waits for it may go on.
     fn reached_end(&mut self, id: SlotId, file: F::File, has_advanced: bool, now: Now) {
         self.release_successor(id);
-        let slot = self.files.get_mut(id);
-        slot.state.remove(State::BACKLOG | State::HAS_MORE);
-        let (is_finishing, is_unfinished) = (slot.life == Life::Finishing, slot.scanned > 0);
+        Schedule::reached_end(&mut self.files, id);
+        let slot = self.files.get(id);
+        let (is_finishing, is_unfinished) = (slot.life() == Life::Finishing, slot.scanned > 0);
         if let Some(commits) = self.commits.as_mut().filter(|_| !has_advanced) {
             commits.ledger.read_to_end(self.files.key(id), nanos(now.wall));
         }
@@ -497,13 +498,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.keep_for_now(id, file, now.instant);
         let cools_for = self.cools_for();
         if !cools_for.is_zero() {
-            let key = self.files.key(id);
-            let slot = self.files.get_mut(id);
-            slot.state.insert(State::COOLING);
-            self.cooling_dirty += usize::from(slot.state.contains(State::DIRTY));
-            // In the order of their ends: one that cools down for less time than one before waits for that.
-            let last = self.cooling.back().map_or(now.instant, |(end, _)| *end);
-            self.cooling.push_back((last.max(now.instant + cools_for), key));
+            self.schedule.cool(&mut self.files, id, cools_for, now.instant);
         }
     }
 }

@@ -73,8 +73,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         slot.offset = entry.offset;
         slot.mark = entry.mark;
         slot.mark_len = entry.mark_len;
-        slot.state.set(State::SKIP_NULS, entry.flags.contains(EntryFlags::SKIP_NULS));
-        slot.state.set(State::SEEK_LINE, entry.flags.contains(EntryFlags::SEEK_LINE));
+        slot.put(State::SKIP_NULS, entry.flags.contains(EntryFlags::SKIP_NULS));
+        slot.put(State::SEEK_LINE, entry.flags.contains(EntryFlags::SEEK_LINE));
         self.decide_by_first_block(id);
         true
     }
@@ -143,9 +143,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.decide_by_first_block(id);
         let Some(commits) = &mut self.commits else { return };
         let slot = self.files.get(id);
-        let flags = entry_flags(slot.state);
+        let flags = entry_flags(slot.state());
         if commits.begin_story(self.files.key(id), slot.incarnation, slot.offset, flags, read_at) {
-            self.files.get_mut(id).state.insert(State::UNSTORED);
+            Schedule::hold_back(&mut self.files, id, KeptBack::Store);
         }
     }
 
@@ -153,7 +153,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     pub(super) fn put_story_off(&mut self, id: SlotId) {
         self.decide_by_first_block(id);
         if self.commits.is_some() {
-            self.files.get_mut(id).state.insert(State::UNSTORED);
+            Schedule::hold_back(&mut self.files, id, KeptBack::Store);
         }
     }
 
@@ -161,7 +161,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     pub(super) fn begin_listed_story(&mut self, id: SlotId) {
         let key = self.files.key(id);
         if self.commits.as_ref().is_some_and(|commits| commits.ledger.get(key).is_none()) {
-            self.files.get_mut(id).state.remove(State::UNSTORED);
+            Schedule::let_go(&mut self.files, id, KeptBack::Store);
             mark!("the story of a listed file began when its turn came");
             self.begin_story(id);
         }
@@ -231,7 +231,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         if self.commits.is_none() {
             return;
         }
-        if !self.absence.is_scanned && self.is_calm() && self.listed.is_empty() {
+        if !self.absence.is_scanned && self.is_calm() && self.schedule.listed.is_empty() {
             self.absence.is_scanned = true;
             let scanned = self.found_roots();
             let commits = self.commits.as_mut().expect("just seen");

@@ -4,7 +4,7 @@
 //! Always holds: the queues that are in the order of their deadlines stay so.
 
 use super::*;
-use crate::registry::{Life, State};
+use crate::registry::Life;
 
 impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// At most this many files are open besides the one being read. None: what is deleted before it was read to its end is lost.
@@ -46,26 +46,19 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.config.coalesce = coalesce;
         self.kept.keep_for(KEPT_FOR.max(coalesce), now);
         // Files read from now on queue up behind these: none may wait for longer than they will.
-        for (deadline, _) in &mut self.cooling {
-            *deadline = (*deadline).min(now + coalesce);
-        }
+        self.schedule.cool_for_at_most(coalesce, now);
     }
 
     /// After how long without growth an unterminated last line is delivered.
     pub fn set_partial_after(&mut self, after: Option<Duration>, now: Instant) {
         mark!("the time for unfinished lines was changed");
         self.config.partial_after = after;
-        for (_, key) in std::mem::take(&mut self.partials) {
-            if let Some(id) = self.files.alive(key) {
-                self.files.get_mut(id).state.remove(State::TIMED);
-            }
-        }
         // Those that nobody timed so far begin now: when they grew is not known.
-        let since = std::mem::take(&mut self.grown);
+        let since = self.schedule.end_timing(&mut self.files);
         if after.is_some() && !self.config.once {
             for id in self.files.all() {
                 let slot = self.files.get(id);
-                if slot.scanned > 0 && slot.life != Life::Free {
+                if slot.scanned > 0 && slot.life() != Life::Free {
                     self.time_partial(id, since.get(&id).copied().unwrap_or(now));
                 }
             }

@@ -123,7 +123,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// A read came to the end of the file, and no line was complete. `before`: [`Engine::read_upto`] when it began.
     pub(super) fn note_read(&mut self, id: SlotId, file: &F::File, before: (u32, u64), now: Now) {
         let slot = self.files.get(id);
-        let is_read = slot.life == Life::Following && !slot.state.contains(State::FLUSH);
+        let is_read = slot.life() == Life::Following && !slot.state().contains(State::FLUSH);
         let now_at = self.read_upto(id);
         if before == now_at && now_at.1 > 0 && is_read {
             self.found_nothing_new(id, file, now_at.1, now);
@@ -234,7 +234,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             }
             _ => {
                 self.restart(id, now);
-                if size == read_upto && self.files.get(id).life == Life::Following {
+                if size == read_upto && self.files.get(id).life() == Life::Following {
                     let (key, modified, old) = (self.files.key(id), now.wall, Vec::new());
                     self.remember_rewrite(Rewrite { key, modified, is_certain: true, is_restarted: true, end: size, old });
                 }
@@ -268,7 +268,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.begin_story(id);
         let slot = self.files.get_mut(id);
         slot.offset = start;
-        slot.state.remove(State::UNDECIDED);
+        slot.clear(State::UNDECIDED);
     }
 
     /// Of bytes that were read, leaves those at the end out that are of the former content and were delivered: returns how many are left.

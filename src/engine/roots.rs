@@ -120,7 +120,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         if self.files.find(home, name).is_none() {
             if let Some(input) = self.input_of(home, name) {
                 let id = self.hear_of(home, name, input);
-                self.files.get_mut(id).state.set(State::FIRST_SCAN, why == Why::FirstScan);
+                self.files.get_mut(id).put(State::FIRST_SCAN, why == Why::FirstScan);
             } else if let Some(kept_back) = self.notices.admit_about(Cause::PathLeftOut, &path, now.instant) {
                 let path = String::from_utf8_lossy(&path);
                 tracing::warn!(?path, kept_back, "PATH does not match --include, or matches --exclude: left out");
@@ -264,9 +264,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             if let Some(id) = self.files.find(other, &name) {
                 self.find_input(id);
             } else if let Some(input) = self.input_of(other, &name) {
-                let was_first = self.files.find(dir, &name).map(|id| self.files.get(id).state & State::FIRST_SCAN);
+                let was_first = self.files.find(dir, &name).map(|id| self.files.get(id).state() & State::FIRST_SCAN);
                 let id = self.hear_of(other, &name, input);
-                self.files.get_mut(id).state.insert(was_first.unwrap_or(State::empty()));
+                self.files.get_mut(id).set(was_first.unwrap_or(State::empty()));
             }
         }
         let (from, to) = (self.tree.key(dir), self.tree.key(other));

@@ -72,9 +72,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// A look finds a file not where it was. In a directory that is not listed its new name is searched for, if there is one.
     pub(super) fn search_behind(&mut self, id: SlotId) {
         let slot = self.files.get(id);
-        let Some(file) = self.files.file_id(id).filter(|_| slot.is_bound() && slot.life == Life::Following) else { return };
+        let Some(file) = self.files.file_id(id).filter(|_| slot.is_bound() && slot.life() == Life::Following) else { return };
         let (dir, input) = (slot.dir(), slot.input);
-        let (home, link) = if slot.state.contains(State::VIA_LINK) {
+        let (home, link) = if slot.state().contains(State::VIA_LINK) {
             let mut targets = self.files.further_names(id).filter(|(dir, name)| self.is_target(*dir, name));
             (targets.next().map(|(dir, _)| dir), Some((dir, self.files.name(id).into())))
         } else {
@@ -97,7 +97,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     pub(super) fn is_searched_for(&mut self, id: SlotId) -> bool {
         let key = self.files.key(id);
         let Some(&is_over) = self.searches.files.get(&key) else { return false };
-        let waits = !is_over || !self.doubts.is_empty() || !self.found.is_empty() || self.are_events_pending;
+        let waits = !is_over || !self.schedule.doubts.is_empty() || !self.found.is_empty() || self.are_events_pending;
         if !waits {
             self.searches.files.remove(&key);
         }
@@ -111,7 +111,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// When where a link leads cannot be told for want of descriptors or memory: the file is not to be begun then.
     pub(super) fn search_stored(&mut self, id: SlotId, found: &Stat) -> std::io::Result<()> {
         let slot = self.files.get(id);
-        let (dir, input, via_link) = (slot.dir(), slot.input, slot.state.contains(State::VIA_LINK));
+        let (dir, input, via_link) = (slot.dir(), slot.input, slot.state().contains(State::VIA_LINK));
         if !via_link && self.tree.get(dir).role != Role::Home {
             return Ok(());
         }
@@ -145,8 +145,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         for inode in inodes {
             let link = via_link.then(|| link.clone());
             if self.searches.begin(directory, inode, Sought { input, link }) {
-                self.listing.insert(self.tree.group(home));
-                self.files.get_mut(id).state.insert(State::LISTED);
+                self.schedule.listing.insert(self.tree.group(home));
+                Schedule::hold_back(&mut self.files, id, KeptBack::Listing);
             }
         }
         Ok(())
@@ -182,8 +182,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         for (name, input, link) in generations.collect::<Vec<_>>() {
             if self.files.find(home, &name).is_none() {
                 let id = self.hear_of(home, &name, input);
-                self.files.get_mut(id).state.insert(State::ONLY_KNOWN | State::LISTED);
-                self.listing.insert(self.tree.group(home));
+                self.files.get_mut(id).set(State::ONLY_KNOWN);
+                Schedule::hold_back(&mut self.files, id, KeptBack::Listing);
+                self.schedule.listing.insert(self.tree.group(home));
                 if let Some(link) = link {
                     self.renames.rotated.insert(self.files.key(id), link);
                 }
@@ -196,7 +197,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         if self.searches.retry_at.is_some_and(|at| at <= now.instant) {
             self.searches.retry_at = None;
         }
-        while *budget > 0 && self.searches.has_work() && self.doubts.len() < DOUBTS_MAX {
+        while *budget > 0 && self.searches.has_work() && self.schedule.doubts.len() < DOUBTS_MAX {
             let Some((key, listing)) = self.searches.current.take().or_else(|| self.next_search(budget, now)) else { continue };
             let Some(dir) = self.tree.alive(key) else {
                 self.search_is_over(key);
@@ -273,7 +274,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             return;
         }
         let id = self.hear_of(dir, name, input);
-        self.files.get_mut(id).state.insert(State::ONLY_KNOWN);
+        self.files.get_mut(id).set(State::ONLY_KNOWN);
         if let Some(link) = link {
             self.renames.rotated.insert(self.files.key(id), link);
         }
@@ -290,7 +291,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             let files = &self.files;
             self.searches.files.retain(|&file, is_over| {
                 *is_over = true;
-                files.alive(file).is_some_and(|id| files.get(id).life == Life::Leaving)
+                files.alive(file).is_some_and(|id| files.get(id).life() == Life::Leaving)
             });
         }
     }

@@ -84,7 +84,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.suspect(since);
         }
         let mut budget = quota;
-        while budget > 0 && self.doubts.len() < LOOKS_PER_TURN {
+        while budget > 0 && self.schedule.doubts.len() < LOOKS_PER_TURN {
             let visit = match self.sweeps.of(pass).current.take() {
                 Some(visit) => Some(visit),
                 None => {

@@ -40,17 +40,11 @@ pub(super) enum Moved {
     Directory(DirKey, Instant),
 }
 
-/// Takes the front of a queue if it is due.
-fn pop_due<T>(queue: &mut VecDeque<(Instant, T)>, now: Instant) -> Option<T> {
-    let due = queue.front().is_some_and(|(deadline, _)| *deadline <= now);
-    due.then(|| queue.pop_front()).flatten().map(|(_, entry)| entry)
-}
-
 impl<F: FileSystem, S: Sink> Engine<F, S> {
     pub(super) fn expire(&mut self, now: Now) {
         let instant = now.instant;
         for _ in 0..DUE_PER_TURN {
-            let Some(key) = pop_due(&mut self.cooling, instant) else { break };
+            let Some(key) = self.schedule.take_cooled(instant) else { break };
             if let Some(id) = self.files.alive(key).filter(|_| !is_planted!(CoolingForgotten)) {
                 self.end_cooling(id);
             }
@@ -64,96 +58,92 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             });
         }
         for _ in 0..DUE_PER_TURN {
-            let Some(&(deadline, key)) = self.leaving.front().filter(|(deadline, _)| *deadline <= instant) else { break };
-            self.leaving.pop_front();
-            if self.judged_at.get(&key.id) != Some(&deadline) {
-                continue;
-            }
-            let is_deleted = self.files.alive(key).is_some_and(|id| self.files.get(id).state.contains(State::DELETED));
-            if is_deleted {
-                mark!("a file that lost its name was deleted meanwhile");
-                // It moved, came back and was deleted, or a look failed. What was just found may be this file under another name.
-                self.deleted.push_back((instant, key));
-            } else {
-                self.judge(key, now);
-            }
-        }
-        for _ in 0..DUE_PER_TURN {
-            let Some(key) = pop_due(&mut self.leaving_directories, instant) else { break };
-            self.judge_directory(key, instant);
+            let Some((at, task)) = self.schedule.deadlines.pop_due(instant) else { break };
+            self.carry_out(task, at, now);
         }
         let mut is_one_forgotten = false;
         for _ in 0..DUE_PER_TURN {
-            let Some(key) = self.parked.pop_due(instant).or_else(|| self.parked_deleted.pop_due(instant)) else { break };
+            let Some(key) = self.schedule.parked.pop_due(instant).or_else(|| self.schedule.parked_deleted.pop_due(instant)) else {
+                break;
+            };
             self.forget_parked(key, instant);
             is_one_forgotten = true;
         }
         if is_one_forgotten {
             self.give_useless_watches_back();
         }
-        for _ in 0..DUE_PER_TURN {
-            let Some(due) = self.retries.first_entry().filter(|entry| entry.key().0 <= instant) else { break };
-            if let Some(id) = self.files.alive(due.remove()) {
-                self.files.get_mut(id).state.remove(State::RETRY);
-                self.doubt(id);
-            }
-        }
-        self.expire_losses(instant);
-        if self.parked.len() <= PARKED_MAX {
-            self.parked_max = PARKED_MAX;
+        if self.schedule.parked.len() <= PARKED_MAX {
+            self.schedule.parked_max = PARKED_MAX;
         }
         self.succession.expire(instant);
-        self.expire_partials(instant);
         if self.poll_at.is_some_and(|at| at <= instant) {
             self.poll(now);
         }
     }
 
-    /// Files that left the tree with unread bytes and did not come back, now that what was missed was looked at.
-    fn expire_losses(&mut self, now: Instant) {
-        for _ in 0..DUE_PER_TURN {
-            let Some(key) = pop_due(&mut self.losses, now) else { break };
-            // One that came back has a name again; one that was reported has none.
-            let is_lost = |id: &SlotId| self.files.get(*id).life == Life::Parked && !self.files.name(*id).is_empty();
-            let Some(id) = self.files.alive(key).filter(is_lost) else { continue };
-            if self.is_catching_up() {
-                self.losses.push_back((now + LOSS_AFTER, key));
-                return;
+    /// A task is due, since `at`.
+    fn carry_out(&mut self, task: Task, at: Instant, now: Now) {
+        match task {
+            Task::Judge(key) => self.judge_departure(key, at, now),
+            Task::JudgeDirectory(key) => self.judge_directory(key, now.instant),
+            Task::CountLoss(key) => self.judge_loss(key, now.instant),
+            Task::LookAgain(key) => {
+                if let Some(id) = self.files.alive(key) {
+                    self.schedule.begin_retry(&mut self.files, &self.tree, id);
+                }
             }
-            self.count_loss(id, now);
-            self.files.drop_name(id);
+            Task::DeliverPiece(key) => self.deliver_piece(key, now.instant),
         }
     }
 
-    /// Delivers unterminated last lines that did not grow for the time set.
-    fn expire_partials(&mut self, now: Instant) {
+    /// A file lost its name a moment ago, unless it is to be judged at another time than `at` by now.
+    fn judge_departure(&mut self, key: SlotKey, at: Instant, now: Now) {
+        if self.schedule.judged_at.get(&key.id) != Some(&at) {
+            return;
+        }
+        let is_deleted = self.files.alive(key).is_some_and(|id| self.files.get(id).state().contains(State::DELETED));
+        if is_deleted {
+            mark!("a file that lost its name was deleted meanwhile");
+            // It moved, came back and was deleted, or a look failed. What was just found may be this file under another name.
+            self.schedule.deleted.push_back((now.instant, key));
+        } else {
+            self.judge(key, now);
+        }
+    }
+
+    /// A file left the tree with unread bytes and did not come back: they are lost once what was missed was looked at.
+    fn judge_loss(&mut self, key: SlotKey, now: Instant) {
+        // One that came back has a name again; one that was reported has none.
+        let is_lost = |id: &SlotId| self.files.get(*id).life() == Life::Parked && !self.files.name(*id).is_empty();
+        let Some(id) = self.files.alive(key).filter(is_lost) else { return };
+        if self.is_catching_up() {
+            self.schedule.deadlines.add(now + LOSS_AFTER, Task::CountLoss(key));
+            return;
+        }
+        self.count_loss(id, now);
+        self.files.drop_name(id);
+    }
+
+    /// Delivers an unterminated last line, unless it grew within the time set.
+    fn deliver_piece(&mut self, key: SlotKey, now: Instant) {
         let Some(after) = self.config.partial_after else { return };
-        for _ in 0..DUE_PER_TURN {
-            let Some(entry) = self.partials.first_entry().filter(|entry| entry.key().0 <= now) else { break };
-            let key = entry.remove();
-            let Some(id) = self.files.alive(key) else { continue };
-            self.files.get_mut(id).state.remove(State::TIMED);
-            let Some(grown) = self.grown.remove(&id) else { continue };
-            if grown + after > now && !is_planted!(FlushedEarly) {
-                mark!("an unfinished line grew while it was timed");
-                self.time_partial(id, grown);
-            } else if self.files.get(id).scanned > 0 {
-                mark!("an unfinished line was due as a piece");
-                self.files.get_mut(id).state.insert(State::FLUSH);
-                self.mark_dirty(id);
-            }
+        let Some(id) = self.files.alive(key) else { return };
+        self.files.get_mut(id).clear(State::TIMED);
+        let Some(grown) = self.schedule.grown.remove(&id) else { return };
+        if grown + after > now && !is_planted!(FlushedEarly) {
+            mark!("an unfinished line grew while it was timed");
+            self.time_partial(id, grown);
+        } else if self.files.get(id).scanned > 0 {
+            mark!("an unfinished line was due as a piece");
+            self.files.get_mut(id).set(State::FLUSH);
+            self.mark_dirty(id);
         }
     }
 
     /// Notes that an unterminated last line grew.
     pub(super) fn time_partial(&mut self, id: SlotId, grown: Instant) {
-        let Some(after) = self.config.partial_after else { return };
-        self.grown.insert(id, grown);
-        let key = self.files.key(id);
-        let state = &mut self.files.get_mut(id).state;
-        if !state.contains(State::TIMED) {
-            state.insert(State::TIMED);
-            self.partials.insert((grown + after, id.0), key);
+        if let Some(after) = self.config.partial_after {
+            self.schedule.time_piece(&mut self.files, id, grown, after);
         }
     }
 
@@ -184,22 +174,17 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.retry_at(id, now + RETRY_AFTER);
     }
 
-    /// Looks at a file again at this time.
+    /// See [`Schedule::retry_at`].
     pub(super) fn retry_at(&mut self, id: SlotId, at: Instant) {
-        let key = self.files.key(id);
-        self.files.get_mut(id).state.insert(State::RETRY);
-        if is_planted!(RetryForgotten) {
-            return;
-        }
-        self.retries.insert((at, id.0), key);
+        self.schedule.retry_at(&mut self.files, id, at);
     }
 
     /// Remembers a file that left the tree, for a while.
     pub(super) fn park(&mut self, id: SlotId, now: Instant) {
         let key = self.begin_parking(id, now);
-        self.parked.add(key, now + PARKED_FOR);
-        if self.parked.len() > self.parked_max
-            && let Some(oldest) = self.parked.pop_oldest()
+        self.schedule.parked.add(key, now + PARKED_FOR);
+        if self.schedule.parked.len() > self.schedule.parked_max
+            && let Some(oldest) = self.schedule.parked.pop_oldest()
         {
             self.forget_parked(oldest, now);
         }
@@ -207,15 +192,15 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// The settings changed: whatever is let go may be found again below another PATH, however much it is.
     pub(super) fn make_room_for_parked(&mut self) {
-        self.parked_max = PARKED_MAX.max(self.parked.len() + self.files.len());
+        self.schedule.parked_max = PARKED_MAX.max(self.schedule.parked.len() + self.files.len());
     }
 
     /// Remembers a file that was deleted, likewise.
     pub(super) fn park_deleted(&mut self, id: SlotId, now: Instant) {
         let key = self.begin_parking(id, now);
-        self.parked_deleted.add(key, now + PARKED_FOR);
-        if self.parked_deleted.len() > PARKED_DELETED_MAX
-            && let Some(oldest) = self.parked_deleted.pop_oldest()
+        self.schedule.parked_deleted.add(key, now + PARKED_FOR);
+        if self.schedule.parked_deleted.len() > PARKED_DELETED_MAX
+            && let Some(oldest) = self.schedule.parked_deleted.pop_oldest()
         {
             self.forget_parked(oldest, now);
         }
@@ -224,21 +209,15 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     fn begin_parking(&mut self, id: SlotId, now: Instant) -> SlotKey {
         self.release_successor(id);
         self.close(id);
-        self.judged_at.remove(&id);
+        self.schedule.judged_at.remove(&id);
         self.settle_departure(id, now);
-        self.files.get_mut(id).life = Life::Parked;
+        self.files.set_life(id, Life::Parked);
         self.files.key(id)
-    }
-
-    /// The file came back, or is forgotten.
-    pub(super) fn unpark(&mut self, id: SlotId) {
-        self.parked.remove(id);
-        self.parked_deleted.remove(id);
     }
 
     /// A file that left the tree, if it did not come back, is not waited for any more.
     pub(super) fn forget_parked(&mut self, key: SlotKey, now: Instant) {
-        let Some(id) = self.files.alive(key).filter(|&id| self.files.get(id).life == Life::Parked) else { return };
+        let Some(id) = self.files.alive(key).filter(|&id| self.files.get(id).life() == Life::Parked) else { return };
         mark!("a file that had left was forgotten");
         if !self.files.name(id).is_empty() {
             self.count_loss(id, now);
@@ -248,19 +227,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// The first instant at which something above falls due.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
-        let cooled = self.cooling.front().map(|(at, _)| *at);
         [
-            cooled.filter(|_| self.cooling_dirty > 0),
+            self.schedule.deadline(),
             self.kept.deadline(),
             self.walks.deadline(),
             self.outbox.tap.deadline(),
-            self.losses.front().map(|(at, _)| *at),
-            self.leaving.front().map(|(at, _)| *at),
-            self.leaving_directories.front().map(|(at, _)| *at),
-            self.parked.deadline(),
-            self.parked_deleted.deadline(),
-            self.retries.first_key_value().map(|((at, _), _)| *at),
-            self.partials.first_key_value().map(|((at, _), _)| *at),
             self.poll_at,
             self.sweeps.deadline(),
             self.absence_deadline(),

@@ -20,13 +20,13 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// How far reading has come.
     pub fn reading(&self) -> Reading {
-        let is_calm = self.is_started && self.is_calm() && self.listed.is_empty();
+        let is_calm = self.is_started && self.is_calm() && self.schedule.listed.is_empty();
         Reading {
             files: self.files.len() as u64,
             found_bytes: self.found_bytes,
             read_bytes: self.stats.bytes + self.stats.skipped_nul_bytes,
             is_listing: !is_calm,
-            is_done: is_calm && !self.config.once && self.unread.has_no_listed(),
+            is_done: is_calm && !self.config.once && self.schedule.unread.has_no_listed(),
         }
     }
 
@@ -50,7 +50,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         top.waiting_files = self.unread_files() as u64;
         let mut behind: Vec<(u64, SlotId)> = Vec::with_capacity(waiting.len());
         for id in waiting {
-            if self.files.get(id).state.contains(State::DIRTY) {
+            if self.files.get(id).state().contains(State::DIRTY) {
                 top.looked_at += 1;
                 behind.extend(self.unread_bytes(id).filter(|&unread| unread > 0).map(|unread| (unread, id)));
             }
@@ -68,14 +68,14 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// Files that wait: the oldest of each queue, and some of the others, spread evenly.
     fn some_waiting(&mut self) -> Vec<SlotId> {
-        let queued = self.unread.len() + self.listed.len();
-        let looks = self.insight.looks(queued + self.cooling.len());
+        let queued = self.schedule.unread.len() + self.schedule.listed.len();
+        let looks = self.insight.looks(queued + self.schedule.cooling.len());
         let mut some = Vec::with_capacity(looks);
         let each = looks.div_ceil(4).max(2);
-        let unread = oldest_and_spread(self.unread.len(), 2 * each).filter_map(|at| self.unread.get(at));
+        let unread = oldest_and_spread(self.schedule.unread.len(), 2 * each).filter_map(|at| self.schedule.unread.get(at));
         some.extend(unread.map(|waiting| waiting.id));
-        let keys = oldest_and_spread(self.listed.len(), each).map(|at| self.listed[at].1);
-        let cooling = oldest_and_spread(self.cooling.len(), each).map(|at| self.cooling[at].1);
+        let keys = oldest_and_spread(self.schedule.listed.len(), each).map(|at| self.schedule.listed[at].1);
+        let cooling = oldest_and_spread(self.schedule.cooling.len(), each).map(|at| self.schedule.cooling[at].1);
         some.extend(keys.chain(cooling).filter_map(|key| self.files.alive(key)));
         some
     }

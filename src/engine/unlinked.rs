@@ -74,7 +74,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 NameChange::Attributes => self.doubt(id),
                 _ => self.mark_dirty(id),
             }
-        } else if self.files.get(id).life == Life::Leaving && self.is_just_found(id) {
+        } else if self.files.get(id).life() == Life::Leaving && self.is_just_found(id) {
             // It is about to get another name.
             self.mark_dirty(id);
         }

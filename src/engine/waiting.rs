@@ -31,8 +31,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// Something can be done at once.
     pub(super) fn has_work(&self) -> bool {
         self.are_events_pending
-            || !self.doubts.is_empty()
-            || !self.deleted.is_empty()
+            || !self.schedule.doubts.is_empty()
+            || !self.schedule.deleted.is_empty()
             || self.urgent.has_work()
             || self.searches.has_work()
             || self.sweeps.has_work()
@@ -41,10 +41,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             || self.is_path_lost
             || self.is_look_unsettled()
             // Listed files wait for a search that is under way: the file that it finds may come before them.
-            || !(self.listed.is_empty() || self.searches.is_under_way())
+            || !(self.schedule.listed.is_empty() || self.searches.is_under_way())
             || self.is_looking_for_absent()
-            || self.insight.is_counting()
-            || (self.outbox.has_room() && self.unread.has_any(self.outbox.has_room_for_backlog()))
+            || (self.outbox.has_room() && self.schedule.unread.has_any(self.outbox.has_room_for_backlog()))
     }
 
     /// With `--once`: a stop came before everything was read and delivered.
@@ -57,14 +56,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     pub(super) fn is_read(&self) -> bool {
         // A directory that could not be listed for want of descriptors or memory is tried again.
         self.polled == 0
-            && self.unread.is_empty()
-            && self.retries.is_empty()
-            && self.listed.is_empty()
+            && self.schedule.unread.is_empty()
+            && !self.schedule.deadlines.has_other_than(TaskKind::DeliverPiece)
+            && self.schedule.listed.is_empty()
             && !self.searches.is_under_way()
-            && self.leaving.is_empty()
-            && self.leaving_directories.is_empty()
             && !self.below.has_work()
-            && self.losses.is_empty()
             && self.commits.as_ref().is_none_or(|commits| !commits.has_births())
     }
 }

@@ -79,6 +79,18 @@ bitflags! {
 }
 
 impl State {
+    /// Which queue the file is in, and what keeps it from being read: the engine's schedule sets and clears these.
+    pub(crate) const SCHEDULED: State = State::DIRTY
+        .union(State::QUEUED)
+        .union(State::COOLING)
+        .union(State::WAITING)
+        .union(State::DOUBT)
+        .union(State::LISTED)
+        .union(State::BACKLOG)
+        .union(State::HAS_MORE)
+        .union(State::UNSTORED)
+        .union(State::RETRY);
+
     /// Something else has to happen before the file is read.
     pub(crate) const KEPT_BACK: State =
         State::COOLING.union(State::WAITING).union(State::DOUBT).union(State::UNSTORED).union(State::LISTED);

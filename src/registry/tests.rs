@@ -30,7 +30,7 @@ fn every_file_that_left_and_had_the_inode_of_a_new_one_is_found_until_it_is_forg
             let id = files.insert(DIR, format!("{generation}.log").as_bytes());
             files.identify(id, file(7, generation), 0);
             files.unbind(id);
-            files.get_mut(id).life = Life::Parked;
+            files.set_life(id, Life::Parked);
             id
         })
         .collect();

@@ -1,0 +1,357 @@
+//! What keeps each file from being read, and whose turn it is.
+//!
+//! In: files that may have unread bytes; what keeps them; what lets them go. Out: the next file to read, the next name to look at, what is
+//! due. Always holds: nobody else writes the bits of [`State::SCHEDULED`]; each of them has its entry here, or in the one thing that is
+//! sure to take it away (the succession, the listing, the journal). Files cool down in one row instead of having a deadline each: that is
+//! the path of every line, and all of them cool down for the same time.
+
+pub(super) mod deadlines;
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant, SystemTime};
+
+use hashbrown::{HashMap, HashSet};
+
+use super::doubts::Doubts;
+use super::timers::PARKED_MAX;
+use crate::lag::{Lag, Waiting};
+use crate::parked::Parked;
+use crate::planted::is_planted;
+use crate::registry::{Registry, SlotId, SlotKey, State};
+use crate::tree::Tree;
+use crate::unread::{Because, Unread};
+use deadlines::{Deadlines, Task, TaskKind};
+
+/// What keeps a file from being read that is not the schedule's own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum KeptBack {
+    /// The file that had its name before is read first.
+    Predecessor,
+    /// It came up in a listing, and is read in the order of those.
+    Listing,
+    /// Its first record waits until its number is stored.
+    Store,
+}
+
+impl KeptBack {
+    fn bit(self) -> State {
+        match self {
+            KeptBack::Predecessor => State::WAITING,
+            KeptBack::Listing => State::LISTED,
+            KeptBack::Store => State::UNSTORED,
+        }
+    }
+}
+
+/// All queues of files.
+#[derive(Debug)]
+pub(super) struct Schedule {
+    /// Files to read; the bit in the slot is the truth.
+    pub(super) unread: Unread,
+    /// Names to look at; the bit in the slot is the truth.
+    pub(super) doubts: Doubts,
+    /// Files that a listing brought up, to be read in the order of their last modification.
+    pub(super) listed: Vec<(SystemTime, SlotKey)>,
+    /// Groups in which more of them may come: new directories are being listed, or names in them are not resolved yet.
+    pub(super) listing: HashSet<u32>,
+    /// Files read lately, in the order in which they may be opened again.
+    pub(super) cooling: VecDeque<(Instant, SlotKey)>,
+    /// How many of them are dirty.
+    pub(super) cooling_dirty: usize,
+    /// Files whose name was deleted: judged as soon as all events and doubts are worked off.
+    pub(super) deleted: VecDeque<(Instant, SlotKey)>,
+    pub(super) deadlines: Deadlines,
+    /// When each file without a name is judged: one that came back and left again is not judged when it would have been the first time.
+    pub(super) judged_at: HashMap<SlotId, Instant>,
+    /// When each unfinished last line grew.
+    pub(super) grown: HashMap<SlotId, Instant>,
+    /// Files that left the tree, in the order in which they are forgotten.
+    pub(super) parked: Parked,
+    /// How many of them are remembered at most.
+    pub(super) parked_max: usize,
+    /// Files that were deleted and had no other name as far as is known, likewise.
+    pub(super) parked_deleted: Parked,
+    /// Since when files have been waiting.
+    pub(super) lag: Lag,
+}
+
+/// Whose turns the file shares: those of the directory below a PATH that it is in. A file without a name may be in none: group 0.
+#[inline]
+pub(super) fn group_of(files: &Registry, tree: &Tree, id: SlotId) -> u32 {
+    let slot = files.get(id);
+    if slot.is_bound() { tree.group(slot.dir()) } else { 0 }
+}
+
+impl Schedule {
+    pub(super) fn new(now: Instant) -> Self {
+        Schedule {
+            unread: Unread::new(),
+            doubts: Doubts::new(),
+            listed: Vec::new(),
+            listing: HashSet::new(),
+            cooling: VecDeque::new(),
+            cooling_dirty: 0,
+            deleted: VecDeque::new(),
+            deadlines: Deadlines::default(),
+            judged_at: HashMap::new(),
+            grown: HashMap::new(),
+            parked: Parked::default(),
+            parked_max: PARKED_MAX,
+            parked_deleted: Parked::default(),
+            lag: Lag::new(now),
+        }
+    }
+
+    /// The file may have unread bytes.
+    #[inline]
+    pub(super) fn mark_dirty(&mut self, files: &mut Registry, tree: &Tree, id: SlotId) {
+        let state = files.get(id).state();
+        if state.contains(State::DIRTY) {
+            return;
+        }
+        files.reschedule(id, State::DIRTY, State::empty());
+        if state.contains(State::COOLING) {
+            self.cooling_dirty += 1;
+            self.lag.keep(id, self.lag.now());
+        } else {
+            self.enqueue_new(files, tree, id);
+        }
+    }
+
+    /// Out of line, as most events of a burst are about files that cool down.
+    #[inline(never)]
+    fn enqueue_new(&mut self, files: &mut Registry, tree: &Tree, id: SlotId) {
+        let since = self.lag.now();
+        match Self::queue_for(files, tree, id) {
+            Some((because, group)) => self.unread.push_back(because, group, Waiting { id, since }),
+            None => self.lag.keep(id, since),
+        }
+    }
+
+    /// The file has unread bytes, but what will let it be read is still to come: a look, or a further attempt.
+    pub(super) fn mark_unread(&mut self, files: &mut Registry, id: SlotId) {
+        let state = files.get(id).state();
+        self.cooling_dirty += usize::from(state & (State::COOLING | State::DIRTY) == State::COOLING);
+        files.reschedule(id, State::DIRTY, State::empty());
+    }
+
+    /// Nothing of the file is to be read.
+    pub(super) fn forget_unread(&mut self, files: &mut Registry, id: SlotId) {
+        self.cooling_dirty -= usize::from(files.get(id).state().contains(State::COOLING | State::DIRTY));
+        files.reschedule(id, State::empty(), State::DIRTY);
+    }
+
+    /// Puts a dirty file into the queue, unless something else has to happen first.
+    pub(super) fn enqueue(&mut self, files: &mut Registry, tree: &Tree, id: SlotId) {
+        if let Some((because, group)) = Self::queue_for(files, tree, id) {
+            self.unread.push_back(because, group, Waiting { id, since: self.lag.take(id) });
+        }
+    }
+
+    /// The queue that a dirty file goes into now, and the group, if nothing else has to happen first. It counts as queued.
+    #[inline]
+    fn queue_for(files: &mut Registry, tree: &Tree, id: SlotId) -> Option<(Because, u32)> {
+        let slot = files.get(id);
+        let state = slot.state();
+        let is_due = slot.is_read() && state.contains(State::DIRTY) && !state.intersects(State::KEPT_BACK | State::QUEUED);
+        if !is_due {
+            return None;
+        }
+        files.reschedule(id, State::QUEUED, State::empty());
+        let because = if state.contains(State::BACKLOG) {
+            Because::Listed
+        } else if state.contains(State::HAS_MORE) {
+            Because::HasMore
+        } else {
+            Because::Changed
+        };
+        Some((because, group_of(files, tree, id)))
+    }
+
+    /// Takes the file whose turn it is out of its queue, and tells why it waited; perhaps only one of those that changed. Whoever takes it
+    /// asks whether it may be read.
+    #[inline]
+    pub(super) fn take(&mut self, files: &mut Registry, with_backlog: bool) -> Option<(Waiting, Because)> {
+        let next = self.unread.pop(with_backlog)?;
+        files.reschedule(next.0.id, State::empty(), State::QUEUED);
+        Some(next)
+    }
+
+    /// What is there now is read: what comes from now on makes the file dirty again.
+    #[inline]
+    pub(super) fn begin_read(files: &mut Registry, id: SlotId) {
+        files.reschedule(id, State::empty(), State::DIRTY);
+    }
+
+    /// The file's turn is over, and it has more: it queues up again.
+    pub(super) fn go_on(&mut self, files: &mut Registry, tree: &Tree, id: SlotId) {
+        files.reschedule(id, State::DIRTY | State::HAS_MORE, State::empty());
+        self.enqueue(files, tree, id);
+    }
+
+    /// Puts a file whose turn ended back at the head of its queue: none of those behind it may overtake it.
+    pub(super) fn go_on_first(&mut self, files: &mut Registry, tree: &Tree, id: SlotId) {
+        files.reschedule(id, State::DIRTY, State::empty());
+        if let Some((because, group)) = Self::queue_for(files, tree, id) {
+            self.unread.push_front(because, group, Waiting { id, since: self.lag.take(id) });
+        }
+    }
+
+    /// All there is was read.
+    #[inline]
+    pub(super) fn reached_end(files: &mut Registry, id: SlotId) {
+        files.reschedule(id, State::empty(), State::BACKLOG | State::HAS_MORE);
+    }
+
+    /// The file is not read again for this long.
+    pub(super) fn cool(&mut self, files: &mut Registry, id: SlotId, time: Duration, now: Instant) {
+        self.cooling_dirty += usize::from(files.get(id).state().contains(State::DIRTY));
+        files.reschedule(id, State::COOLING, State::empty());
+        // In the order of their ends: one that cools down for less time than one before waits for that.
+        let last = self.cooling.back().map_or(now, |(end, _)| *end);
+        self.cooling.push_back((last.max(now + time), files.key(id)));
+    }
+
+    /// No file cools down beyond `now + time` any more.
+    pub(super) fn cool_for_at_most(&mut self, time: Duration, now: Instant) {
+        for (deadline, _) in &mut self.cooling {
+            *deadline = (*deadline).min(now + time);
+        }
+    }
+
+    /// Takes a file that has cooled down.
+    #[inline]
+    pub(super) fn take_cooled(&mut self, now: Instant) -> Option<SlotKey> {
+        let is_due = self.cooling.front().is_some_and(|(deadline, _)| *deadline <= now);
+        is_due.then(|| self.cooling.pop_front()).flatten().map(|(_, key)| key)
+    }
+
+    /// The file may be read again: its time is over, or something renamed or ended it.
+    pub(super) fn end_cooling(&mut self, files: &mut Registry, tree: &Tree, id: SlotId) {
+        let state = files.get(id).state();
+        files.reschedule(id, State::empty(), State::COOLING);
+        if state.contains(State::DIRTY) {
+            self.cooling_dirty -= usize::from(state.contains(State::COOLING));
+            self.enqueue(files, tree, id);
+        }
+    }
+
+    /// Something has to happen before the file is read.
+    pub(super) fn hold_back(files: &mut Registry, id: SlotId, why: KeptBack) {
+        files.reschedule(id, why.bit(), State::empty());
+    }
+
+    /// It happened, and the file is read if nothing else keeps it.
+    pub(super) fn release(&mut self, files: &mut Registry, tree: &Tree, id: SlotId, why: KeptBack) {
+        Self::let_go(files, id, why);
+        self.enqueue(files, tree, id);
+    }
+
+    /// The same, while what happens to the file next is still to be decided.
+    pub(super) fn let_go(files: &mut Registry, id: SlotId, why: KeptBack) {
+        files.reschedule(id, State::empty(), why.bit());
+    }
+
+    /// A file that a listing brought up is read in its turn among the others: `time` is when it was written to last.
+    pub(super) fn put_in_order(&mut self, files: &mut Registry, id: SlotId, time: SystemTime) {
+        Self::hold_back(files, id, KeptBack::Listing);
+        self.listed.push((time, files.key(id)));
+    }
+
+    /// Its turn among those that were listed has come.
+    pub(super) fn end_listing(files: &mut Registry, id: SlotId) {
+        files.reschedule(id, State::BACKLOG, State::LISTED);
+    }
+
+    /// What the slot's name stands for is to be looked at.
+    pub(super) fn doubt(&mut self, files: &mut Registry, tree: &Tree, id: SlotId) {
+        if !files.get(id).state().contains(State::DOUBT) {
+            files.reschedule(id, State::DOUBT, State::empty());
+            if !is_planted!(DoubtForgotten) {
+                self.doubts.push(group_of(files, tree, id), id);
+            }
+        }
+    }
+
+    /// What the name stands for is known.
+    pub(super) fn settle(files: &mut Registry, id: SlotId) {
+        files.reschedule(id, State::empty(), State::DOUBT);
+    }
+
+    /// A look or a read failed: the file is looked at again at this time.
+    pub(super) fn retry_at(&mut self, files: &mut Registry, id: SlotId, at: Instant) {
+        files.reschedule(id, State::RETRY, State::empty());
+        if !is_planted!(RetryForgotten) {
+            self.look_again_at(files.key(id), at);
+        }
+    }
+
+    /// The name is looked at again at this time, for what events do not tell.
+    pub(super) fn look_again_at(&mut self, key: SlotKey, at: Instant) {
+        self.deadlines.add(at, Task::LookAgain(key));
+    }
+
+    /// The time to try again has come.
+    pub(super) fn begin_retry(&mut self, files: &mut Registry, tree: &Tree, id: SlotId) {
+        files.reschedule(id, State::empty(), State::RETRY);
+        self.doubt(files, tree, id);
+    }
+
+    /// A file without a name is judged then, and not before.
+    pub(super) fn judge_at(&mut self, key: SlotKey, at: Instant) {
+        self.deadlines.add(at, Task::Judge(key));
+        self.judged_at.insert(key.id, at);
+    }
+
+    /// An unfinished last line grew, and is due as a piece `after` that.
+    pub(super) fn time_piece(&mut self, files: &mut Registry, id: SlotId, grown: Instant, after: Duration) {
+        self.grown.insert(id, grown);
+        let key = files.key(id);
+        let slot = files.get_mut(id);
+        if !slot.state().contains(State::TIMED) {
+            slot.set(State::TIMED);
+            self.deadlines.add(grown + after, Task::DeliverPiece(key));
+        }
+    }
+
+    /// Unfinished last lines are not timed any more. Tells when each of them grew.
+    pub(super) fn end_timing(&mut self, files: &mut Registry) -> HashMap<SlotId, Instant> {
+        for &id in self.grown.keys() {
+            files.get_mut(id).clear(State::TIMED);
+        }
+        self.deadlines.drop_all(TaskKind::DeliverPiece);
+        std::mem::take(&mut self.grown)
+    }
+
+    /// Nothing is due any more for a file that is about to be forgotten.
+    pub(super) fn forget(&mut self, files: &Registry, id: SlotId) {
+        self.cooling_dirty -= usize::from(files.get(id).state().contains(State::COOLING | State::DIRTY));
+        self.judged_at.remove(&id);
+        self.grown.remove(&id);
+        self.unpark(id);
+    }
+
+    /// The file came back, or is forgotten.
+    pub(super) fn unpark(&mut self, id: SlotId) {
+        self.parked.remove(id);
+        self.parked_deleted.remove(id);
+    }
+
+    /// Memory of queues that were long is given back.
+    pub(super) fn give_back(&mut self) {
+        self.listing.clear();
+        self.unread.give_back();
+        self.doubts.give_back();
+    }
+
+    /// Files that wait to be read, or to be read again.
+    pub(super) fn len(&self) -> usize {
+        self.unread.len() + self.listed.len() + self.cooling_dirty
+    }
+
+    /// The first instant at which something here falls due.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        let cooled = self.cooling.front().map(|(at, _)| *at).filter(|_| self.cooling_dirty > 0);
+        [cooled, self.deadlines.next(), self.parked.deadline(), self.parked_deleted.deadline()].into_iter().flatten().min()
+    }
+}

@@ -1,0 +1,177 @@
+//! What is to be done at which time.
+//!
+//! In: tasks, each with its time. Out: those whose time has come, earliest first; of one time, in the order in which they came.
+//! Always holds: a task is never taken back. Whoever takes one out asks whether it still counts: its file may be gone, or be due at
+//! another time by now.
+
+use std::cmp::{Ordering, Reverse};
+use std::collections::BinaryHeap;
+use std::time::Instant;
+
+use crate::registry::SlotKey;
+use crate::tree::DirKey;
+
+/// A heap that had room for more is given back when it is empty.
+const KEPT_MAX: usize = 4_096;
+
+/// What falls due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::engine) enum Task {
+    /// A file that has lost its name gets a second look: is it really gone?
+    Judge(SlotKey),
+    /// The same of a directory.
+    JudgeDirectory(DirKey),
+    /// A file that left the tree with unread bytes while events were missed, and has not come back, is lost.
+    CountLoss(SlotKey),
+    /// A look or a read failed: the file is looked at again.
+    LookAgain(SlotKey),
+    /// An unfinished last line is delivered as a piece, unless it grew.
+    DeliverPiece(SlotKey),
+}
+
+/// The kinds of [`Task`]s of which somebody asks whether there are any.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::engine) enum TaskKind {
+    Judge,
+    JudgeDirectory,
+    CountLoss,
+    LookAgain,
+    DeliverPiece,
+}
+
+impl Task {
+    fn kind(self) -> TaskKind {
+        match self {
+            Task::Judge(_) => TaskKind::Judge,
+            Task::JudgeDirectory(_) => TaskKind::JudgeDirectory,
+            Task::CountLoss(_) => TaskKind::CountLoss,
+            Task::LookAgain(_) => TaskKind::LookAgain,
+            Task::DeliverPiece(_) => TaskKind::DeliverPiece,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    at: Instant,
+    number: u64,
+    task: Task,
+}
+
+impl Entry {
+    fn place(&self) -> (Instant, u64) {
+        (self.at, self.number)
+    }
+}
+
+impl PartialEq for Entry {
+    fn eq(&self, other: &Entry) -> bool {
+        self.place() == other.place()
+    }
+}
+
+impl Eq for Entry {}
+
+impl PartialOrd for Entry {
+    fn partial_cmp(&self, other: &Entry) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Entry {
+    fn cmp(&self, other: &Entry) -> Ordering {
+        self.place().cmp(&other.place())
+    }
+}
+
+/// All of them.
+#[derive(Debug, Default)]
+pub(in crate::engine) struct Deadlines {
+    heap: BinaryHeap<Reverse<Entry>>,
+    next: u64,
+    counts: [usize; 5],
+}
+
+impl Deadlines {
+    pub(in crate::engine) fn add(&mut self, at: Instant, task: Task) {
+        self.heap.push(Reverse(Entry { at, number: self.next, task }));
+        self.next += 1;
+        self.counts[task.kind() as usize] += 1;
+    }
+
+    /// Takes the next task out if its time has come, and tells which time that was.
+    pub(in crate::engine) fn pop_due(&mut self, now: Instant) -> Option<(Instant, Task)> {
+        if self.next()? > now {
+            return None;
+        }
+        let Reverse(Entry { at, task, .. }) = self.heap.pop()?;
+        self.counts[task.kind() as usize] -= 1;
+        if self.heap.is_empty() {
+            self.heap.shrink_to(KEPT_MAX);
+        }
+        Some((at, task))
+    }
+
+    /// When the next one is due.
+    pub(in crate::engine) fn next(&self) -> Option<Instant> {
+        self.heap.peek().map(|Reverse(entry)| entry.at)
+    }
+
+    /// Whether there are any of a kind.
+    pub(in crate::engine) fn has(&self, kind: TaskKind) -> bool {
+        self.counts[kind as usize] > 0
+    }
+
+    /// Whether there are any of other kinds.
+    pub(in crate::engine) fn has_other_than(&self, kind: TaskKind) -> bool {
+        self.heap.len() > self.counts[kind as usize]
+    }
+
+    /// Drops all of a kind.
+    pub(in crate::engine) fn drop_all(&mut self, kind: TaskKind) {
+        self.heap.retain(|Reverse(entry)| entry.task.kind() != kind);
+        self.counts[kind as usize] = 0;
+    }
+
+    /// All of them, in no order, with their times.
+    pub(in crate::engine) fn iter(&self) -> impl Iterator<Item = (Instant, Task)> + '_ {
+        self.heap.iter().map(|Reverse(entry)| (entry.at, entry.task))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::registry::Registry;
+    use crate::tree::DirId;
+
+    #[test]
+    fn tasks_come_by_their_times_whatever_the_order_in_which_they_were_added_and_those_of_one_time_in_that_order() {
+        let mut files = Registry::new();
+        let mut keys = Vec::new();
+        for name in 0..100_u8 {
+            let id = files.insert(DirId(0), &[name]);
+            keys.push(files.key(id));
+        }
+        let start = crate::sys::clock::now().instant;
+        let at = |millis| start + Duration::from_millis(millis);
+        let mut deadlines = Deadlines::default();
+        for (number, &key) in (0_u64..).zip(&keys) {
+            deadlines.add(at(number * 37 % 10), if number % 2 == 0 { Task::LookAgain(key) } else { Task::Judge(key) });
+        }
+        assert_eq!(deadlines.next(), Some(at(0)));
+        let due: Vec<(Instant, Task)> = std::iter::from_fn(|| deadlines.pop_due(at(4))).collect();
+        assert_eq!(due.len(), 50);
+        assert!(due.is_sorted_by_key(|&(time, _)| time) && deadlines.next() == Some(at(5)));
+        let of_first: Vec<Task> = due.iter().filter(|&&(time, _)| time == at(0)).map(|&(_, task)| task).collect();
+        let expected = keys.iter().step_by(10).map(|&key| Task::LookAgain(key));
+        assert_eq!(of_first, expected.collect::<Vec<Task>>());
+        assert!(deadlines.has(TaskKind::Judge) && deadlines.has(TaskKind::LookAgain) && !deadlines.has(TaskKind::CountLoss));
+        deadlines.drop_all(TaskKind::Judge);
+        assert!(!deadlines.has(TaskKind::Judge) && deadlines.iter().all(|(_, task)| matches!(task, Task::LookAgain(_))));
+        while deadlines.pop_due(at(9)).is_some() {}
+        assert!(deadlines.next().is_none() && !deadlines.has(TaskKind::LookAgain));
+    }
+}
