@@ -414,6 +414,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 
     /// See [`Schedule::end_cooling`].
+    #[inline]
     pub(super) fn end_cooling(&mut self, id: SlotId) {
         self.schedule.end_cooling(&mut self.files, &self.tree, id);
     }

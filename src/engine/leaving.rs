@@ -35,8 +35,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.schedule.forget_unread(&mut self.files, id);
         }
         self.files.set_life(id, Life::Leaving);
+        Schedule::lose_turn(&mut self.files, id);
         let slot = self.files.get_mut(id);
-        slot.clear(State::DELETED | State::SEEN | State::RELEASED);
+        slot.clear(State::DELETED | State::SEEN);
         slot.set(how);
         if how.contains(State::DELETED) {
             if !is_planted!(DeletionForgotten) {

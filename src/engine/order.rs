@@ -48,8 +48,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
         self.files.get_mut(id).clear(State::IS_AWAITED);
         for next in self.succession.release(id) {
-            self.files.get_mut(next).set(State::RELEASED);
-            self.schedule.release(&mut self.files, &self.tree, next, KeptBack::Predecessor);
+            self.schedule.release_successor(&mut self.files, &self.tree, next);
         }
     }
 

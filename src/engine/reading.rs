@@ -59,7 +59,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             if bytes == 0 || !self.outbox.has_room() {
                 break;
             }
-            let Some((waiting, because)) = self.schedule.take(&mut self.files, self.outbox.has_room_for_backlog()) else { break };
+            let Some((waiting, because)) = self.schedule.unread.pop(self.outbox.has_room_for_backlog()) else { break };
             let read = self.read_file(waiting, because, wall, now)?;
             self.schedule.unread.took(because, read);
             bytes = bytes.saturating_sub(read);
@@ -97,11 +97,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     fn read_file(&mut self, waiting: Waiting, because: Because, wall: u64, now: Now) -> Result<usize, EngineError> {
         let Waiting { id, since } = waiting;
         if !self.may_be_read(id) {
+            Schedule::unqueue(&mut self.files, id);
             self.schedule.lag.keep(id, since);
             return Ok(0);
         }
         Schedule::begin_read(&mut self.files, id);
-        self.files.get_mut(id).clear(State::RELEASED);
         let Opened { file, proven_size } = match self.open(id) {
             Ok(Some(opened)) => opened,
             Ok(None) => {

@@ -105,12 +105,11 @@ impl Schedule {
     /// The file may have unread bytes.
     #[inline]
     pub(super) fn mark_dirty(&mut self, files: &mut Registry, tree: &Tree, id: SlotId) {
-        let state = files.get(id).state();
-        if state.contains(State::DIRTY) {
+        if files.get(id).state().contains(State::DIRTY) {
             return;
         }
-        files.reschedule(id, State::DIRTY, State::empty());
-        if state.contains(State::COOLING) {
+        let before = files.reschedule(id, State::DIRTY, State::empty());
+        if before.contains(State::COOLING) {
             self.cooling_dirty += 1;
             self.lag.keep(id, self.lag.now());
         } else {
@@ -130,18 +129,18 @@ impl Schedule {
 
     /// The file has unread bytes, but what will let it be read is still to come: a look, or a further attempt.
     pub(super) fn mark_unread(&mut self, files: &mut Registry, id: SlotId) {
-        let state = files.get(id).state();
-        self.cooling_dirty += usize::from(state & (State::COOLING | State::DIRTY) == State::COOLING);
-        files.reschedule(id, State::DIRTY, State::empty());
+        let before = files.reschedule(id, State::DIRTY, State::empty());
+        self.cooling_dirty += usize::from(before & (State::COOLING | State::DIRTY) == State::COOLING);
     }
 
     /// Nothing of the file is to be read.
     pub(super) fn forget_unread(&mut self, files: &mut Registry, id: SlotId) {
-        self.cooling_dirty -= usize::from(files.get(id).state().contains(State::COOLING | State::DIRTY));
-        files.reschedule(id, State::empty(), State::DIRTY);
+        let before = files.reschedule(id, State::empty(), State::DIRTY);
+        self.cooling_dirty -= usize::from(before.contains(State::COOLING | State::DIRTY));
     }
 
     /// Puts a dirty file into the queue, unless something else has to happen first.
+    #[inline(never)]
     pub(super) fn enqueue(&mut self, files: &mut Registry, tree: &Tree, id: SlotId) {
         if let Some((because, group)) = Self::queue_for(files, tree, id) {
             self.unread.push_back(because, group, Waiting { id, since: self.lag.take(id) });
@@ -168,19 +167,15 @@ impl Schedule {
         Some((because, group_of(files, tree, id)))
     }
 
-    /// Takes the file whose turn it is out of its queue, and tells why it waited; perhaps only one of those that changed. Whoever takes it
-    /// asks whether it may be read.
-    #[inline]
-    pub(super) fn take(&mut self, files: &mut Registry, with_backlog: bool) -> Option<(Waiting, Because)> {
-        let next = self.unread.pop(with_backlog)?;
-        files.reschedule(next.0.id, State::empty(), State::QUEUED);
-        Some(next)
+    /// A file came out of its queue, and is not read now.
+    pub(super) fn unqueue(files: &mut Registry, id: SlotId) {
+        files.reschedule(id, State::empty(), State::QUEUED);
     }
 
-    /// What is there now is read: what comes from now on makes the file dirty again.
+    /// A file came out of its queue, and what is there now is read: what comes from now on makes it dirty again.
     #[inline]
     pub(super) fn begin_read(files: &mut Registry, id: SlotId) {
-        files.reschedule(id, State::empty(), State::DIRTY);
+        files.reschedule(id, State::empty(), State::QUEUED | State::DIRTY | State::RELEASED);
     }
 
     /// The file's turn is over, and it has more: it queues up again.
@@ -200,13 +195,16 @@ impl Schedule {
     /// All there is was read.
     #[inline]
     pub(super) fn reached_end(files: &mut Registry, id: SlotId) {
-        files.reschedule(id, State::empty(), State::BACKLOG | State::HAS_MORE);
+        if files.get(id).state().intersects(State::BACKLOG | State::HAS_MORE) {
+            files.reschedule(id, State::empty(), State::BACKLOG | State::HAS_MORE);
+        }
     }
 
     /// The file is not read again for this long.
+    #[inline]
     pub(super) fn cool(&mut self, files: &mut Registry, id: SlotId, time: Duration, now: Instant) {
-        self.cooling_dirty += usize::from(files.get(id).state().contains(State::DIRTY));
-        files.reschedule(id, State::COOLING, State::empty());
+        let before = files.reschedule(id, State::COOLING, State::empty());
+        self.cooling_dirty += usize::from(before.contains(State::DIRTY));
         // In the order of their ends: one that cools down for less time than one before waits for that.
         let last = self.cooling.back().map_or(now, |(end, _)| *end);
         self.cooling.push_back((last.max(now + time), files.key(id)));
@@ -227,13 +225,25 @@ impl Schedule {
     }
 
     /// The file may be read again: its time is over, or something renamed or ended it.
+    #[inline]
     pub(super) fn end_cooling(&mut self, files: &mut Registry, tree: &Tree, id: SlotId) {
-        let state = files.get(id).state();
-        files.reschedule(id, State::empty(), State::COOLING);
-        if state.contains(State::DIRTY) {
-            self.cooling_dirty -= usize::from(state.contains(State::COOLING));
+        let before = files.reschedule(id, State::empty(), State::COOLING);
+        if before.contains(State::DIRTY) {
+            self.cooling_dirty -= usize::from(before.contains(State::COOLING));
             self.enqueue(files, tree, id);
         }
+    }
+
+    /// The file that had its name before was read to its end: it is not waited for again before the next read, or a busy one would starve
+    /// its successor.
+    pub(super) fn release_successor(&mut self, files: &mut Registry, tree: &Tree, id: SlotId) {
+        files.reschedule(id, State::RELEASED, State::WAITING);
+        self.enqueue(files, tree, id);
+    }
+
+    /// The file lost its name: it waits for its predecessor again.
+    pub(super) fn lose_turn(files: &mut Registry, id: SlotId) {
+        files.reschedule(id, State::empty(), State::RELEASED);
     }
 
     /// Something has to happen before the file is read.
@@ -265,11 +275,9 @@ impl Schedule {
 
     /// What the slot's name stands for is to be looked at.
     pub(super) fn doubt(&mut self, files: &mut Registry, tree: &Tree, id: SlotId) {
-        if !files.get(id).state().contains(State::DOUBT) {
-            files.reschedule(id, State::DOUBT, State::empty());
-            if !is_planted!(DoubtForgotten) {
-                self.doubts.push(group_of(files, tree, id), id);
-            }
+        let before = files.reschedule(id, State::DOUBT, State::empty());
+        if !before.contains(State::DOUBT) && !is_planted!(DoubtForgotten) {
+            self.doubts.push(group_of(files, tree, id), id);
         }
     }
 

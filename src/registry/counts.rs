@@ -6,18 +6,21 @@
 use super::{FileSlot, Life, Registry, SlotId, State};
 use crate::status::Files;
 
-/// What a file counts as.
+/// Bits that decide how a file counts that is followed and has none of [`RARE`]. They are the lowest ones, so that they are a place in a
+/// table: these are the changes of every line.
+const ORDINARY: State = State::DIRTY.union(State::COOLING).union(State::BACKLOG).union(State::HAS_MORE);
+
+/// Bits that come before those.
+const RARE: State =
+    State::UNREADABLE.union(State::DOUBT).union(State::RETRY).union(State::WAITING).union(State::LISTED).union(State::UNSTORED);
+
+const PLACES: usize = ORDINARY.bits() as usize + 1;
+
+/// What other files count as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Class {
-    /// No file.
-    Free,
     New,
     Idle,
-    /// To be read, because it changed.
-    Queued,
-    /// To be read, and it is backlog.
-    Backlog,
-    Cooling,
     Waiting,
     InDoubt,
     Unreadable,
@@ -29,14 +32,22 @@ enum Class {
 
 const CLASSES: usize = Class::Ignored as usize + 1;
 
-/// Bits that decide what a file counts as.
-const COUNTED: State = State::UNREADABLE.union(State::SCHEDULED).difference(State::QUEUED);
+/// How many files there are of each sort. Those that are followed, and neither dirty nor rare, are the rest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Counts {
+    /// Dirty files that are followed and have no bit of [`RARE`], by their bits of [`ORDINARY`].
+    dirty: [usize; PLACES],
+    /// The others, by [`Class`].
+    others: [usize; CLASSES],
+}
 
-impl Class {
-    #[inline]
-    fn of(life: Life, state: State) -> Class {
-        match life {
-            Life::Free => Class::Free,
+impl Counts {
+    pub(super) const NONE: Counts = Counts { dirty: [0; PLACES], others: [0; CLASSES] };
+
+    /// Where such a file is counted, unless it is one of the rest.
+    fn count_of(&mut self, life: Life, state: State) -> Option<&mut usize> {
+        let class = match life {
+            Life::Free => return None,
             Life::Parked => Class::Parked,
             Life::Ignored => Class::Ignored,
             Life::Leaving => Class::Leaving,
@@ -44,84 +55,83 @@ impl Class {
             Life::Named => Class::New,
             Life::Finishing => Class::Finishing,
             Life::Following if state.intersects(State::DOUBT | State::RETRY) => Class::InDoubt,
+            Life::Following if !state.intersects(RARE) => {
+                return state.contains(State::DIRTY).then(|| &mut self.dirty[place(state)]);
+            }
             Life::Following if !state.contains(State::DIRTY) => Class::Idle,
-            Life::Following if state.intersects(State::WAITING | State::LISTED | State::UNSTORED) => Class::Waiting,
-            Life::Following if state.contains(State::COOLING) => Class::Cooling,
-            Life::Following if state.intersects(State::BACKLOG | State::HAS_MORE) => Class::Backlog,
-            Life::Following => Class::Queued,
-        }
+            Life::Following => Class::Waiting,
+        };
+        Some(&mut self.others[class as usize])
+    }
+
+    /// A slot is about to be freed, or its state to change.
+    pub(super) fn remove(&mut self, slot: &FileSlot) {
+        self.count_of(slot.life, slot.state).into_iter().for_each(|count| *count -= 1);
+    }
+
+    /// A slot was made for a file, or its state has changed.
+    pub(super) fn add(&mut self, slot: &FileSlot) {
+        self.count_of(slot.life, slot.state).into_iter().for_each(|count| *count += 1);
+    }
+
+    #[cold]
+    fn change(&mut self, life: Life, before: State, after: State) {
+        self.count_of(life, before).into_iter().for_each(|count| *count -= 1);
+        self.count_of(life, after).into_iter().for_each(|count| *count += 1);
     }
 }
 
-/// By [`Class`].
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Counts([usize; CLASSES]);
-
-impl Counts {
-    pub(super) const NONE: Counts = Counts([0; CLASSES]);
-
-    #[inline]
-    fn change(&mut self, from: Class, to: Class) {
-        self.0[from as usize] = self.0[from as usize].wrapping_sub(1);
-        self.0[to as usize] += 1;
-    }
-
-    /// A slot was made for a file.
-    pub(super) fn add(&mut self, slot: &FileSlot) {
-        self.0[Class::of(slot.life, slot.state) as usize] += 1;
-    }
-
-    /// A slot is about to be freed.
-    pub(super) fn remove(&mut self, slot: &FileSlot) {
-        self.0[Class::of(slot.life, slot.state) as usize] -= 1;
-    }
+#[inline]
+fn place(state: State) -> usize {
+    (state & ORDINARY).bits() as usize
 }
 
 impl Registry {
-    /// Sets and clears bits of [`State::SCHEDULED`]: the schedule's business alone.
-    #[inline]
-    pub(crate) fn reschedule(&mut self, id: SlotId, set: State, clear: State) {
+    /// Sets and clears bits of [`State::SCHEDULED`], which is the schedule's business alone. Returns what was before.
+    #[inline(always)]
+    pub(crate) fn reschedule(&mut self, id: SlotId, set: State, clear: State) -> State {
         debug_assert!(State::SCHEDULED.contains(set | clear), "{set:?} and {clear:?} are not the schedule's");
-        self.change(id, set, clear);
+        let slot = &mut self.slots[id.0 as usize];
+        let before = slot.state;
+        let after = before.union(set).difference(clear);
+        slot.state = after;
+        if (set | clear).intersects(ORDINARY | RARE) && (before | set).intersects(State::DIRTY | RARE) {
+            if slot.life == Life::Following && !(before | set).intersects(RARE) {
+                if before.contains(State::DIRTY) {
+                    self.counts.dirty[place(before)] -= 1;
+                }
+                if after.contains(State::DIRTY) {
+                    self.counts.dirty[place(after)] += 1;
+                }
+            } else {
+                self.counts.change(slot.life, before, after);
+            }
+        }
+        before
     }
 
     /// It was said that the file cannot be read, or that it can be again.
     pub(crate) fn set_unreadable(&mut self, id: SlotId, is_unreadable: bool) {
-        let none = State::empty();
-        let (set, clear) = if is_unreadable { (State::UNREADABLE, none) } else { (none, State::UNREADABLE) };
-        self.change(id, set, clear);
+        let slot = &mut self.slots[id.0 as usize];
+        self.counts.remove(slot);
+        slot.state.set(State::UNREADABLE, is_unreadable);
+        self.counts.add(slot);
     }
 
     /// The file's life goes on like this.
     pub(crate) fn set_life(&mut self, id: SlotId, life: Life) {
         let slot = &mut self.slots[id.0 as usize];
-        self.counts.change(Class::of(slot.life, slot.state), Class::of(life, slot.state));
+        self.counts.remove(slot);
         slot.life = life;
-    }
-
-    #[inline]
-    fn change(&mut self, id: SlotId, set: State, clear: State) {
-        let slot = &mut self.slots[id.0 as usize];
-        let before = slot.state;
-        slot.state = before.union(set).difference(clear);
-        if (before ^ slot.state).intersects(COUNTED) {
-            self.counts.change(Class::of(slot.life, before), Class::of(slot.life, slot.state));
-        }
+        self.counts.add(slot);
     }
 
     /// How many files are in which state. `is_blocked`: the output keeps what changed from being read; `is_backlog_blocked`: it keeps
     /// backlog.
     pub(crate) fn counts(&self, is_blocked: bool, is_backlog_blocked: bool) -> Files {
-        let count = |class: Class| self.counts.0[class as usize] as u64;
-        let (changed, backlog) = (count(Class::Queued), count(Class::Backlog));
-        let blocked = [(changed, is_blocked), (backlog, is_backlog_blocked)];
-        let blocked = blocked.into_iter().filter(|&(_, is_blocked)| is_blocked).map(|(count, _)| count).sum();
-        Files {
+        let count = |class: Class| self.counts.others[class as usize] as u64;
+        let mut files = Files {
             new: count(Class::New),
-            idle: count(Class::Idle),
-            queued: changed + backlog - blocked,
-            blocked,
-            cooling: count(Class::Cooling),
             waiting: count(Class::Waiting),
             in_doubt: count(Class::InDoubt),
             unreadable: count(Class::Unreadable),
@@ -130,7 +140,20 @@ impl Registry {
             parked: count(Class::Parked),
             ignored: count(Class::Ignored),
             ..Files::default()
+        };
+        for (bits, &count) in (0..).zip(&self.counts.dirty) {
+            let state = State::from_bits_truncate(bits);
+            let is_held_up = if state.intersects(State::BACKLOG | State::HAS_MORE) { is_backlog_blocked } else { is_blocked };
+            let total = match state {
+                _ if state.contains(State::COOLING) => &mut files.cooling,
+                _ if is_held_up => &mut files.blocked,
+                _ => &mut files.queued,
+            };
+            *total += count as u64;
         }
+        let counted: usize = self.counts.dirty.iter().chain(&self.counts.others).sum();
+        files.idle = count(Class::Idle) + (self.len - counted) as u64;
+        files
     }
 
     /// Whether counting anew gives the counts that are kept.

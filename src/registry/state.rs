@@ -11,12 +11,12 @@ bitflags! {
     pub(crate) struct State: u32 {
         /// May have unread bytes.
         const DIRTY = 1 << 0;
-        /// Is in the queue of dirty files.
-        const QUEUED = 1 << 1;
         /// Was read within the coalescing time.
-        const COOLING = 1 << 2;
-        /// Waits to be looked at: what its name stands for is in doubt.
-        const DOUBT = 1 << 3;
+        const COOLING = 1 << 1;
+        /// Came up in a listing, and was not read to its end since: these are read one after the other.
+        const BACKLOG = 1 << 2;
+        /// Had more unread bytes than fit into one turn, and was not read to its end since.
+        const HAS_MORE = 1 << 3;
         /// The running listing of its directory came by.
         const SEEN = 1 << 4;
         /// It was said that this file cannot be read.
@@ -52,16 +52,16 @@ bitflags! {
         const LINKED = 1 << 20;
         /// Will be looked at again after a failure.
         const RETRY = 1 << 21;
-        /// Had more unread bytes than fit into one turn, and was not read to its end since.
-        const HAS_MORE = 1 << 22;
+        /// Is in the queue of dirty files.
+        const QUEUED = 1 << 22;
         /// Waited for its predecessor, which was read to its end: not again before the next read, or a busy one would starve it.
         const RELEASED = 1 << 17;
         /// Its story is not stored yet: no record of it may leave.
         const UNSTORED = 1 << 23;
         /// Its name does not match: followed only if the journal knows the file.
         const ONLY_KNOWN = 1 << 24;
-        /// Came up in a listing, and was not read to its end since: these are read one after the other.
-        const BACKLOG = 1 << 25;
+        /// Waits to be looked at: what its name stands for is in doubt.
+        const DOUBT = 1 << 25;
         /// Its identity is known.
         const IDENTIFIED = 1 << 26;
         /// It is found by its name.
@@ -89,7 +89,8 @@ impl State {
         .union(State::BACKLOG)
         .union(State::HAS_MORE)
         .union(State::UNSTORED)
-        .union(State::RETRY);
+        .union(State::RETRY)
+        .union(State::RELEASED);
 
     /// Something else has to happen before the file is read.
     pub(crate) const KEPT_BACK: State =
