@@ -13,7 +13,7 @@ use clap_mangen::roff::{Inline, Roff, bold, italic, roman};
 use super::{Arguments, one_of};
 
 /// When the page last changed in substance: `TH` wants a day, and a page that is made twice is to be the same.
-const MANUAL_DAY: &str = "2026-11-23";
+const MANUAL_DAY: &str = "2026-11-29";
 
 const DESCRIPTION: &str = include_str!("description.roff");
 const SECTIONS: &str = include_str!("manual.roff");
