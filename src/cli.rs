@@ -47,7 +47,7 @@ pub enum Command {
     Tap(TapRequest),
     /// Show it live.
     Top(TopRequest),
-    /// Print a text: the manual page, or completions.
+    /// Print a text: a manual page, or completions.
     Print(Vec<u8>),
 }
 
@@ -110,7 +110,7 @@ pub fn parse(
         Subcommands::Tap(options) => Ok(Command::Tap(insight::tap(options))),
         Subcommands::Top(options) => insight::top(options).map(Command::Top),
         Subcommands::Completions(options) => Ok(Command::Print(documents::completions(&options))),
-        Subcommands::Man => Ok(Command::Print(documents::manual())),
+        Subcommands::Man(options) => Ok(Command::Print(documents::man(&options))),
     }
 }
 
@@ -252,9 +252,8 @@ enum Subcommands {
     Top(insight::TopOptions),
     /// Print a script that makes a shell complete these commands
     Completions(documents::CompletionsOptions),
-    /// Print the manual page, as roff
-    #[command(after_help = documents::MAN_EXAMPLES)]
-    Man,
+    /// Print a manual page, as roff
+    Man(documents::ManOptions),
 }
 
 #[cfg(test)]

@@ -1,10 +1,11 @@
-//! Texts that are made of the command line itself: the manual page, and completions for shells.
+//! Texts to print: the manual pages, and completions for shells.
 //!
-//! In: the options as clap knows them, and the sections of manual.roff. Out: bytes for stdout.
-//! Always holds: each command and option is in the page, whoever added it, and so are the examples of its help.
+//! In: the options as clap knows them, the sections of manual.roff, and the pages that `scripts/man` made from dist/doc. Out: bytes for
+//! stdout. Always holds: each command and option is in manytail(1), whoever added it, and so are the examples of its help.
 
 use std::io;
 
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, CommandFactory};
 use clap_complete::Shell;
 use clap_mangen::Man;
@@ -17,6 +18,17 @@ const MANUAL_DAY: &str = "2026-11-29";
 
 const DESCRIPTION: &str = include_str!("description.roff");
 const SECTIONS: &str = include_str!("manual.roff");
+
+/// What [`MANUAL`] calls the page that is made here.
+const OWN_PAGE: &str = "manytail.1";
+
+/// The manual pages by their names as files, with the name that man(1) would take, if it means no other page; those from dist/doc with
+/// their text.
+const MANUAL: [(&str, Option<&str>, Option<&str>); 3] = [
+    (OWN_PAGE, Some("manytail"), None),
+    ("manytail.toml.5", Some("manytail.toml"), Some(include_str!("../../dist/man/manytail.toml.5"))),
+    ("manytail.7", None, Some(include_str!("../../dist/man/manytail.7"))),
+];
 
 /// The one of the keyboard, groff_char(7).
 const APOSTROPHE: &str = "\\(aq";
@@ -32,10 +44,13 @@ Examples:
   manytail completions fish > /usr/share/fish/vendor_completions.d/manytail.fish";
 
 pub(super) const MAN_EXAMPLES: &str = "\
+manytail.1: commands and options; manytail.toml.5: options and settings in full, globs, reloading; manytail.7: records, guarantees, \
+security, operation. `manytail` and `manytail.toml` name the first two as well.
 Exit codes: 0 done, 1 failed, 2 bad usage.
 
 Examples:
   manytail man | man -l -
+  manytail man manytail.toml.5 | man -l -
   manytail man > /usr/share/man/man1/manytail.1";
 
 /// The options of `completions`.
@@ -47,6 +62,27 @@ pub(super) struct CompletionsOptions {
     shell: Shell,
 }
 
+/// The options of `man`.
+#[derive(Debug, Args)]
+#[command(after_help = MAN_EXAMPLES)]
+pub(super) struct ManOptions {
+    /// Which page
+    #[arg(value_name = "PAGE", default_value = OWN_PAGE, value_parser = page())]
+    page: String,
+}
+
+/// The name of a manual page, or its other one.
+fn page() -> impl TypedValueParser<Value = String> {
+    PossibleValuesParser::new(MANUAL.iter().map(|(name, other, _)| PossibleValue::new(*name).aliases(*other)))
+}
+
+/// The manual page that is asked for, roff with the man(7) macros.
+pub(super) fn man(options: &ManOptions) -> Vec<u8> {
+    let is_meant = |name: &str, other: Option<&str>| options.page == name || Some(options.page.as_str()) == other;
+    let (_, _, text) = MANUAL.iter().find(|(name, other, _)| is_meant(name, *other)).expect("clap lets only these names through");
+    text.map_or_else(manual, |text| text.as_bytes().to_vec())
+}
+
 /// The script that a shell reads to complete our command lines.
 pub(super) fn completions(options: &CompletionsOptions) -> Vec<u8> {
     let mut script = Vec::new();
@@ -54,8 +90,8 @@ pub(super) fn completions(options: &CompletionsOptions) -> Vec<u8> {
     script
 }
 
-/// The manual page, roff with the man(7) macros.
-pub(super) fn manual() -> Vec<u8> {
+/// manytail(1).
+fn manual() -> Vec<u8> {
     // In every page and every help; here they are said once, in the sections.
     let mut program = Arguments::command().disable_help_flag(true).disable_version_flag(true).disable_help_subcommand(true);
     program.build();
@@ -83,7 +119,10 @@ pub(super) fn manual() -> Vec<u8> {
     }
     text.extend(SECTIONS.bytes());
     push_examples(&mut text, &program);
-    text.extend(b".SH SEE ALSO\n.BR tail (1),\n.BR inotify (7),\n.BR systemd.service (5),\n.BR logrotate (8)\n");
+    text.extend(
+        b".SH SEE ALSO\n.BR manytail.toml (5),\n.BR manytail (7),\n.BR tail (1),\n.BR inotify (7),\n.BR systemd.service (5),\n\
+          .BR logrotate (8)\n",
+    );
     text
 }
 

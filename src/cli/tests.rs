@@ -421,6 +421,25 @@ fn completions_know_every_command_and_option_in_each_shell() {
 }
 
 #[test]
+fn each_manual_page_can_be_printed_and_another_one_is_refused_with_their_names() {
+    assert_eq!(printed(&["man"]), printed(&["man", "manytail.1"]));
+    assert_eq!(printed(&["man", "manytail"]), printed(&["man", "manytail.1"]));
+    assert_eq!(printed(&["man", "manytail.toml"]), printed(&["man", "manytail.toml.5"]));
+    for (page, title) in
+        [("manytail.1", "MANYTAIL 1"), ("manytail.toml.5", "\"MANYTAIL.TOML\" \"5\""), ("manytail.7", "\"MANYTAIL\" \"7\"")]
+    {
+        assert!(printed(&["man", page]).lines().any(|line| line.starts_with(&format!(".TH {title} "))), "{page}");
+    }
+    let refusal = parse(["manytail", "man", "manytail.9"].map(OsString::from), []).unwrap_err();
+    let text = refusal.to_string();
+    assert!(
+        refusal.exit_code() == 2
+            && ["manytail.9", "manytail.1", "manytail.toml.5", "manytail.7"].iter().all(|name| text.contains(name)),
+        "{text}"
+    );
+}
+
+#[test]
 fn the_manual_tells_of_every_command_option_example_and_exit_code() {
     fn visit(command: &clap::Command, path: &str, manual: &str) {
         let is_leaf = !command.has_subcommands();

@@ -396,4 +396,7 @@ fn every_file_test_and_mutant_that_a_page_names_exists() {
 fn the_manual_pages_are_made_from_the_reference_as_it_is() {
     let output = Command::new(root().join("scripts/man")).arg("--check").output().unwrap();
     assert!(output.status.success(), "{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    for page in ["manytail.toml.5", "manytail.7"] {
+        assert_eq!(printed(&["man", page]), read(&format!("dist/man/{page}")), "{page}");
+    }
 }

@@ -1,4 +1,4 @@
-//! What is installed beside the binary: manual page, completions, unit, limits, rotation rules, example settings.
+//! What is installed beside the binary: manual pages, completions, unit, limits, rotation rules, example settings.
 //! `scripts/package-test` installs all of it; here is what can be shown without.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -42,11 +42,13 @@ fn assert_good(what: &str, output: &Output) {
 }
 
 #[test]
-fn mandoc_has_nothing_to_say_of_the_manual_page() {
-    let page = printed(&["man"]);
-    if let Some(output) = tool("mandoc", &["-T", "lint", "-W", "warning"], &page) {
-        assert_good("mandoc", &output);
-        assert!(output.stdout.is_empty(), "{}", String::from_utf8_lossy(&output.stdout));
+fn mandoc_has_nothing_to_say_of_the_manual_pages() {
+    for name in ["manytail.1", "manytail.toml.5", "manytail.7"] {
+        let page = printed(&["man", name]);
+        if let Some(output) = tool("mandoc", &["-T", "lint", "-W", "warning"], &page) {
+            assert_good(name, &output);
+            assert!(output.stdout.is_empty(), "{name}: {}", String::from_utf8_lossy(&output.stdout));
+        }
     }
 }
 
@@ -73,11 +75,12 @@ fn bash_offers(words: &[&str]) -> Option<Vec<String>> {
 
 #[test]
 fn bash_completes_commands_options_and_values() {
-    let cases: [(&[&str], &[&str]); 4] = [
+    let cases: [(&[&str], &[&str]); 5] = [
         (&["manytail", "off"], &["offsets"]),
         (&["manytail", "offsets", "ver"], &["verify"]),
         (&["manytail", "run", "--commit"], &["--commit-interval"]),
         (&["manytail", "run", "--format", "j"], &["json"]),
+        (&["manytail", "man", "manytail.t"], &["manytail.toml.5"]),
     ];
     for (words, expected) in cases {
         let Some(offered) = bash_offers(words) else { return };
