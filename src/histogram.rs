@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::numbers::approximate;
+
 /// Upper bounds of the buckets in nanoseconds: 1-2-5 from ten microseconds (a turn that does next to nothing) to a hundred seconds
 /// (an output that is down).
 pub const BOUNDS: [u64; 22] = {
@@ -48,7 +50,7 @@ impl Histogram {
     /// Of all of them, in seconds.
     #[must_use]
     pub fn sum_seconds(&self) -> f64 {
-        self.sum as f64 / 1e9
+        approximate(self.sum) / 1e9
     }
 
     /// Each bound in seconds, and how many durations were at most as long.
@@ -56,7 +58,7 @@ impl Histogram {
         let mut count = 0;
         BOUNDS.iter().zip(&self.counts).map(move |(&bound, &here)| {
             count += here;
-            (bound as f64 / 1e9, count)
+            (approximate(bound) / 1e9, count)
         })
     }
 
@@ -65,8 +67,8 @@ impl Histogram {
     #[must_use]
     pub fn quantile(&self, q: f64) -> Option<f64> {
         let count = self.count();
-        let wanted = (q * count as f64).ceil().max(1.0);
-        let found = self.cumulated().find(|&(_, upto)| upto as f64 >= wanted).map_or(f64::INFINITY, |(bound, _)| bound);
+        let wanted = (q * approximate(count)).ceil().max(1.0);
+        let found = self.cumulated().find(|&(_, upto)| approximate(upto) >= wanted).map_or(f64::INFINITY, |(bound, _)| bound);
         (count > 0).then_some(found)
     }
 

@@ -67,6 +67,7 @@ impl Lag {
         self.turns.observe(now.saturating_duration_since(began), 1);
     }
 
+    #[expect(clippy::cast_possible_truncation, reason = "stamps begin again, see UNIT_BITS")]
     fn stamp(&self, at: Instant) -> Stamp {
         let since = at.saturating_duration_since(self.started);
         Stamp(((since.as_secs() * 1_000_000_000 + u64::from(since.subsec_nanos())) >> UNIT_BITS) as u32)

@@ -56,6 +56,25 @@
 //! | rescan, sweep | a look at everything because events were lost; the same, slowly, because events cannot tell all |
 //! | blind | of a file system: others write to it and no event tells, so that it has a sweep of its own, more often |
 
+// A cast that loses something is written where it is meant. Not in Cargo.toml: tests and benches are not asked.
+#![warn(
+    clippy::cast_lossless,
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_precision_loss,
+    clippy::cast_sign_loss
+)]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::cast_lossless,
+        clippy::cast_possible_truncation,
+        clippy::cast_possible_wrap,
+        clippy::cast_precision_loss,
+        clippy::cast_sign_loss
+    )
+)]
+
 // The layers, from the top: a module imports from its own group and from those below it, and no circle leads back to it
 // (`tests/tidy.rs`).
 

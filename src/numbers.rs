@@ -15,11 +15,23 @@ pub(crate) fn count(number: u64) -> String {
     text
 }
 
+/// The nearest number with a fraction: exact up to 2^53.
+#[expect(clippy::cast_precision_loss, reason = "rates and shares are shown with few digits")]
+pub(crate) fn approximate(number: u64) -> f64 {
+    number as f64
+}
+
+/// The nearest whole number; 0 for less, and for what is no number.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the cast saturates, which is what is meant")]
+pub(crate) fn rounded(number: f64) -> u64 {
+    number.round() as u64
+}
+
 /// Bytes in the largest unit that leaves a number of at most four digits.
 pub(crate) fn size(bytes: u64) -> String {
     const UNITS: [&str; 7] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
     let mut unit = 0;
-    let mut value = bytes as f64;
+    let mut value = approximate(bytes);
     while value >= 1024.0 && unit + 1 < UNITS.len() {
         value /= 1024.0;
         unit += 1;

@@ -15,7 +15,7 @@ use nix::sys::stat::fstat;
 
 use crate::config::Output;
 use crate::diagnostics::LogFormat;
-use crate::numbers::size;
+use crate::numbers::{approximate, rounded, size};
 use crate::stats::Reading;
 
 /// What takes less time than this needs no line.
@@ -88,7 +88,7 @@ impl Progress {
         self.next = Some(now + EVERY);
         let elapsed = now.saturating_duration_since(self.samples.front().map_or(begun, |(at, _)| *at));
         let before = self.samples.front().map_or(0, |(_, bytes)| *bytes);
-        let rate = (reading.read_bytes.saturating_sub(before)) as f64 / elapsed.as_secs_f64();
+        let rate = approximate(reading.read_bytes.saturating_sub(before)) / elapsed.as_secs_f64();
         if self.samples.len() == SAMPLES {
             self.samples.pop_front();
         }
@@ -135,13 +135,13 @@ fn show(line: &str) {
 fn line(reading: &Reading, rate: f64) -> String {
     let Reading { files, found_bytes, read_bytes, is_listing, .. } = *reading;
     let read = size(read_bytes);
-    let rate_text = size(rate as u64);
+    let rate_text = size(rounded(rate));
     if is_listing {
         return format!("{read} read, {files} files found, {rate_text}/s");
     }
     let left = found_bytes.saturating_sub(read_bytes);
     let percent = u128::from(read_bytes.min(found_bytes)) * 100 / u128::from(found_bytes.max(1));
-    let wait = if rate < 1.0 { "stalled".to_owned() } else { format!("{} left", clock((left as f64 / rate).ceil() as u64)) };
+    let wait = if rate < 1.0 { "stalled".to_owned() } else { format!("{} left", clock(rounded((approximate(left) / rate).ceil()))) };
     format!("{percent}% {read} of {}, {files} files, {rate_text}/s, {wait}", size(found_bytes))
 }
 

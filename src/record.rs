@@ -177,7 +177,7 @@ impl Encoder {
         out.extend_from_slice(&self.head[from..]);
         if self.myriad > 0 {
             // Most lines are near the one before. Not in `head`: the copy would wait for what was just written there.
-            let ([thousands, hundreds], [tens, ones]) = (DIGIT_PAIRS[low as usize / 100], DIGIT_PAIRS[low as usize % 100]);
+            let ([thousands, hundreds], [tens, ones]) = (digit_pair(low / 100), digit_pair(low % 100));
             let end = out.len() - LINE_KEY.len();
             out[end - 4..end].copy_from_slice(&[thousands, hundreds, tens, ones]);
         }
@@ -501,13 +501,20 @@ fn push_base64(bytes: &[u8], out: &mut Vec<u8>) {
 /// The two digits of each number below 100.
 const DIGIT_PAIRS: [[u8; 2]; 100] = {
     let mut pairs = [[b'0'; 2]; 100];
-    let mut number = 0;
+    let mut number: u8 = 0;
     while number < 100 {
-        pairs[number] = [b'0' + number as u8 / 10, b'0' + number as u8 % 10];
+        pairs[number as usize] = [b'0' + number / 10, b'0' + number % 10];
         number += 1;
     }
     pairs
 };
+
+/// The two digits of a number below 100.
+#[inline]
+#[expect(clippy::cast_possible_truncation, reason = "it is below 100")]
+fn digit_pair(number: u64) -> [u8; 2] {
+    DIGIT_PAIRS[number as usize]
+}
 
 /// Writes a number to the end of `digits`, without the formatting machinery of `write!`: this is once per record. Returns where it
 /// begins. u64::MAX has 20 digits.
@@ -516,10 +523,10 @@ fn write_decimal(mut number: u64, digits: &mut [u8; 20]) -> usize {
     let mut at = digits.len();
     while number >= 100 {
         at -= 2;
-        digits[at..at + 2].copy_from_slice(&DIGIT_PAIRS[(number % 100) as usize]);
+        digits[at..at + 2].copy_from_slice(&digit_pair(number % 100));
         number /= 100;
     }
-    let [tens, ones] = DIGIT_PAIRS[number as usize];
+    let [tens, ones] = digit_pair(number);
     digits[at - 1] = ones;
     if number < 10 {
         return at - 1;
@@ -534,11 +541,16 @@ fn push_decimal(number: u64, out: &mut Vec<u8>) {
     out.extend_from_slice(&digits[at..]);
 }
 
+#[expect(clippy::cast_possible_truncation, reason = "the lowest four bits are meant")]
+fn lowest_hex_digit(number: u64) -> u8 {
+    hex_digit(number as u8 & 15)
+}
+
 /// Appends a number in hex, lower case, without leading zeros.
 fn push_hex(number: u64, out: &mut Vec<u8>) {
     // 0 has one digit too.
     let digits = (u64::BITS - (number | 1).leading_zeros()).div_ceil(4);
-    out.extend((0..digits).rev().map(|at| hex_digit((number >> (at * 4)) as u8 & 15)));
+    out.extend((0..digits).rev().map(|at| lowest_hex_digit(number >> (at * 4))));
 }
 
 #[cfg(test)]

@@ -82,7 +82,7 @@ impl Unread {
     #[inline]
     pub(crate) fn took(&mut self, because: Because, bytes: usize) {
         // At most what one file may read per turn.
-        let cost = bytes as i64 + TURN_COST;
+        let cost = bytes.cast_signed() as i64 + TURN_COST;
         let ahead = if because == Because::Changed { self.ahead + cost } else { self.ahead - cost };
         self.ahead = ahead.clamp(-AHEAD_MAX, AHEAD_MAX);
     }

@@ -233,7 +233,8 @@ impl<'a> Fields<'a> {
     #[inline]
     fn entry(&mut self) -> Option<Entry> {
         // One check of the length for all fields.
-        let mut fields = Fields(&self.array::<ENTRY_BYTES>()?);
+        let entry = self.array::<ENTRY_BYTES>()?;
+        let mut fields = Fields(&entry);
         Some(Entry {
             id: fields.id()?,
             incarnation: fields.u32()?,

@@ -13,7 +13,7 @@ use crate::config::KEEP_OPEN;
 use crate::file_status::shown;
 use crate::file_systems::{FileSystemType, Sight};
 use crate::names::is_glob;
-use crate::numbers::{bytes_text, count, plural};
+use crate::numbers::{approximate, bytes_text, count, plural, rounded};
 use crate::sys::host::{InotifyUse, Limit};
 
 /// How good something is.
@@ -191,7 +191,7 @@ fn file_system(facts: &FileSystemFacts, rescan_remote: Option<Duration>) -> Find
             let Some(period) = rescan_remote else {
                 return warning(format!("{untold}; `run` finds it with the sweep (--rescan)"), blind_remedy(sight));
             };
-            let looks = (facts.files as f64 / period.as_secs_f64().max(0.001)).ceil() as u64;
+            let looks = rounded((approximate(facts.files) / period.as_secs_f64().max(0.001)).ceil());
             let every = humantime::format_duration(period);
             let what = format!("{untold}; `run` looks at these files every {every} instead: {} looks/s", count(looks));
             if looks > LOOKS_PER_SECOND && sight != Sight::Layers {

@@ -113,6 +113,7 @@ impl Departures {
     }
 }
 
+#[expect(clippy::cast_possible_truncation, reason = "half of a hash is a hash")]
 fn hash(path: &[u8]) -> u32 {
     let mut hasher = DefaultHasher::new();
     hasher.write(path);

@@ -12,7 +12,6 @@ use crate::file_status::{FileState, FileStatus, PathText, shown};
 use crate::patterns::{Patterns, Refused};
 use crate::record::push_file;
 use crate::registry::{Life, State};
-use crate::sink::SinkState;
 use crate::sys::{FileKind, USER_MOUNT};
 use crate::tree::{Role, Why};
 
@@ -462,11 +461,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// Why nothing is read while records wait for the output.
     pub(super) fn blocked_in_words(&self, now: Instant) -> String {
         let for_now = self.outbox.blocked(now).unwrap_or_default();
-        let trouble = match self.outbox.sink().state() {
-            _ if let Some(failure) = self.output_file.failure() => format!("fails ({failure})"),
-            SinkState { failure: Some(failure), .. } => format!("fails ({failure})"),
-            SinkState { is_connected: false, .. } => "is not there".to_owned(),
-            SinkState { .. } => "takes nothing".to_owned(),
+        let state = self.outbox.sink().state();
+        let trouble = match self.output_file.failure().map(str::to_owned).or(state.failure) {
+            Some(failure) => format!("fails ({failure})"),
+            None if !state.is_connected => "is not there".to_owned(),
+            None => "takes nothing".to_owned(),
         };
         format!("the output {trouble}, for {:.1} s by now: records wait for it", for_now.as_secs_f64())
     }

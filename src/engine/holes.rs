@@ -98,7 +98,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             mark!("a hole was skipped");
             // A hole reads as zeros.
             slot.mark = mark_of(&[0; MARK_BYTES]);
-            slot.mark_len = MARK_BYTES as u8;
+            slot.mark_len = u8::try_from(MARK_BYTES).expect("64");
         } else {
             slot.mark_len = 0;
         }

@@ -173,7 +173,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             bytes += self.unread_bytes(id).unwrap_or(0);
         }
         // In proportion: of `all` places, every `every`th was looked at.
-        let scale = |part: u64| if looked_at == 0 { 0 } else { (u128::from(part) * all as u128 / u128::from(looked_at)) as u64 };
+        let scale = |part: u64| {
+            let whole = u128::from(part) * all as u128 / u128::from(looked_at.max(1));
+            u64::try_from(whole).unwrap_or(u64::MAX)
+        };
         self.insight.backlog =
             Backlog { files: scale(waiting), unread_bytes: scale(bytes), sampled: waiting, oldest_unread_seconds: 0.0 };
     }

@@ -341,7 +341,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             }
             pass.has_piece = true;
             self.stats.pieces += 1;
-            if lines.consumed() < (line.offset - first_offset) as usize + line.bytes.len() {
+            let begin = usize::try_from(line.offset - first_offset).expect("a line is in the buffer");
+            if lines.consumed() < begin + line.bytes.len() {
                 return (data.len(), true);
             }
         }

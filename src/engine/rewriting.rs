@@ -297,8 +297,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             return got;
         }
         let from = rewrite.old_from().max(offset);
-        let new = &self.reader.bytes(got)[mark_len + (from - offset) as usize..];
-        let old = &rewrite.old[(from - rewrite.old_from()) as usize..];
+        let bytes_since = |start: u64| usize::try_from(from - start).expect("both are in memory");
+        let new = &self.reader.bytes(got)[mark_len + bytes_since(offset)..];
+        let old = &rewrite.old[bytes_since(rewrite.old_from())..];
         let differs = new.iter().zip(old).rposition(|(new, old)| new != old);
         let upto = match differs {
             // The line that the writer wrote last ends behind the last byte that differs.

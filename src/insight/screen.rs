@@ -5,7 +5,7 @@
 use super::text::{printable, rate, seconds};
 use super::verdict::{Rates, Verdict};
 use crate::file_status::FileStatus;
-use crate::numbers::{count, size};
+use crate::numbers::{count, rounded, size};
 use crate::status::{Files, Status};
 
 /// One screen.
@@ -26,7 +26,7 @@ pub(super) fn status(status: &Status, rates: &Rates, verdict: &Verdict) -> Strin
         format!(
             "{} lines/s, {}/s, {} events/s, {} reads/s, {:.1}% CPU (over {})",
             rate(rates.records),
-            size(rates.bytes as u64),
+            size(rounded(rates.bytes)),
             rate(rates.events),
             rate(rates.opens),
             rates.cpu * 100.0,

@@ -2,16 +2,16 @@
 //!
 //! Always holds: [`fit`] and [`fit_path`] give at most as many characters as there are columns.
 
-use crate::numbers::count;
+use crate::numbers::{count, rounded};
 
 /// A rate: whole from ten on.
 pub(super) fn rate(number: f64) -> String {
-    if number > 0.0 && number < 10.0 { format!("{number:.1}") } else { count(number.max(0.0).round() as u64) }
+    if number > 0.0 && number < 10.0 { format!("{number:.1}") } else { count(rounded(number)) }
 }
 
 /// A time: `0.3s`, `42s`, `3m07s`, `2h05m`, `5d03h`.
 pub(super) fn seconds(seconds: f64) -> String {
-    let whole = seconds.max(0.0).round() as u64;
+    let whole = rounded(seconds);
     if seconds < 10.0 {
         return format!("{:.1}s", seconds.max(0.0));
     }

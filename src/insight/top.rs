@@ -6,7 +6,7 @@
 use super::screen;
 use super::text::{fit, fit_path, printable, rate, seconds};
 use super::verdict::{Rates, Verdict};
-use crate::numbers::{count, size};
+use crate::numbers::{approximate, count, rounded, size};
 use crate::ranking::Top;
 use crate::status::Status;
 
@@ -55,7 +55,7 @@ fn head(view: &View) -> Vec<String> {
     let about = &status.about;
     let mut lines = vec![
         format!("manytail {}, process {}, up {}: {}", about.version, about.pid, seconds(about.uptime), verdict.headline()),
-        format!("{} lines/s, {}/s, {:.1}% CPU", rate(rates.records), size(rates.bytes as u64), rates.cpu * 100.0),
+        format!("{} lines/s, {}/s, {:.1}% CPU", rate(rates.records), size(rounded(rates.bytes)), rates.cpu * 100.0),
         format!(
             "{} files known, {} wait, {} unread, the oldest for {}",
             count(status.files.known),
@@ -92,9 +92,9 @@ fn lists(top: &Top, room: &Room) -> Vec<String> {
     }
     lines.push(String::new());
     lines.push(row("BYTES/S".to_owned(), "LINES/S".to_owned(), "BUSIEST"));
-    let per_second = |number: u64| if top.interval_seconds > 0.0 { number as f64 / top.interval_seconds } else { 0.0 };
+    let per_second = |number: u64| if top.interval_seconds > 0.0 { approximate(number) / top.interval_seconds } else { 0.0 };
     for file in top.busiest.iter().take(busy) {
-        lines.push(row(size(per_second(file.bytes) as u64), rate(per_second(file.records)), &file.path.shown()));
+        lines.push(row(size(rounded(per_second(file.bytes))), rate(per_second(file.records)), &file.path.shown()));
     }
     if top.busiest.is_empty() {
         lines.push(row("-".to_owned(), "-".to_owned(), "no file is read"));

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::text::seconds;
 use crate::file_status::Listed;
 use crate::names::is_glob;
-use crate::numbers::{count, size};
+use crate::numbers::{approximate, count, size};
 use crate::status::Status;
 
 /// An output that takes nothing for this long is blocked, and a scan that keeps lines waiting for this long is told of, in seconds.
@@ -41,7 +41,7 @@ impl Rates {
         if !is_same || over_seconds <= 0.0 {
             return Rates::default();
         }
-        let rate = |count: fn(&Status) -> u64| count(after).saturating_sub(count(before)) as f64 / over_seconds;
+        let rate = |count: fn(&Status) -> u64| approximate(count(after).saturating_sub(count(before))) / over_seconds;
         Rates {
             over_seconds,
             records: rate(|status| status.counters.records),
@@ -98,7 +98,7 @@ fn reasons(status: &Status, rates: &Rates) -> Vec<String> {
         let left = if rates.bytes < 1.0 {
             "nothing is read now".to_owned()
         } else {
-            format!("about {} at this rate", seconds(backlog.unread_bytes as f64 / rates.bytes))
+            format!("about {} at this rate", seconds(approximate(backlog.unread_bytes) / rates.bytes))
         };
         let oldest = seconds(backlog.oldest_unread_seconds);
         reasons.push(format!(

@@ -108,7 +108,7 @@ fn call(directory: libc::c_int, path: &std::ffi::CStr, flags: libc::c_int) -> io
 
 #[expect(unsafe_code, reason = "neither std nor nix has this call")]
 fn name(directory: libc::c_int, path: &std::ffi::CStr, flags: libc::c_int) -> io::Result<Option<Handle>> {
-    let mut handle = Handle { len: HANDLE_BYTES_MAX as u32, kind: 0, bytes: [0; HANDLE_BYTES_MAX] };
+    let mut handle = Handle { len: u32::try_from(HANDLE_BYTES_MAX).expect("128"), kind: 0, bytes: [0; HANDLE_BYTES_MAX] };
     let mut mount_id: libc::c_int = 0;
     // SAFETY: `path` is a NUL-terminated string that outlives the call; `handle` is laid out as `struct file_handle` with `len` bytes of
     // room behind its head, as the call wants; `mount_id` is an int. The kernel keeps none of the pointers.

@@ -54,7 +54,7 @@ impl MountTable {
                 return Err(Errno::EFBIG.into());
             }
             text.resize(len + READ_BYTES, 0);
-            let given = nix::sys::uio::pread(&self.0, &mut text[len..], len as i64)?;
+            let given = nix::sys::uio::pread(&self.0, &mut text[len..], len.cast_signed() as i64)?;
             text.truncate(len + given);
             if given == 0 {
                 return Ok(text);

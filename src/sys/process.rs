@@ -1,11 +1,12 @@
 //! What `/proc` and `getrusage(2)` tell about this process, when somebody asks for it; and whether another one is about to end.
 
 use std::fs;
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::resource::{Resource, UsageWho, getrlimit, getrusage};
 use nix::sys::signal::kill;
-use nix::sys::time::TimeValLike;
+use nix::sys::time::{TimeVal, TimeValLike};
 use nix::unistd::{Pid, SysconfVar, sysconf};
 use serde::{Deserialize, Serialize};
 
@@ -30,14 +31,15 @@ pub struct Process {
 #[must_use]
 pub fn look() -> Process {
     let usage = getrusage(UsageWho::RUSAGE_SELF).ok();
-    let micros = usage.map_or(0, |usage| usage.user_time().num_microseconds() + usage.system_time().num_microseconds());
+    let seconds = |time: TimeVal| Duration::from_micros(u64::try_from(time.num_microseconds()).unwrap_or(0)).as_secs_f64();
+    let cpu_seconds = usage.map_or(0.0, |usage| seconds(usage.user_time()) + seconds(usage.system_time()));
     let page_bytes = sysconf(SysconfVar::PAGE_SIZE).ok().flatten().and_then(|bytes| u64::try_from(bytes).ok()).unwrap_or(0);
     let statm = fs::read_to_string("/proc/self/statm").unwrap_or_default();
     let mut pages = statm.split_ascii_whitespace().map(|field| field.parse::<u64>().unwrap_or(0));
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let threads = status.lines().find_map(|line| line.strip_prefix("Threads:")?.trim().parse().ok());
     Process {
-        cpu_seconds: micros as f64 / 1e6,
+        cpu_seconds,
         virtual_bytes: pages.next().unwrap_or(0) * page_bytes,
         resident_bytes: pages.next().unwrap_or(0) * page_bytes,
         // Without the one that lists them.
