@@ -141,7 +141,8 @@ fn line(reading: &Reading, rate: f64) -> String {
     }
     let left = found_bytes.saturating_sub(read_bytes);
     let percent = u128::from(read_bytes.min(found_bytes)) * 100 / u128::from(found_bytes.max(1));
-    let wait = if rate < 1.0 { "stalled".to_owned() } else { format!("{} left", clock(rounded((approximate(left) / rate).ceil()))) };
+    let wait =
+        if rate < 1.0 { "stalled".to_owned() } else { format!("{} left", clock(rounded((approximate(left) / rate).ceil()))) };
     format!("{percent}% {read} of {}, {files} files, {rate_text}/s, {wait}", size(found_bytes))
 }
 
