@@ -47,6 +47,7 @@ mod sweeping;
 mod timers;
 mod top;
 mod unlinked;
+mod unreadable;
 mod user_mounts;
 mod waiting;
 mod wanted;
@@ -56,27 +57,25 @@ mod ways;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant, SystemTime};
 
-use hashbrown::{HashMap, HashSet};
+use hashbrown::HashMap;
 
 use crate::batch::Outbox;
 use crate::busiest::Busiest;
 use crate::config::EngineConfig;
-use crate::discovery::{Sweep, Urgent};
+use crate::discovery::Urgent;
 use crate::former::FormerNames;
 use crate::inputs::Inputs;
 use crate::kept_files::{KEPT_FOR, KeptFiles};
-use crate::marks::mark;
-use crate::notices::{Notices, Told};
-use crate::planted::is_planted;
+use crate::notices::Notices;
 use crate::reader::Reader;
 use crate::record::Encoder;
 use crate::registry::{Registry, SlotId, SlotKey};
 use crate::sink::{Sink, SinkError};
-use crate::stats::{Sizes, Stats};
+use crate::stats::Stats;
 use crate::succession::Succession;
 use crate::sys::clock::Now;
 use crate::sys::{FileSystem, Stat};
-use crate::tree::{DirId, DirKey, Tree};
+use crate::tree::{DirKey, Tree};
 
 pub use commit::Checkpoint;
 use commit::Commits;
@@ -91,12 +90,11 @@ use output_file::OutputFile;
 use own::OwnFiles;
 use resume::Absence;
 use root::Root;
-use schedule::deadlines::{Task, TaskKind};
-use schedule::{KeptBack, Schedule};
+use schedule::Schedule;
 use searching::Searches;
 use sweeping::Sweeps;
 use timers::Moved;
-use wanted::{Wanted, WantedNames};
+use wanted::WantedNames;
 use ways::Ways;
 
 /// Room for about two thousand events with short names: an eighth of the kernel's default queue in one call.

@@ -10,6 +10,9 @@ use hashbrown::HashMap;
 
 use crate::registry::{SlotId, SlotKey};
 
+/// Files remembered at most after they left the tree; after new settings, as many as there were.
+pub(crate) const PARKED_MAX: usize = 65_536;
+
 /// A number of them, in the order in which they left.
 #[derive(Debug, Default)]
 pub(crate) struct Parked {

@@ -7,12 +7,14 @@
 
 use std::io;
 
-use super::root::RootState;
-use super::ways::spelling::{absolute, components, join, up};
-use super::*;
+use crate::engine::Engine;
+use crate::engine::root::RootState;
+use crate::engine::ways::spelling::{absolute, components, join, up};
 use crate::names::split_path;
-use crate::sys::{FileKind, LinkRule, Links, RefusedLink};
-use crate::tree::Role;
+use crate::registry::SlotId;
+use crate::sink::Sink;
+use crate::sys::{FileKind, FileSystem, LinkRule, Links, RefusedLink, Stat};
+use crate::tree::{DirId, Role};
 
 /// Where a path lies.
 #[derive(Debug)]

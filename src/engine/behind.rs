@@ -3,11 +3,16 @@
 //! In: events of names to which a link leads. Out: the file goes on under the name it has now, and the link is looked at anew.
 //! Always holds: a file that was rotated behind a link is followed for as long as the link is there, and no longer.
 
-use super::timers::Moved;
-use super::*;
+use std::time::Instant;
+
+use crate::engine::Engine;
+use crate::engine::timers::Moved;
+use crate::engine::wanted::Wanted;
 use crate::interpret::NameChange;
-use crate::registry::State;
-use crate::tree::Role;
+use crate::registry::{SlotId, State};
+use crate::sink::Sink;
+use crate::sys::FileSystem;
+use crate::tree::{DirId, Role};
 
 impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// A followed link leads to this name: the file that is reached through it is told of by events about the name.

@@ -4,9 +4,15 @@
 //! Always holds: a small tree is done at once; of large ones, a turn does [`STEPS_PER_TURN`] files. A directory that is dropped has no name
 //! any more; until it is done, it counts as one whose new name is not known yet.
 
-use super::*;
-use crate::registry::State;
-use crate::tree::{Role, Why};
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use crate::engine::Engine;
+use crate::marks::mark;
+use crate::registry::{SlotId, SlotKey, State};
+use crate::sink::Sink;
+use crate::sys::FileSystem;
+use crate::tree::{DirId, DirKey, Role, Why};
 
 /// Files and directories worked off per turn: a few milliseconds.
 const STEPS_PER_TURN: usize = 4_096;

@@ -5,13 +5,17 @@
 //! only if something was written to it.
 
 use std::io;
+use std::time::{Duration, Instant};
 
-use super::commit::nanos;
-use super::*;
 use crate::config::Binary;
+use crate::engine::Engine;
+use crate::engine::commit::nanos;
 use crate::notices::Cause;
 use crate::reader::mark_of;
-use crate::registry::{Life, State};
+use crate::registry::{Life, SlotId, State};
+use crate::sink::Sink;
+use crate::sys::clock::Now;
+use crate::sys::{FileSystem, Stat};
 use crate::wide_text::is_wide_text;
 
 /// The first bytes that decide.

@@ -3,15 +3,19 @@
 
 use std::time::Instant;
 
-use super::timers::Moved;
-use super::*;
+use crate::engine::schedule::{KeptBack, Schedule};
+use crate::engine::timers::Moved;
+use crate::engine::{Engine, EngineError, schedule};
 use crate::inputs::InputId;
 use crate::interpret::{Change, NameChange, interpret};
+use crate::marks::mark;
 use crate::notices::Cause;
-use crate::registry::{Life, NEAR_MAX, State};
-use crate::sys::WatchId;
+use crate::registry::{Life, NEAR_MAX, SlotId, State};
+use crate::sink::Sink;
+use crate::sys::clock::Now;
 use crate::sys::inotify::{EVENT_BYTES_MAX, Events, RawEvent, mask};
-use crate::tree::{Role, Why};
+use crate::sys::{FileSystem, WatchId};
+use crate::tree::{DirId, Role, Why};
 
 /// Look-ups are loaded ahead only if a buffer has at least `AHEAD_MIN` of them, and the index is larger than the processor's second-level cache.
 const AHEAD_MIN: usize = 4;

@@ -5,26 +5,29 @@
 //! of a story leaves after its incarnation is stored, the first one into an output file after the file's identity is - unless the
 //! store fails: then it is said, and delivery goes on.
 
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant, SystemTime};
+
+use ledger::{Changes, Known, Ledger};
+
+use crate::checkpoint::format::{self, Item};
+use crate::checkpoint::state::State as Stored;
+use crate::checkpoint::{Anew, Committer, Displaced, Done, EntryFlags, Job, OutputPoint, Work};
+use crate::engine::Engine;
+use crate::engine::output_file::Replaced;
+use crate::engine::schedule::KeptBack;
+use crate::marks::mark;
+use crate::notices::Cause;
+use crate::registry::{SlotId, SlotKey, State};
+use crate::sink::{FilePoint, Sink};
+use crate::status::CommitStatus;
+use crate::sys::clock::Now;
+use crate::sys::{FileId, FileSystem};
+
 mod ending;
 mod failing;
 mod ledger;
 mod snapshot;
-
-use ledger::{Changes, Known, Ledger};
-
-use super::output_file::Replaced;
-use super::*;
-use crate::checkpoint::format::{self, Item};
-use crate::checkpoint::state::State as Stored;
-use crate::checkpoint::{Anew, CommitError, Committer, Displaced, Done, EntryFlags, Job, OutputPoint, Work};
-use crate::diagnostics::with_causes;
-use crate::notices::Cause;
-use crate::registry::State;
-use crate::sink::FilePoint;
-use crate::status::CommitStatus;
-use crate::sys::FileId;
-
-use std::os::fd::OwnedFd;
 
 /// Slots that one part of a snapshot tells about: some hundred microseconds of work.
 const SNAPSHOT_SLOTS: usize = 2048;

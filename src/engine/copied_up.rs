@@ -4,10 +4,12 @@
 //! Always holds: events decide, never content. The directory is watched, and none of them told that another file took the name; the mark proves
 //! with the next read that the content is the same.
 
-use super::*;
+use crate::engine::Engine;
+use crate::engine::schedule::{KeptBack, Schedule};
 use crate::file_systems::FileSystemType;
-use crate::registry::{Life, State};
-use crate::sys::FileId;
+use crate::registry::{Life, SlotId, SlotKey, State};
+use crate::sink::Sink;
+use crate::sys::{FileId, FileSystem, Stat};
 
 /// Files that kept the former inode when one of their hard links was copied up: at most so many wait to be found.
 const LEFT_BEHIND_MAX: usize = 64;

@@ -4,13 +4,19 @@
 //! Always holds: a fixed number of paths in a fixed number of bytes, whatever comes and goes; the oldest make room. What is told of a
 //! file whose slot is in use again is what was known when it left.
 
+use std::collections::VecDeque;
 use std::hash::{DefaultHasher, Hasher};
+use std::time::Instant;
 
-use super::*;
+use hashbrown::HashMap;
+
+use crate::engine::{Engine, timers};
 use crate::file_status::{FileState, FileStatus, PathText};
 use crate::record::push_file;
-use crate::registry::{Life, State};
-use crate::sys::FileId;
+use crate::registry::{Life, SlotId, SlotKey, State};
+use crate::sink::Sink;
+use crate::sys::clock::Now;
+use crate::sys::{FileId, FileSystem};
 
 /// Paths kept at most: as many as deleted files are remembered.
 const DEPARTURES_MAX: usize = 8_192;
@@ -230,6 +236,8 @@ fn departed(path: &[u8], last: &Last, is_deleted: bool, run: &[u8], now: Instant
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::registry::Registry;
+    use crate::tree::DirId;
 
     fn keys(count: usize) -> Vec<SlotKey> {
         let mut files = Registry::new();

@@ -1,14 +1,21 @@
 //! Directories: visit (look, watch, list, in this order), rename, drop. Listings are taken in slices, events are served in between.
 
-use super::looks::is_shortage;
-use super::*;
-use crate::discovery::{Queued, Visit};
-use crate::inputs::ScopeId;
-use crate::notices::Cause;
-use crate::sys::{FileKind, Guard, Links, USER_MOUNT};
-use crate::tree::{Role, Trust, Why};
+use std::time::{Duration, Instant};
 
 use nix::libc;
+
+use crate::discovery::{Queued, Visit};
+use crate::engine::looks::is_shortage;
+use crate::engine::schedule::deadlines::TaskKind;
+use crate::engine::{DOUBTS_MAX, ENTRIES_PER_TURN, Engine, timers};
+use crate::inputs::ScopeId;
+use crate::marks::mark;
+use crate::notices::Cause;
+use crate::registry::SlotId;
+use crate::sink::Sink;
+use crate::sys::clock::Now;
+use crate::sys::{FileKind, FileSystem, Guard, Links, USER_MOUNT};
+use crate::tree::{DirId, DirKey, Role, Trust, Why};
 
 /// The path leads to no directory (any more).
 fn is_missing(error: &std::io::Error) -> bool {

@@ -4,10 +4,18 @@
 //! Always holds: what a rename covers is not let go at once, because the next two events may move it to where the other one came from
 //! (`renameat2(RENAME_EXCHANGE)`); the looks decide. At most [`RENAMES_MAX`] renames are remembered, each for [`REMEMBERED_FOR`].
 
-use super::timers::{GRACE, Moved};
-use super::*;
-use crate::registry::{Life, State};
-use crate::tree::Why;
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use hashbrown::HashMap;
+
+use crate::engine::Engine;
+use crate::engine::schedule::deadlines::Task;
+use crate::engine::timers::{GRACE, Moved};
+use crate::registry::{Life, SlotId, SlotKey, State};
+use crate::sink::Sink;
+use crate::sys::FileSystem;
+use crate::tree::{DirId, DirKey, Why};
 
 /// Renames remembered: the two halves of an exchange are queued back to back, but others may rename as well at that moment.
 const RENAMES_MAX: usize = 64;

@@ -4,18 +4,22 @@
 //! changes nothing.
 
 use std::io;
+use std::time::{Duration, Instant, SystemTime};
 
-use super::asking::{Covered, copy_of};
-use super::rewriting::Rewriting;
-use super::*;
+use nix::libc;
+
+use crate::engine::asking::{Covered, copy_of};
+use crate::engine::rewriting::Rewriting;
+use crate::engine::wanted::Wanted;
+use crate::engine::{Engine, timers};
 use crate::file_status::{FileState, FileStatus, PathText, shown};
 use crate::patterns::{Patterns, Refused};
 use crate::record::push_file;
-use crate::registry::{Life, State};
-use crate::sys::{FileKind, USER_MOUNT};
-use crate::tree::{Role, Why};
-
-use nix::libc;
+use crate::registry::{Life, SlotId, State};
+use crate::sink::Sink;
+use crate::sys::clock::Now;
+use crate::sys::{FileKind, FileSystem, Stat, USER_MOUNT};
+use crate::tree::{DirId, Role, Why};
 
 /// A question to the globs of one input.
 type Ask = for<'a> fn(&'a Patterns, &[u8], &[u8]) -> Option<Refused<'a>>;

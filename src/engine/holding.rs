@@ -4,11 +4,17 @@
 //! is kept for up to [`crate::kept_files::KEPT_FOR`] after a read, under the name by which it was read: one that loses its name meanwhile
 //! is held from then on, until what is known to be unread was read.
 
-use super::opening::Opened;
-use super::*;
-use crate::registry::{Life, State};
+use std::time::Instant;
 
 use nix::libc;
+
+use crate::engine::opening::Opened;
+use crate::engine::{Engine, HELD_MAX, Held};
+use crate::marks::mark;
+use crate::planted::is_planted;
+use crate::registry::{Life, SlotId, State};
+use crate::sink::Sink;
+use crate::sys::{FileSystem, Stat};
 
 impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// Keeps a file open between two of its turns, or for as long as the output is blocked.

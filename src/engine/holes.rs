@@ -2,10 +2,14 @@
 
 use std::io;
 
-use super::read_pass::ReadPass;
-use super::*;
+use crate::engine::Engine;
+use crate::engine::read_pass::ReadPass;
+use crate::marks::mark;
+use crate::planted::is_planted;
 use crate::reader::{MARK_BYTES, mark_of};
 use crate::registry::Life;
+use crate::sink::Sink;
+use crate::sys::FileSystem;
 use crate::wide_text::nuls_of_text;
 
 /// What a hole does to the bytes at hand; positions count from the offset.

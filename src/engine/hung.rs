@@ -2,8 +2,12 @@
 //!
 //! In: how long records have been waiting. Out: a word in the log. What fails with an error is the sink's to say.
 
-use super::*;
+use std::time::{Duration, Instant};
+
+use crate::engine::Engine;
 use crate::notices::Cause;
+use crate::sink::Sink;
+use crate::sys::FileSystem;
 
 /// Said first after this long, and then after so many times as long, up to the longest.
 const FIRST: Duration = Duration::from_secs(10);

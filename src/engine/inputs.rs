@@ -3,14 +3,22 @@
 //! In: names in directories; new inputs. Out: the input that accepts a name; directories to visit again, or to let go.
 //! Always holds: what stays covered by the same rules is neither read again nor let go.
 
-use super::root::RootState;
-use super::*;
+use std::time::Instant;
+
 use crate::config::InputConfig;
+use crate::engine::Engine;
+use crate::engine::root::{Root, RootState};
+use crate::engine::wanted::Wanted;
 use crate::file_status::shown;
 use crate::inputs::{InputId, RootId, ScopeId};
+use crate::marks::mark;
 use crate::names::{prefix_of, split_path};
 use crate::notices::Cause;
-use crate::tree::{Role, Why};
+use crate::registry::SlotId;
+use crate::sink::Sink;
+use crate::sys::FileSystem;
+use crate::sys::clock::Now;
+use crate::tree::{DirId, Role, Why};
 
 impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// The input that a file of this name in this directory belongs to, if it is one to follow.

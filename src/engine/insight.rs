@@ -4,11 +4,17 @@
 //! Always holds: what a question costs has a bound, whatever the number of files and directories: states are counted in parts, unread bytes
 //! are sampled, and neither is done again within [`FRESH`]. Nothing is kept per file, and nothing is done when nobody asks.
 
-use super::root::RootState;
-use super::*;
-use crate::registry::State;
+use std::time::{Duration, Instant, SystemTime};
+
+use crate::engine::Engine;
+use crate::engine::root::{Root, RootState};
+use crate::notices::Told;
+use crate::registry::{SlotId, State};
+use crate::sink::Sink;
+use crate::stats::Sizes;
 use crate::status::{About, Backlog, Diagnostic, Directories, Files, OutputStatus, Status};
-use crate::sys::KnownLife;
+use crate::sys::clock::Now;
+use crate::sys::{FileSystem, KnownLife};
 
 /// What was measured is told again for this long: many who ask cost no more than one.
 const FRESH: Duration = Duration::from_millis(200);

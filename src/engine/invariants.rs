@@ -7,10 +7,14 @@
 
 use std::cell::{Cell, RefCell};
 
-use super::root::RootState;
-use super::*;
+use crate::engine::root::RootState;
+use crate::engine::schedule::deadlines::Task;
+use crate::engine::{DOUBTS_MAX, Engine};
 use crate::inputs::RootId;
-use crate::registry::{FileSlot, Life, State};
+use crate::registry::{FileSlot, Life, SlotId, SlotKey, State};
+use crate::sink::Sink;
+use crate::sys::FileSystem;
+use crate::tree::DirKey;
 
 /// Files that the engine's own check looks at per turn, in the mean.
 const SLOTS_PER_TURN: usize = 256;

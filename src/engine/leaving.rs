@@ -1,13 +1,21 @@
 //! Files and directories that lose their name: moved, deleted, or gone with what is above them. A second look decides.
 
-use super::*;
-use crate::checkpoint::OWN_OUTPUT;
-use crate::notices::Cause;
-use crate::registry::{Life, State};
-use crate::sys::{FileKind, USER_MOUNT};
-use crate::tree::{Role, Why};
+use std::time::Instant;
 
 use nix::libc;
+
+use crate::checkpoint::OWN_OUTPUT;
+use crate::engine::schedule::Schedule;
+use crate::engine::schedule::deadlines::{Task, TaskKind};
+use crate::engine::{Engine, LOOKS_PER_TURN, timers};
+use crate::marks::mark;
+use crate::notices::Cause;
+use crate::planted::is_planted;
+use crate::registry::{Life, SlotId, SlotKey, State};
+use crate::sink::Sink;
+use crate::sys::clock::Now;
+use crate::sys::{FileKind, FileSystem, USER_MOUNT};
+use crate::tree::{DirId, DirKey, Role, Why};
 
 impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// A bound slot loses its name. `how` is [`State::DELETED`] or nothing.

@@ -1,10 +1,14 @@
 //! Entries of a directory that is being listed: what was not known is heard of, what was is looked at where the reason asks for it.
 
-use super::*;
 use crate::discovery::Visit;
-use crate::registry::State;
-use crate::sys::FileKind;
-use crate::tree::Why;
+use crate::engine::Engine;
+use crate::engine::schedule::{KeptBack, Schedule};
+use crate::marks::mark;
+use crate::registry::{SlotId, State};
+use crate::sink::Sink;
+use crate::sys::clock::Now;
+use crate::sys::{FileKind, FileSystem};
+use crate::tree::{DirId, Why};
 
 impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// Takes entries, within the budget. Returns the visit if the listing goes on.

@@ -4,11 +4,16 @@
 //! Always holds: what a page costs has a bound, whatever the number of files. What is excluded is not known: it is found by
 //! listing the directories once more, and a listing is open from page to page, at most [`WALKS_MAX`] of them for at most [`WALK_KEPT`].
 
-use super::*;
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use crate::engine::{Engine, root};
 use crate::file_status::{FileState, ListKind, Listed, ListedPage, PathText};
-use crate::registry::{FileSlot, Life, State};
-use crate::sys::{FileKind, USER_MOUNT};
-use crate::tree::{Directory, Role};
+use crate::registry::{FileSlot, Life, SlotId, State};
+use crate::sink::Sink;
+use crate::sys::clock::Now;
+use crate::sys::{FileKind, FileSystem, USER_MOUNT};
+use crate::tree::{DirId, DirKey, Directory, Role};
 
 /// Files or directories looked at for a page, which has so many entries at most.
 const ENTRIES_PER_PAGE: usize = 64;

@@ -1,16 +1,23 @@
 //! Names in doubt -> what they stand for: one look each, and the consequences for the slot. Truth wins over what events said.
 
-use super::own::Own;
-use super::*;
-use crate::checkpoint::OWN_OUTPUT;
-use crate::config::From;
-use crate::inputs::InputId;
-use crate::notices::Cause;
-use crate::registry::{Life, State};
-use crate::sys::{FileKind, USER_MOUNT};
-use crate::tree::{Role, Why};
+use std::time::Instant;
 
 use nix::libc;
+
+use crate::checkpoint::OWN_OUTPUT;
+use crate::config::From;
+use crate::engine::own::Own;
+use crate::engine::schedule::{KeptBack, Schedule};
+use crate::engine::{Engine, FOUND_MAX, LOOKS_PER_TURN, timers};
+use crate::inputs::InputId;
+use crate::marks::mark;
+use crate::notices::Cause;
+use crate::planted::is_planted;
+use crate::registry::{Life, SlotId, State};
+use crate::sink::Sink;
+use crate::sys::clock::Now;
+use crate::sys::{FileKind, FileSystem, Stat, USER_MOUNT};
+use crate::tree::{DirId, Role, Why};
 
 /// The system lacks descriptors or memory: this says nothing about the file, and passes.
 pub(super) fn is_shortage(errno: i32) -> bool {
@@ -523,36 +530,5 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         } else {
             self.begin_story(id);
         }
-    }
-
-    /// The file cannot be read or looked at; says so once per file.
-    pub(super) fn unreadable(&mut self, id: SlotId, error: &std::io::Error, now: Now) {
-        let is_new = self.became_unreadable(id);
-        // What a setting leaves out is no loss when it goes.
-        self.files.get_mut(id).put(State::MAY_HOLD_BYTES, error.raw_os_error().is_some());
-        if is_new && let Some(kept_back) = self.notices.admit_about(Cause::Unreadable, &self.path, now.instant) {
-            let path = String::from_utf8_lossy(&self.path);
-            tracing::warn!(?path, %error, kept_back, "cannot be read: picked up when that changes");
-        }
-    }
-
-    /// Nothing is read from the file for now. Says whether that is new; its path is at hand then.
-    pub(super) fn became_unreadable(&mut self, id: SlotId) -> bool {
-        self.release_successor(id);
-        if !self.files.get(id).state().intersects(State::DIRTY | State::COOLING) {
-            self.close(id);
-        }
-        if self.files.get(id).state().contains(State::UNREADABLE) {
-            return false;
-        }
-        mark!("a file could not be read");
-        self.files.set_unreadable(id, true);
-        self.files.get_mut(id).clear(State::MAY_HOLD_BYTES);
-        if self.files.get(id).is_bound() {
-            self.write_path(id);
-        } else {
-            self.write_last_path(id);
-        }
-        true
     }
 }

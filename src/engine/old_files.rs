@@ -4,8 +4,12 @@
 //! come within the period after it.
 //! Always holds: every such file is in one line, and no line comes sooner than a period after the one before.
 
-use super::*;
+use std::time::Instant;
+
+use crate::engine::Engine;
 use crate::notices::{Cause, PERIOD};
+use crate::sink::Sink;
+use crate::sys::FileSystem;
 
 /// Those that were not said yet.
 #[derive(Debug, Default)]

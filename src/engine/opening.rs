@@ -5,13 +5,16 @@
 
 use std::io;
 
-use super::*;
+use nix::libc;
+
+use crate::engine::Engine;
+use crate::marks::mark;
 use crate::notices::Cause;
 use crate::reader::MARK_BYTES;
-use crate::registry::State;
-use crate::sys::USER_MOUNT;
-
-use nix::libc;
+use crate::registry::{SlotId, State};
+use crate::sink::Sink;
+use crate::sys::clock::Now;
+use crate::sys::{FileSystem, USER_MOUNT};
 
 /// An open file that has the slot's device and inode.
 pub(super) struct Opened<File> {
@@ -87,22 +90,6 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             Err(_) if self.goes_by_own_name(id, owner) => Ok(false),
             Err(error) => Err(error),
             Ok(()) => Ok(true),
-        }
-    }
-
-    /// The file of the path at hand was read.
-    #[inline]
-    pub(super) fn note_readable(&mut self, id: SlotId, now: Instant) {
-        if self.files.get(id).state().contains(State::UNREADABLE) {
-            self.readable_again(id, now);
-        }
-    }
-
-    #[cold]
-    fn readable_again(&mut self, id: SlotId, now: Instant) {
-        self.files.set_unreadable(id, false);
-        if let Some(kept_back) = self.notices.admit_about(Cause::ReadableAgain, &self.path, now) {
-            tracing::info!(path = ?String::from_utf8_lossy(&self.path), kept_back, "can be read again");
         }
     }
 

@@ -1,8 +1,19 @@
 //! Rotation order: a file whose name another one had before lets that one be read first, whenever both have something to read. Where
 //! nothing is known of names, the times of last modification tell.
 
-use super::*;
-use crate::registry::{Life, State};
+use std::time::{Instant, SystemTime};
+
+use hashbrown::HashSet;
+
+use crate::engine::schedule::{KeptBack, Schedule};
+use crate::engine::{DOUBTS_MAX, Engine};
+use crate::marks::mark;
+use crate::planted::is_planted;
+use crate::registry::{Life, SlotId, SlotKey, State};
+use crate::sink::Sink;
+use crate::sys::FileSystem;
+use crate::sys::clock::Now;
+use crate::tree::DirId;
 
 /// Empty generations passed over at most in the search for one with unread bytes.
 const GENERATIONS_MAX: usize = 16;

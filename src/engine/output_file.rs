@@ -4,11 +4,15 @@
 //! that only the deleted one has; a word about one that was moved; a SIGHUP that failed is tried again.
 //! Always holds: offsets of records that only a deleted file has are not committed, and no further record goes into it.
 
-use super::*;
+use std::time::{Duration, Instant};
+
 use crate::checkpoint::OutputPoint;
 use crate::diagnostics::with_causes;
+use crate::engine::{Engine, EngineError};
 use crate::notices::Cause;
-use crate::sink::Place;
+use crate::sink::{Place, Sink, SinkError};
+use crate::sys::FileSystem;
+use crate::sys::clock::Now;
 
 /// While records are written, the file is looked at this often, and before each commit.
 const LOOK_EVERY: Duration = Duration::from_secs(1);

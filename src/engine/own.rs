@@ -5,12 +5,18 @@
 //! Always holds: a file is ours by its identity, whatever its name is: a slot whose offset is [`OWN_OUTPUT`] is never read, and the journal
 //! keeps that offset. What identity cannot tell (copies, runs without a state directory) is told by the name, beside the output only.
 
-use super::*;
+use std::collections::VecDeque;
+
 use crate::checkpoint::OWN_OUTPUT;
+use crate::engine::Engine;
+use crate::engine::schedule::{KeptBack, Schedule};
 use crate::file_status::{FileState, shown};
 use crate::notices::Cause;
-use crate::registry::{Life, State};
-use crate::sys::FileId;
+use crate::registry::{Life, SlotId, State};
+use crate::sink::Sink;
+use crate::sys::clock::Now;
+use crate::sys::{FileId, FileSystem, Stat};
+use crate::tree::DirId;
 
 /// Outputs that were ours a while ago and are not in the tree: as many are remembered.
 const FORMER_MAX: usize = 64;

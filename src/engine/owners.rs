@@ -3,14 +3,16 @@
 //! In: a slot, and who owns what was found there. Out: whether it counts; the words for what does not.
 //! Always holds: the owner is that of the very file that is open, or was looked at; what is left out is reported once.
 
-use std::fmt;
-use std::io;
+use std::{fmt, io};
 
-use super::*;
+use crate::engine::Engine;
+use crate::engine::wanted::Wanted;
 use crate::notices::Cause;
-use crate::registry::State;
-use crate::sys::{FileKind, Guard, LinkRule, Links, RefusedLink, is_same_user};
-use crate::tree::Role;
+use crate::registry::{SlotId, State};
+use crate::sink::Sink;
+use crate::sys::clock::Now;
+use crate::sys::{FileKind, FileSystem, Guard, LinkRule, Links, RefusedLink, is_same_user};
+use crate::tree::{DirId, Role};
 
 /// Why a file is left out with `--same-owner`.
 #[derive(Debug)]

@@ -3,21 +3,28 @@
 //! An offset moves only past what was encoded, or skipped and counted: an unfinished line stays in the file.
 
 use std::io;
+use std::time::Instant;
 
-use super::commit::nanos;
-use super::holes::{Cut, NulRun};
-use super::opening::Opened;
-use super::read_pass::ReadPass;
-use super::resume::entry_flags;
-use super::*;
 use crate::batch::Reached;
 use crate::config::Format;
+use crate::engine::commit::nanos;
+use crate::engine::holes::{Cut, NulRun};
+use crate::engine::opening::Opened;
+use crate::engine::read_pass::ReadPass;
+use crate::engine::resume::entry_flags;
+use crate::engine::schedule::Schedule;
+use crate::engine::{BYTES_PER_TURN, Engine, EngineError, FILES_PER_TURN};
 use crate::lag::Waiting;
 use crate::lines::{Line, split_lines};
+use crate::marks::mark;
 use crate::notices::Cause;
+use crate::planted::is_planted;
 use crate::reader::{MARK_BYTES, READ_BYTES, mark_of};
 use crate::record::Source;
-use crate::registry::{Life, State};
+use crate::registry::{Life, SlotId, State};
+use crate::sink::Sink;
+use crate::sys::FileSystem;
+use crate::sys::clock::Now;
 use crate::unread::Because;
 
 /// Bytes read from one file per turn at most, if no other waits; then it goes to the back of the queue. A longer line is read to its end.

@@ -1,7 +1,13 @@
 //! SIGHUP: a `file:` output goes on in a new file, between two records, and when what the old one got is committed.
 
-use super::*;
+use std::time::Instant;
+
+use crate::engine::{Engine, EngineError};
+use crate::marks::mark;
 use crate::notices::Cause;
+use crate::sink::Sink;
+use crate::sys::FileSystem;
+use crate::sys::clock::Now;
 
 impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// SIGHUP: the output goes on in a new file as soon as what the old one got is committed.

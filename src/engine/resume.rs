@@ -3,20 +3,26 @@
 //! In: a look at a file never seen in this run, or the end of the first scan. Out: a slot that goes on where it was; entries dropped.
 //! Always holds: an entry is dropped only after two looks, [`GONE_AFTER`] apart, that both could have found the file.
 
-use super::commit::nanos;
-use super::root::RootState;
-use super::*;
-use crate::checkpoint::state::State as Stored;
-use crate::checkpoint::{Entry, EntryFlags};
-use crate::file_systems::FileSystemType;
-use crate::inputs::InputId;
-use crate::names::prefix_of;
-use crate::registry::State;
-use crate::sys::file::CLOCK_TICK;
-use crate::sys::{FileId, Links};
-use crate::tree::Trust;
+use std::time::{Duration, Instant, SystemTime};
 
 use nix::libc;
+
+use crate::checkpoint::state::State as Stored;
+use crate::checkpoint::{Entry, EntryFlags};
+use crate::engine::commit::nanos;
+use crate::engine::root::RootState;
+use crate::engine::schedule::{KeptBack, Schedule};
+use crate::engine::{Engine, LOOKS_PER_TURN};
+use crate::file_systems::FileSystemType;
+use crate::inputs::InputId;
+use crate::marks::mark;
+use crate::names::prefix_of;
+use crate::registry::{SlotId, State};
+use crate::sink::Sink;
+use crate::sys::clock::Now;
+use crate::sys::file::CLOCK_TICK;
+use crate::sys::{FileId, FileSystem, Links, Stat};
+use crate::tree::{DirId, Trust};
 
 /// Between the two looks: as long as a file that leaves the tree is remembered.
 const GONE_AFTER: Duration = Duration::from_secs(600);

@@ -3,8 +3,15 @@
 //! In: the new value. Out: deadlines that follow it.
 //! Always holds: the queues that are in the order of their deadlines stay so.
 
-use super::*;
+use std::time::{Duration, Instant};
+
+use crate::engine::Engine;
+use crate::kept_files::KEPT_FOR;
+use crate::marks::mark;
 use crate::registry::Life;
+use crate::sink::Sink;
+use crate::sys::FileSystem;
+use crate::sys::clock::Now;
 
 impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// At most this many files are open besides the one being read. None: what is deleted before it was read to its end is lost.

@@ -4,13 +4,18 @@
 //! 0 when the writer comes to the mark; from then on what the writer adds, and nothing of the former content again.
 //! Always holds: at most [`REWRITES_MAX`] files are remembered, each with at most [`OLD_BYTES_MAX`] bytes; an ordinary file is not.
 
+use std::collections::VecDeque;
 use std::io;
+use std::time::{Instant, SystemTime};
 
-use super::read_pass::ReadPass;
-use super::*;
+use crate::engine::Engine;
+use crate::engine::read_pass::ReadPass;
 use crate::notices::Cause;
 use crate::reader::MARK_BYTES;
-use crate::registry::{Life, State};
+use crate::registry::{Life, SlotId, SlotKey, State};
+use crate::sink::Sink;
+use crate::sys::FileSystem;
+use crate::sys::clock::Now;
 
 /// Files remembered at most: the one that was remembered first is forgotten first.
 const REWRITES_MAX: usize = 64;

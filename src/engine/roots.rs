@@ -1,17 +1,23 @@
 //! PATHs: directories, single files, missing ones; and the homes of single files and of links' targets, watched but never listed.
 
-use super::looks::is_shortage;
-use super::root::RootState;
-use super::ways::spelling::{absolute, components};
-use super::*;
-use crate::inputs::{InputId, RootId};
-use crate::names::{prefix_of, split_path};
-use crate::notices::Cause;
-use crate::registry::State;
-use crate::sys::{FileKind, Links};
-use crate::tree::{Role, Why};
+use std::time::Instant;
 
 use nix::libc;
+
+use crate::engine::looks::is_shortage;
+use crate::engine::root::{Root, RootState};
+use crate::engine::wanted::Wanted;
+use crate::engine::ways::spelling::{absolute, components};
+use crate::engine::{Engine, EngineError, timers};
+use crate::inputs::{InputId, RootId};
+use crate::marks::mark;
+use crate::names::{prefix_of, split_path};
+use crate::notices::Cause;
+use crate::registry::{SlotId, State};
+use crate::sink::Sink;
+use crate::sys::clock::Now;
+use crate::sys::{FileKind, FileSystem, Links};
+use crate::tree::{DirId, Role, Why};
 
 impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// Adds a PATH; it is started later.

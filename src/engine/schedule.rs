@@ -13,9 +13,8 @@ use std::time::{Duration, Instant, SystemTime};
 use hashbrown::{HashMap, HashSet};
 
 use super::doubts::Doubts;
-use super::timers::PARKED_MAX;
 use crate::lag::{Lag, Waiting};
-use crate::parked::Parked;
+use crate::parked::{PARKED_MAX, Parked};
 use crate::planted::is_planted;
 use crate::registry::{Registry, SlotId, SlotKey, State};
 use crate::tree::Tree;
@@ -343,6 +342,18 @@ impl Schedule {
     pub(super) fn unpark(&mut self, id: SlotId) {
         self.parked.remove(id);
         self.parked_deleted.remove(id);
+    }
+
+    /// So many files more may leave the tree and be remembered.
+    pub(super) fn make_room_for_parked(&mut self, files: usize) {
+        self.parked_max = PARKED_MAX.max(self.parked.len() + files);
+    }
+
+    /// Once they fit, no more than usual are remembered again.
+    pub(super) fn end_room_for_parked(&mut self) {
+        if self.parked.len() <= PARKED_MAX {
+            self.parked_max = PARKED_MAX;
+        }
     }
 
     /// Memory of queues that were long is given back.

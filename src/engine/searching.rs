@@ -4,16 +4,24 @@
 //! because manytail was down. Out: the name under which a listing of its directory finds its inode.
 //! Always holds: a directory is listed in slices, and only on such an occasion; at most [`SOUGHT_MAX`] files are searched for.
 
-use super::directories::VISIT_COST;
-use super::looks::is_shortage;
-use super::*;
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use hashbrown::HashMap;
+use nix::libc;
+
+use crate::engine::directories::VISIT_COST;
+use crate::engine::looks::is_shortage;
+use crate::engine::schedule::{KeptBack, Schedule};
+use crate::engine::wanted::Wanted;
+use crate::engine::{DOUBTS_MAX, Engine, timers};
 use crate::inputs::InputId;
 use crate::names::split_path;
-use crate::registry::{Life, State};
-use crate::sys::FileKind;
-use crate::tree::Role;
-
-use nix::libc;
+use crate::registry::{Life, SlotId, SlotKey, State};
+use crate::sink::Sink;
+use crate::sys::clock::Now;
+use crate::sys::{FileKind, FileSystem, Stat};
+use crate::tree::{DirId, DirKey, Role};
 
 /// Files searched for at once. Any further one is let go as if it had left the tree.
 const SOUGHT_MAX: usize = 4_096;

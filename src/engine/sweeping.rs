@@ -4,12 +4,21 @@
 //! Always holds: a directory is in one of the two sweeps; they take turns; neither brings up more looks than a turn takes, so that a name
 //! that an event tells of waits for hardly more than that.
 
-use super::directories::VISIT_COST;
-use super::*;
-use crate::discovery::Pass;
+use std::time::{Duration, Instant};
+
+use hashbrown::HashMap;
+
+use crate::config::EngineConfig;
+use crate::discovery::{Pass, Sweep};
+use crate::engine::directories::VISIT_COST;
+use crate::engine::{Engine, LOOKS_PER_TURN};
 use crate::file_systems::FileSystemType;
+use crate::marks::mark;
 use crate::notices::Cause;
-use crate::tree::Why;
+use crate::sink::Sink;
+use crate::sys::FileSystem;
+use crate::sys::clock::Now;
+use crate::tree::{DirId, Why};
 
 /// Mounted file systems that are remembered as said, at most.
 const SAID_MAX: usize = 64;

@@ -1,8 +1,16 @@
 //! What happens because time passed: files cool down, moves stay without a second half, parked files are forgotten, pieces fall due.
 
-use super::*;
-use crate::registry::{Life, State};
-use crate::tree::Why;
+use std::time::{Duration, Instant};
+
+use crate::engine::Engine;
+use crate::engine::schedule::deadlines::Task;
+use crate::marks::mark;
+use crate::planted::is_planted;
+use crate::registry::{Life, SlotId, SlotKey, State};
+use crate::sink::Sink;
+use crate::sys::FileSystem;
+use crate::sys::clock::Now;
+use crate::tree::{DirKey, Why};
 
 /// How long a name that went away may take to come up elsewhere. The kernel queues both halves of a rename back to back.
 pub(super) const GRACE: Duration = Duration::from_millis(20);
@@ -12,9 +20,6 @@ pub(super) const DELETION_SETTLES: Duration = Duration::from_secs(1);
 
 /// How long a file that left the tree is remembered.
 pub(super) const PARKED_FOR: Duration = Duration::from_secs(600);
-
-/// Files remembered at most after they left the tree; after new settings, as many as there were.
-pub(super) const PARKED_MAX: usize = 65_536;
 
 /// Files remembered at most after they were deleted: every log ends so, and hardly any has a name that nobody knows of. Under a megabyte.
 const PARKED_DELETED_MAX: usize = 8_192;
@@ -72,9 +77,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         if is_one_forgotten {
             self.give_useless_watches_back();
         }
-        if self.schedule.parked.len() <= PARKED_MAX {
-            self.schedule.parked_max = PARKED_MAX;
-        }
+        self.schedule.end_room_for_parked();
         self.succession.expire(instant);
         if self.poll_at.is_some_and(|at| at <= instant) {
             self.poll(now);
@@ -192,7 +195,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// The settings changed: whatever is let go may be found again below another PATH, however much it is.
     pub(super) fn make_room_for_parked(&mut self) {
-        self.schedule.parked_max = PARKED_MAX.max(self.schedule.parked.len() + self.files.len());
+        self.schedule.make_room_for_parked(self.files.len());
     }
 
     /// Remembers a file that was deleted, likewise.

@@ -2,12 +2,17 @@
 //!
 //! Always holds: an answer costs as many looks as one about the status, whatever the number of files; nothing is counted when nobody watches.
 
-use super::*;
+use std::time::Instant;
+
 use crate::busiest::Busiest;
+use crate::engine::Engine;
 use crate::file_status::PathText;
 use crate::ranking::{BehindFile, BusyFile, Top};
-use crate::registry::State;
+use crate::registry::{SlotId, State};
+use crate::sink::Sink;
 use crate::stats::Reading;
+use crate::sys::FileSystem;
+use crate::sys::clock::Now;
 
 /// Files in each list of an answer at most.
 const SHOWN_MAX: usize = 64;

@@ -4,10 +4,13 @@
 //! Always holds: an event of a name that is gone costs no look, no slot and no diagnostic. The kernel tells of such a write under the
 //! name by which the file was opened, in the directory that held it; of an unnamed file under `#` and its inode's number.
 
-use super::*;
+use crate::engine::Engine;
 use crate::interpret::NameChange;
-use crate::registry::Life;
-use crate::sys::WatchId;
+use crate::marks::mark;
+use crate::registry::{Life, SlotId, SlotKey};
+use crate::sink::Sink;
+use crate::sys::{FileSystem, Stat, WatchId};
+use crate::tree::DirId;
 
 impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// The file loses this name for good: somebody may still write to it through the name.

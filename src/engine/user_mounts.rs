@@ -3,10 +3,13 @@
 //! In: a look, an open or a visit that ended at such a mount. Out: the directory is left out until it is unmounted, and that is reported once.
 //! Always holds: nothing in such a mount was asked for anything; what it hides has left the tree for as long.
 
-use super::*;
+use crate::engine::Engine;
 use crate::notices::Cause;
-use crate::sys::USER_MOUNT;
-use crate::tree::Why;
+use crate::registry::SlotId;
+use crate::sink::Sink;
+use crate::sys::clock::Now;
+use crate::sys::{FileSystem, USER_MOUNT};
+use crate::tree::{DirId, Why};
 
 impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// A file cannot be got at: it, or a directory above it, is where a user mounted something.

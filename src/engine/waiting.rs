@@ -2,7 +2,12 @@
 //!
 //! In: all queues and deadlines. Out: a [`Turn`].
 
-use super::*;
+use std::time::Instant;
+
+use crate::engine::schedule::deadlines::TaskKind;
+use crate::engine::{ACK_POLL, Engine, EngineError, Turn};
+use crate::sink::Sink;
+use crate::sys::FileSystem;
 
 impl<F: FileSystem, S: Sink> Engine<F, S> {
     pub(super) fn next_turn(&self, now: Instant) -> Result<Turn, EngineError> {

@@ -3,11 +3,15 @@
 //! In: a directory that was just looked at. Out: its watch, or a warning that names the limit.
 //! Always holds: a directory that is not watched is polled, unless it cannot be read.
 
-use super::*;
-use crate::notices::Cause;
-use crate::sys::{Links, host};
-
 use nix::libc;
+
+use crate::engine::{Engine, timers};
+use crate::marks::mark;
+use crate::notices::Cause;
+use crate::sink::Sink;
+use crate::sys::clock::Now;
+use crate::sys::{FileSystem, Links, host};
+use crate::tree::DirId;
 
 /// For want of what a directory could not be watched first.
 #[derive(Debug)]

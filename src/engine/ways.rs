@@ -8,18 +8,26 @@
 //! inotify has one watch per inode. One that the tree asked for tells more than a way needs, and one that a way asked for is widened when
 //! the tree wants it: who lets a watch go asks whether the other one needs it.
 
+use std::time::{Duration, Instant};
+
+use hashbrown::HashMap;
+use nix::libc;
+
+use crate::engine::Engine;
+use crate::engine::root::RootState;
+use crate::mounts::{self, Mount};
+use crate::names::split_path;
+use crate::sink::Sink;
+use crate::sys::clock::Now;
+use crate::sys::{FileKind, FileSystem, Links, WatchId};
+use crate::tree::{DirId, Why};
+
 mod ends;
+mod mount_points;
 mod quiet;
 pub(super) mod spelling;
 
-use self::spelling::{above, absolute, components, join, or_dot, up};
-use super::root::RootState;
-use super::*;
-use crate::mounts::{self, Mount};
-use crate::names::split_path;
-use crate::sys::{FileKind, Links, WatchId};
-use crate::tree::Why;
-use nix::libc;
+use spelling::{above, absolute, components, join, or_dot, up};
 
 /// As many links as the kernel follows on one way (`MAXSYMLINKS`, path_resolution(7)).
 const LINKS_MAX: usize = 40;
@@ -473,54 +481,6 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             Ok(found) => found.sight().is_blind(),
             Err(error) => !matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR)),
         })
-    }
-
-    fn read_mounts(&mut self) -> Option<Vec<u8>> {
-        if self.ways.is_table_missing {
-            return None;
-        }
-        match self.fs.mounts() {
-            Ok(table) => Some(table),
-            Err(error) => {
-                tracing::debug!(%error, "the table of mounts cannot be read: mounts are noticed by the sweep alone");
-                self.ways.is_table_missing = true;
-                None
-            }
-        }
-    }
-
-    /// Something was mounted there, or unmounted. Adds the PATHs to look at for that to `seen`.
-    fn mount_changed(&mut self, point: &[u8], seen: &mut Vec<WayId>) {
-        tracing::debug!(point = %point.escape_ascii(), "a mount changed");
-        for at in self.ways.points.get(point).cloned().unwrap_or_default() {
-            self.ways.mark(at, Due::Names);
-            seen.push(at);
-        }
-        for end in above(point) {
-            for at in self.ways.ends.get(end).cloned().unwrap_or_default() {
-                self.visit_mount_point(at, &point[end.len()..]);
-            }
-        }
-    }
-
-    /// Something was mounted below a PATH, or unmounted.
-    fn visit_mount_point(&mut self, root: usize, below: &[u8]) {
-        let RootState::Found(key) = self.roots[root].state else { return };
-        let Some(mut dir) = self.tree.alive(key).filter(|_| self.roots[root].is_tree) else { return };
-        let mut names = components(below).peekable();
-        while let Some(name) = names.next() {
-            match self.tree.find(dir, name) {
-                Some(child) => dir = child,
-                // It is a file, or the directory was not followed so far.
-                None if names.peek().is_none() => {
-                    if let Some(id) = self.files.find(dir, name) {
-                        self.doubt(id);
-                    }
-                }
-                None => return,
-            }
-        }
-        self.push_visit(dir, Why::Appeared);
     }
 
     /// What leads to a PATH changed: looks where it leads to now.

@@ -1,6 +1,10 @@
 //! What the loop asks of commits: whether it has to look for an outcome; at the end of a run, whether all of the output is committed.
 
-use super::*;
+use std::os::fd::OwnedFd;
+
+use crate::engine::Engine;
+use crate::sink::Sink;
+use crate::sys::FileSystem;
 
 impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// Whether a job is under way: the loop is woken at its end.

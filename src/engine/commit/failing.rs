@@ -3,7 +3,16 @@
 //! In: what became of a job. Out: when a new journal is begun.
 //! Always holds: nobody waits for a store that fails; one that lost its place makes a new journal before first records leave.
 
-use super::*;
+use std::time::Instant;
+
+use crate::checkpoint::{CommitError, Work};
+use crate::diagnostics::with_causes;
+use crate::engine::Engine;
+use crate::engine::commit::{Commits, DISPLACED_CALM, DISPLACED_SETTLE, RETRY_LONGEST, UnderWay};
+use crate::marks::mark;
+use crate::notices::Cause;
+use crate::sink::Sink;
+use crate::sys::FileSystem;
 
 impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// After the store lost its place: there is a journal again that a start now would find.

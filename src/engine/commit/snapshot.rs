@@ -3,7 +3,14 @@
 //! In: the ledger, and entries of files that were not found. Out: jobs for the parts.
 //! Always holds: the new journal becomes current with its last part, which tells the output as it is then.
 
-use super::*;
+use crate::checkpoint::format::Item;
+use crate::checkpoint::{Work, format};
+use crate::engine::Engine;
+use crate::engine::commit::{Commits, PathTold, RETRY_LONGEST, SNAPSHOT_SLOTS, UnderWay};
+use crate::marks::mark;
+use crate::sink::Sink;
+use crate::sys::FileSystem;
+use crate::sys::clock::Now;
 
 impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// A new journal: all that there is, in parts, and what changed meanwhile last.

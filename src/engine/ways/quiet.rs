@@ -3,7 +3,10 @@
 //! In: the ways as they were walked. Out: watches with a smaller mask.
 //! Always holds: each directory on a way is watched; names that come and go beside a way cause no wake-up.
 
-use super::*;
+use crate::engine::Engine;
+use crate::engine::ways::{Due, Step};
+use crate::sink::Sink;
+use crate::sys::FileSystem;
 
 /// Whether a directory is the one of this name in another one, by their paths.
 fn is_child(directory: &[u8], above: &[u8], name: &[u8]) -> bool {
