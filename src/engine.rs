@@ -12,22 +12,28 @@ mod binary;
 mod changes;
 mod commit;
 mod copied_up;
+mod coverage;
 mod departures;
 mod directories;
+mod discovery;
 mod doubts;
 mod exchanges;
 mod explain;
 mod holding;
 mod holes;
 mod hung;
+mod identities;
 mod inputs;
 mod insight;
 mod invariants;
+mod kernel;
 mod leaving;
 mod listing;
 mod lists;
 mod looks;
+mod observer;
 mod old_files;
+mod open_files;
 mod opening;
 mod order;
 mod output_file;
@@ -54,48 +60,32 @@ mod wanted;
 mod watching;
 mod ways;
 
-use std::collections::VecDeque;
-use std::time::{Duration, Instant, SystemTime};
-
-use hashbrown::HashMap;
+use std::time::{Duration, Instant};
 
 use crate::batch::Outbox;
-use crate::busiest::Busiest;
 use crate::config::EngineConfig;
-use crate::discovery::Urgent;
-use crate::former::FormerNames;
-use crate::inputs::Inputs;
-use crate::kept_files::{KEPT_FOR, KeptFiles};
-use crate::notices::Notices;
-use crate::reader::Reader;
+use crate::kept_files::KEPT_FOR;
 use crate::record::Encoder;
-use crate::registry::{Registry, SlotId, SlotKey};
+use crate::registry::Registry;
 use crate::sink::{Sink, SinkError};
 use crate::stats::Stats;
-use crate::succession::Succession;
+use crate::sys::FileSystem;
 use crate::sys::clock::Now;
-use crate::sys::{FileSystem, Stat};
-use crate::tree::{DirKey, Tree};
+use crate::tree::Tree;
 
 pub use commit::Checkpoint;
 use commit::Commits;
-use departures::Departures;
-use exchanges::Renames;
-use hung::Hung;
-use insight::Insight;
+use coverage::Coverage;
+use discovery::Discovery;
+use identities::Identities;
+use kernel::Kernel;
 pub use lists::NotRead;
-use lists::{Losses, Walks};
-use old_files::OldFiles;
+use observer::Observer;
+use open_files::Reading;
 use output_file::OutputFile;
 use own::OwnFiles;
-use resume::Absence;
-use root::Root;
 use schedule::Schedule;
-use searching::Searches;
 use sweeping::Sweeps;
-use timers::Moved;
-use wanted::WantedNames;
-use ways::Ways;
 
 /// Room for about two thousand events with short names: an eighth of the kernel's default queue in one call.
 const EVENT_BUFFER_BYTES: usize = 64 * 1024;
@@ -167,15 +157,6 @@ pub enum EngineError {
     NotRead(NotRead),
 }
 
-/// A file that is held open though it is not being read.
-#[derive(Debug)]
-struct Held<T> {
-    file: T,
-    /// The path by which it was opened, read or found last: the one it had for certain. Empty: it still has the name by which it was
-    /// opened, as far as events tell.
-    path: Vec<u8>,
-}
-
 /// All of manytail but the loop: files in, records out.
 #[derive(Debug)]
 pub struct Engine<F: FileSystem, S: Sink> {
@@ -183,97 +164,31 @@ pub struct Engine<F: FileSystem, S: Sink> {
     fs: F,
     outbox: Outbox<S>,
     output_file: OutputFile,
-    hung: Hung,
+    /// What the kernel's events say, and how complete they are.
+    kernel: Kernel,
     tree: Tree,
     files: Registry,
-    inputs: Inputs,
-    /// Each PATH of each input, by [`crate::inputs::RootId`].
-    roots: Vec<Root>,
-    ways: Ways,
-    /// Directories that are watched for single files, by path.
-    homes: HashMap<Box<[u8]>, DirKey>,
-    /// Names that count in directories that are not listed.
-    wanted: WantedNames,
-    events: Box<[u8]>,
-    event_buffers_per_turn: usize,
-    are_events_pending: bool,
-    urgent: Urgent<F::Listing>,
-    sweeps: Sweeps<F::Listing>,
-    is_rescan_due: bool,
-    /// The directory of a PATH went away, or elsewhere: what the PATH leads to now is to be looked at.
-    is_path_lost: bool,
-    /// Events were lost, and the looks that make up for them are under way.
-    is_missing_events: bool,
-    /// What looks found under names of unknown or other files, if anything: believed when no event about the name came after the look.
-    found: Vec<(SlotKey, Option<Stat>)>,
-    /// Empty between turns: the room for the slots that are looked at in one.
-    looked_at: Vec<SlotId>,
-    /// Renames whose second half is still to come, by cookie.
-    moves: HashMap<u32, Moved>,
-    /// The renames of the last moment.
-    renames: Renames,
-    /// Names that files lost and may still be written to by.
-    former: FormerNames,
-    /// Files that were renamed unseen in directories that are not listed.
-    searches: Searches<F::Listing>,
-    /// What concerns all below a directory.
-    below: below::Below,
-    /// Inodes of which one name got another inode: where their other names go on.
-    left_behind: VecDeque<copied_up::LeftBehind>,
-    /// Files that are, or may be, written over from the front.
-    rewrites: rewriting::Rewrites,
-    /// When missing paths and unwatched directories are looked at next.
-    poll_at: Option<Instant>,
-    polled: usize,
-    held: HashMap<SlotId, Held<F::File>>,
-    /// Files that were read a moment ago and are still open, under the names by which they were read.
-    kept: KeptFiles<F::File>,
-    /// How much of the time set files cool down: 0 to 1.
-    pressure: f32,
+    /// What is followed.
+    coverage: Coverage,
+    /// How files are found without events.
+    discovery: Discovery<F::Listing>,
+    /// Which file is behind which name.
+    identities: Identities,
+    /// What keeps each file from being read, and whose turn it is.
     schedule: Schedule,
-    succession: Succession,
+    /// What reads files.
+    reading: Reading<F::File>,
     /// With a state directory: how acknowledged offsets become durable.
     commits: Option<Box<Commits>>,
-    absence: Absence,
-    reader: Reader,
-    encoder: Encoder,
     /// The path at hand, reused.
     path: Vec<u8>,
-    /// The directory entry at hand, reused.
-    entry: Vec<u8>,
-    /// While events may have been missed: since when. See `directories::suspect`.
-    suspect_since: Option<SystemTime>,
-    /// When the kernel's queue was last known to be complete and empty.
-    drained_at: SystemTime,
-    watch_limit: Option<watching::WatchLimit>,
-    /// Files that are open besides the one being read, at most: held or kept.
-    files_open_max: usize,
     own: OwnFiles,
-    old_files: OldFiles,
-    departures: Departures,
-    lost: Losses,
-    /// Directories that are being listed once more, for somebody who asked.
-    walks: Walks<F::Listing>,
-    /// With `--once`: directories that could not be listed, and are not tried again.
-    directories_failed: usize,
-    /// Device and inode of the state directory, and of those before it that were moved away: the last ones.
-    own_directories: VecDeque<(u64, u64)>,
-    /// Bytes that were there to be read when files were found.
-    found_bytes: u64,
-    /// While somebody watches: which files are read most.
-    busiest: Option<Box<Busiest>>,
-    stats: Stats,
-    insight: Insight,
-    notices: Notices,
+    observer: Observer,
     is_stopping: bool,
-    is_started: bool,
-    /// The first scan is through, and that of the PATHs of the last reload.
-    has_scanned: bool,
 }
 
 impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// Makes an engine at rest: the first turn starts the scan.
-    #[expect(clippy::too_many_lines, reason = "a line per field")]
     pub fn new(mut config: EngineConfig, fs: F, sink: S, now: Now) -> Self {
         let inputs = std::mem::take(&mut config.inputs);
         let format = config.format;
@@ -287,63 +202,19 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             fs,
             outbox: Outbox::new(sink),
             output_file: OutputFile::new(),
-            hung: Hung::new(),
+            kernel: Kernel::new(now),
             tree: Tree::new(),
             files: Registry::new(),
-            inputs: Inputs::new(format),
-            roots: Vec::new(),
-            ways: Ways::new(),
-            homes: HashMap::new(),
-            wanted: WantedNames::default(),
-            events: vec![0; EVENT_BUFFER_BYTES].into_boxed_slice(),
-            event_buffers_per_turn: EVENT_BUFFERS_PER_TURN,
-            are_events_pending: true,
-            urgent: Urgent::new(),
-            sweeps,
-            is_rescan_due: false,
-            is_path_lost: false,
-            is_missing_events: false,
-            found: Vec::new(),
-            looked_at: Vec::new(),
-            moves: HashMap::new(),
-            renames: Renames::default(),
-            former: FormerNames::default(),
-            searches: Searches::new(),
-            below: below::Below::new(),
-            left_behind: VecDeque::new(),
-            rewrites: rewriting::Rewrites::new(now),
-            poll_at: None,
-            polled: 0,
-            held: HashMap::new(),
-            kept: KeptFiles::new(HELD_MAX, kept_for, now.instant),
-            pressure: 1.0,
+            coverage: Coverage::new(format),
+            discovery: Discovery::new(sweeps),
+            identities: Identities::new(now),
             schedule: Schedule::new(now.instant),
-            succession: Succession::default(),
+            reading: Reading::new(encoder, kept_for, now.instant),
             commits: None,
-            absence: Absence::default(),
-            reader: Reader::new(),
-            encoder,
             path: Vec::new(),
-            entry: Vec::new(),
-            suspect_since: None,
-            drained_at: now.wall,
-            watch_limit: None,
-            files_open_max: HELD_MAX,
             own,
-            old_files: OldFiles::default(),
-            departures: Departures::default(),
-            lost: Losses::default(),
-            walks: Walks::new(),
-            directories_failed: 0,
-            own_directories: VecDeque::new(),
-            found_bytes: 0,
-            busiest: None,
-            stats: Stats::default(),
-            insight: Insight::default(),
-            notices: Notices::default(),
+            observer: Observer::default(),
             is_stopping: false,
-            is_started: false,
-            has_scanned: false,
         };
         engine.reload(inputs, now);
         engine
@@ -389,7 +260,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// The loop saw the event descriptor become readable.
     pub fn events_ready(&mut self) {
-        self.are_events_pending = true;
+        self.kernel.are_events_pending = true;
     }
 
     /// The loop saw the output's descriptor become ready, or fail.
@@ -404,9 +275,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// The state directory, by device and inode: nothing in it is ever followed.
     pub fn leave_out_directory(&mut self, directory: (u64, u64)) {
-        if !self.own_directories.contains(&directory) {
-            self.own_directories.truncate(OWN_DIRECTORIES_MAX - 1);
-            self.own_directories.push_front(directory);
+        if !self.own.directories.contains(&directory) {
+            self.own.directories.truncate(OWN_DIRECTORIES_MAX - 1);
+            self.own.directories.push_front(directory);
         }
     }
 
@@ -418,7 +289,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// Nothing is known of earlier runs, and this one may read what they read: `file` of json records gets the number of this run as a
     /// fourth part, so that no record has the name of another run's.
     pub fn mark_records(&mut self, run: u64) {
-        self.encoder.mark_run(run);
+        self.reading.encoder.mark_run(run);
     }
 
     /// The file system, for the loop and for tests.
@@ -443,13 +314,13 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// What happened so far.
     pub fn stats(&self) -> &Stats {
-        &self.stats
+        &self.observer.stats
     }
 
     /// Every directory of every PATH that is there was listed once, is watched as far as there are watches, and what was found was looked at:
     /// from now on nothing that is written is missed. After [`Engine::reload`] this has to come true again.
     pub fn has_scanned(&self) -> bool {
-        self.has_scanned
+        self.discovery.has_scanned
     }
 
     /// Files that may have unread bytes and are to be read.
@@ -476,7 +347,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     fn collect_acks(&mut self) {
         let (files, commits, lag) = (&self.files, &mut self.commits, &mut self.schedule.lag);
-        self.stats.acknowledged_bytes += self.outbox.collect_acks(|reached, since| {
+        self.observer.stats.acknowledged_bytes += self.outbox.collect_acks(|reached, since| {
             lag.acknowledged(since);
             debug_assert!(
                 files

@@ -35,11 +35,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let Some((root, below)) = self.covering_root(&spellings) else {
             return self.known_elsewhere(&spellings).map_or(Covered::No, Covered::Known);
         };
-        let RootState::Found(key) = self.roots[root].state else { return Covered::Missing };
+        let RootState::Found(key) = self.coverage.roots[root].state else { return Covered::Missing };
         let Some(dir) = self.tree.alive(key) else { return Covered::Missing };
         let mut rest: Vec<Vec<u8>> = components(&below).map(<[u8]>::to_vec).collect();
-        if !self.roots[root].is_tree {
-            rest.insert(0, split_path(&self.roots[root].path).1.to_vec());
+        if !self.coverage.roots[root].is_tree {
+            rest.insert(0, split_path(&self.coverage.roots[root].path).1.to_vec());
             return Covered::By(dir, rest);
         }
         let dir = self.descend(dir, &mut rest);
@@ -58,12 +58,12 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// The PATH nearest above a path, or the path itself, and what remains of that.
     fn covering_root(&self, asked: &[Vec<u8>]) -> Option<(usize, Vec<u8>)> {
         let mut nearest: Option<(usize, Vec<u8>)> = None;
-        for at in 0..self.roots.len() {
-            if self.roots[at].state == RootState::Removed {
+        for at in 0..self.coverage.roots.len() {
+            if self.coverage.roots[at].state == RootState::Removed {
                 continue;
             }
-            let (base, real) = self.ways.end_of(at);
-            let ways = self.spellings(&self.roots[at].path, base).into_iter().chain(absolute(base, real));
+            let (base, real) = self.coverage.ways.end_of(at);
+            let ways = self.spellings(&self.coverage.roots[at].path, base).into_iter().chain(absolute(base, real));
             for path in ways.collect::<Vec<_>>() {
                 for below in asked.iter().filter_map(|asked| below(asked, &path)) {
                     if nearest.as_ref().is_none_or(|(_, before)| below.len() < before.len()) {
@@ -77,8 +77,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// A file in a directory that is watched for single files.
     fn known_elsewhere(&self, asked: &[Vec<u8>]) -> Option<SlotId> {
-        let bases: Vec<&[u8]> = (0..self.roots.len()).map(|at| self.ways.end_of(at).0).collect();
-        for (prefix, &key) in &self.homes {
+        let bases: Vec<&[u8]> = (0..self.coverage.roots.len()).map(|at| self.coverage.ways.end_of(at).0).collect();
+        for (prefix, &key) in &self.coverage.homes {
             let Some(dir) = self.tree.alive(key) else { continue };
             let ways = bases.iter().copied().chain([&b""[..]]).flat_map(|base| self.spellings(prefix, base));
             for way in ways {
@@ -146,7 +146,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// The state directory, if the path is in it.
     pub(super) fn state_directory_above(&mut self, asked: &[u8]) -> Option<Vec<u8>> {
-        let (path, real) = self.ways.state_directory()?;
+        let (path, real) = self.coverage.ways.state_directory()?;
         let asked = self.spellings(asked, b"");
         let is_in = |directory: &[u8]| asked.iter().any(|asked| below(asked, directory).is_some_and(|below| !below.is_empty()));
         (is_in(path) || is_in(real)).then(|| path.to_vec())

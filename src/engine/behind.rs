@@ -30,7 +30,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                     self.files.remove_alias(dir, name);
                     self.files.add_alias(id, dir, name);
                     self.mark_dirty(id);
-                } else if !self.files.get(other).is_identified() && self.succession.take_over(other, id) {
+                } else if !self.files.get(other).is_identified() && self.identities.succession.take_over(other, id) {
                     // The generations that the link did not lead to long enough to be looked at come before it.
                     self.files.get_mut(id).set(State::HAS_PREDECESSOR);
                 }
@@ -41,12 +41,12 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// Whether a followed link leads to this name.
     pub(super) fn is_target(&self, dir: DirId, name: &[u8]) -> bool {
-        !self.wanted.is_empty() && matches!(self.wanted.get(dir, name), Some(Wanted::Link(..)))
+        !self.coverage.wanted.is_empty() && matches!(self.coverage.wanted.get(dir, name), Some(Wanted::Link(..)))
     }
 
     /// The slot of the followed link that leads to this name.
     fn link_to(&self, dir: DirId, name: &[u8]) -> Option<SlotId> {
-        match self.wanted.get(dir, name)? {
+        match self.coverage.wanted.get(dir, name)? {
             Wanted::Link(at, link) => self.files.find(*at, link),
             Wanted::Path(_) => None,
         }
@@ -79,7 +79,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
         self.leave_link(id, if is_moved { State::empty() } else { State::DELETED }, now);
         if let NameChange::MovedFrom(cookie) = what {
-            self.moves.insert(cookie, Moved::File(self.files.key(id), now));
+            self.identities.moves.insert(cookie, Moved::File(self.files.key(id), now));
         }
     }
 
@@ -93,7 +93,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let own: (DirId, Box<[u8]>) = (slot.dir(), self.files.name(id).into());
         // The look at the link itself finds anew where it leads to.
         self.forget_targets(dir, name);
-        let behind = self.renames.rotated.values_mut().filter(|(at, link)| *at == dir && **link == *name);
+        let behind = self.identities.renames.rotated.values_mut().filter(|(at, link)| *at == dir && **link == *name);
         behind.for_each(|link| link.clone_from(&own));
     }
 
@@ -114,9 +114,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.leave(id, how, now);
         self.files.get_mut(id).clear(State::VIA_LINK);
         if how.is_empty() {
-            self.renames.rotated.insert(key, link.clone());
+            self.identities.renames.rotated.insert(key, link.clone());
             for (dir, name) in &others {
-                self.succession.vacate(key, *dir, name, now);
+                self.identities.succession.vacate(key, *dir, name, now);
             }
         }
         for (at, (dir, name)) in std::iter::once(link).chain(others).enumerate() {
@@ -131,18 +131,18 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     pub(super) fn hear_of_target(&mut self, linked: SlotId, dir: DirId, name: &[u8], link: (DirId, Box<[u8]>)) {
         if self.files.find(dir, name).is_none() {
             let id = self.hear_of(dir, name, self.files.get(linked).input);
-            self.renames.rotated.insert(self.files.key(id), link);
+            self.identities.renames.rotated.insert(self.files.key(id), link);
         }
     }
 
     /// A link leads elsewhere from now on: names that it led to count for nothing any more.
     pub(super) fn forget_targets(&mut self, dir: DirId, link: &[u8]) {
-        self.wanted.forget_targets(dir, link);
+        self.coverage.wanted.forget_targets(dir, link);
     }
 
     /// The name of a link goes to another file: says so to those that the link led to.
     pub(super) fn link_replaced(&mut self, id: SlotId) {
-        if self.files.get(id).state().contains(State::VIA_LINK) && !self.wanted.is_empty() {
+        if self.files.get(id).state().contains(State::VIA_LINK) && !self.coverage.wanted.is_empty() {
             let (dir, name) = (self.files.get(id).dir(), self.files.name(id).to_vec());
             self.forget_targets(dir, &name);
         }
@@ -151,10 +151,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// A followed link is gone: what it led to outside of the tree is let go, and what was rotated there as well.
     pub(super) fn link_removed(&mut self, dir: DirId, link: &[u8], now: Instant) {
         let is_it = |at: &DirId, name: &[u8]| *at == dir && *name == *link;
-        let mut homes = self.wanted.forget_targets(dir, link);
-        let rotated = self.renames.rotated.iter().filter(|(_, (at, name))| is_it(at, name)).map(|(key, _)| *key);
+        let mut homes = self.coverage.wanted.forget_targets(dir, link);
+        let rotated = self.identities.renames.rotated.iter().filter(|(_, (at, name))| is_it(at, name)).map(|(key, _)| *key);
         for key in rotated.collect::<Vec<_>>() {
-            self.renames.rotated.remove(&key);
+            self.identities.renames.rotated.remove(&key);
             let Some(id) = self.files.alive(key).filter(|&id| self.files.get(id).is_bound()) else { continue };
             let home = self.files.get(id).dir();
             if self.tree.get(home).role == Role::Home {

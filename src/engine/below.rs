@@ -56,25 +56,25 @@ impl Below {
 impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// So many files and directories are worked off per turn: fewer than usual, for tests.
     pub fn limit_steps(&mut self, steps: usize) {
-        (self.below.steps, self.below.steps_per_turn) = (steps, steps);
+        (self.discovery.below.steps, self.discovery.below.steps_per_turn) = (steps, steps);
     }
 
     /// Goes on with what earlier turns left.
     pub(super) fn work_off(&mut self, now: Instant) {
-        self.below.steps = self.below.steps_per_turn;
-        if !self.below.has_work() {
+        self.discovery.below.steps = self.discovery.below.steps_per_turn;
+        if !self.discovery.below.has_work() {
             return;
         }
         // Half of the steps are for what is let go.
-        self.tell_moved(self.below.steps_per_turn / 2, now);
-        while self.below.steps > 0
-            && let Some(&key) = self.below.dropping.front()
+        self.tell_moved(self.discovery.below.steps_per_turn / 2, now);
+        while self.discovery.below.steps > 0
+            && let Some(&key) = self.discovery.below.dropping.front()
         {
             let dir = self.tree.alive(key).filter(|&dir| self.tree.get(dir).is_dropping);
             if dir.is_some_and(|dir| !self.drop_within(dir, true, now)) {
                 break;
             }
-            self.below.dropping.pop_front();
+            self.discovery.below.dropping.pop_front();
         }
     }
 
@@ -90,26 +90,26 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             Some(known) => *known |= is_covered_anew,
             moved @ None => {
                 *moved = Some(is_covered_anew);
-                self.below.moved.push_back(key);
+                self.discovery.below.moved.push_back(key);
             }
         }
     }
 
     /// Updates what is below moved directories until so many steps are left.
     fn tell_moved(&mut self, steps_left: usize, now: Instant) {
-        while self.below.steps > steps_left {
-            if let Some((key, is_covered_anew)) = self.below.files.pop() {
+        while self.discovery.below.steps > steps_left {
+            if let Some((key, is_covered_anew)) = self.discovery.below.files.pop() {
                 if let Some(id) = self.files.alive(key).filter(|&id| self.files.get(id).is_bound()) {
                     self.tell_moved_file(id, is_covered_anew);
                 }
-            } else if let Some(key) = self.below.moved.pop_front() {
+            } else if let Some(key) = self.discovery.below.moved.pop_front() {
                 if let Some(dir) = self.tree.alive(key) {
                     self.tell_moved_directory(dir, now);
                 }
             } else {
                 return;
             }
-            self.below.steps = self.below.steps.saturating_sub(1);
+            self.discovery.below.steps = self.discovery.below.steps.saturating_sub(1);
         }
     }
 
@@ -137,12 +137,12 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
         self.tree.set_top(dir);
         let files = self.files.in_dir(dir).map(|id| (self.files.key(id), is_covered_anew));
-        self.below.files.extend(files);
+        self.discovery.below.files.extend(files);
         let scope = self.tree.get(dir).scope;
         let children: Vec<DirId> = self.tree.children(dir).collect();
         for child in children {
             // Where globs are about paths, a directory may be covered otherwise though the one above it is not.
-            let is_anew = is_covered_anew && (self.rescope(child, scope) || self.inputs.needs_path());
+            let is_anew = is_covered_anew && (self.rescope(child, scope) || self.coverage.inputs.needs_path());
             self.note_moved(child, is_anew);
         }
     }
@@ -160,7 +160,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
         let key = self.tree.key(dir);
         if !std::mem::replace(&mut self.tree.get_mut(dir).is_dropping, true) {
-            self.below.dropping.push_back(key);
+            self.discovery.below.dropping.push_back(key);
         }
     }
 
@@ -187,7 +187,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             }
             // A home goes away by itself with the last file that was wanted in it.
             if let Some(dir) = self.tree.alive(key) {
-                self.is_path_lost |= self.tree.get(dir).is_path;
+                self.discovery.is_path_lost |= self.tree.get(dir).is_path;
                 self.set_polled(dir, false);
                 self.tree.remove(dir);
             }
@@ -219,12 +219,12 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 return false;
             }
         }
-        self.wanted.forget_targets_in(dir);
+        self.coverage.wanted.forget_targets_in(dir);
         true
     }
 
     fn no_step_is_left(&mut self, can_wait: bool) -> bool {
-        self.below.steps = self.below.steps.saturating_sub(1);
-        can_wait && self.below.steps == 0
+        self.discovery.below.steps = self.discovery.below.steps.saturating_sub(1);
+        can_wait && self.discovery.below.steps == 0
     }
 }

@@ -56,7 +56,7 @@ fn judge(bytes: &[u8], is_all: bool) -> Block {
 impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// A story begins: if it does so at byte 0 and the input wants that, its first block decides whether it is read.
     pub(super) fn decide_by_first_block(&mut self, id: SlotId) {
-        let is_asked = self.inputs.get(self.files.get(id).input).binary == Binary::Skip;
+        let is_asked = self.coverage.inputs.get(self.files.get(id).input).binary == Binary::Skip;
         let slot = self.files.get_mut(id);
         // Of a file that goes on, nothing was delivered so far if it is at its start.
         slot.put(State::UNDECIDED, is_asked && slot.offset == 0);
@@ -69,7 +69,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             return false;
         }
         let is_last = self.config.once || self.files.get(id).life() == Life::Finishing;
-        let bytes = &self.reader.bytes(end)[start..];
+        let bytes = &self.reading.reader.bytes(end)[start..];
         if bytes.is_empty() {
             return false;
         }
@@ -94,8 +94,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.files.get_mut(id).set(State::BINARY);
             self.files.set_life(id, Life::Ignored);
         }
-        self.stats.binary_files += 1;
-        if let Some(kept_back) = self.notices.admit_about(Cause::Binary, &self.path, now.instant) {
+        self.observer.stats.binary_files += 1;
+        if let Some(kept_back) = self.observer.notices.admit_about(Cause::Binary, &self.path, now.instant) {
             let path = String::from_utf8_lossy(&self.path);
             tracing::info!(?path, kept_back, "its first block is binary: left out (binary = \"skip\")");
         }
@@ -112,7 +112,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// A look came by a file that is left out: it stays so, unless its content, or what the settings say, is something else now. Then
     /// it begins anew.
     pub(super) fn is_still_left_out(&mut self, id: SlotId, found: &Stat) -> bool {
-        let is_left_out = self.inputs.get(self.files.get(id).input).binary == Binary::Skip;
+        let is_left_out = self.coverage.inputs.get(self.files.get(id).input).binary == Binary::Skip;
         let before = std::mem::replace(&mut self.files.get_mut(id).mark, digest_of(found));
         self.files.set_life(id, Life::Ignored);
         if is_left_out && before == digest_of(found) {
@@ -146,7 +146,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// Reads the first block of a file.
     fn first_block(&mut self, id: SlotId) -> io::Result<Block> {
         let links = self.write_path(id);
-        self.stats.opens += 1;
+        self.observer.stats.opens += 1;
         let file = self.fs.open(&self.path, links)?;
         let found = self.fs.stat_file(&file)?;
         if Some(found.id) != self.files.file_id(id) {
@@ -156,8 +156,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.check_owner(id, found.owner)?;
         // NULs of a hole, or those that a writer left who kept its position, say nothing.
         let start = self.fs.data_from(&file, 0)?.unwrap_or(found.size);
-        let got = self.reader.fill(&mut self.fs, &file, start, 0, BLOCK_BYTES)?;
-        Ok(judge(self.reader.bytes(got), got < BLOCK_BYTES))
+        let got = self.reading.reader.fill(&mut self.fs, &file, start, 0, BLOCK_BYTES)?;
+        Ok(judge(self.reading.reader.bytes(got), got < BLOCK_BYTES))
     }
 }
 

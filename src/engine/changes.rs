@@ -34,8 +34,8 @@ struct Ahead<'a> {
 impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// One buffer of so many bytes of events is taken per turn: less than usual, for tests. Never less than one event needs.
     pub fn limit_events(&mut self, bytes: usize) {
-        self.events = vec![0; bytes.max(EVENT_BYTES_MAX)].into_boxed_slice();
-        self.event_buffers_per_turn = 1;
+        self.kernel.events = vec![0; bytes.max(EVENT_BYTES_MAX)].into_boxed_slice();
+        self.kernel.event_buffers_per_turn = 1;
     }
 
     /// Takes what the kernel told since the last turn, as the next one would.
@@ -47,17 +47,17 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             return Ok(());
         }
         self.schedule.lag.begin_turn(now.instant);
-        self.are_events_pending = true;
+        self.kernel.are_events_pending = true;
         self.take_changes(now)
     }
 
     /// Drains the kernel's queue: it is small, ours is a bit per file.
     pub(super) fn take_changes(&mut self, now: Now) -> Result<(), EngineError> {
-        for _ in 0..self.event_buffers_per_turn {
-            if !self.are_events_pending {
+        for _ in 0..self.kernel.event_buffers_per_turn {
+            if !self.kernel.are_events_pending {
                 break;
             }
-            let mut events = std::mem::take(&mut self.events);
+            let mut events = std::mem::take(&mut self.kernel.events);
             let outcome = self.fs.read_events(&mut events);
             let len = *outcome.as_ref().unwrap_or(&0);
             let (mut rest, mut ahead) = (Events::new(&events[..len]), [Ahead::default(); NEAR_MAX]);
@@ -66,14 +66,14 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             loop {
                 let count = self.look_ahead(&mut rest, &mut ahead);
                 for Ahead { event, hash, is_repeated } in &ahead[..count] {
-                    self.stats.events += 1;
+                    self.observer.stats.events += 1;
                     tracing::trace!(watch = event.watch.0, mask = event.mask, cookie = event.cookie, name = %event.name.escape_ascii(), "event");
                     is_last_taken = event.mask == mask::MODIFY
                         && (is_last_taken && *is_repeated || self.known_file_modified(event, *hash, now));
                     if !is_last_taken {
                         match interpret(event) {
                             Some(change) => self.apply(&change, now),
-                            None => self.stats.other_events.unknown += 1,
+                            None => self.observer.stats.other_events.unknown += 1,
                         }
                     }
                 }
@@ -82,12 +82,12 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 }
             }
             // Room for one more event was left, so the queue was empty; the next event is a new edge.
-            self.are_events_pending = len + EVENT_BYTES_MAX > events.len();
-            self.events = events;
+            self.kernel.are_events_pending = len + EVENT_BYTES_MAX > events.len();
+            self.kernel.events = events;
             outcome.map_err(EngineError::Events)?;
         }
-        if !self.are_events_pending && !self.is_rescan_due {
-            self.drained_at = now.wall;
+        if !self.kernel.are_events_pending && !self.discovery.is_rescan_due {
+            self.kernel.drained_at = now.wall;
         }
         Ok(())
     }
@@ -146,12 +146,12 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         match *change {
             Change::Overflow => {
                 self.tell_ways_of_loss(None);
-                self.stats.overflows += 1;
-                self.stats.other_events.overflow += 1;
-                self.former.events_lost();
+                self.observer.stats.overflows += 1;
+                self.observer.stats.other_events.overflow += 1;
+                self.identities.former.events_lost();
                 mark!("the kernel's queue overflowed");
-                self.stats.overflow_rescans += u64::from(!std::mem::replace(&mut self.is_rescan_due, true));
-                if let Some(kept_back) = self.notices.admit(Cause::Overflow, now.instant) {
+                self.observer.stats.overflow_rescans += u64::from(!std::mem::replace(&mut self.discovery.is_rescan_due, true));
+                if let Some(kept_back) = self.observer.notices.admit(Cause::Overflow, now.instant) {
                     tracing::info!(
                         kept_back,
                         "the kernel's event queue overflowed (fs.inotify.max_queued_events): looking at every file once"
@@ -159,12 +159,12 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 }
             }
             Change::WatchGone(watch) => {
-                self.stats.other_events.directory += 1;
+                self.observer.stats.other_events.directory += 1;
                 self.tell_ways_of_loss(Some(watch));
                 self.watch_gone(watch);
             }
             Change::DirectoryMoved(watch) => {
-                self.stats.other_events.directory += 1;
+                self.observer.stats.other_events.directory += 1;
                 self.tell_ways_of_directory(watch, false);
                 // Below a root the parent's events tell the same, in order with the others.
                 if let Some(dir) = self.tree.find_watch(watch).filter(|&dir| self.tree.parent(dir).is_none()) {
@@ -173,7 +173,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 }
             }
             Change::DirectoryAttributes(watch) => {
-                self.stats.other_events.attributes += 1;
+                self.observer.stats.other_events.attributes += 1;
                 self.tell_ways_of_directory(watch, true);
                 // Elsewhere the parent's events tell the same.
                 let is_told = |dir| self.tree.parent(dir).is_some_and(|parent| self.tree.watch(parent).is_some());
@@ -198,7 +198,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 
     fn count_other(&mut self, what: NameChange) {
-        let others = &mut self.stats.other_events;
+        let others = &mut self.observer.stats.other_events;
         *match what {
             // Told by the total.
             NameChange::Modified => return,
@@ -212,7 +212,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     fn watch_gone(&mut self, watch: WatchId) {
         let Some(dir) = self.tree.find_watch(watch) else {
-            if self.former.end_watch(watch) {
+            if self.identities.former.end_watch(watch) {
                 self.fs.unwatch(watch);
             }
             return;
@@ -264,7 +264,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 self.files.remove_alias(dir, name);
                 mark!("a further name of a file went away");
                 // It goes on under another name. Who takes this one comes after it all the same.
-                self.succession.vacate(self.files.key(id), dir, name, now.instant);
+                self.identities.succession.vacate(self.files.key(id), dir, name, now.instant);
                 self.further_name_left(id, dir, name, what, now.instant);
             }
             (NameChange::Deleted, Some(id)) => {
@@ -275,7 +275,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 self.name_was_lost(dir, name, what);
                 self.doubt_link_to(dir, name);
                 let moved = self.file_moved_from(id, dir, name, now.instant);
-                self.moves.insert(cookie, Moved::File(self.files.key(moved), now.instant));
+                self.identities.moves.insert(cookie, Moved::File(self.files.key(moved), now.instant));
             }
             (NameChange::Deleted | NameChange::MovedFrom(_), None) => {
                 self.name_was_lost(dir, name, what);
@@ -289,7 +289,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 
     fn file_moved_to(&mut self, dir: DirId, name: &[u8], cookie: u32, now: Instant) {
-        let moved = match self.moves.remove(&cookie) {
+        let moved = match self.identities.moves.remove(&cookie) {
             Some(Moved::File(key, _)) => self.files.alive(key).filter(|&id| self.files.get(id).life() == Life::Leaving),
             _ => None,
         };
@@ -330,7 +330,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     fn left_tree(&mut self, id: SlotId, to: DirId, name: &[u8]) -> bool {
         let from = self.files.get(id).dir();
         let is_out = self.tree.get(to).role == Role::Home
-            && !self.renames.rotated.contains_key(&self.files.key(id))
+            && !self.identities.renames.rotated.contains_key(&self.files.key(id))
             && self.tree.at_place(from.0).is_some_and(|from| self.tree.get(from).role == Role::Listed)
             && self.input_of(to, name).is_none()
             && !self.is_target(to, name);
@@ -357,14 +357,14 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             (NameChange::Modified, _) | (NameChange::Deleted | NameChange::MovedFrom(_), None) => {}
             (NameChange::MovedFrom(cookie), Some(moved)) => {
                 let key = self.directory_moved_from(moved, dir, name, now);
-                self.moves.insert(cookie, Moved::Directory(key, now));
+                self.identities.moves.insert(cookie, Moved::Directory(key, now));
             }
             (NameChange::MovedTo(cookie), _) => self.directory_moved_to(dir, name, cookie, now),
             // What is below may have become readable, or not.
             (NameChange::Attributes, Some(known)) => self.push_visit(known, Why::Recheck),
             (NameChange::Created, Some(known)) => {
                 // The one that was deleted before may be another than the known one, which was looked at ahead of both events.
-                self.former.take_deleted(self.tree.key(known));
+                self.identities.former.take_deleted(self.tree.key(known));
                 // One that was renamed to a name that no PATH covers goes on under it. One that was made there does not.
                 if self.tree.get(known).is_path || !self.drop_if_uncovered(known, now) {
                     self.push_visit(known, Why::Appeared);
@@ -373,7 +373,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 }
             }
             (NameChange::Deleted, Some(known)) => {
-                self.former.directory_deleted(self.tree.key(known));
+                self.identities.former.directory_deleted(self.tree.key(known));
                 self.push_visit(known, Why::Appeared);
             }
             (NameChange::Created | NameChange::Attributes, None) => {
@@ -392,7 +392,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     pub(super) fn hear_of(&mut self, dir: DirId, name: &[u8], input: InputId) -> SlotId {
         let id = self.files.insert(dir, name);
         self.files.get_mut(id).input = input;
-        self.inputs.note_accepted(input);
+        self.coverage.inputs.note_accepted(input);
         if self.is_listing(self.tree.group(dir)) {
             Schedule::hold_back(&mut self.files, id, KeptBack::Listing);
         }

@@ -303,7 +303,7 @@ impl Commits {
 impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// Before the first turn: offsets are kept from now on, and files that the journal knows go on where they were.
     pub fn keep_offsets(&mut self, checkpoint: Checkpoint) {
-        assert!(!self.is_started, "offsets are kept from the start");
+        assert!(!self.discovery.is_started, "offsets are kept from the start");
         // Nothing goes into a file before the journal knows that it is ours.
         let is_file = self.outbox.sink_mut().point().is_some();
         self.outbox.hold(is_file);
@@ -325,7 +325,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         if let Some(done) = commits.under_way.is_some().then(|| commits.committer.done()).flatten() {
             self.committed(&mut commits, done, now.instant);
         }
-        if self.ways.take_state_doubt() {
+        if self.coverage.ways.take_state_doubt() {
             commits.check_at.get_or_insert(now.instant + DISPLACED_SETTLE);
         }
         if commits.under_way.is_none() {
@@ -461,9 +461,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let in_doubt = State::DIRTY | State::DOUBT | State::RETRY | State::UNREADABLE;
         let is_watched = self.tree.at_place(slot.dir().0).is_some_and(|dir| self.tree.watch(dir).is_some());
         // Of a file without a name nothing is told; of one that a look is about to settle, not all is known.
-        let is_known = slot.is_bound() && self.found.is_empty() && !slot.state().intersects(in_doubt);
-        let is_told_all = is_watched && is_known && !self.is_missing_events && !self.is_rescan_due;
-        if is_told_all { known.read_at.max(nanos(self.drained_at)) } else { known.read_at }
+        let is_known = slot.is_bound() && self.identities.found.is_empty() && !slot.state().intersects(in_doubt);
+        let is_told_all = is_watched && is_known && !self.kernel.is_missing_events && !self.discovery.is_rescan_due;
+        if is_told_all { known.read_at.max(nanos(self.kernel.drained_at)) } else { known.read_at }
     }
 
     /// Tells one file's entry, if it is still there.
@@ -516,13 +516,13 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.say_in_place_again(commits, now);
             mark!("a new journal was complete");
             if std::mem::take(&mut commits.is_failing)
-                && let Some(kept_back) = self.notices.admit(Cause::OffsetsAgain, now)
+                && let Some(kept_back) = self.observer.notices.admit(Cause::OffsetsAgain, now)
             {
                 tracing::info!(kept_back, "offsets are stored again");
             }
         }
         if let Some(output) = under_way.output {
-            self.stats.commits += 1;
+            self.observer.stats.commits += 1;
             commits.uncommitted_since = None;
             commits.output = Some(output);
             self.successor_stored();

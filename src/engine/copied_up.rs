@@ -44,7 +44,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             return false;
         }
         // A copy gets another inode if the file had further names, and those are told of: but not while events are missed.
-        if !is_same_inode && (slot.state().contains(State::VIA_LINK) || self.is_missing_events || self.is_rescan_due) {
+        if !is_same_inode
+            && (slot.state().contains(State::VIA_LINK) || self.kernel.is_missing_events || self.discovery.is_rescan_due)
+        {
             return false;
         }
         let is_watched = self.tree.at_place(slot.dir().0).is_some_and(|dir| self.tree.watch(dir).is_some());
@@ -87,10 +89,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     fn note_left_behind(&mut self, id: SlotId, who: Who) {
         let slot = self.files.get(id);
         let left = LeftBehind { who, offset: slot.offset, mark: slot.mark, mark_len: slot.mark_len };
-        if self.left_behind.len() >= LEFT_BEHIND_MAX {
-            self.left_behind.pop_front();
+        if self.identities.left_behind.len() >= LEFT_BEHIND_MAX {
+            self.identities.left_behind.pop_front();
         }
-        self.left_behind.push_back(left);
+        self.identities.left_behind.push_back(left);
     }
 
     /// An event told of a modification, and under its own name the file was not modified: on an overlay a further name may have got an inode of its
@@ -115,8 +117,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     pub(super) fn start_where_left_behind(&mut self, id: SlotId, file: FileId) -> bool {
         let name = self.files.key(id);
         let is_it = |left: &LeftBehind| left.who == Who::File(file) || left.who == Who::Name(name);
-        let Some(at) = self.left_behind.iter().position(is_it) else { return false };
-        let left = self.left_behind.remove(at).expect("just found");
+        let Some(at) = self.identities.left_behind.iter().position(is_it) else { return false };
+        let left = self.identities.left_behind.remove(at).expect("just found");
         let slot = self.files.get_mut(id);
         slot.offset = left.offset;
         slot.mark = left.mark;

@@ -134,7 +134,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             return;
         }
         self.write_path(id);
-        self.departures.note(self.files.key(id), &self.path);
+        self.identities.departures.note(self.files.key(id), &self.path);
     }
 
     /// Nothing more is read of a file without a name: what is known of it now is what there is to tell.
@@ -149,14 +149,14 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             unfinished: slot.scanned,
             was_dirty: slot.may_have_unread(),
         };
-        self.departures.settle(self.files.key(id), last);
+        self.identities.departures.settle(self.files.key(id), last);
     }
 
     /// Writes the path that a file without a name had last into `self.path`.
     pub(super) fn write_last_path(&mut self, id: SlotId) {
         self.path.clear();
         let key = self.files.key(id);
-        if self.departures.write_path(key, &mut self.path) {
+        if self.identities.departures.write_path(key, &mut self.path) {
             return;
         }
         if self.tree.at_place(self.files.get(id).dir().0).is_some() {
@@ -168,18 +168,18 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// The file that lost this path, as records show it, a moment ago, as long as it is in no other place of the tree.
     pub(super) fn explain_departed(&mut self, asked: &[u8], shown: &[u8], now: Now) -> Option<FileStatus> {
-        let departure = self.departures.find(shown)?;
+        let departure = self.identities.departures.find(shown)?;
         let slot = self.files.alive(departure.key).filter(|&id| !self.files.get(id).is_bound());
         match (slot, departure.last) {
             (Some(id), None) => Some(self.explain_leaving(id, asked, now)),
             (Some(id), Some(last)) if self.files.get(id).life() == Life::Parked => {
                 let is_deleted =
                     self.files.get(id).state().contains(State::DELETED) || self.schedule.parked_deleted.until(id).is_some();
-                Some(departed(asked, &last, is_deleted, self.encoder.run(), now.instant))
+                Some(departed(asked, &last, is_deleted, self.reading.encoder.run(), now.instant))
             }
             // Forgotten for another that came later.
             (None, Some(last)) if self.files.alive(departure.key).is_none() => {
-                Some(departed(asked, &last, true, self.encoder.run(), now.instant))
+                Some(departed(asked, &last, true, self.reading.encoder.run(), now.instant))
             }
             _ => None,
         }

@@ -31,30 +31,30 @@ pub(super) const VISIT_COST: usize = 8;
 impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// Takes a slice of the listings that are due, and one of the sweeps.
     pub(super) fn discover(&mut self, now: Now) {
-        if self.is_rescan_due && !self.urgent.has_work() {
-            self.is_rescan_due = false;
-            self.is_missing_events = true;
-            self.stats.rescans += 1;
+        if self.discovery.is_rescan_due && !self.discovery.urgent.has_work() {
+            self.discovery.is_rescan_due = false;
+            self.kernel.is_missing_events = true;
+            self.observer.stats.rescans += 1;
             mark!("everything was listed because events were lost");
-            self.suspect(self.drained_at);
+            self.suspect(self.kernel.drained_at);
             for place in 0..self.tree.places() {
                 if let Some(dir) = self.tree.at_place(place) {
                     self.push_visit(dir, Why::Rescan);
                 }
             }
         }
-        if self.is_path_lost {
+        if self.discovery.is_path_lost {
             self.root_lost(now);
         }
         let mut budget = ENTRIES_PER_TURN;
-        while budget > 0 && self.schedule.doubts.len() < DOUBTS_MAX && self.urgent.has_work() {
+        while budget > 0 && self.schedule.doubts.len() < DOUBTS_MAX && self.discovery.urgent.has_work() {
             let Some(visit) = self.next_visit(&mut budget, now) else { continue };
             let slice = budget.min(ENTRIES_AT_ONCE);
             let mut left = slice;
             let visit = self.list(visit, &mut left, now);
             budget -= slice - left;
             if let Some((visit, dir)) = visit.and_then(|visit| self.tree.alive(visit.directory).map(|dir| (visit, dir))) {
-                self.urgent.go_on(self.tree.group(dir), visit);
+                self.discovery.urgent.go_on(self.tree.group(dir), visit);
             }
         }
         self.search(&mut budget, now);
@@ -64,30 +64,33 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
         if self.is_calm() {
             self.say_old_files(now.instant);
-            if std::mem::take(&mut self.is_missing_events) {
+            if std::mem::take(&mut self.kernel.is_missing_events) {
                 self.give_useless_watches_back();
             }
             if !self.schedule.listing.is_empty() {
                 self.schedule.give_back();
             }
-            self.has_scanned = true;
+            self.discovery.has_scanned = true;
         }
-        if !self.urgent.has_work() && !self.is_sweeping() && self.schedule.doubts.is_empty() {
-            self.suspect_since = None;
+        if !self.discovery.urgent.has_work() && !self.is_sweeping() && self.schedule.doubts.is_empty() {
+            self.kernel.suspect_since = None;
             self.say_watch_limit(now);
         }
     }
 
     /// No listing is under way, and every name that came up was looked at.
     pub(super) fn is_calm(&self) -> bool {
-        !self.urgent.has_work() && !self.searches.is_under_way() && self.schedule.doubts.is_empty() && !self.is_look_unsettled()
+        !self.discovery.urgent.has_work()
+            && !self.discovery.searches.is_under_way()
+            && self.schedule.doubts.is_empty()
+            && !self.is_look_unsettled()
     }
 
     /// From now on until all is calm: files modified since then are read once even if their size is as it was.
     pub(super) fn suspect(&mut self, since: std::time::SystemTime) {
         // File systems stamp with a clock that lags by a tick or, on network file systems, more.
         let since = since.checked_sub(Duration::from_secs(1)).unwrap_or(since);
-        self.suspect_since = Some(self.suspect_since.map_or(since, |known| known.min(since)));
+        self.kernel.suspect_since = Some(self.kernel.suspect_since.map_or(since, |known| known.min(since)));
     }
 
     pub(super) fn push_visit(&mut self, dir: DirId, why: Why) {
@@ -98,22 +101,22 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             None => {
                 *queued = Some(why);
                 let group = self.tree.group(dir);
-                self.urgent.push(group, key);
+                self.discovery.urgent.push(group, key);
             }
         }
     }
 
     /// The listing that goes on or begins now.
     fn next_visit(&mut self, budget: &mut usize, now: Now) -> Option<Visit<F::Listing>> {
-        let key = match self.urgent.pop()? {
+        let key = match self.discovery.urgent.pop()? {
             Queued::Begun(visit) => return Some(visit),
             Queued::New(key) => key,
         };
         *budget = budget.saturating_sub(VISIT_COST);
         let dir = self.tree.alive(key)?;
-        if self.urgent.must_wait() {
+        if self.discovery.urgent.must_wait() {
             let group = self.tree.group(dir);
-            self.urgent.wait(group, key);
+            self.discovery.urgent.wait(group, key);
             return None;
         }
         let why = self.tree.get_mut(dir).queued.take()?;
@@ -137,7 +140,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             }
         }
         let scope = self.scope_below(parent, name);
-        if self.inputs.is_empty(scope) {
+        if self.coverage.inputs.is_empty(scope) {
             return None;
         }
         let dir = self.tree.add(parent, name);
@@ -148,10 +151,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     pub(super) fn rename_directory(&mut self, dir: DirId, parent: DirId, name: &[u8], now: Instant) {
         // Some of what was below may have been let go already.
-        let was_dropping = self.below.is_dropping() && self.is_any_dropping(dir);
+        let was_dropping = self.discovery.below.is_dropping() && self.is_any_dropping(dir);
         self.visit_roots_within(dir);
         // What was a PATH may be none at its new place.
-        self.is_path_lost |= self.has_path_within(dir);
+        self.discovery.is_path_lost |= self.has_path_within(dir);
         self.tree.rename(dir, parent, name);
         // A glob about paths may accept what it refused, in files and directories that are not known.
         let is_covered_anew = self.rescope_moved(dir, now);
@@ -214,7 +217,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         match self.fs.stat(&self.path, links) {
             Ok(found) if found.kind == FileKind::Directory => {
                 let inode = (found.id.device, found.id.inode);
-                if self.own_directories.contains(&inode) || self.is_state_directory(dir, links) {
+                if self.own.directories.contains(&inode) || self.is_state_directory(dir, links) {
                     self.leave_out(dir, now);
                     return None;
                 }
@@ -222,7 +225,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                     return None;
                 }
                 self.tree.get_mut(dir).owner = found.owner;
-                self.former.take_deleted(key);
+                self.identities.former.take_deleted(key);
                 if inode_before != inode || !self.tree.get(dir).is_type_known {
                     self.choose_sweep(dir, inode.0, now);
                 }
@@ -264,7 +267,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     fn leave_out(&mut self, dir: DirId, now: Now) {
         mark!("the state directory lay in the tree");
         self.write_directory_bare(dir);
-        if let Some(kept_back) = self.notices.admit_about(Cause::OwnOutput, &self.path, now.instant) {
+        if let Some(kept_back) = self.observer.notices.admit_about(Cause::OwnOutput, &self.path, now.instant) {
             let path = String::from_utf8_lossy(&self.path);
             tracing::warn!(?path, kept_back, "this is the state directory: left out");
         }
@@ -363,7 +366,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// Works out anew what covers a directory below another, and drops it if nothing does. Returns whether it was dropped.
     pub(super) fn drop_if_uncovered(&mut self, dir: DirId, now: Instant) -> bool {
         self.rescope(dir, ScopeId::default());
-        let is_uncovered = self.inputs.is_empty(self.tree.get(dir).scope);
+        let is_uncovered = self.coverage.inputs.is_empty(self.tree.get(dir).scope);
         if is_uncovered {
             self.drop_directory(dir, now);
         }
@@ -434,7 +437,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                     return;
                 }
                 self.write_directory_bare(dir);
-                if let Some(kept_back) = self.notices.admit_about(Cause::Unreadable, &self.path, now.instant) {
+                if let Some(kept_back) = self.observer.notices.admit_about(Cause::Unreadable, &self.path, now.instant) {
                     let path = String::from_utf8_lossy(&self.path);
                     tracing::warn!(?path, %error, kept_back, "directory cannot be read: picked up when that changes");
                 }
@@ -444,12 +447,12 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 // Out of descriptors, or a disk error: neither says anything about the directory.
                 let is_tried_again = !self.config.once || errno.is_some_and(is_shortage);
                 self.set_polled(dir, is_tried_again);
-                self.directories_failed += usize::from(!is_tried_again);
+                self.discovery.directories_failed += usize::from(!is_tried_again);
                 if is_tried_again {
                     self.poll_by(now.instant + timers::POLL_EVERY);
                 }
                 self.write_directory_bare(dir);
-                if let Some(kept_back) = self.notices.admit_about(Cause::Failed, &self.path, now.instant) {
+                if let Some(kept_back) = self.observer.notices.admit_about(Cause::Failed, &self.path, now.instant) {
                     let path = String::from_utf8_lossy(&self.path);
                     let what = if is_tried_again {
                         "directory cannot be listed now: tried again"
@@ -474,7 +477,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// Some directory was renamed away, or let go, and is not settled yet.
     pub(super) fn are_directories_moving(&self) -> bool {
-        self.schedule.deadlines.has(TaskKind::JudgeDirectory) || self.below.is_dropping()
+        self.schedule.deadlines.has(TaskKind::JudgeDirectory) || self.discovery.below.is_dropping()
     }
 
     pub(super) fn is_any_moving(&self, dir: DirId) -> bool {

@@ -95,14 +95,14 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// The name of a file goes away by a rename. Returns the file that the second half is about.
     pub(super) fn file_moved_from(&mut self, id: SlotId, dir: DirId, name: &[u8], now: Instant) -> SlotId {
         let item = self.files.get(id).is_identified().then(|| Item::File(self.files.key(id)));
-        if let Some((by, Item::File(key))) = self.renames.over(dir, name)
+        if let Some((by, Item::File(key))) = self.identities.renames.over(dir, name)
             && (by == item || by.is_none() && item.is_none())
             && let Some(covered) = self.files.alive(key).filter(|&covered| self.files.get(covered).life() == Life::Leaving)
         {
             // The file that has the name stays, and the one that it covered goes to where the other one came from.
             self.files.get_mut(covered).clear(State::DELETED);
-            if self.renames.exchanged.len() < RENAMES_MAX {
-                self.renames.exchanged.push(key);
+            if self.identities.renames.exchanged.len() < RENAMES_MAX {
+                self.identities.renames.exchanged.push(key);
             }
             // A look that finds a third file under the name finds one that came later.
             self.files.get_mut(id).clear(State::UNCONFIRMED);
@@ -118,12 +118,12 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// from, or the one that covered it.
     pub(super) fn which_file_moved(&mut self, id: SlotId, dir: DirId, name: &[u8], now: Instant) -> SlotId {
         let key = self.files.key(id);
-        if !self.renames.exchanged.contains(&key) {
+        if !self.identities.renames.exchanged.contains(&key) {
             return id;
         }
         // If it moved since it was covered, that exchange is over, and this is another rename.
         let item = Some(Item::File(key));
-        let last = self.renames.latest.iter().rev().find(|rename| rename.over == item || rename.item == item);
+        let last = self.identities.renames.latest.iter().rev().find(|rename| rename.over == item || rename.item == item);
         let Some(rename) = last.filter(|rename| rename.over == item) else { return id };
         if rename.from.as_ref().is_some_and(|from| from.0 == dir && *from.1 == *name) {
             return id;
@@ -132,7 +132,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let Some(holder) = self.files.find(to.0, &to.1).filter(|&holder| !self.files.is_alias(to.0, &to.1) && holder != id) else {
             return id;
         };
-        self.renames.settle_exchange(key);
+        self.identities.renames.settle_exchange(key);
         self.files.get_mut(id).set(State::DELETED);
         self.link_replaced(holder);
         self.leave(holder, State::empty(), now);
@@ -168,15 +168,15 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     ) {
         let is_link = moved.and_then(|moved| self.files.alive(moved));
         let is_link = is_link.is_some_and(|id| self.files.get(id).state().contains(State::VIA_LINK));
-        if let Some(from) = from.as_ref().filter(|_| is_link && !self.renames.rotated.is_empty()) {
+        if let Some(from) = from.as_ref().filter(|_| is_link && !self.identities.renames.rotated.is_empty()) {
             // A link that is renamed takes along what was rotated behind it.
-            let behind = self.renames.rotated.values_mut().filter(|link| *link == from);
+            let behind = self.identities.renames.rotated.values_mut().filter(|link| *link == from);
             behind.for_each(|link| *link = (to.0, to.1.into()));
         }
         let item = moved.map(Item::File);
-        let between = item.and_then(|item| self.renames.between(item, to)).cloned();
+        let between = item.and_then(|item| self.identities.renames.between(item, to)).cloned();
         let rename = Rename { at: now, item, from, to: (to.0, to.1.into()), over: over.map(Item::File) };
-        self.renames.push(rename);
+        self.identities.renames.push(rename);
         let Some((moved, (dir, name))) = moved.zip(between) else { return };
         if self.tree.at_place(dir.0).is_none() || self.files.find(dir, &name).is_some() || self.tree.find(dir, &name).is_some() {
             return;
@@ -190,37 +190,38 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// Nothing may be found under this name: if so, nothing vanished.
     pub(super) fn is_guess(&mut self, id: SlotId) {
-        if self.renames.guesses.len() < GUESSES_MAX {
-            self.renames.guesses.push(self.files.key(id));
+        if self.identities.renames.guesses.len() < GUESSES_MAX {
+            self.identities.renames.guesses.push(self.files.key(id));
         }
     }
 
     /// A look does not find the file under its name: how it left. One that was covered and does not turn out to be exchanged is deleted.
     pub(super) fn how_it_left(&mut self, id: SlotId) -> State {
-        if self.renames.exchanged.is_empty() {
+        if self.identities.renames.exchanged.is_empty() {
             return State::empty();
         }
         let key = self.files.key(id);
-        let before = self.renames.exchanged.len();
+        let before = self.identities.renames.exchanged.len();
         let files = &self.files;
-        self.renames.exchanged.retain(|&exchanged| exchanged != key && files.alive(exchanged).is_some());
-        let was_covered = self.renames.exchanged.len() < before && self.files.get(id).state().contains(State::UNCONFIRMED);
+        self.identities.renames.exchanged.retain(|&exchanged| exchanged != key && files.alive(exchanged).is_some());
+        let was_covered =
+            self.identities.renames.exchanged.len() < before && self.files.get(id).state().contains(State::UNCONFIRMED);
         if was_covered { State::DELETED } else { State::empty() }
     }
 
     /// Nothing is found under a name: says whether it was a mere guess that something is.
     pub(super) fn was_guess(&mut self, id: SlotId) -> bool {
         let key = self.files.key(id);
-        let before = self.renames.guesses.len();
+        let before = self.identities.renames.guesses.len();
         let files = &self.files;
-        self.renames.guesses.retain(|&guess| guess != key && files.alive(guess).is_some());
-        self.renames.guesses.len() < before
+        self.identities.renames.guesses.retain(|&guess| guess != key && files.alive(guess).is_some());
+        self.identities.renames.guesses.len() < before
     }
 
     /// The name of a directory goes away by a rename. Returns the directory that the second half is about.
     pub(super) fn directory_moved_from(&mut self, moved: DirId, dir: DirId, name: &[u8], now: Instant) -> DirKey {
         let key = self.tree.key(moved);
-        match self.renames.over(dir, name) {
+        match self.identities.renames.over(dir, name) {
             Some((Some(Item::Directory(by)), Item::Directory(covered)))
                 if by == key && self.tree.alive(covered).is_some_and(|covered| self.tree.get(covered).is_moving) =>
             {
@@ -240,14 +241,14 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// The directory was renamed: what its new name is, the next event tells, or a look.
     fn detach_directory(&mut self, dir: DirId, now: Instant) {
         let key = self.tree.key(dir);
-        self.former.take_deleted(key);
+        self.identities.former.take_deleted(key);
         self.tree.detach(dir);
         self.schedule.deadlines.add(now + GRACE, Task::JudgeDirectory(key));
     }
 
     /// A directory takes a name, and perhaps covers another one, which is let go a moment later unless it comes up elsewhere.
     pub(super) fn directory_moved_to(&mut self, dir: DirId, name: &[u8], cookie: u32, now: Instant) {
-        let moved = match self.moves.remove(&cookie) {
+        let moved = match self.identities.moves.remove(&cookie) {
             Some(Moved::Directory(key, _)) => self.tree.alive(key).filter(|&moved| self.tree.get(moved).is_moving),
             _ => None,
         };
@@ -255,7 +256,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let known = self.tree.find(dir, name);
         let item = moved.map(|moved| Item::Directory(self.tree.key(moved)));
         let over = known.map(|known| Item::Directory(self.tree.key(known)));
-        self.renames.push(Rename { at: now, item, from, to: (dir, name.into()), over });
+        self.identities.renames.push(Rename { at: now, item, from, to: (dir, name.into()), over });
         if let Some(over) = known {
             self.push_visit(over, Why::Appeared);
             if moved.is_none() || self.tree.is_within(dir, over) {
@@ -275,7 +276,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     pub(super) fn is_found_on_its_way(&mut self, dir: DirId, inode: (u64, u64), now: Instant) -> bool {
         let (Some(parent), item) = (self.tree.parent(dir), Item::Directory(self.tree.key(dir))) else { return false };
         let name = self.tree.name(dir).to_vec();
-        let ways = self.renames.latest.iter().rev().filter(|rename| rename.item == Some(item)).map(|rename| rename.to.clone());
+        let ways =
+            self.identities.renames.latest.iter().rev().filter(|rename| rename.item == Some(item)).map(|rename| rename.to.clone());
         for (other, new_name) in ways.collect::<Vec<_>>() {
             if (other == parent && *new_name == *name) || self.tree.at_place(other.0).is_none() || self.tree.is_within(other, dir) {
                 continue;

@@ -63,7 +63,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         if is_user_mount(&found) {
             return in_user_mount();
         }
-        if found.as_ref().is_ok_and(|found| self.own_directories.contains(&(found.id.device, found.id.inode))) {
+        if found.as_ref().is_ok_and(|found| self.own.directories.contains(&(found.id.device, found.id.inode))) {
             return in_state_directory(&self.path_in(dir, name));
         }
         self.explain_directory(dir, name, &found)
@@ -104,7 +104,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     pub(super) fn explain_known(&mut self, id: SlotId, asked: &[u8], target: io::Result<Stat>, now: Now) -> FileStatus {
         let path = self.path_of(id).unwrap_or_else(|| asked.to_vec());
-        let held = self.held.get(&id).and_then(|held| self.fs.stat_file(&held.file).ok());
+        let held = self.reading.held.get(&id).and_then(|held| self.fs.stat_file(&held.file).ok());
         let file = self.files.file_id(id);
         // By name it may be another file by now.
         let own = held.or_else(|| target.as_ref().ok().copied()).filter(|found| file.is_none_or(|file| file == found.id));
@@ -124,7 +124,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             file: file.filter(|_| is_followed).map(|file| {
                 let mut text = Vec::new();
                 push_file(file.device, file.inode, slot.incarnation, &mut text);
-                text.extend_from_slice(self.encoder.run());
+                text.extend_from_slice(self.reading.encoder.run());
                 String::from_utf8(text).expect("hexadecimal")
             }),
             offset: is_followed.then_some(slot.offset),
@@ -234,7 +234,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         } else if state.contains(State::UNSTORED) {
             because(FileState::WaitsForStore, "its first record waits until its number is stored in the state directory")
         } else if state.contains(State::WAITING) {
-            let older = self.succession.predecessor(id).and_then(|key| self.files.alive(key));
+            let older = self.identities.succession.predecessor(id).and_then(|key| self.files.alive(key));
             let older = older.and_then(|older| self.path_of(older)).map_or("without a name now".to_owned(), |path| shown(&path));
             because(FileState::WaitsForPredecessor, format!("the file that had its name before is read first: {older}"))
         } else if state.contains(State::COOLING) {
@@ -310,7 +310,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
         // It is known by its place, or, if it is another one by now, by its inode: it is the first directory that is not listed.
         if let [first, _, ..] = rest
-            && self.look_in(dir, first).0.is_ok_and(|found| self.own_directories.contains(&(found.id.device, found.id.inode)))
+            && self.look_in(dir, first).0.is_ok_and(|found| self.own.directories.contains(&(found.id.device, found.id.inode)))
         {
             return in_state_directory(&self.path_in(dir, first));
         }
@@ -434,11 +434,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// What the globs of all inputs that cover a directory say against a name in it, if none accepts it.
     fn refusal(&self, dir: DirId, name: &[u8], ask: Ask) -> Option<(FileState, String)> {
         let path = self.path_in(dir, name);
-        let roots = self.inputs.roots(self.tree.get(dir).scope).iter();
+        let roots = self.coverage.inputs.roots(self.tree.get(dir).scope).iter();
         let mut all: Vec<Option<Refused<'_>>> =
-            roots.map(|&root| ask(&self.inputs.rules(root).patterns, name, self.below(root, dir, &path))).collect();
-        if let Some(&Wanted::Path(input)) = self.wanted.get(dir, name) {
-            all.push(ask(&self.inputs.get(input).patterns, name, name));
+            roots.map(|&root| ask(&self.coverage.inputs.rules(root).patterns, name, self.below(root, dir, &path))).collect();
+        if let Some(&Wanted::Path(input)) = self.coverage.wanted.get(dir, name) {
+            all.push(ask(&self.coverage.inputs.get(input).patterns, name, name));
         }
         let mut words: Vec<String> = Vec::new();
         let mut state = None;

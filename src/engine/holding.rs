@@ -8,8 +8,9 @@ use std::time::Instant;
 
 use nix::libc;
 
+use crate::engine::open_files::Held;
 use crate::engine::opening::Opened;
-use crate::engine::{Engine, HELD_MAX, Held};
+use crate::engine::{Engine, HELD_MAX};
 use crate::marks::mark;
 use crate::planted::is_planted;
 use crate::registry::{Life, SlotId, State};
@@ -25,7 +26,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         // One without a name cannot be opened again.
         if self.may_hold() || !self.files.get(id).is_bound() {
             mark!("a file was held open");
-            self.held.insert(id, Held { file, path: self.path.clone() });
+            self.reading.held.insert(id, Held { file, path: self.path.clone() });
         }
     }
 
@@ -38,7 +39,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         for id in first {
             let slot = self.files.get(id);
             // A file may be read out of turn and stay in the queue.
-            if self.held.contains_key(&id) || slot.life() != Life::Following || !slot.state().contains(State::DIRTY) {
+            if self.reading.held.contains_key(&id) || slot.life() != Life::Following || !slot.state().contains(State::DIRTY) {
                 continue;
             }
             mark!("an unread file was opened because the output was blocked");
@@ -50,10 +51,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             return;
         }
         // Those that wait for a predecessor are in no queue, and wait for the output with it.
-        for id in self.succession.all_waiting().into_iter().take(HELD_MAX) {
+        for id in self.identities.succession.all_waiting().into_iter().take(HELD_MAX) {
             let slot = self.files.get(id);
             // A file may be read out of turn and stay in the queue.
-            if self.held.contains_key(&id) || slot.life() != Life::Following || !slot.state().contains(State::DIRTY) {
+            if self.reading.held.contains_key(&id) || slot.life() != Life::Following || !slot.state().contains(State::DIRTY) {
                 continue;
             }
             mark!("a file that waits for its predecessor was opened because the output was blocked");
@@ -83,24 +84,24 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// A look just found the file under its name.
     pub(super) fn prove_path(&mut self, id: SlotId) {
-        if self.held.get(&id).is_some_and(|held| !held.path.is_empty()) {
+        if self.reading.held.get(&id).is_some_and(|held| !held.path.is_empty()) {
             mark!("a look found a held file under its name");
             self.write_path(id);
-            self.held.get_mut(&id).expect("just seen").path.clone_from(&self.path);
+            self.reading.held.get_mut(&id).expect("just seen").path.clone_from(&self.path);
         }
     }
 
     /// Files that are open now, besides the one being read.
     pub(super) fn open_files(&self) -> usize {
-        self.held.len() + self.kept.len()
+        self.reading.held.len() + self.reading.kept.len()
     }
 
     /// Whether one more file may be held: those that are only kept give way.
     fn may_hold(&mut self) -> bool {
-        if self.open_files() >= self.files_open_max {
-            self.kept.give_way();
+        if self.open_files() >= self.reading.files_open_max {
+            self.reading.kept.give_way();
         }
-        self.open_files() < self.files_open_max
+        self.open_files() < self.reading.files_open_max
     }
 
     /// A file was read to its end: it stays open for a while, if it may. Not where others write unseen: there, an open file that is deleted
@@ -110,18 +111,18 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let slot = self.files.get(id);
         let is_seen = self.tree.at_place(slot.dir().0).is_some_and(|dir| !self.tree.get(dir).is_blind());
         // There are as many places as files may be open.
-        let has_room = self.held.is_empty() || self.open_files() < self.files_open_max;
+        let has_room = self.reading.held.is_empty() || self.open_files() < self.reading.files_open_max;
         if is_seen && has_room && slot.life() == Life::Following {
-            self.kept.keep(id, file, now);
+            self.reading.kept.keep(id, file, now);
         }
     }
 
     /// Descriptors are short: what is only kept gives way. Says whether anything did.
     pub(super) fn give_way(&mut self, error: &std::io::Error) -> bool {
-        let gives_way = matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) && self.kept.len() > 0;
+        let gives_way = matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) && self.reading.kept.len() > 0;
         if gives_way {
             mark!("files that were kept open gave way to a want of descriptors");
-            self.kept.clear();
+            self.reading.kept.clear();
         }
         gives_way
     }
@@ -129,11 +130,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// The descriptor that a file is held open or kept by, which is given up.
     #[inline]
     pub(super) fn take_held(&mut self, id: SlotId) -> Option<Held<F::File>> {
-        if let Some(file) = self.kept.take(id) {
+        if let Some(file) = self.reading.kept.take(id) {
             return Some(Held { file, path: Vec::new() });
         }
         // Nearly always none is held: that costs no search.
-        if self.held.is_empty() { None } else { self.held.remove(&id) }
+        if self.reading.held.is_empty() { None } else { self.reading.held.remove(&id) }
     }
 
     /// The file is not open any longer.
@@ -150,12 +151,12 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// A file is about to lose its name: if it is open, it stays so, and the path that it had stays with it.
     pub(super) fn keep_open(&mut self, id: SlotId) {
         self.end_cooling(id);
-        if let Some(file) = self.kept.take(id) {
-            self.held.insert(id, Held { file, path: Vec::new() });
+        if let Some(file) = self.reading.kept.take(id) {
+            self.reading.held.insert(id, Held { file, path: Vec::new() });
         }
-        if self.held.get(&id).is_some_and(|held| held.path.is_empty()) {
+        if self.reading.held.get(&id).is_some_and(|held| held.path.is_empty()) {
             self.write_path(id);
-            self.held.get_mut(&id).expect("just seen").path.clone_from(&self.path);
+            self.reading.held.get_mut(&id).expect("just seen").path.clone_from(&self.path);
         }
     }
 

@@ -51,7 +51,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let slot = self.files.get(pass.id);
         let offset = slot.offset;
         let is_last = self.config.once || slot.life() == Life::Finishing;
-        let data = &self.reader.bytes(got)[mark_len..];
+        let data = &self.reading.reader.bytes(got)[mark_len..];
         let run = data.iter().position(|&byte| byte != 0).unwrap_or(data.len());
         let is_short = offset == 0 && run < RUN_MIN;
         if is_short && (run < data.len() || (is_at_end && is_last)) {
@@ -63,7 +63,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.files.get_mut(pass.id).scanned = 0;
             return Ok(NulRun::Waits);
         };
-        let data = &self.reader.bytes(got)[mark_len..];
+        let data = &self.reading.reader.bytes(got)[mark_len..];
         let skipped = if data_from > offset {
             data_from - offset
         } else if run < data.len() {
@@ -91,7 +91,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// Moves the offset past NULs. `is_hole`: they were not read.
     fn pass_over(&mut self, pass: &ReadPass, mark_len: usize, skipped: u64, is_hole: bool) {
-        self.stats.skipped_nul_bytes += skipped;
+        self.observer.stats.skipped_nul_bytes += skipped;
         let slot = self.files.get_mut(pass.id);
         slot.offset += skipped;
         slot.scanned = 0;
@@ -129,7 +129,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             return Ok(Cut::None);
         }
         mark!("a hole began in what was read");
-        let data = &self.reader.bytes(got)[mark_len..];
+        let data = &self.reading.reader.bytes(got)[mark_len..];
         let run = data[..hole_at].iter().rposition(|&byte| byte != 0).map_or(0, |at| at + 1);
         Ok(if self.fs.data_from(file, hole)?.is_some() { Cut::Run(run) } else { Cut::Tail(run) })
     }

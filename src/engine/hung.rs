@@ -22,11 +22,13 @@ pub(super) struct Hung {
     is_said: bool,
 }
 
-impl Hung {
-    pub(super) fn new() -> Self {
+impl Default for Hung {
+    fn default() -> Self {
         Hung { next: FIRST, is_said: false }
     }
+}
 
+impl Hung {
     /// It lasts for so long: whether to say so.
     fn lasts(&mut self, lasts: Duration) -> bool {
         let is_due = lasts >= self.next;
@@ -42,15 +44,15 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// Says what is to be said of an output that takes nothing.
     pub(super) fn watch_blocked_output(&mut self, now: Instant) {
         let Some(lasts) = self.outbox.blocked(now) else {
-            if std::mem::replace(&mut self.hung, Hung::new()).is_said {
+            if std::mem::replace(&mut self.observer.hung, Hung::default()).is_said {
                 tracing::info!("the output takes records again");
             }
             return;
         };
         let fails = self.outbox.sink().state().failure.is_some() || self.output_file.failure().is_some();
         if !fails
-            && self.hung.lasts(lasts)
-            && let Some(kept_back) = self.notices.admit(Cause::OutputHung, now)
+            && self.observer.hung.lasts(lasts)
+            && let Some(kept_back) = self.observer.notices.admit(Cause::OutputHung, now)
         {
             let lasts = humantime::format_duration(Duration::from_secs(lasts.as_secs())).to_string();
             tracing::warn!(lasts, kept_back, "the output takes nothing: records wait for it");
@@ -60,7 +62,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// When there is something to say though nothing happens.
     pub(super) fn hung_deadline(&self, now: Instant) -> Option<Instant> {
         let lasts = self.outbox.blocked(now)?;
-        Some(now + self.hung.next.saturating_sub(lasts).max(Duration::from_secs(1)))
+        Some(now + self.observer.hung.next.saturating_sub(lasts).max(Duration::from_secs(1)))
     }
 }
 
@@ -70,7 +72,7 @@ mod tests {
 
     #[test]
     fn pauses_grow() {
-        let mut hung = Hung::new();
+        let mut hung = Hung::default();
         let said: Vec<u64> = (0..3 * 3600).filter(|&second| hung.lasts(Duration::from_secs(second))).collect();
         assert_eq!(said, [10, 60, 360, 2160, 5760, 9360]);
     }

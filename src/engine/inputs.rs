@@ -28,22 +28,22 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             return Some(input);
         }
         let scope = self.tree.get(dir).scope;
-        if self.inputs.needs_path() {
+        if self.coverage.inputs.needs_path() {
             self.write_name(dir, name);
         }
         let path = &self.path;
-        let mut roots = self.inputs.roots(scope).iter().copied();
-        let accepts = |root: RootId| self.inputs.rules(root).patterns.accepts_file(name, self.below(root, dir, path));
-        roots.find(|&root| accepts(root)).map(|root| self.inputs.of_root(root))
+        let mut roots = self.coverage.inputs.roots(scope).iter().copied();
+        let accepts = |root: RootId| self.coverage.inputs.rules(root).patterns.accepts_file(name, self.below(root, dir, path));
+        roots.find(|&root| accepts(root)).map(|root| self.coverage.inputs.of_root(root))
     }
 
     /// The input whose PATH this single file is.
     fn wanted_by(&self, dir: DirId, name: &[u8]) -> Option<InputId> {
-        if self.wanted.is_empty() {
+        if self.coverage.wanted.is_empty() {
             return None;
         }
-        match self.wanted.get(dir, name) {
-            Some(&Wanted::Path(input)) => self.inputs.get(input).patterns.accepts_file(name, name).then_some(input),
+        match self.coverage.wanted.get(dir, name) {
+            Some(&Wanted::Path(input)) => self.coverage.inputs.get(input).patterns.accepts_file(name, name).then_some(input),
             _ => None,
         }
     }
@@ -51,23 +51,24 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// What covers a directory of this name below another: nothing if it is not to be followed.
     pub(super) fn scope_below(&mut self, parent: DirId, name: &[u8]) -> ScopeId {
         let scope = self.tree.get(parent).scope;
-        if self.inputs.needs_path() {
+        if self.coverage.inputs.needs_path() {
             self.write_name(parent, name);
         }
         let path = &self.path;
-        let accepts = |&root: &RootId| self.inputs.rules(root).patterns.accepts_directory(name, self.below(root, parent, path));
-        let roots = self.inputs.roots(scope);
+        let accepts =
+            |&root: &RootId| self.coverage.inputs.rules(root).patterns.accepts_directory(name, self.below(root, parent, path));
+        let roots = self.coverage.inputs.roots(scope);
         let is_alike = roots.iter().all(accepts);
         if is_alike {
             return scope;
         }
         let fewer = roots.iter().copied().filter(accepts).collect();
-        self.inputs.scope(fewer)
+        self.coverage.inputs.scope(fewer)
     }
 
     /// The part of a path in `dir` that lies below a PATH that covers it.
     pub(super) fn below<'a>(&self, root: RootId, dir: DirId, path: &'a [u8]) -> &'a [u8] {
-        if !self.inputs.needs_path() {
+        if !self.coverage.inputs.needs_path() {
             return b"";
         }
         let top = self.root_directory(root).unwrap_or(dir);
@@ -84,13 +85,13 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// Every PATH that the settings name.
     pub(super) fn all_roots(&self) -> impl Iterator<Item = RootId> + '_ {
-        let is_there = |&at: &usize| self.roots[at].state != RootState::Removed;
-        (0..self.roots.len()).filter(is_there).map(RootId::from)
+        let is_there = |&at: &usize| self.coverage.roots[at].state != RootState::Removed;
+        (0..self.coverage.roots.len()).filter(is_there).map(RootId::from)
     }
 
     /// The directory that a PATH leads to, or the home of the file.
     fn root_directory(&self, root: RootId) -> Option<DirId> {
-        match self.roots[root.0 as usize].state {
+        match self.coverage.roots[root.0 as usize].state {
             RootState::Found(key) => self.tree.alive(key),
             RootState::Missing | RootState::Removed => None,
         }
@@ -98,7 +99,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// Every PATH that is there and a directory, with that directory.
     fn trees(&self) -> impl Iterator<Item = (RootId, DirId)> + '_ {
-        let trees = self.all_roots().filter(|root| self.roots[root.0 as usize].is_tree);
+        let trees = self.all_roots().filter(|root| self.coverage.roots[root.0 as usize].is_tree);
         trees.filter_map(|root| Some((root, self.root_directory(root)?)))
     }
 
@@ -116,10 +117,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let name = self.tree.name(dir).to_vec();
         let mut scope = self.scope_below(parent, &name);
         if self.tree.get(dir).is_path {
-            let roots = self.inputs.roots(scope).iter().copied().chain(self.roots_at(dir)).collect();
-            scope = self.inputs.scope(roots);
+            let roots = self.coverage.inputs.roots(scope).iter().copied().chain(self.roots_at(dir)).collect();
+            scope = self.coverage.inputs.scope(roots);
         }
-        if self.inputs.is_empty(scope) {
+        if self.coverage.inputs.is_empty(scope) {
             scope = at_least;
         }
         std::mem::replace(&mut self.tree.get_mut(dir).scope, scope) != scope
@@ -131,7 +132,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         // One that is followed goes on under a name that does not match.
         let scope = self.tree.get(parent).scope;
         // Where globs are about paths, those below it may be covered otherwise though it is not itself.
-        let is_covered_anew = self.rescope(dir, scope) || self.inputs.needs_path();
+        let is_covered_anew = self.rescope(dir, scope) || self.coverage.inputs.needs_path();
         self.came_to_another_place(dir, is_covered_anew, now);
         is_covered_anew
     }
@@ -141,7 +142,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let (dir, name) = (self.files.get(id).dir(), self.files.name(id).to_vec());
         if let Some(input) = self.input_of(dir, &name) {
             self.files.get_mut(id).input = input;
-            self.inputs.note_accepted(input);
+            self.coverage.inputs.note_accepted(input);
         }
     }
 
@@ -159,12 +160,14 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let (scope, more) = (self.tree.get(dir).scope, self.tree.get(by).scope);
         let is_path = self.tree.get(by).is_path;
         self.tree.get_mut(dir).is_path |= is_path;
-        if self.tree.get(dir).role != Role::Listed || self.inputs.roots(more).iter().all(|&root| self.inputs.covers(scope, root)) {
+        if self.tree.get(dir).role != Role::Listed
+            || self.coverage.inputs.roots(more).iter().all(|&root| self.coverage.inputs.covers(scope, root))
+        {
             return;
         }
-        let roots = self.inputs.roots(scope).iter().chain(self.inputs.roots(more)).copied().collect();
+        let roots = self.coverage.inputs.roots(scope).iter().chain(self.coverage.inputs.roots(more)).copied().collect();
         mark!("one more PATH covered a directory");
-        self.tree.get_mut(dir).scope = self.inputs.scope(roots);
+        self.tree.get_mut(dir).scope = self.coverage.inputs.scope(roots);
         self.cover_below(dir);
         let is_first = self.tree.get(by).unfinished.is_some_and(Why::is_first);
         self.push_visit(dir, if is_first { Why::Reload } else { Why::Widened });
@@ -173,17 +176,19 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// Follows other inputs from now on. PATHs that stay go on where they are; new ones are scanned, and `from` applies to them; what no
     /// PATH covers any more is let go, and remembered for ten minutes. Where globs changed, all below is listed anew, in slices.
     pub fn reload(&mut self, new: Vec<InputConfig>, now: Now) {
-        if self.is_started {
+        if self.discovery.is_started {
             mark!("the settings were read again");
         }
         let mut wanted: Vec<(Vec<u8>, InputId, bool)> = Vec::new();
         let paths: Vec<Vec<Vec<u8>>> = new.iter().map(|input| input.paths.clone()).collect();
-        let of_path: Vec<(Vec<u8>, InputId)> =
-            self.all_roots().map(|root| (self.roots[root.0 as usize].path.clone(), self.inputs.of_root(root))).collect();
-        let told = self.inputs.replace(
+        let of_path: Vec<(Vec<u8>, InputId)> = self
+            .all_roots()
+            .map(|root| (self.coverage.roots[root.0 as usize].path.clone(), self.coverage.inputs.of_root(root)))
+            .collect();
+        let told = self.coverage.inputs.replace(
             new,
             |path| of_path.iter().filter(|(known, _)| *known == path).map(|(_, id)| *id).collect(),
-            self.has_scanned,
+            self.discovery.has_scanned,
         );
         for ((input, is_changed), paths) in told.into_iter().zip(paths) {
             wanted.extend(paths.into_iter().map(|path| (path, input, is_changed)));
@@ -192,13 +197,13 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.cover_roots();
         self.make_room_for_parked();
         self.drop_uncovered(now);
-        self.stats.reload_rescans += u64::from(!changed.is_empty());
+        self.observer.stats.reload_rescans += u64::from(!changed.is_empty());
         for root in changed {
             self.visit_root_again(root, now);
         }
         self.start_missing(now);
-        self.is_path_lost = false;
-        self.has_scanned = false;
+        self.discovery.is_path_lost = false;
+        self.discovery.has_scanned = false;
     }
 
     /// Finds each PATH among those that are followed, and lets go of the rest. Returns those for which other rules hold now.
@@ -208,7 +213,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let mut unmatched: Vec<RootId> = Vec::new();
         // First those that stay with their input.
         for root in self.all_roots().collect::<Vec<_>>() {
-            let (known, of) = (&self.roots[root.0 as usize], self.inputs.of_root(root));
+            let (known, of) = (&self.coverage.roots[root.0 as usize], self.coverage.inputs.of_root(root));
             match wanted.iter().position(|(path, input, _)| *path == known.path && *input == of) {
                 Some(place) => {
                     if wanted.swap_remove(place).2 {
@@ -220,21 +225,21 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
         for root in unmatched {
             let at = root.0 as usize;
-            if let Some(place) = wanted.iter().position(|(path, _, _)| *path == self.roots[at].path) {
+            if let Some(place) = wanted.iter().position(|(path, _, _)| *path == self.coverage.roots[at].path) {
                 let (_, input, _) = wanted.swap_remove(place);
-                self.inputs.assign(root, input);
+                self.coverage.inputs.assign(root, input);
                 changed.push(root);
             } else {
                 removed.push((root, self.root_directory(root)));
-                self.roots[at].state = RootState::Removed;
+                self.coverage.roots[at].state = RootState::Removed;
             }
         }
         let is_shared = |&root: &RootId| {
-            let scope = self.root_directory(root).map(|dir| self.inputs.roots(self.tree.get(dir).scope));
+            let scope = self.root_directory(root).map(|dir| self.coverage.inputs.roots(self.tree.get(dir).scope));
             scope.is_some_and(|scope| removed.iter().any(|(removed, _)| scope.contains(removed)))
         };
         changed.extend(self.all_roots().filter(is_shared));
-        self.inputs.rearrange(|root| self.roots[root.0 as usize].state == RootState::Removed);
+        self.coverage.inputs.rearrange(|root| self.coverage.roots[root.0 as usize].state == RootState::Removed);
         for (root, directory) in removed {
             self.leave_root(root, directory, now);
         }
@@ -248,19 +253,19 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     fn leave_root(&mut self, root: RootId, directory: Option<DirId>, now: Now) {
         let Some(dir) = directory else { return };
         mark!("a PATH was not followed any more");
-        let (path, is_tree) = (self.roots[root.0 as usize].path.clone(), self.roots[root.0 as usize].is_tree);
-        if let Some(kept_back) = self.notices.admit_about(Cause::PathRemoved, &path, now.instant) {
+        let (path, is_tree) = (self.coverage.roots[root.0 as usize].path.clone(), self.coverage.roots[root.0 as usize].is_tree);
+        if let Some(kept_back) = self.observer.notices.admit_about(Cause::PathRemoved, &path, now.instant) {
             tracing::info!(path = ?String::from_utf8_lossy(&path), kept_back, "PATH is not followed any more");
         }
         if !is_tree {
             let (_, name) = split_path(&path);
-            if matches!(self.wanted.get(dir, name), Some(Wanted::Path(_))) {
-                self.wanted.remove(dir, name);
+            if matches!(self.coverage.wanted.get(dir, name), Some(Wanted::Path(_))) {
+                self.coverage.wanted.remove(dir, name);
             }
             // The same file may be a PATH of another input.
             let other = self.all_roots().find(|&other| self.is_single_file(other, dir, name));
             if let Some(other) = other {
-                self.wanted.insert(dir, name, Wanted::Path(self.inputs.of_root(other)));
+                self.coverage.wanted.insert(dir, name, Wanted::Path(self.coverage.inputs.of_root(other)));
             }
             self.let_go_unless_accepted(dir, name, now);
             self.release_home(dir);
@@ -275,14 +280,14 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         match self.input_of(dir, name) {
             Some(input) => {
                 self.files.get_mut(id).input = input;
-                self.inputs.note_accepted(input);
+                self.coverage.inputs.note_accepted(input);
             }
             None => self.leave_at_once(id, now.instant),
         }
     }
 
     fn is_single_file(&self, root: RootId, dir: DirId, name: &[u8]) -> bool {
-        let found = &self.roots[root.0 as usize];
+        let found = &self.coverage.roots[root.0 as usize];
         !found.is_tree && self.root_directory(root) == Some(dir) && split_path(&found.path).1 == name
     }
 
@@ -290,9 +295,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     fn cover_roots(&mut self) {
         for (root, dir) in self.trees().collect::<Vec<_>>() {
             let scope = self.tree.get(dir).scope;
-            if !self.inputs.covers(scope, root) {
-                let roots = self.inputs.roots(scope).iter().copied().chain([root]).collect();
-                self.tree.get_mut(dir).scope = self.inputs.scope(roots);
+            if !self.coverage.inputs.covers(scope, root) {
+                let roots = self.coverage.inputs.roots(scope).iter().copied().chain([root]).collect();
+                self.tree.get_mut(dir).scope = self.coverage.inputs.scope(roots);
                 self.cover_below(dir);
             }
         }
@@ -302,16 +307,16 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     fn drop_uncovered(&mut self, now: Now) {
         for (root, dir) in self.trees().collect::<Vec<_>>() {
             let above = self.tree.parent(dir);
-            if above.is_some_and(|above| self.inputs.is_empty(self.tree.get(above).scope)) {
+            if above.is_some_and(|above| self.coverage.inputs.is_empty(self.tree.get(above).scope)) {
                 mark!("a PATH lay in a directory that was let go");
-                self.tree.promote(dir, &prefix_of(&self.roots[root.0 as usize].path));
+                self.tree.promote(dir, &prefix_of(&self.coverage.roots[root.0 as usize].path));
                 self.came_to_another_place(dir, false, now.instant);
             }
         }
         for place in 0..self.tree.places() {
             let Some(dir) = self.tree.at_place(place) else { continue };
             let found = self.tree.get(dir);
-            if found.role == Role::Listed && self.tree.parent(dir).is_none() && self.inputs.is_empty(found.scope) {
+            if found.role == Role::Listed && self.tree.parent(dir).is_none() && self.coverage.inputs.is_empty(found.scope) {
                 self.drop_directory(dir, now.instant);
             }
         }
@@ -320,13 +325,13 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// Other rules hold for a PATH: what is there is asked for anew.
     fn visit_root_again(&mut self, root: RootId, now: Now) {
         let Some(dir) = self.root_directory(root) else { return };
-        if self.roots[root.0 as usize].is_tree {
+        if self.coverage.roots[root.0 as usize].is_tree {
             self.push_visit(dir, Why::Reload);
             return;
         }
-        let (path, input) = (self.roots[root.0 as usize].path.clone(), self.inputs.of_root(root));
+        let (path, input) = (self.coverage.roots[root.0 as usize].path.clone(), self.coverage.inputs.of_root(root));
         let (_, name) = split_path(&path);
-        self.wanted.insert(dir, name, Wanted::Path(input));
+        self.coverage.wanted.insert(dir, name, Wanted::Path(input));
         if self.files.find(dir, name).is_some() {
             self.let_go_unless_accepted(dir, name, now);
         } else {
@@ -336,17 +341,17 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// Starts the PATHs that are new, or whose directory went with another.
     fn start_missing(&mut self, now: Now) {
-        if self.is_started {
+        if self.discovery.is_started {
             self.arm_ways(now);
         }
-        for at in 0..self.roots.len() {
-            if let RootState::Found(key) = self.roots[at].state
+        for at in 0..self.coverage.roots.len() {
+            if let RootState::Found(key) = self.coverage.roots[at].state
                 && self.tree.alive(key).is_none()
             {
-                self.roots[at].state = RootState::Missing;
+                self.coverage.roots[at].state = RootState::Missing;
             }
-            if self.is_started && self.roots[at].state == RootState::Missing {
-                let why = if self.is_scanned(&self.roots[at].path) { Why::Appeared } else { Why::FirstScan };
+            if self.discovery.is_started && self.coverage.roots[at].state == RootState::Missing {
+                let why = if self.is_scanned(&self.coverage.roots[at].path) { Why::Appeared } else { Why::FirstScan };
                 self.start_root(at, why, now);
                 self.say_if_missing(at, now);
                 self.scan_is_under_way();
@@ -355,7 +360,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 
     pub(super) fn say_if_missing(&mut self, at: usize, now: Now) {
-        if self.roots[at].state != RootState::Missing {
+        if self.coverage.roots[at].state != RootState::Missing {
             return;
         }
         let what = if self.config.once {
@@ -368,27 +373,31 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// Each PATH as given, for people.
     pub fn paths(&self) -> impl Iterator<Item = String> + '_ {
-        self.all_roots().map(|root| shown(&self.roots[root.0 as usize].path))
+        self.all_roots().map(|root| shown(&self.coverage.roots[root.0 as usize].path))
     }
 
     /// Some input reads files that are there at the start from their beginning.
     pub fn reads_from_beginning(&self) -> bool {
-        self.all_roots().any(|root| self.inputs.rules(root).from == crate::config::From::Beginning)
+        self.all_roots().any(|root| self.coverage.inputs.rules(root).from == crate::config::From::Beginning)
     }
 
     /// Inputs that never had a file though all was listed, by their PATHs: what they name is empty, or their globs match nothing.
     pub fn inputs_without_files(&self) -> Vec<String> {
-        if !self.has_scanned {
+        if !self.discovery.has_scanned {
             return Vec::new();
         }
-        let idle = self.inputs.accepted().into_iter().filter(|(_, has_accepted)| !has_accepted).filter_map(|(input, _)| {
-            let own = self.all_roots().filter(|&root| self.inputs.of_root(root) == input).map(|root| &self.roots[root.0 as usize]);
-            let own: Vec<&Root> = own.collect();
-            // PATHs that are missing are told of as such.
-            let is_any_found = own.iter().any(|root| matches!(root.state, RootState::Found(_)));
-            let paths: Vec<String> = own.iter().map(|root| shown(&root.path)).collect();
-            is_any_found.then(|| paths.join(" "))
-        });
+        let idle =
+            self.coverage.inputs.accepted().into_iter().filter(|(_, has_accepted)| !has_accepted).filter_map(|(input, _)| {
+                let own = self
+                    .all_roots()
+                    .filter(|&root| self.coverage.inputs.of_root(root) == input)
+                    .map(|root| &self.coverage.roots[root.0 as usize]);
+                let own: Vec<&Root> = own.collect();
+                // PATHs that are missing are told of as such.
+                let is_any_found = own.iter().any(|root| matches!(root.state, RootState::Found(_)));
+                let paths: Vec<String> = own.iter().map(|root| shown(&root.path)).collect();
+                is_any_found.then(|| paths.join(" "))
+            });
         idle.collect()
     }
 
@@ -396,16 +405,16 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     pub(super) fn still_belongs(&mut self, id: SlotId, dir: DirId, name: &[u8], now: Now) -> bool {
         if let Some(input) = self.input_of(dir, name) {
             self.files.get_mut(id).input = input;
-            self.inputs.note_accepted(input);
+            self.coverage.inputs.note_accepted(input);
             return true;
         }
         self.write_name(dir, name);
         let below = &self.path[self.tree.prefix_len(dir)..];
         // The PATH by which it came in may be gone, so each directory above may have been it.
         let starts = std::iter::once(0).chain(memchr::memchr_iter(b'/', below).map(|slash| slash + 1));
-        let was_accepted = starts
-            .map(|start| &below[start..])
-            .any(|below| self.inputs.get(self.files.get(id).input).all_patterns().any(|globs| globs.accepts_file(name, below)));
+        let was_accepted = starts.map(|start| &below[start..]).any(|below| {
+            self.coverage.inputs.get(self.files.get(id).input).all_patterns().any(|globs| globs.accepts_file(name, below))
+        });
         if was_accepted {
             mark!("a known file did not belong to any input any more");
             self.leave_at_once(id, now.instant);

@@ -57,24 +57,24 @@ impl Insight {
 impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// Each cause of diagnostics by its name: how many were logged, and how many were suppressed.
     pub fn notices(&self) -> impl Iterator<Item = (&'static str, Told)> + '_ {
-        self.notices.counts().chain(std::iter::once(("output", self.outbox.sink().state().told)))
+        self.observer.notices.counts().chain(std::iter::once(("output", self.outbox.sink().state().told)))
     }
 
     /// The turn that began at `began` is over now.
     pub fn turn_ended(&mut self, began: Instant, now: Instant) {
         self.schedule.lag.end_turn(began, now);
-        self.rewrites.turn_ended(now);
+        self.identities.rewrites.turn_ended(now);
     }
 
     /// How much there is at the moment.
     pub fn sizes(&self) -> Sizes {
-        let beside = self.ways.watches().filter(|&watch| self.tree.find_watch(watch).is_none()).count();
+        let beside = self.coverage.ways.watches().filter(|&watch| self.tree.find_watch(watch).is_none()).count();
         Sizes {
             files: self.files.len(),
             directories: self.tree.len(),
             watches: self.tree.watched(),
-            further_watches: self.former.watches() + beside,
-            doubtful_watches: self.former.doubtful_watches(),
+            further_watches: self.identities.former.watches() + beside,
+            doubtful_watches: self.identities.former.doubtful_watches(),
             open: self.open_files(),
         }
     }
@@ -83,28 +83,28 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     pub fn status(&mut self, now: Now) -> Status {
         let now = now.instant;
         self.look_at_output_file(now);
-        if self.insight.measured_at.is_none_or(|at| now.saturating_duration_since(at) >= FRESH) {
-            self.insight.measured_at = Some(now);
+        if self.observer.insight.measured_at.is_none_or(|at| now.saturating_duration_since(at) >= FRESH) {
+            self.observer.insight.measured_at = Some(now);
             self.sample_backlog();
         }
         let text = |root: &Root| String::from_utf8_lossy(&root.path).into_owned();
-        let inputs = self.all_roots().map(|root| text(&self.roots[root.0 as usize]));
-        let missing = self.roots.iter().filter(|root| root.state == RootState::Missing).map(text).collect();
+        let inputs = self.all_roots().map(|root| text(&self.coverage.roots[root.0 as usize]));
+        let missing = self.coverage.roots.iter().filter(|root| root.state == RootState::Missing).map(text).collect();
         Status {
             about: About { inputs: inputs.collect(), ..About::default() },
             missing,
             without_files: self.inputs_without_files(),
-            counters: self.stats.clone(),
+            counters: self.observer.stats.clone(),
             files: self.count_files(),
-            backlog: Backlog { oldest_unread_seconds: self.oldest_unread(now).as_secs_f64(), ..self.insight.backlog },
+            backlog: Backlog { oldest_unread_seconds: self.oldest_unread(now).as_secs_f64(), ..self.observer.insight.backlog },
             directories: Directories {
                 known: self.tree.len() as u64,
-                polled: self.polled as u64,
+                polled: self.kernel.polled as u64,
                 unreadable: self.tree.unreadable() as u64,
                 watches: (self.sizes().watches + self.sizes().further_watches) as u64,
                 watches_max: 0,
-                sweeps: self.sweeps.passes(),
-                is_listing: self.urgent.has_work(),
+                sweeps: self.discovery.sweeps.passes(),
+                is_listing: self.discovery.urgent.has_work(),
             },
             output: self.output_status(now),
             commits: self.commits.as_ref().map(|commits| commits.status(now)).unwrap_or_default(),
@@ -120,8 +120,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// The loop measured how long a question took: the next one looks at more files, or at fewer.
     pub fn question_took(&mut self, took: Duration) {
-        let wanted = std::mem::take(&mut self.insight.looks_wanted);
-        let looks_max = &mut self.insight.looks_max;
+        let wanted = std::mem::take(&mut self.observer.insight.looks_wanted);
+        let looks_max = &mut self.observer.insight.looks_max;
         if wanted > 0 && took > QUESTION_LONGEST {
             *looks_max = (wanted.min(*looks_max) / 2).max(LOOKS_MIN);
         } else if wanted > *looks_max && took < QUESTION_SHORT {
@@ -163,7 +163,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let unread = self.schedule.unread.len();
         let queued = unread + self.schedule.listed.len();
         let all = queued + self.schedule.cooling.len();
-        let every = all.div_ceil(self.insight.looks(all).max(1)).max(1);
+        let every = all.div_ceil(self.observer.insight.looks(all).max(1)).max(1);
         let (mut looked_at, mut waiting, mut bytes) = (0_u64, 0_u64, 0_u64);
         for at in (0..all).step_by(every) {
             looked_at += 1;
@@ -183,13 +183,13 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             let whole = u128::from(part) * all as u128 / u128::from(looked_at.max(1));
             u64::try_from(whole).unwrap_or(u64::MAX)
         };
-        self.insight.backlog =
+        self.observer.insight.backlog =
             Backlog { files: scale(waiting), unread_bytes: scale(bytes), sampled: waiting, oldest_unread_seconds: 0.0 };
     }
 
     /// What is behind the offset, as far as a look at the name tells.
     pub(super) fn unread_bytes(&mut self, id: SlotId) -> Option<u64> {
-        let found = match self.held.get(&id) {
+        let found = match self.reading.held.get(&id) {
             Some(held) => self.fs.stat_file(&held.file),
             None if !self.files.get(id).is_bound() => return None,
             None => {

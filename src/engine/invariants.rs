@@ -110,7 +110,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             }
         };
         self.schedule.cooling.iter().for_each(|&(_, key)| put(key, In::COOLING));
-        self.found.iter().for_each(|&(key, _)| put(key, In::FOUND));
+        self.identities.found.iter().for_each(|&(key, _)| put(key, In::FOUND));
         self.schedule.listed.iter().for_each(|&(_, key)| put(key, In::LISTED));
         for (at, task) in self.schedule.deadlines.iter() {
             match task {
@@ -136,13 +136,13 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 places[key.id.0 as usize].insert(queue);
             }
         };
-        self.urgent.waiting().for_each(|key| put(key, In::READ));
-        self.urgent.lost.iter().for_each(|&key| put(key, In::FOUND));
+        self.discovery.urgent.waiting().for_each(|key| put(key, In::READ));
+        self.discovery.urgent.lost.iter().for_each(|&key| put(key, In::FOUND));
         let judged = self.schedule.deadlines.iter().filter_map(|(_, task)| match task {
             Task::JudgeDirectory(key) => Some(key),
             _ => None,
         });
-        judged.chain(self.below.dropping()).for_each(|key| put(key, In::LEAVING));
+        judged.chain(self.discovery.below.dropping()).for_each(|key| put(key, In::LEAVING));
     }
 
     /// One file: each bit has its entry, and what is unread is not forgotten.
@@ -162,7 +162,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         // While its turn among the listed is still to come, its story is put off.
         let is_story_due = queues.contains(In::BIRTHS) || (is_listed && is_put_in_order);
         expect(!slot.state().contains(State::UNSTORED) || is_story_due, || "waits until its story is stored for ever".to_owned())?;
-        expect(!slot.state().contains(State::WAITING) || self.succession.waited_for(id).is_some(), || {
+        expect(!slot.state().contains(State::WAITING) || self.identities.succession.waited_for(id).is_some(), || {
             "waits for nobody".to_owned()
         })?;
         expect(slot.is_bound() || !matches!(slot.life(), Life::Following | Life::Named | Life::Ignored), || {
@@ -170,13 +170,15 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         })?;
         let may_be_held =
             slot.state().intersects(State::DIRTY | State::DOUBT | State::RETRY) || queues.intersects(In::FOUND | In::LEAVING);
-        expect(may_be_held || !self.held.contains_key(&id), || "is held open and will not be read".to_owned())?;
+        expect(may_be_held || !self.reading.held.contains_key(&id), || "is held open and will not be read".to_owned())?;
         match slot.life() {
             Life::Following | Life::Finishing => {
                 let is_kept_back = slot.state().intersects(State::QUEUED | State::KEPT_BACK | State::RETRY | State::UNREADABLE);
                 let is_due = is_kept_back || queues.intersects(In::FOUND | In::RETRIES);
                 expect(!slot.state().contains(State::DIRTY) || is_due, || "has unread bytes and is forgotten".to_owned())?;
-                expect(slot.life() == Life::Following || self.held.contains_key(&id), || "has no name and is not open".to_owned())
+                expect(slot.life() == Life::Following || self.reading.held.contains_key(&id), || {
+                    "has no name and is not open".to_owned()
+                })
             }
             Life::Named => {
                 let is_due = slot.state().intersects(State::DOUBT | State::UNREADABLE);
@@ -194,10 +196,12 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let mut at = id;
         // Each file waits for one: so many steps are a circle.
         for _ in 0..=self.files.len() {
-            let Some(older) = self.succession.waited_for(at) else {
+            let Some(older) = self.identities.succession.waited_for(at) else {
                 return self.check_awaited(at, places[at.0 as usize]);
             };
-            expect(self.succession.has_waiting(older, at), || format!("waits for slot {}, which will not let it go", older.0))?;
+            expect(self.identities.succession.has_waiting(older, at), || {
+                format!("waits for slot {}, which will not let it go", older.0)
+            })?;
             expect(self.files.get(older).state().contains(State::IS_AWAITED), || {
                 format!("waits for slot {}, which does not know it", older.0)
             })?;
@@ -223,12 +227,13 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// Nothing grows without bound.
     fn check_bounds(&self) -> Result<(), String> {
         // One without a name is held whatever the limit is: it cannot be opened again.
-        let open = self.kept.len() + self.held.keys().filter(|&&id| self.files.get(id).is_bound()).count();
-        expect(open <= self.files_open_max, || format!("invariant: {open} files are open"))?;
-        let stray = self.kept.ids().find(|&id| self.files.get(id).life() != Life::Following || !self.files.get(id).is_bound());
+        let open = self.reading.kept.len() + self.reading.held.keys().filter(|&&id| self.files.get(id).is_bound()).count();
+        expect(open <= self.reading.files_open_max, || format!("invariant: {open} files are open"))?;
+        let stray =
+            self.reading.kept.ids().find(|&id| self.files.get(id).life() != Life::Following || !self.files.get(id).is_bound());
         expect(stray.is_none(), || format!("invariant: slot {stray:?} is kept open and not followed"))?;
         let forgotten =
-            self.held.keys().find(|&&id| matches!(self.files.get(id).life(), Life::Free | Life::Parked | Life::Ignored));
+            self.reading.held.keys().find(|&&id| matches!(self.files.get(id).life(), Life::Free | Life::Parked | Life::Ignored));
         expect(forgotten.is_none(), || format!("invariant: slot {forgotten:?} is held open and will not be read"))?;
         expect(self.schedule.parked.len() <= self.schedule.parked_max, || {
             format!("invariant: {} files that left are remembered", self.schedule.parked.len())
@@ -262,14 +267,16 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             }
             polled += usize::from(found.is_polled);
         }
-        expect(polled == self.polled, || format!("invariant: {polled} directories are polled, counted are {}", self.polled))?;
+        expect(polled == self.kernel.polled, || {
+            format!("invariant: {polled} directories are polled, counted are {}", self.kernel.polled)
+        })?;
         // What leads to a PATH is watched, as a rule: then events tell when it appears.
         let is_missing = |root: RootId| {
-            self.roots[root.0 as usize].state == RootState::Missing
-                && !self.ways.is_told(root.0 as usize)
-                && self.ways.deadline().is_none()
+            self.coverage.roots[root.0 as usize].state == RootState::Missing
+                && !self.coverage.ways.is_told(root.0 as usize)
+                && self.coverage.ways.deadline().is_none()
         };
-        let is_poll_due = self.poll_at.is_some() || !self.is_started || self.config.once || self.is_stopping;
+        let is_poll_due = self.kernel.poll_at.is_some() || !self.discovery.is_started || self.config.once || self.is_stopping;
         expect(is_poll_due || polled == 0, || "invariant: directories without a watch are never listed".to_owned())?;
         expect(is_poll_due || !self.all_roots().any(is_missing), || "invariant: a missing PATH is never looked for".to_owned())
     }

@@ -31,11 +31,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.keep_open(id);
         // Who takes this name next comes after what is still unread here; a deleted file can be read only if it is held.
         let key = self.files.key(id);
-        if how.is_empty() || self.held.contains_key(&id) {
-            self.succession.vacate(key, dir, &name, now);
+        if how.is_empty() || self.reading.held.contains_key(&id) {
+            self.identities.succession.vacate(key, dir, &name, now);
         } else if let Some(older) = self.unread_predecessor(id) {
             mark!("a file that is gone unread left its place in the line to who takes its name");
-            self.succession.vacate(older, dir, &name, now);
+            self.identities.succession.vacate(older, dir, &name, now);
         }
         self.unbind(id);
         if self.files.get(id).offset == OWN_OUTPUT {
@@ -86,10 +86,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// Judges deletions, once all events and doubts before them are worked off.
     pub(super) fn judge_deleted(&mut self, now: Now) {
-        if self.are_events_pending {
+        if self.kernel.are_events_pending {
             return;
         }
-        let is_settled = self.schedule.doubts.is_empty() && self.found.is_empty();
+        let is_settled = self.schedule.doubts.is_empty() && self.identities.found.is_empty();
         for _ in 0..LOOKS_PER_TURN {
             // Others may keep names in doubt for as long as they like.
             let is_due = |(since, _): &(Instant, SlotKey)| is_settled || *since + timers::DELETION_SETTLES <= now.instant;
@@ -171,7 +171,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 further = Some((dir, name));
                 break;
             }
-            self.wanted.remove(dir, &name);
+            self.coverage.wanted.remove(dir, &name);
             self.release_home(dir);
         }
         if let Some((dir, name)) = link {
@@ -182,7 +182,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// The file is not in the tree any more.
     pub(super) fn gone(&mut self, id: SlotId, now: Instant) {
-        if let Some(held) = self.held.get(&id).filter(|_| self.files.get(id).state().contains(State::DIRTY)) {
+        if let Some(held) = self.reading.held.get(&id).filter(|_| self.files.get(id).state().contains(State::DIRTY)) {
             if self.fs.stat_file(&held.file).is_ok_and(|found| found.links > 0) {
                 mark!("a file that left the tree was held open and read to its end");
                 // It goes on outside of the tree, and may come back: its last line may still get its end.
@@ -222,12 +222,12 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// Events were missed, and not everything was looked at since: a deleted file may have another name that is not known yet.
     pub(super) fn is_rescanning(&self) -> bool {
-        self.polled > 0 || self.schedule.deadlines.has(TaskKind::LookAgain) || self.is_catching_up()
+        self.kernel.polled > 0 || self.schedule.deadlines.has(TaskKind::LookAgain) || self.is_catching_up()
     }
 
     /// The same, but for what is looked at again and again.
     pub(super) fn is_catching_up(&self) -> bool {
-        self.is_rescan_due || self.urgent.has_work() || self.suspect_since.is_some()
+        self.discovery.is_rescan_due || self.discovery.urgent.has_work() || self.kernel.suspect_since.is_some()
     }
 
     /// A file left the tree, perhaps before it was read to its end.
@@ -238,22 +238,22 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
         let (offset, unfinished) = (slot.offset, u64::from(slot.scanned));
         let is_deleted = slot.state().contains(State::DELETED);
-        self.stats.lost_bytes += unfinished;
+        self.observer.stats.lost_bytes += unfinished;
         let (cause, what) = if is_deleted {
             mark!("a file was deleted before it was read to its end");
-            self.stats.deleted_unread += 1;
+            self.observer.stats.deleted_unread += 1;
             (Cause::DeletedUnread, "deleted, perhaps before it was read to its end: what followed is lost")
         } else {
             mark!("a file was moved away before it was read to its end");
-            self.stats.moved_unread += 1;
-            self.stats.lost_moved_bytes += unfinished;
+            self.observer.stats.moved_unread += 1;
+            self.observer.stats.lost_moved_bytes += unfinished;
             let what = "moved to where nothing is watched, perhaps before it was read to its end: \
                         what followed is lost unless it comes back within ten minutes";
             (Cause::MovedUnread, what)
         };
         let path = self.last_path(id);
-        self.lost.note(&self.path, what, unfinished, now);
-        if let Some(kept_back) = self.notices.admit_about(cause, path.as_bytes(), now) {
+        self.observer.lost.note(&self.path, what, unfinished, now);
+        if let Some(kept_back) = self.observer.notices.admit_about(cause, path.as_bytes(), now) {
             tracing::warn!(?path, offset, unfinished, kept_back, "{what}");
         }
     }
@@ -266,10 +266,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             return;
         }
         mark!("a name went away before it was looked at");
-        self.stats.vanished += 1;
+        self.observer.stats.vanished += 1;
         let path = self.last_path(id);
-        self.lost.note(&self.path, "gone before it was read: what it held is lost", 0, now);
-        if let Some(kept_back) = self.notices.admit_about(Cause::Vanished, path.as_bytes(), now) {
+        self.observer.lost.note(&self.path, "gone before it was read: what it held is lost", 0, now);
+        if let Some(kept_back) = self.observer.notices.admit_about(Cause::Vanished, path.as_bytes(), now) {
             tracing::warn!(?path, kept_back, "gone before it was read: what it held is lost");
         }
     }
@@ -283,7 +283,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     pub(super) fn forget(&mut self, id: SlotId) {
         self.release_successor(id);
         if self.files.get(id).state().intersects(State::WAITING | State::HAS_PREDECESSOR) {
-            self.succession.forget(id);
+            self.identities.succession.forget(id);
         }
         self.schedule.forget(&self.files, id);
         self.close(id);
@@ -293,12 +293,12 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.own.remember(file);
         }
         self.forget_entry(id);
-        if !self.renames.rotated.is_empty() {
-            self.renames.rotated.remove(&self.files.key(id));
+        if !self.identities.renames.rotated.is_empty() {
+            self.identities.renames.rotated.remove(&self.files.key(id));
         }
         let home = self.files.get(id).dir();
         while let Some((dir, name)) = self.files.take_alias(id) {
-            self.wanted.remove(dir, &name);
+            self.coverage.wanted.remove(dir, &name);
             self.release_home(dir);
         }
         self.files.free(id);
@@ -312,14 +312,14 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.drop_lost(dir, now);
         } else if !std::mem::replace(&mut self.tree.get_mut(dir).is_lost, true) {
             let key = self.tree.key(dir);
-            self.urgent.lost.push_back(key);
+            self.discovery.urgent.lost.push_back(key);
         }
     }
 
     /// Checks directories that the turn before did not find once more.
     pub(super) fn settle_lost(&mut self, now: Now) {
         for _ in 0..LOOKS_PER_TURN {
-            let Some(key) = self.urgent.lost.pop_front() else { break };
+            let Some(key) = self.discovery.urgent.lost.pop_front() else { break };
             let Some(dir) = self.tree.alive(key) else { continue };
             self.tree.get_mut(dir).is_lost = false;
             match self.leads_to(dir) {
@@ -364,7 +364,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                     self.hear_if_accepted(parent, &name);
                 }
                 // What was reached through the link may be in the tree under its own name as well.
-                self.is_rescan_due |= was_link;
+                self.discovery.is_rescan_due |= was_link;
             }
         }
     }

@@ -14,7 +14,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// Takes entries, within the budget. Returns the visit if the listing goes on.
     pub(super) fn list(&mut self, mut visit: Visit<F::Listing>, budget: &mut usize, now: Now) -> Option<Visit<F::Listing>> {
         let dir = self.tree.alive(visit.directory)?;
-        let mut name = std::mem::take(&mut self.entry);
+        let mut name = std::mem::take(&mut self.discovery.entry);
         let mut is_done = false;
         while *budget > 0 && !is_done {
             *budget -= 1;
@@ -35,7 +35,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 }
             }
         }
-        self.entry = name;
+        self.discovery.entry = name;
         (!is_done).then_some(visit)
     }
 

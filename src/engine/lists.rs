@@ -146,7 +146,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// A page of all of a kind; `cursor`: [`ListedPage::next`] of the one before, 0 at first. `None`: too late for that one.
     pub fn list_page(&mut self, kind: ListKind, cursor: u64, now: Now) -> Option<ListedPage> {
         match kind {
-            ListKind::Lost => Some(self.lost.page(cursor, now.instant)),
+            ListKind::Lost => Some(self.observer.lost.page(cursor, now.instant)),
             ListKind::Excluded => self.list_excluded(cursor, now),
             ListKind::Blocked => {
                 let waits = |slot: &FileSlot| slot.life() == Life::Following && slot.state().contains(State::DIRTY);
@@ -254,8 +254,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 
     fn list_excluded(&mut self, cursor: u64, now: Now) -> Option<ListedPage> {
-        self.walks.expire(now.instant);
-        let mut walk = self.walks.take(cursor, now.instant)?;
+        self.discovery.walks.expire(now.instant);
+        let mut walk = self.discovery.walks.take(cursor, now.instant)?;
         let mut page = ListedPage::default();
         let mut name = Vec::new();
         for _ in 0..NAMES_PER_PAGE {
@@ -280,7 +280,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             }
         }
         page.next = Some(walk.number);
-        self.walks.put_back(walk, now.instant);
+        self.discovery.walks.put_back(walk, now.instant);
         Some(page)
     }
 
@@ -350,14 +350,14 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// At the end of `--once`: what could not be read.
     pub(super) fn not_read(&mut self, now: Now) -> NotRead {
         let mut not_read = NotRead {
-            paths: self.roots.iter().filter(|root| root.state == root::RootState::Missing).count(),
+            paths: self.coverage.roots.iter().filter(|root| root.state == root::RootState::Missing).count(),
             ..NotRead::default()
         };
         for place in 0..self.tree.places() {
             let dir = self.tree.at_place(place);
             not_read.directories += usize::from(dir.is_some_and(|dir| self.why_directory_is_unreadable(dir).is_some()));
         }
-        not_read.directories += self.directories_failed;
+        not_read.directories += self.discovery.directories_failed;
         for place in 0..self.files.places() {
             let id = SlotId(u32::try_from(place).expect("fewer than 2^32 slots"));
             not_read.files += usize::from(self.why_file_is_unreadable(id, now).is_some());

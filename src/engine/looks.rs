@@ -28,8 +28,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// Looks at names in doubt, oldest first.
     pub(super) fn look(&mut self, now: Now) {
         self.drop_outdated_finds();
-        let mut batch = std::mem::take(&mut self.looked_at);
-        let room = FOUND_MAX.saturating_sub(self.found.len()).min(LOOKS_PER_TURN);
+        let mut batch = std::mem::take(&mut self.identities.looked_at);
+        let room = FOUND_MAX.saturating_sub(self.identities.found.len()).min(LOOKS_PER_TURN);
         // Taken at once: what one of these looks puts in doubt waits for the next turn, for what was found of it is outdated only then.
         batch.extend(std::iter::from_fn(|| self.schedule.doubts.pop()).take(room));
         for id in batch.drain(..) {
@@ -52,7 +52,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     fn drop_outdated_finds(&mut self) {
         if !is_planted!(OldFindBelieved) {
             let files = &self.files;
-            self.found.retain(|&(key, _)| files.alive(key).is_some_and(|id| !files.get(id).state().contains(State::DOUBT)));
+            self.identities
+                .found
+                .retain(|&(key, _)| files.alive(key).is_some_and(|id| !files.get(id).state().contains(State::DOUBT)));
         }
     }
 
@@ -108,7 +110,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             errno if self.config.once && !errno.is_some_and(is_shortage) => self.unreadable(id, error, now),
             _ if self.give_way(error) => self.doubt(id),
             _ => {
-                if let Some(kept_back) = self.notices.admit_about(Cause::Failed, &self.path, now.instant) {
+                if let Some(kept_back) = self.observer.notices.admit_about(Cause::Failed, &self.path, now.instant) {
                     let path = String::from_utf8_lossy(&self.path);
                     tracing::warn!(?path, %error, kept_back, "cannot be looked at now: tried again");
                 }
@@ -150,7 +152,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             return;
         }
         let key = self.files.key(id);
-        self.found.push((key, None));
+        self.identities.found.push((key, None));
     }
 
     fn is_dangling(&mut self, id: SlotId) -> bool {
@@ -218,7 +220,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// Says that the path at hand is no regular file.
     pub(super) fn say_not_regular(&mut self, now: Now) {
-        if let Some(kept_back) = self.notices.admit_about(Cause::NotRegular, &self.path, now.instant) {
+        if let Some(kept_back) = self.observer.notices.admit_about(Cause::NotRegular, &self.path, now.instant) {
             let path = String::from_utf8_lossy(&self.path);
             tracing::warn!(?path, kept_back, "not a regular file: never opened");
         }
@@ -231,22 +233,22 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.seen_again(id, found, now.instant);
         } else {
             let key = self.files.key(id);
-            self.found.push((key, Some(*found)));
+            self.identities.found.push((key, Some(*found)));
         }
     }
 
     /// Results of looks wait until the kernel's queue is empty.
     pub(super) fn is_look_unsettled(&self) -> bool {
-        !self.found.is_empty() || !self.urgent.lost.is_empty()
+        !self.identities.found.is_empty() || !self.discovery.urgent.lost.is_empty()
     }
 
     /// Believes what the looks of the turn before found, unless an event touched the name since.
     pub(super) fn settle_found(&mut self, now: Now) {
-        if self.are_events_pending {
+        if self.kernel.are_events_pending {
             return;
         }
         self.settle_lost(now);
-        let mut all = std::mem::take(&mut self.found);
+        let mut all = std::mem::take(&mut self.identities.found);
         for (key, found) in all.drain(..) {
             let Some(id) = self.files.alive(key) else { continue };
             let slot = self.files.get(id);
@@ -257,7 +259,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 }
             }
         }
-        self.found = all;
+        self.identities.found = all;
     }
 
     fn settle(&mut self, id: SlotId, found: &Stat, now: Now) {
@@ -294,7 +296,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             mark!("a file was identified ahead of the rename that gave it its name");
             // The slot was identified ahead of the rename that gave it this name: the file that really has it is the older one.
             let (older, newer) = (self.files.key(other), self.files.key(id));
-            let has_predecessor = self.succession.turn_round(older, newer);
+            let has_predecessor = self.identities.succession.turn_round(older, newer);
             self.files.get_mut(other).put(State::HAS_PREDECESSOR, has_predecessor);
             self.files.get_mut(id).set(State::HAS_PREDECESSOR);
         }
@@ -328,7 +330,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
         if self.files.get(id).state().contains(State::UNCONFIRMED) {
             self.files.get_mut(id).clear(State::UNCONFIRMED);
-            self.renames.settle_exchange(self.files.key(id));
+            self.identities.renames.settle_exchange(self.files.key(id));
         }
         self.files.get_mut(id).put(State::LINKED, found.links > 1);
         self.prove_path(id);
@@ -343,7 +345,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// Modified so recently that a missed event may hide a change of the same size.
     fn is_suspect(&self, found: &Stat) -> bool {
-        self.suspect_since.is_some_and(|since| found.modified >= since)
+        self.kernel.suspect_since.is_some_and(|since| found.modified >= since)
     }
 
     pub(super) fn after_look(&mut self, id: SlotId, now: Instant) {
@@ -381,7 +383,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 || self.is_led_to(id, known)
                 || self.stat_name(known).is_ok_and(|(there, _)| there.id == found.id);
             if elsewhere {
-                if self.is_target(dir, &name) && self.succession.take_over(id, known) {
+                if self.is_target(dir, &name) && self.identities.succession.take_over(id, known) {
                     // The generations that a link did not lead to long enough to be looked at come before it.
                     self.files.get_mut(known).set(State::HAS_PREDECESSOR);
                 }
@@ -398,7 +400,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.files.get_mut(known).input = self.files.get(id).input;
         }
         let (heard_of, key) = (self.files.key(id), self.files.key(known));
-        let has_predecessor = !is_planted!(SuccessionNotPassedOn) && self.succession.pass_on(heard_of, key, now);
+        let has_predecessor = !is_planted!(SuccessionNotPassedOn) && self.identities.succession.pass_on(heard_of, key, now);
         self.files.get_mut(known).put(State::HAS_PREDECESSOR, has_predecessor);
         self.let_ask_again(id);
         self.unbind(id);
@@ -406,8 +408,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.move_away(known, now);
         }
         self.bind(known, dir, &name);
-        if let Some(link) = self.renames.rotated.remove(&heard_of) {
-            self.renames.rotated.entry(key).or_insert(link);
+        if let Some(link) = self.identities.renames.rotated.remove(&heard_of) {
+            self.identities.renames.rotated.entry(key).or_insert(link);
         }
         // Not before: a home goes with the last name in it.
         self.forget(id);
@@ -421,7 +423,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let (dir, name) = (self.files.get(id).dir(), self.files.name(id).to_vec());
         self.lost_name_ahead(id);
         self.unbind(id);
-        self.succession.vacate(self.files.key(id), dir, &name, now);
+        self.identities.succession.vacate(self.files.key(id), dir, &name, now);
         self.hear_if_accepted(dir, &name);
         // What a look found under the old name may still be to be settled: it is not about this file.
         self.doubt(id);
@@ -476,7 +478,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.start(id, found, now);
             found.size > 0
         };
-        self.found_bytes += found.size.saturating_sub(self.files.get(id).offset);
+        self.discovery.found_bytes += found.size.saturating_sub(self.files.get(id).offset);
         let was_there_before = self.files.get(id).state().contains(State::FIRST_SCAN);
         self.files.get_mut(id).clear(State::FIRST_SCAN);
         // An event since the look counts as well.
@@ -485,7 +487,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             let time = if has_changed { found.modified } else { now.wall };
             self.schedule.put_in_order(&mut self.files, id, time);
             self.mark_dirty(id);
-            if !was_there_before && self.urgent.has_work() {
+            if !was_there_before && self.discovery.urgent.has_work() {
                 mark!("a file that a listing brought up was held open until its turn");
                 // It may be deleted before its turn, which is some time away.
                 self.hold_open(id);
@@ -511,15 +513,15 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
         self.files.set_life(id, Life::Following);
         let slot = self.files.get_mut(id);
-        let at_end = is_old || (slot.state().contains(State::FIRST_SCAN) && self.inputs.get(slot.input).from == From::End);
+        let at_end = is_old || (slot.state().contains(State::FIRST_SCAN) && self.coverage.inputs.get(slot.input).from == From::End);
         if at_end && found.size > 0 {
             mark!("a file started at its end");
             slot.offset = found.size;
             slot.set(State::SEEK_LINE | State::STARTED_AT_END);
             slot.put(State::WAS_OLD, is_old);
             if is_old {
-                self.stats.old_files += 1;
-                self.old_files.add();
+                self.observer.stats.old_files += 1;
+                self.discovery.old_files.add();
             }
         }
         if found.size > 0 && self.files.get(id).state().contains(State::LISTED) {

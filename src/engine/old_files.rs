@@ -40,9 +40,9 @@ impl OldFiles {
 impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// Says how many there are, if it is time.
     pub(super) fn say_old_files(&mut self, now: Instant) {
-        let Some(files) = self.old_files.take_due(now) else { return };
-        if self.notices.admit(Cause::IgnoredOlder, now).is_some() {
-            let total = self.stats.old_files;
+        let Some(files) = self.discovery.old_files.take_due(now) else { return };
+        if self.observer.notices.admit(Cause::IgnoredOlder, now).is_some() {
+            let total = self.observer.stats.old_files;
             tracing::info!(files, total, "not modified for as long as --ignore-older says: started at their end");
         }
     }

@@ -35,7 +35,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             } else if !self.is_found_by_name(id) {
                 if self.files.get(id).is_bound() {
                     // Events about its name are still queued. A look finds the name; the file stays open until then.
-                    self.held.insert(id, held);
+                    self.reading.held.insert(id, held);
                     return Ok(None);
                 }
                 self.path = held.path;
@@ -43,7 +43,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             return Ok(Some(Opened { file: held.file, proven_size: None }));
         }
         let links = self.write_path(id);
-        self.stats.opens += 1;
+        self.observer.stats.opens += 1;
         let file = match self.fs.open(&self.path, links) {
             Err(error) if self.give_way(&error) => self.fs.open(&self.path, links)?,
             outcome => outcome?,
@@ -62,7 +62,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             }
             (found.owner, None)
         };
-        let is_for_anybody = !self.config.same_owner && self.renames.rotated.is_empty();
+        let is_for_anybody = !self.config.same_owner && self.identities.renames.rotated.is_empty();
         Ok(if is_for_anybody || self.is_for_owner(id, owner)? { Some(Opened { file, proven_size }) } else { None })
     }
 
@@ -77,7 +77,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// Whether the file may be read only because of who owns it, which may change while it is open.
     fn depends_on_owner(&self, id: SlotId) -> bool {
         let is_through_link = || self.files.get(id).state().contains(State::VIA_LINK);
-        let was_through_link = || !self.renames.rotated.is_empty() && self.renames.rotated.contains_key(&self.files.key(id));
+        let was_through_link =
+            || !self.identities.renames.rotated.is_empty() && self.identities.renames.rotated.contains_key(&self.files.key(id));
         self.config.same_owner || is_through_link() || was_through_link()
     }
 
@@ -125,7 +126,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             mark!("a file was renamed twice while it was to be read");
             self.doubt(id);
         } else if let Some(error) = error
-            && let Some(kept_back) = self.notices.admit_about(Cause::Failed, &self.path, now.instant)
+            && let Some(kept_back) = self.observer.notices.admit_about(Cause::Failed, &self.path, now.instant)
         {
             tracing::warn!(path = ?String::from_utf8_lossy(&self.path), %error, kept_back, "cannot be read now: tried again");
         }
@@ -150,7 +151,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             return;
         }
         if matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::EAGAIN | libc::EINTR)) {
-            if let Some(kept_back) = self.notices.admit_about(Cause::Failed, &self.path, now.instant) {
+            if let Some(kept_back) = self.observer.notices.admit_about(Cause::Failed, &self.path, now.instant) {
                 tracing::warn!(path = ?String::from_utf8_lossy(&self.path), %error, kept_back, "cannot be read now: tried again");
             }
         } else {

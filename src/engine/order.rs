@@ -21,26 +21,26 @@ const GENERATIONS_MAX: usize = 16;
 impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// The file takes a name that another one may have had before it.
     pub(super) fn claim(&mut self, id: SlotId, dir: DirId, name: &[u8]) {
-        let before = self.succession.predecessor(id).and_then(|key| self.files.alive(key));
+        let before = self.identities.succession.predecessor(id).and_then(|key| self.files.alive(key));
         if before.is_some_and(|older| self.is_unsettled(older)) {
             mark!("a file took a second name while it waited for the one that had its first");
             // It still waits for the one whose name it took before.
             return;
         }
-        let vacated = self.succession.vacated(dir, name).and_then(|key| self.files.alive(key));
+        let vacated = self.identities.succession.vacated(dir, name).and_then(|key| self.files.alive(key));
         if vacated.is_some_and(|older| self.comes_after(older, id)) && self.is_unsettled(id) {
             mark!("a file took its own name back from one that waits for it");
             // It had this name before: the one that had it in between still waits for it.
             return;
         }
-        if self.succession.claim(id, dir, name) {
+        if self.identities.succession.claim(id, dir, name) {
             self.files.get_mut(id).set(State::HAS_PREDECESSOR);
         }
     }
 
     /// Whether `newer` took its name from `older`, or from one that did.
     fn comes_after(&self, newer: SlotId, older: SlotId) -> bool {
-        let before = |&id: &SlotId| self.succession.predecessor(id).and_then(|key| self.files.alive(key));
+        let before = |&id: &SlotId| self.identities.succession.predecessor(id).and_then(|key| self.files.alive(key));
         std::iter::successors(before(&newer), before).take(GENERATIONS_MAX).any(|id| id == older)
     }
 
@@ -58,7 +58,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             return;
         }
         self.files.get_mut(id).clear(State::IS_AWAITED);
-        for next in self.succession.release(id) {
+        for next in self.identities.succession.release(id) {
             self.schedule.release_successor(&mut self.files, &self.tree, next);
         }
     }
@@ -66,7 +66,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// Files that waited for a name that was only heard of ask again: the file that it turned out to stand for may be another to wait for.
     pub(super) fn let_ask_again(&mut self, id: SlotId) {
         self.files.get_mut(id).clear(State::IS_AWAITED);
-        for next in self.succession.release(id) {
+        for next in self.identities.succession.release(id) {
             mark!("a file that waited for a name asked again whom to wait for");
             self.schedule.release(&mut self.files, &self.tree, next, KeptBack::Predecessor);
         }
@@ -79,16 +79,16 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
         let mut newer = id;
         for _ in 0..GENERATIONS_MAX {
-            let older = self.succession.predecessor(newer).and_then(|key| self.files.alive(key));
+            let older = self.identities.succession.predecessor(newer).and_then(|key| self.files.alive(key));
             let Some(older) = older else {
                 if newer == id {
                     self.files.get_mut(id).clear(State::HAS_PREDECESSOR);
-                    self.succession.forget(id);
+                    self.identities.succession.forget(id);
                 }
                 return false;
             };
             if self.is_unsettled(older) {
-                if !self.succession.wait(id, older) {
+                if !self.identities.succession.wait(id, older) {
                     mark!("a file did not wait because that would close a circle");
                     return false;
                 }
@@ -123,7 +123,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// other groups.
     pub(super) fn read_listed(&mut self, now: Instant) {
         let is_calm = self.is_calm();
-        let all_wait = !self.has_scanned || self.is_rescan_due || self.is_missing_events || self.searches.is_under_way();
+        let all_wait = !self.discovery.has_scanned
+            || self.discovery.is_rescan_due
+            || self.kernel.is_missing_events
+            || self.discovery.searches.is_under_way();
         if !is_calm && self.schedule.listed.len() <= DOUBTS_MAX && all_wait {
             return;
         }
@@ -132,10 +135,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.read_in_order(listed, now);
             return;
         }
-        let lost = self.urgent.lost.iter().filter_map(|&key| self.tree.alive(key)).map(|dir| self.tree.group(dir));
-        let found = self.found.iter().filter_map(|&(key, _)| self.files.alive(key)).map(|id| self.group_of(id));
+        let lost = self.discovery.urgent.lost.iter().filter_map(|&key| self.tree.alive(key)).map(|dir| self.tree.group(dir));
+        let found = self.identities.found.iter().filter_map(|&(key, _)| self.files.alive(key)).map(|id| self.group_of(id));
         let unsettled: HashSet<u32> = lost.chain(found).collect();
-        let is_busy = |group: u32| self.urgent.holds(group) || self.schedule.doubts.holds(group) || unsettled.contains(&group);
+        let is_busy =
+            |group: u32| self.discovery.urgent.holds(group) || self.schedule.doubts.holds(group) || unsettled.contains(&group);
         let busy: HashSet<u32> = self.schedule.listing.iter().copied().filter(|&group| is_busy(group)).collect();
         let (calm, others) =
             listed.into_iter().partition(|&(_, key)| self.files.alive(key).is_none_or(|id| !is_busy(self.group_of(id))));
@@ -163,7 +167,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// The file that has to be read before this one, if that is still to come.
     pub(super) fn unread_predecessor(&self, id: SlotId) -> Option<SlotKey> {
-        let older = self.succession.predecessor(id)?;
+        let older = self.identities.succession.predecessor(id)?;
         self.files.alive(older).filter(|&older| self.is_unsettled(older)).map(|_| older)
     }
 
@@ -175,7 +179,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             Life::Named => slot.state() & (State::UNREADABLE | State::DOUBT) != State::UNREADABLE,
             // What is held open is read to its end though it was deleted.
             Life::Leaving => {
-                let is_readable = slot.state().contains(State::DIRTY) && self.held.contains_key(&id);
+                let is_readable = slot.state().contains(State::DIRTY) && self.reading.held.contains_key(&id);
                 !slot.state().contains(State::DELETED) || slot.state().contains(State::LINKED) || is_readable
             }
             // What could not be read is dirty only if it is to be tried again.

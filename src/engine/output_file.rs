@@ -168,7 +168,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     pub(super) fn reopen_failed(&mut self, error: &SinkError, now: Instant) {
         let is_first = !std::mem::replace(&mut self.output_file.is_reopen_due, true);
         self.output_file.open_failed(with_causes(error), now);
-        if is_first && let Some(kept_back) = self.notices.admit(Cause::Reopen, now) {
+        if is_first && let Some(kept_back) = self.observer.notices.admit(Cause::Reopen, now) {
             tracing::error!(error = with_causes(error), kept_back, "SIGHUP: the old output stays in use; tried again");
         }
     }
@@ -210,7 +210,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 let since = *known.moved_since.get_or_insert(now);
                 if !known.is_moved_said && !known.is_reopen_due && now.saturating_duration_since(since) >= MOVED_FOR {
                     known.is_moved_said = true;
-                    if let Some(kept_back) = self.notices.admit(Cause::OutputMoved, now) {
+                    if let Some(kept_back) = self.observer.notices.admit(Cause::OutputMoved, now) {
                         tracing::warn!(
                             kept_back,
                             "the output file is not at its path any more: it was renamed, or mounted over; records go on into it until SIGHUP"
@@ -271,17 +271,17 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             let is_first = self.output_file.failure.is_none();
             self.outbox.block(now);
             self.output_file.open_failed(with_causes(&error), now);
-            if is_first && let Some(kept_back) = self.notices.admit(Cause::OutputDeleted, now) {
+            if is_first && let Some(kept_back) = self.observer.notices.admit(Cause::OutputDeleted, now) {
                 let error = with_causes(&error);
                 tracing::error!(error, kept_back, "the output file was deleted: records wait for another one; tried again");
             }
             return;
         }
-        self.stats.outputs_replaced += 1;
+        self.observer.stats.outputs_replaced += 1;
         self.output_file.opened();
         self.output_file.step = Step::ToStore;
         self.outbox.reopened();
-        if let Some(kept_back) = self.notices.admit(Cause::OutputDeleted, now) {
+        if let Some(kept_back) = self.observer.notices.admit(Cause::OutputDeleted, now) {
             let again_bytes = self.outbox.sink().owed();
             tracing::warn!(
                 again_bytes,

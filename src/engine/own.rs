@@ -31,6 +31,8 @@ pub(super) struct OwnFiles {
     live: Vec<(u64, u64)>,
     /// Files that we wrote before, oldest first.
     former: VecDeque<FileId>,
+    /// Device and inode of the state directory, and of those before it that were moved away: the last ones.
+    pub(super) directories: VecDeque<(u64, u64)>,
     /// Where ours are: device and inode of the directory, and the name.
     places: Vec<Place>,
 }
@@ -141,7 +143,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
         self.release_successor(id);
         self.write_path(id);
-        let Some(kept_back) = self.notices.admit_about(Cause::OwnOutput, &self.path, now.instant) else { return };
+        let Some(kept_back) = self.observer.notices.admit_about(Cause::OwnOutput, &self.path, now.instant) else { return };
         let path = String::from_utf8_lossy(&self.path);
         match own {
             Own::Live => tracing::warn!(?path, kept_back, "this file receives our own output or diagnostics: left out"),

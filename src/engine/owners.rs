@@ -56,14 +56,14 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// Whether a name is that of a PATH, in a directory that is watched for it alone.
     pub(super) fn is_path_of_file(&self, dir: DirId, name: &[u8]) -> bool {
-        self.tree.get(dir).role == Role::Home && matches!(self.wanted.get(dir, name), Some(Wanted::Path(_)))
+        self.tree.get(dir).role == Role::Home && matches!(self.coverage.wanted.get(dir, name), Some(Wanted::Path(_)))
     }
 
     /// Whether a link that leads to nothing to follow may not be followed. Reports it once.
     pub(super) fn is_link_refused(&mut self, id: SlotId, now: Now) -> bool {
         let Some(RefusedLink { owner, target_owner }) = self.refused_link(id) else { return false };
         if self.became_unreadable(id)
-            && let Some(kept_back) = self.notices.admit_about(Cause::LinkRefused, &self.path, now.instant)
+            && let Some(kept_back) = self.observer.notices.admit_about(Cause::LinkRefused, &self.path, now.instant)
         {
             let path = String::from_utf8_lossy(&self.path);
             match target_owner {
@@ -92,10 +92,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// A file that a link led to, or one that took its place, has a name of its own in a directory that is not listed. Whether the link may
     /// not lead to what was found there.
     pub(super) fn is_foreign_target(&mut self, id: SlotId, owner: u32) -> bool {
-        if self.renames.rotated.is_empty() || self.config.follow_links != Some(LinkRule::Owner) {
+        if self.identities.renames.rotated.is_empty() || self.config.follow_links != Some(LinkRule::Owner) {
             return false;
         }
-        let Some((dir, link)) = self.renames.rotated.get(&self.files.key(id)).cloned() else { return false };
+        let Some((dir, link)) = self.identities.renames.rotated.get(&self.files.key(id)).cloned() else { return false };
         let (place, is_known) = (self.files.get(id).dir(), self.files.get(id).is_identified());
         let is_listed = self.tree.at_place(place.0).is_some_and(|place| self.tree.get(place).role == Role::Listed);
         let Some(dir) = self.tree.at_place(dir.0).filter(|_| !is_listed) else { return !is_known && !is_listed };
@@ -119,7 +119,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             return Ok(());
         }
         let slot = self.files.get(id);
-        let dir = self.renames.rotated.get(&self.files.key(id)).map_or(slot.dir(), |(dir, _)| *dir);
+        let dir = self.identities.renames.rotated.get(&self.files.key(id)).map_or(slot.dir(), |(dir, _)| *dir);
         match self.owner_below_path(dir) {
             Some(above) if !is_same_user(owner, above) => {
                 Err(io::Error::new(io::ErrorKind::PermissionDenied, OtherOwner { owner, above }))

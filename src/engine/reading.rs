@@ -123,7 +123,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         };
         let budget = self.budget(id, because);
         let mut pass = ReadPass::new(waiting, wall, budget, proven_size);
-        let before = (self.stats.bytes, self.stats.records);
+        let before = (self.observer.stats.bytes, self.observer.stats.records);
         let end_before = self.read_upto(id);
         let outcome = loop {
             if let Some(outcome) = self.read_open(&mut pass, &file, now).transpose() {
@@ -136,8 +136,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             }
         };
         tracing::trace!(slot = id.0, path = %self.path.escape_ascii(), ?outcome, offset = self.files.get(id).offset, "read");
-        self.reader.relax();
-        if self.busiest.is_some() {
+        self.reading.reader.relax();
+        if self.observer.busiest.is_some() {
             self.count_busy(id, before, now.instant);
         }
         if matches!(outcome, Ok(Pause::AtEnd | Pause::More)) {
@@ -191,9 +191,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 return Ok(Some(end));
             }
             let wanted = mark_len + pass.len;
-            let got = self.reader.fill(&mut self.fs, file, offset - mark_len as u64, mark_len, wanted)?;
+            let got = self.reading.reader.fill(&mut self.fs, file, offset - mark_len as u64, mark_len, wanted)?;
             let is_cut_off = got < mark_len || (mark_len == 0 && pass.proven_size.is_some_and(|size| size < offset));
-            let is_other = mark_len > 0 && mark_of(self.reader.bytes(mark_len)) != mark && !is_planted!(MarkUnread);
+            let is_other = mark_len > 0 && mark_of(self.reading.reader.bytes(mark_len)) != mark && !is_planted!(MarkUnread);
             if is_cut_off || is_other {
                 if !self.is_proven(pass, file)? {
                     return Ok(Some(Pause::OtherFile));
@@ -237,7 +237,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     ) -> io::Result<Option<Pause>> {
         let mut data_end = got;
         let mut cut = Cut::None;
-        let data = &self.reader.bytes(got)[mark_len..];
+        let data = &self.reading.reader.bytes(got)[mark_len..];
         if self.files.get(pass.id).state().contains(State::SKIP_NULS) && !data.is_empty() {
             if data[0] == 0 {
                 match self.skip_nuls(pass, file, mark_len, got, got < wanted)? {
@@ -248,7 +248,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             }
             self.files.get_mut(pass.id).clear(State::SKIP_NULS);
         }
-        let data = &self.reader.bytes(got)[mark_len..];
+        let data = &self.reading.reader.bytes(got)[mark_len..];
         // Most of what is read is one line without a NUL: one search shows it.
         let first = memchr::memchr2(0, b'\n', data);
         pass.searched = first.unwrap_or(data.len());
@@ -295,7 +295,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// Encodes the lines between `start` and `end` of the buffer. Returns how many bytes were used, and whether there was room for all.
     fn encode(&mut self, pass: &mut ReadPass, start: usize, end: usize, is_at_end: bool, is_cut: bool, now: Now) -> (usize, bool) {
-        let data = &self.reader.bytes(end)[start..];
+        let data = &self.reading.reader.bytes(end)[start..];
         let slot = self.files.get(pass.id);
         let is_due = slot.state().contains(State::FLUSH) && data.len() == slot.scanned as usize;
         let is_last = slot.life() == Life::Finishing && slot.state().contains(State::DELETED);
@@ -308,8 +308,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             let (whole, count) = lines.take_whole_lines();
             pass.is_begun |= count > 0;
             self.outbox.bytes().extend_from_slice(whole);
-            self.stats.records += count as u64;
-            self.stats.bytes += whole.len() as u64;
+            self.observer.stats.records += count as u64;
+            self.observer.stats.bytes += whole.len() as u64;
         }
         loop {
             if !self.outbox.has_room() {
@@ -327,27 +327,28 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 pass.is_begun = true;
                 let file = self.files.file_id(pass.id).expect("only identified files are read");
                 let incarnation = slot.incarnation;
-                let labels = &*self.inputs.get(slot.input).labels;
+                let labels = &*self.coverage.inputs.get(slot.input).labels;
                 let source =
                     Source { path: &self.path, device: file.device, inode: file.inode, incarnation, labels, read_at: now.wall };
-                self.encoder.begin(&source);
+                self.reading.encoder.begin(&source);
             }
-            self.encoder.encode(&line, self.outbox.bytes());
-            self.stats.records += 1;
-            self.stats.bytes += line.bytes.len() as u64 + u64::from(line.ended);
+            self.reading.encoder.encode(&line, self.outbox.bytes());
+            self.observer.stats.records += 1;
+            self.observer.stats.bytes += line.bytes.len() as u64 + u64::from(line.ended);
             if line.ended {
                 if lines.consumed() == data.len() {
                     return (data.len(), true);
                 }
                 if self.config.format == Format::Json {
                     let (before, len_max) = (lines.consumed(), self.outbox.len_max());
-                    self.stats.records += self.encoder.encode_plain_lines(&mut lines, len_max, self.outbox.bytes()) as u64;
-                    self.stats.bytes += (lines.consumed() - before) as u64;
+                    self.observer.stats.records +=
+                        self.reading.encoder.encode_plain_lines(&mut lines, len_max, self.outbox.bytes()) as u64;
+                    self.observer.stats.bytes += (lines.consumed() - before) as u64;
                 }
                 continue;
             }
             pass.has_piece = true;
-            self.stats.pieces += 1;
+            self.observer.stats.pieces += 1;
             let begin = usize::try_from(line.offset - first_offset).expect("a line is in the buffer");
             if lines.consumed() < begin + line.bytes.len() {
                 return (data.len(), true);
@@ -362,10 +363,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         slot.clear(State::FLUSH);
         // Shorter than it was: truncated within the unfinished line.
         let lost = u64::from(before.saturating_sub(slot.scanned));
-        self.stats.lost_bytes += lost;
-        self.stats.lost_truncated_bytes += lost;
+        self.observer.stats.lost_bytes += lost;
+        self.observer.stats.lost_truncated_bytes += lost;
         if lost > 0 {
-            self.lost.note(&self.path, UNFINISHED_TRUNCATED, lost, now);
+            self.observer.lost.note(&self.path, UNFINISHED_TRUNCATED, lost, now);
         }
     }
 
@@ -398,7 +399,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// The mark of the bytes before `end` in the buffer, which is where the offset is now.
     pub(super) fn set_mark(&mut self, id: SlotId, end: usize) {
-        let before = &self.reader.bytes(end)[end.saturating_sub(MARK_BYTES)..];
+        let before = &self.reading.reader.bytes(end)[end.saturating_sub(MARK_BYTES)..];
         let slot = self.files.get_mut(id);
         slot.mark = mark_of(before);
         slot.mark_len = u8::try_from(before.len()).expect("at most MARK_BYTES");
@@ -416,13 +417,13 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// The content restarts: truncated below the offset, or overwritten in place.
     pub(super) fn restart(&mut self, id: SlotId, now: Now) {
         let slot = self.files.get_mut(id);
-        self.stats.truncations += 1;
-        self.stats.lost_bytes += u64::from(slot.scanned);
-        self.stats.lost_truncated_bytes += u64::from(slot.scanned);
+        self.observer.stats.truncations += 1;
+        self.observer.stats.lost_bytes += u64::from(slot.scanned);
+        self.observer.stats.lost_truncated_bytes += u64::from(slot.scanned);
         if slot.scanned > 0 {
-            self.lost.note(&self.path, UNFINISHED_TRUNCATED, u64::from(slot.scanned), now.instant);
+            self.observer.lost.note(&self.path, UNFINISHED_TRUNCATED, u64::from(slot.scanned), now.instant);
         }
-        if let Some(kept_back) = self.notices.admit_about(Cause::Truncated, &self.path, now.instant) {
+        if let Some(kept_back) = self.observer.notices.admit_about(Cause::Truncated, &self.path, now.instant) {
             let (offset, path) = (slot.offset, String::from_utf8_lossy(&self.path));
             tracing::info!(?path, offset, kept_back, "truncated or overwritten: read again from its start");
         }
@@ -440,7 +441,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let offset = self.files.get(pass.id).offset;
         let start = offset.saturating_sub(READ_BYTES as u64);
         let len = usize::try_from(offset - start).expect("at most READ_BYTES");
-        let got = self.reader.fill(&mut self.fs, file, start, len, len)?;
+        let got = self.reading.reader.fill(&mut self.fs, file, start, len, len)?;
         let slot = self.files.get_mut(pass.id);
         if got < len {
             // It shrank since it was looked at: what is there now is new.
@@ -449,7 +450,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.begin_story(pass.id);
             return Ok(());
         }
-        if let Some(at) = memchr::memrchr(b'\n', self.reader.bytes(len)) {
+        if let Some(at) = memchr::memrchr(b'\n', self.reading.reader.bytes(len)) {
             slot.offset = start + at as u64 + 1;
             slot.clear(State::SEEK_LINE);
             self.set_mark(pass.id, at + 1);
@@ -466,9 +467,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         loop {
             let slot = self.files.get(pass.id);
             let (offset, scanned) = (slot.offset, slot.scanned);
-            let got = self.reader.fill(&mut self.fs, file, offset + u64::from(scanned), 0, READ_BYTES)?;
+            let got = self.reading.reader.fill(&mut self.fs, file, offset + u64::from(scanned), 0, READ_BYTES)?;
             let is_longer = scanned as usize + got > self.config.line_bytes_max;
-            if got == 0 || is_longer || memchr::memchr2(b'\n', 0, self.reader.bytes(got)).is_some() {
+            if got == 0 || is_longer || memchr::memchr2(b'\n', 0, self.reading.reader.bytes(got)).is_some() {
                 // The end, or a truncation: whoever reads from the offset sees which.
                 if got == 0 && self.fs.stat_file(file)?.size == offset + u64::from(scanned) {
                     return Ok(Some(Pause::AtEnd));

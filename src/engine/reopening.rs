@@ -22,7 +22,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         if !self.outbox.is_at_boundary() {
             mark!("the output was to be reopened in the middle of a record");
             self.reopen_later(now.instant);
-            let Some(kept_back) = self.notices.admit(Cause::Reopen, now.instant) else { return Ok(()) };
+            let Some(kept_back) = self.observer.notices.admit(Cause::Reopen, now.instant) else { return Ok(()) };
             tracing::warn!(kept_back, "the output is in the middle of a record and takes nothing now: reopened later");
             return Ok(());
         }
@@ -53,7 +53,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
         self.output_file.opened();
         self.outbox.reopened();
-        if let Some(kept_back) = self.notices.admit(Cause::Reopen, now) {
+        if let Some(kept_back) = self.observer.notices.admit(Cause::Reopen, now) {
             tracing::info!(kept_back, "SIGHUP: output reopened");
         }
         true

@@ -113,9 +113,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let (above, _) = self.path.split_at(self.tree.prefix_len(dir));
         let below = before.strip_prefix(above).filter(|_| before != self.path)?;
         let name_before = below.rsplit(|&byte| byte == b'/').next().unwrap_or(below);
-        let mut roots = self.inputs.roots(self.tree.get(self.tree.root_of(dir)).scope).iter();
-        let root = roots.find(|&&root| self.inputs.rules(root).patterns.accepts_file(name_before, below))?;
-        Some(self.inputs.of_root(*root))
+        let mut roots = self.coverage.inputs.roots(self.tree.get(self.tree.root_of(dir)).scope).iter();
+        let root = roots.find(|&&root| self.coverage.inputs.rules(root).patterns.accepts_file(name_before, below))?;
+        Some(self.coverage.inputs.of_root(*root))
     }
 
     /// Whether a file that goes on may have changed while nobody looked. If not, it is not opened.
@@ -217,19 +217,19 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// The same, of all that are known, for a new journal.
     pub(super) fn scanned_paths(&self, stored: &Stored) -> Vec<Vec<u8>> {
-        let now = if self.absence.is_scanned { self.found_roots() } else { Vec::new() };
+        let now = if self.discovery.absence.is_scanned { self.found_roots() } else { Vec::new() };
         let before = stored.scanned().filter(|path| !now.iter().any(|known| known == path)).map(<[u8]>::to_vec).collect::<Vec<_>>();
         now.into_iter().chain(before).collect()
     }
 
     /// What is there at the start is still being found.
     pub(super) fn is_first_scan(&self) -> bool {
-        !self.absence.is_scanned
+        !self.discovery.absence.is_scanned
     }
 
     /// A PATH was added: once all is calm again, it was scanned.
     pub(super) fn scan_is_under_way(&mut self) {
-        self.absence.is_scanned = false;
+        self.discovery.absence.is_scanned = false;
     }
 
     /// Looks at files that have an entry but were not found, in slices: after the first scan, and every [`GONE_AFTER`] from then on.
@@ -237,19 +237,19 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         if self.commits.is_none() {
             return;
         }
-        if !self.absence.is_scanned && self.is_calm() && self.schedule.listed.is_empty() {
-            self.absence.is_scanned = true;
+        if !self.discovery.absence.is_scanned && self.is_calm() && self.schedule.listed.is_empty() {
+            self.discovery.absence.is_scanned = true;
             let scanned = self.found_roots();
             let commits = self.commits.as_mut().expect("just seen");
             commits.scanned = scanned.into_iter().filter(|path| !commits.stored.is_scanned(path)).collect();
             commits.stored.shrink();
-            self.absence.place = Some(0);
+            self.discovery.absence.place = Some(0);
         }
-        if self.absence.next.is_some_and(|at| at <= now.instant) {
-            self.absence.next = None;
-            self.absence.place = Some(0);
+        if self.discovery.absence.next.is_some_and(|at| at <= now.instant) {
+            self.discovery.absence.next = None;
+            self.discovery.absence.place = Some(0);
         }
-        let Some(first) = self.absence.place else { return };
+        let Some(first) = self.discovery.absence.place else { return };
         for place in first..first + LOOKS_PER_TURN {
             let commits = self.commits.as_ref().expect("just seen");
             match commits.stored.at(place) {
@@ -259,14 +259,15 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 }
                 Some(None) => {}
                 None => {
-                    self.absence.place = None;
+                    self.discovery.absence.place = None;
                     // With `--once` there is no second look in this run.
-                    self.absence.next = (!commits.stored.is_empty() && !self.config.once).then_some(now.instant + GONE_AFTER);
+                    self.discovery.absence.next =
+                        (!commits.stored.is_empty() && !self.config.once).then_some(now.instant + GONE_AFTER);
                     return;
                 }
             }
         }
-        self.absence.place = Some(first + LOOKS_PER_TURN);
+        self.discovery.absence.place = Some(first + LOOKS_PER_TURN);
     }
 
     /// A file has an entry, but was not found.
@@ -314,7 +315,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// How much of a path, as records show it, is the PATH that it is below.
     fn trusted_by_a_path(&self, path: &[u8]) -> Option<usize> {
-        let roots = self.roots.iter().filter(|root| root.state != RootState::Removed);
+        let roots = self.coverage.roots.iter().filter(|root| root.state != RootState::Removed);
         roots
             .filter_map(|root| {
                 let prefix = prefix_of(&root.path);
@@ -341,12 +342,12 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// When the next pass over absent files is due; at once while one is running.
     pub(super) fn absence_deadline(&self) -> Option<Instant> {
-        self.absence.next
+        self.discovery.absence.next
     }
 
     /// A pass over absent files is running.
     pub(super) fn is_looking_for_absent(&self) -> bool {
-        self.absence.place.is_some()
+        self.discovery.absence.place.is_some()
     }
 }
 

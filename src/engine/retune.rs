@@ -16,12 +16,12 @@ use crate::sys::clock::Now;
 impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// At most this many files are open besides the one being read. None: what is deleted before it was read to its end is lost.
     pub fn limit_open_files(&mut self, max: usize) {
-        self.files_open_max = max;
-        self.kept.resize(max);
+        self.reading.files_open_max = max;
+        self.reading.kept.resize(max);
         // Those without a name cannot be opened again.
         let files = &self.files;
-        let mut surplus = self.held.len().saturating_sub(max);
-        self.held.retain(|&id, _| {
+        let mut surplus = self.reading.held.len().saturating_sub(max);
+        self.reading.held.retain(|&id, _| {
             let goes = surplus > 0 && files.get(id).is_bound();
             surplus -= usize::from(goes);
             !goes
@@ -30,18 +30,18 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// The host's name, or none, in records from now on.
     pub fn set_host(&mut self, host: Option<&str>) {
-        self.encoder.set_host(host);
+        self.reading.encoder.set_host(host);
     }
 
     /// How much of [`crate::config::EngineConfig::coalesce`] a file cools down that is read from now on: 0 to 1.
     pub fn set_pressure(&mut self, pressure: f32) {
-        self.pressure = pressure;
+        self.schedule.pressure = pressure;
     }
 
     /// How long a file that is read now is not opened again.
     pub(super) fn cools_for(&self) -> Duration {
         // Nearly always it is one of these two.
-        match self.pressure {
+        match self.schedule.pressure {
             0.0 => Duration::ZERO,
             1.0 => self.config.coalesce,
             pressure => self.config.coalesce.mul_f32(pressure),
@@ -51,7 +51,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// The most time between two reads of one file that follow each other.
     pub fn set_coalesce(&mut self, coalesce: Duration, now: Instant) {
         self.config.coalesce = coalesce;
-        self.kept.keep_for(KEPT_FOR.max(coalesce), now);
+        self.reading.kept.keep_for(KEPT_FOR.max(coalesce), now);
         // Files read from now on queue up behind these: none may wait for longer than they will.
         self.schedule.cool_for_at_most(coalesce, now);
     }

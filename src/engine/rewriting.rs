@@ -97,25 +97,25 @@ pub(super) enum Rewriting {
 impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// A turn begins: whatever was modified before the end of the one before may have been read in that.
     pub(super) fn note_turn(&mut self, now: Now) {
-        let since = now.instant.saturating_duration_since(self.rewrites.turn_ended_at);
-        self.rewrites.quiet_since = now.wall.checked_sub(since).unwrap_or(now.wall);
-        self.rewrites.turn_ended_at = now.instant;
+        let since = now.instant.saturating_duration_since(self.identities.rewrites.turn_ended_at);
+        self.identities.rewrites.quiet_since = now.wall.checked_sub(since).unwrap_or(now.wall);
+        self.identities.rewrites.turn_ended_at = now.instant;
     }
 
     /// An event told that the attributes of a file changed, perhaps its times.
     pub(super) fn note_attributes(&mut self, id: SlotId) {
-        if self.rewrites.touched.len() < TOUCHED_MAX {
-            self.rewrites.touched.push(id);
+        if self.identities.rewrites.touched.len() < TOUCHED_MAX {
+            self.identities.rewrites.touched.push(id);
         }
-        if let Some(at) = self.find_rewrite(id).filter(|&at| !self.rewrites.known[at].is_certain) {
+        if let Some(at) = self.find_rewrite(id).filter(|&at| !self.identities.rewrites.known[at].is_certain) {
             self.forget_rewrite(at);
         }
     }
 
     /// A file's turn ended before the file did, and it may get another one at once: what was modified since the turn before was read by then.
     pub(super) fn note_read_in_part(&mut self, id: SlotId) {
-        if self.rewrites.touched.len() < TOUCHED_MAX {
-            self.rewrites.touched.push(id);
+        if self.identities.rewrites.touched.len() < TOUCHED_MAX {
+            self.identities.rewrites.touched.push(id);
         }
     }
 
@@ -136,28 +136,28 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 
     fn is_touched(&self, id: SlotId) -> bool {
-        self.rewrites.touched.len() >= TOUCHED_MAX || self.rewrites.touched.contains(&id)
+        self.identities.rewrites.touched.len() >= TOUCHED_MAX || self.identities.rewrites.touched.contains(&id)
     }
 
     fn find_rewrite(&self, id: SlotId) -> Option<usize> {
         let key = self.files.key(id);
-        self.rewrites.known.iter().position(|rewrite| rewrite.key == key)
+        self.identities.rewrites.known.iter().position(|rewrite| rewrite.key == key)
     }
 
     /// Those of which nothing is certain make room first.
     fn remember_rewrite(&mut self, rewrite: Rewrite) {
-        let known = &mut self.rewrites.known;
+        let known = &mut self.identities.rewrites.known;
         if known.len() >= REWRITES_MAX {
             let at = known.iter().position(|rewrite| !rewrite.is_certain).unwrap_or(0);
             known.remove(at);
         }
         known.push_back(rewrite);
-        self.rewrites.count();
+        self.identities.rewrites.count();
     }
 
     fn forget_rewrite(&mut self, at: usize) -> Option<Rewrite> {
-        let rewrite = self.rewrites.known.remove(at);
-        self.rewrites.count();
+        let rewrite = self.identities.rewrites.known.remove(at);
+        self.identities.rewrites.count();
         rewrite
     }
 
@@ -166,18 +166,18 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     fn found_nothing_new(&mut self, id: SlotId, file: &F::File, end: u64, now: Now) {
         let Ok(found) = self.fs.inode_of(file) else { return };
         let known = self.find_rewrite(id);
-        if known.is_some_and(|at| self.rewrites.known[at].is_restarted) {
+        if known.is_some_and(|at| self.identities.rewrites.known[at].is_restarted) {
             return;
         }
         // One that grew since is an ordinary file. A time that is still to come was set by somebody, or by a clock that is not ours.
-        let known = known.filter(|&at| self.rewrites.known[at].end == end || self.forget_rewrite(at).is_none());
+        let known = known.filter(|&at| self.identities.rewrites.known[at].end == end || self.forget_rewrite(at).is_none());
         if found.size != end || found.modified > now.wall || self.is_touched(id) {
             return;
         }
-        let is_later = known.is_some_and(|at| found.modified > self.rewrites.known[at].modified);
+        let is_later = known.is_some_and(|at| found.modified > self.identities.rewrites.known[at].modified);
         // A write sets both times; whoever sets the one, or changes something else, sets only the other to the present.
         let is_written = found.modified == found.changed;
-        let is_certain = is_written && (is_later || found.modified > self.rewrites.quiet_since);
+        let is_certain = is_written && (is_later || found.modified > self.identities.rewrites.quiet_since);
         let key = self.files.key(id);
         let at = known.unwrap_or_else(|| {
             self.remember_rewrite(Rewrite {
@@ -188,22 +188,22 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 end,
                 old: Vec::new(),
             });
-            self.rewrites.known.len() - 1
+            self.identities.rewrites.known.len() - 1
         });
-        self.rewrites.known[at].modified = found.modified;
+        self.identities.rewrites.known[at].modified = found.modified;
         if !is_certain {
             self.ask_about_further_names(id);
             return;
         }
-        self.rewrites.known[at].is_certain = true;
-        self.rewrites.known[at].end = end;
+        self.identities.rewrites.known[at].is_certain = true;
+        self.identities.rewrites.known[at].end = end;
         let slot = self.files.get(id);
         // The bytes around the offset are in the buffer: the read proved them.
         let read = usize::from(slot.mark_len) + slot.scanned as usize;
         if read <= OLD_BYTES_MAX {
-            self.rewrites.known[at].old = self.reader.bytes(read).to_vec();
+            self.identities.rewrites.known[at].old = self.reading.reader.bytes(read).to_vec();
         }
-        if let Some(kept_back) = self.notices.admit_about(Cause::WrittenBefore, &self.path, now.instant) {
+        if let Some(kept_back) = self.observer.notices.admit_about(Cause::WrittenBefore, &self.path, now.instant) {
             let path = String::from_utf8_lossy(&self.path);
             tracing::warn!(
                 ?path,
@@ -253,8 +253,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// so it counts as replaced.
     fn writer_goes_on(&mut self, rewrite: &Rewrite, file: &F::File) -> io::Result<Option<u64>> {
         let (from, len) = (rewrite.old_from(), rewrite.old.len());
-        let got = self.reader.fill(&mut self.fs, file, from, len, len)?;
-        let new = self.reader.bytes(got);
+        let got = self.reading.reader.fill(&mut self.fs, file, from, len, len)?;
+        let new = self.reading.reader.bytes(got);
         let Some(differs) = new.iter().zip(&rewrite.old).position(|(new, old)| new != old) else { return Ok(None) };
         if got < len || len < 2 * MARK_BYTES || differs < len - MARK_BYTES {
             return Ok(None);
@@ -279,31 +279,31 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// Of bytes that were read, leaves those at the end out that are of the former content and were delivered: returns how many are left.
     #[inline]
     pub(super) fn leave_old_out(&mut self, id: SlotId, mark_len: usize, got: usize, is_all: bool) -> usize {
-        if self.rewrites.restarted == 0 { got } else { self.leave_out_known(id, mark_len, got, is_all) }
+        if self.identities.rewrites.restarted == 0 { got } else { self.leave_out_known(id, mark_len, got, is_all) }
     }
 
     fn leave_out_known(&mut self, id: SlotId, mark_len: usize, got: usize, is_all: bool) -> usize {
-        let Some(at) = self.find_rewrite(id).filter(|&at| self.rewrites.known[at].is_restarted) else { return got };
+        let Some(at) = self.find_rewrite(id).filter(|&at| self.identities.rewrites.known[at].is_restarted) else { return got };
         let offset = self.files.get(id).offset;
         let data_end = offset + (got - mark_len) as u64;
-        if data_end > self.rewrites.known[at].end || (is_all && data_end < self.rewrites.known[at].end) {
+        if data_end > self.identities.rewrites.known[at].end || (is_all && data_end < self.identities.rewrites.known[at].end) {
             // The writer passed the former end, or the file is shorter.
             self.forget_rewrite(at);
             return got;
         }
-        if data_end < self.rewrites.known[at].end {
+        if data_end < self.identities.rewrites.known[at].end {
             return got;
         }
-        let rewrite = &mut self.rewrites.known[at];
+        let rewrite = &mut self.identities.rewrites.known[at];
         if rewrite.old.is_empty() {
             // All of it is delivered, this once.
-            let read = self.reader.bytes(got);
+            let read = self.reading.reader.bytes(got);
             rewrite.old = read[read.len().saturating_sub(OLD_BYTES_MAX)..].to_vec();
             return got;
         }
         let from = rewrite.old_from().max(offset);
         let bytes_since = |start: u64| usize::try_from(from - start).expect("both are in memory");
-        let new = &self.reader.bytes(got)[mark_len + bytes_since(offset)..];
+        let new = &self.reading.reader.bytes(got)[mark_len + bytes_since(offset)..];
         let old = &rewrite.old[bytes_since(rewrite.old_from())..];
         let differs = new.iter().zip(old).rposition(|(new, old)| new != old);
         let upto = match differs {
@@ -317,7 +317,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// What is known of a file that is written over from the front.
     pub(super) fn rewriting(&self, id: SlotId) -> Option<Rewriting> {
         let key = self.files.key(id);
-        let rewrite = self.rewrites.known.iter().find(|rewrite| rewrite.key == key && rewrite.is_certain)?;
+        let rewrite = self.identities.rewrites.known.iter().find(|rewrite| rewrite.key == key && rewrite.is_certain)?;
         if !rewrite.is_restarted {
             return (rewrite.end == self.read_upto(id).1).then_some(Rewriting::BeforeOffset);
         }

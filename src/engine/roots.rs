@@ -23,33 +23,33 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// Adds a PATH; it is started later.
     pub(super) fn add_path(&mut self, path: Vec<u8>, input: InputId) {
         let root = Root { path, state: RootState::Missing, is_tree: false };
-        match self.roots.iter().position(|root| root.state == RootState::Removed) {
+        match self.coverage.roots.iter().position(|root| root.state == RootState::Removed) {
             Some(at) => {
-                self.inputs.assign(RootId::from(at), input);
-                self.ways.forget(at);
-                self.roots[at] = root;
+                self.coverage.inputs.assign(RootId::from(at), input);
+                self.coverage.ways.forget(at);
+                self.coverage.roots[at] = root;
             }
             None => {
-                self.inputs.add_root(input);
-                self.roots.push(root);
+                self.coverage.inputs.add_root(input);
+                self.coverage.roots.push(root);
             }
         }
     }
 
     /// In the first turn: looks at every PATH.
     pub(super) fn start_roots(&mut self, now: Now) -> Result<(), EngineError> {
-        if self.is_started {
+        if self.discovery.is_started {
             return Ok(());
         }
         self.arm_ways(now);
-        for at in 0..self.roots.len() {
+        for at in 0..self.coverage.roots.len() {
             // What appeared in a tree that was scanned in an earlier run appeared after the start.
-            let why = if self.is_scanned(&self.roots[at].path) { Why::Appeared } else { Why::FirstScan };
+            let why = if self.is_scanned(&self.coverage.roots[at].path) { Why::Appeared } else { Why::FirstScan };
             self.start_root(at, why, now);
             self.say_if_missing(at, now);
         }
-        self.is_started = true;
-        if self.config.once && self.roots.iter().all(|root| root.state == RootState::Missing) {
+        self.discovery.is_started = true;
+        if self.config.once && self.coverage.roots.iter().all(|root| root.state == RootState::Missing) {
             return Err(EngineError::NoPath);
         }
         Ok(())
@@ -57,10 +57,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// Looks whether a missing PATH is there, and starts to follow it.
     pub(super) fn start_root(&mut self, at: usize, why: Why, now: Now) {
-        if self.roots[at].state != RootState::Missing {
+        if self.coverage.roots[at].state != RootState::Missing {
             return;
         }
-        let path = self.roots[at].path.clone();
+        let path = self.coverage.roots[at].path.clone();
         let found = match self.fs.stat(&path, Links::Follow) {
             Ok(found) if found.kind == FileKind::Directory => self.start_tree(at, why),
             Ok(found) if found.kind == FileKind::Regular => self.start_file(at, why, now),
@@ -69,65 +69,65 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 let errno = found.err().map(|error| error.raw_os_error());
                 let is_missing =
                     errno.is_none_or(|errno| matches!(errno, Some(libc::ENOENT | libc::ENOTDIR | libc::ELOOP | libc::EACCES)));
-                if is_missing && self.ways.is_told(at) {
+                if is_missing && self.coverage.ways.is_told(at) {
                     return;
                 }
                 self.poll_by(now.instant + timers::POLL_EVERY);
                 return;
             }
         };
-        if self.is_started
-            && let Some(kept_back) = self.notices.admit_about(Cause::PathAppeared, &path, now.instant)
+        if self.discovery.is_started
+            && let Some(kept_back) = self.observer.notices.admit_about(Cause::PathAppeared, &path, now.instant)
         {
             tracing::info!(path = ?String::from_utf8_lossy(&path), kept_back, "PATH appeared");
         }
-        self.roots[at].state = RootState::Found(self.tree.key(found));
+        self.coverage.roots[at].state = RootState::Found(self.tree.key(found));
         // Before anything below it is found.
         let depth = self.depth_of(at);
-        self.inputs.set_depth(RootId::from(at), depth);
+        self.coverage.inputs.set_depth(RootId::from(at), depth);
     }
 
     /// How many directories are above what a PATH leads to.
     fn depth_of(&mut self, at: usize) -> usize {
-        let (base, real) = self.ways.end_of(at);
+        let (base, real) = self.coverage.ways.end_of(at);
         let walked = absolute(base, real).into_iter().next();
-        let path = &self.roots[at].path;
+        let path = &self.coverage.roots[at].path;
         let real = walked.unwrap_or_else(|| self.fs.canonical(path, Links::Follow).unwrap_or_else(|_| path.clone()));
         components(&real).count()
     }
 
     /// Says that nothing is found at a PATH.
     pub(super) fn say_missing(&mut self, at: usize, what: &'static str, now: Now) {
-        let path = &self.roots[at].path;
-        if let Some(kept_back) = self.notices.admit_about(Cause::PathMissing, path, now.instant) {
+        let path = &self.coverage.roots[at].path;
+        if let Some(kept_back) = self.observer.notices.admit_about(Cause::PathMissing, path, now.instant) {
             tracing::warn!(path = ?String::from_utf8_lossy(path), kept_back, "{what}");
         }
     }
 
     fn start_tree(&mut self, at: usize, why: Why) -> DirId {
-        self.roots[at].is_tree = true;
-        let dir = self.tree.add_root(&prefix_of(&self.roots[at].path), Role::Listed);
+        self.coverage.roots[at].is_tree = true;
+        let dir = self.tree.add_root(&prefix_of(&self.coverage.roots[at].path), Role::Listed);
         let root = RootId::from(at);
-        self.tree.get_mut(dir).scope = self.inputs.scope(vec![root]);
+        self.tree.get_mut(dir).scope = self.coverage.inputs.scope(vec![root]);
         self.tree.get_mut(dir).is_path = true;
         self.push_visit(dir, why);
         dir
     }
 
     fn start_file(&mut self, at: usize, why: Why, now: Now) -> DirId {
-        self.roots[at].is_tree = false;
-        let (path, input) = (self.roots[at].path.clone(), self.inputs.of_root(RootId::from(at)));
+        self.coverage.roots[at].is_tree = false;
+        let (path, input) = (self.coverage.roots[at].path.clone(), self.coverage.inputs.of_root(RootId::from(at)));
         let (prefix, name) = split_path(&path);
         let home = self.home(prefix, true);
         self.tree.trust(home);
         if self.input_of(home, name).is_none() {
-            self.wanted.insert(home, name, Wanted::Path(input));
+            self.coverage.wanted.insert(home, name, Wanted::Path(input));
         }
         if self.files.find(home, name).is_none() {
             if let Some(input) = self.input_of(home, name) {
                 let id = self.hear_of(home, name, input);
                 self.files.get_mut(id).put(State::FIRST_SCAN, why == Why::FirstScan);
-            } else if let Some(kept_back) = self.notices.admit_about(Cause::PathLeftOut, &path, now.instant) {
+            } else if let Some(kept_back) = self.observer.notices.admit_about(Cause::PathLeftOut, &path, now.instant) {
                 let path = String::from_utf8_lossy(&path);
                 tracing::warn!(?path, kept_back, "PATH does not match --include, or matches --exclude: left out");
             }
@@ -137,28 +137,28 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// The directory with this path that is watched for single files; added if need be. Either a PATH leads there, or a link.
     pub(super) fn home(&mut self, prefix: &[u8], is_path: bool) -> DirId {
-        if let Some(&known) = self.homes.get(prefix) {
+        if let Some(&known) = self.coverage.homes.get(prefix) {
             if let Some(dir) = self.tree.alive(known) {
                 return dir;
             }
-            self.homes.remove(prefix);
+            self.coverage.homes.remove(prefix);
         }
         let dir = if is_path { self.tree.add_root(prefix, Role::Home) } else { self.tree.add_target(prefix) };
-        self.homes.insert(prefix.into(), self.tree.key(dir));
+        self.coverage.homes.insert(prefix.into(), self.tree.key(dir));
         self.push_visit(dir, Why::Appeared);
         dir
     }
 
     /// The PATHs that are there.
     pub(super) fn found_roots(&self) -> Vec<Vec<u8>> {
-        self.roots.iter().filter(|root| matches!(root.state, RootState::Found(_))).map(|root| root.path.clone()).collect()
+        self.coverage.roots.iter().filter(|root| matches!(root.state, RootState::Found(_))).map(|root| root.path.clone()).collect()
     }
 
     /// The directory of a PATH is gone, or is elsewhere: PATHs that do not lead to theirs any more are looked for from now on.
     pub(super) fn root_lost(&mut self, now: Now) {
-        self.is_path_lost = false;
-        for at in 0..self.roots.len() {
-            let RootState::Found(key) = self.roots[at].state else { continue };
+        self.discovery.is_path_lost = false;
+        for at in 0..self.coverage.roots.len() {
+            let RootState::Found(key) = self.coverage.roots[at].state else { continue };
             if let Some(other) = self.tree.alive(key) {
                 // A PATH within the lost one is told nothing of that.
                 self.push_visit(other, Why::Appeared);
@@ -166,15 +166,15 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                     continue;
                 }
                 mark!("a PATH in another one's tree led elsewhere");
-                self.roots[at].state = RootState::Missing;
+                self.coverage.roots[at].state = RootState::Missing;
                 self.uncover_moved(other, now.instant);
             }
             let is_covered = self.is_covered(at);
-            if is_covered && !self.roots[at].is_tree {
+            if is_covered && !self.coverage.roots[at].is_tree {
                 mark!("the file of a lost PATH was followed below another one");
                 continue;
             }
-            self.roots[at].state = RootState::Missing;
+            self.coverage.roots[at].state = RootState::Missing;
             if !is_covered {
                 mark!("a PATH was lost");
                 self.say_missing(at, "PATH is gone: waiting for it", now);
@@ -185,10 +185,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// Whether a PATH that lies in another one's tree leads elsewhere now, or nowhere. Others are found out by a visit.
     fn has_moved(&mut self, at: usize, dir: DirId) -> bool {
-        if !self.roots[at].is_tree || self.tree.parent(dir).is_none() {
+        if !self.coverage.roots[at].is_tree || self.tree.parent(dir).is_none() {
             return false;
         }
-        let path = self.roots[at].path.clone();
+        let path = self.coverage.roots[at].path.clone();
         match self.fs.stat(&path, Links::Follow) {
             Ok(found) => (found.id.device, found.id.inode) != self.tree.get(dir).inode,
             Err(error) => matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR | libc::ELOOP)),
@@ -198,13 +198,13 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// A PATH does not lead to this directory any more: its rules do not hold there for what is new.
     fn uncover_moved(&mut self, dir: DirId, now: Instant) {
         let key = self.tree.key(dir);
-        self.tree.get_mut(dir).is_path = self.roots.iter().any(|root| root.is_tree && root.state == RootState::Found(key));
+        self.tree.get_mut(dir).is_path = self.coverage.roots.iter().any(|root| root.is_tree && root.state == RootState::Found(key));
         self.rescope_moved(dir, now);
     }
 
     /// Whether a PATH's directory is this one or below it.
     pub(super) fn has_path_within(&self, dir: DirId) -> bool {
-        self.roots.iter().any(|root| match root.state {
+        self.coverage.roots.iter().any(|root| match root.state {
             RootState::Found(key) => root.is_tree && self.tree.alive(key).is_some_and(|found| self.tree.is_within(found, dir)),
             RootState::Missing | RootState::Removed => false,
         })
@@ -214,9 +214,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     pub(super) fn visit_roots_within(&mut self, dir: DirId) {
         self.path.clear();
         self.tree.write_path(dir, &mut self.path);
-        for at in 0..self.roots.len() {
-            let RootState::Found(key) = self.roots[at].state else { continue };
-            if self.roots[at].path.starts_with(&self.path)
+        for at in 0..self.coverage.roots.len() {
+            let RootState::Found(key) = self.coverage.roots[at].state else { continue };
+            if self.coverage.roots[at].path.starts_with(&self.path)
                 && let Some(within) = self.tree.alive(key).filter(|&within| within != dir)
             {
                 mark!("a directory was renamed or lost with a PATH in it");
@@ -229,7 +229,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     pub(super) fn path_became_directory(&mut self, home: DirId, name: &[u8], now: Instant) {
         let state = RootState::Found(self.tree.key(home));
         let mut is_wanted = false;
-        for root in &mut self.roots {
+        for root in &mut self.coverage.roots {
             if root.state == state
                 && !root.is_tree
                 && (root.path == name || root.path.strip_suffix(name).is_some_and(|prefix| prefix.ends_with(b"/")))
@@ -240,14 +240,14 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
         if is_wanted {
             mark!("the PATH of a file stood for a directory");
-            self.wanted.remove(home, name);
+            self.coverage.wanted.remove(home, name);
             self.poll_by(now);
         }
     }
 
     /// Whether another PATH's tree holds what this PATH names, so that nothing is missing.
     fn is_covered(&mut self, at: usize) -> bool {
-        let path = self.roots[at].path.clone();
+        let path = self.coverage.roots[at].path.clone();
         let Ok(found) = self.fs.stat(&path, Links::Follow) else { return false };
         match found.kind {
             // A directory that is gone, as we have not heard yet, may have had the same inode.
@@ -262,10 +262,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// A directory turned out to be the same as `other`: the single files wanted in it are wanted there.
     pub(super) fn merge_home(&mut self, dir: DirId, other: DirId) {
-        for name in self.wanted.names_in(dir) {
-            let wanted = self.wanted.remove(dir, &name).expect("just listed");
-            if self.wanted.get(other, &name).is_none() {
-                self.wanted.insert(other, &name, wanted);
+        for name in self.coverage.wanted.names_in(dir) {
+            let wanted = self.coverage.wanted.remove(dir, &name).expect("just listed");
+            if self.coverage.wanted.get(other, &name).is_none() {
+                self.coverage.wanted.insert(other, &name, wanted);
             }
             if let Some(id) = self.files.find(other, &name) {
                 self.find_input(id);
@@ -276,7 +276,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             }
         }
         let (from, to) = (self.tree.key(dir), self.tree.key(other));
-        for root in &mut self.roots {
+        for root in &mut self.coverage.roots {
             if root.state == RootState::Found(from) {
                 root.state = RootState::Found(to);
             }
@@ -285,7 +285,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// After a home was armed: what was wanted there may have come before.
     pub(super) fn look_at_wanted(&mut self, home: DirId) {
-        for name in self.wanted.names_in(home) {
+        for name in self.coverage.wanted.names_in(home) {
             match self.files.find(home, &name) {
                 Some(id) => self.doubt(id),
                 None if self.hear_if_accepted(home, &name).is_some() => {}
@@ -301,10 +301,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// A name came up to which a followed link leads: the link is looked at.
     pub(super) fn look_through_links_to(&mut self, dir: DirId, name: &[u8]) {
-        if self.wanted.is_empty() {
+        if self.coverage.wanted.is_empty() {
             return;
         }
-        if let Some(Wanted::Link(at, link)) = self.wanted.get(dir, name).cloned()
+        if let Some(Wanted::Link(at, link)) = self.coverage.wanted.get(dir, name).cloned()
             && self.tree.at_place(at.0).is_some()
         {
             mark!("the target of a link came up");
@@ -351,10 +351,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
         let at: (DirId, Box<[u8]>) = (slot.dir(), self.files.name(id).into());
         mark!("the directory of a link's target was watched");
-        if self.wanted.get(home, name).is_none() {
+        if self.coverage.wanted.get(home, name).is_none() {
             // What it led to before is none of its targets any more.
             self.forget_targets(at.0, &at.1);
-            self.wanted.insert(home, name, Wanted::Link(at.0, at.1));
+            self.coverage.wanted.insert(home, name, Wanted::Link(at.0, at.1));
         }
         self.lead_to(id, home, name);
     }
@@ -373,14 +373,14 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             return;
         }
         let is_used = self.files.in_dir(dir).next().is_some()
-            || self.wanted.of_home(dir).any(|(_, wanted)| matches!(wanted, Wanted::Path(_)))
+            || self.coverage.wanted.of_home(dir).any(|(_, wanted)| matches!(wanted, Wanted::Path(_)))
             || self.files.has_alias_in(dir);
         if !is_used {
             mark!("a directory watched for single files was let go");
-            self.wanted.forget_targets_in(dir);
+            self.coverage.wanted.forget_targets_in(dir);
             let mut path = Vec::new();
             self.tree.write_path(dir, &mut path);
-            self.homes.remove(&*path);
+            self.coverage.homes.remove(&*path);
             if let Some(watch) = self.tree.watch(dir) {
                 self.unwatch(watch);
             }

@@ -70,6 +70,8 @@ pub(super) struct Schedule {
     pub(super) parked_max: usize,
     /// Files that were deleted and had no other name as far as is known, likewise.
     pub(super) parked_deleted: Parked,
+    /// How much of the time set files cool down: 0 to 1.
+    pub(super) pressure: f32,
     /// Since when files have been waiting.
     pub(super) lag: Lag,
 }
@@ -97,6 +99,7 @@ impl Schedule {
             parked: Parked::default(),
             parked_max: PARKED_MAX,
             parked_deleted: Parked::default(),
+            pressure: 1.0,
             lag: Lag::new(now),
         }
     }

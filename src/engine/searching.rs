@@ -86,7 +86,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             let mut targets = self.files.further_names(id).filter(|(dir, name)| self.is_target(*dir, name));
             (targets.next().map(|(dir, _)| dir), Some((dir, self.files.name(id).into())))
         } else {
-            (Some(dir), self.renames.rotated.get(&self.files.key(id)).cloned())
+            (Some(dir), self.identities.renames.rotated.get(&self.files.key(id)).cloned())
         };
         let Some(home) = home.filter(|home| self.tree.at_place(home.0).is_some_and(|home| self.tree.get(home).role == Role::Home))
         else {
@@ -94,20 +94,21 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         };
         let (directory, key) = (self.tree.key(home), self.files.key(id));
         if let Some(link) = link.clone() {
-            self.renames.rotated.insert(key, link);
+            self.identities.renames.rotated.insert(key, link);
         }
-        if self.searches.begin(directory, file.inode, Sought { input, link }) {
-            self.searches.files.insert(key, false);
+        if self.discovery.searches.begin(directory, file.inode, Sought { input, link }) {
+            self.discovery.searches.files.insert(key, false);
         }
     }
 
     /// A file lost its name: whether it is still searched for, or about to be found.
     pub(super) fn is_searched_for(&mut self, id: SlotId) -> bool {
         let key = self.files.key(id);
-        let Some(&is_over) = self.searches.files.get(&key) else { return false };
-        let waits = !is_over || !self.schedule.doubts.is_empty() || !self.found.is_empty() || self.are_events_pending;
+        let Some(&is_over) = self.discovery.searches.files.get(&key) else { return false };
+        let waits =
+            !is_over || !self.schedule.doubts.is_empty() || !self.identities.found.is_empty() || self.kernel.are_events_pending;
         if !waits {
-            self.searches.files.remove(&key);
+            self.discovery.searches.files.remove(&key);
         }
         waits
     }
@@ -152,7 +153,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let directory = self.tree.key(home);
         for inode in inodes {
             let link = via_link.then(|| link.clone());
-            if self.searches.begin(directory, inode, Sought { input, link }) {
+            if self.discovery.searches.begin(directory, inode, Sought { input, link }) {
                 self.schedule.listing.insert(self.tree.group(home));
                 Schedule::hold_back(&mut self.files, id, KeptBack::Listing);
             }
@@ -172,7 +173,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
         let mut prefix = Vec::new();
         self.tree.write_path(home, &mut prefix);
-        let wanted = self.wanted.of_home(home).filter_map(|(name, wanted)| match wanted {
+        let wanted = self.coverage.wanted.of_home(home).filter_map(|(name, wanted)| match wanted {
             Wanted::Path(input) => Some((name, *input, None)),
             Wanted::Link(dir, link) => {
                 let id = self.tree.at_place(dir.0).and_then(|dir| self.files.find(dir, link))?;
@@ -194,7 +195,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 Schedule::hold_back(&mut self.files, id, KeptBack::Listing);
                 self.schedule.listing.insert(self.tree.group(home));
                 if let Some(link) = link {
-                    self.renames.rotated.insert(self.files.key(id), link);
+                    self.identities.renames.rotated.insert(self.files.key(id), link);
                 }
             }
         }
@@ -202,17 +203,19 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// Takes a slice of the searches, within the budget.
     pub(super) fn search(&mut self, budget: &mut usize, now: Now) {
-        if self.searches.retry_at.is_some_and(|at| at <= now.instant) {
-            self.searches.retry_at = None;
+        if self.discovery.searches.retry_at.is_some_and(|at| at <= now.instant) {
+            self.discovery.searches.retry_at = None;
         }
-        while *budget > 0 && self.searches.has_work() && self.schedule.doubts.len() < DOUBTS_MAX {
-            let Some((key, listing)) = self.searches.current.take().or_else(|| self.next_search(budget, now)) else { continue };
+        while *budget > 0 && self.discovery.searches.has_work() && self.schedule.doubts.len() < DOUBTS_MAX {
+            let Some((key, listing)) = self.discovery.searches.current.take().or_else(|| self.next_search(budget, now)) else {
+                continue;
+            };
             let Some(dir) = self.tree.alive(key) else {
                 self.search_is_over(key);
                 continue;
             };
             if let Some(listing) = self.search_in(dir, listing, budget) {
-                self.searches.current = Some((key, listing));
+                self.discovery.searches.current = Some((key, listing));
             } else {
                 self.search_is_over(key);
             }
@@ -221,7 +224,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     fn next_search(&mut self, budget: &mut usize, now: Now) -> Option<(DirKey, F::Listing)> {
         *budget = budget.saturating_sub(VISIT_COST);
-        let key = self.searches.directories.pop_front()?;
+        let key = self.discovery.searches.directories.pop_front()?;
         let Some(dir) = self.tree.alive(key) else {
             self.search_is_over(key);
             return None;
@@ -230,7 +233,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         match self.fs.list(&self.path, links) {
             Ok(listing) => Some((key, listing)),
             Err(error) if is_passing(&error) => {
-                self.searches.directories.push_back(key);
+                self.discovery.searches.directories.push_back(key);
                 self.search_again(now);
                 None
             }
@@ -243,21 +246,21 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     fn search_again(&mut self, now: Now) {
         let at = now.instant + timers::RETRY_AFTER;
-        self.searches.retry_at = Some(at);
+        self.discovery.searches.retry_at = Some(at);
         self.poll_by(at);
     }
 
     /// Takes entries. Returns the listing if it goes on.
     fn search_in(&mut self, dir: DirId, mut listing: F::Listing, budget: &mut usize) -> Option<F::Listing> {
         let key = self.tree.key(dir);
-        let mut name = std::mem::take(&mut self.entry);
+        let mut name = std::mem::take(&mut self.discovery.entry);
         let mut is_done = false;
         while *budget > 0 && !is_done {
             *budget -= 1;
             match self.fs.next_entry(&mut listing, &mut name) {
                 Ok(Some(FileKind::Regular | FileKind::Unknown)) => {
                     let inode = self.fs.entry_inode(&listing);
-                    if self.searches.sought.contains_key(&(key, inode)) {
+                    if self.discovery.searches.sought.contains_key(&(key, inode)) {
                         self.found_by_search(dir, &name, inode);
                     }
                 }
@@ -270,12 +273,12 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 }
             }
         }
-        self.entry = name;
+        self.discovery.entry = name;
         (!is_done).then_some(listing)
     }
 
     fn found_by_search(&mut self, dir: DirId, name: &[u8], inode: u64) {
-        let Some(Sought { input, link }) = self.searches.sought.get(&(self.tree.key(dir), inode)) else { return };
+        let Some(Sought { input, link }) = self.discovery.searches.sought.get(&(self.tree.key(dir), inode)) else { return };
         let (input, link) = (*input, link.clone());
         if let Some(known) = self.files.find(dir, name) {
             self.doubt(known);
@@ -284,20 +287,20 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let id = self.hear_of(dir, name, input);
         self.files.get_mut(id).set(State::ONLY_KNOWN);
         if let Some(link) = link {
-            self.renames.rotated.insert(self.files.key(id), link);
+            self.identities.renames.rotated.insert(self.files.key(id), link);
         }
     }
 
     /// All of a directory was listed: what was not found there is not there.
     fn search_is_over(&mut self, key: DirKey) {
-        if self.searches.directories.contains(&key) {
+        if self.discovery.searches.directories.contains(&key) {
             // One more file is searched for since the listing began: it is listed once more.
             return;
         }
-        self.searches.sought.retain(|(directory, _), _| *directory != key);
-        if self.searches.sought.is_empty() {
+        self.discovery.searches.sought.retain(|(directory, _), _| *directory != key);
+        if self.discovery.searches.sought.is_empty() {
             let files = &self.files;
-            self.searches.files.retain(|&file, is_over| {
+            self.discovery.searches.files.retain(|&file, is_over| {
                 *is_over = true;
                 files.alive(file).is_some_and(|id| files.get(id).life() == Life::Leaving)
             });

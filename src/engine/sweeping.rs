@@ -68,16 +68,16 @@ impl<L> Sweeps<L> {
 
 impl<F: FileSystem, S: Sink> Engine<F, S> {
     pub(super) fn is_sweeping(&self) -> bool {
-        self.sweeps.told.is_running || self.sweeps.untold.is_running
+        self.discovery.sweeps.told.is_running || self.discovery.sweeps.untold.is_running
     }
 
     /// Takes a slice of each sweep that is due.
     pub(super) fn sweep_slices(&mut self, now: Now) {
-        if self.sweeps.untold.deadline().is_some() && self.tree.blind() == 0 {
+        if self.discovery.sweeps.untold.deadline().is_some() && self.tree.blind() == 0 {
             mark!("the last directory on a blind file system went away");
-            self.sweeps.untold.sleep();
+            self.discovery.sweeps.untold.sleep();
         }
-        let order = if self.sweeps.last == Pass::Told { [Pass::Untold, Pass::Told] } else { [Pass::Told, Pass::Untold] };
+        let order = if self.discovery.sweeps.last == Pass::Told { [Pass::Untold, Pass::Told] } else { [Pass::Told, Pass::Untold] };
         for pass in order {
             self.sweep_slice(pass, now);
         }
@@ -86,23 +86,23 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     fn sweep_slice(&mut self, pass: Pass, now: Now) {
         // For each of the sweeps this is an upper bound: a pass may be through sooner, never later.
         let total = self.files.len() + self.tree.len() * VISIT_COST;
-        let was_running = self.sweeps.of(pass).is_running;
-        let quota = self.sweeps.of(pass).quota(total, now.instant).min(LOOKS_PER_TURN);
-        if !was_running && self.sweeps.of(pass).is_running {
-            let since = std::mem::replace(&mut self.sweeps.of(pass).swept_at, now.wall);
+        let was_running = self.discovery.sweeps.of(pass).is_running;
+        let quota = self.discovery.sweeps.of(pass).quota(total, now.instant).min(LOOKS_PER_TURN);
+        if !was_running && self.discovery.sweeps.of(pass).is_running {
+            let since = std::mem::replace(&mut self.discovery.sweeps.of(pass).swept_at, now.wall);
             self.suspect(since);
         }
         let mut budget = quota;
         while budget > 0 && self.schedule.doubts.len() < LOOKS_PER_TURN {
-            let visit = match self.sweeps.of(pass).current.take() {
+            let visit = match self.discovery.sweeps.of(pass).current.take() {
                 Some(visit) => Some(visit),
                 None => {
-                    let place = self.sweeps.of(pass).place;
+                    let place = self.discovery.sweeps.of(pass).place;
                     if place >= self.tree.places() {
-                        self.sweeps.of(pass).finish(now.instant);
+                        self.discovery.sweeps.of(pass).finish(now.instant);
                         return;
                     }
-                    self.sweeps.of(pass).place += 1;
+                    self.discovery.sweeps.of(pass).place += 1;
                     budget -= 1;
                     let Some(dir) = self.tree.at_place(place) else { continue };
                     if self.tree.get(dir).is_blind() != (pass == Pass::Untold) {
@@ -113,17 +113,17 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                     self.begin_visit(key, Why::Poll, now)
                 }
             };
-            self.sweeps.of(pass).current = visit.and_then(|visit| self.list(visit, &mut budget, now));
+            self.discovery.sweeps.of(pass).current = visit.and_then(|visit| self.list(visit, &mut budget, now));
         }
-        self.sweeps.of(pass).take(quota - budget);
+        self.discovery.sweeps.of(pass).take(quota - budget);
         if budget < quota {
-            self.sweeps.last = pass;
+            self.discovery.sweeps.last = pass;
         }
     }
 
     /// A directory was looked at that was not known before: puts it into the sweep that its file system needs.
     pub(super) fn choose_sweep(&mut self, dir: DirId, device: u64, now: Now) {
-        let Some(every) = self.sweeps.remote else { return };
+        let Some(every) = self.discovery.sweeps.remote else { return };
         // Only where a file system begins the kernel has to be asked.
         let above = self.tree.parent(dir).map(|parent| self.tree.get(parent)).filter(|parent| parent.inode.0 == device);
         let (is_blind, is_known) = match above {
@@ -134,21 +134,21 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.tree.set_blind(dir, is_blind);
         if is_blind {
             mark!("a directory lay on a file system whose writers are not all reported");
-            self.sweeps.untold.wake(now);
+            self.discovery.sweeps.untold.wake(now);
         }
     }
 
     /// The periods changed: each directory that is known is put into its sweep again.
     pub(super) fn begin_sweeps_anew(&mut self, now: Now) {
-        let before = std::mem::replace(&mut self.sweeps, Sweeps::new(&self.config, now));
-        self.sweeps.said = before.said;
-        self.sweeps.told.swept_at = before.told.swept_at;
+        let before = std::mem::replace(&mut self.discovery.sweeps, Sweeps::new(&self.config, now));
+        self.discovery.sweeps.said = before.said;
+        self.discovery.sweeps.told.swept_at = before.told.swept_at;
         let mut asked: HashMap<u64, bool> = HashMap::new();
         for place in 0..self.tree.places() {
             // Those that were not looked at so far are put into a sweep when they are.
             let Some(dir) = self.tree.at_place(place).filter(|&dir| self.tree.get(dir).inode != (0, 0)) else { continue };
             let device = self.tree.get(dir).inode.0;
-            let (is_blind, is_known) = match (self.sweeps.remote, asked.get(&device)) {
+            let (is_blind, is_known) = match (self.discovery.sweeps.remote, asked.get(&device)) {
                 (None, _) => (false, false),
                 (Some(_), Some(&is_blind)) => (is_blind, true),
                 (Some(every), None) => self.ask_type(dir, device, every, now),
@@ -160,8 +160,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.tree.set_blind(dir, is_blind);
         }
         if self.tree.blind() > 0 {
-            self.sweeps.untold.wake(now);
-            self.sweeps.untold.swept_at = before.untold.swept_at;
+            self.discovery.sweeps.untold.wake(now);
+            self.discovery.sweeps.untold.swept_at = before.untold.swept_at;
         }
     }
 
@@ -170,7 +170,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let links = self.write_directory_bare(dir);
         match self.fs.file_system(&self.path, links) {
             Ok(found) => {
-                if found.sight().is_blind() && !self.sweeps.said.contains(&device) {
+                if found.sight().is_blind() && !self.discovery.sweeps.said.contains(&device) {
                     self.say_blind(found, device, every, now);
                 }
                 (found.sight().is_blind(), true)
@@ -184,10 +184,12 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// Says it of the path at hand.
     fn say_blind(&mut self, file_system: FileSystemType, device: u64, every: Duration, now: Now) {
-        if self.sweeps.said.len() >= SAID_MAX || self.notices.admit(Cause::BlindFileSystem, now.instant).is_none() {
+        if self.discovery.sweeps.said.len() >= SAID_MAX
+            || self.observer.notices.admit(Cause::BlindFileSystem, now.instant).is_none()
+        {
             return;
         }
-        self.sweeps.said.push(device);
+        self.discovery.sweeps.said.push(device);
         let path = String::from_utf8_lossy(&self.path);
         tracing::info!(?path, %file_system, ?every, "events do not tell of {}: looked at every --rescan-remote", file_system.sight().untold());
     }

@@ -54,11 +54,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 self.end_cooling(id);
             }
         }
-        self.kept.expire(instant);
-        self.walks.expire(instant);
+        self.reading.kept.expire(instant);
+        self.discovery.walks.expire(instant);
         self.outbox.tap.expire(instant);
-        if !self.moves.is_empty() {
-            self.moves.retain(|_, moved| match moved {
+        if !self.identities.moves.is_empty() {
+            self.identities.moves.retain(|_, moved| match moved {
                 Moved::File(_, since) | Moved::Directory(_, since) => instant < *since + GRACE,
             });
         }
@@ -78,8 +78,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.give_useless_watches_back();
         }
         self.schedule.end_room_for_parked();
-        self.succession.expire(instant);
-        if self.poll_at.is_some_and(|at| at <= instant) {
+        self.identities.succession.expire(instant);
+        if self.kernel.poll_at.is_some_and(|at| at <= instant) {
             self.poll(now);
         }
     }
@@ -152,11 +152,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// Looks for paths that are missing, and lists directories that have no watch.
     fn poll(&mut self, now: Now) {
-        self.poll_at = None;
-        for at in 0..self.roots.len() {
+        self.kernel.poll_at = None;
+        for at in 0..self.coverage.roots.len() {
             self.start_root(at, Why::Appeared, now);
         }
-        if self.polled > 0 {
+        if self.kernel.polled > 0 {
             mark!("directories without a watch were listed");
             for place in 0..self.tree.places() {
                 if let Some(dir) = self.tree.at_place(place).filter(|&dir| self.tree.get(dir).is_polled) {
@@ -169,7 +169,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// Makes sure that the next poll is not later than `at`.
     pub(super) fn poll_by(&mut self, at: Instant) {
-        self.poll_at = Some(self.poll_at.map_or(at, |known| known.min(at)));
+        self.kernel.poll_at = Some(self.kernel.poll_at.map_or(at, |known| known.min(at)));
     }
 
     /// Tries a file again later.
@@ -232,13 +232,13 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         [
             self.schedule.deadline(),
-            self.kept.deadline(),
-            self.walks.deadline(),
+            self.reading.kept.deadline(),
+            self.discovery.walks.deadline(),
             self.outbox.tap.deadline(),
-            self.poll_at,
-            self.sweeps.deadline(),
+            self.kernel.poll_at,
+            self.discovery.sweeps.deadline(),
             self.absence_deadline(),
-            self.ways.deadline(),
+            self.coverage.ways.deadline(),
         ]
         .into_iter()
         .flatten()

@@ -25,11 +25,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// How far reading has come.
     pub fn reading(&self) -> Reading {
-        let is_calm = self.is_started && self.is_calm() && self.schedule.listed.is_empty();
+        let is_calm = self.discovery.is_started && self.is_calm() && self.schedule.listed.is_empty();
         Reading {
             files: self.files.len() as u64,
-            found_bytes: self.found_bytes,
-            read_bytes: self.stats.bytes + self.stats.skipped_nul_bytes,
+            found_bytes: self.discovery.found_bytes,
+            read_bytes: self.observer.stats.bytes + self.observer.stats.skipped_nul_bytes,
             is_listing: !is_calm,
             is_done: is_calm && !self.config.once && self.schedule.unread.has_no_listed(),
         }
@@ -38,14 +38,14 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// The files furthest behind, and the busiest since this was asked last. From the first question on reads are counted, until nobody
     /// has asked for ten seconds.
     pub fn top(&mut self, now: Now) -> Top {
-        let mut busiest = self.busiest.take().unwrap_or_else(|| Box::new(Busiest::new(now.instant)));
+        let mut busiest = self.observer.busiest.take().unwrap_or_else(|| Box::new(Busiest::new(now.instant)));
         let (counters, took) = busiest.ask(now.instant);
         let busy = counters.iter().filter_map(|counter| {
             let path = self.path_of(self.files.alive(counter.file)?)?;
             Some(BusyFile { path: PathText::new(&path), bytes: counter.bytes(), records: counter.records })
         });
         let mut top = Top { busiest: busy.take(SHOWN_MAX).collect(), interval_seconds: took.as_secs_f64(), ..Top::default() };
-        self.busiest = Some(busiest);
+        self.observer.busiest = Some(busiest);
         self.rank_behind(&mut top);
         top
     }
@@ -64,7 +64,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         top.behind = behind
             .into_iter()
             .filter_map(|(unread_bytes, id)| {
-                let path = self.path_of(id).or_else(|| self.held.get(&id).map(|held| held.path.clone()))?;
+                let path = self.path_of(id).or_else(|| self.reading.held.get(&id).map(|held| held.path.clone()))?;
                 Some(BehindFile { path: PathText::new(&path), unread_bytes, offset: self.files.get(id).offset })
             })
             .take(SHOWN_MAX)
@@ -74,7 +74,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// Files that wait: the oldest of each queue, and some of the others, spread evenly.
     fn some_waiting(&mut self) -> Vec<SlotId> {
         let queued = self.schedule.unread.len() + self.schedule.listed.len();
-        let looks = self.insight.looks(queued + self.schedule.cooling.len());
+        let looks = self.observer.insight.looks(queued + self.schedule.cooling.len());
         let mut some = Vec::with_capacity(looks);
         let each = looks.div_ceil(4).max(2);
         let unread = oldest_and_spread(self.schedule.unread.len(), 2 * each).filter_map(|at| self.schedule.unread.get(at));
@@ -88,10 +88,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// Somebody watches, and a file was read: how much since `before`.
     pub(super) fn count_busy(&mut self, id: SlotId, before: (u64, u64), now: Instant) {
         let key = self.files.key(id);
-        let (bytes, records) = (self.stats.bytes - before.0, self.stats.records - before.1);
-        match &mut self.busiest {
+        let (bytes, records) = (self.observer.stats.bytes - before.0, self.observer.stats.records - before.1);
+        match &mut self.observer.busiest {
             Some(busiest) if !busiest.is_over(now) => busiest.count(key, bytes, records),
-            _ => self.busiest = None,
+            _ => self.observer.busiest = None,
         }
     }
 }

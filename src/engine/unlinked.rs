@@ -17,8 +17,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     pub(super) fn note_former_name(&mut self, id: SlotId, dir: DirId, name: &[u8]) {
         let Some(watch) = self.tree.at_place(dir.0).and_then(|dir| self.tree.watch(dir)) else { return };
         // `statx(2)` may have run ahead of this event. Then the event is about the earlier file, which is already noted.
-        if self.files.get(id).is_identified() || !self.former.was_deleted(watch, name) {
-            self.former.note(watch, name, self.files.key(id));
+        if self.files.get(id).is_identified() || !self.identities.former.was_deleted(watch, name) {
+            self.identities.former.note(watch, name, self.files.key(id));
         }
     }
 
@@ -32,22 +32,22 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             && !self.is_catching_up()
         {
             mark!("a file had lost its name before the event came");
-            self.former.note_ahead(watch, self.files.name(id), self.files.key(id));
+            self.identities.former.note_ahead(watch, self.files.name(id), self.files.key(id));
         }
     }
 
     /// An event removes this name from a file.
     pub(super) fn name_was_lost(&mut self, dir: DirId, name: &[u8], what: NameChange) {
         match (what, self.tree.watch(dir)) {
-            (NameChange::MovedFrom(_), Some(watch)) => self.former.was_renamed(watch, name),
-            (NameChange::Deleted, Some(watch)) => drop(self.former.was_deleted(watch, name)),
+            (NameChange::MovedFrom(_), Some(watch)) => self.identities.former.was_renamed(watch, name),
+            (NameChange::Deleted, Some(watch)) => drop(self.identities.former.was_deleted(watch, name)),
             _ => {}
         }
     }
 
     /// An event about a name that no file has: says whether the name is a former one, so that nothing new is to be heard of.
     pub(super) fn is_former_name(&mut self, watch: WatchId, dir: Option<DirId>, name: &[u8], what: NameChange) -> bool {
-        if let Some(key) = self.former.find(watch, name) {
+        if let Some(key) = self.identities.former.find(watch, name) {
             self.former_changed(key, what);
             // Where others create files without an event, the name may be one of theirs by now.
             return !dir.is_some_and(|dir| self.tree.get(dir).is_blind());
@@ -62,9 +62,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// A file has the name of the event, but it may be meant for one that had the name before.
     #[inline]
     pub(super) fn change_former(&mut self, dir: DirId, name: &[u8]) {
-        if !self.former.is_empty()
+        if !self.identities.former.is_empty()
             && let Some(watch) = self.tree.watch(dir)
-            && let Some(key) = self.former.find(watch, name)
+            && let Some(key) = self.identities.former.find(watch, name)
         {
             self.former_changed(key, NameChange::Modified);
         }
@@ -86,7 +86,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// Whether a look that is still to be settled found this file.
     fn is_just_found(&self, id: SlotId) -> bool {
         let file = self.files.file_id(id);
-        self.found.iter().any(|(_, found)| found.is_some() && found.map(|found| found.id) == file)
+        self.identities.found.iter().any(|(_, found)| found.is_some() && found.map(|found| found.id) == file)
     }
 
     /// Somebody writes to a file that was opened without a name. If it got one since, it is found by its number.
@@ -97,7 +97,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
         // Its first name may have been looked at a moment ago.
         let is_meant = |found: &Option<Stat>| found.is_some_and(|found| (found.id.device, found.id.inode) == (device, inode));
-        let heard_of = self.found.iter().find(|(_, found)| is_meant(found)).and_then(|(key, _)| self.files.alive(*key));
+        let heard_of = self.identities.found.iter().find(|(_, found)| is_meant(found)).and_then(|(key, _)| self.files.alive(*key));
         if let Some(id) = heard_of.filter(|&id| self.files.get(id).is_bound()) {
             self.mark_dirty(id);
         }
@@ -106,22 +106,22 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// Lets a directory's watch go, unless the directory was deleted: files that were opened in it may live on under other names, and
     /// the kernel tells of writes to them until the last one is closed.
     pub(super) fn end_watch(&mut self, dir: DirId) {
-        let was_deleted = self.former.take_deleted(self.tree.key(dir));
+        let was_deleted = self.identities.former.take_deleted(self.tree.key(dir));
         let Some(watch) = self.tree.watch(dir) else { return };
-        let surplus = if was_deleted { self.former.keep_watch(watch) } else { Some(watch) };
+        let surplus = if was_deleted { self.identities.former.keep_watch(watch) } else { Some(watch) };
         if let Some(surplus) = surplus {
             self.unwatch(surplus);
         }
-        if was_deleted && (self.is_rescan_due || self.is_missing_events) {
+        if was_deleted && (self.discovery.is_rescan_due || self.kernel.is_missing_events) {
             // IN_IGNORED of a directory comes before IN_DELETE of its name: it may be among the lost events.
-            self.former.doubt_watches();
+            self.identities.former.doubt_watches();
         }
         self.tree.set_watch(dir, None);
     }
 
     /// Removes watches of deleted directories whose end may have been missed and that no known file needs.
     pub(super) fn give_useless_watches_back(&mut self) {
-        for watch in self.former.take_useless_watches(|file| self.files.alive(file).is_some()) {
+        for watch in self.identities.former.take_useless_watches(|file| self.files.alive(file).is_some()) {
             mark!("a watch of a deleted directory was given back because its end may have been missed");
             if self.tree.find_watch(watch).is_none() {
                 self.unwatch(watch);
@@ -131,7 +131,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// There are no watches to be had: those of deleted directories are given back first.
     pub(super) fn give_dead_watches_back(&mut self) {
-        while let Some(watch) = self.former.take_watch() {
+        while let Some(watch) = self.identities.former.take_watch() {
             self.unwatch(watch);
         }
     }

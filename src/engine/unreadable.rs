@@ -25,7 +25,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     #[cold]
     fn readable_again(&mut self, id: SlotId, now: Instant) {
         self.files.set_unreadable(id, false);
-        if let Some(kept_back) = self.notices.admit_about(Cause::ReadableAgain, &self.path, now) {
+        if let Some(kept_back) = self.observer.notices.admit_about(Cause::ReadableAgain, &self.path, now) {
             tracing::info!(path = ?String::from_utf8_lossy(&self.path), kept_back, "can be read again");
         }
     }
@@ -35,7 +35,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let is_new = self.became_unreadable(id);
         // What a setting leaves out is no loss when it goes.
         self.files.get_mut(id).put(State::MAY_HOLD_BYTES, error.raw_os_error().is_some());
-        if is_new && let Some(kept_back) = self.notices.admit_about(Cause::Unreadable, &self.path, now.instant) {
+        if is_new && let Some(kept_back) = self.observer.notices.admit_about(Cause::Unreadable, &self.path, now.instant) {
             let path = String::from_utf8_lossy(&self.path);
             tracing::warn!(?path, %error, kept_back, "cannot be read: picked up when that changes");
         }

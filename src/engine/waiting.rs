@@ -22,7 +22,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             return Ok(Turn::Again);
         }
         let deadlines = if self.is_stopping { None } else { self.next_deadline() };
-        let old_files = if self.is_stopping { None } else { self.old_files.deadline() };
+        let old_files = if self.is_stopping { None } else { self.discovery.old_files.deadline() };
         let acks = self.outbox.awaits_acks().then(|| now + ACK_POLL);
         let commit = self.commits.as_ref().and_then(|commits| commits.deadline(self.output_file.is_replaced()));
         let output = self.output_file_deadline().into_iter().chain(self.hung_deadline(now)).min();
@@ -35,18 +35,18 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// Something can be done at once.
     pub(super) fn has_work(&self) -> bool {
-        self.are_events_pending
+        self.kernel.are_events_pending
             || !self.schedule.doubts.is_empty()
             || !self.schedule.deleted.is_empty()
-            || self.urgent.has_work()
-            || self.searches.has_work()
-            || self.sweeps.has_work()
-            || self.is_rescan_due
-            || self.below.has_work()
-            || self.is_path_lost
+            || self.discovery.urgent.has_work()
+            || self.discovery.searches.has_work()
+            || self.discovery.sweeps.has_work()
+            || self.discovery.is_rescan_due
+            || self.discovery.below.has_work()
+            || self.discovery.is_path_lost
             || self.is_look_unsettled()
             // Listed files wait for a search that is under way: the file that it finds may come before them.
-            || !(self.schedule.listed.is_empty() || self.searches.is_under_way())
+            || !(self.schedule.listed.is_empty() || self.discovery.searches.is_under_way())
             || self.is_looking_for_absent()
             || (self.outbox.has_room() && self.schedule.unread.has_any(self.outbox.has_room_for_backlog()))
     }
@@ -60,12 +60,12 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// With `--once`: nothing waits for a deadline or for the journal either, so everything was read.
     pub(super) fn is_read(&self) -> bool {
         // A directory that could not be listed for want of descriptors or memory is tried again.
-        self.polled == 0
+        self.kernel.polled == 0
             && self.schedule.unread.is_empty()
             && !self.schedule.deadlines.has_other_than(TaskKind::DeliverPiece)
             && self.schedule.listed.is_empty()
-            && !self.searches.is_under_way()
-            && !self.below.has_work()
+            && !self.discovery.searches.is_under_way()
+            && !self.discovery.below.has_work()
             && self.commits.as_ref().is_none_or(|commits| !commits.has_births())
     }
 }

@@ -48,7 +48,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             watch => watch?,
         };
         // It may have been taken for deleted when it was exchanged for one that was.
-        self.former.end_watch(watch);
+        self.identities.former.end_watch(watch);
         let before = self.tree.watch(dir);
         if let Some(before) = before.filter(|&before| before != watch) {
             self.unwatch(before);
@@ -64,7 +64,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     pub(super) fn set_polled(&mut self, dir: DirId, is_polled: bool) {
         let was = std::mem::replace(&mut self.tree.get_mut(dir).is_polled, is_polled);
-        self.polled = self.polled + usize::from(is_polled) - usize::from(was);
+        self.kernel.polled = self.kernel.polled + usize::from(is_polled) - usize::from(was);
     }
 
     /// No watch to be had: the directory is polled. Says whether that was the reason.
@@ -78,7 +78,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         };
         self.give_dead_watches_back();
         mark!("there was no watch for a directory");
-        self.watch_limit.get_or_insert(WatchLimit { lacking, is_said: false });
+        self.kernel.watch_limit.get_or_insert(WatchLimit { lacking, is_said: false });
         self.set_polled(dir, true);
         self.poll_by(now.instant + timers::POLL_EVERY);
         true
@@ -87,10 +87,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// One warning, when the scan is through and the number is known.
     pub(super) fn say_watch_limit(&mut self, now: Now) {
         let needed = self.tree.len();
-        let Some(limit) = self.watch_limit.as_mut().filter(|limit| !limit.is_said) else { return };
+        let Some(limit) = self.kernel.watch_limit.as_mut().filter(|limit| !limit.is_said) else { return };
         limit.is_said = true;
-        let Some(kept_back) = self.notices.admit(Cause::WatchLimit, now.instant) else { return };
-        let polled = self.polled;
+        let Some(kept_back) = self.observer.notices.admit(Cause::WatchLimit, now.instant) else { return };
+        let polled = self.kernel.polled;
         let (needed, what) = match limit.lacking {
             Lacking::Instance => {
                 let sysctl = host::instances_max().map_or("fs.inotify.max_user_instances", |limit| limit.sysctl);

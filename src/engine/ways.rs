@@ -233,24 +233,24 @@ impl Ways {
 impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// The loop saw that the table of mounts changed.
     pub fn mounts_changed(&mut self, now: Now) {
-        self.ways.now = Some(now.instant);
-        self.ways.schedule();
+        self.coverage.ways.now = Some(now.instant);
+        self.coverage.ways.schedule();
     }
 
     /// What leads to the state directory is watched, so that its loss is noticed though nothing is committed.
     pub fn watch_state_directory(&mut self, path: Vec<u8>) {
-        self.ways.state = Some((path, None, Due::Names));
+        self.coverage.ways.state = Some((path, None, Due::Names));
     }
 
     /// The state directory's path, for people.
     pub(super) fn state_directory_text(&self) -> String {
-        self.ways.state.as_ref().map_or_else(String::new, |(path, ..)| String::from_utf8_lossy(path).into_owned())
+        self.coverage.ways.state.as_ref().map_or_else(String::new, |(path, ..)| String::from_utf8_lossy(path).into_owned())
     }
 
     /// Whether a directory that was just looked at, under the path at hand, has the state directory's place: a new one may have been made
     /// there a moment ago.
     pub(super) fn is_state_directory(&mut self, dir: DirId, links: Links) -> bool {
-        let Some((_, Some(way), _)) = &self.ways.state else { return false };
+        let Some((_, Some(way), _)) = &self.coverage.ways.state else { return false };
         let (_, last) = split_path(&way.real);
         if last != self.tree.name(dir) {
             return false;
@@ -262,36 +262,38 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// Lets a watch go that the tree had. A way that needs it arms it anew, for names alone.
     pub(super) fn unwatch(&mut self, watch: WatchId) {
         self.fs.unwatch(watch);
-        if self.ways.needs(watch) {
-            self.ways.directory_changed(watch, Due::Names);
-            self.ways.watched.remove(&watch);
+        if self.coverage.ways.needs(watch) {
+            self.coverage.ways.directory_changed(watch, Due::Names);
+            self.coverage.ways.watched.remove(&watch);
         }
     }
 
     /// An event came from a watch. The tree hears of it as well.
     pub(super) fn tell_ways_of_name(&mut self, watch: WatchId, name: &[u8], is_attribute: bool) {
-        self.ways.name_changed(watch, name, if is_attribute { Due::Attributes } else { Due::Names });
+        self.coverage.ways.name_changed(watch, name, if is_attribute { Due::Attributes } else { Due::Names });
     }
 
     pub(super) fn tell_ways_of_directory(&mut self, watch: WatchId, is_attribute: bool) {
-        self.ways.directory_changed(watch, if is_attribute { Due::Attributes } else { Due::Names });
+        self.coverage.ways.directory_changed(watch, if is_attribute { Due::Attributes } else { Due::Names });
     }
 
     /// The kernel dropped a watch, or it is not known which events were missed.
     pub(super) fn tell_ways_of_loss(&mut self, watch: Option<WatchId>) {
         match watch {
-            Some(watch) if self.ways.needs(watch) => {
-                self.ways.directory_changed(watch, Due::Names);
-                self.ways.watched.remove(&watch);
+            Some(watch) if self.coverage.ways.needs(watch) => {
+                self.coverage.ways.directory_changed(watch, Due::Names);
+                self.coverage.ways.watched.remove(&watch);
                 if self.tree.find_watch(watch).is_none() {
                     self.fs.unwatch(watch);
                 }
             }
             Some(_) => {}
             None => {
-                (0..self.ways.ways.len()).chain([STATE_DIRECTORY]).for_each(|way| self.ways.mark(way, Due::Names));
-                self.ways.is_state_doubtful |= self.ways.state.is_some();
-                self.ways.schedule();
+                (0..self.coverage.ways.ways.len())
+                    .chain([STATE_DIRECTORY])
+                    .for_each(|way| self.coverage.ways.mark(way, Due::Names));
+                self.coverage.ways.is_state_doubtful |= self.coverage.ways.state.is_some();
+                self.coverage.ways.schedule();
             }
         }
     }
@@ -301,11 +303,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         if self.config.once {
             return;
         }
-        self.ways.now = Some(now.instant);
-        self.ways.ways.resize_with(self.roots.len(), || (None, Due::Names));
+        self.coverage.ways.now = Some(now.instant);
+        self.coverage.ways.ways.resize_with(self.coverage.roots.len(), || (None, Due::Names));
         for (at, why) in self.walk_due(now) {
             // The caller starts those that are missing.
-            if self.roots[at].state != RootState::Missing {
+            if self.coverage.roots[at].state != RootState::Missing {
                 self.look_at_end(at, why, now);
             }
         }
@@ -313,76 +315,77 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// Once the kernel's queue is empty and the time has come: walks the ways on which something changed, and looks at their PATHs.
     pub(super) fn follow_ways(&mut self, now: Now) {
-        self.ways.now = Some(now.instant);
-        self.ways.turn += 1;
-        if self.are_events_pending || self.ways.due_at.is_none_or(|at| at > now.instant) {
+        self.coverage.ways.now = Some(now.instant);
+        self.coverage.ways.turn += 1;
+        if self.kernel.are_events_pending || self.coverage.ways.due_at.is_none_or(|at| at > now.instant) {
             return;
         }
-        let is_calm = self.ways.walked_at.is_none_or(|at| now.instant.saturating_duration_since(at) > CALM_AFTER);
-        self.ways.spacing = if is_calm { SPACING_FIRST } else { (self.ways.spacing * 2).min(SPACING_LONGEST) };
+        let is_calm = self.coverage.ways.walked_at.is_none_or(|at| now.instant.saturating_duration_since(at) > CALM_AFTER);
+        self.coverage.ways.spacing = if is_calm { SPACING_FIRST } else { (self.coverage.ways.spacing * 2).min(SPACING_LONGEST) };
         for (at, why) in self.walk_due(now) {
-            tracing::debug!(path = ?String::from_utf8_lossy(&self.roots[at].path), ?why, "what leads to this PATH changed");
+            tracing::debug!(path = ?String::from_utf8_lossy(&self.coverage.roots[at].path), ?why, "what leads to this PATH changed");
             self.look_at_end(at, why, now);
             // What was listed while the way changed may have been listed elsewhere.
-            self.is_rescan_due |= std::mem::take(&mut self.ways.is_visit_doubtful);
+            self.discovery.is_rescan_due |= std::mem::take(&mut self.coverage.ways.is_visit_doubtful);
         }
-        self.ways.is_visit_doubtful = false;
+        self.coverage.ways.is_visit_doubtful = false;
     }
 
     /// Walks the ways that are due. Returns the PATHs to look at, and why.
     fn walk_due(&mut self, now: Now) -> Vec<(usize, Due)> {
-        self.ways.due_at = None;
-        self.ways.walked_at = Some(now.instant);
+        self.coverage.ways.due_at = None;
+        self.coverage.ways.walked_at = Some(now.instant);
         // Before the walks: what is mounted after this is told by the next change.
         let table = self.read_mounts();
         let points = table.as_deref().map_or_else(Vec::new, |table| {
-            let after = relevant(table, &self.ways);
-            mounts::changed(&self.ways.mounts, &after)
+            let after = relevant(table, &self.coverage.ways);
+            mounts::changed(&self.coverage.ways.mounts, &after)
         });
         let mut seen = Vec::new();
         for point in &points {
             self.mount_changed(point, &mut seen);
         }
         let mut changed = Vec::new();
-        for at in 0..self.ways.ways.len() {
-            let (before, why) = (self.ways.ways[at].0.take(), std::mem::replace(&mut self.ways.ways[at].1, Due::No));
-            if why == Due::No || self.roots[at].state == RootState::Removed {
-                self.ways.ways[at].0 = before.filter(|_| self.roots[at].state != RootState::Removed);
+        for at in 0..self.coverage.ways.ways.len() {
+            let (before, why) =
+                (self.coverage.ways.ways[at].0.take(), std::mem::replace(&mut self.coverage.ways.ways[at].1, Due::No));
+            if why == Due::No || self.coverage.roots[at].state == RootState::Removed {
+                self.coverage.ways.ways[at].0 = before.filter(|_| self.coverage.roots[at].state != RootState::Removed);
                 continue;
             }
-            let path = self.roots[at].path.clone();
+            let path = self.coverage.roots[at].path.clone();
             let way = self.walk(&path);
             let is_same = way.is_told && before.as_ref() == Some(&way) && self.is_home_of_file(at, &way);
             if !is_same || why == Due::Attributes || seen.contains(&at) {
                 changed.push((at, why));
             }
-            self.ways.ways[at].0 = Some(way);
+            self.coverage.ways.ways[at].0 = Some(way);
         }
         self.walk_to_state();
         self.let_unused_watches_go();
         self.ignore_other_names();
         if let Some(table) = table {
-            self.ways.mounts = relevant(&table, &self.ways);
+            self.coverage.ways.mounts = relevant(&table, &self.coverage.ways);
         }
         changed
     }
 
     /// Whether a PATH is a single file in a directory that is watched and is on its way: what happens to its name there the tree hears itself.
     fn is_home_of_file(&self, root: usize, way: &Way) -> bool {
-        let RootState::Found(key) = self.roots[root].state else { return false };
-        let watch = self.tree.alive(key).filter(|_| !self.roots[root].is_tree).and_then(|home| self.tree.watch(home));
+        let RootState::Found(key) = self.coverage.roots[root].state else { return false };
+        let watch = self.tree.alive(key).filter(|_| !self.coverage.roots[root].is_tree).and_then(|home| self.tree.watch(home));
         watch.is_some() && way.steps.iter().any(|step| step.watch == watch)
     }
 
     /// A directory is about to be looked at, watched and listed by its path. If what leads there changes meanwhile, these may be three
     /// directories.
     pub(super) fn visit_begins(&mut self) {
-        self.ways.visited_in = self.ways.turn;
-        self.ways.is_visit_doubtful |= self.ways.due_at.is_some();
+        self.coverage.ways.visited_in = self.coverage.ways.turn;
+        self.coverage.ways.is_visit_doubtful |= self.coverage.ways.due_at.is_some();
     }
 
     fn walk_to_state(&mut self) {
-        let Some((path, _, due)) = self.ways.state.as_mut().filter(|(_, _, due)| *due != Due::No) else { return };
+        let Some((path, _, due)) = self.coverage.ways.state.as_mut().filter(|(_, _, due)| *due != Due::No) else { return };
         *due = Due::No;
         let path = path.clone();
         let mut way = self.walk(&path);
@@ -391,18 +394,18 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             let watch = self.fs.watch_names(&way.real).ok();
             way.steps.push(Step { directory: way.real.as_slice().into(), name: Box::default(), watch });
         }
-        if let Some((_, known, _)) = &mut self.ways.state {
+        if let Some((_, known, _)) = &mut self.coverage.ways.state {
             let is_first = known.is_none();
             *known = Some(way);
-            self.ways.is_state_doubtful |= !is_first;
+            self.coverage.ways.is_state_doubtful |= !is_first;
         }
     }
 
     fn let_unused_watches_go(&mut self) {
-        let before: Vec<WatchId> = self.ways.watches().collect();
-        self.ways.index();
+        let before: Vec<WatchId> = self.coverage.ways.watches().collect();
+        self.coverage.ways.index();
         for watch in before {
-            if !self.ways.needs(watch) && self.tree.find_watch(watch).is_none() {
+            if !self.coverage.ways.needs(watch) && self.tree.find_watch(watch).is_none() {
                 self.fs.unwatch(watch);
             }
         }
@@ -485,21 +488,21 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// What leads to a PATH changed: looks where it leads to now.
     fn look_at_end(&mut self, at: usize, why: Due, now: Now) {
-        let RootState::Found(key) = self.roots[at].state else {
+        let RootState::Found(key) = self.coverage.roots[at].state else {
             self.start_root(at, Why::Appeared, now);
             return;
         };
         let Some(dir) = self.tree.alive(key) else {
-            self.is_path_lost = true;
+            self.discovery.is_path_lost = true;
             return;
         };
-        if self.roots[at].is_tree {
+        if self.coverage.roots[at].is_tree {
             // Below another PATH a visit does not tell.
-            self.is_path_lost |= self.tree.parent(dir).is_some();
+            self.discovery.is_path_lost |= self.tree.parent(dir).is_some();
             self.push_visit(dir, if why == Due::Attributes { Why::Recheck } else { Why::Appeared });
             return;
         }
-        let path = self.roots[at].path.clone();
+        let path = self.coverage.roots[at].path.clone();
         let (_, name) = split_path(&path);
         if let Some(id) = self.files.find(dir, name) {
             self.doubt(id);

@@ -19,7 +19,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     pub(super) fn say_in_place_again(&mut self, commits: &mut Commits, now: Instant) {
         let anew = commits.anew.take();
         let Some(what) = commits.displaced.take() else { return };
-        let Some(kept_back) = self.notices.admit(Cause::StateDirectory, now) else { return };
+        let Some(kept_back) = self.observer.notices.admit(Cause::StateDirectory, now) else { return };
         let path = self.state_directory_text();
         let aside = anew.map(|anew| anew.aside.join(", ")).filter(|names| !names.is_empty());
         match aside {
@@ -43,7 +43,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         error: &CommitError,
         now: Instant,
     ) {
-        self.stats.commit_failures += 1;
+        self.observer.stats.commit_failures += 1;
         commits.failure = Some(with_causes(error));
         commits.ledger.give_back(under_way.changes);
         commits.stored_changes.extend(under_way.stored);
@@ -59,7 +59,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             CommitError::Output(_) => {
                 mark!("the output could not be made durable");
                 commits.is_output_doubtful = true;
-                if let Some(kept_back) = self.notices.admit(Cause::Offsets, now) {
+                if let Some(kept_back) = self.observer.notices.admit(Cause::Offsets, now) {
                     let error = with_causes(error);
                     tracing::error!(
                         error,
@@ -85,7 +85,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 commits.retry_at = Some(now + commits.retry_after);
                 commits.retry_after = (commits.retry_after * 2).min(RETRY_LONGEST);
                 if !std::mem::replace(&mut commits.is_failing, true)
-                    && let Some(kept_back) = self.notices.admit(Cause::Offsets, now)
+                    && let Some(kept_back) = self.observer.notices.admit(Cause::Offsets, now)
                 {
                     let error = with_causes(error);
                     match commits.displaced {

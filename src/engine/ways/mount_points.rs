@@ -13,14 +13,14 @@ use crate::tree::Why;
 
 impl<F: FileSystem, S: Sink> Engine<F, S> {
     pub(super) fn read_mounts(&mut self) -> Option<Vec<u8>> {
-        if self.ways.is_table_missing {
+        if self.coverage.ways.is_table_missing {
             return None;
         }
         match self.fs.mounts() {
             Ok(table) => Some(table),
             Err(error) => {
                 tracing::debug!(%error, "the table of mounts cannot be read: mounts are noticed by the sweep alone");
-                self.ways.is_table_missing = true;
+                self.coverage.ways.is_table_missing = true;
                 None
             }
         }
@@ -29,12 +29,12 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// Something was mounted there, or unmounted. Adds the PATHs to look at for that to `seen`.
     pub(super) fn mount_changed(&mut self, point: &[u8], seen: &mut Vec<WayId>) {
         tracing::debug!(point = %point.escape_ascii(), "a mount changed");
-        for at in self.ways.points.get(point).cloned().unwrap_or_default() {
-            self.ways.mark(at, Due::Names);
+        for at in self.coverage.ways.points.get(point).cloned().unwrap_or_default() {
+            self.coverage.ways.mark(at, Due::Names);
             seen.push(at);
         }
         for end in above(point) {
-            for at in self.ways.ends.get(end).cloned().unwrap_or_default() {
+            for at in self.coverage.ways.ends.get(end).cloned().unwrap_or_default() {
                 self.visit_mount_point(at, &point[end.len()..]);
             }
         }
@@ -42,8 +42,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// Something was mounted below a PATH, or unmounted.
     fn visit_mount_point(&mut self, root: usize, below: &[u8]) {
-        let RootState::Found(key) = self.roots[root].state else { return };
-        let Some(mut dir) = self.tree.alive(key).filter(|_| self.roots[root].is_tree) else { return };
+        let RootState::Found(key) = self.coverage.roots[root].state else { return };
+        let Some(mut dir) = self.tree.alive(key).filter(|_| self.coverage.roots[root].is_tree) else { return };
         let mut names = components(below).peekable();
         while let Some(name) = names.next() {
             match self.tree.find(dir, name) {

@@ -18,8 +18,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// A directory that is on the way itself has a watch that reports its end. The directory above it then needs no events about names:
     /// those beside the way (in `/tmp`, say) would only wake the loop up.
     pub(super) fn ignore_other_names(&mut self) {
-        let ways = self.ways.ways.iter().filter_map(|(way, _)| way.as_ref());
-        let ways = ways.chain(self.ways.state.iter().filter_map(|(_, way, _)| way.as_ref()));
+        let ways = self.coverage.ways.ways.iter().filter_map(|(way, _)| way.as_ref());
+        let ways = ways.chain(self.coverage.ways.state.iter().filter_map(|(_, way, _)| way.as_ref()));
         let (mut told, mut wanted) = (Vec::new(), Vec::new());
         for way in ways {
             for (at, step) in way.steps.iter().enumerate() {
@@ -37,7 +37,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         for (watch, directory) in told {
             if self.fs.watch_self(&directory).ok() != Some(watch) {
                 // Another directory is there by now.
-                self.ways.directory_changed(watch, Due::Names);
+                self.coverage.ways.directory_changed(watch, Due::Names);
             }
         }
     }

@@ -1,0 +1,37 @@
+//! What is followed: inputs, their PATHs, the ways that lead there, names that count in directories that are not listed.
+//!
+//! In: settings, and what is found where the PATHs are. Out: whether a name is one to follow, and by which rules.
+//! Always holds: each PATH has a number that it keeps.
+
+use hashbrown::HashMap;
+
+use crate::config::Format;
+use crate::engine::root::Root;
+use crate::engine::wanted::WantedNames;
+use crate::engine::ways::Ways;
+use crate::inputs::Inputs;
+use crate::tree::DirKey;
+
+#[derive(Debug)]
+pub(super) struct Coverage {
+    pub(super) inputs: Inputs,
+    /// Each PATH of each input, by [`crate::inputs::RootId`].
+    pub(super) roots: Vec<Root>,
+    pub(super) ways: Ways,
+    /// Directories that are watched for single files, by path.
+    pub(super) homes: HashMap<Box<[u8]>, DirKey>,
+    /// Names that count in directories that are not listed.
+    pub(super) wanted: WantedNames,
+}
+
+impl Coverage {
+    pub(super) fn new(format: Format) -> Self {
+        Coverage {
+            inputs: Inputs::new(format),
+            roots: Vec::new(),
+            ways: Ways::new(),
+            homes: HashMap::new(),
+            wanted: WantedNames::default(),
+        }
+    }
+}

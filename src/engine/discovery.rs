@@ -1,0 +1,59 @@
+//! How files are found without events: listings, sweeps, searches, what concerns all below a directory.
+//!
+//! In: directories that are new, or of which events were lost. Out: names to look at, a slice per turn.
+//! Always holds: whatever is under way goes on by itself.
+
+use crate::discovery::Urgent;
+use crate::engine::below::Below;
+use crate::engine::lists::Walks;
+use crate::engine::old_files::OldFiles;
+use crate::engine::resume::Absence;
+use crate::engine::searching::Searches;
+use crate::engine::sweeping::Sweeps;
+
+#[derive(Debug)]
+pub(super) struct Discovery<L> {
+    pub(super) urgent: Urgent<L>,
+    pub(super) sweeps: Sweeps<L>,
+    /// Files that were renamed unseen in directories that are not listed.
+    pub(super) searches: Searches<L>,
+    /// What concerns all below a directory.
+    pub(super) below: Below,
+    /// Directories that are being listed once more, for somebody who asked.
+    pub(super) walks: Walks<L>,
+    pub(super) is_rescan_due: bool,
+    /// The directory of a PATH went away, or elsewhere: what the PATH leads to now is to be looked at.
+    pub(super) is_path_lost: bool,
+    /// With `--once`: directories that could not be listed, and are not tried again.
+    pub(super) directories_failed: usize,
+    /// Bytes that were there to be read when files were found.
+    pub(super) found_bytes: u64,
+    pub(super) is_started: bool,
+    /// The first scan is through, and that of the PATHs of the last reload.
+    pub(super) has_scanned: bool,
+    pub(super) old_files: OldFiles,
+    pub(super) absence: Absence,
+    /// The directory entry at hand, reused.
+    pub(super) entry: Vec<u8>,
+}
+
+impl<L> Discovery<L> {
+    pub(super) fn new(sweeps: Sweeps<L>) -> Self {
+        Discovery {
+            urgent: Urgent::new(),
+            sweeps,
+            searches: Searches::new(),
+            below: Below::new(),
+            walks: Walks::new(),
+            is_rescan_due: false,
+            is_path_lost: false,
+            directories_failed: 0,
+            found_bytes: 0,
+            is_started: false,
+            has_scanned: false,
+            old_files: OldFiles::default(),
+            absence: Absence::default(),
+            entry: Vec::new(),
+        }
+    }
+}

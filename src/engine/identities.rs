@@ -1,0 +1,54 @@
+//! Which file is behind which name: what looks found, renames under way, names that files lost, who comes after whom.
+//!
+//! In: events and looks. Out: what the registry is told. Always holds: what a look found is believed only while no event came after it.
+
+use std::collections::VecDeque;
+
+use hashbrown::HashMap;
+
+use crate::engine::copied_up::LeftBehind;
+use crate::engine::departures::Departures;
+use crate::engine::exchanges::Renames;
+use crate::engine::rewriting::Rewrites;
+use crate::engine::timers::Moved;
+use crate::former::FormerNames;
+use crate::registry::{SlotId, SlotKey};
+use crate::succession::Succession;
+use crate::sys::Stat;
+use crate::sys::clock::Now;
+
+#[derive(Debug)]
+pub(super) struct Identities {
+    /// What looks found under names of unknown or other files, if anything: believed when no event about the name came after the look.
+    pub(super) found: Vec<(SlotKey, Option<Stat>)>,
+    /// Empty between turns: the room for the slots that are looked at in one.
+    pub(super) looked_at: Vec<SlotId>,
+    /// Renames whose second half is still to come, by cookie.
+    pub(super) moves: HashMap<u32, Moved>,
+    /// The renames of the last moment.
+    pub(super) renames: Renames,
+    /// Names that files lost and may still be written to by.
+    pub(super) former: FormerNames,
+    /// Inodes of which one name got another inode: where their other names go on.
+    pub(super) left_behind: VecDeque<LeftBehind>,
+    /// Files that are, or may be, written over from the front.
+    pub(super) rewrites: Rewrites,
+    pub(super) departures: Departures,
+    pub(super) succession: Succession,
+}
+
+impl Identities {
+    pub(super) fn new(now: Now) -> Self {
+        Identities {
+            found: Vec::new(),
+            looked_at: Vec::new(),
+            moves: HashMap::new(),
+            renames: Renames::default(),
+            former: FormerNames::default(),
+            left_behind: VecDeque::new(),
+            rewrites: Rewrites::new(now),
+            departures: Departures::default(),
+            succession: Succession::default(),
+        }
+    }
+}

@@ -1,0 +1,43 @@
+//! What comes from the kernel's queue of events, and what does not come because there is no watch.
+//!
+//! In: events, lost events, watches that cannot be had. Out: what is known about how complete the events are.
+//! Always holds: the queue is drained before what it tells is believed.
+
+use std::time::{Instant, SystemTime};
+
+use crate::engine::watching::WatchLimit;
+use crate::engine::{EVENT_BUFFER_BYTES, EVENT_BUFFERS_PER_TURN};
+use crate::sys::clock::Now;
+
+#[derive(Debug)]
+pub(super) struct Kernel {
+    pub(super) events: Box<[u8]>,
+    pub(super) event_buffers_per_turn: usize,
+    pub(super) are_events_pending: bool,
+    /// Events were lost, and the looks that make up for them are under way.
+    pub(super) is_missing_events: bool,
+    /// While events may have been missed: since when. See `directories::suspect`.
+    pub(super) suspect_since: Option<SystemTime>,
+    /// When the kernel's queue was last known to be complete and empty.
+    pub(super) drained_at: SystemTime,
+    pub(super) watch_limit: Option<WatchLimit>,
+    pub(super) polled: usize,
+    /// When missing paths and unwatched directories are looked at next.
+    pub(super) poll_at: Option<Instant>,
+}
+
+impl Kernel {
+    pub(super) fn new(now: Now) -> Self {
+        Kernel {
+            events: vec![0; EVENT_BUFFER_BYTES].into_boxed_slice(),
+            event_buffers_per_turn: EVENT_BUFFERS_PER_TURN,
+            are_events_pending: true,
+            is_missing_events: false,
+            suspect_since: None,
+            drained_at: now.wall,
+            watch_limit: None,
+            polled: 0,
+            poll_at: None,
+        }
+    }
+}

@@ -1,0 +1,21 @@
+//! What a run tells of itself: counts, what was said, what somebody asked for.
+//!
+//! In: what happens. Out: numbers and words. Always holds: nothing is decided by it.
+
+use crate::busiest::Busiest;
+use crate::engine::hung::Hung;
+use crate::engine::insight::Insight;
+use crate::engine::lists::Losses;
+use crate::notices::Notices;
+use crate::stats::Stats;
+
+#[derive(Debug, Default)]
+pub(super) struct Observer {
+    pub(super) stats: Stats,
+    pub(super) insight: Insight,
+    pub(super) notices: Notices,
+    /// While somebody watches: which files are read most.
+    pub(super) busiest: Option<Box<Busiest>>,
+    pub(super) lost: Losses,
+    pub(super) hung: Hung,
+}
