@@ -5,60 +5,18 @@
 //! cools down, waits for its predecessor or the end of a listing, is in doubt, or the output has no room. Nothing here blocks or reads a
 //! clock.
 
-mod asking;
-mod behind;
-mod below;
-mod binary;
-mod changes;
 mod commit;
-mod copied_up;
 mod coverage;
-mod departures;
-mod directories;
 mod discovery;
-mod doubts;
-mod exchanges;
-mod explain;
-mod holding;
-mod holes;
-mod hung;
 mod identities;
-mod inputs;
-mod insight;
 mod invariants;
 mod kernel;
-mod leaving;
-mod listing;
-mod lists;
-mod looks;
 mod observer;
-mod old_files;
-mod open_files;
-mod opening;
-mod order;
-mod output_file;
-mod own;
-mod owners;
-mod read_pass;
+mod output;
 mod reading;
-mod reopening;
-mod resume;
 mod retune;
-mod rewriting;
-mod root;
-mod roots;
 mod schedule;
-mod searching;
-mod sweeping;
-mod timers;
-mod top;
-mod unlinked;
-mod unreadable;
-mod user_mounts;
 mod waiting;
-mod wanted;
-mod watching;
-mod ways;
 
 use std::time::{Duration, Instant};
 
@@ -76,16 +34,16 @@ use crate::tree::Tree;
 pub use commit::Checkpoint;
 use commit::Commits;
 use coverage::Coverage;
+use coverage::own::OwnFiles;
 use discovery::Discovery;
+use discovery::sweeping::Sweeps;
 use identities::Identities;
 use kernel::Kernel;
-pub use lists::NotRead;
 use observer::Observer;
-use open_files::Reading;
-use output_file::OutputFile;
-use own::OwnFiles;
+pub use observer::lists::NotRead;
+use output::output_file::OutputFile;
+use reading::open_files::Reading;
 use schedule::Schedule;
-use sweeping::Sweeps;
 
 /// Room for about two thousand events with short names: an eighth of the kernel's default queue in one call.
 const EVENT_BUFFER_BYTES: usize = 64 * 1024;

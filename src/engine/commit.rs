@@ -14,7 +14,7 @@ use crate::checkpoint::format::{self, Item};
 use crate::checkpoint::state::State as Stored;
 use crate::checkpoint::{Anew, Committer, Displaced, Done, EntryFlags, Job, OutputPoint, Work};
 use crate::engine::Engine;
-use crate::engine::output_file::Replaced;
+use crate::engine::output::output_file::Replaced;
 use crate::engine::schedule::KeptBack;
 use crate::marks::mark;
 use crate::notices::Cause;
@@ -27,6 +27,7 @@ use crate::sys::{FileId, FileSystem};
 mod ending;
 mod failing;
 mod ledger;
+pub(super) mod resume;
 mod snapshot;
 
 /// Slots that one part of a snapshot tells about: some hundred microseconds of work.

@@ -3,12 +3,22 @@
 //! In: settings, and what is found where the PATHs are. Out: whether a name is one to follow, and by which rules.
 //! Always holds: each PATH has a number that it keeps.
 
+pub(super) mod asking;
+pub(super) mod inputs;
+pub(super) mod own;
+pub(super) mod owners;
+pub(super) mod root;
+pub(super) mod roots;
+pub(super) mod user_mounts;
+pub(super) mod wanted;
+pub(super) mod ways;
+
 use hashbrown::HashMap;
 
 use crate::config::Format;
-use crate::engine::root::Root;
-use crate::engine::wanted::WantedNames;
-use crate::engine::ways::Ways;
+use crate::engine::coverage::root::Root;
+use crate::engine::coverage::wanted::WantedNames;
+use crate::engine::coverage::ways::Ways;
 use crate::inputs::Inputs;
 use crate::tree::DirKey;
 

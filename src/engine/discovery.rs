@@ -3,13 +3,20 @@
 //! In: directories that are new, or of which events were lost. Out: names to look at, a slice per turn.
 //! Always holds: whatever is under way goes on by itself.
 
+pub(super) mod below;
+pub(super) mod directories;
+pub(super) mod listing;
+pub(super) mod old_files;
+pub(super) mod searching;
+pub(super) mod sweeping;
+
 use crate::discovery::Urgent;
-use crate::engine::below::Below;
-use crate::engine::lists::Walks;
-use crate::engine::old_files::OldFiles;
-use crate::engine::resume::Absence;
-use crate::engine::searching::Searches;
-use crate::engine::sweeping::Sweeps;
+use crate::engine::commit::resume::Absence;
+use crate::engine::discovery::below::Below;
+use crate::engine::discovery::old_files::OldFiles;
+use crate::engine::discovery::searching::Searches;
+use crate::engine::discovery::sweeping::Sweeps;
+use crate::engine::observer::lists::Walks;
 
 #[derive(Debug)]
 pub(super) struct Discovery<L> {

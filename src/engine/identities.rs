@@ -2,15 +2,24 @@
 //!
 //! In: events and looks. Out: what the registry is told. Always holds: what a look found is believed only while no event came after it.
 
+pub(super) mod behind;
+pub(super) mod copied_up;
+pub(super) mod departures;
+pub(super) mod exchanges;
+pub(super) mod leaving;
+pub(super) mod looks;
+pub(super) mod order;
+pub(super) mod unreadable;
+
 use std::collections::VecDeque;
 
 use hashbrown::HashMap;
 
-use crate::engine::copied_up::LeftBehind;
-use crate::engine::departures::Departures;
-use crate::engine::exchanges::Renames;
-use crate::engine::rewriting::Rewrites;
-use crate::engine::timers::Moved;
+use crate::engine::identities::copied_up::LeftBehind;
+use crate::engine::identities::departures::Departures;
+use crate::engine::identities::exchanges::Renames;
+use crate::engine::reading::rewriting::Rewrites;
+use crate::engine::schedule::timers::Moved;
 use crate::former::FormerNames;
 use crate::registry::{SlotId, SlotKey};
 use crate::succession::Succession;

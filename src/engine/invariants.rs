@@ -7,7 +7,7 @@
 
 use std::cell::{Cell, RefCell};
 
-use crate::engine::root::RootState;
+use crate::engine::coverage::root::RootState;
 use crate::engine::schedule::deadlines::Task;
 use crate::engine::{DOUBTS_MAX, Engine};
 use crate::inputs::RootId;

@@ -3,9 +3,13 @@
 //! In: events, lost events, watches that cannot be had. Out: what is known about how complete the events are.
 //! Always holds: the queue is drained before what it tells is believed.
 
+pub(super) mod changes;
+pub(super) mod unlinked;
+pub(super) mod watching;
+
 use std::time::{Instant, SystemTime};
 
-use crate::engine::watching::WatchLimit;
+use crate::engine::kernel::watching::WatchLimit;
 use crate::engine::{EVENT_BUFFER_BYTES, EVENT_BUFFERS_PER_TURN};
 use crate::sys::clock::Now;
 

@@ -2,10 +2,15 @@
 //!
 //! In: what happens. Out: numbers and words. Always holds: nothing is decided by it.
 
+pub(super) mod explain;
+pub(super) mod insight;
+pub(super) mod lists;
+pub(super) mod top;
+
 use crate::busiest::Busiest;
-use crate::engine::hung::Hung;
-use crate::engine::insight::Insight;
-use crate::engine::lists::Losses;
+use crate::engine::observer::insight::Insight;
+use crate::engine::observer::lists::Losses;
+use crate::engine::output::hung::Hung;
 use crate::notices::Notices;
 use crate::stats::Stats;
 

@@ -2,16 +2,24 @@
 //!
 //! An offset moves only past what was encoded, or skipped and counted: an unfinished line stays in the file.
 
+pub(super) mod binary;
+pub(super) mod holding;
+pub(super) mod holes;
+pub(super) mod open_files;
+pub(super) mod opening;
+pub(super) mod read_pass;
+pub(super) mod rewriting;
+
 use std::io;
 use std::time::Instant;
 
 use crate::batch::Reached;
 use crate::config::Format;
 use crate::engine::commit::nanos;
-use crate::engine::holes::{Cut, NulRun};
-use crate::engine::opening::Opened;
-use crate::engine::read_pass::ReadPass;
-use crate::engine::resume::entry_flags;
+use crate::engine::commit::resume::entry_flags;
+use crate::engine::reading::holes::{Cut, NulRun};
+use crate::engine::reading::opening::Opened;
+use crate::engine::reading::read_pass::ReadPass;
 use crate::engine::schedule::Schedule;
 use crate::engine::{BYTES_PER_TURN, Engine, EngineError, FILES_PER_TURN};
 use crate::lag::Waiting;

@@ -6,13 +6,14 @@
 //! the path of every line, and all of them cool down for the same time.
 
 pub(super) mod deadlines;
+pub(super) mod doubts;
+pub(super) mod timers;
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant, SystemTime};
 
 use hashbrown::{HashMap, HashSet};
 
-use super::doubts::Doubts;
 use crate::lag::{Lag, Waiting};
 use crate::parked::{PARKED_MAX, Parked};
 use crate::planted::is_planted;
@@ -20,6 +21,7 @@ use crate::registry::{Registry, SlotId, SlotKey, State};
 use crate::tree::Tree;
 use crate::unread::{Because, Unread};
 use deadlines::{Deadlines, Task, TaskKind};
+use doubts::Doubts;
 
 /// What keeps a file from being read that is not the schedule's own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -8,6 +8,7 @@ mod beneath;
 pub mod clock;
 pub mod descriptor;
 pub mod disk;
+pub mod failure;
 pub mod file;
 mod handle;
 pub mod host;

@@ -1,0 +1,388 @@
+//! PATHs: directories, single files, missing ones; and the homes of single files and of links' targets, watched but never listed.
+
+use std::time::Instant;
+
+use crate::engine::coverage::root::{Root, RootState};
+use crate::engine::coverage::wanted::Wanted;
+use crate::engine::coverage::ways::spelling::{absolute, components};
+use crate::engine::schedule::timers;
+use crate::engine::{Engine, EngineError};
+use crate::inputs::{InputId, RootId};
+use crate::marks::mark;
+use crate::names::{prefix_of, split_path};
+use crate::notices::Cause;
+use crate::registry::{SlotId, State};
+use crate::sink::Sink;
+use crate::sys::clock::Now;
+use crate::sys::failure::Failure;
+use crate::sys::{FileKind, FileSystem, Links};
+use crate::tree::{DirId, Role, Why};
+
+impl<F: FileSystem, S: Sink> Engine<F, S> {
+    /// Adds a PATH; it is started later.
+    pub(in crate::engine) fn add_path(&mut self, path: Vec<u8>, input: InputId) {
+        let root = Root { path, state: RootState::Missing, is_tree: false };
+        match self.coverage.roots.iter().position(|root| root.state == RootState::Removed) {
+            Some(at) => {
+                self.coverage.inputs.assign(RootId::from(at), input);
+                self.coverage.ways.forget(at);
+                self.coverage.roots[at] = root;
+            }
+            None => {
+                self.coverage.inputs.add_root(input);
+                self.coverage.roots.push(root);
+            }
+        }
+    }
+
+    /// In the first turn: looks at every PATH.
+    pub(in crate::engine) fn start_roots(&mut self, now: Now) -> Result<(), EngineError> {
+        if self.discovery.is_started {
+            return Ok(());
+        }
+        self.arm_ways(now);
+        for at in 0..self.coverage.roots.len() {
+            // What appeared in a tree that was scanned in an earlier run appeared after the start.
+            let why = if self.is_scanned(&self.coverage.roots[at].path) { Why::Appeared } else { Why::FirstScan };
+            self.start_root(at, why, now);
+            self.say_if_missing(at, now);
+        }
+        self.discovery.is_started = true;
+        if self.config.once && self.coverage.roots.iter().all(|root| root.state == RootState::Missing) {
+            return Err(EngineError::NoPath);
+        }
+        Ok(())
+    }
+
+    /// Looks whether a missing PATH is there, and starts to follow it.
+    pub(in crate::engine) fn start_root(&mut self, at: usize, why: Why, now: Now) {
+        if self.coverage.roots[at].state != RootState::Missing {
+            return;
+        }
+        let path = self.coverage.roots[at].path.clone();
+        let found = match self.fs.stat(&path, Links::Follow) {
+            Ok(found) if found.kind == FileKind::Directory => self.start_tree(at, why),
+            Ok(found) if found.kind == FileKind::Regular => self.start_file(at, why, now),
+            _ if self.config.once => return,
+            found => {
+                let is_missing = found.err().is_none_or(|error| matches!(Failure::of(&error), Failure::Gone | Failure::Refused));
+                if is_missing && self.coverage.ways.is_told(at) {
+                    return;
+                }
+                self.poll_by(now.instant + timers::POLL_EVERY);
+                return;
+            }
+        };
+        if self.discovery.is_started
+            && let Some(kept_back) = self.observer.notices.admit_about(Cause::PathAppeared, &path, now.instant)
+        {
+            tracing::info!(path = ?String::from_utf8_lossy(&path), kept_back, "PATH appeared");
+        }
+        self.coverage.roots[at].state = RootState::Found(self.tree.key(found));
+        // Before anything below it is found.
+        let depth = self.depth_of(at);
+        self.coverage.inputs.set_depth(RootId::from(at), depth);
+    }
+
+    /// How many directories are above what a PATH leads to.
+    fn depth_of(&mut self, at: usize) -> usize {
+        let (base, real) = self.coverage.ways.end_of(at);
+        let walked = absolute(base, real).into_iter().next();
+        let path = &self.coverage.roots[at].path;
+        let real = walked.unwrap_or_else(|| self.fs.canonical(path, Links::Follow).unwrap_or_else(|_| path.clone()));
+        components(&real).count()
+    }
+
+    /// Says that nothing is found at a PATH.
+    pub(in crate::engine) fn say_missing(&mut self, at: usize, what: &'static str, now: Now) {
+        let path = &self.coverage.roots[at].path;
+        if let Some(kept_back) = self.observer.notices.admit_about(Cause::PathMissing, path, now.instant) {
+            tracing::warn!(path = ?String::from_utf8_lossy(path), kept_back, "{what}");
+        }
+    }
+
+    fn start_tree(&mut self, at: usize, why: Why) -> DirId {
+        self.coverage.roots[at].is_tree = true;
+        let dir = self.tree.add_root(&prefix_of(&self.coverage.roots[at].path), Role::Listed);
+        let root = RootId::from(at);
+        self.tree.get_mut(dir).scope = self.coverage.inputs.scope(vec![root]);
+        self.tree.get_mut(dir).is_path = true;
+        self.push_visit(dir, why);
+        dir
+    }
+
+    fn start_file(&mut self, at: usize, why: Why, now: Now) -> DirId {
+        self.coverage.roots[at].is_tree = false;
+        let (path, input) = (self.coverage.roots[at].path.clone(), self.coverage.inputs.of_root(RootId::from(at)));
+        let (prefix, name) = split_path(&path);
+        let home = self.home(prefix, true);
+        self.tree.trust(home);
+        if self.input_of(home, name).is_none() {
+            self.coverage.wanted.insert(home, name, Wanted::Path(input));
+        }
+        if self.files.find(home, name).is_none() {
+            if let Some(input) = self.input_of(home, name) {
+                let id = self.hear_of(home, name, input);
+                self.files.get_mut(id).put(State::FIRST_SCAN, why == Why::FirstScan);
+            } else if let Some(kept_back) = self.observer.notices.admit_about(Cause::PathLeftOut, &path, now.instant) {
+                let path = String::from_utf8_lossy(&path);
+                tracing::warn!(?path, kept_back, "PATH does not match --include, or matches --exclude: left out");
+            }
+        }
+        home
+    }
+
+    /// The directory with this path that is watched for single files; added if need be. Either a PATH leads there, or a link.
+    pub(in crate::engine) fn home(&mut self, prefix: &[u8], is_path: bool) -> DirId {
+        if let Some(&known) = self.coverage.homes.get(prefix) {
+            if let Some(dir) = self.tree.alive(known) {
+                return dir;
+            }
+            self.coverage.homes.remove(prefix);
+        }
+        let dir = if is_path { self.tree.add_root(prefix, Role::Home) } else { self.tree.add_target(prefix) };
+        self.coverage.homes.insert(prefix.into(), self.tree.key(dir));
+        self.push_visit(dir, Why::Appeared);
+        dir
+    }
+
+    /// The PATHs that are there.
+    pub(in crate::engine) fn found_roots(&self) -> Vec<Vec<u8>> {
+        self.coverage.roots.iter().filter(|root| matches!(root.state, RootState::Found(_))).map(|root| root.path.clone()).collect()
+    }
+
+    /// The directory of a PATH is gone, or is elsewhere: PATHs that do not lead to theirs any more are looked for from now on.
+    pub(in crate::engine) fn root_lost(&mut self, now: Now) {
+        self.discovery.is_path_lost = false;
+        for at in 0..self.coverage.roots.len() {
+            let RootState::Found(key) = self.coverage.roots[at].state else { continue };
+            if let Some(other) = self.tree.alive(key) {
+                // A PATH within the lost one is told nothing of that.
+                self.push_visit(other, Why::Appeared);
+                if !self.has_moved(at, other) {
+                    continue;
+                }
+                mark!("a PATH in another one's tree led elsewhere");
+                self.coverage.roots[at].state = RootState::Missing;
+                self.uncover_moved(other, now.instant);
+            }
+            let is_covered = self.is_covered(at);
+            if is_covered && !self.coverage.roots[at].is_tree {
+                mark!("the file of a lost PATH was followed below another one");
+                continue;
+            }
+            self.coverage.roots[at].state = RootState::Missing;
+            if !is_covered {
+                mark!("a PATH was lost");
+                self.say_missing(at, "PATH is gone: waiting for it", now);
+            }
+            self.start_root(at, Why::Appeared, now);
+        }
+    }
+
+    /// Whether a PATH that lies in another one's tree leads elsewhere now, or nowhere. Others are found out by a visit.
+    fn has_moved(&mut self, at: usize, dir: DirId) -> bool {
+        if !self.coverage.roots[at].is_tree || self.tree.parent(dir).is_none() {
+            return false;
+        }
+        let path = self.coverage.roots[at].path.clone();
+        match self.fs.stat(&path, Links::Follow) {
+            Ok(found) => (found.id.device, found.id.inode) != self.tree.get(dir).inode,
+            Err(error) => Failure::of(&error) == Failure::Gone,
+        }
+    }
+
+    /// A PATH does not lead to this directory any more: its rules do not hold there for what is new.
+    fn uncover_moved(&mut self, dir: DirId, now: Instant) {
+        let key = self.tree.key(dir);
+        self.tree.get_mut(dir).is_path = self.coverage.roots.iter().any(|root| root.is_tree && root.state == RootState::Found(key));
+        self.rescope_moved(dir, now);
+    }
+
+    /// Whether a PATH's directory is this one or below it.
+    pub(in crate::engine) fn has_path_within(&self, dir: DirId) -> bool {
+        self.coverage.roots.iter().any(|root| match root.state {
+            RootState::Found(key) => root.is_tree && self.tree.alive(key).is_some_and(|found| self.tree.is_within(found, dir)),
+            RootState::Missing | RootState::Removed => false,
+        })
+    }
+
+    /// A directory goes from its path, or goes away: PATHs within it are told nothing of that.
+    pub(in crate::engine) fn visit_roots_within(&mut self, dir: DirId) {
+        self.path.clear();
+        self.tree.write_path(dir, &mut self.path);
+        for at in 0..self.coverage.roots.len() {
+            let RootState::Found(key) = self.coverage.roots[at].state else { continue };
+            if self.coverage.roots[at].path.starts_with(&self.path)
+                && let Some(within) = self.tree.alive(key).filter(|&within| within != dir)
+            {
+                mark!("a directory was renamed or lost with a PATH in it");
+                self.push_visit(within, Why::Appeared);
+            }
+        }
+    }
+
+    /// A PATH that was a file has a directory in its place, or one went away there: it is looked at anew.
+    pub(in crate::engine) fn path_became_directory(&mut self, home: DirId, name: &[u8], now: Instant) {
+        let state = RootState::Found(self.tree.key(home));
+        let mut is_wanted = false;
+        for root in &mut self.coverage.roots {
+            if root.state == state
+                && !root.is_tree
+                && (root.path == name || root.path.strip_suffix(name).is_some_and(|prefix| prefix.ends_with(b"/")))
+            {
+                root.state = RootState::Missing;
+                is_wanted = true;
+            }
+        }
+        if is_wanted {
+            mark!("the PATH of a file stood for a directory");
+            self.coverage.wanted.remove(home, name);
+            self.poll_by(now);
+        }
+    }
+
+    /// Whether another PATH's tree holds what this PATH names, so that nothing is missing.
+    fn is_covered(&mut self, at: usize) -> bool {
+        let path = self.coverage.roots[at].path.clone();
+        let Ok(found) = self.fs.stat(&path, Links::Follow) else { return false };
+        match found.kind {
+            // A directory that is gone, as we have not heard yet, may have had the same inode.
+            FileKind::Directory => {
+                let known = self.tree.find_inode((found.id.device, found.id.inode));
+                known.is_some_and(|known| self.leads_to(known).unwrap_or(false))
+            }
+            FileKind::Regular => self.files.find_id(found.id).is_some_and(|id| self.files.get(id).is_bound()),
+            _ => false,
+        }
+    }
+
+    /// A directory turned out to be the same as `other`: the single files wanted in it are wanted there.
+    pub(in crate::engine) fn merge_home(&mut self, dir: DirId, other: DirId) {
+        for name in self.coverage.wanted.names_in(dir) {
+            let wanted = self.coverage.wanted.remove(dir, &name).expect("just listed");
+            if self.coverage.wanted.get(other, &name).is_none() {
+                self.coverage.wanted.insert(other, &name, wanted);
+            }
+            if let Some(id) = self.files.find(other, &name) {
+                self.find_input(id);
+            } else if let Some(input) = self.input_of(other, &name) {
+                let was_first = self.files.find(dir, &name).map(|id| self.files.get(id).state() & State::FIRST_SCAN);
+                let id = self.hear_of(other, &name, input);
+                self.files.get_mut(id).set(was_first.unwrap_or(State::empty()));
+            }
+        }
+        let (from, to) = (self.tree.key(dir), self.tree.key(other));
+        for root in &mut self.coverage.roots {
+            if root.state == RootState::Found(from) {
+                root.state = RootState::Found(to);
+            }
+        }
+    }
+
+    /// After a home was armed: what was wanted there may have come before.
+    pub(in crate::engine) fn look_at_wanted(&mut self, home: DirId) {
+        for name in self.coverage.wanted.names_in(home) {
+            match self.files.find(home, &name) {
+                Some(id) => self.doubt(id),
+                None if self.hear_if_accepted(home, &name).is_some() => {}
+                None => {
+                    self.look_through_links_to(home, &name);
+                    if let Some(id) = self.files.find(home, &name) {
+                        self.is_guess(id);
+                    }
+                }
+            }
+        }
+    }
+
+    /// A name came up to which a followed link leads: the link is looked at.
+    pub(in crate::engine) fn look_through_links_to(&mut self, dir: DirId, name: &[u8]) {
+        if self.coverage.wanted.is_empty() {
+            return;
+        }
+        if let Some(Wanted::Link(at, link)) = self.coverage.wanted.get(dir, name).cloned()
+            && self.tree.at_place(at.0).is_some()
+        {
+            mark!("the target of a link came up");
+            let linked = match self.files.find(at, &link) {
+                Some(id) => {
+                    self.doubt(id);
+                    Some(id)
+                }
+                None => self.hear_if_accepted(at, &link),
+            };
+            if let Some(linked) = linked {
+                self.hear_of_target(linked, dir, name, (at, link));
+            }
+        }
+    }
+
+    /// A file is reached through a link: its changes are told where the target is.
+    pub(in crate::engine) fn watch_link_target(&mut self, id: SlotId, now: Instant) {
+        if self.config.once || !self.files.get(id).is_bound() {
+            return;
+        }
+        let links = self.write_path(id);
+        let target = match self.fs.canonical(&self.path, links) {
+            Ok(target) => target,
+            Err(error) => {
+                mark!("where a link leads could not be told for now");
+                // Nothing tells of the target's changes meanwhile.
+                let is_short = Failure::of(&error) == Failure::Shortage;
+                self.retry_at(id, now + if is_short { timers::RETRY_AFTER } else { timers::POLL_EVERY });
+                return;
+            }
+        };
+        if !self.fs.stat(&self.path, links).is_ok_and(|found| Some(found.id) == self.files.file_id(id)) {
+            mark!("what a link led to was renamed while its path was asked for");
+            // The path may be that of the new name, which is none that the link leads to.
+            self.doubt(id);
+            return;
+        }
+        let (prefix, name) = split_path(&target);
+        let home = self.known_target(prefix).unwrap_or_else(|| self.home(prefix, false));
+        let slot = self.files.get(id);
+        if slot.dir() == home && self.files.name(id) == name {
+            return;
+        }
+        let at: (DirId, Box<[u8]>) = (slot.dir(), self.files.name(id).into());
+        mark!("the directory of a link's target was watched");
+        if self.coverage.wanted.get(home, name).is_none() {
+            // What it led to before is none of its targets any more.
+            self.forget_targets(at.0, &at.1);
+            self.coverage.wanted.insert(home, name, Wanted::Link(at.0, at.1));
+        }
+        self.lead_to(id, home, name);
+    }
+
+    /// The directory in which a link's target is, if it is known by whatever path.
+    pub(in crate::engine) fn known_target(&mut self, prefix: &[u8]) -> Option<DirId> {
+        // There was no link on this path a moment ago.
+        let bare = if prefix.len() > 1 { prefix.strip_suffix(b"/").unwrap_or(prefix) } else { prefix };
+        let found = self.fs.stat(bare, Links::Beneath(1)).ok()?;
+        self.tree.find_inode((found.id.device, found.id.inode))
+    }
+
+    /// Lets a home go in which nothing is wanted any more.
+    pub(in crate::engine) fn release_home(&mut self, dir: DirId) {
+        if self.tree.at_place(dir.0).is_none() || self.tree.get(dir).role != Role::Home {
+            return;
+        }
+        let is_used = self.files.in_dir(dir).next().is_some()
+            || self.coverage.wanted.of_home(dir).any(|(_, wanted)| matches!(wanted, Wanted::Path(_)))
+            || self.files.has_alias_in(dir);
+        if !is_used {
+            mark!("a directory watched for single files was let go");
+            self.coverage.wanted.forget_targets_in(dir);
+            let mut path = Vec::new();
+            self.tree.write_path(dir, &mut path);
+            self.coverage.homes.remove(&*path);
+            if let Some(watch) = self.tree.watch(dir) {
+                self.unwatch(watch);
+            }
+            self.set_polled(dir, false);
+            self.tree.remove(dir);
+        }
+    }
+}

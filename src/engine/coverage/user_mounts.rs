@@ -1,0 +1,63 @@
+//! Mounts below a PATH that a user other than root made: a process of theirs answers there, when it pleases.
+//!
+//! In: a look, an open or a visit that ended at such a mount. Out: the directory is left out until it is unmounted, and that is reported once.
+//! Always holds: nothing in such a mount was asked for anything; what it hides has left the tree for as long.
+
+use crate::engine::Engine;
+use crate::notices::Cause;
+use crate::registry::SlotId;
+use crate::sink::Sink;
+use crate::sys::FileSystem;
+use crate::sys::clock::Now;
+use crate::sys::failure::Failure;
+use crate::tree::{DirId, Why};
+
+impl<F: FileSystem, S: Sink> Engine<F, S> {
+    /// A file cannot be got at: it, or a directory above it, is where a user mounted something.
+    pub(in crate::engine) fn is_in_user_mount(&mut self, id: SlotId, now: Now) {
+        let dir = self.files.get(id).dir();
+        let is_new = self.became_unreadable(id);
+        if self.files.get(id).is_bound() && self.is_user_mount_above(dir) {
+            // What becomes of the file is decided with its directory.
+            self.push_visit(dir, Why::Recheck);
+        } else if is_new {
+            self.write_path(id);
+            self.report_user_mount(now);
+        }
+    }
+
+    fn is_user_mount_above(&mut self, dir: DirId) -> bool {
+        self.leads_to(dir).is_err_and(|error| Failure::of(&error) == Failure::UserMount)
+    }
+
+    /// A directory is hidden by such a mount, on it or further above: the topmost is left out.
+    pub(in crate::engine) fn leave_user_mount_out(&mut self, dir: DirId, now: Now) {
+        let mut top = dir;
+        while let Some(parent) = self.tree.parent(top).filter(|&parent| self.is_user_mount_above(parent)) {
+            top = parent;
+        }
+        let is_known_below = self.files.in_dir(top).next().is_some() || self.tree.children(top).next().is_some();
+        if is_known_below && let Some(parent) = self.tree.parent(top) {
+            // Users choose how much that is: it is let go in slices. The visit of the directory that takes its place finds the mount.
+            let (name, via_link) = (self.tree.name(top).to_vec(), self.tree.get(top).via_link);
+            self.visit_roots_within(top);
+            self.drop_directory(top, now.instant);
+            if let Some(added) = self.add_directory(parent, &name, Why::Appeared) {
+                self.tree.get_mut(added).via_link = via_link;
+            }
+            return;
+        }
+        if !self.tree.set_unreadable(top, true) {
+            self.write_directory_bare(top);
+            self.report_user_mount(now);
+        }
+    }
+
+    /// Reports the path at hand.
+    fn report_user_mount(&mut self, now: Now) {
+        if let Some(kept_back) = self.observer.notices.admit_about(Cause::UserMount, &self.path, now.instant) {
+            let path = String::from_utf8_lossy(&self.path);
+            tracing::warn!(?path, kept_back, "a user other than root mounted something here: left out until it is unmounted");
+        }
+    }
+}

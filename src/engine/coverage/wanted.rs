@@ -1,0 +1,117 @@
+//! Names that count in directories that are not listed: single files, and what followed links lead to.
+//!
+//! In: PATHs and links. Out: why a name counts, the names in a directory.
+//! Always holds: a name counts for one reason; what is asked about a directory or a link does not depend on how many others there are.
+
+use hashbrown::HashMap;
+
+use crate::inputs::InputId;
+use crate::tree::DirId;
+
+type Name = (DirId, Box<[u8]>);
+
+/// Why a name counts in a directory that is not listed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::engine) enum Wanted {
+    /// It is a PATH of this input.
+    Path(InputId),
+    /// A followed link leads to it: where the link is.
+    Link(DirId, Box<[u8]>),
+}
+
+/// All of them.
+#[derive(Debug, Default)]
+pub(in crate::engine) struct WantedNames {
+    by_home: HashMap<DirId, HashMap<Box<[u8]>, Wanted>>,
+    /// To which names each link leads.
+    targets: HashMap<Name, Vec<Name>>,
+}
+
+impl WantedNames {
+    pub(in crate::engine) fn is_empty(&self) -> bool {
+        self.by_home.is_empty()
+    }
+
+    pub(in crate::engine) fn get(&self, home: DirId, name: &[u8]) -> Option<&Wanted> {
+        self.by_home.get(&home)?.get(name)
+    }
+
+    pub(in crate::engine) fn insert(&mut self, home: DirId, name: &[u8], wanted: Wanted) {
+        self.remove(home, name);
+        if let Wanted::Link(dir, link) = &wanted {
+            self.targets.entry((*dir, link.clone())).or_default().push((home, name.into()));
+        }
+        self.by_home.entry(home).or_default().insert(name.into(), wanted);
+    }
+
+    pub(in crate::engine) fn remove(&mut self, home: DirId, name: &[u8]) -> Option<Wanted> {
+        let names = self.by_home.get_mut(&home)?;
+        let wanted = names.remove(name)?;
+        if names.is_empty() {
+            self.by_home.remove(&home);
+        }
+        if let Wanted::Link(dir, link) = &wanted {
+            let of_link = (*dir, link.clone());
+            if let Some(targets) = self.targets.get_mut(&of_link) {
+                targets.retain(|(at, target)| *at != home || **target != *name);
+                if targets.is_empty() {
+                    self.targets.remove(&of_link);
+                }
+            }
+        }
+        Some(wanted)
+    }
+
+    /// The names in a directory, and why each counts.
+    pub(in crate::engine) fn of_home(&self, home: DirId) -> impl Iterator<Item = (&Box<[u8]>, &Wanted)> {
+        self.by_home.get(&home).into_iter().flatten()
+    }
+
+    /// The names in a directory.
+    pub(in crate::engine) fn names_in(&self, home: DirId) -> Vec<Box<[u8]>> {
+        self.of_home(home).map(|(name, _)| name.clone()).collect()
+    }
+
+    /// The names to which a link leads count for nothing any more. Returns the directories that they are in.
+    pub(in crate::engine) fn forget_targets(&mut self, dir: DirId, link: &[u8]) -> Vec<DirId> {
+        if self.targets.is_empty() {
+            return Vec::new();
+        }
+        let targets = self.targets.remove(&(dir, link.into())).unwrap_or_default();
+        targets.iter().for_each(|(home, name)| drop(self.remove(*home, name)));
+        targets.into_iter().map(|(home, _)| home).collect()
+    }
+
+    /// What links lead to in this directory counts for nothing any more.
+    pub(in crate::engine) fn forget_targets_in(&mut self, home: DirId) {
+        let targets = self.of_home(home).filter(|(_, wanted)| matches!(wanted, Wanted::Link(..)));
+        let targets: Vec<Box<[u8]>> = targets.map(|(name, _)| name.clone()).collect();
+        targets.iter().for_each(|name| drop(self.remove(home, name)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::inputs::InputId;
+
+    #[test]
+    fn names_are_found_by_home_and_by_link_and_leave_nothing() {
+        let mut wanted = WantedNames::default();
+        let (home, links) = (DirId(1), DirId(2));
+        wanted.insert(home, b"path", Wanted::Path(InputId::default()));
+        for number in 0..100_000_u32 {
+            let link = number.to_string().into_bytes();
+            wanted.insert(home, &[b"target", &*link].concat(), Wanted::Link(links, link.into()));
+        }
+        wanted.insert(home, b"target7", Wanted::Link(links, b"8".as_slice().into()));
+        assert_eq!((wanted.names_in(home).len(), wanted.forget_targets(links, b"7")), (100_001, vec![]));
+        assert_eq!(wanted.forget_targets(links, b"8"), [home, home]);
+        for number in 9..100_000_u32 {
+            assert_eq!(wanted.forget_targets(links, number.to_string().as_bytes()), [home]);
+        }
+        wanted.forget_targets_in(home);
+        assert_eq!((wanted.names_in(home), wanted.targets.len()), (vec![b"path".as_slice().into()], 0));
+        assert!(wanted.remove(home, b"path").is_some() && wanted.is_empty());
+    }
+}

@@ -1,0 +1,230 @@
+//! Updates everything below a directory that was renamed or dropped. Works in slices, since users choose how much is there.
+//!
+//! In: renamed directories, directories to drop. Out: their files have their new paths, or are parked.
+//! Always holds: a small tree is done at once; of large ones, a turn does [`STEPS_PER_TURN`] files. A directory that is dropped has no name
+//! any more; until it is done, it counts as one whose new name is not known yet.
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use crate::engine::Engine;
+use crate::marks::mark;
+use crate::registry::{SlotId, SlotKey, State};
+use crate::sink::Sink;
+use crate::sys::FileSystem;
+use crate::tree::{DirId, DirKey, Role, Why};
+
+/// Files and directories worked off per turn: a few milliseconds.
+const STEPS_PER_TURN: usize = 4_096;
+
+/// Directories above one another: more do not fit into a path (`PATH_MAX` is 4096 bytes), though renames can make them.
+const DEPTH_MAX: usize = 2_048;
+
+/// What is still to be worked off.
+#[derive(Debug)]
+pub(in crate::engine) struct Below {
+    /// Directories that came to another place, and those below them.
+    moved: VecDeque<DirKey>,
+    /// Their files, and whether another input may cover them now.
+    files: Vec<(SlotKey, bool)>,
+    dropping: VecDeque<DirKey>,
+    steps: usize,
+    steps_per_turn: usize,
+}
+
+impl Below {
+    pub(in crate::engine) fn new() -> Self {
+        let (moved, files, dropping) = (VecDeque::new(), Vec::new(), VecDeque::new());
+        Below { moved, files, dropping, steps: STEPS_PER_TURN, steps_per_turn: STEPS_PER_TURN }
+    }
+
+    pub(in crate::engine) fn has_work(&self) -> bool {
+        !(self.dropping.is_empty() && self.moved.is_empty() && self.files.is_empty())
+    }
+
+    /// Directories were let go, and what is below them is not worked off yet.
+    pub(in crate::engine) fn is_dropping(&self) -> bool {
+        !self.dropping.is_empty()
+    }
+
+    /// Those, for the check of what always holds.
+    pub(in crate::engine) fn dropping(&self) -> impl Iterator<Item = DirKey> + '_ {
+        self.dropping.iter().copied()
+    }
+}
+
+impl<F: FileSystem, S: Sink> Engine<F, S> {
+    /// So many files and directories are worked off per turn: fewer than usual, for tests.
+    pub fn limit_steps(&mut self, steps: usize) {
+        (self.discovery.below.steps, self.discovery.below.steps_per_turn) = (steps, steps);
+    }
+
+    /// Goes on with what earlier turns left.
+    pub(in crate::engine) fn work_off(&mut self, now: Instant) {
+        self.discovery.below.steps = self.discovery.below.steps_per_turn;
+        if !self.discovery.below.has_work() {
+            return;
+        }
+        // Half of the steps are for what is let go.
+        self.tell_moved(self.discovery.below.steps_per_turn / 2, now);
+        while self.discovery.below.steps > 0
+            && let Some(&key) = self.discovery.below.dropping.front()
+        {
+            let dir = self.tree.alive(key).filter(|&dir| self.tree.get(dir).is_dropping);
+            if dir.is_some_and(|dir| !self.drop_within(dir, true, now)) {
+                break;
+            }
+            self.discovery.below.dropping.pop_front();
+        }
+    }
+
+    /// Updates everything below a directory that has a new place in the tree, at once if that is little.
+    pub(in crate::engine) fn came_to_another_place(&mut self, dir: DirId, is_covered_anew: bool, now: Instant) {
+        self.note_moved(dir, is_covered_anew);
+        self.tell_moved(0, now);
+    }
+
+    fn note_moved(&mut self, dir: DirId, is_covered_anew: bool) {
+        let key = self.tree.key(dir);
+        match &mut self.tree.get_mut(dir).moved {
+            Some(known) => *known |= is_covered_anew,
+            moved @ None => {
+                *moved = Some(is_covered_anew);
+                self.discovery.below.moved.push_back(key);
+            }
+        }
+    }
+
+    /// Updates what is below moved directories until so many steps are left.
+    fn tell_moved(&mut self, steps_left: usize, now: Instant) {
+        while self.discovery.below.steps > steps_left {
+            if let Some((key, is_covered_anew)) = self.discovery.below.files.pop() {
+                if let Some(id) = self.files.alive(key).filter(|&id| self.files.get(id).is_bound()) {
+                    self.tell_moved_file(id, is_covered_anew);
+                }
+            } else if let Some(key) = self.discovery.below.moved.pop_front() {
+                if let Some(dir) = self.tree.alive(key) {
+                    self.tell_moved_directory(dir, now);
+                }
+            } else {
+                return;
+            }
+            self.discovery.below.steps = self.discovery.below.steps.saturating_sub(1);
+        }
+    }
+
+    fn tell_moved_file(&mut self, id: SlotId, is_covered_anew: bool) {
+        if is_covered_anew {
+            self.find_input(id);
+        }
+        self.path_changed(id);
+        // A file that could not be read may be readable now: no event says so.
+        if self.files.get(id).state().contains(State::UNREADABLE) {
+            self.doubt(id);
+        }
+    }
+
+    fn tell_moved_directory(&mut self, dir: DirId, now: Instant) {
+        let is_covered_anew = self.tree.get_mut(dir).moved.take().unwrap_or_default();
+        if self.tree.depth(dir) > DEPTH_MAX {
+            mark!("directories were renamed into one another until no path was long enough");
+            self.drop_directory(dir, now);
+            return;
+        }
+        if self.tree.get(dir).is_unreadable() {
+            mark!("a directory that could not be read came to another place");
+            self.push_visit(dir, Why::Recheck);
+        }
+        self.tree.set_top(dir);
+        let files = self.files.in_dir(dir).map(|id| (self.files.key(id), is_covered_anew));
+        self.discovery.below.files.extend(files);
+        let scope = self.tree.get(dir).scope;
+        let children: Vec<DirId> = self.tree.children(dir).collect();
+        for child in children {
+            // Where globs are about paths, a directory may be covered otherwise though the one above it is not.
+            let is_anew = is_covered_anew && (self.rescope(child, scope) || self.coverage.inputs.needs_path());
+            self.note_moved(child, is_anew);
+        }
+    }
+
+    /// Lets go of a directory and all below it: at once, or, if that is much, in slices, while it counts as one that is moving and has lost
+    /// its name. Its files are remembered for a while.
+    pub(in crate::engine) fn drop_directory(&mut self, dir: DirId, now: Instant) {
+        let is_root = self.tree.parent(dir).is_none();
+        if self.drop_within(dir, !is_root, now) {
+            return;
+        }
+        mark!("a directory with much below it was let go in slices");
+        if !self.tree.get(dir).is_moving {
+            self.tree.detach(dir);
+        }
+        let key = self.tree.key(dir);
+        if !std::mem::replace(&mut self.tree.get_mut(dir).is_dropping, true) {
+            self.discovery.below.dropping.push_back(key);
+        }
+    }
+
+    /// Lets go of all that is in the directory of a PATH, which stays.
+    pub(in crate::engine) fn empty_directory(&mut self, dir: DirId, now: Instant) {
+        let children: Vec<DirId> = self.tree.children(dir).collect();
+        for child in children {
+            self.drop_within(child, false, now);
+        }
+        self.let_files_go(dir, false, now);
+    }
+
+    /// Removes a directory with all below it, from the deepest ones up. Says whether it is done, which it may not be if it `can_wait`.
+    fn drop_within(&mut self, top: DirId, can_wait: bool, now: Instant) -> bool {
+        let top_key = self.tree.key(top);
+        let mut dir = top;
+        loop {
+            while let Some(child) = self.tree.children(dir).next() {
+                dir = child;
+            }
+            let (key, above) = (self.tree.key(dir), self.tree.parent(dir));
+            if !self.let_files_go(dir, can_wait, now) {
+                return false;
+            }
+            // A home goes away by itself with the last file that was wanted in it.
+            if let Some(dir) = self.tree.alive(key) {
+                self.discovery.is_path_lost |= self.tree.get(dir).is_path;
+                self.set_polled(dir, false);
+                self.tree.remove(dir);
+            }
+            match above {
+                Some(above) if key != top_key => dir = above,
+                _ => return true,
+            }
+        }
+    }
+
+    /// Lets go of the files in a directory. Says whether all are gone.
+    fn let_files_go(&mut self, dir: DirId, can_wait: bool, now: Instant) -> bool {
+        // First, so that no file goes on under a further name in here.
+        while let Some(linked) = self.files.take_alias_in(dir) {
+            if self.tree.get(dir).role == Role::Home {
+                // The link that led here leads nowhere, or elsewhere.
+                self.doubt(linked);
+            }
+            if self.no_step_is_left(can_wait) {
+                return false;
+            }
+        }
+        self.end_watch(dir);
+        let key = self.tree.key(dir);
+        while let Some(id) = self.tree.alive(key).and_then(|dir| self.files.in_dir(dir).next()) {
+            self.leave_at_once(id, now);
+            debug_assert!(self.tree.alive(key).and_then(|dir| self.files.in_dir(dir).next()) != Some(id), "it lost its name");
+            if self.no_step_is_left(can_wait) {
+                return false;
+            }
+        }
+        self.coverage.wanted.forget_targets_in(dir);
+        true
+    }
+
+    fn no_step_is_left(&mut self, can_wait: bool) -> bool {
+        self.discovery.below.steps = self.discovery.below.steps.saturating_sub(1);
+        can_wait && self.discovery.below.steps == 0
+    }
+}

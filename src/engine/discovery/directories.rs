@@ -1,0 +1,498 @@
+//! Directories: visit (look, watch, list, in this order), rename, drop. Listings are taken in slices, events are served in between.
+
+use std::time::{Duration, Instant};
+
+use crate::discovery::{Queued, Visit};
+use crate::engine::schedule::deadlines::TaskKind;
+use crate::engine::schedule::timers;
+use crate::engine::{DOUBTS_MAX, ENTRIES_PER_TURN, Engine};
+use crate::inputs::ScopeId;
+use crate::marks::mark;
+use crate::notices::Cause;
+use crate::registry::SlotId;
+use crate::sink::Sink;
+use crate::sys::clock::Now;
+use crate::sys::failure::Failure;
+use crate::sys::{FileKind, FileSystem, Guard, Links};
+use crate::tree::{DirId, DirKey, Role, Trust, Why};
+
+/// Entries taken from one listing before other groups have their turn.
+const ENTRIES_AT_ONCE: usize = 128;
+
+/// What a visit costs beside its entries, in entries.
+pub(in crate::engine) const VISIT_COST: usize = 8;
+
+impl<F: FileSystem, S: Sink> Engine<F, S> {
+    /// Takes a slice of the listings that are due, and one of the sweeps.
+    pub(in crate::engine) fn discover(&mut self, now: Now) {
+        if self.discovery.is_rescan_due && !self.discovery.urgent.has_work() {
+            self.discovery.is_rescan_due = false;
+            self.kernel.is_missing_events = true;
+            self.observer.stats.rescans += 1;
+            mark!("everything was listed because events were lost");
+            self.suspect(self.kernel.drained_at);
+            for place in 0..self.tree.places() {
+                if let Some(dir) = self.tree.at_place(place) {
+                    self.push_visit(dir, Why::Rescan);
+                }
+            }
+        }
+        if self.discovery.is_path_lost {
+            self.root_lost(now);
+        }
+        let mut budget = ENTRIES_PER_TURN;
+        while budget > 0 && self.schedule.doubts.len() < DOUBTS_MAX && self.discovery.urgent.has_work() {
+            let Some(visit) = self.next_visit(&mut budget, now) else { continue };
+            let slice = budget.min(ENTRIES_AT_ONCE);
+            let mut left = slice;
+            let visit = self.list(visit, &mut left, now);
+            budget -= slice - left;
+            if let Some((visit, dir)) = visit.and_then(|visit| self.tree.alive(visit.directory).map(|dir| (visit, dir))) {
+                self.discovery.urgent.go_on(self.tree.group(dir), visit);
+            }
+        }
+        self.search(&mut budget, now);
+        self.sweep_slices(now);
+        if !self.schedule.listed.is_empty() {
+            self.read_listed(now.instant);
+        }
+        if self.is_calm() {
+            self.say_old_files(now.instant);
+            if std::mem::take(&mut self.kernel.is_missing_events) {
+                self.give_useless_watches_back();
+            }
+            if !self.schedule.listing.is_empty() {
+                self.schedule.give_back();
+            }
+            self.discovery.has_scanned = true;
+        }
+        if !self.discovery.urgent.has_work() && !self.is_sweeping() && self.schedule.doubts.is_empty() {
+            self.kernel.suspect_since = None;
+            self.say_watch_limit(now);
+        }
+    }
+
+    /// No listing is under way, and every name that came up was looked at.
+    pub(in crate::engine) fn is_calm(&self) -> bool {
+        !self.discovery.urgent.has_work()
+            && !self.discovery.searches.is_under_way()
+            && self.schedule.doubts.is_empty()
+            && !self.is_look_unsettled()
+    }
+
+    /// From now on until all is calm: files modified since then are read once even if their size is as it was.
+    pub(in crate::engine) fn suspect(&mut self, since: std::time::SystemTime) {
+        // File systems stamp with a clock that lags by a tick or, on network file systems, more.
+        let since = since.checked_sub(Duration::from_secs(1)).unwrap_or(since);
+        self.kernel.suspect_since = Some(self.kernel.suspect_since.map_or(since, |known| known.min(since)));
+    }
+
+    pub(in crate::engine) fn push_visit(&mut self, dir: DirId, why: Why) {
+        let key = self.tree.key(dir);
+        let queued = &mut self.tree.get_mut(dir).queued;
+        match queued {
+            Some(known) => *known = why.max(*known),
+            None => {
+                *queued = Some(why);
+                let group = self.tree.group(dir);
+                self.discovery.urgent.push(group, key);
+            }
+        }
+    }
+
+    /// The listing that goes on or begins now.
+    fn next_visit(&mut self, budget: &mut usize, now: Now) -> Option<Visit<F::Listing>> {
+        let key = match self.discovery.urgent.pop()? {
+            Queued::Begun(visit) => return Some(visit),
+            Queued::New(key) => key,
+        };
+        *budget = budget.saturating_sub(VISIT_COST);
+        let dir = self.tree.alive(key)?;
+        if self.discovery.urgent.must_wait() {
+            let group = self.tree.group(dir);
+            self.discovery.urgent.wait(group, key);
+            return None;
+        }
+        let why = self.tree.get_mut(dir).queued.take()?;
+        self.begin_visit(key, why, now)
+    }
+
+    /// Files of this group may come up of which nothing is known, so that they are read in the order of their last modification.
+    #[inline]
+    pub(in crate::engine) fn is_listing(&self, group: u32) -> bool {
+        !self.schedule.listing.is_empty() && self.schedule.listing.contains(&group)
+    }
+
+    /// Adds a directory that was listed or heard of, if it is to be followed, and returns it.
+    pub(in crate::engine) fn add_directory(&mut self, parent: DirId, name: &[u8], why: Why) -> Option<DirId> {
+        if let Some(id) = self.files.find(parent, name).filter(|&id| self.files.get(id).is_bound()) {
+            // The file and the directory are both checked. A later event that moves the file away does not mention the directory.
+            self.doubt(id);
+            if self.files.is_alias(parent, name) {
+                // The file goes on under its other name, and a look there would tell nothing of this one.
+                self.files.remove_alias(parent, name);
+            }
+        }
+        let scope = self.scope_below(parent, name);
+        if self.coverage.inputs.is_empty(scope) {
+            return None;
+        }
+        let dir = self.tree.add(parent, name);
+        self.tree.get_mut(dir).scope = scope;
+        self.push_visit(dir, why);
+        Some(dir)
+    }
+
+    pub(in crate::engine) fn rename_directory(&mut self, dir: DirId, parent: DirId, name: &[u8], now: Instant) {
+        // Some of what was below may have been let go already.
+        let was_dropping = self.discovery.below.is_dropping() && self.is_any_dropping(dir);
+        self.visit_roots_within(dir);
+        // What was a PATH may be none at its new place.
+        self.discovery.is_path_lost |= self.has_path_within(dir);
+        self.tree.rename(dir, parent, name);
+        // A glob about paths may accept what it refused, in files and directories that are not known.
+        let is_covered_anew = self.rescope_moved(dir, now);
+        self.push_visit(dir, if is_covered_anew || was_dropping { Why::Recheck } else { Why::Appeared });
+    }
+
+    /// Writes the directory's path. Returns which links are followed on paths of names in it.
+    pub(in crate::engine) fn write_directory(&mut self, dir: DirId) -> Links {
+        self.path.clear();
+        let trust = self.tree.write_path(dir, &mut self.path);
+        self.links_on(trust)
+    }
+
+    /// Which links are followed on a path that is trusted so far.
+    pub(in crate::engine) fn links_on(&self, Trust { trusted, followed }: Trust) -> Links {
+        match self.config.follow_links.filter(|_| followed > trusted) {
+            Some(rule) => Links::Guarded(Guard { trusted, followed, rule }),
+            None => Links::Beneath(trusted),
+        }
+    }
+
+    /// Writes the path of a name in the directory, whatever has it. Returns which links on the path are followed.
+    pub(in crate::engine) fn write_name(&mut self, dir: DirId, name: &[u8]) -> Links {
+        let links = self.write_directory(dir);
+        self.path.extend_from_slice(name);
+        links
+    }
+
+    /// The directory's path without the slash at its end, which would make `O_NOFOLLOW` and `lstat` follow a link. Returns which links on it
+    /// are followed.
+    pub(in crate::engine) fn write_directory_bare(&mut self, dir: DirId) -> Links {
+        let below = self.write_directory(dir);
+        // A PATH.
+        let links = if below == Links::Beneath(self.path.len()) { Links::Follow } else { below };
+        if self.path.len() > 1 && self.path.ends_with(b"/") {
+            self.path.pop();
+        }
+        if self.path.is_empty() {
+            self.path.push(b'.');
+        }
+        links
+    }
+
+    /// Looks at a directory, watches it and starts to list it: in this order, so that nothing that comes later is missed.
+    pub(in crate::engine) fn begin_visit(&mut self, key: DirKey, why: Why, now: Now) -> Option<Visit<F::Listing>> {
+        let dir = self.tree.alive(key)?;
+        // What a visit that failed was to do is still to be done. Only the time of the first scan is over by then.
+        let before = self.tree.get(dir).unfinished.filter(|&before| before != Why::FirstScan);
+        let why = before.map_or(why, |before| before.max(why));
+        self.tree.get_mut(dir).unfinished = Some(why);
+        if self.is_any_moving(dir) {
+            mark!("a visit waited until a renamed directory was settled");
+            self.visit_later(dir, now);
+            return None;
+        }
+        let inode_before = self.tree.get(dir).inode;
+        let was_visited = inode_before != (0, 0);
+        self.visit_begins();
+        let links = self.write_directory_bare(dir);
+        match self.fs.stat(&self.path, links) {
+            Ok(found) if found.kind == FileKind::Directory => {
+                let inode = (found.id.device, found.id.inode);
+                if self.own.directories.contains(&inode) || self.is_state_directory(dir, links) {
+                    self.leave_out(dir, now);
+                    return None;
+                }
+                if !self.settle_inode(dir, inode, now) {
+                    return None;
+                }
+                self.tree.get_mut(dir).owner = found.owner;
+                self.identities.former.take_deleted(key);
+                if inode_before != inode || !self.tree.get(dir).is_type_known {
+                    self.choose_sweep(dir, inode.0, now);
+                }
+            }
+            Ok(_) => {
+                mark!("a directory's path led to something else");
+                self.lost_directory(dir, now);
+                return None;
+            }
+            Err(error) => {
+                self.visit_failed(dir, &error, now);
+                return None;
+            }
+        }
+        // What happened here without a watch was not told.
+        let watch_before = self.tree.watch(dir);
+        let mut why = if why == Why::Appeared && was_visited && watch_before.is_none() { Why::Poll } else { why };
+        self.write_directory_bare(dir);
+        if !self.config.once
+            && let Err(error) = self.arm(dir, links)
+            && !self.limit_reached(dir, &error, now)
+        {
+            self.visit_interrupted(dir, &error, now);
+            return None;
+        }
+        let is_watch_ended = std::mem::take(&mut self.tree.get_mut(dir).is_watch_ended);
+        if is_watch_ended || watch_before.is_some_and(|before| self.tree.watch(dir) != Some(before)) {
+            mark!("another directory had the path and the inode number of a known one");
+            // Another directory, though the inode number is the same: what is known below is not about this one.
+            if self.drop_replacement(dir, now) {
+                return None;
+            }
+            why = why.max(Why::Poll);
+        }
+        self.start_listing(dir, links, why, now)
+    }
+
+    /// The state directory lies in the tree: its files change with every commit, so following them would never end.
+    fn leave_out(&mut self, dir: DirId, now: Now) {
+        mark!("the state directory lay in the tree");
+        self.write_directory_bare(dir);
+        if let Some(kept_back) = self.observer.notices.admit_about(Cause::OwnOutput, &self.path, now.instant) {
+            let path = String::from_utf8_lossy(&self.path);
+            tracing::warn!(?path, kept_back, "this is the state directory: left out");
+        }
+        self.drop_directory(dir, now.instant);
+    }
+
+    /// Visits the directory with the next poll.
+    pub(in crate::engine) fn visit_later(&mut self, dir: DirId, now: Now) {
+        self.set_polled(dir, true);
+        self.poll_by(now.instant + timers::RETRY_AFTER);
+    }
+
+    fn start_listing(&mut self, dir: DirId, links: Links, why: Why, now: Now) -> Option<Visit<F::Listing>> {
+        if self.tree.get(dir).role == Role::Home {
+            self.tree.get_mut(dir).unfinished = None;
+            let ids: Vec<SlotId> = self.files.in_dir(dir).collect();
+            ids.into_iter().for_each(|id| self.doubt(id));
+            self.look_at_wanted(dir);
+            self.hear_of_stored(dir);
+            return None;
+        }
+        self.write_directory_bare(dir);
+        match self.fs.list(&self.path, links) {
+            Ok(listing) => {
+                self.tree.set_unreadable(dir, false);
+                if self.config.once {
+                    // Nothing is watched then, so a visit that succeeds is the last one.
+                    self.set_polled(dir, false);
+                }
+                // Where no event tells, several rotations may have come between two polls.
+                if why.finds_new() || (why == Why::Poll && self.tree.get(dir).is_polled) {
+                    let group = self.tree.group(dir);
+                    self.schedule.listing.insert(group);
+                }
+                let had_files = self.files.in_dir(dir).next().is_some() || self.tree.children(dir).next().is_some();
+                Some(Visit { directory: self.tree.key(dir), why, listing, had_files })
+            }
+            Err(error) => {
+                self.visit_interrupted(dir, &error, now);
+                None
+            }
+        }
+    }
+
+    /// A directory cannot be watched or listed that could be looked at a moment ago. If it is gone by now an event says so, or the next
+    /// visit: one that followed at once would find the same, on and on, while somebody exchanges names or the file system contradicts
+    /// itself, and all that waits for a listing would wait.
+    fn visit_interrupted(&mut self, dir: DirId, error: &std::io::Error, now: Now) {
+        if Failure::of(error) == Failure::Gone && !self.config.once {
+            self.visit_later(dir, now);
+        } else {
+            self.visit_failed(dir, error, now);
+        }
+    }
+
+    /// Compares the directory's inode with what is known. Says whether the visit goes on.
+    fn settle_inode(&mut self, dir: DirId, inode: (u64, u64), now: Now) -> bool {
+        let before = self.tree.get(dir).inode;
+        if before == inode {
+            return true;
+        }
+        if before != (0, 0) {
+            mark!("another directory had the path of a known one");
+            if self.is_found_on_its_way(dir, before, now.instant) {
+                return false;
+            }
+            if self.tree.parent(dir).is_some() && !self.tree.get(dir).is_path {
+                // Events of renames may still be queued: those of the directory that was here.
+                self.lost_directory(dir, now);
+                return false;
+            }
+            // What was below the old one is let go and found again by identity if it is still here.
+            self.visit_roots_within(dir);
+            self.empty_directory(dir, now.instant);
+        }
+        if let Some(other) = self.tree.find_inode(inode).filter(|&other| other != dir) {
+            return self.settle_twice_found(dir, other, inode, now);
+        }
+        if before != (0, 0) && self.drop_replacement(dir, now) {
+            return false;
+        }
+        self.tree.set_inode(dir, inode);
+        true
+    }
+
+    /// Another directory has the name of a followed one. The former may have been renamed to a name that no PATH covers: then the new one is
+    /// dropped. Returns whether it was.
+    fn drop_replacement(&mut self, dir: DirId, now: Now) -> bool {
+        let is_dropped = self.tree.parent(dir).is_some() && self.drop_if_uncovered(dir, now.instant);
+        if is_dropped {
+            mark!("another directory had a name that only the one before was followed by");
+        }
+        is_dropped
+    }
+
+    /// Works out anew what covers a directory below another, and drops it if nothing does. Returns whether it was dropped.
+    pub(in crate::engine) fn drop_if_uncovered(&mut self, dir: DirId, now: Instant) -> bool {
+        self.rescope(dir, ScopeId::default());
+        let is_uncovered = self.coverage.inputs.is_empty(self.tree.get(dir).scope);
+        if is_uncovered {
+            self.drop_directory(dir, now);
+        }
+        is_uncovered
+    }
+
+    /// The same directory under two names: an alias (bind mount, link, overlapping PATHs), or moved while events were missed.
+    fn settle_twice_found(&mut self, dir: DirId, other: DirId, inode: (u64, u64), now: Now) -> bool {
+        let is_there = match self.leads_to(other) {
+            // One that was renamed away, even if it is back under the old name by now, goes on where it was found.
+            Ok(is_there) => is_there && !self.is_any_moving(other),
+            // Whether it is there or not: it can be followed here, and not there.
+            Err(error) if matches!(Failure::of(&error), Failure::Refused | Failure::TooLong | Failure::UserMount) => false,
+            Err(error) => {
+                self.visit_failed(dir, &error, now);
+                return false;
+            }
+        };
+        let parent_and_name = self.tree.parent(dir).map(|parent| (parent, self.tree.name(dir).to_vec()));
+        if self.tree.get(other).role == Role::Home && self.tree.get(dir).role == Role::Listed {
+            mark!("a directory watched for a single file was listed as well");
+            // A listed directory serves the single files in it as well.
+            self.merge_home(other, dir);
+            self.drop_directory(other, now.instant);
+            self.tree.set_inode(dir, inode);
+            return true;
+        }
+        if !is_there && let Some((parent, name)) = parent_and_name {
+            mark!("a directory was found under another name before any event said so");
+            if self.tree.is_within(parent, other) {
+                return false;
+            }
+            self.drop_directory(dir, now.instant);
+            // Something else may have its old name now.
+            if let Some(left) = self.tree.parent(other) {
+                self.push_visit(left, Why::Appeared);
+            }
+            self.rename_directory(other, parent, &name, now.instant);
+            return false;
+        }
+        if !is_there {
+            self.drop_directory(other, now.instant);
+            self.tree.set_inode(dir, inode);
+            return true;
+        }
+        mark!("a directory was reached by a second path");
+        self.merge_home(dir, other);
+        self.widen(other, dir);
+        self.tree.get_mut(dir).is_path = false;
+        self.drop_directory(dir, now.instant);
+        if self.tree.get(other).is_unreadable() {
+            mark!("a directory that could not be read was reached by a second path");
+            // What led here may tell that it can be read now: a PATH without a watch is told of that by this name only.
+            self.push_visit(other, Why::Recheck);
+        }
+        false
+    }
+
+    pub(in crate::engine) fn visit_failed(&mut self, dir: DirId, error: &std::io::Error, now: Now) {
+        match Failure::of(error) {
+            Failure::Gone => self.lost_directory(dir, now),
+            Failure::UserMount => self.leave_user_mount_out(dir, now),
+            Failure::Refused | Failure::TooLong => {
+                mark!("a directory could not be read");
+                if self.tree.set_unreadable(dir, true) {
+                    return;
+                }
+                self.write_directory_bare(dir);
+                if let Some(kept_back) = self.observer.notices.admit_about(Cause::Unreadable, &self.path, now.instant) {
+                    let path = String::from_utf8_lossy(&self.path);
+                    tracing::warn!(?path, %error, kept_back, "directory cannot be read: picked up when that changes");
+                }
+            }
+            failure @ (Failure::Shortage | Failure::Other) => {
+                mark!("a directory could not be listed for now");
+                // Out of descriptors, or a disk error: neither says anything about the directory.
+                let is_tried_again = !self.config.once || failure == Failure::Shortage;
+                self.set_polled(dir, is_tried_again);
+                self.discovery.directories_failed += usize::from(!is_tried_again);
+                if is_tried_again {
+                    self.poll_by(now.instant + timers::POLL_EVERY);
+                }
+                self.write_directory_bare(dir);
+                if let Some(kept_back) = self.observer.notices.admit_about(Cause::Failed, &self.path, now.instant) {
+                    let path = String::from_utf8_lossy(&self.path);
+                    let what = if is_tried_again {
+                        "directory cannot be listed now: tried again"
+                    } else {
+                        "directory cannot be listed: left out"
+                    };
+                    tracing::warn!(?path, %error, kept_back, "{what}");
+                }
+            }
+        }
+    }
+
+    /// Whether the directory's path still leads to it. If not, what is lost is dropped.
+    pub(in crate::engine) fn is_directory_intact(&mut self, dir: DirId, now: Now) -> bool {
+        match self.leads_to(dir) {
+            Ok(true) => return true,
+            Ok(false) if !self.is_any_moving(dir) => self.lost_directory(dir, now),
+            Ok(false) | Err(_) => {}
+        }
+        false
+    }
+
+    /// Some directory was renamed away, or let go, and is not settled yet.
+    pub(in crate::engine) fn are_directories_moving(&self) -> bool {
+        self.schedule.deadlines.has(TaskKind::JudgeDirectory) || self.discovery.below.is_dropping()
+    }
+
+    pub(in crate::engine) fn is_any_moving(&self, dir: DirId) -> bool {
+        self.and_above(dir).any(|at| self.tree.get(at).is_moving)
+    }
+
+    fn is_any_dropping(&self, dir: DirId) -> bool {
+        self.and_above(dir).any(|at| self.tree.get(at).is_dropping)
+    }
+
+    fn and_above(&self, dir: DirId) -> impl Iterator<Item = DirId> + '_ {
+        std::iter::successors(Some(dir), |&at| self.tree.parent(at))
+    }
+
+    /// Whether the directory's path leads to it. A failure to look says neither.
+    pub(in crate::engine) fn leads_to(&mut self, dir: DirId) -> std::io::Result<bool> {
+        let inode = self.tree.get(dir).inode;
+        let links = self.write_directory_bare(dir);
+        match self.fs.stat(&self.path, links) {
+            // A file may have the number of one that was deleted.
+            Ok(found) => Ok(found.kind == FileKind::Directory && (found.id.device, found.id.inode) == inode),
+            Err(error) if Failure::of(&error) == Failure::Gone => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! Entries of a directory that is being listed: what was not known is heard of, what was is looked at where the reason asks for it.
+
+use crate::discovery::Visit;
+use crate::engine::Engine;
+use crate::engine::schedule::{KeptBack, Schedule};
+use crate::marks::mark;
+use crate::registry::{SlotId, State};
+use crate::sink::Sink;
+use crate::sys::clock::Now;
+use crate::sys::{FileKind, FileSystem};
+use crate::tree::{DirId, Why};
+
+impl<F: FileSystem, S: Sink> Engine<F, S> {
+    /// Takes entries, within the budget. Returns the visit if the listing goes on.
+    pub(in crate::engine) fn list(
+        &mut self,
+        mut visit: Visit<F::Listing>,
+        budget: &mut usize,
+        now: Now,
+    ) -> Option<Visit<F::Listing>> {
+        let dir = self.tree.alive(visit.directory)?;
+        let mut name = std::mem::take(&mut self.discovery.entry);
+        let mut is_done = false;
+        while *budget > 0 && !is_done {
+            *budget -= 1;
+            match self.fs.next_entry(&mut visit.listing, &mut name) {
+                Ok(Some(kind)) => {
+                    let inode = self.fs.entry_inode(&visit.listing);
+                    self.take_entry(dir, &name, kind, inode, visit.why, now);
+                }
+                Ok(None) => {
+                    self.finish_visit(dir, &visit);
+                    is_done = true;
+                }
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    mark!("a listing broke off");
+                    self.visit_failed(dir, &error, now);
+                    is_done = true;
+                }
+            }
+        }
+        self.discovery.entry = name;
+        (!is_done).then_some(visit)
+    }
+
+    fn take_entry(&mut self, dir: DirId, name: &[u8], kind: FileKind, inode: u64, why: Why, now: Now) {
+        let kind = if kind == FileKind::Unknown { self.entry_kind(dir, name) } else { kind };
+        match kind {
+            FileKind::Directory => self.take_directory_entry(dir, name, why, now),
+            FileKind::Regular => self.take_file_entry(dir, name, inode, why, now),
+            FileKind::Link if self.config.follow_links.is_some() => self.take_file_entry(dir, name, inode, why, now),
+            FileKind::Special if why.finds_new() => {
+                if self.input_of(dir, name).is_some() && self.files.find(dir, name).is_none() {
+                    self.path.clear();
+                    self.tree.write_path(dir, &mut self.path);
+                    self.path.extend_from_slice(name);
+                    self.say_not_regular(now);
+                }
+            }
+            FileKind::Link | FileKind::Special | FileKind::Unknown => {}
+        }
+    }
+
+    /// Asks for the kind of an entry where the listing does not tell.
+    fn entry_kind(&mut self, dir: DirId, name: &[u8]) -> FileKind {
+        mark!("a listing did not tell what kind an entry is");
+        let links = self.write_name(dir, name);
+        // A name that cannot be looked at is treated as a file's: the look that follows says why.
+        self.fs.stat(&self.path, links).map_or(FileKind::Regular, |found| found.kind)
+    }
+
+    fn take_file_entry(&mut self, dir: DirId, name: &[u8], inode: u64, why: Why, now: Now) {
+        let is_looked_at = matches!(why, Why::Rescan | Why::Poll | Why::Recheck) || why.asks_anew();
+        if is_looked_at && self.files.is_alias(dir, name) {
+            if self.is_target(dir, name) && self.input_of(dir, name).is_none() {
+                // The look at the link itself checks where it leads.
+                return;
+            }
+            mark!("a listing came by a further name of a file");
+            // It may stand for another file now: the look brings it back if not.
+            self.files.remove_alias(dir, name);
+        }
+        if let Some(id) = self.files.find(dir, name) {
+            let is_its_name = self.files.get(id).is_bound() && self.files.get(id).dir() == dir;
+            if why.asks_anew() && is_its_name && !self.still_belongs(id, dir, name, now) {
+                return;
+            }
+            let slot = self.files.get_mut(id);
+            if slot.is_bound() && slot.dir() == dir {
+                slot.set(State::SEEN);
+            }
+            if is_looked_at {
+                self.doubt(id);
+            }
+        } else if let Some(id) = self.hear_if_accepted(dir, name) {
+            Schedule::hold_back(&mut self.files, id, KeptBack::Listing);
+            let slot = self.files.get_mut(id);
+            slot.set(State::SEEN | State::MAY_HOLD_BYTES);
+            slot.put(State::FIRST_SCAN, why.is_first());
+        } else if let Some(input) = self.was_renamed(dir, name, inode) {
+            mark!("a file that the journal knows was listed under a name that does not match");
+            // Followed in an earlier run: it goes on whatever its name is now, as it does when it is renamed while we run.
+            let id = self.hear_of(dir, name, input);
+            Schedule::hold_back(&mut self.files, id, KeptBack::Listing);
+            self.files.get_mut(id).set(State::SEEN | State::ONLY_KNOWN);
+        }
+    }
+
+    fn take_directory_entry(&mut self, dir: DirId, name: &[u8], why: Why, now: Now) {
+        if self.tree.find(dir, name).is_none() {
+            self.path_became_directory(dir, name, now.instant);
+        }
+        if !self.config.recursive {
+            return;
+        }
+        match self.tree.find(dir, name) {
+            Some(child) => {
+                if why.asks_anew() && self.drop_if_uncovered(child, now.instant) {
+                    return;
+                }
+                let is_unwatched = !self.config.once && self.tree.watch(child).is_none();
+                let found = self.tree.get_mut(child);
+                found.is_seen = true;
+                if found.is_unreadable() || found.inode == (0, 0) || is_unwatched || why == Why::Recheck || why.asks_anew() {
+                    self.push_visit(child, why);
+                }
+            }
+            None => {
+                let why = if why.is_first() { Why::FirstScan } else { Why::Appeared };
+                if let Some(child) = self.add_directory(dir, name, why) {
+                    self.tree.get_mut(child).is_seen = true;
+                }
+            }
+        }
+    }
+
+    /// The listing is through: what was known but did not come by is looked at.
+    fn finish_visit(&mut self, dir: DirId, visit: &Visit<F::Listing>) {
+        self.tree.get_mut(dir).unfinished = None;
+        let files: Vec<SlotId> = self.files.in_dir(dir).collect();
+        for id in files {
+            let slot = self.files.get_mut(id);
+            let was_seen = slot.state().contains(State::SEEN);
+            slot.clear(State::SEEN);
+            if !was_seen && visit.had_files {
+                mark!("a known file did not come up in a listing");
+                self.doubt(id);
+            }
+        }
+        let children: Vec<DirId> = self.tree.children(dir).collect();
+        for child in children {
+            if !std::mem::take(&mut self.tree.get_mut(child).is_seen) && visit.had_files {
+                mark!("a known directory did not come up in a listing");
+                self.push_visit(child, Why::Appeared);
+            }
+        }
+    }
+}

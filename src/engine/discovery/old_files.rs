@@ -1,0 +1,68 @@
+//! `--ignore-older`: how many files were started at their end, said in one line per period.
+//!
+//! In: each such file, when it is first seen. Out: a diagnostic with their number, once no listing is under way; a deadline for those that
+//! come within the period after it.
+//! Always holds: every such file is in one line, and no line comes sooner than a period after the one before.
+
+use std::time::Instant;
+
+use crate::engine::Engine;
+use crate::notices::{Cause, PERIOD};
+use crate::sink::Sink;
+use crate::sys::FileSystem;
+
+/// Those that were not said yet.
+#[derive(Debug, Default)]
+pub(in crate::engine) struct OldFiles {
+    unsaid: u64,
+    said_at: Option<Instant>,
+}
+
+impl OldFiles {
+    pub(in crate::engine) fn add(&mut self) {
+        self.unsaid += 1;
+    }
+
+    /// When the next line is due; nothing waits, or it is due as soon as a listing is through: none.
+    pub(in crate::engine) fn deadline(&self) -> Option<Instant> {
+        self.said_at.filter(|_| self.unsaid > 0).map(|at| at + PERIOD)
+    }
+
+    fn take_due(&mut self, now: Instant) -> Option<u64> {
+        if self.unsaid == 0 || self.deadline().is_some_and(|at| at > now) {
+            return None;
+        }
+        self.said_at = Some(now);
+        Some(std::mem::take(&mut self.unsaid))
+    }
+}
+
+impl<F: FileSystem, S: Sink> Engine<F, S> {
+    /// Says how many there are, if it is time.
+    pub(in crate::engine) fn say_old_files(&mut self, now: Instant) {
+        let Some(files) = self.discovery.old_files.take_due(now) else { return };
+        if self.observer.notices.admit(Cause::IgnoredOlder, now).is_some() {
+            let total = self.observer.stats.old_files;
+            tracing::info!(files, total, "not modified for as long as --ignore-older says: started at their end");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_file_is_in_one_line_and_lines_are_a_period_apart() {
+        let start = crate::sys::clock::now().instant;
+        let mut old = OldFiles::default();
+        assert_eq!((old.take_due(start), old.deadline()), (None, None));
+        (0..3).for_each(|_| old.add());
+        assert_eq!((old.deadline(), old.take_due(start)), (None, Some(3)));
+        assert_eq!(old.deadline(), None, "nothing waits");
+        old.add();
+        assert_eq!((old.take_due(start + PERIOD / 2), old.deadline()), (None, Some(start + PERIOD)));
+        old.add();
+        assert_eq!(old.take_due(start + PERIOD), Some(2));
+    }
+}

@@ -1,0 +1,167 @@
+//! Behind followed links: the target of a link is rotated, deleted or comes back while the link stays as it is.
+//!
+//! In: events of names to which a link leads. Out: the file goes on under the name it has now, and the link is looked at anew.
+//! Always holds: a file that was rotated behind a link is followed for as long as the link is there, and no longer.
+
+use std::time::Instant;
+
+use crate::engine::Engine;
+use crate::engine::coverage::wanted::Wanted;
+use crate::engine::schedule::timers::Moved;
+use crate::interpret::NameChange;
+use crate::registry::{SlotId, State};
+use crate::sink::Sink;
+use crate::sys::FileSystem;
+use crate::tree::{DirId, Role};
+
+impl<F: FileSystem, S: Sink> Engine<F, S> {
+    /// A followed link leads to this name: the file that is reached through it is told of by events about the name.
+    pub(in crate::engine) fn lead_to(&mut self, id: SlotId, dir: DirId, name: &[u8]) {
+        match self.files.find(dir, name) {
+            None => {
+                self.files.add_alias(id, dir, name);
+                // What was written since the look was told of a name that nobody knew.
+                self.mark_dirty(id);
+            }
+            Some(other) if other == id => {}
+            Some(other) => {
+                // It had the name before, and that was not told.
+                if self.files.is_alias(dir, name) {
+                    self.files.remove_alias(dir, name);
+                    self.files.add_alias(id, dir, name);
+                    self.mark_dirty(id);
+                } else if !self.files.get(other).is_identified() && self.identities.succession.take_over(other, id) {
+                    // The generations that the link did not lead to long enough to be looked at come before it.
+                    self.files.get_mut(id).set(State::HAS_PREDECESSOR);
+                }
+                self.doubt(other);
+            }
+        }
+    }
+
+    /// Whether a followed link leads to this name.
+    pub(in crate::engine) fn is_target(&self, dir: DirId, name: &[u8]) -> bool {
+        !self.coverage.wanted.is_empty() && matches!(self.coverage.wanted.get(dir, name), Some(Wanted::Link(..)))
+    }
+
+    /// The slot of the followed link that leads to this name.
+    fn link_to(&self, dir: DirId, name: &[u8]) -> Option<SlotId> {
+        match self.coverage.wanted.get(dir, name)? {
+            Wanted::Link(at, link) => self.files.find(*at, link),
+            Wanted::Path(_) => None,
+        }
+    }
+
+    /// The target of a followed link loses its name: an earlier result of `stat(2)` through the link is no longer valid.
+    pub(in crate::engine) fn doubt_link_to(&mut self, dir: DirId, name: &[u8]) {
+        if let Some(id) = self.link_to(dir, name) {
+            self.doubt(id);
+        }
+    }
+
+    /// Whether the followed link `link` leads to the name of `target`.
+    pub(in crate::engine) fn is_led_to(&self, target: SlotId, link: SlotId) -> bool {
+        self.link_to(self.files.get(target).dir(), self.files.name(target)) == Some(link)
+    }
+
+    /// A file loses a further name: that of a hard link, of a link to it, or, if it is reached through a link, its own one.
+    pub(in crate::engine) fn further_name_left(&mut self, id: SlotId, dir: DirId, name: &[u8], what: NameChange, now: Instant) {
+        let is_moved = matches!(what, NameChange::MovedFrom(_));
+        if !is_moved {
+            self.note_former_name(id, dir, name);
+        }
+        let slot = self.files.get(id);
+        let is_target = (slot.state().contains(State::VIA_LINK) || !slot.is_bound()) && self.is_target(dir, name);
+        if !is_target {
+            self.further_link_left(id, dir, name, now);
+            self.doubt(id);
+            return;
+        }
+        self.leave_link(id, if is_moved { State::empty() } else { State::DELETED }, now);
+        if let NameChange::MovedFrom(cookie) = what {
+            self.identities.moves.insert(cookie, Moved::File(self.files.key(id), now));
+        }
+    }
+
+    /// A further name of a file goes away. If it was a link, what it led to and what was rotated behind it is the file's own link's.
+    fn further_link_left(&mut self, id: SlotId, dir: DirId, name: &[u8], now: Instant) {
+        let slot = self.files.get(id);
+        if !slot.is_bound() || !slot.state().contains(State::VIA_LINK) {
+            self.link_removed(dir, name, now);
+            return;
+        }
+        let own: (DirId, Box<[u8]>) = (slot.dir(), self.files.name(id).into());
+        // The look at the link itself finds anew where it leads to.
+        self.forget_targets(dir, name);
+        let behind = self.identities.renames.rotated.values_mut().filter(|(at, link)| *at == dir && **link == *name);
+        behind.for_each(|link| link.clone_from(&own));
+    }
+
+    /// The file is not where the link leads to any more: it goes on under another name, if it has one, and what the link leads to now
+    /// comes after it.
+    pub(in crate::engine) fn leave_link(&mut self, id: SlotId, how: State, now: Instant) {
+        if !self.files.get(id).is_bound() {
+            return;
+        }
+        let (key, input) = (self.files.key(id), self.files.get(id).input);
+        let link = (self.files.get(id).dir(), self.files.name(id).into());
+        // Other links to the same name, and hard links: a look tells one from the other.
+        let others = self.files.further_names(id).filter(|(dir, name)| !self.is_target(*dir, name));
+        let others: Vec<(DirId, Box<[u8]>)> = others.map(|(dir, name)| (dir, name.into())).collect();
+        for (dir, name) in &others {
+            self.files.remove_alias(*dir, name);
+        }
+        self.leave(id, how, now);
+        self.files.get_mut(id).clear(State::VIA_LINK);
+        if how.is_empty() {
+            self.identities.renames.rotated.insert(key, link.clone());
+            for (dir, name) in &others {
+                self.identities.succession.vacate(key, *dir, name, now);
+            }
+        }
+        for (at, (dir, name)) in std::iter::once(link).chain(others).enumerate() {
+            if self.tree.at_place(dir.0).is_some() && self.files.find(dir, &name).is_none() {
+                let heard_of = self.hear_of(dir, &name, input);
+                self.files.get_mut(heard_of).put(State::VIA_LINK, at == 0);
+            }
+        }
+    }
+
+    /// A name came up to which a followed link leads. What has it may be renamed before the link is looked at, so it counts by itself.
+    pub(in crate::engine) fn hear_of_target(&mut self, linked: SlotId, dir: DirId, name: &[u8], link: (DirId, Box<[u8]>)) {
+        if self.files.find(dir, name).is_none() {
+            let id = self.hear_of(dir, name, self.files.get(linked).input);
+            self.identities.renames.rotated.insert(self.files.key(id), link);
+        }
+    }
+
+    /// A link leads elsewhere from now on: names that it led to count for nothing any more.
+    pub(in crate::engine) fn forget_targets(&mut self, dir: DirId, link: &[u8]) {
+        self.coverage.wanted.forget_targets(dir, link);
+    }
+
+    /// The name of a link goes to another file: says so to those that the link led to.
+    pub(in crate::engine) fn link_replaced(&mut self, id: SlotId) {
+        if self.files.get(id).state().contains(State::VIA_LINK) && !self.coverage.wanted.is_empty() {
+            let (dir, name) = (self.files.get(id).dir(), self.files.name(id).to_vec());
+            self.forget_targets(dir, &name);
+        }
+    }
+
+    /// A followed link is gone: what it led to outside of the tree is let go, and what was rotated there as well.
+    pub(in crate::engine) fn link_removed(&mut self, dir: DirId, link: &[u8], now: Instant) {
+        let is_it = |at: &DirId, name: &[u8]| *at == dir && *name == *link;
+        let mut homes = self.coverage.wanted.forget_targets(dir, link);
+        let rotated = self.identities.renames.rotated.iter().filter(|(_, (at, name))| is_it(at, name)).map(|(key, _)| *key);
+        for key in rotated.collect::<Vec<_>>() {
+            self.identities.renames.rotated.remove(&key);
+            let Some(id) = self.files.alive(key).filter(|&id| self.files.get(id).is_bound()) else { continue };
+            let home = self.files.get(id).dir();
+            if self.tree.get(home).role == Role::Home {
+                self.leave_at_once(id, now);
+                homes.push(home);
+            }
+        }
+        homes.into_iter().for_each(|home| self.release_home(home));
+    }
+}

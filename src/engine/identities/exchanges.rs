@@ -1,0 +1,295 @@
+//! Renames as they are replayed: which two names were exchanged, as far as events tell, and where else a file may be.
+//!
+//! In: the halves of renames, in order. Out: which file or directory a half is about; names to be put in doubt.
+//! Always holds: what a rename covers is not let go at once, because the next two events may move it to where the other one came from
+//! (`renameat2(RENAME_EXCHANGE)`); the looks decide. At most [`RENAMES_MAX`] renames are remembered, each for [`REMEMBERED_FOR`].
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use hashbrown::HashMap;
+
+use crate::engine::Engine;
+use crate::engine::schedule::deadlines::Task;
+use crate::engine::schedule::timers::{GRACE, Moved};
+use crate::registry::{Life, SlotId, SlotKey, State};
+use crate::sink::Sink;
+use crate::sys::FileSystem;
+use crate::tree::{DirId, DirKey, Why};
+
+/// Renames remembered: the two halves of an exchange are queued back to back, but others may rename as well at that moment.
+const RENAMES_MAX: usize = 64;
+
+/// For how long. The looks that follow are made within the same turn, unless many names are in doubt.
+const REMEMBERED_FOR: Duration = Duration::from_secs(1);
+
+/// A file or a directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Item {
+    File(SlotKey),
+    Directory(DirKey),
+}
+
+/// Names under which a file may be, at most. Any further one that is not found counts as vanished.
+const GUESSES_MAX: usize = 1_024;
+
+type Place = (DirId, Box<[u8]>);
+
+/// A rename that an event told of.
+#[derive(Debug)]
+struct Rename {
+    at: Instant,
+    /// `None`: it came from where nothing is followed.
+    item: Option<Item>,
+    from: Option<Place>,
+    to: Place,
+    /// What had the name before.
+    over: Option<Item>,
+}
+
+/// The renames of the last moment.
+#[derive(Debug, Default)]
+pub(in crate::engine) struct Renames {
+    latest: VecDeque<Rename>,
+    /// Targets of followed links that were rotated: where the link is. Kept for as long as the file is known.
+    pub(in crate::engine) rotated: HashMap<SlotKey, Place>,
+    /// Files that were covered and are taken to be exchanged with what covered them.
+    exchanged: Vec<SlotKey>,
+    /// Slots of names under which a file may be: nothing vanished if it is not.
+    guesses: Vec<SlotKey>,
+}
+
+impl Renames {
+    fn push(&mut self, rename: Rename) {
+        while self.latest.front().is_some_and(|oldest| rename.at >= oldest.at + REMEMBERED_FOR) {
+            self.latest.pop_front();
+        }
+        if self.latest.len() >= RENAMES_MAX {
+            self.latest.pop_front();
+        }
+        self.latest.push_back(rename);
+    }
+
+    /// It is known which of two names the file has.
+    pub(in crate::engine) fn settle_exchange(&mut self, file: SlotKey) {
+        self.exchanged.retain(|&exchanged| exchanged != file);
+    }
+
+    /// The last rename to this name, if it covered an item that no later rename moved or covered.
+    fn over(&self, dir: DirId, name: &[u8]) -> Option<(Option<Item>, Item)> {
+        let last = self.latest.iter().rposition(|rename| rename.to.0 == dir && *rename.to.1 == *name)?;
+        let (by, over) = (self.latest[last].item, self.latest[last].over?);
+        let is_about_it = |later: &Rename| later.item == Some(over) || later.over == Some(over);
+        (!self.latest.range(last + 1..).any(is_about_it)).then_some((by, over))
+    }
+
+    /// The place where this item was between two renames, the second of which brought it back to where it came from.
+    fn between(&self, item: Item, back_to: (DirId, &[u8])) -> Option<&Place> {
+        let before = self.latest.iter().rev().find(|rename| rename.item == Some(item))?;
+        let from = before.from.as_ref()?;
+        (from.0 == back_to.0 && *from.1 == *back_to.1).then_some(&before.to)
+    }
+}
+
+impl<F: FileSystem, S: Sink> Engine<F, S> {
+    /// The name of a file goes away by a rename. Returns the file that the second half is about.
+    pub(in crate::engine) fn file_moved_from(&mut self, id: SlotId, dir: DirId, name: &[u8], now: Instant) -> SlotId {
+        let item = self.files.get(id).is_identified().then(|| Item::File(self.files.key(id)));
+        if let Some((by, Item::File(key))) = self.identities.renames.over(dir, name)
+            && (by == item || by.is_none() && item.is_none())
+            && let Some(covered) = self.files.alive(key).filter(|&covered| self.files.get(covered).life() == Life::Leaving)
+        {
+            // The file that has the name stays, and the one that it covered goes to where the other one came from.
+            self.files.get_mut(covered).clear(State::DELETED);
+            if self.identities.renames.exchanged.len() < RENAMES_MAX {
+                self.identities.renames.exchanged.push(key);
+            }
+            // A look that finds a third file under the name finds one that came later.
+            self.files.get_mut(id).clear(State::UNCONFIRMED);
+            self.doubt(id);
+            return covered;
+        }
+        self.link_replaced(id);
+        self.leave(id, State::empty(), now);
+        id
+    }
+
+    /// Decides which file the second half of a rename moves: one that was covered a moment ago, if it goes to where the other one came
+    /// from, or the one that covered it.
+    pub(in crate::engine) fn which_file_moved(&mut self, id: SlotId, dir: DirId, name: &[u8], now: Instant) -> SlotId {
+        let key = self.files.key(id);
+        if !self.identities.renames.exchanged.contains(&key) {
+            return id;
+        }
+        // If it moved since it was covered, that exchange is over, and this is another rename.
+        let item = Some(Item::File(key));
+        let last = self.identities.renames.latest.iter().rev().find(|rename| rename.over == item || rename.item == item);
+        let Some(rename) = last.filter(|rename| rename.over == item) else { return id };
+        if rename.from.as_ref().is_some_and(|from| from.0 == dir && *from.1 == *name) {
+            return id;
+        }
+        let to = rename.to.clone();
+        let Some(holder) = self.files.find(to.0, &to.1).filter(|&holder| !self.files.is_alias(to.0, &to.1) && holder != id) else {
+            return id;
+        };
+        self.identities.renames.settle_exchange(key);
+        self.files.get_mut(id).set(State::DELETED);
+        self.link_replaced(holder);
+        self.leave(holder, State::empty(), now);
+        holder
+    }
+
+    /// A rename gives this name to a file, or to something unknown, and covers the file that had it. That one is judged a moment later.
+    pub(in crate::engine) fn cover_file(&mut self, id: SlotId, now: Instant) {
+        self.link_replaced(id);
+        let before = self.schedule.deleted.len();
+        let slot = self.files.get_mut(id);
+        if slot.state().contains(State::LISTED) {
+            // The listing may be behind the renames: its file may have another name by now.
+            slot.clear(State::MAY_HOLD_BYTES);
+        }
+        self.leave(id, State::DELETED, now);
+        if self.schedule.deleted.len() > before
+            && let Some((_, key)) = self.schedule.deleted.pop_back()
+        {
+            self.schedule.judge_at(key, now + GRACE);
+        }
+    }
+
+    /// Remembers the rename of a file. One that came back to where it was may have been exchanged with something unknown: then it is where
+    /// it was in between.
+    pub(in crate::engine) fn note_file_rename(
+        &mut self,
+        moved: Option<SlotKey>,
+        from: Option<Place>,
+        to: (DirId, &[u8]),
+        over: Option<SlotKey>,
+        now: Instant,
+    ) {
+        let is_link = moved.and_then(|moved| self.files.alive(moved));
+        let is_link = is_link.is_some_and(|id| self.files.get(id).state().contains(State::VIA_LINK));
+        if let Some(from) = from.as_ref().filter(|_| is_link && !self.identities.renames.rotated.is_empty()) {
+            // A link that is renamed takes along what was rotated behind it.
+            let behind = self.identities.renames.rotated.values_mut().filter(|link| *link == from);
+            behind.for_each(|link| *link = (to.0, to.1.into()));
+        }
+        let item = moved.map(Item::File);
+        let between = item.and_then(|item| self.identities.renames.between(item, to)).cloned();
+        let rename = Rename { at: now, item, from, to: (to.0, to.1.into()), over: over.map(Item::File) };
+        self.identities.renames.push(rename);
+        let Some((moved, (dir, name))) = moved.zip(between) else { return };
+        if self.tree.at_place(dir.0).is_none() || self.files.find(dir, &name).is_some() || self.tree.find(dir, &name).is_some() {
+            return;
+        }
+        let Some(id) = self.files.alive(moved) else { return };
+        let (input, is_accepted) = (self.files.get(id).input, self.input_of(dir, &name).is_some());
+        let guess = self.hear_of(dir, &name, input);
+        self.files.get_mut(guess).put(State::ONLY_KNOWN, !is_accepted);
+        self.is_guess(guess);
+    }
+
+    /// Nothing may be found under this name: if so, nothing vanished.
+    pub(in crate::engine) fn is_guess(&mut self, id: SlotId) {
+        if self.identities.renames.guesses.len() < GUESSES_MAX {
+            self.identities.renames.guesses.push(self.files.key(id));
+        }
+    }
+
+    /// A look does not find the file under its name: how it left. One that was covered and does not turn out to be exchanged is deleted.
+    pub(in crate::engine) fn how_it_left(&mut self, id: SlotId) -> State {
+        if self.identities.renames.exchanged.is_empty() {
+            return State::empty();
+        }
+        let key = self.files.key(id);
+        let before = self.identities.renames.exchanged.len();
+        let files = &self.files;
+        self.identities.renames.exchanged.retain(|&exchanged| exchanged != key && files.alive(exchanged).is_some());
+        let was_covered =
+            self.identities.renames.exchanged.len() < before && self.files.get(id).state().contains(State::UNCONFIRMED);
+        if was_covered { State::DELETED } else { State::empty() }
+    }
+
+    /// Nothing is found under a name: says whether it was a mere guess that something is.
+    pub(in crate::engine) fn was_guess(&mut self, id: SlotId) -> bool {
+        let key = self.files.key(id);
+        let before = self.identities.renames.guesses.len();
+        let files = &self.files;
+        self.identities.renames.guesses.retain(|&guess| guess != key && files.alive(guess).is_some());
+        self.identities.renames.guesses.len() < before
+    }
+
+    /// The name of a directory goes away by a rename. Returns the directory that the second half is about.
+    pub(in crate::engine) fn directory_moved_from(&mut self, moved: DirId, dir: DirId, name: &[u8], now: Instant) -> DirKey {
+        let key = self.tree.key(moved);
+        match self.identities.renames.over(dir, name) {
+            Some((Some(Item::Directory(by)), Item::Directory(covered)))
+                if by == key && self.tree.alive(covered).is_some_and(|covered| self.tree.get(covered).is_moving) =>
+            {
+                self.push_visit(moved, Why::Appeared);
+                return covered;
+            }
+            Some((None, Item::Directory(before))) if before == key => {
+                // Something unknown took the name before this one left it.
+                self.detach_directory(moved, now);
+                self.add_directory(dir, name, Why::Appeared);
+            }
+            _ => self.detach_directory(moved, now),
+        }
+        key
+    }
+
+    /// The directory was renamed: what its new name is, the next event tells, or a look.
+    fn detach_directory(&mut self, dir: DirId, now: Instant) {
+        let key = self.tree.key(dir);
+        self.identities.former.take_deleted(key);
+        self.tree.detach(dir);
+        self.schedule.deadlines.add(now + GRACE, Task::JudgeDirectory(key));
+    }
+
+    /// A directory takes a name, and perhaps covers another one, which is let go a moment later unless it comes up elsewhere.
+    pub(in crate::engine) fn directory_moved_to(&mut self, dir: DirId, name: &[u8], cookie: u32, now: Instant) {
+        let moved = match self.identities.moves.remove(&cookie) {
+            Some(Moved::Directory(key, _)) => self.tree.alive(key).filter(|&moved| self.tree.get(moved).is_moving),
+            _ => None,
+        };
+        let from = moved.and_then(|moved| Some((self.tree.parent(moved)?, self.tree.name(moved).into())));
+        let known = self.tree.find(dir, name);
+        let item = moved.map(|moved| Item::Directory(self.tree.key(moved)));
+        let over = known.map(|known| Item::Directory(self.tree.key(known)));
+        self.identities.renames.push(Rename { at: now, item, from, to: (dir, name.into()), over });
+        if let Some(over) = known {
+            self.push_visit(over, Why::Appeared);
+            if moved.is_none() || self.tree.is_within(dir, over) {
+                return;
+            }
+            self.detach_directory(over, now);
+        }
+        match moved {
+            Some(moved) if !self.tree.is_within(dir, moved) => self.rename_directory(moved, dir, name, now),
+            _ => {
+                self.add_directory(dir, name, Why::Appeared);
+            }
+        }
+    }
+
+    /// Another directory has this one's name. If a rename of the last moment brought it elsewhere, it goes on there. Says whether it does.
+    pub(in crate::engine) fn is_found_on_its_way(&mut self, dir: DirId, inode: (u64, u64), now: Instant) -> bool {
+        let (Some(parent), item) = (self.tree.parent(dir), Item::Directory(self.tree.key(dir))) else { return false };
+        let name = self.tree.name(dir).to_vec();
+        let ways =
+            self.identities.renames.latest.iter().rev().filter(|rename| rename.item == Some(item)).map(|rename| rename.to.clone());
+        for (other, new_name) in ways.collect::<Vec<_>>() {
+            if (other == parent && *new_name == *name) || self.tree.at_place(other.0).is_none() || self.tree.is_within(other, dir) {
+                continue;
+            }
+            let links = self.write_name(other, &new_name);
+            let is_there = self.fs.stat(&self.path, links).is_ok_and(|found| (found.id.device, found.id.inode) == inode);
+            if is_there && self.tree.find(other, &new_name).is_none() {
+                self.rename_directory(dir, other, &new_name, now);
+                self.add_directory(parent, &name, Why::Appeared);
+                return true;
+            }
+        }
+        false
+    }
+}

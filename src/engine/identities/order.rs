@@ -1,0 +1,190 @@
+//! Rotation order: a file whose name another one had before lets that one be read first, whenever both have something to read. Where
+//! nothing is known of names, the times of last modification tell.
+
+use std::time::{Instant, SystemTime};
+
+use hashbrown::HashSet;
+
+use crate::engine::schedule::{KeptBack, Schedule};
+use crate::engine::{DOUBTS_MAX, Engine};
+use crate::marks::mark;
+use crate::planted::is_planted;
+use crate::registry::{Life, SlotId, SlotKey, State};
+use crate::sink::Sink;
+use crate::sys::FileSystem;
+use crate::sys::clock::Now;
+use crate::tree::DirId;
+
+/// Empty generations passed over at most in the search for one with unread bytes.
+const GENERATIONS_MAX: usize = 16;
+
+impl<F: FileSystem, S: Sink> Engine<F, S> {
+    /// The file takes a name that another one may have had before it.
+    pub(in crate::engine) fn claim(&mut self, id: SlotId, dir: DirId, name: &[u8]) {
+        let before = self.identities.succession.predecessor(id).and_then(|key| self.files.alive(key));
+        if before.is_some_and(|older| self.is_unsettled(older)) {
+            mark!("a file took a second name while it waited for the one that had its first");
+            // It still waits for the one whose name it took before.
+            return;
+        }
+        let vacated = self.identities.succession.vacated(dir, name).and_then(|key| self.files.alive(key));
+        if vacated.is_some_and(|older| self.comes_after(older, id)) && self.is_unsettled(id) {
+            mark!("a file took its own name back from one that waits for it");
+            // It had this name before: the one that had it in between still waits for it.
+            return;
+        }
+        if self.identities.succession.claim(id, dir, name) {
+            self.files.get_mut(id).set(State::HAS_PREDECESSOR);
+        }
+    }
+
+    /// Whether `newer` took its name from `older`, or from one that did.
+    fn comes_after(&self, newer: SlotId, older: SlotId) -> bool {
+        let before = |&id: &SlotId| self.identities.succession.predecessor(id).and_then(|key| self.files.alive(key));
+        std::iter::successors(before(&newer), before).take(GENERATIONS_MAX).any(|id| id == older)
+    }
+
+    /// Lets files go on that waited for this one.
+    #[inline]
+    pub(in crate::engine) fn release_successor(&mut self, id: SlotId) {
+        if self.files.get(id).state().contains(State::IS_AWAITED) {
+            self.release_awaited(id);
+        }
+    }
+
+    #[cold]
+    fn release_awaited(&mut self, id: SlotId) {
+        if is_planted!(ReleaseForgotten) {
+            return;
+        }
+        self.files.get_mut(id).clear(State::IS_AWAITED);
+        for next in self.identities.succession.release(id) {
+            self.schedule.release_successor(&mut self.files, &self.tree, next);
+        }
+    }
+
+    /// Files that waited for a name that was only heard of ask again: the file that it turned out to stand for may be another to wait for.
+    pub(in crate::engine) fn let_ask_again(&mut self, id: SlotId) {
+        self.files.get_mut(id).clear(State::IS_AWAITED);
+        for next in self.identities.succession.release(id) {
+            mark!("a file that waited for a name asked again whom to wait for");
+            self.schedule.release(&mut self.files, &self.tree, next, KeptBack::Predecessor);
+        }
+    }
+
+    /// Before a file is read: makes it wait if the one that had its name before has something to read, or may have.
+    pub(in crate::engine) fn must_wait(&mut self, id: SlotId) -> bool {
+        if is_planted!(NeverWaits) {
+            return false;
+        }
+        let mut newer = id;
+        for _ in 0..GENERATIONS_MAX {
+            let older = self.identities.succession.predecessor(newer).and_then(|key| self.files.alive(key));
+            let Some(older) = older else {
+                if newer == id {
+                    self.files.get_mut(id).clear(State::HAS_PREDECESSOR);
+                    self.identities.succession.forget(id);
+                }
+                return false;
+            };
+            if self.is_unsettled(older) {
+                if !self.identities.succession.wait(id, older) {
+                    mark!("a file did not wait because that would close a circle");
+                    return false;
+                }
+                mark!("a file waited for the one that had its name before");
+                Schedule::hold_back(&mut self.files, id, KeptBack::Predecessor);
+                self.files.get_mut(older).set(State::IS_AWAITED);
+                self.end_cooling(older);
+                return true;
+            }
+            // One that was read waited for its own predecessor; an empty one did not.
+            if self.files.get(older).offset > 0 {
+                return false;
+            }
+            mark!("a generation without a line was passed over");
+            newer = older;
+        }
+        false
+    }
+
+    /// While files are found by listing, one that an event tells of may be the successor of one that is still to be found: it is read in
+    /// its turn among them.
+    pub(in crate::engine) fn put_in_order(&mut self, id: SlotId, now: Now) {
+        let slot = self.files.get(id);
+        if slot.life() == Life::Following && !slot.state().intersects(State::LISTED | State::DIRTY) {
+            mark!("a known file that changed was read in its turn among those that a listing brought up");
+            self.schedule.put_in_order(&mut self.files, id, now.wall);
+        }
+    }
+
+    /// Files that a listing brought up, with nothing known of which came first: the one that was written to last is read last. While all is
+    /// being listed, or events were missed, all wait for one another; else those of a group in which no more can come up do not wait for
+    /// other groups.
+    pub(in crate::engine) fn read_listed(&mut self, now: Instant) {
+        let is_calm = self.is_calm();
+        let all_wait = !self.discovery.has_scanned
+            || self.discovery.is_rescan_due
+            || self.kernel.is_missing_events
+            || self.discovery.searches.is_under_way();
+        if !is_calm && self.schedule.listed.len() <= DOUBTS_MAX && all_wait {
+            return;
+        }
+        let listed = std::mem::take(&mut self.schedule.listed);
+        if is_calm || listed.len() > DOUBTS_MAX {
+            self.read_in_order(listed, now);
+            return;
+        }
+        let lost = self.discovery.urgent.lost.iter().filter_map(|&key| self.tree.alive(key)).map(|dir| self.tree.group(dir));
+        let found = self.identities.found.iter().filter_map(|&(key, _)| self.files.alive(key)).map(|id| self.group_of(id));
+        let unsettled: HashSet<u32> = lost.chain(found).collect();
+        let is_busy =
+            |group: u32| self.discovery.urgent.holds(group) || self.schedule.doubts.holds(group) || unsettled.contains(&group);
+        let busy: HashSet<u32> = self.schedule.listing.iter().copied().filter(|&group| is_busy(group)).collect();
+        let (calm, others) =
+            listed.into_iter().partition(|&(_, key)| self.files.alive(key).is_none_or(|id| !is_busy(self.group_of(id))));
+        self.schedule.listed = others;
+        self.schedule.listing = busy;
+        self.read_in_order(calm, now);
+    }
+
+    fn read_in_order(&mut self, mut listed: Vec<(SystemTime, SlotKey)>, now: Instant) {
+        // Within a clock tick, the name that a rotation made is the longer one: app.log.1 is older than app.log.
+        let len = |key: &SlotKey| self.files.alive(*key).map_or(0, |id| self.files.name(id).len());
+        listed.sort_by(|(one, a), (other, b)| one.cmp(other).then_with(|| len(b).cmp(&len(a))));
+        for (_, key) in listed.drain(..) {
+            if let Some(id) = self.files.alive(key) {
+                Schedule::end_listing(&mut self.files, id);
+                self.begin_listed_story(id);
+                self.after_look(id, now);
+            }
+        }
+        if self.schedule.listed.is_empty() {
+            listed.shrink_to(DOUBTS_MAX);
+            self.schedule.listed = listed;
+        }
+    }
+
+    /// The file that has to be read before this one, if that is still to come.
+    pub(in crate::engine) fn unread_predecessor(&self, id: SlotId) -> Option<SlotKey> {
+        let older = self.identities.succession.predecessor(id)?;
+        self.files.alive(older).filter(|&older| self.is_unsettled(older)).map(|_| older)
+    }
+
+    /// Whether the file has something to read, or may have.
+    fn is_unsettled(&self, id: SlotId) -> bool {
+        let slot = self.files.get(id);
+        match slot.life() {
+            // One that cannot be looked at is heard of again when that changes.
+            Life::Named => slot.state() & (State::UNREADABLE | State::DOUBT) != State::UNREADABLE,
+            // What is held open is read to its end though it was deleted.
+            Life::Leaving => {
+                let is_readable = slot.state().contains(State::DIRTY) && self.reading.held.contains_key(&id);
+                !slot.state().contains(State::DELETED) || slot.state().contains(State::LINKED) || is_readable
+            }
+            // What could not be read is dirty only if it is to be tried again.
+            Life::Following | Life::Finishing => slot.state().intersects(State::DIRTY | State::DOUBT | State::RETRY),
+            Life::Free | Life::Parked | Life::Ignored => false,
+        }
+    }
+}

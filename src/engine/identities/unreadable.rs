@@ -1,0 +1,63 @@
+//! Files that cannot be read.
+//!
+//! In: looks and reads that failed, and the first one that succeeds. Out: one warning per file, and one word when it can be read again.
+//! Always holds: such a file makes nobody wait, and is not kept open.
+
+use std::time::Instant;
+
+use crate::engine::Engine;
+use crate::marks::mark;
+use crate::notices::Cause;
+use crate::registry::{SlotId, State};
+use crate::sink::Sink;
+use crate::sys::FileSystem;
+use crate::sys::clock::Now;
+
+impl<F: FileSystem, S: Sink> Engine<F, S> {
+    /// The file of the path at hand was read.
+    #[inline]
+    pub(in crate::engine) fn note_readable(&mut self, id: SlotId, now: Instant) {
+        if self.files.get(id).state().contains(State::UNREADABLE) {
+            self.readable_again(id, now);
+        }
+    }
+
+    #[cold]
+    fn readable_again(&mut self, id: SlotId, now: Instant) {
+        self.files.set_unreadable(id, false);
+        if let Some(kept_back) = self.observer.notices.admit_about(Cause::ReadableAgain, &self.path, now) {
+            tracing::info!(path = ?String::from_utf8_lossy(&self.path), kept_back, "can be read again");
+        }
+    }
+
+    /// The file cannot be read or looked at; says so once per file.
+    pub(in crate::engine) fn unreadable(&mut self, id: SlotId, error: &std::io::Error, now: Now) {
+        let is_new = self.became_unreadable(id);
+        // What a setting leaves out is no loss when it goes.
+        self.files.get_mut(id).put(State::MAY_HOLD_BYTES, error.raw_os_error().is_some());
+        if is_new && let Some(kept_back) = self.observer.notices.admit_about(Cause::Unreadable, &self.path, now.instant) {
+            let path = String::from_utf8_lossy(&self.path);
+            tracing::warn!(?path, %error, kept_back, "cannot be read: picked up when that changes");
+        }
+    }
+
+    /// Nothing is read from the file for now. Says whether that is new; its path is at hand then.
+    pub(in crate::engine) fn became_unreadable(&mut self, id: SlotId) -> bool {
+        self.release_successor(id);
+        if !self.files.get(id).state().intersects(State::DIRTY | State::COOLING) {
+            self.close(id);
+        }
+        if self.files.get(id).state().contains(State::UNREADABLE) {
+            return false;
+        }
+        mark!("a file could not be read");
+        self.files.set_unreadable(id, true);
+        self.files.get_mut(id).clear(State::MAY_HOLD_BYTES);
+        if self.files.get(id).is_bound() {
+            self.write_path(id);
+        } else {
+            self.write_last_path(id);
+        }
+        true
+    }
+}

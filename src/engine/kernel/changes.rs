@@ -1,0 +1,430 @@
+//! Kernel events -> names, slots and directories. Events are replayed in order, so that a rename chain ends as it did in the kernel;
+//! whatever they touch is put in doubt and looked at once the queue is empty.
+
+use std::time::Instant;
+
+use crate::engine::schedule::timers::Moved;
+use crate::engine::schedule::{KeptBack, Schedule};
+use crate::engine::{Engine, EngineError, schedule};
+use crate::inputs::InputId;
+use crate::interpret::{Change, NameChange, interpret};
+use crate::marks::mark;
+use crate::notices::Cause;
+use crate::registry::{Life, NEAR_MAX, SlotId, State};
+use crate::sink::Sink;
+use crate::sys::clock::Now;
+use crate::sys::inotify::{EVENT_BYTES_MAX, Events, RawEvent, mask};
+use crate::sys::{FileSystem, WatchId};
+use crate::tree::{DirId, Role, Why};
+
+/// Look-ups are loaded ahead only if a buffer has at least `AHEAD_MIN` of them, and the index is larger than the processor's second-level cache.
+const AHEAD_MIN: usize = 4;
+const FILES_BEYOND_CACHE: usize = 4_096;
+
+/// An event that is about to be taken.
+#[derive(Debug, Clone, Copy, Default)]
+struct Ahead<'a> {
+    event: RawEvent<'a>,
+    /// Hash of directory and name, if the directory is known.
+    hash: u64,
+    /// Equal to the event before it.
+    is_repeated: bool,
+}
+
+impl<F: FileSystem, S: Sink> Engine<F, S> {
+    /// One buffer of so many bytes of events is taken per turn: less than usual, for tests. Never less than one event needs.
+    pub fn limit_events(&mut self, bytes: usize) {
+        self.kernel.events = vec![0; bytes.max(EVENT_BYTES_MAX)].into_boxed_slice();
+        self.kernel.event_buffers_per_turn = 1;
+    }
+
+    /// Takes what the kernel told since the last turn, as the next one would.
+    ///
+    /// # Errors
+    /// When the event queue fails for good.
+    pub fn take_events(&mut self, now: Now) -> Result<(), EngineError> {
+        if self.is_stopping {
+            return Ok(());
+        }
+        self.schedule.lag.begin_turn(now.instant);
+        self.kernel.are_events_pending = true;
+        self.take_changes(now)
+    }
+
+    /// Drains the kernel's queue: it is small, ours is a bit per file.
+    pub(in crate::engine) fn take_changes(&mut self, now: Now) -> Result<(), EngineError> {
+        for _ in 0..self.kernel.event_buffers_per_turn {
+            if !self.kernel.are_events_pending {
+                break;
+            }
+            let mut events = std::mem::take(&mut self.kernel.events);
+            let outcome = self.fs.read_events(&mut events);
+            let len = *outcome.as_ref().unwrap_or(&0);
+            let (mut rest, mut ahead) = (Events::new(&events[..len]), [Ahead::default(); NEAR_MAX]);
+            // Nearly all events report one write: they take the shortest path. Equal events in a row count as one.
+            let mut is_last_taken = false;
+            loop {
+                let count = self.look_ahead(&mut rest, &mut ahead);
+                for Ahead { event, hash, is_repeated } in &ahead[..count] {
+                    self.observer.stats.events += 1;
+                    tracing::trace!(watch = event.watch.0, mask = event.mask, cookie = event.cookie, name = %event.name.escape_ascii(), "event");
+                    is_last_taken = event.mask == mask::MODIFY
+                        && (is_last_taken && *is_repeated || self.known_file_modified(event, *hash, now));
+                    if !is_last_taken {
+                        match interpret(event) {
+                            Some(change) => self.apply(&change, now),
+                            None => self.observer.stats.other_events.unknown += 1,
+                        }
+                    }
+                }
+                if count < ahead.len() {
+                    break;
+                }
+            }
+            // Room for one more event was left, so the queue was empty; the next event is a new edge.
+            self.kernel.are_events_pending = len + EVENT_BYTES_MAX > events.len();
+            self.kernel.events = events;
+            outcome.map_err(EngineError::Events)?;
+        }
+        if !self.kernel.are_events_pending && !self.discovery.is_rescan_due {
+            self.kernel.drained_at = now.wall;
+        }
+        Ok(())
+    }
+
+    /// Decodes the next events into `ahead`, and loads what finding their files needs into the processor's cache. Returns the number of
+    /// events, which is below [`NEAR_MAX`] only at the end of the buffer.
+    #[inline]
+    fn look_ahead<'a>(&self, events: &mut Events<'a>, ahead: &mut [Ahead<'a>; NEAR_MAX]) -> usize {
+        let mut last = ahead[NEAR_MAX - 1];
+        let (mut count, mut hashes, mut hashed) = (0, [0; NEAR_MAX], 0);
+        for (next, event) in ahead.iter_mut().zip(events) {
+            let is_repeated = event.mask == last.event.mask && event.watch == last.event.watch && event.name == last.event.name;
+            let mut hash = last.hash;
+            if !is_repeated
+                && event.mask == mask::MODIFY
+                && let Some(dir) = self.tree.find_watch(event.watch)
+            {
+                hash = self.files.hash_name(dir, event.name);
+                hashes[hashed] = hash;
+                hashed += 1;
+            }
+            last = Ahead { event, hash, is_repeated };
+            *next = last;
+            count += 1;
+        }
+        if hashed >= AHEAD_MIN && self.files.len() >= FILES_BEYOND_CACHE {
+            self.files.bring_near(&hashes[..hashed]);
+        }
+        count
+    }
+
+    /// The event is about a file that is known by this name; if not (`false`), it is still to be interpreted. `hash` belongs to the directory
+    /// that had the event's watch when the event was decoded. If the watch belongs to another directory by now, no file matches.
+    #[inline]
+    fn known_file_modified(&mut self, event: &RawEvent<'_>, hash: u64, now: Now) -> bool {
+        let Some(dir) = self.tree.find_watch(event.watch) else { return false };
+        let Some(id) = self.files.find_by(hash, dir, event.name) else { return false };
+        self.file_modified(id, dir, event.name, now);
+        true
+    }
+
+    #[inline]
+    fn file_modified(&mut self, id: SlotId, dir: DirId, name: &[u8], now: Now) {
+        if self.files.get(id).state().contains(State::BINARY) {
+            self.written_to_binary(id, now.instant);
+            return;
+        }
+        if self.is_listing(self.tree.group(dir)) {
+            self.put_in_order(id, now);
+        }
+        self.mark_dirty(id);
+        self.change_former(dir, name);
+    }
+
+    fn apply(&mut self, change: &Change<'_>, now: Now) {
+        match *change {
+            Change::Overflow => {
+                self.tell_ways_of_loss(None);
+                self.observer.stats.overflows += 1;
+                self.observer.stats.other_events.overflow += 1;
+                self.identities.former.events_lost();
+                mark!("the kernel's queue overflowed");
+                self.observer.stats.overflow_rescans += u64::from(!std::mem::replace(&mut self.discovery.is_rescan_due, true));
+                if let Some(kept_back) = self.observer.notices.admit(Cause::Overflow, now.instant) {
+                    tracing::info!(
+                        kept_back,
+                        "the kernel's event queue overflowed (fs.inotify.max_queued_events): looking at every file once"
+                    );
+                }
+            }
+            Change::WatchGone(watch) => {
+                self.observer.stats.other_events.directory += 1;
+                self.tell_ways_of_loss(Some(watch));
+                self.watch_gone(watch);
+            }
+            Change::DirectoryMoved(watch) => {
+                self.observer.stats.other_events.directory += 1;
+                self.tell_ways_of_directory(watch, false);
+                // Below a root the parent's events tell the same, in order with the others.
+                if let Some(dir) = self.tree.find_watch(watch).filter(|&dir| self.tree.parent(dir).is_none()) {
+                    mark!("a directory that nothing above tells of was moved or deleted");
+                    self.push_visit(dir, Why::Appeared);
+                }
+            }
+            Change::DirectoryAttributes(watch) => {
+                self.observer.stats.other_events.attributes += 1;
+                self.tell_ways_of_directory(watch, true);
+                // Elsewhere the parent's events tell the same.
+                let is_told = |dir| self.tree.parent(dir).is_some_and(|parent| self.tree.watch(parent).is_some());
+                if let Some(dir) = self.tree.find_watch(watch).filter(|&dir| !is_told(dir)) {
+                    mark!("only a directory itself told that its permissions changed");
+                    self.push_visit(dir, Why::Recheck);
+                }
+            }
+            Change::Name { watch, name, is_directory, what } => {
+                if what != NameChange::Modified {
+                    self.count_other(what);
+                    self.tell_ways_of_name(watch, name, what == NameChange::Attributes);
+                }
+                match self.tree.find_watch(watch) {
+                    Some(dir) if is_directory => self.directory_changed(dir, name, what, now.instant),
+                    Some(dir) => self.file_changed(dir, name, what, now),
+                    // A directory that was deleted: what was opened in it may live on elsewhere.
+                    None => drop(self.is_former_name(watch, None, name, what)),
+                }
+            }
+        }
+    }
+
+    fn count_other(&mut self, what: NameChange) {
+        let others = &mut self.observer.stats.other_events;
+        *match what {
+            // Told by the total.
+            NameChange::Modified => return,
+            NameChange::Created => &mut others.created,
+            NameChange::Deleted => &mut others.deleted,
+            NameChange::MovedFrom(_) => &mut others.moved_from,
+            NameChange::MovedTo(_) => &mut others.moved_to,
+            NameChange::Attributes => &mut others.attributes,
+        } += 1;
+    }
+
+    fn watch_gone(&mut self, watch: WatchId) {
+        let Some(dir) = self.tree.find_watch(watch) else {
+            if self.identities.former.end_watch(watch) {
+                self.fs.unwatch(watch);
+            }
+            return;
+        };
+        self.fs.unwatch(watch);
+        self.tree.set_watch(dir, None);
+        self.tree.get_mut(dir).is_watch_ended = true;
+        mark!("the kernel dropped a watch that was still known");
+        self.push_visit(dir, Why::Appeared);
+    }
+
+    fn file_changed(&mut self, dir: DirId, name: &[u8], what: NameChange, now: Now) {
+        let known = self.files.find(dir, name);
+        match (what, known) {
+            (NameChange::Modified, Some(id)) => self.file_modified(id, dir, name, now),
+            (NameChange::MovedTo(cookie), _) => self.file_moved_to(dir, name, cookie, now.instant),
+            (NameChange::Created, Some(id)) => {
+                // It appeared after its directory was watched, though a listing came by before this event.
+                self.files.get_mut(id).clear(State::FIRST_SCAN);
+                self.doubt(id);
+            }
+            (NameChange::Attributes, Some(id)) => {
+                self.note_attributes(id);
+                self.doubt(id);
+            }
+            (NameChange::Modified | NameChange::Created | NameChange::Attributes, None) => {
+                if what != NameChange::Created
+                    && let Some(watch) = self.tree.watch(dir)
+                    && self.is_former_name(watch, Some(dir), name, what)
+                {
+                    return;
+                }
+                if let Some(id) = self.hear_if_accepted(dir, name) {
+                    if what != NameChange::Created {
+                        // It was there before: the listing of its directory is still to come by.
+                        let found = self.tree.get(dir);
+                        let is_first_scan = found.unfinished.max(found.queued).is_some_and(Why::is_first);
+                        Schedule::hold_back(&mut self.files, id, KeptBack::Listing);
+                        let slot = self.files.get_mut(id);
+                        slot.set(State::MAY_HOLD_BYTES);
+                        slot.put(State::FIRST_SCAN, is_first_scan);
+                    }
+                } else {
+                    self.look_through_links_to(dir, name);
+                }
+            }
+            (NameChange::Deleted | NameChange::MovedFrom(_), Some(id)) if self.files.is_alias(dir, name) => {
+                self.name_was_lost(dir, name, what);
+                self.files.remove_alias(dir, name);
+                mark!("a further name of a file went away");
+                // It goes on under another name. Who takes this one comes after it all the same.
+                self.identities.succession.vacate(self.files.key(id), dir, name, now.instant);
+                self.further_name_left(id, dir, name, what, now.instant);
+            }
+            (NameChange::Deleted, Some(id)) => {
+                self.leave(id, State::DELETED, now.instant);
+                self.doubt_link_to(dir, name);
+            }
+            (NameChange::MovedFrom(cookie), Some(id)) => {
+                self.name_was_lost(dir, name, what);
+                self.doubt_link_to(dir, name);
+                let moved = self.file_moved_from(id, dir, name, now.instant);
+                self.identities.moves.insert(cookie, Moved::File(self.files.key(moved), now.instant));
+            }
+            (NameChange::Deleted | NameChange::MovedFrom(_), None) => {
+                self.name_was_lost(dir, name, what);
+                // A link to a directory is no directory for the kernel.
+                if let Some(linked) = self.tree.find(dir, name).filter(|&linked| self.tree.get(linked).via_link) {
+                    mark!("a link to a directory went away");
+                    self.push_visit(linked, Why::Appeared);
+                }
+            }
+        }
+    }
+
+    fn file_moved_to(&mut self, dir: DirId, name: &[u8], cookie: u32, now: Instant) {
+        let moved = match self.identities.moves.remove(&cookie) {
+            Some(Moved::File(key, _)) => self.files.alive(key).filter(|&id| self.files.get(id).life() == Life::Leaving),
+            _ => None,
+        };
+        let moved = moved.map(|id| self.which_file_moved(id, dir, name, now)).filter(|&id| !self.left_tree(id, dir, name));
+        let from = moved.map(|id| (self.files.get(id).dir(), self.files.name(id).into()));
+        let mut covered = None;
+        if let Some(over) = self.files.find(dir, name) {
+            if self.files.is_alias(dir, name) {
+                self.files.remove_alias(dir, name);
+                mark!("a rename replaced a further name of a file");
+                self.further_name_left(over, dir, name, NameChange::Deleted, now);
+            } else if !self.files.get(over).is_identified() && self.was_guess(over) {
+                self.unbind(over);
+                self.forget(over);
+            } else {
+                mark!("a rename replaced a known file");
+                // Renamed over: the file that had this name is gone, or was exchanged.
+                covered = Some(self.files.key(over));
+                self.cover_file(over, now);
+            }
+        }
+        match moved {
+            Some(id) => {
+                self.return_to(id, dir, name);
+                self.look_through_links_to(dir, name);
+            }
+            None => match self.hear_if_accepted(dir, name) {
+                Some(id) => self.files.get_mut(id).set(State::MAY_HOLD_BYTES),
+                None => self.look_through_links_to(dir, name),
+            },
+        }
+        let moved = moved.map(|id| self.files.key(id));
+        self.note_file_rename(moved, from, (dir, name), covered, now);
+    }
+
+    /// Whether a rename takes a file or link out of the tree, to a directory that is watched for other files only. A target that was
+    /// rotated behind its link was there before.
+    fn left_tree(&mut self, id: SlotId, to: DirId, name: &[u8]) -> bool {
+        let from = self.files.get(id).dir();
+        let is_out = self.tree.get(to).role == Role::Home
+            && !self.identities.renames.rotated.contains_key(&self.files.key(id))
+            && self.tree.at_place(from.0).is_some_and(|from| self.tree.get(from).role == Role::Listed)
+            && self.input_of(to, name).is_none()
+            && !self.is_target(to, name);
+        if is_out {
+            mark!("a file left the tree for a directory that is watched for others");
+        }
+        is_out
+    }
+
+    fn directory_changed(&mut self, dir: DirId, name: &[u8], what: NameChange, now: Instant) {
+        if self.tree.get(dir).role == Role::Home {
+            self.path_became_directory(dir, name, now);
+            return;
+        }
+        if matches!(what, NameChange::Created | NameChange::MovedTo(_)) {
+            // In a listed directory, too, a PATH may have been a file: below it its own rules hold.
+            self.path_became_directory(dir, name, now);
+        }
+        if !self.config.recursive {
+            return;
+        }
+        let known = self.tree.find(dir, name);
+        match (what, known) {
+            (NameChange::Modified, _) | (NameChange::Deleted | NameChange::MovedFrom(_), None) => {}
+            (NameChange::MovedFrom(cookie), Some(moved)) => {
+                let key = self.directory_moved_from(moved, dir, name, now);
+                self.identities.moves.insert(cookie, Moved::Directory(key, now));
+            }
+            (NameChange::MovedTo(cookie), _) => self.directory_moved_to(dir, name, cookie, now),
+            // What is below may have become readable, or not.
+            (NameChange::Attributes, Some(known)) => self.push_visit(known, Why::Recheck),
+            (NameChange::Created, Some(known)) => {
+                // The one that was deleted before may be another than the known one, which was looked at ahead of both events.
+                self.identities.former.take_deleted(self.tree.key(known));
+                // One that was renamed to a name that no PATH covers goes on under it. One that was made there does not.
+                if self.tree.get(known).is_path || !self.drop_if_uncovered(known, now) {
+                    self.push_visit(known, Why::Appeared);
+                } else {
+                    mark!("a directory was made under a name that only the one before was followed by");
+                }
+            }
+            (NameChange::Deleted, Some(known)) => {
+                self.identities.former.directory_deleted(self.tree.key(known));
+                self.push_visit(known, Why::Appeared);
+            }
+            (NameChange::Created | NameChange::Attributes, None) => {
+                self.add_directory(dir, name, Why::Appeared);
+            }
+        }
+    }
+
+    /// A name that is not known yet, if it is one of a file to follow: looked at soon.
+    pub(in crate::engine) fn hear_if_accepted(&mut self, dir: DirId, name: &[u8]) -> Option<SlotId> {
+        let input = self.input_of(dir, name)?;
+        Some(self.hear_of(dir, name, input))
+    }
+
+    /// A name that may be a file to follow: looked at soon.
+    pub(in crate::engine) fn hear_of(&mut self, dir: DirId, name: &[u8], input: InputId) -> SlotId {
+        let id = self.files.insert(dir, name);
+        self.files.get_mut(id).input = input;
+        self.coverage.inputs.note_accepted(input);
+        if self.is_listing(self.tree.group(dir)) {
+            Schedule::hold_back(&mut self.files, id, KeptBack::Listing);
+        }
+        self.claim(id, dir, name);
+        self.doubt(id);
+        id
+    }
+
+    /// See [`Schedule::doubt`].
+    pub(in crate::engine) fn doubt(&mut self, id: SlotId) {
+        self.schedule.doubt(&mut self.files, &self.tree, id);
+    }
+
+    /// See [`Schedule::mark_dirty`].
+    #[inline]
+    pub(in crate::engine) fn mark_dirty(&mut self, id: SlotId) {
+        self.schedule.mark_dirty(&mut self.files, &self.tree, id);
+    }
+
+    /// See [`Schedule::enqueue`].
+    pub(in crate::engine) fn enqueue(&mut self, id: SlotId) {
+        self.schedule.enqueue(&mut self.files, &self.tree, id);
+    }
+
+    /// See [`Schedule::end_cooling`].
+    #[inline]
+    pub(in crate::engine) fn end_cooling(&mut self, id: SlotId) {
+        self.schedule.end_cooling(&mut self.files, &self.tree, id);
+    }
+
+    /// See [`schedule::group_of`].
+    pub(in crate::engine) fn group_of(&self, id: SlotId) -> u32 {
+        schedule::group_of(&self.files, &self.tree, id)
+    }
+}

@@ -1,0 +1,118 @@
+//! Watches of directories: set, found to be set already, or not to be had; then the directory is polled.
+//!
+//! In: a directory that was just looked at. Out: its watch, or a warning that names the limit.
+//! Always holds: a directory that is not watched is polled, unless it cannot be read.
+
+use nix::libc;
+
+use crate::engine::Engine;
+use crate::engine::schedule::timers;
+use crate::marks::mark;
+use crate::notices::Cause;
+use crate::sink::Sink;
+use crate::sys::clock::Now;
+use crate::sys::{FileSystem, Links, host};
+use crate::tree::DirId;
+
+/// For want of what a directory could not be watched first.
+#[derive(Debug)]
+pub(in crate::engine) struct WatchLimit {
+    lacking: Lacking,
+    is_said: bool,
+}
+
+/// What inotify(7) needs and does not have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Lacking {
+    /// Room in `fs.inotify.max_user_watches`, or memory.
+    Watch,
+    /// Room in `fs.inotify.max_user_instances`.
+    Instance,
+    /// `/proc`, by which directories below a PATH are watched.
+    Proc,
+    /// inotify itself.
+    Inotify,
+}
+
+impl<F: FileSystem, S: Sink> Engine<F, S> {
+    /// Watches the directory at hand. The same inode gives the same watch, so doing it again proves that the path still leads to it.
+    pub(in crate::engine) fn arm(&mut self, dir: DirId, links: Links) -> std::io::Result<()> {
+        let watch = match self.fs.watch(&self.path, links) {
+            Err(error) if error.raw_os_error() == Some(libc::ENOSPC) => {
+                // A watch that is there already takes no room (inotify_add_watch(2)): the known one is of another inode, or has ended.
+                if let Some(known) = self.tree.watch(dir) {
+                    self.unwatch(known);
+                    self.tree.set_watch(dir, None);
+                }
+                return Err(error);
+            }
+            watch => watch?,
+        };
+        // It may have been taken for deleted when it was exchanged for one that was.
+        self.identities.former.end_watch(watch);
+        let before = self.tree.watch(dir);
+        if let Some(before) = before.filter(|&before| before != watch) {
+            self.unwatch(before);
+        }
+        if let Some(other) = self.tree.find_watch(watch).filter(|&other| other != dir) {
+            mark!("a watch turned out to be of a directory that was known by another path");
+            self.tree.set_watch(other, None);
+        }
+        self.tree.set_watch(dir, Some(watch));
+        self.set_polled(dir, false);
+        Ok(())
+    }
+
+    pub(in crate::engine) fn set_polled(&mut self, dir: DirId, is_polled: bool) {
+        let was = std::mem::replace(&mut self.tree.get_mut(dir).is_polled, is_polled);
+        self.kernel.polled = self.kernel.polled + usize::from(is_polled) - usize::from(was);
+    }
+
+    /// No watch to be had: the directory is polled. Says whether that was the reason.
+    pub(in crate::engine) fn limit_reached(&mut self, dir: DirId, error: &std::io::Error, now: Now) -> bool {
+        let lacking = match error.raw_os_error() {
+            Some(libc::ENOSPC | libc::ENOMEM) => Lacking::Watch,
+            Some(libc::EMFILE) => Lacking::Instance,
+            Some(libc::EOPNOTSUPP) => Lacking::Proc,
+            Some(libc::ENOSYS) => Lacking::Inotify,
+            _ => return false,
+        };
+        self.give_dead_watches_back();
+        mark!("there was no watch for a directory");
+        self.kernel.watch_limit.get_or_insert(WatchLimit { lacking, is_said: false });
+        self.set_polled(dir, true);
+        self.poll_by(now.instant + timers::POLL_EVERY);
+        true
+    }
+
+    /// One warning, when the scan is through and the number is known.
+    pub(in crate::engine) fn say_watch_limit(&mut self, now: Now) {
+        let needed = self.tree.len();
+        let Some(limit) = self.kernel.watch_limit.as_mut().filter(|limit| !limit.is_said) else { return };
+        limit.is_said = true;
+        let Some(kept_back) = self.observer.notices.admit(Cause::WatchLimit, now.instant) else { return };
+        let polled = self.kernel.polled;
+        let (needed, what) = match limit.lacking {
+            Lacking::Instance => {
+                let sysctl = host::instances_max().map_or("fs.inotify.max_user_instances", |limit| limit.sysctl);
+                (None, format!("no inotify instance to be had: raise sysctl {sysctl} by at least 1; polling until then"))
+            }
+            Lacking::Watch => {
+                let sysctl = host::watches_max().map_or("fs.inotify.max_user_watches", |limit| limit.sysctl);
+                let what = format!(
+                    "no more inotify watches: raise sysctl {sysctl} to at least {needed} (and what others need); \
+                     polling the rest until then"
+                );
+                (Some(needed), what)
+            }
+            Lacking::Proc => {
+                (None, "/proc is not mounted, so directories below a PATH cannot be watched: polling them every second".to_owned())
+            }
+            Lacking::Inotify => {
+                let what = "this system or its sandbox refuses inotify, so no directory can be watched: polling them every second";
+                (None, what.to_owned())
+            }
+        };
+        tracing::warn!(polled, needed, kept_back, "{what}");
+    }
+}

@@ -1,0 +1,435 @@
+//! `status --list`: all files and directories of a kind, page by page.
+//!
+//! In: a kind, and where the page before ended. Out: a page with paths and reasons, and where the next one begins.
+//! Always holds: what a page costs has a bound, whatever the number of files. What is excluded is not known: it is found by
+//! listing the directories once more, and a listing is open from page to page, at most [`WALKS_MAX`] of them for at most [`WALK_KEPT`].
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use crate::engine::Engine;
+use crate::engine::coverage::root;
+use crate::file_status::{FileState, ListKind, Listed, ListedPage, PathText};
+use crate::registry::{FileSlot, Life, SlotId, State};
+use crate::sink::Sink;
+use crate::sys::clock::Now;
+use crate::sys::failure::Failure;
+use crate::sys::{FileKind, FileSystem};
+use crate::tree::{DirId, DirKey, Directory, Role};
+
+/// Files or directories looked at for a page, which has so many entries at most.
+const ENTRIES_PER_PAGE: usize = 64;
+
+/// Slots or directories looked through for a page: a fraction of a millisecond.
+const PLACES_PER_PAGE: u64 = 16 * 1024;
+
+/// Names of a listing looked through for a page; each may take some looks.
+const NAMES_PER_PAGE: usize = 256;
+
+/// Walks at a time; one more takes the place of the one that has waited longest.
+const WALKS_MAX: usize = 4;
+
+/// A walk that nobody goes on with is over after this long.
+const WALK_KEPT: Duration = Duration::from_secs(10);
+
+/// Losses that are remembered, and bytes of their paths.
+const LOSSES_MAX: usize = 1024;
+const LOSS_PATH_BYTES_MAX: usize = 256 * 1024;
+
+/// In a cursor: directories are through, files are next.
+const FILES: u64 = 1 << 62;
+
+/// Bytes that were not delivered and never will be.
+#[derive(Debug)]
+struct Loss {
+    at: Instant,
+    path: Box<[u8]>,
+    what: &'static str,
+    /// Bytes of an unfinished line, as far as they are known.
+    unfinished: u64,
+}
+
+/// The last ones, oldest first.
+#[derive(Debug, Default)]
+pub(in crate::engine) struct Losses {
+    last: VecDeque<Loss>,
+    path_bytes: usize,
+    /// Earlier ones.
+    forgotten: u64,
+}
+
+impl Losses {
+    pub(in crate::engine) fn note(&mut self, path: &[u8], what: &'static str, unfinished: u64, at: Instant) {
+        self.last.push_back(Loss { at, path: path.into(), what, unfinished });
+        self.path_bytes += path.len();
+        while self.last.len() > LOSSES_MAX || (self.path_bytes > LOSS_PATH_BYTES_MAX && self.last.len() > 1) {
+            let Some(oldest) = self.last.pop_front() else { break };
+            self.path_bytes -= oldest.path.len();
+            self.forgotten += 1;
+        }
+    }
+
+    /// From the `cursor`th loss of the run on.
+    fn page(&self, cursor: u64, now: Instant) -> ListedPage {
+        let skipped = usize::try_from(cursor.saturating_sub(self.forgotten)).unwrap_or(usize::MAX);
+        let entry = |loss: &Loss| {
+            let ago = now.saturating_duration_since(loss.at).as_secs();
+            let of =
+                if loss.unfinished > 0 { format!(" ({} bytes of an unfinished line)", loss.unfinished) } else { String::new() };
+            Listed { path: PathText::new(&loss.path), why: format!("{ago} s ago: {}{of}", loss.what) }
+        };
+        let entries: Vec<Listed> = self.last.iter().skip(skipped).take(ENTRIES_PER_PAGE).map(entry).collect();
+        let end = self.forgotten + (skipped + entries.len()) as u64;
+        let is_end = end >= self.forgotten + self.last.len() as u64;
+        ListedPage { entries, next: (!is_end).then_some(end), forgotten: self.forgotten }
+    }
+}
+
+/// Directories that are being listed once more.
+#[derive(Debug)]
+struct Walk<L> {
+    number: u64,
+    /// The directory that comes next.
+    place: u32,
+    listing: Option<(DirKey, L)>,
+    used_at: Instant,
+}
+
+/// Where a walk is after a step.
+enum Step {
+    In(DirId),
+    /// There is no directory here, or it cannot be listed.
+    Elsewhere,
+    AtEnd,
+}
+
+/// All of them.
+#[derive(Debug)]
+pub(in crate::engine) struct Walks<L> {
+    walks: Vec<Walk<L>>,
+    /// How many there were so far.
+    begun: u64,
+}
+
+impl<L> Walks<L> {
+    pub(in crate::engine) fn new() -> Self {
+        Walks { walks: Vec::new(), begun: 0 }
+    }
+
+    /// The walk with this number, or a new one (0). `None`: it is over.
+    fn take(&mut self, number: u64, now: Instant) -> Option<Walk<L>> {
+        if number > 0 {
+            let at = self.walks.iter().position(|walk| walk.number == number)?;
+            return Some(self.walks.remove(at));
+        }
+        if self.walks.len() >= WALKS_MAX {
+            self.walks.remove(0);
+        }
+        self.begun += 1;
+        Some(Walk { number: self.begun, place: 0, listing: None, used_at: now })
+    }
+
+    /// It goes on with the next page.
+    fn put_back(&mut self, walk: Walk<L>, now: Instant) {
+        self.walks.push(Walk { used_at: now, ..walk });
+    }
+
+    /// Ends those that nobody goes on with.
+    pub(in crate::engine) fn expire(&mut self, now: Instant) {
+        self.walks.retain(|walk| now < walk.used_at + WALK_KEPT);
+    }
+
+    pub(in crate::engine) fn deadline(&self) -> Option<Instant> {
+        self.walks.iter().map(|walk| walk.used_at + WALK_KEPT).min()
+    }
+}
+
+impl<F: FileSystem, S: Sink> Engine<F, S> {
+    /// A page of all of a kind; `cursor`: [`ListedPage::next`] of the one before, 0 at first. `None`: too late for that one.
+    pub fn list_page(&mut self, kind: ListKind, cursor: u64, now: Now) -> Option<ListedPage> {
+        match kind {
+            ListKind::Lost => Some(self.observer.lost.page(cursor, now.instant)),
+            ListKind::Excluded => self.list_excluded(cursor, now),
+            ListKind::Blocked => {
+                let waits = |slot: &FileSlot| slot.life() == Life::Following && slot.state().contains(State::DIRTY);
+                Some(self.list_files(cursor, waits, |engine, id| {
+                    let is_backlog = engine.files.get(id).state().intersects(State::BACKLOG | State::HAS_MORE);
+                    engine.outbox.blocks(is_backlog).then(|| engine.blocked_in_words(now.instant))
+                }))
+            }
+            ListKind::Polled => Some(self.list_directories(
+                cursor,
+                |found| found.is_polled,
+                |engine, dir| {
+                    let why = if engine.tree.watch(dir).is_none() { "there is no watch for it" } else { "it cannot be listed now" };
+                    Some(format!("{why}: tried and listed every second"))
+                },
+            )),
+            ListKind::Unreadable if cursor < FILES => {
+                let page =
+                    self.list_directories(cursor, Directory::is_unreadable, |engine, dir| engine.why_directory_is_unreadable(dir));
+                Some(ListedPage { next: page.next.or(Some(FILES)), ..page })
+            }
+            ListKind::Unreadable => {
+                let is_unreadable = |slot: &FileSlot| slot.state().contains(State::UNREADABLE);
+                let page = self.list_files(cursor - FILES, is_unreadable, |engine, id| engine.why_file_is_unreadable(id, now));
+                Some(ListedPage { next: page.next.map(|next| FILES + next), ..page })
+            }
+        }
+    }
+
+    /// `is_asked`: whether a slot is to be looked at, by its state alone.
+    fn list_files(
+        &mut self,
+        cursor: u64,
+        is_asked: impl Fn(&FileSlot) -> bool,
+        why: impl Fn(&mut Self, SlotId) -> Option<String>,
+    ) -> ListedPage {
+        let (mut page, mut looks) = (ListedPage::default(), 0);
+        let end = self.files.places() as u64;
+        let last = end.min(cursor.saturating_add(PLACES_PER_PAGE));
+        let mut at = cursor;
+        while at < last && looks < ENTRIES_PER_PAGE {
+            let id = SlotId(u32::try_from(at).expect("fewer than 2^32 slots"));
+            at += 1;
+            let is_listed = |slot: &FileSlot| slot.is_bound() && !matches!(slot.life(), Life::Free | Life::Parked | Life::Leaving);
+            let slot = self.files.get(id);
+            if !is_listed(slot) || !is_asked(slot) {
+                continue;
+            }
+            looks += 1;
+            if let (Some(why), Some(path)) = (why(self, id), self.path_of(id)) {
+                page.entries.push(Listed { path: PathText::new(&path), why });
+            }
+        }
+        page.next = (at < end).then_some(at);
+        page
+    }
+
+    /// As [`Engine::list_files`].
+    fn list_directories(
+        &mut self,
+        cursor: u64,
+        is_asked: impl Fn(&Directory) -> bool,
+        why: impl Fn(&mut Self, DirId) -> Option<String>,
+    ) -> ListedPage {
+        let (mut page, mut looks) = (ListedPage::default(), 0);
+        let end = u64::from(self.tree.places());
+        let last = end.min(cursor.saturating_add(PLACES_PER_PAGE));
+        let mut at = cursor;
+        while at < last && looks < ENTRIES_PER_PAGE {
+            let place = u32::try_from(at).expect("fewer than 2^32 directories");
+            at += 1;
+            let Some(dir) = self.tree.at_place(place).filter(|&dir| is_asked(self.tree.get(dir))) else { continue };
+            looks += 1;
+            if let Some(why) = why(self, dir) {
+                self.write_directory_bare(dir);
+                page.entries.push(Listed { path: PathText::new(&self.path), why });
+            }
+        }
+        page.next = (at < end).then_some(at);
+        page
+    }
+
+    /// Why a directory that cannot be read cannot be read. One that is left out is none of these.
+    pub(in crate::engine) fn why_directory_is_unreadable(&mut self, dir: DirId) -> Option<String> {
+        if !self.tree.get(dir).is_unreadable() {
+            return None;
+        }
+        let links = self.write_directory_bare(dir);
+        match self.fs.list(&self.path, links) {
+            Err(error) if Failure::of(&error) == Failure::UserMount => None,
+            Err(error) => Some(format!("directory: {error}")),
+            Ok(_) => Some("directory: it could not be read when it was tried last, but could be now".to_owned()),
+        }
+    }
+
+    /// Why a file that cannot be read cannot be read. One that the settings leave out is none of these.
+    pub(in crate::engine) fn why_file_is_unreadable(&mut self, id: SlotId, now: Now) -> Option<String> {
+        if !self.files.get(id).state().contains(State::UNREADABLE) || self.files.get(id).life() == Life::Free {
+            return None;
+        }
+        let (dir, name) = (self.files.get(id).dir(), self.files.name(id).to_vec());
+        let dir = self.tree.at_place(dir.0)?;
+        let found = self.explain_in(dir, &name, now);
+        (found.state == FileState::Unreadable).then_some(found.why)
+    }
+
+    fn list_excluded(&mut self, cursor: u64, now: Now) -> Option<ListedPage> {
+        self.discovery.walks.expire(now.instant);
+        let mut walk = self.discovery.walks.take(cursor, now.instant)?;
+        let mut page = ListedPage::default();
+        let mut name = Vec::new();
+        for _ in 0..NAMES_PER_PAGE {
+            if page.entries.len() >= ENTRIES_PER_PAGE {
+                break;
+            }
+            let dir = match self.go_on_walking(&mut walk) {
+                Step::In(dir) => dir,
+                Step::Elsewhere => continue,
+                Step::AtEnd => return Some(page),
+            };
+            let Some((_, listing)) = &mut walk.listing else { continue };
+            match self.fs.next_entry(listing, &mut name) {
+                Ok(Some(kind)) => {
+                    if let Some(why) = self.why_left_out(dir, &name, kind, now) {
+                        self.write_name(dir, &name);
+                        page.entries.push(Listed { path: PathText::new(&self.path), why });
+                    }
+                }
+                // What cannot be read is on another list.
+                Ok(None) | Err(_) => walk.listing = None,
+            }
+        }
+        page.next = Some(walk.number);
+        self.discovery.walks.put_back(walk, now.instant);
+        Some(page)
+    }
+
+    /// One step: to the directory whose listing is open, or to the next place.
+    fn go_on_walking(&mut self, walk: &mut Walk<F::Listing>) -> Step {
+        if let Some((key, _)) = &walk.listing {
+            if let Some(dir) = self.tree.alive(*key) {
+                return Step::In(dir);
+            }
+            walk.listing = None;
+        }
+        if walk.place >= self.tree.places() {
+            return Step::AtEnd;
+        }
+        let dir = self.tree.at_place(walk.place).filter(|&dir| self.tree.get(dir).role == Role::Listed);
+        walk.place += 1;
+        if let Some(dir) = dir {
+            let links = self.write_directory_bare(dir);
+            if let Ok(listing) = self.fs.list(&self.path, links) {
+                walk.listing = Some((self.tree.key(dir), listing));
+                return Step::In(dir);
+            }
+        }
+        Step::Elsewhere
+    }
+
+    /// Why a name in a directory that is followed is not: nothing if it is.
+    fn why_left_out(&mut self, dir: DirId, name: &[u8], kind: FileKind, now: Now) -> Option<String> {
+        use FileState::{
+            Binary, Excluded, ExcludedDirectory, LinkNotFollowed, NotIncluded, NotRecursive, NotRegular, OtherOwner, OwnOutput,
+            StateDirectory, UserMount,
+        };
+        let is_followed = match (self.files.find(dir, name), self.tree.find(dir, name)) {
+            (Some(id), _) => {
+                let slot = self.files.get(id);
+                slot.life() != Life::Ignored && !slot.state().contains(State::UNREADABLE)
+            }
+            (None, Some(child)) => !self.tree.get(child).is_unreadable(),
+            (None, None) => false,
+        };
+        if is_followed {
+            return None;
+        }
+        let (state, why) = if kind == FileKind::Directory {
+            self.explain_directory_in(dir, name)
+        } else {
+            let found = self.explain_in(dir, name, now);
+            (found.state, found.why)
+        };
+        let is_left_out = matches!(
+            state,
+            Binary
+                | Excluded
+                | ExcludedDirectory
+                | LinkNotFollowed
+                | NotIncluded
+                | NotRecursive
+                | NotRegular
+                | OtherOwner
+                | OwnOutput
+                | StateDirectory
+                | UserMount
+        );
+        is_left_out.then_some(why)
+    }
+
+    /// At the end of `--once`: what could not be read.
+    pub(in crate::engine) fn not_read(&mut self, now: Now) -> NotRead {
+        let mut not_read = NotRead {
+            paths: self.coverage.roots.iter().filter(|root| root.state == root::RootState::Missing).count(),
+            ..NotRead::default()
+        };
+        for place in 0..self.tree.places() {
+            let dir = self.tree.at_place(place);
+            not_read.directories += usize::from(dir.is_some_and(|dir| self.why_directory_is_unreadable(dir).is_some()));
+        }
+        not_read.directories += self.discovery.directories_failed;
+        for place in 0..self.files.places() {
+            let id = SlotId(u32::try_from(place).expect("fewer than 2^32 slots"));
+            not_read.files += usize::from(self.why_file_is_unreadable(id, now).is_some());
+        }
+        not_read
+    }
+}
+
+/// How much could not be read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct NotRead {
+    /// Files.
+    pub files: usize,
+    /// Directories, with whatever is in them.
+    pub directories: usize,
+    /// PATHs at which nothing is found.
+    pub paths: usize,
+}
+
+impl NotRead {
+    /// All was read.
+    pub(in crate::engine) fn is_none(self) -> bool {
+        self == NotRead::default()
+    }
+}
+
+impl std::fmt::Display for NotRead {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let counts = [(self.files, "file", "files"), (self.directories, "directory", "directories"), (self.paths, "PATH", "PATHs")];
+        let words = counts.iter().filter(|(count, _, _)| *count > 0);
+        let words: Vec<String> =
+            words.map(|&(count, one, many)| format!("{count} {}", if count == 1 { one } else { many })).collect();
+        f.write_str(&words.join(", "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn losses_are_paged_and_the_oldest_make_room() {
+        let mut losses = Losses::default();
+        let now = crate::sys::clock::now().instant;
+        for number in 0..LOSSES_MAX + 10 {
+            losses.note(format!("/t/{number}").as_bytes(), "deleted", 0, now);
+        }
+        let (mut cursor, mut paths) = (0, Vec::new());
+        loop {
+            let page = losses.page(cursor, now);
+            assert_eq!(page.forgotten, 10);
+            paths.extend(page.entries.into_iter().map(|entry| entry.path.path));
+            match page.next {
+                Some(next) => cursor = next,
+                None => break,
+            }
+        }
+        let wanted: Vec<String> = (10..LOSSES_MAX + 10).map(|number| format!("/t/{number}")).collect();
+        assert_eq!(paths, wanted);
+        let long = vec![b'x'; 4_000];
+        (0..100).for_each(|_| losses.note(&long, "deleted", 7, now));
+        assert!(losses.path_bytes <= LOSS_PATH_BYTES_MAX);
+        assert_eq!(losses.path_bytes, losses.last.iter().map(|loss| loss.path.len()).sum::<usize>());
+        assert!(losses.page(u64::MAX, now).entries.is_empty());
+    }
+
+    #[test]
+    fn what_was_not_read_is_told_in_the_singular_and_the_plural() {
+        let told = |files, directories, paths| NotRead { files, directories, paths }.to_string();
+        assert_eq!(told(1, 0, 0), "1 file");
+        assert_eq!(told(2, 1, 3), "2 files, 1 directory, 3 PATHs");
+    }
+}

@@ -1,0 +1,136 @@
+//! Holes, and the runs of NULs that a truncation under a writer leaves: passed over when data follows them, and nothing else is.
+
+use std::io;
+
+use crate::engine::Engine;
+use crate::engine::reading::read_pass::ReadPass;
+use crate::marks::mark;
+use crate::planted::is_planted;
+use crate::reader::{MARK_BYTES, mark_of};
+use crate::registry::Life;
+use crate::sink::Sink;
+use crate::sys::FileSystem;
+use crate::wide_text::nuls_of_text;
+
+/// What a hole does to the bytes at hand; positions count from the offset.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::engine) enum Cut {
+    /// No hole.
+    None,
+    /// A run of NULs that belongs to a hole begins here, and data follows it.
+    Run(usize),
+    /// The same, but nothing follows it yet.
+    Tail(usize),
+}
+
+/// What became of a run of NULs at the offset.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::engine) enum NulRun {
+    /// The offset moved on.
+    Skipped,
+    /// It is not known yet what comes behind it, so nothing is passed over.
+    Waits,
+    /// What is at the offset are data.
+    Data,
+}
+
+/// NULs of which fewer are never a hole: they may be the upper bytes of a character (UTF-16, UTF-32).
+const RUN_MIN: usize = 4;
+
+impl<F: FileSystem, S: Sink> Engine<F, S> {
+    /// At the offset is a hole, or a run of NULs that a truncation left: skips to its end, if that is there yet. What belongs to the text
+    /// behind the run is not skipped, nor is a run of a few NULs at the start of a file.
+    pub(in crate::engine) fn skip_nuls(
+        &mut self,
+        pass: &ReadPass,
+        file: &F::File,
+        mark_len: usize,
+        got: usize,
+        is_at_end: bool,
+    ) -> io::Result<NulRun> {
+        let slot = self.files.get(pass.id);
+        let offset = slot.offset;
+        let is_last = self.config.once || slot.life() == Life::Finishing;
+        let data = &self.reading.reader.bytes(got)[mark_len..];
+        let run = data.iter().position(|&byte| byte != 0).unwrap_or(data.len());
+        let is_short = offset == 0 && run < RUN_MIN;
+        if is_short && (run < data.len() || (is_at_end && is_last)) {
+            return Ok(NulRun::Data);
+        }
+        let Some(data_from) = self.fs.data_from(file, offset)? else {
+            mark!("nothing but a hole was left up to the end of a file");
+            // Nothing but a hole up to the end.
+            self.files.get_mut(pass.id).scanned = 0;
+            return Ok(NulRun::Waits);
+        };
+        let data = &self.reading.reader.bytes(got)[mark_len..];
+        let skipped = if data_from > offset {
+            data_from - offset
+        } else if run < data.len() {
+            match nuls_of_text(offset + run as u64, &data[run..]) {
+                None if is_at_end && !is_last => {
+                    self.files.get_mut(pass.id).scanned = 0;
+                    return Ok(NulRun::Waits);
+                }
+                of_text => run.saturating_sub(of_text.unwrap_or(0)) as u64,
+            }
+        } else if is_at_end {
+            mark!("NULs up to the end of a file were left until something follows");
+            self.files.get_mut(pass.id).scanned = 0;
+            return Ok(NulRun::Waits);
+        } else {
+            // The last ones may belong to the text that follows.
+            (run - (RUN_MIN - 1)) as u64
+        };
+        if skipped == 0 || (offset == 0 && data_from == 0 && skipped < RUN_MIN as u64) {
+            return Ok(NulRun::Data);
+        }
+        self.pass_over(pass, mark_len, skipped, data_from > offset);
+        Ok(NulRun::Skipped)
+    }
+
+    /// Moves the offset past NULs. `is_hole`: they were not read.
+    fn pass_over(&mut self, pass: &ReadPass, mark_len: usize, skipped: u64, is_hole: bool) {
+        self.observer.stats.skipped_nul_bytes += skipped;
+        let slot = self.files.get_mut(pass.id);
+        slot.offset += skipped;
+        slot.scanned = 0;
+        if !is_hole {
+            mark!("NULs that a truncation left were skipped");
+            self.set_mark(pass.id, mark_len + usize::try_from(skipped).expect("at most what was read"));
+        } else if skipped >= MARK_BYTES as u64 {
+            mark!("a hole was skipped");
+            // A hole reads as zeros.
+            slot.mark = mark_of(&[0; MARK_BYTES]);
+            slot.mark_len = u8::try_from(MARK_BYTES).expect("64");
+        } else {
+            slot.mark_len = 0;
+        }
+        self.moved_on(pass.id);
+    }
+
+    /// Whether a run of NULs in what was read belongs to a hole: the hole begins in it, or right behind the block that it fills up.
+    pub(in crate::engine) fn find_hole(
+        &mut self,
+        file: &F::File,
+        offset: u64,
+        mark_len: usize,
+        got: usize,
+        first_nul: usize,
+    ) -> io::Result<Cut> {
+        if is_planted!(NulsSkipped) {
+            return Ok(Cut::Run(first_nul));
+        }
+        // Where the file system cannot tell, nothing is a hole.
+        let Ok(hole) = self.fs.hole_from(file, offset + first_nul as u64) else { return Ok(Cut::None) };
+        let len = got - mark_len;
+        let Ok(hole_at) = usize::try_from(hole - offset) else { return Ok(Cut::None) };
+        if hole_at >= len {
+            return Ok(Cut::None);
+        }
+        mark!("a hole began in what was read");
+        let data = &self.reading.reader.bytes(got)[mark_len..];
+        let run = data[..hole_at].iter().rposition(|&byte| byte != 0).map_or(0, |at| at + 1);
+        Ok(if self.fs.data_from(file, hole)?.is_some() { Cut::Run(run) } else { Cut::Tail(run) })
+    }
+}

@@ -1,0 +1,46 @@
+//! What reads files: the buffer, the encoder, and the files that are open.
+//!
+//! In: files whose turn it is. Out: records. Always holds: a file that is open and not being read is held, because it has unread bytes, or
+//! kept, because it was read a moment ago.
+
+use std::time::{Duration, Instant};
+
+use hashbrown::HashMap;
+
+use crate::engine::HELD_MAX;
+use crate::kept_files::KeptFiles;
+use crate::reader::Reader;
+use crate::record::Encoder;
+use crate::registry::SlotId;
+
+/// A file that is held open though it is not being read.
+#[derive(Debug)]
+pub(in crate::engine) struct Held<T> {
+    pub(in crate::engine) file: T,
+    /// The path by which it was opened, read or found last: the one it had for certain. Empty: it still has the name by which it was
+    /// opened, as far as events tell.
+    pub(in crate::engine) path: Vec<u8>,
+}
+
+#[derive(Debug)]
+pub(in crate::engine) struct Reading<T> {
+    pub(in crate::engine) reader: Reader,
+    pub(in crate::engine) encoder: Encoder,
+    pub(in crate::engine) held: HashMap<SlotId, Held<T>>,
+    /// Files that were read a moment ago and are still open, under the names by which they were read.
+    pub(in crate::engine) kept: KeptFiles<T>,
+    /// Files that are open besides the one being read, at most: held or kept.
+    pub(in crate::engine) files_open_max: usize,
+}
+
+impl<T> Reading<T> {
+    pub(in crate::engine) fn new(encoder: Encoder, kept_for: Duration, now: Instant) -> Self {
+        Reading {
+            reader: Reader::new(),
+            encoder,
+            held: HashMap::new(),
+            kept: KeptFiles::new(HELD_MAX, kept_for, now),
+            files_open_max: HELD_MAX,
+        }
+    }
+}
