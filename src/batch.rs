@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use crate::checkpoint::{EntryFlags, told};
+use crate::checkpoint::{EntryFlags, record_parser};
 use crate::config::Format;
 use crate::lag::Stamp;
 use crate::marks::mark;
@@ -201,7 +201,7 @@ impl<S: Sink> Outbox<S> {
         let upto = usize::try_from(upto.checked_sub(self.base)?).unwrap_or(usize::MAX).min(span.end);
         let part = batch.bytes.get(begin..upto)?;
         let whole = memchr::memrchr(b'\n', part)? + 1;
-        let progress = told::progress(format, &part[..whole], span.first_offset)?;
+        let progress = record_parser::progress(format, &part[..whole], span.first_offset)?;
         let (mark, mark_len) = progress.mark();
         self.acked = self.base + (begin + whole) as u64;
         Some(Reached { offset: progress.end, mark, mark_len, read_at: 0, ..span.reached })

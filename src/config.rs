@@ -50,16 +50,16 @@ impl Format {
 
 /// Where to start in files that exist at the first start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum From {
+pub enum StartAt {
     /// Byte 0.
     Beginning,
     /// The start of the last, unfinished line, or the end.
     End,
 }
 
-impl From {
+impl StartAt {
     /// Every value with its name.
-    pub const NAMES: [(&'static str, From); 2] = [("beginning", From::Beginning), ("end", From::End)];
+    pub const NAMES: [(&'static str, StartAt); 2] = [("beginning", StartAt::Beginning), ("end", StartAt::End)];
 }
 
 /// What becomes of a new file whose first block is binary.
@@ -141,7 +141,7 @@ pub struct InputConfig {
     /// Include and exclude globs.
     pub patterns: Patterns,
     /// Where to start in files found by the first scan.
-    pub from: From,
+    pub from: StartAt,
     /// What becomes of new files whose first block is binary.
     pub binary: Binary,
     /// Added to each json record, in this order.

@@ -6,7 +6,6 @@
 
 mod aside;
 pub mod http;
-mod kept;
 mod listening;
 mod own;
 mod pressure;
@@ -15,6 +14,7 @@ mod report;
 mod routes;
 mod server;
 mod service;
+mod state_dir;
 mod textfile;
 mod yielding;
 
@@ -171,7 +171,7 @@ impl Daemon {
             let registry = poll.registry();
             registry.register(&mut SourceFd(&descriptor), SIGNALS, Interest::READABLE).context("cannot poll signals")?;
         }
-        let mut kept = config.state_dir.as_deref().map(kept::open).transpose()?;
+        let mut kept = config.state_dir.as_deref().map(state_dir::open).transpose()?;
         let registry = poll.registry().try_clone().context("cannot share the epoll instance")?;
         let sink = sink::open(&config.output, Poller { registry, token: OUTPUT })?;
         if let Some(kept) = &mut kept {
@@ -180,7 +180,7 @@ impl Daemon {
         let server = Server::new(&config, about(&config), poll.registry())?;
         own::warn_of_shared(&own::names(&config));
         let is_once = config.engine.once;
-        let resumed = kept.as_ref().map(kept::Kept::entries);
+        let resumed = kept.as_ref().map(state_dir::StateDir::entries);
         let mut engine = Engine::new(config.engine, Linux::new(), sink, clock::now());
         if let Some(kept) = kept {
             engine.leave_out_directory(kept.directory);

@@ -88,11 +88,11 @@ impl<L> Urgent<L> {
 
 /// Which directories a sweep passes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Pass {
+pub(crate) enum SweepKind {
     /// Those whose changes are told, as a rule.
-    Told,
+    Local,
     /// Those on file systems that others write to unseen ([`crate::file_systems::Sight::is_blind`]).
-    Untold,
+    Blind,
 }
 
 /// A sweep looks at every file once per period, and rests for a part of it.

@@ -31,8 +31,8 @@ use crate::sys::FileSystem;
 use crate::sys::clock::Now;
 use crate::tree::Tree;
 
-pub use commit::Checkpoint;
 use commit::Commits;
+pub use commit::ResumeFrom;
 use coverage::Coverage;
 use coverage::own::OwnFiles;
 use discovery::Discovery;

@@ -8,7 +8,7 @@ use std::cmp::Reverse;
 
 use hashbrown::HashMap;
 
-use crate::config::{Binary, Format, From, INPUTS_MAX, InputConfig};
+use crate::config::{Binary, Format, INPUTS_MAX, InputConfig, StartAt};
 use crate::patterns::Patterns;
 use crate::record::encode_labels;
 
@@ -20,7 +20,7 @@ pub(crate) struct InputId(u8);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct RootId(pub(crate) u32);
 
-impl std::convert::From<usize> for RootId {
+impl From<usize> for RootId {
     fn from(at: usize) -> RootId {
         RootId(u32::try_from(at).expect("fewer than 2^32 PATHs"))
     }
@@ -36,7 +36,7 @@ pub(crate) struct Input {
     pub(crate) patterns: Patterns,
     /// Those that held before, back to the time when all was last known to be as the settings say.
     former: Vec<Patterns>,
-    pub(crate) from: From,
+    pub(crate) from: StartAt,
     pub(crate) binary: Binary,
     /// Its labels, as records have them; may be nothing.
     pub(crate) labels: Vec<u8>,
@@ -260,7 +260,7 @@ mod tests {
         InputConfig {
             paths: paths.iter().map(|path| path.as_bytes().to_vec()).collect(),
             patterns: Patterns::new(&include, &[], true).unwrap(),
-            from: From::Beginning,
+            from: StartAt::Beginning,
             binary: Binary::Deliver,
             labels: Vec::new(),
         }

@@ -81,7 +81,7 @@ impl Cause {
 
 /// How often something was to be said since the start of the run.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Told {
+pub struct NoticeCounts {
     /// Diagnostics that were said.
     pub said: u64,
     /// Diagnostics that were not, because their cause or their file had been said enough.
@@ -97,7 +97,7 @@ struct Spoken {
     oldest: usize,
     /// Since the last one that was said.
     kept_back: u64,
-    told: Told,
+    told: NoticeCounts,
 }
 
 /// What was said lately.
@@ -118,7 +118,7 @@ impl Notices {
     }
 
     /// Each cause by its name, and how often it was said and kept back.
-    pub(crate) fn counts(&self) -> impl Iterator<Item = (&'static str, Told)> + '_ {
+    pub(crate) fn counts(&self) -> impl Iterator<Item = (&'static str, NoticeCounts)> + '_ {
         Cause::NAMES.iter().map(|&(cause, name)| (name, self.0[cause as usize].told))
     }
 }

@@ -8,7 +8,7 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use crate::checkpoint::format::{Item, put};
-use crate::checkpoint::state::State;
+use crate::checkpoint::state::StoredOffsets;
 use crate::checkpoint::store::{Found, Store, StoreError, look, set_aside};
 use crate::checkpoint::{CommitError, Entry, OWN_OUTPUT};
 use crate::file_status::shown;
@@ -279,7 +279,7 @@ fn fate_of(entry: &Entry, path: &[u8], fs: &mut impl FileSystem) -> Fate {
     }
 }
 
-fn count_fates(state: &State, fs: &mut impl FileSystem) -> [usize; FATES.len()] {
+fn count_fates(state: &StoredOffsets, fs: &mut impl FileSystem) -> [usize; FATES.len()] {
     let mut counts = [0; FATES.len()];
     for (entry, path) in state.entries() {
         let fate = fate_of(&entry, path, fs);

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use manytail::checkpoint::format::{HeaderError, incarnation_bucket};
 use manytail::checkpoint::journal::{Defect, decode};
-use manytail::checkpoint::state::State;
+use manytail::checkpoint::state::StoredOffsets;
 use manytail::checkpoint::store::{Store, StoreError};
 use manytail::checkpoint::{Entry, EntryFlags, OutputPoint};
 use manytail::config::Format;
@@ -55,7 +55,7 @@ fn expected() -> BTreeMap<FileId, (Entry, Vec<u8>)> {
 }
 
 #[track_caller]
-fn check(state: &State) {
+fn check(state: &StoredOffsets) {
     let found: BTreeMap<_, _> = state.entries().map(|(entry, path)| (entry.id, (entry, path.to_vec()))).collect();
     assert_eq!(found, expected());
     let point = OutputPoint { id: id(900, 0x0a0b_0c0d), len: 9_999, format: Format::Json };

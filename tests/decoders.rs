@@ -3,7 +3,7 @@
 
 use manytail::checkpoint::format::{FRAME_MAGIC, HEAD_BYTES, HEADER_BYTES, Head, Item, Kind, header, items, put};
 use manytail::checkpoint::journal::decode;
-use manytail::checkpoint::state::State;
+use manytail::checkpoint::state::StoredOffsets;
 use manytail::checkpoint::{Entry, EntryFlags, OutputPoint};
 use manytail::config::Format;
 use manytail::daemon::http;
@@ -111,7 +111,7 @@ struct Sample {
     said: Vec<Vec<u8>>,
 }
 
-fn said(state: &State) -> Vec<u8> {
+fn said(state: &StoredOffsets) -> Vec<u8> {
     let mut said = Vec::new();
     state.items().for_each(|item| put(&item, &mut said));
     said
@@ -121,7 +121,7 @@ fn sample(seed: u64) -> Sample {
     let mut random = Random::new(seed);
     let salt = random.next();
     let mut bytes = header(salt).to_vec();
-    let mut state = State::default();
+    let mut state = StoredOffsets::default();
     let mut said_after = vec![said(&state)];
     let parts = 1 + random.below(3) as u64;
     for sequence in 1..=parts + random.below(5) as u64 {

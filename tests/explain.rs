@@ -11,7 +11,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use manytail::config::{Binary, EngineConfig, Format, From, InputConfig};
+use manytail::config::{Binary, EngineConfig, Format, InputConfig, StartAt};
 use manytail::engine::{Engine, Turn};
 use manytail::file_status::{FileState, FileStatus};
 use manytail::patterns::Patterns;
@@ -29,7 +29,7 @@ fn input(path: &Path, include: &str, exclude: &str) -> InputConfig {
     InputConfig {
         paths: vec![path.as_os_str().as_bytes().to_vec()],
         patterns,
-        from: From::Beginning,
+        from: StartAt::Beginning,
         binary: Binary::Deliver,
         labels: Vec::new(),
     }

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use manytail::config::{Binary, EngineConfig, Format, From, InputConfig};
+use manytail::config::{Binary, EngineConfig, Format, InputConfig, StartAt};
 use manytail::engine::Engine;
 use manytail::patterns::Patterns;
 use manytail::sys::{LinkRule, Linux, clock};
@@ -41,12 +41,12 @@ struct Input {
     paths: Vec<&'static str>,
     include: Vec<&'static str>,
     exclude: Vec<&'static str>,
-    from: From,
+    from: StartAt,
     labels: Vec<(&'static str, &'static str)>,
 }
 
 fn input(paths: &[&'static str], include: &[&'static str]) -> Input {
-    Input { paths: paths.to_vec(), include: include.to_vec(), exclude: Vec::new(), from: From::Beginning, labels: Vec::new() }
+    Input { paths: paths.to_vec(), include: include.to_vec(), exclude: Vec::new(), from: StartAt::Beginning, labels: Vec::new() }
 }
 
 impl Input {
@@ -56,7 +56,7 @@ impl Input {
     }
 
     fn at_end(mut self) -> Input {
-        self.from = From::End;
+        self.from = StartAt::End;
         self
     }
 

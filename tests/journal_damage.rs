@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use manytail::checkpoint::format::{HEAD_BYTES, HEADER_BYTES, Item, put};
 use manytail::checkpoint::journal::{Defect, decode};
-use manytail::checkpoint::state::State;
+use manytail::checkpoint::state::StoredOffsets;
 use manytail::checkpoint::store::{Store, StoreError};
 use manytail::checkpoint::{Entry, EntryFlags, OutputPoint};
 use manytail::config::Format;
@@ -45,7 +45,7 @@ struct Sample {
     said: Vec<Vec<u8>>,
 }
 
-fn said(state: &State) -> Vec<u8> {
+fn said(state: &StoredOffsets) -> Vec<u8> {
     let mut said = Vec::new();
     state.items().for_each(|item| put(&item, &mut said));
     said
@@ -61,7 +61,7 @@ fn journal_of(directory: &Path) -> PathBuf {
     directory.join("journal.1")
 }
 
-fn open(directory: &Path) -> Result<(Store<LinuxDisk>, State), StoreError> {
+fn open(directory: &Path) -> Result<(Store<LinuxDisk>, StoredOffsets), StoreError> {
     Store::open(LinuxDisk::open(directory, Access::Change).expect("the directory"))
 }
 
@@ -92,7 +92,7 @@ fn sample() -> Sample {
     assert_eq!(at, bytes.len(), "the frames of this test are those of the journal");
     let said = (0..=frames.len()).map(|count| {
         let items = payloads[..count].iter().flat_map(|payload| manytail::checkpoint::format::items(payload));
-        let mut state = State::default();
+        let mut state = StoredOffsets::default();
         items.for_each(|item| state.apply(&item.expect("an item")));
         said(&state)
     });

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use manytail::checkpoint::format::{Item, put};
-use manytail::checkpoint::state::State;
+use manytail::checkpoint::state::StoredOffsets;
 use manytail::checkpoint::store::Store;
 use manytail::checkpoint::{Entry, EntryFlags};
 use manytail::sys::disk::{Access, LinuxDisk};
@@ -61,7 +61,7 @@ impl Place {
     }
 
     #[expect(clippy::disallowed_methods, reason = "a test waits with a deadline")]
-    fn open(&self, access: Access) -> (Store<LinuxDisk>, State) {
+    fn open(&self, access: Access) -> (Store<LinuxDisk>, StoredOffsets) {
         // A child that another test starts holds the descriptors of this process, with the locks on them, until its exec.
         let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
         let disk = loop {
@@ -75,7 +75,7 @@ impl Place {
         Store::open(disk).unwrap()
     }
 
-    fn state(&self) -> State {
+    fn state(&self) -> StoredOffsets {
         self.open(Access::Change).1
     }
 

@@ -82,6 +82,45 @@ fn the_bits_that_keep_a_file_from_being_read_are_written_by_the_schedule_alone()
     assert_eq!(writers, [root.join("src/engine/schedule.rs")]);
 }
 
+/// Words that stood for something that has another name now.
+const RETIRED_WORDS: [(&str, &str); 9] = [
+    ("Checkpoint", "ResumeFrom"),
+    ("Held", "HeldFile"),
+    ("Moved", "PendingRename"),
+    ("Pass", "SweepKind"),
+    ("Told", "NoticeCounts, RecordFields"),
+    ("hear_of", "track_name"),
+    ("hear_if_accepted", "track_if_accepted"),
+    ("is_shortage", "Failure::Shortage"),
+    ("is_missing", "Failure::Gone"),
+];
+
+#[test]
+fn the_product_uses_no_retired_word_as_a_name() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let engine = [src.join("engine.rs"), src.join("engine"), src.join("checkpoint"), src.join("sink"), src.join("discovery.rs")];
+    for path in all_sources().iter().filter(|path| engine.iter().any(|part| path.starts_with(part))) {
+        let code = product_code(&fs::read_to_string(path).unwrap());
+        for (word, now) in RETIRED_WORDS {
+            let is_type = |line: &&str| has_word(line, word) && !line.contains(&format!("Place::{word}")) && !line.contains('"');
+            // A local name may be any word.
+            let found = code.lines().find(is_type).filter(|line| !line.trim_start().starts_with("let "));
+            assert!(found.is_none(), "{}: {word} is {now} now: {found:?}", path.display());
+        }
+    }
+}
+
+#[test]
+fn no_product_file_imports_all_that_another_one_has() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    for path in all_sources().iter().filter(|path| path.starts_with(&src)) {
+        if !path.iter().any(|part| part == "tests" || part == "tests.rs") {
+            let code = product_code(&fs::read_to_string(path).unwrap());
+            assert!(!code.contains("\nuse super::*"), "{}: name what is imported", path.display());
+        }
+    }
+}
+
 #[test]
 fn every_dependency_says_in_one_line_why_it_is_here() {
     let manifest = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml")).unwrap();
@@ -284,7 +323,12 @@ fn layers() -> Vec<Vec<String>> {
 
 /// The product's part of a source file: no comments, and nothing behind `#[cfg(test)]`, which comes last.
 fn product_code(text: &str) -> String {
-    let code = text.split("#[cfg(test)]\nmod ").next().unwrap();
+    const MARK: &str = "#[cfg(test)]\n";
+    let is_module = |at: &usize| {
+        text[*at + MARK.len()..].lines().find(|line| !line.starts_with("#[")).is_some_and(|line| line.starts_with("mod "))
+    };
+    let end = text.match_indices(MARK).map(|(at, _)| at).find(is_module).unwrap_or(text.len());
+    let code = &text[..end];
     code.lines().filter(|line| !line.trim_start().starts_with("//")).map(|line| format!("{line}\n")).collect()
 }
 

@@ -29,17 +29,17 @@ part_growth() {
     growth text many "$START_FILES" 1.3
 }
 
-# growth WHO TREE FILES RATIO_MAX: CPU per line at full speed with so many files against that with the few of the tree `small`.
+# growth WHO TREE FILES [RATIO_MAX]: CPU per line at full speed with so many files against that with the few of the tree `small`.
 growth() {
-    local who=$1 large=$2 files=$3 ratio_max=$4 pair size
+    local who=$1 large=$2 files=$3 ratio_max=${4:-} pair size
     for ((pair = 0; pair <= PAIRS; pair++)); do
         for size in $(in_turn "$pair" "$large" small); do
             use_tree "$size"
             follow_once "$who@$size" "$pair" "$LINES_AT_FULL_SPEED"
         done
     done
-    result "CPU per line: $files files / $SMALL_FILES files" ratio cpu "$who@$large" "$who@small" "<=" "$ratio_max"
-    result "kernel overflows" max overflows "$who@$large $who@small" - "<=" 0
+    result "CPU per line, $who: $files files / $SMALL_FILES files" ratio cpu "$who@$large" "$who@small" ${ratio_max:+"<=" "$ratio_max"}
+    [[ $who == floor ]] || result "kernel overflows" max overflows "$who@$large $who@small" - "<=" 0
 }
 
 part_flat() {

@@ -11,7 +11,7 @@
 use std::io;
 
 use super::format::{self, FRAME_MAGIC, HEAD_BYTES, HEADER_BYTES, Head, HeaderError, Item, Kind, PAYLOAD_BYTES_MAX};
-use super::state::State;
+use super::state::StoredOffsets;
 
 /// A torn tail is one frame at most.
 const TAIL_BYTES_MAX: u64 = (HEAD_BYTES + PAYLOAD_BYTES_MAX) as u64;
@@ -93,8 +93,8 @@ pub fn read(read_at: impl FnMut(&mut [u8], u64) -> io::Result<usize>, mut take: 
 ///
 /// # Errors
 /// When it is not good.
-pub fn decode(bytes: &[u8]) -> Result<(State, Extent), Defect> {
-    let mut state = State::default();
+pub fn decode(bytes: &[u8]) -> Result<(StoredOffsets, Extent), Defect> {
+    let mut state = StoredOffsets::default();
     let read_at = |buffer: &mut [u8], offset: u64| {
         let rest = usize::try_from(offset).ok().and_then(|offset| bytes.get(offset..)).unwrap_or_default();
         let len = rest.len().min(buffer.len());

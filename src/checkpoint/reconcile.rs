@@ -8,8 +8,8 @@
 use std::collections::HashMap;
 use std::io;
 
-use super::state::State;
-use super::told::{Progress, Story, parse_json};
+use super::record_parser::{Progress, Story, parse_json};
+use super::state::StoredOffsets;
 use super::{EntryFlags, OutputPoint};
 use crate::config::Format;
 use crate::sys::FileId;
@@ -67,7 +67,7 @@ pub struct Reconciled {
 ///
 /// # Errors
 /// When the file cannot be read, copied or cut.
-pub fn reconcile(file: &mut impl Tail, point: &OutputPoint, origin: Origin, state: &mut State) -> io::Result<Reconciled> {
+pub fn reconcile(file: &mut impl Tail, point: &OutputPoint, origin: Origin, state: &mut StoredOffsets) -> io::Result<Reconciled> {
     let len = file.size()?;
     let mut done = Reconciled { missing_bytes: point.len.saturating_sub(len), ..Reconciled::default() };
     if len <= point.len {
@@ -136,7 +136,7 @@ fn take_record(record: &[u8], stories: &mut HashMap<Story, Progress>) -> bool {
 }
 
 /// The records of this story are in the output: its file goes on behind them.
-fn advance(state: &mut State, (device, inode, incarnation): Story, progress: &Progress) -> Option<FileId> {
+fn advance(state: &mut StoredOffsets, (device, inode, incarnation): Story, progress: &Progress) -> Option<FileId> {
     let Some(entry) = state.find_story(device, inode, incarnation) else {
         // Its content restarted since, or it was never stored. Either way no other content may go by this name.
         state.use_up(device, inode, incarnation);
@@ -194,8 +194,8 @@ mod tests {
         FileId { device: 0xfd01, inode, generation: 9 }
     }
 
-    fn state(entries: &[(u64, u32, u64)]) -> State {
-        let mut state = State::default();
+    fn state(entries: &[(u64, u32, u64)]) -> StoredOffsets {
+        let mut state = StoredOffsets::default();
         for &(inode, incarnation, offset) in entries {
             let entry = Entry {
                 id: id(inode),
@@ -227,7 +227,7 @@ mod tests {
     fn in_raw_and_text_the_tail_is_cut() {
         for format in [Format::Raw, Format::Text] {
             let mut output = output(b"one\ntwo\nthr");
-            let done = reconcile(&mut output, &point(4, format), Origin::Crash, &mut State::default()).unwrap();
+            let done = reconcile(&mut output, &point(4, format), Origin::Crash, &mut StoredOffsets::default()).unwrap();
             assert_eq!((output.0.as_slice(), output.1, done.kept, done.cut_bytes), (b"one\n".as_slice(), None, 0, 7));
         }
     }
@@ -235,7 +235,7 @@ mod tests {
     #[test]
     fn what_a_crash_does_not_explain_is_set_aside_before_it_is_cut() {
         let mut text = output(b"one\ntwo\nthr");
-        reconcile(&mut text, &point(4, Format::Text), Origin::Unknown, &mut State::default()).unwrap();
+        reconcile(&mut text, &point(4, Format::Text), Origin::Unknown, &mut StoredOffsets::default()).unwrap();
         assert_eq!((text.0.as_slice(), text.1.as_deref()), (b"one\n".as_slice(), Some(b"two\nthr".as_slice())));
         // In json it is what is not whole, and what follows it.
         let good = record(7, 0, 0, "one");
@@ -244,7 +244,7 @@ mod tests {
         assert_eq!((json.0, json.1), (good.into_bytes(), Some(("{\"tim\0\n".to_owned() + &record(7, 0, 4, "two")).into_bytes())));
         for (bytes, len) in [(b"one\n".as_slice(), 4), (b"one\n", 9)] {
             let mut whole = output(bytes);
-            reconcile(&mut whole, &point(len, Format::Text), Origin::Unknown, &mut State::default()).unwrap();
+            reconcile(&mut whole, &point(len, Format::Text), Origin::Unknown, &mut StoredOffsets::default()).unwrap();
             assert_eq!((whole.0.as_slice(), whole.1), (bytes, None), "nothing is cut");
         }
     }
@@ -302,7 +302,7 @@ mod tests {
     #[test]
     fn file_that_is_shorter_than_at_the_commit_is_left_alone() {
         let mut output = output(b"one");
-        let done = reconcile(&mut output, &point(10, Format::Raw), Origin::Crash, &mut State::default()).unwrap();
+        let done = reconcile(&mut output, &point(10, Format::Raw), Origin::Crash, &mut StoredOffsets::default()).unwrap();
         assert_eq!((output.0.as_slice(), done.missing_bytes, done.cut_bytes), (b"one".as_slice(), 7, 0));
     }
 }

@@ -15,7 +15,7 @@ use crate::sys::{FileId, KnownLife};
 
 /// Everything a journal says.
 #[derive(Debug, Default)]
-pub struct State {
+pub struct StoredOffsets {
     places: Vec<Place>,
     /// The paths of all entries.
     paths: Vec<u8>,
@@ -39,7 +39,7 @@ struct Place {
     is_taken: bool,
 }
 
-impl State {
+impl StoredOffsets {
     /// Takes one item in.
     pub fn apply(&mut self, item: &Item<'_>) {
         match *item {
@@ -309,7 +309,7 @@ mod tests {
 
     #[test]
     fn a_later_entry_replaces_the_earlier_and_keeps_its_path_unless_it_brings_one() {
-        let mut state = State::default();
+        let mut state = StoredOffsets::default();
         state.apply(&Item::Entry(entry(id(1, 1), 0, 5), Some(b"a.log")));
         state.apply(&Item::Entry(entry(id(1, 1), 0, 9), None));
         assert_eq!(state.get(id(1, 1)), Some((entry(id(1, 1), 0, 9), &b"a.log"[..])));
@@ -323,7 +323,7 @@ mod tests {
 
     #[test]
     fn a_forgotten_file_is_gone_and_its_inode_goes_on_above_its_incarnation() {
-        let mut state = State::default();
+        let mut state = StoredOffsets::default();
         state.set(entry(id(1, 1), 4, 5), Some(b"a.log"));
         state.apply(&Item::Forget(id(1, 1), 4));
         assert_eq!((state.get(id(1, 1)), state.len()), (None, 0));
@@ -336,7 +336,7 @@ mod tests {
 
     #[test]
     fn every_life_of_an_inode_counts_for_its_next_incarnation() {
-        let mut state = State::default();
+        let mut state = StoredOffsets::default();
         state.set(entry(id(1, 1), 4, 0), None);
         state.set(entry(id(1, 2), 6, 0), None);
         state.set(entry(id(9, 2), 60, 0), None);
@@ -348,7 +348,7 @@ mod tests {
 
     #[test]
     fn a_file_is_known_by_inode_generation_and_path_when_its_device_has_another_number() {
-        let mut state = State::default();
+        let mut state = StoredOffsets::default();
         state.set(entry(id(7, 1), 4, 5), Some(b"/t/a.log"));
         let now = |inode, generation| FileId { device: 0xfd02, inode, generation };
         assert_eq!(state.find_renumbered(now(7, 1), b"/t/a.log"), Some(id(7, 1)));
@@ -359,7 +359,7 @@ mod tests {
 
     #[test]
     fn a_file_that_was_copied_up_is_known_by_inode_and_path_unless_handles_tell_that_it_is_another() {
-        let mut state = State::default();
+        let mut state = StoredOffsets::default();
         let by_handle = |generation| 0xf800_0000_u32 | generation;
         state.set(entry(id(7, 1), 4, 5), Some(b"/t/a.log"));
         state.set(entry(id(8, by_handle(1)), 4, 5), Some(b"/t/b.log"));
@@ -372,7 +372,7 @@ mod tests {
 
     #[test]
     fn entries_taken_out_leave_their_places_until_the_state_shrinks() {
-        let mut state = State::default();
+        let mut state = StoredOffsets::default();
         (0..100).for_each(|n| state.set(entry(id(n, 1), 0, n), Some(format!("job{n}.log").as_bytes())));
         (0..100).filter(|n| n % 3 != 0).for_each(|n| assert!(state.take(id(n, 1)).is_some()));
         assert_eq!((state.at(1), state.at(100)), (Some(None), None));
@@ -388,7 +388,7 @@ mod tests {
 
     #[test]
     fn the_items_of_a_state_make_an_equal_state() {
-        let mut state = State::default();
+        let mut state = StoredOffsets::default();
         let output = OutputPoint { id: id(5, 5), len: 77, format: crate::config::Format::Json };
         for item in
             [Item::Output(Some(output)), Item::Scanned(b"/a"), Item::Scanned(b"b"), Item::Floor(3, 9), Item::Forget(id(4, 1), 2)]
@@ -397,7 +397,7 @@ mod tests {
         }
         state.set(entry(id(1, 1), 4, 5), Some(b"a.log"));
         state.set(entry(id(2, 1), 4, 5), None);
-        let mut again = State::default();
+        let mut again = StoredOffsets::default();
         state.items().for_each(|item| again.apply(&item));
         assert_eq!(again.items().map(|item| format!("{item:?}")).collect::<std::collections::BTreeSet<_>>().len(), 7);
         assert_eq!(again.output(), Some(output));

@@ -1,6 +1,6 @@
 //! The journal's files: found again at the start, appended to, and replaced by new ones, over [`Disk`].
 //!
-//! In: payloads of items. Out: whether they are durable; at the start, the [`State`] they add up to.
+//! In: payloads of items. Out: whether they are durable; at the start, the [`StoredOffsets`] they add up to.
 //! Always holds: what was reported durable is found after a crash between any two calls; bytes after a failure are never counted on: a
 //! file that could not be written or synced is not appended to again; nothing that is not ours is changed.
 //!
@@ -27,7 +27,7 @@ use std::io;
 use super::format::{self, HEAD_BYTES, HEADER_BYTES, Head, HeaderError, Kind, PAYLOAD_BYTES_MAX, VERSION};
 use super::journal::{self, Defect, Extent};
 use super::stamp::Stamp;
-use super::state::State;
+use super::state::StoredOffsets;
 use super::{Anew, CommitError, Displaced};
 use crate::sys::{Disk, Place};
 
@@ -100,7 +100,7 @@ pub struct Found {
     /// `journal.N`.
     pub name: String,
     /// What it says.
-    pub state: State,
+    pub state: StoredOffsets,
     /// How far it is good.
     pub extent: Extent,
 }
@@ -179,13 +179,13 @@ impl<D: Disk> Store<D> {
     ///
     /// # Errors
     /// When what is there is not ours, damaged, of a newer version, or cannot be read.
-    pub fn open(mut disk: D) -> Result<(Self, State), StoreError> {
+    pub fn open(mut disk: D) -> Result<(Self, StoredOffsets), StoreError> {
         let names = disk.list().map_err(StoreError::List)?;
         let last_number = names.iter().filter_map(|name| split_name(name)).map(|(number, _)| number).max().unwrap_or(0);
         let Some(number) = journals(&names).max() else {
             let mut store = Store { disk, current: None, has_failed: false, making: None, anew: None, last_number };
             store.remove_leftovers(0);
-            return Ok((store, State::default()));
+            return Ok((store, StoredOffsets::default()));
         };
         let name = name_of(number);
         let file = disk.open(&name).map_err(|source| StoreError::Open { name: name.clone(), source })?;
@@ -450,8 +450,8 @@ fn prove<D: Disk>(disk: &mut D, journal: &Journal<D::File>) -> io::Result<()> {
     if found == wanted { Ok(()) } else { Err(io::Error::new(io::ErrorKind::InvalidData, "it holds something else")) }
 }
 
-fn load<D: Disk>(disk: &mut D, file: &D::File, name: &str) -> Result<(State, Extent), StoreError> {
-    let mut state = State::default();
+fn load<D: Disk>(disk: &mut D, file: &D::File, name: &str) -> Result<(StoredOffsets, Extent), StoreError> {
+    let mut state = StoredOffsets::default();
     let read_at = |buffer: &mut [u8], offset| disk.read_at(file, buffer, offset);
     match journal::read(read_at, |item| state.apply(item)) {
         Ok(extent) => Ok((state, extent)),

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::{InputOptions, RunOptions};
 use crate::config::{
-    Config, ConfigError, EngineConfig, Format, From, Host, InputConfig, LINE_BYTES_LIMIT, Output, SOCKET_PATH_BYTES_MAX,
+    Config, ConfigError, EngineConfig, Format, Host, InputConfig, LINE_BYTES_LIMIT, Output, SOCKET_PATH_BYTES_MAX, StartAt,
 };
 use crate::patterns::{PatternError, Patterns};
 use crate::sys::host;
@@ -24,7 +24,7 @@ pub(crate) struct Misfit {
     pub(crate) error: ConfigError,
 }
 
-impl std::convert::From<ConfigError> for Misfit {
+impl From<ConfigError> for Misfit {
     fn from(error: ConfigError) -> Misfit {
         Misfit { input: 0, error }
     }
@@ -112,7 +112,7 @@ fn input_config(options: InputOptions, labels: Vec<(String, String)>, is_once: b
     if options.paths.iter().any(|path| path.is_empty()) {
         return Err(ConfigError::EmptyPath);
     }
-    if is_once && options.from == From::End {
+    if is_once && options.from == StartAt::End {
         return Err(ConfigError::OnceFromEnd);
     }
     for (key, globs) in [("include", &options.include), ("exclude", &options.exclude)] {

@@ -11,7 +11,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::{metrics_uri, one_of, output_uri};
-use crate::config::{Binary, Format, From, Host, KEEP_OPEN, Metrics, Output, RESCAN_REMOTE, Symlinks};
+use crate::config::{Binary, Format, Host, KEEP_OPEN, Metrics, Output, RESCAN_REMOTE, StartAt, Symlinks};
 use crate::config::{parse_duration, parse_host, parse_label, parse_size};
 use crate::diagnostics::{Level, LogFormat};
 
@@ -48,9 +48,9 @@ pub(crate) struct InputOptions {
     pub(crate) no_default_excludes: bool,
 
     /// Where to start in files that exist at the first start
-    #[arg(long, value_name = "beginning|end", default_value = "beginning", value_parser = one_of(&From::NAMES),
+    #[arg(long, value_name = "beginning|end", default_value = "beginning", value_parser = one_of(&StartAt::NAMES),
         hide_possible_values = true, help_heading = "What is read")]
-    pub(crate) from: From,
+    pub(crate) from: StartAt,
 
     /// What becomes of a new file whose first block holds NULs and is no UTF-16 or UTF-32
     #[arg(long, value_name = "deliver|skip", default_value = "deliver", value_parser = one_of(&Binary::NAMES),

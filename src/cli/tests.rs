@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::config::{Config, Format, From};
+use crate::config::{Config, Format, StartAt};
 use crate::diagnostics::{Diagnostics, Level, LogFormat};
 use crate::offsets::Action;
 use crate::style::Style;
@@ -44,7 +44,7 @@ fn the_defaults_are_those_of_the_contract() {
     assert_eq!((config.adaptive, config.sched_batch, config.keep_open), (true, true, 256));
     let Config { engine, output, pace, shutdown_timeout, state_dir, commit_interval, metrics, control_socket, .. } = config;
     assert_eq!(engine.inputs[0].paths, [b"D".to_vec()]);
-    assert_eq!((engine.format, engine.inputs[0].from, engine.once), (Format::Text, From::Beginning, false));
+    assert_eq!((engine.format, engine.inputs[0].from, engine.once), (Format::Text, StartAt::Beginning, false));
     assert_eq!((engine.recursive, engine.follow_links, engine.line_bytes_max), (true, None, 1 << 20));
     assert_eq!(engine.coalesce, Duration::from_millis(5));
     assert_eq!(engine.partial_after, Some(Duration::from_secs(30)));
@@ -153,8 +153,8 @@ fn links_are_followed_by_the_rule_that_is_given() {
 
 #[test]
 fn from_takes_both_ends() {
-    assert_eq!(config(&["--from", "end", "D"]).engine.inputs[0].from, From::End);
-    assert_eq!(config(&["--from", "beginning", "--once", "D"]).engine.inputs[0].from, From::Beginning);
+    assert_eq!(config(&["--from", "end", "D"]).engine.inputs[0].from, StartAt::End);
+    assert_eq!(config(&["--from", "beginning", "--once", "D"]).engine.inputs[0].from, StartAt::Beginning);
 }
 
 #[test]

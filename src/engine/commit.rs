@@ -11,7 +11,7 @@ use std::time::{Duration, Instant, SystemTime};
 use ledger::{Changes, Known, Ledger};
 
 use crate::checkpoint::format::{self, Item};
-use crate::checkpoint::state::State as Stored;
+use crate::checkpoint::state::StoredOffsets;
 use crate::checkpoint::{Anew, Committer, Displaced, Done, EntryFlags, Job, OutputPoint, Work};
 use crate::engine::Engine;
 use crate::engine::output::output_file::Replaced;
@@ -54,9 +54,9 @@ const DISPLACED_SETTLE: Duration = Duration::from_millis(100);
 const DISPLACED_CALM: Duration = Duration::from_secs(60);
 
 /// What [`Engine::keep_offsets`] needs.
-pub struct Checkpoint {
+pub struct ResumeFrom {
     /// What the journal says.
-    pub state: Stored,
+    pub state: StoredOffsets,
     /// Who does the blocking work.
     pub committer: Box<dyn Committer>,
     /// Whether there is a journal that commits can be appended to, and its length.
@@ -99,7 +99,7 @@ pub(super) struct Commits {
     interval: Duration,
     pub(super) ledger: Ledger,
     /// Entries of files that were not found (yet).
-    pub(super) stored: Stored,
+    pub(super) stored: StoredOffsets,
     /// Entries of `stored` that changed.
     pub(super) stored_changes: Vec<FileId>,
     /// PATHs whose first scan is complete, to be told.
@@ -151,8 +151,8 @@ impl std::fmt::Debug for Commits {
 }
 
 impl Commits {
-    fn new(checkpoint: Checkpoint) -> Self {
-        let Checkpoint { state, committer, journal, interval, reconciled } = checkpoint;
+    fn new(checkpoint: ResumeFrom) -> Self {
+        let ResumeFrom { state, committer, journal, interval, reconciled } = checkpoint;
         Commits {
             committer,
             interval,
@@ -303,7 +303,7 @@ impl Commits {
 
 impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// Before the first turn: offsets are kept from now on, and files that the journal knows go on where they were.
-    pub fn keep_offsets(&mut self, checkpoint: Checkpoint) {
+    pub fn keep_offsets(&mut self, checkpoint: ResumeFrom) {
         assert!(!self.discovery.is_started, "offsets are kept from the start");
         // Nothing goes into a file before the journal knows that it is ours.
         let is_file = self.outbox.sink_mut().point().is_some();
@@ -529,11 +529,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.successor_stored();
             self.hold_output(commits.is_reopening);
         }
-        self.born(under_way.births);
+        self.stories_are_stored(under_way.births);
     }
 
     /// The stories of these files are stored, or cannot be: their records may leave.
-    fn born(&mut self, births: Vec<SlotKey>) {
+    fn stories_are_stored(&mut self, births: Vec<SlotKey>) {
         for key in births {
             if let Some(id) = self.files.alive(key) {
                 self.schedule.release(&mut self.files, &self.tree, id, KeptBack::Store);

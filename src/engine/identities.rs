@@ -6,9 +6,9 @@ pub(super) mod behind;
 pub(super) mod copied_up;
 pub(super) mod departures;
 pub(super) mod exchanges;
+pub(super) mod identify;
 pub(super) mod leaving;
-pub(super) mod looks;
-pub(super) mod order;
+pub(super) mod rotation;
 pub(super) mod unreadable;
 
 use std::collections::VecDeque;
@@ -19,7 +19,7 @@ use crate::engine::identities::copied_up::LeftBehind;
 use crate::engine::identities::departures::Departures;
 use crate::engine::identities::exchanges::Renames;
 use crate::engine::reading::rewriting::Rewrites;
-use crate::engine::schedule::timers::Moved;
+use crate::engine::schedule::timers::PendingRename;
 use crate::former::FormerNames;
 use crate::registry::{SlotId, SlotKey};
 use crate::succession::Succession;
@@ -33,7 +33,7 @@ pub(super) struct Identities {
     /// Empty between turns: the room for the slots that are looked at in one.
     pub(super) looked_at: Vec<SlotId>,
     /// Renames whose second half is still to come, by cookie.
-    pub(super) moves: HashMap<u32, Moved>,
+    pub(super) moves: HashMap<u32, PendingRename>,
     /// The renames of the last moment.
     pub(super) renames: Renames,
     /// Names that files lost and may still be written to by.

@@ -3,8 +3,8 @@
 //! An offset moves only past what was encoded, or skipped and counted: an unfinished line stays in the file.
 
 pub(super) mod binary;
-pub(super) mod holding;
-pub(super) mod holes;
+pub(super) mod held_files;
+pub(super) mod nul_runs;
 pub(super) mod open_files;
 pub(super) mod opening;
 pub(super) mod read_pass;
@@ -17,7 +17,7 @@ use crate::batch::Reached;
 use crate::config::Format;
 use crate::engine::commit::nanos;
 use crate::engine::commit::resume::entry_flags;
-use crate::engine::reading::holes::{Cut, NulRun};
+use crate::engine::reading::nul_runs::{Cut, NulRun};
 use crate::engine::reading::opening::Opened;
 use crate::engine::reading::read_pass::ReadPass;
 use crate::engine::schedule::Schedule;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::SinkState;
 use super::backoff::Backoff;
-use crate::notices::Told;
+use crate::notices::NoticeCounts;
 
 /// Least time between two warnings: a peer that comes and goes many times a second is one cause, not many.
 const QUIET: Duration = Duration::from_secs(30);
@@ -16,7 +16,7 @@ const AGAIN_TIMES: u32 = 5;
 const AGAIN_LONGEST: Duration = Duration::from_secs(3600);
 
 #[derive(Debug, PartialEq, Eq)]
-enum State {
+enum OutageState {
     /// Records flow, as far as is known.
     Fine,
     /// They do not, and a warning said so.
@@ -29,12 +29,12 @@ enum State {
 #[derive(Debug)]
 pub(super) struct Outage {
     output: String,
-    state: State,
+    state: OutageState,
     said_at: Option<Instant>,
     /// When the outage began, and after how long it is said again.
     began: Option<Instant>,
     again_after: Duration,
-    told: Told,
+    told: NoticeCounts,
     /// Failures that were not said since the last one that was.
     kept_back: u64,
     /// What failed last, and why.
@@ -52,11 +52,11 @@ impl Outage {
     pub(super) fn new(output: String, backoff: Backoff) -> Self {
         Outage {
             output,
-            state: State::Fine,
+            state: OutageState::Fine,
             said_at: None,
             began: None,
             again_after: AGAIN_FIRST,
-            told: Told::default(),
+            told: NoticeCounts::default(),
             kept_back: 0,
             failure: String::new(),
             errors: 0,
@@ -76,22 +76,22 @@ impl Outage {
         self.backoff.wait(now);
         self.errors += 1;
         self.failure = format!("{what}: {why}");
-        if self.state == State::Fine {
-            self.state = State::Unsaid;
+        if self.state == OutageState::Fine {
+            self.state = OutageState::Unsaid;
             self.began = Some(now);
             self.again_after = AGAIN_FIRST;
         }
-        let quiet_for = if self.state == State::Said { self.again_after } else { QUIET };
+        let quiet_for = if self.state == OutageState::Said { self.again_after } else { QUIET };
         if self.said_at.is_none_or(|at| now.duration_since(at) >= quiet_for) {
             self.told.said += 1;
             let kept_back = Some(std::mem::take(&mut self.kept_back)).filter(|&kept_back| kept_back > 0);
-            let lasts = (self.state == State::Said).then(|| self.lasts(now));
+            let lasts = (self.state == OutageState::Said).then(|| self.lasts(now));
             let output = &self.output;
             tracing::warn!(%output, reason = %why, lasts, kept_back, "{what}; records wait, and it is tried again");
-            if self.state == State::Said {
+            if self.state == OutageState::Said {
                 self.again_after = (self.again_after * AGAIN_TIMES).min(AGAIN_LONGEST);
             }
-            self.state = State::Said;
+            self.state = OutageState::Said;
             self.said_at = Some(now);
         } else {
             self.told.suppressed += 1;
@@ -115,8 +115,8 @@ impl Outage {
     /// How the output is, if nothing but its own trouble counts.
     pub(super) fn state(&self) -> SinkState {
         SinkState {
-            is_connected: self.state == State::Fine,
-            failure: Some(&self.failure).filter(|_| self.state != State::Fine).cloned(),
+            is_connected: self.state == OutageState::Fine,
+            failure: Some(&self.failure).filter(|_| self.state != OutageState::Fine).cloned(),
             errors: self.errors,
             reconnects: self.receivers.saturating_sub(1),
             truncations: 0,
@@ -126,17 +126,17 @@ impl Outage {
 
     /// Records flow again. The back-off is the caller's to reset.
     pub(super) fn ended(&mut self) {
-        match std::mem::replace(&mut self.state, State::Fine) {
-            State::Fine => {}
-            State::Said => tracing::info!(output = %self.output, "the output goes on"),
-            State::Unsaid => tracing::debug!(output = %self.output, "the output goes on"),
+        match std::mem::replace(&mut self.state, OutageState::Fine) {
+            OutageState::Fine => {}
+            OutageState::Said => tracing::info!(output = %self.output, "the output goes on"),
+            OutageState::Unsaid => tracing::debug!(output = %self.output, "the output goes on"),
         }
     }
 
     /// Whether a warning stands, for tests.
     #[cfg(test)]
     fn is_said(&self) -> bool {
-        self.state == State::Said
+        self.state == OutageState::Said
     }
 }
 
@@ -158,7 +158,7 @@ mod tests {
         assert!(!outage.is_said(), "a second warning within the period");
         outage.failed(start + QUIET, "cannot connect", io::Error::other("refused"));
         assert!(outage.is_said(), "an outage that lasts is said in the end");
-        assert_eq!(outage.state().told, Told { said: 2, suppressed: 1 });
+        assert_eq!(outage.state().told, NoticeCounts { said: 2, suppressed: 1 });
     }
 
     #[test]

@@ -7,7 +7,7 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use manytail::checkpoint::state::State;
+use manytail::checkpoint::state::StoredOffsets;
 
 use crate::following::{Following, Input, Reach, Rules};
 use crate::model::Model;
@@ -245,7 +245,7 @@ impl Covering {
     }
 
     /// An engine starts. `state`: what the journal says.
-    pub(crate) fn started(&mut self, world: &mut World, model: &mut Model, state: Option<&State>) {
+    pub(crate) fn started(&mut self, world: &mut World, model: &mut Model, state: Option<&StoredOffsets>) {
         let is_first_life = state.is_none_or(|state| state.is_empty() && state.scanned().next().is_none());
         let from_end = |(input, _): &(Input, _)| input.from_end;
         let is_scanned = |path: &Vec<u8>| state.is_some_and(|state| state.is_scanned(path));
@@ -275,7 +275,7 @@ impl Covering {
     }
 
     /// Files that the journal knows by a name that is accepted go on, whatever they were renamed to while nobody looked.
-    fn find_renamed(&mut self, state: &State, world: &mut World) {
+    fn find_renamed(&mut self, state: &StoredOffsets, world: &mut World) {
         for (entry, path) in state.entries() {
             let is_it = |key: &Key| world.inodes[*key].identity() == (entry.id.inode, entry.id.generation);
             let Some((&key, reached)) = self.reach.files.iter().find(|(key, _)| is_it(key)) else { continue };

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use manytail::config::{Binary, From, InputConfig};
+use manytail::config::{Binary, InputConfig, StartAt};
 use manytail::patterns::Patterns;
 
 use crate::random::Random;
@@ -36,7 +36,7 @@ impl Input {
         InputConfig {
             paths: self.paths.clone(),
             patterns: self.patterns(),
-            from: if self.from_end { From::End } else { From::Beginning },
+            from: if self.from_end { StartAt::End } else { StartAt::Beginning },
             binary: Binary::Deliver,
             labels: Vec::new(),
         }

@@ -13,10 +13,10 @@ use std::time::Duration;
 
 use manytail::checkpoint::reconcile::{Origin, Tail, reconcile};
 use manytail::checkpoint::stamp::{Stamp, Unexplained};
-use manytail::checkpoint::state::State;
+use manytail::checkpoint::state::StoredOffsets;
 use manytail::checkpoint::store::{Store, look};
 use manytail::config::EngineConfig;
-use manytail::engine::{Checkpoint, Engine, Turn};
+use manytail::engine::{Engine, ResumeFrom, Turn};
 use manytail::sys::LinkRule;
 use nix::errno::Errno;
 
@@ -168,7 +168,7 @@ impl Run {
     }
 
     /// What is followed from now on; at a start of the engine.
-    fn cover(&self, state: Option<&State>) {
+    fn cover(&self, state: Option<&StoredOffsets>) {
         let mut simulated = self.shared.borrow_mut();
         let Simulated { workload, world, model, .. } = &mut *simulated;
         if let Some(covering) = &mut workload.covering {
@@ -223,7 +223,7 @@ impl Run {
         let interval = self.shared.borrow_mut().durability_mut().settings.interval;
         let committer = SimulatedCommitter::new(Rc::clone(&self.shared), store, self.mutant);
         let mut engine = self.new_engine();
-        engine.keep_offsets(Checkpoint { state, committer: Box::new(committer), journal, interval, reconciled });
+        engine.keep_offsets(ResumeFrom { state, committer: Box::new(committer), journal, interval, reconciled });
         Ok(engine)
     }
 
@@ -330,7 +330,7 @@ impl Run {
     }
 
     /// Entries of files that are not there.
-    fn strangers(&self, state: &State) -> String {
+    fn strangers(&self, state: &StoredOffsets) -> String {
         let simulated = self.shared.borrow();
         let live: Vec<(u64, u32)> = simulated.files().iter().map(|&key| simulated.world.inodes[key].identity()).collect();
         let strangers = state.entries().filter(|(entry, _)| !live.contains(&(entry.id.inode, entry.id.generation)));

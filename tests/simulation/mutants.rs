@@ -1,6 +1,6 @@
 //! Planted faults: ways in which a tailer can be wrong, made by lying to a right one.
 //!
-//! In: a [`Mutant`]. Out: a [`FileSystem`], a [`Sink`], a [`Disk`] and a loaded [`State`] (a committer and a loop, for what gets lost
+//! In: a [`Mutant`]. Out: a [`FileSystem`], a [`Sink`], a [`Disk`] and a loaded [`StoredOffsets`] (a committer and a loop, for what gets lost
 //! there) under which the engine behaves like the mutant.
 //! Always holds: [`Mutant::None`] changes nothing.
 
@@ -10,7 +10,7 @@ use std::io;
 use std::rc::Rc;
 use std::time::Instant;
 
-use manytail::checkpoint::state::State;
+use manytail::checkpoint::state::StoredOffsets;
 use manytail::file_systems::FileSystemType;
 use manytail::planted::Fault;
 use manytail::sink::{FilePoint, Sent, Sink, SinkError, SinkState};
@@ -386,7 +386,7 @@ impl Mutant {
     }
 
     /// Changes what was read from the journal. `sizes`: how large the files of the tree are, by inode and generation.
-    pub(crate) fn edit(self, state: &mut State, sizes: &HashMap<(u64, u32), u64>) {
+    pub(crate) fn edit(self, state: &mut StoredOffsets, sizes: &HashMap<(u64, u32), u64>) {
         if !matches!(self, Mutant::MarkForgotten | Mutant::SizeTrusted | Mutant::ResentFromMiddle) {
             return;
         }

@@ -33,15 +33,15 @@ fn payload<'a>(items: impl IntoIterator<Item = Item<'a>>) -> Vec<u8> {
 }
 
 /// What the first `number` commits add up to.
-fn state_after(number: u64) -> State {
-    let mut state = State::default();
+fn state_after(number: u64) -> StoredOffsets {
+    let mut state = StoredOffsets::default();
     for number in 1..=number {
         items(&commit(number)).for_each(|item| state.apply(&item.unwrap()));
     }
     state
 }
 
-fn said(state: &State) -> BTreeSet<String> {
+fn said(state: &StoredOffsets) -> BTreeSet<String> {
     state.items().map(|item| format!("{item:?}")).collect()
 }
 

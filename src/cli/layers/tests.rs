@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::cli::{Command, parse};
-use crate::config::{From, Output};
+use crate::config::{Output, StartAt};
 use crate::settings::Value;
 
 /// A directory with settings files, variables, and what is given on the command line.
@@ -170,7 +170,7 @@ fn an_input_has_its_own_values_and_those_of_all_where_it_says_none() {
     let settings = file(text).settings(&[]);
     let inputs = &settings.config.engine.inputs;
     assert_eq!(paths(&settings), [vec!["A", "B"], vec!["C"]]);
-    assert_eq!((inputs[0].from, inputs[1].from), (From::End, From::Beginning));
+    assert_eq!((inputs[0].from, inputs[1].from), (StartAt::End, StartAt::Beginning));
     assert!(!inputs[0].patterns.accepts_file(b"x", b"x") && inputs[1].patterns.accepts_file(b"x", b"x"));
     let label = |name: &str, value: &str| (name.to_owned(), value.to_owned());
     assert_eq!(inputs[0].labels, [label("cluster", "a"), label("kind", "job")]);
@@ -183,7 +183,7 @@ fn command_line_and_environment_go_before_what_an_input_says() {
     let text = "[[input]]\npaths = ['A']\nfrom = 'end'\ninclude = ['a']\n";
     let settings = file(text).with("MANYTAIL_INCLUDE", "b").settings(&["--from", "beginning"]);
     let input = &settings.config.engine.inputs[0];
-    assert_eq!(input.from, From::Beginning);
+    assert_eq!(input.from, StartAt::Beginning);
     assert!(input.patterns.accepts_file(b"b", b"b") && !input.patterns.accepts_file(b"a", b"a"));
 }
 

@@ -105,7 +105,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
         // Nobody waits for a store that fails.
         self.hold_output(commits.is_reopening && commits.is_appendable);
-        self.born(under_way.births);
-        self.born(std::mem::take(&mut commits.births));
+        self.stories_are_stored(under_way.births);
+        self.stories_are_stored(std::mem::take(&mut commits.births));
     }
 }

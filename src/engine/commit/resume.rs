@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use nix::libc;
 
-use crate::checkpoint::state::State as Stored;
+use crate::checkpoint::state::StoredOffsets;
 use crate::checkpoint::{Entry, EntryFlags};
 use crate::engine::commit::nanos;
 use crate::engine::coverage::root::RootState;
@@ -216,7 +216,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 
     /// The same, of all that are known, for a new journal.
-    pub(in crate::engine) fn scanned_paths(&self, stored: &Stored) -> Vec<Vec<u8>> {
+    pub(in crate::engine) fn scanned_paths(&self, stored: &StoredOffsets) -> Vec<Vec<u8>> {
         let now = if self.discovery.absence.is_scanned { self.found_roots() } else { Vec::new() };
         let before = stored.scanned().filter(|path| !now.iter().any(|known| known == path)).map(<[u8]>::to_vec).collect::<Vec<_>>();
         now.into_iter().chain(before).collect()

@@ -335,7 +335,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         if self.files.find(dir, name).is_some() {
             self.let_go_unless_accepted(dir, name, now);
         } else {
-            self.hear_if_accepted(dir, name);
+            self.track_if_accepted(dir, name);
         }
     }
 
@@ -378,7 +378,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// Some input reads files that are there at the start from their beginning.
     pub fn reads_from_beginning(&self) -> bool {
-        self.all_roots().any(|root| self.coverage.inputs.rules(root).from == crate::config::From::Beginning)
+        self.all_roots().any(|root| self.coverage.inputs.rules(root).from == crate::config::StartAt::Beginning)
     }
 
     /// Inputs that never had a file though all was listed, by their PATHs: what they name is empty, or their globs match nothing.

@@ -122,7 +122,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
         if self.files.find(home, name).is_none() {
             if let Some(input) = self.input_of(home, name) {
-                let id = self.hear_of(home, name, input);
+                let id = self.track_name(home, name, input);
                 self.files.get_mut(id).put(State::FIRST_SCAN, why == Why::FirstScan);
             } else if let Some(kept_back) = self.observer.notices.admit_about(Cause::PathLeftOut, &path, now.instant) {
                 let path = String::from_utf8_lossy(&path);
@@ -268,7 +268,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 self.find_input(id);
             } else if let Some(input) = self.input_of(other, &name) {
                 let was_first = self.files.find(dir, &name).map(|id| self.files.get(id).state() & State::FIRST_SCAN);
-                let id = self.hear_of(other, &name, input);
+                let id = self.track_name(other, &name, input);
                 self.files.get_mut(id).set(was_first.unwrap_or(State::empty()));
             }
         }
@@ -285,7 +285,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         for name in self.coverage.wanted.names_in(home) {
             match self.files.find(home, &name) {
                 Some(id) => self.doubt(id),
-                None if self.hear_if_accepted(home, &name).is_some() => {}
+                None if self.track_if_accepted(home, &name).is_some() => {}
                 None => {
                     self.look_through_links_to(home, &name);
                     if let Some(id) = self.files.find(home, &name) {
@@ -310,7 +310,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                     self.doubt(id);
                     Some(id)
                 }
-                None => self.hear_if_accepted(at, &link),
+                None => self.track_if_accepted(at, &link),
             };
             if let Some(linked) = linked {
                 self.hear_of_target(linked, dir, name, (at, link));

@@ -280,7 +280,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             let ids: Vec<SlotId> = self.files.in_dir(dir).collect();
             ids.into_iter().for_each(|id| self.doubt(id));
             self.look_at_wanted(dir);
-            self.hear_of_stored(dir);
+            self.track_stored(dir);
             return None;
         }
         self.write_directory_bare(dir);

@@ -93,7 +93,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             if is_looked_at {
                 self.doubt(id);
             }
-        } else if let Some(id) = self.hear_if_accepted(dir, name) {
+        } else if let Some(id) = self.track_if_accepted(dir, name) {
             Schedule::hold_back(&mut self.files, id, KeptBack::Listing);
             let slot = self.files.get_mut(id);
             slot.set(State::SEEN | State::MAY_HOLD_BYTES);
@@ -101,7 +101,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         } else if let Some(input) = self.was_renamed(dir, name, inode) {
             mark!("a file that the journal knows was listed under a name that does not match");
             // Followed in an earlier run: it goes on whatever its name is now, as it does when it is renamed while we run.
-            let id = self.hear_of(dir, name, input);
+            let id = self.track_name(dir, name, input);
             Schedule::hold_back(&mut self.files, id, KeptBack::Listing);
             self.files.get_mut(id).set(State::SEEN | State::ONLY_KNOWN);
         }

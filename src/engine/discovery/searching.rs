@@ -167,7 +167,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 
     /// At a start: files that were rotated in a directory that is not listed, and followed on under their new names, go on.
-    pub(in crate::engine) fn hear_of_stored(&mut self, home: DirId) {
+    pub(in crate::engine) fn track_stored(&mut self, home: DirId) {
         let Some(stored) = self.commits.as_ref().map(|commits| &commits.stored) else { return };
         if stored.is_empty() || !self.is_first_scan() {
             return;
@@ -191,7 +191,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         });
         for (name, input, link) in generations.collect::<Vec<_>>() {
             if self.files.find(home, &name).is_none() {
-                let id = self.hear_of(home, &name, input);
+                let id = self.track_name(home, &name, input);
                 self.files.get_mut(id).set(State::ONLY_KNOWN);
                 Schedule::hold_back(&mut self.files, id, KeptBack::Listing);
                 self.schedule.listing.insert(self.tree.group(home));
@@ -285,7 +285,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.doubt(known);
             return;
         }
-        let id = self.hear_of(dir, name, input);
+        let id = self.track_name(dir, name, input);
         self.files.get_mut(id).set(State::ONLY_KNOWN);
         if let Some(link) = link {
             self.identities.renames.rotated.insert(self.files.key(id), link);

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use hashbrown::HashMap;
 
 use crate::config::EngineConfig;
-use crate::discovery::{Pass, Sweep};
+use crate::discovery::{Sweep, SweepKind};
 use crate::engine::discovery::directories::VISIT_COST;
 use crate::engine::{Engine, LOOKS_PER_TURN};
 use crate::file_systems::FileSystemType;
@@ -26,14 +26,14 @@ const SAID_MAX: usize = 64;
 /// Both sweeps.
 #[derive(Debug)]
 pub(in crate::engine) struct Sweeps<L> {
-    told: Sweep<L>,
-    untold: Sweep<L>,
+    local: Sweep<L>,
+    blind: Sweep<L>,
     /// How often blind file systems are swept; `None`: as the others are.
     remote: Option<Duration>,
     /// Devices of blind file systems of which that was said.
     said: Vec<u64>,
     /// The one that looked last: the other one goes first.
-    last: Pass,
+    last: SweepKind,
 }
 
 impl<L> Sweeps<L> {
@@ -41,49 +41,59 @@ impl<L> Sweeps<L> {
         let rescan = config.rescan.filter(|_| !config.once);
         let is_shorter = |remote: &Duration| rescan.is_none_or(|rescan| *remote < rescan);
         let remote = config.rescan_remote.filter(|_| !config.once).filter(is_shorter);
-        Sweeps { told: Sweep::slow(rescan, now), untold: Sweep::steady(remote, now), remote, said: Vec::new(), last: Pass::Untold }
+        Sweeps {
+            local: Sweep::slow(rescan, now),
+            blind: Sweep::steady(remote, now),
+            remote,
+            said: Vec::new(),
+            last: SweepKind::Blind,
+        }
     }
 
     pub(in crate::engine) fn deadline(&self) -> Option<Instant> {
-        self.told.deadline().into_iter().chain(self.untold.deadline()).min()
+        self.local.deadline().into_iter().chain(self.blind.deadline()).min()
     }
 
     /// Passes begun so far.
     pub(in crate::engine) fn passes(&self) -> u64 {
-        self.told.passes + self.untold.passes
+        self.local.passes + self.blind.passes
     }
 
     /// Looks are due now.
     pub(in crate::engine) fn has_work(&self) -> bool {
-        self.told.has_quota() || self.untold.has_quota()
+        self.local.has_quota() || self.blind.has_quota()
     }
 
-    fn of(&mut self, pass: Pass) -> &mut Sweep<L> {
+    fn of(&mut self, pass: SweepKind) -> &mut Sweep<L> {
         match pass {
-            Pass::Told => &mut self.told,
-            Pass::Untold => &mut self.untold,
+            SweepKind::Local => &mut self.local,
+            SweepKind::Blind => &mut self.blind,
         }
     }
 }
 
 impl<F: FileSystem, S: Sink> Engine<F, S> {
     pub(in crate::engine) fn is_sweeping(&self) -> bool {
-        self.discovery.sweeps.told.is_running || self.discovery.sweeps.untold.is_running
+        self.discovery.sweeps.local.is_running || self.discovery.sweeps.blind.is_running
     }
 
     /// Takes a slice of each sweep that is due.
     pub(in crate::engine) fn sweep_slices(&mut self, now: Now) {
-        if self.discovery.sweeps.untold.deadline().is_some() && self.tree.blind() == 0 {
+        if self.discovery.sweeps.blind.deadline().is_some() && self.tree.blind() == 0 {
             mark!("the last directory on a blind file system went away");
-            self.discovery.sweeps.untold.sleep();
+            self.discovery.sweeps.blind.sleep();
         }
-        let order = if self.discovery.sweeps.last == Pass::Told { [Pass::Untold, Pass::Told] } else { [Pass::Told, Pass::Untold] };
+        let order = if self.discovery.sweeps.last == SweepKind::Local {
+            [SweepKind::Blind, SweepKind::Local]
+        } else {
+            [SweepKind::Local, SweepKind::Blind]
+        };
         for pass in order {
             self.sweep_slice(pass, now);
         }
     }
 
-    fn sweep_slice(&mut self, pass: Pass, now: Now) {
+    fn sweep_slice(&mut self, pass: SweepKind, now: Now) {
         // For each of the sweeps this is an upper bound: a pass may be through sooner, never later.
         let total = self.files.len() + self.tree.len() * VISIT_COST;
         let was_running = self.discovery.sweeps.of(pass).is_running;
@@ -105,7 +115,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                     self.discovery.sweeps.of(pass).place += 1;
                     budget -= 1;
                     let Some(dir) = self.tree.at_place(place) else { continue };
-                    if self.tree.get(dir).is_blind() != (pass == Pass::Untold) {
+                    if self.tree.get(dir).is_blind() != (pass == SweepKind::Blind) {
                         continue;
                     }
                     budget = budget.saturating_sub(VISIT_COST);
@@ -134,7 +144,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.tree.set_blind(dir, is_blind);
         if is_blind {
             mark!("a directory lay on a file system whose writers are not all reported");
-            self.discovery.sweeps.untold.wake(now);
+            self.discovery.sweeps.blind.wake(now);
         }
     }
 
@@ -142,7 +152,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     pub(in crate::engine) fn begin_sweeps_anew(&mut self, now: Now) {
         let before = std::mem::replace(&mut self.discovery.sweeps, Sweeps::new(&self.config, now));
         self.discovery.sweeps.said = before.said;
-        self.discovery.sweeps.told.swept_at = before.told.swept_at;
+        self.discovery.sweeps.local.swept_at = before.local.swept_at;
         let mut asked: HashMap<u64, bool> = HashMap::new();
         for place in 0..self.tree.places() {
             // Those that were not looked at so far are put into a sweep when they are.
@@ -160,8 +170,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.tree.set_blind(dir, is_blind);
         }
         if self.tree.blind() > 0 {
-            self.discovery.sweeps.untold.wake(now);
-            self.discovery.sweeps.untold.swept_at = before.untold.swept_at;
+            self.discovery.sweeps.blind.wake(now);
+            self.discovery.sweeps.blind.swept_at = before.blind.swept_at;
         }
     }
 

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use crate::engine::Engine;
 use crate::engine::coverage::wanted::Wanted;
-use crate::engine::schedule::timers::Moved;
+use crate::engine::schedule::timers::PendingRename;
 use crate::interpret::NameChange;
 use crate::registry::{SlotId, State};
 use crate::sink::Sink;
@@ -79,7 +79,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
         self.leave_link(id, if is_moved { State::empty() } else { State::DELETED }, now);
         if let NameChange::MovedFrom(cookie) = what {
-            self.identities.moves.insert(cookie, Moved::File(self.files.key(id), now));
+            self.identities.moves.insert(cookie, PendingRename::File(self.files.key(id), now));
         }
     }
 
@@ -121,7 +121,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
         for (at, (dir, name)) in std::iter::once(link).chain(others).enumerate() {
             if self.tree.at_place(dir.0).is_some() && self.files.find(dir, &name).is_none() {
-                let heard_of = self.hear_of(dir, &name, input);
+                let heard_of = self.track_name(dir, &name, input);
                 self.files.get_mut(heard_of).put(State::VIA_LINK, at == 0);
             }
         }
@@ -130,7 +130,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// A name came up to which a followed link leads. What has it may be renamed before the link is looked at, so it counts by itself.
     pub(in crate::engine) fn hear_of_target(&mut self, linked: SlotId, dir: DirId, name: &[u8], link: (DirId, Box<[u8]>)) {
         if self.files.find(dir, name).is_none() {
-            let id = self.hear_of(dir, name, self.files.get(linked).input);
+            let id = self.track_name(dir, name, self.files.get(linked).input);
             self.identities.renames.rotated.insert(self.files.key(id), link);
         }
     }

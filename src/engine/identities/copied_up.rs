@@ -82,7 +82,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.files.forget_incarnation(file, incarnation);
         self.note_left_behind(id, Who::File(file));
         while let Some((dir, name)) = self.files.take_alias(id) {
-            self.hear_if_accepted(dir, &name);
+            self.track_if_accepted(dir, &name);
         }
     }
 
@@ -106,7 +106,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             return;
         }
         while let Some((dir, name)) = self.files.take_alias(id) {
-            if let Some(other) = self.hear_if_accepted(dir, &name) {
+            if let Some(other) = self.track_if_accepted(dir, &name) {
                 let key = self.files.key(other);
                 self.note_left_behind(id, Who::Name(key));
             }

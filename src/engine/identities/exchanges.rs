@@ -11,7 +11,7 @@ use hashbrown::HashMap;
 
 use crate::engine::Engine;
 use crate::engine::schedule::deadlines::Task;
-use crate::engine::schedule::timers::{GRACE, Moved};
+use crate::engine::schedule::timers::{GRACE, PendingRename};
 use crate::registry::{Life, SlotId, SlotKey, State};
 use crate::sink::Sink;
 use crate::sys::FileSystem;
@@ -183,7 +183,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
         let Some(id) = self.files.alive(moved) else { return };
         let (input, is_accepted) = (self.files.get(id).input, self.input_of(dir, &name).is_some());
-        let guess = self.hear_of(dir, &name, input);
+        let guess = self.track_name(dir, &name, input);
         self.files.get_mut(guess).put(State::ONLY_KNOWN, !is_accepted);
         self.is_guess(guess);
     }
@@ -249,7 +249,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// A directory takes a name, and perhaps covers another one, which is let go a moment later unless it comes up elsewhere.
     pub(in crate::engine) fn directory_moved_to(&mut self, dir: DirId, name: &[u8], cookie: u32, now: Instant) {
         let moved = match self.identities.moves.remove(&cookie) {
-            Some(Moved::Directory(key, _)) => self.tree.alive(key).filter(|&moved| self.tree.get(moved).is_moving),
+            Some(PendingRename::Directory(key, _)) => self.tree.alive(key).filter(|&moved| self.tree.get(moved).is_moving),
             _ => None,
         };
         let from = moved.and_then(|moved| Some((self.tree.parent(moved)?, self.tree.name(moved).into())));

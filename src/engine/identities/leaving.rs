@@ -361,7 +361,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 if self.fs.stat(&self.path, links).is_ok_and(|found| found.kind == FileKind::Directory) {
                     self.add_directory(parent, &name, Why::Appeared);
                 } else if self.files.find(parent, &name).is_none() {
-                    self.hear_if_accepted(parent, &name);
+                    self.track_if_accepted(parent, &name);
                 }
                 // What was reached through the link may be in the tree under its own name as well.
                 self.discovery.is_rescan_due |= was_link;

@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use crate::engine::schedule::timers::Moved;
+use crate::engine::schedule::timers::PendingRename;
 use crate::engine::schedule::{KeptBack, Schedule};
 use crate::engine::{Engine, EngineError, schedule};
 use crate::inputs::InputId;
@@ -245,7 +245,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 {
                     return;
                 }
-                if let Some(id) = self.hear_if_accepted(dir, name) {
+                if let Some(id) = self.track_if_accepted(dir, name) {
                     if what != NameChange::Created {
                         // It was there before: the listing of its directory is still to come by.
                         let found = self.tree.get(dir);
@@ -275,7 +275,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 self.name_was_lost(dir, name, what);
                 self.doubt_link_to(dir, name);
                 let moved = self.file_moved_from(id, dir, name, now.instant);
-                self.identities.moves.insert(cookie, Moved::File(self.files.key(moved), now.instant));
+                self.identities.moves.insert(cookie, PendingRename::File(self.files.key(moved), now.instant));
             }
             (NameChange::Deleted | NameChange::MovedFrom(_), None) => {
                 self.name_was_lost(dir, name, what);
@@ -290,7 +290,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     fn file_moved_to(&mut self, dir: DirId, name: &[u8], cookie: u32, now: Instant) {
         let moved = match self.identities.moves.remove(&cookie) {
-            Some(Moved::File(key, _)) => self.files.alive(key).filter(|&id| self.files.get(id).life() == Life::Leaving),
+            Some(PendingRename::File(key, _)) => self.files.alive(key).filter(|&id| self.files.get(id).life() == Life::Leaving),
             _ => None,
         };
         let moved = moved.map(|id| self.which_file_moved(id, dir, name, now)).filter(|&id| !self.left_tree(id, dir, name));
@@ -316,7 +316,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 self.return_to(id, dir, name);
                 self.look_through_links_to(dir, name);
             }
-            None => match self.hear_if_accepted(dir, name) {
+            None => match self.track_if_accepted(dir, name) {
                 Some(id) => self.files.get_mut(id).set(State::MAY_HOLD_BYTES),
                 None => self.look_through_links_to(dir, name),
             },
@@ -357,7 +357,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             (NameChange::Modified, _) | (NameChange::Deleted | NameChange::MovedFrom(_), None) => {}
             (NameChange::MovedFrom(cookie), Some(moved)) => {
                 let key = self.directory_moved_from(moved, dir, name, now);
-                self.identities.moves.insert(cookie, Moved::Directory(key, now));
+                self.identities.moves.insert(cookie, PendingRename::Directory(key, now));
             }
             (NameChange::MovedTo(cookie), _) => self.directory_moved_to(dir, name, cookie, now),
             // What is below may have become readable, or not.
@@ -383,13 +383,13 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 
     /// A name that is not known yet, if it is one of a file to follow: looked at soon.
-    pub(in crate::engine) fn hear_if_accepted(&mut self, dir: DirId, name: &[u8]) -> Option<SlotId> {
+    pub(in crate::engine) fn track_if_accepted(&mut self, dir: DirId, name: &[u8]) -> Option<SlotId> {
         let input = self.input_of(dir, name)?;
-        Some(self.hear_of(dir, name, input))
+        Some(self.track_name(dir, name, input))
     }
 
     /// A name that may be a file to follow: looked at soon.
-    pub(in crate::engine) fn hear_of(&mut self, dir: DirId, name: &[u8], input: InputId) -> SlotId {
+    pub(in crate::engine) fn track_name(&mut self, dir: DirId, name: &[u8], input: InputId) -> SlotId {
         let id = self.files.insert(dir, name);
         self.files.get_mut(id).input = input;
         self.coverage.inputs.note_accepted(input);

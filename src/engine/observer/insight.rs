@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crate::engine::Engine;
 use crate::engine::coverage::root::{Root, RootState};
-use crate::notices::Told;
+use crate::notices::NoticeCounts;
 use crate::registry::{SlotId, State};
 use crate::sink::Sink;
 use crate::stats::Sizes;
@@ -56,7 +56,7 @@ impl Insight {
 
 impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// Each cause of diagnostics by its name: how many were logged, and how many were suppressed.
-    pub fn notices(&self) -> impl Iterator<Item = (&'static str, Told)> + '_ {
+    pub fn notices(&self) -> impl Iterator<Item = (&'static str, NoticeCounts)> + '_ {
         self.observer.notices.counts().chain(std::iter::once(("output", self.outbox.sink().state().told)))
     }
 

@@ -15,7 +15,7 @@ use crate::registry::SlotId;
 
 /// A file that is held open though it is not being read.
 #[derive(Debug)]
-pub(in crate::engine) struct Held<T> {
+pub(in crate::engine) struct HeldFile<T> {
     pub(in crate::engine) file: T,
     /// The path by which it was opened, read or found last: the one it had for certain. Empty: it still has the name by which it was
     /// opened, as far as events tell.
@@ -26,7 +26,7 @@ pub(in crate::engine) struct Held<T> {
 pub(in crate::engine) struct Reading<T> {
     pub(in crate::engine) reader: Reader,
     pub(in crate::engine) encoder: Encoder,
-    pub(in crate::engine) held: HashMap<SlotId, Held<T>>,
+    pub(in crate::engine) held: HashMap<SlotId, HeldFile<T>>,
     /// Files that were read a moment ago and are still open, under the names by which they were read.
     pub(in crate::engine) kept: KeptFiles<T>,
     /// Files that are open besides the one being read, at most: held or kept.

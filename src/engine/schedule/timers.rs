@@ -38,7 +38,7 @@ pub(in crate::engine) const POLL_EVERY: Duration = Duration::from_secs(1);
 
 /// The first half of a rename.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::engine) enum Moved {
+pub(in crate::engine) enum PendingRename {
     /// Of a file.
     File(SlotKey, Instant),
     /// Of a directory.
@@ -59,7 +59,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.outbox.tap.expire(instant);
         if !self.identities.moves.is_empty() {
             self.identities.moves.retain(|_, moved| match moved {
-                Moved::File(_, since) | Moved::Directory(_, since) => instant < *since + GRACE,
+                PendingRename::File(_, since) | PendingRename::Directory(_, since) => instant < *since + GRACE,
             });
         }
         for _ in 0..DUE_PER_TURN {

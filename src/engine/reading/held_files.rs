@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use nix::libc;
 
-use crate::engine::reading::open_files::Held;
+use crate::engine::reading::open_files::HeldFile;
 use crate::engine::reading::opening::Opened;
 use crate::engine::{Engine, HELD_MAX};
 use crate::marks::mark;
@@ -27,7 +27,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         // One without a name cannot be opened again.
         if self.may_hold() || !self.files.get(id).is_bound() {
             mark!("a file was held open");
-            self.reading.held.insert(id, Held { file, path: self.path.clone() });
+            self.reading.held.insert(id, HeldFile { file, path: self.path.clone() });
         }
     }
 
@@ -130,9 +130,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// The descriptor that a file is held open or kept by, which is given up.
     #[inline]
-    pub(in crate::engine) fn take_held(&mut self, id: SlotId) -> Option<Held<F::File>> {
+    pub(in crate::engine) fn take_held(&mut self, id: SlotId) -> Option<HeldFile<F::File>> {
         if let Some(file) = self.reading.kept.take(id) {
-            return Some(Held { file, path: Vec::new() });
+            return Some(HeldFile { file, path: Vec::new() });
         }
         // Nearly always none is held: that costs no search.
         if self.reading.held.is_empty() { None } else { self.reading.held.remove(&id) }
@@ -153,7 +153,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     pub(in crate::engine) fn keep_open(&mut self, id: SlotId) {
         self.end_cooling(id);
         if let Some(file) = self.reading.kept.take(id) {
-            self.reading.held.insert(id, Held { file, path: Vec::new() });
+            self.reading.held.insert(id, HeldFile { file, path: Vec::new() });
         }
         if self.reading.held.get(&id).is_some_and(|held| held.path.is_empty()) {
             self.write_path(id);

@@ -22,7 +22,7 @@ use std::time::Instant;
 use nix::errno::Errno;
 
 use crate::config::Output;
-use crate::notices::Told;
+use crate::notices::NoticeCounts;
 use crate::sys::{self, FileId};
 
 /// What became of bytes offered to a [`Sink`].
@@ -70,14 +70,14 @@ pub struct SinkState {
     /// Times that somebody else truncated the file.
     pub truncations: u64,
     /// Failures that were said, and kept back: an output that comes and goes does not flood the log.
-    pub told: Told,
+    pub told: NoticeCounts,
 }
 
 impl SinkState {
     /// Of an output that cannot fail.
     #[must_use]
     pub fn sound() -> Self {
-        SinkState { is_connected: true, failure: None, errors: 0, reconnects: 0, truncations: 0, told: Told::default() }
+        SinkState { is_connected: true, failure: None, errors: 0, reconnects: 0, truncations: 0, told: NoticeCounts::default() }
     }
 }
 

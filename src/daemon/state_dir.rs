@@ -1,6 +1,6 @@
 //! The state directory -> offsets to go on with: lock, load, reconcile the output, start the thread that commits.
 //!
-//! In: the directory, the output. Out: a [`Checkpoint`] for the engine.
+//! In: the directory, the output. Out: a [`ResumeFrom`] for the engine.
 //! Always holds: nothing is changed before the lock is ours and the journal was found valid.
 
 use std::io;
@@ -18,11 +18,11 @@ use super::aside;
 use crate::checkpoint::OutputPoint;
 use crate::checkpoint::reconcile::{Origin, Tail, reconcile};
 use crate::checkpoint::stamp::{Stamp, Unexplained};
-use crate::checkpoint::state::State;
+use crate::checkpoint::state::StoredOffsets;
 use crate::checkpoint::store::Store;
 use crate::checkpoint::thread::CommitThread;
 use crate::config::Output;
-use crate::engine::Checkpoint;
+use crate::engine::ResumeFrom;
 use crate::sys::disk::{Access, DiskError, LinuxDisk};
 use crate::sys::file::identity;
 use crate::sys::{FileId, clock, process, trust};
@@ -33,24 +33,24 @@ const PREDECESSOR_TIMEOUT: Duration = Duration::from_secs(5);
 const PREDECESSOR_POLL: Duration = Duration::from_millis(20);
 
 /// What was found in the state directory.
-pub(super) struct Kept {
+pub(super) struct StateDir {
     /// Device and inode of the state directory.
     pub(super) directory: (u64, u64),
     store: Store<LinuxDisk>,
-    state: State,
+    state: StoredOffsets,
     /// Entries that the output was found to be ahead of.
     reconciled: Vec<FileId>,
 }
 
 /// Locks and loads a state directory.
-pub(super) fn open(directory: &Path) -> anyhow::Result<Kept> {
+pub(super) fn open(directory: &Path) -> anyhow::Result<StateDir> {
     let began = clock::now().instant;
     let disk = open_patiently(directory)?;
     let identity = disk.identity();
     let (store, state) = Store::open(disk).with_context(|| format!("cannot use the state directory {}", directory.display()))?;
     let took = clock::now().instant.duration_since(began);
     tracing::debug!(entries = state.len(), bytes = store.bytes(), ?took, "offsets loaded");
-    Ok(Kept { directory: identity, store, state, reconciled: Vec::new() })
+    Ok(StateDir { directory: identity, store, state, reconciled: Vec::new() })
 }
 
 /// Locks the directory. A service that is killed and started again at once meets its predecessor, which may still be in its last system call:
@@ -74,7 +74,7 @@ fn open_patiently(directory: &Path) -> Result<LinuxDisk, DiskError> {
     }
 }
 
-impl Kept {
+impl StateDir {
     /// How many files the offsets are of.
     pub(super) fn entries(&self) -> usize {
         self.state.len()
@@ -90,10 +90,10 @@ impl Kept {
     }
 
     /// Starts the thread that commits.
-    pub(super) fn start(self, waker: Waker, interval: Duration) -> anyhow::Result<Checkpoint> {
+    pub(super) fn start(self, waker: Waker, interval: Duration) -> anyhow::Result<ResumeFrom> {
         let journal = self.store.is_appendable().then(|| self.store.bytes());
         let thread = CommitThread::start(self.store, waker).context("cannot start a thread")?;
-        Ok(Checkpoint { state: self.state, committer: Box::new(thread), journal, interval, reconciled: self.reconciled })
+        Ok(ResumeFrom { state: self.state, committer: Box::new(thread), journal, interval, reconciled: self.reconciled })
     }
 }
 
@@ -132,7 +132,12 @@ impl Tail for OutputFile<'_> {
     }
 }
 
-fn reconcile_output(path: &Path, point: &OutputPoint, last: Option<Stamp>, state: &mut State) -> anyhow::Result<Vec<FileId>> {
+fn reconcile_output(
+    path: &Path,
+    point: &OutputPoint,
+    last: Option<Stamp>,
+    state: &mut StoredOffsets,
+) -> anyhow::Result<Vec<FileId>> {
     // O_NONBLOCK: a FIFO in the file's place answers at once.
     let flags = OFlag::O_RDWR | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
     let flags = flags | trust::link_flags(path)?;

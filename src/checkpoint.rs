@@ -1,6 +1,6 @@
 //! Offsets that survive: what was acknowledged becomes durable, and is found again at the next start.
 //!
-//! In: what the output acknowledged. Out: a journal in the state directory, and at the start a [`state::State`] of what it says.
+//! In: what the output acknowledged. Out: a journal in the state directory, and at the start a [`state::StoredOffsets`] of what it says.
 //! Always holds: `committed <= acknowledged <= read`; what is stored belongs together (offsets and the output's length at one
 //! moment); a store that failed says so and is never written to again.
 //!
@@ -10,11 +10,11 @@
 pub mod format;
 pub mod journal;
 pub mod reconcile;
+pub(crate) mod record_parser;
 pub mod stamp;
 pub mod state;
 pub mod store;
 pub mod thread;
-pub(crate) mod told;
 
 use std::io;
 use std::os::fd::OwnedFd;

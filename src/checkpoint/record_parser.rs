@@ -55,7 +55,7 @@ pub(crate) struct Line<'a> {
 
 /// The part of a json record that tells which line it is.
 #[derive(Deserialize)]
-struct Told<'a> {
+struct RecordFields<'a> {
     #[serde(borrow)]
     file: Cow<'a, str>,
     offset: u64,
@@ -72,7 +72,7 @@ fn ended() -> bool {
 
 /// Reads a json record, without its newline.
 pub(crate) fn parse_json(record: &[u8]) -> Option<(Story, Line<'_>)> {
-    let told: Told<'_> = serde_json::from_slice(record).ok()?;
+    let told: RecordFields<'_> = serde_json::from_slice(record).ok()?;
     let bytes = match told.bytes {
         Some(bytes) => Cow::Owned(STANDARD.decode(bytes.as_bytes()).ok()?),
         None => match told.line {

@@ -6,7 +6,7 @@ use std::time::Instant;
 use nix::libc;
 
 use crate::checkpoint::OWN_OUTPUT;
-use crate::config::From;
+use crate::config::StartAt;
 use crate::engine::coverage::own::Own;
 use crate::engine::schedule::timers;
 use crate::engine::schedule::{KeptBack, Schedule};
@@ -207,7 +207,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             let (dir, name) = (self.files.get(id).dir(), self.files.name(id).to_vec());
             let input = self.files.get(id).input;
             self.leave(id, State::empty(), now.instant);
-            self.hear_of_another(dir, &name, input);
+            self.track_another(dir, &name, input);
             return;
         }
         self.files.set_life(id, Life::Ignored);
@@ -283,7 +283,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let kept = self.files.get(id).state() & (State::VIA_LINK | State::UNCONFIRMED | State::DIRTY);
         self.search_behind(id);
         let how = self.leave_ahead(id, now);
-        let other = self.hear_of_another(dir, &name, self.files.get(id).input);
+        let other = self.track_another(dir, &name, self.files.get(id).input);
         Schedule::settle(&mut self.files, other);
         // What changed under the name since the look changed the new file.
         self.files.get_mut(other).set(kept & State::VIA_LINK);
@@ -313,9 +313,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// Another file has the name of a known one, which may have been renamed to a name that does not match. Under such a name only a file
     /// that the journal knows is followed.
-    fn hear_of_another(&mut self, dir: DirId, name: &[u8], input: InputId) -> SlotId {
+    fn track_another(&mut self, dir: DirId, name: &[u8], input: InputId) -> SlotId {
         let is_accepted = self.input_of(dir, name).is_some() || self.is_target(dir, name);
-        let other = self.hear_of(dir, name, input);
+        let other = self.track_name(dir, name, input);
         self.files.get_mut(other).put(State::ONLY_KNOWN, !is_accepted);
         other
     }
@@ -422,7 +422,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.lost_name_ahead(id);
         self.unbind(id);
         self.identities.succession.vacate(self.files.key(id), dir, &name, now);
-        self.hear_if_accepted(dir, &name);
+        self.track_if_accepted(dir, &name);
         // What a look found under the old name may still be to be settled: it is not about this file.
         self.doubt(id);
     }
@@ -511,7 +511,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
         self.files.set_life(id, Life::Following);
         let slot = self.files.get_mut(id);
-        let at_end = is_old || (slot.state().contains(State::FIRST_SCAN) && self.coverage.inputs.get(slot.input).from == From::End);
+        let at_end =
+            is_old || (slot.state().contains(State::FIRST_SCAN) && self.coverage.inputs.get(slot.input).from == StartAt::End);
         if at_end && found.size > 0 {
             mark!("a file started at its end");
             slot.offset = found.size;
