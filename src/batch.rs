@@ -3,6 +3,21 @@
 //! In: encoded records and which bytes of which file they came from. Out: bytes to the sink, acknowledgements oldest first.
 //! Always holds: a record lies in one batch; what was not acknowledged is still here; at most [`IN_FLIGHT_BYTES_MAX`] bytes
 //! plus one record wait. One word of backpressure: [`Outbox::has_room`].
+//!
+//! Positions in the stream of all bytes that ever went to the output, each at most as far as the next one:
+//!
+//! ```text
+//!   base          acked           accepted                      base + in_flight_bytes
+//!    |              |                |                                    |
+//!    v   whole      v    the sink    v    batches that wait               v    being filled
+//!  --+--------------+----------------+------------------------------------+-----------------
+//!    spans that     took this, and   the sink did not take yet            not offered yet
+//!    were           has not
+//!    acknowledged   acknowledged it
+//! ```
+//!
+//! `rewind` moves `accepted` back: a sink that lost its receiver says what was not acknowledged, and it is sent again from the start of a
+//! record. `withdraw` does so when a file gives back what it took beyond the last whole span. Nothing moves `acked` back.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};

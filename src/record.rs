@@ -228,7 +228,7 @@ struct FormattedTime {
 }
 
 /// 9999-12-31T23:59:59Z: RFC 3339 has no fifth digit for the year.
-const SECOND_MAX: u64 = 253_402_300_799;
+pub(crate) const SECOND_MAX: u64 = 253_402_300_799;
 
 impl FormattedTime {
     fn new() -> Self {

@@ -178,7 +178,7 @@ pub struct Poller {
 /// # Errors
 /// When the output can never work: a descriptor that is not open for writing, a file that cannot be created, a malformed address.
 pub fn open(output: &Output, poller: Poller) -> Result<Box<dyn Sink>, SinkError> {
-    let name = name_of(output);
+    let name = output.to_string();
     let poller = Rc::new(poller);
     Ok(match output {
         Output::Descriptor(number) => Box::new(descriptor::DescriptorSink::open(name, *number, &poller)?),
@@ -201,7 +201,7 @@ pub fn check(output: &Output) -> Result<(), SinkError> {
         Output::Unix(_) | Output::Tcp(_) => None,
     };
     match number.map(descriptor::inherited) {
-        Some(Err(error)) => Err(SinkError::new(&name_of(output), "open", error)),
+        Some(Err(error)) => Err(SinkError::new(&output.to_string(), "open", error)),
         _ => Ok(()),
     }
 }
@@ -257,16 +257,6 @@ impl Sink for Box<dyn Sink> {
 }
 
 /// The output as given on the command line.
-fn name_of(output: &Output) -> String {
-    match output {
-        Output::Descriptor(1) => "stdout".to_owned(),
-        Output::Descriptor(number) => format!("fd:{number}"),
-        Output::File(path) => format!("file:{}", path.display()),
-        Output::Unix(path) => format!("unix:{}", path.display()),
-        Output::Tcp(address) => format!("tcp:{address}"),
-    }
-}
-
 impl SinkError {
     fn new(output: &str, action: &'static str, source: impl Into<io::Error>) -> Self {
         SinkError { output: output.to_owned(), action, source: source.into() }

@@ -13,6 +13,14 @@ use std::io;
 use super::format::{self, FRAME_MAGIC, HEAD_BYTES, HEADER_BYTES, Head, HeaderError, Item, Kind, PAYLOAD_BYTES_MAX};
 use super::state::StoredOffsets;
 
+/// How many bytes a journal may have before it is written anew, for so many files. While that goes on there are two.
+#[must_use]
+pub fn bytes_max(files: u64) -> u64 {
+    const BYTES: u64 = 4 << 20;
+    const BYTES_PER_FILE: u64 = 256;
+    BYTES + BYTES_PER_FILE * files
+}
+
 /// A torn tail is one frame at most.
 const TAIL_BYTES_MAX: u64 = (HEAD_BYTES + PAYLOAD_BYTES_MAX) as u64;
 

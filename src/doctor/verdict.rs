@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::survey::{FileSystemFacts, PathFacts, PathKind, Survey};
 use super::system::{Condition, StateFacts, System};
+use crate::checkpoint::journal;
 use crate::config::KEEP_OPEN;
 use crate::file_status::shown;
 use crate::file_systems::{FileSystemType, Sight};
@@ -87,9 +88,7 @@ const DIRECTORY_BYTES: u64 = 400;
 const KEPT_BYTES: u64 = 48 + 150;
 const RUN_BYTES: u64 = 16 << 20;
 
-/// A journal is written anew when it is larger than this, and this per file; while that goes on there are two of them.
-const JOURNAL_BYTES: u64 = 4 << 20;
-const JOURNAL_BYTES_PER_FILE: u64 = 256;
+/// While a journal is written anew there are two of them.
 const JOURNALS: u64 = 2;
 const STATE_INODES: u64 = 8;
 
@@ -448,7 +447,7 @@ fn state_file_system(facts: &StateFacts, kind: FileSystemType) -> Option<Finding
 
 fn space(facts: &StateFacts, survey: &Survey) -> Option<Finding> {
     let space = facts.space?;
-    let needed = JOURNALS * (JOURNAL_BYTES + JOURNAL_BYTES_PER_FILE * survey.files);
+    let needed = JOURNALS * journal::bytes_max(survey.files);
     let inodes = space.inodes.map_or(String::new(), |free| format!(" and {} inodes", count(free)));
     let name = facts.path.display();
     let what = format!("{name}: {}{inodes} free, at most {} needed", bytes_text(space.bytes), bytes_text(needed));

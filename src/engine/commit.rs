@@ -12,7 +12,7 @@ use ledger::{Changes, Known, Ledger};
 
 use crate::checkpoint::format::{self, Item};
 use crate::checkpoint::state::StoredOffsets;
-use crate::checkpoint::{Anew, Committer, Displaced, Done, EntryFlags, Job, OutputPoint, Work};
+use crate::checkpoint::{Anew, Committer, Displaced, Done, EntryFlags, Job, OutputPoint, Work, journal};
 use crate::engine::Engine;
 use crate::engine::output::output_file::Replaced;
 use crate::engine::schedule::KeptBack;
@@ -35,11 +35,6 @@ const SNAPSHOT_SLOTS: usize = 2048;
 
 /// New files that one job makes durable at most.
 const BIRTHS_MAX: usize = 8192;
-
-/// A journal may grow to this before it is written anew ...
-const JOURNAL_BYTES: u64 = 4 * 1024 * 1024;
-/// ... and by this for every file.
-const JOURNAL_BYTES_PER_FILE: u64 = 256;
 
 /// After a failure a new journal is begun after this long ...
 const RETRY_FIRST: Duration = Duration::from_secs(1);
@@ -296,7 +291,7 @@ impl Commits {
     /// The journal has to be written anew, and the time for it has come.
     fn needs_journal(&self, now: Instant) -> bool {
         let files = self.ledger.len() as u64;
-        let is_large = self.journal_bytes > JOURNAL_BYTES + JOURNAL_BYTES_PER_FILE * files;
+        let is_large = self.journal_bytes > journal::bytes_max(files);
         (!self.is_appendable || is_large) && self.retry_at.is_none_or(|at| at <= now)
     }
 }

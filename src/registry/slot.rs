@@ -9,6 +9,24 @@ use crate::names::NameRef;
 use crate::tree::DirId;
 
 /// The life of a file, as far as it is known.
+///
+/// ```text
+///            a name is heard of            a look identifies it
+///   Free ------------------------> Named ------------------------> Following <-----------+
+///    ^                               |                              |   ^                |
+///    |          it is our own, no regular file, or binary           |   | it has a name  |
+///    |                               v                              |   | again          |
+///    |                            Ignored <-------------------------+   |                |
+///    |                                                              v   |                | it comes back
+///    |                              its name went away:          Leaving                 | within ten
+///    |                              judged a moment later        |      |                | minutes
+///    |                                       deleted, but held   |      | it is not      |
+///    |                                       open with unread    v      | in the tree    |
+///    |                                       bytes           Finishing  |                |
+///    |                                     read to its end       |      v                |
+///    |        its ten minutes are over, or there is no room      +--> Parked ------------+
+///    +------------------------------------------------------------------+
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Life {
     /// No file: the slot is free.

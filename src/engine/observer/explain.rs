@@ -13,6 +13,7 @@ use crate::engine::reading::rewriting::Rewriting;
 use crate::engine::schedule::timers;
 use crate::file_status::{FileState, FileStatus, PathText, shown};
 use crate::patterns::{Patterns, Refused};
+use crate::record::SECOND_MAX;
 use crate::record::push_file;
 use crate::registry::{Life, SlotId, State};
 use crate::sink::Sink;
@@ -510,11 +511,10 @@ fn in_user_mount() -> Reason {
     )
 }
 
-/// The last second of the year 9999 since 1970: there is no way to write a later one, but files may have it.
-const LAST: Duration = Duration::from_secs(253_402_300_799);
-
+/// A file may have a time that there is no way to write.
 fn rfc3339(time: SystemTime) -> String {
-    humantime::format_rfc3339_millis(time.clamp(SystemTime::UNIX_EPOCH, SystemTime::UNIX_EPOCH + LAST)).to_string()
+    let last = SystemTime::UNIX_EPOCH + Duration::from_secs(SECOND_MAX);
+    humantime::format_rfc3339_millis(time.clamp(SystemTime::UNIX_EPOCH, last)).to_string()
 }
 
 #[cfg(test)]
