@@ -5,18 +5,21 @@
 //! cools down, waits for its predecessor or the end of a listing, is in doubt, or the output has no room. Nothing here blocks or reads a
 //! clock.
 
-mod commit;
-mod coverage;
-mod discovery;
-mod identities;
-mod invariants;
-mod kernel;
+// The rooms, in the order in which a line passes through them. Each has its state in the file of its name, and in a folder of that name the
+// files that work on it.
+mod commit; // acknowledged offsets become durable; what the journal knew at the start
+mod coverage; // what is followed: inputs, PATHs, the ways to them
+mod discovery; // what is found without events: listings, sweeps, searches
+mod identities; // which file has which name: renames, looks, rotation
+mod kernel; // events in: which names changed, whether events were lost
 mod observer;
-mod output;
-mod reading;
-mod retune;
-mod schedule;
-mod waiting;
+mod output; // the output file, and an output that takes nothing
+mod reading; // open files, bytes to records
+mod schedule; // what keeps each file from being read, whose turn it is, what is due when // counts, `status`, `top`, why a file is not read
+
+mod invariants; // what holds between two turns
+mod retune; // settings that change while it runs
+mod waiting; // what the loop does after a turn
 
 use std::time::{Duration, Instant};
 
@@ -186,23 +189,24 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.schedule.lag.begin_turn(now.instant);
         self.note_turn(now);
         if !self.is_stopping {
-            self.start_roots(now)?;
-            self.work_off(now.instant);
-            self.take_changes(now)?;
-            self.follow_ways(now);
-            self.expire(now);
-            self.settle_found(now);
-            self.look(now);
-            self.judge_deleted(now);
-            self.discover(now);
-            self.look_for_absent(now);
-            self.read_dirty(now)?;
-            self.hold_unread();
+            self.start_roots(now)?; // coverage/roots.rs
+            self.work_off(now.instant); // discovery/below.rs
+            self.take_changes(now)?; // kernel/changes.rs
+            self.follow_ways(now); // coverage/ways.rs
+            self.expire(now); // schedule/timers.rs
+            // What the looks of the last turn found is believed now, if no event came since.
+            self.settle_found(now); // identities/identify.rs
+            self.look(now); // identities/identify.rs
+            self.judge_deleted(now); // identities/leaving.rs
+            self.discover(now); // discovery/directories.rs; also lets listed files go, see identities/rotation.rs
+            self.look_for_absent(now); // commit/resume.rs
+            self.read_dirty(now)?; // reading.rs
+            self.hold_unread(); // reading/held_files.rs
         }
-        self.reopen_again(now)?;
+        self.reopen_again(now)?; // output/reopening.rs
         self.send(now)?;
-        self.watch_blocked_output(now.instant);
-        self.commit(now);
+        self.watch_blocked_output(now.instant); // output/hung.rs
+        self.commit(now); // commit.rs
         if cfg!(debug_assertions) {
             self.check_now_and_then();
         }

@@ -104,7 +104,8 @@ pub enum Place {
 }
 
 /// An output. Bytes count in stream order: `accepted` grows with what [`Sink::send`] takes, and `accepted - unacknowledged()` of
-/// them are acknowledged, oldest first. Offsets may be stored only for acknowledged bytes.
+/// them are acknowledged, oldest first. Offsets may be stored only for acknowledged bytes. Each record ends with a newline and holds no
+/// other one: so a sink finds where a record begins.
 pub trait Sink {
     /// Offers the next bytes of the stream, a run of whole records of which a front part may have been taken before.
     /// With no bytes it only looks whether the receiver is still there. Never blocks.
@@ -114,7 +115,7 @@ pub trait Sink {
     fn send(&mut self, bytes: &[u8], now: Instant) -> Result<Sent, SinkError>;
 
     /// Bytes accepted but not yet acknowledged: 0 where taking is acknowledging (pipes, files, unix sockets); for TCP what the
-    /// peer's kernel has not confirmed (`SIOCOUTQ`); for a broker what it has not.
+    /// peer's kernel has not confirmed (`SIOCOUTQ`).
     fn unacknowledged(&mut self) -> u64;
 
     /// The loop's word that the descriptor became writable, failed, or was closed by its peer.
@@ -256,7 +257,6 @@ impl Sink for Box<dyn Sink> {
     }
 }
 
-/// The output as given on the command line.
 impl SinkError {
     fn new(output: &str, action: &'static str, source: impl Into<io::Error>) -> Self {
         SinkError { output: output.to_owned(), action, source: source.into() }

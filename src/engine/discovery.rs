@@ -1,7 +1,7 @@
 //! How files are found without events: listings, sweeps, searches, what concerns all below a directory.
 //!
 //! In: directories that are new, or of which events were lost. Out: names to look at, a slice per turn.
-//! Always holds: whatever is under way goes on by itself.
+//! Always holds: a listing, sweep or search that was begun goes on in the next turns until it ends; it needs no event.
 
 pub(super) mod below;
 pub(super) mod directories;

@@ -1,6 +1,18 @@
 //! Which file is behind which name: what looks found, renames under way, names that files lost, who comes after whom.
 //!
 //! In: events and looks. Out: what the registry is told. Always holds: what a look found is believed only while no event came after it.
+//!
+//! Several memories of lost names, each for another question:
+//!
+//! | where | what | for how long |
+//! |---|---|---|
+//! | `moves` | first halves of renames, until the second half comes | 20 ms |
+//! | `renames` | renames of the last moment: were two names exchanged? | see `exchanges.rs` |
+//! | `succession` | who had a name before whom, and who waits for whom | until both are read |
+//! | `former` | watches and names by which a writer may still write to a renamed or deleted file | while that may be |
+//! | `departures` | the last path of each file that lost its name, for `status FILE` and diagnostics | the last ones that fit |
+//! | `left_behind` | inodes of which one name got another inode (overlayfs) | the last ones |
+//! | `parked` of the schedule | files that left the tree, with their offsets | ten minutes |
 
 pub(super) mod behind;
 pub(super) mod copied_up;

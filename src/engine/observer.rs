@@ -1,6 +1,6 @@
 //! What a run tells of itself: counts, what was said, what somebody asked for.
 //!
-//! In: what happens. Out: numbers and words. Always holds: nothing is decided by it.
+//! In: what happens. Out: counts, diagnostics, answers to `status`. Always holds: the engine never reads them to decide.
 
 pub(super) mod explain;
 pub(super) mod insight;

@@ -1,7 +1,8 @@
 //! Mounts below a PATH that a user other than root made: a process of theirs answers there, when it pleases.
 //!
 //! In: a look, an open or a visit that ended at such a mount. Out: the directory is left out until it is unmounted, and that is reported once.
-//! Always holds: nothing in such a mount was asked for anything; what it hides has left the tree for as long.
+//! Always holds: no system call is made on anything inside such a mount. Files that the mount hides count as moved out of the tree until it is
+//! unmounted.
 
 use crate::engine::Engine;
 use crate::notices::Cause;

@@ -1,7 +1,8 @@
 //! Names that count in directories that are not listed: single files, and what followed links lead to.
 //!
 //! In: PATHs and links. Out: why a name counts, the names in a directory.
-//! Always holds: a name counts for one reason; what is asked about a directory or a link does not depend on how many others there are.
+//! Always holds: each name counts either as a PATH or as the target of a link; the cost of a question does not depend on how many names there
+//! are.
 
 use hashbrown::HashMap;
 

@@ -5,8 +5,8 @@
 //! Always holds: a directory is watched before the name in it is looked at, so a change after the look is told; a way is walked at most
 //! every [`SPACING_LONGEST`] while it goes on changing; nothing here has a deadline unless something changed.
 //!
-//! inotify has one watch per inode. One that the tree asked for tells more than a way needs, and one that a way asked for is widened when
-//! the tree wants it: who lets a watch go asks whether the other one needs it.
+//! inotify has one watch per inode, so the tree and a way can share one. The watch reports the events that either needs. It is removed when
+//! neither needs it.
 
 use std::time::{Duration, Instant};
 

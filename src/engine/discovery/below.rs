@@ -1,8 +1,9 @@
 //! Updates everything below a directory that was renamed or dropped. Works in slices, since users choose how much is there.
 //!
 //! In: renamed directories, directories to drop. Out: their files have their new paths, or are parked.
-//! Always holds: a small tree is done at once; of large ones, a turn does [`STEPS_PER_TURN`] files. A directory that is dropped has no name
-//! any more; until it is done, it counts as one whose new name is not known yet.
+//! Always holds: a small tree is done at once; of large ones, a turn does [`STEPS_PER_TURN`] files. A directory that is being
+//! dropped has no name. Until the drop is complete, it is treated like a directory in the middle of a rename, and files below it are not
+//! looked at.
 
 use std::collections::VecDeque;
 use std::time::Instant;

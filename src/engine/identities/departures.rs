@@ -1,8 +1,8 @@
 //! Files that lost their name a moment ago: the path that each had last, for diagnostics and for `status FILE`.
 //!
 //! In: a path when a name goes away, while the directory above it is still known. Out: the path by slot, the slot by path.
-//! Always holds: a fixed number of paths in a fixed number of bytes, whatever comes and goes; the oldest make room. What is told of a
-//! file whose slot is in use again is what was known when it left.
+//! Always holds: a fixed number of paths in a fixed number of bytes, whatever comes and goes; the oldest make room. If a slot is in
+//! use again, `status FILE` shows what was known when the file lost its name.
 
 use std::collections::VecDeque;
 use std::hash::{DefaultHasher, Hasher};

@@ -1,8 +1,8 @@
 //! Renames as they are replayed: which two names were exchanged, as far as events tell, and where else a file may be.
 //!
 //! In: the halves of renames, in order. Out: which file or directory a half is about; names to be put in doubt.
-//! Always holds: what a rename covers is not let go at once, because the next two events may move it to where the other one came from
-//! (`renameat2(RENAME_EXCHANGE)`); the looks decide. At most [`RENAMES_MAX`] renames are remembered, each for [`REMEMBERED_FOR`].
+//! Always holds: a file that a rename replaces is kept for a moment, because with `RENAME_EXCHANGE` of renameat2(2) the next two events give
+//! it the old name of the other file; the looks decide. At most [`RENAMES_MAX`] renames are remembered, each for [`REMEMBERED_FOR`].
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};

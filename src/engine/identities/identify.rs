@@ -1,4 +1,7 @@
-//! Names in doubt -> what they stand for: one look each, and the consequences for the slot. Truth wins over what events said.
+//! Calls `statx` on each name in doubt and finds out which file has it.
+//!
+//! In: slots in doubt. Out: slots that stand for the file that has their name. Always holds: where events and a look differ, the look wins. A file
+//! that is new under its name is accepted only when no event is left in the queue.
 
 use std::io::ErrorKind;
 use std::time::Instant;

@@ -166,10 +166,17 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             Life::Leaving => because(FileState::BeingLookedAt, "it lost its name a moment ago"),
             Life::Free => because(FileState::Missing, "it is gone"),
             _ if state.contains(State::UNREADABLE) => self.explain_unreadable(id, target),
-            Life::Named | Life::Following if state.contains(State::RETRY) => {
-                because(FileState::Retried, "it could not be looked at or read a moment ago: tried again")
+            Life::Named | Life::Following if state.contains(State::RETRY) => because(
+                FileState::Retried,
+                "it could not be looked at or read a moment ago, or a directory above it is being renamed: tried again",
+            ),
+            Life::Named if state.contains(State::DOUBT) => {
+                because(FileState::BeingLookedAt, "its name came up: it is looked at next")
             }
-            Life::Named => because(FileState::BeingLookedAt, "its name was heard of: it is looked at next"),
+            Life::Named => because(
+                FileState::BeingLookedAt,
+                "its name came up and was looked at: what was found counts once no event is left in the kernel's queue",
+            ),
             Life::Following if state.contains(State::DIRTY) => self.explain_unread(id, now),
             Life::Following => {
                 let (offset, scanned) = (slot.offset, slot.scanned);

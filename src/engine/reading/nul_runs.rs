@@ -1,4 +1,4 @@
-//! Holes, and the runs of NULs that a truncation under a writer leaves: passed over when data follows them, and nothing else is.
+//! Skips the NULs of holes, and those that a truncation under a writer leaves, once data follows them. All other NULs are data.
 
 use std::io;
 

@@ -1,7 +1,8 @@
 //! Opening a file by its name, and what a failure to open or to read it means.
 //!
 //! In: a slot. Out: an open file that is the slot's, by device and inode; or what becomes of the file.
-//! Always holds: a name is no proof; a failure says nothing about the file but that it is to be tried again, unless the errno says so.
+//! Always holds: device and inode are compared after each open. After a failed open the file is tried again, unless the error says that it is
+//! gone or that it must not be read.
 
 use std::io;
 
