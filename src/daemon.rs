@@ -264,7 +264,10 @@ impl Daemon {
             match self.turn(&ready)? {
                 Next::Poll(next) => timeout = next,
                 Next::Exit if self.engine.is_cut_short() => return Err(EngineError::CutShort.into()),
-                Next::Exit => return Ok(()),
+                Next::Exit => {
+                    self.say_what_is_left();
+                    return Ok(());
+                }
             }
         }
     }
@@ -303,7 +306,6 @@ impl Daemon {
             Turn::WaitForEvents => None,
         };
         if self.stops_by.is_some_and(|by| by <= now.instant) {
-            tracing::warn!("the output did not take everything within --shutdown-timeout");
             return Ok(Next::Exit);
         }
         if is_productive && turn != Turn::Again && !rest.is_zero() && self.engine.is_output_drained() {
@@ -394,15 +396,36 @@ impl Daemon {
         }
     }
 
+    /// At the end of a run that went well, as far as it came.
+    fn say_what_is_left(&self) {
+        let bytes = self.engine.undelivered_bytes();
+        if bytes > 0 && self.resumed.is_some() {
+            tracing::warn!(bytes, "stopped before the output took all that was read: the next run reads it again");
+        } else if bytes > 0 {
+            tracing::warn!(
+                bytes,
+                "stopped before the output took all that was read: without a state directory, the next run delivers it only if it reads all \
+                 logs from their beginning"
+            );
+        }
+        if self.engine.is_once() {
+            self.warn_of_inputs_without_files();
+        }
+    }
+
+    fn warn_of_inputs_without_files(&self) {
+        for paths in self.engine.inputs_without_files() {
+            tracing::warn!("no file was found below {paths}: nothing is there, or no glob matches");
+        }
+    }
+
     /// The first time that nothing is missed any more.
     fn say_when_ready(&mut self, now: Instant) {
         if self.is_ready_said || self.engine.is_once() || !self.engine.has_scanned() {
             return;
         }
         self.is_ready_said = true;
-        for paths in self.engine.inputs_without_files() {
-            tracing::warn!("no file was found below {paths}: nothing is there, or no glob matches");
-        }
+        self.warn_of_inputs_without_files();
         let sizes = self.engine.sizes();
         let after = humantime::format_duration(Duration::from_millis(
             u64::try_from(now.saturating_duration_since(self.started_at).as_millis()).unwrap_or(u64::MAX),

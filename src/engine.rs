@@ -300,6 +300,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.outbox.is_empty()
     }
 
+    /// Bytes of records that the output has not acknowledged, and will not if it is closed.
+    pub fn undelivered_bytes(&self) -> usize {
+        if self.outbox.is_closed() { 0 } else { self.outbox.unacknowledged_bytes() }
+    }
+
     /// Offers records to the output, and takes what it acknowledged.
     fn send(&mut self, now: Now) -> Result<(), EngineError> {
         self.outbox.send(now.instant)?;

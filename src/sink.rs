@@ -10,6 +10,7 @@ mod descriptor;
 mod file;
 mod outage;
 mod owed;
+mod regular;
 mod socket;
 #[cfg(test)]
 mod tests;

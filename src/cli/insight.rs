@@ -106,7 +106,7 @@ Show a running manytail live: rates, output, the files furthest behind and the b
 Needs a terminal; `manytail status` is for scripts.";
 
 pub(super) const TOP_EXAMPLES: &str = "\
-Exit codes: 0 done, 1 the terminal cannot be used, 2 bad usage.
+Exit codes: 0 done, 1 the terminal cannot be used, 2 bad usage, or there is no terminal.
 
 Examples:
   manytail top

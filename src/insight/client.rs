@@ -25,7 +25,7 @@ const HEADERS_MAX: usize = 32;
 pub enum AskError {
     /// Nobody listens.
     #[error(
-        "no manytail answers at {}: {source}; is it running (`systemctl status manytail`), or does it run with another --control-socket?",
+        "no manytail answers at {}: {source}; is it running (`systemctl status manytail`), was it started without --control-socket, or with another one?",
         shown(socket.as_os_str().as_bytes())
     )]
     NoDaemon {

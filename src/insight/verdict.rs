@@ -136,7 +136,7 @@ fn troubles(status: &Status, unreadable: &[Listed]) -> Vec<String> {
     }
     for paths in &status.without_files {
         troubles.push(format!(
-            "no file was found below {paths} since the start: nothing is there, or no glob matches (`manytail doctor`)"
+            "no file was found below {paths} since the start, or since its globs changed: nothing is there, or no glob matches (`manytail doctor`)"
         ));
     }
     if directories.polled > 0 {

@@ -16,6 +16,7 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::socket::{SockType, getsockopt, sockopt};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, major, minor};
+use nix::unistd::{Whence, lseek};
 
 use super::backoff::Backoff;
 use super::channel::{Channel, Offer, Way};
@@ -47,6 +48,8 @@ pub(super) struct DescriptorSink {
     own_file: Option<(u64, u64)>,
     /// It is a file that had a name at the start.
     had_name: bool,
+    /// Times that somebody else truncated it.
+    truncations: u64,
     outage: Outage,
 }
 
@@ -55,7 +58,7 @@ impl DescriptorSink {
     pub(super) fn open(name: String, number: RawFd, poller: &Rc<Poller>) -> Result<Self, SinkError> {
         let (receiver, own_file) = look_at(number, poller).map_err(|error| SinkError::new(&name, "open", error))?;
         let outage = Outage::new(name, Backoff::new(RETRY_FIRST, RETRY_LONGEST));
-        let mut sink = DescriptorSink { receiver, own_file, had_name: false, outage };
+        let mut sink = DescriptorSink { receiver, own_file, had_name: false, truncations: 0, outage };
         sink.had_name = sink.links().is_some_and(|links| links > 0);
         Ok(sink)
     }
@@ -138,7 +141,21 @@ impl Sink for DescriptorSink {
     }
 
     fn place(&mut self) -> Place {
-        if self.had_name && self.links() == Some(0) { Place::Deleted } else { Place::Here }
+        if self.had_name && self.links() == Some(0) {
+            return Place::Deleted;
+        }
+        if let Receiver::Direct(file) = &self.receiver
+            && self.own_file.is_some()
+            && let (Ok(found), Ok(position)) = (fstat(file), lseek(file, 0, Whence::SeekCur))
+            && found.st_size < position
+        {
+            self.truncations += 1;
+            // Else the next record would be written where the last one ended, behind NULs.
+            let is_at_end = lseek(file, 0, Whence::SeekEnd).is_ok();
+            let (output, size) = (self.outage.output(), found.st_size);
+            tracing::warn!(%output, size, is_at_end, "the output file was truncated by somebody else: records that were in it are gone");
+        }
+        Place::Here
     }
 
     fn replace(&mut self, _from: Option<u64>) -> Result<(), SinkError> {
@@ -151,7 +168,7 @@ impl Sink for DescriptorSink {
     }
 
     fn state(&self) -> SinkState {
-        self.outage.state()
+        SinkState { truncations: self.truncations, ..self.outage.state() }
     }
 }
 

@@ -6,7 +6,7 @@
 //! cut off again, unless somebody else appended to it; only then does a torn record stay, to be continued when there is room.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -15,16 +15,17 @@ use mio::Interest;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::stat::{Mode, SFlag, fstat, stat};
-use nix::unistd::{Whence, fdatasync, ftruncate, lseek};
+use nix::unistd::{fdatasync, ftruncate};
 
 use super::backoff::Backoff;
 use super::boundary::Boundary;
 use super::channel::{Channel, Offer, Way};
 use super::outage::Outage;
 use super::owed::Owed;
+use super::regular::{Regular, cut, ends_within_a_line, position, size};
 use super::{FilePoint, Place, Poller, Sent, Sink, SinkError, SinkState, may_heal, write};
 use crate::sys::lock::{self, InUse};
-use crate::sys::{FileId, clock, process, trust};
+use crate::sys::{clock, process, trust};
 
 /// A full disk, or a FIFO without a reader, is tried again after this long ...
 const RETRY_FIRST: Duration = Duration::from_millis(100);
@@ -52,32 +53,6 @@ enum Target {
     Regular(Regular),
     /// `/dev/null` and its like.
     Device(OwnedFd),
-}
-
-#[derive(Debug)]
-struct Regular {
-    descriptor: OwnedFd,
-    id: FileId,
-    /// Where our last byte ended; `None`: to be asked.
-    end: Option<u64>,
-    /// Something was written by this descriptor.
-    is_written: bool,
-    /// It had a name when it was opened.
-    had_name: bool,
-    /// Up to where whole records went when it was last found in its place. `None`: not looked at yet. What a crash left is cut off after the
-    /// file is opened and locked.
-    seen: Option<u64>,
-}
-
-impl Regular {
-    /// Where our last byte ended; before the first one, where the file ends.
-    fn end(&mut self) -> Option<u64> {
-        if self.end.is_none() {
-            let asked = if self.is_written { position(&self.descriptor) } else { size(&self.descriptor) };
-            self.end = Some(asked?);
-        }
-        self.end
-    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -157,13 +132,24 @@ impl FileSink {
     }
 
     fn append(&mut self, bytes: &[u8], now: Instant) -> Result<Sent, SinkError> {
-        let descriptor = match &mut self.target {
+        let is_torn = match &mut self.target {
             Target::Regular(file) => {
                 if file.seen.is_none() {
                     file.seen = file.end();
                 }
                 file.end = None;
                 file.is_written = true;
+                file.is_end_unknown && ends_within_a_line(&file.descriptor)
+            }
+            Target::Device(_) => false,
+            Target::Absent | Target::Channel(_) => panic!("only files and devices are appended to"),
+        };
+        if is_torn && let Some(refused) = self.end_line(now)? {
+            return Ok(refused);
+        }
+        let descriptor = match &mut self.target {
+            Target::Regular(file) => {
+                file.is_end_unknown = false;
                 &file.descriptor
             }
             Target::Device(descriptor) => &*descriptor,
@@ -171,35 +157,61 @@ impl FileSink {
         };
         let mut taken = 0;
         let mut begin = None;
-        let errno = loop {
+        let failure = loop {
             match write(descriptor, &bytes[taken..]) {
                 Ok(written) => {
                     self.boundary.took(&bytes[taken..taken + written]);
                     taken += written;
                     if taken == bytes.len() {
-                        self.outage.ended();
-                        self.outage.backoff.reset();
-                        return Ok(Sent::Accepted(taken));
+                        break None;
                     }
                     // A short write: there may be no room for the rest, and then it matters where this began.
                     begin = begin.or_else(|| position(descriptor)?.checked_sub(taken as u64));
                 }
-                Err(errno) => break errno,
+                Err(errno) => break Some(errno),
             }
+        };
+        if let Target::Regular(file) = &mut self.target {
+            file.written += taken as u64;
+        }
+        let Some(errno) = failure else {
+            self.outage.ended();
+            self.outage.backoff.reset();
+            return Ok(Sent::Accepted(taken));
         };
         if !may_heal(errno) && taken == 0 {
             return Err(SinkError::new(self.outage.output(), "write", errno));
         }
         self.outage.failed(now, "cannot write", errno);
         let torn = self.boundary.torn();
-        if (1..=taken as u64).contains(&torn) && cut(descriptor, begin, taken as u64, torn) {
+        if let Target::Regular(file) = &mut self.target
+            && (1..=taken as u64).contains(&torn)
+            && cut(&file.descriptor, begin, taken as u64, torn)
+        {
             self.boundary.restart();
             taken -= usize::try_from(torn).expect("torn is a part of what was taken");
-            if let Target::Regular(file) = &mut self.target {
-                file.end = begin.map(|begin| begin + taken as u64);
-            }
+            file.end = begin.map(|begin| begin + taken as u64);
+            file.written -= torn;
         }
         Ok(if taken == 0 { Sent::Blocked } else { Sent::Accepted(taken) })
+    }
+
+    /// The file ends within a line, which is not ours: a newline keeps the next record apart. What is returned is why it cannot be written.
+    fn end_line(&mut self, now: Instant) -> Result<Option<Sent>, SinkError> {
+        let Target::Regular(file) = &mut self.target else { return Ok(None) };
+        match write(&file.descriptor, b"\n") {
+            Ok(written) => {
+                file.written += written as u64;
+                let output = self.outage.output();
+                tracing::warn!(%output, "the output file ended within a line: a newline was added, so that the next record stands alone");
+                Ok(None)
+            }
+            Err(errno) if may_heal(errno) => {
+                self.outage.failed(now, "cannot write", errno);
+                Ok(Some(Sent::Blocked))
+            }
+            Err(errno) => Err(SinkError::new(self.outage.output(), "write", errno)),
+        }
     }
 
     fn feed(&mut self, bytes: &[u8], now: Instant) -> Sent {
@@ -311,6 +323,8 @@ impl Sink for FileSink {
         let is_cut = ftruncate(&file.descriptor, begin.cast_signed()).is_ok() && fdatasync(&file.descriptor).is_ok();
         if is_cut {
             file.end = Some(begin);
+            file.seen = file.seen.map(|seen| seen.min(begin));
+            file.written = 0;
             self.boundary.restart();
         }
         is_cut
@@ -334,13 +348,17 @@ impl Sink for FileSink {
             // Or it cannot be told.
             _ => {
                 let size = u64::try_from(own.st_size).unwrap_or(0);
-                let reached = file.seen.map(|seen| seen.max(file.end().unwrap_or(0)));
-                if reached.is_some_and(|reached| size < reached) {
+                let end = file.end().unwrap_or(size);
+                // What others append makes it only longer.
+                let is_shorter = |seen: u64| size < end || size.min(end) < seen + file.written;
+                if file.seen.is_some_and(is_shorter) {
                     self.truncations += 1;
                     let output = self.outage.output();
                     tracing::warn!(%output, size, "the output file was truncated by somebody else: records that were in it are gone; rotate it by rename and SIGHUP");
-                    (file.end, file.seen) = (Some(size), Some(size));
+                    (file.end, file.seen) = (Some(size.min(end)), Some(size.min(end)));
+                    file.is_end_unknown = size < end;
                 }
+                file.written = 0;
                 if self.boundary.torn() == 0 {
                     file.seen = file.end().or(file.seen);
                 }
@@ -411,10 +429,6 @@ fn try_lock(target: &Target) -> io::Result<Result<(), InUse>> {
     }
 }
 
-fn size(descriptor: impl AsFd) -> Option<u64> {
-    u64::try_from(fstat(descriptor).ok()?.st_size).ok()
-}
-
 /// Opens `path` for appending. Symbolic links are followed: people link their logs. In a directory that others can write to, neither a link
 /// nor a file of theirs is taken for the output: they would get all records, or choose which of our files gets them.
 fn open_target(path: &Path, create: Create, poller: &Rc<Poller>) -> io::Result<Target> {
@@ -443,7 +457,16 @@ fn classify(descriptor: OwnedFd, poller: &Rc<Poller>) -> io::Result<Target> {
         SFlag::S_IFREG => {
             let id = crate::sys::file::identity(&descriptor)?;
             let had_name = stat.st_nlink > 0;
-            Ok(Target::Regular(Regular { descriptor, id, end: None, is_written: false, had_name, seen: None }))
+            Ok(Target::Regular(Regular {
+                descriptor,
+                id,
+                end: None,
+                is_written: false,
+                had_name,
+                seen: None,
+                written: 0,
+                is_end_unknown: true,
+            }))
         }
         SFlag::S_IFIFO => Ok(Target::Channel(Channel::new(descriptor, Way::Write, Interest::PRIORITY, poller)?)),
         SFlag::S_IFCHR if nix::unistd::isatty(&descriptor).unwrap_or(false) => {
@@ -478,20 +501,6 @@ fn why_not(path: &Path, errno: Errno) -> io::Result<Target> {
 }
 
 /// Where the last write ended. With `O_APPEND` a write moves the position to the end of what it appended, and a failed one leaves it.
-fn position(descriptor: impl AsFd) -> Option<u64> {
-    u64::try_from(lseek(descriptor, 0, Whence::SeekCur).ok()?).ok()
-}
-
-/// Cuts the last `torn` bytes off, if they are ours: the `taken` bytes written since `begin` lie there in one piece and at the end.
-fn cut(descriptor: &OwnedFd, begin: Option<u64>, taken: u64, torn: u64) -> bool {
-    let (Some(begin), Some(end), Ok(stat)) = (begin, position(descriptor), fstat(descriptor)) else {
-        return false;
-    };
-    let is_ours = end == begin + taken && u64::try_from(stat.st_size) == Ok(end);
-    // Files end below i64::MAX.
-    is_ours && ftruncate(descriptor, (end - torn).cast_signed()).is_ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -34,6 +34,20 @@ impl Part {
     }
 }
 
+/// Opens a file once more that is open for writing.
+fn open_to_read(file: impl AsFd) -> io::Result<OwnedFd> {
+    let path = format!("/proc/self/fd/{}", file.as_fd().as_raw_fd());
+    Ok(nix::fcntl::open(path.as_str(), OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC, Mode::empty())?)
+}
+
+/// Reads from a file that is open for writing.
+///
+/// # Errors
+/// When the file cannot be read: by a process that may not, or where /proc is not mounted.
+pub(super) fn read_at(file: impl AsFd, buffer: &mut [u8], at: u64) -> io::Result<usize> {
+    Ok(pread(open_to_read(file)?, buffer, at.cast_signed())?)
+}
+
 /// Parts of deleted files, in the order in which they are to be written.
 #[derive(Debug, Default)]
 pub(super) struct Owed(VecDeque<Part>);
@@ -47,8 +61,7 @@ impl Owed {
         if at >= end {
             return Ok(None);
         }
-        let path = format!("/proc/self/fd/{}", file.as_fd().as_raw_fd());
-        let file = nix::fcntl::open(path.as_str(), OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?;
+        let file = open_to_read(&file)?;
         Ok(Some(if end - at <= KEPT_BYTES_MAX {
             let mut bytes = vec![0; usize::try_from(end - at).expect("a few megabytes")];
             let mut got = 0;

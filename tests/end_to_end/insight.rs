@@ -112,6 +112,26 @@ fn status_names_the_output_that_takes_nothing_and_the_files_that_wait_for_it() {
 }
 
 #[test]
+fn a_file_that_new_settings_leave_out_is_told_as_left_out_and_listed() {
+    let world = World::in_memory();
+    let settings = |exclude: &str| format!("[[input]]\npaths = ['{}']\nexclude = [{exclude}]\n", world.tree.display());
+    let run = crate::settings::from_file(&world, &settings(""));
+    world.write("a.log", "one\n");
+    world.write("b.log", "two\n");
+    let tail = with_socket(&world, run).start();
+    answers(&world);
+    expect_state(&world, world.at("b.log"), "read_to_end", "read to its end", true);
+    crate::settings::write_settings(&world, "manytail.toml", &settings("'b.log'"));
+    crate::settings::reload(&tail, "settings read again");
+    expect_state(&world, world.at("b.log"), "excluded", "is excluded by b.log", false);
+    let listed = || stdout(&status(&world, &["--list", "excluded"]));
+    wait_for("it to be listed", || listed().contains("b.log") && !listed().contains("a.log"));
+    crate::settings::write_settings(&world, "manytail.toml", &settings(""));
+    crate::settings::reload(&tail, "settings read again");
+    expect_state(&world, world.at("b.log"), "read_to_end", "read to its end", true);
+}
+
+#[test]
 fn status_says_why_an_output_fails() {
     let world = World::in_memory();
     world.append("a.log", "one\n");

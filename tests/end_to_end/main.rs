@@ -64,6 +64,7 @@ mod state;
 mod state_directory;
 mod strangers;
 mod terminal;
+mod torn_output;
 mod truncation;
 mod trust;
 mod unlinked;

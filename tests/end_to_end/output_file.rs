@@ -19,7 +19,7 @@ use crate::world::{Random, World, is_root, numbered, skip, text};
 
 const FORMATS: [Format; 3] = [Format::Raw, Format::Text, Format::Json];
 
-fn start(world: &World, run: Run) -> Tail {
+pub(crate) fn start(world: &World, run: Run) -> Tail {
     let tail = with_socket(world, run).start();
     answers(world);
     tail
@@ -27,7 +27,7 @@ fn start(world: &World, run: Run) -> Tail {
 
 /// Waits until `status` exits with this code and says this.
 #[track_caller]
-fn expect_status(world: &World, code: i32, word: &str) {
+pub(crate) fn expect_status(world: &World, code: i32, word: &str) {
     let mut last = (None, String::new());
     let deadline = Instant::now() + Duration::from_secs(20);
     while Instant::now() < deadline {

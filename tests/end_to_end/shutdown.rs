@@ -136,6 +136,28 @@ fn a_once_that_a_signal_ends_before_everything_was_delivered_exits_with_1() {
 }
 
 #[test]
+fn a_stop_that_leaves_records_behind_says_how_much_and_whether_it_comes_again() {
+    for (with_memory, signals, word) in
+        [(true, 1, "the next run reads it again"), (false, 1, "without a state directory"), (false, 2, "without a state directory")]
+    {
+        let world = World::new();
+        let run = if with_memory { crate::state::Memory::new(&world).run() } else { world.run() };
+        let tail = run.with(&["--shutdown-timeout", if signals == 1 { "100ms" } else { "1min" }]).start().armed();
+        tail.block();
+        world.append("a.log", text(&numbered(&"x".repeat(1_000), 0..4_000)));
+        tail.settled();
+        for _ in 0..signals {
+            tail.signal(Signal::SIGTERM);
+            wait_for("it to be taken", || tail.said("stopping") > 0 || tail.has_exited());
+        }
+        wait_for("the exit", || tail.has_exited());
+        tail.unblock();
+        assert_eq!(tail.wait_exit().code(), Some(0), "{}", tail.stderr());
+        assert_eq!((tail.warned("stopped before the output took all that was read"), tail.said(word)), (1, 1), "{}", tail.stderr());
+    }
+}
+
+#[test]
 fn a_second_signal_ends_the_run_at_once() {
     for (first, second) in
         [(Signal::SIGTERM, Signal::SIGTERM), (Signal::SIGINT, Signal::SIGTERM), (Signal::SIGTERM, Signal::SIGINT)]

@@ -129,6 +129,22 @@ fn once_on_an_empty_directory_exits_with_0() {
     let world = World::new();
     let finished = world.run().with(&["--once"]).finish();
     assert_eq!((finished.status.code(), finished.records.len()), (Some(0), 0), "{}", finished.stderr);
+    assert!(finished.stderr.contains("no file was found below"), "{}", finished.stderr);
+}
+
+#[test]
+fn once_with_globs_that_match_nothing_says_so() {
+    let world = World::new();
+    world.write("a.log", "one\n");
+    let finished = world.run().with(&["--once", "--include", "*.lgo"]).finish();
+    assert_eq!((finished.status.code(), finished.records.len()), (Some(0), 0), "{}", finished.stderr);
+    assert!(
+        finished.stderr.contains("no file was found below") && finished.stderr.contains("no glob matches"),
+        "{}",
+        finished.stderr
+    );
+    let finished = world.run().with(&["--once"]).finish();
+    assert!(finished.records.len() == 1 && !finished.stderr.contains("no file was found"), "{}", finished.stderr);
 }
 
 #[test]

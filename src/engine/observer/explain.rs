@@ -28,6 +28,9 @@ type Ask = for<'a> fn(&'a Patterns, &[u8], &[u8]) -> Option<Refused<'a>>;
 /// A state, and the sentence that goes with it.
 pub(in crate::engine) type Reason = (FileState, String);
 
+/// What becomes of a file that the settings leave out since they were read again.
+const LET_GO: &str = "if the settings take it again within ten minutes, it goes on at its offset";
+
 fn because(state: FileState, why: impl Into<String>) -> Reason {
     (state, why.into())
 }
@@ -86,7 +89,14 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             // What keeps a link from leading anywhere is told the same way whatever is behind it.
             let is_told_by_link = is_link && target.is_err() && slot.is_none_or(|id| !self.files.get(id).is_identified());
             if let Some(id) = slot.filter(|_| !is_told_by_link) {
-                return self.explain_known(id, asked, target, now);
+                // One that new settings leave out is remembered as if it had left, though it is where it was.
+                let is_let_go = self.files.get(id).life() == Life::Parked && target.is_ok();
+                let refusal = if is_let_go { self.refusal(dir, name, Patterns::refusal_of_file) } else { None };
+                let known = self.explain_known(id, asked, target, now);
+                return match refusal {
+                    Some((state, words)) => FileStatus { state, why: format!("{} {words}; {}", shown(asked), LET_GO), ..known },
+                    None => known,
+                };
             }
         }
         if target.as_ref().is_err_and(|error| Failure::of(error) == Failure::Gone)

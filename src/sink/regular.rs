@@ -1,0 +1,67 @@
+//! A regular file that records are appended to: what is known of its length.
+//!
+//! In: bytes written, and looks at the file. Out: where our last byte ended, and whether somebody else shortened the file.
+//! Always holds: what others append makes the file longer than is known here, never shorter.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use nix::sys::stat::fstat;
+use nix::unistd::{Whence, ftruncate, lseek};
+
+use super::owed;
+use crate::sys::FileId;
+
+#[derive(Debug)]
+pub(super) struct Regular {
+    pub(super) descriptor: OwnedFd,
+    pub(super) id: FileId,
+    /// Where our last byte ended; `None`: to be asked.
+    pub(super) end: Option<u64>,
+    /// Something was written by this descriptor.
+    pub(super) is_written: bool,
+    /// It had a name when it was opened.
+    pub(super) had_name: bool,
+    /// Up to where whole records went when it was last found in its place. `None`: not looked at yet. What a crash left is cut off after the
+    /// file is opened and locked.
+    pub(super) seen: Option<u64>,
+    /// Bytes written since then: the file is at least so much longer, unless somebody truncated it.
+    pub(super) written: u64,
+    /// Nothing was written since it was opened, or found truncated: it may end within a line of somebody else.
+    pub(super) is_end_unknown: bool,
+}
+
+impl Regular {
+    /// Where our last byte ended; before the first one, where the file ends.
+    pub(super) fn end(&mut self) -> Option<u64> {
+        if self.end.is_none() {
+            let asked = if self.is_written { position(&self.descriptor) } else { size(&self.descriptor) };
+            self.end = Some(asked?);
+        }
+        self.end
+    }
+}
+
+pub(super) fn size(descriptor: impl AsFd) -> Option<u64> {
+    u64::try_from(fstat(descriptor).ok()?.st_size).ok()
+}
+
+/// Whether a file has a last line without a newline. One that cannot be read is taken to have none.
+pub(super) fn ends_within_a_line(descriptor: impl AsFd) -> bool {
+    let Some(last) = size(&descriptor).and_then(|size| size.checked_sub(1)) else { return false };
+    let mut byte = [0];
+    owed::read_at(&descriptor, &mut byte, last).is_ok_and(|got| got == 1) && byte != *b"\n"
+}
+
+pub(super) fn position(descriptor: impl AsFd) -> Option<u64> {
+    u64::try_from(lseek(descriptor, 0, Whence::SeekCur).ok()?).ok()
+}
+
+/// Cuts the last `torn` bytes off, if they are ours: the `taken` bytes written since `begin` lie there in one piece and at the end.
+pub(super) fn cut(descriptor: &OwnedFd, begin: Option<u64>, taken: u64, torn: u64) -> bool {
+    let (Some(begin), Some(end), Ok(stat)) = (begin, position(descriptor), fstat(descriptor)) else {
+        return false;
+    };
+    let is_ours = end == begin + taken && u64::try_from(stat.st_size) == Ok(end);
+    // Files end below i64::MAX.
+    is_ours && ftruncate(descriptor, (end - torn).cast_signed()).is_ok()
+}
