@@ -127,6 +127,26 @@ fn a_file_exchanged_with_one_that_does_not_match_goes_on_under_its_name() {
     check(&["a.log", "b.gz"], &[], &back, &[("a.log", "a.log")]);
 }
 
+/// The kernel tells of a name that nobody heard of, which covers the file: only what it does next shows that the two changed places.
+#[test]
+fn a_file_that_did_not_match_is_read_under_the_name_that_an_exchange_gives_it() {
+    for (one, other) in [("a.log", "b.gz"), ("b.gz", "a.log")] {
+        let world = World::new();
+        world.append("a.log", "first\n");
+        world.append("b.gz", "of the other\n");
+        let tail = start(&world, &[]).armed();
+        tail.wait_line("first");
+        world.exchange(world.at(one), world.at(other));
+        tail.wait_line("of the other");
+        world.append("b.gz", "second\n");
+        world.append("a.log", "more of the other\n");
+        tail.wait_line("second");
+        tail.wait_line("more of the other");
+        tail.settled();
+        assert_eq!(tail.records().len(), 4, "{one} and {other}");
+    }
+}
+
 /// A file goes on under a name that does not match. That makes it no name to follow for what comes after it.
 #[test]
 fn what_takes_a_name_that_only_the_file_before_was_followed_by_is_left_out() {

@@ -47,6 +47,7 @@ const RARE: &[&str] = &[
     "a file that waited for a name asked again whom to wait for",
     "a directory was made under a name that only the one before was followed by",
     "a file whose predecessor could not be looked for waited",
+    "a file was covered, and perhaps exchanged, by one that came from nowhere",
     "a file went away while it waited for another one",
     "a new journal was given up because the output is in doubt",
     "another directory had a name that only the one before was followed by",

@@ -12,6 +12,7 @@ use hashbrown::HashMap;
 use crate::engine::Engine;
 use crate::engine::schedule::deadlines::Task;
 use crate::engine::schedule::timers::{GRACE, PendingRename};
+use crate::marks::mark;
 use crate::registry::{Life, SlotId, SlotKey, State};
 use crate::sink::Sink;
 use crate::sys::FileSystem;
@@ -128,7 +129,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         if rename.from.as_ref().is_some_and(|from| from.0 == dir && *from.1 == *name) {
             return id;
         }
-        let to = rename.to.clone();
+        let (to, is_from_unknown) = (rename.to.clone(), rename.from.is_none());
         let Some(holder) = self.files.find(to.0, &to.1).filter(|&holder| !self.files.is_alias(to.0, &to.1) && holder != id) else {
             return id;
         };
@@ -136,6 +137,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.files.get_mut(id).set(State::DELETED);
         self.link_replaced(holder);
         self.leave(holder, State::empty(), now);
+        if is_from_unknown && let Some(guess) = self.hear_if_accepted(to.0, &to.1) {
+            mark!("a file was covered, and perhaps exchanged, by one that came from nowhere");
+            // It may have come from the very name that this one goes to: then it is where it was.
+            self.is_guess(guess);
+        }
         holder
     }
 
