@@ -20,7 +20,7 @@ use crate::engine::coverage::root::Root;
 use crate::engine::coverage::wanted::WantedNames;
 use crate::engine::coverage::ways::Ways;
 use crate::inputs::Inputs;
-use crate::tree::DirKey;
+use crate::tree::{DirId, DirKey};
 
 #[derive(Debug)]
 pub(super) struct Coverage {
@@ -30,6 +30,8 @@ pub(super) struct Coverage {
     pub(super) ways: Ways,
     /// Directories that are watched for single files, by path.
     pub(super) homes: HashMap<Box<[u8]>, DirKey>,
+    /// The directory of the event at hand, which stays until all that the event says is done; whether it was to be let go since.
+    pub(super) home_at_hand: Option<(DirId, bool)>,
     /// Names that count in directories that are not listed.
     pub(super) wanted: WantedNames,
 }
@@ -41,6 +43,7 @@ impl Coverage {
             roots: Vec::new(),
             ways: Ways::new(),
             homes: HashMap::new(),
+            home_at_hand: None,
             wanted: WantedNames::default(),
         }
     }

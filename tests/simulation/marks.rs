@@ -43,6 +43,7 @@ const RARE: &[&str] = &[
     "a directory that was renamed away had its old name again",
     "a directory was renamed or lost with a PATH in it",
     "a file of a directory that was let go went on under another name",
+    "a directory watched for single files lost its last one to another one",
     "a file that lost its name still had it",
     "a file that waited for a name asked again whom to wait for",
     "a directory was made under a name that only the one before was followed by",

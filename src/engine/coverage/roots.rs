@@ -372,7 +372,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let is_used = self.files.in_dir(dir).next().is_some()
             || self.coverage.wanted.of_home(dir).any(|(_, wanted)| matches!(wanted, Wanted::Path(_)))
             || self.files.has_alias_in(dir);
-        if !is_used {
+        if !is_used && let Some((_, is_left)) = self.coverage.home_at_hand.as_mut().filter(|(at_hand, _)| *at_hand == dir) {
+            *is_left = true;
+        } else if !is_used {
             mark!("a directory watched for single files was let go");
             self.coverage.wanted.forget_targets_in(dir);
             let mut path = Vec::new();
@@ -383,6 +385,16 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             }
             self.set_polled(dir, false);
             self.tree.remove(dir);
+        }
+    }
+
+    /// All that an event says is done. A rename takes the last name in a directory away and gives it to another file.
+    pub(in crate::engine) fn put_home_down(&mut self) {
+        if let Some((home, true)) = self.coverage.home_at_hand.take() {
+            self.release_home(home);
+            if self.tree.at_place(home.0).is_some() {
+                mark!("a directory watched for single files lost its last one to another one");
+            }
         }
     }
 }

@@ -189,7 +189,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 }
                 match self.tree.find_watch(watch) {
                     Some(dir) if is_directory => self.directory_changed(dir, name, what, now.instant),
-                    Some(dir) => self.file_changed(dir, name, what, now),
+                    Some(dir) => {
+                        self.coverage.home_at_hand = Some((dir, false));
+                        self.file_changed(dir, name, what, now);
+                        self.put_home_down();
+                    }
                     // A directory that was deleted: what was opened in it may live on elsewhere.
                     None => drop(self.is_former_name(watch, None, name, what)),
                 }
