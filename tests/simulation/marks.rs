@@ -35,6 +35,7 @@ const RARE: &[&str] = &[
     "a file that the journal knows was listed under a name that does not match",
     "a file under a name that does not match had an inode from the journal, and was another one",
     "the target of a link was known before the link",
+    "the target of a link could be read before a look at the link succeeded",
     "the time for unfinished lines was changed",
     "NULs up to the end of a file were left until something follows",
     "a PATH in another one's tree led elsewhere",

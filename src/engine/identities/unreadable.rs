@@ -25,6 +25,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     #[cold]
     fn readable_again(&mut self, id: SlotId, now: Instant) {
         self.files.set_unreadable(id, false);
+        if self.files.get(id).state().contains(State::VIA_LINK) {
+            mark!("the target of a link could be read before a look at the link succeeded");
+            // Nothing tells of what happens there until one does.
+            self.doubt(id);
+        }
         if let Some(kept_back) = self.observer.notices.admit_about(Cause::ReadableAgain, &self.path, now) {
             tracing::info!(path = ?String::from_utf8_lossy(&self.path), kept_back, "can be read again");
         }
