@@ -64,6 +64,7 @@ const RARE: &[&str] = &[
     "the name of a known file stood for something that is never opened",
     "the output could not be made durable",
     "the output gave back what was not acknowledged",
+    "what kind an entry is could not be told for now",
     "two files had a name, one by the events and one by a look",
 ];
 /// So many seeds reach those as well.

@@ -7,6 +7,7 @@ use crate::marks::mark;
 use crate::registry::{SlotId, State};
 use crate::sink::Sink;
 use crate::sys::clock::Now;
+use crate::sys::failure::Failure;
 use crate::sys::{FileKind, FileSystem};
 use crate::tree::{DirId, Why};
 
@@ -45,7 +46,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 
     fn take_entry(&mut self, dir: DirId, name: &[u8], kind: FileKind, inode: u64, why: Why, now: Now) {
-        let kind = if kind == FileKind::Unknown { self.entry_kind(dir, name) } else { kind };
+        let kind = if kind == FileKind::Unknown { self.entry_kind(dir, name, now) } else { kind };
         match kind {
             FileKind::Directory => self.take_directory_entry(dir, name, why, now),
             FileKind::Regular => self.take_file_entry(dir, name, inode, why, now),
@@ -63,11 +64,21 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 
     /// Asks for the kind of an entry where the listing does not tell.
-    fn entry_kind(&mut self, dir: DirId, name: &[u8]) -> FileKind {
+    fn entry_kind(&mut self, dir: DirId, name: &[u8], now: Now) -> FileKind {
         mark!("a listing did not tell what kind an entry is");
         let links = self.write_name(dir, name);
+        let error = match self.fs.stat(&self.path, links) {
+            Ok(found) => return found.kind,
+            Err(error) => error,
+        };
+        let says_nothing = matches!(Failure::of(&error), Failure::Shortage | Failure::Other);
+        if says_nothing && self.config.recursive && self.input_of(dir, name).is_none() {
+            mark!("what kind an entry is could not be told for now");
+            // No look follows under a name that is none of a file to follow, and it may be that of a directory: all are listed once more.
+            self.visit_failed(dir, &error, now);
+        }
         // A name that cannot be looked at is treated as a file's: the look that follows says why.
-        self.fs.stat(&self.path, links).map_or(FileKind::Regular, |found| found.kind)
+        FileKind::Regular
     }
 
     fn take_file_entry(&mut self, dir: DirId, name: &[u8], inode: u64, why: Why, now: Now) {
