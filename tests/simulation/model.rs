@@ -488,7 +488,8 @@ impl Model {
     pub(crate) fn missing(&self, story: StoryKey) -> Option<String> {
         let Story { writer, generation, bytes, hole, .. } = &self.stories[story];
         let perhaps = self.delivered_perhaps(story);
-        let delivered = if perhaps == 0 { self.owed_from(story) } else { perhaps }.max(*hole);
+        let is_new = perhaps == 0 || self.is_unknown(story);
+        let delivered = if is_new { perhaps.max(self.owed_from(story)) } else { perhaps }.max(*hole);
         let complete = self.stories[story].complete_len();
         let pieces = self.partial_after.is_some();
         let wanted = if pieces { bytes.len() as u64 } else { complete };
@@ -501,6 +502,13 @@ impl Model {
             return told("an unfinished line came out");
         }
         None
+    }
+
+    /// Nothing came out since a crash, before which nothing of the story could be stored. To the engine it is new: it begins where the
+    /// settings say.
+    fn is_unknown(&self, story: StoryKey) -> bool {
+        let mut identities = self.identities.iter().filter(|identity| identity.candidates.contains(&story));
+        identities.all(|identity| identity.is_loose)
     }
 
     /// Whole lines of a story that did not come out, whether they can be read or not.
