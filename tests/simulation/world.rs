@@ -55,6 +55,8 @@ pub(crate) struct Inode {
     name: Option<NameKey>,
     /// Every path it had below the root.
     pub(crate) paths: Vec<Vec<u8>>,
+    /// Every name it had, and the directory that this was in.
+    places: Vec<(Key, Vec<u8>)>,
     /// What its content is to the model.
     pub(crate) story: usize,
     /// When it grew, and how long it was then.
@@ -153,6 +155,7 @@ impl World {
             watch: None,
             name: None,
             paths: Vec::new(),
+            places: Vec::new(),
             story: usize::MAX,
             growth: Vec::new(),
             cover: Cover::default(),
@@ -339,14 +342,14 @@ impl World {
         entries.remove(name);
     }
 
-    /// Whether a file had this path, or would have it if its name had not been taken from it before its directory was renamed.
+    /// Whether a file had this path, or would have it if names on the way had not been taken away before one above them was renamed: where
+    /// events were lost, or a directory could not be watched, a reader hears of the one and not of the other. Each name was one of the
+    /// file's, or of a directory's that it was in.
     pub(crate) fn may_be_called(&self, inode: Key, path: &[u8]) -> bool {
-        let (above, last) = path.split_at(path.iter().rposition(|&byte| byte == b'/').map_or(0, |slash| slash + 1));
-        let above = above.strip_suffix(b"/").unwrap_or(above);
-        let is_former = |name: &Name| !name.alive && name.inode == inode && name.name == last;
-        let is_there = |name: &Name| self.inodes[name.parent].paths.iter().any(|path| path == above);
+        let Some(slash) = path.iter().rposition(|&byte| byte == b'/') else { return false };
+        let (above, last) = (&path[..slash], &path[slash + 1..]);
         self.inodes[inode].paths.iter().any(|known| known == path)
-            || self.names.iter().any(|name| is_former(name) && is_there(name))
+            || self.inodes[inode].places.iter().any(|(parent, name)| name == last && self.may_be_called(*parent, above))
     }
 
     /// Remembers the path of what `name` names, and of everything below.
@@ -355,6 +358,10 @@ impl World {
         let inode = self.names[name].inode;
         if !self.inodes[inode].paths.contains(&path) {
             self.inodes[inode].paths.push(path);
+        }
+        let place = (self.names[name].parent, self.names[name].name.clone());
+        if !self.inodes[inode].places.contains(&place) {
+            self.inodes[inode].places.push(place);
         }
         let below: Vec<NameKey> = self.entries(inode).map(|entries| entries.values().copied().collect()).unwrap_or_default();
         for name in below {
