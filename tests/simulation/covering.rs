@@ -179,7 +179,9 @@ impl Covering {
                         world.inodes[key].paths.push(path.clone());
                     }
                 }
-                if cover.is_accepted && !before.is_accepted {
+                // If other settings come before its first look, those say where it starts: nobody knows which look was the first.
+                let is_unseen = is_reload && !before.is_seen && !model.came_out(world.inodes[key].story);
+                if cover.is_accepted && (!before.is_accepted || is_unseen) {
                     // One that was followed before may not have been looked at then.
                     // An event that waits to be read may tell of its creation: then it appeared, as far as the engine can know.
                     let is_told_all = is_reload && !self.is_lenient && world.queue.len() == 0;

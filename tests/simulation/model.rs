@@ -473,6 +473,11 @@ impl Model {
         self.stories[story].identity.map_or(0, |index| self.identities[index].end)
     }
 
+    /// Whether something of a story came out, perhaps.
+    pub(crate) fn came_out(&self, story: StoryKey) -> bool {
+        self.delivered_perhaps(story) > 0
+    }
+
     /// The same, with what may be of this story or another: pieces too short to tell.
     fn delivered_perhaps(&self, story: StoryKey) -> u64 {
         let unclear = self.identities.iter().filter(|identity| identity.candidates.contains(&story));
