@@ -543,6 +543,15 @@ impl Model {
         self.rotations_open.push(younger);
     }
 
+    /// The younger file of a rotation gets a further name. If its first look is still to come, it may be known by that one alone, which says
+    /// nothing of what came before it: only renames do.
+    pub(crate) fn linked(&mut self, younger: StoryKey) {
+        let came_out = self.came_out(younger);
+        if let Some(rotation) = self.stories[younger].follows.as_mut().filter(|_| !came_out) {
+            rotation.clear = false;
+        }
+    }
+
     /// A rotation stays clear if its events were not lost, and nothing disturbs until the older file is read.
     pub(crate) fn turn_ended(&mut self, turn: u64, overflows: u64) {
         let mut open = std::mem::take(&mut self.rotations_open);

@@ -38,7 +38,7 @@ impl Workload {
             }
             Step::Rename(from, to) => self.rename(world, model, &from, &to),
             Step::Exchange(one, other) => world.exchange(&one, &other).is_ok(),
-            Step::CopyLinks(from, to) => self.copy_links(world, &from, &to),
+            Step::CopyLinks(from, to) => self.copy_links(world, model, &from, &to),
             Step::Unnamed(directory, path) => self.create_unnamed(world, model, &directory, &path),
             Step::RotateAside(from, to) => {
                 // Nothing is told of a directory without a watch, a hard link has other names that stay, and nobody can say when a file
@@ -70,7 +70,7 @@ impl Workload {
             },
             Step::Truncate(path) => self.truncate(world, model, &path),
             Step::WriteBeyond(path) => self.write_beyond(world, model, &path),
-            Step::Link(old, new) => self.link(world, &old, &new),
+            Step::Link(old, new) => self.link(world, model, &old, &new),
             Step::MakeDirectory(path) => world.make_directory(&path).is_ok(),
             Step::RemoveAll(path) => self.remove_all(world, &path),
             Step::Chmod(path, readable) => {
@@ -131,7 +131,10 @@ impl Workload {
         subtree(world, key).iter().all(|key| self.left.get(key).is_none_or(|&left| world.time - left < MEMORY))
     }
 
-    fn link(&mut self, world: &mut World, old: &[u8], new: &[u8]) -> bool {
+    fn link(&mut self, world: &mut World, model: &mut Model, old: &[u8], new: &[u8]) -> bool {
+        if let Some(story) = file_story(world, old) {
+            model.linked(story);
+        }
         world.find(old).is_ok_and(|key| self.may_return(world, key)) && world.link(old, new).is_ok()
     }
 
@@ -191,15 +194,15 @@ impl Workload {
         is_named
     }
 
-    fn copy_links(&mut self, world: &mut World, from: &[u8], to: &[u8]) -> bool {
+    fn copy_links(&mut self, world: &mut World, model: &mut Model, from: &[u8], to: &[u8]) -> bool {
         let Ok(key) = world.find(from) else { return false };
-        let Some(entries) = world.entries(key) else { return self.link(world, from, to) };
+        let Some(entries) = world.entries(key) else { return self.link(world, model, from, to) };
         let names: Vec<Vec<u8>> = entries.keys().cloned().collect();
         if world.make_directory(to).is_err() {
             return false;
         }
         for name in names {
-            self.copy_links(world, &join(from, &name), &join(to, &name));
+            self.copy_links(world, model, &join(from, &name), &join(to, &name));
         }
         true
     }
