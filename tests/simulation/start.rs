@@ -21,6 +21,8 @@ pub(crate) struct Start {
     /// The last complete line of the first and the last of these times ends here.
     first: u64,
     last: u64,
+    /// It was looked at for certain, if not since it came to be followed last: how old it was when it came back says nothing.
+    is_known: bool,
     /// It was not looked at for certain so far.
     is_open: bool,
     /// `from` says so, whatever its age.
@@ -44,6 +46,7 @@ impl Default for Start {
             end: false,
             first: 0,
             last: 0,
+            is_known: false,
             is_open: false,
             is_first: false,
             since: Duration::ZERO,
@@ -105,6 +108,7 @@ impl Model {
                 0
             },
             last: complete,
+            is_known: before.is_known,
             is_open: true,
             is_first: is_first || (had_end && before.is_first),
             since: now,
@@ -138,7 +142,8 @@ impl Model {
         }
         start.is_open = false;
         start.last = complete;
-        if let Some(limit) = start.ignore_older.filter(|_| !start.is_first && start.len == story.bytes.len()) {
+        let was_known = std::mem::replace(&mut start.is_known, true);
+        if let Some(limit) = start.ignore_older.filter(|_| !was_known && !start.is_first && start.len == story.bytes.len()) {
             start.end = age >= limit;
             start.zero &= start.age < limit;
         }
