@@ -61,10 +61,15 @@ pub(in crate::engine) struct Renames {
 }
 
 impl Renames {
-    fn push(&mut self, rename: Rename) {
-        while self.latest.front().is_some_and(|oldest| rename.at >= oldest.at + REMEMBERED_FOR) {
+    /// Forgets what was longer ago than the two halves of an exchange are apart.
+    fn forget_old(&mut self, now: Instant) {
+        while self.latest.front().is_some_and(|oldest| now >= oldest.at + REMEMBERED_FOR) {
             self.latest.pop_front();
         }
+    }
+
+    fn push(&mut self, rename: Rename) {
+        self.forget_old(rename.at);
         if self.latest.len() >= RENAMES_MAX {
             self.latest.pop_front();
         }
@@ -77,11 +82,20 @@ impl Renames {
     }
 
     /// The last rename to this name, if it covered an item that no later rename moved or covered.
-    fn over(&self, dir: DirId, name: &[u8]) -> Option<(Option<Item>, Item)> {
+    fn over(&mut self, dir: DirId, name: &[u8], now: Instant) -> Option<(Option<Item>, Item)> {
+        self.forget_old(now);
         let last = self.latest.iter().rposition(|rename| rename.to.0 == dir && *rename.to.1 == *name)?;
         let (by, over) = (self.latest[last].item, self.latest[last].over?);
         let is_about_it = |later: &Rename| later.item == Some(over) || later.over == Some(over);
         (!self.latest.range(last + 1..).any(is_about_it)).then_some((by, over))
+    }
+
+    /// Where the rename that covered this item came from, and the name that it took, if the item did not move since.
+    fn covered_by(&mut self, item: Item, now: Instant) -> Option<(Option<&Place>, &Place)> {
+        self.forget_old(now);
+        let is_about_it = |rename: &&Rename| rename.over == Some(item) || rename.item == Some(item);
+        let last = self.latest.iter().rev().find(is_about_it).filter(|rename| rename.over == Some(item))?;
+        Some((last.from.as_ref(), &last.to))
     }
 
     /// The place where this item was between two renames, the second of which brought it back to where it came from.
@@ -96,7 +110,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// The name of a file goes away by a rename. Returns the file that the second half is about.
     pub(in crate::engine) fn file_moved_from(&mut self, id: SlotId, dir: DirId, name: &[u8], now: Instant) -> SlotId {
         let item = self.files.get(id).is_identified().then(|| Item::File(self.files.key(id)));
-        if let Some((by, Item::File(key))) = self.identities.renames.over(dir, name)
+        if let Some((by, Item::File(key))) = self.identities.renames.over(dir, name, now)
             && (by == item || by.is_none() && item.is_none())
             && let Some(covered) = self.files.alive(key).filter(|&covered| self.files.get(covered).life() == Life::Leaving)
         {
@@ -123,13 +137,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             return id;
         }
         // If it moved since it was covered, that exchange is over, and this is another rename.
-        let item = Some(Item::File(key));
-        let last = self.identities.renames.latest.iter().rev().find(|rename| rename.over == item || rename.item == item);
-        let Some(rename) = last.filter(|rename| rename.over == item) else { return id };
-        if rename.from.as_ref().is_some_and(|from| from.0 == dir && *from.1 == *name) {
+        let Some((from, to)) = self.identities.renames.covered_by(Item::File(key), now) else { return id };
+        if from.is_some_and(|from| from.0 == dir && *from.1 == *name) {
             return id;
         }
-        let (to, is_from_unknown) = (rename.to.clone(), rename.from.is_none());
+        let (to, is_from_unknown) = (to.clone(), from.is_none());
         let Some(holder) = self.files.find(to.0, &to.1).filter(|&holder| !self.files.is_alias(to.0, &to.1) && holder != id) else {
             return id;
         };
@@ -137,7 +149,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.files.get_mut(id).set(State::DELETED);
         self.link_replaced(holder);
         self.leave(holder, State::empty(), now);
-        if is_from_unknown && let Some(guess) = self.hear_if_accepted(to.0, &to.1) {
+        if is_from_unknown && let Some(guess) = self.track_if_accepted(to.0, &to.1) {
             mark!("a file was covered, and perhaps exchanged, by one that came from nowhere");
             // It may have come from the very name that this one goes to: then it is where it was.
             self.is_guess(guess);
@@ -227,7 +239,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// The name of a directory goes away by a rename. Returns the directory that the second half is about.
     pub(in crate::engine) fn directory_moved_from(&mut self, moved: DirId, dir: DirId, name: &[u8], now: Instant) -> DirKey {
         let key = self.tree.key(moved);
-        match self.identities.renames.over(dir, name) {
+        match self.identities.renames.over(dir, name, now) {
             Some((Some(Item::Directory(by)), Item::Directory(covered)))
                 if by == key && self.tree.alive(covered).is_some_and(|covered| self.tree.get(covered).is_moving) =>
             {
@@ -297,5 +309,30 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             }
         }
         false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::registry::Registry;
+
+    #[test]
+    fn an_exchange_whose_second_half_never_came_does_not_explain_a_rename_of_later_on() {
+        let mut files = Registry::new();
+        let keys = [&b"a"[..], b"b"].map(|name| {
+            let id = files.insert(DirId(0), name);
+            files.key(id)
+        });
+        let [by, covered] = keys.map(Item::File);
+        let place = |name: &[u8]| -> Place { (DirId(0), name.into()) };
+        let at = crate::sys::clock::now().instant;
+        let mut renames = Renames::default();
+        renames.push(Rename { at, item: Some(by), from: Some(place(b"a")), to: place(b"b"), over: Some(covered) });
+        let soon = at + REMEMBERED_FOR / 2;
+        assert_eq!(renames.over(DirId(0), b"b", soon), Some((Some(by), covered)));
+        assert_eq!(renames.covered_by(covered, soon), Some((Some(&place(b"a")), &place(b"b"))));
+        assert_eq!(renames.covered_by(covered, at + REMEMBERED_FOR), None);
+        assert_eq!(renames.over(DirId(0), b"b", at + REMEMBERED_FOR), None);
     }
 }
