@@ -313,7 +313,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 None => self.track_if_accepted(at, &link),
             };
             if let Some(linked) = linked {
-                self.hear_of_target(linked, dir, name, (at, link));
+                self.track_target(linked, dir, name, (at, link));
             }
         }
     }

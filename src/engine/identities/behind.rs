@@ -128,7 +128,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 
     /// A name came up to which a followed link leads. What has it may be renamed before the link is looked at, so it counts by itself.
-    pub(in crate::engine) fn hear_of_target(&mut self, linked: SlotId, dir: DirId, name: &[u8], link: (DirId, Box<[u8]>)) {
+    pub(in crate::engine) fn track_target(&mut self, linked: SlotId, dir: DirId, name: &[u8], link: (DirId, Box<[u8]>)) {
         if self.files.find(dir, name).is_none() {
             let id = self.track_name(dir, name, self.files.get(linked).input);
             self.identities.renames.rotated.insert(self.files.key(id), link);
