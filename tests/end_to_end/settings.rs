@@ -117,6 +117,7 @@ fn each_input_has_its_own_globs_and_labels() {
 #[test]
 fn a_variable_that_is_no_setting_and_labels_without_json_are_warned_of() {
     let world = World::new();
+    world.write("a.log", "one\n");
     write_settings(&world, "m.toml", "labels = { a = 'b' }\n");
     let (code, _, stderr) =
         run(&world, &["run", "--once", "--config", "m.toml", "tree"], &[("MANYTAIL_COALSECE", "1ms"), ("MANYTAIL_PACE", "1ms")]);
