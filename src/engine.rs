@@ -5,8 +5,8 @@
 //! cools down, waits for its predecessor or the end of a listing, is in doubt, or the output has no room. Nothing here blocks or reads a
 //! clock.
 
-// The rooms, in the order in which a line passes through them. Each has its state in the file of its name, and in a folder of that name the
-// files that work on it.
+// The rooms, in the order in which a line passes through them. A room's folder has the files that work on its state. The state is in the
+// file of the room's name; that of `reading` and `output` is in `open_files.rs` and `output_file.rs`.
 mod commit; // acknowledged offsets become durable; what the journal knew at the start
 mod coverage; // what is followed: inputs, PATHs, the ways to them
 mod discovery; // what is found without events: listings, sweeps, searches

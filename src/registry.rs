@@ -114,12 +114,6 @@ impl Registry {
         self.slots.len()
     }
 
-    /// So many slots from a place on, free ones included; fewer at the end.
-    pub(crate) fn slots(&self, place: usize, count: usize) -> &[FileSlot] {
-        let end = place.saturating_add(count).min(self.slots.len());
-        &self.slots[place.min(end)..end]
-    }
-
     pub(crate) fn key(&self, id: SlotId) -> SlotKey {
         SlotKey { id, version: self.get(id).version }
     }

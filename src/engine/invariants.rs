@@ -49,7 +49,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// # Panics
     /// When an invariant is broken.
     pub(super) fn check_now_and_then(&self) {
-        let files = self.files.slots(0, usize::MAX).len();
+        let files = self.files.places();
         let turns = TURNS.get() + 1;
         let is_due = turns.saturating_mul(SLOTS_PER_TURN) >= files;
         TURNS.set(if is_due { 0 } else { turns });
@@ -100,7 +100,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// Which queues each slot is in. Entries of files that are gone, or were let out of turn, may still be there.
     fn note_places(&self, places: &mut Vec<In>) {
         places.clear();
-        places.resize(self.files.slots(0, usize::MAX).len(), In::empty());
+        places.resize(self.files.places(), In::empty());
         let mut put = |id: SlotId, queue: In| places[id.0 as usize].insert(queue);
         self.schedule.unread.iter().for_each(|waiting| put(waiting.id, In::READ));
         self.schedule.doubts.iter().for_each(|id| put(id, In::DOUBTS));
@@ -238,7 +238,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         expect(self.schedule.parked.len() <= self.schedule.parked_max, || {
             format!("invariant: {} files that left are remembered", self.schedule.parked.len())
         })?;
-        expect(self.schedule.doubts.len() <= self.files.slots(0, usize::MAX).len() + DOUBTS_MAX, || {
+        expect(self.schedule.doubts.len() <= self.files.places() + DOUBTS_MAX, || {
             format!("invariant: {} names are in doubt", self.schedule.doubts.len())
         })
     }

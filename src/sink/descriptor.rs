@@ -21,6 +21,7 @@ use nix::unistd::{Whence, lseek};
 use super::backoff::Backoff;
 use super::channel::{Channel, Offer, Way};
 use super::outage::Outage;
+use super::regular::position;
 use super::{FilePoint, Place, Poller, Sent, Sink, SinkError, SinkState, may_heal, write};
 use crate::sys;
 
@@ -59,14 +60,14 @@ impl DescriptorSink {
         let (receiver, own_file) = look_at(number, poller).map_err(|error| SinkError::new(&name, "open", error))?;
         let outage = Outage::new(name, Backoff::new(RETRY_FIRST, RETRY_LONGEST));
         let mut sink = DescriptorSink { receiver, own_file, had_name: false, truncations: 0, outage };
-        sink.had_name = sink.links().is_some_and(|links| links > 0);
+        sink.had_name = sink.file().is_some_and(|(_, found)| found.st_nlink > 0);
         Ok(sink)
     }
 
-    /// How many names a regular file has.
-    fn links(&self) -> Option<u64> {
+    /// The regular file that it is, and how that is now.
+    fn file(&self) -> Option<(&OwnedFd, FileStat)> {
         match &self.receiver {
-            Receiver::Direct(descriptor) if self.own_file.is_some() => fstat(descriptor).ok().map(|found| found.st_nlink),
+            Receiver::Direct(file) if self.own_file.is_some() => Some((file, fstat(file).ok()?)),
             _ => None,
         }
     }
@@ -141,18 +142,16 @@ impl Sink for DescriptorSink {
     }
 
     fn place(&mut self) -> Place {
-        if self.had_name && self.links() == Some(0) {
+        let Some((file, found)) = self.file() else { return Place::Here };
+        if self.had_name && found.st_nlink == 0 {
             return Place::Deleted;
         }
-        if let Receiver::Direct(file) = &self.receiver
-            && self.own_file.is_some()
-            && let (Ok(found), Ok(position)) = (fstat(file), lseek(file, 0, Whence::SeekCur))
-            && found.st_size < position
-        {
-            self.truncations += 1;
+        let size = u64::try_from(found.st_size).unwrap_or(0);
+        if position(file).is_some_and(|position| size < position) {
             // Else the next record would be written where the last one ended, behind NULs.
             let is_at_end = lseek(file, 0, Whence::SeekEnd).is_ok();
-            let (output, size) = (self.outage.output(), found.st_size);
+            self.truncations += 1;
+            let output = self.outage.output();
             tracing::warn!(%output, size, is_at_end, "the output file was truncated by somebody else: records that were in it are gone");
         }
         Place::Here

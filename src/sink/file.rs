@@ -22,7 +22,7 @@ use super::boundary::Boundary;
 use super::channel::{Channel, Offer, Way};
 use super::outage::Outage;
 use super::owed::Owed;
-use super::regular::{Regular, cut, ends_within_a_line, position, size};
+use super::regular::{Regular, cut, position, size};
 use super::{FilePoint, Place, Poller, Sent, Sink, SinkError, SinkState, may_heal, write};
 use crate::sys::lock::{self, InUse};
 use crate::sys::{clock, process, trust};
@@ -132,24 +132,20 @@ impl FileSink {
     }
 
     fn append(&mut self, bytes: &[u8], now: Instant) -> Result<Sent, SinkError> {
-        let is_torn = match &mut self.target {
-            Target::Regular(file) => {
-                if file.seen.is_none() {
-                    file.seen = file.end();
-                }
-                file.end = None;
-                file.is_written = true;
-                file.is_end_unknown && ends_within_a_line(&file.descriptor)
-            }
-            Target::Device(_) => false,
-            Target::Absent | Target::Channel(_) => panic!("only files and devices are appended to"),
-        };
-        if is_torn && let Some(refused) = self.end_line(now)? {
-            return Ok(refused);
-        }
         let descriptor = match &mut self.target {
             Target::Regular(file) => {
-                file.is_end_unknown = false;
+                match file.begin_writing() {
+                    Ok(false) => {}
+                    Ok(true) => {
+                        let output = self.outage.output();
+                        tracing::warn!(%output, "the output file ended within a line: a newline was added, so that the next record stands alone");
+                    }
+                    Err(errno) if may_heal(errno) => {
+                        self.outage.failed(now, "cannot write", errno);
+                        return Ok(Sent::Blocked);
+                    }
+                    Err(errno) => return Err(SinkError::new(self.outage.output(), "write", errno)),
+                }
                 &file.descriptor
             }
             Target::Device(descriptor) => &*descriptor,
@@ -194,24 +190,6 @@ impl FileSink {
             file.written -= torn;
         }
         Ok(if taken == 0 { Sent::Blocked } else { Sent::Accepted(taken) })
-    }
-
-    /// The file ends within a line, which is not ours: a newline keeps the next record apart. What is returned is why it cannot be written.
-    fn end_line(&mut self, now: Instant) -> Result<Option<Sent>, SinkError> {
-        let Target::Regular(file) = &mut self.target else { return Ok(None) };
-        match write(&file.descriptor, b"\n") {
-            Ok(written) => {
-                file.written += written as u64;
-                let output = self.outage.output();
-                tracing::warn!(%output, "the output file ended within a line: a newline was added, so that the next record stands alone");
-                Ok(None)
-            }
-            Err(errno) if may_heal(errno) => {
-                self.outage.failed(now, "cannot write", errno);
-                Ok(Some(Sent::Blocked))
-            }
-            Err(errno) => Err(SinkError::new(self.outage.output(), "write", errno)),
-        }
     }
 
     fn feed(&mut self, bytes: &[u8], now: Instant) -> Sent {
@@ -322,9 +300,7 @@ impl Sink for FileSink {
         // Durable at once, or a loss of power would bring back what goes into another file by then. Rare enough to wait for.
         let is_cut = ftruncate(&file.descriptor, begin.cast_signed()).is_ok() && fdatasync(&file.descriptor).is_ok();
         if is_cut {
-            file.end = Some(begin);
-            file.seen = file.seen.map(|seen| seen.min(begin));
-            file.written = 0;
+            file.was_cut(begin);
             self.boundary.restart();
         }
         is_cut
@@ -348,19 +324,10 @@ impl Sink for FileSink {
             // Or it cannot be told.
             _ => {
                 let size = u64::try_from(own.st_size).unwrap_or(0);
-                let end = file.end().unwrap_or(size);
-                // What others append makes it only longer.
-                let is_shorter = |seen: u64| size < end || size.min(end) < seen + file.written;
-                if file.seen.is_some_and(is_shorter) {
+                if file.look(size, self.boundary.torn() == 0) {
                     self.truncations += 1;
                     let output = self.outage.output();
                     tracing::warn!(%output, size, "the output file was truncated by somebody else: records that were in it are gone; rotate it by rename and SIGHUP");
-                    (file.end, file.seen) = (Some(size.min(end)), Some(size.min(end)));
-                    file.is_end_unknown = size < end;
-                }
-                file.written = 0;
-                if self.boundary.torn() == 0 {
-                    file.seen = file.end().or(file.seen);
                 }
                 Place::Here
             }
@@ -372,7 +339,9 @@ impl Sink for FileSink {
         // First of all: if it cannot be read, nothing is made.
         let part = match &mut self.target {
             Target::Regular(old) => {
-                let (from, end) = (from.or(old.seen).unwrap_or(0), size(&old.descriptor).unwrap_or(0));
+                let end = size(&old.descriptor).unwrap_or(0);
+                // Not looked at yet: nothing was written either.
+                let from = from.or(old.seen).unwrap_or(end);
                 // Truncated since: all that is there came later.
                 let from = if from > end { 0 } else { from };
                 Owed::part(&old.descriptor, from, end).map_err(|error| SinkError::new(self.outage.output(), "read back", error))?

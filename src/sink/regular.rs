@@ -5,10 +5,11 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
+use nix::errno::Errno;
 use nix::sys::stat::fstat;
 use nix::unistd::{Whence, ftruncate, lseek};
 
-use super::owed;
+use super::{owed, write};
 use crate::sys::FileId;
 
 #[derive(Debug)]
@@ -39,6 +40,52 @@ impl Regular {
         }
         self.end
     }
+
+    /// Something is about to be written. If the file ends within a line, which is not ours, a newline keeps the next record apart: says
+    /// whether one was added.
+    ///
+    /// # Errors
+    /// When the newline cannot be written; nothing may be written before it is.
+    pub(super) fn begin_writing(&mut self) -> Result<bool, Errno> {
+        if self.seen.is_none() {
+            self.seen = self.end();
+        }
+        self.end = None;
+        self.is_written = true;
+        if !self.is_end_unknown {
+            return Ok(false);
+        }
+        let is_torn = ends_within_a_line(&self.descriptor);
+        if is_torn {
+            self.written += write(&self.descriptor, b"\n")? as u64;
+        }
+        self.is_end_unknown = false;
+        Ok(is_torn)
+    }
+
+    /// The file was found in its place, with this size. Says whether somebody truncated it. `is_whole`: our last byte ended a record.
+    pub(super) fn look(&mut self, size: u64, is_whole: bool) -> bool {
+        let end = self.end().unwrap_or(size);
+        // What others append makes it only longer.
+        let is_truncated = self.seen.is_some_and(|seen| size < end || size.min(end) < seen + self.written);
+        if is_truncated {
+            self.is_end_unknown = size < end;
+            self.end = Some(size.min(end));
+            self.seen = self.end;
+        }
+        self.written = 0;
+        if is_whole {
+            self.seen = self.end.or(self.seen);
+        }
+        is_truncated
+    }
+
+    /// The end of the file was cut off, by ourselves: it ends there now.
+    pub(super) fn was_cut(&mut self, end: u64) {
+        self.end = Some(end);
+        self.seen = self.seen.map(|seen| seen.min(end));
+        self.written = 0;
+    }
 }
 
 pub(super) fn size(descriptor: impl AsFd) -> Option<u64> {
@@ -46,7 +93,7 @@ pub(super) fn size(descriptor: impl AsFd) -> Option<u64> {
 }
 
 /// Whether a file has a last line without a newline. One that cannot be read is taken to have none.
-pub(super) fn ends_within_a_line(descriptor: impl AsFd) -> bool {
+fn ends_within_a_line(descriptor: impl AsFd) -> bool {
     let Some(last) = size(&descriptor).and_then(|size| size.checked_sub(1)) else { return false };
     let mut byte = [0];
     owed::read_at(&descriptor, &mut byte, last).is_ok_and(|got| got == 1) && byte != *b"\n"

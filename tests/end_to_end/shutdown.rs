@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
-use crate::harness::wait_for;
+use crate::harness::{Tail, wait_for};
 use crate::world::{World, numbered, skip, succeeds, text};
 
 #[test]
@@ -116,6 +116,16 @@ fn the_shutdown_timeout_ends_a_run_whose_output_is_blocked() {
     assert!((Duration::from_millis(900)..Duration::from_secs(4)).contains(&took), "it took {took:?}");
 }
 
+/// Sends a blocked run so many signals, and waits until it has ended.
+fn stop_blocked(tail: &Tail, signals: usize) {
+    for _ in 0..signals {
+        tail.signal(Signal::SIGTERM);
+        wait_for("it to be taken", || tail.said("stopping") > 0 || tail.has_exited());
+    }
+    wait_for("the exit", || tail.has_exited());
+    tail.unblock();
+}
+
 #[test]
 fn a_once_that_a_signal_ends_before_everything_was_delivered_exits_with_1() {
     for signals in [1, 2] {
@@ -124,12 +134,7 @@ fn a_once_that_a_signal_ends_before_everything_was_delivered_exits_with_1() {
         let tail =
             world.run().with(&["--once", "--shutdown-timeout", if signals == 1 { "100ms" } else { "1min" }]).blocked().start();
         tail.settled();
-        for _ in 0..signals {
-            tail.signal(Signal::SIGTERM);
-            wait_for("it to be taken", || tail.said("stopping") > 0 || tail.has_exited());
-        }
-        wait_for("the exit", || tail.has_exited());
-        tail.unblock();
+        stop_blocked(&tail, signals);
         assert_eq!(tail.wait_exit().code(), Some(1));
         assert_eq!(tail.said("stopped before everything was read and delivered"), 1, "{}", tail.stderr());
     }
@@ -146,12 +151,7 @@ fn a_stop_that_leaves_records_behind_says_how_much_and_whether_it_comes_again() 
         tail.block();
         world.append("a.log", text(&numbered(&"x".repeat(1_000), 0..4_000)));
         tail.settled();
-        for _ in 0..signals {
-            tail.signal(Signal::SIGTERM);
-            wait_for("it to be taken", || tail.said("stopping") > 0 || tail.has_exited());
-        }
-        wait_for("the exit", || tail.has_exited());
-        tail.unblock();
+        stop_blocked(&tail, signals);
         assert_eq!(tail.wait_exit().code(), Some(0), "{}", tail.stderr());
         assert_eq!((tail.warned("stopped before the output took all that was read"), tail.said(word)), (1, 1), "{}", tail.stderr());
     }

@@ -17,6 +17,11 @@ fn cut(output: &OutputFile, len: u64) {
     OpenOptions::new().write(true).open(&output.path).and_then(|file| file.set_len(len)).expect("truncate");
 }
 
+/// What is in the file, line by line, whether they are records or not.
+fn lines(output: &OutputFile) -> Vec<String> {
+    String::from_utf8(output.bytes()).expect("UTF-8").lines().map(str::to_owned).collect()
+}
+
 #[test]
 fn an_output_that_ends_within_a_line_gets_a_newline_before_the_first_record() {
     for format in [Format::Raw, Format::Text, Format::Json] {
@@ -28,9 +33,8 @@ fn an_output_that_ends_within_a_line_gets_a_newline_before_the_first_record() {
             let tail = output.of(run).start();
             world.append("a.log", "one\ntwo\n");
             wait_for("the records", || output.bytes().iter().filter(|&&byte| byte == b'\n').count() == 3);
-            let all = String::from_utf8(output.bytes()).expect("UTF-8");
-            let lines: Vec<&str> = all.lines().collect();
-            assert!(lines[0] == "of somebody else" && lines[1].contains("one") && lines[2].contains("two"), "{all}");
+            let lines = lines(&output);
+            assert!(lines[0] == "of somebody else" && lines[1].contains("one") && lines[2].contains("two"), "{lines:?}");
             tail.wait_said(ENDED);
             tail.terminate();
             assert_eq!(tail.warned(ENDED), 1, "{}", tail.stderr());
@@ -49,9 +53,8 @@ fn a_record_after_a_truncation_within_a_line_stands_alone() {
     expect_status(&world, 0, "truncated 1 times");
     world.append("a.log", "two\n");
     wait_for("the record", || output.bytes().ends_with(b"\"line\":\"two\"}\n"));
-    let all = String::from_utf8(output.bytes()).expect("UTF-8");
-    let lines: Vec<&str> = all.lines().collect();
-    assert!(lines.len() == 2 && lines[0].len() == 20 && lines[1].starts_with('{'), "{all}");
+    let lines = lines(&output);
+    assert!(lines.len() == 2 && lines[0].len() == 20 && lines[1].starts_with('{'), "{lines:?}");
     assert_eq!((tail.warned(TRUNCATED), tail.warned(ENDED)), (1, 1), "{}", tail.stderr());
 }
 
@@ -67,8 +70,8 @@ fn an_output_that_was_truncated_while_down_within_a_line_is_appended_to_on_a_lin
     let tail = output.of(memory.run()).start();
     world.append("a.log", "two\n");
     wait_for("the record", || output.bytes().ends_with(b"\"line\":\"two\"}\n"));
-    let all = String::from_utf8(output.bytes()).expect("UTF-8");
-    assert!(all.lines().count() == 2 && all.lines().nth(1).is_some_and(|line| line.starts_with('{')), "{all}");
+    let lines = lines(&output);
+    assert!(lines.len() == 2 && lines[1].starts_with('{'), "{lines:?}");
     tail.terminate();
     // Once it ends with a newline, nothing is added.
     let before = output.bytes();

@@ -28,9 +28,6 @@ type Ask = for<'a> fn(&'a Patterns, &[u8], &[u8]) -> Option<Refused<'a>>;
 /// A state, and the sentence that goes with it.
 pub(in crate::engine) type Reason = (FileState, String);
 
-/// What becomes of a file that the settings leave out since they were read again.
-const LET_GO: &str = "if the settings take it again within ten minutes, it goes on at its offset";
-
 fn because(state: FileState, why: impl Into<String>) -> Reason {
     (state, why.into())
 }
@@ -93,10 +90,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 let is_let_go = self.files.get(id).life() == Life::Parked && target.is_ok();
                 let refusal = if is_let_go { self.refusal(dir, name, Patterns::refusal_of_file) } else { None };
                 let known = self.explain_known(id, asked, target, now);
-                return match refusal {
-                    Some((state, words)) => FileStatus { state, why: format!("{} {words}; {}", shown(asked), LET_GO), ..known },
-                    None => known,
-                };
+                let Some((state, words)) = refusal else { return known };
+                let asked = shown(asked);
+                let why = format!("{asked} {words}; if the settings take it again within ten minutes, it goes on at its offset");
+                return FileStatus { state, why, ..known };
             }
         }
         if target.as_ref().is_err_and(|error| Failure::of(error) == Failure::Gone)

@@ -212,3 +212,18 @@ fn idle_fifo_notices_that_its_reader_left_and_serves_the_next() {
     read_some(&reader, &mut received, 100);
     assert_eq!(received, b"two\n");
 }
+
+#[test]
+fn a_file_that_is_deleted_before_the_first_look_owes_nothing_that_earlier_runs_wrote() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("out");
+    std::fs::write(&path, "of an earlier run\n").unwrap();
+    let mut driver = Driver::new(&output(&path));
+    std::fs::remove_file(&path).unwrap();
+    assert_eq!(driver.sink.place(), crate::sink::Place::Deleted);
+    driver.sink.replace(None).unwrap();
+    assert_eq!(driver.sink.owed(), 0);
+    driver.add(b"one\n");
+    driver.until_all_is_taken();
+    assert_eq!(read_file(&path), b"one\n");
+}
