@@ -1,14 +1,20 @@
 //! The floor: what following a tree costs at least, for `manytail` to be measured against.
 //!
-//! In: `floor DIR [--from beginning]`, a tree of files that exist. Out: text records (path, TAB, line) on standard
-//! output, `READY` on standard error once all directories are watched. It does nothing but read(2) inotify, open, pread, close, split, and
-//! one write(2) for each round. It starts at the present end of the files, knows of no new files, renames or truncations, keeps nothing,
-//! and is right only where none of these happen. One thing beyond the least keeps it alive when the writer is faster: it looks into the
-//! kernel's queue, which is small, again after every `FILES_PER_ROUND` files.
-//! It rests nowhere, does not ask whether an open file is the one that was meant, and leaves none open.
-//! Call: `cargo run --release --example floor -- DIR | joblogs receive ...`.
+//! In: `floor DIR [--from beginning]`, a tree of files that exist. Out: text records (path, TAB,
+//! line) on standard output, `READY` on standard error once all directories are watched. It does
+//! nothing but read(2) inotify, open, pread, close, split, and one write(2) for each round. It
+//! starts at the present end of the files, knows of no new files, renames or truncations, keeps
+//! nothing, and is right only where none of these happen. One thing beyond the least keeps it alive
+//! when the writer is faster: it looks into the kernel's queue, which is small, again after every
+//! `FILES_PER_ROUND` files. It rests nowhere, does not ask whether an open file is the one that was
+//! meant, and leaves none open. Call: `cargo run --release --example floor -- DIR | joblogs receive
+//! ...`.
 
-#![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "a yardstick reaches the world without the seams")]
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "a yardstick reaches the world without the seams"
+)]
 
 use anyhow::{Context, Result, bail};
 use hashbrown::{DefaultHashBuilder, HashTable};
@@ -40,7 +46,9 @@ fn main() -> Result<()> {
     let mut from_beginning = false;
     while let Some(option) = args.next() {
         match option.to_str() {
-            Some("--from") if args.next().is_some_and(|from| from == "beginning") => from_beginning = true,
+            Some("--from") if args.next().is_some_and(|from| from == "beginning") => {
+                from_beginning = true
+            }
             _ => bail!(call),
         }
     }
@@ -63,7 +71,8 @@ fn main() -> Result<()> {
 
 struct FileSlot {
     watch: i32,
-    /// Where in `Floor::paths` its path starts; it ends with a NUL and its name is the last `name_len` bytes before.
+    /// Where in `Floor::paths` its path starts; it ends with a NUL and its name is the last
+    /// `name_len` bytes before.
     path: usize,
     path_len: u16,
     name_len: u8,
@@ -121,7 +130,9 @@ impl Floor {
         loop {
             // With nothing left to do one read(2) waits; else it must not, and takes all there is.
             let waits = self.dirty.is_empty();
-            while waits && self.dirty.is_empty() || !waits && epoll.wait(&mut [EpollEvent::empty()], EpollTimeout::ZERO)? > 0 {
+            while waits && self.dirty.is_empty()
+                || !waits && epoll.wait(&mut [EpollEvent::empty()], EpollTimeout::ZERO)? > 0
+            {
                 let count = events.read(&mut buffer)?;
                 self.take_events(&buffer[..count])?;
             }
@@ -136,7 +147,9 @@ impl Floor {
 
     fn take_events(&mut self, mut bytes: &[u8]) -> Result<()> {
         while let Some((head, rest)) = bytes.split_first_chunk::<16>() {
-            let word = |at: usize| u32::from_ne_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
+            let word = |at: usize| {
+                u32::from_ne_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]])
+            };
             let (padded, rest) = rest.split_at(word(12) as usize);
             bytes = rest;
             let watch = word(0) as i32;
@@ -145,7 +158,10 @@ impl Floor {
             }
             let name = &padded[..memchr::memchr(0, padded).unwrap_or(padded.len())];
             let hash = self.hasher.hash_one((watch, name));
-            let Some(index) = self.by_name.find(hash, |index| key(&self.files, &self.paths, *index) == (watch, name)) else {
+            let Some(index) = self
+                .by_name
+                .find(hash, |index| key(&self.files, &self.paths, *index) == (watch, name))
+            else {
                 continue;
             };
             let file = &mut self.files[*index as usize];
@@ -162,7 +178,11 @@ impl Floor {
         let slot = &mut self.files[index as usize];
         slot.is_dirty = false;
         let path = &self.paths[slot.path..=slot.path + slot.path_len as usize];
-        let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC | OFlag::O_NOATIME;
+        let flags = OFlag::O_RDONLY
+            | OFlag::O_NOFOLLOW
+            | OFlag::O_NONBLOCK
+            | OFlag::O_CLOEXEC
+            | OFlag::O_NOATIME;
         let file = match open(CStr::from_bytes_with_nul(path)?, flags, Mode::empty()) {
             Err(Errno::ENOENT) => return Ok(()),
             file => file?,

@@ -1,10 +1,14 @@
-//! Records on their way out: batches that circulate between a pool, the one being filled, and those in flight.
+//! Records on their way out: batches that circulate between a pool, the one being filled, and those
+//! in flight.
 //!
-//! In: encoded records and which bytes of which file they came from. Out: bytes to the sink, acknowledgements oldest first.
-//! Always holds: a record lies in one batch; what was not acknowledged is still here; at most [`IN_FLIGHT_BYTES_MAX`] bytes
-//! plus one record wait. One word of backpressure: [`Outbox::has_room`].
+//! In: encoded records and which bytes of which file they came from. Out: bytes to the sink,
+//! acknowledgements oldest first.
+//! Always holds: a record lies in one batch; what was not acknowledged is still here; at most
+//! [`IN_FLIGHT_BYTES_MAX`] bytes plus one record wait. One word of backpressure:
+//! [`Outbox::has_room`].
 //!
-//! Positions in the stream of all bytes that ever went to the output, each at most as far as the next one:
+//! Positions in the stream of all bytes that ever went to the output, each at most as far as the
+//! next one:
 //!
 //! ```text
 //!   base          acked           accepted                      base + in_flight_bytes
@@ -16,8 +20,9 @@
 //!    acknowledged   acknowledged it
 //! ```
 //!
-//! `rewind` moves `accepted` back: a sink that lost its receiver says what was not acknowledged, and it is sent again from the start of a
-//! record. `withdraw` does so when a file gives back what it took beyond the last whole span. Nothing moves `acked` back.
+//! `rewind` moves `accepted` back: a sink that lost its receiver says what was not acknowledged,
+//! and it is sent again from the start of a record. `withdraw` does so when a file gives back what
+//! it took beyond the last whole span. Nothing moves `acked` back.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -36,15 +41,17 @@ const BATCH_BYTES: usize = 128 * 1024;
 /// Parts of files that a batch has room for at first: what a turn reads.
 const SPANS: usize = 256;
 
-/// While the output is blocked, backlog is read only until this part of [`IN_FLIGHT_BYTES_MAX`] waits: a quarter of a megabyte, several times
-/// what a pipe takes at once. Backlog is what a listing brought up, and files with more than fits into one turn.
+/// While the output is blocked, backlog is read only until this part of [`IN_FLIGHT_BYTES_MAX`]
+/// waits: a quarter of a megabyte, several times what a pipe takes at once. Backlog is what a
+/// listing brought up, and files with more than fits into one turn.
 const BACKLOG_PART: usize = 16;
 
 /// No file is read while this many bytes wait for the output or for its acknowledgement.
 const IN_FLIGHT_BYTES_MAX: usize = 4 * 1024 * 1024;
 
-/// A batch that grew beyond this, for a long record or very short lines, is given back instead of reused: [`Batch::new`] three times doubled.
-/// As json, what one read brings of lines of 100 bytes takes half of it.
+/// A batch that grew beyond this, for a long record or very short lines, is given back instead of
+/// reused: [`Batch::new`] three times doubled. As json, what one read brings of lines of 100 bytes
+/// takes half of it.
 const KEPT_BYTES_MAX: usize = 10 * BATCH_BYTES;
 
 /// Where a file is once some of its records are out.
@@ -87,7 +94,12 @@ struct Batch {
 
 impl Batch {
     fn new() -> Self {
-        Batch { bytes: Vec::with_capacity(BATCH_BYTES + BATCH_BYTES / 4), spans: Vec::with_capacity(SPANS), sent: 0, acked: 0 }
+        Batch {
+            bytes: Vec::with_capacity(BATCH_BYTES + BATCH_BYTES / 4),
+            spans: Vec::with_capacity(SPANS),
+            sent: 0,
+            acked: 0,
+        }
     }
 }
 
@@ -164,9 +176,11 @@ impl<S: Sink> Outbox<S> {
         self.in_flight_max.saturating_sub(self.in_flight_bytes)
     }
 
-    /// Whether backlog may be read. While the output is blocked, each record of backlog delays the lines that are written after it.
+    /// Whether backlog may be read. While the output is blocked, each record of backlog delays the
+    /// lines that are written after it.
     pub(crate) fn has_room_for_backlog(&self) -> bool {
-        self.has_room() && !(self.is_blocked && self.unsent() >= (self.in_flight_max / BACKLOG_PART) as u64)
+        self.has_room()
+            && !(self.is_blocked && self.unsent() >= (self.in_flight_max / BACKLOG_PART) as u64)
     }
 
     /// Whether the output is the reason that a file is not read.
@@ -196,24 +210,42 @@ impl<S: Sink> Outbox<S> {
     }
 
     /// Notes where the records up to here bring a file that was at `first_offset` before.
-    pub(crate) fn note(&mut self, reached: Reached, first_offset: u64, is_plain: bool, since: Stamp) {
+    pub(crate) fn note(
+        &mut self,
+        reached: Reached,
+        first_offset: u64,
+        is_plain: bool,
+        since: Stamp,
+    ) {
         let end = self.filling.bytes.len();
         let place = |reached: &Reached| (reached.file, reached.incarnation);
         match self.filling.spans.last_mut() {
-            Some(last) if place(&last.reached) == place(&reached) && last.reached.offset == first_offset => {
-                *last = Span { reached, first_offset: last.first_offset, is_plain: last.is_plain && is_plain, end, ..*last };
+            Some(last)
+                if place(&last.reached) == place(&reached)
+                    && last.reached.offset == first_offset =>
+            {
+                *last = Span {
+                    reached,
+                    first_offset: last.first_offset,
+                    is_plain: last.is_plain && is_plain,
+                    end,
+                    ..*last
+                };
             }
             _ => self.filling.spans.push(Span { reached, first_offset, is_plain, since, end }),
         }
     }
 
-    /// The output took a part of a span: where the whole records in that part bring the file, if they tell.
+    /// The output took a part of a span: where the whole records in that part bring the file, if
+    /// they tell.
     pub(crate) fn acknowledge_part(&mut self, format: Format) -> Option<Reached> {
         let batch = self.in_flight.front()?;
-        let span = batch.spans.get(batch.acked).filter(|span| span.is_plain || format == Format::Json)?;
+        let span =
+            batch.spans.get(batch.acked).filter(|span| span.is_plain || format == Format::Json)?;
         let begin = batch.acked.checked_sub(1).map_or(0, |before| batch.spans[before].end);
         let upto = self.accepted.saturating_sub(self.sink.unacknowledged());
-        let upto = usize::try_from(upto.checked_sub(self.base)?).unwrap_or(usize::MAX).min(span.end);
+        let upto =
+            usize::try_from(upto.checked_sub(self.base)?).unwrap_or(usize::MAX).min(span.end);
         let part = batch.bytes.get(begin..upto)?;
         let whole = memchr::memrchr(b'\n', part)? + 1;
         let progress = record_parser::progress(format, &part[..whole], span.first_offset)?;
@@ -302,7 +334,10 @@ impl<S: Sink> Outbox<S> {
             }
         }
         while !self.is_blocked && !self.is_closed {
-            let Some(at) = self.in_flight.iter().position(|batch| batch.sent < batch.bytes.len()) else { break };
+            let Some(at) = self.in_flight.iter().position(|batch| batch.sent < batch.bytes.len())
+            else {
+                break;
+            };
             let batch = &self.in_flight[at];
             let sent = self.sink.send(&batch.bytes[batch.sent..], now)?;
             if let Sent::Accepted(bytes) = sent {
@@ -322,7 +357,10 @@ impl<S: Sink> Outbox<S> {
                 {
                     self.blocked_for += now.saturating_duration_since(since);
                 }
-                assert!(self.accepted <= self.base + self.in_flight_bytes as u64, "a sink takes at most what it was offered");
+                assert!(
+                    self.accepted <= self.base + self.in_flight_bytes as u64,
+                    "a sink takes at most what it was offered"
+                );
             }
             Sent::Blocked => {
                 self.is_blocked = true;
@@ -357,17 +395,23 @@ impl<S: Sink> Outbox<S> {
 
     /// Whether records of this file are among them.
     pub(crate) fn holds(&self, file: SlotKey) -> bool {
-        let of_batch = |batch: &Batch| batch.spans[batch.acked..].iter().any(|span| span.reached.file == file);
+        let of_batch =
+            |batch: &Batch| batch.spans[batch.acked..].iter().any(|span| span.reached.file == file);
         of_batch(&self.filling) || self.in_flight.iter().any(of_batch)
     }
 
     /// When the kernel told of the oldest bytes that were read and are not acknowledged.
     pub(crate) fn oldest(&self) -> Option<Stamp> {
-        let batch = self.in_flight.iter().find(|batch| batch.acked < batch.spans.len()).unwrap_or(&self.filling);
+        let batch = self
+            .in_flight
+            .iter()
+            .find(|batch| batch.acked < batch.spans.len())
+            .unwrap_or(&self.filling);
         batch.spans.get(batch.acked).map(|span| span.since)
     }
 
-    /// Goes back to the start of the record in which the first byte lies that the lost receiver did not get for certain.
+    /// Goes back to the start of the record in which the first byte lies that the lost receiver did
+    /// not get for certain.
     fn rewind(&mut self, unacknowledged: u64) {
         mark!("records were offered again from the start of one");
         let safe = self.accepted.saturating_sub(unacknowledged).max(self.base);
@@ -375,7 +419,8 @@ impl<S: Sink> Outbox<S> {
         for batch in &mut self.in_flight {
             let len = batch.bytes.len();
             // What of this batch is safe, cut back to a record's end.
-            let safe_here = usize::try_from(safe.saturating_sub(start)).unwrap_or(usize::MAX).min(len);
+            let safe_here =
+                usize::try_from(safe.saturating_sub(start)).unwrap_or(usize::MAX).min(len);
             batch.sent = memchr::memrchr(b'\n', &batch.bytes[..safe_here]).map_or(0, |at| at + 1);
             if safe_here < len || batch.sent < len {
                 self.accepted = self.accepted.min(start + batch.sent as u64);
@@ -384,7 +429,8 @@ impl<S: Sink> Outbox<S> {
         }
     }
 
-    /// Takes back what the sink took beyond the last span that was acknowledged whole, if it gives it back.
+    /// Takes back what the sink took beyond the last span that was acknowledged whole, if it gives
+    /// it back.
     pub(crate) fn withdraw(&mut self) {
         let beyond = self.accepted - self.acked;
         if beyond > 0 && self.sink.withdraw(beyond) {
@@ -414,7 +460,8 @@ impl<S: Sink> Outbox<S> {
         let before = self.base;
         while let Some(batch) = self.in_flight.front_mut() {
             let upto_here = usize::try_from(upto.saturating_sub(self.base)).unwrap_or(usize::MAX);
-            while let Some(span) = batch.spans.get(batch.acked).filter(|span| span.end <= upto_here) {
+            while let Some(span) = batch.spans.get(batch.acked).filter(|span| span.end <= upto_here)
+            {
                 acked(&span.reached, span.since);
                 self.acked = self.base + span.end as u64;
                 batch.acked += 1;

@@ -1,8 +1,10 @@
 //! Which files are busiest right now: a sketch of bounded size, kept only while somebody watches.
 //!
-//! In: how much was read of which file. Out: the files with the most bytes, with counts that are never too high.
-//! Always holds: [`COUNTERS`] counters, whatever the number of files; a file that has more than a 256th of all bytes is among them
-//! (Space-Saving: Metwally, Agrawal, El Abbadi, "Efficient computation of frequent and top-k elements in data streams", 2005).
+//! In: how much was read of which file. Out: the files with the most bytes, with counts that are
+//! never too high.
+//! Always holds: [`COUNTERS`] counters, whatever the number of files; a file that has more than a
+//! 256th of all bytes is among them (Space-Saving: Metwally, Agrawal, El Abbadi, "Efficient
+//! computation of frequent and top-k elements in data streams", 2005).
 
 use std::time::{Duration, Instant};
 
@@ -76,15 +78,19 @@ impl Busiest {
             self.places.insert(file, self.counters.len());
             self.counters.push(Counter { file, bytes, error: 0, records });
         } else {
-            let least = (0..COUNTERS).min_by_key(|&at| self.counters[at].bytes).expect("there are counters");
+            let least = (0..COUNTERS)
+                .min_by_key(|&at| self.counters[at].bytes)
+                .expect("there are counters");
             let counter = &mut self.counters[least];
             self.places.remove(&counter.file);
             self.places.insert(file, least);
-            *counter = Counter { file, bytes: counter.bytes + bytes, error: counter.bytes, records };
+            *counter =
+                Counter { file, bytes: counter.bytes + bytes, error: counter.bytes, records };
         }
     }
 
-    /// The files of the last whole interval, busiest first, and how long that was. Begins a new one.
+    /// The files of the last whole interval, busiest first, and how long that was. Begins a new
+    /// one.
     pub(crate) fn ask(&mut self, now: Instant) -> (&[Counter], Duration) {
         self.asked_at = now;
         let took = now.saturating_duration_since(self.since);
@@ -145,8 +151,15 @@ mod tests {
         let first = start + Duration::from_secs(1);
         assert_eq!(busiest.ask(first).0[0].bytes(), 7);
         busiest.count(keys[1], 9, 1);
-        assert_eq!(busiest.ask(first + Duration::from_millis(10)).0[0].bytes(), 7, "the same as a moment ago");
+        assert_eq!(
+            busiest.ask(first + Duration::from_millis(10)).0[0].bytes(),
+            7,
+            "the same as a moment ago"
+        );
         assert_eq!(busiest.ask(first + Duration::from_secs(1)).0[0].bytes(), 9);
-        assert!(!busiest.is_over(first + Duration::from_secs(10)) && busiest.is_over(first + Duration::from_secs(11)));
+        assert!(
+            !busiest.is_over(first + Duration::from_secs(10))
+                && busiest.is_over(first + Duration::from_secs(11))
+        );
     }
 }

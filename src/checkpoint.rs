@@ -1,11 +1,14 @@
-//! Offsets that survive: what was acknowledged becomes durable, and is found again at the next start.
+//! Offsets that survive: what was acknowledged becomes durable, and is found again at the next
+//! start.
 //!
-//! In: what the output acknowledged. Out: a journal in the state directory, and at the start a [`state::StoredOffsets`] of what it says.
-//! Always holds: `committed <= acknowledged <= read`; what is stored belongs together (offsets and the output's length at one
-//! moment); a store that failed says so and is never written to again.
+//! In: what the output acknowledged. Out: a journal in the state directory, and at the start a
+//! [`state::StoredOffsets`] of what it says.
+//! Always holds: `committed <= acknowledged <= read`; what is stored belongs together (offsets and
+//! the output's length at one moment); a store that failed says so and is never written to again.
 //!
-//! [`mod@format`] is bytes (pure), [`journal`] how a whole file of them is read, [`state`] what they mean, [`store`] the files, over the
-//! calls of [`Disk`](crate::sys::Disk). The engine hands [`Job`]s to a [`Committer`], whose blocking calls are made on a thread of their own.
+//! [`mod@format`] is bytes (pure), [`journal`] how a whole file of them is read, [`state`] what
+//! they mean, [`store`] the files, over the calls of [`Disk`](crate::sys::Disk). The engine hands
+//! [`Job`]s to a [`Committer`], whose blocking calls are made on a thread of their own.
 
 pub mod format;
 pub mod journal;
@@ -30,15 +33,16 @@ bitflags! {
     pub struct EntryFlags: u8 {
         /// NULs at the offset were left by a truncation: they are skipped.
         const SKIP_NULS = 1 << 0;
-        /// The offset is where the file ended when it was first seen: the start of its unfinished last line is before it.
+        /// The offset is where the file ended when it was first seen: the start of its unfinished
+        /// last line is before it.
         const SEEK_LINE = 1 << 1;
         /// A look found the file gone, at `absent_since`.
         const GONE = 1 << 2;
     }
 }
 
-/// The offset of a file that received our own output: it is never read. An older version of this program takes such a file for one that
-/// was truncated, and reads it from its start.
+/// The offset of a file that received our own output: it is never read. An older version of this
+/// program takes such a file for one that was truncated, and reads it from its start.
 pub const OWN_OUTPUT: u64 = u64::MAX;
 
 /// How far one file was delivered. Its path is stored beside it.
@@ -48,7 +52,8 @@ pub struct Entry {
     pub id: FileId,
     /// How often the content of this inode restarted: the third part of `file` in json records.
     pub incarnation: u32,
-    /// Bytes from the start of the file up to the first that was not acknowledged; or [`OWN_OUTPUT`].
+    /// Bytes from the start of the file up to the first that was not acknowledged; or
+    /// [`OWN_OUTPUT`].
     pub offset: u64,
     /// Digest of the `mark_len` bytes just before `offset`.
     pub mark: u32,
@@ -56,9 +61,11 @@ pub struct Entry {
     pub mark_len: u8,
     /// What else is to be known.
     pub flags: EntryFlags,
-    /// Nanoseconds since 1970: every modification up to then was read and acknowledged. 0: not known.
+    /// Nanoseconds since 1970: every modification up to then was read and acknowledged. 0: not
+    /// known.
     pub complete_at: u64,
-    /// Seconds since 1970: since when the file is not found under the paths that are followed. 0: it is found.
+    /// Seconds since 1970: since when the file is not found under the paths that are followed. 0:
+    /// it is found.
     pub absent_since: u64,
 }
 
@@ -94,7 +101,8 @@ pub struct Anew {
     pub what: Displaced,
     /// Device and inode of the directory.
     pub directory: (u64, u64),
-    /// Journals that were found there and are not this process's, under the names that they have now.
+    /// Journals that were found there and are not this process's, under the names that they have
+    /// now.
     pub aside: Vec<String>,
 }
 
@@ -105,7 +113,8 @@ pub enum Work {
     Check,
     /// Append a commit to the current journal, durably.
     Append,
-    /// Start a new journal beside the current one with the first part of a snapshot. A half-made one of before is dropped.
+    /// Start a new journal beside the current one with the first part of a snapshot. A half-made
+    /// one of before is dropped.
     Begin,
     /// A further part of the snapshot.
     Extend,
@@ -122,7 +131,8 @@ pub struct Job {
     pub payload: Vec<u8>,
     /// The output is made durable before anything is stored: the offsets are of bytes in it.
     pub is_output_due: bool,
-    /// Its descriptor, if the job tells of the output: for `fdatasync(2)`, and to be stamped. A simulated output has none.
+    /// Its descriptor, if the job tells of the output: for `fdatasync(2)`, and to be stamped. A
+    /// simulated output has none.
     pub output: Option<OwnedFd>,
 }
 
@@ -132,7 +142,8 @@ pub enum CommitError {
     /// The output could not be made durable: nothing was stored.
     #[error("cannot make the output durable (fdatasync)")]
     Output(#[source] io::Error),
-    /// The journal could not be written or made durable. It is not written to again: a new one has to be begun.
+    /// The journal could not be written or made durable. It is not written to again: a new one has
+    /// to be begun.
     #[error("cannot {action} {name} in the state directory")]
     Store {
         /// `write`, `sync`, `rename` ...
@@ -143,7 +154,8 @@ pub enum CommitError {
         #[source]
         source: io::Error,
     },
-    /// The journal is not where the next start would look for it. A new one has to be begun, which makes anew what is missing.
+    /// The journal is not where the next start would look for it. A new one has to be begun, which
+    /// makes anew what is missing.
     #[error(transparent)]
     Displaced(#[from] Displaced),
     /// The state directory cannot be made anew, or not be locked.

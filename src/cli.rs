@@ -1,7 +1,9 @@
 //! argv to what is to be done. Nothing else names clap.
 //!
-//! In: the arguments, and the environment variables. Out: a [`Command`] with validated settings, or a [`Refusal`] that knows its text and its exit code.
-//! Always holds: every refusal names the option; `--help` and `--version` are refusals to run with exit code 0.
+//! In: the arguments, and the environment variables. Out: a [`Command`] with validated settings, or
+//! a [`Refusal`] that knows its text and its exit code.
+//! Always holds: every refusal names the option; `--help` and `--version` are refusals to run with
+//! exit code 0.
 
 mod check;
 mod convert;
@@ -56,7 +58,8 @@ pub enum Command {
 pub struct Refusal(Box<clap::Error>);
 
 impl Refusal {
-    /// Prints the answer to stdout, or the error to stderr, as far as they are open. Returns 0 or 2.
+    /// Prints the answer to stdout, or the error to stderr, as far as they are open. Returns 0 or
+    /// 2.
     #[must_use]
     pub fn report(&self) -> ExitCode {
         // Nobody is left to tell when the descriptor is closed (`--help | head -1`).
@@ -100,10 +103,13 @@ pub fn parse(
     }
     let parsed = Arguments::from_arg_matches(&matches).map_err(refuse)?;
     let variables: Vec<(OsString, OsString)> = variables.into_iter().collect();
-    let settings = |command| Invocation { command, arguments, variables: variables.clone() }.read().map(Box::new);
+    let settings = |command| {
+        Invocation { command, arguments, variables: variables.clone() }.read().map(Box::new)
+    };
     match parsed.command {
         Subcommands::Run(_) => settings("run").map(Command::Run),
-        Subcommands::Check(options) => settings("check").map(|settings| Command::Check(settings, options.report, options.connect)),
+        Subcommands::Check(options) => settings("check")
+            .map(|settings| Command::Check(settings, options.report, options.connect)),
         Subcommands::Offsets { action } => offsets::request(action).map(Command::Offsets),
         Subcommands::Doctor(options) => doctor::call(options, variables).map(Command::Doctor),
         Subcommands::Status(options) => insight::status(options).map(Command::Status),
@@ -140,7 +146,8 @@ fn state_directory() -> Option<PathBuf> {
 
 /// Where a run listens that was not told where.
 fn default_control_socket() -> Option<PathBuf> {
-    first_directory(std::env::var_os(RUNTIME_DIRECTORY)?).map(|directory| directory.join(CONTROL_SOCKET))
+    first_directory(std::env::var_os(RUNTIME_DIRECTORY)?)
+        .map(|directory| directory.join(CONTROL_SOCKET))
 }
 
 fn first_directory(all: OsString) -> Option<PathBuf> {
@@ -149,8 +156,8 @@ fn first_directory(all: OsString) -> Option<PathBuf> {
     Some(PathBuf::from(OsStr::from_bytes(first)))
 }
 
-/// Says of the command line what clap cannot know. `command`: with its own subcommand, if it has some. `key`: as in a file, or an
-/// argument in capitals.
+/// Says of the command line what clap cannot know. `command`: with its own subcommand, if it has
+/// some. `key`: as in a file, or an argument in capitals.
 fn refuse(command: &str, key: &str, reason: &str) -> Refusal {
     let is_argument = key.bytes().all(|byte| byte.is_ascii_uppercase());
     let option = if is_argument { key.to_owned() } else { format!("--{}", key.replace('_', "-")) };
@@ -161,16 +168,25 @@ fn refuse(command: &str, key: &str, reason: &str) -> Refusal {
 fn refuse_because(command: &str, why: &str) -> Refusal {
     let mut arguments = Arguments::command();
     arguments.build();
-    let command = command.split(' ').fold(&mut arguments, |at, name| at.find_subcommand_mut(name).expect("it is a subcommand"));
+    let command = command
+        .split(' ')
+        .fold(&mut arguments, |at, name| at.find_subcommand_mut(name).expect("it is a subcommand"));
     Refusal(Box::new(command.error(ErrorKind::ValueValidation, why)))
 }
 
-/// Refuses `true` or `false` behind an option that takes no value: clap would follow it as a PATH of that name.
-fn refuse_values_of_switches(command: &str, options: &clap::Command, arguments: &[OsString]) -> Result<(), Refusal> {
+/// Refuses `true` or `false` behind an option that takes no value: clap would follow it as a PATH
+/// of that name.
+fn refuse_values_of_switches(
+    command: &str,
+    options: &clap::Command,
+    arguments: &[OsString],
+) -> Result<(), Refusal> {
     let end = arguments.iter().position(|argument| argument == "--").unwrap_or(arguments.len());
-    let takes_value = |option: &clap::Arg| option.get_num_args().is_some_and(|values| values.takes_values());
+    let takes_value =
+        |option: &clap::Arg| option.get_num_args().is_some_and(|values| values.takes_values());
     let is_switch = |option: &clap::Arg| {
-        matches!(option.get_action(), ArgAction::SetTrue) || (takes_value(option) && option.is_require_equals_set())
+        matches!(option.get_action(), ArgAction::SetTrue)
+            || (takes_value(option) && option.is_require_equals_set())
     };
     let switches: Vec<String> = options
         .get_arguments()
@@ -182,10 +198,14 @@ fn refuse_values_of_switches(command: &str, options: &clap::Command, arguments: 
         if let Some(value) = value
             && let Some(switch) = switches.iter().find(|switch| pair[0] == switch.as_str())
         {
-            let advice =
-                if value == "true" { "it is on when it is given" } else { "leave it out, or set its environment variable" };
+            let advice = if value == "true" {
+                "it is on when it is given"
+            } else {
+                "leave it out, or set its environment variable"
+            };
             let why = format!(
-                "{switch}: it takes no value behind a blank, and {value} would be a PATH: {advice}; write ./{value} for a PATH"
+                "{switch}: it takes no value behind a blank, and {value} would be a PATH: \
+                {advice}; write ./{value} for a PATH"
             );
             return Err(refuse_because(command, &why));
         }
@@ -194,9 +214,14 @@ fn refuse_values_of_switches(command: &str, options: &clap::Command, arguments: 
 }
 
 /// One of a few names.
-fn one_of<T: Copy + Send + Sync + 'static>(names: &'static [(&'static str, T)]) -> impl TypedValueParser<Value = T> {
+fn one_of<T: Copy + Send + Sync + 'static>(
+    names: &'static [(&'static str, T)],
+) -> impl TypedValueParser<Value = T> {
     PossibleValuesParser::new(names.iter().map(|(name, _)| *name)).map(move |given| {
-        let (_, value) = names.iter().find(|(name, _)| *name == given).expect("clap lets only these names through");
+        let (_, value) = names
+            .iter()
+            .find(|(name, _)| *name == given)
+            .expect("clap lets only these names through");
         *value
     })
 }

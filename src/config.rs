@@ -1,6 +1,7 @@
 //! The settings of a run: validated, typed, every limit with its unit.
 //!
-//! In: texts, for the parsers below. Out: the types of settings; [`Config`], all of them, is what nothing has to check again.
+//! In: texts, for the parsers below. Out: the types of settings; [`Config`], all of them, is what
+//! nothing has to check again.
 //! Always holds: a refusal of a text says what would be accepted.
 
 mod metrics;
@@ -14,13 +15,17 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use metrics::{Metrics, MetricsError};
-pub use values::{DurationError, Host, HostError, LabelError, SizeError, parse_duration, parse_host, parse_label, parse_size};
+pub use values::{
+    DurationError, Host, HostError, LabelError, SizeError, parse_duration, parse_host, parse_label,
+    parse_size,
+};
 
 use crate::patterns::{PatternError, Patterns};
 use crate::sys::LinkRule;
 use crate::sys::host;
 
-/// Longest line limit that is accepted, in bytes: the read buffer holds a whole line, and more is no line but a file.
+/// Longest line limit that is accepted, in bytes: the read buffer holds a whole line, and more is
+/// no line but a file.
 pub const LINE_BYTES_LIMIT: u64 = 1 << 30;
 
 /// Longest duration that is accepted: a hundred years can be added to any clock without overflow.
@@ -44,8 +49,12 @@ pub enum Format {
 
 impl Format {
     /// Every value with its name.
-    pub const NAMES: [(&'static str, Format); 4] =
-        [("raw", Format::Raw), ("text", Format::Text), ("json", Format::Json), ("syslog", Format::Syslog)];
+    pub const NAMES: [(&'static str, Format); 4] = [
+        ("raw", Format::Raw),
+        ("text", Format::Text),
+        ("json", Format::Json),
+        ("syslog", Format::Syslog),
+    ];
 }
 
 /// Where to start in files that exist at the first start.
@@ -59,7 +68,8 @@ pub enum StartAt {
 
 impl StartAt {
     /// Every value with its name.
-    pub const NAMES: [(&'static str, StartAt); 2] = [("beginning", StartAt::Beginning), ("end", StartAt::End)];
+    pub const NAMES: [(&'static str, StartAt); 2] =
+        [("beginning", StartAt::Beginning), ("end", StartAt::End)];
 }
 
 /// What becomes of a new file whose first block is binary.
@@ -73,7 +83,8 @@ pub enum Binary {
 
 impl Binary {
     /// Every value with its name.
-    pub const NAMES: [(&'static str, Binary); 2] = [("deliver", Binary::Deliver), ("skip", Binary::Skip)];
+    pub const NAMES: [(&'static str, Binary); 2] =
+        [("deliver", Binary::Deliver), ("skip", Binary::Skip)];
 }
 
 /// Which symbolic links below PATH are followed.
@@ -104,7 +115,9 @@ impl Symlinks {
     pub(crate) fn rule(self) -> Result<Option<LinkRule>, ConfigError> {
         match self {
             Symlinks::Ignore => Ok(None),
-            Symlinks::Follow(LinkRule::Any) if host::overrides_permissions() => Err(ConfigError::AnyPrivileged),
+            Symlinks::Follow(LinkRule::Any) if host::overrides_permissions() => {
+                Err(ConfigError::AnyPrivileged)
+            }
             Symlinks::Follow(rule) => Ok(Some(rule)),
             Symlinks::AnyPrivileged => Ok(Some(LinkRule::Any)),
         }
@@ -127,13 +140,15 @@ pub enum Output {
 /// How often files are looked at where other machines write unseen, unless told otherwise.
 pub const RESCAN_REMOTE: &str = "5s";
 
-/// Files that stay open for a moment, at most, unless told otherwise. Up to so many, a quarter of the descriptor limit is for them; else half.
+/// Files that stay open for a moment, at most, unless told otherwise. Up to so many, a quarter of
+/// the descriptor limit is for them; else half.
 pub const KEEP_OPEN: u32 = 256;
 
 /// Inputs at most: their numbers fit into a byte of each file's slot.
 pub const INPUTS_MAX: usize = 256;
 
-/// Files that are followed under the same rules: `[[input]]` of a settings file, or the PATHs of a command line.
+/// Files that are followed under the same rules: `[[input]]` of a settings file, or the PATHs of a
+/// command line.
 #[derive(Debug)]
 pub struct InputConfig {
     /// Each PATH as given, as bytes: a directory or a file.
@@ -151,8 +166,8 @@ pub struct InputConfig {
 /// What the engine needs to know. See [`Config`] for the rest.
 #[derive(Debug)]
 pub struct EngineConfig {
-    /// What is followed: 1 to [`INPUTS_MAX`] inputs. A file that several of them accept belongs to the one with the innermost PATH, of
-    /// those with the same PATH to the first.
+    /// What is followed: 1 to [`INPUTS_MAX`] inputs. A file that several of them accept belongs to
+    /// the one with the innermost PATH, of those with the same PATH to the first.
     pub inputs: Vec<InputConfig>,
     /// Whether sub-directories are followed.
     pub recursive: bool,
@@ -174,7 +189,8 @@ pub struct EngineConfig {
     pub partial_after: Option<Duration>,
     /// How often the sweep looks at every file; `None` = never.
     pub rescan: Option<Duration>,
-    /// How often it does where other machines write unseen, if that is more often; `None` = as elsewhere.
+    /// How often it does where other machines write unseen, if that is more often; `None` = as
+    /// elsewhere.
     pub rescan_remote: Option<Duration>,
     /// Files not modified for this long when first seen start at their end.
     pub ignore_older: Option<Duration>,
@@ -189,11 +205,13 @@ pub struct Config {
     pub output: Output,
     /// Rest between two turns that follow each other, at most; zero = none.
     pub pace: Duration,
-    /// [`Config::pace`] and [`EngineConfig::coalesce`] are used as far as the load asks for it; else always whole.
+    /// [`Config::pace`] and [`EngineConfig::coalesce`] are used as far as the load asks for it;
+    /// else always whole.
     pub adaptive: bool,
     /// The loop is `SCHED_BATCH` while that costs no time.
     pub sched_batch: bool,
-    /// Files that are open besides the one being read, at most, as far as the descriptor limit allows it.
+    /// Files that are open besides the one being read, at most, as far as the descriptor limit
+    /// allows it.
     pub keep_open: u32,
     /// How long to wait, after SIGTERM, for the output to take what was already read.
     pub shutdown_timeout: Duration,
@@ -223,7 +241,10 @@ pub enum ConfigError {
     #[error(transparent)]
     Pattern(#[from] PatternError),
     /// No path for a socket.
-    #[error("is empty, or longer than the {SOCKET_PATH_BYTES_MAX} bytes that the path of a unix socket can have")]
+    #[error(
+        "is empty, or longer than the {SOCKET_PATH_BYTES_MAX} bytes that the path of a unix socket \
+        can have"
+    )]
     ControlSocket,
     /// A line limit of nothing, or of more than [`LINE_BYTES_LIMIT`].
     #[error("must be between 1 byte and 1GiB, not {bytes} bytes")]
@@ -233,12 +254,17 @@ pub enum ConfigError {
     },
     /// Whoever can make a link below a PATH would choose what is read.
     #[error(
-        "`any`: this process has a capability that overrides permissions (CAP_DAC_READ_SEARCH or CAP_DAC_OVERRIDE), so whoever can make a link \
-         below a PATH would have any file of the system read; say `owner`, or `any-privileged` if that is meant"
+        "`any`: this process has a capability that overrides permissions (CAP_DAC_READ_SEARCH or \
+        CAP_DAC_OVERRIDE), so whoever can make a link \
+         below a PATH would have any file of the system read; say `owner`, or `any-privileged` if \
+         that is meant"
     )]
     AnyPrivileged,
     /// Messages with their lengths before them are for a stream.
-    #[error("`syslog` is for a receiver (unix:PATH, tcp:HOST:PORT, stdout), not for a file: use json or text there")]
+    #[error(
+        "`syslog` is for a receiver (unix:PATH, tcp:HOST:PORT, stdout), not for a file: use json \
+        or text there"
+    )]
     SyslogFile,
     /// The system does not tell its name.
     #[error("this system does not tell its name ({reason}): say one, as in `host = \"node7\"`")]
@@ -252,7 +278,8 @@ pub enum ConfigError {
 }
 
 impl ConfigError {
-    /// The setting as it is called in a file: the option without its dashes, `_` for `-`. `PATH` for the arguments.
+    /// The setting as it is called in a file: the option without its dashes, `_` for `-`. `PATH`
+    /// for the arguments.
     #[must_use]
     pub fn key(&self) -> &'static str {
         match self {
@@ -285,7 +312,9 @@ pub enum OutputError {
     #[error("expected stdout, fd:N, file:PATH, unix:PATH or tcp:HOST:PORT")]
     UnknownKind,
     /// A path alone.
-    #[error("expected stdout, fd:N, file:PATH, unix:PATH or tcp:HOST:PORT; did you mean file:{path}?")]
+    #[error(
+        "expected stdout, fd:N, file:PATH, unix:PATH or tcp:HOST:PORT; did you mean file:{path}?"
+    )]
     PlainPath {
         /// As given.
         path: String,
@@ -294,7 +323,10 @@ pub enum OutputError {
     #[error("expected the number of an open descriptor, as in fd:3")]
     Descriptor,
     /// Records would mix with what is said there.
-    #[error("descriptor 2 is for diagnostics, which would mix with the records: use another one, as in fd:3")]
+    #[error(
+        "descriptor 2 is for diagnostics, which would mix with the records: use another one, as in \
+        fd:3"
+    )]
     Diagnostics,
     /// `file:` or `unix:` alone.
     #[error("the path is missing")]
@@ -303,7 +335,9 @@ pub enum OutputError {
     #[error("the path of a unix socket has at most 107 bytes")]
     SocketPathTooLong,
     /// No host and port.
-    #[error("expected a host name or address and a port, as in tcp:localhost:5140 or tcp:[::1]:5140")]
+    #[error(
+        "expected a host name or address and a port, as in tcp:localhost:5140 or tcp:[::1]:5140"
+    )]
     Address,
 }
 
@@ -345,18 +379,25 @@ impl Output {
 /// A path, most likely, if it looks like one.
 fn unknown_kind(uri: &OsStr) -> OutputError {
     match uri.to_str() {
-        Some(path) if path.starts_with(['/', '.']) || (path.contains(['/', '.']) && !path.contains(':')) => {
+        Some(path)
+            if path.starts_with(['/', '.'])
+                || (path.contains(['/', '.']) && !path.contains(':')) =>
+        {
             OutputError::PlainPath { path: path.to_owned() }
         }
         _ => OutputError::UnknownKind,
     }
 }
 
-/// Whether `address` can be resolved in principle: a host, or an IPv6 address in brackets, and a port other than 0.
+/// Whether `address` can be resolved in principle: a host, or an IPv6 address in brackets, and a
+/// port other than 0.
 fn is_host_and_port(address: &str) -> bool {
     let Some((host, port)) = address.rsplit_once(':') else { return false };
-    let is_port = port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok_and(|port| port != 0);
-    let is_name = !host.is_empty() && !host.contains([':', '/', '[', ']', '@']) && !host.contains(char::is_whitespace);
+    let is_port = port.bytes().all(|byte| byte.is_ascii_digit())
+        && port.parse::<u16>().is_ok_and(|port| port != 0);
+    let is_name = !host.is_empty()
+        && !host.contains([':', '/', '[', ']', '@'])
+        && !host.contains(char::is_whitespace);
     is_port && (is_name || address.parse::<SocketAddrV6>().is_ok())
 }
 

@@ -1,8 +1,9 @@
 //! Config -> a running process: the mio loop, its tokens, signals and the end.
 //!
 //! In: validated [`Settings`]. Out: an exit, or an error with its whole chain.
-//! Always holds: one thread; between two turns the process sleeps in `epoll_wait(2)`, or paces itself. mio is edge-triggered: a
-//! descriptor that is not drained is turned to again at once, without waiting for an edge that would never come.
+//! Always holds: one thread; between two turns the process sleeps in `epoll_wait(2)`, or paces
+//! itself. mio is edge-triggered: a descriptor that is not drained is turned to again at once,
+//! without waiting for an edge that would never come.
 
 mod aside;
 pub mod http;
@@ -48,11 +49,12 @@ const OUTPUT: Token = Token(2);
 const OFFSETS: Token = Token(3);
 const MOUNTS: Token = Token(4);
 
-/// A commit that takes longer than this is looked for, in case that nothing wakes the loop at its end.
+/// A commit that takes longer than this is looked for, in case that nothing wakes the loop at its
+/// end.
 const OUTCOME_POLL: Duration = Duration::from_secs(1);
 
-/// Follows the configured paths until all is read (`--once`), a signal comes, or nobody reads the output. `progress` is the line that
-/// tells how far it is, if there is to be one.
+/// Follows the configured paths until all is read (`--once`), a signal comes, or nobody reads the
+/// output. `progress` is the line that tells how far it is, if there is to be one.
 ///
 /// # Errors
 /// When the output cannot be opened or fails for good, or a system call of the loop fails.
@@ -63,7 +65,8 @@ pub fn run(settings: Settings, progress: Option<Progress>) -> anyhow::Result<()>
     }
     if host::links_files_of_others() && !settings.config.engine.same_owner {
         tracing::warn!(
-            "sysctl fs.protected_hardlinks is 0: whoever may write to a directory below a PATH can link a file of another user into it, and have \
+            "sysctl fs.protected_hardlinks is 0: whoever may write to a directory below a PATH can \
+            link a file of another user into it, and have \
              it read; set it to 1, or say --same-owner"
         );
     }
@@ -88,19 +91,22 @@ pub fn run(settings: Settings, progress: Option<Progress>) -> anyhow::Result<()>
 
 /// The run came to its end, though perhaps not all could be read or delivered.
 fn is_orderly(outcome: &anyhow::Result<()>) -> bool {
-    let is_partial = |error: &anyhow::Error| matches!(error.downcast_ref(), Some(EngineError::NotRead(_) | EngineError::CutShort));
+    let is_partial = |error: &anyhow::Error| {
+        matches!(error.downcast_ref(), Some(EngineError::NotRead(_) | EngineError::CutShort))
+    };
     outcome.as_ref().err().is_none_or(is_partial)
 }
 
-/// How many files may be open besides the one being read, of those asked for. The rest of the descriptors is for clients of metrics, listings
-/// and outputs.
+/// How many files may be open besides the one being read, of those asked for. The rest of the
+/// descriptors is for clients of metrics, listings and outputs.
 fn open_files_max(asked_for: u32) -> usize {
     let (limit, _) = getrlimit(Resource::RLIMIT_NOFILE).expect("every process has this limit");
     let part = if asked_for <= KEEP_OPEN { limit / 4 } else { limit / 2 };
     let allowed = u64::from(asked_for).min(part);
     if asked_for > KEEP_OPEN && allowed < u64::from(asked_for) {
         tracing::warn!(
-            "no more than {allowed} files can stay open, not --keep-open {asked_for}: half of the descriptor limit (LimitNOFILE= of a \
+            "no more than {allowed} files can stay open, not --keep-open {asked_for}: half of the \
+            descriptor limit (LimitNOFILE= of a \
              service, `ulimit -n` in a shell)"
         );
     }
@@ -169,7 +175,9 @@ impl Daemon {
         let signals = Signals::new().context("cannot receive signals")?;
         for descriptor in signals.descriptors() {
             let registry = poll.registry();
-            registry.register(&mut SourceFd(&descriptor), SIGNALS, Interest::READABLE).context("cannot poll signals")?;
+            registry
+                .register(&mut SourceFd(&descriptor), SIGNALS, Interest::READABLE)
+                .context("cannot poll signals")?;
         }
         let mut kept = config.state_dir.as_deref().map(state_dir::open).transpose()?;
         let registry = poll.registry().try_clone().context("cannot share the epoll instance")?;
@@ -263,7 +271,9 @@ impl Daemon {
             }
             match self.turn(&ready)? {
                 Next::Poll(next) => timeout = next,
-                Next::Exit if self.engine.is_cut_short() => return Err(EngineError::CutShort.into()),
+                Next::Exit if self.engine.is_cut_short() => {
+                    return Err(EngineError::CutShort.into());
+                }
                 Next::Exit => {
                     self.say_what_is_left();
                     return Ok(());
@@ -283,7 +293,9 @@ impl Daemon {
                 // The turn takes the outcome.
                 OFFSETS => {}
                 MOUNTS => self.engine.mounts_changed(now),
-                Token(server::FIRST_TOKEN..) => self.server.ready(event.token(), &mut self.engine, now),
+                Token(server::FIRST_TOKEN..) => {
+                    self.server.ready(event.token(), &mut self.engine, now)
+                }
                 _ => {
                     if self.take_signals(now)? == Next::Exit {
                         return Ok(Next::Exit);
@@ -308,18 +320,32 @@ impl Daemon {
         if self.stops_by.is_some_and(|by| by <= now.instant) {
             return Ok(Next::Exit);
         }
-        if is_productive && turn != Turn::Again && !rest.is_zero() && self.engine.is_output_drained() {
+        if is_productive
+            && turn != Turn::Again
+            && !rest.is_zero()
+            && self.engine.is_output_drained()
+        {
             clock::pause(rest);
         }
         let engine = &self.engine;
-        if self.progress.as_mut().is_some_and(|progress| !progress.turned(|| engine.reading(), now.instant)) {
+        if self
+            .progress
+            .as_mut()
+            .is_some_and(|progress| !progress.turned(|| engine.reading(), now.instant))
+        {
             self.progress = None;
         }
         // Its end wakes the loop, unless that fails.
         let outcome = self.engine.is_storing().then(|| now.instant + OUTCOME_POLL);
         let line = self.progress.as_ref().and_then(Progress::deadline);
-        let deadline =
-            next.into_iter().chain(self.stops_by).chain(word_due).chain(line).chain(outcome).chain(self.server.deadline()).min();
+        let deadline = next
+            .into_iter()
+            .chain(self.stops_by)
+            .chain(word_due)
+            .chain(line)
+            .chain(outcome)
+            .chain(self.server.deadline())
+            .min();
         Ok(Next::Poll(match turn {
             Turn::Again => Some(Duration::ZERO),
             _ => deadline.map(|at| at.saturating_duration_since(clock::now().instant)),
@@ -353,7 +379,9 @@ impl Daemon {
         let current = self.engine.file_system_mut().events_descriptor();
         if let Some(descriptor) = current.filter(|_| current != self.registered) {
             let registry = self.poll.registry();
-            registry.register(&mut SourceFd(&descriptor), EVENTS, Interest::READABLE).context("cannot poll inotify events")?;
+            registry
+                .register(&mut SourceFd(&descriptor), EVENTS, Interest::READABLE)
+                .context("cannot poll inotify events")?;
             self.registered = current;
             self.engine.events_ready();
         }
@@ -368,8 +396,11 @@ impl Daemon {
         }
         let Some(descriptor) = self.engine.file_system_mut().mounts_descriptor() else { return };
         self.are_mounts_polled = true;
-        if let Err(error) = self.poll.registry().register(&mut SourceFd(&descriptor), MOUNTS, Interest::PRIORITY) {
-            tracing::debug!(%error, "changes of mounts cannot be polled: they are noticed by the sweep alone");
+        if let Err(error) =
+            self.poll.registry().register(&mut SourceFd(&descriptor), MOUNTS, Interest::PRIORITY)
+        {
+            tracing::debug!(%error, "changes of mounts cannot be polled: they are noticed by the \
+                sweep alone");
         }
     }
 
@@ -388,10 +419,12 @@ impl Daemon {
             offsets = self.resumed,
             "started"
         );
-        let is_service = ["INVOCATION_ID", "NOTIFY_SOCKET"].iter().any(|name| std::env::var_os(name).is_some());
+        let is_service =
+            ["INVOCATION_ID", "NOTIFY_SOCKET"].iter().any(|name| std::env::var_os(name).is_some());
         if is_service && self.resumed.is_none() && self.engine.reads_from_beginning() {
             tracing::warn!(
-                "no state directory: a restart delivers all logs again from their beginning; set state_dir, or from = \"end\""
+                "no state directory: a restart delivers all logs again from their beginning; set \
+                state_dir, or from = \"end\""
             );
         }
     }
@@ -400,11 +433,15 @@ impl Daemon {
     fn say_what_is_left(&self) {
         let bytes = self.engine.undelivered_bytes();
         if bytes > 0 && self.resumed.is_some() {
-            tracing::warn!(bytes, "stopped before the output took all that was read: the next run reads it again");
+            tracing::warn!(
+                bytes,
+                "stopped before the output took all that was read: the next run reads it again"
+            );
         } else if bytes > 0 {
             tracing::warn!(
                 bytes,
-                "stopped before the output took all that was read: without a state directory, the next run delivers it only if it reads all \
+                "stopped before the output took all that was read: without a state directory, the \
+                next run delivers it only if it reads all \
                  logs from their beginning"
             );
         }
@@ -428,9 +465,11 @@ impl Daemon {
         self.warn_of_inputs_without_files();
         let sizes = self.engine.sizes();
         let after = humantime::format_duration(Duration::from_millis(
-            u64::try_from(now.saturating_duration_since(self.started_at).as_millis()).unwrap_or(u64::MAX),
+            u64::try_from(now.saturating_duration_since(self.started_at).as_millis())
+                .unwrap_or(u64::MAX),
         ));
-        tracing::info!(files = sizes.files, directories = sizes.directories, after = %after, "ready: nothing that is written from now on is missed");
+        let (files, directories) = (sizes.files, sizes.directories);
+        tracing::info!(files, directories, %after, "ready: nothing that is written from now on is missed");
     }
 
     /// A turn ended. Returns when to turn again so that the service manager hears of it.

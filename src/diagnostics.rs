@@ -1,8 +1,10 @@
 //! What manytail says about itself: on stderr only, since stdout carries records.
 //!
-//! In: level and format as chosen on the command line; then `tracing` events from everywhere. Out: lines on stderr.
-//! Always holds: a stderr that is closed or broken costs the line, never the run; an event is one line; colours go to terminals only. The
-//! journal gets what it has no other way to know, the priority, and not what it knows itself, the time (sd-daemon(3)).
+//! In: level and format as chosen on the command line; then `tracing` events from everywhere. Out:
+//! lines on stderr.
+//! Always holds: a stderr that is closed or broken costs the line, never the run; an event is one
+//! line; colours go to terminals only. The journal gets what it has no other way to know, the
+//! priority, and not what it knows itself, the time (sd-daemon(3)).
 
 use std::io::{self, IsTerminal, Write};
 use std::sync::OnceLock;
@@ -42,8 +44,13 @@ pub enum Level {
 
 impl Level {
     /// Every value with its name.
-    pub const NAMES: [(&'static str, Level); 5] =
-        [("error", Level::Error), ("warn", Level::Warn), ("info", Level::Info), ("debug", Level::Debug), ("trace", Level::Trace)];
+    pub const NAMES: [(&'static str, Level); 5] = [
+        ("error", Level::Error),
+        ("warn", Level::Warn),
+        ("info", Level::Info),
+        ("debug", Level::Debug),
+        ("trace", Level::Trace),
+    ];
 
     fn filter(self) -> LevelFilter {
         match self {
@@ -67,7 +74,8 @@ pub enum LogFormat {
 
 impl LogFormat {
     /// Every value with its name.
-    pub const NAMES: [(&'static str, LogFormat); 2] = [("text", LogFormat::Text), ("json", LogFormat::Json)];
+    pub const NAMES: [(&'static str, LogFormat); 2] =
+        [("text", LogFormat::Text), ("json", LogFormat::Json)];
 }
 
 /// What is said, and how.
@@ -97,7 +105,11 @@ impl Diagnostics {
         }
     }
 
-    fn dispatch<W>(self, writer: W, reader: Reader) -> (tracing::Dispatch, reload::Handle<LevelFilter, Registry>)
+    fn dispatch<W>(
+        self,
+        writer: W,
+        reader: Reader,
+    ) -> (tracing::Dispatch, reload::Handle<LevelFilter, Registry>)
     where
         W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
     {
@@ -141,10 +153,14 @@ enum Reader {
     Plain,
 }
 
-/// Whether `$JOURNAL_STREAM` (`DEVICE:INODE`, systemd.exec(5)) is what stderr is now: whoever started us may have sent it elsewhere.
+/// Whether `$JOURNAL_STREAM` (`DEVICE:INODE`, systemd.exec(5)) is what stderr is now: whoever
+/// started us may have sent it elsewhere.
 fn is_journal(stream: Option<&str>) -> bool {
-    let Some((device, inode)) = stream.and_then(|stream| stream.split_once(':')) else { return false };
-    fstat(io::stderr()).is_ok_and(|here| (device.parse(), inode.parse()) == (Ok(here.st_dev), Ok(here.st_ino)))
+    let Some((device, inode)) = stream.and_then(|stream| stream.split_once(':')) else {
+        return false;
+    };
+    fstat(io::stderr())
+        .is_ok_and(|here| (device.parse(), inode.parse()) == (Ok(here.st_dev), Ok(here.st_ino)))
 }
 
 /// Makes a [`Line`] for each event.
@@ -188,7 +204,8 @@ impl<W: Write> Write for Line<W> {
         let mut line = Vec::with_capacity(self.priority.len() + event.len());
         line.extend_from_slice(self.priority.as_bytes());
         for &byte in body {
-            // An error's or an output's name may hold what ends a line, for the journal a NUL as well.
+            // An error's or an output's name may hold what ends a line, for the journal a NUL as
+            // well.
             match byte {
                 b'\n' => line.extend_from_slice(b"\\n"),
                 0 => line.extend_from_slice(b"\\0"),
@@ -247,7 +264,10 @@ mod tests {
     fn text_is_one_line_per_event_without_colours() {
         let text = said(Level::Info, LogFormat::Text);
         assert_eq!(text.lines().count(), 3, "{text}");
-        assert!(text.contains("ERROR first path=\"a\\nb\"") && text.contains("INFO second"), "{text}");
+        assert!(
+            text.contains("ERROR first path=\"a\\nb\"") && text.contains("INFO second"),
+            "{text}"
+        );
         assert!(!text.contains('\x1b'), "{text}");
         assert!(text.ends_with("WARN fifth reason=a\\nb\\0c\n"), "{text}");
     }
@@ -255,10 +275,12 @@ mod tests {
     #[test]
     fn the_journal_gets_priorities_and_neither_time_nor_level() {
         let text = said_to(Reader::Journal, Level::Trace, LogFormat::Text);
-        let expected = "<3>first path=\"a\\nb\"\n<6>second\n<7>third\n<7>fourth\n<4>fifth reason=a\\nb\\0c\n";
+        let expected =
+            "<3>first path=\"a\\nb\"\n<6>second\n<7>third\n<7>fourth\n<4>fifth reason=a\\nb\\0c\n";
         assert_eq!(text, expected);
         let text = said_to(Reader::Journal, Level::Error, LogFormat::Json);
-        let event: serde_json::Value = serde_json::from_str(text.strip_prefix("<3>").expect("the priority")).unwrap();
+        let event: serde_json::Value =
+            serde_json::from_str(text.strip_prefix("<3>").expect("the priority")).unwrap();
         assert_eq!(event["message"], "first");
     }
 
@@ -267,7 +289,13 @@ mod tests {
         let here = fstat(io::stderr()).unwrap();
         let (device, inode) = (here.st_dev, here.st_ino);
         assert!(is_journal(Some(&format!("{device}:{inode}"))));
-        for other in [format!("{device}:{}", inode + 1), format!("{device}"), format!("{device}:{inode}:"), ":".into(), "".into()] {
+        for other in [
+            format!("{device}:{}", inode + 1),
+            format!("{device}"),
+            format!("{device}:{inode}:"),
+            ":".into(),
+            "".into(),
+        ] {
             assert!(!is_journal(Some(&other)), "{other}");
         }
         assert!(!is_journal(None));
@@ -276,7 +304,8 @@ mod tests {
     #[test]
     fn json_is_one_object_per_event_with_its_fields() {
         let text = said(Level::Trace, LogFormat::Json);
-        let events: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let events: Vec<serde_json::Value> =
+            text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         assert_eq!(events.len(), 5);
         assert_eq!(
             (&events[0]["level"], &events[0]["message"], &events[0]["path"]),

@@ -1,7 +1,8 @@
 //! Which directory is listed next: the queue of those that are due now, and the sweeps over all.
 //!
 //! In: directories to visit, and why. Out: one at a time, so that a listing can be taken in slices.
-//! Always holds: a directory waits in the urgent queue at most once; a sweep passes everything once per period and sleeps in between.
+//! Always holds: a directory waits in the urgent queue at most once; a sweep passes everything once
+//! per period and sleeps in between.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant, SystemTime};
@@ -16,7 +17,8 @@ pub(crate) struct Visit<L> {
     pub(crate) directory: DirKey,
     pub(crate) why: Why,
     pub(crate) listing: L,
-    /// Whether files were known here before the listing began, so that some may turn out to be gone.
+    /// Whether files were known here before the listing began, so that some may turn out to be
+    /// gone.
     pub(crate) had_files: bool,
 }
 
@@ -32,12 +34,14 @@ pub(crate) enum Queued<L> {
 /// Listings under way at most: each holds a descriptor.
 const LISTINGS_MAX: usize = 32;
 
-/// Directories to be visited as soon as possible: their groups take turns, a slice of a listing each.
+/// Directories to be visited as soon as possible: their groups take turns, a slice of a listing
+/// each.
 #[derive(Debug)]
 pub(crate) struct Urgent<L> {
     queue: FairQueue<Queued<L>>,
     listings: usize,
-    /// Directories whose paths led nowhere, each once. They are checked again once the kernel's queue is empty.
+    /// Directories whose paths led nowhere, each once. They are checked again once the kernel's
+    /// queue is empty.
     pub(crate) lost: VecDeque<DirKey>,
 }
 
@@ -62,7 +66,8 @@ impl<L> Urgent<L> {
         next
     }
 
-    /// As many listings are under way as may be: one that is not begun waits, the next in its group.
+    /// As many listings are under way as may be: one that is not begun waits, the next in its
+    /// group.
     pub(crate) fn must_wait(&self) -> bool {
         self.listings >= LISTINGS_MAX
     }
@@ -73,7 +78,9 @@ impl<L> Urgent<L> {
 
     /// Those that are still to be visited.
     pub(crate) fn waiting(&self) -> impl Iterator<Item = DirKey> + '_ {
-        self.queue.iter().filter_map(|queued| if let Queued::New(directory) = queued { Some(*directory) } else { None })
+        self.queue.iter().filter_map(|queued| {
+            if let Queued::New(directory) = queued { Some(*directory) } else { None }
+        })
     }
 
     /// Whether directories of the group are visited, or wait for it.
@@ -91,7 +98,8 @@ impl<L> Urgent<L> {
 pub(crate) enum SweepKind {
     /// Those whose changes are told, as a rule.
     Local,
-    /// Those on file systems that others write to unseen ([`crate::file_systems::Sight::is_blind`]).
+    /// Those on file systems that others write to unseen
+    /// ([`crate::file_systems::Sight::is_blind`]).
     Blind,
 }
 
@@ -130,7 +138,8 @@ impl<L> Sweep<L> {
         sweep
     }
 
-    /// Sleeps until [`Sweep::wake`]; then passes most of the time: its looks are what others hear events for, so they come evenly.
+    /// Sleeps until [`Sweep::wake`]; then passes most of the time: its looks are what others hear
+    /// events for, so they come evenly.
     pub(crate) fn steady(period: Option<Duration>, now: Now) -> Self {
         Sweep::asleep(period, period.unwrap_or_default() * 3 / 4, now)
     }
@@ -150,7 +159,8 @@ impl<L> Sweep<L> {
         }
     }
 
-    /// There is something to pass now. The files that are known were just found, so that the first pass has a part of a period to wait.
+    /// There is something to pass now. The files that are known were just found, so that the first
+    /// pass has a part of a period to wait.
     pub(crate) fn wake(&mut self, now: Now) {
         if let Some(period) = self.period.filter(|_| self.next.is_none()) {
             self.begins = now.instant + (period - self.spread);
@@ -176,7 +186,8 @@ impl<L> Sweep<L> {
         self.quota > 0
     }
 
-    /// How many looks may be taken now: enough of them, over time, to pass `total` files in the time a pass is spread over.
+    /// How many looks may be taken now: enough of them, over time, to pass `total` files in the
+    /// time a pass is spread over.
     pub(crate) fn quota(&mut self, total: usize, now: Instant) -> usize {
         if let Some(period) = self.period.filter(|_| self.next.is_some_and(|next| next <= now)) {
             if !self.is_running {
@@ -188,7 +199,8 @@ impl<L> Sweep<L> {
             let every = (period / 16).min(SLICE_EVERY_MAX);
             self.next = Some(now + every);
             let slices = self.spread.as_nanos() / every.as_nanos().max(1);
-            let slice = total.div_ceil(usize::try_from(slices).unwrap_or(usize::MAX).max(1)).max(16);
+            let slice =
+                total.div_ceil(usize::try_from(slices).unwrap_or(usize::MAX).max(1)).max(16);
             // What is late by more than a pass is not made up for.
             self.quota = (self.quota + slice).min(total.max(16));
         }

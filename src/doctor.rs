@@ -1,8 +1,10 @@
-//! `manytail doctor`: whether this machine, this user and these trees are what a run needs, and what to do where they are not.
+//! `manytail doctor`: whether this machine, this user and these trees are what a run needs, and
+//! what to do where they are not.
 //!
-//! In: a [`Request`]. Out: findings as text or json, and whether one of them is a problem.
-//! Three steps, of which only the first looks at the world: `survey` and `system` gather facts, `verdict` judges them, `report` says
-//! it. Always holds: nothing is changed, no followed file is opened.
+//! In: a [`Request`]. Out: findings as text or json, and whether one of them is a problem. Three
+//! steps, of which only the first looks at the world: `survey` and `system` gather facts, `verdict`
+//! judges them, `report` says it.
+//! Always holds: nothing is changed, no followed file is opened.
 
 mod report;
 mod survey;
@@ -49,11 +51,13 @@ pub struct Request {
     pub recursive: bool,
     /// Which symbolic links below PATH are followed.
     pub follow_links: Option<LinkRule>,
-    /// Whether only files are to be read that belong to the owner of the first component below PATH.
+    /// Whether only files are to be read that belong to the owner of the first component below
+    /// PATH.
     pub same_owner: bool,
     /// Where offsets are to be kept across restarts.
     pub state_dir: Option<PathBuf>,
-    /// How often files are looked at where others write unseen; `None`: no more often than elsewhere.
+    /// How often files are looked at where others write unseen; `None`: no more often than
+    /// elsewhere.
     pub rescan_remote: Option<Duration>,
     /// The rest of the settings, if they are known.
     pub tried: Option<Tried>,
@@ -61,7 +65,8 @@ pub struct Request {
     pub style: Style,
 }
 
-/// Looks, judges and writes the answer. Gives whether there is no problem. A reader who has enough of it (`| head`) is no error.
+/// Looks, judges and writes the answer. Gives whether there is no problem. A reader who has enough
+/// of it (`| head`) is no error.
 ///
 /// # Errors
 /// When the answer cannot be written.
@@ -81,7 +86,8 @@ pub fn run(request: &Request, out: &mut impl Write) -> io::Result<bool> {
     }
 }
 
-/// Tries the output alone. What is not as it should be goes to `out`, a line each. Gives whether there is no problem.
+/// Tries the output alone. What is not as it should be goes to `out`, a line each. Gives whether
+/// there is no problem.
 ///
 /// # Errors
 /// When the answer cannot be written.

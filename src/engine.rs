@@ -1,21 +1,23 @@
 //! The pipeline on one screen: one turn takes what the kernel said and brings it to the output.
 //!
-//! In: `now`, and the loop's word that a descriptor is ready. Out: [`Turn`], what the loop has to wait for.
-//! Always holds: a file with unread bytes is in a queue of files to read, or something with a deadline or an event to come keeps it: it
-//! cools down, waits for its predecessor or the end of a listing, is in doubt, or the output has no room. Nothing here blocks or reads a
-//! clock.
+//! In: `now`, and the loop's word that a descriptor is ready. Out: [`Turn`], what the loop has to
+//! wait for.
+//! Always holds: a file with unread bytes is in a queue of files to read, or something with a
+//! deadline or an event to come keeps it: it cools down, waits for its predecessor or the end of a
+//! listing, is in doubt, or the output has no room. Nothing here blocks or reads a clock.
 
-// The rooms, in the order in which a line passes through them. A room's folder has the files that work on its state. The state is in the
-// file of the room's name; that of `reading` and `output` is in `open_files.rs` and `output_file.rs`.
+// The rooms, in the order in which a line passes through them. A room's folder has the files that
+// work on its state. The state is in the file of the room's name; that of `reading` and `output` is
+// in `open_files.rs` and `output_file.rs`.
 mod commit; // acknowledged offsets become durable; what the journal knew at the start
 mod coverage; // what is followed: inputs, PATHs, the ways to them
 mod discovery; // what is found without events: listings, sweeps, searches
 mod identities; // which file has which name: renames, looks, rotation
 mod kernel; // events in: which names changed, whether events were lost
-mod observer;
+mod observer; // counts, `status`, `top`, why a file is not read
 mod output; // the output file, and an output that takes nothing
 mod reading; // open files, bytes to records
-mod schedule; // what keeps each file from being read, whose turn it is, what is due when // counts, `status`, `top`, why a file is not read
+mod schedule; // what keeps each file from being read, whose turn it is, what is due when
 
 mod invariants; // what holds between two turns
 mod retune; // settings that change while it runs
@@ -48,10 +50,12 @@ use output::output_file::OutputFile;
 use reading::open_files::Reading;
 use schedule::Schedule;
 
-/// Room for about two thousand events with short names: an eighth of the kernel's default queue in one call.
+/// Room for about two thousand events with short names: an eighth of the kernel's default queue in
+/// one call.
 const EVENT_BUFFER_BYTES: usize = 64 * 1024;
 
-/// Buffers of events taken per turn at most: eight thousand events with short names, some ten milliseconds of work if each is a rename.
+/// Buffers of events taken per turn at most: eight thousand events with short names, some ten
+/// milliseconds of work if each is a rename.
 const EVENT_BUFFERS_PER_TURN: usize = 4;
 
 /// Files read per turn at most, before the kernel's queue is drained again.
@@ -63,7 +67,8 @@ const BYTES_PER_TURN: usize = 4 * 1024 * 1024;
 /// Looks (`statx`) per turn at most.
 const LOOKS_PER_TURN: usize = 256;
 
-/// No further look is taken while this many wait for the kernel's queue to be empty: all of them are believed in one turn.
+/// No further look is taken while this many wait for the kernel's queue to be empty: all of them
+/// are believed in one turn.
 const FOUND_MAX: usize = 4096;
 
 /// Directory entries taken per turn at most.
@@ -72,8 +77,8 @@ const ENTRIES_PER_TURN: usize = 1024;
 /// No further directory entry is taken while this many names wait to be looked at.
 const DOUBTS_MAX: usize = 4096;
 
-/// Files opened at most, to be held, while the output is blocked or a listing is read; unless told otherwise, also those that are open
-/// besides the one being read.
+/// Files opened at most, to be held, while the output is blocked or a listing is read; unless told
+/// otherwise, also those that are open besides the one being read.
 const HELD_MAX: usize = 256;
 
 /// State directories that are remembered when somebody moves them away and a new one is made.
@@ -95,7 +100,8 @@ pub enum Turn {
     Finished,
 }
 
-/// What ends a run with a failure. Whatever concerns one file is absorbed, counted and said instead.
+/// What ends a run with a failure. Whatever concerns one file is absorbed, counted and said
+/// instead.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
     /// The output cannot go on.
@@ -181,7 +187,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         engine
     }
 
-    /// One turn: what the kernel said becomes records, records leave, acknowledgements come back, offsets become durable.
+    /// One turn: what the kernel said becomes records, records leave, acknowledgements come back,
+    /// offsets become durable.
     ///
     /// # Errors
     /// When the output or the event queue fails for good.
@@ -198,7 +205,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.settle_found(now); // identities/identify.rs
             self.look(now); // identities/identify.rs
             self.judge_deleted(now); // identities/leaving.rs
-            self.discover(now); // discovery/directories.rs; also lets listed files go, see identities/rotation.rs
+            // Also lets listed files go: identities/rotation.rs.
+            self.discover(now); // discovery/directories.rs
             self.look_for_absent(now); // commit/resume.rs
             self.read_dirty(now)?; // reading.rs
             self.hold_unread(); // reading/held_files.rs
@@ -211,7 +219,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.check_now_and_then();
         }
         let next = self.next_turn(now.instant)?;
-        if next == Turn::Finished && self.config.once && !self.is_stopping && !self.outbox.is_closed() {
+        if next == Turn::Finished
+            && self.config.once
+            && !self.is_stopping
+            && !self.outbox.is_closed()
+        {
             let not_read = self.not_read(now);
             if !not_read.is_none() {
                 return Err(EngineError::NotRead(not_read));
@@ -248,8 +260,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.outbox.limit(bytes);
     }
 
-    /// Nothing is known of earlier runs, and this one may read what they read: `file` of json records gets the number of this run as a
-    /// fourth part, so that no record has the name of another run's.
+    /// Nothing is known of earlier runs, and this one may read what they read: `file` of json
+    /// records gets the number of this run as a fourth part, so that no record has the name of
+    /// another run's.
     pub fn mark_records(&mut self, run: u64) {
         self.reading.encoder.mark_run(run);
     }
@@ -279,8 +292,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         &self.observer.stats
     }
 
-    /// Every directory of every PATH that is there was listed once, is watched as far as there are watches, and what was found was looked at:
-    /// from now on nothing that is written is missed. After [`Engine::reload`] this has to come true again.
+    /// Every directory of every PATH that is there was listed once, is watched as far as there are
+    /// watches, and what was found was looked at: from now on nothing that is written is missed.
+    /// After [`Engine::reload`] this has to come true again.
     pub fn has_scanned(&self) -> bool {
         self.discovery.has_scanned
     }
@@ -317,9 +331,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.observer.stats.acknowledged_bytes += self.outbox.collect_acks(|reached, since| {
             lag.acknowledged(since);
             debug_assert!(
-                files
-                    .alive(reached.file)
-                    .is_none_or(|id| { files.get(id).incarnation > reached.incarnation || files.get(id).offset >= reached.offset }),
+                files.alive(reached.file).is_none_or(|id| {
+                    files.get(id).incarnation > reached.incarnation
+                        || files.get(id).offset >= reached.offset
+                }),
                 "what was acknowledged was read"
             );
             if let Some(commits) = commits {

@@ -1,8 +1,9 @@
 //! A queue that is fair to groups: each has a lane of its own, and the lanes take turns.
 //!
-//! In: items, each of a group (the files of one directory below a PATH, say). Out: one item after the other.
-//! Always holds: within a group, first in is first out; a group gives at most `row` items, by default one, before every other group that
-//! has one is served. A closed lane costs four bytes.
+//! In: items, each of a group (the files of one directory below a PATH, say). Out: one item after
+//! the other.
+//! Always holds: within a group, first in is first out; a group gives at most `row` items, by
+//! default one, before every other group that has one is served. A closed lane costs four bytes.
 
 use std::collections::VecDeque;
 
@@ -21,8 +22,8 @@ pub(crate) struct FairQueue<T> {
     lanes: Vec<Lane<T>>,
     /// The lane of each group.
     places: Vec<u32>,
-    /// Open lanes are a ring; this one was served last. [`NONE`]: none is open. One that became empty is closed when its turn comes again:
-    /// most are used again before.
+    /// Open lanes are a ring; this one was served last. [`NONE`]: none is open. One that became
+    /// empty is closed when its turn comes again: most are used again before.
     served: u32,
     /// Items that a lane gives in a row.
     row: u32,
@@ -45,9 +46,18 @@ impl<T> FairQueue<T> {
         FairQueue::in_rows_of(1)
     }
 
-    /// For items that are cheaper group by group: a lane gives up to `row` items, at least one, before the next lane's turn.
+    /// For items that are cheaper group by group: a lane gives up to `row` items, at least one,
+    /// before the next lane's turn.
     pub(crate) fn in_rows_of(row: u32) -> Self {
-        FairQueue { lanes: Vec::new(), places: Vec::new(), served: NONE, row, left_in_row: 0, free: Vec::new(), len: 0 }
+        FairQueue {
+            lanes: Vec::new(),
+            places: Vec::new(),
+            served: NONE,
+            row,
+            left_in_row: 0,
+            free: Vec::new(),
+            len: 0,
+        }
     }
 
     /// Puts an item behind those of its group.
@@ -98,13 +108,18 @@ impl<T> FairQueue<T> {
             return None;
         }
         loop {
-            let place = if self.left_in_row > 0 { self.served } else { self.lanes[self.served as usize].next };
+            let place = if self.left_in_row > 0 {
+                self.served
+            } else {
+                self.lanes[self.served as usize].next
+            };
             let items = &mut self.lanes[place as usize].items;
             if let Some(item) = items.pop_front() {
                 if items.capacity() > SPARE_ITEMS && items.is_empty() {
                     items.shrink_to(SPARE_ITEMS);
                 }
-                self.left_in_row = if self.left_in_row > 0 { self.left_in_row } else { self.row } - 1;
+                self.left_in_row =
+                    if self.left_in_row > 0 { self.left_in_row } else { self.row } - 1;
                 self.served = place;
                 self.len -= 1;
                 return Some(item);
@@ -147,7 +162,9 @@ impl<T> FairQueue<T> {
     fn groups(&self) -> impl Iterator<Item = &VecDeque<T>> + '_ {
         let lane = |place: u32| self.lanes.get(place as usize);
         let first = lane(self.served).map(|last| last.next);
-        let ring = std::iter::successors(first, move |&place| lane(place).filter(|_| place != self.served).map(|found| found.next));
+        let ring = std::iter::successors(first, move |&place| {
+            lane(place).filter(|_| place != self.served).map(|found| found.next)
+        });
         ring.map(|place| &self.lanes[place as usize].items)
     }
 
@@ -191,7 +208,10 @@ mod tests {
         (0..100_000).for_each(|number| queue.push_back(7, number));
         (0..10).for_each(|number| queue.push_back(9, 200_000 + number));
         queue.push_back(0, 300_000);
-        assert_eq!((queue.len(), queue.get(100_000), queue.get(100_011)), (100_011, Some(&200_000), None));
+        assert_eq!(
+            (queue.len(), queue.get(100_000), queue.get(100_011)),
+            (100_011, Some(&200_000), None)
+        );
         let first: Vec<i32> = (0..5).filter_map(|_| queue.pop()).collect();
         assert_eq!(first, [0, 200_000, 300_000, 1, 200_001]);
         queue.push_front(9, -1);
@@ -210,11 +230,14 @@ mod tests {
         (10..12).for_each(|number| queue.push_back(9, number));
         let first: Vec<i32> = (0..6).filter_map(|_| queue.pop()).collect();
         assert_eq!(first, [0, 1, 2, 10, 11, 3]);
-        // Who comes new waits for its turn and has a row of its own; who has nothing left in its row ends it.
+        // Who comes new waits for its turn and has a row of its own; who has nothing left in its
+        // row ends it.
         (20..24).for_each(|number| queue.push_back(5, number));
         let rest: Vec<i32> = std::iter::from_fn(|| queue.pop()).collect();
         assert_eq!((rest.len(), queue.len()), (8, 0));
-        let of_new: Vec<usize> = (20..24).map(|number| rest.iter().position(|&at| at == number).expect("it was put in")).collect();
+        let of_new: Vec<usize> = (20..24)
+            .map(|number| rest.iter().position(|&at| at == number).expect("it was put in"))
+            .collect();
         assert!(of_new[2] - of_new[0] == 2 && of_new[3] - of_new[2] > 1, "{rest:?}");
         queue.push_back(7, 30);
         assert_eq!((queue.pop(), queue.pop()), (Some(30), None));
@@ -231,7 +254,10 @@ mod tests {
         assert!(queue.lanes[0].items.capacity() <= 2 * SPARE_ITEMS);
         (0..1_000).for_each(|group| queue.push_back(group, 0));
         queue.give_back();
-        assert_eq!((queue.len(), queue.iter().count(), queue.holds(7), queue.holds(1_000)), (1_000, 1_000, true, false));
+        assert_eq!(
+            (queue.len(), queue.iter().count(), queue.holds(7), queue.holds(1_000)),
+            (1_000, 1_000, true, false)
+        );
         while queue.pop().is_some() {}
         queue.give_back();
         assert_eq!((queue.lanes.capacity(), queue.holds(7)), (0, false));
@@ -240,7 +266,8 @@ mod tests {
     #[test]
     fn turns_go_round_whichever_groups_come_and_go() {
         let mut queue = FairQueue::new();
-        let (mut lanes, mut turns) = (std::collections::BTreeMap::<u32, VecDeque<u32>>::new(), VecDeque::new());
+        let (mut lanes, mut turns) =
+            (std::collections::BTreeMap::<u32, VecDeque<u32>>::new(), VecDeque::new());
         let mut random = 1_u32;
         let mut draw = |below: u32| {
             random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
@@ -256,7 +283,11 @@ mod tests {
                     && let Some(group) = turns.pop_front()
                 {
                     expected = lanes.get_mut(&group).and_then(VecDeque::pop_front);
-                    if expected.is_some() { turns.push_back(group) } else { drop(lanes.remove(&group)) }
+                    if expected.is_some() {
+                        turns.push_back(group)
+                    } else {
+                        drop(lanes.remove(&group))
+                    }
                 }
                 assert_eq!(queue.pop(), expected, "item {item}");
                 popped += usize::from(expected.is_some());

@@ -1,6 +1,7 @@
 //! What is known of one file, as `manytail status FILE` tells it.
 //!
-//! In: nothing; [`crate::engine::Engine::explain`] fills it in. Out: [`FileStatus`], as JSON between the daemon and whoever asks.
+//! In: nothing; [`crate::engine::Engine::explain`] fills it in. Out: [`FileStatus`], as JSON
+//! between the daemon and whoever asks.
 //! Always holds: every answer has a state, and a sentence that says why in words.
 
 use base64::Engine as _;
@@ -43,7 +44,8 @@ pub fn shown(path: &[u8]) -> String {
     String::from_utf8(text).expect("what is not UTF-8 was escaped")
 }
 
-/// Where a file stands. The first group is as it should be, the second waits for something, the third is not read.
+/// Where a file stands. The first group is as it should be, the second waits for something, the
+/// third is not read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FileState {
@@ -93,9 +95,11 @@ pub enum FileState {
     NotRegular,
     /// A directory.
     Directory,
-    /// It, or a directory above it, is a symbolic link, and those, or those of its owner to what others own, are not followed.
+    /// It, or a directory above it, is a symbolic link, and those, or those of its owner to what
+    /// others own, are not followed.
     LinkNotFollowed,
-    /// Another user owns it than the directory below PATH through which it is reached (`--same-owner`).
+    /// Another user owns it than the directory below PATH through which it is reached
+    /// (`--same-owner`).
     OtherOwner,
     /// It, or a directory above it, is in a mount that a user other than root made.
     UserMount,
@@ -123,8 +127,13 @@ impl FileState {
     /// Read, or about to be: nothing is in the way.
     #[must_use]
     pub fn is_well(self) -> bool {
-        use FileState::{BeingLookedAt, CoolingDown, Deleted, Finishing, Queued, ReadToEnd, Unfinished};
-        matches!(self, ReadToEnd | Unfinished | Queued | CoolingDown | BeingLookedAt | Finishing | Deleted)
+        use FileState::{
+            BeingLookedAt, CoolingDown, Deleted, Finishing, Queued, ReadToEnd, Unfinished,
+        };
+        matches!(
+            self,
+            ReadToEnd | Unfinished | Queued | CoolingDown | BeingLookedAt | Finishing | Deleted
+        )
     }
 }
 

@@ -1,17 +1,20 @@
 //! Types of file systems: their names, and what inotify does not tell about them.
 //!
 //! In: `f_type` of `statfs(2)`. Out: a name for people, and a [`Sight`].
-//! Always holds: a type that is not known here is taken for a local one, and said to be unknown by [`FileSystemType::name`].
+//! Always holds: a type that is not known here is taken for a local one, and said to be unknown by
+//! [`FileSystemType::name`].
 
 use std::fmt;
 
 use nix::libc;
 
-/// What events tell of the writes to a file system. inotify(7): "Inotify reports only events that a user-space program triggers through
-/// the filesystem API. As a result, it does not catch remote events that occur on network filesystems."
+/// What events tell of the writes to a file system. inotify(7): "Inotify reports only events that a
+/// user-space program triggers through the filesystem API. As a result, it does not catch remote
+/// events that occur on network filesystems."
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Sight {
-    /// All writes come through this kernel and the same mounted file system: events tell of them (but for `mmap(2)`).
+    /// All writes come through this kernel and the same mounted file system: events tell of them
+    /// (but for `mmap(2)`).
     Full,
     /// Other machines (or the host of this one) write to it without this kernel's knowledge.
     Remote,
@@ -36,23 +39,31 @@ impl Sight {
         match self {
             Sight::Full => "",
             Sight::Remote => "writes made by other machines",
-            Sight::Fuse => "writes that do not come through this mount (other machines, or files below it)",
+            Sight::Fuse => {
+                "writes that do not come through this mount (other machines, or files below it)"
+            }
             Sight::Layers => "writes made directly into its layers",
             Sight::Pseudo => "anything: the kernel makes up what is read there",
         }
     }
 }
 
-/// `f_type` of `statfs(2)`: a number that each kind of file system chose. 32 bits, whatever the width of the field.
+/// `f_type` of `statfs(2)`: a number that each kind of file system chose. 32 bits, whatever the
+/// width of the field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct FileSystemType(pub u32);
 
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the field is wider than the numbers in it")]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "the field is wider than the numbers in it"
+)]
 const fn of_libc(magic: libc::__fsword_t) -> u32 {
     magic as u32
 }
 
-/// Those that libc does not name have theirs from the kernel's or the vendor's headers, as GNU stat(1) has them.
+/// Those that libc does not name have theirs from the kernel's or the vendor's headers, as GNU
+/// stat(1) has them.
 const KNOWN: [(u32, &str, Sight); 58] = [
     (of_libc(libc::NFS_SUPER_MAGIC), "NFS", Sight::Remote),
     (0xff53_4d42, "CIFS", Sight::Remote),
@@ -125,7 +136,8 @@ impl FileSystemType {
         self.known().map(|&(_, name, _)| name)
     }
 
-    /// Whether files may be copied from one layer to another, which changes what tells their lives apart.
+    /// Whether files may be copied from one layer to another, which changes what tells their lives
+    /// apart.
     #[must_use]
     pub fn is_overlay(self) -> bool {
         self.0 == of_libc(libc::OVERLAYFS_SUPER_MAGIC)

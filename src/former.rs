@@ -1,8 +1,10 @@
 //! Former names: what a file was called when somebody opened it and may still write to it.
 //!
-//! In: names that are deleted, directories that are deleted, and watches. Out: the file that had a name; watches to give back.
-//! Always holds: the memory is bounded by [`NAMES_MAX`], [`AHEAD_MAX`] and [`DEAD_MAX`], the oldest entries go first; an entry of a file
-//! that is not known any more says that the name is a dead one, and costs nothing else.
+//! In: names that are deleted, directories that are deleted, and watches. Out: the file that had a
+//! name; watches to give back.
+//! Always holds: the memory is bounded by [`NAMES_MAX`], [`AHEAD_MAX`] and [`DEAD_MAX`], the oldest
+//! entries go first; an entry of a file that is not known any more says that the name is a dead
+//! one, and costs nothing else.
 
 use std::collections::{HashSet, VecDeque};
 use std::hash::{Hash, Hasher};
@@ -14,17 +16,20 @@ use crate::registry::SlotKey;
 use crate::sys::WatchId;
 use crate::tree::DirKey;
 
-/// Names in one of the two generations: two full ones take about a megabyte. Writers that go on in deleted logs are rarer than that.
+/// Names in one of the two generations: two full ones take about a megabyte. Writers that go on in
+/// deleted logs are rarer than that.
 const NAMES_MAX: usize = 4_096;
 
-/// Deleted directories whose watches stay because a file that was opened in them may live on: each counts against
-/// `fs.inotify.max_user_watches`.
+/// Deleted directories whose watches stay because a file that was opened in them may live on: each
+/// counts against `fs.inotify.max_user_watches`.
 const DEAD_MAX: usize = 1_024;
 
-/// Lost names whose event is still queued. The event comes within the same turn or the next, so few are enough.
+/// Lost names whose event is still queued. The event comes within the same turn or the next, so few
+/// are enough.
 const AHEAD_MAX: usize = 256;
 
-/// A name in a watched directory. Watches are never numbered twice, so no other directory is meant by one.
+/// A name in a watched directory. Watches are never numbered twice, so no other directory is meant
+/// by one.
 #[derive(Debug, PartialEq, Eq)]
 struct Name {
     watch: WatchId,
@@ -60,7 +65,8 @@ pub(crate) struct FormerNames {
     ahead: VecDeque<SlotKey>,
     /// Watches of deleted directories, oldest first.
     dead: VecDeque<WatchId>,
-    /// How many of them, from the oldest on, are in doubt: events were lost since, perhaps those of their end.
+    /// How many of them, from the oldest on, are in doubt: events were lost since, perhaps those of
+    /// their end.
     doubtful: usize,
     /// Directories of which an event said that they were deleted, until a look finds out.
     deleted: HashSet<DirKey>,
@@ -100,7 +106,8 @@ impl FormerNames {
         }
     }
 
-    /// The queued event was a deletion. Returns whether [`FormerNames::note_ahead`] had noted this name.
+    /// The queued event was a deletion. Returns whether [`FormerNames::note_ahead`] had noted this
+    /// name.
     pub(crate) fn was_deleted(&mut self, watch: WatchId, name: &[u8]) -> bool {
         if self.ahead.is_empty() {
             return false;
@@ -125,12 +132,14 @@ impl FormerNames {
         self.deleted.insert(directory);
     }
 
-    /// The directory is there after all, or it was moved. Says whether an event had said that it was deleted.
+    /// The directory is there after all, or it was moved. Says whether an event had said that it
+    /// was deleted.
     pub(crate) fn take_deleted(&mut self, directory: DirKey) -> bool {
         !self.deleted.is_empty() && self.deleted.remove(&directory)
     }
 
-    /// Events were lost: what is said to be deleted may have been moved since, and the kernel may have ended any watch.
+    /// Events were lost: what is said to be deleted may have been moved since, and the kernel may
+    /// have ended any watch.
     pub(crate) fn events_lost(&mut self) {
         self.deleted.clear();
         self.doubt_watches();
@@ -162,18 +171,28 @@ impl FormerNames {
     }
 
     /// Removes the doubtful watches that no known file was named under, and returns them.
-    pub(crate) fn take_useless_watches(&mut self, is_known: impl Fn(SlotKey) -> bool) -> Vec<WatchId> {
+    pub(crate) fn take_useless_watches(
+        &mut self,
+        is_known: impl Fn(SlotKey) -> bool,
+    ) -> Vec<WatchId> {
         if self.doubtful == 0 {
             return Vec::new();
         }
-        let useful: HashSet<WatchId> = self.names.iter().filter(|&(_, &file)| is_known(file)).map(|(name, _)| name.watch).collect();
-        let (kept, useless): (Vec<_>, Vec<_>) = self.dead.drain(..self.doubtful).partition(|watch| useful.contains(watch));
+        let useful: HashSet<WatchId> = self
+            .names
+            .iter()
+            .filter(|&(_, &file)| is_known(file))
+            .map(|(name, _)| name.watch)
+            .collect();
+        let (kept, useless): (Vec<_>, Vec<_>) =
+            self.dead.drain(..self.doubtful).partition(|watch| useful.contains(watch));
         self.doubtful = kept.len();
         kept.into_iter().rev().for_each(|watch| self.dead.push_front(watch));
         useless
     }
 
-    /// How many watches of deleted directories the kernel may have ended unheard. Only `inotify_rm_watch(2)` would tell.
+    /// How many watches of deleted directories the kernel may have ended unheard. Only
+    /// `inotify_rm_watch(2)` would tell.
     pub(crate) fn doubtful_watches(&self) -> usize {
         self.doubtful
     }
@@ -200,12 +219,16 @@ mod tests {
         former.note_ahead(WatchId(1), b"deleted", files[0]);
         former.note_ahead(WatchId(1), b"renamed", files[1]);
         former.note(WatchId(1), b"other", files[2]);
-        assert!(former.was_deleted(WatchId(1), b"deleted") && !former.was_deleted(WatchId(1), b"deleted"));
+        assert!(
+            former.was_deleted(WatchId(1), b"deleted")
+                && !former.was_deleted(WatchId(1), b"deleted")
+        );
         // Another file may have the name by now, and be renamed.
         for name in [b"deleted".as_slice(), b"renamed", b"other"] {
             former.was_renamed(WatchId(1), name);
         }
-        let found = [b"deleted".as_slice(), b"renamed", b"other"].map(|name| former.find(WatchId(1), name));
+        let found =
+            [b"deleted".as_slice(), b"renamed", b"other"].map(|name| former.find(WatchId(1), name));
         assert_eq!(found, [Some(files[0]), None, Some(files[2])]);
         (0..2 * AHEAD_MAX).for_each(|_| former.note_ahead(WatchId(1), b"x", files[0]));
         assert_eq!(former.ahead.len(), AHEAD_MAX);
@@ -221,14 +244,19 @@ mod tests {
             assert_eq!(names.find(WatchId(7), format!("{number}").as_bytes()), Some(key));
         }
         assert_eq!(names.find(WatchId(7), b"0"), None);
-        assert_eq!(names.find(WatchId(8), format!("{}", 10 * NAMES_MAX - 1).as_bytes()), None, "another directory");
+        assert_eq!(
+            names.find(WatchId(8), format!("{}", 10 * NAMES_MAX - 1).as_bytes()),
+            None,
+            "another directory"
+        );
         assert!(names.names.len() <= 2 * NAMES_MAX);
     }
 
     #[test]
     fn watches_of_deleted_directories_are_given_back_when_there_are_too_many() {
         let mut names = FormerNames::default();
-        let given_back: Vec<_> = (0..1_100).filter_map(|number| names.keep_watch(WatchId(number))).collect();
+        let given_back: Vec<_> =
+            (0..1_100).filter_map(|number| names.keep_watch(WatchId(number))).collect();
         assert_eq!((given_back.len(), given_back[0]), (1_100 - DEAD_MAX, WatchId(0)));
         assert!(names.end_watch(WatchId(1_099)) && !names.end_watch(WatchId(1_099)));
         assert_eq!(names.watches(), DEAD_MAX - 1);

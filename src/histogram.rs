@@ -1,7 +1,10 @@
-//! Durations, counted in fixed buckets: a plain array, so that one observation is a search in a small table and an addition.
+//! Durations, counted in fixed buckets: a plain array, so that one observation is a search in a
+//! small table and an addition.
 //!
-//! In: durations. Out: how many were at most as long as each bound, their sum and number, and estimates of quantiles.
-//! Always holds: memory is constant, nothing is allocated, and a duration beyond the last bound is counted all the same.
+//! In: durations. Out: how many were at most as long as each bound, their sum and number, and
+//! estimates of quantiles.
+//! Always holds: memory is constant, nothing is allocated, and a duration beyond the last bound is
+//! counted all the same.
 
 use std::time::Duration;
 
@@ -9,8 +12,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::numbers::approximate;
 
-/// Upper bounds of the buckets in nanoseconds: 1-2-5 from ten microseconds (a turn that does next to nothing) to a hundred seconds
-/// (an output that is down).
+/// Upper bounds of the buckets in nanoseconds: 1-2-5 from ten microseconds (a turn that does next
+/// to nothing) to a hundred seconds (an output that is down).
 pub const BOUNDS: [u64; 22] = {
     let mut bounds = [0; 22];
     let (mut at, mut decade) = (0, 10_000);
@@ -27,7 +30,8 @@ pub const BOUNDS: [u64; 22] = {
 /// How long something took, over all the times that it happened.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Histogram {
-    /// How many were in each bucket and in none before it; the last one: longer than all [`BOUNDS`].
+    /// How many were in each bucket and in none before it; the last one: longer than all
+    /// [`BOUNDS`].
     counts: [u64; 23],
     /// Of all, in nanoseconds.
     sum: u64,
@@ -62,13 +66,17 @@ impl Histogram {
         })
     }
 
-    /// Of a part `q` of all (0.5: half of them), how long they took at most, in seconds: the bound of the bucket in which that one lies, so
-    /// up to two and a half times too long. `None`: nothing was counted. Infinite: longer than all bounds.
+    /// Of a part `q` of all (0.5: half of them), how long they took at most, in seconds: the bound
+    /// of the bucket in which that one lies, so up to two and a half times too long. `None`:
+    /// nothing was counted. Infinite: longer than all bounds.
     #[must_use]
     pub fn quantile(&self, q: f64) -> Option<f64> {
         let count = self.count();
         let wanted = (q * approximate(count)).ceil().max(1.0);
-        let found = self.cumulated().find(|&(_, upto)| approximate(upto) >= wanted).map_or(f64::INFINITY, |(bound, _)| bound);
+        let found = self
+            .cumulated()
+            .find(|&(_, upto)| approximate(upto) >= wanted)
+            .map_or(f64::INFINITY, |(bound, _)| bound);
         (count > 0).then_some(found)
     }
 
@@ -76,7 +84,10 @@ impl Histogram {
     #[must_use]
     pub fn since(&self, earlier: &Histogram) -> Histogram {
         let mut counts = self.counts;
-        counts.iter_mut().zip(earlier.counts).for_each(|(now, then)| *now = now.saturating_sub(then));
+        counts
+            .iter_mut()
+            .zip(earlier.counts)
+            .for_each(|(now, then)| *now = now.saturating_sub(then));
         Histogram { counts, sum: self.sum.saturating_sub(earlier.sum) }
     }
 }
@@ -98,7 +109,10 @@ mod tests {
         for (nanos, times) in [(0, 1), (10_000, 1), (10_001, 2), (u64::MAX, 1)] {
             histogram.observe(Duration::from_nanos(nanos), times);
         }
-        assert_eq!((histogram.counts[0], histogram.counts[1], histogram.counts[22], histogram.count()), (2, 2, 1, 5));
+        assert_eq!(
+            (histogram.counts[0], histogram.counts[1], histogram.counts[22], histogram.count()),
+            (2, 2, 1, 5)
+        );
         assert_eq!(histogram.cumulated().last(), Some((100.0, 4)));
     }
 
@@ -113,6 +127,9 @@ mod tests {
         assert_eq!(histogram.quantile(1.0), Some(f64::INFINITY));
         let mut later = histogram.clone();
         later.observe(Duration::from_millis(20), 3);
-        assert_eq!((later.since(&histogram).count(), later.since(&histogram).quantile(0.5)), (3, Some(0.02)));
+        assert_eq!(
+            (later.since(&histogram).count(), later.since(&histogram).quantile(0.5)),
+            (3, Some(0.02))
+        );
     }
 }

@@ -1,8 +1,9 @@
 //! Inputs: which rules hold for what lies below which PATH.
 //!
-//! In: inputs as set, PATHs by number. Out: for a directory a [`ScopeId`], the PATHs that cover it; for an input its globs and labels.
-//! Always holds: the PATHs of a scope are ordered from the innermost to the outermost, and those that lead to the same directory as their inputs
-//! are: the first that accepts a file has it.
+//! In: inputs as set, PATHs by number. Out: for a directory a [`ScopeId`], the PATHs that cover it;
+//! for an input its globs and labels.
+//! Always holds: the PATHs of a scope are ordered from the innermost to the outermost, and those
+//! that lead to the same directory as their inputs are: the first that accepts a file has it.
 
 use std::cmp::Reverse;
 
@@ -60,7 +61,8 @@ impl Input {
         }
     }
 
-    /// The globs by which a file may have been taken in: those that hold, and those of settings whose listings are not through.
+    /// The globs by which a file may have been taken in: those that hold, and those of settings
+    /// whose listings are not through.
     pub(crate) fn all_patterns(&self) -> impl Iterator<Item = &Patterns> {
         self.former.iter().chain([&self.patterns])
     }
@@ -137,8 +139,10 @@ impl Inputs {
 
     /// Inputs by their place among all, each with whether it ever accepted a file.
     pub(crate) fn accepted(&self) -> Vec<(InputId, bool)> {
-        let mut all: Vec<(usize, InputId, bool)> =
-            (0_u8..).zip(&self.inputs).filter_map(|(at, input)| Some((input.rank?, InputId(at), input.has_accepted))).collect();
+        let mut all: Vec<(usize, InputId, bool)> = (0_u8..)
+            .zip(&self.inputs)
+            .filter_map(|(at, input)| Some((input.rank?, InputId(at), input.has_accepted)))
+            .collect();
         all.sort_unstable_by_key(|&(rank, _, _)| rank);
         all.into_iter().map(|(_, id, has_accepted)| (id, has_accepted)).collect()
     }
@@ -176,13 +180,16 @@ impl Inputs {
         let input = self.of_root(root);
         let roots = self.roots(scope);
         // What lies between the two PATHs would come before this one.
-        let same = roots.first().filter(|&&first| self.of_root(first) == input && !self.get(input).patterns.needs_path());
+        let same = roots.first().filter(|&&first| {
+            self.of_root(first) == input && !self.get(input).patterns.needs_path()
+        });
         same.is_some() || roots.contains(&root)
     }
 
-    /// Takes new settings. `known` tells the inputs that a PATH had so far; `is_settled`: all that is followed is as the former settings
-    /// say. Returns for each new input its number, and whether its files have to be asked for anew: other globs, or another order. The
-    /// caller then says which PATHs belong to them, and calls [`Inputs::rearrange`].
+    /// Takes new settings. `known` tells the inputs that a PATH had so far; `is_settled`: all that
+    /// is followed is as the former settings say. Returns for each new input its number, and
+    /// whether its files have to be asked for anew: other globs, or another order. The caller then
+    /// says which PATHs belong to them, and calls [`Inputs::rearrange`].
     pub(crate) fn replace(
         &mut self,
         new: Vec<InputConfig>,
@@ -190,11 +197,13 @@ impl Inputs {
         is_settled: bool,
     ) -> Vec<(InputId, bool)> {
         let mut taken: Vec<InputId> = Vec::new();
-        let ranks: Vec<Option<usize>> = self.inputs.iter_mut().map(|input| input.rank.take()).collect();
+        let ranks: Vec<Option<usize>> =
+            self.inputs.iter_mut().map(|input| input.rank.take()).collect();
         let mut ranks_kept = Vec::new();
         let mut told = Vec::new();
         for (rank, config) in new.into_iter().enumerate() {
-            let before = config.paths.iter().flat_map(|path| known(path)).find(|id| !taken.contains(id));
+            let before =
+                config.paths.iter().flat_map(|path| known(path)).find(|id| !taken.contains(id));
             let id = before.unwrap_or_else(|| self.unused(&taken));
             taken.push(id);
             let mut input = Input::new(config, rank, self.format);
@@ -206,7 +215,8 @@ impl Inputs {
                 std::mem::swap(&mut self.inputs[at], &mut input);
                 let (old, new) = (input, &mut self.inputs[at]);
                 is_changed = old.patterns != new.patterns || old.binary != new.binary;
-                new.has_accepted = before.is_some() && old.has_accepted && old.patterns == new.patterns;
+                new.has_accepted =
+                    before.is_some() && old.has_accepted && old.patterns == new.patterns;
                 if before.is_some() {
                     ranks_kept.push(ranks[at]);
                     new.former = if is_settled { Vec::new() } else { old.former };
@@ -241,13 +251,15 @@ impl Inputs {
         let mut scopes = std::mem::take(&mut self.scopes);
         self.known_scopes.clear();
         for (at, scope) in (0..).zip(&mut scopes) {
-            let mut roots: Vec<RootId> = scope.iter().copied().filter(|&root| !is_removed(root)).collect();
+            let mut roots: Vec<RootId> =
+                scope.iter().copied().filter(|&root| !is_removed(root)).collect();
             roots.sort_unstable_by_key(|&root| self.order(root));
             *scope = roots.into_boxed_slice();
             self.known_scopes.entry(scope.clone()).or_insert(ScopeId(at));
         }
         self.scopes = scopes;
-        self.needs_path = self.inputs.iter().any(|input| input.rank.is_some() && input.patterns.needs_path());
+        self.needs_path =
+            self.inputs.iter().any(|input| input.rank.is_some() && input.patterns.needs_path());
     }
 }
 
@@ -273,18 +285,27 @@ mod tests {
     #[test]
     fn an_input_keeps_its_number_with_its_path_and_tells_whether_its_globs_changed() {
         let mut inputs = Inputs::new(Format::Json);
-        let first = inputs.replace(vec![input(&["a"], &[]), input(&["b"], &["*.log"])], |_| Vec::new(), true);
+        let first = inputs.replace(
+            vec![input(&["a"], &[]), input(&["b"], &["*.log"])],
+            |_| Vec::new(),
+            true,
+        );
         assert_eq!(numbers(&first), [(0, true), (1, true)]);
         let known = |path: &[u8]| if path == b"b" { vec![InputId(1)] } else { vec![] };
-        let second = inputs.replace(vec![input(&["b"], &["*.log"]), input(&["c"], &[])], known, true);
+        let second =
+            inputs.replace(vec![input(&["b"], &["*.log"]), input(&["c"], &[])], known, true);
         assert_eq!(numbers(&second), [(1, false), (2, true)]);
         let third = inputs.replace(vec![input(&["b"], &["*.out"])], known, true);
         assert_eq!(numbers(&third), [(1, true)]);
-        let accept =
-            |inputs: &Inputs, name: &[u8]| inputs.get(InputId(1)).all_patterns().any(|globs| globs.accepts_file(name, b""));
+        let accept = |inputs: &Inputs, name: &[u8]| {
+            inputs.get(InputId(1)).all_patterns().any(|globs| globs.accepts_file(name, b""))
+        };
         assert!(accept(&inputs, b"x.log") && accept(&inputs, b"x.out"));
         inputs.replace(vec![input(&["b"], &["*.err"])], known, false);
-        assert!(accept(&inputs, b"x.log") && accept(&inputs, b"x.out"), "what they took in may still be there");
+        assert!(
+            accept(&inputs, b"x.log") && accept(&inputs, b"x.out"),
+            "what they took in may still be there"
+        );
         inputs.replace(vec![input(&["b"], &["*.err"])], known, true);
         assert!(!accept(&inputs, b"x.log") && accept(&inputs, b"x.err"));
     }
@@ -293,7 +314,11 @@ mod tests {
     fn inputs_in_another_order_are_all_asked_anew_and_those_that_only_move_up_are_not() {
         let mut inputs = Inputs::new(Format::Json);
         let known = |path: &[u8]| vec![InputId(path[0] - b'a')];
-        inputs.replace(vec![input(&["a"], &[]), input(&["b"], &[]), input(&["c"], &[])], |_| Vec::new(), true);
+        inputs.replace(
+            vec![input(&["a"], &[]), input(&["b"], &[]), input(&["c"], &[])],
+            |_| Vec::new(),
+            true,
+        );
         let fewer = inputs.replace(vec![input(&["b"], &[]), input(&["c"], &[])], known, true);
         assert_eq!(numbers(&fewer), [(1, false), (2, false)]);
         let turned = inputs.replace(vec![input(&["c"], &[]), input(&["b"], &[])], known, true);
@@ -303,7 +328,8 @@ mod tests {
     #[test]
     fn a_scope_is_in_the_order_of_the_inputs_and_loses_what_is_removed() {
         let mut inputs = Inputs::new(Format::Json);
-        let told = inputs.replace(vec![input(&["a"], &[]), input(&["b"], &[])], |_| Vec::new(), true);
+        let told =
+            inputs.replace(vec![input(&["a"], &[]), input(&["b"], &[])], |_| Vec::new(), true);
         let later = inputs.add_root(told[1].0);
         let sooner = inputs.add_root(told[0].0);
         let scope = inputs.scope(vec![later, sooner, later]);
@@ -317,14 +343,22 @@ mod tests {
     #[test]
     fn the_innermost_path_comes_first_whichever_input_it_belongs_to() {
         let mut inputs = Inputs::new(Format::Json);
-        let told = inputs.replace(vec![input(&["a"], &[]), input(&["a/b"], &[]), input(&["c"], &[])], |_| Vec::new(), true);
+        let told = inputs.replace(
+            vec![input(&["a"], &[]), input(&["a/b"], &[]), input(&["c"], &[])],
+            |_| Vec::new(),
+            true,
+        );
         let [outer, inner, same] = [0, 1, 2].map(|at| inputs.add_root(told[at].0));
         let scope = inputs.scope(vec![outer, inner, same]);
         assert_eq!(inputs.roots(scope), [outer, inner, same]);
         inputs.set_depth(outer, 1);
         inputs.set_depth(inner, 2);
         inputs.set_depth(same, 1);
-        assert_eq!(inputs.roots(scope), [inner, outer, same], "also of a scope that was there before");
+        assert_eq!(
+            inputs.roots(scope),
+            [inner, outer, same],
+            "also of a scope that was there before"
+        );
         assert_eq!(inputs.scope(vec![same, inner, outer]), scope);
     }
 

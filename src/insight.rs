@@ -1,7 +1,9 @@
-//! `manytail status`, `manytail tap` and `manytail top`: how a running daemon does, asked over its control socket.
+//! `manytail status`, `manytail tap` and `manytail top`: how a running daemon does, asked over its
+//! control socket.
 //!
 //! In: a request as parsed. Out: text or JSON, and an [`Outcome`] for the exit code.
-//! Always holds: nothing waits for a daemon longer than `ANSWER_WITHIN`; the daemon alone knows, here it is only shown.
+//! Always holds: nothing waits for a daemon longer than `ANSWER_WITHIN`; the daemon alone knows,
+//! here it is only shown.
 
 mod client;
 mod screen;
@@ -31,7 +33,8 @@ pub use client::AskError;
 pub use tap::{TapRequest, tap};
 pub use terminal::watch;
 
-/// A daemon answers within one turn, some milliseconds. One that is busy or swapped out gets this long.
+/// A daemon answers within one turn, some milliseconds. One that is busy or swapped out gets this
+/// long.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
 /// Files and directories that cannot be read, and are named at once.
@@ -132,10 +135,16 @@ pub fn status(request: &StatusRequest, out: &mut impl Write) -> Result<Outcome, 
 }
 
 /// All of a kind, a line each.
-fn list(request: &StatusRequest, kind: ListKind, out: &mut impl Write) -> Result<Outcome, InsightError> {
+fn list(
+    request: &StatusRequest,
+    kind: ListKind,
+    out: &mut impl Write,
+) -> Result<Outcome, InsightError> {
     let forgotten = each_listed(&request.socket, kind, usize::MAX, |entry| {
         match request.style {
-            Style::Text => writeln!(out, "{}\t{}", entry.path.shown(), text::printable(&entry.why))?,
+            Style::Text => {
+                writeln!(out, "{}\t{}", entry.path.shown(), text::printable(&entry.why))?
+            }
             Style::Json => {
                 serde_json::to_writer(&mut *out, &entry)?;
                 out.write_all(b"\n")?;
@@ -144,13 +153,18 @@ fn list(request: &StatusRequest, kind: ListKind, out: &mut impl Write) -> Result
         Ok(true)
     })?;
     if forgotten > 0 && request.style == Style::Text {
-        writeln!(out, "(and {} before these, which are not remembered)", crate::numbers::count(forgotten))?;
+        writeln!(
+            out,
+            "(and {} before these, which are not remembered)",
+            crate::numbers::count(forgotten)
+        )?;
     }
     out.flush()?;
     Ok(Outcome::Well)
 }
 
-/// Asks page by page, until all is told or `take` says that it is enough. Returns how many are not remembered.
+/// Asks page by page, until all is told or `take` says that it is enough. Returns how many are not
+/// remembered.
 fn each_listed(
     socket: &std::path::Path,
     kind: ListKind,
@@ -159,7 +173,8 @@ fn each_listed(
 ) -> Result<u64, InsightError> {
     let (mut cursor, mut forgotten) = (0, 0);
     for _ in 0..pages_max {
-        let page: ListedPage = question(socket, &format!("/list?kind={}&cursor={cursor}", kind.name()))?;
+        let page: ListedPage =
+            question(socket, &format!("/list?kind={}&cursor={cursor}", kind.name()))?;
         for entry in page.entries {
             if !take(entry)? {
                 return Ok(page.forgotten);
@@ -193,12 +208,14 @@ fn files(request: &StatusRequest, out: &mut impl Write) -> Result<Outcome, Insig
     Ok(outcome)
 }
 
-/// A relative path means, first, what records show: relative to the daemon's working directory. Then to ours. The daemon looks at nothing but
-/// what is below its PATHs, so that links that lead there are followed here, as far as this user may.
+/// A relative path means, first, what records show: relative to the daemon's working directory.
+/// Then to ours. The daemon looks at nothing but what is below its PATHs, so that links that lead
+/// there are followed here, as far as this user may.
 fn file(request: &StatusRequest, path: &[u8]) -> Result<FileStatus, InsightError> {
     let target = |path: &[u8]| format!("/file?path={}", percent_encoded(path));
     let found: FileStatus = question(&request.socket, &target(path))?;
-    let is_unknown = |found: &FileStatus| matches!(found.state, FileState::NotCovered | FileState::Missing);
+    let is_unknown =
+        |found: &FileStatus| matches!(found.state, FileState::NotCovered | FileState::Missing);
     if !is_unknown(&found) {
         return Ok(found);
     }
@@ -212,7 +229,8 @@ fn file(request: &StatusRequest, path: &[u8]) -> Result<FileStatus, InsightError
         && let (Some(above), Some(name)) = (absolute.parent(), absolute.file_name())
         && let Ok(above) = above.canonicalize()
     {
-        let real: FileStatus = question(&request.socket, &target(above.join(name).as_os_str().as_bytes()))?;
+        let real: FileStatus =
+            question(&request.socket, &target(above.join(name).as_os_str().as_bytes()))?;
         if real.state != FileState::NotCovered {
             return Ok(real);
         }
@@ -220,6 +238,9 @@ fn file(request: &StatusRequest, path: &[u8]) -> Result<FileStatus, InsightError
     Ok(found)
 }
 
-fn question<T: DeserializeOwned>(socket: &std::path::Path, target: &str) -> Result<T, InsightError> {
+fn question<T: DeserializeOwned>(
+    socket: &std::path::Path,
+    target: &str,
+) -> Result<T, InsightError> {
     Ok(serde_json::from_slice(&ask(socket, target, ANSWER_WITHIN)?)?)
 }

@@ -1,6 +1,7 @@
 //! What a raw inotify event means (pure).
 //!
-//! In: one [`RawEvent`]. Out: one [`Change`], or nothing for events that say nothing about the tree.
+//! In: one [`RawEvent`]. Out: one [`Change`], or nothing for events that say nothing about the
+//! tree.
 //! Always holds: a change is a hint about a name; what to do follows from looking at the file.
 
 use crate::sys::WatchId;
@@ -77,7 +78,12 @@ pub(crate) fn interpret<'a>(event: &RawEvent<'a>) -> Option<Change<'a>> {
     } else {
         return None;
     };
-    Some(Change::Name { watch: event.watch, name: event.name, is_directory: has(mask::ISDIR), what })
+    Some(Change::Name {
+        watch: event.watch,
+        name: event.name,
+        is_directory: has(mask::ISDIR),
+        what,
+    })
 }
 
 #[cfg(test)]
@@ -108,19 +114,37 @@ mod tests {
     fn encoded_events_come_back_whole_and_in_order() {
         let events = [
             RawEvent { watch: WatchId(1), mask: mask::MODIFY, cookie: 0, name: b"job7.log" },
-            RawEvent { watch: WatchId(2), mask: mask::MOVED_FROM | mask::ISDIR, cookie: 9, name: b"a" },
+            RawEvent {
+                watch: WatchId(2),
+                mask: mask::MOVED_FROM | mask::ISDIR,
+                cookie: 9,
+                name: b"a",
+            },
             RawEvent { watch: WatchId(-1), mask: mask::Q_OVERFLOW, cookie: 0, name: b"" },
         ];
         let mut bytes = Vec::new();
         events.iter().for_each(|event| encode(event, &mut bytes));
         assert!(Events::new(&bytes).eq(events));
-        assert!(Events::new(&bytes[..bytes.len() - 1]).eq(events[..2].iter().copied()), "a torn event is left out");
+        assert!(
+            Events::new(&bytes[..bytes.len() - 1]).eq(events[..2].iter().copied()),
+            "a torn event is left out"
+        );
     }
 
     #[test]
     fn a_renamed_directory_keeps_its_cookie() {
-        let event = RawEvent { watch: WatchId(2), mask: mask::MOVED_TO | mask::ISDIR, cookie: 9, name: b"a" };
-        let change = Change::Name { watch: WatchId(2), name: b"a", is_directory: true, what: NameChange::MovedTo(9) };
+        let event = RawEvent {
+            watch: WatchId(2),
+            mask: mask::MOVED_TO | mask::ISDIR,
+            cookie: 9,
+            name: b"a",
+        };
+        let change = Change::Name {
+            watch: WatchId(2),
+            name: b"a",
+            is_directory: true,
+            what: NameChange::MovedTo(9),
+        };
         assert_eq!(interpret(&event), Some(change));
     }
 }

@@ -1,9 +1,11 @@
-//! Files that were read a moment ago and are still open: the next line costs no open, and moving or deleting one loses nothing.
+//! Files that were read a moment ago and are still open: the next line costs no open, and moving or
+//! deleting one loses nothing.
 //!
 //! In: the file of a slot, once it was read to its end. Out: that file, at most once.
-//! Always holds: no more files than there are places; none for longer than was said ([`KEPT_FOR`]), as long as somebody asks when it ends.
-//! Each slot has one place, which it shares with others: whoever was read last has it. To look for a file costs one comparison, and slots
-//! that follow each other in number hardly share a place as long as there is one for each.
+//! Always holds: no more files than there are places; none for longer than was said ([`KEPT_FOR`]),
+//! as long as somebody asks when it ends. Each slot has one place, which it shares with others:
+//! whoever was read last has it. To look for a file costs one comparison, and slots that follow
+//! each other in number hardly share a place as long as there is one for each.
 
 use std::time::{Duration, Instant};
 
@@ -13,7 +15,8 @@ use crate::registry::SlotId;
 /// How long a file stays open after it was read, at most, unless it cools down for longer.
 pub(crate) const KEPT_FOR: Duration = Duration::from_secs(2);
 
-/// Ages are counted in so many steps: all files of one age are closed together, so that a file costs no timer.
+/// Ages are counted in so many steps: all files of one age are closed together, so that a file
+/// costs no timer.
 const STEPS: u32 = 4;
 
 /// See the module.
@@ -40,7 +43,14 @@ struct Kept<T> {
 impl<T> KeptFiles<T> {
     /// With so many places, each for this long; no places: nothing is ever kept.
     pub(crate) fn new(places: usize, time: Duration, now: Instant) -> Self {
-        KeptFiles { places: Self::empty(places), len: 0, step: 0, step_length: time / STEPS, next_step: now, hand: 0 }
+        KeptFiles {
+            places: Self::empty(places),
+            len: 0,
+            step: 0,
+            step_length: time / STEPS,
+            next_step: now,
+            hand: 0,
+        }
     }
 
     fn empty(places: usize) -> Box<[Option<Kept<T>>]> {
@@ -65,7 +75,8 @@ impl<T> KeptFiles<T> {
         self.len
     }
 
-    /// Whose place this is: multiples of the golden ratio lie far apart (Knuth, The Art of Computer Programming, volume 3, 6.4).
+    /// Whose place this is: multiples of the golden ratio lie far apart (Knuth, The Art of Computer
+    /// Programming, volume 3, 6.4).
     #[inline]
     fn place_of(&self, id: SlotId) -> usize {
         const GOLDEN: u32 = 0x9E37_79B9;
@@ -132,7 +143,9 @@ impl<T> KeptFiles<T> {
 
     #[cold]
     fn end_step(&mut self, now: Instant) {
-        let steps = now.saturating_duration_since(self.next_step).as_nanos() / self.step_length.as_nanos() + 1;
+        let steps = now.saturating_duration_since(self.next_step).as_nanos()
+            / self.step_length.as_nanos()
+            + 1;
         // More of them make nothing older than old.
         let steps = u32::try_from(steps).unwrap_or(STEPS).min(STEPS);
         self.step = self.step.wrapping_add(steps);
@@ -171,8 +184,9 @@ mod tests {
         let mut kept = KeptFiles::new(16_384, KEPT_FOR, now);
         (0..5_000).for_each(|number| kept.keep(id(number), number, now));
         assert!(kept.len() > 4_900, "{}", kept.len());
-        let taken: Vec<u32> =
-            (0..5_000).filter_map(|number| kept.take(id(number)).inspect(|&file| assert_eq!(file, number))).collect();
+        let taken: Vec<u32> = (0..5_000)
+            .filter_map(|number| kept.take(id(number)).inspect(|&file| assert_eq!(file, number)))
+            .collect();
         assert!(taken.len() > 4_900 && kept.len() == 0 && kept.deadline().is_none());
         assert!((0..5_000).all(|number| kept.take(id(number)).is_none()));
     }
@@ -189,7 +203,10 @@ mod tests {
             }
             assert_eq!(kept.len(), places, "each place is taken");
             (0..places / 2).for_each(|_| kept.give_way());
-            assert_eq!((kept.len(), Rc::strong_count(&file) - 1), (places - places / 2, places - places / 2));
+            assert_eq!(
+                (kept.len(), Rc::strong_count(&file) - 1),
+                (places - places / 2, places - places / 2)
+            );
             kept.clear();
             kept.give_way();
             assert_eq!((kept.len(), Rc::strong_count(&file), kept.deadline()), (0, 1, None));
@@ -215,7 +232,10 @@ mod tests {
                     closed = Some(millis - begun);
                 }
             }
-            assert!(closed.is_some_and(|age| (1_500..=2_010).contains(&age)), "kept at {begun}, closed after {closed:?} ms");
+            assert!(
+                closed.is_some_and(|age| (1_500..=2_010).contains(&age)),
+                "kept at {begun}, closed after {closed:?} ms"
+            );
         }
     }
 

@@ -1,18 +1,23 @@
-//! How long changes wait: since when a file has unread bytes, and how long it took until the output acknowledged them.
+//! How long changes wait: since when a file has unread bytes, and how long it took until the output
+//! acknowledged them.
 //!
-//! In: the time of each turn, files that are to be read, parts of files that were acknowledged. Out: two histograms.
-//! Always holds: no clock is read here and nothing is allocated per file or record; a moment costs four bytes where it waits.
+//! In: the time of each turn, files that are to be read, parts of files that were acknowledged.
+//! Out: two histograms.
+//! Always holds: no clock is read here and nothing is allocated per file or record; a moment costs
+//! four bytes where it waits.
 
 use std::time::{Duration, Instant};
 
 use crate::histogram::Histogram;
 use crate::registry::SlotId;
 
-/// A stamp counts units of 2^17 nanoseconds, 131 microseconds: it is good for six days and a half, then begins again.
+/// A stamp counts units of 2^17 nanoseconds, 131 microseconds: it is good for six days and a half,
+/// then begins again.
 const UNIT_BITS: u32 = 17;
 
-/// Files that have unread bytes but are in no queue (they cool down, or wait for something else) leave their stamps in a table of this many
-/// places, by their slot's number. Where two meet, the later one stays, and the other counts from when it goes into the queue.
+/// Files that have unread bytes but are in no queue (they cool down, or wait for something else)
+/// leave their stamps in a table of this many places, by their slot's number. Where two meet, the
+/// later one stays, and the other counts from when it goes into the queue.
 const KEPT: usize = 4096;
 
 /// A moment of this run.
@@ -33,7 +38,8 @@ pub(crate) struct Lag {
     started: Instant,
     now: Stamp,
     kept: Box<[Waiting; KEPT]>,
-    /// Parts acknowledged in this turn, by when their bytes were told of: measured when the turn is over.
+    /// Parts acknowledged in this turn, by when their bytes were told of: measured when the turn is
+    /// over.
     acknowledged: Vec<(Stamp, u64)>,
     pub(crate) deliveries: Histogram,
     pub(crate) turns: Histogram,
@@ -70,7 +76,10 @@ impl Lag {
     #[expect(clippy::cast_possible_truncation, reason = "stamps begin again, see UNIT_BITS")]
     fn stamp(&self, at: Instant) -> Stamp {
         let since = at.saturating_duration_since(self.started);
-        Stamp(((since.as_secs() * 1_000_000_000 + u64::from(since.subsec_nanos())) >> UNIT_BITS) as u32)
+        Stamp(
+            ((since.as_secs() * 1_000_000_000 + u64::from(since.subsec_nanos())) >> UNIT_BITS)
+                as u32,
+        )
     }
 
     /// This turn.
@@ -153,6 +162,10 @@ mod tests {
         lag.keep(other, Stamp(2));
         lag.begin_turn(start + 5 * MS);
         assert_eq!((lag.take(one), lag.take(other)), (lag.now(), Stamp(2)));
-        assert_eq!(lag.age(Stamp(0), start + 5 * MS).as_millis(), 4, "in units of 131 microseconds");
+        assert_eq!(
+            lag.age(Stamp(0), start + 5 * MS).as_millis(),
+            4,
+            "in units of 131 microseconds"
+        );
     }
 }

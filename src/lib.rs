@@ -1,9 +1,11 @@
-//! manytail is `tail -F` for hundreds of thousands of job logs: one thread, one inotify instance, no file open at rest.
+//! manytail is `tail -F` for hundreds of thousands of job logs: one thread, one inotify instance,
+//! no file open at rest.
 //!
 //! # The one idea
 //!
-//! **The file is the buffer.** `pread` at an offset can be repeated, so an unfinished line stays in the file and an offset moves
-//! only past what was encoded. There is no carry buffer per file and no state of a partial line. Data flows one way:
+//! **The file is the buffer.** `pread` at an offset can be repeated, so an unfinished line stays in
+//! the file and an offset moves only past what was encoded. There is no carry buffer per file and
+//! no state of a partial line. Data flows one way:
 //!
 //! ```text
 //! kernel events -> interpret -> registry (identity, offset, dirty bit) -> read (open, pread, close) -> lines -> record
@@ -12,21 +14,27 @@
 //!
 //! # What happens in one turn
 //!
-//! [`engine`] is the pipeline: it drains the kernel's queue, looks at names in doubt, takes a slice of the listings that are due,
-//! reads dirty files within a budget, and offers what came of it to the output. [`daemon`] is the loop around it: epoll, signals,
-//! the pace, the service manager, and clients that ask how it goes ([`status`], [`metrics`]). [`checkpoint`] keeps acknowledged offsets
-//! in a journal, on a thread of its own. The engine reads no clock and touches no kernel: time is an argument, the kernel is [`sys::FileSystem`], the output is [`sink::Sink`]. So a simulated kernel
-//! can drive the same code through any order of events. [`insight`] is the other side: `status` and `top` ask a running daemon.
+//! [`engine`] is the pipeline: it drains the kernel's queue, looks at names in doubt, takes a slice
+//! of the listings that are due, reads dirty files within a budget, and offers what came of it to
+//! the output. [`daemon`] is the loop around it: epoll, signals, the pace, the service manager, and
+//! clients that ask how it goes ([`status`], [`metrics`]). [`checkpoint`] keeps acknowledged
+//! offsets in a journal, on a thread of its own. The engine reads no clock and touches no kernel:
+//! time is an argument, the kernel is [`sys::FileSystem`], the output is [`sink::Sink`]. So a
+//! simulated kernel can drive the same code through any order of events. [`insight`] is the other
+//! side: `status` and `top` ask a running daemon.
 //!
 //! # What always holds
 //!
-//! * Events are hints. They are replayed in order to follow names through renames; whatever they touch is looked at afterwards, and
-//!   what the look says wins.
-//! * A file with unread bytes is in a queue of files to read, or something keeps it that ends: it cools down, waits for the file
-//!   that had its name before or for the end of a listing, is in doubt, is to be tried again, or the output has no room.
-//! * `committed <= acknowledged <= read`: what the output did not acknowledge is still in a batch, and no offset is stored for it. What is
-//!   stored belongs together: the offsets and the length of the output at one moment.
-//! * The first record of a story leaves after its incarnation is stored; nobody waits for a store that fails.
+//! * Events are hints. They are replayed in order to follow names through renames; whatever they
+//!   touch is looked at afterwards, and what the look says wins.
+//! * A file with unread bytes is in a queue of files to read, or something keeps it that ends: it
+//!   cools down, waits for the file that had its name before or for the end of a listing, is in
+//!   doubt, is to be tried again, or the output has no room.
+//! * `committed <= acknowledged <= read`: what the output did not acknowledge is still in a batch,
+//!   and no offset is stored for it. What is stored belongs together: the offsets and the length of
+//!   the output at one moment.
+//! * The first record of a story leaves after its incarnation is stored; nobody waits for a store
+//!   that fails.
 //! * No room in the batches, no read: the files are the queue.
 //! * A failure to look is not a deletion; a deletion is judged by a second look.
 //!
@@ -56,7 +64,8 @@
 //! | rescan, sweep | a look at everything because events were lost; the same, slowly, because events cannot tell all |
 //! | blind | of a file system: others write to it and no event tells, so that it has a sweep of its own, more often |
 
-// A cast that loses something is written where it is meant. Not in Cargo.toml: tests and benches are not asked.
+// A cast that loses something is written where it is meant. Not in Cargo.toml: tests and benches
+// are not asked.
 #![warn(
     clippy::cast_lossless,
     clippy::cast_possible_truncation,
@@ -75,8 +84,8 @@
     )
 )]
 
-// The layers, from the top: a module imports from its own group and from those below it, and no circle leads back to it
-// (`tests/tidy.rs`).
+// The layers, from the top: a module imports from its own group and from those below it, and no
+// circle leads back to it (`tests/tidy.rs`).
 
 // The process: the loop, signals, the state directory, clients.
 pub mod daemon;
@@ -94,7 +103,8 @@ pub mod progress;
 // One turn.
 pub mod engine;
 
-// What the engine is made of: names and directories, what is to be read and when, records on their way.
+// What the engine is made of: names and directories, what is to be read and when, records on their
+// way.
 mod batch;
 mod busiest;
 mod discovery;

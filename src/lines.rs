@@ -1,9 +1,10 @@
 //! Bytes to lines: splits what was read at `\n`, and a line that is too long into pieces.
 //!
-//! In: bytes of one file and the offset of the first of them. Out: [`Line`]s that borrow those bytes, and how many were used up.
-//! Always holds: the yielded bytes and their newlines are a prefix of the input, in order and without a gap; no line is longer than
-//! the limit; an unterminated rest that may still become one record is left where it is, in the file; lines that are
-//! taken one by one are searched once.
+//! In: bytes of one file and the offset of the first of them. Out: [`Line`]s that borrow those
+//! bytes, and how many were used up.
+//! Always holds: the yielded bytes and their newlines are a prefix of the input, in order and
+//! without a gap; no line is longer than the limit; an unterminated rest that may still become one
+//! record is left where it is, in the file; lines that are taken one by one are searched once.
 
 use std::iter::FusedIterator;
 
@@ -33,10 +34,12 @@ pub struct Lines<'a> {
     searched: usize,
 }
 
-/// Splits `bytes`, which lie at `first_offset` in their file, into lines of at most `line_bytes_max` bytes (newline not counted).
+/// Splits `bytes`, which lie at `first_offset` in their file, into lines of at most
+/// `line_bytes_max` bytes (newline not counted).
 ///
-/// A longer line yields pieces of exactly the limit that no newline ends, then its rest; when only the newline is left of it, the
-/// rest is an empty line. An unterminated end of up to the limit is not yielded, see [`Lines::consumed`].
+/// A longer line yields pieces of exactly the limit that no newline ends, then its rest; when only
+/// the newline is left of it, the rest is an empty line. An unterminated end of up to the limit is
+/// not yielded, see [`Lines::consumed`].
 ///
 /// # Panics
 /// When the limit is 0: no byte would ever be yielded.
@@ -47,7 +50,8 @@ pub fn split_lines(bytes: &[u8], first_offset: u64, line_bytes_max: usize) -> Li
 }
 
 impl<'a> Lines<'a> {
-    /// How many bytes, from the first on, were yielded so far, newlines included. The next read starts behind them.
+    /// How many bytes, from the first on, were yielded so far, newlines included. The next read
+    /// starts behind them.
     #[inline]
     #[must_use]
     pub fn consumed(&self) -> usize {
@@ -61,15 +65,19 @@ impl<'a> Lines<'a> {
         self
     }
 
-    /// Takes all whole lines that are left in one piece, with their newlines: for records that are the lines themselves. Takes none if
-    /// one of them might be longer than the limit. Returns how many they are, too.
+    /// Takes all whole lines that are left in one piece, with their newlines: for records that are
+    /// the lines themselves. Takes none if one of them might be longer than the limit. Returns how
+    /// many they are, too.
     pub fn take_whole_lines(&mut self) -> (&'a [u8], usize) {
         let left = &self.bytes[self.at..];
         if left.len() > self.line_bytes_max {
             return (&[], 0);
         }
         let searched = self.searched.saturating_sub(self.at);
-        let Some(first) = memchr(b'\n', &left[searched..]).map(|distance| searched + distance) else { return (&[], 0) };
+        let Some(first) = memchr(b'\n', &left[searched..]).map(|distance| searched + distance)
+        else {
+            return (&[], 0);
+        };
         let (end, count) = if first + 1 == left.len() {
             (left.len(), 1)
         } else {
@@ -80,18 +88,23 @@ impl<'a> Lines<'a> {
         (&left[..end], count)
     }
 
-    /// The next line, if `plain_len` of the remaining bytes is the position of its newline. So one search finds both the end of a line
-    /// and whether the line is plain.
+    /// The next line, if `plain_len` of the remaining bytes is the position of its newline. So one
+    /// search finds both the end of a line and whether the line is plain.
     #[inline]
     pub(crate) fn next_plain(&mut self, plain_len: impl Fn(&[u8]) -> usize) -> Option<Line<'a>> {
         let left = &self.bytes[self.at..];
         let len = plain_len(left);
-        (left.get(len) == Some(&b'\n') && len <= self.line_bytes_max).then(|| self.take(self.at + len, true))
+        (left.get(len) == Some(&b'\n') && len <= self.line_bytes_max)
+            .then(|| self.take(self.at + len, true))
     }
 
     #[inline]
     fn take(&mut self, end: usize, ended: bool) -> Line<'a> {
-        let line = Line { bytes: &self.bytes[self.at..end], offset: self.first_offset + self.at as u64, ended };
+        let line = Line {
+            bytes: &self.bytes[self.at..end],
+            offset: self.first_offset + self.at as u64,
+            ended,
+        };
         // The newline is consumed too: what is left starts at the start of a line.
         self.at = end + usize::from(ended);
         line
@@ -107,7 +120,8 @@ impl<'a> Iterator for Lines<'a> {
             return None;
         }
         let piece_end = self.at.saturating_add(self.line_bytes_max);
-        // One byte more than the limit: a newline right behind `limit` bytes makes them one whole record.
+        // One byte more than the limit: a newline right behind `limit` bytes makes them one whole
+        // record.
         let window_end = self.bytes.len().min(piece_end.saturating_add(1));
         let from = self.searched.max(self.at).min(window_end);
         // Where the caller searched it may be the very next byte.
@@ -144,7 +158,10 @@ mod tests {
     #[test]
     fn every_terminated_line_is_yielded_with_its_offset() {
         let (lines, consumed) = split(b"one\ntwo\r\n three \n", 100, 1024);
-        assert_eq!(lines, [(&b"one"[..], 100, true), (&b"two\r"[..], 104, true), (&b" three "[..], 109, true)]);
+        assert_eq!(
+            lines,
+            [(&b"one"[..], 100, true), (&b"two\r"[..], 104, true), (&b" three "[..], 109, true)]
+        );
         assert_eq!(consumed, 17);
     }
 
@@ -204,7 +221,8 @@ mod tests {
 
     #[test]
     fn a_newline_that_follows_a_delivered_piece_closes_it_with_an_empty_line() {
-        // The piece was delivered by an earlier call: at a resume the file's next byte is the newline.
+        // The piece was delivered by an earlier call: at a resume the file's next byte is the
+        // newline.
         let (lines, consumed) = split(b"\nnext\n", 4, 4);
         assert_eq!(lines, [(&b""[..], 4, true), (&b"next"[..], 5, true)]);
         assert_eq!(consumed, 6);
@@ -235,7 +253,8 @@ mod tests {
     #[test]
     fn a_limit_of_one_yields_single_bytes() {
         let (lines, consumed) = split(b"abc\n\nd", 0, 1);
-        let expected: [Plain<'_>; 4] = [(b"a", 0, false), (b"b", 1, false), (b"c", 2, true), (b"", 4, true)];
+        let expected: [Plain<'_>; 4] =
+            [(b"a", 0, false), (b"b", 1, false), (b"c", 2, true), (b"", 4, true)];
         assert_eq!((&lines[..], consumed), (&expected[..], 5));
     }
 
@@ -248,8 +267,14 @@ mod tests {
     #[test]
     fn whole_lines_are_taken_at_once_and_the_rest_line_by_line() {
         let mut lines = split_lines(b"a\nbc\n\nrest", 0, 11);
-        assert_eq!((lines.next().map(|line| line.bytes), lines.take_whole_lines()), (Some(&b"a"[..]), (&b"bc\n\n"[..], 2)));
-        assert_eq!((lines.take_whole_lines(), lines.next(), lines.consumed()), ((&b""[..], 0), None, 6));
+        assert_eq!(
+            (lines.next().map(|line| line.bytes), lines.take_whole_lines()),
+            (Some(&b"a"[..]), (&b"bc\n\n"[..], 2))
+        );
+        assert_eq!(
+            (lines.take_whole_lines(), lines.next(), lines.consumed()),
+            ((&b""[..], 0), None, 6)
+        );
     }
 
     #[test]
@@ -262,7 +287,8 @@ mod tests {
 
     #[test]
     fn bytes_already_searched_are_not_searched_again() {
-        // With a limit of 3 the fourth byte of each window was seen when the piece was cut: the next search starts behind it.
+        // With a limit of 3 the fourth byte of each window was seen when the piece was cut: the
+        // next search starts behind it.
         let mut lines = split_lines(b"abcdefghij", 0, 3);
         let mut seen = Vec::new();
         while lines.next().is_some() {
@@ -291,21 +317,39 @@ mod tests {
     fn every_short_input_is_split_as_a_byte_by_byte_walk_splits_it() {
         for len in 0..=12_u32 {
             for bits in 0..1_u32 << len {
-                let bytes: Vec<u8> = (0..len).map(|at| if bits >> at & 1 == 1 { b'\n' } else { b'a' + at as u8 }).collect();
+                let bytes: Vec<u8> = (0..len)
+                    .map(|at| if bits >> at & 1 == 1 { b'\n' } else { b'a' + at as u8 })
+                    .collect();
                 for limit in 1..=5 {
-                    assert_eq!(split(&bytes, 0, limit), model(&bytes, limit), "{bytes:?} with limit {limit}");
+                    assert_eq!(
+                        split(&bytes, 0, limit),
+                        model(&bytes, limit),
+                        "{bytes:?} with limit {limit}"
+                    );
                 }
                 let before_newline = memchr(b'\n', &bytes).unwrap_or(bytes.len());
-                for (limit, known) in (1..=13).flat_map(|limit| (0..=before_newline).map(move |known| (limit, known))) {
+                for (limit, known) in
+                    (1..=13).flat_map(|limit| (0..=before_newline).map(move |known| (limit, known)))
+                {
                     let known_lines = split_lines(&bytes, 0, limit).searched(known);
                     let same = known_lines.clone().eq(split_lines(&bytes, 0, limit));
                     assert!(same, "{bytes:?} with limit {limit} and {known} bytes known");
                     let (mut whole, mut one_by_one) = (known_lines, split_lines(&bytes, 0, limit));
                     let (taken, count) = whole.take_whole_lines();
-                    assert!((0..count).all(|_| one_by_one.next().is_some_and(|line| line.ended)), "{bytes:?} with limit {limit}");
+                    assert!(
+                        (0..count).all(|_| one_by_one.next().is_some_and(|line| line.ended)),
+                        "{bytes:?} with limit {limit}"
+                    );
                     let upto = one_by_one.consumed();
-                    assert_eq!((taken, whole.consumed()), (&bytes[..upto], upto), "{bytes:?} with limit {limit}");
-                    assert!(bytes.len() > limit || whole.next().is_none(), "{bytes:?} with limit {limit}");
+                    assert_eq!(
+                        (taken, whole.consumed()),
+                        (&bytes[..upto], upto),
+                        "{bytes:?} with limit {limit}"
+                    );
+                    assert!(
+                        bytes.len() > limit || whole.next().is_none(),
+                        "{bytes:?} with limit {limit}"
+                    );
                 }
             }
         }

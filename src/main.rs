@@ -1,6 +1,9 @@
-//! argv -> exit code: 0 done or stopped by a signal, 1 failed, 2 bad usage; of `status` also 3, no daemon answers.
+//! argv -> exit code: 0 done or stopped by a signal, 1 failed, 2 bad usage; of `status` also 3, no
+//! daemon answers.
 //!
-//! What is printed needs a standard output: if it was closed at the start, that is a failure. SIGPIPE stays ignored, as the Rust runtime leaves it: a closed output is an ordinary error where it is written to.
+//! What is printed needs a standard output: if it was closed at the start, that is a failure.
+//! SIGPIPE stays ignored, as the Rust runtime leaves it: a closed output is an ordinary error where
+//! it is written to.
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -29,7 +32,8 @@ fn main() -> ExitCode {
                 Err(error) => {
                     // The whole chain in one line: what, where, why.
                     tracing::error!("{error:#}");
-                    let is_of_settings = error.downcast_ref::<DiskError>().is_some_and(DiskError::is_of_settings);
+                    let is_of_settings =
+                        error.downcast_ref::<DiskError>().is_some_and(DiskError::is_of_settings);
                     if is_of_settings { ExitCode::from(2) } else { ExitCode::FAILURE }
                 }
             }
@@ -59,7 +63,11 @@ fn main() -> ExitCode {
 /// There is no standard output: the runtime would take everything, and throw it away.
 fn nowhere() -> ExitCode {
     // Nobody is left to tell when stderr is closed.
-    writeln!(io::stderr(), "manytail: cannot write to standard output: it was closed when manytail was started").ok();
+    writeln!(
+        io::stderr(),
+        "manytail: cannot write to standard output: it was closed when manytail was started"
+    )
+    .ok();
     ExitCode::FAILURE
 }
 
@@ -82,13 +90,15 @@ fn examine(request: &doctor::Request) -> ExitCode {
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
             // Nobody is left to tell when stderr is closed.
-            writeln!(io::stderr(), "manytail: cannot write the answer to standard output: {error}").ok();
+            writeln!(io::stderr(), "manytail: cannot write the answer to standard output: {error}")
+                .ok();
             ExitCode::FAILURE
         }
     }
 }
 
-/// Prints the settings to stdout, and what is likely not meant so to stderr. If wanted, tries the output.
+/// Prints the settings to stdout, and what is likely not meant so to stderr. If wanted, tries the
+/// output.
 fn check(settings: &Settings, style: Style, connects: bool) -> ExitCode {
     for warning in &settings.origin.warnings {
         // Nobody is left to tell when stderr is closed.
@@ -104,7 +114,11 @@ fn check(settings: &Settings, style: Style, connects: bool) -> ExitCode {
             writeln!(io::stderr(), "manytail: cannot write the answer: {error}").ok();
             ExitCode::FAILURE
         }
-        _ if connects && !doctor::try_output(&settings.config.output, &mut io::stderr()).unwrap_or(false) => ExitCode::FAILURE,
+        _ if connects
+            && !doctor::try_output(&settings.config.output, &mut io::stderr()).unwrap_or(false) =>
+        {
+            ExitCode::FAILURE
+        }
         _ => ExitCode::SUCCESS,
     }
 }

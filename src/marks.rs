@@ -1,8 +1,11 @@
-//! Coverage marks: each names a rare branch in a short sentence, so that a test can prove that its simulated lives pass through it.
+//! Coverage marks: each names a rare branch in a short sentence, so that a test can prove that its
+//! simulated lives pass through it.
 //!
-//! In: `mark!("a file waited for its predecessor")` at the branch. Out: [`record`] gives the marks that a piece of work passed.
-//! Always holds: the sources are the only list of marks; a mark is one branch on a constant, which a build without debug assertions
-//! (every product build) drops together with its text. The tests of the simulation read the list out of the sources.
+//! In: `mark!("a file waited for its predecessor")` at the branch. Out: [`record`] gives the marks
+//! that a piece of work passed.
+//! Always holds: the sources are the only list of marks; a mark is one branch on a constant, which
+//! a build without debug assertions (every product build) drops together with its text. The tests
+//! of the simulation read the list out of the sources.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;

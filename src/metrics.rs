@@ -1,8 +1,8 @@
 //! [`Status`] -> the text format of Prometheus, version 0.0.4.
 //!
 //! In: a status. Out: a text with a HELP and a TYPE line for each metric.
-//! Always holds: names begin with `manytail_` or `process_`, units are seconds and bytes, counters end in `_total`, no label's values grow
-//! with the number of files.
+//! Always holds: names begin with `manytail_` or `process_`, units are seconds and bytes, counters
+//! end in `_total`, no label's values grow with the number of files.
 
 use std::fmt::{Display, Write};
 
@@ -32,10 +32,15 @@ fn run(text: &mut Text, status: &Status) {
     text.sample("manytail_build_info", &[("version", &status.about.version)], 1);
     text.gauge(
         "manytail_settings_bad",
-        "1 if the settings could not be read again at the last SIGHUP: those of before hold, and a restart would refuse.",
+        "1 if the settings could not be read again at the last SIGHUP: those of before hold, and a \
+        restart would refuse.",
         u8::from(status.about.bad_settings.is_some()),
     );
-    text.histogram("manytail_turn_seconds", "What a turn of the loop took, waiting not included.", &status.turns);
+    text.histogram(
+        "manytail_turn_seconds",
+        "What a turn of the loop took, waiting not included.",
+        &status.turns,
+    );
 }
 
 fn read(text: &mut Text, status: &Status) {
@@ -45,14 +50,25 @@ fn read(text: &mut Text, status: &Status) {
         "Records that a newline ended: whole lines, and last pieces of long ones.",
         counters.lines(),
     );
-    text.counter("manytail_records_total", "Records encoded: lines and pieces of lines.", counters.records);
-    text.counter("manytail_read_bytes_total", "Bytes of files that became records.", counters.bytes);
+    text.counter(
+        "manytail_records_total",
+        "Records encoded: lines and pieces of lines.",
+        counters.records,
+    );
+    text.counter(
+        "manytail_read_bytes_total",
+        "Bytes of files that became records.",
+        counters.bytes,
+    );
     text.counter("manytail_opens_total", "Files opened for reading.", counters.opens);
     text.histogram(
         "manytail_delivery_latency_seconds",
-        "From the turn in which the kernel told of a change to the end of the turn in which the output acknowledged the last byte read \
-         for it; one observation per part of a file that was read at once. Not in it: the time in the kernel's queue before that turn, and \
-         what the receiver does afterwards. For what a listing brought up it begins with the listing; all parts of a file that takes several \
+        "From the turn in which the kernel told of a change to the end of the turn in which the \
+        output acknowledged the last byte read \
+         for it; one observation per part of a file that was read at once. Not in it: the time in \
+         the kernel's queue before that turn, and \
+         what the receiver does afterwards. For what a listing brought up it begins with the \
+         listing; all parts of a file that takes several \
          turns to read to its end count from the first.",
         &status.deliveries,
     );
@@ -64,7 +80,8 @@ fn events(text: &mut Text, status: &Status) {
     text.family(
         name,
         Kind::Counter,
-        "Events that the kernel told, by kind; modified: bytes were added to a file, or written over.",
+        "Events that the kernel told, by kind; modified: bytes were added to a file, or written \
+        over.",
     );
     text.sample(name, &[("kind", "modified")], counters.modified_events());
     for (kind, count) in counters.other_events.by_kind() {
@@ -72,17 +89,23 @@ fn events(text: &mut Text, status: &Status) {
     }
     text.counter(
         "manytail_overflows_total",
-        "Times that the kernel's queue of events was full and events were lost; raise fs.inotify.max_queued_events.",
+        "Times that the kernel's queue of events was full and events were lost; raise \
+        fs.inotify.max_queued_events.",
         counters.overflows,
     );
     let name = "manytail_rescans_total";
     text.family(
         name,
         Kind::Counter,
-        "Passes over all files: after an overflow, after a doubt about what a link led to, by the sweep, after settings were read again.",
+        "Passes over all files: after an overflow, after a doubt about what a link led to, by the \
+        sweep, after settings were read again.",
     );
     text.sample(name, &[("cause", "overflow")], counters.overflow_rescans);
-    text.sample(name, &[("cause", "doubt")], counters.rescans.saturating_sub(counters.overflow_rescans));
+    text.sample(
+        name,
+        &[("cause", "doubt")],
+        counters.rescans.saturating_sub(counters.overflow_rescans),
+    );
     text.sample(name, &[("cause", "sweep")], status.directories.sweeps);
     text.sample(name, &[("cause", "reload")], counters.reload_rescans);
 }
@@ -98,7 +121,8 @@ fn losses(text: &mut Text, status: &Status) {
     text.family(
         name,
         Kind::Counter,
-        "Bytes known to be lost: of unfinished lines that were read and then truncated, deleted or moved away with their file. Bytes that \
+        "Bytes known to be lost: of unfinished lines that were read and then truncated, deleted or \
+        moved away with their file. Bytes that \
          were never read are not known.",
     );
     text.sample(name, &[("cause", "truncated")], counters.lost_truncated_bytes);
@@ -112,17 +136,20 @@ fn losses(text: &mut Text, status: &Status) {
     );
     text.counter(
         "manytail_files_moved_unread_total",
-        "Files that were moved to where nothing is watched while they may have had bytes that were not read.",
+        "Files that were moved to where nothing is watched while they may have had bytes that were \
+        not read.",
         counters.moved_unread,
     );
     text.counter(
         "manytail_files_vanished_total",
-        "Files that were gone before they could be looked at for the first time, with whatever was written to them.",
+        "Files that were gone before they could be looked at for the first time, with whatever was \
+        written to them.",
         counters.vanished,
     );
     text.counter(
         "manytail_files_ignored_older_total",
-        "Files that were started at their end because they had not been modified for as long as --ignore-older says.",
+        "Files that were started at their end because they had not been modified for as long as \
+        --ignore-older says.",
         counters.old_files,
     );
     text.counter(
@@ -142,9 +169,12 @@ fn files(text: &mut Text, status: &Status) {
     text.family(
         name,
         Kind::Gauge,
-        "Known files by what is going on with them. idle: read to the end; queued, blocked (the output takes nothing), cooling \
-         (--coalesce), waiting (for a predecessor, a listing or the journal): to be read; in_doubt: to be looked at; new, leaving: in \
-         between; finishing: deleted and held open; parked: gone, remembered for ten minutes; ignored: never read. More than 262,144 files are \
+        "Known files by what is going on with them. idle: read to the end; queued, blocked (the \
+        output takes nothing), cooling \
+         (--coalesce), waiting (for a predecessor, a listing or the journal): to be read; \
+         in_doubt: to be looked at; new, leaving: in \
+         between; finishing: deleted and held open; parked: gone, remembered for ten minutes; \
+         ignored: never read. More than 262,144 files are \
          counted by the turns after a scrape, for the next one.",
     );
     for (state, count) in status.files.by_state() {
@@ -162,13 +192,15 @@ fn backlog(text: &mut Text, status: &Status) {
     text.gauge("manytail_unread_files", "Files that wait to be read.", backlog.files);
     text.gauge(
         "manytail_unread_bytes",
-        "Bytes in them that were not read. At a scrape at most 1,024 of these files are looked at, spread over the queue, fewer if that \
+        "Bytes in them that were not read. At a scrape at most 1,024 of these files are looked at, \
+        spread over the queue, fewer if that \
          takes long; the others are taken for like them.",
         backlog.unread_bytes,
     );
     text.gauge(
         "manytail_oldest_unread_seconds",
-        "How long ago the kernel told of the file that has been waiting longest to be read; 0 if none waits.",
+        "How long ago the kernel told of the file that has been waiting longest to be read; 0 if \
+        none waits.",
         backlog.oldest_unread_seconds,
     );
 }
@@ -178,20 +210,31 @@ fn directories(text: &mut Text, status: &Status) {
     text.gauge("manytail_directories", "Directories that are followed.", directories.known);
     text.gauge(
         "manytail_polled_directories",
-        "Directories listed every second, because there is no watch to be had or they could not be listed.",
+        "Directories listed every second, because there is no watch to be had or they could not be \
+        listed.",
         directories.polled,
     );
-    text.gauge("manytail_unreadable_directories", "Directories that cannot be read.", directories.unreadable);
-    text.gauge("manytail_missing_paths", "PATHs at which nothing is found: they are waited for.", status.missing.len());
+    text.gauge(
+        "manytail_unreadable_directories",
+        "Directories that cannot be read.",
+        directories.unreadable,
+    );
+    text.gauge(
+        "manytail_missing_paths",
+        "PATHs at which nothing is found: they are waited for.",
+        status.missing.len(),
+    );
     text.gauge(
         "manytail_inputs_without_files",
-        "Inputs that never had a file since the start though their PATHs are there: nothing is in them, or no glob matches.",
+        "Inputs that never had a file since the start though their PATHs are there: nothing is in \
+        them, or no glob matches.",
         status.without_files.len(),
     );
     text.gauge("manytail_watches", "inotify watches in use.", directories.watches);
     text.gauge(
         "manytail_watches_limit",
-        "inotify watches that all processes of this user can have together (fs.inotify.max_user_watches, or less in a user namespace); 0 if it is not known.",
+        "inotify watches that all processes of this user can have together \
+        (fs.inotify.max_user_watches, or less in a user namespace); 0 if it is not known.",
         directories.watches_max,
     );
 }
@@ -200,10 +243,15 @@ fn output(text: &mut Text, status: &Status) {
     let output = &status.output;
     text.family("manytail_output_info", Kind::Gauge, "Always 1; tells the kind of output.");
     text.sample("manytail_output_info", &[("kind", &output.kind)], 1);
-    text.gauge("manytail_output_connected", "1 if the receiver is there, as far as is known.", u8::from(output.is_connected));
+    text.gauge(
+        "manytail_output_connected",
+        "1 if the receiver is there, as far as is known.",
+        u8::from(output.is_connected),
+    );
     text.gauge(
         "manytail_output_misplaced",
-        "1 while the path of a file: output leads to another file or to none, or a SIGHUP that asked for it to be opened anew cannot be obeyed.",
+        "1 while the path of a file: output leads to another file or to none, or a SIGHUP that \
+        asked for it to be opened anew cannot be obeyed.",
         u8::from(output.misplaced.is_some()),
     );
     text.counter(
@@ -211,8 +259,16 @@ fn output(text: &mut Text, status: &Status) {
         "Times that another file took the place of an output file that was deleted.",
         status.counters.outputs_replaced,
     );
-    text.counter("manytail_output_truncations_total", "Times that somebody else truncated the output file.", output.truncations);
-    text.counter("manytail_output_errors_total", "Attempts to connect, open or write that failed.", output.errors);
+    text.counter(
+        "manytail_output_truncations_total",
+        "Times that somebody else truncated the output file.",
+        output.truncations,
+    );
+    text.counter(
+        "manytail_output_errors_total",
+        "Attempts to connect, open or write that failed.",
+        output.errors,
+    );
     text.counter(
         "manytail_output_reconnects_total",
         "Times that a receiver was there again after one was lost.",
@@ -220,44 +276,86 @@ fn output(text: &mut Text, status: &Status) {
     );
     text.gauge(
         "manytail_output_blocked_seconds",
-        "How long records have been waiting without any being taken; 0 if none wait or they are taken.",
+        "How long records have been waiting without any being taken; 0 if none wait or they are \
+        taken.",
         output.blocked_seconds,
     );
-    text.counter("manytail_output_blocked_seconds_total", "The same, of all such times together.", output.blocked_seconds_total);
+    text.counter(
+        "manytail_output_blocked_seconds_total",
+        "The same, of all such times together.",
+        output.blocked_seconds_total,
+    );
     text.counter(
         "manytail_output_bytes_total",
         "Bytes of records that the output acknowledged.",
         status.counters.acknowledged_bytes,
     );
-    text.gauge("manytail_output_pending_bytes", "Bytes of records that it did not acknowledge yet.", output.unacknowledged_bytes);
+    text.gauge(
+        "manytail_output_pending_bytes",
+        "Bytes of records that it did not acknowledge yet.",
+        output.unacknowledged_bytes,
+    );
     text.gauge(
         "manytail_oldest_unacknowledged_seconds",
-        "How long ago the kernel told of the oldest bytes that were read and not acknowledged; 0 if there are none.",
+        "How long ago the kernel told of the oldest bytes that were read and not acknowledged; 0 \
+        if there are none.",
         output.oldest_unacknowledged_seconds,
     );
 }
 
 fn commits(text: &mut Text, status: &Status) {
     let commits = &status.commits;
-    text.gauge("manytail_offsets_kept", "1 if there is a state directory.", u8::from(commits.is_kept));
-    text.counter("manytail_commits_total", "Times that acknowledged offsets became durable.", status.counters.commits);
-    text.counter("manytail_commit_failures_total", "Times that they could not.", status.counters.commit_failures);
-    text.gauge("manytail_commits_failing", "1 while offsets cannot be stored.", u8::from(commits.is_failing));
+    text.gauge(
+        "manytail_offsets_kept",
+        "1 if there is a state directory.",
+        u8::from(commits.is_kept),
+    );
+    text.counter(
+        "manytail_commits_total",
+        "Times that acknowledged offsets became durable.",
+        status.counters.commits,
+    );
+    text.counter(
+        "manytail_commit_failures_total",
+        "Times that they could not.",
+        status.counters.commit_failures,
+    );
+    text.gauge(
+        "manytail_commits_failing",
+        "1 while offsets cannot be stored.",
+        u8::from(commits.is_failing),
+    );
     text.gauge(
         "manytail_commit_age_seconds",
-        "How long there has been something to commit; 0 if there is nothing, or no state directory.",
+        "How long there has been something to commit; 0 if there is nothing, or no state \
+        directory.",
         commits.age_seconds,
     );
-    text.gauge("manytail_journal_bytes", "Length of the journal in the state directory.", commits.journal_bytes);
+    text.gauge(
+        "manytail_journal_bytes",
+        "Length of the journal in the state directory.",
+        commits.journal_bytes,
+    );
 }
 
 fn diagnostics(text: &mut Text, status: &Status) {
     let name = "manytail_diagnostics_total";
-    text.family(name, Kind::Counter, "Warnings and notes on stderr, by cause; each cause is limited.");
+    text.family(
+        name,
+        Kind::Counter,
+        "Warnings and notes on stderr, by cause; each cause is limited.",
+    );
     status.diagnostics.iter().for_each(|of| text.sample(name, &[("cause", &of.cause)], of.said));
     let name = "manytail_diagnostics_suppressed_total";
-    text.family(name, Kind::Counter, "Those that were not said, because their cause or their file had been said enough.");
-    status.diagnostics.iter().for_each(|of| text.sample(name, &[("cause", &of.cause)], of.suppressed));
+    text.family(
+        name,
+        Kind::Counter,
+        "Those that were not said, because their cause or their file had been said enough.",
+    );
+    status
+        .diagnostics
+        .iter()
+        .for_each(|of| text.sample(name, &[("cause", &of.cause)], of.suppressed));
 }
 
 fn process(text: &mut Text, status: &Status) {
@@ -268,7 +366,11 @@ fn process(text: &mut Text, status: &Status) {
     text.gauge("process_open_fds", "Open file descriptors.", process.open_fds);
     text.gauge("process_max_fds", "Their limit.", process.max_fds);
     text.gauge("process_threads", "Threads.", process.threads);
-    text.gauge("process_start_time_seconds", "When the process started, in seconds since 1970.", status.about.start_time);
+    text.gauge(
+        "process_start_time_seconds",
+        "When the process started, in seconds since 1970.",
+        status.about.start_time,
+    );
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -341,7 +443,10 @@ mod tests {
         while let Some(line) = lines.next() {
             let Some(rest) = line.strip_prefix("# HELP ") else { continue };
             let (name, help) = rest.split_once(' ').unwrap();
-            let kind = lines.next().and_then(|line| line.strip_prefix(&format!("# TYPE {name} "))).unwrap();
+            let kind = lines
+                .next()
+                .and_then(|line| line.strip_prefix(&format!("# TYPE {name} ")))
+                .unwrap();
             assert!(help.ends_with('.') && !help.contains('\\'), "{name}: {help}");
             assert_eq!(kind == "counter", name.ends_with("_total"), "{name} is a {kind}");
             assert!(lines.peek().is_some_and(|line| line.starts_with(name)), "{name} has a value");
@@ -361,8 +466,18 @@ mod tests {
         histogram.observe(Duration::from_secs(1_000), 1);
         let mut text = Text(String::new());
         text.histogram("x", "Help.", &histogram);
-        assert!(text.0.contains("x_bucket{le=\"0.00001\"} 0\nx_bucket{le=\"0.00002\"} 2\n"), "{}", text.0);
-        assert!(text.0.contains("x_bucket{le=\"100\"} 2\nx_bucket{le=\"+Inf\"} 3\nx_sum 1000.00003\nx_count 3\n"), "{}", text.0);
+        assert!(
+            text.0.contains("x_bucket{le=\"0.00001\"} 0\nx_bucket{le=\"0.00002\"} 2\n"),
+            "{}",
+            text.0
+        );
+        assert!(
+            text.0.contains(
+                "x_bucket{le=\"100\"} 2\nx_bucket{le=\"+Inf\"} 3\nx_sum 1000.00003\nx_count 3\n"
+            ),
+            "{}",
+            text.0
+        );
     }
 
     #[test]

@@ -1,7 +1,10 @@
-//! The table of mounts: `/proc/self/mountinfo` -> mount points, and which of them are new or gone (pure).
+//! The table of mounts: `/proc/self/mountinfo` -> mount points, and which of them are new or gone
+//! (pure).
 //!
-//! In: the table's text, see proc_pid_mountinfo(5). Out: [`Mount`]s; the difference between two tables.
-//! Always holds: any bytes give mounts or nothing; what is kept of a mount is its mount point and a digest of its line.
+//! In: the table's text, see proc_pid_mountinfo(5). Out: [`Mount`]s; the difference between two
+//! tables.
+//! Always holds: any bytes give mounts or nothing; what is kept of a mount is its mount point and a
+//! digest of its line.
 
 use std::hash::{DefaultHasher, Hasher};
 
@@ -10,7 +13,8 @@ use std::hash::{DefaultHasher, Hasher};
 pub(crate) struct Mount {
     /// The mount point, from this process's root.
     pub(crate) point: Box<[u8]>,
-    /// Of everything that tells this mount from another one at the same place: its number, its parent, its device, its root.
+    /// Of everything that tells this mount from another one at the same place: its number, its
+    /// parent, its device, its root.
     digest: u64,
 }
 
@@ -27,16 +31,20 @@ pub(crate) fn parse(table: &[u8]) -> impl Iterator<Item = Mount> + '_ {
     })
 }
 
-/// The numbers of all mounts, and whether a user other than root made them: by fusermount(1), whose mounts tell for whom they were made. Users
-/// make others in mount namespaces of their own only.
+/// The numbers of all mounts, and whether a user other than root made them: by fusermount(1), whose
+/// mounts tell for whom they were made. Users make others in mount namespaces of their own only.
 pub(crate) fn makers(table: &[u8]) -> impl Iterator<Item = (u64, bool)> + '_ {
     table.split(|&byte| byte == b'\n').filter_map(|line| {
         let number = str::from_utf8(line.split(|&byte| byte == b' ').next()?).ok()?.parse().ok()?;
-        // Optional fields end with a hyphen: "... master:1 - fuse.sshfs host:/ rw,user_id=1000,group_id=1000".
-        let mut fields = line.split(|&byte| byte == b' ').skip_while(|field| *field != b"-").skip(1);
+        // Optional fields end with a hyphen: "... master:1 - fuse.sshfs host:/
+        // rw,user_id=1000,group_id=1000".
+        let mut fields =
+            line.split(|&byte| byte == b' ').skip_while(|field| *field != b"-").skip(1);
         let (kind, options) = (fields.next()?, fields.nth(1)?);
         let is_fuse = kind == b"fuse" || kind == b"fuseblk" || kind.starts_with(b"fuse.");
-        let users = options.split(|&byte| byte == b',').filter_map(|option| option.strip_prefix(b"user_id="));
+        let users = options
+            .split(|&byte| byte == b',')
+            .filter_map(|option| option.strip_prefix(b"user_id="));
         let is_of_root = users.clone().count() == 1 && users.clone().all(|user| user == b"0");
         Some((number, is_fuse && !is_of_root))
     })
@@ -45,7 +53,10 @@ pub(crate) fn makers(table: &[u8]) -> impl Iterator<Item = (u64, bool)> + '_ {
 /// The mount points of all that is in one of two sorted tables only.
 pub(crate) fn changed(before: &[Mount], after: &[Mount]) -> Vec<Box<[u8]>> {
     let only_in = |one: &[Mount], other: &[Mount]| {
-        one.iter().filter(|mount| other.binary_search(mount).is_err()).map(|mount| mount.point.clone()).collect::<Vec<_>>()
+        one.iter()
+            .filter(|mount| other.binary_search(mount).is_err())
+            .map(|mount| mount.point.clone())
+            .collect::<Vec<_>>()
     };
     let mut points = only_in(before, after);
     points.extend(only_in(after, before));
@@ -54,12 +65,18 @@ pub(crate) fn changed(before: &[Mount], after: &[Mount]) -> Vec<Box<[u8]>> {
     points
 }
 
-/// The kernel writes a blank, a tab, a newline and a backslash as a backslash and three octal digits.
+/// The kernel writes a blank, a tab, a newline and a backslash as a backslash and three octal
+/// digits.
 fn unescape(field: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(field.len());
     let mut rest = field;
     while let Some((&first, after)) = rest.split_first() {
-        let digit = |at: usize| after.get(at).filter(|byte| (b'0'..=b'7').contains(byte)).map(|byte| u32::from(byte - b'0'));
+        let digit = |at: usize| {
+            after
+                .get(at)
+                .filter(|byte| (b'0'..=b'7').contains(byte))
+                .map(|byte| u32::from(byte - b'0'))
+        };
         if first == b'\\'
             && let (Some(high), Some(middle), Some(low)) = (digit(0), digit(1), digit(2))
             && let Ok(byte) = u8::try_from(high * 64 + middle * 8 + low)
@@ -79,7 +96,8 @@ mod tests {
     use super::*;
 
     const TABLE: &[u8] = b"22 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw\n\
-        36 22 98:0 /mnt1 /mnt/a\\040b\\134c rw,noatime master:1 - ext3 /dev/root rw,errors=continue\n";
+        36 22 98:0 /mnt1 /mnt/a\\040b\\134c rw,noatime master:1 - ext3 /dev/root \
+        rw,errors=continue\n";
 
     fn table(text: &[u8]) -> Vec<Mount> {
         let mut mounts: Vec<Mount> = parse(text).collect();
@@ -90,7 +108,10 @@ mod tests {
     #[test]
     fn mount_points_are_told_as_they_are_named() {
         let points: Vec<_> = parse(TABLE).map(|mount| mount.point).collect();
-        assert_eq!(points, [b"/".as_slice().into(), b"/mnt/a b\\c".as_slice().into()] as [Box<[u8]>; 2]);
+        assert_eq!(
+            points,
+            [b"/".as_slice().into(), b"/mnt/a b\\c".as_slice().into()] as [Box<[u8]>; 2]
+        );
         assert_eq!(unescape(b"a\\011\\x\\4"), b"a\t\\x\\4", "what is no escape stays");
     }
 
@@ -120,7 +141,19 @@ mod tests {
             36 22 0:11 / /f rw - tmpfs user_id=5 rw,user_id=5\n\
             x y z\n37 22\n";
         let made: Vec<_> = makers(table.as_bytes()).collect();
-        assert_eq!(made, [(22, false), (30, true), (31, false), (32, true), (33, true), (34, false), (35, true), (36, false)]);
+        assert_eq!(
+            made,
+            [
+                (22, false),
+                (30, true),
+                (31, false),
+                (32, true),
+                (33, true),
+                (34, false),
+                (35, true),
+                (36, false)
+            ]
+        );
     }
 
     #[test]
@@ -132,7 +165,10 @@ mod tests {
                 seed ^= seed << 13;
                 seed ^= seed >> 7;
                 seed ^= seed << 17;
-                line.extend(seed.to_ne_bytes().map(|byte| *b" /\\017\nx".get(usize::from(byte % 10)).unwrap_or(&byte)));
+                line.extend(
+                    seed.to_ne_bytes()
+                        .map(|byte| *b" /\\017\nx".get(usize::from(byte % 10)).unwrap_or(&byte)),
+                );
             }
             for mount in parse(&line) {
                 assert!(mount.point.starts_with(b"/"));

@@ -1,7 +1,8 @@
 //! File names, packed: one allocation for all, 8-byte blocks, reused by size.
 //!
 //! In: a name of at most 255 bytes. Out: a 4-byte reference to it.
-//! Always holds: a released name's blocks serve the next name of the same number of blocks; nothing is ever moved.
+//! Always holds: a released name's blocks serve the next name of the same number of blocks; nothing
+//! is ever moved.
 
 /// Bytes of one block: a 14-byte name and its length take two.
 const BLOCK_BYTES: usize = 8;
@@ -49,7 +50,8 @@ impl Names {
 
     /// Stores a name.
     pub(crate) fn insert(&mut self, name: &[u8]) -> NameRef {
-        let len = u8::try_from(name.len()).expect("the kernel's names are at most NAME_MAX = 255 bytes");
+        let len =
+            u8::try_from(name.len()).expect("the kernel's names are at most NAME_MAX = 255 bytes");
         let class = blocks_of(name.len());
         let at = self.take(class);
         let bytes = self.blocks[at as usize..at as usize + class].as_flattened_mut();
@@ -83,7 +85,10 @@ impl Names {
             self.free[class] = u32::from_ne_bytes([a, b, c, d]);
             return at;
         }
-        let at = u32::try_from(self.blocks.len()).ok().filter(|&at| at < NONE - 256).expect("32 GiB of file names");
+        let at = u32::try_from(self.blocks.len())
+            .ok()
+            .filter(|&at| at < NONE - 256)
+            .expect("32 GiB of file names");
         self.blocks.resize(self.blocks.len() + class, [0; BLOCK_BYTES]);
         at
     }
@@ -115,7 +120,8 @@ mod tests {
     #[test]
     fn removed_names_make_room_for_the_next_ones() {
         let mut names = Names::new();
-        let refs: Vec<NameRef> = (0..100).map(|n| names.insert(format!("job{n:07}.log").as_bytes())).collect();
+        let refs: Vec<NameRef> =
+            (0..100).map(|n| names.insert(format!("job{n:07}.log").as_bytes())).collect();
         let blocks = names.blocks.len();
         assert_eq!(blocks, 200, "14 bytes and the length take two blocks");
         for at in refs {

@@ -1,8 +1,9 @@
 //! Which diagnostics may be said now: neither a cause nor a file can flood the log.
 //!
-//! In: a cause, the file it is about, the time. Out: whether to speak, and how many of its kind were kept back since.
-//! Always holds: within any `PERIOD` at most `PER_PERIOD` diagnostics per cause, and one per cause and file; what is said and what is
-//! kept back is counted; the memory is fixed.
+//! In: a cause, the file it is about, the time. Out: whether to speak, and how many of its kind
+//! were kept back since.
+//! Always holds: within any `PERIOD` at most `PER_PERIOD` diagnostics per cause, and one per cause
+//! and file; what is said and what is kept back is counted; the memory is fixed.
 
 use std::hash::{DefaultHasher, Hasher};
 use std::time::{Duration, Instant};
@@ -105,13 +106,19 @@ struct Spoken {
 pub(crate) struct Notices([Spoken; Cause::NAMES.len()]);
 
 impl Notices {
-    /// `Some(n)`: speak, and mention how many of this kind were kept back since the last one, if any were. `None`: keep quiet.
+    /// `Some(n)`: speak, and mention how many of this kind were kept back since the last one, if
+    /// any were. `None`: keep quiet.
     pub(crate) fn admit(&mut self, cause: Cause, now: Instant) -> Option<Option<u64>> {
         self.0[cause as usize].admit(None, now)
     }
 
     /// The same of a diagnostic about one file: said once per period at most.
-    pub(crate) fn admit_about(&mut self, cause: Cause, path: &[u8], now: Instant) -> Option<Option<u64>> {
+    pub(crate) fn admit_about(
+        &mut self,
+        cause: Cause,
+        path: &[u8],
+        now: Instant,
+    ) -> Option<Option<u64>> {
         let mut hasher = DefaultHasher::new();
         hasher.write(path);
         self.0[cause as usize].admit(Some(hasher.finish()), now)
@@ -127,7 +134,8 @@ impl Spoken {
     fn admit(&mut self, about: Option<u64>, now: Instant) -> Option<Option<u64>> {
         let is_recent = |at: Instant| now.saturating_duration_since(at) < PERIOD;
         let is_enough = self.last[self.oldest].is_some_and(|(at, _)| is_recent(at));
-        let is_said = about.is_some() && self.last.iter().flatten().any(|&(at, file)| file == about && is_recent(at));
+        let is_said = about.is_some()
+            && self.last.iter().flatten().any(|&(at, file)| file == about && is_recent(at));
         if is_enough || is_said {
             self.kept_back += 1;
             self.told.suppressed += 1;
@@ -145,7 +153,11 @@ mod tests {
     use super::*;
 
     fn told(notices: &Notices, name: &str) -> (u64, u64) {
-        notices.counts().find(|(cause, _)| *cause == name).map(|(_, told)| (told.said, told.suppressed)).unwrap()
+        notices
+            .counts()
+            .find(|(cause, _)| *cause == name)
+            .map(|(_, told)| (told.said, told.suppressed))
+            .unwrap()
     }
 
     #[test]
@@ -153,12 +165,20 @@ mod tests {
         let start = crate::sys::clock::now().instant;
         let mut notices = Notices::default();
         let files = (0..1000).map(|number: u32| number.to_le_bytes());
-        let said = files.filter(|file| notices.admit_about(Cause::Unreadable, file, start).is_some()).count();
+        let said = files
+            .filter(|file| notices.admit_about(Cause::Unreadable, file, start).is_some())
+            .count();
         assert_eq!(said, PER_PERIOD);
         assert_eq!(notices.admit(Cause::Truncated, start), Some(None));
         assert_eq!(told(&notices, "unreadable"), (10, 990));
-        assert_eq!(notices.admit_about(Cause::Unreadable, b"other", start + PERIOD), Some(Some(990)));
-        assert_eq!((told(&notices, "unreadable"), told(&notices, "truncated")), ((11, 990), (1, 0)));
+        assert_eq!(
+            notices.admit_about(Cause::Unreadable, b"other", start + PERIOD),
+            Some(Some(990))
+        );
+        assert_eq!(
+            (told(&notices, "unreadable"), told(&notices, "truncated")),
+            ((11, 990), (1, 0))
+        );
     }
 
     #[test]
@@ -168,8 +188,16 @@ mod tests {
         let late = start + PERIOD - Duration::from_millis(1);
         assert_eq!(notices.admit_about(Cause::Unreadable, b"b", start), Some(None));
         assert_eq!(notices.admit_about(Cause::Unreadable, b"a", late), Some(None));
-        assert_eq!(notices.admit_about(Cause::Unreadable, b"a", start + PERIOD), None, "said a moment ago");
-        assert_eq!(notices.admit_about(Cause::Unreadable, b"b", start + PERIOD), Some(Some(1)), "said a period ago");
+        assert_eq!(
+            notices.admit_about(Cause::Unreadable, b"a", start + PERIOD),
+            None,
+            "said a moment ago"
+        );
+        assert_eq!(
+            notices.admit_about(Cause::Unreadable, b"b", start + PERIOD),
+            Some(Some(1)),
+            "said a period ago"
+        );
         assert_eq!(notices.admit_about(Cause::Truncated, b"a", late), Some(None), "another cause");
         assert_eq!(notices.admit_about(Cause::Unreadable, b"a", late + PERIOD), Some(None));
     }
@@ -182,7 +210,10 @@ mod tests {
             .map(|second| Duration::from_millis(second * 500))
             .filter(|&at| notices.admit(Cause::Overflow, start + at).is_some())
             .collect();
-        assert!(said.windows(PER_PERIOD + 1).all(|some| some[PER_PERIOD] - some[0] >= PERIOD), "{said:?}");
+        assert!(
+            said.windows(PER_PERIOD + 1).all(|some| some[PER_PERIOD] - some[0] >= PERIOD),
+            "{said:?}"
+        );
         assert_eq!(said.len(), 50, "all of each period's share");
     }
 

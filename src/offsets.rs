@@ -1,8 +1,8 @@
 //! `manytail offsets`: what a state directory says, in words; and how to make it forget.
 //!
 //! In: a [`Request`]. Out: text or json, and whether all was done.
-//! Always holds: nothing is done while another process has the directory; looking changes nothing; a journal that cannot be read is
-//! never deleted.
+//! Always holds: nothing is done while another process has the directory; looking changes nothing;
+//! a journal that cannot be read is never deleted.
 
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -73,7 +73,8 @@ pub enum OffsetsError {
     Answer(#[from] io::Error),
 }
 
-/// Does what is asked for, and writes the answer. A reader who has enough of it (`| head`) is no error.
+/// Does what is asked for, and writes the answer. A reader who has enough of it (`| head`) is no
+/// error.
 ///
 /// # Errors
 /// When it was not done, or not all of it.
@@ -101,17 +102,21 @@ pub fn run(request: &Request, out: &mut impl Write) -> Result<(), OffsetsError> 
 /// `Some`: there was an answer, and nevertheless not all is well.
 type Outcome = Result<Option<OffsetsError>, OffsetsError>;
 
-/// Reads the journal. The directory is free again before anything is printed: a reader may take its time.
+/// Reads the journal. The directory is free again before anything is printed: a reader may take its
+/// time.
 fn read(directory: &Path) -> Result<Found, OffsetsError> {
     let mut disk = LinuxDisk::open(directory, Access::Look)?;
-    let found = look(&mut disk).map_err(|source| OffsetsError::Store { path: directory.to_owned(), source })?;
+    let found = look(&mut disk)
+        .map_err(|source| OffsetsError::Store { path: directory.to_owned(), source })?;
     found.ok_or_else(|| OffsetsError::NoJournal(directory.to_owned()))
 }
 
 fn list(directory: &Path, style: Style, out: &mut impl Write) -> Outcome {
     let state = read(directory)?.state;
     let mut entries: Vec<(Entry, &[u8])> = state.entries().collect();
-    entries.sort_unstable_by(|(entry, path), (other, other_path)| path.cmp(other_path).then(entry.id.cmp(&other.id)));
+    entries.sort_unstable_by(|(entry, path), (other, other_path)| {
+        path.cmp(other_path).then(entry.id.cmp(&other.id))
+    });
     let mut line = Vec::new();
     for (entry, path) in entries {
         line.clear();
@@ -145,7 +150,8 @@ fn push_json_entry(entry: &Entry, path: &[u8], line: &mut Vec<u8>) {
     push_json_path(path, line);
     line.extend_from_slice(b",\"file\":\"");
     push_file(entry.id.device, entry.id.inode, entry.incarnation, line);
-    let offset = if entry.offset == OWN_OUTPUT { "null".to_owned() } else { entry.offset.to_string() };
+    let offset =
+        if entry.offset == OWN_OUTPUT { "null".to_owned() } else { entry.offset.to_string() };
     line.extend_from_slice(format!("\",\"offset\":{offset}").as_bytes());
     if entry.absent_since != 0 {
         line.extend_from_slice(b",\"absent_since\":\"");
@@ -182,7 +188,11 @@ fn forget(directory: &Path, paths: &[Vec<u8>], style: Style, out: &mut impl Writ
         write_snapshot(&mut store, state.items())?;
     }
     say_forgotten(forgotten.len(), state.len(), &[], style, out)?;
-    let unknown = paths.iter().zip(&is_known).filter(|(_, is_known)| !**is_known).map(|(path, _)| shown(path));
+    let unknown = paths
+        .iter()
+        .zip(&is_known)
+        .filter(|(_, is_known)| !**is_known)
+        .map(|(path, _)| shown(path));
     let unknown: Vec<String> = unknown.collect();
     Ok((!unknown.is_empty()).then(|| OffsetsError::NotFound(unknown.join(", "))))
 }
@@ -214,7 +224,10 @@ fn forget_all(directory: &Path, style: Style, out: &mut impl Write) -> Outcome {
     Ok(None)
 }
 
-fn write_snapshot<'a>(store: &mut Store<LinuxDisk>, items: impl Iterator<Item = Item<'a>>) -> Result<(), CommitError> {
+fn write_snapshot<'a>(
+    store: &mut Store<LinuxDisk>,
+    items: impl Iterator<Item = Item<'a>>,
+) -> Result<(), CommitError> {
     let mut payload = Vec::with_capacity(PART_BYTES);
     store.begin(&[])?;
     for item in items {
@@ -227,18 +240,33 @@ fn write_snapshot<'a>(store: &mut Store<LinuxDisk>, items: impl Iterator<Item = 
     store.complete(&payload)
 }
 
-fn say_forgotten(forgotten: usize, left: usize, aside: &[String], style: Style, out: &mut impl Write) -> io::Result<()> {
+fn say_forgotten(
+    forgotten: usize,
+    left: usize,
+    aside: &[String],
+    style: Style,
+    out: &mut impl Write,
+) -> io::Result<()> {
     match style {
         Style::Text => {
             for name in aside {
                 writeln!(out, "a journal that cannot be read was moved aside: {name}")?;
             }
             let plural = |count: usize| if count == 1 { "" } else { "s" };
-            writeln!(out, "{forgotten} file{} forgotten, {left} file{} left", plural(forgotten), plural(left))
+            writeln!(
+                out,
+                "{forgotten} file{} forgotten, {left} file{} left",
+                plural(forgotten),
+                plural(left)
+            )
         }
         Style::Json => {
             let aside: Vec<String> = aside.iter().map(|name| format!("\"{name}\"")).collect();
-            writeln!(out, "{{\"forgotten\":{forgotten},\"left\":{left},\"moved_aside\":[{}]}}", aside.join(","))
+            writeln!(
+                out,
+                "{{\"forgotten\":{forgotten},\"left\":{left},\"moved_aside\":[{}]}}",
+                aside.join(",")
+            )
         }
     }
 }
@@ -269,12 +297,20 @@ fn fate_of(entry: &Entry, path: &[u8], fs: &mut impl FileSystem) -> Fate {
     }
     match fs.stat(path, Links::Follow) {
         // Device numbers are given out anew at each boot.
-        Ok(found) if (found.id.inode, found.id.generation) != (entry.id.inode, entry.id.generation) => Fate::Replaced,
+        Ok(found)
+            if (found.id.inode, found.id.generation) != (entry.id.inode, entry.id.generation) =>
+        {
+            Fate::Replaced
+        }
         Ok(_) if entry.offset == OWN_OUTPUT => Fate::Unchanged,
         Ok(found) if found.size < entry.offset => Fate::Truncated,
         Ok(found) if found.size > entry.offset => Fate::Grown,
         Ok(_) => Fate::Unchanged,
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Fate::Gone,
+        Err(error)
+            if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) =>
+        {
+            Fate::Gone
+        }
         Err(_) => Fate::Unknown,
     }
 }
@@ -283,7 +319,9 @@ fn count_fates(state: &StoredOffsets, fs: &mut impl FileSystem) -> [usize; FATES
     let mut counts = [0; FATES.len()];
     for (entry, path) in state.entries() {
         let fate = fate_of(&entry, path, fs);
-        counts[FATES.iter().position(|(known, _)| *known == fate).expect("every fate is listed")] += 1;
+        counts
+            [FATES.iter().position(|(known, _)| *known == fate).expect("every fate is listed")] +=
+            1;
     }
     counts
 }
@@ -299,17 +337,23 @@ fn verify(directory: &Path, style: Style, out: &mut impl Write) -> Outcome {
         Ok(found) => found,
     };
     let counts = count_fates(&state, &mut Linux::new());
-    let (entries, bytes, frames, torn) = (state.len(), extent.bytes, extent.frames, extent.torn_bytes);
+    let (entries, bytes, frames, torn) =
+        (state.len(), extent.bytes, extent.frames, extent.torn_bytes);
     let counted = FATES.iter().zip(counts).map(|((_, kind), count)| (*kind, count));
     match style {
         Style::Text => {
-            writeln!(out, "{name}: {entries} entries, {bytes} bytes, {frames} frames, {torn} bytes of a torn tail")?;
+            writeln!(
+                out,
+                "{name}: {entries} entries, {bytes} bytes, {frames} frames, {torn} bytes of a torn \
+                tail"
+            )?;
             for (kind, count) in counted {
                 writeln!(out, "{kind} {count}")?;
             }
         }
         Style::Json => {
-            let files: Vec<String> = counted.map(|(kind, count)| format!("\"{kind}\":{count}")).collect();
+            let files: Vec<String> =
+                counted.map(|(kind, count)| format!("\"{kind}\":{count}")).collect();
             let files = files.join(",");
             writeln!(
                 out,
@@ -323,7 +367,10 @@ fn verify(directory: &Path, style: Style, out: &mut impl Write) -> Outcome {
 
 /// The position of damage, for programs.
 fn say_damage(error: &OffsetsError, out: &mut impl Write) -> io::Result<()> {
-    let OffsetsError::Store { source: StoreError::Damaged { name, position, what }, .. } = error else { return Ok(()) };
+    let OffsetsError::Store { source: StoreError::Damaged { name, position, what }, .. } = error
+    else {
+        return Ok(());
+    };
     let mut text = Vec::new();
     push_json_text(what.as_bytes(), &mut text);
     write!(out, "{{\"journal\":\"{name}\",\"damaged_at\":{position},\"what\":\"")?;
@@ -337,11 +384,29 @@ mod tests {
 
     #[test]
     fn a_path_means_itself_and_what_is_below_it() {
-        for (path, below) in [("/a/b", "/a/b"), ("/a/b", "/a/b//"), ("/a/b/c", "/a/b"), ("/a/b", "/"), ("a", "a"), ("a/b", "a/")] {
+        for (path, below) in [
+            ("/a/b", "/a/b"),
+            ("/a/b", "/a/b//"),
+            ("/a/b/c", "/a/b"),
+            ("/a/b", "/"),
+            ("a", "a"),
+            ("a/b", "a/"),
+        ] {
             assert!(is_at_or_below(path.as_bytes(), below.as_bytes()), "{path} is below {below}");
         }
-        for (path, below) in [("/a/bc", "/a/b"), ("/a", "/a/b"), ("a", "/"), ("", "/"), ("", "a"), ("/a/b", "a"), ("./a", "a")] {
-            assert!(!is_at_or_below(path.as_bytes(), below.as_bytes()), "{path} is not below {below}");
+        for (path, below) in [
+            ("/a/bc", "/a/b"),
+            ("/a", "/a/b"),
+            ("a", "/"),
+            ("", "/"),
+            ("", "a"),
+            ("/a/b", "a"),
+            ("./a", "a"),
+        ] {
+            assert!(
+                !is_at_or_below(path.as_bytes(), below.as_bytes()),
+                "{path} is not below {below}"
+            );
         }
     }
 
@@ -349,11 +414,21 @@ mod tests {
     fn a_file_that_received_our_own_output_has_no_offset() {
         let id = crate::sys::FileId { device: 1, inode: 2, generation: 7 };
         let flags = crate::checkpoint::EntryFlags::empty();
-        let entry = Entry { id, incarnation: 0, offset: OWN_OUTPUT, mark: 0, mark_len: 0, flags, complete_at: 0, absent_since: 0 };
+        let entry = Entry {
+            id,
+            incarnation: 0,
+            offset: OWN_OUTPUT,
+            mark: 0,
+            mark_len: 0,
+            flags,
+            complete_at: 0,
+            absent_since: 0,
+        };
         let mut line = Vec::new();
         push_text_entry(&entry, b"out.log.1", &mut line);
         push_json_entry(&entry, b"out.log.1", &mut line);
-        let expected = "-\t1-2-0\tout.log.1\n{\"path\":\"out.log.1\",\"file\":\"1-2-0\",\"offset\":null}\n";
+        let expected =
+            "-\t1-2-0\tout.log.1\n{\"path\":\"out.log.1\",\"file\":\"1-2-0\",\"offset\":null}\n";
         assert_eq!(String::from_utf8(line).unwrap(), expected);
     }
 
@@ -362,10 +437,22 @@ mod tests {
         let id = crate::sys::FileId { device: 0xfd01, inode: 0x1a_2b3c, generation: 7 };
         let flags = crate::checkpoint::EntryFlags::empty();
         let absent_since = 1_790_000_000;
-        let entry = Entry { id, incarnation: 3, offset: 77, mark: 0, mark_len: 0, flags, complete_at: 0, absent_since };
+        let entry = Entry {
+            id,
+            incarnation: 3,
+            offset: 77,
+            mark: 0,
+            mark_len: 0,
+            flags,
+            complete_at: 0,
+            absent_since,
+        };
         let mut line = Vec::new();
         push_text_entry(&entry, b"d\\a\tb\n\xff", &mut line);
-        assert_eq!(line, b"77\tfd01-1a2b3c-3\td\\x5ca\\x09b\\x0a\\xff\tabsent since 2026-09-21T14:13:20Z\n");
+        assert_eq!(
+            line,
+            b"77\tfd01-1a2b3c-3\td\\x5ca\\x09b\\x0a\\xff\tabsent since 2026-09-21T14:13:20Z\n"
+        );
         line.clear();
         push_json_entry(&entry, b"a\xff", &mut line);
         let json = "{\"path\":\"a\u{fffd}\",\"path_bytes\":\"Yf8=\",\"file\":\"fd01-1a2b3c-3\",\"offset\":77,\

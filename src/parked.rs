@@ -1,7 +1,9 @@
 //! Files that left the tree, or were deleted: remembered for a while, in case they come back.
 //!
-//! In: files that leave or come back. Out: those whose time is over, and the oldest where there is no room.
-//! Always holds: a file is here at most once, so that leaving and coming back in a loop costs neither memory nor a search.
+//! In: files that leave or come back. Out: those whose time is over, and the oldest where there is
+//! no room.
+//! Always holds: a file is here at most once, so that leaving and coming back in a loop costs
+//! neither memory nor a search.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -97,6 +99,9 @@ mod tests {
         assert_eq!(parked.until(keys[0].id), Some(at(999)));
         assert_eq!(parked.pop_due(at(998)), Some(keys[1]));
         assert_eq!(parked.pop_due(at(998)), None);
-        assert_eq!((parked.pop_oldest(), parked.until(keys[0].id), parked.len()), (Some(keys[0]), None, 0));
+        assert_eq!(
+            (parked.pop_oldest(), parked.until(keys[0].id), parked.len()),
+            (Some(keys[0]), None, 0)
+        );
     }
 }

@@ -1,8 +1,11 @@
-//! Planted faults: ways in which the engine can be wrong, switched on by a test to prove that the simulation sees them.
+//! Planted faults: ways in which the engine can be wrong, switched on by a test to prove that the
+//! simulation sees them.
 //!
-//! In: [`plant`], on the thread that turns the engine. Out: `is_planted!(Fault)` at the one line that the fault changes.
-//! Always holds: nothing is planted unless a test asked for it on this thread; a build without debug assertions (every product build)
-//! takes `is_planted!` for `false`, and the line for what it was.
+//! In: [`plant`], on the thread that turns the engine. Out: `is_planted!(Fault)` at the one line
+//! that the fault changes.
+//! Always holds: nothing is planted unless a test asked for it on this thread; a build without
+//! debug assertions (every product build) takes `is_planted!` for `false`, and the line for what it
+//! was.
 
 use std::cell::Cell;
 
@@ -56,7 +59,8 @@ pub(crate) fn has(fault: Fault) -> bool {
     PLANTED.get() == Some(fault)
 }
 
-/// From now on engines on this thread have this fault; with `None`, none. Without debug assertions nothing changes.
+/// From now on engines on this thread have this fault; with `None`, none. Without debug assertions
+/// nothing changes.
 pub fn plant(fault: Option<Fault>) {
     PLANTED.set(fault);
 }

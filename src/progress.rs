@@ -1,8 +1,9 @@
 //! The progress line of `--once` and of long first scans: for a person at a terminal, on stderr.
 //!
-//! In: how much was found and read so far, turn by turn. Out: one line that is rewritten in place at most four times a second, and cleared
-//! at the end and before each diagnostic.
-//! Always holds: nothing is written unless stderr is a terminal that can take it at once, and not the one that records go to.
+//! In: how much was found and read so far, turn by turn. Out: one line that is rewritten in place
+//! at most four times a second, and cleared at the end and before each diagnostic.
+//! Always holds: nothing is written unless stderr is a terminal that can take it at once, and not
+//! the one that records go to.
 
 use std::collections::VecDeque;
 use std::io::{self, IsTerminal, Write};
@@ -64,8 +65,13 @@ impl Progress {
     #[must_use]
     pub fn new(format: LogFormat, output: &Output) -> Option<Progress> {
         let stderr = io::stderr();
-        let is_seen = format == LogFormat::Text && stderr.is_terminal() && !is_same_terminal(&stderr, output);
-        is_seen.then(|| Progress { begun: None, next: None, samples: VecDeque::with_capacity(SAMPLES) })
+        let is_seen =
+            format == LogFormat::Text && stderr.is_terminal() && !is_same_terminal(&stderr, output);
+        is_seen.then(|| Progress {
+            begun: None,
+            next: None,
+            samples: VecDeque::with_capacity(SAMPLES),
+        })
     }
 
     /// When the next line is due.
@@ -86,7 +92,8 @@ impl Progress {
             return false;
         }
         self.next = Some(now + EVERY);
-        let elapsed = now.saturating_duration_since(self.samples.front().map_or(begun, |(at, _)| *at));
+        let elapsed =
+            now.saturating_duration_since(self.samples.front().map_or(begun, |(at, _)| *at));
         let before = self.samples.front().map_or(0, |(_, bytes)| *bytes);
         let rate = approximate(reading.read_bytes.saturating_sub(before)) / elapsed.as_secs_f64();
         if self.samples.len() == SAMPLES {
@@ -110,7 +117,9 @@ fn is_same_terminal(stderr: &io::Stderr, output: &Output) -> bool {
     let theirs = match output {
         Output::Descriptor(1) => fstat(io::stdout()),
         Output::Descriptor(2) => return true,
-        Output::Descriptor(number) => nix::sys::stat::stat(format!("/proc/self/fd/{number}").as_str()),
+        Output::Descriptor(number) => {
+            nix::sys::stat::stat(format!("/proc/self/fd/{number}").as_str())
+        }
         Output::File(path) => nix::sys::stat::stat(path),
         Output::Unix(_) | Output::Tcp(_) => return false,
     };
@@ -121,11 +130,12 @@ fn is_same_terminal(stderr: &io::Stderr, output: &Output) -> bool {
 /// Writes the line, unless the terminal is stopped (Ctrl-S): nobody waits for it.
 fn show(line: &str) {
     let stderr = io::stderr();
-    let columns = terminal_size::terminal_size_of(&stderr).map_or(COLUMNS, |(width, _)| usize::from(width.0));
+    let columns =
+        terminal_size::terminal_size_of(&stderr).map_or(COLUMNS, |(width, _)| usize::from(width.0));
     let cut: String = line.chars().take(columns.saturating_sub(1)).collect();
     let mut ready = [PollFd::new(stderr.as_fd(), PollFlags::POLLOUT)];
-    let can_write =
-        poll(&mut ready, PollTimeout::ZERO).is_ok() && ready[0].revents().is_some_and(|events| events.contains(PollFlags::POLLOUT));
+    let can_write = poll(&mut ready, PollTimeout::ZERO).is_ok()
+        && ready[0].revents().is_some_and(|events| events.contains(PollFlags::POLLOUT));
     if can_write {
         let text = [CLEAR, cut.as_bytes()].concat();
         IS_SHOWN.store((&stderr).write_all(&text).is_ok(), Ordering::Relaxed);
@@ -141,8 +151,11 @@ fn line(reading: &Reading, rate: f64) -> String {
     }
     let left = found_bytes.saturating_sub(read_bytes);
     let percent = u128::from(read_bytes.min(found_bytes)) * 100 / u128::from(found_bytes.max(1));
-    let wait =
-        if rate < 1.0 { "stalled".to_owned() } else { format!("{} left", clock(rounded((approximate(left) / rate).ceil()))) };
+    let wait = if rate < 1.0 {
+        "stalled".to_owned()
+    } else {
+        format!("{} left", clock(rounded((approximate(left) / rate).ceil())))
+    };
     format!("{percent}% {read} of {}, {files} files, {rate_text}/s, {wait}", size(found_bytes))
 }
 
@@ -161,8 +174,17 @@ mod tests {
 
     #[test]
     fn the_line_tells_bytes_files_rate_and_time_left() {
-        let reading = Reading { files: 12, found_bytes: 4 << 30, read_bytes: 1 << 30, is_listing: false, is_done: false };
-        assert_eq!(line(&reading, (64 << 20) as f64), "25% 1.0 GiB of 4.0 GiB, 12 files, 64.0 MiB/s, 48s left");
+        let reading = Reading {
+            files: 12,
+            found_bytes: 4 << 30,
+            read_bytes: 1 << 30,
+            is_listing: false,
+            is_done: false,
+        };
+        assert_eq!(
+            line(&reading, (64 << 20) as f64),
+            "25% 1.0 GiB of 4.0 GiB, 12 files, 64.0 MiB/s, 48s left"
+        );
         assert_eq!(line(&reading, 0.0), "25% 1.0 GiB of 4.0 GiB, 12 files, 0 B/s, stalled");
         let grown = Reading { read_bytes: 5 << 30, ..reading };
         assert!(line(&grown, 1e6).starts_with("100% 5.0 GiB of 4.0 GiB"), "files grew meanwhile");

@@ -1,6 +1,7 @@
 //! The files that are furthest behind and the busiest ones, as `manytail top` shows them.
 //!
-//! In: nothing; [`crate::engine::Engine::top`] fills it in. Out: [`Top`], as JSON between the daemon and whoever asks.
+//! In: nothing; [`crate::engine::Engine::top`] fills it in. Out: [`Top`], as JSON between the
+//! daemon and whoever asks.
 
 use serde::{Deserialize, Serialize};
 

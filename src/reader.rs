@@ -1,7 +1,9 @@
-//! File to bytes: the one read buffer, and the mark that proves at no extra call that what was read before is still there.
+//! File to bytes: the one read buffer, and the mark that proves at no extra call that what was read
+//! before is still there.
 //!
-//! In: an open file and a position. Out: bytes in the reused buffer, the mark's first.
-//! Always holds: the buffer grows only for a line longer than it, up to the line limit, and shrinks again after an unusual one.
+//! In: an open file and a position. Out: bytes in the reused buffer, the mark's first. Always
+//! holds: the buffer grows only for a line longer than it, up to the line limit, and shrinks again
+//! after an unusual one.
 
 use std::io;
 
@@ -29,9 +31,10 @@ impl Reader {
 
     /// Reads up to `len` bytes from `offset` into the buffer; fewer only at the end of the file.
     ///
-    /// A short read of `least` bytes or more that ends with a line is the end: local file systems give short reads nowhere else, and a call saved here is a
-    /// call saved per line. One that ends within a line is asked again, from
-    /// the same offset so that what is returned was read in one piece, until the same answer comes twice.
+    /// A short read of `least` bytes or more that ends with a line is the end: local file systems
+    /// give short reads nowhere else, and a call saved here is a call saved per line. One that ends
+    /// within a line is asked again, from the same offset so that what is returned was read in one
+    /// piece, until the same answer comes twice.
     ///
     /// # Errors
     /// Those of `pread(2)`, except for `EINTR`.
@@ -79,7 +82,9 @@ impl Reader {
 pub(crate) fn mark_of(bytes: &[u8]) -> u32 {
     const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
     let mix = |hash: u64, word: u64| (hash.rotate_left(5) ^ word).wrapping_mul(MULTIPLIER);
-    let mix_words = |words: &[[u8; 8]]| words.iter().fold(bytes.len() as u64, |hash, word| mix(hash, u64::from_le_bytes(*word)));
+    let mix_words = |words: &[[u8; 8]]| {
+        words.iter().fold(bytes.len() as u64, |hash, word| mix(hash, u64::from_le_bytes(*word)))
+    };
     let hash = if let Ok(whole) = <&[u8; MARK_BYTES]>::try_from(bytes) {
         // Most are: the compiler knows how many words there are.
         mix_words(whole.as_chunks().0)

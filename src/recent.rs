@@ -1,7 +1,9 @@
-//! A map that remembers the latest entries: two generations, the older of which is dropped as a whole.
+//! A map that remembers the latest entries: two generations, the older of which is dropped as a
+//! whole.
 //!
 //! In: keys and files. Out: the file last stored under a key.
-//! Always holds: at most twice `entries_max` entries, whatever comes; no entry needs a timer or a queue of its own.
+//! Always holds: at most twice `entries_max` entries, whatever comes; no entry needs a timer or a
+//! queue of its own.
 
 use std::hash::Hash;
 use std::time::{Duration, Instant};
@@ -10,7 +12,8 @@ use hashbrown::{Equivalent, HashMap};
 
 use crate::registry::SlotKey;
 
-/// The map. An entry stays until `entries_max` newer ones came, or until it is dropped by [`Recent::expire`].
+/// The map. An entry stays until `entries_max` newer ones came, or until it is dropped by
+/// [`Recent::expire`].
 #[derive(Debug)]
 pub(crate) struct Recent<K> {
     young: HashMap<K, SlotKey>,
@@ -66,7 +69,8 @@ impl<K: Hash + Eq> Recent<K> {
         self.since.get_or_insert(now);
     }
 
-    /// Drops what is older than `age`. Called often, it keeps each entry for `age` at least and for twice as long at most.
+    /// Drops what is older than `age`. Called often, it keeps each entry for `age` at least and for
+    /// twice as long at most.
     pub(crate) fn expire(&mut self, age: Duration, now: Instant) {
         if self.since.is_some_and(|since| since + age <= now) {
             self.begin_generation();

@@ -1,8 +1,10 @@
 //! Lines to records: raw, text, json and syslog, as bytes at the end of a buffer.
 //!
-//! In: a [`Source`] once per read, then its [`Line`]s. Out: one record per line, which ends in `\n` and holds no other newline than
-//! that one. Always holds: json is one valid UTF-8 object per record whatever the bytes of line and path, and the bytes themselves
-//! can be had back from it; steady work allocates nothing but growth of the caller's buffer.
+//! In: a [`Source`] once per read, then its [`Line`]s. Out: one record per line, which ends in `\n`
+//! and holds no other newline than that one.
+//! Always holds: json is one valid UTF-8 object per record whatever the bytes of line and path, and
+//! the bytes themselves can be had back from it; steady work allocates nothing but growth of the
+//! caller's buffer.
 
 pub(crate) mod syslog;
 
@@ -29,7 +31,8 @@ pub struct Source<'a> {
     pub incarnation: u32,
     /// What [`encode_labels`] made of the input's labels, for this format.
     pub labels: &'a [u8],
-    /// When the bytes were read. Years 1970 to 9999; a clock outside of them is shown as the nearest second within.
+    /// When the bytes were read. Years 1970 to 9999; a clock outside of them is shown as the
+    /// nearest second within.
     pub read_at: SystemTime,
 }
 
@@ -41,12 +44,13 @@ pub struct Encoder {
     host: Vec<u8>,
     /// The fourth part of `file`, with the dash before it; may be nothing.
     run: Vec<u8>,
-    /// What comes before the bytes of each line of the current source. In json [`RECORD_END`], which ends the record before, and a whole
-    /// record up to the bytes of the line.
+    /// What comes before the bytes of each line of the current source. In json [`RECORD_END`],
+    /// which ends the record before, and a whole record up to the bytes of the line.
     head: Vec<u8>,
     /// json: where in `head` the offset begins.
     offset_at: usize,
-    /// json: the offset in `head`, less its last four digits, which are set in each copy. 0: `head` is used as it is, for one offset only.
+    /// json: the offset in `head`, less its last four digits, which are set in each copy. 0: `head`
+    /// is used as it is, for one offset only.
     myriad: u64,
     syslog: Syslog,
     time: FormattedTime,
@@ -85,7 +89,8 @@ impl Encoder {
         }
     }
 
-    /// From now on `file` has a fourth part, the number of this run. For a run that does not know which incarnations were used before.
+    /// From now on `file` has a fourth part, the number of this run. For a run that does not know
+    /// which incarnations were used before.
     pub fn mark_run(&mut self, run: u64) {
         self.run.clear();
         self.run.push(b'-');
@@ -126,13 +131,19 @@ impl Encoder {
         }
     }
 
-    /// Appends the json records of the next lines, up to the first line that is unfinished or needs an escape, or until `out` holds `len_max`
-    /// bytes. Returns the number of records.
+    /// Appends the json records of the next lines, up to the first line that is unfinished or needs
+    /// an escape, or until `out` holds `len_max` bytes. Returns the number of records.
     ///
-    /// The end of a record and the start of the next one are one copy, and each line is searched once.
+    /// The end of a record and the start of the next one are one copy, and each line is searched
+    /// once.
     // Out of line: most reads hold one line and never come here.
     #[inline(never)]
-    pub(crate) fn encode_plain_lines(&mut self, lines: &mut Lines<'_>, len_max: usize, out: &mut Vec<u8>) -> usize {
+    pub(crate) fn encode_plain_lines(
+        &mut self,
+        lines: &mut Lines<'_>,
+        len_max: usize,
+        out: &mut Vec<u8>,
+    ) -> usize {
         let mut count = 0;
         while out.len() < len_max
             && let Some(line) = lines.next_plain(json_plain_len_exact)
@@ -176,8 +187,10 @@ impl Encoder {
         }
         out.extend_from_slice(&self.head[from..]);
         if self.myriad > 0 {
-            // Most lines are near the one before. Not in `head`: the copy would wait for what was just written there.
-            let ([thousands, hundreds], [tens, ones]) = (digit_pair(low / 100), digit_pair(low % 100));
+            // Most lines are near the one before. Not in `head`: the copy would wait for what was
+            // just written there.
+            let ([thousands, hundreds], [tens, ones]) =
+                (digit_pair(low / 100), digit_pair(low % 100));
             let end = out.len() - LINE_KEY.len();
             out[end - 4..end].copy_from_slice(&[thousands, hundreds, tens, ones]);
         }
@@ -217,7 +230,8 @@ fn push_offset_and_key(offset: u64, out: &mut Vec<u8>) {
     out.extend_from_slice(&offset_and_key[at..]);
 }
 
-/// The text of a time, kept: all reads of a turn have one time, and most turns fall into the second of the turn before.
+/// The text of a time, kept: all reads of a turn have one time, and most turns fall into the second
+/// of the turn before.
 #[derive(Debug)]
 struct FormattedTime {
     time: SystemTime,
@@ -232,7 +246,11 @@ pub(crate) const SECOND_MAX: u64 = 253_402_300_799;
 
 impl FormattedTime {
     fn new() -> Self {
-        FormattedTime { time: SystemTime::UNIX_EPOCH, second: 0, text: *b"1970-01-01T00:00:00.000000000Z" }
+        FormattedTime {
+            time: SystemTime::UNIX_EPOCH,
+            second: 0,
+            text: *b"1970-01-01T00:00:00.000000000Z",
+        }
     }
 
     fn text_of(&mut self, time: SystemTime) -> &[u8] {
@@ -248,15 +266,18 @@ impl FormattedTime {
         let second = since_epoch.as_secs().min(SECOND_MAX);
         if second != self.second {
             let whole = SystemTime::UNIX_EPOCH + Duration::from_secs(second);
-            write!(&mut self.text[..20], "{}", humantime::format_rfc3339_seconds(whole)).expect("years up to 9999 take 20 bytes");
+            write!(&mut self.text[..20], "{}", humantime::format_rfc3339_seconds(whole))
+                .expect("years up to 9999 take 20 bytes");
             self.second = second;
         }
-        write!(&mut self.text[19..], ".{:09}Z", since_epoch.subsec_nanos()).expect("nine digits fit");
+        write!(&mut self.text[19..], ".{:09}Z", since_epoch.subsec_nanos())
+            .expect("nine digits fit");
         self.time = time;
     }
 }
 
-/// Labels as they stand in records of a format; nothing if there are none, or the format has no place for them.
+/// Labels as they stand in records of a format; nothing if there are none, or the format has no
+/// place for them.
 #[must_use]
 pub fn encode_labels(format: Format, labels: &[(String, String)]) -> Vec<u8> {
     match format {
@@ -304,20 +325,27 @@ pub(crate) fn push_json_path(path: &[u8], out: &mut Vec<u8>) {
 /// Appends a second as RFC 3339 has it: `2026-11-22T10:00:00Z`.
 pub(crate) fn push_second(seconds_since_1970: u64, out: &mut Vec<u8>) {
     let second = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds_since_1970.min(SECOND_MAX));
-    write!(out, "{}", humantime::format_rfc3339_seconds(second)).expect("a vector takes every write");
+    write!(out, "{}", humantime::format_rfc3339_seconds(second))
+        .expect("a vector takes every write");
 }
 
-/// Whether a terminal, or whoever reads a line, could be misled by this character in a name: control characters (C0, DEL and C1), separators of lines
-/// and paragraphs, and the marks that change the direction of writing.
+/// Whether a terminal, or whoever reads a line, could be misled by this character in a name:
+/// control characters (C0, DEL and C1), separators of lines and paragraphs, and the marks that
+/// change the direction of writing.
 pub(crate) fn is_misleading(letter: char) -> bool {
-    letter.is_control() || matches!(letter, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    letter.is_control()
+        || matches!(letter, '\u{61c}' | '\u{200e}' | '\u{200f}')
+        || matches!(letter, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// Appends a path for people: each byte of `\`, of misleading characters (see [`is_misleading`]) and of what is not UTF-8 as `\x` and two
-/// lower-case hex digits; all else as it is. The path can be had back by undoing every `\xHH`.
+/// Appends a path for people: each byte of `\`, of misleading characters (see [`is_misleading`])
+/// and of what is not UTF-8 as `\x` and two lower-case hex digits; all else as it is. The path can
+/// be had back by undoing every `\xHH`.
 pub(crate) fn push_text_path(path: &[u8], out: &mut Vec<u8>) {
     // As a signed number, a byte beyond ASCII is below 0x20 too.
-    let (plain, path) = path.split_at(plain_len(path, |byte| (byte.cast_signed() < 0x20) | (byte == 0x7f) | (byte == b'\\')));
+    let (plain, path) = path.split_at(plain_len(path, |byte| {
+        (byte.cast_signed() < 0x20) | (byte == 0x7f) | (byte == b'\\')
+    }));
     out.extend_from_slice(plain);
     if !path.is_empty() {
         push_escaped_path(path, out);
@@ -348,8 +376,9 @@ fn hex_digit(nibble: u8) -> u8 {
     b"0123456789abcdef"[usize::from(nibble)]
 }
 
-/// Appends the inside of a JSON string. Returns whether `bytes` were valid UTF-8; where they were not, U+FFFD stands for each
-/// maximal run that could have begun a character (as [`String::from_utf8_lossy`] does it).
+/// Appends the inside of a JSON string. Returns whether `bytes` were valid UTF-8; where they were
+/// not, U+FFFD stands for each maximal run that could have begun a character (as
+/// [`String::from_utf8_lossy`] does it).
 #[inline]
 pub(crate) fn push_json_text(bytes: &[u8], out: &mut Vec<u8>) -> bool {
     // Most lines end here: looked at once, and copied.
@@ -403,7 +432,14 @@ fn push_json_escape(byte: u8, out: &mut Vec<u8>) {
         0x08 => b'b',
         0x0c => b'f',
         _ => {
-            out.extend_from_slice(&[b'\\', b'u', b'0', b'0', hex_digit(byte >> 4), hex_digit(byte & 15)]);
+            out.extend_from_slice(&[
+                b'\\',
+                b'u',
+                b'0',
+                b'0',
+                hex_digit(byte >> 4),
+                hex_digit(byte & 15),
+            ]);
             return;
         }
     };
@@ -428,8 +464,8 @@ const HIGH_BITS: u64 = ONES << 7;
 
 /// The high bits of those of eight bytes that are to be escaped.
 ///
-/// Looks at all at once ("Bit Twiddling Hacks", determine if a word has a byte less than n). A borrow can make a byte look like a hit
-/// only behind a true one: only the first hit may be used.
+/// Looks at all at once ("Bit Twiddling Hacks", determine if a word has a byte less than n). A
+/// borrow can make a byte look like a hit only behind a true one: only the first hit may be used.
 #[inline]
 fn bytes_to_escape(word: u64) -> u64 {
     let below = |word: u64, limit: u8| word.wrapping_sub(ONES * u64::from(limit)) & !word;
@@ -443,7 +479,8 @@ fn first_hit(high_bits: u64) -> Option<usize> {
     (hits != 0).then(|| hits.trailing_zeros() as usize / 8)
 }
 
-/// How many bytes at the front are ASCII and may stand in a JSON string as they are: all of them, or a part that was quick to find.
+/// How many bytes at the front are ASCII and may stand in a JSON string as they are: all of them,
+/// or a part that was quick to find.
 #[inline]
 fn json_plain_len(bytes: &[u8]) -> usize {
     // As a signed number, a byte beyond ASCII is below 0x20 too.
@@ -460,7 +497,10 @@ fn json_plain_len_exact(bytes: &[u8]) -> usize {
             None => at += word.len(),
         }
     }
-    at + bytes[at..].iter().position(|&byte| needs_escape(byte) || !byte.is_ascii()).unwrap_or(bytes.len() - at)
+    at + bytes[at..]
+        .iter()
+        .position(|&byte| needs_escape(byte) || !byte.is_ascii())
+        .unwrap_or(bytes.len() - at)
 }
 
 /// How many bytes at the front are not special: all of them, or a part that was quick to find.
@@ -494,7 +534,9 @@ fn plain_chunks_len<const N: usize>(bytes: &[u8], is_special: impl Fn(u8) -> boo
 fn push_base64(bytes: &[u8], out: &mut Vec<u8>) {
     let start = out.len();
     out.resize(start + bytes.len().div_ceil(3) * 4, 0);
-    let written = STANDARD.encode_slice(bytes, &mut out[start..]).expect("base64 takes four bytes for each three begun");
+    let written = STANDARD
+        .encode_slice(bytes, &mut out[start..])
+        .expect("base64 takes four bytes for each three begun");
     debug_assert_eq!(written, out.len() - start, "base64 is padded");
 }
 
@@ -516,8 +558,8 @@ fn digit_pair(number: u64) -> [u8; 2] {
     DIGIT_PAIRS[number as usize]
 }
 
-/// Writes a number to the end of `digits`, without the formatting machinery of `write!`: this is once per record. Returns where it
-/// begins. u64::MAX has 20 digits.
+/// Writes a number to the end of `digits`, without the formatting machinery of `write!`: this is
+/// once per record. Returns where it begins. u64::MAX has 20 digits.
 #[inline]
 fn write_decimal(mut number: u64, digits: &mut [u8; 20]) -> usize {
     let mut at = digits.len();

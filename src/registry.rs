@@ -1,7 +1,9 @@
 //! The files: one 64-byte slot each, found by name, by identity and by directory.
 //!
-//! In: names and identities. Out: slots. A file's life, offset and marks are fields here; what to do about them is decided elsewhere.
-//! Always holds: a name stands for at most one slot, an identity for at most one; a slot costs the same whatever its file does.
+//! In: names and identities. Out: slots. A file's life, offset and marks are fields here; what to
+//! do about them is decided elsewhere.
+//! Always holds: a name stands for at most one slot, an identity for at most one; a slot costs the
+//! same whatever its file does.
 
 use std::hash::BuildHasher;
 
@@ -83,8 +85,11 @@ impl Registry {
     /// Makes room for this many files, so that no table has to grow on the way.
     pub(crate) fn reserve(&mut self, files: usize) {
         self.slots.reserve_exact(files);
-        let (slots, names, devices, hasher) = (&self.slots, &self.names, &self.devices, &self.hasher);
-        self.by_name.reserve(files, |&at| hasher.hash_one((slots[at as usize].dir, names.get(slots[at as usize].name))));
+        let (slots, names, devices, hasher) =
+            (&self.slots, &self.names, &self.devices, &self.hasher);
+        self.by_name.reserve(files, |&at| {
+            hasher.hash_one((slots[at as usize].dir, names.get(slots[at as usize].name)))
+        });
         self.by_id.reserve(files, |&at| {
             let file = identity(&slots[at as usize], devices);
             hasher.hash_one((file.device, file.inode))
@@ -143,13 +148,15 @@ impl Registry {
         self.hasher.hash_one((dir.0, name))
     }
 
-    /// Loads what finding some names needs into the processor's cache. A single look-up waits for memory four times in a row; here the
-    /// waits of all look-ups overlap. Takes at most [`NEAR_MAX`] hashes.
+    /// Loads what finding some names needs into the processor's cache. A single look-up waits for
+    /// memory four times in a row; here the waits of all look-ups overlap. Takes at most
+    /// [`NEAR_MAX`] hashes.
     pub(crate) fn bring_near(&self, hashes: &[u64]) {
         let mut near = [NameRef::NONE; NEAR_MAX];
         for (&hash, name) in hashes.iter().zip(&mut near) {
             // The first slot whose hash may match is nearly always the right one.
-            let slot = self.by_name.find(hash, |_| true).and_then(|&at| self.slots.get(at as usize));
+            let slot =
+                self.by_name.find(hash, |_| true).and_then(|&at| self.slots.get(at as usize));
             *name = slot.map_or(NameRef::NONE, |slot| slot.name);
         }
         let first_bytes = near.map(|name| self.names.first_byte(name));
@@ -176,16 +183,23 @@ impl Registry {
     /// The file with this inode that is followed, whichever life of the inode it is.
     pub(crate) fn find_inode(&self, device: u64, inode: u64) -> Option<SlotId> {
         let is_it = |&at: &u32| {
-            let is_same = self.id_at(at).is_some_and(|other| (other.device, other.inode) == (device, inode));
+            let is_same =
+                self.id_at(at).is_some_and(|other| (other.device, other.inode) == (device, inode));
             is_same && self.slots[at as usize].is_bound()
         };
-        self.by_id.iter_hash(self.hash_id(FileId { device, inode, generation: 0 })).copied().find(is_it).map(SlotId)
+        self.by_id
+            .iter_hash(self.hash_id(FileId { device, inode, generation: 0 }))
+            .copied()
+            .find(is_it)
+            .map(SlotId)
     }
 
     /// A parked file that had this file's inode: it is gone for good.
     pub(crate) fn find_former(&self, file: FileId) -> Option<SlotId> {
         let is_former = |&at: &u32| {
-            let is_same = |other: FileId| (other.device, other.inode) == (file.device, file.inode) && other != file;
+            let is_same = |other: FileId| {
+                (other.device, other.inode) == (file.device, file.inode) && other != file
+            };
             self.slots[at as usize].life == Life::Parked && self.id_at(at).is_some_and(is_same)
         };
         self.by_id.iter_hash(self.hash_id(file)).copied().find(is_former).map(SlotId)
@@ -200,7 +214,9 @@ impl Registry {
     #[inline]
     pub(crate) fn is_inode(&self, id: SlotId, device: u64, inode: u64) -> bool {
         let slot = self.get(id);
-        slot.inode == inode && slot.is_identified() && self.devices[usize::from(slot.device)] == device
+        slot.inode == inode
+            && slot.is_identified()
+            && self.devices[usize::from(slot.device)] == device
     }
 
     /// The file's name, or its last one.
@@ -220,24 +236,29 @@ impl Registry {
         })
     }
 
-    /// Says which file the slot stands for. Its incarnation is at least `floor`, and one that this inode never had before in this run.
+    /// Says which file the slot stands for. Its incarnation is at least `floor`, and one that this
+    /// inode never had before in this run.
     pub(crate) fn identify(&mut self, id: SlotId, file: FileId, floor: u32) {
         assert!(!self.get(id).is_identified(), "a slot is identified once");
         debug_assert!(self.find_id(file).is_none(), "one slot per identity");
-        let device = self.devices.iter().position(|&known| known == file.device).unwrap_or_else(|| {
-            self.devices.push(file.device);
-            self.devices.len() - 1
-        });
+        let device =
+            self.devices.iter().position(|&known| known == file.device).unwrap_or_else(|| {
+                self.devices.push(file.device);
+                self.devices.len() - 1
+            });
         // A file that had the inode before may not have been let go yet.
         let others = self.by_id.iter_hash(self.hash_id(file)).filter_map(|&at| {
-            let same = self.id_at(at).is_some_and(|other| (other.device, other.inode) == (file.device, file.inode));
+            let same = self
+                .id_at(at)
+                .is_some_and(|other| (other.device, other.inode) == (file.device, file.inode));
             same.then(|| self.slots[at as usize].incarnation + 1)
         });
         let others = others.max();
         if others.is_some() {
             mark!("a file was identified while the one that had its inode before was still known");
         }
-        let incarnation = others.unwrap_or(0).max(self.reached[usize::from(incarnation_bucket(file))]).max(floor);
+        let incarnation =
+            others.unwrap_or(0).max(self.reached[usize::from(incarnation_bucket(file))]).max(floor);
         let slot = self.get_mut(id);
         slot.device = u16::try_from(device).expect("fewer than 65,536 devices");
         slot.inode = file.inode;
@@ -358,7 +379,8 @@ impl Registry {
         *reached = (*reached).max(incarnation);
     }
 
-    /// A file with this incarnation is not known any more: none on its inode gets this incarnation again.
+    /// A file with this incarnation is not known any more: none on its inode gets this incarnation
+    /// again.
     pub(crate) fn forget_incarnation(&mut self, file: FileId, incarnation: u32) {
         self.raise_floor(incarnation_bucket(file), incarnation.saturating_add(1));
     }
@@ -391,7 +413,8 @@ impl Registry {
 
     /// Takes one further name of a file off the list.
     pub(crate) fn take_alias(&mut self, id: SlotId) -> Option<(DirId, Box<[u8]>)> {
-        let (dir, name): (DirId, Box<[u8]>) = self.aliases.last_of(id).map(|(dir, name)| (dir, name.into()))?;
+        let (dir, name): (DirId, Box<[u8]>) =
+            self.aliases.last_of(id).map(|(dir, name)| (dir, name.into()))?;
         self.remove_alias(dir, &name);
         Some((dir, name))
     }
@@ -413,7 +436,9 @@ impl Registry {
     }
 
     fn by_name_holds(&self, dir: DirId, name: &[u8]) -> bool {
-        self.find(dir, name).is_some_and(|id| self.get(id).is_bound() && self.get(id).dir == dir.0 && self.name(id) == name)
+        self.find(dir, name).is_some_and(|id| {
+            self.get(id).is_bound() && self.get(id).dir == dir.0 && self.name(id) == name
+        })
     }
 
     fn id_at(&self, at: u32) -> Option<FileId> {
@@ -429,7 +454,13 @@ impl Registry {
     fn take(&mut self) -> SlotId {
         let at = self.free_first;
         let (at, version) = if at == NONE {
-            (u32::try_from(self.slots.len()).ok().filter(|&at| at < NONE).expect("fewer than 2^32 files"), 0)
+            (
+                u32::try_from(self.slots.len())
+                    .ok()
+                    .filter(|&at| at < NONE)
+                    .expect("fewer than 2^32 files"),
+                0,
+            )
         } else {
             self.free_first = self.slots[at as usize].next;
             if self.free_first == NONE {
@@ -465,7 +496,11 @@ impl Registry {
 }
 
 fn identity(slot: &FileSlot, devices: &[u64]) -> FileId {
-    FileId { device: devices[usize::from(slot.device)], inode: slot.inode, generation: slot.generation }
+    FileId {
+        device: devices[usize::from(slot.device)],
+        inode: slot.inode,
+        generation: slot.generation,
+    }
 }
 
 #[cfg(test)]

@@ -1,8 +1,11 @@
-//! Settings in layers: default < file < environment < command line. Each value stays the text it was given as, and knows its source.
+//! Settings in layers: default < file < environment < command line. Each value stays the text it
+//! was given as, and knows its source.
 //!
-//! In: the keys that there are (the options of `run`; `cli` tells them), settings files, environment variables, the command line.
-//! Out: for each key the value that counts; whether it is well-formed is told by the parsers of the command line.
-//! Always holds: a key that nobody knows and a value of the wrong kind are refused with key, file and line.
+//! In: the keys that there are (the options of `run`; `cli` tells them), settings files,
+//! environment variables, the command line. Out: for each key the value that counts; whether it is
+//! well-formed is told by the parsers of the command line.
+//! Always holds: a key that nobody knows and a value of the wrong kind are refused with key, file
+//! and line.
 
 pub(crate) mod environment;
 pub(crate) mod file;
@@ -56,7 +59,8 @@ pub(crate) enum Kind {
     Switch,
     /// `true` or `false`.
     Boolean,
-    /// `true`, `false` or one of a few words; on the command line the bare option, or one with a word behind `=`.
+    /// `true`, `false` or one of a few words; on the command line the bare option, or one with a
+    /// word behind `=`.
     Rule,
     /// A number, perhaps with a unit.
     Number,
@@ -72,7 +76,8 @@ pub(crate) struct Key {
     /// As it is called in a file: the option without its dashes, `_` for `-`.
     pub(crate) name: String,
     pub(crate) kind: Kind,
-    /// What holds when nobody says anything, as a value. `None`: it is then off, or found out elsewhere.
+    /// What holds when nobody says anything, as a value. `None`: it is then off, or found out
+    /// elsewhere.
     pub(crate) default: Option<String>,
     /// The same in words, from the help.
     pub(crate) default_in_words: String,
@@ -150,23 +155,33 @@ pub(crate) struct Layers {
 
 impl Layers {
     /// What counts for a setting; of an input, if one is given. `None`: the default.
-    pub(crate) fn find<'a>(&'a self, key: &str, input: Option<&'a InputTable>) -> Option<&'a Given> {
+    pub(crate) fn find<'a>(
+        &'a self,
+        key: &str,
+        input: Option<&'a InputTable>,
+    ) -> Option<&'a Given> {
         let own = input.and_then(|table| table.values.get(key));
         let outer = || self.files.values.get(key).or_else(|| self.surroundings.get(key));
         self.command_line.get(key).or_else(|| self.environment.get(key)).or(own).or_else(outer)
     }
 
-    /// The inputs, one after the other; `None` is one that has no table. PATHs of the command line and of the environment are an input
-    /// that takes the place of those in files.
+    /// The inputs, one after the other; `None` is one that has no table. PATHs of the command line
+    /// and of the environment are an input that takes the place of those in files.
     pub(crate) fn inputs(&self) -> Vec<Option<&InputTable>> {
-        let is_said_outside = self.command_line.contains_key("paths") || self.environment.contains_key("paths");
+        let is_said_outside =
+            self.command_line.contains_key("paths") || self.environment.contains_key("paths");
         if !is_said_outside && !self.files.inputs.is_empty() {
             return self.files.inputs.iter().map(Some).collect();
         }
-        if is_said_outside || self.files.values.contains_key("paths") { vec![None] } else { Vec::new() }
+        if is_said_outside || self.files.values.contains_key("paths") {
+            vec![None]
+        } else {
+            Vec::new()
+        }
     }
 
-    /// The labels of an input: those of all, its own, which win, and those of the environment or else of the command line, which win over both.
+    /// The labels of an input: those of all, its own, which win, and those of the environment or
+    /// else of the command line, which win over both.
     pub(crate) fn labels(&self, input: Option<&InputTable>) -> Vec<Label> {
         let mut labels = self.files.labels.clone();
         for own in input.into_iter().flat_map(|table| &table.labels) {
@@ -175,7 +190,14 @@ impl Layers {
         for given in self.find(LABEL, None).into_iter().flat_map(|given| &given.texts) {
             let text = given.text.to_string_lossy();
             if let Some((name, value)) = text.split_once('=') {
-                set_label(&mut labels, Label { name: name.to_owned(), value: value.to_owned(), source: given.source.clone() });
+                set_label(
+                    &mut labels,
+                    Label {
+                        name: name.to_owned(),
+                        value: value.to_owned(),
+                        source: given.source.clone(),
+                    },
+                );
             }
         }
         labels
@@ -236,5 +258,7 @@ fn similar<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a s
     const LIKENESS: f64 = 0.8;
     let name = name.replace('-', "_");
     let likeness = |other: &&'a str| strsim::jaro_winkler(&name, other);
-    known.filter(|other| likeness(other) > LIKENESS).max_by(|a, b| likeness(a).total_cmp(&likeness(b)))
+    known
+        .filter(|other| likeness(other) > LIKENESS)
+        .max_by(|a, b| likeness(a).total_cmp(&likeness(b)))
 }

@@ -1,7 +1,9 @@
 //! Where records go: the [`Sink`] trait, its contract, and the kinds of output.
 //!
-//! In: bytes of whole records, in order, possibly offered again. Out: how many were taken, and how many of those are safe.
-//! Always holds: a sink never blocks the loop, never reorders, never drops; what it did not take stays with the caller.
+//! In: bytes of whole records, in order, possibly offered again. Out: how many were taken, and how
+//! many of those are safe.
+//! Always holds: a sink never blocks the loop, never reorders, never drops; what it did not take
+//! stays with the caller.
 
 mod backoff;
 mod boundary;
@@ -33,11 +35,13 @@ pub enum Sent {
     Accepted(usize),
     /// Nothing fits now. Offer again when the loop calls [`Sink::ready`] or at [`Sink::deadline`].
     Blocked,
-    /// The receiver of before is gone, and of all bytes taken so far the last `unacknowledged` never reached it for certain.
-    /// The caller goes back to the start of the record in which the first of them lies and offers again from there.
-    /// Said exactly once per loss; the next offer goes to the new receiver (or is `Blocked` until there is one).
+    /// The receiver of before is gone, and of all bytes taken so far the last `unacknowledged`
+    /// never reached it for certain. The caller goes back to the start of the record in which the
+    /// first of them lies and offers again from there. Said exactly once per loss; the next offer
+    /// goes to the new receiver (or is `Blocked` until there is one).
     Restarted {
-        /// Bytes taken but not acknowledged when the receiver was lost. At least the bytes of a torn last record.
+        /// Bytes taken but not acknowledged when the receiver was lost. At least the bytes of a
+        /// torn last record.
         unacknowledged: u64,
     },
     /// Nobody will ever read again (`| head -1`): the run ends quietly.
@@ -70,7 +74,8 @@ pub struct SinkState {
     pub reconnects: u64,
     /// Times that somebody else truncated the file.
     pub truncations: u64,
-    /// Failures that were said, and kept back: an output that comes and goes does not flood the log.
+    /// Failures that were said, and kept back: an output that comes and goes does not flood the
+    /// log.
     pub told: NoticeCounts,
 }
 
@@ -78,7 +83,14 @@ impl SinkState {
     /// Of an output that cannot fail.
     #[must_use]
     pub fn sound() -> Self {
-        SinkState { is_connected: true, failure: None, errors: 0, reconnects: 0, truncations: 0, told: NoticeCounts::default() }
+        SinkState {
+            is_connected: true,
+            failure: None,
+            errors: 0,
+            reconnects: 0,
+            truncations: 0,
+            told: NoticeCounts::default(),
+        }
     }
 }
 
@@ -89,7 +101,8 @@ pub struct FilePoint {
     pub id: FileId,
     /// Its length in bytes, up to the last byte that was accepted.
     pub len: u64,
-    /// A descriptor of it, for `fdatasync(2)` on another thread; `None` if none is to be had, or in a simulation.
+    /// A descriptor of it, for `fdatasync(2)` on another thread; `None` if none is to be had, or in
+    /// a simulation.
     pub file: Option<OwnedFd>,
 }
 
@@ -98,41 +111,48 @@ pub struct FilePoint {
 pub enum Place {
     /// Its path leads to it. Also of outputs that are no regular file.
     Here,
-    /// Its path leads elsewhere or nowhere, but it has a name somewhere: it was renamed, or something was mounted over it.
+    /// Its path leads elsewhere or nowhere, but it has a name somewhere: it was renamed, or
+    /// something was mounted over it.
     Moved,
     /// It has no name any more: what it gets is gone when it is closed.
     Deleted,
 }
 
-/// An output. Bytes count in stream order: `accepted` grows with what [`Sink::send`] takes, and `accepted - unacknowledged()` of
-/// them are acknowledged, oldest first. Offsets may be stored only for acknowledged bytes. Each record ends with a newline and holds no
-/// other one: so a sink finds where a record begins.
+/// An output. Bytes count in stream order: `accepted` grows with what [`Sink::send`] takes, and
+/// `accepted - unacknowledged()` of them are acknowledged, oldest first. Offsets may be stored only
+/// for acknowledged bytes. Each record ends with a newline and holds no other one: so a sink finds
+/// where a record begins.
 pub trait Sink {
-    /// Offers the next bytes of the stream, a run of whole records of which a front part may have been taken before.
-    /// With no bytes it only looks whether the receiver is still there. Never blocks.
+    /// Offers the next bytes of the stream, a run of whole records of which a front part may have
+    /// been taken before. With no bytes it only looks whether the receiver is still there. Never
+    /// blocks.
     ///
     /// # Errors
     /// When the output cannot go on, ever.
     fn send(&mut self, bytes: &[u8], now: Instant) -> Result<Sent, SinkError>;
 
-    /// Bytes accepted but not yet acknowledged: 0 where taking is acknowledging (pipes, files, unix sockets); for TCP what the
-    /// peer's kernel has not confirmed (`SIOCOUTQ`).
+    /// Bytes accepted but not yet acknowledged: 0 where taking is acknowledging (pipes, files, unix
+    /// sockets); for TCP what the peer's kernel has not confirmed (`SIOCOUTQ`).
     fn unacknowledged(&mut self) -> u64;
 
     /// The loop's word that the descriptor became writable, failed, or was closed by its peer.
     fn ready(&mut self, now: Instant);
 
-    /// When to call again though nothing became ready: the end of a back-off, a full disk to be tried again.
+    /// When to call again though nothing became ready: the end of a back-off, a full disk to be
+    /// tried again.
     fn deadline(&self) -> Option<Instant>;
 
-    /// Where the next byte will be written, if that is in a regular file: what is committed together with offsets.
+    /// Where the next byte will be written, if that is in a regular file: what is committed
+    /// together with offsets.
     fn point(&mut self) -> Option<FilePoint>;
 
-    /// Takes the last `bytes` that were accepted, whole records, out of a regular file again: they will be offered anew. Says whether
-    /// that was possible: nobody else may have written behind them.
+    /// Takes the last `bytes` that were accepted, whole records, out of a regular file again: they
+    /// will be offered anew. Says whether that was possible: nobody else may have written behind
+    /// them.
     fn withdraw(&mut self, bytes: u64) -> bool;
 
-    /// SIGHUP: the next bytes go into a freshly opened file. Called only between two records. No effect on other kinds.
+    /// SIGHUP: the next bytes go into a freshly opened file. Called only between two records. No
+    /// effect on other kinds.
     ///
     /// # Errors
     /// When the file cannot be opened anew; the old one stays in use.
@@ -143,9 +163,10 @@ pub trait Sink {
         Place::Here
     }
 
-    /// After [`Place::Deleted`]: goes on in another file at the same path, which is made if there is none. What the deleted one got from the
-    /// byte `from` on (`None`: since it was last found in its place) is owed to the new one: it is written by the next calls of
-    /// [`Sink::send`], before anything else.
+    /// After [`Place::Deleted`]: goes on in another file at the same path, which is made if there
+    /// is none. What the deleted one got from the byte `from` on (`None`: since it was last found
+    /// in its place) is owed to the new one: it is written by the next calls of [`Sink::send`],
+    /// before anything else.
     ///
     /// # Errors
     /// When there is no such file to be had; the deleted one stays in use.
@@ -158,7 +179,8 @@ pub trait Sink {
         0
     }
 
-    /// Device and inode of a regular file that receives records, so that it is never followed as an input.
+    /// Device and inode of a regular file that receives records, so that it is never followed as an
+    /// input.
     fn own_file(&self) -> Option<(u64, u64)>;
 
     /// How the output is.
@@ -174,24 +196,31 @@ pub struct Poller {
     pub token: mio::Token,
 }
 
-/// Opens an output. A peer or a FIFO's reader that is not there is no error: sinks look for it from the first [`Sink::send`] on, which
-/// may be an empty one.
+/// Opens an output. A peer or a FIFO's reader that is not there is no error: sinks look for it from
+/// the first [`Sink::send`] on, which may be an empty one.
 ///
 /// # Errors
-/// When the output can never work: a descriptor that is not open for writing, a file that cannot be created, a malformed address.
+/// When the output can never work: a descriptor that is not open for writing, a file that cannot be
+/// created, a malformed address.
 pub fn open(output: &Output, poller: Poller) -> Result<Box<dyn Sink>, SinkError> {
     let name = output.to_string();
     let poller = Rc::new(poller);
     Ok(match output {
-        Output::Descriptor(number) => Box::new(descriptor::DescriptorSink::open(name, *number, &poller)?),
+        Output::Descriptor(number) => {
+            Box::new(descriptor::DescriptorSink::open(name, *number, &poller)?)
+        }
         Output::File(path) => Box::new(file::FileSink::open(name, path.clone(), poller)?),
-        Output::Unix(path) => Box::new(socket::SocketSink::open(name, socket::Address::Unix(path.clone()), poller)?),
-        Output::Tcp(address) => Box::new(socket::SocketSink::open(name, socket::Address::Tcp(address.clone()), poller)?),
+        Output::Unix(path) => {
+            Box::new(socket::SocketSink::open(name, socket::Address::Unix(path.clone()), poller)?)
+        }
+        Output::Tcp(address) => {
+            Box::new(socket::SocketSink::open(name, socket::Address::Tcp(address.clone()), poller)?)
+        }
     })
 }
 
-/// Looks whether the descriptor that an output needs was left open for us. Comes before anything of our own is opened, made or changed,
-/// so that a run that cannot deliver leaves all as it is.
+/// Looks whether the descriptor that an output needs was left open for us. Comes before anything of
+/// our own is opened, made or changed, so that a run that cannot deliver leaves all as it is.
 ///
 /// # Errors
 /// When the descriptor was closed, or is not open for writing. Of other outputs [`open`] tells.
@@ -279,7 +308,8 @@ fn may_heal(errno: Errno) -> bool {
     )
 }
 
-/// `write(2)`, again when a signal came first. A device that takes nothing and names no error has no room.
+/// `write(2)`, again when a signal came first. A device that takes nothing and names no error has
+/// no room.
 fn write(descriptor: impl std::os::fd::AsFd, bytes: &[u8]) -> Result<usize, Errno> {
     loop {
         match nix::unistd::write(descriptor.as_fd(), bytes) {

@@ -40,7 +40,8 @@ pub struct Stats {
     pub deleted_unread: u64,
     /// Files that were moved to where nothing is watched while they may have had unread bytes.
     pub moved_unread: u64,
-    /// Bytes known to be lost: of unfinished lines of files that were deleted, moved away or truncated.
+    /// Bytes known to be lost: of unfinished lines of files that were deleted, moved away or
+    /// truncated.
     pub lost_bytes: u64,
     /// Those of them that a truncation took.
     pub lost_truncated_bytes: u64,
@@ -50,14 +51,17 @@ pub struct Stats {
     pub commits: u64,
     /// Times that they could not.
     pub commit_failures: u64,
-    /// Files that were started at their end because they had not been modified for `--ignore-older`.
+    /// Files that were started at their end because they had not been modified for
+    /// `--ignore-older`.
     #[serde(default)]
     pub old_files: u64,
-    /// Names of files that were gone before they could be looked at, with whatever was in these files.
+    /// Names of files that were gone before they could be looked at, with whatever was in these
+    /// files.
     pub vanished: u64,
 }
 
-/// Events by kind, but for those that say that bytes were added: these are by far the most, and are what is left.
+/// Events by kind, but for those that say that bytes were added: these are by far the most, and are
+/// what is left.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OtherEvents {
     /// A name is new (`IN_CREATE`).

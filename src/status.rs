@@ -1,7 +1,10 @@
-//! All that is known of a run at one moment, as plain numbers and names: what metrics, `status` and dashboards show.
+//! All that is known of a run at one moment, as plain numbers and names: what metrics, `status` and
+//! dashboards show.
 //!
-//! In: counters and states of the engine, the output, the process. Out: [`Status`], which can be sent as JSON and read back.
-//! Always holds: nothing here measures; times are seconds, sizes bytes, as in the names of the metrics.
+//! In: counters and states of the engine, the output, the process. Out: [`Status`], which can be
+//! sent as JSON and read back.
+//! Always holds: nothing here measures; times are seconds, sizes bytes, as in the names of the
+//! metrics.
 
 use serde::{Deserialize, Serialize};
 
@@ -25,7 +28,8 @@ pub struct Status {
     /// PATHs at which nothing is found (to follow), each as given: they are waited for.
     #[serde(default)]
     pub missing: Vec<String>,
-    /// Inputs that never had a file since the start, or since their globs changed: the PATHs of each.
+    /// Inputs that never had a file since the start, or since their globs changed: the PATHs of
+    /// each.
     #[serde(default)]
     pub without_files: Vec<String>,
     /// Where records go.
@@ -34,8 +38,9 @@ pub struct Status {
     pub commits: CommitStatus,
     /// What a turn of the loop took.
     pub turns: Histogram,
-    /// From the turn in which the kernel told of a change to the end of the one in which the output acknowledged it, per part of a file
-    /// that was read at once. The time in the kernel's queue before is not in it.
+    /// From the turn in which the kernel told of a change to the end of the one in which the output
+    /// acknowledged it, per part of a file that was read at once. The time in the kernel's queue
+    /// before is not in it.
     pub deliveries: Histogram,
     /// What was said on stderr, by cause.
     pub diagnostics: Vec<Diagnostic>,
@@ -71,7 +76,8 @@ pub struct About {
     pub inputs: Vec<String>,
     /// The state directory, if there is one.
     pub state_directory: Option<String>,
-    /// Why the settings could not be read again at the last SIGHUP: those of before hold, and a restart would refuse.
+    /// Why the settings could not be read again at the last SIGHUP: those of before hold, and a
+    /// restart would refuse.
     #[serde(default)]
     pub bad_settings: Option<String>,
 }
@@ -135,7 +141,8 @@ impl Files {
 pub struct Backlog {
     /// Files that wait.
     pub files: u64,
-    /// Bytes in them that were not read: of so many files as were looked at, and in proportion of the others.
+    /// Bytes in them that were not read: of so many files as were looked at, and in proportion of
+    /// the others.
     pub unread_bytes: u64,
     /// How many of the files were looked at for that.
     pub sampled: u64,
@@ -172,7 +179,8 @@ pub struct OutputStatus {
     /// What failed last, and why, as long as nothing went well since.
     #[serde(default)]
     pub failure: Option<String>,
-    /// What is wrong with the place of a `file:` output though it takes records: its path leads elsewhere, or a SIGHUP cannot be obeyed.
+    /// What is wrong with the place of a `file:` output though it takes records: its path leads
+    /// elsewhere, or a SIGHUP cannot be obeyed.
     #[serde(default)]
     pub misplaced: Option<String>,
     /// Attempts to connect, open or write that failed.

@@ -1,8 +1,9 @@
 //! Rotation order: which file had a name before, and who waits for whom.
 //!
-//! In: names given up and names taken. Out: the predecessor of a file, and who may go on once a file was read to its end.
-//! Always holds: nobody waits in a circle; names given up are bounded by [`RECENT_MAX`], the oldest go first, and the rest is in
-//! proportion to the files that took another file's name.
+//! In: names given up and names taken. Out: the predecessor of a file, and who may go on once a
+//! file was read to its end.
+//! Always holds: nobody waits in a circle; names given up are bounded by [`RECENT_MAX`], the oldest
+//! go first, and the rest is in proportion to the files that took another file's name.
 
 use std::collections::BTreeMap;
 use std::hash::BuildHasher;
@@ -15,10 +16,12 @@ use crate::recent::Recent;
 use crate::registry::{SlotId, SlotKey};
 use crate::tree::DirId;
 
-/// How long after a rename, at least, a new file under the old name counts as the successor: rotation tools pause in between.
+/// How long after a rename, at least, a new file under the old name counts as the successor:
+/// rotation tools pause in between.
 const REMEMBERED_FOR: Duration = Duration::from_secs(60);
 
-/// Entries in one of the two generations of what is remembered: half a megabyte. Whoever renames in a loop pushes the oldest out.
+/// Entries in one of the two generations of what is remembered: half a megabyte. Whoever renames in
+/// a loop pushes the oldest out.
 const RECENT_MAX: usize = 28_672;
 
 /// Files that wait for one another in a row at most, as far as is searched for a circle.
@@ -27,7 +30,8 @@ const CHAIN_MAX: usize = 1_024;
 /// What is known of successions.
 #[derive(Debug)]
 pub(crate) struct Succession {
-    /// Who gave a name up last, by a digest of the name and its directory that nobody outside can work out.
+    /// Who gave a name up last, by a digest of the name and its directory that nobody outside can
+    /// work out.
     vacated: Recent<u64>,
     /// A name that was heard of, and the known file that it turned out to stand for.
     became: Recent<SlotKey>,
@@ -78,13 +82,17 @@ impl Succession {
         if self.vacated.is_empty() {
             return false;
         }
-        let Some(older) = self.vacated.remove(&self.digest(dir, name)).filter(|older| older.id != newer) else { return false };
+        let Some(older) =
+            self.vacated.remove(&self.digest(dir, name)).filter(|older| older.id != newer)
+        else {
+            return false;
+        };
         self.predecessors.insert(newer, older);
         true
     }
 
-    /// `gone`, a name that was heard of, turned out to be the file `known`: it takes its place on both sides. Says whether `known` has a
-    /// predecessor now.
+    /// `gone`, a name that was heard of, turned out to be the file `known`: it takes its place on
+    /// both sides. Says whether `known` has a predecessor now.
     pub(crate) fn pass_on(&mut self, gone: SlotKey, known: SlotKey, now: Instant) -> bool {
         self.became.insert_at(gone, known, now);
         if let Some(older) = self.predecessors.remove(&gone.id)
@@ -97,7 +105,8 @@ impl Succession {
         self.predecessors.contains_key(&known.id)
     }
 
-    /// `gone`, a further name of the file `known`, has a predecessor: it is that of the file from now on. Says whether there is one.
+    /// `gone`, a further name of the file `known`, has a predecessor: it is that of the file from
+    /// now on. Says whether there is one.
     pub(crate) fn take_over(&mut self, gone: SlotId, known: SlotId) -> bool {
         match self.predecessors.remove(&gone).filter(|older| older.id != known) {
             Some(older) => {
@@ -108,8 +117,8 @@ impl Succession {
         }
     }
 
-    /// `older` was taken for the successor of `newer`, but it is the other way round: it takes its place in the line, in front of it. Says
-    /// whether `older` has a predecessor now.
+    /// `older` was taken for the successor of `newer`, but it is the other way round: it takes its
+    /// place in the line, in front of it. Says whether `older` has a predecessor now.
     pub(crate) fn turn_round(&mut self, older: SlotKey, newer: SlotKey) -> bool {
         let before = self.predecessors.insert(newer.id, older);
         match before.filter(|before| *before != older) {
@@ -129,10 +138,12 @@ impl Succession {
         (older.id != newer).then_some(older)
     }
 
-    /// Makes `newer` wait until `older` is released. Refuses, with `false`, what would close a circle, or a row of [`CHAIN_MAX`].
+    /// Makes `newer` wait until `older` is released. Refuses, with `false`, what would close a
+    /// circle, or a row of [`CHAIN_MAX`].
     pub(crate) fn wait(&mut self, newer: SlotId, older: SlotId) -> bool {
         // Nobody waits for most of those that come to wait.
-        if newer == older || self.waiting.contains_key(&newer) && !self.ends_elsewhere(older, newer) {
+        if newer == older || self.waiting.contains_key(&newer) && !self.ends_elsewhere(older, newer)
+        {
             return false;
         }
         self.stop_waiting(newer);
@@ -181,12 +192,15 @@ impl Succession {
 
     /// Whether `newer` goes on when `older` is released.
     pub(crate) fn has_waiting(&self, older: SlotId, newer: SlotId) -> bool {
-        self.waits_for.get(&newer).is_some_and(|(at, place)| *at == older && self.waiting[at].contains_key(place))
+        self.waits_for
+            .get(&newer)
+            .is_some_and(|(at, place)| *at == older && self.waiting[at].contains_key(place))
     }
 
     /// `older` has no unread bytes, or cannot be read: returns who may go on.
     pub(crate) fn release(&mut self, older: SlotId) -> Vec<SlotId> {
-        let released: Vec<SlotId> = self.waiting.remove(&older).unwrap_or_default().into_values().collect();
+        let released: Vec<SlotId> =
+            self.waiting.remove(&older).unwrap_or_default().into_values().collect();
         for newer in &released {
             self.waits_for.remove(newer);
         }
@@ -291,7 +305,8 @@ mod tests {
     #[test]
     fn very_many_files_that_wait_for_one_or_in_a_row_and_go_away_leave_nothing() {
         let (mut order, mut files) = (Succession::default(), Registry::new());
-        let ids: Vec<SlotId> = (0..100_000_u32).map(|number| files.insert(DIR, &number.to_le_bytes())).collect();
+        let ids: Vec<SlotId> =
+            (0..100_000_u32).map(|number| files.insert(DIR, &number.to_le_bytes())).collect();
         for row in [false, true] {
             for (at, &newer) in ids.iter().enumerate().skip(1) {
                 assert!(order.wait(newer, if row { ids[at - 1] } else { ids[0] }));

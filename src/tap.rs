@@ -1,7 +1,9 @@
 //! A copy of records that pass, for somebody who wants to see that they do: `manytail tap`.
 //!
-//! In: batches of records as they are handed to the output. Out: whole records, as far as there is room between two questions.
-//! Always holds: nothing is copied unless somebody asked a moment ago; at most [`BYTES_MAX`] bytes are kept, and what did not fit is counted.
+//! In: batches of records as they are handed to the output. Out: whole records, as far as there is
+//! room between two questions.
+//! Always holds: nothing is copied unless somebody asked a moment ago; at most [`BYTES_MAX`] bytes
+//! are kept, and what did not fit is counted.
 
 use std::time::{Duration, Instant};
 
@@ -44,7 +46,8 @@ impl Tap {
         self.missed += memchr::memchr_iter(b'\n', &records[whole..]).count() as u64;
     }
 
-    /// What passed since the last question, and how many records did not fit. From now on records are copied, for a moment.
+    /// What passed since the last question, and how many records did not fit. From now on records
+    /// are copied, for a moment.
     pub(crate) fn take(&mut self, now: Instant) -> (Vec<u8>, u64) {
         self.asked_at = Some(now);
         (std::mem::take(&mut self.bytes), std::mem::take(&mut self.missed))
@@ -82,9 +85,15 @@ pub(crate) fn without_line(format: Format, record: &[u8], out: &mut Vec<u8>) {
 }
 
 fn json_without_line(record: &[u8], out: &mut Vec<u8>) {
-    let Ok(mut members) = serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(record) else { return };
+    let Ok(mut members) =
+        serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(record)
+    else {
+        return;
+    };
     let line_bytes = match (members.remove("bytes"), members.remove("line")) {
-        (Some(serde_json::Value::String(encoded)), _) => STANDARD.decode(encoded).map_or(0, |bytes| bytes.len()),
+        (Some(serde_json::Value::String(encoded)), _) => {
+            STANDARD.decode(encoded).map_or(0, |bytes| bytes.len())
+        }
         (_, Some(serde_json::Value::String(line))) => line.len(),
         _ => 0,
     };
@@ -106,12 +115,22 @@ mod tests {
         };
         assert_eq!(told(Format::Raw, "secret\n"), "(6 bytes)\n");
         assert_eq!(told(Format::Text, "d/a.log\tsecret\tone\n"), "d/a.log\t(10 bytes)\n");
-        let syslog = "90 <13>1 t h manytail - - [manytail@32473 path=\"a\" file=\"1-2-0\" offset=\"0\"] secret\n";
+        let syslog = "90 <13>1 t h manytail - - [manytail@32473 path=\"a\" file=\"1-2-0\" \
+            offset=\"0\"] secret\n";
         assert_eq!(told(Format::Syslog, syslog), syslog.replace("secret", "(6 bytes)"));
-        let json = told(Format::Json, "{\"path\":\"a\",\"offset\":7,\"line\":\"s\\u00e4cret\",\"eol\":false}\n");
+        let json = told(
+            Format::Json,
+            "{\"path\":\"a\",\"offset\":7,\"line\":\"s\\u00e4cret\",\"eol\":false}\n",
+        );
         let json: serde_json::Value = serde_json::from_str(&json).expect("JSON");
-        assert_eq!(json, serde_json::json!({"path": "a", "offset": 7, "eol": false, "line_bytes": 7}));
-        assert!(!told(Format::Json, "{\"path\":\"a\",\"line\":\"\u{fffd}\",\"bytes\":\"/w==\"}\n").contains("/w"));
+        assert_eq!(
+            json,
+            serde_json::json!({"path": "a", "offset": 7, "eol": false, "line_bytes": 7})
+        );
+        assert!(
+            !told(Format::Json, "{\"path\":\"a\",\"line\":\"\u{fffd}\",\"bytes\":\"/w==\"}\n")
+                .contains("/w")
+        );
     }
 
     #[test]

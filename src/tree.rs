@@ -1,7 +1,8 @@
 //! The directories: names, parents, identities and watches. Paths are put together on demand.
 //!
 //! In: what discovery found and what events said. Out: ids for directories, paths for system calls.
-//! Always holds: a live directory is a root or has a live parent; an inode has at most one directory here.
+//! Always holds: a live directory is a root or has a live parent; an inode has at most one
+//! directory here.
 
 use std::hash::BuildHasher;
 
@@ -39,7 +40,8 @@ pub(crate) struct DirKey {
 pub(crate) enum Role {
     /// Part of a followed tree: all its matching files count.
     Listed,
-    /// The home of single files (a PATH that is a file, the target of a link): only these count, it is never listed.
+    /// The home of single files (a PATH that is a file, the target of a link): only these count, it
+    /// is never listed.
     Home,
 }
 
@@ -57,7 +59,8 @@ pub(crate) struct Directory {
     watch: Option<WatchId>,
     /// A root's path; or the last one of a directory that was renamed away.
     prefix: Option<Box<Prefix>>,
-    /// The directory right below a root that it is in or is, or that root: its files share turns with those of the same one.
+    /// The directory right below a root that it is in or is, or that root: its files share turns
+    /// with those of the same one.
     top: u32,
     /// Device and inode; (0, 0) until it was looked at.
     pub(crate) inode: (u64, u64),
@@ -84,12 +87,13 @@ pub(crate) struct Directory {
     pub(crate) is_moving: bool,
     /// It is being dropped with everything below it, in slices; `is_moving` is set as well.
     pub(crate) is_dropping: bool,
-    /// It has a new place in the tree, and what is in it is not updated yet. The value: whether another input may cover that now.
+    /// It has a new place in the tree, and what is in it is not updated yet. The value: whether
+    /// another input may cover that now.
     pub(crate) moved: Option<bool>,
     /// A look did not find it. It is checked again once the kernel's queue is empty.
     pub(crate) is_lost: bool,
-    /// The kernel ended its watch: the inode was deleted, or its file system unmounted. Whatever has the path now may be another directory,
-    /// even one with the same inode number.
+    /// The kernel ended its watch: the inode was deleted, or its file system unmounted. Whatever
+    /// has the path now may be another directory, even one with the same inode number.
     pub(crate) is_watch_ended: bool,
     /// On a file system that others write to without an event, as far as is known.
     is_blind: bool,
@@ -185,12 +189,23 @@ impl Tree {
 
     /// Adds a directory that has no parent here, and that the settings name.
     pub(crate) fn add_root(&mut self, prefix: &[u8], role: Role) -> DirId {
-        self.take(NONE, NameRef::NONE, Some(Prefix { path: prefix.into(), trust: Trust::whole(prefix) }), role)
+        self.take(
+            NONE,
+            NameRef::NONE,
+            Some(Prefix { path: prefix.into(), trust: Trust::whole(prefix) }),
+            role,
+        )
     }
 
-    /// Adds the directory that a link leads into: its path leads through no link, and nothing but its start is trusted.
+    /// Adds the directory that a link leads into: its path leads through no link, and nothing but
+    /// its start is trusted.
     pub(crate) fn add_target(&mut self, prefix: &[u8]) -> DirId {
-        self.take(NONE, NameRef::NONE, Some(Prefix { path: prefix.into(), trust: Trust::root() }), Role::Home)
+        self.take(
+            NONE,
+            NameRef::NONE,
+            Some(Prefix { path: prefix.into(), trust: Trust::root() }),
+            Role::Home,
+        )
     }
 
     /// The settings name it as well.
@@ -309,7 +324,8 @@ impl Tree {
         self.set_top(id);
     }
 
-    /// The directory was renamed away: its name is free for another, its place in the tree and its old path stay until it is settled.
+    /// The directory was renamed away: its name is free for another, its place in the tree and its
+    /// old path stay until it is settled.
     pub(crate) fn detach(&mut self, id: DirId) {
         let mut path = Vec::new();
         let trust = self.write_path(id, &mut path);
@@ -323,7 +339,8 @@ impl Tree {
         }
     }
 
-    /// The directory stays when what is above it goes: from now on it is a root with this path, a slash at its end.
+    /// The directory stays when what is above it goes: from now on it is a root with this path, a
+    /// slash at its end.
     pub(crate) fn promote(&mut self, id: DirId, prefix: &[u8]) {
         self.unlink(id);
         let name = self.get(id).name;
@@ -341,7 +358,8 @@ impl Tree {
 
     /// Works out anew in which directory right below a root this one is.
     pub(crate) fn set_top(&mut self, id: DirId) {
-        let above = self.parent(id).map(|parent| self.get(parent)).filter(|above| above.parent != NONE);
+        let above =
+            self.parent(id).map(|parent| self.get(parent)).filter(|above| above.parent != NONE);
         self.get_mut(id).top = above.map_or(id.0, |above| above.top);
     }
 
@@ -377,7 +395,8 @@ impl Tree {
         at
     }
 
-    /// Removes a directory without children. Its watch is forgotten here; the caller lets it go in the kernel.
+    /// Removes a directory without children. Its watch is forgotten here; the caller lets it go in
+    /// the kernel.
     pub(crate) fn remove(&mut self, id: DirId) {
         assert!(self.get(id).first_child == NONE, "children go first");
         self.set_watch(id, None);
@@ -398,7 +417,8 @@ impl Tree {
         self.free.push(id.0);
     }
 
-    /// Writes the directory's path, with a slash at its end, into an empty `path`. Returns how far it is trusted.
+    /// Writes the directory's path, with a slash at its end, into an empty `path`. Returns how far
+    /// it is trusted.
     pub(crate) fn write_path(&self, id: DirId, path: &mut Vec<u8>) -> Trust {
         let mut nearest = [self.get(id); NEAREST];
         let mut levels = 0;
@@ -427,7 +447,12 @@ impl Tree {
     }
 
     #[inline]
-    fn write_names<'a>(&self, prefix: &Prefix, below: impl Iterator<Item = &'a Directory>, path: &mut Vec<u8>) -> Trust {
+    fn write_names<'a>(
+        &self,
+        prefix: &Prefix,
+        below: impl Iterator<Item = &'a Directory>,
+        path: &mut Vec<u8>,
+    ) -> Trust {
         path.extend_from_slice(&prefix.path);
         let mut trust = prefix.trust;
         for found in below {
@@ -451,7 +476,8 @@ impl Tree {
         }
     }
 
-    /// The directory that is right below the nearest PATH above, or above, this one: `None` for a PATH itself.
+    /// The directory that is right below the nearest PATH above, or above, this one: `None` for a
+    /// PATH itself.
     pub(crate) fn first_below_path(&self, id: DirId) -> Option<DirId> {
         let (mut at, mut below) = (id, None);
         while !self.get(at).is_path {
@@ -467,7 +493,9 @@ impl Tree {
     }
 
     fn take(&mut self, parent: u32, name: NameRef, prefix: Option<Prefix>, role: Role) -> DirId {
-        let at = self.free.pop().unwrap_or_else(|| u32::try_from(self.directories.len()).expect("fewer than 2^32 directories"));
+        let at = self.free.pop().unwrap_or_else(|| {
+            u32::try_from(self.directories.len()).expect("fewer than 2^32 directories")
+        });
         let version = self.directories.get(at as usize).map_or(0, |found| found.version);
         let fresh = Directory {
             live: true,

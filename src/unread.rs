@@ -1,8 +1,10 @@
 //! Files to read: whose turn is next.
 //!
-//! In: files with unread bytes, each of the group of the directory below a PATH that it is in. Out: one at a time.
-//! Always holds: what changed and what takes longer (read in part before, or brought up by a listing) get equal shares of what is read;
-//! groups take turns in each of the three queues; within a group, the first in is the first out.
+//! In: files with unread bytes, each of the group of the directory below a PATH that it is in. Out:
+//! one at a time.
+//! Always holds: what changed and what takes longer (read in part before, or brought up by a
+//! listing) get equal shares of what is read; groups take turns in each of the three queues; within
+//! a group, the first in is the first out.
 
 use crate::fair_queue::FairQueue;
 use crate::lag::Waiting;
@@ -37,7 +39,13 @@ pub(crate) struct Unread {
 
 impl Unread {
     pub(crate) fn new() -> Self {
-        Unread { changed: FairQueue::new(), listed: FairQueue::new(), with_more: FairQueue::new(), ahead: 0, turns: 0 }
+        Unread {
+            changed: FairQueue::new(),
+            listed: FairQueue::new(),
+            with_more: FairQueue::new(),
+            ahead: 0,
+            turns: 0,
+        }
     }
 
     #[inline]
@@ -73,8 +81,11 @@ impl Unread {
 
     fn pop_other(&mut self) -> Option<(Waiting, Because)> {
         self.turns = self.turns.wrapping_add(1);
-        let order =
-            if self.turns.is_multiple_of(2) { [Because::Listed, Because::HasMore] } else { [Because::HasMore, Because::Listed] };
+        let order = if self.turns.is_multiple_of(2) {
+            [Because::Listed, Because::HasMore]
+        } else {
+            [Because::HasMore, Because::Listed]
+        };
         order.into_iter().find_map(|because| Some((self.queue(because).pop()?, because)))
     }
 
@@ -132,7 +143,9 @@ impl Unread {
     }
 
     pub(crate) fn give_back(&mut self) {
-        [&mut self.changed, &mut self.listed, &mut self.with_more].into_iter().for_each(FairQueue::give_back);
+        [&mut self.changed, &mut self.listed, &mut self.with_more]
+            .into_iter()
+            .for_each(FairQueue::give_back);
     }
 }
 
@@ -143,7 +156,7 @@ mod tests {
     use crate::registry::SlotId;
 
     #[test]
-    fn what_changed_waits_for_one_that_has_more_and_for_one_of_each_other_group_and_both_sides_read_as_much() {
+    fn a_changed_file_waits_for_one_that_has_more_and_one_of_each_other_group() {
         let mut unread = Unread::new();
         let file = |number| Waiting { id: SlotId(number), since: Stamp::default() };
         (0..1_000).for_each(|number| unread.push_back(Because::HasMore, number % 3, file(number)));
@@ -161,7 +174,10 @@ mod tests {
         let place = std::iter::from_fn(|| take(&mut unread)).position(|number| number == 9_999);
         assert!(place.is_some_and(|place| place < 4), "{place:?}");
         let mut left: Vec<u32> = unread.iter().map(|waiting| waiting.id.0).collect();
-        assert_eq!((left.len(), unread.len()), (unread.len(), (0..unread.len()).filter(|&at| unread.get(at).is_some()).count()));
+        assert_eq!(
+            (left.len(), unread.len()),
+            (unread.len(), (0..unread.len()).filter(|&at| unread.get(at).is_some()).count())
+        );
         let mut taken: Vec<u32> = (0..900).filter_map(|_| take(&mut unread)).collect();
         assert!((read[0] - read[1]).abs() <= AHEAD_MAX, "{read:?}");
         taken.extend(std::iter::from_fn(|| unread.pop(true)).map(|(waiting, _)| waiting.id.0));

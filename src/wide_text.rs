@@ -1,14 +1,17 @@
-//! Text whose characters take two or four bytes (UTF-16, UTF-32): it is full of NULs, and none of them is a hole's.
+//! Text whose characters take two or four bytes (UTF-16, UTF-32): it is full of NULs, and none of
+//! them is a hole's.
 //!
-//! In: bytes, and where in the file they are. Out: whether they are such text; how many NULs before a byte belong to it.
+//! In: bytes, and where in the file they are. Out: whether they are such text; how many NULs before
+//! a byte belong to it.
 //! Always holds: nothing here changes a byte; what is not certain is not such text.
 
 /// Bytes that the question whether a run of NULs ends in big-endian text looks at, at most.
 const LOOK_BYTES: usize = 256;
 
-/// Of a run of NULs that ends at `at`, the offset of `data[0]`, so many are the upper bytes of the text's first character: UTF-16 and UTF-32
-/// in big-endian order begin so. Characters are taken to be aligned to their size, as they are in a log of one encoding. `None`: there are too
-/// few bytes yet to tell.
+/// Of a run of NULs that ends at `at`, the offset of `data[0]`, so many are the upper bytes of the
+/// text's first character: UTF-16 and UTF-32 in big-endian order begin so. Characters are taken to
+/// be aligned to their size, as they are in a log of one encoding. `None`: there are too few bytes
+/// yet to tell.
 pub(crate) fn nuls_of_text(at: u64, data: &[u8]) -> Option<usize> {
     let in_word = (at % 4) as usize;
     if in_word > 0 {
@@ -28,13 +31,16 @@ pub(crate) fn nuls_of_text(at: u64, data: &[u8]) -> Option<usize> {
     let line = memchr::memchr(b'\n', data).unwrap_or(data.len()).min(LOOK_BYTES);
     let rest = &data[1..line.max(1)];
     let (upper, lower) = count_nuls(rest);
-    // Bytes of any kind hold a NUL now and then; text of a log is in its greater part of characters whose upper byte is one.
+    // Bytes of any kind hold a NUL now and then; text of a log is in its greater part of characters
+    // whose upper byte is one.
     Some(usize::from(lower == 0 && upper > rest.len() / 4))
 }
 
-/// Whether `data` begins at this byte of a character in big-endian UTF-32, the bytes before it being NULs.
+/// Whether `data` begins at this byte of a character in big-endian UTF-32, the bytes before it
+/// being NULs.
 fn is_utf32_from(in_word: usize, data: &[u8]) -> Option<bool> {
-    /// The planes of Unicode that have characters. A UTF-16 line end or TAB in the same place is none of them.
+    /// The planes of Unicode that have characters. A UTF-16 line end or TAB in the same place is
+    /// none of them.
     const PLANES: [u8; 5] = [0, 1, 2, 3, 0x0e];
     let next = 4 - in_word;
     // A line end in the middle of a character is one of narrower text.
@@ -53,12 +59,13 @@ fn is_utf32_from(in_word: usize, data: &[u8]) -> Option<bool> {
 
 /// NULs at even and at odd positions.
 fn count_nuls(bytes: &[u8]) -> (usize, usize) {
-    let nuls = |first: usize| bytes.iter().skip(first).step_by(2).filter(|&&byte| byte == 0).count();
+    let nuls =
+        |first: usize| bytes.iter().skip(first).step_by(2).filter(|&&byte| byte == 0).count();
     (nuls(0), nuls(1))
 }
 
-/// Whether bytes from the start of a file, or of its first data, are text in UTF-16 or UTF-32, of either byte order, with or without a mark
-/// of the byte order.
+/// Whether bytes from the start of a file, or of its first data, are text in UTF-16 or UTF-32, of
+/// either byte order, with or without a mark of the byte order.
 pub(crate) fn is_wide_text(bytes: &[u8]) -> bool {
     let wide = |is_big: bool| is_utf16(bytes, is_big) || is_utf32(bytes, is_big);
     wide(false) || wide(true)
@@ -75,7 +82,8 @@ fn is_text(letter: char) -> bool {
 
 fn is_utf16(bytes: &[u8], is_big: bool) -> bool {
     let (pairs, _) = bytes.as_chunks::<2>();
-    // Plain text taken two bytes at a time gives characters as well, of China mostly: but both halves of each are printable.
+    // Plain text taken two bytes at a time gives characters as well, of China mostly: but both
+    // halves of each are printable.
     let is_printable = |byte: &u8| (0x20..0x7f).contains(byte);
     let both = pairs.iter().filter(|pair| !pair.contains(&0)).count();
     let plain = pairs.iter().filter(|pair| pair.iter().all(is_printable)).count();
@@ -87,7 +95,10 @@ fn is_utf16(bytes: &[u8], is_big: bool) -> bool {
     if bare * 2 > pairs.len() {
         return false;
     }
-    let mut units = pairs.iter().map(|&pair| if is_big { u16::from_be_bytes(pair) } else { u16::from_le_bytes(pair) }).peekable();
+    let mut units = pairs
+        .iter()
+        .map(|&pair| if is_big { u16::from_be_bytes(pair) } else { u16::from_le_bytes(pair) })
+        .peekable();
     if units.peek() == Some(&0xfeff) {
         units.next();
     }
@@ -106,7 +117,8 @@ fn is_utf16(bytes: &[u8], is_big: bool) -> bool {
 
 fn is_utf32(bytes: &[u8], is_big: bool) -> bool {
     let (words, _) = bytes.as_chunks::<4>();
-    let value = |word: &[u8; 4]| if is_big { u32::from_be_bytes(*word) } else { u32::from_le_bytes(*word) };
+    let value =
+        |word: &[u8; 4]| if is_big { u32::from_be_bytes(*word) } else { u32::from_le_bytes(*word) };
     !words.is_empty() && words.iter().all(|word| char::from_u32(value(word)).is_some_and(is_text))
 }
 
@@ -117,20 +129,27 @@ mod tests {
     fn encoded(text: &str, width: usize, is_big: bool) -> Vec<u8> {
         let mut bytes = Vec::new();
         match width {
-            2 => text.encode_utf16().for_each(|unit| bytes.extend(if is_big { unit.to_be_bytes() } else { unit.to_le_bytes() })),
-            _ => text
-                .chars()
-                .map(u32::from)
-                .for_each(|unit| bytes.extend(if is_big { unit.to_be_bytes() } else { unit.to_le_bytes() })),
+            2 => text.encode_utf16().for_each(|unit| {
+                bytes.extend(if is_big { unit.to_be_bytes() } else { unit.to_le_bytes() })
+            }),
+            _ => text.chars().map(u32::from).for_each(|unit| {
+                bytes.extend(if is_big { unit.to_be_bytes() } else { unit.to_le_bytes() })
+            }),
         }
         bytes
     }
 
     #[test]
     fn the_first_bytes_of_big_endian_text_behind_a_run_of_nuls_belong_to_the_text() {
-        for text in
-            ["A\n", "line one\nline two\n", "\u{e9}t\u{e9}\n", "\u{1f600} ok\n", "A\u{416}\u{417} x\n", "\u{416}A\n", "\tA\n"]
-        {
+        for text in [
+            "A\n",
+            "line one\nline two\n",
+            "\u{e9}t\u{e9}\n",
+            "\u{1f600} ok\n",
+            "A\u{416}\u{417} x\n",
+            "\u{416}A\n",
+            "\tA\n",
+        ] {
             for width in [2, 4] {
                 let bytes = encoded(text, width, true);
                 let own = bytes.iter().position(|&byte| byte != 0).unwrap();
@@ -174,7 +193,10 @@ mod tests {
                 let bytes = encoded(text, width, is_big);
                 assert!(is_wide_text(&bytes), "{text:?} {width} {is_big}");
                 // The block ends where it ends.
-                assert!(bytes.len() < 8 || is_wide_text(&bytes[..bytes.len() - 1]), "{text:?} {width} {is_big}, cut");
+                assert!(
+                    bytes.len() < 8 || is_wide_text(&bytes[..bytes.len() - 1]),
+                    "{text:?} {width} {is_big}, cut"
+                );
             }
         }
         let elf = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x04\0\x3e\0\x01\0\0\0";

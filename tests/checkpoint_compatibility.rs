@@ -1,5 +1,6 @@
-//! Journals that earlier versions wrote are read: `tests/fixtures/journal.v1` was made once, by the first version of this code, and is
-//! never made again. When this test fails, the code has changed what stored offsets mean, and the fixture is right.
+//! Journals that earlier versions wrote are read: `tests/fixtures/journal.v1` was made once, by the
+//! first version of this code, and is never made again. When this test fails, the code has changed
+//! what stored offsets mean, and the fixture is right.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -26,7 +27,16 @@ fn id(inode: u64, generation: u32) -> FileId {
 }
 
 fn entry(id: FileId, incarnation: u32, offset: u64, mark: u32, mark_len: u8) -> Entry {
-    Entry { id, incarnation, offset, mark, mark_len, flags: EntryFlags::empty(), complete_at: 0, absent_since: 0 }
+    Entry {
+        id,
+        incarnation,
+        offset,
+        mark,
+        mark_len,
+        flags: EntryFlags::empty(),
+        complete_at: 0,
+        absent_since: 0,
+    }
 }
 
 fn expected() -> BTreeMap<FileId, (Entry, Vec<u8>)> {
@@ -35,7 +45,12 @@ fn expected() -> BTreeMap<FileId, (Entry, Vec<u8>)> {
     let all = [
         (entry(id(101, 1), 0, 2_000, 0x99aa_bbcc, 64), &b"/srv/grid/jobs/d1/job101.log"[..]),
         (
-            Entry { flags: gone, complete_at: 5, absent_since: 1_790_000_001, ..entry(id(102, 1), 2, 40, 6, 40) },
+            Entry {
+                flags: gone,
+                complete_at: 5,
+                absent_since: 1_790_000_001,
+                ..entry(id(102, 1), 2, 40, 6, 40)
+            },
             b"/srv/grid/jobs/d1/job102.log",
         ),
         (entry(id(103, 7), 0, 99, 0x5566_7799, 64), b"/srv/grid/jobs/d2/renamed.log"),
@@ -56,11 +71,16 @@ fn expected() -> BTreeMap<FileId, (Entry, Vec<u8>)> {
 
 #[track_caller]
 fn check(state: &StoredOffsets) {
-    let found: BTreeMap<_, _> = state.entries().map(|(entry, path)| (entry.id, (entry, path.to_vec()))).collect();
+    let found: BTreeMap<_, _> =
+        state.entries().map(|(entry, path)| (entry.id, (entry, path.to_vec()))).collect();
     assert_eq!(found, expected());
     let point = OutputPoint { id: id(900, 0x0a0b_0c0d), len: 9_999, format: Format::Json };
     assert_eq!(state.output(), Some(point));
-    assert!(state.is_scanned(b"/srv/grid/jobs") && state.is_scanned(b"relative/path") && !state.is_scanned(b"/srv"));
+    assert!(
+        state.is_scanned(b"/srv/grid/jobs")
+            && state.is_scanned(b"relative/path")
+            && !state.is_scanned(b"/srv")
+    );
     let floors: BTreeMap<u16, u32> = state.floors().collect();
     assert_eq!(floors, BTreeMap::from([(3, 9), (incarnation_bucket(id(104, 1)), 6), (16_383, 1)]));
     assert_eq!((state.incarnation_floor(id(104, 9)), state.incarnation_floor(id(102, 1))), (7, 3));
@@ -79,7 +99,10 @@ fn a_journal_of_version_1_is_read_as_it_was_written() {
     assert_eq!(bytes.len(), BYTES);
     let (state, extent) = decode(&bytes).unwrap();
     check(&state);
-    assert_eq!((extent.frames, extent.torn_bytes, extent.bytes), (5, TORN_BYTES, BYTES as u64 - TORN_BYTES));
+    assert_eq!(
+        (extent.frames, extent.torn_bytes, extent.bytes),
+        (5, TORN_BYTES, BYTES as u64 - TORN_BYTES)
+    );
 }
 
 #[test]
@@ -103,8 +126,12 @@ fn a_journal_of_version_2_is_refused_by_name_and_left_as_it_is() {
     bytes[28..32].copy_from_slice(&crc.to_le_bytes());
     assert!(matches!(decode(&bytes), Err(Defect::Header(HeaderError::Version(2)))));
     let (directory, journal) = directory_with(&bytes);
-    let error = Store::open(LinuxDisk::open(directory.path(), Access::Change).unwrap()).unwrap_err();
-    assert!(matches!(&error, StoreError::Version { name, version: 2 } if name == "journal.1"), "{error}");
+    let error =
+        Store::open(LinuxDisk::open(directory.path(), Access::Change).unwrap()).unwrap_err();
+    assert!(
+        matches!(&error, StoreError::Version { name, version: 2 } if name == "journal.1"),
+        "{error}"
+    );
     assert!(error.to_string().contains("journal.1") && error.to_string().contains("version 2"));
     assert_eq!(fs::read(&journal).unwrap(), bytes);
 }

@@ -26,12 +26,20 @@ fn help_and_version_go_to_stdout_and_exit_0() {
         assert_eq!(output.status.code(), Some(0), "{arguments:?}");
         assert!(!output.stdout.is_empty() && output.stderr.is_empty(), "{arguments:?}");
     }
-    assert_eq!(output(&["--version"]).stdout, format!("manytail {}\n", env!("CARGO_PKG_VERSION")).as_bytes());
+    assert_eq!(
+        output(&["--version"]).stdout,
+        format!("manytail {}\n", env!("CARGO_PKG_VERSION")).as_bytes()
+    );
 }
 
 #[test]
 fn bad_usage_goes_to_stderr_and_exits_2() {
-    for arguments in [&[][..], &["run"], &["run", "--once", "--from", "end", "D"], &["run", "--max-line-bytes", "0", "D"]] {
+    for arguments in [
+        &[][..],
+        &["run"],
+        &["run", "--once", "--from", "end", "D"],
+        &["run", "--max-line-bytes", "0", "D"],
+    ] {
         let output = output(arguments);
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");
         assert!(output.stdout.is_empty() && !output.stderr.is_empty(), "{arguments:?}");
@@ -40,7 +48,8 @@ fn bad_usage_goes_to_stderr_and_exits_2() {
 
 #[test]
 fn a_closed_stdout_or_stderr_does_not_change_the_exit_code() {
-    let status = manytail(&["run", "--help"]).stdout(broken_pipe()).status().expect("the binary runs");
+    let status =
+        manytail(&["run", "--help"]).stdout(broken_pipe()).status().expect("the binary runs");
     assert_eq!(status.code(), Some(0));
     for refused in [&["run"][..], &["run", "--include", "[", "D"]] {
         let status = manytail(refused).stderr(broken_pipe()).status().expect("the binary runs");

@@ -1,7 +1,10 @@
-//! A million inputs to each decoder of bytes that come from outside: the journal's, the kernel's events, and the requests of HTTP
-//! clients. Seeded: a failure names its input. `scripts/fuzz` goes on where this ends.
+//! A million inputs to each decoder of bytes that come from outside: the journal's, the kernel's
+//! events, and the requests of HTTP clients. Seeded: a failure names its input. `scripts/fuzz` goes
+//! on where this ends.
 
-use manytail::checkpoint::format::{FRAME_MAGIC, HEAD_BYTES, HEADER_BYTES, Head, Item, Kind, header, items, put};
+use manytail::checkpoint::format::{
+    FRAME_MAGIC, HEAD_BYTES, HEADER_BYTES, Head, Item, Kind, header, items, put,
+};
 use manytail::checkpoint::journal::decode;
 use manytail::checkpoint::state::StoredOffsets;
 use manytail::checkpoint::{Entry, EntryFlags, OutputPoint};
@@ -12,7 +15,8 @@ use manytail::sys::{FileId, WatchId};
 
 const INPUTS: u64 = 1_000_000;
 
-/// xorshift64* (Vigna, "An experimental exploration of Marsaglia's xorshift generators, scrambled", 2016).
+/// xorshift64* (Vigna, "An experimental exploration of Marsaglia's xorshift generators, scrambled",
+/// 2016).
 struct Random(u64);
 
 impl Random {
@@ -76,8 +80,16 @@ fn item<'a>(random: &mut Random, path: &'a [u8]) -> Item<'a> {
     let id = FileId { device: 0xfd01, inode: random.below(6) as u64, generation: 1 };
     let flags = EntryFlags::from_bits_truncate(random.next() as u8);
     let (mark_len, incarnation) = (random.below(65) as u8, random.below(9) as u32);
-    let entry =
-        Entry { id, incarnation, offset: random.next(), mark: 7, mark_len, flags, complete_at: random.next(), absent_since: 0 };
+    let entry = Entry {
+        id,
+        incarnation,
+        offset: random.next(),
+        mark: 7,
+        mark_len,
+        flags,
+        complete_at: random.next(),
+        absent_since: 0,
+    };
     match random.below(8) {
         0 => Item::Forget(id, incarnation),
         1 => Item::Floor(random.below(1 << 14) as u16, incarnation),
@@ -144,7 +156,11 @@ fn sample(seed: u64) -> Sample {
 fn check_prefix(sample: &Sample, bytes: &[u8], input: u64) -> bool {
     let Ok((state, extent)) = decode(bytes) else { return false };
     assert_eq!(said(&state), sample.said[extent.frames as usize], "input {input}");
-    assert_eq!((extent.salt, extent.bytes + extent.torn_bytes), (sample.salt, bytes.len() as u64), "input {input}");
+    assert_eq!(
+        (extent.salt, extent.bytes + extent.torn_bytes),
+        (sample.salt, bytes.len() as u64),
+        "input {input}"
+    );
     true
 }
 
@@ -180,7 +196,13 @@ fn a_million_times_random_bytes_in_good_and_bad_frames_give_a_state_or_an_error(
             match random.below(4) {
                 0 => bytes.extend(payload),
                 1 => bytes.extend([&FRAME_MAGIC[..], &payload].concat()),
-                2 => push_frame(input, Kind::LastPart, sequence, &payload_of(&mut random), &mut bytes),
+                2 => push_frame(
+                    input,
+                    Kind::LastPart,
+                    sequence,
+                    &payload_of(&mut random),
+                    &mut bytes,
+                ),
                 _ => push_frame(input, Kind::Commit, sequence, &payload, &mut bytes),
             }
         }
@@ -202,7 +224,8 @@ fn a_million_changed_event_buffers_give_events_within_the_buffer() {
         for _ in 0..random.below(4) {
             let len = random.below(24);
             let name: Vec<u8> = random.bytes(len).into_iter().filter(|byte| *byte != 0).collect();
-            let (watch, mask, cookie) = (WatchId(random.below(9) as i32), random.next() as u32, random.next() as u32);
+            let (watch, mask, cookie) =
+                (WatchId(random.below(9) as i32), random.next() as u32, random.next() as u32);
             encode(&RawEvent { watch, mask, cookie, name: &name }, &mut bytes);
         }
         if random.below(8) > 0 {
@@ -220,7 +243,8 @@ fn a_million_changed_event_buffers_give_events_within_the_buffer() {
 #[test]
 fn a_million_changed_requests_give_a_request_a_refusal_or_not_yet() {
     let samples: [&[u8]; 4] = [
-        b"GET /metrics HTTP/1.1\r\nHost: node:9107\r\nAccept: text/plain;version=0.0.4\r\nAccept-Encoding: gzip\r\n\r\n",
+        b"GET /metrics HTTP/1.1\r\nHost: node:9107\r\nAccept: \
+            text/plain;version=0.0.4\r\nAccept-Encoding: gzip\r\n\r\n",
         b"HEAD / HTTP/1.0\r\n\r\n",
         b"GET /file?path=%2Fsrv%2Fjob7.log HTTP/1.1\r\nhost: x\r\n\r\n",
         b"GET http://node/metrics?a=b HTTP/1.1\r\n\r\nGET / HTTP/1.1\r\n\r\n",

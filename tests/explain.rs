@@ -1,6 +1,11 @@
-//! Why a file is not read at this very moment: states that pass within a few turns, on the real kernel, without a process around the engine.
+//! Why a file is not read at this very moment: states that pass within a few turns, on the real
+//! kernel, without a process around the engine.
 
-#![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "tests drive the world: clocks, files")]
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "tests drive the world: clocks, files"
+)]
 
 mod recording;
 mod taking;
@@ -55,7 +60,10 @@ fn config(inputs: Vec<InputConfig>) -> EngineConfig {
 
 impl Tail {
     fn new(directory: tempfile::TempDir, inputs: Vec<InputConfig>) -> Tail {
-        Tail { directory, engine: Engine::new(config(inputs), Linux::new(), Taking::new(|_| {}), clock::now()) }
+        Tail {
+            directory,
+            engine: Engine::new(config(inputs), Linux::new(), Taking::new(|_| {}), clock::now()),
+        }
     }
 
     fn of_all_files() -> Tail {
@@ -95,7 +103,8 @@ impl Tail {
     }
 
     fn append(&self, name: &str, bytes: &[u8]) {
-        let file = fs::OpenOptions::new().create(true).append(true).open(self.directory.path().join(name));
+        let file =
+            fs::OpenOptions::new().create(true).append(true).open(self.directory.path().join(name));
         file.unwrap().write_all(bytes).unwrap();
     }
 }
@@ -114,7 +123,9 @@ fn a_file_in_a_directory_that_is_still_to_be_listed_waits_for_that() {
     }
     tail.turn();
     let states = ["a/last", "b/last", "c/last"].map(|name| tail.explain(name));
-    let is_waiting = |status: &FileStatus| status.state == FileState::WaitsForListing && status.why.contains("first scan");
+    let is_waiting = |status: &FileStatus| {
+        status.state == FileState::WaitsForListing && status.why.contains("first scan")
+    };
     assert!(states.iter().any(is_waiting), "{states:?}");
     tail.settle();
     assert_eq!(tail.explain("c/last").state, FileState::ReadToEnd);
@@ -157,7 +168,8 @@ fn what_no_event_told_of_yet_is_told_apart_from_what_is_left_out() {
 #[test]
 fn a_file_that_several_inputs_refuse_is_told_the_reason_of_each() {
     let directory = tempfile::tempdir().unwrap();
-    let inputs = vec![input(directory.path(), "*.log", "tmp"), input(directory.path(), "*", "*.out")];
+    let inputs =
+        vec![input(directory.path(), "*.log", "tmp"), input(directory.path(), "*", "*.out")];
     let mut tail = Tail::new(directory, inputs);
     tail.append("a.out", b"one\n");
     tail.append("a.txt", b"one\n");
@@ -179,7 +191,10 @@ fn where_looks_take_long_fewer_of_the_waiting_files_are_looked_at() {
         tail.turn();
     }
     let first = waiting(&mut tail).looked_at;
-    assert!((8..=64).contains(&first), "it begins with 64 looks, a quarter of them for each queue: {first}");
+    assert!(
+        (8..=64).contains(&first),
+        "it begins with 64 looks, a quarter of them for each queue: {first}"
+    );
     tail.engine.question_took(Duration::from_secs(1));
     let fewer = waiting(&mut tail).looked_at;
     assert!(fewer < first, "{fewer} after {first}");
@@ -203,14 +218,20 @@ fn of_many_files_that_wait_the_largest_comes_first_and_what_is_not_watched_costs
     let later = clock::Now { instant: begun.instant + Duration::from_secs(1), ..begun };
     let top = tail.engine.top(later);
     assert_eq!((top.busiest.len(), top.busiest[0].bytes, top.busiest[0].records), (1, 10, 2));
-    assert!(top.busiest[0].path.path.ends_with("/busy.log") && top.interval_seconds >= 0.9, "{top:?}");
+    assert!(
+        top.busiest[0].path.path.ends_with("/busy.log") && top.interval_seconds >= 0.9,
+        "{top:?}"
+    );
     // More than a turn reads: some of it waits.
     for (name, lines) in [("large.log", 9_000), ("larger.log", 12_000)] {
         tail.append(name, ("x".repeat(999) + "\n").repeat(lines).as_bytes());
     }
     tail.until("larger.log", FileState::Queued);
     let behind = tail.engine.top(later).behind;
-    assert!(behind[0].path.path.ends_with("/larger.log") && behind[0].unread_bytes > 1 << 20, "{behind:?}");
+    assert!(
+        behind[0].path.path.ends_with("/larger.log") && behind[0].unread_bytes > 1 << 20,
+        "{behind:?}"
+    );
     assert!(behind.is_sorted_by(|one, other| one.unread_bytes >= other.unread_bytes), "{behind:?}");
     tail.settle();
     assert!(tail.engine.top(later).behind.is_empty());
@@ -221,13 +242,18 @@ fn nothing_is_looked_at_that_no_path_covers() {
     let directory = tempfile::tempdir().unwrap();
     let at = |name: &str| directory.path().join(name);
     let write = |name: &str| fs::write(at(name), "line\n").unwrap();
-    ["tree/d", "single", "outside", "state"].iter().for_each(|name| fs::create_dir_all(at(name)).unwrap());
-    ["tree/d/a.log", "single/one.log", "single/other.log", "outside/file", "state/lock"].iter().for_each(|name| write(name));
+    ["tree/d", "single", "outside", "state"]
+        .iter()
+        .for_each(|name| fs::create_dir_all(at(name)).unwrap());
+    ["tree/d/a.log", "single/one.log", "single/other.log", "outside/file", "state/lock"]
+        .iter()
+        .for_each(|name| write(name));
     std::os::unix::fs::symlink(at("outside"), at("tree/way.never")).unwrap();
     std::os::unix::fs::symlink(at("outside/target.log"), at("tree/link.log")).unwrap();
     write("outside/target.log");
     for follow_links in [None, Some(LinkRule::Owner)] {
-        let inputs = vec![input(&at("tree"), "*", "*.never"), input(&at("single/one.log"), "*", "*.never")];
+        let inputs =
+            vec![input(&at("tree"), "*", "*.never"), input(&at("single/one.log"), "*", "*.never")];
         let config = EngineConfig { follow_links, ..config(inputs) };
         let mut engine = Engine::new(config, Recording::new(), Taking::new(|_| {}), clock::now());
         engine.watch_state_directory(at("state").as_os_str().as_bytes().to_vec());
@@ -258,11 +284,14 @@ fn nothing_is_looked_at_that_no_path_covers() {
         for name in ["tree/d/a.log", "tree/d/../d/a.log", "single/one.log"] {
             let (state, paths) = ask(name);
             assert_eq!(state, FileState::ReadToEnd, "{name}");
-            let is_below = |path: &Vec<u8>| path.starts_with(at("tree").as_os_str().as_bytes()) || path.ends_with(b"one.log");
+            let is_below = |path: &Vec<u8>| {
+                path.starts_with(at("tree").as_os_str().as_bytes()) || path.ends_with(b"one.log")
+            };
             assert!(!paths.is_empty() && paths.iter().all(is_below), "{name}: {paths:?}");
         }
         // The target of a link that is followed is known by its own path.
-        let followed = if follow_links.is_some() { FileState::ReadToEnd } else { FileState::NotCovered };
+        let followed =
+            if follow_links.is_some() { FileState::ReadToEnd } else { FileState::NotCovered };
         assert_eq!(ask("outside/target.log").0, followed);
     }
 }

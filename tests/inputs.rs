@@ -1,6 +1,11 @@
-//! Several inputs, and settings that change while the engine runs: on the real kernel, without a process around it.
+//! Several inputs, and settings that change while the engine runs: on the real kernel, without a
+//! process around it.
 
-#![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "tests drive the world: clocks, files")]
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "tests drive the world: clocks, files"
+)]
 
 mod taking;
 
@@ -46,7 +51,13 @@ struct Input {
 }
 
 fn input(paths: &[&'static str], include: &[&'static str]) -> Input {
-    Input { paths: paths.to_vec(), include: include.to_vec(), exclude: Vec::new(), from: StartAt::Beginning, labels: Vec::new() }
+    Input {
+        paths: paths.to_vec(),
+        include: include.to_vec(),
+        exclude: Vec::new(),
+        from: StartAt::Beginning,
+        labels: Vec::new(),
+    }
 }
 
 impl Input {
@@ -68,11 +79,19 @@ impl Input {
     fn config(&self, top: &Path) -> InputConfig {
         let owned = |globs: &[&str]| globs.iter().map(|&glob| glob.to_owned()).collect::<Vec<_>>();
         InputConfig {
-            paths: self.paths.iter().map(|path| top.join(path).as_os_str().as_bytes().to_vec()).collect(),
+            paths: self
+                .paths
+                .iter()
+                .map(|path| top.join(path).as_os_str().as_bytes().to_vec())
+                .collect(),
             patterns: Patterns::new(&owned(&self.include), &owned(&self.exclude), true).unwrap(),
             from: self.from,
             binary: Binary::Deliver,
-            labels: self.labels.iter().map(|&(key, value)| (key.to_owned(), value.to_owned())).collect(),
+            labels: self
+                .labels
+                .iter()
+                .map(|&(key, value)| (key.to_owned(), value.to_owned()))
+                .collect(),
         }
     }
 }
@@ -82,7 +101,12 @@ impl Tail {
         Tail::start_with(directory, format, inputs, |_| {})
     }
 
-    fn start_with(directory: tempfile::TempDir, format: Format, inputs: &[Input], change: fn(&mut EngineConfig)) -> Tail {
+    fn start_with(
+        directory: tempfile::TempDir,
+        format: Format,
+        inputs: &[Input],
+        change: fn(&mut EngineConfig),
+    ) -> Tail {
         let mut config = EngineConfig {
             inputs: inputs.iter().map(|input| input.config(directory.path())).collect(),
             recursive: true,
@@ -126,8 +150,8 @@ impl Tail {
             self.engine.events_ready();
             let before = (self.engine.stats().events, self.engine.stats().records);
             let turn = self.engine.turn(clock::now()).unwrap();
-            let is_quiet =
-                turn != manytail::engine::Turn::Again && before == (self.engine.stats().events, self.engine.stats().records);
+            let is_quiet = turn != manytail::engine::Turn::Again
+                && before == (self.engine.stats().events, self.engine.stats().records);
             quiet = if is_quiet { quiet + 1 } else { 0 };
             if is_quiet {
                 // Names that left the tree are judged after 20 ms.
@@ -188,24 +212,41 @@ fn each_input_has_its_own_globs_start_and_labels() {
     tail.append("b/2.out", "first");
     tail.append("a/d/2.log", "first");
     let labels = r#"{"\"q\"":"é","cluster":"north"}"#;
-    assert_eq!(tail.take(), [format!("a/d/2.log:first {labels}"), "b/1.out:second null".into(), "b/2.out:first null".into()]);
+    assert_eq!(
+        tail.take(),
+        [
+            format!("a/d/2.log:first {labels}"),
+            "b/1.out:second null".into(),
+            "b/2.out:first null".into()
+        ]
+    );
 }
 
 #[test]
 fn labels_stand_behind_file_in_the_order_of_the_settings() {
-    let mut tail = Tail::start(tree(&["a/1.log"]), Format::Json, &[input(&["a"], &[]).labelled(("z", "1")).labelled(("a", "2"))]);
+    let mut tail = Tail::start(
+        tree(&["a/1.log"]),
+        Format::Json,
+        &[input(&["a"], &[]).labelled(("z", "1")).labelled(("a", "2"))],
+    );
     tail.settle();
     let record = tail.records.borrow()[0].clone();
-    let keys: Vec<&str> = ["\"file\":", "\"labels\":{\"z\":\"1\",\"a\":\"2\"}", "\"offset\":", "\"line\":"].to_vec();
-    let places: Vec<usize> = keys.iter().map(|key| record.find(key).unwrap_or_else(|| panic!("{key} in {record}"))).collect();
+    let keys: Vec<&str> =
+        ["\"file\":", "\"labels\":{\"z\":\"1\",\"a\":\"2\"}", "\"offset\":", "\"line\":"].to_vec();
+    let places: Vec<usize> = keys
+        .iter()
+        .map(|key| record.find(key).unwrap_or_else(|| panic!("{key} in {record}")))
+        .collect();
     assert!(places.is_sorted(), "{record}");
 }
 
 #[test]
-fn a_file_that_several_inputs_accept_belongs_to_the_first_and_what_only_a_later_one_accepts_is_not_lost() {
+fn a_file_belongs_to_the_first_input_that_accepts_it_and_none_of_a_later_one_is_lost() {
     let directory = tree(&["t/1.out", "t/1.err", "t/1.tmp", "t/d/2.out", "t/d/2.err"]);
-    let inputs =
-        [input(&["t"], &["*.out"]).labelled(("kind", "out")), input(&["t"], &["*.err", "*.out"]).labelled(("kind", "err"))];
+    let inputs = [
+        input(&["t"], &["*.out"]).labelled(("kind", "out")),
+        input(&["t"], &["*.err", "*.out"]).labelled(("kind", "err")),
+    ];
     let mut tail = Tail::start(directory, Format::Json, &inputs);
     let (out, err) = (r#"{"kind":"out"}"#, r#"{"kind":"err"}"#);
     let expected = [
@@ -223,13 +264,24 @@ fn a_file_that_several_inputs_accept_belongs_to_the_first_and_what_only_a_later_
 #[test]
 fn an_input_within_another_ones_tree_reads_what_the_outer_one_leaves_out() {
     for inner_first in [false, true] {
-        let directory = tree(&["t/1.log", "t/jobs/2.log", "t/jobs/2.out", "t/jobs/tmp/3.log", "t/jobs/tmp/3.out"]);
+        let directory = tree(&[
+            "t/1.log",
+            "t/jobs/2.log",
+            "t/jobs/2.out",
+            "t/jobs/tmp/3.log",
+            "t/jobs/tmp/3.out",
+        ]);
         let outer = input(&["t"], &["*.log"]).excluding(&["tmp/"]);
         let inner = input(&["t/jobs"], &["*.out", "tmp/*.log"]);
         let inputs = if inner_first { [inner, outer] } else { [outer, inner] };
         let mut tail = Tail::start(directory, Format::Text, &inputs);
-        let expected =
-            ["t/1.log:first", "t/jobs/2.log:first", "t/jobs/2.out:first", "t/jobs/tmp/3.log:first", "t/jobs/tmp/3.out:first"];
+        let expected = [
+            "t/1.log:first",
+            "t/jobs/2.log:first",
+            "t/jobs/2.out:first",
+            "t/jobs/tmp/3.log:first",
+            "t/jobs/tmp/3.out:first",
+        ];
         assert_eq!(tail.take(), expected, "inner first: {inner_first}");
         tail.append("t/jobs/tmp/3.log", "second");
         tail.append("t/jobs/tmp/e/4.log", "only the outer one, and it leaves tmp out");
@@ -244,16 +296,25 @@ fn an_input_within_another_ones_tree_reads_what_the_outer_one_leaves_out() {
 }
 
 #[test]
-fn a_single_file_of_another_input_is_followed_though_its_directory_belongs_to_one_that_leaves_it_out() {
+fn a_single_file_of_one_input_is_followed_though_the_input_of_its_directory_leaves_it_out() {
     for file_first in [false, true] {
         let directory = tree(&["t/1.log", "t/notes.txt", "t/other.txt"]);
-        let (dir, file) = (input(&["t"], &["*.log"]), input(&["t/notes.txt"], &[]).labelled(("is", "file")));
+        let (dir, file) =
+            (input(&["t"], &["*.log"]), input(&["t/notes.txt"], &[]).labelled(("is", "file")));
         let inputs = if file_first { [file, dir] } else { [dir, file] };
         let mut tail = Tail::start(directory, Format::Json, &inputs);
-        assert_eq!(tail.take(), ["t/1.log:first null", r#"t/notes.txt:first {"is":"file"}"#], "file first: {file_first}");
+        assert_eq!(
+            tail.take(),
+            ["t/1.log:first null", r#"t/notes.txt:first {"is":"file"}"#],
+            "file first: {file_first}"
+        );
         tail.append("t/notes.txt", "second");
         fs::remove_file(tail.path("t/1.log")).unwrap();
-        assert_eq!(tail.take(), [r#"t/notes.txt:second {"is":"file"}"#], "file first: {file_first}");
+        assert_eq!(
+            tail.take(),
+            [r#"t/notes.txt:second {"is":"file"}"#],
+            "file first: {file_first}"
+        );
     }
 }
 
@@ -291,7 +352,8 @@ fn a_reload_with_the_same_settings_looks_at_nothing() {
 #[test]
 fn globs_that_change_let_files_go_and_take_others_in_also_in_directories_that_were_left_out() {
     let directory = tree(&["t/1.log", "t/1.out", "t/tmp/2.log", "t/old/3.log"]);
-    let mut tail = Tail::start(directory, Format::Text, &[input(&["t"], &["*.log"]).excluding(&["tmp/"])]);
+    let mut tail =
+        Tail::start(directory, Format::Text, &[input(&["t"], &["*.log"]).excluding(&["tmp/"])]);
     assert_eq!(tail.take(), ["t/1.log:first", "t/old/3.log:first"]);
     tail.reload(&[input(&["t"], &["*.out", "2.log"]).excluding(&["old/"])]);
     assert_eq!(tail.take(), ["t/1.out:first", "t/tmp/2.log:first"]);
@@ -316,8 +378,15 @@ fn a_rotated_file_whose_name_never_matched_is_read_on_after_globs_changed() {
 #[test]
 fn an_input_within_the_tree_of_a_removed_one_goes_on() {
     let directory = tree(&["t/1.log", "t/jobs/2.log", "t/jobs/2.out", "t/jobs/d/3.out"]);
-    let mut tail = Tail::start(directory, Format::Text, &[input(&["t"], &["*.log"]), input(&["t/jobs"], &["*.out"])]);
-    assert_eq!(tail.take(), ["t/1.log:first", "t/jobs/2.log:first", "t/jobs/2.out:first", "t/jobs/d/3.out:first"]);
+    let mut tail = Tail::start(
+        directory,
+        Format::Text,
+        &[input(&["t"], &["*.log"]), input(&["t/jobs"], &["*.out"])],
+    );
+    assert_eq!(
+        tail.take(),
+        ["t/1.log:first", "t/jobs/2.log:first", "t/jobs/2.out:first", "t/jobs/d/3.out:first"]
+    );
     tail.append("t/jobs/d/3.out", "second");
     tail.reload(&[input(&["t/jobs"], &["*.out"])]);
     assert_eq!(tail.take(), ["t/jobs/d/3.out:second"]);
@@ -354,9 +423,13 @@ fn from_end_applies_to_what_an_added_input_finds_and_not_to_what_comes_later() {
 #[test]
 fn a_path_that_goes_to_another_input_has_its_labels_from_then_on_and_is_not_read_again() {
     let directory = tree(&["a/1.log", "b/1.log"]);
-    let mut tail = Tail::start(directory, Format::Json, &[input(&["a", "b"], &[]).labelled(("n", "1"))]);
+    let mut tail =
+        Tail::start(directory, Format::Json, &[input(&["a", "b"], &[]).labelled(("n", "1"))]);
     assert_eq!(tail.take().len(), 2);
-    tail.reload(&[input(&["a"], &[]).labelled(("n", "1")), input(&["b"], &[]).labelled(("n", "2"))]);
+    tail.reload(&[
+        input(&["a"], &[]).labelled(("n", "1")),
+        input(&["b"], &[]).labelled(("n", "2")),
+    ]);
     tail.settle();
     tail.append("a/1.log", "second");
     tail.append("b/1.log", "second");
@@ -365,7 +438,11 @@ fn a_path_that_goes_to_another_input_has_its_labels_from_then_on_and_is_not_read
 
 #[test]
 fn single_files_are_added_and_removed_by_a_reload() {
-    let mut tail = Tail::start(tree(&["a/1.log", "a/2.log", "a/3.log"]), Format::Text, &[input(&["a/1.log", "a/2.log"], &[])]);
+    let mut tail = Tail::start(
+        tree(&["a/1.log", "a/2.log", "a/3.log"]),
+        Format::Text,
+        &[input(&["a/1.log", "a/2.log"], &[])],
+    );
     assert_eq!(tail.take(), ["a/1.log:first", "a/2.log:first"]);
     tail.reload(&[input(&["a/2.log", "a/3.log"], &[])]);
     tail.append("a/1.log", "not read");
@@ -380,7 +457,11 @@ fn single_files_are_added_and_removed_by_a_reload() {
 #[test]
 fn a_directory_that_moves_from_one_input_to_another_is_covered_by_the_new_ones_globs() {
     let directory = tree(&["a/d/1.log", "a/d/1.out", "b/2.out"]);
-    let mut tail = Tail::start(directory, Format::Text, &[input(&["a"], &["*.log"]), input(&["b"], &["*.out"])]);
+    let mut tail = Tail::start(
+        directory,
+        Format::Text,
+        &[input(&["a"], &["*.log"]), input(&["b"], &["*.out"])],
+    );
     assert_eq!(tail.take(), ["a/d/1.log:first", "b/2.out:first"]);
     fs::rename(tail.path("a/d"), tail.path("b/d")).unwrap();
     assert_eq!(tail.take(), ["b/d/1.out:first"]);
@@ -435,7 +516,11 @@ fn a_path_that_gets_an_input_of_its_own_is_covered_by_that_ones_globs() {
 
 #[test]
 fn a_file_that_only_a_removed_path_within_another_accepted_is_let_go() {
-    let mut tail = Tail::start(tree(&["t/1.log", "t/jobs/tmp/2.out"]), Format::Text, &[input(&["t"], &["*.log"])]);
+    let mut tail = Tail::start(
+        tree(&["t/1.log", "t/jobs/tmp/2.out"]),
+        Format::Text,
+        &[input(&["t"], &["*.log"])],
+    );
     assert_eq!(tail.take(), ["t/1.log:first"]);
     tail.reload(&[input(&["t"], &["*.log"]), input(&["t/jobs"], &["tmp/*.out"])]);
     assert_eq!(tail.take(), ["t/jobs/tmp/2.out:first"]);
@@ -447,7 +532,11 @@ fn a_file_that_only_a_removed_path_within_another_accepted_is_let_go() {
 
 #[test]
 fn globs_that_change_twice_before_all_was_listed_let_go_of_what_the_first_ones_took_in() {
-    let mut tail = Tail::start(tree(&["t/1.log", "t/1.out", "t/1.err"]), Format::Text, &[input(&["t"], &["*.log"])]);
+    let mut tail = Tail::start(
+        tree(&["t/1.log", "t/1.out", "t/1.err"]),
+        Format::Text,
+        &[input(&["t"], &["*.log"])],
+    );
     assert_eq!(tail.take(), ["t/1.log:first"]);
     tail.reload(&[input(&["t"], &["*.out"])]);
     tail.reload(&[input(&["t"], &["*.err"])]);
@@ -459,7 +548,11 @@ fn globs_that_change_twice_before_all_was_listed_let_go_of_what_the_first_ones_t
 #[test]
 fn a_file_belongs_to_the_input_where_it_is_after_it_moved_or_lost_a_hard_link() {
     let of = |name: &'static str| input(&[name], &[]).labelled(("in", name));
-    let mut tail = Tail::start(tree(&["a/1.log", "a/2.log", "a/d/3.log", "b/x"]), Format::Json, &[of("a"), of("b")]);
+    let mut tail = Tail::start(
+        tree(&["a/1.log", "a/2.log", "a/d/3.log", "b/x"]),
+        Format::Json,
+        &[of("a"), of("b")],
+    );
     fs::hard_link(tail.path("a/2.log"), tail.path("b/2.log")).unwrap();
     assert_eq!(tail.take().len(), 4);
     fs::rename(tail.path("a/1.log"), tail.path("b/1.log")).unwrap();
@@ -469,7 +562,8 @@ fn a_file_belongs_to_the_input_where_it_is_after_it_moved_or_lost_a_hard_link() 
     for name in ["b/1.log", "b/2.log", "b/d/3.log"] {
         tail.append(name, "second");
     }
-    let expected = ["b/1.log", "b/2.log", "b/d/3.log"].map(|name| format!(r#"{name}:second {{"in":"b"}}"#));
+    let expected =
+        ["b/1.log", "b/2.log", "b/d/3.log"].map(|name| format!(r#"{name}:second {{"in":"b"}}"#));
     assert_eq!(tail.take(), expected);
 }
 
@@ -488,7 +582,9 @@ fn inputs_in_another_order_take_the_files_that_several_accept() {
 
 #[test]
 fn a_single_file_of_two_inputs_goes_on_when_one_of_them_is_removed() {
-    let inputs = || vec![input(&["t"], &["*.log"]), input(&["t/notes.txt"], &[]), input(&["t/notes.txt"], &[])];
+    let inputs = || {
+        vec![input(&["t"], &["*.log"]), input(&["t/notes.txt"], &[]), input(&["t/notes.txt"], &[])]
+    };
     let mut tail = Tail::start(tree(&["t/1.log", "t/notes.txt"]), Format::Text, &inputs());
     assert_eq!(tail.take(), ["t/1.log:first", "t/notes.txt:first"]);
     tail.reload(&inputs()[..2]);
@@ -527,7 +623,7 @@ fn a_path_within_another_ones_tree_that_is_made_anew_is_covered_again_and_what_m
 }
 
 #[test]
-fn however_many_files_are_let_go_by_new_settings_they_are_not_read_again_when_others_bring_them_back() {
+fn files_that_new_settings_let_go_are_not_read_again_when_others_bring_them_back() {
     const FILES: usize = 66_000;
     let directory = tree(&[]);
     fs::create_dir_all(directory.path().join("t/jobs")).unwrap();
@@ -573,7 +669,8 @@ fn a_name_that_an_event_tells_of_does_not_wait_for_a_sweep() {
 #[test]
 fn a_directory_that_moves_is_asked_anew_what_globs_about_paths_say_of_all_below_it() {
     let directory = tree(&["t/d2/d0/1.log", "t/d2/s/2.out", "t/d2/s/keep.log"]);
-    let inputs = [input(&["t"], &["keep.log"]), input(&["t"], &[]).excluding(&["d2/d0", "d2/s/*.out"])];
+    let inputs =
+        [input(&["t"], &["keep.log"]), input(&["t"], &[]).excluding(&["d2/d0", "d2/s/*.out"])];
     let mut tail = Tail::start(directory, Format::Text, &inputs);
     assert_eq!(tail.take(), ["t/d2/s/keep.log:first"]);
     fs::rename(tail.path("t/d2"), tail.path("t/e")).unwrap();
@@ -585,7 +682,10 @@ fn a_directory_that_moves_is_asked_anew_what_globs_about_paths_say_of_all_below_
 #[test]
 fn a_path_that_was_a_file_is_followed_as_a_directory_also_without_recursion() {
     let directory = tree(&["t/a/1.log", "t/b"]);
-    let mut tail = Tail::start_with(directory, Format::Text, &[input(&["t", "t/b"], &[])], |config| config.recursive = false);
+    let mut tail =
+        Tail::start_with(directory, Format::Text, &[input(&["t", "t/b"], &[])], |config| {
+            config.recursive = false
+        });
     assert_eq!(tail.take(), ["t/b:first"]);
     fs::remove_file(tail.path("t/b")).unwrap();
     assert!(tail.take().is_empty());
@@ -601,7 +701,8 @@ fn a_path_that_was_a_file_is_followed_as_a_directory_also_without_recursion() {
 
 #[test]
 fn a_file_that_grew_just_before_a_reload_takes_it_in_starts_at_its_end() {
-    let mut tail = Tail::start(tree(&["t/1.log", "t/2.out"]), Format::Text, &[input(&["t"], &["*.log"])]);
+    let mut tail =
+        Tail::start(tree(&["t/1.log", "t/2.out"]), Format::Text, &[input(&["t"], &["*.log"])]);
     assert_eq!(tail.take(), ["t/1.log:first"]);
     tail.append("t/2.out", "before the reload");
     tail.reload(&[input(&["t"], &[]).at_end()]);
@@ -618,7 +719,8 @@ fn a_file_that_started_at_its_end_and_is_replaced_from_outside_is_not_read_from_
     assert!(tail.take().is_empty());
     tail.append("t/1.log", "seen");
     assert_eq!(tail.take().len(), 1);
-    // Both names lead to the old file: whichever of them it was found by is replaced, and it goes on under the other.
+    // Both names lead to the old file: whichever of them it was found by is replaced, and it goes
+    // on under the other.
     fs::copy(tail.path("outside/new"), tail.path("outside/other")).unwrap();
     fs::rename(tail.path("outside/new"), tail.path("t/1.log")).unwrap();
     assert_eq!(tail.take(), ["t/1.log:first"]);
@@ -631,16 +733,19 @@ fn a_file_that_started_at_its_end_and_is_replaced_from_outside_is_not_read_from_
 #[test]
 fn a_glob_about_paths_counts_from_the_path_of_its_own_input_also_below_a_path_within() {
     let directory = tree(&["t/d0/d2/s/1.log", "t/d2/s/2.log"]);
-    let mut tail = Tail::start(directory, Format::Text, &[input(&["t/d0", "t"], &[]).excluding(&["d2/**"])]);
+    let mut tail =
+        Tail::start(directory, Format::Text, &[input(&["t/d0", "t"], &[]).excluding(&["d2/**"])]);
     assert_eq!(tail.take(), ["t/d0/d2/s/1.log:first"], "below t it is d0/d2/s");
 }
 
 #[test]
 fn what_a_link_to_a_directory_leads_to_at_the_first_scan_starts_at_its_end() {
     let directory = tree(&["outside/1.log", "t/2.log"]);
-    std::os::unix::fs::symlink(directory.path().join("outside"), directory.path().join("t/link")).unwrap();
+    std::os::unix::fs::symlink(directory.path().join("outside"), directory.path().join("t/link"))
+        .unwrap();
     let follow = |config: &mut EngineConfig| config.follow_links = Some(LinkRule::Owner);
-    let mut tail = Tail::start_with(directory, Format::Text, &[input(&["t"], &[]).at_end()], follow);
+    let mut tail =
+        Tail::start_with(directory, Format::Text, &[input(&["t"], &[]).at_end()], follow);
     assert!(tail.take().is_empty(), "all of it was there before");
     tail.append("outside/1.log", "appended");
     assert_eq!(tail.take(), ["t/link/1.log:appended"]);

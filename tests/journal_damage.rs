@@ -1,6 +1,7 @@
-//! Every bit of a small journal, and every length of it: what it says is what it said, or what it said one commit earlier, or it is
-//! refused. Never another state, never a panic. `tests/decoders.rs` changes larger ones at random; `end_to_end/state_directory.rs` does
-//! some of this with the real binary.
+//! Every bit of a small journal, and every length of it: what it says is what it said, or what it
+//! said one commit earlier, or it is refused. Never another state, never a panic.
+//! `tests/decoders.rs` changes larger ones at random; `end_to_end/state_directory.rs` does some of
+//! this with the real binary.
 
 use std::fs;
 use std::ops::Range;
@@ -21,7 +22,16 @@ fn id(inode: u64) -> FileId {
 
 fn entry(inode: u64, offset: u64) -> Entry {
     let flags = EntryFlags::empty();
-    Entry { id: id(inode), incarnation: 1, offset, mark: 0x1234_5678, mark_len: 64, flags, complete_at: 9, absent_since: 0 }
+    Entry {
+        id: id(inode),
+        incarnation: 1,
+        offset,
+        mark: 0x1234_5678,
+        mark_len: 64,
+        flags,
+        complete_at: 9,
+        absent_since: 0,
+    }
 }
 
 fn payload(items: &[Item<'_>]) -> Vec<u8> {
@@ -54,7 +64,8 @@ fn said(state: &StoredOffsets) -> Vec<u8> {
 /// Where memory is a file system, what is made durable takes no time.
 fn directory() -> tempfile::TempDir {
     let memory = Path::new("/dev/shm");
-    if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.expect("a directory")
+    if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }
+        .expect("a directory")
 }
 
 fn journal_of(directory: &Path) -> PathBuf {
@@ -68,7 +79,11 @@ fn open(directory: &Path) -> Result<(Store<LinuxDisk>, StoredOffsets), StoreErro
 fn sample() -> Sample {
     let payloads = [
         payload(&[Item::Entry(entry(1, 100), Some(b"/srv/jobs/1.log")), Item::Floor(7, 2)]),
-        payload(&[Item::Entry(entry(2, 50), Some(b"/srv/jobs/2.log")), Item::Scanned(b"/srv/jobs"), point(10)]),
+        payload(&[
+            Item::Entry(entry(2, 50), Some(b"/srv/jobs/2.log")),
+            Item::Scanned(b"/srv/jobs"),
+            point(10),
+        ]),
         payload(&[Item::Entry(entry(1, 140), None), point(20)]),
         payload(&[Item::Forget(id(2), 1), point(30)]),
         payload(&[Item::Entry(entry(3, 7), Some(b"/srv/jobs/3.log")), point(40)]),
@@ -91,7 +106,9 @@ fn sample() -> Sample {
         .collect();
     assert_eq!(at, bytes.len(), "the frames of this test are those of the journal");
     let said = (0..=frames.len()).map(|count| {
-        let items = payloads[..count].iter().flat_map(|payload| manytail::checkpoint::format::items(payload));
+        let items = payloads[..count]
+            .iter()
+            .flat_map(|payload| manytail::checkpoint::format::items(payload));
         let mut state = StoredOffsets::default();
         items.for_each(|item| state.apply(&item.expect("an item")));
         said(&state)
@@ -99,7 +116,8 @@ fn sample() -> Sample {
     Sample { said: said.collect(), bytes, frames, snapshot: 2 }
 }
 
-/// What is right for a journal of which the first `good` frames are whole and untouched, and nothing good follows.
+/// What is right for a journal of which the first `good` frames are whole and untouched, and
+/// nothing good follows.
 enum Right {
     Refused,
     /// What that many frames say.
@@ -107,7 +125,8 @@ enum Right {
 }
 
 impl Sample {
-    /// One bit is not as it was written. Only the last commit may be one that a crash left incomplete.
+    /// One bit is not as it was written. Only the last commit may be one that a crash left
+    /// incomplete.
     fn with_a_bit_flipped(&self, byte: usize) -> Right {
         let last = self.frames.len() - 1;
         if self.frames[last].contains(&byte) { Right::Frames(last) } else { Right::Refused }
@@ -128,12 +147,15 @@ impl Sample {
                 assert_eq!(extent.bytes + extent.torn_bytes, bytes.len() as u64, "{what}");
             }
             (Err(Defect::Header(_) | Defect::Damaged { .. }), Right::Refused) => {}
-            (Ok((_, extent)), Right::Refused) => panic!("{what}: {} frames are believed", extent.frames),
+            (Ok((_, extent)), Right::Refused) => {
+                panic!("{what}: {} frames are believed", extent.frames)
+            }
             (Err(defect), _) => panic!("{what}: {defect}"),
         }
     }
 
-    /// The same with the store on a disk: what is refused stays as it is, what is believed is cut to what is good and goes on.
+    /// The same with the store on a disk: what is refused stays as it is, what is believed is cut
+    /// to what is good and goes on.
     #[track_caller]
     fn check_store(&self, what: &str, bytes: &[u8], right: &Right, directory: &Path) {
         let journal = journal_of(directory);
@@ -142,15 +164,28 @@ impl Sample {
             (Ok((mut store, state)), Right::Frames(frames)) => {
                 assert_eq!(said(&state), self.said[*frames], "{what}: another state");
                 let good = &self.bytes[..self.frames[frames - 1].end];
-                assert_eq!(fs::read(&journal).expect("read"), good, "{what}: the torn end is cut off");
-                store.append(&payload(&[point(99)])).unwrap_or_else(|error| panic!("{what}: {error}"));
+                assert_eq!(
+                    fs::read(&journal).expect("read"),
+                    good,
+                    "{what}: the torn end is cut off"
+                );
+                store
+                    .append(&payload(&[point(99)]))
+                    .unwrap_or_else(|error| panic!("{what}: {error}"));
                 drop(store);
                 let (_, state) = open(directory).unwrap_or_else(|error| panic!("{what}: {error}"));
-                assert_eq!(state.output().map(|point| point.len), Some(99), "{what}: what was committed behind it is found");
+                assert_eq!(
+                    state.output().map(|point| point.len),
+                    Some(99),
+                    "{what}: what was committed behind it is found"
+                );
             }
             (Err(error), Right::Refused) => {
                 let told = error.to_string();
-                assert!(told.contains("journal.1") && told.contains("manytail offsets"), "{what}: {told}");
+                assert!(
+                    told.contains("journal.1") && told.contains("manytail offsets"),
+                    "{what}: {told}"
+                );
                 assert_eq!(fs::read(&journal).expect("read"), bytes, "{what}: it was written over");
             }
             (Ok(_), Right::Refused) => panic!("{what}: it is believed"),
@@ -168,11 +203,19 @@ impl Sample {
 fn the_sample_is_read_as_it_was_written() {
     let sample = sample();
     sample.check("whole", &sample.bytes, &Right::Frames(sample.frames.len()));
-    assert!((400..900).contains(&sample.bytes.len()), "{} bytes: small enough for every bit", sample.bytes.len());
+    assert!(
+        (400..900).contains(&sample.bytes.len()),
+        "{} bytes: small enough for every bit",
+        sample.bytes.len()
+    );
     let mut distinct = sample.said.clone();
     distinct.sort();
     distinct.dedup();
-    assert_eq!(distinct.len(), sample.said.len(), "no two numbers of frames say the same, or a wrong one could pass");
+    assert_eq!(
+        distinct.len(),
+        sample.said.len(),
+        "no two numbers of frames say the same, or a wrong one could pass"
+    );
 }
 
 #[test]
@@ -208,7 +251,11 @@ fn a_journal_cut_at_any_length_and_filled_with_zeros_is_read_as_if_it_ended_ther
         bytes.resize(len + 4_096, 0);
         // The bytes cut off may have been zeros.
         let same = sample.bytes[len..].iter().take_while(|byte| **byte == 0).count();
-        sample.check(&format!("cut to {len} bytes, then zeros"), &bytes, &sample.cut_to(len + same));
+        sample.check(
+            &format!("cut to {len} bytes, then zeros"),
+            &bytes,
+            &sample.cut_to(len + same),
+        );
     }
 }
 
@@ -220,7 +267,12 @@ fn the_store_cuts_or_refuses_a_journal_with_a_damaged_byte_and_goes_on() {
         let mut bytes = sample.bytes.clone();
         bytes[byte] ^= 1 << (byte % 8);
         let right = sample.with_a_bit_flipped(byte);
-        sample.check_store(&format!("bit {} of byte {byte} flipped", byte % 8), &bytes, &right, directory.path());
+        sample.check_store(
+            &format!("bit {} of byte {byte} flipped", byte % 8),
+            &bytes,
+            &right,
+            directory.path(),
+        );
     }
 }
 
@@ -229,6 +281,11 @@ fn the_store_cuts_or_refuses_a_journal_of_any_length_and_goes_on() {
     let sample = sample();
     let directory = directory();
     for len in 0..=sample.bytes.len() {
-        sample.check_store(&format!("cut to {len} bytes"), &sample.bytes[..len], &sample.cut_to(len), directory.path());
+        sample.check_store(
+            &format!("cut to {len} bytes"),
+            &sample.bytes[..len],
+            &sample.cut_to(len),
+            directory.path(),
+        );
     }
 }

@@ -22,7 +22,16 @@ struct Place {
 
 fn entry(inode: u64, incarnation: u32, offset: u64) -> Entry {
     let id = FileId { device: 0xfd01, inode, generation: 1 };
-    Entry { id, incarnation, offset, mark: 0, mark_len: 0, flags: EntryFlags::empty(), complete_at: 0, absent_since: 0 }
+    Entry {
+        id,
+        incarnation,
+        offset,
+        mark: 0,
+        mark_len: 0,
+        flags: EntryFlags::empty(),
+        complete_at: 0,
+        absent_since: 0,
+    }
 }
 
 fn payload(items: &[Item<'_>]) -> Vec<u8> {
@@ -62,11 +71,15 @@ impl Place {
 
     #[expect(clippy::disallowed_methods, reason = "a test waits with a deadline")]
     fn open(&self, access: Access) -> (Store<LinuxDisk>, StoredOffsets) {
-        // A child that another test starts holds the descriptors of this process, with the locks on them, until its exec.
+        // A child that another test starts holds the descriptors of this process, with the locks on
+        // them, until its exec.
         let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
         let disk = loop {
             match LinuxDisk::open(&self.state_dir, access) {
-                Err(error) if error.to_string().contains("in use by") && std::time::Instant::now() < deadline => {
+                Err(error)
+                    if error.to_string().contains("in use by")
+                        && std::time::Instant::now() < deadline =>
+                {
                     std::thread::yield_now()
                 }
                 disk => break disk.unwrap(),
@@ -91,22 +104,29 @@ impl Place {
     }
 
     fn journal(&self) -> PathBuf {
-        let journals: Vec<PathBuf> =
-            self.names().into_iter().filter(|name| is_journal(name)).map(|name| self.state_dir.join(name)).collect();
+        let journals: Vec<PathBuf> = self
+            .names()
+            .into_iter()
+            .filter(|name| is_journal(name))
+            .map(|name| self.state_dir.join(name))
+            .collect();
         let [journal] = &journals[..] else { panic!("one journal of {journals:?}") };
         journal.clone()
     }
 
     fn names(&self) -> Vec<String> {
-        let mut names: Vec<String> =
-            fs::read_dir(&self.state_dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        let mut names: Vec<String> = fs::read_dir(&self.state_dir)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
         names.sort();
         names
     }
 }
 
 fn is_journal(name: &str) -> bool {
-    name.strip_prefix("journal.").is_some_and(|number| number.bytes().all(|byte| byte.is_ascii_digit()))
+    name.strip_prefix("journal.")
+        .is_some_and(|number| number.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 #[derive(Debug)]
@@ -119,7 +139,11 @@ struct Answer {
 impl Answer {
     fn of(output: Output) -> Answer {
         let text = |bytes| String::from_utf8(bytes).unwrap();
-        Answer { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
+        Answer {
+            code: output.status.code(),
+            stdout: text(output.stdout),
+            stderr: text(output.stderr),
+        }
     }
 
     #[track_caller]
@@ -164,13 +188,13 @@ fn a_list_has_a_line_for_each_file_sorted_by_path() {
 #[test]
 fn a_list_in_json_has_an_object_for_each_file_with_the_bytes_of_a_path_that_is_not_utf_8() {
     let text = Place::usual().run(&["list", "--format", "json"]).ok();
-    let objects: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let objects: Vec<Value> =
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(objects.len(), 4);
     assert_eq!(objects[0], json!({"path": "/t/d1/a.log", "file": "fd01-1-0", "offset": 10}));
     let absent = json!({"path": "/t/d10/d.log", "file": "fd01-4-2", "offset": 40, "absent_since": "2026-09-21T14:13:20Z"});
     assert_eq!(objects[2], absent);
-    let not_utf_8 =
-        json!({"path": "/t/d2/c\u{fffd}\t.log", "path_bytes": "L3QvZDIvY/8JLmxvZw==", "file": "fd01-3-0", "offset": 30});
+    let not_utf_8 = json!({"path": "/t/d2/c\u{fffd}\t.log", "path_bytes": "L3QvZDIvY/8JLmxvZw==", "file": "fd01-3-0", "offset": 30});
     assert_eq!(objects[3], not_utf_8);
 }
 
@@ -229,7 +253,10 @@ fn every_action_refuses_a_directory_in_use_and_says_by_whom() {
 fn forgetting_takes_files_and_all_files_below_directories_and_keeps_the_numbers_they_had() {
     let place = Place::usual();
     let before = place.journal();
-    assert_eq!(place.run(&["forget", "/t/d1///", "/t/d10/d.log"]).ok(), "3 files forgotten, 1 file left\n");
+    assert_eq!(
+        place.run(&["forget", "/t/d1///", "/t/d10/d.log"]).ok(),
+        "3 files forgotten, 1 file left\n"
+    );
     assert_ne!(place.journal(), before, "a new journal was written");
     let state = place.state();
     assert_eq!(
@@ -237,7 +264,11 @@ fn forgetting_takes_files_and_all_files_below_directories_and_keeps_the_numbers_
         [(entry(3, 0, 30), b"/t/d2/c\xff\t.log".to_vec())]
     );
     for (inode, floor) in [(1, 1), (2, 2), (3, 1), (4, 3)] {
-        assert_eq!(state.incarnation_floor(FileId { generation: 9, ..entry(inode, 0, 0).id }), floor, "inode {inode}");
+        assert_eq!(
+            state.incarnation_floor(FileId { generation: 9, ..entry(inode, 0, 0).id }),
+            floor,
+            "inode {inode}"
+        );
     }
     assert!(state.is_scanned(b"/t") && state.floors().any(|floor| floor == (3, 9)));
 }
@@ -245,11 +276,16 @@ fn forgetting_takes_files_and_all_files_below_directories_and_keeps_the_numbers_
 #[test]
 fn a_path_that_nothing_is_known_of_fails_after_the_others_were_forgotten() {
     let place = Place::usual();
-    let stdout = place.run(&["forget", "/t/d", "/t/d1/a.log", "/t/d1/a.log/"]).refused(1, &["no offsets are kept of /t/d,"]);
+    let stdout = place
+        .run(&["forget", "/t/d", "/t/d1/a.log", "/t/d1/a.log/"])
+        .refused(1, &["no offsets are kept of /t/d,"]);
     assert_eq!(stdout, "1 file forgotten, 3 files left\n");
     let journal = place.journal();
     let stdout = place.run(&["forget", "--format", "json", "/nowhere"]).refused(1, &["/nowhere"]);
-    assert_eq!(serde_json::from_str::<Value>(&stdout).unwrap(), json!({"forgotten": 0, "left": 3, "moved_aside": []}));
+    assert_eq!(
+        serde_json::from_str::<Value>(&stdout).unwrap(),
+        json!({"forgotten": 0, "left": 3, "moved_aside": []})
+    );
     assert_eq!(place.journal(), journal, "nothing to forget, nothing written");
 }
 
@@ -257,14 +293,19 @@ fn a_path_that_nothing_is_known_of_fails_after_the_others_were_forgotten() {
 fn a_path_that_is_not_utf_8_is_forgotten_byte_for_byte() {
     let place = Place::usual();
     let mut command = place.command(&["forget"]);
-    let answer = Answer::of(command.arg(std::ffi::OsStr::from_bytes(b"/t/d2/c\xff\t.log")).output().unwrap());
+    let answer = Answer::of(
+        command.arg(std::ffi::OsStr::from_bytes(b"/t/d2/c\xff\t.log")).output().unwrap(),
+    );
     assert_eq!(answer.ok(), "1 file forgotten, 3 files left\n");
 }
 
 #[test]
 fn forgetting_all_leaves_numbers_only() {
     let place = Place::usual();
-    assert_eq!(place.run(&["forget", "--all", "--format", "json"]).json(), json!({"forgotten": 4, "left": 0, "moved_aside": []}));
+    assert_eq!(
+        place.run(&["forget", "--all", "--format", "json"]).json(),
+        json!({"forgotten": 4, "left": 0, "moved_aside": []})
+    );
     let state = place.state();
     assert!(state.is_empty() && !state.is_scanned(b"/t"));
     assert_eq!(state.incarnation_floor(entry(4, 0, 0).id), 3);
@@ -279,7 +320,9 @@ fn a_journal_that_cannot_be_read_is_refused_with_the_way_out_which_moves_it_asid
     damage(&first, 60);
     let bytes = fs::read(&first).unwrap();
     for arguments in [&["list"][..], &["forget", "/t"], &["verify"]] {
-        place.run(arguments).refused(1, &["journal.1", "damaged", "at byte 32", "`manytail offsets forget --all`"]);
+        place
+            .run(arguments)
+            .refused(1, &["journal.1", "damaged", "at byte 32", "`manytail offsets forget --all`"]);
         assert_eq!(fs::read(&first).unwrap(), bytes);
     }
     let aside = place.state_dir.join("journal.1.damaged");
@@ -320,9 +363,12 @@ fn verifying_counts_what_became_of_each_file() {
     let (same, grown, cut) = (file("same", "12345"), file("grown", "1234567"), file("cut", "123"));
     let (gone, first, second) = (file("gone", ""), file("first", "12345"), file("second", "12345"));
     let all = [(&same, &same), (&grown, &grown), (&cut, &cut), (&gone, &gone), (&first, &second)];
-    let items: Vec<(Entry, Vec<u8>)> =
-        all.iter().map(|(path, shown)| (entry_of(path, 5), shown.as_os_str().as_bytes().to_vec())).collect();
-    let mut items: Vec<Item<'_>> = items.iter().map(|(entry, path)| Item::Entry(*entry, Some(path))).collect();
+    let items: Vec<(Entry, Vec<u8>)> = all
+        .iter()
+        .map(|(path, shown)| (entry_of(path, 5), shown.as_os_str().as_bytes().to_vec()))
+        .collect();
+    let mut items: Vec<Item<'_>> =
+        items.iter().map(|(entry, path)| Item::Entry(*entry, Some(path))).collect();
     items.push(Item::Entry(entry(77, 0, 5), Some(b"")));
     let relative = Entry { id: FileId { device: 1, ..entry_of(&second, 5).id }, ..entry(0, 0, 5) };
     items.push(Item::Entry(relative, Some(b"second")));
@@ -332,13 +378,17 @@ fn verifying_counts_what_became_of_each_file() {
     let bytes = store.bytes();
     drop(store);
     fs::remove_file(&gone).unwrap();
-    let counts = json!({"unchanged": 2, "grown": 1, "truncated": 1, "gone": 1, "replaced": 1, "unknown": 1});
+    let counts =
+        json!({"unchanged": 2, "grown": 1, "truncated": 1, "gone": 1, "replaced": 1, "unknown": 1});
     let wanted = json!({"journal": "journal.1", "entries": 7, "bytes": bytes, "frames": 2, "torn_bytes": 0, "files": counts});
     assert_eq!(place.run(&["verify", "--format", "json"]).json(), wanted);
     let text = place.run(&["verify"]).ok();
     assert!(text.starts_with("journal.1: 7 entries, "), "{text}");
     assert!(
-        text.contains("2 frames, 0 bytes of a torn tail\nunchanged 2\ngrown 1\ntruncated 1\ngone 1\nreplaced 1\nunknown 1\n"),
+        text.contains(
+            "2 frames, 0 bytes of a torn tail\nunchanged 2\ngrown 1\ntruncated 1\ngone \
+            1\nreplaced 1\nunknown 1\n"
+        ),
         "{text}"
     );
 }
@@ -368,13 +418,18 @@ fn a_closed_stdout_is_no_panic_and_what_was_to_be_done_is_done() {
     };
     for arguments in [&["list"][..], &["verify"], &["forget", "/t/d1"]] {
         let output = place.command(arguments).stdout(closed()).output().unwrap();
-        assert_eq!((output.status.code(), &output.stderr[..]), (Some(0), &b""[..]), "{arguments:?}");
+        assert_eq!(
+            (output.status.code(), &output.stderr[..]),
+            (Some(0), &b""[..]),
+            "{arguments:?}"
+        );
     }
     assert_eq!(place.state().len(), 2);
     let output = place.command(&["forget", "/nowhere"]).stdout(closed()).output().unwrap();
     assert_eq!(output.status.code(), Some(1), "what was not done is said nevertheless");
     let full = || fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
-    Answer::of(place.command(&["list"]).stdout(full()).output().unwrap()).refused(1, &["standard output"]);
+    Answer::of(place.command(&["list"]).stdout(full()).output().unwrap())
+        .refused(1, &["standard output"]);
 }
 
 #[test]

@@ -1,5 +1,9 @@
 //! The shape of the source: what a reader may rely on without opening every file.
-#![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "a test reads the source tree")]
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "a test reads the source tree"
+)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -8,7 +12,7 @@ use std::path::{Path, PathBuf};
 mod documents;
 
 /// A file longer than this has two subjects.
-const LINES_MAX: usize = 560;
+const LINES_MAX: usize = 710;
 
 fn sources(below: &Path, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(below).unwrap() {
@@ -35,7 +39,10 @@ fn all_sources() -> Vec<PathBuf> {
         "benches/floor.rs",
         "scripts/joblogs/main.rs",
     ] {
-        assert!(found.contains(&root.join(known)), "{known} was not found: not all of the source tree is looked at");
+        assert!(
+            found.contains(&root.join(known)),
+            "{known} was not found: not all of the source tree is looked at"
+        );
     }
     found
 }
@@ -50,9 +57,37 @@ fn every_source_file_says_first_what_it_is_for() {
 
 #[test]
 fn no_product_file_has_more_lines_than_one_subject_needs() {
-    for path in all_sources().iter().filter(|path| path.components().any(|part| part.as_os_str() == "src")) {
+    for path in
+        all_sources().iter().filter(|path| path.components().any(|part| part.as_os_str() == "src"))
+    {
         let lines = fs::read_to_string(path).unwrap().lines().count();
         assert!(lines <= LINES_MAX, "{} has {lines} lines", path.display());
+    }
+}
+
+/// Columns of a line at most; `.rustfmt.toml` has the same.
+const COLUMNS_MAX: usize = 100;
+
+#[test]
+fn no_line_has_more_columns_than_are_read_with_ease() {
+    for path in all_sources() {
+        let text = fs::read_to_string(&path).unwrap();
+        let mut is_drawing = false;
+        for (at, line) in text.lines().enumerate() {
+            let code = line.trim_start();
+            let comment = code.strip_prefix("//").map(|text| text.trim_start_matches(['/', '!']));
+            is_drawing ^= comment.is_some_and(|text| text.trim_start().starts_with("```"));
+            let is_row = comment.is_some_and(|text| text.starts_with(" | "));
+            // A text of a test or an attribute may have no place where it can be broken.
+            let is_text = comment.is_none() && line.contains('"');
+            let columns = line.chars().count();
+            assert!(
+                columns <= COLUMNS_MAX || is_drawing || is_row || is_text,
+                "{}:{}: {columns} columns",
+                path.display(),
+                at + 1
+            );
+        }
     }
 }
 
@@ -67,9 +102,19 @@ fn unsafe_code_is_in_sys_alone_and_each_block_has_its_reason() {
             if !line.contains(concat!("unsafe", " {")) {
                 continue;
             }
-            assert!(path.starts_with(&sys), "{}:{}: unsafe outside of src/sys", path.display(), at + 1);
+            assert!(
+                path.starts_with(&sys),
+                "{}:{}: unsafe outside of src/sys",
+                path.display(),
+                at + 1
+            );
             let before = &lines[at.saturating_sub(6)..at];
-            assert!(before.iter().any(|line| line.contains("SAFETY:")), "{}:{}: no reason given", path.display(), at + 1);
+            assert!(
+                before.iter().any(|line| line.contains("SAFETY:")),
+                "{}:{}: no reason given",
+                path.display(),
+                at + 1
+            );
         }
     }
 }
@@ -78,7 +123,10 @@ fn unsafe_code_is_in_sys_alone_and_each_block_has_its_reason() {
 fn the_bits_that_keep_a_file_from_being_read_are_written_by_the_schedule_alone() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut writers = all_sources();
-    writers.retain(|path| path.starts_with(root.join("src")) && fs::read_to_string(path).unwrap().contains(".reschedule("));
+    writers.retain(|path| {
+        path.starts_with(root.join("src"))
+            && fs::read_to_string(path).unwrap().contains(".reschedule(")
+    });
     assert_eq!(writers, [root.join("src/engine/schedule.rs")]);
 }
 
@@ -98,13 +146,25 @@ const RETIRED_WORDS: [(&str, &str); 9] = [
 #[test]
 fn the_product_uses_no_retired_word_as_a_name() {
     let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let engine = [src.join("engine.rs"), src.join("engine"), src.join("checkpoint"), src.join("sink"), src.join("discovery.rs")];
-    for path in all_sources().iter().filter(|path| engine.iter().any(|part| path.starts_with(part))) {
+    let engine = [
+        src.join("engine.rs"),
+        src.join("engine"),
+        src.join("checkpoint"),
+        src.join("sink"),
+        src.join("discovery.rs"),
+    ];
+    for path in all_sources().iter().filter(|path| engine.iter().any(|part| path.starts_with(part)))
+    {
         let code = product_code(&fs::read_to_string(path).unwrap());
         for (word, now) in RETIRED_WORDS {
-            let is_type = |line: &&str| has_word(line, word) && !line.contains(&format!("Place::{word}")) && !line.contains('"');
+            let is_type = |line: &&str| {
+                has_word(line, word)
+                    && !line.contains(&format!("Place::{word}"))
+                    && !line.contains('"')
+            };
             // A local name may be any word.
-            let found = code.lines().find(is_type).filter(|line| !line.trim_start().starts_with("let "));
+            let found =
+                code.lines().find(is_type).filter(|line| !line.trim_start().starts_with("let "));
             assert!(found.is_none(), "{}: {word} is {now} now: {found:?}", path.display());
         }
     }
@@ -123,7 +183,8 @@ fn no_product_file_imports_all_that_another_one_has() {
 
 #[test]
 fn every_dependency_says_in_one_line_why_it_is_here() {
-    let manifest = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml")).unwrap();
+    let manifest =
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml")).unwrap();
     let mut is_dependency = false;
     for line in manifest.lines() {
         if line.starts_with('[') {
@@ -136,9 +197,14 @@ fn every_dependency_says_in_one_line_why_it_is_here() {
 
 /// Whether a text holds a word: `--rescan-remote` does not hold `--rescan`.
 fn has_word(text: &str, word: &str) -> bool {
-    let is_part = |byte: Option<&u8>| byte.is_some_and(|byte| byte.is_ascii_alphanumeric() || *byte == b'-' || *byte == b'_');
+    let is_part = |byte: Option<&u8>| {
+        byte.is_some_and(|byte| byte.is_ascii_alphanumeric() || *byte == b'-' || *byte == b'_')
+    };
     text.match_indices(word).any(|(at, _)| {
-        let (before, after) = (at.checked_sub(1).and_then(|at| text.as_bytes().get(at)), text.as_bytes().get(at + word.len()));
+        let (before, after) = (
+            at.checked_sub(1).and_then(|at| text.as_bytes().get(at)),
+            text.as_bytes().get(at + word.len()),
+        );
         !is_part(before) && !is_part(after)
     })
 }
@@ -146,13 +212,19 @@ fn has_word(text: &str, word: &str) -> bool {
 #[test]
 fn a_word_is_found_whole_or_not_at_all() {
     assert!(has_word("`--rescan 1s`", "--rescan") && has_word("--rescan", "--rescan"));
-    assert!(has_word("--rescan-remote, --rescan", "--rescan"), "behind one that only begins like it");
+    assert!(
+        has_word("--rescan-remote, --rescan", "--rescan"),
+        "behind one that only begins like it"
+    );
     assert!(!has_word("`--rescan-remote 1s`", "--rescan") && !has_word("---rescan", "--rescan"));
     assert!(!has_word("partial_after", "after"));
 }
 
 fn printed(arguments: &[&str]) -> String {
-    let output = std::process::Command::new(env!("CARGO_BIN_EXE_manytail")).args(arguments).output().unwrap();
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_manytail"))
+        .args(arguments)
+        .output()
+        .unwrap();
     assert!(output.status.success(), "{arguments:?}");
     String::from_utf8(output.stdout).unwrap()
 }
@@ -163,16 +235,26 @@ fn options_of_run() -> Vec<String> {
     let name = |line: &str| {
         let line = line.trim_start();
         // `-o, --output <URI>`
-        let line = line.strip_prefix('-').filter(|rest| rest.get(1..3) == Some(", ")).map_or(line, |rest| &rest[3..]);
-        let name = line.strip_prefix("--")?.split(|letter: char| !letter.is_ascii_lowercase() && letter != '-').next()?;
+        let line = line
+            .strip_prefix('-')
+            .filter(|rest| rest.get(1..3) == Some(", "))
+            .map_or(line, |rest| &rest[3..]);
+        let name = line
+            .strip_prefix("--")?
+            .split(|letter: char| !letter.is_ascii_lowercase() && letter != '-')
+            .next()?;
         Some(format!("--{name}"))
     };
     help.lines().filter_map(name).collect()
 }
 
-/// manytail(1) as text: in roff a hyphen is written with a backslash before it, and so is a change of font.
+/// manytail(1) as text: in roff a hyphen is written with a backslash before it, and so is a change
+/// of font.
 fn manual() -> String {
-    ["\\fB", "\\fI", "\\fR"].iter().fold(printed(&["man"]), |text, font| text.replace(font, "")).replace("\\-", "-")
+    ["\\fB", "\\fI", "\\fR"]
+        .iter()
+        .fold(printed(&["man"]), |text, font| text.replace(font, ""))
+        .replace("\\-", "-")
 }
 
 #[test]
@@ -181,8 +263,10 @@ fn every_option_of_run_is_in_the_help_and_the_manual_page() {
     // What the shells are told is made of the same definition, but not of the text of the help.
     let completions = printed(&["completions", "fish"]);
     let of_run = completions.lines().filter(|line| line.contains("using_subcommand run\""));
-    let mut known: Vec<String> =
-        of_run.filter_map(|line| line.split(" -l ").nth(1)?.split_whitespace().next()).map(|name| format!("--{name}")).collect();
+    let mut known: Vec<String> = of_run
+        .filter_map(|line| line.split(" -l ").nth(1)?.split_whitespace().next())
+        .map(|name| format!("--{name}"))
+        .collect();
     known.sort();
     known.dedup();
     let mut sorted = listed.clone();
@@ -204,7 +288,8 @@ struct Function<'a> {
     lines: Vec<&'a str>,
 }
 
-/// The functions of a file, as `cargo fmt` writes them: each ends with a brace in the column of its first word.
+/// The functions of a file, as `cargo fmt` writes them: each ends with a brace in the column of its
+/// first word.
 fn functions(text: &str) -> Vec<Function<'_>> {
     let lines: Vec<&str> = text.lines().collect();
     let indent = |line: &str| line.len() - line.trim_start().len();
@@ -214,7 +299,11 @@ fn functions(text: &str) -> Vec<Function<'_>> {
         let bare = line.trim_start();
         if let Some(rest) = bare.strip_prefix("impl").filter(|_| indent(line) == 0) {
             let rest = rest.rsplit(" for ").next().unwrap_or(rest);
-            let name = rest.trim_start_matches("<'a>").trim_start().split(|letter: char| !letter.is_alphanumeric()).next();
+            let name = rest
+                .trim_start_matches("<'a>")
+                .trim_start()
+                .split(|letter: char| !letter.is_alphanumeric())
+                .next();
             owner = name.map(str::to_owned);
         }
         is_test |= bare == "#[test]";
@@ -227,7 +316,10 @@ fn functions(text: &str) -> Vec<Function<'_>> {
         else {
             continue;
         };
-        let name = rest.split(|letter: char| !letter.is_alphanumeric() && letter != '_').next().unwrap_or_default();
+        let name = rest
+            .split(|letter: char| !letter.is_alphanumeric() && letter != '_')
+            .next()
+            .unwrap_or_default();
         let is_end = |other: &&str| indent(other) == indent(line) && other.trim_start() == "}";
         let len = lines[at..].iter().position(is_end).unwrap_or(0);
         let owner = owner.as_ref().filter(|_| indent(line) > 0);
@@ -251,19 +343,30 @@ fn tests() -> Vec<(PathBuf, String)> {
     let is_test = |path: &PathBuf| {
         let inside = path.strip_prefix(env!("CARGO_MANIFEST_DIR")).unwrap();
         let is_ours = inside.starts_with("tests/skipping") || inside == Path::new("tests/tidy.rs");
-        (inside.starts_with("tests") || inside.components().any(|part| part.as_os_str() == "tests") || inside.ends_with("tests.rs"))
+        (inside.starts_with("tests")
+            || inside.components().any(|part| part.as_os_str() == "tests")
+            || inside.ends_with("tests.rs"))
             && !inside.starts_with("tests/simulation")
             && !is_ours
     };
-    all_sources().into_iter().filter(is_test).map(|path| (path.clone(), fs::read_to_string(&path).unwrap())).collect()
+    all_sources()
+        .into_iter()
+        .filter(is_test)
+        .map(|path| (path.clone(), fs::read_to_string(&path).unwrap()))
+        .collect()
 }
 
 #[test]
 fn a_test_that_ends_early_is_counted_as_skipped() {
     let tests = tests();
-    let all: Vec<(&PathBuf, Function<'_>)> =
-        tests.iter().flat_map(|(path, text)| functions(text).into_iter().map(move |function| (path, function))).collect();
-    assert!(all.iter().filter(|(_, function)| function.is_test).count() > 400, "the tests were found");
+    let all: Vec<(&PathBuf, Function<'_>)> = tests
+        .iter()
+        .flat_map(|(path, text)| functions(text).into_iter().map(move |function| (path, function)))
+        .collect();
+    assert!(
+        all.iter().filter(|(_, function)| function.is_test).count() > 400,
+        "the tests were found"
+    );
     // `skip`, and what calls it, and what calls that.
     let mut skipping = vec!["skip".to_owned()];
     loop {
@@ -287,7 +390,12 @@ fn a_test_that_ends_early_is_counted_as_skipped() {
             let is_early = line.contains("return;") || line.contains("{ return }");
             let before = &function.lines[at.saturating_sub(3)..=at];
             if is_early && !before.iter().any(|line| calls(line, &skipping)) {
-                silent.push(format!("{}:{}: {}", path.display(), function.at + at + 1, line.trim()));
+                silent.push(format!(
+                    "{}:{}: {}",
+                    path.display(),
+                    function.at + at + 1,
+                    line.trim()
+                ));
             }
         }
     }
@@ -299,19 +407,34 @@ fn no_test_is_ignored_or_says_by_itself_that_it_was_skipped() {
     for (path, text) in tests() {
         for (at, line) in text.lines().enumerate() {
             let is_ignored = line.trim_start().starts_with("#[ignore");
-            let is_said =
-                ["print!(", "println!(", "write!(", "writeln!("].iter().any(|call| line.contains(call)) && line.contains("skipped");
-            assert!(!is_ignored && !is_said, "{}:{}: only `skip` counts what is skipped: {}", path.display(), at + 1, line.trim());
+            let is_said = ["print!(", "println!(", "write!(", "writeln!("]
+                .iter()
+                .any(|call| line.contains(call))
+                && line.contains("skipped");
+            assert!(
+                !is_ignored && !is_said,
+                "{}:{}: only `skip` counts what is skipped: {}",
+                path.display(),
+                at + 1,
+                line.trim()
+            );
         }
     }
 }
 
-/// The layers of `src/lib.rs`, from the top: groups of `mod` lines, with an empty line or a comment between them.
+/// The layers of `src/lib.rs`, from the top: groups of `mod` lines, with an empty line or a comment
+/// between them.
 fn layers() -> Vec<Vec<String>> {
-    let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/lib.rs")).unwrap();
+    let text =
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/lib.rs")).unwrap();
     let mut layers: Vec<Vec<String>> = vec![Vec::new()];
     for line in text.lines() {
-        match line.strip_prefix("pub ").unwrap_or(line).strip_prefix("mod ").and_then(|rest| rest.strip_suffix(';')) {
+        match line
+            .strip_prefix("pub ")
+            .unwrap_or(line)
+            .strip_prefix("mod ")
+            .and_then(|rest| rest.strip_suffix(';'))
+        {
             Some(module) => layers.last_mut().unwrap().push(module.to_owned()),
             None if layers.last().unwrap().is_empty() => {}
             None => layers.push(Vec::new()),
@@ -321,20 +444,30 @@ fn layers() -> Vec<Vec<String>> {
     layers
 }
 
-/// The product's part of a source file: no comments, and nothing behind `#[cfg(test)]`, which comes last.
+/// The product's part of a source file: no comments, and nothing behind `#[cfg(test)]`, which comes
+/// last.
 fn product_code(text: &str) -> String {
     const MARK: &str = "#[cfg(test)]\n";
     let is_module = |at: &usize| {
-        text[*at + MARK.len()..].lines().find(|line| !line.starts_with("#[")).is_some_and(|line| line.starts_with("mod "))
+        text[*at + MARK.len()..]
+            .lines()
+            .find(|line| !line.starts_with("#["))
+            .is_some_and(|line| line.starts_with("mod "))
     };
     let end = text.match_indices(MARK).map(|(at, _)| at).find(is_module).unwrap_or(text.len());
     let code = &text[..end];
-    code.lines().filter(|line| !line.trim_start().starts_with("//")).map(|line| format!("{line}\n")).collect()
+    code.lines()
+        .filter(|line| !line.trim_start().starts_with("//"))
+        .map(|line| format!("{line}\n"))
+        .collect()
 }
 
-/// The first parts of paths that begin with `crate::` or `super::`, as `base` says; those in braces, too.
+/// The first parts of paths that begin with `crate::` or `super::`, as `base` says; those in
+/// braces, too.
 fn paths_from(code: &str, base: &str) -> Vec<String> {
-    let name = |text: &str| text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>();
+    let name = |text: &str| {
+        text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>()
+    };
     let mut found = Vec::new();
     for (at, _) in code.match_indices(base) {
         if code[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == ':') {
@@ -372,20 +505,31 @@ fn imports_between_modules() -> Imports {
     let known: BTreeSet<String> = layers().into_iter().flatten().collect();
     let mut imports = Imports::new();
     for path in all_sources().iter().filter(|path| path.starts_with(&src)) {
-        let parts: Vec<_> = path.strip_prefix(&src).unwrap().iter().map(|part| part.to_str().unwrap()).collect();
-        if parts.iter().any(|part| part.starts_with("tests")) || ["lib.rs", "main.rs"].contains(&parts[0]) {
+        let parts: Vec<_> =
+            path.strip_prefix(&src).unwrap().iter().map(|part| part.to_str().unwrap()).collect();
+        if parts.iter().any(|part| part.starts_with("tests"))
+            || ["lib.rs", "main.rs"].contains(&parts[0])
+        {
             continue;
         }
         let own = parts[0].trim_end_matches(".rs").to_owned();
-        assert!(known.contains(&own), "{} is of a module that `lib.rs` does not name", path.display());
-        let others = paths_from(&product_code(&fs::read_to_string(path).unwrap()), "crate::").into_iter();
-        imports.entry(own.clone()).or_default().extend(others.filter(|other| *other != own && known.contains(other)));
+        assert!(
+            known.contains(&own),
+            "{} is of a module that `lib.rs` does not name",
+            path.display()
+        );
+        let others =
+            paths_from(&product_code(&fs::read_to_string(path).unwrap()), "crate::").into_iter();
+        imports
+            .entry(own.clone())
+            .or_default()
+            .extend(others.filter(|other| *other != own && known.contains(other)));
     }
     imports
 }
 
-/// Which file of a folder of modules imports from which other one of it. A folder's own file may import from all of them: what they
-/// take from it by `super::` are its own items.
+/// Which file of a folder of modules imports from which other one of it. A folder's own file may
+/// import from all of them: what they take from it by `super::` are its own items.
 fn imports_within(folder: &str) -> Imports {
     let below = Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(folder);
     let mut files = Vec::new();
@@ -396,21 +540,31 @@ fn imports_within(folder: &str) -> Imports {
     };
     let known: BTreeSet<String> = files.iter().map(|path| module_of(path)).collect();
     let mut imports = Imports::new();
-    for path in
-        files.iter().filter(|path| !path.ends_with("mod.rs") && !path.iter().any(|part| part == "tests.rs" || part == "tests"))
-    {
+    for path in files.iter().filter(|path| {
+        !path.ends_with("mod.rs") && !path.iter().any(|part| part == "tests.rs" || part == "tests")
+    }) {
         let code = product_code(&fs::read_to_string(path).unwrap());
         let depth = path.strip_prefix(&below).unwrap().iter().count();
-        let names = paths_from(&code, &"super::".repeat(depth)).into_iter().chain(paths_from(&code, &format!("crate::{folder}::")));
+        let names = paths_from(&code, &"super::".repeat(depth))
+            .into_iter()
+            .chain(paths_from(&code, &format!("crate::{folder}::")));
         let own = module_of(path);
-        imports.entry(own.clone()).or_default().extend(names.filter(|name| *name != own && known.contains(name)));
+        imports
+            .entry(own.clone())
+            .or_default()
+            .extend(names.filter(|name| *name != own && known.contains(name)));
     }
     imports
 }
 
 /// A way from a module back to itself.
 fn circle(imports: &Imports) -> Option<Vec<String>> {
-    fn walk<'a>(at: &'a str, imports: &'a Imports, way: &mut Vec<&'a str>, over: &mut BTreeSet<&'a str>) -> bool {
+    fn walk<'a>(
+        at: &'a str,
+        imports: &'a Imports,
+        way: &mut Vec<&'a str>,
+        over: &mut BTreeSet<&'a str>,
+    ) -> bool {
         if way.contains(&at) {
             way.push(at);
             return true;
@@ -438,23 +592,36 @@ fn imports_are_read_with_their_braces_and_a_circle_is_found() {
     assert_eq!(product_code("a\n  // crate::b\n#[cfg(test)]\nmod tests { crate::c }"), "a\n");
     let of = |pairs: &[(&str, &str)]| {
         let mut imports = Imports::new();
-        pairs.iter().for_each(|(from, to)| _ = imports.entry((*from).to_owned()).or_default().insert((*to).to_owned()));
+        pairs.iter().for_each(|(from, to)| {
+            _ = imports.entry((*from).to_owned()).or_default().insert((*to).to_owned())
+        });
         imports
     };
     assert_eq!(circle(&of(&[("a", "b"), ("b", "c"), ("a", "c")])), None);
-    assert_eq!(circle(&of(&[("a", "b"), ("b", "c"), ("c", "b")])), Some(["a", "b", "c", "b"].map(str::to_owned).to_vec()));
+    assert_eq!(
+        circle(&of(&[("a", "b"), ("b", "c"), ("c", "b")])),
+        Some(["a", "b", "c", "b"].map(str::to_owned).to_vec())
+    );
 }
 
 #[test]
 fn no_module_imports_from_a_higher_layer_and_no_circle_leads_back_to_one() {
     let layers = layers();
     assert!(layers.len() > 5, "the layers were found: {layers:?}");
-    let layer_of = |module: &str| layers.iter().position(|layer| layer.iter().any(|known| known == module)).unwrap();
+    let layer_of = |module: &str| {
+        layers.iter().position(|layer| layer.iter().any(|known| known == module)).unwrap()
+    };
     let imports = imports_between_modules();
-    assert!(imports["engine"].len() > 10 && imports["sink"].contains("sys"), "the imports were found: {imports:?}");
+    assert!(
+        imports["engine"].len() > 10 && imports["sink"].contains("sys"),
+        "the imports were found: {imports:?}"
+    );
     for (module, others) in &imports {
         for other in others {
-            assert!(layer_of(other) >= layer_of(module), "{module} imports from {other}, which is in a higher layer of lib.rs");
+            assert!(
+                layer_of(other) >= layer_of(module),
+                "{module} imports from {other}, which is in a higher layer of lib.rs"
+            );
         }
     }
     assert_eq!(circle(&imports), None, "modules that import one another");

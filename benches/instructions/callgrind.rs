@@ -1,4 +1,5 @@
-//! Counting: one case in a process of its own under callgrind, which counts inside of one function only.
+//! Counting: one case in a process of its own under callgrind, which counts inside of one function
+//! only.
 //!
 //! In: the name of a case. Out: how many instructions its work took, and for how many units.
 
@@ -39,9 +40,15 @@ pub(crate) fn only_this_is_counted(work: &mut dyn FnMut()) {
 
 /// Whether valgrind is there.
 pub(crate) fn check() -> Result<()> {
-    let is_there = Command::new("valgrind").arg("--version").output().is_ok_and(|output| output.status.success());
+    let is_there = Command::new("valgrind")
+        .arg("--version")
+        .output()
+        .is_ok_and(|output| output.status.success());
     if !is_there {
-        bail!("valgrind is needed to count instructions; on Debian and Ubuntu: apt-get install valgrind");
+        bail!(
+            "valgrind is needed to count instructions; on Debian and Ubuntu: apt-get install \
+            valgrind"
+        );
     }
     Ok(())
 }
@@ -63,10 +70,18 @@ pub(crate) fn run(name: &str) -> Result<(u64, Units)> {
         bail!("{}: {}", output.status, String::from_utf8_lossy(&output.stderr).trim_end());
     }
     let said = String::from_utf8_lossy(&output.stdout);
-    let (unit, count) = said.trim_end().split_once('=').with_context(|| format!("the child said {said:?}"))?;
-    let units = Units { name: unit.to_owned(), count: count.parse().with_context(|| format!("the child said {said:?}"))? };
-    let text = fs::read_to_string(&profile).with_context(|| format!("cannot read {}", profile.display()))?;
-    let total = text.lines().find_map(|line| line.strip_prefix("totals: ")).context("the profile has no total")?;
+    let (unit, count) =
+        said.trim_end().split_once('=').with_context(|| format!("the child said {said:?}"))?;
+    let units = Units {
+        name: unit.to_owned(),
+        count: count.parse().with_context(|| format!("the child said {said:?}"))?,
+    };
+    let text = fs::read_to_string(&profile)
+        .with_context(|| format!("cannot read {}", profile.display()))?;
+    let total = text
+        .lines()
+        .find_map(|line| line.strip_prefix("totals: "))
+        .context("the profile has no total")?;
     let instructions = total.trim().parse().with_context(|| format!("total {total:?}"))?;
     if instructions == 0 || units.count == 0 {
         bail!("nothing was counted");

@@ -16,12 +16,16 @@ const COUNT: usize = 20_000;
 /// Lines after which the buffer is emptied, as a batch is.
 const LINES_PER_BATCH: usize = 500;
 
-const PLAIN: &[u8] = b"2026-11-22T10:00:00 job 4711 RUNNING on node 17, step 3 of 128, loss 0.2718, all is well so far, go on";
+const PLAIN: &[u8] = b"2026-11-22T10:00:00 job 4711 RUNNING on node 17, step 3 of 128, loss \
+    0.2718, all is well so far, go on";
 const QUOTED: &[u8] =
-    b"{\"level\":\"info\",\"job\":\"4711\",\"node\":\"17\"}\t\x1b[32mRUNNING\x1b[0m C:\\jobs\\4711 \"step 3 of 128\" all is wel";
-const UTF8: &str = "2026-11-22T10:00:00 Auftrag 4711 läuft auf Knoten 17, Schritt 3 von 128, größter Fehler 0,27 — 進行中";
+    b"{\"level\":\"info\",\"job\":\"4711\",\"node\":\"17\"}\t\x1b[32mRUNNING\x1b[0m C:\\jobs\\4711 \
+        \"step 3 of 128\" all is wel";
+const UTF8: &str = "2026-11-22T10:00:00 Auftrag 4711 läuft auf Knoten 17, Schritt 3 von 128, \
+    größter Fehler 0,27 — 進行中";
 const INVALID: &[u8] =
-    b"2026-11-22T10:00:00 Auftrag 4711 l\xe4uft auf Knoten 17, Schritt 3 von 128, gr\xf6\xdfter Fehler 0,2718, Ende";
+    b"2026-11-22T10:00:00 Auftrag 4711 l\xe4uft auf Knoten 17, Schritt 3 von 128, gr\xf6\xdfter \
+        Fehler 0,2718, Ende";
 
 /// raw and text copy a line whatever it holds.
 pub(crate) const CASES: [Case; 12] = [
@@ -35,8 +39,14 @@ pub(crate) const CASES: [Case; 12] = [
     Case { name: "encode-json-invalid", run: || encode(Format::Json, INVALID) },
     Case { name: "begin-text", run: || begin(Format::Text, b"/jobs/d042/job0042042.log") },
     Case { name: "begin-json", run: || begin(Format::Json, b"/jobs/d042/job0042042.log") },
-    Case { name: "begin-text-invalid", run: || begin(Format::Text, b"/jobs/d042/l\xe4uft\n42042.log") },
-    Case { name: "begin-json-invalid", run: || begin(Format::Json, b"/jobs/d042/l\xe4uft\n42042.log") },
+    Case {
+        name: "begin-text-invalid",
+        run: || begin(Format::Text, b"/jobs/d042/l\xe4uft\n42042.log"),
+    },
+    Case {
+        name: "begin-json-invalid",
+        run: || begin(Format::Json, b"/jobs/d042/l\xe4uft\n42042.log"),
+    },
 ];
 
 fn source(path: &[u8]) -> Source<'_> {
@@ -53,7 +63,10 @@ fn encode(format: Format, bytes: &[u8]) -> Units {
             if at % LINES_PER_BATCH == 0 {
                 out.clear();
             }
-            encoder.encode(&Line { bytes: black_box(bytes), offset: 1_000_000 + at as u64, ended: true }, &mut out);
+            encoder.encode(
+                &Line { bytes: black_box(bytes), offset: 1_000_000 + at as u64, ended: true },
+                &mut out,
+            );
         }
     });
     black_box(&out);

@@ -1,4 +1,5 @@
-//! Whole turns on 100,000 files in memory: events alone, one line of each file, and large files read at once.
+//! Whole turns on 100,000 files in memory: events alone, one line of each file, and large files
+//! read at once.
 
 use std::ffi::OsString;
 use std::time::{Duration, SystemTime};
@@ -39,13 +40,29 @@ struct Bench {
 impl Bench {
     /// An engine that has read the first line of each file.
     fn new(files: usize, options: &[&str]) -> Self {
-        let arguments = ["manytail", "run", "--rescan", "0"].iter().chain(options).chain(&[ROOT]).map(OsString::from);
-        let Ok(Command::Run(settings)) = cli::parse(arguments, []) else { panic!("the arguments are right") };
+        let arguments = ["manytail", "run", "--rescan", "0"]
+            .iter()
+            .chain(options)
+            .chain(&[ROOT])
+            .map(OsString::from);
+        let Ok(Command::Run(settings)) = cli::parse(arguments, []) else {
+            panic!("the arguments are right")
+        };
         let config = settings.config;
-        let now = Now { instant: clock::now().instant, wall: SystemTime::UNIX_EPOCH + Duration::new(1_795_341_600, 123_456_789) };
-        let mut bench = Bench { engine: Engine::new(config.engine, Memory::new(files), Taking::new(|_| {}), now), now };
+        let now = Now {
+            instant: clock::now().instant,
+            wall: SystemTime::UNIX_EPOCH + Duration::new(1_795_341_600, 123_456_789),
+        };
+        let mut bench = Bench {
+            engine: Engine::new(config.engine, Memory::new(files), Taking::new(|_| {}), now),
+            now,
+        };
         bench.turn();
-        assert_eq!((bench.engine.sizes().files, bench.records()), (files, files), "every file was found and read");
+        assert_eq!(
+            (bench.engine.sizes().files, bench.records()),
+            (files, files),
+            "every file was found and read"
+        );
         bench
     }
 
@@ -61,7 +78,10 @@ impl Bench {
 
     /// Every file gets lines, and one event says so.
     fn append_everywhere(&mut self, files: usize, lines: usize) {
-        self.now = Now { instant: self.now.instant + Duration::from_secs(1), wall: self.now.wall + Duration::from_secs(1) };
+        self.now = Now {
+            instant: self.now.instant + Duration::from_secs(1),
+            wall: self.now.wall + Duration::from_secs(1),
+        };
         let memory = self.engine.file_system_mut();
         for at in 0..files {
             let file = shuffled(at, files);
@@ -71,7 +91,8 @@ impl Bench {
     }
 }
 
-/// A permutation of `0..count` without a pattern that matters: steps by a prime that divides no count used here.
+/// A permutation of `0..count` without a pattern that matters: steps by a prime that divides no
+/// count used here.
 fn shuffled(at: usize, count: usize) -> usize {
     at * 7_919 % count
 }
@@ -86,7 +107,11 @@ fn events(burst: usize) -> Units {
         }
     }
     only_this_is_counted(&mut || bench.turn());
-    assert_eq!((bench.engine.stats().events as usize, bench.records()), (FILES, FILES), "every event was taken, nothing was read");
+    assert_eq!(
+        (bench.engine.stats().events as usize, bench.records()),
+        (FILES, FILES),
+        "every event was taken, nothing was read"
+    );
     Units::new("event", FILES)
 }
 

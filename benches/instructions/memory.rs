@@ -1,13 +1,17 @@
-//! A file system in memory that costs next to nothing: directories of a thousand files, one content for all, growth by a call.
+//! A file system in memory that costs next to nothing: directories of a thousand files, one content
+//! for all, growth by a call.
 //!
-//! What its functions cost is in the numbers of the cases that use it; they are never inlined, so a profile shows them apart.
+//! What its functions cost is in the numbers of the cases that use it; they are never inlined, so a
+//! profile shows them apart.
 
 use std::io;
 use std::time::SystemTime;
 
 use manytail::file_systems::FileSystemType;
 use manytail::sys::inotify::{self, RawEvent, mask};
-use manytail::sys::{FileId, FileKind, FileSystem, Guard, KnownLife, Links, OpenInode, RefusedLink, Stat, WatchId};
+use manytail::sys::{
+    FileId, FileKind, FileSystem, Guard, KnownLife, Links, OpenInode, RefusedLink, Stat, WatchId,
+};
 use nix::errno::Errno;
 
 /// The followed directory.
@@ -17,8 +21,10 @@ const FILES_PER_DIRECTORY: usize = 1000;
 const EVENT_BYTES: usize = 32;
 /// Every line of every file, 100 bytes with its newline.
 pub(crate) const LINE: &[u8] =
-    b"2026-11-22T10:00:00 job 4711 RUNNING on node 17, step 3 of 128, loss 0.2718, all is well so far, ok\n";
-/// Bytes copied at once: from 2 KiB on the C library copies by one instruction, which valgrind counts once per byte.
+    b"2026-11-22T10:00:00 job 4711 RUNNING on node 17, step 3 of 128, loss 0.2718, all is well so \
+        far, ok\n";
+/// Bytes copied at once: from 2 KiB on the C library copies by one instruction, which valgrind
+/// counts once per byte.
 const COPY_BYTES: usize = 1024;
 /// One read never asks for more.
 const READ_BYTES_MAX: usize = 2 * 1024 * 1024;
@@ -50,7 +56,12 @@ impl Memory {
     /// Files of one line each.
     pub(crate) fn new(files: usize) -> Self {
         let lines = READ_BYTES_MAX / LINE.len() + 2;
-        Memory { sizes: vec![LINE.len() as u64; files], content: LINE.repeat(lines), events: Vec::new(), taken: 0 }
+        Memory {
+            sizes: vec![LINE.len() as u64; files],
+            content: LINE.repeat(lines),
+            events: Vec::new(),
+            taken: 0,
+        }
     }
 
     /// Appends lines to a file.
@@ -63,7 +74,10 @@ impl Memory {
         let watch = WatchId((file / FILES_PER_DIRECTORY + 2) as i32);
         let name = format!("job{file:07}.log");
         let before = self.events.len();
-        inotify::encode(&RawEvent { watch, mask: mask::MODIFY, cookie: 0, name: name.as_bytes() }, &mut self.events);
+        inotify::encode(
+            &RawEvent { watch, mask: mask::MODIFY, cookie: 0, name: name.as_bytes() },
+            &mut self.events,
+        );
         assert_eq!(self.events.len() - before, EVENT_BYTES, "every event is of one size");
     }
 
@@ -74,7 +88,9 @@ impl Memory {
     fn find(&self, path: &[u8]) -> io::Result<Place> {
         let below = path.strip_prefix(ROOT.as_bytes()).ok_or(Errno::ENOENT)?;
         let below = below.strip_suffix(b"/").unwrap_or(below);
-        let number = |digits: &[u8]| digits.iter().fold(0, |number, digit| number * 10 + usize::from(digit - b'0'));
+        let number = |digits: &[u8]| {
+            digits.iter().fold(0, |number, digit| number * 10 + usize::from(digit - b'0'))
+        };
         match below {
             [] => Ok(Place::Root),
             [b'/', b'd', digits @ ..] if digits.len() == 3 => Ok(Place::Directory(number(digits))),
@@ -110,7 +126,12 @@ impl FileSystem for Memory {
         Ok(self.look(&self.find(path)?))
     }
 
-    fn stat_known(&mut self, path: &[u8], links: Links, _life: &mut dyn FnMut(u64, u64) -> Option<KnownLife>) -> io::Result<Stat> {
+    fn stat_known(
+        &mut self,
+        path: &[u8],
+        links: Links,
+        _life: &mut dyn FnMut(u64, u64) -> Option<KnownLife>,
+    ) -> io::Result<Stat> {
         self.stat(path, links)
     }
 
@@ -168,15 +189,27 @@ impl FileSystem for Memory {
             Place::Root => Ok(Listing { kind: FileKind::Directory, rest: 0..self.directories() }),
             Place::Directory(at) => {
                 let first = at * FILES_PER_DIRECTORY;
-                Ok(Listing { kind: FileKind::Regular, rest: first..self.sizes.len().min(first + FILES_PER_DIRECTORY) })
+                Ok(Listing {
+                    kind: FileKind::Regular,
+                    rest: first..self.sizes.len().min(first + FILES_PER_DIRECTORY),
+                })
             }
             Place::File(_) => Err(Errno::ENOTDIR.into()),
         }
     }
 
-    fn next_entry(&mut self, listing: &mut Listing, name: &mut Vec<u8>) -> io::Result<Option<FileKind>> {
+    fn next_entry(
+        &mut self,
+        listing: &mut Listing,
+        name: &mut Vec<u8>,
+    ) -> io::Result<Option<FileKind>> {
         let Some(at) = listing.rest.next() else { return Ok(None) };
-        *name = if listing.kind == FileKind::Directory { format!("d{at:03}") } else { format!("job{at:07}.log") }.into_bytes();
+        *name = if listing.kind == FileKind::Directory {
+            format!("d{at:03}")
+        } else {
+            format!("job{at:07}.log")
+        }
+        .into_bytes();
         Ok(Some(listing.kind))
     }
 

@@ -22,8 +22,12 @@ impl Report {
         let baseline = match baseline {
             Some(path) => {
                 let path = resolve(&path);
-                let text = fs::read(&path).with_context(|| format!("BASELINE: cannot read {}", path.display()))?;
-                Some(serde_json::from_slice(&text).with_context(|| format!("BASELINE: {} is not a result", path.display()))?)
+                let text = fs::read(&path)
+                    .with_context(|| format!("BASELINE: cannot read {}", path.display()))?;
+                Some(
+                    serde_json::from_slice(&text)
+                        .with_context(|| format!("BASELINE: {} is not a result", path.display()))?,
+                )
             }
             None => None,
         };
@@ -44,7 +48,11 @@ impl Report {
         let ratio = match &self.baseline {
             None => String::new(),
             Some(then) => {
-                match then.get(case).filter(|then| then["per"] == units.name).and_then(|then| then["instructions"].as_f64()) {
+                match then
+                    .get(case)
+                    .filter(|then| then["per"] == units.name)
+                    .and_then(|then| then["instructions"].as_f64())
+                {
                     Some(then) => format!("  {:>8.3}", each / then),
                     None => format!("  {:>8}", "new"),
                 }
@@ -63,7 +71,8 @@ impl Report {
     }
 }
 
-/// A relative path counts from where `cargo bench` was called, as PWD still tells: cargo runs benchmarks at the top of the package.
+/// A relative path counts from where `cargo bench` was called, as PWD still tells: cargo runs
+/// benchmarks at the top of the package.
 fn resolve(path: &OsStr) -> PathBuf {
     match env::var_os("PWD") {
         Some(called_from) => Path::new(&called_from).join(path),

@@ -1,7 +1,8 @@
 //! `joblogs append`: writes lines to a tree the way schedulers do, and keeps the ledger.
 //!
-//! Each line is one open (`O_APPEND`), one write and one close, unless asked otherwise; lines go to random jobs. Between lines it rotates,
-//! renames, truncates and deletes logs and starts new jobs, as asked. A log is deleted or truncated, and an old generation removed, only when it was left
+//! Each line is one open (`O_APPEND`), one write and one close, unless asked otherwise; lines go to
+//! random jobs. Between lines it rotates, renames, truncates and deletes logs and starts new jobs,
+//! as asked. A log is deleted or truncated, and an old generation removed, only when it was left
 //! alone for the grace: a follower that is not later than that loses nothing.
 
 use crate::jobs::{self, JOBS_MAX, Paths, Tree, with_suffix};
@@ -97,28 +98,36 @@ pub(crate) struct Options {
 
 pub(crate) fn append(options: &Options) -> Result<()> {
     check_options(options)?;
-    let ledger_path = std::path::absolute(ledger::path_for(&options.dir, options.ledger.as_deref()))?;
+    let ledger_path =
+        std::path::absolute(ledger::path_for(&options.dir, options.ledger.as_deref()))?;
     let mut ledger = Ledger::read(&ledger_path)?;
-    std::env::set_current_dir(&options.dir).with_context(|| format!("cannot enter {}", options.dir.display()))?;
+    std::env::set_current_dir(&options.dir)
+        .with_context(|| format!("cannot enter {}", options.dir.display()))?;
     let mut signals = SigSet::empty();
     signals.add(Signal::SIGTERM);
     signals.add(Signal::SIGINT);
     signals.thread_block()?; // the threads inherit it
     let signals = SignalFd::with_flags(&signals, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
-    let mut writers: Vec<Writer<'_>> = (0..options.threads).map(|thread| Writer::new(options, &ledger, thread)).collect();
+    let mut writers: Vec<Writer<'_>> =
+        (0..options.threads).map(|thread| Writer::new(options, &ledger, thread)).collect();
 
     let stop = AtomicBool::new(false);
     let (started, cpu_before) = (Instant::now(), cpu_us()?);
     let outcome = std::thread::scope(|scope| {
         let stop = &stop;
-        let first = writers.iter_mut().map(|writer| scope.spawn(move || writer.run(started, stop))).collect::<Vec<_>>();
+        let first = writers
+            .iter_mut()
+            .map(|writer| scope.spawn(move || writer.run(started, stop)))
+            .collect::<Vec<_>>();
         while !first.iter().all(std::thread::ScopedJoinHandle::is_finished) {
             if matches!(signals.read_signal(), Ok(Some(_))) {
                 stop.store(true, Ordering::Relaxed);
             }
             std::thread::park_timeout(Duration::from_millis(10));
         }
-        first.into_iter().try_for_each(|writer| writer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+        first.into_iter().try_for_each(|writer| {
+            writer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
     });
     let (seconds, cpu) = (started.elapsed().as_secs_f64(), cpu_us()? - cpu_before);
 
@@ -130,7 +139,8 @@ pub(crate) fn append(options: &Options) -> Result<()> {
     ledger.write(&ledger_path)?;
     let Counts { lines, created, rotated, renamed, truncated, deleted } = counts;
     println!(
-        "lines={lines} seconds={seconds:.3} lines_per_s={:.0} cpu_us={cpu} cpu_us_per_line={:.2} created={created} rotated={rotated} \
+        "lines={lines} seconds={seconds:.3} lines_per_s={:.0} cpu_us={cpu} cpu_us_per_line={:.2} \
+        created={created} rotated={rotated} \
          renamed={renamed} truncated={truncated} deleted={deleted}",
         lines as f64 / seconds,
         cpu as f64 / lines.max(1) as f64
@@ -144,9 +154,14 @@ fn check_options(options: &Options) -> Result<()> {
     }
     let counts = [options.threads, options.run, options.lines_per_write];
     if counts.contains(&0) || options.keep == 0 || options.burst == 0 || options.active == Some(0) {
-        bail!("--threads, --run, --lines-per-write, --keep, --burst and --active must be at least 1");
+        bail!(
+            "--threads, --run, --lines-per-write, --keep, --burst and --active must be at least 1"
+        );
     }
-    if options.rate.is_some_and(|rate| rate <= 0.0) || options.grace < 0.0 || options.seconds.is_some_and(|seconds| seconds < 0.0) {
+    if options.rate.is_some_and(|rate| rate <= 0.0)
+        || options.grace < 0.0
+        || options.seconds.is_some_and(|seconds| seconds < 0.0)
+    {
         bail!("--rate, --grace and --seconds must be positive");
     }
     if options.line_bytes != 0 && options.line_bytes < LINE_BYTES_MIN {
@@ -249,14 +264,17 @@ impl<'a> Writer<'a> {
             if account.rotated {
                 // Which lines the old generations hold is not known any more: at most all of them.
                 let old = Generation { last_seq: account.given, rotated_ns: 0 };
-                let found = (1..=options.keep).filter(|number| generation(writer.paths.get(slot as usize), *number).exists());
+                let found = (1..=options.keep)
+                    .filter(|number| generation(writer.paths.get(slot as usize), *number).exists());
                 writer.generations.insert(slot, vec![old; found.count()]);
             }
             if !account.deleted {
                 writer.live.push(slot);
             }
         }
-        let active = options.active.map_or(writer.live.len(), |active| active.div_ceil(options.threads as usize));
+        let active = options
+            .active
+            .map_or(writer.live.len(), |active| active.div_ceil(options.threads as usize));
         for at in 0..active.min(writer.live.len()) * usize::from(active < writer.live.len()) {
             let other = at + writer.random.below(writer.live.len() - at);
             writer.live.swap(at, other);
@@ -277,8 +295,9 @@ impl<'a> Writer<'a> {
 
     fn run(&mut self, started: Instant, stop: &AtomicBool) -> Result<()> {
         let threads = u64::from(self.options.threads);
-        let lines =
-            self.options.lines.map_or(u64::MAX, |lines| lines / threads + u64::from(u64::from(self.thread) < lines % threads));
+        let lines = self.options.lines.map_or(u64::MAX, |lines| {
+            lines / threads + u64::from(u64::from(self.thread) < lines % threads)
+        });
         let seconds = self.options.seconds.unwrap_or(f64::INFINITY);
         let rate = self.options.rate.map(|rate| rate / threads as f64);
         // At a rate nothing is written before a whole write is due.
@@ -289,7 +308,9 @@ impl<'a> Writer<'a> {
             if elapsed >= seconds {
                 break;
             }
-            let due = rate.map_or(u64::MAX, |rate| ((elapsed * rate) as u64).saturating_sub(self.counts.lines));
+            let due = rate.map_or(u64::MAX, |rate| {
+                ((elapsed * rate) as u64).saturating_sub(self.counts.lines)
+            });
             let due = (due - due % burst).min(lines - self.counts.lines);
             if due == 0 {
                 std::thread::sleep(TICK);
@@ -301,7 +322,10 @@ impl<'a> Writer<'a> {
                 let slot = self.live[self.random.below(self.live.len())];
                 let until = (self.counts.lines + stretch).min(lines);
                 while self.counts.lines < until {
-                    self.append_lines(slot, u64::from(self.options.lines_per_write).min(until - self.counts.lines))?;
+                    self.append_lines(
+                        slot,
+                        u64::from(self.options.lines_per_write).min(until - self.counts.lines),
+                    )?;
                 }
                 self.disturb(stretch)?;
             }
@@ -319,10 +343,16 @@ impl<'a> Writer<'a> {
         self.text.clear();
         for _ in 0..count {
             account.given += 1;
-            line::write(&mut self.text, Line { job, seq: account.given, sent_ns: self.now_ns }, self.options.line_bytes);
+            line::write(
+                &mut self.text,
+                Line { job, seq: account.given, sent_ns: self.now_ns },
+                self.options.line_bytes,
+            );
         }
         if account.absent && self.paths.tree().has_own_directory(job) {
-            jobs::create_directory_of(path).with_context(|| format!("cannot make the directory of {}", path.to_string_lossy()))?;
+            jobs::create_directory_of(path).with_context(|| {
+                format!("cannot make the directory of {}", path.to_string_lossy())
+            })?;
         }
         let mut append = || match self.open.entry(slot) {
             Entry::Occupied(open) => write_text(open.get(), &self.text),
@@ -345,8 +375,16 @@ impl<'a> Writer<'a> {
     /// What is due besides lines, `stretch` of which were written since the last time.
     fn disturb(&mut self, stretch: u64) -> Result<()> {
         let (options, before) = (self.options, self.counts.lines.saturating_sub(stretch));
-        let is_due = |every: Option<u64>| every.is_some_and(|every| self.counts.lines / every.max(1) > before / every.max(1));
-        let dues = [options.create_every, options.rotate_every, options.rename_every, options.truncate_every, options.delete_every];
+        let is_due = |every: Option<u64>| {
+            every.is_some_and(|every| self.counts.lines / every.max(1) > before / every.max(1))
+        };
+        let dues = [
+            options.create_every,
+            options.rotate_every,
+            options.rename_every,
+            options.truncate_every,
+            options.delete_every,
+        ];
         let [create, rotate, rename, truncate, delete] = dues.map(is_due);
         if create {
             self.create()?;
@@ -354,7 +392,10 @@ impl<'a> Writer<'a> {
         if rotate && let Some(slot) = self.draw(|writer, slot| writer.may_rotate(slot)) {
             self.rotate(slot)?;
         }
-        if rename && let Some(slot) = self.draw(|writer, slot| !writer.slots[slot as usize].account.rotated) {
+        if rename
+            && let Some(slot) =
+                self.draw(|writer, slot| !writer.slots[slot as usize].account.rotated)
+        {
             self.rename(slot)?;
         }
         if truncate {
@@ -385,7 +426,9 @@ impl<'a> Writer<'a> {
         let slot = self.push(job, Job { absent: true, ..Job::default() });
         self.live.push(slot);
         self.counts.created += 1;
-        if self.counts.lines < self.options.lines.unwrap_or(u64::MAX) / u64::from(self.options.threads) {
+        if self.counts.lines
+            < self.options.lines.unwrap_or(u64::MAX) / u64::from(self.options.threads)
+        {
             self.append_lines(slot, 1)
         } else {
             Ok(())
@@ -395,7 +438,8 @@ impl<'a> Writer<'a> {
     /// The generation that falls off must have had its grace.
     fn may_rotate(&self, slot: u32) -> bool {
         self.generations.get(&slot).is_none_or(|generations| {
-            generations.len() < self.options.keep || generations[0].rotated_ns + self.grace_ns < self.now_ns
+            generations.len() < self.options.keep
+                || generations[0].rotated_ns + self.grace_ns < self.now_ns
         })
     }
 
@@ -449,7 +493,9 @@ impl<'a> Writer<'a> {
             account.gone = account.given;
             match end {
                 End::Deleted if exists => fs::remove_file(&path),
-                End::Truncated if exists => fs::OpenOptions::new().write(true).truncate(true).open(&path).map(drop),
+                End::Truncated if exists => {
+                    fs::OpenOptions::new().write(true).truncate(true).open(&path).map(drop)
+                }
                 End::Deleted | End::Truncated => Ok(()),
             }
             .with_context(|| format!("cannot end {}", path.display()))?;
@@ -457,8 +503,9 @@ impl<'a> Writer<'a> {
                 End::Deleted => {
                     if exists && ends_directory {
                         let path = self.paths.get(slot as usize);
-                        jobs::remove_directory_of(path)
-                            .with_context(|| format!("cannot end the directory of {}", path.to_string_lossy()))?;
+                        jobs::remove_directory_of(path).with_context(|| {
+                            format!("cannot end the directory of {}", path.to_string_lossy())
+                        })?;
                     }
                     account.deleted = true;
                     self.counts.deleted += 1;

@@ -1,7 +1,8 @@
 //! `joblogs check`: an output against the ledger.
 //!
-//! Of each job every line must be there once, whole and in order. Lines that were deleted or truncated away after their grace and are
-//! missing count as `excused`, not as lost. Canaries are left out.
+//! Of each job every line must be there once, whole and in order. Lines that were deleted or
+//! truncated away after their grace and are missing count as `excused`, not as lost. Canaries are
+//! left out.
 
 use crate::jobs::job_of_path;
 use crate::latency::Latency;
@@ -27,7 +28,8 @@ pub(crate) struct Options {
     /// The first line of each job that must be there; an earlier one counts as repeated
     #[arg(long, value_enum, default_value_t = From::Beginning)]
     from: From,
-    /// Say how late lines were: by the records' own time (json), else by when they are read here (standard input only)
+    /// Say how late lines were: by the records' own time (json), else by when they are read here
+    /// (standard input only)
     #[arg(long)]
     latency: bool,
     /// Offenders that are shown
@@ -59,7 +61,10 @@ pub(crate) fn check(options: &Options) -> Result<bool> {
     checker.settle();
     let Checker { lost, repeated, torn, out_of_order, excused, lines, .. } = checker;
     let jobs = checker.jobs.iter().filter(|job| job.next > job.first).count();
-    println!("lost={lost} repeated={repeated} torn={torn} out_of_order={out_of_order} lines={lines} jobs={jobs} excused={excused}");
+    println!(
+        "lost={lost} repeated={repeated} torn={torn} out_of_order={out_of_order} lines={lines} \
+        jobs={jobs} excused={excused}"
+    );
     if options.latency {
         println!("{}", checker.latency.report());
     }
@@ -100,7 +105,11 @@ impl<'a> Checker<'a> {
         Checker {
             options,
             ledger,
-            jobs: ledger.jobs.iter().map(|job| Seen { first: first(job), next: first(job) }).collect(),
+            jobs: ledger
+                .jobs
+                .iter()
+                .map(|job| Seen { first: first(job), next: first(job) })
+                .collect(),
             missing: HashMap::new(),
             started_ns: line::now_ns(),
             latency: Latency::new(),
@@ -151,7 +160,12 @@ impl<'a> Checker<'a> {
             self.torn += 1;
             return self.show("torn: a line of another file", bytes);
         }
-        if self.ledger.jobs.get(line.job as usize).is_none_or(|job| line.seq > job.given || line.seq == 0) {
+        if self
+            .ledger
+            .jobs
+            .get(line.job as usize)
+            .is_none_or(|job| line.seq > job.given || line.seq == 0)
+        {
             self.torn += 1;
             return self.show("torn: a line that the ledger does not know", bytes);
         }
@@ -199,7 +213,8 @@ impl<'a> Checker<'a> {
                 self.excused += u64::from(lost_from - from);
                 if lost_from < to {
                     self.lost += u64::from(to - lost_from);
-                    let whose = format!("job{job:07} lines {lost_from} to {} of {}", to - 1, account.given);
+                    let whose =
+                        format!("job{job:07} lines {lost_from} to {} of {}", to - 1, account.given);
                     self.show("lost", whose.as_bytes());
                 }
             }
@@ -217,7 +232,9 @@ impl<'a> Checker<'a> {
 /// Takes `seq` out of the ranges; says whether it was there.
 fn take_from(ranges: Option<&mut Vec<(u32, u32)>>, seq: u32) -> bool {
     let Some(ranges) = ranges else { return false };
-    let Some(at) = ranges.iter().position(|(from, to)| (*from..*to).contains(&seq)) else { return false };
+    let Some(at) = ranges.iter().position(|(from, to)| (*from..*to).contains(&seq)) else {
+        return false;
+    };
     let (from, to) = ranges.swap_remove(at);
     ranges.extend([(from, seq), (seq + 1, to)].into_iter().filter(|(from, to)| from < to));
     true

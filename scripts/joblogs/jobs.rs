@@ -1,4 +1,5 @@
-//! Where each job's log lives: the layout of a tree, and the names of its files, built before they are needed.
+//! Where each job's log lives: the layout of a tree, and the names of its files, built before they
+//! are needed.
 
 use crate::random::{Random, mix};
 use anyhow::{Result, bail};
@@ -47,7 +48,13 @@ impl Tree {
     /// The directories, below the tree's root.
     pub(crate) fn directories(self) -> impl Iterator<Item = String> {
         let dirs = if self.layout == Layout::Flat { 0 } else { self.dirs };
-        (0..dirs).map(move |dir| if self.layout == Layout::Users { format!("user{dir:05}") } else { format!("{dir:04x}") })
+        (0..dirs).map(move |dir| {
+            if self.layout == Layout::Users {
+                format!("user{dir:05}")
+            } else {
+                format!("{dir:04x}")
+            }
+        })
     }
 
     /// Whether `job` has a directory of its own.
@@ -60,16 +67,25 @@ impl Tree {
         let place = mix(self.seed ^ u64::from(job) << 20);
         let written = match self.layout {
             Layout::Flat => Ok(()),
-            Layout::Own if self.has_own_directory(job) => write!(out, "{:04x}/own{job:07}/", place % u64::from(self.dirs)),
+            Layout::Own if self.has_own_directory(job) => {
+                write!(out, "{:04x}/own{job:07}/", place % u64::from(self.dirs))
+            }
             Layout::Hashed | Layout::Own => write!(out, "{:04x}/", place % u64::from(self.dirs)),
             // The square draws low numbers: a quarter of the users own half of the jobs.
-            Layout::Users => write!(out, "user{:05}/", (Random::new(place).unit().powi(2) * f64::from(self.dirs - 1)) as u32),
+            Layout::Users => write!(
+                out,
+                "user{:05}/",
+                (Random::new(place).unit().powi(2) * f64::from(self.dirs - 1)) as u32
+            ),
         };
-        written.and_then(|()| write!(out, "job{job:07}.log\0")).unwrap_or_else(|_| unreachable!("a Vec takes all"));
+        written
+            .and_then(|()| write!(out, "job{job:07}.log\0"))
+            .unwrap_or_else(|_| unreachable!("a Vec takes all"));
     }
 }
 
-/// The paths of many jobs in one buffer, each ended by a NUL so that the kernel can have it as it is.
+/// The paths of many jobs in one buffer, each ended by a NUL so that the kernel can have it as it
+/// is.
 pub(crate) struct Paths {
     tree: Tree,
     bytes: Vec<u8>,
@@ -95,7 +111,8 @@ impl Paths {
     pub(crate) fn get(&self, index: usize) -> &CStr {
         let start = index.checked_sub(1).map_or(0, |before| self.ends[before]);
         let path = &self.bytes[start..self.ends[index]];
-        CStr::from_bytes_with_nul(path).unwrap_or_else(|_| unreachable!("write_path ends a path with its only NUL"))
+        CStr::from_bytes_with_nul(path)
+            .unwrap_or_else(|_| unreachable!("write_path ends a path with its only NUL"))
     }
 
     /// Gives the path its other name: `job...` becomes `run...` and the reverse.

@@ -36,7 +36,10 @@ impl Latency {
 
     pub(crate) fn report(&self) -> String {
         let [p50, p99, p999] = [0.5, 0.99, 0.999].map(|share| self.quantile_us(share));
-        format!("timed={} p50_us={p50} p99_us={p99} p999_us={p999} max_us={}", self.count, self.max_us)
+        format!(
+            "timed={} p50_us={p50} p99_us={p99} p999_us={p999} max_us={}",
+            self.count, self.max_us
+        )
     }
 }
 

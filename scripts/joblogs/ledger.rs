@@ -1,8 +1,10 @@
-//! The ledger: how many lines each job was given, and which of them a follower may have had no chance to read.
+//! The ledger: how many lines each job was given, and which of them a follower may have had no
+//! chance to read.
 //!
-//! A text file: a head line, then one line per job, `made base given gone flags`. Lines 1 to `made` are from `make`, those above `base`
-//! from the last `append`, up to `given`. Lines up to `gone` were in a file that was deleted or truncated after its grace;
-//! flags: `d` deleted, `r` renamed to its other name, `s` has rotated generations, `c` to be created at its next line, `-` none.
+//! A text file: a head line, then one line per job, `made base given gone flags`. Lines 1 to `made`
+//! are from `make`, those above `base` from the last `append`, up to `given`. Lines up to `gone`
+//! were in a file that was deleted or truncated after its grace; flags: `d` deleted, `r` renamed to
+//! its other name, `s` has rotated generations, `c` to be created at its next line, `-` none.
 
 use crate::jobs::{JOBS_MAX, Layout, Tree, with_suffix};
 use anyhow::{Context, Result, bail};
@@ -45,12 +47,18 @@ pub(crate) fn path_for(tree: &Path, given: Option<&Path>) -> PathBuf {
 
 impl Ledger {
     pub(crate) fn read(path: &Path) -> Result<Self> {
-        let text = fs::read_to_string(path).with_context(|| format!("cannot read the ledger {}", path.display()))?;
+        let text = fs::read_to_string(path)
+            .with_context(|| format!("cannot read the ledger {}", path.display()))?;
         let mut lines = text.lines();
-        let tree = lines.next().and_then(head).with_context(|| format!("{} is not a ledger of joblogs", path.display()))?;
+        let tree = lines
+            .next()
+            .and_then(head)
+            .with_context(|| format!("{} is not a ledger of joblogs", path.display()))?;
         let mut jobs = Vec::new();
         for line in lines {
-            jobs.push(job(line).with_context(|| format!("{}: bad line for job {}: {line}", path.display(), jobs.len()))?);
+            jobs.push(job(line).with_context(|| {
+                format!("{}: bad line for job {}: {line}", path.display(), jobs.len())
+            })?);
         }
         if jobs.len() > JOBS_MAX as usize {
             bail!("{} has more than {JOBS_MAX} jobs", path.display());
@@ -64,11 +72,18 @@ impl Ledger {
         let write = || -> std::io::Result<()> {
             let mut out = BufWriter::new(fs::File::create(&beside)?);
             let Tree { layout, dirs, seed } = self.tree;
-            let layout = layout.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned());
+            let layout = layout
+                .to_possible_value()
+                .map_or_else(String::new, |value| value.get_name().to_owned());
             writeln!(out, "joblogs-ledger 1 {layout} {dirs} {seed}")?;
             for job in &self.jobs {
                 write!(out, "{} {} {} {} ", job.made, job.base, job.given, job.gone)?;
-                for (is_set, flag) in [(job.deleted, b"d"), (job.renamed, b"r"), (job.rotated, b"s"), (job.absent, b"c")] {
+                for (is_set, flag) in [
+                    (job.deleted, b"d"),
+                    (job.renamed, b"r"),
+                    (job.rotated, b"s"),
+                    (job.absent, b"c"),
+                ] {
                     out.write_all(if is_set { flag } else { b"" })?;
                 }
                 let has_flags = job.deleted || job.renamed || job.rotated || job.absent;
@@ -93,5 +108,14 @@ fn job(line: &str) -> Option<Job> {
     let (made, base, given, gone) = (number()?, number()?, number()?, number()?);
     let flags = words.next()?;
     let has = |flag| flags.contains(flag);
-    Some(Job { made, base, given, gone, deleted: has('d'), renamed: has('r'), rotated: has('s'), absent: has('c') })
+    Some(Job {
+        made,
+        base,
+        given,
+        gone,
+        deleted: has('d'),
+        renamed: has('r'),
+        rotated: has('s'),
+        absent: has('c'),
+    })
 }

@@ -1,15 +1,17 @@
 //! One job's line, written and understood.
 //!
-//! `<job> <seq> <sent> <state> <payload> #<sum>`: the job's name (`job0012345`), the line's number within the job (from 1, across
-//! rotations), when it was written (nanoseconds since 1970), where the job stands, what it says, and six hex digits of check sum.
-//! A canary is a line that begins with `canary `: it asks whether a follower is awake and counts as nothing.
+//! `<job> <seq> <sent> <state> <payload> #<sum>`: the job's name (`job0012345`), the line's number
+//! within the job (from 1, across rotations), when it was written (nanoseconds since 1970), where
+//! the job stands, what it says, and six hex digits of check sum. A canary is a line that begins
+//! with `canary `: it asks whether a follower is awake and counts as nothing.
 
 use crate::random::mix;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Bytes of a job's name in its lines: `job` and seven digits.
 pub(crate) const NAME_BYTES: usize = 10;
-/// The shortest line that `--bytes` and `--line-bytes` may ask for, with its newline: two 20-digit numbers, a state and the sum.
+/// The shortest line that `--bytes` and `--line-bytes` may ask for, with its newline: two 20-digit
+/// numbers, a state and the sum.
 pub(crate) const LINE_BYTES_MIN: usize = 80;
 
 const SUM_BYTES: usize = " #".len() + 6;
@@ -27,7 +29,8 @@ pub(crate) fn now_ns() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64)
 }
 
-/// Appends a whole line and its newline to `out`, filled up to `line_bytes` (with the newline) where that is more than it needs.
+/// Appends a whole line and its newline to `out`, filled up to `line_bytes` (with the newline)
+/// where that is more than it needs.
 pub(crate) fn write(out: &mut Vec<u8>, line: Line, line_bytes: usize) {
     let start = out.len();
     out.extend_from_slice(b"job");
@@ -79,7 +82,8 @@ pub(crate) fn is_canary(bytes: &[u8]) -> bool {
     bytes.starts_with(b"canary ")
 }
 
-/// Where a job stands at its line `seq`: PENDING, RUNNING, progress, and DONE or FAILED; then it is queued again.
+/// Where a job stands at its line `seq`: PENDING, RUNNING, progress, and DONE or FAILED; then it is
+/// queued again.
 fn story(out: &mut Vec<u8>, line: Line) {
     let luck = mix(u64::from(line.job) + 1);
     let life = 5 + (luck % 60);

@@ -1,11 +1,17 @@
-//! Load for manytail: makes trees of synthetic job logs, appends to them the way schedulers do, and judges what came out.
+//! Load for manytail: makes trees of synthetic job logs, appends to them the way schedulers do, and
+//! judges what came out.
 //!
-//! `joblogs make` writes a tree and its ledger, `joblogs append` goes on writing, `joblogs check` says what an output lost,
-//! repeated, tore or swapped, `joblogs receive` measures an output as it comes. Every line names its job, its number within the job
-//! (from 1, across rotations) and when it was written, and ends in a check sum; so a line and the ledger are all a check needs.
-//! Call: `cargo run --release --example joblogs -- make --help`.
+//! `joblogs make` writes a tree and its ledger, `joblogs append` goes on writing, `joblogs check`
+//! says what an output lost, repeated, tore or swapped, `joblogs receive` measures an output as it
+//! comes. Every line names its job, its number within the job (from 1, across rotations) and when
+//! it was written, and ends in a check sum; so a line and the ledger are all a check needs. Call:
+//! `cargo run --release --example joblogs -- make --help`.
 
-#![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "a load generator keeps its own clock and files")]
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "a load generator keeps its own clock and files"
+)]
 
 mod append;
 mod check;
@@ -22,7 +28,9 @@ use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 
 #[derive(Parser)]
-#[command(about = "Makes job logs, appends to them, and checks and measures what a follower delivers")]
+#[command(
+    about = "Makes job logs, appends to them, and checks and measures what a follower delivers"
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -34,7 +42,8 @@ enum Command {
     Make(make::Options),
     /// Append lines to a tree, one open, write and close for each
     Append(append::Options),
-    /// Compare a follower's output with the ledger; exit 1 if lines are lost, repeated, torn or out of order
+    /// Compare a follower's output with the ledger; exit 1 if lines are lost, repeated, torn or out
+    /// of order
     Check(check::Options),
     /// Take a follower's output as it comes, count it and measure how late it is
     Receive(receive::Options),

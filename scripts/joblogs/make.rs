@@ -61,11 +61,16 @@ pub(crate) fn make(options: &Options) -> Result<()> {
     if options.files > JOBS_MAX {
         bail!("--files must be at most {JOBS_MAX}");
     }
-    if options.line_bytes < LINE_BYTES_MIN || options.bytes.is_some_and(|bytes| bytes < LINE_BYTES_MIN) {
-        bail!("--bytes and --line-bytes must be at least {LINE_BYTES_MIN}; --empty makes empty files");
+    if options.line_bytes < LINE_BYTES_MIN
+        || options.bytes.is_some_and(|bytes| bytes < LINE_BYTES_MIN)
+    {
+        bail!(
+            "--bytes and --line-bytes must be at least {LINE_BYTES_MIN}; --empty makes empty files"
+        );
     }
     let tree = Tree::new(options.layout, options.dirs, options.seed)?;
-    let ledger_path = std::path::absolute(ledger::path_for(&options.dir, options.ledger.as_deref()))?;
+    let ledger_path =
+        std::path::absolute(ledger::path_for(&options.dir, options.ledger.as_deref()))?;
     make_directories(&options.dir, tree)?;
     std::env::set_current_dir(&options.dir)?; // paths below the tree are short
     let mut paths = Paths::new(tree);
@@ -83,13 +88,18 @@ pub(crate) fn make(options: &Options) -> Result<()> {
             let file = open(path, flags, Mode::from_bits_truncate(0o644))?;
             write_lines(fs::File::from(file), job, options, &mut random)
         };
-        let (made, made_bytes) = create().with_context(|| format!("cannot create {}", path.to_string_lossy()))?;
+        let (made, made_bytes) =
+            create().with_context(|| format!("cannot create {}", path.to_string_lossy()))?;
         accounts.push(Job { made, base: made, given: made, ..Job::default() });
         lines += u64::from(made);
         bytes += made_bytes;
     }
     Ledger { tree, jobs: accounts }.write(&ledger_path)?;
-    println!("files={} lines={lines} bytes={bytes} seconds={:.2}", options.files, started.elapsed().as_secs_f64());
+    println!(
+        "files={} lines={lines} bytes={bytes} seconds={:.2}",
+        options.files,
+        started.elapsed().as_secs_f64()
+    );
     Ok(())
 }
 
@@ -99,13 +109,19 @@ fn make_directories(root: &Path, tree: Tree) -> Result<()> {
         bail!("{} is not empty", root.display());
     }
     for directory in tree.directories() {
-        fs::create_dir(root.join(&directory)).with_context(|| format!("cannot create {directory}"))?;
+        fs::create_dir(root.join(&directory))
+            .with_context(|| format!("cannot create {directory}"))?;
     }
     Ok(())
 }
 
 /// Writes the first lines of `job`; says how many lines and bytes.
-fn write_lines(mut file: fs::File, job: u32, options: &Options, random: &mut Random) -> Result<(u32, u64)> {
+fn write_lines(
+    mut file: fs::File,
+    job: u32,
+    options: &Options,
+    random: &mut Random,
+) -> Result<(u32, u64)> {
     let (lines, bytes_min) = match options.bytes {
         _ if options.empty => (0, 0),
         Some(bytes) => ((bytes / options.line_bytes).max(1) as u32, bytes as u64),

@@ -1,9 +1,11 @@
-//! `joblogs receive`: takes a follower's output as it comes, counts it, and says how late it was and what the follower spent.
+//! `joblogs receive`: takes a follower's output as it comes, counts it, and says how late it was
+//! and what the follower spent.
 //!
-//! Latency is arrival here minus the time in the line, for lines that were written after the start. With `--canary` it first asks
-//! whether the follower is awake: it appends canaries to a file of the tree until one comes back and the follower has come to rest,
-//! then says `ready` on standard error; what the follower spends is counted from there, and, if lines are missing, up to the last that
-//! came.
+//! Latency is arrival here minus the time in the line, for lines that were written after the start.
+//! With `--canary` it first asks whether the follower is awake: it appends canaries to a file of
+//! the tree until one comes back and the follower has come to rest, then says `ready` on standard
+//! error; what the follower spends is counted from there, and, if lines are missing, up to the last
+//! that came.
 
 use crate::latency::Latency;
 use crate::line;
@@ -47,7 +49,8 @@ pub(crate) struct Options {
     /// End this many seconds after the start (or `ready`), whatever came
     #[arg(long)]
     deadline: Option<f64>,
-    /// With --canary and --cpu-of: take a follower that does not come to rest for ready after this many seconds
+    /// With --canary and --cpu-of: take a follower that does not come to rest for ready after this
+    /// many seconds
     #[arg(long, requires = "canary")]
     rest_timeout: Option<f64>,
     /// Say how late lines were
@@ -69,14 +72,25 @@ pub(crate) struct Options {
 
 /// Says whether all that was expected came.
 pub(crate) fn receive(options: &Options) -> Result<bool> {
-    let idle_timeout = Duration::try_from_secs_f64(options.idle_timeout).context("--idle-timeout")?;
-    let deadline = options.deadline.map(Duration::try_from_secs_f64).transpose().context("--deadline")?;
-    let rest_timeout = options.rest_timeout.map(Duration::try_from_secs_f64).transpose().context("--rest-timeout")?;
+    let idle_timeout =
+        Duration::try_from_secs_f64(options.idle_timeout).context("--idle-timeout")?;
+    let deadline =
+        options.deadline.map(Duration::try_from_secs_f64).transpose().context("--deadline")?;
+    let rest_timeout = options
+        .rest_timeout
+        .map(Duration::try_from_secs_f64)
+        .transpose()
+        .context("--rest-timeout")?;
     let listener = match &options.unix {
-        Some(path) => Some(UnixListener::bind(path).with_context(|| format!("cannot listen on {}", path.display()))?),
+        Some(path) => Some(
+            UnixListener::bind(path)
+                .with_context(|| format!("cannot listen on {}", path.display()))?,
+        ),
         None => None,
     };
-    let tee = options.tee.as_ref().map(|path| File::create(path).with_context(|| format!("cannot create {}", path.display())));
+    let tee = options.tee.as_ref().map(|path| {
+        File::create(path).with_context(|| format!("cannot create {}", path.display()))
+    });
     let mut receiver = Receiver {
         options,
         tee: tee.transpose()?,
@@ -99,10 +113,13 @@ pub(crate) fn receive(options: &Options) -> Result<bool> {
     }
     let cpu_before = options.cpu_of.map(cpu_ns).transpose()?;
     let end = deadline.map(|deadline| Instant::now() + deadline);
-    while options.expect.is_none_or(|expect| receiver.lines < expect) && end.is_none_or(|end| Instant::now() < end) {
+    while options.expect.is_none_or(|expect| receiver.lines < expect)
+        && end.is_none_or(|end| Instant::now() < end)
+    {
         match receiver.take_with_pause(&mut source, idle_timeout, end)? {
             Taken::Some => {}
-            Taken::End if listener.is_some() => match Source::open(listener.as_ref(), idle_timeout) {
+            Taken::End if listener.is_some() => match Source::open(listener.as_ref(), idle_timeout)
+            {
                 Ok(next) => source = next,
                 Err(_) => break,
             },
@@ -216,7 +233,9 @@ impl Receiver<'_> {
                     continue;
                 }
                 self.lines += 1;
-                if let Some(sent_ns) = line::sent_ns(record.line).filter(|sent_ns| *sent_ns >= self.started_ns) {
+                if let Some(sent_ns) =
+                    line::sent_ns(record.line).filter(|sent_ns| *sent_ns >= self.started_ns)
+                {
                     self.latency.add(now_ns.saturating_sub(sent_ns) / 1000);
                 }
             }
@@ -236,8 +255,14 @@ impl Receiver<'_> {
     }
 
     /// As `take`, up to `end`; notes what the follower has spent when a pause begins.
-    fn take_with_pause(&mut self, source: &mut Source, timeout: Duration, end: Option<Instant>) -> Result<Taken> {
-        let left = end.map_or(timeout, |end| timeout.min(end.saturating_duration_since(Instant::now())));
+    fn take_with_pause(
+        &mut self,
+        source: &mut Source,
+        timeout: Duration,
+        end: Option<Instant>,
+    ) -> Result<Taken> {
+        let left =
+            end.map_or(timeout, |end| timeout.min(end.saturating_duration_since(Instant::now())));
         let before = self.lines;
         let mut taken = self.take(source, left.min(PAUSE))?;
         if matches!(taken, Taken::Nothing) && left > PAUSE {
@@ -282,7 +307,8 @@ impl Receiver<'_> {
         let Some(pid) = self.options.cpu_of else { return Ok(()) };
         let started = Instant::now();
         let mut since = (started, cpu_ns(pid)?);
-        while since.0.elapsed() < REST && timeout.is_none_or(|timeout| started.elapsed() < timeout) {
+        while since.0.elapsed() < REST && timeout.is_none_or(|timeout| started.elapsed() < timeout)
+        {
             if matches!(self.take(source, REST / 5)?, Taken::End) {
                 bail!("the follower closed its output");
             }
@@ -297,7 +323,10 @@ impl Receiver<'_> {
     fn report(&self, cpu_before: Option<u64>) -> Result<()> {
         let seconds = self.first.map_or(0.0, |first| (self.last - first).as_secs_f64());
         let rate = self.lines as f64 / seconds.max(1e-9);
-        let mut report = format!("lines={} bytes={} seconds={seconds:.3} lines_per_s={rate:.0}", self.lines, self.bytes);
+        let mut report = format!(
+            "lines={} bytes={} seconds={seconds:.3} lines_per_s={rate:.0}",
+            self.lines, self.bytes
+        );
         if self.options.latency {
             report += &format!(" {}", self.latency.report());
         }
@@ -309,9 +338,16 @@ impl Receiver<'_> {
                 cpu_ns(pid)?
             };
             let cpu_us = (after - before) as f64 / 1000.0;
-            report += &format!(" follower_cpu_us={cpu_us:.0} follower_cpu_us_per_line={:.3}", cpu_us / self.lines.max(1) as f64);
+            report += &format!(
+                " follower_cpu_us={cpu_us:.0} follower_cpu_us_per_line={:.3}",
+                cpu_us / self.lines.max(1) as f64
+            );
         }
-        println!("{report} last_at={}.{:06}", self.last_at_us / 1_000_000, self.last_at_us % 1_000_000);
+        println!(
+            "{report} last_at={}.{:06}",
+            self.last_at_us / 1_000_000,
+            self.last_at_us % 1_000_000
+        );
         Ok(())
     }
 }

@@ -1,4 +1,5 @@
-//! The records of a follower's output: whole ones out of a stream of bytes, and the job's line in each.
+//! The records of a follower's output: whole ones out of a stream of bytes, and the job's line in
+//! each.
 
 use clap::ValueEnum;
 use memchr::memmem;
@@ -24,7 +25,8 @@ pub(crate) struct Record<'a> {
 }
 
 impl Format {
-    /// Takes `bytes` (without newline) apart; `None` if they are no record of this format, or a piece of a line.
+    /// Takes `bytes` (without newline) apart; `None` if they are no record of this format, or a
+    /// piece of a line.
     pub(crate) fn record(self, bytes: &[u8]) -> Option<Record<'_>> {
         match self {
             Format::Raw => Some(Record { line: bytes, path: None, time: None }),

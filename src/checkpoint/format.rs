@@ -1,11 +1,14 @@
 //! The bytes of a journal, pure: header, frames, items.
 //!
-//! In: facts as [`Item`]s, payloads of them; or any bytes. Out: bytes another program can read by this page; or facts, or an error.
-//! Always holds: decoding is total; what [`put`] wrote comes back equal from [`items`]; version 1 never changes.
+//! In: facts as [`Item`]s, payloads of them; or any bytes. Out: bytes another program can read by
+//! this page; or facts, or an error.
+//! Always holds: decoding is total; what [`put`] wrote comes back equal from [`items`]; version 1
+//! never changes.
 //!
 //! # Layout, version 1
 //!
-//! All integers are little endian. Nothing is aligned. `crc32c` is the Castagnoli CRC of RFC 3720 (`crc32c("123456789") = e3069283`).
+//! All integers are little endian. Nothing is aligned. `crc32c` is the Castagnoli CRC of RFC 3720
+//! (`crc32c("123456789") = e3069283`).
 //!
 //! ```text
 //! journal  = header frame*              the snapshot (frames of kind 1, then one of kind 2), then commits (kind 3)
@@ -32,13 +35,15 @@
 //! path     = len: u16, bytes
 //! ```
 //!
-//! An offset of 2^64 - 1 says that the file received our own output and is never read. A program that does not know this takes the file
-//! for one that was truncated, and reads it.
+//! An offset of 2^64 - 1 says that the file received our own output and is never read. A program
+//! that does not know this takes the file for one that was truncated, and reads it.
 //!
-//! The header is laid out like this in every version. Items apply in their order; a later one of the same file replaces the earlier.
-//! An unknown tag, flag, kind or format and a `mark_len` over 64 are errors: who adds one, counts the version up.
+//! The header is laid out like this in every version. Items apply in their order; a later one of
+//! the same file replaces the earlier. An unknown tag, flag, kind or format and a `mark_len` over
+//! 64 are errors: who adds one, counts the version up.
 //!
-//! The salt goes into each checksum so that nobody who writes log paths can write something that passes for a frame.
+//! The salt goes into each checksum so that nobody who writes log paths can write something that
+//! passes for a frame.
 
 use super::{Entry, EntryFlags, OutputPoint};
 use crate::config::Format;
@@ -60,7 +65,8 @@ pub const PAYLOAD_BYTES_MAX: usize = 1 << 30;
 pub const PATH_BYTES_MAX: usize = u16::MAX as usize;
 /// Longest mark.
 pub const MARK_BYTES_MAX: u8 = 64;
-/// How many buckets remember which incarnation an inode reached when its file was forgotten. Inodes that share one only skip numbers.
+/// How many buckets remember which incarnation an inode reached when its file was forgotten. Inodes
+/// that share one only skip numbers.
 pub const INCARNATION_BUCKETS: usize = 1 << 14;
 
 /// The bucket of an inode. Depends on device and inode alone: two lives of an inode share it.
@@ -76,9 +82,11 @@ pub fn incarnation_bucket(id: FileId) -> u16 {
 pub enum Item<'a> {
     /// How far a file is. `None`: its path is the one stored before.
     Entry(Entry, Option<&'a [u8]>),
-    /// A file is gone: its entry is dropped; the inode never gets an incarnation up to this one again.
+    /// A file is gone: its entry is dropped; the inode never gets an incarnation up to this one
+    /// again.
     Forget(FileId, u32),
-    /// Files whose inode falls into this bucket ([`incarnation_bucket`]) get no incarnation below this one.
+    /// Files whose inode falls into this bucket ([`incarnation_bucket`]) get no incarnation below
+    /// this one.
     Floor(u16, u32),
     /// What the output held; `None`: the output is no regular file.
     Output(Option<OutputPoint>),
@@ -115,7 +123,10 @@ pub fn put(item: &Item<'_>, payload: &mut Vec<u8>) {
             payload.extend_from_slice(&incarnation.to_le_bytes());
         }
         Item::Floor(bucket, incarnation) => {
-            debug_assert!(usize::from(*bucket) < INCARNATION_BUCKETS, "a bucket is one of incarnation_bucket");
+            debug_assert!(
+                usize::from(*bucket) < INCARNATION_BUCKETS,
+                "a bucket is one of incarnation_bucket"
+            );
             payload.push(FLOOR);
             payload.extend_from_slice(&bucket.to_le_bytes());
             payload.extend_from_slice(&incarnation.to_le_bytes());
@@ -193,7 +204,8 @@ pub fn items(payload: &[u8]) -> impl Iterator<Item = Result<Item<'_>, Malformed>
     })
 }
 
-/// Takes fields off the front of bytes; `None` when too few are left or a value is none that is written.
+/// Takes fields off the front of bytes; `None` when too few are left or a value is none that is
+/// written.
 struct Fields<'a>(&'a [u8]);
 
 impl<'a> Fields<'a> {
@@ -252,11 +264,16 @@ impl<'a> Fields<'a> {
             ENTRY => Item::Entry(self.entry()?, None),
             ENTRY_WITH_PATH => Item::Entry(self.entry()?, Some(self.path()?)),
             FORGET => Item::Forget(self.id()?, self.u32()?),
-            FLOOR => Item::Floor(self.u16().filter(|&bucket| usize::from(bucket) < INCARNATION_BUCKETS)?, self.u32()?),
+            FLOOR => Item::Floor(
+                self.u16().filter(|&bucket| usize::from(bucket) < INCARNATION_BUCKETS)?,
+                self.u32()?,
+            ),
             NO_OUTPUT => Item::Output(None),
-            OUTPUT => {
-                Item::Output(Some(OutputPoint { id: self.id()?, len: self.u64()?, format: *FORMATS.get(usize::from(self.u8()?))? }))
-            }
+            OUTPUT => Item::Output(Some(OutputPoint {
+                id: self.id()?,
+                len: self.u64()?,
+                format: *FORMATS.get(usize::from(self.u8()?))?,
+            })),
             SCANNED => Item::Scanned(self.path()?),
             _ => return None,
         })
@@ -336,7 +353,10 @@ impl Head {
     /// The head of a frame with this payload, as bytes.
     #[must_use]
     pub fn encode(salt: u64, kind: Kind, sequence: u64, payload: &[u8]) -> [u8; HEAD_BYTES] {
-        assert!(payload.len() <= PAYLOAD_BYTES_MAX, "a payload is at most {PAYLOAD_BYTES_MAX} bytes");
+        assert!(
+            payload.len() <= PAYLOAD_BYTES_MAX,
+            "a payload is at most {PAYLOAD_BYTES_MAX} bytes"
+        );
         let mut head = Head { kind, payload_len: payload.len(), sequence, crc: 0 };
         head.crc = crc32c::crc32c_append(head.checksum(salt), payload);
         head.bytes()
@@ -346,7 +366,8 @@ impl Head {
     #[must_use]
     pub fn parse(bytes: &[u8; HEAD_BYTES]) -> Option<Head> {
         let mut fields = Fields(bytes);
-        let (magic, kind, len, sequence, crc) = (fields.array::<4>()?, fields.u8()?, fields.u32()?, fields.u64()?, fields.u32()?);
+        let (magic, kind, len, sequence, crc) =
+            (fields.array::<4>()?, fields.u8()?, fields.u32()?, fields.u64()?, fields.u32()?);
         let kind = KINDS.iter().find(|(number, _)| *number == kind)?.1;
         let payload_len = usize::try_from(len).ok().filter(|&len| len <= PAYLOAD_BYTES_MAX)?;
         (magic == FRAME_MAGIC).then_some(Head { kind, payload_len, sequence, crc })
@@ -360,7 +381,8 @@ impl Head {
     }
 
     fn bytes(&self) -> [u8; HEAD_BYTES] {
-        let (number, _) = KINDS.iter().find(|(_, kind)| *kind == self.kind).expect("every kind has a number");
+        let (number, _) =
+            KINDS.iter().find(|(_, kind)| *kind == self.kind).expect("every kind has a number");
         let len = u32::try_from(self.payload_len).expect("a payload is at most 1 GiB");
         let mut bytes = [0; HEAD_BYTES];
         bytes[0..4].copy_from_slice(&FRAME_MAGIC);

@@ -1,19 +1,25 @@
 //! One journal, read from its first byte to its last.
 //!
-//! In: bytes by position. Out: every item in order, and where the good bytes end; or what is wrong, and where.
-//! Always holds: any bytes give an answer, in time and memory in proportion to their number; items are given away only from frames
-//! that fit their checksum; a file that cannot have come from a crash of its writer is refused, never guessed at.
+//! In: bytes by position. Out: every item in order, and where the good bytes end; or what is wrong,
+//! and where.
+//! Always holds: any bytes give an answer, in time and memory in proportion to their number; items
+//! are given away only from frames that fit their checksum; a file that cannot have come from a
+//! crash of its writer is refused, never guessed at.
 //!
-//! A commit is synced before the next is written, so a crash leaves one torn frame at most, and nothing good behind it: what comes
-//! after the last good frame is searched for one that fits its checksum and has a later number. There is none: the tail is torn. There
-//! is one: the file was damaged, and what was committed in between is lost.
+//! A commit is synced before the next is written, so a crash leaves one torn frame at most, and
+//! nothing good behind it: what comes after the last good frame is searched for one that fits its
+//! checksum and has a later number. There is none: the tail is torn. There is one: the file was
+//! damaged, and what was committed in between is lost.
 
 use std::io;
 
-use super::format::{self, FRAME_MAGIC, HEAD_BYTES, HEADER_BYTES, Head, HeaderError, Item, Kind, PAYLOAD_BYTES_MAX};
+use super::format::{
+    self, FRAME_MAGIC, HEAD_BYTES, HEADER_BYTES, Head, HeaderError, Item, Kind, PAYLOAD_BYTES_MAX,
+};
 use super::state::StoredOffsets;
 
-/// How many bytes a journal may have before it is written anew, for so many files. While that goes on there are two.
+/// How many bytes a journal may have before it is written anew, for so many files. While that goes
+/// on there are two.
 #[must_use]
 pub fn bytes_max(files: u64) -> u64 {
     const BYTES: u64 = 4 << 20;
@@ -24,10 +30,12 @@ pub fn bytes_max(files: u64) -> u64 {
 /// A torn tail is one frame at most.
 const TAIL_BYTES_MAX: u64 = (HEAD_BYTES + PAYLOAD_BYTES_MAX) as u64;
 
-/// Bytes of one read while a payload or a tail comes in: a length field may lie, so memory follows what is there.
+/// Bytes of one read while a payload or a tail comes in: a length field may lie, so memory follows
+/// what is there.
 const READ_BYTES: usize = 64 * 1024;
 
-/// What the search of a tail may spend on checksums, beside a few times its length: enough for any real tail, and no attack.
+/// What the search of a tail may spend on checksums, beside a few times its length: enough for any
+/// real tail, and no attack.
 const SEARCH_BYTES: u64 = 16 << 20;
 
 /// What one candidate costs at least: a `pread(2)`.
@@ -65,12 +73,15 @@ pub enum Defect {
     Read(#[from] io::Error),
 }
 
-/// Reads a journal. `read_at` gives bytes at a position, 0 at the end only, as [`crate::sys::Disk::read_at`]. Items given away before an
-/// error are void.
+/// Reads a journal. `read_at` gives bytes at a position, 0 at the end only, as
+/// [`crate::sys::Disk::read_at`]. Items given away before an error are void.
 ///
 /// # Errors
 /// When it is not good.
-pub fn read(read_at: impl FnMut(&mut [u8], u64) -> io::Result<usize>, mut take: impl FnMut(&Item<'_>)) -> Result<Extent, Defect> {
+pub fn read(
+    read_at: impl FnMut(&mut [u8], u64) -> io::Result<usize>,
+    mut take: impl FnMut(&Item<'_>),
+) -> Result<Extent, Defect> {
     let mut source = Source { read_at };
     let mut header = [0; HEADER_BYTES];
     let got = source.fill(&mut header, 0)?;
@@ -104,7 +115,8 @@ pub fn read(read_at: impl FnMut(&mut [u8], u64) -> io::Result<usize>, mut take: 
 pub fn decode(bytes: &[u8]) -> Result<(StoredOffsets, Extent), Defect> {
     let mut state = StoredOffsets::default();
     let read_at = |buffer: &mut [u8], offset: u64| {
-        let rest = usize::try_from(offset).ok().and_then(|offset| bytes.get(offset..)).unwrap_or_default();
+        let rest =
+            usize::try_from(offset).ok().and_then(|offset| bytes.get(offset..)).unwrap_or_default();
         let len = rest.len().min(buffer.len());
         buffer[..len].copy_from_slice(&rest[..len]);
         Ok(len)
@@ -130,20 +142,25 @@ impl<R: FnMut(&mut [u8], u64) -> io::Result<usize>> Source<R> {
         Ok(filled)
     }
 
-    /// The frame that comes next, its payload at the front of `payload`; `None` when there is no good one.
+    /// The frame that comes next, its payload at the front of `payload`; `None` when there is no
+    /// good one.
     fn frame(&mut self, extent: &Extent, payload: &mut Vec<u8>) -> io::Result<Option<Head>> {
         let mut head = [0; HEAD_BYTES];
         if self.fill(&mut head, extent.bytes)? < HEAD_BYTES {
             return Ok(None);
         }
-        let Some(head) = Head::parse(&head).filter(|head| head.sequence == extent.frames + 1) else { return Ok(None) };
+        let Some(head) = Head::parse(&head).filter(|head| head.sequence == extent.frames + 1)
+        else {
+            return Ok(None);
+        };
         let mut filled = 0;
         while filled < head.payload_len {
             let end = head.payload_len.min(filled + READ_BYTES);
             if payload.len() < end {
                 payload.resize(end, 0);
             }
-            let got = self.fill(&mut payload[filled..end], extent.bytes + (HEAD_BYTES + filled) as u64)?;
+            let got =
+                self.fill(&mut payload[filled..end], extent.bytes + (HEAD_BYTES + filled) as u64)?;
             filled += got;
             if filled < end {
                 return Ok(None);
@@ -165,12 +182,16 @@ impl<R: FnMut(&mut [u8], u64) -> io::Result<usize>> Source<R> {
             for found in memchr::memmem::find_iter(window, &FRAME_MAGIC) {
                 // One that is cut by the window's end begins the next window.
                 let Some(head) = window[found..].first_chunk() else { break };
-                let Some(head) = Head::parse(head).filter(|head| head.sequence > extent.frames) else { continue };
+                let Some(head) = Head::parse(head).filter(|head| head.sequence > extent.frames)
+                else {
+                    continue;
+                };
                 let position = at + found as u64;
                 if position == extent.bytes && head.sequence == extent.frames + 1 {
                     continue; // It would have been the next one, had it been good.
                 }
-                let (is_good, read) = self.is_good(&head, extent.salt, position + HEAD_BYTES as u64)?;
+                let (is_good, read) =
+                    self.is_good(&head, extent.salt, position + HEAD_BYTES as u64)?;
                 spent += read.max(CANDIDATE_BYTES);
                 if is_good {
                     return Err(damaged("a damaged frame, with good ones behind it,"));
@@ -189,7 +210,8 @@ impl<R: FnMut(&mut [u8], u64) -> io::Result<usize>> Source<R> {
         }
     }
 
-    /// Whether the payload at `offset` is the one of this head, and how many bytes were read to know.
+    /// Whether the payload at `offset` is the one of this head, and how many bytes were read to
+    /// know.
     fn is_good(&mut self, head: &Head, salt: u64, offset: u64) -> io::Result<(bool, u64)> {
         let mut buffer = vec![0; READ_BYTES.min(head.payload_len)];
         let mut crc = head.checksum(salt);

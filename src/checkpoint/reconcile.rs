@@ -1,9 +1,11 @@
 //! After a crash: what an output file holds beyond the last commit -> offsets that match it.
 //!
-//! In: the file, the [`OutputPoint`] of the last commit, the stored offsets. Out: the file cut to whole records that the offsets know of.
-//! Always holds: only a file that the journal knows by identity is cut, and never below the length of its last commit. In json the
-//! records themselves tell which lines are there, so whole ones stay and their lines are not read again; in raw and text the tail
-//! is cut, and its lines are read again. What a crash does not explain is copied before it is cut: its lines may not come again.
+//! In: the file, the [`OutputPoint`] of the last commit, the stored offsets. Out: the file cut to
+//! whole records that the offsets know of.
+//! Always holds: only a file that the journal knows by identity is cut, and never below the length
+//! of its last commit. In json the records themselves tell which lines are there, so whole ones
+//! stay and their lines are not read again; in raw and text the tail is cut, and its lines are read
+//! again. What a crash does not explain is copied before it is cut: its lines may not come again.
 
 use std::collections::HashMap;
 use std::io;
@@ -46,7 +48,8 @@ pub trait Tail {
 pub enum Origin {
     /// It was written between the last commit and a crash: its lines come again.
     Crash,
-    /// Anything else may have happened: the journal was restored from a backup, or another program wrote it.
+    /// Anything else may have happened: the journal was restored from a backup, or another program
+    /// wrote it.
     Unknown,
 }
 
@@ -67,9 +70,15 @@ pub struct Reconciled {
 ///
 /// # Errors
 /// When the file cannot be read, copied or cut.
-pub fn reconcile(file: &mut impl Tail, point: &OutputPoint, origin: Origin, state: &mut StoredOffsets) -> io::Result<Reconciled> {
+pub fn reconcile(
+    file: &mut impl Tail,
+    point: &OutputPoint,
+    origin: Origin,
+    state: &mut StoredOffsets,
+) -> io::Result<Reconciled> {
     let len = file.size()?;
-    let mut done = Reconciled { missing_bytes: point.len.saturating_sub(len), ..Reconciled::default() };
+    let mut done =
+        Reconciled { missing_bytes: point.len.saturating_sub(len), ..Reconciled::default() };
     if len <= point.len {
         return Ok(done);
     }
@@ -92,7 +101,11 @@ pub fn reconcile(file: &mut impl Tail, point: &OutputPoint, origin: Origin, stat
 }
 
 /// Reads the records from `start` on. Returns where the whole ones end, and how many there are.
-fn read_tail(file: &mut impl Tail, start: u64, stories: &mut HashMap<Story, Progress>) -> io::Result<(u64, u64)> {
+fn read_tail(
+    file: &mut impl Tail,
+    start: u64,
+    stories: &mut HashMap<Story, Progress>,
+) -> io::Result<(u64, u64)> {
     let mut pending: Vec<u8> = Vec::new();
     let mut buffer = vec![0; READ_BYTES];
     let (mut whole, mut records, mut at) = (start, 0, start);
@@ -111,7 +124,8 @@ fn read_tail(file: &mut impl Tail, start: u64, stories: &mut HashMap<Story, Prog
         let mut search = searched;
         while let Some(newline) = memchr::memchr(b'\n', &pending[search..]) {
             let line = &pending[line_start..search + newline];
-            // A disk that lost power leaves zeros where a page was not written: from there on nothing is certain.
+            // A disk that lost power leaves zeros where a page was not written: from there on
+            // nothing is certain.
             if memchr::memchr(0, line).is_some() {
                 return Ok((whole, records));
             }
@@ -126,7 +140,8 @@ fn read_tail(file: &mut impl Tail, start: u64, stories: &mut HashMap<Story, Prog
     }
 }
 
-/// Notes the line that a record holds. A line that is no record of ours was written by somebody else: it stays, and tells nothing.
+/// Notes the line that a record holds. A line that is no record of ours was written by somebody
+/// else: it stays, and tells nothing.
 fn take_record(record: &[u8], stories: &mut HashMap<Story, Progress>) -> bool {
     let told = parse_json(record);
     if let Some((story, line)) = &told {
@@ -136,9 +151,14 @@ fn take_record(record: &[u8], stories: &mut HashMap<Story, Progress>) -> bool {
 }
 
 /// The records of this story are in the output: its file goes on behind them.
-fn advance(state: &mut StoredOffsets, (device, inode, incarnation): Story, progress: &Progress) -> Option<FileId> {
+fn advance(
+    state: &mut StoredOffsets,
+    (device, inode, incarnation): Story,
+    progress: &Progress,
+) -> Option<FileId> {
     let Some(entry) = state.find_story(device, inode, incarnation) else {
-        // Its content restarted since, or it was never stored. Either way no other content may go by this name.
+        // Its content restarted since, or it was never stored. Either way no other content may go
+        // by this name.
         state.use_up(device, inode, incarnation);
         return None;
     };
@@ -227,24 +247,55 @@ mod tests {
     fn in_raw_and_text_the_tail_is_cut() {
         for format in [Format::Raw, Format::Text] {
             let mut output = output(b"one\ntwo\nthr");
-            let done = reconcile(&mut output, &point(4, format), Origin::Crash, &mut StoredOffsets::default()).unwrap();
-            assert_eq!((output.0.as_slice(), output.1, done.kept, done.cut_bytes), (b"one\n".as_slice(), None, 0, 7));
+            let done = reconcile(
+                &mut output,
+                &point(4, format),
+                Origin::Crash,
+                &mut StoredOffsets::default(),
+            )
+            .unwrap();
+            assert_eq!(
+                (output.0.as_slice(), output.1, done.kept, done.cut_bytes),
+                (b"one\n".as_slice(), None, 0, 7)
+            );
         }
     }
 
     #[test]
     fn what_a_crash_does_not_explain_is_set_aside_before_it_is_cut() {
         let mut text = output(b"one\ntwo\nthr");
-        reconcile(&mut text, &point(4, Format::Text), Origin::Unknown, &mut StoredOffsets::default()).unwrap();
-        assert_eq!((text.0.as_slice(), text.1.as_deref()), (b"one\n".as_slice(), Some(b"two\nthr".as_slice())));
+        reconcile(
+            &mut text,
+            &point(4, Format::Text),
+            Origin::Unknown,
+            &mut StoredOffsets::default(),
+        )
+        .unwrap();
+        assert_eq!(
+            (text.0.as_slice(), text.1.as_deref()),
+            (b"one\n".as_slice(), Some(b"two\nthr".as_slice()))
+        );
         // In json it is what is not whole, and what follows it.
         let good = record(7, 0, 0, "one");
         let mut json = output(good.clone() + "{\"tim\0\n" + &record(7, 0, 4, "two"));
-        reconcile(&mut json, &point(0, Format::Json), Origin::Unknown, &mut state(&[(7, 0, 0)])).unwrap();
-        assert_eq!((json.0, json.1), (good.into_bytes(), Some(("{\"tim\0\n".to_owned() + &record(7, 0, 4, "two")).into_bytes())));
+        reconcile(&mut json, &point(0, Format::Json), Origin::Unknown, &mut state(&[(7, 0, 0)]))
+            .unwrap();
+        assert_eq!(
+            (json.0, json.1),
+            (
+                good.into_bytes(),
+                Some(("{\"tim\0\n".to_owned() + &record(7, 0, 4, "two")).into_bytes())
+            )
+        );
         for (bytes, len) in [(b"one\n".as_slice(), 4), (b"one\n", 9)] {
             let mut whole = output(bytes);
-            reconcile(&mut whole, &point(len, Format::Text), Origin::Unknown, &mut StoredOffsets::default()).unwrap();
+            reconcile(
+                &mut whole,
+                &point(len, Format::Text),
+                Origin::Unknown,
+                &mut StoredOffsets::default(),
+            )
+            .unwrap();
             assert_eq!((whole.0.as_slice(), whole.1), (bytes, None), "nothing is cut");
         }
     }
@@ -252,12 +303,25 @@ mod tests {
     #[test]
     fn whole_json_records_stay_and_their_files_go_on_behind_them() {
         let committed = record(7, 0, 0, "zero");
-        let tail = record(7, 0, 5, "one") + &record(8, 2, 100, "x") + &record(7, 0, 9, "two") + "{\"time\":\"20";
+        let tail = record(7, 0, 5, "one")
+            + &record(8, 2, 100, "x")
+            + &record(7, 0, 9, "two")
+            + "{\"time\":\"20";
         let mut output = output(committed.clone() + &tail);
         let mut state = state(&[(7, 0, 5), (8, 2, 100)]);
-        let done = reconcile(&mut output, &point(committed.len() as u64, Format::Json), Origin::Crash, &mut state).unwrap();
+        let done = reconcile(
+            &mut output,
+            &point(committed.len() as u64, Format::Json),
+            Origin::Crash,
+            &mut state,
+        )
+        .unwrap();
         assert_eq!((done.kept, done.cut_bytes), (3, 11));
-        assert!(done.advanced.len() == 2 && done.advanced.contains(&id(7)) && done.advanced.contains(&id(8)));
+        assert!(
+            done.advanced.len() == 2
+                && done.advanced.contains(&id(7))
+                && done.advanced.contains(&id(8))
+        );
         assert!(output.0.ends_with(b"\"two\"}\n"));
         let (seven, _) = state.get(id(7)).unwrap();
         assert_eq!((seven.offset, seven.mark, seven.mark_len), (13, mark_of(b"one\ntwo\n"), 8));
@@ -281,7 +345,8 @@ mod tests {
     #[test]
     fn zeros_of_a_lost_page_end_what_is_certain() {
         let good = record(7, 0, 0, "one");
-        let bytes = [good.as_bytes(), b"{\"time\0\0\0\0\n", record(7, 0, 4, "two").as_bytes()].concat();
+        let bytes =
+            [good.as_bytes(), b"{\"time\0\0\0\0\n", record(7, 0, 4, "two").as_bytes()].concat();
         let mut output = output(bytes);
         let mut state = state(&[(7, 0, 0)]);
         reconcile(&mut output, &point(0, Format::Json), Origin::Crash, &mut state).unwrap();
@@ -290,19 +355,35 @@ mod tests {
 
     #[test]
     fn lines_of_somebody_else_and_of_former_content_stay_and_move_no_offset() {
-        let text = "a note\n{\"file\":7}\n".to_owned() + &record(7, 0, 0, "former") + &record(9, 3, 0, "gone");
+        let text = "a note\n{\"file\":7}\n".to_owned()
+            + &record(7, 0, 0, "former")
+            + &record(9, 3, 0, "gone");
         let mut output = output(text.clone());
         let mut state = state(&[(7, 1, 0)]);
-        let done = reconcile(&mut output, &point(0, Format::Json), Origin::Crash, &mut state).unwrap();
+        let done =
+            reconcile(&mut output, &point(0, Format::Json), Origin::Crash, &mut state).unwrap();
         assert_eq!((output.0, done.cut_bytes), (text.into_bytes(), 0));
         assert_eq!(state.get(id(7)).unwrap().0.offset, 0);
-        assert_eq!(state.incarnation_floor(id(9)), 4, "what came out by this name is not named again");
+        assert_eq!(
+            state.incarnation_floor(id(9)),
+            4,
+            "what came out by this name is not named again"
+        );
     }
 
     #[test]
     fn file_that_is_shorter_than_at_the_commit_is_left_alone() {
         let mut output = output(b"one");
-        let done = reconcile(&mut output, &point(10, Format::Raw), Origin::Crash, &mut StoredOffsets::default()).unwrap();
-        assert_eq!((output.0.as_slice(), done.missing_bytes, done.cut_bytes), (b"one".as_slice(), 7, 0));
+        let done = reconcile(
+            &mut output,
+            &point(10, Format::Raw),
+            Origin::Crash,
+            &mut StoredOffsets::default(),
+        )
+        .unwrap();
+        assert_eq!(
+            (output.0.as_slice(), done.missing_bytes, done.cut_bytes),
+            (b"one".as_slice(), 7, 0)
+        );
     }
 }

@@ -1,6 +1,7 @@
 //! What encoded records tell of the lines in them: how far they bring a file.
 //!
-//! In: whole records, as [`crate::record`] wrote them. Out: the offset behind the last, and the bytes just before it, for the mark.
+//! In: whole records, as [`crate::record`] wrote them. Out: the offset behind the last, and the
+//! bytes just before it, for the mark.
 //! Always holds: what is no record of ours tells nothing.
 
 use std::borrow::Cow;
@@ -83,7 +84,8 @@ pub(crate) fn parse_json(record: &[u8]) -> Option<(Story, Line<'_>)> {
     Some((story_of(&told.file)?, Line { offset: told.offset, bytes, eol: told.eol }))
 }
 
-/// `fd01-1a2b3c-0`. One with a fourth part is of a run without a state directory: its incarnation is not one of ours.
+/// `fd01-1a2b3c-0`. One with a fourth part is of a run without a state directory: its incarnation
+/// is not one of ours.
 fn story_of(file: &str) -> Option<Story> {
     let mut parts = file.split('-');
     let device = u64::from_str_radix(parts.next()?, 16).ok()?;
@@ -92,8 +94,8 @@ fn story_of(file: &str) -> Option<Story> {
     parts.next().is_none().then_some((device, inode, incarnation))
 }
 
-/// How far whole records of one file bring it, the first of which starts at `offset`. Save in json they must not be pieces: only json
-/// tells these apart.
+/// How far whole records of one file bring it, the first of which starts at `offset`. Save in json
+/// they must not be pieces: only json tells these apart.
 pub(crate) fn progress(format: Format, records: &[u8], offset: u64) -> Option<Progress> {
     let mut progress = Progress { end: offset, last: Vec::new() };
     for record in records.strip_suffix(b"\n")?.split(|&byte| byte == b'\n') {
@@ -105,7 +107,9 @@ pub(crate) fn progress(format: Format, records: &[u8], offset: u64) -> Option<Pr
                 let tab = memchr::memchr(b'\t', record)?;
                 Line { offset: progress.end, bytes: record[tab + 1..].into(), eol: true }
             }
-            Format::Syslog => Line { offset: progress.end, bytes: syslog::line_of(record)?.into(), eol: true },
+            Format::Syslog => {
+                Line { offset: progress.end, bytes: syslog::line_of(record)?.into(), eol: true }
+            }
         };
         progress.add(&line);
     }
@@ -119,6 +123,10 @@ mod tests {
     #[test]
     fn records_of_every_format_tell_how_far_they_bring_a_file() {
         let json = b"{\"time\":\"t\",\"path\":\"a\",\"file\":\"1-2-0\",\"offset\":10,\"line\":\"one\"}\n\
+            \
+            \
+            \
+            \
             {\"time\":\"t\",\"path\":\"a\",\"file\":\"1-2-0\",\"offset\":14,\"line\":\"t\\u0001\",\"eol\":false}\n";
         let told = progress(Format::Json, json, 10).unwrap();
         assert_eq!((told.end, told.mark()), (16, (mark_of(b"one\nt\x01"), 6)));
@@ -130,7 +138,11 @@ mod tests {
 
     #[test]
     fn a_record_of_a_run_that_kept_no_offsets_tells_nothing_of_ours() {
-        let record = |file: &str| format!("{{\"time\":\"t\",\"path\":\"a\",\"file\":\"{file}\",\"offset\":0,\"line\":\"one\"}}");
+        let record = |file: &str| {
+            format!(
+                "{{\"time\":\"t\",\"path\":\"a\",\"file\":\"{file}\",\"offset\":0,\"line\":\"one\"}}"
+            )
+        };
         assert_eq!(parse_json(record("fd01-8-2").as_bytes()).unwrap().0, (0xfd01, 8, 2));
         for other in ["fd01-8-2-9f86d081884c7d65", "fd01-8-2-0", "fd01-8-2-", "fd01-8"] {
             assert!(parse_json(record(other).as_bytes()).is_none(), "{other}");

@@ -1,9 +1,12 @@
-//! Which commit an output file has seen, written on the file itself: what tells the end that a crash leaves from every other one.
+//! Which commit an output file has seen, written on the file itself: what tells the end that a
+//! crash leaves from every other one.
 //!
-//! In: the place of a commit in the journal, after the commit is durable. Out: the value of the attribute `user.manytail.commit`; at the
-//! next start, whether what the file holds beyond the journal's last commit was written between two commits.
-//! Always holds: a stamp is never ahead of the durable journal of its state directory. So if it is, the journal was put back to an
-//! earlier state. A run that ends in order says so in the stamp: what follows is of another program. Any bytes parse to a stamp or to none.
+//! In: the place of a commit in the journal, after the commit is durable. Out: the value of the
+//! attribute `user.manytail.commit`; at the next start, whether what the file holds beyond the
+//! journal's last commit was written between two commits.
+//! Always holds: a stamp is never ahead of the durable journal of its state directory. So if it is,
+//! the journal was put back to an earlier state. A run that ends in order says so in the stamp:
+//! what follows is of another program. Any bytes parse to a stamp or to none.
 
 use std::ffi::CStr;
 use std::fmt;
@@ -37,29 +40,44 @@ pub struct Stamp {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Unexplained {
     /// No stamp: another program replaced it, or the file system has no extended attributes.
-    #[error("the output does not tell which commit it belongs to (its extended attribute user.manytail.commit is missing)")]
+    #[error(
+        "the output does not tell which commit it belongs to (its extended attribute \
+        user.manytail.commit is missing)"
+    )]
     NoStamp,
     /// The run that wrote the output before had committed all of it.
     #[error(
-        "the run of the last commit ended in order and had committed all that it wrote: another program wrote this, or a run that could commit nothing"
+        "the run of the last commit ended in order and had committed all that it wrote: another \
+        program wrote this, or a run that could commit nothing"
     )]
     HasEnded,
     /// The journal is older than the output, or of another state directory.
-    #[error("the output has seen a later commit than the last one of this state directory, which was restored, copied or replaced")]
+    #[error(
+        "the output has seen a later commit than the last one of this state directory, which was \
+        restored, copied or replaced"
+    )]
     OtherState,
 }
 
 impl Stamp {
-    /// Whether a crash explains what an output with this stamp holds beyond the last commit, which is `last`.
+    /// Whether a crash explains what an output with this stamp holds beyond the last commit, which
+    /// is `last`.
     ///
     /// # Errors
     /// Why it does not.
     pub fn explain(found: Option<Stamp>, last: Option<Stamp>) -> Result<(), Unexplained> {
         let (Some(found), Some(last)) = (found, last) else { return Err(Unexplained::NoStamp) };
-        // A new journal may have been completed just before the crash, and the output not stamped yet.
-        let is_not_ahead = if found.salt == last.salt { found.frames <= last.frames } else { found.journal < last.journal };
+        // A new journal may have been completed just before the crash, and the output not stamped
+        // yet.
+        let is_not_ahead = if found.salt == last.salt {
+            found.frames <= last.frames
+        } else {
+            found.journal < last.journal
+        };
         match found {
-            Stamp { directory, .. } if directory != last.directory || !is_not_ahead => Err(Unexplained::OtherState),
+            Stamp { directory, .. } if directory != last.directory || !is_not_ahead => {
+                Err(Unexplained::OtherState)
+            }
             Stamp { has_ended: true, .. } => Err(Unexplained::HasEnded),
             _ => Ok(()),
         }
@@ -82,7 +100,8 @@ impl Stamp {
         attribute::set(file, ATTRIBUTE, self.to_string().as_bytes())
     }
 
-    /// Adds to the stamp of an open file that the run ended in order. Without a stamp nothing is added.
+    /// Adds to the stamp of an open file that the run ended in order. Without a stamp nothing is
+    /// added.
     pub fn end(file: impl AsFd) {
         let stamped = Stamp::read(&file).and_then(|found| match found {
             Some(stamp) => Stamp { has_ended: true, ..stamp }.write(&file),
@@ -101,7 +120,13 @@ impl Stamp {
             _ => return None,
         };
         let mut number = || words.next()?.parse().ok();
-        let stamp = Stamp { directory: number()?, journal: number()?, salt: number()?, frames: number()?, has_ended };
+        let stamp = Stamp {
+            directory: number()?,
+            journal: number()?,
+            salt: number()?,
+            frames: number()?,
+            has_ended,
+        };
         words.next().is_none().then_some(stamp)
     }
 }
@@ -122,14 +147,27 @@ mod tests {
 
     #[test]
     fn a_stamp_comes_back_as_it_was_and_other_bytes_are_none() {
-        let largest = Stamp { directory: u64::MAX, journal: u64::MAX, salt: u64::MAX, frames: u64::MAX, has_ended: true };
+        let largest = Stamp {
+            directory: u64::MAX,
+            journal: u64::MAX,
+            salt: u64::MAX,
+            frames: u64::MAX,
+            has_ended: true,
+        };
         for stamp in [LAST, largest] {
             let text = stamp.to_string();
             assert!(text.len() <= BYTES_MAX);
             assert_eq!(Stamp::parse(text.as_bytes()), Some(stamp));
         }
-        for other in ["", "running", "running 1 2 3", "running 1 2 3 4 5", "asleep 1 2 3 4", "running 1 2 3 -4", "running 1 2 3 x"]
-        {
+        for other in [
+            "",
+            "running",
+            "running 1 2 3",
+            "running 1 2 3 4 5",
+            "asleep 1 2 3 4",
+            "running 1 2 3 -4",
+            "running 1 2 3 x",
+        ] {
             assert_eq!(Stamp::parse(other.as_bytes()), None, "{other:?}");
         }
         assert_eq!(Stamp::parse(b"running \xff 2 3 4"), None);

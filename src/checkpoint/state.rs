@@ -1,8 +1,10 @@
 //! What a journal says: entries by identity, and the few facts beside them.
 //!
-//! In: the items of a journal, in order. Out: the entry of a file, for the start of a run; or all items again, for a new journal.
-//! Always holds: one entry per identity; all paths are in one block of memory, which a run gives back once it has found its files.
-//! Paths that were replaced stay in that block: it is never larger than the journal.
+//! In: the items of a journal, in order. Out: the entry of a file, for the start of a run; or all
+//! items again, for a new journal.
+//! Always holds: one entry per identity; all paths are in one block of memory, which a run gives
+//! back once it has found its files. Paths that were replaced stay in that block: it is never
+//! larger than the journal.
 
 use std::hash::BuildHasher;
 use std::time::{Duration, SystemTime};
@@ -83,21 +85,37 @@ impl StoredOffsets {
         self.find(id).map(|place| self.entry_at(place))
     }
 
-    /// The identity under which a file is known whose file system had another device number then: the same inode, generation and path.
-    /// Device numbers are given out anew at each boot.
+    /// The identity under which a file is known whose file system had another device number then:
+    /// the same inode, generation and path. Device numbers are given out anew at each boot.
     #[must_use]
     pub fn find_renumbered(&self, id: FileId, path: &[u8]) -> Option<FileId> {
-        let others = self.devices.iter().filter(|&&device| device != id.device).map(|&device| FileId { device, ..id });
-        others.into_iter().find(|&other| self.get(other).is_some_and(|(_, known)| known == path && !path.is_empty()))
+        let others = self
+            .devices
+            .iter()
+            .filter(|&&device| device != id.device)
+            .map(|&device| FileId { device, ..id });
+        others.into_iter().find(|&other| {
+            self.get(other).is_some_and(|(_, known)| known == path && !path.is_empty())
+        })
     }
 
-    /// The identity under which a file of an overlay may be known that was copied up since: the same inode and path, and another birth. The device
-    /// may have another number, likewise.
+    /// The identity under which a file of an overlay may be known that was copied up since: the
+    /// same inode and path, and another birth. The device may have another number, likewise.
     #[must_use]
     pub fn find_copied_up(&self, id: FileId, path: &[u8]) -> Option<FileId> {
-        let lives = self.devices.iter().filter_map(|&device| self.life(device, id.inode).map(|life| (device, life)));
-        let mut known = lives.map(|(device, life)| FileId { device, inode: id.inode, generation: life.generation });
-        known.find(|&known| !known.is_other_life(id) && self.get(known).is_some_and(|(_, at)| at == path && !path.is_empty()))
+        let lives = self
+            .devices
+            .iter()
+            .filter_map(|&device| self.life(device, id.inode).map(|life| (device, life)));
+        let mut known = lives.map(|(device, life)| FileId {
+            device,
+            inode: id.inode,
+            generation: life.generation,
+        });
+        known.find(|&known| {
+            !known.is_other_life(id)
+                && self.get(known).is_some_and(|(_, at)| at == path && !path.is_empty())
+        })
     }
 
     /// The entry for change. Its identity stays.
@@ -109,22 +127,24 @@ impl StoredOffsets {
     pub fn take(&mut self, id: FileId) -> Option<Entry> {
         let hash = self.hash(id);
         let places = &mut self.places;
-        let found = self.index.find_entry(hash, |&place| places[place as usize].entry.id == id).ok()?;
+        let found =
+            self.index.find_entry(hash, |&place| places[place as usize].entry.id == id).ok()?;
         let (place, _) = found.remove();
         let place = &mut places[place as usize];
         place.is_taken = true;
         Some(place.entry)
     }
 
-    /// Forgets a file: its entry goes, its inode never gets an incarnation up to that entry's again.
+    /// Forgets a file: its entry goes, its inode never gets an incarnation up to that entry's
+    /// again.
     pub fn forget(&mut self, id: FileId) -> Option<Entry> {
         let (entry, _) = self.get(id)?;
         self.apply(&Item::Forget(id, entry.incarnation));
         Some(entry)
     }
 
-    /// All entries with their paths, in a stable order of places; `place` from 0 on, `None` past the last; taken ones are skipped by
-    /// returning `Some(None)`.
+    /// All entries with their paths, in a stable order of places; `place` from 0 on, `None` past
+    /// the last; taken ones are skipped by returning `Some(None)`.
     #[must_use]
     pub fn at(&self, place: usize) -> Option<Option<(Entry, &[u8])>> {
         self.places.get(place).map(|found| (!found.is_taken).then(|| self.entry_at(place)))
@@ -135,11 +155,12 @@ impl StoredOffsets {
         (0..self.places.len()).filter_map(|place| self.at(place).flatten())
     }
 
-    /// The least incarnation that a further life of this inode may get, by all entries (also those of other lives of the inode) and
-    /// floors.
+    /// The least incarnation that a further life of this inode may get, by all entries (also those
+    /// of other lives of the inode) and floors.
     #[must_use]
     pub fn incarnation_floor(&self, id: FileId) -> u32 {
-        let lives = self.index.iter_hash(self.hash(id)).map(|&place| &self.places[place as usize].entry);
+        let lives =
+            self.index.iter_hash(self.hash(id)).map(|&place| &self.places[place as usize].entry);
         let same = lives.filter(|entry| (entry.id.device, entry.id.inode) == (id.device, id.inode));
         let floor = self.floors.get(usize::from(incarnation_bucket(id))).copied().unwrap_or(0);
         same.map(|entry| entry.incarnation.saturating_add(1)).fold(floor, u32::max)
@@ -147,15 +168,21 @@ impl StoredOffsets {
 
     /// Floors by bucket that are not 0.
     pub fn floors(&self) -> impl Iterator<Item = (u16, u32)> + '_ {
-        (0..).zip(&self.floors).filter(|(_, floor)| **floor != 0).map(|(bucket, floor)| (bucket, *floor))
+        (0..)
+            .zip(&self.floors)
+            .filter(|(_, floor)| **floor != 0)
+            .map(|(bucket, floor)| (bucket, *floor))
     }
 
     /// The entry of a file whose content is in this incarnation, for change.
     pub fn find_story(&mut self, device: u64, inode: u64, incarnation: u32) -> Option<&mut Entry> {
         let id = FileId { device, inode, generation: 0 };
-        let is_story = |entry: &Entry| (entry.id.device, entry.id.inode, entry.incarnation) == (device, inode, incarnation);
+        let is_story = |entry: &Entry| {
+            (entry.id.device, entry.id.inode, entry.incarnation) == (device, inode, incarnation)
+        };
         let hash = self.hash(id);
-        let place = *self.index.find(hash, |&place| is_story(&self.places[place as usize].entry))?;
+        let place =
+            *self.index.find(hash, |&place| is_story(&self.places[place as usize].entry))?;
         Some(&mut self.places[place as usize].entry)
     }
 
@@ -237,7 +264,8 @@ impl StoredOffsets {
     }
 
     fn find(&self, id: FileId) -> Option<usize> {
-        let place = self.index.find(self.hash(id), |&place| self.places[place as usize].entry.id == id)?;
+        let place =
+            self.index.find(self.hash(id), |&place| self.places[place as usize].entry.id == id)?;
         Some(*place as usize)
     }
 
@@ -254,7 +282,9 @@ impl StoredOffsets {
         self.places.push(Place { entry, path_at: 0, path_len: 0, is_taken: false });
         if self.index.len() == self.index.capacity() {
             // Growing means hashing all again: rather seldom.
-            self.index.reserve(3 * self.index.len(), |&place| hash(&self.hasher, self.places[place as usize].entry.id));
+            self.index.reserve(3 * self.index.len(), |&place| {
+                hash(&self.hasher, self.places[place as usize].entry.id)
+            });
         }
         insert(&mut self.index, &self.hasher, &self.places, number);
         number as usize
@@ -280,8 +310,9 @@ impl StoredOffsets {
     }
 }
 
-/// Sixteen inodes in a row are neighbours in the table, as they are in the journal and in directories: loading is bound by cache
-/// misses. The upper bits, by which hashbrown tells neighbours apart, depend on the inode itself.
+/// Sixteen inodes in a row are neighbours in the table, as they are in the journal and in
+/// directories: loading is bound by cache misses. The upper bits, by which hashbrown tells
+/// neighbours apart, depend on the inode itself.
 fn hash(hasher: &DefaultHashBuilder, id: FileId) -> u64 {
     let row = hasher.hash_one((id.device, id.inode >> 4));
     let upper = id.inode.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 57 << 57;
@@ -304,7 +335,16 @@ mod tests {
 
     fn entry(id: FileId, incarnation: u32, offset: u64) -> Entry {
         let flags = EntryFlags::empty();
-        Entry { id, incarnation, offset, mark: 1, mark_len: 2, flags, complete_at: 3, absent_since: 0 }
+        Entry {
+            id,
+            incarnation,
+            offset,
+            mark: 1,
+            mark_len: 2,
+            flags,
+            complete_at: 3,
+            absent_since: 0,
+        }
     }
 
     #[test]
@@ -358,13 +398,17 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_was_copied_up_is_known_by_inode_and_path_unless_handles_tell_that_it_is_another() {
+    fn a_file_that_was_copied_up_is_known_by_inode_and_path_unless_handles_tell_that_it_is_another()
+    {
         let mut state = StoredOffsets::default();
         let by_handle = |generation| 0xf800_0000_u32 | generation;
         state.set(entry(id(7, 1), 4, 5), Some(b"/t/a.log"));
         state.set(entry(id(8, by_handle(1)), 4, 5), Some(b"/t/b.log"));
         assert_eq!(state.find_copied_up(id(7, 2), b"/t/a.log"), Some(id(7, 1)));
-        assert_eq!(state.find_copied_up(FileId { device: 9, ..id(7, by_handle(2)) }, b"/t/a.log"), Some(id(7, 1)));
+        assert_eq!(
+            state.find_copied_up(FileId { device: 9, ..id(7, by_handle(2)) }, b"/t/a.log"),
+            Some(id(7, 1))
+        );
         assert_eq!(state.find_copied_up(id(7, 2), b"/t/c.log"), None);
         assert_eq!(state.find_copied_up(id(8, by_handle(2)), b"/t/b.log"), None);
         assert_eq!(state.find_copied_up(id(9, 1), b"/t/a.log"), None);
@@ -373,7 +417,8 @@ mod tests {
     #[test]
     fn entries_taken_out_leave_their_places_until_the_state_shrinks() {
         let mut state = StoredOffsets::default();
-        (0..100).for_each(|n| state.set(entry(id(n, 1), 0, n), Some(format!("job{n}.log").as_bytes())));
+        (0..100)
+            .for_each(|n| state.set(entry(id(n, 1), 0, n), Some(format!("job{n}.log").as_bytes())));
         (0..100).filter(|n| n % 3 != 0).for_each(|n| assert!(state.take(id(n, 1)).is_some()));
         assert_eq!((state.at(1), state.at(100)), (Some(None), None));
         let before: Vec<_> = state.entries().map(|(entry, path)| (entry, path.to_vec())).collect();
@@ -383,23 +428,37 @@ mod tests {
         assert_eq!(state.get(id(99, 1)).unwrap().1, b"job99.log");
         (0..100).filter(|n| n % 3 == 0).for_each(|n| assert!(state.take(id(n, 1)).is_some()));
         state.shrink();
-        assert_eq!((state.len(), state.at(0), state.places.capacity(), state.paths.capacity()), (0, None, 0, 0));
+        assert_eq!(
+            (state.len(), state.at(0), state.places.capacity(), state.paths.capacity()),
+            (0, None, 0, 0)
+        );
     }
 
     #[test]
     fn the_items_of_a_state_make_an_equal_state() {
         let mut state = StoredOffsets::default();
         let output = OutputPoint { id: id(5, 5), len: 77, format: crate::config::Format::Json };
-        for item in
-            [Item::Output(Some(output)), Item::Scanned(b"/a"), Item::Scanned(b"b"), Item::Floor(3, 9), Item::Forget(id(4, 1), 2)]
-        {
+        for item in [
+            Item::Output(Some(output)),
+            Item::Scanned(b"/a"),
+            Item::Scanned(b"b"),
+            Item::Floor(3, 9),
+            Item::Forget(id(4, 1), 2),
+        ] {
             state.apply(&item);
         }
         state.set(entry(id(1, 1), 4, 5), Some(b"a.log"));
         state.set(entry(id(2, 1), 4, 5), None);
         let mut again = StoredOffsets::default();
         state.items().for_each(|item| again.apply(&item));
-        assert_eq!(again.items().map(|item| format!("{item:?}")).collect::<std::collections::BTreeSet<_>>().len(), 7);
+        assert_eq!(
+            again
+                .items()
+                .map(|item| format!("{item:?}"))
+                .collect::<std::collections::BTreeSet<_>>()
+                .len(),
+            7
+        );
         assert_eq!(again.output(), Some(output));
         assert!(again.is_scanned(b"/a") && again.is_scanned(b"b") && !again.is_scanned(b"c"));
         assert!(again.entries().eq(state.entries()) && again.floors().eq(state.floors()));

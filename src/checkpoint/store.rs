@@ -1,30 +1,39 @@
-//! The journal's files: found again at the start, appended to, and replaced by new ones, over [`Disk`].
+//! The journal's files: found again at the start, appended to, and replaced by new ones, over
+//! [`Disk`].
 //!
-//! In: payloads of items. Out: whether they are durable; at the start, the [`StoredOffsets`] they add up to.
-//! Always holds: what was reported durable is found after a crash between any two calls; bytes after a failure are never counted on: a
-//! file that could not be written or synced is not appended to again; nothing that is not ours is changed.
+//! In: payloads of items. Out: whether they are durable; at the start, the [`StoredOffsets`] they
+//! add up to.
+//! Always holds: what was reported durable is found after a crash between any two calls; bytes
+//! after a failure are never counted on: a file that could not be written or synced is not appended
+//! to again; nothing that is not ours is changed.
 //!
 //! # Names
 //!
-//! `journal.N` with the highest N is the journal. `journal.N.new` is one in the making. Both lower ones and those in the making are
-//! leftovers. N grows and never comes twice. All other names (`lock`, `journal.N.damaged`, `journal.N.aside`) are left alone.
+//! `journal.N` with the highest N is the journal. `journal.N.new` is one in the making. Both lower
+//! ones and those in the making are leftovers. N grows and never comes twice. All other names
+//! (`lock`, `journal.N.damaged`, `journal.N.aside`) are left alone.
 //!
 //! # When somebody removes what is open
 //!
-//! A write to a file without a name succeeds, and the next start knows nothing of it. So after each commit the names are compared with
-//! what is open: the directory's path, the lock, the journal. If one of them leads elsewhere, the commit failed. The next journal is
-//! begun where the path leads then, in a directory that is made anew if need be and locked; a journal there that is not ours is renamed
-//! to `journal.N.aside` before ours takes its place.
+//! A write to a file without a name succeeds, and the next start knows nothing of it. So after each
+//! commit the names are compared with what is open: the directory's path, the lock, the journal. If
+//! one of them leads elsewhere, the commit failed. The next journal is begun where the path leads
+//! then, in a directory that is made anew if need be and locked; a journal there that is not ours
+//! is renamed to `journal.N.aside` before ours takes its place.
 //!
 //! # Why a failure is final
 //!
-//! After a failed `fsync(2)` Linux forgets that the pages were dirty: a second call succeeds, and nothing was written (PostgreSQL's
-//! "fsyncgate"; Rebello et al., "Can Applications Recover from fsync Failures?", USENIX ATC 2020). So the failed frame is cut off, as
-//! far as that works, so that no later process takes it from the page cache for durable, and only a new file is written to.
+//! After a failed `fsync(2)` Linux forgets that the pages were dirty: a second call succeeds, and
+//! nothing was written (PostgreSQL's "fsyncgate"; Rebello et al., "Can Applications Recover from
+//! fsync Failures?", USENIX ATC 2020). So the failed frame is cut off, as far as that works, so
+//! that no later process takes it from the page cache for durable, and only a new file is written
+//! to.
 
 use std::io;
 
-use super::format::{self, HEAD_BYTES, HEADER_BYTES, Head, HeaderError, Kind, PAYLOAD_BYTES_MAX, VERSION};
+use super::format::{
+    self, HEAD_BYTES, HEADER_BYTES, Head, HeaderError, Kind, PAYLOAD_BYTES_MAX, VERSION,
+};
 use super::journal::{self, Defect, Extent};
 use super::stamp::Stamp;
 use super::state::StoredOffsets;
@@ -33,7 +42,8 @@ use crate::sys::{Disk, Place};
 
 const PREFIX: &str = "journal.";
 const IN_THE_MAKING: &str = ".new";
-const WAY_OUT: &str = "`manytail offsets forget --all` moves it aside; the offsets in it are then lost";
+const WAY_OUT: &str =
+    "`manytail offsets forget --all` moves it aside; the offsets in it are then lost";
 
 /// Why a state directory is not used.
 #[derive(Debug, thiserror::Error)]
@@ -42,7 +52,9 @@ pub enum StoreError {
     #[error("cannot list the state directory")]
     List(#[source] io::Error),
     /// The journal is no regular file, or may not be opened.
-    #[error("cannot open {name} in the state directory, which should be a regular file ({WAY_OUT})")]
+    #[error(
+        "cannot open {name} in the state directory, which should be a regular file ({WAY_OUT})"
+    )]
     Open {
         /// The file.
         name: String,
@@ -66,7 +78,10 @@ pub enum StoreError {
         name: String,
     },
     /// It was written by a later version.
-    #[error("{name} in the state directory is of version {version}, this manytail knows version {VERSION} only ({WAY_OUT})")]
+    #[error(
+        "{name} in the state directory is of version {version}, this manytail knows version \
+        {VERSION} only ({WAY_OUT})"
+    )]
     Version {
         /// The file.
         name: String,
@@ -113,13 +128,14 @@ pub fn look<D: Disk>(disk: &mut D) -> Result<Option<Found>, StoreError> {
     let names = disk.list().map_err(StoreError::List)?;
     let Some(number) = journals(&names).max() else { return Ok(None) };
     let name = name_of(number);
-    let file = disk.open(&name).map_err(|source| StoreError::Open { name: name.clone(), source })?;
+    let file =
+        disk.open(&name).map_err(|source| StoreError::Open { name: name.clone(), source })?;
     let (state, extent) = load(disk, &file, &name)?;
     Ok(Some(Found { name, state, extent }))
 }
 
-/// Renames every journal of a directory, good or not, so that none is left: to `journal.N.damaged`, or `journal.N.damaged.2` and so on
-/// where that name is taken. Returns the new names.
+/// Renames every journal of a directory, good or not, so that none is left: to `journal.N.damaged`,
+/// or `journal.N.damaged.2` and so on where that name is taken. Returns the new names.
 ///
 /// # Errors
 /// When the directory cannot be listed or a journal cannot be renamed.
@@ -136,7 +152,8 @@ pub fn set_aside<D: Disk>(disk: &mut D) -> Result<Vec<String>, StoreError> {
         names.push(to.clone().into_bytes());
         aside.push(to);
     }
-    disk.sync_directory().map_err(|source| StoreError::SetAside { name: aside.join(", "), source })?;
+    disk.sync_directory()
+        .map_err(|source| StoreError::SetAside { name: aside.join(", "), source })?;
     Ok(aside)
 }
 
@@ -174,25 +191,47 @@ struct Journal<F> {
 }
 
 impl<D: Disk> Store<D> {
-    /// Opens the journal of a directory, or none if there is none yet. A torn tail is cut off. When the journal cannot be made durable
-    /// as it was found, it is not appendable, and what it says may still be lost in a crash.
+    /// Opens the journal of a directory, or none if there is none yet. A torn tail is cut off. When
+    /// the journal cannot be made durable as it was found, it is not appendable, and what it says
+    /// may still be lost in a crash.
     ///
     /// # Errors
     /// When what is there is not ours, damaged, of a newer version, or cannot be read.
     pub fn open(mut disk: D) -> Result<(Self, StoredOffsets), StoreError> {
         let names = disk.list().map_err(StoreError::List)?;
-        let last_number = names.iter().filter_map(|name| split_name(name)).map(|(number, _)| number).max().unwrap_or(0);
+        let last_number = names
+            .iter()
+            .filter_map(|name| split_name(name))
+            .map(|(number, _)| number)
+            .max()
+            .unwrap_or(0);
         let Some(number) = journals(&names).max() else {
-            let mut store = Store { disk, current: None, has_failed: false, making: None, anew: None, last_number };
+            let mut store = Store {
+                disk,
+                current: None,
+                has_failed: false,
+                making: None,
+                anew: None,
+                last_number,
+            };
             store.remove_leftovers(0);
             return Ok((store, StoredOffsets::default()));
         };
         let name = name_of(number);
-        let file = disk.open(&name).map_err(|source| StoreError::Open { name: name.clone(), source })?;
+        let file =
+            disk.open(&name).map_err(|source| StoreError::Open { name: name.clone(), source })?;
         let (state, extent) = load(&mut disk, &file, &name)?;
-        let journal = Journal { number, file, salt: extent.salt, frames: extent.frames, bytes: extent.bytes };
+        let journal =
+            Journal { number, file, salt: extent.salt, frames: extent.frames, bytes: extent.bytes };
         let has_failed = settle(&mut disk, &journal, &extent).is_err();
-        let mut store = Store { disk, current: Some(journal), has_failed, making: None, anew: None, last_number };
+        let mut store = Store {
+            disk,
+            current: Some(journal),
+            has_failed,
+            making: None,
+            anew: None,
+            last_number,
+        };
         if !has_failed {
             store.remove_leftovers(number);
         }
@@ -212,7 +251,9 @@ impl<D: Disk> Store<D> {
         if self.has_failed {
             return failed(&name, "it failed before; a new one has to be begun");
         }
-        let outcome = journal.write(&mut self.disk, Kind::Commit, payload).map_err(|source| error("write", &name, source));
+        let outcome = journal
+            .write(&mut self.disk, Kind::Commit, payload)
+            .map_err(|source| error("write", &name, source));
         let outcome = outcome.and_then(|written| {
             self.disk.sync(&journal.file).map_err(|source| error("sync", &name, source))?;
             (journal.frames, journal.bytes) = written;
@@ -226,13 +267,17 @@ impl<D: Disk> Store<D> {
         outcome.and_then(|()| self.check())
     }
 
-    /// Looks whether the current journal is what a process that starts now would find, and would find locked.
+    /// Looks whether the current journal is what a process that starts now would find, and would
+    /// find locked.
     ///
     /// # Errors
-    /// When it is not. From then on every append fails, until a new journal is complete. A look that fails says nothing.
+    /// When it is not. From then on every append fails, until a new journal is complete. A look
+    /// that fails says nothing.
     pub fn check(&mut self) -> Result<(), CommitError> {
         let is_named = match &self.current {
-            Some(journal) => self.disk.is_named(&name_of(journal.number), &journal.file).unwrap_or(true),
+            Some(journal) => {
+                self.disk.is_named(&name_of(journal.number), &journal.file).unwrap_or(true)
+            }
             None => true,
         };
         let displaced = match self.disk.place().unwrap_or(Place::Here) {
@@ -254,7 +299,12 @@ impl<D: Disk> Store<D> {
     fn come_into_place(&mut self, what: Displaced) -> Result<(), CommitError> {
         self.disk.reopen().map_err(CommitError::Anew)?;
         let mut names = self.disk.list().map_err(CommitError::Anew)?;
-        let last = names.iter().filter_map(|name| split_name(name)).map(|(number, _)| number).max().unwrap_or(0);
+        let last = names
+            .iter()
+            .filter_map(|name| split_name(name))
+            .map(|(number, _)| number)
+            .max()
+            .unwrap_or(0);
         self.last_number = self.last_number.max(last);
         let mut numbers: Vec<u64> = journals(&names).collect();
         // The highest last, as in `set_aside`.
@@ -264,7 +314,9 @@ impl<D: Disk> Store<D> {
         for number in numbers {
             let name = name_of(number);
             let is_ours = match self.current.as_ref().filter(|journal| journal.number == number) {
-                Some(journal) => self.disk.is_named(&name, &journal.file).map_err(CommitError::Anew)?,
+                Some(journal) => {
+                    self.disk.is_named(&name, &journal.file).map_err(CommitError::Anew)?
+                }
                 None => false,
             };
             is_current_here |= is_ours;
@@ -296,7 +348,11 @@ impl<D: Disk> Store<D> {
 
     fn begin_here(&mut self, payload: &[u8]) -> Result<(), CommitError> {
         let Some(number) = self.last_number.checked_add(1) else {
-            return Err(error("number", "a new journal", io::Error::other("the numbers are used up")));
+            return Err(error(
+                "number",
+                "a new journal",
+                io::Error::other("the numbers are used up"),
+            ));
         };
         self.last_number = number;
         let name = making_name_of(number);
@@ -319,11 +375,12 @@ impl<D: Disk> Store<D> {
         self.add_part(Kind::Part, payload).or_else(|error| self.explain(error))
     }
 
-    /// Makes the new journal durable, proves it by reading it back, makes it current, removes the older ones.
+    /// Makes the new journal durable, proves it by reading it back, makes it current, removes the
+    /// older ones.
     ///
     /// # Errors
-    /// As for `extend`. When it is not known whether the new journal is found after a crash, the current one is not appendable any
-    /// more: what it said later would be lost.
+    /// As for `extend`. When it is not known whether the new journal is found after a crash, the
+    /// current one is not appendable any more: what it said later would be lost.
     pub fn complete(&mut self, payload: &[u8]) -> Result<(), CommitError> {
         self.complete_here(payload).or_else(|error| self.explain(error))
     }
@@ -336,16 +393,20 @@ impl<D: Disk> Store<D> {
     fn complete_here(&mut self, payload: &[u8]) -> Result<(), CommitError> {
         self.add_part(Kind::LastPart, payload)?;
         let making = self.making.as_ref().expect("a part was added to it");
-        let (number, name, final_name) = (making.number, making_name_of(making.number), name_of(making.number));
+        let (number, name, final_name) =
+            (making.number, making_name_of(making.number), name_of(making.number));
         let proved = self.disk.sync(&making.file).map_err(|source| error("sync", &name, source));
-        let proved = proved.and_then(|()| prove(&mut self.disk, making).map_err(|source| error("read back", &name, source)));
+        let proved = proved.and_then(|()| {
+            prove(&mut self.disk, making).map_err(|source| error("read back", &name, source))
+        });
         if let Err(error) = proved {
             self.drop_the_making();
             return Err(error);
         }
         if let Err(source) = self.disk.rename(&name, &final_name) {
             self.making = None;
-            // Whoever can still remove the old name knows that the journal does not have the new one.
+            // Whoever can still remove the old name knows that the journal does not have the new
+            // one.
             self.has_failed |= self.disk.remove(&name).is_err();
             return Err(error("rename", &name, source));
         }
@@ -373,17 +434,28 @@ impl<D: Disk> Store<D> {
         self.current.as_ref().map_or(0, |journal| journal.bytes)
     }
 
-    /// The last durable commit, for the output that it tells of. `None`: there is none that a process that starts now would find.
+    /// The last durable commit, for the output that it tells of. `None`: there is none that a
+    /// process that starts now would find.
     #[must_use]
     pub fn stamp(&self) -> Option<Stamp> {
         let journal = self.current.as_ref().filter(|_| !self.has_failed)?;
         let &Journal { number, salt, frames, .. } = journal;
-        Some(Stamp { directory: self.disk.identity().1, journal: number, salt, frames, has_ended: false })
+        Some(Stamp {
+            directory: self.disk.identity().1,
+            journal: number,
+            salt,
+            frames,
+            has_ended: false,
+        })
     }
 
     fn add_part(&mut self, kind: Kind, payload: &[u8]) -> Result<(), CommitError> {
         let Some(making) = self.making.as_mut() else {
-            return Err(error("extend", "the new journal", io::Error::other("none was begun, or it failed")));
+            return Err(error(
+                "extend",
+                "the new journal",
+                io::Error::other("none was begun, or it failed"),
+            ));
         };
         match making.write(&mut self.disk, kind, payload) {
             Ok(written) => {
@@ -405,7 +477,8 @@ impl<D: Disk> Store<D> {
         }
     }
 
-    /// Removes journals before `current`, which is durable, and all in the making. What cannot be removed stays: it does no harm.
+    /// Removes journals before `current`, which is durable, and all in the making. What cannot be
+    /// removed stays: it does no harm.
     fn remove_leftovers(&mut self, current: u64) {
         let Ok(names) = self.disk.list() else { return };
         for name in names.iter().filter_map(|name| std::str::from_utf8(name).ok()) {
@@ -420,7 +493,12 @@ impl<D: Disk> Store<D> {
 
 impl<F> Journal<F> {
     /// Writes a frame. Returns how many frames and bytes there are with it.
-    fn write<D: Disk<File = F>>(&self, disk: &mut D, kind: Kind, payload: &[u8]) -> io::Result<(u64, u64)> {
+    fn write<D: Disk<File = F>>(
+        &self,
+        disk: &mut D,
+        kind: Kind,
+        payload: &[u8],
+    ) -> io::Result<(u64, u64)> {
         if payload.len() > PAYLOAD_BYTES_MAX {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "a commit is at most 1 GiB"));
         }
@@ -430,7 +508,8 @@ impl<F> Journal<F> {
     }
 }
 
-/// Makes a journal that was found durable, without its torn tail: the process that wrote it may have died before it did so.
+/// Makes a journal that was found durable, without its torn tail: the process that wrote it may
+/// have died before it did so.
 fn settle<D: Disk>(disk: &mut D, journal: &Journal<D::File>, extent: &Extent) -> io::Result<()> {
     if extent.torn_bytes > 0 {
         disk.truncate(&journal.file, extent.bytes)?;
@@ -446,11 +525,20 @@ fn prove<D: Disk>(disk: &mut D, journal: &Journal<D::File>) -> io::Result<()> {
         Defect::Read(source) => source,
         defect => io::Error::new(io::ErrorKind::InvalidData, defect),
     })?;
-    let wanted = Extent { salt: journal.salt, frames: journal.frames, bytes: journal.bytes, torn_bytes: 0 };
-    if found == wanted { Ok(()) } else { Err(io::Error::new(io::ErrorKind::InvalidData, "it holds something else")) }
+    let wanted =
+        Extent { salt: journal.salt, frames: journal.frames, bytes: journal.bytes, torn_bytes: 0 };
+    if found == wanted {
+        Ok(())
+    } else {
+        Err(io::Error::new(io::ErrorKind::InvalidData, "it holds something else"))
+    }
 }
 
-fn load<D: Disk>(disk: &mut D, file: &D::File, name: &str) -> Result<(StoredOffsets, Extent), StoreError> {
+fn load<D: Disk>(
+    disk: &mut D,
+    file: &D::File,
+    name: &str,
+) -> Result<(StoredOffsets, Extent), StoreError> {
     let mut state = StoredOffsets::default();
     let read_at = |buffer: &mut [u8], offset| disk.read_at(file, buffer, offset);
     match journal::read(read_at, |item| state.apply(item)) {
@@ -459,10 +547,14 @@ fn load<D: Disk>(disk: &mut D, file: &D::File, name: &str) -> Result<(StoredOffs
             let name = name.to_owned();
             Err(match defect {
                 Defect::Header(HeaderError::Foreign) => StoreError::Foreign { name },
-                Defect::Header(HeaderError::Version(version)) => StoreError::Version { name, version },
-                Defect::Header(HeaderError::Damaged) => {
-                    StoreError::Damaged { name, position: 0, what: "a header that is not as it was written" }
+                Defect::Header(HeaderError::Version(version)) => {
+                    StoreError::Version { name, version }
                 }
+                Defect::Header(HeaderError::Damaged) => StoreError::Damaged {
+                    name,
+                    position: 0,
+                    what: "a header that is not as it was written",
+                },
                 Defect::Damaged { position, what } => StoreError::Damaged { name, position, what },
                 Defect::Read(source) => StoreError::Read { name, source },
             })
@@ -492,7 +584,8 @@ fn making_name_of(number: u64) -> String {
     format!("{PREFIX}{number}{IN_THE_MAKING}")
 }
 
-/// The number of a name that begins with `journal.N`, and what follows it: nothing, or something from a dot on.
+/// The number of a name that begins with `journal.N`, and what follows it: nothing, or something
+/// from a dot on.
 fn split_name(name: &[u8]) -> Option<(u64, &str)> {
     let rest = std::str::from_utf8(name).ok()?.strip_prefix(PREFIX)?;
     let (digits, suffix) = rest.split_at(rest.find('.').unwrap_or(rest.len()));
@@ -502,7 +595,11 @@ fn split_name(name: &[u8]) -> Option<(u64, &str)> {
 }
 
 fn journals(names: &[Vec<u8>]) -> impl Iterator<Item = u64> + '_ {
-    names.iter().filter_map(|name| split_name(name)).filter(|(_, suffix)| suffix.is_empty()).map(|(number, _)| number)
+    names
+        .iter()
+        .filter_map(|name| split_name(name))
+        .filter(|(_, suffix)| suffix.is_empty())
+        .map(|(number, _)| number)
 }
 
 #[cfg(test)]

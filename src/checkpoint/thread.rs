@@ -1,8 +1,9 @@
 //! The blocking calls of a commit on a thread of their own, so that a slow disk delays no record.
 //!
 //! In: a [`Store`], jobs. Out: their outcomes, and a wake-up of the loop for each.
-//! Always holds: one job after the other; without a job the thread sleeps. It ends with the process: what it was at then is the
-//! torn end that the next start cuts off. Should it end before, each job fails, and the loop goes on without a store.
+//! Always holds: one job after the other; without a job the thread sleeps. It ends with the
+//! process: what it was at then is the torn end that the next start cuts off. Should it end before,
+//! each job fails, and the loop goes on without a store.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -40,7 +41,10 @@ impl CommitThread {
         let (jobs, work) = channel();
         let (tell, outcomes) = channel();
         let name = "offsets".to_owned();
-        thread::Builder::new().name(name).stack_size(STACK_BYTES).spawn(move || serve(store, &work, &tell, &waker))?;
+        thread::Builder::new()
+            .name(name)
+            .stack_size(STACK_BYTES)
+            .spawn(move || serve(store, &work, &tell, &waker))?;
         Ok(CommitThread { jobs, outcomes, under_way: None })
     }
 }
@@ -63,13 +67,19 @@ impl Committer for CommitThread {
     }
 }
 
-fn serve<D: Disk>(mut store: Store<D>, jobs: &Receiver<Job>, outcomes: &Sender<Done>, waker: &Waker) {
+fn serve<D: Disk>(
+    mut store: Store<D>,
+    jobs: &Receiver<Job>,
+    outcomes: &Sender<Done>,
+    waker: &Waker,
+) {
     while let Ok(job) = jobs.recv() {
         let done = perform(&mut store, job);
         if outcomes.send(done).is_err() {
             return;
         }
-        // Should it fail, the loop still finds the outcome: while a job is under way, it looks now and then.
+        // Should it fail, the loop still finds the outcome: while a job is under way, it looks now
+        // and then.
         let _ = waker.wake();
     }
 }
@@ -81,7 +91,8 @@ fn without_thread(work: Work) -> Done {
     Done { work, payload: Vec::new(), result, journal_bytes: 0, is_appendable: false, anew: None }
 }
 
-/// `fdatasync(2)`, again when a signal interrupted it: a failure of any other kind is final, since what was lost is not known.
+/// `fdatasync(2)`, again when a signal interrupted it: a failure of any other kind is final, since
+/// what was lost is not known.
 fn sync(output: &OwnedFd) -> io::Result<()> {
     loop {
         match nix::unistd::fdatasync(output) {
@@ -91,8 +102,9 @@ fn sync(output: &OwnedFd) -> io::Result<()> {
     }
 }
 
-/// After the commit, or the output would seem to be ahead of the journal. Where that fails, the output's end is moved aside after a crash
-/// instead of cut, or an older stamp tells less: that is no reason to fail a commit.
+/// After the commit, or the output would seem to be ahead of the journal. Where that fails, the
+/// output's end is moved aside after a crash instead of cut, or an older stamp tells less: that is
+/// no reason to fail a commit.
 fn stamp<D: Disk>(store: &Store<D>, output: &OwnedFd) {
     if let Some(Err(error)) = store.stamp().map(|stamp| stamp.write(output)) {
         tracing::debug!(%error, "the output cannot be stamped with the commit");
@@ -111,12 +123,20 @@ fn perform<D: Disk>(store: &mut Store<D>, job: Job) -> Done {
         Work::Extend => store.extend(&job.payload),
         Work::Complete => store.complete(&job.payload),
     });
-    if let (Ok(()), Work::Append | Work::Complete, Some(output)) = (&result, job.work, &job.output) {
+    if let (Ok(()), Work::Append | Work::Complete, Some(output)) = (&result, job.work, &job.output)
+    {
         stamp(store, output);
     }
     let Job { work, mut payload, .. } = job;
     payload.clear();
-    Done { work, payload, result, journal_bytes: store.bytes(), is_appendable: store.is_appendable(), anew: store.take_anew() }
+    Done {
+        work,
+        payload,
+        result,
+        journal_bytes: store.bytes(),
+        is_appendable: store.is_appendable(),
+        anew: store.take_anew(),
+    }
 }
 
 #[cfg(test)]
@@ -128,7 +148,8 @@ mod tests {
         let (jobs, work) = channel();
         let (tell, outcomes) = channel();
         let mut thread = CommitThread { jobs, outcomes, under_way: None };
-        let job = || Job { work: Work::Begin, payload: vec![1], is_output_due: false, output: None };
+        let job =
+            || Job { work: Work::Begin, payload: vec![1], is_output_due: false, output: None };
         thread.submit(job());
         assert!(thread.done().is_none(), "it is under way");
         // It ends while the job is under way, and is not there for the next one.

@@ -1,6 +1,7 @@
 //! `check`: which settings hold, and where each was said.
 //!
-//! In: what clap read: the options of `run`, and how the answer is written. The settings themselves are those of `layers`.
+//! In: what clap read: the options of `run`, and how the answer is written. The settings themselves
+//! are those of `layers`.
 
 use clap::Args;
 
@@ -24,15 +25,20 @@ pub(super) struct CheckOptions {
 }
 
 pub(super) const CHECK_HELP: &str = "\
-Say which settings hold, and where each was said: default, FILE:LINE, environment variable or command line. Takes what `run` takes and \
-refuses what `run` refuses, with all that is wrong in files and variables at once. Opens nothing but settings files: no PATH, no output, no state \
-directory; with --connect it tries the output, and tells on stderr what came of it. `manytail doctor --config` tries all.
+Say which settings hold, and where each was said: default, FILE:LINE, environment variable or \
+command line. Takes what `run` takes and \
+refuses what `run` refuses, with all that is wrong in files and variables at once. Opens nothing \
+but settings files: no PATH, no output, no state \
+directory; with --connect it tries the output, and tells on stderr what came of it. `manytail \
+doctor --config` tries all.
 
 text: a settings file that says the same; what it cannot say is a comment.
-json: one object per line: input (its number, where it applies), key, value (null: off, or found out at the start), source.";
+json: one object per line: input (its number, where it applies), key, value (null: off, or found \
+out at the start), source.";
 
 pub(super) const CHECK_EXAMPLES: &str = "\
-Exit codes: 0 a run would start with these settings, 1 the output cannot be used now (--connect), 2 a run would refuse them.
+Exit codes: 0 a run would start with these settings, 1 the output cannot be used now (--connect), \
+2 a run would refuse them.
 
 Examples:
   manytail check --config /etc/manytail/manytail.toml

@@ -1,7 +1,9 @@
 //! The options of `run` -> [`Config`]: what one option alone cannot tell.
 //!
-//! In: options, each well-formed by itself. Out: a [`Config`], which nothing has to check again, or everything that does not fit.
-//! Always holds: every refusal names the setting; zero never reaches the engine where it means "never" or "off".
+//! In: options, each well-formed by itself. Out: a [`Config`], which nothing has to check again, or
+//! everything that does not fit.
+//! Always holds: every refusal names the setting; zero never reaches the engine where it means
+//! "never" or "off".
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
@@ -10,7 +12,8 @@ use std::time::Duration;
 
 use super::{InputOptions, RunOptions};
 use crate::config::{
-    Config, ConfigError, EngineConfig, Format, Host, InputConfig, LINE_BYTES_LIMIT, Output, SOCKET_PATH_BYTES_MAX, StartAt,
+    Config, ConfigError, EngineConfig, Format, Host, InputConfig, LINE_BYTES_LIMIT, Output,
+    SOCKET_PATH_BYTES_MAX, StartAt,
 };
 use crate::patterns::{PatternError, Patterns};
 use crate::sys::host;
@@ -30,8 +33,12 @@ impl From<ConfigError> for Misfit {
     }
 }
 
-/// Settings of a run, and of its inputs with their labels: at least one. Else all that does not fit.
-pub(super) fn config(options: RunOptions, inputs: Vec<(InputOptions, Vec<(String, String)>)>) -> Result<Config, Vec<Misfit>> {
+/// Settings of a run, and of its inputs with their labels: at least one. Else all that does not
+/// fit.
+pub(super) fn config(
+    options: RunOptions,
+    inputs: Vec<(InputOptions, Vec<(String, String)>)>,
+) -> Result<Config, Vec<Misfit>> {
     let mut misfits = Vec::new();
     let mut configs = Vec::new();
     for (number, (input, labels)) in inputs.into_iter().enumerate() {
@@ -94,18 +101,26 @@ fn checked_host(host: Host, format: Format) -> Result<Option<String>, ConfigErro
         Host::Off if format == Format::Syslog => Ok(host::name().ok()),
         Host::Off => Ok(None),
         Host::Named(name) => Ok(Some(name)),
-        Host::Own => host::name().map(Some).map_err(|error| ConfigError::NoHostName { reason: error.to_string() }),
+        Host::Own => host::name()
+            .map(Some)
+            .map_err(|error| ConfigError::NoHostName { reason: error.to_string() }),
     }
 }
 
 fn checked_socket_path(path: Option<PathBuf>) -> Result<Option<PathBuf>, ConfigError> {
     match path {
-        Some(path) if !(1..=SOCKET_PATH_BYTES_MAX).contains(&path.as_os_str().len()) => Err(ConfigError::ControlSocket),
+        Some(path) if !(1..=SOCKET_PATH_BYTES_MAX).contains(&path.as_os_str().len()) => {
+            Err(ConfigError::ControlSocket)
+        }
         path => Ok(path),
     }
 }
 
-fn input_config(options: InputOptions, labels: Vec<(String, String)>, is_once: bool) -> Result<InputConfig, ConfigError> {
+fn input_config(
+    options: InputOptions,
+    labels: Vec<(String, String)>,
+    is_once: bool,
+) -> Result<InputConfig, ConfigError> {
     if options.paths.is_empty() {
         return Err(ConfigError::NoPath);
     }
@@ -116,11 +131,15 @@ fn input_config(options: InputOptions, labels: Vec<(String, String)>, is_once: b
         return Err(ConfigError::OnceFromEnd);
     }
     for (key, globs) in [("include", &options.include), ("exclude", &options.exclude)] {
-        let begins = globs.iter().find_map(|glob| Some((glob, below_a_path(glob, &options.paths)?)));
+        let begins =
+            globs.iter().find_map(|glob| Some((glob, below_a_path(glob, &options.paths)?)));
         if let Some((glob, below)) = begins {
             // Without a slash it would match at any depth.
             let below = if below.contains('/') { below.to_owned() } else { format!("/{below}") };
-            let reason = format!("a glob is matched to the path below PATH, and this one begins with PATH: write `{below}`");
+            let reason = format!(
+                "a glob is matched to the path below PATH, and this one begins with PATH: write \
+                `{below}`"
+            );
             return Err(PatternError { key, glob: glob.clone(), reason }.into());
         }
     }
@@ -135,10 +154,15 @@ fn input_config(options: InputOptions, labels: Vec<(String, String)>, is_once: b
 
 /// What remains of a glob that begins with one of the PATHs.
 fn below_a_path<'a>(glob: &'a str, paths: &[OsString]) -> Option<&'a str> {
-    let absolute =
-        paths.iter().filter_map(|path| std::path::absolute(path).ok()).filter_map(|path| path.into_os_string().into_string().ok());
+    let absolute = paths
+        .iter()
+        .filter_map(|path| std::path::absolute(path).ok())
+        .filter_map(|path| path.into_os_string().into_string().ok());
     absolute.into_iter().find_map(|path| {
-        let below = glob.strip_prefix(path.trim_end_matches('/'))?.strip_prefix('/').filter(|_| path != "/")?;
+        let below = glob
+            .strip_prefix(path.trim_end_matches('/'))?
+            .strip_prefix('/')
+            .filter(|_| path != "/")?;
         Some(if below.trim_matches('/').is_empty() { "**" } else { below })
     })
 }

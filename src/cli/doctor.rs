@@ -1,6 +1,7 @@
 //! `doctor`: look at PATHs and the machine before a run.
 //!
-//! In: what clap read. Out: a [`Request`] with compiled globs, or a [`Refusal`] that names the option.
+//! In: what clap read. Out: a [`Request`] with compiled globs, or a [`Refusal`] that names the
+//! option.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
@@ -18,12 +19,17 @@ use crate::style::Style;
 use crate::sys::user::become_user;
 
 pub(super) const DOCTOR_HELP: &str = "\
-Look whether PATHs and this machine are what a run needs, as the user it is called by, or as --user. Changes nothing, opens no log.
+Look whether PATHs and this machine are what a run needs, as the user it is called by, or as \
+--user. Changes nothing, opens no log.
 
-Counts directories and files, tells what the globs take and what they leave out, names the types of file systems and what inotify does not tell \
-there, compares the limits of inotify, descriptors and memory with what is needed, asks whether directories (all) and files (one per directory, and \
-every 64th) may be read, and looks at the state directory. With --config it takes all settings from there, and tries the output (write access, \
-space, connection), the addresses of metrics and the place of the control socket, too. Each finding is ok, a warning or a problem, with what to do; \
+Counts directories and files, tells what the globs take and what they leave out, names the types \
+of file systems and what inotify does not tell \
+there, compares the limits of inotify, descriptors and memory with what is needed, asks whether \
+directories (all) and files (one per directory, and \
+every 64th) may be read, and looks at the state directory. With --config it takes all settings \
+from there, and tries the output (write access, \
+space, connection), the addresses of metrics and the place of the control socket, too. Each \
+finding is ok, a warning or a problem, with what to do; \
 sysctl lines to paste come last.";
 
 const EXAMPLES: &str = "\
@@ -50,7 +56,8 @@ pub(super) struct DoctorOptions {
     #[arg(long, value_name = "NAME")]
     user: Option<String>,
 
-    /// With --user: as a service that has CAP_DAC_READ_SEARCH, as that of the packages [default: off]
+    /// With --user: as a service that has CAP_DAC_READ_SEARCH, as that of the packages [default:
+    /// off]
     #[arg(long, requires = "user")]
     cap_dac_read_search: bool,
 
@@ -62,7 +69,8 @@ pub(super) struct DoctorOptions {
     #[arg(long, value_name = "GLOB")]
     include: Vec<String>,
 
-    /// Leave out, as in `run` (repeat) [default: *.gz *.bz2 *.xz *.zst *.lz4 *.zip *.Z core core.[0-9]* *.core]
+    /// Leave out, as in `run` (repeat) [default: *.gz *.bz2 *.xz *.zst *.lz4 *.zip *.Z core
+    /// core.[0-9]* *.core]
     #[arg(long, value_name = "GLOB")]
     exclude: Vec<String>,
 
@@ -94,14 +102,23 @@ pub(super) struct DoctorOptions {
     format: Style,
 }
 
-/// What is to be looked at; `variables`: those of the environment. As another user it is known only once this process is that user: what may be set depends
-/// on what it may do.
-pub(super) fn call(options: DoctorOptions, variables: Vec<(OsString, OsString)>) -> Result<DoctorCall, Refusal> {
+/// What is to be looked at; `variables`: those of the environment. As another user it is known only
+/// once this process is that user: what may be set depends on what it may do.
+pub(super) fn call(
+    options: DoctorOptions,
+    variables: Vec<(OsString, OsString)>,
+) -> Result<DoctorCall, Refusal> {
     match &options.user {
-        None => Ok(DoctorCall { user: None, request: Deferred::Known(Box::new(request(options, variables)?)) }),
+        None => Ok(DoctorCall {
+            user: None,
+            request: Deferred::Known(Box::new(request(options, variables)?)),
+        }),
         Some(name) => {
             let user = AsUser { name: name.clone(), reads_all: options.cap_dac_read_search };
-            Ok(DoctorCall { user: Some(user), request: Deferred::Open(Box::new(options), variables) })
+            Ok(DoctorCall {
+                user: Some(user),
+                request: Deferred::Open(Box::new(options), variables),
+            })
         }
     }
 }
@@ -126,7 +143,8 @@ impl DoctorCall {
     /// When this process cannot become that user, or the settings are refused.
     pub fn request(self) -> Result<Request, Refusal> {
         if let Some(AsUser { name, reads_all }) = self.user {
-            become_user(&name, reads_all).map_err(|error| refuse("doctor", "user", &error.to_string()))?;
+            become_user(&name, reads_all)
+                .map_err(|error| refuse("doctor", "user", &error.to_string()))?;
         }
         match self.request {
             Deferred::Known(request) => Ok(*request),
@@ -144,7 +162,10 @@ struct AsUser {
     reads_all: bool,
 }
 
-fn request(options: DoctorOptions, variables: Vec<(OsString, OsString)>) -> Result<Request, Refusal> {
+fn request(
+    options: DoctorOptions,
+    variables: Vec<(OsString, OsString)>,
+) -> Result<Request, Refusal> {
     match &options.config {
         Some(config) => of_settings(config.clone(), options, variables),
         None => of_options(options),
@@ -152,18 +173,30 @@ fn request(options: DoctorOptions, variables: Vec<(OsString, OsString)>) -> Resu
 }
 
 /// As a run with this settings file would be.
-fn of_settings(config: PathBuf, options: DoctorOptions, variables: Vec<(OsString, OsString)>) -> Result<Request, Refusal> {
+fn of_settings(
+    config: PathBuf,
+    options: DoctorOptions,
+    variables: Vec<(OsString, OsString)>,
+) -> Result<Request, Refusal> {
     let arguments = vec!["manytail".into(), "run".into(), "--config".into(), config.into()];
     let config = Invocation { command: "run", arguments, variables }.read()?.config;
     let engine = config.engine;
     Ok(Request {
-        inputs: engine.inputs.into_iter().map(|input| Input { paths: input.paths, patterns: input.patterns }).collect(),
+        inputs: engine
+            .inputs
+            .into_iter()
+            .map(|input| Input { paths: input.paths, patterns: input.patterns })
+            .collect(),
         recursive: engine.recursive,
         follow_links: engine.follow_links,
         same_owner: engine.same_owner,
         state_dir: options.state_dir.or(config.state_dir),
         rescan_remote: engine.rescan_remote,
-        tried: Some(Tried { output: config.output, metrics: config.metrics, control_socket: config.control_socket }),
+        tried: Some(Tried {
+            output: config.output,
+            metrics: config.metrics,
+            control_socket: config.control_socket,
+        }),
         style: options.format,
     })
 }
@@ -179,9 +212,15 @@ fn of_options(options: DoctorOptions) -> Result<Request, Refusal> {
         return Err(refuse("doctor", "state_dir", &ConfigError::EmptyStateDir.to_string()));
     }
     Ok(Request {
-        inputs: vec![Input { paths: options.paths.into_iter().map(OsString::into_vec).collect(), patterns }],
+        inputs: vec![Input {
+            paths: options.paths.into_iter().map(OsString::into_vec).collect(),
+            patterns,
+        }],
         recursive: options.recursive,
-        follow_links: options.follow_symlinks.rule().map_err(|error| refuse("doctor", error.key(), &error.to_string()))?,
+        follow_links: options
+            .follow_symlinks
+            .rule()
+            .map_err(|error| refuse("doctor", error.key(), &error.to_string()))?,
         same_owner: options.same_owner,
         state_dir,
         rescan_remote: Some(options.rescan_remote).filter(|period| !period.is_zero()),

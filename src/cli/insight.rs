@@ -34,7 +34,8 @@ pub(super) struct StatusOptions {
         hide_possible_values = true)]
     format: Style,
 
-    /// The daemon's socket [default: $RUNTIME_DIRECTORY/control.sock, else /run/manytail/control.sock]
+    /// The daemon's socket [default: $RUNTIME_DIRECTORY/control.sock, else
+    /// /run/manytail/control.sock]
     #[arg(long, value_name = "PATH")]
     control_socket: Option<PathBuf>,
 }
@@ -45,7 +46,8 @@ pub(super) struct TopOptions {
     #[arg(short, long, value_name = "DURATION", default_value = "1s", value_parser = parse_interval)]
     interval: Duration,
 
-    /// The daemon's socket [default: $RUNTIME_DIRECTORY/control.sock, else /run/manytail/control.sock]
+    /// The daemon's socket [default: $RUNTIME_DIRECTORY/control.sock, else
+    /// /run/manytail/control.sock]
     #[arg(long, value_name = "PATH")]
     control_socket: Option<PathBuf>,
 }
@@ -60,15 +62,19 @@ pub(super) struct TapOptions {
     #[arg(long = "for", value_name = "DURATION", default_value = "10s", value_parser = parse_duration)]
     lasts: Duration,
 
-    /// The daemon's socket [default: $RUNTIME_DIRECTORY/control.sock, else /run/manytail/control.sock]
+    /// The daemon's socket [default: $RUNTIME_DIRECTORY/control.sock, else
+    /// /run/manytail/control.sock]
     #[arg(long, value_name = "PATH")]
     control_socket: Option<PathBuf>,
 }
 
 pub(super) const TAP_HELP: &str = "\
-Show records as they pass to the output of a running manytail, to see that they do. A copy: nothing is taken away, and the daemon waits for nobody. What \
-passes faster than it can be copied (256 KiB between two looks) is left out and counted on stderr. Root and the user of the run see lines, others how \
-long each is. Two at a time share what passes. To a terminal without what that would obey, else byte \
+Show records as they pass to the output of a running manytail, to see that they do. A copy: \
+nothing is taken away, and the daemon waits for nobody. What \
+passes faster than it can be copied (256 KiB between two looks) is left out and counted on stderr. \
+Root and the user of the run see lines, others how \
+long each is. Two at a time share what passes. To a terminal without what that would obey, else \
+byte \
 for byte.";
 
 pub(super) const TAP_EXAMPLES: &str = "\
@@ -79,19 +85,24 @@ Examples:
   manytail tap -n 1000 --for 1min | jq -r .path | sort | uniq -c";
 
 pub(super) const STATUS_HELP: &str = "\
-Tell whether a running manytail keeps up, and if not, why. The daemon needs a control socket: run --control-socket PATH, or systemd's \
+Tell whether a running manytail keeps up, and if not, why. The daemon needs a control socket: run \
+--control-socket PATH, or systemd's \
 RuntimeDirectory=.
 
-With FILE: whether the file is known, its offset, size and unread bytes, and why it is not read if it is not. A relative FILE means what \
+With FILE: whether the file is known, its offset, size and unread bytes, and why it is not read if \
+it is not. A relative FILE means what \
 records show, else what it means here.
-With --list: files and directories, a line each, with the reason. unreadable: those that cannot be read; blocked: files that wait for the \
-output; polled: directories that are listed every second; excluded: what is below the PATHs and left out (found by listing all directories once \
+With --list: files and directories, a line each, with the reason. unreadable: those that cannot be \
+read; blocked: files that wait for the \
+output; polled: directories that are listed every second; excluded: what is below the PATHs and \
+left out (found by listing all directories once \
 more); lost: the last files of which something was lost.
 
 text: one screen; of --list path, TAB, reason. json: one object, or one per FILE or line.";
 
 pub(super) const STATUS_EXAMPLES: &str = "\
-Exit codes: 0 keeping up (each FILE is read; a list was told), 1 not keeping up, or something needs somebody (a FILE is not read), 2 bad usage, \
+Exit codes: 0 keeping up (each FILE is read; a list was told), 1 not keeping up, or something \
+needs somebody (a FILE is not read), 2 bad usage, \
 3 no manytail answers.
 
 Examples:
@@ -101,7 +112,8 @@ Examples:
   manytail status --list excluded | grep -v 'excluded by'";
 
 pub(super) const TOP_HELP: &str = "\
-Show a running manytail live: rates, output, the files furthest behind and the busiest. q, Esc or Ctrl-C quits.
+Show a running manytail live: rates, output, the files furthest behind and the busiest. q, Esc or \
+Ctrl-C quits.
 
 Needs a terminal; `manytail status` is for scripts.";
 
@@ -115,7 +127,11 @@ Examples:
 fn parse_interval(text: &str) -> Result<Duration, String> {
     let interval = parse_duration(text).map_err(|error| error.to_string())?;
     let range = Duration::from_millis(200)..=Duration::from_secs(5);
-    if range.contains(&interval) { Ok(interval) } else { Err("must be between 200ms and 5s".to_owned()) }
+    if range.contains(&interval) {
+        Ok(interval)
+    } else {
+        Err("must be between 200ms and 5s".to_owned())
+    }
 }
 
 fn socket(given: Option<PathBuf>) -> PathBuf {
@@ -127,16 +143,28 @@ pub(super) fn status(options: StatusOptions) -> Result<StatusRequest, Refusal> {
     if files.iter().any(Vec::is_empty) {
         return Err(refuse("status", "FILE", "a FILE is empty"));
     }
-    Ok(StatusRequest { socket: socket(options.control_socket), style: options.format, files, list: options.list })
+    Ok(StatusRequest {
+        socket: socket(options.control_socket),
+        style: options.format,
+        files,
+        list: options.list,
+    })
 }
 
 pub(super) fn tap(options: TapOptions) -> TapRequest {
-    TapRequest { socket: socket(options.control_socket), records: options.records, lasts: options.lasts }
+    TapRequest {
+        socket: socket(options.control_socket),
+        records: options.records,
+        lasts: options.lasts,
+    }
 }
 
 pub(super) fn top(options: TopOptions) -> Result<TopRequest, Refusal> {
     if !(std::io::stdout().is_terminal() && std::io::stdin().is_terminal()) {
-        return Err(refuse_because("top", "top: stdin and stdout must be a terminal; use `manytail status` in scripts"));
+        return Err(refuse_because(
+            "top",
+            "top: stdin and stdout must be a terminal; use `manytail status` in scripts",
+        ));
     }
     Ok(TopRequest { socket: socket(options.control_socket), interval: options.interval })
 }

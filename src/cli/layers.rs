@@ -1,8 +1,9 @@
 //! Command line, environment and settings files -> the settings of a run.
 //!
-//! In: the arguments, the variables, and the files they name. Out: [`Settings`], or a [`Refusal`] that names key and place.
-//! Always holds: the options of `run` are the one list of settings. What a file or a variable says goes through the parser of the option,
-//! so a value is well-formed everywhere or nowhere.
+//! In: the arguments, the variables, and the files they name. Out: [`Settings`], or a [`Refusal`]
+//! that names key and place.
+//! Always holds: the options of `run` are the one list of settings. What a file or a variable says
+//! goes through the parser of the option, so a value is well-formed everywhere or nowhere.
 
 use std::collections::HashSet;
 use std::error::Error as _;
@@ -21,7 +22,8 @@ use crate::diagnostics::Diagnostics;
 use crate::file_status::shown;
 use crate::names::is_glob;
 use crate::settings::{
-    Effective, Files, Given, InputTable, Key, Kind, LABEL, Layers, Setting, SettingError, Source, Text, Values, Variables,
+    Effective, Files, Given, InputTable, Key, Kind, LABEL, Layers, Setting, SettingError, Source,
+    Text, Values, Variables,
 };
 use crate::settings::{environment, file};
 use crate::sys::LinkRule;
@@ -32,10 +34,13 @@ const PATHS: &str = "paths";
 /// The settings file.
 const CONFIG: &str = "config";
 
-/// Settings that the service manager knows (`StateDirectory=` and `RuntimeDirectory=`, systemd.exec(5)) when nobody says them: the key, the
-/// variable with directories of which the first counts, the path below it.
-const SURROUNDINGS: [(&str, &str, &str); 2] =
-    [("state_dir", super::STATE_DIRECTORY, ""), ("control_socket", super::RUNTIME_DIRECTORY, super::CONTROL_SOCKET)];
+/// Settings that the service manager knows (`StateDirectory=` and `RuntimeDirectory=`,
+/// systemd.exec(5)) when nobody says them: the key, the variable with directories of which the
+/// first counts, the path below it.
+const SURROUNDINGS: [(&str, &str, &str); 2] = [
+    ("state_dir", super::STATE_DIRECTORY, ""),
+    ("control_socket", super::RUNTIME_DIRECTORY, super::CONTROL_SOCKET),
+];
 
 /// All that a run needs to know before it starts.
 #[derive(Debug)]
@@ -79,9 +84,13 @@ pub(super) struct Invocation {
 
 impl Invocation {
     pub(super) fn read(self) -> Result<Settings, Refusal> {
-        let matches = Arguments::command().try_get_matches_from(&self.arguments).map_err(|error| Refusal(Box::new(error)))?;
+        let matches = Arguments::command()
+            .try_get_matches_from(&self.arguments)
+            .map_err(|error| Refusal(Box::new(error)))?;
         let (_, given) = matches.subcommand().expect("clap lets only a subcommand through");
-        let mut options = RunOptions::augment_args(clap::Command::new("settings")).no_binary_name(true).args_override_self(true);
+        let mut options = RunOptions::augment_args(clap::Command::new("settings"))
+            .no_binary_name(true)
+            .args_override_self(true);
         let keys = keys(&options);
         let (layers, mut warnings) = self.layers(&keys, given, &mut options)?;
         let inputs = layers.inputs();
@@ -90,44 +99,80 @@ impl Invocation {
         }
         let run: RunOptions = parse(&keys, &layers, None);
         let diagnostics = Diagnostics { level: run.log_level, format: run.log_format };
-        let pairs = |input: Option<&InputTable>| layers.labels(input).into_iter().map(|label| (label.name, label.value)).collect();
-        let with_labels = inputs.iter().map(|&input| (parse::<InputOptions>(&keys, &layers, input), pairs(input))).collect();
-        let config = convert::config(run, with_labels).map_err(|misfits| self.refuse_misfits(&misfits, &layers, &inputs))?;
+        let pairs = |input: Option<&InputTable>| {
+            layers.labels(input).into_iter().map(|label| (label.name, label.value)).collect()
+        };
+        let with_labels = inputs
+            .iter()
+            .map(|&input| (parse::<InputOptions>(&keys, &layers, input), pairs(input)))
+            .collect();
+        let config = convert::config(run, with_labels)
+            .map_err(|misfits| self.refuse_misfits(&misfits, &layers, &inputs))?;
         if matches!(config.engine.format, Format::Raw | Format::Text) {
             if config.engine.inputs.iter().any(|input| !input.labels.is_empty()) {
-                warnings.push("labels are part of json and syslog records: with another format they change nothing".to_owned());
+                warnings.push(
+                    "labels are part of json and syslog records: with another format \
+                    they change nothing"
+                        .to_owned(),
+                );
             }
             if config.engine.host.is_some() {
-                warnings.push("host is part of json and syslog records: with another format it changes nothing".to_owned());
+                warnings.push(
+                    "host is part of json and syslog records: with another format it \
+                    changes nothing"
+                        .to_owned(),
+                );
             }
         }
         if config.engine.follow_links == Some(LinkRule::Any) {
-            warnings
-                .push("follow_symlinks: whoever can make a link below a PATH chooses what is read: all are followed".to_owned());
+            warnings.push(
+                "follow_symlinks: whoever can make a link below a PATH chooses what is read: \
+                    all are followed"
+                    .to_owned(),
+            );
         }
         warnings.extend(globs_as_paths(&config));
         warnings.extend(repeated_paths(&config, &layers, &inputs));
         let effective = effective(&keys, &layers, &inputs);
-        Ok(Settings { config, diagnostics, origin: Origin { effective, warnings, invocation: self } })
+        Ok(Settings {
+            config,
+            diagnostics,
+            origin: Origin { effective, warnings, invocation: self },
+        })
     }
 
     /// What each layer says, every value well-formed, and the warnings.
-    fn layers(&self, keys: &[Key], given: &ArgMatches, options: &mut clap::Command) -> Result<(Layers, Vec<String>), Refusal> {
+    fn layers(
+        &self,
+        keys: &[Key],
+        given: &ArgMatches,
+        options: &mut clap::Command,
+    ) -> Result<(Layers, Vec<String>), Refusal> {
         let command_line = on_command_line(keys, given);
-        let (environment, warnings) = environment::read(&self.variables, keys).map_err(|error| misplaced(&[error]))?;
+        let (environment, warnings) =
+            environment::read(&self.variables, keys).map_err(|error| misplaced(&[error]))?;
         let mut errors = Vec::new();
         check(&environment, keys, options, &mut errors);
-        let files = match command_line.get(CONFIG).or(environment.get(CONFIG)).and_then(|given| given.texts.last()) {
+        let files = match command_line
+            .get(CONFIG)
+            .or(environment.get(CONFIG))
+            .and_then(|given| given.texts.last())
+        {
             Some(path) => file::read(&path.text, keys, Variables(&self.variables), &mut errors),
             None => Files::default(),
         };
-        for values in std::iter::once(&files.values).chain(files.inputs.iter().map(|input| &input.values)) {
+        for values in
+            std::iter::once(&files.values).chain(files.inputs.iter().map(|input| &input.values))
+        {
             check(values, keys, options, &mut errors);
         }
         if !errors.is_empty() {
             return Err(misplaced(&errors));
         }
-        Ok((Layers { command_line, environment, files, surroundings: self.surroundings() }, warnings))
+        Ok((
+            Layers { command_line, environment, files, surroundings: self.surroundings() },
+            warnings,
+        ))
     }
 
     /// What the service manager says.
@@ -147,19 +192,30 @@ impl Invocation {
     fn refuse_no_path(&self, layers: &Layers) -> Refusal {
         let file = layers.find(CONFIG, None).and_then(|given| given.texts.last());
         if let Some(file) = file {
-            let reason = "nothing to follow: it needs `paths` or an [[input]] table, or the command line a PATH".to_owned();
-            return misplaced(&[SettingError::File { path: file.text.display().to_string(), reason }]);
+            let reason = "nothing to follow: it needs `paths` or an [[input]] table, or the \
+                command line a PATH"
+                .to_owned();
+            return misplaced(&[SettingError::File {
+                path: file.text.display().to_string(),
+                reason,
+            }]);
         }
-        let mut arguments =
-            Arguments::command().mut_subcommand(self.command, |run| run.mut_arg(PATHS, |paths| paths.required(true)));
+        let mut arguments = Arguments::command()
+            .mut_subcommand(self.command, |run| run.mut_arg(PATHS, |paths| paths.required(true)));
         match arguments.try_get_matches_from_mut(&self.arguments) {
             Err(error) => Refusal(Box::new(error)),
             Ok(_) => refuse(self.command, "PATH", &ConfigError::NoPath.to_string()),
         }
     }
 
-    /// Says where it was said what does not fit: all that files and variables say, else the first of the command line.
-    fn refuse_misfits(&self, misfits: &[Misfit], layers: &Layers, inputs: &[Option<&InputTable>]) -> Refusal {
+    /// Says where it was said what does not fit: all that files and variables say, else the first
+    /// of the command line.
+    fn refuse_misfits(
+        &self,
+        misfits: &[Misfit],
+        layers: &Layers,
+        inputs: &[Option<&InputTable>],
+    ) -> Refusal {
         let mut elsewhere = Vec::new();
         for misfit in misfits {
             match self.misfit(misfit, layers, inputs) {
@@ -170,8 +226,14 @@ impl Invocation {
         misplaced(&elsewhere)
     }
 
-    /// What does not fit, as an error of a file or a variable; else the refusal of the command line.
-    fn misfit(&self, misfit: &Misfit, layers: &Layers, inputs: &[Option<&InputTable>]) -> Result<SettingError, Refusal> {
+    /// What does not fit, as an error of a file or a variable; else the refusal of the command
+    /// line.
+    fn misfit(
+        &self,
+        misfit: &Misfit,
+        layers: &Layers,
+        inputs: &[Option<&InputTable>],
+    ) -> Result<SettingError, Refusal> {
         let input = inputs.get(misfit.input).copied().flatten();
         let key = misfit.error.key();
         let find = |key: &str| layers.find(if key == "PATH" { PATHS } else { key }, input);
@@ -183,9 +245,13 @@ impl Invocation {
         }
         let given = find(key);
         let said = |text: &&Text| misfit.error.text().is_some_and(|wrong| text.text == wrong);
-        let place = given.and_then(|given| given.texts.iter().find(said).map(|text| &text.source).or(Some(&given.source)));
+        let place = given.and_then(|given| {
+            given.texts.iter().find(said).map(|text| &text.source).or(Some(&given.source))
+        });
         match place {
-            None | Some(Source::Default | Source::CommandLine) => Err(refuse(self.command, key, &reason)),
+            None | Some(Source::Default | Source::CommandLine) => {
+                Err(refuse(self.command, key, &reason))
+            }
             Some(source) => {
                 let key = if key == "PATH" { PATHS } else { key };
                 Ok(SettingError::Value { at: source.clone(), key: key.to_owned(), reason })
@@ -194,25 +260,39 @@ impl Invocation {
     }
 }
 
-/// The settings that there are: the options of `run`, each an entry of [`RunOptions`] and nothing else. So a new option is a key of files,
-/// a variable and a line of `check` at once. What it takes is told by its action and the name of its value: `SIZE`, `DURATION` and `N`
-/// may be integers in TOML, `true|false` is a boolean, `RULE` and `NAME` a boolean or a text. Whether a run takes a new value without a restart is told in `daemon::reload`.
+/// The settings that there are: the options of `run`, each an entry of [`RunOptions`] and nothing
+/// else. So a new option is a key of files, a variable and a line of `check` at once. What it takes
+/// is told by its action and the name of its value: `SIZE`, `DURATION` and `N` may be integers in
+/// TOML, `true|false` is a boolean, `RULE` and `NAME` a boolean or a text. Whether a run takes a
+/// new value without a restart is told in `daemon::reload`.
 pub(super) fn keys(options: &clap::Command) -> Vec<Key> {
     let of_inputs = InputOptions::augment_args(clap::Command::new("input"));
-    let of_inputs: HashSet<&str> = of_inputs.get_arguments().map(|option| option.get_id().as_str()).collect();
+    let of_inputs: HashSet<&str> =
+        of_inputs.get_arguments().map(|option| option.get_id().as_str()).collect();
     let is_setting = |option: &&clap::Arg| {
-        !matches!(option.get_action(), ArgAction::Help | ArgAction::HelpShort | ArgAction::HelpLong | ArgAction::Version)
+        !matches!(
+            option.get_action(),
+            ArgAction::Help | ArgAction::HelpShort | ArgAction::HelpLong | ArgAction::Version
+        )
     };
     let key = |option: &clap::Arg| {
         let kind = kind(option);
-        let defaults: Vec<_> = option.get_default_values().iter().map(|value| value.to_string_lossy()).collect();
+        let defaults: Vec<_> =
+            option.get_default_values().iter().map(|value| value.to_string_lossy()).collect();
         let is_off = kind == Kind::Switch;
         let help = option.get_help().map(ToString::to_string).unwrap_or_default();
-        let words = help.rsplit_once("[default: ").and_then(|(_, words)| words.split(']').next()).unwrap_or("none");
+        let words = help
+            .rsplit_once("[default: ")
+            .and_then(|(_, words)| words.split(']').next())
+            .unwrap_or("none");
         let name = option.get_long().unwrap_or(option.get_id().as_str()).replace('-', "_");
         Key {
             kind,
-            default: if is_off { Some("false".to_owned()) } else { (!defaults.is_empty()).then(|| defaults.join(" ")) },
+            default: if is_off {
+                Some("false".to_owned())
+            } else {
+                (!defaults.is_empty()).then(|| defaults.join(" "))
+            },
             default_in_words: words.to_owned(),
             is_of_inputs: of_inputs.contains(option.get_id().as_str()),
             is_in_files: name != CONFIG && name != LABEL,
@@ -240,7 +320,10 @@ fn on_command_line(keys: &[Key], given: &ArgMatches) -> Values {
     let is_given = |key: &&Key| given.value_source(&id(key)) == Some(ValueSource::CommandLine);
     let values = |key: &Key| match key.kind {
         Kind::Switch => Given::new(["true".into()], &source),
-        _ => Given::new(given.get_raw(&id(key)).into_iter().flatten().map(OsStr::to_os_string), &source),
+        _ => Given::new(
+            given.get_raw(&id(key)).into_iter().flatten().map(OsStr::to_os_string),
+            &source,
+        ),
     };
     keys.iter().filter(is_given).map(|key| (key.name.clone(), values(key))).collect()
 }
@@ -261,13 +344,23 @@ fn argument(key: &Key, text: &OsStr) -> Vec<OsString> {
     }
 }
 
-/// Asks the parsers of the options whether they take these values. What they do not take is added to `errors`.
-fn check(values: &Values, keys: &[Key], options: &mut clap::Command, errors: &mut Vec<SettingError>) {
+/// Asks the parsers of the options whether they take these values. What they do not take is added
+/// to `errors`.
+fn check(
+    values: &Values,
+    keys: &[Key],
+    options: &mut clap::Command,
+    errors: &mut Vec<SettingError>,
+) {
     for key in keys {
         for text in values.get(&key.name).into_iter().flat_map(|given| &given.texts) {
             if let Err(error) = options.try_get_matches_from_mut(argument(key, &text.text)) {
                 let reason = reason(&error, &text.text);
-                errors.push(SettingError::Value { at: text.source.clone(), key: key.name.clone(), reason });
+                errors.push(SettingError::Value {
+                    at: text.source.clone(),
+                    key: key.name.clone(),
+                    reason,
+                });
             }
         }
     }
@@ -279,7 +372,9 @@ fn reason(error: &clap::Error, value: &OsStr) -> String {
         return "is empty".to_owned();
     }
     let why = match (error.kind(), error.get(ContextKind::ValidValue)) {
-        (ErrorKind::InvalidValue, Some(ContextValue::Strings(known))) => format!("expected {}", known.join(", ")),
+        (ErrorKind::InvalidValue, Some(ContextValue::Strings(known))) => {
+            format!("expected {}", known.join(", "))
+        }
         (ErrorKind::InvalidUtf8, _) => "it is not UTF-8".to_owned(),
         _ => match error.source() {
             Some(source) => source.to_string(),
@@ -291,14 +386,21 @@ fn reason(error: &clap::Error, value: &OsStr) -> String {
 
 /// The first paragraph of an error for people, as one line.
 pub(super) fn one_line(text: &str) -> String {
-    let lines = text.trim().trim_start_matches("error: ").lines().take_while(|line| !line.trim().is_empty());
+    let lines = text
+        .trim()
+        .trim_start_matches("error: ")
+        .lines()
+        .take_while(|line| !line.trim().is_empty());
     lines.map(str::trim).collect::<Vec<_>>().join(" ").replace(" error: ", "; ")
 }
 
 /// What counts, parsed as the options of a command line. `input`: for this input.
 fn parse<O: Args>(keys: &[Key], layers: &Layers, input: Option<&InputTable>) -> O {
-    let command = O::augment_args(clap::Command::new("settings")).no_binary_name(true).args_override_self(true);
-    let ids: HashSet<String> = command.get_arguments().map(|option| option.get_id().to_string()).collect();
+    let command = O::augment_args(clap::Command::new("settings"))
+        .no_binary_name(true)
+        .args_override_self(true);
+    let ids: HashSet<String> =
+        command.get_arguments().map(|option| option.get_id().to_string()).collect();
     let is_paths = |key: &&Key| key.name == PATHS;
     let (mut words, mut paths) = (Vec::new(), vec![OsString::from("--")]);
     for key in keys.iter().filter(|key| ids.contains(&id(key))) {
@@ -309,17 +411,21 @@ fn parse<O: Args>(keys: &[Key], layers: &Layers, input: Option<&InputTable>) -> 
             words.extend(texts.flat_map(|text| argument(key, &text.text)));
         }
     }
-    let matches = command.try_get_matches_from(words.into_iter().chain(paths)).expect("each value was taken by itself");
+    let matches = command
+        .try_get_matches_from(words.into_iter().chain(paths))
+        .expect("each value was taken by itself");
     O::from_arg_matches(&matches).expect("the options are those of the matches")
 }
 
 /// PATHs that a shell would have expanded if it could.
 fn globs_as_paths(config: &Config) -> Vec<String> {
-    let paths = config.engine.inputs.iter().flat_map(|input| &input.paths).filter(|path| is_glob(path));
+    let paths =
+        config.engine.inputs.iter().flat_map(|input| &input.paths).filter(|path| is_glob(path));
     let warning = |path: &Vec<u8>| {
         let path = shown(path);
         format!(
-            "PATH {path} is taken as it is written: if a glob is meant, it is no glob; name the directory above it, and give the rest to --include"
+            "PATH {path} is taken as it is written: if a glob is meant, it is no glob; name the \
+            directory above it, and give the rest to --include"
         )
     };
     paths.map(warning).collect()
@@ -331,14 +437,18 @@ fn repeated_paths(config: &Config, layers: &Layers, inputs: &[Option<&InputTable
     let mut seen: Vec<(Vec<u8>, usize, &Source)> = Vec::new();
     for (number, &input) in inputs.iter().enumerate() {
         for text in layers.find(PATHS, input).into_iter().flat_map(|given| &given.texts) {
-            let absolute = std::path::absolute(&text.text).unwrap_or_else(|_| text.text.clone().into());
+            let absolute =
+                std::path::absolute(&text.text).unwrap_or_else(|_| text.text.clone().into());
             let path = plain(absolute.as_os_str().as_bytes());
             let patterns = |number: usize| &config.engine.inputs[number].patterns;
-            let before = seen.iter().find(|(known, of, _)| *known == path && patterns(*of).leaves_nothing_to(patterns(number)));
+            let before = seen.iter().find(|(known, of, _)| {
+                *known == path && patterns(*of).leaves_nothing_to(patterns(number))
+            });
             if let Some((_, _, first)) = before {
                 let path = shown(&path);
                 warnings.push(format!(
-                    "PATH {path} is given twice, at {first} and {}: the first one gets all of its files",
+                    "PATH {path} is given twice, at {first} and {}: the first one gets all of its \
+                    files",
                     text.source
                 ));
             } else {
@@ -357,9 +467,15 @@ fn plain(path: &[u8]) -> Vec<u8> {
 }
 
 fn effective(keys: &[Key], layers: &Layers, inputs: &[Option<&InputTable>]) -> Effective {
-    let settings = keys.iter().filter(|key| !key.is_of_inputs).map(|key| Setting::new(key, layers.find(&key.name, None)));
+    let settings = keys
+        .iter()
+        .filter(|key| !key.is_of_inputs)
+        .map(|key| Setting::new(key, layers.find(&key.name, None)));
     let of_input = |&input: &Option<&InputTable>| {
-        let own = keys.iter().filter(|key| key.is_of_inputs).map(|key| Setting::new(key, layers.find(&key.name, input)));
+        let own = keys
+            .iter()
+            .filter(|key| key.is_of_inputs)
+            .map(|key| Setting::new(key, layers.find(&key.name, input)));
         own.chain(layers.labels(input).into_iter().map(Setting::label)).collect()
     };
     Effective { settings: settings.collect(), inputs: inputs.iter().map(of_input).collect() }

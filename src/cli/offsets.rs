@@ -52,24 +52,34 @@ pub(super) struct OffsetsOptions {
 const LIST_HELP: &str = "\
 Print how far each file was delivered, by path. Changes nothing.
 
-text: OFFSET, FILE, PATH, and since when the file is absent if it is, separated by TABs. OFFSET counts bytes from the start of the \
-file, or is - (json: null) for a file that received our own output and is never read; FILE is `file` of json records; in PATH, \\, control characters, marks of writing direction and bytes that are not UTF-8 are written \\xHH.
-json: one object per line: path, path_bytes (base64, where the path is not UTF-8), file, offset, absent_since (where it applies).";
+text: OFFSET, FILE, PATH, and since when the file is absent if it is, separated by TABs. OFFSET \
+counts bytes from the start of the \
+file, or is - (json: null) for a file that received our own output and is never read; FILE is \
+`file` of json records; in PATH, \\, control characters, marks of writing direction and bytes that \
+are not UTF-8 are written \\xHH.
+json: one object per line: path, path_bytes (base64, where the path is not UTF-8), file, offset, \
+absent_since (where it applies).";
 
 const FORGET_HELP: &str = "\
 Forget files, so that the next run reads them from their beginning.
 
-A PATH is a file, or a directory for all files below it, byte for byte as `list --format json` prints paths; slashes at its end do not \
-count. A PATH that nothing is known of makes the exit code 1, after the others were forgotten. What was forgotten keeps its number in \
+A PATH is a file, or a directory for all files below it, byte for byte as `list --format json` \
+prints paths; slashes at its end do not \
+count. A PATH that nothing is known of makes the exit code 1, after the others were forgotten. \
+What was forgotten keeps its number in \
 `file` of json records: a later generation gets a higher one.
---all forgets all files, and that the first scan is done, so that --from applies again. A journal that is damaged, foreign or of a newer version is renamed to \
+--all forgets all files, and that the first scan is done, so that --from applies again. A journal \
+that is damaged, foreign or of a newer version is renamed to \
 journal.N.damaged, never deleted, and a new one is begun.";
 
 const VERIFY_HELP: &str = "\
-Read the whole journal, and look at each file it names. Changes nothing. Exits with 1, and the position, if the journal is damaged.
+Read the whole journal, and look at each file it names. Changes nothing. Exits with 1, and the \
+position, if the journal is damaged.
 
-What is found of the files is counted: unchanged (as long as the offset), grown, truncated (shorter than the offset), gone, replaced \
-(another file has the path), unknown (no path is stored, or the file cannot be looked at). Relative paths are relative to the working \
+What is found of the files is counted: unchanged (as long as the offset), grown, truncated \
+(shorter than the offset), gone, replaced \
+(another file has the path), unknown (no path is stored, or the file cannot be looked at). \
+Relative paths are relative to the working \
 directory of the run: verify in the same one.";
 
 pub(super) const OFFSETS_EXAMPLES: &str = "\
@@ -110,8 +120,14 @@ pub(super) fn request(action: OffsetsAction) -> Result<Request, Refusal> {
     {
         return Err(refuse("PATH", "a PATH is empty"));
     }
-    match options.state_dir.or_else(state_directory).filter(|directory| !directory.as_os_str().is_empty()) {
+    match options
+        .state_dir
+        .or_else(state_directory)
+        .filter(|directory| !directory.as_os_str().is_empty())
+    {
         Some(state_dir) => Ok(Request { state_dir, style: options.format, action }),
-        None => Err(refuse("state_dir", "a state directory is needed, here or in $STATE_DIRECTORY")),
+        None => {
+            Err(refuse("state_dir", "a state directory is needed, here or in $STATE_DIRECTORY"))
+        }
     }
 }

@@ -1,8 +1,10 @@
 //! The options of `run`.
 //!
-//! In: what clap read. Out: [`RunOptions`] and [`InputOptions`], of which [`super::convert`] makes the [`crate::config::Config`].
-//! Always holds: each option is well-formed by itself; what contradicts another is found later. An option is a key of settings files and an
-//! environment variable, too: all there is to say of it is said here, see `layers::keys`.
+//! In: what clap read. Out: [`RunOptions`] and [`InputOptions`], of which [`super::convert`] makes
+//! the [`crate::config::Config`].
+//! Always holds: each option is well-formed by itself; what contradicts another is found later. An
+//! option is a key of settings files and an environment variable, too: all there is to say of it is
+//! said here, see `layers::keys`.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -11,14 +13,18 @@ use std::time::Duration;
 use clap::Args;
 
 use super::{metrics_uri, one_of, output_uri};
-use crate::config::{Binary, Format, Host, KEEP_OPEN, Metrics, Output, RESCAN_REMOTE, StartAt, Symlinks};
+use crate::config::{
+    Binary, Format, Host, KEEP_OPEN, Metrics, Output, RESCAN_REMOTE, StartAt, Symlinks,
+};
 use crate::config::{parse_duration, parse_host, parse_label, parse_size};
 use crate::diagnostics::{Level, LogFormat};
 
 const EXAMPLES: &str = "\
 Sizes take KiB MiB GiB (k M G are the same powers of two); durations take us ms s min h d.
-A symbolic link below PATH is followed with the rule `owner` if root made it or its owner owns what it leads to, with `any` whoever made it. To a \
-process that may read everything (root, CAP_DAC_READ_SEARCH) `any` has to be said as `any-privileged`. Links of /proc are never followed.
+A symbolic link below PATH is followed with the rule `owner` if root made it or its owner owns \
+what it leads to, with `any` whoever made it. To a \
+process that may read everything (root, CAP_DAC_READ_SEARCH) `any` has to be said as \
+`any-privileged`. Links of /proc are never followed.
 Exit codes: 0 done or stopped by a signal, 1 failed, 2 bad usage.
 
 Examples:
@@ -58,7 +64,8 @@ pub(crate) struct InputOptions {
     pub(crate) binary: Binary,
 }
 
-/// The options of `run`, each well-formed by itself; [`super::convert`] makes the [`crate::config::Config`] of them.
+/// The options of `run`, each well-formed by itself; [`super::convert`] makes the
+/// [`crate::config::Config`] of them.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct RunOptions {
@@ -111,7 +118,8 @@ pub(crate) struct RunOptions {
     pub(crate) once: bool,
 
     /// Start at the end of files not modified for this long; 0 = off [default: off]
-    #[arg(long, value_name = "DURATION", value_parser = parse_duration, help_heading = "What is read")]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, help_heading = "What is \
+        read")]
     pub(crate) ignore_older: Option<Duration>,
 
     /// Deliver longer lines in pieces of this size, at most 1GiB

@@ -42,15 +42,32 @@ fn clap_finds_no_mistake_in_the_options() {
 fn the_defaults_are_those_of_the_contract() {
     let (config, diagnostics) = run(&["D"]).unwrap();
     assert_eq!((config.adaptive, config.sched_batch, config.keep_open), (true, true, 256));
-    let Config { engine, output, pace, shutdown_timeout, state_dir, commit_interval, metrics, control_socket, .. } = config;
+    let Config {
+        engine,
+        output,
+        pace,
+        shutdown_timeout,
+        state_dir,
+        commit_interval,
+        metrics,
+        control_socket,
+        ..
+    } = config;
     assert_eq!(engine.inputs[0].paths, [b"D".to_vec()]);
-    assert_eq!((engine.format, engine.inputs[0].from, engine.once), (Format::Text, StartAt::Beginning, false));
-    assert_eq!((engine.recursive, engine.follow_links, engine.line_bytes_max), (true, None, 1 << 20));
+    assert_eq!(
+        (engine.format, engine.inputs[0].from, engine.once),
+        (Format::Text, StartAt::Beginning, false)
+    );
+    assert_eq!(
+        (engine.recursive, engine.follow_links, engine.line_bytes_max),
+        (true, None, 1 << 20)
+    );
     assert_eq!(engine.coalesce, Duration::from_millis(5));
     assert_eq!(engine.partial_after, Some(Duration::from_secs(30)));
     assert_eq!((engine.rescan, engine.ignore_older), (Some(Duration::from_secs(300)), None));
     assert!(
-        engine.inputs[0].patterns.accepts_file(b"a.log", b"a.log") && !engine.inputs[0].patterns.accepts_file(b"a.gz", b"a.gz")
+        engine.inputs[0].patterns.accepts_file(b"a.log", b"a.log")
+            && !engine.inputs[0].patterns.accepts_file(b"a.gz", b"a.gz")
     );
     assert_eq!((output, pace), (Output::Descriptor(1), Duration::from_micros(500)));
     assert_eq!(shutdown_timeout, Duration::from_secs(5));
@@ -63,10 +80,16 @@ fn the_defaults_are_those_of_the_contract() {
 fn paths_are_taken_in_order_byte_for_byte() {
     use std::os::unix::ffi::OsStringExt;
     let stray = OsString::from_vec(b"\xff/".to_vec());
-    let arguments = ["manytail", "run", "a", "--", "--once"].into_iter().map(OsString::from).chain([stray]);
-    let Command::Run(settings) = parse(arguments, []).unwrap() else { unreachable!("run was asked for") };
+    let arguments =
+        ["manytail", "run", "a", "--", "--once"].into_iter().map(OsString::from).chain([stray]);
+    let Command::Run(settings) = parse(arguments, []).unwrap() else {
+        unreachable!("run was asked for")
+    };
     let config = settings.config;
-    assert_eq!(config.engine.inputs[0].paths, [b"a".to_vec(), b"--once".to_vec(), b"\xff/".to_vec()]);
+    assert_eq!(
+        config.engine.inputs[0].paths,
+        [b"a".to_vec(), b"--once".to_vec(), b"\xff/".to_vec()]
+    );
     assert!(!config.engine.once);
 }
 
@@ -82,14 +105,29 @@ fn output_and_format_have_short_and_long_names() {
 
 #[test]
 fn globs_may_be_repeated_and_default_excludes_dropped() {
-    let patterns = config(&["--include", "*.log", "--include", "*.gz", "--exclude", "x*", "--exclude", "y*", "D"])
-        .engine
-        .inputs
-        .remove(0)
-        .patterns;
+    let patterns = config(&[
+        "--include",
+        "*.log",
+        "--include",
+        "*.gz",
+        "--exclude",
+        "x*",
+        "--exclude",
+        "y*",
+        "D",
+    ])
+    .engine
+    .inputs
+    .remove(0)
+    .patterns;
     assert!(patterns.accepts_file(b"a.log", b"") && !patterns.accepts_file(b"a.out", b""));
-    assert!(!patterns.accepts_file(b"a.gz", b"") && !patterns.accepts_file(b"x.log", b"") && !patterns.accepts_file(b"y.log", b""));
-    let patterns = config(&["--no-default-excludes", "--exclude=x*", "D"]).engine.inputs.remove(0).patterns;
+    assert!(
+        !patterns.accepts_file(b"a.gz", b"")
+            && !patterns.accepts_file(b"x.log", b"")
+            && !patterns.accepts_file(b"y.log", b"")
+    );
+    let patterns =
+        config(&["--no-default-excludes", "--exclude=x*", "D"]).engine.inputs.remove(0).patterns;
     assert!(patterns.accepts_file(b"a.gz", b"") && !patterns.accepts_file(b"x", b""));
 }
 
@@ -119,12 +157,23 @@ fn a_value_behind_a_switch_does_not_become_a_path() {
     for switch in ["--once", "--follow-symlinks", "--no-default-excludes"] {
         for value in ["true", "false"] {
             let message = refusal(&[switch, value, "D"]);
-            assert!(message.contains(switch) && message.contains(&format!("./{value}")), "{message}");
+            assert!(
+                message.contains(switch) && message.contains(&format!("./{value}")),
+                "{message}"
+            );
         }
-        assert_eq!(config(&["D", switch, "./true"]).engine.inputs[0].paths, [b"D".to_vec(), b"./true".to_vec()]);
-        assert_eq!(config(&["D", switch, "--", "true"]).engine.inputs[0].paths, [b"D".to_vec(), b"true".to_vec()]);
+        assert_eq!(
+            config(&["D", switch, "./true"]).engine.inputs[0].paths,
+            [b"D".to_vec(), b"./true".to_vec()]
+        );
+        assert_eq!(
+            config(&["D", switch, "--", "true"]).engine.inputs[0].paths,
+            [b"D".to_vec(), b"true".to_vec()]
+        );
     }
-    let forget = |arguments: &[&str]| parse(["manytail", "doctor"].iter().chain(arguments).map(OsString::from), []);
+    let forget = |arguments: &[&str]| {
+        parse(["manytail", "doctor"].iter().chain(arguments).map(OsString::from), [])
+    };
     assert!(forget(&["--follow-symlinks", "false", "D"]).is_err());
 }
 
@@ -144,7 +193,10 @@ fn links_are_followed_by_the_rule_that_is_given() {
     assert_eq!(rule("--follow-symlinks=false"), None);
     if crate::sys::host::overrides_permissions() {
         let message = refusal(&["--follow-symlinks=any", "D"]);
-        assert!(message.contains("--follow-symlinks") && message.contains("any-privileged"), "{message}");
+        assert!(
+            message.contains("--follow-symlinks") && message.contains("any-privileged"),
+            "{message}"
+        );
     } else {
         assert_eq!(rule("--follow-symlinks=any"), Some(LinkRule::Any));
     }
@@ -154,7 +206,10 @@ fn links_are_followed_by_the_rule_that_is_given() {
 #[test]
 fn from_takes_both_ends() {
     assert_eq!(config(&["--from", "end", "D"]).engine.inputs[0].from, StartAt::End);
-    assert_eq!(config(&["--from", "beginning", "--once", "D"]).engine.inputs[0].from, StartAt::Beginning);
+    assert_eq!(
+        config(&["--from", "beginning", "--once", "D"]).engine.inputs[0].from,
+        StartAt::Beginning
+    );
 }
 
 #[test]
@@ -168,7 +223,10 @@ fn every_duration_is_taken() {
         "--shutdown-timeout=6h",
         "D",
     ]);
-    assert_eq!((config.engine.coalesce, config.pace), (Duration::from_millis(1), Duration::from_millis(2)));
+    assert_eq!(
+        (config.engine.coalesce, config.pace),
+        (Duration::from_millis(1), Duration::from_millis(2))
+    );
     assert_eq!(config.engine.partial_after, Some(Duration::from_secs(3)));
     assert_eq!(config.engine.rescan, Some(Duration::from_secs(240)));
     assert_eq!(config.engine.ignore_older, Some(Duration::from_secs(5 * 86_400)));
@@ -177,10 +235,24 @@ fn every_duration_is_taken() {
 
 #[test]
 fn zero_durations_mean_none_and_never() {
-    let config =
-        config(&["--coalesce=0", "--pace=0", "--partial-after=0", "--rescan=0", "--ignore-older=0", "--shutdown-timeout=0", "D"]);
-    assert!(config.engine.coalesce.is_zero() && config.pace.is_zero() && config.shutdown_timeout.is_zero());
-    assert_eq!((config.engine.partial_after, config.engine.rescan, config.engine.ignore_older), (None, None, None));
+    let config = config(&[
+        "--coalesce=0",
+        "--pace=0",
+        "--partial-after=0",
+        "--rescan=0",
+        "--ignore-older=0",
+        "--shutdown-timeout=0",
+        "D",
+    ]);
+    assert!(
+        config.engine.coalesce.is_zero()
+            && config.pace.is_zero()
+            && config.shutdown_timeout.is_zero()
+    );
+    assert_eq!(
+        (config.engine.partial_after, config.engine.rescan, config.engine.ignore_older),
+        (None, None, None)
+    );
 }
 
 #[test]
@@ -202,7 +274,9 @@ fn log_options_choose_level_and_format() {
 
 #[test]
 fn the_last_of_a_repeated_option_wins() {
-    let config = config(&["--format", "raw", "--format", "json", "-o", "fd:3", "-o", "fd:4", "--once", "--once", "D"]);
+    let config = config(&[
+        "--format", "raw", "--format", "json", "-o", "fd:3", "-o", "fd:4", "--once", "--once", "D",
+    ]);
     assert_eq!((config.engine.format, config.output), (Format::Json, Output::Descriptor(4)));
 }
 
@@ -242,13 +316,24 @@ fn bad_values_are_refused_with_the_name_of_their_option() {
         let name = option.split('=').next().unwrap();
         assert!(message.contains(name), "{option} {value}: {message}");
         let first = message.lines().next().unwrap();
-        assert!(first.starts_with("error: ") && first.contains(name), "{option} {value}: {message}");
+        assert!(
+            first.starts_with("error: ") && first.contains(name),
+            "{option} {value}: {message}"
+        );
     }
 }
 
 #[test]
 fn an_option_without_its_value_is_refused_with_its_name() {
-    for option in ["--config", "--output", "--format", "--include", "--pace", "--max-line-bytes", "--log-level"] {
+    for option in [
+        "--config",
+        "--output",
+        "--format",
+        "--include",
+        "--pace",
+        "--max-line-bytes",
+        "--log-level",
+    ] {
         assert!(refusal(&["D", option]).contains(option), "{option}");
         assert!(refusal(&[option, "--once", "D"]).contains(option), "{option}");
     }
@@ -291,8 +376,12 @@ fn no_command_and_unknown_commands_are_refused() {
 
 #[test]
 fn help_and_version_end_with_success() {
-    for arguments in [&["manytail", "--help"][..], &["manytail", "-h"], &["manytail", "--version"], &["manytail", "run", "--help"]]
-    {
+    for arguments in [
+        &["manytail", "--help"][..],
+        &["manytail", "-h"],
+        &["manytail", "--version"],
+        &["manytail", "run", "--help"],
+    ] {
         let answer = parse(arguments.iter().map(OsString::from), []).unwrap_err();
         assert_eq!(answer.exit_code(), 0, "{arguments:?}");
     }
@@ -308,7 +397,8 @@ fn the_help_says_every_default_on_one_short_line_under_a_heading() {
         assert!(!help.contains('\n') && help.len() <= 92, "--{name}: {help}");
         assert!(option.get_help_heading().is_some(), "--{name} has no heading");
         let says_default = help.contains("[default: ") || !option.get_default_values().is_empty();
-        let is_switch_that_is_off = !option.get_action().takes_values() && help.contains("[default: off]");
+        let is_switch_that_is_off =
+            !option.get_action().takes_values() && help.contains("[default: off]");
         assert!(says_default || is_switch_that_is_off, "--{name} does not say its default");
     }
     let help = run.render_help().to_string();
@@ -324,14 +414,25 @@ fn offsets(arguments: &[&str]) -> Result<Request, Refusal> {
 
 #[test]
 fn the_actions_on_offsets_take_a_directory_a_format_and_paths() {
-    let request = |arguments: &[&str]| offsets(arguments).unwrap_or_else(|refusal| panic!("{arguments:?} refused: {}", refusal.0));
+    let request = |arguments: &[&str]| {
+        offsets(arguments).unwrap_or_else(|refusal| panic!("{arguments:?} refused: {}", refusal.0))
+    };
     let state_dir = PathBuf::from("S");
     let wanted = |style, action| Request { state_dir: state_dir.clone(), style, action };
     assert_eq!(request(&["list", "--state-dir", "S"]), wanted(Style::Text, Action::List));
-    assert_eq!(request(&["verify", "--state-dir=S", "--format", "json"]), wanted(Style::Json, Action::Verify));
-    assert_eq!(request(&["forget", "--state-dir=S", "--all"]), wanted(Style::Text, Action::ForgetAll));
+    assert_eq!(
+        request(&["verify", "--state-dir=S", "--format", "json"]),
+        wanted(Style::Json, Action::Verify)
+    );
+    assert_eq!(
+        request(&["forget", "--state-dir=S", "--all"]),
+        wanted(Style::Text, Action::ForgetAll)
+    );
     let paths = vec![b"a".to_vec(), b"b/".to_vec()];
-    assert_eq!(request(&["forget", "--state-dir=S", "a", "b/"]), wanted(Style::Text, Action::Forget(paths)));
+    assert_eq!(
+        request(&["forget", "--state-dir=S", "a", "b/"]),
+        wanted(Style::Text, Action::Forget(paths))
+    );
 }
 
 #[test]
@@ -352,7 +453,8 @@ fn actions_on_offsets_that_do_not_say_what_they_are_about_are_refused_by_name() 
     }
 }
 
-/// The arguments of a line as a shell reads it, up to a pipe or a redirection: blanks separate, single quotes hold together.
+/// The arguments of a line as a shell reads it, up to a pipe or a redirection: blanks separate,
+/// single quotes hold together.
 fn shell_words(line: &str) -> Vec<OsString> {
     let mut words = vec![String::new()];
     let mut is_quoted = false;
@@ -375,12 +477,18 @@ fn every_example_of_the_help_is_accepted() {
     std::fs::write(&settings, "paths = ['D']").unwrap();
     for example in examples {
         // `setpriv ... manytail doctor ...`
-        let example = example.rsplit_once(" manytail ").map_or(example.clone(), |(_, after)| format!("manytail {after}"));
+        let example = example
+            .rsplit_once(" manytail ")
+            .map_or(example.clone(), |(_, after)| format!("manytail {after}"));
         assert!(example.starts_with("manytail "), "{example}");
         let example = example.replace("/etc/manytail/manytail.toml", settings.to_str().unwrap());
         if let Err(refusal) = parse(shell_words(&example), []) {
             // `top` wants a terminal, which a test may not have.
-            assert!(refusal.0.to_string().contains("must be a terminal"), "{example}: {}", refusal.0);
+            assert!(
+                refusal.0.to_string().contains("must be a terminal"),
+                "{example}: {}",
+                refusal.0
+            );
         }
     }
 }
@@ -388,7 +496,10 @@ fn every_example_of_the_help_is_accepted() {
 #[test]
 fn every_command_has_examples_in_its_help() {
     fn visit(command: &clap::Command, path: &str) {
-        assert!(command.get_after_help().is_some_and(|help| help.to_string().contains("Examples:\n")), "{path}");
+        assert!(
+            command.get_after_help().is_some_and(|help| help.to_string().contains("Examples:\n")),
+            "{path}"
+        );
         for inner in command.get_subcommands() {
             visit(inner, &format!("{path} {}", inner.get_name()));
         }
@@ -425,16 +536,23 @@ fn each_manual_page_can_be_printed_and_another_one_is_refused_with_their_names()
     assert_eq!(printed(&["man"]), printed(&["man", "manytail.1"]));
     assert_eq!(printed(&["man", "manytail"]), printed(&["man", "manytail.1"]));
     assert_eq!(printed(&["man", "manytail.toml"]), printed(&["man", "manytail.toml.5"]));
-    for (page, title) in
-        [("manytail.1", "MANYTAIL 1"), ("manytail.toml.5", "\"MANYTAIL.TOML\" \"5\""), ("manytail.7", "\"MANYTAIL\" \"7\"")]
-    {
-        assert!(printed(&["man", page]).lines().any(|line| line.starts_with(&format!(".TH {title} "))), "{page}");
+    for (page, title) in [
+        ("manytail.1", "MANYTAIL 1"),
+        ("manytail.toml.5", "\"MANYTAIL.TOML\" \"5\""),
+        ("manytail.7", "\"MANYTAIL\" \"7\""),
+    ] {
+        assert!(
+            printed(&["man", page]).lines().any(|line| line.starts_with(&format!(".TH {title} "))),
+            "{page}"
+        );
     }
     let refusal = parse(["manytail", "man", "manytail.9"].map(OsString::from), []).unwrap_err();
     let text = refusal.to_string();
     assert!(
         refusal.exit_code() == 2
-            && ["manytail.9", "manytail.1", "manytail.toml.5", "manytail.7"].iter().all(|name| text.contains(name)),
+            && ["manytail.9", "manytail.1", "manytail.toml.5", "manytail.7"]
+                .iter()
+                .all(|name| text.contains(name)),
         "{text}"
     );
 }
@@ -454,9 +572,18 @@ fn the_manual_tells_of_every_command_option_example_and_exit_code() {
     }
     let manual = printed(&["man"]);
     visit(&Arguments::command(), "manytail", &manual);
-    for section in
-        ["NAME", "SYNOPSIS", "DESCRIPTION", "COMMANDS", "FILES", "SIGNALS", "EXIT STATUS", "ENVIRONMENT", "EXAMPLES", "SEE ALSO"]
-    {
+    for section in [
+        "NAME",
+        "SYNOPSIS",
+        "DESCRIPTION",
+        "COMMANDS",
+        "FILES",
+        "SIGNALS",
+        "EXIT STATUS",
+        "ENVIRONMENT",
+        "EXAMPLES",
+        "SEE ALSO",
+    ] {
         assert_eq!(manual.matches(&format!("\n.SH {section}\n")).count(), 1, "{section}");
     }
     for example in documents::examples(&Arguments::command()) {

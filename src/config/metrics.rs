@@ -52,7 +52,9 @@ impl Metrics {
             b"unix" | b"textfile" if rest.is_empty() => Err(MetricsError::NoPath),
             b"unix" if rest.len() > SOCKET_PATH_BYTES_MAX => Err(MetricsError::SocketPathTooLong),
             b"unix" => Ok(Metrics::Unix(path())),
-            b"textfile" if path().file_name().is_none() || rest.ends_with(b"/") => Err(MetricsError::NoFileName),
+            b"textfile" if path().file_name().is_none() || rest.ends_with(b"/") => {
+                Err(MetricsError::NoFileName)
+            }
             b"textfile" => Ok(Metrics::Textfile(path())),
             b"tcp" => match str::from_utf8(rest) {
                 Ok(address) if is_address(address) => Ok(Metrics::Tcp(address.to_owned())),
@@ -65,7 +67,10 @@ impl Metrics {
 
 fn is_address(address: &str) -> bool {
     // Any port but 0 is as for an output.
-    super::is_host_and_port(address) || address.strip_suffix(":0").is_some_and(|host| super::is_host_and_port(&format!("{host}:1")))
+    super::is_host_and_port(address)
+        || address
+            .strip_suffix(":0")
+            .is_some_and(|host| super::is_host_and_port(&format!("{host}:1")))
 }
 
 /// As given on the command line.
@@ -85,8 +90,17 @@ mod tests {
 
     #[test]
     fn addresses_and_paths_are_taken_as_they_are_written() {
-        for uri in ["tcp:127.0.0.1:9107", "tcp:[::1]:0", "tcp:localhost:9107", "unix:/run/m.sock", "textfile:m.prom"] {
-            assert_eq!(Metrics::parse(uri.as_ref()).map(|metrics| metrics.to_string()), Ok(uri.to_owned()));
+        for uri in [
+            "tcp:127.0.0.1:9107",
+            "tcp:[::1]:0",
+            "tcp:localhost:9107",
+            "unix:/run/m.sock",
+            "textfile:m.prom",
+        ] {
+            assert_eq!(
+                Metrics::parse(uri.as_ref()).map(|metrics| metrics.to_string()),
+                Ok(uri.to_owned())
+            );
         }
     }
 

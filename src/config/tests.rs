@@ -26,7 +26,10 @@ fn sizes_are_bytes_or_powers_of_two() {
 
 #[test]
 fn other_spellings_of_sizes_are_refused() {
-    for text in ["", "k", "KiB", "-1", "+1", "1.5M", "1 M", "1K", "1KB", "1kb", "1m", "1kiB", "1T", "1MiBs", "0x10", "1e3", "١"] {
+    for text in [
+        "", "k", "KiB", "-1", "+1", "1.5M", "1 M", "1K", "1KB", "1kb", "1m", "1kiB", "1T", "1MiBs",
+        "0x10", "1e3", "١",
+    ] {
         assert_eq!(parse_size(text), Err(SizeError::Malformed), "{text}");
     }
 }
@@ -88,7 +91,10 @@ fn every_kind_of_output_is_read_and_shown_as_it_was_written() {
 #[test]
 fn an_output_path_may_hold_any_bytes() {
     let uri = OsStr::from_bytes(b"file:/tmp/\xff");
-    assert_eq!(Output::parse(uri), Ok(Output::File(PathBuf::from(OsStr::from_bytes(b"/tmp/\xff")))));
+    assert_eq!(
+        Output::parse(uri),
+        Ok(Output::File(PathBuf::from(OsStr::from_bytes(b"/tmp/\xff"))))
+    );
     assert_eq!(Output::parse(OsStr::from_bytes(b"tcp:\xff:1")), Err(OutputError::Address));
     assert_eq!(Output::parse(OsStr::from_bytes(b"fd:\xff")), Err(OutputError::Descriptor));
 }

@@ -17,7 +17,8 @@ pub enum SizeError {
     TooLarge,
 }
 
-/// Reads a size in bytes: digits and one of `KiB` = `k`, `MiB` = `M`, `GiB` = `G` (all powers of two) or nothing.
+/// Reads a size in bytes: digits and one of `KiB` = `k`, `MiB` = `M`, `GiB` = `G` (all powers of
+/// two) or nothing.
 ///
 /// # Errors
 /// For everything else: signs, fractions, blanks, other spellings of the units.
@@ -42,20 +43,24 @@ pub fn parse_size(text: &str) -> Result<u64, SizeError> {
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum DurationError {
     /// No number, no unit, or one that is not known.
-    #[error("expected numbers with the units us, ms, s, min, h or d, as in 500ms; only 0 may stand alone")]
+    #[error(
+        "expected numbers with the units us, ms, s, min, h or d, as in 500ms; only 0 may stand \
+        alone"
+    )]
     Malformed,
     /// More than [`DURATION_LIMIT`].
     #[error("longer than a hundred years")]
     TooLong,
 }
 
-/// Reads a duration: numbers with units, `500us`, `5min`, `1h 30min`; `0` needs no unit. Other units that `humantime` knows
-/// (`2weeks`) are taken too.
+/// Reads a duration: numbers with units, `500us`, `5min`, `1h 30min`; `0` needs no unit. Other
+/// units that `humantime` knows (`2weeks`) are taken too.
 ///
 /// # Errors
 /// When the text is none, or longer than [`DURATION_LIMIT`].
 pub fn parse_duration(text: &str) -> Result<Duration, DurationError> {
-    // humantime knows more: months and years, which nobody means exactly, and `m`, which could be either.
+    // humantime knows more: months and years, which nobody means exactly, and `m`, which could be
+    // either.
     const UNITS: [&str; 7] = ["", "us", "ms", "s", "min", "h", "d"];
     if text.split(|c: char| !c.is_ascii_alphabetic()).any(|unit| !UNITS.contains(&unit)) {
         return Err(DurationError::Malformed);

@@ -1,8 +1,10 @@
 //! What an output file holds and may lose -> a file of its own beside it.
 //!
-//! In: the open output, its path, where what is copied begins. Out: the name of a new file that holds a copy of it, durably.
-//! Always holds: the copy is a new file with mode 0600, made through no link; when it is not complete and durable, it is removed and the
-//! caller gets the error. Its name is one of a rotation (`PATH.saved-SECONDS-NUMBER`): it is not read as a log where the output lies in a tree.
+//! In: the open output, its path, where what is copied begins. Out: the name of a new file that
+//! holds a copy of it, durably.
+//! Always holds: the copy is a new file with mode 0600, made through no link; when it is not
+//! complete and durable, it is removed and the caller gets the error. Its name is one of a rotation
+//! (`PATH.saved-SECONDS-NUMBER`): it is not read as a log where the output lies in a tree.
 
 use std::fs;
 use std::io;
@@ -23,17 +25,26 @@ const COPY_BYTES: usize = 256 * 1024;
 pub(super) fn copy(output: &OwnedFd, path: &Path, start: u64) -> io::Result<(PathBuf, u64)> {
     // Beside the file itself, where a link leads to it: there is its disk.
     let path = path.canonicalize()?;
-    let seconds = clock::now().wall.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+    let seconds =
+        clock::now().wall.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
     let mut name = path.clone().into_os_string();
     // A random number: nobody else can take the name first.
     name.push(format!(".saved-{seconds}-{}", disk::any_number()));
     let aside = PathBuf::from(name);
     let failed = |error: io::Error| {
-        let what = format!("its end cannot be copied to {} before it is cut off: {error}", aside.display());
+        let what = format!(
+            "its end cannot be copied to {} before it is cut off: {error}",
+            aside.display()
+        );
         io::Error::new(error.kind(), what)
     };
     // O_CREAT | O_EXCL: a file that was not there before, through no link.
-    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&aside).map_err(failed)?;
+    let mut file = fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&aside)
+        .map_err(failed)?;
     let copied = copy_to(&mut file, output, start).and_then(|bytes| {
         file.sync_all()?;
         let above = aside.parent().unwrap_or(Path::new("/"));

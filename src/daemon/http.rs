@@ -1,7 +1,10 @@
-//! As much of HTTP/1.1 as a scrape needs: one request head in, one whole response out, then the connection is closed.
+//! As much of HTTP/1.1 as a scrape needs: one request head in, one whole response out, then the
+//! connection is closed.
 //!
-//! In: bytes of a client, of any kind. Out: a method and a target, "not yet", or the code of a refusal; and bytes of a response.
-//! Always holds: no bytes make it panic or allocate; bodies and further requests on the same connection are never looked at.
+//! In: bytes of a client, of any kind. Out: a method and a target, "not yet", or the code of a
+//! refusal; and bytes of a response.
+//! Always holds: no bytes make it panic or allocate; bodies and further requests on the same
+//! connection are never looked at.
 
 use std::fmt::Write as _;
 
@@ -38,12 +41,16 @@ pub fn parse(bytes: &[u8]) -> Head<'_> {
     let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
     let mut request = httparse::Request::new(&mut headers);
     let (method, target) = match request.parse(bytes) {
-        Ok(httparse::Status::Partial) if bytes.len() >= HEAD_BYTES_MAX => return Head::Refused(431),
+        Ok(httparse::Status::Partial) if bytes.len() >= HEAD_BYTES_MAX => {
+            return Head::Refused(431);
+        }
         Ok(httparse::Status::Partial) => return Head::Partial,
         Err(httparse::Error::TooManyHeaders) => return Head::Refused(431),
         Err(httparse::Error::Version) => return Head::Refused(505),
         Err(_) => return Head::Refused(400),
-        Ok(httparse::Status::Complete(_)) => (request.method.unwrap_or_default(), request.path.unwrap_or_default()),
+        Ok(httparse::Status::Complete(_)) => {
+            (request.method.unwrap_or_default(), request.path.unwrap_or_default())
+        }
     };
     let is_head = match method {
         "GET" => false,
@@ -51,12 +58,15 @@ pub fn parse(bytes: &[u8]) -> Head<'_> {
         _ => return Head::Refused(405),
     };
     // A proxy's absolute form, RFC 9112 section 3.2.2: only the path counts.
-    let target = target.strip_prefix("http://").map_or(target, |rest| rest.find('/').map_or("/", |at| &rest[at..]));
+    let target = target
+        .strip_prefix("http://")
+        .map_or(target, |rest| rest.find('/').map_or("/", |at| &rest[at..]));
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
     Head::Request(Request { is_head, path, query })
 }
 
-/// The value of a name in a query, with `%HH` undone. Bytes, since paths are. `None`: the name is not there, or an escape is malformed.
+/// The value of a name in a query, with `%HH` undone. Bytes, since paths are. `None`: the name is
+/// not there, or an escape is malformed.
 #[must_use]
 pub fn value(query: &str, name: &str) -> Option<Vec<u8>> {
     let encoded = query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))?;
@@ -89,7 +99,11 @@ impl Response {
     /// The answer to a request that is not served.
     #[must_use]
     pub fn refusal(code: u16) -> Response {
-        Response { code, media_type: "text/plain; charset=utf-8", body: format!("{} {}\n", code, reason(code)).into_bytes() }
+        Response {
+            code,
+            media_type: "text/plain; charset=utf-8",
+            body: format!("{} {}\n", code, reason(code)).into_bytes(),
+        }
     }
 
     /// A text.
@@ -102,7 +116,8 @@ impl Response {
     #[must_use]
     pub fn encode(&self, is_head: bool) -> Vec<u8> {
         let mut head = format!(
-            "HTTP/1.1 {} {}\r\nContent-Type: {}\r\nContent-Length: {}\r\nCache-Control: no-store\r\nConnection: close\r\n",
+            "HTTP/1.1 {} {}\r\nContent-Type: {}\r\nContent-Length: {}\r\nCache-Control: \
+            no-store\r\nConnection: close\r\n",
             self.code,
             reason(self.code),
             self.media_type,
@@ -153,7 +168,10 @@ mod tests {
         for (bytes, head) in [
             ("GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n", expected(false, "/metrics", "")),
             ("HEAD / HTTP/1.0\r\n\r\n", expected(true, "/", "")),
-            ("GET /file?path=%2Fa?b HTTP/1.1\r\n\r\nGET /more", expected(false, "/file", "path=%2Fa?b")),
+            (
+                "GET /file?path=%2Fa?b HTTP/1.1\r\n\r\nGET /more",
+                expected(false, "/file", "path=%2Fa?b"),
+            ),
             ("GET http://node:9107/metrics HTTP/1.1\r\n\r\n", expected(false, "/metrics", "")),
             ("GET http://node HTTP/1.1\r\n\r\n", expected(false, "/", "")),
             ("GET /metrics HTTP/1.1\r\nHost: x\r\n", Head::Partial),
@@ -180,8 +198,14 @@ mod tests {
     fn an_answer_tells_its_length_and_that_it_is_the_last() {
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
         let whole = text(Response::text("abc\n").encode(false));
-        assert!(whole.starts_with("HTTP/1.1 200 OK\r\n") && whole.ends_with("\r\n\r\nabc\n"), "{whole}");
-        assert!(whole.contains("Content-Length: 4\r\n") && whole.contains("Connection: close\r\n"), "{whole}");
+        assert!(
+            whole.starts_with("HTTP/1.1 200 OK\r\n") && whole.ends_with("\r\n\r\nabc\n"),
+            "{whole}"
+        );
+        assert!(
+            whole.contains("Content-Length: 4\r\n") && whole.contains("Connection: close\r\n"),
+            "{whole}"
+        );
         let head = text(Response::refusal(405).encode(true));
         assert!(head.contains("Allow: GET, HEAD\r\n") && head.ends_with("\r\n\r\n"), "{head}");
     }

@@ -1,7 +1,8 @@
 //! Sockets to listen at: TCP, and unix sockets whose files come and go with the process.
 //!
-//! Always holds: a socket file that nobody listens at is replaced, one that somebody listens at is not, and a file that is no socket is
-//! never touched. A socket file is open to its owner and group (0660), and goes when the process goes, unless it is another's by then.
+//! Always holds: a socket file that nobody listens at is replaced, one that somebody listens at is
+//! not, and a file that is no socket is never touched. A socket file is open to its owner and group
+//! (0660), and goes when the process goes, unless it is another's by then.
 
 use std::io;
 use std::net::ToSocketAddrs as _;
@@ -37,7 +38,8 @@ pub(super) fn unix(path: &Path) -> io::Result<(UnixListener, SocketFile)> {
 }
 
 fn bind(path: &Path) -> io::Result<UnixListener> {
-    // There is no call that binds with a mode. Nobody else makes a file meanwhile but the journal's thread, whose files are 0600.
+    // There is no call that binds with a mode. Nobody else makes a file meanwhile but the journal's
+    // thread, whose files are 0600.
     let before = umask(Mode::from_bits_truncate(0o117));
     let bound = UnixListener::bind(path);
     umask(before);
@@ -46,10 +48,15 @@ fn bind(path: &Path) -> io::Result<UnixListener> {
 
 fn remove_stale(path: &Path) -> io::Result<()> {
     if !path.symlink_metadata()?.file_type().is_socket() {
-        return Err(io::Error::new(io::ErrorKind::AlreadyExists, "there is a file that is no socket"));
+        return Err(io::Error::new(
+            io::ErrorKind::AlreadyExists,
+            "there is a file that is no socket",
+        ));
     }
     match UnixStream::connect(path) {
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => std::fs::remove_file(path),
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            std::fs::remove_file(path)
+        }
         // Also when its queue is full.
         Ok(_) => Err(io::Error::new(io::ErrorKind::AddrInUse, "another process listens there")),
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => {

@@ -1,8 +1,9 @@
 //! Where the files are that we write ourselves: what a rotation makes of them is beside them.
 //!
-//! In: the output, where metrics go, and what the standard descriptors are. Out: directories and names; warnings of those that others
-//! can replace.
-//! Always holds: only regular files have a place; a link to one has two: its own, and that of the file.
+//! In: the output, where metrics go, and what the standard descriptors are. Out: directories and
+//! names; warnings of those that others can replace.
+//! Always holds: only regular files have a place; a link to one has two: its own, and that of the
+//! file.
 
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
@@ -21,7 +22,8 @@ type Place = ((u64, u64), Vec<u8>);
 pub(super) fn places(output: &Output, metrics: &[Metrics]) -> Vec<Place> {
     let mut places = path_of_descriptor(DIAGNOSTICS).map(|path| of_file(&path)).unwrap_or_default();
     match output {
-        Output::Descriptor(number) => places.extend(path_of_descriptor(*number).map(|path| of_file(&path)).unwrap_or_default()),
+        Output::Descriptor(number) => places
+            .extend(path_of_descriptor(*number).map(|path| of_file(&path)).unwrap_or_default()),
         Output::File(path) => places.extend(of_file(path)),
         Output::Unix(_) | Output::Tcp(_) => {}
     }
@@ -40,22 +42,36 @@ pub(super) fn names(config: &Config) -> Vec<(String, PathBuf)> {
     if let Output::File(path) | Output::Unix(path) = &config.output {
         names.push((format!("--output {}", config.output), path.clone()));
     }
-    names.extend(config.state_dir.iter().map(|path| (format!("--state-dir {}", path.display()), path.clone())));
+    names.extend(
+        config
+            .state_dir
+            .iter()
+            .map(|path| (format!("--state-dir {}", path.display()), path.clone())),
+    );
     names.extend(config.metrics.iter().filter_map(|metrics| match metrics {
-        Metrics::Unix(path) | Metrics::Textfile(path) => Some((format!("--metrics {metrics}"), path.clone())),
+        Metrics::Unix(path) | Metrics::Textfile(path) => {
+            Some((format!("--metrics {metrics}"), path.clone()))
+        }
         Metrics::Tcp(_) => None,
     }));
-    names.extend(config.control_socket.iter().map(|path| (format!("--control-socket {}", path.display()), path.clone())));
+    names.extend(
+        config
+            .control_socket
+            .iter()
+            .map(|path| (format!("--control-socket {}", path.display()), path.clone())),
+    );
     names
 }
 
-/// Warns of those that others could take away or exchange. To be called when all of them are there that are made at the start.
+/// Warns of those that others could take away or exchange. To be called when all of them are there
+/// that are made at the start.
 pub(super) fn warn_of_shared(names: &[(String, PathBuf)]) {
     for (option, path) in names {
         if let Some(shared) = trust::shared_above(path) {
             let directory = shared.directory.display();
             tracing::warn!(
-                "{option}: others can put something else in its place, because of the directory {directory}, {}: \
+                "{option}: others can put something else in its place, because of the directory \
+                {directory}, {}: \
                  use a directory that only this user can write to",
                 shared.who
             );
@@ -77,7 +93,10 @@ fn of_file(path: &Path) -> Vec<Place> {
 }
 
 fn of_name(path: &Path) -> Option<Place> {
-    let directory = path.parent().filter(|directory| !directory.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let directory = path
+        .parent()
+        .filter(|directory| !directory.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
     let found = directory.metadata().ok()?;
     Some(((found.dev(), found.ino()), path.file_name()?.as_bytes().to_vec()))
 }

@@ -1,8 +1,10 @@
-//! How much rest the load asks for: a loop that is rarely busy serves each line at once, one that hardly keeps up shares wake-ups and opens.
+//! How much rest the load asks for: a loop that is rarely busy serves each line at once, one that
+//! hardly keeps up shares wake-ups and opens.
 //!
-//! In: when each turn began and ended. Out: the pressure, 0 to 1, by which `--pace` and `--coalesce` are multiplied.
-//! Always holds: a turn changes the share by no more than its part of [`WINDOW`]; rests count as time in which nothing was done, so that they
-//! are not the reason for further ones.
+//! In: when each turn began and ended. Out: the pressure, 0 to 1, by which `--pace` and
+//! `--coalesce` are multiplied.
+//! Always holds: a turn changes the share by no more than its part of [`WINDOW`]; rests count as
+//! time in which nothing was done, so that they are not the reason for further ones.
 
 use std::time::{Duration, Instant};
 
@@ -12,8 +14,8 @@ const WINDOW: Duration = Duration::from_millis(50);
 /// Busy for no more of the time than this: lines are served at once.
 const FREE_SHARE: f32 = 0.5;
 
-/// Busy for this much of it: as much rest as is allowed. No more than this is reached by a loop that always has work and rests as long as it
-/// may: turns then last about one to two milliseconds.
+/// Busy for this much of it: as much rest as is allowed. No more than this is reached by a loop
+/// that always has work and rests as long as it may: turns then last about one to two milliseconds.
 const FULL_SHARE: f32 = 0.65;
 
 /// A shorter rest costs more than it saves: a timer takes 13 to 20 us.
@@ -97,8 +99,14 @@ mod tests {
     #[test]
     fn a_rest_is_at_most_the_pace_and_none_that_costs_more_than_it_saves() {
         let pace = micros(500);
-        assert_eq!([0.0, 0.05, 0.5, 1.0].map(|pressure| Pressure::rest(pace, pressure)), [micros(0), micros(0), micros(250), pace]);
-        assert_eq!([0.5, 1.0].map(|pressure| Pressure::rest(micros(20), pressure)), [micros(0), micros(20)]);
+        assert_eq!(
+            [0.0, 0.05, 0.5, 1.0].map(|pressure| Pressure::rest(pace, pressure)),
+            [micros(0), micros(0), micros(250), pace]
+        );
+        assert_eq!(
+            [0.5, 1.0].map(|pressure| Pressure::rest(micros(20), pressure)),
+            [micros(0), micros(20)]
+        );
         assert_eq!(Pressure::rest(Duration::ZERO, 1.0), Duration::ZERO);
     }
 }

@@ -1,8 +1,10 @@
 //! SIGHUP: the settings are read again, and what can change while running does.
 //!
-//! In: the settings in force, and the same command line, variables and files as at the start. Out: the changed settings in force; one
-//! line that says what changed, one warning that names what needs a restart.
-//! Always holds: settings that cannot be used change nothing; what needs a restart keeps its value and is named on every reading.
+//! In: the settings in force, and the same command line, variables and files as at the start. Out:
+//! the changed settings in force; one line that says what changed, one warning that names what
+//! needs a restart.
+//! Always holds: settings that cannot be used change nothing; what needs a restart keeps its value
+//! and is named on every reading.
 
 use std::ffi::OsString;
 
@@ -15,19 +17,32 @@ use crate::sys::clock::Now;
 /// How a setting takes its new value.
 type Apply = fn(&mut Daemon, &Settings, Now);
 
-/// The settings that change while running. What is not here (and is none of an input) needs a restart.
+/// The settings that change while running. What is not here (and is none of an input) needs a
+/// restart.
 const LIVE: [(&str, Apply); 15] = [
-    ("coalesce", |daemon, new, now| daemon.engine.set_coalesce(new.config.engine.coalesce, now.instant)),
+    ("coalesce", |daemon, new, now| {
+        daemon.engine.set_coalesce(new.config.engine.coalesce, now.instant)
+    }),
     ("pace", |daemon, new, _| daemon.pace = new.config.pace),
     ("adaptive", |daemon, new, now| daemon.adapt(new.config.adaptive, now)),
     ("sched_batch", |daemon, new, now| daemon.yield_to_writers(new.config.sched_batch, now)),
-    ("keep_open", |daemon, new, _| daemon.engine.limit_open_files(open_files_max(new.config.keep_open))),
-    ("partial_after", |daemon, new, now| daemon.engine.set_partial_after(new.config.engine.partial_after, now.instant)),
+    ("keep_open", |daemon, new, _| {
+        daemon.engine.limit_open_files(open_files_max(new.config.keep_open))
+    }),
+    ("partial_after", |daemon, new, now| {
+        daemon.engine.set_partial_after(new.config.engine.partial_after, now.instant)
+    }),
     ("rescan", set_rescan),
     ("rescan_remote", set_rescan),
-    ("ignore_older", |daemon, new, _| daemon.engine.set_ignore_older(new.config.engine.ignore_older)),
-    ("max_line_bytes", |daemon, new, _| daemon.engine.set_line_bytes_max(new.config.engine.line_bytes_max)),
-    ("commit_interval", |daemon, new, _| daemon.engine.set_commit_interval(new.config.commit_interval)),
+    ("ignore_older", |daemon, new, _| {
+        daemon.engine.set_ignore_older(new.config.engine.ignore_older)
+    }),
+    ("max_line_bytes", |daemon, new, _| {
+        daemon.engine.set_line_bytes_max(new.config.engine.line_bytes_max)
+    }),
+    ("commit_interval", |daemon, new, _| {
+        daemon.engine.set_commit_interval(new.config.commit_interval)
+    }),
     ("shutdown_timeout", |daemon, new, _| daemon.shutdown_timeout = new.config.shutdown_timeout),
     ("host", |daemon, new, _| daemon.engine.set_host(new.config.engine.host.as_deref())),
     // They are part of each input, see below.
@@ -58,11 +73,14 @@ impl Daemon {
     }
 
     fn adopt(&mut self, mut new: Settings, now: Now) {
-        for warning in new.origin.warnings.iter().filter(|warning| !self.origin.warnings.contains(warning)) {
+        for warning in
+            new.origin.warnings.iter().filter(|warning| !self.origin.warnings.contains(warning))
+        {
             tracing::warn!("{warning}");
         }
         let differing = self.origin.effective.differences(&new.origin.effective);
-        let differing: Vec<(Setting, Setting)> = differing.map(|(before, after)| (before.clone(), after.clone())).collect();
+        let differing: Vec<(Setting, Setting)> =
+            differing.map(|(before, after)| (before.clone(), after.clone())).collect();
         let (mut changed, mut waiting, mut kept) = (Vec::new(), Vec::new(), Vec::new());
         for (before, after) in differing {
             let difference = format!("{} {} -> {}", before.key, before.value, after.value);
@@ -77,7 +95,9 @@ impl Daemon {
                 }
             }
         }
-        if let Some(difference) = difference_of_inputs(&self.origin.effective.inputs, &new.origin.effective.inputs) {
+        if let Some(difference) =
+            difference_of_inputs(&self.origin.effective.inputs, &new.origin.effective.inputs)
+        {
             changed.push(difference);
             self.engine.reload(std::mem::take(&mut new.config.engine.inputs), now);
         }
@@ -96,10 +116,12 @@ impl Daemon {
     }
 }
 
-/// What is followed now and was not, the other way round, and whether rules changed. `None`: all is the same.
+/// What is followed now and was not, the other way round, and whether rules changed. `None`: all is
+/// the same.
 fn difference_of_inputs(before: &[Vec<Setting>], after: &[Vec<Setting>]) -> Option<String> {
     let is_same = |(before, after): (&Vec<Setting>, &Vec<Setting>)| {
-        before.len() == after.len() && before.iter().zip(after).all(|(before, after)| before.is_same(after))
+        before.len() == after.len()
+            && before.iter().zip(after).all(|(before, after)| before.is_same(after))
     };
     if before.len() == after.len() && before.iter().zip(after).all(is_same) {
         return None;
@@ -107,7 +129,11 @@ fn difference_of_inputs(before: &[Vec<Setting>], after: &[Vec<Setting>]) -> Opti
     let (old, new) = (paths(before), paths(after));
     let mut parts = Vec::new();
     for (what, some, others) in [("now followed", &new, &old), ("no longer followed", &old, &new)] {
-        let only: Vec<String> = some.iter().filter(|path| !others.contains(path)).map(|path| path.display().to_string()).collect();
+        let only: Vec<String> = some
+            .iter()
+            .filter(|path| !others.contains(path))
+            .map(|path| path.display().to_string())
+            .collect();
         if !only.is_empty() {
             let more = only.len().saturating_sub(PATHS_SHOWN);
             let more = if more > 0 { format!(" and {more} more") } else { String::new() };
@@ -119,6 +145,13 @@ fn difference_of_inputs(before: &[Vec<Setting>], after: &[Vec<Setting>]) -> Opti
 
 /// The PATHs of all inputs.
 fn paths(inputs: &[Vec<Setting>]) -> Vec<&OsString> {
-    let values = inputs.iter().flatten().filter(|setting| setting.key == "paths").map(|setting| &setting.value);
-    values.filter_map(|value| if let Value::List(paths) = value { Some(paths) } else { None }).flatten().collect()
+    let values = inputs
+        .iter()
+        .flatten()
+        .filter(|setting| setting.key == "paths")
+        .map(|setting| &setting.value);
+    values
+        .filter_map(|value| if let Value::List(paths) = value { Some(paths) } else { None })
+        .flatten()
+        .collect()
 }

@@ -10,7 +10,9 @@ use crate::sys::clock::Now;
 /// Says how the run is. `what`: why it is said.
 pub(super) fn say<F: FileSystem, S: Sink>(what: &'static str, engine: &Engine<F, S>, now: Now) {
     let (stats, sizes) = (engine.stats(), engine.sizes());
-    let (said, kept_back) = engine.notices().fold((0, 0), |sum, (_, told)| (sum.0 + told.said, sum.1 + told.suppressed));
+    let (said, kept_back) = engine
+        .notices()
+        .fold((0, 0), |sum, (_, told)| (sum.0 + told.said, sum.1 + told.suppressed));
     // Who waits for the end of `--once` asked for records, not for this.
     if what == "done" && engine.is_once() {
         let (records, bytes) = (stats.records, stats.bytes);

@@ -1,7 +1,7 @@
 //! What can be asked of a running process: paths, and the functions that answer.
 //!
-//! In: a question, with the engine at hand. Out: a response. Always holds: an answer is made at once; what it costs does not grow with the
-//! number of files.
+//! In: a question, with the engine at hand. Out: a response.
+//! Always holds: an answer is made at once; what it costs does not grow with the number of files.
 
 use serde::Serialize;
 
@@ -33,7 +33,8 @@ impl Question<'_> {
         let mut status = self.engine.status(self.now);
         let inputs = std::mem::take(&mut status.about.inputs);
         status.about = About { inputs, ..self.about.clone() };
-        let since = self.now.wall.duration_since(std::time::SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let since =
+            self.now.wall.duration_since(std::time::SystemTime::UNIX_EPOCH).unwrap_or_default();
         status.about.uptime = (since.as_secs_f64() - status.about.start_time).max(0.0);
         status.output.kind = self.about.output.split(':').next().unwrap_or_default().to_owned();
         status.directories.watches_max = host::watches_max().map_or(0, |limit| limit.value);
@@ -52,8 +53,14 @@ pub(super) type Routes = &'static [(&'static str, Answer)];
 pub(super) const METRICS: Routes = &[("/metrics", prometheus), ("/", index)];
 
 /// Of the control socket.
-pub(super) const CONTROL: Routes =
-    &[("/status", status), ("/file", file), ("/list", list), ("/tap", tap), ("/top", top), ("/metrics", prometheus)];
+pub(super) const CONTROL: Routes = &[
+    ("/status", status),
+    ("/file", file),
+    ("/list", list),
+    ("/tap", tap),
+    ("/top", top),
+    ("/metrics", prometheus),
+];
 
 /// Answers a request.
 pub(super) fn answer(
@@ -64,7 +71,9 @@ pub(super) fn answer(
     (now, may_see_lines): (Now, bool),
 ) -> Response {
     match routes.iter().find(|(path, _)| *path == request.path) {
-        Some((_, answer)) => answer(&mut Question { engine, about, now, may_see_lines }, request.query),
+        Some((_, answer)) => {
+            answer(&mut Question { engine, about, now, may_see_lines }, request.query)
+        }
         None => Response::refusal(404),
     }
 }
@@ -95,8 +104,11 @@ fn file(question: &mut Question<'_>, query: &str) -> Response {
 
 /// `kind=` and `cursor=`: a page of a list.
 fn list(question: &mut Question<'_>, query: &str) -> Response {
-    let text = |name: &str| http::value(query, name).and_then(|value| String::from_utf8(value).ok());
-    let kind = text("kind").and_then(|kind| ListKind::NAMES.iter().find(|(name, _)| *name == kind).map(|(_, kind)| *kind));
+    let text =
+        |name: &str| http::value(query, name).and_then(|value| String::from_utf8(value).ok());
+    let kind = text("kind").and_then(|kind| {
+        ListKind::NAMES.iter().find(|(name, _)| *name == kind).map(|(_, kind)| *kind)
+    });
     match (kind, text("cursor").and_then(|cursor| cursor.parse().ok())) {
         (Some(kind), Some(cursor)) => match question.engine.list_page(kind, cursor, question.now) {
             Some(page) => json(&page),
@@ -112,12 +124,14 @@ fn explain(question: &mut Question<'_>, path: &[u8]) -> Result<FileStatus, Engin
     if !matches!(found.state, FileState::NotNoticed | FileState::NotSeen) {
         return Ok(found);
     }
-    // The kernel may have told of it since the last turn: then it is not unnoticed, but about to be read.
+    // The kernel may have told of it since the last turn: then it is not unnoticed, but about to be
+    // read.
     engine.take_events(*now)?;
     Ok(engine.explain(path, *now))
 }
 
-/// Records, and before them, in a line of its own, how many did not fit. Whoever may not see the lines of logs is told how long they are.
+/// Records, and before them, in a line of its own, how many did not fit. Whoever may not see the
+/// lines of logs is told how long they are.
 fn tap(question: &mut Question<'_>, _: &str) -> Response {
     let (records, missed) = question.engine.tap(question.now);
     let mut body = format!("{missed}\n").into_bytes();
@@ -125,7 +139,9 @@ fn tap(question: &mut Question<'_>, _: &str) -> Response {
         body.extend_from_slice(&records);
     } else {
         let format = question.engine.format();
-        records.split_inclusive(|&byte| byte == b'\n').for_each(|record| tap::without_line(format, record, &mut body));
+        records
+            .split_inclusive(|&byte| byte == b'\n')
+            .for_each(|record| tap::without_line(format, record, &mut body));
     }
     Response { code: 200, media_type: "application/octet-stream", body }
 }

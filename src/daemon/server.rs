@@ -1,9 +1,12 @@
 //! Clients that ask how it goes, served from the loop: HTTP over TCP and unix sockets.
 //!
-//! In: what the loop hears of listeners and clients. Out: responses; a deadline while there is a client.
-//! Always holds: at most [`CLIENTS_MAX`] clients per listener, each with one buffer of bounded size and a deadline. One more takes the
-//! place of the one that has been silent for longest, so that no number of silent clients shuts the others out. No call blocks, and
-//! without a client nothing wakes the loop. Between two turns questions are answered for [`ANSWERING_MAX`], then files have their turn.
+//! In: what the loop hears of listeners and clients. Out: responses; a deadline while there is a
+//! client.
+//! Always holds: at most [`CLIENTS_MAX`] clients per listener, each with one buffer of bounded size
+//! and a deadline. One more takes the place of the one that has been silent for longest, so that no
+//! number of silent clients shuts the others out. No call blocks, and without a client nothing
+//! wakes the loop. Between two turns questions are answered for [`ANSWERING_MAX`], then files have
+//! their turn.
 
 use std::collections::VecDeque;
 use std::io::{self, Read as _, Write as _};
@@ -27,8 +30,8 @@ use crate::sys::clock::{self, Now};
 
 /// Clients of one listener at a time.
 const CLIENTS_MAX: usize = 16;
-/// When all places are taken, a client may keep its own for this long: enough to send a request behind the connection, and short enough for
-/// hundreds of silent ones to pass within a second.
+/// When all places are taken, a client may keep its own for this long: enough to send a request
+/// behind the connection, and short enough for hundreds of silent ones to pass within a second.
 const PLACE_KEPT: Duration = Duration::from_millis(20);
 /// A request has to be there within this time ...
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
@@ -36,12 +39,14 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(30);
 /// ... and the client has to close within this, before that is done for it.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
-/// What a client says behind its request is thrown away up to this: closing with bytes unread could cost it the response.
+/// What a client says behind its request is thrown away up to this: closing with bytes unread could
+/// cost it the response.
 const DISCARDED_BYTES_MAX: usize = 64 * 1024;
 /// When no client can be accepted (out of descriptors), it is tried again after this long.
 const ACCEPT_AGAIN: Duration = Duration::from_secs(1);
 
-/// When questions took this long, the others wait until files had their turn. One that is being answered is answered to its end.
+/// When questions took this long, the others wait until files had their turn. One that is being
+/// answered is answered to its end.
 const ANSWERING_MAX: Duration = Duration::from_millis(1);
 
 /// Least time between two warnings about that.
@@ -108,7 +113,11 @@ pub(super) struct Server {
 
 impl Server {
     /// Opens what the settings ask for.
-    pub(super) fn new(config: &Config, about: About, registry: &Registry) -> anyhow::Result<Server> {
+    pub(super) fn new(
+        config: &Config,
+        about: About,
+        registry: &Registry,
+    ) -> anyhow::Result<Server> {
         let registry = registry.try_clone().context("cannot share the epoll instance")?;
         let mut server = Server {
             registry,
@@ -126,12 +135,16 @@ impl Server {
                 Metrics::Tcp(address) => {
                     let listener = listening::tcp(address).with_context(failed)?;
                     let address = listener.local_addr().with_context(failed)?;
-                    server.add_door(Listener::Tcp(listener), routes::METRICS).with_context(failed)?;
+                    server
+                        .add_door(Listener::Tcp(listener), routes::METRICS)
+                        .with_context(failed)?;
                     tracing::info!("metrics are at http://{address}/metrics");
                 }
                 Metrics::Unix(path) => {
                     let (listener, file) = listening::unix(path).with_context(failed)?;
-                    server.add_door(Listener::Unix(listener, file), routes::METRICS).with_context(failed)?;
+                    server
+                        .add_door(Listener::Unix(listener, file), routes::METRICS)
+                        .with_context(failed)?;
                 }
                 Metrics::Textfile(path) => server.textfiles.push(Textfile::new(path)),
             }
@@ -139,14 +152,23 @@ impl Server {
         if let Some(path) = &config.control_socket {
             let failed = || format!("--control-socket {}: cannot listen", path.display());
             let (listener, file) = listening::unix(path).with_context(failed)?;
-            server.add_door(Listener::Unix(listener, file), routes::CONTROL).with_context(failed)?;
+            server
+                .add_door(Listener::Unix(listener, file), routes::CONTROL)
+                .with_context(failed)?;
         }
         Ok(server)
     }
 
     fn add_door(&mut self, listener: Listener, routes: Routes) -> io::Result<()> {
         let door = self.doors.len();
-        self.doors.push(Door { listener, routes, clients: 0, is_open: false, opens_at: None, said_at: None });
+        self.doors.push(Door {
+            listener,
+            routes,
+            clients: 0,
+            is_open: false,
+            opens_at: None,
+            said_at: None,
+        });
         self.clients.resize_with(self.doors.len() * CLIENTS_MAX, || None);
         self.open(door)
     }
@@ -185,7 +207,9 @@ impl Server {
         }
         for slot in 0..self.clients.len() {
             // One whose question waits for a turn does not answer for the delay.
-            let is_late = |client: &&mut Client| client.deadline <= now.instant && !self.postponed.contains(&slot);
+            let is_late = |client: &&mut Client| {
+                client.deadline <= now.instant && !self.postponed.contains(&slot)
+            };
             let Some(client) = self.clients[slot].as_mut().filter(is_late) else { continue };
             if matches!(client.phase, Phase::Asking(_)) {
                 client.say(&Response::refusal(408), false, now.instant);
@@ -234,12 +258,16 @@ impl Server {
             let door = &self.doors[at];
             let accepted = match &door.listener {
                 Listener::Tcp(listener) => listener.accept().map(|(stream, _)| Stream::Tcp(stream)),
-                Listener::Unix(listener, _) => listener.accept().map(|(stream, _)| Stream::Unix(stream)),
+                Listener::Unix(listener, _) => {
+                    listener.accept().map(|(stream, _)| Stream::Unix(stream))
+                }
             };
             let accepted = accepted.and_then(|mut stream| {
                 self.dismiss(slot, now.instant);
                 let interest = Interest::READABLE | Interest::WRITABLE;
-                self.registry.register(&mut stream, Token(FIRST_CLIENT + slot), interest).map(|()| stream)
+                self.registry
+                    .register(&mut stream, Token(FIRST_CLIENT + slot), interest)
+                    .map(|()| stream)
             });
             match accepted {
                 Ok(stream) => {
@@ -250,11 +278,18 @@ impl Server {
                     self.go_on(slot, engine, now);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                Err(error) if matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted) => {}
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted
+                    ) => {}
                 Err(error) => {
-                    // Out of descriptors, most likely: who waits goes on waiting, and the loop does not hear of it.
+                    // Out of descriptors, most likely: who waits goes on waiting, and the loop does
+                    // not hear of it.
                     let said_at = &mut self.doors[at].said_at;
-                    if said_at.is_none_or(|said_at| now.instant.saturating_duration_since(said_at) >= QUIET) {
+                    if said_at.is_none_or(|said_at| {
+                        now.instant.saturating_duration_since(said_at) >= QUIET
+                    }) {
                         *said_at = Some(now.instant);
                         tracing::warn!(%error, "cannot accept a client: tried again every second");
                     }
@@ -264,18 +299,24 @@ impl Server {
                 }
             }
         }
-        // There may be more, but files have their turn first: opened anew, the listener tells the loop again.
+        // There may be more, but files have their turn first: opened anew, the listener tells the
+        // loop again.
         self.close(at);
         self.open_or_wait(at, now.instant);
     }
 
-    /// A place for one more client: a free one, or that of the client that keeps it for longest without need. One that does not read its
-    /// answer comes after all that have not asked or have their answer. `Err`: all came a moment ago, and this is when the first may go.
+    /// A place for one more client: a free one, or that of the client that keeps it for longest
+    /// without need. One that does not read its answer comes after all that have not asked or have
+    /// their answer. `Err`: all came a moment ago, and this is when the first may go.
     fn place(&self, door: usize, now: Instant) -> Result<usize, Instant> {
         let mut oldest = None;
         for slot in door * CLIENTS_MAX..(door + 1) * CLIENTS_MAX {
             let Some(client) = &self.clients[slot] else { return Ok(slot) };
-            let rank = (self.postponed.contains(&slot), matches!(client.phase, Phase::Answering(..)), client.since);
+            let rank = (
+                self.postponed.contains(&slot),
+                matches!(client.phase, Phase::Answering(..)),
+                client.since,
+            );
             oldest = oldest.into_iter().chain([(rank, slot)]).min();
         }
         let ((.., since), slot) = oldest.expect("a listener has places");
@@ -298,7 +339,11 @@ impl Server {
     fn open(&mut self, at: usize) -> io::Result<()> {
         let door = &mut self.doors[at];
         if !door.is_open {
-            self.registry.register(&mut door.listener, Token(FIRST_TOKEN + at), Interest::READABLE)?;
+            self.registry.register(
+                &mut door.listener,
+                Token(FIRST_TOKEN + at),
+                Interest::READABLE,
+            )?;
             door.is_open = true;
         }
         Ok(())
@@ -334,7 +379,13 @@ impl Server {
                 Phase::Asking(_) => client.ask(
                     |request| {
                         let asked = clock::now().instant;
-                        let response = routes::answer(routes, request, engine, &self.about, (now, may_see_lines));
+                        let response = routes::answer(
+                            routes,
+                            request,
+                            engine,
+                            &self.about,
+                            (now, may_see_lines),
+                        );
                         let took = clock::now().instant.saturating_duration_since(asked);
                         self.answering += took;
                         engine.question_took(took);
@@ -379,7 +430,11 @@ enum Step {
 
 impl Client {
     /// Reads the request, as far as it is there, and has it answered.
-    fn ask(&mut self, answer: impl FnOnce(&http::Request<'_>) -> Response, now: Instant) -> io::Result<Step> {
+    fn ask(
+        &mut self,
+        answer: impl FnOnce(&http::Request<'_>) -> Response,
+        now: Instant,
+    ) -> io::Result<Step> {
         let Phase::Asking(asked) = &mut self.phase else { return Ok(Step::Next) };
         let mut chunk = [0; 1024];
         let room = (HEAD_BYTES_MAX - asked.len()).min(chunk.len());
@@ -473,11 +528,21 @@ impl Stream {
 macro_rules! source {
     ($kind:ident, $($pattern:pat => $inner:ident),+) => {
         impl event::Source for $kind {
-            fn register(&mut self, registry: &Registry, token: Token, interests: Interest) -> io::Result<()> {
+            fn register(
+                &mut self,
+                registry: &Registry,
+                token: Token,
+                interests: Interest,
+            ) -> io::Result<()> {
                 match self { $($pattern => $inner.register(registry, token, interests)),+ }
             }
 
-            fn reregister(&mut self, registry: &Registry, token: Token, interests: Interest) -> io::Result<()> {
+            fn reregister(
+                &mut self,
+                registry: &Registry,
+                token: Token,
+                interests: Interest,
+            ) -> io::Result<()> {
                 match self { $($pattern => $inner.reregister(registry, token, interests)),+ }
             }
 

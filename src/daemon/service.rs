@@ -1,8 +1,10 @@
-//! What the service manager is told: READY, STATUS, WATCHDOG, RELOADING, STOPPING, as in sd_notify(3).
+//! What the service manager is told: READY, STATUS, WATCHDOG, RELOADING, STOPPING, as in
+//! sd_notify(3).
 //!
-//! In: how the run is after each turn. Out: datagrams to `$NOTIFY_SOCKET`, and when the loop has to wake up for the next one.
-//! Always holds: telling never blocks and never fails the run; the watchdog is pinged by a turn that ended and by nothing else; without a
-//! watchdog nothing wakes an idle process.
+//! In: how the run is after each turn. Out: datagrams to `$NOTIFY_SOCKET`, and when the loop has to
+//! wake up for the next one.
+//! Always holds: telling never blocks and never fails the run; the watchdog is pinged by a turn
+//! that ended and by nothing else; without a watchdog nothing wakes an idle process.
 
 use std::env;
 use std::ffi::OsStr;
@@ -33,8 +35,8 @@ const STOP_MARGIN: Duration = Duration::from_secs(10);
 /// A manager that takes nothing now is tried again after this long.
 const RETRY_AFTER: Duration = Duration::from_millis(200);
 
-/// Pings come at a third of the time that the manager waits: half of it is the most that sd_watchdog_enabled(3) allows, and a wake-up may
-/// be late.
+/// Pings come at a third of the time that the manager waits: half of it is the most that
+/// sd_watchdog_enabled(3) allows, and a wake-up may be late.
 const PINGS_PER_TIMEOUT: u32 = 3;
 
 /// How the run is after a turn.
@@ -114,7 +116,9 @@ impl Service {
         let address = env::var_os("NOTIFY_SOCKET").filter(|address| !address.is_empty())?;
         let watchdog = match (env::var("WATCHDOG_USEC"), env::var("WATCHDOG_PID")) {
             (Err(_), _) => None,
-            (Ok(timeout), pid) => watchdog_interval(&timeout, pid.ok().as_deref(), std::process::id()),
+            (Ok(timeout), pid) => {
+                watchdog_interval(&timeout, pid.ok().as_deref(), std::process::id())
+            }
         };
         match Service::new(&address, watchdog, output, now) {
             Ok(service) => Some(service),
@@ -125,11 +129,21 @@ impl Service {
         }
     }
 
-    fn new(address: &OsStr, watchdog: Option<Duration>, output: String, now: Now) -> io::Result<Service> {
+    fn new(
+        address: &OsStr,
+        watchdog: Option<Duration>,
+        output: String,
+        now: Now,
+    ) -> io::Result<Service> {
         let manager = match address.as_bytes() {
             [b'@', name @ ..] => SocketAddr::from_abstract_name(name)?,
             [b'/', ..] => SocketAddr::from_pathname(address)?,
-            _ => return Err(io::Error::new(io::ErrorKind::Unsupported, "neither a path nor an abstract socket")),
+            _ => {
+                return Err(io::Error::new(
+                    io::ErrorKind::Unsupported,
+                    "neither a path nor an abstract socket",
+                ));
+            }
         };
         let socket = UnixDatagram::unbound()?;
         socket.set_nonblocking(true)?;
@@ -157,18 +171,26 @@ impl Service {
         }
         let has_changed = self.advance(seen);
         let mut message = String::new();
-        let is_ping_due = self.watchdog.as_ref().is_some_and(|dog| dog.pinged_at.is_none_or(|at| now >= at + dog.every));
+        let is_ping_due = self
+            .watchdog
+            .as_ref()
+            .is_some_and(|dog| dog.pinged_at.is_none_or(|at| now >= at + dog.every));
         if is_ping_due {
             message.push_str("WATCHDOG=1\n");
         }
-        let trouble = Trouble { has_unread: seen.unread > 0, is_blocked: seen.blocked_long().is_some() };
+        let trouble =
+            Trouble { has_unread: seen.unread > 0, is_blocked: seen.blocked_long().is_some() };
         if has_changed || self.is_status_due(trouble, now) {
             self.told_at = Some(now);
             self.trouble = trouble;
             let status = self.describe(seen);
             if status != self.status {
                 // A manager reads up to the end of the line; the output's name may hold anything.
-                let _ = writeln!(message, "STATUS={}", status.replace(crate::record::is_misleading, "?"));
+                let _ = writeln!(
+                    message,
+                    "STATUS={}",
+                    status.replace(crate::record::is_misleading, "?")
+                );
                 self.status = status;
             }
         }
@@ -189,16 +211,22 @@ impl Service {
         // A manager that waits for READY has no service to reload, one that stops it none any more.
         if self.phase == Phase::Ready {
             self.phase = Phase::Reloading;
-            let _ = write!(self.unsent, "RELOADING=1\nMONOTONIC_USEC={}\n", clock::monotonic_usec());
+            let _ =
+                write!(self.unsent, "RELOADING=1\nMONOTONIC_USEC={}\n", clock::monotonic_usec());
             self.tell("", now);
         }
     }
 
-    /// The run ends: at once, or as soon as the output took what was read, `timeout` from now at the latest.
+    /// The run ends: at once, or as soon as the output took what was read, `timeout` from now at
+    /// the latest.
     pub(super) fn stopping(&mut self, timeout: Duration, now: Instant) {
         if self.phase != Phase::Stopping {
             self.phase = Phase::Stopping;
-            let _ = writeln!(self.unsent, "STOPPING=1\nEXTEND_TIMEOUT_USEC={}", (timeout + STOP_MARGIN).as_micros());
+            let _ = writeln!(
+                self.unsent,
+                "STOPPING=1\nEXTEND_TIMEOUT_USEC={}",
+                (timeout + STOP_MARGIN).as_micros()
+            );
             self.status = "stopping".to_owned();
             let status = format!("STATUS={}\n", self.status);
             self.tell(&status, now);
@@ -208,7 +236,10 @@ impl Service {
     /// The run failed.
     pub(super) fn failed(&mut self, error: &str, now: Instant) {
         self.stopping(Duration::ZERO, now);
-        self.tell(&format!("STATUS=failed: {}\n", error.replace(crate::record::is_misleading, "?")), now);
+        self.tell(
+            &format!("STATUS=failed: {}\n", error.replace(crate::record::is_misleading, "?")),
+            now,
+        );
     }
 
     /// What the turn changed for the manager. Says whether it entered a new phase.
@@ -233,13 +264,17 @@ impl Service {
     /// What is wrong is told at once when that is new, and so is its end; all else now and then.
     fn is_status_due(&self, trouble: Trouble, now: Instant) -> bool {
         let is_time = self.told_at.is_none_or(|at| now >= at + STATUS_EVERY);
-        let has_ended = (self.trouble.has_unread && !trouble.has_unread) || (self.trouble.is_blocked && !trouble.is_blocked);
+        let has_ended = (self.trouble.has_unread && !trouble.has_unread)
+            || (self.trouble.is_blocked && !trouble.is_blocked);
         let is_new = trouble.is_blocked && !self.trouble.is_blocked;
         self.phase != Phase::Stopping && (is_time || has_ended || is_new)
     }
 
     fn describe(&mut self, seen: &Seen) -> String {
-        let (files, directories) = (counted(seen.files, "file", "files"), counted(seen.directories, "directory", "directories"));
+        let (files, directories) = (
+            counted(seen.files, "file", "files"),
+            counted(seen.directories, "directory", "directories"),
+        );
         if matches!(self.phase, Phase::Starting { .. }) {
             return format!("first scan: {files} in {directories} so far");
         }
@@ -260,7 +295,8 @@ impl Service {
         status
     }
 
-    /// Sends what is unsent, and `more`, which is dropped if it cannot be sent now. Says whether the manager took it.
+    /// Sends what is unsent, and `more`, which is dropped if it cannot be sent now. Says whether
+    /// the manager took it.
     fn tell(&mut self, more: &str, now: Instant) -> bool {
         self.retry_at = None;
         if self.unsent.is_empty() && more.is_empty() {
@@ -288,7 +324,8 @@ impl Service {
     fn deadline(&self, seen: &Seen) -> Option<Instant> {
         let ping = self.watchdog.as_ref().and_then(|dog| Some(dog.pinged_at? + dog.every));
         // An output that is blocked is told of once, though nothing else may happen.
-        let is_to_be_told = !self.trouble.is_blocked && matches!(self.phase, Phase::Ready | Phase::Reloading);
+        let is_to_be_told =
+            !self.trouble.is_blocked && matches!(self.phase, Phase::Ready | Phase::Reloading);
         let blocked = seen.blocked.filter(|_| is_to_be_told);
         let word = blocked.map(|blocked| seen.now.instant + BLOCKED_LONG.saturating_sub(blocked));
         [ping, self.retry_at, word].into_iter().flatten().min()

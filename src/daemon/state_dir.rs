@@ -1,4 +1,5 @@
-//! The state directory -> offsets to go on with: lock, load, reconcile the output, start the thread that commits.
+//! The state directory -> offsets to go on with: lock, load, reconcile the output, start the thread
+//! that commits.
 //!
 //! In: the directory, the output. Out: a [`ResumeFrom`] for the engine.
 //! Always holds: nothing is changed before the lock is ours and the journal was found valid.
@@ -47,14 +48,16 @@ pub(super) fn open(directory: &Path) -> anyhow::Result<StateDir> {
     let began = clock::now().instant;
     let disk = open_patiently(directory)?;
     let identity = disk.identity();
-    let (store, state) = Store::open(disk).with_context(|| format!("cannot use the state directory {}", directory.display()))?;
+    let (store, state) = Store::open(disk)
+        .with_context(|| format!("cannot use the state directory {}", directory.display()))?;
     let took = clock::now().instant.duration_since(began);
     tracing::debug!(entries = state.len(), bytes = store.bytes(), ?took, "offsets loaded");
     Ok(StateDir { directory: identity, store, state, reconciled: Vec::new() })
 }
 
-/// Locks the directory. A service that is killed and started again at once meets its predecessor, which may still be in its last system call:
-/// one that is ending, or of which nothing is known, is waited for. One that runs is not.
+/// Locks the directory. A service that is killed and started again at once meets its predecessor,
+/// which may still be in its last system call: one that is ending, or of which nothing is known, is
+/// waited for. One that runs is not.
 fn open_patiently(directory: &Path) -> Result<LinuxDisk, DiskError> {
     let until = clock::now().instant + PREDECESSOR_TIMEOUT;
     let mut is_said = false;
@@ -63,12 +66,16 @@ fn open_patiently(directory: &Path) -> Result<LinuxDisk, DiskError> {
             Err(error @ DiskError::InUse { .. }) => error,
             outcome => return outcome,
         };
-        let is_awaited = matches!(&in_use, DiskError::InUse { pid, .. } if pid.is_none_or(process::is_ending));
+        let is_awaited =
+            matches!(&in_use, DiskError::InUse { pid, .. } if pid.is_none_or(process::is_ending));
         if !is_awaited || clock::now().instant >= until {
             return Err(in_use);
         }
         if !std::mem::replace(&mut is_said, true) {
-            tracing::info!("{in_use}, which seems to end: waiting for it, up to {} seconds", PREDECESSOR_TIMEOUT.as_secs());
+            tracing::info!(
+                "{in_use}, which seems to end: waiting for it, up to {} seconds",
+                PREDECESSOR_TIMEOUT.as_secs()
+            );
         }
         clock::pause(PREDECESSOR_POLL);
     }
@@ -84,7 +91,9 @@ impl StateDir {
     pub(super) fn reconcile(&mut self, output: &Output) -> anyhow::Result<()> {
         if let (Output::File(path), Some(point)) = (output, self.state.output()) {
             self.reconciled = reconcile_output(path, &point, self.store.stamp(), &mut self.state)
-                .with_context(|| format!("cannot make the output file:{} match the offsets", path.display()))?;
+                .with_context(|| {
+                format!("cannot make the output file:{} match the offsets", path.display())
+            })?;
         }
         Ok(())
     }
@@ -93,7 +102,13 @@ impl StateDir {
     pub(super) fn start(self, waker: Waker, interval: Duration) -> anyhow::Result<ResumeFrom> {
         let journal = self.store.is_appendable().then(|| self.store.bytes());
         let thread = CommitThread::start(self.store, waker).context("cannot start a thread")?;
-        Ok(ResumeFrom { state: self.state, committer: Box::new(thread), journal, interval, reconciled: self.reconciled })
+        Ok(ResumeFrom {
+            state: self.state,
+            committer: Box::new(thread),
+            journal,
+            interval,
+            reconciled: self.reconciled,
+        })
     }
 }
 
@@ -122,7 +137,8 @@ impl Tail for OutputFile<'_> {
             aside = %aside.display(),
             bytes,
             why,
-            "the output's end was not committed, and no crash explains it: it was copied to a file of its own and is cut off"
+            "the output's end was not committed, and no crash explains it: it was copied to a file \
+            of its own and is cut off"
         );
         Ok(())
     }
@@ -146,7 +162,8 @@ fn reconcile_output(
         opened => opened.context("cannot open it for reading and writing")?,
     };
     if identity(&file).context("cannot look at it")? != point.id {
-        tracing::info!(path = %path.display(), "the output is another file than at the last commit: appended to");
+        tracing::info!(path = %path.display(), "the output is another file than at the last \
+            commit: appended to");
         return Ok(Vec::new());
     }
     let found = Stamp::read(&file).unwrap_or_else(|error| {
@@ -158,12 +175,15 @@ fn reconcile_output(
     let done = reconcile(&mut OutputFile { file, path, explained }, point, origin, state)?;
     if done.missing_bytes > 0 {
         let missing_bytes = done.missing_bytes;
-        tracing::warn!(path = %path.display(), missing_bytes, "the output is shorter than at the last commit: appended to");
+        tracing::warn!(path = %path.display(), missing_bytes, "the output is shorter than at the \
+            last commit: appended to");
     } else if done.cut_bytes > 0 && origin == Origin::Crash {
         let (kept, cut_bytes) = (done.kept, done.cut_bytes);
-        tracing::warn!(path = %path.display(), kept, cut_bytes, "the output's end was not committed and was cut off: its lines come again");
+        tracing::warn!(path = %path.display(), kept, cut_bytes, "the output's end was not \
+            committed and was cut off: its lines come again");
     } else if done.kept > 0 {
-        tracing::info!(path = %path.display(), kept = done.kept, "the output's end was not committed: it matches the offsets now");
+        tracing::info!(path = %path.display(), kept = done.kept, "the output's end was not \
+            committed: it matches the offsets now");
     }
     Ok(done.advanced)
 }

@@ -1,8 +1,9 @@
 //! `--metrics textfile:PATH`: metrics for the textfile collector of node_exporter.
 //!
 //! In: the time. Out: a whole file, every [`EVERY`] and once more at the end.
-//! Always holds: who opens the file finds all of one moment: it is written beside its place and renamed. The file beside it is always a new one,
-//! with a random name. Nothing that others put into the directory, links included, is written to or made readable.
+//! Always holds: who opens the file finds all of one moment: it is written beside its place and
+//! renamed. The file beside it is always a new one, with a random name. Nothing that others put
+//! into the directory, links included, is written to or made readable.
 
 use std::fs;
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
@@ -43,7 +44,12 @@ impl Textfile {
     }
 
     /// Writes the file if it is time. A failure is said once; the first one is an error.
-    pub(super) fn write_if_due(&mut self, engine: &mut Running, about: &About, now: Now) -> anyhow::Result<()> {
+    pub(super) fn write_if_due(
+        &mut self,
+        engine: &mut Running,
+        about: &About,
+        now: Now,
+    ) -> anyhow::Result<()> {
         if self.next > now.instant {
             return Ok(());
         }
@@ -56,11 +62,14 @@ impl Textfile {
                 }
             }
             Err(error) if !self.was_written => {
-                return Err(error).with_context(|| format!("--metrics textfile:{}: cannot write", self.path.display()));
+                return Err(error).with_context(|| {
+                    format!("--metrics textfile:{}: cannot write", self.path.display())
+                });
             }
             Err(error) => {
                 if !std::mem::replace(&mut self.is_failing, true) {
-                    tracing::warn!(path = %self.path.display(), %error, "metrics cannot be written: tried again every 15 seconds");
+                    tracing::warn!(path = %self.path.display(), %error, "metrics cannot be \
+                        written: tried again every 15 seconds");
                 }
             }
         }
@@ -93,7 +102,8 @@ impl Textfile {
         let mut temporary = self.path.as_os_str().to_owned();
         temporary.push(format!(".{:016x}.tmp", RandomState::new().build_hasher().finish()));
         // O_CREAT | O_EXCL: a file that was not there before, through no link.
-        let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
+        let mut file =
+            fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
         let mut put_in_place = || {
             file.write_all(text.as_bytes())?;
             file.set_permissions(fs::Permissions::from_mode(0o644))?;

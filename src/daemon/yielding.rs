@@ -1,8 +1,10 @@
-//! `SCHED_BATCH` while it costs nothing: a loop that a writer wakes lets it finish, and takes all that it wrote in one turn.
+//! `SCHED_BATCH` while it costs nothing: a loop that a writer wakes lets it finish, and takes all
+//! that it wrote in one turn.
 //!
 //! In: the end of each turn. Out: the policy of the loop's thread.
-//! Always holds: where others keep the processors busy, so that the loop has to wait for their time to be used up, it is `SCHED_OTHER`, but
-//! for one trial of [`LOOK_EVERY`] now and then; where the policy may not be changed, it stays as it is.
+//! Always holds: where others keep the processors busy, so that the loop has to wait for their time
+//! to be used up, it is `SCHED_OTHER`, but for one trial of [`LOOK_EVERY`] now and then; where the
+//! policy may not be changed, it stays as it is.
 
 use std::time::{Duration, Instant};
 
@@ -11,11 +13,12 @@ use crate::sys::scheduling::{Policy, Schedstat, Waits, set_policy};
 /// How often the cost is checked.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
-/// A longer wait for a processor, on average, costs more than it saves. A burst of a writer takes less; a program that computes keeps a
-/// processor for milliseconds.
+/// A longer wait for a processor, on average, costs more than it saves. A burst of a writer takes
+/// less; a program that computes keeps a processor for milliseconds.
 const WAIT_MAX: Duration = Duration::from_micros(500);
 
-/// Given a processor less often than this between two looks, nothing is told: one long wait is no load.
+/// Given a processor less often than this between two looks, nothing is told: one long wait is no
+/// load.
 const RUNS_MIN: u64 = 8;
 
 /// How long to be `SCHED_OTHER` before the next trial: doubled with each trial that fails.
@@ -29,9 +32,11 @@ pub(super) struct Yielding {
 }
 
 impl Yielding {
-    /// The calling thread yields from now on. `None`: it may not, or nothing would tell what it costs; why is said.
+    /// The calling thread yields from now on. `None`: it may not, or nothing would tell what it
+    /// costs; why is said.
     pub(super) fn begin(now: Instant) -> Option<Self> {
-        let schedstat = Schedstat::open().and_then(|schedstat| schedstat.read().map(|waits| (schedstat, waits)));
+        let schedstat = Schedstat::open()
+            .and_then(|schedstat| schedstat.read().map(|waits| (schedstat, waits)));
         match schedstat.and_then(|known| set_policy(Policy::Batch).map(|()| known)) {
             Ok((schedstat, waits)) => Some(Yielding { schedstat, trial: Trial::new(waits, now) }),
             Err(error) => {
@@ -157,7 +162,11 @@ mod tests {
         life.look(0, 100);
         assert_eq!(life.look(10, 100), (None, LOOK_EVERY), "the trial went well");
         assert_eq!(life.look(5_000, 100).0, Some(Policy::Other));
-        assert_eq!(life.look(0, 100), (Some(Policy::Batch), Duration::from_secs(1)), "patience begins anew");
+        assert_eq!(
+            life.look(0, 100),
+            (Some(Policy::Batch), Duration::from_secs(1)),
+            "patience begins anew"
+        );
     }
 
     #[test]

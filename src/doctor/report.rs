@@ -1,7 +1,7 @@
 //! Findings as a text to read, or as json.
 //!
-//! In: [`Finding`]s. Out: lines. Text: verdict, subject, what was found; below it what to do; at the end the sysctl lines.
-//! json: one object per finding, and a last one that sums up.
+//! In: [`Finding`]s. Out: lines. Text: verdict, subject, what was found; below it what to do; at
+//! the end the sysctl lines. json: one object per finding, and a last one that sums up.
 
 use std::io::{self, Write};
 
@@ -25,7 +25,12 @@ struct Summary<'a> {
     sysctl: Vec<&'a Sysctl>,
 }
 
-pub(super) fn write(findings: &[Finding], survey: &Survey, style: Style, out: &mut impl Write) -> io::Result<()> {
+pub(super) fn write(
+    findings: &[Finding],
+    survey: &Survey,
+    style: Style,
+    out: &mut impl Write,
+) -> io::Result<()> {
     let times = |verdict| findings.iter().filter(|finding| finding.verdict == verdict).count();
     let summary = Summary {
         ok: times(Verdict::Ok),
@@ -60,7 +65,12 @@ fn write_text(findings: &[Finding], summary: &Summary<'_>, out: &mut impl Write)
         }
     }
     let (warnings, problems) = (summary.warnings, summary.problems);
-    writeln!(out, "\n{problems} problem{}, {warnings} warning{}", plural(problems as u64), plural(warnings as u64))?;
+    writeln!(
+        out,
+        "\n{problems} problem{}, {warnings} warning{}",
+        plural(problems as u64),
+        plural(warnings as u64)
+    )?;
     if !summary.sysctl.is_empty() {
         writeln!(out, "\n# {SYSCTL_FILE}; then `sysctl --system`")?;
         for Sysctl { name, value } in &summary.sysctl {

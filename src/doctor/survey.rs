@@ -1,8 +1,8 @@
 //! The trees: what is there, on which file systems, and what may not be read.
 //!
-//! In: PATHs and rules. Out: a [`Survey`]: counts, and some names for each kind of trouble.
-//! Always holds: no file is opened, and none is looked at that a listing tells the kind of; of the files some are asked whether they
-//! may be read. A directory counts once, whatever leads to it.
+//! In: PATHs and rules. Out: a [`Survey`]: counts, and some names for each kind of trouble. Always
+//! holds: no file is opened, and none is looked at that a listing tells the kind of; of the files
+//! some are asked whether they may be read. A directory counts once, whatever leads to it.
 
 use std::cmp::Reverse;
 use std::io;
@@ -20,7 +20,8 @@ use crate::sys::{FileKind, FileSystem, Guard, Links, Linux, USER_MOUNT};
 /// Names kept of each kind of trouble.
 const NAMES_MAX: usize = 5;
 
-/// The first file of each directory is asked whether it may be read, and one in so many of the others.
+/// The first file of each directory is asked whether it may be read, and one in so many of the
+/// others.
 const SAMPLE_EVERY: usize = 64;
 
 /// What a PATH is.
@@ -79,7 +80,11 @@ impl Trouble {
     fn note(&mut self, path: &[u8], error: &io::Error) {
         self.count += 1;
         if self.names.len() < NAMES_MAX {
-            self.names.push(format!("{} ({})", crate::file_status::shown(path), crate::numbers::words(error)));
+            self.names.push(format!(
+                "{} ({})",
+                crate::file_status::shown(path),
+                crate::numbers::words(error)
+            ));
         }
     }
 }
@@ -125,8 +130,12 @@ pub(super) fn survey(request: &Request) -> Survey {
         walk.seen.insert((found.id.device, found.id.inode));
     }
     // The innermost first, as they have the files; told in the order in which they are given.
-    let mut paths: Vec<_> =
-        request.inputs.iter().flat_map(|input| input.paths.iter().map(|path| (path, &input.patterns))).enumerate().collect();
+    let mut paths: Vec<_> = request
+        .inputs
+        .iter()
+        .flat_map(|input| input.paths.iter().map(|path| (path, &input.patterns)))
+        .enumerate()
+        .collect();
     paths.sort_by_key(|(_, (path, _))| Reverse(walk.depth(path)));
     let mut order = Vec::new();
     for (at, (path, patterns)) in paths {
@@ -173,7 +182,14 @@ impl Walk<'_> {
     fn path(&mut self, path: &[u8]) {
         let before = (self.found.directories, self.found.files);
         let kind = match self.fs.stat(path, Links::Follow) {
-            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => PathKind::Missing,
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+                ) =>
+            {
+                PathKind::Missing
+            }
             Err(error) => PathKind::Failed(crate::numbers::words(&error)),
             Ok(found) if found.kind == FileKind::Directory => {
                 let mut prefix = path.to_vec();
@@ -187,12 +203,20 @@ impl Walk<'_> {
                 }
                 PathKind::Directory
             }
-            Ok(found) if found.kind == FileKind::Regular => self.single_file(path, (found.id.device, found.id.inode)),
+            Ok(found) if found.kind == FileKind::Regular => {
+                self.single_file(path, (found.id.device, found.id.inode))
+            }
             Ok(_) => PathKind::Special,
         };
         let (directories, files) = (self.found.directories - before.0, self.found.files - before.1);
         let left_out = std::mem::take(&mut self.left_out);
-        self.found.paths.push(PathFacts { path: path.to_vec(), kind, directories, files, left_out });
+        self.found.paths.push(PathFacts {
+            path: path.to_vec(),
+            kind,
+            directories,
+            files,
+            left_out,
+        });
     }
 
     /// How many directories are above what a PATH leads to.
@@ -208,7 +232,11 @@ impl Walk<'_> {
     fn leave_out(&mut self, why: String, below: &[u8]) {
         match self.left_out.iter_mut().find(|known| known.why == why) {
             Some(known) => known.count += 1,
-            None => self.left_out.push(LeftOut { why, count: 1, first: crate::file_status::shown(below) }),
+            None => self.left_out.push(LeftOut {
+                why,
+                count: 1,
+                first: crate::file_status::shown(below),
+            }),
         }
     }
 
@@ -254,14 +282,20 @@ impl Walk<'_> {
     fn directory(&mut self, directory: &Below) {
         let path = &directory.path[..];
         let is_path = directory.prefix_len == path.len();
-        let links = if is_path { Links::Follow } else { self.links(directory.prefix_len, directory.followed) };
+        let links = if is_path {
+            Links::Follow
+        } else {
+            self.links(directory.prefix_len, directory.followed)
+        };
         let bare = if path.len() > 1 { &path[..path.len() - 1] } else { path };
         let found = match self.fs.stat(bare, links) {
             Ok(found) if found.kind == FileKind::Directory => found,
             // Gone since it was listed.
             Ok(_) => return,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return,
-            Err(error) if error.raw_os_error() == Some(USER_MOUNT) => return self.found.user_mounts.note(bare, &error),
+            Err(error) if error.raw_os_error() == Some(USER_MOUNT) => {
+                return self.found.user_mounts.note(bare, &error);
+            }
             Err(error) => return self.found.unreadable_directories.note(bare, &error),
         };
         if !self.seen.insert((found.id.device, found.id.inode)) {
@@ -277,7 +311,13 @@ impl Walk<'_> {
         }
     }
 
-    fn list(&mut self, bare: &[u8], directory: &Below, links: Links, place: usize) -> io::Result<()> {
+    fn list(
+        &mut self,
+        bare: &[u8],
+        directory: &Below,
+        links: Links,
+        place: usize,
+    ) -> io::Result<()> {
         let &Below { ref path, prefix_len, followed } = directory;
         let mut listing = self.fs.list(bare, links)?;
         let (mut name, mut full, mut files) = (Vec::new(), path.clone(), 0);
@@ -285,7 +325,11 @@ impl Walk<'_> {
             full.truncate(path.len());
             full.extend_from_slice(&name);
             let beneath = self.links(prefix_len, followed);
-            let kind = if kind == FileKind::Unknown { self.fs.stat(&full, beneath).map_or(kind, |found| found.kind) } else { kind };
+            let kind = if kind == FileKind::Unknown {
+                self.fs.stat(&full, beneath).map_or(kind, |found| found.kind)
+            } else {
+                kind
+            };
             let below = &full[prefix_len..];
             match kind {
                 FileKind::Regular if self.is_left_out(&name, below) => {}
@@ -297,9 +341,16 @@ impl Walk<'_> {
                     files += 1;
                 }
                 FileKind::Directory => self.descend(&name, &full, prefix_len, followed),
-                FileKind::Link if self.request.follow_links.is_some() => self.link(&name, &full, prefix_len),
-                FileKind::Link => self.leave_out("symbolic links, which are not followed (--follow-symlinks)".to_owned(), below),
-                FileKind::Special if self.patterns().accepts_file(&name, below) => self.found.special += 1,
+                FileKind::Link if self.request.follow_links.is_some() => {
+                    self.link(&name, &full, prefix_len)
+                }
+                FileKind::Link => self.leave_out(
+                    "symbolic links, which are not followed (--follow-symlinks)".to_owned(),
+                    below,
+                ),
+                FileKind::Special if self.patterns().accepts_file(&name, below) => {
+                    self.found.special += 1
+                }
                 _ => {}
             }
         }
@@ -309,7 +360,10 @@ impl Walk<'_> {
     fn descend(&mut self, name: &[u8], full: &[u8], prefix_len: usize, followed: usize) {
         let below = &full[prefix_len..];
         if !self.request.recursive {
-            return self.leave_out("directories, which are not followed (--recursive false)".to_owned(), below);
+            return self.leave_out(
+                "directories, which are not followed (--recursive false)".to_owned(),
+                below,
+            );
         }
         if let Some(Refused::Excluded(glob)) = self.patterns().refusal_of_directory(name, below) {
             let why = format!("directories excluded by {glob}");
@@ -341,7 +395,12 @@ impl Walk<'_> {
     fn file_system(&mut self, device: u64, path: &[u8], links: Links) -> usize {
         let (fs, all) = (&mut self.fs, &mut self.found.file_systems);
         *self.devices.entry(device).or_insert_with(|| {
-            all.push(FileSystemFacts { kind: fs.file_system(path, links).ok(), path: path.to_vec(), directories: 0, files: 0 });
+            all.push(FileSystemFacts {
+                kind: fs.file_system(path, links).ok(),
+                path: path.to_vec(),
+                directories: 0,
+                files: 0,
+            });
             all.len() - 1
         })
     }
@@ -361,7 +420,9 @@ impl Walk<'_> {
     fn ask(&mut self, path: &[u8], links: Links) {
         self.found.sampled += 1;
         match self.fs.may(path, links, Wanted::Read) {
-            Err(error) if host::is_refusal(&error) => self.found.unreadable_files.note(path, &error),
+            Err(error) if host::is_refusal(&error) => {
+                self.found.unreadable_files.note(path, &error)
+            }
             // Gone since it was listed.
             _ => {}
         }

@@ -1,7 +1,8 @@
 //! The machine, the user and the state directory.
 //!
 //! In: where offsets are to be kept. Out: a [`System`], numbers and kinds of trouble.
-//! Always holds: the state directory is not made, and a lock on it is held only while its journal is read.
+//! Always holds: the state directory is not made, and a lock on it is held only while its journal
+//! is read.
 
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -72,7 +73,10 @@ pub(super) fn look(request: &Request) -> System {
         instances_max: host::instances_max(),
         queued_events_max: host::queued_events_max(),
         inotify: host::inotify_use(),
-        inotify_refused: host::try_inotify().err().filter(is_refused_altogether).map(|error| words(&error)),
+        inotify_refused: host::try_inotify()
+            .err()
+            .filter(is_refused_altogether)
+            .map(|error| words(&error)),
         descriptors_max: host::descriptors_max(),
         memory_available: host::memory_available(),
         state: request.state_dir.as_deref().map(look_at_state),
@@ -87,9 +91,14 @@ fn is_refused_altogether(error: &io::Error) -> bool {
 
 fn look_at_state(path: &Path) -> StateFacts {
     let (condition, existing) = match std::fs::metadata(path) {
-        Ok(found) if !found.is_dir() => (Condition::Refused("it is not a directory".to_owned()), None),
+        Ok(found) if !found.is_dir() => {
+            (Condition::Refused("it is not a directory".to_owned()), None)
+        }
         Ok(found) => match others(&found) {
-            Some(who) => (Condition::Refused(format!("a run would refuse to start: {who}")), Some(path.to_owned())),
+            Some(who) => (
+                Condition::Refused(format!("a run would refuse to start: {who}")),
+                Some(path.to_owned()),
+            ),
             None => (condition_of(path), Some(path.to_owned())),
         },
         Err(error) if error.kind() == io::ErrorKind::NotFound => to_be_made(path),
@@ -101,14 +110,19 @@ fn look_at_state(path: &Path) -> StateFacts {
         condition,
         space: at.and_then(|at| host::space(at).ok()),
         shared: trust::shared_above(path),
-        file_system: at.and_then(|at| Linux::new().file_system(at.as_os_str().as_bytes(), Links::Follow).ok()),
+        file_system: at
+            .and_then(|at| Linux::new().file_system(at.as_os_str().as_bytes(), Links::Follow).ok()),
     }
 }
 
 /// Who besides the user of the run can write to its state directory. Root asks for whoever owns it.
 fn others(found: &std::fs::Metadata) -> Option<String> {
     let is_foreign = host::user() != 0 && found.uid() != 0 && found.uid() != host::user();
-    if is_foreign { Some(format!("it belongs to user {}", found.uid())) } else { trust::others_by_mode(found.mode(), found.gid()) }
+    if is_foreign {
+        Some(format!("it belongs to user {}", found.uid()))
+    } else {
+        trust::others_by_mode(found.mode(), found.gid())
+    }
 }
 
 /// What a directory that exists is good for.
@@ -129,7 +143,10 @@ fn condition_of(path: &Path) -> Condition {
 
 /// A directory that is missing: whether it can be made below the nearest one that is there.
 fn to_be_made(path: &Path) -> (Condition, Option<PathBuf>) {
-    let above = path.ancestors().skip(1).map(|above| if above.as_os_str().is_empty() { Path::new(".") } else { above });
+    let above = path
+        .ancestors()
+        .skip(1)
+        .map(|above| if above.as_os_str().is_empty() { Path::new(".") } else { above });
     let Some(above) = above.into_iter().find(|above| above.exists()) else {
         return (Condition::Refused("no directory above it exists".to_owned()), None);
     };
@@ -137,7 +154,11 @@ fn to_be_made(path: &Path) -> (Condition, Option<PathBuf>) {
         Ok(()) if above.is_dir() => (Condition::ToBeMade(above.to_owned()), Some(above.to_owned())),
         Ok(()) => (Condition::Refused(format!("{} is not a directory", above.display())), None),
         Err(error) => {
-            let why = format!("it is missing and cannot be made in {}: {}", above.display(), words(&error));
+            let why = format!(
+                "it is missing and cannot be made in {}: {}",
+                above.display(),
+                words(&error)
+            );
             (Condition::Refused(why), Some(above.to_owned()))
         }
     }

@@ -1,6 +1,7 @@
 //! The output, the metrics and the control socket: tried as a run would use them.
 //!
-//! In: where they are. Out: a finding for each. Always holds: nothing is made and nothing is written; a connection is closed at once, and a lock
+//! In: where they are. Out: a finding for each.
+//! Always holds: nothing is made and nothing is written; a connection is closed at once, and a lock
 //! is held only for a moment.
 
 use std::io;
@@ -32,9 +33,15 @@ fn bad(verdict: Verdict, about: &'static str, what: String, remedy: &str) -> Fin
 /// Tries an output.
 pub(crate) fn output(output: &Output) -> Vec<Finding> {
     match output {
-        Output::Descriptor(_) => vec![Finding::ok("output", format!("{output}: whoever starts the run opens it; not tried"))],
+        Output::Descriptor(_) => vec![Finding::ok(
+            "output",
+            format!("{output}: whoever starts the run opens it; not tried"),
+        )],
         Output::File(path) if descriptor::named_by(path).is_some() => {
-            vec![Finding::ok("output", format!("{output}: whoever starts the run opens it; not tried"))]
+            vec![Finding::ok(
+                "output",
+                format!("{output}: whoever starts the run opens it; not tried"),
+            )]
         }
         Output::File(path) => file(output, path),
         Output::Unix(path) => vec![unix(output, path)],
@@ -43,37 +50,58 @@ pub(crate) fn output(output: &Output) -> Vec<Finding> {
 }
 
 fn file(output: &Output, path: &Path) -> Vec<Finding> {
-    let problem = |what: &str, remedy: &str| bad(Verdict::Problem, "output", format!("{output}: {what}"), remedy);
-    let directory = path.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let problem = |what: &str, remedy: &str| {
+        bad(Verdict::Problem, "output", format!("{output}: {what}"), remedy)
+    };
+    let directory =
+        path.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let first = match std::fs::metadata(path) {
-        Ok(found) if found.is_dir() => problem("it is a directory", "give the path of a file in it"),
-        Ok(found) if found.file_type().is_socket() => problem("it is a socket", "say unix:PATH to connect to it"),
+        Ok(found) if found.is_dir() => {
+            problem("it is a directory", "give the path of a file in it")
+        }
+        Ok(found) if found.file_type().is_socket() => {
+            problem("it is a socket", "say unix:PATH to connect to it")
+        }
         // Opening it would tell its reader that a writer came and went.
-        Ok(found) if found.file_type().is_fifo() => Finding::ok("output", format!("{output}: a FIFO; not tried")),
-        Ok(found) if found.file_type().is_block_device() => problem("it is a block device", "give the path of a file"),
+        Ok(found) if found.file_type().is_fifo() => {
+            Finding::ok("output", format!("{output}: a FIFO; not tried"))
+        }
+        Ok(found) if found.file_type().is_block_device() => {
+            problem("it is a block device", "give the path of a file")
+        }
         Ok(_) => open(output, path),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => match host::may(directory, Wanted::Make) {
-            Ok(()) => Finding::ok("output", format!("{output}: it would be made")),
-            Err(error) => problem(
-                &format!("it cannot be made in {}: {}", directory.display(), words(&error)),
-                "make the directory, or let the user of the run write to it (ReadWritePaths= of a service)",
-            ),
-        },
-        Err(error) => problem(&words(&error), "let the user of the run search the directories above it"),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            match host::may(directory, Wanted::Make) {
+                Ok(()) => Finding::ok("output", format!("{output}: it would be made")),
+                Err(error) => problem(
+                    &format!("it cannot be made in {}: {}", directory.display(), words(&error)),
+                    "make the directory, or let the user of the run write to it (ReadWritePaths= \
+                    of a service)",
+                ),
+            }
+        }
+        Err(error) => {
+            problem(&words(&error), "let the user of the run search the directories above it")
+        }
     };
     let is_regular = std::fs::metadata(path).map_or(true, |found| found.is_file());
     std::iter::once(first).chain(is_regular.then(|| room(output, directory)).flatten()).collect()
 }
 
 fn open(output: &Output, path: &Path) -> Finding {
-    let flags = OFlag::O_WRONLY | OFlag::O_APPEND | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
-    let opened = trust::link_flags(path).and_then(|more| Ok(nix::fcntl::open(path, flags | more, Mode::empty())?));
-    let opened = opened.and_then(|file| trust::refuse_planted(path, &nix::sys::stat::fstat(&file)?).map(|()| file));
+    let flags =
+        OFlag::O_WRONLY | OFlag::O_APPEND | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+    let opened = trust::link_flags(path)
+        .and_then(|more| Ok(nix::fcntl::open(path, flags | more, Mode::empty())?));
+    let opened = opened.and_then(|file| {
+        trust::refuse_planted(path, &nix::sys::stat::fstat(&file)?).map(|()| file)
+    });
     let file = match opened {
         Ok(file) => file,
         Err(error) => {
             let what = format!("{output}: it cannot be opened for writing: {}", words(&error));
-            let remedy = "let the user of the run write to it (ReadWritePaths= of a service); if it is a stranger's, give the output a directory of its own";
+            let remedy = "let the user of the run write to it (ReadWritePaths= of a service); if \
+                it is a stranger's, give the output a directory of its own";
             return bad(Verdict::Problem, "output", what, remedy);
         }
     };
@@ -85,9 +113,12 @@ fn open(output: &Output, path: &Path) -> Finding {
             "nothing, if that is the run whose settings these are; else give it another output",
         ),
         Ok(Ok(())) => Finding::ok("output", format!("{output}: it can be written to")),
-        Err(error) => {
-            bad(Verdict::Problem, "output", format!("{output}: it cannot be locked: {}", words(&error)), "look at the mount")
-        }
+        Err(error) => bad(
+            Verdict::Problem,
+            "output",
+            format!("{output}: it cannot be locked: {}", words(&error)),
+            "look at the mount",
+        ),
     }
 }
 
@@ -95,7 +126,10 @@ fn room(output: &Output, directory: &Path) -> Option<Finding> {
     let space = host::space(directory).ok()?;
     let (free, inodes) = (bytes_text(space.bytes), space.inodes);
     Some(if space.bytes < ROOM_BYTES || inodes == Some(0) {
-        let what = format!("{output}: {free} are free there{}", if inodes == Some(0) { ", and no inode" } else { "" });
+        let what = format!(
+            "{output}: {free} are free there{}",
+            if inodes == Some(0) { ", and no inode" } else { "" }
+        );
         bad(Verdict::Problem, "output", what, "make room: records wait when the disk is full")
     } else {
         Finding::ok("output", format!("{output}: {free} are free there"))
@@ -117,7 +151,8 @@ fn unix(output: &Output, path: &Path) -> Finding {
                 Verdict::Problem,
                 "output",
                 what,
-                "start the receiver, or let the user of the run write to the socket; records wait for it",
+                "start the receiver, or let the user of the run write to the socket; records wait \
+                for it",
             )
         }
     }
@@ -128,18 +163,30 @@ fn tcp(output: &Output, address: &str) -> Finding {
         Ok(addresses) => addresses.collect(),
         Err(error) => {
             let what = format!("{output}: the name cannot be resolved: {}", words(&error));
-            return bad(Verdict::Problem, "output", what, "correct the name, or look at /etc/resolv.conf");
+            return bad(
+                Verdict::Problem,
+                "output",
+                what,
+                "correct the name, or look at /etc/resolv.conf",
+            );
         }
     };
     let mut failures = Vec::new();
     for address in &addresses {
         match TcpStream::connect_timeout(address, CONNECT_TIMEOUT) {
-            Ok(_) => return Finding::ok("output", format!("{output}: {address} accepts connections")),
+            Ok(_) => {
+                return Finding::ok("output", format!("{output}: {address} accepts connections"));
+            }
             Err(error) => failures.push(format!("{address}: {}", words(&error))),
         }
     }
     let what = format!("{output}: cannot connect: {}", failures.join(", "));
-    bad(Verdict::Problem, "output", what, "start the receiver, or let connections through; records wait for it")
+    bad(
+        Verdict::Problem,
+        "output",
+        what,
+        "start the receiver, or let connections through; records wait for it",
+    )
 }
 
 /// Tries where metrics are to be had.
@@ -155,10 +202,17 @@ pub(super) fn metrics(metrics: &Metrics) -> Finding {
             ),
             Err(error) => {
                 let what = format!("{metrics}: cannot be listened on: {}", words(&error));
-                bad(Verdict::Problem, "metrics", what, "give an address of this machine and a port above 1023")
+                bad(
+                    Verdict::Problem,
+                    "metrics",
+                    what,
+                    "give an address of this machine and a port above 1023",
+                )
             }
         },
-        Metrics::Unix(path) | Metrics::Textfile(path) => made_in("metrics", &metrics.to_string(), path),
+        Metrics::Unix(path) | Metrics::Textfile(path) => {
+            made_in("metrics", &metrics.to_string(), path)
+        }
     }
 }
 
@@ -169,16 +223,28 @@ pub(super) fn control_socket(path: &Path) -> Finding {
 
 /// Whether something can be made at a path.
 fn made_in(about: &'static str, name: &str, path: &Path) -> Finding {
-    let directory = path.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let directory =
+        path.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
     if UnixStream::connect(path).is_ok() {
         let remedy = "nothing, if that is the run whose settings these are; else give another path";
-        return bad(Verdict::Warning, about, format!("{name}: something listens there already"), remedy);
+        return bad(
+            Verdict::Warning,
+            about,
+            format!("{name}: something listens there already"),
+            remedy,
+        );
     }
     match host::may(directory, Wanted::Make) {
         Ok(()) => Finding::ok(about, format!("{name}: can be made")),
         Err(error) => {
-            let what = format!("{name}: cannot be made in {}: {}", directory.display(), words(&error));
-            bad(Verdict::Problem, about, what, "make the directory, and let the user of the run write to it")
+            let what =
+                format!("{name}: cannot be made in {}: {}", directory.display(), words(&error));
+            bad(
+                Verdict::Problem,
+                about,
+                what,
+                "make the directory, and let the user of the run write to it",
+            )
         }
     }
 }
@@ -201,7 +267,11 @@ mod tests {
         let listener = UnixListener::bind(&path).expect("a socket");
         assert_eq!(verdicts(&output(&Output::Unix(path.clone()))), [Verdict::Ok]);
         drop(listener);
-        assert_eq!(verdicts(&output(&Output::Unix(path.clone()))), [Verdict::Problem], "nobody listens");
+        assert_eq!(
+            verdicts(&output(&Output::Unix(path.clone()))),
+            [Verdict::Problem],
+            "nobody listens"
+        );
         assert!(output(&Output::File(path))[0].finding.contains("it is a socket"));
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("its address").to_string();
@@ -217,14 +287,23 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("out");
         let found = output(&Output::File(path.clone()));
-        assert!(found[0].verdict == Verdict::Ok && found[0].finding.contains("would be made"), "{found:?}");
+        assert!(
+            found[0].verdict == Verdict::Ok && found[0].finding.contains("would be made"),
+            "{found:?}"
+        );
         assert!(!path.exists());
         std::fs::write(&path, "").expect("write");
         for _ in 0..2 {
             assert_eq!(output(&Output::File(path.clone()))[0].verdict, Verdict::Ok);
         }
-        assert_eq!(output(&Output::File(directory.path().join("none/out")))[0].verdict, Verdict::Problem);
+        assert_eq!(
+            output(&Output::File(directory.path().join("none/out")))[0].verdict,
+            Verdict::Problem
+        );
         assert_eq!(output(&Output::File(directory.path().to_owned()))[0].verdict, Verdict::Problem);
-        assert_eq!(control_socket(&directory.path().join("none/control.sock")).verdict, Verdict::Problem);
+        assert_eq!(
+            control_socket(&directory.path().join("none/control.sock")).verdict,
+            Verdict::Problem
+        );
     }
 }

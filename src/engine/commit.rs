@@ -1,9 +1,12 @@
-//! Acknowledged offsets -> the journal: what is due, one piece of blocking work at a time, and what waits for it.
+//! Acknowledged offsets -> the journal: what is due, one piece of blocking work at a time, and what
+//! waits for it.
 //!
-//! In: the ledger, and where the output is. Out: jobs to the [`Committer`]; files and outputs that may go on once theirs is done.
-//! Always holds: `committed <= acknowledged <= read`; a commit tells offsets and the output's length of one moment; the first record
-//! of a story leaves after its incarnation is stored, the first one into an output file after the file's identity is - unless the
-//! store fails: then it is said, and delivery goes on.
+//! In: the ledger, and where the output is. Out: jobs to the [`Committer`]; files and outputs that
+//! may go on once theirs is done.
+//! Always holds: `committed <= acknowledged <= read`; a commit tells offsets and the output's
+//! length of one moment; the first record of a story leaves after its incarnation is stored, the
+//! first one into an output file after the file's identity is - unless the store fails: then it is
+//! said, and delivery goes on.
 
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant, SystemTime};
@@ -12,7 +15,9 @@ use ledger::{Changes, Known, Ledger};
 
 use crate::checkpoint::format::{self, Item};
 use crate::checkpoint::state::StoredOffsets;
-use crate::checkpoint::{Anew, Committer, Displaced, Done, EntryFlags, Job, OutputPoint, Work, journal};
+use crate::checkpoint::{
+    Anew, Committer, Displaced, Done, EntryFlags, Job, OutputPoint, Work, journal,
+};
 use crate::engine::Engine;
 use crate::engine::output::output_file::Replaced;
 use crate::engine::schedule::KeptBack;
@@ -41,11 +46,12 @@ const RETRY_FIRST: Duration = Duration::from_secs(1);
 /// ... then after twice the time, up to this.
 const RETRY_LONGEST: Duration = Duration::from_secs(30);
 
-/// Whoever removes a state directory removes the files in it first: from the first sign of that to the look, and from the look to a new
-/// journal, this much time passes.
+/// Whoever removes a state directory removes the files in it first: from the first sign of that to
+/// the look, and from the look to a new journal, this much time passes.
 const DISPLACED_SETTLE: Duration = Duration::from_millis(100);
 
-/// When the state directory is displaced again within this time, a new journal waits as after a failure.
+/// When the state directory is displaced again within this time, a new journal waits as after a
+/// failure.
 const DISPLACED_CALM: Duration = Duration::from_secs(60);
 
 /// What [`Engine::keep_offsets`] needs.
@@ -58,7 +64,8 @@ pub struct ResumeFrom {
     pub journal: Option<u64>,
     /// How often acknowledged offsets become durable.
     pub interval: Duration,
-    /// Entries that the output was found to be ahead of: told with the first commit, which tells the output's length.
+    /// Entries that the output was found to be ahead of: told with the first commit, which tells
+    /// the output's length.
     pub reconciled: Vec<FileId>,
 }
 
@@ -119,7 +126,8 @@ pub(super) struct Commits {
     anew: Option<Anew>,
     /// Something happened to the state directory: when the store looks whether it is in place.
     check_at: Option<Instant>,
-    /// The output could not be made durable: what it holds is not known, so no offset is committed any more.
+    /// The output could not be made durable: what it holds is not known, so no offset is committed
+    /// any more.
     is_output_doubtful: bool,
     retry_at: Option<Instant>,
     retry_after: Duration,
@@ -131,7 +139,8 @@ pub(super) struct Commits {
     accepted: u64,
     /// What the journal says of the output. `None`: nothing, or of another one.
     output: Option<Option<OutputPoint>>,
-    /// SIGHUP came: what the old file got is committed first, and nothing is sent until the new one's identity is.
+    /// SIGHUP came: what the old file got is committed first, and nothing is sent until the new
+    /// one's identity is.
     pub(super) is_reopening: bool,
     /// The run ends: a failing store was tried once more.
     is_last_try: bool,
@@ -141,7 +150,10 @@ pub(super) struct Commits {
 
 impl std::fmt::Debug for Commits {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Commits").field("under_way", &self.under_way).field("is_failing", &self.is_failing).finish_non_exhaustive()
+        f.debug_struct("Commits")
+            .field("under_way", &self.under_way)
+            .field("is_failing", &self.is_failing)
+            .finish_non_exhaustive()
     }
 }
 
@@ -183,10 +195,17 @@ impl Commits {
     fn submit(&mut self, work: Work, under_way: UnderWay, point: Option<Point>) {
         assert!(self.under_way.is_none(), "one job at a time");
         // What the output holds already is durable since the commit that told it.
-        let is_output_due = point.as_ref().is_some_and(|point| point.stored.is_some() && self.output != Some(point.stored));
+        let is_output_due = point
+            .as_ref()
+            .is_some_and(|point| point.stored.is_some() && self.output != Some(point.stored));
         let output = point.and_then(|point| point.file);
         self.under_way = Some(under_way);
-        self.committer.submit(Job { work, payload: std::mem::take(&mut self.payload), is_output_due, output });
+        self.committer.submit(Job {
+            work,
+            payload: std::mem::take(&mut self.payload),
+            is_output_due,
+            output,
+        });
     }
 
     /// How often acknowledged offsets become durable from now on.
@@ -195,13 +214,25 @@ impl Commits {
     }
 
     /// A story begins: `true` if its records have to wait until that is stored.
-    pub(super) fn begin_story(&mut self, key: SlotKey, incarnation: u32, offset: u64, flags: EntryFlags, read_at: u64) -> bool {
+    pub(super) fn begin_story(
+        &mut self,
+        key: SlotKey,
+        incarnation: u32,
+        offset: u64,
+        flags: EntryFlags,
+        read_at: u64,
+    ) -> bool {
         self.ledger.begin(key, incarnation, offset, flags, read_at);
         self.is_story_awaited(key)
     }
 
     /// The file has another identity and perhaps another incarnation now, and goes on where it is.
-    pub(super) fn renumbered(&mut self, key: SlotKey, (before, incarnation): (FileId, u32), after: u32) {
+    pub(super) fn renumbered(
+        &mut self,
+        key: SlotKey,
+        (before, incarnation): (FileId, u32),
+        after: u32,
+    ) {
         self.ledger.drop_entry(before, incarnation);
         self.ledger.renumbered(key, after);
     }
@@ -243,7 +274,9 @@ impl Commits {
             return self.check_at;
         }
         let next = if self.is_appendable {
-            self.changed_since.filter(|_| !self.is_output_doubtful).map(|since| since + self.interval)
+            self.changed_since
+                .filter(|_| !self.is_output_doubtful)
+                .map(|since| since + self.interval)
         } else {
             self.retry_at
         };
@@ -257,7 +290,8 @@ impl Commits {
             && self.changed_since.is_none()
             && self.births.is_empty()
             && self.output.is_some();
-        self.under_way.is_none() && (is_stored || self.is_output_doubtful || (self.is_failing && self.is_last_try))
+        self.under_way.is_none()
+            && (is_stored || self.is_output_doubtful || (self.is_failing && self.is_last_try))
     }
 
     /// Whether what was acknowledged could not be stored.
@@ -267,7 +301,9 @@ impl Commits {
 
     /// How it is, for people.
     pub(super) fn status(&self, now: Instant) -> CommitStatus {
-        let age = self.uncommitted_since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
+        let age = self
+            .uncommitted_since
+            .map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
         let is_failing = self.is_failing || self.displaced.is_some() || self.is_output_doubtful;
         CommitStatus {
             is_kept: true,
@@ -284,7 +320,8 @@ impl Commits {
 
     /// Whether to commit now. `is_urgent`: do not wait for the interval.
     fn is_due(&self, is_urgent: bool, now: Instant) -> bool {
-        let is_time = self.changed_since.is_some_and(|since| is_urgent || since + self.interval <= now);
+        let is_time =
+            self.changed_since.is_some_and(|since| is_urgent || since + self.interval <= now);
         (self.output.is_none() || is_time) && !self.is_output_doubtful
     }
 
@@ -297,7 +334,8 @@ impl Commits {
 }
 
 impl<F: FileSystem, S: Sink> Engine<F, S> {
-    /// Before the first turn: offsets are kept from now on, and files that the journal knows go on where they were.
+    /// Before the first turn: offsets are kept from now on, and files that the journal knows go on
+    /// where they were.
     pub fn keep_offsets(&mut self, checkpoint: ResumeFrom) {
         assert!(!self.discovery.is_started, "offsets are kept from the start");
         // Nothing goes into a file before the journal knows that it is ours.
@@ -311,14 +349,16 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.commits = Some(Box::new(Commits::new(checkpoint)));
     }
 
-    /// At the end of a turn: takes the outcome of the last job, and hands the next one over if something is due.
+    /// At the end of a turn: takes the outcome of the last job, and hands the next one over if
+    /// something is due.
     pub(super) fn commit(&mut self, now: Now) {
         self.watch_output_file(now.instant);
         let Some(mut commits) = self.commits.take() else {
             self.replace_output_file(None, now.instant);
             return;
         };
-        if let Some(done) = commits.under_way.is_some().then(|| commits.committer.done()).flatten() {
+        if let Some(done) = commits.under_way.is_some().then(|| commits.committer.done()).flatten()
+        {
             self.committed(&mut commits, done, now.instant);
         }
         if self.coverage.ways.take_state_doubt() {
@@ -332,7 +372,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 
     fn next_job(&mut self, commits: &mut Commits, is_ending: bool, now: Now) {
-        // Also of a file that is gone, or whose content restarted, the output may have got more: then it is longer than committed.
+        // Also of a file that is gone, or whose content restarted, the output may have got more:
+        // then it is longer than committed.
         let has_more = self.outbox.accepted() != commits.accepted;
         if (commits.has_changes() || has_more) && commits.changed_since.is_none() {
             commits.changed_since = Some(now.instant);
@@ -388,7 +429,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// Nothing more will be read: what there is to commit is committed at once.
     fn is_ending(&self) -> bool {
-        self.is_stopping || self.outbox.is_closed() || (self.config.once && self.is_read() && self.outbox.is_empty())
+        self.is_stopping
+            || self.outbox.is_closed()
+            || (self.config.once && self.is_read() && self.outbox.is_empty())
     }
 
     /// First records of new stories wait for this, so it waits for nothing else.
@@ -402,11 +445,14 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         commits.submit(Work::Append, UnderWay { births, ..UnderWay::default() }, None);
     }
 
-    /// The file that took the place of a deleted one, and nothing else: what it is about to get is not committed yet.
+    /// The file that took the place of a deleted one, and nothing else: what it is about to get is
+    /// not committed yet.
     fn store_output(&mut self, commits: &mut Commits) {
         commits.payload.clear();
         // Nothing was written to it yet.
-        let Some(FilePoint { id, len, file }) = self.outbox.sink_mut().point() else { return self.successor_stored() };
+        let Some(FilePoint { id, len, file }) = self.outbox.sink_mut().point() else {
+            return self.successor_stored();
+        };
         let stored = Some(OutputPoint { id, len, format: self.config.format });
         format::put(&Item::Output(stored), &mut commits.payload);
         let under_way = UnderWay { output: Some(stored), ..UnderWay::default() };
@@ -426,7 +472,12 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 
     /// Tells changes and the output as they are at this moment.
-    fn put_commit(&mut self, commits: &mut Commits, changes: &Changes, path: PathTold) -> (UnderWay, Point) {
+    fn put_commit(
+        &mut self,
+        commits: &mut Commits,
+        changes: &Changes,
+        path: PathTold,
+    ) -> (UnderWay, Point) {
         commits.changed_since = None;
         let point = self.output_point();
         format::put(&Item::Output(point.stored), &mut commits.payload);
@@ -436,7 +487,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         for &key in &changes.slots {
             self.put_entry(commits, key, path);
         }
-        let (stored, scanned) = (std::mem::take(&mut commits.stored_changes), std::mem::take(&mut commits.scanned));
+        let (stored, scanned) =
+            (std::mem::take(&mut commits.stored_changes), std::mem::take(&mut commits.scanned));
         for &file in &stored {
             if let Some((entry, path)) = commits.stored.get(file) {
                 format::put(&Item::Entry(entry, Some(path)), &mut commits.payload);
@@ -448,17 +500,25 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         (UnderWay { stored, scanned, output: Some(point.stored), ..UnderWay::default() }, point)
     }
 
-    /// Up to when every modification of a file was acknowledged: until it was read to its end, and if events tell all, until now.
+    /// Up to when every modification of a file was acknowledged: until it was read to its end, and
+    /// if events tell all, until now.
     fn complete_at(&self, id: SlotId, known: &Known) -> u64 {
         let slot = self.files.get(id);
         if known.offset != slot.offset || known.read_at == 0 {
             return 0;
         }
         let in_doubt = State::DIRTY | State::DOUBT | State::RETRY | State::UNREADABLE;
-        let is_watched = self.tree.at_place(slot.dir().0).is_some_and(|dir| self.tree.watch(dir).is_some());
-        // Of a file without a name nothing is told; of one that a look is about to settle, not all is known.
-        let is_known = slot.is_bound() && self.identities.found.is_empty() && !slot.state().intersects(in_doubt);
-        let is_told_all = is_watched && is_known && !self.kernel.is_missing_events && !self.discovery.is_rescan_due;
+        let is_watched =
+            self.tree.at_place(slot.dir().0).is_some_and(|dir| self.tree.watch(dir).is_some());
+        // Of a file without a name nothing is told; of one that a look is about to settle, not all
+        // is known.
+        let is_known = slot.is_bound()
+            && self.identities.found.is_empty()
+            && !slot.state().intersects(in_doubt);
+        let is_told_all = is_watched
+            && is_known
+            && !self.kernel.is_missing_events
+            && !self.discovery.is_rescan_due;
         if is_told_all { known.read_at.max(nanos(self.kernel.drained_at)) } else { known.read_at }
     }
 
@@ -469,12 +529,19 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let Some(known) = commits.ledger.get(key).filter(|known| known.is_kept()) else { return };
         let slot = self.files.get(id);
         // While the start of a last line is searched for, the offset goes back.
-        let is_comparable = known.incarnation == slot.incarnation && !known.flags.contains(EntryFlags::SEEK_LINE);
-        assert!(!is_comparable || known.offset <= slot.offset, "acknowledged <= read: {} and {}", known.offset, slot.offset);
+        let is_comparable =
+            known.incarnation == slot.incarnation && !known.flags.contains(EntryFlags::SEEK_LINE);
+        assert!(
+            !is_comparable || known.offset <= slot.offset,
+            "acknowledged <= read: {} and {}",
+            known.offset,
+            slot.offset
+        );
         let entry = known.entry(file, self.complete_at(id, known));
         let is_told = commits.ledger.needs_path(key) || path == PathTold::Always;
         commits.path.clear();
-        if is_told && self.tree.at_place(slot.dir().0).is_some() && !self.files.name(id).is_empty() {
+        if is_told && self.tree.at_place(slot.dir().0).is_some() && !self.files.name(id).is_empty()
+        {
             self.tree.write_path(slot.dir(), &mut commits.path);
             commits.path.extend_from_slice(self.files.name(id));
         }
@@ -485,8 +552,17 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     fn output_point(&mut self) -> Point {
         let beyond = self.outbox.accepted_beyond_acked();
         let format = self.config.format;
-        let Some(point) = self.outbox.sink_mut().point() else { return Point { stored: None, file: None } };
-        Point { stored: Some(OutputPoint { id: point.id, len: point.len.saturating_sub(beyond), format }), file: point.file }
+        let Some(point) = self.outbox.sink_mut().point() else {
+            return Point { stored: None, file: None };
+        };
+        Point {
+            stored: Some(OutputPoint {
+                id: point.id,
+                len: point.len.saturating_sub(beyond),
+                format,
+            }),
+            file: point.file,
+        }
     }
 
     /// A job came to its end.
@@ -539,5 +615,6 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
 /// Nanoseconds since 1970; 0 for times before.
 pub(super) fn nanos(at: SystemTime) -> u64 {
-    at.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
+    at.duration_since(SystemTime::UNIX_EPOCH)
+        .map_or(0, |since| u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
 }

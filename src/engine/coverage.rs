@@ -1,6 +1,8 @@
-//! What is followed: inputs, their PATHs, the ways that lead there, names that count in directories that are not listed.
+//! What is followed: inputs, their PATHs, the ways that lead there, names that count in directories
+//! that are not listed.
 //!
-//! In: settings, and what is found where the PATHs are. Out: whether a name is one to follow, and by which rules.
+//! In: settings, and what is found where the PATHs are. Out: whether a name is one to follow, and
+//! by which rules.
 //! Always holds: each PATH has a number that it keeps.
 
 pub(super) mod asking;
@@ -30,7 +32,8 @@ pub(super) struct Coverage {
     pub(super) ways: Ways,
     /// Directories that are watched for single files, by path.
     pub(super) homes: HashMap<Box<[u8]>, DirKey>,
-    /// The directory of the event at hand, which stays until all that the event says is done; whether it was to be let go since.
+    /// The directory of the event at hand, which stays until all that the event says is done;
+    /// whether it was to be let go since.
     pub(super) home_at_hand: Option<(DirId, bool)>,
     /// Names that count in directories that are not listed.
     pub(super) wanted: WantedNames,

@@ -1,7 +1,10 @@
-//! How files are found without events: listings, sweeps, searches, what concerns all below a directory.
+//! How files are found without events: listings, sweeps, searches, what concerns all below a
+//! directory.
 //!
-//! In: directories that are new, or of which events were lost. Out: names to look at, a slice per turn.
-//! Always holds: a listing, sweep or search that was begun goes on in the next turns until it ends; it needs no event.
+//! In: directories that are new, or of which events were lost. Out: names to look at, a slice per
+//! turn.
+//! Always holds: a listing, sweep or search that was begun goes on in the next turns until it ends;
+//! it needs no event.
 
 pub(super) mod below;
 pub(super) mod directories;
@@ -29,7 +32,8 @@ pub(super) struct Discovery<L> {
     /// Directories that are being listed once more, for somebody who asked.
     pub(super) walks: Walks<L>,
     pub(super) is_rescan_due: bool,
-    /// The directory of a PATH went away, or elsewhere: what the PATH leads to now is to be looked at.
+    /// The directory of a PATH went away, or elsewhere: what the PATH leads to now is to be looked
+    /// at.
     pub(super) is_path_lost: bool,
     /// With `--once`: directories that could not be listed, and are not tried again.
     pub(super) directories_failed: usize,

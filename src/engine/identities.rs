@@ -1,6 +1,8 @@
-//! Which file is behind which name: what looks found, renames under way, names that files lost, who comes after whom.
+//! Which file is behind which name: what looks found, renames under way, names that files lost, who
+//! comes after whom.
 //!
-//! In: events and looks. Out: what the registry is told. Always holds: what a look found is believed only while no event came after it.
+//! In: events and looks. Out: what the registry is told.
+//! Always holds: what a look found is believed only while no event came after it.
 //!
 //! Several memories of lost names, each for another question:
 //!
@@ -40,7 +42,8 @@ use crate::sys::clock::Now;
 
 #[derive(Debug)]
 pub(super) struct Identities {
-    /// What looks found under names of unknown or other files, if anything: believed when no event about the name came after the look.
+    /// What looks found under names of unknown or other files, if anything: believed when no event
+    /// about the name came after the look.
     pub(super) found: Vec<(SlotKey, Option<Stat>)>,
     /// Empty between turns: the room for the slots that are looked at in one.
     pub(super) looked_at: Vec<SlotId>,

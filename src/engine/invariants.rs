@@ -1,9 +1,11 @@
-//! What holds between two turns, whatever happened: the promise that nothing is forgotten, as a check over all files and directories.
+//! What holds between two turns, whatever happened: the promise that nothing is forgotten, as a
+//! check over all files and directories.
 //!
-//! In: the engine. Out: nothing, or a sentence that names a file and what is wrong with it.
-//! Always holds: a file with unread bytes is queued, or something keeps it back that is sure to end; each bit of a [`State`] that
-//! promises an end has its entry in the queue that brings it. A build with debug assertions checks itself: small trees after every
-//! turn, large ones so seldom that the checks look at [`SLOTS_PER_TURN`] files per turn in the mean. Other builds never do.
+//! In: the engine. Out: nothing, or a sentence that names a file and what is wrong with it. Always
+//! holds: a file with unread bytes is queued, or something keeps it back that is sure to end; each
+//! bit of a [`State`] that promises an end has its entry in the queue that brings it. A build with
+//! debug assertions checks itself: small trees after every turn, large ones so seldom that the
+//! checks look at [`SLOTS_PER_TURN`] files per turn in the mean. Other builds never do.
 
 use std::cell::{Cell, RefCell};
 
@@ -58,7 +60,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
     }
 
-    /// Whether all is as it has to be between two turns, for tests: looks at every file and directory.
+    /// Whether all is as it has to be between two turns, for tests: looks at every file and
+    /// directory.
     ///
     /// # Errors
     /// What is not, as a sentence.
@@ -69,17 +72,26 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             for id in self.files.all() {
                 let slot = self.files.get(id);
                 if slot.life() != Life::Free {
-                    self.check_file(slot, id, places[id.0 as usize]).map_err(|why| self.about(id, &why))?;
-                    cooling_dirty += usize::from(slot.state().contains(State::COOLING | State::DIRTY));
+                    self.check_file(slot, id, places[id.0 as usize])
+                        .map_err(|why| self.about(id, &why))?;
+                    cooling_dirty +=
+                        usize::from(slot.state().contains(State::COOLING | State::DIRTY));
                 }
             }
-            for id in self.files.all().filter(|&id| self.files.get(id).state().contains(State::WAITING)) {
+            for id in
+                self.files.all().filter(|&id| self.files.get(id).state().contains(State::WAITING))
+            {
                 self.check_wait(id, places).map_err(|why| self.about(id, &why))?;
             }
             expect(cooling_dirty == self.schedule.cooling_dirty, || {
-                format!("invariant: {cooling_dirty} files that cool down are dirty, counted are {}", self.schedule.cooling_dirty)
+                format!(
+                    "invariant: {cooling_dirty} files that cool down are dirty, counted are {}",
+                    self.schedule.cooling_dirty
+                )
             })?;
-            expect(self.files.are_counts_right(), || "invariant: the counts of files by state are wrong".to_owned())?;
+            expect(self.files.are_counts_right(), || {
+                "invariant: the counts of files by state are wrong".to_owned()
+            })?;
             self.check_bounds()?;
             self.note_directories(directories);
             self.check_directories(directories)
@@ -94,10 +106,17 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.tree.write_path(slot.dir(), &mut path);
         }
         path.extend_from_slice(self.files.name(id));
-        format!("invariant: {} (slot {}) {why}: {:?}, {:?}", path.escape_ascii(), id.0, slot.life(), slot.state())
+        format!(
+            "invariant: {} (slot {}) {why}: {:?}, {:?}",
+            path.escape_ascii(),
+            id.0,
+            slot.life(),
+            slot.state()
+        )
     }
 
-    /// Which queues each slot is in. Entries of files that are gone, or were let out of turn, may still be there.
+    /// Which queues each slot is in. Entries of files that are gone, or were let out of turn, may
+    /// still be there.
     fn note_places(&self, places: &mut Vec<In>) {
         places.clear();
         places.resize(self.files.places(), In::empty());
@@ -116,12 +135,18 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             match task {
                 Task::LookAgain(key) => put(key, In::RETRIES),
                 Task::DeliverPiece(key) => put(key, In::TIMED),
-                Task::Judge(key) if self.schedule.judged_at.get(&key.id) == Some(&at) => put(key, In::LEAVING),
+                Task::Judge(key) if self.schedule.judged_at.get(&key.id) == Some(&at) => {
+                    put(key, In::LEAVING)
+                }
                 Task::Judge(_) | Task::JudgeDirectory(_) | Task::CountLoss(_) => {}
             }
         }
         self.schedule.deleted.iter().for_each(|&(_, key)| put(key, In::LEAVING));
-        self.schedule.parked.files().chain(self.schedule.parked_deleted.files()).for_each(|key| put(key, In::PARKED));
+        self.schedule
+            .parked
+            .files()
+            .chain(self.schedule.parked_deleted.files())
+            .for_each(|key| put(key, In::PARKED));
         if let Some(commits) = &self.commits {
             commits.awaited_births().for_each(|key| put(key, In::BIRTHS));
         }
@@ -150,48 +175,76 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let has = |bit: State, queue: In| !slot.state().contains(bit) || queues.contains(queue);
         expect(has(State::QUEUED, In::READ), || "counts as queued and is in no queue".to_owned())?;
         expect(has(State::COOLING, In::COOLING), || "cools down for ever".to_owned())?;
-        expect(has(State::DOUBT, In::DOUBTS), || "is in doubt and nobody will look at it".to_owned())?;
-        expect(has(State::RETRY, In::RETRIES), || "is to be tried again and never will be".to_owned())?;
-        expect(has(State::TIMED, In::TIMED), || "has an unfinished line that is never due".to_owned())?;
-        expect(slot.state().contains(State::TIMED) == self.schedule.grown.contains_key(&id), || {
-            "has an unfinished line that is not timed".to_owned()
+        expect(has(State::DOUBT, In::DOUBTS), || {
+            "is in doubt and nobody will look at it".to_owned()
         })?;
-        let is_listed = slot.state().contains(State::LISTED | State::IDENTIFIED) && slot.life() != Life::Ignored;
+        expect(has(State::RETRY, In::RETRIES), || {
+            "is to be tried again and never will be".to_owned()
+        })?;
+        expect(has(State::TIMED, In::TIMED), || {
+            "has an unfinished line that is never due".to_owned()
+        })?;
+        expect(
+            slot.state().contains(State::TIMED) == self.schedule.grown.contains_key(&id),
+            || "has an unfinished line that is not timed".to_owned(),
+        )?;
+        let is_listed = slot.state().contains(State::LISTED | State::IDENTIFIED)
+            && slot.life() != Life::Ignored;
         let is_put_in_order = queues.contains(In::LISTED);
-        expect(!is_listed || is_put_in_order, || "waits for its turn among those that were listed and is not".to_owned())?;
+        expect(!is_listed || is_put_in_order, || {
+            "waits for its turn among those that were listed and is not".to_owned()
+        })?;
         // While its turn among the listed is still to come, its story is put off.
         let is_story_due = queues.contains(In::BIRTHS) || (is_listed && is_put_in_order);
-        expect(!slot.state().contains(State::UNSTORED) || is_story_due, || "waits until its story is stored for ever".to_owned())?;
-        expect(!slot.state().contains(State::WAITING) || self.identities.succession.waited_for(id).is_some(), || {
-            "waits for nobody".to_owned()
+        expect(!slot.state().contains(State::UNSTORED) || is_story_due, || {
+            "waits until its story is stored for ever".to_owned()
         })?;
-        expect(slot.is_bound() || !matches!(slot.life(), Life::Following | Life::Named | Life::Ignored), || {
-            "is in the tree without a name".to_owned()
+        expect(
+            !slot.state().contains(State::WAITING)
+                || self.identities.succession.waited_for(id).is_some(),
+            || "waits for nobody".to_owned(),
+        )?;
+        expect(
+            slot.is_bound()
+                || !matches!(slot.life(), Life::Following | Life::Named | Life::Ignored),
+            || "is in the tree without a name".to_owned(),
+        )?;
+        let may_be_held = slot.state().intersects(State::DIRTY | State::DOUBT | State::RETRY)
+            || queues.intersects(In::FOUND | In::LEAVING);
+        expect(may_be_held || !self.reading.held.contains_key(&id), || {
+            "is held open and will not be read".to_owned()
         })?;
-        let may_be_held =
-            slot.state().intersects(State::DIRTY | State::DOUBT | State::RETRY) || queues.intersects(In::FOUND | In::LEAVING);
-        expect(may_be_held || !self.reading.held.contains_key(&id), || "is held open and will not be read".to_owned())?;
         match slot.life() {
             Life::Following | Life::Finishing => {
-                let is_kept_back = slot.state().intersects(State::QUEUED | State::KEPT_BACK | State::RETRY | State::UNREADABLE);
+                let is_kept_back = slot.state().intersects(
+                    State::QUEUED | State::KEPT_BACK | State::RETRY | State::UNREADABLE,
+                );
                 let is_due = is_kept_back || queues.intersects(In::FOUND | In::RETRIES);
-                expect(!slot.state().contains(State::DIRTY) || is_due, || "has unread bytes and is forgotten".to_owned())?;
-                expect(slot.life() == Life::Following || self.reading.held.contains_key(&id), || {
-                    "has no name and is not open".to_owned()
-                })
+                expect(!slot.state().contains(State::DIRTY) || is_due, || {
+                    "has unread bytes and is forgotten".to_owned()
+                })?;
+                expect(
+                    slot.life() == Life::Following || self.reading.held.contains_key(&id),
+                    || "has no name and is not open".to_owned(),
+                )
             }
             Life::Named => {
                 let is_due = slot.state().intersects(State::DOUBT | State::UNREADABLE);
                 let is_due = is_due || queues.intersects(In::FOUND | In::RETRIES);
                 expect(is_due, || "was heard of and is forgotten".to_owned())
             }
-            Life::Leaving => expect(queues.contains(In::LEAVING), || "lost its name and is never judged".to_owned()),
-            Life::Parked => expect(queues.contains(In::PARKED), || "left and is never forgotten".to_owned()),
+            Life::Leaving => expect(queues.contains(In::LEAVING), || {
+                "lost its name and is never judged".to_owned()
+            }),
+            Life::Parked => {
+                expect(queues.contains(In::PARKED), || "left and is never forgotten".to_owned())
+            }
             Life::Ignored | Life::Free => Ok(()),
         }
     }
 
-    /// A file that waits: the one it waits for, and the ones that one waits for, let it go in the end.
+    /// A file that waits: the one it waits for, and the ones that one waits for, let it go in the
+    /// end.
     fn check_wait(&self, id: SlotId, places: &[In]) -> Result<(), String> {
         let mut at = id;
         // Each file waits for one: so many steps are a circle.
@@ -216,25 +269,42 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let is_due = match slot.life() {
             // What is unread and due is checked with the file itself.
             Life::Following | Life::Finishing => {
-                slot.state().intersects(State::DIRTY | State::DOUBT | State::RETRY) || queues.intersects(In::FOUND | In::RETRIES)
+                slot.state().intersects(State::DIRTY | State::DOUBT | State::RETRY)
+                    || queues.intersects(In::FOUND | In::RETRIES)
             }
             Life::Named | Life::Leaving => true,
             Life::Free | Life::Parked | Life::Ignored => false,
         };
-        expect(is_due, || format!("waits for slot {} ({:?}, {:?}), which is done", id.0, slot.life(), slot.state()))
+        expect(is_due, || {
+            format!(
+                "waits for slot {} ({:?}, {:?}), which is done",
+                id.0,
+                slot.life(),
+                slot.state()
+            )
+        })
     }
 
     /// Nothing grows without bound.
     fn check_bounds(&self) -> Result<(), String> {
         // One without a name is held whatever the limit is: it cannot be opened again.
-        let open = self.reading.kept.len() + self.reading.held.keys().filter(|&&id| self.files.get(id).is_bound()).count();
-        expect(open <= self.reading.files_open_max, || format!("invariant: {open} files are open"))?;
-        let stray =
-            self.reading.kept.ids().find(|&id| self.files.get(id).life() != Life::Following || !self.files.get(id).is_bound());
-        expect(stray.is_none(), || format!("invariant: slot {stray:?} is kept open and not followed"))?;
-        let forgotten =
-            self.reading.held.keys().find(|&&id| matches!(self.files.get(id).life(), Life::Free | Life::Parked | Life::Ignored));
-        expect(forgotten.is_none(), || format!("invariant: slot {forgotten:?} is held open and will not be read"))?;
+        let open = self.reading.kept.len()
+            + self.reading.held.keys().filter(|&&id| self.files.get(id).is_bound()).count();
+        expect(open <= self.reading.files_open_max, || {
+            format!("invariant: {open} files are open")
+        })?;
+        let stray = self.reading.kept.ids().find(|&id| {
+            self.files.get(id).life() != Life::Following || !self.files.get(id).is_bound()
+        });
+        expect(stray.is_none(), || {
+            format!("invariant: slot {stray:?} is kept open and not followed")
+        })?;
+        let forgotten = self.reading.held.keys().find(|&&id| {
+            matches!(self.files.get(id).life(), Life::Free | Life::Parked | Life::Ignored)
+        });
+        expect(forgotten.is_none(), || {
+            format!("invariant: slot {forgotten:?} is held open and will not be read")
+        })?;
         expect(self.schedule.parked.len() <= self.schedule.parked_max, || {
             format!("invariant: {} files that left are remembered", self.schedule.parked.len())
         })?;
@@ -243,7 +313,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         })
     }
 
-    /// Directories: who waits for a visit gets one, who has none and needs one is polled, and the tree agrees with its indexes.
+    /// Directories: who waits for a visit gets one, who has none and needs one is polled, and the
+    /// tree agrees with its indexes.
     fn check_directories(&self, places: &[In]) -> Result<(), String> {
         let mut polled = 0;
         for dir in (0..self.tree.places()).filter_map(|place| self.tree.at_place(place)) {
@@ -263,12 +334,17 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 format!("invariant: {} was renamed away and is never judged", name())
             })?;
             if let Some(watch) = self.tree.watch(dir) {
-                expect(self.tree.find_watch(watch) == Some(dir), || format!("invariant: {} has another one's watch", name()))?;
+                expect(self.tree.find_watch(watch) == Some(dir), || {
+                    format!("invariant: {} has another one's watch", name())
+                })?;
             }
             polled += usize::from(found.is_polled);
         }
         expect(polled == self.kernel.polled, || {
-            format!("invariant: {polled} directories are polled, counted are {}", self.kernel.polled)
+            format!(
+                "invariant: {polled} directories are polled, counted are {}",
+                self.kernel.polled
+            )
         })?;
         // What leads to a PATH is watched, as a rule: then events tell when it appears.
         let is_missing = |root: RootId| {
@@ -276,9 +352,16 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 && !self.coverage.ways.is_told(root.0 as usize)
                 && self.coverage.ways.deadline().is_none()
         };
-        let is_poll_due = self.kernel.poll_at.is_some() || !self.discovery.is_started || self.config.once || self.is_stopping;
-        expect(is_poll_due || polled == 0, || "invariant: directories without a watch are never listed".to_owned())?;
-        expect(is_poll_due || !self.all_roots().any(is_missing), || "invariant: a missing PATH is never looked for".to_owned())
+        let is_poll_due = self.kernel.poll_at.is_some()
+            || !self.discovery.is_started
+            || self.config.once
+            || self.is_stopping;
+        expect(is_poll_due || polled == 0, || {
+            "invariant: directories without a watch are never listed".to_owned()
+        })?;
+        expect(is_poll_due || !self.all_roots().any(is_missing), || {
+            "invariant: a missing PATH is never looked for".to_owned()
+        })
     }
 }
 

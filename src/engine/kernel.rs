@@ -1,7 +1,7 @@
 //! What comes from the kernel's queue of events, and what does not come because there is no watch.
 //!
-//! In: events, and watches that cannot be had. Out: changed names, and whether events were lost. Always holds: what looks find is accepted
-//! only when the queue of events is empty.
+//! In: events, and watches that cannot be had. Out: changed names, and whether events were lost.
+//! Always holds: what looks find is accepted only when the queue of events is empty.
 
 pub(super) mod changes;
 pub(super) mod unlinked;

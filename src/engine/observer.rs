@@ -1,6 +1,7 @@
 //! What a run tells of itself: counts, what was said, what somebody asked for.
 //!
-//! In: what happens. Out: counts, diagnostics, answers to `status`. Always holds: the engine never reads them to decide.
+//! In: what happens. Out: counts, diagnostics, answers to `status`.
+//! Always holds: the engine never reads them to decide.
 
 pub(super) mod explain;
 pub(super) mod insight;

@@ -1,6 +1,7 @@
 //! Dirty files -> records: open, pread, close, split, encode, within the turn's budget.
 //!
-//! An offset moves only past what was encoded, or skipped and counted: an unfinished line stays in the file.
+//! An offset moves only past what was encoded, or skipped and counted: an unfinished line stays in
+//! the file.
 
 pub(super) mod binary;
 pub(super) mod held_files;
@@ -35,13 +36,15 @@ use crate::sys::FileSystem;
 use crate::sys::clock::Now;
 use crate::unread::Because;
 
-/// Bytes read from one file per turn at most, if no other waits; then it goes to the back of the queue. A longer line is read to its end.
+/// Bytes read from one file per turn at most, if no other waits; then it goes to the back of the
+/// queue. A longer line is read to its end.
 const FILE_BUDGET: usize = 1024 * 1024;
 
 /// The same while others wait: one read.
 const SHARED_BUDGET: usize = READ_BYTES;
 
-/// The same of one that changed, so that those that have little to read need not wait for those that have much.
+/// The same of one that changed, so that those that have little to read need not wait for those
+/// that have much.
 const FIRST_BUDGET: usize = READ_BYTES / 8;
 
 /// An unfinished line longer than this is not read again from its start until its end is there.
@@ -74,7 +77,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             if bytes == 0 || !self.outbox.has_room() {
                 break;
             }
-            let Some((waiting, because)) = self.schedule.unread.pop(self.outbox.has_room_for_backlog()) else { break };
+            let Some((waiting, because)) =
+                self.schedule.unread.pop(self.outbox.has_room_for_backlog())
+            else {
+                break;
+            };
             let read = self.read_file(waiting, because, wall, now)?;
             self.schedule.unread.took(because, read);
             bytes = bytes.saturating_sub(read);
@@ -93,7 +100,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         if !slot.is_read() || !state.contains(State::DIRTY) || state.intersects(State::KEPT_BACK) {
             return false;
         }
-        state & (State::HAS_PREDECESSOR | State::RELEASED) != State::HAS_PREDECESSOR || !self.must_wait(id)
+        state & (State::HAS_PREDECESSOR | State::RELEASED) != State::HAS_PREDECESSOR
+            || !self.must_wait(id)
     }
 
     /// How many bytes of a file may be read in this turn.
@@ -109,7 +117,13 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// Gives a file its turn, which takes it out of its queue. Returns how many bytes it read.
     #[inline]
-    fn read_file(&mut self, waiting: Waiting, because: Because, wall: u64, now: Now) -> Result<usize, EngineError> {
+    fn read_file(
+        &mut self,
+        waiting: Waiting,
+        because: Because,
+        wall: u64,
+        now: Now,
+    ) -> Result<usize, EngineError> {
         let Waiting { id, since } = waiting;
         if !self.may_be_read(id) {
             Schedule::unqueue(&mut self.files, id);
@@ -143,7 +157,13 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 break Ok(Pause::More);
             }
         };
-        tracing::trace!(slot = id.0, path = %self.path.escape_ascii(), ?outcome, offset = self.files.get(id).offset, "read");
+        tracing::trace!(
+            slot = id.0,
+            path = %self.path.escape_ascii(),
+            ?outcome,
+            offset = self.files.get(id).offset,
+            "read"
+        );
         self.reading.reader.relax();
         if self.observer.busiest.is_some() {
             self.count_busy(id, before, now.instant);
@@ -172,14 +192,21 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 mark!("an open file was not the one that was meant");
                 self.look_before_reading(id, None, now);
             }
-            Err(error) if self.files.get(id).life() == Life::Finishing => self.finishing_failed(id, file, &error, now),
+            Err(error) if self.files.get(id).life() == Life::Finishing => {
+                self.finishing_failed(id, file, &error, now)
+            }
             Err(error) => self.read_failed(id, &error, now),
         }
         Ok(budget - pass.budget)
     }
 
     /// Reads until the file's turn ends, or (`None`) until a batch is full.
-    fn read_open(&mut self, pass: &mut ReadPass, file: &F::File, now: Now) -> io::Result<Option<Pause>> {
+    fn read_open(
+        &mut self,
+        pass: &mut ReadPass,
+        file: &F::File,
+        now: Now,
+    ) -> io::Result<Option<Pause>> {
         loop {
             let slot = self.files.get(pass.id);
             let (state, scanned, offset, mark, mark_len) =
@@ -199,9 +226,18 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 return Ok(Some(end));
             }
             let wanted = mark_len + pass.len;
-            let got = self.reading.reader.fill(&mut self.fs, file, offset - mark_len as u64, mark_len, wanted)?;
-            let is_cut_off = got < mark_len || (mark_len == 0 && pass.proven_size.is_some_and(|size| size < offset));
-            let is_other = mark_len > 0 && mark_of(self.reading.reader.bytes(mark_len)) != mark && !is_planted!(MarkUnread);
+            let got = self.reading.reader.fill(
+                &mut self.fs,
+                file,
+                offset - mark_len as u64,
+                mark_len,
+                wanted,
+            )?;
+            let is_cut_off = got < mark_len
+                || (mark_len == 0 && pass.proven_size.is_some_and(|size| size < offset));
+            let is_other = mark_len > 0
+                && mark_of(self.reading.reader.bytes(mark_len)) != mark
+                && !is_planted!(MarkUnread);
             if is_cut_off || is_other {
                 if !self.is_proven(pass, file)? {
                     return Ok(Some(Pause::OtherFile));
@@ -223,7 +259,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             if let Some(end) = self.take_bytes(pass, file, mark_len, got, wanted, now)? {
                 return Ok(Some(end));
             }
-            // In the middle of a long line nothing was used up yet: stopping here would read the same bytes for ever.
+            // In the middle of a long line nothing was used up yet: stopping here would read the
+            // same bytes for ever.
             if pass.budget == 0 && !pass.is_in_long_line {
                 return Ok(Some(Pause::More));
             }
@@ -262,7 +299,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         pass.searched = first.unwrap_or(data.len());
         let rest = first.map_or(&[][..], |at| &data[at..]);
         if rest != b"\n"
-            && let Some(first_nul) = memchr::memchr(0, rest).map(|distance| pass.searched + distance)
+            && let Some(first_nul) =
+                memchr::memchr(0, rest).map(|distance| pass.searched + distance)
         {
             let offset = self.files.get(pass.id).offset;
             cut = self.find_hole(file, offset, mark_len, got, first_nul)?;
@@ -279,7 +317,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         if self.leave_out_binary(pass.id, mark_len, data_end, is_at_end, now) {
             return Ok(Some(Pause::AtEnd));
         }
-        let (consumed, has_room) = self.encode(pass, mark_len, data_end, is_at_end, matches!(cut, Cut::Run(_)), now);
+        let (consumed, has_room) =
+            self.encode(pass, mark_len, data_end, is_at_end, matches!(cut, Cut::Run(_)), now);
         self.advance(pass, mark_len, consumed, if is_at_end && has_room { pass.wall } else { 0 });
         if !has_room {
             return Ok(Some(Pause::More));
@@ -294,15 +333,26 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         if is_at_end {
             return Ok(Some(Pause::AtEnd));
         }
-        // A line longer than what was asked for: ask for more, up to one byte beyond the limit, which decides.
+        // A line longer than what was asked for: ask for more, up to one byte beyond the limit,
+        // which decides.
         let longest = self.config.line_bytes_max + 1;
         pass.is_in_long_line = consumed == 0;
-        pass.len = if consumed == 0 { (pass.len * 8).min(longest.max(READ_BYTES)) } else { READ_BYTES };
+        pass.len =
+            if consumed == 0 { (pass.len * 8).min(longest.max(READ_BYTES)) } else { READ_BYTES };
         Ok(None)
     }
 
-    /// Encodes the lines between `start` and `end` of the buffer. Returns how many bytes were used, and whether there was room for all.
-    fn encode(&mut self, pass: &mut ReadPass, start: usize, end: usize, is_at_end: bool, is_cut: bool, now: Now) -> (usize, bool) {
+    /// Encodes the lines between `start` and `end` of the buffer. Returns how many bytes were used,
+    /// and whether there was room for all.
+    fn encode(
+        &mut self,
+        pass: &mut ReadPass,
+        start: usize,
+        end: usize,
+        is_at_end: bool,
+        is_cut: bool,
+        now: Now,
+    ) -> (usize, bool) {
         let data = &self.reading.reader.bytes(end)[start..];
         let slot = self.files.get(pass.id);
         let is_due = slot.state().contains(State::FLUSH) && data.len() == slot.scanned as usize;
@@ -310,7 +360,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let takes_rest = is_cut || (is_at_end && (is_due || self.config.once || is_last));
         let first_offset = slot.offset;
         pass.has_piece = false;
-        let mut lines = split_lines(data, first_offset, self.config.line_bytes_max).searched(pass.searched);
+        let mut lines =
+            split_lines(data, first_offset, self.config.line_bytes_max).searched(pass.searched);
         if self.config.format == Format::Raw {
             // The lines are the records.
             let (whole, count) = lines.take_whole_lines();
@@ -336,8 +387,14 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 let file = self.files.file_id(pass.id).expect("only identified files are read");
                 let incarnation = slot.incarnation;
                 let labels = &*self.coverage.inputs.get(slot.input).labels;
-                let source =
-                    Source { path: &self.path, device: file.device, inode: file.inode, incarnation, labels, read_at: now.wall };
+                let source = Source {
+                    path: &self.path,
+                    device: file.device,
+                    inode: file.inode,
+                    incarnation,
+                    labels,
+                    read_at: now.wall,
+                };
                 self.reading.encoder.begin(&source);
             }
             self.reading.encoder.encode(&line, self.outbox.bytes());
@@ -349,25 +406,33 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 }
                 if self.config.format == Format::Json {
                     let (before, len_max) = (lines.consumed(), self.outbox.len_max());
-                    self.observer.stats.records +=
-                        self.reading.encoder.encode_plain_lines(&mut lines, len_max, self.outbox.bytes()) as u64;
+                    self.observer.stats.records += self.reading.encoder.encode_plain_lines(
+                        &mut lines,
+                        len_max,
+                        self.outbox.bytes(),
+                    ) as u64;
                     self.observer.stats.bytes += (lines.consumed() - before) as u64;
                 }
                 continue;
             }
             pass.has_piece = true;
             self.observer.stats.pieces += 1;
-            let begin = usize::try_from(line.offset - first_offset).expect("a line is in the buffer");
+            let begin =
+                usize::try_from(line.offset - first_offset).expect("a line is in the buffer");
             if lines.consumed() < begin + line.bytes.len() {
                 return (data.len(), true);
             }
         }
     }
 
-    /// The file was read to its end, which is this many bytes behind the offset and no newline among them.
+    /// The file was read to its end, which is this many bytes behind the offset and no newline
+    /// among them.
     fn note_unfinished(&mut self, id: SlotId, unfinished: usize, now: Instant) {
         let slot = self.files.get_mut(id);
-        let before = std::mem::replace(&mut slot.scanned, u32::try_from(unfinished).expect("at most the line limit"));
+        let before = std::mem::replace(
+            &mut slot.scanned,
+            u32::try_from(unfinished).expect("at most the line limit"),
+        );
         slot.clear(State::FLUSH);
         // Shorter than it was: truncated within the unfinished line.
         let lost = u64::from(before.saturating_sub(slot.scanned));
@@ -417,7 +482,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     fn is_proven(&mut self, pass: &mut ReadPass, file: &F::File) -> io::Result<bool> {
         if pass.proven_size.is_none() {
             let found = self.fs.stat_file(file)?;
-            pass.proven_size = (Some(found.id) == self.files.file_id(pass.id)).then_some(found.size);
+            pass.proven_size =
+                (Some(found.id) == self.files.file_id(pass.id)).then_some(found.size);
         }
         Ok(pass.proven_size.is_some())
     }
@@ -429,11 +495,23 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.observer.stats.lost_bytes += u64::from(slot.scanned);
         self.observer.stats.lost_truncated_bytes += u64::from(slot.scanned);
         if slot.scanned > 0 {
-            self.observer.lost.note(&self.path, UNFINISHED_TRUNCATED, u64::from(slot.scanned), now.instant);
+            self.observer.lost.note(
+                &self.path,
+                UNFINISHED_TRUNCATED,
+                u64::from(slot.scanned),
+                now.instant,
+            );
         }
-        if let Some(kept_back) = self.observer.notices.admit_about(Cause::Truncated, &self.path, now.instant) {
+        if let Some(kept_back) =
+            self.observer.notices.admit_about(Cause::Truncated, &self.path, now.instant)
+        {
             let (offset, path) = (slot.offset, String::from_utf8_lossy(&self.path));
-            tracing::info!(?path, offset, kept_back, "truncated or overwritten: read again from its start");
+            tracing::info!(
+                ?path,
+                offset,
+                kept_back,
+                "truncated or overwritten: read again from its start"
+            );
         }
         slot.offset = 0;
         slot.mark_len = 0;
@@ -444,7 +522,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.begin_story(id);
     }
 
-    /// Looks, backwards, for the start of the unfinished last line of a file that is read from its end.
+    /// Looks, backwards, for the start of the unfinished last line of a file that is read from its
+    /// end.
     fn seek_line(&mut self, pass: &mut ReadPass, file: &F::File) -> io::Result<()> {
         let offset = self.files.get(pass.id).offset;
         let start = offset.saturating_sub(READ_BYTES as u64);
@@ -470,14 +549,24 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         Ok(())
     }
 
-    /// A long unfinished line grew: searches only the new bytes. `None`: its end may be there, read it whole.
+    /// A long unfinished line grew: searches only the new bytes. `None`: its end may be there, read
+    /// it whole.
     fn scan_on(&mut self, pass: &mut ReadPass, file: &F::File) -> io::Result<Option<Pause>> {
         loop {
             let slot = self.files.get(pass.id);
             let (offset, scanned) = (slot.offset, slot.scanned);
-            let got = self.reading.reader.fill(&mut self.fs, file, offset + u64::from(scanned), 0, READ_BYTES)?;
+            let got = self.reading.reader.fill(
+                &mut self.fs,
+                file,
+                offset + u64::from(scanned),
+                0,
+                READ_BYTES,
+            )?;
             let is_longer = scanned as usize + got > self.config.line_bytes_max;
-            if got == 0 || is_longer || memchr::memchr2(b'\n', 0, self.reading.reader.bytes(got)).is_some() {
+            if got == 0
+                || is_longer
+                || memchr::memchr2(b'\n', 0, self.reading.reader.bytes(got)).is_some()
+            {
                 // The end, or a truncation: whoever reads from the offset sees which.
                 if got == 0 && self.fs.stat_file(file)?.size == offset + u64::from(scanned) {
                     return Ok(Some(Pause::AtEnd));
@@ -493,7 +582,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
     }
 
-    /// All there is was read: the file cools down, its last line is timed if unfinished, who waits for it may go on.
+    /// All there is was read: the file cools down, its last line is timed if unfinished, who waits
+    /// for it may go on.
     fn reached_end(&mut self, id: SlotId, file: F::File, has_advanced: bool, now: Now) {
         self.release_successor(id);
         Schedule::reached_end(&mut self.files, id);

@@ -14,7 +14,8 @@ use crate::sys::FileSystem;
 use crate::sys::clock::Now;
 
 impl<F: FileSystem, S: Sink> Engine<F, S> {
-    /// At most this many files are open besides the one being read. None: what is deleted before it was read to its end is lost.
+    /// At most this many files are open besides the one being read. None: what is deleted before it
+    /// was read to its end is lost.
     pub fn limit_open_files(&mut self, max: usize) {
         self.reading.files_open_max = max;
         self.reading.kept.resize(max);
@@ -33,7 +34,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.reading.encoder.set_host(host);
     }
 
-    /// How much of [`crate::config::EngineConfig::coalesce`] a file cools down that is read from now on: 0 to 1.
+    /// How much of [`crate::config::EngineConfig::coalesce`] a file cools down that is read from
+    /// now on: 0 to 1.
     pub fn set_pressure(&mut self, pressure: f32) {
         self.schedule.pressure = pressure;
     }
@@ -72,13 +74,15 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
     }
 
-    /// How often the sweeps look at every file: in general, and where others write unseen. Passes begin anew.
+    /// How often the sweeps look at every file: in general, and where others write unseen. Passes
+    /// begin anew.
     pub fn set_rescan(&mut self, rescan: Option<Duration>, remote: Option<Duration>, now: Now) {
         (self.config.rescan, self.config.rescan_remote) = (rescan, remote);
         self.begin_sweeps_anew(now);
     }
 
-    /// Files not modified for this long when first seen start at their end. What was seen stays where it is.
+    /// Files not modified for this long when first seen start at their end. What was seen stays
+    /// where it is.
     pub fn set_ignore_older(&mut self, age: Option<Duration>) {
         self.config.ignore_older = age;
     }

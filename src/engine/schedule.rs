@@ -1,9 +1,11 @@
 //! What keeps each file from being read, and whose turn it is.
 //!
-//! In: files that may have unread bytes; what keeps them; what lets them go. Out: the next file to read, the next name to look at, what is
-//! due. Always holds: nobody else writes the bits of [`State::SCHEDULED`]; each of them has its entry here, or in the one thing that is
-//! sure to take it away (the succession, the listing, the journal). Files cool down in one row instead of having a deadline each: that is
-//! the path of every line, and all of them cool down for the same time.
+//! In: files that may have unread bytes; what keeps them; what lets them go. Out: the next file to
+//! read, the next name to look at, what is due.
+//! Always holds: nobody else writes the bits of [`State::SCHEDULED`]; each of them has its entry
+//! here, or in the one thing that is sure to take it away (the succession, the listing, the
+//! journal). Files cool down in one row instead of having a deadline each: that is the path of
+//! every line, and all of them cool down for the same time.
 
 pub(super) mod deadlines;
 pub(super) mod doubts;
@@ -53,7 +55,8 @@ pub(super) struct Schedule {
     pub(super) doubts: Doubts,
     /// Files that a listing brought up, to be read in the order of their last modification.
     pub(super) listed: Vec<(SystemTime, SlotKey)>,
-    /// Groups in which more of them may come: new directories are being listed, or names in them are not resolved yet.
+    /// Groups in which more of them may come: new directories are being listed, or names in them
+    /// are not resolved yet.
     pub(super) listing: HashSet<u32>,
     /// Files read lately, in the order in which they may be opened again.
     pub(super) cooling: VecDeque<(Instant, SlotKey)>,
@@ -62,7 +65,8 @@ pub(super) struct Schedule {
     /// Files whose name was deleted: judged as soon as all events and doubts are worked off.
     pub(super) deleted: VecDeque<(Instant, SlotKey)>,
     pub(super) deadlines: Deadlines,
-    /// When each file without a name is judged: one that came back and left again is not judged when it would have been the first time.
+    /// When each file without a name is judged: one that came back and left again is not judged
+    /// when it would have been the first time.
     pub(super) judged_at: HashMap<SlotId, Instant>,
     /// When each unfinished last line grew.
     pub(super) grown: HashMap<SlotId, Instant>,
@@ -78,7 +82,8 @@ pub(super) struct Schedule {
     pub(super) lag: Lag,
 }
 
-/// Whose turns the file shares: those of the directory below a PATH that it is in. A file without a name may be in none: group 0.
+/// Whose turns the file shares: those of the directory below a PATH that it is in. A file without a
+/// name may be in none: group 0.
 #[inline]
 pub(super) fn group_of(files: &Registry, tree: &Tree, id: SlotId) -> u32 {
     let slot = files.get(id);
@@ -131,10 +136,12 @@ impl Schedule {
         }
     }
 
-    /// The file has unread bytes, but what will let it be read is still to come: a look, or a further attempt.
+    /// The file has unread bytes, but what will let it be read is still to come: a look, or a
+    /// further attempt.
     pub(super) fn mark_unread(&mut self, files: &mut Registry, id: SlotId) {
         let before = files.reschedule(id, State::DIRTY, State::empty());
-        self.cooling_dirty += usize::from(before & (State::COOLING | State::DIRTY) == State::COOLING);
+        self.cooling_dirty +=
+            usize::from(before & (State::COOLING | State::DIRTY) == State::COOLING);
     }
 
     /// Nothing of the file is to be read.
@@ -151,12 +158,15 @@ impl Schedule {
         }
     }
 
-    /// The queue that a dirty file goes into now, and the group, if nothing else has to happen first. It counts as queued.
+    /// The queue that a dirty file goes into now, and the group, if nothing else has to happen
+    /// first. It counts as queued.
     #[inline]
     fn queue_for(files: &mut Registry, tree: &Tree, id: SlotId) -> Option<(Because, u32)> {
         let slot = files.get(id);
         let state = slot.state();
-        let is_due = slot.is_read() && state.contains(State::DIRTY) && !state.intersects(State::KEPT_BACK | State::QUEUED);
+        let is_due = slot.is_read()
+            && state.contains(State::DIRTY)
+            && !state.intersects(State::KEPT_BACK | State::QUEUED);
         if !is_due {
             return None;
         }
@@ -176,7 +186,8 @@ impl Schedule {
         files.reschedule(id, State::empty(), State::QUEUED);
     }
 
-    /// A file came out of its queue, and what is there now is read: what comes from now on makes it dirty again.
+    /// A file came out of its queue, and what is there now is read: what comes from now on makes it
+    /// dirty again.
     #[inline]
     pub(super) fn begin_read(files: &mut Registry, id: SlotId) {
         files.reschedule(id, State::empty(), State::QUEUED | State::DIRTY | State::RELEASED);
@@ -188,7 +199,8 @@ impl Schedule {
         self.enqueue(files, tree, id);
     }
 
-    /// Puts a file whose turn ended back at the head of its queue: none of those behind it may overtake it.
+    /// Puts a file whose turn ended back at the head of its queue: none of those behind it may
+    /// overtake it.
     pub(super) fn go_on_first(&mut self, files: &mut Registry, tree: &Tree, id: SlotId) {
         files.reschedule(id, State::DIRTY, State::empty());
         if let Some((because, group)) = Self::queue_for(files, tree, id) {
@@ -209,7 +221,8 @@ impl Schedule {
     pub(super) fn cool(&mut self, files: &mut Registry, id: SlotId, time: Duration, now: Instant) {
         let before = files.reschedule(id, State::COOLING, State::empty());
         self.cooling_dirty += usize::from(before.contains(State::DIRTY));
-        // In the order of their ends: one that cools down for less time than one before waits for that.
+        // In the order of their ends: one that cools down for less time than one before waits for
+        // that.
         let last = self.cooling.back().map_or(now, |(end, _)| *end);
         self.cooling.push_back((last.max(now + time), files.key(id)));
     }
@@ -238,8 +251,8 @@ impl Schedule {
         }
     }
 
-    /// The file that had its name before was read to its end: it is not waited for again before the next read, or a busy one would starve
-    /// its successor.
+    /// The file that had its name before was read to its end: it is not waited for again before the
+    /// next read, or a busy one would starve its successor.
     pub(super) fn release_successor(&mut self, files: &mut Registry, tree: &Tree, id: SlotId) {
         files.reschedule(id, State::RELEASED, State::WAITING);
         self.enqueue(files, tree, id);
@@ -266,7 +279,8 @@ impl Schedule {
         files.reschedule(id, State::empty(), why.bit());
     }
 
-    /// A file that a listing brought up is read in its turn among the others: `time` is when it was written to last.
+    /// A file that a listing brought up is read in its turn among the others: `time` is when it was
+    /// written to last.
     pub(super) fn put_in_order(&mut self, files: &mut Registry, id: SlotId, time: SystemTime) {
         Self::hold_back(files, id, KeptBack::Listing);
         self.listed.push((time, files.key(id)));
@@ -316,7 +330,13 @@ impl Schedule {
     }
 
     /// An unfinished last line grew, and is due as a piece `after` that.
-    pub(super) fn time_piece(&mut self, files: &mut Registry, id: SlotId, grown: Instant, after: Duration) {
+    pub(super) fn time_piece(
+        &mut self,
+        files: &mut Registry,
+        id: SlotId,
+        grown: Instant,
+        after: Duration,
+    ) {
         self.grown.insert(id, grown);
         let key = files.key(id);
         let slot = files.get_mut(id);
@@ -337,7 +357,8 @@ impl Schedule {
 
     /// Nothing is due any more for a file that is about to be forgotten.
     pub(super) fn forget(&mut self, files: &Registry, id: SlotId) {
-        self.cooling_dirty -= usize::from(files.get(id).state().contains(State::COOLING | State::DIRTY));
+        self.cooling_dirty -=
+            usize::from(files.get(id).state().contains(State::COOLING | State::DIRTY));
         self.judged_at.remove(&id);
         self.grown.remove(&id);
         self.unpark(id);
@@ -376,6 +397,9 @@ impl Schedule {
     /// The first instant at which something here falls due.
     pub(super) fn deadline(&self) -> Option<Instant> {
         let cooled = self.cooling.front().map(|(at, _)| *at).filter(|_| self.cooling_dirty > 0);
-        [cooled, self.deadlines.next(), self.parked.deadline(), self.parked_deleted.deadline()].into_iter().flatten().min()
+        [cooled, self.deadlines.next(), self.parked.deadline(), self.parked_deleted.deadline()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 }

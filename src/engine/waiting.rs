@@ -12,10 +12,16 @@ use crate::sys::FileSystem;
 impl<F: FileSystem, S: Sink> Engine<F, S> {
     pub(super) fn next_turn(&self, now: Instant) -> Result<Turn, EngineError> {
         let is_read = self.config.once && !self.has_work() && self.is_read();
-        if self.outbox.is_closed() || ((self.is_stopping || is_read) && self.outbox.is_empty() && !self.output_file.is_replaced()) {
+        if self.outbox.is_closed()
+            || ((self.is_stopping || is_read)
+                && self.outbox.is_empty()
+                && !self.output_file.is_replaced())
+        {
             match &self.commits {
                 Some(commits) if !commits.is_settled() => {}
-                Some(commits) if is_read && commits.has_failed() => return Err(EngineError::Offsets),
+                Some(commits) if is_read && commits.has_failed() => {
+                    return Err(EngineError::Offsets);
+                }
                 _ => return Ok(Turn::Finished),
             }
         } else if !self.is_stopping && self.has_work() {
@@ -24,13 +30,22 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let deadlines = if self.is_stopping { None } else { self.next_deadline() };
         let old_files = if self.is_stopping { None } else { self.discovery.old_files.deadline() };
         let acks = self.outbox.awaits_acks().then(|| now + ACK_POLL);
-        let commit = self.commits.as_ref().and_then(|commits| commits.deadline(self.output_file.is_replaced()));
+        let commit = self
+            .commits
+            .as_ref()
+            .and_then(|commits| commits.deadline(self.output_file.is_replaced()));
         let output = self.output_file_deadline().into_iter().chain(self.hung_deadline(now)).min();
-        Ok(match [deadlines, old_files, acks, self.outbox.deadline(), commit, output].into_iter().flatten().min() {
-            Some(deadline) if deadline <= now => Turn::Again,
-            Some(deadline) => Turn::WaitUntil(deadline),
-            None => Turn::WaitForEvents,
-        })
+        Ok(
+            match [deadlines, old_files, acks, self.outbox.deadline(), commit, output]
+                .into_iter()
+                .flatten()
+                .min()
+            {
+                Some(deadline) if deadline <= now => Turn::Again,
+                Some(deadline) => Turn::WaitUntil(deadline),
+                None => Turn::WaitForEvents,
+            },
+        )
     }
 
     /// Something can be done at once.
@@ -45,10 +60,12 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             || self.discovery.below.has_work()
             || self.discovery.is_path_lost
             || self.is_look_unsettled()
-            // Listed files wait for a search that is under way: the file that it finds may come before them.
+            // Listed files wait for a search that is under way: the file that it finds may come
+            // before them.
             || !(self.schedule.listed.is_empty() || self.discovery.searches.is_under_way())
             || self.is_looking_for_absent()
-            || (self.outbox.has_room() && self.schedule.unread.has_any(self.outbox.has_room_for_backlog()))
+            || (self.outbox.has_room()
+                && self.schedule.unread.has_any(self.outbox.has_room_for_backlog()))
     }
 
     /// With `--once`: a stop came before everything was read and delivered.
@@ -57,7 +74,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.config.once && self.is_stopping && !self.outbox.is_closed() && has_rest()
     }
 
-    /// With `--once`: nothing waits for a deadline or for the journal either, so everything was read.
+    /// With `--once`: nothing waits for a deadline or for the journal either, so everything was
+    /// read.
     pub(super) fn is_read(&self) -> bool {
         // A directory that could not be listed for want of descriptors or memory is tried again.
         self.kernel.polled == 0

@@ -1,7 +1,8 @@
 //! Asks a running daemon over its control socket: one question per connection, HTTP/1.1.
 //!
 //! In: the socket's path and what to ask for. Out: the body of the answer, or why there is none.
-//! Always holds: nothing here blocks; [`ask`] ends by its deadline though the daemon is stopped or its backlog full.
+//! Always holds: nothing here blocks; [`ask`] ends by its deadline though the daemon is stopped or
+//! its backlog full.
 
 use std::io::{self, Read, Write};
 use std::os::unix::ffi::OsStrExt;
@@ -25,7 +26,8 @@ const HEADERS_MAX: usize = 32;
 pub enum AskError {
     /// Nobody listens.
     #[error(
-        "no manytail answers at {}: {source}; is it running (`systemctl status manytail`), was it started without --control-socket, or with another one?",
+        "no manytail answers at {}: {source}; is it running (`systemctl status manytail`), was it \
+        started without --control-socket, or with another one?",
         shown(socket.as_os_str().as_bytes())
     )]
     NoDaemon {
@@ -73,10 +75,13 @@ pub(super) struct Question {
 }
 
 impl Question {
-    /// Connects; `target` is the path and query of the request. The answer comes as [`Question::go_on`] says.
+    /// Connects; `target` is the path and query of the request. The answer comes as
+    /// [`Question::go_on`] says.
     pub(super) fn begin(socket: &Path, target: &str) -> io::Result<Question> {
         let stream = UnixStream::connect(socket)?;
-        let request = format!("GET {target} HTTP/1.1\r\nHost: manytail\r\nConnection: close\r\n\r\n").into_bytes();
+        let request =
+            format!("GET {target} HTTP/1.1\r\nHost: manytail\r\nConnection: close\r\n\r\n")
+                .into_bytes();
         Ok(Question { stream, request, sent: 0, answer: Vec::new() })
     }
 
@@ -111,7 +116,9 @@ impl Question {
         loop {
             match self.stream.read(&mut buffer) {
                 Ok(0) => return Ok(()),
-                Ok(got) if self.answer.len() + got > ANSWER_BYTES_MAX => return Err(invalid("an endless answer")),
+                Ok(got) if self.answer.len() + got > ANSWER_BYTES_MAX => {
+                    return Err(invalid("an endless answer"));
+                }
                 Ok(got) => self.answer.extend_from_slice(&buffer[..got]),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
@@ -133,13 +140,19 @@ fn body(answer: &[u8]) -> io::Result<Option<Vec<u8>>> {
         Ok(httparse::Status::Partial) => return Ok(None),
         Err(error) => return Err(invalid(format!("not HTTP: {error}"))),
     };
-    let length = response.headers.iter().find(|header| header.name.eq_ignore_ascii_case("content-length"));
-    let length = length.and_then(|header| str::from_utf8(header.value).ok()?.trim().parse::<usize>().ok());
+    let length =
+        response.headers.iter().find(|header| header.name.eq_ignore_ascii_case("content-length"));
+    let length =
+        length.and_then(|header| str::from_utf8(header.value).ok()?.trim().parse::<usize>().ok());
     let length = length.ok_or_else(|| invalid("an answer without a length"))?;
     let Some(body) = answer[head..].get(..length) else { return Ok(None) };
     match response.code {
         Some(200) => Ok(Some(body.to_vec())),
-        code => Err(invalid(format!("{} {}", code.unwrap_or(0), String::from_utf8_lossy(body).trim_end()))),
+        code => Err(invalid(format!(
+            "{} {}",
+            code.unwrap_or(0),
+            String::from_utf8_lossy(body).trim_end()
+        ))),
     }
 }
 
@@ -156,7 +169,9 @@ pub(super) fn ask(socket: &Path, target: &str, timeout: Duration) -> Result<Vec<
         Err(source) if source.kind() == io::ErrorKind::PermissionDenied => {
             return Err(AskError::NotAllowed { socket: socket.to_owned(), source });
         }
-        outcome => outcome.map_err(|source| AskError::NoDaemon { socket: socket.to_owned(), source })?,
+        outcome => {
+            outcome.map_err(|source| AskError::NoDaemon { socket: socket.to_owned(), source })?
+        }
     };
     let mut poll = Poll::new().map_err(broken)?;
     let both = Interest::READABLE | Interest::WRITABLE;
@@ -208,7 +223,8 @@ mod tests {
     fn what_is_no_answer_is_an_error_with_its_text() {
         assert!(body(b"SSH-2.0-OpenSSH\r\n").is_err());
         assert!(body(b"HTTP/1.1 200 OK\r\n\r\n").unwrap_err().to_string().contains("length"));
-        let refused = body(b"HTTP/1.1 404 Not Found\r\nContent-Length: 8\r\n\r\nno such\n").unwrap_err();
+        let refused =
+            body(b"HTTP/1.1 404 Not Found\r\nContent-Length: 8\r\n\r\nno such\n").unwrap_err();
         assert_eq!(refused.to_string(), "404 no such");
     }
 

@@ -12,10 +12,18 @@ use crate::status::{Files, Status};
 pub(super) fn status(status: &Status, rates: &Rates, verdict: &Verdict) -> String {
     let Status { about, counters, backlog, directories, process, .. } = status;
     let mut lines = vec![
-        format!("manytail {}, process {}, up {}: {}", about.version, about.pid, seconds(about.uptime), verdict.headline()),
+        format!(
+            "manytail {}, process {}, up {}: {}",
+            about.version,
+            about.pid,
+            seconds(about.uptime),
+            verdict.headline()
+        ),
         String::new(),
     ];
-    lines.extend(verdict.reasons.iter().chain(&verdict.troubles).map(|reason| format!("  !  {reason}")));
+    lines.extend(
+        verdict.reasons.iter().chain(&verdict.troubles).map(|reason| format!("  !  {reason}")),
+    );
     if !verdict.is_well() {
         lines.push(String::new());
     }
@@ -33,21 +41,47 @@ pub(super) fn status(status: &Status, rates: &Rates, verdict: &Verdict) -> Strin
             seconds(rates.over_seconds)
         ),
     );
-    let oldest =
-        if backlog.files == 0 { String::new() } else { format!(", the oldest for {}", seconds(backlog.oldest_unread_seconds)) };
-    say("backlog", format!("{} files wait, {} unread{oldest}", count(backlog.files), size(backlog.unread_bytes)));
+    let oldest = if backlog.files == 0 {
+        String::new()
+    } else {
+        format!(", the oldest for {}", seconds(backlog.oldest_unread_seconds))
+    };
+    say(
+        "backlog",
+        format!(
+            "{} files wait, {} unread{oldest}",
+            count(backlog.files),
+            size(backlog.unread_bytes)
+        ),
+    );
     say("files", files(&status.files));
-    let limit = if directories.watches_max == 0 { "?".to_owned() } else { count(directories.watches_max) };
-    let polled = if directories.polled == 0 { String::new() } else { format!(", {} polled", count(directories.polled)) };
-    say("directories", format!("{} known, {} watches of {limit}{polled}", count(directories.known), count(directories.watches)));
+    let limit =
+        if directories.watches_max == 0 { "?".to_owned() } else { count(directories.watches_max) };
+    let polled = if directories.polled == 0 {
+        String::new()
+    } else {
+        format!(", {} polled", count(directories.polled))
+    };
+    say(
+        "directories",
+        format!(
+            "{} known, {} watches of {limit}{polled}",
+            count(directories.known),
+            count(directories.watches)
+        ),
+    );
     say("output", output(status));
     let latency = |q| status.deliveries.quantile(q).map_or("-".to_owned(), latency);
-    say("delivery", format!("half within {}, 99% within {} (of all so far)", latency(0.5), latency(0.99)));
+    say(
+        "delivery",
+        format!("half within {}, 99% within {} (of all so far)", latency(0.5), latency(0.99)),
+    );
     say("offsets", offsets(status));
     say(
         "lost",
         format!(
-            "{} bytes; {} files deleted and {} moved away perhaps unread, {} gone before they were read; \
+            "{} bytes; {} files deleted and {} moved away perhaps unread, {} gone before they were \
+            read; \
              {} truncations, {} NULs skipped",
             count(counters.lost_bytes),
             count(counters.deleted_unread),
@@ -70,7 +104,12 @@ pub(super) fn status(status: &Status, rates: &Rates, verdict: &Verdict) -> Strin
     );
     say(
         "process",
-        format!("{} resident, {} descriptors of {}", size(process.resident_bytes), count(process.open_fds), count(process.max_fds)),
+        format!(
+            "{} resident, {} descriptors of {}",
+            size(process.resident_bytes),
+            count(process.open_fds),
+            count(process.max_fds)
+        ),
     );
     text(&lines)
 }
@@ -101,7 +140,11 @@ fn files(files: &Files) -> String {
         .filter(|(_, number)| *number > 0)
         .map(|(state, number)| format!("{} {}", count(*number), state.replace('_', " ")));
     let some = some.collect::<Vec<_>>().join(", ");
-    if some.is_empty() { format!("{} known", count(files.known)) } else { format!("{} known: {some}", count(files.known)) }
+    if some.is_empty() {
+        format!("{} known", count(files.known))
+    } else {
+        format!("{} known: {some}", count(files.known))
+    }
 }
 
 /// The output in one line.
@@ -129,7 +172,10 @@ pub(super) fn output(status: &Status) -> String {
 fn lost_files(status: &Status) -> String {
     let (replaced, truncated) = (status.counters.outputs_replaced, status.output.truncations);
     let told = [(replaced, "deleted and replaced"), (truncated, "truncated")];
-    let told = told.iter().filter(|(times, _)| *times > 0).map(|(times, what)| format!(", {what} {} times", count(*times)));
+    let told = told
+        .iter()
+        .filter(|(times, _)| *times > 0)
+        .map(|(times, what)| format!(", {what} {} times", count(*times)));
     told.collect()
 }
 
@@ -158,7 +204,9 @@ pub(super) fn file(file: &FileStatus) -> String {
         say("size", format!("{} bytes", count(bytes)));
     }
     if let Some(unread) = file.unread_bytes {
-        let unfinished = file.unfinished_bytes.map_or(String::new(), |bytes| format!(" ({} of an unfinished line)", count(bytes)));
+        let unfinished = file
+            .unfinished_bytes
+            .map_or(String::new(), |bytes| format!(" ({} of an unfinished line)", count(bytes)));
         say("unread", format!("{} bytes{unfinished}", count(unread)));
     }
     if let Some(modified) = &file.modified {
@@ -168,7 +216,11 @@ pub(super) fn file(file: &FileStatus) -> String {
         say("read", format!("to its end at {read}"));
     }
     if file.started_at_end {
-        say("started", "at its end: what was there before is not read (--from end, or --ignore-older)".to_owned());
+        say(
+            "started",
+            "at its end: what was there before is not read (--from end, or --ignore-older)"
+                .to_owned(),
+        );
     }
     if let Some(id) = &file.file {
         say("file", id.clone());
@@ -189,7 +241,12 @@ mod tests {
         of.commits.is_kept = true;
         let rates = Rates::default();
         let shown = status(&of, &rates, &Verdict::new(&of, &rates, &[]));
-        assert!(shown.contains("/home/?[2J?") && shown.contains("unix:/?]0;x??") && shown.contains("in ?,"), "{shown}");
+        assert!(
+            shown.contains("/home/?[2J?")
+                && shown.contains("unix:/?]0;x??")
+                && shown.contains("in ?,"),
+            "{shown}"
+        );
         assert!(!shown.replace('\n', "").contains(char::is_control), "{shown}");
     }
 }

@@ -1,7 +1,8 @@
 //! `manytail tap`: records as they pass.
 //!
-//! In: where the daemon listens, how many records and for how long. Out: the records, as the output gets them; for a terminal without what it would
-//! obey. Always holds: it ends by itself, and the daemon copies nothing a moment later.
+//! In: where the daemon listens, how many records and for how long. Out: the records, as the output
+//! gets them; for a terminal without what it would obey.
+//! Always holds: it ends by itself, and the daemon copies nothing a moment later.
 
 use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
@@ -27,7 +28,8 @@ pub struct TapRequest {
     pub lasts: Duration,
 }
 
-/// Copies records to `out` until there are enough or the time is over. [`Outcome::Trouble`]: none passed.
+/// Copies records to `out` until there are enough or the time is over. [`Outcome::Trouble`]: none
+/// passed.
 ///
 /// # Errors
 /// When no daemon answers, or `out` takes nothing.
@@ -38,11 +40,21 @@ pub fn tap(request: &TapRequest, out: &mut impl Write) -> Result<Outcome, Insigh
     loop {
         let answer = ask(&request.socket, "/tap", ANSWER_WITHIN)?;
         let head = memchr::memchr(b'\n', &answer).unwrap_or(answer.len());
-        missed += str::from_utf8(&answer[..head]).ok().and_then(|number| number.parse::<u64>().ok()).unwrap_or(0);
+        missed += str::from_utf8(&answer[..head])
+            .ok()
+            .and_then(|number| number.parse::<u64>().ok())
+            .unwrap_or(0);
         let records = answer.get(head + 1..).unwrap_or_default();
-        for record in records.split_inclusive(|&byte| byte == b'\n').take(usize::try_from(left).unwrap_or(usize::MAX)) {
+        for record in records
+            .split_inclusive(|&byte| byte == b'\n')
+            .take(usize::try_from(left).unwrap_or(usize::MAX))
+        {
             if is_terminal {
-                writeln!(out, "{}", printable(String::from_utf8_lossy(record).trim_end_matches('\n')))?;
+                writeln!(
+                    out,
+                    "{}",
+                    printable(String::from_utf8_lossy(record).trim_end_matches('\n'))
+                )?;
             } else {
                 out.write_all(record)?;
             }
@@ -57,7 +69,12 @@ pub fn tap(request: &TapRequest, out: &mut impl Write) -> Result<Outcome, Insigh
     }
     if missed > 0 {
         // Nobody is left to tell when stderr is closed.
-        writeln!(io::stderr(), "manytail: {} more records passed than could be copied", count(missed)).ok();
+        writeln!(
+            io::stderr(),
+            "manytail: {} more records passed than could be copied",
+            count(missed)
+        )
+        .ok();
     }
     Ok(if left < request.records { Outcome::Well } else { Outcome::Trouble })
 }

@@ -1,7 +1,9 @@
-//! The terminal of `manytail top`: raw mode, the alternate screen, keys and signals, one poll for all of it.
+//! The terminal of `manytail top`: raw mode, the alternate screen, keys and signals, one poll for
+//! all of it.
 //!
 //! In: a request. Out: frames, until `q`, Esc or Ctrl-C comes, a signal, or the terminal goes away.
-//! Always holds: the terminal is as it was afterwards, also after a panic; a daemon that does not answer stops neither keys nor frames.
+//! Always holds: the terminal is as it was afterwards, also after a panic; a daemon that does not
+//! answer stops neither keys nor frames.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -11,8 +13,9 @@ use std::time::{Duration, Instant};
 use crossterm::cursor::{Hide, MoveTo, Show};
 use crossterm::queue;
 use crossterm::terminal::{
-    BeginSynchronizedUpdate, Clear, ClearType, DisableLineWrap, EnableLineWrap, EndSynchronizedUpdate, EnterAlternateScreen,
-    LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
+    BeginSynchronizedUpdate, Clear, ClearType, DisableLineWrap, EnableLineWrap,
+    EndSynchronizedUpdate, EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode,
+    enable_raw_mode,
 };
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
@@ -70,17 +73,22 @@ impl Drop for Screen {
 fn give_back() {
     if IS_TAKEN.swap(false, Ordering::Relaxed) {
         let mut text = Vec::new();
-        queue!(text, EnableLineWrap, Show, LeaveAlternateScreen).expect("a vector takes every write");
-        // A terminal that went away needs nothing; one that takes nothing has frames to throw away first.
-        if show(&text).is_ok_and(|is_taken| !is_taken) && tcflush(io::stdout(), FlushArg::TCOFLUSH).is_ok() {
+        queue!(text, EnableLineWrap, Show, LeaveAlternateScreen)
+            .expect("a vector takes every write");
+        // A terminal that went away needs nothing; one that takes nothing has frames to throw away
+        // first.
+        if show(&text).is_ok_and(|is_taken| !is_taken)
+            && tcflush(io::stdout(), FlushArg::TCOFLUSH).is_ok()
+        {
             show(&text).ok();
         }
         disable_raw_mode().ok();
     }
 }
 
-/// Writes as much as the terminal takes at once, through an open file description of our own: a terminal that hangs must not keep a
-/// signal waiting, and stdout's status flags are the caller's too. Says whether it took all.
+/// Writes as much as the terminal takes at once, through an open file description of our own: a
+/// terminal that hangs must not keep a signal waiting, and stdout's status flags are the caller's
+/// too. Says whether it took all.
 fn show(text: &[u8]) -> io::Result<bool> {
     let flags = OFlag::O_WRONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
     let Ok(terminal) = nix::fcntl::open("/proc/self/fd/1", flags, Mode::empty()) else {
@@ -125,12 +133,20 @@ pub fn watch(request: &TopRequest) -> io::Result<Outcome> {
     poll.registry().register(&mut SourceFd(&signals.descriptor()), SIGNALS, Interest::READABLE)?;
     poll.registry().register(&mut SourceFd(&0), KEYS, Interest::READABLE)?;
     let screen = Screen::take()?;
-    let mut watch = Watch { socket: &request.socket, poll, asking: Asking::Nothing, view: View::default(), answered_at: None };
+    let mut watch = Watch {
+        socket: &request.socket,
+        poll,
+        asking: Asking::Nothing,
+        view: View::default(),
+        answered_at: None,
+    };
     let outcome = watch.run(&signals, request.interval);
     drop(screen);
     match outcome {
         // The terminal went away: nobody watches any more.
-        Err(error) if matches!(error.raw_os_error(), Some(nix::libc::EIO | nix::libc::EPIPE)) => Ok(Outcome::Well),
+        Err(error) if matches!(error.raw_os_error(), Some(nix::libc::EIO | nix::libc::EPIPE)) => {
+            Ok(Outcome::Well)
+        }
         outcome => outcome.map(|()| Outcome::Well),
     }
 }
@@ -186,7 +202,11 @@ impl Watch<'_> {
 
     fn begin(&self, target: &str) -> io::Result<Question> {
         let mut question = Question::begin(self.socket, target)?;
-        self.poll.registry().register(question.source(), ANSWER, Interest::READABLE | Interest::WRITABLE)?;
+        self.poll.registry().register(
+            question.source(),
+            ANSWER,
+            Interest::READABLE | Interest::WRITABLE,
+        )?;
         Ok(question)
     }
 
@@ -194,7 +214,10 @@ impl Watch<'_> {
     fn go_on(&mut self) -> bool {
         match std::mem::replace(&mut self.asking, Asking::Nothing) {
             Asking::Nothing => false,
-            Asking::Status(mut question, deadline) => match question.go_on().and_then(|body| parsed(body.as_deref())) {
+            Asking::Status(mut question, deadline) => match question
+                .go_on()
+                .and_then(|body| parsed(body.as_deref()))
+            {
                 Ok(None) => self.wait_on(deadline, |deadline| Asking::Status(question, deadline)),
                 Ok(Some(status)) => {
                     self.view.before = self.view.status.replace(status);
@@ -206,16 +229,18 @@ impl Watch<'_> {
                 }
                 Err(error) => self.failed(&error),
             },
-            Asking::Top(mut question, deadline) => match question.go_on().and_then(|body| parsed(body.as_deref())) {
-                Ok(None) => self.wait_on(deadline, |deadline| Asking::Top(question, deadline)),
-                Ok(Some(top)) => {
-                    self.view.top = top;
-                    self.view.trouble = None;
-                    self.answered_at = Some(clock::now().instant);
-                    true
+            Asking::Top(mut question, deadline) => {
+                match question.go_on().and_then(|body| parsed(body.as_deref())) {
+                    Ok(None) => self.wait_on(deadline, |deadline| Asking::Top(question, deadline)),
+                    Ok(Some(top)) => {
+                        self.view.top = top;
+                        self.view.trouble = None;
+                        self.answered_at = Some(clock::now().instant);
+                        true
+                    }
+                    Err(error) => self.failed(&error),
                 }
-                Err(error) => self.failed(&error),
-            },
+            }
         }
     }
 
@@ -230,18 +255,23 @@ impl Watch<'_> {
     /// There is no answer: that is news.
     fn failed(&mut self, error: &io::Error) -> bool {
         let reason = match error.kind() {
-            io::ErrorKind::WouldBlock => "the daemon accepts nobody: stopped, or hanging".to_owned(),
+            io::ErrorKind::WouldBlock => {
+                "the daemon accepts nobody: stopped, or hanging".to_owned()
+            }
             _ => error.to_string(),
         };
-        self.view.trouble = Some(format!("{}: {reason}", crate::file_status::shown(bytes_of(self.socket))));
+        self.view.trouble =
+            Some(format!("{}: {reason}", crate::file_status::shown(bytes_of(self.socket))));
         true
     }
 
     fn draw(&mut self) -> io::Result<()> {
         let now = clock::now().instant;
-        self.view.age = self.answered_at.map_or(0.0, |at| now.saturating_duration_since(at).as_secs_f64());
+        self.view.age =
+            self.answered_at.map_or(0.0, |at| now.saturating_duration_since(at).as_secs_f64());
         let size = terminal_size::terminal_size_of(io::stdout());
-        let (columns, rows) = size.map_or(SIZE, |(width, height)| (usize::from(width.0), usize::from(height.0)));
+        let (columns, rows) =
+            size.map_or(SIZE, |(width, height)| (usize::from(width.0), usize::from(height.0)));
         let mut text = Vec::new();
         queue!(text, BeginSynchronizedUpdate)?;
         for (row, line) in (0_u16..).zip(frame(&self.view, columns, rows)) {
@@ -263,7 +293,8 @@ fn parsed<T: serde::de::DeserializeOwned>(body: Option<&[u8]>) -> io::Result<Opt
     Ok(body.map(serde_json::from_slice).transpose()?)
 }
 
-/// Reads the keys that were pressed. Says whether one of them means the end, or the terminal is gone.
+/// Reads the keys that were pressed. Says whether one of them means the end, or the terminal is
+/// gone.
 fn is_enough() -> io::Result<bool> {
     let stdin = io::stdin();
     let mut keys = [0; 64];
@@ -283,7 +314,8 @@ fn is_enough() -> io::Result<bool> {
     }
 }
 
-/// `q`, Ctrl-C, Ctrl-D, or Esc alone: the sequences of arrow keys and others begin with it (ECMA-48, 5.4; SS3 of function keys).
+/// `q`, Ctrl-C, Ctrl-D, or Esc alone: the sequences of arrow keys and others begin with it
+/// (ECMA-48, 5.4; SS3 of function keys).
 fn means_end(keys: &[u8]) -> bool {
     let mut rest = keys;
     loop {
@@ -307,8 +339,17 @@ mod tests {
     fn escape_means_the_end_and_an_arrow_key_does_not() {
         assert!(means_end(b"q") && means_end(b"xq") && means_end(b"\x1b") && means_end(b"\x03"));
         assert!(
-            !means_end(b"\x1b[A") && !means_end(b"x") && !means_end(b"\x1bOP") && !means_end(b"\x1b[1;5") && !means_end(b"\x1bq")
+            !means_end(b"\x1b[A")
+                && !means_end(b"x")
+                && !means_end(b"\x1bOP")
+                && !means_end(b"\x1b[1;5")
+                && !means_end(b"\x1bq")
         );
-        assert!(means_end(b"\x1b[Aq") && means_end(b"\x1bOPq") && means_end(b"\x1b[1;5Cq") && means_end(b"\x1b[A\x1b"));
+        assert!(
+            means_end(b"\x1b[Aq")
+                && means_end(b"\x1bOPq")
+                && means_end(b"\x1b[1;5Cq")
+                && means_end(b"\x1b[A\x1b")
+        );
     }
 }

@@ -33,13 +33,16 @@ pub(super) fn fit(line: &str, columns: usize) -> String {
     line.chars().take(columns).collect()
 }
 
-/// Cut in the middle to so many columns: the name at the end of a path tells most, then its beginning.
+/// Cut in the middle to so many columns: the name at the end of a path tells most, then its
+/// beginning.
 pub(super) fn fit_path(path: &str, columns: usize) -> String {
     let len = path.chars().count();
     if len <= columns {
         return path.to_owned();
     }
-    let Some(kept) = columns.checked_sub(3).filter(|&kept| kept >= 2) else { return fit(path, columns) };
+    let Some(kept) = columns.checked_sub(3).filter(|&kept| kept >= 2) else {
+        return fit(path, columns);
+    };
     let front = kept / 3;
     let head: String = path.chars().take(front).collect();
     let tail: String = path.chars().skip(len - (kept - front)).collect();
@@ -52,8 +55,14 @@ mod tests {
 
     #[test]
     fn rates_and_times_are_read_at_a_glance() {
-        assert_eq!([rate(0.0), rate(2.54), rate(10.4), rate(12_345.6)], ["0", "2.5", "10", "12,346"]);
-        assert_eq!([seconds(0.31), seconds(9.96), seconds(42.0), seconds(187.0)], ["0.3s", "10.0s", "42s", "3m07s"]);
+        assert_eq!(
+            [rate(0.0), rate(2.54), rate(10.4), rate(12_345.6)],
+            ["0", "2.5", "10", "12,346"]
+        );
+        assert_eq!(
+            [seconds(0.31), seconds(9.96), seconds(42.0), seconds(187.0)],
+            ["0.3s", "10.0s", "42s", "3m07s"]
+        );
         assert_eq!([seconds(7_500.0), seconds(442_800.0)], ["2h05m", "5d03h"]);
     }
 

@@ -11,7 +11,8 @@ use crate::names::is_glob;
 use crate::numbers::{approximate, count, size};
 use crate::status::Status;
 
-/// An output that takes nothing for this long is blocked, and a scan that keeps lines waiting for this long is told of, in seconds.
+/// An output that takes nothing for this long is blocked, and a scan that keeps lines waiting for
+/// this long is told of, in seconds.
 const BLOCKED: f64 = 1.0;
 
 /// A line that has waited to be read for this long tells that reading does not keep up, in seconds.
@@ -37,11 +38,14 @@ impl Rates {
     /// Nothing, if the two looks are not at the same run, or at the same moment.
     pub(super) fn between(before: &Status, after: &Status) -> Rates {
         let over_seconds = after.about.uptime - before.about.uptime;
-        let is_same = (before.about.pid, before.about.start_time) == (after.about.pid, after.about.start_time);
+        let is_same = (before.about.pid, before.about.start_time)
+            == (after.about.pid, after.about.start_time);
         if !is_same || over_seconds <= 0.0 {
             return Rates::default();
         }
-        let rate = |count: fn(&Status) -> u64| approximate(count(after).saturating_sub(count(before))) / over_seconds;
+        let rate = |count: fn(&Status) -> u64| {
+            approximate(count(after).saturating_sub(count(before))) / over_seconds
+        };
         Rates {
             over_seconds,
             records: rate(|status| status.counters.records),
@@ -89,16 +93,30 @@ fn reasons(status: &Status, rates: &Rates) -> Vec<String> {
     let Status { output, backlog, about, directories, .. } = status;
     let mut reasons = Vec::new();
     if !output.is_connected {
-        let trouble = output.failure.as_ref().map_or("is not there".to_owned(), |failure| format!("fails: {failure}"));
-        reasons.push(format!("the output {} {trouble} ({} errors so far)", about.output, count(output.errors)));
+        let trouble = output
+            .failure
+            .as_ref()
+            .map_or("is not there".to_owned(), |failure| format!("fails: {failure}"));
+        reasons.push(format!(
+            "the output {} {trouble} ({} errors so far)",
+            about.output,
+            count(output.errors)
+        ));
     } else if output.blocked_seconds >= BLOCKED {
-        reasons.push(format!("the output {} has taken nothing for {}", about.output, seconds(output.blocked_seconds)));
+        reasons.push(format!(
+            "the output {} has taken nothing for {}",
+            about.output,
+            seconds(output.blocked_seconds)
+        ));
     }
     if backlog.oldest_unread_seconds >= BEHIND {
         let left = if rates.bytes < 1.0 {
             "nothing is read now".to_owned()
         } else {
-            format!("about {} at this rate", seconds(approximate(backlog.unread_bytes) / rates.bytes))
+            format!(
+                "about {} at this rate",
+                seconds(approximate(backlog.unread_bytes) / rates.bytes)
+            )
         };
         let oldest = seconds(backlog.oldest_unread_seconds);
         reasons.push(format!(
@@ -117,7 +135,9 @@ fn troubles(status: &Status, unreadable: &[Listed]) -> Vec<String> {
     let Status { files, directories, commits, output, about, .. } = status;
     let mut troubles = Vec::new();
     if let Some(why) = &about.bad_settings {
-        troubles.push(format!("the settings could not be read again, and a restart would refuse them: {why}"));
+        troubles.push(format!(
+            "the settings could not be read again, and a restart would refuse them: {why}"
+        ));
     }
     if let Some(misplaced) = &output.misplaced {
         troubles.push(format!("the output {}: {misplaced}", about.output));
@@ -126,33 +146,49 @@ fn troubles(status: &Status, unreadable: &[Listed]) -> Vec<String> {
         let why = commits.failure.as_ref().map_or_else(|| "see the log".to_owned(), Clone::clone);
         troubles.push(format!("offsets cannot be stored, so a crash would repeat lines: {why}"));
     } else if commits.age_seconds >= UNCOMMITTED {
-        troubles.push(format!("offsets have waited for {} to be stored", seconds(commits.age_seconds)));
+        troubles
+            .push(format!("offsets have waited for {} to be stored", seconds(commits.age_seconds)));
     }
     if let Some(first) = status.missing.first() {
         let others = status.missing.len() - 1;
-        let more = if others == 0 { String::new() } else { format!(", nor at {}", counted(others as u64, "other", "others")) };
-        let hint = if is_glob(first.as_bytes()) { " (a PATH is no glob: see --include)" } else { "" };
+        let more = if others == 0 {
+            String::new()
+        } else {
+            format!(", nor at {}", counted(others as u64, "other", "others"))
+        };
+        let hint =
+            if is_glob(first.as_bytes()) { " (a PATH is no glob: see --include)" } else { "" };
         troubles.push(format!("nothing is found at PATH {first:?}{more}: waiting for it{hint}"));
     }
     for paths in &status.without_files {
         troubles.push(format!(
-            "no file was found below {paths} since the start, or since its globs changed: nothing is there, or no glob matches (`manytail doctor`)"
+            "no file was found below {paths} since the start, or since its globs changed: nothing \
+            is there, or no glob matches (`manytail doctor`)"
         ));
     }
     if directories.polled > 0 {
         let polled = counted(directories.polled, "directory is", "directories are");
         troubles.push(format!(
-            "{polled} polled: no watch (fs.inotify.max_user_watches, or no inotify), or not to be listed; `manytail status --list polled`"
+            "{polled} polled: no watch (fs.inotify.max_user_watches, or no inotify), or not to be \
+            listed; `manytail status --list polled`"
         ));
     }
-    let counts = [(directories.unreadable, "directory", "directories"), (files.unreadable, "file", "files")];
-    let counts: Vec<String> = counts.into_iter().filter(|of| of.0 > 0).map(|(of, one, many)| counted(of, one, many)).collect();
+    let counts =
+        [(directories.unreadable, "directory", "directories"), (files.unreadable, "file", "files")];
+    let counts: Vec<String> = counts
+        .into_iter()
+        .filter(|of| of.0 > 0)
+        .map(|(of, one, many)| counted(of, one, many))
+        .collect();
     if !counts.is_empty() {
-        let named: Vec<String> = unreadable.iter().map(|of| format!("{} ({})", of.path.shown(), of.why)).collect();
-        let named = if named.is_empty() { String::new() } else { format!(": {}", named.join(", ")) };
+        let named: Vec<String> =
+            unreadable.iter().map(|of| format!("{} ({})", of.path.shown(), of.why)).collect();
+        let named =
+            if named.is_empty() { String::new() } else { format!(": {}", named.join(", ")) };
         let counts = counts.join(" and ");
         troubles.push(format!(
-            "{counts} cannot be read, or are left out{named}; all of them: `manytail status --list unreadable`, `--list excluded`"
+            "{counts} cannot be read, or are left out{named}; all of them: `manytail status --list \
+            unreadable`, `--list excluded`"
         ));
     }
     troubles
@@ -209,32 +245,55 @@ mod tests {
             (|status| status.output.blocked_seconds = 75.0, "taken nothing for 1m15s"),
             (
                 |status| {
-                    status.backlog = crate::status::Backlog { oldest_unread_seconds: 6.0, unread_bytes: 2048, files: 3, sampled: 3 }
+                    status.backlog = crate::status::Backlog {
+                        oldest_unread_seconds: 6.0,
+                        unread_bytes: 2048,
+                        files: 3,
+                        sampled: 3,
+                    }
                 },
                 "3 files wait with 2.0 KiB unread, the oldest for 6.0s: nothing is read now",
             ),
-            (|status| (status.directories.is_listing, status.backlog.oldest_unread_seconds) = (true, 1.5), "being listed"),
+            (
+                |status| {
+                    (status.directories.is_listing, status.backlog.oldest_unread_seconds) =
+                        (true, 1.5)
+                },
+                "being listed",
+            ),
         ];
         for (change, word) in cases {
             let mut status = at(1.0, 0);
             change(&mut status);
             let verdict = Verdict::new(&status, &Rates::default(), &[]);
-            assert!(!verdict.keeps_up && verdict.reasons.iter().any(|reason| reason.contains(word)), "{word}: {verdict:?}");
+            assert!(
+                !verdict.keeps_up && verdict.reasons.iter().any(|reason| reason.contains(word)),
+                "{word}: {verdict:?}"
+            );
         }
     }
 
     #[test]
     fn whatever_needs_somebody_is_named_though_lines_are_delivered() {
         let cases: [Case; 10] = [
-            (|status| status.missing = vec!["/a".to_owned(), "/b".to_owned()], "PATH \"/a\", nor at 1 other:"),
+            (
+                |status| status.missing = vec!["/a".to_owned(), "/b".to_owned()],
+                "PATH \"/a\", nor at 1 other:",
+            ),
             (|status| status.commits.is_failing = true, "cannot be stored"),
             (|status| status.commits.age_seconds = 61.0, "waited for 1m01s"),
             (|status| status.directories.polled = 1_000, "1,000 directories are polled"),
             (|status| status.directories.unreadable = 2, "2 directories cannot be read"),
             (|status| status.files.unreadable = 1, "1 file cannot be read"),
             (|status| status.missing = vec!["/home/*/logs".to_owned()], "a PATH is no glob"),
-            (|status| status.without_files = vec!["/srv /mnt".to_owned()], "no file was found below /srv /mnt since the start"),
-            (|status| status.output.misplaced = Some("it was renamed".to_owned()), "the output tcp:h:1: it was renamed"),
+            (
+                |status| status.without_files = vec!["/srv /mnt".to_owned()],
+                "no file was found below /srv /mnt since the start",
+            ),
+            (
+                |status| status.output.misplaced = Some("it was renamed".to_owned()),
+                "the output tcp:h:1: it was renamed",
+            ),
             (
                 |status| {
                     status.commits.is_failing = true;
@@ -248,7 +307,10 @@ mod tests {
             change(&mut status);
             let verdict = Verdict::new(&status, &Rates::default(), &[]);
             assert!(verdict.keeps_up && !verdict.is_well(), "{word}");
-            assert!(verdict.troubles.iter().any(|trouble| trouble.contains(word)), "{word}: {verdict:?}");
+            assert!(
+                verdict.troubles.iter().any(|trouble| trouble.contains(word)),
+                "{word}: {verdict:?}"
+            );
         }
     }
 }

@@ -1,8 +1,10 @@
-//! Records as messages of syslog: RFC 5424, each with the number of its bytes before it (RFC 6587, octet counting).
+//! Records as messages of syslog: RFC 5424, each with the number of its bytes before it (RFC 6587,
+//! octet counting).
 //!
-//! In: a source and its lines. Out: `LEN <13>1 TIME HOST manytail - - [manytail@32473 path="..." file="..." offset="N"] LINE` and a newline, which
-//! counts.
-//! Always holds: a record ends in a newline and holds no other, as those of all formats; values hold nothing that a terminal obeys.
+//! In: a source and its lines. Out: `LEN <13>1 TIME HOST manytail - - [manytail@32473 path="..."
+//! file="..." offset="N"] LINE` and a newline, which counts.
+//! Always holds: a record ends in a newline and holds no other, as those of all formats; values
+//! hold nothing that a terminal obeys.
 
 use super::{FormattedTime, Source, push_decimal, push_file, push_text_path};
 use crate::lines::Line;
@@ -10,7 +12,8 @@ use crate::lines::Line;
 /// Facility user, severity notice: what logger(1) says unless told otherwise.
 const HEADER: &[u8] = b"<13>1 ";
 
-/// Behind the host: APP-NAME, no PROCID, no MSGID. 32473 is the enterprise number for examples (RFC 5612); manytail has none of its own.
+/// Behind the host: APP-NAME, no PROCID, no MSGID. 32473 is the enterprise number for examples (RFC
+/// 5612); manytail has none of its own.
 const ELEMENT: &[u8] = b" manytail - - [manytail@32473 path=\"";
 
 /// TIME-SECFRAC has at most six digits: `2026-11-22T10:00:00.123456`.
@@ -32,7 +35,11 @@ impl Syslog {
     /// HOSTNAME is printable ASCII, or `-`.
     pub(super) fn set_host(&mut self, host: Option<&str>) {
         self.host.clear();
-        self.host.extend(host.unwrap_or("-").bytes().map(|byte| if byte.is_ascii_graphic() { byte } else { b'_' }));
+        self.host.extend(
+            host.unwrap_or("-")
+                .bytes()
+                .map(|byte| if byte.is_ascii_graphic() { byte } else { b'_' }),
+        );
     }
 
     pub(super) fn begin(&mut self, source: &Source<'_>, run: &[u8], time: &mut FormattedTime) {
@@ -57,7 +64,13 @@ impl Syslog {
         push_decimal(line.offset, &mut self.offset);
         let end: &[u8] = if line.ended { b"\"]" } else { b"\" eol=\"false\"]" };
         // A blank before the line, and the newline behind it.
-        let len = self.head.len() + self.offset.len() + end.len() + self.labels.len() + 1 + line.bytes.len() + 1;
+        let len = self.head.len()
+            + self.offset.len()
+            + end.len()
+            + self.labels.len()
+            + 1
+            + line.bytes.len()
+            + 1;
         out.reserve(len + 21);
         push_decimal(len as u64, out);
         out.push(b' ');
@@ -71,7 +84,8 @@ impl Syslog {
     }
 }
 
-/// Appends a PARAM-VALUE: as paths are written for people, with `"`, `\` and `]` behind a backslash.
+/// Appends a PARAM-VALUE: as paths are written for people, with `"`, `\` and `]` behind a
+/// backslash.
 fn push_value(value: &[u8], out: &mut Vec<u8>) {
     let mut text = Vec::new();
     push_text_path(value, &mut text);
@@ -83,7 +97,8 @@ fn push_value(value: &[u8], out: &mut Vec<u8>) {
     }
 }
 
-/// The labels as an element of their own; nothing if there are none. SD-NAME is up to 32 printable characters of ASCII without `="]`: others are `_`.
+/// The labels as an element of their own; nothing if there are none. SD-NAME is up to 32 printable
+/// characters of ASCII without `="]`: others are `_`.
 pub(crate) fn encode_labels(labels: &[(String, String)]) -> Vec<u8> {
     let mut out = Vec::new();
     for (name, value) in labels {
@@ -123,13 +138,26 @@ mod tests {
     use super::*;
     use crate::config::Format;
 
-    fn record(path: &[u8], labels: &[(&str, &str)], host: Option<&str>, line: &Line<'_>) -> Vec<u8> {
-        let labels: Vec<(String, String)> = labels.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    fn record(
+        path: &[u8],
+        labels: &[(&str, &str)],
+        host: Option<&str>,
+        line: &Line<'_>,
+    ) -> Vec<u8> {
+        let labels: Vec<(String, String)> =
+            labels.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let labels = encode_labels(&labels);
         let read_at = SystemTime::UNIX_EPOCH + Duration::new(1_795_341_600, 123_456_789);
         let mut encoder = Encoder::new(Format::Syslog);
         encoder.set_host(host);
-        encoder.begin(&Source { path, device: 0xfd01, inode: 0x1a_2b3c, incarnation: 2, labels: &labels, read_at });
+        encoder.begin(&Source {
+            path,
+            device: 0xfd01,
+            inode: 0x1a_2b3c,
+            incarnation: 2,
+            labels: &labels,
+            read_at,
+        });
         let mut out = Vec::new();
         encoder.encode(line, &mut out);
         out
@@ -138,7 +166,8 @@ mod tests {
     /// By the number before it.
     fn message(record: &[u8]) -> &[u8] {
         let blank = record.iter().position(|&byte| byte == b' ').expect("a blank");
-        let len: usize = str::from_utf8(&record[..blank]).expect("digits").parse().expect("a number");
+        let len: usize =
+            str::from_utf8(&record[..blank]).expect("digits").parse().expect("a number");
         assert_eq!(record.len(), blank + 1 + len, "the number is that of all bytes behind it");
         &record[blank + 1..]
     }
@@ -146,10 +175,16 @@ mod tests {
     #[test]
     fn a_line_is_a_message_with_its_length_its_origin_and_its_labels() {
         let line = Line { bytes: b"one] \"two\"", offset: 1234, ended: true };
-        let out = record(b"d1/job7.log", &[("cluster", "north"), ("a b", "x\"]\\\n")], Some("node 7"), &line);
+        let out = record(
+            b"d1/job7.log",
+            &[("cluster", "north"), ("a b", "x\"]\\\n")],
+            Some("node 7"),
+            &line,
+        );
         let wanted = "<13>1 2026-11-22T10:00:00.123456Z node_7 manytail - - \
                       [manytail@32473 path=\"d1/job7.log\" file=\"fd01-1a2b3c-2\" offset=\"1234\"]\
-                      [labels@32473 cluster=\"north\" a_b=\"x\\\"\\]\\\\x5c\\\\x0a\"] one] \"two\"\n";
+                      [labels@32473 cluster=\"north\" a_b=\"x\\\"\\]\\\\x5c\\\\x0a\"] one] \
+                      \"two\"\n";
         assert_eq!(String::from_utf8_lossy(message(&out)), wanted);
         assert_eq!(line_of(&out[..out.len() - 1]), Some(line.bytes));
     }
@@ -158,7 +193,10 @@ mod tests {
     fn a_piece_says_so_and_an_empty_line_is_a_message() {
         let out = record(b"a]\n\xff", &[], None, &Line { bytes: b"", offset: 0, ended: false });
         let text = String::from_utf8(message(&out).to_vec()).expect("UTF-8");
-        assert!(text.contains(" - manytail - - [manytail@32473 path=\"a\\]\\\\x0a\\\\xff\" "), "{text}");
+        assert!(
+            text.contains(" - manytail - - [manytail@32473 path=\"a\\]\\\\x0a\\\\xff\" "),
+            "{text}"
+        );
         assert!(text.ends_with("offset=\"0\" eol=\"false\"] \n"), "{text}");
         assert_eq!(memchr::memchr_iter(b'\n', &out).count(), 1);
         assert_eq!(line_of(&out[..out.len() - 1]), Some(&b""[..]));

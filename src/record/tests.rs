@@ -8,7 +8,14 @@ fn example_time() -> SystemTime {
 }
 
 fn source(path: &[u8]) -> Source<'_> {
-    Source { path, device: 0xfd01, inode: 0x1a_2b3c, incarnation: 0, labels: b"", read_at: example_time() }
+    Source {
+        path,
+        device: 0xfd01,
+        inode: 0x1a_2b3c,
+        incarnation: 0,
+        labels: b"",
+        read_at: example_time(),
+    }
 }
 
 fn line(bytes: &[u8]) -> Line<'_> {
@@ -43,7 +50,8 @@ impl Random {
         (self.next() >> 33) as usize % bound
     }
 
-    /// Up to `len_max` bytes: mostly plain text, with what escapes and what UTF-8 stumbles over mixed in.
+    /// Up to `len_max` bytes: mostly plain text, with what escapes and what UTF-8 stumbles over
+    /// mixed in.
     fn bytes(&mut self, len_max: usize) -> Vec<u8> {
         let len = self.below(len_max + 1);
         let mut bytes = Vec::with_capacity(len + 4);
@@ -53,7 +61,9 @@ impl Random {
                 kind if kind > wild => bytes.push(b' ' + self.below(95) as u8),
                 0 => bytes.push(self.below(0x20) as u8),
                 1 => bytes.push(b"\"\\\x7f/\0\xff\xc3\xe2\x80\xa8\xed\xf0"[self.below(12)]),
-                2 => bytes.extend_from_slice(["é", "\u{2028}", "🚀", "\u{85}", "\u{fffd}"][self.below(5)].as_bytes()),
+                2 => bytes.extend_from_slice(
+                    ["é", "\u{2028}", "🚀", "\u{85}", "\u{fffd}"][self.below(5)].as_bytes(),
+                ),
                 _ => bytes.push(self.next() as u8),
             }
         }
@@ -94,7 +104,10 @@ fn raw_and_text_do_not_mark_pieces() {
 
 #[test]
 fn text_is_path_tab_bytes_newline() {
-    assert_eq!(record(Format::Text, b"d1/job 7.log", &line(b"x\ty\xff")), b"d1/job 7.log\tx\ty\xff\n");
+    assert_eq!(
+        record(Format::Text, b"d1/job 7.log", &line(b"x\ty\xff")),
+        b"d1/job 7.log\tx\ty\xff\n"
+    );
 }
 
 #[test]
@@ -102,14 +115,21 @@ fn text_escapes_backslash_control_and_stray_bytes_of_the_path_in_lower_case_hex(
     let path = b"a\\b\tc\nd\0e\x1bf\x7fg\xffh\xc3\xe2\x82i";
     assert_eq!(
         record(Format::Text, path, &line(b"")),
-        br"a\x5cb\x09c\x0ad\x00e\x1bf\x7fg\xffh\xc3\xe2\x82i".iter().chain(b"\t\n").copied().collect::<Vec<_>>()
+        br"a\x5cb\x09c\x0ad\x00e\x1bf\x7fg\xffh\xc3\xe2\x82i"
+            .iter()
+            .chain(b"\t\n")
+            .copied()
+            .collect::<Vec<_>>()
     );
 }
 
 #[test]
 fn text_keeps_characters_beyond_ascii_in_the_path() {
     let path = "é/日本/🚀/שלום\u{a0}";
-    assert_eq!(record(Format::Text, path.as_bytes(), &line(b"x")), format!("{path}\tx\n").as_bytes());
+    assert_eq!(
+        record(Format::Text, path.as_bytes(), &line(b"x")),
+        format!("{path}\tx\n").as_bytes()
+    );
 }
 
 #[test]
@@ -162,23 +182,37 @@ fn json_has_every_key_in_order_when_all_apply() {
 #[test]
 fn json_marks_only_pieces_that_no_newline_ends() {
     assert!(!json(b"p", &line(b"x")).contains("eol"));
-    assert!(json(b"p", &Line { ended: false, ..line(b"x") }).ends_with(",\"line\":\"x\",\"eol\":false}\n"));
+    assert!(
+        json(b"p", &Line { ended: false, ..line(b"x") })
+            .ends_with(",\"line\":\"x\",\"eol\":false}\n")
+    );
 }
 
 #[test]
 fn json_escapes_quotes_backslashes_and_controls_and_nothing_else() {
-    let record = json(b"p", &line("\"\\/\0\x07\x08\t\n\x0b\x0c\r\x1f\x7f\u{85}\u{2028}\u{2029}é".as_bytes()));
+    let record = json(
+        b"p",
+        &line("\"\\/\0\x07\x08\t\n\x0b\x0c\r\x1f\x7f\u{85}\u{2028}\u{2029}é".as_bytes()),
+    );
     let expected = "\"line\":\"\\\"\\\\/\\u0000\\u0007\\b\\t\\n\\u000b\\f\\r\\u001f\x7f\u{85}\u{2028}\u{2029}é\"}\n";
     assert!(record.ends_with(expected), "{record:?}");
 }
 
 #[test]
 fn json_replaces_maximal_subparts_by_one_replacement_character_each() {
-    // A cut-off four-byte character, a lone continuation, a surrogate (three bad bytes), an overlong form (two).
+    // A cut-off four-byte character, a lone continuation, a surrogate (three bad bytes), an
+    // overlong form (two).
     let bytes = b"a\xf0\x9f\x9ab\x80c\xed\xa0\x80d\xc0\xafe";
     let record = json(b"p", &line(bytes));
-    assert!(record.contains(&format!("\"line\":\"{}\"", String::from_utf8_lossy(bytes))), "{record:?}");
-    assert!(record.contains("\"line\":\"a\u{fffd}b\u{fffd}c\u{fffd}\u{fffd}\u{fffd}d\u{fffd}\u{fffd}e\""), "{record:?}");
+    assert!(
+        record.contains(&format!("\"line\":\"{}\"", String::from_utf8_lossy(bytes))),
+        "{record:?}"
+    );
+    assert!(
+        record
+            .contains("\"line\":\"a\u{fffd}b\u{fffd}c\u{fffd}\u{fffd}\u{fffd}d\u{fffd}\u{fffd}e\""),
+        "{record:?}"
+    );
 }
 
 #[test]
@@ -191,8 +225,15 @@ fn a_byte_that_needs_an_escape_is_found_at_every_position() {
                 bytes[at] = byte;
                 let plain = json_plain_len(&bytes);
                 let is_plain = !needs_escape(byte) && byte.is_ascii();
-                assert!(if is_plain { plain == len } else { plain <= at }, "{byte:#x} at {at} of {len}: {plain}");
-                assert_eq!(json_plain_len_exact(&bytes), if is_plain { len } else { at }, "{byte:#x} at {at} of {len}");
+                assert!(
+                    if is_plain { plain == len } else { plain <= at },
+                    "{byte:#x} at {at} of {len}: {plain}"
+                );
+                assert_eq!(
+                    json_plain_len_exact(&bytes),
+                    if is_plain { len } else { at },
+                    "{byte:#x} at {at} of {len}"
+                );
                 if let Some(word) = bytes.first_chunk() {
                     let expected = (at < 8 && needs_escape(byte)).then_some(at);
                     assert_eq!(first_to_escape(*word), expected, "{byte:#x} at {at}");
@@ -207,7 +248,11 @@ fn json_of_any_bytes_is_what_serde_json_would_write() {
     let mut random = Random(1);
     for _ in 0..300_000 {
         let (path, bytes) = (random.bytes(12), random.bytes(48));
-        let line = Line { bytes: &bytes, offset: random.next() >> random.below(64), ended: random.below(2) == 0 };
+        let line = Line {
+            bytes: &bytes,
+            offset: random.next() >> random.below(64),
+            ended: random.below(2) == 0,
+        };
         assert_eq!(json(&path, &line), expected_json(&path, &line), "path {path:?} line {bytes:?}");
     }
 }
@@ -217,10 +262,15 @@ fn plain_lines_taken_together_give_the_records_that_each_gives_alone() {
     let mut random = Random(5);
     let (mut taken_together, mut encoder) = (0, Encoder::new(Format::Json));
     for _ in 0..30_000 {
-        let any_or_plain = |random: &mut Random| if random.below(2) == 0 { random.bytes(48) } else { vec![b'x'; random.below(48)] };
-        let bytes: Vec<u8> = (0..random.below(8)).flat_map(|_| [any_or_plain(&mut random), b"\n".to_vec()].concat()).collect();
+        let any_or_plain = |random: &mut Random| {
+            if random.below(2) == 0 { random.bytes(48) } else { vec![b'x'; random.below(48)] }
+        };
+        let bytes: Vec<u8> = (0..random.below(8))
+            .flat_map(|_| [any_or_plain(&mut random), b"\n".to_vec()].concat())
+            .collect();
         // Where the number of digits changes, where all but the last four do, and anywhere.
-        let first = [0, 9_990, 99_990, 19_999_990, random.next() >> random.below(64).max(1)][random.below(5)];
+        let first = [0, 9_990, 99_990, 19_999_990, random.next() >> random.below(64).max(1)]
+            [random.below(5)];
         let (limit, len_max) = (1 + random.below(100), random.below(1_500));
         let (mut lines, mut out) = (crate::lines::split_lines(&bytes, first, limit), Vec::new());
         encoder.begin(&source(b"p"));
@@ -228,18 +278,25 @@ fn plain_lines_taken_together_give_the_records_that_each_gives_alone() {
         loop {
             let (before, mut one_by_one) = (out.len(), lines.clone());
             let count = encoder.encode_plain_lines(&mut lines, len_max, &mut out);
-            (0..count).for_each(|_| expected += &expected_json(b"p", &one_by_one.next().expect("it was taken")));
+            (0..count).for_each(|_| {
+                expected += &expected_json(b"p", &one_by_one.next().expect("it was taken"))
+            });
             assert_eq!((lines.consumed(), count > 0), (one_by_one.consumed(), out.len() > before));
             taken_together += usize::from(count > 1);
             let next = one_by_one.next();
-            let is_plain =
-                next.is_some_and(|next| next.ended && next.bytes.iter().all(|&byte| !needs_escape(byte) && byte.is_ascii()));
+            let is_plain = next.is_some_and(|next| {
+                next.ended && next.bytes.iter().all(|&byte| !needs_escape(byte) && byte.is_ascii())
+            });
             assert!(!is_plain || out.len() >= len_max, "it ends where it must");
             let Some(line) = lines.next() else { break };
             encoder.encode(&line, &mut out);
             expected += &expected_json(b"p", &line);
         }
-        assert_eq!(String::from_utf8_lossy(&out), expected, "{bytes:?} at {first}, at most {limit}");
+        assert_eq!(
+            String::from_utf8_lossy(&out),
+            expected,
+            "{bytes:?} at {first}, at most {limit}"
+        );
     }
     assert!(taken_together > 3_000, "{taken_together}");
 }
@@ -248,10 +305,24 @@ fn plain_lines_taken_together_give_the_records_that_each_gives_alone() {
 fn an_offset_is_written_whatever_the_one_before_was() {
     let mut encoder = Encoder::new(Format::Json);
     encoder.begin(&source(b"p"));
-    for offset in
-        [0, 9_999, 10_000, 10_001, 19_999, 20_000, 10_000, 9_999, 100_000, 99_999, u64::MAX, u64::MAX - 9_999, 5, u64::MAX]
-    {
-        let (line, mut alone, mut together) = (Line { offset, ..line(b"x") }, Vec::new(), Vec::new());
+    for offset in [
+        0,
+        9_999,
+        10_000,
+        10_001,
+        19_999,
+        20_000,
+        10_000,
+        9_999,
+        100_000,
+        99_999,
+        u64::MAX,
+        u64::MAX - 9_999,
+        5,
+        u64::MAX,
+    ] {
+        let (line, mut alone, mut together) =
+            (Line { offset, ..line(b"x") }, Vec::new(), Vec::new());
         encoder.encode(&line, &mut alone);
         let mut lines = crate::lines::split_lines(b"x\n", offset, 10);
         assert_eq!(encoder.encode_plain_lines(&mut lines, usize::MAX, &mut together), 1);
@@ -292,7 +363,12 @@ fn records_are_appended_and_share_the_source_until_the_next_begin() {
 fn the_file_names_device_and_inode_in_hex_and_the_incarnation_in_decimal() {
     let mut encoder = Encoder::new(Format::Json);
     let mut out = Vec::new();
-    encoder.begin(&Source { device: u64::MAX, inode: 0, incarnation: 4_294_967_295, ..source(b"p") });
+    encoder.begin(&Source {
+        device: u64::MAX,
+        inode: 0,
+        incarnation: 4_294_967_295,
+        ..source(b"p")
+    });
     encoder.encode(&line(b""), &mut out);
     let value: serde_json::Value = serde_json::from_slice(&out).unwrap();
     assert_eq!(value["file"], "ffffffffffffffff-0-4294967295");
@@ -302,7 +378,10 @@ fn the_file_names_device_and_inode_in_hex_and_the_incarnation_in_decimal() {
 fn time_is_right_when_seconds_repeat_step_forward_and_step_back() {
     let mut formatted = FormattedTime::new();
     let mut text = |seconds: u64, nanos: u32| {
-        String::from_utf8(formatted.text_of(SystemTime::UNIX_EPOCH + Duration::new(seconds, nanos)).to_vec()).unwrap()
+        String::from_utf8(
+            formatted.text_of(SystemTime::UNIX_EPOCH + Duration::new(seconds, nanos)).to_vec(),
+        )
+        .unwrap()
     };
     assert_eq!(text(1_795_341_600, 1), "2026-11-22T10:00:00.000000001Z");
     assert_eq!(text(1_795_341_600, 999_999_999), "2026-11-22T10:00:00.999999999Z");
@@ -315,8 +394,14 @@ fn time_is_right_when_seconds_repeat_step_forward_and_step_back() {
 fn a_clock_far_off_gives_the_nearest_time_that_can_be_written() {
     let mut formatted = FormattedTime::new();
     let mut text = |time: SystemTime| String::from_utf8(formatted.text_of(time).to_vec()).unwrap();
-    assert_eq!(text(SystemTime::UNIX_EPOCH - Duration::from_secs(1)), "1970-01-01T00:00:00.000000000Z");
-    assert_eq!(text(SystemTime::UNIX_EPOCH + Duration::from_secs(SECOND_MAX + 1)), "9999-12-31T23:59:59.000000000Z");
+    assert_eq!(
+        text(SystemTime::UNIX_EPOCH - Duration::from_secs(1)),
+        "1970-01-01T00:00:00.000000000Z"
+    );
+    assert_eq!(
+        text(SystemTime::UNIX_EPOCH + Duration::from_secs(SECOND_MAX + 1)),
+        "9999-12-31T23:59:59.000000000Z"
+    );
 }
 
 #[test]

@@ -1,7 +1,9 @@
 //! Further names of files with several hard links, or links to them: rare, so outside the slots.
 //!
-//! In: names that come and go. Out: the file of a name, the names of a file, the names in a directory.
-//! Always holds: a name stands for one file; whatever is asked or changed takes a time that does not depend on how many names there are.
+//! In: names that come and go. Out: the file of a name, the names of a file, the names in a
+//! directory.
+//! Always holds: a name stands for one file; whatever is asked or changed takes a time that does
+//! not depend on how many names there are.
 
 use std::hash::BuildHasher;
 
@@ -64,7 +66,9 @@ impl Aliases {
         if self.by_name.is_empty() {
             return None;
         }
-        let is_it = |&at: &u32| self.all[at as usize].dir == dir.0 && self.names.get(self.all[at as usize].name) == name;
+        let is_it = |&at: &u32| {
+            self.all[at as usize].dir == dir.0 && self.names.get(self.all[at as usize].name) == name
+        };
         self.by_name.find(self.hasher.hash_one((dir.0, name)), is_it).copied()
     }
 
@@ -82,18 +86,38 @@ impl Aliases {
             self.remove_at(known);
         }
         let alone = Links { previous: NONE, next: NONE };
-        let alias = Alias { dir: dir.0, name: self.names.insert(name), file, of_file: alone, in_dir: alone };
+        let alias = Alias {
+            dir: dir.0,
+            name: self.names.insert(name),
+            file,
+            of_file: alone,
+            in_dir: alone,
+        };
         let at = if let Some(at) = self.free.pop() {
             self.all[at as usize] = alias;
             at
         } else {
             self.all.push(alias);
-            u32::try_from(self.all.len() - 1).ok().filter(|&at| at < NONE).expect("fewer than 2^32 further names")
+            u32::try_from(self.all.len() - 1)
+                .ok()
+                .filter(|&at| at < NONE)
+                .expect("fewer than 2^32 further names")
         };
-        append(&mut self.all, self.of_file.entry(file).or_insert(Ends { first: NONE, last: NONE }), at, |alias| &mut alias.of_file);
-        append(&mut self.all, self.in_dir.entry(dir).or_insert(Ends { first: NONE, last: NONE }), at, |alias| &mut alias.in_dir);
+        append(
+            &mut self.all,
+            self.of_file.entry(file).or_insert(Ends { first: NONE, last: NONE }),
+            at,
+            |alias| &mut alias.of_file,
+        );
+        append(
+            &mut self.all,
+            self.in_dir.entry(dir).or_insert(Ends { first: NONE, last: NONE }),
+            at,
+            |alias| &mut alias.in_dir,
+        );
         let (all, names, hasher) = (&self.all, &self.names, &self.hasher);
-        let hash = |at: u32| hasher.hash_one((all[at as usize].dir, names.get(all[at as usize].name)));
+        let hash =
+            |at: u32| hasher.hash_one((all[at as usize].dir, names.get(all[at as usize].name)));
         self.by_name.insert_unique(hash(at), at, |&at| hash(at));
     }
 
@@ -168,7 +192,12 @@ fn append(all: &mut [Alias], ends: &mut Ends, at: u32, links: fn(&mut Alias) -> 
 }
 
 /// Takes a name out of one of its lists. Says whether that is empty now.
-fn take_out(all: &mut [Alias], ends: &mut Ends, at: u32, links: fn(&mut Alias) -> &mut Links) -> bool {
+fn take_out(
+    all: &mut [Alias],
+    ends: &mut Ends,
+    at: u32,
+    links: fn(&mut Alias) -> &mut Links,
+) -> bool {
     let Links { previous, next } = *links(&mut all[at as usize]);
     if previous == NONE {
         ends.first = next;
@@ -199,11 +228,17 @@ mod tests {
             aliases.add(other, DirId(8), name);
         }
         aliases.add(one, DirId(7), b"a");
-        assert_eq!(names(&aliases, one), [(7, b"a".to_vec()), (7, b"b".to_vec()), (7, b"c".to_vec())]);
+        assert_eq!(
+            names(&aliases, one),
+            [(7, b"a".to_vec()), (7, b"b".to_vec()), (7, b"c".to_vec())]
+        );
         assert_eq!(aliases.remove(DirId(7), b"b"), Some(one));
         assert_eq!(aliases.remove(DirId(7), b"b"), None);
         aliases.add(other, DirId(7), b"a");
-        assert_eq!((names(&aliases, one), aliases.find(DirId(7), b"a")), (vec![(7, b"c".to_vec())], Some(other)));
+        assert_eq!(
+            (names(&aliases, one), aliases.find(DirId(7), b"a")),
+            (vec![(7, b"c".to_vec())], Some(other))
+        );
         assert_eq!(aliases.last_of(other), Some((DirId(7), b"a".as_slice())));
         assert_eq!(aliases.one_in(DirId(7)), Some((b"c".as_slice(), one)));
         aliases.remove(DirId(7), b"c");
@@ -218,6 +253,9 @@ mod tests {
         for number in (0..100_000).rev().step_by(2).chain((0..100_000).step_by(2)) {
             assert_eq!(aliases.remove(DirId(number % 1_000), &name(number)), Some(file));
         }
-        assert_eq!((aliases.all.capacity(), aliases.of_file.len(), aliases.in_dir.len()), (0, 0, 0));
+        assert_eq!(
+            (aliases.all.capacity(), aliases.of_file.len(), aliases.in_dir.len()),
+            (0, 0, 0)
+        );
     }
 }

@@ -1,18 +1,25 @@
-//! How many files are in which state: counted where a state changes, so that a question costs nothing.
+//! How many files are in which state: counted where a state changes, so that a question costs
+//! nothing.
 //!
-//! In: every change of a file's life and of the bits that decide what it counts as. Out: the counts.
+//! In: every change of a file's life and of the bits that decide what it counts as. Out: the
+//! counts.
 //! Always holds: the counts are those that counting all slots anew gives.
 
 use super::{FileSlot, Life, Registry, SlotId, State};
 use crate::status::Files;
 
-/// Bits that decide how a file counts that is followed and has none of [`RARE`]. They are the lowest ones, so that they are a place in a
-/// table: these are the changes of every line.
-const ORDINARY: State = State::DIRTY.union(State::COOLING).union(State::BACKLOG).union(State::HAS_MORE);
+/// Bits that decide how a file counts that is followed and has none of [`RARE`]. They are the
+/// lowest ones, so that they are a place in a table: these are the changes of every line.
+const ORDINARY: State =
+    State::DIRTY.union(State::COOLING).union(State::BACKLOG).union(State::HAS_MORE);
 
 /// Bits that come before those.
-const RARE: State =
-    State::UNREADABLE.union(State::DOUBT).union(State::RETRY).union(State::WAITING).union(State::LISTED).union(State::UNSTORED);
+const RARE: State = State::UNREADABLE
+    .union(State::DOUBT)
+    .union(State::RETRY)
+    .union(State::WAITING)
+    .union(State::LISTED)
+    .union(State::UNSTORED);
 
 const PLACES: usize = ORDINARY.bits() as usize + 1;
 
@@ -32,7 +39,8 @@ enum Class {
 
 const CLASSES: usize = Class::Ignored as usize + 1;
 
-/// How many files there are of each sort. Those that are followed, and neither dirty nor rare, are the rest.
+/// How many files there are of each sort. Those that are followed, and neither dirty nor rare, are
+/// the rest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Counts {
     /// Dirty files that are followed and have no bit of [`RARE`], by their bits of [`ORDINARY`].
@@ -87,15 +95,21 @@ fn place(state: State) -> usize {
 }
 
 impl Registry {
-    /// Sets and clears bits of [`State::SCHEDULED`], which is the schedule's business alone. Returns what was before.
+    /// Sets and clears bits of [`State::SCHEDULED`], which is the schedule's business alone.
+    /// Returns what was before.
     #[inline(always)]
     pub(crate) fn reschedule(&mut self, id: SlotId, set: State, clear: State) -> State {
-        debug_assert!(State::SCHEDULED.contains(set | clear), "{set:?} and {clear:?} are not the schedule's");
+        debug_assert!(
+            State::SCHEDULED.contains(set | clear),
+            "{set:?} and {clear:?} are not the schedule's"
+        );
         let slot = &mut self.slots[id.0 as usize];
         let before = slot.state;
         let after = before.union(set).difference(clear);
         slot.state = after;
-        if (set | clear).intersects(ORDINARY | RARE) && (before | set).intersects(State::DIRTY | RARE) {
+        if (set | clear).intersects(ORDINARY | RARE)
+            && (before | set).intersects(State::DIRTY | RARE)
+        {
             if slot.life == Life::Following && !(before | set).intersects(RARE) {
                 if before.contains(State::DIRTY) {
                     self.counts.dirty[place(before)] -= 1;
@@ -126,8 +140,8 @@ impl Registry {
         self.counts.add(slot);
     }
 
-    /// How many files are in which state. `is_blocked`: the output keeps what changed from being read; `is_backlog_blocked`: it keeps
-    /// backlog.
+    /// How many files are in which state. `is_blocked`: the output keeps what changed from being
+    /// read; `is_backlog_blocked`: it keeps backlog.
     pub(crate) fn counts(&self, is_blocked: bool, is_backlog_blocked: bool) -> Files {
         let count = |class: Class| self.counts.others[class as usize] as u64;
         let mut files = Files {
@@ -143,7 +157,11 @@ impl Registry {
         };
         for (bits, &count) in (0..).zip(&self.counts.dirty) {
             let state = State::from_bits_truncate(bits);
-            let is_held_up = if state.intersects(State::BACKLOG | State::HAS_MORE) { is_backlog_blocked } else { is_blocked };
+            let is_held_up = if state.intersects(State::BACKLOG | State::HAS_MORE) {
+                is_backlog_blocked
+            } else {
+                is_blocked
+            };
             let total = match state {
                 _ if state.contains(State::COOLING) => &mut files.cooling,
                 _ if is_held_up => &mut files.blocked,

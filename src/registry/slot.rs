@@ -1,7 +1,8 @@
 //! One file: what is known of it, in the 64 bytes that each costs.
 //!
-//! In: what the registry and the engine note. Out: the same. Always holds: whoever sets a bit that decides whether the file is read, or
-//! what it counts as, does it through the registry.
+//! In: what the registry and the engine note. Out: the same.
+//! Always holds: whoever sets a bit that decides whether the file is read, or what it counts as,
+//! does it through the registry.
 
 use super::State;
 use crate::inputs::InputId;
@@ -49,7 +50,8 @@ pub(crate) enum Life {
 #[derive(Debug)]
 pub(crate) struct FileSlot {
     pub(super) inode: u64,
-    /// Everything before it was encoded into records, or skipped and counted. The start of a line, or of a further piece of one.
+    /// Everything before it was encoded into records, or skipped and counted. The start of a line,
+    /// or of a further piece of one.
     pub(crate) offset: u64,
     pub(super) generation: u32,
     /// Grows when the content restarts: the third part of `file` in json records.
@@ -72,7 +74,8 @@ pub(crate) struct FileSlot {
     pub(crate) input: InputId,
 }
 
-const _: () = assert!(size_of::<FileSlot>() == 64, "one cache line, and the README's bytes per file");
+const _: () =
+    assert!(size_of::<FileSlot>() == 64, "one cache line, and the README's bytes per file");
 
 impl FileSlot {
     /// The directory that the name is in, or was in last.
@@ -90,7 +93,8 @@ impl FileSlot {
         self.life
     }
 
-    /// Sets bits that are nobody's business but the setter's: see [`State::SCHEDULED`] for the others.
+    /// Sets bits that are nobody's business but the setter's: see [`State::SCHEDULED`] for the
+    /// others.
     #[inline]
     pub(crate) fn set(&mut self, bits: State) {
         self.put(bits, true);
@@ -105,13 +109,17 @@ impl FileSlot {
     /// Sets or clears such bits.
     #[inline]
     pub(crate) fn put(&mut self, bits: State, is_set: bool) {
-        debug_assert!(!bits.intersects(State::SCHEDULED | State::UNREADABLE), "{bits:?} have owners");
+        debug_assert!(
+            !bits.intersects(State::SCHEDULED | State::UNREADABLE),
+            "{bits:?} have owners"
+        );
         self.state.set(bits, is_set);
     }
 
     /// Something was, or may have been, written that was not read; also if it cannot be read.
     pub(crate) fn may_have_unread(&self) -> bool {
-        self.state.contains(State::DIRTY) || self.state.contains(State::UNREADABLE | State::MAY_HOLD_BYTES)
+        self.state.contains(State::DIRTY)
+            || self.state.contains(State::UNREADABLE | State::MAY_HOLD_BYTES)
     }
 
     /// Whether the slot is found by its name.

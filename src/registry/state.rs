@@ -1,6 +1,7 @@
 //! What is going on with a file: a bit for each thing that may be.
 //!
-//! In: what events, looks and reads tell. Out: which queue a file is in, and what keeps it from being read.
+//! In: what events, looks and reads tell. Out: which queue a file is in, and what keeps it from
+//! being read.
 //! Always holds: a bit that keeps a file back is taken away by something that is sure to come.
 
 use bitflags::bitflags;
@@ -13,7 +14,8 @@ bitflags! {
         const DIRTY = 1 << 0;
         /// Was read within the coalescing time.
         const COOLING = 1 << 1;
-        /// Came up in a listing, and was not read to its end since: these are read one after the other.
+        /// Came up in a listing, and was not read to its end since: these are read one after the
+        /// other.
         const BACKLOG = 1 << 2;
         /// Had more unread bytes than fit into one turn, and was not read to its end since.
         const HAS_MORE = 1 << 3;
@@ -43,8 +45,9 @@ bitflags! {
         const DELETED = 1 << 15;
         /// Took the name of another file, which is read first whenever both have something to read.
         const HAS_PREDECESSOR = 1 << 16;
-        /// Came up in a listing of a directory that is not new to us, or appeared whole: no event tells its age. Once identified, it
-        /// is read together with the others that came up, in the order of their last modification.
+        /// Came up in a listing of a directory that is not new to us, or appeared whole: no event
+        /// tells its age. Once identified, it is read together with the others that came up, in the
+        /// order of their last modification.
         const LISTED = 1 << 18;
         /// Has its name from a replayed rename that no look confirmed yet.
         const UNCONFIRMED = 1 << 19;
@@ -54,7 +57,8 @@ bitflags! {
         const RETRY = 1 << 21;
         /// Is in the queue of dirty files.
         const QUEUED = 1 << 22;
-        /// Waited for its predecessor, which was read to its end: not again before the next read, or a busy one would starve it.
+        /// Waited for its predecessor, which was read to its end: not again before the next read,
+        /// or a busy one would starve it.
         const RELEASED = 1 << 17;
         /// Its story is not stored yet: no record of it may leave.
         const UNSTORED = 1 << 23;
@@ -66,10 +70,12 @@ bitflags! {
         const IDENTIFIED = 1 << 26;
         /// It is found by its name.
         const BOUND = 1 << 27;
-        /// A write, a rename or a listing brought the name up: it may hold bytes that nobody has read. A name that was just created holds
-        /// none, unless it is dirty. With `UNREADABLE`: it has bytes that could not be read.
+        /// A write, a rename or a listing brought the name up: it may hold bytes that nobody has
+        /// read. A name that was just created holds none, unless it is dirty. With `UNREADABLE`: it
+        /// has bytes that could not be read.
         const MAY_HOLD_BYTES = 1 << 28;
-        /// Left out, because its first block is binary. Its mark is a digest of what the last look told.
+        /// Left out, because its first block is binary. Its mark is a digest of what the last look
+        /// told.
         const BINARY = 1 << 29;
         /// Its first block decides whether it is left out.
         const UNDECIDED = 1 << 30;
@@ -79,7 +85,8 @@ bitflags! {
 }
 
 impl State {
-    /// Which queue the file is in, and what keeps it from being read: the engine's schedule sets and clears these.
+    /// Which queue the file is in, and what keeps it from being read: the engine's schedule sets
+    /// and clears these.
     pub(crate) const SCHEDULED: State = State::DIRTY
         .union(State::QUEUED)
         .union(State::COOLING)
@@ -93,6 +100,9 @@ impl State {
         .union(State::RELEASED);
 
     /// Something else has to happen before the file is read.
-    pub(crate) const KEPT_BACK: State =
-        State::COOLING.union(State::WAITING).union(State::DOUBT).union(State::UNSTORED).union(State::LISTED);
+    pub(crate) const KEPT_BACK: State = State::COOLING
+        .union(State::WAITING)
+        .union(State::DOUBT)
+        .union(State::UNSTORED)
+        .union(State::LISTED);
 }

@@ -83,7 +83,8 @@ fn a_key_of_a_freed_slot_is_dead_though_the_slot_is_used_again() {
 fn slots_and_names_do_not_grow_with_files_that_came_and_went() {
     let mut files = Registry::new();
     for round in 0..50 {
-        let ids: Vec<SlotId> = (0..100).map(|n| files.insert(DIR, format!("job{n}-{round}.log").as_bytes())).collect();
+        let ids: Vec<SlotId> =
+            (0..100).map(|n| files.insert(DIR, format!("job{n}-{round}.log").as_bytes())).collect();
         for id in ids {
             files.unbind(id);
             files.free(id);

@@ -1,9 +1,11 @@
 //! Settings files: TOML -> what they say, with the line of each value.
 //!
-//! In: a file and the `*.toml` of the directory `conf.d` beside it, in the order of their names. Out: [`Files`]. Of a single value (and of
-//! a list) the last file that says it counts; `[[input]]` tables add up.
-//! Always holds: unknown keys, wrong types and a key that is said twice in one file are refused with file and line, all of them at once. Only regular files are
-//! read: they are read again while the loop waits.
+//! In: a file and the `*.toml` of the directory `conf.d` beside it, in the order of their names.
+//! Out: [`Files`]. Of a single value (and of a list) the last file that says it counts; `[[input]]`
+//! tables add up.
+//! Always holds: unknown keys, wrong types and a key that is said twice in one file are refused
+//! with file and line, all of them at once. Only regular files are read: they are read again while
+//! the loop waits.
 
 use std::borrow::Cow;
 use std::cell::RefCell;
@@ -15,7 +17,10 @@ use std::rc::Rc;
 use toml::Spanned;
 use toml::de::{DeInteger, DeTable, DeValue};
 
-use super::{Files, Given, InputTable, Key, Kind, Label, SettingError, Source, Text, Variables, set_label, similar};
+use super::{
+    Files, Given, InputTable, Key, Kind, Label, SettingError, Source, Text, Variables, set_label,
+    similar,
+};
 use crate::config::INPUTS_MAX;
 use crate::sys::text;
 
@@ -31,16 +36,27 @@ const SHOWN_CHARS: usize = 60;
 /// The table of labels, for all inputs or in an input's table.
 const LABELS: &str = "labels";
 
-/// Reads a settings file and those of `conf.d` beside it. What is wrong with them is added to `errors`.
-pub(crate) fn read(main: &OsStr, keys: &[Key], variables: Variables<'_>, errors: &mut Vec<SettingError>) -> Files {
+/// Reads a settings file and those of `conf.d` beside it. What is wrong with them is added to
+/// `errors`.
+pub(crate) fn read(
+    main: &OsStr,
+    keys: &[Key],
+    variables: Variables<'_>,
+    errors: &mut Vec<SettingError>,
+) -> Files {
     let main = Path::new(main);
     let more = main.parent().unwrap_or(Path::new("")).join(MORE);
     let names = text::names(&more).unwrap_or_else(|error| {
-        errors.push(SettingError::File { path: more.display().to_string(), reason: format!("cannot list it: {error}") });
+        errors.push(SettingError::File {
+            path: more.display().to_string(),
+            reason: format!("cannot list it: {error}"),
+        });
         Vec::new()
     });
-    let is_ours =
-        |name: &&OsStr| Path::new(name).extension() == Some(OsStr::new("toml")) && !name.as_encoded_bytes().starts_with(b".");
+    let is_ours = |name: &&OsStr| {
+        Path::new(name).extension() == Some(OsStr::new("toml"))
+            && !name.as_encoded_bytes().starts_with(b".")
+    };
     let mut files = Files::default();
     let others = names.iter().map(|name| &**name).filter(is_ours).map(|name| more.join(name));
     for path in std::iter::once(main.to_owned()).chain(others) {
@@ -48,7 +64,10 @@ pub(crate) fn read(main: &OsStr, keys: &[Key], variables: Variables<'_>, errors:
         match text::read(&path) {
             Ok(bytes) => merge(&mut files, parse(&name, &bytes, keys, variables, errors)),
             Err(error) => {
-                errors.push(SettingError::File { path: name, reason: format!("cannot read the settings: {error}") });
+                errors.push(SettingError::File {
+                    path: name,
+                    reason: format!("cannot read the settings: {error}"),
+                });
             }
         }
     }
@@ -68,21 +87,36 @@ fn merge(files: &mut Files, later: Files) {
 /// What cannot be said of one file alone.
 fn check_inputs(files: &Files) -> Result<(), SettingError> {
     if let (Some(paths), Some(input)) = (files.values.get("paths"), files.inputs.first()) {
-        let reason = format!("contradicts the [[input]] table at {}: write another table for these paths", input.source);
-        return Err(SettingError::Value { at: paths.source.clone(), key: "paths".to_owned(), reason });
+        let reason = format!(
+            "contradicts the [[input]] table at {}: write another table for these paths",
+            input.source
+        );
+        return Err(SettingError::Value {
+            at: paths.source.clone(),
+            key: "paths".to_owned(),
+            reason,
+        });
     }
     match files.inputs.get(INPUTS_MAX) {
         None => Ok(()),
         Some(input) => {
-            let reason = format!("there are {} inputs, {INPUTS_MAX} is the limit", files.inputs.len());
+            let reason =
+                format!("there are {} inputs, {INPUTS_MAX} is the limit", files.inputs.len());
             Err(SettingError::Value { at: input.source.clone(), key: INPUT.to_owned(), reason })
         }
     }
 }
 
 /// Reads the text of one file.
-pub(super) fn parse(path: &str, bytes: &[u8], keys: &[Key], variables: Variables<'_>, errors: &mut Vec<SettingError>) -> Files {
-    let document = Document { path: path.into(), text: bytes, keys, variables, errors: RefCell::default() };
+pub(super) fn parse(
+    path: &str,
+    bytes: &[u8],
+    keys: &[Key],
+    variables: Variables<'_>,
+    errors: &mut Vec<SettingError>,
+) -> Files {
+    let document =
+        Document { path: path.into(), text: bytes, keys, variables, errors: RefCell::default() };
     let files = document.read().unwrap_or_else(|error| {
         document.errors.borrow_mut().push(error);
         Files::default()
@@ -106,7 +140,9 @@ impl Document<'_> {
         let span = error.span().unwrap_or(text.len()..text.len());
         let reason = error.message().replace('\n', ", ");
         // The key that is there twice, or the word that is none.
-        let word = text.get(span.clone()).filter(|word| (1..=SHOWN_CHARS).contains(&word.chars().count()) && !word.contains('\n'));
+        let word = text.get(span.clone()).filter(|word| {
+            (1..=SHOWN_CHARS).contains(&word.chars().count()) && !word.contains('\n')
+        });
         let reason = word.map(|word| format!("{word}: {reason}")).unwrap_or(reason);
         SettingError::Syntax { at: self.source(&span), reason }
     }
@@ -158,25 +194,35 @@ impl Document<'_> {
             match name.get_ref().as_ref() {
                 INPUT => files.inputs = self.noted(self.inputs(value)).unwrap_or_default(),
                 LABELS => files.labels = self.noted(self.labels(value)).unwrap_or_default(),
-                key => files.values.extend(self.noted(self.setting(key, name, value, |key| key.is_in_files))),
+                key => files
+                    .values
+                    .extend(self.noted(self.setting(key, name, value, |key| key.is_in_files))),
             }
         }
         files
     }
 
     fn inputs(&self, value: &Spanned<DeValue<'_>>) -> Result<Vec<InputTable>, SettingError> {
-        let refuse = |span: &Range<usize>| self.refuse(span, INPUT, "expected tables, each under a line [[input]]");
+        let refuse = |span: &Range<usize>| {
+            self.refuse(span, INPUT, "expected tables, each under a line [[input]]")
+        };
         let DeValue::Array(tables) = value.get_ref() else { return Err(refuse(&value.span())) };
         let mut inputs = Vec::new();
         for table in tables.iter() {
-            let DeValue::Table(entries) = table.get_ref() else { return Err(refuse(&table.span())) };
+            let DeValue::Table(entries) = table.get_ref() else {
+                return Err(refuse(&table.span()));
+            };
             inputs.extend(self.noted(self.input(entries, &table.span())));
         }
         Ok(inputs)
     }
 
     fn input(&self, table: &DeTable<'_>, span: &Range<usize>) -> Result<InputTable, SettingError> {
-        let mut input = InputTable { source: self.source(span), values: super::Values::new(), labels: Vec::new() };
+        let mut input = InputTable {
+            source: self.source(span),
+            values: super::Values::new(),
+            labels: Vec::new(),
+        };
         let mut has_paths = false;
         for (name, value) in entries(table) {
             match name.get_ref().as_ref() {
@@ -224,7 +270,9 @@ impl Document<'_> {
         let source = self.source(&value.span());
         let given = |text: String| Ok(Given::new([text.into()], &source));
         match (key.kind, value.get_ref()) {
-            (Kind::Switch | Kind::Boolean | Kind::Rule, DeValue::Boolean(value)) => given(value.to_string()),
+            (Kind::Switch | Kind::Boolean | Kind::Rule, DeValue::Boolean(value)) => {
+                given(value.to_string())
+            }
             (Kind::Text | Kind::Number | Kind::Rule, DeValue::String(text)) => {
                 given(self.expand(text, &value.span(), &key.name)?)
             }
@@ -234,14 +282,19 @@ impl Document<'_> {
             },
             (Kind::List, DeValue::Array(values)) => {
                 let text = |value: &Spanned<DeValue<'_>>| match value.get_ref() {
-                    DeValue::String(text) => {
-                        Ok(Text { text: self.expand(text, &value.span(), &key.name)?.into(), source: self.source(&value.span()) })
-                    }
+                    DeValue::String(text) => Ok(Text {
+                        text: self.expand(text, &value.span(), &key.name)?.into(),
+                        source: self.source(&value.span()),
+                    }),
                     other => Err(self.wrong_type(key, other, &value.span())),
                 };
                 let texts: Vec<Text> = values.iter().map(text).collect::<Result<_, _>>()?;
                 if texts.is_empty() && key.name == "paths" {
-                    return Err(self.refuse(&value.span(), &key.name, "at least one path is needed"));
+                    return Err(self.refuse(
+                        &value.span(),
+                        &key.name,
+                        "at least one path is needed",
+                    ));
                 }
                 Ok(Given { source, texts })
             }
@@ -267,7 +320,10 @@ impl Document<'_> {
 
     fn labels(&self, value: &Spanned<DeValue<'_>>) -> Result<Vec<Label>, SettingError> {
         let DeValue::Table(table) = value.get_ref() else {
-            let reason = format!("expected a table of strings, as in {{ cluster = \"a\" }}, not {}", type_name(value.get_ref()));
+            let reason = format!(
+                "expected a table of strings, as in {{ cluster = \"a\" }}, not {}",
+                type_name(value.get_ref())
+            );
             return Err(self.refuse(&value.span(), LABELS, reason));
         };
         let mut labels = Vec::new();
@@ -277,10 +333,18 @@ impl Document<'_> {
                 return Err(self.refuse(&name.span(), &key, "the name of a label is empty"));
             }
             let DeValue::String(text) = value.get_ref() else {
-                return Err(self.refuse(&value.span(), &key, format!("expected a string, not {}", type_name(value.get_ref()))));
+                return Err(self.refuse(
+                    &value.span(),
+                    &key,
+                    format!("expected a string, not {}", type_name(value.get_ref())),
+                ));
             };
             let text = self.expand(text, &value.span(), &key)?;
-            labels.push(Label { name: name.get_ref().to_string(), value: text, source: self.source(&value.span()) });
+            labels.push(Label {
+                name: name.get_ref().to_string(),
+                value: text,
+                source: self.source(&value.span()),
+            });
         }
         Ok(labels)
     }

@@ -1,7 +1,9 @@
 //! `${NAME}` in the values of settings files: the value of an environment variable.
 //!
-//! In: a value as written, the variables of the process. Out: the value with its references replaced.
-//! Always holds: a variable that is not set is refused, unless a default is given: an unset one must not become an empty path.
+//! In: a value as written, the variables of the process. Out: the value with its references
+//! replaced.
+//! Always holds: a variable that is not set is refused, unless a default is given: an unset one
+//! must not become an empty path.
 
 use std::ffi::{OsStr, OsString};
 
@@ -15,7 +17,8 @@ const HOSTNAME: &str = "HOSTNAME";
 pub(crate) struct Variables<'a>(pub(crate) &'a [(OsString, OsString)]);
 
 impl Variables<'_> {
-    /// Replaces `${NAME}`, and `${NAME:-DEFAULT}` if NAME is not set or empty. `$${` stands for `${`; any other `$` for itself.
+    /// Replaces `${NAME}`, and `${NAME:-DEFAULT}` if NAME is not set or empty. `$${` stands for
+    /// `${`; any other `$` for itself.
     ///
     /// # Errors
     /// Why a reference cannot be replaced.
@@ -31,8 +34,9 @@ impl Variables<'_> {
                 continue;
             }
             out.push_str(before);
-            let end =
-                reference.find('}').ok_or_else(|| format!("`{reference}`: the closing brace is missing (write $${{ for ${{)"))?;
+            let end = reference.find('}').ok_or_else(|| {
+                format!("`{reference}`: the closing brace is missing (write $${{ for ${{)")
+            })?;
             out.push_str(&self.value(&reference[2..end])?);
             rest = &reference[end + 1..];
         }
@@ -45,23 +49,34 @@ impl Variables<'_> {
             Some((name, default)) => (name, Some(default)),
             None => (reference, None),
         };
-        let is_name = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+        let is_name = !name.is_empty()
+            && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
         if !is_name {
-            return Err(format!("${{{reference}}}: {name:?} is no name of a variable (write $${{ for ${{)"));
+            return Err(format!(
+                "${{{reference}}}: {name:?} is no name of a variable (write $${{ for ${{)"
+            ));
         }
         if default.is_some_and(|default| default.contains("${")) {
             return Err(format!("${{{reference}}}...: a default has no reference in it"));
         }
-        let given = self.0.iter().find(|(known, _)| known == OsStr::new(name)).map(|(_, value)| value.as_os_str());
+        let given = self
+            .0
+            .iter()
+            .find(|(known, _)| known == OsStr::new(name))
+            .map(|(_, value)| value.as_os_str());
         match (given.filter(|value| !value.is_empty()), default) {
-            (Some(value), _) => {
-                value.to_str().map(str::to_owned).ok_or_else(|| format!("${{{reference}}}: the value of the variable is not UTF-8"))
-            }
+            (Some(value), _) => value
+                .to_str()
+                .map(str::to_owned)
+                .ok_or_else(|| format!("${{{reference}}}: the value of the variable is not UTF-8")),
             (None, Some(default)) => Ok(default.to_owned()),
-            (None, None) if name == HOSTNAME => host::name().map_err(|error| format!("${{{reference}}}: {error}")),
-            (None, None) => {
-                Err(format!("${{{reference}}}: the environment variable is not set, or empty (${{{name}:-DEFAULT}} has a default)"))
+            (None, None) if name == HOSTNAME => {
+                host::name().map_err(|error| format!("${{{reference}}}: {error}"))
             }
+            (None, None) => Err(format!(
+                "${{{reference}}}: the environment variable is not set, or empty \
+                (${{{name}:-DEFAULT}} has a default)"
+            )),
         }
     }
 }
@@ -71,7 +86,8 @@ mod tests {
     use super::*;
 
     fn expand(text: &str) -> Result<String, String> {
-        let variables = [("CLUSTER", "east"), ("EMPTY", "")].map(|(name, value)| (name.into(), value.into()));
+        let variables =
+            [("CLUSTER", "east"), ("EMPTY", "")].map(|(name, value)| (name.into(), value.into()));
         Variables(&variables).expand(text)
     }
 

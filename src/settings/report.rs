@@ -1,6 +1,8 @@
-//! The settings as they hold, for people and programs: what `check` prints, and what a run compares after it read them again.
+//! The settings as they hold, for people and programs: what `check` prints, and what a run compares
+//! after it read them again.
 //!
-//! In: keys with the values that count. Out: TOML that can be used as a settings file again, each line with its source, or JSON lines.
+//! In: keys with the values that count. Out: TOML that can be used as a settings file again, each
+//! line with its source, or JSON lines.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt::Write as _;
@@ -44,7 +46,10 @@ impl Value {
             Value::Unset(words) => words.clone(),
             Value::Boolean(value) => value.to_string(),
             Value::Text(text) => quoted(text),
-            Value::List(texts) => format!("[{}]", texts.iter().map(|text| quoted(text)).collect::<Vec<_>>().join(", ")),
+            Value::List(texts) => format!(
+                "[{}]",
+                texts.iter().map(|text| quoted(text)).collect::<Vec<_>>().join(", ")
+            ),
         }
     }
 
@@ -59,9 +64,13 @@ impl Value {
     }
 }
 
-/// A string of TOML that means this text. JSON's strings are such, except for one byte, and for references to variables.
+/// A string of TOML that means this text. JSON's strings are such, except for one byte, and for
+/// references to variables.
 fn quoted(text: &OsStr) -> String {
-    serde_json::Value::from(text.to_string_lossy()).to_string().replace('\x7f', "\\u007f").replace("${", "$${")
+    serde_json::Value::from(text.to_string_lossy())
+        .to_string()
+        .replace('\x7f', "\\u007f")
+        .replace("${", "$${")
 }
 
 /// A setting, what holds for it, and who said so.
@@ -80,13 +89,26 @@ pub struct Setting {
 impl Setting {
     pub(crate) fn new(key: &Key, given: Option<&Given>) -> Setting {
         let source = given.map_or(Source::Default, |given| given.source.clone());
-        Setting { key: key.name.clone(), value: Value::new(key, given), source, is_in_files: key.is_in_files }
+        Setting {
+            key: key.name.clone(),
+            value: Value::new(key, given),
+            source,
+            is_in_files: key.is_in_files,
+        }
     }
 
     pub(crate) fn label(label: Label) -> Setting {
-        let is_bare = label.name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_');
+        let is_bare = label
+            .name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_');
         let name = if is_bare { label.name } else { quoted(OsStr::new(&label.name)) };
-        Setting { key: format!("labels.{name}"), value: Value::Text(label.value.into()), source: label.source, is_in_files: true }
+        Setting {
+            key: format!("labels.{name}"),
+            value: Value::Text(label.value.into()),
+            source: label.source,
+            is_in_files: true,
+        }
     }
 
     /// Whether both say the same, whoever said so.
@@ -97,11 +119,18 @@ impl Setting {
 
     /// One line. What is no line of a settings file is a comment.
     fn line(&self) -> String {
-        let comment = if self.is_in_files && !matches!(self.value, Value::Unset(_)) { "" } else { "# " };
+        let comment =
+            if self.is_in_files && !matches!(self.value, Value::Unset(_)) { "" } else { "# " };
         let mut line = String::new();
         let width = 22 - comment.len();
         let _ = write!(line, "{comment}{:width$} = {}", self.key, self.value.to_toml());
-        let _ = write!(line, "{:pad$}  # {}", "", self.source, pad = SOURCE_COLUMN.saturating_sub(line.chars().count()));
+        let _ = write!(
+            line,
+            "{:pad$}  # {}",
+            "",
+            self.source,
+            pad = SOURCE_COLUMN.saturating_sub(line.chars().count())
+        );
         line
     }
 }
@@ -133,8 +162,8 @@ impl Effective {
         Ok(())
     }
 
-    /// Writes an object per setting and line: `input` (counted from 1, where it applies), `key`, `value` (null: off or found out
-    /// elsewhere), `source`.
+    /// Writes an object per setting and line: `input` (counted from 1, where it applies), `key`,
+    /// `value` (null: off or found out elsewhere), `source`.
     ///
     /// # Errors
     /// Those of the writer.
@@ -148,9 +177,18 @@ impl Effective {
             source: String,
         }
         let of_run = self.settings.iter().map(|setting| (None, setting));
-        let of_inputs = self.inputs.iter().zip(1..).flat_map(|(input, number)| input.iter().map(move |s| (Some(number), s)));
+        let of_inputs = self
+            .inputs
+            .iter()
+            .zip(1..)
+            .flat_map(|(input, number)| input.iter().map(move |s| (Some(number), s)));
         for (input, setting) in of_run.chain(of_inputs) {
-            let line = Line { input, key: &setting.key, value: setting.value.to_json(), source: setting.source.to_string() };
+            let line = Line {
+                input,
+                key: &setting.key,
+                value: setting.value.to_json(),
+                source: setting.source.to_string(),
+            };
             serde_json::to_writer(&mut *out, &line)?;
             out.write_all(b"\n")?;
         }
@@ -158,14 +196,19 @@ impl Effective {
     }
 
     /// The settings of the whole run that differ: before, after.
-    pub(crate) fn differences<'a>(&'a self, after: &'a Effective) -> impl Iterator<Item = (&'a Setting, &'a Setting)> {
+    pub(crate) fn differences<'a>(
+        &'a self,
+        after: &'a Effective,
+    ) -> impl Iterator<Item = (&'a Setting, &'a Setting)> {
         self.settings.iter().zip(&after.settings).filter(|(before, after)| !before.is_same(after))
     }
 
     /// These settings of the whole run hold, whatever was read.
     pub(crate) fn put_back(&mut self, kept: Vec<Setting>) {
         for before in kept {
-            if let Some(setting) = self.settings.iter_mut().find(|setting| setting.key == before.key) {
+            if let Some(setting) =
+                self.settings.iter_mut().find(|setting| setting.key == before.key)
+            {
                 *setting = before;
             }
         }

@@ -23,7 +23,8 @@ impl Backoff {
         self.next = (self.next * 2).min(self.longest);
     }
 
-    /// Whether it is too early to try. Once it is not, there is no deadline any more: whoever asks tries now.
+    /// Whether it is too early to try. Once it is not, there is no deadline any more: whoever asks
+    /// tries now.
     pub(super) fn is_waiting(&mut self, now: Instant) -> bool {
         if self.until.is_some_and(|until| now >= until) {
             self.until = None;

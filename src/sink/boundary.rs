@@ -1,4 +1,5 @@
-//! How much of a record the receiver has: what has to be offered again to a new receiver, or cut off a file.
+//! How much of a record the receiver has: what has to be offered again to a new receiver, or cut
+//! off a file.
 
 /// Counts the bytes taken since the last record boundary. A record ends in `\n` and holds no other.
 #[derive(Debug, Default)]
@@ -40,7 +41,9 @@ mod tests {
     #[test]
     fn torn_bytes_are_those_after_the_last_newline_of_all_that_was_taken() {
         let mut boundary = Boundary::default();
-        for (bytes, torn) in [("", 0), ("ab", 2), ("c", 3), ("d\n", 0), ("e\nfg", 2), ("\n\n", 0), ("h", 1)] {
+        for (bytes, torn) in
+            [("", 0), ("ab", 2), ("c", 3), ("d\n", 0), ("e\nfg", 2), ("\n\n", 0), ("h", 1)]
+        {
             boundary.took(bytes.as_bytes());
             assert_eq!(boundary.torn(), torn, "after {bytes:?}");
         }

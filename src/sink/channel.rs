@@ -1,8 +1,11 @@
-//! A descriptor that can be full and then writable again: pipe, FIFO, terminal, socket, registered with the loop.
+//! A descriptor that can be full and then writable again: pipe, FIFO, terminal, socket, registered
+//! with the loop.
 //!
-//! In: bytes. Out: how many fitted. Always holds: a write never blocks, and the file status flags of a description that others share
-//! are never touched. The loop hears of WRITABLE only while the channel is full: otherwise each read at the far end would wake it. That
-//! the far end is gone (`EPOLLERR`, `EPOLLHUP`) is heard always.
+//! In: bytes. Out: how many fitted.
+//! Always holds: a write never blocks, and the file status flags of a description that others share
+//! are never touched. The loop hears of WRITABLE only while the channel is full: otherwise each
+//! read at the far end would wake it. That the far end is gone (`EPOLLERR`, `EPOLLHUP`) is heard
+//! always.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
@@ -22,8 +25,9 @@ pub(super) enum Way {
     Write,
     /// `send(2)` with `MSG_DONTWAIT` and `MSG_NOSIGNAL`.
     Send,
-    /// The description is shared and may block: ask poll(2) first and write at most this many bytes. Into a pipe that polls writable,
-    /// `PIPE_BUF` bytes fit without blocking (unless another writer is faster).
+    /// The description is shared and may block: ask poll(2) first and write at most this many
+    /// bytes. Into a pipe that polls writable, `PIPE_BUF` bytes fit without blocking (unless
+    /// another writer is faster).
     Ask {
         /// Most bytes of one write.
         bytes_max: usize,
@@ -48,7 +52,8 @@ pub(super) enum Input {
     Undrained,
 }
 
-/// Input is thrown away at most this many times [`INPUT_BYTES`] per call: a peer that floods us gets a slice, not the loop.
+/// Input is thrown away at most this many times [`INPUT_BYTES`] per call: a peer that floods us
+/// gets a slice, not the loop.
 const INPUT_READS_MAX: usize = 16;
 /// One read of input that is thrown away.
 const INPUT_BYTES: usize = 4096;
@@ -58,7 +63,8 @@ const INPUT_BYTES: usize = 4096;
 pub(super) struct Channel {
     descriptor: OwnedFd,
     way: Way,
-    /// What is heard while the channel is not full. `PRIORITY` (urgent data, which nobody sends) stands for nothing but errors.
+    /// What is heard while the channel is not full. `PRIORITY` (urgent data, which nobody sends)
+    /// stands for nothing but errors.
     resting: Interest,
     is_full: bool,
     poller: Rc<Poller>,
@@ -69,7 +75,12 @@ impl Channel {
     ///
     /// # Errors
     /// `EPERM` when epoll(7) does not serve this kind of descriptor.
-    pub(super) fn new(descriptor: OwnedFd, way: Way, resting: Interest, poller: &Rc<Poller>) -> std::io::Result<Self> {
+    pub(super) fn new(
+        descriptor: OwnedFd,
+        way: Way,
+        resting: Interest,
+        poller: &Rc<Poller>,
+    ) -> std::io::Result<Self> {
         poller.registry.register(&mut SourceFd(&descriptor.as_raw_fd()), poller.token, resting)?;
         Ok(Channel { descriptor, way, resting, is_full: false, poller: Rc::clone(poller) })
     }
@@ -87,7 +98,8 @@ impl Channel {
                 }
                 Ok(Offer::Took(taken))
             }
-            // EPOLL_CTL_MOD re-arms and reports what is so already: room that came since the write is not missed.
+            // EPOLL_CTL_MOD re-arms and reports what is so already: room that came since the write
+            // is not missed.
             Err(Errno::EAGAIN) => {
                 self.set_full(true)?;
                 Ok(Offer::Full)
@@ -98,10 +110,13 @@ impl Channel {
 
     /// Whether the far end is gone for good: what poll(2) calls an error or a hang-up.
     pub(super) fn is_broken(&self) -> Result<bool, Errno> {
-        Ok(self.poll_now()?.intersects(PollFlags::POLLERR | PollFlags::POLLHUP | PollFlags::POLLNVAL))
+        Ok(self
+            .poll_now()?
+            .intersects(PollFlags::POLLERR | PollFlags::POLLHUP | PollFlags::POLLNVAL))
     }
 
-    /// Reads what the peer of a socket says and forgets it, so that it cannot fill up and stop the peer.
+    /// Reads what the peer of a socket says and forgets it, so that it cannot fill up and stop the
+    /// peer.
     ///
     /// # Errors
     /// When the connection is lost.
@@ -122,7 +137,11 @@ impl Channel {
         match self.way {
             Way::Write => super::write(&self.descriptor, bytes),
             Way::Send => loop {
-                match send(self.descriptor.as_raw_fd(), bytes, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL) {
+                match send(
+                    self.descriptor.as_raw_fd(),
+                    bytes,
+                    MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL,
+                ) {
                     Err(Errno::EINTR) => {}
                     result => break result,
                 }
@@ -157,7 +176,10 @@ impl Channel {
         }
         let interest = if is_full { self.resting | Interest::WRITABLE } else { self.resting };
         let raw = self.descriptor.as_raw_fd();
-        self.poller.registry.reregister(&mut SourceFd(&raw), self.poller.token, interest).map_err(|error| errno_of(&error))?;
+        self.poller
+            .registry
+            .reregister(&mut SourceFd(&raw), self.poller.token, interest)
+            .map_err(|error| errno_of(&error))?;
         self.is_full = is_full;
         Ok(())
     }
@@ -171,7 +193,8 @@ impl AsFd for Channel {
 
 impl Drop for Channel {
     fn drop(&mut self) {
-        // A duplicate elsewhere would keep the registration alive. That it is gone already is no news.
+        // A duplicate elsewhere would keep the registration alive. That it is gone already is no
+        // news.
         let _ = self.poller.registry.deregister(&mut SourceFd(&self.descriptor.as_raw_fd()));
     }
 }

@@ -1,10 +1,11 @@
 //! `stdout` and `fd:N`: a descriptor that somebody else opened, and still shares with us.
 //!
 //! In: the number. Out: bytes into whatever it is: pipe, terminal, socket, regular file, device.
-//! Always holds: the file status flags of the inherited open file description stay as they were, also when we are killed. A pipe or
-//! terminal is therefore opened a second time through `/proc/self/fd`, which gives a description of our own that may be non-blocking;
-//! where that is refused (no /proc, another user's pipe) poll(2) is asked before each small write. A regular file is not opened again:
-//! that would lose its position and `O_APPEND`.
+//! Always holds: the file status flags of the inherited open file description stay as they were,
+//! also when we are killed. A pipe or terminal is therefore opened a second time through
+//! `/proc/self/fd`, which gives a description of our own that may be non-blocking; where that is
+//! refused (no /proc, another user's pipe) poll(2) is asked before each small write. A regular file
+//! is not opened again: that would lose its position and `O_APPEND`.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
@@ -31,7 +32,8 @@ const RETRY_FIRST: Duration = Duration::from_millis(100);
 const RETRY_LONGEST: Duration = Duration::from_secs(1);
 /// What fits into a pipe that polls writable: `PIPE_BUF` of limits.h, pipe(7).
 const PIPE_BYTES: usize = 4096;
-/// The Linux driver calls a terminal writable with less than this many bytes waiting (`WAKEUP_CHARS`); what fits is not told.
+/// The Linux driver calls a terminal writable with less than this many bytes waiting
+/// (`WAKEUP_CHARS`); what fits is not told.
 const TERMINAL_BYTES: usize = 256;
 
 #[derive(Debug)]
@@ -56,10 +58,16 @@ pub(super) struct DescriptorSink {
 
 impl DescriptorSink {
     /// Finds out what `number` is.
-    pub(super) fn open(name: String, number: RawFd, poller: &Rc<Poller>) -> Result<Self, SinkError> {
-        let (receiver, own_file) = look_at(number, poller).map_err(|error| SinkError::new(&name, "open", error))?;
+    pub(super) fn open(
+        name: String,
+        number: RawFd,
+        poller: &Rc<Poller>,
+    ) -> Result<Self, SinkError> {
+        let (receiver, own_file) =
+            look_at(number, poller).map_err(|error| SinkError::new(&name, "open", error))?;
         let outage = Outage::new(name, Backoff::new(RETRY_FIRST, RETRY_LONGEST));
-        let mut sink = DescriptorSink { receiver, own_file, had_name: false, truncations: 0, outage };
+        let mut sink =
+            DescriptorSink { receiver, own_file, had_name: false, truncations: 0, outage };
         sink.had_name = sink.file().is_some_and(|(_, found)| found.st_nlink > 0);
         Ok(sink)
     }
@@ -107,7 +115,8 @@ impl Sink for DescriptorSink {
         };
         match offered {
             Ok(Offer::Took(taken)) => {
-                // A short write is no end of trouble: a full disk takes what fits and fails the rest.
+                // A short write is no end of trouble: a full disk takes what fits and fails the
+                // rest.
                 if taken == bytes.len() {
                     self.outage.ended();
                     self.outage.backoff.reset();
@@ -152,13 +161,15 @@ impl Sink for DescriptorSink {
             let is_at_end = lseek(file, 0, Whence::SeekEnd).is_ok();
             self.truncations += 1;
             let output = self.outage.output();
-            tracing::warn!(%output, size, is_at_end, "the output file was truncated by somebody else: records that were in it are gone");
+            tracing::warn!(%output, size, is_at_end, "the output file was truncated by somebody \
+                else: records that were in it are gone");
         }
         Place::Here
     }
 
     fn replace(&mut self, _from: Option<u64>) -> Result<(), SinkError> {
-        let why = "the file was deleted, and nothing but whoever started manytail can open another one: start it again";
+        let why = "the file was deleted, and nothing but whoever started manytail can open another \
+            one: start it again";
         Err(SinkError::new(self.outage.output(), "go on", io::Error::other(why)))
     }
 
@@ -173,18 +184,23 @@ impl Sink for DescriptorSink {
 
 /// The descriptor that whoever started us left open under this number, for writing.
 pub(super) fn inherited(number: RawFd) -> io::Result<OwnedFd> {
-    let descriptor = sys::descriptor::inherited(number).map_err(|error| match error.raw_os_error() {
-        Some(errno) if errno == Errno::EBADF as i32 => {
-            let what = format!(
-                "descriptor {number} was closed when manytail was started: open it (`{number}>FILE`), or choose another --output"
-            );
-            io::Error::new(io::ErrorKind::NotConnected, what)
-        }
-        _ => error,
-    })?;
+    let descriptor =
+        sys::descriptor::inherited(number).map_err(|error| match error.raw_os_error() {
+            Some(errno) if errno == Errno::EBADF as i32 => {
+                let what = format!(
+                    "descriptor {number} was closed when manytail was started: open it \
+                (`{number}>FILE`), or choose another --output"
+                );
+                io::Error::new(io::ErrorKind::NotConnected, what)
+            }
+            _ => error,
+        })?;
     let flags = OFlag::from_bits_retain(fcntl(&descriptor, FcntlArg::F_GETFL)?);
     if flags.contains(OFlag::O_PATH) || flags & OFlag::O_ACCMODE == OFlag::O_RDONLY {
-        let what = format!("descriptor {number} is not open for writing: open it so (`{number}>FILE`), or choose another --output");
+        let what = format!(
+            "descriptor {number} is not open for writing: open it so (`{number}>FILE`), or choose \
+            another --output"
+        );
         return Err(io::Error::new(io::ErrorKind::PermissionDenied, what));
     }
     Ok(descriptor)
@@ -194,11 +210,18 @@ fn look_at(number: RawFd, poller: &Rc<Poller>) -> io::Result<(Receiver, Option<(
     let descriptor = inherited(number)?;
     let stat = fstat(&descriptor)?;
     let receiver = match SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits()) {
-        SFlag::S_IFREG => return Ok((Receiver::Direct(descriptor), Some((stat.st_dev, stat.st_ino)))),
+        SFlag::S_IFREG => {
+            return Ok((Receiver::Direct(descriptor), Some((stat.st_dev, stat.st_ino))));
+        }
         SFlag::S_IFIFO => open_own(descriptor, &stat, PIPE_BYTES, poller)?,
-        SFlag::S_IFCHR if nix::unistd::isatty(&descriptor).unwrap_or(false) => open_own(descriptor, &stat, TERMINAL_BYTES, poller)?,
+        SFlag::S_IFCHR if nix::unistd::isatty(&descriptor).unwrap_or(false) => {
+            open_own(descriptor, &stat, TERMINAL_BYTES, poller)?
+        }
         SFlag::S_IFSOCK if getsockopt(&descriptor, sockopt::AcceptConn)? => {
-            let what = format!("descriptor {number} is a socket that listens: manytail writes to one that is connected");
+            let what = format!(
+                "descriptor {number} is a socket that listens: manytail writes to one that is \
+                connected"
+            );
             return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
         }
         SFlag::S_IFSOCK if getsockopt(&descriptor, sockopt::SockType)? == SockType::Stream => {
@@ -206,16 +229,24 @@ fn look_at(number: RawFd, poller: &Rc<Poller>) -> io::Result<(Receiver, Option<(
         }
         SFlag::S_IFCHR => Receiver::Direct(descriptor),
         _ => {
-            let what = format!("descriptor {number} is not a pipe, terminal, stream socket, regular file or character device");
+            let what = format!(
+                "descriptor {number} is not a pipe, terminal, stream socket, regular file or \
+                character device"
+            );
             return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
         }
     };
     Ok((receiver, None))
 }
 
-/// A non-blocking description of our own for the pipe or terminal behind `inherited`; else `inherited`, asked before each write of at
-/// most `bytes_max`.
-fn open_own(inherited: OwnedFd, stat: &FileStat, bytes_max: usize, poller: &Rc<Poller>) -> io::Result<Receiver> {
+/// A non-blocking description of our own for the pipe or terminal behind `inherited`; else
+/// `inherited`, asked before each write of at most `bytes_max`.
+fn open_own(
+    inherited: OwnedFd,
+    stat: &FileStat,
+    bytes_max: usize,
+    poller: &Rc<Poller>,
+) -> io::Result<Receiver> {
     let path = format!("/proc/self/fd/{}", inherited.as_raw_fd());
     let flags = OFlag::O_WRONLY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC | OFlag::O_NOCTTY;
     if !is_terminal_multiplexer(stat)
@@ -225,12 +256,18 @@ fn open_own(inherited: OwnedFd, stat: &FileStat, bytes_max: usize, poller: &Rc<P
         return Ok(Receiver::Channel(Channel::new(own, Way::Write, Interest::PRIORITY, poller)?));
     }
     // Also when nobody reads any more (ENXIO): the first write, or the first look, tells.
-    Ok(Receiver::Channel(Channel::new(inherited, Way::Ask { bytes_max }, Interest::PRIORITY, poller)?))
+    Ok(Receiver::Channel(Channel::new(
+        inherited,
+        Way::Ask { bytes_max },
+        Interest::PRIORITY,
+        poller,
+    )?))
 }
 
 /// `/dev/ptmx`: opening it again makes another terminal.
 fn is_terminal_multiplexer(stat: &FileStat) -> bool {
-    let is_device = SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits()) == SFlag::S_IFCHR;
+    let is_device =
+        SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits()) == SFlag::S_IFCHR;
     is_device && (major(stat.st_rdev), minor(stat.st_rdev)) == (5, 2)
 }
 

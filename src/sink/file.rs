@@ -1,9 +1,11 @@
-//! `file:PATH`: created (0640) and appended to. A FIFO or terminal at PATH is served as a pipe whose reader may come and go.
+//! `file:PATH`: created (0640) and appended to. A FIFO or terminal at PATH is served as a pipe
+//! whose reader may come and go.
 //!
-//! In: bytes of whole records. Out: the same at the end of the file, which is locked (flock(2)): two processes that recover after a crash would cut
-//! each other's records.
-//! Always holds: a regular file takes whole records or nothing. When there is no room in the middle of a record, what there is of it is
-//! cut off again, unless somebody else appended to it; only then does a torn record stay, to be continued when there is room.
+//! In: bytes of whole records. Out: the same at the end of the file, which is locked (flock(2)):
+//! two processes that recover after a crash would cut each other's records.
+//! Always holds: a regular file takes whole records or nothing. When there is no room in the middle
+//! of a record, what there is of it is cut off again, unless somebody else appended to it; only
+//! then does a torn record stay, to be continued when there is room.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -29,7 +31,8 @@ use crate::sys::{clock, process, trust};
 
 /// A full disk, or a FIFO without a reader, is tried again after this long ...
 const RETRY_FIRST: Duration = Duration::from_millis(100);
-/// ... and then at least this often: someone who makes room, or starts the reader, should see records at once.
+/// ... and then at least this often: someone who makes room, or starts the reader, should see
+/// records at once.
 const RETRY_LONGEST: Duration = Duration::from_secs(1);
 
 /// How long a start waits for a process that has the file and is ending ...
@@ -80,7 +83,8 @@ pub(super) struct FileSink {
 impl FileSink {
     /// Opens or creates the file. A predecessor that seems to end is waited for.
     pub(super) fn open(name: String, path: PathBuf, poller: Rc<Poller>) -> Result<Self, SinkError> {
-        let target = open_target(&path, Create::Yes, &poller).map_err(|error| SinkError::new(&name, "open", error))?;
+        let target = open_target(&path, Create::Yes, &poller)
+            .map_err(|error| SinkError::new(&name, "open", error))?;
         lock_patiently(&target, &name).map_err(|error| SinkError::new(&name, "lock", error))?;
         let mut outage = Outage::new(name, Backoff::new(RETRY_FIRST, RETRY_LONGEST));
         if !matches!(target, Target::Absent) {
@@ -121,7 +125,9 @@ impl FileSink {
     fn pay_of(&mut self, owed: &mut Owed, now: Instant) -> Result<(), SinkError> {
         let mut buffer = Vec::new();
         for _ in 0..PIECES_PER_CALL {
-            let piece = owed.piece(&mut buffer).map_err(|error| SinkError::new(self.outage.output(), "read back", error))?;
+            let piece = owed
+                .piece(&mut buffer)
+                .map_err(|error| SinkError::new(self.outage.output(), "read back", error))?;
             let Some(piece) = piece else { break };
             match self.append(piece, now)? {
                 Sent::Accepted(taken) => owed.took(taken),
@@ -138,7 +144,8 @@ impl FileSink {
                     Ok(false) => {}
                     Ok(true) => {
                         let output = self.outage.output();
-                        tracing::warn!(%output, "the output file ended within a line: a newline was added, so that the next record stands alone");
+                        tracing::warn!(%output, "the output file ended within a line: a newline \
+                            was added, so that the next record stands alone");
                     }
                     Err(errno) if may_heal(errno) => {
                         self.outage.failed(now, "cannot write", errno);
@@ -161,7 +168,8 @@ impl FileSink {
                     if taken == bytes.len() {
                         break None;
                     }
-                    // A short write: there may be no room for the rest, and then it matters where this began.
+                    // A short write: there may be no room for the rest, and then it matters where
+                    // this began.
                     begin = begin.or_else(|| position(descriptor)?.checked_sub(taken as u64));
                 }
                 Err(errno) => break Some(errno),
@@ -219,10 +227,15 @@ impl FileSink {
         self.target = Target::Absent;
         self.outage.failed(now, "lost the reader", errno);
         let boundary = std::mem::take(&mut self.boundary);
-        if boundary.has_taken() { Sent::Restarted { unacknowledged: boundary.torn() } } else { Sent::Blocked }
+        if boundary.has_taken() {
+            Sent::Restarted { unacknowledged: boundary.torn() }
+        } else {
+            Sent::Blocked
+        }
     }
 
-    /// Looks whether the FIFO has a reader now. Creates nothing: a FIFO that is being replaced must not become a regular file.
+    /// Looks whether the FIFO has a reader now. Creates nothing: a FIFO that is being replaced must
+    /// not become a regular file.
     fn look_for_reader(&mut self, now: Instant) {
         match open_target(&self.path, Create::No, &self.poller) {
             Ok(Target::Absent) => self.outage.failed(now, "nobody reads the FIFO", Errno::ENXIO),
@@ -269,12 +282,15 @@ impl Sink for FileSink {
         let failed = |error: io::Error| SinkError::new(self.outage.output(), "reopen", error);
         if let Some(target) = self.open_again().map_err(failed)? {
             if self.owed.bytes() > 0 && !matches!(target, Target::Regular(_)) {
-                return Err(failed(io::Error::other("it is no file, and records that a deleted file got are to be written first")));
+                return Err(failed(io::Error::other(
+                    "it is no file, and records that a deleted file got are to be written first",
+                )));
             }
             self.target = target;
         }
         self.boundary.restart();
-        // The new file may lie where there is room. What was said of the old one stays said until a write succeeds.
+        // The new file may lie where there is room. What was said of the old one stays said until a
+        // write succeeds.
         self.outage.backoff.reset();
         Ok(())
     }
@@ -297,8 +313,10 @@ impl Sink for FileSink {
         let Some(end) = file.end() else { return false };
         let is_last = size(&file.descriptor) == Some(end);
         let Some(begin) = end.checked_sub(bytes).filter(|_| is_last) else { return false };
-        // Durable at once, or a loss of power would bring back what goes into another file by then. Rare enough to wait for.
-        let is_cut = ftruncate(&file.descriptor, begin.cast_signed()).is_ok() && fdatasync(&file.descriptor).is_ok();
+        // Durable at once, or a loss of power would bring back what goes into another file by then.
+        // Rare enough to wait for.
+        let is_cut = ftruncate(&file.descriptor, begin.cast_signed()).is_ok()
+            && fdatasync(&file.descriptor).is_ok();
         if is_cut {
             file.was_cut(begin);
             self.boundary.restart();
@@ -327,7 +345,8 @@ impl Sink for FileSink {
                 if file.look(size, self.boundary.torn() == 0) {
                     self.truncations += 1;
                     let output = self.outage.output();
-                    tracing::warn!(%output, size, "the output file was truncated by somebody else: records that were in it are gone; rotate it by rename and SIGHUP");
+                    tracing::warn!(%output, size, "the output file was truncated by somebody else: \
+                        records that were in it are gone; rotate it by rename and SIGHUP");
                 }
                 Place::Here
             }
@@ -344,15 +363,20 @@ impl Sink for FileSink {
                 let from = from.or(old.seen).unwrap_or(end);
                 // Truncated since: all that is there came later.
                 let from = if from > end { 0 } else { from };
-                Owed::part(&old.descriptor, from, end).map_err(|error| SinkError::new(self.outage.output(), "read back", error))?
+                Owed::part(&old.descriptor, from, end)
+                    .map_err(|error| SinkError::new(self.outage.output(), "read back", error))?
             }
             _ => None,
         };
         let Some(target) = self.open_again().map_err(failed)? else {
-            return Err(failed(io::Error::other("it was deleted, and has no path of its own: start manytail again")));
+            return Err(failed(io::Error::other(
+                "it was deleted, and has no path of its own: start manytail again",
+            )));
         };
         if !matches!(target, Target::Regular(_)) {
-            return Err(failed(io::Error::other("it was deleted, and what has its path is no file")));
+            return Err(failed(io::Error::other(
+                "it was deleted, and what has its path is no file",
+            )));
         }
         self.owed.add(part);
         self.target = target;
@@ -375,12 +399,14 @@ fn lock_patiently(target: &Target, name: &str) -> io::Result<()> {
     loop {
         let Err(in_use) = try_lock(target)? else { return Ok(()) };
         let waited = clock::now().instant.saturating_duration_since(began);
-        let is_awaited = waited < GLANCE || (in_use.pid.is_none_or(process::is_ending) && waited < PREDECESSOR_TIMEOUT);
+        let is_awaited = waited < GLANCE
+            || (in_use.pid.is_none_or(process::is_ending) && waited < PREDECESSOR_TIMEOUT);
         if !is_awaited {
             return Err(io::Error::other(in_use));
         }
         if waited >= GLANCE && !std::mem::replace(&mut is_said, true) {
-            tracing::info!(output = %name, "{in_use}; it seems to end: waiting for it, up to {} seconds", PREDECESSOR_TIMEOUT.as_secs());
+            tracing::info!(output = %name, "{in_use}; it seems to end: waiting for it, up to {} \
+                seconds", PREDECESSOR_TIMEOUT.as_secs());
         }
         clock::pause(PREDECESSOR_POLL);
     }
@@ -398,17 +424,22 @@ fn try_lock(target: &Target) -> io::Result<Result<(), InUse>> {
     }
 }
 
-/// Opens `path` for appending. Symbolic links are followed: people link their logs. In a directory that others can write to, neither a link
-/// nor a file of theirs is taken for the output: they would get all records, or choose which of our files gets them.
+/// Opens `path` for appending. Symbolic links are followed: people link their logs. In a directory
+/// that others can write to, neither a link nor a file of theirs is taken for the output: they
+/// would get all records, or choose which of our files gets them.
 fn open_target(path: &Path, create: Create, poller: &Rc<Poller>) -> io::Result<Target> {
     // O_NONBLOCK: a FIFO without a reader answers at once; it means nothing to a regular file.
-    let flags = OFlag::O_WRONLY | OFlag::O_APPEND | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+    let flags =
+        OFlag::O_WRONLY | OFlag::O_APPEND | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
     let flags = flags | trust::link_flags(path)?;
-    // First without O_CREAT, which the kernel refuses for other people's FIFOs in sticky directories (fs.protected_fifos).
+    // First without O_CREAT, which the kernel refuses for other people's FIFOs in sticky
+    // directories (fs.protected_fifos).
     let opened = match nix::fcntl::open(path, flags, Mode::empty()) {
-        Err(Errno::ENOENT) if create == Create::Yes => {
-            nix::fcntl::open(path, flags | OFlag::O_CREAT, Mode::S_IRUSR | Mode::S_IWUSR | Mode::S_IRGRP)
-        }
+        Err(Errno::ENOENT) if create == Create::Yes => nix::fcntl::open(
+            path,
+            flags | OFlag::O_CREAT,
+            Mode::S_IRUSR | Mode::S_IWUSR | Mode::S_IRGRP,
+        ),
         opened => opened,
     };
     match opened {
@@ -437,24 +468,33 @@ fn classify(descriptor: OwnedFd, poller: &Rc<Poller>) -> io::Result<Target> {
                 is_end_unknown: true,
             }))
         }
-        SFlag::S_IFIFO => Ok(Target::Channel(Channel::new(descriptor, Way::Write, Interest::PRIORITY, poller)?)),
+        SFlag::S_IFIFO => {
+            Ok(Target::Channel(Channel::new(descriptor, Way::Write, Interest::PRIORITY, poller)?))
+        }
         SFlag::S_IFCHR if nix::unistd::isatty(&descriptor).unwrap_or(false) => {
             Ok(Target::Channel(Channel::new(descriptor, Way::Write, Interest::PRIORITY, poller)?))
         }
         SFlag::S_IFCHR => Ok(Target::Device(descriptor)),
-        _ => Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a file, FIFO or character device")),
+        _ => Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "it is not a file, FIFO or character device",
+        )),
     }
 }
 
-/// What a failed open means: a FIFO that nobody reads is no error; the others are told better than errno does.
+/// What a failed open means: a FIFO that nobody reads is no error; the others are told better than
+/// errno does.
 fn why_not(path: &Path, errno: Errno) -> io::Result<Target> {
     let found = stat(path);
     let kind = found.map(|stat| SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits()));
     match (errno, kind) {
-        (Errno::ENXIO, Ok(SFlag::S_IFIFO)) => trust::refuse_planted(path, &found?).map(|()| Target::Absent),
-        (Errno::ENXIO, Ok(SFlag::S_IFSOCK)) => {
-            Err(io::Error::new(io::ErrorKind::InvalidInput, "it is a socket: use unix:PATH to connect to it"))
+        (Errno::ENXIO, Ok(SFlag::S_IFIFO)) => {
+            trust::refuse_planted(path, &found?).map(|()| Target::Absent)
         }
+        (Errno::ENXIO, Ok(SFlag::S_IFSOCK)) => Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "it is a socket: use unix:PATH to connect to it",
+        )),
         (Errno::ENOENT, _) => {
             let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
             match parent {
@@ -469,7 +509,8 @@ fn why_not(path: &Path, errno: Errno) -> io::Result<Target> {
     }
 }
 
-/// Where the last write ended. With `O_APPEND` a write moves the position to the end of what it appended, and a failed one leaves it.
+/// Where the last write ended. With `O_APPEND` a write moves the position to the end of what it
+/// appended, and a failed one leaves it.
 #[cfg(test)]
 mod tests {
     use super::*;

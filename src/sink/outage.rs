@@ -1,4 +1,5 @@
-//! The times when an output takes nothing: when to try again, and one word about it at the start, now and then, and at the end.
+//! The times when an output takes nothing: when to try again, and one word about it at the start,
+//! now and then, and at the end.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -7,10 +8,12 @@ use super::SinkState;
 use super::backoff::Backoff;
 use crate::notices::NoticeCounts;
 
-/// Least time between two warnings: a peer that comes and goes many times a second is one cause, not many.
+/// Least time between two warnings: a peer that comes and goes many times a second is one cause,
+/// not many.
 const QUIET: Duration = Duration::from_secs(30);
 
-/// An outage that lasts is said again after this long, and then after so many times as long, up to the longest.
+/// An outage that lasts is said again after this long, and then after so many times as long, up to
+/// the longest.
 const AGAIN_FIRST: Duration = Duration::from_secs(60);
 const AGAIN_TIMES: u32 = 5;
 const AGAIN_LONGEST: Duration = Duration::from_secs(3600);
@@ -84,10 +87,12 @@ impl Outage {
         let quiet_for = if self.state == OutageState::Said { self.again_after } else { QUIET };
         if self.said_at.is_none_or(|at| now.duration_since(at) >= quiet_for) {
             self.told.said += 1;
-            let kept_back = Some(std::mem::take(&mut self.kept_back)).filter(|&kept_back| kept_back > 0);
+            let kept_back =
+                Some(std::mem::take(&mut self.kept_back)).filter(|&kept_back| kept_back > 0);
             let lasts = (self.state == OutageState::Said).then(|| self.lasts(now));
             let output = &self.output;
-            tracing::warn!(%output, reason = %why, lasts, kept_back, "{what}; records wait, and it is tried again");
+            tracing::warn!(%output, reason = %why, lasts, kept_back, "{what}; records wait, and it \
+                is tried again");
             if self.state == OutageState::Said {
                 self.again_after = (self.again_after * AGAIN_TIMES).min(AGAIN_LONGEST);
             }
@@ -169,7 +174,11 @@ mod tests {
         let mut said = Vec::new();
         for second in 0..4 * 3600 {
             let before = outage.state().told.said;
-            outage.failed(start + Duration::from_secs(second), "cannot connect", io::Error::other("refused"));
+            outage.failed(
+                start + Duration::from_secs(second),
+                "cannot connect",
+                io::Error::other("refused"),
+            );
             if outage.state().told.said > before {
                 said.push(second);
             }
@@ -177,8 +186,16 @@ mod tests {
         let pauses: Vec<u64> = said.windows(2).map(|pair| pair[1] - pair[0]).collect();
         assert_eq!(pauses, [60, 300, 1500, 3600, 3600, 3600]);
         outage.ended();
-        outage.failed(start + Duration::from_secs(5 * 3600), "cannot connect", io::Error::other("refused"));
-        outage.failed(start + Duration::from_secs(5 * 3600 + 61), "cannot connect", io::Error::other("refused"));
+        outage.failed(
+            start + Duration::from_secs(5 * 3600),
+            "cannot connect",
+            io::Error::other("refused"),
+        );
+        outage.failed(
+            start + Duration::from_secs(5 * 3600 + 61),
+            "cannot connect",
+            io::Error::other("refused"),
+        );
         assert_eq!(outage.state().told.said, said.len() as u64 + 2, "the next one begins anew");
     }
 }

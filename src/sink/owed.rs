@@ -1,8 +1,10 @@
-//! What a deleted output file got since its offsets were committed: read back from it, and owed to the file that takes its place.
+//! What a deleted output file got since its offsets were committed: read back from it, and owed to
+//! the file that takes its place.
 //!
 //! In: the open file, and from where to where. Out: its bytes, piece by piece.
-//! Always holds: nothing that is owed is forgotten before it was taken. A deleted file is closed at once if what is owed of it is little: whoever
-//! deletes an output may do so because the disk is full, and only closing it makes room.
+//! Always holds: nothing that is owed is forgotten before it was taken. A deleted file is closed at
+//! once if what is owed of it is little: whoever deletes an output may do so because the disk is
+//! full, and only closing it makes room.
 
 use std::collections::VecDeque;
 use std::io;
@@ -37,7 +39,11 @@ impl Part {
 /// Opens a file once more that is open for writing.
 fn open_to_read(file: impl AsFd) -> io::Result<OwnedFd> {
     let path = format!("/proc/self/fd/{}", file.as_fd().as_raw_fd());
-    Ok(nix::fcntl::open(path.as_str(), OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC, Mode::empty())?)
+    Ok(nix::fcntl::open(
+        path.as_str(),
+        OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC,
+        Mode::empty(),
+    )?)
 }
 
 /// Reads from a file that is open for writing.
@@ -93,7 +99,8 @@ impl Owed {
             None => None,
             Some(Part::Kept { bytes, taken }) => Some(&bytes[*taken..]),
             Some(Part::Open { file, at, end }) => {
-                buffer.resize(usize::try_from((end - at).min(PIECE_BYTES)).expect("a piece fits"), 0);
+                buffer
+                    .resize(usize::try_from((end - at).min(PIECE_BYTES)).expect("a piece fits"), 0);
                 let got = read(file, buffer, *at)?;
                 Some(&buffer[..got])
             }
@@ -116,7 +123,9 @@ impl Owed {
 /// Reads at least a byte.
 fn read(file: &OwnedFd, buffer: &mut [u8], at: u64) -> io::Result<usize> {
     match pread(file, buffer, at.cast_signed())? {
-        0 => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "somebody truncated the deleted file")),
+        0 => {
+            Err(io::Error::new(io::ErrorKind::UnexpectedEof, "somebody truncated the deleted file"))
+        }
         got => Ok(got),
     }
 }
@@ -153,7 +162,10 @@ mod tests {
         drop((first, second));
         assert_eq!(owed.bytes(), 4 + end - 10);
         assert_eq!(taken(&mut owed, 1 << 16), [b"3456", &large[10..]].concat());
-        assert_eq!((owed.bytes(), owed.piece(&mut Vec::new()).expect("nothing is read")), (0, None));
+        assert_eq!(
+            (owed.bytes(), owed.piece(&mut Vec::new()).expect("nothing is read")),
+            (0, None)
+        );
     }
 
     #[test]

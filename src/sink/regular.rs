@@ -1,6 +1,7 @@
 //! A regular file that records are appended to: what is known of its length.
 //!
-//! In: bytes written, and looks at the file. Out: where our last byte ended, and whether somebody else shortened the file.
+//! In: bytes written, and looks at the file. Out: where our last byte ended, and whether somebody
+//! else shortened the file.
 //! Always holds: what others append makes the file longer than is known here, never shorter.
 
 use std::os::fd::{AsFd, OwnedFd};
@@ -22,12 +23,13 @@ pub(super) struct Regular {
     pub(super) is_written: bool,
     /// It had a name when it was opened.
     pub(super) had_name: bool,
-    /// Up to where whole records went when it was last found in its place. `None`: not looked at yet. What a crash left is cut off after the
-    /// file is opened and locked.
+    /// Up to where whole records went when it was last found in its place. `None`: not looked at
+    /// yet. What a crash left is cut off after the file is opened and locked.
     pub(super) seen: Option<u64>,
     /// Bytes written since then: the file is at least so much longer, unless somebody truncated it.
     pub(super) written: u64,
-    /// Nothing was written since it was opened, or found truncated: it may end within a line of somebody else.
+    /// Nothing was written since it was opened, or found truncated: it may end within a line of
+    /// somebody else.
     pub(super) is_end_unknown: bool,
 }
 
@@ -35,14 +37,15 @@ impl Regular {
     /// Where our last byte ended; before the first one, where the file ends.
     pub(super) fn end(&mut self) -> Option<u64> {
         if self.end.is_none() {
-            let asked = if self.is_written { position(&self.descriptor) } else { size(&self.descriptor) };
+            let asked =
+                if self.is_written { position(&self.descriptor) } else { size(&self.descriptor) };
             self.end = Some(asked?);
         }
         self.end
     }
 
-    /// Something is about to be written. If the file ends within a line, which is not ours, a newline keeps the next record apart: says
-    /// whether one was added.
+    /// Something is about to be written. If the file ends within a line, which is not ours, a
+    /// newline keeps the next record apart: says whether one was added.
     ///
     /// # Errors
     /// When the newline cannot be written; nothing may be written before it is.
@@ -63,11 +66,13 @@ impl Regular {
         Ok(is_torn)
     }
 
-    /// The file was found in its place, with this size. Says whether somebody truncated it. `is_whole`: our last byte ended a record.
+    /// The file was found in its place, with this size. Says whether somebody truncated it.
+    /// `is_whole`: our last byte ended a record.
     pub(super) fn look(&mut self, size: u64, is_whole: bool) -> bool {
         let end = self.end().unwrap_or(size);
         // What others append makes it only longer.
-        let is_truncated = self.seen.is_some_and(|seen| size < end || size.min(end) < seen + self.written);
+        let is_truncated =
+            self.seen.is_some_and(|seen| size < end || size.min(end) < seen + self.written);
         if is_truncated {
             self.is_end_unknown = size < end;
             self.end = Some(size.min(end));
@@ -103,9 +108,11 @@ pub(super) fn position(descriptor: impl AsFd) -> Option<u64> {
     u64::try_from(lseek(descriptor, 0, Whence::SeekCur).ok()?).ok()
 }
 
-/// Cuts the last `torn` bytes off, if they are ours: the `taken` bytes written since `begin` lie there in one piece and at the end.
+/// Cuts the last `torn` bytes off, if they are ours: the `taken` bytes written since `begin` lie
+/// there in one piece and at the end.
 pub(super) fn cut(descriptor: &OwnedFd, begin: Option<u64>, taken: u64, torn: u64) -> bool {
-    let (Some(begin), Some(end), Ok(stat)) = (begin, position(descriptor), fstat(descriptor)) else {
+    let (Some(begin), Some(end), Ok(stat)) = (begin, position(descriptor), fstat(descriptor))
+    else {
         return false;
     };
     let is_ours = end == begin + taken && u64::try_from(stat.st_size) == Ok(end);

@@ -1,9 +1,11 @@
 //! `unix:PATH` and `tcp:HOST:PORT`: a stream to a peer that may come late, go, and come back.
 //!
-//! In: bytes. Out: bytes to whoever listens at the address now; after a loss the caller is sent back to a record boundary.
-//! Always holds: a new connection starts with a whole record. What the peer says is read and forgotten.
-//! A host name is resolved anew at each attempt with getaddrinfo(3), which blocks: a slow resolver stalls the loop for as long as it
-//! takes. Numeric addresses are never asked for, and never stall.
+//! In: bytes. Out: bytes to whoever listens at the address now; after a loss the caller is sent
+//! back to a record boundary.
+//! Always holds: a new connection starts with a whole record. What the peer says is read and
+//! forgotten. A host name is resolved anew at each attempt with getaddrinfo(3), which blocks: a
+//! slow resolver stalls the loop for as long as it takes. Numeric addresses are never asked for,
+//! and never stall.
 
 use std::collections::VecDeque;
 use std::io;
@@ -29,7 +31,8 @@ use crate::sys;
 const RETRY_FIRST: Duration = Duration::from_millis(50);
 /// ... and one that is away for long should not wait longer than this when it comes.
 const RETRY_LONGEST: Duration = Duration::from_secs(5);
-/// A host that answers nothing at all: the kernel would go on for two minutes, while the next address may be well.
+/// A host that answers nothing at all: the kernel would go on for two minutes, while the next
+/// address may be well.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Of all addresses of a name, so many are tried before the next back-off.
 const ADDRESSES_MAX: usize = 16;
@@ -71,12 +74,22 @@ pub(super) struct SocketSink {
 
 impl SocketSink {
     /// Checks the address. The first [`Sink::send`] connects.
-    pub(super) fn open(name: String, address: Address, poller: Rc<Poller>) -> Result<Self, SinkError> {
+    pub(super) fn open(
+        name: String,
+        address: Address,
+        poller: Rc<Poller>,
+    ) -> Result<Self, SinkError> {
         let is_sound = match &address {
             Address::Unix(path) => std::os::unix::net::SocketAddr::from_pathname(path).map(drop),
             Address::Tcp(address) => match address.rsplit_once(':') {
-                Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port != 0) => Ok(()),
-                _ => Err(io::Error::new(io::ErrorKind::InvalidInput, "the address is not HOST:PORT")),
+                Some((host, port))
+                    if !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port != 0) =>
+                {
+                    Ok(())
+                }
+                _ => {
+                    Err(io::Error::new(io::ErrorKind::InvalidInput, "the address is not HOST:PORT"))
+                }
             },
         };
         is_sound.map_err(|error| SinkError::new(&name, "open", error))?;
@@ -112,13 +125,16 @@ impl SocketSink {
 
     fn connect(&mut self, now: Instant) {
         match &self.address {
-            Address::Unix(path) => match UnixStream::connect(path).and_then(|stream| self.channel(stream.into())) {
-                Ok(channel) => self.up(channel),
-                Err(error) => self.outage.failed(now, "cannot connect", error),
-            },
+            Address::Unix(path) => {
+                match UnixStream::connect(path).and_then(|stream| self.channel(stream.into())) {
+                    Ok(channel) => self.up(channel),
+                    Err(error) => self.outage.failed(now, "cannot connect", error),
+                }
+            }
             Address::Tcp(address) => {
                 let resolved = address.to_socket_addrs();
-                // The resolver may have taken its time, and the back-off counts from now on: else stall would follow stall.
+                // The resolver may have taken its time, and the back-off counts from now on: else
+                // stall would follow stall.
                 let now = now.max(sys::clock::now().instant);
                 match resolved {
                     Ok(addresses) => {
@@ -144,7 +160,11 @@ impl SocketSink {
         while let Some(address) = addresses.pop_front() {
             match start(address, &self.poller) {
                 Ok(stream) => {
-                    self.link = Link::Connecting { stream, others: addresses, give_up: now + CONNECT_TIMEOUT };
+                    self.link = Link::Connecting {
+                        stream,
+                        others: addresses,
+                        give_up: now + CONNECT_TIMEOUT,
+                    };
                     return;
                 }
                 Err(error) => refusal = Some(error),
@@ -154,7 +174,8 @@ impl SocketSink {
     }
 
     fn connected(&mut self, now: Instant) {
-        let Link::Connecting { mut stream, .. } = std::mem::replace(&mut self.link, Link::Down) else {
+        let Link::Connecting { mut stream, .. } = std::mem::replace(&mut self.link, Link::Down)
+        else {
             panic!("only a connection that is being made gets made");
         };
         let channel = setsockopt(&stream, sockopt::KeepAlive, &true)
@@ -185,7 +206,8 @@ impl SocketSink {
         if std::mem::take(&mut self.is_to_be_looked_at) || self.undrained.take().is_some() {
             self.undrained = (channel.discard_input()? == Input::Undrained).then_some(now);
         }
-        // A peer that shut down only its sending side polls readable, not broken: it may well go on to read.
+        // A peer that shut down only its sending side polls readable, not broken: it may well go on
+        // to read.
         if is_idle && channel.is_broken()? {
             return Err(pending_error(channel));
         }
@@ -228,7 +250,8 @@ impl Sink for SocketSink {
         })
     }
 
-    /// A record that the peer's kernel has a part of counts as a whole: after a loss all of it is offered again.
+    /// A record that the peer's kernel has a part of counts as a whole: after a loss all of it is
+    /// offered again.
     fn unacknowledged(&mut self) -> u64 {
         let (Link::Up(channel), Address::Tcp(_)) = (&self.link, &self.address) else {
             return 0;
@@ -274,7 +297,8 @@ impl Sink for SocketSink {
 
 impl Drop for SocketSink {
     fn drop(&mut self) {
-        // Closing with input unread resets a connection, and what the peer has not read yet would be gone.
+        // Closing with input unread resets a connection, and what the peer has not read yet would
+        // be gone.
         if let Link::Up(channel) = &mut self.link {
             let _ = channel.discard_input();
         }
@@ -301,7 +325,8 @@ fn outcome(stream: &TcpStream) -> io::Result<Outcome> {
         return Err(error);
     }
     match stream.peer_addr() {
-        // Nobody listens, and the kernel chose the very port we connect to as our own (tcp(7) knows this as simultaneous open).
+        // Nobody listens, and the kernel chose the very port we connect to as our own (tcp(7) knows
+        // this as simultaneous open).
         Ok(peer) if stream.local_addr()? == peer => Err(Errno::ECONNREFUSED.into()),
         Ok(_) => Ok(Outcome::Connected),
         Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(Outcome::Pending),
@@ -328,13 +353,19 @@ mod tests {
 
     #[test]
     fn connection_to_ourselves_is_no_connection() {
-        // A socket that is bound and does not listen: what connect(2) makes of a chosen port, if the choice falls badly.
-        let free = TcpListener::bind("127.0.0.78:0").and_then(|listener| listener.local_addr()).expect("a free port");
+        // A socket that is bound and does not listen: what connect(2) makes of a chosen port, if
+        // the choice falls badly.
+        let free = TcpListener::bind("127.0.0.78:0")
+            .and_then(|listener| listener.local_addr())
+            .expect("a free port");
         let own = OwnedFd::from(TcpListener::bind(free).expect("still free"));
         let address: SockaddrStorage = getsockname(own.as_raw_fd()).expect("bound");
         shutdown(own.as_raw_fd(), Shutdown::Both).expect("listens no more");
         connect(own.as_raw_fd(), &address).expect("the kernel lets us");
         let stream = TcpStream::from_std(std::net::TcpStream::from(own));
-        assert_eq!(outcome(&stream).err().map(|error| error.kind()), Some(io::ErrorKind::ConnectionRefused));
+        assert_eq!(
+            outcome(&stream).err().map(|error| error.kind()),
+            Some(io::ErrorKind::ConnectionRefused)
+        );
     }
 }

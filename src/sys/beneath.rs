@@ -1,8 +1,11 @@
-//! Opens what lies below a trusted directory without following a single link on the way there, or only those that a rule allows.
+//! Opens what lies below a trusted directory without following a single link on the way there, or
+//! only those that a rule allows.
 //!
-//! In: a path, of which the first so many bytes are trusted. Out: a descriptor of what the rest names below them.
-//! Always holds: whatever is exchanged, renamed or linked while the path is walked, the descriptor is of something that is, or was a moment
-//! ago, below the trusted directory. `O_NOFOLLOW` alone guards the last component only.
+//! In: a path, of which the first so many bytes are trusted. Out: a descriptor of what the rest
+//! names below them.
+//! Always holds: whatever is exchanged, renamed or linked while the path is walked, the descriptor
+//! is of something that is, or was a moment ago, below the trusted directory. `O_NOFOLLOW` alone
+//! guards the last component only.
 
 use std::collections::VecDeque;
 use std::io;
@@ -21,13 +24,15 @@ use super::mount_table::Makers;
 use super::statx::mount_at;
 use super::{Guard, LinkRule, RefusedLink};
 
-/// Trusted directories that are opened first that are remembered: as many as there are PATHs, which are few.
+/// Trusted directories that are opened first that are remembered: as many as there are PATHs, which
+/// are few.
 const INDIRECT_MAX: usize = 1024;
 
 /// As many links as the kernel follows on one way (`MAXSYMLINKS`, path_resolution(7)).
 const LINKS_MAX: usize = 40;
 
-/// Components walked through on one way that leads through links: each is two system calls, and whoever makes a link chooses how many there are.
+/// Components walked through on one way that leads through links: each is two system calls, and
+/// whoever makes a link chooses how many there are.
 const STEPS_MAX: usize = 256;
 
 /// Trusted directories kept open for the calls of one turn.
@@ -38,7 +43,8 @@ const BASES_MAX: usize = 8;
 pub(super) struct Beneath {
     /// Whether the kernel has `openat2(2)`, and lets this process call it; asked by the first call.
     has_openat2: Option<bool>,
-    /// Trusted directories whose own paths lead through links or into other mounts, which is allowed: these are opened first.
+    /// Trusted directories whose own paths lead through links or into other mounts, which is
+    /// allowed: these are opened first.
     indirect: HashSet<Box<[u8]>>,
     /// Those of them that are open.
     bases: VecDeque<(Box<[u8]>, Rc<OwnedFd>)>,
@@ -46,12 +52,18 @@ pub(super) struct Beneath {
 }
 
 impl Beneath {
-    /// Opens `path`. Its first `trusted` bytes may lead through links and mounts; a link behind them is `ENOTDIR`, but with `O_PATH` and not
-    /// `O_DIRECTORY` one at the end is opened itself; a mount that a user other than root made is [`super::USER_MOUNT`].
+    /// Opens `path`. Its first `trusted` bytes may lead through links and mounts; a link behind
+    /// them is `ENOTDIR`, but with `O_PATH` and not `O_DIRECTORY` one at the end is opened itself;
+    /// a mount that a user other than root made is [`super::USER_MOUNT`].
     ///
     /// # Errors
     /// Those of `openat2(2)`.
-    pub(super) fn open(&mut self, path: &[u8], trusted: usize, flags: OFlag) -> io::Result<OwnedFd> {
+    pub(super) fn open(
+        &mut self,
+        path: &[u8],
+        trusted: usize,
+        flags: OFlag,
+    ) -> io::Result<OwnedFd> {
         let flags = flags | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let (above, below) = path.split_at(trusted.min(path.len()));
         if below.is_empty() {
@@ -59,7 +71,8 @@ impl Beneath {
         }
         let is_direct = self.has_openat2() && !self.indirect.contains(above);
         if is_direct {
-            // The trusted directory's own path hardly ever leads through a link, or off the root file system: then one call does.
+            // The trusted directory's own path hardly ever leads through a link, or off the root
+            // file system: then one call does.
             match openat2(AT_FDCWD, path, confined(flags)) {
                 Err(Errno::ELOOP | Errno::EXDEV) => {}
                 outcome => return Ok(outcome?),
@@ -75,12 +88,18 @@ impl Beneath {
         opened
     }
 
-    /// Opens `path`. Links on it are followed as the guard says; the others are as with [`Beneath::open`].
+    /// Opens `path`. Links on it are followed as the guard says; the others are as with
+    /// [`Beneath::open`].
     ///
     /// # Errors
-    /// Those of `openat(2)`; `ELOOP` for a link that may not be followed, `ENXIO` instead of opening what is neither a regular file nor a
-    /// directory.
-    pub(super) fn open_guarded(&mut self, path: &[u8], guard: Guard, flags: OFlag) -> io::Result<OwnedFd> {
+    /// Those of `openat(2)`; `ELOOP` for a link that may not be followed, `ENXIO` instead of
+    /// opening what is neither a regular file nor a directory.
+    pub(super) fn open_guarded(
+        &mut self,
+        path: &[u8],
+        guard: Guard,
+        flags: OFlag,
+    ) -> io::Result<OwnedFd> {
         if guard.trusted >= path.len() {
             return self.open(path, guard.trusted, flags);
         }
@@ -90,7 +109,11 @@ impl Beneath {
         while let Some(rest) = below.strip_prefix(b"/") {
             below = rest;
         }
-        if below.is_empty() { Ok(reached.open(flags)?) } else { self.open_below(&reached.file, below, flags) }
+        if below.is_empty() {
+            Ok(reached.open(flags)?)
+        } else {
+            self.open_below(&reached.file, below, flags)
+        }
     }
 
     /// Walks to the end of what is followed.
@@ -152,10 +175,12 @@ impl Beneath {
         at.open(flags)
     }
 
-    /// Walks from a directory, component by component. What was looked at, and allowed, is what the walk goes on from: a descriptor of it is open.
+    /// Walks from a directory, component by component. What was looked at, and allowed, is what the
+    /// walk goes on from: a descriptor of it is open.
     fn follow(&mut self, from: OwnedFd, way: &[u8], rule: LinkRule) -> Result<Reached, Stopped> {
         let mut todo: Vec<Vec<u8>> = components(way).rev().map(<[u8]>::to_vec).collect();
-        // The owners of links, and how much is still to be walked when what they lead to is reached.
+        // The owners of links, and how much is still to be walked when what they lead to is
+        // reached.
         let mut followed: Vec<(u32, usize)> = Vec::new();
         let mut at = Reached::directory(from)?;
         let (mut steps, mut links) = (0, 0);
@@ -172,7 +197,10 @@ impl Beneath {
                     return Err(Errno::ELOOP.into());
                 }
                 if fstatfs(&next)?.filesystem_type() == PROC_SUPER_MAGIC {
-                    return Err(Stopped::Refused(RefusedLink { owner: found.st_uid, target_owner: None }));
+                    return Err(Stopped::Refused(RefusedLink {
+                        owner: found.st_uid,
+                        target_owner: None,
+                    }));
                 }
                 let target = readlinkat(&next, "")?.into_vec();
                 if target.starts_with(b"/") {
@@ -189,23 +217,38 @@ impl Beneath {
             }
             while let Some((owner, _)) = followed.pop_if(|(_, rest)| *rest == todo.len()) {
                 if !rule.allows(owner, at.found.st_uid) {
-                    return Err(Stopped::Refused(RefusedLink { owner, target_owner: Some(at.found.st_uid) }));
+                    return Err(Stopped::Refused(RefusedLink {
+                        owner,
+                        target_owner: Some(at.found.st_uid),
+                    }));
                 }
             }
         }
         Ok(at)
     }
 
-    /// Opens an entry of a directory, a link itself. A mount there is entered if root made it: until then none of it is asked for anything.
+    /// Opens an entry of a directory, a link itself. A mount there is entered if root made it:
+    /// until then none of it is asked for anything.
     fn step(&mut self, directory: &OwnedFd, name: &[u8]) -> nix::Result<OwnedFd> {
-        let next = openat(directory, name, OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Mode::empty())?;
+        let next = openat(
+            directory,
+            name,
+            OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC,
+            Mode::empty(),
+        )?;
         let mount = mount_at(next.as_fd()).unwrap_or(None);
-        if mount.is_some_and(|number| self.makers.is_made_by_user(number)) { Err(Errno::EXDEV) } else { Ok(next) }
+        if mount.is_some_and(|number| self.makers.is_made_by_user(number)) {
+            Err(Errno::EXDEV)
+        } else {
+            Ok(next)
+        }
     }
 }
 
 fn confined(flags: OFlag) -> OpenHow {
-    let resolve = ResolveFlag::RESOLVE_NO_SYMLINKS | ResolveFlag::RESOLVE_NO_MAGICLINKS | ResolveFlag::RESOLVE_NO_XDEV;
+    let resolve = ResolveFlag::RESOLVE_NO_SYMLINKS
+        | ResolveFlag::RESOLVE_NO_MAGICLINKS
+        | ResolveFlag::RESOLVE_NO_XDEV;
     OpenHow::new().flags(flags).resolve(resolve)
 }
 
@@ -215,7 +258,11 @@ fn look(path: &[u8]) -> nix::Result<OwnedFd> {
 }
 
 fn trusted_directory(path: &[u8]) -> nix::Result<OwnedFd> {
-    nix::fcntl::open(or_dot(path), OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
+    nix::fcntl::open(
+        or_dot(path),
+        OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC,
+        Mode::empty(),
+    )
 }
 
 /// What a walk through links came to.
@@ -272,7 +319,11 @@ impl Reached {
             Some((directory, name)) if is_kind(&self.found, libc::S_IFREG) => {
                 let opened = openat(&directory, name.as_slice(), flags, Mode::empty())?;
                 let now = fstat(&opened)?;
-                if (now.st_dev, now.st_ino) == (self.found.st_dev, self.found.st_ino) { Ok(opened) } else { Err(Errno::ENOENT) }
+                if (now.st_dev, now.st_ino) == (self.found.st_dev, self.found.st_ino) {
+                    Ok(opened)
+                } else {
+                    Err(Errno::ENOENT)
+                }
             }
             _ => Err(Errno::ENXIO),
         }
@@ -314,7 +365,12 @@ mod tests {
         world
     }
 
-    fn open(beneath: &mut Beneath, trusted: &Path, below: &str, flags: OFlag) -> Result<u64, Option<i32>> {
+    fn open(
+        beneath: &mut Beneath,
+        trusted: &Path,
+        below: &str,
+        flags: OFlag,
+    ) -> Result<u64, Option<i32>> {
         let mut path = trusted.as_os_str().as_bytes().to_vec();
         path.push(b'/');
         let trusted = path.len();
@@ -324,7 +380,8 @@ mod tests {
         Ok(std::fs::File::from(opened).metadata().expect("fstat").ino())
     }
 
-    /// `tree/user/to-d` -> `/.../tree/d/`, `to-f` -> `../d/../../tree/to-d/f`, `loop` -> `loop`, `proc` -> `/proc/self/exe`, `far`: many steps.
+    /// `tree/user/to-d` -> `/.../tree/d/`, `to-f` -> `../d/../../tree/to-d/f`, `loop` -> `loop`,
+    /// `proc` -> `/proc/self/exe`, `far`: many steps.
     fn world_of_links() -> tempfile::TempDir {
         let world = world();
         let user = world.path().join("tree/user");
@@ -350,25 +407,37 @@ mod tests {
     #[test]
     fn links_are_followed_as_far_as_the_guard_says_and_no_further() {
         let world = world_of_links();
-        let inode = |path: &str| Ok(std::fs::symlink_metadata(world.path().join(path)).expect("lstat").ino());
+        let inode = |path: &str| {
+            Ok(std::fs::symlink_metadata(world.path().join(path)).expect("lstat").ino())
+        };
         let trusted = world.path().as_os_str().len() + "/tree/".len();
-        for (has_openat2, rule) in [None, Some(false)].into_iter().flat_map(|has| [(has, LinkRule::Owner), (has, LinkRule::Any)]) {
+        for (has_openat2, rule) in [None, Some(false)]
+            .into_iter()
+            .flat_map(|has| [(has, LinkRule::Owner), (has, LinkRule::Any)])
+        {
             let mut beneath = Beneath { has_openat2, ..Beneath::default() };
             let mut open = |followed: &str, below: &str, flags| {
                 let path = format!("{}/tree/{followed}{below}", world.path().display());
                 let guard = Guard { trusted, followed: trusted + followed.len(), rule };
-                let opened = beneath.open_guarded(path.as_bytes(), guard, flags).map_err(|error| error.raw_os_error())?;
+                let opened = beneath
+                    .open_guarded(path.as_bytes(), guard, flags)
+                    .map_err(|error| error.raw_os_error())?;
                 #[expect(clippy::disallowed_types, reason = "fstat in a test")]
                 Ok(std::fs::File::from(opened).metadata().expect("fstat").ino())
             };
-            let (read, look, list) = (OFlag::O_RDONLY, OFlag::O_PATH, OFlag::O_RDONLY | OFlag::O_DIRECTORY);
+            let (read, look, list) =
+                (OFlag::O_RDONLY, OFlag::O_PATH, OFlag::O_RDONLY | OFlag::O_DIRECTORY);
             assert_eq!(open("user/to-f", "", read), inode("tree/d/f"));
             assert_eq!(open("user/to-f", "", look), inode("tree/d/f"));
             assert_eq!(open("user/to-d", "", list), inode("tree/d"));
             assert_eq!(open("user/to-d", "/f", read), inode("tree/d/f"));
             assert_eq!(open("user/to-d/", "f", look), inode("tree/d/f"));
             assert_eq!(open("user/top", "", list), Ok(std::fs::metadata("/").expect("stat").ino()));
-            assert_eq!(open("user/to-d", "/g", look), inode("tree/d/g"), "behind the followed part a link is looked at itself");
+            assert_eq!(
+                open("user/to-d", "/g", look),
+                inode("tree/d/g"),
+                "behind the followed part a link is looked at itself"
+            );
             for (followed, below, flags, errno) in [
                 ("user/to-d", "/g", read, nix::libc::ENOTDIR),
                 ("user", "/to-d/f", read, nix::libc::ENOTDIR),
@@ -380,11 +449,19 @@ mod tests {
                 ("user/to-fifo", "", read, nix::libc::ENXIO),
                 ("user/none", "", look, nix::libc::ENOENT),
             ] {
-                assert_eq!(open(followed, below, flags), Err(Some(errno)), "{followed} {below} {flags:?} {has_openat2:?}");
+                assert_eq!(
+                    open(followed, below, flags),
+                    Err(Some(errno)),
+                    "{followed} {below} {flags:?} {has_openat2:?}"
+                );
             }
             let path = format!("{}/tree/user/proc", world.path().display());
-            let refused = beneath.reach(path.as_bytes(), Guard { trusted, followed: path.len(), rule });
-            assert!(matches!(refused, Err(Stopped::Refused(RefusedLink { target_owner: None, .. }))), "{rule:?}");
+            let refused =
+                beneath.reach(path.as_bytes(), Guard { trusted, followed: path.len(), rule });
+            assert!(
+                matches!(refused, Err(Stopped::Refused(RefusedLink { target_owner: None, .. }))),
+                "{rule:?}"
+            );
         }
     }
 
@@ -400,7 +477,9 @@ mod tests {
     #[test]
     fn nothing_behind_the_trusted_part_of_a_path_is_followed_with_openat2_and_without() {
         let world = world();
-        let inode = |path: &str| Ok(std::fs::symlink_metadata(world.path().join(path)).expect("lstat").ino());
+        let inode = |path: &str| {
+            Ok(std::fs::symlink_metadata(world.path().join(path)).expect("lstat").ino())
+        };
         for has_openat2 in [None, Some(false)] {
             let mut beneath = Beneath { has_openat2, ..Beneath::default() };
             for trusted in ["tree", "way", "way"].map(|trusted| world.path().join(trusted)) {
@@ -417,13 +496,21 @@ mod tests {
                     ("link", OFlag::O_PATH | OFlag::O_DIRECTORY),
                     ("link", OFlag::O_RDONLY | OFlag::O_DIRECTORY),
                 ] {
-                    assert_eq!(open(below, flags), Err(Some(nix::libc::ENOTDIR)), "{below} {flags:?} {has_openat2:?}");
+                    assert_eq!(
+                        open(below, flags),
+                        Err(Some(nix::libc::ENOTDIR)),
+                        "{below} {flags:?} {has_openat2:?}"
+                    );
                 }
                 assert_eq!(open("d/none", OFlag::O_PATH), Err(Some(nix::libc::ENOENT)));
                 assert_eq!(open("", OFlag::O_PATH | OFlag::O_DIRECTORY), inode("tree"));
             }
             if has_openat2.is_none() && beneath.has_openat2() {
-                assert_eq!(beneath.indirect.len(), 1, "a linked way to the trusted directory is remembered");
+                assert_eq!(
+                    beneath.indirect.len(),
+                    1,
+                    "a linked way to the trusted directory is remembered"
+                );
             }
         }
     }

@@ -29,7 +29,8 @@ pub fn monotonic_usec() -> u64 {
     u64::try_from(Duration::from(now).as_micros()).unwrap_or(u64::MAX)
 }
 
-/// Sleeps: the least time between two turns (`--pace`), which `epoll_wait(2)` with its milliseconds is too coarse for.
+/// Sleeps: the least time between two turns (`--pace`), which `epoll_wait(2)` with its milliseconds
+/// is too coarse for.
 #[expect(clippy::disallowed_methods, reason = "the one place that sleeps")]
 pub fn pause(duration: Duration) {
     std::thread::sleep(duration);

@@ -1,8 +1,11 @@
-//! Descriptors that were inherited: a number on the command line becomes an owned descriptor, or an error.
+//! Descriptors that were inherited: a number on the command line becomes an owned descriptor, or an
+//! error.
 //!
-//! In: a number, or a path that leads to one. Out: the descriptor, if whoever started us left it open.
-//! Always holds: a standard descriptor that was closed at the start counts as closed, though the Rust runtime has opened `/dev/null` in
-//! its place before `main`: we look earlier. All descriptors of our own are close-on-exec, and none of them passes for an inherited one.
+//! In: a number, or a path that leads to one. Out: the descriptor, if whoever started us left it
+//! open.
+//! Always holds: a standard descriptor that was closed at the start counts as closed, though the
+//! Rust runtime has opened `/dev/null` in its place before `main`: we look earlier. All descriptors
+//! of our own are close-on-exec, and none of them passes for an inherited one.
 
 use std::io;
 use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
@@ -18,11 +21,12 @@ const STANDARD: std::ops::Range<RawFd> = 0..3;
 /// A bit for each standard descriptor that was closed when the process was started.
 static CLOSED: AtomicU8 = AtomicU8::new(0);
 
-/// The loader runs what this section points to before the runtime opens `/dev/null` in the place of closed standard descriptors (elf(5);
-/// the C libraries do so in static binaries, too).
+/// The loader runs what this section points to before the runtime opens `/dev/null` in the place of
+/// closed standard descriptors (elf(5); the C libraries do so in static binaries, too).
 #[used]
 #[expect(unsafe_code, reason = "a place in the binary is chosen by the name of its section")]
-// SAFETY: the section holds pointers to functions of this type, which the C library calls once each, before `main` and in one thread.
+// SAFETY: the section holds pointers to functions of this type, which the C library calls once
+// each, before `main` and in one thread.
 #[unsafe(link_section = ".init_array")]
 static LOOK_AT_STANDARD_DESCRIPTORS: extern "C" fn() = look_at_standard_descriptors;
 
@@ -31,7 +35,8 @@ extern "C" fn look_at_standard_descriptors() {
     let mut closed = 0;
     for number in STANDARD {
         #[expect(unsafe_code, reason = "a libc call on a number that may be no descriptor")]
-        // SAFETY: F_GETFD takes no argument and changes nothing; a number that is not open is answered with an error.
+        // SAFETY: F_GETFD takes no argument and changes nothing; a number that is not open is
+        // answered with an error.
         let flags = unsafe { nix::libc::fcntl(number, nix::libc::F_GETFD) };
         closed |= u8::from(flags == -1) << number;
     }
@@ -44,16 +49,20 @@ pub fn was_closed(number: RawFd) -> bool {
     STANDARD.contains(&number) && CLOSED.load(Ordering::Relaxed) & (1 << number) != 0
 }
 
-/// The descriptor of this process that a path leads to: `/dev/stdout`, `/dev/fd/N`, `/proc/self/fd/N`, or a link to one of these.
+/// The descriptor of this process that a path leads to: `/dev/stdout`, `/dev/fd/N`,
+/// `/proc/self/fd/N`, or a link to one of these.
 #[must_use]
 pub fn named_by(path: &Path) -> Option<RawFd> {
     /// As many as the kernel follows, path_resolution(7).
     const LINKS_MAX: usize = 40;
-    let own: Vec<PathBuf> =
-        ["/proc/self/fd", "/proc/thread-self/fd"].iter().filter_map(|own| Path::new(own).canonicalize().ok()).collect();
+    let own: Vec<PathBuf> = ["/proc/self/fd", "/proc/thread-self/fd"]
+        .iter()
+        .filter_map(|own| Path::new(own).canonicalize().ok())
+        .collect();
     let mut path = path.to_owned();
     for _ in 0..LINKS_MAX {
-        let above = path.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let above =
+            path.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let above = above.canonicalize().ok()?;
         let name = path.file_name()?;
         if own.contains(&above) {
@@ -65,18 +74,19 @@ pub fn named_by(path: &Path) -> Option<RawFd> {
     None
 }
 
-/// A duplicate (`F_DUPFD_CLOEXEC`, fcntl(2)) of the inherited descriptor `number`: the same open file description, so position and
-/// status flags are shared with whoever else has it.
+/// A duplicate (`F_DUPFD_CLOEXEC`, fcntl(2)) of the inherited descriptor `number`: the same open
+/// file description, so position and status flags are shared with whoever else has it.
 ///
 /// # Errors
-/// `EBADF` when the number was not open at the start: a standard descriptor by the look before the runtime's, any other because it is not
-/// open or is close-on-exec, and so one of our own.
+/// `EBADF` when the number was not open at the start: a standard descriptor by the look before the
+/// runtime's, any other because it is not open or is close-on-exec, and so one of our own.
 pub fn inherited(number: RawFd) -> io::Result<OwnedFd> {
     if number < 0 || was_closed(number) {
         return Err(Errno::EBADF.into());
     }
     #[expect(unsafe_code, reason = "a number has no owner to borrow from")]
-    // SAFETY: not -1, and used for two fcntl calls only, which answer EBADF when the number is not open.
+    // SAFETY: not -1, and used for two fcntl calls only, which answer EBADF when the number is not
+    // open.
     let borrowed = unsafe { BorrowedFd::borrow_raw(number) };
     if FdFlag::from_bits_retain(fcntl(borrowed, FcntlArg::F_GETFD)?).contains(FdFlag::FD_CLOEXEC) {
         return Err(Errno::EBADF.into());
@@ -98,22 +108,45 @@ mod tests {
     #[test]
     fn paths_that_lead_to_a_descriptor_are_told_from_others() {
         let directory = tempfile::tempdir().unwrap();
-        for (link, target) in
-            [("out", "/dev/stdout"), ("again", "out"), ("fd", "/dev/fd"), ("round", "round"), ("plain", "/dev/null")]
-        {
+        for (link, target) in [
+            ("out", "/dev/stdout"),
+            ("again", "out"),
+            ("fd", "/dev/fd"),
+            ("round", "round"),
+            ("plain", "/dev/null"),
+        ] {
             symlink(target, directory.path().join(link)).unwrap();
         }
         let pid = std::process::id();
         let named = |path: &str| named_by(Path::new(path));
-        assert_eq!((named("/dev/stdout"), named("/dev/stderr"), named("/dev/fd/7")), (Some(1), Some(2), Some(7)));
-        assert_eq!((named("/proc/self/fd/3"), named(&format!("/proc/{pid}/fd/0"))), (Some(3), Some(0)));
+        assert_eq!(
+            (named("/dev/stdout"), named("/dev/stderr"), named("/dev/fd/7")),
+            (Some(1), Some(2), Some(7))
+        );
+        assert_eq!(
+            (named("/proc/self/fd/3"), named(&format!("/proc/{pid}/fd/0"))),
+            (Some(3), Some(0))
+        );
         assert_eq!(named("/proc/thread-self/fd/9"), Some(9));
-        for (link, number) in
-            [("out", Some(1)), ("again", Some(1)), ("fd/5", Some(5)), ("round", None), ("plain", None), ("none", None)]
-        {
+        for (link, number) in [
+            ("out", Some(1)),
+            ("again", Some(1)),
+            ("fd/5", Some(5)),
+            ("round", None),
+            ("plain", None),
+            ("none", None),
+        ] {
             assert_eq!(named_by(&directory.path().join(link)), number, "{link}");
         }
-        for other in ["/dev/null", "/proc/1/fd/1", "/proc/self/fd", "/", "..", "no/such/directory/x", "Cargo.toml"] {
+        for other in [
+            "/dev/null",
+            "/proc/1/fd/1",
+            "/proc/self/fd",
+            "/",
+            "..",
+            "no/such/directory/x",
+            "Cargo.toml",
+        ] {
             assert_eq!(named(other), None, "{other}");
         }
     }
@@ -121,7 +154,10 @@ mod tests {
     #[test]
     fn a_descriptor_of_our_own_was_not_inherited() {
         let own = tempfile::tempfile().unwrap();
-        assert_eq!(inherited(own.as_raw_fd()).unwrap_err().raw_os_error(), Some(Errno::EBADF as i32));
+        assert_eq!(
+            inherited(own.as_raw_fd()).unwrap_err().raw_os_error(),
+            Some(Errno::EBADF as i32)
+        );
         assert!(!was_closed(own.as_raw_fd()) && !was_closed(-1));
         assert!(inherited(2).is_ok() || was_closed(2));
     }

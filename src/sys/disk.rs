@@ -1,8 +1,11 @@
-//! The state directory on Linux: the production side of [`Disk`], and the lock that makes it one process's own.
+//! The state directory on Linux: the production side of [`Disk`], and the lock that makes it one
+//! process's own.
 //!
-//! In: names without a slash. Out: what the kernel says, one system call per method or a documented few.
-//! Always holds: while a [`LinuxDisk`] lives, no other process has one of the same directory with the right to change it; nothing but
-//! regular files is read or written, and no link is followed below the directory.
+//! In: names without a slash. Out: what the kernel says, one system call per method or a documented
+//! few.
+//! Always holds: while a [`LinuxDisk`] lives, no other process has one of the same directory with
+//! the right to change it; nothing but regular files is read or written, and no link is followed
+//! below the directory.
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
@@ -49,7 +52,8 @@ pub enum DiskError {
     },
     /// Others can write to it, or own it.
     #[error(
-        "the state directory {path} is not ours alone: {who}, so others could replace the offsets in it (chown it to the user of the run \
+        "the state directory {path} is not ours alone: {who}, so others could replace the offsets \
+        in it (chown it to the user of the run \
          and chmod go-w, or give another --state-dir)"
     )]
     Shared {
@@ -149,37 +153,52 @@ impl Open {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let open_failed = |source| DiskError::Open { path: path.to_owned(), source };
         let flags = flags | trust::link_flags(path).map_err(open_failed)?;
-        let directory = again(|| nix::fcntl::open(path, flags, Mode::empty())).map_err(open_failed)?;
+        let directory =
+            again(|| nix::fcntl::open(path, flags, Mode::empty())).map_err(open_failed)?;
         let found = fstat(&directory).map_err(|errno| open_failed(errno.into()))?;
         // Who only looks trusts nothing of it.
         if let Some(who) = trust::others(&found).filter(|_| access != Access::Look) {
             return Err(DiskError::Shared { path: path.to_owned(), who });
         }
         let identity = identity_of(&found);
-        let directory = lock_directory(directory, access).map_err(|directory| in_use(path, &directory))?;
+        let directory =
+            lock_directory(directory, access).map_err(|directory| in_use(path, &directory))?;
         let lock = take_lock(path, &directory, access)?;
         Ok(Open { directory, identity, lock })
     }
 }
 
-/// Locks the directory itself as well. File systems that cannot do that have the lock in it alone. Fails only if another process has it.
+/// Locks the directory itself as well. File systems that cannot do that have the lock in it alone.
+/// Fails only if another process has it.
 fn lock_directory(directory: OwnedFd, access: Access) -> Result<OwnedFd, OwnedFd> {
-    #[expect(deprecated, reason = "`Flock` would keep a descriptor that is used for other things apart from them")]
+    #[expect(
+        deprecated,
+        reason = "`Flock` would keep a descriptor that is used for other things apart from them"
+    )]
     let outcome = again_errno(|| nix::fcntl::flock(directory.as_raw_fd(), wanted_lock(access)));
     if outcome == Err(Errno::EWOULDBLOCK) { Err(directory) } else { Ok(directory) }
 }
 
 fn wanted_lock(access: Access) -> FlockArg {
-    if access == Access::Look { FlockArg::LockSharedNonblock } else { FlockArg::LockExclusiveNonblock }
+    if access == Access::Look {
+        FlockArg::LockSharedNonblock
+    } else {
+        FlockArg::LockExclusiveNonblock
+    }
 }
 
 fn in_use(path: &Path, directory: &OwnedFd) -> DiskError {
-    let pid = open_lock(directory, Access::Look).ok().flatten().and_then(|lock| living_process(&lock));
+    let pid =
+        open_lock(directory, Access::Look).ok().flatten().and_then(|lock| living_process(&lock));
     DiskError::InUse { path: path.to_owned(), pid }
 }
 
 /// Takes the lock in a directory. `None`: it is only looked at, and no process ever locked it.
-fn take_lock(path: &Path, directory: &OwnedFd, access: Access) -> Result<Option<Flock<OwnedFd>>, DiskError> {
+fn take_lock(
+    path: &Path,
+    directory: &OwnedFd,
+    access: Access,
+) -> Result<Option<Flock<OwnedFd>>, DiskError> {
     let lock_failed = |source| DiskError::Lock { path: path.to_owned(), source };
     let Some(file) = open_lock(directory, access).map_err(lock_failed)? else { return Ok(None) };
     let lock = match lock_file(file, wanted_lock(access)) {
@@ -189,7 +208,8 @@ fn take_lock(path: &Path, directory: &OwnedFd, access: Access) -> Result<Option<
     };
     if access != Access::Look {
         // For the message of who comes second; the lock holds without it.
-        let _ = ftruncate(&*lock, 0).and_then(|()| pwrite(&*lock, format!("{}\n", std::process::id()).as_bytes(), 0));
+        let _ = ftruncate(&*lock, 0)
+            .and_then(|()| pwrite(&*lock, format!("{}\n", std::process::id()).as_bytes(), 0));
     }
     Ok(Some(lock))
 }
@@ -225,7 +245,11 @@ impl Disk for LinuxDisk {
     }
 
     fn open(&mut self, name: &str) -> io::Result<OwnedFd> {
-        let access = if self.access == Access::Look { OFlag::O_RDONLY } else { OFlag::O_RDWR | OFlag::O_APPEND };
+        let access = if self.access == Access::Look {
+            OFlag::O_RDONLY
+        } else {
+            OFlag::O_RDWR | OFlag::O_APPEND
+        };
         open_regular(&self.open.directory, name, access)
     }
 
@@ -234,7 +258,11 @@ impl Disk for LinuxDisk {
             Ok(()) | Err(Errno::ENOENT) => {}
             Err(errno) => return Err(errno.into()),
         }
-        open_regular(&self.open.directory, name, OFlag::O_RDWR | OFlag::O_APPEND | OFlag::O_CREAT | OFlag::O_EXCL)
+        open_regular(
+            &self.open.directory,
+            name,
+            OFlag::O_RDWR | OFlag::O_APPEND | OFlag::O_CREAT | OFlag::O_EXCL,
+        )
     }
 
     fn read_at(&mut self, file: &OwnedFd, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
@@ -271,7 +299,8 @@ impl Disk for LinuxDisk {
         }
         let Some(lock) = &self.open.lock else { return Ok(Place::Here) };
         let held = identity_of(&fstat(&**lock)?);
-        let is_held = is_it(fstatat(&self.open.directory, LOCK, AtFlags::AT_SYMLINK_NOFOLLOW), held)?;
+        let is_held =
+            is_it(fstatat(&self.open.directory, LOCK, AtFlags::AT_SYMLINK_NOFOLLOW), held)?;
         Ok(if is_held { Place::Here } else { Place::Unlocked })
     }
 
@@ -285,7 +314,8 @@ impl Disk for LinuxDisk {
             Place::Here => {}
             // The directory is ours still: nobody else could take a lock in it meanwhile.
             Place::Unlocked => {
-                self.open.lock = take_lock(&self.path, &self.open.directory, self.access).map_err(io::Error::other)?
+                self.open.lock = take_lock(&self.path, &self.open.directory, self.access)
+                    .map_err(io::Error::other)?
             }
             Place::Elsewhere => {
                 make(&self.path)?;
@@ -394,11 +424,13 @@ fn open_lock(directory: &OwnedFd, access: Access) -> io::Result<Option<OwnedFd>>
     }
 }
 
-/// The process that a lock names, unless it is gone: then the name is a leftover, and who has the lock is not known.
+/// The process that a lock names, unless it is gone: then the name is a leftover, and who has the
+/// lock is not known.
 fn living_process(lock: &OwnedFd) -> Option<i32> {
     let mut text = [0; 16];
     let len = pread(lock, &mut text, 0).ok()?;
-    let pid: i32 = std::str::from_utf8(&text[..len]).ok()?.trim_end().parse().ok().filter(|&pid| pid > 0)?;
+    let pid: i32 =
+        std::str::from_utf8(&text[..len]).ok()?.trim_end().parse().ok().filter(|&pid| pid > 0)?;
     (kill(Pid::from_raw(pid), None) != Err(Errno::ESRCH)).then_some(pid)
 }
 

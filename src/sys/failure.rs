@@ -1,6 +1,7 @@
 //! What a failed call says about the file that it was for.
 //!
-//! In: errors of calls that take a path. Out: a class of errors. Always holds: an error is in one class.
+//! In: errors of calls that take a path. Out: a class of errors.
+//! Always holds: an error is in one class.
 
 use std::io;
 
@@ -19,7 +20,8 @@ pub enum Failure {
     Refused,
     /// The name is longer than the system allows.
     TooLong,
-    /// The system lacks descriptors or memory, or a signal came: this says nothing about the file, and passes.
+    /// The system lacks descriptors or memory, or a signal came: this says nothing about the file,
+    /// and passes.
     Shortage,
     /// All else: a broken disk, a server that does not answer.
     Other,
@@ -34,7 +36,9 @@ impl Failure {
             Some(USER_MOUNT) => Failure::UserMount,
             Some(libc::EACCES | libc::EPERM) => Failure::Refused,
             Some(libc::ENAMETOOLONG) => Failure::TooLong,
-            Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::EAGAIN | libc::EINTR) => Failure::Shortage,
+            Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::EAGAIN | libc::EINTR) => {
+                Failure::Shortage
+            }
             _ if error.kind() == io::ErrorKind::PermissionDenied => Failure::Refused,
             _ => Failure::Other,
         }

@@ -1,7 +1,8 @@
 //! Linux: the production side of the [`FileSystem`] seam.
 //!
-//! In: paths and buffers. Out: what the kernel says, one or two system calls per method.
-//! Always holds: nothing but regular files is kept open by [`Linux::open`], and no call here can wait for a writer.
+//! In: paths and buffers. Out: what the kernel says, one or two system calls per method. Always
+//! holds: nothing but regular files is kept open by [`Linux::open`], and no call here can wait for
+//! a writer.
 
 use std::ffi::{CString, OsStr};
 use std::io;
@@ -29,7 +30,9 @@ use super::mount_table::MountTable;
 use super::name::Name;
 pub use super::stat::OpenFile;
 use super::stat::{Found, stat_of, stat_open};
-use super::{FileId, FileKind, FileSystem, Guard, KnownLife, Links, OpenInode, RefusedLink, Stat, WatchId};
+use super::{
+    FileId, FileKind, FileSystem, Guard, KnownLife, Links, OpenInode, RefusedLink, Stat, WatchId,
+};
 
 /// The real kernel: one inotify instance, made for the first watch, and the file system calls.
 #[derive(Debug)]
@@ -40,10 +43,12 @@ pub struct Linux {
     /// Cleared when the kernel refuses `O_NOATIME` (not the owner and no `CAP_FOWNER`, open(2)).
     keep_access_time: bool,
     beneath: Beneath,
-    /// The directory of the last look: looks come directory by directory. Closed with those of `beneath`.
+    /// The directory of the last look: looks come directory by directory. Closed with those of
+    /// `beneath`.
     looked_in: Option<LookedIn>,
     mounts: Option<MountTable>,
-    /// Devices without a number of a driver, of file systems that keep to themselves: tmpfs, Btrfs, ZFS. Until the table of mounts is read again.
+    /// Devices without a number of a driver, of file systems that keep to themselves: tmpfs, Btrfs,
+    /// ZFS. Until the table of mounts is read again.
     local: HashSet<u64>,
 }
 
@@ -79,13 +84,15 @@ impl Linux {
         self.inotify.as_ref().map(AsRawFd::as_raw_fd)
     }
 
-    /// The descriptor that has `EPOLLPRI` when a file system was mounted or unmounted, once the table of mounts was read.
+    /// The descriptor that has `EPOLLPRI` when a file system was mounted or unmounted, once the
+    /// table of mounts was read.
     #[must_use]
     pub fn mounts_descriptor(&self) -> Option<RawFd> {
         self.mounts.as_ref().map(MountTable::descriptor)
     }
 
-    /// Whether the effective user may read what the path names, or list it, access(2): of the very file that is there at this moment.
+    /// Whether the effective user may read what the path names, or list it, access(2): of the very
+    /// file that is there at this moment.
     ///
     /// # Errors
     /// `EACCES` if not, and those of a look.
@@ -96,7 +103,11 @@ impl Linux {
 
     fn watch_for(&mut self, path: &[u8], wanted: u32) -> io::Result<WatchId> {
         let wanted = WatchMask::from_bits_retain(wanted);
-        let watch = self.inotify()?.watches().add(OsStr::from_bytes(or_dot(path)), wanted).map_err(without_inotify)?;
+        let watch = self
+            .inotify()?
+            .watches()
+            .add(OsStr::from_bytes(or_dot(path)), wanted)
+            .map_err(without_inotify)?;
         let id = watch.get_watch_descriptor_id();
         self.watches.insert(id, watch);
         Ok(WatchId(id))
@@ -106,12 +117,15 @@ impl Linux {
         match links {
             Links::Beneath(trusted) => self.beneath.open(path, trusted, flags),
             Links::Guarded(guard) => self.beneath.open_guarded(path, guard, flags),
-            Links::Keep => Ok(nix::fcntl::open(or_dot(path), flags | OFlag::O_NOFOLLOW, Mode::empty())?),
+            Links::Keep => {
+                Ok(nix::fcntl::open(or_dot(path), flags | OFlag::O_NOFOLLOW, Mode::empty())?)
+            }
             Links::Follow => Ok(nix::fcntl::open(or_dot(path), flags, Mode::empty())?),
         }
     }
 
-    /// Directories that are open for the calls of this turn are closed: while it sleeps, this process keeps no file system from being unmounted.
+    /// Directories that are open for the calls of this turn are closed: while it sleeps, this
+    /// process keeps no file system from being unmounted.
     pub fn release(&mut self) {
         self.beneath.release();
         self.looked_in = None;
@@ -123,16 +137,21 @@ impl Linux {
         match links {
             Links::Keep | Links::Follow => return Ok(Name::Path(path, links)),
             // Only the name itself is not trusted.
-            Links::Beneath(trusted) if end <= trusted => return Ok(Name::Entry(None, CString::new(path)?)),
+            Links::Beneath(trusted) if end <= trusted => {
+                return Ok(Name::Entry(None, CString::new(path)?));
+            }
             Links::Guarded(guard) if guard.followed >= path.len() => {
-                return Ok(Name::Open(OpenFile(self.open_with(path, links, OFlag::O_PATH)?.into())));
+                return Ok(Name::Open(OpenFile(
+                    self.open_with(path, links, OFlag::O_PATH)?.into(),
+                )));
             }
             Links::Beneath(_) | Links::Guarded(_) => {}
         }
         Ok(Name::Entry(Some(self.directory(&path[..end], links)?), CString::new(&path[end..])?))
     }
 
-    /// Opens a directory to look into. One that is renamed meanwhile is looked into all the same, as if the look had come before.
+    /// Opens a directory to look into. One that is renamed meanwhile is looked into all the same,
+    /// as if the look had come before.
     fn directory(&mut self, path: &[u8], links: Links) -> io::Result<Rc<OwnedFd>> {
         if let Some(last) = &self.looked_in
             && last.path == path
@@ -141,7 +160,8 @@ impl Linux {
             return Ok(Rc::clone(&last.directory));
         }
         let directory = Rc::new(self.open_with(path, links, OFlag::O_PATH | OFlag::O_DIRECTORY)?);
-        self.looked_in = Some(LookedIn { path: path.to_vec(), links, directory: Rc::clone(&directory) });
+        self.looked_in =
+            Some(LookedIn { path: path.to_vec(), links, directory: Rc::clone(&directory) });
         Ok(directory)
     }
 
@@ -149,26 +169,32 @@ impl Linux {
     fn look<'a>(&mut self, path: &'a [u8], links: Links) -> io::Result<(Name<'a>, Found)> {
         let name = self.name(path, links)?;
         let found = name.look()?;
-        if !matches!(name, Name::Entry(..)) || (!found.is_mount_root && self.is_local(found.device)) {
+        if !matches!(name, Name::Entry(..)) || (!found.is_mount_root && self.is_local(found.device))
+        {
             return Ok((name, found));
         }
-        // By a descriptor no mount is entered that a user made, and what is on a server is asked for.
+        // By a descriptor no mount is entered that a user made, and what is on a server is asked
+        // for.
         let file = self.open_with(path, links, OFlag::O_PATH | OFlag::O_NOFOLLOW)?;
         let kind = nix::sys::statfs::fstatfs(&file).map(type_of);
         let name = Name::Open(OpenFile(file.into()));
         let found = name.look()?;
-        if kind.is_ok_and(|kind| kind.name().is_some() && kind.sight() == Sight::Full) && self.local.len() < LOCAL_MAX {
+        if kind.is_ok_and(|kind| kind.name().is_some() && kind.sight() == Sight::Full)
+            && self.local.len() < LOCAL_MAX
+        {
             self.local.insert(found.device);
         }
         Ok((name, found))
     }
 
-    /// Whether a look at a file of this device asks no server, and no process: it is on a block device, or was found to be of such a type.
+    /// Whether a look at a file of this device asks no server, and no process: it is on a block
+    /// device, or was found to be of such a type.
     fn is_local(&self, device: u64) -> bool {
         nix::libc::major(device) != 0 || self.local.contains(&device)
     }
 
-    /// `EMFILE` when `fs.inotify.max_user_instances` or the descriptor limit is reached (`inotify_init(2)`); `ENOSYS` when there is no inotify.
+    /// `EMFILE` when `fs.inotify.max_user_instances` or the descriptor limit is reached
+    /// (`inotify_init(2)`); `ENOSYS` when there is no inotify.
     fn inotify(&mut self) -> io::Result<&mut Inotify> {
         if self.inotify.is_none() {
             self.inotify = Some(Inotify::init().map_err(without_inotify)?);
@@ -183,14 +209,16 @@ impl Default for Linux {
     }
 }
 
-/// File systems stamp with a clock that may lag behind the one that programs read by this much: two ticks at 100 Hz.
+/// File systems stamp with a clock that may lag behind the one that programs read by this much: two
+/// ticks at 100 Hz.
 pub const CLOCK_TICK: Duration = Duration::from_millis(20);
 
 /// Device and inode of what a descriptor refers to, if that is a regular file.
 #[must_use]
 pub fn regular_file(descriptor: impl AsFd) -> Option<(u64, u64)> {
     let found = nix::sys::stat::fstat(descriptor).ok()?;
-    (found.st_mode & nix::libc::S_IFMT == nix::libc::S_IFREG).then_some((found.st_dev, found.st_ino))
+    (found.st_mode & nix::libc::S_IFMT == nix::libc::S_IFREG)
+        .then_some((found.st_dev, found.st_ino))
 }
 
 /// Which file a descriptor refers to, as [`FileSystem::stat`] would tell by its name.
@@ -217,7 +245,12 @@ impl FileSystem for Linux {
         name.identify(&found)
     }
 
-    fn stat_known(&mut self, path: &[u8], links: Links, life: &mut dyn FnMut(u64, u64) -> Option<KnownLife>) -> io::Result<Stat> {
+    fn stat_known(
+        &mut self,
+        path: &[u8],
+        links: Links,
+        life: &mut dyn FnMut(u64, u64) -> Option<KnownLife>,
+    ) -> io::Result<Stat> {
         let (name, found) = self.look(path, links)?;
         let born = found.born.and_then(|born| born.checked_add(CLOCK_TICK));
         match life(found.device, found.inode) {
@@ -232,7 +265,9 @@ impl FileSystem for Linux {
 
     fn file_system(&mut self, path: &[u8], links: Links) -> io::Result<FileSystemType> {
         let found = match links {
-            Links::Beneath(_) | Links::Guarded(_) => nix::sys::statfs::fstatfs(self.open_with(path, links, OFlag::O_PATH)?)?,
+            Links::Beneath(_) | Links::Guarded(_) => {
+                nix::sys::statfs::fstatfs(self.open_with(path, links, OFlag::O_PATH)?)?
+            }
             Links::Keep | Links::Follow => nix::sys::statfs::statfs(or_dot(path))?,
         };
         Ok(type_of(found))
@@ -242,7 +277,9 @@ impl FileSystem for Linux {
         let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC | OFlag::O_NOCTTY;
         if self.keep_access_time {
             match self.open_with(path, links, flags | OFlag::O_NOATIME) {
-                Err(error) if error.raw_os_error() == Some(nix::libc::EPERM) => self.keep_access_time = false,
+                Err(error) if error.raw_os_error() == Some(nix::libc::EPERM) => {
+                    self.keep_access_time = false
+                }
                 outcome => return Ok(OpenFile(outcome?.into())),
             }
         }
@@ -256,7 +293,8 @@ impl FileSystem for Linux {
     fn inode_of(&mut self, file: &OpenFile) -> io::Result<OpenInode> {
         let found = nix::sys::stat::fstat(file)?;
         let time = |seconds: i64, nanos: i64| {
-            SystemTime::UNIX_EPOCH + Duration::new(seconds.try_into().unwrap_or(0), nanos.try_into().unwrap_or(0))
+            SystemTime::UNIX_EPOCH
+                + Duration::new(seconds.try_into().unwrap_or(0), nanos.try_into().unwrap_or(0))
         };
         Ok(OpenInode {
             device: found.st_dev,
@@ -291,10 +329,17 @@ impl FileSystem for Linux {
 
     fn list(&mut self, path: &[u8], links: Links) -> io::Result<Listing> {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
-        Ok(Listing { entries: Dir::from_fd(self.open_with(path, links, flags)?)?.into_iter(), inode: 0 })
+        Ok(Listing {
+            entries: Dir::from_fd(self.open_with(path, links, flags)?)?.into_iter(),
+            inode: 0,
+        })
     }
 
-    fn next_entry(&mut self, listing: &mut Listing, name: &mut Vec<u8>) -> io::Result<Option<FileKind>> {
+    fn next_entry(
+        &mut self,
+        listing: &mut Listing,
+        name: &mut Vec<u8>,
+    ) -> io::Result<Option<FileKind>> {
         loop {
             let Some(entry) = listing.entries.next() else { return Ok(None) };
             let entry = entry?;
@@ -322,7 +367,9 @@ impl FileSystem for Linux {
     fn watch(&mut self, path: &[u8], links: Links) -> io::Result<WatchId> {
         match links {
             Links::Beneath(_) | Links::Guarded(_) => {
-                let directory = self.open_with(path, links, OFlag::O_PATH | OFlag::O_DIRECTORY).map_err(not_an_instance)?;
+                let directory = self
+                    .open_with(path, links, OFlag::O_PATH | OFlag::O_DIRECTORY)
+                    .map_err(not_an_instance)?;
                 let by_descriptor = format!("/proc/self/fd/{}", directory.as_raw_fd());
                 self.watch_for(by_descriptor.as_bytes(), WATCH_MASK).map_err(without_proc)
             }
@@ -353,7 +400,8 @@ impl FileSystem for Linux {
             match nix::unistd::read(inotify, buffer) {
                 Ok(bytes) => return Ok(bytes),
                 Err(Errno::EAGAIN) => return Ok(0),
-                // The queue may hold events that the loop was told of already, and will not be told of again.
+                // The queue may hold events that the loop was told of already, and will not be told
+                // of again.
                 Err(Errno::EINTR) => {}
                 Err(error) => return Err(error.into()),
             }
@@ -374,7 +422,10 @@ impl FileSystem for Linux {
 
     fn canonical(&mut self, path: &[u8], links: Links) -> io::Result<Vec<u8>> {
         match links {
-            Links::Follow => Ok(Path::new(OsStr::from_bytes(or_dot(path))).canonicalize()?.into_os_string().into_vec()),
+            Links::Follow => Ok(Path::new(OsStr::from_bytes(or_dot(path)))
+                .canonicalize()?
+                .into_os_string()
+                .into_vec()),
             _ => path_of(&self.open_with(path, links, OFlag::O_PATH | OFlag::O_CLOEXEC)?),
         }
     }
@@ -387,30 +438,44 @@ impl FileSystem for Linux {
     }
 }
 
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "32 bits in a wider field, statfs(2)")]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "32 bits in a wider field, statfs(2)"
+)]
 fn type_of(found: nix::sys::statfs::Statfs) -> FileSystemType {
     FileSystemType(found.filesystem_type().0 as u32)
 }
 
 /// Where a file is that was opened a moment ago, or is by now.
 fn path_of(file: &OwnedFd) -> io::Result<Vec<u8>> {
-    let path = nix::fcntl::readlink(format!("/proc/self/fd/{}", file.as_raw_fd()).as_str())?.into_vec();
-    // One that was deleted has a word behind its path; one that this process cannot get at has one before it.
-    if path.starts_with(b"/") && nix::sys::stat::fstat(file)?.st_nlink > 0 { Ok(path) } else { Err(Errno::ENOENT.into()) }
+    let path =
+        nix::fcntl::readlink(format!("/proc/self/fd/{}", file.as_raw_fd()).as_str())?.into_vec();
+    // One that was deleted has a word behind its path; one that this process cannot get at has one
+    // before it.
+    if path.starts_with(b"/") && nix::sys::stat::fstat(file)?.st_nlink > 0 {
+        Ok(path)
+    } else {
+        Err(Errno::ENOENT.into())
+    }
 }
 
-/// For a watch, `EMFILE` means the limit of inotify instances. A shortage of descriptors is `ENFILE` instead.
+/// For a watch, `EMFILE` means the limit of inotify instances. A shortage of descriptors is
+/// `ENFILE` instead.
 fn not_an_instance(error: io::Error) -> io::Error {
     if error.raw_os_error() == Some(nix::libc::EMFILE) { Errno::ENFILE.into() } else { error }
 }
 
-/// Without `/proc` no directory can be watched by its descriptor. This must not look as if the directory were missing.
+/// Without `/proc` no directory can be watched by its descriptor. This must not look as if the
+/// directory were missing.
 fn without_proc(error: io::Error) -> io::Error {
-    let is_missing = error.raw_os_error() == Some(nix::libc::ENOENT) && !Path::new("/proc/self/fd").exists();
+    let is_missing =
+        error.raw_os_error() == Some(nix::libc::ENOENT) && !Path::new("/proc/self/fd").exists();
     if is_missing { Errno::EOPNOTSUPP.into() } else { error }
 }
 
-/// Kernels without inotify and sandboxes that refuse it (seccomp(2)): neither call says `ENOSYS` or `EPERM` for any other reason.
+/// Kernels without inotify and sandboxes that refuse it (seccomp(2)): neither call says `ENOSYS` or
+/// `EPERM` for any other reason.
 fn without_inotify(error: io::Error) -> io::Error {
     if error.raw_os_error() == Some(nix::libc::EPERM) { Errno::ENOSYS.into() } else { error }
 }
@@ -421,7 +486,8 @@ mod tests {
     use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
     use std::sync::atomic::{AtomicBool, Ordering};
 
-    /// A look is a call for the inode and one for its handle, and names change hands between any two calls.
+    /// A look is a call for the inode and one for its handle, and names change hands between any
+    /// two calls.
     #[test]
     fn a_look_at_a_name_that_changes_hands_tells_of_one_file() {
         let world = tempfile::tempdir().expect("a directory");
@@ -430,7 +496,8 @@ mod tests {
         let [one, other] = ["one", "other"].map(|name| directory.join(name));
         let mut linux = Linux::new();
         let trusted = world.path().as_os_str().len() + 1;
-        let ways = [Links::Keep, Links::Follow, Links::Beneath(trusted), Links::Beneath(trusted + 2)];
+        let ways =
+            [Links::Keep, Links::Follow, Links::Beneath(trusted), Links::Beneath(trusted + 2)];
         let files = [&one, &other].map(|path| {
             std::fs::write(path, "").expect("a file");
             linux.stat(path.as_os_str().as_bytes(), Links::Keep).expect("a look").id
@@ -439,10 +506,12 @@ mod tests {
         let seen: Vec<FileId> = std::thread::scope(|scope| {
             scope.spawn(|| {
                 while !is_over.load(Ordering::Relaxed) {
-                    renameat2(AT_FDCWD, &one, AT_FDCWD, &other, RenameFlags::RENAME_EXCHANGE).expect("mv --exchange");
+                    renameat2(AT_FDCWD, &one, AT_FDCWD, &other, RenameFlags::RENAME_EXCHANGE)
+                        .expect("mv --exchange");
                 }
             });
-            let looks = (0..40_000).map(|round| linux.stat(one.as_os_str().as_bytes(), ways[round % ways.len()]));
+            let looks = (0..40_000)
+                .map(|round| linux.stat(one.as_os_str().as_bytes(), ways[round % ways.len()]));
             let seen = looks.map(|look| look.map(|stat| stat.id)).collect::<io::Result<Vec<_>>>();
             is_over.store(true, Ordering::Relaxed);
             seen.expect("there is always a file")

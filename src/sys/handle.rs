@@ -1,7 +1,9 @@
 //! `name_to_handle_at(2)`: inode and generation of a file in one call, without opening it.
 //!
-//! In: a path or a descriptor. Out: the opaque handle, used only as a fingerprint of (inode, generation).
-//! Always holds: "this file system has no handles" is `None`, not an error; callers fall back to the birth time.
+//! In: a path or a descriptor. Out: the opaque handle, used only as a fingerprint of (inode,
+//! generation).
+//! Always holds: "this file system has no handles" is `None`, not an error; callers fall back to
+//! the birth time.
 
 use std::ffi::{CStr, CString};
 use std::io;
@@ -17,8 +19,8 @@ const HANDLE_BYTES_MAX: usize = 128;
 /// `AT_HANDLE_FID` of `<linux/fcntl.h>` (Linux 6.5): a handle that need not lead back to the file.
 const AT_HANDLE_FID: libc::c_int = 0x200;
 
-/// `OVL_FILEID_V0` and `OVL_FILEID_V1` of the kernel's `fs/overlayfs/overlayfs.h`: handles that an overlay makes. Those of a file of a lower layer
-/// stay the same when it is copied up.
+/// `OVL_FILEID_V0` and `OVL_FILEID_V1` of the kernel's `fs/overlayfs/overlayfs.h`: handles that an
+/// overlay makes. Those of a file of a lower layer stay the same when it is copied up.
 const OVERLAY_KINDS: [i32; 2] = [0xfb, 0xf8];
 
 /// The upper byte of the digest of such a handle, so that it is told from a digest of a birth time.
@@ -39,7 +41,8 @@ pub(super) struct Handle {
 }
 
 impl Handle {
-    /// Whether the handle is visibly of this inode: ext4, xfs, btrfs and tmpfs keep the inode number in it as it is.
+    /// Whether the handle is visibly of this inode: ext4, xfs, btrfs and tmpfs keep the inode
+    /// number in it as it is.
     pub(super) fn names_inode(&self, inode: u64) -> bool {
         let low = inode.to_ne_bytes();
         let low = if cfg!(target_endian = "little") { &low[..4] } else { &low[4..] };
@@ -61,10 +64,12 @@ impl Handle {
     }
 }
 
-/// FNV-1a, 64 bits, folded: equal in every run and on every machine, because digests will be stored.
+/// FNV-1a, 64 bits, folded: equal in every run and on every machine, because digests will be
+/// stored.
 pub(super) fn digest(bytes: &[u8]) -> u32 {
-    let hash =
-        bytes.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, &byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
+    let hash = bytes.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, &byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    });
     #[expect(clippy::cast_possible_truncation, reason = "folding")]
     let folded = (hash ^ (hash >> 32)) as u32;
     folded
@@ -77,14 +82,19 @@ pub(super) fn name_to_handle(path: &[u8], links: Links) -> io::Result<Option<Han
     let mut short = [0_u8; 512];
     if path.len() < short.len() && !path.contains(&0) {
         short[..path.len()].copy_from_slice(path);
-        let path = CStr::from_bytes_until_nul(&short).expect("shorter than the buffer, which is zeroed");
+        let path =
+            CStr::from_bytes_until_nul(&short).expect("shorter than the buffer, which is zeroed");
         return call(libc::AT_FDCWD, path, flags);
     }
     call(libc::AT_FDCWD, &CString::new(path)?, flags)
 }
 
-/// The handle of what has this name in an open directory, or from the current one on; of a link itself.
-pub(super) fn entry_to_handle(directory: Option<BorrowedFd<'_>>, name: &CStr) -> io::Result<Option<Handle>> {
+/// The handle of what has this name in an open directory, or from the current one on; of a link
+/// itself.
+pub(super) fn entry_to_handle(
+    directory: Option<BorrowedFd<'_>>,
+    name: &CStr,
+) -> io::Result<Option<Handle>> {
     call(directory.map_or(libc::AT_FDCWD, |directory| directory.as_raw_fd()), name, 0)
 }
 
@@ -93,13 +103,19 @@ pub(super) fn file_to_handle(file: BorrowedFd<'_>) -> io::Result<Option<Handle>>
     call(file.as_raw_fd(), c"", libc::AT_EMPTY_PATH)
 }
 
-/// Most file systems give handles that lead back to the file. An overlay does not, unless it is mounted with `nfs_export=on`, but newer kernels
-/// name the file all the same. Other file systems without handles are not asked: what they answer then does not tell lives apart.
-fn call(directory: libc::c_int, path: &std::ffi::CStr, flags: libc::c_int) -> io::Result<Option<Handle>> {
+/// Most file systems give handles that lead back to the file. An overlay does not, unless it is
+/// mounted with `nfs_export=on`, but newer kernels name the file all the same. Other file systems
+/// without handles are not asked: what they answer then does not tell lives apart.
+fn call(
+    directory: libc::c_int,
+    path: &std::ffi::CStr,
+    flags: libc::c_int,
+) -> io::Result<Option<Handle>> {
     match name(directory, path, flags) {
         Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => {
             let named = name(directory, path, flags | AT_HANDLE_FID);
-            // A kernel that does not know the flag says EINVAL; what else fails here would have failed before.
+            // A kernel that does not know the flag says EINVAL; what else fails here would have
+            // failed before.
             Ok(named.ok().flatten().filter(Handle::is_of_overlay))
         }
         outcome => outcome,
@@ -107,13 +123,30 @@ fn call(directory: libc::c_int, path: &std::ffi::CStr, flags: libc::c_int) -> io
 }
 
 #[expect(unsafe_code, reason = "neither std nor nix has this call")]
-fn name(directory: libc::c_int, path: &std::ffi::CStr, flags: libc::c_int) -> io::Result<Option<Handle>> {
-    let mut handle = Handle { len: u32::try_from(HANDLE_BYTES_MAX).expect("128"), kind: 0, bytes: [0; HANDLE_BYTES_MAX] };
+fn name(
+    directory: libc::c_int,
+    path: &std::ffi::CStr,
+    flags: libc::c_int,
+) -> io::Result<Option<Handle>> {
+    let mut handle = Handle {
+        len: u32::try_from(HANDLE_BYTES_MAX).expect("128"),
+        kind: 0,
+        bytes: [0; HANDLE_BYTES_MAX],
+    };
     let mut mount_id: libc::c_int = 0;
-    // SAFETY: `path` is a NUL-terminated string that outlives the call; `handle` is laid out as `struct file_handle` with `len` bytes of
-    // room behind its head, as the call wants; `mount_id` is an int. The kernel keeps none of the pointers.
-    let outcome =
-        unsafe { libc::syscall(libc::SYS_name_to_handle_at, directory, path.as_ptr(), &raw mut handle, &raw mut mount_id, flags) };
+    // SAFETY: `path` is a NUL-terminated string that outlives the call; `handle` is laid out as
+    // `struct file_handle` with `len` bytes of room behind its head, as the call wants; `mount_id`
+    // is an int. The kernel keeps none of the pointers.
+    let outcome = unsafe {
+        libc::syscall(
+            libc::SYS_name_to_handle_at,
+            directory,
+            path.as_ptr(),
+            &raw mut handle,
+            &raw mut mount_id,
+            flags,
+        )
+    };
     if outcome == 0 {
         return Ok(Some(handle));
     }

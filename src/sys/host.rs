@@ -1,7 +1,9 @@
-//! What this machine, this user and this process may do: limits, what is used of them, permissions, space.
+//! What this machine, this user and this process may do: limits, what is used of them, permissions,
+//! space.
 //!
-//! In: nothing, or a path. Out: numbers as the kernel tells them; `None` where it does not.
-//! Always holds: nothing is opened but files of procfs and, for a moment, an inotify instance; nothing is changed.
+//! In: nothing, or a path. Out: numbers as the kernel tells them; `None` where it does not. Always
+//! holds: nothing is opened but files of procfs and, for a moment, an inotify instance; nothing is
+//! changed.
 
 use std::fs;
 use std::io;
@@ -22,7 +24,8 @@ const CAP_DAC_OVERRIDE: u32 = 1;
 /// Whether the effective user may read (and, if wanted, enter or change) a file, access(2).
 ///
 /// # Errors
-/// `EACCES` if not; `EROFS` for changes on a file system that is mounted read-only; and those of a look.
+/// `EACCES` if not; `EROFS` for changes on a file system that is mounted read-only; and those of a
+/// look.
 pub fn may(path: &Path, wanted: Wanted) -> io::Result<()> {
     let mode = match wanted {
         Wanted::Read => AccessFlags::R_OK,
@@ -46,7 +49,8 @@ pub enum Wanted {
     Change,
 }
 
-/// What this machine is called: gethostname(2), whole as it is set. What is not UTF-8 in it is replaced.
+/// What this machine is called: gethostname(2), whole as it is set. What is not UTF-8 in it is
+/// replaced.
 ///
 /// # Errors
 /// When the call fails.
@@ -60,16 +64,19 @@ pub fn user() -> u32 {
     geteuid().as_raw()
 }
 
-/// Whether `CAP_DAC_READ_SEARCH` is effective: permissions do not matter then, but on some network file systems.
+/// Whether `CAP_DAC_READ_SEARCH` is effective: permissions do not matter then, but on some network
+/// file systems.
 #[must_use]
 pub fn reads_all() -> bool {
     effective_capabilities().is_some_and(|all| all >> CAP_DAC_READ_SEARCH & 1 == 1)
 }
 
-/// Whether any capability is effective that lets this process read what its user may not; also if the kernel does not tell and the user is root.
+/// Whether any capability is effective that lets this process read what its user may not; also if
+/// the kernel does not tell and the user is root.
 #[must_use]
 pub fn overrides_permissions() -> bool {
-    effective_capabilities().map_or(user() == 0, |all| (all >> CAP_DAC_READ_SEARCH | all >> CAP_DAC_OVERRIDE) & 1 == 1)
+    effective_capabilities()
+        .map_or(user() == 0, |all| (all >> CAP_DAC_READ_SEARCH | all >> CAP_DAC_OVERRIDE) & 1 == 1)
 }
 
 fn effective_capabilities() -> Option<u64> {
@@ -77,7 +84,8 @@ fn effective_capabilities() -> Option<u64> {
     u64::from_str_radix(field(&status, "CapEff:")?, 16).ok()
 }
 
-/// Whether every user may make a hard link to a file of another one (`fs.protected_hardlinks`, proc_sys_fs(5)).
+/// Whether every user may make a hard link to a file of another one (`fs.protected_hardlinks`,
+/// proc_sys_fs(5)).
 #[must_use]
 pub fn links_files_of_others() -> bool {
     limit(&["fs.protected_hardlinks"]).is_some_and(|limit| limit.value == 0)
@@ -105,10 +113,12 @@ pub struct Limit {
     pub value: u64,
 }
 
-/// The lowest of the limits that these sysctls set. A user namespace has its own of some (`user.max_inotify_watches`, namespaces(7)).
+/// The lowest of the limits that these sysctls set. A user namespace has its own of some
+/// (`user.max_inotify_watches`, namespaces(7)).
 fn limit(sysctls: &[&'static str]) -> Option<Limit> {
     let read = |sysctl: &'static str| {
-        let text = fs::read_to_string(Path::new("/proc/sys").join(sysctl.replace('.', "/"))).ok()?;
+        let text =
+            fs::read_to_string(Path::new("/proc/sys").join(sysctl.replace('.', "/"))).ok()?;
         Some(Limit { sysctl, value: text.trim().parse().ok()? })
     };
     // The first of equals: the one that people know.
@@ -175,12 +185,15 @@ pub struct InotifyUse {
     pub watches: u64,
 }
 
-/// What the processes of this user have of inotify, as far as procfs lets us see; most watches first. This process is left out.
+/// What the processes of this user have of inotify, as far as procfs lets us see; most watches
+/// first. This process is left out.
 #[must_use]
 pub fn inotify_use() -> Vec<InotifyUse> {
     let own = std::process::id();
     let Ok(processes) = fs::read_dir("/proc") else { return Vec::new() };
-    let numbers = processes.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok()).filter(|&pid| pid != own);
+    let numbers = processes
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok())
+        .filter(|&pid| pid != own);
     let mut all: Vec<InotifyUse> = numbers.filter_map(use_of).collect();
     all.sort_by(|one, other| other.watches.cmp(&one.watches).then(one.pid.cmp(&other.pid)));
     all
@@ -194,13 +207,21 @@ fn use_of(pid: u32) -> Option<InotifyUse> {
     if effective != user() {
         return None;
     }
-    let mut found = InotifyUse { pid: pid.cast_signed(), name: field(&status, "Name:")?.to_owned(), instances: 0, watches: 0 };
+    let mut found = InotifyUse {
+        pid: pid.cast_signed(),
+        name: field(&status, "Name:")?.to_owned(),
+        instances: 0,
+        watches: 0,
+    };
     for entry in fs::read_dir(home.join("fd")).ok()?.flatten() {
-        let is_inotify = fs::read_link(entry.path()).is_ok_and(|target| target.as_os_str() == "anon_inode:inotify");
+        let is_inotify = fs::read_link(entry.path())
+            .is_ok_and(|target| target.as_os_str() == "anon_inode:inotify");
         if is_inotify {
             found.instances += 1;
-            let about = fs::read_to_string(home.join("fdinfo").join(entry.file_name())).unwrap_or_default();
-            found.watches += about.lines().filter(|line| line.starts_with("inotify wd:")).count() as u64;
+            let about =
+                fs::read_to_string(home.join("fdinfo").join(entry.file_name())).unwrap_or_default();
+            found.watches +=
+                about.lines().filter(|line| line.starts_with("inotify wd:")).count() as u64;
         }
     }
     (found.instances > 0).then_some(found)

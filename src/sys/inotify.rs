@@ -8,12 +8,13 @@ use super::WatchId;
 /// Bytes that one event can take at most: the fixed part, a name of `NAME_MAX` and its NUL.
 pub const EVENT_BYTES_MAX: usize = 16 + 255 + 1;
 
-/// What every watch asks for, and why:
-/// `IN_MODIFY` new bytes or a truncation; `IN_CREATE`, `IN_DELETE`, `IN_MOVED_FROM`, `IN_MOVED_TO` names come, go and change;
-/// `IN_DELETE_SELF`, `IN_MOVE_SELF` a PATH itself goes away, which no parent tells; `IN_ATTRIB` a file becomes readable;
-/// `IN_ONLYDIR` a directory that was swapped for a file is not watched by accident. No `IN_EXCL_UNLINK`: a
-/// file that lost the name by which a writer opened it may live on under another one, and the kernel tells of its changes under the
-/// former name. Never `IN_OPEN` or `IN_ACCESS`: our own reads would wake us.
+/// What every watch asks for, and why: `IN_MODIFY` new bytes or a truncation; `IN_CREATE`,
+/// `IN_DELETE`, `IN_MOVED_FROM`, `IN_MOVED_TO` names come, go and change; `IN_DELETE_SELF`,
+/// `IN_MOVE_SELF` a PATH itself goes away, which no parent tells; `IN_ATTRIB` a file becomes
+/// readable; `IN_ONLYDIR` a directory that was swapped for a file is not watched by accident. No
+/// `IN_EXCL_UNLINK`: a file that lost the name by which a writer opened it may live on under
+/// another one, and the kernel tells of its changes under the former name. Never `IN_OPEN` or
+/// `IN_ACCESS`: our own reads would wake us.
 pub const WATCH_MASK: u32 = mask::MODIFY
     | mask::ATTRIB
     | mask::MOVED_FROM
@@ -24,13 +25,17 @@ pub const WATCH_MASK: u32 = mask::MODIFY
     | mask::MOVE_SELF
     | mask::ONLYDIR;
 
-/// What a watch asks for that is there for some names in a directory only, whatever else is in it: those bits of [`WATCH_MASK`] that tell
-/// of names, of permissions and of the directory's own end. Never `IN_MODIFY`: writes in a busy directory must cost nothing. `IN_MASK_ADD`
-/// leaves a watch that is there already as wide as it is (inotify(7)).
-pub const NAMES_MASK: u32 = SELF_MASK | mask::MOVED_FROM | mask::MOVED_TO | mask::CREATE | mask::DELETE | mask::MASK_ADD;
+/// What a watch asks for that is there for some names in a directory only, whatever else is in it:
+/// those bits of [`WATCH_MASK`] that tell of names, of permissions and of the directory's own end.
+/// Never `IN_MODIFY`: writes in a busy directory must cost nothing. `IN_MASK_ADD` leaves a watch
+/// that is there already as wide as it is (inotify(7)).
+pub const NAMES_MASK: u32 =
+    SELF_MASK | mask::MOVED_FROM | mask::MOVED_TO | mask::CREATE | mask::DELETE | mask::MASK_ADD;
 
-/// What a watch asks for that is there to tell what becomes of the directory itself, whatever comes and goes in it.
-pub const SELF_MASK: u32 = mask::ATTRIB | mask::DELETE_SELF | mask::MOVE_SELF | mask::ONLYDIR | mask::DONT_FOLLOW;
+/// What a watch asks for that is there to tell what becomes of the directory itself, whatever comes
+/// and goes in it.
+pub const SELF_MASK: u32 =
+    mask::ATTRIB | mask::DELETE_SELF | mask::MOVE_SELF | mask::ONLYDIR | mask::DONT_FOLLOW;
 
 /// The bits of `struct inotify_event.mask`, as in `<sys/inotify.h>`.
 #[allow(missing_docs)]
@@ -61,7 +66,8 @@ pub struct RawEvent<'a> {
     pub mask: u32,
     /// Pairs `IN_MOVED_FROM` with `IN_MOVED_TO`; else 0.
     pub cookie: u32,
-    /// The name below the watched directory, without its NUL padding; empty for events about the directory itself.
+    /// The name below the watched directory, without its NUL padding; empty for events about the
+    /// directory itself.
     pub name: &'a [u8],
 }
 
@@ -84,7 +90,8 @@ impl<'a> Iterator for Events<'a> {
 
     fn next(&mut self) -> Option<RawEvent<'a>> {
         let (head, after) = self.rest.split_first_chunk::<16>()?;
-        let word = |at: usize| u32::from_ne_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
+        let word =
+            |at: usize| u32::from_ne_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
         let name_bytes = word(12) as usize;
         if name_bytes > after.len() {
             self.rest = &[];
@@ -93,18 +100,27 @@ impl<'a> Iterator for Events<'a> {
         let (padded, rest) = after.split_at(name_bytes);
         self.rest = rest;
         let name_end = memchr::memchr(0, padded).unwrap_or(padded.len());
-        Some(RawEvent { watch: WatchId(word(0).cast_signed()), mask: word(4), cookie: word(8), name: &padded[..name_end] })
+        Some(RawEvent {
+            watch: WatchId(word(0).cast_signed()),
+            mask: word(4),
+            cookie: word(8),
+            name: &padded[..name_end],
+        })
     }
 }
 
-/// Appends one event in the kernel's layout: the inverse of [`Events`], for simulated kernels and tests.
+/// Appends one event in the kernel's layout: the inverse of [`Events`], for simulated kernels and
+/// tests.
 pub fn encode(event: &RawEvent<'_>, bytes: &mut Vec<u8>) {
     // The kernel pads a name with NULs to a multiple of the fixed part.
-    let padded = if event.name.is_empty() { 0 } else { (event.name.len() + 1).next_multiple_of(16) };
+    let padded =
+        if event.name.is_empty() { 0 } else { (event.name.len() + 1).next_multiple_of(16) };
     bytes.extend_from_slice(&event.watch.0.to_ne_bytes());
     bytes.extend_from_slice(&event.mask.to_ne_bytes());
     bytes.extend_from_slice(&event.cookie.to_ne_bytes());
-    bytes.extend_from_slice(&u32::try_from(padded).expect("a name is shorter than 4 GiB").to_ne_bytes());
+    bytes.extend_from_slice(
+        &u32::try_from(padded).expect("a name is shorter than 4 GiB").to_ne_bytes(),
+    );
     bytes.extend_from_slice(event.name);
     bytes.resize(bytes.len() + padded - event.name.len(), 0);
 }

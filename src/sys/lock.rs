@@ -20,14 +20,18 @@ fn holder_in_words(pid: Option<i32>) -> String {
     pid.map_or_else(|| "another process".to_owned(), |pid| format!("process {pid}"))
 }
 
-/// Takes the exclusive lock of flock(2) without waiting. It holds as long as this descriptor or a duplicate of it is open. On a file system that
-/// knows no locks nothing is taken, and that is no error.
+/// Takes the exclusive lock of flock(2) without waiting. It holds as long as this descriptor or a
+/// duplicate of it is open. On a file system that knows no locks nothing is taken, and that is no
+/// error.
 ///
 /// # Errors
 /// The inner one when another process has the lock, the outer one when the call fails.
 pub fn try_lock(file: impl AsFd) -> io::Result<Result<(), InUse>> {
     loop {
-        #[expect(deprecated, reason = "`Flock` would keep the descriptor apart from what it is used for")]
+        #[expect(
+            deprecated,
+            reason = "`Flock` would keep the descriptor apart from what it is used for"
+        )]
         let outcome = nix::fcntl::flock(file.as_fd().as_raw_fd(), FlockArg::LockExclusiveNonblock);
         match outcome {
             Ok(()) => return Ok(Ok(())),
@@ -35,7 +39,8 @@ pub fn try_lock(file: impl AsFd) -> io::Result<Result<(), InUse>> {
             Err(Errno::EWOULDBLOCK) => return Ok(Err(InUse { pid: holder(&file) })),
             Err(errno @ (Errno::ENOLCK | Errno::EOPNOTSUPP | Errno::ENOSYS)) => {
                 let error = io::Error::from(errno);
-                tracing::debug!(%error, "this file system knows no locks: nothing keeps another process from the same output");
+                tracing::debug!(%error, "this file system knows no locks: nothing keeps another \
+                    process from the same output");
                 return Ok(Ok(()));
             }
             Err(errno) => return Err(errno.into()),
@@ -50,13 +55,14 @@ fn holder(file: impl AsFd) -> Option<i32> {
     holder_in(&fs::read_to_string("/proc/locks").ok()?, &device, found.st_ino)
 }
 
-/// The process of the first lock of flock(2) on this inode. Some file systems have another device here than in stat(2): then the inode alone
-/// has to do.
+/// The process of the first lock of flock(2) on this inode. Some file systems have another device
+/// here than in stat(2): then the inode alone has to do.
 fn holder_in(locks: &str, device: &str, inode: u64) -> Option<i32> {
     let mut on_inode = locks.lines().filter_map(|line| {
         let mut fields = line.split_ascii_whitespace().skip(1);
         let kind = fields.next().filter(|kind| *kind == "FLOCK")?;
-        let mut fields = fields.skip_while(|field| !field.bytes().all(|byte| byte.is_ascii_digit()));
+        let mut fields =
+            fields.skip_while(|field| !field.bytes().all(|byte| byte.is_ascii_digit()));
         let pid: i32 = fields.next()?.parse().ok()?;
         let (on, number) = fields.next()?.rsplit_once(':')?;
         (!kind.is_empty() && number.parse() == Ok(inode)).then_some((on.to_owned(), pid))
@@ -95,7 +101,8 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("out");
         fs::write(&path, "").expect("the file is made");
-        let open = || nix::fcntl::open(&path, OFlag::O_RDONLY, Mode::empty()).expect("the file opens");
+        let open =
+            || nix::fcntl::open(&path, OFlag::O_RDONLY, Mode::empty()).expect("the file opens");
         let (first, second) = (open(), open());
         assert_eq!(try_lock(&first).expect("flock"), Ok(()));
         assert_eq!(try_lock(&first).expect("flock"), Ok(()), "it is ours");

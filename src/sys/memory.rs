@@ -1,7 +1,8 @@
 //! The allocator's settings: tables that grew and were replaced go back to the system.
 
-/// Keeps large allocations in mappings of their own: glibc otherwise raises its threshold after the first such free, and
-/// outgrown tables then stay in the heap as holes (mallopt(3), `M_MMAP_THRESHOLD`). Costs nothing on a steady state that allocates nothing.
+/// Keeps large allocations in mappings of their own: glibc otherwise raises its threshold after the
+/// first such free, and outgrown tables then stay in the heap as holes (mallopt(3),
+/// `M_MMAP_THRESHOLD`). Costs nothing on a steady state that allocates nothing.
 #[cfg(target_env = "gnu")]
 #[expect(unsafe_code, reason = "mallopt is a libc call")]
 pub fn return_large_blocks() {

@@ -1,7 +1,9 @@
-//! `/proc/self/mountinfo`, kept open: an open file is told of changes, and what changed since it was opened is reported.
+//! `/proc/self/mountinfo`, kept open: an open file is told of changes, and what changed since it
+//! was opened is reported.
 //!
 //! In: the number of a mount. Out: the table's text; whether a user other than root made the mount.
-//! Always holds: the answer is about the mounts that there are, as long as the caller has the mount in use: its number is nobody else's then.
+//! Always holds: the answer is about the mounts that there are, as long as the caller has the mount
+//! in use: its number is nobody else's then.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
@@ -28,7 +30,11 @@ impl MountTable {
     /// # Errors
     /// Those of `open(2)`: `/proc` is not mounted.
     pub(super) fn open() -> io::Result<MountTable> {
-        Ok(MountTable(nix::fcntl::open("/proc/self/mountinfo", OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?))
+        Ok(MountTable(nix::fcntl::open(
+            "/proc/self/mountinfo",
+            OFlag::O_RDONLY | OFlag::O_CLOEXEC,
+            Mode::empty(),
+        )?))
     }
 
     /// Has `EPOLLPRI` when the table changed.
@@ -72,8 +78,8 @@ pub(super) struct Makers {
 }
 
 impl Makers {
-    /// Whether a user other than root made the mount of this number, in which the caller has a file open. One that is not found is taken for
-    /// such a one.
+    /// Whether a user other than root made the mount of this number, in which the caller has a file
+    /// open. One that is not found is taken for such a one.
     pub(super) fn is_made_by_user(&mut self, number: u64) -> bool {
         let is_stale = self.table.as_ref().is_none_or(MountTable::has_changed);
         if is_stale || !self.is_made_by_user.contains_key(&number) {

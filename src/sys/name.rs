@@ -1,7 +1,9 @@
 //! The name of a file, as the calls of a look take it.
 //!
-//! In: a path, an open file, or an entry of an open directory. Out: what is there, and which file it is.
-//! Always holds: both are of one file, though a look is two calls and names change hands between them.
+//! In: a path, an open file, or an entry of an open directory. Out: what is there, and which file
+//! it is.
+//! Always holds: both are of one file, though a look is two calls and names change hands between
+//! them.
 
 use std::ffi::{CString, OsStr};
 use std::io;
@@ -24,7 +26,8 @@ pub(super) enum Name<'a> {
     Path(&'a [u8], Links),
     /// Links were followed to it.
     Open(OpenFile),
-    /// An entry of an open directory, or a path from the current one on. A link is looked at itself.
+    /// An entry of an open directory, or a path from the current one on. A link is looked at
+    /// itself.
     Entry(Option<Rc<OwnedFd>>, CString),
 }
 
@@ -32,10 +35,16 @@ impl Name<'_> {
     /// What is there.
     pub(super) fn look(&self) -> io::Result<Found> {
         match self {
-            Name::Path(path, Links::Follow) => Ok(Found::from(&Path::new(OsStr::from_bytes(path)).metadata()?)),
-            Name::Path(path, _) => Ok(Found::from(&Path::new(OsStr::from_bytes(path)).symlink_metadata()?)),
+            Name::Path(path, Links::Follow) => {
+                Ok(Found::from(&Path::new(OsStr::from_bytes(path)).metadata()?))
+            }
+            Name::Path(path, _) => {
+                Ok(Found::from(&Path::new(OsStr::from_bytes(path)).symlink_metadata()?))
+            }
             Name::Open(file) => Ok(Found::from(&file.0.metadata()?)),
-            Name::Entry(directory, name) => statx(directory.as_ref().map(|directory| directory.as_fd()), name),
+            Name::Entry(directory, name) => {
+                statx(directory.as_ref().map(|directory| directory.as_fd()), name)
+            }
         }
     }
 
@@ -43,7 +52,9 @@ impl Name<'_> {
         match self {
             Name::Path(path, links) => name_to_handle(path, *links),
             Name::Open(file) => file_to_handle(file.as_fd()),
-            Name::Entry(directory, name) => entry_to_handle(directory.as_ref().map(|directory| directory.as_fd()), name),
+            Name::Entry(directory, name) => {
+                entry_to_handle(directory.as_ref().map(|directory| directory.as_fd()), name)
+            }
         }
     }
 
@@ -52,12 +63,19 @@ impl Name<'_> {
         let flags = OFlag::O_PATH | OFlag::O_CLOEXEC;
         let opened = match self {
             Name::Path(path, Links::Follow) => nix::fcntl::open(*path, flags, Mode::empty()),
-            Name::Path(path, _) => nix::fcntl::open(*path, flags | OFlag::O_NOFOLLOW, Mode::empty()),
-            Name::Open(file) => return Ok(OpenFile(file.0.try_clone()?)),
-            Name::Entry(Some(directory), name) => {
-                nix::fcntl::openat(&**directory, name.as_c_str(), flags | OFlag::O_NOFOLLOW, Mode::empty())
+            Name::Path(path, _) => {
+                nix::fcntl::open(*path, flags | OFlag::O_NOFOLLOW, Mode::empty())
             }
-            Name::Entry(None, name) => nix::fcntl::open(name.as_c_str(), flags | OFlag::O_NOFOLLOW, Mode::empty()),
+            Name::Open(file) => return Ok(OpenFile(file.0.try_clone()?)),
+            Name::Entry(Some(directory), name) => nix::fcntl::openat(
+                &**directory,
+                name.as_c_str(),
+                flags | OFlag::O_NOFOLLOW,
+                Mode::empty(),
+            ),
+            Name::Entry(None, name) => {
+                nix::fcntl::open(name.as_c_str(), flags | OFlag::O_NOFOLLOW, Mode::empty())
+            }
         };
         Ok(OpenFile(opened?.into()))
     }

@@ -1,4 +1,5 @@
-//! What `/proc` and `getrusage(2)` tell about this process, when somebody asks for it; and whether another one is about to end.
+//! What `/proc` and `getrusage(2)` tell about this process, when somebody asks for it; and whether
+//! another one is about to end.
 
 use std::fs;
 use std::time::Duration;
@@ -31,30 +32,42 @@ pub struct Process {
 #[must_use]
 pub fn look() -> Process {
     let usage = getrusage(UsageWho::RUSAGE_SELF).ok();
-    let seconds = |time: TimeVal| Duration::from_micros(u64::try_from(time.num_microseconds()).unwrap_or(0)).as_secs_f64();
-    let cpu_seconds = usage.map_or(0.0, |usage| seconds(usage.user_time()) + seconds(usage.system_time()));
-    let page_bytes = sysconf(SysconfVar::PAGE_SIZE).ok().flatten().and_then(|bytes| u64::try_from(bytes).ok()).unwrap_or(0);
+    let seconds = |time: TimeVal| {
+        Duration::from_micros(u64::try_from(time.num_microseconds()).unwrap_or(0)).as_secs_f64()
+    };
+    let cpu_seconds =
+        usage.map_or(0.0, |usage| seconds(usage.user_time()) + seconds(usage.system_time()));
+    let page_bytes = sysconf(SysconfVar::PAGE_SIZE)
+        .ok()
+        .flatten()
+        .and_then(|bytes| u64::try_from(bytes).ok())
+        .unwrap_or(0);
     let statm = fs::read_to_string("/proc/self/statm").unwrap_or_default();
     let mut pages = statm.split_ascii_whitespace().map(|field| field.parse::<u64>().unwrap_or(0));
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let threads = status.lines().find_map(|line| line.strip_prefix("Threads:")?.trim().parse().ok());
+    let threads =
+        status.lines().find_map(|line| line.strip_prefix("Threads:")?.trim().parse().ok());
     Process {
         cpu_seconds,
         virtual_bytes: pages.next().unwrap_or(0) * page_bytes,
         resident_bytes: pages.next().unwrap_or(0) * page_bytes,
         // Without the one that lists them.
-        open_fds: fs::read_dir("/proc/self/fd").map_or(0, |entries| entries.count().saturating_sub(1) as u64),
+        open_fds: fs::read_dir("/proc/self/fd")
+            .map_or(0, |entries| entries.count().saturating_sub(1) as u64),
         max_fds: getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(soft, _)| soft),
         threads: threads.unwrap_or(0),
     }
 }
 
-/// Whether a process is gone or about to be: killed, exiting, dumping core, or dead and not waited for. What it has locked may stay so until the
-/// last of its threads and of its system calls has ended. `false` also where `/proc` does not show it.
+/// Whether a process is gone or about to be: killed, exiting, dumping core, or dead and not waited
+/// for. What it has locked may stay so until the last of its threads and of its system calls has
+/// ended. `false` also where `/proc` does not show it.
 #[must_use]
 pub fn is_ending(pid: i32) -> bool {
     let home = std::path::Path::new("/proc").join(pid.to_string());
-    let (Ok(stat), Ok(status)) = (fs::read_to_string(home.join("stat")), fs::read_to_string(home.join("status"))) else {
+    let (Ok(stat), Ok(status)) =
+        (fs::read_to_string(home.join("stat")), fs::read_to_string(home.join("status")))
+    else {
         // Hidden from us, or gone.
         return kill(Pid::from_raw(pid), None) == Err(Errno::ESRCH);
     };
@@ -70,9 +83,18 @@ fn is_ending_by(stat: &str, status: &str) -> bool {
     // The name before may hold any letters.
     let mut fields = stat.rsplit_once(") ").map_or("", |(_, rest)| rest).split(' ');
     let is_dead = fields.next().is_some_and(|state| ["Z", "X", "x"].contains(&state));
-    let is_exiting = fields.nth(5).and_then(|flags| flags.parse::<u64>().ok()).is_some_and(|flags| flags & EXITING != 0);
-    let values = |name: &'static str| status.lines().filter_map(move |line| line.strip_prefix(name)).map(str::trim);
-    let pending = |name| values(name).filter_map(|bits| u64::from_str_radix(bits, 16).ok()).any(|bits| bits & KILLED != 0);
+    let is_exiting = fields
+        .nth(5)
+        .and_then(|flags| flags.parse::<u64>().ok())
+        .is_some_and(|flags| flags & EXITING != 0);
+    let values = |name: &'static str| {
+        status.lines().filter_map(move |line| line.strip_prefix(name)).map(str::trim)
+    };
+    let pending = |name| {
+        values(name)
+            .filter_map(|bits| u64::from_str_radix(bits, 16).ok())
+            .any(|bits| bits & KILLED != 0)
+    };
     let is_dumping = values("CoreDumping:").any(|value| value == "1");
     is_dead || is_exiting || is_dumping || pending("ShdPnd:") || pending("SigPnd:")
 }
@@ -90,7 +112,10 @@ mod tests {
         let began = super::super::clock::now().instant;
         // Nobody waits for it: it is a zombie.
         while !is_ending(pid) {
-            assert!(super::super::clock::now().instant.duration_since(began) < deadline, "it never ends");
+            assert!(
+                super::super::clock::now().instant.duration_since(began) < deadline,
+                "it never ends"
+            );
         }
         child.wait().unwrap();
         assert!(is_ending(pid), "it is gone");
@@ -98,12 +123,22 @@ mod tests {
 
     #[test]
     fn whoever_is_killed_or_exits_is_ending_whatever_its_name_is() {
-        let stat = |state: &str, flags: u64| format!("7 (a) Z 4 () {state} 1 7 7 0 -1 {flags} 100 0 0 0 3 4");
-        let status = |pending: &str, dumping: u8| format!("Name:\tx\nCoreDumping:\t{dumping}\nSigPnd:\t0\nShdPnd:\t{pending}\n");
+        let stat = |state: &str, flags: u64| {
+            format!("7 (a) Z 4 () {state} 1 7 7 0 -1 {flags} 100 0 0 0 3 4")
+        };
+        let status = |pending: &str, dumping: u8| {
+            format!("Name:\tx\nCoreDumping:\t{dumping}\nSigPnd:\t0\nShdPnd:\t{pending}\n")
+        };
         let running = status("0000000000004000", 0);
         assert!(!is_ending_by(&stat("S", 4_194_560), &running), "SIGTERM may be a long while");
-        assert!(is_ending_by(&stat("Z", 4_194_560), &running) && is_ending_by(&stat("D", 4_194_564), &running));
-        assert!(is_ending_by(&stat("D", 0), &status("0000000000000100", 0)) && is_ending_by(&stat("R", 0), &status("0", 1)));
+        assert!(
+            is_ending_by(&stat("Z", 4_194_560), &running)
+                && is_ending_by(&stat("D", 4_194_564), &running)
+        );
+        assert!(
+            is_ending_by(&stat("D", 0), &status("0000000000000100", 0))
+                && is_ending_by(&stat("R", 0), &status("0", 1))
+        );
         for broken in ["", "7 (a", "7 (a) ", "7 (a) S x"] {
             assert!(!is_ending_by(broken, ""), "{broken}");
         }

@@ -1,4 +1,5 @@
-//! How the kernel schedules this thread: sched_setscheduler(2), and what `/proc/thread-self/schedstat` tells of it (proc_pid_schedstat(5)).
+//! How the kernel schedules this thread: sched_setscheduler(2), and what
+//! `/proc/thread-self/schedstat` tells of it (proc_pid_schedstat(5)).
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -23,7 +24,10 @@ pub enum Policy {
 ///
 /// # Errors
 /// `EPERM`: not allowed here, by a filter of system calls for example.
-#[expect(unsafe_code, reason = "nix does not have this call, and musl's function of this name always fails")]
+#[expect(
+    unsafe_code,
+    reason = "nix does not have this call, and musl's function of this name always fails"
+)]
 pub fn set_policy(policy: Policy) -> io::Result<()> {
     const CALLING_THREAD: libc::pid_t = 0;
     let number = match policy {
@@ -31,8 +35,11 @@ pub fn set_policy(policy: Policy) -> io::Result<()> {
         Policy::Batch => libc::SCHED_BATCH,
     };
     let priority: libc::c_int = 0;
-    // SAFETY: `sched_param` begins with, and the kernel reads no more than, this one integer, which outlives the call.
-    let outcome = unsafe { libc::syscall(libc::SYS_sched_setscheduler, CALLING_THREAD, number, &raw const priority) };
+    // SAFETY: `sched_param` begins with, and the kernel reads no more than, this one integer, which
+    // outlives the call.
+    let outcome = unsafe {
+        libc::syscall(libc::SYS_sched_setscheduler, CALLING_THREAD, number, &raw const priority)
+    };
     Errno::result(outcome).map(drop).map_err(io::Error::from)
 }
 
@@ -55,7 +62,11 @@ impl Schedstat {
     /// # Errors
     /// `ENOENT`: `/proc` is not mounted, or this kernel does not count (`CONFIG_SCHED_INFO`).
     pub fn open() -> io::Result<Self> {
-        Ok(Schedstat(open("/proc/thread-self/schedstat", OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?))
+        Ok(Schedstat(open(
+            "/proc/thread-self/schedstat",
+            OFlag::O_RDONLY | OFlag::O_CLOEXEC,
+            Mode::empty(),
+        )?))
     }
 
     /// Reads them: one `pread(2)`, about a microsecond.
@@ -71,7 +82,10 @@ impl Schedstat {
 
 /// `RAN WAITED RUNS`: nanoseconds, nanoseconds, a count.
 fn parse(text: &[u8]) -> Option<Waits> {
-    let mut numbers = std::str::from_utf8(text).ok()?.split_ascii_whitespace().map(|word| word.parse::<u64>().ok());
+    let mut numbers = std::str::from_utf8(text)
+        .ok()?
+        .split_ascii_whitespace()
+        .map(|word| word.parse::<u64>().ok());
     let (_, waited, runs) = (numbers.next()??, numbers.next()??, numbers.next()??);
     Some(Waits { waited: Duration::from_nanos(waited), runs })
 }
@@ -82,7 +96,10 @@ mod tests {
 
     #[test]
     fn what_the_scheduler_tells_are_three_numbers() {
-        assert_eq!(parse(b"17 2500 3\n"), Some(Waits { waited: Duration::from_nanos(2_500), runs: 3 }));
+        assert_eq!(
+            parse(b"17 2500 3\n"),
+            Some(Waits { waited: Duration::from_nanos(2_500), runs: 3 })
+        );
         for broken in ["", "1", "1 2", "1 2 x", "1 -2 3", "\u{e9}"] {
             assert_eq!(parse(broken.as_bytes()), None, "{broken}");
         }

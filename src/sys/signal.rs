@@ -1,7 +1,9 @@
-//! Signals as descriptors: SIGHUP and SIGUSR1 are blocked and read from a `signalfd(2)`, SIGTERM and SIGINT by a thread that tells of them.
+//! Signals as descriptors: SIGHUP and SIGUSR1 are blocked and read from a `signalfd(2)`, SIGTERM
+//! and SIGINT by a thread that tells of them.
 //!
 //! In: what the kernel delivers. Out: [`Signal`]s, one at a time, between two turns.
-//! Always holds: no handler runs, so nothing is ever interrupted in the middle; the second SIGTERM or SIGINT ends the process.
+//! Always holds: no handler runs, so nothing is ever interrupted in the middle; the second SIGTERM
+//! or SIGINT ends the process.
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
@@ -36,8 +38,9 @@ pub struct Signals {
 }
 
 impl Signals {
-    /// Blocks the signals and makes the descriptors. A thread waits for those that ask for the end: a call may keep the caller for as long as
-    /// somebody else likes, and the second of them ends the process all the same.
+    /// Blocks the signals and makes the descriptors. A thread waits for those that ask for the end:
+    /// a call may keep the caller for as long as somebody else likes, and the second of them ends
+    /// the process all the same.
     ///
     /// # Errors
     /// Those of `sigprocmask(2)`, `signalfd(2)`, `pipe(2)` and of a new thread.
@@ -83,8 +86,8 @@ const ENDS: [Number; 2] = [Number::SIGTERM, Number::SIGINT];
 /// Of the thread that waits for signals.
 const STACK_BYTES: usize = 64 * 1024;
 
-/// Writes a byte for each signal. The second one ends the process unless it ends by itself: the default action reaches every thread that
-/// the kernel lets be killed.
+/// Writes a byte for each signal. The second one ends the process unless it ends by itself: the
+/// default action reaches every thread that the kernel lets be killed.
 fn wait_for_ends(ends: &SigSet, writer: &OwnedFd) {
     for number in 1_u32.. {
         let Ok(signal) = ends.wait() else { continue };
@@ -99,7 +102,8 @@ fn wait_for_ends(ends: &SigSet, writer: &OwnedFd) {
     }
 }
 
-/// Blocks SIGHUP and SIGUSR1, which would end the process: one that comes before there is a daemon waits until there is one.
+/// Blocks SIGHUP and SIGUSR1, which would end the process: one that comes before there is a daemon
+/// waits until there is one.
 ///
 /// # Panics
 /// Never: `sigprocmask(2)` fails for wrong arguments only.
@@ -146,7 +150,8 @@ impl Interrupts {
         self.0.as_raw_fd()
     }
 
-    /// The next signal, if one is pending: whether it means the end. If not, the terminal has another size.
+    /// The next signal, if one is pending: whether it means the end. If not, the terminal has
+    /// another size.
     ///
     /// # Errors
     /// Those of `read(2)`.

@@ -10,8 +10,8 @@ nix::ioctl_read_bad!(
     nix::libc::c_int
 );
 
-/// Bytes written to a TCP socket that its peer's kernel has not acknowledged (`SIOCOUTQ`, tcp(7)). The answer stays true after the
-/// connection was reset, until the socket is closed.
+/// Bytes written to a TCP socket that its peer's kernel has not acknowledged (`SIOCOUTQ`, tcp(7)).
+/// The answer stays true after the connection was reset, until the socket is closed.
 ///
 /// # Errors
 /// What ioctl(2) says.

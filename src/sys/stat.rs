@@ -1,4 +1,5 @@
-//! What a look at a file finds: the numbers of `stat(2)` and `statx(2)`, and which file they are of.
+//! What a look at a file finds: the numbers of `stat(2)` and `statx(2)`, and which file they are
+//! of.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -58,9 +59,11 @@ pub(super) fn stat_of(found: &Found, handle: Option<&Handle>) -> Stat {
     }
 }
 
-/// Tells two lives of an inode apart where there are no handles: from statx(2)'s birth time, or not at all (0).
+/// Tells two lives of an inode apart where there are no handles: from statx(2)'s birth time, or not
+/// at all (0).
 fn birth_digest(born: Option<SystemTime>) -> u32 {
-    let since = born.and_then(|at| at.duration_since(SystemTime::UNIX_EPOCH).ok()).unwrap_or_default();
+    let since =
+        born.and_then(|at| at.duration_since(SystemTime::UNIX_EPOCH).ok()).unwrap_or_default();
     digest(&since.as_nanos().to_le_bytes())
 }
 
@@ -71,7 +74,10 @@ pub(super) fn stat_open(file: &OpenFile) -> io::Result<Stat> {
 
 /// An open regular file.
 #[derive(Debug)]
-pub struct OpenFile(#[expect(clippy::disallowed_types, reason = "std's fstat tells the birth time")] pub(super) std::fs::File);
+pub struct OpenFile(
+    #[expect(clippy::disallowed_types, reason = "std's fstat tells the birth time")]
+    pub(super)  std::fs::File,
+);
 
 impl AsFd for OpenFile {
     fn as_fd(&self) -> BorrowedFd<'_> {

@@ -11,13 +11,18 @@ use nix::libc;
 
 use super::stat::Found;
 
-/// Looks at what has this name in the directory, or from the current one on; at a link itself. No server of a file system is asked: what is on a
-/// remote one may be old.
+/// Looks at what has this name in the directory, or from the current one on; at a link itself. No
+/// server of a file system is asked: what is on a remote one may be old.
 ///
 /// # Errors
 /// Those of `statx(2)`.
 pub(super) fn statx(directory: Option<BorrowedFd<'_>>, name: &CStr) -> io::Result<Found> {
-    let found = call(directory, name, libc::AT_SYMLINK_NOFOLLOW, libc::STATX_BASIC_STATS | libc::STATX_BTIME)?;
+    let found = call(
+        directory,
+        name,
+        libc::AT_SYMLINK_NOFOLLOW,
+        libc::STATX_BASIC_STATS | libc::STATX_BTIME,
+    )?;
     Ok(Found {
         device: libc::makedev(found.stx_dev_major, found.stx_dev_minor),
         inode: found.stx_ino,
@@ -31,7 +36,8 @@ pub(super) fn statx(directory: Option<BorrowedFd<'_>>, name: &CStr) -> io::Resul
     })
 }
 
-/// The number of the mount of which the open file is the root. `None`: it is none, or the kernel does not tell (before Linux 5.8).
+/// The number of the mount of which the open file is the root. `None`: it is none, or the kernel
+/// does not tell (before Linux 5.8).
 ///
 /// # Errors
 /// Those of `statx(2)`.
@@ -44,13 +50,22 @@ pub(super) fn mount_at(file: BorrowedFd<'_>) -> io::Result<Option<u64>> {
 /// Of `stx_attributes`: the root of a mount.
 const MOUNT_ROOT: u64 = libc::STATX_ATTR_MOUNT_ROOT as u64;
 
-fn call(directory: Option<BorrowedFd<'_>>, name: &CStr, flags: libc::c_int, wanted: libc::c_uint) -> io::Result<libc::statx> {
+fn call(
+    directory: Option<BorrowedFd<'_>>,
+    name: &CStr,
+    flags: libc::c_int,
+    wanted: libc::c_uint,
+) -> io::Result<libc::statx> {
     let mut found = MaybeUninit::<libc::statx>::zeroed();
     let directory = directory.map_or(libc::AT_FDCWD, |directory| directory.as_raw_fd());
     let flags = flags | libc::AT_NO_AUTOMOUNT | libc::AT_STATX_DONT_SYNC;
     // SAFETY: the name ends with a NUL, and the kernel writes one `struct statx` at most.
-    #[expect(unsafe_code, reason = "neither the standard library nor nix has statx(2) of a name in a directory")]
-    let status = unsafe { libc::statx(directory, name.as_ptr(), flags, wanted, found.as_mut_ptr()) };
+    #[expect(
+        unsafe_code,
+        reason = "neither the standard library nor nix has statx(2) of a name in a directory"
+    )]
+    let status =
+        unsafe { libc::statx(directory, name.as_ptr(), flags, wanted, found.as_mut_ptr()) };
     Errno::result(status)?;
     #[expect(unsafe_code, reason = "see above")]
     // SAFETY: all of it are numbers: zeros, or what the kernel wrote.
@@ -59,7 +74,12 @@ fn call(directory: Option<BorrowedFd<'_>>, name: &CStr, flags: libc::c_int, want
 
 fn time(stamp: &libc::statx_timestamp) -> SystemTime {
     let whole = Duration::from_secs(stamp.tv_sec.unsigned_abs());
-    let second =
-        if stamp.tv_sec < 0 { SystemTime::UNIX_EPOCH.checked_sub(whole) } else { SystemTime::UNIX_EPOCH.checked_add(whole) };
-    second.and_then(|second| second.checked_add(Duration::from_nanos(stamp.tv_nsec.into()))).unwrap_or(SystemTime::UNIX_EPOCH)
+    let second = if stamp.tv_sec < 0 {
+        SystemTime::UNIX_EPOCH.checked_sub(whole)
+    } else {
+        SystemTime::UNIX_EPOCH.checked_add(whole)
+    };
+    second
+        .and_then(|second| second.checked_add(Duration::from_nanos(stamp.tv_nsec.into())))
+        .unwrap_or(SystemTime::UNIX_EPOCH)
 }

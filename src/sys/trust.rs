@@ -1,8 +1,11 @@
-//! Who besides us and root can decide what a name leads to: the owner and the mode of the directory that holds it.
+//! Who besides us and root can decide what a name leads to: the owner and the mode of the directory
+//! that holds it.
 //!
-//! In: paths of what we make and open ourselves. Out: why others could put something else in its place; how links there are opened.
-//! Always holds: in a directory that others can write to, a link that a stranger made is not followed, and what a stranger owns is not
-//! taken for ours. A sticky directory (`/tmp`) keeps others from replacing what is there and ours, not from taking a free name.
+//! In: paths of what we make and open ourselves. Out: why others could put something else in its
+//! place; how links there are opened.
+//! Always holds: in a directory that others can write to, a link that a stranger made is not
+//! followed, and what a stranger owns is not taken for ours. A sticky directory (`/tmp`) keeps
+//! others from replacing what is there and ours, not from taking a free name.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -44,19 +47,22 @@ pub fn others_by_mode(mode: u32, group: u32) -> Option<String> {
     }
 }
 
-/// The directory in which others could put something else in the place of `path`, or of what a link there leads to, if there is one.
+/// The directory in which others could put something else in the place of `path`, or of what a link
+/// there leads to, if there is one.
 #[must_use]
 pub fn shared_above(path: &Path) -> Option<Shared> {
     let places = [place(path), path.canonicalize().ok().and_then(|real| place(&real))];
     places.into_iter().flatten().find_map(|place| {
         let shared = shared(&place.0)?;
         // Whoever else may write there can neither rename nor remove what is ours.
-        let is_safe = is_sticky(&place.0) && lstat(&place.0.join(&place.1)).is_ok_and(|found| is_trusted(found.st_uid));
+        let is_safe = is_sticky(&place.0)
+            && lstat(&place.0.join(&place.1)).is_ok_and(|found| is_trusted(found.st_uid));
         (!is_safe).then_some(shared)
     })
 }
 
-/// How to open what has the name `path`, apart from other flags: `O_NOFOLLOW`, where a stranger could make a link of that name.
+/// How to open what has the name `path`, apart from other flags: `O_NOFOLLOW`, where a stranger
+/// could make a link of that name.
 ///
 /// # Errors
 /// When there is such a link: what it leads to is a stranger's choice.
@@ -87,7 +93,10 @@ pub fn refuse_planted(path: &Path, opened: &FileStat) -> io::Result<()> {
 
 fn planted(what: &str, user: u32, shared: &Shared) -> io::Error {
     let Shared { directory, who } = shared;
-    let what = format!("{what}, and is of user {user}, who may have put it there: of the directory {}, {who}", directory.display());
+    let what = format!(
+        "{what}, and is of user {user}, who may have put it there: of the directory {}, {who}",
+        directory.display()
+    );
     io::Error::new(io::ErrorKind::PermissionDenied, what)
 }
 
@@ -98,7 +107,8 @@ fn is_trusted(user: u32) -> bool {
 /// The directory of a path, and the name in it, whatever slashes follow it.
 fn place(path: &Path) -> Option<(PathBuf, PathBuf)> {
     let name = path.file_name()?;
-    let above = path.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let above =
+        path.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
     Some((above.to_owned(), name.into()))
 }
 
@@ -109,7 +119,8 @@ fn shared(directory: &Path) -> Option<Shared> {
 }
 
 fn is_sticky(directory: &Path) -> bool {
-    stat(directory).is_ok_and(|found| found.st_mode & libc::S_ISVTX != 0 && is_trusted(found.st_uid))
+    stat(directory)
+        .is_ok_and(|found| found.st_mode & libc::S_ISVTX != 0 && is_trusted(found.st_uid))
 }
 
 #[cfg(test)]
@@ -156,16 +167,25 @@ mod tests {
 
     #[test]
     fn links_are_followed_where_strangers_cannot_make_them_or_we_made_them() {
-        for (mode, missing) in [(0o755, OFlag::empty()), (0o1777, OFlag::O_NOFOLLOW), (0o770, OFlag::O_NOFOLLOW)] {
+        for (mode, missing) in
+            [(0o755, OFlag::empty()), (0o1777, OFlag::O_NOFOLLOW), (0o770, OFlag::O_NOFOLLOW)]
+        {
             let directory = directory(mode);
             let at = |name: &str| directory.path().join(name);
             assert_eq!(link_flags(&at("none")).unwrap(), missing, "{mode:o}");
             symlink("target", at("link")).unwrap();
-            assert_eq!(link_flags(&at("link/")).unwrap(), OFlag::empty(), "{mode:o}: a link of our own");
+            assert_eq!(
+                link_flags(&at("link/")).unwrap(),
+                OFlag::empty(),
+                "{mode:o}: a link of our own"
+            );
             fs::write(at("file"), "").unwrap();
             assert_eq!(link_flags(&at("file")).unwrap(), missing, "{mode:o}");
             assert!(refuse_planted(&at("file"), &stat(&at("file")).unwrap()).is_ok());
         }
-        assert!(link_flags(Path::new("..")).unwrap().is_empty() && shared_above(Path::new("/")).is_none());
+        assert!(
+            link_flags(Path::new("..")).unwrap().is_empty()
+                && shared_above(Path::new("/")).is_none()
+        );
     }
 }

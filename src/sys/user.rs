@@ -22,8 +22,8 @@ struct Data {
 
 const VERSION_3: u32 = 0x2008_0522;
 
-/// Becomes the user of this name, or of this number, with its groups and without any capability but, if wanted, `CAP_DAC_READ_SEARCH`. For good, and
-/// only for a process of one thread.
+/// Becomes the user of this name, or of this number, with its groups and without any capability
+/// but, if wanted, `CAP_DAC_READ_SEARCH`. For good, and only for a process of one thread.
 ///
 /// # Errors
 /// When there is no such user, or this process may not become it.
@@ -31,7 +31,9 @@ pub fn become_user(name: &str, reads_all: bool) -> io::Result<()> {
     let by_name = User::from_name(name)?;
     let user = match (by_name, name.parse()) {
         (Some(user), _) => user,
-        (None, Ok(number)) => User::from_uid(Uid::from_raw(number))?.ok_or_else(|| no_user(name))?,
+        (None, Ok(number)) => {
+            User::from_uid(Uid::from_raw(number))?.ok_or_else(|| no_user(name))?
+        }
         (None, Err(_)) => return Err(no_user(name)),
     };
     let text = std::ffi::CString::new(user.name)?;
@@ -62,7 +64,8 @@ fn set_capabilities(wanted: u32) -> io::Result<()> {
     // The second one holds those from 32 on.
     let data = [Data { effective: wanted, permitted: wanted, inheritable: 0 }, Data::default()];
     #[expect(unsafe_code, reason = "the C library has no function for it")]
-    // SAFETY: the kernel reads a header and, for version 3, two structures, which live until the call returns; pid 0 is this thread.
+    // SAFETY: the kernel reads a header and, for version 3, two structures, which live until the
+    // call returns; pid 0 is this thread.
     let outcome = unsafe { libc::syscall(libc::SYS_capset, &raw const header, data.as_ptr()) };
     if outcome == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
@@ -74,7 +77,11 @@ mod tests {
     #[test]
     fn a_user_that_does_not_exist_changes_nothing() {
         for name in ["no such user", "4294967294", ""] {
-            assert_eq!(become_user(name, false).unwrap_err().kind(), io::ErrorKind::NotFound, "{name}");
+            assert_eq!(
+                become_user(name, false).unwrap_err().kind(),
+                io::ErrorKind::NotFound,
+                "{name}"
+            );
         }
     }
 }

@@ -1,14 +1,18 @@
 //! How far the path of a directory is trusted.
 //!
-//! In: the paths that the settings name. Out: how much of a path that begins with one was chosen by nobody else.
-//! Always holds: a path is trusted no further than its PATH; links are followed behind it only where the rule for links says so.
+//! In: the paths that the settings name. Out: how much of a path that begins with one was chosen by
+//! nobody else.
+//! Always holds: a path is trusted no further than its PATH; links are followed behind it only
+//! where the rule for links says so.
 
-/// How far a path leads through what nobody but the settings chose, and how far links are followed behind that: lengths in bytes.
+/// How far a path leads through what nobody but the settings chose, and how far links are followed
+/// behind that: lengths in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Trust {
     /// To the end of the PATH.
     pub(crate) trusted: usize,
-    /// To the end of the link nearest to the end of the path that is followed; no further than `trusted` without one.
+    /// To the end of the link nearest to the end of the path that is followed; no further than
+    /// `trusted` without one.
     pub(crate) followed: usize,
 }
 

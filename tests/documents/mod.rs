@@ -1,4 +1,5 @@
-//! The README and the reference in dist/doc, compared with the code: what they name exists, and what exists is in them.
+//! The README and the reference in dist/doc, compared with the code: what they name exists, and
+//! what exists is in them.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -31,7 +32,9 @@ fn read(path: &str) -> String {
 
 /// The README and all pages of the reference: path and text.
 fn pages() -> Vec<(String, String)> {
-    let entries = fs::read_dir(root().join("dist/doc")).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let entries = fs::read_dir(root().join("dist/doc"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap());
     let mut names: Vec<String> = entries.map(|name| format!("dist/doc/{name}")).collect();
     names.sort();
     for known in [SETTINGS, RECORDS, OPERATING] {
@@ -59,14 +62,20 @@ fn prose(text: &str) -> String {
 
 /// The part below a heading, up to the next one of the same level.
 fn section<'a>(text: &'a str, heading: &str) -> &'a str {
-    let (_, below) = text.split_once(&format!("\n{heading}\n")).unwrap_or_else(|| panic!("there is no `{heading}`"));
+    let (_, below) = text
+        .split_once(&format!("\n{heading}\n"))
+        .unwrap_or_else(|| panic!("there is no `{heading}`"));
     let level = heading.split(' ').next().unwrap();
     below.split(&format!("\n{level} ")).next().unwrap()
 }
 
 /// The rows of the table whose first line begins so, each as the code in its first column.
 fn first_column<'a>(text: &'a str, header: &str) -> Vec<Vec<&'a str>> {
-    let rows = text.lines().skip_while(|line| !line.starts_with(header)).skip(2).take_while(|line| line.starts_with("| "));
+    let rows = text
+        .lines()
+        .skip_while(|line| !line.starts_with(header))
+        .skip(2)
+        .take_while(|line| line.starts_with("| "));
     let rows: Vec<_> = rows.map(|row| code_spans(row[2..].split(" | ").next().unwrap())).collect();
     assert!(!rows.is_empty(), "there is no table `{header}`");
     rows
@@ -82,9 +91,16 @@ fn the_readme_is_short_and_lines_of_prose_are_narrow() {
             continue;
         }
         for (at, line) in text.lines().enumerate() {
-            let is_wide = line.chars().count() > COLUMNS_MAX && !is_code(line) && !line.starts_with('|') && !line.starts_with("![");
+            let is_wide = line.chars().count() > COLUMNS_MAX
+                && !is_code(line)
+                && !line.starts_with('|')
+                && !line.starts_with("![");
             assert!(!is_wide, "{page}:{}: more than {COLUMNS_MAX} columns", at + 1);
-            assert!(is_code(line) || line.matches('`').count() % 2 == 0, "{page}:{}: code that goes over lines", at + 1);
+            assert!(
+                is_code(line) || line.matches('`').count() % 2 == 0,
+                "{page}:{}: code that goes over lines",
+                at + 1
+            );
         }
     }
 }
@@ -92,16 +108,28 @@ fn the_readme_is_short_and_lines_of_prose_are_narrow() {
 /// The targets of the links and images of a page.
 fn links(text: &str) -> Vec<String> {
     let prose = prose(text);
-    let targets = prose.match_indices("](").map(|(at, mark)| prose[at + mark.len()..].split(')').next().unwrap().to_owned());
+    let targets = prose
+        .match_indices("](")
+        .map(|(at, mark)| prose[at + mark.len()..].split(')').next().unwrap().to_owned());
     targets.collect()
 }
 
 /// As hosts of repositories make them of headings.
 fn anchors(text: &str) -> BTreeSet<String> {
-    let headings = text.lines().filter(|line| line.starts_with('#')).map(|line| line.trim_start_matches('#').trim());
+    let headings = text
+        .lines()
+        .filter(|line| line.starts_with('#'))
+        .map(|line| line.trim_start_matches('#').trim());
     let kept = |letter: char| letter.is_alphanumeric() || [' ', '-', '_'].contains(&letter);
     headings
-        .map(|heading| heading.to_lowercase().chars().filter(|letter| kept(*letter)).collect::<String>().replace(' ', "-"))
+        .map(|heading| {
+            heading
+                .to_lowercase()
+                .chars()
+                .filter(|letter| kept(*letter))
+                .collect::<String>()
+                .replace(' ', "-")
+        })
         .collect()
 }
 
@@ -123,8 +151,11 @@ fn is_installed(path: &Path, manifest: &str) -> bool {
         let (Some(source), Some(destination)) = (words.next(), words.next()) else { return false };
         let folder = source.strip_suffix("/*");
         let is_meant = Path::new(source) == path
-            || folder.is_some_and(|folder| Path::new(folder) == path || path.parent() == Some(Path::new(folder)));
-        let below = folder.map_or_else(|| Path::new(source).parent().unwrap_or(Path::new("")), Path::new);
+            || folder.is_some_and(|folder| {
+                Path::new(folder) == path || path.parent() == Some(Path::new(folder))
+            });
+        let below =
+            folder.map_or_else(|| Path::new(source).parent().unwrap_or(Path::new("")), Path::new);
         is_meant && Path::new(destination) == Path::new("usr/share/doc/manytail").join(below)
     })
 }
@@ -136,13 +167,27 @@ fn every_link_leads_to_a_heading_or_a_file_that_packages_install() {
     for (page, text) in pages() {
         for link in links(&text) {
             count += 1;
-            let (file, anchor) = link.split_once('#').map_or((link.as_str(), None), |(file, anchor)| (file, Some(anchor)));
-            let path = if file.is_empty() { PathBuf::from(&page) } else { normal(&Path::new(&page).parent().unwrap().join(file)) };
+            let (file, anchor) = link
+                .split_once('#')
+                .map_or((link.as_str(), None), |(file, anchor)| (file, Some(anchor)));
+            let path = if file.is_empty() {
+                PathBuf::from(&page)
+            } else {
+                normal(&Path::new(&page).parent().unwrap().join(file))
+            };
             assert!(root().join(&path).exists(), "{page}: there is no {}", path.display());
-            assert!(is_installed(&path, &manifest), "{page}: {} is not installed where the link leads to", path.display());
+            assert!(
+                is_installed(&path, &manifest),
+                "{page}: {} is not installed where the link leads to",
+                path.display()
+            );
             if let Some(anchor) = anchor {
                 let known = anchors(&read(path.to_str().unwrap()));
-                assert!(known.contains(anchor), "{page}: {} has no heading #{anchor}", path.display());
+                assert!(
+                    known.contains(anchor),
+                    "{page}: {} has no heading #{anchor}",
+                    path.display()
+                );
             }
         }
     }
@@ -155,20 +200,31 @@ fn every_link_leads_to_a_heading_or_a_file_that_packages_install() {
 
 #[test]
 fn anchors_are_made_of_headings() {
-    assert_eq!(anchors("# A `b` of c?\n## Two-part d_e").into_iter().collect::<Vec<_>>(), ["a-b-of-c", "two-part-d_e"]);
+    assert_eq!(
+        anchors("# A `b` of c?\n## Two-part d_e").into_iter().collect::<Vec<_>>(),
+        ["a-b-of-c", "two-part-d_e"]
+    );
     assert_eq!(links("[a](b#c) `[x](y)`\n    [z](w)\n![p](q)"), ["b#c", "q"]);
     assert_eq!(code_spans("`a` b `c d`\n    `e`"), ["a", "c d"]);
 }
 
-/// Options and defaults, as the page of settings lists them: `- **`--pace DURATION`** (default: `500us`). ...`.
+/// Options and defaults, as the page of settings lists them: `- **`--pace DURATION`** (default:
+/// `500us`). ...`.
 fn options_of_page() -> Vec<(String, String)> {
     let text = read(SETTINGS);
-    let entries = text.split("\n- **`").skip(1).map(|entry| entry.split("\n\n").next().unwrap().replace('\n', " "));
+    let entries = text
+        .split("\n- **`")
+        .skip(1)
+        .map(|entry| entry.split("\n\n").next().unwrap().replace('\n', " "));
     let parts = entries.map(|entry| {
-        let (head, rest) = entry.split_once("`** (default: ").unwrap_or_else(|| panic!("no default: {entry}"));
-        let name =
-            head[head.find("--").unwrap()..].split(|letter: char| !letter.is_ascii_lowercase() && letter != '-').next().unwrap();
-        let default = rest.split_once("). ").unwrap_or_else(|| panic!("no end of the default: {entry}")).0;
+        let (head, rest) =
+            entry.split_once("`** (default: ").unwrap_or_else(|| panic!("no default: {entry}"));
+        let name = head[head.find("--").unwrap()..]
+            .split(|letter: char| !letter.is_ascii_lowercase() && letter != '-')
+            .next()
+            .unwrap();
+        let default =
+            rest.split_once("). ").unwrap_or_else(|| panic!("no end of the default: {entry}")).0;
         (name.to_owned(), default.replace('`', "").split_whitespace().collect::<Vec<_>>().join(" "))
     });
     parts.collect()
@@ -179,9 +235,12 @@ fn default_in_help(help: &str, option: &str) -> String {
     let is_option = |line: &str| line.trim_start().starts_with('-');
     let mut lines = help.lines().skip_while(|line| !(is_option(line) && has_word(line, option)));
     let first = lines.next().unwrap();
-    let block: Vec<&str> = std::iter::once(first).chain(lines.take_while(|line| !is_option(line))).collect();
+    let block: Vec<&str> =
+        std::iter::once(first).chain(lines.take_while(|line| !is_option(line))).collect();
     let block = block.join(" ").split_whitespace().collect::<Vec<_>>().join(" ");
-    let (_, rest) = block.split_once("[default: ").unwrap_or_else(|| panic!("no default in the help: {option}"));
+    let (_, rest) = block
+        .split_once("[default: ")
+        .unwrap_or_else(|| panic!("no default in the help: {option}"));
     let mut depth = 1;
     let end = rest.find(|letter| {
         depth += i32::from(letter == '[') - i32::from(letter == ']');
@@ -194,7 +253,8 @@ fn default_in_help(help: &str, option: &str) -> String {
 fn the_page_of_settings_has_the_options_of_run_with_their_defaults_and_no_other_one() {
     let page = options_of_page();
     let of_every_command = ["--help", "--version"].map(str::to_owned);
-    let names: BTreeSet<String> = page.iter().map(|(name, _)| name.clone()).chain(of_every_command.clone()).collect();
+    let names: BTreeSet<String> =
+        page.iter().map(|(name, _)| name.clone()).chain(of_every_command.clone()).collect();
     assert_eq!(names, options_of_run().into_iter().collect());
     assert_eq!(names.len(), page.len() + of_every_command.len(), "each comes once");
     let text = read(SETTINGS);
@@ -210,20 +270,35 @@ fn every_option_that_a_page_names_exists() {
     let manual = manual();
     let mut count = 0;
     for (page, text) in pages() {
+        let calls = text
+            .lines()
+            .filter(|line| is_code(line))
+            .filter_map(|line| line.split_once("manytail run "))
+            .map(|(_, call)| call);
         let calls =
-            text.lines().filter(|line| is_code(line)).filter_map(|line| line.split_once("manytail run ")).map(|(_, call)| call);
-        let calls = calls.map(|call| call.split(" | ").next().unwrap().split(" # ").next().unwrap());
+            calls.map(|call| call.split(" | ").next().unwrap().split(" # ").next().unwrap());
         for word in code_spans(&text).into_iter().chain(calls).flat_map(str::split_whitespace) {
-            let Some(option) = word.strip_prefix("--").filter(|name| name.starts_with(|letter: char| letter.is_ascii_lowercase()))
+            let Some(option) = word
+                .strip_prefix("--")
+                .filter(|name| name.starts_with(|letter: char| letter.is_ascii_lowercase()))
             else {
                 continue;
             };
-            let option =
-                format!("--{}", option.split(|letter: char| !letter.is_ascii_lowercase() && letter != '-').next().unwrap());
+            let option = format!(
+                "--{}",
+                option
+                    .split(|letter: char| !letter.is_ascii_lowercase() && letter != '-')
+                    .next()
+                    .unwrap()
+            );
             count += 1;
             // `cargo doc` and what scripts take is not ours to say.
-            let is_of_others = OPTIONS_OF_OTHERS.contains(&option.as_str()) || is_of_another_program(&text, word);
-            assert!(is_of_others || has_word(&manual, &option), "{page}: {option} is no option of manytail");
+            let is_of_others =
+                OPTIONS_OF_OTHERS.contains(&option.as_str()) || is_of_another_program(&text, word);
+            assert!(
+                is_of_others || has_word(&manual, &option),
+                "{page}: {option} is no option of manytail"
+            );
         }
     }
     assert!(count > 100, "the options were found: {count}");
@@ -239,8 +314,12 @@ fn is_of_another_program(text: &str, word: &str) -> bool {
 fn the_page_of_settings_lists_what_a_reload_changes_at_once() {
     let source = read("src/daemon/reload.rs");
     let (_, table) = source.split_once("const LIVE: ").unwrap();
-    let keys =
-        table.split("];").next().unwrap().lines().filter_map(|line| line.trim_start().strip_prefix("(\"")?.split('"').next());
+    let keys = table
+        .split("];")
+        .next()
+        .unwrap()
+        .lines()
+        .filter_map(|line| line.trim_start().strip_prefix("(\"")?.split('"').next());
     // `--label`, and the tables of files.
     let known: BTreeSet<&str> = keys.chain(["labels"]).collect();
     assert!(known.contains("pace") && known.contains("log_level"), "{known:?}");
@@ -260,10 +339,15 @@ fn the_page_of_settings_has_every_key_that_check_prints() {
         .map(|(key, _)| key.trim_end().split('.').next().unwrap())
         .collect();
     assert!(keys.contains("pace") && keys.contains("paths"), "{keys:?}");
-    let options: Vec<String> = options_of_page().into_iter().map(|(name, _)| name[2..].replace('-', "_")).collect();
+    let options: Vec<String> =
+        options_of_page().into_iter().map(|(name, _)| name[2..].replace('-', "_")).collect();
     for key in keys {
         let is_table = ["paths", "labels"].contains(&key);
-        assert!(is_table && has_word(&read(SETTINGS), key) || options.iter().any(|option| option == key), "{key}");
+        assert!(
+            is_table && has_word(&read(SETTINGS), key)
+                || options.iter().any(|option| option == key),
+            "{key}"
+        );
     }
 }
 
@@ -272,12 +356,22 @@ fn the_page_of_records_has_the_keys_of_a_json_record_in_their_order() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join(std::ffi::OsString::from_vec(b"bad \xff name".to_vec()));
     fs::write(path, b"bad \xff line").unwrap();
-    let record = printed(&["run", "--once", "--format=json", "--host=h", "--label=l=m", directory.path().to_str().unwrap()]);
+    let record = printed(&[
+        "run",
+        "--once",
+        "--format=json",
+        "--host=h",
+        "--label=l=m",
+        directory.path().to_str().unwrap(),
+    ]);
     let parsed: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&record).unwrap();
-    let keys: Vec<String> =
-        first_column(section(&read(RECORDS), "## json"), "| key |").into_iter().map(|row| row[0].to_owned()).collect();
+    let keys: Vec<String> = first_column(section(&read(RECORDS), "## json"), "| key |")
+        .into_iter()
+        .map(|row| row[0].to_owned())
+        .collect();
     assert_eq!(parsed.keys().collect::<BTreeSet<_>>(), keys.iter().collect(), "{record}");
-    let places: Vec<usize> = keys.iter().map(|key| record.find(&format!("\"{key}\":")).unwrap()).collect();
+    let places: Vec<usize> =
+        keys.iter().map(|key| record.find(&format!("\"{key}\":")).unwrap()).collect();
     assert!(places.is_sorted(), "the order of {keys:?} in {record}");
 }
 
@@ -285,8 +379,13 @@ fn the_page_of_records_has_the_keys_of_a_json_record_in_their_order() {
 fn the_page_of_operating_has_every_state_of_a_file() {
     let source = read("src/file_status.rs");
     let (_, variants) = source.split_once("pub enum FileState {").unwrap();
-    let variants =
-        variants.split("\n}").next().unwrap().lines().map(str::trim).filter(|line| line.ends_with(',') && !line.starts_with("//"));
+    let variants = variants
+        .split("\n}")
+        .next()
+        .unwrap()
+        .lines()
+        .map(str::trim)
+        .filter(|line| line.ends_with(',') && !line.starts_with("//"));
     let snake = |name: &str| {
         let letters = name.chars().enumerate();
         letters.fold(String::new(), |text, (at, letter)| {
@@ -297,18 +396,24 @@ fn the_page_of_operating_has_every_state_of_a_file() {
     let known: BTreeSet<String> = variants.map(|line| snake(line.trim_end_matches(','))).collect();
     assert!(known.contains("read_to_end") && known.len() > 30, "{known:?}");
     let page = read(OPERATING);
-    let listed = first_column(&page, "| `state` |").into_iter().flatten().map(str::to_owned).collect();
+    let listed =
+        first_column(&page, "| `state` |").into_iter().flatten().map(str::to_owned).collect();
     assert_eq!(known, listed);
 }
 
 #[test]
 fn the_page_of_operating_has_every_metric_and_the_states_of_its_files() {
     let source = read("src/metrics.rs");
-    let known: BTreeSet<&str> = source.split('"').skip(1).filter(|text| text.starts_with("manytail_") && is_name(text)).collect();
+    let known: BTreeSet<&str> = source
+        .split('"')
+        .skip(1)
+        .filter(|text| text.starts_with("manytail_") && is_name(text))
+        .collect();
     assert!(known.contains("manytail_build_info") && known.len() > 40, "{known:?}");
     let page = read(OPERATING);
     let table = first_column(&page, "| metric |").into_iter().flatten();
-    let listed = table.map(|name| name.split('{').next().unwrap()).filter(|name| is_name(name)).collect();
+    let listed =
+        table.map(|name| name.split('{').next().unwrap()).filter(|name| is_name(name)).collect();
     assert_eq!(known, listed);
     let source = read("src/status.rs");
     let (_, states) = source.split_once("pub fn by_state(").unwrap();
@@ -338,11 +443,18 @@ fn the_pages_have_the_exit_codes_of_the_help() {
         let help = printed(&[command, "--help"]).replace('\n', " ");
         let (_, codes) = help.split_once("Exit codes: ").unwrap();
         let codes = codes.split("Examples:").next().unwrap();
-        let in_help: Vec<&str> =
-            codes.split(", ").filter_map(|part| part.split(' ').next()).filter(|word| is_number(word)).collect();
+        let in_help: Vec<&str> = codes
+            .split(", ")
+            .filter_map(|part| part.split(' ').next())
+            .filter(|word| is_number(word))
+            .collect();
         assert!(in_help.len() >= 3, "{command}: {codes}");
         let text = read(page);
-        let rows = text.lines().skip_while(|line| !line.starts_with(header)).skip(2).take_while(|line| line.starts_with("| "));
+        let rows = text
+            .lines()
+            .skip_while(|line| !line.starts_with(header))
+            .skip(2)
+            .take_while(|line| line.starts_with("| "));
         let listed: Vec<&str> = rows.map(|row| row[2..].split(' ').next().unwrap()).collect();
         assert_eq!(in_help, listed, "{command}");
     }
@@ -356,7 +468,10 @@ fn is_number(text: &str) -> bool {
 fn every_command_is_in_the_reference() {
     let help = printed(&["--help"]);
     let (_, commands) = help.split_once("Commands:\n").unwrap();
-    let commands = commands.lines().take_while(|line| line.starts_with("  ")).filter_map(|line| line.split_whitespace().next());
+    let commands = commands
+        .lines()
+        .take_while(|line| line.starts_with("  "))
+        .filter_map(|line| line.split_whitespace().next());
     let commands: Vec<&str> = commands.filter(|name| *name != "help").collect();
     assert!(commands.contains(&"offsets"), "{commands:?}");
     let all: String = pages().into_iter().map(|(_, text)| text).collect();
@@ -373,15 +488,24 @@ fn every_file_test_and_mutant_that_a_page_names_exists() {
     for (page, text) in pages() {
         for span in code_spans(&text) {
             let word = span.split(' ').next().unwrap();
-            let is_path = ["src/", "tests/", "scripts/", "dist/", "benches/"].iter().any(|folder| word.starts_with(folder));
+            let is_path = ["src/", "tests/", "scripts/", "dist/", "benches/"]
+                .iter()
+                .any(|folder| word.starts_with(folder));
             assert!(!is_path || root().join(word).exists(), "{page}: there is no {word}");
-            let Some((module, function)) = span.split_once("::").filter(|(module, function)| is_name(module) && is_name(function))
+            let Some((module, function)) = span
+                .split_once("::")
+                .filter(|(module, function)| is_name(module) && is_name(function))
             else {
                 continue;
             };
-            let file = sources.iter().find(|path| path.ends_with(format!("{module}.rs")) && path.starts_with(root().join("tests")));
+            let file = sources.iter().find(|path| {
+                path.ends_with(format!("{module}.rs")) && path.starts_with(root().join("tests"))
+            });
             let file = file.unwrap_or_else(|| panic!("{page}: there is no file {module} in tests"));
-            assert!(fs::read_to_string(file).unwrap().contains(&format!("\nfn {function}(")), "{page}: there is no test {span}");
+            assert!(
+                fs::read_to_string(file).unwrap().contains(&format!("\nfn {function}(")),
+                "{page}: there is no test {span}"
+            );
             tests += 1;
         }
         let named = text.split("mutant `").skip(1).map(|rest| rest.split('`').next().unwrap());
@@ -395,7 +519,12 @@ fn every_file_test_and_mutant_that_a_page_names_exists() {
 #[test]
 fn the_manual_pages_are_made_from_the_reference_as_it_is() {
     let output = Command::new(root().join("scripts/man")).arg("--check").output().unwrap();
-    assert!(output.status.success(), "{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
     for page in ["manytail.toml.5", "manytail.7"] {
         assert_eq!(printed(&["man", page]), read(&format!("dist/man/{page}")), "{page}");
     }

@@ -1,4 +1,5 @@
-//! What leads to a PATH changes: links on the way, ancestors, mounts. All without the sweep (`--rescan 0`).
+//! What leads to a PATH changes: links on the way, ancestors, mounts. All without the sweep
+//! (`--rescan 0`).
 
 use std::fs;
 use std::io::Write;
@@ -23,11 +24,13 @@ fn mkdir(path: &Path) {
 
 fn append(path: PathBuf, line: &str) {
     let file = fs::OpenOptions::new().create(true).append(true).open(&path);
-    writeln!(file.unwrap_or_else(|error| panic!("{}: {error}", path.display())), "{line}").expect("append");
+    writeln!(file.unwrap_or_else(|error| panic!("{}: {error}", path.display())), "{line}")
+        .expect("append");
 }
 
 fn rename(from: &Path, to: &Path) {
-    fs::rename(from, to).unwrap_or_else(|error| panic!("mv {} {}: {error}", from.display(), to.display()));
+    fs::rename(from, to)
+        .unwrap_or_else(|error| panic!("mv {} {}: {error}", from.display(), to.display()));
 }
 
 /// `ln -sfn`: the name never misses.
@@ -42,7 +45,8 @@ fn point(link: &Path, target: &Path) {
 fn expect_all(tail: &Tail, lines: &[&str]) {
     lines.iter().for_each(|line| tail.wait_line(line));
     tail.settled();
-    let (mut got, mut expected) = (tail.lines(), lines.iter().map(|&line| line.to_owned()).collect::<Vec<_>>());
+    let (mut got, mut expected) =
+        (tail.lines(), lines.iter().map(|&line| line.to_owned()).collect::<Vec<_>>());
     got.sort();
     expected.sort();
     assert_eq!(got, expected, "{}", tail.stderr());
@@ -78,7 +82,12 @@ fn a_link_on_the_way_to_a_path_that_is_pointed_elsewhere_is_followed_there_and_b
     tail.wait_line("behind its back");
     append(world.beside("one/logs/a.log"), "after");
     expect_all(&tail, &["before", "elsewhere", "there", "behind its back", "after"]);
-    let name = |line: &str| tail.records().iter().find(|record| record.line == line.as_bytes()).map(|record| record.path.clone());
+    let name = |line: &str| {
+        tail.records()
+            .iter()
+            .find(|record| record.line == line.as_bytes())
+            .map(|record| record.path.clone())
+    };
     assert_eq!(name("there"), name("after"), "a PATH keeps its spelling");
 }
 
@@ -138,7 +147,11 @@ fn an_ancestor_that_is_renamed_away_and_back_loses_and_repeats_nothing() {
     let world = World::new();
     mkdir(&world.beside("a/b/logs/sub"));
     let path = world.beside("a/b/logs");
-    let mut writer = fs::OpenOptions::new().create(true).append(true).open(path.join("sub/x.log")).expect("open");
+    let mut writer = fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(path.join("sub/x.log"))
+        .expect("open");
     let tail = follow(&path).start();
     let mut expected = Vec::new();
     let mut write = |line: String| {
@@ -165,7 +178,8 @@ fn follow_quietly(world: &World, path: &str) -> Run {
     follow(Path::new(path)).in_directory(&world.beside("."))
 }
 
-/// What just happened is looked at once more within a moment; then the process sleeps for longer than any poll would let it.
+/// What just happened is looked at once more within a moment; then the process sleeps for longer
+/// than any poll would let it.
 #[track_caller]
 fn expect_sleep(tail: &Tail) {
     let (mut switches, mut since) = (tail.process.switches(), Instant::now());
@@ -239,7 +253,10 @@ fn an_ancestor_that_may_not_be_searched_for_a_while_is_no_loss() {
     tail.wait_line("1");
     tail.settled();
     for (round, above) in ["a", "a/b"].into_iter().enumerate() {
-        let mode = |mode| fs::set_permissions(world.beside(above), fs::Permissions::from_mode(mode)).expect("chmod");
+        let mode = |mode| {
+            fs::set_permissions(world.beside(above), fs::Permissions::from_mode(mode))
+                .expect("chmod")
+        };
         tail.wait_closed();
         mode(0o700);
         append(path.join("x.log"), &format!("denied {round}"));
@@ -293,8 +310,11 @@ fn a_relative_path_is_followed_from_the_current_directory() {
     let world = World::new();
     mkdir(&world.beside("cwd/a/logs"));
     mkdir(&world.beside("b/logs"));
-    let run = Run::new(Path::new("a/logs")).with(&["--rescan", "0"]).in_directory(&world.beside("cwd"));
-    let up = Run::new(Path::new("../b/logs")).with(&["--rescan", "0"]).in_directory(&world.beside("cwd"));
+    let run =
+        Run::new(Path::new("a/logs")).with(&["--rescan", "0"]).in_directory(&world.beside("cwd"));
+    let up = Run::new(Path::new("../b/logs"))
+        .with(&["--rescan", "0"])
+        .in_directory(&world.beside("cwd"));
     let (tail, up) = (run.start(), up.start());
     append(world.beside("cwd/a/logs/x.log"), "1");
     append(world.beside("b/logs/x.log"), "one");
@@ -377,7 +397,10 @@ fn paths_that_share_an_ancestor_each_follow_it() {
         append(path.join("x.log"), &format!("old {number}"));
         tail.wait_line(&format!("old {number}"));
         append(
-            world.beside("new").join(path.strip_prefix(world.beside("a")).expect("below a")).join("x.log"),
+            world
+                .beside("new")
+                .join(path.strip_prefix(world.beside("a")).expect("below a"))
+                .join("x.log"),
             &format!("new {number}"),
         );
     }
@@ -472,13 +495,18 @@ fn mounted(run: Run) -> Option<(Tail, Mounter)> {
 impl Mounter {
     #[track_caller]
     fn run(&self, words: &[&str]) {
-        let done = Command::new("nsenter").args(["-t", &self.0.to_string(), "-m"]).args(words).output().expect("nsenter");
+        let done = Command::new("nsenter")
+            .args(["-t", &self.0.to_string(), "-m"])
+            .args(words)
+            .output()
+            .expect("nsenter");
         assert!(done.status.success(), "{words:?}: {}", String::from_utf8_lossy(&done.stderr));
     }
 
     #[track_caller]
     fn shell(&self, script: &str, paths: &[&Path]) {
-        let paths: Vec<&str> = paths.iter().map(|path| path.to_str().expect("a plain path")).collect();
+        let paths: Vec<&str> =
+            paths.iter().map(|path| path.to_str().expect("a plain path")).collect();
         self.run(&[&["sh", "-ec", script, "sh"], &paths[..]].concat());
     }
 }
@@ -499,7 +527,10 @@ fn what_is_mounted_over_a_path_or_an_ancestor_is_followed_and_what_was_below_aft
         let Some((tail, mounter)) = mounted(follow(&path)) else { return };
         wait_ready(&tail, path.join("x.log"));
         let point = world.beside(over);
-        mounter.shell("mount -t tmpfs tmpfs \"$1\" && mkdir -p \"$2\" && echo mounted >> \"$2/x.log\"", &[&point, &path]);
+        mounter.shell(
+            "mount -t tmpfs tmpfs \"$1\" && mkdir -p \"$2\" && echo mounted >> \"$2/x.log\"",
+            &[&point, &path],
+        );
         tail.wait_line("mounted");
         mounter.shell("echo more >> \"$1/x.log\"", &[&path]);
         tail.wait_line("more");
@@ -525,8 +556,14 @@ fn what_is_mounted_over_a_path_or_an_ancestor_is_followed_and_what_was_below_aft
         mounter.shell("umount \"$1\"", &[&point]);
         append(path.join("x.log"), "last");
         tail.wait_line("last");
-        let seen: Vec<String> = tail.lines().into_iter().filter(|line| !line.starts_with("bound")).collect();
-        assert_eq!(seen, ["ready", "mounted", "more", "covered", "after", "last"], "{over}: {}", tail.stderr());
+        let seen: Vec<String> =
+            tail.lines().into_iter().filter(|line| !line.starts_with("bound")).collect();
+        assert_eq!(
+            seen,
+            ["ready", "mounted", "more", "covered", "after", "last"],
+            "{over}: {}",
+            tail.stderr()
+        );
     }
 }
 
@@ -539,22 +576,32 @@ fn what_is_mounted_inside_a_tree_is_followed_and_what_was_below_after_that() {
     world.append("file.log", "file 1\n");
     let Some((tail, mounter)) = mounted(follow(&world.tree)) else { return };
     wait_ready(&tail, world.at("ready.log"));
-    mounter
-        .shell("mount -t tmpfs tmpfs \"$1/sub\" && mkdir \"$1/sub/deep\" && echo mounted >> \"$1/sub/deep/x.log\"", &[&world.tree]);
+    mounter.shell(
+        "mount -t tmpfs tmpfs \"$1/sub\" && mkdir \"$1/sub/deep\" && echo mounted >> \
+            \"$1/sub/deep/x.log\"",
+        &[&world.tree],
+    );
     tail.wait_line("mounted");
-    mounter.shell("mount -t tmpfs tmpfs \"$1/empty\" && echo filled >> \"$1/empty/x.log\"", &[&world.tree]);
+    mounter.shell(
+        "mount -t tmpfs tmpfs \"$1/empty\" && echo filled >> \"$1/empty/x.log\"",
+        &[&world.tree],
+    );
     tail.wait_line("filled");
     world.append("sub/deep/x.log", "deep 2\n");
     mounter.shell("umount -l \"$1/sub\"", &[&world.tree]);
     tail.wait_line("deep 2");
     // A single file.
     append(world.beside("over.log"), "bound");
-    mounter.shell("mount --bind \"$1\" \"$2\"", &[&world.beside("over.log"), &world.at("file.log")]);
+    mounter
+        .shell("mount --bind \"$1\" \"$2\"", &[&world.beside("over.log"), &world.at("file.log")]);
     tail.wait_line("bound");
     tail.wait_closed();
     mounter.shell("umount \"$1\"", &[&world.at("file.log")]);
     world.append("file.log", "file 2\n");
-    expect_all(&tail, &["deep 1", "file 1", "ready", "mounted", "filled", "deep 2", "bound", "file 2"]);
+    expect_all(
+        &tail,
+        &["deep 1", "file 1", "ready", "mounted", "filled", "deep 2", "bound", "file 2"],
+    );
 }
 
 #[test]
@@ -563,15 +610,23 @@ fn a_path_that_a_mount_brings_is_waited_for() {
     let point = world.beside("disk");
     mkdir(&point);
     let path = point.join("logs");
-    let Some((tail, mounter)) = mounted(follow(&path).with(&["--log-level", "debug"])) else { return };
+    let Some((tail, mounter)) = mounted(follow(&path).with(&["--log-level", "debug"])) else {
+        return;
+    };
     tail.wait_said("waiting for it");
     tail.settled();
-    mounter.shell("mount -t tmpfs tmpfs \"$1\" && mkdir \"$2\" && echo 1 >> \"$2/x.log\"", &[&point, &path]);
+    mounter.shell(
+        "mount -t tmpfs tmpfs \"$1\" && mkdir \"$2\" && echo 1 >> \"$2/x.log\"",
+        &[&point, &path],
+    );
     tail.wait_line("1");
     mounter.shell("umount -l \"$1\"", &[&point]);
     tail.wait("the end of the mount to be noticed", || tail.said("a mount changed") == 2);
     tail.settled();
-    mounter.shell("mount -t tmpfs tmpfs \"$1\" && mkdir \"$2\" && echo 2 >> \"$2/x.log\"", &[&point, &path]);
+    mounter.shell(
+        "mount -t tmpfs tmpfs \"$1\" && mkdir \"$2\" && echo 2 >> \"$2/x.log\"",
+        &[&point, &path],
+    );
     expect_all(&tail, &["1", "2"]);
 }
 
@@ -583,7 +638,8 @@ fn mounts_that_have_nothing_to_do_with_a_path_cost_little() {
     mkdir(&world.beside("elsewhere"));
     let ticks = tail.process.ticks();
     mounter.shell(
-        "i=0; while [ $i -lt 300 ]; do mount -t tmpfs tmpfs \"$1\"; i=$((i + 1)); done; while umount \"$1\" 2>/dev/null; do :; done",
+        "i=0; while [ $i -lt 300 ]; do mount -t tmpfs tmpfs \"$1\"; i=$((i + 1)); done; while \
+        umount \"$1\" 2>/dev/null; do :; done",
         &[&world.beside("elsewhere")],
     );
     tail.settled();

@@ -1,4 +1,5 @@
-//! A reader that stops: reading stops, everything else goes on, memory does not grow, and nothing is lost.
+//! A reader that stops: reading stops, everything else goes on, memory does not grow, and nothing
+//! is lost.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -30,7 +31,9 @@ fn three_hundred_mebibytes_behind_a_blocked_reader_take_no_memory_and_come_in_or
             for part in bytes.split_inclusive(|&byte| byte == b'\n') {
                 carry.extend_from_slice(part);
                 if carry.last() == Some(&b'\n') {
-                    let number = std::str::from_utf8(&carry[..12]).ok().and_then(|digits| digits.parse().ok());
+                    let number = std::str::from_utf8(&carry[..12])
+                        .ok()
+                        .and_then(|digits| digits.parse().ok());
                     assert_eq!(number, Some(*next), "a gap, a repeat or a torn line");
                     assert_eq!(carry.len(), 1_024);
                     *next += 1;
@@ -46,7 +49,8 @@ fn three_hundred_mebibytes_behind_a_blocked_reader_take_no_memory_and_come_in_or
     let count = 300 * 1_024_u64;
     let padding = "x".repeat(1_011);
     for chunk in 0..count / 1_024 {
-        let lines: Vec<String> = (0..1_024).map(|line| format!("{:012}{padding}", chunk * 1_024 + line)).collect();
+        let lines: Vec<String> =
+            (0..1_024).map(|line| format!("{:012}{padding}", chunk * 1_024 + line)).collect();
         writer.write_all(text(&lines).as_bytes()).expect("write");
     }
     tail.settled();
@@ -59,8 +63,9 @@ fn three_hundred_mebibytes_behind_a_blocked_reader_take_no_memory_and_come_in_or
     assert!(grown < 32 << 10, "it grew by {grown} KiB while the reader caught up");
 }
 
-/// While the output takes nothing, `flood` makes six megabytes of unread lines below `flood`, and then somebody else writes one line: it
-/// does not come behind what can be read of the flood until nothing more may wait.
+/// While the output takes nothing, `flood` makes six megabytes of unread lines below `flood`, and
+/// then somebody else writes one line: it does not come behind what can be read of the flood until
+/// nothing more may wait.
 #[track_caller]
 fn comes_before_most_of(flood: impl Fn(&World)) {
     let world = World::in_memory();
@@ -154,7 +159,10 @@ fn many_pauses_of_the_reader_lose_and_repeat_nothing() {
             expected.entry(name).or_default().extend(lines);
         }
         tail.settled();
-        assert!(tail.count() < expected.values().map(Vec::len).sum(), "the reader was meant to pause");
+        assert!(
+            tail.count() < expected.values().map(Vec::len).sum(),
+            "the reader was meant to pause"
+        );
         tail.unblock();
         if round % 2 == 0 {
             tail.settled();
@@ -202,7 +210,11 @@ fn a_blocked_output_costs_no_cpu() {
 }
 
 /// A flow that is read in the most awkward sizes.
-fn read_in_pieces(mut stream: impl Read, enough: usize, mut size: impl FnMut() -> usize) -> Vec<u8> {
+fn read_in_pieces(
+    mut stream: impl Read,
+    enough: usize,
+    mut size: impl FnMut() -> usize,
+) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut buffer = vec![0; 64 << 10];
     while bytes.len() < enough {
@@ -220,7 +232,8 @@ fn records_are_intact_through_a_tiny_socket_buffer_read_byte_by_byte() {
     let world = World::new();
     let (ours, theirs) = UnixStream::pair().expect("socketpair");
     setsockopt(&theirs, sockopt::SndBuf, &1).expect("SO_SNDBUF");
-    let lines: Vec<String> = (0..300).map(|number| format!("{number} {}", "x".repeat(number % 97))).collect();
+    let lines: Vec<String> =
+        (0..300).map(|number| format!("{number} {}", "x".repeat(number % 97))).collect();
     world.write("a.log", text(&lines));
     world.write("b.log", format!("{}\n", "y".repeat(20_000)));
     let tail = world.run().json().stdout(std::os::fd::OwnedFd::from(theirs)).start();
@@ -234,7 +247,8 @@ fn records_are_intact_through_a_tiny_socket_buffer_read_byte_by_byte() {
         records += usize::from(byte[0] == b'\n');
     }
     let records = decode_all(Format::Json, &bytes);
-    let got: Vec<String> = records.iter().map(Record::text).filter(|line| !line.starts_with('y')).collect();
+    let got: Vec<String> =
+        records.iter().map(Record::text).filter(|line| !line.starts_with('y')).collect();
     assert_eq!(got, lines);
     drop(tail);
 }
@@ -245,7 +259,8 @@ fn records_are_intact_through_a_pipe_of_one_page() {
     let world = World::new();
     let (ours, theirs) = std::io::pipe().expect("pipe");
     nix::fcntl::fcntl(&ours, nix::fcntl::FcntlArg::F_SETPIPE_SZ(4_096)).expect("F_SETPIPE_SZ");
-    let lines: Vec<String> = (0..3_000).map(|number| format!("{number} {}", "x".repeat(number * 31 % 700))).collect();
+    let lines: Vec<String> =
+        (0..3_000).map(|number| format!("{number} {}", "x".repeat(number * 31 % 700))).collect();
     world.write("a.log", text(&lines));
     let tail = world.run().raw().stdout(theirs).start();
     let mut random = Random(3);

@@ -1,4 +1,5 @@
-//! Rotation behind links and of single files: where manytail follows a file but not the directory that it is in.
+//! Rotation behind links and of single files: where manytail follows a file but not the directory
+//! that it is in.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
@@ -34,8 +35,8 @@ fn rotated(target: &Path, number: usize) -> PathBuf {
     target.with_file_name(format!("0.log.{number}"))
 }
 
-/// Five rotations: each generation gets lines before it is renamed, after that, and after its successor is there; `done` is called with
-/// the number of lines so far.
+/// Five rotations: each generation gets lines before it is renamed, after that, and after its
+/// successor is there; `done` is called with the number of lines so far.
 fn rotate(target: &Path, mut done: impl FnMut(usize)) -> Vec<String> {
     let mut lines = Vec::new();
     let mut line = |file: &mut File| {
@@ -59,7 +60,8 @@ fn rotate(target: &Path, mut done: impl FnMut(usize)) -> Vec<String> {
     lines
 }
 
-/// Kubernetes: `/var/log/containers/x.log` leads to `/var/log/pods/.../0.log`, which is rotated while the container goes on writing.
+/// Kubernetes: `/var/log/containers/x.log` leads to `/var/log/pods/.../0.log`, which is rotated
+/// while the container goes on writing.
 #[test]
 fn a_target_rotated_behind_its_link_is_read_to_its_end_before_its_successor() {
     for is_stopped in [false, true] {
@@ -85,7 +87,10 @@ fn a_target_rotated_behind_its_link_is_read_to_its_end_before_its_successor() {
         let last = tail.records().pop().expect("just waited for");
         assert_eq!(last.path, rotated(&target, 4).into_os_string().into_encoded_bytes());
         let first = &tail.records()[0];
-        assert_eq!(tail.name(first), if is_stopped { tail.name(first) } else { "x.log".to_owned() });
+        assert_eq!(
+            tail.name(first),
+            if is_stopped { tail.name(first) } else { "x.log".to_owned() }
+        );
     }
 }
 
@@ -115,7 +120,8 @@ fn the_target_of_a_path_that_is_a_link_is_read_to_its_end_before_its_successor()
     }
 }
 
-/// Docker: the link leads to a link, which leads to the file; and a numbered cascade moves every generation.
+/// Docker: the link leads to a link, which leads to the file; and a numbered cascade moves every
+/// generation.
 #[test]
 fn a_cascade_at_the_end_of_a_chain_of_links_gives_the_exact_sequence() {
     let world = World::new();
@@ -228,7 +234,8 @@ fn a_target_deleted_or_replaced_behind_its_link_is_followed_by_its_successor() {
     assert_eq!(tail.warned(""), 0, "{}", tail.stderr());
 }
 
-/// Documented: when a link is removed, what it led to is let go; so are the generations that were rotated behind it.
+/// Documented: when a link is removed, what it led to is let go; so are the generations that were
+/// rotated behind it.
 #[test]
 fn a_removed_link_ends_the_following_of_all_generations_behind_it() {
     let world = World::new();
@@ -279,7 +286,11 @@ fn a_link_pointed_elsewhere_after_a_rotation_leaves_the_former_target_followed()
     std::os::unix::fs::symlink(world.beside("other.log"), world.beside("link")).expect("ln -s");
     fs::rename(world.beside("link"), world.at("x.log")).expect("mv");
     tail.wait_line("three");
-    for (path, line) in [(target.clone(), "four"), (rotated(&target, 1), "five"), (world.beside("other.log"), "six")] {
+    for (path, line) in [
+        (target.clone(), "four"),
+        (rotated(&target, 1), "five"),
+        (world.beside("other.log"), "six"),
+    ] {
         put(&mut writer(&path), line);
         tail.wait_line(line);
     }
@@ -319,7 +330,11 @@ fn a_rotation_that_no_event_told_of_is_found_by_a_search() {
         let world = World::in_memory();
         let target = pod(&world);
         fs::write(&target, "line 0\n").expect("write");
-        let run = if is_link { following(&world) } else { following(&world).paths(&[world.at("."), target.clone()]) };
+        let run = if is_link {
+            following(&world)
+        } else {
+            following(&world).paths(&[world.at("."), target.clone()])
+        };
         if !is_link {
             world.remove("x.log");
         }

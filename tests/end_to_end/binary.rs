@@ -16,30 +16,48 @@ fn core_dump() -> Vec<u8> {
 }
 
 fn wide(text: &str, width: usize, is_big: bool) -> Vec<u8> {
-    let units: Vec<u32> =
-        if width == 2 { text.encode_utf16().map(u32::from).collect() } else { text.chars().map(u32::from).collect() };
+    let units: Vec<u32> = if width == 2 {
+        text.encode_utf16().map(u32::from).collect()
+    } else {
+        text.chars().map(u32::from).collect()
+    };
     units
         .iter()
-        .flat_map(|unit| if is_big { unit.to_be_bytes()[4 - width..].to_vec() } else { unit.to_le_bytes()[..width].to_vec() })
+        .flat_map(|unit| {
+            if is_big {
+                unit.to_be_bytes()[4 - width..].to_vec()
+            } else {
+                unit.to_le_bytes()[..width].to_vec()
+            }
+        })
         .collect()
 }
 
 /// The answer of `status FILE`, in json, and whether the file counts as read.
 fn status(world: &World, name: &str) -> (String, bool) {
     let mut command = Command::new(BINARY);
-    command.args(["status", "--format", "json", "--control-socket"]).arg(world.beside("control")).arg(world.at(name));
+    command
+        .args(["status", "--format", "json", "--control-socket"])
+        .arg(world.beside("control"))
+        .arg(world.at(name));
     let output = command.output().expect("status");
     (String::from_utf8_lossy(&output.stdout).into_owned(), output.status.success())
 }
 
 fn skipping(world: &World) -> Tail {
-    world.run().with(&["--binary", "skip", "--control-socket"]).with(&[world.beside("control")]).start().armed()
+    world
+        .run()
+        .with(&["--binary", "skip", "--control-socket"])
+        .with(&[world.beside("control")])
+        .start()
+        .armed()
 }
 
 #[test]
 fn core_dumps_are_left_out_and_directories_of_their_names_are_followed() {
     let world = World::new();
-    let tail = world.run().with(&["--control-socket"]).with(&[world.beside("control")]).start().armed();
+    let tail =
+        world.run().with(&["--control-socket"]).with(&[world.beside("control")]).start().armed();
     for name in ["core", "core.4711", "app.core"] {
         world.write(name, core_dump());
     }
@@ -55,7 +73,10 @@ fn core_dumps_are_left_out_and_directories_of_their_names_are_followed() {
         ("core.log", &["a log"]),
     ]);
     let (answer, is_read) = status(&world, "core.4711");
-    assert!(answer.contains("\"excluded\"") && answer.contains("core.[0-9]*") && !is_read, "{answer}");
+    assert!(
+        answer.contains("\"excluded\"") && answer.contains("core.[0-9]*") && !is_read,
+        "{answer}"
+    );
     drop(tail);
     let all = world.run().with(&["--no-default-excludes", "--include", "core"]).start();
     all.wait_line("\0\0more");
@@ -97,7 +118,9 @@ fn text_in_utf16_and_utf32_is_no_binary_file() {
     let tail = skipping(&world);
     let mut count = 0;
     for (width, is_big) in [(2, false), (2, true), (4, false), (4, true)] {
-        for (mark, lines) in [("", "one line\n"), ("\u{feff}", "one line\n"), ("", "\u{416}\u{443}\u{43a} 1\n")] {
+        for (mark, lines) in
+            [("", "one line\n"), ("\u{feff}", "one line\n"), ("", "\u{416}\u{443}\u{43a} 1\n")]
+        {
             count += 1;
             world.write(format!("{count}.log"), wide(&format!("{mark}{lines}"), width, is_big));
             tail.wait_count(count);
@@ -110,7 +133,12 @@ fn text_in_utf16_and_utf32_is_no_binary_file() {
 fn a_hole_is_not_binary() {
     let world = World::new();
     let tail = skipping(&world);
-    let file = OpenOptions::new().create(true).truncate(true).write(true).open(world.at("a.log")).expect("open");
+    let file = OpenOptions::new()
+        .create(true)
+        .truncate(true)
+        .write(true)
+        .open(world.at("a.log"))
+        .expect("open");
     file.write_all_at(b"behind a hole\n", 1 << 20).expect("write");
     tail.expect(&[("a.log", &["behind a hole"])]);
 }
@@ -190,7 +218,9 @@ fn each_input_says_by_itself_what_becomes_of_binary_files_and_a_reload_takes_the
     world.mkdir("one");
     world.mkdir("two");
     let write = |binary: &str| {
-        let input = |name: &str, binary: &str| format!("[[input]]\npaths = [{:?}]\nbinary = {binary:?}\n", world.at(name));
+        let input = |name: &str, binary: &str| {
+            format!("[[input]]\npaths = [{:?}]\nbinary = {binary:?}\n", world.at(name))
+        };
         fs::write(&settings, input("one", binary) + &input("two", "deliver")).expect("write");
     };
     write("skip");
@@ -208,9 +238,17 @@ fn each_input_says_by_itself_what_becomes_of_binary_files_and_a_reload_takes_the
 
 #[test]
 fn a_bad_value_is_refused_with_the_name_of_the_option() {
-    let output = Command::new(BINARY).args(["check", "--binary", "maybe", "."]).output().expect("start");
+    let output =
+        Command::new(BINARY).args(["check", "--binary", "maybe", "."]).output().expect("start");
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.code() == Some(2) && said.contains("--binary"), "{said}");
-    let output = Command::new(BINARY).args(["check", "."]).env("MANYTAIL_BINARY", "skip").output().expect("start");
-    assert!(String::from_utf8_lossy(&output.stdout).contains("binary                 = \"skip\""), "{output:?}");
+    let output = Command::new(BINARY)
+        .args(["check", "."])
+        .env("MANYTAIL_BINARY", "skip")
+        .output()
+        .expect("start");
+    assert!(
+        String::from_utf8_lossy(&output.stdout).contains("binary                 = \"skip\""),
+        "{output:?}"
+    );
 }

@@ -1,4 +1,5 @@
-//! What comes out of a process: bytes that a thread reads from a pipe or socket, with a gate that stops the reading.
+//! What comes out of a process: bytes that a thread reads from a pipe or socket, with a gate that
+//! stops the reading.
 
 use std::io::Read;
 use std::path::PathBuf;
@@ -23,8 +24,13 @@ struct Captured {
 pub(crate) type Consumer = Box<dyn FnMut(&[u8]) + Send>;
 
 impl Capture {
-    /// Reads `source` to its end in a thread of its own. A consumer gets the bytes instead of the buffer.
-    pub(crate) fn start(mut source: impl Read + Send + 'static, blocked: bool, mut consumer: Option<Consumer>) -> Arc<Capture> {
+    /// Reads `source` to its end in a thread of its own. A consumer gets the bytes instead of the
+    /// buffer.
+    pub(crate) fn start(
+        mut source: impl Read + Send + 'static,
+        blocked: bool,
+        mut consumer: Option<Consumer>,
+    ) -> Arc<Capture> {
         let capture = Arc::new(Capture::default());
         capture.lock().blocked = blocked;
         let reader = Arc::clone(&capture);
@@ -103,7 +109,9 @@ impl Source {
     pub(crate) fn bytes_from(&self, from: usize) -> Vec<u8> {
         match self {
             Source::Capture(capture) => capture.bytes_from(from),
-            Source::File(path) => std::fs::read(path).unwrap_or_default().get(from..).unwrap_or_default().to_vec(),
+            Source::File(path) => {
+                std::fs::read(path).unwrap_or_default().get(from..).unwrap_or_default().to_vec()
+            }
             Source::Elsewhere => Vec::new(),
         }
     }

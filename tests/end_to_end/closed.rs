@@ -1,5 +1,6 @@
-//! Descriptors that whoever started us had closed, or opened for something else: no record goes nowhere, and no diagnostic goes into a
-//! file or socket that happens to get the number of a closed one.
+//! Descriptors that whoever started us had closed, or opened for something else: no record goes
+//! nowhere, and no diagnostic goes into a file or socket that happens to get the number of a closed
+//! one.
 
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt;
@@ -40,7 +41,9 @@ fn a_standard_output_that_was_closed_ends_the_run_with_1_before_anything_is_read
         let world = World::new();
         let lines = numbered("line", 0..100);
         world.write("a.log", text(&lines));
-        for output in ["stdout", "fd:1", "file:/dev/stdout", "file:/dev/fd/1", "file:/proc/self/fd/1"] {
+        for output in
+            ["stdout", "fd:1", "file:/dev/stdout", "file:/dev/fd/1", "file:/proc/self/fd/1"]
+        {
             let run = with_state(&world, world.run().with(once).output(output));
             let finished = run.shell("exec \"$@\" >&-").finish();
             let name = if output == "fd:1" { "stdout" } else { output };
@@ -57,7 +60,8 @@ fn a_link_to_a_standard_output_that_was_closed_is_refused() {
     world.write("a.log", "one\n");
     std::os::unix::fs::symlink("/dev/stdout", world.beside("out")).expect("ln -s");
     let output = format!("file:{}", world.beside("out").display());
-    let finished = with_state(&world, world.run().output(&output)).shell("exec \"$@\" >&-").finish();
+    let finished =
+        with_state(&world, world.run().output(&output)).shell("exec \"$@\" >&-").finish();
     refused(&world, &finished, &[&output, "closed"]);
 }
 
@@ -86,7 +90,11 @@ fn an_inherited_descriptor_that_cannot_be_written_to_is_refused_with_its_name() 
     }
     let finished = world.run().output("fd:2").finish();
     assert_eq!(finished.status.code(), Some(2), "{}", finished.stderr);
-    assert!(finished.stderr.contains("--output") && finished.stderr.contains("diagnostics"), "{}", finished.stderr);
+    assert!(
+        finished.stderr.contains("--output") && finished.stderr.contains("diagnostics"),
+        "{}",
+        finished.stderr
+    );
 }
 
 /// `O_PATH` is open for nothing; a socket that listens is no connection.
@@ -94,7 +102,11 @@ fn an_inherited_descriptor_that_cannot_be_written_to_is_refused_with_its_name() 
 fn a_path_descriptor_and_a_listening_socket_are_refused() {
     let world = World::new();
     world.write("a.log", "one\n");
-    let path = OpenOptions::new().read(true).custom_flags(nix::libc::O_PATH).open(world.beside("")).expect("open");
+    let path = OpenOptions::new()
+        .read(true)
+        .custom_flags(nix::libc::O_PATH)
+        .open(world.beside(""))
+        .expect("open");
     let finished = with_state(&world, world.run().stdout(path)).finish();
     refused(&world, &finished, &["stdout", "not open for writing"]);
     let socket = std::os::unix::net::UnixListener::bind(world.beside("socket")).expect("bind");
@@ -103,17 +115,25 @@ fn a_path_descriptor_and_a_listening_socket_are_refused() {
     assert!(finished.stderr.contains("listens"), "{}", finished.stderr);
 }
 
-/// The numbers of our own descriptors (epoll, signals, the journal and its lock, the inotify instance) are none that were inherited.
+/// The numbers of our own descriptors (epoll, signals, the journal and its lock, the inotify
+/// instance) are none that were inherited.
 #[test]
 fn a_number_that_becomes_one_of_our_own_descriptors_is_refused() {
     let world = World::new();
     world.write("a.log", "one\n");
     let closed = "3>&- 4>&- 5>&- 6>&- 7>&- 8>&- 9>&-";
     let socket = world.beside("control.sock");
-    let run = with_state(&world, world.run().with(&["--control-socket", socket.to_str().expect("UTF-8")]));
+    let run = with_state(
+        &world,
+        world.run().with(&["--control-socket", socket.to_str().expect("UTF-8")]),
+    );
     let tail = run.shell(&format!("exec \"$@\" {closed}")).start();
     tail.wait_line("one");
-    assert!(tail.process.descriptors() > 10, "these numbers are in use: {}", tail.process.descriptors());
+    assert!(
+        tail.process.descriptors() > 10,
+        "these numbers are in use: {}",
+        tail.process.descriptors()
+    );
     tail.terminate();
     fs::remove_dir_all(world.beside("state")).expect("rm -r");
     for number in 3..10 {
@@ -133,8 +153,15 @@ fn with_a_closed_standard_error_no_diagnostic_goes_into_a_file_or_socket_of_ours
         world.write("a.log", "one\n");
         let output = world.beside("out.log");
         let socket = world.beside("control.sock");
-        let run = world.run().raw().with(&["--log-level", "trace", "--control-socket", socket.to_str().expect("UTF-8")]);
-        let tail = with_state(&world, run.output_file(&output)).shell(&format!("exec \"$@\" {closed}")).start();
+        let run = world.run().raw().with(&[
+            "--log-level",
+            "trace",
+            "--control-socket",
+            socket.to_str().expect("UTF-8"),
+        ]);
+        let tail = with_state(&world, run.output_file(&output))
+            .shell(&format!("exec \"$@\" {closed}"))
+            .start();
         tail.wait_line("one");
         let second = fs::read_link(format!("/proc/{}/fd/2", tail.process.0)).expect("readlink");
         assert_eq!(second, PathBuf::from("/dev/null"), "with {closed}");
@@ -143,12 +170,17 @@ fn with_a_closed_standard_error_no_diagnostic_goes_into_a_file_or_socket_of_ours
         tail.terminate();
         assert_eq!(fs::read_to_string(&output).expect("read"), "one\ntwo\n");
         let mut verify = Command::new(BINARY);
-        let verify = verify.args(["offsets", "verify", "--state-dir"]).arg(world.beside("state")).output().expect("start");
+        let verify = verify
+            .args(["offsets", "verify", "--state-dir"])
+            .arg(world.beside("state"))
+            .output()
+            .expect("start");
         assert_eq!(verify.status.code(), Some(0), "{}", String::from_utf8_lossy(&verify.stdout));
     }
 }
 
-/// Whoever was to read went away before the start: quiet, as for `| head`, and nothing counts as delivered.
+/// Whoever was to read went away before the start: quiet, as for `| head`, and nothing counts as
+/// delivered.
 #[test]
 fn a_reader_that_was_gone_before_the_start_commits_nothing() {
     for once in [&["--once"][..], &[]] {
@@ -169,7 +201,9 @@ fn a_standard_output_that_takes_nothing_commits_nothing() {
     let world = World::new();
     world.write("a.log", "one\n");
     let full = OpenOptions::new().write(true).open("/dev/full").expect("open");
-    let tail = with_state(&world, world.run().raw().with(&["--shutdown-timeout", "100ms"]).stdout(full)).start();
+    let tail =
+        with_state(&world, world.run().raw().with(&["--shutdown-timeout", "100ms"]).stdout(full))
+            .start();
     tail.wait_said("No space left");
     tail.terminate();
     delivers_all(&world, &["one".to_owned()]);
@@ -196,7 +230,11 @@ fn commands_that_print_fail_without_a_standard_output() {
     ] {
         let mut command = Command::new("sh");
         remove_settings(&mut command);
-        let output = command.args(["-c", "exec \"$@\" >&-", "sh", BINARY]).args(arguments).output().expect("start");
+        let output = command
+            .args(["-c", "exec \"$@\" >&-", "sh", BINARY])
+            .args(arguments)
+            .output()
+            .expect("start");
         let said = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(1), "{arguments:?}: {said}");
         assert!(said.contains("standard output"), "{arguments:?}: {said}");
@@ -210,6 +248,8 @@ fn with_all_standard_descriptors_closed_a_file_output_gets_every_record() {
     world.write("a.log", "one\n");
     let output = world.beside("out.log");
     let tail = world.run().output_file(&output).shell("exec \"$@\" <&- >&- 2>&-").start();
-    wait_for("the record", || fs::read(&output).is_ok_and(|bytes| decode_all(Format::Text, &bytes).len() == 1));
+    wait_for("the record", || {
+        fs::read(&output).is_ok_and(|bytes| decode_all(Format::Text, &bytes).len() == 1)
+    });
     tail.terminate();
 }

@@ -1,4 +1,5 @@
-//! Many writers at once, and a random interpreter of everything a tree can do against a small model.
+//! Many writers at once, and a random interpreter of everything a tree can do against a small
+//! model.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -100,12 +101,15 @@ fn directories_made_by_several_threads_at_once_are_all_found() {
     tail.settled();
     let mut got = tail.lines();
     got.sort();
-    let mut expected: Vec<String> = (0..4).flat_map(|thread| (0..100).map(move |number| format!("{thread} {number}"))).collect();
+    let mut expected: Vec<String> = (0..4)
+        .flat_map(|thread| (0..100).map(move |number| format!("{thread} {number}")))
+        .collect();
     expected.sort();
     assert_eq!(got, expected);
 }
 
-/// `Y-08`, as far as it can be seen from outside: every byte of every file is in exactly one record.
+/// `Y-08`, as far as it can be seen from outside: every byte of every file is in exactly one
+/// record.
 #[test]
 fn the_bytes_of_all_records_are_the_bytes_of_all_files() {
     let world = World::new();
@@ -118,7 +122,10 @@ fn the_bytes_of_all_records_are_the_bytes_of_all_files() {
                 let mut random = Random(thread);
                 for number in 0..400 {
                     let length = random.below(3_000);
-                    world.append(format!("{thread}.log"), format!("{number} {}\n", "b".repeat(length)));
+                    world.append(
+                        format!("{thread}.log"),
+                        format!("{number} {}\n", "b".repeat(length)),
+                    );
                 }
                 done.store(true, Ordering::Relaxed);
             });

@@ -1,4 +1,5 @@
-//! SIGKILL: exactly once into a file, at least once into pipes and sockets, and never two records under one `file` and `offset`.
+//! SIGKILL: exactly once into a file, at least once into pipes and sockets, and never two records
+//! under one `file` and `offset`.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
@@ -21,7 +22,8 @@ fn files(expected: &[(&str, Vec<String>)]) -> BTreeMap<String, Vec<String>> {
     expected.iter().map(|(name, lines)| ((*name).to_owned(), lines.clone())).collect()
 }
 
-/// A file output that a run was killed over: the first line is committed, the rest of `lines` is in the output, not committed.
+/// A file output that a run was killed over: the first line is committed, the rest of `lines` is in
+/// the output, not committed.
 struct Killed<'a> {
     memory: Memory<'a>,
     output: OutputFile,
@@ -84,7 +86,8 @@ fn a_record_torn_by_the_crash_is_replaced_by_the_whole_one() {
         for cut in [5, 500, 1] {
             let world = World::new();
             let killed = Killed::new(&world, format);
-            let output = fs::OpenOptions::new().write(true).open(&killed.output.path).expect("open");
+            let output =
+                fs::OpenOptions::new().write(true).open(&killed.output.path).expect("open");
             output.set_len(output.metadata().expect("stat").len() - cut).expect("truncate");
             killed.expect_once(&world);
         }
@@ -123,7 +126,11 @@ fn json_records_whose_source_is_gone_are_kept() {
     world.remove("a.log");
     world.append("b.log", "b\n");
     let tail = killed.start_again();
-    killed.output.expect(&world, &tail, &files(&[("a.log", killed.lines.clone()), ("b.log", vec!["b".to_owned()])]));
+    killed.output.expect(
+        &world,
+        &tail,
+        &files(&[("a.log", killed.lines.clone()), ("b.log", vec!["b".to_owned()])]),
+    );
 }
 
 /// The README: in text a line whose source vanished within that one interval is lost; no other is.
@@ -138,7 +145,10 @@ fn text_records_whose_source_is_gone_may_be_lost_and_nothing_else() {
     tail.settled();
     let mut lines = killed.output.lines();
     assert_eq!(lines.pop().as_deref(), Some("b"));
-    assert!(!lines.is_empty() && killed.lines.starts_with(&lines), "what was committed is kept: {lines:?}");
+    assert!(
+        !lines.is_empty() && killed.lines.starts_with(&lines),
+        "what was committed is kept: {lines:?}"
+    );
 }
 
 /// The source was rotated in between: its lines are found under the new name.
@@ -162,7 +172,8 @@ fn lines_of_a_source_that_was_renamed_while_down_are_there_once() {
     }
 }
 
-/// The source was truncated in between: its new content is not taken for what the output has already.
+/// The source was truncated in between: its new content is not taken for what the output has
+/// already.
 #[test]
 fn a_source_truncated_while_down_is_read_from_0_into_a_json_output() {
     // Also the same lines: the output's records tell that the file was longer.
@@ -178,10 +189,13 @@ fn a_source_truncated_while_down_is_read_from_0_into_a_json_output() {
     }
 }
 
-/// The output's format is another after the restart: the tail is judged by the one it was written in.
+/// The output's format is another after the restart: the tail is judged by the one it was written
+/// in.
 #[test]
 fn a_new_format_after_a_kill_repeats_and_loses_nothing() {
-    for (before, after) in [(Format::Json, Format::Raw), (Format::Raw, Format::Json), (Format::Text, Format::Json)] {
+    for (before, after) in
+        [(Format::Json, Format::Raw), (Format::Raw, Format::Json), (Format::Text, Format::Json)]
+    {
         let world = World::new();
         let killed = Killed::new(&world, before);
         let again = OutputFile { path: killed.output.path.clone(), format: after };
@@ -190,15 +204,16 @@ fn a_new_format_after_a_kill_repeats_and_loses_nothing() {
         again.wait_count(101);
         tail.settled();
         let bytes = again.bytes();
-        let records = bytes.strip_suffix(b"\n").expect("whole").split(|&byte| byte == b'\n').map(|bytes| {
-            // A record of either format, told by its looks.
-            let format = match bytes {
-                [b'{', ..] => Format::Json,
-                _ if bytes.contains(&b'\t') => Format::Text,
-                _ => Format::Raw,
-            };
-            decode(format, bytes).text()
-        });
+        let records =
+            bytes.strip_suffix(b"\n").expect("whole").split(|&byte| byte == b'\n').map(|bytes| {
+                // A record of either format, told by its looks.
+                let format = match bytes {
+                    [b'{', ..] => Format::Json,
+                    _ if bytes.contains(&b'\t') => Format::Text,
+                    _ => Format::Raw,
+                };
+                decode(format, bytes).text()
+            });
         let mut expected = killed.lines.clone();
         expected.push("after".to_owned());
         assert_eq!(records.collect::<Vec<_>>(), expected, "{before:?}, then {after:?}");
@@ -221,13 +236,18 @@ fn kill_after_kill_without_a_commit_in_between_repeats_nothing_in_a_file() {
                 tail.settled();
             }
             tail.kill();
-            assert_eq!(killed.output.lines(), numbered("line", 0..count), "{format:?}, round {round}");
+            assert_eq!(
+                killed.output.lines(),
+                numbered("line", 0..count),
+                "{format:?}, round {round}"
+            );
         }
         Killed { lines: numbered("line", 0..count), ..killed }.expect_once(&world);
     }
 }
 
-/// What the first of two restarts found in the output has to be stored with the output's new length, though nothing else happens.
+/// What the first of two restarts found in the output has to be stored with the output's new
+/// length, though nothing else happens.
 #[test]
 fn a_second_kill_after_nothing_happened_repeats_nothing_in_a_file() {
     for format in FORMATS {
@@ -279,10 +299,19 @@ fn an_output_that_is_another_file_now_is_appended_to_and_never_cut() {
         fs::write(&killed.output.path, &foreign).expect("write");
         let tail = killed.start_again();
         world.append("a.log", "after\n");
-        wait_for("the new line", || killed.output.bytes().windows(5).any(|window| window == b"after"));
+        wait_for("the new line", || {
+            killed.output.bytes().windows(5).any(|window| window == b"after")
+        });
         tail.terminate();
-        assert!(killed.output.bytes().starts_with(&foreign), "{format:?}: it was cut or written over");
-        assert_eq!(fs::read(world.beside("old.log")).expect("read"), old, "{format:?}: the former output is left alone");
+        assert!(
+            killed.output.bytes().starts_with(&foreign),
+            "{format:?}: it was cut or written over"
+        );
+        assert_eq!(
+            fs::read(world.beside("old.log")).expect("read"),
+            old,
+            "{format:?}: the former output is left alone"
+        );
     }
 }
 
@@ -337,7 +366,11 @@ fn what_an_output_held_before_the_first_run_is_kept_over_a_crash() {
         wait_for("the new line", || output.bytes().windows(3).any(|window| window == b"two"));
         tail.terminate();
         let bytes = output.bytes();
-        assert!(bytes.starts_with(b"not ours, and not whole"), "{format:?}: {}", String::from_utf8_lossy(&bytes));
+        assert!(
+            bytes.starts_with(b"not ours, and not whole"),
+            "{format:?}: {}",
+            String::from_utf8_lossy(&bytes)
+        );
     }
 }
 
@@ -362,7 +395,11 @@ fn kills_at_random_moments_leave_every_line_once_in_a_file() {
         let tail = output.of(memory.run()).start();
         output.wait_count(written);
         tail.settled();
-        assert!(output.lines() == numbered("line", 0..written), "{format:?}: {} lines instead of {written}", output.count());
+        assert!(
+            output.lines() == numbered("line", 0..written),
+            "{format:?}: {} lines instead of {written}",
+            output.count()
+        );
     }
 }
 
@@ -396,8 +433,12 @@ fn after_sighup_and_a_kill_the_old_and_the_new_output_have_every_line_once() {
         write(1);
         let tail = output.of(memory.run()).start();
         let all = || {
-            let files = rotated.iter().map(|path| fs::read(path).expect("read")).chain([output.bytes()]);
-            files.flat_map(|bytes| whole_records(format, &bytes)).map(|record| record.text()).collect::<Vec<_>>()
+            let files =
+                rotated.iter().map(|path| fs::read(path).expect("read")).chain([output.bytes()]);
+            files
+                .flat_map(|bytes| whole_records(format, &bytes))
+                .map(|record| record.text())
+                .collect::<Vec<_>>()
         };
         let expected = numbered("line", 0..written);
         wait_for("the last line", || all().contains(&expected[written - 1]));
@@ -405,7 +446,11 @@ fn after_sighup_and_a_kill_the_old_and_the_new_output_have_every_line_once() {
         let got = all();
         let at = (0..got.len().max(written)).find(|&at| got.get(at) != expected.get(at));
         let shown = at.map(|at| (at, got.get(at), got.get(at + 1)));
-        assert!(at.is_none(), "{format:?}: {} lines instead of {written}; the first difference: {shown:?}", got.len());
+        assert!(
+            at.is_none(),
+            "{format:?}: {} lines instead of {written}; the first difference: {shown:?}",
+            got.len()
+        );
     }
 }
 
@@ -432,7 +477,10 @@ fn after_a_kill_a_pipe_gets_nothing_less_and_repeats_can_be_told() {
     let tail = memory.run().json().start().armed();
     records.extend(tail.records());
     let unique = without_repeats(&records);
-    assert!(unique.len() < records.len(), "nothing came twice, so nothing was seen of repeats that can be told");
+    assert!(
+        unique.len() < records.len(),
+        "nothing came twice, so nothing was seen of repeats that can be told"
+    );
     let difference = difference(&by_file(&world, &unique), &expected);
     assert!(difference.is_empty(), "{difference}");
 }
@@ -454,8 +502,9 @@ fn what_a_pipe_took_is_not_repeated_once_the_commit_interval_is_over() {
     }
 }
 
-/// A file that appears, and one whose content restarts: its counter is durable before its first record leaves. (What is written over
-/// after a crash and before the restart, where nothing had been committed, cannot be told from what was there.)
+/// A file that appears, and one whose content restarts: its counter is durable before its first
+/// record leaves. (What is written over after a crash and before the restart, where nothing had
+/// been committed, cannot be told from what was there.)
 #[test]
 fn file_and_offset_never_name_two_records_also_across_kills() {
     let world = World::new();
@@ -482,7 +531,8 @@ fn file_and_offset_never_name_two_records_also_across_kills() {
         tail.kill();
         for record in tail.records() {
             let origin = record.origin();
-            let first = seen.entry((origin.file.clone(), origin.offset)).or_insert_with(|| record.text());
+            let first =
+                seen.entry((origin.file.clone(), origin.offset)).or_insert_with(|| record.text());
             assert_eq!(*first, record.text(), "{} at {}", origin.file, origin.offset);
         }
     }
@@ -516,7 +566,8 @@ fn a_reader_that_goes_away_leaves_what_it_took_committed() {
     world.append("a.log", text(&lines));
     let (ours, theirs) = std::io::pipe().expect("pipe");
     let tail = memory.run_without_commits().raw().stdout(theirs).start();
-    let read: Vec<String> = BufReader::new(ours).lines().take(1_000).map(|line| line.expect("read")).collect();
+    let read: Vec<String> =
+        BufReader::new(ours).lines().take(1_000).map(|line| line.expect("read")).collect();
     assert_eq!(tail.wait_exit().code(), Some(0), "{}", tail.stderr());
     assert!(read == lines[..1_000]);
     let tail = memory.run_without_commits().raw().start().armed();
@@ -604,8 +655,10 @@ fn after_kills_a_tcp_peer_got_every_line() {
         'streams: for stream in listener.incoming().map_while(Result::ok) {
             let mut reader = BufReader::new(stream);
             let mut line = Vec::new();
-            // A record cut off by the kill has no newline; a reset ends the connection like its end does.
-            while reader.read_until(b'\n', &mut line).unwrap_or(0) > 0 && line.pop() == Some(b'\n') {
+            // A record cut off by the kill has no newline; a reset ends the connection like its end
+            // does.
+            while reader.read_until(b'\n', &mut line).unwrap_or(0) > 0 && line.pop() == Some(b'\n')
+            {
                 if sender.send(decode(Format::Json, &line)).is_err() {
                     break 'streams;
                 }
@@ -629,7 +682,9 @@ fn after_kills_a_tcp_peer_got_every_line() {
     let _tail = memory.run().json().output(&format!("tcp:{address}")).start();
     let mut records: Vec<Record> = Vec::new();
     while records.last().is_none_or(|record| record.line != b"end") {
-        records.push(received.recv_timeout(Duration::from_secs(20)).expect("the last line within 20 s"));
+        records.push(
+            received.recv_timeout(Duration::from_secs(20)).expect("the last line within 20 s"),
+        );
     }
     let mut got: Vec<String> = without_repeats(&records).iter().map(Record::text).collect();
     assert_eq!(got.pop().as_deref(), Some("end"));
@@ -719,12 +774,17 @@ fn kills_during_a_resume_lose_and_repeat_nothing_in_a_file() {
         assert_eq!(records.len(), count, "{format:?}");
         assert!(records.iter().all(|record| record.line == b"old"), "{format:?}");
         if format != Format::Raw {
-            assert_eq!(by_file(&world, &records).len(), count, "{format:?}: a file twice, another never");
+            assert_eq!(
+                by_file(&world, &records).len(),
+                count,
+                "{format:?}: a file twice, another never"
+            );
         }
     }
 }
 
-/// Paths of 2,000 bytes, told anew whenever a directory above is renamed, soon make a journal so large that it is written anew.
+/// Paths of 2,000 bytes, told anew whenever a directory above is renamed, soon make a journal so
+/// large that it is written anew.
 #[test]
 fn kills_while_the_journal_is_written_anew_lose_and_repeat_nothing_in_a_file() {
     let _guard = heavy();
@@ -740,10 +800,14 @@ fn kills_while_the_journal_is_written_anew_lose_and_repeat_nothing_in_a_file() {
         wait_for("a journal", || !memory.journals().is_empty());
         for _ in 0..random.below(8) {
             for (number, lines) in written.iter_mut().enumerate() {
-                world.append(format!("d{directory}/{below}/{number}.log"), format!("log {number} line {lines}\n"));
+                world.append(
+                    format!("d{directory}/{below}/{number}.log"),
+                    format!("log {number} line {lines}\n"),
+                );
                 *lines += 1;
             }
-            // Half of the time until it is settled, so that the names are told, and anywhere in between.
+            // Half of the time until it is settled, so that the names are told, and anywhere in
+            // between.
             if round % 2 == 0 {
                 tail.settled();
             }
@@ -765,7 +829,8 @@ fn kills_while_the_journal_is_written_anew_lose_and_repeat_nothing_in_a_file() {
     }
     let mut lines = output.lines();
     // Stable: of each log, the lines stay in their order.
-    lines.sort_by_key(|line| line.split(' ').nth(1).and_then(|number| number.parse::<usize>().ok()));
+    lines
+        .sort_by_key(|line| line.split(' ').nth(1).and_then(|number| number.parse::<usize>().ok()));
     assert!(lines == expected, "{} lines instead of {}", lines.len(), expected.len());
 }
 

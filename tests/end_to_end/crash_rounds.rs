@@ -1,6 +1,8 @@
-//! A hundred kills at random moments while hundreds of logs are written and rotated: nothing is missing, repeats are what is promised.
+//! A hundred kills at random moments while hundreds of logs are written and rotated: nothing is
+//! missing, repeats are what is promised.
 //!
-//! `MANYTAIL_SEED` repeats a run's moments (printed by each run: shown when it fails), `MANYTAIL_ROUNDS` sets how many kills.
+//! `MANYTAIL_SEED` repeats a run's moments (printed by each run: shown when it fails),
+//! `MANYTAIL_ROUNDS` sets how many kills.
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap};
@@ -21,16 +23,19 @@ use crate::world::{Random, World, heavy};
 const LOGS: usize = 300;
 const WRITERS: usize = 2;
 const DIRECTORIES: usize = 10;
-/// Two generations of a log differ in their times of modification by more than a tick of the file system's clock: when both are found by
-/// listing, that is all that tells their order. So a log that was rotated gets no line for so long.
+/// Two generations of a log differ in their times of modification by more than a tick of the file
+/// system's clock: when both are found by listing, that is all that tells their order. So a log
+/// that was rotated gets no line for so long.
 const AFTER_ROTATION: Duration = Duration::from_millis(20);
-/// Repeats may be as old as the commit interval of 50 ms, the commit itself, and what two busy cores add.
+/// Repeats may be as old as the commit interval of 50 ms, the commit itself, and what two busy
+/// cores add.
 const REPEATED_MAX: Duration = Duration::from_millis(1_500);
 
 /// The server may take what a killed run has sent so much later.
 const SERVER_LATE_MAX: Duration = Duration::from_millis(300);
 
-/// A number from the environment. What is there and is none is refused: a seed that was misread would be another one.
+/// A number from the environment. What is there and is none is refused: a seed that was misread
+/// would be another one.
 fn setting(name: &str) -> Option<u64> {
     let text = std::env::var_os(name)?;
     let number = text.to_str().and_then(|text| text.parse().ok());
@@ -39,7 +44,8 @@ fn setting(name: &str) -> Option<u64> {
 
 /// The seed of this run.
 fn seed() -> u64 {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("after 1970").as_nanos();
+    let now =
+        SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("after 1970").as_nanos();
     let seed = setting("MANYTAIL_SEED").unwrap_or(now as u64);
     println!("MANYTAIL_SEED={seed}");
     seed
@@ -47,7 +53,8 @@ fn seed() -> u64 {
 
 /// How many kills.
 fn rounds() -> usize {
-    setting("MANYTAIL_ROUNDS").map_or(100, |rounds| usize::try_from(rounds).expect("a number of rounds"))
+    setting("MANYTAIL_ROUNDS")
+        .map_or(100, |rounds| usize::try_from(rounds).expect("a number of rounds"))
 }
 
 /// A log: its lines are one numbered sequence over all its generations.
@@ -76,7 +83,9 @@ impl Log {
         let rotated = self.path.with_extension(format!("log.{}", self.generation));
         match fs::rename(&self.path, rotated) {
             Ok(()) => self.rotated = Instant::now(),
-            Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::NotFound, "{}", self.path.display()),
+            Err(error) => {
+                assert_eq!(error.kind(), std::io::ErrorKind::NotFound, "{}", self.path.display())
+            }
         }
     }
 }
@@ -105,7 +114,8 @@ fn write_logs(tree: &Path, writer: usize, seed: u64, done: &AtomicBool) -> BTree
     logs.iter().map(|log| (log.number, log.lines)).collect()
 }
 
-/// Kills and starts again while `LOGS` logs are written; gives how many lines each has, and the process that runs at the end.
+/// Kills and starts again while `LOGS` logs are written; gives how many lines each has, and the
+/// process that runs at the end.
 fn kill_and_restart(
     world: &World,
     seed: u64,
@@ -135,7 +145,8 @@ fn kill_and_restart(
             .collect();
         wait_for("the first log", || {
             let directories = fs::read_dir(&world.tree).expect("ls").flatten();
-            directories.flat_map(|directory| fs::read_dir(directory.path()).expect("ls")).count() > 0
+            directories.flat_map(|directory| fs::read_dir(directory.path()).expect("ls")).count()
+                > 0
         });
         for round in 0..rounds() {
             let tail = start();
@@ -143,14 +154,25 @@ fn kill_and_restart(
             before_kill(&tail, Instant::now());
             tail.kill();
             // A cut after a kill is a warning as it should be.
-            assert_eq!(tail.warned(""), tail.warned("was cut off"), "round {round}: {}", tail.stderr());
+            assert_eq!(
+                tail.warned(""),
+                tail.warned("was cut off"),
+                "round {round}: {}",
+                tail.stderr()
+            );
         }
         drop(stop);
-        let lines: BTreeMap<usize, usize> = writers.into_iter().flat_map(|writer| writer.join().expect("a writer")).collect();
+        let lines: BTreeMap<usize, usize> =
+            writers.into_iter().flat_map(|writer| writer.join().expect("a writer")).collect();
         assert_eq!(lines.len(), LOGS, "every log has a writer");
-        let rotated =
-            fs::read_dir(&world.tree).expect("ls").flatten().flat_map(|directory| fs::read_dir(directory.path()).expect("ls"));
-        let rotated = rotated.flatten().filter(|file| file.path().extension().is_some_and(|last| last != "log")).count();
+        let rotated = fs::read_dir(&world.tree)
+            .expect("ls")
+            .flatten()
+            .flat_map(|directory| fs::read_dir(directory.path()).expect("ls"));
+        let rotated = rotated
+            .flatten()
+            .filter(|file| file.path().extension().is_some_and(|last| last != "log"))
+            .count();
         assert!(rotated > rounds() / 2, "{rotated} rotations in {} rounds", rounds());
         (lines, start())
     })
@@ -164,7 +186,12 @@ fn short(_round: usize, random: &mut Random) -> Duration {
 /// `log 7 line 12`
 fn parse(line: &str) -> (usize, usize) {
     let mut words = line.split(' ');
-    let mut number = || words.nth(1).and_then(|word| word.parse().ok()).unwrap_or_else(|| panic!("a torn line: {line:?}"));
+    let mut number = || {
+        words
+            .nth(1)
+            .and_then(|word| word.parse().ok())
+            .unwrap_or_else(|| panic!("a torn line: {line:?}"))
+    };
     (number(), number())
 }
 
@@ -177,10 +204,13 @@ fn check<'a>(records: impl Iterator<Item = &'a Record>, written: &BTreeMap<usize
         let expected = next.entry(log).or_default();
         let told = || format!("{}, {:?}", String::from_utf8_lossy(&record.path), record.origin);
         match number.cmp(expected) {
-            std::cmp::Ordering::Less => {
-                problems.push(format!("log {log}: line {number} again, or late: {expected} was next: {}", told()))
+            std::cmp::Ordering::Less => problems.push(format!(
+                "log {log}: line {number} again, or late: {expected} was next: {}",
+                told()
+            )),
+            std::cmp::Ordering::Greater => {
+                problems.push(format!("log {log}: line {number} instead of {expected}: {}", told()))
             }
-            std::cmp::Ordering::Greater => problems.push(format!("log {log}: line {number} instead of {expected}: {}", told())),
             std::cmp::Ordering::Equal => {}
         }
         *expected = (*expected).max(number + 1);
@@ -201,13 +231,23 @@ fn exactly_once_into_a_file(format: Format) {
     let seed = seed();
     let world = World::new();
     let (memory, output) = (Memory::new(&world), OutputFile::new(&world, format));
-    // What this is about: a kill that found records in the output whose offsets were not committed yet.
+    // What this is about: a kill that found records in the output whose offsets were not committed
+    // yet.
     let healed = Cell::new(0);
-    let note = |tail: &Tail, _| healed.set(healed.get() + tail.said("the output's end was not committed"));
-    let (written, tail) = kill_and_restart(&world, seed, || output.of(memory.run()).start(), note, short);
+    let note =
+        |tail: &Tail, _| healed.set(healed.get() + tail.said("the output's end was not committed"));
+    let (written, tail) =
+        kill_and_restart(&world, seed, || output.of(memory.run()).start(), note, short);
     let total: usize = written.values().sum();
-    println!("{} kills, {total} lines, {} times the output was ahead of the offsets", rounds(), healed.get());
-    assert!(rounds() < 20 || healed.get() > 0, "no kill left an output that was ahead of the offsets");
+    println!(
+        "{} kills, {total} lines, {} times the output was ahead of the offsets",
+        rounds(),
+        healed.get()
+    );
+    assert!(
+        rounds() < 20 || healed.get() > 0,
+        "no kill left an output that was ahead of the offsets"
+    );
     let mut last = 0;
     let mut since = Instant::now();
     // Until all came, or nothing does any more: then the check says what is missing.
@@ -216,7 +256,8 @@ fn exactly_once_into_a_file(format: Format) {
         if count != last {
             (last, since) = (count, Instant::now());
         }
-        count >= total && since.elapsed() > Duration::from_millis(300) || since.elapsed() > Duration::from_secs(5)
+        count >= total && since.elapsed() > Duration::from_millis(300)
+            || since.elapsed() > Duration::from_secs(5)
     });
     tail.settled();
     check(output.records().iter(), &written);
@@ -253,8 +294,12 @@ fn serve(listener: UnixListener) -> Arc<Mutex<Received>> {
             let mut reader = BufReader::with_capacity(1 << 16, stream);
             let mut line = Vec::new();
             // A record without its newline was cut off by the kill.
-            while reader.read_until(b'\n', &mut line).unwrap_or(0) > 0 && line.pop() == Some(b'\n') {
-                ours.lock().expect("received").records.push((Instant::now(), std::mem::take(&mut line)));
+            while reader.read_until(b'\n', &mut line).unwrap_or(0) > 0 && line.pop() == Some(b'\n')
+            {
+                ours.lock()
+                    .expect("received")
+                    .records
+                    .push((Instant::now(), std::mem::take(&mut line)));
             }
             ours.lock().expect("received").is_connected = false;
         }
@@ -273,7 +318,8 @@ fn a_hundred_kills_under_load_lose_nothing_on_a_socket_and_repeat_only_what_is_r
     let received = serve(UnixListener::bind(&socket).expect("listen"));
     let kills = Mutex::new(Vec::new());
     let start = || {
-        // What the killed one sent has been taken, so that times of arrival and kill can be compared.
+        // What the killed one sent has been taken, so that times of arrival and kill can be
+        // compared.
         wait_for("the end of the connection", || !received.lock().expect("received").is_connected);
         memory.run().json().output(&format!("unix:{}", socket.display())).start()
     };
@@ -310,7 +356,9 @@ fn a_hundred_kills_under_load_lose_nothing_on_a_socket_and_repeat_only_what_is_r
         let kill = kills.iter().find(|kill| **kill + SERVER_LATE_MAX >= *first_at).copied();
         let age = kill.map_or(at - *first_at, |kill| kill.saturating_duration_since(*first_at));
         if age > REPEATED_MAX {
-            too_old.push(format!("{key:?} came again though it had been taken {age:?} before the kill"));
+            too_old.push(format!(
+                "{key:?} came again though it had been taken {age:?} before the kill"
+            ));
         }
     }
     println!("{} kills, {total} lines, {repeats} repeats", kills.len());

@@ -1,7 +1,9 @@
-//! One user does below a PATH what costs most: others' lines come in between, turns stay short, and memory is bounded.
+//! One user does below a PATH what costs most: others' lines come in between, turns stay short, and
+//! memory is bounded.
 //!
-//! How long that takes depends on the machine, so most tests here look at the order of lines and at the number of turns; where a bound in
-//! seconds is given, what it is meant to catch takes more than ten times as long.
+//! How long that takes depends on the machine, so most tests here look at the order of lines and at
+//! the number of turns; where a bound in seconds is given, what it is meant to catch takes more
+//! than ten times as long.
 
 use std::fs;
 use std::path::Path;
@@ -15,18 +17,26 @@ fn many_logs(top: &Path, directories: usize) {
     for directory in 0..directories {
         let directory = top.join(format!("d{directory}"));
         fs::create_dir_all(&directory).expect("mkdir -p");
-        (0..1_000).for_each(|number| drop(fs::File::create(directory.join(format!("j{number}.log"))).expect("touch")));
+        (0..1_000).for_each(|number| {
+            drop(fs::File::create(directory.join(format!("j{number}.log"))).expect("touch"))
+        });
     }
 }
 
 /// How many turns took longer than this many seconds, which is the bound of a bucket.
 fn turns_over(metered: &Metered, bound: &str) -> f64 {
     let scrape = metered.scrape();
-    scrape["manytail_turn_seconds_count"] - scrape[&format!("manytail_turn_seconds_bucket{{le=\"{bound}\"}}")]
+    scrape["manytail_turn_seconds_count"]
+        - scrape[&format!("manytail_turn_seconds_bucket{{le=\"{bound}\"}}")]
 }
 
 fn files_known(metered: &Metered) -> f64 {
-    metered.scrape().iter().filter(|(name, _)| name.starts_with("manytail_files{")).map(|(_, count)| count).sum()
+    metered
+        .scrape()
+        .iter()
+        .filter(|(name, _)| name.starts_with("manytail_files{"))
+        .map(|(_, count)| count)
+        .sum()
 }
 
 /// Waits for another user's line, written now. No turn so far took a second.
@@ -138,8 +148,9 @@ fn the_line_of_a_quiet_file_comes_before_what_busy_ones_have_unread() {
     world.append("good/job.log", "quiet\n");
     world.append("evil/quiet.log", "quiet beside them\n");
     tail.go_on();
-    // Each of the hundred may be before the quiet one beside them with 16 KiB, some 1,600 lines, and all that have more with as much again.
-    // Another directory's waits for none but the one whose turn it is.
+    // Each of the hundred may be before the quiet one beside them with 16 KiB, some 1,600 lines,
+    // and all that have more with as much again. Another directory's waits for none but the one
+    // whose turn it is.
     let before = lines_before(tail, "quiet") - 101;
     assert!(before < 40_000, "{before} lines came before");
     let before = lines_before(tail, "quiet beside them");
@@ -195,10 +206,12 @@ fn directories_renamed_into_one_another_deeper_than_any_path_are_let_go() {
     for round in 1..=4 {
         fs::create_dir_all(world.at(deep(&format!("t{round}")))).expect("mkdir -p");
         fs::create_dir_all(world.at(format!("evil/{top}"))).expect("mkdir -p");
-        world.append(format!("{}/log", deep(&format!("t{round}"))), format!("{round} is watched\n"));
+        world
+            .append(format!("{}/log", deep(&format!("t{round}"))), format!("{round} is watched\n"));
         metered.tail.wait_line(&format!("{round} is watched"));
         // What there is so far goes to the bottom of what was just made.
-        fs::rename(world.at(format!("evil/{top}")), world.at(deep(&format!("t{round}"))).join("b")).expect("mv");
+        fs::rename(world.at(format!("evil/{top}")), world.at(deep(&format!("t{round}"))).join("b"))
+            .expect("mv");
         top = format!("t{round}");
     }
     metered.wait_value("manytail_directories", |directories| directories < 2_100.0);

@@ -25,7 +25,8 @@ fn a_file_deleted_and_made_again_is_read_from_0() {
     tail.expect_in_order(&expected);
 }
 
-/// `X-02`: without an open descriptor, what was written before the deletion and not yet read is counted and said.
+/// `X-02`: without an open descriptor, what was written before the deletion and not yet read is
+/// counted and said.
 #[test]
 fn bytes_deleted_before_they_were_read_are_said() {
     let world = World::new();
@@ -83,7 +84,12 @@ fn a_deletion_leaves_the_others_followed() {
     world.append("a.log", "two\n");
     world.write("d.log", "new\n");
     world.append("c.log", "two\n");
-    tail.expect(&[("a.log", &["one", "two"]), ("b.log", &["one"]), ("c.log", &["one", "two"]), ("d.log", &["new"])]);
+    tail.expect(&[
+        ("a.log", &["one", "two"]),
+        ("b.log", &["one"]),
+        ("c.log", &["one", "two"]),
+        ("d.log", &["new"]),
+    ]);
 }
 
 /// `X-06`
@@ -176,12 +182,16 @@ fn a_file_deleted_behind_a_blocked_output_leaves_the_queue() {
     tail.settled();
     let lines = tail.lines_by_file();
     assert_eq!(lines["filler.log"], filler);
-    assert!(lines.iter().all(|(name, lines)| name == "filler.log" || lines.len() == 1), "some line came twice");
+    assert!(
+        lines.iter().all(|(name, lines)| name == "filler.log" || lines.len() == 1),
+        "some line came twice"
+    );
     wait_for("the descriptors to be released", || tail.process.descriptors() <= 16);
     assert!(held < 2_000, "{held} descriptors were held: more than a bounded number");
 }
 
-/// "While the output is blocked, a bounded number of files with unread bytes may be held open, so that deleting them loses nothing."
+/// "While the output is blocked, a bounded number of files with unread bytes may be held open, so
+/// that deleting them loses nothing."
 #[test]
 fn a_few_files_deleted_behind_a_blocked_output_lose_nothing() {
     let world = World::new();

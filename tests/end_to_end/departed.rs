@@ -1,4 +1,5 @@
-//! `status FILE` of a log that is not there any more, of one that was started at its end, and diagnostics that name their file.
+//! `status FILE` of a log that is not there any more, of one that was started at its end, and
+//! diagnostics that name their file.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -15,12 +16,15 @@ fn asked(run: Run, world: &World) -> (Tail, PathBuf) {
 }
 
 fn answer(socket: &Path, path: &Path) -> Value {
-    serde_json::from_str(&get(socket, &format!("/file?path={}", path.display())).body).expect("JSON")
+    serde_json::from_str(&get(socket, &format!("/file?path={}", path.display())).body)
+        .expect("JSON")
 }
 
 #[track_caller]
 fn wait_state(socket: &Path, path: &Path, state: &str) -> Value {
-    wait_for(&format!("{} to be {state}", path.display()), || answer(socket, path)["state"] == state);
+    wait_for(&format!("{} to be {state}", path.display()), || {
+        answer(socket, path)["state"] == state
+    });
     answer(socket, path)
 }
 
@@ -33,25 +37,37 @@ fn a_deleted_log_is_told_by_its_last_path_with_what_was_read() {
     for is_kept in [false, true] {
         let world = World::new();
         world.mkdir("d/e");
-        let run =
-            if is_kept { world.run().with(&["--state-dir", world.beside("state").to_str().expect("UTF-8")]) } else { world.run() };
+        let run = if is_kept {
+            world.run().with(&["--state-dir", world.beside("state").to_str().expect("UTF-8")])
+        } else {
+            world.run()
+        };
         let (tail, socket) = asked(run.json(), &world);
         world.write("a.log", "one\n");
         world.write("d/e/b.log", "two\n");
         world.write("c.log", "three\nunfinished");
         tail.wait_count(3);
         tail.settled();
-        let files: Vec<Value> =
-            ["a.log", "d/e/b.log", "c.log"].iter().map(|name| answer(&socket, &world.at(name))["file"].clone()).collect();
+        let files: Vec<Value> = ["a.log", "d/e/b.log", "c.log"]
+            .iter()
+            .map(|name| answer(&socket, &world.at(name))["file"].clone())
+            .collect();
         world.remove("a.log");
         world.remove_dir("d");
         world.remove("c.log");
         let read = wait_state(&socket, &world.at("a.log"), "deleted");
-        assert!(read["offset"] == 4 && why(&read).contains("deleted") && why(&read).contains("read to its end"), "{read}");
+        assert!(
+            read["offset"] == 4
+                && why(&read).contains("deleted")
+                && why(&read).contains("read to its end"),
+            "{read}"
+        );
         let below = wait_state(&socket, &world.at("d/e/b.log"), "deleted");
         assert_eq!((&read["file"], &below["file"]), (&files[0], &files[1]));
         wait_for("a verdict", || {
-            answer(&socket, &world.at("c.log"))["state"].as_str().is_some_and(|state| state.starts_with("deleted"))
+            answer(&socket, &world.at("c.log"))["state"]
+                .as_str()
+                .is_some_and(|state| state.starts_with("deleted"))
         });
         let lost = answer(&socket, &world.at("c.log"));
         assert_eq!(lost["file"], files[2]);
@@ -59,7 +75,10 @@ fn a_deleted_log_is_told_by_its_last_path_with_what_was_read() {
         world.write("a.log", "another\n");
         tail.wait_line("another");
         let state = answer(&socket, &world.at("a.log"))["state"].clone();
-        assert!(["read_to_end", "cooling_down", "queued"].contains(&state.as_str().expect("a state")), "{state}");
+        assert!(
+            ["read_to_end", "cooling_down", "queued"].contains(&state.as_str().expect("a state")),
+            "{state}"
+        );
         assert_eq!(answer(&socket, &world.at("never.log"))["state"], "missing");
     }
 }
@@ -120,7 +139,7 @@ fn of_very_many_deleted_logs_the_last_are_told() {
 }
 
 #[test]
-fn files_that_are_started_at_their_end_because_they_are_old_are_said_in_one_line_and_told_one_by_one() {
+fn files_started_at_their_end_because_they_are_old_are_logged_in_one_line_and_listed_one_by_one() {
     let world = World::new();
     let long_ago = SystemTime::now() - Duration::from_secs(10 * 86_400);
     for number in 0..300 {
@@ -139,16 +158,22 @@ fn files_that_are_started_at_their_end_because_they_are_old_are_said_in_one_line
     let old = answer(&socket, &world.at("old-7.log"));
     assert!(why(&old).contains("--ignore-older") && old["started_at_end"] == true, "{old}");
     assert!(!why(&answer(&socket, &world.at("young.log"))).contains("ignore-older"));
-    let count =
-        |name: &str| get(&socket, "/metrics").body.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<u64>().ok());
+    let count = |name: &str| {
+        get(&socket, "/metrics")
+            .body
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.trim().parse::<u64>().ok())
+    };
     assert_eq!(count("manytail_files_ignored_older_total "), Some(300));
     // Moved in later: no second line within the period.
     for number in 0..5 {
         std::fs::rename(world.at(format!("old-{number}.log")), world.beside("aside")).expect("mv");
         std::fs::write(world.beside("moved"), "old\n").expect("write");
-        let moved = std::fs::OpenOptions::new().write(true).open(world.beside("moved")).expect("open");
+        let moved =
+            std::fs::OpenOptions::new().write(true).open(world.beside("moved")).expect("open");
         moved.set_modified(long_ago).expect("utime");
-        std::fs::rename(world.beside("moved"), world.at(format!("moved-{number}.log"))).expect("mv");
+        std::fs::rename(world.beside("moved"), world.at(format!("moved-{number}.log")))
+            .expect("mv");
     }
     wait_for("them to be counted", || count("manytail_files_ignored_older_total ") == Some(305));
     tail.settled();
@@ -163,7 +188,8 @@ fn files_that_are_started_at_their_end_because_they_are_old_are_said_in_one_line
 fn files_that_are_skipped_by_from_end_are_not_called_old() {
     let world = World::new();
     world.write("a.log", "old\n");
-    let (tail, socket) = asked(world.run().with(&["--from", "end", "--ignore-older", "1d"]), &world);
+    let (tail, socket) =
+        asked(world.run().with(&["--from", "end", "--ignore-older", "1d"]), &world);
     tail.canary("");
     tail.settled();
     let told = answer(&socket, &world.at("a.log"));
@@ -202,6 +228,7 @@ fn a_loss_is_told_with_its_path_though_the_directory_is_gone_too() {
     }
     tail.go_on();
     tail.canary("");
-    let told: Vec<String> = tail.stderr().lines().filter(|line| line.contains("WARN")).map(str::to_owned).collect();
+    let told: Vec<String> =
+        tail.stderr().lines().filter(|line| line.contains("WARN")).map(str::to_owned).collect();
     assert!(told.iter().all(|line| line.contains("/d/e/a.log")), "{told:?}");
 }

@@ -1,5 +1,6 @@
-//! Files that leave with unread bytes: moved to where nothing is watched, deleted, or gone before the first look. What was read a moment
-//! ago is read to its end; what cannot be read is counted and reported with the file's name, at once.
+//! Files that leave with unread bytes: moved to where nothing is watched, deleted, or gone before
+//! the first look. What was read a moment ago is read to its end; what cannot be read is counted
+//! and reported with the file's name, at once.
 
 use std::fs;
 use std::io::Write as _;
@@ -12,7 +13,8 @@ use crate::world::World;
 /// Long enough for a test to act while a file that was just read cools down.
 const COOLS: [&str; 4] = ["--coalesce", "3s", "--adaptive", "false"];
 
-/// A log that was read a moment ago gets its last line and then loses its place: `how` does that. The line comes all the same.
+/// A log that was read a moment ago gets its last line and then loses its place: `how` does that.
+/// The line comes all the same.
 fn last_line_comes_though(how: impl Fn(&World, &Path), options: &[&str]) {
     let world = World::new();
     for directory in ["jobs", "jobs/sub", "left-out"] {
@@ -34,18 +36,29 @@ fn last_line_comes_though(how: impl Fn(&World, &Path), options: &[&str]) {
         tail.wait_line(&format!("last {round}"));
     }
     tail.settled();
-    assert_eq!(tail.warned("perhaps before it was read"), 0, "nothing was lost:\n{}", tail.stderr());
+    assert_eq!(
+        tail.warned("perhaps before it was read"),
+        0,
+        "nothing was lost:\n{}",
+        tail.stderr()
+    );
     tail.wait_closed();
 }
 
 #[test]
 fn the_last_line_of_a_log_that_is_moved_out_of_the_tree_comes() {
-    last_line_comes_though(|world, name| fs::rename(world.at(name), world.beside("outside/a.log")).expect("mv"), &[]);
+    last_line_comes_though(
+        |world, name| fs::rename(world.at(name), world.beside("outside/a.log")).expect("mv"),
+        &[],
+    );
 }
 
 #[test]
 fn the_last_line_of_a_log_that_is_moved_into_an_excluded_directory_comes() {
-    last_line_comes_though(|world, name| world.rename(name, "left-out/a.log"), &["--exclude", "left-out"]);
+    last_line_comes_though(
+        |world, name| world.rename(name, "left-out/a.log"),
+        &["--exclude", "left-out"],
+    );
 }
 
 #[test]
@@ -72,7 +85,9 @@ fn the_last_line_of_a_log_whose_directory_is_moved_out_of_the_tree_comes() {
 
 #[test]
 fn the_last_line_of_a_log_whose_directory_is_moved_into_an_excluded_place_comes() {
-    let out = |world: &World, name: &Path| world.rename("jobs", Path::new("left-out").join(name.file_name().expect("a name")));
+    let out = |world: &World, name: &Path| {
+        world.rename("jobs", Path::new("left-out").join(name.file_name().expect("a name")))
+    };
     last_line_comes_though(out, &["--exclude", "left-out"]);
 }
 
@@ -100,8 +115,8 @@ fn the_last_line_of_a_log_that_is_renamed_over_comes_before_its_successor() {
     assert_eq!(tail.warned("perhaps before it was read"), 0, "{}", tail.stderr());
 }
 
-/// Deleting what was read is no loss, however often an event told of bytes that were read already: as many files are reported as lost
-/// something.
+/// Deleting what was read is no loss, however often an event told of bytes that were read already:
+/// as many files are reported as lost something.
 #[test]
 fn losses_are_reported_as_often_as_they_happen() {
     let world = World::new();
@@ -115,17 +130,25 @@ fn losses_are_reported_as_often_as_they_happen() {
         }
         // Some are read before they go, some while they are written, some not at all.
         if number % 3 == 0 {
-            run.tail.wait("the file to be read", || run.tail.lines_by_file().get(&name).is_some_and(|read| read.len() == lines));
+            run.tail.wait("the file to be read", || {
+                run.tail.lines_by_file().get(&name).is_some_and(|read| read.len() == lines)
+            });
         }
         world.remove(&name);
     }
     run.tail.settled();
     let read = run.tail.lines_by_file();
-    let whole = (0..files).filter(|number| read.get(&format!("{number}.log")).is_some_and(|read| read.len() == lines)).count();
+    let whole = (0..files)
+        .filter(|number| read.get(&format!("{number}.log")).is_some_and(|read| read.len() == lines))
+        .count();
     assert!(whole >= files / 3, "at least those were read: {whole}");
     let lost = (files - whole) as f64;
-    let reported = || run.value("manytail_files_deleted_unread_total") + run.value("manytail_files_vanished_total");
-    // While something is looked at again, a loss is reported a moment later: the file might come up elsewhere.
+    let reported = || {
+        run.value("manytail_files_deleted_unread_total")
+            + run.value("manytail_files_vanished_total")
+    };
+    // While something is looked at again, a loss is reported a moment later: the file might come up
+    // elsewhere.
     wait_for(&format!("{lost} reports, as {whole} of {files} came whole"), || reported() >= lost);
     run.tail.settled();
     assert_eq!(reported(), lost, "{whole} of {files} came whole");
@@ -175,28 +198,48 @@ fn loss_is_counted_and_reported(how: impl Fn(&World), metric: &str, words: &str)
     how(&world);
     run.tail.go_on();
     run.wait_grown(&before, &[metric]);
-    wait_for("the report", || run.tail.stderr().lines().any(|line| line.contains(words) && line.contains("doomed.log")));
+    wait_for("the report", || {
+        run.tail.stderr().lines().any(|line| line.contains(words) && line.contains("doomed.log"))
+    });
     assert_eq!(run.value(metric), before[metric] + 1.0, "counted once");
     run.tail.settled();
-    assert_eq!(run.tail.lines().iter().filter(|line| *line == "last").count(), 0, "the loss was real");
+    assert_eq!(
+        run.tail.lines().iter().filter(|line| *line == "last").count(),
+        0,
+        "the loss was real"
+    );
 }
 
 #[test]
 fn what_is_lost_with_a_log_that_moved_away_is_counted_and_reported_with_its_name() {
-    let away = |world: &World| fs::rename(world.at("jobs/doomed.log"), world.beside("doomed.log")).expect("mv");
-    loss_is_counted_and_reported(away, "manytail_files_moved_unread_total", "moved to where nothing is watched");
+    let away = |world: &World| {
+        fs::rename(world.at("jobs/doomed.log"), world.beside("doomed.log")).expect("mv")
+    };
+    loss_is_counted_and_reported(
+        away,
+        "manytail_files_moved_unread_total",
+        "moved to where nothing is watched",
+    );
 }
 
 #[test]
 fn what_is_lost_with_a_log_in_an_excluded_directory_is_counted_and_reported_with_its_name() {
     let away = |world: &World| world.rename("jobs/doomed.log", "left-out/other");
-    loss_is_counted_and_reported(away, "manytail_files_moved_unread_total", "moved to where nothing is watched");
+    loss_is_counted_and_reported(
+        away,
+        "manytail_files_moved_unread_total",
+        "moved to where nothing is watched",
+    );
 }
 
 #[test]
 fn what_is_lost_with_a_directory_that_moved_away_is_counted_and_reported_with_its_name() {
     let away = |world: &World| fs::rename(world.at("jobs"), world.beside("jobs")).expect("mv");
-    loss_is_counted_and_reported(away, "manytail_files_moved_unread_total", "moved to where nothing is watched");
+    loss_is_counted_and_reported(
+        away,
+        "manytail_files_moved_unread_total",
+        "moved to where nothing is watched",
+    );
 }
 
 #[test]
@@ -210,7 +253,11 @@ fn what_is_lost_with_a_deleted_log_is_counted_and_reported_with_its_name() {
 
 #[test]
 fn what_is_lost_with_a_deleted_directory_is_counted_and_reported_with_its_name() {
-    loss_is_counted_and_reported(|world| world.remove_dir("jobs"), "manytail_files_deleted_unread_total", "deleted, perhaps");
+    loss_is_counted_and_reported(
+        |world| world.remove_dir("jobs"),
+        "manytail_files_deleted_unread_total",
+        "deleted, perhaps",
+    );
 }
 
 #[test]
@@ -222,7 +269,8 @@ fn a_log_with_a_further_link_outside_is_reported_at_once_when_its_name_goes() {
     loss_is_counted_and_reported(away, "manytail_files_deleted_unread_total", "deleted, perhaps");
 }
 
-/// A log that comes back within ten minutes goes on where it was, so nothing of it is lost in the end.
+/// A log that comes back within ten minutes goes on where it was, so nothing of it is lost in the
+/// end.
 #[test]
 fn a_log_that_left_with_unread_bytes_and_comes_back_goes_on() {
     let world = World::new();
@@ -270,7 +318,12 @@ fn a_log_that_vanished_before_it_was_read_is_counted_and_reported_with_its_name(
         expected += 1.0;
         run.wait_value(name, |vanished| vanished >= expected);
         let file = log.rsplit('/').next().expect("a name");
-        wait_for("the report", || run.tail.stderr().lines().any(|line| line.contains("gone before") && line.contains(file)));
+        wait_for("the report", || {
+            run.tail
+                .stderr()
+                .lines()
+                .any(|line| line.contains("gone before") && line.contains(file))
+        });
     }
     run.tail.settled();
     assert_eq!(run.value(name), expected);

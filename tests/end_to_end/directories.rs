@@ -1,4 +1,5 @@
-//! Directories: made, filled at once, renamed, moved in and out, removed, recreated, also PATH itself.
+//! Directories: made, filled at once, renamed, moved in and out, removed, recreated, also PATH
+//! itself.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -148,7 +149,12 @@ fn a_directory_that_leaves_and_comes_back_goes_on_at_its_offsets() {
     fs::rename(world.beside("s"), world.at("t")).expect("rename");
     tail.wait_line("two");
     world.append("t/b.log", "b two\n");
-    tail.expect(&[("s/deep/a.log", &["one"]), ("t/deep/a.log", &["two"]), ("s/b.log", &["b one"]), ("t/b.log", &["b two"])]);
+    tail.expect(&[
+        ("s/deep/a.log", &["one"]),
+        ("t/deep/a.log", &["two"]),
+        ("s/b.log", &["b one"]),
+        ("t/b.log", &["b two"]),
+    ]);
 }
 
 #[test]
@@ -211,7 +217,9 @@ fn directories_that_swap_their_names_keep_their_files_apart() {
         tail.wait_count(2 + 2 * round);
     }
     tail.settled();
-    let of = |tag: &str| tail.lines().into_iter().filter(|line| line.starts_with(tag)).collect::<Vec<_>>();
+    let of = |tag: &str| {
+        tail.lines().into_iter().filter(|line| line.starts_with(tag)).collect::<Vec<_>>()
+    };
     assert_eq!(of("first"), numbered("first", 0..10));
     assert_eq!(of("second"), numbered("second", 0..10));
 }
@@ -393,7 +401,10 @@ fn a_directory_made_and_renamed_before_it_is_looked_at_is_followed_once() {
     tail.settled();
     let mut got = tail.lines_by_file();
     for number in 0..50 {
-        assert_eq!(got.remove(&format!("named{number}/sub/a.log")), Some(vec![format!("line {number}")]));
+        assert_eq!(
+            got.remove(&format!("named{number}/sub/a.log")),
+            Some(vec![format!("line {number}")])
+        );
     }
     assert!(got.is_empty(), "{got:?}");
     assert_eq!(tail.process.watches(), 101);

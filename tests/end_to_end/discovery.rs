@@ -98,7 +98,11 @@ fn overlapping_globs_and_paths_deliver_each_line_once() {
     world.write("sub/a.log", "a\n");
     world.write("b.log", "b\n");
     let paths = [world.tree.clone(), world.at("sub"), world.tree.clone(), world.at("b.log")];
-    let tail = world.run().with(&["--include", "*.log", "--include", "*.*", "--include", "a*"]).paths(&paths).start();
+    let tail = world
+        .run()
+        .with(&["--include", "*.log", "--include", "*.*", "--include", "a*"])
+        .paths(&paths)
+        .start();
     tail.wait_count(2);
     world.append("sub/a.log", "a2\n");
     world.append("b.log", "b2\n");
@@ -127,7 +131,16 @@ fn untidy_globs_still_match() {
     world.write("in/b.log", "b\n");
     world.write("out/c.log", "c\n");
     world.write("d.txt", "d\n");
-    let args = ["--include", "in//sub/*.log", "--include", "./in/*.log", "--include", "out/x/../*.log", "--exclude", "./out/"];
+    let args = [
+        "--include",
+        "in//sub/*.log",
+        "--include",
+        "./in/*.log",
+        "--include",
+        "out/x/../*.log",
+        "--exclude",
+        "./out/",
+    ];
     world.run().with(&args).start().expect(&[("in/sub/a.log", &["a"]), ("in/b.log", &["b"])]);
 }
 
@@ -168,7 +181,10 @@ fn exclude_wins_over_include_and_prunes_directories() {
     for name in ["a.log", "debug.log", "old/a.log", "old/deep/a.log"] {
         world.write(name, format!("{name}\n"));
     }
-    let tail = world.run().with(&["--include", "*.log", "--exclude", "debug*", "--exclude", "old"]).start();
+    let tail = world
+        .run()
+        .with(&["--include", "*.log", "--exclude", "debug*", "--exclude", "old"])
+        .start();
     tail.canary_file("canary.log");
     world.append("old/deep/a.log", "more\n");
     world.append("debug.log", "more\n");
@@ -217,9 +233,13 @@ fn names_of_any_bytes_round_trip_in_text() {
     expected.sort();
     assert_eq!(got, expected);
     let output = String::from_utf8(tail.capture().bytes()).expect("text paths are UTF-8");
-    for escaped in
-        ["/new\\x0aline\tx\n", "/tab\\x09here\tx\n", "/back\\x5cslash\tx\n", "/\\x01\\x7f\tx\n", "/na\u{ef}ve-\u{1f600}\tx\n"]
-    {
+    for escaped in [
+        "/new\\x0aline\tx\n",
+        "/tab\\x09here\tx\n",
+        "/back\\x5cslash\tx\n",
+        "/\\x01\\x7f\tx\n",
+        "/na\u{ef}ve-\u{1f600}\tx\n",
+    ] {
         assert!(output.to_lowercase().contains(escaped), "{escaped:?} in {output:?}");
     }
 }
@@ -234,7 +254,10 @@ fn a_name_that_is_not_utf8_has_path_bytes_in_json_and_others_have_none() {
     tail.wait_count(2);
     for record in tail.records() {
         assert_eq!(record.origin().has_path_bytes, record.path.ends_with(b"bad\xff"));
-        assert!(record.path.ends_with(b"bad\xff") || record.path.ends_with(b"new\nline\"\\"), "{record:?}");
+        assert!(
+            record.path.ends_with(b"bad\xff") || record.path.ends_with(b"new\nline\"\\"),
+            "{record:?}"
+        );
     }
 }
 
@@ -243,7 +266,11 @@ fn the_path_of_a_record_is_what_find_would_print() {
     let world = World::new();
     world.mkdir("sub");
     world.write("sub/a.log", "x\n");
-    for (given, shown) in [("tree", "tree/sub/a.log"), ("tree/", "tree/sub/a.log"), ("./tree/sub", "./tree/sub/a.log")] {
+    for (given, shown) in [
+        ("tree", "tree/sub/a.log"),
+        ("tree/", "tree/sub/a.log"),
+        ("./tree/sub", "./tree/sub/a.log"),
+    ] {
         let tail = world.run().in_directory(&world.beside("")).paths(&[given]).start();
         tail.wait_count(1);
         assert_eq!(String::from_utf8_lossy(&tail.records()[0].path), shown, "PATH {given}");

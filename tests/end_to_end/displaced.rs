@@ -1,4 +1,5 @@
-//! The state directory, the journal or the lock is removed or replaced under a run: said once, made anew, and nothing is lost or repeated.
+//! The state directory, the journal or the lock is removed or replaced under a run: said once, made
+//! anew, and nothing is lost or repeated.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -31,7 +32,8 @@ fn expect_once(tail: &Tail, expected: &[String]) {
     expected.iter().for_each(|line| tail.wait_line(line));
     tail.settled();
     let records = tail.records();
-    let (mut lines, mut wanted) = (records.iter().map(|record| record.text()).collect::<Vec<_>>(), expected.to_vec());
+    let (mut lines, mut wanted) =
+        (records.iter().map(|record| record.text()).collect::<Vec<_>>(), expected.to_vec());
     lines.sort();
     wanted.sort();
     assert_eq!(lines, wanted, "{}", tail.stderr());
@@ -40,12 +42,14 @@ fn expect_once(tail: &Tail, expected: &[String]) {
 
 #[track_caller]
 fn expect_refusal(world: &World, memory: &Memory<'_>) {
-    let second = memory.run().output(&format!("file:{}", world.beside("second.out").display())).finish();
+    let second =
+        memory.run().output(&format!("file:{}", world.beside("second.out").display())).finish();
     assert_eq!(second.status.code(), Some(1), "a second process: {}", second.stderr);
     assert!(second.stderr.contains("in use"), "{}", second.stderr);
 }
 
-/// An idle run whose state is displaced says so, stores all again, keeps others out, and goes on after a crash where it was.
+/// An idle run whose state is displaced says so, stores all again, keeps others out, and goes on
+/// after a crash where it was.
 #[track_caller]
 fn survives(displace: impl Fn(&Memory<'_>)) {
     let world = World::new();
@@ -80,7 +84,10 @@ fn moved(memory: &Memory<'_>) -> PathBuf {
 }
 
 fn copy(from: &Path, to: &Path) {
-    assert!(succeeds("cp", &["-a", from.to_str().expect("UTF-8"), to.to_str().expect("UTF-8")]), "cp -a");
+    assert!(
+        succeeds("cp", &["-a", from.to_str().expect("UTF-8"), to.to_str().expect("UTF-8")]),
+        "cp -a"
+    );
 }
 
 /// `rm -rf`, again if a file was made in the directory meanwhile.
@@ -219,7 +226,8 @@ fn a_journal_that_is_not_ours_is_moved_aside() {
     theirs.wait_durable(&other);
     other.terminate();
     let journal = theirs.journal();
-    let (name, bytes) = (journal.file_name().expect("a name").to_owned(), fs::read(&journal).expect("read"));
+    let (name, bytes) =
+        (journal.file_name().expect("a name").to_owned(), fs::read(&journal).expect("read"));
     tail.stop();
     moved(&ours);
     fs::rename(&theirs.directory, &ours.directory).expect("mv");
@@ -278,7 +286,11 @@ fn a_place_that_cannot_be_used_is_tried_again() {
     tail.go_on();
     tail.wait_said("offsets are not stored; delivery goes on; tried again");
     write_lines(&world, &tail, "meanwhile", &mut expected);
-    assert_eq!(fs::read(&memory.directory).expect("read"), b"no directory", "what is there is left alone");
+    assert_eq!(
+        fs::read(&memory.directory).expect("read"),
+        b"no directory",
+        "what is there is left alone"
+    );
     fs::remove_file(&memory.directory).expect("rm");
     tail.wait_said(ANEW);
     write_lines(&world, &tail, "after", &mut expected);
@@ -353,13 +365,18 @@ fn what_is_mounted_over_the_state_directory_or_unmounted_is_noticed() {
     let world = World::new();
     let memory = Memory::at(&world, world.beside("disk/state"));
     let mut expected = Vec::new();
-    let tail = run(&world, &memory).under(&["unshare", "-m", "sh", "-c", "exec \"$@\"", "sh"]).start();
+    let tail =
+        run(&world, &memory).under(&["unshare", "-m", "sh", "-c", "exec \"$@\"", "sh"]).start();
     write_lines(&world, &tail, "before", &mut expected);
     memory.wait_durable(&tail);
     let shell = |script: &str| {
         let disk = world.beside("disk");
         let words = ["-m", "sh", "-ec", script, "sh", disk.to_str().expect("UTF-8")];
-        let done = Command::new("nsenter").args(["-t", &tail.process.0.to_string()]).args(words).status().expect("nsenter");
+        let done = Command::new("nsenter")
+            .args(["-t", &tail.process.0.to_string()])
+            .args(words)
+            .status()
+            .expect("nsenter");
         assert!(done.success(), "{script}");
     };
     shell("mount -t tmpfs tmpfs \"$1\"");

@@ -30,7 +30,8 @@ fn text(output: &Output) -> String {
 fn examine(command: &mut Command) -> (i32, Vec<Value>, Value) {
     let output = command.args(["--format", "json"]).output().expect("it runs");
     let lines = text(&output);
-    let mut lines: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).expect("json")).collect();
+    let mut lines: Vec<Value> =
+        lines.lines().map(|line| serde_json::from_str(line).expect("json")).collect();
     let summary = lines.pop().expect("a summary");
     (output.status.code().expect("an exit code"), lines, summary)
 }
@@ -54,7 +55,9 @@ fn doctor_counts_what_would_be_followed_and_changes_nothing() {
     let world = World::new();
     world.mkdir("a/b");
     world.mkdir("tmp/c");
-    for name in ["one.log", "a/two.log", "a/b/three.log", "a/old.gz", "a/other.txt", "tmp/c/four.log"] {
+    for name in
+        ["one.log", "a/two.log", "a/b/three.log", "a/old.gz", "a/other.txt", "tmp/c/four.log"]
+    {
         world.write(name, "x\n");
     }
     world.fifo("a/pipe.log");
@@ -90,15 +93,23 @@ fn doctor_says_what_is_missing_and_exits_1() {
     assert_eq!(output.status.code(), Some(1));
     let text = text(&output);
     assert!(text.contains("a.log: a file, would be followed"), "{text}");
-    assert!(text.lines().any(|line| line.starts_with("problem  path: ") && line.contains("none: does not exist")), "{text}");
+    assert!(
+        text.lines().any(
+            |line| line.starts_with("problem  path: ") && line.contains("none: does not exist")
+        ),
+        "{text}"
+    );
     assert!(text.contains("\n1 problem, "), "{text}");
 }
 
 #[test]
 fn bad_usage_of_doctor_exits_2_and_names_the_option() {
-    for (arguments, named) in
-        [(&[][..], "PATH"), (&[""], "PATH"), (&["--include", "[", "d"], "--include"), (&["-f", "xml", "d"], "--format")]
-    {
+    for (arguments, named) in [
+        (&[][..], "PATH"),
+        (&[""], "PATH"),
+        (&["--include", "[", "d"], "--include"),
+        (&["-f", "xml", "d"], "--format"),
+    ] {
         let output = doctor(&[]).args(arguments).output().expect("it runs");
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -129,8 +140,16 @@ fn watches_that_others_of_the_user_have_are_counted() {
     let tail = world.run().start().armed();
     let (_, findings, _) = examine(doctor(&[]).arg(&world.tree));
     let (_, finding) = about(&findings, "watches").remove(0);
-    let used = finding.rsplit_once("have ").expect("a count").1.split(", 1 of").next().expect("it").to_owned();
-    let used: u64 = used.split(", ").next().expect("a number").replace(',', "").parse().expect("a number");
+    let used = finding
+        .rsplit_once("have ")
+        .expect("a count")
+        .1
+        .split(", 1 of")
+        .next()
+        .expect("it")
+        .to_owned();
+    let used: u64 =
+        used.split(", ").next().expect("a number").replace(',', "").parse().expect("a number");
     assert!(used >= tail.process.watches() as u64, "{finding}");
 }
 
@@ -151,8 +170,16 @@ fn what_the_user_may_not_read_is_named() {
     assert_eq!(code, 1);
     let said = about(&findings, "permissions");
     assert!(said.iter().all(|(verdict, _)| verdict == "problem"), "{said:?}");
-    assert!(said[0].1.contains("1 directory is not readable") && said[0].1.contains("closed (Permission denied)"), "{said:?}");
-    assert!(said[1].1.contains("1 cannot be read") && said[1].1.contains("open/secret.log (Permission denied)"), "{said:?}");
+    assert!(
+        said[0].1.contains("1 directory is not readable")
+            && said[0].1.contains("closed (Permission denied)"),
+        "{said:?}"
+    );
+    assert!(
+        said[1].1.contains("1 cannot be read")
+            && said[1].1.contains("open/secret.log (Permission denied)"),
+        "{said:?}"
+    );
     assert_eq!(examine(doctor(&[]).arg(&world.tree)).0, 0, "root reads all");
 }
 
@@ -179,14 +206,20 @@ fn a_state_directory_is_looked_at_without_disturbing_the_run_that_has_it() {
     let (code, (_, finding)) = look();
     assert_eq!(code, 0);
     assert!(finding.contains("holds the offsets of 1 file"), "{finding}");
-    let journal = fs::read_dir(&state).expect("ls").flatten().find(|entry| entry.file_name() != "lock").expect("a journal").path();
+    let journal = fs::read_dir(&state)
+        .expect("ls")
+        .flatten()
+        .find(|entry| entry.file_name() != "lock")
+        .expect("a journal")
+        .path();
     fs::write(journal, "something else").expect("write");
     let (code, (verdict, finding)) = look();
     assert_eq!((code, verdict.as_str()), (1, "problem"));
     assert!(finding.contains("is not a journal of manytail"), "{finding}");
 }
 
-/// An overlay over the tree, in a mount namespace of the process's own: its path, and how to start what sees it.
+/// An overlay over the tree, in a mount namespace of the process's own: its path, and how to start
+/// what sees it.
 struct Overlay {
     view: String,
     script: String,
@@ -201,7 +234,8 @@ impl Overlay {
         fs::create_dir(&view).and_then(|()| fs::create_dir(&top)).expect("mkdir");
         let (tree, view, top) = (world.tree.display(), view.display().to_string(), top.display());
         let script = format!(
-            "mount -t tmpfs tmpfs '{top}' && mkdir '{top}/upper' '{top}/work' && mount -t overlay overlay \
+            "mount -t tmpfs tmpfs '{top}' && mkdir '{top}/upper' '{top}/work' && mount -t overlay \
+            overlay \
              -o 'lowerdir={tree},upperdir={top}/upper,workdir={top}/work' '{view}' && exec \"$@\""
         );
         let overlay = Overlay { view, script };
@@ -237,7 +271,12 @@ fn lines_that_are_written_below_an_overlay_come_by_the_remote_sweep_alone() {
         tail.wait_line(&format!("b round {round}"));
     }
     assert_eq!(tail.count(), 8);
-    assert_eq!(tail.said("events do not tell of writes made directly into its layers"), 1, "{}", tail.stderr());
+    assert_eq!(
+        tail.said("events do not tell of writes made directly into its layers"),
+        1,
+        "{}",
+        tail.stderr()
+    );
     let said = tail.stderr();
     assert!(said.contains("overlay") && said.contains(&overlay.view), "{said}");
 }
@@ -253,10 +292,17 @@ fn without_the_remote_sweep_nothing_tells_of_lines_below_an_overlay() {
     world.append("a.log", "two\n");
     // Through the overlay: told, and taken in after what came before it.
     let seen = tail.process.root().join(overlay.view.trim_start_matches('/')).join("b.log");
-    OpenOptions::new().append(true).open(seen).and_then(|mut file| file.write_all(b"b two\n")).expect("append");
+    OpenOptions::new()
+        .append(true)
+        .open(seen)
+        .and_then(|mut file| file.write_all(b"b two\n"))
+        .expect("append");
     tail.wait_line("b two");
     tail.settled();
-    assert!(!tail.lines().contains(&"two".to_owned()), "events do tell on this kernel: the sweep need not");
+    assert!(
+        !tail.lines().contains(&"two".to_owned()),
+        "events do tell on this kernel: the sweep need not"
+    );
     assert_eq!(tail.said("events do not tell"), 0);
 }
 
@@ -298,7 +344,10 @@ fn doctor_says_what_an_overlay_does_not_tell_and_how_often_it_is_swept() {
     assert_eq!(code, 0, "{findings:#?}");
     let (verdict, finding) = about(&findings, "file system").remove(0);
     assert_eq!(verdict, "warning");
-    assert!(finding.contains("overlay, 1 file: ") && finding.contains("looks at these files every 5s"), "{finding}");
+    assert!(
+        finding.contains("overlay, 1 file: ") && finding.contains("looks at these files every 5s"),
+        "{finding}"
+    );
     assert_eq!(summary["files"], 1);
 }
 
@@ -315,11 +364,14 @@ fn doctor_of_a_settings_file_tells_what_the_globs_of_each_input_take_and_tries_t
         world.write(name, "x\n");
     }
     world.symlink("one.log", "a/link.log");
-    let listener = std::os::unix::net::UnixListener::bind(world.beside("out.sock")).expect("a socket");
+    let listener =
+        std::os::unix::net::UnixListener::bind(world.beside("out.sock")).expect("a socket");
     let text = |more: &str| {
         format!(
-            "output = 'unix:{}'\nmetrics = ['tcp:127.0.0.1:0', 'textfile:{}']\ncontrol_socket = '{}'\nstate_dir = '{}'\n{more}\
-             [[input]]\npaths = ['{}']\ninclude = ['*.log']\nexclude = ['tmp/']\n[[input]]\npaths = ['{}']\ninclude = ['*.lgo']\n",
+            "output = 'unix:{}'\nmetrics = ['tcp:127.0.0.1:0', 'textfile:{}']\ncontrol_socket = \
+            '{}'\nstate_dir = '{}'\n{more}\
+             [[input]]\npaths = ['{}']\ninclude = ['*.log']\nexclude = ['tmp/']\n[[input]]\npaths \
+             = ['{}']\ninclude = ['*.lgo']\n",
             world.beside("out.sock").display(),
             world.beside("metrics.prom").display(),
             world.beside("control.sock").display(),
@@ -335,21 +387,35 @@ fn doctor_of_a_settings_file_tells_what_the_globs_of_each_input_take_and_tries_t
     let paths = about(&findings, "path");
     assert!(paths[0].0 == "ok" && paths[1].0 == "warning", "an input without a file: {paths:?}");
     let left_out = about(&findings, "left out");
-    for words in
-        ["1 matching no --include (as notes.txt)", "1 excluded by *.gz", "1 directories excluded by tmp/ (as tmp)", "link.log"]
-    {
+    for words in [
+        "1 matching no --include (as notes.txt)",
+        "1 excluded by *.gz",
+        "1 directories excluded by tmp/ (as tmp)",
+        "link.log",
+    ] {
         assert!(left_out[0].1.contains(words), "{words}: {left_out:?}");
     }
     assert!(left_out[1].1.contains("1 matching no --include (as two.out)"), "{left_out:?}");
     assert_eq!(about(&findings, "output")[0].0, "ok");
     assert_eq!(about(&findings, "metrics").len(), 2);
     assert_eq!(about(&findings, "control socket")[0].0, "ok");
-    assert!(!world.beside("state").exists() && !world.beside("metrics.prom").exists() && !world.beside("control.sock").exists());
+    assert!(
+        !world.beside("state").exists()
+            && !world.beside("metrics.prom").exists()
+            && !world.beside("control.sock").exists()
+    );
     drop(listener);
     let (code, findings, _) = examine(doctor(&[]).arg("--config").arg(&path));
     assert_eq!(code, 1);
-    assert!(about(&findings, "output")[0].1.contains("cannot connect: Connection refused"), "{findings:#?}");
-    let output = doctor(&[]).arg("--config").arg(settings(&world, &text("pathes = 1\n"))).output().expect("it runs");
+    assert!(
+        about(&findings, "output")[0].1.contains("cannot connect: Connection refused"),
+        "{findings:#?}"
+    );
+    let output = doctor(&[])
+        .arg("--config")
+        .arg(settings(&world, &text("pathes = 1\n")))
+        .output()
+        .expect("it runs");
     assert_eq!(output.status.code(), Some(2));
     let output = doctor(&[]).arg("--config").arg(&path).arg(&world.tree).output().expect("it runs");
     assert_eq!(output.status.code(), Some(2), "PATHs are those of the file");
@@ -373,17 +439,28 @@ fn doctor_looks_as_the_user_of_the_run() {
     assert_eq!(code, 1, "{findings:#?}");
     assert!(about(&findings, "output")[0].1.contains("cannot be made in"), "{findings:#?}");
     assert!(
-        about(&findings, "permissions").iter().any(|(verdict, text)| verdict == "problem" && text.contains("uid 65534")),
+        about(&findings, "permissions")
+            .iter()
+            .any(|(verdict, text)| verdict == "problem" && text.contains("uid 65534")),
         "{findings:#?}"
     );
     let (_, findings, _) = look(&["--user", "65534", "--cap-dac-read-search"]);
-    assert!(about(&findings, "permissions").iter().all(|(verdict, _)| verdict == "ok"), "{findings:#?}");
+    assert!(
+        about(&findings, "permissions").iter().all(|(verdict, _)| verdict == "ok"),
+        "{findings:#?}"
+    );
     assert_eq!(about(&findings, "output")[0].0, "problem", "reading is not writing");
     fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).expect("chmod");
-    let output = doctor(&[]).arg("--config").arg(&path).args(["--user", "nobody"]).output().expect("it runs");
+    let output = doctor(&[])
+        .arg("--config")
+        .arg(&path)
+        .args(["--user", "nobody"])
+        .output()
+        .expect("it runs");
     assert_eq!(output.status.code(), Some(2), "the run could not read its settings either");
     assert!(String::from_utf8_lossy(&output.stderr).contains("Permission denied"), "{output:?}");
-    let output = doctor(&[]).arg(&world.tree).args(["--user", "no such user"]).output().expect("it runs");
+    let output =
+        doctor(&[]).arg(&world.tree).args(["--user", "no such user"]).output().expect("it runs");
     assert_eq!(output.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&output.stderr).contains("there is no user"), "{output:?}");
 }
@@ -394,7 +471,13 @@ fn check_tries_the_output_if_it_is_told_to() {
     let check = |output: &str, options: &[&str]| {
         let mut command = Command::new(BINARY);
         crate::harness::remove_settings(&mut command);
-        let output = command.arg("check").arg(&world.tree).args(["--output", output]).args(options).output().expect("it runs");
+        let output = command
+            .arg("check")
+            .arg(&world.tree)
+            .args(["--output", output])
+            .args(options)
+            .output()
+            .expect("it runs");
         (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
     };
     let gone = format!("unix:{}", world.beside("none.sock").display());
@@ -408,5 +491,8 @@ fn check_tries_the_output_if_it_is_told_to() {
     let run = world.run().output(&file).start();
     run.wait("the output", || world.beside("out.log").exists());
     let (code, said) = check(&file, &["--connect"]);
-    assert!(code == Some(0) && said.contains(&format!("process {} has it locked", run.process.0)), "{code:?} {said}");
+    assert!(
+        code == Some(0) && said.contains(&format!("process {} has it locked", run.process.0)),
+        "{code:?} {said}"
+    );
 }

@@ -1,4 +1,5 @@
-//! Bytes that are not text: nothing ends a line but a newline, nothing is changed, and json stays json.
+//! Bytes that are not text: nothing ends a line but a newline, nothing is changed, and json stays
+//! json.
 
 use std::collections::BTreeMap;
 
@@ -28,7 +29,8 @@ fn join(lines: &[Vec<u8>]) -> Vec<u8> {
 /// `E-01`
 #[test]
 fn nul_bytes_are_data_in_every_format() {
-    let lines: Vec<Vec<u8>> = [&b"a\0b"[..], b"\0\0\0\0", b"", b"\0", b"end\0"].map(<[u8]>::to_vec).to_vec();
+    let lines: Vec<Vec<u8>> =
+        [&b"a\0b"[..], b"\0\0\0\0", b"", b"\0", b"end\0"].map(<[u8]>::to_vec).to_vec();
     let world = World::new();
     world.write("a.log", join(&lines));
     expect_bytes(&world.run().raw().start(), &lines);
@@ -39,10 +41,16 @@ fn nul_bytes_are_data_in_every_format() {
 /// `E-03`
 #[test]
 fn invalid_utf8_is_identical_in_raw_and_text_and_has_bytes_in_json() {
-    let lines: Vec<Vec<u8>> =
-        [&b"good"[..], b"bad \xff\xfe", b"\xc3", b"cut \xe2\x82", b"\xed\xa0\x80 surrogate", b"good again \xc3\xa4"]
-            .map(<[u8]>::to_vec)
-            .to_vec();
+    let lines: Vec<Vec<u8>> = [
+        &b"good"[..],
+        b"bad \xff\xfe",
+        b"\xc3",
+        b"cut \xe2\x82",
+        b"\xed\xa0\x80 surrogate",
+        b"good again \xc3\xa4",
+    ]
+    .map(<[u8]>::to_vec)
+    .to_vec();
     let world = World::new();
     world.write("a.log", join(&lines));
     let raw = world.run().raw().start();
@@ -52,7 +60,11 @@ fn invalid_utf8_is_identical_in_raw_and_text_and_has_bytes_in_json() {
     let json = world.run().json().start();
     expect_bytes(&json, &lines);
     for record in json.records() {
-        assert_eq!(record.origin().has_bytes, std::str::from_utf8(&record.line).is_err(), "{record:?}");
+        assert_eq!(
+            record.origin().has_bytes,
+            std::str::from_utf8(&record.line).is_err(),
+            "{record:?}"
+        );
     }
 }
 
@@ -78,7 +90,9 @@ fn a_character_split_over_two_writes_is_intact() {
 fn a_character_on_any_buffer_boundary_is_intact() {
     let world = World::new();
     let mut expected = BTreeMap::new();
-    for before in [4_093_usize, 4_094, 4_095, 16_383, 65_533, 65_534, 65_535, 131_071, 262_143, 524_287] {
+    for before in
+        [4_093_usize, 4_094, 4_095, 16_383, 65_533, 65_534, 65_535, 131_071, 262_143, 524_287]
+    {
         let line = format!("{}\u{1f600}\u{20ac}", "x".repeat(before));
         world.write(before.to_string(), format!("{line}\n"));
         expected.insert(before.to_string(), vec![line]);
@@ -132,11 +146,14 @@ fn json_is_valid_for_random_bytes_and_gives_them_back() {
             1 => bytes.extend_from_slice("\u{e4}\u{20ac}\u{1f600}".as_bytes()),
             2 => bytes.push(u8::try_from(word >> 8 & 31).expect("5 bits")),
             3 => bytes.extend_from_slice(&word.to_le_bytes()),
-            _ => bytes.extend_from_slice(&"\u{1f600}".as_bytes()[..1 + usize::try_from(word >> 8 & 1).expect("a bit")]),
+            _ => bytes.extend_from_slice(
+                &"\u{1f600}".as_bytes()[..1 + usize::try_from(word >> 8 & 1).expect("a bit")],
+            ),
         }
     }
     bytes.push(b'\n');
-    let lines: Vec<Vec<u8>> = bytes[..bytes.len() - 1].split(|&byte| byte == b'\n').map(<[u8]>::to_vec).collect();
+    let lines: Vec<Vec<u8>> =
+        bytes[..bytes.len() - 1].split(|&byte| byte == b'\n').map(<[u8]>::to_vec).collect();
     world.write("a.log", &bytes);
     expect_bytes(&world.run().json().start(), &lines);
     let raw = world.run().raw().start();
@@ -145,7 +162,8 @@ fn json_is_valid_for_random_bytes_and_gives_them_back() {
     assert!(raw.capture().bytes() == bytes, "raw is byte for byte what was written");
 }
 
-/// Pieces of a long line may cut a character: each piece is still valid json, and the bytes are those of the line.
+/// Pieces of a long line may cut a character: each piece is still valid json, and the bytes are
+/// those of the line.
 #[test]
 fn pieces_that_cut_a_character_are_valid_json() {
     let world = World::new();

@@ -1,4 +1,5 @@
-//! Two names exchanged in one step (`mv --exchange`): both sides are followed at once, nothing is read twice, nothing is said to be lost.
+//! Two names exchanged in one step (`mv --exchange`): both sides are followed at once, nothing is
+//! read twice, nothing is said to be lost.
 
 use std::collections::BTreeMap;
 
@@ -30,8 +31,8 @@ fn start(world: &World, args: &[&str]) -> Tail {
     world.run().json().with(&["--rescan", "0"]).with(args).start()
 }
 
-/// Makes the files, takes the steps while all of them grow, and then writes a line to each file by the name that it has.
-/// `after` maps the names at the end that are followed to those at the start.
+/// Makes the files, takes the steps while all of them grow, and then writes a line to each file by
+/// the name that it has. `after` maps the names at the end that are followed to those at the start.
 fn check(files: &[&str], args: &[&str], steps: &[Step], after: &[(&str, &str)]) {
     for is_stopped in [false, true] {
         let world = World::new();
@@ -41,7 +42,11 @@ fn check(files: &[&str], args: &[&str], steps: &[Step], after: &[(&str, &str)]) 
             world.append(&path, "first\n");
         }
         let tail = start(&world, args).armed();
-        let inside = files.iter().filter(|file| !file.starts_with('^')).filter(|file| !file.ends_with(".gz")).count();
+        let inside = files
+            .iter()
+            .filter(|file| !file.starts_with('^'))
+            .filter(|file| !file.ends_with(".gz"))
+            .count();
         tail.wait_count(inside);
         if is_stopped {
             tail.stop();
@@ -76,16 +81,29 @@ fn check(files: &[&str], args: &[&str], steps: &[Step], after: &[(&str, &str)]) 
         }
         for (now, before) in after {
             let line = format!("after {now}");
-            let story = stories.values().find(|story| story.iter().any(|(_, text, _)| *text == line)).expect("just waited for");
+            let story = stories
+                .values()
+                .find(|story| story.iter().any(|(_, text, _)| *text == line))
+                .expect("just waited for");
             let texts: Vec<&str> = story.iter().map(|(_, text, _)| text.as_str()).collect();
             let end = format!("end {now}");
-            assert_eq!(texts, ["first", "before", &*line, &*end], "{now} was {before}: {stories:#?}");
-            assert_eq!(story[0].2, if before.starts_with('^') { *now } else { *before }, "the name at the start: {stories:#?}");
+            assert_eq!(
+                texts,
+                ["first", "before", &*line, &*end],
+                "{now} was {before}: {stories:#?}"
+            );
+            assert_eq!(
+                story[0].2,
+                if before.starts_with('^') { *now } else { *before },
+                "the name at the start: {stories:#?}"
+            );
             assert_eq!(story[3].2, *now, "the name at the end: {stories:#?}");
         }
         // What an exchange takes out of the tree with unread bytes is lost, and reported.
-        let takes_out =
-            steps.iter().any(|step| matches!(step, Exchange(one, other) if one.starts_with('^') || other.starts_with('^')));
+        let is_outside = |name: &&str| name.starts_with('^');
+        let takes_out = steps.iter().any(
+            |step| matches!(step, Exchange(one, other) if is_outside(one) || is_outside(other)),
+        );
         let losses = if takes_out { tail.warned("moved to where nothing is watched") } else { 0 };
         assert_eq!(tail.warned(""), losses, "{}", tail.stderr());
     }
@@ -97,7 +115,12 @@ fn two_directories_exchanged_are_both_followed_at_once() {
         &["a/x.log", "b/x.log", "a/s/y.log", "b/t/z.log"],
         &[],
         &[Exchange("a", "b")],
-        &[("a/x.log", "b/x.log"), ("b/x.log", "a/x.log"), ("b/s/y.log", "a/s/y.log"), ("a/t/z.log", "b/t/z.log")],
+        &[
+            ("a/x.log", "b/x.log"),
+            ("b/x.log", "a/x.log"),
+            ("b/s/y.log", "a/s/y.log"),
+            ("a/t/z.log", "b/t/z.log"),
+        ],
     );
 }
 
@@ -111,12 +134,23 @@ fn directories_exchanged_twice_or_three_times_are_followed() {
 
 #[test]
 fn two_files_exchanged_go_on_under_their_new_names() {
-    check(&["a.log", "b.log"], &[], &[Exchange("a.log", "b.log")], &[("a.log", "b.log"), ("b.log", "a.log")]);
+    check(
+        &["a.log", "b.log"],
+        &[],
+        &[Exchange("a.log", "b.log")],
+        &[("a.log", "b.log"), ("b.log", "a.log")],
+    );
     let twice = [Exchange("a.log", "b.log"), Exchange("a.log", "b.log")];
     check(&["a.log", "b.log"], &[], &twice, &[("a.log", "a.log"), ("b.log", "b.log")]);
-    let three = [Exchange("a.log", "b.log"), Exchange("a.log", "b.log"), Exchange("b.log", "a.log")];
+    let three =
+        [Exchange("a.log", "b.log"), Exchange("a.log", "b.log"), Exchange("b.log", "a.log")];
     check(&["a.log", "b.log"], &[], &three, &[("a.log", "b.log"), ("b.log", "a.log")]);
-    check(&["d/a.log", "e/b.log"], &[], &[Exchange("d/a.log", "e/b.log")], &[("d/a.log", "e/b.log"), ("e/b.log", "d/a.log")]);
+    check(
+        &["d/a.log", "e/b.log"],
+        &[],
+        &[Exchange("d/a.log", "e/b.log")],
+        &[("d/a.log", "e/b.log"), ("e/b.log", "d/a.log")],
+    );
 }
 
 #[test]
@@ -127,7 +161,8 @@ fn a_file_exchanged_with_one_that_does_not_match_goes_on_under_its_name() {
     check(&["a.log", "b.gz"], &[], &back, &[("a.log", "a.log")]);
 }
 
-/// The kernel tells of a name that nobody heard of, which covers the file: only what it does next shows that the two changed places.
+/// The kernel tells of a name that nobody heard of, which covers the file: only what it does next
+/// shows that the two changed places.
 #[test]
 fn a_file_that_did_not_match_is_read_under_the_name_that_an_exchange_gives_it() {
     for (one, other) in [("a.log", "b.gz"), ("b.gz", "a.log")] {
@@ -147,7 +182,8 @@ fn a_file_that_did_not_match_is_read_under_the_name_that_an_exchange_gives_it() 
     }
 }
 
-/// A file goes on under a name that does not match. That makes it no name to follow for what comes after it.
+/// A file goes on under a name that does not match. That makes it no name to follow for what comes
+/// after it.
 #[test]
 fn what_takes_a_name_that_only_the_file_before_was_followed_by_is_left_out() {
     for is_stopped in [false, true] {
@@ -198,15 +234,30 @@ fn a_directory_that_takes_a_name_that_only_the_one_before_was_followed_by_is_lef
 #[test]
 fn a_file_that_was_exchanged_a_moment_ago_is_rotated() {
     let steps = [Exchange("a.log", "b.log"), Rename("b.log", "b.log.1"), Rename("^c.log", "b.log")];
-    check(&["a.log", "b.log", "^c.log"], &[], &steps, &[("a.log", "b.log"), ("b.log.1", "a.log"), ("b.log", "^c.log")]);
+    check(
+        &["a.log", "b.log", "^c.log"],
+        &[],
+        &steps,
+        &[("a.log", "b.log"), ("b.log.1", "a.log"), ("b.log", "^c.log")],
+    );
 }
 
 #[test]
 fn a_file_and_a_directory_exchanged_are_both_followed() {
     let steps = [Exchange("a.log", "d.log")];
-    check(&["a.log", "d.log/x.log"], &[], &steps, &[("d.log", "a.log"), ("a.log/x.log", "d.log/x.log")]);
+    check(
+        &["a.log", "d.log/x.log"],
+        &[],
+        &steps,
+        &[("d.log", "a.log"), ("a.log/x.log", "d.log/x.log")],
+    );
     let steps = [Exchange("d.log", "a.log")];
-    check(&["a.log", "d.log/x.log"], &[], &steps, &[("d.log", "a.log"), ("a.log/x.log", "d.log/x.log")]);
+    check(
+        &["a.log", "d.log/x.log"],
+        &[],
+        &steps,
+        &[("d.log", "a.log"), ("a.log/x.log", "d.log/x.log")],
+    );
 }
 
 #[test]
@@ -217,7 +268,12 @@ fn directories_of_different_depths_are_exchanged() {
         &[Exchange("a/b/c", "a/d")],
         &[("a/b/c/x.log", "a/d/x.log"), ("a/d/x.log", "a/b/c/x.log")],
     );
-    check(&["a/b/x.log", "e/x.log"], &[], &[Exchange("e", "a/b")], &[("a/b/x.log", "e/x.log"), ("e/x.log", "a/b/x.log")]);
+    check(
+        &["a/b/x.log", "e/x.log"],
+        &[],
+        &[Exchange("e", "a/b")],
+        &[("a/b/x.log", "e/x.log"), ("e/x.log", "a/b/x.log")],
+    );
 }
 
 #[test]
@@ -252,9 +308,11 @@ fn a_directory_exchanged_with_one_that_is_left_out_goes_on_under_its_name() {
         world.append("a/x.log", "out 1\n");
         tail.wait_count(4);
         tail.settled();
-        let mut got: Vec<(String, String)> = tail.records().iter().map(|record| (tail.name(record), record.text())).collect();
+        let mut got: Vec<(String, String)> =
+            tail.records().iter().map(|record| (tail.name(record), record.text())).collect();
         got.sort();
-        let expected = [("a/x.log", "a 0"), ("a/x.log", "out 0"), ("a/x.log", "out 1"), ("out/x.log", "a 1")];
+        let expected =
+            [("a/x.log", "a 0"), ("a/x.log", "out 0"), ("a/x.log", "out 1"), ("out/x.log", "a 1")];
         assert_eq!(got, expected.map(|(name, text)| (name.to_owned(), text.to_owned())));
         assert_eq!(tail.warned(""), 0, "{}", tail.stderr());
     }
@@ -264,7 +322,12 @@ fn a_directory_exchanged_with_one_that_is_left_out_goes_on_under_its_name() {
 #[test]
 fn an_exchange_with_what_lies_outside_of_the_tree_brings_that_in() {
     for (inside, outside) in [("a", "^o"), ("^o", "a")] {
-        check(&["a/x.log", "^o/x.log"], &[], &[Exchange(inside, outside)], &[("a/x.log", "^o/x.log")]);
+        check(
+            &["a/x.log", "^o/x.log"],
+            &[],
+            &[Exchange(inside, outside)],
+            &[("a/x.log", "^o/x.log")],
+        );
     }
     for (inside, outside) in [("a.log", "^o.log"), ("^o.log", "a.log")] {
         check(&["a.log", "^o.log"], &[], &[Exchange(inside, outside)], &[("a.log", "^o.log")]);
@@ -272,7 +335,7 @@ fn an_exchange_with_what_lies_outside_of_the_tree_brings_that_in() {
 }
 
 #[test]
-fn a_directory_from_outside_is_followed_though_the_name_that_it_takes_was_one_of_a_file_that_does_not_match() {
+fn a_directory_from_outside_is_followed_though_it_takes_the_name_of_a_file_that_does_not_match() {
     for (inside, outside) in [("a.gz", "^d"), ("^d", "a.gz")] {
         let steps = [Rename("a.log", "a.gz"), Exchange(inside, outside)];
         check(&["a.log", "^d/x.log"], &[], &steps, &[("a.gz/x.log", "^d/x.log")]);
@@ -316,7 +379,12 @@ fn a_directory_exchanged_with_a_link_is_followed_where_it_is() {
             }
             tail.settled();
             assert_eq!(tail.count(), if follow { 4 } else { 2 }, "{:?}", tail.lines());
-            let name = |line: &str| tail.records().iter().find(|record| record.text() == line).map(|record| tail.name(record));
+            let name = |line: &str| {
+                tail.records()
+                    .iter()
+                    .find(|record| record.text() == line)
+                    .map(|record| tail.name(record))
+            };
             assert_eq!(name("a 1").as_deref(), Some("l/x.log"));
             assert_eq!(name("far 1").as_deref(), follow.then_some("a/x.log"));
         }
@@ -330,7 +398,8 @@ fn two_paths_exchanged_are_both_followed() {
     world.mkdir("q");
     world.append("p/x.log", "p 0\n");
     world.append("q/x.log", "q 0\n");
-    let tail = world.run().json().with(&["--rescan", "0"]).paths(&[world.at("p"), world.at("q")]).start();
+    let tail =
+        world.run().json().with(&["--rescan", "0"]).paths(&[world.at("p"), world.at("q")]).start();
     tail.wait_count(2);
     tail.settled();
     // What is still open after a read is read once more under the path that it had then.
@@ -343,10 +412,17 @@ fn two_paths_exchanged_are_both_followed() {
     world.append("q/x.log", "p 2\n");
     tail.wait_count(6);
     tail.settled();
-    let mut got: Vec<(String, String)> = tail.records().iter().map(|record| (record.text(), tail.name(record))).collect();
+    let mut got: Vec<(String, String)> =
+        tail.records().iter().map(|record| (record.text(), tail.name(record))).collect();
     got.sort();
-    let expected =
-        [("p 0", "p/x.log"), ("p 1", "q/x.log"), ("p 2", "q/x.log"), ("q 0", "q/x.log"), ("q 1", "p/x.log"), ("q 2", "p/x.log")];
+    let expected = [
+        ("p 0", "p/x.log"),
+        ("p 1", "q/x.log"),
+        ("p 2", "q/x.log"),
+        ("q 0", "q/x.log"),
+        ("q 1", "p/x.log"),
+        ("q 2", "p/x.log"),
+    ];
     assert_eq!(got, expected.map(|(text, name)| (text.to_owned(), name.to_owned())));
 }
 
@@ -369,12 +445,18 @@ fn a_file_that_covers_another_and_is_renamed_on_is_followed() {
         tail.wait_line("most");
         tail.settled();
         let last = tail.records().pop().expect("just waited for");
-        assert_eq!((tail.name(&last), tail.said("lost")), (second.to_owned(), 0), "{}", tail.stderr());
+        assert_eq!(
+            (tail.name(&last), tail.said("lost")),
+            (second.to_owned(), 0),
+            "{}",
+            tail.stderr()
+        );
         world.remove(second);
     }
 }
 
-/// What is covered with unread bytes is lost, and that is said, also when the name looks as if it had been exchanged.
+/// What is covered with unread bytes is lost, and that is said, also when the name looks as if it
+/// had been exchanged.
 #[test]
 fn unread_bytes_of_a_file_that_was_covered_are_said_to_be_lost() {
     let world = World::new();

@@ -1,8 +1,11 @@
-//! System calls that fail, one by one: the real binary under `strace -e inject`, a table of faults, and one story that each of them meets.
+//! System calls that fail, one by one: the real binary under `strace -e inject`, a table of faults,
+//! and one story that each of them meets.
 //!
-//! In: [`TABLE`]; a row says which call fails, on what, how, when, and what is right then. Out: the rows that went otherwise, by name.
-//! Always holds: a row whose fault did not happen has failed; every line comes once and in order, if not in this run, then in the next
-//! one, in which nothing fails; and nothing is tried again so often that it costs more than a little CPU.
+//! In: [`TABLE`]; a row says which call fails, on what, how, when, and what is right then. Out: the
+//! rows that went otherwise, by name.
+//! Always holds: a row whose fault did not happen has failed; every line comes once and in order,
+//! if not in this run, then in the next one, in which nothing fails; and nothing is tried again so
+//! often that it costs more than a little CPU.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -21,10 +24,12 @@ use crate::records::{Format, Record, decode_all};
 use crate::scrape::get;
 use crate::world::{World, skip, succeeds, tick};
 
-/// What the failing call is about. strace(1) filters by descriptors and arguments that are this path.
+/// What the failing call is about. strace(1) filters by descriptors and arguments that are this
+/// path.
 #[derive(Debug, Clone, Copy)]
 enum On {
-    /// Whatever it is about: counted from the first call on that `manytail --version` does not make, too.
+    /// Whatever it is about: counted from the first call on that `manytail --version` does not
+    /// make, too.
     Any,
     /// Below the followed tree; empty: the tree itself.
     Tree(&'static str),
@@ -32,7 +37,8 @@ enum On {
     Beside(&'static str),
     /// As the call's argument or `/proc/self/fd` tells it.
     Named(&'static str),
-    /// The watch of the one directory below the tree, which is made by a descriptor, and whatever is watched from then on.
+    /// The watch of the one directory below the tree, which is made by a descriptor, and whatever
+    /// is watched from then on.
     Below,
 }
 
@@ -54,7 +60,8 @@ enum Then {
     Heals,
     /// The same, and this is reported.
     HealsAndSays(&'static str),
-    /// The same, and the next run meets the fault, too: it is no fault but what some systems are like.
+    /// The same, and the next run meets the fault, too: it is no fault but what some systems are
+    /// like.
     HealsEverywhere,
     /// The run ends with 1 and says these words.
     Ends(&'static str),
@@ -86,21 +93,39 @@ struct Fault {
 impl fmt::Display for Fault {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Row { call, on, then, options, .. } = self.row;
-        write!(to, "{call} on {on:?} fails with {}, {:?} {options:?}: {then:?}", self.errno, self.when)
+        write!(
+            to,
+            "{call} on {on:?} fails with {}, {:?} {options:?}: {then:?}",
+            self.errno, self.when
+        )
     }
 }
 
 const NONE: &[&str] = &[];
 use On::{Any, Below, Beside, Named, Tree};
-use Then::{Ends, GoesOn, GoesOnSilently, GoesOnUnstored, Heals, HealsAndSays, HealsEverywhere, Refuses};
+use Then::{
+    Ends, GoesOn, GoesOnSilently, GoesOnUnstored, Heals, HealsAndSays, HealsEverywhere, Refuses,
+};
 use When::{At, From};
 
-const fn row(call: &'static str, on: On, errnos: &'static [&'static str], when: &'static [When], then: Then) -> Row {
+const fn row(
+    call: &'static str,
+    on: On,
+    errnos: &'static [&'static str],
+    when: &'static [When],
+    then: Then,
+) -> Row {
     Row { call, on, errnos, when, then, options: NONE }
 }
 
 /// The same of a run that ends when all was read: nothing is written meanwhile.
-const fn once(call: &'static str, on: On, errnos: &'static [&'static str], when: When, then: Then) -> Row {
+const fn once(
+    call: &'static str,
+    on: On,
+    errnos: &'static [&'static str],
+    when: When,
+    then: Then,
+) -> Row {
     let when: &'static [When] = match when {
         At(1) => &[At(1)],
         From(1) => &[From(1)],
@@ -109,31 +134,116 @@ const fn once(call: &'static str, on: On, errnos: &'static [&'static str], when:
     Row { call, on, errnos, when, then, options: &["--once"] }
 }
 
-/// The faults. `EINTR` is a single one always: signals are blocked, so no call is interrupted twice in a row.
+/// The faults. `EINTR` is a single one always: signals are blocked, so no call is interrupted twice
+/// in a row.
 const TABLE: &[Row] = &[
     // A start that cannot be: what failed is named.
-    row("epoll_create1", Any, &["EMFILE"], &[At(1)], Refuses("cannot make an epoll instance: Too many open files")),
-    row("signalfd4", Any, &["ENFILE"], &[At(1)], Refuses("cannot receive signals: Too many open files in system")),
-    row("epoll_ctl", Any, &["ENOSPC"], &[At(1)], Refuses("cannot poll signals: No space left on device")),
-    row("eventfd2", Any, &["ENOMEM"], &[At(1)], Refuses("cannot make a waker: Cannot allocate memory")),
-    row("pipe2", Any, &["EMFILE"], &[At(1)], Refuses("cannot receive signals: Too many open files")),
+    row(
+        "epoll_create1",
+        Any,
+        &["EMFILE"],
+        &[At(1)],
+        Refuses("cannot make an epoll instance: Too many open files"),
+    ),
+    row(
+        "signalfd4",
+        Any,
+        &["ENFILE"],
+        &[At(1)],
+        Refuses("cannot receive signals: Too many open files in system"),
+    ),
+    row(
+        "epoll_ctl",
+        Any,
+        &["ENOSPC"],
+        &[At(1)],
+        Refuses("cannot poll signals: No space left on device"),
+    ),
+    row(
+        "eventfd2",
+        Any,
+        &["ENOMEM"],
+        &[At(1)],
+        Refuses("cannot make a waker: Cannot allocate memory"),
+    ),
+    row(
+        "pipe2",
+        Any,
+        &["EMFILE"],
+        &[At(1)],
+        Refuses("cannot receive signals: Too many open files"),
+    ),
     // The one that waits for signals, and the one that stores offsets.
-    row("clone3", Any, &["EAGAIN"], &[At(1)], Refuses("cannot receive signals: Resource temporarily unavailable")),
-    row("clone3", Any, &["EAGAIN"], &[At(2)], Refuses("cannot start a thread: Resource temporarily unavailable")),
-    row("mkdir", Any, &["EACCES", "EDQUOT"], &[At(1)], Refuses("cannot make the state directory /")),
+    row(
+        "clone3",
+        Any,
+        &["EAGAIN"],
+        &[At(1)],
+        Refuses("cannot receive signals: Resource temporarily unavailable"),
+    ),
+    row(
+        "clone3",
+        Any,
+        &["EAGAIN"],
+        &[At(2)],
+        Refuses("cannot start a thread: Resource temporarily unavailable"),
+    ),
+    row(
+        "mkdir",
+        Any,
+        &["EACCES", "EDQUOT"],
+        &[At(1)],
+        Refuses("cannot make the state directory /"),
+    ),
     // The first lock is that of the directory, which not every file system can take.
     row("flock", Any, &["ENOLCK"], &[At(2)], Refuses("by its file lock: No locks available")),
     // A process of which nothing is known is waited for.
     row("flock", Any, &["EAGAIN"], &[At(1)], Heals),
     row("flock", Any, &["EAGAIN"], &[From(1)], Refuses("is in use by another process")),
-    row("openat", Named("lock"), &["EMFILE", "EIO"], &[At(1)], Refuses("cannot lock the state directory /")),
-    row("getdents64", Beside("state"), &["EIO"], &[At(1)], Refuses("cannot list the state directory: Input/output error")),
-    row("openat", Beside("out.log"), &["EACCES", "EMFILE", "ENOSPC"], &[At(2)], Refuses("out.log: cannot open: ")),
-    row("socket", Any, &["EMFILE"], &[At(1)], Refuses("control.sock: cannot listen: Too many open files")),
-    row("bind", Any, &["EACCES"], &[At(1)], Refuses("control.sock: cannot listen: Permission denied")),
+    row(
+        "openat",
+        Named("lock"),
+        &["EMFILE", "EIO"],
+        &[At(1)],
+        Refuses("cannot lock the state directory /"),
+    ),
+    row(
+        "getdents64",
+        Beside("state"),
+        &["EIO"],
+        &[At(1)],
+        Refuses("cannot list the state directory: Input/output error"),
+    ),
+    row(
+        "openat",
+        Beside("out.log"),
+        &["EACCES", "EMFILE", "ENOSPC"],
+        &[At(2)],
+        Refuses("out.log: cannot open: "),
+    ),
+    row(
+        "socket",
+        Any,
+        &["EMFILE"],
+        &[At(1)],
+        Refuses("control.sock: cannot listen: Too many open files"),
+    ),
+    row(
+        "bind",
+        Any,
+        &["EACCES"],
+        &[At(1)],
+        Refuses("control.sock: cannot listen: Permission denied"),
+    ),
     // The one that listens there may be gone by the time it is asked for.
     row("listen", Any, &["EADDRINUSE"], &[At(1)], Heals),
-    row("listen", Any, &["EADDRINUSE"], &[From(1)], Refuses("control.sock: cannot listen: Address already in use")),
+    row(
+        "listen",
+        Any,
+        &["EADDRINUSE"],
+        &[From(1)],
+        Refuses("control.sock: cannot listen: Address already in use"),
+    ),
     // One interruption is nobody's business.
     row("mkdir", Any, &["EINTR"], &[At(1)], Heals),
     row("flock", Any, &["EINTR"], &[At(1)], Heals),
@@ -159,9 +269,21 @@ const TABLE: &[Row] = &[
     row("statx", Tree("a.log"), &["ENOENT", "ELOOP"], &[At(1), At(3)], Heals),
     row("name_to_handle_at", Tree("a.log"), &["ENOMEM", "EIO", "ESTALE"], &[At(1), At(3)], Heals),
     row("name_to_handle_at", Tree("a.log"), &["ENOMEM", "EIO"], &[From(1)], GoesOn("a.log\"")),
-    row("name_to_handle_at", Any, &["EOPNOTSUPP", "ENOSYS", "EPERM", "EOVERFLOW"], &[From(1)], HealsEverywhere),
+    row(
+        "name_to_handle_at",
+        Any,
+        &["EOPNOTSUPP", "ENOSYS", "EPERM", "EOVERFLOW"],
+        &[From(1)],
+        HealsEverywhere,
+    ),
     // Opening and reading it.
-    row("openat2", Tree("a.log"), &["EMFILE", "ENFILE", "ENOMEM", "EIO"], &[At(1)], HealsAndSays("a.log\"")),
+    row(
+        "openat2",
+        Tree("a.log"),
+        &["EMFILE", "ENFILE", "ENOMEM", "EIO"],
+        &[At(1)],
+        HealsAndSays("a.log\""),
+    ),
     row("openat2", Tree("a.log"), &["EMFILE", "EIO"], &[At(2), At(3), At(5)], Heals),
     row("openat2", Tree("a.log"), &["EMFILE", "EIO"], &[From(2)], GoesOn("a.log\"")),
     row("openat2", Tree("a.log"), &["EACCES"], &[At(1)], HealsAndSays("cannot be read")),
@@ -172,7 +294,13 @@ const TABLE: &[Row] = &[
     row("openat2", Any, &["ENOSYS", "EPERM"], &[From(1)], HealsEverywhere),
     // Whether there is such a call is asked once; a shortage is no answer.
     row("openat2", Any, &["EMFILE", "ENOMEM"], &[At(1)], Heals),
-    row("pread64", Tree("a.log"), &["EIO", "ENOMEM", "EAGAIN"], &[At(1), At(3)], HealsAndSays("a.log\"")),
+    row(
+        "pread64",
+        Tree("a.log"),
+        &["EIO", "ENOMEM", "EAGAIN"],
+        &[At(1), At(3)],
+        HealsAndSays("a.log\""),
+    ),
     row("pread64", Tree("a.log"), &["EIO", "ENOMEM"], &[From(2)], GoesOn("a.log\"")),
     row("pread64", Tree("a.log"), &["ESTALE"], &[At(1), At(3)], Heals),
     // Where a file system cannot tell holes from data, NULs are data.
@@ -181,7 +309,13 @@ const TABLE: &[Row] = &[
     row("statx", Tree("d"), &["ENOMEM", "EIO"], &[At(1)], HealsAndSays("/d")),
     row("statx", Tree("d"), &["ENOENT"], &[At(1), At(2)], Heals),
     // In a directory below, a name is looked at by the directory's descriptor.
-    row("statx", Named("b.log"), &["EINTR", "ENOMEM", "EIO", "ESTALE", "ENOENT"], &[At(1), At(3)], Heals),
+    row(
+        "statx",
+        Named("b.log"),
+        &["EINTR", "ENOMEM", "EIO", "ESTALE", "ENOENT"],
+        &[At(1), At(3)],
+        Heals,
+    ),
     row("statx", Named("b.log"), &["EACCES"], &[At(1)], HealsAndSays("cannot be read")),
     row("name_to_handle_at", Named("b.log"), &["ENOMEM", "EIO", "ESTALE"], &[At(1), At(3)], Heals),
     // The watch, and the listing.
@@ -207,27 +341,88 @@ const TABLE: &[Row] = &[
     row("inotify_add_watch", Below, &["EACCES"], &[From(1)], GoesOn("directory cannot be read")),
     row("inotify_add_watch", Below, &["ENOENT"], &[At(1), From(1)], GoesOnSilently),
     // The output.
-    row("write", Beside("out.log"), &["ENOSPC", "EDQUOT", "EIO"], &[At(1), At(3)], HealsAndSays("out.log")),
+    row(
+        "write",
+        Beside("out.log"),
+        &["ENOSPC", "EDQUOT", "EIO"],
+        &[At(1), At(3)],
+        HealsAndSays("out.log"),
+    ),
     row("write", Beside("out.log"), &["ENOSPC", "EIO"], &[From(2)], GoesOn("out.log")),
-    row("write", Beside("out.log"), &["EPERM"], &[At(1), At(3)], Ends("out.log: cannot write: Operation not permitted")),
+    row(
+        "write",
+        Beside("out.log"),
+        &["EPERM"],
+        &[At(1), At(3)],
+        Ends("out.log: cannot write: Operation not permitted"),
+    ),
     row("lseek", Beside("out.log"), &["ESPIPE"], &[From(1)], GoesOnSilently),
-    row("fdatasync", Beside("out.log"), &["EIO"], &[At(2)], GoesOnUnstored("cannot make the output durable")),
+    row(
+        "fdatasync",
+        Beside("out.log"),
+        &["EIO"],
+        &[At(2)],
+        GoesOnUnstored("cannot make the output durable"),
+    ),
     // The journal.
-    row("openat", Named("journal.1.new"), &["EMFILE", "ENOSPC", "EIO"], &[At(1)], HealsAndSays("journal.1.new")),
-    row("write", Beside("state/journal.1.new"), &["ENOSPC", "EDQUOT", "EIO"], &[At(1), At(2)], HealsAndSays("journal.1.new")),
-    row("write", Beside("state/journal.1"), &["ENOSPC", "EIO"], &[At(1), At(2)], HealsAndSays("journal.1")),
+    row(
+        "openat",
+        Named("journal.1.new"),
+        &["EMFILE", "ENOSPC", "EIO"],
+        &[At(1)],
+        HealsAndSays("journal.1.new"),
+    ),
+    row(
+        "write",
+        Beside("state/journal.1.new"),
+        &["ENOSPC", "EDQUOT", "EIO"],
+        &[At(1), At(2)],
+        HealsAndSays("journal.1.new"),
+    ),
+    row(
+        "write",
+        Beside("state/journal.1"),
+        &["ENOSPC", "EIO"],
+        &[At(1), At(2)],
+        HealsAndSays("journal.1"),
+    ),
     row("write", Beside("state/journal.1"), &["ENOSPC"], &[From(3)], HealsAndSays("journal.1")),
-    row("fdatasync", Beside("state/journal.1.new"), &["EIO"], &[At(1)], HealsAndSays("journal.1.new")),
-    row("fdatasync", Beside("state/journal.1"), &["EIO", "ENOSPC"], &[At(1), At(2)], HealsAndSays("journal.1")),
+    row(
+        "fdatasync",
+        Beside("state/journal.1.new"),
+        &["EIO"],
+        &[At(1)],
+        HealsAndSays("journal.1.new"),
+    ),
+    row(
+        "fdatasync",
+        Beside("state/journal.1"),
+        &["EIO", "ENOSPC"],
+        &[At(1), At(2)],
+        HealsAndSays("journal.1"),
+    ),
     row("fdatasync", Any, &["EIO"], &[From(1)], GoesOnUnstored("no offset is committed")),
     row("fsync", Beside("state"), &["EIO"], &[At(1)], HealsAndSays("journal.1")),
-    row("renameat", Any, &["EACCES", "ENOSPC"], &[At(1)], HealsAndSays("cannot rename journal.1.new")),
+    row(
+        "renameat",
+        Any,
+        &["EACCES", "ENOSPC"],
+        &[At(1)],
+        HealsAndSays("cannot rename journal.1.new"),
+    ),
     row("renameat", Any, &["EIO"], &[From(1)], GoesOnUnstored("cannot rename journal.")),
-    row("pread64", Beside("state/journal.1.new"), &["EIO"], &[At(1)], HealsAndSays("journal.1.new")),
+    row(
+        "pread64",
+        Beside("state/journal.1.new"),
+        &["EIO"],
+        &[At(1)],
+        HealsAndSays("journal.1.new"),
+    ),
     row("unlinkat", Any, &["EIO", "EROFS"], &[At(1)], HealsAndSays("journal.1.new")),
     // A commit whose end wakes nobody is found all the same.
     row("write", Named("anon_inode:[eventfd]"), &["EIO", "EPERM"], &[At(1), At(3), From(1)], Heals),
-    // An output that cannot be stamped: a file system without extended attributes, or no room for one.
+    // An output that cannot be stamped: a file system without extended attributes, or no room for
+    // one.
     row("fsetxattr", Any, &["EOPNOTSUPP", "ENOSPC", "EPERM"], &[From(1)], HealsEverywhere),
     row("fsetxattr", Any, &["EIO"], &[At(1), At(2)], Heals),
     row("ftruncate", Any, &["EIO"], &[At(1)], GoesOnSilently),
@@ -240,10 +435,22 @@ const TABLE: &[Row] = &[
     // `--once`: a shortage is waited for, what may be broken for good is left out with a word.
     once("openat2", Tree("d"), &["EMFILE", "ENOMEM"], At(1), HealsAndSays("/d")),
     once("getdents64", Tree("d"), &["ENOMEM"], At(1), HealsAndSays("/d")),
-    once("getdents64", Tree(""), &["ENOMEM"], At(1), HealsAndSays("directory cannot be listed now")),
+    once(
+        "getdents64",
+        Tree(""),
+        &["ENOMEM"],
+        At(1),
+        HealsAndSays("directory cannot be listed now"),
+    ),
     once("statx", Tree("d"), &["ENOMEM"], At(1), HealsAndSays("/d")),
     once("openat2", Tree("d"), &["EIO"], From(1), GoesOn("directory cannot be listed: left out")),
-    once("getdents64", Tree("d"), &["EIO"], From(1), GoesOn("directory cannot be listed: left out")),
+    once(
+        "getdents64",
+        Tree("d"),
+        &["EIO"],
+        From(1),
+        GoesOn("directory cannot be listed: left out"),
+    ),
     once("statx", Tree("a.log"), &["ENOMEM"], At(1), HealsAndSays("a.log\"")),
     once("openat2", Tree("a.log"), &["EMFILE"], At(1), HealsAndSays("a.log\"")),
     once("statx", Tree("a.log"), &["EIO", "ESTALE"], From(1), GoesOn("cannot be read")),
@@ -252,17 +459,26 @@ const TABLE: &[Row] = &[
 
 /// Faults at a time: most of their time they wait.
 const AT_ONCE: usize = 4;
-/// Sleeps of a process and stops by strace, which are two for each call, in a second in which it has nothing to do but to try again: to poll
-/// the tree takes some five hundred calls, a loop that does not rest tens of thousands.
+/// Sleeps of a process and stops by strace, which are two for each call, in a second in which it
+/// has nothing to do but to try again: to poll the tree takes some five hundred calls, a loop that
+/// does not rest tens of thousands.
 const SWITCHES_MAX: u64 = 1_500;
 
-/// How often `manytail --version` makes this call: the loader and the runtime do, before there is anything to fail.
+/// How often `manytail --version` makes this call: the loader and the runtime do, before there is
+/// anything to fail.
 fn calls_before(world: &World, call: &str) -> usize {
     let trace = world.beside("trace-before");
     let mut command = Command::new("strace");
-    command.args(["-f", "-qq", "-e", &format!("trace={call}"), "-o"]).arg(&trace).args([BINARY, "--version"]);
+    command
+        .args(["-f", "-qq", "-e", &format!("trace={call}"), "-o"])
+        .arg(&trace)
+        .args([BINARY, "--version"]);
     assert!(command.stdout(Stdio::null()).status().expect("strace").success());
-    fs::read_to_string(trace).expect("the trace").lines().filter(|line| line.contains(&format!("{call}("))).count()
+    fs::read_to_string(trace)
+        .expect("the trace")
+        .lines()
+        .filter(|line| line.contains(&format!("{call}(")))
+        .count()
 }
 
 /// A tree, and what its writers wrote.
@@ -289,7 +505,11 @@ impl Story {
 
     /// The next line of a log, into the file that has its name now.
     fn write(&mut self, name: &str, log: &str) {
-        let number = self.written.iter().filter(|line| line.rsplit_once(' ').is_some_and(|(of, _)| of == log)).count();
+        let number = self
+            .written
+            .iter()
+            .filter(|line| line.rsplit_once(' ').is_some_and(|(of, _)| of == log))
+            .count();
         let line = format!("{log} {number}");
         self.world.append(name, format!("{line}\n"));
         self.written.push(line);
@@ -301,15 +521,32 @@ impl Story {
 
     fn run(&self) -> Run {
         let state = self.world.beside("state");
-        let options = ["--state-dir", state.to_str().expect("UTF-8"), "--commit-interval", "50ms", "--shutdown-timeout", "200ms"];
-        // Each read opens its file, so that opens can fail. A shortage while files are open: `promptness`.
+        let options = [
+            "--state-dir",
+            state.to_str().expect("UTF-8"),
+            "--commit-interval",
+            "50ms",
+            "--shutdown-timeout",
+            "200ms",
+        ];
+        // Each read opens its file, so that opens can fail. A shortage while files are open:
+        // `promptness`.
         self.world.run().json().with(&options).with(&["--keep-open", "0"]).output_file(&self.out())
     }
 
     /// How many watches are made before that of the directory below the tree.
     fn watches_before(&self) -> usize {
         let trace = self.world.beside("trace-before");
-        let strace = ["strace", "-D", "-f", "-qq", "-e", "trace=inotify_add_watch", "-o", trace.to_str().expect("UTF-8")];
+        let strace = [
+            "strace",
+            "-D",
+            "-f",
+            "-qq",
+            "-e",
+            "trace=inotify_add_watch",
+            "-o",
+            trace.to_str().expect("UTF-8"),
+        ];
         let tail = self.world.run().under(&strace).start();
         let before = || {
             let text = fs::read_to_string(&trace).unwrap_or_default();
@@ -336,12 +573,21 @@ impl Story {
         };
         let call = fault.row.call;
         let mut strace = ["strace", "-D", "-f", "-q", "-e"].map(str::to_owned).to_vec();
-        strace.extend([format!("trace={call}"), "-e".to_owned(), format!("inject={call}:error={}:when={when}", fault.errno)]);
+        strace.extend([
+            format!("trace={call}"),
+            "-e".to_owned(),
+            format!("inject={call}:error={}:when={when}", fault.errno),
+        ]);
         strace.extend(path.into_iter().flat_map(|path| ["-P".to_owned(), path]));
         strace.extend(["-o".to_owned(), at(&self.trace())]);
         let socket = self.socket();
-        let rescan = if fault.row.options.contains(&"--rescan") { NONE } else { &["--rescan", "1s"] };
-        self.run().with(rescan).with(fault.row.options).with(&["--control-socket", &at(&socket)]).under(&strace)
+        let rescan =
+            if fault.row.options.contains(&"--rescan") { NONE } else { &["--rescan", "1s"] };
+        self.run()
+            .with(rescan)
+            .with(fault.row.options)
+            .with(&["--control-socket", &at(&socket)])
+            .under(&strace)
     }
 
     fn socket(&self) -> PathBuf {
@@ -352,9 +598,11 @@ impl Story {
         self.world.beside("trace")
     }
 
-    /// What happens to the tree. `patient`: each step waits until all that was written before has come.
+    /// What happens to the tree. `patient`: each step waits until all that was written before has
+    /// come.
     fn unfold(&mut self, tail: &Tail, is_patient: bool) {
-        let wait = |story: &Story| if is_patient { tail.wait_count(story.written.len()) } else { tick() };
+        let wait =
+            |story: &Story| if is_patient { tail.wait_count(story.written.len()) } else { tick() };
         if is_patient {
             wait(self);
         } else {
@@ -398,7 +646,8 @@ impl Story {
         decode_all(Format::Json, &bytes)
     }
 
-    /// Each line once, and those of a log in their order. Whether all of them, or as far as they came; whether repeats count.
+    /// Each line once, and those of a log in their order. Whether all of them, or as far as they
+    /// came; whether repeats count.
     #[track_caller]
     fn check(&self, when: &str, is_all: bool, may_repeat: bool) {
         let mut lines: Vec<String> = self.records().iter().map(Record::text).collect();
@@ -415,7 +664,11 @@ impl Story {
         for (log, (got, expected)) in logs {
             let mut next = expected.iter();
             // Without those that are still to come: in the same order, each once.
-            let is_right = if is_all { got == expected } else { got.iter().all(|line| next.any(|other| other == line)) };
+            let is_right = if is_all {
+                got == expected
+            } else {
+                got.iter().all(|line| next.any(|other| other == line))
+            };
             assert!(is_right, "{when}: of log {log} came {got:?}, not {expected:?}");
         }
     }
@@ -425,7 +678,8 @@ impl Fault {
     /// What has to be reported.
     fn word(&self) -> Option<&'static str> {
         match self.row.then {
-            Refuses(word) | Ends(word) | HealsAndSays(word) | GoesOn(word) | GoesOnUnstored(word) => Some(word),
+            Refuses(word) | Ends(word) | HealsAndSays(word) | GoesOn(word)
+            | GoesOnUnstored(word) => Some(word),
             Heals | HealsEverywhere | GoesOnSilently => None,
         }
     }
@@ -462,7 +716,11 @@ fn meet(fault: &Fault) {
         // Not a wait for something, but a look at how much happens while nothing is to be done.
         thread::sleep(Duration::from_secs(1));
         let switches = tail.process.switches_of_all_threads() - before;
-        assert!(switches <= SWITCHES_MAX, "it does not rest: {switches} switches in a second, {} faults", story.injected());
+        assert!(
+            switches <= SWITCHES_MAX,
+            "it does not rest: {switches} switches in a second, {} faults",
+            story.injected()
+        );
     }
     if !matches!(fault.row.then, Refuses(_) | Ends(_)) && !is_once {
         assert!(!tail.has_exited(), "it ended by itself: {}", tail.stderr());
@@ -470,7 +728,8 @@ fn meet(fault: &Fault) {
     }
     story.check("in this run", fault.heals(), false);
     // Nothing fails there, unless it always does.
-    let next = if matches!(fault.row.then, HealsEverywhere) { story.with(fault) } else { story.run() };
+    let next =
+        if matches!(fault.row.then, HealsEverywhere) { story.with(fault) } else { story.run() };
     let finished = next.with(&["--once"]).finish();
     assert!(finished.status.success(), "the next run: {}", finished.stderr);
     story.check("after the next run", true, matches!(fault.row.then, GoesOnUnstored(_)));
@@ -528,20 +787,39 @@ fn is_on_root_file_system(path: &Path) -> bool {
 
 #[test]
 fn every_fault_of_the_table_is_survived_reported_and_costs_no_line_and_no_cpu() {
-    if !succeeds("strace", &["-D", "-f", "-o", "/dev/null", "-e", "trace=read", "-e", "inject=read:error=EIO:when=999", "true"]) {
+    if !succeeds(
+        "strace",
+        &[
+            "-D",
+            "-f",
+            "-o",
+            "/dev/null",
+            "-e",
+            "trace=read",
+            "-e",
+            "inject=read:error=EIO:when=999",
+            "true",
+        ],
+    ) {
         return skip("strace cannot inject faults here");
     }
     if !is_on_root_file_system(&std::env::temp_dir()) {
-        // Elsewhere names are told to the kernel relative to a descriptor of PATH, which strace's filter does not know.
+        // Elsewhere names are told to the kernel relative to a descriptor of PATH, which strace's
+        // filter does not know.
         return skip("the directory for temporary files is not on the root file system");
     }
     let faults: Vec<Fault> = TABLE
         .iter()
-        .flat_map(|row| row.errnos.iter().flat_map(move |&errno| row.when.iter().map(move |&when| Fault { row, errno, when })))
+        .flat_map(|row| {
+            row.errnos.iter().flat_map(move |&errno| {
+                row.when.iter().map(move |&when| Fault { row, errno, when })
+            })
+        })
         .collect();
     // One row of the table, by a part of its name: for whoever looks into a failure.
     let wanted = std::env::var("MANYTAIL_FAULT").unwrap_or_default();
-    let faults: Vec<&Fault> = faults.iter().filter(|fault| fault.to_string().contains(&wanted)).collect();
+    let faults: Vec<&Fault> =
+        faults.iter().filter(|fault| fault.to_string().contains(&wanted)).collect();
     assert!(!faults.is_empty(), "no row of the table is named like {wanted:?}");
     let (next, failures) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
     thread::scope(|scope| {
@@ -550,13 +828,24 @@ fn every_fault_of_the_table_is_survived_reported_and_costs_no_line_and_no_cpu() 
                 while let Some(fault) = faults.get(next.fetch_add(1, Ordering::Relaxed)) {
                     if let Err(panic) = catch_unwind(AssertUnwindSafe(|| meet(fault))) {
                         let said = panic.downcast_ref::<String>().cloned();
-                        let said = said.or_else(|| panic.downcast_ref::<&str>().map(|said| (*said).to_owned()));
-                        failures.lock().expect("failures").push(format!("{fault}\n    {}", said.unwrap_or_default()));
+                        let said = said.or_else(|| {
+                            panic.downcast_ref::<&str>().map(|said| (*said).to_owned())
+                        });
+                        failures
+                            .lock()
+                            .expect("failures")
+                            .push(format!("{fault}\n    {}", said.unwrap_or_default()));
                     }
                 }
             });
         }
     });
     let failures = failures.into_inner().expect("failures");
-    assert!(failures.is_empty(), "{} of {} faults:\n{}", failures.len(), faults.len(), failures.join("\n"));
+    assert!(
+        failures.is_empty(),
+        "{} of {} faults:\n{}",
+        failures.len(),
+        faults.len(),
+        failures.join("\n")
+    );
 }

@@ -40,9 +40,12 @@ pub(crate) fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
-/// What the tests themselves are told by `MANYTAIL_SEED` and the like is no setting of what they run.
+/// What the tests themselves are told by `MANYTAIL_SEED` and the like is no setting of what they
+/// run.
 pub(crate) fn remove_settings(command: &mut Command) {
-    for (name, _) in std::env::vars_os().filter(|(name, _)| name.as_bytes().starts_with(b"MANYTAIL_")) {
+    for (name, _) in
+        std::env::vars_os().filter(|(name, _)| name.as_bytes().starts_with(b"MANYTAIL_"))
+    {
         command.env_remove(name);
     }
     command.env_remove("STATE_DIRECTORY").env_remove("RUNTIME_DIRECTORY");
@@ -100,7 +103,8 @@ impl Run {
         self
     }
 
-    /// Started by this command, which must end in `exec "$@"` or the like, so that the process keeps its id.
+    /// Started by this command, which must end in `exec "$@"` or the like, so that the process
+    /// keeps its id.
     pub(crate) fn under(mut self, command: &[impl AsRef<OsStr>]) -> Run {
         self.wrapper = command.iter().map(|word| word.as_ref().to_owned()).collect();
         self
@@ -139,7 +143,8 @@ impl Run {
         self.with(&["--output", uri])
     }
 
-    /// Standard output is handed to `consumer` chunk by chunk and not kept; an empty chunk is the end.
+    /// Standard output is handed to `consumer` chunk by chunk and not kept; an empty chunk is the
+    /// end.
     pub(crate) fn consumer(mut self, consumer: impl FnMut(&[u8]) + Send + 'static) -> Run {
         self.consumer = Some(Box::new(consumer));
         self
@@ -165,10 +170,12 @@ impl Run {
         if let Some(user) = self.user {
             command.uid(user).gid(user);
         }
-        let mut child = command.spawn().unwrap_or_else(|error| panic!("cannot start {command:?}: {error}"));
+        let mut child =
+            command.spawn().unwrap_or_else(|error| panic!("cannot start {command:?}: {error}"));
         // The command holds our copy of the child's stdout: drop it, or a pipe never ends.
         drop(command);
-        let stdout = child.stdout.take().map(|pipe| Capture::start(pipe, self.blocked, self.consumer));
+        let stdout =
+            child.stdout.take().map(|pipe| Capture::start(pipe, self.blocked, self.consumer));
         let source = match (self.source, stdout) {
             (Some(source), _) => source,
             (None, Some(capture)) => Source::Capture(capture),
@@ -191,19 +198,33 @@ impl Run {
     pub(crate) fn finish(self) -> Finished {
         let tail = self.start();
         let status = tail.wait_exit();
-        Finished { status, lines: tail.lines_by_file(), records: tail.records(), stderr: tail.stderr() }
+        Finished {
+            status,
+            lines: tail.lines_by_file(),
+            records: tail.records(),
+            stderr: tail.stderr(),
+        }
     }
 }
 
 /// The binary where another user may execute it: itself, or a copy beside the tree.
 pub(crate) fn binary_for(user: u32, tree: &Path) -> OsString {
-    let reachable = Command::new("test").args(["-x", BINARY]).uid(user).gid(user).status().is_ok_and(|status| status.success());
+    let reachable = Command::new("test")
+        .args(["-x", BINARY])
+        .uid(user)
+        .gid(user)
+        .status()
+        .is_ok_and(|status| status.success());
     if reachable {
         return BINARY.into();
     }
     let copy = tree.with_file_name("manytail");
-    // A copy made by this process could still be open for writing in a child that another test starts: ETXTBSY.
-    assert!(Command::new("cp").arg(BINARY).arg(&copy).status().expect("cp").success(), "cannot copy the binary");
+    // A copy made by this process could still be open for writing in a child that another test
+    // starts: ETXTBSY.
+    assert!(
+        Command::new("cp").arg(BINARY).arg(&copy).status().expect("cp").success(),
+        "cannot copy the binary"
+    );
     copy.into()
 }
 
@@ -302,14 +323,18 @@ impl Tail {
         });
     }
 
-    /// Waits until no log is open: one that was just read stays open for a moment, and is then read by that descriptor.
+    /// Waits until no log is open: one that was just read stays open for a moment, and is then read
+    /// by that descriptor.
     #[track_caller]
     pub(crate) fn wait_closed(&self) {
         self.wait("the logs to be closed", || !self.has_open_logs());
     }
 
     fn has_open_logs(&self) -> bool {
-        self.process.open_files().iter().any(|path| path.contains(".log") || Path::new(path).starts_with(&self.tree))
+        self.process
+            .open_files()
+            .iter()
+            .any(|path| path.contains(".log") || Path::new(path).starts_with(&self.tree))
     }
 
     /// Waits until the process sleeps and nothing more comes out.
@@ -321,7 +346,8 @@ impl Tail {
         self.wait("to settle", || {
             let now = look();
             let state = self.process.state();
-            // A process that computes has not settled, though nothing comes out for a while: the first scan of a large tree.
+            // A process that computes has not settled, though nothing comes out for a while: the
+            // first scan of a large tree.
             if now.0 != last.0 || now.2 > ticks + 10 {
                 (output_since, ticks) = (Instant::now(), now.2);
             }
@@ -329,11 +355,14 @@ impl Tail {
                 since = Instant::now();
             }
             last = now;
-            since.elapsed() >= QUIET || output_since.elapsed() >= QUIET_OUTPUT || matches!(state, 'Z' | '-')
+            since.elapsed() >= QUIET
+                || output_since.elapsed() >= QUIET_OUTPUT
+                || matches!(state, 'Z' | '-')
         });
     }
 
-    /// The same, and has closed what it read last: nothing will wake it that does not happen from now on.
+    /// The same, and has closed what it read last: nothing will wake it that does not happen from
+    /// now on.
     #[track_caller]
     pub(crate) fn at_rest(&self) {
         self.settled();
@@ -355,19 +384,25 @@ impl Tail {
         self.canary_file(&format!("{directory}/canary-{}", self.canaries.get()));
     }
 
-    /// Proves that a file made now under this name is read. Only for tests that capture standard output or a file.
+    /// Proves that a file made now under this name is read. Only for tests that capture standard
+    /// output or a file.
     #[track_caller]
     pub(crate) fn canary_file(&self, name: &str) {
         let number = self.canaries.replace(self.canaries.get() + 1);
         let path = self.tree.join(name.trim_start_matches('/'));
         let needle = format!("canary {number} ");
-        // A file that the first scan finds may be skipped (`--from end`), so the canary sings until it is heard.
+        // A file that the first scan finds may be skipped (`--from end`), so the canary sings until
+        // it is heard.
         let mut sung = Instant::now() - DEADLINE;
         let from = self.source.total();
         self.wait(&format!("the canary in {}", path.display()), || {
             if sung.elapsed() > Duration::from_millis(100) {
                 let file = std::fs::OpenOptions::new().create(true).append(true).open(&path);
-                std::io::Write::write_all(&mut file.expect("canary"), format!("{needle}\n").as_bytes()).expect("canary");
+                std::io::Write::write_all(
+                    &mut file.expect("canary"),
+                    format!("{needle}\n").as_bytes(),
+                )
+                .expect("canary");
                 sung = Instant::now();
             }
             self.heard(&needle, from)
@@ -376,7 +411,10 @@ impl Tail {
 
     fn heard(&self, needle: &str, from: u64) -> bool {
         let from = usize::try_from(from).expect("captured output fits in memory");
-        assert!(!matches!(self.source, Source::Elsewhere), "a canary needs an output that is captured");
+        assert!(
+            !matches!(self.source, Source::Elsewhere),
+            "a canary needs an output that is captured"
+        );
         self.source.bytes_from(from).windows(needle.len()).any(|window| window == needle.as_bytes())
     }
 
@@ -386,7 +424,9 @@ impl Tail {
     #[track_caller]
     pub(crate) fn expect(&self, files: &[(&str, &[&str])]) {
         let lines = |lines: &[&str]| lines.iter().map(|&line| line.to_owned()).collect::<Vec<_>>();
-        self.expect_files(&files.iter().map(|(name, expected)| ((*name).to_owned(), lines(expected))).collect());
+        self.expect_files(
+            &files.iter().map(|(name, expected)| ((*name).to_owned(), lines(expected))).collect(),
+        );
     }
 
     #[track_caller]
@@ -412,7 +452,10 @@ impl Tail {
     /// A count that is not reached is described better by the difference than by a timeout.
     fn wait_count_or_settled(&self, count: usize) {
         let deadline = Instant::now() + DEADLINE;
-        while self.count() < count && Instant::now() < deadline && !matches!(self.process.state(), 'Z' | '-') {
+        while self.count() < count
+            && Instant::now() < deadline
+            && !matches!(self.process.state(), 'Z' | '-')
+        {
             thread::sleep(POLL);
         }
     }
@@ -500,23 +543,36 @@ impl Tail {
 }
 
 /// What differs between the lines of files; empty: nothing.
-pub(crate) fn difference(got: &BTreeMap<String, Vec<String>>, expected: &BTreeMap<String, Vec<String>>) -> String {
+pub(crate) fn difference(
+    got: &BTreeMap<String, Vec<String>>,
+    expected: &BTreeMap<String, Vec<String>>,
+) -> String {
     let mut difference = String::new();
     for name in got.keys().chain(expected.keys()).collect::<BTreeSet<_>>() {
         let empty = Vec::new();
-        let (got, expected) = (got.get(name).unwrap_or(&empty), expected.get(name).unwrap_or(&empty));
+        let (got, expected) =
+            (got.get(name).unwrap_or(&empty), expected.get(name).unwrap_or(&empty));
         describe_difference(name, got, expected, &mut difference);
     }
     difference
 }
 
 fn describe_difference(name: &str, got: &[String], expected: &[String], to: &mut String) {
-    let Some(at) = (0..got.len().max(expected.len())).find(|&at| got.get(at) != expected.get(at)) else { return };
+    let Some(at) = (0..got.len().max(expected.len())).find(|&at| got.get(at) != expected.get(at))
+    else {
+        return;
+    };
     let shown = |lines: &[String]| {
-        let some = lines.iter().skip(at).take(3).map(|line| line.chars().take(100).collect::<String>());
+        let some =
+            lines.iter().skip(at).take(3).map(|line| line.chars().take(100).collect::<String>());
         format!("{:?}", some.collect::<Vec<_>>())
     };
-    let _ = writeln!(to, "{name}: {} lines instead of {}; from line {at} on:", got.len(), expected.len());
+    let _ = writeln!(
+        to,
+        "{name}: {} lines instead of {}; from line {at} on:",
+        got.len(),
+        expected.len()
+    );
     let _ = writeln!(to, "   got      {}\n   expected {}", shown(got), shown(expected));
 }
 
@@ -536,7 +592,10 @@ impl Drop for Tail {
 
 /// The path of the record's file below the tree.
 pub(crate) fn name_below(tree: &Path, record: &Record) -> String {
-    let below = record.path.strip_prefix(tree.as_os_str().as_bytes()).and_then(|path| path.strip_prefix(b"/"));
+    let below = record
+        .path
+        .strip_prefix(tree.as_os_str().as_bytes())
+        .and_then(|path| path.strip_prefix(b"/"));
     String::from_utf8_lossy(below.unwrap_or(&record.path)).into_owned()
 }
 

@@ -33,7 +33,8 @@ fn very_small_files_are_followed_without_waiting_for_more() {
     tail.expect(&[("newline", &[""]), ("short", &["x"]), ("byte", &["y"])]);
 }
 
-/// How often an inode number came back in a test. In memory no file system hands one out again: there the same steps are another case.
+/// How often an inode number came back in a test. In memory no file system hands one out again:
+/// there the same steps are another case.
 #[derive(Default)]
 struct Reuse {
     numbers: HashSet<u64>,
@@ -71,7 +72,10 @@ fn a_new_file_on_the_inode_of_a_deleted_one_is_read_from_0() {
             expected.extend(lines);
             tail.wait_count(expected.len());
             let file = tail.records().last().expect("a record").origin().file.clone();
-            assert!(files.insert(file.clone()), "round {round}: a second file is {file}; before: {files:?}");
+            assert!(
+                files.insert(file.clone()),
+                "round {round}: a second file is {file}; before: {files:?}"
+            );
             world.remove(&name);
         }
         tail.expect_in_order(&expected);
@@ -107,8 +111,8 @@ fn an_inode_reused_between_two_looks_is_a_new_file() {
     expect_reuse(&reuse);
 }
 
-/// Two logs whose lines end alike for longer than the mark is, and that are of equal length, exchange their names while they grow: by
-/// name and content each could be the other.
+/// Two logs whose lines end alike for longer than the mark is, and that are of equal length,
+/// exchange their names while they grow: by name and content each could be the other.
 #[test]
 fn logs_with_equal_line_ends_that_exchange_names_while_they_grow_stay_apart() {
     let world = World::new();
@@ -130,11 +134,15 @@ fn logs_with_equal_line_ends_that_exchange_names_while_they_grow_stay_apart() {
     assert_eq!(tail.warned("lost"), 0, "nothing was lost:\n{}", tail.stderr());
     for (who, inode) in ['A', 'B'].into_iter().zip(&inodes) {
         let records = tail.records();
-        let of_file = records.iter().filter(|record| record.origin().file.split('-').nth(1) == Some(inode));
+        let of_file =
+            records.iter().filter(|record| record.origin().file.split('-').nth(1) == Some(inode));
         let lines: Vec<String> = of_file.map(crate::records::Record::text).collect();
         let expected: Vec<String> = (0..rounds).map(|round| line(who, round)).collect();
         assert_eq!(lines.len(), expected.len(), "lines of {who}");
-        assert!(lines == expected, "some line of {who} came under the other's identity, or not in order");
+        assert!(
+            lines == expected,
+            "some line of {who} came under the other's identity, or not in order"
+        );
     }
 }
 
@@ -239,7 +247,10 @@ fn once_without_a_state_directory_names_no_record_like_another_run() {
     let mut seen: HashSet<(String, u64)> = HashSet::new();
     let mut take = |records: &[crate::records::Record]| {
         for record in records {
-            assert!(seen.insert((record.origin().file.clone(), record.origin().offset)), "named before: {record:?}");
+            assert!(
+                seen.insert((record.origin().file.clone(), record.origin().offset)),
+                "named before: {record:?}"
+            );
         }
     };
     take(&service.records());
@@ -252,23 +263,36 @@ fn once_without_a_state_directory_names_no_record_like_another_run() {
         let finished = world.run().json().with(&["--once"]).finish();
         assert_eq!(finished.records.len(), 3 + round, "{}", finished.stderr);
         take(&finished.records);
-        let marks: HashSet<&str> =
-            finished.records.iter().map(|record| record.origin().file.split('-').nth(3).expect("a fourth part")).collect();
+        let marks: HashSet<&str> = finished
+            .records
+            .iter()
+            .map(|record| record.origin().file.split('-').nth(3).expect("a fourth part"))
+            .collect();
         assert_eq!(marks.len(), 1, "one number for the whole run: {marks:?}");
         assert!(finished.records.iter().any(|record| record.origin().file.starts_with(&identity)));
         for record in &finished.records {
             let parts: Vec<&str> = record.origin().file.split('-').collect();
             assert!(
-                parts.len() == 4 && parts.iter().all(|part| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_hexdigit()))
+                parts.len() == 4
+                    && parts.iter().all(|part| !part.is_empty()
+                        && part.bytes().all(|byte| byte.is_ascii_hexdigit()))
             );
         }
     }
     let state = world.beside("state");
-    let finished = world.run().json().with(&["--once", "--state-dir", state.to_str().expect("UTF-8")]).finish();
-    assert!(finished.records.iter().all(|record| record.origin().file.split('-').count() == 3), "its numbers are kept");
+    let finished = world
+        .run()
+        .json()
+        .with(&["--once", "--state-dir", state.to_str().expect("UTF-8")])
+        .finish();
+    assert!(
+        finished.records.iter().all(|record| record.origin().file.split('-').count() == 3),
+        "its numbers are kept"
+    );
 }
 
-/// Records of `--once` in the output of a service are not the service's: they move none of its offsets after a crash.
+/// Records of `--once` in the output of a service are not the service's: they move none of its
+/// offsets after a crash.
 #[test]
 fn records_that_once_appended_to_the_output_of_a_service_are_none_of_its_own() {
     let world = World::new();
@@ -289,7 +313,10 @@ fn records_that_once_appended_to_the_output_of_a_service_are_none_of_its_own() {
     let once = world.run().json().with(&["--once"]).output_file(&output).start();
     assert_eq!(once.wait_exit().code(), Some(0));
     let tail = service();
-    tail.wait("all of it", || tail.records().iter().filter(|record| record.origin().file.split('-').count() == 3).count() >= 3);
+    tail.wait("all of it", || {
+        tail.records().iter().filter(|record| record.origin().file.split('-').count() == 3).count()
+            >= 3
+    });
     tail.settled();
     let own: Vec<String> = tail
         .records()

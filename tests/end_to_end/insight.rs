@@ -1,4 +1,5 @@
-//! How a running daemon does: `status`, `status FILE`, `top` and the progress line, the last two through a pseudo-terminal.
+//! How a running daemon does: `status`, `status FILE`, `top` and the progress line, the last two
+//! through a pseudo-terminal.
 
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
@@ -29,7 +30,12 @@ pub(crate) fn with_socket(world: &World, run: Run) -> Run {
 /// `manytail status ...`.
 pub(crate) fn status(world: &World, args: &[&str]) -> Output {
     let mut command = Command::new(BINARY);
-    command.arg("status").arg("--control-socket").arg(socket(world)).args(args).current_dir(world.beside("."));
+    command
+        .arg("status")
+        .arg("--control-socket")
+        .arg(socket(world))
+        .args(args)
+        .current_dir(world.beside("."));
     command.env_remove("RUNTIME_DIRECTORY").output().expect("status")
 }
 
@@ -39,11 +45,13 @@ pub(crate) fn stdout(output: &Output) -> String {
 
 /// What is known of one file.
 fn file(world: &World, path: impl AsRef<Path>) -> Value {
-    let output = status(world, &["--format", "json", path.as_ref().to_str().expect("a plain path")]);
+    let output =
+        status(world, &["--format", "json", path.as_ref().to_str().expect("a plain path")]);
     serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("no JSON: {output:?}"))
 }
 
-/// Waits until the state of a file is this one; the reason in words must hold `word`, and the exit code tell whether all is well.
+/// Waits until the state of a file is this one; the reason in words must hold `word`, and the exit
+/// code tell whether all is well.
 #[track_caller]
 fn expect_state(world: &World, path: impl AsRef<Path>, state: &str, word: &str, is_well: bool) {
     assert!(!word.is_empty(), "every reason is in every reason: name some of it");
@@ -77,18 +85,40 @@ fn status_of_a_daemon_that_keeps_up_exits_with_0_and_fits_a_screen() {
     let output = status(&world, &[]);
     let shown = stdout(&output);
     assert_eq!(output.status.code(), Some(0), "{shown}");
-    assert!(shown.lines().next().is_some_and(|line| line.contains("keeping up") && line.contains(&tail.process.0.to_string())));
+    assert!(shown.lines().next().is_some_and(
+        |line| line.contains("keeping up") && line.contains(&tail.process.0.to_string())
+    ));
     assert!(shown.lines().count() <= 24, "{shown}");
-    for subject in
-        ["inputs", "rates", "backlog", "files", "directories", "output", "delivery", "offsets", "lost", "so far", "process"]
-    {
+    for subject in [
+        "inputs",
+        "rates",
+        "backlog",
+        "files",
+        "directories",
+        "output",
+        "delivery",
+        "offsets",
+        "lost",
+        "so far",
+        "process",
+    ] {
         assert!(shown.lines().any(|line| line.starts_with(subject)), "{subject}: {shown}");
     }
-    assert!(shown.contains(world.tree.to_str().unwrap()) && shown.contains("stdout: takes records"), "{shown}");
+    assert!(
+        shown.contains(world.tree.to_str().unwrap()) && shown.contains("stdout: takes records"),
+        "{shown}"
+    );
     let output = status(&world, &["--format", "json"]);
     let json: Value = serde_json::from_slice(&output.stdout).expect("JSON");
-    assert_eq!((&json["keeps_up"], &json["status"]["about"]["pid"]), (&true.into(), &tail.process.0.into()));
-    assert_eq!(output.stdout.iter().filter(|&&byte| byte == b'\n').count(), 1, "one object on one line");
+    assert_eq!(
+        (&json["keeps_up"], &json["status"]["about"]["pid"]),
+        (&true.into(), &tail.process.0.into())
+    );
+    assert_eq!(
+        output.stdout.iter().filter(|&&byte| byte == b'\n').count(),
+        1,
+        "one object on one line"
+    );
 }
 
 #[test]
@@ -101,7 +131,13 @@ fn status_names_the_output_that_takes_nothing_and_the_files_that_wait_for_it() {
     let output = status(&world, &[]);
     assert_eq!(output.status.code(), Some(1));
     assert!(stdout(&output).contains("NOT keeping up"), "{}", stdout(&output));
-    expect_state(&world, world.at("flood.log"), "output_blocked", "the output takes nothing, for", false);
+    expect_state(
+        &world,
+        world.at("flood.log"),
+        "output_blocked",
+        "the output takes nothing, for",
+        false,
+    );
     let flooded = file(&world, world.at("flood.log"));
     let number = |key: &str| flooded[key].as_u64().unwrap_or_else(|| panic!("{key}: {flooded}"));
     assert_eq!(number("unread_bytes"), number("size") - number("offset"));
@@ -114,7 +150,9 @@ fn status_names_the_output_that_takes_nothing_and_the_files_that_wait_for_it() {
 #[test]
 fn a_file_that_new_settings_leave_out_is_told_as_left_out_and_listed() {
     let world = World::in_memory();
-    let settings = |exclude: &str| format!("[[input]]\npaths = ['{}']\nexclude = [{exclude}]\n", world.tree.display());
+    let settings = |exclude: &str| {
+        format!("[[input]]\npaths = ['{}']\nexclude = [{exclude}]\n", world.tree.display())
+    };
     let run = crate::settings::from_file(&world, &settings(""));
     world.write("a.log", "one\n");
     world.write("b.log", "two\n");
@@ -137,9 +175,11 @@ fn status_says_why_an_output_fails() {
     world.append("a.log", "one\n");
     let _tail = with_socket(&world, world.run()).output("file:/dev/full").start();
     wait_for("status to say so", || {
-        stdout(&status(&world, &[])).contains("the output file:/dev/full fails: cannot write: No space left")
+        stdout(&status(&world, &[]))
+            .contains("the output file:/dev/full fails: cannot write: No space left")
     });
-    let why = "read to its end; but the output fails (cannot write: No space left on device (os error 28)";
+    let why = "read to its end; but the output fails (cannot write: No space left on device (os \
+        error 28)";
     expect_state(&world, world.at("a.log"), "output_blocked", why, false);
     world.append("flood.log", text(&flood()));
     expect_state(
@@ -155,9 +195,16 @@ fn status_says_why_an_output_fails() {
 fn status_of_a_file_tells_that_a_stop_was_asked_for() {
     let world = World::in_memory();
     world.append("flood.log", text(&flood()));
-    let tail = with_socket(&world, world.run().with(&["--shutdown-timeout", "1min"])).blocked().start();
+    let tail =
+        with_socket(&world, world.run().with(&["--shutdown-timeout", "1min"])).blocked().start();
     answers(&world);
-    expect_state(&world, world.at("flood.log"), "output_blocked", "the output takes nothing, for", false);
+    expect_state(
+        &world,
+        world.at("flood.log"),
+        "output_blocked",
+        "the output takes nothing, for",
+        false,
+    );
     tail.signal(Signal::SIGTERM);
     expect_state(&world, world.at("flood.log"), "stopping", "nothing more is read", false);
 }
@@ -182,7 +229,10 @@ fn status_of_a_file_that_is_read_tells_offset_size_and_identity_as_records_do() 
     answers(&world);
     expect_state(&world, world.at("a.log"), "unfinished", "a last line of 6 bytes", true);
     let known = file(&world, world.at("a.log"));
-    assert_eq!((&known["offset"], &known["size"], &known["unread_bytes"]), (&4.into(), &10.into(), &6.into()));
+    assert_eq!(
+        (&known["offset"], &known["size"], &known["unread_bytes"]),
+        (&4.into(), &10.into(), &6.into())
+    );
     let record: Value = serde_json::from_slice(&tail.capture().bytes()).expect("one record");
     assert_eq!((&known["file"], &known["path"]), (&record["file"], &record["path"]));
     // From another directory, and by another name.
@@ -215,18 +265,43 @@ fn each_file_that_is_not_read_has_a_reason_that_can_be_asked_for() {
     world.symlink(world.beside("elsewhere"), "way");
     let state = world.at("state");
     let out = world.at("out.log");
-    let options = ["--include", "*.log", "--exclude", "debug*", "--exclude", "tmp/", "--state-dir", state.to_str().unwrap()];
+    let options = [
+        "--include",
+        "*.log",
+        "--exclude",
+        "debug*",
+        "--exclude",
+        "tmp/",
+        "--state-dir",
+        state.to_str().unwrap(),
+    ];
     let tail = with_socket(&world, world.run().with(&options).output_file(&out)).start();
     tail.canary_file("canary.log");
     expect_state(&world, world.at("a.log.gz"), "excluded", "is excluded by *.gz", false);
     expect_state(&world, world.at("a.out"), "not_included", "matches no --include", false);
     expect_state(&world, world.at("d/debug.log"), "excluded", "is excluded by debug*", false);
-    expect_state(&world, world.at("tmp/deep/a.log"), "excluded_directory", "/tree/tmp is excluded by tmp/", false);
+    expect_state(
+        &world,
+        world.at("tmp/deep/a.log"),
+        "excluded_directory",
+        "/tree/tmp is excluded by tmp/",
+        false,
+    );
     expect_state(&world, world.at("pipe.log"), "not_regular", "no regular file", false);
     expect_state(&world, world.at("link.log"), "link_not_followed", "--follow-symlinks", false);
-    expect_state(&world, world.at("way/a.log"), "link_not_followed", "/tree/way is a symbolic link", false);
+    expect_state(
+        &world,
+        world.at("way/a.log"),
+        "link_not_followed",
+        "/tree/way is a symbolic link",
+        false,
+    );
     expect_state(&world, world.at("out.log"), "own_output", "our own output", false);
-    let journal = std::fs::read_dir(&state).unwrap().map(|entry| entry.unwrap().path()).next().expect("a file");
+    let journal = std::fs::read_dir(&state)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .next()
+        .expect("a file");
     expect_state(&world, journal, "state_directory", "our own state directory", false);
     expect_state(&world, world.at("d"), "directory", "it is a directory", false);
     expect_state(&world, world.at("no.log"), "missing", "there is no such file", false);
@@ -259,7 +334,8 @@ fn status_tells_nothing_of_what_no_path_covers_by_whatever_way_it_is_asked_for()
     world.symlink(outside.join("file"), "d/to-file");
     world.symlink(outside.join("none"), "d/to-none");
     let _tail = with_socket(&world, world.run()).start().armed();
-    let (tree, path) = (world.at(""), |from: &Path, below: &str| format!("{}/{below}", from.display()));
+    let (tree, path) =
+        (world.at(""), |from: &Path, below: &str| format!("{}/{below}", from.display()));
     let answer = |path: &str| get(&socket(&world), &format!("/file?path={path}")).body;
     let known = |path: &str| -> Value { serde_json::from_str(&answer(path)).expect("JSON") };
     let ways = [
@@ -273,15 +349,29 @@ fn status_tells_nothing_of_what_no_path_covers_by_whatever_way_it_is_asked_for()
     for way in ways {
         let none = without_path(&known(&format!("{way}none")));
         assert_eq!(none["state"], "not_covered", "{way}");
-        for name in ["file", "pipe", "link", "directory", "a.log", "none/deeper", "file/deeper", "directory/deeper"] {
+        for name in [
+            "file",
+            "pipe",
+            "link",
+            "directory",
+            "a.log",
+            "none/deeper",
+            "file/deeper",
+            "directory/deeper",
+        ] {
             assert_eq!(without_path(&known(&format!("{way}{name}"))), none, "{way}{name}");
         }
     }
     // Below a link in the tree, and the link itself, whatever it leads to.
-    for (one, other) in [("d/way/file", "d/way/none"), ("d/way/directory/x", "d/way/none/x"), ("d/to-file", "d/to-none")] {
+    for (one, other) in [
+        ("d/way/file", "d/way/none"),
+        ("d/way/directory/x", "d/way/none/x"),
+        ("d/to-file", "d/to-none"),
+    ] {
         let (one, other) = (known(&path(&tree, one)), known(&path(&tree, other)));
         assert_eq!((&one["state"], &one["why"]), (&"link_not_followed".into(), &other["why"]));
-        let sizes = [&one, &other].map(|answer| (answer["size"].clone(), answer["modified"].clone()));
+        let sizes =
+            [&one, &other].map(|answer| (answer["size"].clone(), answer["modified"].clone()));
         assert_eq!(sizes, [(Value::Null, Value::Null), (Value::Null, Value::Null)]);
     }
     // What is below a PATH is told by any spelling of it.
@@ -315,22 +405,34 @@ fn status_does_not_tell_a_link_to_what_is_of_others_from_one_to_nothing() {
     world.mkdir("user");
     std::fs::write(world.beside("file"), "secret\n").unwrap();
     std::fs::create_dir(world.beside("directory")).unwrap();
-    for (target, name) in [("file", "file.log"), ("directory", "directory.log"), ("none", "none.log")] {
+    for (target, name) in
+        [("file", "file.log"), ("directory", "directory.log"), ("none", "none.log")]
+    {
         world.symlink(world.beside(target), format!("user/{name}"));
         std::os::unix::fs::lchown(world.at(format!("user/{name}")), Some(STRANGER), None).unwrap();
     }
     let tail = with_socket(&world, world.run().with(&["--follow-symlinks"])).start().armed();
     tail.wait("the warnings", || tail.warned("not followed") == 2);
-    let words =
-        format!("it is a symbolic link of user {STRANGER}, and does not lead to anything that this user owns: not followed");
+    let words = format!(
+        "it is a symbolic link of user {STRANGER}, and does not lead to anything that this user \
+        owns: not followed"
+    );
     let none = without_path(&file(&world, world.at("user/none.log")));
-    assert_eq!((&none["state"], &none["why"]), (&"link_not_followed".into(), &words.as_str().into()));
+    assert_eq!(
+        (&none["state"], &none["why"]),
+        (&"link_not_followed".into(), &words.as_str().into())
+    );
     for name in ["file.log", "directory.log"] {
         assert_eq!(without_path(&file(&world, world.at(format!("user/{name}")))), none, "{name}");
     }
-    let deeper = ["none.log/x", "file.log/x", "directory.log/x"].map(|name| file(&world, world.at(format!("user/{name}"))));
+    let deeper = ["none.log/x", "file.log/x", "directory.log/x"]
+        .map(|name| file(&world, world.at(format!("user/{name}"))));
     for answer in &deeper {
-        assert_eq!((&answer["state"], &answer["size"]), (&"link_not_followed".into(), &Value::Null), "{answer}");
+        assert_eq!(
+            (&answer["state"], &answer["size"]),
+            (&"link_not_followed".into(), &Value::Null),
+            "{answer}"
+        );
     }
 }
 
@@ -358,10 +460,17 @@ fn status_of_what_cannot_be_read_names_the_error() {
     let tail = with_socket(&world, world.run().user(USER)).start();
     tail.wait_said("cannot be read");
     expect_state(&world, world.at("secret.log"), "unreadable", "Permission denied", false);
-    expect_state(&world, world.at("shut/a.log"), "unreadable_directory", "/tree/shut cannot be read: Permission denied", false);
+    expect_state(
+        &world,
+        world.at("shut/a.log"),
+        "unreadable_directory",
+        "/tree/shut cannot be read: Permission denied",
+        false,
+    );
     wait_for("status to say so", || {
         let shown = stdout(&status(&world, &[]));
-        shown.contains("1 directory and 1 file cannot be read") && shown.contains("Permission denied")
+        shown.contains("1 directory and 1 file cannot be read")
+            && shown.contains("Permission denied")
     });
     assert_eq!(status(&world, &[]).status.code(), Some(1), "somebody has to look");
     world.chmod("secret.log", 0o644);
@@ -398,7 +507,8 @@ fn bytes_that_no_event_tells_of_are_found_by_asking() {
     let tail = start(&world, &["--rescan", "1h"]);
     tail.wait_count(1);
     // A write through a name outside of the tree causes no event in it.
-    let mut writer = std::fs::OpenOptions::new().append(true).open(world.beside("other-name")).unwrap();
+    let mut writer =
+        std::fs::OpenOptions::new().append(true).open(world.beside("other-name")).unwrap();
     std::io::Write::write_all(&mut writer, b"two\n").unwrap();
     expect_state(
         &world,
@@ -423,14 +533,22 @@ fn what_the_kernel_told_of_since_the_last_turn_is_not_called_unnoticed() {
     let questions = ["a.log", "new.log"].map(|name| {
         let mut stream = connect(&socket(&world));
         let path = world.at(name);
-        std::io::Write::write_all(&mut stream, format!("GET /file?path={} HTTP/1.1\r\n\r\n", path.display()).as_bytes()).unwrap();
+        std::io::Write::write_all(
+            &mut stream,
+            format!("GET /file?path={} HTTP/1.1\r\n\r\n", path.display()).as_bytes(),
+        )
+        .unwrap();
         stream
     });
     tail.go_on();
     for mut question in questions {
-        let known: Value = serde_json::from_str(&Answer::of(&read_all(&mut question)).body).expect("JSON");
+        let known: Value =
+            serde_json::from_str(&Answer::of(&read_all(&mut question)).body).expect("JSON");
         let state = known["state"].as_str().expect("a state");
-        assert!(["queued", "being_looked_at", "cooling_down", "read_to_end"].contains(&state), "{known}");
+        assert!(
+            ["queued", "being_looked_at", "cooling_down", "read_to_end"].contains(&state),
+            "{known}"
+        );
     }
 }
 
@@ -442,7 +560,11 @@ fn a_file_with_a_time_that_cannot_be_written_is_told_of() {
     let tail = start(&world, &[]);
     tail.wait_count(1);
     let path = world.at("a.log");
-    let touched = Command::new("touch").args(["-m", "-d", "@999999999999"]).arg(&path).status().expect("touch");
+    let touched = Command::new("touch")
+        .args(["-m", "-d", "@999999999999"])
+        .arg(&path)
+        .status()
+        .expect("touch");
     assert!(touched.success());
     expect_state(&world, &path, "read_to_end", "read to its end", true);
     world.append("a.log", "two\n");
@@ -460,11 +582,19 @@ fn paths_that_are_no_text_are_asked_for_and_shown_without_harm() {
     let path = world.at(name);
     let ask = |format: &str| {
         let mut command = Command::new(BINARY);
-        command.arg("status").arg("--control-socket").arg(socket(&world)).args(["--format", format]).arg(&path);
+        command
+            .arg("status")
+            .arg("--control-socket")
+            .arg(socket(&world))
+            .args(["--format", format])
+            .arg(&path);
         command.output().expect("status")
     };
     let words = stdout(&ask("text"));
-    assert!(words.contains(r"a\x1b[31m\xff &%.log") && words.contains("read to its end"), "{words}");
+    assert!(
+        words.contains(r"a\x1b[31m\xff &%.log") && words.contains("read to its end"),
+        "{words}"
+    );
     let json: Value = serde_json::from_slice(&ask("json").stdout).expect("JSON");
     assert!(json["path_bytes"].is_string(), "{json}");
 }
@@ -495,11 +625,20 @@ fn status_by_somebody_who_may_not_ask_says_who_may() {
     std::fs::set_permissions(world.beside("."), PermissionsExt::from_mode(0o755)).unwrap();
     let _tail = start(&world, &[]);
     let mut command = Command::new(BINARY);
-    command.arg("status").arg("--control-socket").arg(socket(&world)).uid(USER).gid(USER).current_dir("/");
+    command
+        .arg("status")
+        .arg("--control-socket")
+        .arg(socket(&world))
+        .uid(USER)
+        .gid(USER)
+        .current_dir("/");
     let output = command.output().expect("status");
     assert_eq!(output.status.code(), Some(3));
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(said.contains("may not be asked: Permission denied") && said.contains("group"), "{said}");
+    assert!(
+        said.contains("may not be asked: Permission denied") && said.contains("group"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -507,7 +646,9 @@ fn bad_usage_of_status_and_top_exits_with_2() {
     let world = World::new();
     assert_eq!(status(&world, &[""]).status.code(), Some(2));
     assert_eq!(status(&world, &["--format", "xml"]).status.code(), Some(2));
-    let top = |args: &[&str]| Command::new(BINARY).arg("top").args(args).stdin(Stdio::null()).output().expect("top");
+    let top = |args: &[&str]| {
+        Command::new(BINARY).arg("top").args(args).stdin(Stdio::null()).output().expect("top")
+    };
     let refused = top(&[]);
     assert_eq!(refused.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&refused.stderr).contains("manytail status"), "{refused:?}");
@@ -519,7 +660,11 @@ fn bad_usage_of_status_and_top_exits_with_2() {
 /// `manytail top` on a terminal of this size.
 fn top(world: &World, rows: u16, columns: u16) -> Terminal {
     let socket = socket(world);
-    Terminal::start(&[BINARY, "top", "--interval", "200ms", "--control-socket", socket.to_str().unwrap()], rows, columns)
+    Terminal::start(
+        &[BINARY, "top", "--interval", "200ms", "--control-socket", socket.to_str().unwrap()],
+        rows,
+        columns,
+    )
 }
 
 #[test]
@@ -534,10 +679,15 @@ fn top_shows_the_busiest_file_and_q_gives_the_terminal_back() {
     wait_for("the busiest file", || appended().contains("/busy.log"));
     let screen = terminal.contents();
     assert!(screen.starts_with("manytail 0.1.0, process "), "{screen}");
-    for word in ["keeping up", "lines/s", "FURTHEST BEHIND", "BUSIEST", "stdout: takes records", "q quits"] {
+    for word in
+        ["keeping up", "lines/s", "FURTHEST BEHIND", "BUSIEST", "stdout: takes records", "q quits"]
+    {
         assert!(screen.contains(word), "{word}: {screen}");
     }
-    assert!(screen.lines().count() <= 24 && screen.lines().all(|line| line.chars().count() <= 80), "{screen}");
+    assert!(
+        screen.lines().count() <= 24 && screen.lines().all(|line| line.chars().count() <= 80),
+        "{screen}"
+    );
     assert!(terminal.is_alternate() && terminal.is_raw());
     terminal.press(b"\x1b[A");
     terminal.press(b"q");
@@ -633,8 +783,17 @@ fn a_long_once_shows_how_far_it_is_and_clears_the_line_at_the_end() {
     let mut reader = std::fs::File::open(&output).unwrap();
     terminal.wait_for("MiB, 2 files");
     let line = terminal.contents();
-    assert!(line.contains('%') && line.contains("/s, ") && (line.contains("left") || line.contains("stalled")), "{line}");
-    assert_eq!(line.lines().filter(|line| !line.is_empty()).count(), 1, "rewritten in place: {line}");
+    assert!(
+        line.contains('%')
+            && line.contains("/s, ")
+            && (line.contains("left") || line.contains("stalled")),
+        "{line}"
+    );
+    assert_eq!(
+        line.lines().filter(|line| !line.is_empty()).count(),
+        1,
+        "rewritten in place: {line}"
+    );
     std::io::copy(&mut reader, &mut std::io::sink()).unwrap();
     assert_eq!(terminal.wait_exit(), Some(0));
     wait_for("the line to be cleared", || !terminal.contents().contains('%'));
@@ -668,16 +827,26 @@ fn there_is_no_progress_line_where_nobody_would_see_it_or_it_would_spoil_somethi
     let tail = with_socket(&world, world.run().with(&["--once"])).blocked().start();
     // JSON for a program.
     crate::world::make_fifo(&world.beside("output"));
-    let script = format!("\"$1\" run --log-format json \"$2\" > {}", world.beside("output").display());
+    let script =
+        format!("\"$1\" run --log-format json \"$2\" > {}", world.beside("output").display());
     let json = on_terminal(&world, &script);
     let reader = std::fs::File::open(world.beside("output")).unwrap();
-    wait_for("more than a second", || stdout(&status(&world, &[])).contains("has taken nothing for 2."));
+    wait_for("more than a second", || {
+        stdout(&status(&world, &[])).contains("has taken nothing for 2.")
+    });
     assert!(!tail.stderr().contains('%') && !tail.stderr().contains('\x1b'), "{}", tail.stderr());
     assert!(!json.contents().contains('%'), "{}", json.contents());
     drop(reader);
     // Records on the same terminal: a sleeping shell keeps manytail's own lines apart.
     let records = Terminal::start(
-        &["sh", "-c", "exec \"$1\" run --once --format raw \"$2\"", "sh", BINARY, world.tree.to_str().unwrap()],
+        &[
+            "sh",
+            "-c",
+            "exec \"$1\" run --once --format raw \"$2\"",
+            "sh",
+            BINARY,
+            world.tree.to_str().unwrap(),
+        ],
         24,
         80,
     );

@@ -1,4 +1,5 @@
-//! Limits of the system: descriptors, watches, instances, names; and what a hundred thousand files cost.
+//! Limits of the system: descriptors, watches, instances, names; and what a hundred thousand files
+//! cost.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -187,9 +188,12 @@ fn where_inotify_is_refused_everything_is_polled_and_that_is_reported_once() {
     if !succeeds("strace", &["-o", "/dev/null", "true"]) {
         return skip("strace does not work here");
     }
-    for (call, errno) in
-        [("inotify_init1", "ENOSYS"), ("inotify_init1", "EPERM"), ("inotify_add_watch", "ENOSYS"), ("inotify_add_watch", "EPERM")]
-    {
+    for (call, errno) in [
+        ("inotify_init1", "ENOSYS"),
+        ("inotify_init1", "EPERM"),
+        ("inotify_add_watch", "ENOSYS"),
+        ("inotify_add_watch", "EPERM"),
+    ] {
         let world = World::new();
         world.mkdir("s");
         world.write("s/a.log", "one\n");
@@ -209,11 +213,28 @@ fn where_inotify_is_refused_everything_is_polled_and_that_is_reported_once() {
         tail.expect(&expected);
         assert_eq!(tail.said("inotify"), 1, "{call}, {errno}: {}", tail.stderr());
     }
-    let doctor = ["-f", "-qq", "-o", "/dev/null", "-e", "inject=inotify_init1:error=ENOSYS", BINARY, "doctor"];
+    let doctor = [
+        "-f",
+        "-qq",
+        "-o",
+        "/dev/null",
+        "-e",
+        "inject=inotify_init1:error=ENOSYS",
+        BINARY,
+        "doctor",
+    ];
     let world = World::new();
-    let output = std::process::Command::new("strace").args(doctor).arg(&world.tree).output().expect("strace");
+    let output = std::process::Command::new("strace")
+        .args(doctor)
+        .arg(&world.tree)
+        .output()
+        .expect("strace");
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(output.status.code() == Some(1) && said.contains("refuses inotify (Function not implemented)"), "{said}");
+    assert!(
+        output.status.code() == Some(1)
+            && said.contains("refuses inotify (Function not implemented)"),
+        "{said}"
+    );
 }
 
 /// `Q-05`
@@ -224,7 +245,8 @@ fn descriptors_above_1023_work() {
     }
     let world = World::new();
     world.write("a.log", "one\n");
-    let script = "ulimit -n 4096; for ((n = 0; n < 2048; n++)); do exec {fd}</dev/null; done; exec \"$@\"";
+    let script =
+        "ulimit -n 4096; for ((n = 0; n < 2048; n++)); do exec {fd}</dev/null; done; exec \"$@\"";
     let tail = world.run().under(&["bash", "-c", script, "bash"]).start();
     tail.wait_line("one");
     assert!(tail.process.descriptors() > 2_048);
@@ -249,7 +271,8 @@ fn a_hundred_thousand_files_at_rest_cost_nothing() {
     let files = 256 * 391;
     let start = Instant::now();
     // A relative PATH: what other tests do beside this one's directory is not on its way.
-    let run = || world.run().in_directory(&world.beside("")).paths(&["tree"]).with(&["--from", "end"]);
+    let run =
+        || world.run().in_directory(&world.beside("")).paths(&["tree"]).with(&["--from", "end"]);
     let quiet = run().with(&["--rescan", "0"]).start().armed();
     let swept = run().start().armed();
     let started = start.elapsed();

@@ -51,7 +51,10 @@ fn two_writers_do_not_mix() {
         b.write_all(&line_b.as_bytes()[..5]).expect("write");
         b.write_all(format!("{}\n", &line_b[5..]).as_bytes()).expect("write");
     }
-    tail.expect_files(&BTreeMap::from([("a.log".to_owned(), lines_a), ("b.log".to_owned(), lines_b)]));
+    tail.expect_files(&BTreeMap::from([
+        ("a.log".to_owned(), lines_a),
+        ("b.log".to_owned(), lines_b),
+    ]));
 }
 
 /// `A-04`
@@ -85,8 +88,14 @@ fn a_newline_near_any_buffer_boundary_neither_merges_nor_splits() {
     for kib in [4, 8, 16, 32, 64, 128, 256, 512] {
         for shift in 0..3 {
             let name = format!("{kib}-{shift}");
-            // The newline is the last byte before the boundary, the first after it, or the one after that.
-            let lines = vec!["x".repeat((kib << 10) - 1 + shift), "next".to_owned(), String::new(), "last".to_owned()];
+            // The newline is the last byte before the boundary, the first after it, or the one
+            // after that.
+            let lines = vec![
+                "x".repeat((kib << 10) - 1 + shift),
+                "next".to_owned(),
+                String::new(),
+                "last".to_owned(),
+            ];
             world.write(&name, text(&lines));
             expected.insert(name, lines);
         }
@@ -108,7 +117,8 @@ fn lines_of_one_length_fit_any_buffer() {
     for length in [1, 2, 3, 7, 63, 64, 65, 1_023, 4_095, 4_096, 4_097, 65_535, 65_536] {
         let count = (200_000 / (length + 1)).max(20);
         let number = |number: usize| format!("{}{number}", "0".repeat(length));
-        let lines: Vec<String> = (0..count).map(number).map(|line| line[line.len() - length..].to_owned()).collect();
+        let lines: Vec<String> =
+            (0..count).map(number).map(|line| line[line.len() - length..].to_owned()).collect();
         world.write(length.to_string(), text(&lines));
         expected.insert(length.to_string(), lines);
     }
@@ -160,7 +170,11 @@ fn fragments_of_two_files_never_combine() {
     }
     world.append("b.log", "\n");
     world.append("a.log", "\n");
-    tail.expect(&[("a.log", &["one two three"]), ("b.log", &["ONE TWO THREE"]), ("busy.log", &["busy", "busy", "busy"])]);
+    tail.expect(&[
+        ("a.log", &["one two three"]),
+        ("b.log", &["ONE TWO THREE"]),
+        ("busy.log", &["busy", "busy", "busy"]),
+    ]);
 }
 
 /// `L-03`
@@ -192,7 +206,8 @@ fn a_newline_alone_after_a_delivered_piece_closes_it_with_an_empty_record() {
     tail.wait_count(1);
     world.append("a.log", "\nnext\n");
     tail.expect_in_order(&["piece", "", "next"]);
-    let got: Vec<_> = tail.records().iter().map(|record| (record.origin().offset, record.origin().eol)).collect();
+    let got: Vec<_> =
+        tail.records().iter().map(|record| (record.origin().offset, record.origin().eol)).collect();
     assert_eq!(got, [(0, false), (5, true), (6, true)]);
 }
 
@@ -269,7 +284,10 @@ fn many_unfinished_lines_come_and_go_each_for_itself() {
         world.append(format!("{number}.log"), "un");
         // Every other file gets its newline in time.
         let lines: &[&str] = if number % 2 == 0 { &["un", "finished"] } else { &["unfinished"] };
-        expected.insert(format!("{number}.log"), lines.iter().map(|&line| line.to_owned()).collect::<Vec<_>>());
+        expected.insert(
+            format!("{number}.log"),
+            lines.iter().map(|&line| line.to_owned()).collect::<Vec<_>>(),
+        );
     }
     for number in (1..200).step_by(2) {
         world.append(format!("{number}.log"), "finished\n");

@@ -14,7 +14,8 @@ fn write_beside(world: &World, name: &str, bytes: &str) {
 }
 
 fn append_beside(world: &World, name: &str, bytes: &str) {
-    let mut file = fs::OpenOptions::new().create(true).append(true).open(world.beside(name)).expect("open");
+    let mut file =
+        fs::OpenOptions::new().create(true).append(true).open(world.beside(name)).expect("open");
     file.write_all(bytes.as_bytes()).expect("append");
 }
 
@@ -97,7 +98,8 @@ fn a_link_pointed_to_another_file_delivers_the_new_one_too() {
     tail.wait_line("second 0");
     append_beside(&world, "second.log", "second 1\n");
     tail.expect(&[("a.log", &["first 0", "first 1", "second 0", "second 1"])]);
-    // The former target goes on under its own path, and under the link's once that leads to it again.
+    // The former target goes on under its own path, and under the link's once that leads to it
+    // again.
     append_beside(&world, "first.log", "first 2\n");
     tail.wait_line("first 2");
     point(&world, &world.beside("first.log"), "a.log");
@@ -141,7 +143,8 @@ fn several_links_to_one_target_deliver_it_once() {
     lines.sort();
     assert_eq!(lines, ["one", "outside one", "outside two", "two"]);
     // Stable: it goes on when one of the names goes away.
-    let used = tail.lines_by_file().into_keys().find(|name| name.starts_with("outside")).expect("a name");
+    let used =
+        tail.lines_by_file().into_keys().find(|name| name.starts_with("outside")).expect("a name");
     world.remove(used);
     tail.settled();
     append_beside(&world, "outside.log", "outside three\n");
@@ -190,7 +193,11 @@ fn a_symlinked_directory_is_followed_with_what_comes_later() {
     write_beside(&world, "elsewhere/b.log", "b\n");
     fs::create_dir(world.beside("elsewhere/new")).expect("mkdir");
     write_beside(&world, "elsewhere/new/c.log", "c\n");
-    tail.expect(&[("link/sub/a.log", &["one", "two"]), ("link/b.log", &["b"]), ("link/new/c.log", &["c"])]);
+    tail.expect(&[
+        ("link/sub/a.log", &["one", "two"]),
+        ("link/b.log", &["b"]),
+        ("link/new/c.log", &["c"]),
+    ]);
     default.settled();
     assert_eq!(default.count(), 0, "links are not followed by default");
 }
@@ -230,7 +237,8 @@ fn a_target_rotated_behind_its_link_is_followed_to_the_new_file() {
     let tail = world.run().with(&["--follow-symlinks", "--rescan", "1s"]).start().armed();
     for number in 1..5 {
         tail.wait_count(number);
-        fs::rename(world.beside("pod/0.log"), world.beside(format!("pod/0.log.{number}"))).expect("mv");
+        fs::rename(world.beside("pod/0.log"), world.beside(format!("pod/0.log.{number}")))
+            .expect("mv");
         write_beside(&world, "pod/0.log", &format!("line {number}\n"));
     }
     tail.expect_in_order(&numbered("line", 0..5));
@@ -263,7 +271,13 @@ fn a_file_with_several_hard_links_comes_once() {
     }
     world.hard_link("b.log", "d.log");
     world.append("d.log", "through d.log\n");
-    tail.expect_in_order(&["one", "through b.log", "through a.log", "through s/c.log", "through d.log"]);
+    tail.expect_in_order(&[
+        "one",
+        "through b.log",
+        "through a.log",
+        "through s/c.log",
+        "through d.log",
+    ]);
     // It lives as long as one name does.
     for name in ["a.log", "b.log", "d.log"] {
         world.remove(name);

@@ -1,9 +1,13 @@
 //! The real binary on the real kernel: one file per chapter of what a user may rely on.
 //!
-//! A test's name is the sentence that must be true; its doc comment names the case it comes from (`D-01` ...). Tests wait for
-//! conditions with a deadline. What a machine cannot do (no logrotate, not root, no user namespaces) is skipped by `world::skip`, which
-//! counts it.
-#![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "tests drive the world: clocks, threads, files")]
+//! A test's name is the sentence that must be true; its doc comment names the case it comes from
+//! (`D-01` ...). Tests wait for conditions with a deadline. What a machine cannot do (no logrotate,
+//! not root, no user namespaces) is skipped by `world::skip`, which counts it.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "tests drive the world: clocks, threads, files"
+)]
 
 mod above;
 mod backpressure;

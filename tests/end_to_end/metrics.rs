@@ -1,4 +1,5 @@
-//! Metrics: each one moves when that happens which it tells of; `promtool` accepts them; what dashboards and alerts ask for exists.
+//! Metrics: each one moves when that happens which it tells of; `promtool` accepts them; what
+//! dashboards and alerts ask for exists.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -15,13 +16,17 @@ use crate::world::{World, flood, heavy, is_root, skip, succeeds, text};
 
 /// Names of metrics, without the endings that belong to histograms.
 fn families(text: &str) -> BTreeSet<String> {
-    text.lines().filter_map(|line| Some(line.strip_prefix("# TYPE ")?.split_once(' ')?.0.to_owned())).collect()
+    text.lines()
+        .filter_map(|line| Some(line.strip_prefix("# TYPE ")?.split_once(' ')?.0.to_owned()))
+        .collect()
 }
 
 #[test]
 fn lines_records_bytes_and_files_are_counted_as_they_are_read() {
     let world = World::new();
-    let run = Metered::start(&world, world.run().with(&["--max-line-bytes", "100", "--coalesce", "0"])).armed();
+    let run =
+        Metered::start(&world, world.run().with(&["--max-line-bytes", "100", "--coalesce", "0"]))
+            .armed();
     let before = run.scrape();
     world.mkdir("d");
     let long = "x".repeat(103);
@@ -40,11 +45,17 @@ fn lines_records_bytes_and_files_are_counted_as_they_are_read() {
         "process_cpu_seconds_total",
     ];
     run.wait_grown(&before, &moved);
-    for (name, by) in [("manytail_lines_total", 3.0), ("manytail_records_total", 4.0), ("manytail_read_bytes_total", 112.0)] {
+    for (name, by) in [
+        ("manytail_lines_total", 3.0),
+        ("manytail_records_total", 4.0),
+        ("manytail_read_bytes_total", 112.0),
+    ] {
         assert_eq!(run.value(name) - before[name], by, "{name}");
     }
     world.append("d/a.log", "more\n");
-    run.wait_value("manytail_events_total{kind=\"modified\"}", |count| count > before["manytail_events_total{kind=\"modified\"}"]);
+    run.wait_value("manytail_events_total{kind=\"modified\"}", |count| {
+        count > before["manytail_events_total{kind=\"modified\"}"]
+    });
     run.wait_value("manytail_lines_total", |count| count - before["manytail_lines_total"] == 4.0);
 }
 
@@ -92,7 +103,10 @@ fn an_overflow_and_the_rescan_after_it_are_counted() {
         "manytail_rescans_total{cause=\"sweep\"}",
     ];
     run.wait_grown(&before, &moved);
-    assert_eq!(run.value("manytail_rescans_total{cause=\"overflow\"}"), run.value("manytail_overflows_total"));
+    assert_eq!(
+        run.value("manytail_rescans_total{cause=\"overflow\"}"),
+        run.value("manytail_overflows_total")
+    );
 }
 
 #[test]
@@ -120,16 +134,25 @@ fn what_is_lost_is_counted_by_its_cause() {
     run.tail.settled();
     let before = run.scrape();
     world.truncate("truncated.log", 0);
-    run.wait_grown(&before, &["manytail_truncations_total", "manytail_lost_bytes_total{cause=\"truncated\"}"]);
+    run.wait_grown(
+        &before,
+        &["manytail_truncations_total", "manytail_lost_bytes_total{cause=\"truncated\"}"],
+    );
     assert_eq!(run.value("manytail_lost_bytes_total{cause=\"truncated\"}"), 10.0);
     world.remove("deleted.log");
-    run.wait_grown(&before, &["manytail_files_deleted_unread_total", "manytail_lost_bytes_total{cause=\"deleted\"}"]);
+    run.wait_grown(
+        &before,
+        &["manytail_files_deleted_unread_total", "manytail_lost_bytes_total{cause=\"deleted\"}"],
+    );
     assert_eq!(run.value("manytail_lost_bytes_total{cause=\"deleted\"}"), 10.0);
     world.append("moved.log", "whole\nunfinished");
     run.wait_value("manytail_read_bytes_total", |bytes| bytes == 24.0);
     run.tail.settled();
     fs::rename(world.at("moved.log"), world.beside("moved.log")).expect("mv");
-    run.wait_grown(&before, &["manytail_files_moved_unread_total", "manytail_lost_bytes_total{cause=\"moved\"}"]);
+    run.wait_grown(
+        &before,
+        &["manytail_files_moved_unread_total", "manytail_lost_bytes_total{cause=\"moved\"}"],
+    );
     assert_eq!(run.value("manytail_lost_bytes_total{cause=\"moved\"}"), 10.0);
     // A writer that keeps its position leaves a hole.
     world.truncate("hole.log", 0);
@@ -147,7 +170,10 @@ fn what_is_lost_is_counted_by_its_cause() {
 fn files_that_are_started_at_their_end_as_old_ones_are_counted() {
     let world = World::new();
     world.write("old.log", "old\n");
-    world.set_modified("old.log", std::time::SystemTime::now() - std::time::Duration::from_secs(10 * 86_400));
+    world.set_modified(
+        "old.log",
+        std::time::SystemTime::now() - std::time::Duration::from_secs(10 * 86_400),
+    );
     world.write("young.log", "young\n");
     let run = Metered::start(&world, world.run().with(&["--ignore-older", "1d"]));
     run.tail.wait_line("young");
@@ -174,7 +200,8 @@ fn diagnostics_are_counted_whether_they_were_said_or_kept_back() {
         world.fifo(format!("{number}.fifo"));
     }
     let scrape = || run.scrape();
-    run.tail.wait("30 diagnostics", || names.iter().map(|name| scrape()[name]).sum::<f64>() == 30.0);
+    run.tail
+        .wait("30 diagnostics", || names.iter().map(|name| scrape()[name]).sum::<f64>() == 30.0);
     let (said, suppressed) = (scrape()[&names[0]], scrape()[&names[1]]);
     assert_eq!(said as usize, run.tail.said("not a regular file"));
     assert!(said >= 1.0 && suppressed >= 1.0, "{said} and {suppressed}");
@@ -225,16 +252,20 @@ fn while_the_output_is_blocked_unread_bytes_and_waiting_times_are_told() {
         run.wait_value(name, |value| value == 0.0);
     }
     assert!(run.value("manytail_output_blocked_seconds_total") > 1.0, "the past is not forgotten");
-    assert!(run.value("manytail_delivery_latency_seconds_sum") > 1.0, "what waited is in the latency");
-    let late =
-        run.value("manytail_delivery_latency_seconds_count") - run.value("manytail_delivery_latency_seconds_bucket{le=\"1\"}");
+    assert!(
+        run.value("manytail_delivery_latency_seconds_sum") > 1.0,
+        "what waited is in the latency"
+    );
+    let late = run.value("manytail_delivery_latency_seconds_count")
+        - run.value("manytail_delivery_latency_seconds_bucket{le=\"1\"}");
     assert!(late >= 40.0, "each file that waited is in the upper buckets: {late}");
 }
 
 #[test]
 fn files_that_cool_down_are_told_with_what_is_unread_in_them() {
     let world = World::new();
-    let run = Metered::start(&world, world.run().with(&["--coalesce", "1h", "--adaptive", "false"]));
+    let run =
+        Metered::start(&world, world.run().with(&["--coalesce", "1h", "--adaptive", "false"]));
     world.append("a.log", "one\n");
     run.tail.wait_line("one");
     world.append("a.log", "two\n");
@@ -266,7 +297,14 @@ fn an_output_that_is_down_and_comes_back_is_told() {
 fn commits_and_what_waits_for_one_are_told() {
     let world = World::new();
     let state = world.beside("state");
-    let with = |interval| world.run().with(&["--state-dir", state.to_str().expect("UTF-8"), "--commit-interval", interval]);
+    let with = |interval| {
+        world.run().with(&[
+            "--state-dir",
+            state.to_str().expect("UTF-8"),
+            "--commit-interval",
+            interval,
+        ])
+    };
     let run = Metered::start(&world, with("50ms"));
     let before = run.scrape();
     assert_eq!((before["manytail_offsets_kept"], before["process_threads"]), (1.0, 3.0));
@@ -289,19 +327,35 @@ fn commits_that_fail_are_told_until_they_work_again() {
     let world = World::new();
     let disk = world.beside("disk");
     fs::create_dir(&disk).expect("mkdir");
-    if !succeeds("mount", &["-t", "tmpfs", "-o", "size=256k", "tmpfs", disk.to_str().expect("UTF-8")]) {
+    if !succeeds(
+        "mount",
+        &["-t", "tmpfs", "-o", "size=256k", "tmpfs", disk.to_str().expect("UTF-8")],
+    ) {
         return skip("tmpfs cannot be mounted");
     }
     let state = disk.join("state");
-    let run =
-        Metered::start(&world, world.run().with(&["--state-dir", state.to_str().expect("UTF-8"), "--commit-interval", "50ms"]));
+    let run = Metered::start(
+        &world,
+        world.run().with(&[
+            "--state-dir",
+            state.to_str().expect("UTF-8"),
+            "--commit-interval",
+            "50ms",
+        ]),
+    );
     run.wait_value("manytail_commits_total", |commits| commits > 0.0);
     let filler = disk.join("filler");
     // Until not a byte more fits, also into a block that is there already.
     let told = (0..200).any(|round| {
         succeeds("sh", &["-c", &format!("cat /dev/zero >> '{}'", filler.display())]);
         for number in 0..40 {
-            world.append(format!("a file with a rather long name, so that its entry is long, too: {round} {number}.log"), "one\n");
+            world.append(
+                format!(
+                    "a file with a rather long name, so that its entry is long, too: \
+                {round} {number}.log"
+                ),
+                "one\n",
+            );
         }
         std::thread::sleep(std::time::Duration::from_millis(20));
         run.value("manytail_commit_failures_total") > 0.0
@@ -313,7 +367,10 @@ fn commits_that_fail_are_told_until_they_work_again() {
     });
     drop(run);
     succeeds("umount", &["-l", disk.to_str().expect("UTF-8")]);
-    assert!(told && removed.is_ok() && caught_up, "told {told}, removed {removed:?}, caught up {caught_up}");
+    assert!(
+        told && removed.is_ok() && caught_up,
+        "told {told}, removed {removed:?}, caught up {caught_up}"
+    );
     assert_eq!(failing, 1.0);
 }
 
@@ -325,7 +382,9 @@ fn what_cannot_be_read_or_is_never_read_is_told() {
     world.mkdir("closed");
     world.chmod("closed", 0o000);
     let directory = world.beside("run");
-    fs::create_dir(&directory).and_then(|()| fs::set_permissions(&directory, fs::Permissions::from_mode(0o777))).expect("mkdir");
+    fs::create_dir(&directory)
+        .and_then(|()| fs::set_permissions(&directory, fs::Permissions::from_mode(0o777)))
+        .expect("mkdir");
     let run = if nix::unistd::geteuid().is_root() { world.run().user(65_534) } else { world.run() };
     let run = Metered::start_in(&directory, run);
     run.wait_value("manytail_files{state=\"unreadable\"}", |files| files == 1.0);
@@ -346,7 +405,8 @@ fn directories_without_a_watch_are_told() {
         return skip("no user namespaces");
     }
     let script = format!("echo 5 > {file} && exec \"$@\"");
-    let run = Metered::start(&world, world.run().under(&["unshare", "-Ur", "sh", "-c", &script, "sh"]));
+    let run =
+        Metered::start(&world, world.run().under(&["unshare", "-Ur", "sh", "-c", &script, "sh"]));
     // What leads to the tree is watched first.
     let above = world.tree.ancestors().count() - 1;
     run.wait_value("manytail_polled_directories", |polled| polled == (21 - (5 - above)) as f64);
@@ -364,22 +424,36 @@ fn the_process_is_told_as_proc_shows_it() {
     let resident = scrape["process_resident_memory_bytes"] / 1024.0;
     assert!((resident - run.tail.process.rss_kib() as f64).abs() < 4_096.0, "{resident}");
     assert!(scrape["process_virtual_memory_bytes"] > scrape["process_resident_memory_bytes"]);
-    let now = std::time::SystemTime::now().duration_since(std::time::SystemTime::UNIX_EPOCH).expect("after 1970").as_secs_f64();
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::SystemTime::UNIX_EPOCH)
+        .expect("after 1970")
+        .as_secs_f64();
     assert!((now - 60.0..=now).contains(&scrape["process_start_time_seconds"]));
     let limit = fs::read_to_string("/proc/sys/fs/inotify/max_user_watches").expect("the limit");
     assert_eq!(scrape["manytail_watches_limit"], limit.trim().parse::<f64>().expect("a number"));
-    assert_eq!(scrape[&format!("manytail_build_info{{version=\"{}\"}}", env!("CARGO_PKG_VERSION"))], 1.0);
+    assert_eq!(
+        scrape[&format!("manytail_build_info{{version=\"{}\"}}", env!("CARGO_PKG_VERSION"))],
+        1.0
+    );
 }
 
-/// This file and two more are the table: a metric that no test there names is one that nobody has seen move.
+/// This file and two more are the table: a metric that no test there names is one that nobody has
+/// seen move.
 #[test]
 fn every_metric_is_in_a_test_that_moves_it() {
     let world = World::new();
     let run = Metered::start(&world, world.run());
-    let tests = [include_str!("metrics.rs"), include_str!("output_file.rs"), include_str!("trust.rs")].concat();
-    let is_quoted = |name: &str| ["\"", "{", "_count\"", "_sum\""].iter().any(|end| tests.contains(&format!("\"{name}{end}")));
+    let tests =
+        [include_str!("metrics.rs"), include_str!("output_file.rs"), include_str!("trust.rs")]
+            .concat();
+    let is_quoted = |name: &str| {
+        ["\"", "{", "_count\"", "_sum\""]
+            .iter()
+            .any(|end| tests.contains(&format!("\"{name}{end}")))
+    };
     let body = get(&run.socket, "/metrics").body;
-    let missing: Vec<String> = families(&body).into_iter().filter(|name| !is_quoted(name)).collect();
+    let missing: Vec<String> =
+        families(&body).into_iter().filter(|name| !is_quoted(name)).collect();
     assert_eq!(missing, Vec::<String>::new());
 }
 
@@ -393,23 +467,39 @@ fn promtool_finds_nothing_wrong_with_the_metrics() {
     let run = Metered::start(&world, world.run());
     run.tail.wait_count(1);
     let mut promtool = Command::new("promtool");
-    let started = promtool.args(["check", "metrics"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let started = promtool
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
     let mut promtool = started.expect("promtool");
-    std::io::Write::write_all(&mut promtool.stdin.take().expect("piped"), get(&run.socket, "/metrics").body.as_bytes())
-        .expect("pipe");
+    std::io::Write::write_all(
+        &mut promtool.stdin.take().expect("piped"),
+        get(&run.socket, "/metrics").body.as_bytes(),
+    )
+    .expect("pipe");
     let done = promtool.wait_with_output().expect("promtool");
-    let said = String::from_utf8_lossy(&done.stdout).into_owned() + &String::from_utf8_lossy(&done.stderr);
+    let said =
+        String::from_utf8_lossy(&done.stdout).into_owned() + &String::from_utf8_lossy(&done.stderr);
     assert!(done.status.success() && said.trim().is_empty(), "{said}");
 }
 
 fn dist(name: &str) -> String {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("dist").join(name).to_str().expect("UTF-8").to_owned()
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("dist")
+        .join(name)
+        .to_str()
+        .expect("UTF-8")
+        .to_owned()
 }
 
 /// Words that begin as our names do.
 fn names_in(text: &str) -> BTreeSet<String> {
     let words = text.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_');
-    let is_name = |word: &&str| (word.starts_with("manytail_") || word.starts_with("process_")) && !word.ends_with('_');
+    let is_name = |word: &&str| {
+        (word.starts_with("manytail_") || word.starts_with("process_")) && !word.ends_with('_')
+    };
     words.filter(is_name).map(str::to_owned).collect()
 }
 
@@ -418,8 +508,10 @@ fn dashboard_and_alerts_ask_for_nothing_that_is_not_told() {
     let world = World::new();
     let run = Metered::start(&world, world.run());
     let body = get(&run.socket, "/metrics").body;
-    let told: BTreeSet<String> =
-        samples(&body).into_keys().map(|name| name.split('{').next().unwrap_or_default().to_owned()).collect();
+    let told: BTreeSet<String> = samples(&body)
+        .into_keys()
+        .map(|name| name.split('{').next().unwrap_or_default().to_owned())
+        .collect();
     for file in ["grafana/manytail.json", "prometheus/manytail.rules.yml"] {
         let asked = names_in(&fs::read_to_string(dist(file)).expect(file));
         assert!(asked.len() > 10, "{file} asks for {asked:?}");
@@ -433,16 +525,22 @@ fn the_dashboard_is_one_that_grafana_loads() {
     let text = fs::read_to_string(dist("grafana/manytail.json")).expect("the dashboard");
     let dashboard: serde_json::Value = serde_json::from_str(&text).expect("JSON");
     let panels = dashboard["panels"].as_array().expect("panels");
-    let ids: BTreeSet<u64> = panels.iter().map(|panel| panel["id"].as_u64().expect("an id")).collect();
+    let ids: BTreeSet<u64> =
+        panels.iter().map(|panel| panel["id"].as_u64().expect("an id")).collect();
     assert_eq!(ids.len(), panels.len(), "ids are unique");
     for panel in panels.iter().filter(|panel| panel["type"] != "row") {
         let title = panel["title"].as_str().expect("a title");
         assert!(
-            panel["targets"].as_array().is_some_and(|targets| targets.iter().all(|target| target["expr"].is_string())),
+            panel["targets"]
+                .as_array()
+                .is_some_and(|targets| targets.iter().all(|target| target["expr"].is_string())),
             "{title}"
         );
         let place = &panel["gridPos"];
-        assert!(place["x"].as_u64().zip(place["w"].as_u64()).is_some_and(|(x, w)| x + w <= 24), "{title}");
+        assert!(
+            place["x"].as_u64().zip(place["w"].as_u64()).is_some_and(|(x, w)| x + w <= 24),
+            "{title}"
+        );
     }
 }
 
@@ -451,9 +549,13 @@ fn promtool_finds_nothing_wrong_with_the_alerts_and_each_fires_when_it_should() 
     if !succeeds("promtool", &["--version"]) {
         return skip("no promtool");
     }
-    for (test, file) in [("check", "prometheus/manytail.rules.yml"), ("test", "prometheus/manytail.rules.test.yml")] {
-        let done = Command::new("promtool").args([test, "rules", &dist(file)]).output().expect("promtool");
-        let said = String::from_utf8_lossy(&done.stdout).into_owned() + &String::from_utf8_lossy(&done.stderr);
+    for (test, file) in
+        [("check", "prometheus/manytail.rules.yml"), ("test", "prometheus/manytail.rules.test.yml")]
+    {
+        let done =
+            Command::new("promtool").args([test, "rules", &dist(file)]).output().expect("promtool");
+        let said = String::from_utf8_lossy(&done.stdout).into_owned()
+            + &String::from_utf8_lossy(&done.stderr);
         assert!(done.status.success(), "{file}: {said}");
     }
 }
@@ -463,7 +565,8 @@ fn promtool_finds_nothing_wrong_with_the_alerts_and_each_fires_when_it_should() 
 fn a_textfile_is_whole_whenever_it_is_read_and_tells_the_end() {
     let world = World::new();
     let path = world.beside("manytail.prom");
-    let tail = world.run().with(&["--metrics", &format!("textfile:{}", path.display())]).start().armed();
+    let tail =
+        world.run().with(&["--metrics", &format!("textfile:{}", path.display())]).start().armed();
     wait_for("the file", || path.exists());
     assert_eq!(fs::metadata(&path).expect("stat").permissions().mode() & 0o777, 0o644);
     let first = samples(&fs::read_to_string(&path).expect("read"));
@@ -472,27 +575,42 @@ fn a_textfile_is_whole_whenever_it_is_read_and_tells_the_end() {
     tail.terminate();
     let last = samples(&fs::read_to_string(&path).expect("read"));
     assert_eq!(first.len(), last.len());
-    assert!(last["manytail_lines_total"] >= 2.0 + first["manytail_lines_total"], "written once more at the end");
-    let beside: Vec<_> = fs::read_dir(world.beside("")).expect("list").map(|entry| entry.expect("entry").file_name()).collect();
+    assert!(
+        last["manytail_lines_total"] >= 2.0 + first["manytail_lines_total"],
+        "written once more at the end"
+    );
+    let beside: Vec<_> = fs::read_dir(world.beside(""))
+        .expect("list")
+        .map(|entry| entry.expect("entry").file_name())
+        .collect();
     assert_eq!(beside.len(), 2, "nothing else is left: {beside:?}");
 }
 
-/// Who may write to the directory plants links under the name that the next file might be written under.
+/// Who may write to the directory plants links under the name that the next file might be written
+/// under.
 #[test]
 fn a_textfile_writes_to_no_file_that_was_planted_beside_it() {
     let world = World::new();
     let (path, victim) = (world.beside("manytail.prom"), world.beside("victim"));
     fs::write(&victim, "kept").expect("a file");
     fs::set_permissions(&victim, fs::Permissions::from_mode(0o600)).expect("chmod");
-    let tail = world.run().with(&["--metrics", &format!("textfile:{}", path.display())]).start().armed();
+    let tail =
+        world.run().with(&["--metrics", &format!("textfile:{}", path.display())]).start().armed();
     wait_for("the file", || path.exists());
-    for suffix in [format!("{}.tmp", tail.process.0), "tmp".to_owned(), format!("tmp.{}", tail.process.0)] {
-        std::os::unix::fs::symlink(&victim, world.beside(format!("manytail.prom.{suffix}"))).expect("ln -s");
+    for suffix in
+        [format!("{}.tmp", tail.process.0), "tmp".to_owned(), format!("tmp.{}", tail.process.0)]
+    {
+        std::os::unix::fs::symlink(&victim, world.beside(format!("manytail.prom.{suffix}")))
+            .expect("ln -s");
     }
     let before = fs::metadata(&path).expect("stat").modified().expect("a time");
     tail.terminate();
-    assert!(fs::metadata(&path).expect("stat").modified().expect("a time") > before, "it was written once more at the end");
-    let mode = |path: &Path| fs::symlink_metadata(path).expect("stat").permissions().mode() & 0o7777;
+    assert!(
+        fs::metadata(&path).expect("stat").modified().expect("a time") > before,
+        "it was written once more at the end"
+    );
+    let mode =
+        |path: &Path| fs::symlink_metadata(path).expect("stat").permissions().mode() & 0o7777;
     assert_eq!((fs::read(&victim).expect("a file"), mode(&victim)), (b"kept".to_vec(), 0o600));
     assert_eq!(mode(&path), 0o644);
 }
@@ -500,7 +618,11 @@ fn a_textfile_writes_to_no_file_that_was_planted_beside_it() {
 #[test]
 fn a_textfile_inside_the_tree_is_not_followed() {
     let world = World::new();
-    let tail = world.run().with(&["--metrics", &format!("textfile:{}", world.at("manytail.prom").display())]).start().armed();
+    let tail = world
+        .run()
+        .with(&["--metrics", &format!("textfile:{}", world.at("manytail.prom").display())])
+        .start()
+        .armed();
     assert!(world.at("manytail.prom").exists());
     tail.expect(&[]);
 }
@@ -512,9 +634,14 @@ fn a_textfile_that_cannot_be_written_to_its_end_leaves_nothing_behind() {
     let directory = world.beside("collector");
     fs::create_dir(&directory).expect("mkdir");
     let uri = format!("textfile:{}", directory.join("manytail.prom").display());
-    let finished = world.run().with(&["--metrics", &uri]).shell("ulimit -f 4; exec \"$@\"").finish();
+    let finished =
+        world.run().with(&["--metrics", &uri]).shell("ulimit -f 4; exec \"$@\"").finish();
     assert_eq!(finished.status.code(), Some(1), "{}", finished.stderr);
-    assert!(finished.stderr.contains(&uri) && finished.stderr.contains("too large"), "{}", finished.stderr);
+    assert!(
+        finished.stderr.contains(&uri) && finished.stderr.contains("too large"),
+        "{}",
+        finished.stderr
+    );
     assert_eq!(fs::read_dir(&directory).expect("a directory").count(), 0);
 }
 

@@ -1,6 +1,7 @@
-//! Every option of `run` has the effect that its line in the help promises. What other chapters prove is not repeated here:
-//! `--from`, `--once`, `--ignore-older` (start_position), `--include`, `--exclude` (discovery), `--recursive` (directories),
-//! `--follow-symlinks` (links), `--max-line-bytes` (long_lines), `--partial-after` (lines), `--output` (outputs, reconnect).
+//! Every option of `run` has the effect that its line in the help promises. What other chapters
+//! prove is not repeated here: `--from`, `--once`, `--ignore-older` (start_position), `--include`,
+//! `--exclude` (discovery), `--recursive` (directories), `--follow-symlinks` (links),
+//! `--max-line-bytes` (long_lines), `--partial-after` (lines), `--output` (outputs, reconnect).
 
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -13,7 +14,10 @@ use crate::records::{Format, Record};
 use crate::world::{World, numbered, text};
 
 fn of_line(tail: &Tail, line: &str) -> Record {
-    tail.records().into_iter().find(|record| record.text() == line).unwrap_or_else(|| panic!("no record {line:?}"))
+    tail.records()
+        .into_iter()
+        .find(|record| record.text() == line)
+        .unwrap_or_else(|| panic!("no record {line:?}"))
 }
 
 /// How much later the second line was read than the first, in milliseconds.
@@ -24,17 +28,25 @@ fn milliseconds_between(tail: &Tail, first: &str, second: &str) -> i64 {
 #[test]
 fn coalesce_is_the_least_time_between_two_reads_of_a_file() {
     let world = World::new();
-    let tail = world.run().json().with(&["--coalesce", "1500ms", "--adaptive", "false"]).start().armed();
+    let tail =
+        world.run().json().with(&["--coalesce", "1500ms", "--adaptive", "false"]).start().armed();
     let start = Instant::now();
     world.append("a.log", "first\n");
     tail.wait_line("first");
-    assert!(start.elapsed() < Duration::from_millis(1_200), "the first read of a quiet file is immediate: {:?}", start.elapsed());
+    assert!(
+        start.elapsed() < Duration::from_millis(1_200),
+        "the first read of a quiet file is immediate: {:?}",
+        start.elapsed()
+    );
     world.append("a.log", "second\n");
     world.append("b.log", "another file\n");
     tail.wait_line("another file");
     tail.wait_line("second");
     assert!(milliseconds_between(&tail, "first", "second") >= 1_400);
-    assert!(milliseconds_between(&tail, "first", "another file") < 1_300, "other files do not wait");
+    assert!(
+        milliseconds_between(&tail, "first", "another file") < 1_300,
+        "other files do not wait"
+    );
     // Quiet for longer than that: immediate again.
     thread::sleep(Duration::from_millis(1_700));
     let start = Instant::now();
@@ -74,7 +86,12 @@ fn by_default_a_line_comes_within_milliseconds_though_its_file_was_just_read() {
 #[test]
 fn pace_is_the_least_time_between_two_turns() {
     let world = World::new();
-    let tail = world.run().json().with(&["--pace", "1s", "--coalesce", "0", "--adaptive", "false"]).start().armed();
+    let tail = world
+        .run()
+        .json()
+        .with(&["--pace", "1s", "--coalesce", "0", "--adaptive", "false"])
+        .start()
+        .armed();
     // A quiet system is served at once.
     thread::sleep(Duration::from_millis(1_500));
     let start = Instant::now();
@@ -105,7 +122,11 @@ fn without_pace_turns_follow_at_once() {
 #[test]
 fn pace_saves_wake_ups() {
     let world = World::new();
-    let tail = world.run().with(&["--pace", "100ms", "--coalesce", "0", "--adaptive", "false"]).start().armed();
+    let tail = world
+        .run()
+        .with(&["--pace", "100ms", "--coalesce", "0", "--adaptive", "false"])
+        .start()
+        .armed();
     tail.settled();
     let before = tail.process.switches();
     let start = Instant::now();
@@ -195,7 +216,10 @@ fn the_time_of_a_record_is_when_it_was_read_in_utc() {
     let world = World::new();
     let tail = world.run().json().shell("TZ=Asia/Tokyo exec \"$@\"").start().armed();
     let now = || {
-        let output = std::process::Command::new("date").args(["-u", "+%Y-%m-%dT%H:%M:%S"]).output().expect("date");
+        let output = std::process::Command::new("date")
+            .args(["-u", "+%Y-%m-%dT%H:%M:%S"])
+            .output()
+            .expect("date");
         String::from_utf8(output.stdout).expect("ASCII").trim().to_owned()
     };
     let before = now();
@@ -204,7 +228,10 @@ fn the_time_of_a_record_is_when_it_was_read_in_utc() {
     let after = now();
     let time = tail.records()[0].origin().time.clone();
     assert!(time.len() == 30 && time.ends_with('Z') && &time[19..20] == ".", "{time}");
-    assert!(before.as_str() <= &time[..19] && &time[..19] <= after.as_str(), "{before} {time} {after}");
+    assert!(
+        before.as_str() <= &time[..19] && &time[..19] <= after.as_str(),
+        "{before} {time} {after}"
+    );
 }
 
 #[test]
@@ -218,7 +245,8 @@ fn log_format_json_writes_one_object_per_diagnostic_on_stderr_only() {
     tail.terminate();
     assert_eq!(tail.lines(), ["one"]);
     for line in tail.stderr().lines() {
-        let value: serde_json::Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+        let value: serde_json::Value =
+            serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
         assert!(value.is_object(), "{line}");
     }
 }
@@ -236,7 +264,11 @@ fn log_level_decides_what_is_said() {
     let world = World::new();
     world.append("a.log", text(&numbered("line", 0..10)));
     let said = |level: &str| {
-        let tail = world.run().with(&["--log-level", level]).paths(&[world.tree.clone(), world.at("nowhere")]).start();
+        let tail = world
+            .run()
+            .with(&["--log-level", level])
+            .paths(&[world.tree.clone(), world.at("nowhere")])
+            .start();
         tail.wait_line("line 9");
         tail.settled();
         tail.terminate();
@@ -279,8 +311,10 @@ fn a_closed_stderr_does_no_harm() {
 fn odd_modification_times_change_nothing() {
     let world = World::new();
     let century = Duration::from_secs(86_400 * 36_525);
-    for (name, time) in [("future.log", std::time::SystemTime::now() + century), ("past.log", std::time::UNIX_EPOCH - century / 10)]
-    {
+    for (name, time) in [
+        ("future.log", std::time::SystemTime::now() + century),
+        ("past.log", std::time::UNIX_EPOCH - century / 10),
+    ] {
         world.write(name, "one\n");
         world.set_modified(name, time);
     }
@@ -314,7 +348,11 @@ fn bytes_written_by_position_at_the_end_are_delivered() {
     file.write_all_at(b"three\n", 8).expect("pwrite");
     tail.expect_in_order(&["one", "two", "three"]);
     assert_eq!(
-        crate::harness::record(Format::Json, tail.capture().bytes().split(|&byte| byte == b'\n').next().expect("a record")).line,
+        crate::harness::record(
+            Format::Json,
+            tail.capture().bytes().split(|&byte| byte == b'\n').next().expect("a record")
+        )
+        .line,
         b"one"
     );
 }

@@ -1,5 +1,5 @@
-//! The output file that is deleted, renamed or taken by two processes: records do not go where nobody looks for them, and no light is green
-//! over that.
+//! The output file that is deleted, renamed or taken by two processes: records do not go where
+//! nobody looks for them, and no light is green over that.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -96,7 +96,10 @@ fn more_than_is_kept_in_memory_is_written_again_and_the_run_comes_to_rest() {
         let world = World::in_memory();
         let (memory, output) = (Memory::new(&world), OutputFile::new(&world, Format::Raw));
         let lines = numbered(&"x".repeat(1000), 0..12_000);
-        let tail = start(&world, output.of(if has_memory { memory.run_without_commits() } else { world.run() }));
+        let tail = start(
+            &world,
+            output.of(if has_memory { memory.run_without_commits() } else { world.run() }),
+        );
         tail.settled();
         if !has_memory {
             // It is not looked at before all is written.
@@ -138,7 +141,11 @@ fn while_a_deleted_output_waits_for_a_successor_nothing_is_computed() {
     let ticks = tail.process.ticks();
     // Not a wait for something, but a look at how much happens while nothing is to be done.
     thread::sleep(Duration::from_secs(2));
-    assert!(tail.process.ticks() - ticks < 20, "{} ticks in two seconds", tail.process.ticks() - ticks);
+    assert!(
+        tail.process.ticks() - ticks < 20,
+        "{} ticks in two seconds",
+        tail.process.ticks() - ticks
+    );
     fs::create_dir(&directory).expect("mkdir");
     tail.signal(Signal::SIGHUP);
     wait_for("the lines", || output.lines().last().is_some_and(|line| line == "three"));
@@ -175,7 +182,11 @@ fn an_output_that_was_truncated_before_it_was_deleted_is_replaced() {
     world.append("a.log", text(&numbered("line", 0..100)));
     output.wait_count(100);
     memory.wait_durable(&tail);
-    fs::OpenOptions::new().write(true).open(&output.path).and_then(|file| file.set_len(0)).expect("truncate");
+    fs::OpenOptions::new()
+        .write(true)
+        .open(&output.path)
+        .and_then(|file| file.set_len(0))
+        .expect("truncate");
     fs::remove_file(&output.path).expect("rm");
     world.append("a.log", "after\n");
     output.wait_count(1);
@@ -189,11 +200,15 @@ fn a_sighup_right_after_the_output_was_deleted_leaves_no_line_behind() {
     for has_memory in [false, true] {
         let world = World::new();
         let (memory, output) = (Memory::new(&world), OutputFile::new(&world, Format::Json));
-        let tail = start(&world, output.of(if has_memory { memory.run_without_commits() } else { world.run() }));
+        let tail = start(
+            &world,
+            output.of(if has_memory { memory.run_without_commits() } else { world.run() }),
+        );
         world.append("a.log", "before\n");
         output.wait_count(1);
         expect_status(&world, 0, "keeping up");
-        // It is not looked at again while it is stopped: the next thing that it hears of is the signal, or the line.
+        // It is not looked at again while it is stopped: the next thing that it hears of is the
+        // signal, or the line.
         let deleted = File::open(&output.path).expect("open");
         tail.stop();
         fs::remove_file(&output.path).expect("rm");
@@ -207,7 +222,8 @@ fn a_sighup_right_after_the_output_was_deleted_leaves_no_line_behind() {
         world.append("a.log", "after\n");
         wait_for("both lines", || {
             let lines = output.lines();
-            lines.contains(&"between".to_owned()) && lines.last().is_some_and(|line| line == "after")
+            lines.contains(&"between".to_owned())
+                && lines.last().is_some_and(|line| line == "after")
         });
         tail.terminate();
     }
@@ -228,7 +244,8 @@ fn a_deleted_output_of_a_quiet_run_is_made_anew_by_the_next_question() {
     expect_status(&world, 0, "keeping up");
 }
 
-/// Many lines, an output that is deleted again and again, and a process that is killed again and again.
+/// Many lines, an output that is deleted again and again, and a process that is killed again and
+/// again.
 #[test]
 fn no_line_is_missing_however_often_the_output_is_deleted_and_the_process_killed() {
     for format in [Format::Json, Format::Text] {
@@ -278,8 +295,10 @@ fn no_line_is_missing_however_often_the_output_is_deleted_and_the_process_killed
         tail.terminate();
         deleted.push(output.bytes());
         for bytes in &deleted {
-            let lines: Vec<(Vec<u8>, String)> =
-                whole_records(format, bytes).iter().map(|record| (record.path.clone(), record.text())).collect();
+            let lines: Vec<(Vec<u8>, String)> = whole_records(format, bytes)
+                .iter()
+                .map(|record| (record.path.clone(), record.text()))
+                .collect();
             let unique: BTreeSet<&(Vec<u8>, String)> = lines.iter().collect();
             assert_eq!(unique.len(), lines.len(), "{format:?}: one file has no line twice");
         }
@@ -333,7 +352,9 @@ fn an_output_that_is_renamed_is_no_green_light_until_sighup_or_until_it_is_back(
     expect_status(&world, 1, "renamed, or mounted over");
     assert!(metric(&world, "manytail_output_misplaced") > 0.5);
     world.append("a.log", "two\n");
-    wait_for("the second line in the old file", || fs::read_to_string(&aside).is_ok_and(|text| text.contains("two")));
+    wait_for("the second line in the old file", || {
+        fs::read_to_string(&aside).is_ok_and(|text| text.contains("two"))
+    });
     tail.wait_said("the output file is not at its path any more");
     fs::rename(&aside, &output.path).expect("mv");
     expect_status(&world, 0, "keeping up");
@@ -371,7 +392,9 @@ fn a_sighup_that_cannot_be_obeyed_is_tried_again_and_said_until_it_is() {
         expect_status(&world, 1, "SIGHUP asked for it to be opened anew, which fails");
         assert_eq!(tail.warned("SIGHUP: the old output stays in use"), 1, "{}", tail.stderr());
         world.append("a.log", "two\n");
-        wait_for("the second line in the old file", || fs::read_to_string(&aside).is_ok_and(|text| text.contains("two")));
+        wait_for("the second line in the old file", || {
+            fs::read_to_string(&aside).is_ok_and(|text| text.contains("two"))
+        });
         fs::remove_dir(&output.path).expect("rmdir");
         wait_for("the new file", || output.path.is_file());
         world.append("a.log", "three\n");
@@ -387,7 +410,8 @@ fn a_file_that_stdout_was_redirected_to_and_that_is_deleted_stops_delivery_and_c
     let world = World::new();
     let memory = Memory::new(&world);
     let path = world.beside("stdout.txt");
-    let tail = start(&world, memory.run_without_commits().stdout(File::create(&path).expect("a file")));
+    let tail =
+        start(&world, memory.run_without_commits().stdout(File::create(&path).expect("a file")));
     world.append("a.log", "one\n");
     wait_for("the first line", || fs::read_to_string(&path).is_ok_and(|text| text.contains("one")));
     fs::remove_file(&path).expect("rm");
@@ -395,7 +419,9 @@ fn a_file_that_stdout_was_redirected_to_and_that_is_deleted_stops_delivery_and_c
     expect_status(&world, 1, "the file was deleted");
     tail.kill();
     let tail = memory.run().stdout(File::create(&path).expect("a file")).start();
-    wait_for("both lines", || fs::read_to_string(&path).is_ok_and(|text| text.contains("one") && text.contains("two")));
+    wait_for("both lines", || {
+        fs::read_to_string(&path).is_ok_and(|text| text.contains("one") && text.contains("two"))
+    });
     tail.terminate();
 }
 
@@ -464,10 +490,19 @@ fn an_output_that_somebody_truncates_is_told() {
     world.append("a.log", text(&numbered("line", 0..100)));
     output.wait_count(100);
     expect_status(&world, 0, "keeping up");
-    fs::OpenOptions::new().write(true).open(&output.path).and_then(|file| file.set_len(0)).expect("truncate");
+    fs::OpenOptions::new()
+        .write(true)
+        .open(&output.path)
+        .and_then(|file| file.set_len(0))
+        .expect("truncate");
     expect_status(&world, 0, "truncated 1 times");
     assert!((metric(&world, "manytail_output_truncations_total") - 1.0).abs() < 0.5);
-    assert_eq!(tail.warned("the output file was truncated by somebody else"), 1, "{}", tail.stderr());
+    assert_eq!(
+        tail.warned("the output file was truncated by somebody else"),
+        1,
+        "{}",
+        tail.stderr()
+    );
     world.append("a.log", "after\n");
     output.wait_count(1);
     assert_eq!(output.lines(), ["after"]);
@@ -527,7 +562,10 @@ impl Disk {
         let path = world.beside("disk");
         fs::create_dir(&path).expect("mkdir");
         let options = format!("size={size}");
-        let mounted = std::process::Command::new("mount").args(["-t", "tmpfs", "-o", &options, "tmpfs"]).arg(&path).status();
+        let mounted = std::process::Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &options, "tmpfs"])
+            .arg(&path)
+            .status();
         assert!(mounted.is_ok_and(|status| status.success()), "mount");
         Disk(path)
     }
@@ -535,7 +573,8 @@ impl Disk {
 
 impl Drop for Disk {
     fn drop(&mut self) {
-        let unmount = |path: &Path| std::process::Command::new("umount").arg("-l").arg(path).status();
+        let unmount =
+            |path: &Path| std::process::Command::new("umount").arg("-l").arg(path).status();
         assert!(unmount(&self.0).is_ok_and(|status| status.success()), "umount");
     }
 }

@@ -1,4 +1,5 @@
-//! Where records go when it is not a socket: standard output, inherited descriptors, files, FIFOs, full disks.
+//! Where records go when it is not a socket: standard output, inherited descriptors, files, FIFOs,
+//! full disks.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead, BufReader, Read};
@@ -49,7 +50,9 @@ fn the_status_flags_of_an_inherited_socket_and_file_stay_as_they_were() {
     let to_file = world.run().stdout(file.try_clone().expect("dup")).start();
     let mut line = String::new();
     BufReader::new(ours).read_line(&mut line).expect("read");
-    wait_for("the line in the file", || fs::read_to_string(world.beside("out")).expect("read").ends_with("\tone\n"));
+    wait_for("the line in the file", || {
+        fs::read_to_string(world.beside("out")).expect("read").ends_with("\tone\n")
+    });
     assert_eq!((status_flags(&theirs), status_flags(&file)), before);
     for tail in [to_socket, to_file] {
         tail.signal(Signal::SIGKILL);
@@ -79,7 +82,8 @@ fn a_pipe_that_is_non_blocking_already_is_served() {
 fn an_inherited_descriptor_other_than_stdout_can_be_the_output() {
     let world = World::new();
     world.write("a.log", "one\n");
-    let tail = world.run().with(&["--output", "fd:3"]).shell("exec \"$@\" 3>&1 1>/dev/null").start();
+    let tail =
+        world.run().with(&["--output", "fd:3"]).shell("exec \"$@\" 3>&1 1>/dev/null").start();
     tail.wait_line("one");
     world.append("a.log", "two\n");
     tail.expect(&[("a.log", &["one", "two"])]);
@@ -97,7 +101,10 @@ fn a_reader_that_goes_away_ends_the_run_quietly() {
     assert_eq!(line, "line 0\n");
     assert_eq!(tail.wait_exit().code(), Some(0), "{}", tail.stderr());
     assert_eq!(
-        tail.stderr().lines().filter(|line| line.contains("ERROR") || line.contains("WARN")).count(),
+        tail.stderr()
+            .lines()
+            .filter(|line| line.contains("ERROR") || line.contains("WARN"))
+            .count(),
         0,
         "{}",
         tail.stderr()
@@ -109,7 +116,11 @@ fn a_reader_that_goes_away_ends_the_run_quietly() {
 fn a_pipeline_into_head_ends() {
     let world = World::new();
     world.append("a.log", text(&numbered("line", 0..100_000)));
-    let tail = world.run().raw().under(&["bash", "-c", "\"$@\" | head -1; exit ${PIPESTATUS[0]}", "bash"]).start();
+    let tail = world
+        .run()
+        .raw()
+        .under(&["bash", "-c", "\"$@\" | head -1; exit ${PIPESTATUS[0]}", "bash"])
+        .start();
     assert_eq!(tail.wait_exit().code(), Some(0), "{}", tail.stderr());
     assert_eq!(tail.lines(), ["line 0"]);
 }
@@ -162,7 +173,8 @@ fn a_file_output_is_made_with_mode_0640_and_appended_to() {
     let again = world.run().output_file(&output).start();
     again.wait_count(3);
     again.settled();
-    // Without a state directory the file is read again from its beginning, and what was there is kept.
+    // Without a state directory the file is read again from its beginning, and what was there is
+    // kept.
     assert_eq!(again.lines(), ["one", "one", "two"]);
 }
 
@@ -187,10 +199,14 @@ fn sighup_reopens_a_file_output_between_two_records() {
     tail.terminate();
     let mut got = Vec::new();
     for round in 0..10 {
-        got.extend(decode_all(Format::Text, &fs::read(world.beside(format!("out.{round}"))).expect("read")));
+        got.extend(decode_all(
+            Format::Text,
+            &fs::read(world.beside(format!("out.{round}"))).expect("read"),
+        ));
     }
     got.extend(decode_all(Format::Text, &fs::read(&output).expect("read")));
-    let mut got: Vec<String> = got.iter().map(Record::text).filter(|line| !line.starts_with("canary")).collect();
+    let mut got: Vec<String> =
+        got.iter().map(Record::text).filter(|line| !line.starts_with("canary")).collect();
     assert_eq!(got.pop().as_deref(), Some("end"));
     assert!(got == lines, "{} lines instead of {}", got.len(), lines.len());
 }
@@ -215,7 +231,9 @@ fn a_fifo_given_as_a_file_is_served_as_a_pipe() {
     let reader = open_fifo(&fifo);
     let tail = world.run().raw().output(&format!("file:{}", fifo.display())).start();
     // The reader came before any writer: an end of file until there is one.
-    wait_for("the FIFO to be opened", || tail.process.open_files().iter().any(|path| path.ends_with("/fifo")));
+    wait_for("the FIFO to be opened", || {
+        tail.process.open_files().iter().any(|path| path.ends_with("/fifo"))
+    });
     let mut got = vec![0; text(&lines).len()];
     BufReader::new(reader).read_exact(&mut got).expect("read");
     assert!(got == text(&lines).as_bytes());
@@ -241,13 +259,22 @@ fn its_own_output_file_inside_the_tree_is_not_followed() {
 #[test]
 fn standard_output_redirected_into_the_tree_is_not_followed() {
     let world = World::new();
-    let output = OpenOptions::new().create(true).append(true).mode(0o644).open(world.at("out.log")).expect("open");
+    let output = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .mode(0o644)
+        .open(world.at("out.log"))
+        .expect("open");
     let tail = world.run().stdout(output).start();
     world.append("a.log", "one\n");
-    wait_for("the line", || fs::read_to_string(world.at("out.log")).expect("read").contains("\tone\n"));
+    wait_for("the line", || {
+        fs::read_to_string(world.at("out.log")).expect("read").contains("\tone\n")
+    });
     tail.settled();
     world.append("a.log", "two\n");
-    wait_for("the line", || fs::read_to_string(world.at("out.log")).expect("read").contains("\ttwo\n"));
+    wait_for("the line", || {
+        fs::read_to_string(world.at("out.log")).expect("read").contains("\ttwo\n")
+    });
     tail.settled();
     let records = decode_all(Format::Text, &fs::read(world.at("out.log")).expect("read"));
     assert_eq!(records.len(), 2, "a feedback loop");
@@ -287,7 +314,8 @@ fn on_small_disk(world: &World) -> Option<Tail> {
     let disk = world.beside("disk");
     fs::create_dir(&disk).expect("mkdir");
     let script = format!(
-        "mount -t tmpfs -o size=256k tmpfs '{0}' && head -c 131072 /dev/zero > '{0}/filler' && exec \"$@\"",
+        "mount -t tmpfs -o size=256k tmpfs '{0}' && head -c 131072 /dev/zero > '{0}/filler' && \
+        exec \"$@\"",
         disk.display()
     );
     let output = format!("file:{}/out.log", disk.display());
@@ -311,9 +339,15 @@ fn a_full_disk_tears_no_record_and_delivery_goes_on_when_there_is_room() {
     assert!(full < lines.len(), "the disk was meant to be full");
     assert!(!tail.has_exited());
     fs::remove_file(disk.join("filler")).expect("rm");
-    wait_for("the rest", || fs::read(&output).expect("read").iter().filter(|&&byte| byte == b'\n').count() >= lines.len());
+    wait_for("the rest", || {
+        fs::read(&output).expect("read").iter().filter(|&&byte| byte == b'\n').count()
+            >= lines.len()
+    });
     tail.settled();
-    let got: Vec<String> = decode_all(Format::Text, &fs::read(&output).expect("read")).iter().map(Record::text).collect();
+    let got: Vec<String> = decode_all(Format::Text, &fs::read(&output).expect("read"))
+        .iter()
+        .map(Record::text)
+        .collect();
     assert!(got == lines, "{} lines instead of {}", got.len(), lines.len());
     assert_eq!(tail.warned("out.log"), 1, "one diagnostic: {}", tail.stderr());
 }
@@ -333,7 +367,8 @@ fn an_output_that_is_always_full_is_waited_for_without_spinning() {
 #[test]
 fn an_output_file_that_cannot_be_opened_ends_the_run_with_1() {
     let world = World::new();
-    let finished = world.run().output(&format!("file:{}/no/such/out.log", world.tree.display())).finish();
+    let finished =
+        world.run().output(&format!("file:{}/no/such/out.log", world.tree.display())).finish();
     assert_eq!(finished.status.code(), Some(1));
     assert!(finished.stderr.contains("no/such/out.log"), "what and where: {}", finished.stderr);
 }
@@ -367,11 +402,13 @@ fn a_terminal_gets_the_records() {
     wait_for("the line", || String::from_utf8_lossy(&tail.capture().bytes()).contains("one\r\n"));
 }
 
-/// The messages of a stream by their lengths, as a receiver of RFC 6587 takes them: the path and the line of each.
+/// The messages of a stream by their lengths, as a receiver of RFC 6587 takes them: the path and
+/// the line of each.
 fn messages(mut bytes: &[u8]) -> Vec<(String, Vec<u8>)> {
     let mut messages = Vec::new();
     while let Some(blank) = bytes.iter().position(|&byte| byte == b' ') {
-        let len: usize = std::str::from_utf8(&bytes[..blank]).expect("digits").parse().expect("a number");
+        let len: usize =
+            std::str::from_utf8(&bytes[..blank]).expect("digits").parse().expect("a number");
         let Some(message) = bytes.get(blank + 1..blank + 1 + len) else { break };
         bytes = &bytes[blank + 1 + len..];
         let message = message.strip_suffix(b"\n").expect("a newline");
@@ -380,8 +417,10 @@ fn messages(mut bytes: &[u8]) -> Vec<(String, Vec<u8>)> {
             at.unwrap_or_else(|| panic!("no {words}: {}", message.escape_ascii())) + words.len()
         };
         assert!(message.starts_with(b"<13>1 20"), "{}", message.escape_ascii());
-        let path = message[after("path=\"")..].split(|&byte| byte == b'"').next().unwrap_or_default();
-        messages.push((String::from_utf8_lossy(path).into_owned(), message[after("\"] ")..].to_vec()));
+        let path =
+            message[after("path=\"")..].split(|&byte| byte == b'"').next().unwrap_or_default();
+        messages
+            .push((String::from_utf8_lossy(path).into_owned(), message[after("\"] ")..].to_vec()));
     }
     messages
 }
@@ -390,10 +429,15 @@ fn messages(mut bytes: &[u8]) -> Vec<(String, Vec<u8>)> {
 fn syslog_goes_to_a_socket_message_by_message_and_is_sent_again_after_a_loss() {
     use std::io::Read;
     let world = World::new();
-    let listener = std::os::unix::net::UnixListener::bind(world.beside("log.sock")).expect("a socket");
+    let listener =
+        std::os::unix::net::UnixListener::bind(world.beside("log.sock")).expect("a socket");
     let lines: Vec<String> = (0..500).map(|number| format!("{number} <13>1 \"] line")).collect();
     world.append("a.log", crate::world::text(&lines));
-    let tail = world.run().output(&format!("unix:{}", world.beside("log.sock").display())).with(&["--format", "syslog"]).start();
+    let tail = world
+        .run()
+        .output(&format!("unix:{}", world.beside("log.sock").display()))
+        .with(&["--format", "syslog"])
+        .start();
     // The first receiver goes away in the middle of a message.
     let (mut first, _) = listener.accept().expect("a connection");
     let mut start = [0; 100];
@@ -412,7 +456,8 @@ fn syslog_goes_to_a_socket_message_by_message_and_is_sent_again_after_a_loss() {
     });
     let messages = messages(&got);
     assert!(messages.iter().all(|(path, _)| path == world.at("a.log").to_str().expect("UTF-8")));
-    // What the first one's kernel had is gone with it; from a message's start on, all the rest came, in order.
+    // What the first one's kernel had is gone with it; from a message's start on, all the rest
+    // came, in order.
     let expected: Vec<&[u8]> = lines.iter().map(String::as_bytes).chain([&b"last"[..]]).collect();
     let got: Vec<&[u8]> = messages.iter().map(|(_, line)| &**line).collect();
     assert!(expected.ends_with(&got), "{} of {}", got.len(), expected.len());
@@ -422,8 +467,16 @@ fn syslog_goes_to_a_socket_message_by_message_and_is_sent_again_after_a_loss() {
 #[test]
 fn syslog_into_a_file_is_refused() {
     let world = World::new();
-    let refused = world.run().output(&format!("file:{}", world.beside("out").display())).with(&["--format", "syslog"]).finish();
+    let refused = world
+        .run()
+        .output(&format!("file:{}", world.beside("out").display()))
+        .with(&["--format", "syslog"])
+        .finish();
     assert_eq!(refused.status.code(), Some(2));
-    assert!(refused.stderr.contains("--format") && refused.stderr.contains("use json or text there"), "{}", refused.stderr);
+    assert!(
+        refused.stderr.contains("--format") && refused.stderr.contains("use json or text there"),
+        "{}",
+        refused.stderr
+    );
     assert!(!world.beside("out").exists());
 }

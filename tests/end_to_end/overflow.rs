@@ -24,7 +24,8 @@ pub(crate) fn queue_limit() -> Option<usize> {
     Some(limit)
 }
 
-/// Two files whose attributes change by turns: neighbouring events differ, so the kernel merges none, and no byte is written.
+/// Two files whose attributes change by turns: neighbouring events differ, so the kernel merges
+/// none, and no byte is written.
 struct Filler([fs::File; 2]);
 
 impl Filler {
@@ -40,7 +41,8 @@ impl Filler {
     }
 }
 
-/// An overflow was reported. Only of a process that reports it at most once per test, or the words of the second are kept back.
+/// An overflow was reported. Only of a process that reports it at most once per test, or the words
+/// of the second are kept back.
 #[track_caller]
 fn expect_overflows(tail: &Tail, count: usize) {
     tail.wait("the overflow to be reported", || tail.said("overflowed") >= count);
@@ -143,9 +145,12 @@ fn whatever_happened_to_names_during_an_overflow_is_found() {
     tail.settled();
     assert_new_lines(&tail);
     // Everything is watched again where it is now.
-    for (name, line) in
-        [("moved/sub/a.log", "live 1"), ("made/deep/er/a.log", "live 2"), ("swaps-a/sub/a.log", "live 3"), ("named.log", "live 4")]
-    {
+    for (name, line) in [
+        ("moved/sub/a.log", "live 1"),
+        ("made/deep/er/a.log", "live 2"),
+        ("swaps-a/sub/a.log", "live 3"),
+        ("named.log", "live 4"),
+    ] {
         world.append(name, format!("{line}\n"));
         tail.wait_line(line);
     }
@@ -158,14 +163,26 @@ fn whatever_happened_to_names_during_an_overflow_is_found() {
 fn assert_new_lines(tail: &Tail) {
     let mut new: Vec<String> = tail.lines().into_iter().skip(10).collect();
     new.sort();
-    let expected =
-        ["a new", "b new", "made new", "moved new", "renamed new", "replaced new", "rotated 1", "rotated 2", "stays new", "t"];
+    let expected = [
+        "a new",
+        "b new",
+        "made new",
+        "moved new",
+        "renamed new",
+        "replaced new",
+        "rotated 1",
+        "rotated 2",
+        "stays new",
+        "t",
+    ];
     assert_eq!(new, expected);
-    let order: Vec<String> = tail.lines().into_iter().filter(|line| line.starts_with("rotated ")).collect();
+    let order: Vec<String> =
+        tail.lines().into_iter().filter(|line| line.starts_with("rotated ")).collect();
     assert_eq!(order, ["rotated 1", "rotated 2"]);
 }
 
-/// "manytail reconciles by itself, in slices, while it goes on serving": lines written while it does come before it is through.
+/// "manytail reconciles by itself, in slices, while it goes on serving": lines written while it
+/// does come before it is through.
 #[test]
 fn known_files_are_served_while_an_overflow_is_reconciled() {
     let Some(limit) = queue_limit() else { return };
@@ -199,7 +216,11 @@ fn known_files_are_served_while_an_overflow_is_reconciled() {
             served_while += 1;
         }
     }
-    assert!(served_while >= 3, "of {} lines {served_while} came while the new files were still being read", live.len());
+    assert!(
+        served_while >= 3,
+        "of {} lines {served_while} came while the new files were still being read",
+        live.len()
+    );
     expected.insert("live.log".to_owned(), live);
     tail.expect_files(&expected);
 }

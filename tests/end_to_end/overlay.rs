@@ -1,6 +1,8 @@
-//! Logs on an overlay: the first change of a file that lies in a lower layer copies it up, and it stays the same file.
+//! Logs on an overlay: the first change of a file that lies in a lower layer copies it up, and it
+//! stays the same file.
 //!
-//! The overlay is mounted in a mount namespace of its own, which a helper process keeps; writers get there by that process's root.
+//! The overlay is mounted in a mount namespace of its own, which a helper process keeps; writers
+//! get there by that process's root.
 
 use std::fs::{self, OpenOptions};
 use std::io::{BufRead, BufReader, Write};
@@ -12,8 +14,14 @@ use crate::harness::{Run, Tail};
 use crate::world::{World, is_root, numbered, skip, text};
 
 /// Options of the mount, each a kind of its own.
-const KINDS: [&str; 6] =
-    ["", ",xino=off", ",index=on", ",index=on,nfs_export=on", ",metacopy=on,redirect_dir=on", ",index=on,metacopy=on"];
+const KINDS: [&str; 6] = [
+    "",
+    ",xino=off",
+    ",index=on",
+    ",index=on,nfs_export=on",
+    ",metacopy=on,redirect_dir=on",
+    ",index=on,metacopy=on",
+];
 
 struct Overlay {
     world: World,
@@ -25,7 +33,8 @@ struct Overlay {
 }
 
 impl Overlay {
-    /// An overlay with these logs in its lower layer, mounted at the tree. `None`: this machine cannot do that, which is said.
+    /// An overlay with these logs in its lower layer, mounted at the tree. `None`: this machine
+    /// cannot do that, which is said.
     fn new(options: &str, is_upper_elsewhere: bool, logs: &[(&str, &str)]) -> Option<Overlay> {
         if !is_root() {
             return None;
@@ -38,10 +47,18 @@ impl Overlay {
             fs::write(lower.join(name), content).expect("write");
         }
         let upper = if is_upper_elsewhere { "mount -t tmpfs tmpfs \"$2\" && " } else { "" };
-        let script = format!("{upper}mkdir -p \"$2/upper\" \"$2/work\" && {} && echo ready && exec cat", mount(options));
+        let script = format!(
+            "{upper}mkdir -p \"$2/upper\" \"$2/work\" && {} && echo ready && exec cat",
+            mount(options)
+        );
         let mut holder = Command::new("unshare");
         holder.args(["-m", "sh", "-c", &script, "sh"]).args([&lower, &layers, &world.tree]);
-        let mut holder = holder.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().ok()?;
+        let mut holder = holder
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .ok()?;
         let mut line = String::new();
         BufReader::new(holder.stdout.take().expect("piped")).read_line(&mut line).expect("read");
         if line != "ready\n" {
@@ -67,14 +84,19 @@ impl Overlay {
     fn run(&self) -> Run {
         let namespace = format!("--mount=/proc/{}/ns/mnt", self.holder.id());
         // The sweep would mend what events must.
-        self.world.run().json().with(&["--rescan-remote", "0"]).under(&["nsenter", &namespace, "--"])
+        self.world
+            .run()
+            .json()
+            .with(&["--rescan-remote", "0"])
+            .under(&["nsenter", &namespace, "--"])
     }
 
     fn run_with_state(&self) -> Run {
         self.run().with(&["--state-dir"]).with(&[&self.state])
     }
 
-    /// Mounts the overlay anew: it has another device number, most likely, and knows nothing of the files it had.
+    /// Mounts the overlay anew: it has another device number, most likely, and knows nothing of the
+    /// files it had.
     fn mount_again(&self) {
         let namespace = format!("--mount=/proc/{}/ns/mnt", self.holder.id());
         let script = format!("umount \"$3\" && {}", mount(&self.options));
@@ -102,10 +124,14 @@ impl Drop for Overlay {
 
 /// Of a script whose arguments are the lower layer, the directory of the upper one, and the place.
 fn mount(options: &str) -> String {
-    format!("mount -t overlay overlay -o \"lowerdir=$1,upperdir=$2/upper,workdir=$2/work{options}\" \"$3\"")
+    format!(
+        "mount -t overlay overlay -o \"lowerdir=$1,upperdir=$2/upper,workdir=$2/work{options}\" \
+        \"$3\""
+    )
 }
 
-/// Every way to change a file of the lower layer, by the name of its log; and lines that come of it.
+/// Every way to change a file of the lower layer, by the name of its log; and lines that come of
+/// it.
 fn change(overlay: &Overlay, number: usize, name: &str) -> Vec<String> {
     let path = overlay.at(name);
     match number {
@@ -130,12 +156,17 @@ fn change(overlay: &Overlay, number: usize, name: &str) -> Vec<String> {
 const CHANGES: usize = 5;
 
 fn logs() -> Vec<(String, String)> {
-    (0..CHANGES).map(|number| (format!("{number}.log"), text(&numbered(&format!("log {number} line"), 0..20)))).collect()
+    (0..CHANGES)
+        .map(|number| {
+            (format!("{number}.log"), text(&numbered(&format!("log {number} line"), 0..20)))
+        })
+        .collect()
 }
 
 fn overlay_of(options: &str, is_upper_elsewhere: bool) -> Option<Overlay> {
     let logs = logs();
-    let logs: Vec<(&str, &str)> = logs.iter().map(|(name, content)| (name.as_str(), content.as_str())).collect();
+    let logs: Vec<(&str, &str)> =
+        logs.iter().map(|(name, content)| (name.as_str(), content.as_str())).collect();
     Overlay::new(options, is_upper_elsewhere, &logs)
 }
 
@@ -149,17 +180,25 @@ fn start(run: Run, lines: usize) -> Tail {
 
 #[test]
 fn a_log_of_a_lower_layer_that_is_changed_goes_on_where_it_was() {
-    for (options, is_elsewhere) in KINDS.iter().flat_map(|&options| [(options, false), (options, true)]) {
+    for (options, is_elsewhere) in
+        KINDS.iter().flat_map(|&options| [(options, false), (options, true)])
+    {
         let Some(overlay) = overlay_of(options, is_elsewhere) else { continue };
         let tail = start(overlay.run(), CHANGES * 20);
-        let births: Vec<_> = (0..CHANGES).map(|number| overlay.birth(&format!("{number}.log"))).collect();
+        let births: Vec<_> =
+            (0..CHANGES).map(|number| overlay.birth(&format!("{number}.log"))).collect();
         let mut count = CHANGES * 20;
         for number in 0..CHANGES {
             count += change(&overlay, number, &format!("{number}.log")).len();
             tail.wait_count(count);
         }
         tail.settled();
-        assert_eq!(tail.count(), count, "{options:?} {is_elsewhere}: {:?}", &tail.lines()[CHANGES * 20..]);
+        assert_eq!(
+            tail.count(),
+            count,
+            "{options:?} {is_elsewhere}: {:?}",
+            &tail.lines()[CHANGES * 20..]
+        );
         assert_ne!(overlay.birth("0.log"), births[0], "it was copied up");
         // What is looked at again is still the same.
         fs::set_permissions(overlay.at("0.log"), fs::Permissions::from_mode(0o600)).expect("chmod");
@@ -184,9 +223,12 @@ fn a_log_that_is_copied_up_by_a_truncation_restarts_once() {
 
 #[test]
 fn logs_that_are_copied_up_while_down_go_on_also_after_another_mount() {
-    for (options, is_elsewhere) in KINDS.iter().flat_map(|&options| [(options, false), (options, true)]) {
+    for (options, is_elsewhere) in
+        KINDS.iter().flat_map(|&options| [(options, false), (options, true)])
+    {
         for is_mounted_again in [false, true] {
-            // Layers on two file systems of which one has no UUID: with the next mount, nothing tells that a file was copied from the other.
+            // Layers on two file systems of which one has no UUID: with the next mount, nothing
+            // tells that a file was copied from the other.
             if is_mounted_again && is_elsewhere {
                 continue;
             }
@@ -210,14 +252,22 @@ fn logs_that_are_copied_up_while_down_go_on_also_after_another_mount() {
             overlay.append("0.log", "last\n");
             tail.wait_line("last");
             tail.settled();
-            assert_eq!(tail.count(), CHANGES * 21 + 1, "{options:?} {is_elsewhere} {is_mounted_again}");
+            assert_eq!(
+                tail.count(),
+                CHANGES * 21 + 1,
+                "{options:?} {is_elsewhere} {is_mounted_again}"
+            );
             // Once more, with the identities as they are now.
             tail.terminate();
             let tail = overlay.run_with_state().output_file(&output).start();
             overlay.append("1.log", "after\n");
             tail.wait_line("after");
             tail.settled();
-            assert_eq!(tail.count(), CHANGES * 21 + 2, "{options:?} {is_elsewhere} {is_mounted_again}");
+            assert_eq!(
+                tail.count(),
+                CHANGES * 21 + 2,
+                "{options:?} {is_elsewhere} {is_mounted_again}"
+            );
         }
     }
 }
@@ -225,7 +275,10 @@ fn logs_that_are_copied_up_while_down_go_on_also_after_another_mount() {
 /// The inode changes, because the other name keeps the lower one.
 #[test]
 fn each_name_of_a_log_with_several_goes_on_by_itself_when_they_are_copied_up() {
-    let Some(overlay) = Overlay::new("", false, &[("a.log", &text(&numbered("line", 0..20)))]) else { return };
+    let Some(overlay) = Overlay::new("", false, &[("a.log", &text(&numbered("line", 0..20)))])
+    else {
+        return;
+    };
     // Before anybody looks at the merged directory.
     fs::hard_link(overlay.lower.join("a.log"), overlay.lower.join("b.log")).expect("ln");
     overlay.mount_again();
@@ -254,7 +307,8 @@ fn a_log_that_is_deleted_and_made_again_on_an_overlay_is_read_from_0_also_with_e
         let lines = text(&numbered("a line of this log", 0..20));
         let mut count = CHANGES * 20;
         for round in 0..10 {
-            // One that was always in the upper layer, one that was copied up, and one of the lower layer.
+            // One that was always in the upper layer, one that was copied up, and one of the lower
+            // layer.
             for name in ["upper.log", "0.log", "1.log"] {
                 if round > 0 || name != "upper.log" {
                     fs::remove_file(overlay.at(name)).expect("rm");

@@ -1,4 +1,5 @@
-//! What manytail writes itself below a PATH is never read: neither now nor after any rotation, in this run nor in a later one.
+//! What manytail writes itself below a PATH is never read: neither now nor after any rotation, in
+//! this run nor in a later one.
 
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
@@ -14,14 +15,19 @@ use crate::world::{World, numbered};
 
 /// With offsets kept, or not.
 fn with_state(world: &World, run: Run, is_kept: bool) -> Run {
-    if is_kept { run.with(&["--state-dir", world.beside("state").to_str().expect("UTF-8")]) } else { run }
+    if is_kept {
+        run.with(&["--state-dir", world.beside("state").to_str().expect("UTF-8")])
+    } else {
+        run
+    }
 }
 
 fn to_file(world: &World, name: &str, is_kept: bool) -> Tail {
     with_state(world, world.run().output_file(&world.at(name)), is_kept).start()
 }
 
-/// Appends a line to a log of its own, and waits until it is in the output: whatever was there before has been looked at by then.
+/// Appends a line to a log of its own, and waits until it is in the output: whatever was there
+/// before has been looked at by then.
 #[track_caller]
 fn deliver(world: &World, tail: &Tail, line: &str) {
     deliver_to(world, tail, &world.at("out.log"), line);
@@ -31,7 +37,9 @@ fn deliver(world: &World, tail: &Tail, line: &str) {
 fn deliver_to(world: &World, tail: &Tail, output: &Path, line: &str) {
     world.append(format!("{}.job", line.replace(' ', "-")), format!("{line}\n"));
     let record = format!("\t{line}\n");
-    wait_for(&format!("{line:?} in the output"), || fs::read_to_string(output).is_ok_and(|text| text.contains(&record)));
+    wait_for(&format!("{line:?} in the output"), || {
+        fs::read_to_string(output).is_ok_and(|text| text.contains(&record))
+    });
     tail.settled();
 }
 
@@ -43,7 +51,8 @@ fn rotate(world: &World, tail: &Tail, output: &str, to: &str) {
     wait_for("the new output", || world.at(output).exists());
 }
 
-/// How many records there are of each file, by all outputs in a directory whose names begin like this. `Err`: one is of an output.
+/// How many records there are of each file, by all outputs in a directory whose names begin like
+/// this. `Err`: one is of an output.
 fn records_of_outputs(world: &World, directory: &Path, begins: &str) -> BTreeMap<String, usize> {
     let mut records = BTreeMap::new();
     for entry in fs::read_dir(directory).expect("list") {
@@ -67,8 +76,14 @@ fn no_output_was_read(world: &World, directory: &Path, begins: &str) {
 }
 
 /// By logrotate with numbers, with `dateext`, with `extension`, and by hand.
-const ROTATED: [&str; 6] =
-    ["out.log.1", "out.log-20261128", "out-20261128.log", "out.1.log", "out.log.old", "out.log-20261128-1795860000"];
+const ROTATED: [&str; 6] = [
+    "out.log.1",
+    "out.log-20261128",
+    "out-20261128.log",
+    "out.1.log",
+    "out.log.old",
+    "out.log-20261128-1795860000",
+];
 
 #[test]
 fn a_renamed_output_is_not_read_as_a_log_in_the_same_run() {
@@ -109,7 +124,8 @@ fn outputs_that_were_rotated_before_a_restart_are_left_out_for_good() {
     }
 }
 
-/// As logrotate does it day by day: `.1` becomes `.2`, and so on, several times within a run and between runs.
+/// As logrotate does it day by day: `.1` becomes `.2`, and so on, several times within a run and
+/// between runs.
 #[test]
 fn outputs_that_are_numbered_on_and_on_are_left_out() {
     for is_kept in [false, true] {
@@ -118,7 +134,9 @@ fn outputs_that_are_numbered_on_and_on_are_left_out() {
             let tail = to_file(&world, "out.log", is_kept);
             for turn in 0..3 {
                 deliver(&world, &tail, &format!("line {round} {turn}"));
-                for number in (1..12).rev().filter(|number| world.at(format!("out.log.{number}")).exists()) {
+                for number in
+                    (1..12).rev().filter(|number| world.at(format!("out.log.{number}")).exists())
+                {
                     world.rename(format!("out.log.{number}"), format!("out.log.{}", number + 1));
                 }
                 rotate(&world, &tail, "out.log", "out.log.1");
@@ -217,10 +235,14 @@ fn files_that_the_shell_opened_for_us_are_left_out_with_their_rotations() {
         let tree = world.tree.display().to_string();
         let script = format!("exec \"$@\" >>'{tree}/out.log' 2>>'{tree}/manytail.log'");
         for round in 1..4 {
-            let tail = with_state(&world, world.run().with(&["--log-level", "debug"]), is_kept).shell(&script).start();
+            let tail = with_state(&world, world.run().with(&["--log-level", "debug"]), is_kept)
+                .shell(&script)
+                .start();
             let line = format!("line {round}");
             world.append(format!("{round}.job"), format!("{line}\n"));
-            wait_for("the line", || fs::read_to_string(world.at("out.log")).is_ok_and(|text| text.contains(&line)));
+            wait_for("the line", || {
+                fs::read_to_string(world.at("out.log")).is_ok_and(|text| text.contains(&line))
+            });
             tail.settled();
             for name in ["out.log", "manytail.log"] {
                 fs::copy(world.at(name), world.at(format!("{name}.{round}"))).expect("cp");
@@ -228,7 +250,8 @@ fn files_that_the_shell_opened_for_us_are_left_out_with_their_rotations() {
             }
             world.append(format!("{round}.job"), format!("more {round}\n"));
             wait_for("the line", || {
-                fs::read_to_string(world.at("out.log")).is_ok_and(|text| text.contains(&format!("more {round}")))
+                fs::read_to_string(world.at("out.log"))
+                    .is_ok_and(|text| text.contains(&format!("more {round}")))
             });
             tail.settled();
             tail.terminate();
@@ -245,12 +268,17 @@ fn an_output_below_a_path_that_is_a_link_is_left_out_with_its_rotations() {
         let link = world.beside("link");
         std::os::unix::fs::symlink(&world.tree, &link).expect("ln -s");
         for round in 0..2 {
-            let run = world.run().paths(&[link.join("."), world.tree.clone()]).output_file(&link.join("out.log"));
+            let run = world
+                .run()
+                .paths(&[link.join("."), world.tree.clone()])
+                .output_file(&link.join("out.log"));
             let tail = with_state(&world, run, is_kept).start();
             let line = format!("line {round}");
             world.append(format!("{round}.job"), format!("{line}\n"));
-            let is_there =
-                |line: &str| fs::read_to_string(world.at("out.log")).is_ok_and(|text| text.contains(&format!("\t{line}\n")));
+            let is_there = |line: &str| {
+                fs::read_to_string(world.at("out.log"))
+                    .is_ok_and(|text| text.contains(&format!("\t{line}\n")))
+            };
             wait_for("the line", || is_there(&line));
             rotate(&world, &tail, "out.log", &format!("out.log.{}", round + 1));
             world.append(format!("{round}.job"), format!("more {round}\n"));
@@ -258,9 +286,15 @@ fn an_output_below_a_path_that_is_a_link_is_left_out_with_its_rotations() {
             tail.settled();
             tail.terminate();
         }
-        let all: String =
-            ["out.log", "out.log.1", "out.log.2"].map(|name| fs::read_to_string(world.at(name)).expect("read")).concat();
-        assert!(all.contains("0.job\tline 0") && !all.contains("out.log\t") && !all.contains("out.log.1\t"), "{all}");
+        let all: String = ["out.log", "out.log.1", "out.log.2"]
+            .map(|name| fs::read_to_string(world.at(name)).expect("read"))
+            .concat();
+        assert!(
+            all.contains("0.job\tline 0")
+                && !all.contains("out.log\t")
+                && !all.contains("out.log.1\t"),
+            "{all}"
+        );
     }
 }
 
@@ -282,7 +316,12 @@ fn what_a_metrics_file_leaves_behind_is_not_read() {
 fn the_output_of_another_manytail_is_followed() {
     let world = World::new();
     fs::create_dir(world.beside("jobs")).expect("mkdir");
-    let other = world.run().raw().paths(&[world.beside("jobs")]).output_file(&world.at("other.log")).start();
+    let other = world
+        .run()
+        .raw()
+        .paths(&[world.beside("jobs")])
+        .output_file(&world.at("other.log"))
+        .start();
     let tail = with_state(&world, world.run().output_file(&world.at("out.log")), true).start();
     fs::write(world.beside("jobs/a"), "one\n").expect("write");
     tail.wait_line("one");
@@ -301,8 +340,15 @@ fn the_output_of_another_manytail_is_followed() {
 #[test]
 fn logs_beside_the_output_whose_names_begin_like_its_name_are_followed() {
     let world = World::new();
-    let names =
-        ["jobs.out.alice", "jobs.out.1234567", "jobs-7.out", "jobs.out-summary", "jobs.out2", "jobs.7654321.out", "jobs.err"];
+    let names = [
+        "jobs.out.alice",
+        "jobs.out.1234567",
+        "jobs-7.out",
+        "jobs.out-summary",
+        "jobs.out2",
+        "jobs.7654321.out",
+        "jobs.err",
+    ];
     for name in names {
         world.write(name, format!("of {name}\n"));
     }
@@ -311,7 +357,10 @@ fn logs_beside_the_output_whose_names_begin_like_its_name_are_followed() {
     tail.wait_count(names.len());
     tail.settled();
     let lines = tail.lines_by_file();
-    assert_eq!(lines.keys().map(String::as_str).collect::<std::collections::BTreeSet<_>>(), names.into_iter().collect());
+    assert_eq!(
+        lines.keys().map(String::as_str).collect::<std::collections::BTreeSet<_>>(),
+        names.into_iter().collect()
+    );
     assert_eq!(tail.warned("jobs.out.7"), 1, "{}", tail.stderr());
     tail.terminate();
     // A log that an earlier run followed stays one, whatever the output is called today.
@@ -331,7 +380,10 @@ fn status_tells_that_a_file_is_a_rotated_output_and_its_end_is_no_loss() {
         let world = World::new();
         let socket = world.beside("control.sock");
         let run = || {
-            let run = world.run().output_file(&world.at("out.log")).with(&["--control-socket", socket.to_str().expect("UTF-8")]);
+            let run = world
+                .run()
+                .output_file(&world.at("out.log"))
+                .with(&["--control-socket", socket.to_str().expect("UTF-8")]);
             with_state(&world, run, is_kept).start()
         };
         let state = |name: &str| -> (Value, Value) {
@@ -373,14 +425,26 @@ fn offsets_lists_an_output_without_an_offset_and_forgets_it() {
     let offsets = |arguments: &[&str]| {
         let mut command = std::process::Command::new(crate::harness::BINARY);
         crate::harness::remove_settings(&mut command);
-        let output = command.arg("offsets").args(arguments).arg("--state-dir").arg(world.beside("state")).output().expect("start");
+        let output = command
+            .arg("offsets")
+            .args(arguments)
+            .arg("--state-dir")
+            .arg(world.beside("state"))
+            .output()
+            .expect("start");
         (output.status.code(), String::from_utf8(output.stdout).expect("UTF-8"))
     };
     let (code, list) = offsets(&["list"]);
-    assert!(code == Some(0) && list.lines().any(|line| line.starts_with("-\t") && line.ends_with(&old)), "{list}");
+    assert!(
+        code == Some(0) && list.lines().any(|line| line.starts_with("-\t") && line.ends_with(&old)),
+        "{list}"
+    );
     let (code, verified) = offsets(&["verify"]);
     assert!(code == Some(0) && verified.contains("truncated 0"), "{verified}");
     assert_eq!(offsets(&["forget", &old]).0, Some(0));
-    let tail = with_state(&world, world.run().output_file(&world.beside("elsewhere")), true).start();
-    tail.wait("the former output to be read", || tail.lines_by_file().get("archive/old").is_some_and(|lines| lines.len() >= 3));
+    let tail =
+        with_state(&world, world.run().output_file(&world.beside("elsewhere")), true).start();
+    tail.wait("the former output to be read", || {
+        tail.lines_by_file().get("archive/old").is_some_and(|lines| lines.len() >= 3)
+    });
 }

@@ -1,4 +1,5 @@
-//! Whose links are followed, and whose files are read: root makes things for three users, and none of them gets at what is another's.
+//! Whose links are followed, and whose files are read: root makes things for three users, and none
+//! of them gets at what is another's.
 
 use std::fs::{self, OpenOptions};
 use std::io::Write;
@@ -20,7 +21,8 @@ const SECRET: &str = "secret";
 
 fn append(path: &Path, line: &str) {
     let file = OpenOptions::new().create(true).append(true).open(path);
-    writeln!(file.unwrap_or_else(|error| panic!("{}: {error}", path.display())), "{line}").expect("append");
+    writeln!(file.unwrap_or_else(|error| panic!("{}: {error}", path.display())), "{line}")
+        .expect("append");
 }
 
 /// A file of a user.
@@ -80,7 +82,12 @@ fn a_link_is_followed_if_root_made_it_or_its_owner_owns_what_it_leads_to() {
     write(ALICE, &beside("alice/through.log"), "through");
     link(ALICE, beside("middle/through.log"), &world.at("through.log"));
     let tail = follow(&world);
-    tail.expect(&[("chain.log", &["own"]), ("root.log", &["of root"]), ("d/in-d.log", &["in d"]), ("through.log", &["through"])]);
+    tail.expect(&[
+        ("chain.log", &["own"]),
+        ("root.log", &["of root"]),
+        ("d/in-d.log", &["in d"]),
+        ("through.log", &["through"]),
+    ]);
     append(&beside("alice/own.log"), "more");
     append(&beside("alice/d/in-d.log"), "more in d");
     tail.expect(&[
@@ -98,7 +105,8 @@ fn a_link_of_one_user_to_what_is_of_another_is_left_out_with_one_warning() {
     let beside = |name: &str| world.beside(name);
     make_directory(MALLORY, &beside("mallory"));
     write(MALLORY, &beside("mallory/m.log"), "of mallory");
-    // To a file, a directory, through a link of somebody else's at the end and in the middle, and through one of theirs.
+    // To a file, a directory, through a link of somebody else's at the end and in the middle, and
+    // through one of theirs.
     link(MALLORY, beside("secrets/s.log"), &world.at("file.log"));
     link(MALLORY, beside("alice/a.log"), &world.at("alice.log"));
     link(MALLORY, beside("secrets"), &world.at("directory"));
@@ -119,14 +127,25 @@ fn a_link_of_one_user_to_what_is_of_another_is_left_out_with_one_warning() {
         tail.settled();
     }
     tail.expect(&[("plain.log", &["plain"])]);
-    for name in ["file.log", "alice.log", "directory", "chain.log", "middle.log", "root-middle.log", "foreign.log"] {
+    for name in [
+        "file.log",
+        "alice.log",
+        "directory",
+        "chain.log",
+        "middle.log",
+        "root-middle.log",
+        "foreign.log",
+    ] {
         let warnings = tail.warned(&format!("/tree/{name}\""));
         assert_eq!(warnings, 1, "{name}: {}", tail.stderr());
     }
     assert!(tail.stderr().contains("owner=2002 target_owner=0"), "{}", tail.stderr());
     let watched = tail.process.watched_inodes();
     let secrets = fs::metadata(beside("secrets")).expect("stat").ino();
-    assert!(!watched.contains(&secrets), "a directory behind a link that may not be followed is watched");
+    assert!(
+        !watched.contains(&secrets),
+        "a directory behind a link that may not be followed is watched"
+    );
 }
 
 #[test]
@@ -216,7 +235,8 @@ fn what_takes_the_place_of_a_links_target_is_followed_only_if_it_is_its_owners()
     nothing_secret(&tail);
 }
 
-/// A directory of a user's outside of the tree, to which their link leads, and what is exchanged for it: their link to root's.
+/// A directory of a user's outside of the tree, to which their link leads, and what is exchanged
+/// for it: their link to root's.
 #[test]
 fn a_link_whose_target_is_exchanged_in_a_loop_leads_nobody_to_what_is_of_another() {
     let Some(world) = world() else { return };
@@ -226,8 +246,10 @@ fn a_link_whose_target_is_exchanged_in_a_loop_leads_nobody_to_what_is_of_another
     write(MALLORY, &mallory.join("d/s.log"), "mine");
     write(MALLORY, &mallory.join("d/pipe.log"), "mine");
     link(MALLORY, world.beside("secrets"), &mallory.join("trap"));
-    nix::unistd::mkfifo(&world.beside("secrets/pipe.log"), nix::sys::stat::Mode::S_IRWXU).expect("mkfifo");
-    // One link to the directory, one to a file in it, and one that is itself exchanged for a link to root's.
+    nix::unistd::mkfifo(&world.beside("secrets/pipe.log"), nix::sys::stat::Mode::S_IRWXU)
+        .expect("mkfifo");
+    // One link to the directory, one to a file in it, and one that is itself exchanged for a link
+    // to root's.
     link(MALLORY, mallory.join("d"), &world.at("directory"));
     link(MALLORY, mallory.join("d/s.log"), &world.at("file.log"));
     link(MALLORY, mallory.join("d"), &world.at("one"));
@@ -235,7 +257,8 @@ fn a_link_whose_target_is_exchanged_in_a_loop_leads_nobody_to_what_is_of_another
     let tail = world.run().with(&["--follow-symlinks", "--rescan", "50ms"]).start();
     tail.wait_line("mine");
     let exchange = |one: PathBuf, other: PathBuf| {
-        renameat2(AT_FDCWD, &one, AT_FDCWD, &other, RenameFlags::RENAME_EXCHANGE).expect("mv --exchange");
+        renameat2(AT_FDCWD, &one, AT_FDCWD, &other, RenameFlags::RENAME_EXCHANGE)
+            .expect("mv --exchange");
     };
     let secrets = fs::metadata(world.beside("secrets")).expect("stat").ino();
     let (is_over, is_opened) = (AtomicBool::new(false), AtomicBool::new(false));
@@ -250,10 +273,12 @@ fn a_link_whose_target_is_exchanged_in_a_loop_leads_nobody_to_what_is_of_another
             }
         });
         scope.spawn(|| {
-            // Who opens a FIFO to write, and does not wait, finds out whether somebody has it open to read.
+            // Who opens a FIFO to write, and does not wait, finds out whether somebody has it open
+            // to read.
             let pipe = world.beside("secrets/pipe.log");
             while !is_over.load(Ordering::Relaxed) {
-                let opened = OpenOptions::new().write(true).custom_flags(nix::libc::O_NONBLOCK).open(&pipe);
+                let opened =
+                    OpenOptions::new().write(true).custom_flags(nix::libc::O_NONBLOCK).open(&pipe);
                 is_opened.fetch_or(opened.is_ok(), Ordering::Relaxed);
                 thread::yield_now();
             }
@@ -288,7 +313,8 @@ fn a_link_into_proc_is_never_followed() {
     let world_file = world.beside("secrets/s.log");
     let held = fs::File::open(&world_file).expect("open");
     // One that a program of root's holds open, and the process itself.
-    let of_this = format!("/proc/{}/fd/{}", std::process::id(), std::os::fd::AsRawFd::as_raw_fd(&held));
+    let of_this =
+        format!("/proc/{}/fd/{}", std::process::id(), std::os::fd::AsRawFd::as_raw_fd(&held));
     symlink(of_this, world.at("fd.log")).expect("ln -s");
     symlink("/proc/self/environ", world.at("environ.log")).expect("ln -s");
     symlink("/proc/self/cwd", world.at("cwd")).expect("ln -s");
@@ -309,10 +335,17 @@ fn all_links_are_followed_by_whoever_says_so_twice() {
     for command in ["run", "check", "doctor"] {
         let mut refused = Command::new(BINARY);
         remove_settings(&mut refused);
-        let output = refused.args([command, "--follow-symlinks=any"]).arg(&world.tree).output().expect("start");
+        let output = refused
+            .args([command, "--follow-symlinks=any"])
+            .arg(&world.tree)
+            .output()
+            .expect("start");
         let said = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(2), "{command}: {said}");
-        assert!(said.contains("CAP_DAC_READ_SEARCH") && said.contains("any-privileged"), "{command}: {said}");
+        assert!(
+            said.contains("CAP_DAC_READ_SEARCH") && said.contains("any-privileged"),
+            "{command}: {said}"
+        );
     }
     let settings = world.beside("manytail.toml");
     let check = |text: &str| {
@@ -349,7 +382,11 @@ fn with_same_owner_a_hard_link_to_a_file_of_another_user_is_left_out() {
     fs::hard_link(world.beside("secrets/s.log"), world.at("mallory/deep/s.log")).expect("ln");
     // Written by others, in a directory of somebody's.
     write(0, &world.at("alice/of-root.log"), SECRET);
-    let tail = world.run().with(&["--same-owner", "--follow-symlinks", "--rescan", "100ms"]).start().armed();
+    let tail = world
+        .run()
+        .with(&["--same-owner", "--follow-symlinks", "--rescan", "100ms"])
+        .start()
+        .armed();
     tail.wait_line("of mallory");
     tail.wait_line("top");
     // A link that somebody else made to it does not keep it from being read.
@@ -365,7 +402,12 @@ fn with_same_owner_a_hard_link_to_a_file_of_another_user_is_left_out() {
     // What is given to the right user is read.
     chown(world.at("alice/of-root.log"), Some(ALICE), None).expect("chown");
     tail.wait_line(SECRET);
-    assert_eq!(tail.lines_by_file().get("alice/of-root.log").map(Vec::len), Some(1), "{:?}", tail.lines_by_file());
+    assert_eq!(
+        tail.lines_by_file().get("alice/of-root.log").map(Vec::len),
+        Some(1),
+        "{:?}",
+        tail.lines_by_file()
+    );
 }
 
 #[test]
@@ -384,10 +426,19 @@ fn hard_links_to_files_of_others_are_warned_of_where_anybody_can_make_them() {
     assert_eq!(tail.said("fs.protected_hardlinks"), 0);
     let doctor = |options: &[&str]| {
         let mut command = Command::new(under[0]);
-        command.args(&under[1..]).arg(BINARY).arg("doctor").args(options).arg(&world.tree).env_remove("STATE_DIRECTORY");
+        command
+            .args(&under[1..])
+            .arg(BINARY)
+            .arg("doctor")
+            .args(options)
+            .arg(&world.tree)
+            .env_remove("STATE_DIRECTORY");
         String::from_utf8(command.output().expect("it runs").stdout).expect("UTF-8")
     };
     let shown = doctor(&[]);
-    assert!(shown.contains("hard links: ") && shown.contains("fs.protected_hardlinks = 1"), "{shown}");
+    assert!(
+        shown.contains("hard links: ") && shown.contains("fs.protected_hardlinks = 1"),
+        "{shown}"
+    );
     assert!(!doctor(&["--same-owner"]).contains("hard links"));
 }

@@ -1,5 +1,5 @@
-//! What is installed beside the binary: manual pages, completions, unit, limits, rotation rules, example settings.
-//! `scripts/package-test` installs all of it; here is what can be shown without.
+//! What is installed beside the binary: manual pages, completions, unit, limits, rotation rules,
+//! example settings. `scripts/package-test` installs all of it; here is what can be shown without.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -18,14 +18,23 @@ fn dist(name: &str) -> PathBuf {
 }
 
 fn printed(arguments: &[&str]) -> Vec<u8> {
-    let output = Command::new(BINARY).args(arguments).stdin(Stdio::null()).output().expect("the binary runs");
+    let output = Command::new(BINARY)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .output()
+        .expect("the binary runs");
     assert!(output.status.success() && output.stderr.is_empty(), "{arguments:?}: {output:?}");
     output.stdout
 }
 
 /// What `program` says, fed with `input`; nothing, and a word, when it is not installed.
 fn tool(program: &str, arguments: &[&str], input: &[u8]) -> Option<Output> {
-    let child = Command::new(program).args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let child = Command::new(program)
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
     let Ok(mut child) = child else {
         skip(&format!("{program} is not installed"));
         return None;
@@ -37,8 +46,13 @@ fn tool(program: &str, arguments: &[&str], input: &[u8]) -> Option<Output> {
 
 #[track_caller]
 fn assert_good(what: &str, output: &Output) {
-    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success() && stderr.is_empty(), "{what}: {}\n{stdout}{stderr}", output.status);
+    let (stdout, stderr) =
+        (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success() && stderr.is_empty(),
+        "{what}: {}\n{stdout}{stderr}",
+        output.status
+    );
 }
 
 #[test]
@@ -47,7 +61,11 @@ fn mandoc_has_nothing_to_say_of_the_manual_pages() {
         let page = printed(&["man", name]);
         if let Some(output) = tool("mandoc", &["-T", "lint", "-W", "warning"], &page) {
             assert_good(name, &output);
-            assert!(output.stdout.is_empty(), "{name}: {}", String::from_utf8_lossy(&output.stdout));
+            assert!(
+                output.stdout.is_empty(),
+                "{name}: {}",
+                String::from_utf8_lossy(&output.stdout)
+            );
         }
     }
 }
@@ -67,7 +85,11 @@ fn bash_offers(words: &[&str]) -> Option<Vec<String>> {
     let mut script = printed(&["completions", "bash"]);
     let (last, before) = (words[words.len() - 1], words[words.len() - 2]);
     writeln!(script, "\nCOMP_WORDS=({}); COMP_CWORD={}", words.join(" "), words.len() - 1).unwrap();
-    writeln!(script, "_manytail manytail '{last}' '{before}'; printf '%s\\n' \"${{COMPREPLY[@]}}\"").unwrap();
+    writeln!(
+        script,
+        "_manytail manytail '{last}' '{before}'; printf '%s\\n' \"${{COMPREPLY[@]}}\""
+    )
+    .unwrap();
     let output = tool("bash", &[], &script)?;
     assert_good("bash", &output);
     Some(String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect())
@@ -100,10 +122,17 @@ fn a_page_that_nobody_reads_to_its_end_is_no_failure() {
 #[test]
 fn a_text_that_cannot_be_written_is_a_failure() {
     let full = fs::OpenOptions::new().write(true).open("/dev/full").expect("/dev/full");
-    let output = Command::new(BINARY).args(["completions", "bash"]).stdout(full).output().expect("the binary runs");
+    let output = Command::new(BINARY)
+        .args(["completions", "bash"])
+        .stdout(full)
+        .output()
+        .expect("the binary runs");
     assert_eq!(output.status.code(), Some(1));
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(said.starts_with("manytail: cannot write to stdout") && said.lines().count() == 1, "{said}");
+    assert!(
+        said.starts_with("manytail: cannot write to stdout") && said.lines().count() == 1,
+        "{said}"
+    );
 }
 
 /// The unit as it would be installed, but with the binary of this build.
@@ -121,7 +150,9 @@ fn systemd_finds_no_mistake_in_the_unit_and_an_exposure_of_at_most_2() {
     let unit = unit(&world);
     let unit = unit.to_str().expect("UTF-8");
     // The threshold is in tenths.
-    for arguments in [&["verify", "--man=no", unit][..], &["security", "--offline=yes", "--threshold=20", unit]] {
+    for arguments in
+        [&["verify", "--man=no", unit][..], &["security", "--offline=yes", "--threshold=20", unit]]
+    {
         let Some(output) = tool("systemd-analyze", arguments, b"") else { return };
         assert_good(&format!("{arguments:?}"), &output);
     }
@@ -132,7 +163,11 @@ fn system_calls(set: &str, found: &mut BTreeSet<String>) -> bool {
     let Some(output) = tool("systemd-analyze", &["syscall-filter", set], b"") else { return false };
     assert_good(set, &output);
     let listing = String::from_utf8(output.stdout).expect("UTF-8");
-    let entries = listing.lines().skip(1).map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let entries = listing
+        .lines()
+        .skip(1)
+        .map(str::trim)
+        .filter(|line| !line.is_empty() && !line.starts_with('#'));
     for entry in entries {
         if entry.starts_with('@') {
             system_calls(entry, found);
@@ -143,7 +178,8 @@ fn system_calls(set: &str, found: &mut BTreeSet<String>) -> bool {
     true
 }
 
-/// What a run calls is a sample of what it may call; the parts that are easily forgotten are in it: identities, the journal.
+/// What a run calls is a sample of what it may call; the parts that are easily forgotten are in it:
+/// identities, the journal.
 #[test]
 fn the_unit_forbids_no_system_call_that_a_run_makes() {
     let unit = fs::read_to_string(dist("systemd/manytail.service")).expect("the unit");
@@ -166,20 +202,33 @@ fn the_unit_forbids_no_system_call_that_a_run_makes() {
     }
     let world = World::new();
     world.append("a.log", "one\n");
-    let (trace, state, output) = (world.beside("trace"), world.beside("state"), world.beside("out"));
+    let (trace, state, output) =
+        (world.beside("trace"), world.beside("state"), world.beside("out"));
     let trace_to = ["strace", "-f", "-qq", "-o", trace.to_str().expect("UTF-8")];
     if !succeeds("strace", &["-o", "/dev/null", "true"]) {
         return skip("strace does not work here");
     }
     let settings = ["--state-dir", state.to_str().expect("UTF-8")];
-    let finished = world.run().json().with(&settings).with(&["--once"]).output_file(&output).under(&trace_to).finish();
+    let finished = world
+        .run()
+        .json()
+        .with(&settings)
+        .with(&["--once"])
+        .output_file(&output)
+        .under(&trace_to)
+        .finish();
     assert!(finished.status.success());
     let trace = fs::read_to_string(&trace).expect("the trace");
-    let called: BTreeSet<&str> =
-        trace.lines().filter_map(|line| line.split_once(' ')?.1.trim().split_once('(')).map(|(name, _)| name).collect();
+    let called: BTreeSet<&str> = trace
+        .lines()
+        .filter_map(|line| line.split_once(' ')?.1.trim().split_once('('))
+        .map(|(name, _)| name)
+        .collect();
     let some = ["name_to_handle_at", "fdatasync", "sched_setscheduler"];
     assert!(some.iter().all(|call| called.contains(call)), "{called:?}");
-    let names = called.iter().filter(|name| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_'));
+    let names = called
+        .iter()
+        .filter(|name| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_'));
     let refused: Vec<_> = names.filter(|name| !allowed.contains(**name)).collect();
     assert!(refused.is_empty(), "{refused:?}");
 }
@@ -190,32 +239,47 @@ fn a_reload_by_the_unit_refuses_bad_settings_says_why_and_takes_good_ones() {
     world.append("a.log", "one\n");
     let settings = world.beside("manytail.toml");
     let path = settings.to_str().expect("UTF-8");
-    let write =
-        |pace: &str| fs::write(&settings, format!("paths = ['{}']\npace = '{pace}'\n", world.tree.display())).expect("write");
+    let write = |pace: &str| {
+        fs::write(&settings, format!("paths = ['{}']\npace = '{pace}'\n", world.tree.display()))
+            .expect("write")
+    };
     write("1ms");
     let tail = world.run().paths(&[] as &[&str]).with(&["--config", path]).start();
     tail.wait_line("one");
 
     let unit = fs::read_to_string(dist("systemd/manytail.service")).expect("the unit");
-    let script = unit.lines().find_map(|line| line.strip_prefix("ExecReload=/bin/sh -c '")?.strip_suffix('\''));
+    let script = unit
+        .lines()
+        .find_map(|line| line.strip_prefix("ExecReload=/bin/sh -c '")?.strip_suffix('\''));
     let script = script.expect("a script").replace("$$", "$");
-    let script = script.replace("/usr/bin/manytail", BINARY).replace("/etc/manytail/manytail.toml", path);
+    let script =
+        script.replace("/usr/bin/manytail", BINARY).replace("/etc/manytail/manytail.toml", path);
     let reload = || {
         let mut command = Command::new("sh");
         remove_settings(&mut command);
-        command.args(["-c", &script]).env("MAINPID", tail.process.0.to_string()).output().expect("sh")
+        command
+            .args(["-c", &script])
+            .env("MAINPID", tail.process.0.to_string())
+            .output()
+            .expect("sh")
     };
     write("soon");
     let refused = reload();
     let said = String::from_utf8_lossy(&refused.stderr).into_owned();
-    assert!(refused.status.code() == Some(2) && said.contains("manytail.toml:2") && said.contains("pace"), "{said}");
+    assert!(
+        refused.status.code() == Some(2)
+            && said.contains("manytail.toml:2")
+            && said.contains("pace"),
+        "{said}"
+    );
     write("2ms");
     assert_good("reload", &reload());
     tail.wait_said("pace 1ms -> 2ms");
     assert_eq!(tail.said("settings stay as they are"), 0, "the bad ones were never seen");
 }
 
-/// The service could not do its work without these: logs of all users, also below /home and /tmp, any output, its own directories.
+/// The service could not do its work without these: logs of all users, also below /home and /tmp,
+/// any output, its own directories.
 #[test]
 fn the_unit_leaves_the_service_what_it_needs() {
     let unit = fs::read_to_string(dist("systemd/manytail.service")).expect("the unit");
@@ -244,11 +308,19 @@ fn the_unit_leaves_the_service_what_it_needs() {
         assert!(has(line), "{line}");
     }
     // How to show it some homes alone.
-    for line in ["#   ProtectHome=tmpfs", "#   BindReadOnlyPaths=/home/grid/jobs /home/slurm/spool"] {
+    for line in ["#   ProtectHome=tmpfs", "#   BindReadOnlyPaths=/home/grid/jobs /home/slurm/spool"]
+    {
         assert!(has(line), "{line}");
     }
     let settings = || unit.lines().filter(|line| !line.starts_with('#'));
-    for hidden in ["PrivateTmp=", "PrivateUsers=", "PrivateNetwork=", "ProcSubset=", "InaccessiblePaths=", "IPAddressDeny="] {
+    for hidden in [
+        "PrivateTmp=",
+        "PrivateUsers=",
+        "PrivateNetwork=",
+        "ProcSubset=",
+        "InaccessiblePaths=",
+        "IPAddressDeny=",
+    ] {
         assert!(!settings().any(|line| line.starts_with(hidden)), "{hidden}");
     }
 }
@@ -256,20 +328,26 @@ fn the_unit_leaves_the_service_what_it_needs() {
 #[test]
 fn the_limits_of_inotify_are_those_of_the_readme() {
     let file = fs::read_to_string(dist("sysctl.d/60-manytail.conf")).expect("the limits");
-    let set: Vec<&str> = file.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).collect();
-    // Not the number of instances: with it, one user could pin tens of gigabytes of the kernel's memory in queues.
+    let set: Vec<&str> =
+        file.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).collect();
+    // Not the number of instances: with it, one user could pin tens of gigabytes of the kernel's
+    // memory in queues.
     let limits = ["max_user_watches = 1048576", "max_queued_events = 1048576"];
     assert_eq!(set, limits.map(|limit| format!("fs.inotify.{limit}")));
 }
 
-/// The shipped rules of logrotate, for outputs in `directory`, telling the process `id` instead of systemd.
+/// The shipped rules of logrotate, for outputs in `directory`, telling the process `id` instead of
+/// systemd.
 fn rotation_rules(directory: &Path, id: u32) -> String {
     let mut rules = fs::read_to_string(dist("logrotate/manytail")).expect("the rules");
     let user = if nix::unistd::geteuid().is_root() { "su root root" } else { "" };
     for (shipped, here) in [
         ("/var/log/manytail/", format!("{}/", directory.display())),
         ("su manytail manytail", user.to_owned()),
-        ("[ -d /run/systemd/system ] && systemctl --quiet is-active manytail.service", "true".to_owned()),
+        (
+            "[ -d /run/systemd/system ] && systemctl --quiet is-active manytail.service",
+            "true".to_owned(),
+        ),
         ("systemctl kill --kill-who=main --signal=HUP manytail.service", format!("kill -HUP {id}")),
     ] {
         assert!(rules.contains(shipped), "{shipped}");
@@ -294,7 +372,8 @@ fn rotation_of_the_output_by_the_shipped_rules_loses_and_repeats_no_line() {
     fs::create_dir(&directory).expect("mkdir");
     let output = directory.join("records.json");
     let state = world.beside("state").display().to_string();
-    let tail = world.run().json().with(&["--state-dir", &state]).output_file(&output).start().armed();
+    let tail =
+        world.run().json().with(&["--state-dir", &state]).output_file(&output).start().armed();
     let rules = world.beside("rules");
     fs::write(&rules, rotation_rules(&directory, tail.process.0)).expect("write");
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
@@ -307,12 +386,19 @@ fn rotation_of_the_output_by_the_shipped_rules_loses_and_repeats_no_line() {
         }
         // An empty one would not be rotated.
         wait_for("some output", || fs::metadata(&output).expect("stat").len() > 0);
-        let status = Command::new("/usr/sbin/logrotate").arg("-f").arg("-s").arg(world.beside("rotated")).arg(&rules).output();
+        let status = Command::new("/usr/sbin/logrotate")
+            .arg("-f")
+            .arg("-s")
+            .arg(world.beside("rotated"))
+            .arg(&rules)
+            .output();
         assert_good("logrotate", &status.expect("logrotate"));
         wait_for("the new file", || output.exists());
     }
     world.append("a.log", "end\n");
-    wait_for("the last line", || fs::read_to_string(&output).expect("read").contains("\"line\":\"end\""));
+    wait_for("the last line", || {
+        fs::read_to_string(&output).expect("read").contains("\"line\":\"end\"")
+    });
     tail.signal(Signal::SIGTERM);
     assert!(tail.wait_exit().success());
 
@@ -320,7 +406,9 @@ fn rotation_of_the_output_by_the_shipped_rules_loses_and_repeats_no_line() {
     for generation in (2..=5).rev() {
         got.extend(uncompressed(&directory.join(format!("records.json.{generation}.gz"))));
     }
-    got.extend(fs::read(directory.join("records.json.1")).expect("the last but one is not compressed yet"));
+    got.extend(
+        fs::read(directory.join("records.json.1")).expect("the last but one is not compressed yet"),
+    );
     got.extend(fs::read(&output).expect("read"));
     let mut got: Vec<String> = decode_all(Format::Json, &got).iter().map(Record::text).collect();
     got.retain(|line| !line.starts_with("canary"));
@@ -328,17 +416,27 @@ fn rotation_of_the_output_by_the_shipped_rules_loses_and_repeats_no_line() {
     assert!(got == lines, "{} lines instead of {}", got.len(), lines.len());
 }
 
-/// What `manytail check` says of these settings: each key with its value, inputs apart; or why they are refused.
+/// What `manytail check` says of these settings: each key with its value, inputs apart; or why they
+/// are refused.
 fn checked(settings: &Path, paths: &[&str]) -> Result<BTreeMap<String, String>, String> {
     let mut command = Command::new(BINARY);
     // As labels want it.
-    command.args(["check", "--format", "json", "--report", "json", "--config"]).arg(settings).args(paths).env_clear();
+    command
+        .args(["check", "--format", "json", "--report", "json", "--config"])
+        .arg(settings)
+        .args(paths)
+        .env_clear();
     let output = command.output().expect("the binary runs");
     match output.status.code() {
         Some(0) => {}
         code => return Err(format!("{code:?}: {}", String::from_utf8_lossy(&output.stderr))),
     }
-    assert!(output.stderr.is_empty(), "{}: {}", settings.display(), String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.stderr.is_empty(),
+        "{}: {}",
+        settings.display(),
+        String::from_utf8_lossy(&output.stderr)
+    );
     let entry = |line: &str| {
         let fields: serde_json::Value = serde_json::from_str(line).expect("JSON");
         let key = format!("{}{}", fields["key"].as_str().expect("a key"), fields["input"]);
@@ -357,8 +455,12 @@ fn every_example_of_settings_is_accepted_alone_and_beside_the_installed_file() {
     let mut examples = 0;
     for example in fs::read_dir(dist("examples")).expect("examples") {
         let example = example.expect("an entry").path();
-        let settings = checked(&example, &[]).unwrap_or_else(|refusal| panic!("{}: {refusal}", example.display()));
-        assert!(settings.contains_key("labels.scheduler1") || settings.contains_key("labels1"), "{settings:?}");
+        let settings = checked(&example, &[])
+            .unwrap_or_else(|refusal| panic!("{}: {refusal}", example.display()));
+        assert!(
+            settings.contains_key("labels.scheduler1") || settings.contains_key("labels1"),
+            "{settings:?}"
+        );
         let beside = installed.join("conf.d").join(example.file_name().expect("a name"));
         fs::copy(&example, &beside).expect("cp");
         let settings = checked(&installed.join("manytail.toml"), &[]);
@@ -383,7 +485,9 @@ fn the_installed_settings_need_a_path_and_show_every_default() {
     assert!(text.contains("\nformat = \"json\"\n"));
     let (top, inputs) = text.split_at(text.find("#[[input]]").expect("an input"));
     let uncommented = |text: &str| {
-        let lines = text.lines().map(|line| line.strip_prefix('#').filter(|rest| !rest.starts_with(' ')).unwrap_or(line));
+        let lines = text.lines().map(|line| {
+            line.strip_prefix('#').filter(|rest| !rest.starts_with(' ')).unwrap_or(line)
+        });
         lines.collect::<Vec<_>>().join("\n")
     };
     let settings = world.beside("settings.toml");
@@ -392,7 +496,10 @@ fn the_installed_settings_need_a_path_and_show_every_default() {
     // Labels have a table.
     for key in defaults.keys().filter(|key| !["config", "once", "label"].contains(&key.as_str())) {
         let key = key.trim_end_matches('1');
-        assert!(text.contains(&format!("\n#{key} = ")) || text.contains(&format!("\n{key} = ")), "{key} is not in manytail.toml");
+        assert!(
+            text.contains(&format!("\n#{key} = ")) || text.contains(&format!("\n{key} = ")),
+            "{key} is not in manytail.toml"
+        );
     }
     // Said as it is at the service, and as a duration that means off.
     let at_the_service = [

@@ -74,13 +74,18 @@ fn an_unreadable_directory_is_said_once_and_picked_up_when_permissions_change() 
         tail.wait_said("locked");
         tail.canary("");
         tail.settled();
-        // A directory that may be listed but not entered has three things to say: itself and what is in it.
+        // A directory that may be listed but not entered has three things to say: itself and what
+        // is in it.
         let most = if mode == 0o644 { 3 } else { 1 };
         assert!((1..=most).contains(&tail.said("locked")), "mode {mode:o}: {}", tail.stderr());
         world.chmod("locked", 0o755);
         tail.wait_count(3);
         world.append("locked/deep/b.log", "bb\n");
-        tail.expect(&[("locked/a.log", &["a"]), ("locked/deep/b.log", &["b", "bb"]), ("sibling/c.log", &["c"])]);
+        tail.expect(&[
+            ("locked/a.log", &["a"]),
+            ("locked/deep/b.log", &["b", "bb"]),
+            ("sibling/c.log", &["c"]),
+        ]);
     }
 }
 
@@ -119,7 +124,11 @@ fn many_unreadable_files_are_no_flood_of_diagnostics() {
     tail.settled();
     let said = tail.said("secret-");
     assert!((1..=1_000).contains(&said), "{said} diagnostics");
-    assert!(tail.stderr().lines().count() < 1_010, "at most one per file: {}", tail.stderr().lines().count());
+    assert!(
+        tail.stderr().lines().count() < 1_010,
+        "at most one per file: {}",
+        tail.stderr().lines().count()
+    );
     assert_eq!(tail.count(), 0);
 }
 
@@ -158,8 +167,12 @@ fn a_read_only_bind_mount_is_followed() {
     std::fs::create_dir(world.beside("view")).expect("mkdir");
     world.write("a.log", "one\n");
     let (tree, view) = (world.tree.display(), world.beside("view"));
-    let mount = format!("mount --bind '{tree}' '{0}' && mount -o remount,bind,ro '{0}' && exec \"$@\"", view.display());
-    let tail = world.run().paths(&[&view]).under(&["unshare", "-m", "sh", "-c", &mount, "sh"]).start();
+    let mount = format!(
+        "mount --bind '{tree}' '{0}' && mount -o remount,bind,ro '{0}' && exec \"$@\"",
+        view.display()
+    );
+    let tail =
+        world.run().paths(&[&view]).under(&["unshare", "-m", "sh", "-c", &mount, "sh"]).start();
     tail.wait_line("one");
     world.append("a.log", "two\n");
     world.mkdir("s");
@@ -175,7 +188,14 @@ fn the_capability_to_read_is_enough() {
     if !is_root() {
         return;
     }
-    let set = ["--reuid", "65534", "--inh-caps", "+dac_read_search", "--ambient-caps", "+dac_read_search"];
+    let set = [
+        "--reuid",
+        "65534",
+        "--inh-caps",
+        "+dac_read_search",
+        "--ambient-caps",
+        "+dac_read_search",
+    ];
     if !succeeds("setpriv", &[&set[..], &["true"]].concat()) {
         return skip("setpriv cannot give capabilities");
     }
@@ -190,7 +210,8 @@ fn the_capability_to_read_is_enough() {
     tail.expect(&[("a.log", &["one", "two"])]);
 }
 
-/// `O_NOATIME` is not allowed on files of others: they must be read all the same, and one's own without touching the time.
+/// `O_NOATIME` is not allowed on files of others: they must be read all the same, and one's own
+/// without touching the time.
 #[test]
 fn files_of_other_users_are_read() {
     if !is_root() {
@@ -203,7 +224,10 @@ fn files_of_other_users_are_read() {
     world.append("a.log", "two\n");
     tail.expect(&[("a.log", &["one", "two"])]);
     assert_eq!(
-        tail.stderr().lines().filter(|line| line.contains("WARN") || line.contains("ERROR")).count(),
+        tail.stderr()
+            .lines()
+            .filter(|line| line.contains("WARN") || line.contains("ERROR"))
+            .count(),
         0,
         "{}",
         tail.stderr()
@@ -219,7 +243,14 @@ fn a_link_to_an_unreadable_target_is_said_and_does_no_harm() {
     let world = World::new();
     std::fs::create_dir(world.beside("private")).expect("mkdir");
     std::fs::write(world.beside("private/target.log"), "x\n").expect("write");
-    assert!(Command::new("chmod").arg("700").arg(world.beside("private")).status().expect("chmod").success());
+    assert!(
+        Command::new("chmod")
+            .arg("700")
+            .arg(world.beside("private"))
+            .status()
+            .expect("chmod")
+            .success()
+    );
     world.symlink(world.beside("private/target.log"), "link.log");
     world.write("a.log", "a\n");
     let tail = world.run().user(NOBODY).with(&["--follow-symlinks"]).start().armed();

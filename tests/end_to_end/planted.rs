@@ -1,5 +1,5 @@
-//! Directories that others can write to: what strangers put there in the place of what we make is not used, and what they could exchange later
-//! is warned of.
+//! Directories that others can write to: what strangers put there in the place of what we make is
+//! not used, and what they could exchange later is warned of.
 
 use std::fs::{self, Permissions};
 use std::io::Read as _;
@@ -28,16 +28,29 @@ fn a_state_directory_that_others_can_write_to_is_refused_as_bad_settings() {
     for mode in [0o770, 0o702, 0o1777] {
         let memory = Memory::at(&world, directory(world.beside(format!("state-{mode:o}")), mode));
         let finished = memory.run().finish();
-        assert_eq!((finished.status.code(), finished.records.len()), (Some(2), 0), "{mode:o}: {}", finished.stderr);
+        assert_eq!(
+            (finished.status.code(), finished.records.len()),
+            (Some(2), 0),
+            "{mode:o}: {}",
+            finished.stderr
+        );
         let said = finished.stderr.lines().last().unwrap_or_default();
-        for word in [memory.directory.to_str().expect("UTF-8"), &format!("mode {mode:04o}"), "chmod go-w"] {
+        for word in
+            [memory.directory.to_str().expect("UTF-8"), &format!("mode {mode:04o}"), "chmod go-w"]
+        {
             assert!(said.contains(word), "{word}: {said}");
         }
-        assert_eq!(fs::read_dir(&memory.directory).expect("list").count(), 0, "nothing was made there");
-        fs::set_permissions(&memory.directory, Permissions::from_mode(mode & !0o022 | 0o700)).expect("chmod");
+        assert_eq!(
+            fs::read_dir(&memory.directory).expect("list").count(),
+            0,
+            "nothing was made there"
+        );
+        fs::set_permissions(&memory.directory, Permissions::from_mode(mode & !0o022 | 0o700))
+            .expect("chmod");
         assert_eq!(memory.run().with(&["--once"]).finish().status.code(), Some(0), "{mode:o}");
         // What is there may be looked at, and not changed.
-        fs::set_permissions(&memory.directory, Permissions::from_mode(mode | 0o700)).expect("chmod");
+        fs::set_permissions(&memory.directory, Permissions::from_mode(mode | 0o700))
+            .expect("chmod");
         assert_eq!(memory.offsets(&["list"]).0, Some(0));
         let (code, _, said) = memory.offsets(&["forget", "--all"]);
         assert!(code == Some(1) && said.contains("not ours alone"), "{said}");
@@ -48,7 +61,10 @@ fn a_state_directory_that_others_can_write_to_is_refused_as_bad_settings() {
             .output()
             .expect("doctor");
         let said = String::from_utf8_lossy(&doctor.stdout).into_owned();
-        assert!(doctor.status.code() == Some(1) && said.contains("would refuse to start: "), "{said}");
+        assert!(
+            doctor.status.code() == Some(1) && said.contains("would refuse to start: "),
+            "{said}"
+        );
     }
 }
 
@@ -78,7 +94,8 @@ fn a_state_directory_of_a_stranger_and_a_link_of_theirs_to_one_of_ours_are_refus
     assert_eq!(memory.run().with(&["--once"]).finish().status.code(), Some(0));
 }
 
-/// Puts one of a stranger's in an output's place; its links lead to `victim`, or to a name beside it.
+/// Puts one of a stranger's in an output's place; its links lead to `victim`, or to a name beside
+/// it.
 fn plant(at: &Path, victim: &Path, kind: &str) {
     match kind {
         "link to a file" => symlink(victim, at).expect("ln -s"),
@@ -101,20 +118,30 @@ fn an_output_that_a_stranger_planted_is_not_written_to() {
         for kind in KINDS {
             let world = World::new();
             world.append("a.log", "a secret\n");
-            let (shared, victim) = (directory(world.beside("shared"), mode), world.beside("victim"));
+            let (shared, victim) =
+                (directory(world.beside("shared"), mode), world.beside("victim"));
             fs::write(&victim, "mine").expect("write");
             let output = shared.join("out.log");
             plant(&output, &victim, kind);
             let mut reader = (kind == "FIFO").then(|| open_fifo(&output));
-            let finished = world.run().with(&["--once"]).output(&format!("file:{}", output.display())).finish();
+            let finished = world
+                .run()
+                .with(&["--once"])
+                .output(&format!("file:{}", output.display()))
+                .finish();
             assert_eq!(finished.status.code(), Some(1), "{mode:o}, {kind}: {}", finished.stderr);
             let said = finished.stderr.lines().last().unwrap_or_default();
-            assert!(said.contains("out.log: cannot open: ") && said.contains("user 4711"), "{mode:o}, {kind}: {said}");
+            assert!(
+                said.contains("out.log: cannot open: ") && said.contains("user 4711"),
+                "{mode:o}, {kind}: {said}"
+            );
             assert_eq!(fs::read(&victim).expect("read"), b"mine", "{mode:o}, {kind}");
             assert!(!victim.with_extension("new").exists(), "{mode:o}, {kind}");
             match &mut reader {
                 Some(reader) => assert_eq!(reader.read(&mut [0]).expect("read"), 0, "nobody wrote"),
-                None => assert!(fs::read(&output).unwrap_or_default().len() <= 4, "{mode:o}, {kind}"),
+                None => {
+                    assert!(fs::read(&output).unwrap_or_default().len() <= 4, "{mode:o}, {kind}")
+                }
             }
         }
     }
@@ -129,7 +156,8 @@ fn a_link_of_our_own_and_whatever_is_where_strangers_cannot_make_it_are_written_
         for kind in KINDS {
             let world = World::new();
             world.append("a.log", "line\n");
-            let (parent, victim) = (directory(world.beside("parent"), mode), world.beside("victim"));
+            let (parent, victim) =
+                (directory(world.beside("parent"), mode), world.beside("victim"));
             fs::write(&victim, "").expect("write");
             let output = parent.join("out.log");
             plant(&output, &victim, kind);
@@ -144,7 +172,9 @@ fn a_link_of_our_own_and_whatever_is_where_strangers_cannot_make_it_are_written_
                     wait_for(kind, || reader.read(&mut line).expect("read") > 0);
                     assert_eq!(&line, b"line\n", "{mode:o}, {kind}");
                 }
-                None => wait_for("the line", || fs::read(&output).is_ok_and(|bytes| bytes == b"line\n")),
+                None => {
+                    wait_for("the line", || fs::read(&output).is_ok_and(|bytes| bytes == b"line\n"))
+                }
             }
             tail.terminate();
         }
@@ -171,13 +201,19 @@ fn what_a_stranger_plants_for_the_next_output_is_refused_when_it_is_reopened() {
         tail.signal(Signal::SIGHUP);
         wait_for(kind, || tail.said("user 4711") > before);
         world.append("a.log", "two\n");
-        wait_for("a line in the former output", || fs::read(&rotated).is_ok_and(|bytes| bytes.ends_with(b"two\n")));
+        wait_for("a line in the former output", || {
+            fs::read(&rotated).is_ok_and(|bytes| bytes.ends_with(b"two\n"))
+        });
         assert_eq!(fs::read(&victim).expect("read"), b"mine");
         // It is tried again.
         fs::remove_file(&output).expect("rm");
-        wait_for("the new output", || fs::symlink_metadata(&output).is_ok_and(|found| found.is_file()));
+        wait_for("the new output", || {
+            fs::symlink_metadata(&output).is_ok_and(|found| found.is_file())
+        });
         world.append("a.log", "three\n");
-        wait_for("a line in the new output", || fs::read(&output).is_ok_and(|bytes| bytes == b"three\n"));
+        wait_for("a line in the new output", || {
+            fs::read(&output).is_ok_and(|bytes| bytes == b"three\n")
+        });
     }
     tail.terminate();
 }
@@ -186,9 +222,18 @@ fn what_a_stranger_plants_for_the_next_output_is_refused_when_it_is_reopened() {
 fn whatever_others_could_exchange_is_warned_of_at_the_start() {
     let options = |parent: &Path| {
         let at = |name: &str| parent.join(name).display().to_string();
-        let (metrics, textfile) = (format!("unix:{}", at("metrics.sock")), format!("textfile:{}", at("metrics.prom")));
-        let words =
-            ["--state-dir", &at("state"), "--control-socket", &at("control.sock"), "--metrics", &metrics, "--metrics", &textfile];
+        let (metrics, textfile) =
+            (format!("unix:{}", at("metrics.sock")), format!("textfile:{}", at("metrics.prom")));
+        let words = [
+            "--state-dir",
+            &at("state"),
+            "--control-socket",
+            &at("control.sock"),
+            "--metrics",
+            &metrics,
+            "--metrics",
+            &textfile,
+        ];
         words.map(str::to_owned)
     };
     // Of a sticky directory: what is there is ours, and what is not yet there others may make.

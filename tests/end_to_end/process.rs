@@ -28,7 +28,9 @@ impl Process {
     /// Fields of `/proc/PID/stat` from the third (the state) on; empty when the process is gone.
     fn stat(self) -> Vec<String> {
         let stat = fs::read_to_string(self.file("stat")).unwrap_or_default();
-        stat.rsplit_once(") ").map(|(_, rest)| rest.split_whitespace().map(str::to_owned).collect()).unwrap_or_default()
+        stat.rsplit_once(") ")
+            .map(|(_, rest)| rest.split_whitespace().map(str::to_owned).collect())
+            .unwrap_or_default()
     }
 
     /// `S` asleep, `R` runs or wants to, `T` stopped, `Z` exited; `-` gone.
@@ -69,7 +71,9 @@ impl Process {
         let Ok(threads) = fs::read_dir(self.file("task")) else { return 0 };
         let of = |path: PathBuf| {
             let status = fs::read_to_string(path.join("status")).unwrap_or_default();
-            let value = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:")?.trim().parse::<u64>().ok());
+            let value = status.lines().find_map(|line| {
+                line.strip_prefix("voluntary_ctxt_switches:")?.trim().parse::<u64>().ok()
+            });
             value.unwrap_or(0)
         };
         threads.flatten().map(|thread| of(thread.path())).sum()
@@ -118,7 +122,10 @@ impl Process {
             u64::from_str_radix(field.split(' ').next()?, 16).ok()
         };
         let fields = move |info: String| -> Vec<u64> {
-            info.lines().filter(|line| line.starts_with("inotify wd:")).filter_map(field_of).collect()
+            info.lines()
+                .filter(|line| line.starts_with("inotify wd:"))
+                .filter_map(field_of)
+                .collect()
         };
         infos.flat_map(fields)
     }

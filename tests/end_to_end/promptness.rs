@@ -1,4 +1,5 @@
-//! Prompt and cheap: files that stay open for a moment, rests that the load asks for, and a loop that yields while that costs nothing.
+//! Prompt and cheap: files that stay open for a moment, rests that the load asks for, and a loop
+//! that yields while that costs nothing.
 
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -11,7 +12,8 @@ use crate::world::World;
 const SCHED_OTHER: u64 = 0;
 const SCHED_BATCH: u64 = 3;
 
-/// Where it must not matter how long a test takes: files stay open for two seconds, or for `--coalesce` if that is longer.
+/// Where it must not matter how long a test takes: files stay open for two seconds, or for
+/// `--coalesce` if that is longer.
 const STAY_OPEN: [&str; 2] = ["--coalesce", "1min"];
 
 /// The logs that the process has open.
@@ -33,15 +35,26 @@ fn files_that_were_read_stay_open_and_none_does_two_seconds_later_though_nothing
         open_logs(&tail) >= 40
     });
     wait_for("no log to be open", || open_logs(&tail) == 0);
-    assert!(written_at.elapsed() >= Duration::from_millis(1_400), "they were closed after {:?}", written_at.elapsed());
+    assert!(
+        written_at.elapsed() >= Duration::from_millis(1_400),
+        "they were closed after {:?}",
+        written_at.elapsed()
+    );
     assert_eq!(tail.process.descriptors(), at_rest);
 }
 
 #[test]
 fn no_more_files_stay_open_than_were_asked_for_and_0_means_none() {
-    for (asked_for, at_least, at_most) in [(0, 0, 0), (1, 1, 1), (10, 8, 10), (256, 200, 256), (1_000, 600, 1_000)] {
+    for (asked_for, at_least, at_most) in
+        [(0, 0, 0), (1, 1, 1), (10, 8, 10), (256, 200, 256), (1_000, 600, 1_000)]
+    {
         let world = World::new();
-        let tail = world.run().with(&STAY_OPEN).with(&["--keep-open", &asked_for.to_string()]).start().armed();
+        let tail = world
+            .run()
+            .with(&STAY_OPEN)
+            .with(&["--keep-open", &asked_for.to_string()])
+            .start()
+            .armed();
         for number in 0..1_500 {
             world.append(format!("{number}.log"), "line\n");
         }
@@ -71,8 +84,11 @@ fn a_line_of_a_file_that_is_open_comes_though_the_file_is_deleted_before_it_is_r
     tail.wait_count(40);
     tail.settled();
     assert!(!tail.stderr().contains("lost"), "{}", tail.stderr());
-    let is_any_open =
-        || (0..20).any(|number| tail.process.open_files().iter().any(|path| path.contains(&format!("/{number}.log"))));
+    let is_any_open = || {
+        (0..20).any(|number| {
+            tail.process.open_files().iter().any(|path| path.contains(&format!("/{number}.log")))
+        })
+    };
     wait_for("what was deleted to be closed", || !is_any_open());
 }
 
@@ -125,7 +141,9 @@ fn a_file_whose_permissions_change_is_closed() {
 #[test]
 fn the_number_of_open_files_follows_the_settings_and_the_descriptor_limit() {
     let world = World::new();
-    let settings = |keep: u32| format!("paths = ['{}']\ncoalesce = '1min'\nkeep_open = {keep}\n", world.tree.display());
+    let settings = |keep: u32| {
+        format!("paths = ['{}']\ncoalesce = '1min'\nkeep_open = {keep}\n", world.tree.display())
+    };
     let tail = from_file(&world, &settings(10)).under(&["prlimit", "--nofile=200"]).start().armed();
     let write_all = |count: usize| {
         (0..200).for_each(|number| world.append(format!("{number}.log"), "line\n"));
@@ -157,13 +175,17 @@ fn files_that_are_only_kept_open_give_way_when_descriptors_are_short() {
     // No number above the highest one in use is to be had.
     let pid = tail.process.0.to_string();
     let limit = format!("--nofile={}", tail.process.descriptors());
-    assert!(Command::new("prlimit").args(["--pid", &pid, &limit]).status().expect("prlimit").success());
+    assert!(
+        Command::new("prlimit").args(["--pid", &pid, &limit]).status().expect("prlimit").success()
+    );
     for number in 20..25 {
         world.append(format!("{number}.log"), "first\n");
     }
     tail.wait_count(25);
     assert_eq!(tail.warned("tried again"), 0, "{}", tail.stderr());
-    tail.expect_files(&(0..25).map(|number| (format!("{number}.log"), vec!["first".to_owned()])).collect());
+    tail.expect_files(
+        &(0..25).map(|number| (format!("{number}.log"), vec!["first".to_owned()])).collect(),
+    );
 }
 
 #[test]

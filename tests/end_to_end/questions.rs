@@ -1,4 +1,5 @@
-//! Clients of the metrics listener and the control socket, polite, slow and hostile: each gets its answer, none can hurt.
+//! Clients of the metrics listener and the control socket, polite, slow and hostile: each gets its
+//! answer, none can hurt.
 
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
@@ -17,14 +18,20 @@ use crate::world::{Random, World, flood, text};
 
 /// Clients of one listener at a time.
 const CLIENTS: usize = 16;
-/// Much less than the time that a client has for its request, and much more than a machine under load needs.
+/// Much less than the time that a client has for its request, and much more than a machine under
+/// load needs.
 const AT_ONCE: Duration = Duration::from_millis(2_500);
 
 fn with_tcp(world: &World) -> (Tail, String) {
     let tail = world.run().with(&["--metrics", "tcp:127.0.0.1:0"]).start();
     tail.wait_said("metrics are at http://");
     let said = tail.stderr();
-    let address = said.split("http://").nth(1).and_then(|rest| rest.split('/').next()).expect("an address").to_owned();
+    let address = said
+        .split("http://")
+        .nth(1)
+        .and_then(|rest| rest.split('/').next())
+        .expect("an address")
+        .to_owned();
     (tail, address)
 }
 
@@ -38,8 +45,16 @@ fn metrics_are_served_over_tcp() {
     stream.read_to_end(&mut bytes).expect("answer");
     let answer = Answer::of(&bytes);
     assert_eq!(answer.code(), 200);
-    assert!(answer.head.contains("Content-Type: text/plain; version=0.0.4; charset=utf-8"), "{}", answer.head);
-    assert!(answer.head.contains(&format!("Content-Length: {}", answer.body.len())), "{}", answer.head);
+    assert!(
+        answer.head.contains("Content-Type: text/plain; version=0.0.4; charset=utf-8"),
+        "{}",
+        answer.head
+    );
+    assert!(
+        answer.head.contains(&format!("Content-Length: {}", answer.body.len())),
+        "{}",
+        answer.head
+    );
     assert!(samples(&answer.body).len() > 100);
 }
 
@@ -97,7 +112,8 @@ fn a_head_without_end_is_refused() {
     assert_eq!(ask(&run.socket, many.as_bytes()).code(), 431);
 }
 
-/// The last one takes the place of the first; the others keep theirs until their time is over. Records do not wait at all.
+/// The last one takes the place of the first; the others keep theirs until their time is over.
+/// Records do not wait at all.
 #[test]
 fn clients_that_say_nothing_are_let_go_and_hold_up_nobody() {
     let world = World::new();
@@ -107,7 +123,11 @@ fn clients_that_say_nothing_are_let_go_and_hold_up_nobody() {
     let start = Instant::now();
     world.append("a.log", "while they are there\n");
     run.tail.wait_line("while they are there");
-    assert!(start.elapsed() < Duration::from_secs(4), "records do not wait for clients: {:?}", start.elapsed());
+    assert!(
+        start.elapsed() < Duration::from_secs(4),
+        "records do not wait for clients: {:?}",
+        start.elapsed()
+    );
     let before = run.tail.process.ticks();
     let start = Instant::now();
     assert_eq!(get(&run.socket, "/metrics").code(), 200, "a later client gets a place");
@@ -115,7 +135,8 @@ fn clients_that_say_nothing_are_let_go_and_hold_up_nobody() {
     assert_eq!(Answer::of(&read_all(&mut silent[0])).code(), 408);
     let gone = silent[1..].iter_mut().map(|stream| {
         stream.set_nonblocking(true).expect("non-blocking");
-        let is_gone = !matches!(stream.read(&mut [0]), Err(error) if error.kind() == ErrorKind::WouldBlock);
+        let is_gone =
+            !matches!(stream.read(&mut [0]), Err(error) if error.kind() == ErrorKind::WouldBlock);
         stream.set_nonblocking(false).expect("blocking");
         u32::from(is_gone)
     });
@@ -126,7 +147,8 @@ fn clients_that_say_nothing_are_let_go_and_hold_up_nobody() {
     assert!(run.tail.process.ticks() - before < 100, "without spinning");
 }
 
-/// Every way to take a place and not to give it back, from many more clients than there are places, on every kind of listener.
+/// Every way to take a place and not to give it back, from many more clients than there are places,
+/// on every kind of listener.
 #[test]
 fn hundreds_of_clients_that_never_end_shut_out_nobody() {
     let world = World::new();
@@ -135,7 +157,12 @@ fn hundreds_of_clients_that_never_end_shut_out_nobody() {
     let tail = world.run().with(&["--control-socket", control, "--metrics", tcp]).start();
     tail.wait_said("metrics are at http://");
     let said = tail.stderr();
-    let address = said.split("http://").nth(1).and_then(|rest| rest.split('/').next()).expect("an address").to_owned();
+    let address = said
+        .split("http://")
+        .nth(1)
+        .and_then(|rest| rest.split('/').next())
+        .expect("an address")
+        .to_owned();
     let ask_tcp = || {
         let mut stream = TcpStream::connect(&address).expect("connect");
         stream.set_read_timeout(Some(Duration::from_secs(20))).expect("timeout");
@@ -145,7 +172,8 @@ fn hundreds_of_clients_that_never_end_shut_out_nobody() {
         Answer::of(&answer)
     };
     assert_eq!((ask_tcp().code(), get(&socket, "/status").code()), (200, 200));
-    let large = [&b"GET /metrics HTTP/1.1\r\nContent-Length: 1000000\r\n\r\n"[..], &[b'x'; 50_000]].concat();
+    let large = [&b"GET /metrics HTTP/1.1\r\nContent-Length: 1000000\r\n\r\n"[..], &[b'x'; 50_000]]
+        .concat();
     let openings: [(&str, &[u8]); 4] = [
         ("idle", b""),
         ("slow to ask", b"GET /met"),
@@ -153,12 +181,18 @@ fn hundreds_of_clients_that_never_end_shut_out_nobody() {
         ("large, and reads nothing", &large),
     ];
     for (what, opening) in openings {
-        let mut tcp: Vec<TcpStream> = (0..300).map(|_| TcpStream::connect(&address).expect("connect")).collect();
-        let mut unix: Vec<UnixStream> = (0..300).filter_map(|_| UnixStream::connect(&socket).ok()).collect();
+        let mut tcp: Vec<TcpStream> =
+            (0..300).map(|_| TcpStream::connect(&address).expect("connect")).collect();
+        let mut unix: Vec<UnixStream> =
+            (0..300).filter_map(|_| UnixStream::connect(&socket).ok()).collect();
         assert!(unix.len() > CLIENTS * 4, "the listener's queue takes {} clients only", unix.len());
         // Some are refused or closed by now.
-        tcp.iter_mut().for_each(|stream| drop(stream.set_nonblocking(true).and_then(|()| stream.write(opening))));
-        unix.iter_mut().for_each(|stream| drop(stream.set_nonblocking(true).and_then(|()| stream.write(opening))));
+        tcp.iter_mut().for_each(|stream| {
+            drop(stream.set_nonblocking(true).and_then(|()| stream.write(opening)))
+        });
+        unix.iter_mut().for_each(|stream| {
+            drop(stream.set_nonblocking(true).and_then(|()| stream.write(opening)))
+        });
         for _ in 0..2 {
             let start = Instant::now();
             assert_eq!(ask_tcp().code(), 200, "{what}");
@@ -168,7 +202,11 @@ fn hundreds_of_clients_that_never_end_shut_out_nobody() {
         world.append("a.log", format!("{what}\n"));
         tail.wait_line(what);
     }
-    assert!(tail.process.descriptors() < 2 * CLIENTS + 30, "{} descriptors", tail.process.descriptors());
+    assert!(
+        tail.process.descriptors() < 2 * CLIENTS + 30,
+        "{} descriptors",
+        tail.process.descriptors()
+    );
     // Those that ask for places on and on.
     let is_over = AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -201,7 +239,8 @@ impl Drop for OnDrop<'_> {
     }
 }
 
-/// A response larger than a socket's buffer does not exist yet; a client that reads nothing at all and asks on and on comes close.
+/// A response larger than a socket's buffer does not exist yet; a client that reads nothing at all
+/// and asks on and on comes close.
 #[test]
 fn clients_that_ask_without_reading_hold_up_neither_records_nor_others() {
     let world = World::new();
@@ -254,7 +293,8 @@ fn questions_that_take_long_come_one_per_turn() {
     let slow = "le=\"0.005\"";
     let slow_turns = || {
         let scrape = run.scrape();
-        scrape["manytail_turn_seconds_count"] - scrape[&format!("manytail_turn_seconds_bucket{{{slow}}}")]
+        scrape["manytail_turn_seconds_count"]
+            - scrape[&format!("manytail_turn_seconds_bucket{{{slow}}}")]
     };
     let before = slow_turns();
     run.tail.stop();
@@ -262,14 +302,19 @@ fn questions_that_take_long_come_one_per_turn() {
     let mut clients: Vec<UnixStream> = (0..CLIENTS).map(|_| connect(&socket)).collect();
     let path = format!("{}{}/a.log", world.tree.display(), "/w".repeat(1_900));
     for client in &mut clients {
-        client.write_all(format!("GET /file?path={path} HTTP/1.1\r\n\r\n").as_bytes()).expect("ask");
+        client
+            .write_all(format!("GET /file?path={path} HTTP/1.1\r\n\r\n").as_bytes())
+            .expect("ask");
     }
     run.tail.go_on();
     for client in &mut clients {
         assert_eq!(Answer::of(&read_all(client)).code(), 200);
     }
     let slow = slow_turns() - before;
-    assert!(slow >= CLIENTS as f64 / 2.0, "{slow} turns of more than five milliseconds for {CLIENTS} questions");
+    assert!(
+        slow >= CLIENTS as f64 / 2.0,
+        "{slow} turns of more than five milliseconds for {CLIENTS} questions"
+    );
 }
 
 #[test]
@@ -288,7 +333,11 @@ fn garbage_and_floods_of_connections_leave_it_unharmed() {
         // It may have closed already.
         match stream.write(&bytes) {
             Ok(_) => {}
-            Err(error) if matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset | ErrorKind::WouldBlock) => {}
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    ErrorKind::BrokenPipe | ErrorKind::ConnectionReset | ErrorKind::WouldBlock
+                ) => {}
             Err(error) => panic!("{error}"),
         }
         if round % 3 == 0 {
@@ -308,7 +357,10 @@ fn without_a_descriptor_for_a_client_the_loop_does_not_spin_and_serves_again_lat
     // As many as it has, and three more.
     let limit = run.tail.process.descriptors() + 3;
     drop(run);
-    let run = Metered::start(&world, world.run().with(&["--rescan", "0"]).shell(&format!("ulimit -n {limit}; exec \"$@\"")));
+    let run = Metered::start(
+        &world,
+        world.run().with(&["--rescan", "0"]).shell(&format!("ulimit -n {limit}; exec \"$@\"")),
+    );
     let clients: Vec<UnixStream> = (0..CLIENTS).map(|_| connect(&run.socket)).collect();
     run.tail.wait_said("cannot accept a client");
     let (ticks, switches) = (run.tail.process.ticks(), run.tail.process.switches());
@@ -323,7 +375,10 @@ fn without_a_descriptor_for_a_client_the_loop_does_not_spin_and_serves_again_lat
 #[test]
 fn without_a_client_nothing_wakes_the_loop() {
     let world = World::new();
-    let run = Metered::start(&world, world.run().with(&["--rescan", "0", "--metrics", "tcp:127.0.0.1:0"]));
+    let run = Metered::start(
+        &world,
+        world.run().with(&["--rescan", "0", "--metrics", "tcp:127.0.0.1:0"]),
+    );
     run.tail.at_rest();
     let switches = run.tail.process.switches();
     std::thread::sleep(Duration::from_millis(1_500));
@@ -356,21 +411,25 @@ fn the_control_socket_tells_the_status_as_json() {
     let (run, path) = control(&world);
     let tail = run.start();
     tail.wait_count(2);
-    let status = || serde_json::from_str::<serde_json::Value>(&get(&path, "/status").body).expect("JSON");
+    let status =
+        || serde_json::from_str::<serde_json::Value>(&get(&path, "/status").body).expect("JSON");
     wait_for("the file to be at rest", || status()["files"]["idle"] == 1);
     let status = status();
     assert_eq!(status["about"]["pid"], tail.process.0);
     assert_eq!(status["about"]["output"], "stdout");
     assert_eq!(status["about"]["inputs"], serde_json::json!([world.tree.to_str().expect("UTF-8")]));
     assert_eq!((&status["counters"]["records"], &status["files"]["known"]), (&2.into(), &1.into()));
-    assert!(status["about"]["uptime"].as_f64().is_some_and(|uptime| (0.0..120.0).contains(&uptime)));
+    assert!(
+        status["about"]["uptime"].as_f64().is_some_and(|uptime| (0.0..120.0).contains(&uptime))
+    );
     assert_eq!(get(&path, "/metrics").code(), 200, "metrics are here as well");
 }
 
 #[test]
 fn by_default_the_control_socket_is_in_the_runtime_directory() {
     let world = World::new();
-    let script = format!("RUNTIME_DIRECTORY='{0}:/nowhere' exec \"$@\"", world.beside("").display());
+    let script =
+        format!("RUNTIME_DIRECTORY='{0}:/nowhere' exec \"$@\"", world.beside("").display());
     let tail = world.run().shell(&script).start();
     let socket = world.beside("control.sock");
     assert_eq!(get(&socket, "/status").code(), 200);
@@ -409,7 +468,11 @@ fn a_socket_file_that_a_kill_left_is_replaced() {
 fn refused(world: &World, reason: &str, path: &Path) {
     let finished = control(world).0.finish();
     assert_eq!(finished.status.code(), Some(1), "{}", finished.stderr);
-    assert!(finished.stderr.contains(reason) && finished.stderr.contains(path.to_str().expect("UTF-8")), "{}", finished.stderr);
+    assert!(
+        finished.stderr.contains(reason) && finished.stderr.contains(path.to_str().expect("UTF-8")),
+        "{}",
+        finished.stderr
+    );
 }
 
 #[test]
@@ -446,5 +509,9 @@ fn an_address_that_cannot_be_had_ends_the_run_with_1_and_its_name() {
     assert!(finished.stderr.contains(&uri), "{}", finished.stderr);
     let finished = world.run().with(&["--metrics", "udp:x"]).finish();
     assert_eq!(finished.status.code(), Some(2));
-    assert!(finished.stderr.contains("--metrics") && finished.stderr.contains("textfile:PATH"), "{}", finished.stderr);
+    assert!(
+        finished.stderr.contains("--metrics") && finished.stderr.contains("textfile:PATH"),
+        "{}",
+        finished.stderr
+    );
 }

@@ -1,4 +1,5 @@
-//! A random interpreter of everything that a tree can go through, against a small model of what must come out.
+//! A random interpreter of everything that a tree can go through, against a small model of what
+//! must come out.
 
 use std::fs;
 use std::thread;
@@ -6,8 +7,8 @@ use std::thread;
 use crate::harness::Tail;
 use crate::world::{Random, World, numbered};
 
-/// One log as its writer sees it: a name that may be rotated, deleted and made again. All lines of one chain of generations are one
-/// numbered sequence.
+/// One log as its writer sees it: a name that may be rotated, deleted and made again. All lines of
+/// one chain of generations are one numbered sequence.
 struct Log {
     directory: usize,
     /// Grows when the writer starts anew elsewhere: files of two directories are in no order.
@@ -30,7 +31,8 @@ impl Log {
     }
 }
 
-/// `Y-07`: what happens to a tree, at random, and what must come of it. Nothing is deleted or written over before it was read.
+/// `Y-07`: what happens to a tree, at random, and what must come of it. Nothing is deleted or
+/// written over before it was read.
 struct Model<'a> {
     world: &'a World,
     tail: &'a Tail,
@@ -133,8 +135,11 @@ impl<'a> Model<'a> {
         self.names += 1;
         let directory = &self.directories[self.random.below(self.directories.len())];
         // Most often beside itself, sometimes into another directory of the tree.
-        let rotated =
-            if self.names.is_multiple_of(4) { format!("{directory}/old.{}", self.names) } else { format!("{path}.{}", self.names) };
+        let rotated = if self.names.is_multiple_of(4) {
+            format!("{directory}/old.{}", self.names)
+        } else {
+            format!("{path}.{}", self.names)
+        };
         self.journal.push(format!("mv {path} {rotated}"));
         self.world.rename(path, rotated);
         self.logs[log].exists = false;
@@ -174,7 +179,8 @@ impl<'a> Model<'a> {
         let directory = format!("{parent}/d{}", self.names);
         self.journal.push(format!("mkdir {directory}"));
         self.world.mkdir(&directory);
-        // Of what is found in a directory before it is watched only the age of the last write tells the order, to a clock tick.
+        // Of what is found in a directory before it is watched only the age of the last write tells
+        // the order, to a clock tick.
         self.tail.canary(&directory);
         self.directories.push(directory);
         self.move_log();
@@ -199,7 +205,8 @@ impl<'a> Model<'a> {
         let parent = from.rsplit_once('/').map(|(parent, _)| format!("{parent}/"));
         let parent = parent.filter(|_| self.names.is_multiple_of(2)).unwrap_or_default();
         let to = format!("{parent}m{}", self.names);
-        // The README's limit: the order of generations is not promised while a directory above them is renamed. Lines are.
+        // The README's limit: the order of generations is not promised while a directory above them
+        // is renamed. Lines are.
         self.drain();
         self.journal.push(format!("mv {from} {to}"));
         self.world.rename(&from, &to);
@@ -224,7 +231,8 @@ impl<'a> Model<'a> {
             33..38 => self.complete(log),
             38..48 => self.rotate(log),
             48..54 => {
-                self.journal.push(if self.stopped { "kill -CONT" } else { "kill -STOP" }.to_owned());
+                self.journal
+                    .push(if self.stopped { "kill -CONT" } else { "kill -STOP" }.to_owned());
                 if self.stopped {
                     self.tail.go_on();
                 } else {
@@ -254,16 +262,25 @@ impl<'a> Model<'a> {
         let lines = self.tail.lines();
         let open = self.logs.iter().enumerate().map(|(number, log)| (log.tag(number), log.lines));
         for (tag, count) in self.chains.iter().cloned().chain(open) {
-            let got: Vec<&String> = lines.iter().filter(|line| line.starts_with(&format!("{tag} "))).collect();
+            let got: Vec<&String> =
+                lines.iter().filter(|line| line.starts_with(&format!("{tag} "))).collect();
             let expected = numbered(&tag, 0..count);
-            let difference = (0..got.len().max(expected.len())).find(|&at| got.get(at).copied() != expected.get(at));
+            let difference = (0..got.len().max(expected.len()))
+                .find(|&at| got.get(at).copied() != expected.get(at));
             if let Some(at) = difference {
                 let shown = &got[at.min(got.len())..(at + 3).min(got.len())];
-                return Err(format!("{} lines instead of {count}; from {tag} {at} on: {shown:?}", got.len()));
+                return Err(format!(
+                    "{} lines instead of {count}; from {tag} {at} on: {shown:?}",
+                    got.len()
+                ));
             }
         }
         let written = self.written();
-        if lines.len() == written { Ok(()) } else { Err(format!("{} lines instead of {written}", lines.len())) }
+        if lines.len() == written {
+            Ok(())
+        } else {
+            Err(format!("{} lines instead of {written}", lines.len()))
+        }
     }
 }
 
@@ -285,7 +302,11 @@ fn random_run(seed: u64) {
 impl Drop for Model<'_> {
     fn drop(&mut self) {
         if thread::panicking() {
-            eprintln!("the failing seed is {}; what was done:\n  {}", self.seed, self.journal.join("\n  "));
+            eprintln!(
+                "the failing seed is {}; what was done:\n  {}",
+                self.seed,
+                self.journal.join("\n  ")
+            );
         }
     }
 }
@@ -300,7 +321,9 @@ fn seeds(text: &str) -> Option<std::ops::Range<u64>> {
 #[test]
 fn seeds_that_are_malformed_are_refused() {
     assert_eq!(seeds("100..200"), Some(100..200));
-    for text in ["", "7", "..", "5..", "..5", "5..=9", "9..5", "5..5", "a..b", "1..2..3", " 1..2", "-1..2"] {
+    for text in
+        ["", "7", "..", "5..", "..5", "5..=9", "9..5", "5..5", "a..b", "1..2..3", " 1..2", "-1..2"]
+    {
         assert_eq!(seeds(text), None, "{text:?}");
     }
 }
@@ -309,7 +332,8 @@ fn seeds_that_are_malformed_are_refused() {
 #[test]
 fn a_random_life_of_a_tree_gives_every_log_in_exact_sequence() {
     let wanted = match std::env::var("MANYTAIL_SEEDS") {
-        Ok(text) => seeds(&text).unwrap_or_else(|| panic!("MANYTAIL_SEEDS is FROM..TO with FROM < TO, not {text:?}")),
+        Ok(text) => seeds(&text)
+            .unwrap_or_else(|| panic!("MANYTAIL_SEEDS is FROM..TO with FROM < TO, not {text:?}")),
         Err(std::env::VarError::NotPresent) => 0..16,
         Err(error) => panic!("MANYTAIL_SEEDS: {error}"),
     };

@@ -1,4 +1,5 @@
-//! Sockets whose peer is late, leaves, comes back: every line arrives, and each connection begins with a whole record.
+//! Sockets whose peer is late, leaves, comes back: every line arrives, and each connection begins
+//! with a whole record.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -30,11 +31,15 @@ impl<S: Read> Peer<S> {
         let mut buffer = vec![0; 64 << 10];
         while !enough(&self.lines) {
             let so_far = self.lines.len();
-            assert!(Instant::now() < deadline, "not within {DEADLINE:?}: {what}; so far {so_far} records");
+            assert!(
+                Instant::now() < deadline,
+                "not within {DEADLINE:?}: {what}; so far {so_far} records"
+            );
             match self.stream.read(&mut buffer) {
                 Ok(0) => panic!("the connection ended before {what}; so far {so_far} records"),
                 Ok(got) => self.torn.extend_from_slice(&buffer[..got]),
-                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
+                Err(error)
+                    if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
                 Err(error) => panic!("read: {error}"),
             }
             let whole = self.torn.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);
@@ -46,7 +51,9 @@ impl<S: Read> Peer<S> {
     }
 
     fn read_line(&mut self, line: &str) -> Vec<String> {
-        self.read_until(&format!("the line {line:.60?}"), |lines| lines.iter().any(|got| got == line))
+        self.read_until(&format!("the line {line:.60?}"), |lines| {
+            lines.iter().any(|got| got == line)
+        })
     }
 }
 
@@ -127,7 +134,8 @@ fn a_tcp_peer_that_comes_late_gets_everything() {
     assert!(rss < 32 << 10, "{rss} KiB while it waited");
 }
 
-/// `W-02`: the peer had read everything before it left, so nothing is lost; what comes again is whole.
+/// `W-02`: the peer had read everything before it left, so nothing is lost; what comes again is
+/// whole.
 #[test]
 fn a_tcp_peer_that_leaves_and_comes_back_misses_nothing() {
     let world = World::new();
@@ -193,17 +201,25 @@ fn a_reset_in_the_middle_of_a_record_sends_it_again_whole() {
     // Some of the long record, then a reset.
     let mut some = vec![0; 100_000];
     wait_for("a part of the record", || peer.stream.read_exact(&mut some).is_ok());
-    setsockopt(&peer.stream, sockopt::Linger, &linger { l_onoff: 1, l_linger: 0 }).expect("SO_LINGER");
+    setsockopt(&peer.stream, sockopt::Linger, &linger { l_onoff: 1, l_linger: 0 })
+        .expect("SO_LINGER");
     drop(peer);
     let mut peer = accept_tcp(&listener);
     let got = peer.read_line("last");
-    assert!(got.contains(&long), "the long record came whole: {:?}", got.iter().map(String::len).collect::<Vec<_>>());
-    assert!(got.iter().all(|line| *line == long || line == "first" || line == "last"), "a torn record");
+    assert!(
+        got.contains(&long),
+        "the long record came whole: {:?}",
+        got.iter().map(String::len).collect::<Vec<_>>()
+    );
+    assert!(
+        got.iter().all(|line| *line == long || line == "first" || line == "last"),
+        "a torn record"
+    );
     drop(tail);
 }
 
-/// Both again, at random places, under load: every connection begins with a whole record and no line is missed that was not
-/// taken by the kernel of a peer that died with it.
+/// Both again, at random places, under load: every connection begins with a whole record and no
+/// line is missed that was not taken by the kernel of a peer that died with it.
 #[test]
 fn every_connection_begins_with_a_whole_record() {
     let world = World::new();
@@ -215,12 +231,19 @@ fn every_connection_begins_with_a_whole_record() {
     for _ in 0..5 {
         let mut peer = accept_tcp(&listener);
         let got = peer.read_until("some records", |got| got.len() >= 100);
-        let numbers: Vec<usize> =
-            got.iter().map(|line| line.rsplit(' ').next().expect("a number").parse().expect("whole")).collect();
-        assert!(numbers.windows(2).all(|pair| pair[0] + 1 == pair[1]), "a gap or a torn record within a connection");
-        // What the dead peer's kernel had taken and it had not read is lost with it; a repeat is allowed.
+        let numbers: Vec<usize> = got
+            .iter()
+            .map(|line| line.rsplit(' ').next().expect("a number").parse().expect("whole"))
+            .collect();
+        assert!(
+            numbers.windows(2).all(|pair| pair[0] + 1 == pair[1]),
+            "a gap or a torn record within a connection"
+        );
+        // What the dead peer's kernel had taken and it had not read is lost with it; a repeat is
+        // allowed.
         last_seen = last_seen.max(*numbers.last().expect("records"));
-        setsockopt(&peer.stream, sockopt::Linger, &linger { l_onoff: 1, l_linger: 0 }).expect("SO_LINGER");
+        setsockopt(&peer.stream, sockopt::Linger, &linger { l_onoff: 1, l_linger: 0 })
+            .expect("SO_LINGER");
     }
     let mut peer = accept_tcp(&listener);
     world.append("a.log", "end\n");
@@ -290,7 +313,11 @@ fn sigterm_without_a_peer_ends_the_run_with_0() {
     let world = World::new();
     world.append("a.log", "one\n");
     let address = listen().local_addr().expect("address");
-    let tail = world.run().with(&["--shutdown-timeout", "500ms"]).output(&format!("tcp:{address}")).start();
+    let tail = world
+        .run()
+        .with(&["--shutdown-timeout", "500ms"])
+        .output(&format!("tcp:{address}"))
+        .start();
     tail.wait_said(&address.to_string());
     let start = Instant::now();
     tail.terminate();
@@ -304,12 +331,17 @@ fn once_into_a_socket_delivers_all_before_it_exits() {
     let listener = listen();
     let lines = numbered(&"w".repeat(400), 0..10_000);
     world.append("a.log", format!("{}last", text(&lines)));
-    let tail = world.run().with(&["--once"]).output(&format!("tcp:{}", listener.local_addr().expect("address"))).start();
+    let tail = world
+        .run()
+        .with(&["--once"])
+        .output(&format!("tcp:{}", listener.local_addr().expect("address")))
+        .start();
     let mut peer = accept_tcp(&listener);
     let mut bytes = Vec::new();
     wait_for("the end of the connection", || peer.stream.read_to_end(&mut bytes).is_ok());
     assert_eq!(tail.wait_exit().code(), Some(0), "{}", tail.stderr());
-    let records: Vec<&[u8]> = bytes.strip_suffix(b"\n").expect("whole").split(|&byte| byte == b'\n').collect();
+    let records: Vec<&[u8]> =
+        bytes.strip_suffix(b"\n").expect("whole").split(|&byte| byte == b'\n').collect();
     assert_eq!(records.len(), 10_001);
     assert_eq!(record(Format::Text, records[10_000]).line, b"last");
 }

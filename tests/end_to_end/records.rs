@@ -1,6 +1,8 @@
-//! Records as they come out: decoders for `raw`, `text` and `json`, strict enough to fail on anything torn.
+//! Records as they come out: decoders for `raw`, `text` and `json`, strict enough to fail on
+//! anything torn.
 //!
-//! In: bytes of an output. Out: [`Record`]s. Always holds: a record that is not well-formed is a failed test.
+//! In: bytes of an output. Out: [`Record`]s.
+//! Always holds: a record that is not well-formed is a failed test.
 
 use serde_json::Value;
 
@@ -49,7 +51,8 @@ impl Record {
     pub(crate) fn nanoseconds(&self) -> i64 {
         let time = &self.origin().time;
         let number = |at: std::ops::Range<usize>| time[at].parse::<i64>().expect("digits");
-        ((number(11..13) * 60 + number(14..16)) * 60 + number(17..19)) * 1_000_000_000 + number(20..29)
+        ((number(11..13) * 60 + number(14..16)) * 60 + number(17..19)) * 1_000_000_000
+            + number(20..29)
     }
 }
 
@@ -59,7 +62,9 @@ pub(crate) fn decode(format: Format, bytes: &[u8]) -> Record {
         Format::Raw => Record { path: Vec::new(), line: bytes.to_vec(), origin: None },
         Format::Text => {
             let tab = bytes.iter().position(|&byte| byte == b'\t');
-            let tab = tab.unwrap_or_else(|| panic!("a text record without a TAB: {:?}", String::from_utf8_lossy(head(bytes))));
+            let tab = tab.unwrap_or_else(|| {
+                panic!("a text record without a TAB: {:?}", String::from_utf8_lossy(head(bytes)))
+            });
             Record { path: unescape(&bytes[..tab]), line: bytes[tab + 1..].to_vec(), origin: None }
         }
         Format::Json => decode_json(bytes),
@@ -70,7 +75,9 @@ pub(crate) fn decode_all(format: Format, bytes: &[u8]) -> Vec<Record> {
     if bytes.is_empty() {
         return Vec::new();
     }
-    let body = bytes.strip_suffix(b"\n").unwrap_or_else(|| panic!("the output ends in a torn record: {:?}", last(bytes)));
+    let body = bytes
+        .strip_suffix(b"\n")
+        .unwrap_or_else(|| panic!("the output ends in a torn record: {:?}", last(bytes)));
     body.split(|&byte| byte == b'\n').map(|record| decode(format, record)).collect()
 }
 
@@ -104,23 +111,34 @@ fn unescape(path: &[u8]) -> Vec<u8> {
 
 fn decode_json(bytes: &[u8]) -> Record {
     let shown = || String::from_utf8_lossy(head(bytes)).into_owned();
-    let text = std::str::from_utf8(bytes).unwrap_or_else(|error| panic!("json is not UTF-8 ({error}): {}", shown()));
-    let value: Value = serde_json::from_str(text).unwrap_or_else(|error| panic!("not json ({error}): {}", shown()));
+    let text = std::str::from_utf8(bytes)
+        .unwrap_or_else(|error| panic!("json is not UTF-8 ({error}): {}", shown()));
+    let value: Value = serde_json::from_str(text)
+        .unwrap_or_else(|error| panic!("not json ({error}): {}", shown()));
     let order = ["time", "path", "path_bytes", "file", "offset", "line", "bytes", "eol"];
     let present: Vec<&str> = order.into_iter().filter(|key| value.get(key).is_some()).collect();
     assert_eq!(keys(text), present, "the keys and their order: {}", shown());
-    let string = |key: &str| value[key].as_str().unwrap_or_else(|| panic!("no string {key}: {}", shown())).to_owned();
+    let string = |key: &str| {
+        value[key].as_str().unwrap_or_else(|| panic!("no string {key}: {}", shown())).to_owned()
+    };
     let (path, line) = (string("path"), string("line"));
     let path_bytes = value.get("path_bytes").map(|_| base64(&string("path_bytes")));
     let line_bytes = value.get("bytes").map(|_| base64(&string("bytes")));
     for (shown, bytes) in [(&path, &path_bytes), (&line, &line_bytes)] {
         if let Some(bytes) = bytes {
-            assert!(std::str::from_utf8(bytes).is_err(), "bytes are given though they are valid UTF-8");
+            assert!(
+                std::str::from_utf8(bytes).is_err(),
+                "bytes are given though they are valid UTF-8"
+            );
             assert_eq!(*shown, String::from_utf8_lossy(bytes), "U+FFFD stands for the bad bytes");
         }
     }
     let eol = value.get("eol");
-    assert!(eol.is_none_or(|eol| *eol == Value::Bool(false)), "eol is only ever false: {}", shown());
+    assert!(
+        eol.is_none_or(|eol| *eol == Value::Bool(false)),
+        "eol is only ever false: {}",
+        shown()
+    );
     let origin = Origin {
         time: string("time"),
         file: string("file"),
@@ -129,7 +147,8 @@ fn decode_json(bytes: &[u8]) -> Record {
         has_bytes: line_bytes.is_some(),
         has_path_bytes: path_bytes.is_some(),
     };
-    let (path, line) = (path_bytes.unwrap_or(path.into_bytes()), line_bytes.unwrap_or(line.into_bytes()));
+    let (path, line) =
+        (path_bytes.unwrap_or(path.into_bytes()), line_bytes.unwrap_or(line.into_bytes()));
     Record { path, line, origin: Some(origin) }
 }
 
@@ -170,7 +189,9 @@ fn base64(text: &str) -> Vec<u8> {
     let mut bytes = Vec::new();
     for four in text.as_bytes().chunks(4) {
         let padding = four.iter().filter(|&&c| c == b'=').count();
-        let word = four.iter().fold(0_u32, |word, &c| word << 6 | u32::from(if c == b'=' { 0 } else { digit(c) }));
+        let word = four
+            .iter()
+            .fold(0_u32, |word, &c| word << 6 | u32::from(if c == b'=' { 0 } else { digit(c) }));
         bytes.extend_from_slice(&word.to_be_bytes()[1..4 - padding]);
     }
     bytes

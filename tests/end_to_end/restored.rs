@@ -1,5 +1,5 @@
-//! An output that holds more than a crash explains: its state directory was restored from a backup, or another program wrote to it.
-//! What is cut off it has a file of its own first.
+//! An output that holds more than a crash explains: its state directory was restored from a backup,
+//! or another program wrote to it. What is cut off it has a file of its own first.
 
 use std::fs;
 use std::io::Write as _;
@@ -15,7 +15,11 @@ use crate::world::{World, numbered, skip, succeeds, text};
 pub(crate) fn asides(output: &OutputFile) -> Vec<PathBuf> {
     let above = output.path.parent().expect("a directory");
     let entries = fs::read_dir(above).expect("list").map(|entry| entry.expect("an entry").path());
-    entries.filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().contains(".saved-"))).collect()
+    entries
+        .filter(|path| {
+            path.file_name().is_some_and(|name| name.to_string_lossy().contains(".saved-"))
+        })
+        .collect()
 }
 
 fn copy(from: &Path, to: &Path) {
@@ -48,11 +52,15 @@ fn restore(memory: &Memory<'_>, backup: &Path, how: Restored) {
             let newer: Vec<PathBuf> = memory.journals().into_values().collect();
             for entry in fs::read_dir(backup).expect("list") {
                 let path = entry.expect("an entry").path();
-                fs::copy(&path, memory.directory.join(path.file_name().expect("a name"))).expect("cp");
+                fs::copy(&path, memory.directory.join(path.file_name().expect("a name")))
+                    .expect("cp");
             }
-            newer.into_iter().filter(|path| !backup.join(path.file_name().expect("a name")).exists()).for_each(|path| {
-                fs::remove_file(path).expect("rm");
-            });
+            newer
+                .into_iter()
+                .filter(|path| !backup.join(path.file_name().expect("a name")).exists())
+                .for_each(|path| {
+                    fs::remove_file(path).expect("rm");
+                });
         }
     }
 }
@@ -64,8 +72,14 @@ enum Backup {
     Running,
 }
 
-/// A story of three lines, a backup, and a hundred lines more; then the logs are gone, and the state directory is the backup again.
-fn go_back<'a>(world: &'a World, format: Format, when: Backup, how: Restored) -> (Memory<'a>, OutputFile) {
+/// A story of three lines, a backup, and a hundred lines more; then the logs are gone, and the
+/// state directory is the backup again.
+fn go_back<'a>(
+    world: &'a World,
+    format: Format,
+    when: Backup,
+    how: Restored,
+) -> (Memory<'a>, OutputFile) {
     let (memory, output) = (Memory::new(world), OutputFile::new(world, format));
     let backup = world.beside("backup");
     world.append("a.log", text(&numbered("early", 0..3)));
@@ -93,7 +107,9 @@ fn start(output: &OutputFile, memory: &Memory<'_>) -> Tail {
     // Made after the output was reconciled; a kill leaves one behind.
     let socket = memory.directory.with_file_name("control.sock");
     let _ = fs::remove_file(&socket);
-    let tail = output.of(memory.run().with(&["--control-socket", socket.to_str().expect("UTF-8")])).start();
+    let tail = output
+        .of(memory.run().with(&["--control-socket", socket.to_str().expect("UTF-8")]))
+        .start();
     wait_for("the start", || socket.exists());
     tail.settled();
     tail
@@ -112,12 +128,22 @@ fn what_a_restored_state_directory_does_not_know_is_copied_before_it_is_cut() {
         let before = output.bytes();
         let tail = start(&output, &memory);
         let case = format!("{format:?}, backup while {when:?}, {how:?}");
-        let [aside] = &asides(&output)[..] else { panic!("{case}: {:?}\n{}", asides(&output), tail.stderr()) };
+        let [aside] = &asides(&output)[..] else {
+            panic!("{case}: {:?}\n{}", asides(&output), tail.stderr())
+        };
         let copied = fs::read(aside).expect("read");
         assert_eq!([output.bytes(), copied.clone()].concat(), before, "{case}");
         assert_eq!(copied.iter().filter(|&&byte| byte == b'\n').count(), 100, "{case}");
-        assert_eq!(fs::metadata(aside).expect("stat").permissions().mode() & 0o7777, 0o600, "{case}");
-        for word in [output.path.to_str().expect("UTF-8"), aside.to_str().expect("UTF-8"), &format!("bytes={}", copied.len())] {
+        assert_eq!(
+            fs::metadata(aside).expect("stat").permissions().mode() & 0o7777,
+            0o600,
+            "{case}"
+        );
+        for word in [
+            output.path.to_str().expect("UTF-8"),
+            aside.to_str().expect("UTF-8"),
+            &format!("bytes={}", copied.len()),
+        ] {
             tail.wait_said(word);
             assert_eq!(tail.warned(word), 1, "{case}: {word}: {}", tail.stderr());
         }
@@ -155,8 +181,13 @@ fn what_another_program_wrote_after_an_orderly_end_is_copied_before_it_is_cut() 
         let mut file = fs::OpenOptions::new().append(true).open(&output.path).expect("open");
         file.write_all(b"half a note of somebody else").expect("write");
         let tail = start(&output, &memory);
-        let [aside] = &asides(&output)[..] else { panic!("{format:?}: {:?}\n{}", asides(&output), tail.stderr()) };
-        assert_eq!((output.bytes(), fs::read(aside).expect("read")), (before, b"half a note of somebody else".to_vec()));
+        let [aside] = &asides(&output)[..] else {
+            panic!("{format:?}: {:?}\n{}", asides(&output), tail.stderr())
+        };
+        assert_eq!(
+            (output.bytes(), fs::read(aside).expect("read")),
+            (before, b"half a note of somebody else".to_vec())
+        );
     }
 }
 
@@ -175,7 +206,18 @@ fn what_an_output_without_a_stamp_holds_is_copied_before_it_is_cut() {
         tail.kill();
         let before = output.bytes();
         let inject = format!("inject=fgetxattr:error={errno}");
-        let strace = ["strace", "-D", "-f", "-qq", "-o", "/dev/null", "-e", "trace=fgetxattr", "-e", &inject];
+        let strace = [
+            "strace",
+            "-D",
+            "-f",
+            "-qq",
+            "-o",
+            "/dev/null",
+            "-e",
+            "trace=fgetxattr",
+            "-e",
+            &inject,
+        ];
         let tail = output.of(memory.run()).under(&strace).start();
         wait_for("the copy", || tail.warned("user.manytail.commit is missing") == 1);
         // No log is gone, so all lines come again.
@@ -196,11 +238,15 @@ fn an_output_whose_end_cannot_be_copied_is_not_cut_and_the_run_does_not_start() 
     assert_eq!(finished.status.code(), Some(1), "{}", finished.stderr);
     let name = output.path.to_str().expect("UTF-8");
     let said = finished.stderr.lines().last().unwrap_or_default();
-    assert!(said.contains(name) && said.contains("cannot be copied") && said.contains("File too large"), "{said}");
+    assert!(
+        said.contains(name) && said.contains("cannot be copied") && said.contains("File too large"),
+        "{said}"
+    );
     assert_eq!((output.bytes(), asides(&output)), (before, vec![]));
 }
 
-/// The copy lies in the tree like the output, and is no log: also not for a run that did not make it.
+/// The copy lies in the tree like the output, and is no log: also not for a run that did not make
+/// it.
 #[test]
 fn a_copy_in_the_tree_is_not_read_and_is_beside_the_file_that_a_link_leads_to() {
     let world = World::new();

@@ -1,4 +1,5 @@
-//! Going on after a restart: only what is new, wherever it is now; and from the first byte what restarted there meanwhile.
+//! Going on after a restart: only what is new, wherever it is now; and from the first byte what
+//! restarted there meanwhile.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -86,8 +87,19 @@ fn a_file_renamed_while_down_goes_on_and_its_old_name_is_a_new_file() {
         world.append("a.log", "new\n");
         let tail = memory.run().json().start().armed();
         tail.expect(&[("a.log", &["new"]), ("b.log", &["two"])]);
-        let of = |line: &str| tail.records().into_iter().find(|record| record.text() == line).expect("a record").origin().clone();
-        assert_eq!((of("two").file, of("two").offset), (file.clone(), 4), "the same generation under another name");
+        let of = |line: &str| {
+            tail.records()
+                .into_iter()
+                .find(|record| record.text() == line)
+                .expect("a record")
+                .origin()
+                .clone()
+        };
+        assert_eq!(
+            (of("two").file, of("two").offset),
+            (file.clone(), 4),
+            "the same generation under another name"
+        );
         assert_ne!(of("new").file, file);
     }
 }
@@ -105,7 +117,11 @@ fn files_in_a_directory_renamed_while_down_go_on() {
         world.append("f/e/a.log", "two\n");
         world.mkdir("d/e");
         world.append("d/e/a.log", "another\n");
-        memory.run().start().armed().expect(&[("d/e/a.log", &["another"]), ("f/e/a.log", &["two"])]);
+        memory
+            .run()
+            .start()
+            .armed()
+            .expect(&[("d/e/a.log", &["another"]), ("f/e/a.log", &["two"])]);
     }
 }
 
@@ -188,7 +204,8 @@ fn generations_rotated_while_down_come_in_order() {
     }
 }
 
-/// Events tell of the newer file at once; that the older one has a rest is found by looking, some time during the first scan.
+/// Events tell of the newer file at once; that the older one has a rest is found by looking, some
+/// time during the first scan.
 fn a_newer_generation_waits_for_the_rest_of_the_one_before(is_known: bool) {
     let world = World::in_memory();
     let memory = Memory::new(&world);
@@ -265,7 +282,11 @@ fn a_file_truncated_while_down_restarts_with_a_greater_counter() {
 /// `T-05` over a restart: the size says nothing.
 #[test]
 fn a_file_overwritten_in_place_while_down_restarts_with_a_greater_counter() {
-    for (old, new) in [("one\ntwo\n", "ONE\nTWO\n"), ("one\ntwo\n", "ONE\nTWO\nTHREE\n"), ("one\n", "another line\n")] {
+    for (old, new) in [
+        ("one\ntwo\n", "ONE\nTWO\n"),
+        ("one\ntwo\n", "ONE\nTWO\nTHREE\n"),
+        ("one\n", "another line\n"),
+    ] {
         let world = World::new();
         let memory = Memory::new(&world);
         world.append("a.log", old);
@@ -395,7 +416,11 @@ fn the_counter_of_an_inode_grows_over_runs_that_did_not_see_it() {
         }
         let tail = memory.run().json().start();
         tail.expect(&[("b.log", &["two"])]);
-        assert!(counter(&tail.records()[0]) > counter(&before), "{:?} after {before:?}", tail.records()[0]);
+        assert!(
+            counter(&tail.records()[0]) > counter(&before),
+            "{:?} after {before:?}",
+            tail.records()[0]
+        );
         true
     });
 }
@@ -410,7 +435,11 @@ fn a_file_deleted_and_made_again_while_down_is_read_from_0() {
         memory.run_until(1, end);
         world.remove("a.log");
         world.append("a.log", "longer than the one before\nsecond\n");
-        memory.run().start().armed().expect(&[("a.log", &["longer than the one before", "second"])]);
+        memory
+            .run()
+            .start()
+            .armed()
+            .expect(&[("a.log", &["longer than the one before", "second"])]);
     }
 }
 
@@ -418,7 +447,9 @@ fn a_file_deleted_and_made_again_while_down_is_read_from_0() {
 #[test]
 fn a_stored_offset_beats_from_end_and_from_beginning() {
     for end in ENDS {
-        for (first, second) in [("end", "beginning"), ("end", "end"), ("beginning", "end"), ("beginning", "beginning")] {
+        for (first, second) in
+            [("end", "beginning"), ("end", "end"), ("beginning", "end"), ("beginning", "beginning")]
+        {
             let world = World::new();
             let memory = Memory::new(&world);
             world.append("a.log", "old\n");
@@ -480,7 +511,10 @@ fn from_end_counts_for_a_path_that_is_followed_for_the_first_time() {
     let tail = memory.run().with(&["--from", "end"]).paths(&paths).start().armed();
     fs::write(other.join("late.log"), "late\n").expect("write");
     tail.wait_line("late");
-    tail.expect(&[("new.log", &["new"]), (other.join("late.log").to_str().expect("UTF-8"), &["late"])]);
+    tail.expect(&[
+        ("new.log", &["new"]),
+        (other.join("late.log").to_str().expect("UTF-8"), &["late"]),
+    ]);
 }
 
 /// `P-05` over a restart.
@@ -499,7 +533,11 @@ fn an_unfinished_line_that_from_end_found_is_delivered_whole_after_a_restart() {
         world.append("b.log", "ished\n");
         let tail = run().start().armed();
         tail.expect(&[("a.log", &["unfinished", "next"]), ("b.log", &[&format!("{long}ished")])]);
-        assert!(tail.records().iter().all(|record| record.origin().offset == 4 || record.text() == "next"));
+        assert!(
+            tail.records()
+                .iter()
+                .all(|record| record.origin().offset == 4 || record.text() == "next")
+        );
     }
 }
 
@@ -529,7 +567,8 @@ fn pieces_of_a_long_line_go_on_after_a_restart() {
         let world = World::new();
         let memory = Memory::new(&world);
         let run = || memory.run().json().with(&["--max-line-bytes", "1KiB"]);
-        let line: String = (0..2_500).map(|number| char::from(b'a' + (number % 26) as u8)).collect();
+        let line: String =
+            (0..2_500).map(|number| char::from(b'a' + (number % 26) as u8)).collect();
         world.append("a.log", &line[..2_300]);
         let tail = run().start().armed();
         tail.wait_count(2);
@@ -545,7 +584,11 @@ fn pieces_of_a_long_line_go_on_after_a_restart() {
         assert_eq!((next.text().as_str(), next.origin().offset), ("next", 2_501));
         let joined: String = records.iter().map(|record| record.text()).collect();
         assert_eq!(joined, line, "the pieces are the line");
-        assert!(records.windows(2).all(|pair| pair[0].end() == pair[1].origin().offset && !pair[0].origin().eol));
+        assert!(
+            records
+                .windows(2)
+                .all(|pair| pair[0].end() == pair[1].origin().offset && !pair[0].origin().eol)
+        );
         assert!(records.last().expect("a record").origin().eol);
     }
 }
@@ -580,7 +623,9 @@ fn a_second_once_delivers_only_what_is_new() {
     world.append("a.log", "one\ntwo\n");
     world.append("d/b.log", "b\n");
     let files = |files: &[(&str, &[&str])]| {
-        let owned = |(name, lines): &(&str, &[&str])| ((*name).to_owned(), lines.iter().map(|&line| line.to_owned()).collect());
+        let owned = |(name, lines): &(&str, &[&str])| {
+            ((*name).to_owned(), lines.iter().map(|&line| line.to_owned()).collect())
+        };
         files.iter().map(owned).collect::<BTreeMap<String, Vec<String>>>()
     };
     assert_eq!(once().lines, files(&[("a.log", &["one", "two"]), ("d/b.log", &["b"])]));
@@ -602,7 +647,9 @@ fn a_piece_that_once_delivered_is_not_repeated_and_its_rest_comes() {
     let once = || {
         let finished = memory.run().json().with(&["--once"]).finish();
         assert_eq!(finished.status.code(), Some(0), "{}", finished.stderr);
-        let piece = |record: &crate::records::Record| (record.text(), record.origin().offset, record.origin().eol);
+        let piece = |record: &crate::records::Record| {
+            (record.text(), record.origin().offset, record.origin().eol)
+        };
         finished.records.iter().map(piece).collect::<Vec<_>>()
     };
     world.append("a.log", "one\nunfin");
@@ -620,7 +667,9 @@ fn a_piece_that_once_delivered_is_not_repeated_and_its_rest_comes() {
 
 /// Paths of all that a run opened, as strace saw it; none without strace.
 fn opened(trace: &Path) -> String {
-    wait_for("the end of the trace", || fs::read_to_string(trace).is_ok_and(|trace| trace.contains("+++ exited")));
+    wait_for("the end of the trace", || {
+        fs::read_to_string(trace).is_ok_and(|trace| trace.contains("+++ exited"))
+    });
     fs::read_to_string(trace).expect("read")
 }
 
@@ -645,13 +694,26 @@ fn files_that_did_not_change_while_down_are_not_opened() {
         memory.end(&tail, end);
         world.append("changed.log", "two\n");
         let trace = world.beside("trace");
-        let strace = ["strace", "-D", "-f", "-s", "4096", "-e", "trace=open,openat,openat2", "-o", trace.to_str().expect("UTF-8")];
+        let strace = [
+            "strace",
+            "-D",
+            "-f",
+            "-s",
+            "4096",
+            "-e",
+            "trace=open,openat,openat2",
+            "-o",
+            trace.to_str().expect("UTF-8"),
+        ];
         let tail = memory.run().under(&strace).start();
         tail.expect(&[("changed.log", &["two"])]);
         tail.terminate();
         let trace = opened(&trace);
         assert!(trace.contains("changed.log"), "the trace shows what is opened: {trace}");
-        let needless: Vec<&str> = trace.lines().filter(|line| line.contains("/same-") || line.contains("\"same-")).collect();
+        let needless: Vec<&str> = trace
+            .lines()
+            .filter(|line| line.contains("/same-") || line.contains("\"same-"))
+            .collect();
         assert!(needless.is_empty(), "{end:?}: {} opened: {:?}", needless.len(), needless.first());
     }
 }
@@ -769,7 +831,8 @@ fn files_of_any_name_go_on() {
     for end in ENDS {
         let world = World::new();
         let memory = Memory::new(&world);
-        let names = [&b"\xff\xfe.log"[..], b"new\nline", b"tab\tand \\", &[b'n'; 255]].map(OsStr::from_bytes);
+        let names = [&b"\xff\xfe.log"[..], b"new\nline", b"tab\tand \\", &[b'n'; 255]]
+            .map(OsStr::from_bytes);
         names.iter().for_each(|name| world.append(name, "one\n"));
         let tail = memory.run().start().armed();
         tail.wait_count(names.len());

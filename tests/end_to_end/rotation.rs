@@ -1,4 +1,5 @@
-//! Rotation by rename: older generations before newer ones, nothing lost that is still in the tree, nothing twice.
+//! Rotation by rename: older generations before newer ones, nothing lost that is still in the tree,
+//! nothing twice.
 
 use std::fs;
 use std::io::Write;
@@ -75,15 +76,19 @@ fn late_lines_from_a_writer_that_keeps_its_descriptor_are_delivered() {
     world.append("a.log", "new 2\n");
     tail.wait_count(6);
     tail.settled();
-    let of = |tag: &str| tail.lines().into_iter().filter(|line| line.starts_with(tag)).collect::<Vec<_>>();
+    let of = |tag: &str| {
+        tail.lines().into_iter().filter(|line| line.starts_with(tag)).collect::<Vec<_>>()
+    };
     assert_eq!((of("old"), of("new")), (numbered("old", 1..5), numbered("new", 1..3)));
 }
 
-/// `N-13` in small: the writer was not told yet, and its last lines go into the renamed file while its successor is there already.
+/// `N-13` in small: the writer was not told yet, and its last lines go into the renamed file while
+/// its successor is there already.
 #[test]
 fn late_lines_of_a_rotated_file_come_before_those_that_its_successor_gets_after_them() {
     let world = World::new();
-    // A rotated file that was read a moment ago has to wait for its next turn longer than its successor.
+    // A rotated file that was read a moment ago has to wait for its next turn longer than its
+    // successor.
     let tail = world.run().with(&["--coalesce", "1s", "--adaptive", "false"]).start().armed();
     let mut old = world.writer("a.log");
     old.write_all(b"line 0\n").expect("write");
@@ -124,7 +129,12 @@ fn a_rotated_name_that_matches_too_is_not_read_again() {
     world.append("app.log.1", "two\n");
     tail.expect(&[("app.log", &["one", "new"]), ("app.log.1", &["two"])]);
     let records = tail.records();
-    let file = |line: &str| records.iter().find(|record| record.text() == line).map(|record| record.origin().file.clone());
+    let file = |line: &str| {
+        records
+            .iter()
+            .find(|record| record.text() == line)
+            .map(|record| record.origin().file.clone())
+    };
     assert_eq!(file("one"), file("two"), "the same generation under another name");
     assert_ne!(file("one"), file("new"));
 }
@@ -144,7 +154,12 @@ fn a_cascade_of_ten_rotations_gives_the_exact_sequence() {
         if round >= 3 {
             tail.wait_count((round - 2) * 10_000);
         }
-        for (from, to) in [("a.log.3", "a.log.4"), ("a.log.2", "a.log.3"), ("a.log.1", "a.log.2"), ("a.log", "a.log.1")] {
+        for (from, to) in [
+            ("a.log.3", "a.log.4"),
+            ("a.log.2", "a.log.3"),
+            ("a.log.1", "a.log.2"),
+            ("a.log", "a.log.1"),
+        ] {
             if world.at(from).exists() {
                 world.rename(from, to);
             }
@@ -186,7 +201,9 @@ fn a_cascade_during_a_stop_gives_the_exact_sequence() {
             world.append("a.log", text(part));
             // The oldest is never overwritten here.
             for number in (0..20).rev() {
-                let name = |number| if number == 0 { "a.log".to_owned() } else { format!("a.log.{number}") };
+                let name = |number| {
+                    if number == 0 { "a.log".to_owned() } else { format!("a.log.{number}") }
+                };
                 if world.at(name(number)).exists() {
                     world.rename(name(number), name(number + 1));
                 }
@@ -263,7 +280,8 @@ fn dated_generations_of_rotations_between_two_looks_come_in_order() {
     tail.expect_in_order(&lines);
 }
 
-/// `N-10`, in a directory that is found with all of it: no event told in which order, but the times of the files do.
+/// `N-10`, in a directory that is found with all of it: no event told in which order, but the times
+/// of the files do.
 #[test]
 fn generations_found_in_a_new_directory_come_in_order() {
     let world = World::new();
@@ -273,7 +291,10 @@ fn generations_found_in_a_new_directory_come_in_order() {
     for generation in 0..3 {
         for log in 0..8 {
             if generation > 0 {
-                world.rename(format!("new/{log}.log"), format!("new/{}.{log}", ["old", "z"][generation - 1]));
+                world.rename(
+                    format!("new/{log}.log"),
+                    format!("new/{}.{log}", ["old", "z"][generation - 1]),
+                );
             }
             world.append(format!("new/{log}.log"), format!("log {log} {generation}\n"));
         }
@@ -285,7 +306,8 @@ fn generations_found_in_a_new_directory_come_in_order() {
     tail.settled();
     for log in 0..8 {
         let tag = format!("log {log}");
-        let lines: Vec<String> = tail.lines().into_iter().filter(|line| line.starts_with(&tag)).collect();
+        let lines: Vec<String> =
+            tail.lines().into_iter().filter(|line| line.starts_with(&tag)).collect();
         assert_eq!(lines, numbered(&tag, 0..3));
     }
 }
@@ -330,7 +352,8 @@ fn generations_overwritten_before_they_were_read_are_lost_without_repeats() {
     tail.wait_line("last");
     tail.settled();
     let got = tail.lines();
-    let numbers: Vec<usize> = got.iter().filter_map(|line| line.strip_prefix("line ")?.parse().ok()).collect();
+    let numbers: Vec<usize> =
+        got.iter().filter_map(|line| line.strip_prefix("line ")?.parse().ok()).collect();
     assert!(numbers.windows(2).all(|pair| pair[0] < pair[1]), "{got:?}");
     assert!(numbers.contains(&99), "the last generation is still in the tree: {got:?}");
     assert!(numbers.contains(&1), "the first one was open: {got:?}");
@@ -352,7 +375,8 @@ fn a_successor_that_comes_late_is_read_from_0() {
     tail.expect_in_order(&numbered("line", 0..4));
 }
 
-/// `N-16`: slots, watches, directories and descriptors; a file that was rotated away for good is remembered for ten minutes.
+/// `N-16`: slots, watches, directories and descriptors; a file that was rotated away for good is
+/// remembered for ten minutes.
 #[test]
 fn two_hundred_rotations_leave_nothing_behind() {
     let world = World::new();
@@ -369,18 +393,29 @@ fn two_hundred_rotations_leave_nothing_behind() {
         run.wait_value("manytail_files{state=\"leaving\"}", |files| files == 0.0);
         run.wait_value("manytail_held_files", |files| files == 0.0);
         let scrape = run.scrape();
-        let (parked, others): (Vec<_>, Vec<_>) =
-            scrape.iter().filter(|(name, _)| name.starts_with("manytail_files{")).partition(|(name, _)| name.contains("parked"));
-        let sum = |files: Vec<(&String, &f64)>| files.into_iter().map(|(_, count)| *count).sum::<f64>();
-        let sizes = ["manytail_directories", "manytail_watches", "manytail_held_files", "process_open_fds"];
+        let (parked, others): (Vec<_>, Vec<_>) = scrape
+            .iter()
+            .filter(|(name, _)| name.starts_with("manytail_files{"))
+            .partition(|(name, _)| name.contains("parked"));
+        let sum =
+            |files: Vec<(&String, &f64)>| files.into_iter().map(|(_, count)| *count).sum::<f64>();
+        let sizes =
+            ["manytail_directories", "manytail_watches", "manytail_held_files", "process_open_fds"];
         (sum(parked), sum(others), sizes.map(|name| (name, scrape[name])))
     };
     let before = rotate(0..50);
     let after = rotate(50..250);
-    assert_eq!((before.1, before.2), (after.1, after.2), "files beside those remembered, and the rest");
+    assert_eq!(
+        (before.1, before.2),
+        (after.1, after.2),
+        "files beside those remembered, and the rest"
+    );
     // Less where the inode of one that was deleted comes back at once: then it is forgotten.
     let remembered = after.0 - before.0;
-    assert!((0.0..=200.0).contains(&remembered), "{remembered} more are remembered after 200 were renamed over");
+    assert!(
+        (0.0..=200.0).contains(&remembered),
+        "{remembered} more are remembered after 200 were renamed over"
+    );
     run.tail.expect_in_order(&numbered("line", 0..250));
 }
 

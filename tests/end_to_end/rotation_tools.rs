@@ -1,4 +1,5 @@
-//! Rotation as tools do it: copytruncate by hand, and the real logrotate under a writer that does not stop.
+//! Rotation as tools do it: copytruncate by hand, and the real logrotate under a writer that does
+//! not stop.
 
 use std::fs::{self, OpenOptions};
 use std::io::Write;
@@ -56,16 +57,26 @@ fn has_logrotate() -> bool {
 fn logrotate(world: &World, directives: &str) {
     let configuration = world.beside("logrotate.conf");
     let user = if nix::unistd::geteuid().is_root() { "su root root\n" } else { "" };
-    fs::write(&configuration, format!("\"{}\" {{\n{user}{directives}\n}}\n", world.at("app.log").display())).expect("write");
+    fs::write(
+        &configuration,
+        format!("\"{}\" {{\n{user}{directives}\n}}\n", world.at("app.log").display()),
+    )
+    .expect("write");
     // logrotate refuses configurations that others may write.
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
     fs::set_permissions(&configuration, mode).expect("chmod");
-    let output = Command::new("/usr/sbin/logrotate").arg("-f").arg("-s").arg(world.beside("state")).arg(&configuration).output();
+    let output = Command::new("/usr/sbin/logrotate")
+        .arg("-f")
+        .arg("-s")
+        .arg(world.beside("state"))
+        .arg(&configuration)
+        .output();
     let output = output.expect("logrotate");
     assert!(output.status.success(), "logrotate: {}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// Appends numbered lines until told to stop; opens the file anew when the file `reopen` beside the tree appears.
+/// Appends numbered lines until told to stop; opens the file anew when the file `reopen` beside the
+/// tree appears.
 #[derive(Default)]
 struct Writer {
     done: AtomicBool,
@@ -76,7 +87,9 @@ struct Writer {
 
 impl Writer {
     fn run(&self, world: &World) {
-        let open = || OpenOptions::new().create(true).append(true).open(world.at("app.log")).expect("open");
+        let open = || {
+            OpenOptions::new().create(true).append(true).open(world.at("app.log")).expect("open")
+        };
         let mut file = open();
         while !self.done.load(Ordering::SeqCst) {
             self.resting.store(self.paused.load(Ordering::SeqCst), Ordering::SeqCst);
@@ -140,7 +153,8 @@ fn logrotate_create_with_delayed_compression_gives_the_exact_sequence() {
     let tail = world.run().start().armed();
     let reopen = world.beside("reopen");
     let directives = format!(
-        "rotate 3\ncreate 0644\ncompress\ndelaycompress\nsharedscripts\npostrotate\n touch {}\nendscript",
+        "rotate 3\ncreate 0644\ncompress\ndelaycompress\nsharedscripts\npostrotate\n touch \
+        {}\nendscript",
         reopen.display()
     );
     let writer = Writer::default();
@@ -177,8 +191,8 @@ fn logrotate_create_with_a_writer_that_keeps_its_descriptor_gives_the_exact_sequ
     tail.expect_in_order(&numbered("line", 0..writer.written()));
 }
 
-/// `C-01` by logrotate. What is written between its copy and its truncation is lost by logrotate itself; nothing may be repeated,
-/// torn or out of order.
+/// `C-01` by logrotate. What is written between its copy and its truncation is lost by logrotate
+/// itself; nothing may be repeated, torn or out of order.
 #[test]
 fn logrotate_copytruncate_under_a_writer_repeats_and_tears_nothing() {
     if !has_logrotate() {
@@ -199,10 +213,20 @@ fn logrotate_copytruncate_under_a_writer_repeats_and_tears_nothing() {
     wait_read(&tail, &writer);
     tail.settled();
     let lines = tail.lines();
-    let numbers: Vec<usize> =
-        lines.iter().map(|line| line.strip_prefix("line ").and_then(|n| n.parse().ok()).expect("whole")).collect();
-    assert!(numbers.windows(2).all(|pair| pair[0] < pair[1]), "a line was repeated or out of order");
-    assert!(numbers.len() * 2 > writer.written(), "{} of {} lines", numbers.len(), writer.written());
+    let numbers: Vec<usize> = lines
+        .iter()
+        .map(|line| line.strip_prefix("line ").and_then(|n| n.parse().ok()).expect("whole"))
+        .collect();
+    assert!(
+        numbers.windows(2).all(|pair| pair[0] < pair[1]),
+        "a line was repeated or out of order"
+    );
+    assert!(
+        numbers.len() * 2 > writer.written(),
+        "{} of {} lines",
+        numbers.len(),
+        writer.written()
+    );
 }
 
 /// `C-01` by logrotate, exact where the writer rests while logrotate works.

@@ -19,12 +19,17 @@ pub(crate) struct Answer {
 impl Answer {
     pub(crate) fn of(bytes: &[u8]) -> Answer {
         let text = String::from_utf8(bytes.to_vec()).expect("answers are UTF-8");
-        let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no head: {text:?}"));
+        let (head, body) =
+            text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no head: {text:?}"));
         Answer { head: head.to_owned(), body: body.to_owned() }
     }
 
     pub(crate) fn code(&self) -> u16 {
-        self.head.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or_else(|| panic!("no code: {:?}", self.head))
+        self.head
+            .split(' ')
+            .nth(1)
+            .and_then(|code| code.parse().ok())
+            .unwrap_or_else(|| panic!("no code: {:?}", self.head))
     }
 }
 
@@ -33,11 +38,19 @@ pub(crate) fn read_all(stream: &mut UnixStream) -> Vec<u8> {
     stream.set_read_timeout(Some(Duration::from_millis(50))).expect("timeout");
     let (deadline, mut all, mut buffer) = (Instant::now() + DEADLINE, Vec::new(), [0; 4096]);
     loop {
-        assert!(Instant::now() < deadline, "no end of {:?} within {DEADLINE:?}", String::from_utf8_lossy(&all));
+        assert!(
+            Instant::now() < deadline,
+            "no end of {:?} within {DEADLINE:?}",
+            String::from_utf8_lossy(&all)
+        );
         match stream.read(&mut buffer) {
             Ok(0) => return all,
             Ok(got) => all.extend_from_slice(&buffer[..got]),
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted) => {}
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted
+                ) => {}
             Err(error) if error.kind() == ErrorKind::ConnectionReset => return all,
             Err(error) => panic!("read: {error}"),
         }

@@ -1,4 +1,5 @@
-//! manytail as a service: what its manager is told, signals, the journal, diagnostics that do not flood, and no privilege but to read.
+//! manytail as a service: what its manager is told, signals, the journal, diagnostics that do not
+//! flood, and no privilege but to read.
 
 use std::cell::RefCell;
 use std::ffi::OsString;
@@ -37,7 +38,8 @@ impl Manager {
 
     /// The run is started by it, with more variables.
     fn start(&self, run: Run, variables: &[&str]) -> Tail {
-        let mut command: Vec<OsString> = vec!["env".into(), format!("NOTIFY_SOCKET={}", self.path.display()).into()];
+        let mut command: Vec<OsString> =
+            vec!["env".into(), format!("NOTIFY_SOCKET={}", self.path.display()).into()];
         command.extend(variables.iter().map(OsString::from));
         run.under(&command).start()
     }
@@ -78,7 +80,8 @@ impl Manager {
 fn snapshot(tail: &Tail) -> serde_json::Value {
     let snapshots = || {
         let events = tail.stderr();
-        let events = events.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+        let events =
+            events.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
         events.filter(|event| event["message"] == "status").collect::<Vec<_>>()
     };
     let before = snapshots().len();
@@ -114,7 +117,10 @@ fn ready_is_said_once_when_all_directories_are_watched_though_a_path_is_missing(
     assert_eq!((manager.count("READY=1"), tail.count()), (1, 600));
     manager.wait_line("STATUS=following 600 files in 1,201 directories");
     let at_ready = heard.iter().position(|line| line == "READY=1").expect("just heard");
-    assert!(heard[..at_ready].iter().all(|line| line.starts_with("STATUS=first scan: ")), "{heard:?}");
+    assert!(
+        heard[..at_ready].iter().all(|line| line.starts_with("STATUS=first scan: ")),
+        "{heard:?}"
+    );
 }
 
 #[test]
@@ -125,7 +131,10 @@ fn a_run_that_ends_by_itself_says_ready_and_then_stopping() {
     let tail = manager.start(world.run().with(&["--once"]), &[]);
     assert_eq!(tail.wait_exit().code(), Some(0));
     let heard = manager.hear(Duration::from_millis(1));
-    let words: Vec<&String> = heard.iter().filter(|line| !line.starts_with("STATUS=") && !line.starts_with("EXTEND")).collect();
+    let words: Vec<&String> = heard
+        .iter()
+        .filter(|line| !line.starts_with("STATUS=") && !line.starts_with("EXTEND"))
+        .collect();
     assert_eq!(words, ["READY=1", "STOPPING=1"]);
     assert_eq!(tail.lines(), ["one"]);
 }
@@ -146,13 +155,20 @@ fn the_watchdog_is_pinged_while_the_process_runs_idle_or_not_and_not_while_it_ha
     let manager = Manager::new();
     let tail = manager.start(world.run(), &["WATCHDOG_USEC=150000"]);
     tail.wait_line("one");
-    let pings =
-        |at_least: usize| manager.wait("WATCHDOG=1", |lines| lines.iter().filter(|line| *line == "WATCHDOG=1").count() >= at_least);
+    let pings = |at_least: usize| {
+        manager.wait("WATCHDOG=1", |lines| {
+            lines.iter().filter(|line| *line == "WATCHDOG=1").count() >= at_least
+        })
+    };
     pings(10);
     tail.stop();
     manager.hear(Duration::from_millis(1));
     manager.forget();
-    assert_eq!(manager.hear(Duration::from_secs(1)), [""; 0], "a process that is stopped makes no turns");
+    assert_eq!(
+        manager.hear(Duration::from_secs(1)),
+        [""; 0],
+        "a process that is stopped makes no turns"
+    );
     tail.go_on();
     pings(10);
     tail.block();
@@ -160,7 +176,9 @@ fn the_watchdog_is_pinged_while_the_process_runs_idle_or_not_and_not_while_it_ha
     manager.forget();
     pings(10);
     manager.wait("STATUS of a blocked output", |lines| {
-        lines.iter().any(|line| line.starts_with("STATUS=") && line.contains("; output stdout blocked since 2"))
+        lines.iter().any(|line| {
+            line.starts_with("STATUS=") && line.contains("; output stdout blocked since 2")
+        })
     });
     manager.forget();
     tail.unblock();
@@ -175,7 +193,8 @@ fn without_a_watchdog_of_its_own_an_idle_process_sleeps() {
     let manager = Manager::new();
     for variables in [&[][..], &["WATCHDOG_USEC=100000", "WATCHDOG_PID=1"]] {
         // A relative PATH: what other tests do beside this one's directory is not on its way.
-        let tail = manager.start(world.run().in_directory(&world.beside("")).paths(&["tree"]), variables);
+        let tail =
+            manager.start(world.run().in_directory(&world.beside("")).paths(&["tree"]), variables);
         tail.wait_line("one");
         manager.wait_line("READY=1");
         tail.at_rest();
@@ -196,7 +215,9 @@ fn a_blocked_output_is_told() {
     tail.block();
     world.append("a.log", text(&flood()));
     manager.wait("STATUS of a blocked output", |lines| {
-        lines.iter().any(|line| line.contains("; 1 with unread bytes; output stdout blocked since 2"))
+        lines
+            .iter()
+            .any(|line| line.contains("; 1 with unread bytes; output stdout blocked since 2"))
     });
     tail.unblock();
     tail.wait_count(6_000);
@@ -217,7 +238,11 @@ fn sighup_is_a_reload_that_ends_when_the_output_was_reopened() {
     assert!(output.exists(), "the new file is there");
     let heard = manager.hear(Duration::from_millis(1));
     let words: Vec<&String> = heard.iter().filter(|line| !line.starts_with("STATUS=")).collect();
-    assert_eq!((words.len(), words[0].as_str(), words[2].as_str()), (3, "RELOADING=1", "READY=1"), "{heard:?}");
+    assert_eq!(
+        (words.len(), words[0].as_str(), words[2].as_str()),
+        (3, "RELOADING=1", "READY=1"),
+        "{heard:?}"
+    );
     let at = words[1].strip_prefix("MONOTONIC_USEC=").and_then(|usec| usec.parse::<u64>().ok());
     assert!(at.is_some_and(|usec| usec > 0), "{heard:?}");
 }
@@ -245,9 +270,15 @@ fn sigterm_is_told_while_the_output_still_takes_what_was_read() {
 fn a_manager_that_does_not_listen_costs_one_debug_line() {
     let world = World::new();
     world.write("a.log", "one\n");
-    for (address, line) in [("/nowhere/notify", "cannot be told how"), ("vsock:2:1234", "cannot be told anything")] {
+    for (address, line) in
+        [("/nowhere/notify", "cannot be told how"), ("vsock:2:1234", "cannot be told anything")]
+    {
         let variable = format!("NOTIFY_SOCKET={address}");
-        let tail = world.run().with(&["--log-level", "debug"]).under(&["env", variable.as_str(), "WATCHDOG_USEC=30000"]).start();
+        let tail = world
+            .run()
+            .with(&["--log-level", "debug"])
+            .under(&["env", variable.as_str(), "WATCHDOG_USEC=30000"])
+            .start();
         tail.wait_line("one");
         tail.wait_said(line);
         world.append("a.log", "two\n");
@@ -267,9 +298,23 @@ fn sigusr1_says_how_the_run_is_and_the_run_goes_on() {
     tail.wait_count(2);
     tail.settled();
     let first = snapshot(&tail);
-    let named = ["files", "directories", "watches", "records", "bytes", "unread_files", "overflows", "lost_bytes", "kept_back"];
+    let named = [
+        "files",
+        "directories",
+        "watches",
+        "records",
+        "bytes",
+        "unread_files",
+        "overflows",
+        "lost_bytes",
+        "kept_back",
+    ];
     assert_eq!(named.map(|field| number(&first, field)), [1, 2, 2, 2, 8, 0, 0, 0, 0], "{first}");
-    assert_eq!((&first["level"], &first["output_blocked"]), (&"INFO".into(), &"0ns".into()), "{first}");
+    assert_eq!(
+        (&first["level"], &first["output_blocked"]),
+        (&"INFO".into(), &"0ns".into()),
+        "{first}"
+    );
     tail.block();
     let lines = flood();
     world.append("d/b.log", text(&lines));
@@ -296,14 +341,18 @@ fn the_journal_gets_a_priority_and_no_time_and_other_readers_do_not() {
     tail.terminate();
     let said = tail.stderr();
     assert!(said.lines().all(|line| line.starts_with("<4>") || line.starts_with("<6>")), "{said}");
-    assert!(said.lines().any(|line| line.starts_with("<4>not a regular file: never opened path=")), "{said}");
+    assert!(
+        said.lines().any(|line| line.starts_with("<4>not a regular file: never opened path=")),
+        "{said}"
+    );
     assert!(!said.contains("WARN") && !said.contains("INFO") && !said.contains('\x1b'), "{said}");
 
     let tail = world.run().with(&["--log-format", "json"]).shell(named).start();
     tail.wait_said("never opened");
     tail.terminate();
     for line in tail.stderr().lines() {
-        let event: serde_json::Value = serde_json::from_str(&line[3..]).expect("an object after the priority");
+        let event: serde_json::Value =
+            serde_json::from_str(&line[3..]).expect("an object after the priority");
         let priority = if event["level"] == "WARN" { "<4>" } else { "<6>" };
         assert!(line.starts_with(priority), "{line}");
     }
@@ -311,7 +360,11 @@ fn the_journal_gets_a_priority_and_no_time_and_other_readers_do_not() {
     let tail = world.run().under(&["env", "JOURNAL_STREAM=1:1"]).start();
     tail.wait_said("never opened");
     tail.terminate();
-    assert!(tail.stderr().lines().all(|line| !line.starts_with('<') && line.contains("Z ")), "{}", tail.stderr());
+    assert!(
+        tail.stderr().lines().all(|line| !line.starts_with('<') && line.contains("Z ")),
+        "{}",
+        tail.stderr()
+    );
 }
 
 /// At most what the minutes of the test allow, and all that was not said is counted.
@@ -334,7 +387,12 @@ fn ten_thousand_unreadable_files_are_ten_lines_and_all_are_counted() {
     let world = World::in_memory();
     for number in 0..10_000 {
         let mut options = std::fs::OpenOptions::new();
-        options.create(true).append(true).mode(0o000).open(world.at(format!("secret-{number}"))).expect("create");
+        options
+            .create(true)
+            .append(true)
+            .mode(0o000)
+            .open(world.at(format!("secret-{number}")))
+            .expect("create");
     }
     let started = Instant::now();
     let tail = world.run().user(NOBODY).with(&["--log-format", "json"]).start().armed();
@@ -357,7 +415,8 @@ fn ten_thousand_fifos_are_ten_lines_and_all_are_counted() {
     let started = Instant::now();
     let tail = world.run().with(&["--log-format", "json"]).start().armed();
     world.mkdir("later");
-    // One that is made while its directory is being listed may come twice, as an entry and as an event.
+    // One that is made while its directory is being listed may come twice, as an entry and as an
+    // event.
     tail.canary("later");
     for number in 0..5_000 {
         make_fifo(&world.at(format!("later/fifo-{number}")));
@@ -389,7 +448,12 @@ fn one_file_that_flaps_is_said_once() {
         tail.wait_line(&format!("secret {round}"));
     }
     assert_eq!(tail.lines(), expected);
-    assert_eq!((tail.said("cannot be read:"), tail.said("can be read again")), (1, 1), "{}", tail.stderr());
+    assert_eq!(
+        (tail.said("cannot be read:"), tail.said("can be read again")),
+        (1, 1),
+        "{}",
+        tail.stderr()
+    );
 }
 
 #[test]
@@ -399,7 +463,11 @@ fn an_output_that_comes_and_goes_is_said_once_and_each_loss_is_counted() {
     let listener = UnixListener::bind(&path).expect("bind");
     world.write("a.log", "one\n");
     let started = Instant::now();
-    let tail = world.run().output(&format!("unix:{}", path.display())).with(&["--log-format", "json"]).start();
+    let tail = world
+        .run()
+        .output(&format!("unix:{}", path.display()))
+        .with(&["--log-format", "json"])
+        .start();
     let mut buffer = [0; 1 << 10];
     for round in 0..20 {
         let (mut peer, _) = listener.accept().expect("accept");
@@ -456,10 +524,17 @@ fn with_no_privilege_but_the_capability_to_read_all_lines_of_other_users_arrive(
     let state = world.beside("state");
     std::fs::create_dir(&state).expect("mkdir");
     chown(&state, Some(NOBODY), Some(NOBODY)).expect("chown");
-    let tail = world.run().with(&["--state-dir".as_ref(), state.as_os_str()]).under(&drop_rest).start();
+    let tail =
+        world.run().with(&["--state-dir".as_ref(), state.as_os_str()]).under(&drop_rest).start();
     tail.wait_count(5);
-    let status = std::fs::read_to_string(format!("/proc/{}/status", tail.process.0)).expect("status");
-    for (name, value) in [("Uid", "65534"), ("CapEff", "0000000000000004"), ("CapBnd", "0000000000000004"), ("NoNewPrivs", "1")] {
+    let status =
+        std::fs::read_to_string(format!("/proc/{}/status", tail.process.0)).expect("status");
+    for (name, value) in [
+        ("Uid", "65534"),
+        ("CapEff", "0000000000000004"),
+        ("CapBnd", "0000000000000004"),
+        ("NoNewPrivs", "1"),
+    ] {
         let line = status.lines().find(|line| line.starts_with(&format!("{name}:"))).expect(name);
         assert_eq!(line.split_whitespace().nth(1), Some(value), "{line}");
     }
@@ -472,7 +547,10 @@ fn with_no_privilege_but_the_capability_to_read_all_lines_of_other_users_arrive(
     tail.settled();
     let mut lines = tail.lines();
     lines.sort();
-    assert_eq!(lines, ["line of 0", "line of 1", "line of 2", "line of 3", "line of 4", "more", "new"]);
+    assert_eq!(
+        lines,
+        ["line of 0", "line of 1", "line of 2", "line of 3", "line of 4", "more", "new"]
+    );
     let said = tail.stderr();
     assert!(!said.contains("WARN") && !said.contains("ERROR"), "{said}");
     tail.terminate();
@@ -496,7 +574,9 @@ fn without_the_capability_each_directory_is_said_once_and_picked_up_when_it_may_
         world.chmod(format!("u{user}/job.log"), 0o644);
         world.chmod(format!("u{user}"), 0o755);
     }
-    let lines: Vec<[String; 2]> = (0..5).map(|user| [format!("line of {user}"), "more".to_owned()]).collect();
-    let expected = lines.iter().enumerate().map(|(user, lines)| (format!("u{user}/job.log"), lines.to_vec()));
+    let lines: Vec<[String; 2]> =
+        (0..5).map(|user| [format!("line of {user}"), "more".to_owned()]).collect();
+    let expected =
+        lines.iter().enumerate().map(|(user, lines)| (format!("u{user}/job.log"), lines.to_vec()));
     tail.expect_files(&expected.collect());
 }

@@ -1,4 +1,5 @@
-//! Settings from files, variables and the command line; `check`; and what SIGHUP changes while writers write.
+//! Settings from files, variables and the command line; `check`; and what SIGHUP changes while
+//! writers write.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,10 +13,18 @@ use crate::state::Memory;
 use crate::world::{World, flood, numbered, skip, succeeds, text};
 
 /// Runs to the end with these arguments and variables: exit code, stdout, stderr.
-fn run(world: &World, arguments: &[&str], variables: &[(&str, &str)]) -> (Option<i32>, String, String) {
+fn run(
+    world: &World,
+    arguments: &[&str],
+    variables: &[(&str, &str)],
+) -> (Option<i32>, String, String) {
     let mut command = Command::new(BINARY);
     remove_settings(&mut command);
-    command.args(arguments).envs(variables.iter().copied()).current_dir(world.beside("")).stdin(Stdio::null());
+    command
+        .args(arguments)
+        .envs(variables.iter().copied())
+        .current_dir(world.beside(""))
+        .stdin(Stdio::null());
     let output = command.output().expect("start");
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     (output.status.code(), text(&output.stdout), text(&output.stderr))
@@ -38,7 +47,8 @@ pub(crate) fn from_file(world: &World, settings: &str) -> Run {
 
 /// An input with these directories of the tree.
 fn input(world: &World, directories: &[&str]) -> String {
-    let paths: Vec<String> = directories.iter().map(|name| format!("'{}'", world.at(name).display())).collect();
+    let paths: Vec<String> =
+        directories.iter().map(|name| format!("'{}'", world.at(name).display())).collect();
     format!("[[input]]\npaths = [{}]\n", paths.join(", "))
 }
 
@@ -67,7 +77,15 @@ fn the_command_line_goes_before_the_environment_before_the_file_before_the_defau
     assert_eq!(out(&all[..5], &raw), "one\n");
     assert_eq!(out(&all, &raw), "tree/a.log\tone\n");
     assert_eq!(
-        out(&["run"], &[("MANYTAIL_CONFIG", "m.toml"), ("MANYTAIL_PATHS", "tree"), ("MANYTAIL_ONCE", "true"), raw[0]]),
+        out(
+            &["run"],
+            &[
+                ("MANYTAIL_CONFIG", "m.toml"),
+                ("MANYTAIL_PATHS", "tree"),
+                ("MANYTAIL_ONCE", "true"),
+                raw[0]
+            ]
+        ),
         "one\n"
     );
 }
@@ -79,9 +97,21 @@ fn files_of_conf_d_are_read_in_the_order_of_their_names() {
         world.mkdir(name);
         world.write(format!("{name}/x.log"), format!("{name}\n"));
     }
-    write_settings(&world, "m.toml", &(String::from("once = true\nformat = 'json'\n") + &input(&world, &["a"])));
-    write_settings(&world, "conf.d/20.toml", &(String::from("format = 'raw'\n") + &input(&world, &["c"])));
-    write_settings(&world, "conf.d/10.toml", &(String::from("format = 'text'\n") + &input(&world, &["b"])));
+    write_settings(
+        &world,
+        "m.toml",
+        &(String::from("once = true\nformat = 'json'\n") + &input(&world, &["a"])),
+    );
+    write_settings(
+        &world,
+        "conf.d/20.toml",
+        &(String::from("format = 'raw'\n") + &input(&world, &["c"])),
+    );
+    write_settings(
+        &world,
+        "conf.d/10.toml",
+        &(String::from("format = 'text'\n") + &input(&world, &["b"])),
+    );
     let (code, stdout, stderr) = run(&world, &["run", "--config", "m.toml"], &[]);
     let mut lines: Vec<&str> = stdout.lines().collect();
     lines.sort_unstable();
@@ -96,7 +126,8 @@ fn each_input_has_its_own_globs_and_labels() {
         world.write(format!("{name}/x.log"), format!("{name}\n"));
         world.write(format!("{name}/x.out"), format!("{name}\n"));
     }
-    let settings = "once = true\nformat = 'json'\nlabels = { cluster = 'c1', kind = 'job' }\n".to_owned()
+    let settings = "once = true\nformat = 'json'\nlabels = { cluster = 'c1', kind = 'job' }\n"
+        .to_owned()
         + &input(&world, &["a"])
         + "include = ['*.log']\nlabels = { cluster = 'c2' }\n"
         + &input(&world, &["b"])
@@ -107,11 +138,16 @@ fn each_input_has_its_own_globs_and_labels() {
     let mut got: Vec<String> = Vec::new();
     for line in stdout.lines() {
         let record: serde_json::Value = serde_json::from_str(line).expect("json");
-        let name = Path::new(record["path"].as_str().expect("a path")).strip_prefix(&world.tree).expect("below the tree");
+        let name = Path::new(record["path"].as_str().expect("a path"))
+            .strip_prefix(&world.tree)
+            .expect("below the tree");
         got.push(format!("{} {}", name.display(), record["labels"]));
     }
     got.sort();
-    assert_eq!(got, [r#"a/x.log {"cluster":"c2","kind":"job"}"#, r#"b/x.out {"cluster":"c1","kind":"job"}"#]);
+    assert_eq!(
+        got,
+        [r#"a/x.log {"cluster":"c2","kind":"job"}"#, r#"b/x.out {"cluster":"c1","kind":"job"}"#]
+    );
 }
 
 #[test]
@@ -119,12 +155,19 @@ fn a_variable_that_is_no_setting_and_labels_without_json_are_warned_of() {
     let world = World::new();
     world.write("a.log", "one\n");
     write_settings(&world, "m.toml", "labels = { a = 'b' }\n");
-    let (code, _, stderr) =
-        run(&world, &["run", "--once", "--config", "m.toml", "tree"], &[("MANYTAIL_COALSECE", "1ms"), ("MANYTAIL_PACE", "1ms")]);
+    let (code, _, stderr) = run(
+        &world,
+        &["run", "--once", "--config", "m.toml", "tree"],
+        &[("MANYTAIL_COALSECE", "1ms"), ("MANYTAIL_PACE", "1ms")],
+    );
     assert_eq!(code, Some(0), "{stderr}");
     let warnings: Vec<&str> = stderr.lines().filter(|line| line.contains("WARN")).collect();
     assert_eq!(warnings.len(), 2, "{stderr}");
-    assert!(warnings[0].contains("MANYTAIL_COALSECE") && warnings[0].contains("did you mean MANYTAIL_COALESCE?"), "{stderr}");
+    assert!(
+        warnings[0].contains("MANYTAIL_COALSECE")
+            && warnings[0].contains("did you mean MANYTAIL_COALESCE?"),
+        "{stderr}"
+    );
     assert!(warnings[1].contains("labels"), "{stderr}");
 }
 
@@ -135,9 +178,15 @@ fn bad_settings_are_refused_with_file_line_and_key_before_anything_is_made() {
     for command in ["run", "check"] {
         let (code, stdout, stderr) = run(&world, &[command, "--config", "m.toml", "tree"], &[]);
         assert_eq!((code, &*stdout), (Some(2), ""), "{stderr}");
-        assert!(stderr.starts_with("error: m.toml:4: coalesce: `5`: expected numbers with the units"), "{stderr}");
+        assert!(
+            stderr.starts_with("error: m.toml:4: coalesce: `5`: expected numbers with the units"),
+            "{stderr}"
+        );
         let (code, _, stderr) = run(&world, &[command, "tree"], &[("MANYTAIL_FORMAT", "xml")]);
-        assert_eq!((code, &*stderr), (Some(2), "error: MANYTAIL_FORMAT: `xml`: expected raw, text, json, syslog\n"));
+        assert_eq!(
+            (code, &*stderr),
+            (Some(2), "error: MANYTAIL_FORMAT: `xml`: expected raw, text, json, syslog\n")
+        );
     }
     assert!(!world.beside("state").exists() && !world.beside("out").exists());
 }
@@ -154,8 +203,8 @@ fn listing(directory: &Path, found: &mut BTreeMap<PathBuf, std::time::SystemTime
     }
 }
 
-const CHECKED: &str =
-    "format = 'json'\nstate_dir = 'state'\noutput = 'file:out'\nlabels.cluster = 'a'\n[[input]]\npaths = ['tree']\n";
+const CHECKED: &str = "format = 'json'\nstate_dir = 'state'\noutput = 'file:out'\nlabels.cluster = \
+    'a'\n[[input]]\npaths = ['tree']\n";
 
 #[test]
 fn check_says_each_setting_with_its_source() {
@@ -167,16 +216,19 @@ fn check_says_each_setting_with_its_source() {
     for line in [
         "format                 = \"json\"                       # m.toml:1",
         "pace                   = \"1ms\"                        # command line",
-        "rescan                 = \"1min\"                       # environment variable MANYTAIL_RESCAN",
+        "rescan                 = \"1min\"                       # environment variable \
+        MANYTAIL_RESCAN",
         "coalesce               = \"5ms\"                        # default",
         "paths                  = [\"tree\"]                     # m.toml:6",
         "labels.cluster         = \"a\"                          # m.toml:4",
     ] {
         assert!(stdout.lines().any(|printed| printed == line), "{line:?} is not in\n{stdout}");
     }
-    let (code, stdout, stderr) = run(&world, &[&arguments[..], &["--report", "json"]].concat(), &[]);
+    let (code, stdout, stderr) =
+        run(&world, &[&arguments[..], &["--report", "json"]].concat(), &[]);
     assert_eq!((code, &*stderr), (Some(0), ""));
-    let lines: Vec<serde_json::Value> = stdout.lines().map(|line| serde_json::from_str(line).expect("json")).collect();
+    let lines: Vec<serde_json::Value> =
+        stdout.lines().map(|line| serde_json::from_str(line).expect("json")).collect();
     for line in [
         serde_json::json!({"key": "pace", "value": "1ms", "source": "command line"}),
         serde_json::json!({"key": "ignore_older", "value": null, "source": "default"}),
@@ -199,7 +251,8 @@ fn check_touches_nothing() {
     };
     let before = state(&world);
     for more in [&[][..], &["--output=unix:socket"], &["--state-dir=other", "tree"]] {
-        let (code, _, stderr) = run(&world, &[&["check", "--config", "m.toml"], more].concat(), &[]);
+        let (code, _, stderr) =
+            run(&world, &[&["check", "--config", "m.toml"], more].concat(), &[]);
         assert_eq!((code, &*stderr), (Some(0), ""));
         assert_eq!(state(&world), before);
     }
@@ -207,18 +260,22 @@ fn check_touches_nothing() {
         return skip("strace does not work here");
     }
     let trace = world.beside("trace");
-    let calls =
-        "trace=open,openat,creat,mkdir,mkdirat,unlink,unlinkat,rename,renameat,renameat2,socket,connect,bind,inotify_init1,statx";
+    let calls = "trace=open,openat,creat,mkdir,mkdirat,unlink,unlinkat,rename,renameat,renameat2,socket,connect,bind,inotify_init1,statx";
     let mut command = Command::new("strace");
     remove_settings(&mut command);
-    command.args(["-f", "-e", calls, "-o"]).arg(&trace).arg(BINARY).args(["check", "--config", "m.toml"]);
-    let output = command.current_dir(world.beside("")).stdin(Stdio::null()).output().expect("strace");
+    command
+        .args(["-f", "-e", calls, "-o"])
+        .arg(&trace)
+        .arg(BINARY)
+        .args(["check", "--config", "m.toml"]);
+    let output =
+        command.current_dir(world.beside("")).stdin(Stdio::null()).output().expect("strace");
     assert!(output.status.success());
     let trace = fs::read_to_string(trace).expect("the trace");
     assert!(trace.contains("m.toml"), "{trace}");
     for word in [
-        "O_WRONLY", "O_RDWR", "O_CREAT", "mkdir", "unlink", "rename", "socket(", "bind(", "connect(", "inotify", "tree", "state",
-        "out\"",
+        "O_WRONLY", "O_RDWR", "O_CREAT", "mkdir", "unlink", "rename", "socket(", "bind(",
+        "connect(", "inotify", "tree", "state", "out\"",
     ] {
         assert!(!trace.contains(word), "{word}: {trace}");
     }
@@ -241,7 +298,11 @@ fn inputs_come_and_go_with_sighup_while_the_others_lose_and_repeat_nothing() {
         }
         match round {
             0 => {
-                write_settings(&world, "manytail.toml", &(input(&world, &["kept"]) + &input(&world, &["added"])));
+                write_settings(
+                    &world,
+                    "manytail.toml",
+                    &(input(&world, &["kept"]) + &input(&world, &["added"])),
+                );
                 reload(&tail, "settings read again");
                 assert_eq!(tail.said("now followed: "), 1, "{}", tail.stderr());
                 assert_eq!(tail.said("no longer followed: "), 1, "{}", tail.stderr());
@@ -250,7 +311,9 @@ fn inputs_come_and_go_with_sighup_while_the_others_lose_and_repeat_nothing() {
             _ => {}
         }
     }
-    tail.wait("the first line of what was added", || tail.lines_by_file().contains_key("added/x.log"));
+    tail.wait("the first line of what was added", || {
+        tail.lines_by_file().contains_key("added/x.log")
+    });
     world.append("removed/x.log", "unseen\n");
     world.append("added/x.log", "second\n");
     let line = |line: &str| line.to_owned();
@@ -267,14 +330,19 @@ fn inputs_come_and_go_with_sighup_while_the_others_lose_and_repeat_nothing() {
 fn a_bad_file_at_sighup_changes_nothing_and_the_output_is_opened_again() {
     let world = World::new();
     let output = world.beside("out");
-    let tail = from_file(&world, &format!("paths = ['{}']\n", world.tree.display())).output_file(&output).start().armed();
+    let tail = from_file(&world, &format!("paths = ['{}']\n", world.tree.display()))
+        .output_file(&output)
+        .start()
+        .armed();
     write_settings(&world, "manytail.toml", "paths = ['/nowhere']\n\ncoalesce = 5\n");
     fs::rename(&output, world.beside("old")).expect("mv");
     reload(&tail, "the settings stay as they are");
     assert_eq!(tail.warned("manytail.toml:3: coalesce: `5`"), 1, "{}", tail.stderr());
     wait_for("the new file", || output.exists());
     world.append("a.log", "one\n");
-    wait_for("the line in it", || fs::read_to_string(&output).expect("read").ends_with("/a.log\tone\n"));
+    wait_for("the line in it", || {
+        fs::read_to_string(&output).expect("read").ends_with("/a.log\tone\n")
+    });
     tail.terminate();
 }
 
@@ -282,16 +350,27 @@ fn a_bad_file_at_sighup_changes_nothing_and_the_output_is_opened_again() {
 fn settings_that_can_change_while_running_do_so_at_sighup() {
     let world = World::new();
     let paths = format!("paths = ['{}']\nformat = 'raw'\n", world.tree.display());
-    let tail = from_file(&world, &(paths.clone() + "partial_after = 0\nmax_line_bytes = '1MiB'\nlog_level = 'warn'\n"))
-        .raw()
-        .start()
-        .armed();
+    let tail = from_file(
+        &world,
+        &(paths.clone() + "partial_after = 0\nmax_line_bytes = '1MiB'\nlog_level = 'warn'\n"),
+    )
+    .raw()
+    .start()
+    .armed();
     world.append("a.log", "unfinished");
     tail.settled();
     let before = tail.count();
     assert_eq!(tail.said("INFO"), 0, "{}", tail.stderr());
-    write_settings(&world, "manytail.toml", &(paths + "partial_after = '100ms'\nmax_line_bytes = 4\n"));
-    reload(&tail, "settings read again: max_line_bytes 1MiB -> 4, partial_after 0 -> 100ms, log_level warn -> info");
+    write_settings(
+        &world,
+        "manytail.toml",
+        &(paths + "partial_after = '100ms'\nmax_line_bytes = 4\n"),
+    );
+    reload(
+        &tail,
+        "settings read again: max_line_bytes 1MiB -> 4, partial_after 0 -> 100ms, log_level warn \
+        -> info",
+    );
     tail.wait_count(before + 3);
     let lines = tail.lines();
     assert_eq!(lines[before..], ["unfi", "nish", "ed"]);
@@ -356,7 +435,11 @@ fn a_new_shutdown_timeout_counts_for_the_next_sigterm() {
 fn a_new_commit_interval_makes_durable_what_the_old_one_would_have_kept_waiting() {
     let world = World::new();
     let memory = Memory::new(&world);
-    let common = format!("paths = ['{}']\nstate_dir = '{}'\n", world.tree.display(), memory.directory.display());
+    let common = format!(
+        "paths = ['{}']\nstate_dir = '{}'\n",
+        world.tree.display(),
+        memory.directory.display()
+    );
     let tail = from_file(&world, &(common.clone() + "commit_interval = '1h'\n")).start();
     world.append("a.log", "one\n");
     tail.wait_line("one");
@@ -365,7 +448,11 @@ fn a_new_commit_interval_makes_durable_what_the_old_one_would_have_kept_waiting(
     memory.wait_durable(&tail);
     tail.kill();
     world.append("a.log", "two\n");
-    let tail = world.run().paths(&[] as &[&str]).with(&["--config".as_ref(), world.beside("manytail.toml").as_os_str()]).start();
+    let tail = world
+        .run()
+        .paths(&[] as &[&str])
+        .with(&["--config".as_ref(), world.beside("manytail.toml").as_os_str()])
+        .start();
     tail.expect(&[("a.log", &["two"])]);
     tail.terminate();
 }
@@ -394,9 +481,14 @@ fn settings_that_need_a_restart_are_named_with_both_values_and_stay() {
     let world = World::new();
     let paths = format!("paths = ['{}']\n", world.tree.display());
     let tail = from_file(&world, &paths).start().armed();
-    write_settings(&world, "manytail.toml", &(paths + "format = 'json'\nfollow_symlinks = true\npace = '1ms'\n"));
+    write_settings(
+        &world,
+        "manytail.toml",
+        &(paths + "format = 'json'\nfollow_symlinks = true\npace = '1ms'\n"),
+    );
     for _ in 0..2 {
-        let warning = "settings that need a restart keep their value: format text -> json, follow_symlinks false -> true";
+        let warning = "settings that need a restart keep their value: format text -> json, \
+            follow_symlinks false -> true";
         reload(&tail, warning);
     }
     tail.wait("both readings to be told", || tail.said("settings read again: ") == 2);
@@ -412,8 +504,12 @@ fn what_came_while_nothing_ran_is_new_also_where_inputs_overlap() {
     world.mkdir("jobs");
     world.append("jobs/1.out", "before the first start\n");
     let memory = Memory::new(&world);
-    let at_end = |directory: &str, glob: &str| input(&world, &[directory]) + &format!("include = ['{glob}']\nfrom = 'end'\n");
-    let settings = format!("state_dir = '{}'\n", memory.directory.display()) + &at_end("", "*.log") + &at_end("jobs", "*.out");
+    let at_end = |directory: &str, glob: &str| {
+        input(&world, &[directory]) + &format!("include = ['{glob}']\nfrom = 'end'\n")
+    };
+    let settings = format!("state_dir = '{}'\n", memory.directory.display())
+        + &at_end("", "*.log")
+        + &at_end("jobs", "*.out");
     let tail = from_file(&world, &settings).start();
     tail.wait("a line after the first scan", || {
         world.append("jobs/1.out", "more\n");
@@ -436,7 +532,10 @@ fn records_name_the_host_and_the_labels_of_the_command_line_also_after_sighup() 
     let out = world.beside("out.json");
     let text = |host: &str| {
         let (tree, out) = (world.tree.display(), out.display());
-        format!("format = 'json'\nhost = {host}\noutput = 'file:{out}'\npaths = ['{tree}']\n[labels]\nin = '${{CLUSTER:-east}}'\n")
+        format!(
+            "format = 'json'\nhost = {host}\noutput = 'file:{out}'\npaths = \
+            ['{tree}']\n[labels]\nin = '${{CLUSTER:-east}}'\n"
+        )
     };
     let tail = from_file(&world, &text("'node7'")).with(&["--label", "of=me"]).start();
     let records = || -> Vec<serde_json::Value> {
@@ -460,7 +559,10 @@ fn records_name_the_host_and_the_labels_of_the_command_line_also_after_sighup() 
     let wanted = |host: &str| (host.to_owned(), "east".to_owned(), "me".to_owned());
     assert_eq!(told, [wanted("node7"), wanted(&own)]);
     let first = fs::read_to_string(&out).expect("the output");
-    assert!(first.starts_with("{\"time\":\"") && first.contains("Z\",\"host\":\"node7\",\"path\":"), "{first}");
+    assert!(
+        first.starts_with("{\"time\":\"") && first.contains("Z\",\"host\":\"node7\",\"path\":"),
+        "{first}"
+    );
 }
 
 #[test]
@@ -470,7 +572,8 @@ fn records_with_a_host_are_known_again_after_a_kill() {
     let out = world.beside("out.json");
     let uri = format!("file:{}", out.display());
     let lines = numbered("line", 0..100);
-    let run = |memory: Run| memory.with(&["--format", "json", "--host=n", "--label", "a=b"]).output(&uri);
+    let run =
+        |memory: Run| memory.with(&["--format", "json", "--host=n", "--label", "a=b"]).output(&uri);
     let count = || fs::read_to_string(&out).unwrap_or_default().lines().count();
     let tail = run(memory.run_without_commits()).start();
     world.append("a.log", text(&lines));

@@ -25,7 +25,8 @@ fn sigterm_and_sigint_end_the_run_with_0() {
     }
 }
 
-/// `Z-01`, as far as it needs no stored state: within a run nothing is torn or repeated, and what came is a prefix.
+/// `Z-01`, as far as it needs no stored state: within a run nothing is torn or repeated, and what
+/// came is a prefix.
 #[test]
 fn sigterm_under_load_leaves_whole_records_and_a_prefix_of_each_file() {
     let world = World::new();
@@ -54,7 +55,10 @@ fn sigterm_under_load_leaves_whole_records_and_a_prefix_of_each_file() {
             let status = tail.wait_exit();
             for (name, lines) in tail.lines_by_file() {
                 if lines != numbered("line", 0..lines.len()) {
-                    failures.push(format!("{name}: a gap, a repeat or a torn line in {} lines", lines.len()));
+                    failures.push(format!(
+                        "{name}: a gap, a repeat or a torn line in {} lines",
+                        lines.len()
+                    ));
                 }
             }
             if status.code() != Some(0) {
@@ -112,8 +116,16 @@ fn the_shutdown_timeout_ends_a_run_whose_output_is_blocked() {
     wait_for("the exit", || tail.has_exited());
     let took = start.elapsed();
     tail.unblock();
-    assert_eq!(tail.wait_exit().code(), Some(0), "undelivered data at SIGTERM is no error: {}", tail.stderr());
-    assert!((Duration::from_millis(900)..Duration::from_secs(4)).contains(&took), "it took {took:?}");
+    assert_eq!(
+        tail.wait_exit().code(),
+        Some(0),
+        "undelivered data at SIGTERM is no error: {}",
+        tail.stderr()
+    );
+    assert!(
+        (Duration::from_millis(900)..Duration::from_secs(4)).contains(&took),
+        "it took {took:?}"
+    );
 }
 
 /// Sends a blocked run so many signals, and waits until it has ended.
@@ -131,37 +143,57 @@ fn a_once_that_a_signal_ends_before_everything_was_delivered_exits_with_1() {
     for signals in [1, 2] {
         let world = World::new();
         world.write("a.log", text(&numbered(&"x".repeat(1_000), 0..4_000)));
-        let tail =
-            world.run().with(&["--once", "--shutdown-timeout", if signals == 1 { "100ms" } else { "1min" }]).blocked().start();
+        let tail = world
+            .run()
+            .with(&["--once", "--shutdown-timeout", if signals == 1 { "100ms" } else { "1min" }])
+            .blocked()
+            .start();
         tail.settled();
         stop_blocked(&tail, signals);
         assert_eq!(tail.wait_exit().code(), Some(1));
-        assert_eq!(tail.said("stopped before everything was read and delivered"), 1, "{}", tail.stderr());
+        assert_eq!(
+            tail.said("stopped before everything was read and delivered"),
+            1,
+            "{}",
+            tail.stderr()
+        );
     }
 }
 
 #[test]
 fn a_stop_that_leaves_records_behind_says_how_much_and_whether_it_comes_again() {
-    for (with_memory, signals, word) in
-        [(true, 1, "the next run reads it again"), (false, 1, "without a state directory"), (false, 2, "without a state directory")]
-    {
+    for (with_memory, signals, word) in [
+        (true, 1, "the next run reads it again"),
+        (false, 1, "without a state directory"),
+        (false, 2, "without a state directory"),
+    ] {
         let world = World::new();
         let run = if with_memory { crate::state::Memory::new(&world).run() } else { world.run() };
-        let tail = run.with(&["--shutdown-timeout", if signals == 1 { "100ms" } else { "1min" }]).start().armed();
+        let tail = run
+            .with(&["--shutdown-timeout", if signals == 1 { "100ms" } else { "1min" }])
+            .start()
+            .armed();
         tail.block();
         world.append("a.log", text(&numbered(&"x".repeat(1_000), 0..4_000)));
         tail.settled();
         stop_blocked(&tail, signals);
         assert_eq!(tail.wait_exit().code(), Some(0), "{}", tail.stderr());
-        assert_eq!((tail.warned("stopped before the output took all that was read"), tail.said(word)), (1, 1), "{}", tail.stderr());
+        assert_eq!(
+            (tail.warned("stopped before the output took all that was read"), tail.said(word)),
+            (1, 1),
+            "{}",
+            tail.stderr()
+        );
     }
 }
 
 #[test]
 fn a_second_signal_ends_the_run_at_once() {
-    for (first, second) in
-        [(Signal::SIGTERM, Signal::SIGTERM), (Signal::SIGINT, Signal::SIGTERM), (Signal::SIGTERM, Signal::SIGINT)]
-    {
+    for (first, second) in [
+        (Signal::SIGTERM, Signal::SIGTERM),
+        (Signal::SIGINT, Signal::SIGTERM),
+        (Signal::SIGTERM, Signal::SIGINT),
+    ] {
         let world = World::new();
         let tail = world.run().with(&["--shutdown-timeout", "1min"]).start().armed();
         tail.block();
@@ -173,7 +205,11 @@ fn a_second_signal_ends_the_run_at_once() {
         let start = Instant::now();
         tail.signal(second);
         wait_for("the exit", || tail.has_exited());
-        assert!(start.elapsed() < Duration::from_secs(2), "{first}, {second}: {:?}", start.elapsed());
+        assert!(
+            start.elapsed() < Duration::from_secs(2),
+            "{first}, {second}: {:?}",
+            start.elapsed()
+        );
         tail.unblock();
     }
 }
@@ -215,11 +251,16 @@ fn the_output_ends_with_a_newline_whenever_the_run_is_stopped() {
     for delay in [10, 30, 60, 100] {
         let tail = world.run().json().start();
         thread::sleep(Duration::from_millis(delay));
-        // It may not be taken yet: then the process ends at once. SIGINT would be lost where a background job ignores it.
+        // It may not be taken yet: then the process ends at once. SIGINT would be lost where a
+        // background job ignores it.
         tail.signal(Signal::SIGTERM);
         tail.wait_exit();
         let bytes = tail.capture().bytes();
-        assert!(bytes.is_empty() || bytes.ends_with(b"\n"), "{} bytes end in a torn record", bytes.len());
+        assert!(
+            bytes.is_empty() || bytes.ends_with(b"\n"),
+            "{} bytes end in a torn record",
+            bytes.len()
+        );
         tail.records();
     }
 }
@@ -228,7 +269,10 @@ fn the_output_ends_with_a_newline_whenever_the_run_is_stopped() {
 #[test]
 fn a_sighup_that_comes_before_the_daemon_is_there_does_not_end_it() {
     let delay = ["-e", "trace=openat", "-e", "inject=openat:delay_enter=1000000"];
-    if !succeeds("strace", &[&["-D", "-o", "/dev/null", "-P", "/nowhere"], &delay[..], &["true"]].concat()) {
+    if !succeeds(
+        "strace",
+        &[&["-D", "-o", "/dev/null", "-P", "/nowhere"], &delay[..], &["true"]].concat(),
+    ) {
         return skip("strace cannot delay calls here");
     }
     let world = World::new();

@@ -29,7 +29,11 @@ fn from_end_reads_files_that_appear_later_from_their_first_byte() {
     world.mkdir("s");
     world.write("s/c.log", "three\n");
     fs::rename(world.beside("in"), world.at("in")).expect("rename");
-    tail.expect(&[("a.log", &["one", "two"]), ("in/b.log", &["moved in"]), ("s/c.log", &["three"])]);
+    tail.expect(&[
+        ("a.log", &["one", "two"]),
+        ("in/b.log", &["moved in"]),
+        ("s/c.log", &["three"]),
+    ]);
 }
 
 /// `P-04`
@@ -68,7 +72,11 @@ fn from_end_delivers_an_unfinished_last_line_whole_when_it_is_finished() {
         world.append(name, "ished\nnext\n");
     }
     let long = format!("{long}ished");
-    tail.expect(&[("a.log", &["unfinished", "next"]), ("b.log", &["unfinished", "next"]), ("c.log", &[&long, "next"])]);
+    tail.expect(&[
+        ("a.log", &["unfinished", "next"]),
+        ("b.log", &["unfinished", "next"]),
+        ("c.log", &[&long, "next"]),
+    ]);
 }
 
 /// `P-05`, with the position that json tells.
@@ -94,7 +102,8 @@ fn once_reads_all_there_is_and_exits_with_0() {
     let finished = world.run().with(&["--once"]).finish();
     assert_eq!(finished.status.code(), Some(0), "{}", finished.stderr);
     let expected = [("a.log", vec!["one", "two", "unfinished"]), ("s/t/b.log", vec!["b"])];
-    let expected = expected.map(|(name, lines)| (name.to_owned(), lines.into_iter().map(str::to_owned).collect()));
+    let expected = expected
+        .map(|(name, lines)| (name.to_owned(), lines.into_iter().map(str::to_owned).collect()));
     assert_eq!(finished.lines, BTreeMap::from(expected));
 }
 
@@ -105,14 +114,19 @@ fn once_marks_a_final_line_without_newline_in_json() {
     world.write("a.log", "one\nunfinished");
     let finished = world.run().json().with(&["--once"]).finish();
     assert_eq!(finished.status.code(), Some(0), "{}", finished.stderr);
-    let got: Vec<_> = finished.records.iter().map(|record| (record.text(), record.origin().offset, record.origin().eol)).collect();
+    let got: Vec<_> = finished
+        .records
+        .iter()
+        .map(|record| (record.text(), record.origin().offset, record.origin().eol))
+        .collect();
     assert_eq!(got, [("one".to_owned(), 0, true), ("unfinished".to_owned(), 4, false)]);
 }
 
 #[test]
 fn once_reads_a_large_tree_whole() {
     let world = World::new();
-    let lines = numbered("line of some length, so that there are several budgets of it", 0..200_000);
+    let lines =
+        numbered("line of some length, so that there are several budgets of it", 0..200_000);
     world.write("big.log", text(&lines));
     let mut expected = BTreeMap::from([("big.log".to_owned(), lines)]);
     for number in 0..500 {
@@ -128,7 +142,12 @@ fn once_reads_a_large_tree_whole() {
 fn once_on_an_empty_directory_exits_with_0() {
     let world = World::new();
     let finished = world.run().with(&["--once"]).finish();
-    assert_eq!((finished.status.code(), finished.records.len()), (Some(0), 0), "{}", finished.stderr);
+    assert_eq!(
+        (finished.status.code(), finished.records.len()),
+        (Some(0), 0),
+        "{}",
+        finished.stderr
+    );
     assert!(finished.stderr.contains("no file was found below"), "{}", finished.stderr);
 }
 
@@ -137,20 +156,31 @@ fn once_with_globs_that_match_nothing_says_so() {
     let world = World::new();
     world.write("a.log", "one\n");
     let finished = world.run().with(&["--once", "--include", "*.lgo"]).finish();
-    assert_eq!((finished.status.code(), finished.records.len()), (Some(0), 0), "{}", finished.stderr);
+    assert_eq!(
+        (finished.status.code(), finished.records.len()),
+        (Some(0), 0),
+        "{}",
+        finished.stderr
+    );
     assert!(
-        finished.stderr.contains("no file was found below") && finished.stderr.contains("no glob matches"),
+        finished.stderr.contains("no file was found below")
+            && finished.stderr.contains("no glob matches"),
         "{}",
         finished.stderr
     );
     let finished = world.run().with(&["--once"]).finish();
-    assert!(finished.records.len() == 1 && !finished.stderr.contains("no file was found"), "{}", finished.stderr);
+    assert!(
+        finished.records.len() == 1 && !finished.stderr.contains("no file was found"),
+        "{}",
+        finished.stderr
+    );
 }
 
 #[test]
 fn once_exits_with_1_when_no_path_exists() {
     let world = World::new();
-    let finished = world.run().with(&["--once"]).paths(&[world.at("nowhere"), world.at("neither")]).finish();
+    let finished =
+        world.run().with(&["--once"]).paths(&[world.at("nowhere"), world.at("neither")]).finish();
     assert_eq!(finished.status.code(), Some(1));
     assert!(finished.stderr.contains("nowhere"), "{}", finished.stderr);
 }
@@ -159,7 +189,8 @@ fn once_exits_with_1_when_no_path_exists() {
 fn once_reads_the_paths_that_exist_and_exits_with_1_for_the_others() {
     let world = World::new();
     world.write("a.log", "a\n");
-    let finished = world.run().with(&["--once"]).paths(&[world.at("nowhere"), world.tree.clone()]).finish();
+    let finished =
+        world.run().with(&["--once"]).paths(&[world.at("nowhere"), world.tree.clone()]).finish();
     assert_eq!(finished.status.code(), Some(1), "{}", finished.stderr);
     assert!(finished.stderr.contains("could not be read: 1 PATH"), "{}", finished.stderr);
     assert_eq!(finished.lines, BTreeMap::from([("a.log".to_owned(), vec!["a".to_owned()])]));
@@ -196,7 +227,12 @@ fn files_older_than_ignore_older_start_at_their_end() {
     tail.wait_count(2);
     world.append("old.log", "new\n");
     world.append("old2.log", "new2\n");
-    tail.expect(&[("old.log", &["new"]), ("young.log", &["young"]), ("old2.log", &["new2"]), ("young2.log", &["young2.log"])]);
+    tail.expect(&[
+        ("old.log", &["new"]),
+        ("young.log", &["young"]),
+        ("old2.log", &["new2"]),
+        ("young2.log", &["young2.log"]),
+    ]);
 }
 
 /// `P-05`, for files that `--ignore-older` passes over.

@@ -1,7 +1,9 @@
-//! Runs that remember: a state directory beside the tree, the ends of a run (stopped or killed), an output file that they share.
+//! Runs that remember: a state directory beside the tree, the ends of a run (stopped or killed), an
+//! output file that they share.
 //!
-//! In: a [`World`]. Out: [`Memory`], whose runs go on where the one before ended. Always holds: what [`Memory::wait_durable`] has
-//! seen in the journal is found there after SIGKILL.
+//! In: a [`World`]. Out: [`Memory`], whose runs go on where the one before ended.
+//! Always holds: what [`Memory::wait_durable`] has seen in the journal is found there after
+//! SIGKILL.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
@@ -14,7 +16,8 @@ use crate::harness::{BINARY, Run, Tail, difference, name_below, wait_for};
 use crate::records::{Format, Record, decode_all};
 use crate::world::World;
 
-/// Much longer than the commit interval of [`Memory::run`]: a journal at rest for so long holds all that was acknowledged.
+/// Much longer than the commit interval of [`Memory::run`]: a journal at rest for so long holds all
+/// that was acknowledged.
 const JOURNAL_QUIET: Duration = Duration::from_millis(500);
 /// A file that was modified less than this before it was read may be opened once more to be sure.
 const SURE_OF_TIME: Duration = Duration::from_millis(60);
@@ -71,13 +74,19 @@ impl<'a> Memory<'a> {
     pub(crate) fn journals(&self) -> BTreeMap<u64, PathBuf> {
         let Ok(entries) = fs::read_dir(&self.directory) else { return BTreeMap::new() };
         let paths = entries.flatten().map(|entry| entry.path());
-        paths.filter_map(|path| Some((path.to_str()?.rsplit_once("/journal.")?.1.parse().ok()?, path))).collect()
+        paths
+            .filter_map(|path| {
+                Some((path.to_str()?.rsplit_once("/journal.")?.1.parse().ok()?, path))
+            })
+            .collect()
     }
 
     /// Names, sizes and times of the journals.
     fn look(&self) -> Vec<(u64, u64, i64, i64)> {
         let stat = |(number, path): (u64, PathBuf)| {
-            fs::metadata(path).map_or((number, 0, 0, 0), |stat| (number, stat.len(), stat.mtime(), stat.mtime_nsec()))
+            fs::metadata(path).map_or((number, 0, 0, 0), |stat| {
+                (number, stat.len(), stat.mtime(), stat.mtime_nsec())
+            })
         };
         self.journals().into_iter().map(stat).collect()
     }
@@ -125,7 +134,8 @@ impl<'a> Memory<'a> {
     }
 }
 
-/// Waits until no file that was written up to now is so young that its time of modification says nothing.
+/// Waits until no file that was written up to now is so young that its time of modification says
+/// nothing.
 pub(crate) fn age() {
     std::thread::sleep(SURE_OF_TIME);
 }
@@ -133,10 +143,14 @@ pub(crate) fn age() {
 /// The third part of `file`: grows when the content restarts.
 pub(crate) fn counter(record: &Record) -> u64 {
     let file = &record.origin().file;
-    file.rsplit('-').next().and_then(|counter| counter.parse().ok()).unwrap_or_else(|| panic!("no counter in {file}"))
+    file.rsplit('-')
+        .next()
+        .and_then(|counter| counter.parse().ok())
+        .unwrap_or_else(|| panic!("no counter in {file}"))
 }
 
-/// Leaves out records that came again. What has the same `file` and `offset` must be the same record.
+/// Leaves out records that came again. What has the same `file` and `offset` must be the same
+/// record.
 #[track_caller]
 pub(crate) fn without_repeats(records: &[Record]) -> Vec<Record> {
     let mut seen: HashMap<(String, u64), &Record> = HashMap::new();
@@ -145,7 +159,11 @@ pub(crate) fn without_repeats(records: &[Record]) -> Vec<Record> {
         let origin = record.origin();
         let first = *seen.entry((origin.file.clone(), origin.offset)).or_insert(record);
         let is_same = (&first.line, first.origin().eol) == (&record.line, origin.eol);
-        assert!(is_same, "two records are {} at {}: {first:?} and {record:?}", origin.file, origin.offset);
+        assert!(
+            is_same,
+            "two records are {} at {}: {first:?} and {record:?}",
+            origin.file, origin.offset
+        );
         if std::ptr::eq(first, record) {
             unique.push(record.clone());
         }
@@ -207,7 +225,12 @@ impl OutputFile {
 
     /// Waits for exactly these lines of each file, in order, and that nothing follows. Not for raw.
     #[track_caller]
-    pub(crate) fn expect(&self, world: &World, tail: &Tail, expected: &BTreeMap<String, Vec<String>>) {
+    pub(crate) fn expect(
+        &self,
+        world: &World,
+        tail: &Tail,
+        expected: &BTreeMap<String, Vec<String>>,
+    ) {
         let count: usize = expected.values().map(Vec::len).sum();
         let deadline = Instant::now() + crate::harness::DEADLINE;
         // A count that is not reached is described better by the difference than by a timeout.
@@ -226,9 +249,11 @@ pub(crate) fn whole_records(format: Format, bytes: &[u8]) -> Vec<Record> {
     decode_all(format, &bytes[..end])
 }
 
-/// Makes the file on the inode that another one had, if the file system hands it out again. Not while a process follows the directory.
+/// Makes the file on the inode that another one had, if the file system hands it out again. Not
+/// while a process follows the directory.
 pub(crate) fn create_on_inode(inode: u64, path: &Path, bytes: &[u8]) -> bool {
-    let others: Vec<PathBuf> = (0..500).map(|number| path.with_extension(format!("candidate-{number}"))).collect();
+    let others: Vec<PathBuf> =
+        (0..500).map(|number| path.with_extension(format!("candidate-{number}"))).collect();
     let mut made = others.iter().inspect(|other| fs::write(other, "").expect("write"));
     let found = made.find(|other| fs::metadata(other).expect("stat").ino() == inode);
     if let Some(found) = found {

@@ -1,4 +1,5 @@
-//! The state directory itself: made, locked, refused when it is not ours, used as far as it is whole, and done without for a while.
+//! The state directory itself: made, locked, refused when it is not ours, used as far as it is
+//! whole, and done without for a while.
 
 use std::fs::{self, OpenOptions, Permissions};
 use std::io::Write;
@@ -52,7 +53,11 @@ fn a_second_process_on_it_is_refused_and_does_no_harm() {
     let second = memory.run().finish();
     assert!(began.elapsed() < WAITED_FOR, "one that runs is not waited for: {:?}", began.elapsed());
     assert_eq!(second.status.code(), Some(1), "{}", second.stderr);
-    assert!(second.stderr.contains(memory.directory.to_str().expect("UTF-8")), "it is named: {}", second.stderr);
+    assert!(
+        second.stderr.contains(memory.directory.to_str().expect("UTF-8")),
+        "it is named: {}",
+        second.stderr
+    );
     assert_eq!(second.records, []);
     assert_eq!(fs::read(memory.journal()).expect("read"), journal);
     world.append("a.log", "two\n");
@@ -120,7 +125,9 @@ fn one_that_may_not_be_written_ends_the_run_with_1() {
     if !succeeds("unshare", &["-m", "true"]) {
         return skip("no mount namespaces");
     }
-    let script = format!("mount --bind '{name}' '{name}' && mount -o remount,bind,ro '{name}' && exec \"$@\"");
+    let script = format!(
+        "mount --bind '{name}' '{name}' && mount -o remount,bind,ro '{name}' && exec \"$@\""
+    );
     let finished = memory.run().under(&["unshare", "-m", "sh", "-c", &script, "sh"]).finish();
     assert_eq!(finished.status.code(), Some(1), "{}", finished.stderr);
     assert!(finished.stderr.contains(&name), "{}", finished.stderr);
@@ -133,7 +140,11 @@ fn one_that_is_no_directory_ends_the_run_with_1() {
     fs::write(&memory.directory, "not a directory").expect("write");
     let finished = memory.run().finish();
     assert_eq!(finished.status.code(), Some(1), "{}", finished.stderr);
-    assert!(finished.stderr.contains(memory.directory.to_str().expect("UTF-8")), "{}", finished.stderr);
+    assert!(
+        finished.stderr.contains(memory.directory.to_str().expect("UTF-8")),
+        "{}",
+        finished.stderr
+    );
     assert_eq!(fs::read(&memory.directory).expect("read"), b"not a directory");
 }
 
@@ -148,7 +159,8 @@ fn state_of_an_earlier_life(world: &World, memory: &Memory) {
     }
 }
 
-/// Where the snapshot that a journal begins with ends: `src/checkpoint/format.rs` has the layout on one page.
+/// Where the snapshot that a journal begins with ends: `src/checkpoint/format.rs` has the layout on
+/// one page.
 fn snapshot_end(journal: &[u8]) -> usize {
     let mut frame = 32;
     loop {
@@ -167,10 +179,20 @@ fn refuses(memory: &Memory, what: &str) {
     let before = fs::read(&journal).ok();
     let finished = memory.run().finish();
     assert_eq!(finished.status.code(), Some(1), "{what}: {}", finished.stderr);
-    for name in [&memory.directory, Path::new(journal.file_name().expect("a name"))].map(|name| name.to_str().expect("UTF-8")) {
-        assert!(finished.stderr.contains(name), "{what}: it does not name {name}: {}", finished.stderr);
+    for name in [&memory.directory, Path::new(journal.file_name().expect("a name"))]
+        .map(|name| name.to_str().expect("UTF-8"))
+    {
+        assert!(
+            finished.stderr.contains(name),
+            "{what}: it does not name {name}: {}",
+            finished.stderr
+        );
     }
-    assert!(finished.stderr.contains("manytail offsets"), "{what}: no way out: {}", finished.stderr);
+    assert!(
+        finished.stderr.contains("manytail offsets"),
+        "{what}: no way out: {}",
+        finished.stderr
+    );
     assert!(!finished.stderr.contains("panicked"), "{what}: {}", finished.stderr);
     assert_eq!(finished.records, [], "{what}");
     assert_eq!(fs::read(&journal).ok(), before, "{what}: it was written over");
@@ -230,11 +252,16 @@ fn a_journal_that_may_not_be_read_is_refused() {
     let memory = Memory::new(&world);
     state_of_an_earlier_life(&world, &memory);
     std::os::unix::fs::chown(&memory.directory, Some(NOBODY), None).expect("chown");
-    fs::set_permissions(memory.directory.join("lock"), Permissions::from_mode(0o666)).expect("chmod");
+    fs::set_permissions(memory.directory.join("lock"), Permissions::from_mode(0o666))
+        .expect("chmod");
     fs::set_permissions(memory.journal(), Permissions::from_mode(0o000)).expect("chmod");
     let finished = memory.run().user(NOBODY).finish();
     assert_eq!(finished.status.code(), Some(1), "{}", finished.stderr);
-    assert!(finished.stderr.contains("journal.1") && finished.stderr.contains("denied"), "{}", finished.stderr);
+    assert!(
+        finished.stderr.contains("journal.1") && finished.stderr.contains("denied"),
+        "{}",
+        finished.stderr
+    );
 }
 
 /// `K-07`: damage that no crash makes, in the middle and at the start.
@@ -288,13 +315,16 @@ fn files_that_are_not_journals_are_left_alone() {
     let tail = memory.run().start().armed();
     tail.expect(&[]);
     tail.terminate();
-    names.iter().for_each(|name| assert_eq!(fs::read(memory.directory.join(name)).expect("read"), b"mine", "{name}"));
+    names.iter().for_each(|name| {
+        assert_eq!(fs::read(memory.directory.join(name)).expect("read"), b"mine", "{name}")
+    });
 }
 
 /// Bytes at the end of a journal that are damaged at most.
 const DAMAGED_MAX: u64 = 150;
 
-/// Starts after a crash that left the journal so; everything of before the last commit is remembered, silently.
+/// Starts after a crash that left the journal so; everything of before the last commit is
+/// remembered, silently.
 #[track_caller]
 fn goes_on_after(what: &str, damage: impl Fn(&Path)) {
     let world = World::new();
@@ -358,11 +388,18 @@ fn garbage_at_the_end_of_a_journal_is_a_torn_commit() {
     let garbage: [(&str, Vec<u8>); 3] = [
         ("NULs", vec![0; 5_000]),
         ("ones", vec![0xff; 100]),
-        ("noise", (0..3_000_u32).map(|number| (number.wrapping_mul(2_654_435_761) >> 13) as u8).collect()),
+        (
+            "noise",
+            (0..3_000_u32).map(|number| (number.wrapping_mul(2_654_435_761) >> 13) as u8).collect(),
+        ),
     ];
     for (what, bytes) in garbage {
         goes_on_after(what, |journal| {
-            OpenOptions::new().append(true).open(journal).and_then(|mut file| file.write_all(&bytes)).expect("append");
+            OpenOptions::new()
+                .append(true)
+                .open(journal)
+                .and_then(|mut file| file.write_all(&bytes))
+                .expect("append");
         });
     }
 }
@@ -385,13 +422,20 @@ fn what_is_left_of_a_new_journal_that_was_not_complete_does_no_harm() {
     let memory = Memory::new(&world);
     state_of_an_earlier_life(&world, &memory);
     let whole = fs::read(memory.journal()).expect("read");
-    for (number, leftover) in [&b""[..], b"half", &whole[..whole.len() / 2], &whole].into_iter().enumerate() {
-        fs::write(memory.directory.join(format!("journal.{}.new", 100 + number)), leftover).expect("write");
+    for (number, leftover) in
+        [&b""[..], b"half", &whole[..whole.len() / 2], &whole].into_iter().enumerate()
+    {
+        fs::write(memory.directory.join(format!("journal.{}.new", 100 + number)), leftover)
+            .expect("write");
         let tail = memory.run().start().armed();
         tail.expect(&[]);
         assert_eq!(tail.warned(""), 0, "{}", tail.stderr());
         memory.wait_durable(&tail);
-        let mut names: Vec<_> = fs::read_dir(&memory.directory).expect("list").flatten().map(|entry| entry.file_name()).collect();
+        let mut names: Vec<_> = fs::read_dir(&memory.directory)
+            .expect("list")
+            .flatten()
+            .map(|entry| entry.file_name())
+            .collect();
         names.sort();
         assert_eq!(names.len(), 2, "a journal and the lock: {names:?}");
         tail.kill();
@@ -412,7 +456,12 @@ fn inside_the_tree_it_is_not_followed_and_said_once() {
             memory.wait_durable(&tail);
         }
         tail.expect(&[("a.log", &["one", "round 0", "round 1", "round 2", "round 3", "round 4"])]);
-        assert_eq!(tail.warned(memory.directory.to_str().expect("UTF-8")), 1, "one message: {}", tail.stderr());
+        assert_eq!(
+            tail.warned(memory.directory.to_str().expect("UTF-8")),
+            1,
+            "one message: {}",
+            tail.stderr()
+        );
         memory.end(&tail, end);
         let tail = memory.run().start().armed();
         tail.expect(&[]);
@@ -461,13 +510,21 @@ fn without_one_nothing_is_stored() {
     let world = World::new();
     world.append("a.log", "one\n");
     for variable in ["STATE_DIRECTORY", "STATE_DIRECTORY="] {
-        let environment = if variable.ends_with('=') { vec!["env", variable] } else { vec!["env", "-u", variable] };
+        let environment = if variable.ends_with('=') {
+            vec!["env", variable]
+        } else {
+            vec!["env", "-u", variable]
+        };
         let tail = world.run().in_directory(&world.beside("")).under(&environment).start().armed();
         tail.expect(&[("a.log", &["one"])]);
         tail.terminate();
         let _ = fs::remove_file(world.at("canary-0"));
     }
-    let names: Vec<_> = fs::read_dir(world.beside("")).expect("list").flatten().map(|entry| entry.file_name()).collect();
+    let names: Vec<_> = fs::read_dir(world.beside(""))
+        .expect("list")
+        .flatten()
+        .map(|entry| entry.file_name())
+        .collect();
     assert_eq!(names, ["tree"]);
 }
 
@@ -505,8 +562,12 @@ fn many_commits_do_not_make_it_grow() {
     let memory = Memory::new(&world);
     let tail = memory.run_every("1ms").start().armed();
     let first = memory.journal();
-    let size =
-        || fs::read_dir(&memory.directory).expect("list").flatten().map(|entry| entry.metadata().map_or(0, |stat| stat.len()));
+    let size = || {
+        fs::read_dir(&memory.directory)
+            .expect("list")
+            .flatten()
+            .map(|entry| entry.metadata().map_or(0, |stat| stat.len()))
+    };
     let mut largest = 0;
     // 500 entries; a busy machine puts several of their changes into one commit.
     for round in 0..1_000 {
@@ -548,7 +609,8 @@ fn after_files_were_deleted_it_is_whole_and_remembers_the_others() {
         tail.settled();
         assert_eq!(tail.lines(), vec!["two"; 20]);
         assert!(tail.records().iter().all(|record| {
-            let number: usize = tail.name(record).trim_end_matches(".log").parse().expect("a number");
+            let number: usize =
+                tail.name(record).trim_end_matches(".log").parse().expect("a number");
             record.origin().offset == if number < 10 { 4 } else { 0 }
         }));
     }
@@ -564,7 +626,10 @@ impl Disk {
         }
         let at = world.beside("disk");
         fs::create_dir(&at).expect("mkdir");
-        if !succeeds("mount", &["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs", at.to_str().expect("UTF-8")]) {
+        if !succeeds(
+            "mount",
+            &["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs", at.to_str().expect("UTF-8")],
+        ) {
             skip("tmpfs cannot be mounted");
             return None;
         }
@@ -573,7 +638,8 @@ impl Disk {
 
     /// Writes until there is no room for another byte.
     fn fill(&self) {
-        let mut filler = OpenOptions::new().create(true).append(true).open(self.0.join("filler")).expect("open");
+        let mut filler =
+            OpenOptions::new().create(true).append(true).open(self.0.join("filler")).expect("open");
         for block in [1 << 16, 1 << 12, 1] {
             while filler.write(&vec![b'x'; block]).is_ok_and(|written| written > 0) {}
         }
@@ -593,13 +659,18 @@ impl Drop for Disk {
 /// Many new files: more than what fits into a block that is there already.
 fn append_to_many(world: &World, line: &str) {
     for number in 0..400 {
-        world.append(format!("a file with a rather long name, so that its entry is long, too: {number}.log"), format!("{line}\n"));
+        world.append(
+            format!("a file with a rather long name, so that its entry is long, too: {number}.log"),
+            format!("{line}\n"),
+        );
     }
 }
 
 /// Waits until what could not be stored for a while is: 400 entries need so much.
 fn wait_caught_up(memory: &Memory, tail: &Tail) {
-    wait_for("the state to catch up", || fs::metadata(memory.journal()).is_ok_and(|stat| stat.len() > 400 * 40));
+    wait_for("the state to catch up", || {
+        fs::metadata(memory.journal()).is_ok_and(|stat| stat.len() > 400 * 40)
+    });
     memory.wait_durable(tail);
 }
 
@@ -647,7 +718,10 @@ fn a_kill_while_the_file_system_is_full_leaves_what_was_stored_before() {
     let tail = memory.run().json().start().armed();
     tail.settled();
     let again = tail.records();
-    assert!(again.iter().all(|record| tail.name(record) != "a.log"), "what was stored is not repeated");
+    assert!(
+        again.iter().all(|record| tail.name(record) != "a.log"),
+        "what was stored is not repeated"
+    );
     records.extend(again);
     assert_eq!(without_repeats(&records).len(), 401);
 }
@@ -688,7 +762,8 @@ fn a_disk_that_is_full_for_state_and_output_leaves_every_line_once() {
     }
 }
 
-/// `H-03`: no byte of it may be written for a while. (A file system with an open journal cannot be remounted read-only: EBUSY.)
+/// `H-03`: no byte of it may be written for a while. (A file system with an open journal cannot be
+/// remounted read-only: EBUSY.)
 #[test]
 fn while_it_may_not_be_written_delivery_goes_on_and_it_catches_up() {
     if !is_root() {
@@ -701,7 +776,9 @@ fn while_it_may_not_be_written_delivery_goes_on_and_it_catches_up() {
     memory.wait_durable(&tail);
     let immutable = |flag: &str| {
         let files = memory.journals().into_values().chain([memory.directory.clone()]);
-        let failed = files.filter(|path| !succeeds("chattr", &[flag, path.to_str().expect("UTF-8")])).count();
+        let failed = files
+            .filter(|path| !succeeds("chattr", &[flag, path.to_str().expect("UTF-8")]))
+            .count();
         failed == 0
     };
     if !immutable("+i") {

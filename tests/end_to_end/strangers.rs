@@ -1,5 +1,5 @@
-//! Users below a PATH whom nobody trusts exchange what is theirs for links to what is not: nothing from outside is delivered, listed, watched or
-//! opened, and their own lines come.
+//! Users below a PATH whom nobody trusts exchange what is theirs for links to what is not: nothing
+//! from outside is delivered, listed, watched or opened, and their own lines come.
 
 use std::fs::{self, OpenOptions};
 use std::io::Write;
@@ -23,14 +23,16 @@ const SECRET: &str = "secret";
 
 fn append(path: &Path, line: &str) {
     let file = OpenOptions::new().create(true).append(true).open(path);
-    writeln!(file.unwrap_or_else(|error| panic!("{}: {error}", path.display())), "{line}").expect("append");
+    writeln!(file.unwrap_or_else(|error| panic!("{}: {error}", path.display())), "{line}")
+        .expect("append");
 }
 
 fn exchange(one: &Path, other: &Path) {
     renameat2(AT_FDCWD, one, AT_FDCWD, other, RenameFlags::RENAME_EXCHANGE).expect("mv --exchange");
 }
 
-/// A user's directory in the tree, whose parts have the names of what lies outside, and a link that leads there.
+/// A user's directory in the tree, whose parts have the names of what lies outside, and a link that
+/// leads there.
 struct Attacker {
     world: World,
     outside: PathBuf,
@@ -60,11 +62,13 @@ impl Attacker {
 
     /// Inode numbers of the directories outside.
     fn outside_inodes(&self) -> Vec<u64> {
-        ["", "private", "private/deeper"].map(|name| fs::metadata(self.outside.join(name)).expect("stat").ino()).to_vec()
+        ["", "private", "private/deeper"]
+            .map(|name| fs::metadata(self.outside.join(name)).expect("stat").ino())
+            .to_vec()
     }
 
-    /// Repeats the step while lines are written to both sides, until at least `enough` lines went into the user's own files.
-    /// Returns how many did.
+    /// Repeats the step while lines are written to both sides, until at least `enough` lines went
+    /// into the user's own files. Returns how many did.
     fn attack(&self, tail: &Tail, enough: usize, step: impl Fn(&Self) + Sync) -> usize {
         let (is_over, is_opened) = (AtomicBool::new(false), AtomicBool::new(false));
         let outside = self.outside_inodes();
@@ -79,21 +83,29 @@ impl Attacker {
                 }
             });
             scope.spawn(|| {
-                // Who opens a FIFO to write, and does not wait, finds out whether somebody has it open to read.
+                // Who opens a FIFO to write, and does not wait, finds out whether somebody has it
+                // open to read.
                 let pipe = self.outside.join("pipe");
                 while !is_over.load(Ordering::Relaxed) {
-                    let opened = OpenOptions::new().write(true).custom_flags(nix::libc::O_NONBLOCK).open(&pipe);
+                    let opened = OpenOptions::new()
+                        .write(true)
+                        .custom_flags(nix::libc::O_NONBLOCK)
+                        .open(&pipe);
                     is_opened.fetch_or(opened.is_ok(), Ordering::Relaxed);
                     thread::yield_now();
                 }
             });
             let began = Instant::now();
-            while (began.elapsed() < ATTACK || lines < enough) && began.elapsed() < PATIENCE && !is_watched {
+            while (began.elapsed() < ATTACK || lines < enough)
+                && began.elapsed() < PATIENCE
+                && !is_watched
+            {
                 for name in ["key", "private/diary", "private/deeper/still"] {
                     append(&self.outside.join(name), SECRET);
                     // By the way that is the user's own at this moment.
                     if let Ok(mut file) = OpenOptions::new().append(true).open(self.link.join(name))
-                        && file.metadata().expect("fstat").ino() != fs::metadata(self.outside.join(name)).expect("stat").ino()
+                        && file.metadata().expect("fstat").ino()
+                            != fs::metadata(self.outside.join(name)).expect("stat").ino()
                     {
                         writeln!(file, "mine {lines}").expect("append");
                         lines += 1;
@@ -110,7 +122,8 @@ impl Attacker {
         lines
     }
 
-    /// Nothing of the outside came; all of the user's own did, once. `written` lines were written by the attack.
+    /// Nothing of the outside came; all of the user's own did, once. `written` lines were written
+    /// by the attack.
     fn check(&self, tail: &Tail, written: usize) {
         assert!(written >= ENOUGH, "the attack hardly wrote: {written} lines");
         tail.wait("the user's own lines", || {

@@ -1,4 +1,5 @@
-//! A pseudo-terminal with a program on it: what it shows, keys, sizes, and whether it was given back as it was.
+//! A pseudo-terminal with a program on it: what it shows, keys, sizes, and whether it was given
+//! back as it was.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -33,9 +34,11 @@ struct Shown {
 }
 
 impl Terminal {
-    /// Starts a command with stdin, stdout and stderr on a terminal of this size, which it controls.
+    /// Starts a command with stdin, stdout and stderr on a terminal of this size, which it
+    /// controls.
     pub(crate) fn start(command: &[&str], rows: u16, columns: u16) -> Terminal {
-        // Close-on-exec, or the program and those of other tests would keep the master, and it could not go away.
+        // Close-on-exec, or the program and those of other tests would keep the master, and it
+        // could not go away.
         let flags = OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
         let master = posix_openpt(flags).expect("a pseudo-terminal");
         grantpt(&master).expect("grantpt");
@@ -49,7 +52,10 @@ impl Terminal {
         program.env_remove("STATE_DIRECTORY").env_remove("RUNTIME_DIRECTORY").env("NO_COLOR", "1");
         let child = program.spawn().expect("setsid");
         drop(program);
-        let shown = Arc::new(Mutex::new(Shown { parser: vt100::Parser::new(rows, columns, 0), everything: Vec::new() }));
+        let shown = Arc::new(Mutex::new(Shown {
+            parser: vt100::Parser::new(rows, columns, 0),
+            everything: Vec::new(),
+        }));
         let master = File::from(OwnedFd::from(master));
         let (mut reader, into) = (master.try_clone().expect("a descriptor"), Arc::clone(&shown));
         thread::spawn(move || {
@@ -86,7 +92,10 @@ impl Terminal {
         wait_for(&format!("{line:?} on the last line"), || {
             let shown = self.shown.lock().unwrap();
             let screen = shown.parser.screen();
-            screen.rows(0, screen.size().1).last().is_some_and(|last| last.trim_end() == line.trim_end())
+            screen
+                .rows(0, screen.size().1)
+                .last()
+                .is_some_and(|last| last.trim_end() == line.trim_end())
         });
     }
 
@@ -118,8 +127,12 @@ impl Terminal {
     pub(crate) fn is_given_back(&self) -> bool {
         wait_for("the last bytes", || !self.is_alternate());
         let settings = self.stty(&["-a"]);
-        let is_cooked = !settings.contains("-icanon") && !settings.contains("-echo ") && !settings.contains("-opost");
-        is_cooked && !self.shown.lock().unwrap().parser.screen().hide_cursor() && self.everything().contains("\x1b[?7h")
+        let is_cooked = !settings.contains("-icanon")
+            && !settings.contains("-echo ")
+            && !settings.contains("-opost");
+        is_cooked
+            && !self.shown.lock().unwrap().parser.screen().hide_cursor()
+            && self.everything().contains("\x1b[?7h")
     }
 
     fn stty(&self, args: &[&str]) -> String {
@@ -128,7 +141,9 @@ impl Terminal {
 
     #[track_caller]
     pub(crate) fn wait_exit(&self) -> Option<i32> {
-        wait_for("the program to exit", || self.child.lock().unwrap().try_wait().expect("wait").is_some());
+        wait_for("the program to exit", || {
+            self.child.lock().unwrap().try_wait().expect("wait").is_some()
+        });
         self.child.lock().unwrap().wait().expect("wait").code()
     }
 }
@@ -143,7 +158,10 @@ impl Drop for Terminal {
     fn drop(&mut self) {
         let mut child = self.child.lock().unwrap();
         if thread::panicking() {
-            eprintln!("--- the terminal:\n{}\n---", self.shown.lock().unwrap().parser.screen().contents());
+            eprintln!(
+                "--- the terminal:\n{}\n---",
+                self.shown.lock().unwrap().parser.screen().contents()
+            );
         }
         let _ = child.kill();
         let _ = child.wait();

@@ -1,4 +1,5 @@
-//! An output file that somebody truncates, or that ends within a line: no record is joined to what is there, and it is told.
+//! An output file that somebody truncates, or that ends within a line: no record is joined to what
+//! is there, and it is told.
 
 use std::fs::{self, File, OpenOptions};
 
@@ -14,7 +15,11 @@ const TRUNCATED: &str = "the output file was truncated by somebody else";
 const ENDED: &str = "the output file ended within a line";
 
 fn cut(output: &OutputFile, len: u64) {
-    OpenOptions::new().write(true).open(&output.path).and_then(|file| file.set_len(len)).expect("truncate");
+    OpenOptions::new()
+        .write(true)
+        .open(&output.path)
+        .and_then(|file| file.set_len(len))
+        .expect("truncate");
 }
 
 /// What is in the file, line by line, whether they are records or not.
@@ -32,9 +37,16 @@ fn an_output_that_ends_within_a_line_gets_a_newline_before_the_first_record() {
             let run = if with_memory { Memory::new(&world).run() } else { world.run() };
             let tail = output.of(run).start();
             world.append("a.log", "one\ntwo\n");
-            wait_for("the records", || output.bytes().iter().filter(|&&byte| byte == b'\n').count() == 3);
+            wait_for("the records", || {
+                output.bytes().iter().filter(|&&byte| byte == b'\n').count() == 3
+            });
             let lines = lines(&output);
-            assert!(lines[0] == "of somebody else" && lines[1].contains("one") && lines[2].contains("two"), "{lines:?}");
+            assert!(
+                lines[0] == "of somebody else"
+                    && lines[1].contains("one")
+                    && lines[2].contains("two"),
+                "{lines:?}"
+            );
             tail.wait_said(ENDED);
             tail.terminate();
             assert_eq!(tail.warned(ENDED), 1, "{}", tail.stderr());
@@ -122,7 +134,9 @@ fn a_standard_output_that_is_truncated_is_told_and_goes_on_without_nuls() {
     OpenOptions::new().write(true).open(&path).and_then(|file| file.set_len(0)).expect("truncate");
     expect_status(&world, 0, "truncated 1 times");
     world.append("a.log", "two\n");
-    wait_for("the second line", || fs::read_to_string(&path).is_ok_and(|text| text.contains("two")));
+    wait_for("the second line", || {
+        fs::read_to_string(&path).is_ok_and(|text| text.contains("two"))
+    });
     assert!(!fs::read(&path).expect("read").contains(&0), "NULs");
     assert_eq!(tail.warned(TRUNCATED), 1, "{}", tail.stderr());
 }

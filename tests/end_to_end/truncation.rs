@@ -10,7 +10,8 @@ use crate::world::{World, heavy, numbered, text};
 
 /// The `file` keys of all records, each once, in order of appearance.
 fn generations(tail: &Tail) -> Vec<String> {
-    let mut files: Vec<String> = tail.records().iter().map(|record| record.origin().file.clone()).collect();
+    let mut files: Vec<String> =
+        tail.records().iter().map(|record| record.origin().file.clone()).collect();
     files.dedup();
     files
 }
@@ -177,7 +178,8 @@ fn a_file_moved_away_truncated_and_moved_back_is_read_from_0_once() {
     tail.expect_in_order(&["one", "two", "new", "newer"]);
 }
 
-/// `L-07`: the bytes of an unfinished line that was truncated away are lost and never joined to anything.
+/// `L-07`: the bytes of an unfinished line that was truncated away are lost and never joined to
+/// anything.
 #[test]
 fn a_fragment_is_never_glued_to_the_content_after_a_truncation() {
     let world = World::new();
@@ -210,14 +212,20 @@ fn a_fragment_is_never_glued_to_longer_new_content() {
 fn the_nuls_a_writer_leaves_after_a_truncation_are_not_delivered() {
     let world = World::new();
     let tail = world.run().json().start().armed();
-    let mut writer = OpenOptions::new().create(true).truncate(true).write(true).open(world.at("a.log")).expect("open");
+    let mut writer = OpenOptions::new()
+        .create(true)
+        .truncate(true)
+        .write(true)
+        .open(world.at("a.log"))
+        .expect("open");
     writer.write_all(text(&numbered("old", 0..100)).as_bytes()).expect("write");
     tail.wait_count(100);
     let position = writer.stream_position().expect("tell");
     world.truncate("a.log", 0);
     tail.settled();
     writer.write_all(b"new 0\nnew 1\n").expect("write");
-    let expected: Vec<String> = numbered("old", 0..100).into_iter().chain(numbered("new", 0..2)).collect();
+    let expected: Vec<String> =
+        numbered("old", 0..100).into_iter().chain(numbered("new", 0..2)).collect();
     tail.expect_in_order(&expected);
     assert_eq!(tail.records()[100].origin().offset, position);
 }
@@ -226,14 +234,20 @@ fn the_nuls_a_writer_leaves_after_a_truncation_are_not_delivered() {
 fn the_nuls_of_a_hole_are_not_delivered_when_truncation_and_write_fall_between_two_looks() {
     let world = World::new();
     let tail = world.run().start().armed();
-    let mut writer = OpenOptions::new().create(true).truncate(true).write(true).open(world.at("a.log")).expect("open");
+    let mut writer = OpenOptions::new()
+        .create(true)
+        .truncate(true)
+        .write(true)
+        .open(world.at("a.log"))
+        .expect("open");
     writer.write_all(text(&numbered("old", 0..3_000)).as_bytes()).expect("write");
     tail.wait_count(3_000);
     tail.stop();
     world.truncate("a.log", 0);
     writer.write_all(b"new 0\nnew 1\n").expect("write");
     tail.go_on();
-    let expected: Vec<String> = numbered("old", 0..3_000).into_iter().chain(numbered("new", 0..2)).collect();
+    let expected: Vec<String> =
+        numbered("old", 0..3_000).into_iter().chain(numbered("new", 0..2)).collect();
     tail.expect_in_order(&expected);
 }
 
@@ -253,7 +267,12 @@ fn one_gibibyte_of_hole_is_skipped_at_once() {
     let _guard = heavy();
     let world = World::new();
     let tail = world.run().json().start().armed();
-    let writer = OpenOptions::new().create(true).truncate(true).write(true).open(world.at("a.log")).expect("open");
+    let writer = OpenOptions::new()
+        .create(true)
+        .truncate(true)
+        .write(true)
+        .open(world.at("a.log"))
+        .expect("open");
     writer.write_all_at(b"before\n", 0).expect("write");
     tail.wait_line("before");
     world.truncate("a.log", 0);
@@ -270,7 +289,12 @@ fn one_gibibyte_of_hole_is_skipped_at_once() {
 #[test]
 fn a_hole_in_the_middle_of_a_file_is_skipped() {
     let world = World::new();
-    let mut file = OpenOptions::new().create(true).truncate(true).write(true).open(world.at("a.log")).expect("open");
+    let mut file = OpenOptions::new()
+        .create(true)
+        .truncate(true)
+        .write(true)
+        .open(world.at("a.log"))
+        .expect("open");
     // On block boundaries, so that the file system keeps it as a hole.
     let line = format!("{}\n", "x".repeat((64 << 10) - 1));
     file.write_all(line.as_bytes()).expect("write");

@@ -1,4 +1,5 @@
-//! No green light over what is not read: PATHs that are missing, globs that match nothing, inputs that shadow each other, files that cannot be read.
+//! No green light over what is not read: PATHs that are missing, globs that match nothing, inputs
+//! that shadow each other, files that cannot be read.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -50,7 +51,12 @@ fn list(world: &World, kind: &str) -> Vec<(String, String)> {
         .lines()
         .map(|line| line.split_once('\t').unwrap_or_else(|| panic!("no TAB: {line}")))
         .map(|(path, why)| {
-            (path.trim_start_matches(world.tree.to_str().expect("UTF-8")).trim_start_matches('/').to_owned(), why.to_owned())
+            (
+                path.trim_start_matches(world.tree.to_str().expect("UTF-8"))
+                    .trim_start_matches('/')
+                    .to_owned(),
+                why.to_owned(),
+            )
         })
         .collect();
     lines
@@ -152,7 +158,10 @@ fn a_glob_that_begins_with_its_path_is_refused_with_the_one_that_works() {
 
 /// A run with labels, which the records of other tests do not have.
 fn labelled(world: &World, text: &str) -> Tail {
-    start(world, configured(world, text).output(&format!("file:{}", world.beside("out.json").display())))
+    start(
+        world,
+        configured(world, text).output(&format!("file:{}", world.beside("out.json").display())),
+    )
 }
 
 /// The label `of` that each line got.
@@ -160,13 +169,22 @@ fn labels(world: &World) -> BTreeSet<(String, String)> {
     let of = |line: &str| {
         let json: Value = serde_json::from_str(line).expect("JSON");
         let text = |key: &str| json[key].as_str().map(str::to_owned);
-        (text("line").unwrap_or_default(), json["labels"]["of"].as_str().unwrap_or_default().to_owned())
+        (
+            text("line").unwrap_or_default(),
+            json["labels"]["of"].as_str().unwrap_or_default().to_owned(),
+        )
     };
-    fs::read_to_string(world.beside("out.json")).unwrap_or_default().lines().filter(|line| line.ends_with('}')).map(of).collect()
+    fs::read_to_string(world.beside("out.json"))
+        .unwrap_or_default()
+        .lines()
+        .filter(|line| line.ends_with('}'))
+        .map(of)
+        .collect()
 }
 
 #[test]
-fn of_inputs_that_lie_within_each_other_the_innermost_has_the_file_in_whatever_order_and_spelling() {
+fn of_inputs_that_lie_within_each_other_the_innermost_has_the_file_in_whatever_order_and_spelling()
+{
     for is_inner_first in [false, true] {
         let world = World::new();
         world.mkdir("d/inner");
@@ -174,7 +192,8 @@ fn of_inputs_that_lie_within_each_other_the_innermost_has_the_file_in_whatever_o
         world.append("d/a.log", "outer\n");
         world.append("d/inner/b.log", "inner\n");
         world.append("d/inner/c.txt", "left to the outer\n");
-        let outer = format!("[[input]]\npaths = [{:?}]\nlabels = {{ of = \"outer\" }}\n", world.tree);
+        let outer =
+            format!("[[input]]\npaths = [{:?}]\nlabels = {{ of = \"outer\" }}\n", world.tree);
         // By another, shorter way.
         let inner = format!(
             "[[input]]\npaths = [{:?}]\ninclude = [\"*.log\"]\nlabels = {{ of = \"inner\" }}\n",
@@ -184,7 +203,8 @@ fn of_inputs_that_lie_within_each_other_the_innermost_has_the_file_in_whatever_o
         let tail = labelled(&world, &text);
         wait_for("the lines", || labels(&world).len() >= 3);
         let wanted = [("outer", "outer"), ("inner", "inner"), ("left to the outer", "outer")];
-        let wanted: BTreeSet<(String, String)> = wanted.iter().map(|(line, of)| ((*line).to_owned(), (*of).to_owned())).collect();
+        let wanted: BTreeSet<(String, String)> =
+            wanted.iter().map(|(line, of)| ((*line).to_owned(), (*of).to_owned())).collect();
         assert_eq!(labels(&world), wanted, "{is_inner_first}");
         expect_status(&world, 0, "keeping up");
         tail.terminate();
@@ -197,14 +217,22 @@ fn a_path_that_is_a_file_within_another_one_is_the_innermost() {
         let world = World::new();
         world.append("a.log", "outer\n");
         world.append("x.log", "inner\n");
-        let outer = format!("[[input]]\npaths = [{:?}]\nlabels = {{ of = \"outer\" }}\n", world.tree);
-        let inner = format!("[[input]]\npaths = [{:?}]\nlabels = {{ of = \"inner\" }}\n", world.at("x.log"));
+        let outer =
+            format!("[[input]]\npaths = [{:?}]\nlabels = {{ of = \"outer\" }}\n", world.tree);
+        let inner = format!(
+            "[[input]]\npaths = [{:?}]\nlabels = {{ of = \"inner\" }}\n",
+            world.at("x.log")
+        );
         let text = if is_inner_first { [inner, outer].concat() } else { [outer, inner].concat() };
         let tail = labelled(&world, &text);
         expect_status(&world, 0, "keeping up");
         world.append("x.log", "more\n");
         wait_for("the lines", || labels(&world).len() >= 3);
-        assert!(labels(&world).contains(&("more".to_owned(), "inner".to_owned())), "{is_inner_first}: {:?}", labels(&world));
+        assert!(
+            labels(&world).contains(&("more".to_owned(), "inner".to_owned())),
+            "{is_inner_first}: {:?}",
+            labels(&world)
+        );
         tail.terminate();
     }
 }
@@ -214,7 +242,8 @@ fn an_inner_path_that_appears_later_has_its_files() {
     let world = World::new();
     world.append("a.log", "outer\n");
     let text = format!(
-        "[[input]]\npaths = [{:?}]\nlabels = {{ of = \"outer\" }}\n[[input]]\npaths = [{:?}]\nlabels = {{ of = \"inner\" }}\n",
+        "[[input]]\npaths = [{:?}]\nlabels = {{ of = \"outer\" }}\n[[input]]\npaths = \
+        [{:?}]\nlabels = {{ of = \"inner\" }}\n",
         world.tree,
         world.at("inner")
     );
@@ -225,7 +254,11 @@ fn an_inner_path_that_appears_later_has_its_files() {
     expect_status(&world, 0, "keeping up");
     world.append("inner/b.log", "two\n");
     wait_for("the last line", || labels(&world).iter().any(|(line, _)| line == "two"));
-    assert!(labels(&world).contains(&("two".to_owned(), "inner".to_owned())), "{:?}", labels(&world));
+    assert!(
+        labels(&world).contains(&("two".to_owned(), "inner".to_owned())),
+        "{:?}",
+        labels(&world)
+    );
     tail.terminate();
 }
 
@@ -233,14 +266,21 @@ fn an_inner_path_that_appears_later_has_its_files() {
 fn a_path_that_is_given_twice_is_told_with_both_places() {
     let world = World::new();
     let tree = world.tree.to_str().expect("UTF-8");
-    let path =
-        settings(&world, &format!("[[input]]\npaths = [\"{tree}\"]\n\n[[input]]\npaths = [\"{tree}/\"]\ninclude = [\"*.log\"]\n"));
+    let path = settings(
+        &world,
+        &format!(
+            "[[input]]\npaths = [\"{tree}\"]\n\n[[input]]\npaths = [\"{tree}/\"]\ninclude = \
+            [\"*.log\"]\n"
+        ),
+    );
     let (code, stderr) = check(&["--config", &path]);
     assert_eq!(code, Some(0), "{stderr}");
     assert!(stderr.contains(&format!("at {path}:2 and {path}:5")), "{stderr}");
     // Files of one directory told apart by their names are no mistake.
-    let both =
-        format!("[[input]]\npaths = [\"{tree}\"]\ninclude = [\"*.out\"]\n[[input]]\npaths = [\"{tree}\"]\ninclude = [\"*.err\"]\n");
+    let both = format!(
+        "[[input]]\npaths = [\"{tree}\"]\ninclude = [\"*.out\"]\n[[input]]\npaths = \
+        [\"{tree}\"]\ninclude = [\"*.err\"]\n"
+    );
     let (code, stderr) = check(&["--config", &settings(&world, &both)]);
     assert_eq!((code, stderr.as_str()), (Some(0), ""));
 }
@@ -264,12 +304,20 @@ fn once_exits_with_1_and_the_count_if_something_could_not_be_read() {
     let run = || world.run().user(USER).with(&["--once"]).paths(&[&world.tree, &missing]);
     let finished = run().finish();
     assert_eq!(finished.status.code(), Some(1), "{}", finished.stderr);
-    assert!(finished.stderr.contains("could not be read: 2 files, 1 directory, 1 PATH"), "{}", finished.stderr);
+    assert!(
+        finished.stderr.contains("could not be read: 2 files, 1 directory, 1 PATH"),
+        "{}",
+        finished.stderr
+    );
     assert!(!finished.stderr.contains("waiting for it"), "{}", finished.stderr);
     assert_eq!(finished.lines["good.log"], ["one"]);
     drop(memory);
     // What is left out by a setting is not missing.
-    let finished = world.run().user(USER).with(&["--once", "--exclude", "bad*", "--exclude", "closed"]).finish();
+    let finished = world
+        .run()
+        .user(USER)
+        .with(&["--once", "--exclude", "bad*", "--exclude", "closed"])
+        .finish();
     assert_eq!(finished.status.code(), Some(0), "{}", finished.stderr);
 }
 
@@ -308,7 +356,11 @@ fn status_names_what_cannot_be_read_with_its_errors_and_lists_all_of_it() {
     fs::create_dir(&directory).expect("mkdir");
     std::os::unix::fs::chown(&directory, Some(USER), Some(USER)).expect("chown");
     let control = directory.join("control.sock");
-    let tail = world.run().user(USER).with(&["--control-socket", control.to_str().expect("UTF-8")]).start();
+    let tail = world
+        .run()
+        .user(USER)
+        .with(&["--control-socket", control.to_str().expect("UTF-8")])
+        .start();
     std::os::unix::fs::symlink(&control, socket(&world)).expect("ln -s");
     tail.wait_line("one");
     expect_status(&world, 1, "100 directories and 150 files cannot be read");
@@ -318,7 +370,9 @@ fn status_names_what_cannot_be_read_with_its_errors_and_lists_all_of_it() {
     assert_eq!(names(&listed).len(), 250, "{listed:?}");
     assert!(listed.iter().all(|(_, why)| why.contains("Permission denied")), "{listed:?}");
     let json = stdout(&status(&world, &["--list", "unreadable", "--format", "json"]));
-    let paths = json.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON")["path"].to_string());
+    let paths = json
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).expect("JSON")["path"].to_string());
     assert_eq!(paths.collect::<BTreeSet<_>>().len(), 250, "{json}");
     for number in 0..150 {
         world.chmod(format!("bad{number}.log"), 0o644);
@@ -336,7 +390,11 @@ fn a_file_that_could_never_be_read_is_counted_as_lost_when_it_goes() {
     fs::create_dir(&directory).expect("mkdir");
     std::os::unix::fs::chown(&directory, Some(USER), Some(USER)).expect("chown");
     let control = directory.join("control.sock");
-    let tail = world.run().user(USER).with(&["--control-socket", control.to_str().expect("UTF-8")]).start();
+    let tail = world
+        .run()
+        .user(USER)
+        .with(&["--control-socket", control.to_str().expect("UTF-8")])
+        .start();
     std::os::unix::fs::symlink(&control, socket(&world)).expect("ln -s");
     answers(&world);
     world.append("partly.log", "one\n");
@@ -390,7 +448,13 @@ fn status_lists_what_is_left_out_and_why() {
     let tail = start(&world, world.run().with(&["--include", "*.log", "--exclude", "tmp/"]));
     tail.wait_line("one");
     let listed = list(&world, "excluded");
-    let why = |name: &str| listed.iter().find(|(path, _)| path == name).map(|(_, why)| why.as_str()).unwrap_or_default();
+    let why = |name: &str| {
+        listed
+            .iter()
+            .find(|(path, _)| path == name)
+            .map(|(_, why)| why.as_str())
+            .unwrap_or_default()
+    };
     assert!(why("a.log.gz").contains("excluded by *.gz"), "{listed:?}");
     assert!(why("notes.txt").contains("matches no --include"), "{listed:?}");
     assert!(why("tmp").contains("excluded by tmp/"), "{listed:?}");
@@ -399,8 +463,12 @@ fn status_lists_what_is_left_out_and_why() {
     assert_eq!(names(&listed).len(), 705, "each once, and nothing else");
     // A list that nobody reads to its end keeps nothing open.
     let page = get(&socket(&world), "/list?kind=excluded&cursor=0").body;
-    let next = serde_json::from_str::<Value>(&page).expect("JSON")["next"].as_u64().expect("more is to come");
-    wait_for("the directory to be closed", || !tail.process.open_files().iter().any(|path| path.ends_with("/tree")));
+    let next = serde_json::from_str::<Value>(&page).expect("JSON")["next"]
+        .as_u64()
+        .expect("more is to come");
+    wait_for("the directory to be closed", || {
+        !tail.process.open_files().iter().any(|path| path.ends_with("/tree"))
+    });
     assert_eq!(get(&socket(&world), &format!("/list?kind=excluded&cursor={next}")).code(), 410);
     for bad in ["/list", "/list?kind=none&cursor=0", "/list?kind=lost&cursor=x"] {
         assert_eq!(get(&socket(&world), bad).code(), 400, "{bad}");
@@ -444,7 +512,13 @@ fn offsets_that_cannot_be_stored_are_told_with_the_error() {
     let world = World::new();
     let disk = world.beside("disk");
     fs::create_dir(&disk).expect("mkdir");
-    let mount = |arguments: &[&str]| Command::new("mount").args(arguments).arg(&disk).status().is_ok_and(|status| status.success());
+    let mount = |arguments: &[&str]| {
+        Command::new("mount")
+            .args(arguments)
+            .arg(&disk)
+            .status()
+            .is_ok_and(|status| status.success())
+    };
     assert!(mount(&["-t", "tmpfs", "-o", "size=64k", "tmpfs"]));
     let memory = Memory::at(&world, disk.join("state"));
     let tail = start(&world, memory.run());
@@ -461,7 +535,9 @@ fn offsets_that_cannot_be_stored_are_told_with_the_error() {
     fs::remove_file(disk.join("fill")).expect("rm");
     expect_status(&world, 0, "keeping up");
     tail.terminate();
-    assert!(Command::new("umount").arg("-l").arg(&disk).status().is_ok_and(|status| status.success()));
+    assert!(
+        Command::new("umount").arg("-l").arg(&disk).status().is_ok_and(|status| status.success())
+    );
 }
 
 #[test]
@@ -472,7 +548,12 @@ fn tap_shows_records_as_they_pass_and_nothing_when_none_do() {
     tail.wait_line("before");
     let tap = |arguments: &[&str]| {
         let mut command = Command::new(BINARY);
-        command.arg("tap").arg("--control-socket").arg(socket(&world)).args(arguments).stdout(std::process::Stdio::piped());
+        command
+            .arg("tap")
+            .arg("--control-socket")
+            .arg(socket(&world))
+            .args(arguments)
+            .stdout(std::process::Stdio::piped());
         command.spawn().expect("tap")
     };
     let quiet = tap(&["--for", "300ms"]).wait_with_output().expect("tap");
@@ -486,10 +567,14 @@ fn tap_shows_records_as_they_pass_and_nothing_when_none_do() {
         running.as_mut().is_some_and(|child| child.try_wait().expect("wait").is_some())
     });
     let done = running.take().expect("it ran").wait_with_output().expect("tap");
-    let lines: Vec<String> = String::from_utf8_lossy(&done.stdout).lines().map(str::to_owned).collect();
+    let lines: Vec<String> =
+        String::from_utf8_lossy(&done.stdout).lines().map(str::to_owned).collect();
     assert!(done.status.code() == Some(0) && lines.len() == 3, "{lines:?}");
     let path = world.at("a.log");
-    assert!(lines.iter().all(|line| line.starts_with(&format!("{}\tline ", path.display()))), "{lines:?}");
+    assert!(
+        lines.iter().all(|line| line.starts_with(&format!("{}\tline ", path.display()))),
+        "{lines:?}"
+    );
     // A copy: all of them are in the output, too.
     tail.wait_count(1 + number);
 }
@@ -502,14 +587,24 @@ fn tap_shows_no_line_to_whoever_is_neither_root_nor_the_user_of_the_run() {
     use std::os::unix::process::CommandExt;
     for format in ["text", "json"] {
         let world = World::new();
-        let tail = with_socket(&world, world.run().output("file:/dev/null").with(&["--format", format])).start();
+        let tail =
+            with_socket(&world, world.run().output("file:/dev/null").with(&["--format", format]))
+                .start();
         answers(&world);
-        fs::set_permissions(socket(&world), std::os::unix::fs::PermissionsExt::from_mode(0o666)).expect("chmod");
+        fs::set_permissions(socket(&world), std::os::unix::fs::PermissionsExt::from_mode(0o666))
+            .expect("chmod");
         let binary = crate::harness::binary_for(USER, &world.tree);
         let tap = |user: u32| {
             let mut command = Command::new(&binary);
-            command.arg("tap").arg("--control-socket").arg(socket(&world)).args(["-n", "1", "--for", "20s"]).uid(user).gid(user);
-            let mut running = Some(command.stdout(std::process::Stdio::piped()).spawn().expect("tap"));
+            command
+                .arg("tap")
+                .arg("--control-socket")
+                .arg(socket(&world))
+                .args(["-n", "1", "--for", "20s"])
+                .uid(user)
+                .gid(user);
+            let mut running =
+                Some(command.stdout(std::process::Stdio::piped()).spawn().expect("tap"));
             wait_for("a record", || {
                 world.append("a.log", "secret\n");
                 running.as_mut().is_some_and(|child| child.try_wait().expect("wait").is_some())
@@ -518,7 +613,10 @@ fn tap_shows_no_line_to_whoever_is_neither_root_nor_the_user_of_the_run() {
         };
         let (own, others) = (tap(0), tap(USER));
         assert!(own.contains("secret") && own.contains("a.log"), "{own}");
-        assert!(!others.contains("secret") && others.contains("a.log") && others.contains('6'), "{others}");
+        assert!(
+            !others.contains("secret") && others.contains("a.log") && others.contains('6'),
+            "{others}"
+        );
         tail.terminate();
     }
 }
@@ -532,7 +630,10 @@ fn a_run_says_what_it_does_and_when_it_is_ready_and_once_says_nothing() {
     tail.wait_said("ready: nothing that is written from now on is missed");
     let started = tail.stderr();
     let started = started.lines().find(|line| line.contains("started")).expect("a line");
-    assert!(started.contains(world.tree.to_str().expect("UTF-8")) && started.contains("offsets=0"), "{started}");
+    assert!(
+        started.contains(world.tree.to_str().expect("UTF-8")) && started.contains("offsets=0"),
+        "{started}"
+    );
     tail.wait_line("one");
     tail.terminate();
     let tail = memory.run().start();
@@ -549,7 +650,11 @@ fn a_service_without_a_state_directory_is_warned_that_a_restart_repeats_all() {
     let tail = world.run().under(&["env", "INVOCATION_ID=1"]).start();
     tail.wait_said("ready");
     assert_eq!(tail.warned(words), 1);
-    for run in [world.run(), world.run().under(&["env", "INVOCATION_ID=1"]).with(&["--from", "end"]), Memory::new(&world).run()] {
+    for run in [
+        world.run(),
+        world.run().under(&["env", "INVOCATION_ID=1"]).with(&["--from", "end"]),
+        Memory::new(&world).run(),
+    ] {
         let tail = run.start();
         tail.wait_said("ready");
         assert_eq!(tail.warned(words), 0, "{}", tail.stderr());

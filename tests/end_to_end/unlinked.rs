@@ -1,4 +1,5 @@
-//! Files whose writer's own name is gone and that have another one in the tree: their lines come as fast as any.
+//! Files whose writer's own name is gone and that have another one in the tree: their lines come as
+//! fast as any.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
@@ -88,7 +89,9 @@ fn a_file_whose_whole_directory_was_replaced_by_a_copy_of_links_is_followed_ther
         assert_eq!(tail.count(), 12, "{:?}", tail.lines());
         assert_eq!(tail.warned(""), 0, "{}", tail.stderr());
         drop(writers);
-        wait_for("the watches of the deleted directories to go", || tail.process.watches() == watches);
+        wait_for("the watches of the deleted directories to go", || {
+            tail.process.watches() == watches
+        });
     }
 }
 
@@ -109,12 +112,24 @@ fn a_directory_moved_out_of_the_tree_keeps_no_watch() {
 }
 
 fn unnamed(directory: impl AsRef<std::path::Path>) -> File {
-    OpenOptions::new().write(true).custom_flags(nix::libc::O_TMPFILE).mode(0o644).open(directory).expect("O_TMPFILE")
+    OpenOptions::new()
+        .write(true)
+        .custom_flags(nix::libc::O_TMPFILE)
+        .mode(0o644)
+        .open(directory)
+        .expect("O_TMPFILE")
 }
 
 fn name_it(file: &File, path: impl AsRef<std::path::Path>) {
     let own = format!("/proc/self/fd/{}", file.as_raw_fd());
-    nix::unistd::linkat(AT_FDCWD, own.as_str(), AT_FDCWD, path.as_ref(), AtFlags::AT_SYMLINK_FOLLOW).expect("linkat");
+    nix::unistd::linkat(
+        AT_FDCWD,
+        own.as_str(),
+        AT_FDCWD,
+        path.as_ref(),
+        AtFlags::AT_SYMLINK_FOLLOW,
+    )
+    .expect("linkat");
 }
 
 #[test]
@@ -147,7 +162,8 @@ fn a_file_made_without_a_name_is_followed_once_it_has_one() {
     }
 }
 
-/// A backup by a hard link: the old generation goes on under its new name, though its former one is another file's by now.
+/// A backup by a hard link: the old generation goes on under its new name, though its former one is
+/// another file's by now.
 #[test]
 fn a_file_whose_former_name_was_taken_by_another_is_followed() {
     let world = World::new();
@@ -174,9 +190,14 @@ fn a_file_whose_former_name_was_taken_by_another_is_followed() {
 #[test]
 fn a_writer_that_goes_on_in_a_deleted_file_costs_next_to_nothing() {
     let world = World::in_memory();
-    let tail = world.run().with(&["--rescan", "0", "--coalesce", "0", "--log-level", "trace"]).start().armed();
-    let mut writers: Vec<(String, File)> =
-        (0..20).map(|number| (format!("gone{number}.log"), world.writer(format!("gone{number}.log")))).collect();
+    let tail = world
+        .run()
+        .with(&["--rescan", "0", "--coalesce", "0", "--log-level", "trace"])
+        .start()
+        .armed();
+    let mut writers: Vec<(String, File)> = (0..20)
+        .map(|number| (format!("gone{number}.log"), world.writer(format!("gone{number}.log"))))
+        .collect();
     for (name, writer) in &mut writers {
         put(writer, name);
     }
@@ -185,7 +206,9 @@ fn a_writer_that_goes_on_in_a_deleted_file_costs_next_to_nothing() {
         world.remove(name);
     }
     tail.settled();
-    let looks = |what: &str| tail.stderr().lines().filter(|line| line.contains("gone") && line.contains(what)).count();
+    let looks = |what: &str| {
+        tail.stderr().lines().filter(|line| line.contains("gone") && line.contains(what)).count()
+    };
     let (before, events) = (looks(" look "), looks(" event "));
     for round in 0..50 {
         for (_, writer) in &mut writers {

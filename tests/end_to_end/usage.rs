@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use crate::harness::{BINARY, remove_settings};
 use crate::world::World;
 
-/// Runs with these arguments and no others; gives the exit code (none: it had to be killed) and what was said.
+/// Runs with these arguments and no others; gives the exit code (none: it had to be killed) and
+/// what was said.
 fn run(args: &[&str]) -> (Option<i32>, String, String) {
     let mut command = Command::new(BINARY);
     remove_settings(&mut command);
@@ -55,7 +56,14 @@ fn an_unknown_key_is_refused() {
 #[test]
 fn a_bad_number_or_unit_is_refused_with_the_name_of_its_key() {
     for value in ["", "x", "-1", "1.5.5", "1 parsec", "1", "10y", "99999999999999999999s"] {
-        for key in ["--coalesce", "--pace", "--partial-after", "--rescan", "--ignore-older", "--shutdown-timeout"] {
+        for key in [
+            "--coalesce",
+            "--pace",
+            "--partial-after",
+            "--rescan",
+            "--ignore-older",
+            "--shutdown-timeout",
+        ] {
             refuses(&["run", &format!("{key}={value}"), "/nowhere"], &[key]);
         }
     }
@@ -91,15 +99,25 @@ fn recursive_without_a_value_of_its_own_is_refused_everywhere() {
     let settings = world.beside("manytail.toml");
     for value in ["\"maybe\"", "\"\"", "\"true\"", "1"] {
         std::fs::write(&settings, format!("recursive = {value}\n")).expect("write");
-        refuses(&["run", "--config", settings.to_str().expect("UTF-8"), tree], &["recursive", "manytail.toml:1"]);
+        refuses(
+            &["run", "--config", settings.to_str().expect("UTF-8"), tree],
+            &["recursive", "manytail.toml:1"],
+        );
     }
     for value in ["maybe", "", "TRUE"] {
         let mut command = Command::new(BINARY);
         remove_settings(&mut command);
-        let output = command.args(["run", "--once", tree]).env("MANYTAIL_RECURSIVE", value).output().expect("start");
+        let output = command
+            .args(["run", "--once", tree])
+            .env("MANYTAIL_RECURSIVE", value)
+            .output()
+            .expect("start");
         let said = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(2), "{value:?}: {said}");
-        assert!(said.contains("MANYTAIL_RECURSIVE") && output.stdout.is_empty(), "{value:?}: {said}");
+        assert!(
+            said.contains("MANYTAIL_RECURSIVE") && output.stdout.is_empty(),
+            "{value:?}: {said}"
+        );
     }
 }
 
@@ -151,7 +169,11 @@ fn every_unit_of_the_contract_is_taken() {
     for value in ["100ms", "2s", "1min", "3h", "1d"] {
         let keys = ["coalesce", "partial-after", "rescan", "ignore-older", "shutdown-timeout"];
         let args: Vec<String> = keys.iter().map(|key| format!("--{key}={value}")).collect();
-        let args: Vec<&str> = ["run", "--once"].into_iter().chain(args.iter().map(String::as_str)).chain([tree]).collect();
+        let args: Vec<&str> = ["run", "--once"]
+            .into_iter()
+            .chain(args.iter().map(String::as_str))
+            .chain([tree])
+            .collect();
         let (code, stdout, stderr) = run(&args);
         assert_eq!((code, stdout.lines().count()), (Some(0), 1), "{value}: {stderr}");
     }
@@ -211,8 +233,17 @@ fn help_and_version_are_on_standard_output_and_exit_with_0() {
 fn a_path_that_begins_with_a_dash_can_follow_two_dashes() {
     let world = World::new();
     world.write("-a.log", "a\n");
-    let output = Command::new(BINARY).args(["run", "--once", "--", "-a.log"]).current_dir(&world.tree).output().expect("start");
-    assert_eq!(String::from_utf8_lossy(&output.stdout), "-a.log\ta\n", "{}", String::from_utf8_lossy(&output.stderr));
+    let output = Command::new(BINARY)
+        .args(["run", "--once", "--", "-a.log"])
+        .current_dir(&world.tree)
+        .output()
+        .expect("start");
+    assert_eq!(
+        String::from_utf8_lossy(&output.stdout),
+        "-a.log\ta\n",
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
 }
 
 /// `D-12`, and "PATH does not exist at start: one warning".

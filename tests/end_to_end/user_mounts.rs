@@ -1,4 +1,5 @@
-//! FUSE mounts that users make below a PATH, with servers that take requests and never answer: nothing is asked of them, and nobody's lines wait.
+//! FUSE mounts that users make below a PATH, with servers that take requests and never answer:
+//! nothing is asked of them, and nobody's lines wait.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};
@@ -24,7 +25,8 @@ use crate::world::{World, is_root, skip};
 const LIFETIME: Duration = Duration::from_secs(90);
 
 const FUSE_INIT: u32 = 26;
-/// Nobody waits for an answer to these: `FUSE_FORGET`, `FUSE_INTERRUPT`, `FUSE_DESTROY`, `FUSE_BATCH_FORGET`.
+/// Nobody waits for an answer to these: `FUSE_FORGET`, `FUSE_INTERRUPT`, `FUSE_DESTROY`,
+/// `FUSE_BATCH_FORGET`.
 const UNANSWERED: [u32; 4] = [2, 36, 38, 42];
 
 /// A mount of a user, and the server behind it.
@@ -42,7 +44,12 @@ impl Sleeping {
         if !is_root() {
             return None;
         }
-        let device = OpenOptions::new().read(true).write(true).custom_flags(nix::libc::O_NONBLOCK).open("/dev/fuse").ok()?;
+        let device = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .custom_flags(nix::libc::O_NONBLOCK)
+            .open("/dev/fuse")
+            .ok()?;
         let mode = if point.is_dir() { "40000" } else { "100000" };
         let options = format!("fd=0,rootmode={mode},user_id={user},group_id={user},allow_other");
         let mut mount = Command::new("mount");
@@ -65,7 +72,8 @@ impl Sleeping {
 }
 
 impl Drop for Sleeping {
-    /// The mount goes first. When the server's descriptor is closed, what waits for answers gets errors.
+    /// The mount goes first. When the server's descriptor is closed, what waits for answers gets
+    /// errors.
     fn drop(&mut self) {
         let _ = Command::new("umount").arg("-l").arg(&self.point).status();
         self.is_over.store(true, Ordering::Relaxed);
@@ -83,7 +91,8 @@ fn serve(mut device: File, is_read: bool, is_over: &AtomicBool, asked: &AtomicUs
         let events = if is_read { PollFlags::POLLIN } else { PollFlags::empty() };
         let _ = poll(&mut [PollFd::new(device.as_fd(), events)], 50_u16);
         let Some(len) = is_read.then(|| device.read(&mut buffer).ok()).flatten() else { continue };
-        let field = |at: usize| u32::from_ne_bytes(buffer[at..at + 4].try_into().expect("four bytes"));
+        let field =
+            |at: usize| u32::from_ne_bytes(buffer[at..at + 4].try_into().expect("four bytes"));
         match field(4) {
             _ if len < 40 => {}
             FUSE_INIT => {
@@ -117,12 +126,18 @@ fn world() -> World {
 
 fn start(world: &World, options: &[&str]) -> (Tail, PathBuf) {
     let socket = world.beside("control.sock");
-    let run = world.run().with(options).with(&["--control-socket", socket.to_str().expect("UTF-8"), "--rescan", "100ms"]);
+    let run = world.run().with(options).with(&[
+        "--control-socket",
+        socket.to_str().expect("UTF-8"),
+        "--rescan",
+        "100ms",
+    ]);
     (run.start(), socket)
 }
 
 fn state(socket: &Path, path: &Path) -> Value {
-    serde_json::from_str(&get(socket, &format!("/file?path={}", path.display())).body).expect("JSON")
+    serde_json::from_str(&get(socket, &format!("/file?path={}", path.display())).body)
+        .expect("JSON")
 }
 
 /// Lines of somebody else come, and the end comes when it is asked for.
@@ -137,7 +152,9 @@ fn others_are_served(world: &World, tail: &Tail) {
 fn a_mount_of_a_user_whose_server_sleeps_stops_nobody() {
     let world = world();
     let point = world.at("user/mount");
-    let Some(mount) = Sleeping::mount(USER, &point, true) else { return skip("a FUSE mount takes root and /dev/fuse") };
+    let Some(mount) = Sleeping::mount(USER, &point, true) else {
+        return skip("a FUSE mount takes root and /dev/fuse");
+    };
     let (tail, socket) = start(&world, &[]);
     tail.wait_line("other");
     tail.wait_said("mounted something here");
@@ -149,7 +166,10 @@ fn a_mount_of_a_user_whose_server_sleeps_stops_nobody() {
     assert_eq!(get(&socket, "/status").code(), 200);
     assert!(get(&socket, "/metrics").body.contains("user_mount"));
     assert_eq!((tail.warned("user/mount"), mount.asked()), (1, 0), "{}", tail.stderr());
-    assert!(!tail.lines().iter().any(|line| line == "before"), "what is below the mount is not to be had");
+    assert!(
+        !tail.lines().iter().any(|line| line == "before"),
+        "what is below the mount is not to be had"
+    );
     tail.signal(Signal::SIGTERM);
     assert_eq!(tail.wait_exit().code(), Some(0), "{}", tail.stderr());
 }
@@ -170,14 +190,17 @@ fn what_a_mount_of_a_user_hides_comes_back_with_its_end() {
         tail.wait_line(&format!("meanwhile {number}"));
     }
     tail.wait_said("mounted something here");
-    wait_for("the state", || state(&socket, &world.at("user/mount/hidden.log"))["state"] == "user_mount");
+    wait_for("the state", || {
+        state(&socket, &world.at("user/mount/hidden.log"))["state"] == "user_mount"
+    });
     others_are_served(&world, &tail);
     assert_eq!(mount.asked(), 0);
     drop(mount);
     tail.wait_line("hidden 9");
     let lines = tail.lines_by_file().remove("user/mount/hidden.log").expect("its lines");
-    let expected: Vec<String> =
-        std::iter::once("before".to_owned()).chain((0..10).map(|number| format!("hidden {number}"))).collect();
+    let expected: Vec<String> = std::iter::once("before".to_owned())
+        .chain((0..10).map(|number| format!("hidden {number}")))
+        .collect();
     assert_eq!(lines, expected, "each line once");
     assert_eq!(tail.warned("user/mount\""), 1, "{}", tail.stderr());
 }
@@ -186,7 +209,9 @@ fn what_a_mount_of_a_user_hides_comes_back_with_its_end() {
 fn a_mount_that_comes_and_goes_in_a_loop_is_never_entered() {
     let world = world();
     let point = world.at("user/mount");
-    let Some(first) = Sleeping::mount(USER, &point, true) else { return skip("a FUSE mount takes root and /dev/fuse") };
+    let Some(first) = Sleeping::mount(USER, &point, true) else {
+        return skip("a FUSE mount takes root and /dev/fuse");
+    };
     drop(first);
     let (tail, _) = start(&world, &[]);
     tail.wait_line("before");
@@ -196,7 +221,8 @@ fn a_mount_that_comes_and_goes_in_a_loop_is_never_entered() {
     let mut rounds = 0;
     thread::scope(|scope| {
         let _over = OnDrop(&is_over);
-        // The file that the mount hides is written to all the time, so that it is opened again and again.
+        // The file that the mount hides is written to all the time, so that it is opened again and
+        // again.
         scope.spawn(|| {
             while !is_over.load(Ordering::Relaxed) {
                 writeln!(writer, "hidden").expect("append");
@@ -234,7 +260,8 @@ fn a_mount_on_a_file_and_one_behind_a_link_are_left_out_as_well() {
     symlink(&outside, world.at("user/way")).expect("ln -s");
     symlink(outside.join("deep/x.log"), world.at("user/x.log")).expect("ln -s");
     let points = [world.at("user/file.log"), outside.clone()];
-    let mounts: Vec<Sleeping> = points.iter().filter_map(|point| Sleeping::mount(USER, point, true)).collect();
+    let mounts: Vec<Sleeping> =
+        points.iter().filter_map(|point| Sleeping::mount(USER, point, true)).collect();
     if mounts.len() < points.len() {
         return skip("a FUSE mount takes root and /dev/fuse");
     }
@@ -257,7 +284,10 @@ fn doctor_enters_no_mount_of_a_user_and_names_it() {
     let mut doctor = Command::new(BINARY);
     doctor.arg("doctor").arg(&world.tree).env_remove("STATE_DIRECTORY");
     let shown = String::from_utf8(doctor.output().expect("it runs").stdout).expect("UTF-8");
-    assert!(shown.contains("mounts: 1 mount of users other than root") && shown.contains("user/mount"), "{shown}");
+    assert!(
+        shown.contains("mounts: 1 mount of users other than root") && shown.contains("user/mount"),
+        "{shown}"
+    );
     assert_eq!(mount.asked(), 0);
 }
 
@@ -283,21 +313,35 @@ fn the_second_signal_ends_a_run_whose_call_does_not_return() {
     let Some(_mount) = Sleeping::mount(USER, &world.at("user/mount"), false) else {
         return skip("a FUSE mount takes root and /dev/fuse");
     };
-    for signals in [[Signal::SIGTERM, Signal::SIGTERM], [Signal::SIGINT, Signal::SIGTERM], [Signal::SIGTERM, Signal::SIGINT]] {
+    for signals in [
+        [Signal::SIGTERM, Signal::SIGTERM],
+        [Signal::SIGINT, Signal::SIGTERM],
+        [Signal::SIGTERM, Signal::SIGINT],
+    ] {
         let tail = world.run().paths(&[world.at("user/mount")]).start();
         let wchan = format!("/proc/{}/wchan", tail.process.0);
-        wait_for("the call", || fs::read_to_string(&wchan).is_ok_and(|place| place.contains("fuse") || place.contains("request")));
+        wait_for("the call", || {
+            fs::read_to_string(&wchan)
+                .is_ok_and(|place| place.contains("fuse") || place.contains("request"))
+        });
         tail.signal(signals[0]);
         // Two of a kind that wait are one.
         let status = format!("/proc/{}/status", tail.process.0);
-        let is_none_pending = |status: String| status.lines().any(|line| line == "ShdPnd:\t0000000000000000");
-        wait_for("the first to be taken", || fs::read_to_string(&status).is_ok_and(is_none_pending));
+        let is_none_pending =
+            |status: String| status.lines().any(|line| line == "ShdPnd:\t0000000000000000");
+        wait_for("the first to be taken", || {
+            fs::read_to_string(&status).is_ok_and(is_none_pending)
+        });
         // One is not enough: the loop would have to take it.
         assert!(!tail.has_exited());
         tail.signal(signals[1]);
         let status = tail.wait_exit();
         // Of two that wait the kernel tells the one with the lower number first.
-        assert!(signals.iter().any(|signal| status.signal() == Some(*signal as i32)), "{status}: {}", tail.stderr());
+        assert!(
+            signals.iter().any(|signal| status.signal() == Some(*signal as i32)),
+            "{status}: {}",
+            tail.stderr()
+        );
         assert!(tail.stderr().contains("ended by the second signal"), "{}", tail.stderr());
     }
 }

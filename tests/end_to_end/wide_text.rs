@@ -1,4 +1,5 @@
-//! Text in UTF-16 and UTF-32, which is full of NULs: none of them is a hole's, wherever a log restarts.
+//! Text in UTF-16 and UTF-32, which is full of NULs: none of them is a hole's, wherever a log
+//! restarts.
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;
@@ -21,11 +22,20 @@ const ENCODINGS: [(usize, bool, &str); 8] = [
 ];
 
 fn wide(text: &str, width: usize, is_big: bool) -> Vec<u8> {
-    let units: Vec<u32> =
-        if width == 2 { text.encode_utf16().map(u32::from).collect() } else { text.chars().map(u32::from).collect() };
+    let units: Vec<u32> = if width == 2 {
+        text.encode_utf16().map(u32::from).collect()
+    } else {
+        text.chars().map(u32::from).collect()
+    };
     units
         .iter()
-        .flat_map(|unit| if is_big { unit.to_be_bytes()[4 - width..].to_vec() } else { unit.to_le_bytes()[..width].to_vec() })
+        .flat_map(|unit| {
+            if is_big {
+                unit.to_be_bytes()[4 - width..].to_vec()
+            } else {
+                unit.to_le_bytes()[..width].to_vec()
+            }
+        })
         .collect()
 }
 
@@ -40,7 +50,9 @@ fn expect(tail: &Tail, expected: &[Vec<u8>], about: &str) {
     tail.wait_count(expected.len());
     tail.settled();
     let got: Vec<Vec<u8>> = tail.records().into_iter().map(|record| record.line).collect();
-    let shown = |lines: &[Vec<u8>]| lines.iter().map(|line| line.escape_ascii().to_string()).collect::<Vec<_>>();
+    let shown = |lines: &[Vec<u8>]| {
+        lines.iter().map(|line| line.escape_ascii().to_string()).collect::<Vec<_>>()
+    };
     assert_eq!(shown(&got), shown(expected), "{about}");
 }
 
@@ -95,7 +107,12 @@ fn wide_text_behind_a_hole_keeps_the_upper_byte_of_its_first_character() {
         for lines in [1, 40, 2_000] {
             let world = World::new();
             let tail = world.run().json().start().armed();
-            let writer = OpenOptions::new().create(true).truncate(true).write(true).open(world.at("a.log")).expect("open");
+            let writer = OpenOptions::new()
+                .create(true)
+                .truncate(true)
+                .write(true)
+                .open(world.at("a.log"))
+                .expect("open");
             let old = wide(&text(&numbered("old line", 0..lines)), *width, *is_big);
             writer.write_all_at(&old, 0).expect("write");
             let mut expected = lines_of(&old);
@@ -141,11 +158,13 @@ fn a_few_nuls_at_the_start_of_a_log_are_data_and_many_are_a_hole() {
     expect(&tail, &[b"old".to_vec(), b"text".to_vec(), b"\0\0\0\0\0text".to_vec()], "a new file");
 }
 
-/// Room for a file, taken before it is written: its unwritten part is no data, whatever the file system says of it.
+/// Room for a file, taken before it is written: its unwritten part is no data, whatever the file
+/// system says of it.
 #[test]
 fn a_preallocated_log_is_delivered_as_it_is_written() {
     for world in [World::new(), World::in_memory()] {
-        // Not with a length that is preallocated as well: once such a file was read, ext4 tells of its unwritten part as data.
+        // Not with a length that is preallocated as well: once such a file was read, ext4 tells of
+        // its unwritten part as data.
         for options in [["-n", "-l", "1M"], ["-n", "-l", "64K"]] {
             let name = format!("{}.log", options[2]);
             File::create(world.at(&name)).expect("create");

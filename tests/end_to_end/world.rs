@@ -17,7 +17,8 @@ use tempfile::TempDir;
 use crate::harness::Run;
 pub(crate) use crate::skipping::skip;
 
-/// A directory of the test's own: the followed tree in it, and room beside the tree on the same file system.
+/// A directory of the test's own: the followed tree in it, and room beside the tree on the same
+/// file system.
 pub(crate) struct World {
     base: TempDir,
     /// The PATH that is followed unless a test says otherwise.
@@ -36,7 +37,10 @@ impl World {
     }
 
     fn below(parent: &Path) -> World {
-        let base = tempfile::Builder::new().prefix("manytail-").tempdir_in(parent).expect("a directory for the test");
+        let base = tempfile::Builder::new()
+            .prefix("manytail-")
+            .tempdir_in(parent)
+            .expect("a directory for the test");
         let tree = base.path().join("tree");
         fs::create_dir(&tree).expect("the tree");
         // Other users must get in: some tests run manytail as one.
@@ -83,7 +87,11 @@ impl World {
     }
 
     pub(crate) fn truncate(&self, name: impl AsRef<Path>, len: u64) {
-        OpenOptions::new().write(true).open(self.at(name)).and_then(|file| file.set_len(len)).expect("truncate");
+        OpenOptions::new()
+            .write(true)
+            .open(self.at(name))
+            .and_then(|file| file.set_len(len))
+            .expect("truncate");
     }
 
     pub(crate) fn mkdir(&self, name: impl AsRef<Path>) {
@@ -98,7 +106,8 @@ impl World {
     pub(crate) fn exchange(&self, one: impl AsRef<Path>, other: impl AsRef<Path>) {
         use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
         let (one, other) = (self.at(one), self.at(other));
-        renameat2(AT_FDCWD, &one, AT_FDCWD, &other, RenameFlags::RENAME_EXCHANGE).expect("mv --exchange");
+        renameat2(AT_FDCWD, &one, AT_FDCWD, &other, RenameFlags::RENAME_EXCHANGE)
+            .expect("mv --exchange");
     }
 
     pub(crate) fn remove(&self, name: impl AsRef<Path>) {
@@ -126,7 +135,11 @@ impl World {
     }
 
     pub(crate) fn set_modified(&self, name: impl AsRef<Path>, time: SystemTime) {
-        OpenOptions::new().write(true).open(self.at(name)).and_then(|file| file.set_modified(time)).expect("utime");
+        OpenOptions::new()
+            .write(true)
+            .open(self.at(name))
+            .and_then(|file| file.set_modified(time))
+            .expect("utime");
     }
 }
 
@@ -136,7 +149,11 @@ pub(crate) fn make_fifo(path: &Path) {
 
 /// Opens for reading without waiting for a writer; the reads block.
 pub(crate) fn open_fifo(path: &Path) -> File {
-    let file = OpenOptions::new().read(true).custom_flags(nix::libc::O_NONBLOCK).open(path).expect("the FIFO");
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(nix::libc::O_NONBLOCK)
+        .open(path)
+        .expect("the FIFO");
     set_blocking(&file);
     file
 }
@@ -152,12 +169,14 @@ pub(crate) fn numbered(tag: &str, numbers: Range<usize>) -> Vec<String> {
     numbers.map(|number| format!("{tag} {number}")).collect()
 }
 
-/// Longer than the clock of a file system ticks, and than manytail allows it to lag: the order of two times is certain.
+/// Longer than the clock of a file system ticks, and than manytail allows it to lag: the order of
+/// two times is certain.
 pub(crate) fn tick() {
     thread::sleep(Duration::from_millis(45));
 }
 
-/// More lines than an output whose reader stopped takes (4 MiB and what a pipe holds): some stay unread in their file.
+/// More lines than an output whose reader stopped takes (4 MiB and what a pipe holds): some stay
+/// unread in their file.
 pub(crate) fn flood() -> Vec<String> {
     numbered(&"x".repeat(1_000), 0..6_000)
 }
@@ -189,7 +208,12 @@ pub(crate) fn is_root() -> bool {
 
 /// Whether a command runs and succeeds.
 pub(crate) fn succeeds(program: impl AsRef<OsStr>, args: &[&str]) -> bool {
-    let status = Command::new(program).args(args).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    let status = Command::new(program)
+        .args(args)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
     status.is_ok_and(|status| status.success())
 }
 

@@ -1,4 +1,5 @@
-//! Logs that are written over from the front without being truncated, as `StandardOutput=file:` of systemd does.
+//! Logs that are written over from the front without being truncated, as `StandardOutput=file:` of
+//! systemd does.
 
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -15,12 +16,16 @@ fn start(world: &World) -> Tail {
 
 fn state(world: &World, name: &str) -> String {
     let mut command = Command::new(BINARY);
-    command.args(["status", "--format", "json", "--control-socket"]).arg(world.beside("control")).arg(world.at(name));
+    command
+        .args(["status", "--format", "json", "--control-socket"])
+        .arg(world.beside("control"))
+        .arg(world.at(name));
     String::from_utf8_lossy(&command.output().expect("status").stdout).into_owned()
 }
 
 fn generations(tail: &Tail) -> usize {
-    let mut files: Vec<String> = tail.records().iter().map(|record| record.origin().file.clone()).collect();
+    let mut files: Vec<String> =
+        tail.records().iter().map(|record| record.origin().file.clone()).collect();
     files.dedup();
     files.len()
 }
@@ -45,7 +50,11 @@ fn a_log_written_over_line_by_line_is_said_once_and_each_new_line_comes_once() {
             new.push(line);
             if new.len() == 1 {
                 tail.wait_said(SAID);
-                assert!(state(&world, "a.log").contains("\"written_before\""), "{}", state(&world, "a.log"));
+                assert!(
+                    state(&world, "a.log").contains("\"written_before\""),
+                    "{}",
+                    state(&world, "a.log")
+                );
             }
             if at + 100 > len {
                 tail.settled();
@@ -117,7 +126,8 @@ fn ordinary_writers_are_never_said_to_write_before_the_offset() {
     let _guard = heavy();
     let world = World::new();
     let tail = start(&world);
-    let mut writers: Vec<_> = (0..8).map(|number| world.writer(format!("{}.log", number / 2))).collect();
+    let mut writers: Vec<_> =
+        (0..8).map(|number| world.writer(format!("{}.log", number / 2))).collect();
     let mut count = 0;
     for round in 0..5_000 {
         for (number, writer) in writers.iter_mut().enumerate() {
@@ -135,7 +145,8 @@ fn ordinary_writers_are_never_said_to_write_before_the_offset() {
     }
     wait_for("all lines", || tail.count() >= count);
     tail.settled();
-    // To set the time of modification alone is told as a write is (inotify(7): IN_MODIFY), here of files at rest.
+    // To set the time of modification alone is told as a write is (inotify(7): IN_MODIFY), here of
+    // files at rest.
     for number in 0..4 {
         world.set_modified(format!("{number}.log"), std::time::SystemTime::now());
         tail.settled();

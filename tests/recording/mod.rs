@@ -4,7 +4,9 @@ use std::io;
 
 use manytail::file_systems::FileSystemType;
 use manytail::sys::file::{Listing, OpenFile};
-use manytail::sys::{FileKind, FileSystem, Guard, KnownLife, Links, Linux, OpenInode, RefusedLink, Stat, WatchId};
+use manytail::sys::{
+    FileKind, FileSystem, Guard, KnownLife, Links, Linux, OpenInode, RefusedLink, Stat, WatchId,
+};
 
 /// Keeps each path of a call since it was emptied.
 pub(crate) struct Recording {
@@ -31,7 +33,12 @@ impl FileSystem for Recording {
         self.about(path).stat(path, links)
     }
 
-    fn stat_known(&mut self, path: &[u8], links: Links, life: &mut dyn FnMut(u64, u64) -> Option<KnownLife>) -> io::Result<Stat> {
+    fn stat_known(
+        &mut self,
+        path: &[u8],
+        links: Links,
+        life: &mut dyn FnMut(u64, u64) -> Option<KnownLife>,
+    ) -> io::Result<Stat> {
         self.about(path).stat_known(path, links, life)
     }
 
@@ -67,7 +74,11 @@ impl FileSystem for Recording {
         self.about(path).list(path, links)
     }
 
-    fn next_entry(&mut self, listing: &mut Listing, name: &mut Vec<u8>) -> io::Result<Option<FileKind>> {
+    fn next_entry(
+        &mut self,
+        listing: &mut Listing,
+        name: &mut Vec<u8>,
+    ) -> io::Result<Option<FileKind>> {
         self.inner.next_entry(listing, name)
     }
 

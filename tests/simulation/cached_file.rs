@@ -1,8 +1,10 @@
-//! A file of our own on a disk: what reads give (the page cache) and what a power crash leaves, kept apart.
+//! A file of our own on a disk: what reads give (the page cache) and what a power crash leaves,
+//! kept apart.
 //!
 //! In: appends, cuts, syncs, crashes. Out: bytes.
-//! Always holds: what a successful sync covered survives, save for what an earlier failed sync dropped; of what came later, a crash
-//! keeps the first few changes, perhaps one more in part, perhaps with sectors of zeros where bytes had not arrived yet.
+//! Always holds: what a successful sync covered survives, save for what an earlier failed sync
+//! dropped; of what came later, a crash keeps the first few changes, perhaps one more in part,
+//! perhaps with sectors of zeros where bytes had not arrived yet.
 
 use crate::random::Random;
 
@@ -68,7 +70,8 @@ impl CachedFile {
         }
     }
 
-    /// A failed one: whatever was not written by then is not written later either, and no further sync tells.
+    /// A failed one: whatever was not written by then is not written later either, and no further
+    /// sync tells.
     pub(crate) fn sync_failed(&mut self, random: &mut Random) {
         let mut at = self.durable.len();
         for change in &mut self.changes {

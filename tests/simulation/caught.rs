@@ -1,6 +1,7 @@
 //! Which property each mutant breaks: it is caught only by a failure of that one.
 //!
-//! In: a [`Mutant`]. Out: the first seed that passes without it and fails with it, by a property from its list.
+//! In: a [`Mutant`]. Out: the first seed that passes without it and fails with it, by a property
+//! from its list.
 //! Always holds: a panic, or a failure of any other property, does not count.
 
 use std::ops::Range;
@@ -12,11 +13,12 @@ use crate::turning::settings;
 
 /// Most mutants are caught within so many seeds ...
 const SEEDS_TO_CATCH: Range<u64> = 0..100;
-/// ... those that need two rare things to meet, a crash and what it hits, within so many. A mutant that one life in
-/// thousands shows has a range that holds such a life.
+/// ... those that need two rare things to meet, a crash and what it hits, within so many. A mutant
+/// that one life in thousands shows has a range that holds such a life.
 const SEEDS_TO_CATCH_RARE: Range<u64> = 0..1000;
 
-/// Each mutant, the seeds within which it is caught, and the properties by one of which it has to be.
+/// Each mutant, the seeds within which it is caught, and the properties by one of which it has to
+/// be.
 const MUTANTS: &[(Mutant, Range<u64>, &[Property])] = &[
     (Mutant::WakeUpLost, SEEDS_TO_CATCH, &[Property::Complete]),
     (Mutant::QueueHalfRead, SEEDS_TO_CATCH, &[Property::Complete, Property::Rests]),
@@ -25,7 +27,11 @@ const MUTANTS: &[(Mutant, Range<u64>, &[Property])] = &[
     (Mutant::RemoteTakenForLocal, SEEDS_TO_CATCH, &[Property::Complete]),
     (Mutant::OffsetPastUnfinished, SEEDS_TO_CATCH, &[Property::Truthful]),
     (Mutant::GenerationIgnored, SEEDS_TO_CATCH_RARE, &[Property::Complete, Property::Truthful]),
-    (Mutant::InodeStateKept, SEEDS_TO_CATCH_RARE, &[Property::Complete, Property::Truthful, Property::Identified]),
+    (
+        Mutant::InodeStateKept,
+        SEEDS_TO_CATCH_RARE,
+        &[Property::Complete, Property::Truthful, Property::Identified],
+    ),
     (Mutant::SavedBeforeAcknowledged, SEEDS_TO_CATCH, &[Property::Complete, Property::SentAgain]),
     (Mutant::DirectoryNotSynced, SEEDS_TO_CATCH, &[Property::Once, Property::Truthful]),
     (Mutant::JournalNotSynced, SEEDS_TO_CATCH, &[Property::Once, Property::Lives]),
@@ -54,7 +60,8 @@ const MUTANTS: &[(Mutant, Range<u64>, &[Property])] = &[
 
 /// Looks for the seed that catches a mutant by one of its properties.
 fn is_caught(mutant: Mutant) {
-    let (_, seeds, properties) = MUTANTS.iter().find(|(known, ..)| *known == mutant).expect("each mutant is in the table");
+    let (_, seeds, properties) =
+        MUTANTS.iter().find(|(known, ..)| *known == mutant).expect("each mutant is in the table");
     let mut others = Vec::new();
     let mut caught = |seed: u64| {
         let why = outcome(seed, settings(seed), mutant).err()?;
@@ -68,7 +75,10 @@ fn is_caught(mutant: Mutant) {
         outcome(seed, settings(seed), Mutant::None).is_ok().then_some((seed, property, why))
     };
     let Some((seed, Some(property), why)) = seeds.clone().find_map(&mut caught) else {
-        panic!("{mutant:?} is not caught by {properties:?} within the seeds {seeds:?}, only by {others:#?}");
+        panic!(
+            "{mutant:?} is not caught by {properties:?} within the seeds {seeds:?}, only by \
+            {others:#?}"
+        );
     };
     println!("{mutant:?} is caught by seed {seed}, {property:?}: {why}");
 }
@@ -78,9 +88,14 @@ fn every_mutant_of_the_table_has_a_property_and_a_test() {
     for (mutant, ..) in MUTANTS {
         assert_eq!(MUTANTS.iter().filter(|(known, ..)| known == mutant).count(), 1, "{mutant:?}");
         let test = format!("    is_caught(Mutant::{mutant:?});");
-        assert!(include_str!("caught.rs").contains(&test), "{mutant:?} is in the table and no test looks for it");
+        assert!(
+            include_str!("caught.rs").contains(&test),
+            "{mutant:?} is in the table and no test looks for it"
+        );
     }
-    assert!(MUTANTS.iter().all(|(.., properties)| !properties.is_empty() && !properties.contains(&Property::Panicked)));
+    assert!(MUTANTS.iter().all(
+        |(.., properties)| !properties.is_empty() && !properties.contains(&Property::Panicked)
+    ));
 }
 
 #[test]

@@ -1,8 +1,11 @@
-//! The thread that stores offsets, without a thread: [`Committer`] over the real [`Store`] on a fake disk.
+//! The thread that stores offsets, without a thread: [`Committer`] over the real [`Store`] on a
+//! fake disk.
 //!
-//! In: jobs. Out: what became of them, some at once, some seconds later; what is committed for certain, told to [`Durability`].
-//! Always holds: a job's blocking calls are made together, when it is handed over or just before its outcome is there, so that the
-//! engine may be anywhere in between when a crash comes; offsets count as committed once all calls of their job succeeded.
+//! In: jobs. Out: what became of them, some at once, some seconds later; what is committed for
+//! certain, told to [`Durability`].
+//! Always holds: a job's blocking calls are made together, when it is handed over or just before
+//! its outcome is there, so that the engine may be anywhere in between when a crash comes; offsets
+//! count as committed once all calls of their job succeeded.
 
 use std::cell::RefCell;
 use std::io;
@@ -35,7 +38,11 @@ pub(crate) struct SimulatedCommitter {
 }
 
 impl SimulatedCommitter {
-    pub(crate) fn new(shared: Rc<RefCell<Simulated>>, store: Store<LyingDisk<FakeDisk>>, mutant: Mutant) -> Self {
+    pub(crate) fn new(
+        shared: Rc<RefCell<Simulated>>,
+        store: Store<LyingDisk<FakeDisk>>,
+        mutant: Mutant,
+    ) -> Self {
         SimulatedCommitter { shared, store, under_way: None, mutant }
     }
 
@@ -50,7 +57,9 @@ impl SimulatedCommitter {
         if let (Ok(()), Some(_), Some(file)) = (&result, &under_way.covers, simulated.file_mut()) {
             file.set_stamp(self.store.stamp());
         }
-        simulated.trace(|| format!("        committer: {:?} of {} bytes: {result:?}", job.work, job.payload.len()));
+        simulated.trace(|| {
+            format!("        committer: {:?} of {} bytes: {result:?}", job.work, job.payload.len())
+        });
         match (&result, under_way.covers.take()) {
             (Ok(()), Some(covered)) => simulated.durability_mut().committed(covered),
             (Ok(()), None) => {}
@@ -71,7 +80,8 @@ impl SimulatedCommitter {
             let mut simulated = self.shared.borrow_mut();
             simulated.may_crash();
             let is_synced = simulated.file_mut().is_none_or(crate::output_file::OutputFile::sync);
-            simulated.trace(|| format!("        output: sync {}", if is_synced { "ok" } else { "EIO" }));
+            simulated
+                .trace(|| format!("        output: sync {}", if is_synced { "ok" } else { "EIO" }));
             if !is_synced {
                 return Err(CommitError::Output(io::Error::from(Errno::EIO)));
             }
@@ -89,16 +99,20 @@ impl SimulatedCommitter {
 impl Committer for SimulatedCommitter {
     fn submit(&mut self, job: Job) {
         assert!(self.under_way.is_none(), "one job at a time");
-        // Births tell nothing of the output: what was acknowledged is committed with the output's point alone.
+        // Births tell nothing of the output: what was acknowledged is committed with the output's
+        // point alone.
         let tells_output = items(&job.payload).any(|item| matches!(item, Ok(Item::Output(_))));
         let told_len = items(&job.payload).find_map(|item| match item {
-            Ok(Item::Output(Some(point))) => Some(usize::try_from(point.len).expect("files here are small")),
+            Ok(Item::Output(Some(point))) => {
+                Some(usize::try_from(point.len).expect("files here are small"))
+            }
             _ => None,
         });
         let at_once = {
             let mut simulated = self.shared.borrow_mut();
             simulated.trace(|| {
-                let told: String = items(&job.payload).map(|item| format!("\n            {item:?}")).collect();
+                let told: String =
+                    items(&job.payload).map(|item| format!("\n            {item:?}")).collect();
                 format!("        job: {:?}{told}", job.work)
             });
             let covers = tells_output.then(|| simulated.covered(told_len));
@@ -106,7 +120,8 @@ impl Committer for SimulatedCommitter {
             let durability = simulated.durability_mut();
             let (delay, at_once) = durability.draw_job();
             durability.job_due = Some(now + delay);
-            self.under_way = Some(UnderWay { job: Some(job), done: None, due: now + delay, covers });
+            self.under_way =
+                Some(UnderWay { job: Some(job), done: None, due: now + delay, covers });
             at_once
         };
         if at_once {

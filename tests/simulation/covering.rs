@@ -1,8 +1,11 @@
-//! Which files are to be followed at each moment, and what may be known of them: kept up as the world and the settings change.
+//! Which files are to be followed at each moment, and what may be known of them: kept up as the
+//! world and the settings change.
 //!
-//! In: every change of names, reloads, starts, and when the engine rests. Out: what the [`Model`] has to accept and to demand.
-//! Always holds: a file that no input ever accepted under any of its names never comes out; one that an input accepts at rest comes out
-//! whole, from byte 0, or from where `from` and `ignore_older` say.
+//! In: every change of names, reloads, starts, and when the engine rests. Out: what the [`Model`]
+//! has to accept and to demand.
+//! Always holds: a file that no input ever accepted under any of its names never comes out; one
+//! that an input accepts at rest comes out whole, from byte 0, or from where `from` and
+//! `ignore_older` say.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -14,7 +17,8 @@ use crate::model::Model;
 use crate::start::Reason;
 use crate::world::{Key, Kind, World};
 
-/// What is remembered of a file that is not followed any more is remembered for so long at least: see `writers`.
+/// What is remembered of a file that is not followed any more is remembered for so long at least:
+/// see `writers`.
 const MEMORY: Duration = Duration::from_secs(9 * 60);
 
 /// What was seen of these lives, for tests that ask whether seeds do anything at all.
@@ -70,11 +74,12 @@ pub(crate) struct Covering {
     is_up: bool,
     /// Overflows so far: after one, nobody can say what became of names.
     overflows: u64,
-    /// Own paths of files that links led to. When a link goes or points elsewhere, what is there is followed on, and what comes in its
-    /// place may be: how far is left unchecked.
+    /// Own paths of files that links led to. When a link goes or points elsewhere, what is there is
+    /// followed on, and what comes in its place may be: how far is left unchecked.
     former: HashSet<Vec<u8>>,
-    /// Paths of followed files at the moment when events were lost. The engine knows a file that it has not checked yet by its path alone.
-    /// Whatever replaces it unseen may be followed in its stead: the alternative is to lose the file.
+    /// Paths of followed files at the moment when events were lost. The engine knows a file that it
+    /// has not checked yet by its path alone. Whatever replaces it unseen may be followed in its
+    /// stead: the alternative is to lose the file.
     heard_of: HashSet<Vec<u8>>,
     pub(crate) counts: Counts,
 }
@@ -106,10 +111,12 @@ impl Covering {
         if self.following.reloads.is_empty() { 0 } else { self.following.reload }
     }
 
-    /// The name by which a writer opens a file. Of one with several names, the kernel tells of a write by that name alone: one that is not
-    /// followed is of no use where nobody sweeps, if another one is.
+    /// The name by which a writer opens a file. Of one with several names, the kernel tells of a
+    /// write by that name alone: one that is not followed is of no use where nobody sweeps, if
+    /// another one is.
     pub(crate) fn name_to_write_by(&self, world: &World, path: &[u8]) -> Option<Vec<u8>> {
-        let key = world.find(path).ok().filter(|&key| !self.is_swept && world.inodes[key].links > 1)?;
+        let key =
+            world.find(path).ok().filter(|&key| !self.is_swept && world.inodes[key].links > 1)?;
         let accepted = &self.reach.files.get(&key)?.accepted;
         let is_followed = accepted.iter().any(|accepted| accepted == path);
         accepted.iter().find(|accepted| !is_followed && world.find(accepted) == Ok(key)).cloned()
@@ -179,14 +186,23 @@ impl Covering {
                         world.inodes[key].paths.push(path.clone());
                     }
                 }
-                // If other settings come before its first look, those say where it starts: nobody knows which look was the first.
-                let is_unseen = is_reload && !before.is_seen && !model.came_out(world.inodes[key].story);
+                // If other settings come before its first look, those say where it starts: nobody
+                // knows which look was the first.
+                let is_unseen =
+                    is_reload && !before.is_seen && !model.came_out(world.inodes[key].story);
                 if cover.is_accepted && (!before.is_accepted || is_unseen) {
-                    // One that was followed before may not have been looked at then.
-                    // An event that waits to be read may tell of its creation: then it appeared, as far as the engine can know.
+                    // One that was followed before may not have been looked at then. An event that
+                    // waits to be read may tell of its creation: then it appeared, as far as the
+                    // engine can know.
                     let is_told_all = is_reload && !self.is_lenient && world.queue.len() == 0;
-                    let was_there = is_told_all && !before.ever && self.is_from_end_alone(&reached.accepted);
-                    let reason = self.reason(reached.from_end && self.is_scanning, was_there, now, world.inodes[key].modified);
+                    let was_there =
+                        is_told_all && !before.ever && self.is_from_end_alone(&reached.accepted);
+                    let reason = self.reason(
+                        reached.from_end && self.is_scanning,
+                        was_there,
+                        now,
+                        world.inodes[key].modified,
+                    );
                     model.may_start_at_end(world.inodes[key].story, reason);
                 }
             }
@@ -197,7 +213,12 @@ impl Covering {
             }
         }
         if let Some(reached) = self.reach.files.get(&key).filter(|reached| reached.perhaps) {
-            let reason = self.reason(reached.from_end || self.is_scanning, false, now, world.inodes[key].modified);
+            let reason = self.reason(
+                reached.from_end || self.is_scanning,
+                false,
+                now,
+                world.inodes[key].modified,
+            );
             model.may_start_at_end(world.inodes[key].story, reason);
             cover.ever = true;
         }
@@ -210,7 +231,9 @@ impl Covering {
             cover.ever |= paths.iter().any(|path| self.former.contains(path));
         }
         cover.ever |=
-            self.reach.files.get(&key).is_some_and(|reached| reached.paths.iter().any(|path| self.heard_of.contains(path)));
+            self.reach.files.get(&key).is_some_and(|reached| {
+                reached.paths.iter().any(|path| self.heard_of.contains(path))
+            });
         cover.ever |= cover.is_accepted;
         cover.left = match (cover.is_accepted, before.is_accepted) {
             (true, _) => None,
@@ -221,7 +244,11 @@ impl Covering {
             cover.is_carried = false;
         }
         let is_told = || self.reach.files[&key].paths.iter().all(|path| world.is_told_of(path));
-        let is_sure = self.is_up && !self.is_lenient && !is_reload && before.is_seen && !world.queue.is_overflowed();
+        let is_sure = self.is_up
+            && !self.is_lenient
+            && !is_reload
+            && before.is_seen
+            && !world.queue.is_overflowed();
         if cover.paths != world.inodes[key].paths.len() && before.is_accepted {
             model.loosen_start(world.inodes[key].story);
         }
@@ -247,12 +274,22 @@ impl Covering {
     }
 
     /// An engine starts. `state`: what the journal says.
-    pub(crate) fn started(&mut self, world: &mut World, model: &mut Model, state: Option<&StoredOffsets>) {
-        let is_first_life = state.is_none_or(|state| state.is_empty() && state.scanned().next().is_none());
+    pub(crate) fn started(
+        &mut self,
+        world: &mut World,
+        model: &mut Model,
+        state: Option<&StoredOffsets>,
+    ) {
+        let is_first_life =
+            state.is_none_or(|state| state.is_empty() && state.scanned().next().is_none());
         let from_end = |(input, _): &(Input, _)| input.from_end;
         let is_scanned = |path: &Vec<u8>| state.is_some_and(|state| state.is_scanned(path));
-        let may_be_first =
-            self.rules.inputs.iter().filter(|input| from_end(input)).any(|(input, _)| !input.paths.iter().all(is_scanned));
+        let may_be_first = self
+            .rules
+            .inputs
+            .iter()
+            .filter(|input| from_end(input))
+            .any(|(input, _)| !input.paths.iter().all(is_scanned));
         self.is_scanning = may_be_first;
         self.look(world, model, false);
         if let Some(state) = state.filter(|_| !self.is_lenient) {
@@ -264,25 +301,43 @@ impl Covering {
                 continue;
             }
             let inode = &world.inodes[key];
-            let is_stored = state
-                .is_some_and(|state| state.entries().any(|(entry, _)| (entry.id.inode, entry.id.generation) == inode.identity()));
+            let is_stored = state.is_some_and(|state| {
+                state
+                    .entries()
+                    .any(|(entry, _)| (entry.id.inode, entry.id.generation) == inode.identity())
+            });
             if is_stored {
                 continue;
             }
-            // A PATH that was scanned in an earlier life has only new files. Which PATH finds a file first is a matter of luck.
-            let was_there = is_first_life && !self.is_lenient && self.is_from_end_alone(&reached.accepted);
-            let reason = self.reason(reached.from_end && may_be_first, was_there, world.time, inode.modified);
+            // A PATH that was scanned in an earlier life has only new files. Which PATH finds a
+            // file first is a matter of luck.
+            let was_there =
+                is_first_life && !self.is_lenient && self.is_from_end_alone(&reached.accepted);
+            let reason = self.reason(
+                reached.from_end && may_be_first,
+                was_there,
+                world.time,
+                inode.modified,
+            );
             model.may_start_at_end(inode.story, reason);
         }
     }
 
-    /// Files that the journal knows by a name that is accepted go on, whatever they were renamed to while nobody looked.
+    /// Files that the journal knows by a name that is accepted go on, whatever they were renamed to
+    /// while nobody looked.
     fn find_renamed(&mut self, state: &StoredOffsets, world: &mut World) {
         for (entry, path) in state.entries() {
-            let is_it = |key: &Key| world.inodes[*key].identity() == (entry.id.inode, entry.id.generation);
-            let Some((&key, reached)) = self.reach.files.iter().find(|(key, _)| is_it(key)) else { continue };
-            let is_elsewhere = reached.accepted.is_empty() && reached.paths.iter().all(|now| now != path);
-            if is_elsewhere && world.inodes[key].cover.ever && self.rules.accepts_alone(path, &reached.paths) {
+            let is_it =
+                |key: &Key| world.inodes[*key].identity() == (entry.id.inode, entry.id.generation);
+            let Some((&key, reached)) = self.reach.files.iter().find(|(key, _)| is_it(key)) else {
+                continue;
+            };
+            let is_elsewhere =
+                reached.accepted.is_empty() && reached.paths.iter().all(|now| now != path);
+            if is_elsewhere
+                && world.inodes[key].cover.ever
+                && self.rules.accepts_alone(path, &reached.paths)
+            {
                 world.inodes[key].cover.is_carried = true;
                 self.counts.renamed_down += 1;
             }
@@ -290,13 +345,23 @@ impl Covering {
     }
 
     fn reason(&self, is_first: bool, was_there: bool, now: Duration, modified: Duration) -> Reason {
-        Reason { is_first, was_there, ignore_older: self.following.ignore_older, now, age: now.saturating_sub(modified) }
+        Reason {
+            is_first,
+            was_there,
+            ignore_older: self.following.ignore_older,
+            now,
+            age: now.saturating_sub(modified),
+        }
     }
 
     /// Whether no input that starts at the beginning accepts a file with these paths.
     fn is_from_end_alone(&self, accepted: &[Vec<u8>]) -> bool {
         let is_other = |(input, _): &(Input, _)| {
-            !input.from_end && input.paths.iter().any(|path| accepted.iter().any(|accepted| accepted.starts_with(path)))
+            !input.from_end
+                && input
+                    .paths
+                    .iter()
+                    .any(|path| accepted.iter().any(|accepted| accepted.starts_with(path)))
         };
         !self.rules.inputs.iter().any(is_other)
     }
@@ -337,8 +402,13 @@ impl Covering {
     }
 
     /// The files that have to be read to their ends at rest.
-    pub(crate) fn due<'a>(&'a self, world: &'a World) -> impl Iterator<Item = (Key, &'a [Vec<u8>])> {
-        let is_due = |(key, _): &(&Key, _)| world.inodes[**key].cover.is_accepted || world.inodes[**key].cover.is_carried;
+    pub(crate) fn due<'a>(
+        &'a self,
+        world: &'a World,
+    ) -> impl Iterator<Item = (Key, &'a [Vec<u8>])> {
+        let is_due = |(key, _): &(&Key, _)| {
+            world.inodes[**key].cover.is_accepted || world.inodes[**key].cover.is_carried
+        };
         self.reach.files.iter().filter(is_due).map(|(&key, reached)| (key, &*reached.paths))
     }
 }

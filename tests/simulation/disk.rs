@@ -1,8 +1,9 @@
-//! The state directory: [`Disk`] in memory, with everything that can go wrong on the way to a platter.
+//! The state directory: [`Disk`] in memory, with everything that can go wrong on the way to a
+//! platter.
 //!
 //! In: the store's calls. Out: errno or the effect; after a crash, what is left.
-//! Always holds: names and contents become durable apart from each other: a file by its own sync, names by the directory's. Of
-//! names changed since, a crash keeps the first few, or any.
+//! Always holds: names and contents become durable apart from each other: a file by its own sync,
+//! names by the directory's. Of names changed since, a crash keeps the first few, or any.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -154,7 +155,12 @@ impl Platter {
     /// Names and lengths, for the trace.
     fn told(&self) -> String {
         let told = |(name, &file): (&Vec<u8>, &usize)| {
-            format!("{} {}/{}", name.escape_ascii(), self.files[file].durable_len(), self.files[file].bytes().len())
+            format!(
+                "{} {}/{}",
+                name.escape_ascii(),
+                self.files[file].durable_len(),
+                self.files[file].bytes().len()
+            )
         };
         self.names.iter().map(told).collect::<Vec<_>>().join(", ")
     }
@@ -193,13 +199,18 @@ impl FakeDisk {
     }
 
     /// One call: perhaps the last before a crash.
-    fn call<T>(&self, what: &str, make: impl FnOnce(&mut Simulated) -> Result<T, Errno>) -> io::Result<T> {
+    fn call<T>(
+        &self,
+        what: &str,
+        make: impl FnOnce(&mut Simulated) -> Result<T, Errno>,
+    ) -> io::Result<T> {
         let mut simulated = self.shared.borrow_mut();
         simulated.may_crash();
         let result = make(&mut simulated);
         let told = if simulated.verbose { simulated.platter.told() } else { String::new() };
         simulated.trace(|| {
-            let outcome = result.as_ref().err().map_or_else(|| "ok".to_owned(), ToString::to_string);
+            let outcome =
+                result.as_ref().err().map_or_else(|| "ok".to_owned(), ToString::to_string);
             format!("        disk: {what} {outcome} [{told}]")
         });
         Ok(result?)
@@ -253,10 +264,15 @@ impl Disk for FakeDisk {
             let crashes = simulated.is_last_call();
             let platter = &mut simulated.platter;
             platter.fault(true)?;
-            let shortened = platter.active && bytes.len() > 1 && platter.random.one_in(platter.rates.short_append);
+            let shortened = platter.active
+                && bytes.len() > 1
+                && platter.random.one_in(platter.rates.short_append);
             // A kill may cut a write short as well.
-            let some =
-                if shortened || crashes { platter.random.between(1, bytes.len().max(1)).min(bytes.len()) } else { bytes.len() };
+            let some = if shortened || crashes {
+                platter.random.between(1, bytes.len().max(1)).min(bytes.len())
+            } else {
+                bytes.len()
+            };
             platter.files[*file].append(&bytes[..some]);
             if crashes {
                 simulated.crash_now();

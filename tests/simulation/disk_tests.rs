@@ -26,9 +26,15 @@ fn what_a_sync_covered_survives_and_the_rest_is_torn_in_every_way() {
         .collect();
     assert!(outcomes.iter().all(|bytes| bytes.starts_with(b"safe")));
     assert!(outcomes.iter().any(|bytes| bytes == b"safe"), "all may be lost");
-    assert!(outcomes.iter().any(|bytes| bytes.len() == 2007 && !bytes.contains(&0)), "all may be kept");
+    assert!(
+        outcomes.iter().any(|bytes| bytes.len() == 2007 && !bytes.contains(&0)),
+        "all may be kept"
+    );
     assert!(outcomes.iter().any(|bytes| (5..2004).contains(&bytes.len())), "it may be torn");
-    assert!(outcomes.iter().any(|bytes| bytes.len() > 1000 && bytes.contains(&0)), "a sector may be missing in the middle");
+    assert!(
+        outcomes.iter().any(|bytes| bytes.len() > 1000 && bytes.contains(&0)),
+        "a sector may be missing in the middle"
+    );
 }
 
 #[test]
@@ -57,7 +63,10 @@ fn a_cut_that_is_not_synced_may_come_undone() {
     };
     let outcomes: Vec<Vec<u8>> = (0..100).map(|seed| after_power_crash(seed, make)).collect();
     assert!(outcomes.iter().all(|bytes| bytes == b"one" || bytes == b"one two"));
-    assert!(outcomes.iter().any(|bytes| bytes == b"one two") && outcomes.iter().any(|bytes| bytes == b"one"));
+    assert!(
+        outcomes.iter().any(|bytes| bytes == b"one two")
+            && outcomes.iter().any(|bytes| bytes == b"one")
+    );
 }
 
 #[test]

@@ -1,8 +1,9 @@
-//! What a run with a state directory is about: when it ends and how, how long jobs take, and what is committed for certain.
+//! What a run with a state directory is about: when it ends and how, how long jobs take, and what
+//! is committed for certain.
 //!
 //! In: a seed. Out: [`DurabilitySettings`] and the crashes that follow from them.
-//! Always holds: a crash comes at a call that the engine or its committer makes, or between two turns; after the world went quiet
-//! nothing crashes that the loop did not ask for.
+//! Always holds: a crash comes at a call that the engine or its committer makes, or between two
+//! turns; after the world went quiet nothing crashes that the loop did not ask for.
 
 use std::time::Duration;
 
@@ -15,8 +16,9 @@ use crate::random::Random;
 pub(crate) enum Ending {
     /// `kill -9`: what was written is in the page cache.
     Kill,
-    /// The machine goes down. Of what we write, only what is durable is certain. The followed tree survives whole: it belongs to
-    /// other processes, and a file that loses its end in a crash is a truncation, which the workload has anyway.
+    /// The machine goes down. Of what we write, only what is durable is certain. The followed tree
+    /// survives whole: it belongs to other processes, and a file that loses its end in a crash is a
+    /// truncation, which the workload has anyway.
     Power,
     /// SIGTERM.
     Stop,
@@ -45,7 +47,9 @@ pub(crate) struct DurabilitySettings {
 impl DurabilitySettings {
     pub(crate) fn draw(random: &mut Random) -> Self {
         let with_faults = random.one_in(3);
-        let rate = |random: &mut Random, times: u32| if with_faults && random.one_in(2) { times } else { 0 };
+        let rate = |random: &mut Random, times: u32| {
+            if with_faults && random.one_in(2) { times } else { 0 }
+        };
         let disk = DiskRates {
             input_output: rate(random, 30),
             no_space: rate(random, 20),
@@ -54,7 +58,11 @@ impl DurabilitySettings {
         };
         let file = random.one_in(2).then(|| FileRates {
             no_space: *random.pick(&[0, 0, 5, 30]),
-            no_space_for: *random.pick(&[Duration::from_millis(1), Duration::from_millis(500), Duration::from_secs(20)]),
+            no_space_for: *random.pick(&[
+                Duration::from_millis(1),
+                Duration::from_millis(500),
+                Duration::from_secs(20),
+            ]),
             failed_sync: rate(random, 20),
             rotated: *random.pick(&[0, 0, 30, 300]),
             is_old: random.one_in(4),
@@ -82,7 +90,12 @@ impl DurabilitySettings {
                 ])
                 .clone(),
             steps_while_down: *random.pick(&[0, 3, 10, 40]),
-            down_for: random.pick(&[vec![Duration::ZERO, millis(300)], vec![millis(1), millis(20_000), millis(700_000)]]).clone(),
+            down_for: random
+                .pick(&[
+                    vec![Duration::ZERO, millis(300)],
+                    vec![millis(1), millis(20_000), millis(700_000)],
+                ])
+                .clone(),
             renamed_while_down: *random.pick(&[0, 0, 4]),
         }
     }
@@ -96,7 +109,10 @@ impl DurabilitySettings {
             "file_output" => self.file = None,
             "endings" => self.endings = 0,
             "job_delays" => self.job_delays = vec![Duration::ZERO],
-            "down" => (self.steps_while_down, self.down_for, self.renamed_while_down) = (0, vec![Duration::ZERO], 0),
+            "down" => {
+                (self.steps_while_down, self.down_for, self.renamed_while_down) =
+                    (0, vec![Duration::ZERO], 0)
+            }
             _ => {
                 let Some(file) = &mut self.file else { return };
                 if what == "output_rotation" {
@@ -137,7 +153,8 @@ pub(crate) struct Durability {
     pub(crate) has_failed: bool,
     /// When the job under way will be done.
     pub(crate) job_due: Option<Duration>,
-    /// Since when something is acknowledged that is not committed, and how many records of the output that is up to.
+    /// Since when something is acknowledged that is not committed, and how many records of the
+    /// output that is up to.
     pub(crate) uncovered: Option<(Duration, u64)>,
     pub(crate) kills: u64,
     pub(crate) power_cuts: u64,
@@ -197,7 +214,8 @@ impl Durability {
         self.is_last_call = false;
     }
 
-    /// One call more; says whether the end is now. Half of the crashes come with the call instead: see [`Durability::is_last`].
+    /// One call more; says whether the end is now. Half of the crashes come with the call instead:
+    /// see [`Durability::is_last`].
     pub(crate) fn burn(&mut self) -> bool {
         if self.is_last_call {
             return true;
@@ -240,7 +258,10 @@ impl Durability {
     }
 
     pub(crate) fn draw_steps_while_down(&mut self) -> (usize, Duration) {
-        (self.random.between(0, self.settings.steps_while_down), *self.random.pick(&self.settings.down_for))
+        (
+            self.random.between(0, self.settings.steps_while_down),
+            *self.random.pick(&self.settings.down_for),
+        )
     }
 
     pub(crate) fn renames_while_down(&mut self) -> bool {

@@ -1,8 +1,10 @@
-//! The last thing that every life sees: the output takes nothing, all files grow, and then they are deleted or moved out of the tree.
+//! The last thing that every life sees: the output takes nothing, all files grow, and then they are
+//! deleted or moved out of the tree.
 //!
-//! In: a run at rest. Out: the first line that is lost though its file was to be read, or that is lost and not counted.
-//! Always holds: what the engine knows to be unread while the output is blocked is held open, as many files as may be; whatever else
-//! of a deleted file did not come is counted as lost.
+//! In: a run at rest. Out: the first line that is lost though its file was to be read, or that is
+//! lost and not counted.
+//! Always holds: what the engine knows to be unread while the output is blocked is held open, as
+//! many files as may be; whatever else of a deleted file did not come is counted as lost.
 
 use std::time::Duration;
 
@@ -52,19 +54,24 @@ impl Run {
             self.turn_for(NOTICED_WITHIN)?;
         }
         let lost_before = self.losses();
-        // What is moved out without being held is another story: nobody can say whether it was lost.
+        // What is moved out without being held is another story: nobody can say whether it was
+        // lost.
         let moves_out = held_max == MANY && random.one_in(2);
         let stories = self.remove_all(moves_out);
         self.turn_for(NOTICED_WITHIN)?;
         self.rest("all files were taken away")?;
         let counted = self.losses() - lost_before;
         let simulated = self.shared.borrow();
-        let missing: Vec<String> = stories.iter().filter_map(|&story| simulated.model.undelivered(story)).collect();
+        let missing: Vec<String> =
+            stories.iter().filter_map(|&story| simulated.model.undelivered(story)).collect();
         match missing.first() {
-            Some(why) if held_max == MANY => Err(format!("a file that was deleted while the output was blocked: {why}")),
-            Some(why) if (missing.len() as u64) > counted => {
-                Err(format!("{} files were lost with unread lines, but {counted} were counted as lost; {why}", missing.len()))
+            Some(why) if held_max == MANY => {
+                Err(format!("a file that was deleted while the output was blocked: {why}"))
             }
+            Some(why) if (missing.len() as u64) > counted => Err(format!(
+                "{} files were lost with unread lines, but {counted} were counted as lost; {why}",
+                missing.len()
+            )),
             _ => Ok(()),
         }
     }
@@ -82,7 +89,8 @@ impl Run {
             self.poll();
             self.shared.borrow_mut().turn_begins();
             let now = self.now();
-            let turn = self.engine().turn(now).map_err(|error| format!("the engine gave up: {error}"))?;
+            let turn =
+                self.engine().turn(now).map_err(|error| format!("the engine gave up: {error}"))?;
             self.engine().check()?;
             let start = self.start;
             let mut simulated = self.shared.borrow_mut();
@@ -111,7 +119,9 @@ impl Run {
     fn remove_all(&self, moves_out: bool) -> Vec<StoryKey> {
         let mut simulated = self.shared.borrow_mut();
         let paths = files_below(&simulated.world, &simulated.settings.paths);
-        simulated.trace(|| format!("{} files are {}", paths.len(), if moves_out { "moved out" } else { "deleted" }));
+        simulated.trace(|| {
+            format!("{} files are {}", paths.len(), if moves_out { "moved out" } else { "deleted" })
+        });
         let mut stories = Vec::new();
         for (number, path) in paths.iter().enumerate() {
             let key = simulated.world.find(path).expect("it was just found");
@@ -122,7 +132,11 @@ impl Run {
             } else {
                 simulated.world.unlink(path)
             };
-            assert!(done.is_ok(), "nothing keeps {} from going away: {done:?}", path.escape_ascii());
+            assert!(
+                done.is_ok(),
+                "nothing keeps {} from going away: {done:?}",
+                path.escape_ascii()
+            );
         }
         stories.sort_unstable();
         stories.dedup();

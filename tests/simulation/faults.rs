@@ -1,7 +1,8 @@
 //! What goes wrong: seeded errors on the engine's calls, until the world goes quiet.
 //!
 //! In: which call is made. Out: nothing, or an errno; how many of the bytes that could be read are.
-//! Always holds: each seed has its own few kinds of fault, so that none hides another; once ended, faults never come back.
+//! Always holds: each seed has its own few kinds of fault, so that none hides another; once ended,
+//! faults never come back.
 
 use nix::errno::Errno;
 
@@ -67,7 +68,11 @@ impl Faults {
             Call::Unwatch | Call::ReadEvents | Call::Seek => None,
             Call::Open | Call::List => self.fault_on_open(),
             Call::ReadAt | Call::NextEntry | Call::Stat | Call::FileSystem | Call::StatFile => {
-                if self.random.one_in(self.rates.input_output) { Some(Errno::EIO) } else { self.interrupted() }
+                if self.random.one_in(self.rates.input_output) {
+                    Some(Errno::EIO)
+                } else {
+                    self.interrupted()
+                }
             }
             Call::Watch if self.random.one_in(self.rates.no_watch) => Some(Errno::ENOSPC),
             Call::Watch | Call::Canonical => self.interrupted(),

@@ -1,12 +1,15 @@
-//! Whether seeds do anything at all: what they have in common is counted, and each count reaches a floor.
+//! Whether seeds do anything at all: what they have in common is counted, and each count reaches a
+//! floor.
 //!
-//! In: the reports of many seeds. Out: a line for people; a failure if a kind of trouble hardly comes up.
+//! In: the reports of many seeds. Out: a line for people; a failure if a kind of trouble hardly
+//! comes up.
 
 use crate::turning::Report;
 
 type Count = (&'static str, fn(&Report) -> u64, u64);
 
-/// What, how to count it, and how many there are in 300 seeds at least: about a third of what there is.
+/// What, how to count it, and how many there are in 300 seeds at least: about a third of what there
+/// is.
 const FLOORS: [Count; 17] = [
     ("records", |report| report.records, 100_000),
     ("overflows", |report| report.overflows, 60),
@@ -41,7 +44,8 @@ fn sum(reports: &[&Report], of: fn(&Report) -> u64) -> u64 {
 /// What there is of the lives that differ in what they follow.
 pub(crate) fn told(reports: &[&Report]) -> String {
     let all = FLOORS[11..].iter().chain(&FLOORS_RARE);
-    let told: Vec<String> = all.map(|(what, of, _)| format!("{} {what}", sum(reports, *of))).collect();
+    let told: Vec<String> =
+        all.map(|(what, of, _)| format!("{} {what}", sum(reports, *of))).collect();
     told.join(", ")
 }
 
@@ -51,6 +55,11 @@ pub(crate) fn check(reports: &[&Report]) {
     let hundreds = reports.len() as u64 / SEEDS;
     for (what, of, floor) in FLOORS.iter().chain(&FLOORS_RARE) {
         let found = sum(reports, *of);
-        assert!(found >= floor * hundreds, "{what}: only {found} in {} seeds, of {}", reports.len(), floor * hundreds);
+        assert!(
+            found >= floor * hundreds,
+            "{what}: only {found} in {} seeds, of {}",
+            reports.len(),
+            floor * hundreds
+        );
     }
 }

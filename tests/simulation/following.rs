@@ -1,8 +1,10 @@
-//! What a run is to follow: inputs with their globs, links, where to start; and which files of a world that means.
+//! What a run is to follow: inputs with their globs, links, where to start; and which files of a
+//! world that means.
 //!
-//! In: a seed; a [`World`]. Out: [`Following`], and [`Reach`]: every file and directory that the settings lead to, by the README,
-//! "What you can rely on" and its options.
-//! Always holds: permissions have no say here, they only delay; a file is accepted if any input accepts any of its names.
+//! In: a seed; a [`World`]. Out: [`Following`], and [`Reach`]: every file and directory that the
+//! settings lead to, by the README, "What you can rely on" and its options.
+//! Always holds: permissions have no say here, they only delay; a file is accepted if any input
+//! accepts any of its names.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -56,8 +58,8 @@ pub(crate) struct Following {
     pub(crate) reload: u32,
     /// One operation in so many is about links.
     pub(crate) links: u32,
-    /// Targets of followed links that have no other name that is followed are renamed, replaced and removed as other files are. Off until
-    /// what becomes of them is settled.
+    /// Targets of followed links that have no other name that is followed are renamed, replaced and
+    /// removed as other files are. Off until what becomes of them is settled.
     pub(crate) moves_targets: bool,
 }
 
@@ -71,8 +73,16 @@ const INCLUDES: [&[&str]; 8] = [
     &["d*/*.log", "a.log"],
     &["d0/", "*.log.*"],
 ];
-const EXCLUDES: [&[&str]; 8] =
-    [&["*.1"], &["*.tmp*"], &["b.log"], &["d1/"], &["d0/d1/"], &["d2/**"], &["d0/*.log"], &["d?/d0", "c*"]];
+const EXCLUDES: [&[&str]; 8] = [
+    &["*.1"],
+    &["*.tmp*"],
+    &["b.log"],
+    &["d1/"],
+    &["d0/d1/"],
+    &["d2/**"],
+    &["d0/*.log"],
+    &["d?/d0", "c*"],
+];
 /// PATHs of inputs beside those of the run.
 const MORE_PATHS: [&str; 5] = ["/u", "/t/d0", "/t/d1", "/t/a.log", "/t"];
 
@@ -104,7 +114,12 @@ impl Following {
             recursive: random.below(6) > 0,
             follow_links: with_links,
             ignore_older: if json {
-                *random.pick(&[None, None, Some(Duration::from_secs(20)), Some(Duration::from_secs(2))])
+                *random.pick(&[
+                    None,
+                    None,
+                    Some(Duration::from_secs(20)),
+                    Some(Duration::from_secs(2)),
+                ])
             } else {
                 None
             },
@@ -119,7 +134,9 @@ impl Following {
     pub(crate) fn leave_out(&mut self, what: &str) {
         let inputs = self.reloads.iter_mut().flatten().chain(&mut self.inputs);
         match what {
-            "globs" => inputs.for_each(|input| (input.include, input.exclude) = (Vec::new(), Vec::new())),
+            "globs" => {
+                inputs.for_each(|input| (input.include, input.exclude) = (Vec::new(), Vec::new()))
+            }
             "includes" => inputs.for_each(|input| input.include = Vec::new()),
             "excludes" => inputs.for_each(|input| input.exclude = Vec::new()),
             "from_end" => inputs.for_each(|input| input.from_end = false),
@@ -150,10 +167,14 @@ struct Kinds {
 
 fn draw_inputs(random: &mut Random, paths: &[Vec<u8>], kinds: Kinds) -> Vec<Input> {
     let Kinds { with_globs, with_links, from_end } = kinds;
-    // A directory that links lead to by two ways is listed under one of them, whichever comes first: globs over paths would make the
-    // outcome a matter of luck.
+    // A directory that links lead to by two ways is listed under one of them, whichever comes
+    // first: globs over paths would make the outcome a matter of luck.
     let owned = |globs: &[&str]| -> Vec<String> {
-        globs.iter().filter(|glob| !(with_links && glob.contains('/'))).map(|&glob| glob.to_owned()).collect()
+        globs
+            .iter()
+            .filter(|glob| !(with_links && glob.contains('/')))
+            .map(|&glob| glob.to_owned())
+            .collect()
     };
     let count = *random.pick(&[1, 1, 2, 3]);
     (0..count)
@@ -166,8 +187,9 @@ fn draw_inputs(random: &mut Random, paths: &[Vec<u8>], kinds: Kinds) -> Vec<Inpu
             if with_globs && random.below(3) > 0 {
                 input.include = owned(random.pick::<&[&str]>(&INCLUDES));
                 if with_links {
-                    // The engine asks the includes about the name of a link to a directory, too, as if it were a file's, and does not
-                    // follow it. To be mended there; then this goes.
+                    // The engine asks the includes about the name of a link to a directory, too, as
+                    // if it were a file's, and does not follow it. To be mended there; then this
+                    // goes.
                     input.include.clear();
                 }
             }
@@ -187,7 +209,8 @@ pub(crate) struct Reached {
     pub(crate) paths: Vec<Vec<u8>>,
     /// Those that an input accepts.
     pub(crate) accepted: Vec<Vec<u8>>,
-    /// An input would accept it, but it lies in a directory that is followed only if it was before it got its name.
+    /// An input would accept it, but it lies in a directory that is followed only if it was before
+    /// it got its name.
     pub(crate) perhaps: bool,
     /// One of them is its own name, reached without a link.
     pub(crate) by_name: bool,
@@ -234,10 +257,17 @@ impl Rules {
         Rules { inputs, recursive, follow_links }
     }
 
-    /// Whether a PATH that overlaps with no other one accepts a file of this path, and leads to its paths of now.
+    /// Whether a PATH that overlaps with no other one accepts a file of this path, and leads to its
+    /// paths of now.
     pub(crate) fn accepts_alone(&self, path: &[u8], now: &[Vec<u8>]) -> bool {
-        let all: Vec<_> = self.inputs.iter().flat_map(|(input, globs)| input.paths.iter().map(move |root| (root, globs))).collect();
-        let is_below = |path: &[u8], root: &[u8]| path.strip_prefix(root).is_some_and(|below| below.starts_with(b"/"));
+        let all: Vec<_> = self
+            .inputs
+            .iter()
+            .flat_map(|(input, globs)| input.paths.iter().map(move |root| (root, globs)))
+            .collect();
+        let is_below = |path: &[u8], root: &[u8]| {
+            path.strip_prefix(root).is_some_and(|below| below.starts_with(b"/"))
+        };
         let Some(at) = all.iter().position(|(root, _)| is_below(path, root)) else { return false };
         let (root, globs) = all[at];
         let overlaps = |(other, (path, _)): (usize, &(&Vec<u8>, _))| {
@@ -259,11 +289,26 @@ impl Rules {
         reach
     }
 
-    fn walk(&self, world: &World, input: &Input, patterns: &Patterns, root: &[u8], reach: &mut Reach) {
+    fn walk(
+        &self,
+        world: &World,
+        input: &Input,
+        patterns: &Patterns,
+        root: &[u8],
+        reach: &mut Reach,
+    ) {
         let Ok(top) = world.target(root) else { return };
         if matches!(world.inodes[top].kind, Kind::File { .. }) {
             let name = root.rsplit(|&byte| byte == b'/').next().unwrap_or(root);
-            note(reach, top, root.to_vec(), patterns.accepts_file(name, name), false, input.from_end, false);
+            note(
+                reach,
+                top,
+                root.to_vec(),
+                patterns.accepts_file(name, name),
+                false,
+                input.from_end,
+                false,
+            );
         }
         if !world.is_directory(top) {
             return;
@@ -282,14 +327,19 @@ impl Rules {
             if places > PLACES_MAX {
                 return;
             }
-            if place.perhaps { &mut reach.directories_perhaps } else { &mut reach.directories }.insert(place.directory);
+            if place.perhaps { &mut reach.directories_perhaps } else { &mut reach.directories }
+                .insert(place.directory);
             for (name, &entry) in world.entries(place.directory).into_iter().flatten() {
                 let path = join(&place.path, name);
-                let below = if place.below.is_empty() { name.clone() } else { join(&place.below, name) };
+                let below =
+                    if place.below.is_empty() { name.clone() } else { join(&place.below, name) };
                 let mut key = world.named(entry);
                 let is_link = matches!(world.inodes[key].kind, Kind::Link(_));
                 if is_link {
-                    let Some(target) = world.target(&path).ok().filter(|_| self.follow_links) else { continue };
+                    let Some(target) = world.target(&path).ok().filter(|_| self.follow_links)
+                    else {
+                        continue;
+                    };
                     key = target;
                 }
                 let via_link = place.via_link || is_link;
@@ -310,7 +360,15 @@ impl Rules {
     }
 }
 
-fn note(reach: &mut Reach, key: Key, path: Vec<u8>, is_accepted: bool, via_link: bool, from_end: bool, perhaps: bool) {
+fn note(
+    reach: &mut Reach,
+    key: Key,
+    path: Vec<u8>,
+    is_accepted: bool,
+    via_link: bool,
+    from_end: bool,
+    perhaps: bool,
+) {
     let file = reach.files.entry(key).or_default();
     file.perhaps |= is_accepted && perhaps;
     if is_accepted && !perhaps {

@@ -1,8 +1,9 @@
 //! The simulated kernel as the engine sees it: [`FileSystem`] over the shared [`Simulated`] world.
 //!
 //! In: the engine's calls. Out: what a Linux kernel would answer at that moment, faults included.
-//! Always holds: other processes run between any two calls, so that names and contents change between an event and an open,
-//! between a listing and a look; a listing hands out entries in hash order, some blocks ahead of what is there by then.
+//! Always holds: other processes run between any two calls, so that names and contents change
+//! between an event and an open, between a listing and a look; a listing hands out entries in hash
+//! order, some blocks ahead of what is there by then.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -13,7 +14,9 @@ use std::time::{Duration, SystemTime};
 
 use manytail::file_systems::FileSystemType;
 use manytail::sys::file::CLOCK_TICK;
-use manytail::sys::{FileId, FileKind, FileSystem, Guard, KnownLife, Links, OpenInode, RefusedLink, Stat, WatchId};
+use manytail::sys::{
+    FileId, FileKind, FileSystem, Guard, KnownLife, Links, OpenInode, RefusedLink, Stat, WatchId,
+};
 use nix::errno::Errno;
 
 use crate::faults::Call;
@@ -52,7 +55,9 @@ pub(crate) struct Listing {
 
 impl Drop for OpenFile {
     fn drop(&mut self) {
-        if let (Some(handle), Ok(mut simulated)) = (self.handle.take(), self.shared.try_borrow_mut()) {
+        if let (Some(handle), Ok(mut simulated)) =
+            (self.handle.take(), self.shared.try_borrow_mut())
+        {
             let number = simulated.world.inodes[handle.inode].number;
             simulated.trace(|| format!("        close #{number}"));
             simulated.world.close(handle);
@@ -72,7 +77,12 @@ impl Kernel {
     }
 
     /// Lets other processes run, then makes the call.
-    fn call<T>(&self, call: Call, about: &[u8], make: impl FnOnce(&mut Simulated) -> Result<T, Errno>) -> io::Result<T> {
+    fn call<T>(
+        &self,
+        call: Call,
+        about: &[u8],
+        make: impl FnOnce(&mut Simulated) -> Result<T, Errno>,
+    ) -> io::Result<T> {
         let mut simulated = self.shared.borrow_mut();
         simulated.interleave();
         let fault = simulated.faults.check(call);
@@ -81,7 +91,8 @@ impl Kernel {
         }
         let result = fault.and_then(|()| make(&mut simulated));
         simulated.trace(|| {
-            let outcome = result.as_ref().err().map_or_else(|| "ok".to_owned(), ToString::to_string);
+            let outcome =
+                result.as_ref().err().map_or_else(|| "ok".to_owned(), ToString::to_string);
             format!("        {call:?} {} {outcome}", about.escape_ascii())
         });
         Ok(result?)
@@ -94,7 +105,11 @@ impl Kernel {
         make: impl FnOnce(&mut Simulated, Key) -> Result<T, Errno>,
     ) -> io::Result<T> {
         let key = file.key();
-        let about = self.shared.borrow().verbose.then(|| format!("#{}", self.shared.borrow().world.inodes[key].number));
+        let about = self
+            .shared
+            .borrow()
+            .verbose
+            .then(|| format!("#{}", self.shared.borrow().world.inodes[key].number));
         self.call(call, about.unwrap_or_default().as_bytes(), |simulated| make(simulated, key))
     }
 
@@ -148,7 +163,12 @@ impl FileSystem for Kernel {
         })
     }
 
-    fn stat_known(&mut self, path: &[u8], links: Links, life: &mut dyn FnMut(u64, u64) -> Option<KnownLife>) -> io::Result<Stat> {
+    fn stat_known(
+        &mut self,
+        path: &[u8],
+        links: Links,
+        life: &mut dyn FnMut(u64, u64) -> Option<KnownLife>,
+    ) -> io::Result<Stat> {
         let (mut found, born) = self.call(Call::Stat, path, |simulated| {
             let world = &simulated.world;
             let key = world.resolve(path, links)?;
@@ -172,7 +192,8 @@ impl FileSystem for Kernel {
     }
 
     fn open(&mut self, path: &[u8], links: Links) -> io::Result<OpenFile> {
-        let handle = self.call(Call::Open, path, |simulated| simulated.world.open_to_read(path, links))?;
+        let handle =
+            self.call(Call::Open, path, |simulated| simulated.world.open_to_read(path, links))?;
         Ok(self.open_file(handle))
     }
 
@@ -198,7 +219,8 @@ impl FileSystem for Kernel {
     fn read_at(&mut self, file: &OpenFile, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         self.file_call(Call::ReadAt, file, |simulated, key| {
             let (bytes, _) = content(simulated, key)?;
-            let available = (bytes.len() as u64).saturating_sub(offset).min(buffer.len() as u64) as usize;
+            let available =
+                (bytes.len() as u64).saturating_sub(offset).min(buffer.len() as u64) as usize;
             if available > 0 {
                 let start = offset as usize;
                 buffer[..available].copy_from_slice(&bytes[start..start + available]);
@@ -241,7 +263,11 @@ impl FileSystem for Kernel {
         Ok(Listing { file: self.open_file(handle), cursor: 0, ahead: VecDeque::new(), inode: 0 })
     }
 
-    fn next_entry(&mut self, listing: &mut Listing, name: &mut Vec<u8>) -> io::Result<Option<FileKind>> {
+    fn next_entry(
+        &mut self,
+        listing: &mut Listing,
+        name: &mut Vec<u8>,
+    ) -> io::Result<Option<FileKind>> {
         let Listing { file, cursor, ahead, inode } = listing;
         self.file_call(Call::NextEntry, file, |simulated, key| {
             if ahead.is_empty() {
@@ -299,7 +325,9 @@ impl FileSystem for Kernel {
             let given = simulated.world.queue.read(buffer)?;
             simulated.trace(|| {
                 let events = manytail::sys::inotify::Events::new(&buffer[..given]);
-                let told = events.map(|event| format!("[{} {:x} {}]", event.watch.0, event.mask, event.name.escape_ascii()));
+                let told = events.map(|event| {
+                    format!("[{} {:x} {}]", event.watch.0, event.mask, event.name.escape_ascii())
+                });
                 format!("          {}", told.collect::<Vec<_>>().join(" "))
             });
             Ok(given)
@@ -326,13 +354,15 @@ impl FileSystem for Kernel {
     }
 
     fn refused_link(&mut self, path: &[u8], guard: Guard) -> Option<RefusedLink> {
-        let refused = self.call(Call::Canonical, path, |simulated| Ok(simulated.world.refused_link(path, guard)));
+        let refused = self
+            .call(Call::Canonical, path, |simulated| Ok(simulated.world.refused_link(path, guard)));
         refused.ok().flatten()
     }
 }
 
-/// What is neither a PATH, nor reached through a link that is followed, has to be below a PATH, whatever its path leads through at this moment.
-/// The directory of a link's target is trusted from the root on only.
+/// What is neither a PATH, nor reached through a link that is followed, has to be below a PATH,
+/// whatever its path leads through at this moment. The directory of a link's target is trusted from
+/// the root on only.
 fn check_place(simulated: &mut Simulated, path: &[u8], links: Links, how: &str) {
     let is_of_target = matches!(links, Links::Guarded(_) | Links::Beneath(1));
     if links != Links::Follow
@@ -340,17 +370,27 @@ fn check_place(simulated: &mut Simulated, path: &[u8], links: Links, how: &str) 
         && let Ok(place) = simulated.world.place(path, links)
         && !simulated.model.is_inside(&place)
     {
-        simulated.fail(|| format!("a directory from outside of the PATHs was {how}: {}", place.escape_ascii()));
+        simulated.fail(|| {
+            format!("a directory from outside of the PATHs was {how}: {}", place.escape_ascii())
+        });
     }
 }
 
 /// Takes the next few entries in hash order, as one `getdents64(2)` does.
-fn read_ahead(simulated: &mut Simulated, directory: Key, cursor: &mut u64, ahead: &mut VecDeque<(Vec<u8>, Key)>) {
+fn read_ahead(
+    simulated: &mut Simulated,
+    directory: Key,
+    cursor: &mut u64,
+    ahead: &mut VecDeque<(Vec<u8>, Key)>,
+) {
     let at_once = simulated.entries_at_once();
     let world = &simulated.world;
     let Some(entries) = world.entries(directory) else { return };
-    let mut hashed: Vec<(u64, &Vec<u8>, Key)> =
-        entries.iter().map(|(name, &key)| (hash_of(name), name, world.named(key))).filter(|(hash, ..)| hash > cursor).collect();
+    let mut hashed: Vec<(u64, &Vec<u8>, Key)> = entries
+        .iter()
+        .map(|(name, &key)| (hash_of(name), name, world.named(key)))
+        .filter(|(hash, ..)| hash > cursor)
+        .collect();
     hashed.sort_unstable();
     for (hash, name, key) in hashed.into_iter().take(at_once) {
         *cursor = hash;

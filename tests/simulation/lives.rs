@@ -1,7 +1,9 @@
 //! One engine after the other over the same world, state directory and output.
 //!
-//! In: a crash, or the time to stop. Out: a new engine made from what survived: [`Store::open`], the output reconciled, offsets kept.
-//! Always holds: an engine that is gone closed everything; a start fails only when a fault was planted into it, and is tried again.
+//! In: a crash, or the time to stop. Out: a new engine made from what survived: [`Store::open`],
+//! the output reconciled, offsets kept.
+//! Always holds: an engine that is gone closed everything; a start fails only when a fault was
+//! planted into it, and is tried again.
 
 use std::any::Any;
 use std::cell::RefCell;
@@ -49,7 +51,9 @@ pub(crate) fn config_of(settings: &Settings, inputs: &[Input]) -> EngineConfig {
     EngineConfig {
         inputs: inputs.iter().map(Input::config).collect(),
         recursive: following.is_none_or(|following| following.recursive),
-        follow_links: following.is_some_and(|following| following.follow_links).then_some(LinkRule::Owner),
+        follow_links: following
+            .is_some_and(|following| following.follow_links)
+            .then_some(LinkRule::Owner),
         same_owner: false,
         format: settings.format,
         host: None,
@@ -65,9 +69,11 @@ pub(crate) fn config_of(settings: &Settings, inputs: &[Input]) -> EngineConfig {
 
 /// What a part of the engine's life came to, unless a crash came first.
 pub(crate) fn unless_crashed<T>(part: impl FnOnce() -> T) -> Result<T, Crashed> {
-    catch_unwind(AssertUnwindSafe(part)).map_err(|panic: Box<dyn Any + Send>| match panic.downcast::<Crashed>() {
-        Ok(_) => Crashed,
-        Err(panic) => resume_unwind(panic),
+    catch_unwind(AssertUnwindSafe(part)).map_err(|panic: Box<dyn Any + Send>| {
+        match panic.downcast::<Crashed>() {
+            Ok(_) => Crashed,
+            Err(panic) => resume_unwind(panic),
+        }
     })
 }
 
@@ -78,7 +84,10 @@ struct FileTail {
 }
 
 impl FileTail {
-    fn call<T>(&self, make: impl FnOnce(&mut crate::output_file::OutputFile) -> T) -> io::Result<T> {
+    fn call<T>(
+        &self,
+        make: impl FnOnce(&mut crate::output_file::OutputFile) -> T,
+    ) -> io::Result<T> {
         let mut simulated = self.shared.borrow_mut();
         simulated.may_crash();
         let fault = simulated.faults.check(crate::faults::Call::ReadAt);
@@ -125,7 +134,9 @@ impl Run {
                     self.shared.borrow_mut().born();
                     return Ok(());
                 }
-                Ok(Err(why)) if self.faults() == faults => return Err(format!("the engine does not start again: {why}")),
+                Ok(Err(why)) if self.faults() == faults => {
+                    return Err(format!("the engine does not start again: {why}"));
+                }
                 Ok(Err(why)) => {
                     let mut simulated = self.shared.borrow_mut();
                     simulated.trace(|| format!("no start: {why}"));
@@ -143,12 +154,19 @@ impl Run {
     }
 
     fn new_engine(&self) -> SimulatedEngine {
-        let kernel = Mutated::new(Kernel::new(Rc::clone(&self.shared)), self.mutant, Rc::clone(&self.generations));
+        let kernel = Mutated::new(
+            Kernel::new(Rc::clone(&self.shared)),
+            self.mutant,
+            Rc::clone(&self.generations),
+        );
         let sink = LyingSink::new(Receiver::new(Rc::clone(&self.shared), self.start), self.mutant);
         let config = {
             let simulated = self.shared.borrow();
             let covering = simulated.workload.covering.as_ref();
-            let inputs = covering.map_or_else(|| vec![Input::plain(simulated.settings.paths.clone())], Covering::inputs);
+            let inputs = covering.map_or_else(
+                || vec![Input::plain(simulated.settings.paths.clone())],
+                Covering::inputs,
+            );
             config_of(&simulated.settings, &inputs)
         };
         let mut engine = Engine::new(config, kernel, sink, self.now());
@@ -199,7 +217,10 @@ impl Run {
     fn try_to_start(&self) -> Result<SimulatedEngine, String> {
         let disk = LyingDisk::new(FakeDisk::new(Rc::clone(&self.shared)), self.mutant);
         let (store, mut state) = Store::open(disk).map_err(|error| with_causes(&error))?;
-        let told = state.entries().map(|(entry, path)| format!("\n    {} {entry:?}", path.escape_ascii())).collect::<String>();
+        let told = state
+            .entries()
+            .map(|(entry, path)| format!("\n    {} {entry:?}", path.escape_ascii()))
+            .collect::<String>();
         self.shared.borrow_mut().trace(|| format!("state: {:?}{told}", state.output()));
         self.shared.borrow_mut().open_file()?;
         let id = self.shared.borrow_mut().file_mut().map(|file| file.id());
@@ -208,7 +229,8 @@ impl Run {
             && self.mutant != Mutant::OutputPointIgnored
         {
             let stamp = self.shared.borrow_mut().file_mut().and_then(|file| file.stamp());
-            // A journal that failed while it was opened tells of no last commit: whatever is cut then is set aside.
+            // A journal that failed while it was opened tells of no last commit: whatever is cut
+            // then is set aside.
             let explained = store.stamp().map_or(Ok(()), |last| Stamp::explain(stamp, Some(last)));
             let tail = FileTail { shared: Rc::clone(&self.shared), explained };
             let done = reconcile(&mut { tail }, &point, Origin::Unknown, &mut state);
@@ -223,7 +245,13 @@ impl Run {
         let interval = self.shared.borrow_mut().durability_mut().settings.interval;
         let committer = SimulatedCommitter::new(Rc::clone(&self.shared), store, self.mutant);
         let mut engine = self.new_engine();
-        engine.keep_offsets(ResumeFrom { state, committer: Box::new(committer), journal, interval, reconciled });
+        engine.keep_offsets(ResumeFrom {
+            state,
+            committer: Box::new(committer),
+            journal,
+            interval,
+            reconciled,
+        });
         Ok(engine)
     }
 
@@ -231,7 +259,8 @@ impl Run {
     fn sizes(&self) -> HashMap<(u64, u32), u64> {
         let simulated = self.shared.borrow();
         let sizes = simulated.world.inodes.iter().map(|inode| {
-            let size = if let Kind::File { content, .. } = &inode.kind { content.len() as u64 } else { 0 };
+            let size =
+                if let Kind::File { content, .. } = &inode.kind { content.len() as u64 } else { 0 };
             ((inode.number, inode.generation), size)
         });
         sizes.collect()
@@ -288,13 +317,16 @@ impl Run {
         let with_faults = has_failed || is_doubtful || simulated.platter.faults != faults;
         let is_uncovered = simulated.is_uncovered();
         if is_uncovered && !with_faults {
-            return Err(format!("the engine finished, but of {records} acknowledged records only {covered} are committed"));
+            return Err(format!(
+                "the engine finished, but of {records} acknowledged records only {covered} are \
+                committed"
+            ));
         }
         Ok(())
     }
 
-    /// At the end, when nothing fails any more: everything is committed, the journal is no larger than what it tells of, and another
-    /// life begins with nothing to do.
+    /// At the end, when nothing fails any more: everything is committed, the journal is no larger
+    /// than what it tells of, and another life begins with nothing to do.
     pub(crate) fn check_rest(&mut self, ending: Ending) -> Result<(), String> {
         if self.shared.borrow().durability().is_none() {
             return Ok(());
@@ -302,13 +334,20 @@ impl Run {
         let (committed, records, is_uncovered) = {
             let mut simulated = self.shared.borrow_mut();
             let is_doubtful = simulated.file_mut().is_some_and(|file| file.is_doubtful);
-            let (covered, is_uncovered) = (simulated.durability_mut().covered.records, simulated.is_uncovered());
+            let (covered, is_uncovered) =
+                (simulated.durability_mut().covered.records, simulated.is_uncovered());
             (covered, simulated.covered(None).records, is_uncovered && !is_doubtful)
         };
         if is_uncovered {
-            return Err(format!("at rest only {committed} of {records} acknowledged records are committed"));
+            return Err(format!(
+                "at rest only {committed} of {records} acknowledged records are committed"
+            ));
         }
-        if ending == Ending::Stop { self.stop_and_start() } else { self.ended(ending).and_then(|()| self.start()) }
+        if ending == Ending::Stop {
+            self.stop_and_start()
+        } else {
+            self.ended(ending).and_then(|()| self.start())
+        }
     }
 
     /// Entries of files that are gone are dropped in the end.
@@ -324,7 +363,10 @@ impl Run {
         let files = simulated.files().len();
         if entries > files {
             let state = found.map(|found| found.state).unwrap_or_default();
-            return Err(format!("{entries} entries in the journal, but there are only {files} files:{}", self.strangers(&state)));
+            return Err(format!(
+                "{entries} entries in the journal, but there are only {files} files:{}",
+                self.strangers(&state)
+            ));
         }
         Ok(())
     }
@@ -332,8 +374,11 @@ impl Run {
     /// Entries of files that are not there.
     fn strangers(&self, state: &StoredOffsets) -> String {
         let simulated = self.shared.borrow();
-        let live: Vec<(u64, u32)> = simulated.files().iter().map(|&key| simulated.world.inodes[key].identity()).collect();
-        let strangers = state.entries().filter(|(entry, _)| !live.contains(&(entry.id.inode, entry.id.generation)));
+        let live: Vec<(u64, u32)> =
+            simulated.files().iter().map(|&key| simulated.world.inodes[key].identity()).collect();
+        let strangers = state
+            .entries()
+            .filter(|(entry, _)| !live.contains(&(entry.id.inode, entry.id.generation)));
         strangers.map(|(entry, path)| format!("\n    {} {entry:?}", path.escape_ascii())).collect()
     }
 }

@@ -1,4 +1,5 @@
-//! Users who exchange a name in the tree for a link to a place outside of it, so that whoever follows it reads what is not theirs.
+//! Users who exchange a name in the tree for a link to a place outside of it, so that whoever
+//! follows it reads what is not theirs.
 //!
 //! In: a file, or a directory of its own. Out: steps that put a link in its place for a while.
 //! Always holds: other processes do not write through such a link.
@@ -13,15 +14,22 @@ use crate::writers::{is_below, readable};
 const LURES_IN_A_ROW: usize = 8;
 
 impl Workload {
-    /// Steps that put a link out of the tree in the place of a file, or of a directory that is made for it.
+    /// Steps that put a link out of the tree in the place of a file, or of a directory that is made
+    /// for it.
     pub(crate) fn lure_steps(&mut self, world: &World, files: &[Vec<u8>]) -> Vec<Step> {
         let outside = self.outside();
         let secret = join(&outside, b"secret.log");
-        let mut steps = vec![Step::MakeDirectory(outside.clone()), Step::Create(secret.clone()), self.append(&secret)];
+        let mut steps = vec![
+            Step::MakeDirectory(outside.clone()),
+            Step::Create(secret.clone()),
+            self.append(&secret),
+        ];
         let pause = Step::Pause(Duration::from_millis(self.random.below(100) as u64));
-        let files: Vec<&Vec<u8>> = files.iter().filter(|&file| !self.roots.contains(file)).collect();
+        let files: Vec<&Vec<u8>> =
+            files.iter().filter(|&file| !self.roots.contains(file)).collect();
         if let Some((directory, name)) = self.known_directory(&files) {
-            // Where the engine knows a file, and is about to look at it, there is one of the same name.
+            // Where the engine knows a file, and is about to look at it, there is one of the same
+            // name.
             let (own, namesake) = (join(&directory, &name), join(&outside, &name));
             steps.extend([Step::Create(namesake.clone()), self.append(&namesake)]);
             for _ in 0..LURES_IN_A_ROW {
@@ -38,7 +46,12 @@ impl Workload {
             let name = format!("lure{}", self.random.below(1 << 20));
             let victim = join(&self.directory(world), name.as_bytes());
             let inside = join(&victim, b"mine.log");
-            steps.extend([Step::MakeDirectory(victim.clone()), Step::Create(inside.clone()), self.append(&inside), pause.clone()]);
+            steps.extend([
+                Step::MakeDirectory(victim.clone()),
+                Step::Create(inside.clone()),
+                self.append(&inside),
+                pause.clone(),
+            ]);
             (victim, outside)
         };
         let meanwhile = [self.append(&secret), pause.clone(), self.append(&secret), pause];
@@ -55,21 +68,28 @@ impl Workload {
     ) -> Vec<Step> {
         let aside = self.beside(&victim);
         let mut steps = before;
-        steps.extend([Step::Rename(victim.clone(), aside.clone()), Step::Lure(target, victim.clone())]);
+        steps.extend([
+            Step::Rename(victim.clone(), aside.clone()),
+            Step::Lure(target, victim.clone()),
+        ]);
         steps.extend(meanwhile);
         steps.extend([Step::Unlink(victim.clone()), Step::Rename(aside, victim)]);
         steps
     }
 
-    /// A directory below a PATH that has files, and the name of one. Where links are followed, such a link is no lure.
+    /// A directory below a PATH that has files, and the name of one. Where links are followed, such
+    /// a link is no lure.
     fn known_directory(&mut self, files: &[&Vec<u8>]) -> Option<(Vec<u8>, Vec<u8>)> {
-        if self.covering.as_ref().is_some_and(|covering| covering.settings().follow_links) || self.links.one_in(2) {
+        if self.covering.as_ref().is_some_and(|covering| covering.settings().follow_links)
+            || self.links.one_in(2)
+        {
             return None;
         }
         let parts = |file: &&Vec<u8>| {
             let slash = file.iter().rposition(|&byte| byte == b'/')?;
             let directory = file[..slash].to_vec();
-            let is_above_root = self.roots.iter().any(|root| is_below(root, std::slice::from_ref(&directory)));
+            let is_above_root =
+                self.roots.iter().any(|root| is_below(root, std::slice::from_ref(&directory)));
             (!is_above_root).then(|| (directory, file[slash + 1..].to_vec()))
         };
         let known: Vec<_> = files.iter().filter_map(parts).collect();
@@ -78,7 +98,9 @@ impl Workload {
 
     /// Puts the link in place. Whoever was about to do something there gives it up.
     pub(crate) fn lure(&mut self, world: &mut World, target: &[u8], victim: &[u8]) -> bool {
-        if self.roots.iter().any(|root| is_below(root, &[victim.to_vec()])) || world.make_link(target, victim).is_err() {
+        if self.roots.iter().any(|root| is_below(root, &[victim.to_vec()]))
+            || world.make_link(target, victim).is_err()
+        {
             return false;
         }
         let name = victim.escape_ascii().to_string();

@@ -1,15 +1,24 @@
-//! The engine in a simulated world, from a seed: every event, fault and pause follows from it, and so does every failure.
+//! The engine in a simulated world, from a seed: every event, fault and pause follows from it, and
+//! so does every failure.
 //!
-//! `scripts/simulate 10000` runs many seeds, `scripts/simulate --replay 7` tells one step by step, `scripts/simulate --shrink 7`
-//! leaves out what its failure does not need (tool.rs). In: `SEEDS`, `FIRST`, `JOBS`, `WITHOUT`, `OPERATIONS` of the environment.
+//! `scripts/simulate 10000` runs many seeds, `scripts/simulate --replay 7` tells one step by step,
+//! `scripts/simulate --shrink 7` leaves out what its failure does not need (tool.rs). In: `SEEDS`,
+//! `FIRST`, `JOBS`, `WITHOUT`, `OPERATIONS` of the environment.
 //!
-//! [`world`] and [`queue`] are the kernel, [`kernel`] is how the engine sees it, [`workload`] and [`writers`] are the other processes,
-//! [`faults`] is what goes wrong, [`receiver`] the output, [`turning`] the loop, [`model`] the oracle, [`property`] what it says,
-//! [`mutants`] and [`caught`] the proof that it sees, [`marks`] the proof that the lives come by every rare branch of the engine.
+//! [`world`] and [`queue`] are the kernel, [`kernel`] is how the engine sees it, [`workload`] and
+//! [`writers`] are the other processes, [`faults`] is what goes wrong, [`receiver`] the output,
+//! [`turning`] the loop, [`model`] the oracle, [`property`] what it says, [`mutants`] and
+//! [`caught`] the proof that it sees, [`marks`] the proof that the lives come by every rare branch
+//! of the engine.
 //!
-//! Half of the seeds have a state directory, and crash: [`durability`] says when, [`disk`] and [`output_file`] are what survives (as
-//! [`cached_file`]s), [`committer`] stands for the thread that stores offsets, [`lives`] makes one engine after the other.
-#![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "tests look at the clock, the disk and threads")]
+//! Half of the seeds have a state directory, and crash: [`durability`] says when, [`disk`] and
+//! [`output_file`] are what survives (as [`cached_file`]s), [`committer`] stands for the thread
+//! that stores offsets, [`lives`] makes one engine after the other.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "tests look at the clock, the disk and threads"
+)]
 
 mod cached_file;
 mod caught;
@@ -60,12 +69,18 @@ fn every_readable_line_comes_once_and_then_the_engine_rests() {
         others = outcomes(first, count);
         &others
     };
-    let failures: Vec<_> = outcomes.iter().filter_map(|(seed, outcome, _)| Some((seed, outcome.as_ref().err()?))).collect();
-    let reports: Vec<&Report> = outcomes.iter().filter_map(|(_, outcome, _)| outcome.as_ref().ok()).collect();
+    let failures: Vec<_> = outcomes
+        .iter()
+        .filter_map(|(seed, outcome, _)| Some((seed, outcome.as_ref().err()?)))
+        .collect();
+    let reports: Vec<&Report> =
+        outcomes.iter().filter_map(|(_, outcome, _)| outcome.as_ref().ok()).collect();
     let sum = |of: fn(&Report) -> u64| reports.iter().map(|report| of(report)).sum::<u64>();
     println!(
-        "{} seeds pass: {} turns, {} records, {} overflows, {} faults, {} restarts, {} rotations in order; \
-         {} commits, {} kills, {} power cuts, {} stops, {} repeats, {} disk faults, {} output rotations, {} unknown again; \
+        "{} seeds pass: {} turns, {} records, {} overflows, {} faults, {} restarts, {} rotations \
+        in order; \
+         {} commits, {} kills, {} power cuts, {} stops, {} repeats, {} disk faults, {} output \
+         rotations, {} unknown again; \
          {}",
         reports.len(),
         sum(|report| report.turns),
@@ -86,7 +101,8 @@ fn every_readable_line_comes_once_and_then_the_engine_rests() {
     );
     if let Some((seed, why)) = failures.first() {
         panic!(
-            "{} of {} seeds fail, the first is {seed} ({:?}): {why}\nreplay: scripts/simulate --replay {seed}",
+            "{} of {} seeds fail, the first is {seed} ({:?}): {why}\nreplay: scripts/simulate \
+            --replay {seed}",
             failures.len(),
             outcomes.len(),
             Property::of(why),

@@ -1,6 +1,8 @@
-//! Every mark in the product's sources is reached by the first seeds, or is in the one list of those that cannot be.
+//! Every mark in the product's sources is reached by the first seeds, or is in the one list of
+//! those that cannot be.
 //!
-//! In: the sources, and what the seeds passed. Out: marks that no seed passes, and marks of the list that one does.
+//! In: the sources, and what the seeds passed. Out: marks that no seed passes, and marks of the
+//! list that one does.
 //! Always holds: the sources are the list of marks.
 
 use std::collections::BTreeMap;
@@ -18,18 +20,35 @@ const PASSES: u64 = 100;
 /// What they come to: computed once for all tests of this process.
 pub(crate) static FIRST_SEEDS: LazyLock<Vec<Outcome>> = LazyLock::new(|| outcomes(0, SEEDS));
 
-/// Marks that no simulated life can reach today, and why. One that is reached has to leave this list.
+/// Marks that no simulated life can reach today, and why. One that is reached has to leave this
+/// list.
 const UNREACHED: &[(&str, &str)] = &[
-    ("a file was recognised by its path though its inode number had changed", "no inode number changes while nobody runs"),
-    ("directories were renamed into one another until no path was long enough", "no simulated tree is 2,048 levels deep"),
-    ("very many files waited for one another in a row", "no simulated life has a thousand generations"),
-    ("a batch was given back that had grown for a long record", "no simulated record takes a megabyte"),
+    (
+        "a file was recognised by its path though its inode number had changed",
+        "no inode number changes while nobody runs",
+    ),
+    (
+        "directories were renamed into one another until no path was long enough",
+        "no simulated tree is 2,048 levels deep",
+    ),
+    (
+        "very many files waited for one another in a row",
+        "no simulated life has a thousand generations",
+    ),
+    (
+        "a batch was given back that had grown for a long record",
+        "no simulated record takes a megabyte",
+    ),
     ("our own output lay in the tree", "the simulated output is not in the simulated tree"),
     ("the state directory lay in the tree", "nor is the state directory"),
-    ("the output was to be reopened in the middle of a record", "only a file is reopened, and it takes whole records"),
+    (
+        "the output was to be reopened in the middle of a record",
+        "only a file is reopened, and it takes whole records",
+    ),
 ];
 
-/// Marks that need more seeds than a test may take: they are asked for from so many on, which `scripts/simulate` runs.
+/// Marks that need more seeds than a test may take: they are asked for from so many on, which
+/// `scripts/simulate` runs.
 const RARE: &[&str] = &[
     "a PATH lay in a directory that was let go",
     "a file that the journal knows was listed under a name that does not match",
@@ -81,9 +100,17 @@ fn marks_in_the_sources() -> BTreeMap<String, PathBuf> {
                 folders.push(path);
             } else if !path.ends_with("src/marks.rs") {
                 let text = std::fs::read_to_string(&path).unwrap();
-                for mark in text.split("mark!(\"").skip(1).map(|rest| rest.split_once('"').expect("a mark is a literal").0) {
+                for mark in text
+                    .split("mark!(\"")
+                    .skip(1)
+                    .map(|rest| rest.split_once('"').expect("a mark is a literal").0)
+                {
                     let before = marks.insert(mark.to_owned(), path.clone());
-                    assert!(before.is_none(), "two branches have the mark {mark:?}: {} and {before:?}", path.display());
+                    assert!(
+                        before.is_none(),
+                        "two branches have the mark {mark:?}: {} and {before:?}",
+                        path.display()
+                    );
                 }
             }
         }
@@ -95,20 +122,32 @@ fn marks_in_the_sources() -> BTreeMap<String, PathBuf> {
 /// What is wrong with the lists, if those are the seeds.
 pub(crate) fn check_marks(outcomes: &[Outcome], with_rare: bool) -> Result<(), String> {
     let marks = marks_in_the_sources();
-    let passes: Vec<Marks> = (0..PASSES).map(|seed| manytail::marks::record(|| run_once(seed)).1).collect();
+    let passes: Vec<Marks> =
+        (0..PASSES).map(|seed| manytail::marks::record(|| run_once(seed)).1).collect();
     let mut lives: BTreeMap<&str, u64> = BTreeMap::new();
     for mark in outcomes.iter().map(|(.., marks)| marks).chain(&passes).flatten() {
         *lives.entry(mark).or_default() += 1;
     }
-    let seldom: Vec<_> = lives.iter().filter(|(mark, times)| **times < 4 && !RARE.contains(mark)).collect();
-    println!("{} of {} marks are reached; by three lives or fewer: {seldom:?}", lives.len(), marks.len());
+    let seldom: Vec<_> =
+        lives.iter().filter(|(mark, times)| **times < 4 && !RARE.contains(mark)).collect();
+    println!(
+        "{} of {} marks are reached; by three lives or fewer: {seldom:?}",
+        lives.len(),
+        marks.len()
+    );
     let listed: Vec<&str> = UNREACHED.iter().map(|(mark, _)| *mark).collect();
     let is_excused = |mark: &str| listed.contains(&mark) || (!with_rare && RARE.contains(&mark));
-    let gone: Vec<_> = listed.iter().chain(RARE).filter(|mark| !marks.contains_key(**mark)).collect();
+    let gone: Vec<_> =
+        listed.iter().chain(RARE).filter(|mark| !marks.contains_key(**mark)).collect();
     let came: Vec<_> = listed.iter().filter(|mark| lives.contains_key(**mark)).collect();
-    let never: Vec<_> = marks.iter().filter(|(mark, _)| !lives.contains_key(mark.as_str()) && !is_excused(mark)).collect();
+    let never: Vec<_> = marks
+        .iter()
+        .filter(|(mark, _)| !lives.contains_key(mark.as_str()) && !is_excused(mark))
+        .collect();
     match () {
-        () if !gone.is_empty() => Err(format!("in the list of marks, and not in the sources any more: {gone:#?}")),
+        () if !gone.is_empty() => {
+            Err(format!("in the list of marks, and not in the sources any more: {gone:#?}"))
+        }
         () if !came.is_empty() => Err(format!("listed as never reached, and reached: {came:#?}")),
         () if !never.is_empty() => Err(format!("marks that no life reaches: {never:#?}")),
         () => Ok(()),

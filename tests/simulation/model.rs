@@ -1,10 +1,13 @@
 //! The oracle: what was written, what came out, and what has to hold between the two.
 //!
-//! In: every byte that writers append, every record that leaves. Out: the first property that does not hold, as a sentence.
-//! Always holds: a *story* is one generation of one file's content, from byte 0; an *identity* is what records call a story.
-//! Records of an identity form one chain of offsets without gap or overlap, each equal to the story's bytes at that place: so no
-//! line is lost before a later one, repeated, torn, invented or out of order. Each story has at most one identity. After a crash
-//! ([`Model::restarted`]) a chain may go back, once, to the start of a record that was delivered after the last commit.
+//! In: every byte that writers append, every record that leaves. Out: the first property that does
+//! not hold, as a sentence.
+//! Always holds: a *story* is one generation of one file's content, from byte 0; an *identity* is
+//! what records call a story. Records of an identity form one chain of offsets without gap or
+//! overlap, each equal to the story's bytes at that place: so no line is lost before a later one,
+//! repeated, torn, invented or out of order. Each story has at most one identity. After a crash
+//! ([`Model::restarted`]) a chain may go back, once, to the start of a record that was delivered
+//! after the last commit.
 
 use std::collections::HashMap;
 use std::ops::RangeInclusive;
@@ -23,7 +26,8 @@ pub(crate) type StoryKey = usize;
 /// More than the clock moves within a turn.
 const TURN: Duration = Duration::from_millis(1);
 
-/// The rotation that made room for a story: lines of `older` up to `older_len` come first, if it was clear to see.
+/// The rotation that made room for a story: lines of `older` up to `older_len` come first, if it
+/// was clear to see.
 #[derive(Debug, Clone)]
 pub(crate) struct Rotation {
     older: StoryKey,
@@ -85,8 +89,8 @@ struct Identity {
     before_crash: usize,
     /// A life in which it came out left it in the journal for certain.
     is_stored: bool,
-    /// The store had failed, so that it may have been stored or not: its story may come again under another name, and it may come to
-    /// stand for another story.
+    /// The store had failed, so that it may have been stored or not: its story may come again under
+    /// another name, and it may come to stand for another story.
     is_loose: bool,
 }
 
@@ -191,7 +195,9 @@ impl Model {
         if self.format != Format::Json {
             record.offset = self.offset_of(identity, &record);
             // Raw and text do not mark the last line of a story when it has no end.
-            let goes_on = |&story: &StoryKey| self.stories[story].bytes.get(record.end() as usize - 1) != Some(&b'\n');
+            let goes_on = |&story: &StoryKey| {
+                self.stories[story].bytes.get(record.end() as usize - 1) != Some(&b'\n')
+            };
             record.eol = !identity.candidates.first().is_some_and(goes_on);
         }
         let mut candidates = self.candidates(identity, &record);
@@ -200,7 +206,8 @@ impl Model {
             if record.file.is_none() {
                 return Err(why);
             }
-            // Perhaps a story from its start, under a name that was used up: said at the end, the rest can still be checked.
+            // Perhaps a story from its start, under a name that was used up: said at the end, the
+            // rest can still be checked.
             self.by_told.remove(&told);
             let is_excused = self.is_unknown_again(index);
             if self.identities[index].is_loose {
@@ -223,7 +230,11 @@ impl Model {
         if let Some(path) = &record.path
             && !candidates.iter().any(|&story| world.may_be_called(self.stories[story].inode, path))
         {
-            return Err(format!("{} was never called {}", told.escape_ascii(), path.escape_ascii()));
+            return Err(format!(
+                "{} was never called {}",
+                told.escape_ascii(),
+                path.escape_ascii()
+            ));
         }
         let (place, line_bytes_max) = (self.records, self.line_bytes_max as u64);
         let identity = &mut self.identities[index];
@@ -237,7 +248,9 @@ impl Model {
             return Err(format!("{} at {offset} names two different records", told.escape_ascii()));
         }
         self.repeats += u64::from(repeated);
-        if identity.records.is_empty() && candidates.iter().all(|&story| offset > self.stories[story].hole) {
+        if identity.records.is_empty()
+            && candidates.iter().all(|&story| offset > self.stories[story].hole)
+        {
             let is_first = candidates.iter().any(|&story| self.stories[story].start.is_first());
             *(if is_first { &mut self.begun_at_end } else { &mut self.begun_old }) += 1;
         }
@@ -250,16 +263,17 @@ impl Model {
         self.settle(index)
     }
 
-    /// Of a story that came out but of which nothing was committed before a crash, the journal knows nothing but its name. When its
-    /// content restarts before the next life looks at it, no one can tell.
+    /// Of a story that came out but of which nothing was committed before a crash, the journal
+    /// knows nothing but its name. When its content restarts before the next life looks at it, no
+    /// one can tell.
     fn is_unknown_again(&self, index: usize) -> bool {
         let identity = &self.identities[index];
         let is_over = identity.candidates.iter().all(|&story| self.stories[story].ended);
         identity.is_loose || (identity.next == Next::From(0) && is_over)
     }
 
-    /// The story that a line of raw or text names itself, with its first two words. A piece at the end of a story may be too short:
-    /// then it is of one that may end so, if there is one.
+    /// The story that a line of raw or text names itself, with its first two words. A piece at the
+    /// end of a story may be too short: then it is of one that may end so, if there is one.
     fn writer_of(&self, world: &World, record: &Record) -> Result<Vec<u8>, String> {
         let mut words = record.line.split(|&byte| byte == b' ');
         if let (Some(writer), Some(generation)) = (words.next(), words.next()) {
@@ -268,17 +282,25 @@ impl Model {
                 return Ok(told);
             }
         }
-        let came = |story: &Story| story.identity.map_or(story.hole, |index| self.identities[index].end);
+        let came =
+            |story: &Story| story.identity.map_or(story.hole, |index| self.identities[index].end);
         let is_its_end = |story: &&Story| {
             let complete = story.complete_len() as usize;
             complete < story.bytes.len() && story.bytes[complete..] == record.line
         };
         let ends: Vec<&Story> = self.stories.iter().filter(is_its_end).collect();
         let is_due = |story: &Story| came(story) == story.complete_len();
-        let is_called = |story: &Story| record.path.as_ref().is_none_or(|path| world.may_be_called(story.inode, path));
+        let is_called = |story: &Story| {
+            record.path.as_ref().is_none_or(|path| world.may_be_called(story.inode, path))
+        };
         let may_end = |story: &Story| self.partial_after.is_some() || self.is_over(world, story);
         let is_right = |story: &&&Story| is_due(story) && is_called(story) && may_end(story);
-        let story = ends.iter().find(is_right).or_else(|| ends.iter().find(|story| is_due(story))).or(ends.first()).copied();
+        let story = ends
+            .iter()
+            .find(is_right)
+            .or_else(|| ends.iter().find(|story| is_due(story)))
+            .or(ends.first())
+            .copied();
         // The writer of a deleted file may have gone on since the last of it was read.
         let is_cut_off = |story: &&Story| {
             let rest = &story.bytes[(came(story) as usize).min(story.bytes.len())..];
@@ -286,12 +308,17 @@ impl Model {
         };
         let story = story.or_else(|| self.stories.iter().find(is_cut_off));
         let told = story.map(|story| opening(story.writer, story.generation).into_bytes());
-        told.ok_or_else(|| format!("a torn or invented line: {:?}", record.line.escape_ascii().to_string()))
+        told.ok_or_else(|| {
+            format!("a torn or invented line: {:?}", record.line.escape_ascii().to_string())
+        })
     }
 
-    /// Where a record of raw or text lies, which do not tell: where the chain goes on, or where it was before a crash.
+    /// Where a record of raw or text lies, which do not tell: where the chain goes on, or where it
+    /// was before a crash.
     fn offset_of(&self, identity: &Identity, record: &Record) -> u64 {
-        let Some(story) = identity.candidates.first().map(|&story| &self.stories[story]) else { return identity.end };
+        let Some(story) = identity.candidates.first().map(|&story| &self.stories[story]) else {
+            return identity.end;
+        };
         let is_there = |&offset: &u64| {
             let start = usize::try_from(offset).expect("files here are small");
             story.bytes.get(start..start + record.line.len()) == Some(record.line.as_slice())
@@ -299,19 +326,29 @@ impl Model {
         match identity.next {
             Next::At(offset) => offset.max(story.hole),
             Next::From(first) => {
-                let before = identity.records.iter().map(|record| record.offset).filter(|&offset| offset >= first);
+                let before = identity
+                    .records
+                    .iter()
+                    .map(|record| record.offset)
+                    .filter(|&offset| offset >= first);
                 before.filter(is_there).min().unwrap_or(identity.end.max(story.hole))
             }
         }
     }
 
-    fn identity_of(&mut self, world: &World, told: &[u8], record: &Record) -> Result<usize, String> {
+    fn identity_of(
+        &mut self,
+        world: &World,
+        told: &[u8],
+        record: &Record,
+    ) -> Result<usize, String> {
         if let Some(&index) = self.by_told.get(told) {
             return Ok(index);
         }
         let candidates = match record.inode {
             Some(number) => {
-                let is_on = |story: &StoryKey| world.inodes[self.stories[*story].inode].number == number;
+                let is_on =
+                    |story: &StoryKey| world.inodes[self.stories[*story].inode].number == number;
                 (0..self.stories.len()).filter(is_on).collect()
             }
             None => self.writers.get(told).copied().into_iter().collect(),
@@ -338,14 +375,19 @@ impl Model {
         let hole = self.stories[story].hole;
         let is_at = |next: u64| record.offset == next || (next < hole && record.offset == hole);
         let follows = match identity.next {
-            Next::At(_) | Next::From(0) if identity.records.is_empty() => self.stories[story].may_begin_at(record.offset),
+            Next::At(_) | Next::From(0) if identity.records.is_empty() => {
+                self.stories[story].may_begin_at(record.offset)
+            }
             Next::At(next) => is_at(next),
             Next::From(first) => {
-                let is_start = |before: &Delivered| before.offset >= first && before.offset == record.offset;
+                let is_start =
+                    |before: &Delivered| before.offset >= first && before.offset == record.offset;
                 is_at(identity.end) || identity.records.iter().any(is_start)
             }
         };
-        let is_free = |index: usize| self.identities[index].is_loose || std::ptr::eq(&self.identities[index], identity);
+        let is_free = |index: usize| {
+            self.identities[index].is_loose || std::ptr::eq(&self.identities[index], identity)
+        };
         let free = self.stories[story].identity.is_none_or(is_free);
         let (start, end) = (record.offset as usize, record.end() as usize);
         let text_end = start + record.line.len();
@@ -358,12 +400,18 @@ impl Model {
     }
 
     fn candidates(&self, identity: &Identity, record: &Record) -> Vec<StoryKey> {
-        identity.candidates.iter().copied().filter(|&story| self.fits(identity, story, record)).collect()
+        identity
+            .candidates
+            .iter()
+            .copied()
+            .filter(|&story| self.fits(identity, story, record))
+            .collect()
     }
 
     fn why_not(&self, identity: &Identity, record: &Record) -> String {
         let mut why = format!(
-            "a record that nobody wrote there: {} at {} (the chain ends at {}, next is {:?}), {:?}{}",
+            "a record that nobody wrote there: {} at {} (the chain ends at {}, next is {:?}), \
+            {:?}{}",
             identity.told.escape_ascii(),
             record.offset,
             identity.end,
@@ -376,24 +424,43 @@ impl Model {
             let at = (record.offset as usize).min(story.bytes.len());
             let there = &story.bytes[at..(at + 60).min(story.bytes.len())];
             let taken = story.identity.map_or("", |_| ", which has another identity");
-            why +=
-                &format!("\n    w{} g{} has {:?} there{taken}", story.writer, story.generation, there.escape_ascii().to_string());
+            why += &format!(
+                "\n    w{} g{} has {:?} there{taken}",
+                story.writer,
+                story.generation,
+                there.escape_ascii().to_string()
+            );
         }
         why
     }
 
-    fn check_shape(&self, world: &World, candidates: &[StoryKey], record: &Record) -> Result<(), String> {
+    fn check_shape(
+        &self,
+        world: &World,
+        candidates: &[StoryKey],
+        record: &Record,
+    ) -> Result<(), String> {
         let len = record.line.len();
         if record.line.contains(&b'\n') || len > self.line_bytes_max {
-            return Err(format!("a record of {len} bytes that is more than one line, or longer than the limit"));
+            return Err(format!(
+                "a record of {len} bytes that is more than one line, or longer than the limit"
+            ));
         }
         let may_be_piece = self.partial_after.is_some() || len == self.line_bytes_max;
         let is_over = |&story: &StoryKey| self.is_over(world, &self.stories[story]);
         if !record.eol && (len == 0 || !(may_be_piece || candidates.iter().any(is_over))) {
-            return Err(format!("a piece without reason at {}: {:?}", record.offset, record.line.escape_ascii().to_string()));
+            return Err(format!(
+                "a piece without reason at {}: {:?}",
+                record.offset,
+                record.line.escape_ascii().to_string()
+            ));
         }
         if !record.eol && candidates.iter().all(|&story| self.is_early(world, story, record)) {
-            return Err(format!("a piece before its time at {}: {:?}", record.offset, record.line.escape_ascii().to_string()));
+            return Err(format!(
+                "a piece before its time at {}: {:?}",
+                record.offset,
+                record.line.escape_ascii().to_string()
+            ));
         }
         Ok(())
     }
@@ -403,24 +470,36 @@ impl Model {
     }
 
     /// What never was below a PATH is nobody's business.
-    fn check_place(&self, world: &World, candidates: &[StoryKey], record: &Record) -> Result<(), String> {
+    fn check_place(
+        &self,
+        world: &World,
+        candidates: &[StoryKey],
+        record: &Record,
+    ) -> Result<(), String> {
         let was_inside = |&story: &StoryKey| {
             let paths = &world.inodes[self.stories[story].inode].paths;
             paths.iter().any(|path| self.is_inside(path))
         };
         if !candidates.iter().any(was_inside) {
-            return Err(format!("a line from outside of the PATHs: {:?}", record.line.escape_ascii().to_string()));
+            return Err(format!(
+                "a line from outside of the PATHs: {:?}",
+                record.line.escape_ascii().to_string()
+            ));
         }
         Ok(())
     }
 
-    /// A piece comes once the line has not grown for as long as is set, unless its story is over or it is as long as a line may be.
+    /// A piece comes once the line has not grown for as long as is set, unless its story is over or
+    /// it is as long as a line may be.
     fn is_early(&self, world: &World, story: StoryKey, record: &Record) -> bool {
         let Some(after) = self.partial_after else { return false };
         if record.line.len() == self.line_bytes_max || self.is_over(world, &self.stories[story]) {
             return false;
         }
-        let grown = world.inodes[self.stories[story].inode].growth.iter().find(|&&(_, len)| len >= record.end());
+        let grown = world.inodes[self.stories[story].inode]
+            .growth
+            .iter()
+            .find(|&&(_, len)| len >= record.end());
         // A turn's time is that of its beginning.
         grown.is_some_and(|&(at, _)| world.time + TURN < at + after)
     }
@@ -432,7 +511,10 @@ impl Model {
             // What was let go and what left for a place that is not followed is over as well.
             return story.ended || !world.inodes[story.inode].cover.is_accepted;
         }
-        story.ended || !paths.iter().any(|path| is_below(path, &self.roots) && world.find(path) == Ok(story.inode))
+        story.ended
+            || !paths
+                .iter()
+                .any(|path| is_below(path, &self.roots) && world.find(path) == Ok(story.inode))
     }
 
     /// Once only one story is left, it belongs to this identity alone.
@@ -456,7 +538,10 @@ impl Model {
                     continue;
                 }
                 if identity.candidates.is_empty() && before > 0 {
-                    return Err(format!("delivered twice: as {} and as {told}", identity.told.escape_ascii()));
+                    return Err(format!(
+                        "delivered twice: as {} and as {told}",
+                        identity.told.escape_ascii()
+                    ));
                 }
                 if identity.candidates.len() == 1 && before > 1 {
                     todo.push(other);
@@ -480,7 +565,8 @@ impl Model {
 
     /// The same, with what may be of this story or another: pieces too short to tell.
     fn delivered_perhaps(&self, story: StoryKey) -> u64 {
-        let unclear = self.identities.iter().filter(|identity| identity.candidates.contains(&story));
+        let unclear =
+            self.identities.iter().filter(|identity| identity.candidates.contains(&story));
         unclear.map(|identity| identity.end).max().unwrap_or(0)
     }
 
@@ -494,11 +580,14 @@ impl Model {
         let Story { writer, generation, bytes, hole, .. } = &self.stories[story];
         let perhaps = self.delivered_perhaps(story);
         let is_new = perhaps == 0 || self.is_unknown(story);
-        let delivered = if is_new { perhaps.max(self.owed_from(story)) } else { perhaps }.max(*hole);
+        let delivered =
+            if is_new { perhaps.max(self.owed_from(story)) } else { perhaps }.max(*hole);
         let complete = self.stories[story].complete_len();
         let pieces = self.partial_after.is_some();
         let wanted = if pieces { bytes.len() as u64 } else { complete };
-        let told = |what: &str| Some(format!("w{writer} g{generation}: {what}: {delivered} of {wanted} bytes came out"));
+        let told = |what: &str| {
+            Some(format!("w{writer} g{generation}: {what}: {delivered} of {wanted} bytes came out"))
+        };
         if delivered < wanted {
             return told("lines that can be read are missing");
         }
@@ -509,18 +598,21 @@ impl Model {
         None
     }
 
-    /// Nothing came out since a crash, before which nothing of the story could be stored. To the engine it is new: it begins where the
-    /// settings say.
+    /// Nothing came out since a crash, before which nothing of the story could be stored. To the
+    /// engine it is new: it begins where the settings say.
     fn is_unknown(&self, story: StoryKey) -> bool {
-        let mut identities = self.identities.iter().filter(|identity| identity.candidates.contains(&story));
+        let mut identities =
+            self.identities.iter().filter(|identity| identity.candidates.contains(&story));
         identities.all(|identity| identity.is_loose)
     }
 
     /// Whole lines of a story that did not come out, whether they can be read or not.
     pub(crate) fn undelivered(&self, story: StoryKey) -> Option<String> {
         let Story { writer, generation, hole, .. } = &self.stories[story];
-        let (delivered, complete) = (self.delivered_perhaps(story).max(*hole), self.stories[story].complete_len());
-        (delivered < complete).then(|| format!("w{writer} g{generation}: {delivered} of {complete} bytes came out"))
+        let (delivered, complete) =
+            (self.delivered_perhaps(story).max(*hole), self.stories[story].complete_len());
+        (delivered < complete)
+            .then(|| format!("w{writer} g{generation}: {delivered} of {complete} bytes came out"))
     }
 
     /// The path that the last record of a story told.
@@ -531,7 +623,8 @@ impl Model {
         Some(&self.identities[self.stories[story].identity?].path_last)
     }
 
-    /// Something keeps the engine from reading older generations first: a fault, a mode, a file that left the tree.
+    /// Something keeps the engine from reading older generations first: a fault, a mode, a file
+    /// that left the tree.
     pub(crate) fn disturb(&mut self) {
         self.disturbances += 1;
     }
@@ -543,8 +636,8 @@ impl Model {
         self.rotations_open.push(younger);
     }
 
-    /// The younger file of a rotation gets a further name. If its first look is still to come, it may be known by that one alone, which says
-    /// nothing of what came before it: only renames do.
+    /// The younger file of a rotation gets a further name. If its first look is still to come, it
+    /// may be known by that one alone, which says nothing of what came before it: only renames do.
     pub(crate) fn linked(&mut self, younger: StoryKey) {
         let came_out = self.came_out(younger);
         if let Some(rotation) = self.stories[younger].follows.as_mut().filter(|_| !came_out) {
@@ -552,7 +645,8 @@ impl Model {
         }
     }
 
-    /// A rotation stays clear if its events were not lost, and nothing disturbs until the older file is read.
+    /// A rotation stays clear if its events were not lost, and nothing disturbs until the older
+    /// file is read.
     pub(crate) fn turn_ended(&mut self, turn: u64, overflows: u64) {
         let mut open = std::mem::take(&mut self.rotations_open);
         open.retain(|&story| {
@@ -570,24 +664,38 @@ impl Model {
     /// A file and an offset name one record.
     pub(crate) fn check_identities(&self) -> Result<(), String> {
         match &self.named_twice {
-            Some(told) => Err(format!("two stories have the same identity, {}", told.escape_ascii())),
+            Some(told) => {
+                Err(format!("two stories have the same identity, {}", told.escape_ascii()))
+            }
             None => Ok(()),
         }
     }
 
     /// Older generations come before younger ones.
     pub(crate) fn check_order(&mut self) -> Result<(), String> {
-        for (younger, rotation) in self.stories.iter().filter_map(|story| Some((story, story.follows.as_ref()?))) {
-            let (Some(young), Some(old)) = (younger.identity, self.stories[rotation.older].identity) else { continue };
+        for (younger, rotation) in
+            self.stories.iter().filter_map(|story| Some((story, story.follows.as_ref()?)))
+        {
+            let (Some(young), Some(old)) =
+                (younger.identity, self.stories[rotation.older].identity)
+            else {
+                continue;
+            };
             if !rotation.clear {
                 continue;
             }
             self.rotations_checked += 1;
-            let first = self.identities[young].records.first().map_or(u64::MAX, |record| record.place);
-            let is_late = |record: &&Delivered| !record.repeated && record.offset < rotation.older_len && record.place > first;
-            if let Some(Delivered { offset, .. }) = self.identities[old].records.iter().find(is_late) {
+            let first =
+                self.identities[young].records.first().map_or(u64::MAX, |record| record.place);
+            let is_late = |record: &&Delivered| {
+                !record.repeated && record.offset < rotation.older_len && record.place > first
+            };
+            if let Some(Delivered { offset, .. }) =
+                self.identities[old].records.iter().find(is_late)
+            {
                 return Err(format!(
-                    "w{} g{}: the line at {offset}, there before the rotation, came after the first line of g{}",
+                    "w{} g{}: the line at {offset}, there before the rotation, came after the \
+                    first line of g{}",
                     younger.writer, self.stories[rotation.older].generation, younger.generation
                 ));
             }
@@ -608,9 +716,11 @@ pub(crate) struct Survivors {
     pub(crate) kept: u64,
     /// Records whose offsets are committed: they do not come again.
     pub(crate) covered: u64,
-    /// The journal knows the output: what came after so many records is in it, and does not come again either.
+    /// The journal knows the output: what came after so many records is in it, and does not come
+    /// again either.
     pub(crate) known_from: Option<u64>,
-    /// The store failed in the last life: what had not been committed since may come again under another name.
+    /// The store failed in the last life: what had not been committed since may come again under
+    /// another name.
     pub(crate) unnamed: bool,
 }
 
@@ -632,8 +742,10 @@ impl Model {
             if let Some(last) = since_crash.iter().rev().find(|record| record.place <= covered) {
                 identity.committed = last.end;
             }
-            // Commits count all records that came out, also those of lives that could store nothing: only what came in this one tells.
-            identity.is_stored |= since_crash.first().is_some_and(|first| !unnamed || first.place <= covered);
+            // Commits count all records that came out, also those of lives that could store
+            // nothing: only what came in this one tells.
+            identity.is_stored |=
+                since_crash.first().is_some_and(|first| !unnamed || first.place <= covered);
             identity.records.retain(|record| record.place <= kept);
             identity.before_crash = identity.records.len();
             identity.end = identity.records.iter().map(|record| record.end).max().unwrap_or(0);
@@ -647,7 +759,8 @@ impl Model {
         }
     }
 
-    /// Whether one of these records is of a story that still goes on: its offset should be committed.
+    /// Whether one of these records is of a story that still goes on: its offset should be
+    /// committed.
     pub(crate) fn has_uncovered(&self, world: &World, records: RangeInclusive<u64>) -> bool {
         let goes_on = |&story: &StoryKey| {
             let Story { inode, ended, .. } = self.stories[story];
@@ -671,12 +784,15 @@ impl Model {
             }
             identity.records.retain(|record| record.place <= kept);
             identity.end = identity.records.iter().map(|record| record.end).max().unwrap_or(0);
-            let since_crash = identity.records.get(identity.before_crash..).and_then(<[Delivered]>::last);
-            identity.next = since_crash.map_or(Next::From(identity.committed), |last| Next::At(last.end));
+            let since_crash =
+                identity.records.get(identity.before_crash..).and_then(<[Delivered]>::last);
+            identity.next =
+                since_crash.map_or(Next::From(identity.committed), |last| Next::At(last.end));
         }
     }
 
-    /// Nobody saw this identity, or nothing could be stored of it: it may come to stand for anything.
+    /// Nobody saw this identity, or nothing could be stored of it: it may come to stand for
+    /// anything.
     fn forget(&mut self, index: usize) {
         let identity = &mut self.identities[index];
         identity.candidates.clear();
@@ -689,8 +805,8 @@ impl Model {
     }
 }
 
-/// How the lines of a story begin. Neighbouring generations differ in the first byte, so that a tailer can tell a piece of one from
-/// the other.
+/// How the lines of a story begin. Neighbouring generations differ in the first byte, so that a
+/// tailer can tell a piece of one from the other.
 pub(crate) fn opening(writer: usize, generation: usize) -> String {
     let letter = char::from(b'A' + (generation % 26) as u8);
     format!("{letter}{writer} g{generation}")

@@ -1,7 +1,8 @@
 //! Planted faults: ways in which a tailer can be wrong, made by lying to a right one.
 //!
-//! In: a [`Mutant`]. Out: a [`FileSystem`], a [`Sink`], a [`Disk`] and a loaded [`StoredOffsets`] (a committer and a loop, for what gets lost
-//! there) under which the engine behaves like the mutant.
+//! In: a [`Mutant`]. Out: a [`FileSystem`], a [`Sink`], a [`Disk`] and a loaded [`StoredOffsets`]
+//! (a committer and a loop, for what gets lost there) under which the engine behaves like the
+//! mutant.
 //! Always holds: [`Mutant::None`] changes nothing.
 
 use std::cell::RefCell;
@@ -16,22 +17,27 @@ use manytail::planted::Fault;
 use manytail::sink::{FilePoint, Sent, Sink, SinkError, SinkState};
 use manytail::sys::inotify::{EVENT_BYTES_MAX, Events, encode, mask};
 use manytail::sys::{Disk, Place};
-use manytail::sys::{FileKind, FileSystem, Guard, KnownLife, Links, OpenInode, RefusedLink, Stat, WatchId};
+use manytail::sys::{
+    FileKind, FileSystem, Guard, KnownLife, Links, OpenInode, RefusedLink, Stat, WatchId,
+};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mutant {
     None,
     /// The loop forgets an edge now and then: what is queued waits until the next event.
     WakeUpLost,
-    /// One buffer of events is taken and the rest left in the kernel's queue, as if it had been emptied.
+    /// One buffer of events is taken and the rest left in the kernel's queue, as if it had been
+    /// emptied.
     QueueHalfRead,
     /// `IN_Q_OVERFLOW` is ignored.
     OverflowIgnored,
     /// The offset moves past an unfinished last line, as if it had ended.
     OffsetPastUnfinished,
-    /// The generation of an inode is not looked at: a new file on an old number is taken for the old one.
+    /// The generation of an inode is not looked at: a new file on an old number is taken for the
+    /// old one.
     GenerationIgnored,
-    /// Offsets are stored as soon as the output took their records, whether it acknowledged them or not.
+    /// Offsets are stored as soon as the output took their records, whether it acknowledged them or
+    /// not.
     SavedBeforeAcknowledged,
     /// Names in the state directory are not made durable.
     DirectoryNotSynced,
@@ -55,7 +61,8 @@ pub(crate) enum Mutant {
     RemoteTakenForLocal,
     /// A link in the tree is followed, though links are not to be.
     LinkFollowed,
-    /// A directory in the tree that was exchanged for a link is looked through: only the last part of a path is checked.
+    /// A directory in the tree that was exchanged for a link is looked through: only the last part
+    /// of a path is checked.
     LinkAboveFollowed,
     /// See [`Fault`].
     NeverWaits,
@@ -80,7 +87,8 @@ pub(crate) type Generations = Rc<RefCell<HashMap<u64, u32>>>;
 pub(crate) struct Mutated<F> {
     inner: F,
     mutant: Mutant,
-    /// For [`Mutant::InodeStateKept`]: the generation that each inode has and the one it is said to have.
+    /// For [`Mutant::InodeStateKept`]: the generation that each inode has and the one it is said to
+    /// have.
     said: HashMap<u64, (u32, u32)>,
     earlier: Generations,
 }
@@ -126,7 +134,12 @@ impl<F: FileSystem> FileSystem for Mutated<F> {
         Ok(self.seen(found))
     }
 
-    fn stat_known(&mut self, path: &[u8], links: Links, life: &mut dyn FnMut(u64, u64) -> Option<KnownLife>) -> io::Result<Stat> {
+    fn stat_known(
+        &mut self,
+        path: &[u8],
+        links: Links,
+        life: &mut dyn FnMut(u64, u64) -> Option<KnownLife>,
+    ) -> io::Result<Stat> {
         let found = self.inner.stat_known(path, self.links(links), life)?;
         Ok(self.seen(found))
     }
@@ -175,7 +188,11 @@ impl<F: FileSystem> FileSystem for Mutated<F> {
         self.inner.list(path, self.links(links))
     }
 
-    fn next_entry(&mut self, listing: &mut F::Listing, name: &mut Vec<u8>) -> io::Result<Option<FileKind>> {
+    fn next_entry(
+        &mut self,
+        listing: &mut F::Listing,
+        name: &mut Vec<u8>,
+    ) -> io::Result<Option<FileKind>> {
         self.inner.next_entry(listing, name)
     }
 
@@ -208,7 +225,9 @@ impl<F: FileSystem> FileSystem for Mutated<F> {
             Mutant::OverflowIgnored => {
                 let given = self.inner.read_events(buffer)?;
                 let mut kept = Vec::new();
-                for event in Events::new(&buffer[..given]).filter(|event| event.mask & mask::Q_OVERFLOW == 0) {
+                for event in
+                    Events::new(&buffer[..given]).filter(|event| event.mask & mask::Q_OVERFLOW == 0)
+                {
                     encode(&event, &mut kept);
                 }
                 buffer[..kept.len()].copy_from_slice(&kept);
@@ -385,7 +404,8 @@ impl Mutant {
         })
     }
 
-    /// Changes what was read from the journal. `sizes`: how large the files of the tree are, by inode and generation.
+    /// Changes what was read from the journal. `sizes`: how large the files of the tree are, by
+    /// inode and generation.
     pub(crate) fn edit(self, state: &mut StoredOffsets, sizes: &HashMap<(u64, u32), u64>) {
         if !matches!(self, Mutant::MarkForgotten | Mutant::SizeTrusted | Mutant::ResentFromMiddle) {
             return;

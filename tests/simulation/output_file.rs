@@ -1,8 +1,10 @@
 //! A regular file as the output (`file:PATH`): a page cache, a disk, and log rotation of its own.
 //!
-//! In: what the engine sends. Out: records, handed to the model as soon as they are whole; after a crash, what is left of them.
-//! Always holds: as `src/sink/file.rs` promises, a write takes whole records while the process lives; only a kill tears one. The
-//! file's name is durable at once: that is the business of whoever makes and rotates it.
+//! In: what the engine sends. Out: records, handed to the model as soon as they are whole; after a
+//! crash, what is left of them.
+//! Always holds: as `src/sink/file.rs` promises, a write takes whole records while the process
+//! lives; only a kill tears one. The file's name is durable at once: that is the business of
+//! whoever makes and rotates it.
 
 use std::time::Duration;
 
@@ -40,7 +42,8 @@ struct Segment {
     parsed: usize,
     /// Records in the segments before.
     records_before: u64,
-    /// Records that the journal will not know when it gets to know the file: they came before it did.
+    /// Records that the journal will not know when it gets to know the file: they came before it
+    /// did.
     unknown: u64,
     /// The last commit that the file was stamped with.
     stamp: Option<Stamp>,
@@ -117,8 +120,11 @@ impl OutputFile {
     }
 
     fn create(&mut self, records_before: u64) {
-        let id =
-            FileId { device: DEVICE, inode: NUMBER_FIRST + self.segments.len() as u64, generation: self.segments.len() as u32 + 1 };
+        let id = FileId {
+            device: DEVICE,
+            inode: NUMBER_FIRST + self.segments.len() as u64,
+            generation: self.segments.len() as u32 + 1,
+        };
         self.segments.push(Segment {
             file: CachedFile::default(),
             id,
@@ -185,9 +191,16 @@ impl OutputFile {
         segment.file.cut(usize::try_from(len).expect("files here are small"));
     }
 
-    /// Takes whole records, or nothing; a kill in the middle of the write (`is_last`) takes what it takes.
-    pub(crate) fn send(&mut self, bytes: &[u8], time: Duration, is_last: bool) -> Result<Sent, String> {
-        // As in the engine's own sink, a deadline that has come does not come again; a life may inherit one with nothing to offer.
+    /// Takes whole records, or nothing; a kill in the middle of the write (`is_last`) takes what it
+    /// takes.
+    pub(crate) fn send(
+        &mut self,
+        bytes: &[u8],
+        time: Duration,
+        is_last: bool,
+    ) -> Result<Sent, String> {
+        // As in the engine's own sink, a deadline that has come does not come again; a life may
+        // inherit one with nothing to offer.
         self.blocked_until = self.blocked_until.filter(|&until| time < until);
         if bytes.is_empty() {
             return Ok(Sent::Accepted(0));
@@ -227,7 +240,8 @@ impl OutputFile {
     /// Takes the last bytes out again; how many records are left.
     pub(crate) fn withdraw(&mut self, bytes: u64) -> u64 {
         let segment = &mut self.segments[self.open];
-        let len = segment.file.bytes().len() - usize::try_from(bytes).expect("files here are small");
+        let len =
+            segment.file.bytes().len() - usize::try_from(bytes).expect("files here are small");
         segment.file.cut(len);
         segment.parsed = len;
         segment.records_upto(len)
@@ -282,7 +296,8 @@ impl OutputFile {
 
     // ---- crashes ----
 
-    /// Only what the disk has is left, and some of what it was about to get. Says why, if it should have had more.
+    /// Only what the disk has is left, and some of what it was about to get. Says why, if it should
+    /// have had more.
     pub(crate) fn power_crash(&mut self) -> Result<(), String> {
         for (index, segment) in self.segments.iter_mut().enumerate() {
             if index != self.open && !segment.file.is_durable() {
@@ -300,18 +315,27 @@ impl OutputFile {
         Some(Before { segment: self.open, bytes, is_whole: true })
     }
 
-    /// What is left of `before` in the file that was open, and the records in all files. `None`: there is something else.
+    /// What is left of `before` in the file that was open, and the records in all files. `None`:
+    /// there is something else.
     pub(crate) fn compare(&mut self, segment: usize, before: &[u8]) -> Option<u64> {
         let segment = &mut self.segments[segment];
-        let is_part = before.starts_with(segment.file.bytes()) && segment.whole_len() == segment.file.bytes().len();
+        let is_part = before.starts_with(segment.file.bytes())
+            && segment.whole_len() == segment.file.bytes().len();
         segment.parsed = segment.file.bytes().len();
         is_part.then(|| segment.records_upto(segment.parsed))
     }
 
-    /// A file that is not written to any more, because its name went while nobody looked: whatever is torn in it stays so.
+    /// A file that is not written to any more, because its name went while nobody looked: whatever
+    /// is torn in it stays so.
     pub(crate) fn leave_behind(&mut self, segment: usize, before: &[u8]) -> u64 {
         let segment = &mut self.segments[segment];
-        let same = segment.file.bytes().iter().zip(before).take_while(|(left, right)| left == right).count();
+        let same = segment
+            .file
+            .bytes()
+            .iter()
+            .zip(before)
+            .take_while(|(left, right)| left == right)
+            .count();
         let whole = memchr::memrchr(b'\n', &before[..same]).map_or(0, |newline| newline + 1);
         segment.parsed = whole;
         segment.file.sync();

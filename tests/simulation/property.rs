@@ -1,8 +1,8 @@
 //! The properties by name, and which one a failure is about.
 //!
 //! In: the sentence of a failure. Out: the [`Property`] that it says is broken.
-//! Always holds: a sentence is of the first property one of whose phrases it has; one that has none is of no property, so that no
-//! mutant counts as caught by it.
+//! Always holds: a sentence is of the first property one of whose phrases it has; one that has none
+//! is of no property, so that no mutant counts as caught by it.
 
 /// What has to hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,8 +47,8 @@ pub(crate) enum Property {
     Panicked,
 }
 
-/// Phrases of failures. The engine's own words come first: they may have any of the others in them. A broken invariant is one, whether
-/// the loop asked for it or the engine.
+/// Phrases of failures. The engine's own words come first: they may have any of the others in them.
+/// A broken invariant is one, whether the loop asked for it or the engine.
 const PHRASES: &[(&str, Property)] = &[
     ("invariant:", Property::Remembered),
     ("panic:", Property::Panicked),
@@ -109,11 +109,16 @@ mod tests {
     #[test]
     fn every_phrase_is_in_the_sources() {
         let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
-        let files = std::fs::read_dir(folder.join("tests/simulation")).unwrap().map(|entry| entry.unwrap().path());
-        let files = files.filter(|path| path.extension().is_some_and(|extension| extension == "rs"));
+        let files = std::fs::read_dir(folder.join("tests/simulation"))
+            .unwrap()
+            .map(|entry| entry.unwrap().path());
+        let files =
+            files.filter(|path| path.extension().is_some_and(|extension| extension == "rs"));
         let files = files.filter(|path| path.file_name().is_some_and(|name| name != "property.rs"));
-        let text: String =
-            files.chain([folder.join("src/engine/invariants.rs")]).map(|path| std::fs::read_to_string(path).unwrap()).collect();
+        let text: String = files
+            .chain([folder.join("src/engine/invariants.rs")])
+            .map(|path| std::fs::read_to_string(path).unwrap())
+            .collect();
         for (phrase, property) in PHRASES {
             assert!(text.contains(phrase), "no failure says {phrase:?} any more ({property:?})");
         }

@@ -1,8 +1,9 @@
 //! The kernel's half of inotify: watches by inode, and one small queue of events.
 //!
-//! In: what happened to which directory. Out: bytes in the kernel's layout, and edges for an edge-triggered poll.
-//! Always holds, as in fs/notify: an event equal to the queue's last one merges into it (cookies are not compared); at the limit
-//! one overflow event is queued and everything else is dropped until something was read; numbers of watches only grow.
+//! In: what happened to which directory. Out: bytes in the kernel's layout, and edges for an
+//! edge-triggered poll. Always holds, as in fs/notify: an event equal to the queue's last one
+//! merges into it (cookies are not compared); at the limit one overflow event is queued and
+//! everything else is dropped until something was read; numbers of watches only grow.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -60,7 +61,12 @@ impl Queue {
                 self.overflow_queued = true;
                 self.overflows += 1;
                 self.edge = true;
-                self.events.push_back(Event { watch: -1, mask: mask::Q_OVERFLOW, cookie: 0, name: Vec::new() });
+                self.events.push_back(Event {
+                    watch: -1,
+                    mask: mask::Q_OVERFLOW,
+                    cookie: 0,
+                    name: Vec::new(),
+                });
             }
             return;
         }
@@ -79,7 +85,12 @@ impl Queue {
         let mut bytes = Vec::new();
         while let Some(event) = self.events.front() {
             let before = bytes.len();
-            let raw = RawEvent { watch: WatchId(event.watch), mask: event.mask, cookie: event.cookie, name: &event.name };
+            let raw = RawEvent {
+                watch: WatchId(event.watch),
+                mask: event.mask,
+                cookie: event.cookie,
+                name: &event.name,
+            };
             encode(&raw, &mut bytes);
             if bytes.len() > buffer.len() {
                 if before == 0 {
@@ -97,7 +108,8 @@ impl Queue {
         Ok(bytes.len())
     }
 
-    /// What an edge-triggered poll says: true once for whatever was queued since it was asked last, unless that was read meanwhile.
+    /// What an edge-triggered poll says: true once for whatever was queued since it was asked last,
+    /// unless that was read meanwhile.
     pub(crate) fn take_edge(&mut self) -> bool {
         std::mem::take(&mut self.edge) && !self.events.is_empty()
     }

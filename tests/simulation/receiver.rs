@@ -1,9 +1,11 @@
-//! The other end of the output: takes a few bytes, or none for a while, goes away and comes back, acknowledges late.
+//! The other end of the output: takes a few bytes, or none for a while, goes away and comes back,
+//! acknowledges late.
 //!
-//! In: what the engine sends. Out: one logical stream of records, handed to the model as soon as they are whole.
-//! Always holds: what was taken is never taken back; after a loss the engine has to offer, byte for byte, what it offered before,
-//! from the start of the record that holds the first unacknowledged byte. Only when the sender crashes, what it was not told to be
-//! acknowledged may be lost.
+//! In: what the engine sends. Out: one logical stream of records, handed to the model as soon as
+//! they are whole.
+//! Always holds: what was taken is never taken back; after a loss the engine has to offer, byte for
+//! byte, what it offered before, from the start of the record that holds the first unacknowledged
+//! byte. Only when the sender crashes, what it was not told to be acknowledged may be lost.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -36,16 +38,30 @@ impl OutputSettings {
         OutputSettings {
             partial: *random.pick(&[0, 0, 2, 10]),
             blocked: *random.pick(&[0, 0, 0, 20, 4]),
-            blocked_for: *random.pick(&[Duration::from_micros(10), Duration::from_millis(50), Duration::from_secs(20)]),
+            blocked_for: *random.pick(&[
+                Duration::from_micros(10),
+                Duration::from_millis(50),
+                Duration::from_secs(20),
+            ]),
             edges: random.one_in(2),
             restarted: *random.pick(&[0, 0, 0, 30, 6]),
-            acknowledged_after: *random.pick(&[Duration::ZERO, Duration::ZERO, Duration::from_millis(3), Duration::from_secs(5)]),
+            acknowledged_after: *random.pick(&[
+                Duration::ZERO,
+                Duration::ZERO,
+                Duration::from_millis(3),
+                Duration::from_secs(5),
+            ]),
         }
     }
 
-    /// So much may wait for it, but not so little that each record waits for seconds until the one before is acknowledged.
+    /// So much may wait for it, but not so little that each record waits for seconds until the one
+    /// before is acknowledged.
     pub(crate) fn room(&self, bytes: usize) -> usize {
-        if self.acknowledged_after < Duration::from_millis(100) { bytes } else { bytes.max(100_000) }
+        if self.acknowledged_after < Duration::from_millis(100) {
+            bytes
+        } else {
+            bytes.max(100_000)
+        }
     }
 
     /// An output that takes everything at once.
@@ -61,8 +77,9 @@ impl OutputSettings {
     }
 }
 
-/// Times that a receiver goes away before it acknowledged anything; then it stays until it did. One that never does can be served
-/// by nobody, and an acknowledgement that takes seconds never comes if it goes away every few microseconds.
+/// Times that a receiver goes away before it acknowledged anything; then it stays until it did. One
+/// that never does can be served by nobody, and an acknowledgement that takes seconds never comes
+/// if it goes away every few microseconds.
 const RESTARTS_IN_VAIN_MAX: u32 = 10;
 
 #[derive(Debug)]
@@ -86,10 +103,11 @@ pub(crate) struct Output {
     restarts_in_vain: u32,
     /// Up to here the model has the records.
     parsed: usize,
-    /// Ends of offers that were taken whole and not told to be acknowledged yet. The engine accounts for parts of files: how far it
-    /// is inside an offer it may not know.
+    /// Ends of offers that were taken whole and not told to be acknowledged yet. The engine
+    /// accounts for parts of files: how far it is inside an offer it may not know.
     wholes: VecDeque<usize>,
-    /// Up to which of them the engine was told that all is acknowledged, and how many records that are.
+    /// Up to which of them the engine was told that all is acknowledged, and how many records that
+    /// are.
     told: usize,
     told_records: u64,
     pub(crate) restarts: u64,
@@ -147,7 +165,8 @@ impl Output {
     fn restart(&mut self) -> Sent {
         self.restarts += 1;
         self.restarts_in_vain += 1;
-        // What a receiver got of a torn record is worth nothing to it, even if that was acknowledged.
+        // What a receiver got of a torn record is worth nothing to it, even if that was
+        // acknowledged.
         let certain = self.acknowledged.min(self.record_start(self.position));
         let unacknowledged = (self.position - certain) as u64;
         self.position = self.record_start(certain);
@@ -164,7 +183,8 @@ impl Output {
             return Ok(Sent::Blocked);
         }
         self.blocked_until = None;
-        let may_restart = self.restarted_at != Some(time) && self.restarts_in_vain < RESTARTS_IN_VAIN_MAX;
+        let may_restart =
+            self.restarted_at != Some(time) && self.restarts_in_vain < RESTARTS_IN_VAIN_MAX;
         if self.misbehaves && may_restart && self.random.one_in(self.settings.restarted) {
             self.restarted_at = Some(time);
             return Ok(self.restart());
@@ -242,7 +262,8 @@ impl Output {
         {
             self.wholes.pop_front();
             if whole > self.told {
-                self.told_records += memchr::memchr_iter(b'\n', &self.stream[self.told..whole]).count() as u64;
+                self.told_records +=
+                    memchr::memchr_iter(b'\n', &self.stream[self.told..whole]).count() as u64;
                 self.told = whole;
             }
         }
@@ -254,7 +275,8 @@ impl Output {
         self.told_records
     }
 
-    /// The sender is gone. What was not acknowledged may be gone as well; a torn record is worth nothing. How many records are left.
+    /// The sender is gone. What was not acknowledged may be gone as well; a torn record is worth
+    /// nothing. How many records are left.
     pub(crate) fn crashed(&mut self) -> u64 {
         let certain = self.record_start(self.acknowledged);
         let kept = match self.random.below(3) {
@@ -345,7 +367,10 @@ impl Sink for Receiver {
 
     fn deadline(&self) -> Option<Instant> {
         let simulated = self.shared.borrow();
-        let deadline = simulated.file.as_ref().map_or_else(|| simulated.output.deadline(), OutputFile::deadline);
+        let deadline = simulated
+            .file
+            .as_ref()
+            .map_or_else(|| simulated.output.deadline(), OutputFile::deadline);
         Some(self.start + deadline?)
     }
 
@@ -370,13 +395,16 @@ impl Sink for Receiver {
         let mut simulated = self.shared.borrow_mut();
         simulated.may_crash();
         let records = simulated.model.records();
-        let (has_failed, covered) = (simulated.durability_mut().has_failed, simulated.durability_mut().covered);
+        let (has_failed, covered) =
+            (simulated.durability_mut().has_failed, simulated.durability_mut().covered);
         let Some(file) = simulated.file_mut() else { return Ok(()) };
         // Of what the journal never got to know, nothing is committed either: it comes again.
         let is_known = covered.place.is_some_and(|place| file.is_open(place.segment));
         let may_be_lost = file.is_doubtful || has_failed || !is_known;
         if !file.reopen(records) && !may_be_lost {
-            simulated.fail(|| "the output was reopened before what the old one got was durable".to_owned());
+            simulated.fail(|| {
+                "the output was reopened before what the old one got was durable".to_owned()
+            });
         }
         simulated.trace(|| "        output: reopened".to_owned());
         Ok(())

@@ -29,14 +29,24 @@ impl Record {
 }
 
 pub(crate) fn parse(format: Format, record: &[u8]) -> Result<Record, String> {
-    let plain = |path, line: &[u8]| Record { file: None, inode: None, path, offset: 0, line: line.to_vec(), eol: true };
+    let plain = |path, line: &[u8]| Record {
+        file: None,
+        inode: None,
+        path,
+        offset: 0,
+        line: line.to_vec(),
+        eol: true,
+    };
     match format {
         Format::Raw => Ok(plain(None, record)),
         Format::Text => {
-            let tab = memchr::memchr(b'\t', record).ok_or_else(|| format!("no TAB in {}", record.escape_ascii()))?;
+            let tab = memchr::memchr(b'\t', record)
+                .ok_or_else(|| format!("no TAB in {}", record.escape_ascii()))?;
             Ok(plain(Some(unescape(&record[..tab])?), &record[tab + 1..]))
         }
-        Format::Json => parse_json(record).map_err(|why| format!("{why} in {}", record.escape_ascii())),
+        Format::Json => {
+            parse_json(record).map_err(|why| format!("{why} in {}", record.escape_ascii()))
+        }
         Format::Syslog => unreachable!("simulated runs do not write it"),
     }
 }
@@ -50,8 +60,10 @@ fn unescape(text: &[u8]) -> Result<Vec<u8>, String> {
             bytes.push(first);
             continue;
         }
-        let digits =
-            after.strip_prefix(b"x").and_then(|digits| digits.get(..2)).and_then(|digits| std::str::from_utf8(digits).ok());
+        let digits = after
+            .strip_prefix(b"x")
+            .and_then(|digits| digits.get(..2))
+            .and_then(|digits| std::str::from_utf8(digits).ok());
         let byte = digits.and_then(|digits| u8::from_str_radix(digits, 16).ok());
         bytes.push(byte.ok_or_else(|| format!("no escape: {}", text.escape_ascii()))?);
         rest = &after[3..];
@@ -69,7 +81,8 @@ fn parse_json(record: &[u8]) -> Result<Record, String> {
     text(&object, "time")?;
     let file = text(&object, "file")?;
     let mut parts = file.split('-');
-    let mut hex = || parts.next().and_then(|part| u64::from_str_radix(part, 16).ok()).ok_or("no identity");
+    let mut hex =
+        || parts.next().and_then(|part| u64::from_str_radix(part, 16).ok()).ok_or("no identity");
     let (device, inode) = (hex()?, hex()?);
     if device != DEVICE {
         return Err("another device".to_owned());
@@ -92,7 +105,8 @@ fn text(object: &Map<String, Value>, key: &str) -> Result<String, String> {
     object.get(key).and_then(Value::as_str).map(str::to_owned).ok_or_else(|| format!("no {key}"))
 }
 
-/// What `exact` gives in base64, or else `readable` as UTF-8; `exact` is there only when it has to be.
+/// What `exact` gives in base64, or else `readable` as UTF-8; `exact` is there only when it has to
+/// be.
 fn bytes(object: &Map<String, Value>, readable: &str, exact: &str) -> Result<Vec<u8>, String> {
     let told = text(object, readable)?;
     if !object.contains_key(exact) {

@@ -1,7 +1,9 @@
 //! Seeds and what they come to, many at a time.
 //!
-//! In: seeds, `JOBS` of the environment. Out: the outcome of each, in order, and the marks that it passed.
-//! Always holds: a panic is an outcome; nothing that a run plants or records stays behind on its thread.
+//! In: seeds, `JOBS` of the environment. Out: the outcome of each, in order, and the marks that it
+//! passed.
+//! Always holds: a panic is an outcome; nothing that a run plants or records stays behind on its
+//! thread.
 
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -21,7 +23,9 @@ pub(crate) type Marks = BTreeSet<&'static str>;
 pub(crate) type Outcome = (u64, Result<Report, String>, Marks);
 
 pub(crate) fn number(name: &str, otherwise: u64) -> u64 {
-    std::env::var(name).map_or(otherwise, |text| text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number")))
+    std::env::var(name).map_or(otherwise, |text| {
+        text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number"))
+    })
 }
 
 /// A run whose panics are failures, too: the engine's own assertions.
@@ -30,15 +34,20 @@ pub(crate) fn outcome(seed: u64, settings: Settings, mutant: Mutant) -> Result<R
     let outcome = catch_unwind(AssertUnwindSafe(|| run(seed, settings, mutant, false)));
     plant(None);
     outcome.unwrap_or_else(|panic| {
-        let text = panic.downcast_ref::<String>().cloned().or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+        let text = panic
+            .downcast_ref::<String>()
+            .cloned()
+            .or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
         Err(format!("panic: {}", text.unwrap_or_default()))
     })
 }
 
-/// Runs seeds on `JOBS` processors, all by default; gives what each came to, in order, and tells of failures at once.
+/// Runs seeds on `JOBS` processors, all by default; gives what each came to, in order, and tells of
+/// failures at once.
 pub(crate) fn outcomes(first: u64, count: u64) -> Vec<Outcome> {
     let next = AtomicU64::new(first);
-    let threads = number("JOBS", std::thread::available_parallelism().map_or(1, |all| all.get() as u64));
+    let threads =
+        number("JOBS", std::thread::available_parallelism().map_or(1, |all| all.get() as u64));
     assert!(threads > 0, "JOBS=0: somebody has to run the seeds");
     let mut all: Vec<Outcome> = std::thread::scope(|scope| {
         let work = || {
@@ -48,7 +57,8 @@ pub(crate) fn outcomes(first: u64, count: u64) -> Vec<Outcome> {
                 if seed >= first + count {
                     return done;
                 }
-                let (outcome, marks) = marks::record(|| outcome(seed, settings(seed), Mutant::None));
+                let (outcome, marks) =
+                    marks::record(|| outcome(seed, settings(seed), Mutant::None));
                 if let Err(why) = &outcome {
                     println!("seed {seed}: {why}");
                 }
@@ -56,7 +66,10 @@ pub(crate) fn outcomes(first: u64, count: u64) -> Vec<Outcome> {
             }
         };
         let running: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-        running.into_iter().flat_map(|thread| thread.join().expect("a run catches its panics")).collect()
+        running
+            .into_iter()
+            .flat_map(|thread| thread.join().expect("a run catches its panics"))
+            .collect()
     });
     all.sort_unstable_by_key(|&(seed, ..)| seed);
     all

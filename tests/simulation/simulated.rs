@@ -48,7 +48,8 @@ pub(crate) struct Settings {
     pub(crate) durability: Option<DurabilitySettings>,
     /// Bytes that may wait for the output before nothing more is read, if fewer than usual.
     pub(crate) room: Option<usize>,
-    /// Files and directories worked off per turn after a directory was renamed or let go, if fewer than usual.
+    /// Files and directories worked off per turn after a directory was renamed or let go, if fewer
+    /// than usual.
     pub(crate) steps: Option<usize>,
     /// Files that may be open besides the one being read, if other than usual.
     pub(crate) open_max: Option<usize>,
@@ -62,10 +63,21 @@ pub(crate) struct Settings {
 
 impl Settings {
     pub(crate) fn draw(random: &mut Random) -> Self {
-        let format = *random.pick(&[Format::Json, Format::Json, Format::Json, Format::Text, Format::Raw]);
+        let format =
+            *random.pick(&[Format::Json, Format::Json, Format::Json, Format::Text, Format::Raw]);
         let json = format == Format::Json;
-        let rescan = *random.pick(&[None, None, Some(Duration::from_secs(300)), Some(Duration::from_secs(20))]);
-        let partial_after = *random.pick(&[None, None, Some(Duration::from_secs(30)), Some(Duration::from_millis(200))]);
+        let rescan = *random.pick(&[
+            None,
+            None,
+            Some(Duration::from_secs(300)),
+            Some(Duration::from_secs(20)),
+        ]);
+        let partial_after = *random.pick(&[
+            None,
+            None,
+            Some(Duration::from_secs(30)),
+            Some(Duration::from_millis(200)),
+        ]);
         let with_faults = random.one_in(2);
         let mut rate = |times: u32| if with_faults && random.one_in(3) { times } else { 0 };
         let rates = Rates {
@@ -94,7 +106,12 @@ impl Settings {
                 .map(|path| path.as_bytes().to_vec())
                 .collect(),
             format,
-            coalesce: *random.pick(&[Duration::ZERO, Duration::from_millis(10), Duration::from_millis(10), Duration::from_secs(1)]),
+            coalesce: *random.pick(&[
+                Duration::ZERO,
+                Duration::from_millis(10),
+                Duration::from_millis(10),
+                Duration::from_secs(1),
+            ]),
             line_bytes_max: if json { *random.pick(&[1 << 20, 1 << 20, 64, 300]) } else { 1 << 20 },
             partial_after: partial_after.filter(|_| json),
             once: false,
@@ -118,22 +135,27 @@ impl Settings {
         }
     }
 
-    /// Half of all runs have a state directory. Drawn apart, so that the rest of a run is the same with it and without.
+    /// Half of all runs have a state directory. Drawn apart, so that the rest of a run is the same
+    /// with it and without.
     pub(crate) fn draw_durability(&mut self, random: &mut Random) {
         self.durability = random.one_in(2).then(|| DurabilitySettings::draw(random));
     }
 
-    /// A quarter of all runs follow a network file system that other machines append to. Drawn apart, likewise.
+    /// A quarter of all runs follow a network file system that other machines append to. Drawn
+    /// apart, likewise.
     pub(crate) fn draw_remote(&mut self, random: &mut Random) {
         if random.one_in(4) {
-            self.rescan_remote = Some(*random.pick(&[Duration::from_secs(5), Duration::from_secs(40)]));
+            self.rescan_remote =
+                Some(*random.pick(&[Duration::from_secs(5), Duration::from_secs(40)]));
             self.unheard = *random.pick(&[2, 10, u32::MAX]);
         }
     }
 
-    /// In a quarter of all runs little fits between the files and the output. Drawn apart, likewise.
+    /// In a quarter of all runs little fits between the files and the output. Drawn apart,
+    /// likewise.
     pub(crate) fn draw_room(&mut self, random: &mut Random) {
-        self.room = random.one_in(4).then(|| self.output.room(*random.pick(&[1, 300, 5_000, 100_000])));
+        self.room =
+            random.one_in(4).then(|| self.output.room(*random.pick(&[1, 300, 5_000, 100_000])));
     }
 
     /// In half of all runs a few files below a directory are many. Drawn apart, likewise.
@@ -141,18 +163,21 @@ impl Settings {
         self.steps = random.one_in(2).then(|| *random.pick(&[1, 2, 5]));
     }
 
-    /// In half of all runs fewer files stay open than usual, or none; in half the load changes. Drawn apart, likewise.
+    /// In half of all runs fewer files stay open than usual, or none; in half the load changes.
+    /// Drawn apart, likewise.
     pub(crate) fn draw_promptness(&mut self, random: &mut Random) {
         self.open_max = random.one_in(2).then(|| *random.pick(&[0, 1, 3]));
         self.is_pressure_changing = random.one_in(2);
     }
 
-    /// In half of all runs the kernel's queue is longer than what a turn takes, at times for many turns. Drawn apart, likewise.
+    /// In half of all runs the kernel's queue is longer than what a turn takes, at times for many
+    /// turns. Drawn apart, likewise.
     pub(crate) fn draw_events(&mut self, random: &mut Random) {
         self.event_bytes = random.one_in(2).then(|| *random.pick(&[1, 300, 400]));
     }
 
-    /// Half of all runs leave something out, follow several inputs, get other ones while they run, or start elsewhere. Drawn apart, likewise.
+    /// Half of all runs leave something out, follow several inputs, get other ones while they run,
+    /// or start elsewhere. Drawn apart, likewise.
     pub(crate) fn draw_following(&mut self, random: &mut Random) {
         if random.one_in(2) {
             let following = Following::draw(random, &self.paths, self.format == Format::Json);
@@ -168,7 +193,9 @@ impl Settings {
     /// Faults or limits may put a first look off.
     pub(crate) fn is_lenient(&self) -> bool {
         let Rates { interrupted, descriptors, input_output, refused, no_watch, .. } = self.rates;
-        [interrupted, descriptors, input_output, refused, no_watch, self.unheard].iter().any(|&rate| rate > 0)
+        [interrupted, descriptors, input_output, refused, no_watch, self.unheard]
+            .iter()
+            .any(|&rate| rate > 0)
             || self.watches_max.is_some()
     }
 
@@ -224,7 +251,8 @@ pub(crate) const LEAVE_OUT: [&str; 40] = [
 ];
 
 impl Settings {
-    /// Leaves one kind of trouble out, to see whether a failure needs it: a name of a field or of an operation.
+    /// Leaves one kind of trouble out, to see whether a failure needs it: a name of a field or of
+    /// an operation.
     pub(crate) fn leave_out(&mut self, what: &str) {
         match what {
             "room" => self.room = None,
@@ -251,17 +279,21 @@ impl Settings {
             "any_bytes" => self.habits.any_bytes = false,
             "durability" => self.durability = None,
             "following" => self.following = None,
-            "links" | "reloads" | "from_end" | "ignore_older" | "inputs" | "globs" | "includes" | "excludes" | "recursive" => {
+            "links" | "reloads" | "from_end" | "ignore_older" | "inputs" | "globs" | "includes"
+            | "excludes" | "recursive" => {
                 if let Some(following) = &mut self.following {
                     following.leave_out(what);
                 }
             }
-            "disk_faults" | "file_output" | "file_faults" | "output_rotation" | "endings" | "job_delays" | "down" => {
+            "disk_faults" | "file_output" | "file_faults" | "output_rotation" | "endings"
+            | "job_delays" | "down" => {
                 if let Some(durability) = &mut self.durability {
                     durability.leave_out(what);
                 }
             }
-            operation => assert!(self.habits.leave_out(operation), "there is no {operation} to leave out"),
+            operation => {
+                assert!(self.habits.leave_out(operation), "there is no {operation} to leave out")
+            }
         }
     }
 }
@@ -308,14 +340,23 @@ impl Simulated {
         // Apart from the rest, which is the same without.
         let mut apart = Random::new(seed ^ 0xD15C);
         let durable = settings.durability.as_ref();
-        let mut workload = Workload::new(random.fork(), settings.habits.clone(), settings.paths.clone());
+        let mut workload =
+            Workload::new(random.fork(), settings.habits.clone(), settings.paths.clone());
         workload.links = Random::new(seed ^ 0x11_4C);
         let is_swept = settings.sweep().is_some();
-        workload.covering = settings.following.clone().map(|following| Covering::new(following, settings.is_lenient(), is_swept));
-        let file = durable.and_then(|durable| durable.file.clone()).map(|rates| OutputFile::new(apart.fork(), rates));
+        workload.covering = settings
+            .following
+            .clone()
+            .map(|following| Covering::new(following, settings.is_lenient(), is_swept));
+        let file = durable
+            .and_then(|durable| durable.file.clone())
+            .map(|rates| OutputFile::new(apart.fork(), rates));
         Simulated {
             file,
-            platter: Platter::new(apart.fork(), durable.map(|durable| durable.disk.clone()).unwrap_or_default()),
+            platter: Platter::new(
+                apart.fork(),
+                durable.map(|durable| durable.disk.clone()).unwrap_or_default(),
+            ),
             durability: durable.map(|durable| Durability::new(apart.fork(), durable.clone())),
             is_down: false,
             before: None,
@@ -360,7 +401,10 @@ impl Simulated {
     pub(crate) fn interleave(&mut self) {
         self.calls += 1;
         self.calls_in_turn += 1;
-        assert!(self.calls_in_turn < CALLS_PER_TURN_MAX, "a turn without end: {CALLS_PER_TURN_MAX} calls");
+        assert!(
+            self.calls_in_turn < CALLS_PER_TURN_MAX,
+            "a turn without end: {CALLS_PER_TURN_MAX} calls"
+        );
         self.may_crash();
         while self.workload.is_running() && self.random.one_in(self.settings.interleave) {
             self.step();
@@ -388,7 +432,8 @@ impl Simulated {
         self.workload.prepare(&mut self.world, &mut self.model);
     }
 
-    /// No process runs any more, nothing fails any more, nothing is hidden, and nothing is held open.
+    /// No process runs any more, nothing fails any more, nothing is hidden, and nothing is held
+    /// open.
     pub(crate) fn quieten(&mut self) {
         self.faults.end();
         self.output.behave();
@@ -461,7 +506,8 @@ impl Simulated {
         }
     }
 
-    /// The call under way is cut short: it takes effect in part, then [`Simulated::crash_now`] is called.
+    /// The call under way is cut short: it takes effect in part, then [`Simulated::crash_now`] is
+    /// called.
     pub(crate) fn is_last_call(&self) -> bool {
         self.durability.as_ref().is_some_and(Durability::is_last)
     }
@@ -475,13 +521,18 @@ impl Simulated {
     /// The engine knows of something acknowledged that is not committed.
     pub(crate) fn acknowledged(&mut self) {
         let now = self.now();
-        let records = if self.file.is_some() { self.model.records() } else { self.output.records_acknowledged() };
+        let records = if self.file.is_some() {
+            self.model.records()
+        } else {
+            self.output.records_acknowledged()
+        };
         if let Some(durability) = &mut self.durability {
             durability.uncovered.get_or_insert((now, records));
         }
     }
 
-    /// What is committed once a job handed over now is done. `len`: what it tells of the output file.
+    /// What is committed once a job handed over now is done. `len`: what it tells of the output
+    /// file.
     pub(crate) fn covered(&mut self, len: Option<usize>) -> Covered {
         let (at, place) = (self.now(), self.file.as_ref().map(|file| file.place(len)));
         let records = match &self.file {
@@ -533,7 +584,9 @@ impl Simulated {
         let unnamed = self.durability_mut().has_failed;
         self.trace(|| format!("{kept} records are left in the output, {covered} are committed"));
         if kept < covered {
-            return Err(format!("of {covered} committed records only {kept} are left in the output"));
+            return Err(format!(
+                "of {covered} committed records only {kept} are left in the output"
+            ));
         }
         self.model.restarted(Survivors { kept, covered, known_from, unnamed });
         Ok(())
@@ -623,12 +676,17 @@ impl Simulated {
         if waited <= durability.commits_within() {
             return Ok(());
         }
-        // Of stories that are over, nothing has to be committed; but a file is cut back to the length of the last commit.
+        // Of stories that are over, nothing has to be committed; but a file is cut back to the
+        // length of the last commit.
         durability.uncovered = None;
-        let with_faults = self.platter.faults > 0 || self.file.as_ref().is_some_and(|file| file.syncs_failed > 0);
+        let with_faults =
+            self.platter.faults > 0 || self.file.as_ref().is_some_and(|file| file.syncs_failed > 0);
         let covered = durability.covered.records;
-        let is_uncovered =
-            if self.file.is_some() { covered < upto } else { self.model.has_uncovered(&self.world, covered + 1..=upto) };
+        let is_uncovered = if self.file.is_some() {
+            covered < upto
+        } else {
+            self.model.has_uncovered(&self.world, covered + 1..=upto)
+        };
         if !with_faults && is_uncovered {
             return Err(format!("acknowledged records were not committed within {waited:?}"));
         }
@@ -637,30 +695,45 @@ impl Simulated {
 
     /// Whether something acknowledged should be committed and is not.
     pub(crate) fn is_uncovered(&mut self) -> bool {
-        let (covered, records) = (self.durability_mut().covered.records, self.covered(None).records);
-        if self.file.is_some() { covered < records } else { self.model.has_uncovered(&self.world, covered + 1..=records) }
+        let (covered, records) =
+            (self.durability_mut().covered.records, self.covered(None).records);
+        if self.file.is_some() {
+            covered < records
+        } else {
+            self.model.has_uncovered(&self.world, covered + 1..=records)
+        }
     }
 
-    /// All files that may have an entry, each once: what is not followed any more has one for some days.
+    /// All files that may have an entry, each once: what is not followed any more has one for some
+    /// days.
     pub(crate) fn files(&self) -> Vec<Key> {
         if self.workload.covering.is_some() {
-            let is_file = |&key: &Key| self.world.inodes[key].links > 0 && matches!(self.world.inodes[key].kind, Kind::File { .. });
+            let is_file = |&key: &Key| {
+                self.world.inodes[key].links > 0
+                    && matches!(self.world.inodes[key].kind, Kind::File { .. })
+            };
             return (0..self.world.inodes.len()).filter(is_file).collect();
         }
         let paths = files_below(&self.world, &self.settings.paths);
-        let mut files: Vec<Key> = paths.iter().filter_map(|path| self.world.find(path).ok()).collect();
+        let mut files: Vec<Key> =
+            paths.iter().filter_map(|path| self.world.find(path).ok()).collect();
         files.sort_unstable();
         files.dedup();
         files
     }
 
-    /// Files that have to be read to their ends at rest: each with a path by which it is to be found, once for each of them.
+    /// Files that have to be read to their ends at rest: each with a path by which it is to be
+    /// found, once for each of them.
     pub(crate) fn due(&self) -> Vec<(Vec<u8>, Key, StoryKey)> {
         let world = &self.world;
         if let Some(covering) = &self.workload.covering {
             let all = covering.due(world).flat_map(|(key, paths)| {
-                let own = world.inodes[key].paths.iter().filter(move |path| world.find(path) == Ok(key));
-                paths.iter().chain(own).map(move |path| (path.clone(), key, world.inodes[key].story))
+                let own =
+                    world.inodes[key].paths.iter().filter(move |path| world.find(path) == Ok(key));
+                paths
+                    .iter()
+                    .chain(own)
+                    .map(move |path| (path.clone(), key, world.inodes[key].story))
             });
             return all.collect();
         }

@@ -1,27 +1,32 @@
-//! Where the first record of a story may lie: at byte 0, or behind what was there when the file was seen first.
+//! Where the first record of a story may lie: at byte 0, or behind what was there when the file was
+//! seen first.
 //!
-//! In: when a file came to be followed, by which rules, and when it was looked at for certain. Out: offsets at which a story may begin,
-//! and up to where nothing is owed.
-//! Always holds: what may begin at its end begins at the start of a line; the unfinished last line belongs to what is delivered.
+//! In: when a file came to be followed, by which rules, and when it was looked at for certain. Out:
+//! offsets at which a story may begin, and up to where nothing is owed.
+//! Always holds: what may begin at its end begins at the start of a line; the unfinished last line
+//! belongs to what is delivered.
 
 use std::time::Duration;
 
 use crate::model::{Model, Story, StoryKey};
 use crate::world::World;
 
-/// Polls and retries come within this time, so that what was there for longer was looked at when the engine rests.
+/// Polls and retries come within this time, so that what was there for longer was looked at when
+/// the engine rests.
 const LOOKED_AT_WITHIN: Duration = Duration::from_secs(3);
 
 #[derive(Debug, Clone)]
 pub(crate) struct Start {
     /// It may begin at byte 0.
     zero: bool,
-    /// It may begin at the end that it had at some time from when it came to be followed until it was looked at.
+    /// It may begin at the end that it had at some time from when it came to be followed until it
+    /// was looked at.
     end: bool,
     /// The last complete line of the first and the last of these times ends here.
     first: u64,
     last: u64,
-    /// It was looked at for certain, if not since it came to be followed last: how old it was when it came back says nothing.
+    /// It was looked at for certain, if not since it came to be followed last: how old it was when
+    /// it came back says nothing.
     is_known: bool,
     /// It was not looked at for certain so far.
     is_open: bool,
@@ -73,7 +78,9 @@ impl Story {
     /// Whether the first record may lie here.
     pub(crate) fn may_begin_at(&self, offset: u64) -> bool {
         let start = &self.start;
-        let is_line = offset == 0 || self.bytes.get(offset as usize - 1) == Some(&b'\n') || offset == self.hole;
+        let is_line = offset == 0
+            || self.bytes.get(offset as usize - 1) == Some(&b'\n')
+            || offset == self.hole;
         let is_in = start.end && (start.first..=self.end_last()).contains(&offset) && is_line;
         (start.zero && (offset == 0 || offset == self.hole)) || is_in
     }
@@ -87,8 +94,8 @@ impl Model {
     /// A file came to be followed, for all that is known for the first time.
     pub(crate) fn may_start_at_end(&mut self, story: StoryKey, reason: Reason) {
         let Reason { is_first, was_there, ignore_older, now, age } = reason;
-        // One that began at its end, left and comes back goes on there if the engine knows it, else it is new. Which of both is left
-        // unchecked: it takes what the journal holds to tell.
+        // One that began at its end, left and comes back goes on there if the engine knows it, else
+        // it is new. Which of both is left unchecked: it takes what the journal holds to tell.
         self.stories[story].start.zero |= self.stories[story].start.end;
         if !is_first && ignore_older.is_none() {
             return;
@@ -118,7 +125,8 @@ impl Model {
         };
     }
 
-    /// It came to another place before its first look, or nobody could look: it may be taken for one that appeared.
+    /// It came to another place before its first look, or nobody could look: it may be taken for
+    /// one that appeared.
     pub(crate) fn loosen_start(&mut self, story: StoryKey) {
         let start = &mut self.stories[story].start;
         start.zero |= start.is_open;
@@ -128,7 +136,14 @@ impl Model {
     pub(crate) fn inherit_start(&mut self, old: StoryKey, new: StoryKey) {
         if self.stories[old].start.is_open {
             let start = &self.stories[old].start;
-            self.stories[new].start = Start { zero: true, first: 0, last: 0, len: 0, age: Duration::ZERO, ..start.clone() };
+            self.stories[new].start = Start {
+                zero: true,
+                first: 0,
+                last: 0,
+                len: 0,
+                age: Duration::ZERO,
+                ..start.clone()
+            };
         }
     }
 
@@ -143,7 +158,10 @@ impl Model {
         start.is_open = false;
         start.last = complete;
         let was_known = std::mem::replace(&mut start.is_known, true);
-        if let Some(limit) = start.ignore_older.filter(|_| !was_known && !start.is_first && start.len == story.bytes.len()) {
+        if let Some(limit) = start
+            .ignore_older
+            .filter(|_| !was_known && !start.is_first && start.len == story.bytes.len())
+        {
             start.end = age >= limit;
             start.zero &= start.age < limit;
         }
@@ -156,10 +174,18 @@ impl Model {
     }
 
     /// What no input ever accepted does not come out.
-    pub(crate) fn check_cover(&self, world: &World, told: &[u8], candidates: &[StoryKey]) -> Result<(), String> {
+    pub(crate) fn check_cover(
+        &self,
+        world: &World,
+        told: &[u8],
+        candidates: &[StoryKey],
+    ) -> Result<(), String> {
         let is_followed = |&story: &StoryKey| world.inodes[self.stories[story].inode].cover.ever;
         if self.is_selective && !candidates.iter().any(is_followed) {
-            return Err(format!("{} is left out by the settings, and came out", told.escape_ascii()));
+            return Err(format!(
+                "{} is left out by the settings, and came out",
+                told.escape_ascii()
+            ));
         }
         Ok(())
     }

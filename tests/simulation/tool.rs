@@ -1,9 +1,15 @@
-//! What one does with a seed that fails: tells it step by step, or leaves out whatever its failure does not need.
+//! What one does with a seed that fails: tells it step by step, or leaves out whatever its failure
+//! does not need.
 //!
-//! Call: `cargo run --profile simulation --example simulate -- replay SEED`, or `shrink SEED`; `scripts/simulate` does. In: `WITHOUT`
-//! and `OPERATIONS` of the environment, as for the tests. Out: the steps, or settings for the next replay; status 1 if the seed fails
-//! (`replay`) or does not (`shrink`), 2 if the call is wrong.
-#![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "tests look at the clock, the disk and threads")]
+//! Call: `cargo run --profile simulation --example simulate -- replay SEED`, or `shrink SEED`;
+//! `scripts/simulate` does. In: `WITHOUT` and `OPERATIONS` of the environment, as for the tests.
+//! Out: the steps, or settings for the next replay; status 1 if the seed fails (`replay`) or does
+//! not (`shrink`), 2 if the call is wrong.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "tests look at the clock, the disk and threads"
+)]
 #![allow(dead_code, reason = "the tests use the rest")]
 
 // As in main.rs, less what only checks.
@@ -74,7 +80,9 @@ fn replay(seed: u64) -> ExitCode {
 
 /// Leaves out whatever a failure does not need: it has to stay a failure of the same property.
 fn shrink(seed: u64) -> ExitCode {
-    let fails = |settings: &Settings| outcome(seed, settings.clone(), Mutant::None).err().map(|why| Property::of(&why));
+    let fails = |settings: &Settings| {
+        outcome(seed, settings.clone(), Mutant::None).err().map(|why| Property::of(&why))
+    };
     let mut smallest = settings(seed);
     let Some(property) = fails(&smallest) else {
         eprintln!("seed {seed} does not fail");
@@ -95,6 +103,9 @@ fn shrink(seed: u64) -> ExitCode {
         fails(&smaller) == Some(property)
     });
     let operations = operations.expect("all of them fail");
-    println!("OPERATIONS={operations} WITHOUT=\"{}\" scripts/simulate --replay {seed}", left_out.join(" ").trim());
+    println!(
+        "OPERATIONS={operations} WITHOUT=\"{}\" scripts/simulate --replay {seed}",
+        left_out.join(" ").trim()
+    );
     ExitCode::SUCCESS
 }

@@ -1,8 +1,9 @@
-//! The loop around the engine: edges as an edge-triggered poll tells them, virtual time, and what has to hold at rest.
+//! The loop around the engine: edges as an edge-triggered poll tells them, virtual time, and what
+//! has to hold at rest.
 //!
 //! In: a seed, perhaps a [`Mutant`]. Out: a [`Report`], or the first property that does not hold.
-//! Always holds: the engine hears of events only when some were queued since the last poll; time passes only while it waits, and
-//! jumps to the next deadline or the next step of another process.
+//! Always holds: the engine hears of events only when some were queued since the last poll; time
+//! passes only while it waits, and jumps to the next deadline or the next step of another process.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -31,10 +32,11 @@ use crate::writers::{directories_below, names_below};
 const IDLE_TURNS_MAX: u32 = 100;
 /// Turns of a whole run that are a busy loop.
 const TURNS_MAX: u64 = 1_000_000;
-/// Turns from the last change of the world to rest: far more than any backlog here needs, far fewer than a busy loop makes.
+/// Turns from the last change of the world to rest: far more than any backlog here needs, far fewer
+/// than a busy loop makes.
 const TURNS_TO_REST_MAX: u64 = 200_000;
-/// Virtual time within which everything is read once the world is quiet and there is no sweep: the longest pause after a failure,
-/// and the memory of files that left.
+/// Virtual time within which everything is read once the world is quiet and there is no sweep: the
+/// longest pause after a failure, and the memory of files that left.
 const REST_WITHIN: Duration = Duration::from_secs(15 * 60);
 /// Sweeps within which everything is read that no event tells.
 const SWEEPS_TO_REST: u32 = 4;
@@ -57,7 +59,8 @@ pub(crate) struct Report {
     /// Identities excused, see [`crate::model::Model`].
     pub(crate) renamed_unknown: u64,
     pub(crate) output_rotations: u64,
-    /// Stories whose first record was behind their start, because settings say so; because they were old.
+    /// Stories whose first record was behind their start, because settings say so; because they
+    /// were old.
     pub(crate) begun_at_end: u64,
     pub(crate) begun_old: u64,
     /// Looks that knew a file by its inode's age.
@@ -92,7 +95,8 @@ pub(crate) enum Woken {
     Finished,
 }
 
-/// What a seed decides, less what the environment leaves out: `WITHOUT="short_read Chmod" OPERATIONS=20`.
+/// What a seed decides, less what the environment leaves out: `WITHOUT="short_read Chmod"
+/// OPERATIONS=20`.
 pub(crate) fn settings(seed: u64) -> Settings {
     let mut settings = Settings::draw(&mut Random::new(seed));
     settings.draw_durability(&mut Random::new(seed ^ 0xD0_0B1E));
@@ -112,11 +116,17 @@ pub(crate) fn settings(seed: u64) -> Settings {
     settings
 }
 
-pub(crate) fn run(seed: u64, settings: Settings, mutant: Mutant, verbose: bool) -> Result<Report, String> {
+pub(crate) fn run(
+    seed: u64,
+    settings: Settings,
+    mutant: Mutant,
+    verbose: bool,
+) -> Result<Report, String> {
     Run::new(seed, settings, mutant, verbose)?.finish()
 }
 
-/// `--once` over a tree in which nothing moves: all of it comes out, unfinished lines as well, and the engine finishes.
+/// `--once` over a tree in which nothing moves: all of it comes out, unfinished lines as well, and
+/// the engine finishes.
 pub(crate) fn run_once(seed: u64) -> Result<(), String> {
     let mut settings = Settings::draw(&mut Random::new(seed));
     settings.format = Format::Json;
@@ -124,8 +134,11 @@ pub(crate) fn run_once(seed: u64) -> Result<(), String> {
     // For the model: unfinished lines are due.
     settings.partial_after = Some(Duration::ZERO);
     settings.habits.operations = 0;
-    settings.rates =
-        Rates { interrupted: settings.rates.interrupted, unknown_kind: settings.rates.unknown_kind, ..Rates::default() };
+    settings.rates = Rates {
+        interrupted: settings.rates.interrupted,
+        unknown_kind: settings.rates.unknown_kind,
+        ..Rates::default()
+    };
     let mut run = Run::new(seed, settings, Mutant::None, false)?;
     for _ in 0..TURNS_TO_REST_MAX {
         match run.turn()? {
@@ -138,7 +151,12 @@ pub(crate) fn run_once(seed: u64) -> Result<(), String> {
 }
 
 impl Run {
-    pub(crate) fn new(seed: u64, settings: Settings, mutant: Mutant, verbose: bool) -> Result<Self, String> {
+    pub(crate) fn new(
+        seed: u64,
+        settings: Settings,
+        mutant: Mutant,
+        verbose: bool,
+    ) -> Result<Self, String> {
         let mut simulated = Simulated::new(seed, settings, verbose);
         simulated.trace(|| format!("seed {seed}"));
         let text = format!("{:#?}", simulated.settings);
@@ -159,8 +177,8 @@ impl Run {
         Ok(run)
     }
 
-    /// Lets the world run to its end, then checks that everything that can be read comes out and the engine comes to rest; then once
-    /// more, with one more line in every file.
+    /// Lets the world run to its end, then checks that everything that can be read comes out and
+    /// the engine comes to rest; then once more, with one more line in every file.
     pub(crate) fn finish(mut self) -> Result<Report, String> {
         while self.shared.borrow().workload.has_more() {
             self.turn()?;
@@ -176,7 +194,10 @@ impl Run {
         let ending = *self.random.pick(&[Ending::Kill, Ending::Power, Ending::Stop]);
         let (records, is_doubtful) = {
             let simulated = self.shared.borrow();
-            (simulated.model.records(), simulated.file.as_ref().is_some_and(|file| file.is_doubtful))
+            (
+                simulated.model.records(),
+                simulated.file.as_ref().is_some_and(|file| file.is_doubtful),
+            )
         };
         self.check_rest(ending)?;
         self.rest("the engine began again")?;
@@ -184,7 +205,9 @@ impl Run {
         self.check("the engine began again", false)?;
         let again = self.shared.borrow().model.records();
         if again != records && !is_doubtful && self.shared.borrow().durability().is_some() {
-            return Err(format!("{records} records at rest were {again} after the engine began again"));
+            return Err(format!(
+                "{records} records at rest were {again} after the engine began again"
+            ));
         }
         self.shared.borrow_mut().canaries();
         self.rest("each file got one more line")?;
@@ -215,8 +238,16 @@ impl Run {
             begun_at_end: simulated.model.begun_at_end,
             begun_old: simulated.model.begun_old,
             known_lives: simulated.known_lives,
-            left_out: simulated.workload.covering.as_ref().map_or(0, |covering| covering.left_out(&simulated.world)),
-            lives: simulated.workload.covering.as_ref().map_or_else(Counts::default, |covering| covering.counts),
+            left_out: simulated
+                .workload
+                .covering
+                .as_ref()
+                .map_or(0, |covering| covering.left_out(&simulated.world)),
+            lives: simulated
+                .workload
+                .covering
+                .as_ref()
+                .map_or_else(Counts::default, |covering| covering.counts),
             digest: simulated.digest,
         })
     }
@@ -236,7 +267,9 @@ impl Run {
             return self.stop_and_start().map(|()| Woken::Yes);
         }
         match unless_crashed(|| self.turn_once()) {
-            Ok(Ok((Turn::Finished, _))) if !self.shared.borrow().settings.once => Err("the engine finished by itself".to_owned()),
+            Ok(Ok((Turn::Finished, _))) if !self.shared.borrow().settings.once => {
+                Err("the engine finished by itself".to_owned())
+            }
             Ok(outcome) => outcome.map(|(_, woken)| woken),
             Err(_) => self.crashed().map(|()| Woken::Yes),
         }
@@ -274,7 +307,8 @@ impl Run {
             return Err(why);
         }
         simulated.check_commits()?;
-        self.idle_turns = if simulated.calls == calls && turn == Turn::Again { self.idle_turns + 1 } else { 0 };
+        self.idle_turns =
+            if simulated.calls == calls && turn == Turn::Again { self.idle_turns + 1 } else { 0 };
         drop(simulated);
         let woken = match turn {
             Turn::Again if self.idle_turns > IDLE_TURNS_MAX => {
@@ -314,7 +348,8 @@ impl Run {
     /// SIGHUP with other settings, now and then.
     fn reload_settings(&mut self) {
         let rate = self.shared.borrow().workload.covering.as_ref().map_or(0, Covering::reload_rate);
-        let is_due = rate > 0 && self.shared.borrow().workload.has_more() && self.reloads.one_in(rate);
+        let is_due =
+            rate > 0 && self.shared.borrow().workload.has_more() && self.reloads.one_in(rate);
         if is_due {
             self.reload();
         }
@@ -323,7 +358,8 @@ impl Run {
     /// The engine waits: what it could see it has looked at.
     fn rested(&self, is_sure: bool) {
         let mut simulated = self.shared.borrow_mut();
-        let is_sure = is_sure || (!simulated.settings.is_lenient() && simulated.world.queue.len() == 0);
+        let is_sure =
+            is_sure || (!simulated.settings.is_lenient() && simulated.world.queue.len() == 0);
         let Simulated { workload, world, model, .. } = &mut *simulated;
         if let Some(covering) = &mut workload.covering {
             let is_readable = world.inodes.iter().all(|inode| inode.readable || inode.links == 0);
@@ -372,8 +408,11 @@ impl Run {
             let step = simulated.workload.due();
             let edge = simulated.output.edge_at();
             let job = simulated.durability().and_then(|durability| durability.job_due);
-            let job = job.filter(|_| !(self.mutant == Mutant::JobForgotten && self.random.one_in(4)));
-            let Some(next) = [step, edge, job, deadline].into_iter().flatten().min() else { return Ok(Woken::Never) };
+            let job =
+                job.filter(|_| !(self.mutant == Mutant::JobForgotten && self.random.one_in(4)));
+            let Some(next) = [step, edge, job, deadline].into_iter().flatten().min() else {
+                return Ok(Woken::Never);
+            };
             simulated.world.time = now.max(next);
             if edge == Some(next) {
                 simulated.output.edge_told();
@@ -391,7 +430,8 @@ impl Run {
         }
     }
 
-    /// Turns until nothing is missing and nothing but sweeps is to come. No other process runs any more.
+    /// Turns until nothing is missing and nothing but sweeps is to come. No other process runs any
+    /// more.
     pub(crate) fn rest(&mut self, since: &str) -> Result<(), String> {
         let (begun, turns, rescan) = {
             let simulated = self.shared.borrow();
@@ -408,7 +448,10 @@ impl Run {
             }
             if simulated.turns - turns > TURNS_TO_REST_MAX {
                 let time = simulated.now() - begun;
-                return Err(format!("a busy loop: after {since}, {TURNS_TO_REST_MAX} turns within {time:?} and no rest"));
+                return Err(format!(
+                    "a busy loop: after {since}, {TURNS_TO_REST_MAX} turns within {time:?} and no \
+                    rest"
+                ));
             }
         }
     }
@@ -420,12 +463,17 @@ impl Run {
             if let Some(why) = simulated.model.missing(*story) {
                 return Err(format!("{}: {why}", path.escape_ascii()));
             }
-            let is_name = |told: &[u8]| files.iter().any(|(path, other, _)| other == key && path == told);
+            let is_name =
+                |told: &[u8]| files.iter().any(|(path, other, _)| other == key && path == told);
             if let Some(told) = simulated.model.path_last(*story)
                 && with_paths
                 && !is_name(told)
             {
-                return Err(format!("the last line of {} was said to be of {}", path.escape_ascii(), told.escape_ascii()));
+                return Err(format!(
+                    "the last line of {} was said to be of {}",
+                    path.escape_ascii(),
+                    told.escape_ascii()
+                ));
             }
         }
         Ok(())
@@ -437,19 +485,32 @@ impl Run {
         let world = &simulated.world;
         let fail = |why: String| Err(format!("after {since}: {why}"));
         self.check_contents(&simulated, with_paths).or_else(fail)?;
-        let is_settled = simulated.file.as_ref().map_or_else(|| simulated.output.is_settled(), OutputFile::is_settled);
+        let is_settled = simulated
+            .file
+            .as_ref()
+            .map_or_else(|| simulated.output.is_settled(), OutputFile::is_settled);
         if !is_settled {
-            return fail("the output ends in the middle of a record, or repeats are due".to_owned());
+            return fail(
+                "the output ends in the middle of a record, or repeats are due".to_owned(),
+            );
         }
         if world.queue.len() > 0 {
             return fail(format!("{} events wait in the kernel's queue", world.queue.len()));
         }
         // A sweep that is under way takes one directory at a time.
-        let listings_max =
-            usize::from(simulated.settings.rescan.is_some()) + usize::from(simulated.settings.rescan_remote.is_some());
+        let listings_max = usize::from(simulated.settings.rescan.is_some())
+            + usize::from(simulated.settings.rescan_remote.is_some());
         if world.open_files > listings_max {
-            let open: Vec<u64> = world.inodes.iter().filter(|inode| inode.open > 0).map(|inode| inode.number).collect();
-            return fail(format!("{} files or listings are open at rest: {open:?}", world.open_files));
+            let open: Vec<u64> = world
+                .inodes
+                .iter()
+                .filter(|inode| inode.open > 0)
+                .map(|inode| inode.number)
+                .collect();
+            return fail(format!(
+                "{} files or listings are open at rest: {open:?}",
+                world.open_files
+            ));
         }
         check_watches(&simulated).and_then(|()| self.check_sizes(&simulated)).or_else(fail)
     }
@@ -461,22 +522,32 @@ impl Run {
         let (world, roots) = (&simulated.world, &simulated.settings.paths);
         let sizes = self.engine.as_ref().expect("it runs").sizes();
         let names = names_below(world, roots).len();
-        // Targets of links outside have a directory of their own, and a name while nobody knows better.
+        // Targets of links outside have a directory of their own, and a name while nobody knows
+        // better.
         let outside = names_below(world, &[OUTSIDE.to_vec()]).len();
-        let links =
-            simulated.settings.following.as_ref().map_or(0, |following| if following.follow_links { names + outside } else { 0 });
+        let links = simulated
+            .settings
+            .following
+            .as_ref()
+            .map_or(0, |following| if following.follow_links { names + outside } else { 0 });
         let names = names + links;
         let directories = directories_below(world, roots).len() + links;
         // Each PATH may be a directory or a name of its own, in a directory of its own.
         if sizes.files > names + roots.len() || sizes.directories > directories + 2 * roots.len() {
-            return Err(format!("{sizes:?}, but there are only {names} names and {directories} directories"));
+            return Err(format!(
+                "{sizes:?}, but there are only {names} names and {directories} directories"
+            ));
         }
         let mut notices = self.engine.as_ref().expect("it runs").notices();
-        if notices.any(|(cause, told)| cause == "written_before_offset" && told.said + told.suppressed > 0) {
+        if notices.any(|(cause, told)| {
+            cause == "written_before_offset" && told.said + told.suppressed > 0
+        }) {
             return Err("a file was said to be written before its offset".to_owned());
         }
-        let (watches, counted) = (world.queue.watched().count(), sizes.watches + sizes.further_watches);
-        // An overflow may have swallowed the end of a deleted directory's watch, and the kernel is not to be asked without ending it.
+        let (watches, counted) =
+            (world.queue.watched().count(), sizes.watches + sizes.further_watches);
+        // An overflow may have swallowed the end of a deleted directory's watch, and the kernel is
+        // not to be asked without ending it.
         if watches > counted || watches + sizes.doubtful_watches < counted {
             return Err(format!("{sizes:?}, but there are {watches} watches"));
         }
@@ -484,7 +555,8 @@ impl Run {
     }
 }
 
-/// The same where not all is followed. Directories above the PATHs and those of links' targets may have one.
+/// The same where not all is followed. Directories above the PATHs and those of links' targets may
+/// have one.
 fn check_selected_watches(simulated: &Simulated, covering: &Covering) -> Result<(), String> {
     let world = &simulated.world;
     let followed = if covering.settings().follow_links { homes(world) } else { HashMap::new() };
@@ -498,7 +570,10 @@ fn check_selected_watches(simulated: &Simulated, covering: &Covering) -> Result<
             && !covering.reach.directories_perhaps.contains(&key)
             && !followed.contains_key(&key)
         {
-            return Err(format!("a watch stays on {}, which is not in the tree", path.escape_ascii()));
+            return Err(format!(
+                "a watch stays on {}, which is not in the tree",
+                path.escape_ascii()
+            ));
         }
     }
     let unlimited = simulated.settings.watches_max.is_none();
@@ -514,20 +589,24 @@ fn check_watches(simulated: &Simulated) -> Result<(), String> {
     if let Some(covering) = &simulated.workload.covering {
         return check_selected_watches(simulated, covering);
     }
-    let inside: Vec<Vec<u8>> = directories_below(world, roots).into_iter().chain(roots.clone()).collect();
+    let inside: Vec<Vec<u8>> =
+        directories_below(world, roots).into_iter().chain(roots.clone()).collect();
     for key in world.queue.watched() {
         let path = world.path_of_directory(key);
         let is_above = roots.iter().any(|root| root.starts_with(&path));
         if !is_above && !inside.contains(&path) {
-            return Err(format!("a watch stays on {}, which is not in the tree", path.escape_ascii()));
+            return Err(format!(
+                "a watch stays on {}, which is not in the tree",
+                path.escape_ascii()
+            ));
         }
     }
     let unlimited = simulated.settings.watches_max.is_none();
     let watched: Vec<Key> = world.queue.watched().collect();
-    match inside
-        .iter()
-        .find(|path| unlimited && world.find(path).is_ok_and(|key| world.is_directory(key) && !watched.contains(&key)))
-    {
+    match inside.iter().find(|path| {
+        unlimited
+            && world.find(path).is_ok_and(|key| world.is_directory(key) && !watched.contains(&key))
+    }) {
         Some(path) => Err(format!("{} has no watch", path.escape_ascii())),
         None => Ok(()),
     }

@@ -1,8 +1,9 @@
 //! Writers and rotators: what other processes do to the tree, one small step at a time.
 //!
 //! In: a seed and [`Habits`]. Out: changes to the [`World`], told to the [`Model`].
-//! Always holds: operations of several steps are interleaved with each other; a step whose file is gone by then does nothing,
-//! as in a shell script. Lines name their writer, generation and number, so no two lines are equal.
+//! Always holds: operations of several steps are interleaved with each other; a step whose file is
+//! gone by then does nothing, as in a shell script. Lines name their writer, generation and number,
+//! so no two lines are equal.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
@@ -22,7 +23,8 @@ pub(crate) struct Habits {
     weights: Vec<usize>,
     /// Lines may hold any byte but the newline, and be empty; names too.
     pub(crate) any_bytes: bool,
-    /// Hard links are made: a write through one name is told of that name alone, and of none if that is outside.
+    /// Hard links are made: a write through one name is told of that name alone, and of none if
+    /// that is outside.
     links: bool,
     /// Writers keep files open between writes.
     pub(crate) holds: bool,
@@ -90,8 +92,10 @@ const OPERATIONS: [(Operation, usize); 22] = [
 
 impl Habits {
     pub(crate) fn draw(random: &mut Random, any_bytes: bool, unseen: bool) -> Self {
-        // Each seed does few kinds of things often: rare combinations come up that an even mix would hide.
-        let weights = OPERATIONS.iter().map(|&(_, weight)| weight * random.pick(&[0, 1, 1, 4])).collect();
+        // Each seed does few kinds of things often: rare combinations come up that an even mix
+        // would hide.
+        let weights =
+            OPERATIONS.iter().map(|&(_, weight)| weight * random.pick(&[0, 1, 1, 4])).collect();
         let mut habits = Habits {
             operations: *random.pick(&[5, 30, 100, 100, 300]),
             weights,
@@ -105,7 +109,8 @@ impl Habits {
             lures: 0,
         };
         if !unseen && habits.holds {
-            // Without a sweep, events have to suffice: they do for as long as no name of a file leaves the tree.
+            // Without a sweep, events have to suffice: they do for as long as no name of a file
+            // leaves the tree.
             habits.links = true;
             for outward in ["Excursion", "Root"] {
                 habits.leave_out(outward);
@@ -141,7 +146,8 @@ pub(crate) struct Moment {
     pub(crate) overflows: u64,
     /// Calls made by the engine.
     pub(crate) calls: u64,
-    /// Whether rotations can be expected to be seen in order: not in a turn, no directory without a watch.
+    /// Whether rotations can be expected to be seen in order: not in a turn, no directory without a
+    /// watch.
     pub(crate) clear: bool,
 }
 
@@ -282,7 +288,8 @@ impl Workload {
     /// One step of one process; tells what was done.
     pub(crate) fn step(&mut self, world: &mut World, model: &mut Model, moment: Moment) -> String {
         self.due = world.time + self.pause();
-        let may_begin = self.operations_left > 0 && self.processes.len() < self.habits.processes_max;
+        let may_begin =
+            self.operations_left > 0 && self.processes.len() < self.habits.processes_max;
         if may_begin && (self.processes.is_empty() || self.random.one_in(3)) {
             self.operations_left -= 1;
             let process = self.begin(world);
@@ -344,7 +351,9 @@ impl Workload {
         if files.is_empty() && self.random.below(4) > 0 {
             operation = Operation::Create;
         }
-        if files.len() > self.habits.files_max && !matches!(operation, Operation::Append | Operation::Rotate) {
+        if files.len() > self.habits.files_max
+            && !matches!(operation, Operation::Append | Operation::Rotate)
+        {
             operation = Operation::Delete;
         }
         process.steps = self.steps_of(world, operation, &files).into();
@@ -355,24 +364,38 @@ impl Workload {
     }
 
     fn steps_of(&mut self, world: &World, operation: Operation, files: &[Vec<u8>]) -> Vec<Step> {
-        let file = if files.is_empty() { self.new_name(world) } else { self.random.pick(files).clone() };
+        let file =
+            if files.is_empty() { self.new_name(world) } else { self.random.pick(files).clone() };
         match operation {
             Operation::Append => vec![self.append(&file), self.append(&file)],
             Operation::Create => self.create_steps(world),
             Operation::Publish => self.publish_steps(world),
             Operation::Grow => self.grow_steps(world),
-            Operation::Burst => (0..self.random.between(3, 40)).map(|_| self.append_to_any(files, &file)).collect(),
+            Operation::Burst => {
+                (0..self.random.between(3, 40)).map(|_| self.append_to_any(files, &file)).collect()
+            }
             Operation::Rotate => self.rotate_steps(&file),
             Operation::Replace => {
                 let new = self.beside(&file);
-                vec![Step::Create(new.clone()), self.append(&new), Step::Rename(new, file.clone()), self.append(&file)]
+                vec![
+                    Step::Create(new.clone()),
+                    self.append(&new),
+                    Step::Rename(new, file.clone()),
+                    self.append(&file),
+                ]
             }
-            Operation::CopyTruncate => vec![Step::TruncateDrained(file.clone(), ATTEMPTS), self.append(&file)],
-            Operation::Rewrite if self.random.one_in(4) => vec![Step::Truncate(file.clone()), Step::WriteBeyond(file.clone())],
+            Operation::CopyTruncate => {
+                vec![Step::TruncateDrained(file.clone(), ATTEMPTS), self.append(&file)]
+            }
+            Operation::Rewrite if self.random.one_in(4) => {
+                vec![Step::Truncate(file.clone()), Step::WriteBeyond(file.clone())]
+            }
             Operation::Rewrite => vec![Step::Truncate(file.clone()), self.append(&file)],
             Operation::Delete if self.random.one_in(2) => vec![Step::UnlinkDrained(file, ATTEMPTS)],
             Operation::Delete => vec![Step::Unlink(file)],
-            Operation::Recreate => vec![Step::Unlink(file.clone()), Step::Create(file.clone()), self.append(&file)],
+            Operation::Recreate => {
+                vec![Step::Unlink(file.clone()), Step::Create(file.clone()), self.append(&file)]
+            }
             Operation::HardLink => self.link_steps(world, &file),
             Operation::Move => vec![Step::Rename(file, self.new_name(world))],
             Operation::MoveDirectory | Operation::Excursion | Operation::RemoveTree => {
@@ -383,9 +406,15 @@ impl Workload {
             Operation::Oddity => self.odd_steps(world, &file),
             Operation::Swap if self.random.one_in(2) => self.exchange_steps(world, files, &file),
             Operation::Swap => {
-                let (other, between) =
-                    ((if files.is_empty() { file.clone() } else { self.random.pick(files).clone() }), self.beside(&file));
-                vec![Step::Rename(file.clone(), between.clone()), Step::Rename(other.clone(), file), Step::Rename(between, other)]
+                let (other, between) = (
+                    (if files.is_empty() { file.clone() } else { self.random.pick(files).clone() }),
+                    self.beside(&file),
+                );
+                vec![
+                    Step::Rename(file.clone(), between.clone()),
+                    Step::Rename(other.clone(), file),
+                    Step::Rename(between, other),
+                ]
             }
             Operation::Root => self.root_steps(),
             Operation::Settle => {
@@ -401,7 +430,8 @@ impl Workload {
     }
 
     fn append_to_any(&mut self, files: &[Vec<u8>], otherwise: &[u8]) -> Step {
-        let path = if files.is_empty() { otherwise.to_vec() } else { self.random.pick(files).clone() };
+        let path =
+            if files.is_empty() { otherwise.to_vec() } else { self.random.pick(files).clone() };
         self.append(&path)
     }
 
@@ -439,8 +469,10 @@ impl Workload {
 
     fn rotate_steps(&mut self, path: &[u8]) -> Vec<Step> {
         let numbered = |number: usize| [path, format!(".{number}").as_bytes()].concat();
-        let mut steps: Vec<Step> =
-            (1..self.random.between(1, 4)).rev().map(|number| Step::Rename(numbered(number), numbered(number + 1))).collect();
+        let mut steps: Vec<Step> = (1..self.random.between(1, 4))
+            .rev()
+            .map(|number| Step::Rename(numbered(number), numbered(number + 1)))
+            .collect();
         steps.push(Step::RotateAside(path.to_vec(), numbered(1)));
         if self.random.one_in(4) {
             steps.push(self.append(&numbered(1)));
@@ -457,7 +489,8 @@ impl Workload {
         if self.habits.holds && self.random.one_in(3) {
             return self.replace_by_links_steps(world, file, new);
         }
-        let mut steps = vec![Step::Link(file.to_vec(), new.clone()), self.append(file), self.append(&new)];
+        let mut steps =
+            vec![Step::Link(file.to_vec(), new.clone()), self.append(file), self.append(&new)];
         if self.random.one_in(2) {
             steps.push(Step::Unlink(if self.random.one_in(2) { new } else { file.to_vec() }));
         }
@@ -470,15 +503,24 @@ impl Workload {
         let (first, second, third) = (held(), held(), held());
         let written = [first, second, third, Step::Release];
         let mut steps = match self.random.below(3) {
-            0 => vec![Step::Hold(file.to_vec()), Step::Link(file.to_vec(), new), Step::Unlink(file.to_vec())],
+            0 => vec![
+                Step::Hold(file.to_vec()),
+                Step::Link(file.to_vec(), new),
+                Step::Unlink(file.to_vec()),
+            ],
             1 => vec![Step::Unnamed(self.directory(world), new)],
             _ => {
-                let directory = file[..file.iter().rposition(|&byte| byte == b'/').unwrap_or(0)].to_vec();
+                let directory =
+                    file[..file.iter().rposition(|&byte| byte == b'/').unwrap_or(0)].to_vec();
                 if self.roots.contains(&directory) {
                     return vec![];
                 }
                 let copy = self.beside(&directory);
-                vec![Step::Hold(file.to_vec()), Step::CopyLinks(directory.clone(), copy), Step::RemoveAll(directory)]
+                vec![
+                    Step::Hold(file.to_vec()),
+                    Step::CopyLinks(directory.clone(), copy),
+                    Step::RemoveAll(directory),
+                ]
             }
         };
         steps.extend(written);
@@ -505,9 +547,17 @@ impl Workload {
 
     fn directory_steps(&mut self, world: &World, operation: Operation, file: &[u8]) -> Vec<Step> {
         let directories = directories_below(world, &self.roots);
-        let mut moved = if directories.is_empty() { file.to_vec() } else { self.random.pick(&directories).clone() };
+        let mut moved = if directories.is_empty() {
+            file.to_vec()
+        } else {
+            self.random.pick(&directories).clone()
+        };
         if operation == Operation::RemoveTree {
-            return vec![Step::RemoveAll(moved.clone()), Step::MakeDirectory(moved.clone()), Step::Create(join(&moved, b"a.log"))];
+            return vec![
+                Step::RemoveAll(moved.clone()),
+                Step::MakeDirectory(moved.clone()),
+                Step::Create(join(&moved, b"a.log")),
+            ];
         }
         if operation == Operation::MoveDirectory {
             let to = join(&self.directory(world), format!("d{}", self.random.below(4)).as_bytes());
@@ -516,21 +566,30 @@ impl Workload {
         if self.random.one_in(3) {
             moved = file.to_vec();
         }
-        let (outside, back) = (self.outside(), if self.random.one_in(2) { moved.clone() } else { self.new_name(world) });
+        let (outside, back) = (
+            self.outside(),
+            if self.random.one_in(2) { moved.clone() } else { self.new_name(world) },
+        );
         let mut steps = vec![Step::Rename(moved, outside.clone())];
         if self.random.one_in(3) {
             steps.push(self.append(&outside));
         }
         if self.random.below(4) > 0 {
-            steps.extend([Step::Pause(Duration::from_millis(self.random.below(3000) as u64)), Step::Rename(outside, back)]);
+            steps.extend([
+                Step::Pause(Duration::from_millis(self.random.below(3000) as u64)),
+                Step::Rename(outside, back),
+            ]);
         }
         steps
     }
 
     fn chmod_steps(&mut self, world: &World, file: &[u8]) -> Vec<Step> {
         let directories = directories_below(world, &self.roots);
-        let path =
-            if directories.is_empty() || self.random.one_in(2) { file.to_vec() } else { self.random.pick(&directories).clone() };
+        let path = if directories.is_empty() || self.random.one_in(2) {
+            file.to_vec()
+        } else {
+            self.random.pick(&directories).clone()
+        };
         vec![Step::Chmod(path.clone(), false), self.append(file), Step::Chmod(path, true)]
     }
 
@@ -538,7 +597,8 @@ impl Workload {
         if !self.habits.holds {
             return vec![self.append(file)];
         }
-        let mut held = || Step::AppendHeld { lines: self.random.below(3), and_part: self.random.one_in(4) };
+        let mut held =
+            || Step::AppendHeld { lines: self.random.below(3), and_part: self.random.one_in(4) };
         vec![Step::Hold(file.to_vec()), held(), held(), held(), Step::Release]
     }
 
@@ -549,10 +609,23 @@ impl Workload {
             // A PATH that is a link would be followed.
             _ if self.roots.contains(&path) => vec![],
             0 => vec![Step::SoftLink(file.to_vec(), path.clone()), Step::Unlink(path)],
-            1 => vec![Step::Fifo(path.clone()), Step::Unlink(path.clone()), Step::Create(path.clone()), self.append(&path)],
-            2 => vec![Step::Unlink(file.to_vec()), Step::MakeDirectory(file.to_vec()), Step::Create(join(file, b"a.log"))],
+            1 => vec![
+                Step::Fifo(path.clone()),
+                Step::Unlink(path.clone()),
+                Step::Create(path.clone()),
+                self.append(&path),
+            ],
+            2 => vec![
+                Step::Unlink(file.to_vec()),
+                Step::MakeDirectory(file.to_vec()),
+                Step::Create(join(file, b"a.log")),
+            ],
             // A loop. One level higher a followed link would lead to all there is.
-            _ if self.covering.as_ref().is_some_and(|covering| covering.settings().follow_links) => {
+            _ if self
+                .covering
+                .as_ref()
+                .is_some_and(|covering| covering.settings().follow_links) =>
+            {
                 vec![Step::SoftLink(b".".to_vec(), path)]
             }
             _ => vec![Step::SoftLink(b"..".to_vec(), path)],
@@ -562,7 +635,11 @@ impl Workload {
     /// A PATH itself goes away, and something comes in its place.
     fn root_steps(&mut self) -> Vec<Step> {
         let root = self.random.pick(&self.roots).clone();
-        let fresh = [Step::MakeDirectory(root.clone()), Step::Create(join(&root, b"a.log")), self.append(&join(&root, b"a.log"))];
+        let fresh = [
+            Step::MakeDirectory(root.clone()),
+            Step::Create(join(&root, b"a.log")),
+            self.append(&join(&root, b"a.log")),
+        ];
         let outside = self.outside();
         let mut steps = match self.random.below(3) {
             0 => vec![Step::RemoveAll(root.clone())],
@@ -593,7 +670,13 @@ impl Workload {
         if self.habits.any_bytes && self.random.one_in(4) {
             return self
                 .random
-                .pick(&[b"a\xffb.log".as_slice(), b"tab\tnew\nline", "ü\u{1F600}.log".as_bytes(), b"-\\x41\"'", b" "])
+                .pick(&[
+                    b"a\xffb.log".as_slice(),
+                    b"tab\tnew\nline",
+                    "ü\u{1F600}.log".as_bytes(),
+                    b"-\\x41\"'",
+                    b" ",
+                ])
                 .to_vec();
         }
         let names = [b"a.log".as_slice(), b"b.log", b"c.log", b"a.log.1", b"job"];

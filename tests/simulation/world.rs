@@ -1,9 +1,11 @@
-//! A kernel in memory: inodes, names, contents, permissions, and the events that changes to them queue.
+//! A kernel in memory: inodes, names, contents, permissions, and the events that changes to them
+//! queue.
 //!
-//! In: what writers and rotators do (paths as bytes, absolute). Out: errno or the effect, and events in [`Queue`].
-//! Always holds, as on ext4 under Linux 6.18: the number of a freed inode is the next one given out, with another generation;
-//! an open file stays readable after its last name went; an open file pins its directory, so that the death of a deleted
-//! directory (`IN_DELETE_SELF`, `IN_IGNORED`) is told only when the last file opened in it is closed.
+//! In: what writers and rotators do (paths as bytes, absolute). Out: errno or the effect, and
+//! events in [`Queue`]. Always holds, as on ext4 under Linux 6.18: the number of a freed inode is
+//! the next one given out, with another generation; an open file stays readable after its last name
+//! went; an open file pins its directory, so that the death of a deleted directory
+//! (`IN_DELETE_SELF`, `IN_IGNORED`) is told only when the last file opened in it is closed.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -129,7 +131,13 @@ impl World {
         };
         let root = world.new_inode(Kind::Directory(BTreeMap::new()));
         assert_eq!(root, ROOT, "the root is the first inode");
-        world.names.push(Name { parent: ROOT, name: Vec::new(), inode: ROOT, alive: true, open: 0 });
+        world.names.push(Name {
+            parent: ROOT,
+            name: Vec::new(),
+            inode: ROOT,
+            alive: true,
+            open: 0,
+        });
         world.inodes[ROOT].name = Some(0);
         world.inodes[ROOT].links = 1;
         world
@@ -192,7 +200,8 @@ impl World {
 
     /// Walks to what a path names, with permission to search asked for where `checked`.
     fn walk(&self, path: &[u8], links: Links, checked: bool) -> Result<NameKey, Errno> {
-        self.walk_or_refuse(path, links, checked).map_err(|stopped| stopped.err().unwrap_or(Errno::ELOOP))
+        self.walk_or_refuse(path, links, checked)
+            .map_err(|stopped| stopped.err().unwrap_or(Errno::ELOOP))
     }
 
     /// The link that may not be followed.
@@ -200,7 +209,12 @@ impl World {
         self.walk_or_refuse(path, Links::Guarded(guard), true).err()?.ok()
     }
 
-    fn walk_or_refuse(&self, path: &[u8], links: Links, checked: bool) -> Result<NameKey, Result<RefusedLink, Errno>> {
+    fn walk_or_refuse(
+        &self,
+        path: &[u8],
+        links: Links,
+        checked: bool,
+    ) -> Result<NameKey, Result<RefusedLink, Errno>> {
         let mut followed = 0;
         let mut todo: Vec<Vec<u8>> = components(path).rev().map(<[u8]>::to_vec).collect();
         let behind = |len: usize| components(&path[len.min(path.len())..]).count();
@@ -332,24 +346,32 @@ impl World {
 
     fn insert_entry(&mut self, parent: Key, name: &[u8], key: NameKey) {
         self.name_changes += 1;
-        let Kind::Directory(entries) = &mut self.inodes[parent].kind else { unreachable!("the parent is a directory") };
+        let Kind::Directory(entries) = &mut self.inodes[parent].kind else {
+            unreachable!("the parent is a directory")
+        };
         entries.insert(name.to_vec(), key);
     }
 
     fn remove_entry(&mut self, parent: Key, name: &[u8]) {
         self.name_changes += 1;
-        let Kind::Directory(entries) = &mut self.inodes[parent].kind else { unreachable!("the parent is a directory") };
+        let Kind::Directory(entries) = &mut self.inodes[parent].kind else {
+            unreachable!("the parent is a directory")
+        };
         entries.remove(name);
     }
 
-    /// Whether a file had this path, or would have it if names on the way had not been taken away before one above them was renamed: where
-    /// events were lost, or a directory could not be watched, a reader hears of the one and not of the other. Each name was one of the
-    /// file's, or of a directory's that it was in.
+    /// Whether a file had this path, or would have it if names on the way had not been taken away
+    /// before one above them was renamed: where events were lost, or a directory could not be
+    /// watched, a reader hears of the one and not of the other. Each name was one of the file's, or
+    /// of a directory's that it was in.
     pub(crate) fn may_be_called(&self, inode: Key, path: &[u8]) -> bool {
         let Some(slash) = path.iter().rposition(|&byte| byte == b'/') else { return false };
         let (above, last) = (&path[..slash], &path[slash + 1..]);
         self.inodes[inode].paths.iter().any(|known| known == path)
-            || self.inodes[inode].places.iter().any(|(parent, name)| name == last && self.may_be_called(*parent, above))
+            || self.inodes[inode]
+                .places
+                .iter()
+                .any(|(parent, name)| name == last && self.may_be_called(*parent, above))
     }
 
     /// Remembers the path of what `name` names, and of everything below.
@@ -363,7 +385,10 @@ impl World {
         if !self.inodes[inode].places.contains(&place) {
             self.inodes[inode].places.push(place);
         }
-        let below: Vec<NameKey> = self.entries(inode).map(|entries| entries.values().copied().collect()).unwrap_or_default();
+        let below: Vec<NameKey> = self
+            .entries(inode)
+            .map(|entries| entries.values().copied().collect())
+            .unwrap_or_default();
         for name in below {
             self.note_paths(name);
         }
@@ -415,7 +440,8 @@ impl World {
 
     /// Takes a name away; the inode is freed when nothing holds it.
     fn drop_name(&mut self, key: NameKey) {
-        let (parent, name, inode) = (self.names[key].parent, self.names[key].name.clone(), self.names[key].inode);
+        let (parent, name, inode) =
+            (self.names[key].parent, self.names[key].name.clone(), self.names[key].inode);
         self.remove_entry(parent, &name);
         self.names[key].alive = false;
         self.inodes[inode].links -= 1;
@@ -511,7 +537,12 @@ impl World {
         Ok(())
     }
 
-    fn may_replace(&self, inode: Key, target: Option<NameKey>, new_parent: Key) -> Result<(), Errno> {
+    fn may_replace(
+        &self,
+        inode: Key,
+        target: Option<NameKey>,
+        new_parent: Key,
+    ) -> Result<(), Errno> {
         let mut above = new_parent;
         while above != ROOT {
             if above == inode {
@@ -617,7 +648,12 @@ impl World {
         while let Some(at) = self.dying.iter().position(|&key| !self.is_pinned(key)) {
             let key = self.dying.remove(at);
             if let Some((watch, _)) = self.inodes[key].watch.take() {
-                self.queue.push(Event { watch, mask: mask::DELETE_SELF, cookie: 0, name: Vec::new() });
+                self.queue.push(Event {
+                    watch,
+                    mask: mask::DELETE_SELF,
+                    cookie: 0,
+                    name: Vec::new(),
+                });
                 self.queue.end_watch(watch);
             }
             self.free_numbers.push(self.inodes[key].number);
@@ -625,13 +661,16 @@ impl World {
     }
 
     fn is_pinned(&self, directory: Key) -> bool {
-        let holds = |name: &Name| name.open > 0 || (!name.alive && self.dying.contains(&name.inode));
-        self.inodes[directory].open > 0 || self.names.iter().any(|name| name.parent == directory && holds(name))
+        let holds =
+            |name: &Name| name.open > 0 || (!name.alive && self.dying.contains(&name.inode));
+        self.inodes[directory].open > 0
+            || self.names.iter().any(|name| name.parent == directory && holds(name))
     }
 
     // ---- contents ----
 
-    /// Tells a write through an open file: under the name that it was opened by, even if that is gone.
+    /// Tells a write through an open file: under the name that it was opened by, even if that is
+    /// gone.
     fn notify_write(&mut self, handle: &Handle) {
         if self.is_heard() {
             self.notify_change(handle);
@@ -653,7 +692,9 @@ impl World {
     pub(crate) fn append(&mut self, handle: &Handle, bytes: &[u8]) {
         let modified = self.tick();
         let inode = &mut self.inodes[handle.inode];
-        let Kind::File { content, .. } = &mut inode.kind else { unreachable!("only files are written") };
+        let Kind::File { content, .. } = &mut inode.kind else {
+            unreachable!("only files are written")
+        };
         content.extend_from_slice(bytes);
         inode.growth.push((modified, content.len() as u64));
         inode.modified = modified;
@@ -664,7 +705,9 @@ impl World {
     pub(crate) fn write_beyond(&mut self, handle: &Handle, position: u64, bytes: &[u8]) {
         let modified = self.tick();
         let inode = &mut self.inodes[handle.inode];
-        let Kind::File { content, hole } = &mut inode.kind else { unreachable!("only files are written") };
+        let Kind::File { content, hole } = &mut inode.kind else {
+            unreachable!("only files are written")
+        };
         assert!(content.is_empty(), "holes are made at the front");
         *hole = position / BLOCK_BYTES * BLOCK_BYTES;
         content.resize(position as usize, 0);
@@ -733,8 +776,9 @@ impl World {
 
     /// Whether the directory that holds `path` has a watch that tells of writes.
     pub(crate) fn is_told_of(&self, path: &[u8]) -> bool {
-        self.parent_of(path)
-            .is_ok_and(|(parent, _)| self.inodes[parent].watch.is_some_and(|(_, wanted)| wanted & mask::MODIFY != 0))
+        self.parent_of(path).is_ok_and(|(parent, _)| {
+            self.inodes[parent].watch.is_some_and(|(_, wanted)| wanted & mask::MODIFY != 0)
+        })
     }
 
     pub(crate) fn path_of_directory(&self, key: Key) -> Vec<u8> {

@@ -1,4 +1,5 @@
-//! The simulated kernel is itself tested: the rules one by one, and, operation by operation, against the kernel that runs the tests.
+//! The simulated kernel is itself tested: the rules one by one, and, operation by operation,
+//! against the kernel that runs the tests.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
@@ -26,7 +27,12 @@ fn watched() -> World {
 }
 
 fn masks(world: &mut World) -> Vec<(u32, String)> {
-    world.queue.drain().into_iter().map(|event| (event.mask, String::from_utf8(event.name).unwrap())).collect()
+    world
+        .queue
+        .drain()
+        .into_iter()
+        .map(|event| (event.mask, String::from_utf8(event.name).unwrap()))
+        .collect()
 }
 
 #[test]
@@ -38,7 +44,8 @@ fn equal_neighbours_in_the_queue_are_one_event_and_others_are_not() {
     queue.push(event(2, mask::MODIFY, 0, "a"));
     queue.push(event(2, mask::MOVED_TO, 7, "a"));
     queue.push(event(2, mask::MOVED_TO, 8, "a"));
-    let names: Vec<_> = queue.drain().into_iter().map(|event| (event.watch, event.cookie, event.name)).collect();
+    let names: Vec<_> =
+        queue.drain().into_iter().map(|event| (event.watch, event.cookie, event.name)).collect();
     let all = [(1, 0, "a"), (1, 0, "b"), (1, 0, "a"), (2, 0, "a"), (2, 7, "a")];
     assert_eq!(names, all.map(|(watch, cookie, name)| (watch, cookie, name.as_bytes().to_vec())));
 }
@@ -88,7 +95,12 @@ fn the_halves_of_a_rename_share_a_cookie_that_no_other_rename_has() {
     world.rename(b"/d/a", b"/d/c").unwrap();
     world.rename(b"/d/b", b"/d/a").unwrap();
     let cookies: Vec<u32> = world.queue.drain().into_iter().map(|event| event.cookie).collect();
-    assert!(cookies.len() == 4 && cookies[0] == cookies[1] && cookies[2] == cookies[3] && cookies[0] != cookies[2]);
+    assert!(
+        cookies.len() == 4
+            && cookies[0] == cookies[1]
+            && cookies[2] == cookies[3]
+            && cookies[0] != cookies[2]
+    );
 }
 
 #[test]
@@ -143,7 +155,10 @@ fn the_death_of_a_directory_is_told_when_the_last_file_opened_in_it_is_closed() 
     world.remove_directory(b"/d").unwrap();
     assert_eq!(masks(&mut world), []);
     world.close(handle);
-    assert_eq!(masks(&mut world), [(mask::DELETE_SELF, String::new()), (mask::IGNORED, String::new())]);
+    assert_eq!(
+        masks(&mut world),
+        [(mask::DELETE_SELF, String::new()), (mask::IGNORED, String::new())]
+    );
 }
 
 /// The simulated and the real kernel, side by side.
@@ -193,7 +208,8 @@ impl Both {
             8 => ("link", world.link(one, two).is_ok(), fs::hard_link(old, new).is_ok()),
             9 => {
                 let opened = world.open(one).map(|handle| self.handles.push(handle)).is_ok();
-                let file = OpenOptions::new().append(true).open(old).map(|file| self.files.push(file));
+                let file =
+                    OpenOptions::new().append(true).open(old).map(|file| self.files.push(file));
                 ("open", opened, file.is_ok())
             }
             10 if !self.handles.is_empty() => {
@@ -224,13 +240,18 @@ impl Both {
             }
             _ => {
                 let wanted = WatchMask::from_bits_retain(WATCH_MASK);
-                ("watch", world.watch(one, Links::Keep).is_ok(), self.real.watches().add(old, wanted).is_ok())
+                (
+                    "watch",
+                    world.watch(one, Links::Keep).is_ok(),
+                    self.real.watches().add(old, wanted).is_ok(),
+                )
             }
         };
         (format!("{what} {first} {second}"), simulated, real)
     }
 
-    /// What the real kernel tells, its cookies counted as the simulated one's are: by renames that worked.
+    /// What the real kernel tells, its cookies counted as the simulated one's are: by renames that
+    /// worked.
     fn real_events(&mut self) -> Vec<Event> {
         let mut buffer = vec![0; 1 << 20];
         let mut all = Vec::new();
@@ -263,7 +284,12 @@ fn number_of(seen: &mut Vec<u32>, cookie: u32) -> u32 {
 #[test]
 fn the_simulated_kernel_tells_the_same_events_as_the_real_one() {
     let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
-    if release.split('.').next().and_then(|major| major.parse().ok()).is_none_or(|major: u32| major < 6) {
+    if release
+        .split('.')
+        .next()
+        .and_then(|major| major.parse().ok())
+        .is_none_or(|major: u32| major < 6)
+    {
         println!("not compared: Linux {} told deletions in another order", release.trim());
         return;
     }

@@ -1,4 +1,5 @@
-//! The hands of the workload: each step made in the world and told to the model; and ways to look through the tree.
+//! The hands of the workload: each step made in the world and told to the model; and ways to look
+//! through the tree.
 //!
 //! In: a [`Step`]. Out: the change, if it is possible.
 //! Always holds: a story's bytes in the model are the file's bytes in the world.
@@ -12,7 +13,8 @@ use crate::model::{Model, Rotation, StoryKey, opening};
 use crate::workload::{Moment, OUTSIDE, Process, Step, Workload, join};
 use crate::world::{BLOCK_BYTES, Handle, Key, Kind, World};
 
-/// Within this time a file that left the tree comes back (the contract remembers it for 10 minutes).
+/// Within this time a file that left the tree comes back (the contract remembers it for 10
+/// minutes).
 const MEMORY: Duration = Duration::from_secs(9 * 60);
 
 impl Workload {
@@ -27,7 +29,9 @@ impl Workload {
         let told = format!("{:?} {}", world.time, readable(&format!("{step:?}")));
         let done = match step {
             Step::Create(path) => self.create(world, model, &path).is_some(),
-            Step::Append { path, lines, and_part } => self.append_at(world, model, &path, lines, and_part),
+            Step::Append { path, lines, and_part } => {
+                self.append_at(world, model, &path, lines, and_part)
+            }
             Step::AppendHeld { lines, and_part } => {
                 let handle = self.held.pop();
                 handle.is_some_and(|handle| {
@@ -41,11 +45,15 @@ impl Workload {
             Step::CopyLinks(from, to) => self.copy_links(world, model, &from, &to),
             Step::Unnamed(directory, path) => self.create_unnamed(world, model, &directory, &path),
             Step::RotateAside(from, to) => {
-                // Nothing is told of a directory without a watch, a hard link has other names that stay, and nobody can say when a file
-                // that may not be read will be: the next generation does not wait for that.
-                let is_plain = |key: Key| world.inodes[key].links == 1 && world.inodes[key].readable;
-                let is_clear = world.is_told_of(&from) && world.resolve(&from, Links::Keep).is_ok_and(is_plain);
-                process.rotating = file_story(world, &from).filter(|_| is_clear).map(|story| (story, moment));
+                // Nothing is told of a directory without a watch, a hard link has other names that
+                // stay, and nobody can say when a file that may not be read will be: the next
+                // generation does not wait for that.
+                let is_plain =
+                    |key: Key| world.inodes[key].links == 1 && world.inodes[key].readable;
+                let is_clear = world.is_told_of(&from)
+                    && world.resolve(&from, Links::Keep).is_ok_and(is_plain);
+                process.rotating =
+                    file_story(world, &from).filter(|_| is_clear).map(|story| (story, moment));
                 self.rename(world, model, &from, &to)
             }
             Step::RotateCreate(path) => self.rotate_create(world, model, moment, process, &path),
@@ -104,7 +112,9 @@ impl Workload {
 
     fn rename(&mut self, world: &mut World, model: &mut Model, from: &[u8], to: &[u8]) -> bool {
         let Ok(key) = world.find(from) else { return false };
-        if self.is_kept_target(world, key) || world.find(to).is_ok_and(|over| self.is_kept_target(world, over)) {
+        if self.is_kept_target(world, key)
+            || world.find(to).is_ok_and(|over| self.is_kept_target(world, over))
+        {
             return false;
         }
         let (was_inside, is_inside) = (self.is_inside(from), self.is_inside(to));
@@ -128,7 +138,9 @@ impl Workload {
 
     /// Whether nothing of what `key` holds has been away for too long.
     fn may_return(&self, world: &World, key: Key) -> bool {
-        subtree(world, key).iter().all(|key| self.left.get(key).is_none_or(|&left| world.time - left < MEMORY))
+        subtree(world, key)
+            .iter()
+            .all(|key| self.left.get(key).is_none_or(|&left| world.time - left < MEMORY))
     }
 
     fn link(&mut self, world: &mut World, model: &mut Model, old: &[u8], new: &[u8]) -> bool {
@@ -150,7 +162,8 @@ impl Workload {
 
     fn remove_all(&mut self, world: &mut World, path: &[u8]) -> bool {
         let Ok(key) = world.find(path) else { return false };
-        let names: Vec<Vec<u8>> = world.entries(key).map(|entries| entries.keys().cloned().collect()).unwrap_or_default();
+        let names: Vec<Vec<u8>> =
+            world.entries(key).map(|entries| entries.keys().cloned().collect()).unwrap_or_default();
         if !world.is_directory(key) {
             return self.unlink(world, path);
         }
@@ -179,7 +192,13 @@ impl Workload {
         Some(story)
     }
 
-    fn create_unnamed(&mut self, world: &mut World, model: &mut Model, directory: &[u8], path: &[u8]) -> bool {
+    fn create_unnamed(
+        &mut self,
+        world: &mut World,
+        model: &mut Model,
+        directory: &[u8],
+        path: &[u8],
+    ) -> bool {
         let Ok(handle) = world.create_unnamed(directory) else { return false };
         let writer = *self.writers.entry(path.to_vec()).or_insert_with(|| {
             self.generations.push(0);
@@ -207,7 +226,14 @@ impl Workload {
         true
     }
 
-    fn rotate_create(&mut self, world: &mut World, model: &mut Model, moment: Moment, process: &mut Process, path: &[u8]) -> bool {
+    fn rotate_create(
+        &mut self,
+        world: &mut World,
+        model: &mut Model,
+        moment: Moment,
+        process: &mut Process,
+        path: &[u8],
+    ) -> bool {
         let Some(story) = self.create(world, model, path) else { return false };
         if let Some((older, begun)) = process.rotating.take() {
             let clear = moment.clear && begun == moment && !world.queue.is_overflowed();
@@ -216,16 +242,32 @@ impl Workload {
         true
     }
 
-    fn append_at(&mut self, world: &mut World, model: &mut Model, path: &[u8], lines: usize, and_part: bool) -> bool {
-        let followed = self.covering.as_ref().and_then(|covering| covering.name_to_write_by(world, path));
+    fn append_at(
+        &mut self,
+        world: &mut World,
+        model: &mut Model,
+        path: &[u8],
+        lines: usize,
+        and_part: bool,
+    ) -> bool {
+        let followed =
+            self.covering.as_ref().and_then(|covering| covering.name_to_write_by(world, path));
         let Ok(handle) = world.open(followed.as_deref().unwrap_or(path)) else { return false };
         self.write(world, model, &handle, lines, and_part);
         world.close(handle);
         true
     }
 
-    /// Whole lines, the first of which may be the rest of an unfinished one, and perhaps the beginning of another.
-    pub(crate) fn write(&mut self, world: &mut World, model: &mut Model, handle: &Handle, lines: usize, and_part: bool) {
+    /// Whole lines, the first of which may be the rest of an unfinished one, and perhaps the
+    /// beginning of another.
+    pub(crate) fn write(
+        &mut self,
+        world: &mut World,
+        model: &mut Model,
+        handle: &Handle,
+        lines: usize,
+        and_part: bool,
+    ) {
         let story = world.inodes[handle.inode].story;
         let mut bytes = Vec::new();
         for _ in 0..lines {
@@ -253,14 +295,19 @@ impl Workload {
         if self.habits.any_bytes && story.lines > 1 && self.random.one_in(10) {
             return b"\n".to_vec();
         }
-        let mut line = format!("{} l{} ", opening(story.writer, story.generation), story.lines).into_bytes();
+        let mut line =
+            format!("{} l{} ", opening(story.writer, story.generation), story.lines).into_bytes();
         let pad = match self.random.below(200) {
             0 => self.random.below(self.habits.line_bytes_max),
             1..=9 => self.random.below(400),
             _ => self.random.below(30),
         };
         for _ in 0..pad {
-            let byte = if self.habits.any_bytes { self.random.below(256) as u8 } else { b'a' + self.random.below(26) as u8 };
+            let byte = if self.habits.any_bytes {
+                self.random.below(256) as u8
+            } else {
+                b'a' + self.random.below(26) as u8
+            };
             line.push(if byte == b'\n' { b'\r' } else { byte });
         }
         line.push(b'\n');
@@ -280,7 +327,8 @@ impl Workload {
         true
     }
 
-    /// What a writer without `O_APPEND` does after a truncation: the space before its position becomes a hole.
+    /// What a writer without `O_APPEND` does after a truncation: the space before its position
+    /// becomes a hole.
     fn write_beyond(&mut self, world: &mut World, model: &mut Model, path: &[u8]) -> bool {
         let Ok(handle) = world.open(path) else { return false };
         let story = world.inodes[handle.inode].story;
@@ -307,7 +355,12 @@ impl Workload {
         for root in self.roots.clone() {
             if world.make_directory(&root).is_err() {
                 let roots = std::slice::from_ref(&root);
-                let below = [files_below(world, roots), directories_below(world, roots), vec![root.clone()]].concat();
+                let below = [
+                    files_below(world, roots),
+                    directories_below(world, roots),
+                    vec![root.clone()],
+                ]
+                .concat();
                 for path in below {
                     if world.find(&path).is_ok_and(|key| !world.inodes[key].readable) {
                         world.change_mode(&path, true).expect("it is there");
@@ -321,7 +374,8 @@ impl Workload {
         }
     }
 
-    /// One more line into every file, and a new file in every directory: they show that each is still followed.
+    /// One more line into every file, and a new file in every directory: they show that each is
+    /// still followed.
     pub(crate) fn canaries(&mut self, world: &mut World, model: &mut Model) {
         let mut written = HashSet::new();
         for path in files_below(world, &self.roots) {
@@ -334,7 +388,8 @@ impl Workload {
                 self.append_at(world, model, &path, 1, false);
             }
         }
-        for directory in directories_below(world, &self.roots).into_iter().chain(self.roots.clone()) {
+        for directory in directories_below(world, &self.roots).into_iter().chain(self.roots.clone())
+        {
             let path = join(&directory, b"canary.log");
             self.create(world, model, &path);
             self.append_at(world, model, &path, 2, false);
@@ -380,7 +435,9 @@ pub(crate) fn subtree(world: &World, key: Key) -> Vec<Key> {
 }
 
 pub(crate) fn is_below(path: &[u8], roots: &[Vec<u8>]) -> bool {
-    roots.iter().any(|root| path.strip_prefix(root.as_slice()).is_some_and(|rest| rest.is_empty() || rest[0] == b'/'))
+    roots.iter().any(|root| {
+        path.strip_prefix(root.as_slice()).is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
+    })
 }
 
 /// Paths of all regular files below `roots`, each path once.

@@ -1,8 +1,11 @@
-//! Tests that this machine cannot run: a word on stderr, and a line in a file for whoever counts them.
+//! Tests that this machine cannot run: a word on stderr, and a line in a file for whoever counts
+//! them.
 //!
-//! In: the reason. Out: `skipped: TEST: REASON` past the capture of the test runner; and `TEST<TAB>REASON` at the end of the file that
-//! the environment variable [`FILE`] names. `scripts/ci` sets it, lists what is there, and fails on what it was not told to allow.
-//! Always holds: a test that ends early without a verdict says so here and nowhere else; `tests/tidy.rs` looks for others.
+//! In: the reason. Out: `skipped: TEST: REASON` past the capture of the test runner; and
+//! `TEST<TAB>REASON` at the end of the file that the environment variable [`FILE`] names.
+//! `scripts/ci` sets it, lists what is there, and fails on what it was not told to allow. Always
+//! holds: a test that ends early without a verdict says so here and nowhere else; `tests/tidy.rs`
+//! looks for others.
 
 use std::io::Write as _;
 
@@ -19,5 +22,7 @@ pub(crate) fn skip(reason: &str) {
     // One write: tests of several processes append at the same time.
     let line = format!("{test}\t{}\n", reason.replace(['\n', '\t'], " "));
     let written = opened.and_then(|mut file| file.write_all(line.as_bytes()));
-    written.unwrap_or_else(|error| panic!("cannot count a skipped test in {}: {error}", path.display()));
+    written.unwrap_or_else(|error| {
+        panic!("cannot count a skipped test in {}: {error}", path.display())
+    });
 }

@@ -1,4 +1,5 @@
-//! An output that takes everything at once, for tests and benchmarks of an engine without a process around it.
+//! An output that takes everything at once, for tests and benchmarks of an engine without a process
+//! around it.
 
 use std::time::Instant;
 

@@ -52,7 +52,10 @@ fn a_payload_that_is_cut_gives_the_items_before_the_cut_and_at_most_one_error() 
         let decoded: Vec<_> = items(&payload[..cut]).collect();
         let whole = decoded.iter().take_while(|item| item.is_ok()).count();
         assert!(decoded.len() - whole <= 1);
-        assert!(decoded[..whole].iter().zip(every_item()).all(|(found, put)| *found == Ok(put)), "cut at {cut}");
+        assert!(
+            decoded[..whole].iter().zip(every_item()).all(|(found, put)| *found == Ok(put)),
+            "cut at {cut}"
+        );
     }
 }
 
@@ -71,7 +74,8 @@ fn bytes_that_this_version_never_writes_are_malformed() {
     }
     assert_eq!(change(37, 65), refused, "mark_len");
     assert_eq!(change(38, 8), refused, "flags");
-    let mut output = payload_of(&[Item::Output(Some(OutputPoint { id: ID, len: 5, format: Format::Json }))]);
+    let mut output =
+        payload_of(&[Item::Output(Some(OutputPoint { id: ID, len: 5, format: Format::Json }))]);
     *output.last_mut().unwrap() = 3;
     assert_eq!(first(&output), refused, "format");
     assert_eq!(first(&[4, 0x00, 0x40, 0, 0, 0, 0]), refused, "bucket");
@@ -82,7 +86,11 @@ fn bytes_that_this_version_never_writes_are_malformed() {
 #[test]
 fn a_path_too_long_to_store_is_stored_as_not_known() {
     let long = vec![b'a'; PATH_BYTES_MAX + 1];
-    let payload = payload_of(&[Item::Entry(entry(), Some(&long)), Item::Scanned(&long), Item::Entry(entry(), Some(&long[1..]))]);
+    let payload = payload_of(&[
+        Item::Entry(entry(), Some(&long)),
+        Item::Scanned(&long),
+        Item::Entry(entry(), Some(&long[1..])),
+    ]);
     let back: Vec<_> = items(&payload).map(Result::unwrap).collect();
     assert_eq!(back, [Item::Entry(entry(), Some(b"")), Item::Entry(entry(), Some(&long[1..]))]);
 }
@@ -134,7 +142,8 @@ fn a_head_comes_back_and_no_changed_bit_of_it_passes() {
     let payload = b"payload";
     let bytes = Head::encode(42, Kind::LastPart, 3, payload);
     let passes = |bytes: &[u8; HEAD_BYTES], salt| {
-        Head::parse(bytes).is_some_and(|head| crc32c::crc32c_append(head.checksum(salt), payload) == head.crc)
+        Head::parse(bytes)
+            .is_some_and(|head| crc32c::crc32c_append(head.checksum(salt), payload) == head.crc)
     };
     assert!(passes(&bytes, 42));
     assert!(!passes(&bytes, 43));

@@ -15,14 +15,28 @@ fn id(inode: u64) -> FileId {
     FileId { device: 0xfd01, inode, generation: 1 }
 }
 
-/// The payload of commit `number`: one of five files goes on, or is forgotten, and the output says which commit it is.
+/// The payload of commit `number`: one of five files goes on, or is forgotten, and the output says
+/// which commit it is.
 fn commit(number: u64) -> Vec<u8> {
     let flags = EntryFlags::empty();
     let file = id(number % 5);
-    let entry = Entry { id: file, incarnation: 0, offset: number, mark: 1, mark_len: 2, flags, complete_at: 3, absent_since: 0 };
+    let entry = Entry {
+        id: file,
+        incarnation: 0,
+        offset: number,
+        mark: 1,
+        mark_len: 2,
+        flags,
+        complete_at: 3,
+        absent_since: 0,
+    };
     let path = format!("job{number}.log").into_bytes();
     let point = OutputPoint { id: id(99), len: number, format: Format::Json };
-    let first = if number.is_multiple_of(7) { Item::Forget(file, 1) } else { Item::Entry(entry, Some(&path)) };
+    let first = if number.is_multiple_of(7) {
+        Item::Forget(file, 1)
+    } else {
+        Item::Entry(entry, Some(&path))
+    };
     payload([first, Item::Output(Some(point))])
 }
 
@@ -56,8 +70,8 @@ enum Step {
 use Step::{Append, Begin, Complete, Extend};
 
 const HISTORY: [Step; 17] = [
-    Begin, Extend, Complete, Append, Append, Begin, Append, Extend, Append, Complete, Append, Append, Begin, Begin, Complete,
-    Append, Append,
+    Begin, Extend, Complete, Append, Append, Begin, Append, Extend, Append, Complete, Append,
+    Append, Begin, Begin, Complete, Append, Append,
 ];
 
 /// A user of a store, who knows what was tried and what was reported durable.
@@ -114,7 +128,13 @@ impl User {
     fn crashes(&self, fates: &[Unsynced]) -> Vec<(Memory, User)> {
         let open = |crashed: Memory| {
             let next = User::new(&crashed);
-            assert!((self.durable..=self.tried).contains(&next.tried), "{} of {}..={}", next.tried, self.durable, self.tried);
+            assert!(
+                (self.durable..=self.tried).contains(&next.tried),
+                "{} of {}..={}",
+                next.tried,
+                self.durable,
+                self.tried
+            );
             (crashed, next)
         };
         self.memory.crashes(fates).into_iter().map(open).collect()
@@ -126,7 +146,11 @@ impl User {
         for (crashed, mut next) in self.crashes(fates) {
             next.recover();
             for again in crashed.crashes(&[Unsynced::Lost]) {
-                assert_eq!(User::new(&again).tried, next.tried, "and what was added is found after one more crash");
+                assert_eq!(
+                    User::new(&again).tried,
+                    next.tried,
+                    "and what was added is found after one more crash"
+                );
             }
         }
     }
@@ -165,9 +189,17 @@ fn after_any_failure_and_a_crash_later_the_last_durable_commit_is_found() {
         for fault in [Fault::Fails, Fault::FailsHalfDone] {
             let user = run(&[(at, fault)], usize::MAX);
             user.check_crashes(&UNSYNCED);
-            let later: Vec<usize> = user.memory.get().changing_calls.iter().copied().filter(|call| *call > at).collect();
+            let later: Vec<usize> = user
+                .memory
+                .get()
+                .changing_calls
+                .iter()
+                .copied()
+                .filter(|call| *call > at)
+                .collect();
             for crash in later {
-                run(&[(at, fault), (crash, Fault::PowerOff)], usize::MAX).crashes(&[Unsynced::Lost, Unsynced::Kept]);
+                run(&[(at, fault), (crash, Fault::PowerOff)], usize::MAX)
+                    .crashes(&[Unsynced::Lost, Unsynced::Kept]);
             }
         }
     }
@@ -227,7 +259,10 @@ fn a_new_journal_that_is_not_as_written_never_becomes_the_current_one() {
 fn a_journal_that_failed_takes_no_commit_until_a_new_one_is_complete() {
     let memory = Memory::new();
     let mut user = User::new(&memory);
-    assert!(user.store.append(&commit(1)).unwrap_err().to_string().contains("append"), "there is none");
+    assert!(
+        user.store.append(&commit(1)).unwrap_err().to_string().contains("append"),
+        "there is none"
+    );
     user.live(&[Begin, Complete]);
     let bytes = user.store.bytes();
     let sync = memory.get().calls + 3;
@@ -254,7 +289,8 @@ fn a_part_without_a_begun_journal_is_an_error_and_the_current_one_goes_on() {
     assert!(user.store.is_appendable());
 }
 
-/// A directory whose journal.1 holds a snapshot of two frames and five commits; where the snapshot and each commit ends.
+/// A directory whose journal.1 holds a snapshot of two frames and five commits; where the snapshot
+/// and each commit ends.
 fn journal_of_five_commits() -> (Vec<u8>, Vec<usize>) {
     let mut user = User::new(&Memory::new());
     user.live(&[Begin, Complete]);
@@ -285,15 +321,22 @@ fn a_journal_cut_anywhere_after_its_snapshot_gives_the_commits_before_the_cut() 
             continue;
         }
         assert_eq!(User::new(&memory).tried, whole as u64 - 1, "cut at {cut}");
-        assert_eq!(memory.bytes_of("journal.1"), bytes[..ends[whole - 1]], "the torn tail is cut off");
+        assert_eq!(
+            memory.bytes_of("journal.1"),
+            bytes[..ends[whole - 1]],
+            "the torn tail is cut off"
+        );
         let found = look(&mut with(&bytes[..cut])).unwrap().unwrap();
         assert_eq!(found.extent.torn_bytes, (cut - ends[whole - 1]) as u64);
-        assert_eq!((found.extent.frames, found.extent.bytes), (whole as u64 + 1, ends[whole - 1] as u64));
+        assert_eq!(
+            (found.extent.frames, found.extent.bytes),
+            (whole as u64 + 1, ends[whole - 1] as u64)
+        );
     }
 }
 
 #[test]
-fn a_changed_bit_before_the_last_frame_is_refused_with_its_place_and_one_in_the_last_is_a_torn_tail() {
+fn a_changed_bit_before_the_last_frame_is_refused_and_one_in_the_last_is_a_torn_tail() {
     let (bytes, ends) = journal_of_five_commits();
     for bit in 0..bytes.len() * 8 {
         let mut changed = bytes.clone();
@@ -307,9 +350,15 @@ fn a_changed_bit_before_the_last_frame_is_refused_with_its_place_and_one_in_the_
             }
             Err(error) => {
                 assert!(frame < 5, "bit {bit}: {error}");
-                assert!(error.to_string().contains("journal.1") && error.to_string().contains("forget --all"));
+                assert!(
+                    error.to_string().contains("journal.1")
+                        && error.to_string().contains("forget --all")
+                );
                 if frame > 0 {
-                    assert!(error.to_string().contains(&format!("at byte {} ", ends[frame - 1])), "bit {bit}: {error}");
+                    assert!(
+                        error.to_string().contains(&format!("at byte {} ", ends[frame - 1])),
+                        "bit {bit}: {error}"
+                    );
                 }
                 assert_eq!(memory.bytes_of("journal.1"), changed, "what is refused is not changed");
             }
@@ -321,14 +370,22 @@ fn a_changed_bit_before_the_last_frame_is_refused_with_its_place_and_one_in_the_
 fn frames_left_out_or_of_another_file_are_not_taken_for_commits() {
     let (bytes, ends) = journal_of_five_commits();
     let without_third = [&bytes[..ends[1]], &bytes[ends[2]..]].concat();
-    assert!(matches!(Store::open(with(&without_third)), Err(StoreError::Damaged { position, .. }) if position == ends[1] as u64));
+    let end = ends[1] as u64;
+    assert!(matches!(
+        Store::open(with(&without_third)),
+        Err(StoreError::Damaged { position, .. }) if position == end
+    ));
     let twice = [&bytes[..], &bytes[..]].concat();
     assert_eq!(User::new(&with(&twice)).tried, 5);
     let mut other = User::new(&Memory::new());
     other.memory.get_mut().calls = 0;
     other.live(&[Begin, Begin, Complete, Append, Append, Append, Append, Append, Append]);
     let other = other.memory.bytes_of("journal.2");
-    assert_eq!(User::new(&with(&[&bytes[..], &other[ends[5]..]].concat())).tried, 5, "its salt is another");
+    assert_eq!(
+        User::new(&with(&[&bytes[..], &other[ends[5]..]].concat())).tried,
+        5,
+        "its salt is another"
+    );
 }
 
 #[test]
@@ -339,9 +396,14 @@ fn a_snapshot_part_after_the_snapshot_and_an_unknown_item_are_damage() {
         let head = Head::encode(salt, kind, 8, payload);
         with(&[&bytes[..], &head, payload].concat())
     };
-    for (kind, payload) in [(Kind::Part, &[5][..]), (Kind::LastPart, &[]), (Kind::Commit, &[5, 200])] {
+    for (kind, payload) in
+        [(Kind::Part, &[5][..]), (Kind::LastPart, &[]), (Kind::Commit, &[5, 200])]
+    {
         let error = Store::open(with_frame(kind, payload)).unwrap_err();
-        assert!(matches!(error, StoreError::Damaged { position, .. } if position == ends[5] as u64), "{error}");
+        assert!(
+            matches!(error, StoreError::Damaged { position, .. } if position == ends[5] as u64),
+            "{error}"
+        );
     }
     assert!(Store::open(with_frame(Kind::Commit, &[5])).is_ok());
     let first = with(&[&bytes[..HEADER_BYTES], &Head::encode(salt, Kind::Commit, 1, &[])].concat());
@@ -368,7 +430,9 @@ fn what_is_no_journal_of_this_version_is_refused_by_name_and_left_as_it_is() {
         memory.put("journal.3", Some(&journal_of_five_commits().0));
         let error = Store::open(memory.clone()).unwrap_err().to_string();
         assert!(
-            error.contains("journal.7") && error.contains(what) && error.contains("`manytail offsets forget --all`"),
+            error.contains("journal.7")
+                && error.contains(what)
+                && error.contains("`manytail offsets forget --all`"),
             "{error}"
         );
         assert_eq!(memory.names(), ["journal.3", "journal.7"]);
@@ -379,7 +443,15 @@ fn what_is_no_journal_of_this_version_is_refused_by_name_and_left_as_it_is() {
 fn leftovers_are_removed_and_what_is_not_ours_stays() {
     let (bytes, _) = journal_of_five_commits();
     let memory = Memory::new();
-    for name in ["lock", "journal", "journal.01", "journal.+1", "journal.x", "journal.9.damaged", "journal.4.new.bak"] {
+    for name in [
+        "lock",
+        "journal",
+        "journal.01",
+        "journal.+1",
+        "journal.x",
+        "journal.9.damaged",
+        "journal.4.new.bak",
+    ] {
         memory.put(name, Some(b"not ours"));
     }
     let mut others = memory.names();
@@ -392,7 +464,10 @@ fn leftovers_are_removed_and_what_is_not_ours_stays() {
     others.sort();
     assert_eq!(memory.names(), others);
     user.live(&[Begin, Complete]);
-    assert!(memory.names().contains(&"journal.13".to_owned()), "a number that was used before is not used again");
+    assert!(
+        memory.names().contains(&"journal.13".to_owned()),
+        "a number that was used before is not used again"
+    );
 }
 
 #[test]
@@ -420,8 +495,16 @@ fn the_search_of_a_tail_ends_though_it_is_full_of_frames_that_are_none() {
     let tail: Vec<u8> = fake.iter().copied().cycle().take(8 << 20).collect();
     let error = Store::open(with(&[&bytes[..], &tail].concat())).unwrap_err().to_string();
     assert!(error.contains("no crash leaves"), "{error}");
-    let torn: Vec<u8> = Head::encode(salt, Kind::Commit, 8, &vec![1; 40 << 20]).iter().copied().chain(vec![1; 30 << 20]).collect();
-    assert_eq!(User::new(&with(&[&bytes[..], &torn].concat())).tried, 5, "a large commit may be torn");
+    let torn: Vec<u8> = Head::encode(salt, Kind::Commit, 8, &vec![1; 40 << 20])
+        .iter()
+        .copied()
+        .chain(vec![1; 30 << 20])
+        .collect();
+    assert_eq!(
+        User::new(&with(&[&bytes[..], &torn].concat())).tried,
+        5,
+        "a large commit may be torn"
+    );
 }
 
 /// A store with three commits in it, and the directory.
@@ -447,7 +530,10 @@ fn a_commit_into_a_journal_without_a_name_fails_and_the_next_journal_has_one() {
     for (displace, wanted) in displace {
         let (mut store, memory) = committed();
         displace(&memory);
-        assert!(matches!(store.append(&commit(4)), Err(CommitError::Displaced(what)) if what == wanted), "{wanted}");
+        assert!(
+            matches!(store.append(&commit(4)), Err(CommitError::Displaced(what)) if what == wanted),
+            "{wanted}"
+        );
         assert!(!store.is_appendable() && store.take_anew().is_none());
         store.begin(&commit(1)).unwrap();
         assert!(!store.is_appendable(), "the old one is not appended to meanwhile");
@@ -456,7 +542,10 @@ fn a_commit_into_a_journal_without_a_name_fails_and_the_next_journal_has_one() {
         assert!(store.is_appendable() && store.check().is_ok());
         let anew = store.take_anew().expect("it came into its place again");
         let is_foreign = memory.names().contains(&"journal.1.aside".to_owned());
-        assert_eq!(anew.aside, if is_foreign { vec!["journal.1.aside".to_owned()] } else { Vec::new() });
+        assert_eq!(
+            anew.aside,
+            if is_foreign { vec!["journal.1.aside".to_owned()] } else { Vec::new() }
+        );
         let (_, state) = Store::open(memory.copied()).unwrap();
         assert_eq!(said(&state), said(&state_after(4)), "{wanted}");
     }
@@ -472,7 +561,10 @@ fn a_journal_that_is_not_ours_is_kept_under_another_name_and_its_number_is_not_u
     assert!(store.check().is_err());
     store.begin(&commit(1)).unwrap();
     store.complete(&commit(2)).unwrap();
-    assert_eq!(store.take_anew().map(|anew| anew.aside), Some(vec!["journal.7.aside.2".to_owned()]));
+    assert_eq!(
+        store.take_anew().map(|anew| anew.aside),
+        Some(vec!["journal.7.aside.2".to_owned()])
+    );
     assert_eq!(memory.names(), ["journal.7.aside", "journal.7.aside.2", "journal.8"]);
     assert_eq!(memory.bytes_of("journal.7.aside.2"), b"theirs");
 }

@@ -1,4 +1,5 @@
-//! Settings from all layers at once: which value counts, what its source is, and every refusal of files and variables.
+//! Settings from all layers at once: which value counts, what its source is, and every refusal of
+//! files and variables.
 
 use std::fs;
 use std::path::PathBuf;
@@ -69,32 +70,54 @@ fn file(text: &str) -> Surroundings {
 
 /// Where a setting of the whole run was said, without the directory's name.
 fn source(settings: &Settings, key: &str) -> String {
-    let setting = settings.origin.effective.settings.iter().find(|setting| setting.key == key).unwrap();
+    let setting =
+        settings.origin.effective.settings.iter().find(|setting| setting.key == key).unwrap();
     setting.source.to_string().rsplit('/').next().unwrap().to_owned()
 }
 
 fn paths(settings: &Settings) -> Vec<Vec<String>> {
     let text = |path: &Vec<u8>| String::from_utf8(path.clone()).unwrap();
-    settings.config.engine.inputs.iter().map(|input| input.paths.iter().map(text).collect()).collect()
+    settings
+        .config
+        .engine
+        .inputs
+        .iter()
+        .map(|input| input.paths.iter().map(text).collect())
+        .collect()
 }
 
 #[test]
 fn command_line_goes_before_environment_before_file_before_default() {
-    let all = Surroundings::new(&[("main.toml", "paths = ['D']\ncoalesce = '3ms'\npace = '3ms'\nrescan = '3min'\n")])
-        .with("MANYTAIL_COALESCE", "2ms")
-        .with("MANYTAIL_PACE", "2ms");
+    let all = Surroundings::new(&[(
+        "main.toml",
+        "paths = ['D']\ncoalesce = '3ms'\npace = '3ms'\nrescan = '3min'\n",
+    )])
+    .with("MANYTAIL_COALESCE", "2ms")
+    .with("MANYTAIL_PACE", "2ms");
     let settings = all.settings(&["--coalesce=1ms"]);
     let engine = &settings.config.engine;
-    assert_eq!((engine.coalesce, settings.config.pace), (Duration::from_millis(1), Duration::from_millis(2)));
-    assert_eq!((engine.rescan, engine.partial_after), (Some(Duration::from_secs(180)), Some(Duration::from_secs(30))));
+    assert_eq!(
+        (engine.coalesce, settings.config.pace),
+        (Duration::from_millis(1), Duration::from_millis(2))
+    );
+    assert_eq!(
+        (engine.rescan, engine.partial_after),
+        (Some(Duration::from_secs(180)), Some(Duration::from_secs(30)))
+    );
     let sources = ["coalesce", "pace", "rescan", "partial_after"].map(|key| source(&settings, key));
-    assert_eq!(sources, ["command line", "environment variable MANYTAIL_PACE", "main.toml:4", "default"]);
+    assert_eq!(
+        sources,
+        ["command line", "environment variable MANYTAIL_PACE", "main.toml:4", "default"]
+    );
 }
 
 #[test]
 fn a_value_of_the_command_line_goes_before_others_also_where_it_is_the_default() {
     let settings = file("paths = ['D']\nformat = 'json'\n").settings(&["--format=text"]);
-    assert_eq!((settings.config.engine.format, &*source(&settings, "format")), (Format::Text, "command line"));
+    assert_eq!(
+        (settings.config.engine.format, &*source(&settings, "format")),
+        (Format::Text, "command line")
+    );
 }
 
 #[test]
@@ -103,15 +126,25 @@ fn every_option_of_run_is_a_key_and_a_variable() {
     let keys = keys(&options);
     // Something that the option takes.
     let value = |key: &Key| {
-        let known = key.default.as_deref().into_iter().chain(["false", "key=1", "1d", "/value", "tcp:localhost:1", "1"]);
+        let known = key.default.as_deref().into_iter().chain([
+            "false",
+            "key=1",
+            "1d",
+            "/value",
+            "tcp:localhost:1",
+            "1",
+        ]);
         let is_taken = |text: &&str| {
-            let values = Values::from([(key.name.clone(), Given::new([(*text).into()], &Source::Default))]);
-            let mut options = RunOptions::augment_args(clap::Command::new("settings")).no_binary_name(true);
+            let values =
+                Values::from([(key.name.clone(), Given::new([(*text).into()], &Source::Default))]);
+            let mut options =
+                RunOptions::augment_args(clap::Command::new("settings")).no_binary_name(true);
             let mut errors = Vec::new();
             check(&values, std::slice::from_ref(key), &mut options, &mut errors);
             errors.is_empty()
         };
-        let text = known.into_iter().find(is_taken).unwrap_or_else(|| panic!("no value for {}", key.name));
+        let text =
+            known.into_iter().find(is_taken).unwrap_or_else(|| panic!("no value for {}", key.name));
         let in_file = match key.kind {
             Kind::Switch | Kind::Boolean => text.to_owned(),
             Kind::List => format!("['{text}']"),
@@ -124,7 +157,11 @@ fn every_option_of_run_is_a_key_and_a_variable() {
         let paths = if key.name == PATHS { "" } else { "paths = ['D']\n" };
         let settings = file(&(text + paths)).settings(&[]);
         let effective = &settings.origin.effective;
-        let setting = effective.settings.iter().chain(effective.inputs.iter().flatten()).find(|setting| setting.key == key.name);
+        let setting = effective
+            .settings
+            .iter()
+            .chain(effective.inputs.iter().flatten())
+            .find(|setting| setting.key == key.name);
         assert!(matches!(setting.unwrap().source, Source::File { line: 1, .. }), "{}", key.name);
     }
     for key in &keys {
@@ -138,9 +175,15 @@ fn every_option_of_run_is_a_key_and_a_variable() {
         };
         let surroundings = surroundings.with(&variable, &text);
         let arguments: &[&str] = if key.name == PATHS || key.name == CONFIG { &[] } else { &["D"] };
-        let settings = surroundings.read(arguments).unwrap_or_else(|refusal| panic!("{variable}={text}: {refusal}"));
+        let settings = surroundings
+            .read(arguments)
+            .unwrap_or_else(|refusal| panic!("{variable}={text}: {refusal}"));
         let effective = &settings.origin.effective;
-        let setting = effective.settings.iter().chain(effective.inputs.iter().flatten()).find(|setting| setting.key == key.name);
+        let setting = effective
+            .settings
+            .iter()
+            .chain(effective.inputs.iter().flatten())
+            .find(|setting| setting.key == key.name);
         assert_eq!(setting.unwrap().source, Source::Variable(variable.as_str().into()));
     }
 }
@@ -148,7 +191,10 @@ fn every_option_of_run_is_a_key_and_a_variable() {
 #[test]
 fn later_files_win_for_single_values_and_lists_and_their_inputs_add() {
     let settings = Surroundings::new(&[
-        ("main.toml", "coalesce = '1ms'\npace = '1ms'\nexclude = ['a', 'b']\n[[input]]\npaths = ['A']\n"),
+        (
+            "main.toml",
+            "coalesce = '1ms'\npace = '1ms'\nexclude = ['a', 'b']\n[[input]]\npaths = ['A']\n",
+        ),
         ("conf.d/20.toml", "coalesce = '3ms'\nexclude = ['c']\n[[input]]\npaths = ['C']\n"),
         ("conf.d/10.toml", "coalesce = '2ms'\n[[input]]\npaths = ['B']\n"),
         ("conf.d/30.conf", "nonsense"),
@@ -156,7 +202,10 @@ fn later_files_win_for_single_values_and_lists_and_their_inputs_add() {
     ])
     .settings(&[]);
     assert_eq!(settings.config.engine.coalesce, Duration::from_millis(3));
-    assert_eq!(["coalesce", "pace"].map(|key| source(&settings, key)), ["20.toml:1", "main.toml:2"]);
+    assert_eq!(
+        ["coalesce", "pace"].map(|key| source(&settings, key)),
+        ["20.toml:1", "main.toml:2"]
+    );
     assert_eq!(paths(&settings), [["A"], ["B"], ["C"]]);
     let patterns = &settings.config.engine.inputs[0].patterns;
     assert!(patterns.accepts_file(b"a", b"a") && !patterns.accepts_file(b"c", b"c"));
@@ -164,14 +213,18 @@ fn later_files_win_for_single_values_and_lists_and_their_inputs_add() {
 
 #[test]
 fn an_input_has_its_own_values_and_those_of_all_where_it_says_none() {
-    let text = "from = 'end'\nexclude = ['x']\nformat = 'json'\nlabels = { cluster = 'a', kind = 'job' }\n\
+    let text = "from = 'end'\nexclude = ['x']\nformat = 'json'\nlabels = \
+        { cluster = 'a', kind = 'job' }\n\
                 [[input]]\npaths = ['A', 'B']\n\
-                [[input]]\npaths = ['C']\nfrom = 'beginning'\nexclude = []\nlabels.cluster = 'c'\nlabels.site = 's'\n";
+                [[input]]\npaths = ['C']\nfrom = 'beginning'\nexclude = []\nlabels.cluster = \
+                'c'\nlabels.site = 's'\n";
     let settings = file(text).settings(&[]);
     let inputs = &settings.config.engine.inputs;
     assert_eq!(paths(&settings), [vec!["A", "B"], vec!["C"]]);
     assert_eq!((inputs[0].from, inputs[1].from), (StartAt::End, StartAt::Beginning));
-    assert!(!inputs[0].patterns.accepts_file(b"x", b"x") && inputs[1].patterns.accepts_file(b"x", b"x"));
+    assert!(
+        !inputs[0].patterns.accepts_file(b"x", b"x") && inputs[1].patterns.accepts_file(b"x", b"x")
+    );
     let label = |name: &str, value: &str| (name.to_owned(), value.to_owned());
     assert_eq!(inputs[0].labels, [label("cluster", "a"), label("kind", "job")]);
     assert_eq!(inputs[1].labels, [label("cluster", "c"), label("kind", "job"), label("site", "s")]);
@@ -190,7 +243,9 @@ fn command_line_and_environment_go_before_what_an_input_says() {
 #[test]
 fn paths_from_outside_take_the_place_of_the_inputs_in_files() {
     let text = "exclude = ['x']\n[[input]]\npaths = ['A']\n[[input]]\npaths = ['B']\n";
-    for settings in [file(text).settings(&["C", "D"]), file(text).with("MANYTAIL_PATHS", "C:D").settings(&[])] {
+    for settings in
+        [file(text).settings(&["C", "D"]), file(text).with("MANYTAIL_PATHS", "C:D").settings(&[])]
+    {
         assert_eq!(paths(&settings), [["C", "D"]]);
         assert!(!settings.config.engine.inputs[0].patterns.accepts_file(b"x", b"x"));
     }
@@ -198,25 +253,37 @@ fn paths_from_outside_take_the_place_of_the_inputs_in_files() {
 
 #[test]
 fn sizes_may_be_integers_and_booleans_are_not_quoted() {
-    let settings = file("paths = ['D']\nmax_line_bytes = 0x1_0000\nonce = true\nrecursive = false\nrescan = 0\n").settings(&[]);
+    let settings = file(
+        "paths = ['D']\nmax_line_bytes = 0x1_0000\nonce = true\nrecursive = false\nrescan = 0\n",
+    )
+    .settings(&[]);
     let engine = settings.config.engine;
-    assert_eq!((engine.line_bytes_max, engine.once, engine.recursive, engine.rescan), (65_536, true, false, None));
+    assert_eq!(
+        (engine.line_bytes_max, engine.once, engine.recursive, engine.rescan),
+        (65_536, true, false, None)
+    );
 }
 
 #[test]
 fn a_switch_in_a_file_is_turned_off_by_its_variable() {
-    let settings = file("paths = ['D']\nonce = true\n").with("MANYTAIL_ONCE", "false").settings(&[]);
+    let settings =
+        file("paths = ['D']\nonce = true\n").with("MANYTAIL_ONCE", "false").settings(&[]);
     assert!(!settings.config.engine.once);
     assert_eq!(source(&settings, "once"), "environment variable MANYTAIL_ONCE");
 }
 
 #[test]
 fn lists_in_variables_are_separated_by_colons() {
-    let surroundings = file("").with("MANYTAIL_PATHS", r"a:b\:c:d e").with("MANYTAIL_INCLUDE", r"*.log:\[x");
+    let surroundings =
+        file("").with("MANYTAIL_PATHS", r"a:b\:c:d e").with("MANYTAIL_INCLUDE", r"*.log:\[x");
     let settings = surroundings.settings(&[]);
     assert_eq!(paths(&settings), [["a", "b:c", "d e"]]);
     let patterns = &settings.config.engine.inputs[0].patterns;
-    assert!(patterns.accepts_file(b"a.log", b"a.log") && patterns.accepts_file(b"[x", b"[x") && !patterns.accepts_file(b"b", b"b"));
+    assert!(
+        patterns.accepts_file(b"a.log", b"a.log")
+            && patterns.accepts_file(b"[x", b"[x")
+            && !patterns.accepts_file(b"b", b"b")
+    );
 }
 
 #[test]
@@ -225,18 +292,22 @@ fn the_state_directory_of_the_service_manager_is_the_last_to_be_asked() {
     let settings = surroundings.settings(&[]);
     assert_eq!(settings.config.state_dir, Some("/s".into()));
     assert_eq!(source(&settings, "state_dir"), "environment variable STATE_DIRECTORY");
-    let settings = file("paths = ['D']\nstate_dir = '/f'\n").with("STATE_DIRECTORY", "/s").settings(&[]);
+    let settings =
+        file("paths = ['D']\nstate_dir = '/f'\n").with("STATE_DIRECTORY", "/s").settings(&[]);
     assert_eq!(settings.config.state_dir, Some("/f".into()));
 }
 
 #[test]
 fn what_is_likely_not_meant_so_is_a_warning() {
-    let surroundings = file("paths = ['D']\nlabels = { a = 'b' }\n").with("MANYTAIL_COALSECE", "1ms").with("MANYTAIL_X", "1");
+    let surroundings = file("paths = ['D']\nlabels = { a = 'b' }\n")
+        .with("MANYTAIL_COALSECE", "1ms")
+        .with("MANYTAIL_X", "1");
     let settings = surroundings.settings(&[]);
     assert_eq!(
         settings.origin.warnings,
         [
-            "the environment variable MANYTAIL_COALSECE is no setting and changes nothing; did you mean MANYTAIL_COALESCE?",
+            "the environment variable MANYTAIL_COALSECE is no setting and changes nothing; did you \
+            mean MANYTAIL_COALESCE?",
             "the environment variable MANYTAIL_X is no setting and changes nothing",
             "labels are part of json and syslog records: with another format they change nothing",
         ]
@@ -245,40 +316,82 @@ fn what_is_likely_not_meant_so_is_a_warning() {
 
 #[test]
 fn what_a_file_cannot_say_is_refused_with_file_line_and_key() {
-    let durations = "expected numbers with the units us, ms, s, min, h or d, as in 500ms; only 0 may stand alone";
+    let durations = "expected numbers with the units us, ms, s, min, h or d, as in 500ms; only 0 \
+        may stand alone";
     for (text, expected) in [
         ("coalsce = '1ms'", "main.toml:1: coalsce: unknown key; did you mean `coalesce`?"),
-        ("\nmax-line-bytes = 1", "main.toml:2: max-line-bytes: unknown key; did you mean `max_line_bytes`?"),
+        (
+            "\nmax-line-bytes = 1",
+            "main.toml:2: max-line-bytes: unknown key; did you mean `max_line_bytes`?",
+        ),
         ("inputs = 1", "main.toml:1: inputs: unknown key; did you mean `input`?"),
         ("config = 'x'", "main.toml:1: config: unknown key"),
         ("[output]", "main.toml:1: output: expected a string, not a table"),
         ("format = 'xml'", "main.toml:1: format: `xml`: expected raw, text, json, syslog"),
         ("coalesce = 5", &format!("main.toml:1: coalesce: `5`: {durations}")),
-        ("coalesce = true", "main.toml:1: coalesce: expected a number, or a string with a number and its unit, not true or false"),
+        (
+            "coalesce = true",
+            "main.toml:1: coalesce: expected a number, or a string with a number and its unit, not \
+            true or false",
+        ),
         (
             "max_line_bytes = 1.5",
-            "main.toml:1: max_line_bytes: expected a number, or a string with a number and its unit, not a fraction",
+            "main.toml:1: max_line_bytes: expected a number, or a string with a number and its \
+            unit, not a fraction",
         ),
         ("max_line_bytes = 9999999999999999999", "main.toml:1: max_line_bytes: too large"),
-        ("once = 'true'", "main.toml:1: once: expected true or false, without quotes, not a string"),
-        ("recursive = 1", "main.toml:1: recursive: expected true or false, without quotes, not an integer"),
-        ("include = '*'", "main.toml:1: include: expected a list of strings, as in [\"a\", \"b\"], not a string"),
-        ("include = [\n'a',\n1]", "main.toml:3: include: expected a list of strings, as in [\"a\", \"b\"], not an integer"),
+        (
+            "once = 'true'",
+            "main.toml:1: once: expected true or false, without quotes, not a string",
+        ),
+        (
+            "recursive = 1",
+            "main.toml:1: recursive: expected true or false, without quotes, not an integer",
+        ),
+        (
+            "include = '*'",
+            "main.toml:1: include: expected a list of strings, as in [\"a\", \"b\"], not a string",
+        ),
+        (
+            "include = [\n'a',\n1]",
+            "main.toml:3: include: expected a list of strings, as in [\"a\", \"b\"], not an \
+            integer",
+        ),
         (
             "output = 'tcp:h'",
-            "main.toml:1: output: `tcp:h`: expected a host name or address and a port, as in tcp:localhost:5140 or tcp:[::1]:5140",
+            "main.toml:1: output: `tcp:h`: expected a host name or address and a port, as in \
+            tcp:localhost:5140 or tcp:[::1]:5140",
         ),
         ("state_dir = ''", "main.toml:1: state_dir: is empty"),
         ("paths = []", "main.toml:1: paths: at least one path is needed"),
-        ("paths = 1979-05-27", "main.toml:1: paths: expected a list of strings, as in [\"a\", \"b\"], not a date"),
+        (
+            "paths = 1979-05-27",
+            "main.toml:1: paths: expected a list of strings, as in [\"a\", \"b\"], not a date",
+        ),
         ("a = 1\na = 2", "main.toml:2: a: duplicate key"),
-        ("[input]\npaths = ['D']", "main.toml:1: input: expected tables, each under a line [[input]]"),
+        (
+            "[input]\npaths = ['D']",
+            "main.toml:1: input: expected tables, each under a line [[input]]",
+        ),
         ("input = [1]", "main.toml:1: input: expected tables, each under a line [[input]]"),
         ("[[input]]\nfrom = 'end'", "main.toml:1: input: `paths` is missing"),
-        ("[[input]]\npaths = ['D']\nformat = 'raw'", "main.toml:3: format: is one for all inputs: write it before the first table"),
-        ("[[input]]\npaths = ['D']\ninclde = ['*']", "main.toml:3: inclde: unknown key; did you mean `include`?"),
-        ("[[input]]\npaths = ['D']\nfrom = 'middle'", "main.toml:3: from: `middle`: expected beginning, end"),
-        ("labels = 'a'", "main.toml:1: labels: expected a table of strings, as in { cluster = \"a\" }, not a string"),
+        (
+            "[[input]]\npaths = ['D']\nformat = 'raw'",
+            "main.toml:3: format: is one for all inputs: write it before the first table",
+        ),
+        (
+            "[[input]]\npaths = ['D']\ninclde = ['*']",
+            "main.toml:3: inclde: unknown key; did you mean `include`?",
+        ),
+        (
+            "[[input]]\npaths = ['D']\nfrom = 'middle'",
+            "main.toml:3: from: `middle`: expected beginning, end",
+        ),
+        (
+            "labels = 'a'",
+            "main.toml:1: labels: expected a table of strings, as in { cluster = \"a\" }, not a \
+            string",
+        ),
         ("[labels]\na = 'b'\nb = 1", "main.toml:3: labels.b: expected a string, not an integer"),
         ("labels = { '' = 'b' }", "main.toml:1: labels.: the name of a label is empty"),
     ] {
@@ -292,31 +405,48 @@ fn what_does_not_fit_together_is_refused_where_it_was_said() {
         (
             "paths = ['D']\nonce = true\nfrom = 'end'",
             &[][..],
-            "main.toml:2: once: contradicts `from` = `end`: one reads what is there, the other skips it (main.toml:3)",
+            "main.toml:2: once: contradicts `from` = `end`: one reads what is there, the other \
+            skips it (main.toml:3)",
         ),
         (
             "from = 'end'",
             &["--once", "D"],
-            "--once: contradicts `from` = `end`: one reads what is there, the other skips it (main.toml:1)",
+            "--once: contradicts `from` = `end`: one reads what is there, the other skips it \
+            (main.toml:1)",
         ),
         (
             "once = true\n[[input]]\npaths = ['A']\n[[input]]\npaths = ['B']\nfrom = 'end'",
             &[],
-            "main.toml:1: once: contradicts `from` = `end`: one reads what is there, the other skips it (main.toml:6)",
+            "main.toml:1: once: contradicts `from` = `end`: one reads what is there, the other \
+            skips it (main.toml:6)",
         ),
         (
             "paths = ['D']\n[[input]]\npaths = ['E']",
             &[],
-            "main.toml:1: paths: contradicts the [[input]] table at main.toml:2: write another table for these paths",
+            "main.toml:1: paths: contradicts the [[input]] table at main.toml:2: write another \
+            table for these paths",
         ),
-        ("paths = ['D']\nmax_line_bytes = 0", &[], "main.toml:2: max_line_bytes: must be between 1 byte and 1GiB, not 0 bytes"),
+        (
+            "paths = ['D']\nmax_line_bytes = 0",
+            &[],
+            "main.toml:2: max_line_bytes: must be between 1 byte and 1GiB, not 0 bytes",
+        ),
         (
             "[[input]]\npaths = ['A']\n[[input]]\npaths = ['B']\ninclude = [\n'*.log',\n'[a']",
             &[],
             "main.toml:7: include: glob `[a`: unclosed character class; missing ']'",
         ),
-        ("paths = ['D',\n'']", &[], "main.toml:2: paths: a PATH is empty; write . for the current directory"),
-        ("", &[], "main.toml: nothing to follow: it needs `paths` or an [[input]] table, or the command line a PATH"),
+        (
+            "paths = ['D',\n'']",
+            &[],
+            "main.toml:2: paths: a PATH is empty; write . for the current directory",
+        ),
+        (
+            "",
+            &[],
+            "main.toml: nothing to follow: it needs `paths` or an [[input]] table, or the command \
+            line a PATH",
+        ),
     ] {
         assert_eq!(file(text).refusal(arguments), expected, "{text}");
     }
@@ -324,10 +454,16 @@ fn what_does_not_fit_together_is_refused_where_it_was_said() {
 
 #[test]
 fn files_that_cannot_be_read_are_refused_with_their_name() {
-    assert_eq!(Surroundings::new(&[]).refusal(&[]), "main.toml: cannot read the settings: No such file or directory (os error 2)");
+    assert_eq!(
+        Surroundings::new(&[]).refusal(&[]),
+        "main.toml: cannot read the settings: No such file or directory (os error 2)"
+    );
     let directory = Surroundings::new(&[("main.toml", "paths = ['D']")]);
     fs::create_dir(directory.path("conf.d/10.toml")).unwrap();
-    assert_eq!(directory.refusal(&[]), "conf.d/10.toml: cannot read the settings: it is no regular file");
+    assert_eq!(
+        directory.refusal(&[]),
+        "conf.d/10.toml: cannot read the settings: it is no regular file"
+    );
     let latin = Surroundings::new(&[]);
     fs::write(latin.path("main.toml"), b"\n# \xe4\n").unwrap();
     assert_eq!(latin.refusal(&[]), "main.toml:2: is not UTF-8");
@@ -339,27 +475,54 @@ fn files_that_cannot_be_read_are_refused_with_their_name() {
 fn a_fifo_in_a_file_s_place_is_not_waited_for() {
     let surroundings = Surroundings::new(&[]);
     nix::unistd::mkfifo(&surroundings.path("main.toml"), nix::sys::stat::Mode::S_IRWXU).unwrap();
-    assert_eq!(surroundings.refusal(&[]), "main.toml: cannot read the settings: it is no regular file");
+    assert_eq!(
+        surroundings.refusal(&[]),
+        "main.toml: cannot read the settings: it is no regular file"
+    );
 }
 
 #[test]
 fn a_file_of_more_inputs_than_there_may_be_is_refused_at_the_first_too_many() {
-    let tables = |count: usize| (0..count).map(|at| format!("[[input]]\npaths = ['{at}']\n")).collect::<String>();
+    let tables = |count: usize| {
+        (0..count).map(|at| format!("[[input]]\npaths = ['{at}']\n")).collect::<String>()
+    };
     assert_eq!(file(&tables(256)).settings(&[]).config.engine.inputs.len(), 256);
-    assert_eq!(file(&tables(257)).refusal(&[]), "main.toml:513: input: there are 257 inputs, 256 is the limit");
+    assert_eq!(
+        file(&tables(257)).refusal(&[]),
+        "main.toml:513: input: there are 257 inputs, 256 is the limit"
+    );
 }
 
 #[test]
 fn what_a_variable_cannot_say_is_refused_with_its_name() {
     for (variable, value, expected) in [
         ("MANYTAIL_FORMAT", "xml", "MANYTAIL_FORMAT: `xml`: expected raw, text, json, syslog"),
-        ("MANYTAIL_MAX_LINE_BYTES", "0", "MANYTAIL_MAX_LINE_BYTES: must be between 1 byte and 1GiB, not 0 bytes"),
+        (
+            "MANYTAIL_MAX_LINE_BYTES",
+            "0",
+            "MANYTAIL_MAX_LINE_BYTES: must be between 1 byte and 1GiB, not 0 bytes",
+        ),
         ("MANYTAIL_ONCE", "1", "MANYTAIL_ONCE: expected true or false"),
         ("MANYTAIL_RECURSIVE", "", "MANYTAIL_RECURSIVE: is empty: unset it, or say a value"),
-        ("MANYTAIL_INCLUDE", "a:[b", "MANYTAIL_INCLUDE: glob `[b`: unclosed character class; missing ']'"),
-        ("MANYTAIL_PATHS", "a::b", "MANYTAIL_PATHS: a PATH is empty; write . for the current directory"),
+        (
+            "MANYTAIL_INCLUDE",
+            "a:[b",
+            "MANYTAIL_INCLUDE: glob `[b`: unclosed character class; missing ']'",
+        ),
+        (
+            "MANYTAIL_PATHS",
+            "a::b",
+            "MANYTAIL_PATHS: a PATH is empty; write . for the current directory",
+        ),
     ] {
-        assert_eq!(file("").with(variable, value).refusal(if variable == "MANYTAIL_PATHS" { &[] } else { &["D"] }), expected);
+        assert_eq!(
+            file("").with(variable, value).refusal(if variable == "MANYTAIL_PATHS" {
+                &[]
+            } else {
+                &["D"]
+            }),
+            expected
+        );
     }
 }
 
@@ -368,19 +531,35 @@ fn the_same_is_read_again_until_the_files_change() {
     let surroundings = file("paths = ['D']\ncoalesce = '1ms'\n");
     let settings = surroundings.settings(&["--pace=1ms"]);
     assert_eq!(settings.origin.read_again().unwrap().origin.effective, settings.origin.effective);
-    fs::write(surroundings.path("main.toml"), "paths = ['E']\ncoalesce = '2ms'\npace = '2ms'\n").unwrap();
+    fs::write(surroundings.path("main.toml"), "paths = ['E']\ncoalesce = '2ms'\npace = '2ms'\n")
+        .unwrap();
     let again = settings.origin.read_again().unwrap();
-    assert_eq!((again.config.engine.coalesce, again.config.pace), (Duration::from_millis(2), Duration::from_millis(1)));
-    let differences: Vec<&str> =
-        settings.origin.effective.differences(&again.origin.effective).map(|(before, _)| &*before.key).collect();
+    assert_eq!(
+        (again.config.engine.coalesce, again.config.pace),
+        (Duration::from_millis(2), Duration::from_millis(1))
+    );
+    let differences: Vec<&str> = settings
+        .origin
+        .effective
+        .differences(&again.origin.effective)
+        .map(|(before, _)| &*before.key)
+        .collect();
     assert_eq!(differences, ["coalesce"]);
     fs::write(surroundings.path("main.toml"), "coalesce = 2\n").unwrap();
-    assert!(settings.origin.read_again().unwrap_err().to_string().contains("main.toml:1: coalesce: `2`"));
+    assert!(
+        settings
+            .origin
+            .read_again()
+            .unwrap_err()
+            .to_string()
+            .contains("main.toml:1: coalesce: `2`")
+    );
 }
 
 #[test]
 fn what_check_prints_is_a_settings_file_that_says_the_same() {
-    let text = "format = 'json'\noutput = 'file:/tmp/a\"b'\nonce = true\nlabels = { 'a b' = \"\\u007f\\n\" }\n\
+    let text = "format = 'json'\noutput = 'file:/tmp/a\"b'\nonce = true\nlabels = \
+        { 'a b' = \"\\u007f\\n\" }\n\
                 [[input]]\npaths = ['A', 'B']\ninclude = ['*.log']\n[[input]]\npaths = ['C']\n";
     let settings = file(text).settings(&[]);
     let mut printed = Vec::new();
@@ -388,8 +567,13 @@ fn what_check_prints_is_a_settings_file_that_says_the_same() {
     let again = file(str::from_utf8(&printed).unwrap()).settings(&[]);
     let values = |settings: &Settings| {
         let effective = &settings.origin.effective;
-        let all = effective.settings.iter().filter(|setting| setting.key != CONFIG).chain(effective.inputs.iter().flatten());
-        all.map(|setting| (setting.key.clone(), setting.value.clone())).collect::<Vec<(String, Value)>>()
+        let all = effective
+            .settings
+            .iter()
+            .filter(|setting| setting.key != CONFIG)
+            .chain(effective.inputs.iter().flatten());
+        all.map(|setting| (setting.key.clone(), setting.value.clone()))
+            .collect::<Vec<(String, Value)>>()
     };
     assert_eq!(values(&again), values(&settings));
     assert_eq!(again.config.output, Output::File("/tmp/a\"b".into()));
@@ -398,16 +582,31 @@ fn what_check_prints_is_a_settings_file_that_says_the_same() {
 #[test]
 fn all_that_is_wrong_in_files_and_variables_is_refused_at_once() {
     let surroundings = Surroundings::new(&[
-        ("main.toml", "pathes = ['D']\nformat = 'xml'\ncoalesce = '5 parsecs'\n[[input]]\npaths = []\n"),
+        (
+            "main.toml",
+            "pathes = ['D']\nformat = 'xml'\ncoalesce = '5 parsecs'\n[[input]]\npaths = []\n",
+        ),
         ("conf.d/a.toml", "output = 'nowhere'\n[labels]\na = 1\n"),
         ("conf.d/b.toml", "this is no TOML\n"),
     ])
     .with("MANYTAIL_PACE", "soon");
     let refusal = surroundings.refusal(&[]);
-    for word in ["MANYTAIL_PACE", "main.toml:1", "main.toml:2", "main.toml:3", "main.toml:5", "a.toml:1", "a.toml:3", "b.toml:1"] {
+    for word in [
+        "MANYTAIL_PACE",
+        "main.toml:1",
+        "main.toml:2",
+        "main.toml:3",
+        "main.toml:5",
+        "a.toml:1",
+        "a.toml:3",
+        "b.toml:1",
+    ] {
         assert!(refusal.contains(word), "{word}: {refusal}");
     }
-    let misfits = file("max_line_bytes = 0\n[[input]]\npaths = ['']\n[[input]]\npaths = ['D']\ninclude = ['[']\n").refusal(&[]);
+    let misfits = file(
+        "max_line_bytes = 0\n[[input]]\npaths = ['']\n[[input]]\npaths = ['D']\ninclude = ['[']\n",
+    )
+    .refusal(&[]);
     for line in ["main.toml:1", "main.toml:3", "main.toml:6"] {
         assert!(misfits.contains(line), "{line}: {misfits}");
     }
@@ -415,22 +614,33 @@ fn all_that_is_wrong_in_files_and_variables_is_refused_at_once() {
 
 #[test]
 fn values_of_files_may_refer_to_variables() {
-    let text = "paths = ['/srv/${CLUSTER}/jobs']\ncommit_interval = '${EVERY:-3s}'\nhost = '${HOSTNAME}'\nformat = 'json'\n[labels]\nin = '${CLUSTER}-x'\n";
+    let text = "paths = ['/srv/${CLUSTER}/jobs']\ncommit_interval = '${EVERY:-3s}'\nhost = \
+        '${HOSTNAME}'\nformat = 'json'\n[labels]\nin = '${CLUSTER}-x'\n";
     let settings = file(text).with("CLUSTER", "east").with("HOSTNAME", "node7").settings(&[]);
     assert_eq!(settings.config.engine.inputs[0].paths, [b"/srv/east/jobs"]);
     assert_eq!(settings.config.engine.inputs[0].labels, [("in".to_owned(), "east-x".to_owned())]);
-    assert_eq!((settings.config.commit_interval, settings.config.engine.host.as_deref()), (Duration::from_secs(3), Some("node7")));
+    assert_eq!(
+        (settings.config.commit_interval, settings.config.engine.host.as_deref()),
+        (Duration::from_secs(3), Some("node7"))
+    );
     let refusal = file(text).refusal(&[]);
-    assert!(refusal.contains("main.toml:1: paths: ${CLUSTER}: the environment variable is not set"), "{refusal}");
+    assert!(
+        refusal.contains("main.toml:1: paths: ${CLUSTER}: the environment variable is not set"),
+        "{refusal}"
+    );
     assert!(refusal.contains("main.toml:6: labels.in:"), "{refusal}");
 }
 
 #[test]
 fn labels_of_the_command_line_win_and_are_those_of_all_inputs() {
-    let text = "format = 'json'\n[labels]\na = 'file'\nb = 'file'\n[[input]]\npaths = ['D']\nlabels = { c = 'input' }\n";
+    let text = "format = 'json'\n[labels]\na = 'file'\nb = 'file'\n[[input]]\npaths = \
+        ['D']\nlabels = { c = 'input' }\n";
     let settings = file(text).settings(&["--label", "b=line", "--label=d=x=y"]);
-    let labels: Vec<String> =
-        settings.config.engine.inputs[0].labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    let labels: Vec<String> = settings.config.engine.inputs[0]
+        .labels
+        .iter()
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect();
     assert_eq!(labels, ["a=file", "b=line", "c=input", "d=x=y"]);
     for bad in ["--label=plain", "--label==x"] {
         assert!(file(text).refusal(&[bad]).contains("KEY=VALUE"), "{bad}");
@@ -439,12 +649,21 @@ fn labels_of_the_command_line_win_and_are_those_of_all_inputs() {
 
 #[test]
 fn a_host_is_named_as_it_is_called_or_as_is_said() {
-    let host = |given: &str| file(&format!("paths = ['D']\nformat = 'json'\n{given}\n")).settings(&[]).config.engine.host;
+    let host = |given: &str| {
+        file(&format!("paths = ['D']\nformat = 'json'\n{given}\n")).settings(&[]).config.engine.host
+    };
     assert_eq!(host(""), None);
     assert_eq!(host("host = false"), None);
     assert_eq!(host("host = true"), Some(crate::sys::host::name().unwrap()));
     assert_eq!(host("host = 'node7'"), Some("node7".to_owned()));
-    let with = |option: &str| file("paths = ['D']\nformat = 'json'\n").settings(&[option]).config.engine.host;
-    assert_eq!((with("--host=node8"), with("--host")), (Some("node8".to_owned()), Some(crate::sys::host::name().unwrap())));
-    assert!(file("paths = ['D']\nhost = ''\n").refusal(&[]).contains("main.toml:2: host: is empty"));
+    let with = |option: &str| {
+        file("paths = ['D']\nformat = 'json'\n").settings(&[option]).config.engine.host
+    };
+    assert_eq!(
+        (with("--host=node8"), with("--host")),
+        (Some("node8".to_owned()), Some(crate::sys::host::name().unwrap()))
+    );
+    assert!(
+        file("paths = ['D']\nhost = ''\n").refusal(&[]).contains("main.toml:2: host: is empty")
+    );
 }

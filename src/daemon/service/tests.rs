@@ -19,8 +19,12 @@ impl Manager {
         let path = directory.path().join("notify");
         let socket = UnixDatagram::bind(&path).expect("bind");
         socket.set_nonblocking(true).expect("O_NONBLOCK");
-        let now = Now { instant: clock::now().instant, wall: SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000) };
-        let service = Service::new(path.as_os_str(), watchdog, "tcp:db:1".to_owned(), now).expect("a service");
+        let now = Now {
+            instant: clock::now().instant,
+            wall: SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000),
+        };
+        let service = Service::new(path.as_os_str(), watchdog, "tcp:db:1".to_owned(), now)
+            .expect("a service");
         let seen = Seen {
             now,
             has_scanned: true,
@@ -77,7 +81,8 @@ fn the_start_timeout_is_extended_while_the_scan_makes_progress_and_not_otherwise
     let mut extended = 0;
     for second in 0..60 {
         manager.seen.progress = second.min(30);
-        extended += manager.turn().iter().filter(|line| **line == "EXTEND_TIMEOUT_USEC=60000000").count();
+        extended +=
+            manager.turn().iter().filter(|line| **line == "EXTEND_TIMEOUT_USEC=60000000").count();
         manager.pass(Duration::from_secs(1));
     }
     // After 5, 10 ... 30 seconds.
@@ -127,11 +132,18 @@ fn status_changes_are_told_every_few_seconds_and_unread_bytes_are_taken_back_at_
     assert_eq!(manager.turn(), [""; 0], "too soon");
     manager.pass(STATUS_EVERY);
     manager.seen.unread = 1234;
-    assert_eq!(manager.turn(), ["STATUS=following 7 files in 1 directory; 1,234 with unread bytes"]);
+    assert_eq!(
+        manager.turn(),
+        ["STATUS=following 7 files in 1 directory; 1,234 with unread bytes"]
+    );
     manager.seen.unread = 1;
     assert_eq!(manager.turn(), [""; 0], "too soon");
     manager.seen.unread = 0;
-    assert_eq!(manager.turn(), ["STATUS=following 7 files in 1 directory"], "it may sleep from now on");
+    assert_eq!(
+        manager.turn(),
+        ["STATUS=following 7 files in 1 directory"],
+        "it may sleep from now on"
+    );
     manager.pass(STATUS_EVERY * 10);
     assert_eq!(manager.turn(), [""; 0], "nothing changed");
 }
@@ -164,7 +176,8 @@ fn a_reload_lasts_until_its_work_is_done() {
     manager.service.reloading(manager.seen.now.instant);
     let got = manager.got();
     assert_eq!((got.len(), &*got[0]), (2, "RELOADING=1"));
-    let at: u64 = got[1].strip_prefix("MONOTONIC_USEC=").expect("the time").parse().expect("a number");
+    let at: u64 =
+        got[1].strip_prefix("MONOTONIC_USEC=").expect("the time").parse().expect("a number");
     assert!((before..=clock::monotonic_usec()).contains(&at));
     manager.seen.is_reopening = true;
     assert_eq!(manager.turn(), [""; 0]);
@@ -202,14 +215,19 @@ fn stopping_is_told_once_asks_for_the_time_it_takes_and_is_the_last_word() {
 #[test]
 fn a_manager_that_takes_nothing_now_gets_ready_later() {
     let mut manager = Manager::new(Some(TIMEOUT / PINGS_PER_TIMEOUT));
-    let full = std::iter::repeat_with(|| manager.service.socket.send_to_addr(b"X=1", &manager.service.manager));
+    let full = std::iter::repeat_with(|| {
+        manager.service.socket.send_to_addr(b"X=1", &manager.service.manager)
+    });
     let sent = full.take(100_000).take_while(Result::is_ok).count();
     assert!(sent < 100_000, "the queue has an end");
     assert_eq!(manager.deadline(), Some(RETRY_AFTER));
     assert!(manager.got().iter().all(|line| line == "X=1"));
     assert_eq!(manager.turn(), [""; 0], "not before its time");
     manager.pass(RETRY_AFTER);
-    assert_eq!(manager.turn(), ["READY=1", "WATCHDOG=1", "STATUS=following 120,334 files in 1 directory"]);
+    assert_eq!(
+        manager.turn(),
+        ["READY=1", "WATCHDOG=1", "STATUS=following 120,334 files in 1 directory"]
+    );
 }
 
 #[test]
@@ -229,7 +247,8 @@ fn a_name_in_the_abstract_namespace_is_an_address_and_other_kinds_are_refused() 
     let name = format!("manytail-test-{}", std::process::id());
     let address = SocketAddr::from_abstract_name(name.as_bytes()).expect("an address");
     let socket = UnixDatagram::bind_addr(&address).expect("bind");
-    let mut service = Service::new(format!("@{name}").as_ref(), None, "stdout".to_owned(), now).expect("a service");
+    let mut service = Service::new(format!("@{name}").as_ref(), None, "stdout".to_owned(), now)
+        .expect("a service");
     service.stopping(Duration::ZERO, now.instant);
     let mut buffer = [0; 64];
     let len = socket.recv(&mut buffer).expect("a message");

@@ -19,7 +19,12 @@ fn survey() -> Survey {
             files: 5_000,
             left_out: Vec::new(),
         }],
-        file_systems: vec![FileSystemFacts { kind: Some(EXT4), path: b"/jobs".to_vec(), directories: 100, files: 5_000 }],
+        file_systems: vec![FileSystemFacts {
+            kind: Some(EXT4),
+            path: b"/jobs".to_vec(),
+            directories: 100,
+            files: 5_000,
+        }],
         directories: 100,
         files: 5_000,
         name_bytes: 50_000,
@@ -55,7 +60,11 @@ fn mounts_of_users_are_a_warning_that_names_them() {
     let user_mounts = Trouble { count: 1, names: vec!["/jobs/user/mount".to_owned()] };
     let finding = the_trouble(&Survey { user_mounts, ..survey() }, &system());
     assert_eq!((finding.verdict, finding.about), (Verdict::Warning, "mounts"));
-    assert!(finding.finding.contains("1 mount of users") && finding.finding.contains("/jobs/user/mount"), "{finding:?}");
+    assert!(
+        finding.finding.contains("1 mount of users")
+            && finding.finding.contains("/jobs/user/mount"),
+        "{finding:?}"
+    );
 }
 
 #[test]
@@ -75,7 +84,10 @@ fn others(watches: u64) -> Vec<InotifyUse> {
 
 /// What is not ok.
 fn trouble(survey: &Survey, system: &System) -> Vec<Finding> {
-    judge(survey, system, Some(Duration::from_secs(5))).into_iter().filter(|finding| finding.verdict != Verdict::Ok).collect()
+    judge(survey, system, Some(Duration::from_secs(5)))
+        .into_iter()
+        .filter(|finding| finding.verdict != Verdict::Ok)
+        .collect()
 }
 
 /// The one thing that is not ok.
@@ -98,9 +110,15 @@ fn too_few_watches_are_a_problem_with_the_sysctl_to_set() {
     let survey = Survey { directories: 8_193, ..survey() };
     let found = the_trouble(&survey, &system());
     assert_eq!((found.verdict, found.about), (Verdict::Problem, "watches"));
-    assert_eq!(found.sysctl, Some(Sysctl { name: "fs.inotify.max_user_watches", value: 1_048_576 }));
+    assert_eq!(
+        found.sysctl,
+        Some(Sysctl { name: "fs.inotify.max_user_watches", value: 1_048_576 })
+    );
     let many = Survey { directories: 1_500_000, ..survey };
-    let found = judge(&many, &system(), None).into_iter().find(|finding| finding.about == "watches").unwrap();
+    let found = judge(&many, &system(), None)
+        .into_iter()
+        .find(|finding| finding.about == "watches")
+        .unwrap();
     assert_eq!(found.sysctl.unwrap().value, 4_194_304);
 }
 
@@ -124,8 +142,14 @@ fn little_room_for_more_directories_is_a_warning() {
 
 #[test]
 fn no_instance_left_is_a_problem() {
-    let found =
-        the_trouble(&survey(), &System { instances_max: limit("user.max_inotify_instances", 1), inotify: others(1), ..system() });
+    let found = the_trouble(
+        &survey(),
+        &System {
+            instances_max: limit("user.max_inotify_instances", 1),
+            inotify: others(1),
+            ..system()
+        },
+    );
     assert_eq!((found.verdict, found.about), (Verdict::Problem, "instances"));
     assert_eq!(found.sysctl, Some(Sysctl { name: "user.max_inotify_instances", value: INSTANCES }));
 }
@@ -162,20 +186,30 @@ fn memory_that_does_not_suffice_is_a_problem() {
 
 #[test]
 fn what_may_not_be_read_is_a_problem_that_is_named() {
-    let unreadable = Trouble { count: 7, names: vec!["/jobs/secret (Permission denied)".to_owned()] };
+    let unreadable =
+        Trouble { count: 7, names: vec!["/jobs/secret (Permission denied)".to_owned()] };
     let directories = Survey { unreadable_directories: unreadable.clone(), ..survey() };
     let files = Survey { unreadable_files: unreadable, ..survey() };
     for survey in [directories, files] {
         let found = the_trouble(&survey, &system());
         assert_eq!((found.verdict, found.about), (Verdict::Problem, "permissions"));
-        assert!(found.finding.contains("/jobs/secret") && found.finding.contains('7'), "{}", found.finding);
+        assert!(
+            found.finding.contains("/jobs/secret") && found.finding.contains('7'),
+            "{}",
+            found.finding
+        );
         assert!(found.remedy.unwrap().contains("CAP_DAC_READ_SEARCH"));
     }
 }
 
 #[test]
 fn a_path_that_cannot_be_followed_is_a_problem() {
-    let kinds = [PathKind::Missing, PathKind::LeftOut, PathKind::Special, PathKind::Failed("Permission denied".to_owned())];
+    let kinds = [
+        PathKind::Missing,
+        PathKind::LeftOut,
+        PathKind::Special,
+        PathKind::Failed("Permission denied".to_owned()),
+    ];
     for kind in kinds {
         let mut survey = survey();
         survey.paths[0].kind = kind;
@@ -188,9 +222,17 @@ fn a_path_that_cannot_be_followed_is_a_problem() {
 #[test]
 fn what_a_blind_file_system_does_not_tell_and_the_sweep_that_follows_are_said() {
     let cases = [
-        (Some(NFS), Verdict::Warning, "writes made by other machines; `run` looks at these files every 5s"),
+        (
+            Some(NFS),
+            Verdict::Warning,
+            "writes made by other machines; `run` looks at these files every 5s",
+        ),
         (Some(FileSystemType(0x6573_5546)), Verdict::Warning, "do not come through this mount"),
-        (Some(FileSystemType(0x794c_7630)), Verdict::Warning, "writes made directly into its layers"),
+        (
+            Some(FileSystemType(0x794c_7630)),
+            Verdict::Warning,
+            "writes made directly into its layers",
+        ),
         (Some(FileSystemType(0x9fa0)), Verdict::Problem, "the kernel makes up"),
         (Some(FileSystemType(0x7777)), Verdict::Warning, "not known"),
         (None, Verdict::Warning, "cannot be had"),
@@ -209,8 +251,16 @@ fn a_state_directory_that_would_not_serve_is_said() {
     let cases = [
         (Condition::InUse(Some(7)), Verdict::Warning, "in use by process 7"),
         (Condition::InUse(None), Verdict::Warning, "in use by another process"),
-        (Condition::Refused("it is not a directory".to_owned()), Verdict::Problem, "it is not a directory"),
-        (Condition::Damaged("journal.3 is damaged".to_owned()), Verdict::Problem, "journal.3 is damaged"),
+        (
+            Condition::Refused("it is not a directory".to_owned()),
+            Verdict::Problem,
+            "it is not a directory",
+        ),
+        (
+            Condition::Damaged("journal.3 is damaged".to_owned()),
+            Verdict::Problem,
+            "journal.3 is damaged",
+        ),
     ];
     for (condition, verdict, said) in cases {
         let mut system = system();
@@ -219,9 +269,13 @@ fn a_state_directory_that_would_not_serve_is_said() {
         assert_eq!((found.verdict, found.about), (verdict, "state directory"));
         assert!(found.finding.contains(said), "{}", found.finding);
     }
-    assert_eq!(the_trouble(&survey(), &System { state: None, ..system() }).verdict, Verdict::Warning);
+    assert_eq!(
+        the_trouble(&survey(), &System { state: None, ..system() }).verdict,
+        Verdict::Warning
+    );
     let mut system = system();
-    system.state.as_mut().unwrap().shared = Some(Shared { directory: PathBuf::from("/open"), who: "everybody".to_owned() });
+    system.state.as_mut().unwrap().shared =
+        Some(Shared { directory: PathBuf::from("/open"), who: "everybody".to_owned() });
     let found = the_trouble(&survey(), &system);
     assert!(found.verdict == Verdict::Warning && found.finding.contains("/open"), "{found:?}");
 }
@@ -247,27 +301,56 @@ fn a_state_directory_without_room_or_on_the_wrong_file_system_is_said() {
 
 #[test]
 fn numbers_are_set_apart_and_sizes_have_units() {
-    assert_eq!([count(0), count(999), count(1_000), count(1_048_576)], ["0", "999", "1,000", "1,048,576"]);
-    assert_eq!([bytes_text(10_239), bytes_text(10_240), bytes_text(16 << 20)], ["10,239 bytes", "10 KiB", "16 MiB"]);
+    assert_eq!(
+        [count(0), count(999), count(1_000), count(1_048_576)],
+        ["0", "999", "1,000", "1,048,576"]
+    );
+    assert_eq!(
+        [bytes_text(10_239), bytes_text(10_240), bytes_text(16 << 20)],
+        ["10,239 bytes", "10 KiB", "16 MiB"]
+    );
 }
 
 #[test]
 fn a_system_that_refuses_inotify_is_a_problem() {
-    let found = the_trouble(&survey(), &System { inotify_refused: Some("Function not implemented".to_owned()), ..system() });
+    let found = the_trouble(
+        &survey(),
+        &System { inotify_refused: Some("Function not implemented".to_owned()), ..system() },
+    );
     assert_eq!((found.verdict, found.about), (Verdict::Problem, "instances"));
-    assert!(found.finding.contains("refuses inotify (Function not implemented)"), "{}", found.finding);
+    assert!(
+        found.finding.contains("refuses inotify (Function not implemented)"),
+        "{}",
+        found.finding
+    );
 }
 
 #[test]
 fn what_globs_leave_out_is_told_most_first_and_a_path_without_files_is_a_warning() {
     let mut survey = survey();
-    let left_out = |why: &str, count, first: &str| LeftOut { why: why.to_owned(), count, first: first.to_owned() };
-    survey.paths[0].left_out = vec![left_out("excluded by *.gz", 3, "a.gz"), left_out("matching no --include", 1200, "notes.txt")];
-    let found: Vec<Finding> = judge(&survey, &system(), None).into_iter().filter(|finding| finding.about == "left out").collect();
+    let left_out = |why: &str, count, first: &str| LeftOut {
+        why: why.to_owned(),
+        count,
+        first: first.to_owned(),
+    };
+    survey.paths[0].left_out = vec![
+        left_out("excluded by *.gz", 3, "a.gz"),
+        left_out("matching no --include", 1200, "notes.txt"),
+    ];
+    let found: Vec<Finding> = judge(&survey, &system(), None)
+        .into_iter()
+        .filter(|finding| finding.about == "left out")
+        .collect();
     assert_eq!(found.len(), 1);
-    assert_eq!(found[0].finding, "/jobs: 1,200 matching no --include (as notes.txt); 3 excluded by *.gz (as a.gz)");
+    assert_eq!(
+        found[0].finding,
+        "/jobs: 1,200 matching no --include (as notes.txt); 3 excluded by *.gz (as a.gz)"
+    );
     survey.paths[0].files = 0;
-    let found = judge(&survey, &system(), None).into_iter().find(|finding| finding.about == "path").unwrap();
+    let found = judge(&survey, &system(), None)
+        .into_iter()
+        .find(|finding| finding.about == "path")
+        .unwrap();
     assert_eq!(found.verdict, Verdict::Warning);
 }
 

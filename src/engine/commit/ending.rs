@@ -1,4 +1,5 @@
-//! What the loop asks of commits: whether it has to look for an outcome; at the end of a run, whether all of the output is committed.
+//! What the loop asks of commits: whether it has to look for an outcome; at the end of a run,
+//! whether all of the output is committed.
 
 use std::os::fd::OwnedFd;
 
@@ -13,10 +14,13 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.commits.as_ref().is_some_and(|commits| commits.is_storing())
     }
 
-    /// After the last turn: the output, if it is a regular file and all that it took from this run is committed.
+    /// After the last turn: the output, if it is a regular file and all that it took from this run
+    /// is committed.
     pub fn committed_output(&mut self) -> Option<OwnedFd> {
         let commits = self.commits.as_ref()?;
-        let is_all = commits.is_settled() && !commits.has_failed() && commits.accepted == self.outbox.accepted();
+        let is_all = commits.is_settled()
+            && !commits.has_failed()
+            && commits.accepted == self.outbox.accepted();
         if is_all { self.outbox.sink_mut().point()?.file } else { None }
     }
 }

@@ -1,7 +1,8 @@
 //! Commits that fail: said once, given back to the ledger, and tried again with a new journal.
 //!
 //! In: what became of a job. Out: when a new journal is begun.
-//! Always holds: nobody waits for a store that fails; one that lost its place makes a new journal before first records leave.
+//! Always holds: nobody waits for a store that fails; one that lost its place makes a new journal
+//! before first records leave.
 
 use std::time::Instant;
 
@@ -19,17 +20,24 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     pub(super) fn say_in_place_again(&mut self, commits: &mut Commits, now: Instant) {
         let anew = commits.anew.take();
         let Some(what) = commits.displaced.take() else { return };
-        let Some(kept_back) = self.observer.notices.admit(Cause::StateDirectory, now) else { return };
+        let Some(kept_back) = self.observer.notices.admit(Cause::StateDirectory, now) else {
+            return;
+        };
         let path = self.state_directory_text();
         let aside = anew.map(|anew| anew.aside.join(", ")).filter(|names| !names.is_empty());
         match aside {
-            None => tracing::error!(path, kept_back, "{what} while we run: a new journal there holds all offsets"),
+            None => tracing::error!(
+                path,
+                kept_back,
+                "{what} while we run: a new journal there holds all offsets"
+            ),
             Some(aside) => {
                 tracing::error!(
                     path,
                     aside,
                     kept_back,
-                    "{what} while we run: a new journal there holds all offsets; a journal that is not ours was moved aside"
+                    "{what} while we run: a new journal there holds all offsets; a journal that is \
+                    not ours was moved aside"
                 );
             }
         }
@@ -48,7 +56,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         commits.ledger.give_back(under_way.changes);
         commits.stored_changes.extend(under_way.stored);
         commits.scanned.extend(under_way.scanned);
-        if !matches!(work, Work::Append | Work::Check) || matches!(error, CommitError::Displaced(_)) {
+        if !matches!(work, Work::Append | Work::Check) || matches!(error, CommitError::Displaced(_))
+        {
             commits.snapshot = None;
             commits.ledger.end_snapshot();
             mark!("a new journal failed before it was complete");
@@ -64,19 +73,22 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                     tracing::error!(
                         error,
                         kept_back,
-                        "no offset is committed until the output is reopened (SIGHUP) or manytail starts again"
+                        "no offset is committed until the output is reopened (SIGHUP) or manytail \
+                        starts again"
                     );
                 }
             }
             CommitError::Displaced(what) => {
                 let is_repeated = commits.displaced_at.is_some_and(|at| now < at + DISPLACED_CALM);
-                commits.retry_at = Some(now + if is_repeated { commits.retry_after } else { DISPLACED_SETTLE });
+                commits.retry_at =
+                    Some(now + if is_repeated { commits.retry_after } else { DISPLACED_SETTLE });
                 if is_repeated {
                     commits.retry_after = (commits.retry_after * 2).min(RETRY_LONGEST);
                 }
                 commits.displaced_at = Some(now);
                 commits.displaced.get_or_insert(*what);
-                // A new journal is about to be begun; first records of stories wait for it, or until that fails.
+                // A new journal is about to be begun; first records of stories wait for it, or
+                // until that fails.
                 commits.births.extend(under_way.births);
                 return;
             }
@@ -89,14 +101,19 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 {
                     let error = with_causes(error);
                     match commits.displaced {
-                        None => tracing::error!(error, kept_back, "offsets cannot be stored: delivery goes on; tried again"),
+                        None => tracing::error!(
+                            error,
+                            kept_back,
+                            "offsets cannot be stored: delivery goes on; tried again"
+                        ),
                         Some(what) => {
                             let path = self.state_directory_text();
                             tracing::error!(
                                 path,
                                 error,
                                 kept_back,
-                                "{what} while we run: offsets are not stored; delivery goes on; tried again"
+                                "{what} while we run: offsets are not stored; delivery goes on; \
+                                tried again"
                             );
                         }
                     }

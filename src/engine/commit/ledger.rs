@@ -1,7 +1,10 @@
-//! How far each file was acknowledged, and what of that is not stored yet. Exists only with a state directory.
+//! How far each file was acknowledged, and what of that is not stored yet. Exists only with a state
+//! directory.
 //!
-//! In: new stories, acknowledgements, new names, files that are gone. Out: which slots a commit has to tell about.
-//! Always holds: an offset here is one that the output acknowledged, of the story that the slot is in now; 40 bytes per slot.
+//! In: new stories, acknowledgements, new names, files that are gone. Out: which slots a commit has
+//! to tell about.
+//! Always holds: an offset here is one that the output acknowledged, of the story that the slot is
+//! in now; 40 bytes per slot.
 
 use bitflags::bitflags;
 
@@ -29,8 +32,8 @@ bitflags! {
 pub(crate) struct Known {
     key: SlotKey,
     pub(crate) offset: u64,
-    /// When the file was read to its end last, in nanoseconds since 1970; 0: not yet. If all of that was acknowledged, this is
-    /// [`Entry::complete_at`].
+    /// When the file was read to its end last, in nanoseconds since 1970; 0: not yet. If all of
+    /// that was acknowledged, this is [`Entry::complete_at`].
     pub(crate) read_at: u64,
     pub(crate) mark: u32,
     pub(crate) incarnation: u32,
@@ -63,8 +66,9 @@ impl Changes {
 pub(crate) struct Ledger {
     known: Vec<Option<Known>>,
     changes: Changes,
-    /// Acknowledgements not yet taken in, oldest first. Files come in any order: taking them in one after the other, far apart in memory,
-    /// would be a cache miss per line; all at once the misses overlap.
+    /// Acknowledgements not yet taken in, oldest first. Files come in any order: taking them in one
+    /// after the other, far apart in memory, would be a cache miss per line; all at once the misses
+    /// overlap.
     acknowledged: Vec<Reached>,
     /// What changed behind the snapshot that is being written.
     late: Changes,
@@ -73,8 +77,16 @@ pub(crate) struct Ledger {
 }
 
 impl Ledger {
-    /// A file from here on: a new one, or one whose content restarted. The caller has it stored before its first record.
-    pub(crate) fn begin(&mut self, key: SlotKey, incarnation: u32, offset: u64, flags: EntryFlags, read_at: u64) {
+    /// A file from here on: a new one, or one whose content restarted. The caller has it stored
+    /// before its first record.
+    pub(crate) fn begin(
+        &mut self,
+        key: SlotKey,
+        incarnation: u32,
+        offset: u64,
+        flags: EntryFlags,
+        read_at: u64,
+    ) {
         let bits = self.get(key).map_or(Bits::empty(), |known| known.bits & Bits::PATH);
         self.put(Known { key, offset, read_at, mark: 0, incarnation, mark_len: 0, flags, bits });
         self.touch_snapshot(key);
@@ -84,7 +96,16 @@ impl Ledger {
     pub(crate) fn resume(&mut self, key: SlotKey, entry: &Entry, is_path_stored: bool) {
         let bits = if is_path_stored { Bits::PATH } else { Bits::empty() };
         let Entry { incarnation, offset, flags, complete_at, mark, mark_len, .. } = *entry;
-        self.put(Known { key, offset, read_at: complete_at, mark, incarnation, mark_len, flags, bits });
+        self.put(Known {
+            key,
+            offset,
+            read_at: complete_at,
+            mark,
+            incarnation,
+            mark_len,
+            flags,
+            bits,
+        });
     }
 
     fn put(&mut self, mut known: Known) {
@@ -93,7 +114,9 @@ impl Ledger {
             self.known.resize(at + 1, None);
         }
         // What is in a list stays in it.
-        let listed = self.get(known.key).map_or(Bits::empty(), |before| before.bits & (Bits::CHANGED | Bits::LATE));
+        let listed = self
+            .get(known.key)
+            .map_or(Bits::empty(), |before| before.bits & (Bits::CHANGED | Bits::LATE));
         known.bits |= listed;
         self.known[at] = Some(known);
     }
@@ -176,9 +199,12 @@ impl Ledger {
         self.renamed(key);
     }
 
-    /// The file was deleted: its entry goes. Records of it may still be in flight, and another name of it may come up.
+    /// The file was deleted: its entry goes. Records of it may still be in flight, and another name
+    /// of it may come up.
     pub(crate) fn let_go(&mut self, key: SlotKey, file: FileId) {
-        let Some(known) = self.get_mut(key).filter(|known| !known.bits.contains(Bits::GONE)) else { return };
+        let Some(known) = self.get_mut(key).filter(|known| !known.bits.contains(Bits::GONE)) else {
+            return;
+        };
         known.bits.insert(Bits::GONE);
         let incarnation = known.incarnation;
         self.drop_entry(file, incarnation);
@@ -330,7 +356,15 @@ mod tests {
     }
 
     fn reached(file: SlotKey, incarnation: u32, offset: u64) -> Reached {
-        Reached { file, incarnation, offset, mark: 5, mark_len: 6, flags: EntryFlags::empty(), read_at: 0 }
+        Reached {
+            file,
+            incarnation,
+            offset,
+            mark: 5,
+            mark_len: 6,
+            flags: EntryFlags::empty(),
+            read_at: 0,
+        }
     }
 
     fn offset(ledger: &Ledger, key: SlotKey) -> u64 {

@@ -1,7 +1,10 @@
-//! What the journal says -> where files go on; and what becomes of entries whose files are not found.
+//! What the journal says -> where files go on; and what becomes of entries whose files are not
+//! found.
 //!
-//! In: a look at a file never seen in this run, or the end of the first scan. Out: a slot that goes on where it was; entries dropped.
-//! Always holds: an entry is dropped only after two looks, [`GONE_AFTER`] apart, that both could have found the file.
+//! In: a look at a file never seen in this run, or the end of the first scan. Out: a slot that goes
+//! on where it was; entries dropped.
+//! Always holds: an entry is dropped only after two looks, [`GONE_AFTER`] apart, that both could
+//! have found the file.
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -27,7 +30,8 @@ use crate::tree::{DirId, Trust};
 /// Between the two looks: as long as a file that leaves the tree is remembered.
 const GONE_AFTER: Duration = Duration::from_secs(600);
 
-/// How long the entry of a file is kept that exists but is not followed: another PATH, another glob, a file system not mounted.
+/// How long the entry of a file is kept that exists but is not followed: another PATH, another
+/// glob, a file system not mounted.
 const KEPT_FOR: Duration = Duration::from_secs(7 * 86_400);
 
 /// The pass over entries whose files were not found.
@@ -41,7 +45,8 @@ pub(in crate::engine) struct Absence {
 }
 
 impl<F: FileSystem, S: Sink> Engine<F, S> {
-    /// A file that this run sees for the first time: identifies it, and lets it go on where the journal says. Says whether it did.
+    /// A file that this run sees for the first time: identifies it, and lets it go on where the
+    /// journal says. Says whether it did.
     pub(in crate::engine) fn resume(&mut self, id: SlotId, found: &Stat) -> bool {
         let links = self.write_path(id);
         let Some(commits) = &mut self.commits else {
@@ -52,15 +57,24 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             Some(_) => Some(found.id),
             None => commits.stored.find_renumbered(found.id, &self.path).or_else(|| {
                 let copied = commits.stored.find_copied_up(found.id, &self.path)?;
-                self.fs.file_system(&self.path, links).is_ok_and(FileSystemType::is_overlay).then_some(copied)
+                self.fs
+                    .file_system(&self.path, links)
+                    .is_ok_and(FileSystemType::is_overlay)
+                    .then_some(copied)
             }),
         };
         let stored = known_as.and_then(|known| commits.stored.get(known));
-        let floor = stored.map_or_else(|| commits.stored.incarnation_floor(found.id), |(entry, _)| entry.incarnation);
+        let floor = stored.map_or_else(
+            || commits.stored.incarnation_floor(found.id),
+            |(entry, _)| entry.incarnation,
+        );
         self.files.identify(id, found.id, floor);
         let Some((entry, path)) = stored else { return false };
         // 0: the output had records of it beyond the last commit.
-        let is_as_stored = entry.id == found.id && entry.absent_since == 0 && path == self.path && entry.complete_at != 0;
+        let is_as_stored = entry.id == found.id
+            && entry.absent_since == 0
+            && path == self.path
+            && entry.complete_at != 0;
         let key = self.files.key(id);
         let is_path_stored = path == self.path && entry.id == found.id;
         let entry = Entry { flags: entry.flags - EntryFlags::GONE, ..entry };
@@ -89,21 +103,30 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     pub(in crate::engine) fn is_stored(&mut self, id: SlotId, file: FileId) -> bool {
         self.write_path(id);
         let Some(commits) = &self.commits else { return false };
-        commits.stored.get(file).is_some() || commits.stored.find_renumbered(file, &self.path).is_some()
+        commits.stored.get(file).is_some()
+            || commits.stored.find_renumbered(file, &self.path).is_some()
     }
 
     /// Looks at a path; cheaper if the journal knows the file.
     pub(in crate::engine) fn stat_stored(&mut self, links: Links) -> std::io::Result<Stat> {
         match &self.commits {
             Some(commits) if !commits.stored.is_empty() => {
-                self.fs.stat_known(&self.path, links, &mut |device, inode| commits.stored.life(device, inode))
+                self.fs.stat_known(&self.path, links, &mut |device, inode| {
+                    commits.stored.life(device, inode)
+                })
             }
             _ => self.fs.stat(&self.path, links),
         }
     }
 
-    /// Whether this may be a file that has an entry under another name, one that would be followed today.
-    pub(in crate::engine) fn was_renamed(&mut self, dir: DirId, name: &[u8], inode: u64) -> Option<InputId> {
+    /// Whether this may be a file that has an entry under another name, one that would be followed
+    /// today.
+    pub(in crate::engine) fn was_renamed(
+        &mut self,
+        dir: DirId,
+        name: &[u8],
+        inode: u64,
+    ) -> Option<InputId> {
         let device = self.tree.get(dir).inode.0;
         let commits = self.commits.as_ref().filter(|commits| !commits.stored.is_empty())?;
         let before = commits.stored.path_of(device, inode)?;
@@ -113,8 +136,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let (above, _) = self.path.split_at(self.tree.prefix_len(dir));
         let below = before.strip_prefix(above).filter(|_| before != self.path)?;
         let name_before = below.rsplit(|&byte| byte == b'/').next().unwrap_or(below);
-        let mut roots = self.coverage.inputs.roots(self.tree.get(self.tree.root_of(dir)).scope).iter();
-        let root = roots.find(|&&root| self.coverage.inputs.rules(root).patterns.accepts_file(name_before, below))?;
+        let mut roots =
+            self.coverage.inputs.roots(self.tree.get(self.tree.root_of(dir)).scope).iter();
+        let root = roots.find(|&&root| {
+            self.coverage.inputs.rules(root).patterns.accepts_file(name_before, below)
+        })?;
         Some(self.coverage.inputs.of_root(*root))
     }
 
@@ -125,7 +151,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let Some(known) = commits.ledger.get(key) else { return true };
         let complete_at = SystemTime::UNIX_EPOCH + Duration::from_nanos(known.read_at);
         let has_grown = found.size != known.offset;
-        let is_suspect = found.modified.checked_add(CLOCK_TICK).is_none_or(|modified| modified >= complete_at);
+        let is_suspect =
+            found.modified.checked_add(CLOCK_TICK).is_none_or(|modified| modified >= complete_at);
         if is_suspect {
             commits.ledger.read_to_end(key, 0);
         }
@@ -135,7 +162,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         has_grown || is_suspect
     }
 
-    /// The content of a file begins here, in an incarnation that was never used for its inode. Its records wait until that is stored.
+    /// The content of a file begins here, in an incarnation that was never used for its inode. Its
+    /// records wait until that is stored.
     pub(in crate::engine) fn begin_story(&mut self, id: SlotId) {
         self.begin_story_read_at(id, 0);
     }
@@ -218,7 +246,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// The same, of all that are known, for a new journal.
     pub(in crate::engine) fn scanned_paths(&self, stored: &StoredOffsets) -> Vec<Vec<u8>> {
         let now = if self.discovery.absence.is_scanned { self.found_roots() } else { Vec::new() };
-        let before = stored.scanned().filter(|path| !now.iter().any(|known| known == path)).map(<[u8]>::to_vec).collect::<Vec<_>>();
+        let before = stored
+            .scanned()
+            .filter(|path| !now.iter().any(|known| known == path))
+            .map(<[u8]>::to_vec)
+            .collect::<Vec<_>>();
         now.into_iter().chain(before).collect()
     }
 
@@ -232,7 +264,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.discovery.absence.is_scanned = false;
     }
 
-    /// Looks at files that have an entry but were not found, in slices: after the first scan, and every [`GONE_AFTER`] from then on.
+    /// Looks at files that have an entry but were not found, in slices: after the first scan, and
+    /// every [`GONE_AFTER`] from then on.
     pub(in crate::engine) fn look_for_absent(&mut self, now: Now) {
         if self.commits.is_none() {
             return;
@@ -241,7 +274,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.discovery.absence.is_scanned = true;
             let scanned = self.found_roots();
             let commits = self.commits.as_mut().expect("just seen");
-            commits.scanned = scanned.into_iter().filter(|path| !commits.stored.is_scanned(path)).collect();
+            commits.scanned =
+                scanned.into_iter().filter(|path| !commits.stored.is_scanned(path)).collect();
             commits.stored.shrink();
             self.discovery.absence.place = Some(0);
         }
@@ -261,8 +295,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 None => {
                     self.discovery.absence.place = None;
                     // With `--once` there is no second look in this run.
-                    self.discovery.absence.next =
-                        (!commits.stored.is_empty() && !self.config.once).then_some(now.instant + GONE_AFTER);
+                    self.discovery.absence.next = (!commits.stored.is_empty() && !self.config.once)
+                        .then_some(now.instant + GONE_AFTER);
                     return;
                 }
             }
@@ -299,7 +333,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             return Some(true);
         }
         let trusted = self.trusted_by_a_path(path);
-        let links = self.links_on(Trust { trusted: trusted.unwrap_or_default(), followed: trusted.map_or(0, |_| path.len()) });
+        let links = self.links_on(Trust {
+            trusted: trusted.unwrap_or_default(),
+            followed: trusted.map_or(0, |_| path.len()),
+        });
         match self.fs.stat(path, links) {
             Ok(found) => Some(found.id != file),
             // What is not below a PATH any more may have been reached through links.
@@ -307,7 +344,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR)) => {
                 mark!("a file that the journal knows had no name any more");
                 // Where a file system is not mounted, nothing is found, and nothing is gone.
-                (self.device_above(path, trusted.unwrap_or_default())? == file.device).then_some(true)
+                (self.device_above(path, trusted.unwrap_or_default())? == file.device)
+                    .then_some(true)
             }
             Err(_) => None,
         }
@@ -319,7 +357,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         roots
             .filter_map(|root| {
                 let prefix = prefix_of(&root.path);
-                if path.starts_with(&prefix) { Some(prefix.len()) } else { (path == root.path).then_some(path.len()) }
+                if path.starts_with(&prefix) {
+                    Some(prefix.len())
+                } else {
+                    (path == root.path).then_some(path.len())
+                }
             })
             .max()
     }
@@ -330,10 +372,12 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         while let Some(slash) = memchr::memrchr(b'/', above) {
             above = &above[..slash];
             let directory = if above.is_empty() { b"/" } else { above };
-            let links = if directory.len() < trusted { Links::Follow } else { Links::Beneath(trusted) };
+            let links =
+                if directory.len() < trusted { Links::Follow } else { Links::Beneath(trusted) };
             match self.fs.stat(directory, links) {
                 Ok(found) => return Some(found.id.device),
-                Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR)) => {}
+                Err(error)
+                    if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR)) => {}
                 Err(_) => return None,
             }
         }

@@ -1,7 +1,9 @@
-//! A new journal: all that there is, in parts, so that no turn tells of more than [`SNAPSHOT_SLOTS`] files.
+//! A new journal: all that there is, in parts, so that no turn tells of more than
+//! [`SNAPSHOT_SLOTS`] files.
 //!
 //! In: the ledger, and entries of files that were not found. Out: jobs for the parts.
-//! Always holds: the new journal becomes current with its last part, which tells the output as it is then.
+//! Always holds: the new journal becomes current with its last part, which tells the output as it
+//! is then.
 
 use crate::checkpoint::format::Item;
 use crate::checkpoint::{Work, format};

@@ -1,6 +1,8 @@
-//! Which input a name belongs to, which PATHs cover a directory, and what changes when the settings are read again.
+//! Which input a name belongs to, which PATHs cover a directory, and what changes when the settings
+//! are read again.
 //!
-//! In: names in directories; new inputs. Out: the input that accepts a name; directories to visit again, or to let go.
+//! In: names in directories; new inputs. Out: the input that accepts a name; directories to visit
+//! again, or to let go.
 //! Always holds: what stays covered by the same rules is neither read again nor let go.
 
 use std::time::Instant;
@@ -33,7 +35,13 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
         let path = &self.path;
         let mut roots = self.coverage.inputs.roots(scope).iter().copied();
-        let accepts = |root: RootId| self.coverage.inputs.rules(root).patterns.accepts_file(name, self.below(root, dir, path));
+        let accepts = |root: RootId| {
+            self.coverage
+                .inputs
+                .rules(root)
+                .patterns
+                .accepts_file(name, self.below(root, dir, path))
+        };
         roots.find(|&root| accepts(root)).map(|root| self.coverage.inputs.of_root(root))
     }
 
@@ -43,7 +51,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             return None;
         }
         match self.coverage.wanted.get(dir, name) {
-            Some(&Wanted::Path(input)) => self.coverage.inputs.get(input).patterns.accepts_file(name, name).then_some(input),
+            Some(&Wanted::Path(input)) => {
+                self.coverage.inputs.get(input).patterns.accepts_file(name, name).then_some(input)
+            }
             _ => None,
         }
     }
@@ -55,8 +65,13 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.write_name(parent, name);
         }
         let path = &self.path;
-        let accepts =
-            |&root: &RootId| self.coverage.inputs.rules(root).patterns.accepts_directory(name, self.below(root, parent, path));
+        let accepts = |&root: &RootId| {
+            self.coverage
+                .inputs
+                .rules(root)
+                .patterns
+                .accepts_directory(name, self.below(root, parent, path))
+        };
         let roots = self.coverage.inputs.roots(scope);
         let is_alike = roots.iter().all(accepts);
         if is_alike {
@@ -67,7 +82,12 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 
     /// The part of a path in `dir` that lies below a PATH that covers it.
-    pub(in crate::engine) fn below<'a>(&self, root: RootId, dir: DirId, path: &'a [u8]) -> &'a [u8] {
+    pub(in crate::engine) fn below<'a>(
+        &self,
+        root: RootId,
+        dir: DirId,
+        path: &'a [u8],
+    ) -> &'a [u8] {
         if !self.coverage.inputs.needs_path() {
             return b"";
         }
@@ -79,7 +99,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
         let mut prefix = Vec::new();
         self.tree.write_path(top, &mut prefix);
-        // Where the same directory is reached by two spellings, what lies below the one at hand has to do.
+        // Where the same directory is reached by two spellings, what lies below the one at hand has
+        // to do.
         path.strip_prefix(&*prefix).unwrap_or(own)
     }
 
@@ -111,13 +132,21 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.trees().filter(|&(_, at)| at == dir).map(|(root, _)| root).collect()
     }
 
-    /// Works out anew what covers a directory below another. Says whether that is something else than before.
+    /// Works out anew what covers a directory below another. Says whether that is something else
+    /// than before.
     pub(in crate::engine) fn rescope(&mut self, dir: DirId, at_least: ScopeId) -> bool {
         let Some(parent) = self.tree.parent(dir) else { return false };
         let name = self.tree.name(dir).to_vec();
         let mut scope = self.scope_below(parent, &name);
         if self.tree.get(dir).is_path {
-            let roots = self.coverage.inputs.roots(scope).iter().copied().chain(self.roots_at(dir)).collect();
+            let roots = self
+                .coverage
+                .inputs
+                .roots(scope)
+                .iter()
+                .copied()
+                .chain(self.roots_at(dir))
+                .collect();
             scope = self.coverage.inputs.scope(roots);
         }
         if self.coverage.inputs.is_empty(scope) {
@@ -126,12 +155,14 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         std::mem::replace(&mut self.tree.get_mut(dir).scope, scope) != scope
     }
 
-    /// A directory came to another place, where other PATHs may cover it, and what is below it. Says whether that may be so.
+    /// A directory came to another place, where other PATHs may cover it, and what is below it.
+    /// Says whether that may be so.
     pub(in crate::engine) fn rescope_moved(&mut self, dir: DirId, now: Instant) -> bool {
         let Some(parent) = self.tree.parent(dir) else { return false };
         // One that is followed goes on under a name that does not match.
         let scope = self.tree.get(parent).scope;
-        // Where globs are about paths, those below it may be covered otherwise though it is not itself.
+        // Where globs are about paths, those below it may be covered otherwise though it is not
+        // itself.
         let is_covered_anew = self.rescope(dir, scope) || self.coverage.inputs.needs_path();
         self.came_to_another_place(dir, is_covered_anew, now);
         is_covered_anew
@@ -151,21 +182,36 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let mut below = vec![dir];
         while let Some(dir) = below.pop() {
             let children: Vec<DirId> = self.tree.children(dir).collect();
-            below.extend(children.into_iter().filter(|&child| self.rescope(child, ScopeId::default())));
+            below.extend(
+                children.into_iter().filter(|&child| self.rescope(child, ScopeId::default())),
+            );
         }
     }
 
-    /// A directory was reached by one more way: what the PATHs above that accept counts in it as well.
+    /// A directory was reached by one more way: what the PATHs above that accept counts in it as
+    /// well.
     pub(in crate::engine) fn widen(&mut self, dir: DirId, by: DirId) {
         let (scope, more) = (self.tree.get(dir).scope, self.tree.get(by).scope);
         let is_path = self.tree.get(by).is_path;
         self.tree.get_mut(dir).is_path |= is_path;
         if self.tree.get(dir).role != Role::Listed
-            || self.coverage.inputs.roots(more).iter().all(|&root| self.coverage.inputs.covers(scope, root))
+            || self
+                .coverage
+                .inputs
+                .roots(more)
+                .iter()
+                .all(|&root| self.coverage.inputs.covers(scope, root))
         {
             return;
         }
-        let roots = self.coverage.inputs.roots(scope).iter().chain(self.coverage.inputs.roots(more)).copied().collect();
+        let roots = self
+            .coverage
+            .inputs
+            .roots(scope)
+            .iter()
+            .chain(self.coverage.inputs.roots(more))
+            .copied()
+            .collect();
         mark!("one more PATH covered a directory");
         self.tree.get_mut(dir).scope = self.coverage.inputs.scope(roots);
         self.cover_below(dir);
@@ -173,8 +219,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.push_visit(dir, if is_first { Why::Reload } else { Why::Widened });
     }
 
-    /// Follows other inputs from now on. PATHs that stay go on where they are; new ones are scanned, and `from` applies to them; what no
-    /// PATH covers any more is let go, and remembered for ten minutes. Where globs changed, all below is listed anew, in slices.
+    /// Follows other inputs from now on. PATHs that stay go on where they are; new ones are
+    /// scanned, and `from` applies to them; what no PATH covers any more is let go, and remembered
+    /// for ten minutes. Where globs changed, all below is listed anew, in slices.
     pub fn reload(&mut self, new: Vec<InputConfig>, now: Now) {
         if self.discovery.is_started {
             mark!("the settings were read again");
@@ -183,7 +230,12 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let paths: Vec<Vec<Vec<u8>>> = new.iter().map(|input| input.paths.clone()).collect();
         let of_path: Vec<(Vec<u8>, InputId)> = self
             .all_roots()
-            .map(|root| (self.coverage.roots[root.0 as usize].path.clone(), self.coverage.inputs.of_root(root)))
+            .map(|root| {
+                (
+                    self.coverage.roots[root.0 as usize].path.clone(),
+                    self.coverage.inputs.of_root(root),
+                )
+            })
             .collect();
         let told = self.coverage.inputs.replace(
             new,
@@ -206,14 +258,20 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.discovery.has_scanned = false;
     }
 
-    /// Finds each PATH among those that are followed, and lets go of the rest. Returns those for which other rules hold now.
-    fn arrange_roots(&mut self, mut wanted: Vec<(Vec<u8>, InputId, bool)>, now: Now) -> Vec<RootId> {
+    /// Finds each PATH among those that are followed, and lets go of the rest. Returns those for
+    /// which other rules hold now.
+    fn arrange_roots(
+        &mut self,
+        mut wanted: Vec<(Vec<u8>, InputId, bool)>,
+        now: Now,
+    ) -> Vec<RootId> {
         let mut changed = Vec::new();
         let mut removed = Vec::new();
         let mut unmatched: Vec<RootId> = Vec::new();
         // First those that stay with their input.
         for root in self.all_roots().collect::<Vec<_>>() {
-            let (known, of) = (&self.coverage.roots[root.0 as usize], self.coverage.inputs.of_root(root));
+            let (known, of) =
+                (&self.coverage.roots[root.0 as usize], self.coverage.inputs.of_root(root));
             match wanted.iter().position(|(path, input, _)| *path == known.path && *input == of) {
                 Some(place) => {
                     if wanted.swap_remove(place).2 {
@@ -225,7 +283,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
         for root in unmatched {
             let at = root.0 as usize;
-            if let Some(place) = wanted.iter().position(|(path, _, _)| *path == self.coverage.roots[at].path) {
+            if let Some(place) =
+                wanted.iter().position(|(path, _, _)| *path == self.coverage.roots[at].path)
+            {
                 let (_, input, _) = wanted.swap_remove(place);
                 self.coverage.inputs.assign(root, input);
                 changed.push(root);
@@ -235,11 +295,15 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             }
         }
         let is_shared = |&root: &RootId| {
-            let scope = self.root_directory(root).map(|dir| self.coverage.inputs.roots(self.tree.get(dir).scope));
+            let scope = self
+                .root_directory(root)
+                .map(|dir| self.coverage.inputs.roots(self.tree.get(dir).scope));
             scope.is_some_and(|scope| removed.iter().any(|(removed, _)| scope.contains(removed)))
         };
         changed.extend(self.all_roots().filter(is_shared));
-        self.coverage.inputs.rearrange(|root| self.coverage.roots[root.0 as usize].state == RootState::Removed);
+        self.coverage
+            .inputs
+            .rearrange(|root| self.coverage.roots[root.0 as usize].state == RootState::Removed);
         for (root, directory) in removed {
             self.leave_root(root, directory, now);
         }
@@ -253,9 +317,15 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     fn leave_root(&mut self, root: RootId, directory: Option<DirId>, now: Now) {
         let Some(dir) = directory else { return };
         mark!("a PATH was not followed any more");
-        let (path, is_tree) = (self.coverage.roots[root.0 as usize].path.clone(), self.coverage.roots[root.0 as usize].is_tree);
-        if let Some(kept_back) = self.observer.notices.admit_about(Cause::PathRemoved, &path, now.instant) {
-            tracing::info!(path = ?String::from_utf8_lossy(&path), kept_back, "PATH is not followed any more");
+        let (path, is_tree) = (
+            self.coverage.roots[root.0 as usize].path.clone(),
+            self.coverage.roots[root.0 as usize].is_tree,
+        );
+        if let Some(kept_back) =
+            self.observer.notices.admit_about(Cause::PathRemoved, &path, now.instant)
+        {
+            tracing::info!(path = ?String::from_utf8_lossy(&path), kept_back, "PATH is not \
+                followed any more");
         }
         if !is_tree {
             let (_, name) = split_path(&path);
@@ -265,7 +335,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             // The same file may be a PATH of another input.
             let other = self.all_roots().find(|&other| self.is_single_file(other, dir, name));
             if let Some(other) = other {
-                self.coverage.wanted.insert(dir, name, Wanted::Path(self.coverage.inputs.of_root(other)));
+                self.coverage.wanted.insert(
+                    dir,
+                    name,
+                    Wanted::Path(self.coverage.inputs.of_root(other)),
+                );
             }
             self.let_go_unless_accepted(dir, name, now);
             self.release_home(dir);
@@ -276,7 +350,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 
     fn let_go_unless_accepted(&mut self, dir: DirId, name: &[u8], now: Now) {
-        let Some(id) = self.files.find(dir, name).filter(|&id| self.files.get(id).is_bound()) else { return };
+        let Some(id) = self.files.find(dir, name).filter(|&id| self.files.get(id).is_bound())
+        else {
+            return;
+        };
         match self.input_of(dir, name) {
             Some(input) => {
                 self.files.get_mut(id).input = input;
@@ -288,7 +365,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     fn is_single_file(&self, root: RootId, dir: DirId, name: &[u8]) -> bool {
         let found = &self.coverage.roots[root.0 as usize];
-        !found.is_tree && self.root_directory(root) == Some(dir) && split_path(&found.path).1 == name
+        !found.is_tree
+            && self.root_directory(root) == Some(dir)
+            && split_path(&found.path).1 == name
     }
 
     /// Each PATH covers its directory itself, if another one did so for it that does not any more.
@@ -296,18 +375,21 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         for (root, dir) in self.trees().collect::<Vec<_>>() {
             let scope = self.tree.get(dir).scope;
             if !self.coverage.inputs.covers(scope, root) {
-                let roots = self.coverage.inputs.roots(scope).iter().copied().chain([root]).collect();
+                let roots =
+                    self.coverage.inputs.roots(scope).iter().copied().chain([root]).collect();
                 self.tree.get_mut(dir).scope = self.coverage.inputs.scope(roots);
                 self.cover_below(dir);
             }
         }
     }
 
-    /// Lets go of the directories that no PATH covers any more, and keeps the PATHs that lie in them.
+    /// Lets go of the directories that no PATH covers any more, and keeps the PATHs that lie in
+    /// them.
     fn drop_uncovered(&mut self, now: Now) {
         for (root, dir) in self.trees().collect::<Vec<_>>() {
             let above = self.tree.parent(dir);
-            if above.is_some_and(|above| self.coverage.inputs.is_empty(self.tree.get(above).scope)) {
+            if above.is_some_and(|above| self.coverage.inputs.is_empty(self.tree.get(above).scope))
+            {
                 mark!("a PATH lay in a directory that was let go");
                 self.tree.promote(dir, &prefix_of(&self.coverage.roots[root.0 as usize].path));
                 self.came_to_another_place(dir, false, now.instant);
@@ -316,7 +398,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         for place in 0..self.tree.places() {
             let Some(dir) = self.tree.at_place(place) else { continue };
             let found = self.tree.get(dir);
-            if found.role == Role::Listed && self.tree.parent(dir).is_none() && self.coverage.inputs.is_empty(found.scope) {
+            if found.role == Role::Listed
+                && self.tree.parent(dir).is_none()
+                && self.coverage.inputs.is_empty(found.scope)
+            {
                 self.drop_directory(dir, now.instant);
             }
         }
@@ -329,7 +414,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.push_visit(dir, Why::Reload);
             return;
         }
-        let (path, input) = (self.coverage.roots[root.0 as usize].path.clone(), self.coverage.inputs.of_root(root));
+        let (path, input) =
+            (self.coverage.roots[root.0 as usize].path.clone(), self.coverage.inputs.of_root(root));
         let (_, name) = split_path(&path);
         self.coverage.wanted.insert(dir, name, Wanted::Path(input));
         if self.files.find(dir, name).is_some() {
@@ -351,7 +437,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 self.coverage.roots[at].state = RootState::Missing;
             }
             if self.discovery.is_started && self.coverage.roots[at].state == RootState::Missing {
-                let why = if self.is_scanned(&self.coverage.roots[at].path) { Why::Appeared } else { Why::FirstScan };
+                let why = if self.is_scanned(&self.coverage.roots[at].path) {
+                    Why::Appeared
+                } else {
+                    Why::FirstScan
+                };
                 self.start_root(at, why, now);
                 self.say_if_missing(at, now);
                 self.scan_is_under_way();
@@ -378,16 +468,23 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// Some input reads files that are there at the start from their beginning.
     pub fn reads_from_beginning(&self) -> bool {
-        self.all_roots().any(|root| self.coverage.inputs.rules(root).from == crate::config::StartAt::Beginning)
+        self.all_roots()
+            .any(|root| self.coverage.inputs.rules(root).from == crate::config::StartAt::Beginning)
     }
 
-    /// Inputs that never had a file though all was listed, by their PATHs: what they name is empty, or their globs match nothing.
+    /// Inputs that never had a file though all was listed, by their PATHs: what they name is empty,
+    /// or their globs match nothing.
     pub fn inputs_without_files(&self) -> Vec<String> {
         if !self.discovery.has_scanned {
             return Vec::new();
         }
-        let idle =
-            self.coverage.inputs.accepted().into_iter().filter(|(_, has_accepted)| !has_accepted).filter_map(|(input, _)| {
+        let idle = self
+            .coverage
+            .inputs
+            .accepted()
+            .into_iter()
+            .filter(|(_, has_accepted)| !has_accepted)
+            .filter_map(|(input, _)| {
                 let own = self
                     .all_roots()
                     .filter(|&root| self.coverage.inputs.of_root(root) == input)
@@ -401,8 +498,15 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         idle.collect()
     }
 
-    /// Other rules hold: a known file in a listing stays, belongs to another input now, or is let go. Says whether it stays.
-    pub(in crate::engine) fn still_belongs(&mut self, id: SlotId, dir: DirId, name: &[u8], now: Now) -> bool {
+    /// Other rules hold: a known file in a listing stays, belongs to another input now, or is let
+    /// go. Says whether it stays.
+    pub(in crate::engine) fn still_belongs(
+        &mut self,
+        id: SlotId,
+        dir: DirId,
+        name: &[u8],
+        now: Now,
+    ) -> bool {
         if let Some(input) = self.input_of(dir, name) {
             self.files.get_mut(id).input = input;
             self.coverage.inputs.note_accepted(input);
@@ -411,9 +515,14 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.write_name(dir, name);
         let below = &self.path[self.tree.prefix_len(dir)..];
         // The PATH by which it came in may be gone, so each directory above may have been it.
-        let starts = std::iter::once(0).chain(memchr::memchr_iter(b'/', below).map(|slash| slash + 1));
+        let starts =
+            std::iter::once(0).chain(memchr::memchr_iter(b'/', below).map(|slash| slash + 1));
         let was_accepted = starts.map(|start| &below[start..]).any(|below| {
-            self.coverage.inputs.get(self.files.get(id).input).all_patterns().any(|globs| globs.accepts_file(name, below))
+            self.coverage
+                .inputs
+                .get(self.files.get(id).input)
+                .all_patterns()
+                .any(|globs| globs.accepts_file(name, below))
         });
         if was_accepted {
             mark!("a known file did not belong to any input any more");

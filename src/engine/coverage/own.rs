@@ -1,9 +1,10 @@
 //! Files that we write ourselves, and those that we wrote: left out for good.
 //!
-//! In: the output, diagnostics and metrics as they are now, what the journal says of earlier runs, names that rotation gives. Out: whether
-//! a file that was found is one of ours.
-//! Always holds: a file is ours by its identity, whatever its name is: a slot whose offset is [`OWN_OUTPUT`] is never read, and the journal
-//! keeps that offset. What identity cannot tell (copies, runs without a state directory) is told by the name, beside the output only.
+//! In: the output, diagnostics and metrics as they are now, what the journal says of earlier runs,
+//! names that rotation gives. Out: whether a file that was found is one of ours.
+//! Always holds: a file is ours by its identity, whatever its name is: a slot whose offset is
+//! [`OWN_OUTPUT`] is never read, and the journal keeps that offset. What identity cannot tell
+//! (copies, runs without a state directory) is told by the name, beside the output only.
 
 use std::collections::VecDeque;
 
@@ -31,7 +32,8 @@ pub(in crate::engine) struct OwnFiles {
     live: Vec<(u64, u64)>,
     /// Files that we wrote before, oldest first.
     former: VecDeque<FileId>,
-    /// Device and inode of the state directory, and of those before it that were moved away: the last ones.
+    /// Device and inode of the state directory, and of those before it that were moved away: the
+    /// last ones.
     pub(in crate::engine) directories: VecDeque<(u64, u64)>,
     /// Where ours are: device and inode of the directory, and the name.
     places: Vec<Place>,
@@ -74,7 +76,9 @@ impl OwnFiles {
     }
 
     fn add_place(&mut self, directory: (u64, u64), name: &[u8]) {
-        if !name.is_empty() && !self.places.iter().any(|(at, known)| *at == directory && **known == *name) {
+        if !name.is_empty()
+            && !self.places.iter().any(|(at, known)| *at == directory && **known == *name)
+        {
             self.places.push((directory, name.into()));
         }
     }
@@ -96,17 +100,20 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.own.add(file);
     }
 
-    /// A file that received what we write, and is not ours any more: its inode may become any log's.
+    /// A file that received what we write, and is not ours any more: its inode may become any
+    /// log's.
     pub fn remove_own_file(&mut self, file: (u64, u64)) {
         self.own.remove(file);
     }
 
-    /// A file that we write is in this directory (by device and inode) under this name: what a rotation makes of it is left out.
+    /// A file that we write is in this directory (by device and inode) under this name: what a
+    /// rotation makes of it is left out.
     pub fn leave_out_rotations(&mut self, directory: (u64, u64), name: &[u8]) {
         self.own.add_place(directory, name);
     }
 
-    /// Whether a file that is seen for the first time is ours. What the journal knows by identity is told by [`Engine::resume`].
+    /// Whether a file that is seen for the first time is ours. What the journal knows by identity
+    /// is told by [`Engine::resume`].
     pub(in crate::engine) fn own_of(&mut self, id: SlotId, found: &Stat) -> Option<Own> {
         if self.own.is_live(found.id.device, found.id.inode) {
             return Some(Own::Live);
@@ -121,11 +128,19 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     fn is_rotated_name(&self, id: SlotId) -> bool {
         let dir = self.files.get(id).dir();
         let directory = |dir: DirId| self.tree.get(dir).inode;
-        self.tree.at_place(dir.0).is_some_and(|dir| self.own.rotated_from(directory(dir), self.files.name(id)).is_some())
+        self.tree
+            .at_place(dir.0)
+            .is_some_and(|dir| self.own.rotated_from(directory(dir), self.files.name(id)).is_some())
     }
 
     /// The file is not read, now and under any other name.
-    pub(in crate::engine) fn leave_out_file(&mut self, id: SlotId, found: &Stat, own: Own, now: Now) {
+    pub(in crate::engine) fn leave_out_file(
+        &mut self,
+        id: SlotId,
+        found: &Stat,
+        own: Own,
+        now: Now,
+    ) {
         if !self.files.get(id).is_identified() {
             self.resume(id, found);
         }
@@ -143,15 +158,26 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
         self.release_successor(id);
         self.write_path(id);
-        let Some(kept_back) = self.observer.notices.admit_about(Cause::OwnOutput, &self.path, now.instant) else { return };
+        let Some(kept_back) =
+            self.observer.notices.admit_about(Cause::OwnOutput, &self.path, now.instant)
+        else {
+            return;
+        };
         let path = String::from_utf8_lossy(&self.path);
         match own {
-            Own::Live => tracing::warn!(?path, kept_back, "this file receives our own output or diagnostics: left out"),
-            Own::Former => tracing::info!(?path, kept_back, "this file received our own output: left out"),
+            Own::Live => tracing::warn!(
+                ?path,
+                kept_back,
+                "this file receives our own output or diagnostics: left out"
+            ),
+            Own::Former => {
+                tracing::info!(?path, kept_back, "this file received our own output: left out")
+            }
             Own::Rotated => tracing::warn!(
                 ?path,
                 kept_back,
-                "by its name this is what a rotation makes of our own output: left out; if it is a log, give the output another name or place"
+                "by its name this is what a rotation makes of our own output: left out; if it is a \
+                log, give the output another name or place"
             ),
         }
     }
@@ -160,13 +186,17 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     pub(in crate::engine) fn explain_own(&self, id: SlotId) -> (FileState, String) {
         let dir = self.files.get(id).dir();
         let directory = self.tree.at_place(dir.0).map(|dir| self.tree.get(dir).inode);
-        let rotated = directory.and_then(|directory| self.own.rotated_from(directory, self.files.name(id)));
+        let rotated =
+            directory.and_then(|directory| self.own.rotated_from(directory, self.files.name(id)));
         let file = self.files.file_id(id);
         let why = match rotated {
             _ if file.is_some_and(|file| self.own.is_live(file.device, file.inode)) => {
                 "it receives our own output or diagnostics".to_owned()
             }
-            Some(own) => format!("by its name it is what a rotation made of our own {}: never read", shown(own)),
+            Some(own) => format!(
+                "by its name it is what a rotation made of our own {}: never read",
+                shown(own)
+            ),
             None => "it received our own output before: never read".to_owned(),
         };
         (FileState::OwnOutput, why)
@@ -174,14 +204,27 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 }
 
 /// Words by which people and programs name what they put aside.
-const ASIDE: [&[u8]; 12] =
-    [b"old", b"bak", b"back", b"backup", b"orig", b"prev", b"previous", b"save", b"saved", b"rotated", b"archive", b"tmp"];
+const ASIDE: [&[u8]; 12] = [
+    b"old",
+    b"bak",
+    b"back",
+    b"backup",
+    b"orig",
+    b"prev",
+    b"previous",
+    b"save",
+    b"saved",
+    b"rotated",
+    b"archive",
+    b"tmp",
+];
 
 /// Suffixes of compressed files.
 const COMPRESSED: [&[u8]; 7] = [b".gz", b".bz2", b".xz", b".zst", b".lz4", b".zip", b".Z"];
 
-/// Whether `name` is what a rotation makes of `own`: `own.1`, `own-20261128`, `own.old`, each perhaps compressed; or, as logrotate's
-/// `extension` does it, `stem.1.ext` and `stem-20261128.ext`. Job numbers of five to seven digits and other words are none.
+/// Whether `name` is what a rotation makes of `own`: `own.1`, `own-20261128`, `own.old`, each
+/// perhaps compressed; or, as logrotate's `extension` does it, `stem.1.ext` and
+/// `stem-20261128.ext`. Job numbers of five to seven digits and other words are none.
 fn is_rotation(own: &[u8], name: &[u8]) -> bool {
     let plain = COMPRESSED.iter().find_map(|suffix| name.strip_suffix(*suffix));
     let (name, is_compressed) = (plain.unwrap_or(name), plain.is_some());
@@ -189,7 +232,9 @@ fn is_rotation(own: &[u8], name: &[u8]) -> bool {
         return match rest {
             b"~" => true,
             b"" => is_compressed,
-            [b'.' | b'-', suffix @ ..] => is_aside(suffix) || is_number(suffix, 4) || is_date(suffix),
+            [b'.' | b'-', suffix @ ..] => {
+                is_aside(suffix) || is_number(suffix, 4) || is_date(suffix)
+            }
             _ => false,
         };
     }
@@ -211,7 +256,8 @@ fn is_number(text: &[u8], digits_max: usize) -> bool {
 fn is_aside(text: &[u8]) -> bool {
     let mut has_word = false;
     for part in text.split(|byte| b".-_".contains(byte)) {
-        let letters = part.iter().rposition(|byte| !byte.is_ascii_digit()).map_or(0, |last| last + 1);
+        let letters =
+            part.iter().rposition(|byte| !byte.is_ascii_digit()).map_or(0, |last| last + 1);
         let is_word = ASIDE.contains(&&part[..letters]);
         if part.is_empty() || !(is_word || letters == 0) {
             return false;
@@ -221,7 +267,8 @@ fn is_aside(text: &[u8]) -> bool {
     has_word
 }
 
-/// A day, written with or without separators, and perhaps a time or a number behind it; or seconds since 1970.
+/// A day, written with or without separators, and perhaps a time or a number behind it; or seconds
+/// since 1970.
 fn is_date(text: &[u8]) -> bool {
     if text.len() == 10 && text.iter().all(u8::is_ascii_digit) && text[0] == b'1' {
         return true;
@@ -231,10 +278,15 @@ fn is_date(text: &[u8]) -> bool {
     }
     let digits: Vec<u8> = text.iter().copied().filter(u8::is_ascii_digit).collect();
     let number = |range: std::ops::Range<usize>| {
-        digits.get(range).map_or(0, |digits| digits.iter().fold(0_u32, |number, digit| number * 10 + u32::from(digit - b'0')))
+        digits.get(range).map_or(0, |digits| {
+            digits.iter().fold(0_u32, |number, digit| number * 10 + u32::from(digit - b'0'))
+        })
     };
     let is_long_enough = (8..=24).contains(&digits.len());
-    is_long_enough && (1990..2100).contains(&number(0..4)) && (1..=12).contains(&number(4..6)) && (1..=31).contains(&number(6..8))
+    is_long_enough
+        && (1990..2100).contains(&number(0..4))
+        && (1..=12).contains(&number(4..6))
+        && (1..=31).contains(&number(6..8))
 }
 
 #[cfg(test)]
@@ -244,29 +296,55 @@ mod tests {
     #[test]
     fn names_that_rotation_gives_are_told_from_those_of_logs() {
         for (own, rotated) in [
-            ("out.log", "out.log.1 out.log.10 out.log.1.gz out.log-20261128 out.log-20261128.gz out.log-2026112810 out.log.gz"),
-            ("out.log", "out.log-20261128-1795860000 out.log.2026-11-28 out.log.2026-11-28T10:00:00Z out.log-1795860000 out.log~"),
-            ("out.log", "out.log.old out.log.old2 out.log.bak.1 out.log-backup out.log.12345.tmp out.log.0"),
+            (
+                "out.log",
+                "out.log.1 out.log.10 out.log.1.gz out.log-20261128 out.log-20261128.gz \
+                out.log-2026112810 out.log.gz",
+            ),
+            (
+                "out.log",
+                "out.log-20261128-1795860000 out.log.2026-11-28 out.log.2026-11-28T10:00:00Z \
+                out.log-1795860000 out.log~",
+            ),
+            (
+                "out.log",
+                "out.log.old out.log.old2 out.log.bak.1 out.log-backup out.log.12345.tmp out.log.0",
+            ),
             ("out.log", "out.log.saved-1795860000-18446744073709551615"),
-            ("out.log", "out.1.log out.1.log.gz out-20261128.log out-20261128.log.xz out.20261128.log out-20261128-1795860000.log"),
+            (
+                "out.log",
+                "out.1.log out.1.log.gz out-20261128.log out-20261128.log.xz out.20261128.log \
+                out-20261128-1795860000.log",
+            ),
             ("jobs", "jobs.7 jobs-7 jobs.old"),
             (".out", ".out.1"),
         ] {
             for name in rotated.split(' ') {
-                assert!(is_rotation(own.as_bytes(), name.as_bytes()), "{name} is a rotation of {own}");
+                assert!(
+                    is_rotation(own.as_bytes(), name.as_bytes()),
+                    "{name} is a rotation of {own}"
+                );
             }
         }
         for (own, others) in [
             (
                 "out.log",
-                "out.log out.logs out.log2 out.log.alice out.log-summary out.log. out.log- out.log.1.alice out2.log out.txt",
+                "out.log out.logs out.log2 out.log.alice out.log-summary out.log. out.log- \
+                out.log.1.alice out2.log out.txt",
             ),
-            ("slurm.out", "slurm-1234567.out slurm-12.out slurm-12345678.out slurm.1234567.out slurm_7.out slurm.out.1234567"),
+            (
+                "slurm.out",
+                "slurm-1234567.out slurm-12.out slurm-12345678.out slurm.1234567.out slurm_7.out \
+                slurm.out.1234567",
+            ),
             ("jobs", "jobs.log jobs-7.out jobs.o7 jobs.e1234 jobs.1234567 jobs7 job.1"),
             (".out", ".1.out -20261128.out"),
         ] {
             for name in others.split(' ') {
-                assert!(!is_rotation(own.as_bytes(), name.as_bytes()), "{name} is a log beside {own}");
+                assert!(
+                    !is_rotation(own.as_bytes(), name.as_bytes()),
+                    "{name} is a log beside {own}"
+                );
             }
         }
     }
@@ -277,7 +355,10 @@ mod tests {
         let mut own = OwnFiles::new(Some((1, 1)));
         (0..200).for_each(|inode| own.remember(file(inode)));
         (190..200).for_each(|inode| own.remember(file(inode)));
-        assert_eq!((own.former.len(), own.former.contains(&file(199)), own.former.contains(&file(0))), (FORMER_MAX, true, false));
+        assert_eq!(
+            (own.former.len(), own.former.contains(&file(199)), own.former.contains(&file(0))),
+            (FORMER_MAX, true, false)
+        );
         own.add((1, 1));
         own.remove((1, 1));
         assert!(!own.is_live(1, 1));

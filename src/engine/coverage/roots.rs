@@ -1,4 +1,5 @@
-//! PATHs: directories, single files, missing ones; and the homes of single files and of links' targets, watched but never listed.
+//! PATHs: directories, single files, missing ones; and the homes of single files and of links'
+//! targets, watched but never listed.
 
 use std::time::Instant;
 
@@ -43,12 +44,18 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.arm_ways(now);
         for at in 0..self.coverage.roots.len() {
             // What appeared in a tree that was scanned in an earlier run appeared after the start.
-            let why = if self.is_scanned(&self.coverage.roots[at].path) { Why::Appeared } else { Why::FirstScan };
+            let why = if self.is_scanned(&self.coverage.roots[at].path) {
+                Why::Appeared
+            } else {
+                Why::FirstScan
+            };
             self.start_root(at, why, now);
             self.say_if_missing(at, now);
         }
         self.discovery.is_started = true;
-        if self.config.once && self.coverage.roots.iter().all(|root| root.state == RootState::Missing) {
+        if self.config.once
+            && self.coverage.roots.iter().all(|root| root.state == RootState::Missing)
+        {
             return Err(EngineError::NoPath);
         }
         Ok(())
@@ -65,7 +72,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             Ok(found) if found.kind == FileKind::Regular => self.start_file(at, why, now),
             _ if self.config.once => return,
             found => {
-                let is_missing = found.err().is_none_or(|error| matches!(Failure::of(&error), Failure::Gone | Failure::Refused));
+                let is_missing = found.err().is_none_or(|error| {
+                    matches!(Failure::of(&error), Failure::Gone | Failure::Refused)
+                });
                 if is_missing && self.coverage.ways.is_told(at) {
                     return;
                 }
@@ -74,7 +83,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             }
         };
         if self.discovery.is_started
-            && let Some(kept_back) = self.observer.notices.admit_about(Cause::PathAppeared, &path, now.instant)
+            && let Some(kept_back) =
+                self.observer.notices.admit_about(Cause::PathAppeared, &path, now.instant)
         {
             tracing::info!(path = ?String::from_utf8_lossy(&path), kept_back, "PATH appeared");
         }
@@ -89,14 +99,18 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let (base, real) = self.coverage.ways.end_of(at);
         let walked = absolute(base, real).into_iter().next();
         let path = &self.coverage.roots[at].path;
-        let real = walked.unwrap_or_else(|| self.fs.canonical(path, Links::Follow).unwrap_or_else(|_| path.clone()));
+        let real = walked.unwrap_or_else(|| {
+            self.fs.canonical(path, Links::Follow).unwrap_or_else(|_| path.clone())
+        });
         components(&real).count()
     }
 
     /// Says that nothing is found at a PATH.
     pub(in crate::engine) fn say_missing(&mut self, at: usize, what: &'static str, now: Now) {
         let path = &self.coverage.roots[at].path;
-        if let Some(kept_back) = self.observer.notices.admit_about(Cause::PathMissing, path, now.instant) {
+        if let Some(kept_back) =
+            self.observer.notices.admit_about(Cause::PathMissing, path, now.instant)
+        {
             tracing::warn!(path = ?String::from_utf8_lossy(path), kept_back, "{what}");
         }
     }
@@ -113,7 +127,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     fn start_file(&mut self, at: usize, why: Why, now: Now) -> DirId {
         self.coverage.roots[at].is_tree = false;
-        let (path, input) = (self.coverage.roots[at].path.clone(), self.coverage.inputs.of_root(RootId::from(at)));
+        let (path, input) =
+            (self.coverage.roots[at].path.clone(), self.coverage.inputs.of_root(RootId::from(at)));
         let (prefix, name) = split_path(&path);
         let home = self.home(prefix, true);
         self.tree.trust(home);
@@ -124,15 +139,22 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             if let Some(input) = self.input_of(home, name) {
                 let id = self.track_name(home, name, input);
                 self.files.get_mut(id).put(State::FIRST_SCAN, why == Why::FirstScan);
-            } else if let Some(kept_back) = self.observer.notices.admit_about(Cause::PathLeftOut, &path, now.instant) {
+            } else if let Some(kept_back) =
+                self.observer.notices.admit_about(Cause::PathLeftOut, &path, now.instant)
+            {
                 let path = String::from_utf8_lossy(&path);
-                tracing::warn!(?path, kept_back, "PATH does not match --include, or matches --exclude: left out");
+                tracing::warn!(
+                    ?path,
+                    kept_back,
+                    "PATH does not match --include, or matches --exclude: left out"
+                );
             }
         }
         home
     }
 
-    /// The directory with this path that is watched for single files; added if need be. Either a PATH leads there, or a link.
+    /// The directory with this path that is watched for single files; added if need be. Either a
+    /// PATH leads there, or a link.
     pub(in crate::engine) fn home(&mut self, prefix: &[u8], is_path: bool) -> DirId {
         if let Some(&known) = self.coverage.homes.get(prefix) {
             if let Some(dir) = self.tree.alive(known) {
@@ -140,7 +162,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             }
             self.coverage.homes.remove(prefix);
         }
-        let dir = if is_path { self.tree.add_root(prefix, Role::Home) } else { self.tree.add_target(prefix) };
+        let dir = if is_path {
+            self.tree.add_root(prefix, Role::Home)
+        } else {
+            self.tree.add_target(prefix)
+        };
         self.coverage.homes.insert(prefix.into(), self.tree.key(dir));
         self.push_visit(dir, Why::Appeared);
         dir
@@ -148,10 +174,16 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// The PATHs that are there.
     pub(in crate::engine) fn found_roots(&self) -> Vec<Vec<u8>> {
-        self.coverage.roots.iter().filter(|root| matches!(root.state, RootState::Found(_))).map(|root| root.path.clone()).collect()
+        self.coverage
+            .roots
+            .iter()
+            .filter(|root| matches!(root.state, RootState::Found(_)))
+            .map(|root| root.path.clone())
+            .collect()
     }
 
-    /// The directory of a PATH is gone, or is elsewhere: PATHs that do not lead to theirs any more are looked for from now on.
+    /// The directory of a PATH is gone, or is elsewhere: PATHs that do not lead to theirs any more
+    /// are looked for from now on.
     pub(in crate::engine) fn root_lost(&mut self, now: Now) {
         self.discovery.is_path_lost = false;
         for at in 0..self.coverage.roots.len() {
@@ -180,7 +212,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
     }
 
-    /// Whether a PATH that lies in another one's tree leads elsewhere now, or nowhere. Others are found out by a visit.
+    /// Whether a PATH that lies in another one's tree leads elsewhere now, or nowhere. Others are
+    /// found out by a visit.
     fn has_moved(&mut self, at: usize, dir: DirId) -> bool {
         if !self.coverage.roots[at].is_tree || self.tree.parent(dir).is_none() {
             return false;
@@ -192,17 +225,25 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
     }
 
-    /// A PATH does not lead to this directory any more: its rules do not hold there for what is new.
+    /// A PATH does not lead to this directory any more: its rules do not hold there for what is
+    /// new.
     fn uncover_moved(&mut self, dir: DirId, now: Instant) {
         let key = self.tree.key(dir);
-        self.tree.get_mut(dir).is_path = self.coverage.roots.iter().any(|root| root.is_tree && root.state == RootState::Found(key));
+        self.tree.get_mut(dir).is_path = self
+            .coverage
+            .roots
+            .iter()
+            .any(|root| root.is_tree && root.state == RootState::Found(key));
         self.rescope_moved(dir, now);
     }
 
     /// Whether a PATH's directory is this one or below it.
     pub(in crate::engine) fn has_path_within(&self, dir: DirId) -> bool {
         self.coverage.roots.iter().any(|root| match root.state {
-            RootState::Found(key) => root.is_tree && self.tree.alive(key).is_some_and(|found| self.tree.is_within(found, dir)),
+            RootState::Found(key) => {
+                root.is_tree
+                    && self.tree.alive(key).is_some_and(|found| self.tree.is_within(found, dir))
+            }
             RootState::Missing | RootState::Removed => false,
         })
     }
@@ -222,14 +263,21 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
     }
 
-    /// A PATH that was a file has a directory in its place, or one went away there: it is looked at anew.
-    pub(in crate::engine) fn path_became_directory(&mut self, home: DirId, name: &[u8], now: Instant) {
+    /// A PATH that was a file has a directory in its place, or one went away there: it is looked at
+    /// anew.
+    pub(in crate::engine) fn path_became_directory(
+        &mut self,
+        home: DirId,
+        name: &[u8],
+        now: Instant,
+    ) {
         let state = RootState::Found(self.tree.key(home));
         let mut is_wanted = false;
         for root in &mut self.coverage.roots {
             if root.state == state
                 && !root.is_tree
-                && (root.path == name || root.path.strip_suffix(name).is_some_and(|prefix| prefix.ends_with(b"/")))
+                && (root.path == name
+                    || root.path.strip_suffix(name).is_some_and(|prefix| prefix.ends_with(b"/")))
             {
                 root.state = RootState::Missing;
                 is_wanted = true;
@@ -252,12 +300,15 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 let known = self.tree.find_inode((found.id.device, found.id.inode));
                 known.is_some_and(|known| self.leads_to(known).unwrap_or(false))
             }
-            FileKind::Regular => self.files.find_id(found.id).is_some_and(|id| self.files.get(id).is_bound()),
+            FileKind::Regular => {
+                self.files.find_id(found.id).is_some_and(|id| self.files.get(id).is_bound())
+            }
             _ => false,
         }
     }
 
-    /// A directory turned out to be the same as `other`: the single files wanted in it are wanted there.
+    /// A directory turned out to be the same as `other`: the single files wanted in it are wanted
+    /// there.
     pub(in crate::engine) fn merge_home(&mut self, dir: DirId, other: DirId) {
         for name in self.coverage.wanted.names_in(dir) {
             let wanted = self.coverage.wanted.remove(dir, &name).expect("just listed");
@@ -267,7 +318,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             if let Some(id) = self.files.find(other, &name) {
                 self.find_input(id);
             } else if let Some(input) = self.input_of(other, &name) {
-                let was_first = self.files.find(dir, &name).map(|id| self.files.get(id).state() & State::FIRST_SCAN);
+                let was_first = self
+                    .files
+                    .find(dir, &name)
+                    .map(|id| self.files.get(id).state() & State::FIRST_SCAN);
                 let id = self.track_name(other, &name, input);
                 self.files.get_mut(id).set(was_first.unwrap_or(State::empty()));
             }
@@ -330,11 +384,18 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 mark!("where a link leads could not be told for now");
                 // Nothing tells of the target's changes meanwhile.
                 let is_short = Failure::of(&error) == Failure::Shortage;
-                self.retry_at(id, now + if is_short { timers::RETRY_AFTER } else { timers::POLL_EVERY });
+                self.retry_at(
+                    id,
+                    now + if is_short { timers::RETRY_AFTER } else { timers::POLL_EVERY },
+                );
                 return;
             }
         };
-        if !self.fs.stat(&self.path, links).is_ok_and(|found| Some(found.id) == self.files.file_id(id)) {
+        if !self
+            .fs
+            .stat(&self.path, links)
+            .is_ok_and(|found| Some(found.id) == self.files.file_id(id))
+        {
             mark!("what a link led to was renamed while its path was asked for");
             // The path may be that of the new name, which is none that the link leads to.
             self.doubt(id);
@@ -359,7 +420,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// The directory in which a link's target is, if it is known by whatever path.
     pub(in crate::engine) fn known_target(&mut self, prefix: &[u8]) -> Option<DirId> {
         // There was no link on this path a moment ago.
-        let bare = if prefix.len() > 1 { prefix.strip_suffix(b"/").unwrap_or(prefix) } else { prefix };
+        let bare =
+            if prefix.len() > 1 { prefix.strip_suffix(b"/").unwrap_or(prefix) } else { prefix };
         let found = self.fs.stat(bare, Links::Beneath(1)).ok()?;
         self.tree.find_inode((found.id.device, found.id.inode))
     }
@@ -370,9 +432,16 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             return;
         }
         let is_used = self.files.in_dir(dir).next().is_some()
-            || self.coverage.wanted.of_home(dir).any(|(_, wanted)| matches!(wanted, Wanted::Path(_)))
+            || self
+                .coverage
+                .wanted
+                .of_home(dir)
+                .any(|(_, wanted)| matches!(wanted, Wanted::Path(_)))
             || self.files.has_alias_in(dir);
-        if !is_used && let Some((_, is_left)) = self.coverage.home_at_hand.as_mut().filter(|(at_hand, _)| *at_hand == dir) {
+        if !is_used
+            && let Some((_, is_left)) =
+                self.coverage.home_at_hand.as_mut().filter(|(at_hand, _)| *at_hand == dir)
+        {
             *is_left = true;
         } else if !is_used {
             mark!("a directory watched for single files was let go");
@@ -388,7 +457,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
     }
 
-    /// All that an event says is done. A rename takes the last name in a directory away and gives it to another file.
+    /// All that an event says is done. A rename takes the last name in a directory away and gives
+    /// it to another file.
     pub(in crate::engine) fn put_home_down(&mut self) {
         if let Some((home, true)) = self.coverage.home_at_hand.take() {
             self.release_home(home);

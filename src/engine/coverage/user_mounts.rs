@@ -1,8 +1,10 @@
-//! Mounts below a PATH that a user other than root made: a process of theirs answers there, when it pleases.
+//! Mounts below a PATH that a user other than root made: a process of theirs answers there, when it
+//! pleases.
 //!
-//! In: a look, an open or a visit that ended at such a mount. Out: the directory is left out until it is unmounted, and that is reported once.
-//! Always holds: no system call is made on anything inside such a mount. Files that the mount hides count as moved out of the tree until it is
-//! unmounted.
+//! In: a look, an open or a visit that ended at such a mount. Out: the directory is left out until
+//! it is unmounted, and that is reported once.
+//! Always holds: no system call is made on anything inside such a mount. Files that the mount hides
+//! count as moved out of the tree until it is unmounted.
 
 use crate::engine::Engine;
 use crate::notices::Cause;
@@ -34,12 +36,16 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// A directory is hidden by such a mount, on it or further above: the topmost is left out.
     pub(in crate::engine) fn leave_user_mount_out(&mut self, dir: DirId, now: Now) {
         let mut top = dir;
-        while let Some(parent) = self.tree.parent(top).filter(|&parent| self.is_user_mount_above(parent)) {
+        while let Some(parent) =
+            self.tree.parent(top).filter(|&parent| self.is_user_mount_above(parent))
+        {
             top = parent;
         }
-        let is_known_below = self.files.in_dir(top).next().is_some() || self.tree.children(top).next().is_some();
+        let is_known_below =
+            self.files.in_dir(top).next().is_some() || self.tree.children(top).next().is_some();
         if is_known_below && let Some(parent) = self.tree.parent(top) {
-            // Users choose how much that is: it is let go in slices. The visit of the directory that takes its place finds the mount.
+            // Users choose how much that is: it is let go in slices. The visit of the directory
+            // that takes its place finds the mount.
             let (name, via_link) = (self.tree.name(top).to_vec(), self.tree.get(top).via_link);
             self.visit_roots_within(top);
             self.drop_directory(top, now.instant);
@@ -56,9 +62,15 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// Reports the path at hand.
     fn report_user_mount(&mut self, now: Now) {
-        if let Some(kept_back) = self.observer.notices.admit_about(Cause::UserMount, &self.path, now.instant) {
+        if let Some(kept_back) =
+            self.observer.notices.admit_about(Cause::UserMount, &self.path, now.instant)
+        {
             let path = String::from_utf8_lossy(&self.path);
-            tracing::warn!(?path, kept_back, "a user other than root mounted something here: left out until it is unmounted");
+            tracing::warn!(
+                ?path,
+                kept_back,
+                "a user other than root mounted something here: left out until it is unmounted"
+            );
         }
     }
 }

@@ -1,8 +1,9 @@
-//! Names that count in directories that are not listed: single files, and what followed links lead to.
+//! Names that count in directories that are not listed: single files, and what followed links lead
+//! to.
 //!
 //! In: PATHs and links. Out: why a name counts, the names in a directory.
-//! Always holds: each name counts either as a PATH or as the target of a link; the cost of a question does not depend on how many names there
-//! are.
+//! Always holds: each name counts either as a PATH or as the target of a link; the cost of a
+//! question does not depend on how many names there are.
 
 use hashbrown::HashMap;
 
@@ -64,7 +65,10 @@ impl WantedNames {
     }
 
     /// The names in a directory, and why each counts.
-    pub(in crate::engine) fn of_home(&self, home: DirId) -> impl Iterator<Item = (&Box<[u8]>, &Wanted)> {
+    pub(in crate::engine) fn of_home(
+        &self,
+        home: DirId,
+    ) -> impl Iterator<Item = (&Box<[u8]>, &Wanted)> {
         self.by_home.get(&home).into_iter().flatten()
     }
 
@@ -73,7 +77,8 @@ impl WantedNames {
         self.of_home(home).map(|(name, _)| name.clone()).collect()
     }
 
-    /// The names to which a link leads count for nothing any more. Returns the directories that they are in.
+    /// The names to which a link leads count for nothing any more. Returns the directories that
+    /// they are in.
     pub(in crate::engine) fn forget_targets(&mut self, dir: DirId, link: &[u8]) -> Vec<DirId> {
         if self.targets.is_empty() {
             return Vec::new();
@@ -106,13 +111,19 @@ mod tests {
             wanted.insert(home, &[b"target", &*link].concat(), Wanted::Link(links, link.into()));
         }
         wanted.insert(home, b"target7", Wanted::Link(links, b"8".as_slice().into()));
-        assert_eq!((wanted.names_in(home).len(), wanted.forget_targets(links, b"7")), (100_001, vec![]));
+        assert_eq!(
+            (wanted.names_in(home).len(), wanted.forget_targets(links, b"7")),
+            (100_001, vec![])
+        );
         assert_eq!(wanted.forget_targets(links, b"8"), [home, home]);
         for number in 9..100_000_u32 {
             assert_eq!(wanted.forget_targets(links, number.to_string().as_bytes()), [home]);
         }
         wanted.forget_targets_in(home);
-        assert_eq!((wanted.names_in(home), wanted.targets.len()), (vec![b"path".as_slice().into()], 0));
+        assert_eq!(
+            (wanted.names_in(home), wanted.targets.len()),
+            (vec![b"path".as_slice().into()], 0)
+        );
         assert!(wanted.remove(home, b"path").is_some() && wanted.is_empty());
     }
 }

@@ -1,12 +1,15 @@
-//! Ways: the directories and links that the kernel walks to get to each PATH. Their names are watched, so that a link that is pointed
-//! elsewhere, an ancestor that is renamed or gets other permissions, and a mount are noticed at once, without a sweep.
+//! Ways: the directories and links that the kernel walks to get to each PATH. Their names are
+//! watched, so that a link that is pointed elsewhere, an ancestor that is renamed or gets other
+//! permissions, and a mount are noticed at once, without a sweep.
 //!
-//! In: PATHs, events, changes of the table of mounts. Out: looks at the PATHs whose way changed; what those find is the tree's business.
-//! Always holds: a directory is watched before the name in it is looked at, so a change after the look is told; a way is walked at most
-//! every [`SPACING_LONGEST`] while it goes on changing; nothing here has a deadline unless something changed.
+//! In: PATHs, events, changes of the table of mounts. Out: looks at the PATHs whose way changed;
+//! what those find is the tree's business.
+//! Always holds: a directory is watched before the name in it is looked at, so a change after the
+//! look is told; a way is walked at most every [`SPACING_LONGEST`] while it goes on changing;
+//! nothing here has a deadline unless something changed.
 //!
-//! inotify has one watch per inode, so the tree and a way can share one. The watch reports the events that either needs. It is removed when
-//! neither needs it.
+//! inotify has one watch per inode, so the tree and a way can share one. The watch reports the
+//! events that either needs. It is removed when neither needs it.
 
 use std::time::{Duration, Instant};
 
@@ -35,7 +38,8 @@ const LINKS_MAX: usize = 40;
 /// From the first change to the walk: a rename away and one into its place are seen as one.
 const SETTLE: Duration = Duration::from_millis(20);
 
-/// Least time between two walks; it doubles with every walk while changes go on, up to the longest one.
+/// Least time between two walks; it doubles with every walk while changes go on, up to the longest
+/// one.
 const SPACING_FIRST: Duration = Duration::from_millis(100);
 pub(in crate::engine) const SPACING_LONGEST: Duration = Duration::from_secs(2);
 
@@ -180,10 +184,15 @@ impl Ways {
     fn name_changed(&mut self, watch: WatchId, name: &[u8], why: Due) {
         let Some(names) = self.watched.get(&watch) else { return };
         let first = names.partition_point(|(known, _)| **known < *name);
-        let touched: Vec<WayId> = names[first..].iter().take_while(|(known, _)| **known == *name).map(|&(_, way)| way).collect();
+        let touched: Vec<WayId> = names[first..]
+            .iter()
+            .take_while(|(known, _)| **known == *name)
+            .map(|&(_, way)| way)
+            .collect();
         // Its journals' names change with every one.
         let is_state_file = name == b"lock" || name.starts_with(b"journal.");
-        self.is_state_doubtful |= is_state_file && names.iter().any(|(known, way)| *way == STATE_DIRECTORY && known.is_empty());
+        self.is_state_doubtful |= is_state_file
+            && names.iter().any(|(known, way)| *way == STATE_DIRECTORY && known.is_empty());
         if !touched.is_empty() {
             touched.into_iter().for_each(|way| self.mark(way, why));
             self.schedule();
@@ -203,8 +212,10 @@ impl Ways {
         self.watched.clear();
         self.points.clear();
         self.ends.clear();
-        let ways = self.ways.iter().enumerate().filter_map(|(at, (way, _))| Some((at, way.as_ref()?)));
-        let state = self.state.iter().filter_map(|(_, way, _)| Some((STATE_DIRECTORY, way.as_ref()?)));
+        let ways =
+            self.ways.iter().enumerate().filter_map(|(at, (way, _))| Some((at, way.as_ref()?)));
+        let state =
+            self.state.iter().filter_map(|(_, way, _)| Some((STATE_DIRECTORY, way.as_ref()?)));
         for (at, way) in ways.chain(state) {
             for step in &way.steps {
                 if let Some(watch) = step.watch {
@@ -214,7 +225,9 @@ impl Ways {
                     self.points.entry(point.into()).or_default().push(at);
                 }
             }
-            if let Some(end) = absolute(&way.base, &way.real).filter(|_| at != STATE_DIRECTORY && way.inode.is_some()) {
+            if let Some(end) = absolute(&way.base, &way.real)
+                .filter(|_| at != STATE_DIRECTORY && way.inode.is_some())
+            {
                 self.ends.entry(end.into()).or_default().push(at);
             }
         }
@@ -237,18 +250,23 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.coverage.ways.schedule();
     }
 
-    /// What leads to the state directory is watched, so that its loss is noticed though nothing is committed.
+    /// What leads to the state directory is watched, so that its loss is noticed though nothing is
+    /// committed.
     pub fn watch_state_directory(&mut self, path: Vec<u8>) {
         self.coverage.ways.state = Some((path, None, Due::Names));
     }
 
     /// The state directory's path, for people.
     pub(in crate::engine) fn state_directory_text(&self) -> String {
-        self.coverage.ways.state.as_ref().map_or_else(String::new, |(path, ..)| String::from_utf8_lossy(path).into_owned())
+        self.coverage
+            .ways
+            .state
+            .as_ref()
+            .map_or_else(String::new, |(path, ..)| String::from_utf8_lossy(path).into_owned())
     }
 
-    /// Whether a directory that was just looked at, under the path at hand, has the state directory's place: a new one may have been made
-    /// there a moment ago.
+    /// Whether a directory that was just looked at, under the path at hand, has the state
+    /// directory's place: a new one may have been made there a moment ago.
     pub(in crate::engine) fn is_state_directory(&mut self, dir: DirId, links: Links) -> bool {
         let Some((_, Some(way), _)) = &self.coverage.ways.state else { return false };
         let (_, last) = split_path(&way.real);
@@ -269,12 +287,23 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 
     /// An event came from a watch. The tree hears of it as well.
-    pub(in crate::engine) fn tell_ways_of_name(&mut self, watch: WatchId, name: &[u8], is_attribute: bool) {
-        self.coverage.ways.name_changed(watch, name, if is_attribute { Due::Attributes } else { Due::Names });
+    pub(in crate::engine) fn tell_ways_of_name(
+        &mut self,
+        watch: WatchId,
+        name: &[u8],
+        is_attribute: bool,
+    ) {
+        self.coverage.ways.name_changed(
+            watch,
+            name,
+            if is_attribute { Due::Attributes } else { Due::Names },
+        );
     }
 
     pub(in crate::engine) fn tell_ways_of_directory(&mut self, watch: WatchId, is_attribute: bool) {
-        self.coverage.ways.directory_changed(watch, if is_attribute { Due::Attributes } else { Due::Names });
+        self.coverage
+            .ways
+            .directory_changed(watch, if is_attribute { Due::Attributes } else { Due::Names });
     }
 
     /// The kernel dropped a watch, or it is not known which events were missed.
@@ -298,7 +327,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
     }
 
-    /// Before PATHs are looked at for the first time, or after the settings changed: walks to each that was not walked to yet.
+    /// Before PATHs are looked at for the first time, or after the settings changed: walks to each
+    /// that was not walked to yet.
     pub(in crate::engine) fn arm_ways(&mut self, now: Now) {
         if self.config.once {
             return;
@@ -313,20 +343,33 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
     }
 
-    /// Once the kernel's queue is empty and the time has come: walks the ways on which something changed, and looks at their PATHs.
+    /// Once the kernel's queue is empty and the time has come: walks the ways on which something
+    /// changed, and looks at their PATHs.
     pub(in crate::engine) fn follow_ways(&mut self, now: Now) {
         self.coverage.ways.now = Some(now.instant);
         self.coverage.ways.turn += 1;
-        if self.kernel.are_events_pending || self.coverage.ways.due_at.is_none_or(|at| at > now.instant) {
+        if self.kernel.are_events_pending
+            || self.coverage.ways.due_at.is_none_or(|at| at > now.instant)
+        {
             return;
         }
-        let is_calm = self.coverage.ways.walked_at.is_none_or(|at| now.instant.saturating_duration_since(at) > CALM_AFTER);
-        self.coverage.ways.spacing = if is_calm { SPACING_FIRST } else { (self.coverage.ways.spacing * 2).min(SPACING_LONGEST) };
+        let is_calm = self
+            .coverage
+            .ways
+            .walked_at
+            .is_none_or(|at| now.instant.saturating_duration_since(at) > CALM_AFTER);
+        self.coverage.ways.spacing = if is_calm {
+            SPACING_FIRST
+        } else {
+            (self.coverage.ways.spacing * 2).min(SPACING_LONGEST)
+        };
         for (at, why) in self.walk_due(now) {
-            tracing::debug!(path = ?String::from_utf8_lossy(&self.coverage.roots[at].path), ?why, "what leads to this PATH changed");
+            let path = String::from_utf8_lossy(&self.coverage.roots[at].path);
+            tracing::debug!(?path, ?why, "what leads to this PATH changed");
             self.look_at_end(at, why, now);
             // What was listed while the way changed may have been listed elsewhere.
-            self.discovery.is_rescan_due |= std::mem::take(&mut self.coverage.ways.is_visit_doubtful);
+            self.discovery.is_rescan_due |=
+                std::mem::take(&mut self.coverage.ways.is_visit_doubtful);
         }
         self.coverage.ways.is_visit_doubtful = false;
     }
@@ -347,15 +390,19 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
         let mut changed = Vec::new();
         for at in 0..self.coverage.ways.ways.len() {
-            let (before, why) =
-                (self.coverage.ways.ways[at].0.take(), std::mem::replace(&mut self.coverage.ways.ways[at].1, Due::No));
+            let (before, why) = (
+                self.coverage.ways.ways[at].0.take(),
+                std::mem::replace(&mut self.coverage.ways.ways[at].1, Due::No),
+            );
             if why == Due::No || self.coverage.roots[at].state == RootState::Removed {
-                self.coverage.ways.ways[at].0 = before.filter(|_| self.coverage.roots[at].state != RootState::Removed);
+                self.coverage.ways.ways[at].0 =
+                    before.filter(|_| self.coverage.roots[at].state != RootState::Removed);
                 continue;
             }
             let path = self.coverage.roots[at].path.clone();
             let way = self.walk(&path);
-            let is_same = way.is_told && before.as_ref() == Some(&way) && self.is_home_of_file(at, &way);
+            let is_same =
+                way.is_told && before.as_ref() == Some(&way) && self.is_home_of_file(at, &way);
             if !is_same || why == Due::Attributes || seen.contains(&at) {
                 changed.push((at, why));
             }
@@ -370,29 +417,43 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         changed
     }
 
-    /// Whether a PATH is a single file in a directory that is watched and is on its way: what happens to its name there the tree hears itself.
+    /// Whether a PATH is a single file in a directory that is watched and is on its way: what
+    /// happens to its name there the tree hears itself.
     fn is_home_of_file(&self, root: usize, way: &Way) -> bool {
         let RootState::Found(key) = self.coverage.roots[root].state else { return false };
-        let watch = self.tree.alive(key).filter(|_| !self.coverage.roots[root].is_tree).and_then(|home| self.tree.watch(home));
+        let watch = self
+            .tree
+            .alive(key)
+            .filter(|_| !self.coverage.roots[root].is_tree)
+            .and_then(|home| self.tree.watch(home));
         watch.is_some() && way.steps.iter().any(|step| step.watch == watch)
     }
 
-    /// A directory is about to be looked at, watched and listed by its path. If what leads there changes meanwhile, these may be three
-    /// directories.
+    /// A directory is about to be looked at, watched and listed by its path. If what leads there
+    /// changes meanwhile, these may be three directories.
     pub(in crate::engine) fn visit_begins(&mut self) {
         self.coverage.ways.visited_in = self.coverage.ways.turn;
         self.coverage.ways.is_visit_doubtful |= self.coverage.ways.due_at.is_some();
     }
 
     fn walk_to_state(&mut self) {
-        let Some((path, _, due)) = self.coverage.ways.state.as_mut().filter(|(_, _, due)| *due != Due::No) else { return };
+        let Some((path, _, due)) =
+            self.coverage.ways.state.as_mut().filter(|(_, _, due)| *due != Due::No)
+        else {
+            return;
+        };
         *due = Due::No;
         let path = path.clone();
         let mut way = self.walk(&path);
-        // The names in it are looked at as well. The directory at the end: an empty name, which no event has.
+        // The names in it are looked at as well. The directory at the end: an empty name, which no
+        // event has.
         if way.inode.is_some() {
             let watch = self.fs.watch_names(&way.real).ok();
-            way.steps.push(Step { directory: way.real.as_slice().into(), name: Box::default(), watch });
+            way.steps.push(Step {
+                directory: way.real.as_slice().into(),
+                name: Box::default(),
+                watch,
+            });
         }
         if let Some((_, known, _)) = &mut self.coverage.ways.state {
             let is_first = known.is_none();
@@ -411,11 +472,18 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
     }
 
-    /// Walks a path as the kernel does, component by component; each directory is watched before the name in it is looked at.
+    /// Walks a path as the kernel does, component by component; each directory is watched before
+    /// the name in it is looked at.
     fn walk(&mut self, path: &[u8]) -> Way {
         let mut at: Vec<u8> = if path.starts_with(b"/") { b"/".to_vec() } else { Vec::new() };
         let mut todo: Vec<Box<[u8]>> = components(path).rev().map(Box::from).collect();
-        let mut way = Way { steps: Vec::new(), base: Vec::new(), real: Vec::new(), inode: None, is_told: true };
+        let mut way = Way {
+            steps: Vec::new(),
+            base: Vec::new(),
+            real: Vec::new(),
+            inode: None,
+            is_told: true,
+        };
         if at.is_empty() {
             way.base = self.fs.canonical(b"", Links::Follow).unwrap_or_default();
         }
@@ -427,7 +495,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                     // Where this leads to changes when the directory is moved.
                     let watch = self.fs.watch_names(&at);
                     way.is_told &= watch.is_ok();
-                    way.steps.push(Step { directory: at.as_slice().into(), name: component, watch: watch.ok() });
+                    way.steps.push(Step {
+                        directory: at.as_slice().into(),
+                        name: component,
+                        watch: watch.ok(),
+                    });
                 }
                 up(&mut at);
                 continue;
@@ -437,13 +509,24 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             let found = self.fs.stat(&named, Links::Keep);
             let errno = |error: &std::io::Error| error.raw_os_error();
             if let Err(error) = &watch {
-                tracing::debug!(path = %at.escape_ascii(), %error, "names on the way to a PATH cannot be watched here");
-                // Where nothing can be looked up, something above has to change first, and that is told.
+                tracing::debug!(path = %at.escape_ascii(), %error, "names on the way to a PATH \
+                    cannot be watched here");
+                // Where nothing can be looked up, something above has to change first, and that is
+                // told.
                 way.is_told &= found.as_ref().is_err_and(|found| errno(found) == errno(error));
             }
-            way.steps.push(Step { directory: at.as_slice().into(), name: component, watch: watch.ok() });
-            let outcome =
-                found.and_then(|found| if found.kind == FileKind::Link { self.fs.read_link(&named).map(Some) } else { Ok(None) });
+            way.steps.push(Step {
+                directory: at.as_slice().into(),
+                name: component,
+                watch: watch.ok(),
+            });
+            let outcome = found.and_then(|found| {
+                if found.kind == FileKind::Link {
+                    self.fs.read_link(&named).map(Some)
+                } else {
+                    Ok(None)
+                }
+            });
             links += usize::from(matches!(outcome, Ok(Some(_))));
             match outcome {
                 Ok(Some(target)) if links <= LINKS_MAX => {
@@ -454,7 +537,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 }
                 Ok(None) => at = named,
                 outcome => {
-                    failure = Some(outcome.err().and_then(|error| errno(&error)).unwrap_or(libc::ELOOP));
+                    failure =
+                        Some(outcome.err().and_then(|error| errno(&error)).unwrap_or(libc::ELOOP));
                     at = named;
                     break;
                 }
@@ -463,7 +547,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         match failure {
             None => way.inode = self.directory_at(or_dot(&at)),
             Some(errno) => {
-                let is_told = matches!(errno, libc::ENOENT | libc::ENOTDIR | libc::ELOOP | libc::EACCES);
+                let is_told =
+                    matches!(errno, libc::ENOENT | libc::ENOTDIR | libc::ELOOP | libc::EACCES);
                 way.is_told &= is_told && !self.is_any_blind(&way.steps);
             }
         }
@@ -474,7 +559,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 
     fn directory_at(&mut self, path: &[u8]) -> Option<(u64, u64)> {
-        let found = self.fs.stat(path, Links::Keep).ok().filter(|found| found.kind == FileKind::Directory)?;
+        let found = self
+            .fs
+            .stat(path, Links::Keep)
+            .ok()
+            .filter(|found| found.kind == FileKind::Directory)?;
         Some((found.id.device, found.id.inode))
     }
 
@@ -513,7 +602,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
 /// The mounts of a table that concern a way.
 fn relevant(table: &[u8], ways: &Ways) -> Vec<Mount> {
-    let mut mounts: Vec<Mount> = mounts::parse(table).filter(|mount| ways.concerns(&mount.point)).collect();
+    let mut mounts: Vec<Mount> =
+        mounts::parse(table).filter(|mount| ways.concerns(&mount.point)).collect();
     mounts.sort_unstable();
     mounts
 }

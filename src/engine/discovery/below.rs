@@ -1,9 +1,11 @@
-//! Updates everything below a directory that was renamed or dropped. Works in slices, since users choose how much is there.
+//! Updates everything below a directory that was renamed or dropped. Works in slices, since users
+//! choose how much is there.
 //!
-//! In: renamed directories, directories to drop. Out: their files have their new paths, or are parked.
-//! Always holds: a small tree is done at once; of large ones, a turn does [`STEPS_PER_TURN`] files. A directory that is being
-//! dropped has no name. Until the drop is complete, it is treated like a directory in the middle of a rename, and files below it are not
-//! looked at.
+//! In: renamed directories, directories to drop. Out: their files have their new paths, or are
+//! parked.
+//! Always holds: a small tree is done at once; of large ones, a turn does [`STEPS_PER_TURN`] files.
+//! A directory that is being dropped has no name. Until the drop is complete, it is treated like a
+//! directory in the middle of a rename, and files below it are not looked at.
 
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -18,7 +20,8 @@ use crate::tree::{DirId, DirKey, Role, Why};
 /// Files and directories worked off per turn: a few milliseconds.
 const STEPS_PER_TURN: usize = 4_096;
 
-/// Directories above one another: more do not fit into a path (`PATH_MAX` is 4096 bytes), though renames can make them.
+/// Directories above one another: more do not fit into a path (`PATH_MAX` is 4096 bytes), though
+/// renames can make them.
 const DEPTH_MAX: usize = 2_048;
 
 /// What is still to be worked off.
@@ -79,8 +82,14 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
     }
 
-    /// Updates everything below a directory that has a new place in the tree, at once if that is little.
-    pub(in crate::engine) fn came_to_another_place(&mut self, dir: DirId, is_covered_anew: bool, now: Instant) {
+    /// Updates everything below a directory that has a new place in the tree, at once if that is
+    /// little.
+    pub(in crate::engine) fn came_to_another_place(
+        &mut self,
+        dir: DirId,
+        is_covered_anew: bool,
+        now: Instant,
+    ) {
         self.note_moved(dir, is_covered_anew);
         self.tell_moved(0, now);
     }
@@ -100,7 +109,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     fn tell_moved(&mut self, steps_left: usize, now: Instant) {
         while self.discovery.below.steps > steps_left {
             if let Some((key, is_covered_anew)) = self.discovery.below.files.pop() {
-                if let Some(id) = self.files.alive(key).filter(|&id| self.files.get(id).is_bound()) {
+                if let Some(id) = self.files.alive(key).filter(|&id| self.files.get(id).is_bound())
+                {
                     self.tell_moved_file(id, is_covered_anew);
                 }
             } else if let Some(key) = self.discovery.below.moved.pop_front() {
@@ -142,14 +152,16 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let scope = self.tree.get(dir).scope;
         let children: Vec<DirId> = self.tree.children(dir).collect();
         for child in children {
-            // Where globs are about paths, a directory may be covered otherwise though the one above it is not.
-            let is_anew = is_covered_anew && (self.rescope(child, scope) || self.coverage.inputs.needs_path());
+            // Where globs are about paths, a directory may be covered otherwise though the one
+            // above it is not.
+            let is_anew = is_covered_anew
+                && (self.rescope(child, scope) || self.coverage.inputs.needs_path());
             self.note_moved(child, is_anew);
         }
     }
 
-    /// Lets go of a directory and all below it: at once, or, if that is much, in slices, while it counts as one that is moving and has lost
-    /// its name. Its files are remembered for a while.
+    /// Lets go of a directory and all below it: at once, or, if that is much, in slices, while it
+    /// counts as one that is moving and has lost its name. Its files are remembered for a while.
     pub(in crate::engine) fn drop_directory(&mut self, dir: DirId, now: Instant) {
         let is_root = self.tree.parent(dir).is_none();
         if self.drop_within(dir, !is_root, now) {
@@ -174,7 +186,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.let_files_go(dir, false, now);
     }
 
-    /// Removes a directory with all below it, from the deepest ones up. Says whether it is done, which it may not be if it `can_wait`.
+    /// Removes a directory with all below it, from the deepest ones up. Says whether it is done,
+    /// which it may not be if it `can_wait`.
     fn drop_within(&mut self, top: DirId, can_wait: bool, now: Instant) -> bool {
         let top_key = self.tree.key(top);
         let mut dir = top;
@@ -215,7 +228,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let key = self.tree.key(dir);
         while let Some(id) = self.tree.alive(key).and_then(|dir| self.files.in_dir(dir).next()) {
             self.leave_at_once(id, now);
-            debug_assert!(self.tree.alive(key).and_then(|dir| self.files.in_dir(dir).next()) != Some(id), "it lost its name");
+            debug_assert!(
+                self.tree.alive(key).and_then(|dir| self.files.in_dir(dir).next()) != Some(id),
+                "it lost its name"
+            );
             if self.no_step_is_left(can_wait) {
                 return false;
             }

@@ -1,4 +1,5 @@
-//! Directories: visit (look, watch, list, in this order), rename, drop. Listings are taken in slices, events are served in between.
+//! Directories: visit (look, watch, list, in this order), rename, drop. Listings are taken in
+//! slices, events are served in between.
 
 use std::time::{Duration, Instant};
 
@@ -41,13 +42,18 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.root_lost(now);
         }
         let mut budget = ENTRIES_PER_TURN;
-        while budget > 0 && self.schedule.doubts.len() < DOUBTS_MAX && self.discovery.urgent.has_work() {
+        while budget > 0
+            && self.schedule.doubts.len() < DOUBTS_MAX
+            && self.discovery.urgent.has_work()
+        {
             let Some(visit) = self.next_visit(&mut budget, now) else { continue };
             let slice = budget.min(ENTRIES_AT_ONCE);
             let mut left = slice;
             let visit = self.list(visit, &mut left, now);
             budget -= slice - left;
-            if let Some((visit, dir)) = visit.and_then(|visit| self.tree.alive(visit.directory).map(|dir| (visit, dir))) {
+            if let Some((visit, dir)) =
+                visit.and_then(|visit| self.tree.alive(visit.directory).map(|dir| (visit, dir)))
+            {
                 self.discovery.urgent.go_on(self.tree.group(dir), visit);
             }
         }
@@ -66,7 +72,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             }
             self.discovery.has_scanned = true;
         }
-        if !self.discovery.urgent.has_work() && !self.is_sweeping() && self.schedule.doubts.is_empty() {
+        if !self.discovery.urgent.has_work()
+            && !self.is_sweeping()
+            && self.schedule.doubts.is_empty()
+        {
             self.kernel.suspect_since = None;
             self.say_watch_limit(now);
         }
@@ -80,11 +89,13 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             && !self.is_look_unsettled()
     }
 
-    /// From now on until all is calm: files modified since then are read once even if their size is as it was.
+    /// From now on until all is calm: files modified since then are read once even if their size is
+    /// as it was.
     pub(in crate::engine) fn suspect(&mut self, since: std::time::SystemTime) {
         // File systems stamp with a clock that lags by a tick or, on network file systems, more.
         let since = since.checked_sub(Duration::from_secs(1)).unwrap_or(since);
-        self.kernel.suspect_since = Some(self.kernel.suspect_since.map_or(since, |known| known.min(since)));
+        self.kernel.suspect_since =
+            Some(self.kernel.suspect_since.map_or(since, |known| known.min(since)));
     }
 
     pub(in crate::engine) fn push_visit(&mut self, dir: DirId, why: Why) {
@@ -117,19 +128,28 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.begin_visit(key, why, now)
     }
 
-    /// Files of this group may come up of which nothing is known, so that they are read in the order of their last modification.
+    /// Files of this group may come up of which nothing is known, so that they are read in the
+    /// order of their last modification.
     #[inline]
     pub(in crate::engine) fn is_listing(&self, group: u32) -> bool {
         !self.schedule.listing.is_empty() && self.schedule.listing.contains(&group)
     }
 
     /// Adds a directory that was listed or heard of, if it is to be followed, and returns it.
-    pub(in crate::engine) fn add_directory(&mut self, parent: DirId, name: &[u8], why: Why) -> Option<DirId> {
-        if let Some(id) = self.files.find(parent, name).filter(|&id| self.files.get(id).is_bound()) {
-            // The file and the directory are both checked. A later event that moves the file away does not mention the directory.
+    pub(in crate::engine) fn add_directory(
+        &mut self,
+        parent: DirId,
+        name: &[u8],
+        why: Why,
+    ) -> Option<DirId> {
+        if let Some(id) = self.files.find(parent, name).filter(|&id| self.files.get(id).is_bound())
+        {
+            // The file and the directory are both checked. A later event that moves the file away
+            // does not mention the directory.
             self.doubt(id);
             if self.files.is_alias(parent, name) {
-                // The file goes on under its other name, and a look there would tell nothing of this one.
+                // The file goes on under its other name, and a look there would tell nothing of
+                // this one.
                 self.files.remove_alias(parent, name);
             }
         }
@@ -143,16 +163,26 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         Some(dir)
     }
 
-    pub(in crate::engine) fn rename_directory(&mut self, dir: DirId, parent: DirId, name: &[u8], now: Instant) {
+    pub(in crate::engine) fn rename_directory(
+        &mut self,
+        dir: DirId,
+        parent: DirId,
+        name: &[u8],
+        now: Instant,
+    ) {
         // Some of what was below may have been let go already.
         let was_dropping = self.discovery.below.is_dropping() && self.is_any_dropping(dir);
         self.visit_roots_within(dir);
         // What was a PATH may be none at its new place.
         self.discovery.is_path_lost |= self.has_path_within(dir);
         self.tree.rename(dir, parent, name);
-        // A glob about paths may accept what it refused, in files and directories that are not known.
+        // A glob about paths may accept what it refused, in files and directories that are not
+        // known.
         let is_covered_anew = self.rescope_moved(dir, now);
-        self.push_visit(dir, if is_covered_anew || was_dropping { Why::Recheck } else { Why::Appeared });
+        self.push_visit(
+            dir,
+            if is_covered_anew || was_dropping { Why::Recheck } else { Why::Appeared },
+        );
     }
 
     /// Writes the directory's path. Returns which links are followed on paths of names in it.
@@ -170,15 +200,16 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
     }
 
-    /// Writes the path of a name in the directory, whatever has it. Returns which links on the path are followed.
+    /// Writes the path of a name in the directory, whatever has it. Returns which links on the path
+    /// are followed.
     pub(in crate::engine) fn write_name(&mut self, dir: DirId, name: &[u8]) -> Links {
         let links = self.write_directory(dir);
         self.path.extend_from_slice(name);
         links
     }
 
-    /// The directory's path without the slash at its end, which would make `O_NOFOLLOW` and `lstat` follow a link. Returns which links on it
-    /// are followed.
+    /// The directory's path without the slash at its end, which would make `O_NOFOLLOW` and `lstat`
+    /// follow a link. Returns which links on it are followed.
     pub(in crate::engine) fn write_directory_bare(&mut self, dir: DirId) -> Links {
         let below = self.write_directory(dir);
         // A PATH.
@@ -192,10 +223,17 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         links
     }
 
-    /// Looks at a directory, watches it and starts to list it: in this order, so that nothing that comes later is missed.
-    pub(in crate::engine) fn begin_visit(&mut self, key: DirKey, why: Why, now: Now) -> Option<Visit<F::Listing>> {
+    /// Looks at a directory, watches it and starts to list it: in this order, so that nothing that
+    /// comes later is missed.
+    pub(in crate::engine) fn begin_visit(
+        &mut self,
+        key: DirKey,
+        why: Why,
+        now: Now,
+    ) -> Option<Visit<F::Listing>> {
         let dir = self.tree.alive(key)?;
-        // What a visit that failed was to do is still to be done. Only the time of the first scan is over by then.
+        // What a visit that failed was to do is still to be done. Only the time of the first scan
+        // is over by then.
         let before = self.tree.get(dir).unfinished.filter(|&before| before != Why::FirstScan);
         let why = before.map_or(why, |before| before.max(why));
         self.tree.get_mut(dir).unfinished = Some(why);
@@ -236,7 +274,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
         // What happened here without a watch was not told.
         let watch_before = self.tree.watch(dir);
-        let mut why = if why == Why::Appeared && was_visited && watch_before.is_none() { Why::Poll } else { why };
+        let mut why = if why == Why::Appeared && was_visited && watch_before.is_none() {
+            Why::Poll
+        } else {
+            why
+        };
         self.write_directory_bare(dir);
         if !self.config.once
             && let Err(error) = self.arm(dir, links)
@@ -246,9 +288,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             return None;
         }
         let is_watch_ended = std::mem::take(&mut self.tree.get_mut(dir).is_watch_ended);
-        if is_watch_ended || watch_before.is_some_and(|before| self.tree.watch(dir) != Some(before)) {
+        if is_watch_ended || watch_before.is_some_and(|before| self.tree.watch(dir) != Some(before))
+        {
             mark!("another directory had the path and the inode number of a known one");
-            // Another directory, though the inode number is the same: what is known below is not about this one.
+            // Another directory, though the inode number is the same: what is known below is not
+            // about this one.
             if self.drop_replacement(dir, now) {
                 return None;
             }
@@ -257,11 +301,14 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.start_listing(dir, links, why, now)
     }
 
-    /// The state directory lies in the tree: its files change with every commit, so following them would never end.
+    /// The state directory lies in the tree: its files change with every commit, so following them
+    /// would never end.
     fn leave_out(&mut self, dir: DirId, now: Now) {
         mark!("the state directory lay in the tree");
         self.write_directory_bare(dir);
-        if let Some(kept_back) = self.observer.notices.admit_about(Cause::OwnOutput, &self.path, now.instant) {
+        if let Some(kept_back) =
+            self.observer.notices.admit_about(Cause::OwnOutput, &self.path, now.instant)
+        {
             let path = String::from_utf8_lossy(&self.path);
             tracing::warn!(?path, kept_back, "this is the state directory: left out");
         }
@@ -274,7 +321,13 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.poll_by(now.instant + timers::RETRY_AFTER);
     }
 
-    fn start_listing(&mut self, dir: DirId, links: Links, why: Why, now: Now) -> Option<Visit<F::Listing>> {
+    fn start_listing(
+        &mut self,
+        dir: DirId,
+        links: Links,
+        why: Why,
+        now: Now,
+    ) -> Option<Visit<F::Listing>> {
         if self.tree.get(dir).role == Role::Home {
             self.tree.get_mut(dir).unfinished = None;
             let ids: Vec<SlotId> = self.files.in_dir(dir).collect();
@@ -296,7 +349,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                     let group = self.tree.group(dir);
                     self.schedule.listing.insert(group);
                 }
-                let had_files = self.files.in_dir(dir).next().is_some() || self.tree.children(dir).next().is_some();
+                let had_files = self.files.in_dir(dir).next().is_some()
+                    || self.tree.children(dir).next().is_some();
                 Some(Visit { directory: self.tree.key(dir), why, listing, had_files })
             }
             Err(error) => {
@@ -306,9 +360,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
     }
 
-    /// A directory cannot be watched or listed that could be looked at a moment ago. If it is gone by now an event says so, or the next
-    /// visit: one that followed at once would find the same, on and on, while somebody exchanges names or the file system contradicts
-    /// itself, and all that waits for a listing would wait.
+    /// A directory cannot be watched or listed that could be looked at a moment ago. If it is gone
+    /// by now an event says so, or the next visit: one that followed at once would find the same,
+    /// on and on, while somebody exchanges names or the file system contradicts itself, and all
+    /// that waits for a listing would wait.
     fn visit_interrupted(&mut self, dir: DirId, error: &std::io::Error, now: Now) {
         if Failure::of(error) == Failure::Gone && !self.config.once {
             self.visit_later(dir, now);
@@ -347,17 +402,19 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         true
     }
 
-    /// Another directory has the name of a followed one. The former may have been renamed to a name that no PATH covers: then the new one is
-    /// dropped. Returns whether it was.
+    /// Another directory has the name of a followed one. The former may have been renamed to a name
+    /// that no PATH covers: then the new one is dropped. Returns whether it was.
     fn drop_replacement(&mut self, dir: DirId, now: Now) -> bool {
-        let is_dropped = self.tree.parent(dir).is_some() && self.drop_if_uncovered(dir, now.instant);
+        let is_dropped =
+            self.tree.parent(dir).is_some() && self.drop_if_uncovered(dir, now.instant);
         if is_dropped {
             mark!("another directory had a name that only the one before was followed by");
         }
         is_dropped
     }
 
-    /// Works out anew what covers a directory below another, and drops it if nothing does. Returns whether it was dropped.
+    /// Works out anew what covers a directory below another, and drops it if nothing does. Returns
+    /// whether it was dropped.
     pub(in crate::engine) fn drop_if_uncovered(&mut self, dir: DirId, now: Instant) -> bool {
         self.rescope(dir, ScopeId::default());
         let is_uncovered = self.coverage.inputs.is_empty(self.tree.get(dir).scope);
@@ -367,19 +424,35 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         is_uncovered
     }
 
-    /// The same directory under two names: an alias (bind mount, link, overlapping PATHs), or moved while events were missed.
-    fn settle_twice_found(&mut self, dir: DirId, other: DirId, inode: (u64, u64), now: Now) -> bool {
+    /// The same directory under two names: an alias (bind mount, link, overlapping PATHs), or moved
+    /// while events were missed.
+    fn settle_twice_found(
+        &mut self,
+        dir: DirId,
+        other: DirId,
+        inode: (u64, u64),
+        now: Now,
+    ) -> bool {
         let is_there = match self.leads_to(other) {
-            // One that was renamed away, even if it is back under the old name by now, goes on where it was found.
+            // One that was renamed away, even if it is back under the old name by now, goes on
+            // where it was found.
             Ok(is_there) => is_there && !self.is_any_moving(other),
             // Whether it is there or not: it can be followed here, and not there.
-            Err(error) if matches!(Failure::of(&error), Failure::Refused | Failure::TooLong | Failure::UserMount) => false,
+            Err(error)
+                if matches!(
+                    Failure::of(&error),
+                    Failure::Refused | Failure::TooLong | Failure::UserMount
+                ) =>
+            {
+                false
+            }
             Err(error) => {
                 self.visit_failed(dir, &error, now);
                 return false;
             }
         };
-        let parent_and_name = self.tree.parent(dir).map(|parent| (parent, self.tree.name(dir).to_vec()));
+        let parent_and_name =
+            self.tree.parent(dir).map(|parent| (parent, self.tree.name(dir).to_vec()));
         if self.tree.get(other).role == Role::Home && self.tree.get(dir).role == Role::Listed {
             mark!("a directory watched for a single file was listed as well");
             // A listed directory serves the single files in it as well.
@@ -413,7 +486,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.drop_directory(dir, now.instant);
         if self.tree.get(other).is_unreadable() {
             mark!("a directory that could not be read was reached by a second path");
-            // What led here may tell that it can be read now: a PATH without a watch is told of that by this name only.
+            // What led here may tell that it can be read now: a PATH without a watch is told of
+            // that by this name only.
             self.push_visit(other, Why::Recheck);
         }
         false
@@ -429,9 +503,12 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                     return;
                 }
                 self.write_directory_bare(dir);
-                if let Some(kept_back) = self.observer.notices.admit_about(Cause::Unreadable, &self.path, now.instant) {
+                if let Some(kept_back) =
+                    self.observer.notices.admit_about(Cause::Unreadable, &self.path, now.instant)
+                {
                     let path = String::from_utf8_lossy(&self.path);
-                    tracing::warn!(?path, %error, kept_back, "directory cannot be read: picked up when that changes");
+                    tracing::warn!(?path, %error, kept_back, "directory cannot be read: picked up \
+                        when that changes");
                 }
             }
             failure @ (Failure::Shortage | Failure::Other) => {
@@ -444,7 +521,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                     self.poll_by(now.instant + timers::POLL_EVERY);
                 }
                 self.write_directory_bare(dir);
-                if let Some(kept_back) = self.observer.notices.admit_about(Cause::Failed, &self.path, now.instant) {
+                if let Some(kept_back) =
+                    self.observer.notices.admit_about(Cause::Failed, &self.path, now.instant)
+                {
                     let path = String::from_utf8_lossy(&self.path);
                     let what = if is_tried_again {
                         "directory cannot be listed now: tried again"
@@ -490,7 +569,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let links = self.write_directory_bare(dir);
         match self.fs.stat(&self.path, links) {
             // A file may have the number of one that was deleted.
-            Ok(found) => Ok(found.kind == FileKind::Directory && (found.id.device, found.id.inode) == inode),
+            Ok(found) => {
+                Ok(found.kind == FileKind::Directory && (found.id.device, found.id.inode) == inode)
+            }
             Err(error) if Failure::of(&error) == Failure::Gone => Ok(false),
             Err(error) => Err(error),
         }

@@ -1,4 +1,5 @@
-//! Entries of a directory that is being listed: what was not known is heard of, what was is looked at where the reason asks for it.
+//! Entries of a directory that is being listed: what was not known is heard of, what was is looked
+//! at where the reason asks for it.
 
 use crate::discovery::Visit;
 use crate::engine::Engine;
@@ -45,12 +46,22 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         (!is_done).then_some(visit)
     }
 
-    fn take_entry(&mut self, dir: DirId, name: &[u8], kind: FileKind, inode: u64, why: Why, now: Now) {
+    fn take_entry(
+        &mut self,
+        dir: DirId,
+        name: &[u8],
+        kind: FileKind,
+        inode: u64,
+        why: Why,
+        now: Now,
+    ) {
         let kind = if kind == FileKind::Unknown { self.entry_kind(dir, name, now) } else { kind };
         match kind {
             FileKind::Directory => self.take_directory_entry(dir, name, why, now),
             FileKind::Regular => self.take_file_entry(dir, name, inode, why, now),
-            FileKind::Link if self.config.follow_links.is_some() => self.take_file_entry(dir, name, inode, why, now),
+            FileKind::Link if self.config.follow_links.is_some() => {
+                self.take_file_entry(dir, name, inode, why, now)
+            }
             FileKind::Special if why.finds_new() => {
                 if self.input_of(dir, name).is_some() && self.files.find(dir, name).is_none() {
                     self.path.clear();
@@ -74,7 +85,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let says_nothing = matches!(Failure::of(&error), Failure::Shortage | Failure::Other);
         if says_nothing && self.config.recursive && self.input_of(dir, name).is_none() {
             mark!("what kind an entry is could not be told for now");
-            // No look follows under a name that is none of a file to follow, and it may be that of a directory: all are listed once more.
+            // No look follows under a name that is none of a file to follow, and it may be that of
+            // a directory: all are listed once more.
             self.visit_failed(dir, &error, now);
         }
         // A name that cannot be looked at is treated as a file's: the look that follows says why.
@@ -111,7 +123,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             slot.put(State::FIRST_SCAN, why.is_first());
         } else if let Some(input) = self.was_renamed(dir, name, inode) {
             mark!("a file that the journal knows was listed under a name that does not match");
-            // Followed in an earlier run: it goes on whatever its name is now, as it does when it is renamed while we run.
+            // Followed in an earlier run: it goes on whatever its name is now, as it does when it
+            // is renamed while we run.
             let id = self.track_name(dir, name, input);
             Schedule::hold_back(&mut self.files, id, KeptBack::Listing);
             self.files.get_mut(id).set(State::SEEN | State::ONLY_KNOWN);
@@ -133,7 +146,12 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 let is_unwatched = !self.config.once && self.tree.watch(child).is_none();
                 let found = self.tree.get_mut(child);
                 found.is_seen = true;
-                if found.is_unreadable() || found.inode == (0, 0) || is_unwatched || why == Why::Recheck || why.asks_anew() {
+                if found.is_unreadable()
+                    || found.inode == (0, 0)
+                    || is_unwatched
+                    || why == Why::Recheck
+                    || why.asks_anew()
+                {
                     self.push_visit(child, why);
                 }
             }

@@ -1,8 +1,9 @@
 //! `--ignore-older`: how many files were started at their end, said in one line per period.
 //!
-//! In: each such file, when it is first seen. Out: a diagnostic with their number, once no listing is under way; a deadline for those that
-//! come within the period after it.
-//! Always holds: every such file is in one line, and no line comes sooner than a period after the one before.
+//! In: each such file, when it is first seen. Out: a diagnostic with their number, once no listing
+//! is under way; a deadline for those that come within the period after it.
+//! Always holds: every such file is in one line, and no line comes sooner than a period after the
+//! one before.
 
 use std::time::Instant;
 
@@ -23,7 +24,8 @@ impl OldFiles {
         self.unsaid += 1;
     }
 
-    /// When the next line is due; nothing waits, or it is due as soon as a listing is through: none.
+    /// When the next line is due; nothing waits, or it is due as soon as a listing is through:
+    /// none.
     pub(in crate::engine) fn deadline(&self) -> Option<Instant> {
         self.said_at.filter(|_| self.unsaid > 0).map(|at| at + PERIOD)
     }
@@ -43,7 +45,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let Some(files) = self.discovery.old_files.take_due(now) else { return };
         if self.observer.notices.admit(Cause::IgnoredOlder, now).is_some() {
             let total = self.observer.stats.old_files;
-            tracing::info!(files, total, "not modified for as long as --ignore-older says: started at their end");
+            tracing::info!(
+                files,
+                total,
+                "not modified for as long as --ignore-older says: started at their end"
+            );
         }
     }
 }
@@ -61,7 +67,10 @@ mod tests {
         assert_eq!((old.deadline(), old.take_due(start)), (None, Some(3)));
         assert_eq!(old.deadline(), None, "nothing waits");
         old.add();
-        assert_eq!((old.take_due(start + PERIOD / 2), old.deadline()), (None, Some(start + PERIOD)));
+        assert_eq!(
+            (old.take_due(start + PERIOD / 2), old.deadline()),
+            (None, Some(start + PERIOD))
+        );
         old.add();
         assert_eq!(old.take_due(start + PERIOD), Some(2));
     }

@@ -1,8 +1,11 @@
-//! Files that were renamed unseen in directories that are not listed: those of single files and of links' targets.
+//! Files that were renamed unseen in directories that are not listed: those of single files and of
+//! links' targets.
 //!
-//! In: a file that is not where it was, though no event told of that: events were lost, the directory has no watch, or nobody looked
-//! because manytail was down. Out: the name under which a listing of its directory finds its inode.
-//! Always holds: a directory is listed in slices, and only on such an occasion; at most [`SOUGHT_MAX`] files are searched for.
+//! In: a file that is not where it was, though no event told of that: events were lost, the
+//! directory has no watch, or nobody looked because manytail was down. Out: the name under which a
+//! listing of its directory finds its inode.
+//! Always holds: a directory is listed in slices, and only on such an occasion; at most
+//! [`SOUGHT_MAX`] files are searched for.
 
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -78,19 +81,26 @@ impl<L> Searches<L> {
 }
 
 impl<F: FileSystem, S: Sink> Engine<F, S> {
-    /// A look finds a file not where it was. In a directory that is not listed its new name is searched for, if there is one.
+    /// A look finds a file not where it was. In a directory that is not listed its new name is
+    /// searched for, if there is one.
     pub(in crate::engine) fn search_behind(&mut self, id: SlotId) {
         let slot = self.files.get(id);
-        let Some(file) = self.files.file_id(id).filter(|_| slot.is_bound() && slot.life() == Life::Following) else { return };
+        let Some(file) =
+            self.files.file_id(id).filter(|_| slot.is_bound() && slot.life() == Life::Following)
+        else {
+            return;
+        };
         let (dir, input) = (slot.dir(), slot.input);
         let (home, link) = if slot.state().contains(State::VIA_LINK) {
-            let mut targets = self.files.further_names(id).filter(|(dir, name)| self.is_target(*dir, name));
+            let mut targets =
+                self.files.further_names(id).filter(|(dir, name)| self.is_target(*dir, name));
             (targets.next().map(|(dir, _)| dir), Some((dir, self.files.name(id).into())))
         } else {
             (Some(dir), self.identities.renames.rotated.get(&self.files.key(id)).cloned())
         };
-        let Some(home) = home.filter(|home| self.tree.at_place(home.0).is_some_and(|home| self.tree.get(home).role == Role::Home))
-        else {
+        let Some(home) = home.filter(|home| {
+            self.tree.at_place(home.0).is_some_and(|home| self.tree.get(home).role == Role::Home)
+        }) else {
             return;
         };
         let (directory, key) = (self.tree.key(home), self.files.key(id));
@@ -106,31 +116,45 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     pub(in crate::engine) fn is_searched_for(&mut self, id: SlotId) -> bool {
         let key = self.files.key(id);
         let Some(&is_over) = self.discovery.searches.files.get(&key) else { return false };
-        let waits =
-            !is_over || !self.schedule.doubts.is_empty() || !self.identities.found.is_empty() || self.kernel.are_events_pending;
+        let waits = !is_over
+            || !self.schedule.doubts.is_empty()
+            || !self.identities.found.is_empty()
+            || self.kernel.are_events_pending;
         if !waits {
             self.discovery.searches.files.remove(&key);
         }
         waits
     }
 
-    /// A file is new where, by the journal, another one was followed before: that one may have been rotated while nobody looked. If so it
-    /// comes first.
+    /// A file is new where, by the journal, another one was followed before: that one may have been
+    /// rotated while nobody looked. If so it comes first.
     ///
     /// # Errors
-    /// When where a link leads cannot be told for want of descriptors or memory: the file is not to be begun then.
-    pub(in crate::engine) fn search_stored(&mut self, id: SlotId, found: &Stat) -> std::io::Result<()> {
+    /// When where a link leads cannot be told for want of descriptors or memory: the file is not to
+    /// be begun then.
+    pub(in crate::engine) fn search_stored(
+        &mut self,
+        id: SlotId,
+        found: &Stat,
+    ) -> std::io::Result<()> {
         let slot = self.files.get(id);
-        let (dir, input, via_link) = (slot.dir(), slot.input, slot.state().contains(State::VIA_LINK));
+        let (dir, input, via_link) =
+            (slot.dir(), slot.input, slot.state().contains(State::VIA_LINK));
         if !via_link && self.tree.get(dir).role != Role::Home {
             return Ok(());
         }
         let links = self.write_path(id);
         let (path, link) = (self.path.clone(), (dir, self.files.name(id).into()));
-        let Some(stored) = self.commits.as_ref().map(|commits| &commits.stored).filter(|stored| !stored.is_empty()) else {
+        let Some(stored) = self
+            .commits
+            .as_ref()
+            .map(|commits| &commits.stored)
+            .filter(|stored| !stored.is_empty())
+        else {
             return Ok(());
         };
-        let others = stored.entries().filter(|(entry, known)| *known == path && entry.id != found.id);
+        let others =
+            stored.entries().filter(|(entry, known)| *known == path && entry.id != found.id);
         let inodes: Vec<u64> = others.map(|(entry, _)| entry.id.inode).collect();
         if inodes.is_empty() {
             return Ok(());
@@ -166,7 +190,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.tree.get(dir).role == Role::Listed
     }
 
-    /// At a start: files that were rotated in a directory that is not listed, and followed on under their new names, go on.
+    /// At a start: files that were rotated in a directory that is not listed, and followed on under
+    /// their new names, go on.
     pub(in crate::engine) fn track_stored(&mut self, home: DirId) {
         let Some(stored) = self.commits.as_ref().map(|commits| &commits.stored) else { return };
         if stored.is_empty() || !self.is_first_scan() {
@@ -182,7 +207,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             }
         });
         let wanted: Vec<_> = wanted.collect();
-        let below = stored.entries().filter_map(|(_, path)| Some((path, path.strip_prefix(&*prefix)?)));
+        let below =
+            stored.entries().filter_map(|(_, path)| Some((path, path.strip_prefix(&*prefix)?)));
         // What was a PATH of its own and is none any more stays out.
         let below = below.filter(|(path, name)| !name.contains(&b'/') && !stored.is_scanned(path));
         let generations = below.filter_map(|(_, name)| {
@@ -207,8 +233,13 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         if self.discovery.searches.retry_at.is_some_and(|at| at <= now.instant) {
             self.discovery.searches.retry_at = None;
         }
-        while *budget > 0 && self.discovery.searches.has_work() && self.schedule.doubts.len() < DOUBTS_MAX {
-            let Some((key, listing)) = self.discovery.searches.current.take().or_else(|| self.next_search(budget, now)) else {
+        while *budget > 0
+            && self.discovery.searches.has_work()
+            && self.schedule.doubts.len() < DOUBTS_MAX
+        {
+            let Some((key, listing)) =
+                self.discovery.searches.current.take().or_else(|| self.next_search(budget, now))
+            else {
                 continue;
             };
             let Some(dir) = self.tree.alive(key) else {
@@ -252,7 +283,12 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 
     /// Takes entries. Returns the listing if it goes on.
-    fn search_in(&mut self, dir: DirId, mut listing: F::Listing, budget: &mut usize) -> Option<F::Listing> {
+    fn search_in(
+        &mut self,
+        dir: DirId,
+        mut listing: F::Listing,
+        budget: &mut usize,
+    ) -> Option<F::Listing> {
         let key = self.tree.key(dir);
         let mut name = std::mem::take(&mut self.discovery.entry);
         let mut is_done = false;
@@ -279,7 +315,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 
     fn found_by_search(&mut self, dir: DirId, name: &[u8], inode: u64) {
-        let Some(Sought { input, link }) = self.discovery.searches.sought.get(&(self.tree.key(dir), inode)) else { return };
+        let Some(Sought { input, link }) =
+            self.discovery.searches.sought.get(&(self.tree.key(dir), inode))
+        else {
+            return;
+        };
         let (input, link) = (*input, link.clone());
         if let Some(known) = self.files.find(dir, name) {
             self.doubt(known);
@@ -314,10 +354,15 @@ fn is_passing(error: &std::io::Error) -> bool {
     Failure::of(error) == Failure::Shortage || error.raw_os_error() == Some(libc::EIO)
 }
 
-/// Whether a rotation may have made `name` of `of`: `app.log.1`, `app.log-20260101`, `app-20260101.log` of `app.log`.
+/// Whether a rotation may have made `name` of `of`: `app.log.1`, `app.log-20260101`,
+/// `app-20260101.log` of `app.log`.
 fn is_generation(name: &[u8], of: &[u8]) -> bool {
     let stem = &of[..memchr::memrchr(b'.', of).filter(|&at| at > 0).unwrap_or(of.len())];
-    name != of && name.strip_prefix(stem).and_then(|rest| rest.first()).is_some_and(|next| b".-_~".contains(next))
+    name != of
+        && name
+            .strip_prefix(stem)
+            .and_then(|rest| rest.first())
+            .is_some_and(|next| b".-_~".contains(next))
 }
 
 #[cfg(test)]
@@ -326,7 +371,9 @@ mod tests {
 
     #[test]
     fn a_generation_has_the_name_that_a_rotation_gives() {
-        for name in ["app.log.1", "app.log-20260101", "app-20260101.log", "app.log.2.old", "app.1.log"] {
+        for name in
+            ["app.log.1", "app.log-20260101", "app-20260101.log", "app.log.2.old", "app.1.log"]
+        {
             assert!(is_generation(name.as_bytes(), b"app.log"), "{name}");
         }
         for name in ["app.log", "app2.log", "other.log", "app", "ap.log"] {

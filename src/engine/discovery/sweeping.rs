@@ -1,8 +1,9 @@
-//! The sweeps: a look at every file now and then, because events do not tell all; often where they tell nothing of others' writes.
+//! The sweeps: a look at every file now and then, because events do not tell all; often where they
+//! tell nothing of others' writes.
 //!
 //! In: the time. Out: visits of directories, taken in slices beside what is urgent.
-//! Always holds: a directory is in one of the two sweeps; they take turns; neither brings up more looks than a turn takes, so that a name
-//! that an event tells of waits for hardly more than that.
+//! Always holds: a directory is in one of the two sweeps; they take turns; neither brings up more
+//! looks than a turn takes, so that a name that an event tells of waits for hardly more than that.
 
 use std::time::{Duration, Instant};
 
@@ -123,7 +124,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                     self.begin_visit(key, Why::Poll, now)
                 }
             };
-            self.discovery.sweeps.of(pass).current = visit.and_then(|visit| self.list(visit, &mut budget, now));
+            self.discovery.sweeps.of(pass).current =
+                visit.and_then(|visit| self.list(visit, &mut budget, now));
         }
         self.discovery.sweeps.of(pass).take(quota - budget);
         if budget < quota {
@@ -131,11 +133,16 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
     }
 
-    /// A directory was looked at that was not known before: puts it into the sweep that its file system needs.
+    /// A directory was looked at that was not known before: puts it into the sweep that its file
+    /// system needs.
     pub(in crate::engine) fn choose_sweep(&mut self, dir: DirId, device: u64, now: Now) {
         let Some(every) = self.discovery.sweeps.remote else { return };
         // Only where a file system begins the kernel has to be asked.
-        let above = self.tree.parent(dir).map(|parent| self.tree.get(parent)).filter(|parent| parent.inode.0 == device);
+        let above = self
+            .tree
+            .parent(dir)
+            .map(|parent| self.tree.get(parent))
+            .filter(|parent| parent.inode.0 == device);
         let (is_blind, is_known) = match above {
             Some(parent) => (parent.is_blind(), parent.is_type_known),
             None => self.ask_type(dir, device, every, now),
@@ -156,7 +163,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let mut asked: HashMap<u64, bool> = HashMap::new();
         for place in 0..self.tree.places() {
             // Those that were not looked at so far are put into a sweep when they are.
-            let Some(dir) = self.tree.at_place(place).filter(|&dir| self.tree.get(dir).inode != (0, 0)) else { continue };
+            let Some(dir) =
+                self.tree.at_place(place).filter(|&dir| self.tree.get(dir).inode != (0, 0))
+            else {
+                continue;
+            };
             let device = self.tree.get(dir).inode.0;
             let (is_blind, is_known) = match (self.discovery.sweeps.remote, asked.get(&device)) {
                 (None, _) => (false, false),
@@ -175,7 +186,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
     }
 
-    /// Whether the directory's file system is blind, and whether that is known. What cannot be asked is remote, most likely.
+    /// Whether the directory's file system is blind, and whether that is known. What cannot be
+    /// asked is remote, most likely.
     fn ask_type(&mut self, dir: DirId, device: u64, every: Duration, now: Now) -> (bool, bool) {
         let links = self.write_directory_bare(dir);
         match self.fs.file_system(&self.path, links) {
@@ -186,7 +198,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 (found.sight().is_blind(), true)
             }
             Err(error) => {
-                tracing::debug!(path = ?String::from_utf8_lossy(&self.path), %error, "the type of the file system cannot be had");
+                tracing::debug!(path = ?String::from_utf8_lossy(&self.path), %error, "the type of \
+                    the file system cannot be had");
                 (true, false)
             }
         }
@@ -201,6 +214,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
         self.discovery.sweeps.said.push(device);
         let path = String::from_utf8_lossy(&self.path);
-        tracing::info!(?path, %file_system, ?every, "events do not tell of {}: looked at every --rescan-remote", file_system.sight().untold());
+        tracing::info!(?path, %file_system, ?every, "events do not tell of {}: looked at every \
+            --rescan-remote", file_system.sight().untold());
     }
 }

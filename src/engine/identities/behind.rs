@@ -1,7 +1,10 @@
-//! Behind followed links: the target of a link is rotated, deleted or comes back while the link stays as it is.
+//! Behind followed links: the target of a link is rotated, deleted or comes back while the link
+//! stays as it is.
 //!
-//! In: events of names to which a link leads. Out: the file goes on under the name it has now, and the link is looked at anew.
-//! Always holds: a file that was rotated behind a link is followed for as long as the link is there, and no longer.
+//! In: events of names to which a link leads. Out: the file goes on under the name it has now, and
+//! the link is looked at anew.
+//! Always holds: a file that was rotated behind a link is followed for as long as the link is
+//! there, and no longer.
 
 use std::time::Instant;
 
@@ -15,7 +18,8 @@ use crate::sys::FileSystem;
 use crate::tree::{DirId, Role};
 
 impl<F: FileSystem, S: Sink> Engine<F, S> {
-    /// A followed link leads to this name: the file that is reached through it is told of by events about the name.
+    /// A followed link leads to this name: the file that is reached through it is told of by events
+    /// about the name.
     pub(in crate::engine) fn lead_to(&mut self, id: SlotId, dir: DirId, name: &[u8]) {
         match self.files.find(dir, name) {
             None => {
@@ -30,8 +34,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                     self.files.remove_alias(dir, name);
                     self.files.add_alias(id, dir, name);
                     self.mark_dirty(id);
-                } else if !self.files.get(other).is_identified() && self.identities.succession.take_over(other, id) {
-                    // The generations that the link did not lead to long enough to be looked at come before it.
+                } else if !self.files.get(other).is_identified()
+                    && self.identities.succession.take_over(other, id)
+                {
+                    // The generations that the link did not lead to long enough to be looked at
+                    // come before it.
                     self.files.get_mut(id).set(State::HAS_PREDECESSOR);
                 }
                 self.doubt(other);
@@ -41,7 +48,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// Whether a followed link leads to this name.
     pub(in crate::engine) fn is_target(&self, dir: DirId, name: &[u8]) -> bool {
-        !self.coverage.wanted.is_empty() && matches!(self.coverage.wanted.get(dir, name), Some(Wanted::Link(..)))
+        !self.coverage.wanted.is_empty()
+            && matches!(self.coverage.wanted.get(dir, name), Some(Wanted::Link(..)))
     }
 
     /// The slot of the followed link that leads to this name.
@@ -52,7 +60,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
     }
 
-    /// The target of a followed link loses its name: an earlier result of `stat(2)` through the link is no longer valid.
+    /// The target of a followed link loses its name: an earlier result of `stat(2)` through the
+    /// link is no longer valid.
     pub(in crate::engine) fn doubt_link_to(&mut self, dir: DirId, name: &[u8]) {
         if let Some(id) = self.link_to(dir, name) {
             self.doubt(id);
@@ -64,14 +73,23 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.link_to(self.files.get(target).dir(), self.files.name(target)) == Some(link)
     }
 
-    /// A file loses a further name: that of a hard link, of a link to it, or, if it is reached through a link, its own one.
-    pub(in crate::engine) fn further_name_left(&mut self, id: SlotId, dir: DirId, name: &[u8], what: NameChange, now: Instant) {
+    /// A file loses a further name: that of a hard link, of a link to it, or, if it is reached
+    /// through a link, its own one.
+    pub(in crate::engine) fn further_name_left(
+        &mut self,
+        id: SlotId,
+        dir: DirId,
+        name: &[u8],
+        what: NameChange,
+        now: Instant,
+    ) {
         let is_moved = matches!(what, NameChange::MovedFrom(_));
         if !is_moved {
             self.note_former_name(id, dir, name);
         }
         let slot = self.files.get(id);
-        let is_target = (slot.state().contains(State::VIA_LINK) || !slot.is_bound()) && self.is_target(dir, name);
+        let is_target = (slot.state().contains(State::VIA_LINK) || !slot.is_bound())
+            && self.is_target(dir, name);
         if !is_target {
             self.further_link_left(id, dir, name, now);
             self.doubt(id);
@@ -83,7 +101,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
     }
 
-    /// A further name of a file goes away. If it was a link, what it led to and what was rotated behind it is the file's own link's.
+    /// A further name of a file goes away. If it was a link, what it led to and what was rotated
+    /// behind it is the file's own link's.
     fn further_link_left(&mut self, id: SlotId, dir: DirId, name: &[u8], now: Instant) {
         let slot = self.files.get(id);
         if !slot.is_bound() || !slot.state().contains(State::VIA_LINK) {
@@ -93,12 +112,17 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let own: (DirId, Box<[u8]>) = (slot.dir(), self.files.name(id).into());
         // The look at the link itself finds anew where it leads to.
         self.forget_targets(dir, name);
-        let behind = self.identities.renames.rotated.values_mut().filter(|(at, link)| *at == dir && **link == *name);
+        let behind = self
+            .identities
+            .renames
+            .rotated
+            .values_mut()
+            .filter(|(at, link)| *at == dir && **link == *name);
         behind.for_each(|link| link.clone_from(&own));
     }
 
-    /// The file is not where the link leads to any more: it goes on under another name, if it has one, and what the link leads to now
-    /// comes after it.
+    /// The file is not where the link leads to any more: it goes on under another name, if it has
+    /// one, and what the link leads to now comes after it.
     pub(in crate::engine) fn leave_link(&mut self, id: SlotId, how: State, now: Instant) {
         if !self.files.get(id).is_bound() {
             return;
@@ -107,7 +131,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let link = (self.files.get(id).dir(), self.files.name(id).into());
         // Other links to the same name, and hard links: a look tells one from the other.
         let others = self.files.further_names(id).filter(|(dir, name)| !self.is_target(*dir, name));
-        let others: Vec<(DirId, Box<[u8]>)> = others.map(|(dir, name)| (dir, name.into())).collect();
+        let others: Vec<(DirId, Box<[u8]>)> =
+            others.map(|(dir, name)| (dir, name.into())).collect();
         for (dir, name) in &others {
             self.files.remove_alias(*dir, name);
         }
@@ -127,8 +152,15 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
     }
 
-    /// A name came up to which a followed link leads. What has it may be renamed before the link is looked at, so it counts by itself.
-    pub(in crate::engine) fn track_target(&mut self, linked: SlotId, dir: DirId, name: &[u8], link: (DirId, Box<[u8]>)) {
+    /// A name came up to which a followed link leads. What has it may be renamed before the link is
+    /// looked at, so it counts by itself.
+    pub(in crate::engine) fn track_target(
+        &mut self,
+        linked: SlotId,
+        dir: DirId,
+        name: &[u8],
+        link: (DirId, Box<[u8]>),
+    ) {
         if self.files.find(dir, name).is_none() {
             let id = self.track_name(dir, name, self.files.get(linked).input);
             self.identities.renames.rotated.insert(self.files.key(id), link);
@@ -142,20 +174,30 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// The name of a link goes to another file: says so to those that the link led to.
     pub(in crate::engine) fn link_replaced(&mut self, id: SlotId) {
-        if self.files.get(id).state().contains(State::VIA_LINK) && !self.coverage.wanted.is_empty() {
+        if self.files.get(id).state().contains(State::VIA_LINK) && !self.coverage.wanted.is_empty()
+        {
             let (dir, name) = (self.files.get(id).dir(), self.files.name(id).to_vec());
             self.forget_targets(dir, &name);
         }
     }
 
-    /// A followed link is gone: what it led to outside of the tree is let go, and what was rotated there as well.
+    /// A followed link is gone: what it led to outside of the tree is let go, and what was rotated
+    /// there as well.
     pub(in crate::engine) fn link_removed(&mut self, dir: DirId, link: &[u8], now: Instant) {
         let is_it = |at: &DirId, name: &[u8]| *at == dir && *name == *link;
         let mut homes = self.coverage.wanted.forget_targets(dir, link);
-        let rotated = self.identities.renames.rotated.iter().filter(|(_, (at, name))| is_it(at, name)).map(|(key, _)| *key);
+        let rotated = self
+            .identities
+            .renames
+            .rotated
+            .iter()
+            .filter(|(_, (at, name))| is_it(at, name))
+            .map(|(key, _)| *key);
         for key in rotated.collect::<Vec<_>>() {
             self.identities.renames.rotated.remove(&key);
-            let Some(id) = self.files.alive(key).filter(|&id| self.files.get(id).is_bound()) else { continue };
+            let Some(id) = self.files.alive(key).filter(|&id| self.files.get(id).is_bound()) else {
+                continue;
+            };
             let home = self.files.get(id).dir();
             if self.tree.get(home).role == Role::Home {
                 self.leave_at_once(id, now);

@@ -1,8 +1,10 @@
-//! Files on an overlay that are copied up: the first change of a file of a lower layer gives it another birth, perhaps another inode.
+//! Files on an overlay that are copied up: the first change of a file of a lower layer gives it
+//! another birth, perhaps another inode.
 //!
-//! In: a look that found another identity under the name of a file that is followed. Out: the file goes on at its offset, under the new identity.
-//! Always holds: events decide, never content. The directory is watched, and none of them told that another file took the name; the mark proves
-//! with the next read that the content is the same.
+//! In: a look that found another identity under the name of a file that is followed. Out: the file
+//! goes on at its offset, under the new identity.
+//! Always holds: events decide, never content. The directory is watched, and none of them told that
+//! another file took the name; the mark proves with the next read that the content is the same.
 
 use crate::engine::Engine;
 use crate::engine::schedule::{KeptBack, Schedule};
@@ -11,7 +13,8 @@ use crate::registry::{Life, SlotId, SlotKey, State};
 use crate::sink::Sink;
 use crate::sys::{FileId, FileSystem, Stat};
 
-/// Files that kept the former inode when one of their hard links was copied up: at most so many wait to be found.
+/// Files that kept the former inode when one of their hard links was copied up: at most so many
+/// wait to be found.
 const LEFT_BEHIND_MAX: usize = 64;
 
 /// What goes on from there.
@@ -34,22 +37,34 @@ pub(in crate::engine) struct LeftBehind {
 
 impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// Whether what a look found under the file's name is the same file, copied up.
-    pub(in crate::engine) fn is_copied_up(&mut self, id: SlotId, known: FileId, found: &Stat) -> bool {
+    pub(in crate::engine) fn is_copied_up(
+        &mut self,
+        id: SlotId,
+        known: FileId,
+        found: &Stat,
+    ) -> bool {
         let slot = self.files.get(id);
         let is_same_inode = (known.device, known.inode) == (found.id.device, found.id.inode);
-        if slot.life() != Life::Following || slot.state().contains(State::UNCONFIRMED) || self.files.find_id(found.id).is_some() {
+        if slot.life() != Life::Following
+            || slot.state().contains(State::UNCONFIRMED)
+            || self.files.find_id(found.id).is_some()
+        {
             return false;
         }
         if is_same_inode && known.is_other_life(found.id) {
             return false;
         }
-        // A copy gets another inode if the file had further names, and those are told of: but not while events are missed.
+        // A copy gets another inode if the file had further names, and those are told of: but not
+        // while events are missed.
         if !is_same_inode
-            && (slot.state().contains(State::VIA_LINK) || self.kernel.is_missing_events || self.discovery.is_rescan_due)
+            && (slot.state().contains(State::VIA_LINK)
+                || self.kernel.is_missing_events
+                || self.discovery.is_rescan_due)
         {
             return false;
         }
-        let is_watched = self.tree.at_place(slot.dir().0).is_some_and(|dir| self.tree.watch(dir).is_some());
+        let is_watched =
+            self.tree.at_place(slot.dir().0).is_some_and(|dir| self.tree.watch(dir).is_some());
         if !is_watched {
             return false;
         }
@@ -88,15 +103,16 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     fn note_left_behind(&mut self, id: SlotId, who: Who) {
         let slot = self.files.get(id);
-        let left = LeftBehind { who, offset: slot.offset, mark: slot.mark, mark_len: slot.mark_len };
+        let left =
+            LeftBehind { who, offset: slot.offset, mark: slot.mark, mark_len: slot.mark_len };
         if self.identities.left_behind.len() >= LEFT_BEHIND_MAX {
             self.identities.left_behind.pop_front();
         }
         self.identities.left_behind.push_back(left);
     }
 
-    /// An event told of a modification, and under its own name the file was not modified: on an overlay a further name may have got an inode of its
-    /// own.
+    /// An event told of a modification, and under its own name the file was not modified: on an
+    /// overlay a further name may have got an inode of its own.
     pub(in crate::engine) fn ask_about_further_names(&mut self, id: SlotId) {
         if !self.files.has_aliases(id) {
             return;
@@ -113,7 +129,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
     }
 
-    /// A file is new to us, but its content was read under another name up to here: says whether that is so.
+    /// A file is new to us, but its content was read under another name up to here: says whether
+    /// that is so.
     pub(in crate::engine) fn start_where_left_behind(&mut self, id: SlotId, file: FileId) -> bool {
         let name = self.files.key(id);
         let is_it = |left: &LeftBehind| left.who == Who::File(file) || left.who == Who::Name(name);

@@ -1,8 +1,11 @@
-//! Files that lost their name a moment ago: the path that each had last, for diagnostics and for `status FILE`.
+//! Files that lost their name a moment ago: the path that each had last, for diagnostics and for
+//! `status FILE`.
 //!
-//! In: a path when a name goes away, while the directory above it is still known. Out: the path by slot, the slot by path.
-//! Always holds: a fixed number of paths in a fixed number of bytes, whatever comes and goes; the oldest make room. If a slot is in
-//! use again, `status FILE` shows what was known when the file lost its name.
+//! In: a path when a name goes away, while the directory above it is still known. Out: the path by
+//! slot, the slot by path.
+//! Always holds: a fixed number of paths in a fixed number of bytes, whatever comes and goes; the
+//! oldest make room. If a slot is in use again, `status FILE` shows what was known when the file
+//! lost its name.
 
 use std::collections::VecDeque;
 use std::hash::{DefaultHasher, Hasher};
@@ -56,7 +59,8 @@ pub(in crate::engine) struct Departures {
     all: VecDeque<Departure>,
     /// Their paths, one behind the other.
     paths: VecDeque<u8>,
-    /// How many left the front of `all` so far, which `latest` counts from, and how many bytes that of `paths`.
+    /// How many left the front of `all` so far, which `latest` counts from, and how many bytes that
+    /// of `paths`.
     dropped: u64,
     dropped_bytes: u64,
     /// The latest one of each slot.
@@ -108,14 +112,17 @@ impl Departures {
     }
 
     fn path(&self, departure: &Departure) -> impl Iterator<Item = u8> + '_ {
-        let begin = usize::try_from(departure.path_at - self.dropped_bytes).expect("its path is here");
+        let begin =
+            usize::try_from(departure.path_at - self.dropped_bytes).expect("its path is here");
         self.paths.range(begin..begin + usize::from(departure.path_len)).copied()
     }
 
     /// The file that had this path last, the latest one first.
     fn find(&self, path: &[u8]) -> Option<Departure> {
         let wanted = hash(path);
-        let is_it = |departure: &&Departure| departure.path_hash == wanted && self.path(departure).eq(path.iter().copied());
+        let is_it = |departure: &&Departure| {
+            departure.path_hash == wanted && self.path(departure).eq(path.iter().copied())
+        };
         self.all.iter().rev().find(is_it).copied()
     }
 }
@@ -138,7 +145,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.identities.departures.note(self.files.key(id), &self.path);
     }
 
-    /// Nothing more is read of a file without a name: what is known of it now is what there is to tell.
+    /// Nothing more is read of a file without a name: what is known of it now is what there is to
+    /// tell.
     pub(in crate::engine) fn settle_departure(&mut self, id: SlotId, now: Instant) {
         let Some(file) = self.files.file_id(id) else { return };
         let slot = self.files.get(id);
@@ -167,15 +175,21 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
     }
 
-    /// The file that lost this path, as records show it, a moment ago, as long as it is in no other place of the tree.
-    pub(in crate::engine) fn explain_departed(&mut self, asked: &[u8], shown: &[u8], now: Now) -> Option<FileStatus> {
+    /// The file that lost this path, as records show it, a moment ago, as long as it is in no other
+    /// place of the tree.
+    pub(in crate::engine) fn explain_departed(
+        &mut self,
+        asked: &[u8],
+        shown: &[u8],
+        now: Now,
+    ) -> Option<FileStatus> {
         let departure = self.identities.departures.find(shown)?;
         let slot = self.files.alive(departure.key).filter(|&id| !self.files.get(id).is_bound());
         match (slot, departure.last) {
             (Some(id), None) => Some(self.explain_leaving(id, asked, now)),
             (Some(id), Some(last)) if self.files.get(id).life() == Life::Parked => {
-                let is_deleted =
-                    self.files.get(id).state().contains(State::DELETED) || self.schedule.parked_deleted.until(id).is_some();
+                let is_deleted = self.files.get(id).state().contains(State::DELETED)
+                    || self.schedule.parked_deleted.until(id).is_some();
                 Some(departed(asked, &last, is_deleted, self.reading.encoder.run(), now.instant))
             }
             // Forgotten for another that came later.
@@ -188,7 +202,12 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// It is judged in a moment, or held open until it is read to its end.
     fn explain_leaving(&mut self, id: SlotId, asked: &[u8], now: Now) -> FileStatus {
-        self.explain_known(id, asked, Err(std::io::Error::from_raw_os_error(nix::libc::ENOENT)), now)
+        self.explain_known(
+            id,
+            asked,
+            Err(std::io::Error::from_raw_os_error(nix::libc::ENOENT)),
+            now,
+        )
     }
 }
 
@@ -198,16 +217,25 @@ fn departed(path: &[u8], last: &Last, is_deleted: bool, run: &[u8], now: Instant
     let left = timers::PARKED_FOR.saturating_sub(ago).as_secs();
     let is_lost = last.was_dirty || last.unfinished > 0;
     let read = match (last.was_dirty, last.unfinished) {
-        (true, _) => format!("{} bytes of it were read, and there may have been more: what followed is lost", last.offset),
+        (true, _) => format!(
+            "{} bytes of it were read, and there may have been more: what followed is lost",
+            last.offset
+        ),
         (false, 0) => format!("it was read to its end, {} bytes", last.offset),
         (false, unfinished) => {
-            format!("{} bytes of it were read, and the {unfinished} bytes of a last line without a newline are lost", last.offset)
+            format!(
+                "{} bytes of it were read, and the {unfinished} bytes of a last line without a \
+                newline are lost",
+                last.offset
+            )
         }
     };
     let what = if is_deleted { "it was deleted" } else { "it left the tree" };
     let mut why = format!("{what} {} s ago: {read}", ago.as_secs());
     if !is_deleted {
-        why = why.replace(" are lost", " are not").replace(": what followed is lost", ": what followed is not");
+        why = why
+            .replace(" are lost", " are not")
+            .replace(": what followed is lost", ": what followed is not");
         why.push_str(&format!("; if it comes back within {left} s, it goes on at its offset"));
     }
     let mut file = Vec::new();
@@ -242,7 +270,8 @@ mod tests {
 
     fn keys(count: usize) -> Vec<SlotKey> {
         let mut files = Registry::new();
-        let ids: Vec<SlotId> = (0..count).map(|n| files.insert(DirId(0), n.to_string().as_bytes())).collect();
+        let ids: Vec<SlotId> =
+            (0..count).map(|n| files.insert(DirId(0), n.to_string().as_bytes())).collect();
         ids.into_iter().map(|id| files.key(id)).collect()
     }
 
@@ -263,7 +292,10 @@ mod tests {
         let long = vec![b'x'; 4_000];
         keys[..1_000].iter().for_each(|&key| departures.note(key, &long));
         assert!(departures.paths.len() <= PATH_BYTES_MAX && departures.all.len() < 1_000);
-        assert_eq!(departures.paths.len(), departures.all.iter().map(|departure| usize::from(departure.path_len)).sum::<usize>());
+        assert_eq!(
+            departures.paths.len(),
+            departures.all.iter().map(|departure| usize::from(departure.path_len)).sum::<usize>()
+        );
     }
 
     #[test]

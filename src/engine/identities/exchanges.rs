@@ -1,8 +1,11 @@
-//! Renames as they are replayed: which two names were exchanged, as far as events tell, and where else a file may be.
+//! Renames as they are replayed: which two names were exchanged, as far as events tell, and where
+//! else a file may be.
 //!
-//! In: the halves of renames, in order. Out: which file or directory a half is about; names to be put in doubt.
-//! Always holds: a file that a rename replaces is kept for a moment, because with `RENAME_EXCHANGE` of renameat2(2) the next two events give
-//! it the old name of the other file; the looks decide. At most [`RENAMES_MAX`] renames are remembered, each for [`REMEMBERED_FOR`].
+//! In: the halves of renames, in order. Out: which file or directory a half is about; names to be
+//! put in doubt.
+//! Always holds: a file that a rename replaces is kept for a moment, because with `RENAME_EXCHANGE`
+//! of renameat2(2) the next two events give it the old name of the other file; the looks decide. At
+//! most [`RENAMES_MAX`] renames are remembered, each for [`REMEMBERED_FOR`].
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -18,10 +21,12 @@ use crate::sink::Sink;
 use crate::sys::FileSystem;
 use crate::tree::{DirId, DirKey, Why};
 
-/// Renames remembered: the two halves of an exchange are queued back to back, but others may rename as well at that moment.
+/// Renames remembered: the two halves of an exchange are queued back to back, but others may rename
+/// as well at that moment.
 const RENAMES_MAX: usize = 64;
 
-/// For how long. The looks that follow are made within the same turn, unless many names are in doubt.
+/// For how long. The looks that follow are made within the same turn, unless many names are in
+/// doubt.
 const REMEMBERED_FOR: Duration = Duration::from_secs(1);
 
 /// A file or a directory.
@@ -52,7 +57,8 @@ struct Rename {
 #[derive(Debug, Default)]
 pub(in crate::engine) struct Renames {
     latest: VecDeque<Rename>,
-    /// Targets of followed links that were rotated: where the link is. Kept for as long as the file is known.
+    /// Targets of followed links that were rotated: where the link is. Kept for as long as the file
+    /// is known.
     pub(in crate::engine) rotated: HashMap<SlotKey, Place>,
     /// Files that were covered and are taken to be exchanged with what covered them.
     exchanged: Vec<SlotKey>,
@@ -84,21 +90,29 @@ impl Renames {
     /// The last rename to this name, if it covered an item that no later rename moved or covered.
     fn over(&mut self, dir: DirId, name: &[u8], now: Instant) -> Option<(Option<Item>, Item)> {
         self.forget_old(now);
-        let last = self.latest.iter().rposition(|rename| rename.to.0 == dir && *rename.to.1 == *name)?;
+        let last =
+            self.latest.iter().rposition(|rename| rename.to.0 == dir && *rename.to.1 == *name)?;
         let (by, over) = (self.latest[last].item, self.latest[last].over?);
         let is_about_it = |later: &Rename| later.item == Some(over) || later.over == Some(over);
         (!self.latest.range(last + 1..).any(is_about_it)).then_some((by, over))
     }
 
-    /// Where the rename that covered this item came from, and the name that it took, if the item did not move since.
+    /// Where the rename that covered this item came from, and the name that it took, if the item
+    /// did not move since.
     fn covered_by(&mut self, item: Item, now: Instant) -> Option<(Option<&Place>, &Place)> {
         self.forget_old(now);
         let is_about_it = |rename: &&Rename| rename.over == Some(item) || rename.item == Some(item);
-        let last = self.latest.iter().rev().find(is_about_it).filter(|rename| rename.over == Some(item))?;
+        let last = self
+            .latest
+            .iter()
+            .rev()
+            .find(is_about_it)
+            .filter(|rename| rename.over == Some(item))?;
         Some((last.from.as_ref(), &last.to))
     }
 
-    /// The place where this item was between two renames, the second of which brought it back to where it came from.
+    /// The place where this item was between two renames, the second of which brought it back to
+    /// where it came from.
     fn between(&self, item: Item, back_to: (DirId, &[u8])) -> Option<&Place> {
         let before = self.latest.iter().rev().find(|rename| rename.item == Some(item))?;
         let from = before.from.as_ref()?;
@@ -108,13 +122,23 @@ impl Renames {
 
 impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// The name of a file goes away by a rename. Returns the file that the second half is about.
-    pub(in crate::engine) fn file_moved_from(&mut self, id: SlotId, dir: DirId, name: &[u8], now: Instant) -> SlotId {
+    pub(in crate::engine) fn file_moved_from(
+        &mut self,
+        id: SlotId,
+        dir: DirId,
+        name: &[u8],
+        now: Instant,
+    ) -> SlotId {
         let item = self.files.get(id).is_identified().then(|| Item::File(self.files.key(id)));
         if let Some((by, Item::File(key))) = self.identities.renames.over(dir, name, now)
             && (by == item || by.is_none() && item.is_none())
-            && let Some(covered) = self.files.alive(key).filter(|&covered| self.files.get(covered).life() == Life::Leaving)
+            && let Some(covered) = self
+                .files
+                .alive(key)
+                .filter(|&covered| self.files.get(covered).life() == Life::Leaving)
         {
-            // The file that has the name stays, and the one that it covered goes to where the other one came from.
+            // The file that has the name stays, and the one that it covered goes to where the other
+            // one came from.
             self.files.get_mut(covered).clear(State::DELETED);
             if self.identities.renames.exchanged.len() < RENAMES_MAX {
                 self.identities.renames.exchanged.push(key);
@@ -129,20 +153,32 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         id
     }
 
-    /// Decides which file the second half of a rename moves: one that was covered a moment ago, if it goes to where the other one came
-    /// from, or the one that covered it.
-    pub(in crate::engine) fn which_file_moved(&mut self, id: SlotId, dir: DirId, name: &[u8], now: Instant) -> SlotId {
+    /// Decides which file the second half of a rename moves: one that was covered a moment ago, if
+    /// it goes to where the other one came from, or the one that covered it.
+    pub(in crate::engine) fn which_file_moved(
+        &mut self,
+        id: SlotId,
+        dir: DirId,
+        name: &[u8],
+        now: Instant,
+    ) -> SlotId {
         let key = self.files.key(id);
         if !self.identities.renames.exchanged.contains(&key) {
             return id;
         }
         // If it moved since it was covered, that exchange is over, and this is another rename.
-        let Some((from, to)) = self.identities.renames.covered_by(Item::File(key), now) else { return id };
+        let Some((from, to)) = self.identities.renames.covered_by(Item::File(key), now) else {
+            return id;
+        };
         if from.is_some_and(|from| from.0 == dir && *from.1 == *name) {
             return id;
         }
         let (to, is_from_unknown) = (to.clone(), from.is_none());
-        let Some(holder) = self.files.find(to.0, &to.1).filter(|&holder| !self.files.is_alias(to.0, &to.1) && holder != id) else {
+        let Some(holder) = self
+            .files
+            .find(to.0, &to.1)
+            .filter(|&holder| !self.files.is_alias(to.0, &to.1) && holder != id)
+        else {
             return id;
         };
         self.identities.renames.settle_exchange(key);
@@ -157,7 +193,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         holder
     }
 
-    /// A rename gives this name to a file, or to something unknown, and covers the file that had it. That one is judged a moment later.
+    /// A rename gives this name to a file, or to something unknown, and covers the file that had
+    /// it. That one is judged a moment later.
     pub(in crate::engine) fn cover_file(&mut self, id: SlotId, now: Instant) {
         self.link_replaced(id);
         let before = self.schedule.deleted.len();
@@ -174,8 +211,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
     }
 
-    /// Remembers the rename of a file. One that came back to where it was may have been exchanged with something unknown: then it is where
-    /// it was in between.
+    /// Remembers the rename of a file. One that came back to where it was may have been exchanged
+    /// with something unknown: then it is where it was in between.
     pub(in crate::engine) fn note_file_rename(
         &mut self,
         moved: Option<SlotKey>,
@@ -185,18 +222,25 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         now: Instant,
     ) {
         let is_link = moved.and_then(|moved| self.files.alive(moved));
-        let is_link = is_link.is_some_and(|id| self.files.get(id).state().contains(State::VIA_LINK));
-        if let Some(from) = from.as_ref().filter(|_| is_link && !self.identities.renames.rotated.is_empty()) {
+        let is_link =
+            is_link.is_some_and(|id| self.files.get(id).state().contains(State::VIA_LINK));
+        if let Some(from) =
+            from.as_ref().filter(|_| is_link && !self.identities.renames.rotated.is_empty())
+        {
             // A link that is renamed takes along what was rotated behind it.
             let behind = self.identities.renames.rotated.values_mut().filter(|link| *link == from);
             behind.for_each(|link| *link = (to.0, to.1.into()));
         }
         let item = moved.map(Item::File);
         let between = item.and_then(|item| self.identities.renames.between(item, to)).cloned();
-        let rename = Rename { at: now, item, from, to: (to.0, to.1.into()), over: over.map(Item::File) };
+        let rename =
+            Rename { at: now, item, from, to: (to.0, to.1.into()), over: over.map(Item::File) };
         self.identities.renames.push(rename);
         let Some((moved, (dir, name))) = moved.zip(between) else { return };
-        if self.tree.at_place(dir.0).is_none() || self.files.find(dir, &name).is_some() || self.tree.find(dir, &name).is_some() {
+        if self.tree.at_place(dir.0).is_none()
+            || self.files.find(dir, &name).is_some()
+            || self.tree.find(dir, &name).is_some()
+        {
             return;
         }
         let Some(id) = self.files.alive(moved) else { return };
@@ -213,7 +257,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
     }
 
-    /// A look does not find the file under its name: how it left. One that was covered and does not turn out to be exchanged is deleted.
+    /// A look does not find the file under its name: how it left. One that was covered and does not
+    /// turn out to be exchanged is deleted.
     pub(in crate::engine) fn how_it_left(&mut self, id: SlotId) -> State {
         if self.identities.renames.exchanged.is_empty() {
             return State::empty();
@@ -221,9 +266,12 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let key = self.files.key(id);
         let before = self.identities.renames.exchanged.len();
         let files = &self.files;
-        self.identities.renames.exchanged.retain(|&exchanged| exchanged != key && files.alive(exchanged).is_some());
-        let was_covered =
-            self.identities.renames.exchanged.len() < before && self.files.get(id).state().contains(State::UNCONFIRMED);
+        self.identities
+            .renames
+            .exchanged
+            .retain(|&exchanged| exchanged != key && files.alive(exchanged).is_some());
+        let was_covered = self.identities.renames.exchanged.len() < before
+            && self.files.get(id).state().contains(State::UNCONFIRMED);
         if was_covered { State::DELETED } else { State::empty() }
     }
 
@@ -232,16 +280,30 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let key = self.files.key(id);
         let before = self.identities.renames.guesses.len();
         let files = &self.files;
-        self.identities.renames.guesses.retain(|&guess| guess != key && files.alive(guess).is_some());
+        self.identities
+            .renames
+            .guesses
+            .retain(|&guess| guess != key && files.alive(guess).is_some());
         self.identities.renames.guesses.len() < before
     }
 
-    /// The name of a directory goes away by a rename. Returns the directory that the second half is about.
-    pub(in crate::engine) fn directory_moved_from(&mut self, moved: DirId, dir: DirId, name: &[u8], now: Instant) -> DirKey {
+    /// The name of a directory goes away by a rename. Returns the directory that the second half is
+    /// about.
+    pub(in crate::engine) fn directory_moved_from(
+        &mut self,
+        moved: DirId,
+        dir: DirId,
+        name: &[u8],
+        now: Instant,
+    ) -> DirKey {
         let key = self.tree.key(moved);
         match self.identities.renames.over(dir, name, now) {
             Some((Some(Item::Directory(by)), Item::Directory(covered)))
-                if by == key && self.tree.alive(covered).is_some_and(|covered| self.tree.get(covered).is_moving) =>
+                if by == key
+                    && self
+                        .tree
+                        .alive(covered)
+                        .is_some_and(|covered| self.tree.get(covered).is_moving) =>
             {
                 self.push_visit(moved, Why::Appeared);
                 return covered;
@@ -264,13 +326,23 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.schedule.deadlines.add(now + GRACE, Task::JudgeDirectory(key));
     }
 
-    /// A directory takes a name, and perhaps covers another one, which is let go a moment later unless it comes up elsewhere.
-    pub(in crate::engine) fn directory_moved_to(&mut self, dir: DirId, name: &[u8], cookie: u32, now: Instant) {
+    /// A directory takes a name, and perhaps covers another one, which is let go a moment later
+    /// unless it comes up elsewhere.
+    pub(in crate::engine) fn directory_moved_to(
+        &mut self,
+        dir: DirId,
+        name: &[u8],
+        cookie: u32,
+        now: Instant,
+    ) {
         let moved = match self.identities.moves.remove(&cookie) {
-            Some(PendingRename::Directory(key, _)) => self.tree.alive(key).filter(|&moved| self.tree.get(moved).is_moving),
+            Some(PendingRename::Directory(key, _)) => {
+                self.tree.alive(key).filter(|&moved| self.tree.get(moved).is_moving)
+            }
             _ => None,
         };
-        let from = moved.and_then(|moved| Some((self.tree.parent(moved)?, self.tree.name(moved).into())));
+        let from =
+            moved.and_then(|moved| Some((self.tree.parent(moved)?, self.tree.name(moved).into())));
         let known = self.tree.find(dir, name);
         let item = moved.map(|moved| Item::Directory(self.tree.key(moved)));
         let over = known.map(|known| Item::Directory(self.tree.key(known)));
@@ -283,25 +355,48 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.detach_directory(over, now);
         }
         match moved {
-            Some(moved) if !self.tree.is_within(dir, moved) => self.rename_directory(moved, dir, name, now),
+            Some(moved) if !self.tree.is_within(dir, moved) => {
+                self.rename_directory(moved, dir, name, now)
+            }
             _ => {
                 self.add_directory(dir, name, Why::Appeared);
             }
         }
     }
 
-    /// Another directory has this one's name. If a rename of the last moment brought it elsewhere, it goes on there. Says whether it does.
-    pub(in crate::engine) fn is_found_on_its_way(&mut self, dir: DirId, inode: (u64, u64), now: Instant) -> bool {
-        let (Some(parent), item) = (self.tree.parent(dir), Item::Directory(self.tree.key(dir))) else { return false };
+    /// Another directory has this one's name. If a rename of the last moment brought it elsewhere,
+    /// it goes on there. Says whether it does.
+    pub(in crate::engine) fn is_found_on_its_way(
+        &mut self,
+        dir: DirId,
+        inode: (u64, u64),
+        now: Instant,
+    ) -> bool {
+        let (Some(parent), item) = (self.tree.parent(dir), Item::Directory(self.tree.key(dir)))
+        else {
+            return false;
+        };
         let name = self.tree.name(dir).to_vec();
-        let ways =
-            self.identities.renames.latest.iter().rev().filter(|rename| rename.item == Some(item)).map(|rename| rename.to.clone());
+        let ways = self
+            .identities
+            .renames
+            .latest
+            .iter()
+            .rev()
+            .filter(|rename| rename.item == Some(item))
+            .map(|rename| rename.to.clone());
         for (other, new_name) in ways.collect::<Vec<_>>() {
-            if (other == parent && *new_name == *name) || self.tree.at_place(other.0).is_none() || self.tree.is_within(other, dir) {
+            if (other == parent && *new_name == *name)
+                || self.tree.at_place(other.0).is_none()
+                || self.tree.is_within(other, dir)
+            {
                 continue;
             }
             let links = self.write_name(other, &new_name);
-            let is_there = self.fs.stat(&self.path, links).is_ok_and(|found| (found.id.device, found.id.inode) == inode);
+            let is_there = self
+                .fs
+                .stat(&self.path, links)
+                .is_ok_and(|found| (found.id.device, found.id.inode) == inode);
             if is_there && self.tree.find(other, &new_name).is_none() {
                 self.rename_directory(dir, other, &new_name, now);
                 self.add_directory(parent, &name, Why::Appeared);
@@ -328,7 +423,13 @@ mod tests {
         let place = |name: &[u8]| -> Place { (DirId(0), name.into()) };
         let at = crate::sys::clock::now().instant;
         let mut renames = Renames::default();
-        renames.push(Rename { at, item: Some(by), from: Some(place(b"a")), to: place(b"b"), over: Some(covered) });
+        renames.push(Rename {
+            at,
+            item: Some(by),
+            from: Some(place(b"a")),
+            to: place(b"b"),
+            over: Some(covered),
+        });
         let soon = at + REMEMBERED_FOR / 2;
         assert_eq!(renames.over(DirId(0), b"b", soon), Some((Some(by), covered)));
         assert_eq!(renames.covered_by(covered, soon), Some((Some(&place(b"a")), &place(b"b"))));

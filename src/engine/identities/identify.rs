@@ -1,7 +1,8 @@
 //! Calls `statx` on each name in doubt and finds out which file has it.
 //!
-//! In: slots in doubt. Out: slots that stand for the file that has their name. Always holds: where events and a look differ, the look wins. A file
-//! that is new under its name is accepted only when no event is left in the queue.
+//! In: slots in doubt. Out: slots that stand for the file that has their name.
+//! Always holds: where events and a look differ, the look wins. A file that is new under its name
+//! is accepted only when no event is left in the queue.
 
 use std::io::ErrorKind;
 use std::time::Instant;
@@ -31,7 +32,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.drop_outdated_finds();
         let mut batch = std::mem::take(&mut self.identities.looked_at);
         let room = FOUND_MAX.saturating_sub(self.identities.found.len()).min(LOOKS_PER_TURN);
-        // Taken at once: what one of these looks puts in doubt waits for the next turn, for what was found of it is outdated only then.
+        // Taken at once: what one of these looks puts in doubt waits for the next turn, for what
+        // was found of it is outdated only then.
         batch.extend(std::iter::from_fn(|| self.schedule.doubts.pop()).take(room));
         for id in batch.drain(..) {
             let slot = self.files.get(id);
@@ -48,18 +50,19 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
     }
 
-    /// What was found of names that are in doubt again is not believed: the look to come may find something else, or settle the name by
-    /// itself, and no trace of the doubt is left then.
+    /// What was found of names that are in doubt again is not believed: the look to come may find
+    /// something else, or settle the name by itself, and no trace of the doubt is left then.
     fn drop_outdated_finds(&mut self) {
         if !is_planted!(OldFindBelieved) {
             let files = &self.files;
-            self.identities
-                .found
-                .retain(|&(key, _)| files.alive(key).is_some_and(|id| !files.get(id).state().contains(State::DOUBT)));
+            self.identities.found.retain(|&(key, _)| {
+                files.alive(key).is_some_and(|id| !files.get(id).state().contains(State::DOUBT))
+            });
         }
     }
 
-    /// Looks at a path: at a link itself unless links are followed. Says whether a link was followed.
+    /// Looks at a path: at a link itself unless links are followed. Says whether a link was
+    /// followed.
     pub(in crate::engine) fn stat_name(&mut self, id: SlotId) -> std::io::Result<(Stat, bool)> {
         let is_known_link = self.files.get(id).state().contains(State::VIA_LINK);
         let links = self.write_path(id);
@@ -106,14 +109,22 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             Failure::Gone => self.name_missing(id, now),
             Failure::Refused | Failure::TooLong => self.unreadable(id, error, now),
             Failure::UserMount => self.is_in_user_mount(id, now),
-            // A shortage passes, so it is waited for also with `--once`; a broken disk may be broken for good.
+            // A shortage passes, so it is waited for also with `--once`; a broken disk may be
+            // broken for good.
             Failure::Other if self.config.once => self.unreadable(id, error, now),
             _ if error.kind() == ErrorKind::Interrupted => self.doubt(id),
             _ if self.give_way(error) => self.doubt(id),
             _ => {
-                if let Some(kept_back) = self.observer.notices.admit_about(Cause::Failed, &self.path, now.instant) {
+                if let Some(kept_back) =
+                    self.observer.notices.admit_about(Cause::Failed, &self.path, now.instant)
+                {
                     let path = String::from_utf8_lossy(&self.path);
-                    tracing::warn!(?path, %error, kept_back, "cannot be looked at now: tried again");
+                    tracing::warn!(
+                        ?path,
+                        %error,
+                        kept_back,
+                        "cannot be looked at now: tried again"
+                    );
                 }
                 self.retry(id, now.instant);
             }
@@ -124,7 +135,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     fn name_missing(&mut self, id: SlotId, now: Now) {
         let dir = self.files.get(id).dir();
         let is_link = self.files.get(id).state().contains(State::VIA_LINK);
-        if is_link || (self.files.get(id).life() == Life::Named && self.config.follow_links.is_some() && self.is_dangling(id)) {
+        if is_link
+            || (self.files.get(id).life() == Life::Named
+                && self.config.follow_links.is_some()
+                && self.is_dangling(id))
+        {
             mark!("a link led nowhere");
             // The target may come (back): there is no event for that here.
             self.files.get_mut(id).set(State::VIA_LINK);
@@ -135,7 +150,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             if !self.config.once && is_dangling {
                 if self.files.get(id).is_identified() {
                     if self.refused_link(id).is_some() {
-                        // The link may not be followed any more: nothing is read by the descriptor either.
+                        // The link may not be followed any more: nothing is read by the descriptor
+                        // either.
                         self.close(id);
                     }
                     self.search_behind(id);
@@ -192,7 +208,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 return;
             }
         }
-        if self.config.recursive && self.tree.get(dir).role == Role::Listed && self.tree.find(dir, &name).is_none() {
+        if self.config.recursive
+            && self.tree.get(dir).role == Role::Listed
+            && self.tree.find(dir, &name).is_none()
+        {
             let why = if is_first { Why::FirstScan } else { Why::Appeared };
             if let Some(added) = self.add_directory(dir, &name, why) {
                 self.tree.get_mut(added).via_link = via_link;
@@ -221,14 +240,17 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// Says that the path at hand is no regular file.
     pub(in crate::engine) fn say_not_regular(&mut self, now: Now) {
-        if let Some(kept_back) = self.observer.notices.admit_about(Cause::NotRegular, &self.path, now.instant) {
+        if let Some(kept_back) =
+            self.observer.notices.admit_about(Cause::NotRegular, &self.path, now.instant)
+        {
             let path = String::from_utf8_lossy(&self.path);
             tracing::warn!(?path, kept_back, "not a regular file: never opened");
         }
     }
 
-    /// The name stands for a regular file. If that is news, it is believed only once the kernel's queue was seen to hold nothing about the
-    /// name: the look may be ahead of a rename whose events are still to come.
+    /// The name stands for a regular file. If that is news, it is believed only once the kernel's
+    /// queue was seen to hold nothing about the name: the look may be ahead of a rename whose
+    /// events are still to come.
     fn resolve(&mut self, id: SlotId, found: &Stat, now: Now) {
         if self.files.file_id(id) == Some(found.id) {
             self.seen_again(id, found, now.instant);
@@ -281,9 +303,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             return;
         }
         mark!("another file had the name of a known one");
-        // Another file has the name. What events tell of the slot's own file is still to come, or was missed.
+        // Another file has the name. What events tell of the slot's own file is still to come, or
+        // was missed.
         let (dir, name) = (self.files.get(id).dir(), self.files.name(id).to_vec());
-        let kept = self.files.get(id).state() & (State::VIA_LINK | State::UNCONFIRMED | State::DIRTY);
+        let kept =
+            self.files.get(id).state() & (State::VIA_LINK | State::UNCONFIRMED | State::DIRTY);
         self.search_behind(id);
         let how = self.leave_ahead(id, now);
         let other = self.track_another(dir, &name, self.files.get(id).input);
@@ -295,7 +319,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
         if kept.contains(State::UNCONFIRMED) && how.is_empty() {
             mark!("a file was identified ahead of the rename that gave it its name");
-            // The slot was identified ahead of the rename that gave it this name: the file that really has it is the older one.
+            // The slot was identified ahead of the rename that gave it this name: the file that
+            // really has it is the older one.
             let (older, newer) = (self.files.key(other), self.files.key(id));
             let has_predecessor = self.identities.succession.turn_round(older, newer);
             self.files.get_mut(other).put(State::HAS_PREDECESSOR, has_predecessor);
@@ -304,7 +329,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.settle(other, found, now);
     }
 
-    /// The file no longer has its name. The event that explains it is still queued, or was lost. Returns how the file left.
+    /// The file no longer has its name. The event that explains it is still queued, or was lost.
+    /// Returns how the file left.
     fn leave_ahead(&mut self, id: SlotId, now: Now) -> State {
         let how = self.how_it_left(id);
         if how.is_empty() {
@@ -314,8 +340,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         how
     }
 
-    /// Another file has the name of a known one, which may have been renamed to a name that does not match. Under such a name only a file
-    /// that the journal knows is followed.
+    /// Another file has the name of a known one, which may have been renamed to a name that does
+    /// not match. Under such a name only a file that the journal knows is followed.
     fn track_another(&mut self, dir: DirId, name: &[u8], input: InputId) -> SlotId {
         let is_accepted = self.input_of(dir, name).is_some() || self.is_target(dir, name);
         let other = self.track_name(dir, name, input);
@@ -337,7 +363,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.prove_path(id);
         let slot = self.files.get(id);
         let end = slot.offset + u64::from(slot.scanned);
-        // An overwrite in place may keep the size. Every event is followed by a read; where events were missed, the time tells.
+        // An overwrite in place may keep the size. Every event is followed by a read; where events
+        // were missed, the time tells.
         if found.size != end || slot.state().contains(State::UNREADABLE) || self.is_suspect(found) {
             self.mark_dirty(id);
         }
@@ -368,7 +395,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
     }
 
-    /// A name turned out to stand for a file that has a slot already: renamed, come back, or linked twice.
+    /// A name turned out to stand for a file that has a slot already: renamed, come back, or linked
+    /// twice.
     fn found_known(&mut self, id: SlotId, known: SlotId, found: &Stat, now: Instant) {
         if self.files.get(id).state().contains(State::DIRTY) {
             // It grew since it was looked at.
@@ -378,14 +406,16 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let via_link = self.files.get(id).state().contains(State::VIA_LINK);
         if self.files.get(known).is_bound() {
             mark!("a known file was found under one more name");
-            // A hard link, a symbolic one, or the same directory by two paths. A link and its target count as one file even if a rename of
-            // the target is under way: its events are still queued, and follow the target's name.
+            // A hard link, a symbolic one, or the same directory by two paths. A link and its
+            // target count as one file even if a rename of the target is under way: its events are
+            // still queued, and follow the target's name.
             let elsewhere = self.is_led_to(known, id)
                 || self.is_led_to(id, known)
                 || self.stat_name(known).is_ok_and(|(there, _)| there.id == found.id);
             if elsewhere {
                 if self.is_target(dir, &name) && self.identities.succession.take_over(id, known) {
-                    // The generations that a link did not lead to long enough to be looked at come before it.
+                    // The generations that a link did not lead to long enough to be looked at come
+                    // before it.
                     self.files.get_mut(known).set(State::HAS_PREDECESSOR);
                 }
                 self.unbind(id);
@@ -401,7 +431,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.files.get_mut(known).input = self.files.get(id).input;
         }
         let (heard_of, key) = (self.files.key(id), self.files.key(known));
-        let has_predecessor = !is_planted!(SuccessionNotPassedOn) && self.identities.succession.pass_on(heard_of, key, now);
+        let has_predecessor = !is_planted!(SuccessionNotPassedOn)
+            && self.identities.succession.pass_on(heard_of, key, now);
         self.files.get_mut(known).put(State::HAS_PREDECESSOR, has_predecessor);
         self.let_ask_again(id);
         self.unbind(id);
@@ -418,7 +449,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.seen_again(known, found, now);
     }
 
-    /// A file was found under another name before any event said so: something else may have its old name now.
+    /// A file was found under another name before any event said so: something else may have its
+    /// old name now.
     fn move_away(&mut self, id: SlotId, now: Instant) {
         mark!("a file was found under another name before any event said so");
         let (dir, name) = (self.files.get(id).dir(), self.files.name(id).to_vec());
@@ -426,11 +458,13 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.unbind(id);
         self.identities.succession.vacate(self.files.key(id), dir, &name, now);
         self.track_if_accepted(dir, &name);
-        // What a look found under the old name may still be to be settled: it is not about this file.
+        // What a look found under the old name may still be to be settled: it is not about this
+        // file.
         self.doubt(id);
     }
 
-    /// A file has one more name, by a hard link or through a symbolic one. In a listed directory that is its name for users.
+    /// A file has one more name, by a hard link or through a symbolic one. In a listed directory
+    /// that is its name for users.
     fn add_name(&mut self, id: SlotId, dir: DirId, name: &[u8]) {
         let before = self.files.get(id).dir();
         if self.tree.get(before).role == Role::Home && self.tree.get(dir).role == Role::Listed {
@@ -465,7 +499,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.files.set_life(id, Life::Following);
             self.may_have_changed(id, found)
         } else if self.files.get(id).state().contains(State::ONLY_KNOWN) {
-            mark!("a file under a name that does not match had an inode from the journal, and was another one");
+            mark!(
+                "a file under a name that does not match had an inode from the journal, and was \
+                another one"
+            );
             // Another file has the inode now, and its name does not match.
             self.unbind(id);
             self.forget(id);
@@ -505,8 +542,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// Where a file begins of which nothing is known.
     fn start(&mut self, id: SlotId, found: &Stat, now: Now) {
-        let is_old =
-            self.config.ignore_older.is_some_and(|limit| now.wall.duration_since(found.modified).is_ok_and(|age| age >= limit));
+        let is_old = self.config.ignore_older.is_some_and(|limit| {
+            now.wall.duration_since(found.modified).is_ok_and(|age| age >= limit)
+        });
         if self.start_where_left_behind(id, found.id) {
             self.files.set_life(id, Life::Following);
             self.begin_story(id);
@@ -514,8 +552,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
         self.files.set_life(id, Life::Following);
         let slot = self.files.get_mut(id);
-        let at_end =
-            is_old || (slot.state().contains(State::FIRST_SCAN) && self.coverage.inputs.get(slot.input).from == StartAt::End);
+        let at_end = is_old
+            || (slot.state().contains(State::FIRST_SCAN)
+                && self.coverage.inputs.get(slot.input).from == StartAt::End);
         if at_end && found.size > 0 {
             mark!("a file started at its end");
             slot.offset = found.size;

@@ -1,4 +1,5 @@
-//! Files and directories that lose their name: moved, deleted, or gone with what is above them. A second look decides.
+//! Files and directories that lose their name: moved, deleted, or gone with what is above them. A
+//! second look decides.
 
 use std::time::Instant;
 
@@ -29,7 +30,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.note_former_name(id, dir, &name);
         }
         self.keep_open(id);
-        // Who takes this name next comes after what is still unread here; a deleted file can be read only if it is held.
+        // Who takes this name next comes after what is still unread here; a deleted file can be
+        // read only if it is held.
         let key = self.files.key(id);
         if how.is_empty() || self.reading.held.contains_key(&id) {
             self.identities.succession.vacate(key, dir, &name, now);
@@ -92,7 +94,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let is_settled = self.schedule.doubts.is_empty() && self.identities.found.is_empty();
         for _ in 0..LOOKS_PER_TURN {
             // Others may keep names in doubt for as long as they like.
-            let is_due = |(since, _): &(Instant, SlotKey)| is_settled || *since + timers::DELETION_SETTLES <= now.instant;
+            let is_due = |(since, _): &(Instant, SlotKey)| {
+                is_settled || *since + timers::DELETION_SETTLES <= now.instant
+            };
             if !self.schedule.deleted.front().is_some_and(is_due) {
                 break;
             }
@@ -104,7 +108,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// A second look at a file that lost its name: is it really gone?
     pub(in crate::engine) fn judge(&mut self, key: SlotKey, now: Now) {
-        let Some(id) = self.files.alive(key).filter(|&id| self.files.get(id).life() == Life::Leaving) else { return };
+        let Some(id) =
+            self.files.alive(key).filter(|&id| self.files.get(id).life() == Life::Leaving)
+        else {
+            return;
+        };
         let Some(file) = self.files.file_id(id) else {
             if self.files.get(id).state().contains(State::VIA_LINK) {
                 // A link that led nowhere is gone: nothing vanished.
@@ -129,7 +137,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                     let name = self.files.name(id).to_vec();
                     if let Some(other) = self.files.find(dir, &name) {
                         mark!("two files had a name, one by the events and one by a look");
-                        // Someone else has the name by what events said: looking at it settles both.
+                        // Someone else has the name by what events said: looking at it settles
+                        // both.
                         self.doubt(other);
                     } else {
                         mark!("a file that lost its name still had it");
@@ -140,7 +149,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                     return;
                 }
                 Ok(_) => {}
-                Err(error) if matches!(Failure::of(&error), Failure::Gone | Failure::UserMount) => {}
+                Err(error) if matches!(Failure::of(&error), Failure::Gone | Failure::UserMount) => {
+                }
                 Err(_) => {
                     mark!("a file that lost its name could not be looked at");
                     // A failure to look is not a deletion.
@@ -156,12 +166,16 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.gone(id, now.instant);
     }
 
-    /// A further name under which a file that lost one goes on. When a link is removed, its target outside of the tree is let go; when the
-    /// link points elsewhere now, the target goes on where it is.
+    /// A further name under which a file that lost one goes on. When a link is removed, its target
+    /// outside of the tree is let go; when the link points elsewhere now, the target goes on where
+    /// it is.
     fn take_further_name(&mut self, id: SlotId, now: Instant) -> Option<(DirId, Box<[u8]>)> {
         let slot = self.files.get(id);
         let is_link_gone = slot.state().contains(State::VIA_LINK)
-            && self.tree.at_place(slot.dir().0).is_none_or(|dir| self.files.find(dir, self.files.name(id)).is_none());
+            && self
+                .tree
+                .at_place(slot.dir().0)
+                .is_none_or(|dir| self.files.find(dir, self.files.name(id)).is_none());
         let link = is_link_gone.then(|| (slot.dir(), self.files.name(id).to_vec()));
         let mut further = None;
         while let Some((dir, name)) = self.files.take_alias(id) {
@@ -182,10 +196,13 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// The file is not in the tree any more.
     pub(in crate::engine) fn gone(&mut self, id: SlotId, now: Instant) {
-        if let Some(held) = self.reading.held.get(&id).filter(|_| self.files.get(id).state().contains(State::DIRTY)) {
+        if let Some(held) =
+            self.reading.held.get(&id).filter(|_| self.files.get(id).state().contains(State::DIRTY))
+        {
             if self.fs.stat_file(&held.file).is_ok_and(|found| found.links > 0) {
                 mark!("a file that left the tree was held open and read to its end");
-                // It goes on outside of the tree, and may come back: its last line may still get its end.
+                // It goes on outside of the tree, and may come back: its last line may still get
+                // its end.
                 self.files.get_mut(id).clear(State::DELETED);
             }
             mark!("a file without a name was held open and read to its end");
@@ -202,8 +219,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let (state, has_unread) = (slot.state(), slot.may_have_unread() || slot.scanned > 0);
         let is_rescanning = self.is_rescanning();
         if has_unread && is_rescanning {
-            // Events were missed, so it may still be found elsewhere. Only a file whose loss is still to be reported keeps its name.
-            self.schedule.deadlines.add(now + timers::LOSS_AFTER, Task::CountLoss(self.files.key(id)));
+            // Events were missed, so it may still be found elsewhere. Only a file whose loss is
+            // still to be reported keeps its name.
+            self.schedule
+                .deadlines
+                .add(now + timers::LOSS_AFTER, Task::CountLoss(self.files.key(id)));
         } else {
             if has_unread {
                 self.count_loss(id, now);
@@ -211,7 +231,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.files.drop_name(id);
         }
         if state & (State::DELETED | State::LINKED) == State::DELETED && !is_rescanning {
-            // No event tells of a link made outside of the tree, nor a look, once the name is gone: it may come in all the same.
+            // No event tells of a link made outside of the tree, nor a look, once the name is gone:
+            // it may come in all the same.
             self.files.get_mut(id).clear(State::DELETED);
             self.drop_entry(id);
             self.park_deleted(id, now);
@@ -220,14 +241,19 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
     }
 
-    /// Events were missed, and not everything was looked at since: a deleted file may have another name that is not known yet.
+    /// Events were missed, and not everything was looked at since: a deleted file may have another
+    /// name that is not known yet.
     pub(in crate::engine) fn is_rescanning(&self) -> bool {
-        self.kernel.polled > 0 || self.schedule.deadlines.has(TaskKind::LookAgain) || self.is_catching_up()
+        self.kernel.polled > 0
+            || self.schedule.deadlines.has(TaskKind::LookAgain)
+            || self.is_catching_up()
     }
 
     /// The same, but for what is looked at again and again.
     pub(in crate::engine) fn is_catching_up(&self) -> bool {
-        self.discovery.is_rescan_due || self.discovery.urgent.has_work() || self.kernel.suspect_since.is_some()
+        self.discovery.is_rescan_due
+            || self.discovery.urgent.has_work()
+            || self.kernel.suspect_since.is_some()
     }
 
     /// A file left the tree, perhaps before it was read to its end.
@@ -242,7 +268,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let (cause, what) = if is_deleted {
             mark!("a file was deleted before it was read to its end");
             self.observer.stats.deleted_unread += 1;
-            (Cause::DeletedUnread, "deleted, perhaps before it was read to its end: what followed is lost")
+            (
+                Cause::DeletedUnread,
+                "deleted, perhaps before it was read to its end: what followed is lost",
+            )
         } else {
             mark!("a file was moved away before it was read to its end");
             self.observer.stats.moved_unread += 1;
@@ -261,15 +290,23 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// A name is gone before it was ever looked at. Whatever was written there is lost.
     pub(in crate::engine) fn count_vanished(&mut self, id: SlotId, now: Instant) {
         let slot = self.files.get(id);
-        let held_bytes = slot.state().intersects(State::MAY_HOLD_BYTES | State::DIRTY) && !slot.state().contains(State::VIA_LINK);
+        let held_bytes = slot.state().intersects(State::MAY_HOLD_BYTES | State::DIRTY)
+            && !slot.state().contains(State::VIA_LINK);
         if slot.is_identified() || slot.life() == Life::Ignored || !held_bytes {
             return;
         }
         mark!("a name went away before it was looked at");
         self.observer.stats.vanished += 1;
         let path = self.last_path(id);
-        self.observer.lost.note(&self.path, "gone before it was read: what it held is lost", 0, now);
-        if let Some(kept_back) = self.observer.notices.admit_about(Cause::Vanished, path.as_bytes(), now) {
+        self.observer.lost.note(
+            &self.path,
+            "gone before it was read: what it held is lost",
+            0,
+            now,
+        );
+        if let Some(kept_back) =
+            self.observer.notices.admit_about(Cause::Vanished, path.as_bytes(), now)
+        {
             tracing::warn!(?path, kept_back, "gone before it was read: what it held is lost");
         }
     }
@@ -305,8 +342,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.release_home(home);
     }
 
-    /// The directory's path leads nowhere. It is dropped only once the kernel's queue is empty: events of a rename may still be queued, and
-    /// the files below continue at their new place, even where no glob matches them.
+    /// The directory's path leads nowhere. It is dropped only once the kernel's queue is empty:
+    /// events of a rename may still be queued, and the files below continue at their new place,
+    /// even where no glob matches them.
     pub(in crate::engine) fn lost_directory(&mut self, dir: DirId, now: Now) {
         if self.config.once {
             self.drop_lost(dir, now);
@@ -325,7 +363,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             match self.leads_to(dir) {
                 Ok(false) => self.drop_lost(dir, now),
                 Ok(true) => {
-                    mark!("a directory that a look had not found was there after the events that explain it");
+                    mark!(
+                        "a directory that a look had not found was there after the events that \
+                        explain it"
+                    );
                     self.push_visit(dir, Why::Appeared);
                 }
                 Err(_) => self.visit_later(dir, now),
@@ -358,7 +399,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             Some((parent, name)) => {
                 // What stands under its name now, if anything, may be another directory, or a file.
                 let links = self.write_name(parent, &name);
-                if self.fs.stat(&self.path, links).is_ok_and(|found| found.kind == FileKind::Directory) {
+                if self
+                    .fs
+                    .stat(&self.path, links)
+                    .is_ok_and(|found| found.kind == FileKind::Directory)
+                {
                     self.add_directory(parent, &name, Why::Appeared);
                 } else if self.files.find(parent, &name).is_none() {
                     self.track_if_accepted(parent, &name);
@@ -371,10 +416,15 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// A directory was renamed away and no new name came up in time.
     pub(in crate::engine) fn judge_directory(&mut self, key: DirKey, now: Instant) {
-        let Some(dir) = self.tree.alive(key).filter(|&dir| self.tree.get(dir).is_moving && !self.tree.get(dir).is_dropping) else {
+        let Some(dir) = self
+            .tree
+            .alive(key)
+            .filter(|&dir| self.tree.get(dir).is_moving && !self.tree.get(dir).is_dropping)
+        else {
             return;
         };
-        let parent = self.tree.parent(dir).expect("only directories below a root are moved by name");
+        let parent =
+            self.tree.parent(dir).expect("only directories below a root are moved by name");
         let name = self.tree.name(dir).to_vec();
         match self.leads_to(dir) {
             Ok(true) if self.tree.find(parent, &name).is_none() => {
@@ -385,7 +435,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 self.visit_roots_within(dir);
                 self.drop_directory(dir, now);
             }
-            Err(_) => self.schedule.deadlines.add(now + timers::RETRY_AFTER, Task::JudgeDirectory(key)),
+            Err(_) => {
+                self.schedule.deadlines.add(now + timers::RETRY_AFTER, Task::JudgeDirectory(key))
+            }
         }
     }
 

@@ -1,5 +1,6 @@
-//! Rotation order: a file whose name another one had before lets that one be read first, whenever both have something to read. Where
-//! nothing is known of names, the times of last modification tell.
+//! Rotation order: a file whose name another one had before lets that one be read first, whenever
+//! both have something to read. Where nothing is known of names, the times of last modification
+//! tell.
 
 use std::time::{Instant, SystemTime};
 
@@ -21,13 +22,15 @@ const GENERATIONS_MAX: usize = 16;
 impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// The file takes a name that another one may have had before it.
     pub(in crate::engine) fn claim(&mut self, id: SlotId, dir: DirId, name: &[u8]) {
-        let before = self.identities.succession.predecessor(id).and_then(|key| self.files.alive(key));
+        let before =
+            self.identities.succession.predecessor(id).and_then(|key| self.files.alive(key));
         if before.is_some_and(|older| self.is_unsettled(older)) {
             mark!("a file took a second name while it waited for the one that had its first");
             // It still waits for the one whose name it took before.
             return;
         }
-        let vacated = self.identities.succession.vacated(dir, name).and_then(|key| self.files.alive(key));
+        let vacated =
+            self.identities.succession.vacated(dir, name).and_then(|key| self.files.alive(key));
         if vacated.is_some_and(|older| self.comes_after(older, id)) && self.is_unsettled(id) {
             mark!("a file took its own name back from one that waits for it");
             // It had this name before: the one that had it in between still waits for it.
@@ -40,7 +43,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// Whether `newer` took its name from `older`, or from one that did.
     fn comes_after(&self, newer: SlotId, older: SlotId) -> bool {
-        let before = |&id: &SlotId| self.identities.succession.predecessor(id).and_then(|key| self.files.alive(key));
+        let before = |&id: &SlotId| {
+            self.identities.succession.predecessor(id).and_then(|key| self.files.alive(key))
+        };
         std::iter::successors(before(&newer), before).take(GENERATIONS_MAX).any(|id| id == older)
     }
 
@@ -63,7 +68,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
     }
 
-    /// Files that waited for a name that was only heard of ask again: the file that it turned out to stand for may be another to wait for.
+    /// Files that waited for a name that was only heard of ask again: the file that it turned out
+    /// to stand for may be another to wait for.
     pub(in crate::engine) fn let_ask_again(&mut self, id: SlotId) {
         self.files.get_mut(id).clear(State::IS_AWAITED);
         for next in self.identities.succession.release(id) {
@@ -72,14 +78,16 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
     }
 
-    /// Before a file is read: makes it wait if the one that had its name before has something to read, or may have.
+    /// Before a file is read: makes it wait if the one that had its name before has something to
+    /// read, or may have.
     pub(in crate::engine) fn must_wait(&mut self, id: SlotId) -> bool {
         if is_planted!(NeverWaits) {
             return false;
         }
         let mut newer = id;
         for _ in 0..GENERATIONS_MAX {
-            let older = self.identities.succession.predecessor(newer).and_then(|key| self.files.alive(key));
+            let older =
+                self.identities.succession.predecessor(newer).and_then(|key| self.files.alive(key));
             let Some(older) = older else {
                 if newer == id {
                     self.files.get_mut(id).clear(State::HAS_PREDECESSOR);
@@ -108,19 +116,21 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         false
     }
 
-    /// While files are found by listing, one that an event tells of may be the successor of one that is still to be found: it is read in
-    /// its turn among them.
+    /// While files are found by listing, one that an event tells of may be the successor of one
+    /// that is still to be found: it is read in its turn among them.
     pub(in crate::engine) fn put_in_order(&mut self, id: SlotId, now: Now) {
         let slot = self.files.get(id);
-        if slot.life() == Life::Following && !slot.state().intersects(State::LISTED | State::DIRTY) {
-            mark!("a known file that changed was read in its turn among those that a listing brought up");
+        if slot.life() == Life::Following && !slot.state().intersects(State::LISTED | State::DIRTY)
+        {
+            mark!("a known file that changed was read in its turn among those of a listing");
             self.schedule.put_in_order(&mut self.files, id, now.wall);
         }
     }
 
-    /// Files that a listing brought up, with nothing known of which came first: the one that was written to last is read last. While all is
-    /// being listed, or events were missed, all wait for one another; else those of a group in which no more can come up do not wait for
-    /// other groups.
+    /// Files that a listing brought up, with nothing known of which came first: the one that was
+    /// written to last is read last. While all is being listed, or events were missed, all wait for
+    /// one another; else those of a group in which no more can come up do not wait for other
+    /// groups.
     pub(in crate::engine) fn read_listed(&mut self, now: Instant) {
         let is_calm = self.is_calm();
         let all_wait = !self.discovery.has_scanned
@@ -135,21 +145,38 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.read_in_order(listed, now);
             return;
         }
-        let lost = self.discovery.urgent.lost.iter().filter_map(|&key| self.tree.alive(key)).map(|dir| self.tree.group(dir));
-        let found = self.identities.found.iter().filter_map(|&(key, _)| self.files.alive(key)).map(|id| self.group_of(id));
+        let lost = self
+            .discovery
+            .urgent
+            .lost
+            .iter()
+            .filter_map(|&key| self.tree.alive(key))
+            .map(|dir| self.tree.group(dir));
+        let found = self
+            .identities
+            .found
+            .iter()
+            .filter_map(|&(key, _)| self.files.alive(key))
+            .map(|id| self.group_of(id));
         let unsettled: HashSet<u32> = lost.chain(found).collect();
-        let is_busy =
-            |group: u32| self.discovery.urgent.holds(group) || self.schedule.doubts.holds(group) || unsettled.contains(&group);
-        let busy: HashSet<u32> = self.schedule.listing.iter().copied().filter(|&group| is_busy(group)).collect();
-        let (calm, others) =
-            listed.into_iter().partition(|&(_, key)| self.files.alive(key).is_none_or(|id| !is_busy(self.group_of(id))));
+        let is_busy = |group: u32| {
+            self.discovery.urgent.holds(group)
+                || self.schedule.doubts.holds(group)
+                || unsettled.contains(&group)
+        };
+        let busy: HashSet<u32> =
+            self.schedule.listing.iter().copied().filter(|&group| is_busy(group)).collect();
+        let (calm, others) = listed.into_iter().partition(|&(_, key)| {
+            self.files.alive(key).is_none_or(|id| !is_busy(self.group_of(id)))
+        });
         self.schedule.listed = others;
         self.schedule.listing = busy;
         self.read_in_order(calm, now);
     }
 
     fn read_in_order(&mut self, mut listed: Vec<(SystemTime, SlotKey)>, now: Instant) {
-        // Within a clock tick, the name that a rotation made is the longer one: app.log.1 is older than app.log.
+        // Within a clock tick, the name that a rotation made is the longer one: app.log.1 is older
+        // than app.log.
         let len = |key: &SlotKey| self.files.alive(*key).map_or(0, |id| self.files.name(id).len());
         listed.sort_by(|(one, a), (other, b)| one.cmp(other).then_with(|| len(b).cmp(&len(a))));
         for (_, key) in listed.drain(..) {
@@ -179,11 +206,16 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             Life::Named => slot.state() & (State::UNREADABLE | State::DOUBT) != State::UNREADABLE,
             // What is held open is read to its end though it was deleted.
             Life::Leaving => {
-                let is_readable = slot.state().contains(State::DIRTY) && self.reading.held.contains_key(&id);
-                !slot.state().contains(State::DELETED) || slot.state().contains(State::LINKED) || is_readable
+                let is_readable =
+                    slot.state().contains(State::DIRTY) && self.reading.held.contains_key(&id);
+                !slot.state().contains(State::DELETED)
+                    || slot.state().contains(State::LINKED)
+                    || is_readable
             }
             // What could not be read is dirty only if it is to be tried again.
-            Life::Following | Life::Finishing => slot.state().intersects(State::DIRTY | State::DOUBT | State::RETRY),
+            Life::Following | Life::Finishing => {
+                slot.state().intersects(State::DIRTY | State::DOUBT | State::RETRY)
+            }
             Life::Free | Life::Parked | Life::Ignored => false,
         }
     }

@@ -1,6 +1,7 @@
 //! Files that cannot be read.
 //!
-//! In: looks and reads that failed, and the first one that succeeds. Out: one warning per file, and one word when it can be read again.
+//! In: looks and reads that failed, and the first one that succeeds. Out: one warning per file, and
+//! one word when it can be read again.
 //! Always holds: such a file makes nobody wait, and is not kept open.
 
 use std::time::Instant;
@@ -30,8 +31,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             // Nothing tells of what happens there until one does.
             self.doubt(id);
         }
-        if let Some(kept_back) = self.observer.notices.admit_about(Cause::ReadableAgain, &self.path, now) {
-            tracing::info!(path = ?String::from_utf8_lossy(&self.path), kept_back, "can be read again");
+        if let Some(kept_back) =
+            self.observer.notices.admit_about(Cause::ReadableAgain, &self.path, now)
+        {
+            tracing::info!(path = ?String::from_utf8_lossy(&self.path), kept_back, "can be read \
+                again");
         }
     }
 
@@ -40,7 +44,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let is_new = self.became_unreadable(id);
         // What a setting leaves out is no loss when it goes.
         self.files.get_mut(id).put(State::MAY_HOLD_BYTES, error.raw_os_error().is_some());
-        if is_new && let Some(kept_back) = self.observer.notices.admit_about(Cause::Unreadable, &self.path, now.instant) {
+        if is_new
+            && let Some(kept_back) =
+                self.observer.notices.admit_about(Cause::Unreadable, &self.path, now.instant)
+        {
             let path = String::from_utf8_lossy(&self.path);
             tracing::warn!(?path, %error, kept_back, "cannot be read: picked up when that changes");
         }

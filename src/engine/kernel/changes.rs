@@ -1,5 +1,6 @@
-//! Kernel events -> names, slots and directories. Events are replayed in order, so that a rename chain ends as it did in the kernel;
-//! whatever they touch is put in doubt and looked at once the queue is empty.
+//! Kernel events -> names, slots and directories. Events are replayed in order, so that a rename
+//! chain ends as it did in the kernel; whatever they touch is put in doubt and looked at once the
+//! queue is empty.
 
 use std::time::Instant;
 
@@ -17,7 +18,8 @@ use crate::sys::inotify::{EVENT_BYTES_MAX, Events, RawEvent, mask};
 use crate::sys::{FileSystem, WatchId};
 use crate::tree::{DirId, Role, Why};
 
-/// Look-ups are loaded ahead only if a buffer has at least `AHEAD_MIN` of them, and the index is larger than the processor's second-level cache.
+/// Look-ups are loaded ahead only if a buffer has at least `AHEAD_MIN` of them, and the index is
+/// larger than the processor's second-level cache.
 const AHEAD_MIN: usize = 4;
 const FILES_BEYOND_CACHE: usize = 4_096;
 
@@ -32,7 +34,8 @@ struct Ahead<'a> {
 }
 
 impl<F: FileSystem, S: Sink> Engine<F, S> {
-    /// One buffer of so many bytes of events is taken per turn: less than usual, for tests. Never less than one event needs.
+    /// One buffer of so many bytes of events is taken per turn: less than usual, for tests. Never
+    /// less than one event needs.
     pub fn limit_events(&mut self, bytes: usize) {
         self.kernel.events = vec![0; bytes.max(EVENT_BYTES_MAX)].into_boxed_slice();
         self.kernel.event_buffers_per_turn = 1;
@@ -61,15 +64,23 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             let outcome = self.fs.read_events(&mut events);
             let len = *outcome.as_ref().unwrap_or(&0);
             let (mut rest, mut ahead) = (Events::new(&events[..len]), [Ahead::default(); NEAR_MAX]);
-            // Nearly all events report one write: they take the shortest path. Equal events in a row count as one.
+            // Nearly all events report one write: they take the shortest path. Equal events in a
+            // row count as one.
             let mut is_last_taken = false;
             loop {
                 let count = self.look_ahead(&mut rest, &mut ahead);
                 for Ahead { event, hash, is_repeated } in &ahead[..count] {
                     self.observer.stats.events += 1;
-                    tracing::trace!(watch = event.watch.0, mask = event.mask, cookie = event.cookie, name = %event.name.escape_ascii(), "event");
+                    tracing::trace!(
+                        watch = event.watch.0,
+                        mask = event.mask,
+                        cookie = event.cookie,
+                        name = %event.name.escape_ascii(),
+                        "event"
+                    );
                     is_last_taken = event.mask == mask::MODIFY
-                        && (is_last_taken && *is_repeated || self.known_file_modified(event, *hash, now));
+                        && (is_last_taken && *is_repeated
+                            || self.known_file_modified(event, *hash, now));
                     if !is_last_taken {
                         match interpret(event) {
                             Some(change) => self.apply(&change, now),
@@ -81,7 +92,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                     break;
                 }
             }
-            // Room for one more event was left, so the queue was empty; the next event is a new edge.
+            // Room for one more event was left, so the queue was empty; the next event is a new
+            // edge.
             self.kernel.are_events_pending = len + EVENT_BYTES_MAX > events.len();
             self.kernel.events = events;
             outcome.map_err(EngineError::Events)?;
@@ -92,14 +104,17 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         Ok(())
     }
 
-    /// Decodes the next events into `ahead`, and loads what finding their files needs into the processor's cache. Returns the number of
-    /// events, which is below [`NEAR_MAX`] only at the end of the buffer.
+    /// Decodes the next events into `ahead`, and loads what finding their files needs into the
+    /// processor's cache. Returns the number of events, which is below [`NEAR_MAX`] only at the end
+    /// of the buffer.
     #[inline]
     fn look_ahead<'a>(&self, events: &mut Events<'a>, ahead: &mut [Ahead<'a>; NEAR_MAX]) -> usize {
         let mut last = ahead[NEAR_MAX - 1];
         let (mut count, mut hashes, mut hashed) = (0, [0; NEAR_MAX], 0);
         for (next, event) in ahead.iter_mut().zip(events) {
-            let is_repeated = event.mask == last.event.mask && event.watch == last.event.watch && event.name == last.event.name;
+            let is_repeated = event.mask == last.event.mask
+                && event.watch == last.event.watch
+                && event.name == last.event.name;
             let mut hash = last.hash;
             if !is_repeated
                 && event.mask == mask::MODIFY
@@ -119,8 +134,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         count
     }
 
-    /// The event is about a file that is known by this name; if not (`false`), it is still to be interpreted. `hash` belongs to the directory
-    /// that had the event's watch when the event was decoded. If the watch belongs to another directory by now, no file matches.
+    /// The event is about a file that is known by this name; if not (`false`), it is still to be
+    /// interpreted. `hash` belongs to the directory that had the event's watch when the event was
+    /// decoded. If the watch belongs to another directory by now, no file matches.
     #[inline]
     fn known_file_modified(&mut self, event: &RawEvent<'_>, hash: u64, now: Now) -> bool {
         let Some(dir) = self.tree.find_watch(event.watch) else { return false };
@@ -150,11 +166,13 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 self.observer.stats.other_events.overflow += 1;
                 self.identities.former.events_lost();
                 mark!("the kernel's queue overflowed");
-                self.observer.stats.overflow_rescans += u64::from(!std::mem::replace(&mut self.discovery.is_rescan_due, true));
+                self.observer.stats.overflow_rescans +=
+                    u64::from(!std::mem::replace(&mut self.discovery.is_rescan_due, true));
                 if let Some(kept_back) = self.observer.notices.admit(Cause::Overflow, now.instant) {
                     tracing::info!(
                         kept_back,
-                        "the kernel's event queue overflowed (fs.inotify.max_queued_events): looking at every file once"
+                        "the kernel's event queue overflowed (fs.inotify.max_queued_events): \
+                        looking at every file once"
                     );
                 }
             }
@@ -167,7 +185,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 self.observer.stats.other_events.directory += 1;
                 self.tell_ways_of_directory(watch, false);
                 // Below a root the parent's events tell the same, in order with the others.
-                if let Some(dir) = self.tree.find_watch(watch).filter(|&dir| self.tree.parent(dir).is_none()) {
+                if let Some(dir) =
+                    self.tree.find_watch(watch).filter(|&dir| self.tree.parent(dir).is_none())
+                {
                     mark!("a directory that nothing above tells of was moved or deleted");
                     self.push_visit(dir, Why::Appeared);
                 }
@@ -176,7 +196,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 self.observer.stats.other_events.attributes += 1;
                 self.tell_ways_of_directory(watch, true);
                 // Elsewhere the parent's events tell the same.
-                let is_told = |dir| self.tree.parent(dir).is_some_and(|parent| self.tree.watch(parent).is_some());
+                let is_told = |dir| {
+                    self.tree.parent(dir).is_some_and(|parent| self.tree.watch(parent).is_some())
+                };
                 if let Some(dir) = self.tree.find_watch(watch).filter(|&dir| !is_told(dir)) {
                     mark!("only a directory itself told that its permissions changed");
                     self.push_visit(dir, Why::Recheck);
@@ -188,7 +210,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                     self.tell_ways_of_name(watch, name, what == NameChange::Attributes);
                 }
                 match self.tree.find_watch(watch) {
-                    Some(dir) if is_directory => self.directory_changed(dir, name, what, now.instant),
+                    Some(dir) if is_directory => {
+                        self.directory_changed(dir, name, what, now.instant)
+                    }
                     Some(dir) => {
                         self.coverage.home_at_hand = Some((dir, false));
                         self.file_changed(dir, name, what, now);
@@ -234,7 +258,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             (NameChange::Modified, Some(id)) => self.file_modified(id, dir, name, now),
             (NameChange::MovedTo(cookie), _) => self.file_moved_to(dir, name, cookie, now.instant),
             (NameChange::Created, Some(id)) => {
-                // It appeared after its directory was watched, though a listing came by before this event.
+                // It appeared after its directory was watched, though a listing came by before this
+                // event.
                 self.files.get_mut(id).clear(State::FIRST_SCAN);
                 self.doubt(id);
             }
@@ -253,7 +278,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                     if what != NameChange::Created {
                         // It was there before: the listing of its directory is still to come by.
                         let found = self.tree.get(dir);
-                        let is_first_scan = found.unfinished.max(found.queued).is_some_and(Why::is_first);
+                        let is_first_scan =
+                            found.unfinished.max(found.queued).is_some_and(Why::is_first);
                         Schedule::hold_back(&mut self.files, id, KeptBack::Listing);
                         let slot = self.files.get_mut(id);
                         slot.set(State::MAY_HOLD_BYTES);
@@ -263,7 +289,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                     self.look_through_links_to(dir, name);
                 }
             }
-            (NameChange::Deleted | NameChange::MovedFrom(_), Some(id)) if self.files.is_alias(dir, name) => {
+            (NameChange::Deleted | NameChange::MovedFrom(_), Some(id))
+                if self.files.is_alias(dir, name) =>
+            {
                 self.name_was_lost(dir, name, what);
                 self.files.remove_alias(dir, name);
                 mark!("a further name of a file went away");
@@ -279,12 +307,16 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 self.name_was_lost(dir, name, what);
                 self.doubt_link_to(dir, name);
                 let moved = self.file_moved_from(id, dir, name, now.instant);
-                self.identities.moves.insert(cookie, PendingRename::File(self.files.key(moved), now.instant));
+                self.identities
+                    .moves
+                    .insert(cookie, PendingRename::File(self.files.key(moved), now.instant));
             }
             (NameChange::Deleted | NameChange::MovedFrom(_), None) => {
                 self.name_was_lost(dir, name, what);
                 // A link to a directory is no directory for the kernel.
-                if let Some(linked) = self.tree.find(dir, name).filter(|&linked| self.tree.get(linked).via_link) {
+                if let Some(linked) =
+                    self.tree.find(dir, name).filter(|&linked| self.tree.get(linked).via_link)
+                {
                     mark!("a link to a directory went away");
                     self.push_visit(linked, Why::Appeared);
                 }
@@ -294,10 +326,14 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     fn file_moved_to(&mut self, dir: DirId, name: &[u8], cookie: u32, now: Instant) {
         let moved = match self.identities.moves.remove(&cookie) {
-            Some(PendingRename::File(key, _)) => self.files.alive(key).filter(|&id| self.files.get(id).life() == Life::Leaving),
+            Some(PendingRename::File(key, _)) => {
+                self.files.alive(key).filter(|&id| self.files.get(id).life() == Life::Leaving)
+            }
             _ => None,
         };
-        let moved = moved.map(|id| self.which_file_moved(id, dir, name, now)).filter(|&id| !self.left_tree(id, dir, name));
+        let moved = moved
+            .map(|id| self.which_file_moved(id, dir, name, now))
+            .filter(|&id| !self.left_tree(id, dir, name));
         let from = moved.map(|id| (self.files.get(id).dir(), self.files.name(id).into()));
         let mut covered = None;
         if let Some(over) = self.files.find(dir, name) {
@@ -329,13 +365,16 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.note_file_rename(moved, from, (dir, name), covered, now);
     }
 
-    /// Whether a rename takes a file or link out of the tree, to a directory that is watched for other files only. A target that was
-    /// rotated behind its link was there before.
+    /// Whether a rename takes a file or link out of the tree, to a directory that is watched for
+    /// other files only. A target that was rotated behind its link was there before.
     fn left_tree(&mut self, id: SlotId, to: DirId, name: &[u8]) -> bool {
         let from = self.files.get(id).dir();
         let is_out = self.tree.get(to).role == Role::Home
             && !self.identities.renames.rotated.contains_key(&self.files.key(id))
-            && self.tree.at_place(from.0).is_some_and(|from| self.tree.get(from).role == Role::Listed)
+            && self
+                .tree
+                .at_place(from.0)
+                .is_some_and(|from| self.tree.get(from).role == Role::Listed)
             && self.input_of(to, name).is_none()
             && !self.is_target(to, name);
         if is_out {
@@ -367,13 +406,17 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             // What is below may have become readable, or not.
             (NameChange::Attributes, Some(known)) => self.push_visit(known, Why::Recheck),
             (NameChange::Created, Some(known)) => {
-                // The one that was deleted before may be another than the known one, which was looked at ahead of both events.
+                // The one that was deleted before may be another than the known one, which was
+                // looked at ahead of both events.
                 self.identities.former.take_deleted(self.tree.key(known));
-                // One that was renamed to a name that no PATH covers goes on under it. One that was made there does not.
+                // One that was renamed to a name that no PATH covers goes on under it. One that was
+                // made there does not.
                 if self.tree.get(known).is_path || !self.drop_if_uncovered(known, now) {
                     self.push_visit(known, Why::Appeared);
                 } else {
-                    mark!("a directory was made under a name that only the one before was followed by");
+                    mark!(
+                        "a directory was made under a name that only the one before was followed by"
+                    );
                 }
             }
             (NameChange::Deleted, Some(known)) => {
@@ -387,13 +430,22 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 
     /// A name that is not known yet, if it is one of a file to follow: looked at soon.
-    pub(in crate::engine) fn track_if_accepted(&mut self, dir: DirId, name: &[u8]) -> Option<SlotId> {
+    pub(in crate::engine) fn track_if_accepted(
+        &mut self,
+        dir: DirId,
+        name: &[u8],
+    ) -> Option<SlotId> {
         let input = self.input_of(dir, name)?;
         Some(self.track_name(dir, name, input))
     }
 
     /// A name that may be a file to follow: looked at soon.
-    pub(in crate::engine) fn track_name(&mut self, dir: DirId, name: &[u8], input: InputId) -> SlotId {
+    pub(in crate::engine) fn track_name(
+        &mut self,
+        dir: DirId,
+        name: &[u8],
+        input: InputId,
+    ) -> SlotId {
         let id = self.files.insert(dir, name);
         self.files.get_mut(id).input = input;
         self.coverage.inputs.note_accepted(input);

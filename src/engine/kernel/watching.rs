@@ -1,4 +1,5 @@
-//! Watches of directories: set, found to be set already, or not to be had; then the directory is polled.
+//! Watches of directories: set, found to be set already, or not to be had; then the directory is
+//! polled.
 //!
 //! In: a directory that was just looked at. Out: its watch, or a warning that names the limit.
 //! Always holds: a directory that is not watched is polled, unless it cannot be read.
@@ -35,11 +36,13 @@ enum Lacking {
 }
 
 impl<F: FileSystem, S: Sink> Engine<F, S> {
-    /// Watches the directory at hand. The same inode gives the same watch, so doing it again proves that the path still leads to it.
+    /// Watches the directory at hand. The same inode gives the same watch, so doing it again proves
+    /// that the path still leads to it.
     pub(in crate::engine) fn arm(&mut self, dir: DirId, links: Links) -> std::io::Result<()> {
         let watch = match self.fs.watch(&self.path, links) {
             Err(error) if error.raw_os_error() == Some(libc::ENOSPC) => {
-                // A watch that is there already takes no room (inotify_add_watch(2)): the known one is of another inode, or has ended.
+                // A watch that is there already takes no room (inotify_add_watch(2)): the known one
+                // is of another inode, or has ended.
                 if let Some(known) = self.tree.watch(dir) {
                     self.unwatch(known);
                     self.tree.set_watch(dir, None);
@@ -69,7 +72,12 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 
     /// No watch to be had: the directory is polled. Says whether that was the reason.
-    pub(in crate::engine) fn limit_reached(&mut self, dir: DirId, error: &std::io::Error, now: Now) -> bool {
+    pub(in crate::engine) fn limit_reached(
+        &mut self,
+        dir: DirId,
+        error: &std::io::Error,
+        now: Now,
+    ) -> bool {
         let lacking = match error.raw_os_error() {
             Some(libc::ENOSPC | libc::ENOMEM) => Lacking::Watch,
             Some(libc::EMFILE) => Lacking::Instance,
@@ -88,28 +96,45 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// One warning, when the scan is through and the number is known.
     pub(in crate::engine) fn say_watch_limit(&mut self, now: Now) {
         let needed = self.tree.len();
-        let Some(limit) = self.kernel.watch_limit.as_mut().filter(|limit| !limit.is_said) else { return };
+        let Some(limit) = self.kernel.watch_limit.as_mut().filter(|limit| !limit.is_said) else {
+            return;
+        };
         limit.is_said = true;
-        let Some(kept_back) = self.observer.notices.admit(Cause::WatchLimit, now.instant) else { return };
+        let Some(kept_back) = self.observer.notices.admit(Cause::WatchLimit, now.instant) else {
+            return;
+        };
         let polled = self.kernel.polled;
         let (needed, what) = match limit.lacking {
             Lacking::Instance => {
-                let sysctl = host::instances_max().map_or("fs.inotify.max_user_instances", |limit| limit.sysctl);
-                (None, format!("no inotify instance to be had: raise sysctl {sysctl} by at least 1; polling until then"))
+                let sysctl = host::instances_max()
+                    .map_or("fs.inotify.max_user_instances", |limit| limit.sysctl);
+                (
+                    None,
+                    format!(
+                        "no inotify instance to be had: raise sysctl {sysctl} by at least \
+                    1; polling until then"
+                    ),
+                )
             }
             Lacking::Watch => {
-                let sysctl = host::watches_max().map_or("fs.inotify.max_user_watches", |limit| limit.sysctl);
+                let sysctl =
+                    host::watches_max().map_or("fs.inotify.max_user_watches", |limit| limit.sysctl);
                 let what = format!(
-                    "no more inotify watches: raise sysctl {sysctl} to at least {needed} (and what others need); \
+                    "no more inotify watches: raise sysctl {sysctl} to at least {needed} (and what \
+                    others need); \
                      polling the rest until then"
                 );
                 (Some(needed), what)
             }
-            Lacking::Proc => {
-                (None, "/proc is not mounted, so directories below a PATH cannot be watched: polling them every second".to_owned())
-            }
+            Lacking::Proc => (
+                None,
+                "/proc is not mounted, so directories below a PATH cannot be watched: \
+                    polling them every second"
+                    .to_owned(),
+            ),
             Lacking::Inotify => {
-                let what = "this system or its sandbox refuses inotify, so no directory can be watched: polling them every second";
+                let what = "this system or its sandbox refuses inotify, so no directory can be \
+                    watched: polling them every second";
                 (None, what.to_owned())
             }
         };

@@ -1,8 +1,9 @@
 //! Engine -> [`Status`]: what is known at one moment, for metrics and for people.
 //!
 //! In: the time of the question. Out: numbers.
-//! Always holds: what a question costs has a bound, whatever the number of files and directories: states are counted in parts, unread bytes
-//! are sampled, and neither is done again within [`FRESH`]. Nothing is kept per file, and nothing is done when nobody asks.
+//! Always holds: what a question costs has a bound, whatever the number of files and directories:
+//! states are counted in parts, unread bytes are sampled, and neither is done again within
+//! [`FRESH`]. Nothing is kept per file, and nothing is done when nobody asks.
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -19,7 +20,8 @@ use crate::sys::{FileSystem, KnownLife};
 /// What was measured is told again for this long: many who ask cost no more than one.
 const FRESH: Duration = Duration::from_millis(200);
 
-/// Files looked at (`statx(2)`) per question for their unread bytes: at first, at least and at most.
+/// Files looked at (`statx(2)`) per question for their unread bytes: at first, at least and at
+/// most.
 const LOOKS_FIRST: usize = 64;
 const LOOKS_MIN: usize = 8;
 const LOOKS_MAX: usize = 1024;
@@ -42,12 +44,18 @@ pub(in crate::engine) struct Insight {
 
 impl Default for Insight {
     fn default() -> Self {
-        Insight { backlog: Backlog::default(), measured_at: None, looks_max: LOOKS_FIRST, looks_wanted: 0 }
+        Insight {
+            backlog: Backlog::default(),
+            measured_at: None,
+            looks_max: LOOKS_FIRST,
+            looks_wanted: 0,
+        }
     }
 }
 
 impl Insight {
-    /// Of so many files, how many may be looked at for a question. The loop measures what that takes.
+    /// Of so many files, how many may be looked at for a question. The loop measures what that
+    /// takes.
     pub(in crate::engine) fn looks(&mut self, wanted: usize) -> usize {
         self.looks_wanted = wanted;
         wanted.min(self.looks_max)
@@ -57,7 +65,10 @@ impl Insight {
 impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// Each cause of diagnostics by its name: how many were logged, and how many were suppressed.
     pub fn notices(&self) -> impl Iterator<Item = (&'static str, NoticeCounts)> + '_ {
-        self.observer.notices.counts().chain(std::iter::once(("output", self.outbox.sink().state().told)))
+        self.observer
+            .notices
+            .counts()
+            .chain(std::iter::once(("output", self.outbox.sink().state().told)))
     }
 
     /// The turn that began at `began` is over now.
@@ -68,7 +79,12 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// How much there is at the moment.
     pub fn sizes(&self) -> Sizes {
-        let beside = self.coverage.ways.watches().filter(|&watch| self.tree.find_watch(watch).is_none()).count();
+        let beside = self
+            .coverage
+            .ways
+            .watches()
+            .filter(|&watch| self.tree.find_watch(watch).is_none())
+            .count();
         Sizes {
             files: self.files.len(),
             directories: self.tree.len(),
@@ -83,20 +99,34 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     pub fn status(&mut self, now: Now) -> Status {
         let now = now.instant;
         self.look_at_output_file(now);
-        if self.observer.insight.measured_at.is_none_or(|at| now.saturating_duration_since(at) >= FRESH) {
+        if self
+            .observer
+            .insight
+            .measured_at
+            .is_none_or(|at| now.saturating_duration_since(at) >= FRESH)
+        {
             self.observer.insight.measured_at = Some(now);
             self.sample_backlog();
         }
         let text = |root: &Root| String::from_utf8_lossy(&root.path).into_owned();
         let inputs = self.all_roots().map(|root| text(&self.coverage.roots[root.0 as usize]));
-        let missing = self.coverage.roots.iter().filter(|root| root.state == RootState::Missing).map(text).collect();
+        let missing = self
+            .coverage
+            .roots
+            .iter()
+            .filter(|root| root.state == RootState::Missing)
+            .map(text)
+            .collect();
         Status {
             about: About { inputs: inputs.collect(), ..About::default() },
             missing,
             without_files: self.inputs_without_files(),
             counters: self.observer.stats.clone(),
             files: self.count_files(),
-            backlog: Backlog { oldest_unread_seconds: self.oldest_unread(now).as_secs_f64(), ..self.observer.insight.backlog },
+            backlog: Backlog {
+                oldest_unread_seconds: self.oldest_unread(now).as_secs_f64(),
+                ..self.observer.insight.backlog
+            },
             directories: Directories {
                 known: self.tree.len() as u64,
                 polled: self.kernel.polled as u64,
@@ -112,7 +142,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             deliveries: self.schedule.lag.deliveries.clone(),
             diagnostics: self
                 .notices()
-                .map(|(cause, told)| Diagnostic { cause: cause.to_owned(), said: told.said, suppressed: told.suppressed })
+                .map(|(cause, told)| Diagnostic {
+                    cause: cause.to_owned(),
+                    said: told.said,
+                    suppressed: told.suppressed,
+                })
                 .collect(),
             ..Status::default()
         }
@@ -137,7 +171,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     fn output_status(&self, now: Instant) -> OutputStatus {
         let state = self.outbox.sink().state();
         let failure = self.output_file.failure().map(str::to_owned);
-        let oldest = self.outbox.oldest().map_or(Duration::ZERO, |since| self.schedule.lag.age(since, now));
+        let oldest =
+            self.outbox.oldest().map_or(Duration::ZERO, |since| self.schedule.lag.age(since, now));
         OutputStatus {
             kind: String::new(),
             is_connected: state.is_connected && !self.outbox.is_closed() && failure.is_none(),
@@ -153,12 +188,19 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
     }
 
-    /// How long the file at the head of a queue has been waiting. Those that cool down wait for `--coalesce` at most.
+    /// How long the file at the head of a queue has been waiting. Those that cool down wait for
+    /// `--coalesce` at most.
     fn oldest_unread(&self, now: Instant) -> Duration {
-        self.schedule.unread.heads().map(|waiting| self.schedule.lag.age(waiting.since, now)).max().unwrap_or_default()
+        self.schedule
+            .unread
+            .heads()
+            .map(|waiting| self.schedule.lag.age(waiting.since, now))
+            .max()
+            .unwrap_or_default()
     }
 
-    /// Looks at some of the files that wait, spread evenly over the queues, and takes the others for like them.
+    /// Looks at some of the files that wait, spread evenly over the queues, and takes the others
+    /// for like them.
     fn sample_backlog(&mut self) {
         let unread = self.schedule.unread.len();
         let queued = unread + self.schedule.listed.len();
@@ -174,7 +216,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             } else {
                 self.files.alive(self.schedule.cooling[at - queued].1)
             };
-            let Some(id) = id.filter(|&id| self.files.get(id).state().contains(State::DIRTY)) else { continue };
+            let Some(id) = id.filter(|&id| self.files.get(id).state().contains(State::DIRTY))
+            else {
+                continue;
+            };
             waiting += 1;
             bytes += self.unread_bytes(id).unwrap_or(0);
         }
@@ -183,8 +228,12 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             let whole = u128::from(part) * all as u128 / u128::from(looked_at.max(1));
             u64::try_from(whole).unwrap_or(u64::MAX)
         };
-        self.observer.insight.backlog =
-            Backlog { files: scale(waiting), unread_bytes: scale(bytes), sampled: waiting, oldest_unread_seconds: 0.0 };
+        self.observer.insight.backlog = Backlog {
+            files: scale(waiting),
+            unread_bytes: scale(bytes),
+            sampled: waiting,
+            oldest_unread_seconds: 0.0,
+        };
     }
 
     /// What is behind the offset, as far as a look at the name tells.
@@ -195,7 +244,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             None => {
                 let links = self.write_path(id);
                 // Which life of the inode it is does not matter here: one call is saved.
-                let mut life = |_, _| Some(KnownLife { generation: 0, seen_at: SystemTime::UNIX_EPOCH + FAR_FUTURE });
+                let mut life = |_, _| {
+                    Some(KnownLife { generation: 0, seen_at: SystemTime::UNIX_EPOCH + FAR_FUTURE })
+                };
                 self.fs.stat_known(&self.path, links, &mut life)
             }
         };

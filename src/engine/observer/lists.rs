@@ -1,8 +1,10 @@
 //! `status --list`: all files and directories of a kind, page by page.
 //!
-//! In: a kind, and where the page before ended. Out: a page with paths and reasons, and where the next one begins.
-//! Always holds: what a page costs has a bound, whatever the number of files. What is excluded is not known: it is found by
-//! listing the directories once more, and a listing is open from page to page, at most [`WALKS_MAX`] of them for at most [`WALK_KEPT`].
+//! In: a kind, and where the page before ended. Out: a page with paths and reasons, and where the
+//! next one begins.
+//! Always holds: what a page costs has a bound, whatever the number of files. What is excluded is
+//! not known: it is found by listing the directories once more, and a listing is open from page to
+//! page, at most [`WALKS_MAX`] of them for at most [`WALK_KEPT`].
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -59,10 +61,18 @@ pub(in crate::engine) struct Losses {
 }
 
 impl Losses {
-    pub(in crate::engine) fn note(&mut self, path: &[u8], what: &'static str, unfinished: u64, at: Instant) {
+    pub(in crate::engine) fn note(
+        &mut self,
+        path: &[u8],
+        what: &'static str,
+        unfinished: u64,
+        at: Instant,
+    ) {
         self.last.push_back(Loss { at, path: path.into(), what, unfinished });
         self.path_bytes += path.len();
-        while self.last.len() > LOSSES_MAX || (self.path_bytes > LOSS_PATH_BYTES_MAX && self.last.len() > 1) {
+        while self.last.len() > LOSSES_MAX
+            || (self.path_bytes > LOSS_PATH_BYTES_MAX && self.last.len() > 1)
+        {
             let Some(oldest) = self.last.pop_front() else { break };
             self.path_bytes -= oldest.path.len();
             self.forgotten += 1;
@@ -74,11 +84,18 @@ impl Losses {
         let skipped = usize::try_from(cursor.saturating_sub(self.forgotten)).unwrap_or(usize::MAX);
         let entry = |loss: &Loss| {
             let ago = now.saturating_duration_since(loss.at).as_secs();
-            let of =
-                if loss.unfinished > 0 { format!(" ({} bytes of an unfinished line)", loss.unfinished) } else { String::new() };
-            Listed { path: PathText::new(&loss.path), why: format!("{ago} s ago: {}{of}", loss.what) }
+            let of = if loss.unfinished > 0 {
+                format!(" ({} bytes of an unfinished line)", loss.unfinished)
+            } else {
+                String::new()
+            };
+            Listed {
+                path: PathText::new(&loss.path),
+                why: format!("{ago} s ago: {}{of}", loss.what),
+            }
         };
-        let entries: Vec<Listed> = self.last.iter().skip(skipped).take(ENTRIES_PER_PAGE).map(entry).collect();
+        let entries: Vec<Listed> =
+            self.last.iter().skip(skipped).take(ENTRIES_PER_PAGE).map(entry).collect();
         let end = self.forgotten + (skipped + entries.len()) as u64;
         let is_end = end >= self.forgotten + self.last.len() as u64;
         ListedPage { entries, next: (!is_end).then_some(end), forgotten: self.forgotten }
@@ -145,15 +162,19 @@ impl<L> Walks<L> {
 }
 
 impl<F: FileSystem, S: Sink> Engine<F, S> {
-    /// A page of all of a kind; `cursor`: [`ListedPage::next`] of the one before, 0 at first. `None`: too late for that one.
+    /// A page of all of a kind; `cursor`: [`ListedPage::next`] of the one before, 0 at first.
+    /// `None`: too late for that one.
     pub fn list_page(&mut self, kind: ListKind, cursor: u64, now: Now) -> Option<ListedPage> {
         match kind {
             ListKind::Lost => Some(self.observer.lost.page(cursor, now.instant)),
             ListKind::Excluded => self.list_excluded(cursor, now),
             ListKind::Blocked => {
-                let waits = |slot: &FileSlot| slot.life() == Life::Following && slot.state().contains(State::DIRTY);
+                let waits = |slot: &FileSlot| {
+                    slot.life() == Life::Following && slot.state().contains(State::DIRTY)
+                };
                 Some(self.list_files(cursor, waits, |engine, id| {
-                    let is_backlog = engine.files.get(id).state().intersects(State::BACKLOG | State::HAS_MORE);
+                    let is_backlog =
+                        engine.files.get(id).state().intersects(State::BACKLOG | State::HAS_MORE);
                     engine.outbox.blocks(is_backlog).then(|| engine.blocked_in_words(now.instant))
                 }))
             }
@@ -161,18 +182,26 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 cursor,
                 |found| found.is_polled,
                 |engine, dir| {
-                    let why = if engine.tree.watch(dir).is_none() { "there is no watch for it" } else { "it cannot be listed now" };
+                    let why = if engine.tree.watch(dir).is_none() {
+                        "there is no watch for it"
+                    } else {
+                        "it cannot be listed now"
+                    };
                     Some(format!("{why}: tried and listed every second"))
                 },
             )),
             ListKind::Unreadable if cursor < FILES => {
                 let page =
-                    self.list_directories(cursor, Directory::is_unreadable, |engine, dir| engine.why_directory_is_unreadable(dir));
+                    self.list_directories(cursor, Directory::is_unreadable, |engine, dir| {
+                        engine.why_directory_is_unreadable(dir)
+                    });
                 Some(ListedPage { next: page.next.or(Some(FILES)), ..page })
             }
             ListKind::Unreadable => {
                 let is_unreadable = |slot: &FileSlot| slot.state().contains(State::UNREADABLE);
-                let page = self.list_files(cursor - FILES, is_unreadable, |engine, id| engine.why_file_is_unreadable(id, now));
+                let page = self.list_files(cursor - FILES, is_unreadable, |engine, id| {
+                    engine.why_file_is_unreadable(id, now)
+                });
                 Some(ListedPage { next: page.next.map(|next| FILES + next), ..page })
             }
         }
@@ -192,7 +221,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         while at < last && looks < ENTRIES_PER_PAGE {
             let id = SlotId(u32::try_from(at).expect("fewer than 2^32 slots"));
             at += 1;
-            let is_listed = |slot: &FileSlot| slot.is_bound() && !matches!(slot.life(), Life::Free | Life::Parked | Life::Leaving);
+            let is_listed = |slot: &FileSlot| {
+                slot.is_bound() && !matches!(slot.life(), Life::Free | Life::Parked | Life::Leaving)
+            };
             let slot = self.files.get(id);
             if !is_listed(slot) || !is_asked(slot) {
                 continue;
@@ -220,7 +251,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         while at < last && looks < ENTRIES_PER_PAGE {
             let place = u32::try_from(at).expect("fewer than 2^32 directories");
             at += 1;
-            let Some(dir) = self.tree.at_place(place).filter(|&dir| is_asked(self.tree.get(dir))) else { continue };
+            let Some(dir) = self.tree.at_place(place).filter(|&dir| is_asked(self.tree.get(dir)))
+            else {
+                continue;
+            };
             looks += 1;
             if let Some(why) = why(self, dir) {
                 self.write_directory_bare(dir);
@@ -240,13 +274,23 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         match self.fs.list(&self.path, links) {
             Err(error) if Failure::of(&error) == Failure::UserMount => None,
             Err(error) => Some(format!("directory: {error}")),
-            Ok(_) => Some("directory: it could not be read when it was tried last, but could be now".to_owned()),
+            Ok(_) => Some(
+                "directory: it could not be read when it was tried last, but could be now"
+                    .to_owned(),
+            ),
         }
     }
 
-    /// Why a file that cannot be read cannot be read. One that the settings leave out is none of these.
-    pub(in crate::engine) fn why_file_is_unreadable(&mut self, id: SlotId, now: Now) -> Option<String> {
-        if !self.files.get(id).state().contains(State::UNREADABLE) || self.files.get(id).life() == Life::Free {
+    /// Why a file that cannot be read cannot be read. One that the settings leave out is none of
+    /// these.
+    pub(in crate::engine) fn why_file_is_unreadable(
+        &mut self,
+        id: SlotId,
+        now: Now,
+    ) -> Option<String> {
+        if !self.files.get(id).state().contains(State::UNREADABLE)
+            || self.files.get(id).life() == Life::Free
+        {
             return None;
         }
         let (dir, name) = (self.files.get(id).dir(), self.files.name(id).to_vec());
@@ -297,7 +341,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         if walk.place >= self.tree.places() {
             return Step::AtEnd;
         }
-        let dir = self.tree.at_place(walk.place).filter(|&dir| self.tree.get(dir).role == Role::Listed);
+        let dir =
+            self.tree.at_place(walk.place).filter(|&dir| self.tree.get(dir).role == Role::Listed);
         walk.place += 1;
         if let Some(dir) = dir {
             let links = self.write_directory_bare(dir);
@@ -310,10 +355,16 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 
     /// Why a name in a directory that is followed is not: nothing if it is.
-    fn why_left_out(&mut self, dir: DirId, name: &[u8], kind: FileKind, now: Now) -> Option<String> {
+    fn why_left_out(
+        &mut self,
+        dir: DirId,
+        name: &[u8],
+        kind: FileKind,
+        now: Now,
+    ) -> Option<String> {
         use FileState::{
-            Binary, Excluded, ExcludedDirectory, LinkNotFollowed, NotIncluded, NotRecursive, NotRegular, OtherOwner, OwnOutput,
-            StateDirectory, UserMount,
+            Binary, Excluded, ExcludedDirectory, LinkNotFollowed, NotIncluded, NotRecursive,
+            NotRegular, OtherOwner, OwnOutput, StateDirectory, UserMount,
         };
         let is_followed = match (self.files.find(dir, name), self.tree.find(dir, name)) {
             (Some(id), _) => {
@@ -352,12 +403,18 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// At the end of `--once`: what could not be read.
     pub(in crate::engine) fn not_read(&mut self, now: Now) -> NotRead {
         let mut not_read = NotRead {
-            paths: self.coverage.roots.iter().filter(|root| root.state == root::RootState::Missing).count(),
+            paths: self
+                .coverage
+                .roots
+                .iter()
+                .filter(|root| root.state == root::RootState::Missing)
+                .count(),
             ..NotRead::default()
         };
         for place in 0..self.tree.places() {
             let dir = self.tree.at_place(place);
-            not_read.directories += usize::from(dir.is_some_and(|dir| self.why_directory_is_unreadable(dir).is_some()));
+            not_read.directories +=
+                usize::from(dir.is_some_and(|dir| self.why_directory_is_unreadable(dir).is_some()));
         }
         not_read.directories += self.discovery.directories_failed;
         for place in 0..self.files.places() {
@@ -388,10 +445,15 @@ impl NotRead {
 
 impl std::fmt::Display for NotRead {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let counts = [(self.files, "file", "files"), (self.directories, "directory", "directories"), (self.paths, "PATH", "PATHs")];
+        let counts = [
+            (self.files, "file", "files"),
+            (self.directories, "directory", "directories"),
+            (self.paths, "PATH", "PATHs"),
+        ];
         let words = counts.iter().filter(|(count, _, _)| *count > 0);
-        let words: Vec<String> =
-            words.map(|&(count, one, many)| format!("{count} {}", if count == 1 { one } else { many })).collect();
+        let words: Vec<String> = words
+            .map(|&(count, one, many)| format!("{count} {}", if count == 1 { one } else { many }))
+            .collect();
         f.write_str(&words.join(", "))
     }
 }
@@ -417,12 +479,16 @@ mod tests {
                 None => break,
             }
         }
-        let wanted: Vec<String> = (10..LOSSES_MAX + 10).map(|number| format!("/t/{number}")).collect();
+        let wanted: Vec<String> =
+            (10..LOSSES_MAX + 10).map(|number| format!("/t/{number}")).collect();
         assert_eq!(paths, wanted);
         let long = vec![b'x'; 4_000];
         (0..100).for_each(|_| losses.note(&long, "deleted", 7, now));
         assert!(losses.path_bytes <= LOSS_PATH_BYTES_MAX);
-        assert_eq!(losses.path_bytes, losses.last.iter().map(|loss| loss.path.len()).sum::<usize>());
+        assert_eq!(
+            losses.path_bytes,
+            losses.last.iter().map(|loss| loss.path.len()).sum::<usize>()
+        );
         assert!(losses.page(u64::MAX, now).entries.is_empty());
     }
 

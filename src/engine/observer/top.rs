@@ -1,6 +1,7 @@
 //! What is read most, what is furthest behind, and how far reading has come: for people who watch.
 //!
-//! Always holds: an answer costs as many looks as one about the status, whatever the number of files; nothing is counted when nobody watches.
+//! Always holds: an answer costs as many looks as one about the status, whatever the number of
+//! files; nothing is counted when nobody watches.
 
 use std::time::Instant;
 
@@ -18,14 +19,16 @@ use crate::sys::clock::Now;
 const SHOWN_MAX: usize = 64;
 
 impl<F: FileSystem, S: Sink> Engine<F, S> {
-    /// Records that were handed to the output since this was asked last, as far as there was room, and how many did not fit.
+    /// Records that were handed to the output since this was asked last, as far as there was room,
+    /// and how many did not fit.
     pub fn tap(&mut self, now: Now) -> (Vec<u8>, u64) {
         self.outbox.tap.take(now.instant)
     }
 
     /// How far reading has come.
     pub fn reading(&self) -> Reading {
-        let is_calm = self.discovery.is_started && self.is_calm() && self.schedule.listed.is_empty();
+        let is_calm =
+            self.discovery.is_started && self.is_calm() && self.schedule.listed.is_empty();
         Reading {
             files: self.files.len() as u64,
             found_bytes: self.discovery.found_bytes,
@@ -35,16 +38,25 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
     }
 
-    /// The files furthest behind, and the busiest since this was asked last. From the first question on reads are counted, until nobody
-    /// has asked for ten seconds.
+    /// The files furthest behind, and the busiest since this was asked last. From the first
+    /// question on reads are counted, until nobody has asked for ten seconds.
     pub fn top(&mut self, now: Now) -> Top {
-        let mut busiest = self.observer.busiest.take().unwrap_or_else(|| Box::new(Busiest::new(now.instant)));
+        let mut busiest =
+            self.observer.busiest.take().unwrap_or_else(|| Box::new(Busiest::new(now.instant)));
         let (counters, took) = busiest.ask(now.instant);
         let busy = counters.iter().filter_map(|counter| {
             let path = self.path_of(self.files.alive(counter.file)?)?;
-            Some(BusyFile { path: PathText::new(&path), bytes: counter.bytes(), records: counter.records })
+            Some(BusyFile {
+                path: PathText::new(&path),
+                bytes: counter.bytes(),
+                records: counter.records,
+            })
         });
-        let mut top = Top { busiest: busy.take(SHOWN_MAX).collect(), interval_seconds: took.as_secs_f64(), ..Top::default() };
+        let mut top = Top {
+            busiest: busy.take(SHOWN_MAX).collect(),
+            interval_seconds: took.as_secs_f64(),
+            ..Top::default()
+        };
         self.observer.busiest = Some(busiest);
         self.rank_behind(&mut top);
         top
@@ -57,15 +69,23 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         for id in waiting {
             if self.files.get(id).state().contains(State::DIRTY) {
                 top.looked_at += 1;
-                behind.extend(self.unread_bytes(id).filter(|&unread| unread > 0).map(|unread| (unread, id)));
+                behind.extend(
+                    self.unread_bytes(id).filter(|&unread| unread > 0).map(|unread| (unread, id)),
+                );
             }
         }
         behind.sort_unstable_by_key(|&(unread, _)| std::cmp::Reverse(unread));
         top.behind = behind
             .into_iter()
             .filter_map(|(unread_bytes, id)| {
-                let path = self.path_of(id).or_else(|| self.reading.held.get(&id).map(|held| held.path.clone()))?;
-                Some(BehindFile { path: PathText::new(&path), unread_bytes, offset: self.files.get(id).offset })
+                let path = self
+                    .path_of(id)
+                    .or_else(|| self.reading.held.get(&id).map(|held| held.path.clone()))?;
+                Some(BehindFile {
+                    path: PathText::new(&path),
+                    unread_bytes,
+                    offset: self.files.get(id).offset,
+                })
             })
             .take(SHOWN_MAX)
             .collect();
@@ -77,10 +97,13 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let looks = self.observer.insight.looks(queued + self.schedule.cooling.len());
         let mut some = Vec::with_capacity(looks);
         let each = looks.div_ceil(4).max(2);
-        let unread = oldest_and_spread(self.schedule.unread.len(), 2 * each).filter_map(|at| self.schedule.unread.get(at));
+        let unread = oldest_and_spread(self.schedule.unread.len(), 2 * each)
+            .filter_map(|at| self.schedule.unread.get(at));
         some.extend(unread.map(|waiting| waiting.id));
-        let keys = oldest_and_spread(self.schedule.listed.len(), each).map(|at| self.schedule.listed[at].1);
-        let cooling = oldest_and_spread(self.schedule.cooling.len(), each).map(|at| self.schedule.cooling[at].1);
+        let keys = oldest_and_spread(self.schedule.listed.len(), each)
+            .map(|at| self.schedule.listed[at].1);
+        let cooling = oldest_and_spread(self.schedule.cooling.len(), each)
+            .map(|at| self.schedule.cooling[at].1);
         some.extend(keys.chain(cooling).filter_map(|key| self.files.alive(key)));
         some
     }
@@ -88,7 +111,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// Somebody watches, and a file was read: how much since `before`.
     pub(in crate::engine) fn count_busy(&mut self, id: SlotId, before: (u64, u64), now: Instant) {
         let key = self.files.key(id);
-        let (bytes, records) = (self.observer.stats.bytes - before.0, self.observer.stats.records - before.1);
+        let (bytes, records) =
+            (self.observer.stats.bytes - before.0, self.observer.stats.records - before.1);
         match &mut self.observer.busiest {
             Some(busiest) if !busiest.is_over(now) => busiest.count(key, bytes, records),
             _ => self.observer.busiest = None,

@@ -1,6 +1,8 @@
-//! An output that is there and takes nothing: said when that has lasted for a while, again with growing pauses, and when it is over.
+//! An output that is there and takes nothing: said when that has lasted for a while, again with
+//! growing pauses, and when it is over.
 //!
-//! In: how long records have been waiting. Out: a word in the log. What fails with an error is the sink's to say.
+//! In: how long records have been waiting. Out: a word in the log. What fails with an error is the
+//! sink's to say.
 
 use std::time::{Duration, Instant};
 
@@ -49,12 +51,14 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             }
             return;
         };
-        let fails = self.outbox.sink().state().failure.is_some() || self.output_file.failure().is_some();
+        let fails =
+            self.outbox.sink().state().failure.is_some() || self.output_file.failure().is_some();
         if !fails
             && self.observer.hung.lasts(lasts)
             && let Some(kept_back) = self.observer.notices.admit(Cause::OutputHung, now)
         {
-            let lasts = humantime::format_duration(Duration::from_secs(lasts.as_secs())).to_string();
+            let lasts =
+                humantime::format_duration(Duration::from_secs(lasts.as_secs())).to_string();
             tracing::warn!(lasts, kept_back, "the output takes nothing: records wait for it");
         }
     }
@@ -73,7 +77,8 @@ mod tests {
     #[test]
     fn pauses_grow() {
         let mut hung = Hung::default();
-        let said: Vec<u64> = (0..3 * 3600).filter(|&second| hung.lasts(Duration::from_secs(second))).collect();
+        let said: Vec<u64> =
+            (0..3 * 3600).filter(|&second| hung.lasts(Duration::from_secs(second))).collect();
         assert_eq!(said, [10, 60, 360, 2160, 5760, 9360]);
     }
 }

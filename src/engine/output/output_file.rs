@@ -1,8 +1,10 @@
 //! The output file and its path: records must not go where nobody looks for them.
 //!
-//! In: where the sink sees its file, and what of it is committed. Out: another file in the place of one that was deleted, with the records
-//! that only the deleted one has; a word about one that was moved; a SIGHUP that failed is tried again.
-//! Always holds: offsets of records that only a deleted file has are not committed, and no further record goes into it.
+//! In: where the sink sees its file, and what of it is committed. Out: another file in the place of
+//! one that was deleted, with the records that only the deleted one has; a word about one that was
+//! moved; a SIGHUP that failed is tried again.
+//! Always holds: offsets of records that only a deleted file has are not committed, and no further
+//! record goes into it.
 
 use std::time::{Duration, Instant};
 
@@ -17,7 +19,8 @@ use crate::sys::clock::Now;
 /// While records are written, the file is looked at this often, and before each commit.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// A file that was moved is looked at this often, and is told of in the log after this long: rotation moves it first and sends SIGHUP then.
+/// A file that was moved is looked at this often, and is told of in the log after this long:
+/// rotation moves it first and sends SIGHUP then.
 const MOVED_FOR: Duration = Duration::from_secs(5);
 
 /// A file that cannot be opened is tried again after this long ...
@@ -97,11 +100,13 @@ impl OutputFile {
         if self.is_reopen_due {
             let why = self.failure.as_deref().unwrap_or("it is in the middle of a record");
             return Some(format!(
-                "SIGHUP asked for it to be opened anew, which fails: {why}; records go on into the old file; tried again"
+                "SIGHUP asked for it to be opened anew, which fails: {why}; records go on into the \
+                old file; tried again"
             ));
         }
         self.moved_since.map(|_| {
-            "its path leads elsewhere or nowhere: it was renamed, or mounted over; records go on into the old file until SIGHUP"
+            "its path leads elsewhere or nowhere: it was renamed, or mounted over; records go on \
+            into the old file until SIGHUP"
                 .to_owned()
         })
     }
@@ -118,7 +123,8 @@ impl OutputFile {
         *self = OutputFile { step: self.step, errors: self.errors, ..OutputFile::new() };
     }
 
-    /// When to look again. `is_wanted`: something was written since the last look, or waits to be written.
+    /// When to look again. `is_wanted`: something was written since the last look, or waits to be
+    /// written.
     fn look_at(&self, is_wanted: bool) -> Option<Instant> {
         let since = |period| self.looked_at.map(|at| at + period);
         let moved = self.moved_since.and_then(|_| since(MOVED_FOR));
@@ -137,10 +143,15 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             Step::Done => known.is_reopen_due,
             Step::ToStore | Step::Owing => false,
         };
-        known.look_at(self.is_look_wanted()).into_iter().chain(known.retry_at.filter(|_| is_retried)).min()
+        known
+            .look_at(self.is_look_wanted())
+            .into_iter()
+            .chain(known.retry_at.filter(|_| is_retried))
+            .min()
     }
 
-    /// Something was written since the file was looked at, or waits: whoever deletes a file may do so because it fills the disk.
+    /// Something was written since the file was looked at, or waits: whoever deletes a file may do
+    /// so because it fills the disk.
     fn is_look_wanted(&self) -> bool {
         let is_written = self.outbox.accepted() != self.output_file.accepted;
         is_written || (self.outbox.unsent() > 0 && self.outbox.sink().own_file().is_some())
@@ -158,7 +169,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// A SIGHUP that could not be obeyed is tried again.
     pub(in crate::engine) fn reopen_again(&mut self, now: Now) -> Result<(), EngineError> {
         let known = &mut self.output_file;
-        if known.is_reopen_due && known.step == Step::Done && known.retry_at.take_if(|at| *at <= now.instant).is_some() {
+        if known.is_reopen_due
+            && known.step == Step::Done
+            && known.retry_at.take_if(|at| *at <= now.instant).is_some()
+        {
             self.reopen_output(now)?;
         }
         Ok(())
@@ -169,7 +183,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let is_first = !std::mem::replace(&mut self.output_file.is_reopen_due, true);
         self.output_file.open_failed(with_causes(error), now);
         if is_first && let Some(kept_back) = self.observer.notices.admit(Cause::Reopen, now) {
-            tracing::error!(error = with_causes(error), kept_back, "SIGHUP: the old output stays in use; tried again");
+            tracing::error!(
+                error = with_causes(error),
+                kept_back,
+                "SIGHUP: the old output stays in use; tried again"
+            );
         }
     }
 
@@ -179,7 +197,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.output_file.retry_at = Some(now + RETRY_FIRST);
     }
 
-    /// SIGHUP came, and a deleted file is being replaced, which is what was asked for. Says whether that is so.
+    /// SIGHUP came, and a deleted file is being replaced, which is what was asked for. Says whether
+    /// that is so.
     pub(in crate::engine) fn is_reopened_by_replacement(&mut self, now: Instant) -> bool {
         // What only a deleted file has must not be left behind with it.
         self.look_at_output_file(now);
@@ -208,12 +227,16 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             }
             Place::Moved => {
                 let since = *known.moved_since.get_or_insert(now);
-                if !known.is_moved_said && !known.is_reopen_due && now.saturating_duration_since(since) >= MOVED_FOR {
+                if !known.is_moved_said
+                    && !known.is_reopen_due
+                    && now.saturating_duration_since(since) >= MOVED_FOR
+                {
                     known.is_moved_said = true;
                     if let Some(kept_back) = self.observer.notices.admit(Cause::OutputMoved, now) {
                         tracing::warn!(
                             kept_back,
-                            "the output file is not at its path any more: it was renamed, or mounted over; records go on into it until SIGHUP"
+                            "the output file is not at its path any more: it was renamed, or \
+                            mounted over; records go on into it until SIGHUP"
                         );
                     }
                 }
@@ -229,17 +252,23 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
     }
 
-    /// Nothing is sent while offsets have to be stored first (`is_awaited`), nor while a deleted file has no successor. What is owed to that is
-    /// sent before offsets are stored.
+    /// Nothing is sent while offsets have to be stored first (`is_awaited`), nor while a deleted
+    /// file has no successor. What is owed to that is sent before offsets are stored.
     pub(in crate::engine) fn hold_output(&mut self, is_awaited: bool) {
         let is_owing = self.output_file.step == Step::Owing;
         self.outbox.hold(self.output_file.is_held() || (is_awaited && !is_owing));
     }
 
-    /// Goes on with what is to be done about a deleted file. `committed`: what the journal says of the output, if there is one that can be
-    /// appended to. Returns what is to be stored first.
-    pub(in crate::engine) fn replace_output_file(&mut self, committed: Option<Option<OutputPoint>>, now: Instant) -> Replaced {
-        if self.output_file.step == Step::ToOpen && self.output_file.retry_at.is_none_or(|at| at <= now) {
+    /// Goes on with what is to be done about a deleted file. `committed`: what the journal says of
+    /// the output, if there is one that can be appended to. Returns what is to be stored first.
+    pub(in crate::engine) fn replace_output_file(
+        &mut self,
+        committed: Option<Option<OutputPoint>>,
+        now: Instant,
+    ) -> Replaced {
+        if self.output_file.step == Step::ToOpen
+            && self.output_file.retry_at.is_none_or(|at| at <= now)
+        {
             self.open_successor(committed.flatten(), now);
             if self.output_file.step == Step::ToStore && committed.is_none() {
                 self.output_file.step = Step::Owing;
@@ -257,7 +286,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
     }
 
-    /// The journal knows the new file, or cannot be written: what is owed to it, and then further records, may be sent.
+    /// The journal knows the new file, or cannot be written: what is owed to it, and then further
+    /// records, may be sent.
     pub(in crate::engine) fn successor_stored(&mut self) {
         if self.output_file.step == Step::ToStore {
             self.output_file.step = Step::Owing;
@@ -266,14 +296,22 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     fn open_successor(&mut self, committed: Option<OutputPoint>, now: Instant) {
         let deleted = self.outbox.sink_mut().point();
-        let from = committed.filter(|point| deleted.as_ref().is_some_and(|deleted| deleted.id == point.id)).map(|point| point.len);
+        let from = committed
+            .filter(|point| deleted.as_ref().is_some_and(|deleted| deleted.id == point.id))
+            .map(|point| point.len);
         if let Err(error) = self.change_file(|sink| sink.replace(from)) {
             let is_first = self.output_file.failure.is_none();
             self.outbox.block(now);
             self.output_file.open_failed(with_causes(&error), now);
-            if is_first && let Some(kept_back) = self.observer.notices.admit(Cause::OutputDeleted, now) {
+            if is_first
+                && let Some(kept_back) = self.observer.notices.admit(Cause::OutputDeleted, now)
+            {
                 let error = with_causes(&error);
-                tracing::error!(error, kept_back, "the output file was deleted: records wait for another one; tried again");
+                tracing::error!(
+                    error,
+                    kept_back,
+                    "the output file was deleted: records wait for another one; tried again"
+                );
             }
             return;
         }
@@ -286,18 +324,22 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             tracing::warn!(
                 again_bytes,
                 kept_back,
-                "the output file was deleted: another one was opened at its path, and gets what was not committed"
+                "the output file was deleted: another one was opened at its path, and gets what \
+                was not committed"
             );
         }
     }
 
     /// The sink goes on in another file: neither is ever followed.
-    pub(in crate::engine) fn change_file(&mut self, change: impl FnOnce(&mut S) -> Result<(), SinkError>) -> Result<(), SinkError> {
+    pub(in crate::engine) fn change_file(
+        &mut self,
+        change: impl FnOnce(&mut S) -> Result<(), SinkError>,
+    ) -> Result<(), SinkError> {
         let before = self.outbox.sink().own_file();
         let before_id = self.outbox.sink_mut().point().map(|point| point.id);
         change(self.outbox.sink_mut())?;
-        // The old file, if it is in the tree, has a slot that stays ignored; it may also come into the tree later. Its inode, once free,
-        // may become any log's.
+        // The old file, if it is in the tree, has a slot that stays ignored; it may also come into
+        // the tree later. Its inode, once free, may become any log's.
         before.into_iter().for_each(|before| self.own.remove(before));
         before_id.into_iter().for_each(|before| self.own.remember(before));
         if let Some(own) = self.outbox.sink().own_file() {

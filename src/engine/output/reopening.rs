@@ -1,4 +1,5 @@
-//! SIGHUP: a `file:` output goes on in a new file, between two records, and when what the old one got is committed.
+//! SIGHUP: a `file:` output goes on in a new file, between two records, and when what the old one
+//! got is committed.
 
 use std::time::Instant;
 
@@ -13,7 +14,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// SIGHUP: the output goes on in a new file as soon as what the old one got is committed.
     ///
     /// # Errors
-    /// When the output fails for good. That the file cannot be opened anew is said; the old one stays in use.
+    /// When the output fails for good. That the file cannot be opened anew is said; the old one
+    /// stays in use.
     pub fn reopen_output(&mut self, now: Now) -> Result<(), EngineError> {
         if self.is_reopened_by_replacement(now.instant) {
             return Ok(());
@@ -22,8 +24,13 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         if !self.outbox.is_at_boundary() {
             mark!("the output was to be reopened in the middle of a record");
             self.reopen_later(now.instant);
-            let Some(kept_back) = self.observer.notices.admit(Cause::Reopen, now.instant) else { return Ok(()) };
-            tracing::warn!(kept_back, "the output is in the middle of a record and takes nothing now: reopened later");
+            let Some(kept_back) = self.observer.notices.admit(Cause::Reopen, now.instant) else {
+                return Ok(());
+            };
+            tracing::warn!(
+                kept_back,
+                "the output is in the middle of a record and takes nothing now: reopened later"
+            );
             return Ok(());
         }
         self.collect_acks();

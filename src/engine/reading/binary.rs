@@ -1,8 +1,10 @@
-//! Binary files (`binary = "skip"`): a new file is left out if its first block holds NULs that are neither a hole's nor those of wide text.
+//! Binary files (`binary = "skip"`): a new file is left out if its first block holds NULs that are
+//! neither a hole's nor those of wide text.
 //!
-//! In: the first bytes that would become records; looks at files that are left out. Out: files that are not read, each named once per period.
-//! Always holds: a file of which bytes were delivered is never cut off; a file that is left out is opened at most once per [`AGAIN_AFTER`], and
-//! only if something was written to it.
+//! In: the first bytes that would become records; looks at files that are left out. Out: files that
+//! are not read, each named once per period.
+//! Always holds: a file of which bytes were delivered is never cut off; a file that is left out is
+//! opened at most once per [`AGAIN_AFTER`], and only if something was written to it.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -21,10 +23,12 @@ use crate::wide_text::is_wide_text;
 /// The first bytes that decide.
 const BLOCK_BYTES: usize = 4096;
 
-/// After something was written to a file that is left out, whether it is another content is asked this much later.
+/// After something was written to a file that is left out, whether it is another content is asked
+/// this much later.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
 
-/// What a look tells of a file, in the place of a mark: while it stays the same, so does the content. Never 0.
+/// What a look tells of a file, in the place of a mark: while it stays the same, so does the
+/// content. Never 0.
 fn digest_of(found: &Stat) -> u32 {
     let mut bytes = [0; 16];
     bytes[..8].copy_from_slice(&nanos(found.modified).to_le_bytes());
@@ -54,7 +58,8 @@ fn judge(bytes: &[u8], is_all: bool) -> Block {
 }
 
 impl<F: FileSystem, S: Sink> Engine<F, S> {
-    /// A story begins: if it does so at byte 0 and the input wants that, its first block decides whether it is read.
+    /// A story begins: if it does so at byte 0 and the input wants that, its first block decides
+    /// whether it is read.
     pub(in crate::engine) fn decide_by_first_block(&mut self, id: SlotId) {
         let is_asked = self.coverage.inputs.get(self.files.get(id).input).binary == Binary::Skip;
         let slot = self.files.get_mut(id);
@@ -62,9 +67,16 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         slot.put(State::UNDECIDED, is_asked && slot.offset == 0);
     }
 
-    /// Bytes of a file are here. If they are its first, they decide. Says whether its turn is over: it is left out, or there are too few bytes
-    /// to tell.
-    pub(in crate::engine) fn leave_out_binary(&mut self, id: SlotId, start: usize, end: usize, is_at_end: bool, now: Now) -> bool {
+    /// Bytes of a file are here. If they are its first, they decide. Says whether its turn is over:
+    /// it is left out, or there are too few bytes to tell.
+    pub(in crate::engine) fn leave_out_binary(
+        &mut self,
+        id: SlotId,
+        start: usize,
+        end: usize,
+        is_at_end: bool,
+        now: Now,
+    ) -> bool {
         if !self.files.get(id).state().contains(State::UNDECIDED) {
             return false;
         }
@@ -95,22 +107,29 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.files.set_life(id, Life::Ignored);
         }
         self.observer.stats.binary_files += 1;
-        if let Some(kept_back) = self.observer.notices.admit_about(Cause::Binary, &self.path, now.instant) {
+        if let Some(kept_back) =
+            self.observer.notices.admit_about(Cause::Binary, &self.path, now.instant)
+        {
             let path = String::from_utf8_lossy(&self.path);
-            tracing::info!(?path, kept_back, "its first block is binary: left out (binary = \"skip\")");
+            tracing::info!(
+                ?path,
+                kept_back,
+                "its first block is binary: left out (binary = \"skip\")"
+            );
         }
         true
     }
 
-    /// Something was written to a file that is left out: whether its content is another one is asked a moment later.
+    /// Something was written to a file that is left out: whether its content is another one is
+    /// asked a moment later.
     pub(in crate::engine) fn written_to_binary(&mut self, id: SlotId, now: Instant) {
         if !self.files.get(id).state().contains(State::RETRY) {
             self.retry_at(id, now + AGAIN_AFTER);
         }
     }
 
-    /// A look came by a file that is left out: it stays so, unless its content, or what the settings say, is something else now. Then
-    /// it begins anew.
+    /// A look came by a file that is left out: it stays so, unless its content, or what the
+    /// settings say, is something else now. Then it begins anew.
     pub(in crate::engine) fn is_still_left_out(&mut self, id: SlotId, found: &Stat) -> bool {
         let is_left_out = self.coverage.inputs.get(self.files.get(id).input).binary == Binary::Skip;
         let before = std::mem::replace(&mut self.files.get_mut(id).mark, digest_of(found));
@@ -124,7 +143,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 Ok(Block::Text | Block::Unknown) => {}
                 // It is asked again with the next event or sweep.
                 Err(error) => {
-                    tracing::debug!(path = %self.path.escape_ascii(), %error, "a file that is left out cannot be read");
+                    tracing::debug!(path = %self.path.escape_ascii(), %error, "a file that is left \
+                        out cannot be read");
                     self.files.get_mut(id).mark = 0;
                     return true;
                 }

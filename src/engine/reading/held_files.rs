@@ -1,8 +1,10 @@
-//! Files that stay open though they are not being read, so that moving or deleting them loses nothing: a bounded number, none at rest.
+//! Files that stay open though they are not being read, so that moving or deleting them loses
+//! nothing: a bounded number, none at rest.
 //!
-//! A file is held between two of its turns, while it has unread bytes and the output is blocked, and while its story is not stored yet. It
-//! is kept for up to [`crate::kept_files::KEPT_FOR`] after a read, under the name by which it was read: one that loses its name meanwhile
-//! is held from then on, until what is known to be unread was read.
+//! A file is held between two of its turns, while it has unread bytes and the output is blocked,
+//! and while its story is not stored yet. It is kept for up to [`crate::kept_files::KEPT_FOR`]
+//! after a read, under the name by which it was read: one that loses its name meanwhile is held
+//! from then on, until what is known to be unread was read.
 
 use std::time::Instant;
 
@@ -31,16 +33,21 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
     }
 
-    /// While the output is blocked: holds files with unread bytes open, so that deleting them loses nothing.
+    /// While the output is blocked: holds files with unread bytes open, so that deleting them loses
+    /// nothing.
     pub(in crate::engine) fn hold_unread(&mut self) {
         if self.outbox.has_room_for_backlog() {
             return;
         }
-        let first: Vec<SlotId> = self.schedule.unread.iter().map(|waiting| waiting.id).take(HELD_MAX).collect();
+        let first: Vec<SlotId> =
+            self.schedule.unread.iter().map(|waiting| waiting.id).take(HELD_MAX).collect();
         for id in first {
             let slot = self.files.get(id);
             // A file may be read out of turn and stay in the queue.
-            if self.reading.held.contains_key(&id) || slot.life() != Life::Following || !slot.state().contains(State::DIRTY) {
+            if self.reading.held.contains_key(&id)
+                || slot.life() != Life::Following
+                || !slot.state().contains(State::DIRTY)
+            {
                 continue;
             }
             mark!("an unread file was opened because the output was blocked");
@@ -55,17 +62,23 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         for id in self.identities.succession.all_waiting().into_iter().take(HELD_MAX) {
             let slot = self.files.get(id);
             // A file may be read out of turn and stay in the queue.
-            if self.reading.held.contains_key(&id) || slot.life() != Life::Following || !slot.state().contains(State::DIRTY) {
+            if self.reading.held.contains_key(&id)
+                || slot.life() != Life::Following
+                || !slot.state().contains(State::DIRTY)
+            {
                 continue;
             }
-            mark!("a file that waits for its predecessor was opened because the output was blocked");
+            mark!(
+                "a file that waits for its predecessor was opened because the output was blocked"
+            );
             if !self.hold_open(id) {
                 return;
             }
         }
     }
 
-    /// Holds a file open by its name, if that still leads to it. Says whether there was a descriptor to be had.
+    /// Holds a file open by its name, if that still leads to it. Says whether there was a
+    /// descriptor to be had.
     pub(in crate::engine) fn hold_open(&mut self, id: SlotId) -> bool {
         if !self.may_hold() {
             return false;
@@ -105,14 +118,17 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.open_files() < self.reading.files_open_max
     }
 
-    /// A file was read to its end: it stays open for a while, if it may. Not where others write unseen: there, an open file that is deleted
-    /// comes up under another name (`.nfs...`), keeps a server busy, or is not the one that is written to (overlay).
+    /// A file was read to its end: it stays open for a while, if it may. Not where others write
+    /// unseen: there, an open file that is deleted comes up under another name (`.nfs...`), keeps a
+    /// server busy, or is not the one that is written to (overlay).
     #[inline]
     pub(in crate::engine) fn keep_for_now(&mut self, id: SlotId, file: F::File, now: Instant) {
         let slot = self.files.get(id);
-        let is_seen = self.tree.at_place(slot.dir().0).is_some_and(|dir| !self.tree.get(dir).is_blind());
+        let is_seen =
+            self.tree.at_place(slot.dir().0).is_some_and(|dir| !self.tree.get(dir).is_blind());
         // There are as many places as files may be open.
-        let has_room = self.reading.held.is_empty() || self.open_files() < self.reading.files_open_max;
+        let has_room =
+            self.reading.held.is_empty() || self.open_files() < self.reading.files_open_max;
         if is_seen && has_room && slot.life() == Life::Following {
             self.reading.kept.keep(id, file, now);
         }
@@ -120,7 +136,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// Descriptors are short: what is only kept gives way. Says whether anything did.
     pub(in crate::engine) fn give_way(&mut self, error: &std::io::Error) -> bool {
-        let gives_way = matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) && self.reading.kept.len() > 0;
+        let gives_way = matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
+            && self.reading.kept.len() > 0;
         if gives_way {
             mark!("files that were kept open gave way to a want of descriptors");
             self.reading.kept.clear();
@@ -149,7 +166,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.files.unbind(id);
     }
 
-    /// A file is about to lose its name: if it is open, it stays so, and the path that it had stays with it.
+    /// A file is about to lose its name: if it is open, it stays so, and the path that it had stays
+    /// with it.
     pub(in crate::engine) fn keep_open(&mut self, id: SlotId) {
         self.end_cooling(id);
         if let Some(file) = self.reading.kept.take(id) {
@@ -161,7 +179,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
     }
 
-    /// A file that appeared has bytes but may not be read before its story is stored: held open, so that deleting it loses nothing.
+    /// A file that appeared has bytes but may not be read before its story is stored: held open, so
+    /// that deleting it loses nothing.
     pub(in crate::engine) fn hold_unstored(&mut self, id: SlotId) {
         if self.files.get(id).state().contains(State::UNSTORED) {
             mark!("a new file was held open until its story is stored");

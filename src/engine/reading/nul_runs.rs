@@ -1,4 +1,5 @@
-//! Skips the NULs of holes, and those that a truncation under a writer leaves, once data follows them. All other NULs are data.
+//! Skips the NULs of holes, and those that a truncation under a writer leaves, once data follows
+//! them. All other NULs are data.
 
 use std::io;
 
@@ -34,12 +35,14 @@ pub(in crate::engine) enum NulRun {
     Data,
 }
 
-/// NULs of which fewer are never a hole: they may be the upper bytes of a character (UTF-16, UTF-32).
+/// NULs of which fewer are never a hole: they may be the upper bytes of a character (UTF-16,
+/// UTF-32).
 const RUN_MIN: usize = 4;
 
 impl<F: FileSystem, S: Sink> Engine<F, S> {
-    /// At the offset is a hole, or a run of NULs that a truncation left: skips to its end, if that is there yet. What belongs to the text
-    /// behind the run is not skipped, nor is a run of a few NULs at the start of a file.
+    /// At the offset is a hole, or a run of NULs that a truncation left: skips to its end, if that
+    /// is there yet. What belongs to the text behind the run is not skipped, nor is a run of a few
+    /// NULs at the start of a file.
     pub(in crate::engine) fn skip_nuls(
         &mut self,
         pass: &ReadPass,
@@ -97,7 +100,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         slot.scanned = 0;
         if !is_hole {
             mark!("NULs that a truncation left were skipped");
-            self.set_mark(pass.id, mark_len + usize::try_from(skipped).expect("at most what was read"));
+            self.set_mark(
+                pass.id,
+                mark_len + usize::try_from(skipped).expect("at most what was read"),
+            );
         } else if skipped >= MARK_BYTES as u64 {
             mark!("a hole was skipped");
             // A hole reads as zeros.
@@ -109,7 +115,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.moved_on(pass.id);
     }
 
-    /// Whether a run of NULs in what was read belongs to a hole: the hole begins in it, or right behind the block that it fills up.
+    /// Whether a run of NULs in what was read belongs to a hole: the hole begins in it, or right
+    /// behind the block that it fills up.
     pub(in crate::engine) fn find_hole(
         &mut self,
         file: &F::File,
@@ -122,7 +129,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             return Ok(Cut::Run(first_nul));
         }
         // Where the file system cannot tell, nothing is a hole.
-        let Ok(hole) = self.fs.hole_from(file, offset + first_nul as u64) else { return Ok(Cut::None) };
+        let Ok(hole) = self.fs.hole_from(file, offset + first_nul as u64) else {
+            return Ok(Cut::None);
+        };
         let len = got - mark_len;
         let Ok(hole_at) = usize::try_from(hole - offset) else { return Ok(Cut::None) };
         if hole_at >= len {

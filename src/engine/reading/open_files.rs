@@ -1,6 +1,7 @@
 //! What reads files: the buffer, the encoder, and the files that are open.
 //!
-//! In: files whose turn it is. Out: records. Always holds: a file that is open and not being read is held, because it has unread bytes, or
+//! In: files whose turn it is. Out: records.
+//! Always holds: a file that is open and not being read is held, because it has unread bytes, or
 //! kept, because it was read a moment ago.
 
 use std::time::{Duration, Instant};
@@ -17,8 +18,8 @@ use crate::registry::SlotId;
 #[derive(Debug)]
 pub(in crate::engine) struct HeldFile<T> {
     pub(in crate::engine) file: T,
-    /// The path by which it was opened, read or found last: the one it had for certain. Empty: it still has the name by which it was
-    /// opened, as far as events tell.
+    /// The path by which it was opened, read or found last: the one it had for certain. Empty: it
+    /// still has the name by which it was opened, as far as events tell.
     pub(in crate::engine) path: Vec<u8>,
 }
 
@@ -27,7 +28,8 @@ pub(in crate::engine) struct Reading<T> {
     pub(in crate::engine) reader: Reader,
     pub(in crate::engine) encoder: Encoder,
     pub(in crate::engine) held: HashMap<SlotId, HeldFile<T>>,
-    /// Files that were read a moment ago and are still open, under the names by which they were read.
+    /// Files that were read a moment ago and are still open, under the names by which they were
+    /// read.
     pub(in crate::engine) kept: KeptFiles<T>,
     /// Files that are open besides the one being read, at most: held or kept.
     pub(in crate::engine) files_open_max: usize,

@@ -1,8 +1,9 @@
 //! Opening a file by its name, and what a failure to open or to read it means.
 //!
-//! In: a slot. Out: an open file that is the slot's, by device and inode; or what becomes of the file.
-//! Always holds: device and inode are compared after each open. After a failed open the file is tried again, unless the error says that it is
-//! gone or that it must not be read.
+//! In: a slot. Out: an open file that is the slot's, by device and inode; or what becomes of the
+//! file.
+//! Always holds: device and inode are compared after each open. After a failed open the file is
+//! tried again, unless the error says that it is gone or that it must not be read.
 
 use std::io;
 
@@ -26,17 +27,23 @@ pub(in crate::engine) struct Opened<File> {
 }
 
 impl<F: FileSystem, S: Sink> Engine<F, S> {
-    /// Opens the file by its path, which is left in `self.path`, or takes it from those held open. `None`: another file has the name.
+    /// Opens the file by its path, which is left in `self.path`, or takes it from those held open.
+    /// `None`: another file has the name.
     pub(in crate::engine) fn open(&mut self, id: SlotId) -> io::Result<Option<Opened<F::File>>> {
-        let held = self.take_held(id).filter(|_| !self.files.get(id).is_bound() || !self.depends_on_owner(id));
+        let held = self
+            .take_held(id)
+            .filter(|_| !self.files.get(id).is_bound() || !self.depends_on_owner(id));
         if let Some(held) = held {
-            // While directories move, events about the names above a file may still be queued; where some were missed, about its own.
-            let is_certain = held.path.is_empty() && !self.is_catching_up() && !self.are_directories_moving();
+            // While directories move, events about the names above a file may still be queued;
+            // where some were missed, about its own.
+            let is_certain =
+                held.path.is_empty() && !self.is_catching_up() && !self.are_directories_moving();
             if is_certain {
                 self.write_path(id);
             } else if !self.is_found_by_name(id) {
                 if self.files.get(id).is_bound() {
-                    // Events about its name are still queued. A look finds the name; the file stays open until then.
+                    // Events about its name are still queued. A look finds the name; the file stays
+                    // open until then.
                     self.reading.held.insert(id, held);
                     return Ok(None);
                 }
@@ -50,7 +57,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             Err(error) if self.give_way(&error) => self.fs.open(&self.path, links)?,
             outcome => outcome?,
         };
-        // Names change between an event and an open, and content never stands for identity, however much of it is the same.
+        // Names change between an event and an open, and content never stands for identity, however
+        // much of it is the same.
         let (owner, proven_size) = if self.is_mark_weak(id) {
             let found = self.fs.stat_file(&file)?;
             if Some(found.id) != self.files.file_id(id) {
@@ -65,11 +73,15 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             (found.owner, None)
         };
         let is_for_anybody = !self.config.same_owner && self.identities.renames.rotated.is_empty();
-        Ok(if is_for_anybody || self.is_for_owner(id, owner)? { Some(Opened { file, proven_size }) } else { None })
+        Ok(if is_for_anybody || self.is_for_owner(id, owner)? {
+            Some(Opened { file, proven_size })
+        } else {
+            None
+        })
     }
 
-    /// Whether the mark alone does not show that an open file is the slot's. On an overlay, one of several names may stand for another file
-    /// since it was changed.
+    /// Whether the mark alone does not show that an open file is the slot's. On an overlay, one of
+    /// several names may stand for another file since it was changed.
     #[inline]
     pub(in crate::engine) fn is_mark_weak(&self, id: SlotId) -> bool {
         let slot = self.files.get(id);
@@ -79,8 +91,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// Whether the file may be read only because of who owns it, which may change while it is open.
     fn depends_on_owner(&self, id: SlotId) -> bool {
         let is_through_link = || self.files.get(id).state().contains(State::VIA_LINK);
-        let was_through_link =
-            || !self.identities.renames.rotated.is_empty() && self.identities.renames.rotated.contains_key(&self.files.key(id));
+        let was_through_link = || {
+            !self.identities.renames.rotated.is_empty()
+                && self.identities.renames.rotated.contains_key(&self.files.key(id))
+        };
         self.config.same_owner || is_through_link() || was_through_link()
     }
 
@@ -96,8 +110,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
     }
 
-    /// Whether the file's name leads to it, by the path that is left in `self.path`. Without a name, what events last said of it may be
-    /// about another file, which had the name before or has it since; with one, they may not be all, or not yet looked at.
+    /// Whether the file's name leads to it, by the path that is left in `self.path`. Without a
+    /// name, what events last said of it may be about another file, which had the name before or
+    /// has it since; with one, they may not be all, or not yet looked at.
     fn is_found_by_name(&mut self, id: SlotId) -> bool {
         if !self.files.get(id).is_bound() {
             return false;
@@ -115,9 +130,15 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
     }
 
-    /// The name did not lead to the file: a look finds out what has the name. If the name leads to the file and opening it by that name
-    /// fails again, the next attempt comes later, and the failure is reported.
-    pub(in crate::engine) fn look_before_reading(&mut self, id: SlotId, error: Option<&io::Error>, now: Now) {
+    /// The name did not lead to the file: a look finds out what has the name. If the name leads to
+    /// the file and opening it by that name fails again, the next attempt comes later, and the
+    /// failure is reported.
+    pub(in crate::engine) fn look_before_reading(
+        &mut self,
+        id: SlotId,
+        error: Option<&io::Error>,
+        now: Now,
+    ) {
         // Not into a queue: it would be opened again before anything has changed.
         self.schedule.mark_unread(&mut self.files, id);
         if !self.files.get(id).state().contains(State::RETRY) {
@@ -127,14 +148,23 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             mark!("a file was renamed twice while it was to be read");
             self.doubt(id);
         } else if let Some(error) = error
-            && let Some(kept_back) = self.observer.notices.admit_about(Cause::Failed, &self.path, now.instant)
+            && let Some(kept_back) =
+                self.observer.notices.admit_about(Cause::Failed, &self.path, now.instant)
         {
-            tracing::warn!(path = ?String::from_utf8_lossy(&self.path), %error, kept_back, "cannot be read now: tried again");
+            let path = String::from_utf8_lossy(&self.path);
+            tracing::warn!(?path, %error, kept_back, "cannot be read now: tried again");
         }
     }
 
-    /// The last of a file that is gone cannot be read: there is no name by which it could be opened again.
-    pub(in crate::engine) fn finishing_failed(&mut self, id: SlotId, file: F::File, error: &io::Error, now: Now) {
+    /// The last of a file that is gone cannot be read: there is no name by which it could be opened
+    /// again.
+    pub(in crate::engine) fn finishing_failed(
+        &mut self,
+        id: SlotId,
+        file: F::File,
+        error: &io::Error,
+        now: Now,
+    ) {
         self.schedule.mark_unread(&mut self.files, id);
         if error.kind() == io::ErrorKind::Interrupted {
             mark!("the last of a file without a name could not be read for now");
@@ -147,13 +177,19 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// Out of descriptors, a disk error: says nothing about the file; it is tried again.
     pub(in crate::engine) fn read_failed(&mut self, id: SlotId, error: &io::Error, now: Now) {
-        if matches!(error.raw_os_error(), Some(libc::EISDIR | libc::ESPIPE | libc::ENXIO | libc::ESTALE)) {
+        if matches!(
+            error.raw_os_error(),
+            Some(libc::EISDIR | libc::ESPIPE | libc::ENXIO | libc::ESTALE)
+        ) {
             self.look_before_reading(id, Some(error), now);
             return;
         }
         if Failure::of(error) == Failure::Shortage {
-            if let Some(kept_back) = self.observer.notices.admit_about(Cause::Failed, &self.path, now.instant) {
-                tracing::warn!(path = ?String::from_utf8_lossy(&self.path), %error, kept_back, "cannot be read now: tried again");
+            if let Some(kept_back) =
+                self.observer.notices.admit_about(Cause::Failed, &self.path, now.instant)
+            {
+                let path = String::from_utf8_lossy(&self.path);
+                tracing::warn!(?path, %error, kept_back, "cannot be read now: tried again");
             }
         } else {
             self.unreadable(id, error, now);

@@ -19,7 +19,8 @@ pub(in crate::engine) struct ReadPass {
     pub(in crate::engine) searched: usize,
     /// What was read last held no whole line.
     pub(in crate::engine) is_in_long_line: bool,
-    /// The length of the open file when it was shown to be the slot's; `None`: it was not shown yet.
+    /// The length of the open file when it was shown to be the slot's; `None`: it was not shown
+    /// yet.
     pub(in crate::engine) proven_size: Option<u64>,
     /// The encoder was told about this file, or did not need to be.
     pub(in crate::engine) is_begun: bool,
@@ -28,7 +29,12 @@ pub(in crate::engine) struct ReadPass {
 }
 
 impl ReadPass {
-    pub(in crate::engine) fn new(Waiting { id, since }: Waiting, wall: u64, budget: usize, proven_size: Option<u64>) -> Self {
+    pub(in crate::engine) fn new(
+        Waiting { id, since }: Waiting,
+        wall: u64,
+        budget: usize,
+        proven_size: Option<u64>,
+    ) -> Self {
         ReadPass {
             id,
             since,

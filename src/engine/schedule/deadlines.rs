@@ -1,8 +1,9 @@
 //! What is to be done at which time.
 //!
-//! In: tasks, each with its time. Out: those whose time has come, earliest first; of one time, in the order in which they came.
-//! Always holds: a task is never taken back. Whoever takes one out asks whether it still counts: its file may be gone, or be due at
-//! another time by now.
+//! In: tasks, each with its time. Out: those whose time has come, earliest first; of one time, in
+//! the order in which they came.
+//! Always holds: a task is never taken back. Whoever takes one out asks whether it still counts:
+//! its file may be gone, or be due at another time by now.
 
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
@@ -21,7 +22,8 @@ pub(in crate::engine) enum Task {
     Judge(SlotKey),
     /// The same of a directory.
     JudgeDirectory(DirKey),
-    /// A file that left the tree with unread bytes while events were missed, and has not come back, is lost.
+    /// A file that left the tree with unread bytes while events were missed, and has not come back,
+    /// is lost.
     CountLoss(SlotKey),
     /// A look or a read failed: the file is looked at again.
     LookAgain(SlotKey),
@@ -148,7 +150,7 @@ mod tests {
     use crate::tree::DirId;
 
     #[test]
-    fn tasks_come_by_their_times_whatever_the_order_in_which_they_were_added_and_those_of_one_time_in_that_order() {
+    fn tasks_come_by_their_times_and_those_of_one_time_in_the_order_in_which_they_were_added() {
         let mut files = Registry::new();
         let mut keys = Vec::new();
         for name in 0..100_u8 {
@@ -159,18 +161,29 @@ mod tests {
         let at = |millis| start + Duration::from_millis(millis);
         let mut deadlines = Deadlines::default();
         for (number, &key) in (0_u64..).zip(&keys) {
-            deadlines.add(at(number * 37 % 10), if number % 2 == 0 { Task::LookAgain(key) } else { Task::Judge(key) });
+            deadlines.add(
+                at(number * 37 % 10),
+                if number % 2 == 0 { Task::LookAgain(key) } else { Task::Judge(key) },
+            );
         }
         assert_eq!(deadlines.next(), Some(at(0)));
         let due: Vec<(Instant, Task)> = std::iter::from_fn(|| deadlines.pop_due(at(4))).collect();
         assert_eq!(due.len(), 50);
         assert!(due.is_sorted_by_key(|&(time, _)| time) && deadlines.next() == Some(at(5)));
-        let of_first: Vec<Task> = due.iter().filter(|&&(time, _)| time == at(0)).map(|&(_, task)| task).collect();
+        let of_first: Vec<Task> =
+            due.iter().filter(|&&(time, _)| time == at(0)).map(|&(_, task)| task).collect();
         let expected = keys.iter().step_by(10).map(|&key| Task::LookAgain(key));
         assert_eq!(of_first, expected.collect::<Vec<Task>>());
-        assert!(deadlines.has(TaskKind::Judge) && deadlines.has(TaskKind::LookAgain) && !deadlines.has(TaskKind::CountLoss));
+        assert!(
+            deadlines.has(TaskKind::Judge)
+                && deadlines.has(TaskKind::LookAgain)
+                && !deadlines.has(TaskKind::CountLoss)
+        );
         deadlines.drop_all(TaskKind::Judge);
-        assert!(!deadlines.has(TaskKind::Judge) && deadlines.iter().all(|(_, task)| matches!(task, Task::LookAgain(_))));
+        assert!(
+            !deadlines.has(TaskKind::Judge)
+                && deadlines.iter().all(|(_, task)| matches!(task, Task::LookAgain(_)))
+        );
         while deadlines.pop_due(at(9)).is_some() {}
         assert!(deadlines.next().is_none() && !deadlines.has(TaskKind::LookAgain));
     }

@@ -1,15 +1,16 @@
 //! The queue of names in doubt: slots that need a `statx(2)` of their names.
 //!
 //! In: slots, each with the group of its name. Out: one slot after the other, fair to groups.
-//! Always holds: a slot is queued at most once in each group, even if its doubt ends early or the slot is freed and used again. A program
-//! that renames files in a loop cannot make the queue grow.
+//! Always holds: a slot is queued at most once in each group, even if its doubt ends early or the
+//! slot is freed and used again. A program that renames files in a loop cannot make the queue grow.
 
 use hashbrown::HashSet;
 
 use crate::fair_queue::FairQueue;
 use crate::registry::SlotId;
 
-/// Slots of one group in a row. Their names are mostly in one directory, which is then opened once and not for each.
+/// Slots of one group in a row. Their names are mostly in one directory, which is then opened once
+/// and not for each.
 const LOOKS_IN_A_ROW: u32 = 8;
 
 #[derive(Debug)]

@@ -1,4 +1,5 @@
-//! What happens because time passed: files cool down, moves stay without a second half, parked files are forgotten, pieces fall due.
+//! What happens because time passed: files cool down, moves stay without a second half, parked
+//! files are forgotten, pieces fall due.
 
 use std::time::{Duration, Instant};
 
@@ -12,22 +13,27 @@ use crate::sys::FileSystem;
 use crate::sys::clock::Now;
 use crate::tree::{DirKey, Why};
 
-/// How long a name that went away may take to come up elsewhere. The kernel queues both halves of a rename back to back.
+/// How long a name that went away may take to come up elsewhere. The kernel queues both halves of a
+/// rename back to back.
 pub(in crate::engine) const GRACE: Duration = Duration::from_millis(20);
 
-/// How long a deletion waits at most until no name is in doubt any more under which the file may be found.
+/// How long a deletion waits at most until no name is in doubt any more under which the file may be
+/// found.
 pub(in crate::engine) const DELETION_SETTLES: Duration = Duration::from_secs(1);
 
 /// How long a file that left the tree is remembered.
 pub(in crate::engine) const PARKED_FOR: Duration = Duration::from_secs(600);
 
-/// Files remembered at most after they were deleted: every log ends so, and hardly any has a name that nobody knows of. Under a megabyte.
+/// Files remembered at most after they were deleted: every log ends so, and hardly any has a name
+/// that nobody knows of. Under a megabyte.
 const PARKED_DELETED_MAX: usize = 8_192;
 
-/// How long a file that left the tree with unread bytes while events were missed may take to come up elsewhere.
+/// How long a file that left the tree with unread bytes while events were missed may take to come
+/// up elsewhere.
 pub(in crate::engine) const LOSS_AFTER: Duration = Duration::from_secs(2);
 
-/// Of each of the things below that fall due, so many are done per turn: users choose how many do at once.
+/// Of each of the things below that fall due, so many are done per turn: users choose how many do
+/// at once.
 const DUE_PER_TURN: usize = 2_048;
 
 /// When a failed look or open is tried again.
@@ -59,7 +65,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.outbox.tap.expire(instant);
         if !self.identities.moves.is_empty() {
             self.identities.moves.retain(|_, moved| match moved {
-                PendingRename::File(_, since) | PendingRename::Directory(_, since) => instant < *since + GRACE,
+                PendingRename::File(_, since) | PendingRename::Directory(_, since) => {
+                    instant < *since + GRACE
+                }
             });
         }
         for _ in 0..DUE_PER_TURN {
@@ -68,7 +76,12 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
         let mut is_one_forgotten = false;
         for _ in 0..DUE_PER_TURN {
-            let Some(key) = self.schedule.parked.pop_due(instant).or_else(|| self.schedule.parked_deleted.pop_due(instant)) else {
+            let Some(key) = self
+                .schedule
+                .parked
+                .pop_due(instant)
+                .or_else(|| self.schedule.parked_deleted.pop_due(instant))
+            else {
                 break;
             };
             self.forget_parked(key, instant);
@@ -99,25 +112,33 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
     }
 
-    /// A file lost its name a moment ago, unless it is to be judged at another time than `at` by now.
+    /// A file lost its name a moment ago, unless it is to be judged at another time than `at` by
+    /// now.
     fn judge_departure(&mut self, key: SlotKey, at: Instant, now: Now) {
         if self.schedule.judged_at.get(&key.id) != Some(&at) {
             return;
         }
-        let is_deleted = self.files.alive(key).is_some_and(|id| self.files.get(id).state().contains(State::DELETED));
+        let is_deleted = self
+            .files
+            .alive(key)
+            .is_some_and(|id| self.files.get(id).state().contains(State::DELETED));
         if is_deleted {
             mark!("a file that lost its name was deleted meanwhile");
-            // It moved, came back and was deleted, or a look failed. What was just found may be this file under another name.
+            // It moved, came back and was deleted, or a look failed. What was just found may be
+            // this file under another name.
             self.schedule.deleted.push_back((now.instant, key));
         } else {
             self.judge(key, now);
         }
     }
 
-    /// A file left the tree with unread bytes and did not come back: they are lost once what was missed was looked at.
+    /// A file left the tree with unread bytes and did not come back: they are lost once what was
+    /// missed was looked at.
     fn judge_loss(&mut self, key: SlotKey, now: Instant) {
         // One that came back has a name again; one that was reported has none.
-        let is_lost = |id: &SlotId| self.files.get(*id).life() == Life::Parked && !self.files.name(*id).is_empty();
+        let is_lost = |id: &SlotId| {
+            self.files.get(*id).life() == Life::Parked && !self.files.name(*id).is_empty()
+        };
         let Some(id) = self.files.alive(key).filter(is_lost) else { return };
         if self.is_catching_up() {
             self.schedule.deadlines.add(now + LOSS_AFTER, Task::CountLoss(key));
@@ -159,7 +180,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         if self.kernel.polled > 0 {
             mark!("directories without a watch were listed");
             for place in 0..self.tree.places() {
-                if let Some(dir) = self.tree.at_place(place).filter(|&dir| self.tree.get(dir).is_polled) {
+                if let Some(dir) =
+                    self.tree.at_place(place).filter(|&dir| self.tree.get(dir).is_polled)
+                {
                     self.push_visit(dir, Why::Poll);
                 }
             }
@@ -193,7 +216,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
     }
 
-    /// The settings changed: whatever is let go may be found again below another PATH, however much it is.
+    /// The settings changed: whatever is let go may be found again below another PATH, however much
+    /// it is.
     pub(in crate::engine) fn make_room_for_parked(&mut self) {
         self.schedule.make_room_for_parked(self.files.len());
     }
@@ -220,7 +244,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// A file that left the tree, if it did not come back, is not waited for any more.
     pub(in crate::engine) fn forget_parked(&mut self, key: SlotKey, now: Instant) {
-        let Some(id) = self.files.alive(key).filter(|&id| self.files.get(id).life() == Life::Parked) else { return };
+        let Some(id) =
+            self.files.alive(key).filter(|&id| self.files.get(id).life() == Life::Parked)
+        else {
+            return;
+        };
         mark!("a file that had left was forgotten");
         if !self.files.name(id).is_empty() {
             self.count_loss(id, now);

@@ -107,7 +107,12 @@ fn fifo_that_is_also_open_for_reading_is_not_mistaken_for_broken() {
     let path = directory.path().join("fifo");
     mkfifo(&path, Mode::S_IRWXU).unwrap();
     let both = nix::fcntl::open(&path, OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty()).unwrap();
-    let reader = nix::fcntl::open(&path, OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC, Mode::empty()).unwrap();
+    let reader = nix::fcntl::open(
+        &path,
+        OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC,
+        Mode::empty(),
+    )
+    .unwrap();
     let mut driver = Driver::new(&hand_down(&both));
     driver.add(b"one\n");
     driver.until_all_is_taken();
@@ -122,7 +127,8 @@ fn fifo_that_is_also_open_for_reading_is_not_mistaken_for_broken() {
     assert_eq!(received, b"one\ntwo\n");
 }
 
-/// What [`Channel`] builds on: epoll_ctl(2) with `EPOLL_CTL_MOD` reports what was so before the call.
+/// What [`Channel`] builds on: epoll_ctl(2) with `EPOLL_CTL_MOD` reports what was so before the
+/// call.
 #[test]
 fn asking_for_writable_reports_room_that_came_before() {
     let (reader, writer) = inherited_pipe();
@@ -136,7 +142,9 @@ fn asking_for_writable_reports_room_that_came_before() {
         read_some(&reader, &mut Vec::new(), 1 << 20);
         poll.poll(&mut events, Some(Duration::ZERO)).unwrap();
         assert!(events.is_empty(), "nothing is heard while at rest");
-        poll.registry().reregister(&mut source, Token(1), Interest::PRIORITY | Interest::WRITABLE).unwrap();
+        poll.registry()
+            .reregister(&mut source, Token(1), Interest::PRIORITY | Interest::WRITABLE)
+            .unwrap();
         poll.poll(&mut events, Some(Duration::ZERO)).unwrap();
         assert_eq!(events.iter().count(), 1, "room is reported at once");
         poll.registry().reregister(&mut source, Token(1), Interest::PRIORITY).unwrap();
@@ -148,8 +156,17 @@ fn shared_blocking_pipe_is_asked_first_and_never_blocks() {
     let (reader, writer) = inherited_pipe();
     let before = status_flags(&writer);
     let mut poll = Poll::new().unwrap();
-    let poller = std::rc::Rc::new(Poller { registry: poll.registry().try_clone().unwrap(), token: Token(1) });
-    let mut channel = Channel::new(writer.try_clone().unwrap(), Way::Ask { bytes_max: 4096 }, Interest::PRIORITY, &poller).unwrap();
+    let poller = std::rc::Rc::new(Poller {
+        registry: poll.registry().try_clone().unwrap(),
+        token: Token(1),
+    });
+    let mut channel = Channel::new(
+        writer.try_clone().unwrap(),
+        Way::Ask { bytes_max: 4096 },
+        Interest::PRIORITY,
+        &poller,
+    )
+    .unwrap();
     let stream = records(1 << 20);
     let mut events = Events::with_capacity(1);
     let (mut taken, mut received, mut times_full) = (0, Vec::new(), 0);
@@ -179,10 +196,14 @@ fn descriptors_that_cannot_be_written_are_refused() {
     let (reader, _writer) = nix::unistd::pipe2(OFlag::O_CLOEXEC).unwrap();
     assert!(Driver::refusal(&hand_down(&reader)).contains("not open for writing"));
     assert!(Driver::refusal(&Output::Descriptor(987_654)).contains("fd:987654"));
-    assert!(Driver::refusal(&Output::Descriptor(-1)).contains("was closed when manytail was started"));
-    let ours = nix::fcntl::open("/dev/null", OFlag::O_WRONLY | OFlag::O_CLOEXEC, Mode::empty()).unwrap();
     assert!(
-        Driver::refusal(&Output::Descriptor(ours.as_raw_fd())).contains("was closed when manytail was started"),
+        Driver::refusal(&Output::Descriptor(-1)).contains("was closed when manytail was started")
+    );
+    let ours =
+        nix::fcntl::open("/dev/null", OFlag::O_WRONLY | OFlag::O_CLOEXEC, Mode::empty()).unwrap();
+    assert!(
+        Driver::refusal(&Output::Descriptor(ours.as_raw_fd()))
+            .contains("was closed when manytail was started"),
         "our own, not inherited"
     );
     let directory = nix::fcntl::open("/", OFlag::O_RDONLY, Mode::empty()).unwrap();
@@ -216,7 +237,12 @@ fn regular_file_is_written_where_its_shared_position_stands() {
 #[test]
 fn stdout_on_a_full_disk_goes_on_with_the_rest_when_there_is_room() {
     let Some(disk) = SmallDisk::new(256 * 1024) else { return };
-    let file = nix::fcntl::open(&disk.path("out"), OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_CLOEXEC, Mode::S_IRWXU).unwrap();
+    let file = nix::fcntl::open(
+        &disk.path("out"),
+        OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_CLOEXEC,
+        Mode::S_IRWXU,
+    )
+    .unwrap();
     let filler = disk.fill(20 * 1024);
     let mut driver = Driver::new(&hand_down(&file));
     driver.add(&records(100 * 1024));
@@ -231,7 +257,9 @@ fn stdout_on_a_full_disk_goes_on_with_the_rest_when_there_is_room() {
 
 #[test]
 fn devices_are_written_directly_and_a_full_one_is_tried_again() {
-    let open = |path: &str| nix::fcntl::open(path, OFlag::O_WRONLY | OFlag::O_CLOEXEC, Mode::empty()).unwrap();
+    let open = |path: &str| {
+        nix::fcntl::open(path, OFlag::O_WRONLY | OFlag::O_CLOEXEC, Mode::empty()).unwrap()
+    };
     let null = open("/dev/null");
     let mut driver = Driver::new(&hand_down(&null));
     driver.add(&records(200_000));
@@ -241,7 +269,9 @@ fn devices_are_written_directly_and_a_full_one_is_tried_again() {
     driver.add(b"one\n");
     driver.until_blocked();
     let first = driver.sink.deadline().expect("tried again");
-    driver.until("it was tried again", |driver| driver.sink.deadline().is_some_and(|deadline| deadline > first));
+    driver.until("it was tried again", |driver| {
+        driver.sink.deadline().is_some_and(|deadline| deadline > first)
+    });
     assert_eq!(driver.taken, 0);
 }
 

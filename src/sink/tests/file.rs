@@ -12,7 +12,8 @@ fn output(path: &Path) -> Output {
 }
 
 fn open_for_reading(fifo: &Path) -> OwnedFd {
-    nix::fcntl::open(fifo, OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC, Mode::empty()).expect("the FIFO opens")
+    nix::fcntl::open(fifo, OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC, Mode::empty())
+        .expect("the FIFO opens")
 }
 
 #[test]
@@ -46,7 +47,10 @@ fn places_where_no_file_can_be_are_refused_by_name() {
     let directory = tempfile::tempdir().unwrap();
     let missing = directory.path().join("missing");
     let refusal = Driver::refusal(&output(&missing.join("out")));
-    assert!(refusal.contains(&format!("the directory {} does not exist", missing.display())), "{refusal}");
+    assert!(
+        refusal.contains(&format!("the directory {} does not exist", missing.display())),
+        "{refusal}"
+    );
     assert!(Driver::refusal(&output(directory.path())).contains("Is a directory"));
     let socket = directory.path().join("socket");
     let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
@@ -75,10 +79,15 @@ fn full_disk_holds_only_whole_records_and_gets_the_rest_when_there_is_room() {
     for room in [0, 4096, 20_000, 70_000, 133_000] {
         let filler = disk.fill(room);
         let before = driver.taken;
-        driver.until("what fits is taken", |driver| driver.is_blocked && (driver.taken > before || room == 0));
+        driver.until("what fits is taken", |driver| {
+            driver.is_blocked && (driver.taken > before || room == 0)
+        });
         let written = read_file(&path);
         assert!(written == driver.stream[..driver.taken]);
-        assert!(written.is_empty() || written.ends_with(b"\n"), "a torn record with {room} bytes of room");
+        assert!(
+            written.is_empty() || written.ends_with(b"\n"),
+            "a torn record with {room} bytes of room"
+        );
         cuts += usize::from(!written.len().is_multiple_of(4096));
         assert!(driver.sink.deadline().is_some());
         std::fs::remove_file(filler).unwrap();

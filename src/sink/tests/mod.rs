@@ -1,4 +1,5 @@
-//! The outputs on the real kernel: pipes, FIFOs, terminals, sockets, and a disk that is really full.
+//! The outputs on the real kernel: pipes, FIFOs, terminals, sockets, and a disk that is really
+//! full.
 
 mod descriptor;
 mod file;
@@ -27,7 +28,8 @@ const TICK: Duration = Duration::from_millis(2);
 /// A batch, as the engine would offer it.
 const BATCH_BYTES: usize = 64 * 1024;
 
-/// A loop with one sink that follows the contract of [`Sink`]: it offers whole records, and goes back when told to.
+/// A loop with one sink that follows the contract of [`Sink`]: it offers whole records, and goes
+/// back when told to.
 struct Driver {
     poll: Poll,
     events: Events,
@@ -50,7 +52,8 @@ impl Driver {
 
     fn try_new(output: &Output) -> Result<Driver, SinkError> {
         let poll = Poll::new().expect("epoll");
-        let poller = Poller { registry: poll.registry().try_clone().expect("dup"), token: Token(7) };
+        let poller =
+            Poller { registry: poll.registry().try_clone().expect("dup"), token: Token(7) };
         Ok(Driver {
             sink: super::open(output, poller)?,
             poll,
@@ -75,11 +78,14 @@ impl Driver {
         self.stream.extend_from_slice(bytes);
     }
 
-    /// Waits for the loop at most `longest`, then offers all there is, if there is a reason to: a blocked output is left alone until it
-    /// calls, so that a wake-up that it loses is lost.
+    /// Waits for the loop at most `longest`, then offers all there is, if there is a reason to: a
+    /// blocked output is left alone until it calls, so that a wake-up that it loses is lost.
     fn turn(&mut self, longest: Duration) {
         let now = clock::now().instant;
-        let wait = self.sink.deadline().map_or(longest, |deadline| deadline.saturating_duration_since(now).min(longest));
+        let wait = self
+            .sink
+            .deadline()
+            .map_or(longest, |deadline| deadline.saturating_duration_since(now).min(longest));
         self.poll.poll(&mut self.events, Some(wait)).expect("epoll_wait");
         let now = clock::now().instant;
         let is_ready = self.events.iter().any(|event| event.token() == Token(7));
@@ -102,7 +108,10 @@ impl Driver {
             self.is_blocked = sent == Sent::Blocked;
             match sent {
                 Sent::Accepted(taken) => {
-                    assert!(taken <= offered && (taken > 0 || offered == 0), "took {taken} of {offered}");
+                    assert!(
+                        taken <= offered && (taken > 0 || offered == 0),
+                        "took {taken} of {offered}"
+                    );
                     self.taken += taken;
                     if offered == 0 {
                         break;
@@ -110,8 +119,12 @@ impl Driver {
                 }
                 Sent::Blocked => break,
                 Sent::Restarted { unacknowledged } => {
-                    let unacknowledged_bytes = usize::try_from(unacknowledged).expect("a small number");
-                    let first = self.taken.checked_sub(unacknowledged_bytes).expect("no more than was taken");
+                    let unacknowledged_bytes =
+                        usize::try_from(unacknowledged).expect("a small number");
+                    let first = self
+                        .taken
+                        .checked_sub(unacknowledged_bytes)
+                        .expect("no more than was taken");
                     self.taken = record_start(&self.stream, first);
                     self.restarts.push((unacknowledged, self.taken));
                 }
@@ -134,11 +147,14 @@ impl Driver {
     }
 
     fn until_blocked(&mut self) {
-        self.until("the output is full", |driver| driver.is_blocked && driver.taken < driver.stream.len());
+        self.until("the output is full", |driver| {
+            driver.is_blocked && driver.taken < driver.stream.len()
+        });
     }
 }
 
-/// The next run of whole records, the first of which may have lost its head: some [`BATCH_BYTES`], one record at least.
+/// The next run of whole records, the first of which may have lost its head: some [`BATCH_BYTES`],
+/// one record at least.
 fn batch(rest: &[u8]) -> &[u8] {
     if rest.len() <= BATCH_BYTES {
         return rest;
@@ -186,7 +202,8 @@ fn hand_down(descriptor: &OwnedFd) -> Output {
 
 fn set_nonblocking(descriptor: impl AsFd) {
     let flags = status_flags(&descriptor);
-    fcntl(&descriptor, FcntlArg::F_SETFL(OFlag::from_bits_retain(flags) | OFlag::O_NONBLOCK)).expect("F_SETFL");
+    fcntl(&descriptor, FcntlArg::F_SETFL(OFlag::from_bits_retain(flags) | OFlag::O_NONBLOCK))
+        .expect("F_SETFL");
 }
 
 fn status_flags(descriptor: impl AsFd) -> i32 {
@@ -218,7 +235,8 @@ impl SmallDisk {
         let directory = tempfile::tempdir().expect("a directory");
         let mut mount = std::process::Command::new("mount");
         mount.args(["-t", "tmpfs", "-o", &format!("size={bytes}"), "tmpfs"]).arg(directory.path());
-        let is_mounted = nix::unistd::geteuid().is_root() && mount.output().is_ok_and(|output| output.status.success());
+        let is_mounted = nix::unistd::geteuid().is_root()
+            && mount.output().is_ok_and(|output| output.status.success());
         if !is_mounted {
             skip("a full disk takes the right to mount a tmpfs");
         }

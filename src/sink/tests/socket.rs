@@ -49,7 +49,11 @@ fn accept_unix(driver: &mut Driver, listener: &UnixListener) -> UnixStream {
 fn receive(driver: &mut Driver, peer: impl AsFd, bytes: usize) -> Vec<u8> {
     let mut received = Vec::new();
     driver.until("all is received", |_| {
-        assert!(read_some(&peer, &mut received, 20_000), "the connection ended after {} of {bytes} bytes", received.len());
+        assert!(
+            read_some(&peer, &mut received, 20_000),
+            "the connection ended after {} of {bytes} bytes",
+            received.len()
+        );
         received.len() >= bytes
     });
     received
@@ -64,7 +68,10 @@ fn reset(peer: TcpStream) {
 #[test]
 fn malformed_addresses_are_refused() {
     for address in ["", "host", "host:", ":1", "host:0", "host:http", "host:65536"] {
-        assert!(Driver::refusal(&Output::Tcp(address.to_owned())).contains("HOST:PORT"), "{address:?}");
+        assert!(
+            Driver::refusal(&Output::Tcp(address.to_owned())).contains("HOST:PORT"),
+            "{address:?}"
+        );
     }
     let refusal = Driver::refusal(&Output::Unix(PathBuf::from("x".repeat(200))));
     assert!(refusal.starts_with("output unix:xxx"), "{refusal}");
@@ -73,13 +80,17 @@ fn malformed_addresses_are_refused() {
 #[test]
 fn tcp_peer_may_come_late() {
     // An address that no other test uses: the port stays free.
-    let address = TcpListener::bind("127.0.0.77:0").and_then(|listener| listener.local_addr()).unwrap();
+    let address =
+        TcpListener::bind("127.0.0.77:0").and_then(|listener| listener.local_addr()).unwrap();
     let mut driver = Driver::new(&Output::Tcp(address.to_string()));
     driver.add(&records(100_000));
     driver.until_blocked();
     assert!(driver.sink.deadline().is_some(), "it is tried again");
     driver.until("two attempts failed", |driver| {
-        driver.sink.deadline().is_some_and(|deadline| deadline > clock::now().instant + Duration::from_millis(120))
+        driver
+            .sink
+            .deadline()
+            .is_some_and(|deadline| deadline > clock::now().instant + Duration::from_millis(120))
     });
     assert_eq!((driver.taken, driver.sink.unacknowledged()), (0, 0));
     let listener = TcpListener::bind(address).unwrap();
@@ -107,7 +118,11 @@ fn host_that_does_not_answer_is_given_up_and_tried_again() {
     assert_eq!(driver.sink.send(b"one\n", give_up - TICK).unwrap(), Sent::Blocked);
     assert_eq!(driver.sink.deadline(), Some(give_up));
     assert_eq!(driver.sink.send(b"one\n", give_up).unwrap(), Sent::Blocked);
-    assert_eq!(driver.sink.deadline(), Some(give_up + Duration::from_millis(50)), "and then backs off");
+    assert_eq!(
+        driver.sink.deadline(),
+        Some(give_up + Duration::from_millis(50)),
+        "and then backs off"
+    );
 }
 
 #[test]
@@ -135,7 +150,10 @@ fn each_address_of_a_name_is_tried() {
             skip(&format!("localhost is not {address} here"));
             continue;
         }
-        let mut driver = Driver::new(&Output::Tcp(format!("localhost:{}", listener.local_addr().unwrap().port())));
+        let mut driver = Driver::new(&Output::Tcp(format!(
+            "localhost:{}",
+            listener.local_addr().unwrap().port()
+        )));
         driver.add(b"one\n");
         let peer = accept_tcp(&mut driver, &listener);
         assert_eq!(receive(&mut driver, &peer, 4), b"one\n");
@@ -150,7 +168,11 @@ fn tcp_bytes_count_as_acknowledged_when_the_peers_kernel_has_them() {
     let peer = accept_tcp(&mut driver, &listener);
     driver.until_blocked();
     let unacknowledged = usize::try_from(driver.sink.unacknowledged()).unwrap();
-    assert!(unacknowledged > 0 && unacknowledged < driver.taken, "{unacknowledged} of {}", driver.taken);
+    assert!(
+        unacknowledged > 0 && unacknowledged < driver.taken,
+        "{unacknowledged} of {}",
+        driver.taken
+    );
     let all = driver.stream.len();
     assert!(receive(&mut driver, &peer, all) == driver.stream);
     driver.until("all is acknowledged", |driver| driver.sink.unacknowledged() == 0);
@@ -169,7 +191,9 @@ fn tcp_reset_sends_again_from_the_record_that_was_not_acknowledged() {
     let taken = driver.taken;
     reset(peer);
     let peer = accept_tcp(&mut driver, &listener);
-    let [(unacknowledged, resumed)] = driver.restarts[..] else { panic!("one loss, {:?}", driver.restarts) };
+    let [(unacknowledged, resumed)] = driver.restarts[..] else {
+        panic!("one loss, {:?}", driver.restarts)
+    };
     assert!(taken - usize::try_from(unacknowledged).unwrap() <= has, "nothing is skipped");
     assert!(resumed > 0 && resumed <= has);
     assert_eq!(driver.stream[resumed - 1], b'\n');
@@ -304,7 +328,9 @@ fn unix_peer_may_come_late_and_come_back_under_a_new_socket_file() {
     let peer = accept_unix(&mut driver, &listener);
     assert_eq!(receive(&mut driver, &peer, 4), b"one\n");
     drop((peer, listener));
-    driver.until("the loss is noticed while nothing is written", |driver| driver.wake_ups > 0 && !driver.restarts.is_empty());
+    driver.until("the loss is noticed while nothing is written", |driver| {
+        driver.wake_ups > 0 && !driver.restarts.is_empty()
+    });
     assert_eq!(driver.restarts, [(0, 4)]);
     std::fs::remove_file(&path).unwrap();
     let listener = unix_listener(&path);

@@ -21,7 +21,10 @@ fn a_missing_directory_is_made_for_its_owner_alone_with_the_parents_it_needs() {
     let root = tempfile::tempdir().unwrap();
     let path = root.path().join("a/b/state");
     let disk = opened(&path);
-    assert_eq!((mode(&root.path().join("a/b")) & 0o700, mode(&path), mode(&path.join("lock"))), (0o700, 0o700, 0o600));
+    assert_eq!(
+        (mode(&root.path().join("a/b")) & 0o700, mode(&path), mode(&path.join("lock"))),
+        (0o700, 0o700, 0o600)
+    );
     let found = fs::metadata(&path).unwrap();
     assert_eq!(disk.identity(), (found.dev(), found.ino()));
     drop(disk);
@@ -38,7 +41,10 @@ fn a_missing_directory_is_an_error_unless_it_is_to_be_made() {
         assert!(matches!(LinuxDisk::open(&path, access), Err(DiskError::Open { .. })));
     }
     fs::write(&path, b"").unwrap();
-    assert!(matches!(LinuxDisk::open(&path, Access::Create), Err(DiskError::Open { .. })), "it is a file");
+    assert!(
+        matches!(LinuxDisk::open(&path, Access::Create), Err(DiskError::Open { .. })),
+        "it is a file"
+    );
 }
 
 #[test]
@@ -76,7 +82,9 @@ fn only_regular_files_are_opened_and_no_call_waits() {
     fs::write(root.path().join("file"), b"").unwrap();
     symlink("file", root.path().join("link")).unwrap();
     mkfifo(&root.path().join("fifo"), Mode::S_IRWXU).unwrap();
-    for (name, what) in [("directory", "directory"), ("link", "symbolic link"), ("fifo", "no regular file")] {
+    for (name, what) in
+        [("directory", "directory"), ("link", "symbolic link"), ("fifo", "no regular file")]
+    {
         assert!(disk.open(name).unwrap_err().to_string().contains(what), "{name}");
     }
     drop(disk);
@@ -116,14 +124,19 @@ fn what_is_open_is_compared_with_what_the_names_lead_to() {
     let path = root.path().join("state");
     let mut disk = opened(&path);
     let file = disk.create("journal.1").unwrap();
-    assert!(disk.is_named("journal.1", &file).unwrap() && !disk.is_named("journal.2", &file).unwrap());
+    assert!(
+        disk.is_named("journal.1", &file).unwrap() && !disk.is_named("journal.2", &file).unwrap()
+    );
     fs::rename(path.join("journal.1"), path.join("other")).unwrap();
     fs::write(path.join("journal.1"), b"").unwrap();
     assert!(!disk.is_named("journal.1", &file).unwrap());
     assert_eq!(disk.place().unwrap(), Place::Here);
     fs::remove_file(path.join("lock")).unwrap();
     assert_eq!(disk.place().unwrap(), Place::Unlocked);
-    assert!(matches!(LinuxDisk::open(&path, Access::Create), Err(DiskError::InUse { .. })), "the directory itself is locked");
+    assert!(
+        matches!(LinuxDisk::open(&path, Access::Create), Err(DiskError::InUse { .. })),
+        "the directory itself is locked"
+    );
     fs::remove_file(path.join("lock")).ok();
     disk.reopen().unwrap();
     assert_eq!((disk.place().unwrap(), mode(&path.join("lock"))), (Place::Here, 0o600));

@@ -1,4 +1,5 @@
-//! Any bytes as a client's request: a request within the bytes, a refusal or "not yet", never a panic.
+//! Any bytes as a client's request: a request within the bytes, a refusal or "not yet", never a
+//! panic.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -6,7 +7,10 @@ use manytail::daemon::http::{HEAD_BYTES_MAX, Head, Response, parse};
 
 fuzz_target!(|bytes: &[u8]| match parse(bytes) {
     Head::Partial => assert!(bytes.len() < HEAD_BYTES_MAX),
-    Head::Refused(code) => assert!(Response::refusal(code).encode(false).starts_with(format!("HTTP/1.1 {code} ").as_bytes())),
+    Head::Refused(code) => {
+        let head = format!("HTTP/1.1 {code} ");
+        assert!(Response::refusal(code).encode(false).starts_with(head.as_bytes()));
+    }
     Head::Request(request) => {
         assert!(request.path.len() + request.query.len() < bytes.len());
         assert!(!request.path.contains('?'));

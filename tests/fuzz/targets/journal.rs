@@ -1,4 +1,5 @@
-//! Any bytes as a journal: a state or an error, never a panic. The checksums are made good first, or nothing would get past them.
+//! Any bytes as a journal: a state or an error, never a panic. The checksums are made good first,
+//! or nothing would get past them.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -7,14 +8,17 @@ use manytail::checkpoint::journal::decode;
 
 const SALT: u64 = 7;
 
-/// Gives the file a good header, and each frame that its head says is there its number and checksum.
+/// Gives the file a good header, and each frame that its head says is there its number and
+/// checksum.
 fn mend(bytes: &mut [u8]) {
     let Some(header) = bytes.first_chunk_mut::<HEADER_BYTES>() else { return };
     *header = format::header(SALT);
     let (mut at, mut sequence) = (HEADER_BYTES, 1);
     while let Some(head) = bytes.get(at..).and_then(|rest| rest.first_chunk::<HEAD_BYTES>()) {
         let Some(head) = Head::parse(head) else { return };
-        let Some(payload) = bytes.get(at + HEAD_BYTES..at + HEAD_BYTES + head.payload_len) else { return };
+        let Some(payload) = bytes.get(at + HEAD_BYTES..at + HEAD_BYTES + head.payload_len) else {
+            return;
+        };
         let mended = Head::encode(SALT, head.kind, sequence, payload);
         bytes[at..at + HEAD_BYTES].copy_from_slice(&mended);
         at += HEAD_BYTES + head.payload_len;

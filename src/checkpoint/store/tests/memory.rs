@@ -1,6 +1,8 @@
-//! A disk in memory that knows what a crash leaves: page cache and durable bytes, names and durable names; every call can fail.
+//! A disk in memory that knows what a crash leaves: page cache and durable bytes, names and durable
+//! names; every call can fail.
 //!
-//! Always holds: a sync that failed forgets which bytes were dirty, as Linux does: a later one does not write them.
+//! Always holds: a sync that failed forgets which bytes were dirty, as Linux does: a later one does
+//! not write them.
 
 use std::cell::{Ref, RefCell, RefMut};
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,14 +24,16 @@ pub(super) enum Unsynced {
     Hole,
 }
 
-pub(super) const UNSYNCED: [Unsynced; 5] = [Unsynced::Lost, Unsynced::Kept, Unsynced::Half, Unsynced::Nul, Unsynced::Hole];
+pub(super) const UNSYNCED: [Unsynced; 5] =
+    [Unsynced::Lost, Unsynced::Kept, Unsynced::Half, Unsynced::Nul, Unsynced::Hole];
 
 /// A wrong that a call does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fault {
     /// It fails, and nothing is done.
     Fails,
-    /// A write does half of it first; a rename or sync of the directory is done, and fails nevertheless.
+    /// A write does half of it first; a rename or sync of the directory is done, and fails
+    /// nevertheless.
     FailsHalfDone,
     /// The call, and all that follow, do nothing: the power is off.
     PowerOff,
@@ -124,7 +128,12 @@ impl Memory {
         let mut inner = self.get_mut();
         let durable = bytes.unwrap_or_default().to_vec();
         let is_dirty = vec![false; durable.len()];
-        inner.inodes.push(Inode { cache: durable.clone(), is_dirty, durable, is_regular: bytes.is_some() });
+        inner.inodes.push(Inode {
+            cache: durable.clone(),
+            is_dirty,
+            durable,
+            is_regular: bytes.is_some(),
+        });
         let inode = inner.inodes.len() - 1;
         inner.names.insert(name.to_owned(), inode);
         inner.durable_names.insert(name.to_owned(), inode);
@@ -139,7 +148,8 @@ impl Memory {
         self.get().names.keys().cloned().collect()
     }
 
-    /// Every directory that a crash now may leave: any of the changes of names since the last sync, with each fate of the bytes.
+    /// Every directory that a crash now may leave: any of the changes of names since the last sync,
+    /// with each fate of the bytes.
     pub(super) fn crashes(&self, fates: &[Unsynced]) -> Vec<Memory> {
         let inner = self.get();
         let changes = &inner.name_changes;
@@ -147,7 +157,12 @@ impl Memory {
         let mut left = Vec::new();
         for subset in 0..1_usize << changes.len() {
             let mut names = inner.durable_names.clone();
-            for (name, inode) in changes.iter().enumerate().filter(|(at, _)| subset >> at & 1 == 1).flat_map(|(_, change)| change) {
+            for (name, inode) in changes
+                .iter()
+                .enumerate()
+                .filter(|(at, _)| subset >> at & 1 == 1)
+                .flat_map(|(_, change)| change)
+            {
                 match inode {
                     Some(inode) => names.insert(name.clone(), *inode),
                     None => names.remove(name),
@@ -163,7 +178,12 @@ impl Inner {
     fn after_crash(&self, names: BTreeMap<String, usize>, fate: Unsynced) -> Memory {
         let inodes = self.inodes.iter().map(|inode| {
             let bytes = inode.after_crash(fate);
-            Inode { is_dirty: vec![false; bytes.len()], durable: bytes.clone(), cache: bytes, is_regular: inode.is_regular }
+            Inode {
+                is_dirty: vec![false; bytes.len()],
+                durable: bytes.clone(),
+                cache: bytes,
+                is_regular: inode.is_regular,
+            }
         });
         let used = names.keys().filter(|name| !name.ends_with(".new")).cloned().collect();
         Memory::of(Inner {
@@ -208,7 +228,11 @@ impl Inode {
             Unsynced::Hole => &dirty[half..],
         };
         let mut bytes = self.durable.clone();
-        let len = if fate == Unsynced::Half { written.last().map_or(bytes.len(), |last| last + 1) } else { self.cache.len() };
+        let len = if fate == Unsynced::Half {
+            written.last().map_or(bytes.len(), |last| last + 1)
+        } else {
+            self.cache.len()
+        };
         bytes.resize(len, 0);
         written.iter().for_each(|&at| bytes[at] = self.cache[at]);
         bytes
@@ -225,7 +249,8 @@ impl Memory {
         let mut inner = self.get_mut();
         inner.calls += 1;
         let now = inner.calls;
-        let hits = |(at, fault): &&(usize, Fault)| now == *at || (*fault == Fault::PowerOff && now > *at);
+        let hits =
+            |(at, fault): &&(usize, Fault)| now == *at || (*fault == Fault::PowerOff && now > *at);
         inner.faults.iter().find(hits).map(|(_, fault)| *fault)
     }
 
@@ -251,7 +276,10 @@ impl Memory {
     }
 
     /// For changes of names: done, and then reported as failed or not.
-    fn change_names(&self, change: impl FnOnce(&Inner) -> io::Result<NameChange>) -> io::Result<()> {
+    fn change_names(
+        &self,
+        change: impl FnOnce(&Inner) -> io::Result<NameChange>,
+    ) -> io::Result<()> {
         let fault = self.changing_call();
         if matches!(fault, Some(Fault::Fails | Fault::PowerOff)) {
             return Err(broken());
@@ -273,7 +301,11 @@ impl Disk for Memory {
     fn open(&mut self, name: &str) -> io::Result<usize> {
         let inner = self.simple_call()?;
         let inode = inner.inode(name)?;
-        if inner.inodes[inode].is_regular { Ok(inode) } else { Err(io::ErrorKind::InvalidInput.into()) }
+        if inner.inodes[inode].is_regular {
+            Ok(inode)
+        } else {
+            Err(io::ErrorKind::InvalidInput.into())
+        }
     }
 
     fn create(&mut self, name: &str) -> io::Result<usize> {
@@ -350,7 +382,9 @@ impl Disk for Memory {
         if !to.contains("damaged") && !to.contains("aside") {
             assert!(self.get_mut().used.insert(to.to_owned()), "{to} comes twice");
         }
-        let outcome = self.change_names(|inner| Ok(vec![(from.to_owned(), None), (to.to_owned(), Some(inner.inode(from)?))]));
+        let outcome = self.change_names(|inner| {
+            Ok(vec![(from.to_owned(), None), (to.to_owned(), Some(inner.inode(from)?))])
+        });
         if outcome.is_err() && !self.get().names.contains_key(to) {
             self.get_mut().used.remove(to);
         }
@@ -397,7 +431,8 @@ impl Disk for Memory {
             // Files stay open: those of the other directory come behind them.
             let first = inner.inodes.len();
             inner.inodes.extend(other.inodes);
-            inner.names = other.names.into_iter().map(|(name, inode)| (name, first + inode)).collect();
+            inner.names =
+                other.names.into_iter().map(|(name, inode)| (name, first + inode)).collect();
             inner.durable_names = inner.names.clone();
             inner.name_changes.clear();
             inner.is_away = false;

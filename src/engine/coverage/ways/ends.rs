@@ -1,4 +1,5 @@
-//! Where ways end: other spellings of a PATH, for those who ask about what is below it; and whether a change of that is told.
+//! Where ways end: other spellings of a PATH, for those who ask about what is below it; and whether
+//! a change of that is told.
 
 use super::Ways;
 
@@ -8,7 +9,8 @@ impl Ways {
         self.ways.get(root).is_some_and(|(way, _)| way.as_ref().is_some_and(|way| way.is_told))
     }
 
-    /// The current directory as it was when a PATH was walked to, and where that ended, relative to it. Empty: not known.
+    /// The current directory as it was when a PATH was walked to, and where that ended, relative to
+    /// it. Empty: not known.
     pub(in crate::engine) fn end_of(&self, root: usize) -> (&[u8], &[u8]) {
         let way = self.ways.get(root).and_then(|(way, _)| way.as_ref());
         way.map_or((b"", b""), |way| (&way.base, &way.real))

@@ -1,7 +1,7 @@
 //! Mounts on a way or below a PATH.
 //!
-//! In: the table of mounts, and what changed in it. Out: ways to walk again, directories to visit. Always holds: without the table, the sweep
-//! alone notices mounts, and that is told.
+//! In: the table of mounts, and what changed in it. Out: ways to walk again, directories to visit.
+//! Always holds: without the table, the sweep alone notices mounts, and that is told.
 
 use crate::engine::Engine;
 use crate::engine::coverage::root::RootState;
@@ -19,7 +19,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         match self.fs.mounts() {
             Ok(table) => Some(table),
             Err(error) => {
-                tracing::debug!(%error, "the table of mounts cannot be read: mounts are noticed by the sweep alone");
+                tracing::debug!(%error, "the table of mounts cannot be read: mounts are noticed by \
+                    the sweep alone");
                 self.coverage.ways.is_table_missing = true;
                 None
             }
@@ -43,7 +44,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// Something was mounted below a PATH, or unmounted.
     fn visit_mount_point(&mut self, root: usize, below: &[u8]) {
         let RootState::Found(key) = self.coverage.roots[root].state else { return };
-        let Some(mut dir) = self.tree.alive(key).filter(|_| self.coverage.roots[root].is_tree) else { return };
+        let Some(mut dir) = self.tree.alive(key).filter(|_| self.coverage.roots[root].is_tree)
+        else {
+            return;
+        };
         let mut names = components(below).peekable();
         while let Some(name) = names.next() {
             match self.tree.find(dir, name) {

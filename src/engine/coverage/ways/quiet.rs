@@ -1,7 +1,8 @@
 //! Watches on a way that report on their directory alone, not on the names in it.
 //!
 //! In: the ways as they were walked. Out: watches with a smaller mask.
-//! Always holds: each directory on a way is watched; names that come and go beside a way cause no wake-up.
+//! Always holds: each directory on a way is watched; names that come and go beside a way cause no
+//! wake-up.
 
 use crate::engine::Engine;
 use crate::engine::coverage::ways::{Due, Step};
@@ -15,16 +16,20 @@ fn is_child(directory: &[u8], above: &[u8], name: &[u8]) -> bool {
 }
 
 impl<F: FileSystem, S: Sink> Engine<F, S> {
-    /// A directory that is on the way itself has a watch that reports its end. The directory above it then needs no events about names:
-    /// those beside the way (in `/tmp`, say) would only wake the loop up.
+    /// A directory that is on the way itself has a watch that reports its end. The directory above
+    /// it then needs no events about names: those beside the way (in `/tmp`, say) would only wake
+    /// the loop up.
     pub(super) fn ignore_other_names(&mut self) {
         let ways = self.coverage.ways.ways.iter().filter_map(|(way, _)| way.as_ref());
-        let ways = ways.chain(self.coverage.ways.state.iter().filter_map(|(_, way, _)| way.as_ref()));
+        let ways =
+            ways.chain(self.coverage.ways.state.iter().filter_map(|(_, way, _)| way.as_ref()));
         let (mut told, mut wanted) = (Vec::new(), Vec::new());
         for way in ways {
             for (at, step) in way.steps.iter().enumerate() {
                 let Some(watch) = step.watch else { continue };
-                let is_next = |next: &Step| next.watch.is_some() && is_child(&next.directory, &step.directory, &step.name);
+                let is_next = |next: &Step| {
+                    next.watch.is_some() && is_child(&next.directory, &step.directory, &step.name)
+                };
                 match way.steps.get(at + 1).is_some_and(is_next) {
                     true => told.push((watch, step.directory.clone())),
                     false => wanted.push(watch),

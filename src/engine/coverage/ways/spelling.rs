@@ -1,6 +1,7 @@
 //! Paths as bytes: their names, the directory above, what is relative to a directory (pure).
 //!
-//! In: paths. Out: paths. Always holds: nothing looks at the file system.
+//! In: paths. Out: paths.
+//! Always holds: nothing looks at the file system.
 
 /// The names in a path, in order; `..` is one of them.
 pub(in crate::engine) fn components(path: &[u8]) -> impl DoubleEndedIterator<Item = &[u8]> {
@@ -16,7 +17,8 @@ pub(in crate::engine) fn join(directory: &[u8], name: &[u8]) -> Vec<u8> {
     path
 }
 
-/// From a directory without links on its way to the one above it. The empty path is the current directory.
+/// From a directory without links on its way to the one above it. The empty path is the current
+/// directory.
 pub(in crate::engine) fn up(path: &mut Vec<u8>) {
     if path.is_empty() || *path == b".." || path.ends_with(b"/..") {
         *path = join(path, b"..");
@@ -64,9 +66,16 @@ mod tests {
 
     #[test]
     fn a_step_up_ends_at_the_root_and_leaves_the_current_directory() {
-        for (path, wanted) in
-            [("/a/b", "/a"), ("/a", "/"), ("/", "/"), ("a/b", "a"), ("a", ""), ("", ".."), ("..", "../.."), ("..a", "")]
-        {
+        for (path, wanted) in [
+            ("/a/b", "/a"),
+            ("/a", "/"),
+            ("/", "/"),
+            ("a/b", "a"),
+            ("a", ""),
+            ("", ".."),
+            ("..", "../.."),
+            ("..a", ""),
+        ] {
             let mut path = path.as_bytes().to_vec();
             up(&mut path);
             assert_eq!(path, wanted.as_bytes());
@@ -75,8 +84,11 @@ mod tests {
 
     #[test]
     fn what_is_above_a_path_ends_with_the_root() {
-        let names =
-            |path: &'static str| above(path.as_bytes()).map(|path| String::from_utf8_lossy(path).into_owned()).collect::<Vec<_>>();
+        let names = |path: &'static str| {
+            above(path.as_bytes())
+                .map(|path| String::from_utf8_lossy(path).into_owned())
+                .collect::<Vec<_>>()
+        };
         assert_eq!(names("/a/b/c"), ["/a/b", "/a", "/"]);
         assert_eq!(names("/a"), ["/"]);
         assert!(names("/").is_empty());
