@@ -24,9 +24,11 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::config::{Metrics, Output};
-use crate::insight::{StatusRequest, TapRequest, TopRequest};
-use crate::offsets::Request;
-use crate::style::Style;
+use crate::tools::offsets::Request;
+use crate::tools::status::StatusRequest;
+use crate::tools::style::Style;
+use crate::tools::tap::TapRequest;
+use crate::tools::top::TopRequest;
 pub use doctor::DoctorCall;
 use layers::{Invocation, one_line};
 pub use layers::{Origin, Settings};

@@ -6,6 +6,8 @@
 //! line; colours go to terminals only. The journal gets what it has no other way to know, the
 //! priority, and not what it knows itself, the time (sd-daemon(3)).
 
+pub mod notices;
+
 use std::io::{self, IsTerminal, Write};
 use std::sync::OnceLock;
 

@@ -14,6 +14,7 @@ mod coverage; // what is followed: inputs, PATHs, the ways to them
 mod discovery; // what is found without events: listings, sweeps, searches
 mod identities; // which file has which name: renames, looks, rotation
 mod kernel; // events in: which names changed, whether events were lost
+mod namespace; // the tables: files, directories, rules, found by name or identity
 mod observer; // counts, `status`, `top`, why a file is not read
 mod output; // the output file, and an output that takes nothing
 mod reading; // open files, bytes to records
@@ -25,16 +26,16 @@ mod waiting; // what the loop does after a turn
 
 use std::time::{Duration, Instant};
 
-use crate::batch::Outbox;
 use crate::config::EngineConfig;
-use crate::kept_files::KEPT_FOR;
+use crate::engine::namespace::registry::Registry;
+use crate::engine::namespace::tree::Tree;
+use crate::engine::output::outbox::Outbox;
+use crate::engine::reading::kept_files::KEPT_FOR;
 use crate::record::Encoder;
-use crate::registry::Registry;
 use crate::sink::{Sink, SinkError};
-use crate::stats::Stats;
+use crate::status::stats::Stats;
 use crate::sys::FileSystem;
 use crate::sys::clock::Now;
-use crate::tree::Tree;
 
 use commit::Commits;
 pub use commit::ResumeFrom;

@@ -17,10 +17,10 @@
 //! [`engine`] is the pipeline: it drains the kernel's queue, looks at names in doubt, takes a slice
 //! of the listings that are due, reads dirty files within a budget, and offers what came of it to
 //! the output. [`daemon`] is the loop around it: epoll, signals, the pace, the service manager, and
-//! clients that ask how it goes ([`status`], [`metrics`]). [`checkpoint`] keeps acknowledged
+//! clients that ask how it goes ([`status`]). [`checkpoint`] keeps acknowledged
 //! offsets in a journal, on a thread of its own. The engine reads no clock and touches no kernel:
 //! time is an argument, the kernel is [`sys::FileSystem`], the output is [`sink::Sink`]. So a
-//! simulated kernel can drive the same code through any order of events. [`insight`] is the other
+//! simulated kernel can drive the same code through any order of events. [`tools`] is the other
 //! side: `status` and `top` ask a running daemon.
 //!
 //! # What always holds
@@ -95,30 +95,10 @@ pub mod cli;
 pub mod settings;
 
 // Commands that look at a tree or ask a running daemon, and what a person at a terminal sees.
-pub mod doctor;
-pub mod insight;
-pub mod offsets;
-pub mod progress;
+pub mod tools;
 
 // One turn.
 pub mod engine;
-
-// What the engine is made of: names and directories, what is to be read and when, records on their
-// way.
-mod batch;
-mod busiest;
-mod discovery;
-mod former;
-mod inputs;
-mod interpret;
-mod kept_files;
-mod lag;
-mod parked;
-mod recent;
-mod registry;
-mod succession;
-mod tree;
-mod unread;
 
 // Where records and offsets go.
 pub mod checkpoint;
@@ -127,15 +107,7 @@ mod tap;
 
 // What a run tells of itself.
 pub mod diagnostics;
-pub mod file_status;
-pub mod histogram;
-pub mod metrics;
-pub mod notices;
-mod numbers;
-pub mod ranking;
-pub mod stats;
 pub mod status;
-pub mod style;
 
 // Bytes become lines, and lines records.
 pub mod lines;

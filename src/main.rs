@@ -9,12 +9,12 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use manytail::cli::{self, Command, Settings};
-use manytail::insight::{self, InsightError, Outcome};
-use manytail::progress::Progress;
-use manytail::style::Style;
+use manytail::daemon;
 use manytail::sys::disk::DiskError;
 use manytail::sys::{descriptor, resolver, signal};
-use manytail::{daemon, doctor, offsets};
+use manytail::tools::progress::{self, Progress};
+use manytail::tools::style::Style;
+use manytail::tools::{Outcome, ToolError, doctor, offsets, status, tap, top};
 
 fn main() -> ExitCode {
     resolver::use_built_in_resolver();
@@ -25,7 +25,7 @@ fn main() -> ExitCode {
         Err(refusal) if refusal.is_answer() && descriptor::was_closed(1) => nowhere(),
         Err(refusal) => refusal.report(),
         Ok(Command::Run(settings)) => {
-            settings.diagnostics.init(manytail::progress::cleared_stderr);
+            settings.diagnostics.init(progress::cleared_stderr);
             let progress = Progress::new(settings.diagnostics.format, &settings.config.output);
             match daemon::run(*settings, progress) {
                 Ok(()) => ExitCode::SUCCESS,
@@ -45,9 +45,9 @@ fn main() -> ExitCode {
             Err(refusal) => refusal.report(),
             Ok(request) => examine(&request),
         },
-        Ok(Command::Status(request)) => shown(insight::status(&request, &mut io::stdout().lock())),
-        Ok(Command::Tap(request)) => shown(insight::tap(&request, &mut io::stdout().lock())),
-        Ok(Command::Top(request)) => shown(insight::watch(&request).map_err(InsightError::from)),
+        Ok(Command::Status(request)) => shown(status::status(&request, &mut io::stdout().lock())),
+        Ok(Command::Tap(request)) => shown(tap::tap(&request, &mut io::stdout().lock())),
+        Ok(Command::Top(request)) => shown(top::watch(&request).map_err(ToolError::from)),
         Ok(Command::Offsets(request)) => match offsets::run(&request, &mut io::stdout().lock()) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
@@ -124,14 +124,14 @@ fn check(settings: &Settings, style: Style, connects: bool) -> ExitCode {
 }
 
 /// The exit code of a question to a daemon.
-fn shown(outcome: Result<Outcome, InsightError>) -> ExitCode {
+fn shown(outcome: Result<Outcome, ToolError>) -> ExitCode {
     match outcome {
         Ok(Outcome::Well) => ExitCode::SUCCESS,
         Ok(Outcome::Trouble) => ExitCode::FAILURE,
         Err(error) => {
             // Nobody is left to tell when stderr is closed.
             writeln!(io::stderr(), "manytail: {error}").ok();
-            if let InsightError::Write(_) = error { ExitCode::FAILURE } else { ExitCode::from(3) }
+            if let ToolError::Write(_) = error { ExitCode::FAILURE } else { ExitCode::from(3) }
         }
     }
 }

@@ -25,7 +25,7 @@ use std::time::Instant;
 use nix::errno::Errno;
 
 use crate::config::Output;
-use crate::notices::NoticeCounts;
+use crate::diagnostics::notices::NoticeCounts;
 use crate::sys::{self, FileId};
 
 /// What became of bytes offered to a [`Sink`].

@@ -6,10 +6,17 @@
 //! Always holds: nothing here measures; times are seconds, sizes bytes, as in the names of the
 //! metrics.
 
+pub mod file;
+pub mod histogram;
+pub(crate) mod numbers;
+pub mod prometheus;
+pub mod ranking;
+pub mod stats;
+
 use serde::{Deserialize, Serialize};
 
-use crate::histogram::Histogram;
-use crate::stats::Stats;
+use crate::status::histogram::Histogram;
+use crate::status::stats::Stats;
 use crate::sys::process::Process;
 
 /// A whole run at one moment.

@@ -18,8 +18,8 @@ use std::time::{Duration, Instant};
 
 use manytail::config::{Binary, EngineConfig, Format, InputConfig, StartAt};
 use manytail::engine::{Engine, Turn};
-use manytail::file_status::{FileState, FileStatus};
 use manytail::patterns::Patterns;
+use manytail::status::file::{FileState, FileStatus};
 use manytail::sys::{LinkRule, Linux, clock};
 use recording::Recording;
 use taking::Taking;

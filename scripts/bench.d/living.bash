@@ -171,7 +171,7 @@ write_stall_settings() {
         >"$work/stall.toml"
 }
 
-# turns_over INDEX: how many turns took longer than that bound of the histogram (src/histogram.rs) so far.
+# turns_over INDEX: how many turns took longer than that bound of the histogram (src/status/histogram.rs) so far.
 turns_over() {
     # It exits with 1 where something needs somebody: here files that are moved out unread.
     { "$manytail" status --control-socket "$work/control" --format json || true; } | sed 's/.*"turns":{"counts":\[\([^]]*\).*/\1/' |

@@ -6,7 +6,7 @@
 use clap::Args;
 
 use super::{RunOptions, one_of};
-use crate::style::Style;
+use crate::tools::style::Style;
 
 /// The options of `run` and one more.
 #[derive(Debug, Args)]

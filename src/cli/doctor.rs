@@ -13,10 +13,10 @@ use clap::Args;
 use super::layers::Invocation;
 use super::{Refusal, one_of, refuse, state_directory};
 use crate::config::{ConfigError, RESCAN_REMOTE, Symlinks, parse_duration};
-use crate::doctor::{Input, Request, Tried};
 use crate::patterns::Patterns;
-use crate::style::Style;
 use crate::sys::user::become_user;
+use crate::tools::doctor::{Input, Request, Tried};
+use crate::tools::style::Style;
 
 pub(super) const DOCTOR_HELP: &str = "\
 Look whether PATHs and this machine are what a run needs, as the user it is called by, or as \

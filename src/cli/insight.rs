@@ -12,9 +12,11 @@ use clap::Args;
 
 use super::{Refusal, default_control_socket, one_of, refuse, refuse_because};
 use crate::config::parse_duration;
-use crate::file_status::ListKind;
-use crate::insight::{StatusRequest, TapRequest, TopRequest};
-use crate::style::Style;
+use crate::status::file::ListKind;
+use crate::tools::status::StatusRequest;
+use crate::tools::style::Style;
+use crate::tools::tap::TapRequest;
+use crate::tools::top::TopRequest;
 
 /// Where a daemon listens that systemd started.
 const SYSTEM_SOCKET: &str = "/run/manytail/control.sock";

@@ -19,13 +19,13 @@ use super::run::InputOptions;
 use super::{Arguments, Refusal, RunOptions, refuse};
 use crate::config::{Config, ConfigError, Format};
 use crate::diagnostics::Diagnostics;
-use crate::file_status::shown;
 use crate::names::is_glob;
 use crate::settings::{
     Effective, Files, Given, InputTable, Key, Kind, LABEL, Layers, Setting, SettingError, Source,
     Text, Values, Variables,
 };
 use crate::settings::{environment, file};
+use crate::status::file::shown;
 use crate::sys::LinkRule;
 
 /// The name of PATHs in files.

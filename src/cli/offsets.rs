@@ -9,8 +9,8 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 
 use super::{Refusal, one_of, refuse, state_directory};
-use crate::offsets::{Action, Request};
-use crate::style::Style;
+use crate::tools::offsets::{Action, Request};
+use crate::tools::style::Style;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum OffsetsAction {

@@ -5,9 +5,9 @@ use std::time::Duration;
 use super::*;
 use crate::config::{Config, Format, StartAt};
 use crate::diagnostics::{Diagnostics, Level, LogFormat};
-use crate::offsets::Action;
-use crate::style::Style;
 use crate::sys::LinkRule;
+use crate::tools::offsets::Action;
+use crate::tools::style::Style;
 
 /// Parses `manytail run` with these arguments.
 fn run(arguments: &[&str]) -> Result<(Config, Diagnostics), Refusal> {

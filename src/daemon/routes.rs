@@ -8,8 +8,8 @@ use serde::Serialize;
 use super::Running;
 use super::http::{self, Request, Response};
 use crate::engine::EngineError;
-use crate::file_status::{FileState, FileStatus, ListKind};
-use crate::metrics;
+use crate::status::file::{FileState, FileStatus, ListKind};
+use crate::status::prometheus;
 use crate::status::{About, Status};
 use crate::sys::clock::Now;
 use crate::sys::{host, process};
@@ -83,7 +83,7 @@ fn index(_: &mut Question<'_>, _: &str) -> Response {
 }
 
 fn prometheus(question: &mut Question<'_>, _: &str) -> Response {
-    let body = metrics::text(&question.status()).into_bytes();
+    let body = prometheus::text(&question.status()).into_bytes();
     Response { code: 200, media_type: PROMETHEUS_TEXT, body }
 }
 

@@ -15,7 +15,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::{Duration, Instant};
 
-use crate::numbers::count;
+use crate::status::numbers::count;
 use crate::sys::clock::{self, Now};
 
 /// STATUS is told at most this often, but for the end of what it complains of.

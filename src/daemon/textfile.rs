@@ -16,8 +16,8 @@ use anyhow::Context as _;
 
 use super::Running;
 use super::routes::Question;
-use crate::metrics;
 use crate::status::About;
+use crate::status::prometheus;
 use crate::sys::clock::{self, Now};
 
 /// As often as Prometheus scrapes by default, or more often.
@@ -87,7 +87,8 @@ impl Textfile {
 
     fn write(&mut self, engine: &mut Running, about: &About, now: Now) -> io::Result<()> {
         let asked = clock::now().instant;
-        let text = metrics::text(&Question { engine, about, now, may_see_lines: false }.status());
+        let text =
+            prometheus::text(&Question { engine, about, now, may_see_lines: false }.status());
         engine.question_took(clock::now().instant.saturating_duration_since(asked));
         let own = self.replace(&text, engine)?;
         if let Some(before) = self.own.replace(own).filter(|&before| before != own) {

@@ -18,12 +18,12 @@ use crate::checkpoint::state::StoredOffsets;
 use crate::checkpoint::{
     Anew, Committer, Displaced, Done, EntryFlags, Job, OutputPoint, Work, journal,
 };
+use crate::diagnostics::notices::Cause;
 use crate::engine::Engine;
+use crate::engine::namespace::registry::{SlotId, SlotKey, State};
 use crate::engine::output::output_file::Replaced;
 use crate::engine::schedule::KeptBack;
 use crate::marks::mark;
-use crate::notices::Cause;
-use crate::registry::{SlotId, SlotKey, State};
 use crate::sink::{FilePoint, Sink};
 use crate::status::CommitStatus;
 use crate::sys::clock::Now;

@@ -21,13 +21,13 @@ use crate::config::Format;
 use crate::engine::coverage::root::Root;
 use crate::engine::coverage::wanted::WantedNames;
 use crate::engine::coverage::ways::Ways;
-use crate::inputs::Inputs;
-use crate::tree::{DirId, DirKey};
+use crate::engine::namespace::inputs::Inputs;
+use crate::engine::namespace::tree::{DirId, DirKey};
 
 #[derive(Debug)]
 pub(super) struct Coverage {
     pub(super) inputs: Inputs,
-    /// Each PATH of each input, by [`crate::inputs::RootId`].
+    /// Each PATH of each input, by [`crate::engine::namespace::inputs::RootId`].
     pub(super) roots: Vec<Root>,
     pub(super) ways: Ways,
     /// Directories that are watched for single files, by path.

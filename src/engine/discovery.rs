@@ -12,13 +12,14 @@ pub(super) mod listing;
 pub(super) mod old_files;
 pub(super) mod searching;
 pub(super) mod sweeping;
+pub(super) mod visits;
 
-use crate::discovery::Urgent;
 use crate::engine::commit::resume::Absence;
 use crate::engine::discovery::below::Below;
 use crate::engine::discovery::old_files::OldFiles;
 use crate::engine::discovery::searching::Searches;
 use crate::engine::discovery::sweeping::Sweeps;
+use crate::engine::discovery::visits::Urgent;
 use crate::engine::observer::lists::Walks;
 
 #[derive(Debug)]

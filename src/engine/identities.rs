@@ -20,9 +20,12 @@ pub(super) mod behind;
 pub(super) mod copied_up;
 pub(super) mod departures;
 pub(super) mod exchanges;
+pub(super) mod former;
 pub(super) mod identify;
 pub(super) mod leaving;
+mod recent;
 pub(super) mod rotation;
+pub(super) mod succession;
 pub(super) mod unreadable;
 
 use std::collections::VecDeque;
@@ -32,11 +35,11 @@ use hashbrown::HashMap;
 use crate::engine::identities::copied_up::LeftBehind;
 use crate::engine::identities::departures::Departures;
 use crate::engine::identities::exchanges::Renames;
+use crate::engine::identities::former::FormerNames;
+use crate::engine::identities::succession::Succession;
+use crate::engine::namespace::registry::{SlotId, SlotKey};
 use crate::engine::reading::rewriting::Rewrites;
 use crate::engine::schedule::timers::PendingRename;
-use crate::former::FormerNames;
-use crate::registry::{SlotId, SlotKey};
-use crate::succession::Succession;
 use crate::sys::Stat;
 use crate::sys::clock::Now;
 

@@ -10,13 +10,13 @@
 use std::cell::{Cell, RefCell};
 
 use crate::engine::coverage::root::RootState;
+use crate::engine::namespace::inputs::RootId;
+use crate::engine::namespace::registry::{FileSlot, Life, SlotId, SlotKey, State};
+use crate::engine::namespace::tree::DirKey;
 use crate::engine::schedule::deadlines::Task;
 use crate::engine::{DOUBTS_MAX, Engine};
-use crate::inputs::RootId;
-use crate::registry::{FileSlot, Life, SlotId, SlotKey, State};
 use crate::sink::Sink;
 use crate::sys::FileSystem;
-use crate::tree::DirKey;
 
 /// Files that the engine's own check looks at per turn, in the mean.
 const SLOTS_PER_TURN: usize = 256;

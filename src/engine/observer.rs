@@ -3,17 +3,18 @@
 //! In: what happens. Out: counts, diagnostics, answers to `status`.
 //! Always holds: the engine never reads them to decide.
 
+mod busiest;
 pub(super) mod explain;
-pub(super) mod insight;
 pub(super) mod lists;
+pub(super) mod status;
 pub(super) mod top;
 
-use crate::busiest::Busiest;
-use crate::engine::observer::insight::Insight;
+use crate::diagnostics::notices::Notices;
+use crate::engine::observer::busiest::Busiest;
 use crate::engine::observer::lists::Losses;
+use crate::engine::observer::status::Insight;
 use crate::engine::output::hung::Hung;
-use crate::notices::Notices;
-use crate::stats::Stats;
+use crate::status::stats::Stats;
 
 #[derive(Debug, Default)]
 pub(super) struct Observer {

@@ -4,5 +4,6 @@
 //! Always holds: what only a deleted file holds is not committed.
 
 pub(super) mod hung;
+pub(super) mod outbox;
 pub(super) mod output_file;
 pub(super) mod reopening;

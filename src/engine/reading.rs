@@ -5,6 +5,7 @@
 
 pub(super) mod binary;
 pub(super) mod held_files;
+pub(super) mod kept_files;
 pub(super) mod nul_runs;
 pub(super) mod open_files;
 pub(super) mod opening;
@@ -14,27 +15,27 @@ pub(super) mod rewriting;
 use std::io;
 use std::time::Instant;
 
-use crate::batch::Reached;
 use crate::config::Format;
+use crate::diagnostics::notices::Cause;
 use crate::engine::commit::nanos;
 use crate::engine::commit::resume::entry_flags;
+use crate::engine::namespace::registry::{Life, SlotId, State};
+use crate::engine::output::outbox::Reached;
 use crate::engine::reading::nul_runs::{Cut, NulRun};
 use crate::engine::reading::opening::Opened;
 use crate::engine::reading::read_pass::ReadPass;
 use crate::engine::schedule::Schedule;
+use crate::engine::schedule::lag::Waiting;
+use crate::engine::schedule::unread::Because;
 use crate::engine::{BYTES_PER_TURN, Engine, EngineError, FILES_PER_TURN};
-use crate::lag::Waiting;
 use crate::lines::{Line, split_lines};
 use crate::marks::mark;
-use crate::notices::Cause;
 use crate::planted::is_planted;
 use crate::reader::{MARK_BYTES, READ_BYTES, mark_of};
 use crate::record::Source;
-use crate::registry::{Life, SlotId, State};
 use crate::sink::Sink;
 use crate::sys::FileSystem;
 use crate::sys::clock::Now;
-use crate::unread::Because;
 
 /// Bytes read from one file per turn at most, if no other waits; then it goes to the back of the
 /// queue. A longer line is read to its end.
@@ -171,6 +172,21 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         if matches!(outcome, Ok(Pause::AtEnd | Pause::More)) {
             self.note_readable(id, now.instant);
         }
+        self.end_read(file, &pass, outcome, end_before, now);
+        Ok(budget - pass.budget)
+    }
+
+    /// A file's turn is over: what it needs next.
+    #[inline]
+    fn end_read(
+        &mut self,
+        file: F::File,
+        pass: &ReadPass,
+        outcome: io::Result<Pause>,
+        end_before: (u32, u64),
+        now: Now,
+    ) {
+        let id = pass.id;
         match outcome {
             Ok(Pause::AtEnd) => {
                 if !pass.is_begun {
@@ -180,7 +196,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             }
             Ok(Pause::More) => {
                 self.note_read_in_part(id);
-                self.schedule.lag.keep(id, since);
+                self.schedule.lag.keep(id, pass.since);
                 if self.outbox.has_room() && !self.files.get(id).state().contains(State::BACKLOG) {
                     self.schedule.go_on(&mut self.files, &self.tree, id);
                 } else {
@@ -197,7 +213,6 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             }
             Err(error) => self.read_failed(id, &error, now),
         }
-        Ok(budget - pass.budget)
     }
 
     /// Reads until the file's turn ends, or (`None`) until a batch is full.

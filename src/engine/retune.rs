@@ -6,9 +6,9 @@
 use std::time::{Duration, Instant};
 
 use crate::engine::Engine;
-use crate::kept_files::KEPT_FOR;
+use crate::engine::namespace::registry::Life;
+use crate::engine::reading::kept_files::KEPT_FOR;
 use crate::marks::mark;
-use crate::registry::Life;
 use crate::sink::Sink;
 use crate::sys::FileSystem;
 use crate::sys::clock::Now;

@@ -9,19 +9,22 @@
 
 pub(super) mod deadlines;
 pub(super) mod doubts;
+pub(super) mod lag;
+mod parked;
 pub(super) mod timers;
+pub(super) mod unread;
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant, SystemTime};
 
 use hashbrown::{HashMap, HashSet};
 
-use crate::lag::{Lag, Waiting};
-use crate::parked::{PARKED_MAX, Parked};
+use crate::engine::namespace::registry::{Registry, SlotId, SlotKey, State};
+use crate::engine::namespace::tree::Tree;
+use crate::engine::schedule::lag::{Lag, Waiting};
+use crate::engine::schedule::parked::{PARKED_MAX, Parked};
+use crate::engine::schedule::unread::{Because, Unread};
 use crate::planted::is_planted;
-use crate::registry::{Registry, SlotId, SlotKey, State};
-use crate::tree::Tree;
-use crate::unread::{Because, Unread};
 use deadlines::{Deadlines, Task, TaskKind};
 use doubts::Doubts;
 

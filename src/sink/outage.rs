@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::SinkState;
 use super::backoff::Backoff;
-use crate::notices::NoticeCounts;
+use crate::diagnostics::notices::NoticeCounts;
 
 /// Least time between two warnings: a peer that comes and goes many times a second is one cause,
 /// not many.

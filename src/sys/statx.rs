@@ -59,12 +59,12 @@ fn call(
     let mut found = MaybeUninit::<libc::statx>::zeroed();
     let directory = directory.map_or(libc::AT_FDCWD, |directory| directory.as_raw_fd());
     let flags = flags | libc::AT_NO_AUTOMOUNT | libc::AT_STATX_DONT_SYNC;
-    // SAFETY: the name ends with a NUL, and the kernel writes one `struct statx` at most.
     #[expect(
         unsafe_code,
         reason = "neither the standard library nor nix has statx(2) of a name in a directory"
     )]
     let status =
+        // SAFETY: the name ends with a NUL, and the kernel writes one `struct statx` at most.
         unsafe { libc::statx(directory, name.as_ptr(), flags, wanted, found.as_mut_ptr()) };
     Errno::result(status)?;
     #[expect(unsafe_code, reason = "see above")]

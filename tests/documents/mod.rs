@@ -377,7 +377,7 @@ fn the_page_of_records_has_the_keys_of_a_json_record_in_their_order() {
 
 #[test]
 fn the_page_of_operating_has_every_state_of_a_file() {
-    let source = read("src/file_status.rs");
+    let source = read("src/status/file.rs");
     let (_, variants) = source.split_once("pub enum FileState {").unwrap();
     let variants = variants
         .split("\n}")
@@ -403,7 +403,7 @@ fn the_page_of_operating_has_every_state_of_a_file() {
 
 #[test]
 fn the_page_of_operating_has_every_metric_and_the_states_of_its_files() {
-    let source = read("src/metrics.rs");
+    let source = read("src/status/prometheus.rs");
     let known: BTreeSet<&str> = source
         .split('"')
         .skip(1)

@@ -150,6 +150,7 @@ fn clients_that_say_nothing_are_let_go_and_hold_up_nobody() {
 /// Every way to take a place and not to give it back, from many more clients than there are places,
 /// on every kind of listener.
 #[test]
+#[expect(clippy::too_many_lines, reason = "kinds of bad clients, one after the other")]
 fn hundreds_of_clients_that_never_end_shut_out_nobody() {
     let world = World::new();
     let socket = world.beside("control.sock");

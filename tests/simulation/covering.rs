@@ -172,6 +172,7 @@ impl Covering {
         }
     }
 
+    #[expect(clippy::too_many_lines, reason = "the rules of what is followed, one after the other")]
     fn look_at(&mut self, world: &mut World, model: &mut Model, key: Key, is_reload: bool) {
         let before = world.inodes[key].cover;
         let mut cover = before;

@@ -12,6 +12,7 @@ use crate::world::{Key, Kind, World};
 use crate::writers::{directories_below, files_below, names_below};
 
 impl Workload {
+    #[expect(clippy::too_many_lines, reason = "a list of steps")]
     pub(crate) fn links_steps(&mut self, world: &World) -> Vec<Step> {
         let (outside, path) = (self.outside(), self.new_name(world));
         // A PATH that is a link would be followed whatever the settings say.

@@ -18,6 +18,7 @@ use crate::world::{BLOCK_BYTES, Handle, Key, Kind, World};
 const MEMORY: Duration = Duration::from_secs(9 * 60);
 
 impl Workload {
+    #[expect(clippy::too_many_lines, reason = "an arm for each step")]
     pub(crate) fn take(
         &mut self,
         world: &mut World,

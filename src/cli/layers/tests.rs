@@ -315,6 +315,7 @@ fn what_is_likely_not_meant_so_is_a_warning() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn what_a_file_cannot_say_is_refused_with_file_line_and_key() {
     let durations = "expected numbers with the units us, ms, s, min, h or d, as in 500ms; only 0 \
         may stand alone";

@@ -7,11 +7,11 @@
 use std::time::Instant;
 
 use crate::checkpoint::{CommitError, Work};
+use crate::diagnostics::notices::Cause;
 use crate::diagnostics::with_causes;
 use crate::engine::Engine;
 use crate::engine::commit::{Commits, DISPLACED_CALM, DISPLACED_SETTLE, RETRY_LONGEST, UnderWay};
 use crate::marks::mark;
-use crate::notices::Cause;
 use crate::sink::Sink;
 use crate::sys::FileSystem;
 

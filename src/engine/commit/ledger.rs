@@ -8,9 +8,9 @@
 
 use bitflags::bitflags;
 
-use crate::batch::Reached;
 use crate::checkpoint::{Entry, EntryFlags};
-use crate::registry::SlotKey;
+use crate::engine::namespace::registry::SlotKey;
+use crate::engine::output::outbox::Reached;
 use crate::sys::FileId;
 
 bitflags! {
@@ -344,8 +344,8 @@ impl Known {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::registry::Registry;
-    use crate::tree::DirId;
+    use crate::engine::namespace::registry::Registry;
+    use crate::engine::namespace::tree::DirId;
 
     const FILE: FileId = FileId { device: 1, inode: 2, generation: 3 };
 

@@ -14,18 +14,18 @@ use crate::checkpoint::state::StoredOffsets;
 use crate::checkpoint::{Entry, EntryFlags};
 use crate::engine::commit::nanos;
 use crate::engine::coverage::root::RootState;
+use crate::engine::namespace::inputs::InputId;
+use crate::engine::namespace::registry::{SlotId, State};
+use crate::engine::namespace::tree::{DirId, Trust};
 use crate::engine::schedule::{KeptBack, Schedule};
 use crate::engine::{Engine, LOOKS_PER_TURN};
 use crate::file_systems::FileSystemType;
-use crate::inputs::InputId;
 use crate::marks::mark;
 use crate::names::prefix_of;
-use crate::registry::{SlotId, State};
 use crate::sink::Sink;
 use crate::sys::clock::Now;
 use crate::sys::file::CLOCK_TICK;
 use crate::sys::{FileId, FileSystem, Links, Stat};
-use crate::tree::{DirId, Trust};
 
 /// Between the two looks: as long as a file that leaves the tree is remembered.
 const GONE_AFTER: Duration = Duration::from_secs(600);

@@ -10,11 +10,11 @@ use std::io;
 use crate::engine::Engine;
 use crate::engine::coverage::root::RootState;
 use crate::engine::coverage::ways::spelling::{absolute, components, join, up};
+use crate::engine::namespace::registry::SlotId;
+use crate::engine::namespace::tree::{DirId, Role};
 use crate::names::split_path;
-use crate::registry::SlotId;
 use crate::sink::Sink;
 use crate::sys::{FileKind, FileSystem, LinkRule, Links, RefusedLink, Stat};
-use crate::tree::{DirId, Role};
 
 /// Where a path lies.
 #[derive(Debug)]

@@ -8,19 +8,19 @@
 use std::time::Instant;
 
 use crate::config::InputConfig;
+use crate::diagnostics::notices::Cause;
 use crate::engine::Engine;
 use crate::engine::coverage::root::{Root, RootState};
 use crate::engine::coverage::wanted::Wanted;
-use crate::file_status::shown;
-use crate::inputs::{InputId, RootId, ScopeId};
+use crate::engine::namespace::inputs::{InputId, RootId, ScopeId};
+use crate::engine::namespace::registry::SlotId;
+use crate::engine::namespace::tree::{DirId, Role, Why};
 use crate::marks::mark;
 use crate::names::{prefix_of, split_path};
-use crate::notices::Cause;
-use crate::registry::SlotId;
 use crate::sink::Sink;
+use crate::status::file::shown;
 use crate::sys::FileSystem;
 use crate::sys::clock::Now;
-use crate::tree::{DirId, Role, Why};
 
 impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// The input that a file of this name in this directory belongs to, if it is one to follow.

@@ -9,15 +9,15 @@
 use std::collections::VecDeque;
 
 use crate::checkpoint::OWN_OUTPUT;
+use crate::diagnostics::notices::Cause;
 use crate::engine::Engine;
+use crate::engine::namespace::registry::{Life, SlotId, State};
+use crate::engine::namespace::tree::DirId;
 use crate::engine::schedule::{KeptBack, Schedule};
-use crate::file_status::{FileState, shown};
-use crate::notices::Cause;
-use crate::registry::{Life, SlotId, State};
 use crate::sink::Sink;
+use crate::status::file::{FileState, shown};
 use crate::sys::clock::Now;
 use crate::sys::{FileId, FileSystem, Stat};
-use crate::tree::DirId;
 
 /// Outputs that were ours a while ago and are not in the tree: as many are remembered.
 const FORMER_MAX: usize = 64;

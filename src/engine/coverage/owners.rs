@@ -7,14 +7,14 @@
 
 use std::{fmt, io};
 
+use crate::diagnostics::notices::Cause;
 use crate::engine::Engine;
 use crate::engine::coverage::wanted::Wanted;
-use crate::notices::Cause;
-use crate::registry::{SlotId, State};
+use crate::engine::namespace::registry::{SlotId, State};
+use crate::engine::namespace::tree::{DirId, Role};
 use crate::sink::Sink;
 use crate::sys::clock::Now;
 use crate::sys::{FileKind, FileSystem, Guard, LinkRule, Links, RefusedLink, is_same_user};
-use crate::tree::{DirId, Role};
 
 /// Why a file is left out with `--same-owner`.
 #[derive(Debug)]

@@ -1,6 +1,6 @@
 //! A PATH as the settings name it, and what it leads to.
 
-use crate::tree::DirKey;
+use crate::engine::namespace::tree::DirKey;
 
 /// One PATH as given.
 #[derive(Debug)]

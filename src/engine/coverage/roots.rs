@@ -3,21 +3,21 @@
 
 use std::time::Instant;
 
+use crate::diagnostics::notices::Cause;
 use crate::engine::coverage::root::{Root, RootState};
 use crate::engine::coverage::wanted::Wanted;
 use crate::engine::coverage::ways::spelling::{absolute, components};
+use crate::engine::namespace::inputs::{InputId, RootId};
+use crate::engine::namespace::registry::{SlotId, State};
+use crate::engine::namespace::tree::{DirId, Role, Why};
 use crate::engine::schedule::timers;
 use crate::engine::{Engine, EngineError};
-use crate::inputs::{InputId, RootId};
 use crate::marks::mark;
 use crate::names::{prefix_of, split_path};
-use crate::notices::Cause;
-use crate::registry::{SlotId, State};
 use crate::sink::Sink;
 use crate::sys::clock::Now;
 use crate::sys::failure::Failure;
 use crate::sys::{FileKind, FileSystem, Links};
-use crate::tree::{DirId, Role, Why};
 
 impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// Adds a PATH; it is started later.

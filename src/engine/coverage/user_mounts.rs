@@ -6,14 +6,14 @@
 //! Always holds: no system call is made on anything inside such a mount. Files that the mount hides
 //! count as moved out of the tree until it is unmounted.
 
+use crate::diagnostics::notices::Cause;
 use crate::engine::Engine;
-use crate::notices::Cause;
-use crate::registry::SlotId;
+use crate::engine::namespace::registry::SlotId;
+use crate::engine::namespace::tree::{DirId, Why};
 use crate::sink::Sink;
 use crate::sys::FileSystem;
 use crate::sys::clock::Now;
 use crate::sys::failure::Failure;
-use crate::tree::{DirId, Why};
 
 impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// A file cannot be got at: it, or a directory above it, is where a user mounted something.

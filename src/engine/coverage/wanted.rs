@@ -7,8 +7,8 @@
 
 use hashbrown::HashMap;
 
-use crate::inputs::InputId;
-use crate::tree::DirId;
+use crate::engine::namespace::inputs::InputId;
+use crate::engine::namespace::tree::DirId;
 
 type Name = (DirId, Box<[u8]>);
 
@@ -99,7 +99,7 @@ impl WantedNames {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::inputs::InputId;
+    use crate::engine::namespace::inputs::InputId;
 
     #[test]
     fn names_are_found_by_home_and_by_link_and_leave_nothing() {

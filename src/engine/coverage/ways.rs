@@ -11,6 +11,7 @@
 //! inotify has one watch per inode, so the tree and a way can share one. The watch reports the
 //! events that either needs. It is removed when neither needs it.
 
+use std::io;
 use std::time::{Duration, Instant};
 
 use hashbrown::HashMap;
@@ -18,12 +19,13 @@ use nix::libc;
 
 use crate::engine::Engine;
 use crate::engine::coverage::root::RootState;
+use crate::engine::namespace::tree::{DirId, Why};
 use crate::mounts::{self, Mount};
 use crate::names::split_path;
 use crate::sink::Sink;
 use crate::sys::clock::Now;
+use crate::sys::failure::Failure;
 use crate::sys::{FileKind, FileSystem, Links, WatchId};
-use crate::tree::{DirId, Why};
 
 mod ends;
 mod mount_points;
@@ -472,6 +474,18 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
     }
 
+    /// `..` on a way: up from `at`. Where this leads to changes when the directory is moved, so its
+    /// name is watched unless it is known which one it is.
+    fn step_up(&mut self, at: &mut Vec<u8>, component: Box<[u8]>, way: &mut Way) {
+        if at.is_empty() || at.ends_with(b"..") {
+            let watch = self.fs.watch_names(at);
+            way.is_told &= watch.is_ok();
+            let directory = at.as_slice().into();
+            way.steps.push(Step { directory, name: component, watch: watch.ok() });
+        }
+        up(at);
+    }
+
     /// Walks a path as the kernel does, component by component; each directory is watched before
     /// the name in it is looked at.
     fn walk(&mut self, path: &[u8]) -> Way {
@@ -491,23 +505,13 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let mut failure = None;
         while let Some(component) = todo.pop() {
             if *component == *b".." {
-                if at.is_empty() || at.ends_with(b"..") {
-                    // Where this leads to changes when the directory is moved.
-                    let watch = self.fs.watch_names(&at);
-                    way.is_told &= watch.is_ok();
-                    way.steps.push(Step {
-                        directory: at.as_slice().into(),
-                        name: component,
-                        watch: watch.ok(),
-                    });
-                }
-                up(&mut at);
+                self.step_up(&mut at, component, &mut way);
                 continue;
             }
             let named = join(&at, &component);
             let watch = self.fs.watch_names(&at);
             let found = self.fs.stat(&named, Links::Keep);
-            let errno = |error: &std::io::Error| error.raw_os_error();
+            let errno = |error: &io::Error| error.raw_os_error();
             if let Err(error) = &watch {
                 tracing::debug!(path = %at.escape_ascii(), %error, "names on the way to a PATH \
                     cannot be watched here");
@@ -537,8 +541,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 }
                 Ok(None) => at = named,
                 outcome => {
-                    failure =
-                        Some(outcome.err().and_then(|error| errno(&error)).unwrap_or(libc::ELOOP));
+                    let too_many_links = || io::Error::from_raw_os_error(libc::ELOOP);
+                    failure = Some(outcome.err().unwrap_or_else(too_many_links));
                     at = named;
                     break;
                 }
@@ -546,9 +550,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
         match failure {
             None => way.inode = self.directory_at(or_dot(&at)),
-            Some(errno) => {
-                let is_told =
-                    matches!(errno, libc::ENOENT | libc::ENOTDIR | libc::ELOOP | libc::EACCES);
+            Some(error) => {
+                let is_told = matches!(Failure::of(&error), Failure::Gone | Failure::Refused);
                 way.is_told &= is_told && !self.is_any_blind(&way.steps);
             }
         }

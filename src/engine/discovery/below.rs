@@ -11,11 +11,11 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 use crate::engine::Engine;
+use crate::engine::namespace::registry::{SlotId, SlotKey, State};
+use crate::engine::namespace::tree::{DirId, DirKey, Role, Why};
 use crate::marks::mark;
-use crate::registry::{SlotId, SlotKey, State};
 use crate::sink::Sink;
 use crate::sys::FileSystem;
-use crate::tree::{DirId, DirKey, Role, Why};
 
 /// Files and directories worked off per turn: a few milliseconds.
 const STEPS_PER_TURN: usize = 4_096;

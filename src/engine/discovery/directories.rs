@@ -3,19 +3,19 @@
 
 use std::time::{Duration, Instant};
 
-use crate::discovery::{Queued, Visit};
+use crate::diagnostics::notices::Cause;
+use crate::engine::discovery::visits::{Queued, Visit};
+use crate::engine::namespace::inputs::ScopeId;
+use crate::engine::namespace::registry::SlotId;
+use crate::engine::namespace::tree::{DirId, DirKey, Role, Trust, Why};
 use crate::engine::schedule::deadlines::TaskKind;
 use crate::engine::schedule::timers;
 use crate::engine::{DOUBTS_MAX, ENTRIES_PER_TURN, Engine};
-use crate::inputs::ScopeId;
 use crate::marks::mark;
-use crate::notices::Cause;
-use crate::registry::SlotId;
 use crate::sink::Sink;
 use crate::sys::clock::Now;
 use crate::sys::failure::Failure;
 use crate::sys::{FileKind, FileSystem, Guard, Links};
-use crate::tree::{DirId, DirKey, Role, Trust, Why};
 
 /// Entries taken from one listing before other groups have their turn.
 const ENTRIES_AT_ONCE: usize = 128;

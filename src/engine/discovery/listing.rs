@@ -1,16 +1,16 @@
 //! Entries of a directory that is being listed: what was not known is heard of, what was is looked
 //! at where the reason asks for it.
 
-use crate::discovery::Visit;
 use crate::engine::Engine;
+use crate::engine::discovery::visits::Visit;
+use crate::engine::namespace::registry::{SlotId, State};
+use crate::engine::namespace::tree::{DirId, Why};
 use crate::engine::schedule::{KeptBack, Schedule};
 use crate::marks::mark;
-use crate::registry::{SlotId, State};
 use crate::sink::Sink;
 use crate::sys::clock::Now;
 use crate::sys::failure::Failure;
 use crate::sys::{FileKind, FileSystem};
-use crate::tree::{DirId, Why};
 
 impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// Takes entries, within the budget. Returns the visit if the listing goes on.

@@ -7,8 +7,8 @@
 
 use std::time::Instant;
 
+use crate::diagnostics::notices::{Cause, PERIOD};
 use crate::engine::Engine;
-use crate::notices::{Cause, PERIOD};
 use crate::sink::Sink;
 use crate::sys::FileSystem;
 

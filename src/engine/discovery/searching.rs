@@ -15,17 +15,17 @@ use nix::libc;
 
 use crate::engine::coverage::wanted::Wanted;
 use crate::engine::discovery::directories::VISIT_COST;
+use crate::engine::namespace::inputs::InputId;
+use crate::engine::namespace::registry::{Life, SlotId, SlotKey, State};
+use crate::engine::namespace::tree::{DirId, DirKey, Role};
 use crate::engine::schedule::timers;
 use crate::engine::schedule::{KeptBack, Schedule};
 use crate::engine::{DOUBTS_MAX, Engine};
-use crate::inputs::InputId;
 use crate::names::split_path;
-use crate::registry::{Life, SlotId, SlotKey, State};
 use crate::sink::Sink;
 use crate::sys::clock::Now;
 use crate::sys::failure::Failure;
 use crate::sys::{FileKind, FileSystem, Stat};
-use crate::tree::{DirId, DirKey, Role};
 
 /// Files searched for at once. Any further one is let go as if it had left the tree.
 const SOUGHT_MAX: usize = 4_096;

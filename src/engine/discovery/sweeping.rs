@@ -10,16 +10,16 @@ use std::time::{Duration, Instant};
 use hashbrown::HashMap;
 
 use crate::config::EngineConfig;
-use crate::discovery::{Sweep, SweepKind};
+use crate::diagnostics::notices::Cause;
 use crate::engine::discovery::directories::VISIT_COST;
+use crate::engine::discovery::visits::{Sweep, SweepKind};
+use crate::engine::namespace::tree::{DirId, Why};
 use crate::engine::{Engine, LOOKS_PER_TURN};
 use crate::file_systems::FileSystemType;
 use crate::marks::mark;
-use crate::notices::Cause;
 use crate::sink::Sink;
 use crate::sys::FileSystem;
 use crate::sys::clock::Now;
-use crate::tree::{DirId, Why};
 
 /// Mounted file systems that are remembered as said, at most.
 const SAID_MAX: usize = 64;

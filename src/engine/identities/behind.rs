@@ -10,12 +10,12 @@ use std::time::Instant;
 
 use crate::engine::Engine;
 use crate::engine::coverage::wanted::Wanted;
+use crate::engine::kernel::interpret::NameChange;
+use crate::engine::namespace::registry::{SlotId, State};
+use crate::engine::namespace::tree::{DirId, Role};
 use crate::engine::schedule::timers::PendingRename;
-use crate::interpret::NameChange;
-use crate::registry::{SlotId, State};
 use crate::sink::Sink;
 use crate::sys::FileSystem;
-use crate::tree::{DirId, Role};
 
 impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// A followed link leads to this name: the file that is reached through it is told of by events

@@ -7,9 +7,9 @@
 //! another file took the name; the mark proves with the next read that the content is the same.
 
 use crate::engine::Engine;
+use crate::engine::namespace::registry::{Life, SlotId, SlotKey, State};
 use crate::engine::schedule::{KeptBack, Schedule};
 use crate::file_systems::FileSystemType;
-use crate::registry::{Life, SlotId, SlotKey, State};
 use crate::sink::Sink;
 use crate::sys::{FileId, FileSystem, Stat};
 

@@ -14,11 +14,11 @@ use std::time::Instant;
 use hashbrown::HashMap;
 
 use crate::engine::Engine;
+use crate::engine::namespace::registry::{Life, SlotId, SlotKey, State};
 use crate::engine::schedule::timers;
-use crate::file_status::{FileState, FileStatus, PathText};
 use crate::record::push_file;
-use crate::registry::{Life, SlotId, SlotKey, State};
 use crate::sink::Sink;
+use crate::status::file::{FileState, FileStatus, PathText};
 use crate::sys::clock::Now;
 use crate::sys::{FileId, FileSystem};
 
@@ -265,8 +265,8 @@ fn departed(path: &[u8], last: &Last, is_deleted: bool, run: &[u8], now: Instant
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::registry::Registry;
-    use crate::tree::DirId;
+    use crate::engine::namespace::registry::Registry;
+    use crate::engine::namespace::tree::DirId;
 
     fn keys(count: usize) -> Vec<SlotKey> {
         let mut files = Registry::new();

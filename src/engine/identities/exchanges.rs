@@ -13,13 +13,13 @@ use std::time::{Duration, Instant};
 use hashbrown::HashMap;
 
 use crate::engine::Engine;
+use crate::engine::namespace::registry::{Life, SlotId, SlotKey, State};
+use crate::engine::namespace::tree::{DirId, DirKey, Why};
 use crate::engine::schedule::deadlines::Task;
 use crate::engine::schedule::timers::{GRACE, PendingRename};
 use crate::marks::mark;
-use crate::registry::{Life, SlotId, SlotKey, State};
 use crate::sink::Sink;
 use crate::sys::FileSystem;
-use crate::tree::{DirId, DirKey, Why};
 
 /// Renames remembered: the two halves of an exchange are queued back to back, but others may rename
 /// as well at that moment.
@@ -410,7 +410,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::registry::Registry;
+    use crate::engine::namespace::registry::Registry;
 
     #[test]
     fn an_exchange_whose_second_half_never_came_does_not_explain_a_rename_of_later_on() {

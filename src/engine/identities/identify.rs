@@ -11,20 +11,20 @@ use nix::libc;
 
 use crate::checkpoint::OWN_OUTPUT;
 use crate::config::StartAt;
+use crate::diagnostics::notices::Cause;
 use crate::engine::coverage::own::Own;
+use crate::engine::namespace::inputs::InputId;
+use crate::engine::namespace::registry::{Life, SlotId, State};
+use crate::engine::namespace::tree::{DirId, Role, Why};
 use crate::engine::schedule::timers;
 use crate::engine::schedule::{KeptBack, Schedule};
 use crate::engine::{Engine, FOUND_MAX, LOOKS_PER_TURN};
-use crate::inputs::InputId;
 use crate::marks::mark;
-use crate::notices::Cause;
 use crate::planted::is_planted;
-use crate::registry::{Life, SlotId, State};
 use crate::sink::Sink;
 use crate::sys::clock::Now;
 use crate::sys::failure::Failure;
 use crate::sys::{FileKind, FileSystem, Stat};
-use crate::tree::{DirId, Role, Why};
 
 impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// Looks at names in doubt, oldest first.

@@ -4,19 +4,19 @@
 use std::time::Instant;
 
 use crate::checkpoint::OWN_OUTPUT;
+use crate::diagnostics::notices::Cause;
+use crate::engine::namespace::registry::{Life, SlotId, SlotKey, State};
+use crate::engine::namespace::tree::{DirId, DirKey, Role, Why};
 use crate::engine::schedule::Schedule;
 use crate::engine::schedule::deadlines::{Task, TaskKind};
 use crate::engine::schedule::timers;
 use crate::engine::{Engine, LOOKS_PER_TURN};
 use crate::marks::mark;
-use crate::notices::Cause;
 use crate::planted::is_planted;
-use crate::registry::{Life, SlotId, SlotKey, State};
 use crate::sink::Sink;
 use crate::sys::clock::Now;
 use crate::sys::failure::Failure;
 use crate::sys::{FileKind, FileSystem};
-use crate::tree::{DirId, DirKey, Role, Why};
 
 impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// A bound slot loses its name. `how` is [`State::DELETED`] or nothing.

@@ -6,15 +6,15 @@ use std::time::{Instant, SystemTime};
 
 use hashbrown::HashSet;
 
+use crate::engine::namespace::registry::{Life, SlotId, SlotKey, State};
+use crate::engine::namespace::tree::DirId;
 use crate::engine::schedule::{KeptBack, Schedule};
 use crate::engine::{DOUBTS_MAX, Engine};
 use crate::marks::mark;
 use crate::planted::is_planted;
-use crate::registry::{Life, SlotId, SlotKey, State};
 use crate::sink::Sink;
 use crate::sys::FileSystem;
 use crate::sys::clock::Now;
-use crate::tree::DirId;
 
 /// Empty generations passed over at most in the search for one with unread bytes.
 const GENERATIONS_MAX: usize = 16;

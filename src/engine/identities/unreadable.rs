@@ -6,10 +6,10 @@
 
 use std::time::Instant;
 
+use crate::diagnostics::notices::Cause;
 use crate::engine::Engine;
+use crate::engine::namespace::registry::{SlotId, State};
 use crate::marks::mark;
-use crate::notices::Cause;
-use crate::registry::{SlotId, State};
 use crate::sink::Sink;
 use crate::sys::FileSystem;
 use crate::sys::clock::Now;

@@ -4,19 +4,19 @@
 
 use std::time::Instant;
 
+use crate::diagnostics::notices::Cause;
+use crate::engine::kernel::interpret::{Change, NameChange, interpret};
+use crate::engine::namespace::inputs::InputId;
+use crate::engine::namespace::registry::{Life, NEAR_MAX, SlotId, State};
+use crate::engine::namespace::tree::{DirId, Role, Why};
 use crate::engine::schedule::timers::PendingRename;
 use crate::engine::schedule::{KeptBack, Schedule};
 use crate::engine::{Engine, EngineError, schedule};
-use crate::inputs::InputId;
-use crate::interpret::{Change, NameChange, interpret};
 use crate::marks::mark;
-use crate::notices::Cause;
-use crate::registry::{Life, NEAR_MAX, SlotId, State};
 use crate::sink::Sink;
 use crate::sys::clock::Now;
 use crate::sys::inotify::{EVENT_BYTES_MAX, Events, RawEvent, mask};
 use crate::sys::{FileSystem, WatchId};
-use crate::tree::{DirId, Role, Why};
 
 /// Look-ups are loaded ahead only if a buffer has at least `AHEAD_MIN` of them, and the index is
 /// larger than the processor's second-level cache.

@@ -8,12 +8,12 @@
 //! held it; of an unnamed file under `#` and its inode's number.
 
 use crate::engine::Engine;
-use crate::interpret::NameChange;
+use crate::engine::kernel::interpret::NameChange;
+use crate::engine::namespace::registry::{Life, SlotId, SlotKey};
+use crate::engine::namespace::tree::DirId;
 use crate::marks::mark;
-use crate::registry::{Life, SlotId, SlotKey};
 use crate::sink::Sink;
 use crate::sys::{FileSystem, Stat, WatchId};
-use crate::tree::DirId;
 
 impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// The file loses this name for good: somebody may still write to it through the name.

@@ -6,14 +6,14 @@
 
 use nix::libc;
 
+use crate::diagnostics::notices::Cause;
 use crate::engine::Engine;
+use crate::engine::namespace::tree::DirId;
 use crate::engine::schedule::timers;
 use crate::marks::mark;
-use crate::notices::Cause;
 use crate::sink::Sink;
 use crate::sys::clock::Now;
 use crate::sys::{FileSystem, Links, host};
-use crate::tree::DirId;
 
 /// For want of what a directory could not be watched first.
 #[derive(Debug)]

@@ -9,18 +9,18 @@ use std::time::{Duration, Instant, SystemTime};
 use crate::engine::Engine;
 use crate::engine::coverage::asking::{Covered, copy_of};
 use crate::engine::coverage::wanted::Wanted;
+use crate::engine::namespace::registry::{Life, SlotId, State};
+use crate::engine::namespace::tree::{DirId, Role, Why};
 use crate::engine::reading::rewriting::Rewriting;
 use crate::engine::schedule::timers;
-use crate::file_status::{FileState, FileStatus, PathText, shown};
 use crate::patterns::{Patterns, Refused};
 use crate::record::SECOND_MAX;
 use crate::record::push_file;
-use crate::registry::{Life, SlotId, State};
 use crate::sink::Sink;
+use crate::status::file::{FileState, FileStatus, PathText, shown};
 use crate::sys::clock::Now;
 use crate::sys::failure::Failure;
 use crate::sys::{FileKind, FileSystem, Stat};
-use crate::tree::{DirId, Role, Why};
 
 /// A question to the globs of one input.
 type Ask = for<'a> fn(&'a Patterns, &[u8], &[u8]) -> Option<Refused<'a>>;

@@ -11,13 +11,13 @@ use std::time::{Duration, Instant};
 
 use crate::engine::Engine;
 use crate::engine::coverage::root;
-use crate::file_status::{FileState, ListKind, Listed, ListedPage, PathText};
-use crate::registry::{FileSlot, Life, SlotId, State};
+use crate::engine::namespace::registry::{FileSlot, Life, SlotId, State};
+use crate::engine::namespace::tree::{DirId, DirKey, Directory, Role};
 use crate::sink::Sink;
+use crate::status::file::{FileState, ListKind, Listed, ListedPage, PathText};
 use crate::sys::clock::Now;
 use crate::sys::failure::Failure;
 use crate::sys::{FileKind, FileSystem};
-use crate::tree::{DirId, DirKey, Directory, Role};
 
 /// Files or directories looked at for a page, which has so many entries at most.
 const ENTRIES_PER_PAGE: usize = 64;

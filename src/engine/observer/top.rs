@@ -5,13 +5,13 @@
 
 use std::time::Instant;
 
-use crate::busiest::Busiest;
 use crate::engine::Engine;
-use crate::file_status::PathText;
-use crate::ranking::{BehindFile, BusyFile, Top};
-use crate::registry::{SlotId, State};
+use crate::engine::namespace::registry::{SlotId, State};
+use crate::engine::observer::busiest::Busiest;
 use crate::sink::Sink;
-use crate::stats::Reading;
+use crate::status::file::PathText;
+use crate::status::ranking::{BehindFile, BusyFile, Top};
+use crate::status::stats::Reading;
 use crate::sys::FileSystem;
 use crate::sys::clock::Now;
 

@@ -6,8 +6,8 @@
 
 use std::time::{Duration, Instant};
 
+use crate::diagnostics::notices::Cause;
 use crate::engine::Engine;
-use crate::notices::Cause;
 use crate::sink::Sink;
 use crate::sys::FileSystem;
 

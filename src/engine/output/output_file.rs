@@ -9,9 +9,9 @@
 use std::time::{Duration, Instant};
 
 use crate::checkpoint::OutputPoint;
+use crate::diagnostics::notices::Cause;
 use crate::diagnostics::with_causes;
 use crate::engine::{Engine, EngineError};
-use crate::notices::Cause;
 use crate::sink::{Place, Sink, SinkError};
 use crate::sys::FileSystem;
 use crate::sys::clock::Now;

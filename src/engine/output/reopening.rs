@@ -3,9 +3,9 @@
 
 use std::time::Instant;
 
+use crate::diagnostics::notices::Cause;
 use crate::engine::{Engine, EngineError};
 use crate::marks::mark;
-use crate::notices::Cause;
 use crate::sink::Sink;
 use crate::sys::FileSystem;
 use crate::sys::clock::Now;

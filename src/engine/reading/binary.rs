@@ -10,11 +10,11 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use crate::config::Binary;
+use crate::diagnostics::notices::Cause;
 use crate::engine::Engine;
 use crate::engine::commit::nanos;
-use crate::notices::Cause;
+use crate::engine::namespace::registry::{Life, SlotId, State};
 use crate::reader::mark_of;
-use crate::registry::{Life, SlotId, State};
 use crate::sink::Sink;
 use crate::sys::clock::Now;
 use crate::sys::{FileSystem, Stat};

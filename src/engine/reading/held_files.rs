@@ -2,20 +2,21 @@
 //! nothing: a bounded number, none at rest.
 //!
 //! A file is held between two of its turns, while it has unread bytes and the output is blocked,
-//! and while its story is not stored yet. It is kept for up to [`crate::kept_files::KEPT_FOR`]
-//! after a read, under the name by which it was read: one that loses its name meanwhile is held
-//! from then on, until what is known to be unread was read.
+//! and while its story is not stored yet. It is kept for up to
+//! [`crate::engine::reading::kept_files::KEPT_FOR`] after a read, under the name by which it was
+//! read: one that loses its name meanwhile is held from then on, until what is known to be unread
+//! was read.
 
 use std::time::Instant;
 
 use nix::libc;
 
+use crate::engine::namespace::registry::{Life, SlotId, State};
 use crate::engine::reading::open_files::HeldFile;
 use crate::engine::reading::opening::Opened;
 use crate::engine::{Engine, HELD_MAX};
 use crate::marks::mark;
 use crate::planted::is_planted;
-use crate::registry::{Life, SlotId, State};
 use crate::sink::Sink;
 use crate::sys::failure::Failure;
 use crate::sys::{FileSystem, Stat};

@@ -4,11 +4,11 @@
 use std::io;
 
 use crate::engine::Engine;
+use crate::engine::namespace::registry::Life;
 use crate::engine::reading::read_pass::ReadPass;
 use crate::marks::mark;
 use crate::planted::is_planted;
 use crate::reader::{MARK_BYTES, mark_of};
-use crate::registry::Life;
 use crate::sink::Sink;
 use crate::sys::FileSystem;
 use crate::wide_text::nuls_of_text;

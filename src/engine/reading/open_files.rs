@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 use hashbrown::HashMap;
 
 use crate::engine::HELD_MAX;
-use crate::kept_files::KeptFiles;
+use crate::engine::namespace::registry::SlotId;
+use crate::engine::reading::kept_files::KeptFiles;
 use crate::reader::Reader;
 use crate::record::Encoder;
-use crate::registry::SlotId;
 
 /// A file that is held open though it is not being read.
 #[derive(Debug)]

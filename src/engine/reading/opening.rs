@@ -9,11 +9,11 @@ use std::io;
 
 use nix::libc;
 
+use crate::diagnostics::notices::Cause;
 use crate::engine::Engine;
+use crate::engine::namespace::registry::{SlotId, State};
 use crate::marks::mark;
-use crate::notices::Cause;
 use crate::reader::MARK_BYTES;
-use crate::registry::{SlotId, State};
 use crate::sink::Sink;
 use crate::sys::FileSystem;
 use crate::sys::clock::Now;

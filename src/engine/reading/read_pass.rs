@@ -1,8 +1,8 @@
 //! One file's turn to be read: what one read knows of the one before it.
 
-use crate::lag::{Stamp, Waiting};
+use crate::engine::namespace::registry::SlotId;
+use crate::engine::schedule::lag::{Stamp, Waiting};
 use crate::reader::READ_BYTES;
-use crate::registry::SlotId;
 
 /// One file's turn.
 #[derive(Debug)]

@@ -11,11 +11,11 @@ use std::collections::VecDeque;
 use std::io;
 use std::time::{Instant, SystemTime};
 
+use crate::diagnostics::notices::Cause;
 use crate::engine::Engine;
+use crate::engine::namespace::registry::{Life, SlotId, SlotKey, State};
 use crate::engine::reading::read_pass::ReadPass;
-use crate::notices::Cause;
 use crate::reader::MARK_BYTES;
-use crate::registry::{Life, SlotId, SlotKey, State};
 use crate::sink::Sink;
 use crate::sys::FileSystem;
 use crate::sys::clock::Now;

@@ -9,8 +9,8 @@ use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
 use std::time::Instant;
 
-use crate::registry::SlotKey;
-use crate::tree::DirKey;
+use crate::engine::namespace::registry::SlotKey;
+use crate::engine::namespace::tree::DirKey;
 
 /// A heap that had room for more is given back when it is empty.
 const KEPT_MAX: usize = 4_096;
@@ -146,8 +146,8 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::registry::Registry;
-    use crate::tree::DirId;
+    use crate::engine::namespace::registry::Registry;
+    use crate::engine::namespace::tree::DirId;
 
     #[test]
     fn tasks_come_by_their_times_and_those_of_one_time_in_the_order_in_which_they_were_added() {

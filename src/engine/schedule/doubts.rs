@@ -6,8 +6,8 @@
 
 use hashbrown::HashSet;
 
+use crate::engine::namespace::registry::SlotId;
 use crate::fair_queue::FairQueue;
-use crate::registry::SlotId;
 
 /// Slots of one group in a row. Their names are mostly in one directory, which is then opened once
 /// and not for each.

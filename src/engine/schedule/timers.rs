@@ -4,14 +4,14 @@
 use std::time::{Duration, Instant};
 
 use crate::engine::Engine;
+use crate::engine::namespace::registry::{Life, SlotId, SlotKey, State};
+use crate::engine::namespace::tree::{DirKey, Why};
 use crate::engine::schedule::deadlines::Task;
 use crate::marks::mark;
 use crate::planted::is_planted;
-use crate::registry::{Life, SlotId, SlotKey, State};
 use crate::sink::Sink;
 use crate::sys::FileSystem;
 use crate::sys::clock::Now;
-use crate::tree::{DirKey, Why};
 
 /// How long a name that went away may take to come up elsewhere. The kernel queues both halves of a
 /// rename back to back.

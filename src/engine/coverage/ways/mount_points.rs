@@ -7,9 +7,9 @@ use crate::engine::Engine;
 use crate::engine::coverage::root::RootState;
 use crate::engine::coverage::ways::spelling::{above, components};
 use crate::engine::coverage::ways::{Due, WayId};
+use crate::engine::namespace::tree::Why;
 use crate::sink::Sink;
 use crate::sys::FileSystem;
-use crate::tree::Why;
 
 impl<F: FileSystem, S: Sink> Engine<F, S> {
     pub(super) fn read_mounts(&mut self) -> Option<Vec<u8>> {

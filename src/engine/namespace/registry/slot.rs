@@ -1,0 +1,139 @@
+//! One file: what is known of it, in the 64 bytes that each costs.
+//!
+//! In: what the registry and the engine note. Out: the same.
+//! Always holds: whoever sets a bit that decides whether the file is read, or what it counts as,
+//! does it through the registry.
+
+use super::State;
+use crate::engine::namespace::inputs::InputId;
+use crate::engine::namespace::tree::DirId;
+use crate::names::NameRef;
+
+/// The life of a file, as far as it is known.
+///
+/// ```text
+///            a name is heard of            a look identifies it
+///   Free ------------------------> Named ------------------------> Following <-----------+
+///    ^                               |                              |   ^                |
+///    |          it is our own, no regular file, or binary           |   | it has a name  |
+///    |                               v                              |   | again          |
+///    |                            Ignored <-------------------------+   |                |
+///    |                                                              v   |                | it comes back
+///    |                              its name went away:          Leaving                 | within ten
+///    |                              judged a moment later        |      |                | minutes
+///    |                                       deleted, but held   |      | it is not      |
+///    |                                       open with unread    v      | in the tree    |
+///    |                                       bytes           Finishing  |                |
+///    |                                     read to its end       |      v                |
+///    |        its ten minutes are over, or there is no room      +--> Parked ------------+
+///    +------------------------------------------------------------------+
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Life {
+    /// No file: the slot is free.
+    Free,
+    /// A name that was heard of; what it stands for is not known yet.
+    Named,
+    /// Identified and in the tree.
+    Following,
+    /// Its name went away; a new one may be on its way.
+    Leaving,
+    /// Left the tree; kept for some minutes in case it comes back.
+    Parked,
+    /// Deleted, but held open with unread bytes.
+    Finishing,
+    /// Never read: our own output, a FIFO, a socket, a device.
+    Ignored,
+}
+
+/// One file. Offsets are bytes from the start of the file.
+#[derive(Debug)]
+pub(crate) struct FileSlot {
+    pub(super) inode: u64,
+    /// Everything before it was encoded into records, or skipped and counted. The start of a line,
+    /// or of a further piece of one.
+    pub(crate) offset: u64,
+    pub(super) generation: u32,
+    /// Grows when the content restarts: the third part of `file` in json records.
+    pub(crate) incarnation: u32,
+    /// How many bytes from `offset` on are known to hold no newline.
+    pub(crate) scanned: u32,
+    /// Digest of the `mark_len` bytes just before `offset`.
+    pub(crate) mark: u32,
+    pub(super) dir: u32,
+    pub(super) name: NameRef,
+    pub(super) next: u32,
+    pub(super) previous: u32,
+    pub(super) version: u32,
+    pub(super) device: u16,
+    pub(super) state: State,
+    pub(super) life: Life,
+    /// At most [`crate::reader::MARK_BYTES`]; 0: the bytes before `offset` are not known.
+    pub(crate) mark_len: u8,
+    /// The input that it belongs to.
+    pub(crate) input: InputId,
+}
+
+const _: () =
+    assert!(size_of::<FileSlot>() == 64, "one cache line, and the README's bytes per file");
+
+impl FileSlot {
+    /// The directory that the name is in, or was in last.
+    pub(crate) fn dir(&self) -> DirId {
+        DirId(self.dir)
+    }
+
+    #[inline]
+    pub(crate) fn state(&self) -> State {
+        self.state
+    }
+
+    #[inline]
+    pub(crate) fn life(&self) -> Life {
+        self.life
+    }
+
+    /// Sets bits that are nobody's business but the setter's: see [`State::SCHEDULED`] for the
+    /// others.
+    #[inline]
+    pub(crate) fn set(&mut self, bits: State) {
+        self.put(bits, true);
+    }
+
+    /// Clears such bits.
+    #[inline]
+    pub(crate) fn clear(&mut self, bits: State) {
+        self.put(bits, false);
+    }
+
+    /// Sets or clears such bits.
+    #[inline]
+    pub(crate) fn put(&mut self, bits: State, is_set: bool) {
+        debug_assert!(
+            !bits.intersects(State::SCHEDULED | State::UNREADABLE),
+            "{bits:?} have owners"
+        );
+        self.state.set(bits, is_set);
+    }
+
+    /// Something was, or may have been, written that was not read; also if it cannot be read.
+    pub(crate) fn may_have_unread(&self) -> bool {
+        self.state.contains(State::DIRTY)
+            || self.state.contains(State::UNREADABLE | State::MAY_HOLD_BYTES)
+    }
+
+    /// Whether the slot is found by its name.
+    pub(crate) fn is_bound(&self) -> bool {
+        self.state.contains(State::BOUND)
+    }
+
+    /// Whether the identity is known.
+    pub(crate) fn is_identified(&self) -> bool {
+        self.state.contains(State::IDENTIFIED)
+    }
+
+    /// Whether an event may say that bytes were added to this file.
+    pub(crate) fn is_read(&self) -> bool {
+        matches!(self.life, Life::Following | Life::Finishing)
+    }
+}

@@ -1,0 +1,577 @@
+//! The directories: names, parents, identities and watches. Paths are put together on demand.
+//!
+//! In: what discovery found and what events said. Out: ids for directories, paths for system calls.
+//! Always holds: a live directory is a root or has a live parent; an inode has at most one
+//! directory here.
+
+use std::hash::BuildHasher;
+
+use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
+
+use crate::engine::namespace::inputs::ScopeId;
+use crate::names::{NameRef, Names};
+use crate::sys::{NOBODY, WatchId};
+
+mod trust;
+mod why;
+
+use trust::Prefix;
+pub(crate) use trust::Trust;
+pub(crate) use why::Why;
+
+const NONE: u32 = u32::MAX;
+
+/// Levels of a path that are written without memory for a list of them.
+const NEAREST: usize = 8;
+
+/// A directory's place in the table; reused after the directory went away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct DirId(pub(crate) u32);
+
+/// A directory that is the same one even after its place was reused: for what waits in queues.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct DirKey {
+    pub(crate) id: DirId,
+    version: u32,
+}
+
+/// Why a directory is here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// Part of a followed tree: all its matching files count.
+    Listed,
+    /// The home of single files (a PATH that is a file, the target of a link): only these count, it
+    /// is never listed.
+    Home,
+}
+
+/// One directory.
+#[derive(Debug)]
+pub(crate) struct Directory {
+    live: bool,
+    version: u32,
+    /// `NONE` for roots, whose path is `prefix`.
+    parent: u32,
+    name: NameRef,
+    first_child: u32,
+    next: u32,
+    previous: u32,
+    watch: Option<WatchId>,
+    /// A root's path; or the last one of a directory that was renamed away.
+    prefix: Option<Box<Prefix>>,
+    /// The directory right below a root that it is in or is, or that root: its files share turns
+    /// with those of the same one.
+    top: u32,
+    /// Device and inode; (0, 0) until it was looked at.
+    pub(crate) inode: (u64, u64),
+    /// Who owns it; [`NOBODY`] until it was looked at.
+    pub(crate) owner: u32,
+    pub(crate) role: Role,
+    /// The PATHs whose inputs have a say about what is in it.
+    pub(crate) scope: ScopeId,
+    /// Is itself a PATH.
+    pub(crate) is_path: bool,
+    /// Reached through a symbolic link.
+    pub(crate) via_link: bool,
+    /// The running listing of the parent came by.
+    pub(crate) is_seen: bool,
+    /// Why it waits to be visited, if it does.
+    pub(crate) queued: Option<Why>,
+    /// Why it was visited last, unless that came to its end.
+    pub(crate) unfinished: Option<Why>,
+    /// Has no watch for want of room: polled.
+    pub(crate) is_polled: bool,
+    /// It was said that this directory cannot be read.
+    is_unreadable: bool,
+    /// Renamed away; its new name, if any, was not told yet.
+    pub(crate) is_moving: bool,
+    /// It is being dropped with everything below it, in slices; `is_moving` is set as well.
+    pub(crate) is_dropping: bool,
+    /// It has a new place in the tree, and what is in it is not updated yet. The value: whether
+    /// another input may cover that now.
+    pub(crate) moved: Option<bool>,
+    /// A look did not find it. It is checked again once the kernel's queue is empty.
+    pub(crate) is_lost: bool,
+    /// The kernel ended its watch: the inode was deleted, or its file system unmounted. Whatever
+    /// has the path now may be another directory, even one with the same inode number.
+    pub(crate) is_watch_ended: bool,
+    /// On a file system that others write to without an event, as far as is known.
+    is_blind: bool,
+    /// The kernel said what type of file system it is on.
+    pub(crate) is_type_known: bool,
+}
+
+impl Directory {
+    pub(crate) fn is_blind(&self) -> bool {
+        self.is_blind
+    }
+
+    pub(crate) fn is_unreadable(&self) -> bool {
+        self.is_unreadable
+    }
+}
+
+/// All directories.
+#[derive(Debug)]
+pub(crate) struct Tree {
+    directories: Vec<Directory>,
+    free: Vec<u32>,
+    names: Names,
+    by_name: HashTable<u32>,
+    by_inode: HashMap<(u64, u64), DirId>,
+    by_watch: HashMap<WatchId, DirId>,
+    hasher: DefaultHashBuilder,
+    /// How many are on file systems that others write to without an event.
+    blind: usize,
+    /// How many cannot be read.
+    unreadable: usize,
+}
+
+impl Tree {
+    pub(crate) fn new() -> Self {
+        Tree {
+            directories: Vec::new(),
+            free: Vec::new(),
+            names: Names::new(),
+            by_name: HashTable::new(),
+            by_inode: HashMap::new(),
+            by_watch: HashMap::new(),
+            hasher: DefaultHashBuilder::default(),
+            blind: 0,
+            unreadable: 0,
+        }
+    }
+
+    /// How many directories there are.
+    pub(crate) fn len(&self) -> usize {
+        self.directories.len() - self.free.len()
+    }
+
+    /// One more than the largest place ever used: a sweep's range.
+    pub(crate) fn places(&self) -> u32 {
+        u32::try_from(self.directories.len()).expect("checked when a place is taken")
+    }
+
+    /// How many are watched.
+    pub(crate) fn watched(&self) -> usize {
+        self.by_watch.len()
+    }
+
+    /// How many cannot be read.
+    pub(crate) fn unreadable(&self) -> usize {
+        self.unreadable
+    }
+
+    pub(crate) fn get(&self, id: DirId) -> &Directory {
+        let found = &self.directories[id.0 as usize];
+        debug_assert!(found.live, "a directory that went away is not asked for");
+        found
+    }
+
+    pub(crate) fn get_mut(&mut self, id: DirId) -> &mut Directory {
+        &mut self.directories[id.0 as usize]
+    }
+
+    pub(crate) fn key(&self, id: DirId) -> DirKey {
+        DirKey { id, version: self.directories[id.0 as usize].version }
+    }
+
+    /// The directory, if it is still the same one.
+    pub(crate) fn alive(&self, key: DirKey) -> Option<DirId> {
+        let found = &self.directories[key.id.0 as usize];
+        (found.live && found.version == key.version).then_some(key.id)
+    }
+
+    /// The directory at a place, if one is there.
+    pub(crate) fn at_place(&self, place: u32) -> Option<DirId> {
+        self.directories.get(place as usize).filter(|found| found.live).map(|_| DirId(place))
+    }
+
+    /// Adds a directory that has no parent here, and that the settings name.
+    pub(crate) fn add_root(&mut self, prefix: &[u8], role: Role) -> DirId {
+        self.take(
+            NONE,
+            NameRef::NONE,
+            Some(Prefix { path: prefix.into(), trust: Trust::whole(prefix) }),
+            role,
+        )
+    }
+
+    /// Adds the directory that a link leads into: its path leads through no link, and nothing but
+    /// its start is trusted.
+    pub(crate) fn add_target(&mut self, prefix: &[u8]) -> DirId {
+        self.take(
+            NONE,
+            NameRef::NONE,
+            Some(Prefix { path: prefix.into(), trust: Trust::root() }),
+            Role::Home,
+        )
+    }
+
+    /// The settings name it as well.
+    pub(crate) fn trust(&mut self, id: DirId) {
+        if let Some(prefix) = &mut self.get_mut(id).prefix {
+            prefix.trust = Trust::whole(&prefix.path);
+        }
+    }
+
+    /// Adds a directory below another.
+    pub(crate) fn add(&mut self, parent: DirId, name: &[u8]) -> DirId {
+        debug_assert!(self.find(parent, name).is_none(), "a name stands for one directory");
+        let name_ref = self.names.insert(name);
+        let id = self.take(parent.0, name_ref, None, Role::Listed);
+        self.link(id);
+        self.set_top(id);
+        id
+    }
+
+    pub(crate) fn find(&self, parent: DirId, name: &[u8]) -> Option<DirId> {
+        let hash = self.hasher.hash_one((parent.0, name));
+        self.by_name
+            .find(hash, |&at| {
+                let found = &self.directories[at as usize];
+                found.parent == parent.0 && self.names.get(found.name) == name
+            })
+            .map(|&at| DirId(at))
+    }
+
+    pub(crate) fn find_inode(&self, inode: (u64, u64)) -> Option<DirId> {
+        self.by_inode.get(&inode).copied()
+    }
+
+    pub(crate) fn find_watch(&self, watch: WatchId) -> Option<DirId> {
+        self.by_watch.get(&watch).copied()
+    }
+
+    pub(crate) fn set_inode(&mut self, id: DirId, inode: (u64, u64)) {
+        let before = std::mem::replace(&mut self.get_mut(id).inode, inode);
+        if before != inode && self.by_inode.get(&before) == Some(&id) {
+            self.by_inode.remove(&before);
+        }
+        self.by_inode.insert(inode, id);
+    }
+
+    pub(crate) fn set_watch(&mut self, id: DirId, watch: Option<WatchId>) {
+        let before = std::mem::replace(&mut self.get_mut(id).watch, watch);
+        if let Some(before) = before.filter(|&before| Some(before) != watch)
+            && self.by_watch.get(&before) == Some(&id)
+        {
+            self.by_watch.remove(&before);
+        }
+        if let Some(watch) = watch {
+            self.by_watch.insert(watch, id);
+        }
+    }
+
+    /// How many directories are on file systems that others write to without an event.
+    pub(crate) fn blind(&self) -> usize {
+        self.blind
+    }
+
+    pub(crate) fn set_blind(&mut self, id: DirId, is_blind: bool) {
+        let was = std::mem::replace(&mut self.get_mut(id).is_blind, is_blind);
+        self.blind = self.blind + usize::from(is_blind) - usize::from(was);
+    }
+
+    /// Says whether it was so before.
+    pub(crate) fn set_unreadable(&mut self, id: DirId, is_unreadable: bool) -> bool {
+        let was = std::mem::replace(&mut self.get_mut(id).is_unreadable, is_unreadable);
+        self.unreadable = self.unreadable + usize::from(is_unreadable) - usize::from(was);
+        was
+    }
+
+    pub(crate) fn watch(&self, id: DirId) -> Option<WatchId> {
+        self.get(id).watch
+    }
+
+    pub(crate) fn parent(&self, id: DirId) -> Option<DirId> {
+        let parent = self.get(id).parent;
+        (parent != NONE).then_some(DirId(parent))
+    }
+
+    /// The name below the parent; empty for roots.
+    pub(crate) fn name(&self, id: DirId) -> &[u8] {
+        let found = self.get(id);
+        if found.parent == NONE { b"" } else { self.names.get(found.name) }
+    }
+
+    /// The directories right below this one.
+    pub(crate) fn children(&self, id: DirId) -> impl Iterator<Item = DirId> + '_ {
+        let mut at = self.get(id).first_child;
+        std::iter::from_fn(move || {
+            let child = (at != NONE).then_some(DirId(at))?;
+            at = self.get(child).next;
+            Some(child)
+        })
+    }
+
+    /// Gives the directory a new parent and name.
+    pub(crate) fn rename(&mut self, id: DirId, parent: DirId, name: &[u8]) {
+        debug_assert!(!self.is_within(parent, id), "a directory is not moved into itself");
+        if self.get(id).parent != NONE {
+            self.unlink(id);
+            let old = self.get(id).name;
+            self.names.remove(old);
+        }
+        let name_ref = self.names.insert(name);
+        let found = self.get_mut(id);
+        found.prefix = None;
+        found.parent = parent.0;
+        found.name = name_ref;
+        found.is_moving = false;
+        found.is_dropping = false;
+        self.link(id);
+        self.set_top(id);
+    }
+
+    /// The directory was renamed away: its name is free for another, its place in the tree and its
+    /// old path stay until it is settled.
+    pub(crate) fn detach(&mut self, id: DirId) {
+        let mut path = Vec::new();
+        let trust = self.write_path(id, &mut path);
+        // What happens to its parent after that does not happen to it.
+        self.get_mut(id).prefix = Some(Box::new(Prefix { path: path.into(), trust }));
+        self.get_mut(id).is_moving = true;
+        let found = self.get(id);
+        let hash = self.hasher.hash_one((found.parent, self.names.get(found.name)));
+        if let Ok(entry) = self.by_name.find_entry(hash, |&at| at == id.0) {
+            entry.remove();
+        }
+    }
+
+    /// The directory stays when what is above it goes: from now on it is a root with this path, a
+    /// slash at its end.
+    pub(crate) fn promote(&mut self, id: DirId, prefix: &[u8]) {
+        self.unlink(id);
+        let name = self.get(id).name;
+        self.names.remove(name);
+        let found = self.get_mut(id);
+        found.name = NameRef::NONE;
+        found.parent = NONE;
+        found.next = NONE;
+        found.previous = NONE;
+        found.top = id.0;
+        found.prefix = Some(Box::new(Prefix { path: prefix.into(), trust: Trust::whole(prefix) }));
+        found.is_moving = false;
+        found.is_dropping = false;
+    }
+
+    /// Works out anew in which directory right below a root this one is.
+    pub(crate) fn set_top(&mut self, id: DirId) {
+        let above =
+            self.parent(id).map(|parent| self.get(parent)).filter(|above| above.parent != NONE);
+        self.get_mut(id).top = above.map_or(id.0, |above| above.top);
+    }
+
+    /// Whose turns the files of a directory share. Not 0.
+    #[inline]
+    pub(crate) fn group(&self, id: DirId) -> u32 {
+        self.directories[id.0 as usize].top + 1
+    }
+
+    /// Whether `id` is `top` or below it.
+    pub(crate) fn is_within(&self, id: DirId, top: DirId) -> bool {
+        let mut at = Some(id);
+        while let Some(here) = at {
+            if here == top {
+                return true;
+            }
+            at = self.parent(here);
+        }
+        false
+    }
+
+    /// How many directories are above this one.
+    pub(crate) fn depth(&self, id: DirId) -> usize {
+        std::iter::successors(self.parent(id), |&at| self.parent(at)).count()
+    }
+
+    /// The root that this directory hangs from.
+    pub(crate) fn root_of(&self, id: DirId) -> DirId {
+        let mut at = id;
+        while let Some(parent) = self.parent(at) {
+            at = parent;
+        }
+        at
+    }
+
+    /// Removes a directory without children. Its watch is forgotten here; the caller lets it go in
+    /// the kernel.
+    pub(crate) fn remove(&mut self, id: DirId) {
+        assert!(self.get(id).first_child == NONE, "children go first");
+        self.set_watch(id, None);
+        self.set_blind(id, false);
+        self.set_unreadable(id, false);
+        let found = self.get(id);
+        let (inode, parent, name) = (found.inode, found.parent, found.name);
+        if self.by_inode.get(&inode) == Some(&id) {
+            self.by_inode.remove(&inode);
+        }
+        if parent != NONE {
+            self.unlink(id);
+            self.names.remove(name);
+        }
+        let found = self.get_mut(id);
+        found.live = false;
+        found.version = found.version.wrapping_add(1);
+        self.free.push(id.0);
+    }
+
+    /// Writes the directory's path, with a slash at its end, into an empty `path`. Returns how far
+    /// it is trusted.
+    pub(crate) fn write_path(&self, id: DirId, path: &mut Vec<u8>) -> Trust {
+        let mut nearest = [self.get(id); NEAREST];
+        let mut levels = 0;
+        let prefix = loop {
+            let found = nearest[levels];
+            if let Some(prefix) = &found.prefix {
+                break prefix;
+            }
+            levels += 1;
+            if levels == NEAREST {
+                return self.write_deep_path(id, path);
+            }
+            nearest[levels] = self.get(DirId(found.parent));
+        };
+        self.write_names(prefix, nearest[..levels].iter().rev().copied(), path)
+    }
+
+    /// The same for any depth: users choose how deep their directories are.
+    fn write_deep_path(&self, id: DirId, path: &mut Vec<u8>) -> Trust {
+        let chain = std::iter::successors(Some(id), |&at| self.parent(at)).map(|at| self.get(at));
+        let mut chain: Vec<&Directory> = chain.collect();
+        let top = chain.iter().position(|found| found.prefix.is_some()).expect("a root has a path");
+        chain.truncate(top + 1);
+        let prefix = chain.pop().and_then(|found| found.prefix.as_ref()).expect("just found");
+        self.write_names(prefix, chain.into_iter().rev(), path)
+    }
+
+    #[inline]
+    fn write_names<'a>(
+        &self,
+        prefix: &Prefix,
+        below: impl Iterator<Item = &'a Directory>,
+        path: &mut Vec<u8>,
+    ) -> Trust {
+        path.extend_from_slice(&prefix.path);
+        let mut trust = prefix.trust;
+        for found in below {
+            path.extend_from_slice(self.names.get(found.name));
+            path.push(b'/');
+            if found.via_link {
+                trust.followed = path.len();
+            }
+        }
+        trust
+    }
+
+    /// How much of the directory's path is trusted.
+    pub(crate) fn trusted_len(&self, id: DirId) -> usize {
+        let mut at = self.get(id);
+        loop {
+            match &at.prefix {
+                Some(prefix) => return prefix.trust.trusted,
+                None => at = self.get(DirId(at.parent)),
+            }
+        }
+    }
+
+    /// The directory that is right below the nearest PATH above, or above, this one: `None` for a
+    /// PATH itself.
+    pub(crate) fn first_below_path(&self, id: DirId) -> Option<DirId> {
+        let (mut at, mut below) = (id, None);
+        while !self.get(at).is_path {
+            below = Some(at);
+            at = self.parent(at)?;
+        }
+        below
+    }
+
+    /// The length of the root's part of the path: what is behind it is "the path below PATH".
+    pub(crate) fn prefix_len(&self, id: DirId) -> usize {
+        self.get(self.root_of(id)).prefix.as_ref().map_or(0, |prefix| prefix.path.len())
+    }
+
+    fn take(&mut self, parent: u32, name: NameRef, prefix: Option<Prefix>, role: Role) -> DirId {
+        let at = self.free.pop().unwrap_or_else(|| {
+            u32::try_from(self.directories.len()).expect("fewer than 2^32 directories")
+        });
+        let version = self.directories.get(at as usize).map_or(0, |found| found.version);
+        let fresh = Directory {
+            live: true,
+            version,
+            parent,
+            name,
+            first_child: NONE,
+            next: NONE,
+            previous: NONE,
+            watch: None,
+            prefix: prefix.map(Box::new),
+            top: at,
+            inode: (0, 0),
+            owner: NOBODY,
+            role,
+            scope: ScopeId::default(),
+            is_path: false,
+            via_link: false,
+            is_seen: false,
+            queued: None,
+            unfinished: None,
+            is_polled: false,
+            is_unreadable: false,
+            is_moving: false,
+            is_dropping: false,
+            moved: None,
+            is_lost: false,
+            is_watch_ended: false,
+            is_blind: false,
+            is_type_known: false,
+        };
+        if at as usize == self.directories.len() {
+            self.directories.push(fresh);
+        } else {
+            self.directories[at as usize] = fresh;
+        }
+        DirId(at)
+    }
+
+    /// Puts the directory into its parent's list and the index of names.
+    fn link(&mut self, id: DirId) {
+        let parent = self.get(id).parent as usize;
+        let first = self.directories[parent].first_child;
+        if first != NONE {
+            self.directories[first as usize].previous = id.0;
+        }
+        self.directories[parent].first_child = id.0;
+        let found = self.get_mut(id);
+        found.next = first;
+        found.previous = NONE;
+        let (directories, names, hasher) = (&self.directories, &self.names, &self.hasher);
+        let hash = |at: u32| {
+            let found = &directories[at as usize];
+            hasher.hash_one((found.parent, names.get(found.name)))
+        };
+        self.by_name.insert_unique(hash(id.0), id.0, |&at| hash(at));
+    }
+
+    /// The inverse of `link`.
+    fn unlink(&mut self, id: DirId) {
+        let found = self.get(id);
+        let (parent, next, previous) = (found.parent, found.next, found.previous);
+        let hash = self.hasher.hash_one((parent, self.names.get(found.name)));
+        if let Ok(entry) = self.by_name.find_entry(hash, |&at| at == id.0) {
+            entry.remove();
+        }
+        if previous == NONE {
+            self.directories[parent as usize].first_child = next;
+        } else {
+            self.directories[previous as usize].next = next;
+        }
+        if next != NONE {
+            self.directories[next as usize].previous = previous;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

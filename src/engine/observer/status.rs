@@ -1,0 +1,258 @@
+//! Engine -> [`Status`]: what is known at one moment, for metrics and for people.
+//!
+//! In: the time of the question. Out: numbers.
+//! Always holds: what a question costs has a bound, whatever the number of files and directories:
+//! states are counted in parts, unread bytes are sampled, and neither is done again within
+//! [`FRESH`]. Nothing is kept per file, and nothing is done when nobody asks.
+
+use std::time::{Duration, Instant, SystemTime};
+
+use crate::diagnostics::notices::NoticeCounts;
+use crate::engine::Engine;
+use crate::engine::coverage::root::{Root, RootState};
+use crate::engine::namespace::registry::{SlotId, State};
+use crate::sink::Sink;
+use crate::status::stats::Sizes;
+use crate::status::{About, Backlog, Diagnostic, Directories, Files, OutputStatus, Status};
+use crate::sys::clock::Now;
+use crate::sys::{FileSystem, KnownLife};
+
+/// What was measured is told again for this long: many who ask cost no more than one.
+const FRESH: Duration = Duration::from_millis(200);
+
+/// Files looked at (`statx(2)`) per question for their unread bytes: at first, at least and at
+/// most.
+const LOOKS_FIRST: usize = 64;
+const LOOKS_MIN: usize = 8;
+const LOOKS_MAX: usize = 1024;
+
+/// A question should not take longer than this ...
+const QUESTION_LONGEST: Duration = Duration::from_millis(3);
+/// ... and may look at more files if it took less than this.
+const QUESTION_SHORT: Duration = Duration::from_millis(1);
+
+/// What is kept between two questions.
+#[derive(Debug)]
+pub(in crate::engine) struct Insight {
+    backlog: Backlog,
+    measured_at: Option<Instant>,
+    /// Files looked at for a question at most.
+    looks_max: usize,
+    /// How many the question at hand would have looked at without that.
+    looks_wanted: usize,
+}
+
+impl Default for Insight {
+    fn default() -> Self {
+        Insight {
+            backlog: Backlog::default(),
+            measured_at: None,
+            looks_max: LOOKS_FIRST,
+            looks_wanted: 0,
+        }
+    }
+}
+
+impl Insight {
+    /// Of so many files, how many may be looked at for a question. The loop measures what that
+    /// takes.
+    pub(in crate::engine) fn looks(&mut self, wanted: usize) -> usize {
+        self.looks_wanted = wanted;
+        wanted.min(self.looks_max)
+    }
+}
+
+impl<F: FileSystem, S: Sink> Engine<F, S> {
+    /// Each cause of diagnostics by its name: how many were logged, and how many were suppressed.
+    pub fn notices(&self) -> impl Iterator<Item = (&'static str, NoticeCounts)> + '_ {
+        self.observer
+            .notices
+            .counts()
+            .chain(std::iter::once(("output", self.outbox.sink().state().told)))
+    }
+
+    /// The turn that began at `began` is over now.
+    pub fn turn_ended(&mut self, began: Instant, now: Instant) {
+        self.schedule.lag.end_turn(began, now);
+        self.identities.rewrites.turn_ended(now);
+    }
+
+    /// How much there is at the moment.
+    pub fn sizes(&self) -> Sizes {
+        let beside = self
+            .coverage
+            .ways
+            .watches()
+            .filter(|&watch| self.tree.find_watch(watch).is_none())
+            .count();
+        Sizes {
+            files: self.files.len(),
+            directories: self.tree.len(),
+            watches: self.tree.watched(),
+            further_watches: self.identities.former.watches() + beside,
+            doubtful_watches: self.identities.former.doubtful_watches(),
+            open: self.open_files(),
+        }
+    }
+
+    /// How it goes. What only the loop knows (the process, the settings) is left empty.
+    pub fn status(&mut self, now: Now) -> Status {
+        let now = now.instant;
+        self.look_at_output_file(now);
+        if self
+            .observer
+            .insight
+            .measured_at
+            .is_none_or(|at| now.saturating_duration_since(at) >= FRESH)
+        {
+            self.observer.insight.measured_at = Some(now);
+            self.sample_backlog();
+        }
+        let text = |root: &Root| String::from_utf8_lossy(&root.path).into_owned();
+        let inputs = self.all_roots().map(|root| text(&self.coverage.roots[root.0 as usize]));
+        let missing = self
+            .coverage
+            .roots
+            .iter()
+            .filter(|root| root.state == RootState::Missing)
+            .map(text)
+            .collect();
+        Status {
+            about: About { inputs: inputs.collect(), ..About::default() },
+            missing,
+            without_files: self.inputs_without_files(),
+            counters: self.observer.stats.clone(),
+            files: self.count_files(),
+            backlog: Backlog {
+                oldest_unread_seconds: self.oldest_unread(now).as_secs_f64(),
+                ..self.observer.insight.backlog
+            },
+            directories: Directories {
+                known: self.tree.len() as u64,
+                polled: self.kernel.polled as u64,
+                unreadable: self.tree.unreadable() as u64,
+                watches: (self.sizes().watches + self.sizes().further_watches) as u64,
+                watches_max: 0,
+                sweeps: self.discovery.sweeps.passes(),
+                is_listing: self.discovery.urgent.has_work(),
+            },
+            output: self.output_status(now),
+            commits: self.commits.as_ref().map(|commits| commits.status(now)).unwrap_or_default(),
+            turns: self.schedule.lag.turns.clone(),
+            deliveries: self.schedule.lag.deliveries.clone(),
+            diagnostics: self
+                .notices()
+                .map(|(cause, told)| Diagnostic {
+                    cause: cause.to_owned(),
+                    said: told.said,
+                    suppressed: told.suppressed,
+                })
+                .collect(),
+            ..Status::default()
+        }
+    }
+
+    /// The loop measured how long a question took: the next one looks at more files, or at fewer.
+    pub fn question_took(&mut self, took: Duration) {
+        let wanted = std::mem::take(&mut self.observer.insight.looks_wanted);
+        let looks_max = &mut self.observer.insight.looks_max;
+        if wanted > 0 && took > QUESTION_LONGEST {
+            *looks_max = (wanted.min(*looks_max) / 2).max(LOOKS_MIN);
+        } else if wanted > *looks_max && took < QUESTION_SHORT {
+            *looks_max = (*looks_max * 2).min(LOOKS_MAX);
+        }
+    }
+
+    fn count_files(&self) -> Files {
+        let counts = self.files.counts(self.outbox.blocks(false), self.outbox.blocks(true));
+        Files { known: self.files.len() as u64, held: self.open_files() as u64, ..counts }
+    }
+
+    fn output_status(&self, now: Instant) -> OutputStatus {
+        let state = self.outbox.sink().state();
+        let failure = self.output_file.failure().map(str::to_owned);
+        let oldest =
+            self.outbox.oldest().map_or(Duration::ZERO, |since| self.schedule.lag.age(since, now));
+        OutputStatus {
+            kind: String::new(),
+            is_connected: state.is_connected && !self.outbox.is_closed() && failure.is_none(),
+            failure: failure.or(state.failure),
+            misplaced: self.output_file.misplaced(),
+            errors: state.errors + self.output_file.errors,
+            reconnects: state.reconnects,
+            truncations: state.truncations,
+            blocked_seconds: self.outbox.blocked(now).unwrap_or_default().as_secs_f64(),
+            blocked_seconds_total: self.outbox.blocked_in_all(now).as_secs_f64(),
+            unacknowledged_bytes: self.outbox.unacknowledged_bytes() as u64,
+            oldest_unacknowledged_seconds: oldest.as_secs_f64(),
+        }
+    }
+
+    /// How long the file at the head of a queue has been waiting. Those that cool down wait for
+    /// `--coalesce` at most.
+    fn oldest_unread(&self, now: Instant) -> Duration {
+        self.schedule
+            .unread
+            .heads()
+            .map(|waiting| self.schedule.lag.age(waiting.since, now))
+            .max()
+            .unwrap_or_default()
+    }
+
+    /// Looks at some of the files that wait, spread evenly over the queues, and takes the others
+    /// for like them.
+    fn sample_backlog(&mut self) {
+        let unread = self.schedule.unread.len();
+        let queued = unread + self.schedule.listed.len();
+        let all = queued + self.schedule.cooling.len();
+        let every = all.div_ceil(self.observer.insight.looks(all).max(1)).max(1);
+        let (mut looked_at, mut waiting, mut bytes) = (0_u64, 0_u64, 0_u64);
+        for at in (0..all).step_by(every) {
+            looked_at += 1;
+            let id = if at < unread {
+                self.schedule.unread.get(at).map(|waiting| waiting.id)
+            } else if at < queued {
+                self.files.alive(self.schedule.listed[at - unread].1)
+            } else {
+                self.files.alive(self.schedule.cooling[at - queued].1)
+            };
+            let Some(id) = id.filter(|&id| self.files.get(id).state().contains(State::DIRTY))
+            else {
+                continue;
+            };
+            waiting += 1;
+            bytes += self.unread_bytes(id).unwrap_or(0);
+        }
+        // In proportion: of `all` places, every `every`th was looked at.
+        let scale = |part: u64| {
+            let whole = u128::from(part) * all as u128 / u128::from(looked_at.max(1));
+            u64::try_from(whole).unwrap_or(u64::MAX)
+        };
+        self.observer.insight.backlog = Backlog {
+            files: scale(waiting),
+            unread_bytes: scale(bytes),
+            sampled: waiting,
+            oldest_unread_seconds: 0.0,
+        };
+    }
+
+    /// What is behind the offset, as far as a look at the name tells.
+    pub(in crate::engine) fn unread_bytes(&mut self, id: SlotId) -> Option<u64> {
+        let found = match self.reading.held.get(&id) {
+            Some(held) => self.fs.stat_file(&held.file),
+            None if !self.files.get(id).is_bound() => return None,
+            None => {
+                let links = self.write_path(id);
+                // Which life of the inode it is does not matter here: one call is saved.
+                let mut life = |_, _| {
+                    Some(KnownLife { generation: 0, seen_at: SystemTime::UNIX_EPOCH + FAR_FUTURE })
+                };
+                self.fs.stat_known(&self.path, links, &mut life)
+            }
+        };
+        Some(found.ok()?.size.saturating_sub(self.files.get(id).offset))
+    }
+}
+
+/// No file is born so late.
+const FAR_FUTURE: Duration = Duration::from_secs(1 << 40);

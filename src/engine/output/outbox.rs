@@ -1,0 +1,492 @@
+//! Records on their way out: batches that circulate between a pool, the one being filled, and those
+//! in flight.
+//!
+//! In: encoded records and which bytes of which file they came from. Out: bytes to the sink,
+//! acknowledgements oldest first.
+//! Always holds: a record lies in one batch; what was not acknowledged is still here; at most
+//! [`IN_FLIGHT_BYTES_MAX`] bytes plus one record wait. One word of backpressure:
+//! [`Outbox::has_room`].
+//!
+//! Positions in the stream of all bytes that ever went to the output, each at most as far as the
+//! next one:
+//!
+//! ```text
+//!   base          acked           accepted                      base + in_flight_bytes
+//!    |              |                |                                    |
+//!    v   whole      v    the sink    v    batches that wait               v    being filled
+//!  --+--------------+----------------+------------------------------------+-----------------
+//!    spans that     took this, and   the sink did not take yet            not offered yet
+//!    were           has not
+//!    acknowledged   acknowledged it
+//! ```
+//!
+//! `rewind` moves `accepted` back: a sink that lost its receiver says what was not acknowledged,
+//! and it is sent again from the start of a record. `withdraw` does so when a file gives back what
+//! it took beyond the last whole span. Nothing moves `acked` back.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use crate::checkpoint::{EntryFlags, record_parser};
+use crate::config::Format;
+use crate::engine::namespace::registry::SlotKey;
+use crate::engine::schedule::lag::Stamp;
+use crate::marks::mark;
+use crate::sink::{Sent, Sink, SinkError};
+use crate::tap::Tap;
+
+/// A batch is sent when it holds this much, or when the turn ends.
+const BATCH_BYTES: usize = 128 * 1024;
+
+/// Parts of files that a batch has room for at first: what a turn reads.
+const SPANS: usize = 256;
+
+/// While the output is blocked, backlog is read only until this part of [`IN_FLIGHT_BYTES_MAX`]
+/// waits: a quarter of a megabyte, several times what a pipe takes at once. Backlog is what a
+/// listing brought up, and files with more than fits into one turn.
+const BACKLOG_PART: usize = 16;
+
+/// No file is read while this many bytes wait for the output or for its acknowledgement.
+const IN_FLIGHT_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// A batch that grew beyond this, for a long record or very short lines, is given back instead of
+/// reused: [`Batch::new`] three times doubled. As json, what one read brings of lines of 100 bytes
+/// takes half of it.
+const KEPT_BYTES_MAX: usize = 10 * BATCH_BYTES;
+
+/// Where a file is once some of its records are out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Reached {
+    pub(crate) file: SlotKey,
+    pub(crate) incarnation: u32,
+    pub(crate) offset: u64,
+    /// Of the bytes before the offset, as in the slot.
+    pub(crate) mark: u32,
+    pub(crate) mark_len: u8,
+    pub(crate) flags: EntryFlags,
+    /// When the file was read to its end here, in nanoseconds since 1970; 0: it may go on.
+    pub(crate) read_at: u64,
+}
+
+/// Which part of a file lies in a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Span {
+    reached: Reached,
+    /// The file's offset before its first record.
+    first_offset: u64,
+    /// No record of it is a piece of a line.
+    is_plain: bool,
+    /// When the kernel told of the first of it.
+    since: Stamp,
+    /// Where the part's records end in the batch.
+    end: usize,
+}
+
+#[derive(Debug)]
+struct Batch {
+    bytes: Vec<u8>,
+    spans: Vec<Span>,
+    /// How much of `bytes` the sink took.
+    sent: usize,
+    /// How many of `spans` were acknowledged.
+    acked: usize,
+}
+
+impl Batch {
+    fn new() -> Self {
+        Batch {
+            bytes: Vec::with_capacity(BATCH_BYTES + BATCH_BYTES / 4),
+            spans: Vec::with_capacity(SPANS),
+            sent: 0,
+            acked: 0,
+        }
+    }
+}
+
+/// The output side of the engine.
+#[derive(Debug)]
+pub(crate) struct Outbox<S> {
+    sink: S,
+    filling: Batch,
+    in_flight: VecDeque<Batch>,
+    pool: Vec<Batch>,
+    /// Bytes in flight, sent or not.
+    in_flight_bytes: usize,
+    /// No file is read while this many bytes wait.
+    in_flight_max: usize,
+    /// Position in the output's stream of the first byte in flight.
+    base: u64,
+    /// Position up to which the sink took bytes.
+    accepted: u64,
+    /// Position up to which whole spans were acknowledged.
+    acked: u64,
+    is_blocked: bool,
+    /// Since when records have been waiting and none was taken.
+    blocked_since: Option<Instant>,
+    /// Of all such times that are over.
+    blocked_for: Duration,
+    /// Nothing is offered until offsets are stored that have to be stored first.
+    is_held: bool,
+    is_closed: bool,
+    /// The loop said something about the sink's descriptor.
+    is_rung: bool,
+    /// For somebody who wants to see records pass.
+    pub(crate) tap: Tap,
+}
+
+impl<S: Sink> Outbox<S> {
+    pub(crate) fn new(sink: S) -> Self {
+        Outbox {
+            sink,
+            filling: Batch::new(),
+            in_flight: VecDeque::new(),
+            pool: Vec::new(),
+            in_flight_bytes: 0,
+            in_flight_max: IN_FLIGHT_BYTES_MAX,
+            base: 0,
+            accepted: 0,
+            acked: 0,
+            is_blocked: false,
+            blocked_since: None,
+            blocked_for: Duration::ZERO,
+            is_held: false,
+            is_closed: false,
+            // A first look, so that a connection is made before there is anything to send.
+            is_rung: true,
+            tap: Tap::default(),
+        }
+    }
+
+    pub(crate) fn sink(&self) -> &S {
+        &self.sink
+    }
+
+    pub(crate) fn sink_mut(&mut self) -> &mut S {
+        &mut self.sink
+    }
+
+    /// Whether one more record may be encoded.
+    #[inline]
+    pub(crate) fn has_room(&self) -> bool {
+        self.filling.bytes.len() + self.in_flight_bytes < self.in_flight_max
+    }
+
+    /// No further record is encoded once those being filled hold this many bytes.
+    pub(crate) fn len_max(&self) -> usize {
+        self.in_flight_max.saturating_sub(self.in_flight_bytes)
+    }
+
+    /// Whether backlog may be read. While the output is blocked, each record of backlog delays the
+    /// lines that are written after it.
+    pub(crate) fn has_room_for_backlog(&self) -> bool {
+        self.has_room()
+            && !(self.is_blocked && self.unsent() >= (self.in_flight_max / BACKLOG_PART) as u64)
+    }
+
+    /// Whether the output is the reason that a file is not read.
+    pub(crate) fn blocks(&self, is_backlog: bool) -> bool {
+        if is_backlog { !self.has_room_for_backlog() } else { !self.has_room() }
+    }
+
+    /// Bytes that the output did not take yet.
+    pub(crate) fn unsent(&self) -> u64 {
+        self.base + self.in_flight_bytes as u64 - self.accepted + self.filling.bytes.len() as u64
+    }
+
+    /// No file is read while this many bytes wait.
+    pub(crate) fn limit(&mut self, bytes: usize) {
+        self.in_flight_max = bytes.clamp(1, IN_FLIGHT_BYTES_MAX);
+    }
+
+    /// Where the next record goes.
+    #[inline]
+    pub(crate) fn bytes(&mut self) -> &mut Vec<u8> {
+        &mut self.filling.bytes
+    }
+
+    /// Whether the batch being filled should be sent without waiting for the end of the turn.
+    pub(crate) fn is_full(&self) -> bool {
+        self.filling.bytes.len() >= BATCH_BYTES
+    }
+
+    /// Notes where the records up to here bring a file that was at `first_offset` before.
+    pub(crate) fn note(
+        &mut self,
+        reached: Reached,
+        first_offset: u64,
+        is_plain: bool,
+        since: Stamp,
+    ) {
+        let end = self.filling.bytes.len();
+        let place = |reached: &Reached| (reached.file, reached.incarnation);
+        match self.filling.spans.last_mut() {
+            Some(last)
+                if place(&last.reached) == place(&reached)
+                    && last.reached.offset == first_offset =>
+            {
+                *last = Span {
+                    reached,
+                    first_offset: last.first_offset,
+                    is_plain: last.is_plain && is_plain,
+                    end,
+                    ..*last
+                };
+            }
+            _ => self.filling.spans.push(Span { reached, first_offset, is_plain, since, end }),
+        }
+    }
+
+    /// The output took a part of a span: where the whole records in that part bring the file, if
+    /// they tell.
+    pub(crate) fn acknowledge_part(&mut self, format: Format) -> Option<Reached> {
+        let batch = self.in_flight.front()?;
+        let span =
+            batch.spans.get(batch.acked).filter(|span| span.is_plain || format == Format::Json)?;
+        let begin = batch.acked.checked_sub(1).map_or(0, |before| batch.spans[before].end);
+        let upto = self.accepted.saturating_sub(self.sink.unacknowledged());
+        let upto =
+            usize::try_from(upto.checked_sub(self.base)?).unwrap_or(usize::MAX).min(span.end);
+        let part = batch.bytes.get(begin..upto)?;
+        let whole = memchr::memrchr(b'\n', part)? + 1;
+        let progress = record_parser::progress(format, &part[..whole], span.first_offset)?;
+        let (mark, mark_len) = progress.mark();
+        self.acked = self.base + (begin + whole) as u64;
+        Some(Reached { offset: progress.end, mark, mark_len, read_at: 0, ..span.reached })
+    }
+
+    /// How many bytes the sink took so far.
+    pub(crate) fn accepted(&self) -> u64 {
+        self.accepted
+    }
+
+    /// While held, nothing is offered to the sink.
+    pub(crate) fn hold(&mut self, is_held: bool) {
+        self.is_held = is_held;
+    }
+
+    /// How many bytes the sink took beyond the last span that was acknowledged whole.
+    pub(crate) fn accepted_beyond_acked(&self) -> u64 {
+        self.accepted - self.acked
+    }
+
+    /// Nothing waits, not even for an acknowledgement.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.filling.bytes.is_empty() && self.in_flight.is_empty()
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.is_closed
+    }
+
+    /// Between two records, as far as the sink is concerned.
+    pub(crate) fn is_at_boundary(&self) -> bool {
+        let unsent = self.in_flight.iter().find(|batch| batch.sent < batch.bytes.len());
+        unsent.is_none_or(|batch| batch.sent == 0 || batch.bytes[batch.sent - 1] == b'\n')
+    }
+
+    /// The loop's word about the sink's descriptor.
+    pub(crate) fn ring(&mut self, now: Instant) {
+        self.sink.ready(now);
+        self.is_blocked = false;
+        self.is_rung = true;
+    }
+
+    /// When to try again though nothing rings.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.sink.deadline().filter(|_| !self.is_held)
+    }
+
+    /// The sink has nowhere to write to.
+    pub(crate) fn block(&mut self, now: Instant) {
+        self.is_blocked = true;
+        self.note_blocked(now);
+    }
+
+    /// The sink goes on elsewhere: what blocked it is behind it.
+    pub(crate) fn reopened(&mut self) {
+        self.is_blocked = false;
+        self.is_rung = true;
+    }
+
+    /// Whether an acknowledgement may come without an event.
+    pub(crate) fn awaits_acks(&self) -> bool {
+        !self.is_empty() && !self.is_blocked && !self.is_held
+    }
+
+    /// Offers what there is, as far as the sink takes it.
+    pub(crate) fn send(&mut self, now: Instant) -> Result<(), SinkError> {
+        if self.sink.deadline().is_some_and(|deadline| deadline <= now) {
+            self.is_blocked = false;
+            self.is_rung = true;
+        }
+        if self.is_full() || !self.is_blocked {
+            self.seal();
+        }
+        if self.is_blocked || self.is_closed || self.is_held {
+            self.note_blocked(now);
+            return Ok(());
+        }
+        if self.accepted == self.base + self.in_flight_bytes as u64 {
+            // Nothing to offer; but the reader may have gone.
+            if std::mem::take(&mut self.is_rung) {
+                let sent = self.sink.send(&[], now)?;
+                self.account(sent, now);
+            }
+        }
+        while !self.is_blocked && !self.is_closed {
+            let Some(at) = self.in_flight.iter().position(|batch| batch.sent < batch.bytes.len())
+            else {
+                break;
+            };
+            let batch = &self.in_flight[at];
+            let sent = self.sink.send(&batch.bytes[batch.sent..], now)?;
+            if let Sent::Accepted(bytes) = sent {
+                self.in_flight[at].sent += bytes;
+            }
+            self.account(sent, now);
+        }
+        Ok(())
+    }
+
+    fn account(&mut self, sent: Sent, now: Instant) {
+        match sent {
+            Sent::Accepted(bytes) => {
+                self.accepted += bytes as u64;
+                if bytes > 0
+                    && let Some(since) = self.blocked_since.take()
+                {
+                    self.blocked_for += now.saturating_duration_since(since);
+                }
+                assert!(
+                    self.accepted <= self.base + self.in_flight_bytes as u64,
+                    "a sink takes at most what it was offered"
+                );
+            }
+            Sent::Blocked => {
+                self.is_blocked = true;
+                self.note_blocked(now);
+            }
+            Sent::Restarted { unacknowledged } => self.rewind(unacknowledged),
+            Sent::Closed => self.is_closed = true,
+        }
+    }
+
+    /// Records wait, and the output takes none of them.
+    fn note_blocked(&mut self, now: Instant) {
+        if self.is_blocked && self.unsent() > 0 && self.blocked_since.is_none() {
+            self.blocked_since = Some(now);
+        }
+    }
+
+    /// How long records have been waiting without any being taken, if they are.
+    pub(crate) fn blocked(&self, now: Instant) -> Option<Duration> {
+        self.blocked_since.map(|since| now.saturating_duration_since(since))
+    }
+
+    /// The same of all such times so far.
+    pub(crate) fn blocked_in_all(&self, now: Instant) -> Duration {
+        self.blocked_for + self.blocked(now).unwrap_or_default()
+    }
+
+    /// Bytes of records that are not acknowledged.
+    pub(crate) fn unacknowledged_bytes(&self) -> usize {
+        self.filling.bytes.len() + self.in_flight_bytes
+    }
+
+    /// Whether records of this file are among them.
+    pub(crate) fn holds(&self, file: SlotKey) -> bool {
+        let of_batch =
+            |batch: &Batch| batch.spans[batch.acked..].iter().any(|span| span.reached.file == file);
+        of_batch(&self.filling) || self.in_flight.iter().any(of_batch)
+    }
+
+    /// When the kernel told of the oldest bytes that were read and are not acknowledged.
+    pub(crate) fn oldest(&self) -> Option<Stamp> {
+        let batch = self
+            .in_flight
+            .iter()
+            .find(|batch| batch.acked < batch.spans.len())
+            .unwrap_or(&self.filling);
+        batch.spans.get(batch.acked).map(|span| span.since)
+    }
+
+    /// Goes back to the start of the record in which the first byte lies that the lost receiver did
+    /// not get for certain.
+    fn rewind(&mut self, unacknowledged: u64) {
+        mark!("records were offered again from the start of one");
+        let safe = self.accepted.saturating_sub(unacknowledged).max(self.base);
+        let mut start = self.base;
+        for batch in &mut self.in_flight {
+            let len = batch.bytes.len();
+            // What of this batch is safe, cut back to a record's end.
+            let safe_here =
+                usize::try_from(safe.saturating_sub(start)).unwrap_or(usize::MAX).min(len);
+            batch.sent = memchr::memrchr(b'\n', &batch.bytes[..safe_here]).map_or(0, |at| at + 1);
+            if safe_here < len || batch.sent < len {
+                self.accepted = self.accepted.min(start + batch.sent as u64);
+            }
+            start += len as u64;
+        }
+    }
+
+    /// Takes back what the sink took beyond the last span that was acknowledged whole, if it gives
+    /// it back.
+    pub(crate) fn withdraw(&mut self) {
+        let beyond = self.accepted - self.acked;
+        if beyond > 0 && self.sink.withdraw(beyond) {
+            mark!("the output gave back what was not acknowledged");
+            self.rewind(beyond);
+        }
+    }
+
+    /// Moves the batch being filled to those in flight.
+    fn seal(&mut self) {
+        if self.filling.bytes.is_empty() {
+            return;
+        }
+        let next = self.pool.pop().unwrap_or_else(Batch::new);
+        let full = std::mem::replace(&mut self.filling, next);
+        self.in_flight_bytes += full.bytes.len();
+        self.tap.passed(&full.bytes);
+        self.in_flight.push_back(full);
+    }
+
+    /// Collects what the sink acknowledged, oldest first, and takes the batches back.
+    pub(crate) fn collect_acks(&mut self, mut acked: impl FnMut(&Reached, Stamp)) -> u64 {
+        if self.in_flight.is_empty() {
+            return 0;
+        }
+        let upto = self.accepted.saturating_sub(self.sink.unacknowledged());
+        let before = self.base;
+        while let Some(batch) = self.in_flight.front_mut() {
+            let upto_here = usize::try_from(upto.saturating_sub(self.base)).unwrap_or(usize::MAX);
+            while let Some(span) = batch.spans.get(batch.acked).filter(|span| span.end <= upto_here)
+            {
+                acked(&span.reached, span.since);
+                self.acked = self.base + span.end as u64;
+                batch.acked += 1;
+            }
+            let len = batch.bytes.len();
+            if upto_here < len || batch.sent < len {
+                break;
+            }
+            let done = self.in_flight.pop_front().expect("it is the front");
+            self.base += len as u64;
+            self.in_flight_bytes -= len;
+            self.recycle(done);
+        }
+        self.base - before
+    }
+
+    fn recycle(&mut self, mut batch: Batch) {
+        if batch.bytes.capacity() > KEPT_BYTES_MAX {
+            mark!("a batch was given back that had grown for a long record");
+            return;
+        }
+        batch.bytes.clear();
+        batch.spans.clear();
+        batch.sent = 0;
+        batch.acked = 0;
+        self.pool.push(batch);
+    }
+}

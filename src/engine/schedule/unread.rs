@@ -1,0 +1,188 @@
+//! Files to read: whose turn is next.
+//!
+//! In: files with unread bytes, each of the group of the directory below a PATH that it is in. Out:
+//! one at a time.
+//! Always holds: what changed and what takes longer (read in part before, or brought up by a
+//! listing) get equal shares of what is read; groups take turns in each of the three queues; within
+//! a group, the first in is the first out.
+
+use crate::engine::schedule::lag::Waiting;
+use crate::fair_queue::FairQueue;
+
+/// A turn costs as much as reading so many bytes more: opening and closing the file.
+const TURN_COST: i64 = 4 * 1024;
+
+/// What one side may be ahead of the other, in bytes: whoever has nothing to read saves nothing up.
+const AHEAD_MAX: i64 = 256 * 1024;
+
+/// Why a file waits to be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Because {
+    /// It changed: it has little unread, as far as is known.
+    Changed,
+    /// A listing brought it up, and it was not read to its end since.
+    Listed,
+    /// It had more than fits into one turn.
+    HasMore,
+}
+
+/// All of them.
+#[derive(Debug)]
+pub(crate) struct Unread {
+    changed: FairQueue<Waiting>,
+    listed: FairQueue<Waiting>,
+    with_more: FairQueue<Waiting>,
+    /// How many bytes more were read of what changed than of the others.
+    ahead: i64,
+    turns: u32,
+}
+
+impl Unread {
+    pub(crate) fn new() -> Self {
+        Unread {
+            changed: FairQueue::new(),
+            listed: FairQueue::new(),
+            with_more: FairQueue::new(),
+            ahead: 0,
+            turns: 0,
+        }
+    }
+
+    #[inline]
+    fn queue(&mut self, because: Because) -> &mut FairQueue<Waiting> {
+        match because {
+            Because::Changed => &mut self.changed,
+            Because::Listed => &mut self.listed,
+            Because::HasMore => &mut self.with_more,
+        }
+    }
+
+    #[inline]
+    pub(crate) fn push_back(&mut self, because: Because, group: u32, file: Waiting) {
+        self.queue(because).push_back(group, file);
+    }
+
+    /// None of its group that wait for the same reason overtakes it.
+    pub(crate) fn push_front(&mut self, because: Because, group: u32, file: Waiting) {
+        self.queue(because).push_front(group, file);
+    }
+
+    /// Takes the file whose turn it is, and why it waited; perhaps only one of those that changed.
+    #[inline]
+    pub(crate) fn pop(&mut self, with_others: bool) -> Option<(Waiting, Because)> {
+        let others = if with_others { self.listed.len() + self.with_more.len() } else { 0 };
+        if (self.ahead <= 0 || others == 0)
+            && let Some(changed) = self.changed.pop()
+        {
+            return Some((changed, Because::Changed));
+        }
+        if others > 0 { self.pop_other() } else { None }
+    }
+
+    fn pop_other(&mut self) -> Option<(Waiting, Because)> {
+        self.turns = self.turns.wrapping_add(1);
+        let order = if self.turns.is_multiple_of(2) {
+            [Because::Listed, Because::HasMore]
+        } else {
+            [Because::HasMore, Because::Listed]
+        };
+        order.into_iter().find_map(|because| Some((self.queue(because).pop()?, because)))
+    }
+
+    /// So many bytes were read of a file that had waited for this reason.
+    #[inline]
+    pub(crate) fn took(&mut self, because: Because, bytes: usize) {
+        // At most what one file may read per turn.
+        let cost = bytes.cast_signed() as i64 + TURN_COST;
+        let ahead = if because == Because::Changed { self.ahead + cost } else { self.ahead - cost };
+        self.ahead = ahead.clamp(-AHEAD_MAX, AHEAD_MAX);
+    }
+
+    #[inline]
+    pub(crate) fn len(&self) -> usize {
+        self.changed.len() + self.listed.len() + self.with_more.len()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Whether there is one to be taken, perhaps of those that changed only.
+    pub(crate) fn has_any(&self, with_others: bool) -> bool {
+        !self.changed.is_empty() || (with_others && !self.is_empty())
+    }
+
+    /// Whether all that a listing brought up was read.
+    pub(crate) fn has_no_listed(&self) -> bool {
+        self.listed.is_empty()
+    }
+
+    fn all(&self) -> impl Iterator<Item = &FairQueue<Waiting>> {
+        [&self.changed, &self.listed, &self.with_more].into_iter()
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Waiting> + '_ {
+        self.all().flat_map(FairQueue::iter)
+    }
+
+    /// The file at a place of [`Unread::iter`].
+    pub(crate) fn get(&self, at: usize) -> Option<Waiting> {
+        let mut left = at;
+        for queue in self.all() {
+            if left < queue.len() {
+                return queue.get(left).copied();
+            }
+            left -= queue.len();
+        }
+        None
+    }
+
+    /// Those that have waited longest in their groups.
+    pub(crate) fn heads(&self) -> impl Iterator<Item = &Waiting> + '_ {
+        self.all().flat_map(FairQueue::heads)
+    }
+
+    pub(crate) fn give_back(&mut self) {
+        [&mut self.changed, &mut self.listed, &mut self.with_more]
+            .into_iter()
+            .for_each(FairQueue::give_back);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::namespace::registry::SlotId;
+    use crate::engine::schedule::lag::Stamp;
+
+    #[test]
+    fn a_changed_file_waits_for_one_that_has_more_and_one_of_each_other_group() {
+        let mut unread = Unread::new();
+        let file = |number| Waiting { id: SlotId(number), since: Stamp::default() };
+        (0..1_000).for_each(|number| unread.push_back(Because::HasMore, number % 3, file(number)));
+        (1_000..2_000).for_each(|number| unread.push_back(Because::Listed, 1, file(number)));
+        (2_000..3_000).for_each(|number| unread.push_back(Because::Changed, 1, file(number)));
+        unread.push_back(Because::Changed, 2, file(9_999));
+        let mut read = [0, 0];
+        let mut take = |unread: &mut Unread| {
+            let (waiting, because) = unread.pop(true)?;
+            let bytes = if because == Because::Changed { 100 } else { 128 * 1024 };
+            unread.took(because, bytes);
+            read[usize::from(because != Because::Changed)] += bytes as i64 + TURN_COST;
+            Some(waiting.id.0)
+        };
+        let place = std::iter::from_fn(|| take(&mut unread)).position(|number| number == 9_999);
+        assert!(place.is_some_and(|place| place < 4), "{place:?}");
+        let mut left: Vec<u32> = unread.iter().map(|waiting| waiting.id.0).collect();
+        assert_eq!(
+            (left.len(), unread.len()),
+            (unread.len(), (0..unread.len()).filter(|&at| unread.get(at).is_some()).count())
+        );
+        let mut taken: Vec<u32> = (0..900).filter_map(|_| take(&mut unread)).collect();
+        assert!((read[0] - read[1]).abs() <= AHEAD_MAX, "{read:?}");
+        taken.extend(std::iter::from_fn(|| unread.pop(true)).map(|(waiting, _)| waiting.id.0));
+        left.sort_unstable();
+        taken.sort_unstable();
+        assert_eq!(taken, left, "nothing is lost");
+    }
+}

@@ -1,0 +1,103 @@
+//! `manytail doctor`: whether this machine, this user and these trees are what a run needs, and
+//! what to do where they are not.
+//!
+//! In: a [`Request`]. Out: findings as text or json, and whether one of them is a problem. Three
+//! steps, of which only the first looks at the world: `survey` and `system` gather facts, `verdict`
+//! judges them, `report` says it.
+//! Always holds: nothing is changed, no followed file is opened.
+
+mod report;
+mod survey;
+mod system;
+mod tries;
+mod verdict;
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::config::{Metrics, Output};
+use crate::patterns::Patterns;
+use crate::sys::LinkRule;
+use crate::tools::style::Style;
+pub use verdict::{Finding, Verdict};
+
+/// What is followed under the same globs.
+#[derive(Debug)]
+pub struct Input {
+    /// Each PATH as given, as bytes: a directory or a file.
+    pub paths: Vec<Vec<u8>>,
+    /// Include and exclude globs.
+    pub patterns: Patterns,
+}
+
+/// What else a run uses, and is to be tried.
+#[derive(Debug)]
+pub struct Tried {
+    /// Where records go.
+    pub output: Output,
+    /// Where metrics are to be had.
+    pub metrics: Vec<Metrics>,
+    /// The path of the control socket.
+    pub control_socket: Option<PathBuf>,
+}
+
+/// What is to be looked at.
+#[derive(Debug)]
+pub struct Request {
+    /// At least one.
+    pub inputs: Vec<Input>,
+    /// Whether sub-directories are followed.
+    pub recursive: bool,
+    /// Which symbolic links below PATH are followed.
+    pub follow_links: Option<LinkRule>,
+    /// Whether only files are to be read that belong to the owner of the first component below
+    /// PATH.
+    pub same_owner: bool,
+    /// Where offsets are to be kept across restarts.
+    pub state_dir: Option<PathBuf>,
+    /// How often files are looked at where others write unseen; `None`: no more often than
+    /// elsewhere.
+    pub rescan_remote: Option<Duration>,
+    /// The rest of the settings, if they are known.
+    pub tried: Option<Tried>,
+    /// How the answer is written.
+    pub style: Style,
+}
+
+/// Looks, judges and writes the answer. Gives whether there is no problem. A reader who has enough
+/// of it (`| head`) is no error.
+///
+/// # Errors
+/// When the answer cannot be written.
+pub fn run(request: &Request, out: &mut impl Write) -> io::Result<bool> {
+    let survey = survey::survey(request);
+    let system = system::look(request);
+    let mut findings = verdict::judge(&survey, &system, request.rescan_remote);
+    if let Some(tried) = &request.tried {
+        findings.extend(tries::output(&tried.output));
+        findings.extend(tried.metrics.iter().map(tries::metrics));
+        findings.extend(tried.control_socket.as_deref().map(tries::control_socket));
+    }
+    let is_well = findings.iter().all(|finding| finding.verdict != Verdict::Problem);
+    match report::write(&findings, &survey, request.style, out) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error),
+        _ => Ok(is_well),
+    }
+}
+
+/// Tries the output alone. What is not as it should be goes to `out`, a line each. Gives whether
+/// there is no problem.
+///
+/// # Errors
+/// When the answer cannot be written.
+pub fn try_output(output: &Output, out: &mut impl Write) -> io::Result<bool> {
+    let findings = tries::output(output);
+    for finding in &findings {
+        writeln!(out, "{}", finding.finding)?;
+        if let Some(remedy) = &finding.remedy {
+            writeln!(out, "   -> {remedy}")?;
+        }
+    }
+    Ok(findings.iter().all(|finding| finding.verdict != Verdict::Problem))
+}

@@ -1,0 +1,430 @@
+//! The trees: what is there, on which file systems, and what may not be read.
+//!
+//! In: PATHs and rules. Out: a [`Survey`]: counts, and some names for each kind of trouble. Always
+//! holds: no file is opened, and none is looked at that a listing tells the kind of; of the files
+//! some are asked whether they may be read. A directory counts once, whatever leads to it.
+
+use std::cmp::Reverse;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+
+use hashbrown::{HashMap, HashSet};
+
+use super::Request;
+use crate::file_systems::FileSystemType;
+use crate::names::split_path;
+use crate::patterns::{Patterns, Refused};
+use crate::sys::host::{self, Wanted};
+use crate::sys::{FileKind, FileSystem, Guard, Links, Linux, USER_MOUNT};
+
+/// Names kept of each kind of trouble.
+const NAMES_MAX: usize = 5;
+
+/// The first file of each directory is asked whether it may be read, and one in so many of the
+/// others.
+const SAMPLE_EVERY: usize = 64;
+
+/// What a PATH is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum PathKind {
+    Missing,
+    Directory,
+    File,
+    /// A file that the globs leave out.
+    LeftOut,
+    Special,
+    /// The system's words.
+    Failed(String),
+}
+
+/// One PATH.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct PathFacts {
+    pub(super) path: Vec<u8>,
+    pub(super) kind: PathKind,
+    /// Below it, itself included.
+    pub(super) directories: u64,
+    pub(super) files: u64,
+    /// What is left out there.
+    pub(super) left_out: Vec<LeftOut>,
+}
+
+/// Files and directories that are not followed for the same reason.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct LeftOut {
+    pub(super) why: String,
+    pub(super) count: u64,
+    /// The path of the first, below PATH.
+    pub(super) first: String,
+}
+
+/// One mounted file system.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct FileSystemFacts {
+    /// `None`: the kernel did not tell.
+    pub(super) kind: Option<FileSystemType>,
+    /// The first directory that was found on it.
+    pub(super) path: Vec<u8>,
+    pub(super) directories: u64,
+    pub(super) files: u64,
+}
+
+/// What could not be read: how many, and the first names with the system's words.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Trouble {
+    pub(super) count: u64,
+    pub(super) names: Vec<String>,
+}
+
+impl Trouble {
+    fn note(&mut self, path: &[u8], error: &io::Error) {
+        self.count += 1;
+        if self.names.len() < NAMES_MAX {
+            self.names.push(format!(
+                "{} ({})",
+                crate::status::file::shown(path),
+                crate::status::numbers::words(error)
+            ));
+        }
+    }
+}
+
+/// All that was found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Survey {
+    pub(super) paths: Vec<PathFacts>,
+    pub(super) file_systems: Vec<FileSystemFacts>,
+    /// Directories that need a watch.
+    pub(super) directories: u64,
+    /// Files that would be followed.
+    pub(super) files: u64,
+    /// Their names together.
+    pub(super) name_bytes: u64,
+    /// FIFOs, sockets and devices: never opened.
+    pub(super) special: u64,
+    pub(super) unreadable_directories: Trouble,
+    /// Where users other than root mounted something.
+    pub(super) user_mounts: Trouble,
+    /// Files that were asked whether they may be read.
+    pub(super) sampled: u64,
+    pub(super) unreadable_files: Trouble,
+}
+
+/// Walks through all PATHs.
+pub(super) fn survey(request: &Request) -> Survey {
+    let mut walk = Walk {
+        fs: Linux::new(),
+        request,
+        found: Survey::default(),
+        seen: HashSet::new(),
+        linked: HashSet::new(),
+        devices: HashMap::new(),
+        below: Vec::new(),
+        patterns: None,
+        left_out: Vec::new(),
+    };
+    if let Some(directory) = &request.state_dir
+        && let Ok(found) = walk.fs.stat(directory.as_os_str().as_bytes(), Links::Follow)
+    {
+        // It is never followed.
+        walk.seen.insert((found.id.device, found.id.inode));
+    }
+    // The innermost first, as they have the files; told in the order in which they are given.
+    let mut paths: Vec<_> = request
+        .inputs
+        .iter()
+        .flat_map(|input| input.paths.iter().map(|path| (path, &input.patterns)))
+        .enumerate()
+        .collect();
+    paths.sort_by_key(|(_, (path, _))| Reverse(walk.depth(path)));
+    let mut order = Vec::new();
+    for (at, (path, patterns)) in paths {
+        walk.patterns = Some(patterns);
+        walk.path(path);
+        order.push(at);
+    }
+    let found = std::mem::take(&mut walk.found.paths);
+    let mut found: Vec<(usize, PathFacts)> = order.into_iter().zip(found).collect();
+    found.sort_by_key(|(at, _)| *at);
+    walk.found.paths = found.into_iter().map(|(_, facts)| facts).collect();
+    walk.found
+}
+
+struct Walk<'a> {
+    fs: Linux,
+    request: &'a Request,
+    found: Survey,
+    /// Directories, by device and inode.
+    seen: HashSet<(u64, u64)>,
+    /// Files that a PATH or a link led to, likewise.
+    linked: HashSet<(u64, u64)>,
+    /// Places in `found.file_systems`.
+    devices: HashMap<u64, usize>,
+    /// Directories to be listed.
+    below: Vec<Below>,
+    /// Of the input at hand.
+    patterns: Option<&'a Patterns>,
+    /// Below the PATH at hand.
+    left_out: Vec<LeftOut>,
+}
+
+/// A directory to be listed.
+struct Below {
+    /// With a slash at its end.
+    path: Vec<u8>,
+    /// How much of that is PATH.
+    prefix_len: usize,
+    /// Up to where links are followed, if that is behind PATH.
+    followed: usize,
+}
+
+impl Walk<'_> {
+    fn path(&mut self, path: &[u8]) {
+        let before = (self.found.directories, self.found.files);
+        let kind = match self.fs.stat(path, Links::Follow) {
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+                ) =>
+            {
+                PathKind::Missing
+            }
+            Err(error) => PathKind::Failed(crate::status::numbers::words(&error)),
+            Ok(found) if found.kind == FileKind::Directory => {
+                let mut prefix = path.to_vec();
+                if !prefix.ends_with(b"/") {
+                    prefix.push(b'/');
+                }
+                let prefix_len = prefix.len();
+                self.below.push(Below { path: prefix, prefix_len, followed: prefix_len });
+                while let Some(directory) = self.below.pop() {
+                    self.directory(&directory);
+                }
+                PathKind::Directory
+            }
+            Ok(found) if found.kind == FileKind::Regular => {
+                self.single_file(path, (found.id.device, found.id.inode))
+            }
+            Ok(_) => PathKind::Special,
+        };
+        let (directories, files) = (self.found.directories - before.0, self.found.files - before.1);
+        let left_out = std::mem::take(&mut self.left_out);
+        self.found.paths.push(PathFacts {
+            path: path.to_vec(),
+            kind,
+            directories,
+            files,
+            left_out,
+        });
+    }
+
+    /// How many directories are above what a PATH leads to.
+    fn depth(&mut self, path: &[u8]) -> usize {
+        let real = self.fs.canonical(path, Links::Follow).unwrap_or_else(|_| path.to_vec());
+        real.split(|&byte| byte == b'/').filter(|name| !name.is_empty()).count()
+    }
+
+    fn patterns(&self) -> &Patterns {
+        self.patterns.expect("a PATH is of an input")
+    }
+
+    fn leave_out(&mut self, why: String, below: &[u8]) {
+        match self.left_out.iter_mut().find(|known| known.why == why) {
+            Some(known) => known.count += 1,
+            None => self.left_out.push(LeftOut {
+                why,
+                count: 1,
+                first: crate::status::file::shown(below),
+            }),
+        }
+    }
+
+    /// Why a file is left out, if it is. Notes it.
+    fn is_left_out(&mut self, name: &[u8], below: &[u8]) -> bool {
+        let Some(refused) = self.patterns().refusal_of_file(name, below) else { return false };
+        let why = match refused {
+            Refused::Excluded(glob) => format!("excluded by {glob}"),
+            Refused::NotIncluded => "matching no --include".to_owned(),
+        };
+        self.leave_out(why, below);
+        true
+    }
+
+    /// A PATH that is a file: the directory that holds it is watched.
+    fn single_file(&mut self, path: &[u8], inode: (u64, u64)) -> PathKind {
+        let (home, name) = split_path(path);
+        if !self.patterns().accepts_file(name, name) {
+            return PathKind::LeftOut;
+        }
+        let home = if home.is_empty() { b"./" } else { home };
+        if let Ok(found) = self.fs.stat(home, Links::Follow) {
+            let place = self.file_system(found.id.device, home, Links::Follow);
+            if self.seen.insert((found.id.device, found.id.inode)) {
+                self.count_directory(place);
+            }
+            if self.linked.insert(inode) {
+                self.count_file(place, name);
+                self.ask(path, Links::Follow);
+            }
+        }
+        PathKind::File
+    }
+
+    /// Which links are followed on a path that begins with a PATH.
+    fn links(&self, prefix_len: usize, followed: usize) -> Links {
+        match self.request.follow_links.filter(|_| followed > prefix_len) {
+            Some(rule) => Links::Guarded(Guard { trusted: prefix_len, followed, rule }),
+            None => Links::Beneath(prefix_len),
+        }
+    }
+
+    fn directory(&mut self, directory: &Below) {
+        let path = &directory.path[..];
+        let is_path = directory.prefix_len == path.len();
+        let links = if is_path {
+            Links::Follow
+        } else {
+            self.links(directory.prefix_len, directory.followed)
+        };
+        let bare = if path.len() > 1 { &path[..path.len() - 1] } else { path };
+        let found = match self.fs.stat(bare, links) {
+            Ok(found) if found.kind == FileKind::Directory => found,
+            // Gone since it was listed.
+            Ok(_) => return,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return,
+            Err(error) if error.raw_os_error() == Some(USER_MOUNT) => {
+                return self.found.user_mounts.note(bare, &error);
+            }
+            Err(error) => return self.found.unreadable_directories.note(bare, &error),
+        };
+        if !self.seen.insert((found.id.device, found.id.inode)) {
+            return;
+        }
+        let place = self.file_system(found.id.device, bare, links);
+        self.count_directory(place);
+        if let Err(error) = self.fs.may(bare, links, Wanted::List) {
+            return self.found.unreadable_directories.note(bare, &error);
+        }
+        if let Err(error) = self.list(bare, directory, links, place) {
+            self.found.unreadable_directories.note(bare, &error);
+        }
+    }
+
+    fn list(
+        &mut self,
+        bare: &[u8],
+        directory: &Below,
+        links: Links,
+        place: usize,
+    ) -> io::Result<()> {
+        let &Below { ref path, prefix_len, followed } = directory;
+        let mut listing = self.fs.list(bare, links)?;
+        let (mut name, mut full, mut files) = (Vec::new(), path.clone(), 0);
+        while let Some(kind) = self.fs.next_entry(&mut listing, &mut name)? {
+            full.truncate(path.len());
+            full.extend_from_slice(&name);
+            let beneath = self.links(prefix_len, followed);
+            let kind = if kind == FileKind::Unknown {
+                self.fs.stat(&full, beneath).map_or(kind, |found| found.kind)
+            } else {
+                kind
+            };
+            let below = &full[prefix_len..];
+            match kind {
+                FileKind::Regular if self.is_left_out(&name, below) => {}
+                FileKind::Regular => {
+                    self.count_file(place, &name);
+                    if files % SAMPLE_EVERY == 0 {
+                        self.ask(&full, beneath);
+                    }
+                    files += 1;
+                }
+                FileKind::Directory => self.descend(&name, &full, prefix_len, followed),
+                FileKind::Link if self.request.follow_links.is_some() => {
+                    self.link(&name, &full, prefix_len)
+                }
+                FileKind::Link => self.leave_out(
+                    "symbolic links, which are not followed (--follow-symlinks)".to_owned(),
+                    below,
+                ),
+                FileKind::Special if self.patterns().accepts_file(&name, below) => {
+                    self.found.special += 1
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn descend(&mut self, name: &[u8], full: &[u8], prefix_len: usize, followed: usize) {
+        let below = &full[prefix_len..];
+        if !self.request.recursive {
+            return self.leave_out(
+                "directories, which are not followed (--recursive false)".to_owned(),
+                below,
+            );
+        }
+        if let Some(Refused::Excluded(glob)) = self.patterns().refusal_of_directory(name, below) {
+            let why = format!("directories excluded by {glob}");
+            return self.leave_out(why, below);
+        }
+        let mut path = full.to_vec();
+        path.push(b'/');
+        self.below.push(Below { path, prefix_len, followed });
+    }
+
+    fn link(&mut self, name: &[u8], full: &[u8], prefix_len: usize) {
+        let links = self.links(prefix_len, full.len());
+        let Ok(target) = self.fs.stat(full, links) else { return };
+        match target.kind {
+            FileKind::Directory => self.descend(name, full, prefix_len, full.len() + 1),
+            FileKind::Regular
+                if self.patterns().accepts_file(name, &full[prefix_len..])
+                    && self.linked.insert((target.id.device, target.id.inode)) =>
+            {
+                let place = self.file_system(target.id.device, full, links);
+                self.count_file(place, name);
+                self.ask(full, links);
+            }
+            _ => {}
+        }
+    }
+
+    /// The place of a device among the file systems.
+    fn file_system(&mut self, device: u64, path: &[u8], links: Links) -> usize {
+        let (fs, all) = (&mut self.fs, &mut self.found.file_systems);
+        *self.devices.entry(device).or_insert_with(|| {
+            all.push(FileSystemFacts {
+                kind: fs.file_system(path, links).ok(),
+                path: path.to_vec(),
+                directories: 0,
+                files: 0,
+            });
+            all.len() - 1
+        })
+    }
+
+    fn count_directory(&mut self, place: usize) {
+        self.found.directories += 1;
+        self.found.file_systems[place].directories += 1;
+    }
+
+    fn count_file(&mut self, place: usize, name: &[u8]) {
+        self.found.files += 1;
+        self.found.name_bytes += name.len() as u64;
+        self.found.file_systems[place].files += 1;
+    }
+
+    /// Asks whether a file may be read.
+    fn ask(&mut self, path: &[u8], links: Links) {
+        self.found.sampled += 1;
+        match self.fs.may(path, links, Wanted::Read) {
+            Err(error) if host::is_refusal(&error) => {
+                self.found.unreadable_files.note(path, &error)
+            }
+            // Gone since it was listed.
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,309 @@
+//! The output, the metrics and the control socket: tried as a run would use them.
+//!
+//! In: where they are. Out: a finding for each.
+//! Always holds: nothing is made and nothing is written; a connection is closed at once, and a lock
+//! is held only for a moment.
+
+use std::io;
+use std::net::{TcpListener, TcpStream, ToSocketAddrs};
+use std::os::unix::fs::FileTypeExt;
+use std::path::Path;
+use std::time::Duration;
+
+use mio::net::UnixStream;
+use nix::fcntl::OFlag;
+use nix::sys::stat::Mode;
+
+use super::verdict::{Finding, Verdict};
+use crate::config::{Metrics, Output};
+use crate::status::numbers::{bytes_text, words};
+use crate::sys::host::{self, Wanted};
+use crate::sys::{descriptor, lock, trust};
+
+/// A peer that does not answer within this time does not answer.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// An output file with less room than this is full in a moment.
+const ROOM_BYTES: u64 = 256 << 20;
+
+fn bad(verdict: Verdict, about: &'static str, what: String, remedy: &str) -> Finding {
+    Finding::bad(verdict, about, what, remedy)
+}
+
+/// Tries an output.
+pub(crate) fn output(output: &Output) -> Vec<Finding> {
+    match output {
+        Output::Descriptor(_) => vec![Finding::ok(
+            "output",
+            format!("{output}: whoever starts the run opens it; not tried"),
+        )],
+        Output::File(path) if descriptor::named_by(path).is_some() => {
+            vec![Finding::ok(
+                "output",
+                format!("{output}: whoever starts the run opens it; not tried"),
+            )]
+        }
+        Output::File(path) => file(output, path),
+        Output::Unix(path) => vec![unix(output, path)],
+        Output::Tcp(address) => vec![tcp(output, address)],
+    }
+}
+
+fn file(output: &Output, path: &Path) -> Vec<Finding> {
+    let problem = |what: &str, remedy: &str| {
+        bad(Verdict::Problem, "output", format!("{output}: {what}"), remedy)
+    };
+    let directory =
+        path.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let first = match std::fs::metadata(path) {
+        Ok(found) if found.is_dir() => {
+            problem("it is a directory", "give the path of a file in it")
+        }
+        Ok(found) if found.file_type().is_socket() => {
+            problem("it is a socket", "say unix:PATH to connect to it")
+        }
+        // Opening it would tell its reader that a writer came and went.
+        Ok(found) if found.file_type().is_fifo() => {
+            Finding::ok("output", format!("{output}: a FIFO; not tried"))
+        }
+        Ok(found) if found.file_type().is_block_device() => {
+            problem("it is a block device", "give the path of a file")
+        }
+        Ok(_) => open(output, path),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            match host::may(directory, Wanted::Make) {
+                Ok(()) => Finding::ok("output", format!("{output}: it would be made")),
+                Err(error) => problem(
+                    &format!("it cannot be made in {}: {}", directory.display(), words(&error)),
+                    "make the directory, or let the user of the run write to it (ReadWritePaths= \
+                    of a service)",
+                ),
+            }
+        }
+        Err(error) => {
+            problem(&words(&error), "let the user of the run search the directories above it")
+        }
+    };
+    let is_regular = std::fs::metadata(path).map_or(true, |found| found.is_file());
+    std::iter::once(first).chain(is_regular.then(|| room(output, directory)).flatten()).collect()
+}
+
+fn open(output: &Output, path: &Path) -> Finding {
+    let flags =
+        OFlag::O_WRONLY | OFlag::O_APPEND | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+    let opened = trust::link_flags(path)
+        .and_then(|more| Ok(nix::fcntl::open(path, flags | more, Mode::empty())?));
+    let opened = opened.and_then(|file| {
+        trust::refuse_planted(path, &nix::sys::stat::fstat(&file)?).map(|()| file)
+    });
+    let file = match opened {
+        Ok(file) => file,
+        Err(error) => {
+            let what = format!("{output}: it cannot be opened for writing: {}", words(&error));
+            let remedy = "let the user of the run write to it (ReadWritePaths= of a service); if \
+                it is a stranger's, give the output a directory of its own";
+            return bad(Verdict::Problem, "output", what, remedy);
+        }
+    };
+    match lock::try_lock(&file) {
+        Ok(Err(in_use)) => bad(
+            Verdict::Warning,
+            "output",
+            format!("{output}: {in_use}"),
+            "nothing, if that is the run whose settings these are; else give it another output",
+        ),
+        Ok(Ok(())) => Finding::ok("output", format!("{output}: it can be written to")),
+        Err(error) => bad(
+            Verdict::Problem,
+            "output",
+            format!("{output}: it cannot be locked: {}", words(&error)),
+            "look at the mount",
+        ),
+    }
+}
+
+fn room(output: &Output, directory: &Path) -> Option<Finding> {
+    let space = host::space(directory).ok()?;
+    let (free, inodes) = (bytes_text(space.bytes), space.inodes);
+    Some(if space.bytes < ROOM_BYTES || inodes == Some(0) {
+        let what = format!(
+            "{output}: {free} are free there{}",
+            if inodes == Some(0) { ", and no inode" } else { "" }
+        );
+        bad(Verdict::Problem, "output", what, "make room: records wait when the disk is full")
+    } else {
+        Finding::ok("output", format!("{output}: {free} are free there"))
+    })
+}
+
+fn unix(output: &Output, path: &Path) -> Finding {
+    match UnixStream::connect(path) {
+        Ok(_) => Finding::ok("output", format!("{output}: somebody listens")),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => bad(
+            Verdict::Warning,
+            "output",
+            format!("{output}: whoever listens accepts nobody at the moment"),
+            "look at the receiver: records wait for it",
+        ),
+        Err(error) => {
+            let what = format!("{output}: cannot connect: {}", words(&error));
+            bad(
+                Verdict::Problem,
+                "output",
+                what,
+                "start the receiver, or let the user of the run write to the socket; records wait \
+                for it",
+            )
+        }
+    }
+}
+
+fn tcp(output: &Output, address: &str) -> Finding {
+    let addresses: Vec<_> = match address.to_socket_addrs() {
+        Ok(addresses) => addresses.collect(),
+        Err(error) => {
+            let what = format!("{output}: the name cannot be resolved: {}", words(&error));
+            return bad(
+                Verdict::Problem,
+                "output",
+                what,
+                "correct the name, or look at /etc/resolv.conf",
+            );
+        }
+    };
+    let mut failures = Vec::new();
+    for address in &addresses {
+        match TcpStream::connect_timeout(address, CONNECT_TIMEOUT) {
+            Ok(_) => {
+                return Finding::ok("output", format!("{output}: {address} accepts connections"));
+            }
+            Err(error) => failures.push(format!("{address}: {}", words(&error))),
+        }
+    }
+    let what = format!("{output}: cannot connect: {}", failures.join(", "));
+    bad(
+        Verdict::Problem,
+        "output",
+        what,
+        "start the receiver, or let connections through; records wait for it",
+    )
+}
+
+/// Tries where metrics are to be had.
+pub(super) fn metrics(metrics: &Metrics) -> Finding {
+    match metrics {
+        Metrics::Tcp(address) => match TcpListener::bind(address) {
+            Ok(_) => Finding::ok("metrics", format!("{metrics}: can be listened on")),
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => bad(
+                Verdict::Warning,
+                "metrics",
+                format!("{metrics}: something listens there already"),
+                "nothing, if that is the run whose settings these are; else give another port",
+            ),
+            Err(error) => {
+                let what = format!("{metrics}: cannot be listened on: {}", words(&error));
+                bad(
+                    Verdict::Problem,
+                    "metrics",
+                    what,
+                    "give an address of this machine and a port above 1023",
+                )
+            }
+        },
+        Metrics::Unix(path) | Metrics::Textfile(path) => {
+            made_in("metrics", &metrics.to_string(), path)
+        }
+    }
+}
+
+/// Whether a control socket can be made.
+pub(super) fn control_socket(path: &Path) -> Finding {
+    made_in("control socket", &path.display().to_string(), path)
+}
+
+/// Whether something can be made at a path.
+fn made_in(about: &'static str, name: &str, path: &Path) -> Finding {
+    let directory =
+        path.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if UnixStream::connect(path).is_ok() {
+        let remedy = "nothing, if that is the run whose settings these are; else give another path";
+        return bad(
+            Verdict::Warning,
+            about,
+            format!("{name}: something listens there already"),
+            remedy,
+        );
+    }
+    match host::may(directory, Wanted::Make) {
+        Ok(()) => Finding::ok(about, format!("{name}: can be made")),
+        Err(error) => {
+            let what =
+                format!("{name}: cannot be made in {}: {}", directory.display(), words(&error));
+            bad(
+                Verdict::Problem,
+                about,
+                what,
+                "make the directory, and let the user of the run write to it",
+            )
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+
+    fn verdicts(findings: &[Finding]) -> Vec<Verdict> {
+        findings.iter().map(|finding| finding.verdict).collect()
+    }
+
+    #[test]
+    fn a_receiver_that_is_there_is_told_from_one_that_is_not() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("sock");
+        assert_eq!(verdicts(&output(&Output::Unix(path.clone()))), [Verdict::Problem]);
+        let listener = UnixListener::bind(&path).expect("a socket");
+        assert_eq!(verdicts(&output(&Output::Unix(path.clone()))), [Verdict::Ok]);
+        drop(listener);
+        assert_eq!(
+            verdicts(&output(&Output::Unix(path.clone()))),
+            [Verdict::Problem],
+            "nobody listens"
+        );
+        assert!(output(&Output::File(path))[0].finding.contains("it is a socket"));
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("its address").to_string();
+        assert_eq!(verdicts(&output(&Output::Tcp(address.clone()))), [Verdict::Ok]);
+        assert_eq!(metrics(&Metrics::Tcp(address.clone())).verdict, Verdict::Warning);
+        drop(listener);
+        assert_eq!(verdicts(&output(&Output::Tcp(address.clone()))), [Verdict::Problem]);
+        assert_eq!(metrics(&Metrics::Tcp(address)).verdict, Verdict::Ok);
+    }
+
+    #[test]
+    fn a_file_is_tried_without_being_made_or_kept_locked() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("out");
+        let found = output(&Output::File(path.clone()));
+        assert!(
+            found[0].verdict == Verdict::Ok && found[0].finding.contains("would be made"),
+            "{found:?}"
+        );
+        assert!(!path.exists());
+        std::fs::write(&path, "").expect("write");
+        for _ in 0..2 {
+            assert_eq!(output(&Output::File(path.clone()))[0].verdict, Verdict::Ok);
+        }
+        assert_eq!(
+            output(&Output::File(directory.path().join("none/out")))[0].verdict,
+            Verdict::Problem
+        );
+        assert_eq!(output(&Output::File(directory.path().to_owned()))[0].verdict, Verdict::Problem);
+        assert_eq!(
+            control_socket(&directory.path().join("none/control.sock")).verdict,
+            Verdict::Problem
+        );
+    }
+}

@@ -1,0 +1,251 @@
+//! `manytail status`: one look at a daemon on one screen, and what is known of a file in words.
+//!
+//! In: [`Status`] with rates and verdict, [`FileStatus`]. Out: text, a line per subject.
+
+use crate::status::file::FileStatus;
+use crate::status::numbers::{count, rounded, size};
+use crate::status::{Files, Status};
+use crate::tools::text::{printable, rate, seconds};
+use crate::tools::verdict::{Rates, Verdict};
+
+/// One screen.
+pub(super) fn status(status: &Status, rates: &Rates, verdict: &Verdict) -> String {
+    let about = &status.about;
+    let (version, up) = (&about.version, seconds(about.uptime));
+    let mut lines = vec![
+        format!("manytail {version}, process {}, up {up}: {}", about.pid, verdict.headline()),
+        String::new(),
+    ];
+    lines.extend(
+        verdict.reasons.iter().chain(&verdict.troubles).map(|reason| format!("  !  {reason}")),
+    );
+    if !verdict.is_well() {
+        lines.push(String::new());
+    }
+    for (subject, text) in [
+        ("inputs", about.inputs.join(" ")),
+        ("rates", rates_in_words(rates)),
+        ("backlog", backlog(status)),
+        ("files", files(&status.files)),
+        ("directories", directories(status)),
+        ("output", output(status)),
+        ("delivery", delivery(status)),
+        ("offsets", offsets(status)),
+        ("lost", lost(status)),
+        ("so far", so_far(status)),
+        ("process", process(status)),
+    ] {
+        lines.push(format!("{subject:<12} {text}"));
+    }
+    text(&lines)
+}
+
+fn rates_in_words(rates: &Rates) -> String {
+    format!(
+        "{} lines/s, {}/s, {} events/s, {} reads/s, {:.1}% CPU (over {})",
+        rate(rates.records),
+        size(rounded(rates.bytes)),
+        rate(rates.events),
+        rate(rates.opens),
+        rates.cpu * 100.0,
+        seconds(rates.over_seconds)
+    )
+}
+
+fn backlog(status: &Status) -> String {
+    let backlog = &status.backlog;
+    let (files, unread) = (count(backlog.files), size(backlog.unread_bytes));
+    let oldest = if backlog.files == 0 {
+        String::new()
+    } else {
+        format!(", the oldest for {}", seconds(backlog.oldest_unread_seconds))
+    };
+    format!("{files} files wait, {unread} unread{oldest}")
+}
+
+fn directories(status: &Status) -> String {
+    let directories = &status.directories;
+    let (known, watches) = (count(directories.known), count(directories.watches));
+    let limit =
+        if directories.watches_max == 0 { "?".to_owned() } else { count(directories.watches_max) };
+    let polled = if directories.polled == 0 {
+        String::new()
+    } else {
+        format!(", {} polled", count(directories.polled))
+    };
+    format!("{known} known, {watches} watches of {limit}{polled}")
+}
+
+fn delivery(status: &Status) -> String {
+    let within = |q| status.deliveries.quantile(q).map_or("-".to_owned(), latency);
+    format!("half within {}, 99% within {} (of all so far)", within(0.5), within(0.99))
+}
+
+fn lost(status: &Status) -> String {
+    let counters = &status.counters;
+    format!(
+        "{} bytes; {} files deleted and {} moved away perhaps unread, {} gone before they were \
+        read; {} truncations, {} NULs skipped",
+        count(counters.lost_bytes),
+        count(counters.deleted_unread),
+        count(counters.moved_unread),
+        count(counters.vanished),
+        count(counters.truncations),
+        count(counters.skipped_nul_bytes)
+    )
+}
+
+fn so_far(status: &Status) -> String {
+    let counters = &status.counters;
+    format!(
+        "{} lines, {}, {} events, {} overflows, {} rescans",
+        count(counters.records),
+        size(counters.bytes),
+        count(counters.events),
+        count(counters.overflows),
+        count(counters.rescans)
+    )
+}
+
+fn process(status: &Status) -> String {
+    let process = &status.process;
+    let (open, max) = (count(process.open_fds), count(process.max_fds));
+    format!("{} resident, {open} descriptors of {max}", size(process.resident_bytes))
+}
+
+fn text(lines: &[String]) -> String {
+    lines.iter().map(|line| printable(line) + "\n").collect()
+}
+
+fn offsets(status: &Status) -> String {
+    let Status { about, counters, commits, .. } = status;
+    match about.state_directory.as_deref().filter(|_| commits.is_kept) {
+        None => "in memory only: no --state-dir".to_owned(),
+        Some(directory) => format!(
+            "in {directory}, {} commits, {} failed, journal {}, {} uncommitted",
+            count(counters.commits),
+            count(counters.commit_failures),
+            size(commits.journal_bytes),
+            seconds(commits.age_seconds)
+        ),
+    }
+}
+
+/// `1,234 known: 1,230 idle, 4 queued`.
+fn files(files: &Files) -> String {
+    let states = files.by_state();
+    let some = states
+        .iter()
+        .filter(|(_, number)| *number > 0)
+        .map(|(state, number)| format!("{} {}", count(*number), state.replace('_', " ")));
+    let some = some.collect::<Vec<_>>().join(", ");
+    if some.is_empty() {
+        format!("{} known", count(files.known))
+    } else {
+        format!("{} known: {some}", count(files.known))
+    }
+}
+
+/// The output in one line.
+pub(super) fn output(status: &Status) -> String {
+    let output = &status.output;
+    let state = if !output.is_connected {
+        if output.failure.is_some() { "fails" } else { "not there" }.to_owned()
+    } else if output.blocked_seconds > 0.0 {
+        format!("takes nothing for {}", seconds(output.blocked_seconds))
+    } else {
+        "takes records".to_owned()
+    };
+    format!(
+        "{}: {state}; {} on the way, blocked for {} in all, {} errors, {} reconnects{}",
+        status.about.output,
+        size(output.unacknowledged_bytes),
+        seconds(output.blocked_seconds_total),
+        count(output.errors),
+        count(output.reconnects),
+        lost_files(status)
+    )
+}
+
+/// What others did to an output file, if anything.
+fn lost_files(status: &Status) -> String {
+    let (replaced, truncated) = (status.counters.outputs_replaced, status.output.truncations);
+    let told = [(replaced, "deleted and replaced"), (truncated, "truncated")];
+    let told = told
+        .iter()
+        .filter(|(times, _)| *times > 0)
+        .map(|(times, what)| format!(", {what} {} times", count(*times)));
+    told.collect()
+}
+
+/// A time from a bucket of a histogram.
+fn latency(seconds: f64) -> String {
+    match seconds {
+        _ if seconds.is_infinite() => "more than all buckets".to_owned(),
+        _ if seconds >= 1.0 => format!("{seconds:.0} s"),
+        _ if seconds >= 0.001 => format!("{:.0} ms", seconds * 1e3),
+        _ => format!("{:.0} us", seconds * 1e6),
+    }
+}
+
+/// What is known of a file, in a few lines.
+pub(super) fn file(file: &FileStatus) -> String {
+    let mut lines = vec![file.path.shown()];
+    let mut say = |subject: &str, text: String| lines.push(format!("  {subject:<10} {text}"));
+    if let Some(asked) = &file.asked {
+        say("asked for", format!("{} (another name or spelling of it)", asked.shown()));
+    }
+    say("state", file.why.clone());
+    if let Some(offset) = file.offset {
+        let of = file.size.map_or(String::new(), |size| format!(" of {} bytes", count(size)));
+        say("offset", format!("{}{of}", count(offset)));
+    } else if let Some(bytes) = file.size {
+        say("size", format!("{} bytes", count(bytes)));
+    }
+    if let Some(unread) = file.unread_bytes {
+        let unfinished = file
+            .unfinished_bytes
+            .map_or(String::new(), |bytes| format!(" ({} of an unfinished line)", count(bytes)));
+        say("unread", format!("{} bytes{unfinished}", count(unread)));
+    }
+    if let Some(modified) = &file.modified {
+        say("modified", modified.clone());
+    }
+    if let Some(read) = &file.read_to_end {
+        say("read", format!("to its end at {read}"));
+    }
+    if file.started_at_end {
+        say(
+            "started",
+            "at its end: what was there before is not read (--from end, or --ignore-older)"
+                .to_owned(),
+        );
+    }
+    if let Some(id) = &file.file {
+        say("file", id.clone());
+    }
+    text(&lines)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_name_of_a_path_or_an_output_is_obeyed_by_a_terminal() {
+        let mut of = Status::default();
+        of.about.inputs = vec!["/home/\x1b[2J\n".to_owned()];
+        of.about.output = "unix:/\x1b]0;x\x07\u{9b}".to_owned();
+        of.about.state_directory = Some("\x1b".to_owned());
+        of.commits.is_kept = true;
+        let rates = Rates::default();
+        let shown = status(&of, &rates, &Verdict::new(&of, &rates, &[]));
+        assert!(
+            shown.contains("/home/?[2J?")
+                && shown.contains("unix:/?]0;x??")
+                && shown.contains("in ?,"),
+            "{shown}"
+        );
+        assert!(!shown.replace('\n', "").contains(char::is_control), "{shown}");
+    }
+}

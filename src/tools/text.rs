@@ -1,0 +1,77 @@
+//! Rates and times for people, and lines that fit a screen.
+//!
+//! Always holds: [`fit`] and [`fit_path`] give at most as many characters as there are columns.
+
+use crate::status::numbers::{count, rounded};
+
+/// A rate: whole from ten on.
+pub(super) fn rate(number: f64) -> String {
+    if number > 0.0 && number < 10.0 { format!("{number:.1}") } else { count(rounded(number)) }
+}
+
+/// A time: `0.3s`, `42s`, `3m07s`, `2h05m`, `5d03h`.
+pub(super) fn seconds(seconds: f64) -> String {
+    let whole = rounded(seconds);
+    if seconds < 10.0 {
+        return format!("{:.1}s", seconds.max(0.0));
+    }
+    match whole {
+        0..60 => format!("{whole}s"),
+        60..3600 => format!("{}m{:02}s", whole / 60, whole % 60),
+        3600..86_400 => format!("{}h{:02}m", whole / 3600, whole / 60 % 60),
+        _ => format!("{}d{:02}h", whole / 86_400, whole / 3600 % 24),
+    }
+}
+
+/// What a terminal may obey is shown as `?`: PATHs and outputs may be named as anything.
+pub(super) fn printable(line: &str) -> String {
+    line.replace(crate::record::is_misleading, "?")
+}
+
+/// Cut at its end to so many columns.
+pub(super) fn fit(line: &str, columns: usize) -> String {
+    line.chars().take(columns).collect()
+}
+
+/// Cut in the middle to so many columns: the name at the end of a path tells most, then its
+/// beginning.
+pub(super) fn fit_path(path: &str, columns: usize) -> String {
+    let len = path.chars().count();
+    if len <= columns {
+        return path.to_owned();
+    }
+    let Some(kept) = columns.checked_sub(3).filter(|&kept| kept >= 2) else {
+        return fit(path, columns);
+    };
+    let front = kept / 3;
+    let head: String = path.chars().take(front).collect();
+    let tail: String = path.chars().skip(len - (kept - front)).collect();
+    format!("{head}...{tail}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rates_and_times_are_read_at_a_glance() {
+        assert_eq!(
+            [rate(0.0), rate(2.54), rate(10.4), rate(12_345.6)],
+            ["0", "2.5", "10", "12,346"]
+        );
+        assert_eq!(
+            [seconds(0.31), seconds(9.96), seconds(42.0), seconds(187.0)],
+            ["0.3s", "10.0s", "42s", "3m07s"]
+        );
+        assert_eq!([seconds(7_500.0), seconds(442_800.0)], ["2h05m", "5d03h"]);
+    }
+
+    #[test]
+    fn a_path_is_cut_in_the_middle_and_never_too_long() {
+        assert_eq!(fit_path("/srv/grid/jobs/d1/job7.log", 17), "/srv...1/job7.log");
+        for columns in 0..40 {
+            let cut = fit_path("/srv/grid/jobs/d1/j\u{f6}b7.log", columns);
+            assert!(cut.chars().count() <= columns, "{columns}: {cut}");
+        }
+    }
+}
