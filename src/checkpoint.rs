@@ -51,7 +51,7 @@ pub struct Entry {
     /// Device, inode, and what tells two lives of an inode apart.
     pub id: FileId,
     /// How often the content of this inode restarted: the third part of `file` in json records.
-    pub incarnation: u32,
+    pub generation: u32,
     /// Bytes from the start of the file up to the first that was not acknowledged; or
     /// [`OWN_OUTPUT`].
     pub offset: u64,

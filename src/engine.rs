@@ -175,9 +175,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             files: Registry::new(),
             coverage: Coverage::new(format),
             discovery: Discovery::new(sweeps),
-            identities: Identities::new(now),
+            identities: Identities::new(),
             schedule: Schedule::new(now.instant),
-            reading: Reading::new(encoder, kept_for, now.instant),
+            reading: Reading::new(encoder, kept_for, now),
             commits: None,
             path: Vec::new(),
             own,
@@ -240,7 +240,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// The loop saw the output's descriptor become ready, or fail.
     pub fn output_ready(&mut self, now: Now) {
-        self.outbox.ring(now.instant);
+        self.outbox.set_ready(now.instant);
     }
 
     /// SIGTERM: nothing more is read; turns go on until the output took what was read.
@@ -333,7 +333,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             lag.acknowledged(since);
             debug_assert!(
                 files.alive(reached.file).is_none_or(|id| {
-                    files.get(id).incarnation > reached.incarnation
+                    files.get(id).generation > reached.generation
                         || files.get(id).offset >= reached.offset
                 }),
                 "what was acknowledged was read"

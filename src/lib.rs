@@ -14,55 +14,61 @@
 //!
 //! # What happens in one turn
 //!
-//! [`engine`] is the pipeline: it drains the kernel's queue, looks at names in doubt, takes a slice
-//! of the listings that are due, reads dirty files within a budget, and offers what came of it to
-//! the output. [`daemon`] is the loop around it: epoll, signals, the pace, the service manager, and
-//! clients that ask how it goes ([`status`]). [`checkpoint`] keeps acknowledged
-//! offsets in a journal, on a thread of its own. The engine reads no clock and touches no kernel:
-//! time is an argument, the kernel is [`sys::FileSystem`], the output is [`sink::Sink`]. So a
-//! simulated kernel can drive the same code through any order of events. [`tools`] is the other
-//! side: `status` and `top` ask a running daemon.
+//! [`engine`] is the pipeline. A turn drains the kernel's event queue, looks at names in doubt,
+//! takes a slice of the listings that are due, reads dirty files within a budget, and offers the
+//! records to the output. [`daemon`] is the loop around it: epoll, signals, the pace, the service
+//! manager, and the clients that ask for the [`status`]. [`checkpoint`] keeps acknowledged offsets
+//! in a journal, on a thread of its own. [`tools`] is the other side: `status` and `top` ask a
+//! running daemon.
+//!
+//! The engine reads no clock and calls no kernel: the time is an argument, the kernel is
+//! [`sys::FileSystem`], the output is [`sink::Sink`]. So a simulated kernel can drive the same code
+//! through any order of events.
 //!
 //! # What always holds
 //!
-//! * Events are hints. They are replayed in order to follow names through renames; whatever they
-//!   touch is looked at afterwards, and what the look says wins.
-//! * A file with unread bytes is in a queue of files to read, or something keeps it that ends: it
+//! * Events are hints. The engine replays them in order to follow names through renames, and looks
+//!   afterwards at everything they touch. If the look says something else, the look wins.
+//! * A file with unread bytes is either queued or held back by something that is sure to end: it
 //!   cools down, waits for the file that had its name before or for the end of a listing, is in
-//!   doubt, is to be tried again, or the output has no room.
-//! * `committed <= acknowledged <= read`: what the output did not acknowledge is still in a batch,
-//!   and no offset is stored for it. What is stored belongs together: the offsets and the length of
-//!   the output at one moment.
-//! * The first record of a story leaves after its incarnation is stored; nobody waits for a store
-//!   that fails.
-//! * No room in the batches, no read: the files are the queue.
-//! * A failure to look is not a deletion; a deletion is judged by a second look.
+//!   doubt, will be tried again, or the output has no room.
+//! * `committed <= acknowledged <= read`. Records that the output did not acknowledge stay in a
+//!   batch, and their offsets are not stored. Offsets and the length of the output are stored
+//!   together, as they were at one moment.
+//! * The first record of a generation is sent only after the generation's number is durable, unless
+//!   the store is failing: then it is sent anyway.
+//! * The engine reads nothing while the batches are full: the files are the queue.
+//! * A failed look is not a deletion. A second look judges a deletion.
 //!
 //! # Words
 //!
 //! | word | meaning |
 //! |---|---|
 //! | input | PATHs that are followed under the same rules: globs, where to start, labels |
-//! | way | the directories and links that the kernel walks to get to a PATH; their names are watched |
-//! | root, scope | a PATH; those that cover a directory, so that an input of theirs may accept what is in it |
-//! | slot | the 64 bytes kept per file |
-//! | offset | bytes from the start of a file up to the first that was not yet encoded |
-//! | mark | a digest of the bytes just before the offset; read along with the new ones, it proves that they are still there |
-//! | story | the content of a file from byte 0, until it restarts or ends |
-//! | commit | acknowledged offsets, and the output's length, made durable together; see [`checkpoint`] |
-//! | incarnation | how often the content of an inode restarted; the third part of `file` in json records |
-//! | dirty | may have unread bytes |
-//! | doubt | what the name stands for is to be looked at |
-//! | backlog | files that a listing brought up: read one after the other, in the order in which they were modified |
-//! | leaving, parked | lost its name a moment ago; left the tree or was deleted, and is remembered for ten minutes |
-//! | record | a line, or a piece of one, encoded |
-//! | batch, in flight | records on their way; offered to the output but not acknowledged |
-//! | lag | how long a change has been waiting, from the turn in which the kernel told of it |
-//! | turn, pace | one pass through the engine; the time between two of them that follow each other, at most |
-//! | pressure | how much of that time, and of the time a file cools down, the load asks for: 0 to 1 |
-//! | held, kept | open though it is not being read: because it has unread bytes; because it was read a moment ago |
-//! | rescan, sweep | a look at everything because events were lost; the same, slowly, because events cannot tell all |
-//! | blind | of a file system: others write to it and no event tells, so that it has a sweep of its own, more often |
+//! | root | one PATH; a scope is the set of roots that cover a directory |
+//! | way | the directories and links that the kernel walks to reach a PATH; manytail watches their names |
+//! | single file | a PATH that is a file, or the target of a link; its directory, the home, is watched but not listed |
+//! | group | the directory right below a PATH that a file is in; groups take turns |
+//! | slot | the 64 bytes that each file costs; a bound slot is found by its name |
+//! | offset | bytes from the start of a file to the first byte that is not encoded yet |
+//! | mark | a digest of the bytes just before the offset; it proves that they are still there |
+//! | generation | the content of a file until it restarts, and its number: the third part of `file` in json records |
+//! | dirty | the file may have unread bytes |
+//! | doubt | the name has to be looked at, to learn what it stands for |
+//! | find | what a look found that contradicts what is known; believed unless an event about the name follows |
+//! | visit | the listing of one directory, in slices |
+//! | by age | files that a listing found and no event orders: the one that was written to last is read last |
+//! | backlog | unread bytes of files that a listing found; other files are read between them |
+//! | leaving, parked | the file lost its name a moment ago; it left the tree, and is remembered for ten minutes |
+//! | record | an encoded line, or a piece of one |
+//! | batch, in flight | records that are collected; records that were offered to the output and not acknowledged |
+//! | commit | acknowledged offsets and the output's length, made durable together; see [`checkpoint`] |
+//! | lag | how long a change waits, from the turn in which its event was read |
+//! | turn, pace | one pass through the engine; the longest time between two turns in a row |
+//! | pressure | how much of the pace and of the cooling time the load asks for: 0 to 1 |
+//! | held, kept | open between two reads because it has unread bytes; because it was read a moment ago |
+//! | rescan, sweep | a look at everything after events were lost; the same look, spread over minutes, for what events cannot tell |
+//! | blind | a file system on which other machines write without an event; it has a sweep of its own, more often |
 
 // A cast that loses something is written where it is meant. Not in Cargo.toml: tests and benches
 // are not asked.
@@ -127,5 +133,5 @@ pub mod sys;
 
 // Structures and test aids that know nothing of the rest.
 mod fair_queue;
-pub mod marks;
 pub mod planted;
+pub mod rare;

@@ -28,7 +28,7 @@ pub struct Source<'a> {
     /// `st_ino`.
     pub inode: u64,
     /// How many times the content of this inode started anew.
-    pub incarnation: u32,
+    pub generation: u32,
     /// What [`encode_labels`] made of the input's labels, for this format.
     pub labels: &'a [u8],
     /// When the bytes were read. Years 1970 to 9999; a clock outside of them is shown as the
@@ -90,7 +90,7 @@ impl Encoder {
     }
 
     /// From now on `file` has a fourth part, the number of this run. For a run that does not know
-    /// which incarnations were used before.
+    /// which generations were used before.
     pub fn mark_run(&mut self, run: u64) {
         self.run.clear();
         self.run.push(b'-');
@@ -168,7 +168,7 @@ impl Encoder {
         head.extend_from_slice(&self.host);
         push_json_path(source.path, head);
         head.extend_from_slice(b",\"file\":\"");
-        push_file(source.device, source.inode, source.incarnation, head);
+        push_file(source.device, source.inode, source.generation, head);
         head.extend_from_slice(&self.run);
         head.push(b'"');
         head.extend_from_slice(source.labels);
@@ -304,12 +304,12 @@ fn encode_json_labels(labels: &[(String, String)]) -> Vec<u8> {
 }
 
 /// Appends `file` of a record, which names one generation of a file: `fd01-1a2b3c-0`.
-pub(crate) fn push_file(device: u64, inode: u64, incarnation: u32, out: &mut Vec<u8>) {
+pub(crate) fn push_file(device: u64, inode: u64, generation: u32, out: &mut Vec<u8>) {
     push_hex(device, out);
     out.push(b'-');
     push_hex(inode, out);
     out.push(b'-');
-    push_decimal(u64::from(incarnation), out);
+    push_decimal(u64::from(generation), out);
 }
 
 /// Appends the members `path`, and `path_bytes` where the path is not UTF-8.

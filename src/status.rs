@@ -10,8 +10,8 @@ pub mod file;
 pub mod histogram;
 pub(crate) mod numbers;
 pub mod prometheus;
-pub mod ranking;
 pub mod stats;
+pub mod top;
 
 use serde::{Deserialize, Serialize};
 
@@ -102,7 +102,8 @@ pub struct Files {
     pub blocked: u64,
     /// To be read when `--coalesce` is over.
     pub cooling: u64,
-    /// To be read after a predecessor, when a listing is through, or when their story is stored.
+    /// To be read after a predecessor, when a listing is through, or when their generation is
+    /// stored.
     pub waiting: u64,
     /// Followed, and to be looked at, or tried again after a failure.
     pub in_doubt: u64,

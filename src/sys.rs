@@ -15,6 +15,7 @@ pub mod file;
 mod handle;
 pub mod host;
 pub mod inotify;
+pub(crate) mod interpret;
 pub mod lock;
 pub mod memory;
 mod mount_table;
@@ -127,7 +128,7 @@ pub struct FileId {
     pub inode: u64,
     /// The inode's generation from `name_to_handle_at(2)`, or a digest of its birth time where
     /// handles are not to be had.
-    pub generation: u32,
+    pub inode_generation: u32,
 }
 
 impl FileId {
@@ -135,9 +136,9 @@ impl FileId {
     /// birth times do not, since a file that is copied up is born again.
     #[must_use]
     pub fn is_other_life(self, other: FileId) -> bool {
-        let is_told =
-            handle::is_of_overlay(self.generation) && handle::is_of_overlay(other.generation);
-        is_told && self.generation != other.generation
+        let is_told = handle::is_of_overlay(self.inode_generation)
+            && handle::is_of_overlay(other.inode_generation);
+        is_told && self.inode_generation != other.inode_generation
     }
 }
 
@@ -181,7 +182,7 @@ pub struct OpenInode {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KnownLife {
     /// As in [`FileId`].
-    pub generation: u32,
+    pub inode_generation: u32,
     /// When it was seen.
     pub seen_at: SystemTime,
 }

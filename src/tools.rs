@@ -12,9 +12,9 @@ pub mod tap; // `manytail tap`
 pub mod top; // `manytail top`
 
 mod client; // questions to a control socket
+mod health;
 mod screen; // `status` and `top` as text
-mod text; // values on a screen
-mod verdict; // is all well?
+mod text; // values on a screen // is all well?
 
 use std::io;
 use std::time::Duration;

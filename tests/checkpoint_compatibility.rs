@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use manytail::checkpoint::format::{HeaderError, incarnation_bucket};
+use manytail::checkpoint::format::{HeaderError, generation_bucket};
 use manytail::checkpoint::journal::{Defect, decode};
 use manytail::checkpoint::state::StoredOffsets;
 use manytail::checkpoint::store::{Store, StoreError};
@@ -22,14 +22,14 @@ fn fixture() -> Vec<u8> {
     fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/journal.v1")).unwrap()
 }
 
-fn id(inode: u64, generation: u32) -> FileId {
-    FileId { device: 0xfd01, inode, generation }
+fn id(inode: u64, inode_generation: u32) -> FileId {
+    FileId { device: 0xfd01, inode, inode_generation }
 }
 
-fn entry(id: FileId, incarnation: u32, offset: u64, mark: u32, mark_len: u8) -> Entry {
+fn entry(id: FileId, generation: u32, offset: u64, mark: u32, mark_len: u8) -> Entry {
     Entry {
         id,
-        incarnation,
+        generation,
         offset,
         mark,
         mark_len,
@@ -82,8 +82,8 @@ fn check(state: &StoredOffsets) {
             && !state.is_scanned(b"/srv")
     );
     let floors: BTreeMap<u16, u32> = state.floors().collect();
-    assert_eq!(floors, BTreeMap::from([(3, 9), (incarnation_bucket(id(104, 1)), 6), (16_383, 1)]));
-    assert_eq!((state.incarnation_floor(id(104, 9)), state.incarnation_floor(id(102, 1))), (7, 3));
+    assert_eq!(floors, BTreeMap::from([(3, 9), (generation_bucket(id(104, 1)), 6), (16_383, 1)]));
+    assert_eq!((state.generation_floor(id(104, 9)), state.generation_floor(id(102, 1))), (7, 3));
 }
 
 fn directory_with(bytes: &[u8]) -> (tempfile::TempDir, PathBuf) {

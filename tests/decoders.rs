@@ -77,12 +77,12 @@ fn mutate(bytes: &mut Vec<u8>, random: &mut Random) {
 }
 
 fn item<'a>(random: &mut Random, path: &'a [u8]) -> Item<'a> {
-    let id = FileId { device: 0xfd01, inode: random.below(6) as u64, generation: 1 };
+    let id = FileId { device: 0xfd01, inode: random.below(6) as u64, inode_generation: 1 };
     let flags = EntryFlags::from_bits_truncate(random.next() as u8);
-    let (mark_len, incarnation) = (random.below(65) as u8, random.below(9) as u32);
+    let (mark_len, generation) = (random.below(65) as u8, random.below(9) as u32);
     let entry = Entry {
         id,
-        incarnation,
+        generation,
         offset: random.next(),
         mark: 7,
         mark_len,
@@ -91,8 +91,8 @@ fn item<'a>(random: &mut Random, path: &'a [u8]) -> Item<'a> {
         absent_since: 0,
     };
     match random.below(8) {
-        0 => Item::Forget(id, incarnation),
-        1 => Item::Floor(random.below(1 << 14) as u16, incarnation),
+        0 => Item::Forget(id, generation),
+        1 => Item::Floor(random.below(1 << 14) as u16, generation),
         2 => Item::Output(Some(OutputPoint { id, len: random.next(), format: Format::Json })),
         // One PATH: with several, equal states may list them in another order.
         3 => Item::Scanned(b"/srv"),

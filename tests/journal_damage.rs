@@ -17,14 +17,14 @@ use manytail::sys::FileId;
 use manytail::sys::disk::{Access, LinuxDisk};
 
 fn id(inode: u64) -> FileId {
-    FileId { device: 0xfd01, inode, generation: 3 }
+    FileId { device: 0xfd01, inode, inode_generation: 3 }
 }
 
 fn entry(inode: u64, offset: u64) -> Entry {
     let flags = EntryFlags::empty();
     Entry {
         id: id(inode),
-        incarnation: 1,
+        generation: 1,
         offset,
         mark: 0x1234_5678,
         mark_len: 64,

@@ -20,11 +20,11 @@ struct Place {
     state_dir: PathBuf,
 }
 
-fn entry(inode: u64, incarnation: u32, offset: u64) -> Entry {
-    let id = FileId { device: 0xfd01, inode, generation: 1 };
+fn entry(inode: u64, generation: u32, offset: u64) -> Entry {
+    let id = FileId { device: 0xfd01, inode, inode_generation: 1 };
     Entry {
         id,
-        incarnation,
+        generation,
         offset,
         mark: 0,
         mark_len: 0,
@@ -265,7 +265,7 @@ fn forgetting_takes_files_and_all_files_below_directories_and_keeps_the_numbers_
     );
     for (inode, floor) in [(1, 1), (2, 2), (3, 1), (4, 3)] {
         assert_eq!(
-            state.incarnation_floor(FileId { generation: 9, ..entry(inode, 0, 0).id }),
+            state.generation_floor(FileId { inode_generation: 9, ..entry(inode, 0, 0).id }),
             floor,
             "inode {inode}"
         );
@@ -308,7 +308,7 @@ fn forgetting_all_leaves_numbers_only() {
     );
     let state = place.state();
     assert!(state.is_empty() && !state.is_scanned(b"/t"));
-    assert_eq!(state.incarnation_floor(entry(4, 0, 0).id), 3);
+    assert_eq!(state.generation_floor(entry(4, 0, 0).id), 3);
     assert_eq!(place.run(&["list"]).ok(), "");
 }
 

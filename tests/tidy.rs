@@ -131,7 +131,7 @@ fn the_bits_that_keep_a_file_from_being_read_are_written_by_the_schedule_alone()
 }
 
 /// Words that stood for something that has another name now.
-const RETIRED_WORDS: [(&str, &str); 9] = [
+const RETIRED_WORDS: [(&str, &str); 18] = [
     ("Checkpoint", "ResumeFrom"),
     ("Held", "HeldFile"),
     ("Moved", "PendingRename"),
@@ -141,6 +141,15 @@ const RETIRED_WORDS: [(&str, &str); 9] = [
     ("hear_if_accepted", "track_if_accepted"),
     ("is_shortage", "Failure::Shortage"),
     ("is_missing", "Failure::Gone"),
+    ("incarnation", "generation"),
+    ("story", "generation"),
+    ("stories", "generations"),
+    ("LISTED", "BY_AGE"),
+    ("WAITING", "AWAITS_PREDECESSOR"),
+    ("Waiting", "Queued"),
+    ("Wanted", "SingleFile"),
+    ("kept_back", "suppressed"),
+    ("moves", "half_renames"),
 ];
 
 #[test]

@@ -51,7 +51,7 @@ pub(crate) const CASES: [Case; 12] = [
 
 fn source(path: &[u8]) -> Source<'_> {
     let read_at = SystemTime::UNIX_EPOCH + Duration::new(1_795_341_600, 123_456_789);
-    Source { path, device: 0xfd01, inode: 0x1a_2b3c, incarnation: 0, labels: b"", read_at }
+    Source { path, device: 0xfd01, inode: 0x1a_2b3c, generation: 0, labels: b"", read_at }
 }
 
 fn encode(format: Format, bytes: &[u8]) -> Units {

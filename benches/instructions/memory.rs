@@ -106,7 +106,7 @@ impl Memory {
             Place::Directory(at) => (2 + at as u64, FileKind::Directory, 0),
             Place::File(at) => (1_000_000 + at as u64, FileKind::Regular, self.sizes[at]),
         };
-        let id = FileId { device: 0xfd01, inode, generation: 1 };
+        let id = FileId { device: 0xfd01, inode, inode_generation: 1 };
         Stat { id, kind, size, links: 1, modified: SystemTime::UNIX_EPOCH, owner: 0 }
     }
 }

@@ -24,13 +24,13 @@
 //!            payload                    items, one after the other
 //! item     = 1 entry                    the path is the one stored before
 //!          | 2 entry path               an empty path: not known
-//!          | 3 id incarnation: u32      forget: the file is gone
-//!          | 4 bucket: u16 incarnation: u32               floor
+//!          | 3 id generation: u32      forget: the file is gone
+//!          | 4 bucket: u16 generation: u32               floor
 //!          | 5                          the output is no regular file
 //!          | 6 id len: u64 format: u8   what the output held; format: 0 raw, 1 text, 2 json
 //!          | 7 path                     the first scan of this PATH is complete
 //! id       = device: u64 inode: u64 generation: u32
-//! entry    = id incarnation: u32 offset: u64 mark: u32 mark_len: u8 flags: u8 complete_at: u64 absent_since: u64
+//! entry    = id generation: u32 offset: u64 mark: u32 mark_len: u8 flags: u8 complete_at: u64 absent_since: u64
 //!                                      flags: 1 NULs at the offset are skipped, 2 the offset is within the last line, 4 found gone
 //! path     = len: u16, bytes
 //! ```
@@ -65,13 +65,13 @@ pub const PAYLOAD_BYTES_MAX: usize = 1 << 30;
 pub const PATH_BYTES_MAX: usize = u16::MAX as usize;
 /// Longest mark.
 pub const MARK_BYTES_MAX: u8 = 64;
-/// How many buckets remember which incarnation an inode reached when its file was forgotten. Inodes
+/// How many buckets remember which generation an inode reached when its file was forgotten. Inodes
 /// that share one only skip numbers.
-pub const INCARNATION_BUCKETS: usize = 1 << 14;
+pub const GENERATION_BUCKETS: usize = 1 << 14;
 
 /// The bucket of an inode. Depends on device and inode alone: two lives of an inode share it.
 #[must_use]
-pub fn incarnation_bucket(id: FileId) -> u16 {
+pub fn generation_bucket(id: FileId) -> u16 {
     let mixed = (id.inode ^ id.device.rotate_left(32)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     // The upper 14 bits are the best mixed ones.
     (mixed >> 50) as u16
@@ -82,10 +82,10 @@ pub fn incarnation_bucket(id: FileId) -> u16 {
 pub enum Item<'a> {
     /// How far a file is. `None`: its path is the one stored before.
     Entry(Entry, Option<&'a [u8]>),
-    /// A file is gone: its entry is dropped; the inode never gets an incarnation up to this one
+    /// A file is gone: its entry is dropped; the inode never gets an generation up to this one
     /// again.
     Forget(FileId, u32),
-    /// Files whose inode falls into this bucket ([`incarnation_bucket`]) get no incarnation below
+    /// Files whose inode falls into this bucket ([`generation_bucket`]) get no generation below
     /// this one.
     Floor(u16, u32),
     /// What the output held; `None`: the output is no regular file.
@@ -117,19 +117,19 @@ pub fn put(item: &Item<'_>, payload: &mut Vec<u8>) {
             payload.extend_from_slice(&entry_bytes(ENTRY_WITH_PATH, entry));
             put_path(path, payload);
         }
-        Item::Forget(id, incarnation) => {
+        Item::Forget(id, generation) => {
             payload.push(FORGET);
             payload.extend_from_slice(&id_bytes(*id));
-            payload.extend_from_slice(&incarnation.to_le_bytes());
+            payload.extend_from_slice(&generation.to_le_bytes());
         }
-        Item::Floor(bucket, incarnation) => {
+        Item::Floor(bucket, generation) => {
             debug_assert!(
-                usize::from(*bucket) < INCARNATION_BUCKETS,
-                "a bucket is one of incarnation_bucket"
+                usize::from(*bucket) < GENERATION_BUCKETS,
+                "a bucket is one of generation_bucket"
             );
             payload.push(FLOOR);
             payload.extend_from_slice(&bucket.to_le_bytes());
-            payload.extend_from_slice(&incarnation.to_le_bytes());
+            payload.extend_from_slice(&generation.to_le_bytes());
         }
         Item::Output(None) => payload.push(NO_OUTPUT),
         Item::Output(Some(point)) => {
@@ -163,7 +163,7 @@ fn id_bytes(id: FileId) -> [u8; ID_BYTES] {
     let mut bytes = [0; ID_BYTES];
     bytes[0..8].copy_from_slice(&id.device.to_le_bytes());
     bytes[8..16].copy_from_slice(&id.inode.to_le_bytes());
-    bytes[16..20].copy_from_slice(&id.generation.to_le_bytes());
+    bytes[16..20].copy_from_slice(&id.inode_generation.to_le_bytes());
     bytes
 }
 
@@ -173,7 +173,7 @@ fn entry_bytes(tag: u8, entry: &Entry) -> [u8; 1 + ENTRY_BYTES] {
     let mut bytes = [0; 1 + ENTRY_BYTES];
     bytes[0] = tag;
     bytes[1..21].copy_from_slice(&id_bytes(entry.id));
-    bytes[21..25].copy_from_slice(&entry.incarnation.to_le_bytes());
+    bytes[21..25].copy_from_slice(&entry.generation.to_le_bytes());
     bytes[25..33].copy_from_slice(&entry.offset.to_le_bytes());
     bytes[33..37].copy_from_slice(&entry.mark.to_le_bytes());
     bytes[37] = entry.mark_len;
@@ -239,7 +239,7 @@ impl<'a> Fields<'a> {
     }
 
     fn id(&mut self) -> Option<FileId> {
-        Some(FileId { device: self.u64()?, inode: self.u64()?, generation: self.u32()? })
+        Some(FileId { device: self.u64()?, inode: self.u64()?, inode_generation: self.u32()? })
     }
 
     #[inline]
@@ -249,7 +249,7 @@ impl<'a> Fields<'a> {
         let mut fields = Fields(&entry);
         Some(Entry {
             id: fields.id()?,
-            incarnation: fields.u32()?,
+            generation: fields.u32()?,
             offset: fields.u64()?,
             mark: fields.u32()?,
             mark_len: fields.u8().filter(|&len| len <= MARK_BYTES_MAX)?,
@@ -265,7 +265,7 @@ impl<'a> Fields<'a> {
             ENTRY_WITH_PATH => Item::Entry(self.entry()?, Some(self.path()?)),
             FORGET => Item::Forget(self.id()?, self.u32()?),
             FLOOR => Item::Floor(
-                self.u16().filter(|&bucket| usize::from(bucket) < INCARNATION_BUCKETS)?,
+                self.u16().filter(|&bucket| usize::from(bucket) < GENERATION_BUCKETS)?,
                 self.u32()?,
             ),
             NO_OUTPUT => Item::Output(None),

@@ -10,7 +10,7 @@
 use std::collections::HashMap;
 use std::io;
 
-use super::record_parser::{Progress, Story, parse_json};
+use super::record_parser::{NewGeneration, Progress, parse_json};
 use super::state::StoredOffsets;
 use super::{EntryFlags, OutputPoint};
 use crate::config::Format;
@@ -84,10 +84,10 @@ pub fn reconcile(
     }
     let mut whole = point.len;
     if point.format == Format::Json {
-        let mut stories = HashMap::new();
-        (whole, done.kept) = read_tail(file, point.len, &mut stories)?;
-        for (story, progress) in &stories {
-            done.advanced.extend(advance(state, *story, progress));
+        let mut generations = HashMap::new();
+        (whole, done.kept) = read_tail(file, point.len, &mut generations)?;
+        for (generation, progress) in &generations {
+            done.advanced.extend(advance(state, *generation, progress));
         }
     }
     if whole < len {
@@ -104,7 +104,7 @@ pub fn reconcile(
 fn read_tail(
     file: &mut impl Tail,
     start: u64,
-    stories: &mut HashMap<Story, Progress>,
+    generations: &mut HashMap<NewGeneration, Progress>,
 ) -> io::Result<(u64, u64)> {
     let mut pending: Vec<u8> = Vec::new();
     let mut buffer = vec![0; READ_BYTES];
@@ -129,7 +129,7 @@ fn read_tail(
             if memchr::memchr(0, line).is_some() {
                 return Ok((whole, records));
             }
-            if take_record(line, stories) {
+            if take_record(line, generations) {
                 records += 1;
             }
             whole += line.len() as u64 + 1;
@@ -142,24 +142,24 @@ fn read_tail(
 
 /// Notes the line that a record holds. A line that is no record of ours was written by somebody
 /// else: it stays, and tells nothing.
-fn take_record(record: &[u8], stories: &mut HashMap<Story, Progress>) -> bool {
+fn take_record(record: &[u8], generations: &mut HashMap<NewGeneration, Progress>) -> bool {
     let told = parse_json(record);
-    if let Some((story, line)) = &told {
-        stories.entry(*story).or_default().add(line);
+    if let Some((generation, line)) = &told {
+        generations.entry(*generation).or_default().add(line);
     }
     told.is_some()
 }
 
-/// The records of this story are in the output: its file goes on behind them.
+/// The records of this generation are in the output: its file goes on behind them.
 fn advance(
     state: &mut StoredOffsets,
-    (device, inode, incarnation): Story,
+    (device, inode, generation): NewGeneration,
     progress: &Progress,
 ) -> Option<FileId> {
-    let Some(entry) = state.find_story(device, inode, incarnation) else {
+    let Some(entry) = state.find_story(device, inode, generation) else {
         // Its content restarted since, or it was never stored. Either way no other content may go
         // by this name.
-        state.use_up(device, inode, incarnation);
+        state.use_up(device, inode, generation);
         return None;
     };
     if entry.offset >= progress.end {
@@ -211,15 +211,15 @@ mod tests {
     }
 
     fn id(inode: u64) -> FileId {
-        FileId { device: 0xfd01, inode, generation: 9 }
+        FileId { device: 0xfd01, inode, inode_generation: 9 }
     }
 
     fn state(entries: &[(u64, u32, u64)]) -> StoredOffsets {
         let mut state = StoredOffsets::default();
-        for &(inode, incarnation, offset) in entries {
+        for &(inode, generation, offset) in entries {
             let entry = Entry {
                 id: id(inode),
-                incarnation,
+                generation,
                 offset,
                 mark: 0,
                 mark_len: 0,
@@ -236,10 +236,10 @@ mod tests {
         OutputPoint { id: id(1), len, format }
     }
 
-    fn record(inode: u64, incarnation: u32, offset: u64, line: &str) -> String {
+    fn record(inode: u64, generation: u32, offset: u64, line: &str) -> String {
         let time = "2026-11-22T10:00:00.123456789Z";
         format!(
-            "{{\"time\":\"{time}\",\"path\":\"a\",\"file\":\"fd01-{inode:x}-{incarnation}\",\"offset\":{offset},\"line\":\"{line}\"}}\n"
+            "{{\"time\":\"{time}\",\"path\":\"a\",\"file\":\"fd01-{inode:x}-{generation}\",\"offset\":{offset},\"line\":\"{line}\"}}\n"
         )
     }
 
@@ -365,7 +365,7 @@ mod tests {
         assert_eq!((output.0, done.cut_bytes), (text.into_bytes(), 0));
         assert_eq!(state.get(id(7)).unwrap().0.offset, 0);
         assert_eq!(
-            state.incarnation_floor(id(9)),
+            state.generation_floor(id(9)),
             4,
             "what came out by this name is not named again"
         );

@@ -14,8 +14,8 @@ use crate::config::Format;
 use crate::reader::{MARK_BYTES, mark_of};
 use crate::record::syslog;
 
-/// Device, inode, incarnation: the `file` of a json record.
-pub(crate) type Story = (u64, u64, u32);
+/// Device, inode, generation: the `file` of a json record.
+pub(crate) type NewGeneration = (u64, u64, u32);
 
 /// How far records bring a file.
 #[derive(Debug, Default)]
@@ -72,7 +72,7 @@ fn ended() -> bool {
 }
 
 /// Reads a json record, without its newline.
-pub(crate) fn parse_json(record: &[u8]) -> Option<(Story, Line<'_>)> {
+pub(crate) fn parse_json(record: &[u8]) -> Option<(NewGeneration, Line<'_>)> {
     let told: RecordFields<'_> = serde_json::from_slice(record).ok()?;
     let bytes = match told.bytes {
         Some(bytes) => Cow::Owned(STANDARD.decode(bytes.as_bytes()).ok()?),
@@ -84,14 +84,14 @@ pub(crate) fn parse_json(record: &[u8]) -> Option<(Story, Line<'_>)> {
     Some((story_of(&told.file)?, Line { offset: told.offset, bytes, eol: told.eol }))
 }
 
-/// `fd01-1a2b3c-0`. One with a fourth part is of a run without a state directory: its incarnation
+/// `fd01-1a2b3c-0`. One with a fourth part is of a run without a state directory: its generation
 /// is not one of ours.
-fn story_of(file: &str) -> Option<Story> {
+fn story_of(file: &str) -> Option<NewGeneration> {
     let mut parts = file.split('-');
     let device = u64::from_str_radix(parts.next()?, 16).ok()?;
     let inode = u64::from_str_radix(parts.next()?, 16).ok()?;
-    let incarnation = parts.next()?.parse().ok()?;
-    parts.next().is_none().then_some((device, inode, incarnation))
+    let generation = parts.next()?.parse().ok()?;
+    parts.next().is_none().then_some((device, inode, generation))
 }
 
 /// How far whole records of one file bring it, the first of which starts at `offset`. Save in json

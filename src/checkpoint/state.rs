@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 
 use hashbrown::{DefaultHashBuilder, HashSet, HashTable};
 
-use super::format::{INCARNATION_BUCKETS, Item, PATH_BYTES_MAX, incarnation_bucket};
+use super::format::{GENERATION_BUCKETS, Item, PATH_BYTES_MAX, generation_bucket};
 use super::{Entry, OutputPoint};
 use crate::sys::{FileId, KnownLife};
 
@@ -46,11 +46,11 @@ impl StoredOffsets {
     pub fn apply(&mut self, item: &Item<'_>) {
         match *item {
             Item::Entry(entry, path) => self.set(entry, path),
-            Item::Forget(id, incarnation) => {
+            Item::Forget(id, generation) => {
                 self.take(id);
-                self.raise_floor(incarnation_bucket(id), incarnation.saturating_add(1));
+                self.raise_floor(generation_bucket(id), generation.saturating_add(1));
             }
-            Item::Floor(bucket, incarnation) => self.raise_floor(bucket, incarnation),
+            Item::Floor(bucket, generation) => self.raise_floor(bucket, generation),
             Item::Output(output) => self.output = output,
             Item::Scanned(path) => {
                 self.scanned.get_or_insert_with(path, |path| path.into());
@@ -110,7 +110,7 @@ impl StoredOffsets {
         let mut known = lives.map(|(device, life)| FileId {
             device,
             inode: id.inode,
-            generation: life.generation,
+            inode_generation: life.inode_generation,
         });
         known.find(|&known| {
             !known.is_other_life(id)
@@ -123,7 +123,7 @@ impl StoredOffsets {
         self.find(id).map(|place| &mut self.places[place].entry)
     }
 
-    /// Takes an entry out. From then on, who took it answers for its incarnation.
+    /// Takes an entry out. From then on, who took it answers for its generation.
     pub fn take(&mut self, id: FileId) -> Option<Entry> {
         let hash = self.hash(id);
         let places = &mut self.places;
@@ -135,11 +135,11 @@ impl StoredOffsets {
         Some(place.entry)
     }
 
-    /// Forgets a file: its entry goes, its inode never gets an incarnation up to that entry's
+    /// Forgets a file: its entry goes, its inode never gets an generation up to that entry's
     /// again.
     pub fn forget(&mut self, id: FileId) -> Option<Entry> {
         let (entry, _) = self.get(id)?;
-        self.apply(&Item::Forget(id, entry.incarnation));
+        self.apply(&Item::Forget(id, entry.generation));
         Some(entry)
     }
 
@@ -155,15 +155,15 @@ impl StoredOffsets {
         (0..self.places.len()).filter_map(|place| self.at(place).flatten())
     }
 
-    /// The least incarnation that a further life of this inode may get, by all entries (also those
+    /// The least generation that a further life of this inode may get, by all entries (also those
     /// of other lives of the inode) and floors.
     #[must_use]
-    pub fn incarnation_floor(&self, id: FileId) -> u32 {
+    pub fn generation_floor(&self, id: FileId) -> u32 {
         let lives =
             self.index.iter_hash(self.hash(id)).map(|&place| &self.places[place as usize].entry);
         let same = lives.filter(|entry| (entry.id.device, entry.id.inode) == (id.device, id.inode));
-        let floor = self.floors.get(usize::from(incarnation_bucket(id))).copied().unwrap_or(0);
-        same.map(|entry| entry.incarnation.saturating_add(1)).fold(floor, u32::max)
+        let floor = self.floors.get(usize::from(generation_bucket(id))).copied().unwrap_or(0);
+        same.map(|entry| entry.generation.saturating_add(1)).fold(floor, u32::max)
     }
 
     /// Floors by bucket that are not 0.
@@ -174,11 +174,11 @@ impl StoredOffsets {
             .map(|(bucket, floor)| (bucket, *floor))
     }
 
-    /// The entry of a file whose content is in this incarnation, for change.
-    pub fn find_story(&mut self, device: u64, inode: u64, incarnation: u32) -> Option<&mut Entry> {
-        let id = FileId { device, inode, generation: 0 };
+    /// The entry of a file whose content is in this generation, for change.
+    pub fn find_story(&mut self, device: u64, inode: u64, generation: u32) -> Option<&mut Entry> {
+        let id = FileId { device, inode, inode_generation: 0 };
         let is_story = |entry: &Entry| {
-            (entry.id.device, entry.id.inode, entry.incarnation) == (device, inode, incarnation)
+            (entry.id.device, entry.id.inode, entry.generation) == (device, inode, generation)
         };
         let hash = self.hash(id);
         let place =
@@ -189,7 +189,7 @@ impl StoredOffsets {
     /// The life of an inode that is known, if only one is, and when it was seen for certain.
     #[must_use]
     pub fn life(&self, device: u64, inode: u64) -> Option<KnownLife> {
-        let hash = self.hash(FileId { device, inode, generation: 0 });
+        let hash = self.hash(FileId { device, inode, inode_generation: 0 });
         let mut lives = self
             .index
             .iter_hash(hash)
@@ -197,21 +197,21 @@ impl StoredOffsets {
             .filter(|entry| (entry.id.device, entry.id.inode) == (device, inode));
         let entry = lives.next().filter(|_| lives.next().is_none())?;
         let seen_at = SystemTime::UNIX_EPOCH + Duration::from_nanos(entry.complete_at);
-        Some(KnownLife { generation: entry.id.generation, seen_at })
+        Some(KnownLife { inode_generation: entry.id.inode_generation, seen_at })
     }
 
     /// The path of an inode's life that is known, if only one is.
     #[must_use]
     pub fn path_of(&self, device: u64, inode: u64) -> Option<&[u8]> {
-        let KnownLife { generation, .. } = self.life(device, inode)?;
-        self.get(FileId { device, inode, generation }).map(|(_, path)| path)
+        let KnownLife { inode_generation, .. } = self.life(device, inode)?;
+        self.get(FileId { device, inode, inode_generation }).map(|(_, path)| path)
     }
 
-    /// No further content of this inode gets this incarnation, or one below it.
-    pub fn use_up(&mut self, device: u64, inode: u64, incarnation: u32) {
-        let id = FileId { device, inode, generation: 0 };
-        if self.incarnation_floor(id) <= incarnation {
-            self.raise_floor(incarnation_bucket(id), incarnation.saturating_add(1));
+    /// No further content of this inode gets this generation, or one below it.
+    pub fn use_up(&mut self, device: u64, inode: u64, generation: u32) {
+        let id = FileId { device, inode, inode_generation: 0 };
+        if self.generation_floor(id) <= generation {
+            self.raise_floor(generation_bucket(id), generation.saturating_add(1));
         }
     }
 
@@ -301,12 +301,12 @@ impl StoredOffsets {
         self.paths.extend_from_slice(path);
     }
 
-    fn raise_floor(&mut self, bucket: u16, incarnation: u32) {
+    fn raise_floor(&mut self, bucket: u16, generation: u32) {
         if self.floors.is_empty() {
-            self.floors.resize(INCARNATION_BUCKETS, 0);
+            self.floors.resize(GENERATION_BUCKETS, 0);
         }
         let floor = &mut self.floors[usize::from(bucket)];
-        *floor = (*floor).max(incarnation);
+        *floor = (*floor).max(generation);
     }
 }
 
@@ -329,15 +329,15 @@ mod tests {
     use super::*;
     use crate::checkpoint::EntryFlags;
 
-    fn id(inode: u64, generation: u32) -> FileId {
-        FileId { device: 0xfd01, inode, generation }
+    fn id(inode: u64, inode_generation: u32) -> FileId {
+        FileId { device: 0xfd01, inode, inode_generation }
     }
 
-    fn entry(id: FileId, incarnation: u32, offset: u64) -> Entry {
+    fn entry(id: FileId, generation: u32, offset: u64) -> Entry {
         let flags = EntryFlags::empty();
         Entry {
             id,
-            incarnation,
+            generation,
             offset,
             mark: 1,
             mark_len: 2,
@@ -362,35 +362,35 @@ mod tests {
     }
 
     #[test]
-    fn a_forgotten_file_is_gone_and_its_inode_goes_on_above_its_incarnation() {
+    fn a_forgotten_file_is_gone_and_its_inode_goes_on_above_its_generation() {
         let mut state = StoredOffsets::default();
         state.set(entry(id(1, 1), 4, 5), Some(b"a.log"));
         state.apply(&Item::Forget(id(1, 1), 4));
         assert_eq!((state.get(id(1, 1)), state.len()), (None, 0));
-        assert_eq!(state.incarnation_floor(id(1, 2)), 5);
+        assert_eq!(state.generation_floor(id(1, 2)), 5);
         state.apply(&Item::Forget(id(1, 7), 1));
-        assert_eq!(state.incarnation_floor(id(1, 2)), 5);
+        assert_eq!(state.generation_floor(id(1, 2)), 5);
         state.apply(&Item::Forget(id(1, 7), u32::MAX));
-        assert_eq!(state.floors().collect::<Vec<_>>(), [(incarnation_bucket(id(1, 1)), u32::MAX)]);
+        assert_eq!(state.floors().collect::<Vec<_>>(), [(generation_bucket(id(1, 1)), u32::MAX)]);
     }
 
     #[test]
-    fn every_life_of_an_inode_counts_for_its_next_incarnation() {
+    fn every_life_of_an_inode_counts_for_its_next_generation() {
         let mut state = StoredOffsets::default();
         state.set(entry(id(1, 1), 4, 0), None);
         state.set(entry(id(1, 2), 6, 0), None);
         state.set(entry(id(9, 2), 60, 0), None);
-        assert_eq!((state.incarnation_floor(id(1, 3)), state.incarnation_floor(id(1, 1))), (7, 7));
-        state.apply(&Item::Floor(incarnation_bucket(id(1, 0)), 100));
-        assert_eq!(state.incarnation_floor(id(1, 3)), 100);
-        assert_eq!(state.incarnation_floor(id(2, 3)), 0);
+        assert_eq!((state.generation_floor(id(1, 3)), state.generation_floor(id(1, 1))), (7, 7));
+        state.apply(&Item::Floor(generation_bucket(id(1, 0)), 100));
+        assert_eq!(state.generation_floor(id(1, 3)), 100);
+        assert_eq!(state.generation_floor(id(2, 3)), 0);
     }
 
     #[test]
     fn a_file_is_known_by_inode_generation_and_path_when_its_device_has_another_number() {
         let mut state = StoredOffsets::default();
         state.set(entry(id(7, 1), 4, 5), Some(b"/t/a.log"));
-        let now = |inode, generation| FileId { device: 0xfd02, inode, generation };
+        let now = |inode, inode_generation| FileId { device: 0xfd02, inode, inode_generation };
         assert_eq!(state.find_renumbered(now(7, 1), b"/t/a.log"), Some(id(7, 1)));
         assert_eq!(state.find_renumbered(now(7, 1), b"/t/b.log"), None);
         assert_eq!(state.find_renumbered(now(7, 2), b"/t/a.log"), None);
@@ -401,7 +401,7 @@ mod tests {
     fn a_file_that_was_copied_up_is_known_by_inode_and_path_unless_handles_tell_that_it_is_another()
     {
         let mut state = StoredOffsets::default();
-        let by_handle = |generation| 0xf800_0000_u32 | generation;
+        let by_handle = |inode_generation| 0xf800_0000_u32 | inode_generation;
         state.set(entry(id(7, 1), 4, 5), Some(b"/t/a.log"));
         state.set(entry(id(8, by_handle(1)), 4, 5), Some(b"/t/b.log"));
         assert_eq!(state.find_copied_up(id(7, 2), b"/t/a.log"), Some(id(7, 1)));

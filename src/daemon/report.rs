@@ -10,7 +10,7 @@ use crate::sys::clock::Now;
 /// Says how the run is. `what`: why it is said.
 pub(super) fn say<F: FileSystem, S: Sink>(what: &'static str, engine: &Engine<F, S>, now: Now) {
     let (stats, sizes) = (engine.stats(), engine.sizes());
-    let (said, kept_back) = engine
+    let (said, suppressed) = engine
         .notices()
         .fold((0, 0), |sum, (_, told)| (sum.0 + told.said, sum.1 + told.suppressed));
     // Who waits for the end of `--once` asked for records, not for this.
@@ -42,7 +42,7 @@ pub(super) fn say<F: FileSystem, S: Sink>(what: &'static str, engine: &Engine<F,
         commits = stats.commits,
         commit_failures = stats.commit_failures,
         diagnostics = said,
-        kept_back,
+        suppressed,
         "{what}"
     );
 }

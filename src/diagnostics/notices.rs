@@ -97,7 +97,7 @@ struct Spoken {
     /// The oldest of them.
     oldest: usize,
     /// Since the last one that was said.
-    kept_back: u64,
+    suppressed: u64,
     told: NoticeCounts,
 }
 
@@ -137,14 +137,14 @@ impl Spoken {
         let is_said = about.is_some()
             && self.last.iter().flatten().any(|&(at, file)| file == about && is_recent(at));
         if is_enough || is_said {
-            self.kept_back += 1;
+            self.suppressed += 1;
             self.told.suppressed += 1;
             return None;
         }
         self.last[self.oldest] = Some((now, about));
         self.oldest = (self.oldest + 1) % PER_PERIOD;
         self.told.said += 1;
-        Some(Some(std::mem::take(&mut self.kept_back)).filter(|&kept_back| kept_back > 0))
+        Some(Some(std::mem::take(&mut self.suppressed)).filter(|&suppressed| suppressed > 0))
     }
 }
 

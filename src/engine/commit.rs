@@ -2,11 +2,10 @@
 //! waits for it.
 //!
 //! In: the ledger, and where the output is. Out: jobs to the [`Committer`]; files and outputs that
-//! may go on once theirs is done.
-//! Always holds: `committed <= acknowledged <= read`; a commit tells offsets and the output's
-//! length of one moment; the first record of a story leaves after its incarnation is stored, the
-//! first one into an output file after the file's identity is - unless the store fails: then it is
-//! said, and delivery goes on.
+//! may go on once theirs is done. Always holds: `committed <= acknowledged <= read`; a commit tells
+//! offsets and the output's length of one moment; the first record of a generation leaves after its
+//! generation is stored, the first one into an output file after the file's identity is - unless
+//! the store fails: then it is said, and delivery goes on.
 
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant, SystemTime};
@@ -23,7 +22,7 @@ use crate::engine::Engine;
 use crate::engine::namespace::registry::{SlotId, SlotKey, State};
 use crate::engine::output::output_file::Replaced;
 use crate::engine::schedule::KeptBack;
-use crate::marks::mark;
+use crate::rare::rare;
 use crate::sink::{FilePoint, Sink};
 use crate::status::CommitStatus;
 use crate::sys::clock::Now;
@@ -213,34 +212,34 @@ impl Commits {
         self.interval = interval;
     }
 
-    /// A story begins: `true` if its records have to wait until that is stored.
-    pub(super) fn begin_story(
+    /// A generation begins: `true` if its records have to wait until that is stored.
+    pub(super) fn begin_generation(
         &mut self,
         key: SlotKey,
-        incarnation: u32,
+        generation: u32,
         offset: u64,
         flags: EntryFlags,
         read_at: u64,
     ) -> bool {
-        self.ledger.begin(key, incarnation, offset, flags, read_at);
-        self.is_story_awaited(key)
+        self.ledger.begin(key, generation, offset, flags, read_at);
+        self.is_generation_awaited(key)
     }
 
-    /// The file has another identity and perhaps another incarnation now, and goes on where it is.
+    /// The file has another identity and perhaps another generation now, and goes on where it is.
     pub(super) fn renumbered(
         &mut self,
         key: SlotKey,
-        (before, incarnation): (FileId, u32),
+        (before, generation): (FileId, u32),
         after: u32,
     ) {
-        self.ledger.drop_entry(before, incarnation);
+        self.ledger.drop_entry(before, generation);
         self.ledger.renumbered(key, after);
     }
 
     /// The file's number is new: `true` if its records have to wait until that is stored.
-    pub(super) fn is_story_awaited(&mut self, key: SlotKey) -> bool {
+    pub(super) fn is_generation_awaited(&mut self, key: SlotKey) -> bool {
         if !self.is_appendable {
-            mark!("a story began while no journal could be appended to");
+            rare!("a generation began while no journal could be appended to");
         }
         // A store that fails is not waited for. The next journal tells all.
         let is_awaited = self.is_appendable || !(self.is_failing || self.is_output_doubtful);
@@ -342,8 +341,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let is_file = self.outbox.sink_mut().point().is_some();
         self.outbox.hold(is_file);
         self.files.reserve(checkpoint.state.len());
-        for (bucket, incarnation) in checkpoint.state.floors() {
-            self.files.raise_floor(bucket, incarnation);
+        for (bucket, generation) in checkpoint.state.floors() {
+            self.files.raise_floor(bucket, generation);
         }
         checkpoint.state.output().into_iter().for_each(|point| self.own.remember(point.id));
         self.commits = Some(Box::new(Commits::new(checkpoint)));
@@ -408,7 +407,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         } else if is_commit_due {
             self.store_changes(commits);
         } else if commits.is_reopening {
-            mark!("what an output got was committed before it was reopened");
+            rare!("what an output got was committed before it was reopened");
             // All that the old file got is committed, or cannot be.
             commits.is_reopening = false;
             self.outbox.withdraw();
@@ -434,7 +433,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             || (self.config.once && self.is_read() && self.outbox.is_empty())
     }
 
-    /// First records of new stories wait for this, so it waits for nothing else.
+    /// First records of new generations wait for this, so it waits for nothing else.
     fn store_births(&mut self, commits: &mut Commits) {
         let rest = commits.births.split_off(commits.births.len().min(BIRTHS_MAX));
         let births = std::mem::replace(&mut commits.births, rest);
@@ -463,7 +462,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         commits.payload.clear();
         commits.accepted = self.outbox.accepted();
         if let Some(reached) = self.outbox.acknowledge_part(self.config.format) {
-            mark!("a commit covered a part of what the output took");
+            rare!("a commit covered a part of what the output took");
             commits.ledger.acknowledge(&reached);
         }
         let changes = commits.ledger.take_changes();
@@ -481,8 +480,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         commits.changed_since = None;
         let point = self.output_point();
         format::put(&Item::Output(point.stored), &mut commits.payload);
-        for &(file, incarnation) in &changes.gone {
-            format::put(&Item::Forget(file, incarnation), &mut commits.payload);
+        for &(file, generation) in &changes.gone {
+            format::put(&Item::Forget(file, generation), &mut commits.payload);
         }
         for &key in &changes.slots {
             self.put_entry(commits, key, path);
@@ -530,7 +529,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let slot = self.files.get(id);
         // While the start of a last line is searched for, the offset goes back.
         let is_comparable =
-            known.incarnation == slot.incarnation && !known.flags.contains(EntryFlags::SEEK_LINE);
+            known.generation == slot.generation && !known.flags.contains(EntryFlags::SEEK_LINE);
         assert!(
             !is_comparable || known.offset <= slot.offset,
             "acknowledged <= read: {} and {}",
@@ -586,11 +585,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             let is_calm = commits.displaced_at.is_none_or(|at| now >= at + DISPLACED_CALM);
             commits.retry_after = if is_calm { RETRY_FIRST } else { commits.retry_after };
             self.say_in_place_again(commits, now);
-            mark!("a new journal was complete");
+            rare!("a new journal was complete");
             if std::mem::take(&mut commits.is_failing)
-                && let Some(kept_back) = self.observer.notices.admit(Cause::OffsetsAgain, now)
+                && let Some(suppressed) = self.observer.notices.admit(Cause::OffsetsAgain, now)
             {
-                tracing::info!(kept_back, "offsets are stored again");
+                tracing::info!(suppressed, "offsets are stored again");
             }
         }
         if let Some(output) = under_way.output {
@@ -600,11 +599,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.successor_stored();
             self.hold_output(commits.is_reopening);
         }
-        self.stories_are_stored(under_way.births);
+        self.generations_are_stored(under_way.births);
     }
 
-    /// The stories of these files are stored, or cannot be: their records may leave.
-    fn stories_are_stored(&mut self, births: Vec<SlotKey>) {
+    /// The generations of these files are stored, or cannot be: their records may leave.
+    fn generations_are_stored(&mut self, births: Vec<SlotKey>) {
         for key in births {
             if let Some(id) = self.files.alive(key) {
                 self.schedule.release(&mut self.files, &self.tree, id, KeptBack::Store);

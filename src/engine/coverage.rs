@@ -6,20 +6,20 @@
 //! Always holds: each PATH has a number that it keeps.
 
 pub(super) mod asking;
-pub(super) mod inputs;
 pub(super) mod own;
 pub(super) mod owners;
+pub(super) mod reload;
 pub(super) mod root;
 pub(super) mod roots;
+pub(super) mod single_files;
 pub(super) mod user_mounts;
-pub(super) mod wanted;
 pub(super) mod ways;
 
 use hashbrown::HashMap;
 
 use crate::config::Format;
 use crate::engine::coverage::root::Root;
-use crate::engine::coverage::wanted::WantedNames;
+use crate::engine::coverage::single_files::SingleFiles;
 use crate::engine::coverage::ways::Ways;
 use crate::engine::namespace::inputs::Inputs;
 use crate::engine::namespace::tree::{DirId, DirKey};
@@ -36,7 +36,7 @@ pub(super) struct Coverage {
     /// whether it was to be let go since.
     pub(super) home_at_hand: Option<(DirId, bool)>,
     /// Names that count in directories that are not listed.
-    pub(super) wanted: WantedNames,
+    pub(super) single_files: SingleFiles,
 }
 
 impl Coverage {
@@ -47,7 +47,7 @@ impl Coverage {
             ways: Ways::new(),
             homes: HashMap::new(),
             home_at_hand: None,
-            wanted: WantedNames::default(),
+            single_files: SingleFiles::default(),
         }
     }
 }

@@ -29,7 +29,7 @@ bitflags::bitflags! {
         const COOLING = 1 << 1;
         const DOUBTS = 1 << 2;
         const FOUND = 1 << 3;
-        const LISTED = 1 << 4;
+        const BY_AGE = 1 << 4;
         const RETRIES = 1 << 5;
         const LEAVING = 1 << 6;
         const PARKED = 1 << 7;
@@ -78,8 +78,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                         usize::from(slot.state().contains(State::COOLING | State::DIRTY));
                 }
             }
-            for id in
-                self.files.all().filter(|&id| self.files.get(id).state().contains(State::WAITING))
+            for id in self
+                .files
+                .all()
+                .filter(|&id| self.files.get(id).state().contains(State::AWAITS_PREDECESSOR))
             {
                 self.check_wait(id, places).map_err(|why| self.about(id, &why))?;
             }
@@ -130,7 +132,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         };
         self.schedule.cooling.iter().for_each(|&(_, key)| put(key, In::COOLING));
         self.identities.found.iter().for_each(|&(key, _)| put(key, In::FOUND));
-        self.schedule.listed.iter().for_each(|&(_, key)| put(key, In::LISTED));
+        self.schedule.by_age.iter().for_each(|&(_, key)| put(key, In::BY_AGE));
         for (at, task) in self.schedule.deadlines.iter() {
             match task {
                 Task::LookAgain(key) => put(key, In::RETRIES),
@@ -188,19 +190,19 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             slot.state().contains(State::TIMED) == self.schedule.grown.contains_key(&id),
             || "has an unfinished line that is not timed".to_owned(),
         )?;
-        let is_listed = slot.state().contains(State::LISTED | State::IDENTIFIED)
+        let is_listed = slot.state().contains(State::BY_AGE | State::IDENTIFIED)
             && slot.life() != Life::Ignored;
-        let is_put_in_order = queues.contains(In::LISTED);
+        let is_put_in_order = queues.contains(In::BY_AGE);
         expect(!is_listed || is_put_in_order, || {
             "waits for its turn among those that were listed and is not".to_owned()
         })?;
-        // While its turn among the listed is still to come, its story is put off.
+        // While its turn among the listed is still to come, its generation is put off.
         let is_story_due = queues.contains(In::BIRTHS) || (is_listed && is_put_in_order);
         expect(!slot.state().contains(State::UNSTORED) || is_story_due, || {
-            "waits until its story is stored for ever".to_owned()
+            "waits until its generation is stored for ever".to_owned()
         })?;
         expect(
-            !slot.state().contains(State::WAITING)
+            !slot.state().contains(State::AWAITS_PREDECESSOR)
                 || self.identities.succession.waited_for(id).is_some(),
             || "waits for nobody".to_owned(),
         )?;

@@ -4,7 +4,6 @@
 //! Always holds: what looks find is accepted only when the queue of events is empty.
 
 pub(super) mod changes;
-pub(super) mod interpret;
 pub(super) mod unlinked;
 pub(super) mod watching;
 

@@ -25,12 +25,12 @@ use crate::engine::reading::nul_runs::{Cut, NulRun};
 use crate::engine::reading::opening::Opened;
 use crate::engine::reading::read_pass::ReadPass;
 use crate::engine::schedule::Schedule;
-use crate::engine::schedule::lag::Waiting;
+use crate::engine::schedule::lag::Queued;
 use crate::engine::schedule::unread::Because;
 use crate::engine::{BYTES_PER_TURN, Engine, EngineError, FILES_PER_TURN};
 use crate::lines::{Line, split_lines};
-use crate::marks::mark;
 use crate::planted::is_planted;
+use crate::rare::rare;
 use crate::reader::{MARK_BYTES, READ_BYTES, mark_of};
 use crate::record::Source;
 use crate::sink::Sink;
@@ -120,12 +120,12 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     #[inline]
     fn read_file(
         &mut self,
-        waiting: Waiting,
+        waiting: Queued,
         because: Because,
         wall: u64,
         now: Now,
     ) -> Result<usize, EngineError> {
-        let Waiting { id, since } = waiting;
+        let Queued { id, since } = waiting;
         if !self.may_be_read(id) {
             Schedule::unqueue(&mut self.files, id);
             self.schedule.lag.keep(id, since);
@@ -135,7 +135,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let Opened { file, proven_size } = match self.open(id) {
             Ok(Some(opened)) => opened,
             Ok(None) => {
-                mark!("another file had the name of one that was to be read");
+                rare!("another file had the name of one that was to be read");
                 self.look_before_reading(id, None, now);
                 return Ok(0);
             }
@@ -205,7 +205,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 self.hold(id, file);
             }
             Ok(Pause::OtherFile) => {
-                mark!("an open file was not the one that was meant");
+                rare!("an open file was not the one that was meant");
                 self.look_before_reading(id, None, now);
             }
             Err(error) if self.files.get(id).life() == Life::Finishing => {
@@ -258,7 +258,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                     return Ok(Some(Pause::OtherFile));
                 }
                 if got < mark_len && self.fs.stat_file(file)?.size >= offset {
-                    mark!("a read was short though the file was not");
+                    rare!("a read was short though the file was not");
                     // The file is as long as before: the read was short for another reason.
                     continue;
                 }
@@ -400,13 +400,13 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             if !pass.is_begun {
                 pass.is_begun = true;
                 let file = self.files.file_id(pass.id).expect("only identified files are read");
-                let incarnation = slot.incarnation;
+                let generation = slot.generation;
                 let labels = &*self.coverage.inputs.get(slot.input).labels;
                 let source = Source {
                     path: &self.path,
                     device: file.device,
                     inode: file.inode,
-                    incarnation,
+                    generation,
                     labels,
                     read_at: now.wall,
                 };
@@ -476,7 +476,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let slot = self.files.get(id);
         Reached {
             file: self.files.key(id),
-            incarnation: slot.incarnation,
+            generation: slot.generation,
             offset: slot.offset,
             mark: slot.mark,
             mark_len: slot.mark_len,
@@ -517,24 +517,24 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 now.instant,
             );
         }
-        if let Some(kept_back) =
+        if let Some(suppressed) =
             self.observer.notices.admit_about(Cause::Truncated, &self.path, now.instant)
         {
             let (offset, path) = (slot.offset, String::from_utf8_lossy(&self.path));
             tracing::info!(
                 ?path,
                 offset,
-                kept_back,
+                suppressed,
                 "truncated or overwritten: read again from its start"
             );
         }
         slot.offset = 0;
         slot.mark_len = 0;
         slot.scanned = 0;
-        slot.incarnation += 1;
+        slot.generation += 1;
         slot.set(State::SKIP_NULS);
         slot.clear(State::STARTED_AT_END);
-        self.begin_story(id);
+        self.begin_generation(id);
     }
 
     /// Looks, backwards, for the start of the unfinished last line of a file that is read from its
@@ -549,7 +549,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             // It shrank since it was looked at: what is there now is new.
             slot.offset = 0;
             slot.clear(State::SEEK_LINE);
-            self.begin_story(pass.id);
+            self.begin_generation(pass.id);
             return Ok(());
         }
         if let Some(at) = memchr::memrchr(b'\n', self.reading.reader.bytes(len)) {

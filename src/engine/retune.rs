@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::engine::Engine;
 use crate::engine::namespace::registry::Life;
 use crate::engine::reading::kept_files::KEPT_FOR;
-use crate::marks::mark;
+use crate::rare::rare;
 use crate::sink::Sink;
 use crate::sys::FileSystem;
 use crate::sys::clock::Now;
@@ -60,7 +60,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// After how long without growth an unterminated last line is delivered.
     pub fn set_partial_after(&mut self, after: Option<Duration>, now: Instant) {
-        mark!("the time for unfinished lines was changed");
+        rare!("the time for unfinished lines was changed");
         self.config.partial_after = after;
         // Those that nobody timed so far begin now: when they grew is not known.
         let since = self.schedule.end_timing(&mut self.files);

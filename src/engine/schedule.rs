@@ -21,7 +21,7 @@ use hashbrown::{HashMap, HashSet};
 
 use crate::engine::namespace::registry::{Registry, SlotId, SlotKey, State};
 use crate::engine::namespace::tree::Tree;
-use crate::engine::schedule::lag::{Lag, Waiting};
+use crate::engine::schedule::lag::{Lag, Queued};
 use crate::engine::schedule::parked::{PARKED_MAX, Parked};
 use crate::engine::schedule::unread::{Because, Unread};
 use crate::planted::is_planted;
@@ -34,7 +34,7 @@ pub(super) enum KeptBack {
     /// The file that had its name before is read first.
     Predecessor,
     /// It came up in a listing, and is read in the order of those.
-    Listing,
+    ByAge,
     /// Its first record waits until its number is stored.
     Store,
 }
@@ -42,8 +42,8 @@ pub(super) enum KeptBack {
 impl KeptBack {
     fn bit(self) -> State {
         match self {
-            KeptBack::Predecessor => State::WAITING,
-            KeptBack::Listing => State::LISTED,
+            KeptBack::Predecessor => State::AWAITS_PREDECESSOR,
+            KeptBack::ByAge => State::BY_AGE,
             KeptBack::Store => State::UNSTORED,
         }
     }
@@ -57,10 +57,10 @@ pub(super) struct Schedule {
     /// Names to look at; the bit in the slot is the truth.
     pub(super) doubts: Doubts,
     /// Files that a listing brought up, to be read in the order of their last modification.
-    pub(super) listed: Vec<(SystemTime, SlotKey)>,
+    pub(super) by_age: Vec<(SystemTime, SlotKey)>,
     /// Groups in which more of them may come: new directories are being listed, or names in them
     /// are not resolved yet.
-    pub(super) listing: HashSet<u32>,
+    pub(super) unsettled_groups: HashSet<u32>,
     /// Files read lately, in the order in which they may be opened again.
     pub(super) cooling: VecDeque<(Instant, SlotKey)>,
     /// How many of them are dirty.
@@ -98,8 +98,8 @@ impl Schedule {
         Schedule {
             unread: Unread::new(),
             doubts: Doubts::new(),
-            listed: Vec::new(),
-            listing: HashSet::new(),
+            by_age: Vec::new(),
+            unsettled_groups: HashSet::new(),
             cooling: VecDeque::new(),
             cooling_dirty: 0,
             deleted: VecDeque::new(),
@@ -134,7 +134,7 @@ impl Schedule {
     fn enqueue_new(&mut self, files: &mut Registry, tree: &Tree, id: SlotId) {
         let since = self.lag.now();
         match Self::queue_for(files, tree, id) {
-            Some((because, group)) => self.unread.push_back(because, group, Waiting { id, since }),
+            Some((because, group)) => self.unread.push_back(because, group, Queued { id, since }),
             None => self.lag.keep(id, since),
         }
     }
@@ -157,7 +157,7 @@ impl Schedule {
     #[inline(never)]
     pub(super) fn enqueue(&mut self, files: &mut Registry, tree: &Tree, id: SlotId) {
         if let Some((because, group)) = Self::queue_for(files, tree, id) {
-            self.unread.push_back(because, group, Waiting { id, since: self.lag.take(id) });
+            self.unread.push_back(because, group, Queued { id, since: self.lag.take(id) });
         }
     }
 
@@ -175,7 +175,7 @@ impl Schedule {
         }
         files.reschedule(id, State::QUEUED, State::empty());
         let because = if state.contains(State::BACKLOG) {
-            Because::Listed
+            Because::Backlog
         } else if state.contains(State::HAS_MORE) {
             Because::HasMore
         } else {
@@ -207,7 +207,7 @@ impl Schedule {
     pub(super) fn go_on_first(&mut self, files: &mut Registry, tree: &Tree, id: SlotId) {
         files.reschedule(id, State::DIRTY, State::empty());
         if let Some((because, group)) = Self::queue_for(files, tree, id) {
-            self.unread.push_front(because, group, Waiting { id, since: self.lag.take(id) });
+            self.unread.push_front(because, group, Queued { id, since: self.lag.take(id) });
         }
     }
 
@@ -257,7 +257,7 @@ impl Schedule {
     /// The file that had its name before was read to its end: it is not waited for again before the
     /// next read, or a busy one would starve its successor.
     pub(super) fn release_successor(&mut self, files: &mut Registry, tree: &Tree, id: SlotId) {
-        files.reschedule(id, State::RELEASED, State::WAITING);
+        files.reschedule(id, State::RELEASED, State::AWAITS_PREDECESSOR);
         self.enqueue(files, tree, id);
     }
 
@@ -273,25 +273,25 @@ impl Schedule {
 
     /// It happened, and the file is read if nothing else keeps it.
     pub(super) fn release(&mut self, files: &mut Registry, tree: &Tree, id: SlotId, why: KeptBack) {
-        Self::let_go(files, id, why);
+        Self::stop_holding_back(files, id, why);
         self.enqueue(files, tree, id);
     }
 
     /// The same, while what happens to the file next is still to be decided.
-    pub(super) fn let_go(files: &mut Registry, id: SlotId, why: KeptBack) {
+    pub(super) fn stop_holding_back(files: &mut Registry, id: SlotId, why: KeptBack) {
         files.reschedule(id, State::empty(), why.bit());
     }
 
     /// A file that a listing brought up is read in its turn among the others: `time` is when it was
     /// written to last.
-    pub(super) fn put_in_order(&mut self, files: &mut Registry, id: SlotId, time: SystemTime) {
-        Self::hold_back(files, id, KeptBack::Listing);
-        self.listed.push((time, files.key(id)));
+    pub(super) fn hold_by_age(&mut self, files: &mut Registry, id: SlotId, time: SystemTime) {
+        Self::hold_back(files, id, KeptBack::ByAge);
+        self.by_age.push((time, files.key(id)));
     }
 
     /// Its turn among those that were listed has come.
-    pub(super) fn end_listing(files: &mut Registry, id: SlotId) {
-        files.reschedule(id, State::BACKLOG, State::LISTED);
+    pub(super) fn end_by_age(files: &mut Registry, id: SlotId) {
+        files.reschedule(id, State::BACKLOG, State::BY_AGE);
     }
 
     /// What the slot's name stands for is to be looked at.
@@ -303,7 +303,7 @@ impl Schedule {
     }
 
     /// What the name stands for is known.
-    pub(super) fn settle(files: &mut Registry, id: SlotId) {
+    pub(super) fn end_doubt(files: &mut Registry, id: SlotId) {
         files.reschedule(id, State::empty(), State::DOUBT);
     }
 
@@ -387,14 +387,14 @@ impl Schedule {
 
     /// Memory of queues that were long is given back.
     pub(super) fn give_back(&mut self) {
-        self.listing.clear();
+        self.unsettled_groups.clear();
         self.unread.give_back();
         self.doubts.give_back();
     }
 
     /// Files that wait to be read, or to be read again.
     pub(super) fn len(&self) -> usize {
-        self.unread.len() + self.listed.len() + self.cooling_dirty
+        self.unread.len() + self.by_age.len() + self.cooling_dirty
     }
 
     /// The first instant at which something here falls due.

@@ -62,7 +62,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             || self.is_look_unsettled()
             // Listed files wait for a search that is under way: the file that it finds may come
             // before them.
-            || !(self.schedule.listed.is_empty() || self.discovery.searches.is_under_way())
+            || !(self.schedule.by_age.is_empty() || self.discovery.searches.is_under_way())
             || self.is_looking_for_absent()
             || (self.outbox.has_room()
                 && self.schedule.unread.has_any(self.outbox.has_room_for_backlog()))
@@ -81,7 +81,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.kernel.polled == 0
             && self.schedule.unread.is_empty()
             && !self.schedule.deadlines.has_other_than(TaskKind::DeliverPiece)
-            && self.schedule.listed.is_empty()
+            && self.schedule.by_age.is_empty()
             && !self.discovery.searches.is_under_way()
             && !self.discovery.below.has_work()
             && self.commits.as_ref().is_none_or(|commits| !commits.has_births())

@@ -52,7 +52,7 @@ impl Syslog {
         head.extend_from_slice(ELEMENT);
         push_value(source.path, head);
         head.extend_from_slice(b"\" file=\"");
-        push_file(source.device, source.inode, source.incarnation, head);
+        push_file(source.device, source.inode, source.generation, head);
         head.extend_from_slice(run);
         head.extend_from_slice(b"\" offset=\"");
         self.labels.clear();
@@ -154,7 +154,7 @@ mod tests {
             path,
             device: 0xfd01,
             inode: 0x1a_2b3c,
-            incarnation: 2,
+            generation: 2,
             labels: &labels,
             read_at,
         });

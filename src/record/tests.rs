@@ -12,7 +12,7 @@ fn source(path: &[u8]) -> Source<'_> {
         path,
         device: 0xfd01,
         inode: 0x1a_2b3c,
-        incarnation: 0,
+        generation: 0,
         labels: b"",
         read_at: example_time(),
     }
@@ -360,13 +360,13 @@ fn records_are_appended_and_share_the_source_until_the_next_begin() {
 }
 
 #[test]
-fn the_file_names_device_and_inode_in_hex_and_the_incarnation_in_decimal() {
+fn the_file_names_device_and_inode_in_hex_and_the_generation_in_decimal() {
     let mut encoder = Encoder::new(Format::Json);
     let mut out = Vec::new();
     encoder.begin(&Source {
         device: u64::MAX,
         inode: 0,
-        incarnation: 4_294_967_295,
+        generation: 4_294_967_295,
         ..source(b"p")
     });
     encoder.encode(&line(b""), &mut out);

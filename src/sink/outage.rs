@@ -39,7 +39,7 @@ pub(super) struct Outage {
     again_after: Duration,
     told: NoticeCounts,
     /// Failures that were not said since the last one that was.
-    kept_back: u64,
+    suppressed: u64,
     /// What failed last, and why.
     failure: String,
     /// Attempts that failed.
@@ -60,7 +60,7 @@ impl Outage {
             began: None,
             again_after: AGAIN_FIRST,
             told: NoticeCounts::default(),
-            kept_back: 0,
+            suppressed: 0,
             failure: String::new(),
             errors: 0,
             receivers: 0,
@@ -87,11 +87,11 @@ impl Outage {
         let quiet_for = if self.state == OutageState::Said { self.again_after } else { QUIET };
         if self.said_at.is_none_or(|at| now.duration_since(at) >= quiet_for) {
             self.told.said += 1;
-            let kept_back =
-                Some(std::mem::take(&mut self.kept_back)).filter(|&kept_back| kept_back > 0);
+            let suppressed =
+                Some(std::mem::take(&mut self.suppressed)).filter(|&suppressed| suppressed > 0);
             let lasts = (self.state == OutageState::Said).then(|| self.lasts(now));
             let output = &self.output;
-            tracing::warn!(%output, reason = %why, lasts, kept_back, "{what}; records wait, and it \
+            tracing::warn!(%output, reason = %why, lasts, suppressed, "{what}; records wait, and it \
                 is tried again");
             if self.state == OutageState::Said {
                 self.again_after = (self.again_after * AGAIN_TIMES).min(AGAIN_LONGEST);
@@ -100,7 +100,7 @@ impl Outage {
             self.said_at = Some(now);
         } else {
             self.told.suppressed += 1;
-            self.kept_back += 1;
+            self.suppressed += 1;
             tracing::debug!(output = %self.output, reason = %why, "{what}");
         }
     }

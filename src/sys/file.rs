@@ -256,7 +256,7 @@ impl FileSystem for Linux {
         match life(found.device, found.inode) {
             Some(known) if born.is_some_and(|born| born < known.seen_at) => {
                 let mut stat = stat_of(&found, None);
-                stat.id.generation = known.generation;
+                stat.id.inode_generation = known.inode_generation;
                 Ok(stat)
             }
             _ => name.identify(&found),

@@ -27,8 +27,8 @@ const OVERLAY_KINDS: [i32; 2] = [0xfb, 0xf8];
 const OVERLAY_DIGEST: u32 = 0xf8 << 24;
 
 /// Whether a generation is a digest of an overlay's handle. (One in 256 others looks so.)
-pub(super) fn is_of_overlay(generation: u32) -> bool {
-    generation & 0xff00_0000 == OVERLAY_DIGEST
+pub(super) fn is_of_overlay(inode_generation: u32) -> bool {
+    inode_generation & 0xff00_0000 == OVERLAY_DIGEST
 }
 
 /// `struct file_handle` with room for the largest handle.

@@ -48,9 +48,9 @@ pub(super) fn stat_of(found: &Found, handle: Option<&Handle>) -> Stat {
         nix::libc::S_IFLNK => FileKind::Link,
         _ => FileKind::Special,
     };
-    let generation = handle.map_or_else(|| birth_digest(found.born), Handle::digest);
+    let inode_generation = handle.map_or_else(|| birth_digest(found.born), Handle::digest);
     Stat {
-        id: FileId { device: found.device, inode: found.inode, generation },
+        id: FileId { device: found.device, inode: found.inode, inode_generation },
         kind,
         size: found.size,
         links: found.links,

@@ -135,7 +135,7 @@ fn push_text_entry(entry: &Entry, path: &[u8], line: &mut Vec<u8>) {
         offset => line.extend_from_slice(offset.to_string().as_bytes()),
     }
     line.push(b'\t');
-    push_file(entry.id.device, entry.id.inode, entry.incarnation, line);
+    push_file(entry.id.device, entry.id.inode, entry.generation, line);
     line.push(b'\t');
     push_text_path(path, line);
     if entry.absent_since != 0 {
@@ -149,7 +149,7 @@ fn push_json_entry(entry: &Entry, path: &[u8], line: &mut Vec<u8>) {
     line.push(b'{');
     push_json_path(path, line);
     line.extend_from_slice(b",\"file\":\"");
-    push_file(entry.id.device, entry.id.inode, entry.incarnation, line);
+    push_file(entry.id.device, entry.id.inode, entry.generation, line);
     let offset =
         if entry.offset == OWN_OUTPUT { "null".to_owned() } else { entry.offset.to_string() };
     line.extend_from_slice(format!("\",\"offset\":{offset}").as_bytes());
@@ -298,7 +298,8 @@ fn fate_of(entry: &Entry, path: &[u8], fs: &mut impl FileSystem) -> Fate {
     match fs.stat(path, Links::Follow) {
         // Device numbers are given out anew at each boot.
         Ok(found)
-            if (found.id.inode, found.id.generation) != (entry.id.inode, entry.id.generation) =>
+            if (found.id.inode, found.id.inode_generation)
+                != (entry.id.inode, entry.id.inode_generation) =>
         {
             Fate::Replaced
         }
@@ -412,11 +413,11 @@ mod tests {
 
     #[test]
     fn a_file_that_received_our_own_output_has_no_offset() {
-        let id = crate::sys::FileId { device: 1, inode: 2, generation: 7 };
+        let id = crate::sys::FileId { device: 1, inode: 2, inode_generation: 7 };
         let flags = crate::checkpoint::EntryFlags::empty();
         let entry = Entry {
             id,
-            incarnation: 0,
+            generation: 0,
             offset: OWN_OUTPUT,
             mark: 0,
             mark_len: 0,
@@ -434,12 +435,12 @@ mod tests {
 
     #[test]
     fn an_entry_is_one_line_whatever_its_path() {
-        let id = crate::sys::FileId { device: 0xfd01, inode: 0x1a_2b3c, generation: 7 };
+        let id = crate::sys::FileId { device: 0xfd01, inode: 0x1a_2b3c, inode_generation: 7 };
         let flags = crate::checkpoint::EntryFlags::empty();
         let absent_since = 1_790_000_000;
         let entry = Entry {
             id,
-            incarnation: 3,
+            generation: 3,
             offset: 77,
             mark: 0,
             mark_len: 0,

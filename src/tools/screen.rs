@@ -1,25 +1,25 @@
 //! `manytail status`: one look at a daemon on one screen, and what is known of a file in words.
 //!
-//! In: [`Status`] with rates and verdict, [`FileStatus`]. Out: text, a line per subject.
+//! In: [`Status`] with rates and health, [`FileStatus`]. Out: text, a line per subject.
 
 use crate::status::file::FileStatus;
 use crate::status::numbers::{count, rounded, size};
 use crate::status::{Files, Status};
+use crate::tools::health::{Health, Rates};
 use crate::tools::text::{printable, rate, seconds};
-use crate::tools::verdict::{Rates, Verdict};
 
 /// One screen.
-pub(super) fn status(status: &Status, rates: &Rates, verdict: &Verdict) -> String {
+pub(super) fn status(status: &Status, rates: &Rates, health: &Health) -> String {
     let about = &status.about;
     let (version, up) = (&about.version, seconds(about.uptime));
     let mut lines = vec![
-        format!("manytail {version}, process {}, up {up}: {}", about.pid, verdict.headline()),
+        format!("manytail {version}, process {}, up {up}: {}", about.pid, health.headline()),
         String::new(),
     ];
     lines.extend(
-        verdict.reasons.iter().chain(&verdict.troubles).map(|reason| format!("  !  {reason}")),
+        health.reasons.iter().chain(&health.troubles).map(|reason| format!("  !  {reason}")),
     );
-    if !verdict.is_well() {
+    if !health.is_well() {
         lines.push(String::new());
     }
     for (subject, text) in [
@@ -239,7 +239,7 @@ mod tests {
         of.about.state_directory = Some("\x1b".to_owned());
         of.commits.is_kept = true;
         let rates = Rates::default();
-        let shown = status(&of, &rates, &Verdict::new(&of, &rates, &[]));
+        let shown = status(&of, &rates, &Health::new(&of, &rates, &[]));
         assert!(
             shown.contains("/home/?[2J?")
                 && shown.contains("unix:/?]0;x??")

@@ -18,8 +18,8 @@ use crate::status::Status;
 use crate::status::file::{FileState, FileStatus, ListKind, Listed, ListedPage};
 use crate::sys::clock;
 use crate::tools::client::{ask, percent_encoded};
+use crate::tools::health::{Health, Rates};
 use crate::tools::style::Style;
-use crate::tools::verdict::{Rates, Verdict};
 use crate::tools::{ANSWER_WITHIN, Outcome, ToolError, screen, text};
 
 /// Files and directories that cannot be read, and are named at once.
@@ -48,7 +48,7 @@ pub struct StatusRequest {
 #[derive(Debug, Serialize)]
 struct Report<'a> {
     #[serde(flatten)]
-    verdict: &'a Verdict,
+    health: &'a Health,
     rates: Rates,
     status: &'a Status,
 }
@@ -75,16 +75,16 @@ pub fn status(request: &StatusRequest, out: &mut impl Write) -> Result<Outcome, 
             Ok(unreadable.len() < NAMED_MAX)
         })?;
     }
-    let verdict = Verdict::new(&after, &rates, &unreadable);
+    let health = Health::new(&after, &rates, &unreadable);
     match request.style {
-        Style::Text => out.write_all(screen::status(&after, &rates, &verdict).as_bytes())?,
+        Style::Text => out.write_all(screen::status(&after, &rates, &health).as_bytes())?,
         Style::Json => {
-            serde_json::to_writer(&mut *out, &Report { verdict: &verdict, rates, status: &after })?;
+            serde_json::to_writer(&mut *out, &Report { health: &health, rates, status: &after })?;
             out.write_all(b"\n")?;
         }
     }
     out.flush()?;
-    Ok(if verdict.is_well() { Outcome::Well } else { Outcome::Trouble })
+    Ok(if health.is_well() { Outcome::Well } else { Outcome::Trouble })
 }
 
 /// All of a kind, a line each.

@@ -62,7 +62,7 @@ struct Log {
     number: usize,
     path: PathBuf,
     lines: usize,
-    generation: usize,
+    inode_generation: usize,
     rotated: Instant,
 }
 
@@ -79,8 +79,8 @@ impl Log {
 
     /// Rename, create new. Nothing is ever deleted or written over.
     fn rotate(&mut self) {
-        self.generation += 1;
-        let rotated = self.path.with_extension(format!("log.{}", self.generation));
+        self.inode_generation += 1;
+        let rotated = self.path.with_extension(format!("log.{}", self.inode_generation));
         match fs::rename(&self.path, rotated) {
             Ok(()) => self.rotated = Instant::now(),
             Err(error) => {
@@ -97,7 +97,7 @@ fn write_logs(tree: &Path, writer: usize, seed: u64, done: &AtomicBool) -> BTree
         number,
         path: tree.join(format!("d{}/{number}.log", number % DIRECTORIES)),
         lines: 0,
-        generation: 0,
+        inode_generation: 0,
         rotated: Instant::now(),
     };
     let mut logs: Vec<Log> = (writer..LOGS).step_by(WRITERS).map(log).collect();

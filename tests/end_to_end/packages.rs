@@ -403,8 +403,8 @@ fn rotation_of_the_output_by_the_shipped_rules_loses_and_repeats_no_line() {
     assert!(tail.wait_exit().success());
 
     let mut got = Vec::new();
-    for generation in (2..=5).rev() {
-        got.extend(uncompressed(&directory.join(format!("records.json.{generation}.gz"))));
+    for inode_generation in (2..=5).rev() {
+        got.extend(uncompressed(&directory.join(format!("records.json.{inode_generation}.gz"))));
     }
     got.extend(
         fs::read(directory.join("records.json.1")).expect("the last but one is not compressed yet"),

@@ -98,7 +98,7 @@ fn a_file_renamed_while_down_goes_on_and_its_old_name_is_a_new_file() {
         assert_eq!(
             (of("two").file, of("two").offset),
             (file.clone(), 4),
-            "the same generation under another name"
+            "the same inode_generation under another name"
         );
         assert_ne!(of("new").file, file);
     }

@@ -307,7 +307,7 @@ fn sigusr1_says_how_the_run_is_and_the_run_goes_on() {
         "unread_files",
         "overflows",
         "lost_bytes",
-        "kept_back",
+        "suppressed",
     ];
     assert_eq!(named.map(|field| number(&first, field)), [1, 2, 2, 2, 8, 0, 0, 0, 0], "{first}");
     assert_eq!(
@@ -375,7 +375,7 @@ fn expect_cut(tail: &Tail, word: &str, total: u64, started: Instant) {
     let minutes = 1 + started.elapsed().as_secs() / 60;
     assert!((1..=minutes * LINES_PER_MINUTE).contains(&said), "{said} lines in {minutes} minutes");
     assert_eq!(number(&event, "diagnostics"), said, "{event}");
-    assert_eq!(said + number(&event, "kept_back"), total, "{event}");
+    assert_eq!(said + number(&event, "suppressed"), total, "{event}");
 }
 
 #[test]
@@ -482,7 +482,7 @@ fn an_output_that_comes_and_goes_is_said_once_and_each_loss_is_counted() {
     let said = tail.said("tried again") as u64;
     assert!((1..=1 + started.elapsed().as_secs() / 30).contains(&said), "{}", tail.stderr());
     assert_eq!(number(&event, "diagnostics"), said);
-    assert_eq!(said + number(&event, "kept_back"), 20, "{}", tail.stderr());
+    assert_eq!(said + number(&event, "suppressed"), 20, "{}", tail.stderr());
 }
 
 /// Directories (0700) and files (0600) of other users: five of them, each with one line.

@@ -29,7 +29,11 @@ fn a_truncated_file_is_read_from_its_first_byte_again() {
     tail.expect(&[("a.log", &["one", "two", "three", "new"])]);
     let last = tail.records().pop().expect("a record");
     assert_eq!(last.origin().offset, 0);
-    assert_eq!(generations(&tail).len(), 2, "the content restarted, so it is a new generation");
+    assert_eq!(
+        generations(&tail).len(),
+        2,
+        "the content restarted, so it is a new inode_generation"
+    );
 }
 
 /// `T-04`: read again from 0, under the next generation.

@@ -303,9 +303,9 @@ impl Covering {
             }
             let inode = &world.inodes[key];
             let is_stored = state.is_some_and(|state| {
-                state
-                    .entries()
-                    .any(|(entry, _)| (entry.id.inode, entry.id.generation) == inode.identity())
+                state.entries().any(|(entry, _)| {
+                    (entry.id.inode, entry.id.inode_generation) == inode.identity()
+                })
             });
             if is_stored {
                 continue;
@@ -328,8 +328,9 @@ impl Covering {
     /// while nobody looked.
     fn find_renamed(&mut self, state: &StoredOffsets, world: &mut World) {
         for (entry, path) in state.entries() {
-            let is_it =
-                |key: &Key| world.inodes[*key].identity() == (entry.id.inode, entry.id.generation);
+            let is_it = |key: &Key| {
+                world.inodes[*key].identity() == (entry.id.inode, entry.id.inode_generation)
+            };
             let Some((&key, reached)) = self.reach.files.iter().find(|(key, _)| is_it(key)) else {
                 continue;
             };

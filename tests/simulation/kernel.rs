@@ -130,7 +130,11 @@ fn kind_of(world: &World, key: Key) -> FileKind {
 fn stat_of(world: &World, key: Key) -> Stat {
     let inode = &world.inodes[key];
     Stat {
-        id: FileId { device: DEVICE, inode: inode.number, generation: inode.generation },
+        id: FileId {
+            device: DEVICE,
+            inode: inode.number,
+            inode_generation: inode.inode_generation,
+        },
         kind: kind_of(world, key),
         size: match &inode.kind {
             Kind::File { content, .. } => content.len() as u64,
@@ -176,7 +180,7 @@ impl FileSystem for Kernel {
         })?;
         match life(found.id.device, found.id.inode) {
             Some(known) if born + CLOCK_TICK < known.seen_at => {
-                found.id.generation = known.generation;
+                found.id.inode_generation = known.inode_generation;
                 self.shared.borrow_mut().known_lives += 1;
                 Ok(found)
             }

@@ -261,7 +261,7 @@ impl Run {
         let sizes = simulated.world.inodes.iter().map(|inode| {
             let size =
                 if let Kind::File { content, .. } = &inode.kind { content.len() as u64 } else { 0 };
-            ((inode.number, inode.generation), size)
+            ((inode.number, inode.inode_generation), size)
         });
         sizes.collect()
     }
@@ -378,7 +378,7 @@ impl Run {
             simulated.files().iter().map(|&key| simulated.world.inodes[key].identity()).collect();
         let strangers = state
             .entries()
-            .filter(|(entry, _)| !live.contains(&(entry.id.inode, entry.id.generation)));
+            .filter(|(entry, _)| !live.contains(&(entry.id.inode, entry.id.inode_generation)));
         strangers.map(|(entry, path)| format!("\n    {} {entry:?}", path.escape_ascii())).collect()
     }
 }

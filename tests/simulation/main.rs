@@ -8,8 +8,8 @@
 //! [`world`] and [`queue`] are the kernel, [`kernel`] is how the engine sees it, [`workload`] and
 //! [`writers`] are the other processes, [`faults`] is what goes wrong, [`receiver`] the output,
 //! [`turning`] the loop, [`model`] the oracle, [`property`] what it says, [`mutants`] and
-//! [`caught`] the proof that it sees, [`marks`] the proof that the lives come by every rare branch
-//! of the engine.
+//! [`caught`] the proof that it sees, [`rare_branches`] the proof that the lives come by every rare
+//! branch of the engine.
 //!
 //! Half of the seeds have a state directory, and crash: [`durability`] says when, [`disk`] and
 //! [`output_file`] are what survives (as [`cached_file`]s), [`committer`] stands for the thread
@@ -35,13 +35,13 @@ mod kernel;
 mod links;
 mod lives;
 mod lures;
-mod marks;
 mod model;
 mod mutants;
 mod output_file;
 mod property;
 mod queue;
 mod random;
+mod rare_branches;
 mod receiver;
 mod record;
 mod seeds;
@@ -53,9 +53,9 @@ mod world;
 mod world_tests;
 mod writers;
 
-use marks::{FIRST_SEEDS, SEEDS, SEEDS_FOR_RARE, check_marks};
 use mutants::Mutant;
 use property::Property;
+use rare_branches::{FIRST_SEEDS, SEEDS, SEEDS_FOR_RARE, check_rare_branches};
 use seeds::{Outcome, number, outcome, outcomes};
 use turning::{Report, run_once, settings};
 
@@ -111,7 +111,7 @@ fn every_readable_line_comes_once_and_then_the_engine_rests() {
     if cfg!(debug_assertions)
         && first == 0
         && count >= SEEDS_FOR_RARE
-        && let Err(why) = check_marks(outcomes, true)
+        && let Err(why) = check_rare_branches(outcomes, true)
     {
         panic!("{why}");
     }

@@ -51,7 +51,7 @@ impl Rotation {
 pub(crate) struct Story {
     pub(crate) inode: Key,
     pub(crate) writer: usize,
-    pub(crate) generation: usize,
+    pub(crate) inode_generation: usize,
     pub(crate) bytes: Vec<u8>,
     /// NULs at the front that begin in a hole and are never delivered.
     pub(crate) hole: u64,
@@ -164,12 +164,17 @@ impl Model {
         }
     }
 
-    pub(crate) fn begin_story(&mut self, inode: Key, writer: usize, generation: usize) -> StoryKey {
+    pub(crate) fn begin_generation(
+        &mut self,
+        inode: Key,
+        writer: usize,
+        inode_generation: usize,
+    ) -> StoryKey {
         let story = self.stories.len();
         self.stories.push(Story {
             inode,
             writer,
-            generation,
+            inode_generation,
             bytes: Vec::new(),
             hole: 0,
             lines: 0,
@@ -179,7 +184,7 @@ impl Model {
             identity: None,
             start: Start::default(),
         });
-        self.writers.insert(opening(writer, generation).into_bytes(), story);
+        self.writers.insert(opening(writer, inode_generation).into_bytes(), story);
         story
     }
 
@@ -277,8 +282,8 @@ impl Model {
     /// end of a story may be too short: then it is of one that may end so, if there is one.
     fn writer_of(&self, world: &World, record: &Record) -> Result<Vec<u8>, String> {
         let mut words = record.line.split(|&byte| byte == b' ');
-        if let (Some(writer), Some(generation)) = (words.next(), words.next()) {
-            let told = [writer, b" ", generation].concat();
+        if let (Some(writer), Some(inode_generation)) = (words.next(), words.next()) {
+            let told = [writer, b" ", inode_generation].concat();
             if self.writers.contains_key(&told) {
                 return Ok(told);
             }
@@ -308,7 +313,7 @@ impl Model {
             self.is_over(world, story) && is_called(story) && rest.starts_with(&record.line)
         };
         let story = story.or_else(|| self.stories.iter().find(is_cut_off));
-        let told = story.map(|story| opening(story.writer, story.generation).into_bytes());
+        let told = story.map(|story| opening(story.writer, story.inode_generation).into_bytes());
         told.ok_or_else(|| {
             format!("a torn or invented line: {:?}", record.line.escape_ascii().to_string())
         })
@@ -428,7 +433,7 @@ impl Model {
             why += &format!(
                 "\n    w{} g{} has {:?} there{taken}",
                 story.writer,
-                story.generation,
+                story.inode_generation,
                 there.escape_ascii().to_string()
             );
         }
@@ -578,7 +583,7 @@ impl Model {
 
     /// What of a story that can still be read did not come out.
     pub(crate) fn missing(&self, story: StoryKey) -> Option<String> {
-        let Story { writer, generation, bytes, hole, .. } = &self.stories[story];
+        let Story { writer, inode_generation, bytes, hole, .. } = &self.stories[story];
         let perhaps = self.delivered_perhaps(story);
         let is_new = perhaps == 0 || self.is_unknown(story);
         let delivered =
@@ -587,7 +592,9 @@ impl Model {
         let pieces = self.partial_after.is_some();
         let wanted = if pieces { bytes.len() as u64 } else { complete };
         let told = |what: &str| {
-            Some(format!("w{writer} g{generation}: {what}: {delivered} of {wanted} bytes came out"))
+            Some(format!(
+                "w{writer} g{inode_generation}: {what}: {delivered} of {wanted} bytes came out"
+            ))
         };
         if delivered < wanted {
             return told("lines that can be read are missing");
@@ -609,11 +616,12 @@ impl Model {
 
     /// Whole lines of a story that did not come out, whether they can be read or not.
     pub(crate) fn undelivered(&self, story: StoryKey) -> Option<String> {
-        let Story { writer, generation, hole, .. } = &self.stories[story];
+        let Story { writer, inode_generation, hole, .. } = &self.stories[story];
         let (delivered, complete) =
             (self.delivered_perhaps(story).max(*hole), self.stories[story].complete_len());
-        (delivered < complete)
-            .then(|| format!("w{writer} g{generation}: {delivered} of {complete} bytes came out"))
+        (delivered < complete).then(|| {
+            format!("w{writer} g{inode_generation}: {delivered} of {complete} bytes came out")
+        })
     }
 
     /// The path that the last record of a story told.
@@ -697,7 +705,9 @@ impl Model {
                 return Err(format!(
                     "w{} g{}: the line at {offset}, there before the rotation, came after the \
                     first line of g{}",
-                    younger.writer, self.stories[rotation.older].generation, younger.generation
+                    younger.writer,
+                    self.stories[rotation.older].inode_generation,
+                    younger.inode_generation
                 ));
             }
         }
@@ -808,7 +818,7 @@ impl Model {
 
 /// How the lines of a story begin. Neighbouring generations differ in the first byte, so that a
 /// tailer can tell a piece of one from the other.
-pub(crate) fn opening(writer: usize, generation: usize) -> String {
-    let letter = char::from(b'A' + (generation % 26) as u8);
-    format!("{letter}{writer} g{generation}")
+pub(crate) fn opening(writer: usize, inode_generation: usize) -> String {
+    let letter = char::from(b'A' + (inode_generation % 26) as u8);
+    format!("{letter}{writer} g{inode_generation}")
 }

@@ -108,16 +108,17 @@ impl<F: FileSystem> Mutated<F> {
 
     fn seen(&mut self, mut stat: Stat) -> Stat {
         match self.mutant {
-            Mutant::GenerationIgnored => stat.id.generation = 0,
+            Mutant::GenerationIgnored => stat.id.inode_generation = 0,
             Mutant::InodeStateKept => {
-                let (inode, generation) = (stat.id.inode, stat.id.generation);
+                let (inode, inode_generation) = (stat.id.inode, stat.id.inode_generation);
                 let mut earlier = self.earlier.borrow_mut();
-                let first = (generation, earlier.get(&inode).copied().unwrap_or(generation));
+                let first =
+                    (inode_generation, earlier.get(&inode).copied().unwrap_or(inode_generation));
                 let &mut (real, said) = self.said.entry(inode).or_insert(first);
-                if real == generation {
-                    stat.id.generation = said;
+                if real == inode_generation {
+                    stat.id.inode_generation = said;
                 }
-                earlier.insert(inode, stat.id.generation);
+                earlier.insert(inode, stat.id.inode_generation);
             }
             _ => {}
         }
@@ -413,7 +414,7 @@ impl Mutant {
         let ids: Vec<_> = state.entries().map(|(entry, _)| entry.id).collect();
         for id in ids {
             let Some(entry) = state.get_mut(id) else { continue };
-            let size = sizes.get(&(id.inode, id.generation)).copied().unwrap_or(0);
+            let size = sizes.get(&(id.inode, id.inode_generation)).copied().unwrap_or(0);
             match self {
                 Mutant::MarkForgotten => entry.mark_len = 0,
                 Mutant::SizeTrusted if size >= entry.offset => entry.mark_len = 0,

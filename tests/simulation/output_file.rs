@@ -123,7 +123,7 @@ impl OutputFile {
         let id = FileId {
             device: DEVICE,
             inode: NUMBER_FIRST + self.segments.len() as u64,
-            generation: self.segments.len() as u32 + 1,
+            inode_generation: self.segments.len() as u32 + 1,
         };
         self.segments.push(Segment {
             file: CachedFile::default(),

@@ -9,18 +9,18 @@ use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use manytail::marks;
 use manytail::planted::plant;
+use manytail::rare;
 
 use crate::mutants::Mutant;
 use crate::simulated::Settings;
 use crate::turning::{Report, run, settings};
 
-/// Marks of the engine's sources.
-pub(crate) type Marks = BTreeSet<&'static str>;
+/// RareBranches of the engine's sources.
+pub(crate) type RareBranches = BTreeSet<&'static str>;
 
 /// One seed: its number, what it came to, what it passed.
-pub(crate) type Outcome = (u64, Result<Report, String>, Marks);
+pub(crate) type Outcome = (u64, Result<Report, String>, RareBranches);
 
 pub(crate) fn number(name: &str, otherwise: u64) -> u64 {
     std::env::var(name).map_or(otherwise, |text| {
@@ -57,8 +57,7 @@ pub(crate) fn outcomes(first: u64, count: u64) -> Vec<Outcome> {
                 if seed >= first + count {
                     return done;
                 }
-                let (outcome, marks) =
-                    marks::record(|| outcome(seed, settings(seed), Mutant::None));
+                let (outcome, marks) = rare::record(|| outcome(seed, settings(seed), Mutant::None));
                 if let Err(why) = &outcome {
                     println!("seed {seed}: {why}");
                 }

@@ -41,7 +41,7 @@ pub(crate) enum Kind {
 #[derive(Debug)]
 pub(crate) struct Inode {
     pub(crate) number: u64,
-    pub(crate) generation: u32,
+    pub(crate) inode_generation: u32,
     pub(crate) kind: Kind,
     pub(crate) links: u64,
     pub(crate) open: u32,
@@ -70,7 +70,7 @@ pub(crate) struct Inode {
 impl Inode {
     /// What tells it from every other file, for ever.
     pub(crate) fn identity(&self) -> (u64, u32) {
-        (self.number, self.generation)
+        (self.number, self.inode_generation)
     }
 }
 
@@ -152,7 +152,7 @@ impl World {
         let modified = self.tick();
         self.inodes.push(Inode {
             number,
-            generation: self.generation_last,
+            inode_generation: self.generation_last,
             kind,
             links: 0,
             open: 0,

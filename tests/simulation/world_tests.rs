@@ -107,14 +107,15 @@ fn the_halves_of_a_rename_share_a_cookie_that_no_other_rename_has() {
 fn a_freed_inode_number_is_the_next_one_given_out_with_another_generation() {
     let mut world = watched();
     let old = world.create(b"/d/a").unwrap();
-    let (number, generation) = (world.inodes[old.inode].number, world.inodes[old.inode].generation);
+    let (number, inode_generation) =
+        (world.inodes[old.inode].number, world.inodes[old.inode].inode_generation);
     world.unlink(b"/d/a").unwrap();
     let while_open = world.create(b"/d/b").unwrap();
     assert_ne!(world.inodes[while_open.inode].number, number, "an open file keeps its number");
     world.close(old);
     let new = world.create(b"/d/c").unwrap();
     assert_eq!(world.inodes[new.inode].number, number);
-    assert_ne!(world.inodes[new.inode].generation, generation);
+    assert_ne!(world.inodes[new.inode].inode_generation, inode_generation);
 }
 
 #[test]

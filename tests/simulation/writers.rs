@@ -176,9 +176,9 @@ impl Workload {
 
     // ---- contents ----
 
-    fn begin_story(&mut self, model: &mut Model, inode: Key, writer: usize) -> StoryKey {
+    fn begin_generation(&mut self, model: &mut Model, inode: Key, writer: usize) -> StoryKey {
         self.generations[writer] += 1;
-        model.begin_story(inode, writer, self.generations[writer])
+        model.begin_generation(inode, writer, self.generations[writer])
     }
 
     fn create(&mut self, world: &mut World, model: &mut Model, path: &[u8]) -> Option<StoryKey> {
@@ -187,7 +187,7 @@ impl Workload {
             self.generations.push(0);
             self.generations.len() - 1
         });
-        let story = self.begin_story(model, handle.inode, writer);
+        let story = self.begin_generation(model, handle.inode, writer);
         world.inodes[handle.inode].story = story;
         world.close(handle);
         Some(story)
@@ -205,7 +205,7 @@ impl Workload {
             self.generations.push(0);
             self.generations.len() - 1
         });
-        world.inodes[handle.inode].story = self.begin_story(model, handle.inode, writer);
+        world.inodes[handle.inode].story = self.begin_generation(model, handle.inode, writer);
         if self.random.one_in(2) {
             self.write(world, model, &handle, 1, false);
         }
@@ -297,7 +297,8 @@ impl Workload {
             return b"\n".to_vec();
         }
         let mut line =
-            format!("{} l{} ", opening(story.writer, story.generation), story.lines).into_bytes();
+            format!("{} l{} ", opening(story.writer, story.inode_generation), story.lines)
+                .into_bytes();
         let pad = match self.random.below(200) {
             0 => self.random.below(self.habits.line_bytes_max),
             1..=9 => self.random.below(400),
@@ -321,7 +322,7 @@ impl Workload {
         let old = world.inodes[handle.inode].story;
         model.stories[old].ended = true;
         let writer = model.stories[old].writer;
-        let new = self.begin_story(model, handle.inode, writer);
+        let new = self.begin_generation(model, handle.inode, writer);
         model.inherit_start(old, new);
         world.inodes[handle.inode].story = new;
         world.close(handle);

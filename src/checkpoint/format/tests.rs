@@ -2,12 +2,12 @@
 
 use super::*;
 
-const ID: FileId = FileId { device: 0xfd01, inode: 0x1a_2b3c, generation: 0x0102_0304 };
+const ID: FileId = FileId { device: 0xfd01, inode: 0x1a_2b3c, inode_generation: 0x0102_0304 };
 
 fn entry() -> Entry {
     Entry {
         id: ID,
-        incarnation: 7,
+        generation: 7,
         offset: 0x1122_3344_5566_7788,
         mark: 0x99aa_bbcc,
         mark_len: 64,
@@ -156,10 +156,10 @@ fn a_head_comes_back_and_no_changed_bit_of_it_passes() {
 
 #[test]
 fn the_bucket_of_an_inode_is_the_one_of_version_1() {
-    let known = |device, inode| incarnation_bucket(FileId { device, inode, generation: 1 });
+    let known = |device, inode| generation_bucket(FileId { device, inode, inode_generation: 1 });
     assert_eq!(
         (known(0, 0), known(0, 1), known(0xfd01, 12)),
-        (0, 10_125, incarnation_bucket(FileId { device: 0xfd01, inode: 12, generation: 2 }))
+        (0, 10_125, generation_bucket(FileId { device: 0xfd01, inode: 12, inode_generation: 2 }))
     );
-    assert!((0..100_000).all(|inode| usize::from(known(0xfd01, inode)) < INCARNATION_BUCKETS));
+    assert!((0..100_000).all(|inode| usize::from(known(0xfd01, inode)) < GENERATION_BUCKETS));
 }

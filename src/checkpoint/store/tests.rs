@@ -12,7 +12,7 @@ use crate::config::Format;
 use crate::sys::FileId;
 
 fn id(inode: u64) -> FileId {
-    FileId { device: 0xfd01, inode, generation: 1 }
+    FileId { device: 0xfd01, inode, inode_generation: 1 }
 }
 
 /// The payload of commit `number`: one of five files goes on, or is forgotten, and the output says
@@ -22,7 +22,7 @@ fn commit(number: u64) -> Vec<u8> {
     let file = id(number % 5);
     let entry = Entry {
         id: file,
-        incarnation: 0,
+        generation: 0,
         offset: number,
         mark: 1,
         mark_len: 2,

@@ -11,7 +11,7 @@ use crate::diagnostics::notices::Cause;
 use crate::diagnostics::with_causes;
 use crate::engine::Engine;
 use crate::engine::commit::{Commits, DISPLACED_CALM, DISPLACED_SETTLE, RETRY_LONGEST, UnderWay};
-use crate::marks::mark;
+use crate::rare::rare;
 use crate::sink::Sink;
 use crate::sys::FileSystem;
 
@@ -20,7 +20,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     pub(super) fn say_in_place_again(&mut self, commits: &mut Commits, now: Instant) {
         let anew = commits.anew.take();
         let Some(what) = commits.displaced.take() else { return };
-        let Some(kept_back) = self.observer.notices.admit(Cause::StateDirectory, now) else {
+        let Some(suppressed) = self.observer.notices.admit(Cause::StateDirectory, now) else {
             return;
         };
         let path = self.state_directory_text();
@@ -28,14 +28,14 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         match aside {
             None => tracing::error!(
                 path,
-                kept_back,
+                suppressed,
                 "{what} while we run: a new journal there holds all offsets"
             ),
             Some(aside) => {
                 tracing::error!(
                     path,
                     aside,
-                    kept_back,
+                    suppressed,
                     "{what} while we run: a new journal there holds all offsets; a journal that is \
                     not ours was moved aside"
                 );
@@ -60,19 +60,19 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         {
             commits.snapshot = None;
             commits.ledger.end_snapshot();
-            mark!("a new journal failed before it was complete");
+            rare!("a new journal failed before it was complete");
             // The parts of the snapshot told paths that the old journal may not have.
             commits.ledger.doubt_paths();
         }
         match error {
             CommitError::Output(_) => {
-                mark!("the output could not be made durable");
+                rare!("the output could not be made durable");
                 commits.is_output_doubtful = true;
-                if let Some(kept_back) = self.observer.notices.admit(Cause::Offsets, now) {
+                if let Some(suppressed) = self.observer.notices.admit(Cause::Offsets, now) {
                     let error = with_causes(error);
                     tracing::error!(
                         error,
-                        kept_back,
+                        suppressed,
                         "no offset is committed until the output is reopened (SIGHUP) or manytail \
                         starts again"
                     );
@@ -87,23 +87,23 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 }
                 commits.displaced_at = Some(now);
                 commits.displaced.get_or_insert(*what);
-                // A new journal is about to be begun; first records of stories wait for it, or
+                // A new journal is about to be begun; first records of generations wait for it, or
                 // until that fails.
                 commits.births.extend(under_way.births);
                 return;
             }
             CommitError::Store { .. } | CommitError::Anew(_) => {
-                mark!("offsets could not be stored");
+                rare!("offsets could not be stored");
                 commits.retry_at = Some(now + commits.retry_after);
                 commits.retry_after = (commits.retry_after * 2).min(RETRY_LONGEST);
                 if !std::mem::replace(&mut commits.is_failing, true)
-                    && let Some(kept_back) = self.observer.notices.admit(Cause::Offsets, now)
+                    && let Some(suppressed) = self.observer.notices.admit(Cause::Offsets, now)
                 {
                     let error = with_causes(error);
                     match commits.displaced {
                         None => tracing::error!(
                             error,
-                            kept_back,
+                            suppressed,
                             "offsets cannot be stored: delivery goes on; tried again"
                         ),
                         Some(what) => {
@@ -111,7 +111,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                             tracing::error!(
                                 path,
                                 error,
-                                kept_back,
+                                suppressed,
                                 "{what} while we run: offsets are not stored; delivery goes on; \
                                 tried again"
                             );
@@ -122,7 +122,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
         // Nobody waits for a store that fails.
         self.hold_output(commits.is_reopening && commits.is_appendable);
-        self.stories_are_stored(under_way.births);
-        self.stories_are_stored(std::mem::take(&mut commits.births));
+        self.generations_are_stored(under_way.births);
+        self.generations_are_stored(std::mem::take(&mut commits.births));
     }
 }

@@ -1,10 +1,9 @@
 //! How far each file was acknowledged, and what of that is not stored yet. Exists only with a state
 //! directory.
 //!
-//! In: new stories, acknowledgements, new names, files that are gone. Out: which slots a commit has
-//! to tell about.
-//! Always holds: an offset here is one that the output acknowledged, of the story that the slot is
-//! in now; 40 bytes per slot.
+//! In: new generations, acknowledgements, new names, files that are gone. Out: which slots a commit
+//! has to tell about. Always holds: an offset here is one that the output acknowledged, of the
+//! generation that the slot is in now; 40 bytes per slot.
 
 use bitflags::bitflags;
 
@@ -36,7 +35,7 @@ pub(crate) struct Known {
     /// that was acknowledged, this is [`Entry::complete_at`].
     pub(crate) read_at: u64,
     pub(crate) mark: u32,
-    pub(crate) incarnation: u32,
+    pub(crate) generation: u32,
     pub(crate) mark_len: u8,
     pub(crate) flags: EntryFlags,
     bits: Bits,
@@ -45,7 +44,7 @@ pub(crate) struct Known {
 /// Acknowledgements kept at most before they are taken in.
 const ACKNOWLEDGED_MAX: usize = 4096;
 
-/// A file whose entry goes: its identity and the incarnation it had.
+/// A file whose entry goes: its identity and the generation it had.
 pub(crate) type Gone = (FileId, u32);
 
 /// What a commit has to tell.
@@ -82,26 +81,26 @@ impl Ledger {
     pub(crate) fn begin(
         &mut self,
         key: SlotKey,
-        incarnation: u32,
+        generation: u32,
         offset: u64,
         flags: EntryFlags,
         read_at: u64,
     ) {
         let bits = self.get(key).map_or(Bits::empty(), |known| known.bits & Bits::PATH);
-        self.put(Known { key, offset, read_at, mark: 0, incarnation, mark_len: 0, flags, bits });
+        self.put(Known { key, offset, read_at, mark: 0, generation, mark_len: 0, flags, bits });
         self.touch_snapshot(key);
     }
 
     /// A file that the journal knows.
     pub(crate) fn resume(&mut self, key: SlotKey, entry: &Entry, is_path_stored: bool) {
         let bits = if is_path_stored { Bits::PATH } else { Bits::empty() };
-        let Entry { incarnation, offset, flags, complete_at, mark, mark_len, .. } = *entry;
+        let Entry { generation, offset, flags, complete_at, mark, mark_len, .. } = *entry;
         self.put(Known {
             key,
             offset,
             read_at: complete_at,
             mark,
-            incarnation,
+            generation,
             mark_len,
             flags,
             bits,
@@ -130,7 +129,7 @@ impl Ledger {
         self.known.get_mut(key.id.0 as usize)?.as_mut().filter(|known| known.key == key)
     }
 
-    /// The output took this part for good. An older story's is of no use any more.
+    /// The output took this part for good. An older generation's is of no use any more.
     #[inline]
     pub(crate) fn acknowledge(&mut self, reached: &Reached) {
         self.acknowledged.push(*reached);
@@ -149,7 +148,7 @@ impl Ledger {
     #[inline]
     fn take_in_one(&mut self, reached: &Reached) {
         let Some(known) = self.get_mut(reached.file) else { return };
-        if known.incarnation != reached.incarnation {
+        if known.generation != reached.generation {
             return;
         }
         known.offset = reached.offset;
@@ -190,11 +189,11 @@ impl Ledger {
         }
     }
 
-    /// The file is stored under another identity from now on, in this incarnation.
-    pub(crate) fn renumbered(&mut self, key: SlotKey, incarnation: u32) {
+    /// The file is stored under another identity from now on, in this generation.
+    pub(crate) fn renumbered(&mut self, key: SlotKey, generation: u32) {
         self.take_in();
         if let Some(known) = self.get_mut(key) {
-            known.incarnation = incarnation;
+            known.generation = generation;
         }
         self.renamed(key);
     }
@@ -206,8 +205,8 @@ impl Ledger {
             return;
         };
         known.bits.insert(Bits::GONE);
-        let incarnation = known.incarnation;
-        self.drop_entry(file, incarnation);
+        let generation = known.generation;
+        self.drop_entry(file, generation);
     }
 
     /// The file is forgotten.
@@ -219,10 +218,10 @@ impl Ledger {
     }
 
     /// The entry of a file without a slot goes.
-    pub(crate) fn drop_entry(&mut self, file: FileId, incarnation: u32) {
-        self.changes.gone.push((file, incarnation));
+    pub(crate) fn drop_entry(&mut self, file: FileId, generation: u32) {
+        self.changes.gone.push((file, generation));
         if self.snapshot.is_some() {
-            self.late.gone.push((file, incarnation));
+            self.late.gone.push((file, generation));
         }
     }
 
@@ -330,7 +329,7 @@ impl Known {
     pub(crate) fn entry(&self, id: FileId, complete_at: u64) -> Entry {
         Entry {
             id,
-            incarnation: self.incarnation,
+            generation: self.generation,
             offset: self.offset,
             mark: self.mark,
             mark_len: self.mark_len,
@@ -347,7 +346,7 @@ mod tests {
     use crate::engine::namespace::registry::Registry;
     use crate::engine::namespace::tree::DirId;
 
-    const FILE: FileId = FileId { device: 1, inode: 2, generation: 3 };
+    const FILE: FileId = FileId { device: 1, inode: 2, inode_generation: 3 };
 
     fn keys(count: u8) -> Vec<SlotKey> {
         let mut files = Registry::new();
@@ -355,10 +354,10 @@ mod tests {
         ids.into_iter().map(|id| files.key(id)).collect()
     }
 
-    fn reached(file: SlotKey, incarnation: u32, offset: u64) -> Reached {
+    fn reached(file: SlotKey, generation: u32, offset: u64) -> Reached {
         Reached {
             file,
-            incarnation,
+            generation,
             offset,
             mark: 5,
             mark_len: 6,

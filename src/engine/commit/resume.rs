@@ -20,8 +20,8 @@ use crate::engine::namespace::tree::{DirId, Trust};
 use crate::engine::schedule::{KeptBack, Schedule};
 use crate::engine::{Engine, LOOKS_PER_TURN};
 use crate::file_systems::FileSystemType;
-use crate::marks::mark;
 use crate::names::prefix_of;
+use crate::rare::rare;
 use crate::sink::Sink;
 use crate::sys::clock::Now;
 use crate::sys::file::CLOCK_TICK;
@@ -65,8 +65,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         };
         let stored = known_as.and_then(|known| commits.stored.get(known));
         let floor = stored.map_or_else(
-            || commits.stored.incarnation_floor(found.id),
-            |(entry, _)| entry.incarnation,
+            || commits.stored.generation_floor(found.id),
+            |(entry, _)| entry.generation,
         );
         self.files.identify(id, found.id, floor);
         let Some((entry, path)) = stored else { return false };
@@ -79,17 +79,17 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let is_path_stored = path == self.path && entry.id == found.id;
         let entry = Entry { flags: entry.flags - EntryFlags::GONE, ..entry };
         commits.ledger.resume(key, &entry, is_path_stored);
-        mark!("a file went on where the journal says");
+        rare!("a file went on where the journal says");
         if !is_as_stored {
             commits.ledger.touch(key);
         }
         commits.stored.take(entry.id);
         if entry.id != found.id {
-            mark!("a file was recognised by its path though its inode number had changed");
-            commits.ledger.drop_entry(entry.id, entry.incarnation);
+            rare!("a file was recognised by its path though its inode number had changed");
+            commits.ledger.drop_entry(entry.id, entry.generation);
         }
         let slot = self.files.get_mut(id);
-        slot.incarnation = entry.incarnation;
+        slot.generation = entry.generation;
         slot.offset = entry.offset;
         slot.mark = entry.mark;
         slot.mark_len = entry.mark_len;
@@ -157,34 +157,40 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             commits.ledger.read_to_end(key, 0);
         }
         if !has_grown && !is_suspect {
-            mark!("a file that had not changed was not opened");
+            rare!("a file that had not changed was not opened");
         }
         has_grown || is_suspect
     }
 
-    /// The content of a file begins here, in an incarnation that was never used for its inode. Its
+    /// The content of a file begins here, in an generation that was never used for its inode. Its
     /// records wait until that is stored.
-    pub(in crate::engine) fn begin_story(&mut self, id: SlotId) {
-        self.begin_story_read_at(id, 0);
+    pub(in crate::engine) fn begin_generation(&mut self, id: SlotId) {
+        self.begin_generation_read_at(id, 0);
     }
 
     /// The same of a file that was empty at this time.
-    pub(in crate::engine) fn begin_empty_story(&mut self, id: SlotId, now: Now) {
-        self.begin_story_read_at(id, nanos(now.wall));
+    pub(in crate::engine) fn begin_empty_generation(&mut self, id: SlotId, now: Now) {
+        self.begin_generation_read_at(id, nanos(now.wall));
     }
 
-    fn begin_story_read_at(&mut self, id: SlotId, read_at: u64) {
+    fn begin_generation_read_at(&mut self, id: SlotId, read_at: u64) {
         self.decide_by_first_block(id);
         let Some(commits) = &mut self.commits else { return };
         let slot = self.files.get(id);
         let flags = entry_flags(slot.state());
-        if commits.begin_story(self.files.key(id), slot.incarnation, slot.offset, flags, read_at) {
+        if commits.begin_generation(
+            self.files.key(id),
+            slot.generation,
+            slot.offset,
+            flags,
+            read_at,
+        ) {
             Schedule::hold_back(&mut self.files, id, KeptBack::Store);
         }
     }
 
-    /// The story of a file that a listing brought up begins when its turn comes.
-    pub(in crate::engine) fn put_story_off(&mut self, id: SlotId) {
+    /// The generation of a file that a listing brought up begins when its turn comes.
+    pub(in crate::engine) fn put_generation_off(&mut self, id: SlotId) {
         self.decide_by_first_block(id);
         if self.commits.is_some() {
             Schedule::hold_back(&mut self.files, id, KeptBack::Store);
@@ -192,12 +198,12 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 
     /// Its turn has come.
-    pub(in crate::engine) fn begin_listed_story(&mut self, id: SlotId) {
+    pub(in crate::engine) fn begin_by_age_generation(&mut self, id: SlotId) {
         let key = self.files.key(id);
         if self.commits.as_ref().is_some_and(|commits| commits.ledger.get(key).is_none()) {
-            Schedule::let_go(&mut self.files, id, KeptBack::Store);
-            mark!("the story of a listed file began when its turn came");
-            self.begin_story(id);
+            Schedule::stop_holding_back(&mut self.files, id, KeptBack::Store);
+            rare!("the generation of a listed file began when its turn came");
+            self.begin_generation(id);
         }
     }
 
@@ -226,8 +232,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             commits.ledger.let_go(self.files.key(id), file);
         }
         if let Some(file) = self.files.file_id(id) {
-            let incarnation = self.files.get(id).incarnation;
-            self.files.forget_incarnation(file, incarnation);
+            let generation = self.files.get(id).generation;
+            self.files.forget_generation(file, generation);
         }
     }
 
@@ -270,7 +276,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         if self.commits.is_none() {
             return;
         }
-        if !self.discovery.absence.is_scanned && self.is_calm() && self.schedule.listed.is_empty() {
+        if !self.discovery.absence.is_scanned && self.is_calm() && self.schedule.by_age.is_empty() {
             self.discovery.absence.is_scanned = true;
             let scanned = self.found_roots();
             let commits = self.commits.as_mut().expect("just seen");
@@ -313,16 +319,16 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let commits = self.commits.as_mut().expect("there are entries");
         let is_over = is_gone == Some(true) && was_gone && absent_for >= GONE_AFTER;
         if is_over || (entry.absent_since != 0 && absent_for >= KEPT_FOR) {
-            mark!("the entry of a file that is gone was dropped");
+            rare!("the entry of a file that is gone was dropped");
             commits.stored.take(entry.id);
-            self.files.forget_incarnation(entry.id, entry.incarnation);
-            commits.ledger.drop_entry(entry.id, entry.incarnation);
+            self.files.forget_generation(entry.id, entry.generation);
+            commits.ledger.drop_entry(entry.id, entry.generation);
         } else if entry.absent_since == 0 || (is_gone == Some(true) && !was_gone) {
             if let Some(entry) = commits.stored.get_mut(entry.id) {
                 entry.absent_since = today.as_secs();
                 entry.flags.set(EntryFlags::GONE, is_gone == Some(true));
             }
-            mark!("a file that the journal knows was absent");
+            rare!("a file that the journal knows was absent");
             commits.stored_changes.push(entry.id);
         }
     }
@@ -342,7 +348,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             // What is not below a PATH any more may have been reached through links.
             Err(error) if error.raw_os_error() == Some(libc::ENOTDIR) && trusted.is_none() => None,
             Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR)) => {
-                mark!("a file that the journal knows had no name any more");
+                rare!("a file that the journal knows had no name any more");
                 // Where a file system is not mounted, nothing is found, and nothing is gone.
                 (self.device_above(path, trusted.unwrap_or_default())? == file.device)
                     .then_some(true)

@@ -9,7 +9,7 @@ use crate::checkpoint::format::Item;
 use crate::checkpoint::{Work, format};
 use crate::engine::Engine;
 use crate::engine::commit::{Commits, PathTold, RETRY_LONGEST, SNAPSHOT_SLOTS, UnderWay};
-use crate::marks::mark;
+use crate::rare::rare;
 use crate::sink::Sink;
 use crate::sys::FileSystem;
 use crate::sys::clock::Now;
@@ -20,8 +20,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         commits.snapshot = Some(0);
         commits.ledger.begin_snapshot();
         commits.payload.clear();
-        for (bucket, incarnation) in self.files.floors() {
-            format::put(&Item::Floor(bucket, incarnation), &mut commits.payload);
+        for (bucket, generation) in self.files.floors() {
+            format::put(&Item::Floor(bucket, generation), &mut commits.payload);
         }
         commits.submit(Work::Begin, UnderWay::default(), None);
     }
@@ -54,7 +54,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     fn complete_snapshot(&mut self, commits: &mut Commits, now: Now) {
         if commits.is_output_doubtful {
-            mark!("a new journal was given up because the output is in doubt");
+            rare!("a new journal was given up because the output is in doubt");
             // What was acknowledged since must not be stored.
             commits.snapshot = None;
             commits.ledger.end_snapshot();

@@ -152,13 +152,13 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         slot.clear(State::FIRST_SCAN | State::SEEK_LINE | State::SKIP_NULS);
         self.files.set_life(id, Life::Ignored);
         self.schedule.forget_unread(&mut self.files, id);
-        Schedule::let_go(&mut self.files, id, KeptBack::Listing);
+        Schedule::stop_holding_back(&mut self.files, id, KeptBack::ByAge);
         if own != Own::Rotated && !was_known {
-            self.begin_story(id);
+            self.begin_generation(id);
         }
         self.release_successor(id);
         self.write_path(id);
-        let Some(kept_back) =
+        let Some(suppressed) =
             self.observer.notices.admit_about(Cause::OwnOutput, &self.path, now.instant)
         else {
             return;
@@ -167,15 +167,15 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         match own {
             Own::Live => tracing::warn!(
                 ?path,
-                kept_back,
+                suppressed,
                 "this file receives our own output or diagnostics: left out"
             ),
             Own::Former => {
-                tracing::info!(?path, kept_back, "this file received our own output: left out")
+                tracing::info!(?path, suppressed, "this file received our own output: left out")
             }
             Own::Rotated => tracing::warn!(
                 ?path,
-                kept_back,
+                suppressed,
                 "by its name this is what a rotation makes of our own output: left out; if it is a \
                 log, give the output another name or place"
             ),
@@ -351,7 +351,7 @@ mod tests {
 
     #[test]
     fn former_outputs_are_remembered_up_to_a_number() {
-        let file = |inode| FileId { device: 1, inode, generation: 7 };
+        let file = |inode| FileId { device: 1, inode, inode_generation: 7 };
         let mut own = OwnFiles::new(Some((1, 1)));
         (0..200).for_each(|inode| own.remember(file(inode)));
         (190..200).for_each(|inode| own.remember(file(inode)));

@@ -9,7 +9,7 @@ use std::{fmt, io};
 
 use crate::diagnostics::notices::Cause;
 use crate::engine::Engine;
-use crate::engine::coverage::wanted::Wanted;
+use crate::engine::coverage::single_files::SingleFile;
 use crate::engine::namespace::registry::{SlotId, State};
 use crate::engine::namespace::tree::{DirId, Role};
 use crate::sink::Sink;
@@ -69,14 +69,14 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// Whether a name is that of a PATH, in a directory that is watched for it alone.
     pub(in crate::engine) fn is_path_of_file(&self, dir: DirId, name: &[u8]) -> bool {
         self.tree.get(dir).role == Role::Home
-            && matches!(self.coverage.wanted.get(dir, name), Some(Wanted::Path(_)))
+            && matches!(self.coverage.single_files.get(dir, name), Some(SingleFile::Path(_)))
     }
 
     /// Whether a link that leads to nothing to follow may not be followed. Reports it once.
     pub(in crate::engine) fn is_link_refused(&mut self, id: SlotId, now: Now) -> bool {
         let Some(RefusedLink { owner, target_owner }) = self.refused_link(id) else { return false };
         if self.became_unreadable(id)
-            && let Some(kept_back) =
+            && let Some(suppressed) =
                 self.observer.notices.admit_about(Cause::LinkRefused, &self.path, now.instant)
         {
             let path = String::from_utf8_lossy(&self.path);
@@ -85,13 +85,13 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                     ?path,
                     owner,
                     target_owner,
-                    kept_back,
+                    suppressed,
                     "the owner of this link neither is root nor owns what it leads to: not followed"
                 ),
                 None => tracing::warn!(
                     ?path,
                     owner,
-                    kept_back,
+                    suppressed,
                     "this link leads into /proc: never followed"
                 ),
             }
@@ -111,12 +111,13 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// A file that a link led to, or one that took its place, has a name of its own in a directory
     /// that is not listed. Whether the link may not lead to what was found there.
     pub(in crate::engine) fn is_foreign_target(&mut self, id: SlotId, owner: u32) -> bool {
-        if self.identities.renames.rotated.is_empty()
+        if self.identities.recent_renames.rotated.is_empty()
             || self.config.follow_links != Some(LinkRule::Owner)
         {
             return false;
         }
-        let Some((dir, link)) = self.identities.renames.rotated.get(&self.files.key(id)).cloned()
+        let Some((dir, link)) =
+            self.identities.recent_renames.rotated.get(&self.files.key(id)).cloned()
         else {
             return false;
         };
@@ -151,7 +152,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let slot = self.files.get(id);
         let dir = self
             .identities
-            .renames
+            .recent_renames
             .rotated
             .get(&self.files.key(id))
             .map_or(slot.dir(), |(dir, _)| *dir);

@@ -5,15 +5,15 @@ use std::time::Instant;
 
 use crate::diagnostics::notices::Cause;
 use crate::engine::coverage::root::{Root, RootState};
-use crate::engine::coverage::wanted::Wanted;
+use crate::engine::coverage::single_files::SingleFile;
 use crate::engine::coverage::ways::spelling::{absolute, components};
 use crate::engine::namespace::inputs::{InputId, RootId};
 use crate::engine::namespace::registry::{SlotId, State};
 use crate::engine::namespace::tree::{DirId, Role, Why};
 use crate::engine::schedule::timers;
 use crate::engine::{Engine, EngineError};
-use crate::marks::mark;
 use crate::names::{prefix_of, split_path};
+use crate::rare::rare;
 use crate::sink::Sink;
 use crate::sys::clock::Now;
 use crate::sys::failure::Failure;
@@ -83,10 +83,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             }
         };
         if self.discovery.is_started
-            && let Some(kept_back) =
+            && let Some(suppressed) =
                 self.observer.notices.admit_about(Cause::PathAppeared, &path, now.instant)
         {
-            tracing::info!(path = ?String::from_utf8_lossy(&path), kept_back, "PATH appeared");
+            tracing::info!(path = ?String::from_utf8_lossy(&path), suppressed, "PATH appeared");
         }
         self.coverage.roots[at].state = RootState::Found(self.tree.key(found));
         // Before anything below it is found.
@@ -108,10 +108,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// Says that nothing is found at a PATH.
     pub(in crate::engine) fn say_missing(&mut self, at: usize, what: &'static str, now: Now) {
         let path = &self.coverage.roots[at].path;
-        if let Some(kept_back) =
+        if let Some(suppressed) =
             self.observer.notices.admit_about(Cause::PathMissing, path, now.instant)
         {
-            tracing::warn!(path = ?String::from_utf8_lossy(path), kept_back, "{what}");
+            tracing::warn!(path = ?String::from_utf8_lossy(path), suppressed, "{what}");
         }
     }
 
@@ -133,19 +133,19 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let home = self.home(prefix, true);
         self.tree.trust(home);
         if self.input_of(home, name).is_none() {
-            self.coverage.wanted.insert(home, name, Wanted::Path(input));
+            self.coverage.single_files.insert(home, name, SingleFile::Path(input));
         }
         if self.files.find(home, name).is_none() {
             if let Some(input) = self.input_of(home, name) {
                 let id = self.track_name(home, name, input);
                 self.files.get_mut(id).put(State::FIRST_SCAN, why == Why::FirstScan);
-            } else if let Some(kept_back) =
+            } else if let Some(suppressed) =
                 self.observer.notices.admit_about(Cause::PathLeftOut, &path, now.instant)
             {
                 let path = String::from_utf8_lossy(&path);
                 tracing::warn!(
                     ?path,
-                    kept_back,
+                    suppressed,
                     "PATH does not match --include, or matches --exclude: left out"
                 );
             }
@@ -194,18 +194,18 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 if !self.has_moved(at, other) {
                     continue;
                 }
-                mark!("a PATH in another one's tree led elsewhere");
+                rare!("a PATH in another one's tree led elsewhere");
                 self.coverage.roots[at].state = RootState::Missing;
                 self.uncover_moved(other, now.instant);
             }
             let is_covered = self.is_covered(at);
             if is_covered && !self.coverage.roots[at].is_tree {
-                mark!("the file of a lost PATH was followed below another one");
+                rare!("the file of a lost PATH was followed below another one");
                 continue;
             }
             self.coverage.roots[at].state = RootState::Missing;
             if !is_covered {
-                mark!("a PATH was lost");
+                rare!("a PATH was lost");
                 self.say_missing(at, "PATH is gone: waiting for it", now);
             }
             self.start_root(at, Why::Appeared, now);
@@ -257,7 +257,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             if self.coverage.roots[at].path.starts_with(&self.path)
                 && let Some(within) = self.tree.alive(key).filter(|&within| within != dir)
             {
-                mark!("a directory was renamed or lost with a PATH in it");
+                rare!("a directory was renamed or lost with a PATH in it");
                 self.push_visit(within, Why::Appeared);
             }
         }
@@ -284,8 +284,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             }
         }
         if is_wanted {
-            mark!("the PATH of a file stood for a directory");
-            self.coverage.wanted.remove(home, name);
+            rare!("the PATH of a file stood for a directory");
+            self.coverage.single_files.remove(home, name);
             self.poll_by(now);
         }
     }
@@ -310,10 +310,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// A directory turned out to be the same as `other`: the single files wanted in it are wanted
     /// there.
     pub(in crate::engine) fn merge_home(&mut self, dir: DirId, other: DirId) {
-        for name in self.coverage.wanted.names_in(dir) {
-            let wanted = self.coverage.wanted.remove(dir, &name).expect("just listed");
-            if self.coverage.wanted.get(other, &name).is_none() {
-                self.coverage.wanted.insert(other, &name, wanted);
+        for name in self.coverage.single_files.names_in(dir) {
+            let wanted = self.coverage.single_files.remove(dir, &name).expect("just listed");
+            if self.coverage.single_files.get(other, &name).is_none() {
+                self.coverage.single_files.insert(other, &name, wanted);
             }
             if let Some(id) = self.files.find(other, &name) {
                 self.find_input(id);
@@ -335,8 +335,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 
     /// After a home was armed: what was wanted there may have come before.
-    pub(in crate::engine) fn look_at_wanted(&mut self, home: DirId) {
-        for name in self.coverage.wanted.names_in(home) {
+    pub(in crate::engine) fn look_at_single_files(&mut self, home: DirId) {
+        for name in self.coverage.single_files.names_in(home) {
             match self.files.find(home, &name) {
                 Some(id) => self.doubt(id),
                 None if self.track_if_accepted(home, &name).is_some() => {}
@@ -352,13 +352,13 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// A name came up to which a followed link leads: the link is looked at.
     pub(in crate::engine) fn look_through_links_to(&mut self, dir: DirId, name: &[u8]) {
-        if self.coverage.wanted.is_empty() {
+        if self.coverage.single_files.is_empty() {
             return;
         }
-        if let Some(Wanted::Link(at, link)) = self.coverage.wanted.get(dir, name).cloned()
+        if let Some(SingleFile::Link(at, link)) = self.coverage.single_files.get(dir, name).cloned()
             && self.tree.at_place(at.0).is_some()
         {
-            mark!("the target of a link came up");
+            rare!("the target of a link came up");
             let linked = match self.files.find(at, &link) {
                 Some(id) => {
                     self.doubt(id);
@@ -381,7 +381,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let target = match self.fs.canonical(&self.path, links) {
             Ok(target) => target,
             Err(error) => {
-                mark!("where a link leads could not be told for now");
+                rare!("where a link leads could not be told for now");
                 // Nothing tells of the target's changes meanwhile.
                 let is_short = Failure::of(&error) == Failure::Shortage;
                 self.retry_at(
@@ -396,7 +396,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             .stat(&self.path, links)
             .is_ok_and(|found| Some(found.id) == self.files.file_id(id))
         {
-            mark!("what a link led to was renamed while its path was asked for");
+            rare!("what a link led to was renamed while its path was asked for");
             // The path may be that of the new name, which is none that the link leads to.
             self.doubt(id);
             return;
@@ -408,11 +408,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             return;
         }
         let at: (DirId, Box<[u8]>) = (slot.dir(), self.files.name(id).into());
-        mark!("the directory of a link's target was watched");
-        if self.coverage.wanted.get(home, name).is_none() {
+        rare!("the directory of a link's target was watched");
+        if self.coverage.single_files.get(home, name).is_none() {
             // What it led to before is none of its targets any more.
             self.forget_targets(at.0, &at.1);
-            self.coverage.wanted.insert(home, name, Wanted::Link(at.0, at.1));
+            self.coverage.single_files.insert(home, name, SingleFile::Link(at.0, at.1));
         }
         self.lead_to(id, home, name);
     }
@@ -434,9 +434,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let is_used = self.files.in_dir(dir).next().is_some()
             || self
                 .coverage
-                .wanted
+                .single_files
                 .of_home(dir)
-                .any(|(_, wanted)| matches!(wanted, Wanted::Path(_)))
+                .any(|(_, wanted)| matches!(wanted, SingleFile::Path(_)))
             || self.files.has_alias_in(dir);
         if !is_used
             && let Some((_, is_left)) =
@@ -444,8 +444,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         {
             *is_left = true;
         } else if !is_used {
-            mark!("a directory watched for single files was let go");
-            self.coverage.wanted.forget_targets_in(dir);
+            rare!("a directory watched for single files was let go");
+            self.coverage.single_files.forget_targets_in(dir);
             let mut path = Vec::new();
             self.tree.write_path(dir, &mut path);
             self.coverage.homes.remove(&*path);
@@ -463,7 +463,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         if let Some((home, true)) = self.coverage.home_at_hand.take() {
             self.release_home(home);
             if self.tree.at_place(home.0).is_some() {
-                mark!("a directory watched for single files lost its last one to another one");
+                rare!("a directory watched for single files lost its last one to another one");
             }
         }
     }

@@ -62,13 +62,13 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// Reports the path at hand.
     fn report_user_mount(&mut self, now: Now) {
-        if let Some(kept_back) =
+        if let Some(suppressed) =
             self.observer.notices.admit_about(Cause::UserMount, &self.path, now.instant)
         {
             let path = String::from_utf8_lossy(&self.path);
             tracing::warn!(
                 ?path,
-                kept_back,
+                suppressed,
                 "a user other than root mounted something here: left out until it is unmounted"
             );
         }

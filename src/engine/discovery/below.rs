@@ -13,7 +13,7 @@ use std::time::Instant;
 use crate::engine::Engine;
 use crate::engine::namespace::registry::{SlotId, SlotKey, State};
 use crate::engine::namespace::tree::{DirId, DirKey, Role, Why};
-use crate::marks::mark;
+use crate::rare::rare;
 use crate::sink::Sink;
 use crate::sys::FileSystem;
 
@@ -138,12 +138,12 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     fn tell_moved_directory(&mut self, dir: DirId, now: Instant) {
         let is_covered_anew = self.tree.get_mut(dir).moved.take().unwrap_or_default();
         if self.tree.depth(dir) > DEPTH_MAX {
-            mark!("directories were renamed into one another until no path was long enough");
+            rare!("directories were renamed into one another until no path was long enough");
             self.drop_directory(dir, now);
             return;
         }
         if self.tree.get(dir).is_unreadable() {
-            mark!("a directory that could not be read came to another place");
+            rare!("a directory that could not be read came to another place");
             self.push_visit(dir, Why::Recheck);
         }
         self.tree.set_top(dir);
@@ -167,7 +167,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         if self.drop_within(dir, !is_root, now) {
             return;
         }
-        mark!("a directory with much below it was let go in slices");
+        rare!("a directory with much below it was let go in slices");
         if !self.tree.get(dir).is_moving {
             self.tree.detach(dir);
         }
@@ -236,7 +236,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 return false;
             }
         }
-        self.coverage.wanted.forget_targets_in(dir);
+        self.coverage.single_files.forget_targets_in(dir);
         true
     }
 

@@ -11,7 +11,7 @@ use crate::engine::namespace::tree::{DirId, DirKey, Role, Trust, Why};
 use crate::engine::schedule::deadlines::TaskKind;
 use crate::engine::schedule::timers;
 use crate::engine::{DOUBTS_MAX, ENTRIES_PER_TURN, Engine};
-use crate::marks::mark;
+use crate::rare::rare;
 use crate::sink::Sink;
 use crate::sys::clock::Now;
 use crate::sys::failure::Failure;
@@ -30,7 +30,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.discovery.is_rescan_due = false;
             self.kernel.is_missing_events = true;
             self.observer.stats.rescans += 1;
-            mark!("everything was listed because events were lost");
+            rare!("everything was listed because events were lost");
             self.suspect(self.kernel.drained_at);
             for place in 0..self.tree.places() {
                 if let Some(dir) = self.tree.at_place(place) {
@@ -59,15 +59,15 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
         self.search(&mut budget, now);
         self.sweep_slices(now);
-        if !self.schedule.listed.is_empty() {
-            self.read_listed(now.instant);
+        if !self.schedule.by_age.is_empty() {
+            self.release_by_age(now.instant);
         }
         if self.is_calm() {
             self.say_old_files(now.instant);
             if std::mem::take(&mut self.kernel.is_missing_events) {
                 self.give_useless_watches_back();
             }
-            if !self.schedule.listing.is_empty() {
+            if !self.schedule.unsettled_groups.is_empty() {
                 self.schedule.give_back();
             }
             self.discovery.has_scanned = true;
@@ -132,7 +132,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// order of their last modification.
     #[inline]
     pub(in crate::engine) fn is_listing(&self, group: u32) -> bool {
-        !self.schedule.listing.is_empty() && self.schedule.listing.contains(&group)
+        !self.schedule.unsettled_groups.is_empty()
+            && self.schedule.unsettled_groups.contains(&group)
     }
 
     /// Adds a directory that was listed or heard of, if it is to be followed, and returns it.
@@ -238,7 +239,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let why = before.map_or(why, |before| before.max(why));
         self.tree.get_mut(dir).unfinished = Some(why);
         if self.is_any_moving(dir) {
-            mark!("a visit waited until a renamed directory was settled");
+            rare!("a visit waited until a renamed directory was settled");
             self.visit_later(dir, now);
             return None;
         }
@@ -263,7 +264,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 }
             }
             Ok(_) => {
-                mark!("a directory's path led to something else");
+                rare!("a directory's path led to something else");
                 self.lost_directory(dir, now);
                 return None;
             }
@@ -290,7 +291,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let is_watch_ended = std::mem::take(&mut self.tree.get_mut(dir).is_watch_ended);
         if is_watch_ended || watch_before.is_some_and(|before| self.tree.watch(dir) != Some(before))
         {
-            mark!("another directory had the path and the inode number of a known one");
+            rare!("another directory had the path and the inode number of a known one");
             // Another directory, though the inode number is the same: what is known below is not
             // about this one.
             if self.drop_replacement(dir, now) {
@@ -304,13 +305,13 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// The state directory lies in the tree: its files change with every commit, so following them
     /// would never end.
     fn leave_out(&mut self, dir: DirId, now: Now) {
-        mark!("the state directory lay in the tree");
+        rare!("the state directory lay in the tree");
         self.write_directory_bare(dir);
-        if let Some(kept_back) =
+        if let Some(suppressed) =
             self.observer.notices.admit_about(Cause::OwnOutput, &self.path, now.instant)
         {
             let path = String::from_utf8_lossy(&self.path);
-            tracing::warn!(?path, kept_back, "this is the state directory: left out");
+            tracing::warn!(?path, suppressed, "this is the state directory: left out");
         }
         self.drop_directory(dir, now.instant);
     }
@@ -332,7 +333,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.tree.get_mut(dir).unfinished = None;
             let ids: Vec<SlotId> = self.files.in_dir(dir).collect();
             ids.into_iter().for_each(|id| self.doubt(id));
-            self.look_at_wanted(dir);
+            self.look_at_single_files(dir);
             self.track_stored(dir);
             return None;
         }
@@ -347,7 +348,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 // Where no event tells, several rotations may have come between two polls.
                 if why.finds_new() || (why == Why::Poll && self.tree.get(dir).is_polled) {
                     let group = self.tree.group(dir);
-                    self.schedule.listing.insert(group);
+                    self.schedule.unsettled_groups.insert(group);
                 }
                 let had_files = self.files.in_dir(dir).next().is_some()
                     || self.tree.children(dir).next().is_some();
@@ -379,7 +380,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             return true;
         }
         if before != (0, 0) {
-            mark!("another directory had the path of a known one");
+            rare!("another directory had the path of a known one");
             if self.is_found_on_its_way(dir, before, now.instant) {
                 return false;
             }
@@ -408,7 +409,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let is_dropped =
             self.tree.parent(dir).is_some() && self.drop_if_uncovered(dir, now.instant);
         if is_dropped {
-            mark!("another directory had a name that only the one before was followed by");
+            rare!("another directory had a name that only the one before was followed by");
         }
         is_dropped
     }
@@ -454,7 +455,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let parent_and_name =
             self.tree.parent(dir).map(|parent| (parent, self.tree.name(dir).to_vec()));
         if self.tree.get(other).role == Role::Home && self.tree.get(dir).role == Role::Listed {
-            mark!("a directory watched for a single file was listed as well");
+            rare!("a directory watched for a single file was listed as well");
             // A listed directory serves the single files in it as well.
             self.merge_home(other, dir);
             self.drop_directory(other, now.instant);
@@ -462,7 +463,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             return true;
         }
         if !is_there && let Some((parent, name)) = parent_and_name {
-            mark!("a directory was found under another name before any event said so");
+            rare!("a directory was found under another name before any event said so");
             if self.tree.is_within(parent, other) {
                 return false;
             }
@@ -479,13 +480,13 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.tree.set_inode(dir, inode);
             return true;
         }
-        mark!("a directory was reached by a second path");
+        rare!("a directory was reached by a second path");
         self.merge_home(dir, other);
         self.widen(other, dir);
         self.tree.get_mut(dir).is_path = false;
         self.drop_directory(dir, now.instant);
         if self.tree.get(other).is_unreadable() {
-            mark!("a directory that could not be read was reached by a second path");
+            rare!("a directory that could not be read was reached by a second path");
             // What led here may tell that it can be read now: a PATH without a watch is told of
             // that by this name only.
             self.push_visit(other, Why::Recheck);
@@ -498,21 +499,21 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             Failure::Gone => self.lost_directory(dir, now),
             Failure::UserMount => self.leave_user_mount_out(dir, now),
             Failure::Refused | Failure::TooLong => {
-                mark!("a directory could not be read");
+                rare!("a directory could not be read");
                 if self.tree.set_unreadable(dir, true) {
                     return;
                 }
                 self.write_directory_bare(dir);
-                if let Some(kept_back) =
+                if let Some(suppressed) =
                     self.observer.notices.admit_about(Cause::Unreadable, &self.path, now.instant)
                 {
                     let path = String::from_utf8_lossy(&self.path);
-                    tracing::warn!(?path, %error, kept_back, "directory cannot be read: picked up \
+                    tracing::warn!(?path, %error, suppressed, "directory cannot be read: picked up \
                         when that changes");
                 }
             }
             failure @ (Failure::Shortage | Failure::Other) => {
-                mark!("a directory could not be listed for now");
+                rare!("a directory could not be listed for now");
                 // Out of descriptors, or a disk error: neither says anything about the directory.
                 let is_tried_again = !self.config.once || failure == Failure::Shortage;
                 self.set_polled(dir, is_tried_again);
@@ -521,7 +522,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                     self.poll_by(now.instant + timers::POLL_EVERY);
                 }
                 self.write_directory_bare(dir);
-                if let Some(kept_back) =
+                if let Some(suppressed) =
                     self.observer.notices.admit_about(Cause::Failed, &self.path, now.instant)
                 {
                     let path = String::from_utf8_lossy(&self.path);
@@ -530,7 +531,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                     } else {
                         "directory cannot be listed: left out"
                     };
-                    tracing::warn!(?path, %error, kept_back, "{what}");
+                    tracing::warn!(?path, %error, suppressed, "{what}");
                 }
             }
         }

@@ -6,7 +6,7 @@ use crate::engine::discovery::visits::Visit;
 use crate::engine::namespace::registry::{SlotId, State};
 use crate::engine::namespace::tree::{DirId, Why};
 use crate::engine::schedule::{KeptBack, Schedule};
-use crate::marks::mark;
+use crate::rare::rare;
 use crate::sink::Sink;
 use crate::sys::clock::Now;
 use crate::sys::failure::Failure;
@@ -36,7 +36,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 }
                 Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
                 Err(error) => {
-                    mark!("a listing broke off");
+                    rare!("a listing broke off");
                     self.visit_failed(dir, &error, now);
                     is_done = true;
                 }
@@ -76,7 +76,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// Asks for the kind of an entry where the listing does not tell.
     fn entry_kind(&mut self, dir: DirId, name: &[u8], now: Now) -> FileKind {
-        mark!("a listing did not tell what kind an entry is");
+        rare!("a listing did not tell what kind an entry is");
         let links = self.write_name(dir, name);
         let error = match self.fs.stat(&self.path, links) {
             Ok(found) => return found.kind,
@@ -84,7 +84,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         };
         let says_nothing = matches!(Failure::of(&error), Failure::Shortage | Failure::Other);
         if says_nothing && self.config.recursive && self.input_of(dir, name).is_none() {
-            mark!("what kind an entry is could not be told for now");
+            rare!("what kind an entry is could not be told for now");
             // No look follows under a name that is none of a file to follow, and it may be that of
             // a directory: all are listed once more.
             self.visit_failed(dir, &error, now);
@@ -100,7 +100,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 // The look at the link itself checks where it leads.
                 return;
             }
-            mark!("a listing came by a further name of a file");
+            rare!("a listing came by a further name of a file");
             // It may stand for another file now: the look brings it back if not.
             self.files.remove_alias(dir, name);
         }
@@ -117,16 +117,16 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 self.doubt(id);
             }
         } else if let Some(id) = self.track_if_accepted(dir, name) {
-            Schedule::hold_back(&mut self.files, id, KeptBack::Listing);
+            Schedule::hold_back(&mut self.files, id, KeptBack::ByAge);
             let slot = self.files.get_mut(id);
             slot.set(State::SEEN | State::MAY_HOLD_BYTES);
             slot.put(State::FIRST_SCAN, why.is_first());
         } else if let Some(input) = self.was_renamed(dir, name, inode) {
-            mark!("a file that the journal knows was listed under a name that does not match");
+            rare!("a file that the journal knows was listed under a name that does not match");
             // Followed in an earlier run: it goes on whatever its name is now, as it does when it
             // is renamed while we run.
             let id = self.track_name(dir, name, input);
-            Schedule::hold_back(&mut self.files, id, KeptBack::Listing);
+            Schedule::hold_back(&mut self.files, id, KeptBack::ByAge);
             self.files.get_mut(id).set(State::SEEN | State::ONLY_KNOWN);
         }
     }
@@ -173,14 +173,14 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             let was_seen = slot.state().contains(State::SEEN);
             slot.clear(State::SEEN);
             if !was_seen && visit.had_files {
-                mark!("a known file did not come up in a listing");
+                rare!("a known file did not come up in a listing");
                 self.doubt(id);
             }
         }
         let children: Vec<DirId> = self.tree.children(dir).collect();
         for child in children {
             if !std::mem::take(&mut self.tree.get_mut(child).is_seen) && visit.had_files {
-                mark!("a known directory did not come up in a listing");
+                rare!("a known directory did not come up in a listing");
                 self.push_visit(child, Why::Appeared);
             }
         }

@@ -13,7 +13,7 @@ use std::time::Instant;
 use hashbrown::HashMap;
 use nix::libc;
 
-use crate::engine::coverage::wanted::Wanted;
+use crate::engine::coverage::single_files::SingleFile;
 use crate::engine::discovery::directories::VISIT_COST;
 use crate::engine::namespace::inputs::InputId;
 use crate::engine::namespace::registry::{Life, SlotId, SlotKey, State};
@@ -96,7 +96,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 self.files.further_names(id).filter(|(dir, name)| self.is_target(*dir, name));
             (targets.next().map(|(dir, _)| dir), Some((dir, self.files.name(id).into())))
         } else {
-            (Some(dir), self.identities.renames.rotated.get(&self.files.key(id)).cloned())
+            (Some(dir), self.identities.recent_renames.rotated.get(&self.files.key(id)).cloned())
         };
         let Some(home) = home.filter(|home| {
             self.tree.at_place(home.0).is_some_and(|home| self.tree.get(home).role == Role::Home)
@@ -105,7 +105,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         };
         let (directory, key) = (self.tree.key(home), self.files.key(id));
         if let Some(link) = link.clone() {
-            self.identities.renames.rotated.insert(key, link);
+            self.identities.recent_renames.rotated.insert(key, link);
         }
         if self.discovery.searches.begin(directory, file.inode, Sought { input, link }) {
             self.discovery.searches.files.insert(key, false);
@@ -179,8 +179,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         for inode in inodes {
             let link = via_link.then(|| link.clone());
             if self.discovery.searches.begin(directory, inode, Sought { input, link }) {
-                self.schedule.listing.insert(self.tree.group(home));
-                Schedule::hold_back(&mut self.files, id, KeptBack::Listing);
+                self.schedule.unsettled_groups.insert(self.tree.group(home));
+                Schedule::hold_back(&mut self.files, id, KeptBack::ByAge);
             }
         }
         Ok(())
@@ -199,30 +199,32 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
         let mut prefix = Vec::new();
         self.tree.write_path(home, &mut prefix);
-        let wanted = self.coverage.wanted.of_home(home).filter_map(|(name, wanted)| match wanted {
-            Wanted::Path(input) => Some((name, *input, None)),
-            Wanted::Link(dir, link) => {
-                let id = self.tree.at_place(dir.0).and_then(|dir| self.files.find(dir, link))?;
-                Some((name, self.files.get(id).input, Some((*dir, link.clone()))))
-            }
-        });
+        let wanted =
+            self.coverage.single_files.of_home(home).filter_map(|(name, wanted)| match wanted {
+                SingleFile::Path(input) => Some((name, *input, None)),
+                SingleFile::Link(dir, link) => {
+                    let id =
+                        self.tree.at_place(dir.0).and_then(|dir| self.files.find(dir, link))?;
+                    Some((name, self.files.get(id).input, Some((*dir, link.clone()))))
+                }
+            });
         let wanted: Vec<_> = wanted.collect();
         let below =
             stored.entries().filter_map(|(_, path)| Some((path, path.strip_prefix(&*prefix)?)));
         // What was a PATH of its own and is none any more stays out.
         let below = below.filter(|(path, name)| !name.contains(&b'/') && !stored.is_scanned(path));
-        let generations = below.filter_map(|(_, name)| {
-            let (_, input, link) = wanted.iter().find(|(of, _, _)| is_generation(name, of))?;
+        let rotated = below.filter_map(|(_, name)| {
+            let (_, input, link) = wanted.iter().find(|(of, _, _)| is_rotated_name_of(name, of))?;
             Some((name.to_vec(), *input, link.clone()))
         });
-        for (name, input, link) in generations.collect::<Vec<_>>() {
+        for (name, input, link) in rotated.collect::<Vec<_>>() {
             if self.files.find(home, &name).is_none() {
                 let id = self.track_name(home, &name, input);
                 self.files.get_mut(id).set(State::ONLY_KNOWN);
-                Schedule::hold_back(&mut self.files, id, KeptBack::Listing);
-                self.schedule.listing.insert(self.tree.group(home));
+                Schedule::hold_back(&mut self.files, id, KeptBack::ByAge);
+                self.schedule.unsettled_groups.insert(self.tree.group(home));
                 if let Some(link) = link {
-                    self.identities.renames.rotated.insert(self.files.key(id), link);
+                    self.identities.recent_renames.rotated.insert(self.files.key(id), link);
                 }
             }
         }
@@ -328,7 +330,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let id = self.track_name(dir, name, input);
         self.files.get_mut(id).set(State::ONLY_KNOWN);
         if let Some(link) = link {
-            self.identities.renames.rotated.insert(self.files.key(id), link);
+            self.identities.recent_renames.rotated.insert(self.files.key(id), link);
         }
     }
 
@@ -356,7 +358,7 @@ fn is_passing(error: &std::io::Error) -> bool {
 
 /// Whether a rotation may have made `name` of `of`: `app.log.1`, `app.log-20260101`,
 /// `app-20260101.log` of `app.log`.
-fn is_generation(name: &[u8], of: &[u8]) -> bool {
+fn is_rotated_name_of(name: &[u8], of: &[u8]) -> bool {
     let stem = &of[..memchr::memrchr(b'.', of).filter(|&at| at > 0).unwrap_or(of.len())];
     name != of
         && name
@@ -367,17 +369,17 @@ fn is_generation(name: &[u8], of: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::is_generation;
+    use super::is_rotated_name_of;
 
     #[test]
-    fn a_generation_has_the_name_that_a_rotation_gives() {
+    fn a_rotated_file_has_the_name_that_a_rotation_gives() {
         for name in
             ["app.log.1", "app.log-20260101", "app-20260101.log", "app.log.2.old", "app.1.log"]
         {
-            assert!(is_generation(name.as_bytes(), b"app.log"), "{name}");
+            assert!(is_rotated_name_of(name.as_bytes(), b"app.log"), "{name}");
         }
         for name in ["app.log", "app2.log", "other.log", "app", "ap.log"] {
-            assert!(!is_generation(name.as_bytes(), b"app.log"), "{name}");
+            assert!(!is_rotated_name_of(name.as_bytes(), b"app.log"), "{name}");
         }
     }
 }

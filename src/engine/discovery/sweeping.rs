@@ -16,7 +16,7 @@ use crate::engine::discovery::visits::{Sweep, SweepKind};
 use crate::engine::namespace::tree::{DirId, Why};
 use crate::engine::{Engine, LOOKS_PER_TURN};
 use crate::file_systems::FileSystemType;
-use crate::marks::mark;
+use crate::rare::rare;
 use crate::sink::Sink;
 use crate::sys::FileSystem;
 use crate::sys::clock::Now;
@@ -81,7 +81,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// Takes a slice of each sweep that is due.
     pub(in crate::engine) fn sweep_slices(&mut self, now: Now) {
         if self.discovery.sweeps.blind.deadline().is_some() && self.tree.blind() == 0 {
-            mark!("the last directory on a blind file system went away");
+            rare!("the last directory on a blind file system went away");
             self.discovery.sweeps.blind.sleep();
         }
         let order = if self.discovery.sweeps.last == SweepKind::Local {
@@ -150,7 +150,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.tree.get_mut(dir).is_type_known = is_known;
         self.tree.set_blind(dir, is_blind);
         if is_blind {
-            mark!("a directory lay on a file system whose writers are not all reported");
+            rare!("a directory lay on a file system whose writers are not all reported");
             self.discovery.sweeps.blind.wake(now);
         }
     }

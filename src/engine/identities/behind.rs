@@ -9,13 +9,13 @@
 use std::time::Instant;
 
 use crate::engine::Engine;
-use crate::engine::coverage::wanted::Wanted;
-use crate::engine::kernel::interpret::NameChange;
+use crate::engine::coverage::single_files::SingleFile;
+use crate::engine::identities::renames::PendingRename;
 use crate::engine::namespace::registry::{SlotId, State};
 use crate::engine::namespace::tree::{DirId, Role};
-use crate::engine::schedule::timers::PendingRename;
 use crate::sink::Sink;
 use crate::sys::FileSystem;
+use crate::sys::interpret::NameChange;
 
 impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// A followed link leads to this name: the file that is reached through it is told of by events
@@ -37,7 +37,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 } else if !self.files.get(other).is_identified()
                     && self.identities.succession.take_over(other, id)
                 {
-                    // The generations that the link did not lead to long enough to be looked at
+                    // The rotated files that the link did not lead to long enough to be looked at
                     // come before it.
                     self.files.get_mut(id).set(State::HAS_PREDECESSOR);
                 }
@@ -48,15 +48,15 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// Whether a followed link leads to this name.
     pub(in crate::engine) fn is_target(&self, dir: DirId, name: &[u8]) -> bool {
-        !self.coverage.wanted.is_empty()
-            && matches!(self.coverage.wanted.get(dir, name), Some(Wanted::Link(..)))
+        !self.coverage.single_files.is_empty()
+            && matches!(self.coverage.single_files.get(dir, name), Some(SingleFile::Link(..)))
     }
 
     /// The slot of the followed link that leads to this name.
     fn link_to(&self, dir: DirId, name: &[u8]) -> Option<SlotId> {
-        match self.coverage.wanted.get(dir, name)? {
-            Wanted::Link(at, link) => self.files.find(*at, link),
-            Wanted::Path(_) => None,
+        match self.coverage.single_files.get(dir, name)? {
+            SingleFile::Link(at, link) => self.files.find(*at, link),
+            SingleFile::Path(_) => None,
         }
     }
 
@@ -97,7 +97,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
         self.leave_link(id, if is_moved { State::empty() } else { State::DELETED }, now);
         if let NameChange::MovedFrom(cookie) = what {
-            self.identities.moves.insert(cookie, PendingRename::File(self.files.key(id), now));
+            self.identities
+                .half_renames
+                .insert(cookie, PendingRename::File(self.files.key(id), now));
         }
     }
 
@@ -114,7 +116,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.forget_targets(dir, name);
         let behind = self
             .identities
-            .renames
+            .recent_renames
             .rotated
             .values_mut()
             .filter(|(at, link)| *at == dir && **link == *name);
@@ -139,7 +141,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.leave(id, how, now);
         self.files.get_mut(id).clear(State::VIA_LINK);
         if how.is_empty() {
-            self.identities.renames.rotated.insert(key, link.clone());
+            self.identities.recent_renames.rotated.insert(key, link.clone());
             for (dir, name) in &others {
                 self.identities.succession.vacate(key, *dir, name, now);
             }
@@ -163,18 +165,19 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     ) {
         if self.files.find(dir, name).is_none() {
             let id = self.track_name(dir, name, self.files.get(linked).input);
-            self.identities.renames.rotated.insert(self.files.key(id), link);
+            self.identities.recent_renames.rotated.insert(self.files.key(id), link);
         }
     }
 
     /// A link leads elsewhere from now on: names that it led to count for nothing any more.
     pub(in crate::engine) fn forget_targets(&mut self, dir: DirId, link: &[u8]) {
-        self.coverage.wanted.forget_targets(dir, link);
+        self.coverage.single_files.forget_targets(dir, link);
     }
 
     /// The name of a link goes to another file: says so to those that the link led to.
     pub(in crate::engine) fn link_replaced(&mut self, id: SlotId) {
-        if self.files.get(id).state().contains(State::VIA_LINK) && !self.coverage.wanted.is_empty()
+        if self.files.get(id).state().contains(State::VIA_LINK)
+            && !self.coverage.single_files.is_empty()
         {
             let (dir, name) = (self.files.get(id).dir(), self.files.name(id).to_vec());
             self.forget_targets(dir, &name);
@@ -185,16 +188,16 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// there as well.
     pub(in crate::engine) fn link_removed(&mut self, dir: DirId, link: &[u8], now: Instant) {
         let is_it = |at: &DirId, name: &[u8]| *at == dir && *name == *link;
-        let mut homes = self.coverage.wanted.forget_targets(dir, link);
+        let mut homes = self.coverage.single_files.forget_targets(dir, link);
         let rotated = self
             .identities
-            .renames
+            .recent_renames
             .rotated
             .iter()
             .filter(|(_, (at, name))| is_it(at, name))
             .map(|(key, _)| *key);
         for key in rotated.collect::<Vec<_>>() {
-            self.identities.renames.rotated.remove(&key);
+            self.identities.recent_renames.rotated.remove(&key);
             let Some(id) = self.files.alive(key).filter(|&id| self.files.get(id).is_bound()) else {
                 continue;
             };

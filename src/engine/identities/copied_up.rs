@@ -77,15 +77,15 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let is_same_inode = (known.device, known.inode) == (found.id.device, found.id.inode);
         tracing::debug!(path = %self.path.escape_ascii(), ?known, found = ?found.id, "copied up");
         self.close(id);
-        let (key, before) = (self.files.key(id), self.files.get(id).incarnation);
+        let (key, before) = (self.files.key(id), self.files.get(id).generation);
         if !is_same_inode {
             self.leave_behind(id, known);
         }
         self.files.identify_anew(id, found.id);
-        let after = self.files.get(id).incarnation;
+        let after = self.files.get(id).generation;
         if let Some(commits) = &mut self.commits {
             commits.renumbered(key, (known, before), after);
-            if !is_same_inode && commits.is_story_awaited(key) {
+            if !is_same_inode && commits.is_generation_awaited(key) {
                 Schedule::hold_back(&mut self.files, id, KeptBack::Store);
             }
         }
@@ -93,8 +93,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// The other names of the inode stay with it: they go on from here as a file of their own.
     fn leave_behind(&mut self, id: SlotId, file: FileId) {
-        let incarnation = self.files.get(id).incarnation;
-        self.files.forget_incarnation(file, incarnation);
+        let generation = self.files.get(id).generation;
+        self.files.forget_generation(file, generation);
         self.note_left_behind(id, Who::File(file));
         while let Some((dir, name)) = self.files.take_alias(id) {
             self.track_if_accepted(dir, &name);

@@ -45,7 +45,7 @@ struct Departure {
 struct Last {
     at: Instant,
     file: FileId,
-    incarnation: u32,
+    generation: u32,
     offset: u64,
     /// Bytes of an unfinished line.
     unfinished: u32,
@@ -153,7 +153,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let last = Last {
             at: now,
             file,
-            incarnation: slot.incarnation,
+            generation: slot.generation,
             offset: slot.offset,
             unfinished: slot.scanned,
             was_dirty: slot.may_have_unread(),
@@ -239,7 +239,7 @@ fn departed(path: &[u8], last: &Last, is_deleted: bool, run: &[u8], now: Instant
         why.push_str(&format!("; if it comes back within {left} s, it goes on at its offset"));
     }
     let mut file = Vec::new();
-    push_file(last.file.device, last.file.inode, last.incarnation, &mut file);
+    push_file(last.file.device, last.file.inode, last.generation, &mut file);
     file.extend_from_slice(run);
     let state = match (is_deleted, is_lost) {
         (true, false) => FileState::Deleted,

@@ -16,7 +16,7 @@ use crate::engine::namespace::registry::SlotKey;
 use crate::engine::namespace::tree::DirKey;
 use crate::sys::WatchId;
 
-/// Names in one of the two generations: two full ones take about a megabyte. Writers that go on in
+/// Names in one of the two halves: two full ones take about a megabyte. Writers that go on in
 /// deleted logs are rarer than that.
 const NAMES_MAX: usize = 4_096;
 

@@ -19,8 +19,8 @@ use crate::engine::namespace::tree::{DirId, Role, Why};
 use crate::engine::schedule::timers;
 use crate::engine::schedule::{KeptBack, Schedule};
 use crate::engine::{Engine, FOUND_MAX, LOOKS_PER_TURN};
-use crate::marks::mark;
 use crate::planted::is_planted;
+use crate::rare::rare;
 use crate::sink::Sink;
 use crate::sys::clock::Now;
 use crate::sys::failure::Failure;
@@ -38,11 +38,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         for id in batch.drain(..) {
             let slot = self.files.get(id);
             if slot.state().contains(State::DOUBT) && slot.life() != Life::Free {
-                Schedule::settle(&mut self.files, id);
+                Schedule::end_doubt(&mut self.files, id);
                 if self.files.get(id).is_bound() {
                     self.look_at(id, now);
                 } else {
-                    mark!("a name in doubt was lost before it was looked at");
+                    rare!("a name in doubt was lost before it was looked at");
                     // It lost its name meanwhile. If it is held open, the rest of it can be read.
                     self.enqueue(id);
                 }
@@ -83,7 +83,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     fn look_at(&mut self, id: SlotId, now: Now) {
         if self.are_directories_moving() && self.is_any_moving(self.files.get(id).dir()) {
-            mark!("a look waited until a renamed directory was settled");
+            rare!("a look waited until a renamed directory was settled");
             // Its path is not known at the moment; another directory may have it.
             self.retry(id, now.instant);
             return;
@@ -115,14 +115,14 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             _ if error.kind() == ErrorKind::Interrupted => self.doubt(id),
             _ if self.give_way(error) => self.doubt(id),
             _ => {
-                if let Some(kept_back) =
+                if let Some(suppressed) =
                     self.observer.notices.admit_about(Cause::Failed, &self.path, now.instant)
                 {
                     let path = String::from_utf8_lossy(&self.path);
                     tracing::warn!(
                         ?path,
                         %error,
-                        kept_back,
+                        suppressed,
                         "cannot be looked at now: tried again"
                     );
                 }
@@ -140,7 +140,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 && self.config.follow_links.is_some()
                 && self.is_dangling(id))
         {
-            mark!("a link led nowhere");
+            rare!("a link led nowhere");
             // The target may come (back): there is no event for that here.
             self.files.get_mut(id).set(State::VIA_LINK);
             let is_dangling = self.is_dangling(id);
@@ -163,7 +163,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             }
         }
         if !self.is_directory_intact(dir, now) {
-            mark!("a name was missing because its directory was");
+            rare!("a name was missing because its directory was");
             // Its directory's fate is the file's.
             self.retry(id, now.instant);
             return;
@@ -185,7 +185,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.leave_ahead(id, now);
         } else {
             // A listing may be older than a rename. A deletion since then has an event of its own.
-            if !self.was_guess(id) && !self.files.get(id).state().contains(State::LISTED) {
+            if !self.was_guess(id) && !self.files.get(id).state().contains(State::BY_AGE) {
                 self.count_vanished(id, now.instant);
             }
             // A writer may go on in what had the name: its events tell of nothing new.
@@ -197,7 +197,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 
     fn became_directory(&mut self, id: SlotId, via_link: bool, now: Now) {
-        mark!("the name of a file stood for a directory");
+        rare!("the name of a file stood for a directory");
         let (dir, name) = (self.files.get(id).dir(), self.files.name(id).to_vec());
         // A link that the first scan found leads to what was there before, too.
         let is_first = self.files.get(id).state().contains(State::FIRST_SCAN);
@@ -225,7 +225,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             return;
         }
         if self.files.get(id).is_identified() {
-            mark!("the name of a known file stood for something that is never opened");
+            rare!("the name of a known file stood for something that is never opened");
             let (dir, name) = (self.files.get(id).dir(), self.files.name(id).to_vec());
             let input = self.files.get(id).input;
             self.leave(id, State::empty(), now.instant);
@@ -240,11 +240,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// Says that the path at hand is no regular file.
     pub(in crate::engine) fn say_not_regular(&mut self, now: Now) {
-        if let Some(kept_back) =
+        if let Some(suppressed) =
             self.observer.notices.admit_about(Cause::NotRegular, &self.path, now.instant)
         {
             let path = String::from_utf8_lossy(&self.path);
-            tracing::warn!(?path, kept_back, "not a regular file: never opened");
+            tracing::warn!(?path, suppressed, "not a regular file: never opened");
         }
     }
 
@@ -302,7 +302,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.seen_again(id, found, now.instant);
             return;
         }
-        mark!("another file had the name of a known one");
+        rare!("another file had the name of a known one");
         // Another file has the name. What events tell of the slot's own file is still to come, or
         // was missed.
         let (dir, name) = (self.files.get(id).dir(), self.files.name(id).to_vec());
@@ -311,14 +311,14 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.search_behind(id);
         let how = self.leave_ahead(id, now);
         let other = self.track_another(dir, &name, self.files.get(id).input);
-        Schedule::settle(&mut self.files, other);
+        Schedule::end_doubt(&mut self.files, other);
         // What changed under the name since the look changed the new file.
         self.files.get_mut(other).set(kept & State::VIA_LINK);
         if kept.contains(State::DIRTY) {
             self.schedule.mark_unread(&mut self.files, other);
         }
         if kept.contains(State::UNCONFIRMED) && how.is_empty() {
-            mark!("a file was identified ahead of the rename that gave it its name");
+            rare!("a file was identified ahead of the rename that gave it its name");
             // The slot was identified ahead of the rename that gave it this name: the file that
             // really has it is the older one.
             let (older, newer) = (self.files.key(other), self.files.key(id));
@@ -357,7 +357,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
         if self.files.get(id).state().contains(State::UNCONFIRMED) {
             self.files.get_mut(id).clear(State::UNCONFIRMED);
-            self.identities.renames.settle_exchange(self.files.key(id));
+            self.identities.recent_renames.settle_exchange(self.files.key(id));
         }
         self.files.get_mut(id).put(State::LINKED, found.links > 1);
         self.prove_path(id);
@@ -405,7 +405,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let (dir, name) = (self.files.get(id).dir(), self.files.name(id).to_vec());
         let via_link = self.files.get(id).state().contains(State::VIA_LINK);
         if self.files.get(known).is_bound() {
-            mark!("a known file was found under one more name");
+            rare!("a known file was found under one more name");
             // A hard link, a symbolic one, or the same directory by two paths. A link and its
             // target count as one file even if a rename of the target is under way: its events are
             // still queued, and follow the target's name.
@@ -414,8 +414,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 || self.stat_name(known).is_ok_and(|(there, _)| there.id == found.id);
             if elsewhere {
                 if self.is_target(dir, &name) && self.identities.succession.take_over(id, known) {
-                    // The generations that a link did not lead to long enough to be looked at come
-                    // before it.
+                    // The rotated files that a link did not lead to long enough to be looked at
+                    // come before it.
                     self.files.get_mut(known).set(State::HAS_PREDECESSOR);
                 }
                 self.unbind(id);
@@ -426,7 +426,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             }
         }
         if self.files.get(known).life() == Life::Parked {
-            mark!("a file that had left came back");
+            rare!("a file that had left came back");
             // It comes back, maybe to another input.
             self.files.get_mut(known).input = self.files.get(id).input;
         }
@@ -440,8 +440,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.move_away(known, now);
         }
         self.bind(known, dir, &name);
-        if let Some(link) = self.identities.renames.rotated.remove(&heard_of) {
-            self.identities.renames.rotated.entry(key).or_insert(link);
+        if let Some(link) = self.identities.recent_renames.rotated.remove(&heard_of) {
+            self.identities.recent_renames.rotated.entry(key).or_insert(link);
         }
         // Not before: a home goes with the last name in it.
         self.forget(id);
@@ -452,7 +452,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// A file was found under another name before any event said so: something else may have its
     /// old name now.
     fn move_away(&mut self, id: SlotId, now: Instant) {
-        mark!("a file was found under another name before any event said so");
+        rare!("a file was found under another name before any event said so");
         let (dir, name) = (self.files.get(id).dir(), self.files.name(id).to_vec());
         self.lost_name_ahead(id);
         self.unbind(id);
@@ -468,7 +468,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     fn add_name(&mut self, id: SlotId, dir: DirId, name: &[u8]) {
         let before = self.files.get(id).dir();
         if self.tree.get(before).role == Role::Home && self.tree.get(dir).role == Role::Listed {
-            mark!("the target of a link was known before the link");
+            rare!("the target of a link was known before the link");
             let target = self.files.name(id).to_vec();
             self.unbind(id);
             self.files.add_alias(id, before, &target);
@@ -482,12 +482,12 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// A file that was never seen before.
     fn adopt(&mut self, id: SlotId, found: &Stat, now: Now) {
         while let Some(former) = self.files.find_former(found.id) {
-            mark!("a new file had the inode of one that had left");
+            rare!("a new file had the inode of one that had left");
             self.forget_parked(self.files.key(former), now.instant);
         }
         self.files.get_mut(id).put(State::LINKED, found.links > 1);
         if let Some(own) = self.own_of(id, found) {
-            mark!("our own output lay in the tree");
+            rare!("our own output lay in the tree");
             self.leave_out_file(id, found, own, now);
             return;
         }
@@ -499,9 +499,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.files.set_life(id, Life::Following);
             self.may_have_changed(id, found)
         } else if self.files.get(id).state().contains(State::ONLY_KNOWN) {
-            mark!(
-                "a file under a name that does not match had an inode from the journal, and was \
-                another one"
+            rare!(
+                "a file under a name that does not match had the inode of another one in the journal"
             );
             // Another file has the inode now, and its name does not match.
             self.unbind(id);
@@ -509,7 +508,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             return;
         } else {
             if self.search_stored(id, found).is_err() {
-                mark!("a file whose predecessor could not be looked for waited");
+                rare!("a file whose predecessor could not be looked for waited");
                 self.retry(id, now.instant);
                 return;
             }
@@ -521,18 +520,18 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.files.get_mut(id).clear(State::FIRST_SCAN);
         // An event since the look counts as well.
         let is_dirty = has_changed || self.files.get(id).state().contains(State::DIRTY);
-        if is_dirty && self.files.get(id).state().contains(State::LISTED) {
+        if is_dirty && self.files.get(id).state().contains(State::BY_AGE) {
             let time = if has_changed { found.modified } else { now.wall };
-            self.schedule.put_in_order(&mut self.files, id, time);
+            self.schedule.hold_by_age(&mut self.files, id, time);
             self.mark_dirty(id);
             if !was_there_before && self.discovery.urgent.has_work() {
-                mark!("a file that a listing brought up was held open until its turn");
+                rare!("a file that a listing brought up was held open until its turn");
                 // It may be deleted before its turn, which is some time away.
                 self.hold_open(id);
             }
             return;
         }
-        Schedule::let_go(&mut self.files, id, KeptBack::Listing);
+        Schedule::stop_holding_back(&mut self.files, id, KeptBack::ByAge);
         if has_changed {
             self.mark_dirty(id);
             self.hold_unstored(id);
@@ -547,7 +546,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         });
         if self.start_where_left_behind(id, found.id) {
             self.files.set_life(id, Life::Following);
-            self.begin_story(id);
+            self.begin_generation(id);
             return;
         }
         self.files.set_life(id, Life::Following);
@@ -556,7 +555,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             || (slot.state().contains(State::FIRST_SCAN)
                 && self.coverage.inputs.get(slot.input).from == StartAt::End);
         if at_end && found.size > 0 {
-            mark!("a file started at its end");
+            rare!("a file started at its end");
             slot.offset = found.size;
             slot.set(State::SEEK_LINE | State::STARTED_AT_END);
             slot.put(State::WAS_OLD, is_old);
@@ -565,13 +564,13 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 self.discovery.old_files.add();
             }
         }
-        if found.size > 0 && self.files.get(id).state().contains(State::LISTED) {
+        if found.size > 0 && self.files.get(id).state().contains(State::BY_AGE) {
             // Stories are stored in the order in which they are to be read.
-            self.put_story_off(id);
+            self.put_generation_off(id);
         } else if found.size == 0 {
-            self.begin_empty_story(id, now);
+            self.begin_empty_generation(id, now);
         } else {
-            self.begin_story(id);
+            self.begin_generation(id);
         }
     }
 }

@@ -11,8 +11,8 @@ use crate::engine::schedule::Schedule;
 use crate::engine::schedule::deadlines::{Task, TaskKind};
 use crate::engine::schedule::timers;
 use crate::engine::{Engine, LOOKS_PER_TURN};
-use crate::marks::mark;
 use crate::planted::is_planted;
+use crate::rare::rare;
 use crate::sink::Sink;
 use crate::sys::clock::Now;
 use crate::sys::failure::Failure;
@@ -36,7 +36,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         if how.is_empty() || self.reading.held.contains_key(&id) {
             self.identities.succession.vacate(key, dir, &name, now);
         } else if let Some(older) = self.unread_predecessor(id) {
-            mark!("a file that is gone unread left its place in the line to who takes its name");
+            rare!("a file that is gone unread left its place in the line to who takes its name");
             self.identities.succession.vacate(older, dir, &name, now);
         }
         self.unbind(id);
@@ -125,7 +125,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             return;
         };
         if let Some((dir, name)) = self.take_further_name(id, now.instant) {
-            mark!("a file that lost a name went on under another one");
+            rare!("a file that lost a name went on under another one");
             self.return_to(id, dir, &name);
             return;
         }
@@ -136,12 +136,12 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 Ok(found) if found.id == file => {
                     let name = self.files.name(id).to_vec();
                     if let Some(other) = self.files.find(dir, &name) {
-                        mark!("two files had a name, one by the events and one by a look");
+                        rare!("two files had a name, one by the events and one by a look");
                         // Someone else has the name by what events said: looking at it settles
                         // both.
                         self.doubt(other);
                     } else {
-                        mark!("a file that lost its name still had it");
+                        rare!("a file that lost its name still had it");
                         self.return_to(id, dir, &name);
                         return;
                     }
@@ -152,7 +152,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 Err(error) if matches!(Failure::of(&error), Failure::Gone | Failure::UserMount) => {
                 }
                 Err(_) => {
-                    mark!("a file that lost its name could not be looked at");
+                    rare!("a file that lost its name could not be looked at");
                     // A failure to look is not a deletion.
                     self.schedule.judge_at(key, now.instant + timers::RETRY_AFTER);
                     return;
@@ -185,7 +185,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 further = Some((dir, name));
                 break;
             }
-            self.coverage.wanted.remove(dir, &name);
+            self.coverage.single_files.remove(dir, &name);
             self.release_home(dir);
         }
         if let Some((dir, name)) = link {
@@ -200,12 +200,12 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.reading.held.get(&id).filter(|_| self.files.get(id).state().contains(State::DIRTY))
         {
             if self.fs.stat_file(&held.file).is_ok_and(|found| found.links > 0) {
-                mark!("a file that left the tree was held open and read to its end");
+                rare!("a file that left the tree was held open and read to its end");
                 // It goes on outside of the tree, and may come back: its last line may still get
                 // its end.
                 self.files.get_mut(id).clear(State::DELETED);
             }
-            mark!("a file without a name was held open and read to its end");
+            rare!("a file without a name was held open and read to its end");
             self.files.set_life(id, Life::Finishing);
             self.end_cooling(id);
         } else {
@@ -266,14 +266,14 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let is_deleted = slot.state().contains(State::DELETED);
         self.observer.stats.lost_bytes += unfinished;
         let (cause, what) = if is_deleted {
-            mark!("a file was deleted before it was read to its end");
+            rare!("a file was deleted before it was read to its end");
             self.observer.stats.deleted_unread += 1;
             (
                 Cause::DeletedUnread,
                 "deleted, perhaps before it was read to its end: what followed is lost",
             )
         } else {
-            mark!("a file was moved away before it was read to its end");
+            rare!("a file was moved away before it was read to its end");
             self.observer.stats.moved_unread += 1;
             self.observer.stats.lost_moved_bytes += unfinished;
             let what = "moved to where nothing is watched, perhaps before it was read to its end: \
@@ -282,8 +282,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         };
         let path = self.last_path(id);
         self.observer.lost.note(&self.path, what, unfinished, now);
-        if let Some(kept_back) = self.observer.notices.admit_about(cause, path.as_bytes(), now) {
-            tracing::warn!(?path, offset, unfinished, kept_back, "{what}");
+        if let Some(suppressed) = self.observer.notices.admit_about(cause, path.as_bytes(), now) {
+            tracing::warn!(?path, offset, unfinished, suppressed, "{what}");
         }
     }
 
@@ -295,7 +295,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         if slot.is_identified() || slot.life() == Life::Ignored || !held_bytes {
             return;
         }
-        mark!("a name went away before it was looked at");
+        rare!("a name went away before it was looked at");
         self.observer.stats.vanished += 1;
         let path = self.last_path(id);
         self.observer.lost.note(
@@ -304,10 +304,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             0,
             now,
         );
-        if let Some(kept_back) =
+        if let Some(suppressed) =
             self.observer.notices.admit_about(Cause::Vanished, path.as_bytes(), now)
         {
-            tracing::warn!(?path, kept_back, "gone before it was read: what it held is lost");
+            tracing::warn!(?path, suppressed, "gone before it was read: what it held is lost");
         }
     }
 
@@ -319,7 +319,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// Frees an unbound slot and all that refers to it.
     pub(in crate::engine) fn forget(&mut self, id: SlotId) {
         self.release_successor(id);
-        if self.files.get(id).state().intersects(State::WAITING | State::HAS_PREDECESSOR) {
+        if self.files.get(id).state().intersects(State::AWAITS_PREDECESSOR | State::HAS_PREDECESSOR)
+        {
             self.identities.succession.forget(id);
         }
         self.schedule.forget(&self.files, id);
@@ -330,12 +331,12 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.own.remember(file);
         }
         self.forget_entry(id);
-        if !self.identities.renames.rotated.is_empty() {
-            self.identities.renames.rotated.remove(&self.files.key(id));
+        if !self.identities.recent_renames.rotated.is_empty() {
+            self.identities.recent_renames.rotated.remove(&self.files.key(id));
         }
         let home = self.files.get(id).dir();
         while let Some((dir, name)) = self.files.take_alias(id) {
-            self.coverage.wanted.remove(dir, &name);
+            self.coverage.single_files.remove(dir, &name);
             self.release_home(dir);
         }
         self.files.free(id);
@@ -363,9 +364,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             match self.leads_to(dir) {
                 Ok(false) => self.drop_lost(dir, now),
                 Ok(true) => {
-                    mark!(
-                        "a directory that a look had not found was there after the events that \
-                        explain it"
+                    rare!(
+                        "a directory that a look had missed was there after the events that explain it"
                     );
                     self.push_visit(dir, Why::Appeared);
                 }
@@ -384,7 +384,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             match self.leads_to(parent) {
                 Ok(true) => break,
                 Ok(false) => {
-                    mark!("the parent of a lost directory was lost as well");
+                    rare!("the parent of a lost directory was lost as well");
                     lost = parent;
                 }
                 Err(_) => return self.visit_later(dir, now),
@@ -428,7 +428,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let name = self.tree.name(dir).to_vec();
         match self.leads_to(dir) {
             Ok(true) if self.tree.find(parent, &name).is_none() => {
-                mark!("a directory that was renamed away had its old name again");
+                rare!("a directory that was renamed away had its old name again");
                 self.rename_directory(dir, parent, &name, now);
             }
             Ok(_) => {
@@ -452,7 +452,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.count_vanished(id, now);
             self.forget(id);
         } else if let Some((dir, name)) = self.take_further_name(id, now) {
-            mark!("a file of a directory that was let go went on under another name");
+            rare!("a file of a directory that was let go went on under another name");
             self.return_to(id, dir, &name);
         } else {
             self.gone(id, now);

@@ -1,4 +1,4 @@
-//! A map that remembers the latest entries: two generations, the older of which is dropped as a
+//! A map that remembers the latest entries: two halves, the older of which is dropped as a
 //! whole.
 //!
 //! In: keys and files. Out: the file last stored under a key.
@@ -24,7 +24,7 @@ pub(crate) struct Recent<K> {
 }
 
 impl<K: Hash + Eq> Recent<K> {
-    /// An empty map that begins a new generation after this many entries.
+    /// An empty map that begins a new half after this many entries.
     pub(crate) fn new(entries_max: usize) -> Self {
         Recent { young: HashMap::new(), old: HashMap::new(), entries_max, since: None }
     }
@@ -32,7 +32,7 @@ impl<K: Hash + Eq> Recent<K> {
     /// Stores the file under this key, in place of the one before.
     pub(crate) fn insert(&mut self, key: K, file: SlotKey) {
         if self.young.len() >= self.entries_max && !self.young.contains_key(&key) {
-            self.begin_generation();
+            self.begin_half();
         }
         self.young.insert(key, file);
     }
@@ -52,13 +52,13 @@ impl<K: Hash + Eq> Recent<K> {
         self.young.is_empty() && self.old.is_empty()
     }
 
-    /// How many entries there are; a key that is in both generations counts twice.
+    /// How many entries there are; a key that is in both halves counts twice.
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.young.len() + self.old.len()
     }
 
-    /// All entries, the younger generation first.
+    /// All entries, the younger half first.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&K, &SlotKey)> {
         self.young.iter().chain(&self.old)
     }
@@ -73,12 +73,12 @@ impl<K: Hash + Eq> Recent<K> {
     /// twice as long at most.
     pub(crate) fn expire(&mut self, age: Duration, now: Instant) {
         if self.since.is_some_and(|since| since + age <= now) {
-            self.begin_generation();
+            self.begin_half();
             self.since = (!self.old.is_empty()).then_some(now);
         }
     }
 
-    fn begin_generation(&mut self) {
+    fn begin_half(&mut self) {
         self.old = std::mem::take(&mut self.young);
         self.since = None;
     }

@@ -10,14 +10,14 @@ use crate::engine::namespace::registry::{Life, SlotId, SlotKey, State};
 use crate::engine::namespace::tree::DirId;
 use crate::engine::schedule::{KeptBack, Schedule};
 use crate::engine::{DOUBTS_MAX, Engine};
-use crate::marks::mark;
 use crate::planted::is_planted;
+use crate::rare::rare;
 use crate::sink::Sink;
 use crate::sys::FileSystem;
 use crate::sys::clock::Now;
 
-/// Empty generations passed over at most in the search for one with unread bytes.
-const GENERATIONS_MAX: usize = 16;
+/// Empty predecessors passed over at most in the search for one with unread bytes.
+const PREDECESSORS_MAX: usize = 16;
 
 impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// The file takes a name that another one may have had before it.
@@ -25,14 +25,14 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let before =
             self.identities.succession.predecessor(id).and_then(|key| self.files.alive(key));
         if before.is_some_and(|older| self.is_unsettled(older)) {
-            mark!("a file took a second name while it waited for the one that had its first");
+            rare!("a file took a second name while it waited for the one that had its first");
             // It still waits for the one whose name it took before.
             return;
         }
         let vacated =
             self.identities.succession.vacated(dir, name).and_then(|key| self.files.alive(key));
         if vacated.is_some_and(|older| self.comes_after(older, id)) && self.is_unsettled(id) {
-            mark!("a file took its own name back from one that waits for it");
+            rare!("a file took its own name back from one that waits for it");
             // It had this name before: the one that had it in between still waits for it.
             return;
         }
@@ -46,7 +46,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let before = |&id: &SlotId| {
             self.identities.succession.predecessor(id).and_then(|key| self.files.alive(key))
         };
-        std::iter::successors(before(&newer), before).take(GENERATIONS_MAX).any(|id| id == older)
+        std::iter::successors(before(&newer), before).take(PREDECESSORS_MAX).any(|id| id == older)
     }
 
     /// Lets files go on that waited for this one.
@@ -73,7 +73,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     pub(in crate::engine) fn let_ask_again(&mut self, id: SlotId) {
         self.files.get_mut(id).clear(State::IS_AWAITED);
         for next in self.identities.succession.release(id) {
-            mark!("a file that waited for a name asked again whom to wait for");
+            rare!("a file that waited for a name asked again whom to wait for");
             self.schedule.release(&mut self.files, &self.tree, next, KeptBack::Predecessor);
         }
     }
@@ -85,7 +85,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             return false;
         }
         let mut newer = id;
-        for _ in 0..GENERATIONS_MAX {
+        for _ in 0..PREDECESSORS_MAX {
             let older =
                 self.identities.succession.predecessor(newer).and_then(|key| self.files.alive(key));
             let Some(older) = older else {
@@ -97,10 +97,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             };
             if self.is_unsettled(older) {
                 if !self.identities.succession.wait(id, older) {
-                    mark!("a file did not wait because that would close a circle");
+                    rare!("a file did not wait because that would close a circle");
                     return false;
                 }
-                mark!("a file waited for the one that had its name before");
+                rare!("a file waited for the one that had its name before");
                 Schedule::hold_back(&mut self.files, id, KeptBack::Predecessor);
                 self.files.get_mut(older).set(State::IS_AWAITED);
                 self.end_cooling(older);
@@ -110,7 +110,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             if self.files.get(older).offset > 0 {
                 return false;
             }
-            mark!("a generation without a line was passed over");
+            rare!("a predecessor without a line was passed over");
             newer = older;
         }
         false
@@ -118,31 +118,31 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// While files are found by listing, one that an event tells of may be the successor of one
     /// that is still to be found: it is read in its turn among them.
-    pub(in crate::engine) fn put_in_order(&mut self, id: SlotId, now: Now) {
+    pub(in crate::engine) fn hold_by_age(&mut self, id: SlotId, now: Now) {
         let slot = self.files.get(id);
-        if slot.life() == Life::Following && !slot.state().intersects(State::LISTED | State::DIRTY)
+        if slot.life() == Life::Following && !slot.state().intersects(State::BY_AGE | State::DIRTY)
         {
-            mark!("a known file that changed was read in its turn among those of a listing");
-            self.schedule.put_in_order(&mut self.files, id, now.wall);
+            rare!("a known file that changed was read in its turn among those of a listing");
+            self.schedule.hold_by_age(&mut self.files, id, now.wall);
         }
     }
 
     /// Files that a listing brought up, with nothing known of which came first: the one that was
-    /// written to last is read last. While all is being listed, or events were missed, all wait for
+    /// written to last is read last. While all is being by_age, or events were missed, all wait for
     /// one another; else those of a group in which no more can come up do not wait for other
     /// groups.
-    pub(in crate::engine) fn read_listed(&mut self, now: Instant) {
+    pub(in crate::engine) fn release_by_age(&mut self, now: Instant) {
         let is_calm = self.is_calm();
         let all_wait = !self.discovery.has_scanned
             || self.discovery.is_rescan_due
             || self.kernel.is_missing_events
             || self.discovery.searches.is_under_way();
-        if !is_calm && self.schedule.listed.len() <= DOUBTS_MAX && all_wait {
+        if !is_calm && self.schedule.by_age.len() <= DOUBTS_MAX && all_wait {
             return;
         }
-        let listed = std::mem::take(&mut self.schedule.listed);
-        if is_calm || listed.len() > DOUBTS_MAX {
-            self.read_in_order(listed, now);
+        let by_age = std::mem::take(&mut self.schedule.by_age);
+        if is_calm || by_age.len() > DOUBTS_MAX {
+            self.read_in_order(by_age, now);
             return;
         }
         let lost = self
@@ -164,31 +164,36 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 || self.schedule.doubts.holds(group)
                 || unsettled.contains(&group)
         };
-        let busy: HashSet<u32> =
-            self.schedule.listing.iter().copied().filter(|&group| is_busy(group)).collect();
-        let (calm, others) = listed.into_iter().partition(|&(_, key)| {
+        let busy: HashSet<u32> = self
+            .schedule
+            .unsettled_groups
+            .iter()
+            .copied()
+            .filter(|&group| is_busy(group))
+            .collect();
+        let (calm, others) = by_age.into_iter().partition(|&(_, key)| {
             self.files.alive(key).is_none_or(|id| !is_busy(self.group_of(id)))
         });
-        self.schedule.listed = others;
-        self.schedule.listing = busy;
+        self.schedule.by_age = others;
+        self.schedule.unsettled_groups = busy;
         self.read_in_order(calm, now);
     }
 
-    fn read_in_order(&mut self, mut listed: Vec<(SystemTime, SlotKey)>, now: Instant) {
+    fn read_in_order(&mut self, mut by_age: Vec<(SystemTime, SlotKey)>, now: Instant) {
         // Within a clock tick, the name that a rotation made is the longer one: app.log.1 is older
         // than app.log.
         let len = |key: &SlotKey| self.files.alive(*key).map_or(0, |id| self.files.name(id).len());
-        listed.sort_by(|(one, a), (other, b)| one.cmp(other).then_with(|| len(b).cmp(&len(a))));
-        for (_, key) in listed.drain(..) {
+        by_age.sort_by(|(one, a), (other, b)| one.cmp(other).then_with(|| len(b).cmp(&len(a))));
+        for (_, key) in by_age.drain(..) {
             if let Some(id) = self.files.alive(key) {
-                Schedule::end_listing(&mut self.files, id);
-                self.begin_listed_story(id);
+                Schedule::end_by_age(&mut self.files, id);
+                self.begin_by_age_generation(id);
                 self.after_look(id, now);
             }
         }
-        if self.schedule.listed.is_empty() {
-            listed.shrink_to(DOUBTS_MAX);
-            self.schedule.listed = listed;
+        if self.schedule.by_age.is_empty() {
+            by_age.shrink_to(DOUBTS_MAX);
+            self.schedule.by_age = by_age;
         }
     }
 

@@ -14,13 +14,13 @@ use hashbrown::{DefaultHashBuilder, HashMap};
 use crate::engine::identities::recent::Recent;
 use crate::engine::namespace::registry::{SlotId, SlotKey};
 use crate::engine::namespace::tree::DirId;
-use crate::marks::mark;
+use crate::rare::rare;
 
 /// How long after a rename, at least, a new file under the old name counts as the successor:
 /// rotation tools pause in between.
 const REMEMBERED_FOR: Duration = Duration::from_secs(60);
 
-/// Entries in one of the two generations of what is remembered: half a megabyte. Whoever renames in
+/// Entries in one of the two halves of what is remembered: half a megabyte. Whoever renames in
 /// a loop pushes the oldest out.
 const RECENT_MAX: usize = 28_672;
 
@@ -99,7 +99,7 @@ impl Succession {
             && older != known
             && !self.predecessors.contains_key(&known.id)
         {
-            mark!("a known file took over whom a name had to wait for");
+            rare!("a known file took over whom a name had to wait for");
             self.predecessors.insert(known.id, older);
         }
         self.predecessors.contains_key(&known.id)
@@ -123,7 +123,7 @@ impl Succession {
         let before = self.predecessors.insert(newer.id, older);
         match before.filter(|before| *before != older) {
             Some(before) => {
-                mark!("a file was put into the line in front of one that had a predecessor");
+                rare!("a file was put into the line in front of one that had a predecessor");
                 self.predecessors.insert(older.id, before);
             }
             None => drop(self.predecessors.remove(&older.id)),
@@ -163,7 +163,7 @@ impl Succession {
                 None => return true,
             }
         }
-        mark!("very many files waited for one another in a row");
+        rare!("very many files waited for one another in a row");
         false
     }
 
@@ -211,7 +211,7 @@ impl Succession {
     pub(crate) fn forget(&mut self, gone: SlotId) {
         self.predecessors.remove(&gone);
         if self.stop_waiting(gone) {
-            mark!("a file went away while it waited for another one");
+            rare!("a file went away while it waited for another one");
         }
     }
 

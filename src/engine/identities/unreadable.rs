@@ -9,7 +9,7 @@ use std::time::Instant;
 use crate::diagnostics::notices::Cause;
 use crate::engine::Engine;
 use crate::engine::namespace::registry::{SlotId, State};
-use crate::marks::mark;
+use crate::rare::rare;
 use crate::sink::Sink;
 use crate::sys::FileSystem;
 use crate::sys::clock::Now;
@@ -27,14 +27,14 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     fn readable_again(&mut self, id: SlotId, now: Instant) {
         self.files.set_unreadable(id, false);
         if self.files.get(id).state().contains(State::VIA_LINK) {
-            mark!("the target of a link could be read before a look at the link succeeded");
+            rare!("the target of a link could be read before a look at the link succeeded");
             // Nothing tells of what happens there until one does.
             self.doubt(id);
         }
-        if let Some(kept_back) =
+        if let Some(suppressed) =
             self.observer.notices.admit_about(Cause::ReadableAgain, &self.path, now)
         {
-            tracing::info!(path = ?String::from_utf8_lossy(&self.path), kept_back, "can be read \
+            tracing::info!(path = ?String::from_utf8_lossy(&self.path), suppressed, "can be read \
                 again");
         }
     }
@@ -45,11 +45,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         // What a setting leaves out is no loss when it goes.
         self.files.get_mut(id).put(State::MAY_HOLD_BYTES, error.raw_os_error().is_some());
         if is_new
-            && let Some(kept_back) =
+            && let Some(suppressed) =
                 self.observer.notices.admit_about(Cause::Unreadable, &self.path, now.instant)
         {
             let path = String::from_utf8_lossy(&self.path);
-            tracing::warn!(?path, %error, kept_back, "cannot be read: picked up when that changes");
+            tracing::warn!(?path, %error, suppressed, "cannot be read: picked up when that changes");
         }
     }
 
@@ -62,7 +62,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         if self.files.get(id).state().contains(State::UNREADABLE) {
             return false;
         }
-        mark!("a file could not be read");
+        rare!("a file could not be read");
         self.files.set_unreadable(id, true);
         self.files.get_mut(id).clear(State::MAY_HOLD_BYTES);
         if self.files.get(id).is_bound() {

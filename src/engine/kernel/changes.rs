@@ -5,17 +5,17 @@
 use std::time::Instant;
 
 use crate::diagnostics::notices::Cause;
-use crate::engine::kernel::interpret::{Change, NameChange, interpret};
+use crate::engine::identities::renames::PendingRename;
 use crate::engine::namespace::inputs::InputId;
 use crate::engine::namespace::registry::{Life, NEAR_MAX, SlotId, State};
 use crate::engine::namespace::tree::{DirId, Role, Why};
-use crate::engine::schedule::timers::PendingRename;
 use crate::engine::schedule::{KeptBack, Schedule};
 use crate::engine::{Engine, EngineError, schedule};
-use crate::marks::mark;
+use crate::rare::rare;
 use crate::sink::Sink;
 use crate::sys::clock::Now;
 use crate::sys::inotify::{EVENT_BYTES_MAX, Events, RawEvent, mask};
+use crate::sys::interpret::{Change, NameChange, interpret};
 use crate::sys::{FileSystem, WatchId};
 
 /// Look-ups are loaded ahead only if a buffer has at least `AHEAD_MIN` of them, and the index is
@@ -152,7 +152,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             return;
         }
         if self.is_listing(self.tree.group(dir)) {
-            self.put_in_order(id, now);
+            self.hold_by_age(id, now);
         }
         self.mark_dirty(id);
         self.change_former(dir, name);
@@ -165,12 +165,13 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 self.observer.stats.overflows += 1;
                 self.observer.stats.other_events.overflow += 1;
                 self.identities.former.events_lost();
-                mark!("the kernel's queue overflowed");
+                rare!("the kernel's queue overflowed");
                 self.observer.stats.overflow_rescans +=
                     u64::from(!std::mem::replace(&mut self.discovery.is_rescan_due, true));
-                if let Some(kept_back) = self.observer.notices.admit(Cause::Overflow, now.instant) {
+                if let Some(suppressed) = self.observer.notices.admit(Cause::Overflow, now.instant)
+                {
                     tracing::info!(
-                        kept_back,
+                        suppressed,
                         "the kernel's event queue overflowed (fs.inotify.max_queued_events): \
                         looking at every file once"
                     );
@@ -188,7 +189,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 if let Some(dir) =
                     self.tree.find_watch(watch).filter(|&dir| self.tree.parent(dir).is_none())
                 {
-                    mark!("a directory that nothing above tells of was moved or deleted");
+                    rare!("a directory that nothing above tells of was moved or deleted");
                     self.push_visit(dir, Why::Appeared);
                 }
             }
@@ -200,7 +201,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                     self.tree.parent(dir).is_some_and(|parent| self.tree.watch(parent).is_some())
                 };
                 if let Some(dir) = self.tree.find_watch(watch).filter(|&dir| !is_told(dir)) {
-                    mark!("only a directory itself told that its permissions changed");
+                    rare!("only a directory itself told that its permissions changed");
                     self.push_visit(dir, Why::Recheck);
                 }
             }
@@ -248,7 +249,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.fs.unwatch(watch);
         self.tree.set_watch(dir, None);
         self.tree.get_mut(dir).is_watch_ended = true;
-        mark!("the kernel dropped a watch that was still known");
+        rare!("the kernel dropped a watch that was still known");
         self.push_visit(dir, Why::Appeared);
     }
 
@@ -280,7 +281,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                         let found = self.tree.get(dir);
                         let is_first_scan =
                             found.unfinished.max(found.queued).is_some_and(Why::is_first);
-                        Schedule::hold_back(&mut self.files, id, KeptBack::Listing);
+                        Schedule::hold_back(&mut self.files, id, KeptBack::ByAge);
                         let slot = self.files.get_mut(id);
                         slot.set(State::MAY_HOLD_BYTES);
                         slot.put(State::FIRST_SCAN, is_first_scan);
@@ -294,7 +295,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             {
                 self.name_was_lost(dir, name, what);
                 self.files.remove_alias(dir, name);
-                mark!("a further name of a file went away");
+                rare!("a further name of a file went away");
                 // It goes on under another name. Who takes this one comes after it all the same.
                 self.identities.succession.vacate(self.files.key(id), dir, name, now.instant);
                 self.further_name_left(id, dir, name, what, now.instant);
@@ -308,7 +309,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 self.doubt_link_to(dir, name);
                 let moved = self.file_moved_from(id, dir, name, now.instant);
                 self.identities
-                    .moves
+                    .half_renames
                     .insert(cookie, PendingRename::File(self.files.key(moved), now.instant));
             }
             (NameChange::Deleted | NameChange::MovedFrom(_), None) => {
@@ -317,7 +318,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 if let Some(linked) =
                     self.tree.find(dir, name).filter(|&linked| self.tree.get(linked).via_link)
                 {
-                    mark!("a link to a directory went away");
+                    rare!("a link to a directory went away");
                     self.push_visit(linked, Why::Appeared);
                 }
             }
@@ -325,7 +326,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 
     fn file_moved_to(&mut self, dir: DirId, name: &[u8], cookie: u32, now: Instant) {
-        let moved = match self.identities.moves.remove(&cookie) {
+        let moved = match self.identities.half_renames.remove(&cookie) {
             Some(PendingRename::File(key, _)) => {
                 self.files.alive(key).filter(|&id| self.files.get(id).life() == Life::Leaving)
             }
@@ -339,13 +340,13 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         if let Some(over) = self.files.find(dir, name) {
             if self.files.is_alias(dir, name) {
                 self.files.remove_alias(dir, name);
-                mark!("a rename replaced a further name of a file");
+                rare!("a rename replaced a further name of a file");
                 self.further_name_left(over, dir, name, NameChange::Deleted, now);
             } else if !self.files.get(over).is_identified() && self.was_guess(over) {
                 self.unbind(over);
                 self.forget(over);
             } else {
-                mark!("a rename replaced a known file");
+                rare!("a rename replaced a known file");
                 // Renamed over: the file that had this name is gone, or was exchanged.
                 covered = Some(self.files.key(over));
                 self.cover_file(over, now);
@@ -370,7 +371,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     fn left_tree(&mut self, id: SlotId, to: DirId, name: &[u8]) -> bool {
         let from = self.files.get(id).dir();
         let is_out = self.tree.get(to).role == Role::Home
-            && !self.identities.renames.rotated.contains_key(&self.files.key(id))
+            && !self.identities.recent_renames.rotated.contains_key(&self.files.key(id))
             && self
                 .tree
                 .at_place(from.0)
@@ -378,7 +379,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             && self.input_of(to, name).is_none()
             && !self.is_target(to, name);
         if is_out {
-            mark!("a file left the tree for a directory that is watched for others");
+            rare!("a file left the tree for a directory that is watched for others");
         }
         is_out
     }
@@ -400,7 +401,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             (NameChange::Modified, _) | (NameChange::Deleted | NameChange::MovedFrom(_), None) => {}
             (NameChange::MovedFrom(cookie), Some(moved)) => {
                 let key = self.directory_moved_from(moved, dir, name, now);
-                self.identities.moves.insert(cookie, PendingRename::Directory(key, now));
+                self.identities.half_renames.insert(cookie, PendingRename::Directory(key, now));
             }
             (NameChange::MovedTo(cookie), _) => self.directory_moved_to(dir, name, cookie, now),
             // What is below may have become readable, or not.
@@ -414,7 +415,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 if self.tree.get(known).is_path || !self.drop_if_uncovered(known, now) {
                     self.push_visit(known, Why::Appeared);
                 } else {
-                    mark!(
+                    rare!(
                         "a directory was made under a name that only the one before was followed by"
                     );
                 }
@@ -450,7 +451,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.files.get_mut(id).input = input;
         self.coverage.inputs.note_accepted(input);
         if self.is_listing(self.tree.group(dir)) {
-            Schedule::hold_back(&mut self.files, id, KeptBack::Listing);
+            Schedule::hold_back(&mut self.files, id, KeptBack::ByAge);
         }
         self.claim(id, dir, name);
         self.doubt(id);

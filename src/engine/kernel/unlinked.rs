@@ -8,11 +8,11 @@
 //! held it; of an unnamed file under `#` and its inode's number.
 
 use crate::engine::Engine;
-use crate::engine::kernel::interpret::NameChange;
 use crate::engine::namespace::registry::{Life, SlotId, SlotKey};
 use crate::engine::namespace::tree::DirId;
-use crate::marks::mark;
+use crate::rare::rare;
 use crate::sink::Sink;
+use crate::sys::interpret::NameChange;
 use crate::sys::{FileSystem, Stat, WatchId};
 
 impl<F: FileSystem, S: Sink> Engine<F, S> {
@@ -37,7 +37,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             && !self.tree.get(dir).is_blind()
             && !self.is_catching_up()
         {
-            mark!("a file had lost its name before the event came");
+            rare!("a file had lost its name before the event came");
             self.identities.former.note_ahead(watch, self.files.name(id), self.files.key(id));
         }
     }
@@ -156,7 +156,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         for watch in
             self.identities.former.take_useless_watches(|file| self.files.alive(file).is_some())
         {
-            mark!(
+            rare!(
                 "a watch of a deleted directory was given back because its end may have been missed"
             );
             if self.tree.find_watch(watch).is_none() {

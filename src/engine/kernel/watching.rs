@@ -10,7 +10,7 @@ use crate::diagnostics::notices::Cause;
 use crate::engine::Engine;
 use crate::engine::namespace::tree::DirId;
 use crate::engine::schedule::timers;
-use crate::marks::mark;
+use crate::rare::rare;
 use crate::sink::Sink;
 use crate::sys::clock::Now;
 use crate::sys::{FileSystem, Links, host};
@@ -58,7 +58,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.unwatch(before);
         }
         if let Some(other) = self.tree.find_watch(watch).filter(|&other| other != dir) {
-            mark!("a watch turned out to be of a directory that was known by another path");
+            rare!("a watch turned out to be of a directory that was known by another path");
             self.tree.set_watch(other, None);
         }
         self.tree.set_watch(dir, Some(watch));
@@ -86,7 +86,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             _ => return false,
         };
         self.give_dead_watches_back();
-        mark!("there was no watch for a directory");
+        rare!("there was no watch for a directory");
         self.kernel.watch_limit.get_or_insert(WatchLimit { lacking, is_said: false });
         self.set_polled(dir, true);
         self.poll_by(now.instant + timers::POLL_EVERY);
@@ -100,7 +100,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             return;
         };
         limit.is_said = true;
-        let Some(kept_back) = self.observer.notices.admit(Cause::WatchLimit, now.instant) else {
+        let Some(suppressed) = self.observer.notices.admit(Cause::WatchLimit, now.instant) else {
             return;
         };
         let polled = self.kernel.polled;
@@ -138,6 +138,6 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 (None, what.to_owned())
             }
         };
-        tracing::warn!(polled, needed, kept_back, "{what}");
+        tracing::warn!(polled, needed, suppressed, "{what}");
     }
 }

@@ -9,11 +9,11 @@ use std::hash::BuildHasher;
 
 use hashbrown::{DefaultHashBuilder, HashTable};
 
-use crate::checkpoint::format::{INCARNATION_BUCKETS, incarnation_bucket};
+use crate::checkpoint::format::{GENERATION_BUCKETS, generation_bucket};
 use crate::engine::namespace::inputs::InputId;
 use crate::engine::namespace::tree::DirId;
-use crate::marks::mark;
 use crate::names::{NameRef, Names};
+use crate::rare::rare;
 use crate::sys::FileId;
 
 mod aliases;
@@ -58,7 +58,7 @@ pub(crate) struct Registry {
     free_last: u32,
     len: usize,
     counts: Counts,
-    /// Which incarnation an inode reached before its slot was freed, by [`incarnation_bucket`].
+    /// Which generation an inode reached before its slot was freed, by [`generation_bucket`].
     reached: Box<[u32]>,
     hasher: DefaultHashBuilder,
 }
@@ -77,7 +77,7 @@ impl Registry {
             free_last: NONE,
             len: 0,
             counts: Counts::NONE,
-            reached: vec![0; INCARNATION_BUCKETS].into_boxed_slice(),
+            reached: vec![0; GENERATION_BUCKETS].into_boxed_slice(),
             hasher: DefaultHashBuilder::default(),
         }
     }
@@ -188,7 +188,7 @@ impl Registry {
             is_same && self.slots[at as usize].is_bound()
         };
         self.by_id
-            .iter_hash(self.hash_id(FileId { device, inode, generation: 0 }))
+            .iter_hash(self.hash_id(FileId { device, inode, inode_generation: 0 }))
             .copied()
             .find(is_it)
             .map(SlotId)
@@ -236,7 +236,7 @@ impl Registry {
         })
     }
 
-    /// Says which file the slot stands for. Its incarnation is at least `floor`, and one that this
+    /// Says which file the slot stands for. Its generation is at least `floor`, and one that this
     /// inode never had before in this run.
     pub(crate) fn identify(&mut self, id: SlotId, file: FileId, floor: u32) {
         assert!(!self.get(id).is_identified(), "a slot is identified once");
@@ -251,19 +251,19 @@ impl Registry {
             let same = self
                 .id_at(at)
                 .is_some_and(|other| (other.device, other.inode) == (file.device, file.inode));
-            same.then(|| self.slots[at as usize].incarnation + 1)
+            same.then(|| self.slots[at as usize].generation + 1)
         });
         let others = others.max();
         if others.is_some() {
-            mark!("a file was identified while the one that had its inode before was still known");
+            rare!("a file was identified while the one that had its inode before was still known");
         }
-        let incarnation =
-            others.unwrap_or(0).max(self.reached[usize::from(incarnation_bucket(file))]).max(floor);
+        let generation =
+            others.unwrap_or(0).max(self.reached[usize::from(generation_bucket(file))]).max(floor);
         let slot = self.get_mut(id);
         slot.device = u16::try_from(device).expect("fewer than 65,536 devices");
         slot.inode = file.inode;
-        slot.generation = file.generation;
-        slot.incarnation = incarnation;
+        slot.inode_generation = file.inode_generation;
+        slot.generation = generation;
         slot.state.insert(State::IDENTIFIED);
         let hash = self.hash_id(file);
         let (slots, devices, hasher) = (&self.slots, &self.devices, &self.hasher);
@@ -273,7 +273,7 @@ impl Registry {
         });
     }
 
-    /// Says that the file has another identity now. On the same inode it keeps its incarnation.
+    /// Says that the file has another identity now. On the same inode it keeps its generation.
     pub(crate) fn identify_anew(&mut self, id: SlotId, file: FileId) {
         let before = self.file_id(id).expect("only an identified file gets another identity");
         match self.by_id.find_entry(self.hash_id(before), |&at| at == id.0) {
@@ -282,10 +282,10 @@ impl Registry {
         }
         let slot = self.get_mut(id);
         slot.state.remove(State::IDENTIFIED);
-        let incarnation = slot.incarnation;
-        self.identify(id, file, incarnation);
+        let generation = slot.generation;
+        self.identify(id, file, generation);
         if (before.device, before.inode) == (file.device, file.inode) {
-            self.get_mut(id).incarnation = incarnation;
+            self.get_mut(id).generation = generation;
         }
     }
 
@@ -355,8 +355,8 @@ impl Registry {
             if let Ok(entry) = self.by_id.find_entry(hash, |&at| at == id.0) {
                 entry.remove();
             }
-            let incarnation = self.get(id).incarnation;
-            self.forget_incarnation(file, incarnation);
+            let generation = self.get(id).generation;
+            self.forget_generation(file, generation);
         }
         let slot = &mut self.slots[id.0 as usize];
         self.counts.remove(slot);
@@ -373,22 +373,22 @@ impl Registry {
         self.len -= 1;
     }
 
-    /// No inode of this bucket gets an incarnation below this one any more.
-    pub(crate) fn raise_floor(&mut self, bucket: u16, incarnation: u32) {
+    /// No inode of this bucket gets an generation below this one any more.
+    pub(crate) fn raise_floor(&mut self, bucket: u16, generation: u32) {
         let reached = &mut self.reached[usize::from(bucket)];
-        *reached = (*reached).max(incarnation);
+        *reached = (*reached).max(generation);
     }
 
-    /// A file with this incarnation is not known any more: none on its inode gets this incarnation
+    /// A file with this generation is not known any more: none on its inode gets this generation
     /// again.
-    pub(crate) fn forget_incarnation(&mut self, file: FileId, incarnation: u32) {
-        self.raise_floor(incarnation_bucket(file), incarnation.saturating_add(1));
+    pub(crate) fn forget_generation(&mut self, file: FileId, generation: u32) {
+        self.raise_floor(generation_bucket(file), generation.saturating_add(1));
     }
 
-    /// The least incarnations by bucket, where they are not 0.
+    /// The least generations by bucket, where they are not 0.
     pub(crate) fn floors(&self) -> impl Iterator<Item = (u16, u32)> + '_ {
         let floors = (0_u16..).zip(self.reached.iter().copied());
-        floors.filter(|&(_, incarnation)| incarnation > 0)
+        floors.filter(|&(_, generation)| generation > 0)
     }
 
     /// Notes a further name of a file.
@@ -471,8 +471,8 @@ impl Registry {
         let fresh = FileSlot {
             inode: 0,
             offset: 0,
+            inode_generation: 0,
             generation: 0,
-            incarnation: 0,
             scanned: 0,
             mark: 0,
             dir: NONE,
@@ -499,7 +499,7 @@ fn identity(slot: &FileSlot, devices: &[u64]) -> FileId {
     FileId {
         device: devices[usize::from(slot.device)],
         inode: slot.inode,
-        generation: slot.generation,
+        inode_generation: slot.inode_generation,
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crate::engine::Engine;
 use crate::engine::coverage::asking::{Covered, copy_of};
-use crate::engine::coverage::wanted::Wanted;
+use crate::engine::coverage::single_files::SingleFile;
 use crate::engine::namespace::registry::{Life, SlotId, State};
 use crate::engine::namespace::tree::{DirId, Role, Why};
 use crate::engine::reading::rewriting::Rewriting;
@@ -181,7 +181,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             why,
             file: file.filter(|_| is_followed).map(|file| {
                 let mut text = Vec::new();
-                push_file(file.device, file.inode, slot.incarnation, &mut text);
+                push_file(file.device, file.inode, slot.generation, &mut text);
                 text.extend_from_slice(self.reading.encoder.run());
                 String::from_utf8(text).expect("hexadecimal")
             }),
@@ -323,7 +323,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             )
         } else if state.contains(State::DOUBT) {
             because(FileState::BeingLookedAt, "what its name stands for is looked at first")
-        } else if state.contains(State::LISTED) {
+        } else if state.contains(State::BY_AGE) {
             because(
                 FileState::WaitsForListing,
                 "a listing brought it up: it is read in its turn once the listing is through",
@@ -333,7 +333,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 FileState::WaitsForStore,
                 "its first record waits until its number is stored in the state directory",
             )
-        } else if state.contains(State::WAITING) {
+        } else if state.contains(State::AWAITS_PREDECESSOR) {
             let older =
                 self.identities.succession.predecessor(id).and_then(|key| self.files.alive(key));
             let older = older
@@ -612,7 +612,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 ask(&self.coverage.inputs.rules(root).patterns, name, self.below(root, dir, &path))
             })
             .collect();
-        if let Some(&Wanted::Path(input)) = self.coverage.wanted.get(dir, name) {
+        if let Some(&SingleFile::Path(input)) = self.coverage.single_files.get(dir, name) {
             all.push(ask(&self.coverage.inputs.get(input).patterns, name, name));
         }
         let mut words: Vec<String> = Vec::new();

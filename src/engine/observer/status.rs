@@ -74,7 +74,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// The turn that began at `began` is over now.
     pub fn turn_ended(&mut self, began: Instant, now: Instant) {
         self.schedule.lag.end_turn(began, now);
-        self.identities.rewrites.turn_ended(now);
+        self.reading.rewrites.turn_ended(now);
     }
 
     /// How much there is at the moment.
@@ -203,7 +203,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// for like them.
     fn sample_backlog(&mut self) {
         let unread = self.schedule.unread.len();
-        let queued = unread + self.schedule.listed.len();
+        let queued = unread + self.schedule.by_age.len();
         let all = queued + self.schedule.cooling.len();
         let every = all.div_ceil(self.observer.insight.looks(all).max(1)).max(1);
         let (mut looked_at, mut waiting, mut bytes) = (0_u64, 0_u64, 0_u64);
@@ -212,7 +212,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             let id = if at < unread {
                 self.schedule.unread.get(at).map(|waiting| waiting.id)
             } else if at < queued {
-                self.files.alive(self.schedule.listed[at - unread].1)
+                self.files.alive(self.schedule.by_age[at - unread].1)
             } else {
                 self.files.alive(self.schedule.cooling[at - queued].1)
             };
@@ -245,7 +245,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 let links = self.write_path(id);
                 // Which life of the inode it is does not matter here: one call is saved.
                 let mut life = |_, _| {
-                    Some(KnownLife { generation: 0, seen_at: SystemTime::UNIX_EPOCH + FAR_FUTURE })
+                    Some(KnownLife {
+                        inode_generation: 0,
+                        seen_at: SystemTime::UNIX_EPOCH + FAR_FUTURE,
+                    })
                 };
                 self.fs.stat_known(&self.path, links, &mut life)
             }

@@ -10,8 +10,8 @@ use crate::engine::namespace::registry::{SlotId, State};
 use crate::engine::observer::busiest::Busiest;
 use crate::sink::Sink;
 use crate::status::file::PathText;
-use crate::status::ranking::{BehindFile, BusyFile, Top};
 use crate::status::stats::Reading;
+use crate::status::top::{BehindFile, BusyFile, Top};
 use crate::sys::FileSystem;
 use crate::sys::clock::Now;
 
@@ -28,7 +28,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// How far reading has come.
     pub fn reading(&self) -> Reading {
         let is_calm =
-            self.discovery.is_started && self.is_calm() && self.schedule.listed.is_empty();
+            self.discovery.is_started && self.is_calm() && self.schedule.by_age.is_empty();
         Reading {
             files: self.files.len() as u64,
             found_bytes: self.discovery.found_bytes,
@@ -93,15 +93,15 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// Files that wait: the oldest of each queue, and some of the others, spread evenly.
     fn some_waiting(&mut self) -> Vec<SlotId> {
-        let queued = self.schedule.unread.len() + self.schedule.listed.len();
+        let queued = self.schedule.unread.len() + self.schedule.by_age.len();
         let looks = self.observer.insight.looks(queued + self.schedule.cooling.len());
         let mut some = Vec::with_capacity(looks);
         let each = looks.div_ceil(4).max(2);
         let unread = oldest_and_spread(self.schedule.unread.len(), 2 * each)
             .filter_map(|at| self.schedule.unread.get(at));
         some.extend(unread.map(|waiting| waiting.id));
-        let keys = oldest_and_spread(self.schedule.listed.len(), each)
-            .map(|at| self.schedule.listed[at].1);
+        let keys = oldest_and_spread(self.schedule.by_age.len(), each)
+            .map(|at| self.schedule.by_age[at].1);
         let cooling = oldest_and_spread(self.schedule.cooling.len(), each)
             .map(|at| self.schedule.cooling[at].1);
         some.extend(keys.chain(cooling).filter_map(|key| self.files.alive(key)));

@@ -55,11 +55,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.outbox.sink().state().failure.is_some() || self.output_file.failure().is_some();
         if !fails
             && self.observer.hung.lasts(lasts)
-            && let Some(kept_back) = self.observer.notices.admit(Cause::OutputHung, now)
+            && let Some(suppressed) = self.observer.notices.admit(Cause::OutputHung, now)
         {
             let lasts =
                 humantime::format_duration(Duration::from_secs(lasts.as_secs())).to_string();
-            tracing::warn!(lasts, kept_back, "the output takes nothing: records wait for it");
+            tracing::warn!(lasts, suppressed, "the output takes nothing: records wait for it");
         }
     }
 

@@ -31,7 +31,7 @@ use crate::checkpoint::{EntryFlags, record_parser};
 use crate::config::Format;
 use crate::engine::namespace::registry::SlotKey;
 use crate::engine::schedule::lag::Stamp;
-use crate::marks::mark;
+use crate::rare::rare;
 use crate::sink::{Sent, Sink, SinkError};
 use crate::tap::Tap;
 
@@ -58,7 +58,7 @@ const KEPT_BYTES_MAX: usize = 10 * BATCH_BYTES;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Reached {
     pub(crate) file: SlotKey,
-    pub(crate) incarnation: u32,
+    pub(crate) generation: u32,
     pub(crate) offset: u64,
     /// Of the bytes before the offset, as in the slot.
     pub(crate) mark: u32,
@@ -129,7 +129,7 @@ pub(crate) struct Outbox<S> {
     is_held: bool,
     is_closed: bool,
     /// The loop said something about the sink's descriptor.
-    is_rung: bool,
+    is_ready: bool,
     /// For somebody who wants to see records pass.
     pub(crate) tap: Tap,
 }
@@ -152,7 +152,7 @@ impl<S: Sink> Outbox<S> {
             is_held: false,
             is_closed: false,
             // A first look, so that a connection is made before there is anything to send.
-            is_rung: true,
+            is_ready: true,
             tap: Tap::default(),
         }
     }
@@ -218,7 +218,7 @@ impl<S: Sink> Outbox<S> {
         since: Stamp,
     ) {
         let end = self.filling.bytes.len();
-        let place = |reached: &Reached| (reached.file, reached.incarnation);
+        let place = |reached: &Reached| (reached.file, reached.generation);
         match self.filling.spans.last_mut() {
             Some(last)
                 if place(&last.reached) == place(&reached)
@@ -285,10 +285,10 @@ impl<S: Sink> Outbox<S> {
     }
 
     /// The loop's word about the sink's descriptor.
-    pub(crate) fn ring(&mut self, now: Instant) {
+    pub(crate) fn set_ready(&mut self, now: Instant) {
         self.sink.ready(now);
         self.is_blocked = false;
-        self.is_rung = true;
+        self.is_ready = true;
     }
 
     /// When to try again though nothing rings.
@@ -305,7 +305,7 @@ impl<S: Sink> Outbox<S> {
     /// The sink goes on elsewhere: what blocked it is behind it.
     pub(crate) fn reopened(&mut self) {
         self.is_blocked = false;
-        self.is_rung = true;
+        self.is_ready = true;
     }
 
     /// Whether an acknowledgement may come without an event.
@@ -317,7 +317,7 @@ impl<S: Sink> Outbox<S> {
     pub(crate) fn send(&mut self, now: Instant) -> Result<(), SinkError> {
         if self.sink.deadline().is_some_and(|deadline| deadline <= now) {
             self.is_blocked = false;
-            self.is_rung = true;
+            self.is_ready = true;
         }
         if self.is_full() || !self.is_blocked {
             self.seal();
@@ -328,7 +328,7 @@ impl<S: Sink> Outbox<S> {
         }
         if self.accepted == self.base + self.in_flight_bytes as u64 {
             // Nothing to offer; but the reader may have gone.
-            if std::mem::take(&mut self.is_rung) {
+            if std::mem::take(&mut self.is_ready) {
                 let sent = self.sink.send(&[], now)?;
                 self.account(sent, now);
             }
@@ -413,7 +413,7 @@ impl<S: Sink> Outbox<S> {
     /// Goes back to the start of the record in which the first byte lies that the lost receiver did
     /// not get for certain.
     fn rewind(&mut self, unacknowledged: u64) {
-        mark!("records were offered again from the start of one");
+        rare!("records were offered again from the start of one");
         let safe = self.accepted.saturating_sub(unacknowledged).max(self.base);
         let mut start = self.base;
         for batch in &mut self.in_flight {
@@ -434,7 +434,7 @@ impl<S: Sink> Outbox<S> {
     pub(crate) fn withdraw(&mut self) {
         let beyond = self.accepted - self.acked;
         if beyond > 0 && self.sink.withdraw(beyond) {
-            mark!("the output gave back what was not acknowledged");
+            rare!("the output gave back what was not acknowledged");
             self.rewind(beyond);
         }
     }
@@ -480,7 +480,7 @@ impl<S: Sink> Outbox<S> {
 
     fn recycle(&mut self, mut batch: Batch) {
         if batch.bytes.capacity() > KEPT_BYTES_MAX {
-            mark!("a batch was given back that had grown for a long record");
+            rare!("a batch was given back that had grown for a long record");
             return;
         }
         batch.bytes.clear();

@@ -182,10 +182,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     pub(in crate::engine) fn reopen_failed(&mut self, error: &SinkError, now: Instant) {
         let is_first = !std::mem::replace(&mut self.output_file.is_reopen_due, true);
         self.output_file.open_failed(with_causes(error), now);
-        if is_first && let Some(kept_back) = self.observer.notices.admit(Cause::Reopen, now) {
+        if is_first && let Some(suppressed) = self.observer.notices.admit(Cause::Reopen, now) {
             tracing::error!(
                 error = with_causes(error),
-                kept_back,
+                suppressed,
                 "SIGHUP: the old output stays in use; tried again"
             );
         }
@@ -232,9 +232,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                     && now.saturating_duration_since(since) >= MOVED_FOR
                 {
                     known.is_moved_said = true;
-                    if let Some(kept_back) = self.observer.notices.admit(Cause::OutputMoved, now) {
+                    if let Some(suppressed) = self.observer.notices.admit(Cause::OutputMoved, now) {
                         tracing::warn!(
-                            kept_back,
+                            suppressed,
                             "the output file is not at its path any more: it was renamed, or \
                             mounted over; records go on into it until SIGHUP"
                         );
@@ -304,12 +304,12 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.outbox.block(now);
             self.output_file.open_failed(with_causes(&error), now);
             if is_first
-                && let Some(kept_back) = self.observer.notices.admit(Cause::OutputDeleted, now)
+                && let Some(suppressed) = self.observer.notices.admit(Cause::OutputDeleted, now)
             {
                 let error = with_causes(&error);
                 tracing::error!(
                     error,
-                    kept_back,
+                    suppressed,
                     "the output file was deleted: records wait for another one; tried again"
                 );
             }
@@ -319,11 +319,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.output_file.opened();
         self.output_file.step = Step::ToStore;
         self.outbox.reopened();
-        if let Some(kept_back) = self.observer.notices.admit(Cause::OutputDeleted, now) {
+        if let Some(suppressed) = self.observer.notices.admit(Cause::OutputDeleted, now) {
             let again_bytes = self.outbox.sink().owed();
             tracing::warn!(
                 again_bytes,
-                kept_back,
+                suppressed,
                 "the output file was deleted: another one was opened at its path, and gets what \
                 was not committed"
             );

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use crate::diagnostics::notices::Cause;
 use crate::engine::{Engine, EngineError};
-use crate::marks::mark;
+use crate::rare::rare;
 use crate::sink::Sink;
 use crate::sys::FileSystem;
 use crate::sys::clock::Now;
@@ -22,13 +22,13 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
         self.outbox.send(now.instant)?;
         if !self.outbox.is_at_boundary() {
-            mark!("the output was to be reopened in the middle of a record");
+            rare!("the output was to be reopened in the middle of a record");
             self.reopen_later(now.instant);
-            let Some(kept_back) = self.observer.notices.admit(Cause::Reopen, now.instant) else {
+            let Some(suppressed) = self.observer.notices.admit(Cause::Reopen, now.instant) else {
                 return Ok(());
             };
             tracing::warn!(
-                kept_back,
+                suppressed,
                 "the output is in the middle of a record and takes nothing now: reopened later"
             );
             return Ok(());
@@ -53,15 +53,15 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// The next record goes into a freshly opened file, if that can be had. Says whether it could.
     pub(in crate::engine) fn reopen_sink(&mut self, now: Instant) -> bool {
-        mark!("the output was reopened");
+        rare!("the output was reopened");
         if let Err(error) = self.change_file(Sink::reopen) {
             self.reopen_failed(&error, now);
             return false;
         }
         self.output_file.opened();
         self.outbox.reopened();
-        if let Some(kept_back) = self.observer.notices.admit(Cause::Reopen, now) {
-            tracing::info!(kept_back, "SIGHUP: output reopened");
+        if let Some(suppressed) = self.observer.notices.admit(Cause::Reopen, now) {
+            tracing::info!(suppressed, "SIGHUP: output reopened");
         }
         true
     }

@@ -58,8 +58,8 @@ fn judge(bytes: &[u8], is_all: bool) -> Block {
 }
 
 impl<F: FileSystem, S: Sink> Engine<F, S> {
-    /// A story begins: if it does so at byte 0 and the input wants that, its first block decides
-    /// whether it is read.
+    /// A generation begins: if it does so at byte 0 and the input wants that, its first block
+    /// decides whether it is read.
     pub(in crate::engine) fn decide_by_first_block(&mut self, id: SlotId) {
         let is_asked = self.coverage.inputs.get(self.files.get(id).input).binary == Binary::Skip;
         let slot = self.files.get_mut(id);
@@ -107,13 +107,13 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.files.set_life(id, Life::Ignored);
         }
         self.observer.stats.binary_files += 1;
-        if let Some(kept_back) =
+        if let Some(suppressed) =
             self.observer.notices.admit_about(Cause::Binary, &self.path, now.instant)
         {
             let path = String::from_utf8_lossy(&self.path);
             tracing::info!(
                 ?path,
-                kept_back,
+                suppressed,
                 "its first block is binary: left out (binary = \"skip\")"
             );
         }
@@ -156,9 +156,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         slot.offset = 0;
         slot.mark_len = 0;
         slot.scanned = 0;
-        slot.incarnation += 1;
+        slot.generation += 1;
         slot.set(State::SKIP_NULS);
-        self.begin_story(id);
+        self.begin_generation(id);
         self.mark_dirty(id);
         false
     }

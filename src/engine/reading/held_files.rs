@@ -2,7 +2,7 @@
 //! nothing: a bounded number, none at rest.
 //!
 //! A file is held between two of its turns, while it has unread bytes and the output is blocked,
-//! and while its story is not stored yet. It is kept for up to
+//! and while its generation is not stored yet. It is kept for up to
 //! [`crate::engine::reading::kept_files::KEPT_FOR`] after a read, under the name by which it was
 //! read: one that loses its name meanwhile is held from then on, until what is known to be unread
 //! was read.
@@ -15,8 +15,8 @@ use crate::engine::namespace::registry::{Life, SlotId, State};
 use crate::engine::reading::open_files::HeldFile;
 use crate::engine::reading::opening::Opened;
 use crate::engine::{Engine, HELD_MAX};
-use crate::marks::mark;
 use crate::planted::is_planted;
+use crate::rare::rare;
 use crate::sink::Sink;
 use crate::sys::failure::Failure;
 use crate::sys::{FileSystem, Stat};
@@ -29,7 +29,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
         // One without a name cannot be opened again.
         if self.may_hold() || !self.files.get(id).is_bound() {
-            mark!("a file was held open");
+            rare!("a file was held open");
             self.reading.held.insert(id, HeldFile { file, path: self.path.clone() });
         }
     }
@@ -51,7 +51,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             {
                 continue;
             }
-            mark!("an unread file was opened because the output was blocked");
+            rare!("an unread file was opened because the output was blocked");
             if !self.hold_open(id) {
                 return;
             }
@@ -69,7 +69,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             {
                 continue;
             }
-            mark!(
+            rare!(
                 "a file that waits for its predecessor was opened because the output was blocked"
             );
             if !self.hold_open(id) {
@@ -100,7 +100,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// A look just found the file under its name.
     pub(in crate::engine) fn prove_path(&mut self, id: SlotId) {
         if self.reading.held.get(&id).is_some_and(|held| !held.path.is_empty()) {
-            mark!("a look found a held file under its name");
+            rare!("a look found a held file under its name");
             self.write_path(id);
             self.reading.held.get_mut(&id).expect("just seen").path.clone_from(&self.path);
         }
@@ -140,7 +140,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let gives_way = matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
             && self.reading.kept.len() > 0;
         if gives_way {
-            mark!("files that were kept open gave way to a want of descriptors");
+            rare!("files that were kept open gave way to a want of descriptors");
             self.reading.kept.clear();
         }
         gives_way
@@ -180,11 +180,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
     }
 
-    /// A file that appeared has bytes but may not be read before its story is stored: held open, so
-    /// that deleting it loses nothing.
+    /// A file that appeared has bytes but may not be read before its generation is stored: held
+    /// open, so that deleting it loses nothing.
     pub(in crate::engine) fn hold_unstored(&mut self, id: SlotId) {
         if self.files.get(id).state().contains(State::UNSTORED) {
-            mark!("a new file was held open until its story is stored");
+            rare!("a new file was held open until its generation is stored");
             self.hold_open(id);
         }
     }

@@ -6,8 +6,8 @@ use std::io;
 use crate::engine::Engine;
 use crate::engine::namespace::registry::Life;
 use crate::engine::reading::read_pass::ReadPass;
-use crate::marks::mark;
 use crate::planted::is_planted;
+use crate::rare::rare;
 use crate::reader::{MARK_BYTES, mark_of};
 use crate::sink::Sink;
 use crate::sys::FileSystem;
@@ -61,7 +61,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             return Ok(NulRun::Data);
         }
         let Some(data_from) = self.fs.data_from(file, offset)? else {
-            mark!("nothing but a hole was left up to the end of a file");
+            rare!("nothing but a hole was left up to the end of a file");
             // Nothing but a hole up to the end.
             self.files.get_mut(pass.id).scanned = 0;
             return Ok(NulRun::Waits);
@@ -78,7 +78,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 of_text => run.saturating_sub(of_text.unwrap_or(0)) as u64,
             }
         } else if is_at_end {
-            mark!("NULs up to the end of a file were left until something follows");
+            rare!("NULs up to the end of a file were left until something follows");
             self.files.get_mut(pass.id).scanned = 0;
             return Ok(NulRun::Waits);
         } else {
@@ -99,13 +99,13 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         slot.offset += skipped;
         slot.scanned = 0;
         if !is_hole {
-            mark!("NULs that a truncation left were skipped");
+            rare!("NULs that a truncation left were skipped");
             self.set_mark(
                 pass.id,
                 mark_len + usize::try_from(skipped).expect("at most what was read"),
             );
         } else if skipped >= MARK_BYTES as u64 {
-            mark!("a hole was skipped");
+            rare!("a hole was skipped");
             // A hole reads as zeros.
             slot.mark = mark_of(&[0; MARK_BYTES]);
             slot.mark_len = u8::try_from(MARK_BYTES).expect("64");
@@ -137,7 +137,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         if hole_at >= len {
             return Ok(Cut::None);
         }
-        mark!("a hole began in what was read");
+        rare!("a hole began in what was read");
         let data = &self.reading.reader.bytes(got)[mark_len..];
         let run = data[..hole_at].iter().rposition(|&byte| byte != 0).map_or(0, |at| at + 1);
         Ok(if self.fs.data_from(file, hole)?.is_some() { Cut::Run(run) } else { Cut::Tail(run) })

@@ -4,15 +4,17 @@
 //! Always holds: a file that is open and not being read is held, because it has unread bytes, or
 //! kept, because it was read a moment ago.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use hashbrown::HashMap;
 
 use crate::engine::HELD_MAX;
 use crate::engine::namespace::registry::SlotId;
 use crate::engine::reading::kept_files::KeptFiles;
+use crate::engine::reading::rewriting::Rewrites;
 use crate::reader::Reader;
 use crate::record::Encoder;
+use crate::sys::clock::Now;
 
 /// A file that is held open though it is not being read.
 #[derive(Debug)]
@@ -33,16 +35,19 @@ pub(in crate::engine) struct Reading<T> {
     pub(in crate::engine) kept: KeptFiles<T>,
     /// Files that are open besides the one being read, at most: held or kept.
     pub(in crate::engine) files_open_max: usize,
+    /// Files that are, or may be, written over from the front.
+    pub(in crate::engine) rewrites: Rewrites,
 }
 
 impl<T> Reading<T> {
-    pub(in crate::engine) fn new(encoder: Encoder, kept_for: Duration, now: Instant) -> Self {
+    pub(in crate::engine) fn new(encoder: Encoder, kept_for: Duration, now: Now) -> Self {
         Reading {
             reader: Reader::new(),
             encoder,
             held: HashMap::new(),
-            kept: KeptFiles::new(HELD_MAX, kept_for, now),
+            kept: KeptFiles::new(HELD_MAX, kept_for, now.instant),
             files_open_max: HELD_MAX,
+            rewrites: Rewrites::new(now),
         }
     }
 }

@@ -12,7 +12,7 @@ use nix::libc;
 use crate::diagnostics::notices::Cause;
 use crate::engine::Engine;
 use crate::engine::namespace::registry::{SlotId, State};
-use crate::marks::mark;
+use crate::rare::rare;
 use crate::reader::MARK_BYTES;
 use crate::sink::Sink;
 use crate::sys::FileSystem;
@@ -72,7 +72,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             }
             (found.owner, None)
         };
-        let is_for_anybody = !self.config.same_owner && self.identities.renames.rotated.is_empty();
+        let is_for_anybody =
+            !self.config.same_owner && self.identities.recent_renames.rotated.is_empty();
         Ok(if is_for_anybody || self.is_for_owner(id, owner)? {
             Some(Opened { file, proven_size })
         } else {
@@ -92,8 +93,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     fn depends_on_owner(&self, id: SlotId) -> bool {
         let is_through_link = || self.files.get(id).state().contains(State::VIA_LINK);
         let was_through_link = || {
-            !self.identities.renames.rotated.is_empty()
-                && self.identities.renames.rotated.contains_key(&self.files.key(id))
+            !self.identities.recent_renames.rotated.is_empty()
+                && self.identities.recent_renames.rotated.contains_key(&self.files.key(id))
         };
         self.config.same_owner || is_through_link() || was_through_link()
     }
@@ -145,14 +146,14 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.doubt(id);
             self.retry(id, now.instant);
         } else if self.files.get(id).is_bound() && !self.is_found_by_name(id) {
-            mark!("a file was renamed twice while it was to be read");
+            rare!("a file was renamed twice while it was to be read");
             self.doubt(id);
         } else if let Some(error) = error
-            && let Some(kept_back) =
+            && let Some(suppressed) =
                 self.observer.notices.admit_about(Cause::Failed, &self.path, now.instant)
         {
             let path = String::from_utf8_lossy(&self.path);
-            tracing::warn!(?path, %error, kept_back, "cannot be read now: tried again");
+            tracing::warn!(?path, %error, suppressed, "cannot be read now: tried again");
         }
     }
 
@@ -167,7 +168,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     ) {
         self.schedule.mark_unread(&mut self.files, id);
         if error.kind() == io::ErrorKind::Interrupted {
-            mark!("the last of a file without a name could not be read for now");
+            rare!("the last of a file without a name could not be read for now");
             self.hold(id, file);
             self.enqueue(id);
         } else {
@@ -185,11 +186,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             return;
         }
         if Failure::of(error) == Failure::Shortage {
-            if let Some(kept_back) =
+            if let Some(suppressed) =
                 self.observer.notices.admit_about(Cause::Failed, &self.path, now.instant)
             {
                 let path = String::from_utf8_lossy(&self.path);
-                tracing::warn!(?path, %error, kept_back, "cannot be read now: tried again");
+                tracing::warn!(?path, %error, suppressed, "cannot be read now: tried again");
             }
         } else {
             self.unreadable(id, error, now);
@@ -198,7 +199,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             }
         }
         self.schedule.mark_unread(&mut self.files, id);
-        mark!("a file was to be tried again");
+        rare!("a file was to be tried again");
         self.retry(id, now.instant);
     }
 }

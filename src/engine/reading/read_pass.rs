@@ -1,7 +1,7 @@
 //! One file's turn to be read: what one read knows of the one before it.
 
 use crate::engine::namespace::registry::SlotId;
-use crate::engine::schedule::lag::{Stamp, Waiting};
+use crate::engine::schedule::lag::{Queued, Stamp};
 use crate::reader::READ_BYTES;
 
 /// One file's turn.
@@ -30,7 +30,7 @@ pub(in crate::engine) struct ReadPass {
 
 impl ReadPass {
     pub(in crate::engine) fn new(
-        Waiting { id, since }: Waiting,
+        Queued { id, since }: Queued,
         wall: u64,
         budget: usize,
         proven_size: Option<u64>,

@@ -103,18 +103,18 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// A turn begins: whatever was modified before the end of the one before may have been read in
     /// that.
     pub(in crate::engine) fn note_turn(&mut self, now: Now) {
-        let since = now.instant.saturating_duration_since(self.identities.rewrites.turn_ended_at);
-        self.identities.rewrites.quiet_since = now.wall.checked_sub(since).unwrap_or(now.wall);
-        self.identities.rewrites.turn_ended_at = now.instant;
+        let since = now.instant.saturating_duration_since(self.reading.rewrites.turn_ended_at);
+        self.reading.rewrites.quiet_since = now.wall.checked_sub(since).unwrap_or(now.wall);
+        self.reading.rewrites.turn_ended_at = now.instant;
     }
 
     /// An event told that the attributes of a file changed, perhaps its times.
     pub(in crate::engine) fn note_attributes(&mut self, id: SlotId) {
-        if self.identities.rewrites.touched.len() < TOUCHED_MAX {
-            self.identities.rewrites.touched.push(id);
+        if self.reading.rewrites.touched.len() < TOUCHED_MAX {
+            self.reading.rewrites.touched.push(id);
         }
         if let Some(at) =
-            self.find_rewrite(id).filter(|&at| !self.identities.rewrites.known[at].is_certain)
+            self.find_rewrite(id).filter(|&at| !self.reading.rewrites.known[at].is_certain)
         {
             self.forget_rewrite(at);
         }
@@ -123,15 +123,15 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// A file's turn ended before the file did, and it may get another one at once: what was
     /// modified since the turn before was read by then.
     pub(in crate::engine) fn note_read_in_part(&mut self, id: SlotId) {
-        if self.identities.rewrites.touched.len() < TOUCHED_MAX {
-            self.identities.rewrites.touched.push(id);
+        if self.reading.rewrites.touched.len() < TOUCHED_MAX {
+            self.reading.rewrites.touched.push(id);
         }
     }
 
-    /// The incarnation of a file, and how far it was read.
+    /// The generation of a file, and how far it was read.
     pub(in crate::engine) fn read_upto(&self, id: SlotId) -> (u32, u64) {
         let slot = self.files.get(id);
-        (slot.incarnation, slot.offset + u64::from(slot.scanned))
+        (slot.generation, slot.offset + u64::from(slot.scanned))
     }
 
     /// A read came to the end of the file, and no line was complete. `before`:
@@ -152,29 +152,29 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 
     fn is_touched(&self, id: SlotId) -> bool {
-        self.identities.rewrites.touched.len() >= TOUCHED_MAX
-            || self.identities.rewrites.touched.contains(&id)
+        self.reading.rewrites.touched.len() >= TOUCHED_MAX
+            || self.reading.rewrites.touched.contains(&id)
     }
 
     fn find_rewrite(&self, id: SlotId) -> Option<usize> {
         let key = self.files.key(id);
-        self.identities.rewrites.known.iter().position(|rewrite| rewrite.key == key)
+        self.reading.rewrites.known.iter().position(|rewrite| rewrite.key == key)
     }
 
     /// Those of which nothing is certain make room first.
     fn remember_rewrite(&mut self, rewrite: Rewrite) {
-        let known = &mut self.identities.rewrites.known;
+        let known = &mut self.reading.rewrites.known;
         if known.len() >= REWRITES_MAX {
             let at = known.iter().position(|rewrite| !rewrite.is_certain).unwrap_or(0);
             known.remove(at);
         }
         known.push_back(rewrite);
-        self.identities.rewrites.count();
+        self.reading.rewrites.count();
     }
 
     fn forget_rewrite(&mut self, at: usize) -> Option<Rewrite> {
-        let rewrite = self.identities.rewrites.known.remove(at);
-        self.identities.rewrites.count();
+        let rewrite = self.reading.rewrites.known.remove(at);
+        self.reading.rewrites.count();
         rewrite
     }
 
@@ -184,24 +184,24 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     fn found_nothing_new(&mut self, id: SlotId, file: &F::File, end: u64, now: Now) {
         let Ok(found) = self.fs.inode_of(file) else { return };
         let known = self.find_rewrite(id);
-        if known.is_some_and(|at| self.identities.rewrites.known[at].is_restarted) {
+        if known.is_some_and(|at| self.reading.rewrites.known[at].is_restarted) {
             return;
         }
         // One that grew since is an ordinary file. A time that is still to come was set by
         // somebody, or by a clock that is not ours.
         let known = known.filter(|&at| {
-            self.identities.rewrites.known[at].end == end || self.forget_rewrite(at).is_none()
+            self.reading.rewrites.known[at].end == end || self.forget_rewrite(at).is_none()
         });
         if found.size != end || found.modified > now.wall || self.is_touched(id) {
             return;
         }
         let is_later =
-            known.is_some_and(|at| found.modified > self.identities.rewrites.known[at].modified);
+            known.is_some_and(|at| found.modified > self.reading.rewrites.known[at].modified);
         // A write sets both times; whoever sets the one, or changes something else, sets only the
         // other to the present.
         let is_written = found.modified == found.changed;
         let is_certain =
-            is_written && (is_later || found.modified > self.identities.rewrites.quiet_since);
+            is_written && (is_later || found.modified > self.reading.rewrites.quiet_since);
         let key = self.files.key(id);
         let at = known.unwrap_or_else(|| {
             self.remember_rewrite(Rewrite {
@@ -212,29 +212,29 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 end,
                 old: Vec::new(),
             });
-            self.identities.rewrites.known.len() - 1
+            self.reading.rewrites.known.len() - 1
         });
-        self.identities.rewrites.known[at].modified = found.modified;
+        self.reading.rewrites.known[at].modified = found.modified;
         if !is_certain {
             self.ask_about_further_names(id);
             return;
         }
-        self.identities.rewrites.known[at].is_certain = true;
-        self.identities.rewrites.known[at].end = end;
+        self.reading.rewrites.known[at].is_certain = true;
+        self.reading.rewrites.known[at].end = end;
         let slot = self.files.get(id);
         // The bytes around the offset are in the buffer: the read proved them.
         let read = usize::from(slot.mark_len) + slot.scanned as usize;
         if read <= OLD_BYTES_MAX {
-            self.identities.rewrites.known[at].old = self.reading.reader.bytes(read).to_vec();
+            self.reading.rewrites.known[at].old = self.reading.reader.bytes(read).to_vec();
         }
-        if let Some(kept_back) =
+        if let Some(suppressed) =
             self.observer.notices.admit_about(Cause::WrittenBefore, &self.path, now.instant)
         {
             let path = String::from_utf8_lossy(&self.path);
             tracing::warn!(
                 ?path,
                 offset = end,
-                kept_back,
+                suppressed,
                 "written before the offset, without truncation: read again from its start when the \
                 writer comes to the offset"
             );
@@ -317,15 +317,16 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         Ok(memchr::memrchr(b'\n', &new[..differs]).map(|newline| from + newline as u64 + 1))
     }
 
-    /// The next story of a file begins in its middle: what is before was delivered a moment ago, in
-    /// the story before. A crash may have lost that, so that for the journal it begins at 0.
+    /// The next generation of a file begins in its middle: what is before was delivered a moment
+    /// ago, in the generation before. A crash may have lost that, so that for the journal it begins
+    /// at 0.
     fn restart_within(&mut self, id: SlotId, start: u64) {
         let slot = self.files.get_mut(id);
         slot.offset = 0;
         slot.mark_len = 0;
         slot.scanned = 0;
-        slot.incarnation += 1;
-        self.begin_story(id);
+        slot.generation += 1;
+        self.begin_generation(id);
         let slot = self.files.get_mut(id);
         slot.offset = start;
         slot.clear(State::UNDECIDED);
@@ -341,7 +342,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         got: usize,
         is_all: bool,
     ) -> usize {
-        if self.identities.rewrites.restarted == 0 {
+        if self.reading.rewrites.restarted == 0 {
             got
         } else {
             self.leave_out_known(id, mark_len, got, is_all)
@@ -350,23 +351,23 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     fn leave_out_known(&mut self, id: SlotId, mark_len: usize, got: usize, is_all: bool) -> usize {
         let Some(at) =
-            self.find_rewrite(id).filter(|&at| self.identities.rewrites.known[at].is_restarted)
+            self.find_rewrite(id).filter(|&at| self.reading.rewrites.known[at].is_restarted)
         else {
             return got;
         };
         let offset = self.files.get(id).offset;
         let data_end = offset + (got - mark_len) as u64;
-        if data_end > self.identities.rewrites.known[at].end
-            || (is_all && data_end < self.identities.rewrites.known[at].end)
+        if data_end > self.reading.rewrites.known[at].end
+            || (is_all && data_end < self.reading.rewrites.known[at].end)
         {
             // The writer passed the former end, or the file is shorter.
             self.forget_rewrite(at);
             return got;
         }
-        if data_end < self.identities.rewrites.known[at].end {
+        if data_end < self.reading.rewrites.known[at].end {
             return got;
         }
-        let rewrite = &mut self.identities.rewrites.known[at];
+        let rewrite = &mut self.reading.rewrites.known[at];
         if rewrite.old.is_empty() {
             // All of it is delivered, this once.
             let read = self.reading.reader.bytes(got);
@@ -392,7 +393,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     pub(in crate::engine) fn rewriting(&self, id: SlotId) -> Option<Rewriting> {
         let key = self.files.key(id);
         let rewrite = self
-            .identities
+            .reading
             .rewrites
             .known
             .iter()

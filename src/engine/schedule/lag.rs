@@ -26,7 +26,7 @@ pub(crate) struct Stamp(u32);
 
 /// A file in a queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Waiting {
+pub(crate) struct Queued {
     pub(crate) id: SlotId,
     /// The turn in which it was found to have unread bytes.
     pub(crate) since: Stamp,
@@ -37,7 +37,7 @@ pub(crate) struct Waiting {
 pub(crate) struct Lag {
     started: Instant,
     now: Stamp,
-    kept: Box<[Waiting; KEPT]>,
+    kept: Box<[Queued; KEPT]>,
     /// Parts acknowledged in this turn, by when their bytes were told of: measured when the turn is
     /// over.
     acknowledged: Vec<(Stamp, u64)>,
@@ -49,7 +49,7 @@ const NOBODY: SlotId = SlotId(u32::MAX);
 
 impl Lag {
     pub(crate) fn new(started: Instant) -> Self {
-        let nobody = Waiting { id: NOBODY, since: Stamp(0) };
+        let nobody = Queued { id: NOBODY, since: Stamp(0) };
         Lag {
             started,
             now: Stamp(0),
@@ -96,7 +96,7 @@ impl Lag {
     /// The file has unread bytes since then, but goes into no queue yet.
     #[inline]
     pub(crate) fn keep(&mut self, id: SlotId, since: Stamp) {
-        self.kept[id.0 as usize % KEPT] = Waiting { id, since };
+        self.kept[id.0 as usize % KEPT] = Queued { id, since };
     }
 
     /// Since when it has them, now that it goes into a queue.

@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 
 use crate::engine::Engine;
 use crate::engine::namespace::registry::{Life, SlotId, SlotKey, State};
-use crate::engine::namespace::tree::{DirKey, Why};
+use crate::engine::namespace::tree::Why;
 use crate::engine::schedule::deadlines::Task;
-use crate::marks::mark;
 use crate::planted::is_planted;
+use crate::rare::rare;
 use crate::sink::Sink;
 use crate::sys::FileSystem;
 use crate::sys::clock::Now;
@@ -42,15 +42,6 @@ pub(in crate::engine) const RETRY_AFTER: Duration = Duration::from_millis(100);
 /// How often missing paths and unwatched directories are looked at.
 pub(in crate::engine) const POLL_EVERY: Duration = Duration::from_secs(1);
 
-/// The first half of a rename.
-#[derive(Debug, Clone, Copy)]
-pub(in crate::engine) enum PendingRename {
-    /// Of a file.
-    File(SlotKey, Instant),
-    /// Of a directory.
-    Directory(DirKey, Instant),
-}
-
 impl<F: FileSystem, S: Sink> Engine<F, S> {
     pub(in crate::engine) fn expire(&mut self, now: Now) {
         let instant = now.instant;
@@ -63,13 +54,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.reading.kept.expire(instant);
         self.discovery.walks.expire(instant);
         self.outbox.tap.expire(instant);
-        if !self.identities.moves.is_empty() {
-            self.identities.moves.retain(|_, moved| match moved {
-                PendingRename::File(_, since) | PendingRename::Directory(_, since) => {
-                    instant < *since + GRACE
-                }
-            });
-        }
+        self.identities.expire_half_renames(instant);
         for _ in 0..DUE_PER_TURN {
             let Some((at, task)) = self.schedule.deadlines.pop_due(instant) else { break };
             self.carry_out(task, at, now);
@@ -123,7 +108,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             .alive(key)
             .is_some_and(|id| self.files.get(id).state().contains(State::DELETED));
         if is_deleted {
-            mark!("a file that lost its name was deleted meanwhile");
+            rare!("a file that lost its name was deleted meanwhile");
             // It moved, came back and was deleted, or a look failed. What was just found may be
             // this file under another name.
             self.schedule.deleted.push_back((now.instant, key));
@@ -155,10 +140,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.files.get_mut(id).clear(State::TIMED);
         let Some(grown) = self.schedule.grown.remove(&id) else { return };
         if grown + after > now && !is_planted!(FlushedEarly) {
-            mark!("an unfinished line grew while it was timed");
+            rare!("an unfinished line grew while it was timed");
             self.time_partial(id, grown);
         } else if self.files.get(id).scanned > 0 {
-            mark!("an unfinished line was due as a piece");
+            rare!("an unfinished line was due as a piece");
             self.files.get_mut(id).set(State::FLUSH);
             self.mark_dirty(id);
         }
@@ -178,7 +163,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.start_root(at, Why::Appeared, now);
         }
         if self.kernel.polled > 0 {
-            mark!("directories without a watch were listed");
+            rare!("directories without a watch were listed");
             for place in 0..self.tree.places() {
                 if let Some(dir) =
                     self.tree.at_place(place).filter(|&dir| self.tree.get(dir).is_polled)
@@ -249,7 +234,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         else {
             return;
         };
-        mark!("a file that had left was forgotten");
+        rare!("a file that had left was forgotten");
         if !self.files.name(id).is_empty() {
             self.count_loss(id, now);
         }

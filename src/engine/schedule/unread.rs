@@ -6,7 +6,7 @@
 //! listing) get equal shares of what is read; groups take turns in each of the three queues; within
 //! a group, the first in is the first out.
 
-use crate::engine::schedule::lag::Waiting;
+use crate::engine::schedule::lag::Queued;
 use crate::fair_queue::FairQueue;
 
 /// A turn costs as much as reading so many bytes more: opening and closing the file.
@@ -21,7 +21,7 @@ pub(crate) enum Because {
     /// It changed: it has little unread, as far as is known.
     Changed,
     /// A listing brought it up, and it was not read to its end since.
-    Listed,
+    Backlog,
     /// It had more than fits into one turn.
     HasMore,
 }
@@ -29,9 +29,9 @@ pub(crate) enum Because {
 /// All of them.
 #[derive(Debug)]
 pub(crate) struct Unread {
-    changed: FairQueue<Waiting>,
-    listed: FairQueue<Waiting>,
-    with_more: FairQueue<Waiting>,
+    changed: FairQueue<Queued>,
+    backlog: FairQueue<Queued>,
+    with_more: FairQueue<Queued>,
     /// How many bytes more were read of what changed than of the others.
     ahead: i64,
     turns: u32,
@@ -41,7 +41,7 @@ impl Unread {
     pub(crate) fn new() -> Self {
         Unread {
             changed: FairQueue::new(),
-            listed: FairQueue::new(),
+            backlog: FairQueue::new(),
             with_more: FairQueue::new(),
             ahead: 0,
             turns: 0,
@@ -49,28 +49,28 @@ impl Unread {
     }
 
     #[inline]
-    fn queue(&mut self, because: Because) -> &mut FairQueue<Waiting> {
+    fn queue(&mut self, because: Because) -> &mut FairQueue<Queued> {
         match because {
             Because::Changed => &mut self.changed,
-            Because::Listed => &mut self.listed,
+            Because::Backlog => &mut self.backlog,
             Because::HasMore => &mut self.with_more,
         }
     }
 
     #[inline]
-    pub(crate) fn push_back(&mut self, because: Because, group: u32, file: Waiting) {
+    pub(crate) fn push_back(&mut self, because: Because, group: u32, file: Queued) {
         self.queue(because).push_back(group, file);
     }
 
     /// None of its group that wait for the same reason overtakes it.
-    pub(crate) fn push_front(&mut self, because: Because, group: u32, file: Waiting) {
+    pub(crate) fn push_front(&mut self, because: Because, group: u32, file: Queued) {
         self.queue(because).push_front(group, file);
     }
 
     /// Takes the file whose turn it is, and why it waited; perhaps only one of those that changed.
     #[inline]
-    pub(crate) fn pop(&mut self, with_others: bool) -> Option<(Waiting, Because)> {
-        let others = if with_others { self.listed.len() + self.with_more.len() } else { 0 };
+    pub(crate) fn pop(&mut self, with_others: bool) -> Option<(Queued, Because)> {
+        let others = if with_others { self.backlog.len() + self.with_more.len() } else { 0 };
         if (self.ahead <= 0 || others == 0)
             && let Some(changed) = self.changed.pop()
         {
@@ -79,12 +79,12 @@ impl Unread {
         if others > 0 { self.pop_other() } else { None }
     }
 
-    fn pop_other(&mut self) -> Option<(Waiting, Because)> {
+    fn pop_other(&mut self) -> Option<(Queued, Because)> {
         self.turns = self.turns.wrapping_add(1);
         let order = if self.turns.is_multiple_of(2) {
-            [Because::Listed, Because::HasMore]
+            [Because::Backlog, Because::HasMore]
         } else {
-            [Because::HasMore, Because::Listed]
+            [Because::HasMore, Because::Backlog]
         };
         order.into_iter().find_map(|because| Some((self.queue(because).pop()?, because)))
     }
@@ -100,7 +100,7 @@ impl Unread {
 
     #[inline]
     pub(crate) fn len(&self) -> usize {
-        self.changed.len() + self.listed.len() + self.with_more.len()
+        self.changed.len() + self.backlog.len() + self.with_more.len()
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -114,19 +114,19 @@ impl Unread {
 
     /// Whether all that a listing brought up was read.
     pub(crate) fn has_no_listed(&self) -> bool {
-        self.listed.is_empty()
+        self.backlog.is_empty()
     }
 
-    fn all(&self) -> impl Iterator<Item = &FairQueue<Waiting>> {
-        [&self.changed, &self.listed, &self.with_more].into_iter()
+    fn all(&self) -> impl Iterator<Item = &FairQueue<Queued>> {
+        [&self.changed, &self.backlog, &self.with_more].into_iter()
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &Waiting> + '_ {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Queued> + '_ {
         self.all().flat_map(FairQueue::iter)
     }
 
     /// The file at a place of [`Unread::iter`].
-    pub(crate) fn get(&self, at: usize) -> Option<Waiting> {
+    pub(crate) fn get(&self, at: usize) -> Option<Queued> {
         let mut left = at;
         for queue in self.all() {
             if left < queue.len() {
@@ -138,12 +138,12 @@ impl Unread {
     }
 
     /// Those that have waited longest in their groups.
-    pub(crate) fn heads(&self) -> impl Iterator<Item = &Waiting> + '_ {
+    pub(crate) fn heads(&self) -> impl Iterator<Item = &Queued> + '_ {
         self.all().flat_map(FairQueue::heads)
     }
 
     pub(crate) fn give_back(&mut self) {
-        [&mut self.changed, &mut self.listed, &mut self.with_more]
+        [&mut self.changed, &mut self.backlog, &mut self.with_more]
             .into_iter()
             .for_each(FairQueue::give_back);
     }
@@ -158,9 +158,9 @@ mod tests {
     #[test]
     fn a_changed_file_waits_for_one_that_has_more_and_one_of_each_other_group() {
         let mut unread = Unread::new();
-        let file = |number| Waiting { id: SlotId(number), since: Stamp::default() };
+        let file = |number| Queued { id: SlotId(number), since: Stamp::default() };
         (0..1_000).for_each(|number| unread.push_back(Because::HasMore, number % 3, file(number)));
-        (1_000..2_000).for_each(|number| unread.push_back(Because::Listed, 1, file(number)));
+        (1_000..2_000).for_each(|number| unread.push_back(Because::Backlog, 1, file(number)));
         (2_000..3_000).for_each(|number| unread.push_back(Because::Changed, 1, file(number)));
         unread.push_back(Because::Changed, 2, file(9_999));
         let mut read = [0, 0];

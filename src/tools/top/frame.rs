@@ -6,10 +6,10 @@
 
 use crate::status::Status;
 use crate::status::numbers::{approximate, count, rounded, size};
-use crate::status::ranking::Top;
+use crate::status::top::Top;
+use crate::tools::health::{Health, Rates};
 use crate::tools::screen;
 use crate::tools::text::{fit, fit_path, printable, rate, seconds};
-use crate::tools::verdict::{Rates, Verdict};
 
 /// What is known so far.
 #[derive(Debug, Default)]
@@ -56,7 +56,7 @@ fn head(view: &View) -> Vec<String> {
     };
     let rates =
         view.before.as_ref().map_or_else(Rates::default, |before| Rates::between(before, status));
-    let verdict = Verdict::new(status, &rates, &[]);
+    let health = Health::new(status, &rates, &[]);
     let about = &status.about;
     let mut lines = vec![
         format!(
@@ -64,7 +64,7 @@ fn head(view: &View) -> Vec<String> {
             about.version,
             about.pid,
             seconds(about.uptime),
-            verdict.headline()
+            health.headline()
         ),
         format!(
             "{} lines/s, {}/s, {:.1}% CPU",
@@ -84,12 +84,7 @@ fn head(view: &View) -> Vec<String> {
     match &view.trouble {
         Some(trouble) => lines.push(format!("NO ANSWER for {}: {trouble}", seconds(view.age))),
         None => lines.extend(
-            verdict
-                .reasons
-                .iter()
-                .chain(&verdict.troubles)
-                .next()
-                .map(|first| format!("! {first}")),
+            health.reasons.iter().chain(&health.troubles).next().map(|first| format!("! {first}")),
         ),
     }
     lines.push(String::new());
@@ -146,7 +141,7 @@ fn lists(top: &Top, room: &Room) -> Vec<String> {
 mod tests {
     use super::*;
     use crate::status::file::PathText;
-    use crate::status::ranking::{BehindFile, BusyFile};
+    use crate::status::top::{BehindFile, BusyFile};
 
     fn view(files: usize) -> View {
         let path = |at: usize| {

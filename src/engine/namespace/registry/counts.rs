@@ -17,8 +17,8 @@ const ORDINARY: State =
 const RARE: State = State::UNREADABLE
     .union(State::DOUBT)
     .union(State::RETRY)
-    .union(State::WAITING)
-    .union(State::LISTED)
+    .union(State::AWAITS_PREDECESSOR)
+    .union(State::BY_AGE)
     .union(State::UNSTORED);
 
 const PLACES: usize = ORDINARY.bits() as usize + 1;
@@ -28,7 +28,7 @@ const PLACES: usize = ORDINARY.bits() as usize + 1;
 enum Class {
     New,
     Idle,
-    Waiting,
+    Queued,
     InDoubt,
     Unreadable,
     Leaving,
@@ -67,7 +67,7 @@ impl Counts {
                 return state.contains(State::DIRTY).then(|| &mut self.dirty[place(state)]);
             }
             Life::Following if !state.contains(State::DIRTY) => Class::Idle,
-            Life::Following => Class::Waiting,
+            Life::Following => Class::Queued,
         };
         Some(&mut self.others[class as usize])
     }
@@ -146,7 +146,7 @@ impl Registry {
         let count = |class: Class| self.counts.others[class as usize] as u64;
         let mut files = Files {
             new: count(Class::New),
-            waiting: count(Class::Waiting),
+            waiting: count(Class::Queued),
             in_doubt: count(Class::InDoubt),
             unreadable: count(Class::Unreadable),
             leaving: count(Class::Leaving),

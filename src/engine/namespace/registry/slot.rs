@@ -53,9 +53,9 @@ pub(crate) struct FileSlot {
     /// Everything before it was encoded into records, or skipped and counted. The start of a line,
     /// or of a further piece of one.
     pub(crate) offset: u64,
-    pub(super) generation: u32,
+    pub(super) inode_generation: u32,
     /// Grows when the content restarts: the third part of `file` in json records.
-    pub(crate) incarnation: u32,
+    pub(crate) generation: u32,
     /// How many bytes from `offset` on are known to hold no newline.
     pub(crate) scanned: u32,
     /// Digest of the `mark_len` bytes just before `offset`.

@@ -40,7 +40,7 @@ bitflags! {
         /// Another file waits until this one is read.
         const IS_AWAITED = 1 << 13;
         /// Waits for the file that had its name before.
-        const WAITING = 1 << 14;
+        const AWAITS_PREDECESSOR = 1 << 14;
         /// Its name was deleted, not moved.
         const DELETED = 1 << 15;
         /// Took the name of another file, which is read first whenever both have something to read.
@@ -48,7 +48,7 @@ bitflags! {
         /// Came up in a listing of a directory that is not new to us, or appeared whole: no event
         /// tells its age. Once identified, it is read together with the others that came up, in the
         /// order of their last modification.
-        const LISTED = 1 << 18;
+        const BY_AGE = 1 << 18;
         /// Has its name from a replayed rename that no look confirmed yet.
         const UNCONFIRMED = 1 << 19;
         /// Had further hard links when it was looked at last: deleting a name may not be its end.
@@ -60,7 +60,7 @@ bitflags! {
         /// Waited for its predecessor, which was read to its end: not again before the next read,
         /// or a busy one would starve it.
         const RELEASED = 1 << 17;
-        /// Its story is not stored yet: no record of it may leave.
+        /// Its generation is not stored yet: no record of it may leave.
         const UNSTORED = 1 << 23;
         /// Its name does not match: followed only if the journal knows the file.
         const ONLY_KNOWN = 1 << 24;
@@ -90,9 +90,9 @@ impl State {
     pub(crate) const SCHEDULED: State = State::DIRTY
         .union(State::QUEUED)
         .union(State::COOLING)
-        .union(State::WAITING)
+        .union(State::AWAITS_PREDECESSOR)
         .union(State::DOUBT)
-        .union(State::LISTED)
+        .union(State::BY_AGE)
         .union(State::BACKLOG)
         .union(State::HAS_MORE)
         .union(State::UNSTORED)
@@ -101,8 +101,8 @@ impl State {
 
     /// Something else has to happen before the file is read.
     pub(crate) const KEPT_BACK: State = State::COOLING
-        .union(State::WAITING)
+        .union(State::AWAITS_PREDECESSOR)
         .union(State::DOUBT)
         .union(State::UNSTORED)
-        .union(State::LISTED);
+        .union(State::BY_AGE);
 }

@@ -1,11 +1,11 @@
-//! What the registry has to keep: names, identities, incarnations, directories.
+//! What the registry has to keep: names, identities, generations, directories.
 
 use super::*;
 
 const DIR: DirId = DirId(0);
 
-fn file(inode: u64, generation: u32) -> FileId {
-    FileId { device: 0xfd01, inode, generation }
+fn file(inode: u64, inode_generation: u32) -> FileId {
+    FileId { device: 0xfd01, inode, inode_generation }
 }
 
 #[test]
@@ -26,9 +26,9 @@ fn a_renamed_file_is_found_under_its_new_name_only() {
 fn every_file_that_left_and_had_the_inode_of_a_new_one_is_found_until_it_is_forgotten() {
     let mut files = Registry::new();
     let mut left: Vec<SlotId> = (1..=3)
-        .map(|generation| {
-            let id = files.insert(DIR, format!("{generation}.log").as_bytes());
-            files.identify(id, file(7, generation), 0);
+        .map(|inode_generation| {
+            let id = files.insert(DIR, format!("{inode_generation}.log").as_bytes());
+            files.identify(id, file(7, inode_generation), 0);
             files.unbind(id);
             files.set_life(id, Life::Parked);
             id
@@ -44,15 +44,15 @@ fn every_file_that_left_and_had_the_inode_of_a_new_one_is_found_until_it_is_forg
 }
 
 #[test]
-fn a_reused_inode_never_has_an_incarnation_twice() {
+fn a_reused_inode_never_has_an_generation_twice() {
     let mut files = Registry::new();
     let mut last = None;
-    for generation in 0..100 {
+    for inode_generation in 0..100 {
         let id = files.insert(DIR, b"a.log");
-        files.identify(id, file(7, generation), 0);
-        let incarnation = files.get(id).incarnation;
-        assert!(last.is_none_or(|last| incarnation > last));
-        last = Some(incarnation);
+        files.identify(id, file(7, inode_generation), 0);
+        let generation = files.get(id).generation;
+        assert!(last.is_none_or(|last| generation > last));
+        last = Some(generation);
         files.unbind(id);
         files.free(id);
     }
@@ -60,12 +60,12 @@ fn a_reused_inode_never_has_an_incarnation_twice() {
 }
 
 #[test]
-fn a_new_life_of_an_inode_has_another_incarnation_though_the_old_one_is_not_let_go_yet() {
+fn a_new_life_of_an_inode_has_another_generation_though_the_old_one_is_not_let_go_yet() {
     let mut files = Registry::new();
     let (old, new) = (files.insert(DIR, b"old"), files.insert(DIR, b"new"));
     files.identify(old, file(7, 1), 0);
     files.identify(new, file(7, 2), 0);
-    assert!(files.get(new).incarnation > files.get(old).incarnation);
+    assert!(files.get(new).generation > files.get(old).generation);
 }
 
 #[test]

@@ -1,18 +1,17 @@
-//! Every mark in the product's sources is reached by the first seeds, or is in the one list of
+//! Every branch in the product's sources is reached by the first seeds, or is in the one list of
 //! those that cannot be.
 //!
-//! In: the sources, and what the seeds passed. Out: marks that no seed passes, and marks of the
-//! list that one does.
-//! Always holds: the sources are the list of marks.
+//! In: the sources, and what the seeds passed. Out: branches that no seed passes, and branches of
+//! the list that one does. Always holds: the sources are the list of branches.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
-use crate::seeds::{Marks, Outcome, outcomes};
+use crate::seeds::{Outcome, RareBranches, outcomes};
 use crate::turning::run_once;
 
-/// So many seeds, from 0 on, reach every mark.
+/// So many seeds, from 0 on, reach every branch.
 pub(crate) const SEEDS: u64 = 300;
 /// Single passes beside them.
 const PASSES: u64 = 100;
@@ -20,8 +19,8 @@ const PASSES: u64 = 100;
 /// What they come to: computed once for all tests of this process.
 pub(crate) static FIRST_SEEDS: LazyLock<Vec<Outcome>> = LazyLock::new(|| outcomes(0, SEEDS));
 
-/// Marks that no simulated life can reach today, and why. One that is reached has to leave this
-/// list.
+/// RareBranches that no simulated life can reach today, and why. One that is reached has to leave
+/// this list.
 const UNREACHED: &[(&str, &str)] = &[
     (
         "a file was recognised by its path though its inode number had changed",
@@ -47,12 +46,12 @@ const UNREACHED: &[(&str, &str)] = &[
     ),
 ];
 
-/// Marks that need more seeds than a test may take: they are asked for from so many on, which
-/// `scripts/simulate` runs.
+/// RareBranches that need more seeds than a test may take: they are asked for from so many on,
+/// which `scripts/simulate` runs.
 const RARE: &[&str] = &[
     "a PATH lay in a directory that was let go",
     "a file that the journal knows was listed under a name that does not match",
-    "a file under a name that does not match had an inode from the journal, and was another one",
+    "a file under a name that does not match had the inode of another one in the journal",
     "the target of a link was known before the link",
     "the target of a link could be read before a look at the link succeeded",
     "the time for unfinished lines was changed",
@@ -89,67 +88,67 @@ const RARE: &[&str] = &[
 /// So many seeds reach those as well.
 pub(crate) const SEEDS_FOR_RARE: u64 = 10_000;
 
-/// Each mark in the sources, with the file that it is in.
-fn marks_in_the_sources() -> BTreeMap<String, PathBuf> {
-    let mut marks = BTreeMap::new();
+/// Each branch in the sources, with the file that it is in.
+fn branches_in_the_sources() -> BTreeMap<String, PathBuf> {
+    let mut branches = BTreeMap::new();
     let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(&folder).unwrap() {
             let path = entry.unwrap().path();
             if path.is_dir() {
                 folders.push(path);
-            } else if !path.ends_with("src/marks.rs") {
+            } else if !path.ends_with("src/rare.rs") {
                 let text = std::fs::read_to_string(&path).unwrap();
-                for mark in text
-                    .split("mark!(\"")
-                    .skip(1)
-                    .map(|rest| rest.split_once('"').expect("a mark is a literal").0)
-                {
-                    let before = marks.insert(mark.to_owned(), path.clone());
+                for rest in text.split("rare!(").skip(1) {
+                    let Some(rest) = rest.trim_start().strip_prefix('"') else { continue };
+                    let branch = rest.split_once('"').expect("a branch has a literal").0;
+                    assert!(!branch.contains('\\'), "{branch:?} is on one line");
+                    let before = branches.insert(branch.to_owned(), path.clone());
                     assert!(
                         before.is_none(),
-                        "two branches have the mark {mark:?}: {} and {before:?}",
+                        "two branches have the sentence {branch:?}: {} and {before:?}",
                         path.display()
                     );
                 }
             }
         }
     }
-    assert!(marks.len() > 30, "the marks were found");
-    marks
+    assert!(branches.len() > 30, "the branches were found");
+    branches
 }
 
 /// What is wrong with the lists, if those are the seeds.
-pub(crate) fn check_marks(outcomes: &[Outcome], with_rare: bool) -> Result<(), String> {
-    let marks = marks_in_the_sources();
-    let passes: Vec<Marks> =
-        (0..PASSES).map(|seed| manytail::marks::record(|| run_once(seed)).1).collect();
+pub(crate) fn check_rare_branches(outcomes: &[Outcome], with_rare: bool) -> Result<(), String> {
+    let branches = branches_in_the_sources();
+    let passes: Vec<RareBranches> =
+        (0..PASSES).map(|seed| manytail::rare::record(|| run_once(seed)).1).collect();
     let mut lives: BTreeMap<&str, u64> = BTreeMap::new();
-    for mark in outcomes.iter().map(|(.., marks)| marks).chain(&passes).flatten() {
-        *lives.entry(mark).or_default() += 1;
+    for branch in outcomes.iter().map(|(.., branches)| branches).chain(&passes).flatten() {
+        *lives.entry(branch).or_default() += 1;
     }
     let seldom: Vec<_> =
-        lives.iter().filter(|(mark, times)| **times < 4 && !RARE.contains(mark)).collect();
+        lives.iter().filter(|(branch, times)| **times < 4 && !RARE.contains(branch)).collect();
     println!(
-        "{} of {} marks are reached; by three lives or fewer: {seldom:?}",
+        "{} of {} branches are reached; by three lives or fewer: {seldom:?}",
         lives.len(),
-        marks.len()
+        branches.len()
     );
-    let listed: Vec<&str> = UNREACHED.iter().map(|(mark, _)| *mark).collect();
-    let is_excused = |mark: &str| listed.contains(&mark) || (!with_rare && RARE.contains(&mark));
+    let listed: Vec<&str> = UNREACHED.iter().map(|(branch, _)| *branch).collect();
+    let is_excused =
+        |branch: &str| listed.contains(&branch) || (!with_rare && RARE.contains(&branch));
     let gone: Vec<_> =
-        listed.iter().chain(RARE).filter(|mark| !marks.contains_key(**mark)).collect();
-    let came: Vec<_> = listed.iter().filter(|mark| lives.contains_key(**mark)).collect();
-    let never: Vec<_> = marks
+        listed.iter().chain(RARE).filter(|branch| !branches.contains_key(**branch)).collect();
+    let came: Vec<_> = listed.iter().filter(|branch| lives.contains_key(**branch)).collect();
+    let never: Vec<_> = branches
         .iter()
-        .filter(|(mark, _)| !lives.contains_key(mark.as_str()) && !is_excused(mark))
+        .filter(|(branch, _)| !lives.contains_key(branch.as_str()) && !is_excused(branch))
         .collect();
     match () {
         () if !gone.is_empty() => {
-            Err(format!("in the list of marks, and not in the sources any more: {gone:#?}"))
+            Err(format!("in the list of branches, and not in the sources any more: {gone:#?}"))
         }
         () if !came.is_empty() => Err(format!("listed as never reached, and reached: {came:#?}")),
-        () if !never.is_empty() => Err(format!("marks that no life reaches: {never:#?}")),
+        () if !never.is_empty() => Err(format!("branches that no life reaches: {never:#?}")),
         () => Ok(()),
     }
 }
@@ -157,7 +156,7 @@ pub(crate) fn check_marks(outcomes: &[Outcome], with_rare: bool) -> Result<(), S
 #[cfg(debug_assertions)]
 #[test]
 fn three_hundred_seeds_reach_every_mark() {
-    if let Err(why) = check_marks(&FIRST_SEEDS, false) {
+    if let Err(why) = check_rare_branches(&FIRST_SEEDS, false) {
         panic!("{why}");
     }
 }

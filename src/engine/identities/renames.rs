@@ -16,8 +16,8 @@ use crate::engine::Engine;
 use crate::engine::namespace::registry::{Life, SlotId, SlotKey, State};
 use crate::engine::namespace::tree::{DirId, DirKey, Why};
 use crate::engine::schedule::deadlines::Task;
-use crate::engine::schedule::timers::{GRACE, PendingRename};
-use crate::marks::mark;
+use crate::engine::schedule::timers::GRACE;
+use crate::rare::rare;
 use crate::sink::Sink;
 use crate::sys::FileSystem;
 
@@ -28,6 +28,24 @@ const RENAMES_MAX: usize = 64;
 /// For how long. The looks that follow are made within the same turn, unless many names are in
 /// doubt.
 const REMEMBERED_FOR: Duration = Duration::from_secs(1);
+
+/// The first half of a rename.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::engine) enum PendingRename {
+    /// Of a file.
+    File(SlotKey, Instant),
+    /// Of a directory.
+    Directory(DirKey, Instant),
+}
+
+impl PendingRename {
+    /// When its first half came.
+    pub(in crate::engine) fn since(&self) -> Instant {
+        match *self {
+            PendingRename::File(_, since) | PendingRename::Directory(_, since) => since,
+        }
+    }
+}
 
 /// A file or a directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -130,7 +148,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         now: Instant,
     ) -> SlotId {
         let item = self.files.get(id).is_identified().then(|| Item::File(self.files.key(id)));
-        if let Some((by, Item::File(key))) = self.identities.renames.over(dir, name, now)
+        if let Some((by, Item::File(key))) = self.identities.recent_renames.over(dir, name, now)
             && (by == item || by.is_none() && item.is_none())
             && let Some(covered) = self
                 .files
@@ -140,8 +158,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             // The file that has the name stays, and the one that it covered goes to where the other
             // one came from.
             self.files.get_mut(covered).clear(State::DELETED);
-            if self.identities.renames.exchanged.len() < RENAMES_MAX {
-                self.identities.renames.exchanged.push(key);
+            if self.identities.recent_renames.exchanged.len() < RENAMES_MAX {
+                self.identities.recent_renames.exchanged.push(key);
             }
             // A look that finds a third file under the name finds one that came later.
             self.files.get_mut(id).clear(State::UNCONFIRMED);
@@ -163,11 +181,12 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         now: Instant,
     ) -> SlotId {
         let key = self.files.key(id);
-        if !self.identities.renames.exchanged.contains(&key) {
+        if !self.identities.recent_renames.exchanged.contains(&key) {
             return id;
         }
         // If it moved since it was covered, that exchange is over, and this is another rename.
-        let Some((from, to)) = self.identities.renames.covered_by(Item::File(key), now) else {
+        let Some((from, to)) = self.identities.recent_renames.covered_by(Item::File(key), now)
+        else {
             return id;
         };
         if from.is_some_and(|from| from.0 == dir && *from.1 == *name) {
@@ -181,12 +200,12 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         else {
             return id;
         };
-        self.identities.renames.settle_exchange(key);
+        self.identities.recent_renames.settle_exchange(key);
         self.files.get_mut(id).set(State::DELETED);
         self.link_replaced(holder);
         self.leave(holder, State::empty(), now);
         if is_from_unknown && let Some(guess) = self.track_if_accepted(to.0, &to.1) {
-            mark!("a file was covered, and perhaps exchanged, by one that came from nowhere");
+            rare!("a file was covered, and perhaps exchanged, by one that came from nowhere");
             // It may have come from the very name that this one goes to: then it is where it was.
             self.is_guess(guess);
         }
@@ -199,7 +218,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.link_replaced(id);
         let before = self.schedule.deleted.len();
         let slot = self.files.get_mut(id);
-        if slot.state().contains(State::LISTED) {
+        if slot.state().contains(State::BY_AGE) {
             // The listing may be behind the renames: its file may have another name by now.
             slot.clear(State::MAY_HOLD_BYTES);
         }
@@ -225,17 +244,19 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let is_link =
             is_link.is_some_and(|id| self.files.get(id).state().contains(State::VIA_LINK));
         if let Some(from) =
-            from.as_ref().filter(|_| is_link && !self.identities.renames.rotated.is_empty())
+            from.as_ref().filter(|_| is_link && !self.identities.recent_renames.rotated.is_empty())
         {
             // A link that is renamed takes along what was rotated behind it.
-            let behind = self.identities.renames.rotated.values_mut().filter(|link| *link == from);
+            let behind =
+                self.identities.recent_renames.rotated.values_mut().filter(|link| *link == from);
             behind.for_each(|link| *link = (to.0, to.1.into()));
         }
         let item = moved.map(Item::File);
-        let between = item.and_then(|item| self.identities.renames.between(item, to)).cloned();
+        let between =
+            item.and_then(|item| self.identities.recent_renames.between(item, to)).cloned();
         let rename =
             Rename { at: now, item, from, to: (to.0, to.1.into()), over: over.map(Item::File) };
-        self.identities.renames.push(rename);
+        self.identities.recent_renames.push(rename);
         let Some((moved, (dir, name))) = moved.zip(between) else { return };
         if self.tree.at_place(dir.0).is_none()
             || self.files.find(dir, &name).is_some()
@@ -252,25 +273,25 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// Nothing may be found under this name: if so, nothing vanished.
     pub(in crate::engine) fn is_guess(&mut self, id: SlotId) {
-        if self.identities.renames.guesses.len() < GUESSES_MAX {
-            self.identities.renames.guesses.push(self.files.key(id));
+        if self.identities.recent_renames.guesses.len() < GUESSES_MAX {
+            self.identities.recent_renames.guesses.push(self.files.key(id));
         }
     }
 
     /// A look does not find the file under its name: how it left. One that was covered and does not
     /// turn out to be exchanged is deleted.
     pub(in crate::engine) fn how_it_left(&mut self, id: SlotId) -> State {
-        if self.identities.renames.exchanged.is_empty() {
+        if self.identities.recent_renames.exchanged.is_empty() {
             return State::empty();
         }
         let key = self.files.key(id);
-        let before = self.identities.renames.exchanged.len();
+        let before = self.identities.recent_renames.exchanged.len();
         let files = &self.files;
         self.identities
-            .renames
+            .recent_renames
             .exchanged
             .retain(|&exchanged| exchanged != key && files.alive(exchanged).is_some());
-        let was_covered = self.identities.renames.exchanged.len() < before
+        let was_covered = self.identities.recent_renames.exchanged.len() < before
             && self.files.get(id).state().contains(State::UNCONFIRMED);
         if was_covered { State::DELETED } else { State::empty() }
     }
@@ -278,13 +299,13 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// Nothing is found under a name: says whether it was a mere guess that something is.
     pub(in crate::engine) fn was_guess(&mut self, id: SlotId) -> bool {
         let key = self.files.key(id);
-        let before = self.identities.renames.guesses.len();
+        let before = self.identities.recent_renames.guesses.len();
         let files = &self.files;
         self.identities
-            .renames
+            .recent_renames
             .guesses
             .retain(|&guess| guess != key && files.alive(guess).is_some());
-        self.identities.renames.guesses.len() < before
+        self.identities.recent_renames.guesses.len() < before
     }
 
     /// The name of a directory goes away by a rename. Returns the directory that the second half is
@@ -297,7 +318,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         now: Instant,
     ) -> DirKey {
         let key = self.tree.key(moved);
-        match self.identities.renames.over(dir, name, now) {
+        match self.identities.recent_renames.over(dir, name, now) {
             Some((Some(Item::Directory(by)), Item::Directory(covered)))
                 if by == key
                     && self
@@ -335,7 +356,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         cookie: u32,
         now: Instant,
     ) {
-        let moved = match self.identities.moves.remove(&cookie) {
+        let moved = match self.identities.half_renames.remove(&cookie) {
             Some(PendingRename::Directory(key, _)) => {
                 self.tree.alive(key).filter(|&moved| self.tree.get(moved).is_moving)
             }
@@ -346,7 +367,13 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let known = self.tree.find(dir, name);
         let item = moved.map(|moved| Item::Directory(self.tree.key(moved)));
         let over = known.map(|known| Item::Directory(self.tree.key(known)));
-        self.identities.renames.push(Rename { at: now, item, from, to: (dir, name.into()), over });
+        self.identities.recent_renames.push(Rename {
+            at: now,
+            item,
+            from,
+            to: (dir, name.into()),
+            over,
+        });
         if let Some(over) = known {
             self.push_visit(over, Why::Appeared);
             if moved.is_none() || self.tree.is_within(dir, over) {
@@ -379,7 +406,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let name = self.tree.name(dir).to_vec();
         let ways = self
             .identities
-            .renames
+            .recent_renames
             .latest
             .iter()
             .rev()

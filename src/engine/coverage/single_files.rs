@@ -14,7 +14,7 @@ type Name = (DirId, Box<[u8]>);
 
 /// Why a name counts in a directory that is not listed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::engine) enum Wanted {
+pub(in crate::engine) enum SingleFile {
     /// It is a PATH of this input.
     Path(InputId),
     /// A followed link leads to it: where the link is.
@@ -23,36 +23,36 @@ pub(in crate::engine) enum Wanted {
 
 /// All of them.
 #[derive(Debug, Default)]
-pub(in crate::engine) struct WantedNames {
-    by_home: HashMap<DirId, HashMap<Box<[u8]>, Wanted>>,
+pub(in crate::engine) struct SingleFiles {
+    by_home: HashMap<DirId, HashMap<Box<[u8]>, SingleFile>>,
     /// To which names each link leads.
     targets: HashMap<Name, Vec<Name>>,
 }
 
-impl WantedNames {
+impl SingleFiles {
     pub(in crate::engine) fn is_empty(&self) -> bool {
         self.by_home.is_empty()
     }
 
-    pub(in crate::engine) fn get(&self, home: DirId, name: &[u8]) -> Option<&Wanted> {
+    pub(in crate::engine) fn get(&self, home: DirId, name: &[u8]) -> Option<&SingleFile> {
         self.by_home.get(&home)?.get(name)
     }
 
-    pub(in crate::engine) fn insert(&mut self, home: DirId, name: &[u8], wanted: Wanted) {
+    pub(in crate::engine) fn insert(&mut self, home: DirId, name: &[u8], wanted: SingleFile) {
         self.remove(home, name);
-        if let Wanted::Link(dir, link) = &wanted {
+        if let SingleFile::Link(dir, link) = &wanted {
             self.targets.entry((*dir, link.clone())).or_default().push((home, name.into()));
         }
         self.by_home.entry(home).or_default().insert(name.into(), wanted);
     }
 
-    pub(in crate::engine) fn remove(&mut self, home: DirId, name: &[u8]) -> Option<Wanted> {
+    pub(in crate::engine) fn remove(&mut self, home: DirId, name: &[u8]) -> Option<SingleFile> {
         let names = self.by_home.get_mut(&home)?;
         let wanted = names.remove(name)?;
         if names.is_empty() {
             self.by_home.remove(&home);
         }
-        if let Wanted::Link(dir, link) = &wanted {
+        if let SingleFile::Link(dir, link) = &wanted {
             let of_link = (*dir, link.clone());
             if let Some(targets) = self.targets.get_mut(&of_link) {
                 targets.retain(|(at, target)| *at != home || **target != *name);
@@ -68,7 +68,7 @@ impl WantedNames {
     pub(in crate::engine) fn of_home(
         &self,
         home: DirId,
-    ) -> impl Iterator<Item = (&Box<[u8]>, &Wanted)> {
+    ) -> impl Iterator<Item = (&Box<[u8]>, &SingleFile)> {
         self.by_home.get(&home).into_iter().flatten()
     }
 
@@ -90,7 +90,8 @@ impl WantedNames {
 
     /// What links lead to in this directory counts for nothing any more.
     pub(in crate::engine) fn forget_targets_in(&mut self, home: DirId) {
-        let targets = self.of_home(home).filter(|(_, wanted)| matches!(wanted, Wanted::Link(..)));
+        let targets =
+            self.of_home(home).filter(|(_, wanted)| matches!(wanted, SingleFile::Link(..)));
         let targets: Vec<Box<[u8]>> = targets.map(|(name, _)| name.clone()).collect();
         targets.iter().for_each(|name| drop(self.remove(home, name)));
     }
@@ -103,14 +104,18 @@ mod tests {
 
     #[test]
     fn names_are_found_by_home_and_by_link_and_leave_nothing() {
-        let mut wanted = WantedNames::default();
+        let mut wanted = SingleFiles::default();
         let (home, links) = (DirId(1), DirId(2));
-        wanted.insert(home, b"path", Wanted::Path(InputId::default()));
+        wanted.insert(home, b"path", SingleFile::Path(InputId::default()));
         for number in 0..100_000_u32 {
             let link = number.to_string().into_bytes();
-            wanted.insert(home, &[b"target", &*link].concat(), Wanted::Link(links, link.into()));
+            wanted.insert(
+                home,
+                &[b"target", &*link].concat(),
+                SingleFile::Link(links, link.into()),
+            );
         }
-        wanted.insert(home, b"target7", Wanted::Link(links, b"8".as_slice().into()));
+        wanted.insert(home, b"target7", SingleFile::Link(links, b"8".as_slice().into()));
         assert_eq!(
             (wanted.names_in(home).len(), wanted.forget_targets(links, b"7")),
             (100_001, vec![])

@@ -1,6 +1,6 @@
-//! Is it keeping up, and if not, why? Two looks at a daemon -> rates, and a verdict in words.
+//! Is it keeping up, and if not, why? Two looks at a daemon -> rates, and a health in words.
 //!
-//! In: two [`Status`] of one run. Out: [`Verdict`] and [`Rates`].
+//! In: two [`Status`] of one run. Out: [`Health`] and [`Rates`].
 //! Always holds: what is said follows from the two looks alone.
 
 use serde::Serialize;
@@ -59,7 +59,7 @@ impl Rates {
 
 /// The answer to "is it keeping up".
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub(super) struct Verdict {
+pub(super) struct Health {
     /// Every line is delivered soon after it was written.
     pub(super) keeps_up: bool,
     /// Why not.
@@ -68,11 +68,11 @@ pub(super) struct Verdict {
     pub(super) troubles: Vec<String>,
 }
 
-impl Verdict {
+impl Health {
     /// `unreadable`: the first files and directories that cannot be read, if there are any.
-    pub(super) fn new(status: &Status, rates: &Rates, unreadable: &[Listed]) -> Verdict {
+    pub(super) fn new(status: &Status, rates: &Rates, unreadable: &[Listed]) -> Health {
         let reasons = reasons(status, rates);
-        Verdict { keeps_up: reasons.is_empty(), reasons, troubles: troubles(status, unreadable) }
+        Health { keeps_up: reasons.is_empty(), reasons, troubles: troubles(status, unreadable) }
     }
 
     /// Nobody has to do anything.
@@ -227,8 +227,8 @@ mod tests {
 
     #[test]
     fn a_quiet_daemon_keeps_up() {
-        let verdict = Verdict::new(&at(1.0, 0), &Rates::default(), &[]);
-        assert!(verdict.is_well() && verdict.headline() == "keeping up");
+        let health = Health::new(&at(1.0, 0), &Rates::default(), &[]);
+        assert!(health.is_well() && health.headline() == "keeping up");
     }
 
     #[test]
@@ -265,10 +265,10 @@ mod tests {
         for (change, word) in cases {
             let mut status = at(1.0, 0);
             change(&mut status);
-            let verdict = Verdict::new(&status, &Rates::default(), &[]);
+            let health = Health::new(&status, &Rates::default(), &[]);
             assert!(
-                !verdict.keeps_up && verdict.reasons.iter().any(|reason| reason.contains(word)),
-                "{word}: {verdict:?}"
+                !health.keeps_up && health.reasons.iter().any(|reason| reason.contains(word)),
+                "{word}: {health:?}"
             );
         }
     }
@@ -305,11 +305,11 @@ mod tests {
         for (change, word) in cases {
             let mut status = at(1.0, 0);
             change(&mut status);
-            let verdict = Verdict::new(&status, &Rates::default(), &[]);
-            assert!(verdict.keeps_up && !verdict.is_well(), "{word}");
+            let health = Health::new(&status, &Rates::default(), &[]);
+            assert!(health.keeps_up && !health.is_well(), "{word}");
             assert!(
-                verdict.troubles.iter().any(|trouble| trouble.contains(word)),
-                "{word}: {verdict:?}"
+                health.troubles.iter().any(|trouble| trouble.contains(word)),
+                "{word}: {health:?}"
             );
         }
     }

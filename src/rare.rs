@@ -1,9 +1,9 @@
-//! Coverage marks: each names a rare branch in a short sentence, so that a test can prove that its
-//! simulated lives pass through it.
+//! Rare branches: each has a short sentence, so that a test can prove that its simulated lives pass
+//! through it.
 //!
-//! In: `mark!("a file waited for its predecessor")` at the branch. Out: [`record`] gives the marks
-//! that a piece of work passed.
-//! Always holds: the sources are the only list of marks; a mark is one branch on a constant, which
+//! In: `rare!("a file waited for its predecessor")` at the branch. Out: [`record`] gives the
+//! sentences of the branches that a piece of work passed.
+//! Always holds: the sources are the only list of them; `rare!` is one branch on a constant, which
 //! a build without debug assertions (every product build) drops together with its text. The tests
 //! of the simulation read the list out of the sources.
 
@@ -16,16 +16,16 @@ thread_local! {
 }
 
 /// Notes that the engine came by.
-macro_rules! mark {
+macro_rules! rare {
     ($what:literal) => {
         if cfg!(debug_assertions) {
-            $crate::marks::reach($what);
+            $crate::rare::reach($what);
         }
     };
 }
-pub(crate) use mark;
+pub(crate) use rare;
 
-/// Called by `mark!`. Allocates only while this thread records.
+/// Called by `rare!`. Allocates only while this thread records.
 pub(crate) fn reach(what: &'static str) {
     REACHED.with_borrow_mut(|reached| {
         if let Some(reached) = reached {
@@ -34,7 +34,7 @@ pub(crate) fn reach(what: &'static str) {
     });
 }
 
-/// Does some work on this thread, and returns the marks that it passed as well.
+/// Does some work on this thread, and returns the rare branches that it passed as well.
 pub fn record<T>(work: impl FnOnce() -> T) -> (T, BTreeSet<&'static str>) {
     REACHED.set(Some(BTreeSet::new()));
     let outcome = work();
@@ -46,13 +46,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_marks_that_are_passed_while_recording_are_reported() {
-        mark!("before");
+    fn only_branches_that_are_passed_while_recording_are_reported() {
+        rare!("before");
         let ((), reached) = record(|| {
-            mark!("between");
-            mark!("between");
+            rare!("between");
+            rare!("between");
         });
-        mark!("after");
+        rare!("after");
         assert_eq!(reached, BTreeSet::from(["between"]));
         assert!(record(|| ()).1.is_empty(), "each recording begins with nothing");
     }

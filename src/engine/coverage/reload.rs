@@ -11,12 +11,12 @@ use crate::config::InputConfig;
 use crate::diagnostics::notices::Cause;
 use crate::engine::Engine;
 use crate::engine::coverage::root::{Root, RootState};
-use crate::engine::coverage::wanted::Wanted;
+use crate::engine::coverage::single_files::SingleFile;
 use crate::engine::namespace::inputs::{InputId, RootId, ScopeId};
 use crate::engine::namespace::registry::SlotId;
 use crate::engine::namespace::tree::{DirId, Role, Why};
-use crate::marks::mark;
 use crate::names::{prefix_of, split_path};
+use crate::rare::rare;
 use crate::sink::Sink;
 use crate::status::file::shown;
 use crate::sys::FileSystem;
@@ -47,11 +47,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// The input whose PATH this single file is.
     fn wanted_by(&self, dir: DirId, name: &[u8]) -> Option<InputId> {
-        if self.coverage.wanted.is_empty() {
+        if self.coverage.single_files.is_empty() {
             return None;
         }
-        match self.coverage.wanted.get(dir, name) {
-            Some(&Wanted::Path(input)) => {
+        match self.coverage.single_files.get(dir, name) {
+            Some(&SingleFile::Path(input)) => {
                 self.coverage.inputs.get(input).patterns.accepts_file(name, name).then_some(input)
             }
             _ => None,
@@ -212,7 +212,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             .chain(self.coverage.inputs.roots(more))
             .copied()
             .collect();
-        mark!("one more PATH covered a directory");
+        rare!("one more PATH covered a directory");
         self.tree.get_mut(dir).scope = self.coverage.inputs.scope(roots);
         self.cover_below(dir);
         let is_first = self.tree.get(by).unfinished.is_some_and(Why::is_first);
@@ -224,7 +224,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// for ten minutes. Where globs changed, all below is listed anew, in slices.
     pub fn reload(&mut self, new: Vec<InputConfig>, now: Now) {
         if self.discovery.is_started {
-            mark!("the settings were read again");
+            rare!("the settings were read again");
         }
         let mut wanted: Vec<(Vec<u8>, InputId, bool)> = Vec::new();
         let paths: Vec<Vec<Vec<u8>>> = new.iter().map(|input| input.paths.clone()).collect();
@@ -316,29 +316,29 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// A PATH is not followed any more. What else covers its directory is asked anew.
     fn leave_root(&mut self, root: RootId, directory: Option<DirId>, now: Now) {
         let Some(dir) = directory else { return };
-        mark!("a PATH was not followed any more");
+        rare!("a PATH was not followed any more");
         let (path, is_tree) = (
             self.coverage.roots[root.0 as usize].path.clone(),
             self.coverage.roots[root.0 as usize].is_tree,
         );
-        if let Some(kept_back) =
+        if let Some(suppressed) =
             self.observer.notices.admit_about(Cause::PathRemoved, &path, now.instant)
         {
-            tracing::info!(path = ?String::from_utf8_lossy(&path), kept_back, "PATH is not \
+            tracing::info!(path = ?String::from_utf8_lossy(&path), suppressed, "PATH is not \
                 followed any more");
         }
         if !is_tree {
             let (_, name) = split_path(&path);
-            if matches!(self.coverage.wanted.get(dir, name), Some(Wanted::Path(_))) {
-                self.coverage.wanted.remove(dir, name);
+            if matches!(self.coverage.single_files.get(dir, name), Some(SingleFile::Path(_))) {
+                self.coverage.single_files.remove(dir, name);
             }
             // The same file may be a PATH of another input.
             let other = self.all_roots().find(|&other| self.is_single_file(other, dir, name));
             if let Some(other) = other {
-                self.coverage.wanted.insert(
+                self.coverage.single_files.insert(
                     dir,
                     name,
-                    Wanted::Path(self.coverage.inputs.of_root(other)),
+                    SingleFile::Path(self.coverage.inputs.of_root(other)),
                 );
             }
             self.let_go_unless_accepted(dir, name, now);
@@ -390,7 +390,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             let above = self.tree.parent(dir);
             if above.is_some_and(|above| self.coverage.inputs.is_empty(self.tree.get(above).scope))
             {
-                mark!("a PATH lay in a directory that was let go");
+                rare!("a PATH lay in a directory that was let go");
                 self.tree.promote(dir, &prefix_of(&self.coverage.roots[root.0 as usize].path));
                 self.came_to_another_place(dir, false, now.instant);
             }
@@ -417,7 +417,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let (path, input) =
             (self.coverage.roots[root.0 as usize].path.clone(), self.coverage.inputs.of_root(root));
         let (_, name) = split_path(&path);
-        self.coverage.wanted.insert(dir, name, Wanted::Path(input));
+        self.coverage.single_files.insert(dir, name, SingleFile::Path(input));
         if self.files.find(dir, name).is_some() {
             self.let_go_unless_accepted(dir, name, now);
         } else {
@@ -525,7 +525,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 .any(|globs| globs.accepts_file(name, below))
         });
         if was_accepted {
-            mark!("a known file did not belong to any input any more");
+            rare!("a known file did not belong to any input any more");
             self.leave_at_once(id, now.instant);
         }
         // A file that was renamed goes on under a name that never matched.
