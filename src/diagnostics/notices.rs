@@ -148,6 +148,32 @@ impl Spoken {
     }
 }
 
+/// Logs an event if its cause, and the file it is about, were not logged often enough already:
+/// `notice!(LEVEL: NOTICES, CAUSE, [about PATH,] NOW, FIELDS…, MESSAGE)`. The path is the first
+/// field; the number of events that were suppressed meanwhile is the last one.
+macro_rules! notice {
+    (
+        $level:ident: $notices:expr, $cause:expr, about $path:expr, $now:expr,
+        $(%$shown:ident,)* $($name:ident $(= $value:expr)?,)* $message:literal
+    ) => {
+        if let Some(suppressed) = $notices.admit_about($cause, $path, $now) {
+            let path = String::from_utf8_lossy($path);
+            tracing::$level!(
+                ?path, $(%$shown,)* $($name $(= $value)?,)* suppressed, $message
+            );
+        }
+    };
+    (
+        $level:ident: $notices:expr, $cause:expr, $now:expr,
+        $(%$shown:ident,)* $($name:ident $(= $value:expr)?,)* $message:literal
+    ) => {
+        if let Some(suppressed) = $notices.admit($cause, $now) {
+            tracing::$level!($(%$shown,)* $($name $(= $value)?,)* suppressed, $message);
+        }
+    };
+}
+pub(crate) use notice;
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -17,7 +17,7 @@ use crate::checkpoint::state::StoredOffsets;
 use crate::checkpoint::{
     Anew, Committer, Displaced, Done, EntryFlags, Job, OutputPoint, Work, journal,
 };
-use crate::diagnostics::notices::Cause;
+use crate::diagnostics::notices::{Cause, notice};
 use crate::engine::Engine;
 use crate::engine::namespace::registry::{SlotId, SlotKey, State};
 use crate::engine::output::output_file::Replaced;
@@ -586,10 +586,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             commits.retry_after = if is_calm { RETRY_FIRST } else { commits.retry_after };
             self.say_in_place_again(commits, now);
             rare!("a new journal was complete");
-            if std::mem::take(&mut commits.is_failing)
-                && let Some(suppressed) = self.observer.notices.admit(Cause::OffsetsAgain, now)
-            {
-                tracing::info!(suppressed, "offsets are stored again");
+            if std::mem::take(&mut commits.is_failing) {
+                notice!(info: self.observer.notices, Cause::OffsetsAgain, now,
+                    "offsets are stored again");
             }
         }
         if let Some(output) = under_way.output {

@@ -16,7 +16,7 @@ use std::io;
 use std::time::Instant;
 
 use crate::config::Format;
-use crate::diagnostics::notices::Cause;
+use crate::diagnostics::notices::{Cause, notice};
 use crate::engine::commit::nanos;
 use crate::engine::commit::resume::entry_flags;
 use crate::engine::namespace::registry::{Life, SlotId, State};
@@ -517,17 +517,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 now.instant,
             );
         }
-        if let Some(suppressed) =
-            self.observer.notices.admit_about(Cause::Truncated, &self.path, now.instant)
-        {
-            let (offset, path) = (slot.offset, String::from_utf8_lossy(&self.path));
-            tracing::info!(
-                ?path,
-                offset,
-                suppressed,
-                "truncated or overwritten: read again from its start"
-            );
-        }
+        notice!(info: self.observer.notices, Cause::Truncated, about &self.path, now.instant,
+            offset = slot.offset, "truncated or overwritten: read again from its start");
         slot.offset = 0;
         slot.mark_len = 0;
         slot.scanned = 0;

@@ -7,7 +7,7 @@
 use std::time::Instant;
 
 use crate::checkpoint::{CommitError, Work};
-use crate::diagnostics::notices::Cause;
+use crate::diagnostics::notices::{Cause, notice};
 use crate::diagnostics::with_causes;
 use crate::engine::Engine;
 use crate::engine::commit::{Commits, DISPLACED_CALM, DISPLACED_SETTLE, RETRY_LONGEST, UnderWay};
@@ -68,15 +68,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             CommitError::Output(_) => {
                 rare!("the output could not be made durable");
                 commits.is_output_doubtful = true;
-                if let Some(suppressed) = self.observer.notices.admit(Cause::Offsets, now) {
-                    let error = with_causes(error);
-                    tracing::error!(
-                        error,
-                        suppressed,
-                        "no offset is committed until the output is reopened (SIGHUP) or manytail \
-                        starts again"
-                    );
-                }
+                notice!(error: self.observer.notices, Cause::Offsets, now,
+                    error = with_causes(error),
+                    "no offset is committed until the output is reopened (SIGHUP) or manytail \
+                    starts again");
             }
             CommitError::Displaced(what) => {
                 let is_repeated = commits.displaced_at.is_some_and(|at| now < at + DISPLACED_CALM);

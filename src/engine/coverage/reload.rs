@@ -8,7 +8,7 @@
 use std::time::Instant;
 
 use crate::config::InputConfig;
-use crate::diagnostics::notices::Cause;
+use crate::diagnostics::notices::{Cause, notice};
 use crate::engine::Engine;
 use crate::engine::coverage::root::{Root, RootState};
 use crate::engine::coverage::single_files::SingleFile;
@@ -321,12 +321,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.coverage.roots[root.0 as usize].path.clone(),
             self.coverage.roots[root.0 as usize].is_tree,
         );
-        if let Some(suppressed) =
-            self.observer.notices.admit_about(Cause::PathRemoved, &path, now.instant)
-        {
-            tracing::info!(path = ?String::from_utf8_lossy(&path), suppressed, "PATH is not \
-                followed any more");
-        }
+        notice!(info: self.observer.notices, Cause::PathRemoved, about &path, now.instant,
+            "PATH is not followed any more");
         if !is_tree {
             let (_, name) = split_path(&path);
             if matches!(self.coverage.single_files.get(dir, name), Some(SingleFile::Path(_))) {

@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use crate::diagnostics::notices::Cause;
+use crate::diagnostics::notices::{Cause, notice};
 use crate::engine::coverage::root::{Root, RootState};
 use crate::engine::coverage::single_files::SingleFile;
 use crate::engine::coverage::ways::spelling::{absolute, components};
@@ -82,11 +82,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 return;
             }
         };
-        if self.discovery.is_started
-            && let Some(suppressed) =
-                self.observer.notices.admit_about(Cause::PathAppeared, &path, now.instant)
-        {
-            tracing::info!(path = ?String::from_utf8_lossy(&path), suppressed, "PATH appeared");
+        if self.discovery.is_started {
+            notice!(info: self.observer.notices, Cause::PathAppeared, about &path, now.instant,
+                "PATH appeared");
         }
         self.coverage.roots[at].state = RootState::Found(self.tree.key(found));
         // Before anything below it is found.
@@ -108,11 +106,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// Says that nothing is found at a PATH.
     pub(in crate::engine) fn say_missing(&mut self, at: usize, what: &'static str, now: Now) {
         let path = &self.coverage.roots[at].path;
-        if let Some(suppressed) =
-            self.observer.notices.admit_about(Cause::PathMissing, path, now.instant)
-        {
-            tracing::warn!(path = ?String::from_utf8_lossy(path), suppressed, "{what}");
-        }
+        notice!(warn: self.observer.notices, Cause::PathMissing, about path, now.instant, "{what}");
     }
 
     fn start_tree(&mut self, at: usize, why: Why) -> DirId {
@@ -139,15 +133,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             if let Some(input) = self.input_of(home, name) {
                 let id = self.track_name(home, name, input);
                 self.files.get_mut(id).put(State::FIRST_SCAN, why == Why::FirstScan);
-            } else if let Some(suppressed) =
-                self.observer.notices.admit_about(Cause::PathLeftOut, &path, now.instant)
-            {
-                let path = String::from_utf8_lossy(&path);
-                tracing::warn!(
-                    ?path,
-                    suppressed,
-                    "PATH does not match --include, or matches --exclude: left out"
-                );
+            } else {
+                notice!(warn: self.observer.notices, Cause::PathLeftOut, about &path, now.instant,
+                    "PATH does not match --include, or matches --exclude: left out");
             }
         }
         home

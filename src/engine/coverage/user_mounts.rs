@@ -6,7 +6,7 @@
 //! Always holds: no system call is made on anything inside such a mount. Files that the mount hides
 //! count as moved out of the tree until it is unmounted.
 
-use crate::diagnostics::notices::Cause;
+use crate::diagnostics::notices::{Cause, notice};
 use crate::engine::Engine;
 use crate::engine::namespace::registry::SlotId;
 use crate::engine::namespace::tree::{DirId, Why};
@@ -62,15 +62,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// Reports the path at hand.
     fn report_user_mount(&mut self, now: Now) {
-        if let Some(suppressed) =
-            self.observer.notices.admit_about(Cause::UserMount, &self.path, now.instant)
-        {
-            let path = String::from_utf8_lossy(&self.path);
-            tracing::warn!(
-                ?path,
-                suppressed,
-                "a user other than root mounted something here: left out until it is unmounted"
-            );
-        }
+        notice!(warn: self.observer.notices, Cause::UserMount, about &self.path, now.instant,
+            "a user other than root mounted something here: left out until it is unmounted");
     }
 }

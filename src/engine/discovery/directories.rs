@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::diagnostics::notices::Cause;
+use crate::diagnostics::notices::{Cause, notice};
 use crate::engine::discovery::visits::{Queued, Visit};
 use crate::engine::namespace::inputs::ScopeId;
 use crate::engine::namespace::registry::SlotId;
@@ -307,12 +307,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     fn leave_out(&mut self, dir: DirId, now: Now) {
         rare!("the state directory lay in the tree");
         self.write_directory_bare(dir);
-        if let Some(suppressed) =
-            self.observer.notices.admit_about(Cause::OwnOutput, &self.path, now.instant)
-        {
-            let path = String::from_utf8_lossy(&self.path);
-            tracing::warn!(?path, suppressed, "this is the state directory: left out");
-        }
+        notice!(warn: self.observer.notices, Cause::OwnOutput, about &self.path, now.instant,
+            "this is the state directory: left out");
         self.drop_directory(dir, now.instant);
     }
 
@@ -504,13 +500,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                     return;
                 }
                 self.write_directory_bare(dir);
-                if let Some(suppressed) =
-                    self.observer.notices.admit_about(Cause::Unreadable, &self.path, now.instant)
-                {
-                    let path = String::from_utf8_lossy(&self.path);
-                    tracing::warn!(?path, %error, suppressed, "directory cannot be read: picked up \
-                        when that changes");
-                }
+                notice!(warn: self.observer.notices, Cause::Unreadable, about &self.path,
+                    now.instant, %error, "directory cannot be read: picked up when that changes");
             }
             failure @ (Failure::Shortage | Failure::Other) => {
                 rare!("a directory could not be listed for now");
@@ -522,17 +513,13 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                     self.poll_by(now.instant + timers::POLL_EVERY);
                 }
                 self.write_directory_bare(dir);
-                if let Some(suppressed) =
-                    self.observer.notices.admit_about(Cause::Failed, &self.path, now.instant)
-                {
-                    let path = String::from_utf8_lossy(&self.path);
-                    let what = if is_tried_again {
-                        "directory cannot be listed now: tried again"
-                    } else {
-                        "directory cannot be listed: left out"
-                    };
-                    tracing::warn!(?path, %error, suppressed, "{what}");
-                }
+                let what = if is_tried_again {
+                    "directory cannot be listed now: tried again"
+                } else {
+                    "directory cannot be listed: left out"
+                };
+                notice!(warn: self.observer.notices, Cause::Failed, about &self.path, now.instant,
+                    %error, "{what}");
             }
         }
     }

@@ -11,7 +11,7 @@ use nix::libc;
 
 use crate::checkpoint::OWN_OUTPUT;
 use crate::config::StartAt;
-use crate::diagnostics::notices::Cause;
+use crate::diagnostics::notices::{Cause, notice};
 use crate::engine::coverage::own::Own;
 use crate::engine::namespace::inputs::InputId;
 use crate::engine::namespace::registry::{Life, SlotId, State};
@@ -115,17 +115,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             _ if error.kind() == ErrorKind::Interrupted => self.doubt(id),
             _ if self.give_way(error) => self.doubt(id),
             _ => {
-                if let Some(suppressed) =
-                    self.observer.notices.admit_about(Cause::Failed, &self.path, now.instant)
-                {
-                    let path = String::from_utf8_lossy(&self.path);
-                    tracing::warn!(
-                        ?path,
-                        %error,
-                        suppressed,
-                        "cannot be looked at now: tried again"
-                    );
-                }
+                notice!(warn: self.observer.notices, Cause::Failed, about &self.path, now.instant,
+                    %error, "cannot be looked at now: tried again");
                 self.retry(id, now.instant);
             }
         }
@@ -240,12 +231,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// Says that the path at hand is no regular file.
     pub(in crate::engine) fn say_not_regular(&mut self, now: Now) {
-        if let Some(suppressed) =
-            self.observer.notices.admit_about(Cause::NotRegular, &self.path, now.instant)
-        {
-            let path = String::from_utf8_lossy(&self.path);
-            tracing::warn!(?path, suppressed, "not a regular file: never opened");
-        }
+        notice!(warn: self.observer.notices, Cause::NotRegular, about &self.path, now.instant,
+            "not a regular file: never opened");
     }
 
     /// The name stands for a regular file. If that is news, it is believed only once the kernel's

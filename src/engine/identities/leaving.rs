@@ -4,7 +4,7 @@
 use std::time::Instant;
 
 use crate::checkpoint::OWN_OUTPUT;
-use crate::diagnostics::notices::Cause;
+use crate::diagnostics::notices::{Cause, notice};
 use crate::engine::namespace::registry::{Life, SlotId, SlotKey, State};
 use crate::engine::namespace::tree::{DirId, DirKey, Role, Why};
 use crate::engine::schedule::Schedule;
@@ -282,9 +282,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         };
         let path = self.last_path(id);
         self.observer.lost.note(&self.path, what, unfinished, now);
-        if let Some(suppressed) = self.observer.notices.admit_about(cause, path.as_bytes(), now) {
-            tracing::warn!(?path, offset, unfinished, suppressed, "{what}");
-        }
+        notice!(warn: self.observer.notices, cause, about path.as_bytes(), now, offset, unfinished,
+            "{what}");
     }
 
     /// A name is gone before it was ever looked at. Whatever was written there is lost.
@@ -304,11 +303,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             0,
             now,
         );
-        if let Some(suppressed) =
-            self.observer.notices.admit_about(Cause::Vanished, path.as_bytes(), now)
-        {
-            tracing::warn!(?path, suppressed, "gone before it was read: what it held is lost");
-        }
+        notice!(warn: self.observer.notices, Cause::Vanished, about path.as_bytes(), now,
+            "gone before it was read: what it held is lost");
     }
 
     fn last_path(&mut self, id: SlotId) -> String {

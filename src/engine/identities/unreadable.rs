@@ -6,7 +6,7 @@
 
 use std::time::Instant;
 
-use crate::diagnostics::notices::Cause;
+use crate::diagnostics::notices::{Cause, notice};
 use crate::engine::Engine;
 use crate::engine::namespace::registry::{SlotId, State};
 use crate::rare::rare;
@@ -31,12 +31,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             // Nothing tells of what happens there until one does.
             self.doubt(id);
         }
-        if let Some(suppressed) =
-            self.observer.notices.admit_about(Cause::ReadableAgain, &self.path, now)
-        {
-            tracing::info!(path = ?String::from_utf8_lossy(&self.path), suppressed, "can be read \
-                again");
-        }
+        notice!(info: self.observer.notices, Cause::ReadableAgain, about &self.path, now,
+            "can be read again");
     }
 
     /// The file cannot be read or looked at; says so once per file.
@@ -44,12 +40,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let is_new = self.became_unreadable(id);
         // What a setting leaves out is no loss when it goes.
         self.files.get_mut(id).put(State::MAY_HOLD_BYTES, error.raw_os_error().is_some());
-        if is_new
-            && let Some(suppressed) =
-                self.observer.notices.admit_about(Cause::Unreadable, &self.path, now.instant)
-        {
-            let path = String::from_utf8_lossy(&self.path);
-            tracing::warn!(?path, %error, suppressed, "cannot be read: picked up when that changes");
+        if is_new {
+            notice!(warn: self.observer.notices, Cause::Unreadable, about &self.path, now.instant,
+                %error, "cannot be read: picked up when that changes");
         }
     }
 

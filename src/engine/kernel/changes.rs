@@ -4,7 +4,7 @@
 
 use std::time::Instant;
 
-use crate::diagnostics::notices::Cause;
+use crate::diagnostics::notices::{Cause, notice};
 use crate::engine::identities::renames::PendingRename;
 use crate::engine::namespace::inputs::InputId;
 use crate::engine::namespace::registry::{Life, NEAR_MAX, SlotId, State};
@@ -168,14 +168,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 rare!("the kernel's queue overflowed");
                 self.observer.stats.overflow_rescans +=
                     u64::from(!std::mem::replace(&mut self.discovery.is_rescan_due, true));
-                if let Some(suppressed) = self.observer.notices.admit(Cause::Overflow, now.instant)
-                {
-                    tracing::info!(
-                        suppressed,
-                        "the kernel's event queue overflowed (fs.inotify.max_queued_events): \
-                        looking at every file once"
-                    );
-                }
+                notice!(info: self.observer.notices, Cause::Overflow, now.instant,
+                    "the kernel's event queue overflowed (fs.inotify.max_queued_events): looking \
+                    at every file once");
             }
             Change::WatchGone(watch) => {
                 self.observer.stats.other_events.directory += 1;

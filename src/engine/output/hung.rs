@@ -6,7 +6,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::diagnostics::notices::Cause;
+use crate::diagnostics::notices::{Cause, notice};
 use crate::engine::Engine;
 use crate::sink::Sink;
 use crate::sys::FileSystem;
@@ -53,13 +53,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         };
         let fails =
             self.outbox.sink().state().failure.is_some() || self.output_file.failure().is_some();
-        if !fails
-            && self.observer.hung.lasts(lasts)
-            && let Some(suppressed) = self.observer.notices.admit(Cause::OutputHung, now)
-        {
-            let lasts =
-                humantime::format_duration(Duration::from_secs(lasts.as_secs())).to_string();
-            tracing::warn!(lasts, suppressed, "the output takes nothing: records wait for it");
+        if !fails && self.observer.hung.lasts(lasts) {
+            let lasts = humantime::format_duration(Duration::from_secs(lasts.as_secs()));
+            notice!(warn: self.observer.notices, Cause::OutputHung, now, lasts = lasts.to_string(),
+                "the output takes nothing: records wait for it");
         }
     }
 

@@ -9,7 +9,7 @@
 use std::time::{Duration, Instant};
 
 use crate::checkpoint::OutputPoint;
-use crate::diagnostics::notices::Cause;
+use crate::diagnostics::notices::{Cause, notice};
 use crate::diagnostics::with_causes;
 use crate::engine::{Engine, EngineError};
 use crate::sink::{Place, Sink, SinkError};
@@ -182,12 +182,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     pub(in crate::engine) fn reopen_failed(&mut self, error: &SinkError, now: Instant) {
         let is_first = !std::mem::replace(&mut self.output_file.is_reopen_due, true);
         self.output_file.open_failed(with_causes(error), now);
-        if is_first && let Some(suppressed) = self.observer.notices.admit(Cause::Reopen, now) {
-            tracing::error!(
-                error = with_causes(error),
-                suppressed,
-                "SIGHUP: the old output stays in use; tried again"
-            );
+        if is_first {
+            notice!(error: self.observer.notices, Cause::Reopen, now, error = with_causes(error),
+                "SIGHUP: the old output stays in use; tried again");
         }
     }
 
@@ -232,13 +229,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                     && now.saturating_duration_since(since) >= MOVED_FOR
                 {
                     known.is_moved_said = true;
-                    if let Some(suppressed) = self.observer.notices.admit(Cause::OutputMoved, now) {
-                        tracing::warn!(
-                            suppressed,
-                            "the output file is not at its path any more: it was renamed, or \
-                            mounted over; records go on into it until SIGHUP"
-                        );
-                    }
+                    notice!(warn: self.observer.notices, Cause::OutputMoved, now,
+                        "the output file is not at its path any more: it was renamed, or mounted \
+                        over; records go on into it until SIGHUP");
                 }
             }
             Place::Deleted if known.step == Step::ToOpen => {}
@@ -303,15 +296,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             let is_first = self.output_file.failure.is_none();
             self.outbox.block(now);
             self.output_file.open_failed(with_causes(&error), now);
-            if is_first
-                && let Some(suppressed) = self.observer.notices.admit(Cause::OutputDeleted, now)
-            {
-                let error = with_causes(&error);
-                tracing::error!(
-                    error,
-                    suppressed,
-                    "the output file was deleted: records wait for another one; tried again"
-                );
+            if is_first {
+                notice!(error: self.observer.notices, Cause::OutputDeleted, now,
+                    error = with_causes(&error),
+                    "the output file was deleted: records wait for another one; tried again");
             }
             return;
         }
@@ -319,15 +307,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.output_file.opened();
         self.output_file.step = Step::ToStore;
         self.outbox.reopened();
-        if let Some(suppressed) = self.observer.notices.admit(Cause::OutputDeleted, now) {
-            let again_bytes = self.outbox.sink().owed();
-            tracing::warn!(
-                again_bytes,
-                suppressed,
-                "the output file was deleted: another one was opened at its path, and gets what \
-                was not committed"
-            );
-        }
+        notice!(warn: self.observer.notices, Cause::OutputDeleted, now,
+            again_bytes = self.outbox.sink().owed(),
+            "the output file was deleted: another one was opened at its path, and gets what was \
+            not committed");
     }
 
     /// The sink goes on in another file: neither is ever followed.

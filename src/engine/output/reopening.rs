@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use crate::diagnostics::notices::Cause;
+use crate::diagnostics::notices::{Cause, notice};
 use crate::engine::{Engine, EngineError};
 use crate::rare::rare;
 use crate::sink::Sink;
@@ -60,9 +60,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
         self.output_file.opened();
         self.outbox.reopened();
-        if let Some(suppressed) = self.observer.notices.admit(Cause::Reopen, now) {
-            tracing::info!(suppressed, "SIGHUP: output reopened");
-        }
+        notice!(info: self.observer.notices, Cause::Reopen, now, "SIGHUP: output reopened");
         true
     }
 }

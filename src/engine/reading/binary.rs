@@ -10,7 +10,7 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use crate::config::Binary;
-use crate::diagnostics::notices::Cause;
+use crate::diagnostics::notices::{Cause, notice};
 use crate::engine::Engine;
 use crate::engine::commit::nanos;
 use crate::engine::namespace::registry::{Life, SlotId, State};
@@ -107,16 +107,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.files.set_life(id, Life::Ignored);
         }
         self.observer.stats.binary_files += 1;
-        if let Some(suppressed) =
-            self.observer.notices.admit_about(Cause::Binary, &self.path, now.instant)
-        {
-            let path = String::from_utf8_lossy(&self.path);
-            tracing::info!(
-                ?path,
-                suppressed,
-                "its first block is binary: left out (binary = \"skip\")"
-            );
-        }
+        notice!(info: self.observer.notices, Cause::Binary, about &self.path, now.instant,
+            "its first block is binary: left out (binary = \"skip\")");
         true
     }
 

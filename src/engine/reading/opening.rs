@@ -9,7 +9,7 @@ use std::io;
 
 use nix::libc;
 
-use crate::diagnostics::notices::Cause;
+use crate::diagnostics::notices::{Cause, notice};
 use crate::engine::Engine;
 use crate::engine::namespace::registry::{SlotId, State};
 use crate::rare::rare;
@@ -148,12 +148,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         } else if self.files.get(id).is_bound() && !self.is_found_by_name(id) {
             rare!("a file was renamed twice while it was to be read");
             self.doubt(id);
-        } else if let Some(error) = error
-            && let Some(suppressed) =
-                self.observer.notices.admit_about(Cause::Failed, &self.path, now.instant)
-        {
-            let path = String::from_utf8_lossy(&self.path);
-            tracing::warn!(?path, %error, suppressed, "cannot be read now: tried again");
+        } else if let Some(error) = error {
+            notice!(warn: self.observer.notices, Cause::Failed, about &self.path, now.instant,
+                %error, "cannot be read now: tried again");
         }
     }
 
@@ -186,12 +183,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             return;
         }
         if Failure::of(error) == Failure::Shortage {
-            if let Some(suppressed) =
-                self.observer.notices.admit_about(Cause::Failed, &self.path, now.instant)
-            {
-                let path = String::from_utf8_lossy(&self.path);
-                tracing::warn!(?path, %error, suppressed, "cannot be read now: tried again");
-            }
+            notice!(warn: self.observer.notices, Cause::Failed, about &self.path, now.instant,
+                %error, "cannot be read now: tried again");
         } else {
             self.unreadable(id, error, now);
             if self.config.once {

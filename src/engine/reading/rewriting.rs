@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::time::{Instant, SystemTime};
 
-use crate::diagnostics::notices::Cause;
+use crate::diagnostics::notices::{Cause, notice};
 use crate::engine::Engine;
 use crate::engine::namespace::registry::{Life, SlotId, SlotKey, State};
 use crate::engine::reading::read_pass::ReadPass;
@@ -227,18 +227,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         if read <= OLD_BYTES_MAX {
             self.reading.rewrites.known[at].old = self.reading.reader.bytes(read).to_vec();
         }
-        if let Some(suppressed) =
-            self.observer.notices.admit_about(Cause::WrittenBefore, &self.path, now.instant)
-        {
-            let path = String::from_utf8_lossy(&self.path);
-            tracing::warn!(
-                ?path,
-                offset = end,
-                suppressed,
-                "written before the offset, without truncation: read again from its start when the \
-                writer comes to the offset"
-            );
-        }
+        notice!(warn: self.observer.notices, Cause::WrittenBefore, about &self.path, now.instant,
+            offset = end,
+            "written before the offset, without truncation: read again from its start when the \
+            writer comes to the offset");
     }
 
     /// The bytes before the offset are others than before: the content restarts, unless it did so a
