@@ -35,7 +35,11 @@ impl Value {
         match (key.kind, last) {
             (Kind::List, _) => Value::List(texts().collect()),
             (_, None) => Value::Unset(key.default_in_words.clone()),
-            (Kind::Switch | Kind::Boolean, Some(text)) => Value::Boolean(text == "true"),
+            (Kind::Switch | Kind::Boolean | Kind::Rule, Some(text))
+                if text == "true" || text == "false" =>
+            {
+                Value::Boolean(text == "true")
+            }
             (_, Some(text)) => Value::Text(text),
         }
     }

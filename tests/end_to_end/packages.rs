@@ -503,7 +503,7 @@ fn the_installed_settings_need_a_path_and_show_every_default() {
     }
     // Said as it is at the service, and as a duration that means off.
     let at_the_service = [
-        ("host", "\"true\""),
+        ("host", "true"),
         ("state_dir", "\"/var/lib/manytail\""),
         ("control_socket", "\"/run/manytail/control.sock\""),
         ("ignore_older", "\"0\""),

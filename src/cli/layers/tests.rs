@@ -559,13 +559,18 @@ fn the_same_is_read_again_until_the_files_change() {
 
 #[test]
 fn what_check_prints_is_a_settings_file_that_says_the_same() {
-    let text = "format = 'json'\noutput = 'file:/tmp/a\"b'\nonce = true\nlabels = \
+    let text = "format = 'json'\noutput = 'file:/tmp/a\"b'\nonce = true\nhost = true\nlabels = \
         { 'a b' = \"\\u007f\\n\" }\n\
                 [[input]]\npaths = ['A', 'B']\ninclude = ['*.log']\n[[input]]\npaths = ['C']\n";
     let settings = file(text).settings(&[]);
     let mut printed = Vec::new();
     settings.origin.effective.write_toml(&mut printed).unwrap();
-    let again = file(str::from_utf8(&printed).unwrap()).settings(&[]);
+    let printed = str::from_utf8(&printed).unwrap();
+    // Booleans as TOML writes them.
+    for (key, value) in [("once", "true"), ("host", "true"), ("follow_symlinks", "false")] {
+        assert!(printed.contains(&format!("{key:22} = {value} ")), "{printed}");
+    }
+    let again = file(printed).settings(&[]);
     let values = |settings: &Settings| {
         let effective = &settings.origin.effective;
         let all = effective
