@@ -309,12 +309,10 @@ impl ConfigError {
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum OutputError {
     /// None of the known kinds.
-    #[error("expected stdout, fd:N, file:PATH, unix:PATH or tcp:HOST:PORT")]
+    #[error("expected {}", one_of_kinds(&Output::KINDS))]
     UnknownKind,
     /// A path alone.
-    #[error(
-        "expected stdout, fd:N, file:PATH, unix:PATH or tcp:HOST:PORT; did you mean file:{path}?"
-    )]
+    #[error("expected {}; did you mean file:{path}?", one_of_kinds(&Output::KINDS))]
     PlainPath {
         /// As given.
         path: String,
@@ -342,7 +340,11 @@ pub enum OutputError {
 }
 
 impl Output {
-    /// Reads `stdout`, `fd:N`, `file:PATH`, `unix:PATH` or `tcp:HOST:PORT`.
+    /// What an output may be.
+    pub const KINDS: [&'static str; 5] =
+        ["stdout", "fd:N", "file:PATH", "unix:PATH", "tcp:HOST:PORT"];
+
+    /// Reads one of [`Output::KINDS`].
     ///
     /// # Errors
     /// For everything else. Whether the output exists is not looked at.
@@ -374,6 +376,12 @@ impl Output {
             _ => Err(unknown_kind(uri)),
         }
     }
+}
+
+/// `a, b or c`.
+fn one_of_kinds(kinds: &[&str]) -> String {
+    let (last, others) = kinds.split_last().expect("there is a kind");
+    format!("{} or {last}", others.join(", "))
 }
 
 /// A path, most likely, if it looks like one.

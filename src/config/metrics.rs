@@ -22,7 +22,7 @@ pub enum Metrics {
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum MetricsError {
     /// None of the known kinds.
-    #[error("expected tcp:HOST:PORT, unix:PATH or textfile:PATH")]
+    #[error("expected {}", super::one_of_kinds(&Metrics::KINDS))]
     UnknownKind,
     /// `unix:` or `textfile:` alone.
     #[error("the path is missing")]
@@ -39,7 +39,10 @@ pub enum MetricsError {
 }
 
 impl Metrics {
-    /// Reads `tcp:HOST:PORT`, `unix:PATH` or `textfile:PATH`. Port 0 means any that is free.
+    /// Where metrics may be.
+    pub const KINDS: [&'static str; 3] = ["tcp:HOST:PORT", "unix:PATH", "textfile:PATH"];
+
+    /// Reads one of [`Metrics::KINDS`]. Port 0 means any that is free.
     ///
     /// # Errors
     /// For everything else.

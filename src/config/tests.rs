@@ -136,3 +136,18 @@ fn outputs_that_cannot_be_are_refused_with_their_reason() {
     assert!(output(&format!("unix:{}", "x".repeat(107))).is_ok());
     assert_eq!(output(&format!("unix:{}", "x".repeat(108))), Err(OutputError::SocketPathTooLong));
 }
+
+#[test]
+fn every_kind_that_an_error_names_is_taken() {
+    let filled = |kind: &str| -> String {
+        kind.replace("HOST:PORT", "h:1").replace("PATH", "/p").replace(":N", ":3")
+    };
+    let is_output =
+        |kind: &&str| output(&filled(kind)).is_ok_and(|it| it.to_string() == filled(kind));
+    assert!(Output::KINDS.iter().all(is_output));
+    let expected = "expected stdout, fd:N, file:PATH, unix:PATH or tcp:HOST:PORT";
+    assert_eq!(OutputError::UnknownKind.to_string(), expected);
+    assert!(Metrics::KINDS.iter().all(|kind| Metrics::parse(filled(kind).as_ref()).is_ok()));
+    let expected = "expected tcp:HOST:PORT, unix:PATH or textfile:PATH";
+    assert_eq!(MetricsError::UnknownKind.to_string(), expected);
+}
