@@ -19,20 +19,19 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::builder::{OsStringValueParser, PossibleValuesParser, TypedValueParser};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use crate::config::{Metrics, Output};
 use crate::tools::offsets::Request;
 use crate::tools::status::StatusRequest;
 use crate::tools::style::Style;
 use crate::tools::tap::TapRequest;
 use crate::tools::top::TopRequest;
 pub use doctor::DoctorCall;
-use layers::{Invocation, one_line};
+use layers::Invocation;
 pub use layers::{Origin, Settings};
-use run::{InputOptions, RunOptions};
+use run::RunOptions;
 
 /// What is to be done.
 #[derive(Debug)]
@@ -105,12 +104,13 @@ pub fn parse(
     }
     let parsed = Arguments::from_arg_matches(&matches).map_err(refuse)?;
     let variables: Vec<(OsString, OsString)> = variables.into_iter().collect();
-    let settings = |command| {
-        Invocation { command, arguments, variables: variables.clone() }.read().map(Box::new)
+    let settings = |command, RunOptions(given)| {
+        let variables = variables.clone();
+        Invocation { command, arguments, given, variables }.read().map(Box::new)
     };
     match parsed.command {
-        Subcommands::Run(_) => settings("run").map(Command::Run),
-        Subcommands::Check(options) => settings("check")
+        Subcommands::Run(options) => settings("run", options).map(Command::Run),
+        Subcommands::Check(options) => settings("check", options.run)
             .map(|settings| Command::Check(settings, options.report, options.connect)),
         Subcommands::Offsets { action } => offsets::request(action).map(Command::Offsets),
         Subcommands::Doctor(options) => doctor::call(options, variables).map(Command::Doctor),
@@ -156,6 +156,16 @@ fn first_directory(all: OsString) -> Option<PathBuf> {
     let all = all.into_vec();
     let first = all.split(|&byte| byte == b':').next().filter(|first| !first.is_empty())?;
     Some(PathBuf::from(OsStr::from_bytes(first)))
+}
+
+/// The first paragraph of an error for people, as one line.
+fn one_line(text: &str) -> String {
+    let lines = text
+        .trim()
+        .trim_start_matches("error: ")
+        .lines()
+        .take_while(|line| !line.trim().is_empty());
+    lines.map(str::trim).collect::<Vec<_>>().join(" ").replace(" error: ", "; ")
 }
 
 /// Says of the command line what clap cannot know. `command`: with its own subcommand, if it has
@@ -226,14 +236,6 @@ fn one_of<T: Copy + Send + Sync + 'static>(
             .expect("clap lets only these names through");
         *value
     })
-}
-
-fn output_uri() -> impl TypedValueParser<Value = Output> {
-    OsStringValueParser::new().try_map(|uri| Output::parse(&uri))
-}
-
-fn metrics_uri() -> impl TypedValueParser<Value = Metrics> {
-    OsStringValueParser::new().try_map(|uri| Metrics::parse(&uri))
 }
 
 const EXAMPLES: &str = "\

@@ -137,9 +137,6 @@ pub enum Output {
     Tcp(String),
 }
 
-/// How often files are looked at where other machines write unseen, unless told otherwise.
-pub const RESCAN_REMOTE: &str = "5s";
-
 /// Files that stay open for a moment, at most, unless told otherwise. Up to so many, a quarter of
 /// the descriptor limit is for them; else half.
 pub const KEEP_OPEN: u32 = 256;
@@ -234,9 +231,6 @@ pub enum ConfigError {
     /// An unset variable in a script, most likely: it must not become the current directory.
     #[error("a PATH is empty; write . for the current directory")]
     EmptyPath,
-    /// An unset variable in a script, again.
-    #[error("is empty")]
-    EmptyStateDir,
     /// A bad glob.
     #[error(transparent)]
     Pattern(#[from] PatternError),
@@ -285,7 +279,6 @@ impl ConfigError {
         match self {
             ConfigError::NoPath | ConfigError::EmptyPath => "PATH",
             ConfigError::Pattern(error) => error.key,
-            ConfigError::EmptyStateDir => "state_dir",
             ConfigError::ControlSocket => "control_socket",
             ConfigError::LineBytesMax { .. } => "max_line_bytes",
             ConfigError::SyslogFile => "format",

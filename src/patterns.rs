@@ -13,7 +13,7 @@ use globset::{Candidate, GlobBuilder, GlobSet, GlobSetBuilder};
 /// Compressed files have no lines: what rotation leaves behind is not followed unless it is asked
 /// for. The same holds for core dumps (core(5)), which are memory. These are files only: a
 /// directory of such a name is followed like any other.
-const DEFAULT_EXCLUDES: [&str; 10] =
+pub(crate) const DEFAULT_EXCLUDES: [&str; 10] =
     ["*.gz", "*.bz2", "*.xz", "*.zst", "*.lz4", "*.zip", "*.Z", "core", "core.[0-9]*", "*.core"];
 
 /// A glob that cannot be used.

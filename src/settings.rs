@@ -1,27 +1,28 @@
-//! Settings in layers: default < file < environment < command line. Each value stays the text it
-//! was given as, and knows its source.
+//! Settings in layers: default < file < environment < command line. Each value is parsed once,
+//! keeps the text it was given as, and knows its source.
 //!
-//! In: the keys that there are (the options of `run`; `cli` tells them), settings files,
-//! environment variables, the command line. Out: for each key the value that counts; whether it is
-//! well-formed is told by the parsers of the command line.
+//! In: settings files, environment variables, the command line. Out: for each key of the table the
+//! value that counts.
 //! Always holds: a key that nobody knows and a value of the wrong kind are refused with key, file
 //! and line.
 
 pub(crate) mod environment;
 pub(crate) mod file;
+mod kind;
 mod references;
 mod report;
+mod table;
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::rc::Rc;
 
+pub(crate) use kind::{Form, Kind, Parsed};
 pub(crate) use references::Variables;
 pub use report::{Effective, Setting, Value};
-
-/// The option that says a label; files have a table of them.
-pub(crate) const LABEL: &str = "label";
+pub(crate) use table::{Change, Key, Live};
+pub use table::{Row, Scope, TABLE};
 
 /// Where a value was said.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,71 +53,72 @@ impl fmt::Display for Source {
     }
 }
 
-/// What a setting takes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
-    /// `true` or `false`; on the command line the bare option.
-    Switch,
-    /// `true` or `false`.
-    Boolean,
-    /// `true`, `false` or one of a few words; on the command line the bare option, or one with a
-    /// word behind `=`.
-    Rule,
-    /// A number, perhaps with a unit.
-    Number,
-    /// One text.
-    Text,
-    /// Any number of texts.
-    List,
-}
-
-/// A setting: an option of `run`, or PATH.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Key {
-    /// As it is called in a file: the option without its dashes, `_` for `-`.
-    pub(crate) name: String,
-    pub(crate) kind: Kind,
-    /// What holds when nobody says anything, as a value. `None`: it is then off, or found out
-    /// elsewhere.
-    pub(crate) default: Option<String>,
-    /// The same in words, from the help.
-    pub(crate) default_in_words: String,
-    /// Whether each input may have its own.
-    pub(crate) is_of_inputs: bool,
-    /// Whether a settings file may say it.
-    pub(crate) is_in_files: bool,
-}
-
-impl Key {
-    /// The environment variable of this setting.
-    pub(crate) fn variable(&self) -> String {
-        format!("{}{}", environment::PREFIX, self.name.to_ascii_uppercase())
-    }
-}
-
 /// One value of a setting; a list has several.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(crate) struct Text {
+    /// As it was given.
     pub(crate) text: OsString,
+    /// What it means, or why it means nothing.
+    value: Result<Parsed, String>,
     pub(crate) source: Source,
 }
 
+impl Text {
+    pub(crate) fn new(key: Key, text: OsString, source: &Source) -> Text {
+        let value = key.row().kind.parse(&text);
+        Text { text, value, source: source.clone() }
+    }
+
+    /// Of a value that is parsed already.
+    pub(crate) fn parsed(text: OsString, value: Parsed, source: &Source) -> Text {
+        Text { text, value: Ok(value), source: source.clone() }
+    }
+
+    /// Why it is refused, if it is.
+    fn refusal(&self, key: Key) -> Option<SettingError> {
+        let why = self.value.as_ref().err()?;
+        let reason = if self.text.is_empty() {
+            "is empty".to_owned()
+        } else {
+            format!("`{}`: {why}", self.text.display())
+        };
+        Some(SettingError::Value { at: self.source.clone(), key: key.name().to_owned(), reason })
+    }
+
+    fn get<T: Clone + 'static>(&self) -> T {
+        value_of(self.value.as_ref().expect("what is no value was refused"))
+    }
+}
+
+fn value_of<T: Clone + 'static>(parsed: &Parsed) -> T {
+    parsed.downcast_ref::<T>().expect("a value is read as the type of its kind").clone()
+}
+
 /// What one layer says of one setting.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(crate) struct Given {
     pub(crate) source: Source,
     pub(crate) texts: Vec<Text>,
 }
 
 impl Given {
-    pub(crate) fn new(texts: impl IntoIterator<Item = OsString>, source: &Source) -> Given {
-        let texts = texts.into_iter().map(|text| Text { text, source: source.clone() }).collect();
+    pub(crate) fn new(
+        key: Key,
+        texts: impl IntoIterator<Item = OsString>,
+        source: &Source,
+    ) -> Given {
+        let texts = texts.into_iter().map(|text| Text::new(key, text, source)).collect();
         Given { source: source.clone(), texts }
     }
 }
 
-/// What one layer says, by the names of keys.
-pub(crate) type Values = BTreeMap<String, Given>;
+/// What one layer says.
+pub(crate) type Values = BTreeMap<Key, Given>;
+
+/// Values that are none, in the order of the table.
+pub(crate) fn refusals(values: &Values) -> impl Iterator<Item = SettingError> {
+    values.iter().flat_map(|(key, given)| given.texts.iter().filter_map(|text| text.refusal(*key)))
+}
 
 /// A label of an input, or of all.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -127,7 +129,7 @@ pub(crate) struct Label {
 }
 
 /// An `[[input]]` table.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) struct InputTable {
     pub(crate) source: Source,
     pub(crate) values: Values,
@@ -135,7 +137,7 @@ pub(crate) struct InputTable {
 }
 
 /// All that the settings files say.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub(crate) struct Files {
     pub(crate) values: Values,
     /// Of all inputs that do not say their own.
@@ -155,25 +157,26 @@ pub(crate) struct Layers {
 
 impl Layers {
     /// What counts for a setting; of an input, if one is given. `None`: the default.
-    pub(crate) fn find<'a>(
-        &'a self,
-        key: &str,
-        input: Option<&'a InputTable>,
-    ) -> Option<&'a Given> {
-        let own = input.and_then(|table| table.values.get(key));
-        let outer = || self.files.values.get(key).or_else(|| self.surroundings.get(key));
-        self.command_line.get(key).or_else(|| self.environment.get(key)).or(own).or_else(outer)
+    pub(crate) fn find<'a>(&'a self, key: Key, input: Option<&'a InputTable>) -> Option<&'a Given> {
+        let own = input.and_then(|table| table.values.get(&key));
+        let outer = || self.files.values.get(&key).or_else(|| self.surroundings.get(&key));
+        self.command_line.get(&key).or_else(|| self.environment.get(&key)).or(own).or_else(outer)
+    }
+
+    /// What counts for the whole run, or for an input.
+    pub(crate) fn view<'a>(&'a self, input: Option<&'a InputTable>) -> View<'a> {
+        View { layers: self, input }
     }
 
     /// The inputs, one after the other; `None` is one that has no table. PATHs of the command line
     /// and of the environment are an input that takes the place of those in files.
     pub(crate) fn inputs(&self) -> Vec<Option<&InputTable>> {
-        let is_said_outside =
-            self.command_line.contains_key("paths") || self.environment.contains_key("paths");
+        let is_said_outside = self.command_line.contains_key(&Key::Paths)
+            || self.environment.contains_key(&Key::Paths);
         if !is_said_outside && !self.files.inputs.is_empty() {
             return self.files.inputs.iter().map(Some).collect();
         }
-        if is_said_outside || self.files.values.contains_key("paths") {
+        if is_said_outside || self.files.values.contains_key(&Key::Paths) {
             vec![None]
         } else {
             Vec::new()
@@ -187,20 +190,43 @@ impl Layers {
         for own in input.into_iter().flat_map(|table| &table.labels) {
             set_label(&mut labels, own.clone());
         }
-        for given in self.find(LABEL, None).into_iter().flat_map(|given| &given.texts) {
-            let text = given.text.to_string_lossy();
-            if let Some((name, value)) = text.split_once('=') {
-                set_label(
-                    &mut labels,
-                    Label {
-                        name: name.to_owned(),
-                        value: value.to_owned(),
-                        source: given.source.clone(),
-                    },
-                );
-            }
+        for text in self.find(Key::Label, None).into_iter().flat_map(|given| &given.texts) {
+            let (name, value) = text.get();
+            set_label(&mut labels, Label { name, value, source: text.source.clone() });
         }
         labels
+    }
+}
+
+/// The values that count.
+#[derive(Clone, Copy)]
+pub(crate) struct View<'a> {
+    layers: &'a Layers,
+    input: Option<&'a InputTable>,
+}
+
+impl View<'_> {
+    /// The value of a setting that has a default.
+    pub(crate) fn value<T: Clone + 'static>(self, key: Key) -> T {
+        self.optional(key).expect("it has a default")
+    }
+
+    /// `None`: nobody said anything, and there is no default.
+    pub(crate) fn optional<T: Clone + 'static>(self, key: Key) -> Option<T> {
+        let default = || {
+            let text = OsStr::new(key.row().default?);
+            Some(value_of(&key.row().kind.parse(text).expect("each default is a value")))
+        };
+        match self.layers.find(key, self.input) {
+            Some(given) => given.texts.last().map(Text::get),
+            None => default(),
+        }
+    }
+
+    /// All values of a list.
+    pub(crate) fn list<T: Clone + 'static>(self, key: Key) -> Vec<T> {
+        let given = self.layers.find(key, self.input);
+        given.into_iter().flat_map(|given| &given.texts).map(Text::get).collect()
     }
 }
 

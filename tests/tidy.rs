@@ -9,6 +9,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use manytail::settings::TABLE;
+
 mod documents;
 
 /// A file longer than this has two subjects.
@@ -238,25 +240,6 @@ fn printed(arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// The long options that the help lists: each begins a line of its own.
-fn options_of_run() -> Vec<String> {
-    let help = printed(&["run", "--help"]);
-    let name = |line: &str| {
-        let line = line.trim_start();
-        // `-o, --output <URI>`
-        let line = line
-            .strip_prefix('-')
-            .filter(|rest| rest.get(1..3) == Some(", "))
-            .map_or(line, |rest| &rest[3..]);
-        let name = line
-            .strip_prefix("--")?
-            .split(|letter: char| !letter.is_ascii_lowercase() && letter != '-')
-            .next()?;
-        Some(format!("--{name}"))
-    };
-    help.lines().filter_map(name).collect()
-}
-
 /// manytail(1) as text: in roff a hyphen is written with a backslash before it, and so is a change
 /// of font.
 fn manual() -> String {
@@ -267,23 +250,18 @@ fn manual() -> String {
 }
 
 #[test]
-fn every_option_of_run_is_in_the_help_and_the_manual_page() {
-    let listed = options_of_run();
-    // What the shells are told is made of the same definition, but not of the text of the help.
-    let completions = printed(&["completions", "fish"]);
-    let of_run = completions.lines().filter(|line| line.contains("using_subcommand run\""));
-    let mut known: Vec<String> = of_run
-        .filter_map(|line| line.split(" -l ").nth(1)?.split_whitespace().next())
-        .map(|name| format!("--{name}"))
-        .collect();
-    known.sort();
-    known.dedup();
-    let mut sorted = listed.clone();
-    sorted.sort();
-    assert_eq!(sorted, known, "the options that this test reads from the help are all there are");
-    let manual = manual();
-    for option in listed {
-        assert!(has_word(&manual, &option), "{option} is in the help, not in the manual page");
+fn every_option_of_run_is_in_the_help_the_manual_page_and_the_completions() {
+    let texts = [
+        printed(&["run", "--help"]),
+        printed(&["check", "--help"]),
+        manual(),
+        printed(&["completions", "fish"]).replace(" -l ", " --"),
+    ];
+    for row in TABLE.iter().filter(|row| row.is_option()) {
+        let option = format!("--{}", row.option());
+        for text in &texts {
+            assert!(has_word(text, &option), "{option} is not in\n{text}");
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use crate::tools::style::Style;
 #[derive(Debug, Args)]
 pub(super) struct CheckOptions {
     #[command(flatten)]
-    run: RunOptions,
+    pub(super) run: RunOptions,
 
     /// How the answer is written: as a settings file, or one JSON object per setting
     #[arg(long, value_name = "text|json", default_value = "text", value_parser = one_of(&Style::NAMES),

@@ -1,7 +1,7 @@
-//! The options of `run` -> [`Config`]: what one option alone cannot tell.
+//! The settings that count -> [`Config`]: what one setting alone cannot tell.
 //!
-//! In: options, each well-formed by itself. Out: a [`Config`], which nothing has to check again, or
-//! everything that does not fit.
+//! In: layers of values, each well-formed by itself. Out: a [`Config`], which nothing has to check
+//! again, or everything that does not fit.
 //! Always holds: every refusal names the setting; zero never reaches the engine where it means
 //! "never" or "off".
 
@@ -10,12 +10,12 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{InputOptions, RunOptions};
 use crate::config::{
     Config, ConfigError, EngineConfig, Format, Host, InputConfig, LINE_BYTES_LIMIT, Output,
-    SOCKET_PATH_BYTES_MAX, StartAt,
+    SOCKET_PATH_BYTES_MAX, StartAt, Symlinks,
 };
 use crate::patterns::{PatternError, Patterns};
+use crate::settings::{InputTable, Key, Layers, View};
 use crate::sys::host;
 
 /// A [`ConfigError`], and the input that it is about.
@@ -33,59 +33,61 @@ impl From<ConfigError> for Misfit {
     }
 }
 
-/// Settings of a run, and of its inputs with their labels: at least one. Else all that does not
-/// fit.
+/// Settings of a run, and of its inputs: at least one. Else all that does not fit.
 pub(super) fn config(
-    options: RunOptions,
-    inputs: Vec<(InputOptions, Vec<(String, String)>)>,
+    layers: &Layers,
+    inputs: &[Option<&InputTable>],
 ) -> Result<Config, Vec<Misfit>> {
+    let run = layers.view(None);
+    let (format, output) = (run.value(Key::Format), run.value(Key::Output));
+    let once = run.value(Key::Once);
     let mut misfits = Vec::new();
     let mut configs = Vec::new();
-    for (number, (input, labels)) in inputs.into_iter().enumerate() {
-        match input_config(input, labels, options.once) {
+    for (number, &input) in inputs.iter().enumerate() {
+        let labels = layers.labels(input).into_iter().map(|label| (label.name, label.value));
+        match input_config(layers.view(input), labels.collect(), once) {
             Ok(config) => configs.push(config),
             Err(error) => misfits.push(Misfit { input: number, error }),
         }
     }
-    let follow_links = noted(options.follow_symlinks.rule(), &mut misfits);
-    let line_bytes_max = noted(checked_line_bytes_max(options.max_line_bytes), &mut misfits);
-    let control_socket = noted(checked_socket_path(options.control_socket), &mut misfits);
-    let host = noted(checked_host(options.host, options.format), &mut misfits);
-    if options.format == Format::Syslog && matches!(options.output, Output::File(_)) {
+    let follow_links = noted(run.value::<Symlinks>(Key::FollowSymlinks).rule(), &mut misfits);
+    let line_bytes_max = checked_line_bytes_max(run.value(Key::MaxLineBytes));
+    let line_bytes_max = noted(line_bytes_max, &mut misfits);
+    let control_socket = checked_socket_path(run.optional(Key::ControlSocket));
+    let control_socket = noted(control_socket, &mut misfits);
+    let host = noted(checked_host(run.value(Key::Host), format), &mut misfits);
+    if format == Format::Syslog && matches!(output, Output::File(_)) {
         misfits.push(ConfigError::SyslogFile.into());
-    }
-    if options.state_dir.as_ref().is_some_and(|directory| directory.as_os_str().is_empty()) {
-        misfits.push(ConfigError::EmptyStateDir.into());
     }
     if !misfits.is_empty() {
         return Err(misfits);
     }
     let engine = EngineConfig {
         inputs: configs,
-        recursive: options.recursive,
+        recursive: run.value(Key::Recursive),
         follow_links: follow_links.flatten(),
-        same_owner: options.same_owner,
-        format: options.format,
+        same_owner: run.value(Key::SameOwner),
+        format,
         host: host.flatten(),
-        once: options.once,
-        coalesce: options.coalesce,
+        once,
+        coalesce: run.value(Key::Coalesce),
         line_bytes_max: line_bytes_max.expect("there is no misfit"),
-        partial_after: unless_zero(options.partial_after),
-        rescan: unless_zero(options.rescan),
-        rescan_remote: unless_zero(options.rescan_remote),
-        ignore_older: options.ignore_older.and_then(unless_zero),
+        partial_after: unless_zero(run.value(Key::PartialAfter)),
+        rescan: unless_zero(run.value(Key::Rescan)),
+        rescan_remote: unless_zero(run.value(Key::RescanRemote)),
+        ignore_older: run.optional(Key::IgnoreOlder).and_then(unless_zero),
     };
     Ok(Config {
         engine,
-        output: options.output,
-        pace: options.pace,
-        adaptive: options.adaptive,
-        sched_batch: options.sched_batch,
-        keep_open: options.keep_open,
-        shutdown_timeout: options.shutdown_timeout,
-        state_dir: options.state_dir,
-        commit_interval: options.commit_interval,
-        metrics: options.metrics,
+        output,
+        pace: run.value(Key::Pace),
+        adaptive: run.value(Key::Adaptive),
+        sched_batch: run.value(Key::SchedBatch),
+        keep_open: run.value(Key::KeepOpen),
+        shutdown_timeout: run.value(Key::ShutdownTimeout),
+        state_dir: run.optional(Key::StateDir),
+        commit_interval: run.value(Key::CommitInterval),
+        metrics: run.list(Key::Metrics),
         control_socket: control_socket.flatten(),
     })
 }
@@ -117,22 +119,25 @@ fn checked_socket_path(path: Option<PathBuf>) -> Result<Option<PathBuf>, ConfigE
 }
 
 fn input_config(
-    options: InputOptions,
+    input: View<'_>,
     labels: Vec<(String, String)>,
     is_once: bool,
 ) -> Result<InputConfig, ConfigError> {
-    if options.paths.is_empty() {
+    let paths: Vec<OsString> = input.list(Key::Paths);
+    let (include, exclude) = (input.list(Key::Include), input.list(Key::Exclude));
+    let from = input.value(Key::From);
+    if paths.is_empty() {
         return Err(ConfigError::NoPath);
     }
-    if options.paths.iter().any(|path| path.is_empty()) {
+    if paths.iter().any(|path| path.is_empty()) {
         return Err(ConfigError::EmptyPath);
     }
-    if is_once && options.from == StartAt::End {
+    if is_once && from == StartAt::End {
         return Err(ConfigError::OnceFromEnd);
     }
-    for (key, globs) in [("include", &options.include), ("exclude", &options.exclude)] {
+    for (key, globs) in [("include", &include), ("exclude", &exclude)] {
         let begins =
-            globs.iter().find_map(|glob| Some((glob, below_a_path(glob, &options.paths)?)));
+            globs.iter().find_map(|glob: &String| Some((glob, below_a_path(glob, &paths)?)));
         if let Some((glob, below)) = begins {
             // Without a slash it would match at any depth.
             let below = if below.contains('/') { below.to_owned() } else { format!("/{below}") };
@@ -144,12 +149,18 @@ fn input_config(
         }
     }
     Ok(InputConfig {
-        patterns: Patterns::new(&options.include, &options.exclude, !options.no_default_excludes)?,
-        paths: options.paths.into_iter().map(OsString::into_vec).collect(),
-        from: options.from,
-        binary: options.binary,
+        patterns: patterns(input)?,
+        paths: paths.into_iter().map(OsString::into_vec).collect(),
+        from,
+        binary: input.value(Key::Binary),
         labels,
     })
+}
+
+/// The globs of an input.
+pub(super) fn patterns(input: View<'_>) -> Result<Patterns, PatternError> {
+    let (include, exclude) = (input.list(Key::Include), input.list(Key::Exclude));
+    Patterns::new(&include, &exclude, !input.value::<bool>(Key::NoDefaultExcludes))
 }
 
 /// What remains of a glob that begins with one of the PATHs.

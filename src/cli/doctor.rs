@@ -5,15 +5,16 @@
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
-use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 
-use super::layers::Invocation;
-use super::{Refusal, one_of, refuse, state_directory};
-use crate::config::{ConfigError, RESCAN_REMOTE, Symlinks, parse_duration};
-use crate::patterns::Patterns;
+use super::convert::patterns;
+use super::layers::{Invocation, surroundings};
+use super::run::{argument, given};
+use super::{Refusal, one_of, refuse};
+use crate::config::{ConfigError, Symlinks};
+use crate::settings::{Key, Layers, Values};
 use crate::sys::user::become_user;
 use crate::tools::doctor::{Input, Request, Tried};
 use crate::tools::style::Style;
@@ -40,66 +41,86 @@ Examples:
   manytail doctor /srv/grid/jobs --state-dir /var/lib/manytail
   manytail doctor --format json /srv/grid/jobs | jq -r 'select(.verdict == \"problem\").finding'";
 
-#[derive(Debug, Args)]
-#[command(after_help = EXAMPLES)]
+#[derive(Debug)]
 pub(super) struct DoctorOptions {
-    /// Directories and files that are to be followed
-    #[arg(value_name = "PATH", required_unless_present = "config")]
-    paths: Vec<OsString>,
-
-    /// The settings file of the run [default: none]
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["paths", "include", "exclude", "no_default_excludes",
-        "recursive", "follow_symlinks", "same_owner", "rescan_remote"])]
-    config: Option<PathBuf>,
-
-    /// Look as this user, by name or number; needs root [default: whoever calls]
-    #[arg(long, value_name = "NAME")]
+    /// What is said of the settings of a run.
+    run: Values,
     user: Option<String>,
-
-    /// With --user: as a service that has CAP_DAC_READ_SEARCH, as that of the packages [default:
-    /// off]
-    #[arg(long, requires = "user")]
-    cap_dac_read_search: bool,
-
-    /// Where a run will keep its offsets [default: $STATE_DIRECTORY, else none]
-    #[arg(long, value_name = "DIR")]
-    state_dir: Option<PathBuf>,
-
-    /// Only files that match, as in `run` (repeat) [default: all]
-    #[arg(long, value_name = "GLOB")]
-    include: Vec<String>,
-
-    /// Leave out, as in `run` (repeat) [default: *.gz *.bz2 *.xz *.zst *.lz4 *.zip *.Z core
-    /// core.[0-9]* *.core]
-    #[arg(long, value_name = "GLOB")]
-    exclude: Vec<String>,
-
-    /// Do not exclude compressed files and core dumps [default: off]
-    #[arg(long)]
-    no_default_excludes: bool,
-
-    /// Look into sub-directories
-    #[arg(long, value_name = "true|false", default_value = "true", action = clap::ArgAction::Set, hide_possible_values = true)]
-    recursive: bool,
-
-    /// Follow symbolic links, as in `run` [without a value: owner] [default: off]
-    #[arg(long, value_name = "RULE", num_args = 0..=1, require_equals = true, default_value = "false",
-        default_missing_value = "owner", hide_default_value = true, value_parser = one_of(&Symlinks::NAMES),
-        hide_possible_values = true)]
-    follow_symlinks: Symlinks,
-
-    /// A run is to have this option [default: off]
-    #[arg(long)]
-    same_owner: bool,
-
-    /// As in `run`: how often files are looked at where others write unseen
-    #[arg(long, value_name = "DURATION", default_value = RESCAN_REMOTE, value_parser = parse_duration)]
-    rescan_remote: Duration,
-
-    /// How the answer is written
-    #[arg(short, long, value_name = "text|json", default_value = "text", value_parser = one_of(&Style::NAMES),
-        hide_possible_values = true)]
+    reads_all: bool,
     format: Style,
+}
+
+const USER: &str = "user";
+const READS_ALL: &str = "cap_dac_read_search";
+const FORMAT: &str = "format";
+
+/// The settings of a run that a settings file says instead, with the help that they have here.
+const OF_RUN: [(Key, &str); 8] = [
+    (Key::Paths, "Directories and files that are to be followed"),
+    (Key::Include, "Only files that match, as in `run` (repeat)"),
+    (Key::Exclude, "Leave out, as in `run` (repeat)"),
+    (Key::NoDefaultExcludes, "Do not exclude compressed files and core dumps"),
+    (Key::Recursive, "Look into sub-directories"),
+    (Key::FollowSymlinks, "Follow symbolic links, as in `run` [without a value: owner]"),
+    (Key::SameOwner, "A run is to have this option"),
+    (Key::RescanRemote, "As in `run`: how often files are looked at where others write unseen"),
+];
+
+impl Args for DoctorOptions {
+    fn augment_args(command: Command) -> Command {
+        let of_run = |key: Key, help| argument(key.row(), help).help_heading(None);
+        let instead = OF_RUN.map(|(key, help)| of_run(key, help));
+        let [paths, others @ ..] = instead;
+        let config = of_run(Key::Config, "The settings file of the run");
+        let user = Arg::new(USER)
+            .long("user")
+            .value_name("NAME")
+            .help("Look as this user, by name or number; needs root [default: whoever calls]");
+        let reads_all = Arg::new(READS_ALL)
+            .long("cap-dac-read-search")
+            .action(ArgAction::SetTrue)
+            .requires(USER)
+            .help(
+                "With --user: as a service that has CAP_DAC_READ_SEARCH, as that of the packages \
+                [default: off]",
+            );
+        let format = Arg::new(FORMAT)
+            .short('f')
+            .long("format")
+            .value_name("text|json")
+            .default_value("text")
+            .value_parser(one_of(&Style::NAMES))
+            .hide_possible_values(true)
+            .help("How the answer is written");
+        command
+            .arg(paths.help(OF_RUN[0].1).required_unless_present(Key::Config.name()))
+            .arg(config.conflicts_with_all(OF_RUN.map(|(key, _)| key.name())))
+            .args([user, reads_all, of_run(Key::StateDir, "Where a run will keep its offsets")])
+            .args(others)
+            .arg(format)
+            .after_help(EXAMPLES)
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for DoctorOptions {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<DoctorOptions, clap::Error> {
+        let of_run = OF_RUN.iter().map(|(key, _)| *key).chain([Key::Config, Key::StateDir]);
+        Ok(DoctorOptions {
+            run: given(of_run, matches),
+            user: matches.get_one(USER).cloned(),
+            reads_all: matches.get_flag(READS_ALL),
+            format: *matches.get_one(FORMAT).expect("it has a default"),
+        })
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
 }
 
 /// What is to be looked at; `variables`: those of the environment. As another user it is known only
@@ -114,7 +135,7 @@ pub(super) fn call(
             request: Deferred::Known(Box::new(request(options, variables)?)),
         }),
         Some(name) => {
-            let user = AsUser { name: name.clone(), reads_all: options.cap_dac_read_search };
+            let user = AsUser { name: name.clone(), reads_all: options.reads_all };
             Ok(DoctorCall {
                 user: Some(user),
                 request: Deferred::Open(Box::new(options), variables),
@@ -166,20 +187,22 @@ fn request(
     options: DoctorOptions,
     variables: Vec<(OsString, OsString)>,
 ) -> Result<Request, Refusal> {
-    match &options.config {
-        Some(config) => of_settings(config.clone(), options, variables),
-        None => of_options(options),
+    if options.run.contains_key(&Key::Config) {
+        of_settings(options, variables)
+    } else {
+        of_options(options, &variables)
     }
 }
 
 /// As a run with this settings file would be.
 fn of_settings(
-    config: PathBuf,
-    options: DoctorOptions,
+    mut options: DoctorOptions,
     variables: Vec<(OsString, OsString)>,
 ) -> Result<Request, Refusal> {
-    let arguments = vec!["manytail".into(), "run".into(), "--config".into(), config.into()];
-    let config = Invocation { command: "run", arguments, variables }.read()?.config;
+    let given = Values::from_iter(options.run.remove_entry(&Key::Config));
+    let said = Layers { command_line: options.run, ..Layers::default() };
+    let invocation = Invocation { command: "run", arguments: Vec::new(), given, variables };
+    let config = invocation.read()?.config;
     let engine = config.engine;
     Ok(Request {
         inputs: engine
@@ -190,7 +213,7 @@ fn of_settings(
         recursive: engine.recursive,
         follow_links: engine.follow_links,
         same_owner: engine.same_owner,
-        state_dir: options.state_dir.or(config.state_dir),
+        state_dir: said.view(None).optional(Key::StateDir).or(config.state_dir),
         rescan_remote: engine.rescan_remote,
         tried: Some(Tried {
             output: config.output,
@@ -201,29 +224,33 @@ fn of_settings(
     })
 }
 
-fn of_options(options: DoctorOptions) -> Result<Request, Refusal> {
-    if options.paths.iter().any(|path| path.is_empty()) {
+fn of_options(
+    options: DoctorOptions,
+    variables: &[(OsString, OsString)],
+) -> Result<Request, Refusal> {
+    let surroundings = surroundings(variables);
+    let layers = Layers { command_line: options.run, surroundings, ..Layers::default() };
+    let run = layers.view(None);
+    let paths: Vec<OsString> = run.list(Key::Paths);
+    if paths.iter().any(|path| path.is_empty()) {
         return Err(refuse("doctor", "PATH", &ConfigError::EmptyPath.to_string()));
     }
-    let patterns = Patterns::new(&options.include, &options.exclude, !options.no_default_excludes)
-        .map_err(|error| refuse("doctor", error.key, &error.to_string()))?;
-    let state_dir = options.state_dir.or_else(state_directory);
-    if state_dir.as_ref().is_some_and(|directory| directory.as_os_str().is_empty()) {
-        return Err(refuse("doctor", "state_dir", &ConfigError::EmptyStateDir.to_string()));
-    }
+    let patterns =
+        patterns(run).map_err(|error| refuse("doctor", error.key, &error.to_string()))?;
     Ok(Request {
         inputs: vec![Input {
-            paths: options.paths.into_iter().map(OsString::into_vec).collect(),
+            paths: paths.into_iter().map(OsString::into_vec).collect(),
             patterns,
         }],
-        recursive: options.recursive,
-        follow_links: options
-            .follow_symlinks
+        recursive: run.value(Key::Recursive),
+        follow_links: run
+            .value::<Symlinks>(Key::FollowSymlinks)
             .rule()
             .map_err(|error| refuse("doctor", error.key(), &error.to_string()))?,
-        same_owner: options.same_owner,
-        state_dir,
-        rescan_remote: Some(options.rescan_remote).filter(|period| !period.is_zero()),
+        same_owner: run.value(Key::SameOwner),
+        state_dir: run.optional(Key::StateDir),
+        rescan_remote: Some(run.value(Key::RescanRemote))
+            .filter(|period: &Duration| !period.is_zero()),
         tried: None,
         style: options.format,
     })

@@ -1,45 +1,35 @@
 //! Command line, environment and settings files -> the settings of a run.
 //!
-//! In: the arguments, the variables, and the files they name. Out: [`Settings`], or a [`Refusal`]
-//! that names key and place.
-//! Always holds: the options of `run` are the one list of settings. What a file or a variable says
-//! goes through the parser of the option, so a value is well-formed everywhere or nowhere.
+//! In: what the command line says, the variables, and the files they name. Out: [`Settings`], or a
+//! [`Refusal`] that names key and place.
+//! Always holds: all that is wrong in files and variables is refused at once, before anything that
+//! does not fit together.
 
-use std::collections::HashSet;
-use std::error::Error as _;
-use std::ffi::{OsStr, OsString};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
 
-use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::parser::ValueSource;
-use clap::{ArgAction, ArgMatches, Args, CommandFactory};
+use clap::CommandFactory;
+use clap::error::ErrorKind;
 
 use super::convert::{self, Misfit};
-use super::run::InputOptions;
-use super::{Arguments, Refusal, RunOptions, refuse};
+use super::{Arguments, Refusal, refuse};
 use crate::config::{Config, ConfigError, Format};
 use crate::diagnostics::Diagnostics;
 use crate::names::is_glob;
 use crate::settings::{
-    Effective, Files, Given, InputTable, Key, Kind, LABEL, Layers, Setting, SettingError, Source,
+    Effective, Files, Given, InputTable, Key, Layers, Scope, Setting, SettingError, Source, TABLE,
     Text, Values, Variables,
 };
-use crate::settings::{environment, file};
+use crate::settings::{environment, file, refusals};
 use crate::status::file::shown;
 use crate::sys::LinkRule;
-
-/// The name of PATHs in files.
-const PATHS: &str = "paths";
-
-/// The settings file.
-const CONFIG: &str = "config";
 
 /// Settings that the service manager knows (`StateDirectory=` and `RuntimeDirectory=`,
 /// systemd.exec(5)) when nobody says them: the key, the variable with directories of which the
 /// first counts, the path below it.
-const SURROUNDINGS: [(&str, &str, &str); 2] = [
-    ("state_dir", super::STATE_DIRECTORY, ""),
-    ("control_socket", super::RUNTIME_DIRECTORY, super::CONTROL_SOCKET),
+const SURROUNDINGS: [(Key, &str, &str); 2] = [
+    (Key::StateDir, super::STATE_DIRECTORY, ""),
+    (Key::ControlSocket, super::RUNTIME_DIRECTORY, super::CONTROL_SOCKET),
 ];
 
 /// All that a run needs to know before it starts.
@@ -79,34 +69,22 @@ pub(super) struct Invocation {
     /// The subcommand.
     pub(super) command: &'static str,
     pub(super) arguments: Vec<OsString>,
+    /// What they say.
+    pub(super) given: Values,
     pub(super) variables: Vec<(OsString, OsString)>,
 }
 
 impl Invocation {
     pub(super) fn read(self) -> Result<Settings, Refusal> {
-        let matches = Arguments::command()
-            .try_get_matches_from(&self.arguments)
-            .map_err(|error| Refusal(Box::new(error)))?;
-        let (_, given) = matches.subcommand().expect("clap lets only a subcommand through");
-        let mut options = RunOptions::augment_args(clap::Command::new("settings"))
-            .no_binary_name(true)
-            .args_override_self(true);
-        let keys = keys(&options);
-        let (layers, mut warnings) = self.layers(&keys, given, &mut options)?;
+        let (layers, mut warnings) = self.layers()?;
         let inputs = layers.inputs();
         if inputs.is_empty() {
             return Err(self.refuse_no_path(&layers));
         }
-        let run: RunOptions = parse(&keys, &layers, None);
-        let diagnostics = Diagnostics { level: run.log_level, format: run.log_format };
-        let pairs = |input: Option<&InputTable>| {
-            layers.labels(input).into_iter().map(|label| (label.name, label.value)).collect()
-        };
-        let with_labels = inputs
-            .iter()
-            .map(|&input| (parse::<InputOptions>(&keys, &layers, input), pairs(input)))
-            .collect();
-        let config = convert::config(run, with_labels)
+        let run = layers.view(None);
+        let diagnostics =
+            Diagnostics { level: run.value(Key::LogLevel), format: run.value(Key::LogFormat) };
+        let config = convert::config(&layers, &inputs)
             .map_err(|misfits| self.refuse_misfits(&misfits, &layers, &inputs))?;
         if matches!(config.engine.format, Format::Raw | Format::Text) {
             if config.engine.inputs.iter().any(|input| !input.labels.is_empty()) {
@@ -133,7 +111,7 @@ impl Invocation {
         }
         warnings.extend(globs_as_paths(&config));
         warnings.extend(repeated_paths(&config, &layers, &inputs));
-        let effective = effective(&keys, &layers, &inputs);
+        let effective = effective(&layers, &inputs);
         Ok(Settings {
             config,
             diagnostics,
@@ -142,55 +120,29 @@ impl Invocation {
     }
 
     /// What each layer says, every value well-formed, and the warnings.
-    fn layers(
-        &self,
-        keys: &[Key],
-        given: &ArgMatches,
-        options: &mut clap::Command,
-    ) -> Result<(Layers, Vec<String>), Refusal> {
-        let command_line = on_command_line(keys, given);
+    fn layers(&self) -> Result<(Layers, Vec<String>), Refusal> {
+        let command_line = self.given.clone();
         let (environment, warnings) =
-            environment::read(&self.variables, keys).map_err(|error| misplaced(&[error]))?;
-        let mut errors = Vec::new();
-        check(&environment, keys, options, &mut errors);
-        let files = match command_line
-            .get(CONFIG)
-            .or(environment.get(CONFIG))
-            .and_then(|given| given.texts.last())
-        {
-            Some(path) => file::read(&path.text, keys, Variables(&self.variables), &mut errors),
+            environment::read(&self.variables).map_err(|error| misplaced(&[error]))?;
+        let mut errors: Vec<SettingError> = refusals(&environment).collect();
+        let config = command_line.get(&Key::Config).or(environment.get(&Key::Config));
+        let files = match config.and_then(|given| given.texts.last()) {
+            Some(path) => file::read(&path.text, Variables(&self.variables), &mut errors),
             None => Files::default(),
         };
-        for values in
-            std::iter::once(&files.values).chain(files.inputs.iter().map(|input| &input.values))
-        {
-            check(values, keys, options, &mut errors);
-        }
+        let of_files =
+            std::iter::once(&files.values).chain(files.inputs.iter().map(|input| &input.values));
+        errors.extend(of_files.flat_map(refusals));
         if !errors.is_empty() {
             return Err(misplaced(&errors));
         }
-        Ok((
-            Layers { command_line, environment, files, surroundings: self.surroundings() },
-            warnings,
-        ))
-    }
-
-    /// What the service manager says.
-    fn surroundings(&self) -> Values {
-        let given = |&(key, variable, below): &(&str, &str, &str)| {
-            let (_, all) = self.variables.iter().find(|(name, _)| name == variable)?;
-            let mut path = super::first_directory(all.clone())?;
-            if !below.is_empty() {
-                path.push(below);
-            }
-            Some((key.to_owned(), Given::new([path.into()], &Source::Variable(variable.into()))))
-        };
-        SURROUNDINGS.iter().filter_map(given).collect()
+        let surroundings = surroundings(&self.variables);
+        Ok((Layers { command_line, environment, files, surroundings }, warnings))
     }
 
     /// Nothing to follow: in clap's words, or with the name of the file that could have said it.
     fn refuse_no_path(&self, layers: &Layers) -> Refusal {
-        let file = layers.find(CONFIG, None).and_then(|given| given.texts.last());
+        let file = layers.find(Key::Config, None).and_then(|given| given.texts.last());
         if let Some(file) = file {
             let reason = "nothing to follow: it needs `paths` or an [[input]] table, or the \
                 command line a PATH"
@@ -200,8 +152,9 @@ impl Invocation {
                 reason,
             }]);
         }
-        let mut arguments = Arguments::command()
-            .mut_subcommand(self.command, |run| run.mut_arg(PATHS, |paths| paths.required(true)));
+        let mut arguments = Arguments::command().mut_subcommand(self.command, |run| {
+            run.mut_arg(Key::Paths.name(), |paths| paths.required(true))
+        });
         match arguments.try_get_matches_from_mut(&self.arguments) {
             Err(error) => Refusal(Box::new(error)),
             Ok(_) => refuse(self.command, "PATH", &ConfigError::NoPath.to_string()),
@@ -235,186 +188,41 @@ impl Invocation {
         inputs: &[Option<&InputTable>],
     ) -> Result<SettingError, Refusal> {
         let input = inputs.get(misfit.input).copied().flatten();
-        let key = misfit.error.key();
-        let find = |key: &str| layers.find(if key == "PATH" { PATHS } else { key }, input);
+        let named = misfit.error.key();
+        let key = if named == "PATH" { Key::Paths } else { Key::named(named) };
         let mut reason = misfit.error.to_string();
-        if let (ConfigError::OnceFromEnd, Some(from)) = (&misfit.error, find("from"))
+        if let (ConfigError::OnceFromEnd, Some(from)) =
+            (&misfit.error, layers.find(Key::From, input))
             && from.source != Source::CommandLine
         {
             reason = format!("{reason} ({})", from.source);
         }
-        let given = find(key);
         let said = |text: &&Text| misfit.error.text().is_some_and(|wrong| text.text == wrong);
-        let place = given.and_then(|given| {
+        let place = layers.find(key, input).and_then(|given| {
             given.texts.iter().find(said).map(|text| &text.source).or(Some(&given.source))
         });
         match place {
             None | Some(Source::Default | Source::CommandLine) => {
-                Err(refuse(self.command, key, &reason))
+                Err(refuse(self.command, named, &reason))
             }
             Some(source) => {
-                let key = if key == "PATH" { PATHS } else { key };
-                Ok(SettingError::Value { at: source.clone(), key: key.to_owned(), reason })
+                Ok(SettingError::Value { at: source.clone(), key: key.name().to_owned(), reason })
             }
         }
     }
 }
 
-/// The settings that there are: the options of `run`, each an entry of [`RunOptions`] and nothing
-/// else. So a new option is a key of files, a variable and a line of `check` at once. What it takes
-/// is told by its action and the name of its value: `SIZE`, `DURATION` and `N` may be integers in
-/// TOML, `true|false` is a boolean, `RULE` and `NAME` a boolean or a text. Whether a run takes a
-/// new value without a restart is told in `daemon::reload`.
-pub(super) fn keys(options: &clap::Command) -> Vec<Key> {
-    let of_inputs = InputOptions::augment_args(clap::Command::new("input"));
-    let of_inputs: HashSet<&str> =
-        of_inputs.get_arguments().map(|option| option.get_id().as_str()).collect();
-    let is_setting = |option: &&clap::Arg| {
-        !matches!(
-            option.get_action(),
-            ArgAction::Help | ArgAction::HelpShort | ArgAction::HelpLong | ArgAction::Version
-        )
-    };
-    let key = |option: &clap::Arg| {
-        let kind = kind(option);
-        let defaults: Vec<_> =
-            option.get_default_values().iter().map(|value| value.to_string_lossy()).collect();
-        let is_off = kind == Kind::Switch;
-        let help = option.get_help().map(ToString::to_string).unwrap_or_default();
-        let words = help
-            .rsplit_once("[default: ")
-            .and_then(|(_, words)| words.split(']').next())
-            .unwrap_or("none");
-        let name = option.get_long().unwrap_or(option.get_id().as_str()).replace('-', "_");
-        Key {
-            kind,
-            default: if is_off {
-                Some("false".to_owned())
-            } else {
-                (!defaults.is_empty()).then(|| defaults.join(" "))
-            },
-            default_in_words: words.to_owned(),
-            is_of_inputs: of_inputs.contains(option.get_id().as_str()),
-            is_in_files: name != CONFIG && name != LABEL,
-            name,
+/// What the service manager says.
+pub(super) fn surroundings(variables: &[(OsString, OsString)]) -> Values {
+    let given = |&(key, variable, below): &(Key, &str, &str)| {
+        let (_, all) = variables.iter().find(|(name, _)| name == variable)?;
+        let mut path = super::first_directory(all.clone())?;
+        if !below.is_empty() {
+            path.push(below);
         }
+        Some((key, Given::new(key, [path.into()], &Source::Variable(variable.into()))))
     };
-    options.get_arguments().filter(is_setting).map(key).collect()
-}
-
-fn kind(option: &clap::Arg) -> Kind {
-    let value = option.get_value_names().and_then(|names| names.first()).map(|name| name.as_str());
-    match (option.get_action(), value) {
-        (ArgAction::SetTrue, _) => Kind::Switch,
-        (ArgAction::Append, _) => Kind::List,
-        (_, Some("true|false")) => Kind::Boolean,
-        (_, Some("RULE" | "NAME")) => Kind::Rule,
-        (_, Some("SIZE" | "DURATION" | "N")) => Kind::Number,
-        _ => Kind::Text,
-    }
-}
-
-/// What was given to the command, as it was written.
-fn on_command_line(keys: &[Key], given: &ArgMatches) -> Values {
-    let source = Source::CommandLine;
-    let is_given = |key: &&Key| given.value_source(&id(key)) == Some(ValueSource::CommandLine);
-    let values = |key: &Key| match key.kind {
-        Kind::Switch => Given::new(["true".into()], &source),
-        _ => Given::new(
-            given.get_raw(&id(key)).into_iter().flatten().map(OsStr::to_os_string),
-            &source,
-        ),
-    };
-    keys.iter().filter(is_given).map(|key| (key.name.clone(), values(key))).collect()
-}
-
-/// What clap calls a setting: the derived options are called after their fields.
-fn id(key: &Key) -> String {
-    key.name.clone()
-}
-
-/// One value as an argument.
-fn argument(key: &Key, text: &OsStr) -> Vec<OsString> {
-    let option = format!("--{}", key.name.replace('_', "-"));
-    match key.kind {
-        _ if key.name == PATHS => vec!["--".into(), text.to_owned()],
-        Kind::Switch if text == "true" => vec![option.into()],
-        Kind::Switch => Vec::new(),
-        _ => vec![OsString::from_vec([option.as_bytes(), b"=", text.as_bytes()].concat())],
-    }
-}
-
-/// Asks the parsers of the options whether they take these values. What they do not take is added
-/// to `errors`.
-fn check(
-    values: &Values,
-    keys: &[Key],
-    options: &mut clap::Command,
-    errors: &mut Vec<SettingError>,
-) {
-    for key in keys {
-        for text in values.get(&key.name).into_iter().flat_map(|given| &given.texts) {
-            if let Err(error) = options.try_get_matches_from_mut(argument(key, &text.text)) {
-                let reason = reason(&error, &text.text);
-                errors.push(SettingError::Value {
-                    at: text.source.clone(),
-                    key: key.name.clone(),
-                    reason,
-                });
-            }
-        }
-    }
-}
-
-/// Why clap refuses a value, without the words about the command line.
-fn reason(error: &clap::Error, value: &OsStr) -> String {
-    if value.is_empty() {
-        return "is empty".to_owned();
-    }
-    let why = match (error.kind(), error.get(ContextKind::ValidValue)) {
-        (ErrorKind::InvalidValue, Some(ContextValue::Strings(known))) => {
-            format!("expected {}", known.join(", "))
-        }
-        (ErrorKind::InvalidUtf8, _) => "it is not UTF-8".to_owned(),
-        _ => match error.source() {
-            Some(source) => source.to_string(),
-            None => one_line(&error.to_string()),
-        },
-    };
-    format!("`{}`: {why}", value.display())
-}
-
-/// The first paragraph of an error for people, as one line.
-pub(super) fn one_line(text: &str) -> String {
-    let lines = text
-        .trim()
-        .trim_start_matches("error: ")
-        .lines()
-        .take_while(|line| !line.trim().is_empty());
-    lines.map(str::trim).collect::<Vec<_>>().join(" ").replace(" error: ", "; ")
-}
-
-/// What counts, parsed as the options of a command line. `input`: for this input.
-fn parse<O: Args>(keys: &[Key], layers: &Layers, input: Option<&InputTable>) -> O {
-    let command = O::augment_args(clap::Command::new("settings"))
-        .no_binary_name(true)
-        .args_override_self(true);
-    let ids: HashSet<String> =
-        command.get_arguments().map(|option| option.get_id().to_string()).collect();
-    let is_paths = |key: &&Key| key.name == PATHS;
-    let (mut words, mut paths) = (Vec::new(), vec![OsString::from("--")]);
-    for key in keys.iter().filter(|key| ids.contains(&id(key))) {
-        let texts = layers.find(&key.name, input).into_iter().flat_map(|given| &given.texts);
-        if is_paths(&key) {
-            paths.extend(texts.map(|text| text.text.clone()));
-        } else {
-            words.extend(texts.flat_map(|text| argument(key, &text.text)));
-        }
-    }
-    let matches = command
-        .try_get_matches_from(words.into_iter().chain(paths))
-        .expect("each value was taken by itself");
-    O::from_arg_matches(&matches).expect("the options are those of the matches")
+    SURROUNDINGS.iter().filter_map(given).collect()
 }
 
 /// PATHs that a shell would have expanded if it could.
@@ -436,7 +244,7 @@ fn repeated_paths(config: &Config, layers: &Layers, inputs: &[Option<&InputTable
     let mut warnings = Vec::new();
     let mut seen: Vec<(Vec<u8>, usize, &Source)> = Vec::new();
     for (number, &input) in inputs.iter().enumerate() {
-        for text in layers.find(PATHS, input).into_iter().flat_map(|given| &given.texts) {
+        for text in layers.find(Key::Paths, input).into_iter().flat_map(|given| &given.texts) {
             let absolute =
                 std::path::absolute(&text.text).unwrap_or_else(|_| text.text.clone().into());
             let path = plain(absolute.as_os_str().as_bytes());
@@ -466,19 +274,16 @@ fn plain(path: &[u8]) -> Vec<u8> {
     if path.starts_with(b"/") { [b"/", &*plain].concat() } else { plain }
 }
 
-fn effective(keys: &[Key], layers: &Layers, inputs: &[Option<&InputTable>]) -> Effective {
-    let settings = keys
-        .iter()
-        .filter(|key| !key.is_of_inputs)
-        .map(|key| Setting::new(key, layers.find(&key.name, None)));
-    let of_input = |&input: &Option<&InputTable>| {
-        let own = keys
-            .iter()
-            .filter(|key| key.is_of_inputs)
-            .map(|key| Setting::new(key, layers.find(&key.name, input)));
-        own.chain(layers.labels(input).into_iter().map(Setting::label)).collect()
+fn effective(layers: &Layers, inputs: &[Option<&InputTable>]) -> Effective {
+    let settings = |is_of_inputs: bool, input| -> Vec<Setting> {
+        let rows = TABLE.iter().filter(|row| (row.scope == Scope::Input) == is_of_inputs);
+        rows.map(|row| Setting::new(row, layers.find(row.key, input))).collect()
     };
-    Effective { settings: settings.collect(), inputs: inputs.iter().map(of_input).collect() }
+    let with_labels = inputs.iter().map(|&input| {
+        let labels = layers.labels(input).into_iter().map(Setting::label);
+        settings(true, input).into_iter().chain(labels).collect()
+    });
+    Effective { settings: settings(false, None), inputs: with_labels.collect() }
 }
 
 /// A refusal of what was not said on the command line: no usage helps there. A line for each error.

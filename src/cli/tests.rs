@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::config::{Config, Format, StartAt};
+use crate::config::{Config, Format, Output, StartAt};
 use crate::diagnostics::{Diagnostics, Level, LogFormat};
 use crate::sys::LinkRule;
 use crate::tools::offsets::Action;

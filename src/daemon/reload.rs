@@ -11,48 +11,8 @@ use std::ffi::OsString;
 use super::{Daemon, open_files_max};
 use crate::cli::Settings;
 use crate::diagnostics;
-use crate::settings::{Setting, Value};
+use crate::settings::{Change, Key, Live, Setting, Value};
 use crate::sys::clock::Now;
-
-/// How a setting takes its new value.
-type Apply = fn(&mut Daemon, &Settings, Now);
-
-/// The settings that change while running. What is not here (and is none of an input) needs a
-/// restart.
-const LIVE: [(&str, Apply); 15] = [
-    ("coalesce", |daemon, new, now| {
-        daemon.engine.set_coalesce(new.config.engine.coalesce, now.instant)
-    }),
-    ("pace", |daemon, new, _| daemon.pace = new.config.pace),
-    ("adaptive", |daemon, new, now| daemon.adapt(new.config.adaptive, now)),
-    ("sched_batch", |daemon, new, now| daemon.yield_to_writers(new.config.sched_batch, now)),
-    ("keep_open", |daemon, new, _| {
-        daemon.engine.limit_open_files(open_files_max(new.config.keep_open))
-    }),
-    ("partial_after", |daemon, new, now| {
-        daemon.engine.set_partial_after(new.config.engine.partial_after, now.instant)
-    }),
-    ("rescan", set_rescan),
-    ("rescan_remote", set_rescan),
-    ("ignore_older", |daemon, new, _| {
-        daemon.engine.set_ignore_older(new.config.engine.ignore_older)
-    }),
-    ("max_line_bytes", |daemon, new, _| {
-        daemon.engine.set_line_bytes_max(new.config.engine.line_bytes_max)
-    }),
-    ("commit_interval", |daemon, new, _| {
-        daemon.engine.set_commit_interval(new.config.commit_interval)
-    }),
-    ("shutdown_timeout", |daemon, new, _| daemon.shutdown_timeout = new.config.shutdown_timeout),
-    ("host", |daemon, new, _| daemon.engine.set_host(new.config.engine.host.as_deref())),
-    // They are part of each input, see below.
-    ("label", |_, _, _| {}),
-    ("log_level", |_, new, _| diagnostics::set_level(new.diagnostics.level)),
-];
-
-fn set_rescan(daemon: &mut Daemon, new: &Settings, now: Now) {
-    daemon.engine.set_rescan(new.config.engine.rescan, new.config.engine.rescan_remote, now);
-}
 
 /// PATHs named in one line at most.
 const PATHS_SHOWN: usize = 8;
@@ -84,12 +44,14 @@ impl Daemon {
         let (mut changed, mut waiting, mut kept) = (Vec::new(), Vec::new(), Vec::new());
         for (before, after) in differing {
             let difference = format!("{} {} -> {}", before.key, before.value, after.value);
-            match LIVE.iter().find(|(key, _)| *key == after.key) {
-                Some((_, apply)) => {
-                    apply(self, &new, now);
+            match after.change {
+                Change::Live(live) => {
+                    self.take(live, &new, now);
                     changed.push(difference);
                 }
-                None => {
+                // The inputs differ, too, see below.
+                Change::Inputs => changed.push(difference),
+                Change::Restart => {
                     waiting.push(difference);
                     kept.push(before);
                 }
@@ -113,6 +75,28 @@ impl Daemon {
         self.origin = new.origin;
         // What waits for a restart is compared with what is in force the next time, too.
         self.origin.effective.put_back(kept);
+    }
+
+    /// Puts a new value in force.
+    fn take(&mut self, live: Live, new: &Settings, now: Now) {
+        let (config, engine) = (&new.config, &new.config.engine);
+        match live {
+            Live::Host => self.engine.set_host(engine.host.as_deref()),
+            Live::ShutdownTimeout => self.shutdown_timeout = config.shutdown_timeout,
+            Live::IgnoreOlder => self.engine.set_ignore_older(engine.ignore_older),
+            Live::MaxLineBytes => self.engine.set_line_bytes_max(engine.line_bytes_max),
+            Live::PartialAfter => {
+                self.engine.set_partial_after(engine.partial_after, now.instant);
+            }
+            Live::CommitInterval => self.engine.set_commit_interval(config.commit_interval),
+            Live::Coalesce => self.engine.set_coalesce(engine.coalesce, now.instant),
+            Live::Pace => self.pace = config.pace,
+            Live::Adaptive => self.adapt(config.adaptive, now),
+            Live::SchedBatch => self.yield_to_writers(config.sched_batch, now),
+            Live::KeepOpen => self.engine.limit_open_files(open_files_max(config.keep_open)),
+            Live::Rescan => self.engine.set_rescan(engine.rescan, engine.rescan_remote, now),
+            Live::LogLevel => diagnostics::set_level(new.diagnostics.level),
+        }
     }
 }
 
@@ -148,7 +132,7 @@ fn paths(inputs: &[Vec<Setting>]) -> Vec<&OsString> {
     let values = inputs
         .iter()
         .flatten()
-        .filter(|setting| setting.key == "paths")
+        .filter(|setting| setting.key == Key::Paths.name())
         .map(|setting| &setting.value);
     values
         .filter_map(|value| if let Value::List(paths) = value { Some(paths) } else { None })

@@ -9,7 +9,7 @@ use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::rc::Rc;
 
-use super::{Given, Key, Kind, SettingError, Source, Values, similar};
+use super::{Form, Given, Row, SettingError, Source, TABLE, Values, similar};
 
 /// What the names of all variables begin with.
 pub(crate) const PREFIX: &str = "MANYTAIL_";
@@ -17,7 +17,6 @@ pub(crate) const PREFIX: &str = "MANYTAIL_";
 /// Reads the variables. Gives what they say, and the warnings.
 pub(crate) fn read(
     variables: &[(OsString, OsString)],
-    keys: &[Key],
 ) -> Result<(Values, Vec<String>), SettingError> {
     let mut ours: Vec<_> = variables
         .iter()
@@ -27,49 +26,47 @@ pub(crate) fn read(
     let (mut values, mut warnings) = (Values::new(), Vec::new());
     for (name, value) in ours {
         let name = name.to_string_lossy();
-        match keys.iter().find(|key| key.variable() == name) {
-            Some(key) => {
-                values.insert(
-                    key.name.clone(),
-                    given(key, value, &Source::Variable(Rc::from(&*name)))?,
-                );
+        match TABLE.iter().find(|row| row.variable() == name) {
+            Some(row) => {
+                values.insert(row.key, given(row, value, &Source::Variable(Rc::from(&*name)))?);
             }
-            None => warnings.push(unknown(&name, keys)),
+            None => warnings.push(unknown(&name)),
         }
     }
     Ok((values, warnings))
 }
 
-fn unknown(name: &str, keys: &[Key]) -> String {
+fn unknown(name: &str) -> String {
     let bare = name[PREFIX.len()..].to_ascii_lowercase();
-    let meant = similar(&bare, keys.iter().map(|key| key.name.as_str()));
-    let meant = keys
+    let meant = similar(&bare, TABLE.iter().map(|row| row.name));
+    let meant = TABLE
         .iter()
-        .find(|key| meant == Some(&key.name))
-        .map(|key| format!("; did you mean {}?", key.variable()));
+        .find(|row| meant == Some(row.name))
+        .map(|row| format!("; did you mean {}?", row.variable()));
     format!(
         "the environment variable {name} is no setting and changes nothing{}",
         meant.unwrap_or_default()
     )
 }
 
-fn given(key: &Key, value: &OsString, source: &Source) -> Result<Given, SettingError> {
+fn given(row: &Row, value: &OsString, source: &Source) -> Result<Given, SettingError> {
     let refuse = |reason: &str| SettingError::Value {
         at: source.clone(),
-        key: key.name.clone(),
+        key: row.name.to_owned(),
         reason: reason.to_owned(),
     };
     if value.is_empty() {
         return Err(refuse("is empty: unset it, or say a value"));
     }
-    match key.kind {
-        Kind::Switch | Kind::Boolean if value != "true" && value != "false" => {
+    match row.kind.form() {
+        Form::Boolean if value != "true" && value != "false" => {
             Err(refuse("expected true or false"))
         }
-        Kind::List => {
-            Ok(Given::new(split(value.as_bytes()).into_iter().map(OsString::from_vec), source))
+        Form::List => {
+            let texts = split(value.as_bytes()).into_iter().map(OsString::from_vec);
+            Ok(Given::new(row.key, texts, source))
         }
-        _ => Ok(Given::new([value.clone()], source)),
+        _ => Ok(Given::new(row.key, [value.clone()], source)),
     }
 }
 

@@ -18,8 +18,8 @@ use toml::Spanned;
 use toml::de::{DeInteger, DeTable, DeValue};
 
 use super::{
-    Files, Given, InputTable, Key, Kind, Label, SettingError, Source, Text, Variables, set_label,
-    similar,
+    Files, Form, Given, InputTable, Key, Label, Row, Scope, SettingError, Source, TABLE, Text,
+    Variables, set_label, similar,
 };
 use crate::config::INPUTS_MAX;
 use crate::sys::text;
@@ -40,7 +40,6 @@ const LABELS: &str = "labels";
 /// `errors`.
 pub(crate) fn read(
     main: &OsStr,
-    keys: &[Key],
     variables: Variables<'_>,
     errors: &mut Vec<SettingError>,
 ) -> Files {
@@ -62,7 +61,7 @@ pub(crate) fn read(
     for path in std::iter::once(main.to_owned()).chain(others) {
         let name = path.display().to_string();
         match text::read(&path) {
-            Ok(bytes) => merge(&mut files, parse(&name, &bytes, keys, variables, errors)),
+            Ok(bytes) => merge(&mut files, parse(&name, &bytes, variables, errors)),
             Err(error) => {
                 errors.push(SettingError::File {
                     path: name,
@@ -86,14 +85,14 @@ fn merge(files: &mut Files, later: Files) {
 
 /// What cannot be said of one file alone.
 fn check_inputs(files: &Files) -> Result<(), SettingError> {
-    if let (Some(paths), Some(input)) = (files.values.get("paths"), files.inputs.first()) {
+    if let (Some(paths), Some(input)) = (files.values.get(&Key::Paths), files.inputs.first()) {
         let reason = format!(
             "contradicts the [[input]] table at {}: write another table for these paths",
             input.source
         );
         return Err(SettingError::Value {
             at: paths.source.clone(),
-            key: "paths".to_owned(),
+            key: Key::Paths.name().to_owned(),
             reason,
         });
     }
@@ -111,12 +110,11 @@ fn check_inputs(files: &Files) -> Result<(), SettingError> {
 pub(super) fn parse(
     path: &str,
     bytes: &[u8],
-    keys: &[Key],
     variables: Variables<'_>,
     errors: &mut Vec<SettingError>,
 ) -> Files {
     let document =
-        Document { path: path.into(), text: bytes, keys, variables, errors: RefCell::default() };
+        Document { path: path.into(), text: bytes, variables, errors: RefCell::default() };
     let files = document.read().unwrap_or_else(|error| {
         document.errors.borrow_mut().push(error);
         Files::default()
@@ -168,7 +166,6 @@ fn entries<'t, 'a>(table: &'t DeTable<'a>) -> Vec<Entry<'t, 'a>> {
 struct Document<'t> {
     path: Rc<str>,
     text: &'t [u8],
-    keys: &'t [Key],
     variables: Variables<'t>,
     /// What is wrong with single settings.
     errors: RefCell<Vec<SettingError>>,
@@ -194,9 +191,12 @@ impl Document<'_> {
             match name.get_ref().as_ref() {
                 INPUT => files.inputs = self.noted(self.inputs(value)).unwrap_or_default(),
                 LABELS => files.labels = self.noted(self.labels(value)).unwrap_or_default(),
-                key => files
-                    .values
-                    .extend(self.noted(self.setting(key, name, value, |key| key.is_in_files))),
+                key => files.values.extend(self.noted(self.setting(
+                    key,
+                    name,
+                    value,
+                    Row::is_in_files,
+                ))),
             }
         }
         files
@@ -228,17 +228,13 @@ impl Document<'_> {
             match name.get_ref().as_ref() {
                 LABELS => input.labels = self.noted(self.labels(value)).unwrap_or_default(),
                 key => {
-                    let is_known = |key: &Key| key.is_in_files && key.is_of_inputs;
+                    let is_known = |row: &Row| row.scope == Scope::Input;
                     input.values.extend(self.noted(self.setting(key, name, value, is_known)));
-                    has_paths |= key == "paths";
+                    has_paths |= key == Key::Paths.name();
                 }
             }
         }
-        if has_paths || input.values.contains_key("paths") {
-            Ok(input)
-        } else {
-            Err(self.refuse(span, INPUT, "`paths` is missing"))
-        }
+        if has_paths { Ok(input) } else { Err(self.refuse(span, INPUT, "`paths` is missing")) }
     }
 
     /// One line `key = value`. `is_known`: whether the key may stand here.
@@ -247,58 +243,56 @@ impl Document<'_> {
         name: &str,
         written: &Name<'_>,
         value: &Spanned<DeValue<'_>>,
-        is_known: impl Fn(&Key) -> bool,
-    ) -> Result<(String, Given), SettingError> {
-        match self.keys.iter().find(|key| key.name == name && is_known(key)) {
-            Some(key) => Ok((key.name.clone(), self.given(key, value)?)),
-            None => Err(self.refuse(&written.span(), name, self.why_unknown(name, is_known))),
+        is_known: impl Fn(&Row) -> bool,
+    ) -> Result<(Key, Given), SettingError> {
+        match TABLE.iter().find(|row| row.name == name && is_known(row)) {
+            Some(row) => Ok((row.key, self.given(row, value)?)),
+            None => Err(self.refuse(&written.span(), name, Self::why_unknown(name, is_known))),
         }
     }
 
-    fn why_unknown(&self, name: &str, is_known: impl Fn(&Key) -> bool) -> String {
-        if self.keys.iter().any(|key| key.name == name && key.is_in_files) {
+    fn why_unknown(name: &str, is_known: impl Fn(&Row) -> bool) -> String {
+        if TABLE.iter().any(|row| row.name == name && row.is_in_files()) {
             return "is one for all inputs: write it before the first table".to_owned();
         }
-        let known = self.keys.iter().filter(|key| is_known(key)).map(|key| key.name.as_str());
+        let known = TABLE.iter().filter(|row| is_known(row)).map(|row| row.name);
         match similar(name, known.chain([INPUT, LABELS])) {
             Some(meant) => format!("unknown key; did you mean `{meant}`?"),
             None => "unknown key".to_owned(),
         }
     }
 
-    fn given(&self, key: &Key, value: &Spanned<DeValue<'_>>) -> Result<Given, SettingError> {
+    fn given(&self, row: &Row, value: &Spanned<DeValue<'_>>) -> Result<Given, SettingError> {
         let source = self.source(&value.span());
-        let given = |text: String| Ok(Given::new([text.into()], &source));
-        match (key.kind, value.get_ref()) {
-            (Kind::Switch | Kind::Boolean | Kind::Rule, DeValue::Boolean(value)) => {
-                given(value.to_string())
+        let given = |text: String| Ok(Given::new(row.key, [text.into()], &source));
+        match (row.kind.form(), value.get_ref()) {
+            (Form::Boolean | Form::Rule, DeValue::Boolean(value)) => given(value.to_string()),
+            (Form::Text | Form::Number | Form::Rule, DeValue::String(text)) => {
+                given(self.expand(text, &value.span(), row.name)?)
             }
-            (Kind::Text | Kind::Number | Kind::Rule, DeValue::String(text)) => {
-                given(self.expand(text, &value.span(), &key.name)?)
-            }
-            (Kind::Number, DeValue::Integer(number)) => match decimal(number) {
+            (Form::Number, DeValue::Integer(number)) => match decimal(number) {
                 Some(number) => given(number),
-                None => Err(self.refuse(&value.span(), &key.name, "too large")),
+                None => Err(self.refuse(&value.span(), row.name, "too large")),
             },
-            (Kind::List, DeValue::Array(values)) => {
+            (Form::List, DeValue::Array(values)) => {
                 let text = |value: &Spanned<DeValue<'_>>| match value.get_ref() {
-                    DeValue::String(text) => Ok(Text {
-                        text: self.expand(text, &value.span(), &key.name)?.into(),
-                        source: self.source(&value.span()),
-                    }),
-                    other => Err(self.wrong_type(key, other, &value.span())),
+                    DeValue::String(text) => {
+                        let text = self.expand(text, &value.span(), row.name)?;
+                        Ok(Text::new(row.key, text.into(), &self.source(&value.span())))
+                    }
+                    other => Err(self.wrong_type(row, other, &value.span())),
                 };
                 let texts: Vec<Text> = values.iter().map(text).collect::<Result<_, _>>()?;
-                if texts.is_empty() && key.name == "paths" {
+                if texts.is_empty() && row.key == Key::Paths {
                     return Err(self.refuse(
                         &value.span(),
-                        &key.name,
+                        row.name,
                         "at least one path is needed",
                     ));
                 }
                 Ok(Given { source, texts })
             }
-            (_, other) => Err(self.wrong_type(key, other, &value.span())),
+            (_, other) => Err(self.wrong_type(row, other, &value.span())),
         }
     }
 
@@ -307,15 +301,15 @@ impl Document<'_> {
         self.variables.expand(text).map_err(|reason| self.refuse(span, key, reason))
     }
 
-    fn wrong_type(&self, key: &Key, value: &DeValue<'_>, span: &Range<usize>) -> SettingError {
-        let expected = match key.kind {
-            Kind::Switch | Kind::Boolean => "true or false, without quotes",
-            Kind::Number => "a number, or a string with a number and its unit",
-            Kind::Rule => "true, false or a string",
-            Kind::Text => "a string",
-            Kind::List => "a list of strings, as in [\"a\", \"b\"]",
+    fn wrong_type(&self, row: &Row, value: &DeValue<'_>, span: &Range<usize>) -> SettingError {
+        let expected = match row.kind.form() {
+            Form::Boolean => "true or false, without quotes",
+            Form::Number => "a number, or a string with a number and its unit",
+            Form::Rule => "true, false or a string",
+            Form::Text => "a string",
+            Form::List => "a list of strings, as in [\"a\", \"b\"]",
         };
-        self.refuse(span, &key.name, format!("expected {expected}, not {}", type_name(value)))
+        self.refuse(span, row.name, format!("expected {expected}, not {}", type_name(value)))
     }
 
     fn labels(&self, value: &Spanned<DeValue<'_>>) -> Result<Vec<Label>, SettingError> {

@@ -1,8 +1,8 @@
 //! The settings as they hold, for people and programs: what `check` prints, and what a run compares
 //! after it read them again.
 //!
-//! In: keys with the values that count. Out: TOML that can be used as a settings file again, each
-//! line with its source, or JSON lines.
+//! In: rows of the table with the values that count. Out: TOML that can be used as a settings file
+//! again, each line with its source, or JSON lines.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt::Write as _;
@@ -10,7 +10,7 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
-use super::{Given, Key, Kind, Label, Source};
+use super::{Change, Form, Given, Label, Row, Source};
 
 /// The source of a value begins in this column, unless the value is longer.
 const SOURCE_COLUMN: usize = 52;
@@ -19,7 +19,7 @@ const SOURCE_COLUMN: usize = 52;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Value {
     /// Nobody said anything, and it is off or found out elsewhere: so, in words.
-    Unset(String),
+    Unset(&'static str),
     /// `true` or `false`.
     Boolean(bool),
     /// A text, perhaps of a number.
@@ -29,15 +29,13 @@ pub enum Value {
 }
 
 impl Value {
-    fn new(key: &Key, given: Option<&Given>) -> Value {
+    fn new(row: &Row, given: Option<&Given>) -> Value {
         let texts = || given.iter().flat_map(|given| &given.texts).map(|text| text.text.clone());
-        let last = texts().next_back().or_else(|| key.default.clone().map(OsString::from));
-        match (key.kind, last) {
-            (Kind::List, _) => Value::List(texts().collect()),
-            (_, None) => Value::Unset(key.default_in_words.clone()),
-            (Kind::Switch | Kind::Boolean | Kind::Rule, Some(text))
-                if text == "true" || text == "false" =>
-            {
+        let last = texts().next_back().or_else(|| row.default.map(OsString::from));
+        match (row.kind.form(), last) {
+            (Form::List, _) => Value::List(texts().collect()),
+            (_, None) => Value::Unset(row.in_words.unwrap_or_default()),
+            (Form::Boolean | Form::Rule, Some(text)) if text == "true" || text == "false" => {
                 Value::Boolean(text == "true")
             }
             (_, Some(text)) => Value::Text(text),
@@ -47,7 +45,7 @@ impl Value {
     /// As in a settings file.
     fn to_toml(&self) -> String {
         match self {
-            Value::Unset(words) => words.clone(),
+            Value::Unset(words) => (*words).to_owned(),
             Value::Boolean(value) => value.to_string(),
             Value::Text(text) => quoted(text),
             Value::List(texts) => format!(
@@ -88,16 +86,18 @@ pub struct Setting {
     pub source: Source,
     /// Whether a settings file may say it.
     is_in_files: bool,
+    /// What a run does with a new value.
+    pub(crate) change: Change,
 }
 
 impl Setting {
-    pub(crate) fn new(key: &Key, given: Option<&Given>) -> Setting {
-        let source = given.map_or(Source::Default, |given| given.source.clone());
+    pub(crate) fn new(row: &Row, given: Option<&Given>) -> Setting {
         Setting {
-            key: key.name.clone(),
-            value: Value::new(key, given),
-            source,
-            is_in_files: key.is_in_files,
+            key: row.name.to_owned(),
+            value: Value::new(row, given),
+            source: given.map_or(Source::Default, |given| given.source.clone()),
+            is_in_files: row.is_in_files(),
+            change: row.change,
         }
     }
 
@@ -112,6 +112,7 @@ impl Setting {
             value: Value::Text(label.value.into()),
             source: label.source,
             is_in_files: true,
+            change: Change::Inputs,
         }
     }
 

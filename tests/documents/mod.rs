@@ -7,7 +7,11 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::{Component, Path, PathBuf};
 use std::process::Command;
 
-use crate::{all_sources, has_word, manual, options_of_run, printed};
+use manytail::config::{Metrics, Output, Symlinks};
+use manytail::diagnostics::Level;
+use manytail::settings::{Row, Scope, TABLE};
+
+use crate::{all_sources, has_word, manual, printed};
 
 /// A busy administrator finishes it.
 const README_LINES_MAX: usize = 220;
@@ -208,61 +212,86 @@ fn anchors_are_made_of_headings() {
     assert_eq!(code_spans("`a` b `c d`\n    `e`"), ["a", "c d"]);
 }
 
-/// Options and defaults, as the page of settings lists them: `- **`--pace DURATION`** (default:
+/// An option as the page of settings has it, below its heading: `- **`--pace DURATION`** (default:
 /// `500us`). ...`.
-fn options_of_page() -> Vec<(String, String)> {
-    let text = read(SETTINGS);
-    let entries = text
-        .split("\n- **`")
-        .skip(1)
-        .map(|entry| entry.split("\n\n").next().unwrap().replace('\n', " "));
-    let parts = entries.map(|entry| {
-        let (head, rest) =
-            entry.split_once("`** (default: ").unwrap_or_else(|| panic!("no default: {entry}"));
-        let name = head[head.find("--").unwrap()..]
-            .split(|letter: char| !letter.is_ascii_lowercase() && letter != '-')
-            .next()
-            .unwrap();
-        let default =
-            rest.split_once("). ").unwrap_or_else(|| panic!("no end of the default: {entry}")).0;
-        (name.to_owned(), default.replace('`', "").split_whitespace().collect::<Vec<_>>().join(" "))
-    });
-    parts.collect()
+struct Entry {
+    /// Heading, option and default.
+    head: [String; 3],
+    text: String,
 }
 
-/// The default that the help of `run` states for an option.
-fn default_in_help(help: &str, option: &str) -> String {
-    let is_option = |line: &str| line.trim_start().starts_with('-');
-    let mut lines = help.lines().skip_while(|line| !(is_option(line) && has_word(line, option)));
-    let first = lines.next().unwrap();
-    let block: Vec<&str> =
-        std::iter::once(first).chain(lines.take_while(|line| !is_option(line))).collect();
-    let block = block.join(" ").split_whitespace().collect::<Vec<_>>().join(" ");
-    let (_, rest) = block
-        .split_once("[default: ")
-        .unwrap_or_else(|| panic!("no default in the help: {option}"));
-    let mut depth = 1;
-    let end = rest.find(|letter| {
-        depth += i32::from(letter == '[') - i32::from(letter == ']');
-        depth == 0
-    });
-    rest[..end.unwrap()].to_owned()
+fn options_of_page() -> Vec<Entry> {
+    let page = read(SETTINGS);
+    let mut found = Vec::new();
+    for part in section(&page, "## Options").split("\n### ").skip(1) {
+        let (heading, entries) = part.split_once('\n').unwrap();
+        for entry in entries.split("\n- **`").skip(1) {
+            let entry = entry.split("\n\n").next().unwrap();
+            let entry = entry.split_whitespace().collect::<Vec<_>>().join(" ");
+            let (option, rest) =
+                entry.split_once("`** (default: ").unwrap_or_else(|| panic!("no default: {entry}"));
+            let (default, text) =
+                rest.split_once("). ").unwrap_or_else(|| panic!("no end of the default: {entry}"));
+            let head = [heading.trim(), option, &default.replace('`', "")].map(str::to_owned);
+            found.push(Entry { head, text: text.to_owned() });
+        }
+    }
+    found
+}
+
+/// What the help and the page say of the default.
+fn default_in_words(row: &Row) -> &str {
+    row.in_words.or(row.default).unwrap()
 }
 
 #[test]
-fn the_page_of_settings_has_the_options_of_run_with_their_defaults_and_no_other_one() {
-    let page = options_of_page();
-    let of_every_command = ["--help", "--version"].map(str::to_owned);
-    let names: BTreeSet<String> =
-        page.iter().map(|(name, _)| name.clone()).chain(of_every_command.clone()).collect();
-    assert_eq!(names, options_of_run().into_iter().collect());
-    assert_eq!(names.len(), page.len() + of_every_command.len(), "each comes once");
-    let text = read(SETTINGS);
-    assert!(of_every_command.iter().all(|option| has_word(&text, option)));
-    let help = printed(&["run", "--help"]);
-    for (option, default) in page {
-        assert_eq!(default, default_in_help(&help, &option), "the default of {option}");
+fn the_page_of_settings_has_the_options_of_the_table_with_their_defaults_and_no_other_one() {
+    let mut headings: Vec<&str> = Vec::new();
+    for row in &TABLE {
+        if !headings.contains(&row.heading) {
+            headings.push(row.heading);
+        }
     }
+    let below = |heading| TABLE.iter().filter(move |row| row.is_option() && row.heading == heading);
+    let table: Vec<[String; 3]> = headings
+        .into_iter()
+        .flat_map(below)
+        .map(|row| [row.heading, &row.synopsis(), default_in_words(row)].map(str::to_owned))
+        .collect();
+    let page: Vec<[String; 3]> = options_of_page().into_iter().map(|entry| entry.head).collect();
+    assert_eq!(page, table);
+    let text = read(SETTINGS);
+    assert!(["--help", "--version"].iter().all(|option| has_word(&text, option)));
+}
+
+#[test]
+fn the_page_of_settings_has_every_kind_and_choice_in_its_order() {
+    let page = options_of_page();
+    let names = |names: &[&'static str]| names.to_vec();
+    let links = Symlinks::NAMES.iter().map(|(name, _)| *name).take(3).collect();
+    let levels = Level::NAMES.iter().map(|(name, _)| *name).collect();
+    for (option, known) in [
+        ("--output", names(&Output::KINDS)),
+        ("--metrics", names(&Metrics::KINDS)),
+        ("--follow-symlinks", links),
+        ("--log-level", levels),
+    ] {
+        let entry = page.iter().find(|entry| has_word(&entry.head[1], option)).unwrap();
+        let mut spans = code_spans(&entry.text);
+        spans.retain(|span| known.contains(span));
+        spans.dedup();
+        assert!(spans.starts_with(&known), "{option}: {spans:?}");
+    }
+}
+
+#[test]
+fn the_page_of_settings_lists_what_an_input_may_have_of_its_own() {
+    let page = read(SETTINGS);
+    let paragraph = section(&page, "## Inputs").trim_start().split(". What stands").next().unwrap();
+    let mut listed = code_spans(paragraph);
+    let of_inputs = TABLE.iter().filter(|row| row.scope == Scope::Input).map(|row| row.name);
+    assert_eq!(listed.remove(0), "[[input]]");
+    assert_eq!(listed, of_inputs.chain(["labels"]).collect::<Vec<_>>());
 }
 
 #[test]
@@ -312,17 +341,9 @@ fn is_of_another_program(text: &str, word: &str) -> bool {
 
 #[test]
 fn the_page_of_settings_lists_what_a_reload_changes_at_once() {
-    let source = read("src/daemon/reload.rs");
-    let (_, table) = source.split_once("const LIVE: ").unwrap();
-    let keys = table
-        .split("];")
-        .next()
-        .unwrap()
-        .lines()
-        .filter_map(|line| line.trim_start().strip_prefix("(\"")?.split('"').next());
+    let of_run = TABLE.iter().filter(|row| row.is_live() && row.scope != Scope::Input);
     // `--label`, and the tables of files.
-    let known: BTreeSet<&str> = keys.chain(["labels"]).collect();
-    assert!(known.contains("pace") && known.contains("log_level"), "{known:?}");
+    let known: BTreeSet<&str> = of_run.map(|row| row.name).chain(["labels"]).collect();
     let text = read(SETTINGS);
     let (_, list) = text.split_once("\nThese take effect at once: ").unwrap();
     let listed = code_spans(list.split("\n\n").next().unwrap()).into_iter().collect();
@@ -330,25 +351,14 @@ fn the_page_of_settings_lists_what_a_reload_changes_at_once() {
 }
 
 #[test]
-fn the_page_of_settings_has_every_key_that_check_prints() {
-    let directory = tempfile::tempdir().unwrap();
-    let printed = printed(&["check", "--label", "a=b", directory.path().to_str().unwrap()]);
+fn check_prints_every_key_of_the_table() {
+    let printed = printed(&["check", "--label", "a=b", "/"]);
     let keys: BTreeSet<&str> = printed
         .lines()
         .filter_map(|line| line.trim_start_matches('#').trim_start().split_once(" = "))
         .map(|(key, _)| key.trim_end().split('.').next().unwrap())
         .collect();
-    assert!(keys.contains("pace") && keys.contains("paths"), "{keys:?}");
-    let options: Vec<String> =
-        options_of_page().into_iter().map(|(name, _)| name[2..].replace('-', "_")).collect();
-    for key in keys {
-        let is_table = ["paths", "labels"].contains(&key);
-        assert!(
-            is_table && has_word(&read(SETTINGS), key)
-                || options.iter().any(|option| option == key),
-            "{key}"
-        );
-    }
+    assert_eq!(keys, TABLE.iter().map(|row| row.name).chain(["labels"]).collect());
 }
 
 #[test]

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::cli::{Command, parse};
 use crate::config::{Output, StartAt};
-use crate::settings::Value;
+use crate::settings::{Form, Kind, Row, Value};
 
 /// A directory with settings files, variables, and what is given on the command line.
 struct Surroundings {
@@ -120,72 +120,75 @@ fn a_value_of_the_command_line_goes_before_others_also_where_it_is_the_default()
     );
 }
 
+/// A value that is not the default.
+fn other_value(row: &Row) -> &'static str {
+    match row.kind {
+        Kind::Switch => "true",
+        Kind::Boolean => "false",
+        Kind::Symlinks => "owner",
+        Kind::Choice(choices) | Kind::Listed(_, choices) => {
+            choices.names().into_iter().find(|name| Some(*name) != row.default).unwrap()
+        }
+        Kind::Duration => "7d",
+        Kind::Size | Kind::Count => "7",
+        Kind::Output => "fd:7",
+        Kind::Metrics => "tcp:h:7",
+        Kind::Labels => "key=value",
+        Kind::Path(_) | Kind::Paths | Kind::Globs | Kind::Host => "value",
+    }
+}
+
 #[test]
-fn every_option_of_run_is_a_key_and_a_variable() {
-    let options = RunOptions::augment_args(clap::Command::new("settings"));
-    let keys = keys(&options);
-    // Something that the option takes.
-    let value = |key: &Key| {
-        let known = key.default.as_deref().into_iter().chain([
-            "false",
-            "key=1",
-            "1d",
-            "/value",
-            "tcp:localhost:1",
-            "1",
-        ]);
-        let is_taken = |text: &&str| {
-            let values =
-                Values::from([(key.name.clone(), Given::new([(*text).into()], &Source::Default))]);
-            let mut options =
-                RunOptions::augment_args(clap::Command::new("settings")).no_binary_name(true);
-            let mut errors = Vec::new();
-            check(&values, std::slice::from_ref(key), &mut options, &mut errors);
-            errors.is_empty()
+fn every_setting_can_be_said_everywhere_and_changes_the_run() {
+    let run = |settings: &Settings| format!("{:?} {:?}", settings.config, settings.diagnostics);
+    let plain = run(&file("").settings(&["D"]));
+    // Each other test says it.
+    for row in TABLE.iter().filter(|row| row.key != Key::Config) {
+        let value = other_value(row);
+        let option = match row.kind {
+            Kind::Paths => value.to_owned(),
+            Kind::Switch => format!("--{}", row.option()),
+            _ => format!("--{}={value}", row.option()),
         };
-        let text =
-            known.into_iter().find(is_taken).unwrap_or_else(|| panic!("no value for {}", key.name));
-        let in_file = match key.kind {
-            Kind::Switch | Kind::Boolean => text.to_owned(),
-            Kind::List => format!("['{text}']"),
-            Kind::Number | Kind::Text | Kind::Rule => format!("'{text}'"),
+        let (in_file, in_variable) = match row.kind.form() {
+            Form::Boolean => (format!("{} = {value}", row.name), value.to_owned()),
+            Form::List => (format!("{} = ['{value}']", row.name), value.replace(':', "\\:")),
+            _ => (format!("{} = '{value}'", row.name), value.to_owned()),
         };
-        (in_file, text.replace(':', "\\:"), text.to_owned())
-    };
-    for key in keys.iter().filter(|key| key.is_in_files) {
-        let text = format!("{} = {}\n", key.name, value(key).0);
-        let paths = if key.name == PATHS { "" } else { "paths = ['D']\n" };
-        let settings = file(&(text + paths)).settings(&[]);
-        let effective = &settings.origin.effective;
-        let setting = effective
-            .settings
-            .iter()
-            .chain(effective.inputs.iter().flatten())
-            .find(|setting| setting.key == key.name);
-        assert!(matches!(setting.unwrap().source, Source::File { line: 1, .. }), "{}", key.name);
+        let path: &[&str] = if row.key == Key::Paths { &[] } else { &["D"] };
+        let variable = row.variable();
+        let mut said = vec![
+            (file("").settings(&[path, &[&option]].concat()), "command line".to_owned()),
+            (
+                file("").with(&variable, &in_variable).settings(path),
+                format!("environment variable {variable}"),
+            ),
+        ];
+        if row.is_in_files() {
+            said.push((file(&in_file).settings(path), "main.toml:1".to_owned()));
+        }
+        for (settings, place) in &said {
+            assert_ne!(run(settings), plain, "{}, {place}", row.name);
+            assert_eq!(run(settings), run(&said[0].0), "{}, {place}", row.name);
+            let effective = &settings.origin.effective;
+            let mut all = effective.settings.iter().chain(effective.inputs.iter().flatten());
+            let setting = all.find(|setting| setting.key == row.name).unwrap();
+            assert!(
+                setting.source.to_string().ends_with(place),
+                "{}: {}",
+                row.name,
+                setting.source
+            );
+        }
     }
-    for key in &keys {
-        let variable = format!("MANYTAIL_{}", key.name.to_uppercase());
-        let surroundings = file("paths = ['D']\n");
-        let main = surroundings.path("main.toml");
-        let text = match key.kind {
-            _ if key.name == CONFIG => main.to_str().unwrap().to_owned(),
-            Kind::List => value(key).1,
-            _ => value(key).2,
-        };
-        let surroundings = surroundings.with(&variable, &text);
-        let arguments: &[&str] = if key.name == PATHS || key.name == CONFIG { &[] } else { &["D"] };
-        let settings = surroundings
-            .read(arguments)
-            .unwrap_or_else(|refusal| panic!("{variable}={text}: {refusal}"));
-        let effective = &settings.origin.effective;
-        let setting = effective
-            .settings
-            .iter()
-            .chain(effective.inputs.iter().flatten())
-            .find(|setting| setting.key == key.name);
-        assert_eq!(setting.unwrap().source, Source::Variable(variable.as_str().into()));
-    }
+}
+
+#[test]
+fn the_settings_file_may_be_named_by_a_variable() {
+    let surroundings = file("pace = '7s'\n");
+    let main = surroundings.path("main.toml");
+    let surroundings = surroundings.with("MANYTAIL_CONFIG", main.to_str().unwrap());
+    assert_eq!(surroundings.read(&["D"]).unwrap().config.pace, Duration::from_secs(7));
 }
 
 #[test]
@@ -576,7 +579,7 @@ fn what_check_prints_is_a_settings_file_that_says_the_same() {
         let all = effective
             .settings
             .iter()
-            .filter(|setting| setting.key != CONFIG)
+            .filter(|setting| setting.key != Key::Config.name())
             .chain(effective.inputs.iter().flatten());
         all.map(|setting| (setting.key.clone(), setting.value.clone()))
             .collect::<Vec<(String, Value)>>()

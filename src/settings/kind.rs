@@ -1,0 +1,175 @@
+//! What a setting takes: the kinds of values, each with its parser.
+//!
+//! In: a text, of the command line, a variable or a file. Out: the value, or why it is none.
+//! Always holds: whoever says a value, it is parsed here, and once.
+
+use std::any::Any;
+use std::ffi::OsStr;
+use std::num::ParseIntError;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::config::{
+    Metrics, Output, Symlinks, parse_duration, parse_host, parse_label, parse_size,
+};
+
+/// A value of the type that its kind has.
+pub(crate) type Parsed = Arc<dyn Any + Send + Sync>;
+
+/// A few names, each with its value.
+pub(crate) trait Choices: Sync {
+    /// All of them.
+    fn names(&self) -> Vec<&'static str>;
+    /// The value of this one.
+    fn value(&self, name: &str) -> Option<Parsed>;
+}
+
+impl<T: Copy + Send + Sync + 'static, const N: usize> Choices for [(&'static str, T); N] {
+    fn names(&self) -> Vec<&'static str> {
+        self.iter().map(|(name, _)| *name).collect()
+    }
+
+    fn value(&self, name: &str) -> Option<Parsed> {
+        self.iter().find(|(known, _)| *known == name).map(|(_, value)| Arc::new(*value) as Parsed)
+    }
+}
+
+const BOOLEANS: [(&str, bool); 2] = [("true", true), ("false", false)];
+
+/// What a setting takes.
+#[derive(Clone, Copy)]
+pub(crate) enum Kind {
+    /// A `bool`; on the command line the bare option.
+    Switch,
+    /// A `bool`; on the command line with its value.
+    Boolean,
+    /// Whether records name the host, and how; the bare option is `true`.
+    Host,
+    /// Which links are followed; the bare option is `owner`.
+    Symlinks,
+    /// One of a few names.
+    Choice(&'static dyn Choices),
+    /// The same, with a word that stands for the names; the help lists them.
+    Listed(&'static str, &'static dyn Choices),
+    /// A [`std::time::Duration`].
+    Duration,
+    /// Bytes, a `u64`.
+    Size,
+    /// A `u32`.
+    Count,
+    /// A path that is not empty, and the word that stands for it.
+    Path(&'static str),
+    /// An [`Output`].
+    Output,
+    /// Any number of PATHs, which are arguments and no option.
+    Paths,
+    /// Any number of globs.
+    Globs,
+    /// Any number of pairs of a name and a value.
+    Labels,
+    /// Any number of [`Metrics`].
+    Metrics,
+}
+
+/// How a value is written, in a file above all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// `true` or `false`.
+    Boolean,
+    /// `true`, `false` or a text.
+    Rule,
+    /// A number, perhaps with a unit.
+    Number,
+    /// One text.
+    Text,
+    /// Any number of texts.
+    List,
+}
+
+impl Kind {
+    pub(crate) fn form(self) -> Form {
+        match self {
+            Kind::Switch | Kind::Boolean => Form::Boolean,
+            Kind::Host | Kind::Symlinks => Form::Rule,
+            Kind::Duration | Kind::Size | Kind::Count => Form::Number,
+            Kind::Choice(_) | Kind::Listed(..) | Kind::Path(_) | Kind::Output => Form::Text,
+            Kind::Paths | Kind::Globs | Kind::Labels | Kind::Metrics => Form::List,
+        }
+    }
+
+    /// What the option means that is given without a value, if that may be.
+    pub(crate) fn bare(self) -> Option<&'static str> {
+        match self {
+            Kind::Host => Some("true"),
+            Kind::Symlinks => Some("owner"),
+            _ => None,
+        }
+    }
+
+    /// All values, if there are only a few.
+    pub(crate) fn choices(self) -> Option<&'static dyn Choices> {
+        match self {
+            Kind::Switch | Kind::Boolean => Some(&BOOLEANS),
+            Kind::Symlinks => Some(&Symlinks::NAMES),
+            Kind::Choice(choices) | Kind::Listed(_, choices) => Some(choices),
+            _ => None,
+        }
+    }
+
+    /// What stands for a value in the help.
+    pub(crate) fn placeholder(self) -> String {
+        let word = match self {
+            Kind::Switch | Kind::Boolean => return BOOLEANS.names().join("|"),
+            Kind::Choice(choices) => return choices.names().join("|"),
+            Kind::Listed(word, _) | Kind::Path(word) => word,
+            Kind::Host => "NAME",
+            Kind::Symlinks => "RULE",
+            Kind::Duration => "DURATION",
+            Kind::Size => "SIZE",
+            Kind::Count => "N",
+            Kind::Output | Kind::Metrics => "URI",
+            Kind::Paths => "PATH",
+            Kind::Globs => "GLOB",
+            Kind::Labels => "KEY=VALUE",
+        };
+        word.to_owned()
+    }
+
+    /// Reads one value; of a list, one of several.
+    pub(crate) fn parse(self, text: &OsStr) -> Result<Parsed, String> {
+        let utf8 = || text.to_str().ok_or("it is not UTF-8");
+        match self {
+            Kind::Switch | Kind::Boolean => choice(&BOOLEANS, utf8()?),
+            Kind::Symlinks => choice(&Symlinks::NAMES, utf8()?),
+            Kind::Choice(choices) | Kind::Listed(_, choices) => choice(choices, utf8()?),
+            Kind::Host => parsed(parse_host(utf8()?)),
+            Kind::Duration => parsed(parse_duration(utf8()?)),
+            Kind::Size => parsed(parse_size(utf8()?)),
+            Kind::Count => parsed(parse_count(utf8()?)),
+            Kind::Labels => parsed(parse_label(utf8()?)),
+            Kind::Globs => Ok(Arc::new(utf8()?.to_owned())),
+            Kind::Output => parsed(Output::parse(text)),
+            Kind::Metrics => parsed(Metrics::parse(text)),
+            Kind::Path(_) if text.is_empty() => Err("is empty".to_owned()),
+            Kind::Path(_) => Ok(Arc::new(PathBuf::from(text))),
+            Kind::Paths => Ok(Arc::new(text.to_owned())),
+        }
+    }
+}
+
+fn parsed<T, E>(outcome: Result<T, E>) -> Result<Parsed, String>
+where
+    T: Send + Sync + 'static,
+    E: ToString,
+{
+    outcome.map(|value| Arc::new(value) as Parsed).map_err(|error| error.to_string())
+}
+
+fn choice(choices: &dyn Choices, name: &str) -> Result<Parsed, String> {
+    choices.value(name).ok_or_else(|| format!("expected {}", choices.names().join(", ")))
+}
+
+fn parse_count(text: &str) -> Result<u32, String> {
+    let number: i64 = text.parse().map_err(|error: ParseIntError| error.to_string())?;
+    u32::try_from(number).map_err(|_| format!("{number} is not in 0..={}", u32::MAX))
+}

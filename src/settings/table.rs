@@ -1,0 +1,391 @@
+//! The table of settings: all there is to say of each of them, once.
+//!
+//! In: nothing. Out: [`TABLE`], of which are made the options of `run` (those that `doctor` and
+//! `check` take, too), the keys of settings files, the variables, what `check` prints, and what a
+//! run does with a new value; the pages of dist/doc are compared with it.
+//! Always holds: a row is in the place of its [`Key`]; each default is well-formed.
+
+use super::environment;
+use super::kind::Kind;
+use crate::config::{Binary, Format, StartAt};
+use crate::diagnostics::{Level, LogFormat};
+
+/// A setting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Key {
+    Config,
+    Output,
+    Format,
+    Host,
+    Label,
+    ShutdownTimeout,
+    Paths,
+    Include,
+    Exclude,
+    NoDefaultExcludes,
+    From,
+    Binary,
+    Recursive,
+    FollowSymlinks,
+    SameOwner,
+    Once,
+    IgnoreOlder,
+    MaxLineBytes,
+    PartialAfter,
+    StateDir,
+    CommitInterval,
+    Coalesce,
+    Pace,
+    Adaptive,
+    SchedBatch,
+    KeepOpen,
+    Rescan,
+    RescanRemote,
+    Metrics,
+    ControlSocket,
+    LogLevel,
+    LogFormat,
+}
+
+impl Key {
+    /// The key that is called so in a file.
+    pub(crate) fn named(name: &str) -> Key {
+        TABLE.iter().find(|row| row.name == name).expect("it is a setting").key
+    }
+
+    pub(crate) fn row(self) -> &'static Row {
+        &TABLE[self as usize]
+    }
+
+    /// As it is called in a file.
+    pub(crate) fn name(self) -> &'static str {
+        self.row().name
+    }
+}
+
+/// Who may say a setting, and for what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// The command line and the environment, for the whole run.
+    CommandLine,
+    /// A settings file, too.
+    Run,
+    /// A settings file, too, for all inputs or for one.
+    Input,
+}
+
+/// What a run does with a new value when it reads its settings again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Change {
+    /// It takes it.
+    Live(Live),
+    /// It takes it with the inputs, of which it is a part.
+    Inputs,
+    /// It keeps the old one, and says so.
+    Restart,
+}
+
+/// What a run can change while it runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Live {
+    Host,
+    ShutdownTimeout,
+    IgnoreOlder,
+    MaxLineBytes,
+    PartialAfter,
+    CommitInterval,
+    Coalesce,
+    Pace,
+    Adaptive,
+    SchedBatch,
+    KeepOpen,
+    Rescan,
+    LogLevel,
+}
+
+/// All there is to say of a setting.
+pub struct Row {
+    /// Which one it is.
+    pub(crate) key: Key,
+    /// As it is called in a file: the option without its dashes, `_` for `-`.
+    pub name: &'static str,
+    /// The short option.
+    pub short: Option<char>,
+    /// What it takes.
+    pub(crate) kind: Kind,
+    /// What holds when nobody says anything, as a value. `None`: it is then off, or found out
+    /// elsewhere.
+    pub default: Option<&'static str>,
+    /// The same as people say it, where the value does not tell it.
+    pub in_words: Option<&'static str>,
+    /// Who may say it.
+    pub scope: Scope,
+    /// What a run does with a new value.
+    pub(crate) change: Change,
+    /// Above which options it is in the help.
+    pub heading: &'static str,
+    /// What the help says.
+    pub help: &'static str,
+}
+
+impl Row {
+    /// Whether it has an option; PATHs are arguments.
+    #[must_use]
+    pub fn is_option(&self) -> bool {
+        !matches!(self.kind, Kind::Paths)
+    }
+
+    /// The option, without its dashes.
+    #[must_use]
+    pub fn option(&self) -> String {
+        self.name.replace('_', "-")
+    }
+
+    /// The environment variable.
+    #[must_use]
+    pub fn variable(&self) -> String {
+        format!("{}{}", environment::PREFIX, self.name.to_ascii_uppercase())
+    }
+
+    /// The option as it is written in a reference: `-f, --format raw|text`, `--host[=NAME]`. PATH,
+    /// which has none: its word.
+    #[must_use]
+    pub fn synopsis(&self) -> String {
+        let word = self.kind.placeholder();
+        let value = match self.kind {
+            Kind::Paths => return word,
+            Kind::Switch => String::new(),
+            _ if self.kind.bare().is_some() => format!("[={word}]"),
+            _ => format!(" {word}"),
+        };
+        let short = self.short.map(|letter| format!("-{letter}, ")).unwrap_or_default();
+        format!("{short}--{}{value}", self.option())
+    }
+
+    /// Whether a settings file may say it.
+    #[must_use]
+    pub fn is_in_files(&self) -> bool {
+        self.scope != Scope::CommandLine
+    }
+
+    /// Whether a run takes a new value without a restart.
+    #[must_use]
+    pub fn is_live(&self) -> bool {
+        self.change != Change::Restart
+    }
+}
+
+const SETTINGS: &str = "Settings";
+const OUTPUT: &str = "Output";
+const FILES: &str = "Which files";
+const READ: &str = "What is read";
+const STATE: &str = "State";
+const TIMING: &str = "Timing";
+const INSIGHT: &str = "Insight";
+const DIAGNOSTICS: &str = "Diagnostics";
+
+/// All settings, in the order of their keys and of the help.
+#[rustfmt::skip] // A table is read line by line.
+pub static TABLE: [Row; 32] = [
+    Row { key: Key::Config, name: "config", short: None, kind: Kind::Path("FILE"),
+        default: None, in_words: Some("none"),
+        scope: Scope::CommandLine, change: Change::Restart, heading: SETTINGS,
+        help: "A TOML file with these options as keys; then conf.d/*.toml beside it" },
+    Row { key: Key::Output, name: "output", short: Some('o'), kind: Kind::Output,
+        default: Some("stdout"), in_words: None,
+        scope: Scope::Run, change: Change::Restart, heading: OUTPUT,
+        help: "stdout, fd:N, file:PATH, unix:PATH (stream) or tcp:HOST:PORT" },
+    Row { key: Key::Format, name: "format", short: Some('f'), kind: Kind::Choice(&Format::NAMES),
+        default: Some("text"), in_words: None,
+        scope: Scope::Run, change: Change::Restart, heading: OUTPUT,
+        help: "How records are written" },
+    Row { key: Key::Host, name: "host", short: None, kind: Kind::Host,
+        default: Some("false"), in_words: Some("off; syslog: on"),
+        scope: Scope::Run, change: Change::Live(Live::Host), heading: OUTPUT,
+        help: "json, syslog: the host's name in each record; =NAME: this one" },
+    Row { key: Key::Label, name: "label", short: None, kind: Kind::Labels,
+        default: None, in_words: Some("none"),
+        scope: Scope::CommandLine, change: Change::Inputs, heading: OUTPUT,
+        help: "json, syslog: this label in each record (repeat)" },
+    Row { key: Key::ShutdownTimeout, name: "shutdown_timeout", short: None, kind: Kind::Duration,
+        default: Some("5s"), in_words: None,
+        scope: Scope::Run, change: Change::Live(Live::ShutdownTimeout), heading: OUTPUT,
+        help: "On SIGTERM, wait this long for the output to take what was read" },
+    Row { key: Key::Paths, name: "paths", short: None, kind: Kind::Paths,
+        default: None, in_words: Some("those of the settings file"),
+        scope: Scope::Input, change: Change::Inputs, heading: FILES,
+        help: "Directories and files to follow" },
+    Row { key: Key::Include, name: "include", short: None, kind: Kind::Globs,
+        default: None, in_words: Some("all"),
+        scope: Scope::Input, change: Change::Inputs, heading: FILES,
+        help: "Only files that match; with a / matched to the path below PATH (repeat)" },
+    Row { key: Key::Exclude, name: "exclude", short: None, kind: Kind::Globs,
+        default: None, in_words: Some("*.gz *.bz2 *.xz *.zst *.lz4 *.zip *.Z core core.[0-9]* *.core"),
+        scope: Scope::Input, change: Change::Inputs, heading: FILES,
+        help: "Leave out (repeat)" },
+    Row { key: Key::NoDefaultExcludes, name: "no_default_excludes", short: None, kind: Kind::Switch,
+        default: Some("false"), in_words: Some("off"),
+        scope: Scope::Input, change: Change::Inputs, heading: FILES,
+        help: "Do not exclude compressed files and core dumps" },
+    Row { key: Key::From, name: "from", short: None, kind: Kind::Choice(&StartAt::NAMES),
+        default: Some("beginning"), in_words: None,
+        scope: Scope::Input, change: Change::Inputs, heading: READ,
+        help: "Where to start in files that exist at the first start" },
+    Row { key: Key::Binary, name: "binary", short: None, kind: Kind::Choice(&Binary::NAMES),
+        default: Some("deliver"), in_words: None,
+        scope: Scope::Input, change: Change::Inputs, heading: READ,
+        help: "What becomes of a new file whose first block holds NULs and is no UTF-16 or UTF-32" },
+    Row { key: Key::Recursive, name: "recursive", short: None, kind: Kind::Boolean,
+        default: Some("true"), in_words: None,
+        scope: Scope::Run, change: Change::Restart, heading: FILES,
+        help: "Follow sub-directories" },
+    Row { key: Key::FollowSymlinks, name: "follow_symlinks", short: None, kind: Kind::Symlinks,
+        default: Some("false"), in_words: Some("off"),
+        scope: Scope::Run, change: Change::Restart, heading: FILES,
+        help: "Follow symbolic links: owner, any or any-privileged, see below; bare: owner" },
+    Row { key: Key::SameOwner, name: "same_owner", short: None, kind: Kind::Switch,
+        default: Some("false"), in_words: Some("off"),
+        scope: Scope::Run, change: Change::Restart, heading: FILES,
+        help: "Only files of the owner of what is right below PATH on the way to them" },
+    Row { key: Key::Once, name: "once", short: None, kind: Kind::Switch,
+        default: Some("false"), in_words: Some("off"),
+        scope: Scope::Run, change: Change::Restart, heading: READ,
+        help: "Read up to the end of each file, then exit" },
+    Row { key: Key::IgnoreOlder, name: "ignore_older", short: None, kind: Kind::Duration,
+        default: None, in_words: Some("off"),
+        scope: Scope::Run, change: Change::Live(Live::IgnoreOlder), heading: READ,
+        help: "Start at the end of files not modified for this long; 0 = off" },
+    Row { key: Key::MaxLineBytes, name: "max_line_bytes", short: None, kind: Kind::Size,
+        default: Some("1MiB"), in_words: None,
+        scope: Scope::Run, change: Change::Live(Live::MaxLineBytes), heading: READ,
+        help: "Deliver longer lines in pieces of this size, at most 1GiB" },
+    Row { key: Key::PartialAfter, name: "partial_after", short: None, kind: Kind::Duration,
+        default: Some("30s"), in_words: None,
+        scope: Scope::Run, change: Change::Live(Live::PartialAfter), heading: READ,
+        help: "Deliver an unfinished last line that rests for this long; 0 = never" },
+    Row { key: Key::StateDir, name: "state_dir", short: None, kind: Kind::Path("DIR"),
+        default: None, in_words: Some("$STATE_DIRECTORY, else none"),
+        scope: Scope::Run, change: Change::Restart, heading: STATE,
+        help: "Keep offsets in this directory across restarts" },
+    Row { key: Key::CommitInterval, name: "commit_interval", short: None, kind: Kind::Duration,
+        default: Some("1s"), in_words: None,
+        scope: Scope::Run, change: Change::Live(Live::CommitInterval), heading: STATE,
+        help: "How often acknowledged offsets become durable" },
+    Row { key: Key::Coalesce, name: "coalesce", short: None, kind: Kind::Duration,
+        default: Some("5ms"), in_words: None,
+        scope: Scope::Run, change: Change::Live(Live::Coalesce), heading: TIMING,
+        help: "A file that was read is not read again for this long, at most; 0 = at once" },
+    Row { key: Key::Pace, name: "pace", short: None, kind: Kind::Duration,
+        default: Some("500us"), in_words: None,
+        scope: Scope::Run, change: Change::Live(Live::Pace), heading: TIMING,
+        help: "A rest of this length between two turns of the loop, at most; 0 = none" },
+    Row { key: Key::Adaptive, name: "adaptive", short: None, kind: Kind::Boolean,
+        default: Some("true"), in_words: None,
+        scope: Scope::Run, change: Change::Live(Live::Adaptive), heading: TIMING,
+        help: "Use as much of --coalesce and --pace as the load asks for; false: always all of it" },
+    Row { key: Key::SchedBatch, name: "sched_batch", short: None, kind: Kind::Boolean,
+        default: Some("true"), in_words: None,
+        scope: Scope::Run, change: Change::Live(Live::SchedBatch), heading: TIMING,
+        help: "Let whoever writes finish first (SCHED_BATCH), while that costs no time" },
+    Row { key: Key::KeepOpen, name: "keep_open", short: None, kind: Kind::Count,
+        default: Some("256"), in_words: None,
+        scope: Scope::Run, change: Change::Live(Live::KeepOpen), heading: TIMING,
+        help: "Files that stay open for up to 2s after a read, at most; 0 = none" },
+    Row { key: Key::Rescan, name: "rescan", short: None, kind: Kind::Duration,
+        default: Some("5min"), in_words: None,
+        scope: Scope::Run, change: Change::Live(Live::Rescan), heading: TIMING,
+        help: "Look for what events did not tell, spread over this time; 0 = never" },
+    Row { key: Key::RescanRemote, name: "rescan_remote", short: None, kind: Kind::Duration,
+        default: Some("5s"), in_words: None,
+        scope: Scope::Run, change: Change::Live(Live::Rescan), heading: TIMING,
+        help: "The same where others write unseen (NFS, Lustre, FUSE, overlay ...); 0 = as elsewhere" },
+    Row { key: Key::Metrics, name: "metrics", short: None, kind: Kind::Metrics,
+        default: None, in_words: Some("none"),
+        scope: Scope::Run, change: Change::Restart, heading: INSIGHT,
+        help: "Metrics for Prometheus: tcp:HOST:PORT, unix:PATH or textfile:PATH (repeat)" },
+    Row { key: Key::ControlSocket, name: "control_socket", short: None, kind: Kind::Path("PATH"),
+        default: None, in_words: Some("$RUNTIME_DIRECTORY/control.sock, else none"),
+        scope: Scope::Run, change: Change::Restart, heading: INSIGHT,
+        help: "Socket for `manytail status` and `top`" },
+    Row { key: Key::LogLevel, name: "log_level", short: None, kind: Kind::Listed("LEVEL", &Level::NAMES),
+        default: Some("info"), in_words: None,
+        scope: Scope::Run, change: Change::Live(Live::LogLevel), heading: DIAGNOSTICS,
+        help: "How much is said on stderr" },
+    Row { key: Key::LogFormat, name: "log_format", short: None, kind: Kind::Choice(&LogFormat::NAMES),
+        default: Some("text"), in_words: None,
+        scope: Scope::Run, change: Change::Restart, heading: DIAGNOSTICS,
+        help: "How it is said on stderr" },
+];
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsStr;
+
+    use super::*;
+    use crate::config::{ConfigError, KEEP_OPEN, Metrics, Output};
+    use crate::patterns::DEFAULT_EXCLUDES;
+    use crate::settings::Form;
+
+    #[test]
+    fn each_row_is_in_the_place_of_its_key_and_is_called_like_it() {
+        for (at, row) in TABLE.iter().enumerate() {
+            assert_eq!(row.key as usize, at, "{}", row.name);
+            assert_eq!(row.name.replace('_', ""), format!("{:?}", row.key).to_lowercase());
+            assert_eq!(Key::named(row.name), row.key);
+        }
+    }
+
+    #[test]
+    fn each_default_is_a_value_and_what_has_none_says_so_in_words() {
+        for row in &TABLE {
+            let is_value = |text| row.kind.parse(OsStr::new(text)).is_ok();
+            assert!(row.default.is_none_or(is_value), "{}", row.name);
+            assert!(row.kind.bare().is_none_or(is_value), "{}", row.name);
+            assert!(row.default.is_some() || row.in_words.is_some(), "{}", row.name);
+            // What the bare option turns on is off, and lists are empty.
+            let is_off = matches!(row.kind, Kind::Switch) || row.kind.bare().is_some();
+            assert!(!is_off || row.default == Some("false"), "{}", row.name);
+            assert!(row.kind.form() != Form::List || row.default.is_none(), "{}", row.name);
+        }
+        assert_eq!(Key::KeepOpen.row().default, Some(KEEP_OPEN.to_string().as_str()));
+        assert_eq!(Key::Exclude.row().in_words, Some(DEFAULT_EXCLUDES.join(" ").as_str()));
+    }
+
+    #[test]
+    fn a_new_value_is_taken_as_the_setting_that_it_is_of() {
+        for row in &TABLE {
+            match row.change {
+                Change::Live(live) => {
+                    let key = format!("{:?}", row.key);
+                    assert_eq!(key.trim_end_matches("Remote"), format!("{live:?}"));
+                }
+                Change::Inputs => assert!(row.scope == Scope::Input || row.key == Key::Label),
+                Change::Restart => assert_ne!(row.scope, Scope::Input, "{}", row.name),
+            }
+        }
+    }
+
+    #[test]
+    fn the_help_names_every_kind_of_output_and_of_metrics() {
+        for (key, kinds) in [(Key::Output, &Output::KINDS[..]), (Key::Metrics, &Metrics::KINDS[..])]
+        {
+            let help = key.row().help;
+            let places: Vec<usize> = kinds.iter().map(|kind| help.find(kind).unwrap()).collect();
+            assert!(places.is_sorted(), "{help}");
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_together_is_refused_as_a_setting_that_there_is() {
+        for error in [
+            ConfigError::ControlSocket,
+            ConfigError::LineBytesMax { bytes: 0 },
+            ConfigError::AnyPrivileged,
+            ConfigError::SyslogFile,
+            ConfigError::NoHostName { reason: String::new() },
+            ConfigError::OnceFromEnd,
+        ] {
+            Key::named(error.key());
+        }
+    }
+}
