@@ -6,17 +6,26 @@
 //! the bytes themselves can be had back from it; steady work allocates nothing but growth of the
 //! caller's buffer.
 
+mod digits;
+mod json;
+mod plain;
+mod printable;
 pub(crate) mod syslog;
+mod time;
 
-use std::io::Write;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-
+use self::digits::{digit_pair, push_decimal, push_hex, write_decimal};
+use self::json::{json_plain_len_exact, push_base64};
+use self::syslog::Syslog;
+use self::time::FormattedTime;
 use crate::config::Format;
 use crate::lines::{Line, Lines};
-use syslog::Syslog;
+
+pub(crate) use self::json::{push_json_path, push_json_text};
+pub(crate) use self::printable::push_text_path;
+pub use self::printable::{printable, shown};
+pub(crate) use self::time::{SECOND_MAX, push_second};
 
 /// What the records of one read have in common.
 #[derive(Debug, Clone, Copy)]
@@ -230,52 +239,6 @@ fn push_offset_and_key(offset: u64, out: &mut Vec<u8>) {
     out.extend_from_slice(&offset_and_key[at..]);
 }
 
-/// The text of a time, kept: all reads of a turn have one time, and most turns fall into the second
-/// of the turn before.
-#[derive(Debug)]
-struct FormattedTime {
-    time: SystemTime,
-    /// Whole seconds of `time` since 1970.
-    second: u64,
-    /// `2026-11-22T10:00:00.123456789Z`.
-    text: [u8; 30],
-}
-
-/// 9999-12-31T23:59:59Z: RFC 3339 has no fifth digit for the year.
-pub(crate) const SECOND_MAX: u64 = 253_402_300_799;
-
-impl FormattedTime {
-    fn new() -> Self {
-        FormattedTime {
-            time: SystemTime::UNIX_EPOCH,
-            second: 0,
-            text: *b"1970-01-01T00:00:00.000000000Z",
-        }
-    }
-
-    fn text_of(&mut self, time: SystemTime) -> &[u8] {
-        if time != self.time {
-            self.format(time);
-        }
-        &self.text
-    }
-
-    fn format(&mut self, time: SystemTime) {
-        // A clock that is off must not stop the delivery.
-        let since_epoch = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
-        let second = since_epoch.as_secs().min(SECOND_MAX);
-        if second != self.second {
-            let whole = SystemTime::UNIX_EPOCH + Duration::from_secs(second);
-            write!(&mut self.text[..20], "{}", humantime::format_rfc3339_seconds(whole))
-                .expect("years up to 9999 take 20 bytes");
-            self.second = second;
-        }
-        write!(&mut self.text[19..], ".{:09}Z", since_epoch.subsec_nanos())
-            .expect("nine digits fit");
-        self.time = time;
-    }
-}
-
 /// Labels as they stand in records of a format; nothing if there are none, or the format has no
 /// place for them.
 #[must_use]
@@ -310,289 +273,6 @@ pub(crate) fn push_file(device: u64, inode: u64, generation: u32, out: &mut Vec<
     push_hex(inode, out);
     out.push(b'-');
     push_decimal(u64::from(generation), out);
-}
-
-/// Appends the members `path`, and `path_bytes` where the path is not UTF-8.
-pub(crate) fn push_json_path(path: &[u8], out: &mut Vec<u8>) {
-    out.extend_from_slice(b"\"path\":\"");
-    if !push_json_text(path, out) {
-        out.extend_from_slice(b"\",\"path_bytes\":\"");
-        push_base64(path, out);
-    }
-    out.push(b'"');
-}
-
-/// Appends a second as RFC 3339 has it: `2026-11-22T10:00:00Z`.
-pub(crate) fn push_second(seconds_since_1970: u64, out: &mut Vec<u8>) {
-    let second = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds_since_1970.min(SECOND_MAX));
-    write!(out, "{}", humantime::format_rfc3339_seconds(second))
-        .expect("a vector takes every write");
-}
-
-/// Whether a terminal, or whoever reads a line, could be misled by this character in a name:
-/// control characters (C0, DEL and C1), separators of lines and paragraphs, and the marks that
-/// change the direction of writing.
-pub(crate) fn is_misleading(letter: char) -> bool {
-    letter.is_control()
-        || matches!(letter, '\u{61c}' | '\u{200e}' | '\u{200f}')
-        || matches!(letter, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-}
-
-/// Appends a path for people: each byte of `\`, of misleading characters (see [`is_misleading`])
-/// and of what is not UTF-8 as `\x` and two lower-case hex digits; all else as it is. The path can
-/// be had back by undoing every `\xHH`.
-pub(crate) fn push_text_path(path: &[u8], out: &mut Vec<u8>) {
-    // As a signed number, a byte beyond ASCII is below 0x20 too.
-    let (plain, path) = path.split_at(plain_len(path, |byte| {
-        (byte.cast_signed() < 0x20) | (byte == 0x7f) | (byte == b'\\')
-    }));
-    out.extend_from_slice(plain);
-    if !path.is_empty() {
-        push_escaped_path(path, out);
-    }
-}
-
-#[cold]
-fn push_escaped_path(path: &[u8], out: &mut Vec<u8>) {
-    let is_escaped = |letter| letter == '\\' || is_misleading(letter);
-    for chunk in path.utf8_chunks() {
-        // Each piece but the last ends with one letter to escape.
-        for piece in chunk.valid().split_inclusive(is_escaped) {
-            let plain = piece.trim_end_matches(is_escaped);
-            out.extend_from_slice(plain.as_bytes());
-            piece[plain.len()..].bytes().for_each(|byte| push_hex_escape(byte, out));
-        }
-        for &byte in chunk.invalid() {
-            push_hex_escape(byte, out);
-        }
-    }
-}
-
-fn push_hex_escape(byte: u8, out: &mut Vec<u8>) {
-    out.extend_from_slice(&[b'\\', b'x', hex_digit(byte >> 4), hex_digit(byte & 15)]);
-}
-
-fn hex_digit(nibble: u8) -> u8 {
-    b"0123456789abcdef"[usize::from(nibble)]
-}
-
-/// Appends the inside of a JSON string. Returns whether `bytes` were valid UTF-8; where they were
-/// not, U+FFFD stands for each maximal run that could have begun a character (as
-/// [`String::from_utf8_lossy`] does it).
-#[inline]
-pub(crate) fn push_json_text(bytes: &[u8], out: &mut Vec<u8>) -> bool {
-    // Most lines end here: looked at once, and copied.
-    let (plain, rest) = bytes.split_at(json_plain_len(bytes));
-    out.extend_from_slice(plain);
-    rest.is_empty() || push_json_rest(rest, out)
-}
-
-/// The same for a part that has something to escape or is not ASCII.
-fn push_json_rest(mut bytes: &[u8], out: &mut Vec<u8>) -> bool {
-    let mut is_valid = true;
-    while let Err(error) = str::from_utf8(bytes) {
-        is_valid = false;
-        push_json_escaped(&bytes[..error.valid_up_to()], out);
-        out.extend_from_slice("\u{fffd}".as_bytes());
-        // Without a length the end cut a character off.
-        bytes = error.error_len().map_or(&[], |len| &bytes[error.valid_up_to() + len..]);
-    }
-    push_json_escaped(bytes, out);
-    is_valid
-}
-
-/// Appends valid UTF-8, escaped.
-fn push_json_escaped(mut bytes: &[u8], out: &mut Vec<u8>) {
-    while let Some((word, after)) = bytes.split_first_chunk::<8>() {
-        // Copied first, taken back from the first byte to escape on: most words have none.
-        out.extend_from_slice(word);
-        let Some(at) = first_to_escape(*word) else {
-            bytes = after;
-            continue;
-        };
-        out.truncate(out.len() - word.len() + at);
-        push_json_escape(bytes[at], out);
-        bytes = &bytes[at + 1..];
-    }
-    for &byte in bytes {
-        if needs_escape(byte) { push_json_escape(byte, out) } else { out.push(byte) }
-    }
-}
-
-fn needs_escape(byte: u8) -> bool {
-    byte < 0x20 || byte == b'"' || byte == b'\\'
-}
-
-fn push_json_escape(byte: u8, out: &mut Vec<u8>) {
-    let short = match byte {
-        b'"' | b'\\' => byte,
-        b'\n' => b'n',
-        b'\r' => b'r',
-        b'\t' => b't',
-        0x08 => b'b',
-        0x0c => b'f',
-        _ => {
-            out.extend_from_slice(&[
-                b'\\',
-                b'u',
-                b'0',
-                b'0',
-                hex_digit(byte >> 4),
-                hex_digit(byte & 15),
-            ]);
-            return;
-        }
-    };
-    out.extend_from_slice(&[b'\\', short]);
-}
-
-/// The first of eight bytes that may not stand in a JSON string as it is.
-#[inline]
-fn first_to_escape(word: [u8; 8]) -> Option<usize> {
-    first_hit(bytes_to_escape(u64::from_le_bytes(word)))
-}
-
-/// The first of eight bytes that is not ASCII, or may not stand in a JSON string as it is.
-#[inline]
-fn first_not_plain(word: [u8; 8]) -> Option<usize> {
-    let word = u64::from_le_bytes(word);
-    first_hit(bytes_to_escape(word) | word)
-}
-
-const ONES: u64 = u64::from_le_bytes([1; 8]);
-const HIGH_BITS: u64 = ONES << 7;
-
-/// The high bits of those of eight bytes that are to be escaped.
-///
-/// Looks at all at once ("Bit Twiddling Hacks", determine if a word has a byte less than n). A
-/// borrow can make a byte look like a hit only behind a true one: only the first hit may be used.
-#[inline]
-fn bytes_to_escape(word: u64) -> u64 {
-    let below = |word: u64, limit: u8| word.wrapping_sub(ONES * u64::from(limit)) & !word;
-    let equal = |word: u64, byte: u8| below(word ^ (ONES * u64::from(byte)), 1);
-    below(word, 0x20) | equal(word, b'"') | equal(word, b'\\')
-}
-
-#[inline]
-fn first_hit(high_bits: u64) -> Option<usize> {
-    let hits = high_bits & HIGH_BITS;
-    (hits != 0).then(|| hits.trailing_zeros() as usize / 8)
-}
-
-/// How many bytes at the front are ASCII and may stand in a JSON string as they are: all of them,
-/// or a part that was quick to find.
-#[inline]
-fn json_plain_len(bytes: &[u8]) -> usize {
-    // As a signed number, a byte beyond ASCII is below 0x20 too.
-    plain_len(bytes, |byte| (byte.cast_signed() < 0x20) | (byte == b'"') | (byte == b'\\'))
-}
-
-/// The same, exactly.
-#[inline]
-fn json_plain_len_exact(bytes: &[u8]) -> usize {
-    let mut at = json_plain_len(bytes);
-    while let Some(word) = bytes[at..].first_chunk::<8>() {
-        match first_not_plain(*word) {
-            Some(distance) => return at + distance,
-            None => at += word.len(),
-        }
-    }
-    at + bytes[at..]
-        .iter()
-        .position(|&byte| needs_escape(byte) || !byte.is_ascii())
-        .unwrap_or(bytes.len() - at)
-}
-
-/// How many bytes at the front are not special: all of them, or a part that was quick to find.
-#[inline]
-fn plain_len(bytes: &[u8], is_special: impl Fn(u8) -> bool) -> usize {
-    match bytes.len() {
-        0..8 => bytes.iter().position(|&byte| is_special(byte)).unwrap_or(bytes.len()),
-        8..32 => plain_chunks_len::<8>(bytes, is_special),
-        _ => plain_chunks_len::<32>(bytes, is_special),
-    }
-}
-
-/// The same by chunks, of which the last overlaps the one before.
-#[inline]
-fn plain_chunks_len<const N: usize>(bytes: &[u8], is_special: impl Fn(u8) -> bool) -> usize {
-    let mut at = 0;
-    while at < bytes.len() {
-        let from = at.min(bytes.len() - N);
-        let Some(chunk) = bytes[from..].first_chunk::<N>() else { return at };
-        // In two steps without a branch: the compiler makes vector instructions of it.
-        let special: [u8; N] = std::array::from_fn(|at| u8::from(is_special(chunk[at])));
-        if special.iter().fold(0, |any, one| any | one) != 0 {
-            return at;
-        }
-        at = from + N;
-    }
-    bytes.len()
-}
-
-/// Appends the base64 of `bytes` (RFC 4648 section 4, padded), written in place.
-fn push_base64(bytes: &[u8], out: &mut Vec<u8>) {
-    let start = out.len();
-    out.resize(start + bytes.len().div_ceil(3) * 4, 0);
-    let written = STANDARD
-        .encode_slice(bytes, &mut out[start..])
-        .expect("base64 takes four bytes for each three begun");
-    debug_assert_eq!(written, out.len() - start, "base64 is padded");
-}
-
-/// The two digits of each number below 100.
-const DIGIT_PAIRS: [[u8; 2]; 100] = {
-    let mut pairs = [[b'0'; 2]; 100];
-    let mut number: u8 = 0;
-    while number < 100 {
-        pairs[number as usize] = [b'0' + number / 10, b'0' + number % 10];
-        number += 1;
-    }
-    pairs
-};
-
-/// The two digits of a number below 100.
-#[inline]
-#[expect(clippy::cast_possible_truncation, reason = "it is below 100")]
-fn digit_pair(number: u64) -> [u8; 2] {
-    DIGIT_PAIRS[number as usize]
-}
-
-/// Writes a number to the end of `digits`, without the formatting machinery of `write!`: this is
-/// once per record. Returns where it begins. u64::MAX has 20 digits.
-#[inline]
-fn write_decimal(mut number: u64, digits: &mut [u8; 20]) -> usize {
-    let mut at = digits.len();
-    while number >= 100 {
-        at -= 2;
-        digits[at..at + 2].copy_from_slice(&digit_pair(number % 100));
-        number /= 100;
-    }
-    let [tens, ones] = digit_pair(number);
-    digits[at - 1] = ones;
-    if number < 10 {
-        return at - 1;
-    }
-    digits[at - 2] = tens;
-    at - 2
-}
-
-fn push_decimal(number: u64, out: &mut Vec<u8>) {
-    let mut digits = [0; 20];
-    let at = write_decimal(number, &mut digits);
-    out.extend_from_slice(&digits[at..]);
-}
-
-#[expect(clippy::cast_possible_truncation, reason = "the lowest four bits are meant")]
-fn lowest_hex_digit(number: u64) -> u8 {
-    hex_digit(number as u8 & 15)
-}
-
-/// Appends a number in hex, lower case, without leading zeros.
-fn push_hex(number: u64, out: &mut Vec<u8>) {
-    // 0 has one digit too.
-    let digits = (u64::BITS - (number | 1).leading_zeros()).div_ceil(4);
-    out.extend((0..digits).rev().map(|at| lowest_hex_digit(number >> (at * 4))));
 }
 
 #[cfg(test)]

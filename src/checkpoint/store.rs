@@ -29,19 +29,20 @@
 //! that no later process takes it from the page cache for durable, and only a new file is written
 //! to.
 
+mod names;
+mod opened;
+
 use std::io;
 
-use super::format::{
-    self, HEAD_BYTES, HEADER_BYTES, Head, HeaderError, Kind, PAYLOAD_BYTES_MAX, VERSION,
-};
+use self::names::{IN_THE_MAKING, free_name, journals, making_name_of, name_of, split_name};
+use self::opened::{Journal, prove, settle, write_all};
+use super::format::{self, HEADER_BYTES, HeaderError, Kind, VERSION};
 use super::journal::{self, Defect, Extent};
 use super::stamp::Stamp;
 use super::state::StoredOffsets;
 use super::{Anew, CommitError, Displaced};
 use crate::sys::{Disk, Place};
 
-const PREFIX: &str = "journal.";
-const IN_THE_MAKING: &str = ".new";
 const WAY_OUT: &str =
     "`manytail offsets forget --all` moves it aside; the offsets in it are then lost";
 
@@ -157,13 +158,6 @@ pub fn set_aside<D: Disk>(disk: &mut D) -> Result<Vec<String>, StoreError> {
     Ok(aside)
 }
 
-/// The name, or the first of `NAME.2`, `NAME.3` and so on that is not taken.
-fn free_name(first: &str, names: &[Vec<u8>]) -> String {
-    let further = (2..).map(|n| format!("{first}.{n}"));
-    let is_free = |name: &String| !names.iter().any(|known| known == name.as_bytes());
-    std::iter::once(first.to_owned()).chain(further).find(is_free).expect("some number is free")
-}
-
 /// The journal.
 #[derive(Debug)]
 pub struct Store<D: Disk> {
@@ -178,18 +172,6 @@ pub struct Store<D: Disk> {
     last_number: u64,
 }
 
-/// A journal that is open.
-#[derive(Debug)]
-struct Journal<F> {
-    number: u64,
-    file: F,
-    salt: u64,
-    /// Frames that are written whole; of the current journal: and synced.
-    frames: u64,
-    /// Bytes up to their end.
-    bytes: u64,
-}
-
 impl<D: Disk> Store<D> {
     /// Opens the journal of a directory, or none if there is none yet. A torn tail is cut off. When
     /// the journal cannot be made durable as it was found, it is not appendable, and what it says
@@ -199,12 +181,7 @@ impl<D: Disk> Store<D> {
     /// When what is there is not ours, damaged, of a newer version, or cannot be read.
     pub fn open(mut disk: D) -> Result<(Self, StoredOffsets), StoreError> {
         let names = disk.list().map_err(StoreError::List)?;
-        let last_number = names
-            .iter()
-            .filter_map(|name| split_name(name))
-            .map(|(number, _)| number)
-            .max()
-            .unwrap_or(0);
+        let last_number = names::last_number(&names);
         let Some(number) = journals(&names).max() else {
             let mut store = Store {
                 disk,
@@ -299,13 +276,7 @@ impl<D: Disk> Store<D> {
     fn come_into_place(&mut self, what: Displaced) -> Result<(), CommitError> {
         self.disk.reopen().map_err(CommitError::Anew)?;
         let mut names = self.disk.list().map_err(CommitError::Anew)?;
-        let last = names
-            .iter()
-            .filter_map(|name| split_name(name))
-            .map(|(number, _)| number)
-            .max()
-            .unwrap_or(0);
-        self.last_number = self.last_number.max(last);
+        self.last_number = self.last_number.max(names::last_number(&names));
         let mut numbers: Vec<u64> = journals(&names).collect();
         // The highest last, as in `set_aside`.
         numbers.sort_unstable();
@@ -491,49 +462,6 @@ impl<D: Disk> Store<D> {
     }
 }
 
-impl<F> Journal<F> {
-    /// Writes a frame. Returns how many frames and bytes there are with it.
-    fn write<D: Disk<File = F>>(
-        &self,
-        disk: &mut D,
-        kind: Kind,
-        payload: &[u8],
-    ) -> io::Result<(u64, u64)> {
-        if payload.len() > PAYLOAD_BYTES_MAX {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "a commit is at most 1 GiB"));
-        }
-        write_all(disk, &self.file, &Head::encode(self.salt, kind, self.frames + 1, payload))?;
-        write_all(disk, &self.file, payload)?;
-        Ok((self.frames + 1, self.bytes + (HEAD_BYTES + payload.len()) as u64))
-    }
-}
-
-/// Makes a journal that was found durable, without its torn tail: the process that wrote it may
-/// have died before it did so.
-fn settle<D: Disk>(disk: &mut D, journal: &Journal<D::File>, extent: &Extent) -> io::Result<()> {
-    if extent.torn_bytes > 0 {
-        disk.truncate(&journal.file, extent.bytes)?;
-    }
-    disk.sync(&journal.file)?;
-    disk.sync_directory()
-}
-
-/// Reads back what was written: all of it, and nothing else.
-fn prove<D: Disk>(disk: &mut D, journal: &Journal<D::File>) -> io::Result<()> {
-    let found = journal::read(|buffer, offset| disk.read_at(&journal.file, buffer, offset), |_| ());
-    let found = found.map_err(|defect| match defect {
-        Defect::Read(source) => source,
-        defect => io::Error::new(io::ErrorKind::InvalidData, defect),
-    })?;
-    let wanted =
-        Extent { salt: journal.salt, frames: journal.frames, bytes: journal.bytes, torn_bytes: 0 };
-    if found == wanted {
-        Ok(())
-    } else {
-        Err(io::Error::new(io::ErrorKind::InvalidData, "it holds something else"))
-    }
-}
-
 fn load<D: Disk>(
     disk: &mut D,
     file: &D::File,
@@ -562,44 +490,8 @@ fn load<D: Disk>(
     }
 }
 
-fn write_all<D: Disk>(disk: &mut D, file: &D::File, mut bytes: &[u8]) -> io::Result<()> {
-    while !bytes.is_empty() {
-        match disk.append(file, bytes)? {
-            0 => return Err(io::ErrorKind::WriteZero.into()),
-            written => bytes = &bytes[written..],
-        }
-    }
-    Ok(())
-}
-
 fn error(action: &'static str, name: &str, source: io::Error) -> CommitError {
     CommitError::Store { action, name: name.to_owned(), source }
-}
-
-fn name_of(number: u64) -> String {
-    format!("{PREFIX}{number}")
-}
-
-fn making_name_of(number: u64) -> String {
-    format!("{PREFIX}{number}{IN_THE_MAKING}")
-}
-
-/// The number of a name that begins with `journal.N`, and what follows it: nothing, or something
-/// from a dot on.
-fn split_name(name: &[u8]) -> Option<(u64, &str)> {
-    let rest = std::str::from_utf8(name).ok()?.strip_prefix(PREFIX)?;
-    let (digits, suffix) = rest.split_at(rest.find('.').unwrap_or(rest.len()));
-    let number = digits.parse::<u64>().ok()?;
-    // `+1` and `01` parse too.
-    (number.to_string() == digits).then_some((number, suffix))
-}
-
-fn journals(names: &[Vec<u8>]) -> impl Iterator<Item = u64> + '_ {
-    names
-        .iter()
-        .filter_map(|name| split_name(name))
-        .filter(|(_, suffix)| suffix.is_empty())
-        .map(|(number, _)| number)
 }
 
 #[cfg(test)]

@@ -186,11 +186,7 @@ impl Service {
             let status = self.describe(seen);
             if status != self.status {
                 // A manager reads up to the end of the line; the output's name may hold anything.
-                let _ = writeln!(
-                    message,
-                    "STATUS={}",
-                    status.replace(crate::record::is_misleading, "?")
-                );
+                let _ = writeln!(message, "STATUS={}", crate::record::printable(&status));
                 self.status = status;
             }
         }
@@ -236,10 +232,7 @@ impl Service {
     /// The run failed.
     pub(super) fn failed(&mut self, error: &str, now: Instant) {
         self.stopping(Duration::ZERO, now);
-        self.tell(
-            &format!("STATUS=failed: {}\n", error.replace(crate::record::is_misleading, "?")),
-            now,
-        );
+        self.tell(&format!("STATUS=failed: {}\n", crate::record::printable(error)), now);
     }
 
     /// What the turn changed for the manager. Says whether it entered a new phase.

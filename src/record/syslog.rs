@@ -6,7 +6,10 @@
 //! Always holds: a record ends in a newline and holds no other, as those of all formats; values
 //! hold nothing that a terminal obeys.
 
-use super::{FormattedTime, Source, push_decimal, push_file, push_text_path};
+use super::digits::push_decimal;
+use super::printable::push_text_path;
+use super::time::FormattedTime;
+use super::{Source, push_file};
 use crate::lines::Line;
 
 /// Facility user, severity notice: what logger(1) says unless told otherwise.

@@ -1,5 +1,12 @@
 //! The exact bytes of records, and a second opinion on json by `serde_json`.
 
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use super::json::{first_to_escape, json_plain_len, needs_escape};
+use super::printable::is_misleading;
 use super::*;
 
 /// 2026-11-22T10:00:00.123456789Z.

@@ -8,6 +8,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 
+pub use crate::record::shown;
+
 /// A path in JSON, as records show it: text, and the bytes where they are not UTF-8.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PathText {
@@ -34,14 +36,6 @@ impl PathText {
             None => shown(self.path.as_bytes()),
         }
     }
-}
-
-/// A path for people and terminals, see [`PathText::shown`].
-#[must_use]
-pub fn shown(path: &[u8]) -> String {
-    let mut text = Vec::new();
-    crate::record::push_text_path(path, &mut text);
-    String::from_utf8(text).expect("what is not UTF-8 was escaped")
 }
 
 /// Where a file stands. The first group is as it should be, the second waits for something, the

@@ -2,6 +2,7 @@
 //!
 //! Always holds: [`fit`] and [`fit_path`] give at most as many characters as there are columns.
 
+pub(super) use crate::record::printable;
 use crate::status::numbers::{count, rounded};
 
 /// A rate: whole from ten on.
@@ -21,11 +22,6 @@ pub(super) fn seconds(seconds: f64) -> String {
         3600..86_400 => format!("{}h{:02}m", whole / 3600, whole / 60 % 60),
         _ => format!("{}d{:02}h", whole / 86_400, whole / 3600 % 24),
     }
-}
-
-/// What a terminal may obey is shown as `?`: PATHs and outputs may be named as anything.
-pub(super) fn printable(line: &str) -> String {
-    line.replace(crate::record::is_misleading, "?")
 }
 
 /// Cut at its end to so many columns.

@@ -1,0 +1,79 @@
+//! A journal that is open: frames are written to it, and it is read back.
+//!
+//! In: payloads, over the calls of [`Disk`]. Out: how many frames and bytes there are.
+//! Always holds: what is counted was written whole; nothing here decides what is durable.
+
+use std::io;
+
+use crate::checkpoint::format::{HEAD_BYTES, Head, Kind, PAYLOAD_BYTES_MAX};
+use crate::checkpoint::journal::{self, Defect, Extent};
+use crate::sys::Disk;
+
+/// A journal that is open.
+#[derive(Debug)]
+pub(super) struct Journal<F> {
+    pub(super) number: u64,
+    pub(super) file: F,
+    pub(super) salt: u64,
+    /// Frames that are written whole; of the current journal: and synced.
+    pub(super) frames: u64,
+    /// Bytes up to their end.
+    pub(super) bytes: u64,
+}
+
+impl<F> Journal<F> {
+    /// Writes a frame. Returns how many frames and bytes there are with it.
+    pub(super) fn write<D: Disk<File = F>>(
+        &self,
+        disk: &mut D,
+        kind: Kind,
+        payload: &[u8],
+    ) -> io::Result<(u64, u64)> {
+        if payload.len() > PAYLOAD_BYTES_MAX {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "a commit is at most 1 GiB"));
+        }
+        write_all(disk, &self.file, &Head::encode(self.salt, kind, self.frames + 1, payload))?;
+        write_all(disk, &self.file, payload)?;
+        Ok((self.frames + 1, self.bytes + (HEAD_BYTES + payload.len()) as u64))
+    }
+}
+
+/// Makes a journal that was found durable, without its torn tail: the process that wrote it may
+/// have died before it did so.
+pub(super) fn settle<D: Disk>(
+    disk: &mut D,
+    journal: &Journal<D::File>,
+    extent: &Extent,
+) -> io::Result<()> {
+    if extent.torn_bytes > 0 {
+        disk.truncate(&journal.file, extent.bytes)?;
+    }
+    disk.sync(&journal.file)?;
+    disk.sync_directory()
+}
+
+/// Reads back what was written: all of it, and nothing else.
+pub(super) fn prove<D: Disk>(disk: &mut D, journal: &Journal<D::File>) -> io::Result<()> {
+    let found = journal::read(|buffer, offset| disk.read_at(&journal.file, buffer, offset), |_| ());
+    let found = found.map_err(|defect| match defect {
+        Defect::Read(source) => source,
+        defect => io::Error::new(io::ErrorKind::InvalidData, defect),
+    })?;
+    let wanted =
+        Extent { salt: journal.salt, frames: journal.frames, bytes: journal.bytes, torn_bytes: 0 };
+    if found == wanted {
+        Ok(())
+    } else {
+        Err(io::Error::new(io::ErrorKind::InvalidData, "it holds something else"))
+    }
+}
+
+pub(super) fn write_all<D: Disk>(disk: &mut D, file: &D::File, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match disk.append(file, bytes)? {
+            0 => return Err(io::ErrorKind::WriteZero.into()),
+            written => bytes = &bytes[written..],
+        }
+    }
+    Ok(())
+}
