@@ -1,13 +1,14 @@
-//! Extended attributes of an open file: small values beside its content, xattr(7).
+//! Extended attributes of an open file: small values stored beside its content, xattr(7).
 //!
-//! In: an open file and a name. Out: bytes, or the system's reason.
+//! In: an open file and a name. Out: bytes, or the system's error.
+//! Always holds: a missing attribute is `None`, not an error.
 
 use std::ffi::CStr;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 
-/// `fgetxattr(2)`. `None`: the file has no such attribute, its file system has none at all, or it
-/// is longer than `buffer`.
+/// `fgetxattr(2)`. `None`: the file has no such attribute, its file system does not support any, or
+/// the value is longer than `buffer`.
 ///
 /// # Errors
 /// Those of `fgetxattr(2)`.
@@ -35,10 +36,10 @@ pub fn get<'a>(file: impl AsFd, name: &CStr, buffer: &'a mut [u8]) -> io::Result
     }
 }
 
-/// `fsetxattr(2)`: makes or replaces an attribute, whole or not at all.
+/// `fsetxattr(2)`: creates or replaces an attribute, atomically.
 ///
 /// # Errors
-/// Those of `fsetxattr(2)`; `EOPNOTSUPP`: the file system has none.
+/// Those of `fsetxattr(2)`; `EOPNOTSUPP`: the file system does not support any.
 pub fn set(file: impl AsFd, name: &CStr, value: &[u8]) -> io::Result<()> {
     let descriptor = file.as_fd().as_raw_fd();
     #[expect(unsafe_code, reason = "nix has no extended attributes")]

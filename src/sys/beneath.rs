@@ -1,11 +1,11 @@
-//! Opens what lies below a trusted directory without following a single link on the way there, or
-//! only those that a rule allows.
+//! Opens paths below a trusted directory without following any link on the way, or only those that
+//! a rule allows.
 //!
-//! In: a path, of which the first so many bytes are trusted. Out: a descriptor of what the rest
-//! names below them.
-//! Always holds: whatever is exchanged, renamed or linked while the path is walked, the descriptor
-//! is of something that is, or was a moment ago, below the trusted directory. `O_NOFOLLOW` alone
-//! guards the last component only.
+//! In: a path whose first bytes name a trusted directory. Out: a descriptor of what the rest names
+//! below it.
+//! Always holds: whatever is exchanged, renamed or linked during the walk, the descriptor is of
+//! something that is, or was a moment ago, below the trusted directory. `O_NOFOLLOW` alone protects
+//! only the last component.
 
 use std::collections::VecDeque;
 use std::io;
@@ -22,39 +22,36 @@ use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 
 use super::mount_table::Makers;
 use super::statx::mount_at;
-use super::{Guard, LinkRule, RefusedLink};
+use super::{Guard, LINKS_MAX, LinkRule, RefusedLink};
 
-/// Trusted directories that are opened first that are remembered: as many as there are PATHs, which
-/// are few.
+/// How many trusted directories are remembered as ones to open first. There are as many as PATHs,
+/// which are few.
 const INDIRECT_MAX: usize = 1024;
 
-/// As many links as the kernel follows on one way (`MAXSYMLINKS`, path_resolution(7)).
-const LINKS_MAX: usize = 40;
-
-/// Components walked through on one way that leads through links: each is two system calls, and
-/// whoever makes a link chooses how many there are.
+/// Components of one walk through links. Each costs two system calls, and the author of a link
+/// chooses how many there are.
 const STEPS_MAX: usize = 256;
 
-/// Trusted directories kept open for the calls of one turn.
+/// Trusted directories that stay open for the calls of one turn.
 const BASES_MAX: usize = 8;
 
 /// How paths are resolved here.
 #[derive(Debug, Default)]
 pub(super) struct Beneath {
-    /// Whether the kernel has `openat2(2)`, and lets this process call it; asked by the first call.
+    /// Whether the kernel has `openat2(2)` and lets this process call it; the first call finds out.
     has_openat2: Option<bool>,
     /// Trusted directories whose own paths lead through links or into other mounts, which is
-    /// allowed: these are opened first.
+    /// allowed. These are opened before what is below them.
     indirect: HashSet<Box<[u8]>>,
-    /// Those of them that are open.
+    /// Trusted directories that are open now.
     bases: VecDeque<(Box<[u8]>, Rc<OwnedFd>)>,
     makers: Makers,
 }
 
 impl Beneath {
-    /// Opens `path`. Its first `trusted` bytes may lead through links and mounts; a link behind
-    /// them is `ENOTDIR`, but with `O_PATH` and not `O_DIRECTORY` one at the end is opened itself;
-    /// a mount that a user other than root made is [`super::USER_MOUNT`].
+    /// Opens `path`. Its first `trusted` bytes may lead through links and mounts. A link behind
+    /// them is `ENOTDIR`, except that `O_PATH` without `O_DIRECTORY` opens a link at the end
+    /// itself. A mount made by a user other than root is [`super::USER_MOUNT`].
     ///
     /// # Errors
     /// Those of `openat2(2)`.
@@ -71,8 +68,8 @@ impl Beneath {
         }
         let is_direct = self.has_openat2() && !self.indirect.contains(above);
         if is_direct {
-            // The trusted directory's own path hardly ever leads through a link, or off the root
-            // file system: then one call does.
+            // The trusted directory's own path rarely leads through a link or off the root file
+            // system, so one call is usually enough.
             match openat2(AT_FDCWD, path, confined(flags)) {
                 Err(Errno::ELOOP | Errno::EXDEV) => {}
                 outcome => return Ok(outcome?),
@@ -80,7 +77,7 @@ impl Beneath {
         }
         let base = self.base(above)?;
         let opened = self.open_below(&base, below, flags);
-        // Or else it was what is below, or somebody took a link away in between.
+        // Otherwise the cause was below it, or a link was removed in between.
         let is_new = is_direct && opened.is_ok() && self.indirect.len() < INDIRECT_MAX;
         if is_new && matches!(look(or_dot(above)), Err(Errno::ELOOP | Errno::EXDEV)) {
             self.indirect.insert(above.into());
@@ -88,12 +85,12 @@ impl Beneath {
         opened
     }
 
-    /// Opens `path`. Links on it are followed as the guard says; the others are as with
+    /// Opens `path`. Links on it are followed as the guard says; all other links are treated as in
     /// [`Beneath::open`].
     ///
     /// # Errors
-    /// Those of `openat(2)`; `ELOOP` for a link that may not be followed, `ENXIO` instead of
-    /// opening what is neither a regular file nor a directory.
+    /// Those of `openat(2)`; `ELOOP` for a link that may not be followed; `ENXIO` for anything but
+    /// a regular file or a directory, which is not opened.
     pub(super) fn open_guarded(
         &mut self,
         path: &[u8],
@@ -116,14 +113,14 @@ impl Beneath {
         }
     }
 
-    /// Walks to the end of what is followed.
+    /// Walks to the end of the part in which links are followed.
     pub(super) fn reach(&mut self, path: &[u8], guard: Guard) -> Result<Reached, Stopped> {
         let (above, below) = path.split_at(guard.trusted);
         let below = &below[..guard.followed.min(path.len()) - guard.trusted];
         self.follow(trusted_directory(above)?, below, guard.rule)
     }
 
-    /// What was opened for this turn is closed.
+    /// Closes what was opened for this turn.
     pub(super) fn release(&mut self) {
         self.bases.clear();
     }
@@ -142,9 +139,9 @@ impl Beneath {
         if self.has_openat2.is_none() {
             self.has_openat2 = match look(b"/") {
                 Ok(_) => Some(true),
-                // Before Linux 5.6; in sandboxes that do not know the call.
+                // Before Linux 5.6, and in sandboxes that do not know the call.
                 Err(Errno::ENOSYS | Errno::EPERM | Errno::EINVAL) => Some(false),
-                // Descriptors or memory are short: that is no answer.
+                // Descriptors or memory are short: ask again later.
                 Err(_) => None,
             };
         }
@@ -155,7 +152,7 @@ impl Beneath {
         if self.has_openat2() {
             match openat2(base, below, confined(flags)) {
                 Err(Errno::ELOOP) => return Err(Errno::ENOTDIR.into()),
-                // A mount below a PATH: whose it is, the walk finds out.
+                // A mount below a PATH: the walk finds out who made it.
                 Err(Errno::EXDEV) => {}
                 outcome => return Ok(outcome?),
             }
@@ -163,7 +160,7 @@ impl Beneath {
         Ok(self.walk(base, below, flags)?)
     }
 
-    /// The same without `openat2(2)`, or through mounts: component by component.
+    /// Opens component by component, without `openat2(2)` or through mounts.
     fn walk(&mut self, base: &OwnedFd, below: &[u8], flags: OFlag) -> nix::Result<OwnedFd> {
         let mut at = Reached::directory(base.try_clone().map_err(|_| Errno::EMFILE)?)?;
         for name in components(below) {
@@ -175,12 +172,11 @@ impl Beneath {
         at.open(flags)
     }
 
-    /// Walks from a directory, component by component. What was looked at, and allowed, is what the
-    /// walk goes on from: a descriptor of it is open.
+    /// Walks from a directory, component by component. Each step starts at the open descriptor of
+    /// what was checked and allowed before.
     fn follow(&mut self, from: OwnedFd, way: &[u8], rule: LinkRule) -> Result<Reached, Stopped> {
         let mut todo: Vec<Vec<u8>> = components(way).rev().map(<[u8]>::to_vec).collect();
-        // The owners of links, and how much is still to be walked when what they lead to is
-        // reached.
+        // The owners of links, and how many components are left when the target of each is reached.
         let mut followed: Vec<(u32, usize)> = Vec::new();
         let mut at = Reached::directory(from)?;
         let (mut steps, mut links) = (0, 0);
@@ -207,7 +203,7 @@ impl Beneath {
                     at = Reached::directory(trusted_directory(b"/")?)?;
                 }
                 followed.push((found.st_uid, todo.len()));
-                // What a slash follows is a directory.
+                // A name before a slash must be a directory.
                 todo.extend(target.ends_with(b"/").then(|| b".".to_vec()));
                 todo.extend(components(&target).rev().map(<[u8]>::to_vec));
             } else {
@@ -227,8 +223,8 @@ impl Beneath {
         Ok(at)
     }
 
-    /// Opens an entry of a directory, a link itself. A mount there is entered if root made it:
-    /// until then none of it is asked for anything.
+    /// Opens an entry of a directory with `O_PATH`; a link is opened itself. A mount is entered
+    /// only if root made it, and receives no request before that is known.
     fn step(&mut self, directory: &OwnedFd, name: &[u8]) -> nix::Result<OwnedFd> {
         let next = openat(
             directory,
@@ -252,7 +248,7 @@ fn confined(flags: OFlag) -> OpenHow {
     OpenHow::new().flags(flags).resolve(resolve)
 }
 
-/// Whether a path leads through no link and to no other mount.
+/// Opens a path that leads through no link and to no other mount.
 fn look(path: &[u8]) -> nix::Result<OwnedFd> {
     openat2(AT_FDCWD, path, confined(OFlag::O_PATH | OFlag::O_CLOEXEC))
 }
@@ -265,16 +261,16 @@ fn trusted_directory(path: &[u8]) -> nix::Result<OwnedFd> {
     )
 }
 
-/// What a walk through links came to.
+/// The end of a walk through links.
 pub(super) struct Reached {
-    /// With `O_PATH`.
+    /// Opened with `O_PATH`.
     file: OwnedFd,
-    /// Where it was found last. `None`: it is a directory.
+    /// The directory and the name where it was found. `None`: it is a directory.
     entry: Option<(OwnedFd, Vec<u8>)>,
     found: FileStat,
 }
 
-/// Why a walk through links came to no end.
+/// Why a walk through links stopped before its end.
 pub(super) enum Stopped {
     /// A call failed.
     Failed(Errno),
@@ -303,7 +299,7 @@ impl Reached {
         Ok(Reached { file, entry: None, found })
     }
 
-    /// The same file, opened otherwise.
+    /// Opens the same file with other flags.
     fn open(self, flags: OFlag) -> nix::Result<OwnedFd> {
         let is_directory = is_kind(&self.found, libc::S_IFDIR);
         if flags.contains(OFlag::O_DIRECTORY) && !is_directory {
@@ -314,7 +310,7 @@ impl Reached {
         }
         match self.entry {
             _ if is_directory => openat(&self.file, ".", flags, Mode::empty()),
-            // Opening a device may do something, and where a name leads is its owner's choice.
+            // Opening a device can have effects, and the owner of a name chooses where it leads.
             _ if is_kind(&self.found, libc::S_IFLNK) => Err(Errno::ENOTDIR),
             Some((directory, name)) if is_kind(&self.found, libc::S_IFREG) => {
                 let opened = openat(&directory, name.as_slice(), flags, Mode::empty())?;
@@ -338,7 +334,7 @@ fn components(path: &[u8]) -> impl DoubleEndedIterator<Item = &[u8]> {
     path.split(|&byte| byte == b'/').filter(|component| !component.is_empty())
 }
 
-/// The empty path means the current directory here, as the directory part of a bare file name.
+/// The empty path stands for the current directory: it is the directory part of a bare file name.
 pub(super) fn or_dot(path: &[u8]) -> &[u8] {
     if path.is_empty() { b"." } else { path }
 }

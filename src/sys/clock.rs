@@ -1,4 +1,7 @@
-//! The clock, and the one pause of the loop. Everything else takes `now` as an argument.
+//! The clocks, and the only pause of the loop.
+//!
+//! In: nothing, or a duration. Out: the time.
+//! Always holds: no other module reads a clock or sleeps; they take `now` as an argument.
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -7,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 pub struct Now {
     /// Monotonic: never steps.
     pub instant: Instant,
-    /// UTC: may step; only ever printed or compared with modification times as a hint.
+    /// UTC: may step. Only printed, or compared with modification times as a hint.
     pub wall: SystemTime,
 }
 
@@ -18,7 +21,7 @@ pub fn now() -> Now {
     Now { instant: Instant::now(), wall: SystemTime::now() }
 }
 
-/// `CLOCK_MONOTONIC` in microseconds, as service managers compare it.
+/// `CLOCK_MONOTONIC` in microseconds, the form that service managers compare.
 ///
 /// # Panics
 /// Never on Linux, which always has this clock.
@@ -29,8 +32,8 @@ pub fn monotonic_usec() -> u64 {
     u64::try_from(Duration::from(now).as_micros()).unwrap_or(u64::MAX)
 }
 
-/// Sleeps: the least time between two turns (`--pace`), which `epoll_wait(2)` with its milliseconds
-/// is too coarse for.
+/// Sleeps, to keep the least time between two turns (`--pace`): the milliseconds of `epoll_wait(2)`
+/// are too coarse for it.
 #[expect(clippy::disallowed_methods, reason = "the one place that sleeps")]
 pub fn pause(duration: Duration) {
     std::thread::sleep(duration);

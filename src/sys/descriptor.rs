@@ -1,28 +1,29 @@
-//! Descriptors that were inherited: a number on the command line becomes an owned descriptor, or an
-//! error.
+//! Inherited descriptors: a number on the command line becomes an owned descriptor, or an error.
 //!
-//! In: a number, or a path that leads to one. Out: the descriptor, if whoever started us left it
-//! open.
-//! Always holds: a standard descriptor that was closed at the start counts as closed, though the
-//! Rust runtime has opened `/dev/null` in its place before `main`: we look earlier. All descriptors
-//! of our own are close-on-exec, and none of them passes for an inherited one.
+//! In: a number, or a path that leads to one. Out: the descriptor, if the program that started us
+//! left it open.
+//! Always holds: a standard descriptor that was closed at the start counts as closed. We check
+//! before the Rust runtime opens `/dev/null` in its place. All our own descriptors are
+//! close-on-exec, so none of them passes for an inherited one.
 
 use std::io;
-use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 
+use super::LINKS_MAX;
+
 /// Standard descriptors: 0, 1 and 2.
 const STANDARD: std::ops::Range<RawFd> = 0..3;
 
-/// A bit for each standard descriptor that was closed when the process was started.
+/// One bit for each standard descriptor that was closed when the process started.
 static CLOSED: AtomicU8 = AtomicU8::new(0);
 
-/// The loader runs what this section points to before the runtime opens `/dev/null` in the place of
-/// closed standard descriptors (elf(5); the C libraries do so in static binaries, too).
+/// The loader runs the functions that this section points to before the runtime opens `/dev/null`
+/// in place of closed standard descriptors (elf(5); the C libraries do so in static binaries, too).
 #[used]
 #[expect(unsafe_code, reason = "a place in the binary is chosen by the name of its section")]
 // SAFETY: the section holds pointers to functions of this type, which the C library calls once
@@ -30,7 +31,7 @@ static CLOSED: AtomicU8 = AtomicU8::new(0);
 #[unsafe(link_section = ".init_array")]
 static LOOK_AT_STANDARD_DESCRIPTORS: extern "C" fn() = look_at_standard_descriptors;
 
-/// Nothing of Rust's runtime is there yet: asks the kernel, and stores an integer.
+/// Rust's runtime does not exist yet: this only asks the kernel and stores an integer.
 extern "C" fn look_at_standard_descriptors() {
     let mut closed = 0;
     for number in STANDARD {
@@ -43,7 +44,7 @@ extern "C" fn look_at_standard_descriptors() {
     CLOSED.store(closed, Ordering::Relaxed);
 }
 
-/// Whether a standard descriptor (0, 1 or 2) was closed when the process was started.
+/// Whether a standard descriptor (0, 1 or 2) was closed when the process started.
 #[must_use]
 pub fn was_closed(number: RawFd) -> bool {
     STANDARD.contains(&number) && CLOSED.load(Ordering::Relaxed) & (1 << number) != 0
@@ -53,8 +54,6 @@ pub fn was_closed(number: RawFd) -> bool {
 /// `/proc/self/fd/N`, or a link to one of these.
 #[must_use]
 pub fn named_by(path: &Path) -> Option<RawFd> {
-    /// As many as the kernel follows, path_resolution(7).
-    const LINKS_MAX: usize = 40;
     let own: Vec<PathBuf> = ["/proc/self/fd", "/proc/thread-self/fd"]
         .iter()
         .filter_map(|own| Path::new(own).canonicalize().ok())
@@ -74,12 +73,19 @@ pub fn named_by(path: &Path) -> Option<RawFd> {
     None
 }
 
-/// A duplicate (`F_DUPFD_CLOEXEC`, fcntl(2)) of the inherited descriptor `number`: the same open
-/// file description, so position and status flags are shared with whoever else has it.
+/// The path in `/proc` by which an open file can be opened, watched or asked for once more.
+#[must_use]
+pub fn proc_path(descriptor: impl AsFd) -> String {
+    format!("/proc/self/fd/{}", descriptor.as_fd().as_raw_fd())
+}
+
+/// A duplicate (`F_DUPFD_CLOEXEC`, fcntl(2)) of the inherited descriptor `number`. It is the same
+/// open file description, so its position and status flags are shared with every other holder.
 ///
 /// # Errors
-/// `EBADF` when the number was not open at the start: a standard descriptor by the look before the
-/// runtime's, any other because it is not open or is close-on-exec, and so one of our own.
+/// `EBADF` when the number was not open at the start. For a standard descriptor, the check before
+/// the runtime's start decides. Any other number must be open and not close-on-exec, or it is one
+/// of our own.
 pub fn inherited(number: RawFd) -> io::Result<OwnedFd> {
     if number < 0 || was_closed(number) {
         return Err(Errno::EBADF.into());
@@ -91,7 +97,7 @@ pub fn inherited(number: RawFd) -> io::Result<OwnedFd> {
     if FdFlag::from_bits_retain(fcntl(borrowed, FcntlArg::F_GETFD)?).contains(FdFlag::FD_CLOEXEC) {
         return Err(Errno::EBADF.into());
     }
-    // 3: never in the place of a standard descriptor that is closed.
+    // 3: never in place of a closed standard descriptor.
     let duplicate = fcntl(borrowed, FcntlArg::F_DUPFD_CLOEXEC(3))?;
     #[expect(unsafe_code, reason = "fcntl returns a number")]
     // SAFETY: the kernel has just made this descriptor for us; nobody else knows its number.
@@ -100,7 +106,6 @@ pub fn inherited(number: RawFd) -> io::Result<OwnedFd> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::fd::AsRawFd as _;
     use std::os::unix::fs::symlink;
 
     use super::*;

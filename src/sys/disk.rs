@@ -1,11 +1,11 @@
-//! The state directory on Linux: the production side of [`Disk`], and the lock that makes it one
-//! process's own.
+//! The state directory on Linux: the production side of [`Disk`], and the lock that reserves it for
+//! one process.
 //!
-//! In: names without a slash. Out: what the kernel says, one system call per method or a documented
-//! few.
-//! Always holds: while a [`LinuxDisk`] lives, no other process has one of the same directory with
-//! the right to change it; nothing but regular files is read or written, and no link is followed
-//! below the directory.
+//! In: names without a slash. Out: the kernel's answers, with one system call per method or a
+//! documented few.
+//! Always holds: while a [`LinuxDisk`] exists, no other process has one of the same directory with
+//! the right to change it. Only regular files are read or written, and no link is followed below
+//! the directory.
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
@@ -22,35 +22,37 @@ use nix::sys::stat::{FileStat, Mode, fstat, fstatat, stat};
 use nix::sys::uio::{pread, pwrite};
 use nix::unistd::{Pid, UnlinkatFlags, fdatasync, fsync, ftruncate, mkdir, unlinkat, write};
 
+use super::again::again as again_errno;
+use super::failure::Failure;
 use super::trust;
-use super::{Disk, Place};
+use super::{Disk, Place, process};
 
-/// The file that is locked (flock(2)), and holds the process id of who locked it last.
+/// The lock file (flock(2)). It contains the process id of the last process that locked it.
 const LOCK: &str = "lock";
 
-/// What a state directory is opened for.
+/// The purpose for which a state directory is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
-    /// To keep offsets in: it is made if it is missing.
+    /// To store offsets: a missing directory is created.
     Create,
-    /// To be changed: it is there.
+    /// To change an existing directory.
     Change,
-    /// To be read: nothing in it is changed. Several processes may read it at a time.
+    /// To read without changing anything. Several processes may do so at a time.
     Look,
 }
 
 /// Why a state directory cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum DiskError {
-    /// Another process has it.
-    #[error("the state directory {path} is in use by {}", owner(*.pid))]
+    /// Another process has locked it.
+    #[error("the state directory {path} is in use by {}", process::in_words(*.pid))]
     InUse {
         /// The directory.
         path: PathBuf,
-        /// The process, if it is known.
+        /// That process, if it is known.
         pid: Option<i32>,
     },
-    /// Others can write to it, or own it.
+    /// Other users can write to it, or own it.
     #[error(
         "the state directory {path} is not ours alone: {who}, so others could replace the offsets \
         in it (chown it to the user of the run \
@@ -59,7 +61,7 @@ pub enum DiskError {
     Shared {
         /// The directory.
         path: PathBuf,
-        /// Who can.
+        /// Which users, in words.
         who: String,
     },
     /// The directory cannot be made.
@@ -92,15 +94,11 @@ pub enum DiskError {
 }
 
 impl DiskError {
-    /// Whether the directory is no good setting: trying again mends nothing.
+    /// Whether the setting is wrong, so that trying again cannot help.
     #[must_use]
     pub fn is_of_settings(&self) -> bool {
         matches!(self, DiskError::Shared { .. })
     }
-}
-
-fn owner(pid: Option<i32>) -> String {
-    pid.map_or_else(|| "another process".to_owned(), |pid| format!("process {pid}"))
 }
 
 /// An open state directory.
@@ -111,21 +109,22 @@ pub struct LinuxDisk {
     open: Open,
 }
 
-/// What of a state directory is open.
+/// The open descriptors of a state directory.
 #[derive(Debug)]
 struct Open {
-    /// Locked as well, where that can be: a lock whose name somebody removed keeps nobody out.
+    /// Also locked where the file system allows it, because a lock file whose name was removed
+    /// keeps nobody out.
     directory: OwnedFd,
     identity: (u64, u64),
-    /// `None`: only looked at, and no process ever locked it.
+    /// `None`: opened only for reading, and no process ever locked it.
     lock: Option<Flock<OwnedFd>>,
 }
 
 impl LinuxDisk {
-    /// Opens a state directory and locks it. The lock goes with the value, or the process.
+    /// Opens a state directory and locks it. The lock ends with the value, or with the process.
     ///
     /// # Errors
-    /// When it is missing and not to be made, in use, or the system refuses a call.
+    /// When it is missing and may not be created, when it is in use, or when a system call fails.
     pub fn open(path: &Path, access: Access) -> Result<Self, DiskError> {
         if access == Access::Create {
             make(path).map_err(|source| DiskError::Make { path: path.to_owned(), source })?;
@@ -156,7 +155,7 @@ impl Open {
         let directory =
             again(|| nix::fcntl::open(path, flags, Mode::empty())).map_err(open_failed)?;
         let found = fstat(&directory).map_err(|errno| open_failed(errno.into()))?;
-        // Who only looks trusts nothing of it.
+        // A reader trusts nothing in it.
         if let Some(who) = trust::others(&found).filter(|_| access != Access::Look) {
             return Err(DiskError::Shared { path: path.to_owned(), who });
         }
@@ -168,8 +167,8 @@ impl Open {
     }
 }
 
-/// Locks the directory itself as well. File systems that cannot do that have the lock in it alone.
-/// Fails only if another process has it.
+/// Locks the directory itself as well. On file systems that cannot do that, the lock file alone has
+/// to do. Fails only if another process has locked it.
 fn lock_directory(directory: OwnedFd, access: Access) -> Result<OwnedFd, OwnedFd> {
     #[expect(
         deprecated,
@@ -193,7 +192,8 @@ fn in_use(path: &Path, directory: &OwnedFd) -> DiskError {
     DiskError::InUse { path: path.to_owned(), pid }
 }
 
-/// Takes the lock in a directory. `None`: it is only looked at, and no process ever locked it.
+/// Takes the lock in a directory. `None`: it is opened only for reading, and no process ever locked
+/// it.
 fn take_lock(
     path: &Path,
     directory: &OwnedFd,
@@ -207,7 +207,7 @@ fn take_lock(
         Err((_, errno)) => return Err(lock_failed(errno.into())),
     };
     if access != Access::Look {
-        // For the message of who comes second; the lock holds without it.
+        // For the error message of a second process; the lock works without it.
         let _ = ftruncate(&*lock, 0)
             .and_then(|()| pwrite(&*lock, format!("{}\n", std::process::id()).as_bytes(), 0));
     }
@@ -218,12 +218,14 @@ fn identity_of(found: &FileStat) -> (u64, u64) {
     (found.st_dev, found.st_ino)
 }
 
-/// Whether a look found this very file; `false` if it found nothing.
+/// Whether a look found exactly this file; `false` if it found nothing.
 fn is_it(found: nix::Result<FileStat>, identity: (u64, u64)) -> io::Result<bool> {
     match found {
         Ok(found) => Ok(identity_of(&found) == identity),
-        Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => Ok(false),
-        Err(errno) => Err(errno.into()),
+        Err(errno) => match io::Error::from(errno) {
+            error if Failure::of(&error) == Failure::Gone => Ok(false),
+            error => Err(error),
+        },
     }
 }
 
@@ -312,7 +314,8 @@ impl Disk for LinuxDisk {
     fn reopen(&mut self) -> io::Result<()> {
         match self.place()? {
             Place::Here => {}
-            // The directory is ours still: nobody else could take a lock in it meanwhile.
+            // The directory itself is still locked by us, so no other process could take the lock
+            // in it.
             Place::Unlocked => {
                 self.open.lock = take_lock(&self.path, &self.open.directory, self.access)
                     .map_err(io::Error::other)?
@@ -334,7 +337,7 @@ impl Disk for LinuxDisk {
     }
 }
 
-/// Takes a lock, again when a signal interrupted that: a server may be asked for it (NFS).
+/// Takes a lock, and retries when a signal interrupts: the call may wait for a server (NFS).
 fn lock_file(mut file: OwnedFd, wanted: FlockArg) -> Result<Flock<OwnedFd>, (OwnedFd, Errno)> {
     loop {
         match Flock::lock(file, wanted) {
@@ -344,29 +347,19 @@ fn lock_file(mut file: OwnedFd, wanted: FlockArg) -> Result<Flock<OwnedFd>, (Own
     }
 }
 
-/// Any number, another one in each process.
+/// A random number, different in each process.
 #[must_use]
 pub fn any_number() -> u64 {
-    // std seeds it from getrandom(2), and knows what to do where that is missing.
+    // std seeds it from getrandom(2), and has a fallback where that is missing.
     RandomState::new().build_hasher().finish()
 }
 
-/// Retries a call that a signal interrupted.
+/// Retries a call that a signal interrupted, for callers that need only an `io::Error`.
 fn again<T>(call: impl FnMut() -> nix::Result<T>) -> io::Result<T> {
     again_errno(call).map_err(io::Error::from)
 }
 
-/// The same, for callers that tell one errno from another.
-fn again_errno<T>(mut call: impl FnMut() -> nix::Result<T>) -> nix::Result<T> {
-    loop {
-        match call() {
-            Err(Errno::EINTR) => {}
-            outcome => return outcome,
-        }
-    }
-}
-
-/// Makes a directory (0700) and the parents it needs (0755), durably.
+/// Creates a directory (0700) and its missing parents (0755), durably.
 fn make(path: &Path) -> io::Result<()> {
     make_with(path, Mode::S_IRWXU)
 }
@@ -385,19 +378,20 @@ fn make_with(path: &Path, mode: Mode) -> io::Result<()> {
     match made {
         Ok(()) => {
             let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-            // Who may not read the parent may still make a directory in it.
+            // A user who may not read the parent may still be allowed to create a directory in it.
             if let Ok(parent) = again(|| nix::fcntl::open(parent, flags, Mode::empty())) {
                 again(|| fsync(&parent))?;
             }
             Ok(())
         }
-        // Also when it is no directory: opening it says so.
+        // Also when it is not a directory: opening it reports that.
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         Err(error) => Err(error),
     }
 }
 
-/// Opens what has to be a regular file: at once, whatever else is there, and never through a link.
+/// Opens a name that must be a regular file, without waiting for whatever else is there, and never
+/// through a link.
 fn open_regular(directory: &OwnedFd, name: &str, access: OFlag) -> io::Result<OwnedFd> {
     let flags = access | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
     let refused = |what| Err(io::Error::new(io::ErrorKind::InvalidInput, what));
@@ -424,8 +418,8 @@ fn open_lock(directory: &OwnedFd, access: Access) -> io::Result<Option<OwnedFd>>
     }
 }
 
-/// The process that a lock names, unless it is gone: then the name is a leftover, and who has the
-/// lock is not known.
+/// The process whose id the lock file contains, unless that process is gone. Then the id is a
+/// leftover, and the holder is not known.
 fn living_process(lock: &OwnedFd) -> Option<i32> {
     let mut text = [0; 16];
     let len = pread(lock, &mut text, 0).ok()?;

@@ -1,4 +1,4 @@
-//! What a failed call says about the file that it was for.
+//! What a failed call means for the file that it was about.
 //!
 //! In: errors of calls that take a path. Out: a class of errors.
 //! Always holds: an error is in one class.
@@ -9,21 +9,21 @@ use nix::libc;
 
 use super::USER_MOUNT;
 
-/// Classes of errors, as far as anybody acts on them.
+/// Classes of errors, as far as anything depends on them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Failure {
     /// The name leads nowhere: `ENOENT`, `ENOTDIR`, `ELOOP`.
     Gone,
-    /// It is in a mount that a user made.
+    /// The path is in a mount made by a user.
     UserMount,
-    /// This process may not: `EACCES`, `EPERM`.
+    /// Permission is missing: `EACCES`, `EPERM`.
     Refused,
     /// The name is longer than the system allows.
     TooLong,
-    /// The system lacks descriptors or memory, or a signal came: this says nothing about the file,
-    /// and passes.
+    /// The system lacks descriptors or memory, or a signal arrived. This says nothing about the
+    /// file, and passes.
     Shortage,
-    /// All else: a broken disk, a server that does not answer.
+    /// Everything else: a broken disk, a server that does not answer.
     Other,
 }
 

@@ -1,8 +1,7 @@
 //! Linux: the production side of the [`FileSystem`] seam.
 //!
-//! In: paths and buffers. Out: what the kernel says, one or two system calls per method. Always
-//! holds: nothing but regular files is kept open by [`Linux::open`], and no call here can wait for
-//! a writer.
+//! In: paths and buffers. Out: the kernel's answers, with one or two system calls per method.
+//! Always holds: no call here waits for the writer of a FIFO.
 
 use std::ffi::{CString, OsStr};
 use std::io;
@@ -21,6 +20,7 @@ use nix::sys::stat::Mode;
 use nix::unistd::Whence;
 
 use super::beneath::{Beneath, or_dot};
+use super::descriptor::proc_path;
 use super::inotify::{NAMES_MASK, SELF_MASK, WATCH_MASK, mask};
 use crate::file_systems::{FileSystemType, Sight};
 
@@ -34,25 +34,25 @@ use super::{
     FileId, FileKind, FileSystem, Guard, KnownLife, Links, OpenInode, RefusedLink, Stat, WatchId,
 };
 
-/// The real kernel: one inotify instance, made for the first watch, and the file system calls.
+/// The real kernel: one inotify instance, created for the first watch, and the file system calls.
 #[derive(Debug)]
 pub struct Linux {
     inotify: Option<Inotify>,
-    /// The crate removes watches by its own descriptor type only.
+    /// The inotify crate removes watches only by its own descriptor type.
     watches: HashMap<i32, WatchDescriptor>,
     /// Cleared when the kernel refuses `O_NOATIME` (not the owner and no `CAP_FOWNER`, open(2)).
     keep_access_time: bool,
     beneath: Beneath,
-    /// The directory of the last look: looks come directory by directory. Closed with those of
-    /// `beneath`.
+    /// The directory of the last look, because looks come directory by directory. Closed together
+    /// with those of `beneath`.
     looked_in: Option<LookedIn>,
     mounts: Option<MountTable>,
-    /// Devices without a number of a driver, of file systems that keep to themselves: tmpfs, Btrfs,
-    /// ZFS. Until the table of mounts is read again.
+    /// Devices without a driver's number whose file systems ask no server: tmpfs, Btrfs, ZFS.
+    /// Forgotten when the table of mounts is read again.
     local: HashSet<u64>,
 }
 
-/// A directory below a trusted one, and the path by which it was opened, with the slash at its end.
+/// A directory below a trusted one, and the path by which it was opened, with a slash at its end.
 #[derive(Debug)]
 struct LookedIn {
     path: Vec<u8>,
@@ -60,11 +60,11 @@ struct LookedIn {
     directory: Rc<OwnedFd>,
 }
 
-/// Devices that are remembered so.
+/// How many such devices are remembered.
 const LOCAL_MAX: usize = 1024;
 
 impl Linux {
-    /// Touches nothing yet.
+    /// Makes no system call yet.
     #[must_use]
     pub fn new() -> Self {
         Linux {
@@ -84,21 +84,21 @@ impl Linux {
         self.inotify.as_ref().map(AsRawFd::as_raw_fd)
     }
 
-    /// The descriptor that has `EPOLLPRI` when a file system was mounted or unmounted, once the
-    /// table of mounts was read.
+    /// The descriptor that has `EPOLLPRI` when a file system was mounted or unmounted. `None` until
+    /// the table of mounts is read for the first time.
     #[must_use]
     pub fn mounts_descriptor(&self) -> Option<RawFd> {
         self.mounts.as_ref().map(MountTable::descriptor)
     }
 
-    /// Whether the effective user may read what the path names, or list it, access(2): of the very
-    /// file that is there at this moment.
+    /// Checks whether the effective user may read or list the file at this path, access(2). The
+    /// answer is about the file that is there at this moment.
     ///
     /// # Errors
-    /// `EACCES` if not, and those of a look.
+    /// `EACCES` if not, and those of opening the path.
     pub fn may(&mut self, path: &[u8], links: Links, wanted: Wanted) -> io::Result<()> {
         let found = self.open_with(path, links, OFlag::O_PATH | OFlag::O_CLOEXEC)?;
-        super::host::may(Path::new(&format!("/proc/self/fd/{}", found.as_raw_fd())), wanted)
+        super::host::may(Path::new(&proc_path(&found)), wanted)
     }
 
     fn watch_for(&mut self, path: &[u8], wanted: u32) -> io::Result<WatchId> {
@@ -124,14 +124,14 @@ impl Linux {
         }
     }
 
-    /// Directories that are open for the calls of this turn are closed: while it sleeps, this
-    /// process keeps no file system from being unmounted.
+    /// Closes the directories that are open for the calls of this turn, so that a sleeping process
+    /// keeps no file system from being unmounted.
     pub fn release(&mut self) {
         self.beneath.release();
         self.looked_in = None;
     }
 
-    /// A path that `statx(2)` and `name_to_handle_at(2)` take.
+    /// A path in the form that `statx(2)` and `name_to_handle_at(2)` take.
     fn name<'a>(&mut self, path: &'a [u8], links: Links) -> io::Result<Name<'a>> {
         let end = memchr::memrchr(b'/', path).map_or(0, |slash| slash + 1);
         match links {
@@ -150,8 +150,8 @@ impl Linux {
         Ok(Name::Entry(Some(self.directory(&path[..end], links)?), CString::new(&path[end..])?))
     }
 
-    /// Opens a directory to look into. One that is renamed meanwhile is looked into all the same,
-    /// as if the look had come before.
+    /// Opens a directory for looks at its entries. If it is renamed meanwhile, it is still used, as
+    /// if the look had come earlier.
     fn directory(&mut self, path: &[u8], links: Links) -> io::Result<Rc<OwnedFd>> {
         if let Some(last) = &self.looked_in
             && last.path == path
@@ -173,8 +173,8 @@ impl Linux {
         {
             return Ok((name, found));
         }
-        // By a descriptor no mount is entered that a user made, and what is on a server is asked
-        // for.
+        // A look by a descriptor enters no mount made by a user, and gets fresh values from a
+        // server.
         let file = self.open_with(path, links, OFlag::O_PATH | OFlag::O_NOFOLLOW)?;
         let kind = nix::sys::statfs::fstatfs(&file).map(type_of);
         let name = Name::Open(OpenFile(file.into()));
@@ -187,14 +187,14 @@ impl Linux {
         Ok((name, found))
     }
 
-    /// Whether a look at a file of this device asks no server, and no process: it is on a block
-    /// device, or was found to be of such a type.
+    /// Whether a look at a file on this device asks no server and no process: it is a block device,
+    /// or its file system was found to be local.
     fn is_local(&self, device: u64) -> bool {
         nix::libc::major(device) != 0 || self.local.contains(&device)
     }
 
-    /// `EMFILE` when `fs.inotify.max_user_instances` or the descriptor limit is reached
-    /// (`inotify_init(2)`); `ENOSYS` when there is no inotify.
+    /// The inotify instance. `EMFILE`: `fs.inotify.max_user_instances` or the descriptor limit is
+    /// reached (`inotify_init(2)`). `ENOSYS`: there is no inotify.
     fn inotify(&mut self) -> io::Result<&mut Inotify> {
         if self.inotify.is_none() {
             self.inotify = Some(Inotify::init().map_err(without_inotify)?);
@@ -209,11 +209,11 @@ impl Default for Linux {
     }
 }
 
-/// File systems stamp with a clock that may lag behind the one that programs read by this much: two
-/// ticks at 100 Hz.
+/// The clock of file time stamps may lag this much behind the one that programs read: two ticks at
+/// 100 Hz.
 pub const CLOCK_TICK: Duration = Duration::from_millis(20);
 
-/// Device and inode of what a descriptor refers to, if that is a regular file.
+/// Device and inode of the file behind a descriptor, if it is a regular file.
 #[must_use]
 pub fn regular_file(descriptor: impl AsFd) -> Option<(u64, u64)> {
     let found = nix::sys::stat::fstat(descriptor).ok()?;
@@ -221,7 +221,7 @@ pub fn regular_file(descriptor: impl AsFd) -> Option<(u64, u64)> {
         .then_some((found.st_dev, found.st_ino))
 }
 
-/// Which file a descriptor refers to, as [`FileSystem::stat`] would tell by its name.
+/// The identity of the file behind a descriptor, as [`FileSystem::stat`] gives it for a name.
 ///
 /// # Errors
 /// Those of `fstat(2)`, `statx(2)` and `name_to_handle_at(2)`.
@@ -370,8 +370,7 @@ impl FileSystem for Linux {
                 let directory = self
                     .open_with(path, links, OFlag::O_PATH | OFlag::O_DIRECTORY)
                     .map_err(not_an_instance)?;
-                let by_descriptor = format!("/proc/self/fd/{}", directory.as_raw_fd());
-                self.watch_for(by_descriptor.as_bytes(), WATCH_MASK).map_err(without_proc)
+                self.watch_for(proc_path(&directory).as_bytes(), WATCH_MASK).map_err(without_proc)
             }
             Links::Keep => self.watch_for(path, WATCH_MASK | mask::DONT_FOLLOW),
             Links::Follow => self.watch_for(path, WATCH_MASK),
@@ -388,7 +387,7 @@ impl FileSystem for Linux {
 
     fn unwatch(&mut self, watch: WatchId) {
         if let Some(known) = self.watches.remove(&watch.0) {
-            // EINVAL: the directory died first and took its watch along.
+            // EINVAL: the directory was removed first, and its watch with it.
             let _ = self.inotify.as_mut().map(|inotify| inotify.watches().remove(known));
         }
     }
@@ -400,8 +399,7 @@ impl FileSystem for Linux {
             match nix::unistd::read(inotify, buffer) {
                 Ok(bytes) => return Ok(bytes),
                 Err(Errno::EAGAIN) => return Ok(0),
-                // The queue may hold events that the loop was told of already, and will not be told
-                // of again.
+                // epoll reported the queued events already and will not report them again.
                 Err(Errno::EINTR) => {}
                 Err(error) => return Err(error.into()),
             }
@@ -447,12 +445,11 @@ fn type_of(found: nix::sys::statfs::Statfs) -> FileSystemType {
     FileSystemType(found.filesystem_type().0 as u32)
 }
 
-/// Where a file is that was opened a moment ago, or is by now.
+/// The present path of an open file.
 fn path_of(file: &OwnedFd) -> io::Result<Vec<u8>> {
-    let path =
-        nix::fcntl::readlink(format!("/proc/self/fd/{}", file.as_raw_fd()).as_str())?.into_vec();
-    // One that was deleted has a word behind its path; one that this process cannot get at has one
-    // before it.
+    let path = nix::fcntl::readlink(proc_path(file).as_str())?.into_vec();
+    // The kernel appends a word to the path of a deleted file, and puts one before a path that this
+    // process cannot reach.
     if path.starts_with(b"/") && nix::sys::stat::fstat(file)?.st_nlink > 0 {
         Ok(path)
     } else {
@@ -460,13 +457,13 @@ fn path_of(file: &OwnedFd) -> io::Result<Vec<u8>> {
     }
 }
 
-/// For a watch, `EMFILE` means the limit of inotify instances. A shortage of descriptors is
-/// `ENFILE` instead.
+/// For a watch, `EMFILE` means the limit of inotify instances. A shortage of descriptors becomes
+/// `ENFILE`.
 fn not_an_instance(error: io::Error) -> io::Error {
     if error.raw_os_error() == Some(nix::libc::EMFILE) { Errno::ENFILE.into() } else { error }
 }
 
-/// Without `/proc` no directory can be watched by its descriptor. This must not look as if the
+/// Without `/proc` no directory can be watched by its descriptor. The error must not look as if the
 /// directory were missing.
 fn without_proc(error: io::Error) -> io::Error {
     let is_missing =
@@ -474,8 +471,8 @@ fn without_proc(error: io::Error) -> io::Error {
     if is_missing { Errno::EOPNOTSUPP.into() } else { error }
 }
 
-/// Kernels without inotify and sandboxes that refuse it (seccomp(2)): neither call says `ENOSYS` or
-/// `EPERM` for any other reason.
+/// For kernels without inotify and sandboxes that refuse it (seccomp(2)). The inotify calls return
+/// `ENOSYS` and `EPERM` for no other reason.
 fn without_inotify(error: io::Error) -> io::Error {
     if error.raw_os_error() == Some(nix::libc::EPERM) { Errno::ENOSYS.into() } else { error }
 }
@@ -486,8 +483,8 @@ mod tests {
     use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
     use std::sync::atomic::{AtomicBool, Ordering};
 
-    /// A look is a call for the inode and one for its handle, and names change hands between any
-    /// two calls.
+    /// A look is one call for the inode and one for its handle; between the two, a name may be
+    /// given to another file.
     #[test]
     fn a_look_at_a_name_that_changes_hands_tells_of_one_file() {
         let world = tempfile::tempdir().expect("a directory");

@@ -1,9 +1,9 @@
-//! `name_to_handle_at(2)`: inode and generation of a file in one call, without opening it.
+//! `name_to_handle_at(2)`: the inode and generation of a file in one call, without opening it.
 //!
 //! In: a path or a descriptor. Out: the opaque handle, used only as a fingerprint of (inode,
 //! generation).
-//! Always holds: "this file system has no handles" is `None`, not an error; callers fall back to
-//! the birth time.
+//! Always holds: a file system without handles gives `None`, not an error; callers then use the
+//! birth time.
 
 use std::ffi::{CStr, CString};
 use std::io;
@@ -16,17 +16,20 @@ use super::Links;
 /// `MAX_HANDLE_SZ` of the kernel's `<linux/exportfs.h>`.
 const HANDLE_BYTES_MAX: usize = 128;
 
-/// `AT_HANDLE_FID` of `<linux/fcntl.h>` (Linux 6.5): a handle that need not lead back to the file.
+/// `AT_HANDLE_FID` of `<linux/fcntl.h>` (Linux 6.5): asks for a handle that cannot be opened.
 const AT_HANDLE_FID: libc::c_int = 0x200;
 
-/// `OVL_FILEID_V0` and `OVL_FILEID_V1` of the kernel's `fs/overlayfs/overlayfs.h`: handles that an
-/// overlay makes. Those of a file of a lower layer stay the same when it is copied up.
+/// `OVL_FILEID_V0` and `OVL_FILEID_V1` of the kernel's `fs/overlayfs/overlayfs.h`: the types of an
+/// overlay's handles. The handle of a file in a lower layer does not change when the file is copied
+/// up.
 const OVERLAY_KINDS: [i32; 2] = [0xfb, 0xf8];
 
-/// The upper byte of the digest of such a handle, so that it is told from a digest of a birth time.
+/// The upper byte of the digest of such a handle, which distinguishes it from the digest of a birth
+/// time.
 const OVERLAY_DIGEST: u32 = 0xf8 << 24;
 
-/// Whether a generation is a digest of an overlay's handle. (One in 256 others looks so.)
+/// Whether a generation is the digest of an overlay's handle. (One in 256 other generations looks
+/// the same.)
 pub(super) fn is_of_overlay(inode_generation: u32) -> bool {
     inode_generation & 0xff00_0000 == OVERLAY_DIGEST
 }
@@ -41,15 +44,15 @@ pub(super) struct Handle {
 }
 
 impl Handle {
-    /// Whether the handle is visibly of this inode: ext4, xfs, btrfs and tmpfs keep the inode
-    /// number in it as it is.
+    /// Whether the handle visibly contains this inode number: ext4, xfs, btrfs and tmpfs store it
+    /// unchanged.
     pub(super) fn names_inode(&self, inode: u64) -> bool {
         let low = inode.to_ne_bytes();
         let low = if cfg!(target_endian = "little") { &low[..4] } else { &low[4..] };
         self.used().chunks_exact(4).any(|word| word == low)
     }
 
-    /// A digest of the whole handle: differs when the generation does.
+    /// A digest of the whole handle, which differs when the generation differs.
     pub(super) fn digest(&self) -> u32 {
         let digest = digest(self.used()) ^ self.kind.cast_unsigned();
         if self.is_of_overlay() { digest & 0x00ff_ffff | OVERLAY_DIGEST } else { digest }
@@ -64,8 +67,7 @@ impl Handle {
     }
 }
 
-/// FNV-1a, 64 bits, folded: equal in every run and on every machine, because digests will be
-/// stored.
+/// FNV-1a, 64 bits, folded: equal in every run and on every machine, because digests are stored.
 pub(super) fn digest(bytes: &[u8]) -> u32 {
     let hash = bytes.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, &byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
@@ -75,10 +77,10 @@ pub(super) fn digest(bytes: &[u8]) -> u32 {
     folded
 }
 
-/// The handle of what `path` names.
+/// The handle of the file that `path` names.
 pub(super) fn name_to_handle(path: &[u8], links: Links) -> io::Result<Option<Handle>> {
     let flags = if links == Links::Follow { libc::AT_SYMLINK_FOLLOW } else { 0 };
-    // Most paths fit the stack; the rest are allocated for.
+    // Most paths fit on the stack; longer ones are allocated.
     let mut short = [0_u8; 512];
     if path.len() < short.len() && !path.contains(&0) {
         short[..path.len()].copy_from_slice(path);
@@ -89,7 +91,7 @@ pub(super) fn name_to_handle(path: &[u8], links: Links) -> io::Result<Option<Han
     call(libc::AT_FDCWD, &CString::new(path)?, flags)
 }
 
-/// The handle of what has this name in an open directory, or from the current one on; of a link
+/// The handle of a name in an open directory, or of a path from the current directory; of a link
 /// itself.
 pub(super) fn entry_to_handle(
     directory: Option<BorrowedFd<'_>>,
@@ -103,9 +105,9 @@ pub(super) fn file_to_handle(file: BorrowedFd<'_>) -> io::Result<Option<Handle>>
     call(file.as_raw_fd(), c"", libc::AT_EMPTY_PATH)
 }
 
-/// Most file systems give handles that lead back to the file. An overlay does not, unless it is
-/// mounted with `nfs_export=on`, but newer kernels name the file all the same. Other file systems
-/// without handles are not asked: what they answer then does not tell lives apart.
+/// Most file systems give handles that can be opened. An overlay gives one only when it is mounted
+/// with `nfs_export=on`, but newer kernels still identify the file. This second kind is not used on
+/// other file systems, where it does not distinguish the lives of an inode.
 fn call(
     directory: libc::c_int,
     path: &std::ffi::CStr,
@@ -114,8 +116,8 @@ fn call(
     match name(directory, path, flags) {
         Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => {
             let named = name(directory, path, flags | AT_HANDLE_FID);
-            // A kernel that does not know the flag says EINVAL; what else fails here would have
-            // failed before.
+            // A kernel that does not know the flag returns EINVAL; any other error would have come
+            // before.
             Ok(named.ok().flatten().filter(Handle::is_of_overlay))
         }
         outcome => outcome,
@@ -152,7 +154,7 @@ fn name(
     }
     let error = io::Error::last_os_error();
     match error.raw_os_error() {
-        // No handles here: the handle is too large, or the call is filtered out.
+        // No handles: the handle is too large, or the call is filtered out.
         Some(libc::EOVERFLOW | libc::ENOSYS | libc::EPERM | libc::EINVAL) => Ok(None),
         _ => Err(error),
     }

@@ -1,8 +1,7 @@
-//! What this machine, this user and this process may do: limits, what is used of them, permissions,
-//! space.
+//! What this machine, this user and this process may do: limits and their use, permissions, space.
 //!
-//! In: nothing, or a path. Out: numbers as the kernel tells them; `None` where it does not. Always
-//! holds: nothing is opened but files of procfs and, for a moment, an inotify instance; nothing is
+//! In: nothing, or a path. Out: numbers as the kernel reports them; `None` where it does not.
+//! Always holds: only files of procfs are opened and, for a moment, an inotify instance; nothing is
 //! changed.
 
 use std::fs;
@@ -10,22 +9,21 @@ use std::io;
 use std::path::Path;
 
 use nix::fcntl::{AT_FDCWD, AtFlags};
-use nix::libc;
 use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::statvfs::statvfs;
 use nix::unistd::{AccessFlags, faccessat, geteuid};
 
-/// `CAP_DAC_READ_SEARCH`, capabilities(7): reads every file and lists every directory.
+/// `CAP_DAC_READ_SEARCH`, capabilities(7): may read every file and list every directory.
 pub(super) const CAP_DAC_READ_SEARCH: u32 = 2;
 
-/// `CAP_DAC_OVERRIDE`: does that too.
+/// `CAP_DAC_OVERRIDE`: may do that too.
 const CAP_DAC_OVERRIDE: u32 = 1;
 
-/// Whether the effective user may read (and, if wanted, enter or change) a file, access(2).
+/// Checks whether the effective user has this permission for a file, access(2).
 ///
 /// # Errors
-/// `EACCES` if not; `EROFS` for changes on a file system that is mounted read-only; and those of a
-/// look.
+/// `EACCES` if not; `EROFS` for changes on a file system that is mounted read-only; and those of
+/// resolving the path.
 pub fn may(path: &Path, wanted: Wanted) -> io::Result<()> {
     let mode = match wanted {
         Wanted::Read => AccessFlags::R_OK,
@@ -36,21 +34,20 @@ pub fn may(path: &Path, wanted: Wanted) -> io::Result<()> {
     Ok(faccessat(AT_FDCWD, path, mode, AtFlags::AT_EACCESS)?)
 }
 
-/// What for.
+/// A permission to check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wanted {
-    /// A file.
+    /// To read a file.
     Read,
-    /// A directory, and to look at what is in it.
+    /// To list a directory and look at its entries.
     List,
-    /// A directory, to make files in it.
+    /// To create files in a directory.
     Make,
-    /// A directory, to list it and to make files in it.
+    /// To list a directory and create files in it.
     Change,
 }
 
-/// What this machine is called: gethostname(2), whole as it is set. What is not UTF-8 in it is
-/// replaced.
+/// The complete name of this machine, gethostname(2). Bytes that are not UTF-8 are replaced.
 ///
 /// # Errors
 /// When the call fails.
@@ -64,15 +61,15 @@ pub fn user() -> u32 {
     geteuid().as_raw()
 }
 
-/// Whether `CAP_DAC_READ_SEARCH` is effective: permissions do not matter then, but on some network
-/// file systems.
+/// Whether `CAP_DAC_READ_SEARCH` is effective. Then permissions matter only on some network file
+/// systems.
 #[must_use]
 pub fn reads_all() -> bool {
     effective_capabilities().is_some_and(|all| all >> CAP_DAC_READ_SEARCH & 1 == 1)
 }
 
-/// Whether any capability is effective that lets this process read what its user may not; also if
-/// the kernel does not tell and the user is root.
+/// Whether an effective capability lets this process read files that its user may not read. Also
+/// true if the kernel does not report capabilities and the user is root.
 #[must_use]
 pub fn overrides_permissions() -> bool {
     effective_capabilities()
@@ -84,7 +81,7 @@ fn effective_capabilities() -> Option<u64> {
     u64::from_str_radix(field(&status, "CapEff:")?, 16).ok()
 }
 
-/// Whether every user may make a hard link to a file of another one (`fs.protected_hardlinks`,
+/// Whether every user may create a hard link to another user's file (`fs.protected_hardlinks`,
 /// proc_sys_fs(5)).
 #[must_use]
 pub fn links_files_of_others() -> bool {
@@ -97,7 +94,7 @@ pub fn descriptors_max() -> Option<u64> {
     getrlimit(Resource::RLIMIT_NOFILE).ok().map(|(soft, _)| soft)
 }
 
-/// Memory that can be had without swapping, in bytes.
+/// Memory that is available without swapping, in bytes.
 #[must_use]
 pub fn memory_available() -> Option<u64> {
     let text = fs::read_to_string("/proc/meminfo").ok()?;
@@ -113,7 +110,7 @@ pub struct Limit {
     pub value: u64,
 }
 
-/// The lowest of the limits that these sysctls set. A user namespace has its own of some
+/// The lowest of the limits that these sysctls set. A user namespace has limits of its own
 /// (`user.max_inotify_watches`, namespaces(7)).
 fn limit(sysctls: &[&'static str]) -> Option<Limit> {
     let read = |sysctl: &'static str| {
@@ -121,29 +118,29 @@ fn limit(sysctls: &[&'static str]) -> Option<Limit> {
             fs::read_to_string(Path::new("/proc/sys").join(sysctl.replace('.', "/"))).ok()?;
         Some(Limit { sysctl, value: text.trim().parse().ok()? })
     };
-    // The first of equals: the one that people know.
+    // Of equal limits the first: it is the better known one.
     sysctls.iter().filter_map(|&sysctl| read(sysctl)).min_by_key(|limit| limit.value)
 }
 
-/// The limit to the inotify watches of a user.
+/// The limit of a user's inotify watches.
 #[must_use]
 pub fn watches_max() -> Option<Limit> {
     limit(&["fs.inotify.max_user_watches", "user.max_inotify_watches"])
 }
 
-/// The limit to the inotify instances of a user.
+/// The limit of a user's inotify instances.
 #[must_use]
 pub fn instances_max() -> Option<Limit> {
     limit(&["fs.inotify.max_user_instances", "user.max_inotify_instances"])
 }
 
-/// The limit to the events that wait in an inotify instance.
+/// The limit of the events that one inotify instance queues.
 #[must_use]
 pub fn queued_events_max() -> Option<Limit> {
     limit(&["fs.inotify.max_queued_events"])
 }
 
-/// Whether an inotify instance can be had: makes one, and gives it back.
+/// Creates an inotify instance and closes it, to see whether that is possible.
 ///
 /// # Errors
 /// Those of `inotify_init1(2)`.
@@ -151,16 +148,16 @@ pub fn try_inotify() -> io::Result<()> {
     inotify::Inotify::init().map(drop)
 }
 
-/// Room of a file system for this user.
+/// Free space of a file system for this user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Space {
     /// Bytes.
     pub bytes: u64,
-    /// Files; `None` where they are not counted.
+    /// Inodes; `None` where the file system does not count them.
     pub inodes: Option<u64>,
 }
 
-/// Room of the file system that holds `path`.
+/// Free space of the file system that contains `path`.
 ///
 /// # Errors
 /// Those of `statvfs(3)`.
@@ -172,12 +169,12 @@ pub fn space(path: &Path) -> io::Result<Space> {
     })
 }
 
-/// What a process has of inotify.
+/// The inotify instances and watches of one process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InotifyUse {
     /// The process.
     pub pid: i32,
-    /// What it is called.
+    /// Its name.
     pub name: String,
     /// Instances.
     pub instances: u64,
@@ -185,8 +182,7 @@ pub struct InotifyUse {
     pub watches: u64,
 }
 
-/// What the processes of this user have of inotify, as far as procfs lets us see; most watches
-/// first. This process is left out.
+/// The inotify use of this user's other processes, as far as procfs shows it, most watches first.
 #[must_use]
 pub fn inotify_use() -> Vec<InotifyUse> {
     let own = std::process::id();
@@ -199,7 +195,7 @@ pub fn inotify_use() -> Vec<InotifyUse> {
     all
 }
 
-/// `None`: of another user, gone, or without inotify.
+/// `None`: the process belongs to another user, is gone, or does not use inotify.
 fn use_of(pid: u32) -> Option<InotifyUse> {
     let home = Path::new("/proc").join(pid.to_string());
     let status = fs::read_to_string(home.join("status")).ok()?;
@@ -229,10 +225,4 @@ fn use_of(pid: u32) -> Option<InotifyUse> {
 
 fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {
     text.lines().find_map(|line| line.strip_prefix(name)).map(str::trim)
-}
-
-/// Whether an error says that permissions are missing.
-#[must_use]
-pub fn is_refusal(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::EACCES | libc::EPERM))
 }

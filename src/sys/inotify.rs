@@ -3,18 +3,21 @@
 //! In: bytes as `read(2)` gives them (inotify(7)). Out: [`RawEvent`]s that borrow their names.
 //! Always holds: any bytes give events or an end; a torn last event is left out, never guessed.
 
-use super::WatchId;
+use super::{NAME_BYTES_MAX, WatchId};
 
-/// Bytes that one event can take at most: the fixed part, a name of `NAME_MAX` and its NUL.
-pub const EVENT_BYTES_MAX: usize = 16 + 255 + 1;
+/// Most bytes of one event: the fixed part, a name of `NAME_MAX` bytes and its NUL.
+pub const EVENT_BYTES_MAX: usize = HEAD_BYTES + NAME_BYTES_MAX + 1;
 
-/// What every watch asks for, and why: `IN_MODIFY` new bytes or a truncation; `IN_CREATE`,
-/// `IN_DELETE`, `IN_MOVED_FROM`, `IN_MOVED_TO` names come, go and change; `IN_DELETE_SELF`,
-/// `IN_MOVE_SELF` a PATH itself goes away, which no parent tells; `IN_ATTRIB` a file becomes
-/// readable; `IN_ONLYDIR` a directory that was swapped for a file is not watched by accident. No
-/// `IN_EXCL_UNLINK`: a file that lost the name by which a writer opened it may live on under
-/// another one, and the kernel tells of its changes under the former name. Never `IN_OPEN` or
-/// `IN_ACCESS`: our own reads would wake us.
+/// The fixed part of `struct inotify_event`.
+const HEAD_BYTES: usize = 16;
+
+/// The mask of every watch. `IN_MODIFY`: new bytes or a truncation. `IN_CREATE`, `IN_DELETE`,
+/// `IN_MOVED_FROM`, `IN_MOVED_TO`: names come, go and change. `IN_DELETE_SELF`, `IN_MOVE_SELF`: a
+/// PATH itself goes away, which no watched parent reports. `IN_ATTRIB`: a file becomes readable.
+/// `IN_ONLYDIR`: a file that replaced a directory is not watched by accident. Not `IN_EXCL_UNLINK`:
+/// a file that lost the name by which a writer opened it may still exist under another name, and
+/// the kernel reports its changes under the former name. Never `IN_OPEN` or `IN_ACCESS`: our own
+/// reads would wake us.
 pub const WATCH_MASK: u32 = mask::MODIFY
     | mask::ATTRIB
     | mask::MOVED_FROM
@@ -25,15 +28,14 @@ pub const WATCH_MASK: u32 = mask::MODIFY
     | mask::MOVE_SELF
     | mask::ONLYDIR;
 
-/// What a watch asks for that is there for some names in a directory only, whatever else is in it:
-/// those bits of [`WATCH_MASK`] that tell of names, of permissions and of the directory's own end.
-/// Never `IN_MODIFY`: writes in a busy directory must cost nothing. `IN_MASK_ADD` leaves a watch
-/// that is there already as wide as it is (inotify(7)).
+/// The mask of a watch that is needed for only some names in a directory: those bits of
+/// [`WATCH_MASK`] that report names, permissions and the directory's own end. Never `IN_MODIFY`:
+/// writes in a busy directory must cost nothing. `IN_MASK_ADD` removes no bits from an existing
+/// watch (inotify(7)).
 pub const NAMES_MASK: u32 =
     SELF_MASK | mask::MOVED_FROM | mask::MOVED_TO | mask::CREATE | mask::DELETE | mask::MASK_ADD;
 
-/// What a watch asks for that is there to tell what becomes of the directory itself, whatever comes
-/// and goes in it.
+/// The mask of a watch that reports only what happens to the directory itself.
 pub const SELF_MASK: u32 =
     mask::ATTRIB | mask::DELETE_SELF | mask::MOVE_SELF | mask::ONLYDIR | mask::DONT_FOLLOW;
 
@@ -78,7 +80,7 @@ pub struct Events<'a> {
 }
 
 impl<'a> Events<'a> {
-    /// Decodes `bytes`, as much of it as holds whole events.
+    /// Decodes the whole events in `bytes`.
     #[must_use]
     pub fn new(bytes: &'a [u8]) -> Self {
         Events { rest: bytes }
@@ -89,7 +91,7 @@ impl<'a> Iterator for Events<'a> {
     type Item = RawEvent<'a>;
 
     fn next(&mut self) -> Option<RawEvent<'a>> {
-        let (head, after) = self.rest.split_first_chunk::<16>()?;
+        let (head, after) = self.rest.split_first_chunk::<HEAD_BYTES>()?;
         let word =
             |at: usize| u32::from_ne_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
         let name_bytes = word(12) as usize;
@@ -109,12 +111,12 @@ impl<'a> Iterator for Events<'a> {
     }
 }
 
-/// Appends one event in the kernel's layout: the inverse of [`Events`], for simulated kernels and
+/// Appends one event in the kernel's layout. The inverse of [`Events`], for simulated kernels and
 /// tests.
 pub fn encode(event: &RawEvent<'_>, bytes: &mut Vec<u8>) {
     // The kernel pads a name with NULs to a multiple of the fixed part.
     let padded =
-        if event.name.is_empty() { 0 } else { (event.name.len() + 1).next_multiple_of(16) };
+        if event.name.is_empty() { 0 } else { (event.name.len() + 1).next_multiple_of(HEAD_BYTES) };
     bytes.extend_from_slice(&event.watch.0.to_ne_bytes());
     bytes.extend_from_slice(&event.mask.to_ne_bytes());
     bytes.extend_from_slice(&event.cookie.to_ne_bytes());

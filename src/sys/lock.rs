@@ -1,4 +1,8 @@
-//! A lock on an open file, that the system lets go when the last copy of the descriptor is closed.
+//! A lock on an open file.
+//!
+//! In: a descriptor. Out: whether this process has the lock now, or which one has it.
+//! Always holds: no call waits; the system releases the lock when the last copy of the descriptor
+//! is closed.
 
 use std::fs;
 use std::io;
@@ -8,20 +12,18 @@ use nix::errno::Errno;
 use nix::fcntl::FlockArg;
 use nix::sys::stat::{fstat, major, minor};
 
+use super::process;
+
 /// Another process has the lock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("{} has it locked: each manytail needs an output file of its own", holder_in_words(*.pid))]
+#[error("{} has it locked: each manytail needs an output file of its own", process::in_words(*.pid))]
 pub struct InUse {
-    /// The process, if it is known: where /proc is mounted and shows it.
+    /// The process, where /proc is mounted and shows it.
     pub pid: Option<i32>,
 }
 
-fn holder_in_words(pid: Option<i32>) -> String {
-    pid.map_or_else(|| "another process".to_owned(), |pid| format!("process {pid}"))
-}
-
-/// Takes the exclusive lock of flock(2) without waiting. It holds as long as this descriptor or a
-/// duplicate of it is open. On a file system that knows no locks nothing is taken, and that is no
+/// Takes the exclusive lock of flock(2) without waiting. It lasts as long as this descriptor or a
+/// duplicate of it is open. On a file system without locks nothing is locked, which is not an
 /// error.
 ///
 /// # Errors
@@ -39,8 +41,8 @@ pub fn try_lock(file: impl AsFd) -> io::Result<Result<(), InUse>> {
             Err(Errno::EWOULDBLOCK) => return Ok(Err(InUse { pid: holder(&file) })),
             Err(errno @ (Errno::ENOLCK | Errno::EOPNOTSUPP | Errno::ENOSYS)) => {
                 let error = io::Error::from(errno);
-                tracing::debug!(%error, "this file system knows no locks: nothing keeps another \
-                    process from the same output");
+                tracing::debug!(%error, "this file system does not support locks: nothing keeps \
+                    another process from using the same output");
                 return Ok(Ok(()));
             }
             Err(errno) => return Err(errno.into()),
@@ -48,15 +50,15 @@ pub fn try_lock(file: impl AsFd) -> io::Result<Result<(), InUse>> {
     }
 }
 
-/// Who has the lock, as proc_locks(5) tells.
+/// The process that has the lock, from proc_locks(5).
 fn holder(file: impl AsFd) -> Option<i32> {
     let found = fstat(file).ok()?;
     let device = format!("{:02x}:{:02x}", major(found.st_dev), minor(found.st_dev));
     holder_in(&fs::read_to_string("/proc/locks").ok()?, &device, found.st_ino)
 }
 
-/// The process of the first lock of flock(2) on this inode. Some file systems have another device
-/// here than in stat(2): then the inode alone has to do.
+/// The process of the first flock(2) lock on this inode. Some file systems show another device here
+/// than in stat(2); then only the inode is compared.
 fn holder_in(locks: &str, device: &str, inode: u64) -> Option<i32> {
     let mut on_inode = locks.lines().filter_map(|line| {
         let mut fields = line.split_ascii_whitespace().skip(1);

@@ -1,8 +1,11 @@
-//! The allocator's settings: tables that grew and were replaced go back to the system.
+//! The allocator's settings.
+//!
+//! In: nothing; called once, at the start. Out: nothing.
+//! Always holds: outgrown tables are returned to the system.
 
-/// Keeps large allocations in mappings of their own: glibc otherwise raises its threshold after the
-/// first such free, and outgrown tables then stay in the heap as holes (mallopt(3),
-/// `M_MMAP_THRESHOLD`). Costs nothing on a steady state that allocates nothing.
+/// Keeps large allocations in mappings of their own. Otherwise glibc raises its threshold after the
+/// first such free, and outgrown tables stay in the heap as holes (mallopt(3), `M_MMAP_THRESHOLD`).
+/// Steady work allocates nothing, so this costs nothing there.
 #[cfg(target_env = "gnu")]
 #[expect(unsafe_code, reason = "mallopt is a libc call")]
 pub fn return_large_blocks() {

@@ -1,9 +1,9 @@
-//! `/proc/self/mountinfo`, kept open: an open file is told of changes, and what changed since it
-//! was opened is reported.
+//! `/proc/self/mountinfo`, kept open: polling the open file reports every change since it was
+//! opened.
 //!
 //! In: the number of a mount. Out: the table's text; whether a user other than root made the mount.
-//! Always holds: the answer is about the mounts that there are, as long as the caller has the mount
-//! in use: its number is nobody else's then.
+//! Always holds: an answer is about a mount that exists, as long as the caller has a file open in
+//! it, because the mount's number cannot be used again before that.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
@@ -16,10 +16,10 @@ use nix::sys::stat::Mode;
 
 use crate::mounts;
 
-/// The table is read in pieces of this size.
+/// Bytes of one read.
 const READ_BYTES: usize = 64 * 1024;
 
-/// A table longer than this, in bytes, is not read: more than a hundred thousand mounts.
+/// A longer table, in bytes, is not read: it has more than a hundred thousand mounts.
 const BYTES_MAX: usize = 16 << 20;
 
 /// The table.
@@ -42,16 +42,16 @@ impl MountTable {
         self.0.as_raw_fd()
     }
 
-    /// Whether it changed since it was opened, or asked so.
+    /// Whether the table changed since it was opened, or since the last call.
     fn has_changed(&self) -> bool {
         let mut asked = [PollFd::new(self.0.as_fd(), PollFlags::POLLPRI)];
         poll(&mut asked, PollTimeout::ZERO).is_err() || asked[0].any() == Some(true)
     }
 
-    /// The text.
+    /// Reads the whole text.
     ///
     /// # Errors
-    /// Those of `pread(2)`; `EFBIG`.
+    /// Those of `pread(2)`; `EFBIG` when it is too long.
     pub(super) fn read(&self) -> io::Result<Vec<u8>> {
         let mut text = Vec::new();
         loop {
@@ -69,17 +69,17 @@ impl MountTable {
     }
 }
 
-/// Who made which mount.
+/// Which mounts were made by users.
 #[derive(Debug, Default)]
 pub(super) struct Makers {
-    /// Asked for changes by nobody else.
+    /// Its own open file, so that no other user of the table consumes its changes.
     table: Option<MountTable>,
     is_made_by_user: HashMap<u64, bool>,
 }
 
 impl Makers {
     /// Whether a user other than root made the mount of this number, in which the caller has a file
-    /// open. One that is not found is taken for such a one.
+    /// open. True as well if the mount is not found.
     pub(super) fn is_made_by_user(&mut self, number: u64) -> bool {
         let is_stale = self.table.as_ref().is_none_or(MountTable::has_changed);
         if is_stale || !self.is_made_by_user.contains_key(&number) {

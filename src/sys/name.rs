@@ -1,9 +1,9 @@
-//! The name of a file, as the calls of a look take it.
+//! The name of a file, in the forms that the calls of a look take.
 //!
-//! In: a path, an open file, or an entry of an open directory. Out: what is there, and which file
-//! it is.
-//! Always holds: both are of one file, though a look is two calls and names change hands between
-//! them.
+//! In: a path, an open file, or an entry of an open directory. Out: the file's attributes and its
+//! identity.
+//! Always holds: both are of the same file, though a look makes two calls and the name may be given
+//! to another file between them.
 
 use std::ffi::{CString, OsStr};
 use std::io;
@@ -20,19 +20,19 @@ use super::stat::{Found, OpenFile, stat_of, stat_open};
 use super::statx::statx;
 use super::{Links, Stat};
 
-/// What is to be looked at.
+/// The object of a look.
 pub(super) enum Name<'a> {
     /// With [`Links::Keep`] or [`Links::Follow`].
     Path(&'a [u8], Links),
-    /// Links were followed to it.
+    /// A file that was opened by following links.
     Open(OpenFile),
-    /// An entry of an open directory, or a path from the current one on. A link is looked at
+    /// An entry of an open directory, or a path from the current directory. A link is looked at
     /// itself.
     Entry(Option<Rc<OwnedFd>>, CString),
 }
 
 impl Name<'_> {
-    /// What is there.
+    /// The attributes of the file.
     pub(super) fn look(&self) -> io::Result<Found> {
         match self {
             Name::Path(path, Links::Follow) => {
@@ -58,7 +58,7 @@ impl Name<'_> {
         }
     }
 
-    /// The same file for both calls, whatever the name stands for by then.
+    /// Opens the file, so that both calls are about the same one.
     fn pin(&self) -> io::Result<OpenFile> {
         let flags = OFlag::O_PATH | OFlag::O_CLOEXEC;
         let opened = match self {
@@ -80,12 +80,13 @@ impl Name<'_> {
         Ok(OpenFile(opened?.into()))
     }
 
-    /// Adds the handle to what a look found.
+    /// Adds the identity to what a look found.
     pub(super) fn identify(&self, found: &Found) -> io::Result<Stat> {
         match self.handle()? {
             None => Ok(stat_of(found, None)),
             Some(handle) if handle.names_inode(found.inode) => Ok(stat_of(found, Some(&handle))),
-            // Either the name changed hands between the calls, or the handle's layout is unknown.
+            // Either the name was given to another file between the calls, or the handle's layout
+            // is unknown.
             Some(_) => stat_open(&self.pin()?),
         }
     }

@@ -1,5 +1,8 @@
-//! What `/proc` and `getrusage(2)` tell about this process, when somebody asks for it; and whether
-//! another one is about to end.
+//! Figures about this process from `/proc` and `getrusage(2)`, and whether another process is about
+//! to end.
+//!
+//! In: nothing, or a process id. Out: numbers; an answer.
+//! Always holds: a missing figure is 0; a process that `/proc` hides does not count as ending.
 
 use std::fs;
 use std::time::Duration;
@@ -11,24 +14,24 @@ use nix::sys::time::{TimeVal, TimeValLike};
 use nix::unistd::{Pid, SysconfVar, sysconf};
 use serde::{Deserialize, Serialize};
 
-/// What the system tells of a process.
+/// Resource use of a process.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Process {
     /// User and system time, in seconds.
     pub cpu_seconds: f64,
-    /// Memory that is resident.
+    /// Resident memory.
     pub resident_bytes: u64,
-    /// Memory that is mapped.
+    /// Mapped memory.
     pub virtual_bytes: u64,
     /// Open descriptors.
     pub open_fds: u64,
-    /// Their limit.
+    /// The limit of open descriptors.
     pub max_fds: u64,
     /// Threads.
     pub threads: u64,
 }
 
-/// Looks at this process. What cannot be told is 0.
+/// Figures of this process. What the system does not report is 0.
 #[must_use]
 pub fn look() -> Process {
     let usage = getrusage(UsageWho::RUSAGE_SELF).ok();
@@ -51,7 +54,7 @@ pub fn look() -> Process {
         cpu_seconds,
         virtual_bytes: pages.next().unwrap_or(0) * page_bytes,
         resident_bytes: pages.next().unwrap_or(0) * page_bytes,
-        // Without the one that lists them.
+        // Not counting the descriptor that lists them.
         open_fds: fs::read_dir("/proc/self/fd")
             .map_or(0, |entries| entries.count().saturating_sub(1) as u64),
         max_fds: getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(soft, _)| soft),
@@ -59,28 +62,33 @@ pub fn look() -> Process {
     }
 }
 
-/// Whether a process is gone or about to be: killed, exiting, dumping core, or dead and not waited
-/// for. What it has locked may stay so until the last of its threads and of its system calls has
-/// ended. `false` also where `/proc` does not show it.
+/// A process in a message: its number, if it is known.
+pub(crate) fn in_words(pid: Option<i32>) -> String {
+    pid.map_or_else(|| "another process".to_owned(), |pid| format!("process {pid}"))
+}
+
+/// Whether a process is gone or about to end: killed, exiting, dumping core, or a zombie. Its locks
+/// may last until the last of its threads and system calls has ended. Also `false` where `/proc`
+/// does not show it.
 #[must_use]
 pub fn is_ending(pid: i32) -> bool {
     let home = std::path::Path::new("/proc").join(pid.to_string());
     let (Ok(stat), Ok(status)) =
         (fs::read_to_string(home.join("stat")), fs::read_to_string(home.join("status")))
     else {
-        // Hidden from us, or gone.
+        // Hidden by `/proc`, or gone.
         return kill(Pid::from_raw(pid), None) == Err(Errno::ESRCH);
     };
     is_ending_by(&stat, &status)
 }
 
-/// The same, from the texts of `/proc/PID/stat` and `/proc/PID/status`.
+/// Decides from the texts of `/proc/PID/stat` and `/proc/PID/status`.
 fn is_ending_by(stat: &str, status: &str) -> bool {
     /// `PF_EXITING`, from the kernel's include/linux/sched.h.
     const EXITING: u64 = 0x4;
-    /// A bit for each signal, from the lowest on.
+    /// The bit of SIGKILL: signal N is bit N - 1.
     const KILLED: u64 = 1 << (nix::libc::SIGKILL - 1);
-    // The name before may hold any letters.
+    // The name before the state may contain any characters.
     let mut fields = stat.rsplit_once(") ").map_or("", |(_, rest)| rest).split(' ');
     let is_dead = fields.next().is_some_and(|state| ["Z", "X", "x"].contains(&state));
     let is_exiting = fields
@@ -110,7 +118,7 @@ mod tests {
         let pid = child.id().cast_signed();
         let deadline = std::time::Duration::from_secs(20);
         let began = super::super::clock::now().instant;
-        // Nobody waits for it: it is a zombie.
+        // Nobody waits for it, so it becomes a zombie.
         while !is_ending(pid) {
             assert!(
                 super::super::clock::now().instant.duration_since(began) < deadline,

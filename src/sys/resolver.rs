@@ -1,14 +1,17 @@
 //! The resolver's settings in a static binary.
+//!
+//! In: nothing; called once, at the start. Out: nothing.
+//! Always holds: a static binary loads no module of this system.
 
-/// Looks host names up in hosts(5) and DNS only, whatever nsswitch.conf(5) says. The C library of a
-/// static binary has these two built in; for others it would load modules of this system, which are
-/// made for another C library, and crash in them.
+/// Resolves host names by hosts(5) and DNS only, whatever nsswitch.conf(5) says. The C library of a
+/// static binary has these two built in. For others it would load this system's modules, which are
+/// built for another C library, and crash in them.
 #[cfg(all(target_env = "gnu", target_feature = "crt-static"))]
 #[expect(unsafe_code, reason = "a libc call")]
 pub fn use_built_in_resolver() {
     unsafe extern "C" {
-        /// glibc, nss/nss_database.c: replaces what nsswitch.conf says of one database, for as long
-        /// as the process lives.
+        /// glibc, nss/nss_database.c: overrides nsswitch.conf for one database, for the lifetime of
+        /// the process.
         fn __nss_configure_lookup(
             database: *const nix::libc::c_char,
             services: *const nix::libc::c_char,
@@ -20,6 +23,6 @@ pub fn use_built_in_resolver() {
     assert!(result == 0, "the database and both services exist");
 }
 
-/// A binary that shares the system's C library does as nsswitch.conf(5) says.
+/// A binary that uses the system's C library follows nsswitch.conf(5).
 #[cfg(not(all(target_env = "gnu", target_feature = "crt-static")))]
 pub fn use_built_in_resolver() {}

@@ -1,5 +1,8 @@
-//! How the kernel schedules this thread: sched_setscheduler(2), and what
-//! `/proc/thread-self/schedstat` tells of it (proc_pid_schedstat(5)).
+//! How the kernel schedules this thread: sched_setscheduler(2), and the counts of
+//! `/proc/thread-self/schedstat` (proc_pid_schedstat(5)).
+//!
+//! In: a policy. Out: the scheduler's counts.
+//! Always holds: everything is about the calling thread alone, and needs no privilege.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -11,19 +14,20 @@ use nix::libc;
 use nix::sys::stat::Mode;
 use nix::sys::uio::pread;
 
-/// How a thread is put before others, as far as this is ours to choose (sched(7)).
+/// Scheduling policies that an unprivileged thread can choose (sched(7)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Policy {
-    /// `SCHED_OTHER`: it may take the processor from whoever wakes it.
+    /// `SCHED_OTHER`: the thread may preempt the one that wakes it.
     Other,
-    /// `SCHED_BATCH`: it waits until whoever wakes it sleeps, or has used up its time.
+    /// `SCHED_BATCH`: the thread waits until the one that wakes it sleeps or has used up its time
+    /// slice.
     Batch,
 }
 
 /// Changes the policy of the calling thread.
 ///
 /// # Errors
-/// `EPERM`: not allowed here, by a filter of system calls for example.
+/// `EPERM`: refused, by a system call filter for example.
 #[expect(
     unsafe_code,
     reason = "nix does not have this call, and musl's function of this name always fails"
@@ -43,16 +47,16 @@ pub fn set_policy(policy: Policy) -> io::Result<()> {
     Errno::result(outcome).map(drop).map_err(io::Error::from)
 }
 
-/// What the scheduler counted of a thread since it began.
+/// The scheduler's counts of a thread since it started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Waits {
-    /// Ready to run, and waiting for a processor.
+    /// How long it was ready to run and waited for a processor.
     pub waited: Duration,
-    /// How often it was given one.
+    /// How often it got one.
     pub runs: u64,
 }
 
-/// The counts of the thread that opened it.
+/// The open counts of one thread.
 #[derive(Debug)]
 pub struct Schedstat(OwnedFd);
 
@@ -69,7 +73,7 @@ impl Schedstat {
         )?))
     }
 
-    /// Reads them: one `pread(2)`, about a microsecond.
+    /// Reads the counts with one `pread(2)`: about a microsecond.
     ///
     /// # Errors
     /// That of the read; `InvalidData` if it is not three numbers.

@@ -1,9 +1,9 @@
-//! Signals as descriptors: SIGHUP and SIGUSR1 are blocked and read from a `signalfd(2)`, SIGTERM
-//! and SIGINT by a thread that tells of them.
+//! Signals as descriptors: SIGHUP and SIGUSR1 are blocked and read from a `signalfd(2)`. A thread
+//! waits for SIGTERM and SIGINT and writes them to a pipe.
 //!
-//! In: what the kernel delivers. Out: [`Signal`]s, one at a time, between two turns.
-//! Always holds: no handler runs, so nothing is ever interrupted in the middle; the second SIGTERM
-//! or SIGINT ends the process.
+//! In: signals from the kernel. Out: [`Signal`]s, one at a time, between two turns.
+//! Always holds: no signal handler runs, so no code is interrupted; the second SIGTERM or SIGINT
+//! ends the process.
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
@@ -15,7 +15,9 @@ use nix::sys::signal::{SigSet, Signal as Number};
 use nix::sys::signalfd::{SfdFlags, SignalFd, siginfo};
 use nix::unistd::pipe2;
 
-/// What the administrator wants.
+use super::again::again;
+
+/// What the administrator asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Signal {
     /// SIGTERM or SIGINT.
@@ -26,26 +28,26 @@ pub enum Signal {
     Report,
 }
 
-/// After the second SIGTERM or SIGINT the process has this long to end by itself.
+/// How long the process may take to end by itself after the second SIGTERM or SIGINT.
 const GRACE: Duration = Duration::from_secs(1);
 
 /// The blocked signals' descriptors.
 #[derive(Debug)]
 pub struct Signals {
     requests: SignalFd,
-    /// A byte for each SIGTERM or SIGINT.
+    /// Receives a byte for each SIGTERM or SIGINT.
     stops: OwnedFd,
 }
 
 impl Signals {
-    /// Blocks the signals and makes the descriptors. A thread waits for those that ask for the end:
-    /// a call may keep the caller for as long as somebody else likes, and the second of them ends
-    /// the process all the same.
+    /// Blocks the signals and creates the descriptors. SIGTERM and SIGINT get a thread, so that the
+    /// second one ends the process even while a system call of the loop does not return.
     ///
     /// # Errors
-    /// Those of `sigprocmask(2)`, `signalfd(2)`, `pipe(2)` and of a new thread.
+    /// Those of `sigprocmask(2)`, `signalfd(2)`, `pipe(2)` and `pthread_create(3)`.
     pub fn new() -> io::Result<Self> {
-        // A file that reached RLIMIT_FSIZE is a full disk (EFBIG), not a reason to die.
+        // An output that reaches RLIMIT_FSIZE is treated like a full disk (EFBIG), and must not
+        // kill the process.
         SigSet::from(Number::SIGXFSZ).thread_block()?;
         let requests = receive(&[Number::SIGHUP, Number::SIGUSR1])?;
         let ends: SigSet = ENDS.into_iter().collect();
@@ -80,14 +82,14 @@ impl Signals {
     }
 }
 
-/// What asks for the end.
+/// The signals that ask the process to end.
 const ENDS: [Number; 2] = [Number::SIGTERM, Number::SIGINT];
 
-/// Of the thread that waits for signals.
+/// Stack of the thread that waits for signals.
 const STACK_BYTES: usize = 64 * 1024;
 
-/// Writes a byte for each signal. The second one ends the process unless it ends by itself: the
-/// default action reaches every thread that the kernel lets be killed.
+/// Writes a byte for each signal. If the process does not end by itself after the second one, the
+/// signal's default action ends it, except for threads that the kernel does not let be killed.
 fn wait_for_ends(ends: &SigSet, writer: &OwnedFd) {
     for number in 1_u32.. {
         let Ok(signal) = ends.wait() else { continue };
@@ -95,15 +97,15 @@ fn wait_for_ends(ends: &SigSet, writer: &OwnedFd) {
         let _ = nix::unistd::write(writer, b"!");
         if number == 2 {
             super::clock::pause(GRACE);
-            eprintln!("manytail: a call does not return: ended by the second signal");
+            eprintln!("manytail: a system call does not return: ended by the second signal");
             let _ = ends.thread_unblock();
             let _ = nix::sys::signal::kill(nix::unistd::getpid(), signal);
         }
     }
 }
 
-/// Blocks SIGHUP and SIGUSR1, which would end the process: one that comes before there is a daemon
-/// waits until there is one.
+/// Blocks SIGHUP and SIGUSR1, which would end the process. One that arrives early stays pending
+/// until the daemon runs.
 ///
 /// # Panics
 /// Never: `sigprocmask(2)` fails for wrong arguments only.
@@ -112,7 +114,7 @@ pub fn hold_back_requests() {
     requests.thread_block().expect("the arguments are right");
 }
 
-/// Blocks signals, and makes a descriptor that tells of them.
+/// Blocks signals, and creates a descriptor that delivers them.
 fn receive(signals: &[Number]) -> io::Result<SignalFd> {
     let mut wanted = SigSet::empty();
     signals.iter().for_each(|&signal| wanted.add(signal));
@@ -120,22 +122,17 @@ fn receive(signals: &[Number]) -> io::Result<SignalFd> {
     Ok(SignalFd::with_flags(&wanted, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?)
 }
 
-/// The next signal that is pending. A call that was interrupted is made again.
+/// The next pending signal.
 fn read(signals: &SignalFd) -> io::Result<Option<siginfo>> {
-    loop {
-        match signals.read_signal() {
-            Err(Errno::EINTR) => {}
-            outcome => return Ok(outcome?),
-        }
-    }
+    Ok(again(|| signals.read_signal())?)
 }
 
-/// For a program that has the terminal: the signals that end it, and SIGWINCH, as a descriptor.
+/// Signals for a program that uses the terminal: those that end it, and SIGWINCH, as a descriptor.
 #[derive(Debug)]
 pub struct Interrupts(SignalFd);
 
 impl Interrupts {
-    /// Blocks the signals and makes the descriptor.
+    /// Blocks the signals and creates the descriptor.
     ///
     /// # Errors
     /// Those of `sigprocmask(2)` and `signalfd(2)`.
@@ -150,8 +147,8 @@ impl Interrupts {
         self.0.as_raw_fd()
     }
 
-    /// The next signal, if one is pending: whether it means the end. If not, the terminal has
-    /// another size.
+    /// The next pending signal, if there is one. `true`: the program shall end. `false`: the size
+    /// of the terminal changed.
     ///
     /// # Errors
     /// Those of `read(2)`.

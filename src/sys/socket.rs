@@ -1,4 +1,7 @@
-//! What sockets tell about the bytes that they still hold.
+//! How many bytes a socket has not delivered yet.
+//!
+//! In: a TCP socket. Out: a number of bytes.
+//! Always holds: the answer stays true after the connection is reset, until the socket is closed.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
@@ -14,7 +17,7 @@ nix::ioctl_read_bad!(
 /// The answer stays true after the connection was reset, until the socket is closed.
 ///
 /// # Errors
-/// What ioctl(2) says.
+/// Those of ioctl(2).
 pub fn unacknowledged(socket: impl AsFd) -> io::Result<u64> {
     let mut bytes = 0;
     #[expect(unsafe_code, reason = "an ioctl")]

@@ -1,5 +1,8 @@
-//! What a look at a file finds: the numbers of `stat(2)` and `statx(2)`, and which file they are
-//! of.
+//! The result of a look at a file: the attributes of `stat(2)` and `statx(2)`, and the file's
+//! identity.
+//!
+//! In: attributes, and a handle if there is one. Out: a [`Stat`].
+//! Always holds: without a handle, the birth time distinguishes the lives of an inode.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -21,7 +24,7 @@ pub(super) struct Found {
     pub(super) owner: u32,
     /// Not every file system stores it.
     pub(super) born: Option<SystemTime>,
-    /// As far as that was asked.
+    /// `false` where this was not asked for.
     pub(super) is_mount_root: bool,
 }
 
@@ -59,8 +62,8 @@ pub(super) fn stat_of(found: &Found, handle: Option<&Handle>) -> Stat {
     }
 }
 
-/// Tells two lives of an inode apart where there are no handles: from statx(2)'s birth time, or not
-/// at all (0).
+/// Distinguishes two lives of an inode where there are no handles: a digest of statx(2)'s birth
+/// time, or a constant if that is missing.
 fn birth_digest(born: Option<SystemTime>) -> u32 {
     let since =
         born.and_then(|at| at.duration_since(SystemTime::UNIX_EPOCH).ok()).unwrap_or_default();

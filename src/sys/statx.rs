@@ -1,4 +1,7 @@
 //! `statx(2)` of a name in an open directory, which the standard library does not offer.
+//!
+//! In: a directory and a name, or an open file. Out: attributes, or the number of a mount.
+//! Always holds: no call asks a file server, mounts anything, or follows a link at the end.
 
 use std::ffi::CStr;
 use std::io;
@@ -11,8 +14,8 @@ use nix::libc;
 
 use super::stat::Found;
 
-/// Looks at what has this name in the directory, or from the current one on; at a link itself. No
-/// server of a file system is asked: what is on a remote one may be old.
+/// Looks at a name in the directory, or at a path from the current directory; at a link itself. No
+/// file server is asked, so the attributes of a remote file may be out of date.
 ///
 /// # Errors
 /// Those of `statx(2)`.
@@ -36,8 +39,8 @@ pub(super) fn statx(directory: Option<BorrowedFd<'_>>, name: &CStr) -> io::Resul
     })
 }
 
-/// The number of the mount of which the open file is the root. `None`: it is none, or the kernel
-/// does not tell (before Linux 5.8).
+/// The number of the mount whose root the open file is. `None`: it is not the root of a mount, or
+/// the kernel does not report it (before Linux 5.8).
 ///
 /// # Errors
 /// Those of `statx(2)`.
@@ -47,7 +50,7 @@ pub(super) fn mount_at(file: BorrowedFd<'_>) -> io::Result<Option<u64>> {
     Ok((is_told && found.stx_attributes & MOUNT_ROOT != 0).then_some(found.stx_mnt_id))
 }
 
-/// Of `stx_attributes`: the root of a mount.
+/// The bit of `stx_attributes` for the root of a mount.
 const MOUNT_ROOT: u64 = libc::STATX_ATTR_MOUNT_ROOT as u64;
 
 fn call(

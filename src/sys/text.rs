@@ -1,7 +1,7 @@
-//! Small text files that are read whole: settings.
+//! Settings files, which are small and read whole.
 //!
 //! In: a path. Out: its bytes; the names in a directory.
-//! Always holds: nothing blocks but the disk. What is no regular file is not read.
+//! Always holds: only the disk can make a call wait; only regular files are read.
 
 use std::ffi::OsString;
 use std::io::{self, Read};
@@ -10,15 +10,15 @@ use std::path::Path;
 
 use nix::fcntl::OFlag;
 
-/// A settings file longer than this, in bytes, is none.
+/// The longest settings file, in bytes.
 const BYTES_MAX: u64 = 1 << 20;
 
 /// Reads a regular file of at most 1 MiB.
 ///
 /// # Errors
-/// Those of `open(2)` and `read(2)`, and for what is no such file.
+/// Those of `open(2)` and `read(2)`; also when it is not a regular file, or too long.
 pub(crate) fn read(path: &Path) -> io::Result<Vec<u8>> {
-    // O_NONBLOCK: a FIFO without a writer would be waited for.
+    // Without O_NONBLOCK, opening a FIFO would wait for a writer.
     let flags = OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
     let file = std::fs::OpenOptions::new().read(true).custom_flags(flags.bits()).open(path)?;
     if !file.metadata()?.is_file() {
@@ -32,7 +32,7 @@ pub(crate) fn read(path: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The names in a directory, in the order of their bytes; none if it does not exist.
+/// The names in a directory, sorted by their bytes; none if the directory does not exist.
 ///
 /// # Errors
 /// Those of `opendir(3)` and `readdir(3)`.

@@ -1,11 +1,10 @@
-//! Who besides us and root can decide what a name leads to: the owner and the mode of the directory
-//! that holds it.
+//! Who besides us and root can decide what a name leads to, by the owner and mode of its directory.
 //!
-//! In: paths of what we make and open ourselves. Out: why others could put something else in its
-//! place; how links there are opened.
-//! Always holds: in a directory that others can write to, a link that a stranger made is not
-//! followed, and what a stranger owns is not taken for ours. A sticky directory (`/tmp`) keeps
-//! others from replacing what is there and ours, not from taking a free name.
+//! In: paths of files that we create and open. Out: why others could replace them; how to open
+//! links there.
+//! Always holds: in a directory that others can write to, a stranger's link is not followed, and a
+//! stranger's file is not used as ours. A sticky directory (`/tmp`) keeps others from replacing our
+//! existing files, but not from taking a free name.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -20,11 +19,11 @@ use nix::unistd::geteuid;
 pub struct Shared {
     /// The directory.
     pub directory: PathBuf,
-    /// Who can, in words.
+    /// Which users, in words.
     pub who: String,
 }
 
-/// Who besides us and root can write to a directory of this owner and mode, in words.
+/// Which users besides us and root can write to a directory of this owner and mode, in words.
 #[must_use]
 pub fn others(found: &FileStat) -> Option<String> {
     if is_trusted(found.st_uid) {
@@ -34,7 +33,7 @@ pub fn others(found: &FileStat) -> Option<String> {
     }
 }
 
-/// The same, whoever the owner is.
+/// Which users can write to a directory of this mode and group, besides its owner.
 #[must_use]
 pub fn others_by_mode(mode: u32, group: u32) -> Option<String> {
     let mode = mode & 0o7777;
@@ -47,25 +46,25 @@ pub fn others_by_mode(mode: u32, group: u32) -> Option<String> {
     }
 }
 
-/// The directory in which others could put something else in the place of `path`, or of what a link
-/// there leads to, if there is one.
+/// The directory in which others could replace `path`, or the target of a link at `path`. `None`:
+/// there is no such directory.
 #[must_use]
 pub fn shared_above(path: &Path) -> Option<Shared> {
     let places = [place(path), path.canonicalize().ok().and_then(|real| place(&real))];
     places.into_iter().flatten().find_map(|place| {
         let shared = shared(&place.0)?;
-        // Whoever else may write there can neither rename nor remove what is ours.
+        // Other users of a sticky directory can neither rename nor remove our files.
         let is_safe = is_sticky(&place.0)
             && lstat(&place.0.join(&place.1)).is_ok_and(|found| is_trusted(found.st_uid));
         (!is_safe).then_some(shared)
     })
 }
 
-/// How to open what has the name `path`, apart from other flags: `O_NOFOLLOW`, where a stranger
-/// could make a link of that name.
+/// The flag to add when `path` is opened: `O_NOFOLLOW` where a stranger could create a link of that
+/// name.
 ///
 /// # Errors
-/// When there is such a link: what it leads to is a stranger's choice.
+/// When a stranger's link has that name: the stranger chooses its target.
 pub fn link_flags(path: &Path) -> io::Result<OFlag> {
     let Some((above, name)) = place(path) else { return Ok(OFlag::empty()) };
     let Some(shared) = shared(&above) else { return Ok(OFlag::empty()) };
@@ -77,10 +76,10 @@ pub fn link_flags(path: &Path) -> io::Result<OFlag> {
     }
 }
 
-/// Whether what was opened as `path` may be used as ours.
+/// Checks that the file opened as `path` may be used as ours.
 ///
 /// # Errors
-/// When it belongs to a stranger, and is where strangers can make files.
+/// When it belongs to a stranger and strangers can create files in its directory.
 pub fn refuse_planted(path: &Path, opened: &FileStat) -> io::Result<()> {
     if is_trusted(opened.st_uid) {
         return Ok(());
@@ -94,7 +93,7 @@ pub fn refuse_planted(path: &Path, opened: &FileStat) -> io::Result<()> {
 fn planted(what: &str, user: u32, shared: &Shared) -> io::Error {
     let Shared { directory, who } = shared;
     let what = format!(
-        "{what}, and is of user {user}, who may have put it there: of the directory {}, {who}",
+        "{what} and belongs to user {user}, who may have put it there (directory {}: {who})",
         directory.display()
     );
     io::Error::new(io::ErrorKind::PermissionDenied, what)
@@ -104,7 +103,7 @@ fn is_trusted(user: u32) -> bool {
     user == 0 || user == geteuid().as_raw()
 }
 
-/// The directory of a path, and the name in it, whatever slashes follow it.
+/// The directory of a path and the name in it; slashes at the end do not count.
 fn place(path: &Path) -> Option<(PathBuf, PathBuf)> {
     let name = path.file_name()?;
     let above =
@@ -112,7 +111,7 @@ fn place(path: &Path) -> Option<(PathBuf, PathBuf)> {
     Some((above.to_owned(), name.into()))
 }
 
-/// A directory that cannot be looked at is no answer: opening what is in it fails, too.
+/// `None` also when the look at the directory fails: opening a file in it fails, too.
 fn shared(directory: &Path) -> Option<Shared> {
     let who = others(&stat(directory).ok()?)?;
     Some(Shared { directory: directory.to_owned(), who })

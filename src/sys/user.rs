@@ -1,4 +1,7 @@
-//! Goes on as another user: what a program is that root starts, to find out what that user may.
+//! Continues as another user, for a program that root starts to find out what that user may do.
+//!
+//! In: a user's name or number. Out: nothing; the process is that user's from then on.
+//! Always holds: the change cannot be undone, and leaves at most one capability.
 
 use std::io;
 
@@ -22,11 +25,11 @@ struct Data {
 
 const VERSION_3: u32 = 0x2008_0522;
 
-/// Becomes the user of this name, or of this number, with its groups and without any capability
-/// but, if wanted, `CAP_DAC_READ_SEARCH`. For good, and only for a process of one thread.
+/// Becomes the user of this name or number, with that user's groups. Drops all capabilities, except
+/// `CAP_DAC_READ_SEARCH` if `reads_all`. Cannot be undone; only for a process with one thread.
 ///
 /// # Errors
-/// When there is no such user, or this process may not become it.
+/// When there is no such user, or this process may not become that user.
 pub fn become_user(name: &str, reads_all: bool) -> io::Result<()> {
     let by_name = User::from_name(name)?;
     let user = match (by_name, name.parse()) {
@@ -43,7 +46,7 @@ pub fn become_user(name: &str, reads_all: bool) -> io::Result<()> {
         keep_capabilities()?;
     }
     setuid(user.uid)?;
-    // Of what is permitted after that, only one stays: all of it goes by itself unless it was kept.
+    // `setuid` drops all capabilities unless they were kept; of those, one may stay.
     set_capabilities(if reads_all { 1 << super::host::CAP_DAC_READ_SEARCH } else { 0 })
 }
 
@@ -51,7 +54,7 @@ fn no_user(name: &str) -> io::Error {
     io::Error::new(io::ErrorKind::NotFound, format!("there is no user {name:?} on this system"))
 }
 
-/// What is permitted stays so when the user changes, prctl(2).
+/// Keeps permitted capabilities when the user changes, prctl(2).
 fn keep_capabilities() -> io::Result<()> {
     #[expect(unsafe_code, reason = "nix has no call for it without a feature of its own")]
     // SAFETY: PR_SET_KEEPCAPS takes an integer and changes nothing but a flag of this thread.
@@ -61,7 +64,7 @@ fn keep_capabilities() -> io::Result<()> {
 
 fn set_capabilities(wanted: u32) -> io::Result<()> {
     let header = Header { version: VERSION_3, pid: 0 };
-    // The second one holds those from 32 on.
+    // The second structure is for capabilities from 32 on.
     let data = [Data { effective: wanted, permitted: wanted, inheritable: 0 }, Data::default()];
     #[expect(unsafe_code, reason = "the C library has no function for it")]
     // SAFETY: the kernel reads a header and, for version 3, two structures, which live until the

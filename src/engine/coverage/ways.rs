@@ -25,7 +25,7 @@ use crate::names::split_path;
 use crate::sink::Sink;
 use crate::sys::clock::Now;
 use crate::sys::failure::Failure;
-use crate::sys::{FileKind, FileSystem, Links, WatchId};
+use crate::sys::{FileKind, FileSystem, LINKS_MAX, Links, WatchId};
 
 mod ends;
 mod mount_points;
@@ -33,9 +33,6 @@ mod quiet;
 pub(in crate::engine) mod spelling;
 
 use spelling::{above, absolute, components, join, or_dot, up};
-
-/// As many links as the kernel follows on one way (`MAXSYMLINKS`, path_resolution(7)).
-const LINKS_MAX: usize = 40;
 
 /// From the first change to the walk: a rename away and one into its place are seen as one.
 const SETTLE: Duration = Duration::from_millis(20);

@@ -14,7 +14,8 @@ use super::Request;
 use crate::file_systems::FileSystemType;
 use crate::names::split_path;
 use crate::patterns::{Patterns, Refused};
-use crate::sys::host::{self, Wanted};
+use crate::sys::failure::Failure;
+use crate::sys::host::Wanted;
 use crate::sys::{FileKind, FileSystem, Guard, Links, Linux, USER_MOUNT};
 
 /// Names kept of each kind of trouble.
@@ -420,7 +421,7 @@ impl Walk<'_> {
     fn ask(&mut self, path: &[u8], links: Links) {
         self.found.sampled += 1;
         match self.fs.may(path, links, Wanted::Read) {
-            Err(error) if host::is_refusal(&error) => {
+            Err(error) if Failure::of(&error) == Failure::Refused => {
                 self.found.unreadable_files.note(path, &error)
             }
             // Gone since it was listed.
