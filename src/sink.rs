@@ -1,9 +1,9 @@
 //! Where records go: the [`Sink`] trait, its contract, and the kinds of output.
 //!
-//! In: bytes of whole records, in order, possibly offered again. Out: how many were taken, and how
-//! many of those are safe.
-//! Always holds: a sink never blocks the loop, never reorders, never drops; what it did not take
-//! stays with the caller.
+//! In: bytes of whole records, in order; some may be offered again. Out: how many were accepted,
+//! and how many of those are acknowledged.
+//! Always holds: a sink never blocks the loop, never reorders and never drops bytes; the caller
+//! keeps what was not accepted.
 
 mod backoff;
 mod boundary;
@@ -26,29 +26,31 @@ use nix::errno::Errno;
 
 use crate::config::Output;
 use crate::diagnostics::notices::NoticeCounts;
+use crate::sys::again::again;
 use crate::sys::{self, FileId};
 
-/// What became of bytes offered to a [`Sink`].
+/// The outcome of an offer to a [`Sink`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sent {
-    /// This many bytes from the front were taken (at least 1 unless none were offered).
+    /// This many bytes from the front were accepted (at least 1 unless none were offered).
     Accepted(usize),
-    /// Nothing fits now. Offer again when the loop calls [`Sink::ready`] or at [`Sink::deadline`].
+    /// Nothing fits now. Offer again after [`Sink::ready`], or at [`Sink::deadline`].
     Blocked,
-    /// The receiver of before is gone, and of all bytes taken so far the last `unacknowledged`
-    /// never reached it for certain. The caller goes back to the start of the record in which the
-    /// first of them lies and offers again from there. Said exactly once per loss; the next offer
-    /// goes to the new receiver (or is `Blocked` until there is one).
+    /// The receiver is gone, and the last `unacknowledged` of all accepted bytes may not have
+    /// reached it. The caller goes back to the start of the record that contains the first of them,
+    /// and offers again from there. Returned exactly once per loss. The next offer goes to the new
+    /// receiver (or is `Blocked` until there is one).
     Restarted {
-        /// Bytes taken but not acknowledged when the receiver was lost. At least the bytes of a
+        /// Bytes accepted but not acknowledged when the receiver was lost. At least the bytes of a
         /// torn last record.
         unacknowledged: u64,
     },
-    /// Nobody will ever read again (`| head -1`): the run ends quietly.
+    /// Nobody will ever read again (`| head -1`): the run ends without an error.
     Closed,
 }
 
-/// An output that cannot go on. Everything that waiting can heal is [`Sent::Blocked`] instead.
+/// An output that cannot continue. Conditions that may clear by themselves return [`Sent::Blocked`]
+/// instead.
 #[derive(Debug, thiserror::Error)]
 #[error("output {output}: cannot {action}")]
 pub struct SinkError {
@@ -61,26 +63,26 @@ pub struct SinkError {
     pub source: std::io::Error,
 }
 
-/// How an output is, for people: nothing is decided by it.
+/// The state of an output, for people. No decision depends on it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SinkState {
-    /// The receiver is there, and took what it was offered last or did not refuse it with an error.
+    /// The receiver is there, and the last offer did not fail with an error.
     pub is_connected: bool,
-    /// What failed last, and why, as long as nothing went well since.
+    /// The last failure and its reason, until something succeeds.
     pub failure: Option<String>,
     /// Attempts to connect, open or write that failed.
     pub errors: u64,
-    /// Times that a receiver was there again after one was lost.
+    /// Times that a receiver came back after one was lost.
     pub reconnects: u64,
-    /// Times that somebody else truncated the file.
+    /// Times that another program truncated the file.
     pub truncations: u64,
-    /// Failures that were said, and kept back: an output that comes and goes does not flood the
-    /// log.
-    pub told: NoticeCounts,
+    /// Failures that were logged, and failures that were suppressed so that an unstable output does
+    /// not flood the log.
+    pub notices: NoticeCounts,
 }
 
 impl SinkState {
-    /// Of an output that cannot fail.
+    /// The state of an output that cannot fail.
     #[must_use]
     pub fn sound() -> Self {
         SinkState {
@@ -89,105 +91,121 @@ impl SinkState {
             errors: 0,
             reconnects: 0,
             truncations: 0,
-            told: NoticeCounts::default(),
+            notices: NoticeCounts::default(),
         }
     }
 }
 
-/// Where a regular output file is.
+/// A position in a regular output file.
 #[derive(Debug)]
 pub struct FilePoint {
     /// Which file.
     pub id: FileId,
     /// Its length in bytes, up to the last byte that was accepted.
     pub len: u64,
-    /// A descriptor of it, for `fdatasync(2)` on another thread; `None` if none is to be had, or in
-    /// a simulation.
+    /// A descriptor of it, for `fdatasync(2)` on another thread; `None` if it cannot be duplicated,
+    /// or in a simulation.
     pub file: Option<OwnedFd>,
 }
 
-/// Where the file that receives records is.
+/// Where the file is that receives records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {
-    /// Its path leads to it. Also of outputs that are no regular file.
+    /// Its path leads to it. Also the answer of outputs that are not regular files.
     Here,
     /// Its path leads elsewhere or nowhere, but it has a name somewhere: it was renamed, or
     /// something was mounted over it.
     Moved,
-    /// It has no name any more: what it gets is gone when it is closed.
+    /// It has no name any more: its content is lost when it is closed.
     Deleted,
 }
 
-/// An output. Bytes count in stream order: `accepted` grows with what [`Sink::send`] takes, and
-/// `accepted - unacknowledged()` of them are acknowledged, oldest first. Offsets may be stored only
-/// for acknowledged bytes. Each record ends with a newline and holds no other one: so a sink finds
-/// where a record begins.
+/// An output.
+///
+/// # What a call must do
+/// * Return at once: no call blocks. (The exception is a host name, which [`Sink::send`] resolves.)
+/// * Accept bytes in stream order, without a gap. `accepted` counts the bytes that [`Sink::send`]
+///   accepted; `accepted - unacknowledged()` of them are acknowledged, oldest first. Offsets are
+///   stored only for acknowledged bytes.
+/// * Start each new receiver with a whole record. A record ends with a newline and contains no
+///   other one, so a sink finds where a record begins.
+///
+/// # What a call may do
+/// * Accept only a part of an offer, or nothing.
+/// * Connect, open and register descriptors with the loop ([`Poller`]).
+///
+/// # Limits
+/// Only a regular file has a point, a place and an owner ([`Sink::point`], [`Sink::place`],
+/// [`Sink::own_file`]); the other kinds answer `None` or [`Place::Here`], and cannot
+/// [`Sink::withdraw`].
+///
+/// # Errors
+/// An error of [`Sink::send`] ends the run; conditions that may clear by themselves are
+/// [`Sent::Blocked`]. After another error the sink stays as it was.
+///
+/// No method has a default: a sink that lacked one would silently report a file that is in its
+/// place.
 pub trait Sink {
-    /// Offers the next bytes of the stream, a run of whole records of which a front part may have
-    /// been taken before. With no bytes it only looks whether the receiver is still there. Never
-    /// blocks.
+    /// Offers the next bytes of the stream: whole records, except that a front part of the first
+    /// may have been accepted before. Without bytes, only checks whether the receiver is still
+    /// there. `write(2)`; for sockets `send(2)`.
     ///
     /// # Errors
-    /// When the output cannot go on, ever.
+    /// When the output can never continue.
     fn send(&mut self, bytes: &[u8], now: Instant) -> Result<Sent, SinkError>;
 
-    /// Bytes accepted but not yet acknowledged: 0 where taking is acknowledging (pipes, files, unix
-    /// sockets); for TCP what the peer's kernel has not confirmed (`SIOCOUTQ`).
+    /// Bytes accepted but not yet acknowledged: 0 where acceptance is acknowledgement (pipes,
+    /// files, unix sockets); for TCP the bytes that the peer's kernel has not confirmed
+    /// (`SIOCOUTQ`, tcp(7)).
     fn unacknowledged(&mut self) -> u64;
 
-    /// The loop's word that the descriptor became writable, failed, or was closed by its peer.
+    /// The descriptor became writable, failed, or was closed by its peer.
     fn ready(&mut self, now: Instant);
 
-    /// When to call again though nothing became ready: the end of a back-off, a full disk to be
-    /// tried again.
+    /// When to call [`Sink::send`] again even if nothing became ready: a back-off ends, or a full
+    /// disk is tried again.
     fn deadline(&self) -> Option<Instant>;
 
-    /// Where the next byte will be written, if that is in a regular file: what is committed
+    /// Where the next byte will be written, if the output is a regular file. It is committed
     /// together with offsets.
     fn point(&mut self) -> Option<FilePoint>;
 
-    /// Takes the last `bytes` that were accepted, whole records, out of a regular file again: they
-    /// will be offered anew. Says whether that was possible: nobody else may have written behind
-    /// them.
+    /// Removes the last `bytes` accepted, whole records, from a regular file (`ftruncate(2)`); they
+    /// will be offered again. Returns whether that was possible: not if another program wrote
+    /// behind them.
     fn withdraw(&mut self, bytes: u64) -> bool;
 
-    /// SIGHUP: the next bytes go into a freshly opened file. Called only between two records. No
-    /// effect on other kinds.
+    /// SIGHUP: opens the file again, and the next bytes go there. Called only between two records.
+    /// No effect on other kinds.
     ///
     /// # Errors
-    /// When the file cannot be opened anew; the old one stays in use.
+    /// When the file cannot be opened again; the old one stays in use.
     fn reopen(&mut self) -> Result<(), SinkError>;
 
-    /// Looks where the regular file is that receives records.
-    fn place(&mut self) -> Place {
-        Place::Here
-    }
+    /// Where the regular file is that receives records, by `fstat(2)` and `stat(2)`.
+    fn place(&mut self) -> Place;
 
-    /// After [`Place::Deleted`]: goes on in another file at the same path, which is made if there
-    /// is none. What the deleted one got from the byte `from` on (`None`: since it was last found
-    /// in its place) is owed to the new one: it is written by the next calls of [`Sink::send`],
-    /// before anything else.
+    /// After [`Place::Deleted`]: continues in another file at the same path, creating it if there
+    /// is none. The bytes of the deleted file from `from` on (`None`: from the end at which it was
+    /// last found in its place) are owed to the new one: the next calls of [`Sink::send`] write
+    /// them before anything else.
     ///
     /// # Errors
-    /// When there is no such file to be had; the deleted one stays in use.
-    fn replace(&mut self, _from: Option<u64>) -> Result<(), SinkError> {
-        Ok(())
-    }
+    /// When no such file can be opened; the deleted one stays in use.
+    fn replace(&mut self, from: Option<u64>) -> Result<(), SinkError>;
 
-    /// Bytes that are still owed to the new file.
-    fn owed(&self) -> u64 {
-        0
-    }
+    /// Bytes still owed to the new file.
+    fn owed(&self) -> u64;
 
-    /// Device and inode of a regular file that receives records, so that it is never followed as an
-    /// input.
+    /// Device and inode of the regular file that receives records, so that it is never followed as
+    /// an input.
     fn own_file(&self) -> Option<(u64, u64)>;
 
-    /// How the output is.
+    /// The state of the output.
     fn state(&self) -> SinkState;
 }
 
-/// How a sink registers its own descriptors with the loop: all of them under one token.
+/// What a sink needs to register its descriptors with the loop, all under one token.
 #[derive(Debug)]
 pub struct Poller {
     /// A clone of the loop's registry.
@@ -196,8 +214,8 @@ pub struct Poller {
     pub token: mio::Token,
 }
 
-/// Opens an output. A peer or a FIFO's reader that is not there is no error: sinks look for it from
-/// the first [`Sink::send`] on, which may be an empty one.
+/// Opens an output. A missing peer or FIFO reader is not an error: sinks look for it from the first
+/// [`Sink::send`] on, which may be empty.
 ///
 /// # Errors
 /// When the output can never work: a descriptor that is not open for writing, a file that cannot be
@@ -219,15 +237,16 @@ pub fn open(output: &Output, poller: Poller) -> Result<Box<dyn Sink>, SinkError>
     })
 }
 
-/// Looks whether the descriptor that an output needs was left open for us. Comes before anything of
-/// our own is opened, made or changed, so that a run that cannot deliver leaves all as it is.
+/// Checks that the descriptor that an output needs was left open for us. Called before we open,
+/// create or change anything, so that a run that cannot deliver leaves everything as it is.
 ///
 /// # Errors
-/// When the descriptor was closed, or is not open for writing. Of other outputs [`open`] tells.
+/// When the descriptor was closed, or is not open for writing. Errors of other outputs come from
+/// [`open`].
 pub fn check(output: &Output) -> Result<(), SinkError> {
     let number = match output {
         Output::Descriptor(number) => Some(*number),
-        // `/dev/stdout` and its like lead to descriptors by number.
+        // `/dev/stdout` and similar paths lead to descriptors by number.
         Output::File(path) => sys::descriptor::named_by(path),
         Output::Unix(_) | Output::Tcp(_) => None,
     };
@@ -293,7 +312,8 @@ impl SinkError {
     }
 }
 
-/// Whether waiting may heal a failed write to a file or a device: no room, a sick disk, no memory.
+/// Whether a failed write to a file or device may succeed later: no space, a failing disk, no
+/// memory.
 fn may_heal(errno: Errno) -> bool {
     matches!(
         errno,
@@ -308,14 +328,10 @@ fn may_heal(errno: Errno) -> bool {
     )
 }
 
-/// `write(2)`, again when a signal came first. A device that takes nothing and names no error has
-/// no room.
+/// `write(2)`, repeated after `EINTR`. A device that accepts nothing without an error has no space.
 fn write(descriptor: impl std::os::fd::AsFd, bytes: &[u8]) -> Result<usize, Errno> {
-    loop {
-        match nix::unistd::write(descriptor.as_fd(), bytes) {
-            Err(Errno::EINTR) => {}
-            Ok(0) if !bytes.is_empty() => return Err(Errno::ENOSPC),
-            result => return result,
-        }
+    match again(|| nix::unistd::write(descriptor.as_fd(), bytes)) {
+        Ok(0) if !bytes.is_empty() => Err(Errno::ENOSPC),
+        result => result,
     }
 }

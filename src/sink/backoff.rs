@@ -1,8 +1,11 @@
-//! When to try again: a wait that doubles with every failure.
+//! When to try again.
+//!
+//! In: failures and successes. Out: whether it is too early to try.
+//! Always holds: the wait doubles with every failure, up to the longest.
 
 use std::time::{Duration, Instant};
 
-/// An exponential back-off. No jitter: one process has one output.
+/// An exponential back-off. Without jitter, because a process has only one output.
 #[derive(Debug)]
 pub(super) struct Backoff {
     first: Duration,
@@ -11,20 +14,31 @@ pub(super) struct Backoff {
     until: Option<Instant>,
 }
 
+/// A full disk, or a FIFO without a reader, is tried again after this long ...
+const ROOM_FIRST: Duration = Duration::from_millis(100);
+/// ... and then at least this often: someone who makes room, or starts the reader, should see
+/// records at once.
+const ROOM_LONGEST: Duration = Duration::from_secs(1);
+
 impl Backoff {
+    /// For a file, a device or a pipe that has no room.
+    pub(super) fn for_room() -> Self {
+        Backoff::new(ROOM_FIRST, ROOM_LONGEST)
+    }
+
     /// Waits `first` after the first failure, at most `longest` after later ones.
     pub(super) fn new(first: Duration, longest: Duration) -> Self {
         Backoff { first, longest, next: first, until: None }
     }
 
-    /// Something failed: wait, the next time twice as long.
+    /// Something failed: starts a wait, and doubles the next one.
     pub(super) fn wait(&mut self, now: Instant) {
         self.until = Some(now + self.next);
         self.next = (self.next * 2).min(self.longest);
     }
 
-    /// Whether it is too early to try. Once it is not, there is no deadline any more: whoever asks
-    /// tries now.
+    /// Whether it is too early to try. When it no longer is, the deadline is cleared, because the
+    /// caller tries now.
     pub(super) fn is_waiting(&mut self, now: Instant) -> bool {
         if self.until.is_some_and(|until| now >= until) {
             self.until = None;
@@ -37,7 +51,7 @@ impl Backoff {
         self.until
     }
 
-    /// It works: the next failure starts from the shortest wait.
+    /// It works again: the next failure starts with the shortest wait.
     pub(super) fn reset(&mut self) {
         self.next = self.first;
         self.until = None;

@@ -1,7 +1,11 @@
-//! How much of a record the receiver has: what has to be offered again to a new receiver, or cut
-//! off a file.
+//! How much of the last record the receiver has: those bytes are offered again to a new receiver,
+//! or cut off a file.
+//!
+//! In: the bytes that the receiver accepts. Out: how many of them belong to an unfinished record.
+//! Always holds: after a newline it is none.
 
-/// Counts the bytes taken since the last record boundary. A record ends in `\n` and holds no other.
+/// Counts the bytes accepted since the last record boundary. A record ends with `\n` and contains
+/// no other.
 #[derive(Debug, Default)]
 pub(super) struct Boundary {
     torn: u64,
@@ -9,7 +13,7 @@ pub(super) struct Boundary {
 }
 
 impl Boundary {
-    /// The receiver took these bytes.
+    /// The receiver accepted these bytes.
     pub(super) fn took(&mut self, bytes: &[u8]) {
         self.has_taken |= !bytes.is_empty();
         self.torn = match memchr::memrchr(b'\n', bytes) {
@@ -18,17 +22,17 @@ impl Boundary {
         };
     }
 
-    /// Bytes of an unfinished record at the end of what was taken.
+    /// Bytes of an unfinished record at the end of what was accepted.
     pub(super) fn torn(&self) -> u64 {
         self.torn
     }
 
-    /// Whether the present receiver took anything at all.
+    /// Whether the present receiver has accepted anything.
     pub(super) fn has_taken(&self) -> bool {
         self.has_taken
     }
 
-    /// The next byte goes to another receiver, or to another place, and starts a record.
+    /// The next byte goes to another receiver or another position, and starts a record.
     pub(super) fn restart(&mut self) {
         *self = Boundary::default();
     }

@@ -1,11 +1,10 @@
-//! A descriptor that can be full and then writable again: pipe, FIFO, terminal, socket, registered
-//! with the loop.
+//! A descriptor that can be full and become writable again, registered with the loop: pipe, FIFO,
+//! terminal or socket.
 //!
-//! In: bytes. Out: how many fitted.
-//! Always holds: a write never blocks, and the file status flags of a description that others share
-//! are never touched. The loop hears of WRITABLE only while the channel is full: otherwise each
-//! read at the far end would wake it. That the far end is gone (`EPOLLERR`, `EPOLLHUP`) is heard
-//! always.
+//! In: bytes. Out: how many were accepted.
+//! Always holds: a write never blocks, and the file status flags of a shared description never
+//! change. The loop polls for WRITABLE only while the channel is full: otherwise each read at the
+//! far end would wake it. It is always woken when the far end is gone (`EPOLLERR`, `EPOLLHUP`).
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
@@ -17,6 +16,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{MsgFlags, recv, send};
 
 use super::Poller;
+use crate::sys::again::again;
 
 /// How to write without blocking.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,46 +25,46 @@ pub(super) enum Way {
     Write,
     /// `send(2)` with `MSG_DONTWAIT` and `MSG_NOSIGNAL`.
     Send,
-    /// The description is shared and may block: ask poll(2) first and write at most this many
-    /// bytes. Into a pipe that polls writable, `PIPE_BUF` bytes fit without blocking (unless
-    /// another writer is faster).
+    /// The description is shared and may block: call poll(2) first and write at most this many
+    /// bytes. A pipe that polls writable accepts `PIPE_BUF` bytes without blocking (unless another
+    /// writer is faster).
     Ask {
         /// Most bytes of one write.
         bytes_max: usize,
     },
 }
 
-/// What became of offered bytes.
+/// The outcome of an offer.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Offer {
-    /// This many were taken, at least one.
+    /// This many bytes were accepted, at least one.
     Took(usize),
-    /// None fits; the loop will hear when some do.
+    /// None fits; the loop will be woken when some do.
     Full,
 }
 
 /// What [`Channel::discard_input`] found.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Input {
-    /// Nothing more for now, or ever.
+    /// There is no more input now, or ever.
     Drained,
-    /// There may be more: come again.
+    /// There may be more: call again.
     Undrained,
 }
 
-/// Input is thrown away at most this many times [`INPUT_BYTES`] per call: a peer that floods us
-/// gets a slice, not the loop.
+/// Most reads of [`INPUT_BYTES`] that one call discards, so that a peer that floods us does not
+/// occupy the loop.
 const INPUT_READS_MAX: usize = 16;
-/// One read of input that is thrown away.
+/// Bytes of one such read.
 const INPUT_BYTES: usize = 4096;
 
-/// A registered descriptor. Dropping it takes it out of the loop and closes it.
+/// A registered descriptor. Dropping it deregisters and closes it.
 #[derive(Debug)]
 pub(super) struct Channel {
     descriptor: OwnedFd,
     way: Way,
-    /// What is heard while the channel is not full. `PRIORITY` (urgent data, which nobody sends)
-    /// stands for nothing but errors.
+    /// The interest while the channel is not full. `PRIORITY` (urgent data, which nobody sends)
+    /// means errors only.
     resting: Interest,
     is_full: bool,
     poller: Rc<Poller>,
@@ -88,7 +88,7 @@ impl Channel {
     /// Offers bytes, at least one.
     ///
     /// # Errors
-    /// `EPIPE` when nobody reads; else what the system says.
+    /// `EPIPE` when nobody reads; else the error of the system call.
     pub(super) fn offer(&mut self, bytes: &[u8]) -> Result<Offer, Errno> {
         assert!(!bytes.is_empty(), "an empty write tells nothing");
         match self.write(bytes) {
@@ -98,8 +98,8 @@ impl Channel {
                 }
                 Ok(Offer::Took(taken))
             }
-            // EPOLL_CTL_MOD re-arms and reports what is so already: room that came since the write
-            // is not missed.
+            // EPOLL_CTL_MOD re-arms and reports the present state, so room that appeared since the
+            // write is not missed.
             Err(Errno::EAGAIN) => {
                 self.set_full(true)?;
                 Ok(Offer::Full)
@@ -108,15 +108,14 @@ impl Channel {
         }
     }
 
-    /// Whether the far end is gone for good: what poll(2) calls an error or a hang-up.
+    /// Whether the far end is gone for good: poll(2) reports an error or a hang-up.
     pub(super) fn is_broken(&self) -> Result<bool, Errno> {
         Ok(self
             .poll_now()?
             .intersects(PollFlags::POLLERR | PollFlags::POLLHUP | PollFlags::POLLNVAL))
     }
 
-    /// Reads what the peer of a socket says and forgets it, so that it cannot fill up and stop the
-    /// peer.
+    /// Reads and discards the input of a socket, so that it cannot fill up and stop the peer.
     ///
     /// # Errors
     /// When the connection is lost.
@@ -124,7 +123,7 @@ impl Channel {
         let mut buffer = [0; INPUT_BYTES];
         for _ in 0..INPUT_READS_MAX {
             match recv(self.descriptor.as_raw_fd(), &mut buffer, MsgFlags::MSG_DONTWAIT) {
-                // 0: the peer will say no more, but may go on to read.
+                // 0: the peer sends no more, but may still read.
                 Ok(0) | Err(Errno::EAGAIN) => return Ok(Input::Drained),
                 Ok(_) | Err(Errno::EINTR) => {}
                 Err(errno) => return Err(errno),
@@ -136,16 +135,10 @@ impl Channel {
     fn write(&self, bytes: &[u8]) -> Result<usize, Errno> {
         match self.way {
             Way::Write => super::write(&self.descriptor, bytes),
-            Way::Send => loop {
-                match send(
-                    self.descriptor.as_raw_fd(),
-                    bytes,
-                    MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL,
-                ) {
-                    Err(Errno::EINTR) => {}
-                    result => break result,
-                }
-            },
+            Way::Send => {
+                let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+                again(|| send(self.descriptor.as_raw_fd(), bytes, flags))
+            }
             Way::Ask { bytes_max } => {
                 let state = self.poll_now()?;
                 if state.contains(PollFlags::POLLERR) {
@@ -161,13 +154,8 @@ impl Channel {
 
     fn poll_now(&self) -> Result<PollFlags, Errno> {
         let mut descriptors = [PollFd::new(self.descriptor.as_fd(), PollFlags::POLLOUT)];
-        loop {
-            match poll(&mut descriptors, PollTimeout::ZERO) {
-                Err(Errno::EINTR) => {}
-                Err(errno) => return Err(errno),
-                Ok(_) => return Ok(descriptors[0].revents().unwrap_or(PollFlags::POLLERR)),
-            }
-        }
+        again(|| poll(&mut descriptors, PollTimeout::ZERO))?;
+        Ok(descriptors[0].revents().unwrap_or(PollFlags::POLLERR))
     }
 
     fn set_full(&mut self, is_full: bool) -> Result<(), Errno> {
@@ -193,8 +181,7 @@ impl AsFd for Channel {
 
 impl Drop for Channel {
     fn drop(&mut self) {
-        // A duplicate elsewhere would keep the registration alive. That it is gone already is no
-        // news.
+        // A duplicate elsewhere would keep the registration alive. It may already be gone.
         let _ = self.poller.registry.deregister(&mut SourceFd(&self.descriptor.as_raw_fd()));
     }
 }

@@ -1,16 +1,16 @@
-//! `stdout` and `fd:N`: a descriptor that somebody else opened, and still shares with us.
+//! `stdout` and `fd:N`: a descriptor that another program opened and may still share with us.
 //!
-//! In: the number. Out: bytes into whatever it is: pipe, terminal, socket, regular file, device.
-//! Always holds: the file status flags of the inherited open file description stay as they were,
-//! also when we are killed. A pipe or terminal is therefore opened a second time through
-//! `/proc/self/fd`, which gives a description of our own that may be non-blocking; where that is
-//! refused (no /proc, another user's pipe) poll(2) is asked before each small write. A regular file
-//! is not opened again: that would lose its position and `O_APPEND`.
+//! In: the number. Out: bytes written to it: a pipe, terminal, socket, regular file or device.
+//! Always holds: the file status flags of the inherited open file description never change, even if
+//! we are killed. A pipe or terminal is therefore opened a second time through `/proc/self/fd`,
+//! which gives a description of our own that may be non-blocking. Where that is refused (no /proc,
+//! another user's pipe), poll(2) comes before each small write. A regular file is not opened again,
+//! because that would lose its position and `O_APPEND`.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use mio::Interest;
 use nix::errno::Errno;
@@ -26,21 +26,17 @@ use super::regular::position;
 use super::{FilePoint, Place, Poller, Sent, Sink, SinkError, SinkState, may_heal, write};
 use crate::sys;
 
-/// A full disk is tried again after this long ...
-const RETRY_FIRST: Duration = Duration::from_millis(100);
-/// ... and then at least this often: someone who makes room should see records at once.
-const RETRY_LONGEST: Duration = Duration::from_secs(1);
-/// What fits into a pipe that polls writable: `PIPE_BUF` of limits.h, pipe(7).
-const PIPE_BYTES: usize = 4096;
-/// The Linux driver calls a terminal writable with less than this many bytes waiting
-/// (`WAKEUP_CHARS`); what fits is not told.
+/// Bytes that fit into a pipe that polls writable: `PIPE_BUF` of limits.h, pipe(7).
+const PIPE_BYTES: usize = nix::libc::PIPE_BUF;
+/// The Linux driver reports a terminal as writable while fewer than this many bytes wait
+/// (`WAKEUP_CHARS`). It does not report how many fit.
 const TERMINAL_BYTES: usize = 256;
 
 #[derive(Debug)]
 enum Receiver {
-    /// Can be full, and tells when it no longer is.
+    /// Can be full; epoll reports when it no longer is.
     Channel(Channel),
-    /// Regular file or device: epoll(7) does not serve it, it is always writable.
+    /// Regular file or device: always writable, and not supported by epoll(7).
     Direct(OwnedFd),
 }
 
@@ -49,15 +45,15 @@ enum Receiver {
 pub(super) struct DescriptorSink {
     receiver: Receiver,
     own_file: Option<(u64, u64)>,
-    /// It is a file that had a name at the start.
+    /// It is a regular file that had a name at the start.
     had_name: bool,
-    /// Times that somebody else truncated it.
+    /// Times that another program truncated it.
     truncations: u64,
     outage: Outage,
 }
 
 impl DescriptorSink {
-    /// Finds out what `number` is.
+    /// Finds out what kind of file `number` is.
     pub(super) fn open(
         name: String,
         number: RawFd,
@@ -65,14 +61,14 @@ impl DescriptorSink {
     ) -> Result<Self, SinkError> {
         let (receiver, own_file) =
             look_at(number, poller).map_err(|error| SinkError::new(&name, "open", error))?;
-        let outage = Outage::new(name, Backoff::new(RETRY_FIRST, RETRY_LONGEST));
+        let outage = Outage::new(name, Backoff::for_room());
         let mut sink =
             DescriptorSink { receiver, own_file, had_name: false, truncations: 0, outage };
         sink.had_name = sink.file().is_some_and(|(_, found)| found.st_nlink > 0);
         Ok(sink)
     }
 
-    /// The regular file that it is, and how that is now.
+    /// The regular file, and its attributes now.
     fn file(&self) -> Option<(&OwnedFd, FileStat)> {
         match &self.receiver {
             Receiver::Direct(file) if self.own_file.is_some() => Some((file, fstat(file).ok()?)),
@@ -80,12 +76,12 @@ impl DescriptorSink {
         }
     }
 
-    /// What a failed write means.
+    /// Decides what a failed write means.
     fn failed(&mut self, errno: Errno, now: Instant) -> Result<Sent, SinkError> {
         if matches!(errno, Errno::EPIPE | Errno::ECONNRESET) {
             return Ok(Sent::Closed);
         }
-        // A terminal that hung up says EIO.
+        // A terminal that hung up returns EIO.
         if let Receiver::Channel(channel) = &self.receiver
             && channel.is_broken() == Ok(true)
         {
@@ -115,7 +111,7 @@ impl Sink for DescriptorSink {
         };
         match offered {
             Ok(Offer::Took(taken)) => {
-                // A short write is no end of trouble: a full disk takes what fits and fails the
+                // A short write does not end an outage: a full disk accepts what fits and fails the
                 // rest.
                 if taken == bytes.len() {
                     self.outage.ended();
@@ -157,7 +153,7 @@ impl Sink for DescriptorSink {
         }
         let size = u64::try_from(found.st_size).unwrap_or(0);
         if position(file).is_some_and(|position| size < position) {
-            // Else the next record would be written where the last one ended, behind NULs.
+            // Otherwise the next record would be written where the last one ended, behind NULs.
             let is_at_end = lseek(file, 0, Whence::SeekEnd).is_ok();
             self.truncations += 1;
             let output = self.outage.output();
@@ -168,9 +164,13 @@ impl Sink for DescriptorSink {
     }
 
     fn replace(&mut self, _from: Option<u64>) -> Result<(), SinkError> {
-        let why = "the file was deleted, and nothing but whoever started manytail can open another \
-            one: start it again";
+        let why = "the file was deleted, and only the program that started manytail can open \
+            another one: start manytail again";
         Err(SinkError::new(self.outage.output(), "go on", io::Error::other(why)))
+    }
+
+    fn owed(&self) -> u64 {
+        0
     }
 
     fn own_file(&self) -> Option<(u64, u64)> {
@@ -182,7 +182,7 @@ impl Sink for DescriptorSink {
     }
 }
 
-/// The descriptor that whoever started us left open under this number, for writing.
+/// A duplicate of the descriptor of this number that was left open for us, for writing.
 pub(super) fn inherited(number: RawFd) -> io::Result<OwnedFd> {
     let descriptor =
         sys::descriptor::inherited(number).map_err(|error| match error.raw_os_error() {
@@ -219,8 +219,8 @@ fn look_at(number: RawFd, poller: &Rc<Poller>) -> io::Result<(Receiver, Option<(
         }
         SFlag::S_IFSOCK if getsockopt(&descriptor, sockopt::AcceptConn)? => {
             let what = format!(
-                "descriptor {number} is a socket that listens: manytail writes to one that is \
-                connected"
+                "descriptor {number} is a listening socket: manytail writes only to connected \
+                sockets"
             );
             return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
         }
@@ -239,15 +239,15 @@ fn look_at(number: RawFd, poller: &Rc<Poller>) -> io::Result<(Receiver, Option<(
     Ok((receiver, None))
 }
 
-/// A non-blocking description of our own for the pipe or terminal behind `inherited`; else
-/// `inherited`, asked before each write of at most `bytes_max`.
+/// A non-blocking description of our own for the pipe or terminal behind `inherited`. If that
+/// cannot be opened, `inherited` itself, with a poll(2) before each write of at most `bytes_max`.
 fn open_own(
     inherited: OwnedFd,
     stat: &FileStat,
     bytes_max: usize,
     poller: &Rc<Poller>,
 ) -> io::Result<Receiver> {
-    let path = format!("/proc/self/fd/{}", inherited.as_raw_fd());
+    let path = sys::descriptor::proc_path(&inherited);
     let flags = OFlag::O_WRONLY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC | OFlag::O_NOCTTY;
     if !is_terminal_multiplexer(stat)
         && let Ok(own) = nix::fcntl::open(path.as_str(), flags, Mode::empty())
@@ -255,7 +255,7 @@ fn open_own(
     {
         return Ok(Receiver::Channel(Channel::new(own, Way::Write, Interest::PRIORITY, poller)?));
     }
-    // Also when nobody reads any more (ENXIO): the first write, or the first look, tells.
+    // Also when nobody reads any more (ENXIO): the first write or check reports that.
     Ok(Receiver::Channel(Channel::new(
         inherited,
         Way::Ask { bytes_max },
@@ -264,14 +264,14 @@ fn open_own(
     )?))
 }
 
-/// `/dev/ptmx`: opening it again makes another terminal.
+/// Whether it is `/dev/ptmx`: opening that again creates another terminal.
 fn is_terminal_multiplexer(stat: &FileStat) -> bool {
     let is_device =
         SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits()) == SFlag::S_IFCHR;
     is_device && (major(stat.st_rdev), minor(stat.st_rdev)) == (5, 2)
 }
 
-/// Whether /proc led where it should.
+/// Whether /proc led to the same file.
 fn is_same(opened: impl AsFd, stat: &FileStat) -> bool {
     fstat(opened).is_ok_and(|own| (own.st_dev, own.st_ino) == (stat.st_dev, stat.st_ino))
 }

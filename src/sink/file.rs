@@ -1,11 +1,11 @@
-//! `file:PATH`: created (0640) and appended to. A FIFO or terminal at PATH is served as a pipe
+//! `file:PATH`: created (0640) and appended to. A FIFO or terminal at PATH is used like a pipe
 //! whose reader may come and go.
 //!
-//! In: bytes of whole records. Out: the same at the end of the file, which is locked (flock(2)):
-//! two processes that recover after a crash would cut each other's records.
-//! Always holds: a regular file takes whole records or nothing. When there is no room in the middle
-//! of a record, what there is of it is cut off again, unless somebody else appended to it; only
-//! then does a torn record stay, to be continued when there is room.
+//! In: bytes of whole records. Out: the same bytes at the end of the file. The file is locked
+//! (flock(2)), because two processes that recover after a crash would cut each other's records.
+//! Always holds: a regular file accepts whole records or nothing. When space runs out within a
+//! record, its written part is cut off again, unless another program has appended to the file. Only
+//! then does a torn record stay, to be continued when there is space.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -26,24 +26,19 @@ use super::outage::Outage;
 use super::owed::Owed;
 use super::regular::{Regular, cut, position, size};
 use super::{FilePoint, Place, Poller, Sent, Sink, SinkError, SinkState, may_heal, write};
+use crate::sys::failure::Failure;
 use crate::sys::lock::{self, InUse};
 use crate::sys::{clock, process, trust};
 
-/// A full disk, or a FIFO without a reader, is tried again after this long ...
-const RETRY_FIRST: Duration = Duration::from_millis(100);
-/// ... and then at least this often: someone who makes room, or starts the reader, should see
-/// records at once.
-const RETRY_LONGEST: Duration = Duration::from_secs(1);
-
-/// How long a start waits for a process that has the file and is ending ...
+/// How long a start waits for a process that has locked the file and is ending ...
 const PREDECESSOR_TIMEOUT: Duration = Duration::from_secs(5);
-/// ... and how often it looks.
+/// ... and how often it tries.
 const PREDECESSOR_POLL: Duration = Duration::from_millis(20);
 
-/// `manytail doctor` may try the lock for a moment.
+/// `manytail doctor` may hold the lock for a moment.
 const GLANCE: Duration = Duration::from_millis(100);
 
-/// Pieces of what a deleted file got that are written by one call: some milliseconds of work.
+/// Pieces of a deleted file that one call writes: some milliseconds of work.
 const PIECES_PER_CALL: usize = 8;
 
 #[derive(Debug)]
@@ -54,7 +49,7 @@ enum Target {
     Channel(Channel),
     /// Appended to.
     Regular(Regular),
-    /// `/dev/null` and its like.
+    /// A device such as `/dev/null`.
     Device(OwnedFd),
 }
 
@@ -71,22 +66,22 @@ pub(super) struct FileSink {
     target: Target,
     boundary: Boundary,
     outage: Outage,
-    /// Times that somebody else truncated it.
+    /// Times that another program truncated it.
     truncations: u64,
-    /// Of deleted files.
+    /// Bytes owed to this file from deleted ones.
     owed: Owed,
-    /// When a call paid a part of it, and there is more to pay at once.
+    /// When the last call wrote a part of that and left more to be written at once.
     paid_at: Option<Instant>,
     poller: Rc<Poller>,
 }
 
 impl FileSink {
-    /// Opens or creates the file. A predecessor that seems to end is waited for.
+    /// Opens or creates the file. Waits for a previous process that seems to be ending.
     pub(super) fn open(name: String, path: PathBuf, poller: Rc<Poller>) -> Result<Self, SinkError> {
         let target = open_target(&path, Create::Yes, &poller)
             .map_err(|error| SinkError::new(&name, "open", error))?;
         lock_patiently(&target, &name).map_err(|error| SinkError::new(&name, "lock", error))?;
-        let mut outage = Outage::new(name, Backoff::new(RETRY_FIRST, RETRY_LONGEST));
+        let mut outage = Outage::new(name, Backoff::for_room());
         if !matches!(target, Target::Absent) {
             outage.found();
         }
@@ -102,7 +97,7 @@ impl FileSink {
         })
     }
 
-    /// Opens the file at the path once more, and locks it, unless it is the one that is open.
+    /// Opens and locks the file at the path. `None`: it is the one that is already open.
     fn open_again(&self) -> io::Result<Option<Target>> {
         let target = open_target(&self.path, Create::Yes, &self.poller)?;
         if let (Target::Regular(new), Target::Regular(old)) = (&target, &self.target)
@@ -114,7 +109,7 @@ impl FileSink {
         Ok(Some(target))
     }
 
-    /// Writes what is owed of deleted files, as much as one call may.
+    /// Writes bytes owed from deleted files, as many as one call may.
     fn pay(&mut self, now: Instant) -> Result<(), SinkError> {
         let mut owed = std::mem::take(&mut self.owed);
         let outcome = self.pay_of(&mut owed, now);
@@ -168,8 +163,8 @@ impl FileSink {
                     if taken == bytes.len() {
                         break None;
                     }
-                    // A short write: there may be no room for the rest, and then it matters where
-                    // this began.
+                    // A short write: there may be no space for the rest, and then the start
+                    // position matters.
                     begin = begin.or_else(|| position(descriptor)?.checked_sub(taken as u64));
                 }
                 Err(errno) => break Some(errno),
@@ -234,8 +229,8 @@ impl FileSink {
         }
     }
 
-    /// Looks whether the FIFO has a reader now. Creates nothing: a FIFO that is being replaced must
-    /// not become a regular file.
+    /// Checks whether the FIFO has a reader now. Creates nothing: a FIFO that is being replaced
+    /// must not become a regular file.
     fn look_for_reader(&mut self, now: Instant) {
         match open_target(&self.path, Create::No, &self.poller) {
             Ok(Target::Absent) => self.outage.failed(now, "nobody reads the FIFO", Errno::ENXIO),
@@ -283,14 +278,14 @@ impl Sink for FileSink {
         if let Some(target) = self.open_again().map_err(failed)? {
             if self.owed.bytes() > 0 && !matches!(target, Target::Regular(_)) {
                 return Err(failed(io::Error::other(
-                    "it is no file, and records that a deleted file got are to be written first",
+                    "it is not a regular file, and records of a deleted file must be written first",
                 )));
             }
             self.target = target;
         }
         self.boundary.restart();
-        // The new file may lie where there is room. What was said of the old one stays said until a
-        // write succeeds.
+        // The new file may be on a disk with space. The outage of the old one ends when a write
+        // succeeds.
         self.outage.backoff.reset();
         Ok(())
     }
@@ -313,8 +308,8 @@ impl Sink for FileSink {
         let Some(end) = file.end() else { return false };
         let is_last = size(&file.descriptor) == Some(end);
         let Some(begin) = end.checked_sub(bytes).filter(|_| is_last) else { return false };
-        // Durable at once, or a loss of power would bring back what goes into another file by then.
-        // Rare enough to wait for.
+        // Durable at once, or a power loss would bring back records that go into another file. This
+        // is rare enough to wait for the disk.
         let is_cut = ftruncate(&file.descriptor, begin.cast_signed()).is_ok()
             && fdatasync(&file.descriptor).is_ok();
         if is_cut {
@@ -338,8 +333,10 @@ impl Sink for FileSink {
         }
         match stat(&self.path) {
             Ok(found) if (found.st_dev, found.st_ino) != (own.st_dev, own.st_ino) => Place::Moved,
-            Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) if file.had_name => Place::Moved,
-            // Or it cannot be told.
+            Err(errno) if file.had_name && Failure::of(&errno.into()) == Failure::Gone => {
+                Place::Moved
+            }
+            // The file is in its place, or this cannot be determined.
             _ => {
                 let size = u64::try_from(own.st_size).unwrap_or(0);
                 if file.look(size, self.boundary.torn() == 0) {
@@ -355,13 +352,13 @@ impl Sink for FileSink {
 
     fn replace(&mut self, from: Option<u64>) -> Result<(), SinkError> {
         let failed = |error: io::Error| SinkError::new(self.outage.output(), "open anew", error);
-        // First of all: if it cannot be read, nothing is made.
+        // First of all: if the old file cannot be read, nothing is created.
         let part = match &mut self.target {
             Target::Regular(old) => {
                 let end = size(&old.descriptor).unwrap_or(0);
-                // Not looked at yet: nothing was written either.
+                // It was not looked at yet, so nothing was written either.
                 let from = from.or(old.seen).unwrap_or(end);
-                // Truncated since: all that is there came later.
+                // It was truncated since, so everything in it is newer.
                 let from = if from > end { 0 } else { from };
                 Owed::part(&old.descriptor, from, end)
                     .map_err(|error| SinkError::new(self.outage.output(), "read back", error))?
@@ -370,18 +367,18 @@ impl Sink for FileSink {
         };
         let Some(target) = self.open_again().map_err(failed)? else {
             return Err(failed(io::Error::other(
-                "it was deleted, and has no path of its own: start manytail again",
+                "it was deleted, and its path still leads to it: start manytail again",
             )));
         };
         if !matches!(target, Target::Regular(_)) {
             return Err(failed(io::Error::other(
-                "it was deleted, and what has its path is no file",
+                "it was deleted, and its path does not lead to a regular file",
             )));
         }
         self.owed.add(part);
         self.target = target;
         self.paid_at = None;
-        // What is owed begins with a record.
+        // The owed bytes begin with a record.
         self.boundary.restart();
         self.outage.backoff.reset();
         Ok(())
@@ -392,7 +389,7 @@ impl Sink for FileSink {
     }
 }
 
-/// Locks a regular file, waiting for a process that has it and is ending.
+/// Locks a regular file. Waits for a process that has the lock and is ending.
 fn lock_patiently(target: &Target, name: &str) -> io::Result<()> {
     let began = clock::now().instant;
     let mut is_said = false;
@@ -405,7 +402,7 @@ fn lock_patiently(target: &Target, name: &str) -> io::Result<()> {
             return Err(io::Error::other(in_use));
         }
         if waited >= GLANCE && !std::mem::replace(&mut is_said, true) {
-            tracing::info!(output = %name, "{in_use}; it seems to end: waiting for it, up to {} \
+            tracing::info!(output = %name, "{in_use}; it seems to be ending: waiting up to {} \
                 seconds", PREDECESSOR_TIMEOUT.as_secs());
         }
         clock::pause(PREDECESSOR_POLL);
@@ -424,11 +421,11 @@ fn try_lock(target: &Target) -> io::Result<Result<(), InUse>> {
     }
 }
 
-/// Opens `path` for appending. Symbolic links are followed: people link their logs. In a directory
-/// that others can write to, neither a link nor a file of theirs is taken for the output: they
-/// would get all records, or choose which of our files gets them.
+/// Opens `path` for appending. Symbolic links are followed, because people link their logs. In a
+/// directory that others can write to, neither a link nor a file of theirs is used as the output:
+/// they would get all records, or choose which of our files gets them.
 fn open_target(path: &Path, create: Create, poller: &Rc<Poller>) -> io::Result<Target> {
-    // O_NONBLOCK: a FIFO without a reader answers at once; it means nothing to a regular file.
+    // O_NONBLOCK: a FIFO without a reader fails at once. It has no effect on a regular file.
     let flags =
         OFlag::O_WRONLY | OFlag::O_APPEND | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
     let flags = flags | trust::link_flags(path)?;
@@ -482,8 +479,8 @@ fn classify(descriptor: OwnedFd, poller: &Rc<Poller>) -> io::Result<Target> {
     }
 }
 
-/// What a failed open means: a FIFO that nobody reads is no error; the others are told better than
-/// errno does.
+/// Decides what a failed open means. A FIFO that nobody reads is not an error; the other messages
+/// say more than errno does.
 fn why_not(path: &Path, errno: Errno) -> io::Result<Target> {
     let found = stat(path);
     let kind = found.map(|stat| SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits()));
@@ -509,8 +506,6 @@ fn why_not(path: &Path, errno: Errno) -> io::Result<Target> {
     }
 }
 
-/// Where the last write ended. With `O_APPEND` a write moves the position to the end of what it
-/// appended, and a failed one leaves it.
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,5 +1,8 @@
-//! The times when an output takes nothing: when to try again, and one word about it at the start,
-//! now and then, and at the end.
+//! The times when an output accepts nothing.
+//!
+//! In: failed and successful attempts. Out: when to try again, and log lines at the start, now and
+//! then, and at the end.
+//! Always holds: the time between two warnings is at least [`QUIET`].
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -8,11 +11,11 @@ use super::SinkState;
 use super::backoff::Backoff;
 use crate::diagnostics::notices::NoticeCounts;
 
-/// Least time between two warnings: a peer that comes and goes many times a second is one cause,
+/// Least time between two warnings: a peer that comes and goes many times a second has one cause,
 /// not many.
 const QUIET: Duration = Duration::from_secs(30);
 
-/// An outage that lasts is said again after this long, and then after so many times as long, up to
+/// A lasting outage is logged again after this long, and then after so many times as long, up to
 /// the longest.
 const AGAIN_FIRST: Duration = Duration::from_secs(60);
 const AGAIN_TIMES: u32 = 5;
@@ -20,12 +23,12 @@ const AGAIN_LONGEST: Duration = Duration::from_secs(3600);
 
 #[derive(Debug, PartialEq, Eq)]
 enum OutageState {
-    /// Records flow, as far as is known.
+    /// Records flow, as far as we know.
     Fine,
-    /// They do not, and a warning said so.
-    Said,
-    /// They do not, but the last warning is too young for another.
-    Unsaid,
+    /// They do not, and a warning was logged.
+    Logged,
+    /// They do not, but the last warning is too recent for another.
+    Unlogged,
 }
 
 /// One output's trouble.
@@ -33,14 +36,14 @@ enum OutageState {
 pub(super) struct Outage {
     output: String,
     state: OutageState,
-    said_at: Option<Instant>,
-    /// When the outage began, and after how long it is said again.
+    logged_at: Option<Instant>,
+    /// When the outage began, and how long after the last warning it is logged again.
     began: Option<Instant>,
     again_after: Duration,
-    told: NoticeCounts,
-    /// Failures that were not said since the last one that was.
+    notices: NoticeCounts,
+    /// Failures that were not logged since the last warning.
     suppressed: u64,
-    /// What failed last, and why.
+    /// The last failure and its reason.
     failure: String,
     /// Attempts that failed.
     errors: u64,
@@ -51,15 +54,15 @@ pub(super) struct Outage {
 }
 
 impl Outage {
-    /// No trouble yet. `output` as given on the command line.
+    /// No outage yet. `output` is the name as given on the command line.
     pub(super) fn new(output: String, backoff: Backoff) -> Self {
         Outage {
             output,
             state: OutageState::Fine,
-            said_at: None,
+            logged_at: None,
             began: None,
             again_after: AGAIN_FIRST,
-            told: NoticeCounts::default(),
+            notices: NoticeCounts::default(),
             suppressed: 0,
             failure: String::new(),
             errors: 0,
@@ -73,51 +76,51 @@ impl Outage {
         &self.output
     }
 
-    /// An attempt failed: waits, and says so unless that was said.
+    /// An attempt failed: starts a wait, and logs a warning unless there was one a short time ago.
     pub(super) fn failed(&mut self, now: Instant, what: &'static str, why: impl Into<io::Error>) {
         let why = why.into();
         self.backoff.wait(now);
         self.errors += 1;
         self.failure = format!("{what}: {why}");
         if self.state == OutageState::Fine {
-            self.state = OutageState::Unsaid;
+            self.state = OutageState::Unlogged;
             self.began = Some(now);
             self.again_after = AGAIN_FIRST;
         }
-        let quiet_for = if self.state == OutageState::Said { self.again_after } else { QUIET };
-        if self.said_at.is_none_or(|at| now.duration_since(at) >= quiet_for) {
-            self.told.said += 1;
+        let quiet_for = if self.state == OutageState::Logged { self.again_after } else { QUIET };
+        if self.logged_at.is_none_or(|at| now.duration_since(at) >= quiet_for) {
+            self.notices.said += 1;
             let suppressed =
                 Some(std::mem::take(&mut self.suppressed)).filter(|&suppressed| suppressed > 0);
-            let lasts = (self.state == OutageState::Said).then(|| self.lasts(now));
+            let lasts = (self.state == OutageState::Logged).then(|| self.lasts(now));
             let output = &self.output;
-            tracing::warn!(%output, reason = %why, lasts, suppressed, "{what}; records wait, and it \
-                is tried again");
-            if self.state == OutageState::Said {
+            tracing::warn!(%output, reason = %why, lasts, suppressed, "{what}; records wait; tried \
+                again");
+            if self.state == OutageState::Logged {
                 self.again_after = (self.again_after * AGAIN_TIMES).min(AGAIN_LONGEST);
             }
-            self.state = OutageState::Said;
-            self.said_at = Some(now);
+            self.state = OutageState::Logged;
+            self.logged_at = Some(now);
         } else {
-            self.told.suppressed += 1;
+            self.notices.suppressed += 1;
             self.suppressed += 1;
             tracing::debug!(output = %self.output, reason = %why, "{what}");
         }
     }
 
-    /// For how long there has been trouble, in words.
+    /// How long the outage has lasted, in words.
     fn lasts(&self, now: Instant) -> String {
         let lasts = self.began.map_or(Duration::ZERO, |began| now.saturating_duration_since(began));
         humantime::format_duration(Duration::from_secs(lasts.as_secs())).to_string()
     }
 
-    /// A receiver is there: a peer, or a FIFO's reader.
+    /// A receiver was found: a peer, or a FIFO's reader.
     pub(super) fn found(&mut self) {
         self.receivers += 1;
         self.ended();
     }
 
-    /// How the output is, if nothing but its own trouble counts.
+    /// The state of the output, as far as outages decide it.
     pub(super) fn state(&self) -> SinkState {
         SinkState {
             is_connected: self.state == OutageState::Fine,
@@ -125,23 +128,25 @@ impl Outage {
             errors: self.errors,
             reconnects: self.receivers.saturating_sub(1),
             truncations: 0,
-            told: self.told,
+            notices: self.notices,
         }
     }
 
-    /// Records flow again. The back-off is the caller's to reset.
+    /// Records flow again. The caller resets the back-off.
     pub(super) fn ended(&mut self) {
         match std::mem::replace(&mut self.state, OutageState::Fine) {
             OutageState::Fine => {}
-            OutageState::Said => tracing::info!(output = %self.output, "the output goes on"),
-            OutageState::Unsaid => tracing::debug!(output = %self.output, "the output goes on"),
+            OutageState::Logged => tracing::info!(output = %self.output, "the output works again"),
+            OutageState::Unlogged => {
+                tracing::debug!(output = %self.output, "the output works again")
+            }
         }
     }
 
-    /// Whether a warning stands, for tests.
+    /// Whether the present outage was logged, for tests.
     #[cfg(test)]
-    fn is_said(&self) -> bool {
-        self.state == OutageState::Said
+    fn is_logged(&self) -> bool {
+        self.state == OutageState::Logged
     }
 }
 
@@ -150,36 +155,36 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_outage_is_said_once_and_flapping_at_most_once_per_period() {
+    fn an_outage_is_logged_once_and_flapping_at_most_once_per_period() {
         let start = crate::sys::clock::now().instant;
         let wait = Duration::from_millis(50);
         let mut outage = Outage::new("tcp:x:1".to_owned(), Backoff::new(wait, wait));
         outage.failed(start, "cannot connect", io::Error::other("refused"));
-        assert!(outage.is_said());
+        assert!(outage.is_logged());
         assert_eq!(outage.state().failure.as_deref(), Some("cannot connect: refused"));
         outage.ended();
         assert_eq!(outage.state().failure, None);
         outage.failed(start + QUIET / 2, "cannot connect", io::Error::other("refused"));
-        assert!(!outage.is_said(), "a second warning within the period");
+        assert!(!outage.is_logged(), "a second warning within the period");
         outage.failed(start + QUIET, "cannot connect", io::Error::other("refused"));
-        assert!(outage.is_said(), "an outage that lasts is said in the end");
-        assert_eq!(outage.state().told, NoticeCounts { said: 2, suppressed: 1 });
+        assert!(outage.is_logged(), "an outage that lasts is said in the end");
+        assert_eq!(outage.state().notices, NoticeCounts { said: 2, suppressed: 1 });
     }
 
     #[test]
-    fn an_outage_that_lasts_is_said_again_with_growing_pauses() {
+    fn an_outage_that_lasts_is_logged_again_with_growing_pauses() {
         let start = crate::sys::clock::now().instant;
         let wait = Duration::from_millis(50);
         let mut outage = Outage::new("tcp:x:1".to_owned(), Backoff::new(wait, wait));
         let mut said = Vec::new();
         for second in 0..4 * 3600 {
-            let before = outage.state().told.said;
+            let before = outage.state().notices.said;
             outage.failed(
                 start + Duration::from_secs(second),
                 "cannot connect",
                 io::Error::other("refused"),
             );
-            if outage.state().told.said > before {
+            if outage.state().notices.said > before {
                 said.push(second);
             }
         }
@@ -196,6 +201,6 @@ mod tests {
             "cannot connect",
             io::Error::other("refused"),
         );
-        assert_eq!(outage.state().told.said, said.len() as u64 + 2, "the next one begins anew");
+        assert_eq!(outage.state().notices.said, said.len() as u64 + 2, "the next one begins anew");
     }
 }

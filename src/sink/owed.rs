@@ -1,26 +1,28 @@
-//! What a deleted output file got since its offsets were committed: read back from it, and owed to
-//! the file that takes its place.
+//! Bytes of a deleted output file whose offsets were not committed: read back from it, and owed to
+//! the file that replaces it.
 //!
-//! In: the open file, and from where to where. Out: its bytes, piece by piece.
-//! Always holds: nothing that is owed is forgotten before it was taken. A deleted file is closed at
-//! once if what is owed of it is little: whoever deletes an output may do so because the disk is
-//! full, and only closing it makes room.
+//! In: the open file, a start and an end. Out: its bytes, piece by piece.
+//! Always holds: owed bytes are kept until they are accepted. A deleted file is closed at once if
+//! few bytes of it are owed: it may have been deleted because the disk is full, and only closing it
+//! frees the space.
 
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 
 use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
 use nix::sys::uio::pread;
 
+use crate::sys::descriptor::proc_path;
+
 /// Bytes read back at a time from a file that stays open.
 const PIECE_BYTES: u64 = 128 * 1024;
 
-/// As much of one file is kept in memory; more stays in the file.
+/// Most bytes of one file that are copied to memory; more than that stay in the open file.
 const KEPT_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
-/// Bytes of one file.
+/// Owed bytes of one file.
 #[derive(Debug)]
 pub(super) enum Part {
     Kept { bytes: Vec<u8>, taken: usize },
@@ -36,11 +38,10 @@ impl Part {
     }
 }
 
-/// Opens a file once more that is open for writing.
+/// Opens for reading a file that is open for writing.
 fn open_to_read(file: impl AsFd) -> io::Result<OwnedFd> {
-    let path = format!("/proc/self/fd/{}", file.as_fd().as_raw_fd());
     Ok(nix::fcntl::open(
-        path.as_str(),
+        proc_path(file).as_str(),
         OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC,
         Mode::empty(),
     )?)
@@ -49,12 +50,12 @@ fn open_to_read(file: impl AsFd) -> io::Result<OwnedFd> {
 /// Reads from a file that is open for writing.
 ///
 /// # Errors
-/// When the file cannot be read: by a process that may not, or where /proc is not mounted.
+/// When this process may not read the file, or /proc is not mounted.
 pub(super) fn read_at(file: impl AsFd, buffer: &mut [u8], at: u64) -> io::Result<usize> {
     Ok(pread(open_to_read(file)?, buffer, at.cast_signed())?)
 }
 
-/// Parts of deleted files, in the order in which they are to be written.
+/// Parts of deleted files, in the order in which they are written.
 #[derive(Debug, Default)]
 pub(super) struct Owed(VecDeque<Part>);
 
@@ -62,7 +63,7 @@ impl Owed {
     /// The bytes of `file` from `at` to `end`; `None` if there are none.
     ///
     /// # Errors
-    /// When the file cannot be read: by a process that may not, or where /proc is not mounted.
+    /// When this process may not read the file, or /proc is not mounted.
     pub(super) fn part(file: impl AsFd, at: u64, end: u64) -> io::Result<Option<Part>> {
         if at >= end {
             return Ok(None);
@@ -80,17 +81,18 @@ impl Owed {
         }))
     }
 
-    /// A part comes before all others: what is still owed to its file was to come behind it.
+    /// Puts a part before all others, because everything that is still owed would have come behind
+    /// it in its file.
     pub(super) fn add(&mut self, part: Option<Part>) {
         part.into_iter().for_each(|part| self.0.push_front(part));
     }
 
-    /// All that is owed, in bytes.
+    /// All owed bytes.
     pub(super) fn bytes(&self) -> u64 {
         self.0.iter().map(Part::left).sum()
     }
 
-    /// The next piece; `buffer` may hold it. `None`: nothing is owed.
+    /// The next piece, perhaps in `buffer`. `None`: nothing is owed.
     ///
     /// # Errors
     /// When it cannot be read.
@@ -107,7 +109,7 @@ impl Owed {
         })
     }
 
-    /// So many bytes of the piece were taken.
+    /// This many bytes of the piece were accepted.
     pub(super) fn took(&mut self, bytes: usize) {
         match self.0.front_mut() {
             None => {}

@@ -1,11 +1,11 @@
 //! `unix:PATH` and `tcp:HOST:PORT`: a stream to a peer that may come late, go, and come back.
 //!
-//! In: bytes. Out: bytes to whoever listens at the address now; after a loss the caller is sent
+//! In: bytes. Out: bytes to the peer that listens at the address now; after a loss the caller goes
 //! back to a record boundary.
-//! Always holds: a new connection starts with a whole record. What the peer says is read and
-//! forgotten. A host name is resolved anew at each attempt with getaddrinfo(3), which blocks: a
-//! slow resolver stalls the loop for as long as it takes. Numeric addresses are never asked for,
-//! and never stall.
+//! Always holds: a new connection starts with a whole record. Input from the peer is read and
+//! discarded. A host name is resolved at each attempt with getaddrinfo(3), which blocks: a slow
+//! resolver stalls the loop for as long as it takes. Numeric addresses are not resolved, and never
+//! stall.
 
 use std::collections::VecDeque;
 use std::io;
@@ -24,17 +24,17 @@ use super::backoff::Backoff;
 use super::boundary::Boundary;
 use super::channel::{Channel, Input, Offer, Way};
 use super::outage::Outage;
-use super::{FilePoint, Poller, Sent, Sink, SinkError, SinkState};
+use super::{FilePoint, Place, Poller, Sent, Sink, SinkError, SinkState};
 use crate::sys;
 
-/// A peer that is restarted is back within milliseconds ...
+/// A restarted peer is back within milliseconds ...
 const RETRY_FIRST: Duration = Duration::from_millis(50);
-/// ... and one that is away for long should not wait longer than this when it comes.
+/// ... and a peer that was away for long waits at most this long when it returns.
 const RETRY_LONGEST: Duration = Duration::from_secs(5);
-/// A host that answers nothing at all: the kernel would go on for two minutes, while the next
-/// address may be well.
+/// How long to wait for a host that does not answer. The kernel would wait two minutes, while the
+/// next address may work.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Of all addresses of a name, so many are tried before the next back-off.
+/// How many addresses of a name are tried before the next back-off.
 const ADDRESSES_MAX: usize = 16;
 
 /// Where the peer listens.
@@ -48,11 +48,11 @@ pub(super) enum Address {
 
 #[derive(Debug)]
 enum Link {
-    /// No connection; the next attempt is the back-off's to tell.
+    /// No connection; the back-off decides when the next attempt comes.
     Down,
-    /// A connection was asked for; when it fails, the other addresses are tried.
+    /// A connection attempt is under way; if it fails, the other addresses are tried.
     Connecting { stream: TcpStream, others: VecDeque<SocketAddr>, give_up: Instant },
-    /// The peer takes records.
+    /// Connected.
     Up(Channel),
 }
 
@@ -62,11 +62,11 @@ pub(super) struct SocketSink {
     address: Address,
     link: Link,
     boundary: Boundary,
-    /// TCP: what the peer had not acknowledged when last asked, and what was taken since.
+    /// TCP: bytes that the peer had not acknowledged at the last query, plus those accepted since.
     in_flight: u64,
-    /// The loop heard of the connection since the last look at its input.
+    /// The connection became ready since its input was last read.
     is_to_be_looked_at: bool,
-    /// There is more input than one look takes: the time of that look.
+    /// When input was last read, if there was more than one call discards.
     undrained: Option<Instant>,
     outage: Outage,
     poller: Rc<Poller>,
@@ -107,7 +107,7 @@ impl SocketSink {
         })
     }
 
-    /// Goes on with connecting, as far as that is possible now.
+    /// Continues to connect, as far as possible now.
     fn advance(&mut self, now: Instant) {
         if matches!(self.link, Link::Down) && !self.outage.backoff.is_waiting(now) {
             self.connect(now);
@@ -133,8 +133,8 @@ impl SocketSink {
             }
             Address::Tcp(address) => {
                 let resolved = address.to_socket_addrs();
-                // The resolver may have taken its time, and the back-off counts from now on: else
-                // stall would follow stall.
+                // The resolver may have been slow. The back-off starts now, or one stall would
+                // follow another.
                 let now = now.max(sys::clock::now().instant);
                 match resolved {
                     Ok(addresses) => {
@@ -154,7 +154,7 @@ impl SocketSink {
         self.try_addresses(others, now, why);
     }
 
-    /// Starts to connect to the first address that lets us start.
+    /// Starts a connection to the first address for which that succeeds.
     fn try_addresses(&mut self, mut addresses: VecDeque<SocketAddr>, now: Instant, why: io::Error) {
         let mut refusal = None;
         while let Some(address) = addresses.pop_front() {
@@ -198,7 +198,7 @@ impl SocketSink {
         self.outage.found();
     }
 
-    /// Looks at a connection that the loop heard of, or that nothing is offered to.
+    /// Checks a connection that became ready, or to which nothing is offered.
     fn look(&mut self, is_idle: bool, now: Instant) -> Result<(), Errno> {
         let Link::Up(channel) = &mut self.link else {
             return Ok(());
@@ -206,8 +206,8 @@ impl SocketSink {
         if std::mem::take(&mut self.is_to_be_looked_at) || self.undrained.take().is_some() {
             self.undrained = (channel.discard_input()? == Input::Undrained).then_some(now);
         }
-        // A peer that shut down only its sending side polls readable, not broken: it may well go on
-        // to read.
+        // A peer that shut down only its sending side polls readable, not broken: it may still
+        // read.
         if is_idle && channel.is_broken()? {
             return Err(pending_error(channel));
         }
@@ -250,8 +250,8 @@ impl Sink for SocketSink {
         })
     }
 
-    /// A record that the peer's kernel has a part of counts as a whole: after a loss all of it is
-    /// offered again.
+    /// A record that is partly acknowledged counts as a whole: after a loss all of it is offered
+    /// again.
     fn unacknowledged(&mut self) -> u64 {
         let (Link::Up(channel), Address::Tcp(_)) = (&self.link, &self.address) else {
             return 0;
@@ -286,6 +286,18 @@ impl Sink for SocketSink {
         false
     }
 
+    fn place(&mut self) -> Place {
+        Place::Here
+    }
+
+    fn replace(&mut self, _from: Option<u64>) -> Result<(), SinkError> {
+        Ok(())
+    }
+
+    fn owed(&self) -> u64 {
+        0
+    }
+
     fn own_file(&self) -> Option<(u64, u64)> {
         None
     }
@@ -297,8 +309,8 @@ impl Sink for SocketSink {
 
 impl Drop for SocketSink {
     fn drop(&mut self) {
-        // Closing with input unread resets a connection, and what the peer has not read yet would
-        // be gone.
+        // Closing a connection with unread input resets it, and the peer would lose what it has not
+        // read yet.
         if let Link::Up(channel) = &mut self.link {
             let _ = channel.discard_input();
         }
@@ -310,7 +322,7 @@ enum Outcome {
     Connected,
 }
 
-/// Starts a connection and registers it; its end becomes WRITABLE.
+/// Starts a connection and registers it; it becomes WRITABLE when the attempt ends.
 fn start(address: SocketAddr, poller: &Poller) -> io::Result<TcpStream> {
     let mut stream = TcpStream::connect(address)?;
     // Records leave as they come; a batch is one write anyway.
@@ -319,14 +331,14 @@ fn start(address: SocketAddr, poller: &Poller) -> io::Result<TcpStream> {
     Ok(stream)
 }
 
-/// How a connection that was asked for stands.
+/// The state of a connection attempt.
 fn outcome(stream: &TcpStream) -> io::Result<Outcome> {
     if let Some(error) = stream.take_error()? {
         return Err(error);
     }
     match stream.peer_addr() {
-        // Nobody listens, and the kernel chose the very port we connect to as our own (tcp(7) knows
-        // this as simultaneous open).
+        // Nobody listens, and the kernel chose the port that we connect to as our own (a
+        // simultaneous open with ourselves, tcp(7)).
         Ok(peer) if stream.local_addr()? == peer => Err(Errno::ECONNREFUSED.into()),
         Ok(_) => Ok(Outcome::Connected),
         Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(Outcome::Pending),
@@ -334,7 +346,7 @@ fn outcome(stream: &TcpStream) -> io::Result<Outcome> {
     }
 }
 
-/// Why a connection polls broken.
+/// The error of a connection that polls as broken.
 fn pending_error(channel: &Channel) -> Errno {
     match getsockopt(channel, sockopt::SocketError) {
         Ok(0) | Err(_) => Errno::ECONNRESET,
@@ -353,8 +365,8 @@ mod tests {
 
     #[test]
     fn connection_to_ourselves_is_no_connection() {
-        // A socket that is bound and does not listen: what connect(2) makes of a chosen port, if
-        // the choice falls badly.
+        // A socket that is bound and does not listen, as connect(2) creates it when it chooses the
+        // wrong port.
         let free = TcpListener::bind("127.0.0.78:0")
             .and_then(|listener| listener.local_addr())
             .expect("a free port");

@@ -297,6 +297,18 @@ impl<S: Sink> Sink for LyingSink<S> {
         self.inner.reopen()
     }
 
+    fn place(&mut self) -> manytail::sink::Place {
+        self.inner.place()
+    }
+
+    fn replace(&mut self, from: Option<u64>) -> Result<(), SinkError> {
+        self.inner.replace(from)
+    }
+
+    fn owed(&self) -> u64 {
+        self.inner.owed()
+    }
+
     fn own_file(&self) -> Option<(u64, u64)> {
         self.inner.own_file()
     }

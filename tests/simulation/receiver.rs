@@ -410,6 +410,18 @@ impl Sink for Receiver {
         Ok(())
     }
 
+    fn place(&mut self) -> manytail::sink::Place {
+        manytail::sink::Place::Here
+    }
+
+    fn replace(&mut self, _from: Option<u64>) -> Result<(), SinkError> {
+        Ok(())
+    }
+
+    fn owed(&self) -> u64 {
+        0
+    }
+
     fn own_file(&self) -> Option<(u64, u64)> {
         let simulated = self.shared.borrow();
         simulated.file.as_ref().map(|file| (file.id().device, file.id().inode))

@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use manytail::sink::{FilePoint, Sent, Sink, SinkError, SinkState};
+use manytail::sink::{FilePoint, Place, Sent, Sink, SinkError, SinkState};
 
 /// Hands over whatever it is offered; taking is acknowledging.
 pub(crate) struct Taking(Box<Take>);
@@ -42,6 +42,18 @@ impl Sink for Taking {
 
     fn reopen(&mut self) -> Result<(), SinkError> {
         Ok(())
+    }
+
+    fn place(&mut self) -> Place {
+        Place::Here
+    }
+
+    fn replace(&mut self, _from: Option<u64>) -> Result<(), SinkError> {
+        Ok(())
+    }
+
+    fn owed(&self) -> u64 {
+        0
     }
 
     fn own_file(&self) -> Option<(u64, u64)> {

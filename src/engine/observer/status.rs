@@ -68,7 +68,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.observer
             .notices
             .counts()
-            .chain(std::iter::once(("output", self.outbox.sink().state().told)))
+            .chain(std::iter::once(("output", self.outbox.sink().state().notices)))
     }
 
     /// The turn that began at `began` is over now.

@@ -50,7 +50,7 @@ fn assert_reads_wake_nobody(reader: &OwnedFd, writer: &OwnedFd) {
                 read_some(reader, &mut received, 100_000);
                 received.len() == driver.stream.len()
             });
-            // What was still to be heard of that time.
+            // Events that were still pending from that time.
             driver.turn(Duration::ZERO);
             assert!(driver.wake_ups > 0);
         }
@@ -127,7 +127,7 @@ fn fifo_that_is_also_open_for_reading_is_not_mistaken_for_broken() {
     assert_eq!(received, b"one\ntwo\n");
 }
 
-/// What [`Channel`] builds on: epoll_ctl(2) with `EPOLL_CTL_MOD` reports what was so before the
+/// [`Channel`] relies on this: epoll_ctl(2) with `EPOLL_CTL_MOD` reports the state from before the
 /// call.
 #[test]
 fn asking_for_writable_reports_room_that_came_before() {

@@ -1,5 +1,4 @@
-//! The outputs on the real kernel: pipes, FIFOs, terminals, sockets, and a disk that is really
-//! full.
+//! The outputs on the real kernel: pipes, FIFOs, terminals, sockets, and a full disk.
 
 mod descriptor;
 mod file;
@@ -21,9 +20,9 @@ use super::{Poller, Sent, Sink, SinkError};
 use crate::config::Output;
 use crate::sys::clock;
 
-/// How long a test waits for something that must come.
+/// How long a test waits for something that must happen.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// The driver looks at its peer at least this often.
+/// The driver checks its peer at least this often.
 const TICK: Duration = Duration::from_millis(2);
 /// A batch, as the engine would offer it.
 const BATCH_BYTES: usize = 64 * 1024;
@@ -35,9 +34,9 @@ struct Driver {
     events: Events,
     sink: Box<dyn Sink>,
     stream: Vec<u8>,
-    /// Position in `stream` of the next byte to be offered.
+    /// Position in `stream` of the next byte to offer.
     taken: usize,
-    /// For each restart: what was unacknowledged, and where the stream went on.
+    /// For each restart: the unacknowledged bytes, and where the stream continued.
     restarts: Vec<(u64, usize)>,
     is_started: bool,
     is_blocked: bool,
@@ -68,7 +67,7 @@ impl Driver {
         })
     }
 
-    /// What an output that must not open says.
+    /// The error of an output that must not open.
     fn refusal(output: &Output) -> String {
         let error = Driver::try_new(output).err().expect("the output is refused");
         format!("{error}: {}", error.source)
@@ -133,7 +132,7 @@ impl Driver {
         }
     }
 
-    /// Turns until `is_so`, which may also play the peer.
+    /// Turns until `is_so` is true; that function may also act as the peer.
     fn until(&mut self, what: &str, mut is_so: impl FnMut(&mut Driver) -> bool) {
         let deadline = clock::now().instant + PATIENCE;
         while !is_so(self) {
@@ -153,8 +152,8 @@ impl Driver {
     }
 }
 
-/// The next run of whole records, the first of which may have lost its head: some [`BATCH_BYTES`],
-/// one record at least.
+/// The next whole records, of which the first may lack its beginning: about [`BATCH_BYTES`], at
+/// least one record.
 fn batch(rest: &[u8]) -> &[u8] {
     if rest.len() <= BATCH_BYTES {
         return rest;
@@ -163,12 +162,12 @@ fn batch(rest: &[u8]) -> &[u8] {
     &rest[..end.map_or(rest.len(), |at| at + 1)]
 }
 
-/// Where the record starts in which the byte at `position` lies.
+/// The start of the record that contains the byte at `position`.
 fn record_start(stream: &[u8], position: usize) -> usize {
     memchr::memrchr(b'\n', &stream[..position]).map_or(0, |at| at + 1)
 }
 
-/// Records of many lengths, each of which says which it is, until there are at least `bytes` bytes.
+/// At least `bytes` bytes of numbered records of many lengths.
 fn records(bytes: usize) -> Vec<u8> {
     let mut text = String::with_capacity(bytes + 1024);
     let mut number = 0_usize;
@@ -186,7 +185,7 @@ fn long_record(bytes: usize) -> Vec<u8> {
     record
 }
 
-/// A pipe: what we read from, and a descriptor as a shell would hand it down.
+/// A pipe: the end that we read, and a descriptor that is passed on as a shell would do it.
 fn inherited_pipe() -> (OwnedFd, OwnedFd) {
     let (reader, writer) = nix::unistd::pipe2(OFlag::O_CLOEXEC).expect("a pipe");
     hand_down(&writer);
@@ -194,7 +193,7 @@ fn inherited_pipe() -> (OwnedFd, OwnedFd) {
     (reader, writer)
 }
 
-/// Makes `descriptor` one that is inherited, and names it as an output.
+/// Makes `descriptor` an inherited one, and returns it as an output.
 fn hand_down(descriptor: &OwnedFd) -> Output {
     fcntl(descriptor, FcntlArg::F_SETFD(FdFlag::empty())).expect("F_SETFD");
     Output::Descriptor(descriptor.as_raw_fd())
@@ -210,7 +209,7 @@ fn status_flags(descriptor: impl AsFd) -> i32 {
     fcntl(descriptor, FcntlArg::F_GETFL).expect("F_GETFL")
 }
 
-/// Reads what is there, at most `bytes_max`, without waiting. `false` at the end of the stream.
+/// Reads available bytes, at most `bytes_max`, without waiting. `false` at the end of the stream.
 fn read_some(reader: impl AsFd, into: &mut Vec<u8>, bytes_max: usize) -> bool {
     let mut buffer = vec![0; bytes_max];
     match nix::unistd::read(reader, &mut buffer) {
@@ -224,13 +223,13 @@ fn read_some(reader: impl AsFd, into: &mut Vec<u8>, bytes_max: usize) -> bool {
     }
 }
 
-/// A directory on a disk of its own, so small that it is full at once. Goes away with the test.
+/// A directory on a disk of its own that is very small, and unmounted after the test.
 struct SmallDisk {
     directory: tempfile::TempDir,
 }
 
 impl SmallDisk {
-    /// `None`, and a word about it, when we may not mount.
+    /// `None`, with a message, if this process may not mount.
     fn new(bytes: usize) -> Option<SmallDisk> {
         let directory = tempfile::tempdir().expect("a directory");
         let mut mount = std::process::Command::new("mount");

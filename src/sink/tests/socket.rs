@@ -8,7 +8,7 @@ use nix::sys::socket::{MsgFlags, recv, setsockopt, sockopt};
 
 use super::*;
 
-/// A listener on a port of its own, whose connections take few bytes before they are full.
+/// A listener on a port of its own, whose connections are full after few bytes.
 fn tcp_listener() -> (TcpListener, Output) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     setsockopt(&listener, sockopt::RcvBuf, &65536).expect("SO_RCVBUF");
@@ -45,7 +45,7 @@ fn accept_unix(driver: &mut Driver, listener: &UnixListener) -> UnixStream {
     stream
 }
 
-/// Turns, and reads what the peer gets, until it has `bytes` bytes.
+/// Turns, and reads as the peer, until the peer has `bytes` bytes.
 fn receive(driver: &mut Driver, peer: impl AsFd, bytes: usize) -> Vec<u8> {
     let mut received = Vec::new();
     driver.until("all is received", |_| {
@@ -105,7 +105,7 @@ fn tcp_peer_may_come_late() {
 
 #[test]
 fn host_that_does_not_answer_is_given_up_and_tried_again() {
-    // A listener whose queue is full drops what comes, as a dead host does.
+    // A listener with a full queue drops connection attempts, as a dead host does.
     let (listener, output) = tcp_listener();
     nix::sys::socket::listen(&listener, nix::sys::socket::Backlog::new(0).unwrap()).unwrap();
     let address = listener.local_addr().unwrap();
@@ -185,7 +185,7 @@ fn tcp_reset_sends_again_from_the_record_that_was_not_acknowledged() {
     driver.add(&records(8 << 20));
     let peer = accept_tcp(&mut driver, &listener);
     driver.until_blocked();
-    // The peer reads nothing, so its window is closed and what its kernel has stays the same.
+    // The peer reads nothing, so its window is closed and its kernel's buffer does not change.
     let mut buffer = vec![0; 8 << 20];
     let has = recv(peer.as_raw_fd(), &mut buffer, MsgFlags::MSG_PEEK).unwrap();
     let taken = driver.taken;
