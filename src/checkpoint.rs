@@ -1,14 +1,13 @@
-//! Offsets that survive: what was acknowledged becomes durable, and is found again at the next
-//! start.
+//! Durable offsets: acknowledged offsets are stored, and the next start continues from them.
 //!
-//! In: what the output acknowledged. Out: a journal in the state directory, and at the start a
-//! [`state::StoredOffsets`] of what it says.
-//! Always holds: `committed <= acknowledged <= read`; what is stored belongs together (offsets and
-//! the output's length at one moment); a store that failed says so and is never written to again.
+//! In: acknowledged offsets. Out: a journal in the state directory, and at the start its content as
+//! [`state::StoredOffsets`].
+//! Always holds: `committed <= acknowledged <= read`. A commit is consistent: its offsets and the
+//! output's length are of one moment. A journal that failed is never written to again.
 //!
-//! [`mod@format`] is bytes (pure), [`journal`] how a whole file of them is read, [`state`] what
-//! they mean, [`store`] the files, over the calls of [`Disk`](crate::sys::Disk). The engine hands
-//! [`Job`]s to a [`Committer`], whose blocking calls are made on a thread of their own.
+//! [`mod@format`] encodes and decodes bytes (pure), [`journal`] reads a whole file, [`state`] is
+//! its meaning, and [`store`] manages the files through [`Disk`](crate::sys::Disk). The engine
+//! submits [`Job`]s to a [`Committer`], which makes blocking calls on a thread of its own.
 
 pub mod format;
 pub mod journal;
@@ -28,59 +27,60 @@ use crate::config::Format;
 use crate::sys::FileId;
 
 bitflags! {
-    /// What else is to be known to go on at an offset.
+    /// What a reader has to know, beside the offset, to continue there.
     #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
     pub struct EntryFlags: u8 {
-        /// NULs at the offset were left by a truncation: they are skipped.
+        /// NULs at the offset were left by a truncation and are skipped.
         const SKIP_NULS = 1 << 0;
-        /// The offset is where the file ended when it was first seen: the start of its unfinished
-        /// last line is before it.
+        /// The offset is the end of the file when it was first seen, so its unfinished last line
+        /// starts before it.
         const SEEK_LINE = 1 << 1;
-        /// A look found the file gone, at `absent_since`.
+        /// A look found that the file was gone, at `absent_since`.
         const GONE = 1 << 2;
     }
 }
 
-/// The offset of a file that received our own output: it is never read. An older version of this
-/// program takes such a file for one that was truncated, and reads it from its start.
+/// The offset of a file that received our own output, which is never read. An older version of this
+/// program takes the file for a truncated one, and reads it from its start.
 pub const OWN_OUTPUT: u64 = u64::MAX;
 
-/// How far one file was delivered. Its path is stored beside it.
+/// How far one file was delivered. Its path is stored separately.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Entry {
-    /// Device, inode, and what tells two lives of an inode apart.
+    /// Device, inode, and the number that distinguishes two lives of an inode.
     pub id: FileId,
-    /// How often the content of this inode restarted: the third part of `file` in json records.
+    /// How many times the content of this inode restarted: the third part of `file` in json
+    /// records.
     pub generation: u32,
-    /// Bytes from the start of the file up to the first that was not acknowledged; or
+    /// Bytes from the start of the file to the first byte that was not acknowledged; or
     /// [`OWN_OUTPUT`].
     pub offset: u64,
     /// Digest of the `mark_len` bytes just before `offset`.
     pub mark: u32,
-    /// At most 64; 0: the bytes before `offset` are not known.
+    /// At most 64. 0: the bytes before `offset` are not known.
     pub mark_len: u8,
-    /// What else is to be known.
+    /// What else a reader has to know.
     pub flags: EntryFlags,
-    /// Nanoseconds since 1970: every modification up to then was read and acknowledged. 0: not
+    /// Nanoseconds since 1970. Every modification up to then was read and acknowledged. 0: not
     /// known.
     pub complete_at: u64,
-    /// Seconds since 1970: since when the file is not found under the paths that are followed. 0:
-    /// it is found.
+    /// Seconds since 1970. Since then the file has not been found under the followed paths. 0: it
+    /// is found.
     pub absent_since: u64,
 }
 
-/// What a regular output file held when offsets were committed: the two belong together.
+/// The length of a regular output file at a commit, which belongs to the offsets of that commit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OutputPoint {
     /// Which file.
     pub id: FileId,
     /// Its length in bytes, up to the end of the last record whose offset is committed.
     pub len: u64,
-    /// How the records after it are written.
+    /// The format of the records after it.
     pub format: Format,
 }
 
-/// What is not any more where a process that starts now would look for it.
+/// What is no longer where a process that starts now would look for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Displaced {
     /// See [`Elsewhere`](crate::sys::Place::Elsewhere).
@@ -89,61 +89,60 @@ pub enum Displaced {
     /// See [`Unlocked`](crate::sys::Place::Unlocked).
     #[error("the lock in the state directory was removed or replaced")]
     Lock,
-    /// The journal has no name any more, or another file has it.
+    /// The journal has no name any more, or another file has its name.
     #[error("the journal in the state directory was removed or replaced")]
     Journal,
 }
 
-/// How a store came into its place again.
+/// How a displaced store was restored to its place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Anew {
-    /// What had happened.
+    /// What had been displaced.
     pub what: Displaced,
     /// Device and inode of the directory.
     pub directory: (u64, u64),
-    /// Journals that were found there and are not this process's, under the names that they have
-    /// now.
+    /// The new names of journals that were found there and are not this process's.
     pub aside: Vec<String>,
 }
 
-/// What a [`Committer`] is to do with a payload of [`mod@format`] items.
+/// What a [`Committer`] does with a payload of [`mod@format`] items.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Work {
-    /// Look whether the journal is where the next start would look for it. Nothing is stored.
+    /// Check whether the journal is where the next start would look for it. Stores nothing.
     Check,
     /// Append a commit to the current journal, durably.
     Append,
-    /// Start a new journal beside the current one with the first part of a snapshot. A half-made
-    /// one of before is dropped.
+    /// Start a new journal beside the current one, with the first part of a snapshot. An unfinished
+    /// new journal is dropped.
     Begin,
-    /// A further part of the snapshot.
+    /// Write a further part of the snapshot.
     Extend,
-    /// The last part: makes the new journal durable and current.
+    /// Write the last part, and make the new journal durable and current.
     Complete,
 }
 
-/// One piece of work that may block.
+/// One task that may block.
 #[derive(Debug)]
 pub struct Job {
     /// What to do.
     pub work: Work,
-    /// Items of [`mod@format`], without framing.
+    /// Items of [`mod@format`], without frame heads.
     pub payload: Vec<u8>,
-    /// The output is made durable before anything is stored: the offsets are of bytes in it.
+    /// Whether the output must be made durable first, because the offsets belong to bytes in it.
     pub is_output_due: bool,
-    /// Its descriptor, if the job tells of the output: for `fdatasync(2)`, and to be stamped. A
-    /// simulated output has none.
+    /// The output's descriptor, if the job concerns the output: for `fdatasync(2)` and for the
+    /// stamp. A simulated output has none.
     pub output: Option<OwnedFd>,
 }
 
-/// What failed when a [`Job`] did.
+/// Why a [`Job`] failed.
 #[derive(Debug, thiserror::Error)]
 pub enum CommitError {
-    /// The output could not be made durable: nothing was stored.
+    /// The output could not be made durable, and nothing was stored.
     #[error("cannot make the output durable (fdatasync)")]
     Output(#[source] io::Error),
-    /// The journal could not be written or made durable. It is not written to again: a new one has
-    /// to be begun.
+    /// The journal could not be written or made durable. It is not written to again; a new one must
+    /// be started.
     #[error("cannot {action} {name} in the state directory")]
     Store {
         /// `write`, `sync`, `rename` ...
@@ -154,36 +153,36 @@ pub enum CommitError {
         #[source]
         source: io::Error,
     },
-    /// The journal is not where the next start would look for it. A new one has to be begun, which
-    /// makes anew what is missing.
+    /// The journal is not where the next start would look for it. A new one must be started, which
+    /// also restores what is missing.
     #[error(transparent)]
     Displaced(#[from] Displaced),
-    /// The state directory cannot be made anew, or not be locked.
-    #[error("the state directory cannot be used any more")]
+    /// The state directory cannot be created again, or cannot be locked.
+    #[error("the state directory can no longer be used")]
     Anew(#[source] io::Error),
 }
 
-/// What became of a [`Job`].
+/// The outcome of a [`Job`].
 #[derive(Debug)]
 pub struct Done {
-    /// Which it was.
+    /// The work of the job.
     pub work: Work,
-    /// Its buffer, to be used again.
+    /// The job's buffer, for reuse.
     pub payload: Vec<u8>,
-    /// Durable, or not.
+    /// Whether it succeeded, durably.
     pub result: Result<(), CommitError>,
-    /// Bytes of the current journal.
+    /// Size of the current journal, in bytes.
     pub journal_bytes: u64,
-    /// Whether commits can be appended to it.
+    /// Whether commits can be appended to the current journal.
     pub is_appendable: bool,
-    /// The job brought the store into its place again.
+    /// Set if the job restored a displaced store to its place.
     pub anew: Option<Anew>,
 }
 
-/// Does [`Job`]s, one after the other, without blocking the caller.
+/// Performs [`Job`]s one after the other, without blocking the caller.
 pub trait Committer {
-    /// Hands a job over. At most one is under way at a time.
+    /// Submits a job. At most one is under way at a time.
     fn submit(&mut self, job: Job);
-    /// The outcome of the job, once it is there. The loop is woken when that is the case.
+    /// The outcome of the job, once there is one. The loop is woken then.
     fn done(&mut self) -> Option<Done>;
 }

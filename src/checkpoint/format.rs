@@ -1,9 +1,9 @@
 //! The bytes of a journal, pure: header, frames, items.
 //!
-//! In: facts as [`Item`]s, payloads of them; or any bytes. Out: bytes another program can read by
-//! this page; or facts, or an error.
-//! Always holds: decoding is total; what [`put`] wrote comes back equal from [`items`]; version 1
-//! never changes.
+//! In: facts as [`Item`]s, or any bytes. Out: bytes that another program can read by this page; or
+//! facts, or an error.
+//! Always holds: decoding is total; [`items`] returns exactly the items that [`put`] wrote; version
+//! 1 never changes.
 //!
 //! # Layout, version 1
 //!
@@ -35,62 +35,63 @@
 //! path     = len: u16, bytes
 //! ```
 //!
-//! An offset of 2^64 - 1 says that the file received our own output and is never read. A program
-//! that does not know this takes the file for one that was truncated, and reads it.
+//! An offset of 2^64 - 1 means that the file received our own output and is never read. A program
+//! that does not know this takes the file for a truncated one, and reads it.
 //!
-//! The header is laid out like this in every version. Items apply in their order; a later one of
-//! the same file replaces the earlier. An unknown tag, flag, kind or format and a `mark_len` over
-//! 64 are errors: who adds one, counts the version up.
+//! Every version has this header. Items apply in their order; a later one of the same file replaces
+//! the earlier. An unknown tag, flag, kind or format and a `mark_len` over 64 are errors: a program
+//! that adds one must increase the version.
 //!
-//! The salt goes into each checksum so that nobody who writes log paths can write something that
-//! passes for a frame.
+//! The salt is part of each checksum, so that nobody who chooses log paths can write bytes that
+//! pass for a frame.
 
 use super::{Entry, EntryFlags, OutputPoint};
 use crate::config::Format;
+use crate::reader::MARK_BYTES;
 use crate::sys::FileId;
 
-/// Begins each journal.
+/// The first bytes of each journal.
 pub const MAGIC: [u8; 16] = *b"manytail journal";
-/// The layout above.
+/// The version of the layout above.
 pub const VERSION: u32 = 1;
 /// Bytes of the header.
 pub const HEADER_BYTES: usize = 32;
-/// Begins each frame. Holds a NUL, which no path does.
+/// The first bytes of each frame. They contain a NUL, which no path does.
 pub const FRAME_MAGIC: [u8; 4] = [0xa7, 0xf5, 0x00, 0x9d];
 /// Bytes of a frame without its payload.
 pub const HEAD_BYTES: usize = 21;
 /// Most bytes of a payload.
 pub const PAYLOAD_BYTES_MAX: usize = 1 << 30;
-/// Longest path that is stored; a longer one is stored as not known. (`PATH_MAX` is 4096.)
+/// The longest stored path; a longer one is stored as not known. (`PATH_MAX` is 4096.)
 pub const PATH_BYTES_MAX: usize = u16::MAX as usize;
-/// Longest mark.
+/// The longest mark.
 pub const MARK_BYTES_MAX: u8 = 64;
-/// How many buckets remember which generation an inode reached when its file was forgotten. Inodes
-/// that share one only skip numbers.
+const _: () = assert!(MARK_BYTES == MARK_BYTES_MAX as usize, "every mark can be stored");
+/// Number of buckets that remember the generation that an inode had reached when its file was
+/// forgotten. Inodes that share a bucket skip some numbers, which is harmless.
 pub const GENERATION_BUCKETS: usize = 1 << 14;
 
 /// The bucket of an inode. Depends on device and inode alone: two lives of an inode share it.
 #[must_use]
 pub fn generation_bucket(id: FileId) -> u16 {
     let mixed = (id.inode ^ id.device.rotate_left(32)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    // The upper 14 bits are the best mixed ones.
+    // The upper 14 bits are mixed best.
     (mixed >> 50) as u16
 }
 
 /// One fact of a commit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Item<'a> {
-    /// How far a file is. `None`: its path is the one stored before.
+    /// How far a file was delivered. `None`: its path is the one stored before.
     Entry(Entry, Option<&'a [u8]>),
-    /// A file is gone: its entry is dropped; the inode never gets an generation up to this one
+    /// A file is gone: its entry is dropped, and the inode never gets a generation up to this one
     /// again.
     Forget(FileId, u32),
-    /// Files whose inode falls into this bucket ([`generation_bucket`]) get no generation below
-    /// this one.
+    /// Inodes in this bucket ([`generation_bucket`]) get no generation below this one.
     Floor(u16, u32),
-    /// What the output held; `None`: the output is no regular file.
+    /// The length of the output; `None`: the output is not a regular file.
     Output(Option<OutputPoint>),
-    /// A PATH whose first scan is complete: `--from` does not apply to it any more.
+    /// A PATH whose first scan is complete, so that `--from` no longer applies to it.
     Scanned(&'a [u8]),
 }
 
@@ -143,7 +144,7 @@ pub fn put(item: &Item<'_>, payload: &mut Vec<u8>) {
                 Format::Syslog => unreachable!("the settings refuse it for files"),
             });
         }
-        // What cannot be stored is scanned as if it were new: nothing is lost by that.
+        // A PATH that cannot be stored is scanned again as if it were new: nothing is lost by that.
         Item::Scanned(path) if path.len() > PATH_BYTES_MAX => {}
         Item::Scanned(path) => {
             payload.push(SCANNED);
@@ -183,9 +184,9 @@ fn entry_bytes(tag: u8, entry: &Entry) -> [u8; 1 + ENTRY_BYTES] {
     bytes
 }
 
-/// A payload holds something else than items.
+/// A payload contains something other than items.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("no item that this version knows at byte {position} of a payload")]
+#[error("an unknown item at byte {position} of a payload")]
 pub struct Malformed {
     /// Where the item begins.
     pub position: usize,
@@ -204,8 +205,7 @@ pub fn items(payload: &[u8]) -> impl Iterator<Item = Result<Item<'_>, Malformed>
     })
 }
 
-/// Takes fields off the front of bytes; `None` when too few are left or a value is none that is
-/// written.
+/// Takes fields off the front of bytes. `None`: too few bytes are left, or a value is not valid.
 struct Fields<'a>(&'a [u8]);
 
 impl<'a> Fields<'a> {
@@ -244,7 +244,7 @@ impl<'a> Fields<'a> {
 
     #[inline]
     fn entry(&mut self) -> Option<Entry> {
-        // One check of the length for all fields.
+        // One length check for all fields.
         let entry = self.array::<ENTRY_BYTES>()?;
         let mut fields = Fields(&entry);
         Some(Entry {
@@ -280,12 +280,12 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// Why a file is no journal of this version.
+/// Why a file is not a journal of this version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HeaderError {
     /// It does not begin as a journal does.
     Foreign,
-    /// It begins as a journal, but the header is cut short or does not fit its checksum.
+    /// It begins as a journal, but the header is cut short or does not match its checksum.
     Damaged,
     /// A version that this program does not know.
     Version(u32),
@@ -306,7 +306,7 @@ pub fn header(salt: u64) -> [u8; HEADER_BYTES] {
 /// The salt of a journal that begins with `bytes`.
 ///
 /// # Errors
-/// When this is no header of version 1.
+/// When this is not a header of version 1.
 pub fn parse_header(bytes: &[u8]) -> Result<u64, HeaderError> {
     let (magic, _) = bytes.split_first_chunk::<16>().ok_or(HeaderError::Foreign)?;
     if *magic != MAGIC {
@@ -323,12 +323,12 @@ pub fn parse_header(bytes: &[u8]) -> Result<u64, HeaderError> {
     if version == VERSION { Ok(salt) } else { Err(HeaderError::Version(version)) }
 }
 
-/// What a frame is for.
+/// The kind of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// A part of the snapshot that a journal begins with.
+    /// A part of the snapshot at the start of a journal.
     Part,
-    /// The last part of it.
+    /// The last part of the snapshot.
     LastPart,
     /// A commit.
     Commit,
@@ -336,16 +336,16 @@ pub enum Kind {
 
 const KINDS: [(u8, Kind); 3] = [(1, Kind::Part), (2, Kind::LastPart), (3, Kind::Commit)];
 
-/// What stands before a payload.
+/// The head of a frame, which precedes its payload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Head {
-    /// What the frame is for.
+    /// The kind of the frame.
     pub kind: Kind,
     /// Bytes of its payload.
     pub payload_len: usize,
-    /// Its number in the file, from 1 on.
+    /// The frame's number in the file, from 1.
     pub sequence: u64,
-    /// To be equal to [`Head::checksum`] with the payload taken in.
+    /// Must equal [`Head::checksum`], extended by the payload.
     pub crc: u32,
 }
 
@@ -362,7 +362,7 @@ impl Head {
         head.bytes()
     }
 
-    /// The head that these bytes are, if they can be one.
+    /// Parses a head. `None`: these bytes are not one.
     #[must_use]
     pub fn parse(bytes: &[u8; HEAD_BYTES]) -> Option<Head> {
         let mut fields = Fields(bytes);
@@ -373,7 +373,7 @@ impl Head {
         (magic == FRAME_MAGIC).then_some(Head { kind, payload_len, sequence, crc })
     }
 
-    /// The checksum of salt and head. Append the payload to it with [`crc32c::crc32c_append`].
+    /// The checksum of salt and head; [`crc32c::crc32c_append`] extends it by the payload.
     #[must_use]
     pub fn checksum(&self, salt: u64) -> u32 {
         let crc = crc32c::crc32c(&salt.to_le_bytes());

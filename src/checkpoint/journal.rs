@@ -1,15 +1,15 @@
-//! One journal, read from its first byte to its last.
+//! Reads one journal from its first byte to its last.
 //!
-//! In: bytes by position. Out: every item in order, and where the good bytes end; or what is wrong,
-//! and where.
-//! Always holds: any bytes give an answer, in time and memory in proportion to their number; items
-//! are given away only from frames that fit their checksum; a file that cannot have come from a
-//! crash of its writer is refused, never guessed at.
+//! In: bytes by position. Out: every item in order, and the end of the good bytes; or what is
+//! wrong, and where.
+//! Always holds: any bytes give an answer, in time and memory proportional to their number. Items
+//! come only from frames that match their checksum. A file that no crash of its writer can leave is
+//! refused, never guessed at.
 //!
-//! A commit is synced before the next is written, so a crash leaves one torn frame at most, and
-//! nothing good behind it: what comes after the last good frame is searched for one that fits its
-//! checksum and has a later number. There is none: the tail is torn. There is one: the file was
-//! damaged, and what was committed in between is lost.
+//! A commit is synced before the next is written, so a crash leaves at most one torn frame, and
+//! nothing good behind it. Therefore the bytes after the last good frame are searched for a frame
+//! that matches its checksum and has a later number. If there is none, the tail is torn. If there
+//! is one, the file was damaged, and the commits in between are lost.
 
 use std::io;
 
@@ -18,8 +18,8 @@ use super::format::{
 };
 use super::state::StoredOffsets;
 
-/// How many bytes a journal may have before it is written anew, for so many files. While that goes
-/// on there are two.
+/// How long a journal may be, in bytes, before it is rewritten, for this number of files. During
+/// the rewrite there are two.
 #[must_use]
 pub fn bytes_max(files: u64) -> u64 {
     const BYTES: u64 = 4 << 20;
@@ -27,54 +27,54 @@ pub fn bytes_max(files: u64) -> u64 {
     BYTES + BYTES_PER_FILE * files
 }
 
-/// A torn tail is one frame at most.
+/// A torn tail is at most one frame.
 const TAIL_BYTES_MAX: u64 = (HEAD_BYTES + PAYLOAD_BYTES_MAX) as u64;
 
-/// Bytes of one read while a payload or a tail comes in: a length field may lie, so memory follows
-/// what is there.
+/// Bytes of one read of a payload or a tail. A length field may be wrong, so memory grows only with
+/// bytes that exist.
 const READ_BYTES: usize = 64 * 1024;
 
-/// What the search of a tail may spend on checksums, beside a few times its length: enough for any
-/// real tail, and no attack.
+/// How many bytes the search of a tail may checksum, beside a few times its length: enough for any
+/// real tail, too little for an attack.
 const SEARCH_BYTES: u64 = 16 << 20;
 
-/// What one candidate costs at least: a `pread(2)`.
+/// The least cost of one candidate, in bytes: a `pread(2)`.
 const CANDIDATE_BYTES: u64 = 4096;
 
-/// A journal as far as it is good.
+/// The good part of a journal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Extent {
     /// The file's salt.
     pub salt: u64,
-    /// How many frames there are, which is the number of the last.
+    /// The number of frames, which is also the number of the last one.
     pub frames: u64,
     /// Bytes up to the end of the last good frame.
     pub bytes: u64,
-    /// Bytes after it: a torn commit.
+    /// Bytes after that: a torn commit.
     pub torn_bytes: u64,
 }
 
-/// Why a journal is not read.
+/// Why a journal cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum Defect {
     /// Not ours, not of this version, or damaged.
-    #[error("the header is not one of a journal of this version")]
+    #[error("the header is not that of a journal of this version")]
     Header(HeaderError),
     /// Its bytes are not those that were written.
     #[error("{what} at byte {position}")]
     Damaged {
-        /// Where the first frame begins that is not good.
+        /// Where the first bad frame begins.
         position: u64,
-        /// What it is about.
+        /// What is wrong.
         what: &'static str,
     },
-    /// It cannot be read.
+    /// The file cannot be read.
     #[error("cannot be read")]
     Read(#[from] io::Error),
 }
 
-/// Reads a journal. `read_at` gives bytes at a position, 0 at the end only, as
-/// [`crate::sys::Disk::read_at`]. Items given away before an error are void.
+/// Reads a journal. `read_at` is like [`crate::sys::Disk::read_at`]: it returns 0 only at the end.
+/// Items that `take` received before an error are void.
 ///
 /// # Errors
 /// When it is not good.
@@ -130,7 +130,7 @@ struct Source<R> {
 }
 
 impl<R: FnMut(&mut [u8], u64) -> io::Result<usize>> Source<R> {
-    /// Fills the buffer as far as the file goes.
+    /// Fills the buffer, or reads to the end of the file.
     fn fill(&mut self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         let mut filled = 0;
         while filled < buffer.len() {
@@ -142,8 +142,7 @@ impl<R: FnMut(&mut [u8], u64) -> io::Result<usize>> Source<R> {
         Ok(filled)
     }
 
-    /// The frame that comes next, its payload at the front of `payload`; `None` when there is no
-    /// good one.
+    /// The next frame, with its payload at the front of `payload`. `None`: there is no good one.
     fn frame(&mut self, extent: &Extent, payload: &mut Vec<u8>) -> io::Result<Option<Head>> {
         let mut head = [0; HEAD_BYTES];
         if self.fill(&mut head, extent.bytes)? < HEAD_BYTES {
@@ -170,7 +169,7 @@ impl<R: FnMut(&mut [u8], u64) -> io::Result<usize>> Source<R> {
         Ok((crc == head.crc).then_some(head))
     }
 
-    /// How many bytes follow the good ones; damage when a later frame is among them.
+    /// How many bytes follow the good ones. An error if a later frame is among them.
     fn torn_bytes(&mut self, extent: &Extent) -> Result<u64, Defect> {
         let damaged = |what| Defect::Damaged { position: extent.bytes, what };
         let mut window = vec![0; READ_BYTES];
@@ -180,7 +179,7 @@ impl<R: FnMut(&mut [u8], u64) -> io::Result<usize>> Source<R> {
             let got = self.fill(&mut window, at)?;
             let (window, is_end) = (&window[..got], got < window.len());
             for found in memchr::memmem::find_iter(window, &FRAME_MAGIC) {
-                // One that is cut by the window's end begins the next window.
+                // A head that the window cuts off is at the start of the next window.
                 let Some(head) = window[found..].first_chunk() else { break };
                 let Some(head) = Head::parse(head).filter(|head| head.sequence > extent.frames)
                 else {
@@ -188,13 +187,13 @@ impl<R: FnMut(&mut [u8], u64) -> io::Result<usize>> Source<R> {
                 };
                 let position = at + found as u64;
                 if position == extent.bytes && head.sequence == extent.frames + 1 {
-                    continue; // It would have been the next one, had it been good.
+                    continue; // The next frame in order, which was checked before and is not good.
                 }
                 let (is_good, read) =
                     self.is_good(&head, extent.salt, position + HEAD_BYTES as u64)?;
                 spent += read.max(CANDIDATE_BYTES);
                 if is_good {
-                    return Err(damaged("a damaged frame, with good ones behind it,"));
+                    return Err(damaged("a damaged frame, followed by good ones,"));
                 }
                 if spent > SEARCH_BYTES + 4 * (position - extent.bytes) {
                     return Err(damaged("a tail that no crash leaves"));
@@ -210,8 +209,8 @@ impl<R: FnMut(&mut [u8], u64) -> io::Result<usize>> Source<R> {
         }
     }
 
-    /// Whether the payload at `offset` is the one of this head, and how many bytes were read to
-    /// know.
+    /// Whether the payload at `offset` belongs to this head, and how many bytes were read to find
+    /// out.
     fn is_good(&mut self, head: &Head, salt: u64, offset: u64) -> io::Result<(bool, u64)> {
         let mut buffer = vec![0; READ_BYTES.min(head.payload_len)];
         let mut crc = head.checksum(salt);

@@ -1,22 +1,23 @@
-//! After a crash: what an output file holds beyond the last commit -> offsets that match it.
+//! After a crash: makes the output file and the offsets match beyond the last commit.
 //!
-//! In: the file, the [`OutputPoint`] of the last commit, the stored offsets. Out: the file cut to
-//! whole records that the offsets know of.
-//! Always holds: only a file that the journal knows by identity is cut, and never below the length
-//! of its last commit. In json the records themselves tell which lines are there, so whole ones
-//! stay and their lines are not read again; in raw and text the tail is cut, and its lines are read
-//! again. What a crash does not explain is copied before it is cut: its lines may not come again.
+//! In: the file, the [`OutputPoint`] of the last commit, the stored offsets. Out: a file of whole
+//! records, and the offsets behind them.
+//! Always holds: only a file that the journal knows by identity is cut, and never below its length
+//! at the last commit. Whole json records stay, because they say which lines they contain, and
+//! those lines are not read again. In raw and text the tail is cut, and its lines are read again. A
+//! tail that a crash does not explain is copied before it is cut, because its lines may not come
+//! again.
 
 use std::collections::HashMap;
 use std::io;
 
-use super::record_parser::{NewGeneration, Progress, parse_json};
+use super::record_parser::{GenerationKey, Progress, parse_json};
 use super::state::StoredOffsets;
 use super::{EntryFlags, OutputPoint};
 use crate::config::Format;
 use crate::sys::FileId;
 
-/// Bytes of the tail read at a time.
+/// Bytes of one read of the tail.
 const READ_BYTES: usize = 256 * 1024;
 
 /// An output file, between two runs.
@@ -31,10 +32,11 @@ pub trait Tail {
     /// # Errors
     /// Those of `pread(2)`.
     fn read_at(&mut self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
-    /// Copies what is there from `start` on into a file of its own, durably. It is about to be cut.
+    /// Copies the bytes from `start` on, which are about to be cut, durably into a file of their
+    /// own.
     ///
     /// # Errors
-    /// When the copy is not complete and durable: then nothing may be cut.
+    /// When the copy is not complete and durable; then nothing may be cut.
     fn set_aside(&mut self, start: u64) -> io::Result<()>;
     /// `ftruncate(2)`.
     ///
@@ -43,26 +45,25 @@ pub trait Tail {
     fn truncate(&mut self, len: u64) -> io::Result<()>;
 }
 
-/// Where the file's tail may come from.
+/// The possible origin of the file's tail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Origin {
-    /// It was written between the last commit and a crash: its lines come again.
+    /// Written between the last commit and a crash: its lines come again.
     Crash,
-    /// Anything else may have happened: the journal was restored from a backup, or another program
-    /// wrote it.
+    /// Anything else: the journal was restored from a backup, or another program wrote the tail.
     Unknown,
 }
 
-/// What was done.
+/// What [`reconcile`] did.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Reconciled {
-    /// Records beyond the last commit that stay.
+    /// Records beyond the last commit that stayed.
     pub kept: u64,
     /// Bytes that were cut off.
     pub cut_bytes: u64,
-    /// The file is this much shorter than at the last commit: somebody else cut it.
+    /// How much shorter the file is than at the last commit, because another program cut it.
     pub missing_bytes: u64,
-    /// Files whose offsets moved: to be committed together with the file's length.
+    /// Files whose offsets moved. They must be committed together with the file's length.
     pub advanced: Vec<FileId>,
 }
 
@@ -100,11 +101,11 @@ pub fn reconcile(
     Ok(done)
 }
 
-/// Reads the records from `start` on. Returns where the whole ones end, and how many there are.
+/// Reads the records from `start` on. Returns the end and the number of the whole ones.
 fn read_tail(
     file: &mut impl Tail,
     start: u64,
-    generations: &mut HashMap<NewGeneration, Progress>,
+    generations: &mut HashMap<GenerationKey, Progress>,
 ) -> io::Result<(u64, u64)> {
     let mut pending: Vec<u8> = Vec::new();
     let mut buffer = vec![0; READ_BYTES];
@@ -124,8 +125,8 @@ fn read_tail(
         let mut search = searched;
         while let Some(newline) = memchr::memchr(b'\n', &pending[search..]) {
             let line = &pending[line_start..search + newline];
-            // A disk that lost power leaves zeros where a page was not written: from there on
-            // nothing is certain.
+            // After a power loss, a page that was not written contains zeros. Nothing behind them
+            // is certain.
             if memchr::memchr(0, line).is_some() {
                 return Ok((whole, records));
             }
@@ -140,25 +141,25 @@ fn read_tail(
     }
 }
 
-/// Notes the line that a record holds. A line that is no record of ours was written by somebody
-/// else: it stays, and tells nothing.
-fn take_record(record: &[u8], generations: &mut HashMap<NewGeneration, Progress>) -> bool {
-    let told = parse_json(record);
-    if let Some((generation, line)) = &told {
+/// Notes the line in a record. A line that is not our record comes from another program: it stays,
+/// and moves no offset.
+fn take_record(record: &[u8], generations: &mut HashMap<GenerationKey, Progress>) -> bool {
+    let parsed = parse_json(record);
+    if let Some((generation, line)) = &parsed {
         generations.entry(*generation).or_default().add(line);
     }
-    told.is_some()
+    parsed.is_some()
 }
 
-/// The records of this generation are in the output: its file goes on behind them.
+/// The records of this generation are in the output, so its file continues behind them.
 fn advance(
     state: &mut StoredOffsets,
-    (device, inode, generation): NewGeneration,
+    (device, inode, generation): GenerationKey,
     progress: &Progress,
 ) -> Option<FileId> {
-    let Some(entry) = state.find_story(device, inode, generation) else {
-        // Its content restarted since, or it was never stored. Either way no other content may go
-        // by this name.
+    let Some(entry) = state.find_generation(device, inode, generation) else {
+        // Its content has restarted since, or it was never stored. Either way no other content may
+        // get this generation.
         state.use_up(device, inode, generation);
         return None;
     };
@@ -179,7 +180,7 @@ mod tests {
     use crate::checkpoint::format::Item;
     use crate::reader::mark_of;
 
-    /// The file, and what was set aside of it.
+    /// The file, and the bytes set aside from it.
     struct Output(Vec<u8>, Option<Vec<u8>>);
 
     fn output(bytes: impl Into<Vec<u8>>) -> Output {
@@ -192,7 +193,7 @@ mod tests {
         }
 
         fn read_at(&mut self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-            // In small pieces, so that records lie across them.
+            // In small pieces, so that records extend across them.
             let rest = &self.0[(offset as usize).min(self.0.len())..];
             let got = rest.len().min(buffer.len()).min(7);
             buffer[..got].copy_from_slice(&rest[..got]);
@@ -275,7 +276,7 @@ mod tests {
             (text.0.as_slice(), text.1.as_deref()),
             (b"one\n".as_slice(), Some(b"two\nthr".as_slice()))
         );
-        // In json it is what is not whole, and what follows it.
+        // In json these are the first record that is not whole, and everything behind it.
         let good = record(7, 0, 0, "one");
         let mut json = output(good.clone() + "{\"tim\0\n" + &record(7, 0, 4, "two"));
         reconcile(&mut json, &point(0, Format::Json), Origin::Unknown, &mut state(&[(7, 0, 0)]))

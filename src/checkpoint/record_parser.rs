@@ -1,8 +1,8 @@
-//! What encoded records tell of the lines in them: how far they bring a file.
+//! Reads encoded records: how far their lines bring a file.
 //!
-//! In: whole records, as [`crate::record`] wrote them. Out: the offset behind the last, and the
-//! bytes just before it, for the mark.
-//! Always holds: what is no record of ours tells nothing.
+//! In: whole records, as [`crate::record`] wrote them. Out: the offset behind the last line, and
+//! the bytes just before it, for the mark.
+//! Always holds: a line that is not our record gives nothing.
 
 use std::borrow::Cow;
 
@@ -15,14 +15,14 @@ use crate::reader::{MARK_BYTES, mark_of};
 use crate::record::syslog;
 
 /// Device, inode, generation: the `file` of a json record.
-pub(crate) type NewGeneration = (u64, u64, u32);
+pub(crate) type GenerationKey = (u64, u64, u32);
 
 /// How far records bring a file.
 #[derive(Debug, Default)]
 pub(crate) struct Progress {
-    /// Just behind the last line.
+    /// The offset just behind the last line.
     pub(crate) end: u64,
-    /// The last bytes before `end`, as far as the records tell.
+    /// The last bytes before `end`, as far as the records contain them.
     last: Vec<u8>,
 }
 
@@ -54,7 +54,7 @@ pub(crate) struct Line<'a> {
     eol: bool,
 }
 
-/// The part of a json record that tells which line it is.
+/// The members of a json record that identify its line.
 #[derive(Deserialize)]
 struct RecordFields<'a> {
     #[serde(borrow)]
@@ -72,21 +72,21 @@ fn ended() -> bool {
 }
 
 /// Reads a json record, without its newline.
-pub(crate) fn parse_json(record: &[u8]) -> Option<(NewGeneration, Line<'_>)> {
-    let told: RecordFields<'_> = serde_json::from_slice(record).ok()?;
-    let bytes = match told.bytes {
+pub(crate) fn parse_json(record: &[u8]) -> Option<(GenerationKey, Line<'_>)> {
+    let fields: RecordFields<'_> = serde_json::from_slice(record).ok()?;
+    let bytes = match fields.bytes {
         Some(bytes) => Cow::Owned(STANDARD.decode(bytes.as_bytes()).ok()?),
-        None => match told.line {
+        None => match fields.line {
             Cow::Borrowed(line) => Cow::Borrowed(line.as_bytes()),
             Cow::Owned(line) => Cow::Owned(line.into_bytes()),
         },
     };
-    Some((story_of(&told.file)?, Line { offset: told.offset, bytes, eol: told.eol }))
+    Some((generation_of(&fields.file)?, Line { offset: fields.offset, bytes, eol: fields.eol }))
 }
 
-/// `fd01-1a2b3c-0`. One with a fourth part is of a run without a state directory: its generation
-/// is not one of ours.
-fn story_of(file: &str) -> Option<NewGeneration> {
+/// Parses `fd01-1a2b3c-0`. With a fourth part it is of a run without a state directory, and its
+/// generation is not one of ours.
+fn generation_of(file: &str) -> Option<GenerationKey> {
     let mut parts = file.split('-');
     let device = u64::from_str_radix(parts.next()?, 16).ok()?;
     let inode = u64::from_str_radix(parts.next()?, 16).ok()?;
@@ -94,15 +94,15 @@ fn story_of(file: &str) -> Option<NewGeneration> {
     parts.next().is_none().then_some((device, inode, generation))
 }
 
-/// How far whole records of one file bring it, the first of which starts at `offset`. Save in json
-/// they must not be pieces: only json tells these apart.
+/// How far whole records of one file bring it. The first line starts at `offset`. Except in json,
+/// the records must not be pieces of lines: only json marks these.
 pub(crate) fn progress(format: Format, records: &[u8], offset: u64) -> Option<Progress> {
     let mut progress = Progress { end: offset, last: Vec::new() };
     for record in records.strip_suffix(b"\n")?.split(|&byte| byte == b'\n') {
         let line = match format {
             Format::Json => parse_json(record)?.1,
             Format::Raw => Line { offset: progress.end, bytes: record.into(), eol: true },
-            // Paths are written without TAB.
+            // A path is written without TAB.
             Format::Text => {
                 let tab = memchr::memchr(b'\t', record)?;
                 Line { offset: progress.end, bytes: record[tab + 1..].into(), eol: true }
@@ -128,12 +128,12 @@ mod tests {
             \
             \
             {\"time\":\"t\",\"path\":\"a\",\"file\":\"1-2-0\",\"offset\":14,\"line\":\"t\\u0001\",\"eol\":false}\n";
-        let told = progress(Format::Json, json, 10).unwrap();
-        assert_eq!((told.end, told.mark()), (16, (mark_of(b"one\nt\x01"), 6)));
-        let told = progress(Format::Raw, b"one\n\ntwo\n", 10).unwrap();
-        assert_eq!((told.end, told.mark()), (19, (mark_of(b"one\n\ntwo\n"), 9)));
-        let told = progress(Format::Text, b"d/a\\x09.log\tone\td\nb\t\n", 10).unwrap();
-        assert_eq!((told.end, told.mark()), (17, (mark_of(b"one\td\n\n"), 7)));
+        let after = progress(Format::Json, json, 10).unwrap();
+        assert_eq!((after.end, after.mark()), (16, (mark_of(b"one\nt\x01"), 6)));
+        let after = progress(Format::Raw, b"one\n\ntwo\n", 10).unwrap();
+        assert_eq!((after.end, after.mark()), (19, (mark_of(b"one\n\ntwo\n"), 9)));
+        let after = progress(Format::Text, b"d/a\\x09.log\tone\td\nb\t\n", 10).unwrap();
+        assert_eq!((after.end, after.mark()), (17, (mark_of(b"one\td\n\n"), 7)));
     }
 
     #[test]

@@ -1,12 +1,12 @@
-//! Which commit an output file has seen, written on the file itself: what tells the end that a
-//! crash leaves from every other one.
+//! The last commit that an output file has seen, stored on the file itself. It distinguishes the
+//! end that a crash leaves from every other end.
 //!
-//! In: the place of a commit in the journal, after the commit is durable. Out: the value of the
-//! attribute `user.manytail.commit`; at the next start, whether what the file holds beyond the
-//! journal's last commit was written between two commits.
-//! Always holds: a stamp is never ahead of the durable journal of its state directory. So if it is,
-//! the journal was put back to an earlier state. A run that ends in order says so in the stamp:
-//! what follows is of another program. Any bytes parse to a stamp or to none.
+//! In: the position of a durable commit in the journal. Out: the value of the attribute
+//! `user.manytail.commit`; at the next start, whether the bytes of the file beyond the journal's
+//! last commit were written between two commits.
+//! Always holds: a stamp is never ahead of the durable journal of its state directory, unless the
+//! journal was restored to an earlier state. A run that ends cleanly notes that in the stamp, so
+//! bytes behind it are another program's. Any bytes parse to a stamp or to none.
 
 use std::ffi::CStr;
 use std::fmt;
@@ -18,37 +18,38 @@ use crate::sys::attribute;
 /// The name of the extended attribute.
 const ATTRIBUTE: &CStr = c"user.manytail.commit";
 
-/// Five words and the blanks between them.
+/// Most bytes of a value: five words and the blanks between them.
 const BYTES_MAX: usize = 128;
 
-/// A commit, as the output file knows it.
+/// The commit that an output file has seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stamp {
-    /// The inode of the state directory: a copy of it is another one.
+    /// The inode of the state directory; a copy of the directory has another one.
     pub directory: u64,
-    /// N of `journal.N`, which grows and never comes twice in a state directory.
+    /// N of `journal.N`, which grows and is never used twice in a state directory.
     pub journal: u64,
     /// The salt of that journal.
     pub salt: u64,
-    /// How many frames it had.
+    /// The number of frames in that journal.
     pub frames: u64,
-    /// The run ended in order after this commit, which covers all that it wrote.
+    /// The run ended cleanly after this commit, which covers everything it wrote.
     pub has_ended: bool,
 }
 
-/// Why what an output holds beyond the last commit is not what a crash leaves.
+/// Why a crash cannot have left the bytes of an output beyond the last commit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Unexplained {
-    /// No stamp: another program replaced it, or the file system has no extended attributes.
+    /// There is no stamp: another program replaced the file, or the file system has no extended
+    /// attributes.
     #[error(
         "the output does not tell which commit it belongs to (its extended attribute \
         user.manytail.commit is missing)"
     )]
     NoStamp,
-    /// The run that wrote the output before had committed all of it.
+    /// The run that wrote the output had committed all of it.
     #[error(
-        "the run of the last commit ended in order and had committed all that it wrote: another \
-        program wrote this, or a run that could commit nothing"
+        "the run that made the last commit ended cleanly and had committed all its records: \
+        another program wrote this, or a run that could not commit"
     )]
     HasEnded,
     /// The journal is older than the output, or of another state directory.
@@ -60,15 +61,15 @@ pub enum Unexplained {
 }
 
 impl Stamp {
-    /// Whether a crash explains what an output with this stamp holds beyond the last commit, which
-    /// is `last`.
+    /// Checks that a crash explains the bytes of an output with this stamp beyond the last commit,
+    /// `last`.
     ///
     /// # Errors
     /// Why it does not.
     pub fn explain(found: Option<Stamp>, last: Option<Stamp>) -> Result<(), Unexplained> {
         let (Some(found), Some(last)) = (found, last) else { return Err(Unexplained::NoStamp) };
-        // A new journal may have been completed just before the crash, and the output not stamped
-        // yet.
+        // The crash may have come after a new journal was completed and before the output was
+        // stamped.
         let is_not_ahead = if found.salt == last.salt {
             found.frames <= last.frames
         } else {
@@ -100,15 +101,15 @@ impl Stamp {
         attribute::set(file, ATTRIBUTE, self.to_string().as_bytes())
     }
 
-    /// Adds to the stamp of an open file that the run ended in order. Without a stamp nothing is
-    /// added.
+    /// Notes in the stamp of an open file that the run ended cleanly. Does nothing if there is no
+    /// stamp.
     pub fn end(file: impl AsFd) {
         let stamped = Stamp::read(&file).and_then(|found| match found {
             Some(stamp) => Stamp { has_ended: true, ..stamp }.write(&file),
             None => Ok(()),
         });
         if let Err(error) = stamped {
-            tracing::debug!(%error, "the output does not tell that the run ended");
+            tracing::debug!(%error, "the end of the run cannot be noted in the output's stamp");
         }
     }
 
@@ -178,9 +179,9 @@ mod tests {
         let of = |found| Stamp::explain(found, Some(LAST));
         for good in [
             LAST,
-            // Commits that told nothing of the output, and one that was not stamped any more.
+            // Commits that did not concern the output, and one before whose stamp the crash came.
             Stamp { frames: 12, ..LAST },
-            // The same with a new journal.
+            // The same, with a new journal.
             Stamp { journal: 2, salt: 5, frames: 900, ..LAST },
         ] {
             assert_eq!(of(Some(good)), Ok(()), "{good:?}");

@@ -1,10 +1,10 @@
-//! What a journal says: entries by identity, and the few facts beside them.
+//! The content of a journal: entries by identity, and a few other facts.
 //!
-//! In: the items of a journal, in order. Out: the entry of a file, for the start of a run; or all
+//! In: the items of a journal, in order. Out: the entry of a file at the start of a run; or all
 //! items again, for a new journal.
-//! Always holds: one entry per identity; all paths are in one block of memory, which a run gives
-//! back once it has found its files. Paths that were replaced stay in that block: it is never
-//! larger than the journal.
+//! Always holds: one entry per identity. All paths are in one block of memory, which a run frees
+//! once it has found its files. Replaced paths stay in that block, so it is never larger than the
+//! journal.
 
 use std::hash::BuildHasher;
 use std::time::{Duration, SystemTime};
@@ -15,20 +15,20 @@ use super::format::{GENERATION_BUCKETS, Item, PATH_BYTES_MAX, generation_bucket}
 use super::{Entry, OutputPoint};
 use crate::sys::{FileId, KnownLife};
 
-/// Everything a journal says.
+/// The whole content of a journal.
 #[derive(Debug, Default)]
 pub struct StoredOffsets {
     places: Vec<Place>,
     /// The paths of all entries.
     paths: Vec<u8>,
-    /// Places, by device and inode alone: the lives of an inode are found together.
+    /// Places by device and inode alone, so that the lives of an inode are found together.
     index: HashTable<u32>,
     hasher: DefaultHashBuilder,
-    /// By bucket; empty until there is one.
+    /// Floors by bucket; empty until there is one.
     floors: Vec<u32>,
     output: Option<OutputPoint>,
     scanned: HashSet<Box<[u8]>>,
-    /// Of all entries there ever were.
+    /// The devices of all entries that ever existed.
     devices: Vec<u64>,
 }
 
@@ -58,7 +58,7 @@ impl StoredOffsets {
         }
     }
 
-    /// Sets the entry of a file. `None`: its path stays the one it has; a new entry then has none.
+    /// Sets the entry of a file. `None`: the path does not change; a new entry then has none.
     pub fn set(&mut self, entry: Entry, path: Option<&[u8]>) {
         let place = self.find(entry.id).unwrap_or_else(|| self.add(entry));
         self.places[place].entry = entry;
@@ -85,8 +85,8 @@ impl StoredOffsets {
         self.find(id).map(|place| self.entry_at(place))
     }
 
-    /// The identity under which a file is known whose file system had another device number then:
-    /// the same inode, generation and path. Device numbers are given out anew at each boot.
+    /// The known identity of a file whose file system had another device number then: the same
+    /// inode, generation and path. Each boot assigns new device numbers.
     #[must_use]
     pub fn find_renumbered(&self, id: FileId, path: &[u8]) -> Option<FileId> {
         let others = self
@@ -99,8 +99,8 @@ impl StoredOffsets {
         })
     }
 
-    /// The identity under which a file of an overlay may be known that was copied up since: the
-    /// same inode and path, and another birth. The device may have another number, likewise.
+    /// The possible known identity of an overlay's file that was copied up since: the same inode
+    /// and path, another birth time. The device may have another number here as well.
     #[must_use]
     pub fn find_copied_up(&self, id: FileId, path: &[u8]) -> Option<FileId> {
         let lives = self
@@ -118,12 +118,12 @@ impl StoredOffsets {
         })
     }
 
-    /// The entry for change. Its identity stays.
+    /// The entry, mutable. Its identity must not change.
     pub fn get_mut(&mut self, id: FileId) -> Option<&mut Entry> {
         self.find(id).map(|place| &mut self.places[place].entry)
     }
 
-    /// Takes an entry out. From then on, who took it answers for its generation.
+    /// Takes an entry out. From then on, the caller is responsible for its generation.
     pub fn take(&mut self, id: FileId) -> Option<Entry> {
         let hash = self.hash(id);
         let places = &mut self.places;
@@ -135,7 +135,7 @@ impl StoredOffsets {
         Some(place.entry)
     }
 
-    /// Forgets a file: its entry goes, its inode never gets an generation up to that entry's
+    /// Forgets a file: drops its entry, and its inode never gets a generation up to that entry's
     /// again.
     pub fn forget(&mut self, id: FileId) -> Option<Entry> {
         let (entry, _) = self.get(id)?;
@@ -143,8 +143,8 @@ impl StoredOffsets {
         Some(entry)
     }
 
-    /// All entries with their paths, in a stable order of places; `place` from 0 on, `None` past
-    /// the last; taken ones are skipped by returning `Some(None)`.
+    /// The entry at a place, with its path. Places count from 0 and keep their order. `None`: past
+    /// the last place; `Some(None)`: the entry was taken out.
     #[must_use]
     pub fn at(&self, place: usize) -> Option<Option<(Entry, &[u8])>> {
         self.places.get(place).map(|found| (!found.is_taken).then(|| self.entry_at(place)))
@@ -155,8 +155,8 @@ impl StoredOffsets {
         (0..self.places.len()).filter_map(|place| self.at(place).flatten())
     }
 
-    /// The least generation that a further life of this inode may get, by all entries (also those
-    /// of other lives of the inode) and floors.
+    /// The least generation that a further life of this inode may get, by all entries (including
+    /// those of its other lives) and floors.
     #[must_use]
     pub fn generation_floor(&self, id: FileId) -> u32 {
         let lives =
@@ -166,7 +166,7 @@ impl StoredOffsets {
         same.map(|entry| entry.generation.saturating_add(1)).fold(floor, u32::max)
     }
 
-    /// Floors by bucket that are not 0.
+    /// Floors that are not 0, by bucket.
     pub fn floors(&self) -> impl Iterator<Item = (u16, u32)> + '_ {
         (0..)
             .zip(&self.floors)
@@ -174,19 +174,25 @@ impl StoredOffsets {
             .map(|(bucket, floor)| (bucket, *floor))
     }
 
-    /// The entry of a file whose content is in this generation, for change.
-    pub fn find_story(&mut self, device: u64, inode: u64, generation: u32) -> Option<&mut Entry> {
+    /// The entry of the file whose content has this generation, mutable.
+    pub fn find_generation(
+        &mut self,
+        device: u64,
+        inode: u64,
+        generation: u32,
+    ) -> Option<&mut Entry> {
         let id = FileId { device, inode, inode_generation: 0 };
-        let is_story = |entry: &Entry| {
+        let is_generation = |entry: &Entry| {
             (entry.id.device, entry.id.inode, entry.generation) == (device, inode, generation)
         };
         let hash = self.hash(id);
         let place =
-            *self.index.find(hash, |&place| is_story(&self.places[place as usize].entry))?;
+            *self.index.find(hash, |&place| is_generation(&self.places[place as usize].entry))?;
         Some(&mut self.places[place as usize].entry)
     }
 
-    /// The life of an inode that is known, if only one is, and when it was seen for certain.
+    /// The known life of an inode, if there is exactly one, and a time at which it certainly
+    /// existed.
     #[must_use]
     pub fn life(&self, device: u64, inode: u64) -> Option<KnownLife> {
         let hash = self.hash(FileId { device, inode, inode_generation: 0 });
@@ -200,14 +206,14 @@ impl StoredOffsets {
         Some(KnownLife { inode_generation: entry.id.inode_generation, seen_at })
     }
 
-    /// The path of an inode's life that is known, if only one is.
+    /// The path of the known life of an inode, if there is exactly one.
     #[must_use]
     pub fn path_of(&self, device: u64, inode: u64) -> Option<&[u8]> {
         let KnownLife { inode_generation, .. } = self.life(device, inode)?;
         self.get(FileId { device, inode, inode_generation }).map(|(_, path)| path)
     }
 
-    /// No further content of this inode gets this generation, or one below it.
+    /// Makes sure that no further content of this inode gets this generation or one below it.
     pub fn use_up(&mut self, device: u64, inode: u64, generation: u32) {
         let id = FileId { device, inode, inode_generation: 0 };
         if self.generation_floor(id) <= generation {
@@ -215,24 +221,24 @@ impl StoredOffsets {
         }
     }
 
-    /// PATHs whose first scan was complete once.
+    /// PATHs whose first scan is complete.
     pub fn scanned(&self) -> impl Iterator<Item = &[u8]> {
         self.scanned.iter().map(|path| &**path)
     }
 
-    /// What the output held.
+    /// The output at the last commit.
     #[must_use]
     pub fn output(&self) -> Option<OutputPoint> {
         self.output
     }
 
-    /// Whether the first scan of this PATH was complete once.
+    /// Whether the first scan of this PATH is complete.
     #[must_use]
     pub fn is_scanned(&self, path: &[u8]) -> bool {
         self.scanned.contains(path)
     }
 
-    /// The items of a journal that says the same.
+    /// The items of a journal with the same content.
     pub fn items(&self) -> impl Iterator<Item = Item<'_>> + '_ {
         std::iter::once(Item::Output(self.output))
             .chain(self.scanned.iter().map(|path| Item::Scanned(path)))
@@ -240,7 +246,7 @@ impl StoredOffsets {
             .chain(self.entries().map(|(entry, path)| Item::Entry(entry, Some(path))))
     }
 
-    /// Gives back memory that entries taken out left. Places are counted anew from then on.
+    /// Frees the memory of entries that were taken out. All places change.
     pub fn shrink(&mut self) {
         let mut paths = Vec::with_capacity(self.entries().map(|(_, path)| path.len()).sum());
         let mut places = Vec::with_capacity(self.len());
@@ -281,7 +287,7 @@ impl StoredOffsets {
         }
         self.places.push(Place { entry, path_at: 0, path_len: 0, is_taken: false });
         if self.index.len() == self.index.capacity() {
-            // Growing means hashing all again: rather seldom.
+            // Growing hashes all entries again, so it should be rare.
             self.index.reserve(3 * self.index.len(), |&place| {
                 hash(&self.hasher, self.places[place as usize].entry.id)
             });
@@ -310,9 +316,9 @@ impl StoredOffsets {
     }
 }
 
-/// Sixteen inodes in a row are neighbours in the table, as they are in the journal and in
-/// directories: loading is bound by cache misses. The upper bits, by which hashbrown tells
-/// neighbours apart, depend on the inode itself.
+/// Sixteen consecutive inodes are neighbours in the table, as they are in the journal and in
+/// directories, because cache misses dominate loading. The upper bits, by which hashbrown
+/// distinguishes neighbours, depend on the inode itself.
 fn hash(hasher: &DefaultHashBuilder, id: FileId) -> u64 {
     let row = hasher.hash_one((id.device, id.inode >> 4));
     let upper = id.inode.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 57 << 57;

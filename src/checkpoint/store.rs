@@ -1,33 +1,33 @@
-//! The journal's files: found again at the start, appended to, and replaced by new ones, over
+//! The journal's files: finds them at the start, appends to them and replaces them, through
 //! [`Disk`].
 //!
-//! In: payloads of items. Out: whether they are durable; at the start, the [`StoredOffsets`] they
-//! add up to.
-//! Always holds: what was reported durable is found after a crash between any two calls; bytes
-//! after a failure are never counted on: a file that could not be written or synced is not appended
-//! to again; nothing that is not ours is changed.
+//! In: payloads of items. Out: whether they are durable; at the start, the [`StoredOffsets`] that
+//! they add up to.
+//! Always holds: a commit that was reported durable is found after a crash between any two calls. A
+//! file that could not be written or synced is not appended to again, and no bytes after the
+//! failure count. Files of others are never changed.
 //!
 //! # Names
 //!
-//! `journal.N` with the highest N is the journal. `journal.N.new` is one in the making. Both lower
-//! ones and those in the making are leftovers. N grows and never comes twice. All other names
-//! (`lock`, `journal.N.damaged`, `journal.N.aside`) are left alone.
+//! `journal.N` with the highest N is the journal. `journal.N.new` is an unfinished one. At a start,
+//! lower numbers and unfinished journals are leftovers. N grows and is never used twice. All other
+//! names (`lock`, `journal.N.damaged`, `journal.N.aside`) are left alone.
 //!
-//! # When somebody removes what is open
+//! # When open files are removed
 //!
-//! A write to a file without a name succeeds, and the next start knows nothing of it. So after each
-//! commit the names are compared with what is open: the directory's path, the lock, the journal. If
-//! one of them leads elsewhere, the commit failed. The next journal is begun where the path leads
-//! then, in a directory that is made anew if need be and locked; a journal there that is not ours
-//! is renamed to `journal.N.aside` before ours takes its place.
+//! A write to a file without a name succeeds, but the next start does not find it. So after each
+//! commit the names (the directory's path, the lock, the journal) are compared with the open files.
+//! If one of them leads elsewhere, the commit failed. The next journal is started where the path
+//! leads then, in a directory that is locked, and created if necessary. A journal there that is not
+//! ours is renamed to `journal.N.aside` before ours takes its place.
 //!
 //! # Why a failure is final
 //!
-//! After a failed `fsync(2)` Linux forgets that the pages were dirty: a second call succeeds, and
-//! nothing was written (PostgreSQL's "fsyncgate"; Rebello et al., "Can Applications Recover from
-//! fsync Failures?", USENIX ATC 2020). So the failed frame is cut off, as far as that works, so
-//! that no later process takes it from the page cache for durable, and only a new file is written
-//! to.
+//! After a failed `fsync(2)` Linux forgets that the pages were dirty: a second call succeeds
+//! although nothing was written (PostgreSQL's "fsyncgate"; Rebello et al., "Can Applications
+//! Recover from fsync Failures?", USENIX ATC 2020). So we cut off the failed frame if we can, so
+//! that no later process reads it from the page cache and takes it for durable, and write only to a
+//! new file.
 
 mod names;
 mod opened;
@@ -46,13 +46,13 @@ use crate::sys::{Disk, Place};
 const WAY_OUT: &str =
     "`manytail offsets forget --all` moves it aside; the offsets in it are then lost";
 
-/// Why a state directory is not used.
+/// Why a state directory cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The directory cannot be listed.
     #[error("cannot list the state directory")]
     List(#[source] io::Error),
-    /// The journal is no regular file, or may not be opened.
+    /// The journal is not a regular file, or may not be opened.
     #[error(
         "cannot open {name} in the state directory, which should be a regular file ({WAY_OUT})"
     )]
@@ -63,7 +63,7 @@ pub enum StoreError {
         #[source]
         source: io::Error,
     },
-    /// The disk does not give it back.
+    /// The disk failed to read it.
     #[error("cannot read {name} in the state directory")]
     Read {
         /// The file.
@@ -72,7 +72,7 @@ pub enum StoreError {
         #[source]
         source: io::Error,
     },
-    /// It is something else.
+    /// The file is not a journal.
     #[error("{name} in the state directory is not a journal of manytail ({WAY_OUT})")]
     Foreign {
         /// The file.
@@ -80,8 +80,8 @@ pub enum StoreError {
     },
     /// It was written by a later version.
     #[error(
-        "{name} in the state directory is of version {version}, this manytail knows version \
-        {VERSION} only ({WAY_OUT})"
+        "{name} in the state directory has version {version}, but this manytail reads only \
+        version {VERSION} ({WAY_OUT})"
     )]
     Version {
         /// The file.
@@ -94,12 +94,12 @@ pub enum StoreError {
     Damaged {
         /// The file.
         name: String,
-        /// Where the first frame begins that is not good.
+        /// Where the first bad frame begins.
         position: u64,
-        /// What it is about.
+        /// What is wrong.
         what: &'static str,
     },
-    /// It could not be moved aside.
+    /// It could not be renamed.
     #[error("cannot rename {name} in the state directory")]
     SetAside {
         /// The file.
@@ -115,13 +115,13 @@ pub enum StoreError {
 pub struct Found {
     /// `journal.N`.
     pub name: String,
-    /// What it says.
+    /// Its content.
     pub state: StoredOffsets,
-    /// How far it is good.
+    /// Its good part.
     pub extent: Extent,
 }
 
-/// Reads the journal of a directory without changing anything. `None`: there is none.
+/// Reads the journal of a directory without changing anything. `None`: there is no journal.
 ///
 /// # Errors
 /// When what is there is not ours, damaged, of a newer version, or cannot be read.
@@ -135,15 +135,15 @@ pub fn look<D: Disk>(disk: &mut D) -> Result<Option<Found>, StoreError> {
     Ok(Some(Found { name, state, extent }))
 }
 
-/// Renames every journal of a directory, good or not, so that none is left: to `journal.N.damaged`,
-/// or `journal.N.damaged.2` and so on where that name is taken. Returns the new names.
+/// Renames every journal of a directory, good or bad, to `journal.N.damaged`, or to
+/// `journal.N.damaged.2` and so on where that name is taken. Returns the new names.
 ///
 /// # Errors
 /// When the directory cannot be listed or a journal cannot be renamed.
 pub fn set_aside<D: Disk>(disk: &mut D) -> Result<Vec<String>, StoreError> {
     let mut names = disk.list().map_err(StoreError::List)?;
     let mut numbers: Vec<u64> = journals(&names).collect();
-    // The highest last: a lower one must never be left as the highest.
+    // The highest last, so that a lower one never becomes the highest.
     numbers.sort_unstable();
     let mut aside = Vec::new();
     for number in numbers {
@@ -163,19 +163,19 @@ pub fn set_aside<D: Disk>(disk: &mut D) -> Result<Vec<String>, StoreError> {
 pub struct Store<D: Disk> {
     disk: D,
     current: Option<Journal<D::File>>,
-    /// The current journal is not appended to any more.
+    /// The current journal failed, and nothing more is appended to it.
     has_failed: bool,
     making: Option<Journal<D::File>>,
-    /// The store came into its place again, and nobody asked for that yet.
+    /// Set when the store was restored to its place, until it is taken.
     anew: Option<Anew>,
-    /// The highest number that any name here ever had.
+    /// The highest number that any name in the directory ever had.
     last_number: u64,
 }
 
 impl<D: Disk> Store<D> {
-    /// Opens the journal of a directory, or none if there is none yet. A torn tail is cut off. When
-    /// the journal cannot be made durable as it was found, it is not appendable, and what it says
-    /// may still be lost in a crash.
+    /// Opens the journal of a directory, if there is one, and cuts off a torn tail. If the journal
+    /// cannot be made durable as it was found, it is not appendable, and a crash may still lose its
+    /// content.
     ///
     /// # Errors
     /// When what is there is not ours, damaged, of a newer version, or cannot be read.
@@ -218,15 +218,16 @@ impl<D: Disk> Store<D> {
     /// Appends a commit, durably.
     ///
     /// # Errors
-    /// When it is not durable. From then on every append fails, until a new journal is complete.
+    /// When the commit is not durable. From then on every append fails until a new journal is
+    /// complete.
     pub fn append(&mut self, payload: &[u8]) -> Result<(), CommitError> {
         let failed = |name: &str, why| Err(error("append to", name, io::Error::other(why)));
         let Some(journal) = self.current.as_mut() else {
-            return failed("the journal", "there is none yet; a new one has to be begun");
+            return failed("the journal", "there is none yet; a new one must be started");
         };
         let name = name_of(journal.number);
         if self.has_failed {
-            return failed(&name, "it failed before; a new one has to be begun");
+            return failed(&name, "it failed before; a new one must be started");
         }
         let outcome = journal
             .write(&mut self.disk, Kind::Commit, payload)
@@ -238,18 +239,17 @@ impl<D: Disk> Store<D> {
         });
         if outcome.is_err() {
             self.has_failed = true;
-            // See "Why a failure is final". When this fails too, nothing can be done.
+            // See "Why a failure is final". If this fails too, nothing can be done.
             let _ = self.disk.truncate(&journal.file, journal.bytes);
         }
         outcome.and_then(|()| self.check())
     }
 
-    /// Looks whether the current journal is what a process that starts now would find, and would
-    /// find locked.
+    /// Checks that a process that starts now would find the current journal, and find it locked.
     ///
     /// # Errors
-    /// When it is not. From then on every append fails, until a new journal is complete. A look
-    /// that fails says nothing.
+    /// When it would not. From then on every append fails until a new journal is complete. If the
+    /// check itself fails, the journal counts as in place.
     pub fn check(&mut self) -> Result<(), CommitError> {
         let is_named = match &self.current {
             Some(journal) => {
@@ -267,12 +267,13 @@ impl<D: Disk> Store<D> {
         Err(displaced.into())
     }
 
-    /// How the store came into its place again, if it did since this was asked last.
+    /// How the store was restored to its place, if it was since the last call.
     pub fn take_anew(&mut self) -> Option<Anew> {
         self.anew.take()
     }
 
-    /// Goes to where the directory's path leads now, and moves journals aside that are not ours.
+    /// Opens the directory to which the path leads now, and renames journals in it that are not
+    /// ours.
     fn come_into_place(&mut self, what: Displaced) -> Result<(), CommitError> {
         self.disk.reopen().map_err(CommitError::Anew)?;
         let mut names = self.disk.list().map_err(CommitError::Anew)?;
@@ -305,10 +306,10 @@ impl<D: Disk> Store<D> {
         Ok(())
     }
 
-    /// Begins a new journal beside the current one. See [`super::Work::Begin`].
+    /// Starts a new journal beside the current one. See [`super::Work::Begin`].
     ///
     /// # Errors
-    /// When it cannot be written; the current journal is as before.
+    /// When it cannot be written; the current journal does not change.
     pub fn begin(&mut self, payload: &[u8]) -> Result<(), CommitError> {
         self.drop_the_making();
         if let Err(CommitError::Displaced(what)) = self.check() {
@@ -338,25 +339,25 @@ impl<D: Disk> Store<D> {
         self.add_part(Kind::Part, payload)
     }
 
-    /// A further part of it.
+    /// Adds a further part to the new journal.
     ///
     /// # Errors
-    /// As for `begin`; the half-made journal is dropped.
+    /// As for `begin`; the unfinished journal is dropped.
     pub fn extend(&mut self, payload: &[u8]) -> Result<(), CommitError> {
         self.add_part(Kind::Part, payload).or_else(|error| self.explain(error))
     }
 
-    /// Makes the new journal durable, proves it by reading it back, makes it current, removes the
-    /// older ones.
+    /// Makes the new journal durable, verifies it by reading it back, makes it current and removes
+    /// the older ones.
     ///
     /// # Errors
-    /// As for `extend`. When it is not known whether the new journal is found after a crash, the
-    /// current one is not appendable any more: what it said later would be lost.
+    /// As for `extend`. If it is not certain which journal a crash would leave, the current one is
+    /// no longer appendable, because later commits to it could be lost.
     pub fn complete(&mut self, payload: &[u8]) -> Result<(), CommitError> {
         self.complete_here(payload).or_else(|error| self.explain(error))
     }
 
-    /// Something failed: perhaps because the directory is gone.
+    /// Something failed, perhaps because the directory is gone: returns that as the reason.
     fn explain(&mut self, error: CommitError) -> Result<(), CommitError> {
         self.check().and(Err(error))
     }
@@ -376,7 +377,7 @@ impl<D: Disk> Store<D> {
         }
         if let Err(source) = self.disk.rename(&name, &final_name) {
             self.making = None;
-            // Whoever can still remove the old name knows that the journal does not have the new
+            // If the old name can still be removed, the journal certainly does not have the new
             // one.
             self.has_failed |= self.disk.remove(&name).is_err();
             return Err(error("rename", &name, source));
@@ -393,19 +394,19 @@ impl<D: Disk> Store<D> {
         Ok(())
     }
 
-    /// Whether commits can be appended: there is a journal, and it did not fail.
+    /// Whether commits can be appended: there is a journal, and it has not failed.
     #[must_use]
     pub fn is_appendable(&self) -> bool {
         self.current.is_some() && !self.has_failed
     }
 
-    /// Bytes of the current journal; 0: there is none.
+    /// Size of the current journal in bytes; 0: there is none.
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.current.as_ref().map_or(0, |journal| journal.bytes)
     }
 
-    /// The last durable commit, for the output that it tells of. `None`: there is none that a
+    /// The stamp of the last durable commit, for its output. `None`: there is no commit that a
     /// process that starts now would find.
     #[must_use]
     pub fn stamp(&self) -> Option<Stamp> {
@@ -425,7 +426,7 @@ impl<D: Disk> Store<D> {
             return Err(error(
                 "extend",
                 "the new journal",
-                io::Error::other("none was begun, or it failed"),
+                io::Error::other("none was started, or it failed"),
             ));
         };
         match making.write(&mut self.disk, kind, payload) {
@@ -443,13 +444,13 @@ impl<D: Disk> Store<D> {
 
     fn drop_the_making(&mut self) {
         if let Some(making) = self.making.take() {
-            // A leftover does no harm, and is removed later.
+            // A leftover is harmless, and is removed later.
             let _ = self.disk.remove(&making_name_of(making.number));
         }
     }
 
-    /// Removes journals before `current`, which is durable, and all in the making. What cannot be
-    /// removed stays: it does no harm.
+    /// Removes journals before `current`, which is durable, and all unfinished ones. A file that
+    /// cannot be removed stays; it is harmless.
     fn remove_leftovers(&mut self, current: u64) {
         let Ok(names) = self.disk.list() else { return };
         for name in names.iter().filter_map(|name| std::str::from_utf8(name).ok()) {

@@ -1,9 +1,10 @@
-//! The blocking calls of a commit on a thread of their own, so that a slow disk delays no record.
+//! Makes the blocking calls of commits on a thread of their own, so that a slow disk delays no
+//! record.
 //!
-//! In: a [`Store`], jobs. Out: their outcomes, and a wake-up of the loop for each.
-//! Always holds: one job after the other; without a job the thread sleeps. It ends with the
-//! process: what it was at then is the torn end that the next start cuts off. Should it end before,
-//! each job fails, and the loop goes on without a store.
+//! In: a [`Store`] and jobs. Out: their outcomes, and a wake-up of the loop for each.
+//! Always holds: jobs run one after the other; without a job the thread sleeps. It ends with the
+//! process, and an unfinished job is the torn tail that the next start cuts off. If it ends
+//! earlier, each job fails, and the loop continues without a store.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -11,21 +12,21 @@ use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::thread;
 
 use mio::Waker;
-use nix::errno::Errno;
 
 use super::store::Store;
 use super::{CommitError, Committer, Done, Job, Work};
 use crate::sys::Disk;
+use crate::sys::again::again;
 
-/// More than the calls below need.
+/// The thread's stack: more than the calls below need.
 const STACK_BYTES: usize = 256 * 1024;
 
-/// Hands jobs to the thread.
+/// The handle of the thread.
 #[derive(Debug)]
 pub struct CommitThread {
     jobs: Sender<Job>,
     outcomes: Receiver<Done>,
-    /// What the job under way is to do.
+    /// The work of the job that is under way.
     under_way: Option<Work>,
 }
 
@@ -78,33 +79,28 @@ fn serve<D: Disk>(
         if outcomes.send(done).is_err() {
             return;
         }
-        // Should it fail, the loop still finds the outcome: while a job is under way, it looks now
-        // and then.
+        // If this fails, the loop still finds the outcome, because it polls while a job is under
+        // way.
         let _ = waker.wake();
     }
 }
 
-/// What becomes of a job when the thread ended by a panic.
+/// The outcome of a job when the thread has panicked.
 fn without_thread(work: Work) -> Done {
     let source = io::Error::other("the thread that stores offsets has ended");
     let result = Err(CommitError::Store { action: "write", name: "offsets".to_owned(), source });
     Done { work, payload: Vec::new(), result, journal_bytes: 0, is_appendable: false, anew: None }
 }
 
-/// `fdatasync(2)`, again when a signal interrupted it: a failure of any other kind is final, since
-/// what was lost is not known.
+/// `fdatasync(2)`, repeated after `EINTR`. Any other failure is final, because it is not known what
+/// was lost.
 fn sync(output: &OwnedFd) -> io::Result<()> {
-    loop {
-        match nix::unistd::fdatasync(output) {
-            Err(Errno::EINTR) => {}
-            outcome => return Ok(outcome?),
-        }
-    }
+    Ok(again(|| nix::unistd::fdatasync(output))?)
 }
 
-/// After the commit, or the output would seem to be ahead of the journal. Where that fails, the
-/// output's end is moved aside after a crash instead of cut, or an older stamp tells less: that is
-/// no reason to fail a commit.
+/// Stamps the output after the commit; before it, the output could get ahead of the journal. A
+/// failure does not fail the commit: after a crash the output's end is then copied aside before it
+/// is cut, or an older stamp applies.
 fn stamp<D: Disk>(store: &Store<D>, output: &OwnedFd) {
     if let Some(Err(error)) = store.stamp().map(|stamp| stamp.write(output)) {
         tracing::debug!(%error, "the output cannot be stamped with the commit");
@@ -152,7 +148,7 @@ mod tests {
             || Job { work: Work::Begin, payload: vec![1], is_output_due: false, output: None };
         thread.submit(job());
         assert!(thread.done().is_none(), "it is under way");
-        // It ends while the job is under way, and is not there for the next one.
+        // The thread ends during the job, and is missing for the next one.
         drop((work, tell));
         for _ in 0..2 {
             let done = thread.done().expect("an outcome");

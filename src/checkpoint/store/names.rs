@@ -1,11 +1,11 @@
 //! The names of journals in a state directory.
 //!
-//! In: names as the directory has them. Out: the numbers in them; names for new files.
-//! Always holds: a name that is not exactly one of ours has no number.
+//! In: names in the directory. Out: their numbers; names for new files.
+//! Always holds: a name that is not exactly one of ours gives no number.
 
 const PREFIX: &str = "journal.";
 
-/// Ends the name of a journal in the making.
+/// The end of the name of an unfinished journal.
 pub(super) const IN_THE_MAKING: &str = ".new";
 
 /// The name of a complete journal.
@@ -13,18 +13,18 @@ pub(super) fn name_of(number: u64) -> String {
     format!("{PREFIX}{number}")
 }
 
-/// The name of one in the making.
+/// The name of an unfinished journal.
 pub(super) fn making_name_of(number: u64) -> String {
     format!("{PREFIX}{number}{IN_THE_MAKING}")
 }
 
-/// The number of a name that begins with `journal.N`, and what follows it: nothing, or something
-/// from a dot on.
+/// The number of a name that begins with `journal.N`, and the rest: nothing, or a dot and what
+/// follows it.
 pub(super) fn split_name(name: &[u8]) -> Option<(u64, &str)> {
     let rest = std::str::from_utf8(name).ok()?.strip_prefix(PREFIX)?;
     let (digits, suffix) = rest.split_at(rest.find('.').unwrap_or(rest.len()));
     let number = digits.parse::<u64>().ok()?;
-    // `+1` and `01` parse too.
+    // `+1` and `01` parse as numbers too.
     (number.to_string() == digits).then_some((number, suffix))
 }
 

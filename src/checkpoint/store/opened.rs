@@ -1,7 +1,8 @@
-//! A journal that is open: frames are written to it, and it is read back.
+//! An open journal: writes frames to it, and reads it back.
 //!
-//! In: payloads, over the calls of [`Disk`]. Out: how many frames and bytes there are.
-//! Always holds: what is counted was written whole; nothing here decides what is durable.
+//! In: payloads, through [`Disk`]. Out: how many frames and bytes the journal has.
+//! Always holds: only frames that were written whole are counted; the store decides which are
+//! durable.
 
 use std::io;
 
@@ -9,20 +10,20 @@ use crate::checkpoint::format::{HEAD_BYTES, Head, Kind, PAYLOAD_BYTES_MAX};
 use crate::checkpoint::journal::{self, Defect, Extent};
 use crate::sys::Disk;
 
-/// A journal that is open.
+/// An open journal.
 #[derive(Debug)]
 pub(super) struct Journal<F> {
     pub(super) number: u64,
     pub(super) file: F,
     pub(super) salt: u64,
-    /// Frames that are written whole; of the current journal: and synced.
+    /// Frames that were written whole; in the current journal they are also synced.
     pub(super) frames: u64,
-    /// Bytes up to their end.
+    /// Bytes up to the end of those frames.
     pub(super) bytes: u64,
 }
 
 impl<F> Journal<F> {
-    /// Writes a frame. Returns how many frames and bytes there are with it.
+    /// Writes a frame. Returns the number of frames and bytes including it.
     pub(super) fn write<D: Disk<File = F>>(
         &self,
         disk: &mut D,
@@ -38,8 +39,8 @@ impl<F> Journal<F> {
     }
 }
 
-/// Makes a journal that was found durable, without its torn tail: the process that wrote it may
-/// have died before it did so.
+/// Cuts the torn tail off a journal that was found, and makes it durable: its writer may have died
+/// before it did so.
 pub(super) fn settle<D: Disk>(
     disk: &mut D,
     journal: &Journal<D::File>,
@@ -52,7 +53,7 @@ pub(super) fn settle<D: Disk>(
     disk.sync_directory()
 }
 
-/// Reads back what was written: all of it, and nothing else.
+/// Checks that the journal contains everything that was written, and nothing else.
 pub(super) fn prove<D: Disk>(disk: &mut D, journal: &Journal<D::File>) -> io::Result<()> {
     let found = journal::read(|buffer, offset| disk.read_at(&journal.file, buffer, offset), |_| ());
     let found = found.map_err(|defect| match defect {
@@ -64,7 +65,7 @@ pub(super) fn prove<D: Disk>(disk: &mut D, journal: &Journal<D::File>) -> io::Re
     if found == wanted {
         Ok(())
     } else {
-        Err(io::Error::new(io::ErrorKind::InvalidData, "it holds something else"))
+        Err(io::Error::new(io::ErrorKind::InvalidData, "its content differs from what was written"))
     }
 }
 

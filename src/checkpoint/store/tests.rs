@@ -1,4 +1,4 @@
-//! Tests of the store: what a crash after any call leaves, with any one call failing before.
+//! Tests of the store: crashes after any call, with any one call failing before.
 
 mod displaced;
 mod found;
@@ -17,8 +17,8 @@ fn id(inode: u64) -> FileId {
     FileId { device: 0xfd01, inode, inode_generation: 1 }
 }
 
-/// The payload of commit `number`: one of five files goes on, or is forgotten, and the output says
-/// which commit it is.
+/// The payload of commit `number`: one of five files advances or is forgotten, and the output's
+/// length is the number of the commit.
 fn commit(number: u64) -> Vec<u8> {
     let flags = EntryFlags::empty();
     let file = id(number % 5);
@@ -48,7 +48,7 @@ fn payload<'a>(items: impl IntoIterator<Item = Item<'a>>) -> Vec<u8> {
     payload
 }
 
-/// What the first `number` commits add up to.
+/// The state after the first `number` commits.
 fn state_after(number: u64) -> StoredOffsets {
     let mut state = StoredOffsets::default();
     for number in 1..=number {
@@ -76,7 +76,7 @@ const HISTORY: [Step; 17] = [
     Append, Begin, Begin, Complete, Append, Append,
 ];
 
-/// A user of a store, who knows what was tried and what was reported durable.
+/// A user of a store, with the last commit that was tried and the last that was reported durable.
 struct User {
     memory: Memory,
     store: Store<Memory>,
@@ -90,7 +90,7 @@ impl User {
         let (store, state) = Store::open(memory.clone()).expect("what is there is good");
         let number = state.output().map_or(0, |point| point.len);
         assert_eq!(said(&state), said(&state_after(number)), "commits are found whole");
-        // What was loaded from a store that is not appendable may be lost once more.
+        // The content of a store that is not appendable may still be lost.
         let durable = if store.is_appendable() { number } else { 0 };
         User { memory: memory.clone(), store, tried: number, durable }
     }
@@ -115,7 +115,7 @@ impl User {
         steps.iter().for_each(|step| self.take(*step));
     }
 
-    /// Whatever happened: one new journal, and all is well again.
+    /// After any failure, one new journal makes the store work again.
     #[track_caller]
     fn recover(&mut self) {
         if !self.store.is_appendable() {
@@ -125,7 +125,7 @@ impl User {
         assert_eq!(self.durable, self.tried, "a new journal mends everything");
     }
 
-    /// After each crash that is possible now, what was durable is found.
+    /// Checks that after each crash that is possible now, all durable commits are found.
     #[track_caller]
     fn crashes(&self, fates: &[Unsynced]) -> Vec<(Memory, User)> {
         let open = |crashed: Memory| {
@@ -142,7 +142,7 @@ impl User {
         self.memory.crashes(fates).into_iter().map(open).collect()
     }
 
-    /// And the store goes on.
+    /// Checks also that the store works after each crash.
     #[track_caller]
     fn check_crashes(&self, fates: &[Unsynced]) {
         for (crashed, mut next) in self.crashes(fates) {
@@ -158,7 +158,7 @@ impl User {
     }
 }
 
-/// The calls of opening an empty directory. Nothing is there that they could harm.
+/// The calls of opening an empty directory, in which there is nothing that they could harm.
 const OPENING: usize = 2;
 
 fn run(faults: &[(usize, Fault)], write_max: usize) -> User {

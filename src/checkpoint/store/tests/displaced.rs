@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// A store with three commits in it, and the directory.
+/// A store with three commits, and its directory.
 fn committed() -> (Store<Memory>, Memory) {
     let memory = Memory::new();
     let (mut store, _) = Store::open(memory.clone()).unwrap();

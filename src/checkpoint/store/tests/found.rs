@@ -3,8 +3,8 @@
 use super::*;
 use crate::checkpoint::format::{Head, PAYLOAD_BYTES_MAX};
 
-/// A directory whose journal.1 holds a snapshot of two frames and five commits; where the snapshot
-/// and each commit ends.
+/// A journal.1 with a snapshot of two frames and five commits; where the snapshot and each commit
+/// ends.
 fn journal_of_five_commits() -> (Vec<u8>, Vec<usize>) {
     let mut user = User::new(&Memory::new());
     user.live(&[Begin, Complete]);

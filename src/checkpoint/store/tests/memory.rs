@@ -11,33 +11,33 @@ use std::rc::Rc;
 
 use crate::sys::{Disk, Place};
 
-/// What the bytes of the page cache that were not synced become in a crash.
+/// What a crash makes of unsynced bytes in the page cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Unsynced {
     Lost,
     Kept,
     /// The first half of them.
     Half,
-    /// The file has its new length, but NULs for them.
+    /// The file has its new length, with NULs in their place.
     Nul,
-    /// All but their first half: blocks reach the disk in any order.
+    /// All but their first half is written: blocks reach the disk in any order.
     Hole,
 }
 
 pub(super) const UNSYNCED: [Unsynced; 5] =
     [Unsynced::Lost, Unsynced::Kept, Unsynced::Half, Unsynced::Nul, Unsynced::Hole];
 
-/// A wrong that a call does.
+/// What goes wrong with a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fault {
     /// It fails, and nothing is done.
     Fails,
-    /// A write does half of it first; a rename or sync of the directory is done, and fails
-    /// nevertheless.
+    /// A write does half of its work first; a rename or a sync of the directory is done, but
+    /// reports failure.
     FailsHalfDone,
-    /// The call, and all that follow, do nothing: the power is off.
+    /// The call and all later ones do nothing: the power is off.
     PowerOff,
-    /// A write says that all is well, and changes a bit.
+    /// A write reports success, but changes a bit.
     Lies,
 }
 
@@ -49,7 +49,7 @@ struct Inode {
     is_regular: bool,
 }
 
-/// A name was given to an inode, or taken away.
+/// Names that were given to inodes, or removed.
 type NameChange = Vec<(String, Option<usize>)>;
 
 #[derive(Debug, Clone, Default)]
@@ -59,26 +59,26 @@ pub(super) struct Inner {
     durable_names: BTreeMap<String, usize>,
     /// Since the last sync of the directory.
     name_changes: Vec<NameChange>,
-    /// Names of journals that were ever seen, to find one that comes twice.
+    /// All names that journals ever had, to find one that is used twice.
     used: BTreeSet<String>,
     pub(super) calls: usize,
-    /// Which call goes wrong, counted from 1, and how.
+    /// Which calls go wrong, counted from 1, and how.
     pub(super) faults: Vec<(usize, Fault)>,
     /// Calls that may change what a crash leaves.
     pub(super) changing_calls: Vec<usize>,
     salt: u64,
-    /// Somebody moved the directory away: what its path leads to now, if it leads to one.
+    /// The directory was moved away: what its path leads to now, if anything.
     other: Option<Box<Inner>>,
     is_away: bool,
     is_unlocked: bool,
-    /// Another process has what the path leads to now.
+    /// Another process has locked what the path leads to now.
     pub(super) is_other_locked: bool,
     directory: u64,
     /// At most this many bytes per write.
     pub(super) write_max: usize,
 }
 
-/// Shared, so that a test can look at it behind the store's back.
+/// Shared, so that a test can inspect it while the store uses it.
 #[derive(Debug, Clone)]
 pub(super) struct Memory(Rc<RefCell<Inner>>);
 
@@ -99,7 +99,7 @@ impl Memory {
         self.0.borrow_mut()
     }
 
-    /// As it would go on with another process, without a crash.
+    /// The directory as another process would find it, without a crash.
     pub(super) fn copied(&self) -> Memory {
         Memory::of(Inner { faults: Vec::new(), ..self.get().clone() })
     }
@@ -123,7 +123,7 @@ impl Memory {
         inner.durable_names.remove(name);
     }
 
-    /// Puts a file there, durably. `None`: something that is no regular file.
+    /// Adds a file, durably. `None`: something that is not a regular file.
     pub(super) fn put(&self, name: &str, bytes: Option<&[u8]>) {
         let mut inner = self.get_mut();
         let durable = bytes.unwrap_or_default().to_vec();
@@ -148,8 +148,8 @@ impl Memory {
         self.get().names.keys().cloned().collect()
     }
 
-    /// Every directory that a crash now may leave: any of the changes of names since the last sync,
-    /// with each fate of the bytes.
+    /// Every directory that a crash now may leave: any subset of the name changes since the last
+    /// sync, with each fate of the bytes.
     pub(super) fn crashes(&self, fates: &[Unsynced]) -> Vec<Memory> {
         let inner = self.get();
         let changes = &inner.name_changes;
@@ -244,7 +244,7 @@ fn broken() -> io::Error {
 }
 
 impl Memory {
-    /// Counts the call. `Some`: what goes wrong with it.
+    /// Counts the call. `Some`: it goes wrong in this way.
     fn call(&self) -> Option<Fault> {
         let mut inner = self.get_mut();
         inner.calls += 1;
@@ -275,7 +275,7 @@ impl Memory {
         }
     }
 
-    /// For changes of names: done, and then reported as failed or not.
+    /// For changes of names, which may be done and still reported as failed.
     fn change_names(
         &self,
         change: impl FnOnce(&Inner) -> io::Result<NameChange>,
@@ -428,7 +428,7 @@ impl Disk for Memory {
                 return Err(io::ErrorKind::WouldBlock.into());
             }
             let other = inner.other.take().unwrap_or_default();
-            // Files stay open: those of the other directory come behind them.
+            // Open files stay open, so the inodes of the other directory are appended.
             let first = inner.inodes.len();
             inner.inodes.extend(other.inodes);
             inner.names =
