@@ -1,19 +1,19 @@
-//! A queue that is fair to groups: each has a lane of its own, and the lanes take turns.
+//! A queue that is fair to groups: each group has its own lane, and the lanes take turns.
 //!
-//! In: items, each of a group (the files of one directory below a PATH, say). Out: one item after
-//! the other.
-//! Always holds: within a group, first in is first out; a group gives at most `row` items, by
-//! default one, before every other group that has one is served. A closed lane costs four bytes.
+//! In: items, each of a group (for example the files of one directory below a PATH). Out: one item
+//! after the other.
+//! Always holds: within a group, first in is first out. A group gives at most `row` items, by
+//! default one, before every other group with items is served. A closed lane costs four bytes.
 
 use std::collections::VecDeque;
 
 /// No lane.
 const NONE: u32 = u32::MAX;
 
-/// An empty lane keeps room for so many items.
+/// An empty lane keeps room for this many items.
 const SPARE_ITEMS: usize = 1_024;
 
-/// An empty queue keeps so many lanes.
+/// An empty queue keeps this many lanes.
 const SPARE_LANES: usize = 256;
 
 /// The queue. Groups are small numbers.
@@ -22,12 +22,12 @@ pub(crate) struct FairQueue<T> {
     lanes: Vec<Lane<T>>,
     /// The lane of each group.
     places: Vec<u32>,
-    /// Open lanes are a ring; this one was served last. [`NONE`]: none is open. One that became
-    /// empty is closed when its turn comes again: most are used again before.
+    /// The lane that was served last; open lanes form a ring. [`NONE`]: no lane is open. A lane
+    /// that became empty is closed when its turn comes again, because most are used again before.
     served: u32,
-    /// Items that a lane gives in a row.
+    /// How many items a lane gives in a row.
     row: u32,
-    /// How many more the lane served last gives before the next one.
+    /// How many more items the lane served last gives before the next lane's turn.
     left_in_row: u32,
     free: Vec<u32>,
     len: usize,
@@ -80,7 +80,7 @@ impl<T> FairQueue<T> {
         &mut self.lanes[place as usize].items
     }
 
-    /// Its turn comes after those of all others.
+    /// Opens a lane, whose turn comes after those of all others.
     #[cold]
     fn open_lane(&mut self, group: u32) -> u32 {
         let place = self.free.pop().unwrap_or_else(|| {
@@ -148,7 +148,7 @@ impl<T> FairQueue<T> {
         self.len
     }
 
-    /// Whether items of the group wait.
+    /// Whether items of the group are queued.
     pub(crate) fn holds(&self, group: u32) -> bool {
         let place = self.places.get(group as usize).copied().unwrap_or(NONE);
         self.lanes.get(place as usize).is_some_and(|lane| !lane.items.is_empty())
@@ -190,7 +190,7 @@ impl<T> FairQueue<T> {
         None
     }
 
-    /// Gives the room of an empty queue back that had very many groups.
+    /// Frees the memory of an empty queue that had very many groups.
     pub(crate) fn give_back(&mut self) {
         if self.is_empty() && self.lanes.len() > SPARE_LANES {
             *self = FairQueue::in_rows_of(self.row);
@@ -230,8 +230,8 @@ mod tests {
         (10..12).for_each(|number| queue.push_back(9, number));
         let first: Vec<i32> = (0..6).filter_map(|_| queue.pop()).collect();
         assert_eq!(first, [0, 1, 2, 10, 11, 3]);
-        // Who comes new waits for its turn and has a row of its own; who has nothing left in its
-        // row ends it.
+        // A new group waits for its turn and has a row of its own; a group without items ends its
+        // row.
         (20..24).for_each(|number| queue.push_back(5, number));
         let rest: Vec<i32> = std::iter::from_fn(|| queue.pop()).collect();
         assert_eq!((rest.len(), queue.len()), (8, 0));
@@ -275,7 +275,7 @@ mod tests {
         };
         let mut popped = 0;
         for item in 0..100_000 {
-            // The longer it takes, the more groups have something, then fewer again.
+            // First more and more groups have items, then fewer again.
             if draw(100) < (item / 1_000) % 100 {
                 let mut expected = None;
                 while expected.is_none()

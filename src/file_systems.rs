@@ -1,39 +1,39 @@
-//! Types of file systems: their names, and what inotify does not tell about them.
+//! Types of file systems: their names, and which writes inotify does not report on them.
 //!
 //! In: `f_type` of `statfs(2)`. Out: a name for people, and a [`Sight`].
-//! Always holds: a type that is not known here is taken for a local one, and said to be unknown by
-//! [`FileSystemType::name`].
+//! Always holds: an unknown type counts as a local one, and has no [`FileSystemType::name`].
 
 use std::fmt;
 
 use nix::libc;
 
-/// What events tell of the writes to a file system. inotify(7): "Inotify reports only events that a
+/// Which writes to a file system cause events. inotify(7): "Inotify reports only events that a
 /// user-space program triggers through the filesystem API. As a result, it does not catch remote
 /// events that occur on network filesystems."
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Sight {
-    /// All writes come through this kernel and the same mounted file system: events tell of them
-    /// (but for `mmap(2)`).
+    /// All writes come through this kernel and the same mounted file system, and cause events
+    /// (except those through `mmap(2)`).
     Full,
-    /// Other machines (or the host of this one) write to it without this kernel's knowledge.
+    /// Other machines (or the host of this virtual machine) write to it without this kernel's
+    /// knowledge.
     Remote,
-    /// A program answers for it: what changes behind it is not told.
+    /// A program implements it. Changes behind that program cause no events.
     Fuse,
-    /// Other file systems are its layers: what is written into those directly is not told.
+    /// Other file systems are its layers. Writes directly into those cause no events.
     Layers,
-    /// The kernel makes up its content, without events.
+    /// The kernel generates its content, without events.
     Pseudo,
 }
 
 impl Sight {
-    /// Whether files may grow here without an event, so that looking at them is the only way.
+    /// Whether files may grow here without an event, so that only a look at them shows it.
     #[must_use]
     pub fn is_blind(self) -> bool {
         matches!(self, Sight::Remote | Sight::Fuse | Sight::Layers)
     }
 
-    /// Whose writes are not told, for a sentence; empty where nothing is missed.
+    /// The writes that cause no events, as part of a sentence; empty where there are none.
     #[must_use]
     pub fn untold(self) -> &'static str {
         match self {
@@ -43,13 +43,13 @@ impl Sight {
                 "writes that do not come through this mount (other machines, or files below it)"
             }
             Sight::Layers => "writes made directly into its layers",
-            Sight::Pseudo => "anything: the kernel makes up what is read there",
+            Sight::Pseudo => "anything: the kernel generates the content of its files",
         }
     }
 }
 
-/// `f_type` of `statfs(2)`: a number that each kind of file system chose. 32 bits, whatever the
-/// width of the field.
+/// `f_type` of `statfs(2)`: the number of a type of file system. 32 bits, whatever the width of the
+/// field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct FileSystemType(pub u32);
 
@@ -62,8 +62,8 @@ const fn of_libc(magic: libc::__fsword_t) -> u32 {
     magic as u32
 }
 
-/// Those that libc does not name have theirs from the kernel's or the vendor's headers, as GNU
-/// stat(1) has them.
+/// Numbers that libc does not name come from the kernel's or the vendor's headers, as in GNU
+/// stat(1).
 const KNOWN: [(u32, &str, Sight); 58] = [
     (of_libc(libc::NFS_SUPER_MAGIC), "NFS", Sight::Remote),
     (0xff53_4d42, "CIFS", Sight::Remote),
@@ -130,20 +130,20 @@ impl FileSystemType {
         KNOWN.iter().find(|(magic, ..)| *magic == self.0)
     }
 
-    /// What people call it; `None`: not known.
+    /// Its usual name; `None`: not known.
     #[must_use]
     pub fn name(self) -> Option<&'static str> {
         self.known().map(|&(_, name, _)| name)
     }
 
-    /// Whether files may be copied from one layer to another, which changes what tells their lives
-    /// apart.
+    /// Whether files may be copied from one layer to another, which changes their birth time and so
+    /// their identity.
     #[must_use]
     pub fn is_overlay(self) -> bool {
         self.0 == of_libc(libc::OVERLAYFS_SUPER_MAGIC)
     }
 
-    /// What events tell of writes to it.
+    /// Which writes to it cause events.
     #[must_use]
     pub fn sight(self) -> Sight {
         self.known().map_or(Sight::Full, |&(_, _, sight)| sight)

@@ -1,10 +1,11 @@
-//! Bytes to lines: splits what was read at `\n`, and a line that is too long into pieces.
+//! Splits bytes into lines at `\n`, and lines that are too long into pieces.
 //!
-//! In: bytes of one file and the offset of the first of them. Out: [`Line`]s that borrow those
-//! bytes, and how many were used up.
+//! In: bytes of one file and the offset of the first. Out: [`Line`]s that borrow those bytes, and
+//! how many bytes were consumed.
 //! Always holds: the yielded bytes and their newlines are a prefix of the input, in order and
-//! without a gap; no line is longer than the limit; an unterminated rest that may still become one
-//! record is left where it is, in the file; lines that are taken one by one are searched once.
+//! without a gap. No line is longer than the limit. An unterminated rest that may still become one
+//! record is not consumed, and stays in the file. Lines that are taken one by one are searched
+//! once.
 
 use std::iter::FusedIterator;
 
@@ -15,9 +16,10 @@ use memchr::{memchr, memchr_iter, memrchr};
 pub struct Line<'a> {
     /// The bytes, without the newline.
     pub bytes: &'a [u8],
-    /// Position of the first byte in its file, in bytes.
+    /// Position of the first byte in its file.
     pub offset: u64,
-    /// A newline follows these bytes. Without one this is a piece, and more of the line may follow.
+    /// Whether a newline follows these bytes. If not, this is a piece, and more of the line may
+    /// follow.
     pub ended: bool,
 }
 
@@ -30,16 +32,16 @@ pub struct Lines<'a> {
     line_bytes_max: usize,
     /// Start of the next line: everything before it was yielded.
     at: usize,
-    /// No newline is in `bytes[at..searched]`. May lie before `at`, never beyond the end.
+    /// There is no newline in `bytes[at..searched]`. May be before `at`, never beyond the end.
     searched: usize,
 }
 
-/// Splits `bytes`, which lie at `first_offset` in their file, into lines of at most
+/// Splits `bytes`, which are at `first_offset` in their file, into lines of at most
 /// `line_bytes_max` bytes (newline not counted).
 ///
-/// A longer line yields pieces of exactly the limit that no newline ends, then its rest; when only
-/// the newline is left of it, the rest is an empty line. An unterminated end of up to the limit is
-/// not yielded, see [`Lines::consumed`].
+/// A longer line yields pieces of exactly the limit, without a newline, and then its rest. If only
+/// its newline is left, the rest is an empty line. An unterminated end of up to the limit is not
+/// yielded, see [`Lines::consumed`].
 ///
 /// # Panics
 /// When the limit is 0: no byte would ever be yielded.
@@ -50,7 +52,7 @@ pub fn split_lines(bytes: &[u8], first_offset: u64, line_bytes_max: usize) -> Li
 }
 
 impl<'a> Lines<'a> {
-    /// How many bytes, from the first on, were yielded so far, newlines included. The next read
+    /// How many bytes from the first on were yielded so far, including newlines. The next read
     /// starts behind them.
     #[inline]
     #[must_use]
@@ -58,16 +60,16 @@ impl<'a> Lines<'a> {
         self.at
     }
 
-    /// The same lines, for a caller that knows that no newline is among the first `bytes`.
+    /// The same lines, for a caller that knows that the first `bytes` contain no newline.
     #[must_use]
     pub fn searched(mut self, bytes: usize) -> Self {
         self.searched = bytes.min(self.bytes.len());
         self
     }
 
-    /// Takes all whole lines that are left in one piece, with their newlines: for records that are
-    /// the lines themselves. Takes none if one of them might be longer than the limit. Returns how
-    /// many they are, too.
+    /// Takes all remaining whole lines in one piece, with their newlines, and returns their number
+    /// as well. For formats whose records are the lines themselves. Takes none if one of them might
+    /// be longer than the limit.
     pub fn take_whole_lines(&mut self) -> (&'a [u8], usize) {
         let left = &self.bytes[self.at..];
         if left.len() > self.line_bytes_max {
@@ -89,7 +91,7 @@ impl<'a> Lines<'a> {
     }
 
     /// The next line, if `plain_len` of the remaining bytes is the position of its newline. So one
-    /// search finds both the end of a line and whether the line is plain.
+    /// search finds the end of a line and whether the line is plain.
     #[inline]
     pub(crate) fn next_plain(&mut self, plain_len: impl Fn(&[u8]) -> usize) -> Option<Line<'a>> {
         let left = &self.bytes[self.at..];
@@ -105,7 +107,7 @@ impl<'a> Lines<'a> {
             offset: self.first_offset + self.at as u64,
             ended,
         };
-        // The newline is consumed too: what is left starts at the start of a line.
+        // The newline is consumed too, so the remaining bytes begin with a line.
         self.at = end + usize::from(ended);
         line
     }
@@ -120,11 +122,11 @@ impl<'a> Iterator for Lines<'a> {
             return None;
         }
         let piece_end = self.at.saturating_add(self.line_bytes_max);
-        // One byte more than the limit: a newline right behind `limit` bytes makes them one whole
-        // record.
+        // One byte more than the limit, because a newline right behind `limit` bytes makes them one
+        // whole record.
         let window_end = self.bytes.len().min(piece_end.saturating_add(1));
         let from = self.searched.max(self.at).min(window_end);
-        // Where the caller searched it may be the very next byte.
+        // Behind the bytes that the caller searched, the newline is often the very next byte.
         if self.searched > self.at && from < window_end && self.bytes[from] == b'\n' {
             return Some(self.take(from, true));
         }
@@ -221,8 +223,7 @@ mod tests {
 
     #[test]
     fn a_newline_that_follows_a_delivered_piece_closes_it_with_an_empty_line() {
-        // The piece was delivered by an earlier call: at a resume the file's next byte is the
-        // newline.
+        // An earlier call delivered the piece: on resume, the file's next byte is the newline.
         let (lines, consumed) = split(b"\nnext\n", 4, 4);
         assert_eq!(lines, [(&b""[..], 4, true), (&b"next"[..], 5, true)]);
         assert_eq!(consumed, 6);
@@ -287,8 +288,8 @@ mod tests {
 
     #[test]
     fn bytes_already_searched_are_not_searched_again() {
-        // With a limit of 3 the fourth byte of each window was seen when the piece was cut: the
-        // next search starts behind it.
+        // With a limit of 3, the fourth byte of each window was searched when the piece was cut, so
+        // the next search starts behind it.
         let mut lines = split_lines(b"abcdefghij", 0, 3);
         let mut seen = Vec::new();
         while lines.next().is_some() {
@@ -298,7 +299,7 @@ mod tests {
         assert_eq!(lines.searched, 10);
     }
 
-    /// The rule in its plainest form: walk byte by byte.
+    /// The rule in its simplest form, byte by byte.
     fn model(bytes: &[u8], limit: usize) -> (Vec<Plain<'_>>, usize) {
         let (mut all, mut start) = (Vec::new(), 0);
         for (at, byte) in bytes.iter().enumerate() {

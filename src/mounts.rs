@@ -1,24 +1,23 @@
-//! The table of mounts: `/proc/self/mountinfo` -> mount points, and which of them are new or gone
-//! (pure).
+//! The table of mounts: parses `/proc/self/mountinfo` and finds mounts that are new or gone (pure).
 //!
 //! In: the table's text, see proc_pid_mountinfo(5). Out: [`Mount`]s; the difference between two
 //! tables.
-//! Always holds: any bytes give mounts or nothing; what is kept of a mount is its mount point and a
-//! digest of its line.
+//! Always holds: any bytes give mounts or nothing; a mount is its mount point and a digest of its
+//! line.
 
 use std::hash::{DefaultHasher, Hasher};
 
 /// One mount.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Mount {
-    /// The mount point, from this process's root.
+    /// The mount point, relative to this process's root.
     pub(crate) point: Box<[u8]>,
-    /// Of everything that tells this mount from another one at the same place: its number, its
-    /// parent, its device, its root.
+    /// A digest of everything that distinguishes this mount from another one at the same place: its
+    /// number, parent, device and root.
     digest: u64,
 }
 
-/// The mounts of a table. Lines that are not understood are left out.
+/// The mounts in a table. Malformed lines are skipped.
 pub(crate) fn parse(table: &[u8]) -> impl Iterator<Item = Mount> + '_ {
     table.split(|&byte| byte == b'\n').filter_map(|line| {
         // "36 35 98:0 /mnt1 /mnt2 rw,noatime ...": number, parent, device, root, mount point.
@@ -31,12 +30,13 @@ pub(crate) fn parse(table: &[u8]) -> impl Iterator<Item = Mount> + '_ {
     })
 }
 
-/// The numbers of all mounts, and whether a user other than root made them: by fusermount(1), whose
-/// mounts tell for whom they were made. Users make others in mount namespaces of their own only.
+/// The numbers of all mounts, and whether a user other than root made them. A user makes mounts
+/// with fusermount(1), which records the user; other mounts of users exist only in mount namespaces
+/// of their own.
 pub(crate) fn makers(table: &[u8]) -> impl Iterator<Item = (u64, bool)> + '_ {
     table.split(|&byte| byte == b'\n').filter_map(|line| {
         let number = str::from_utf8(line.split(|&byte| byte == b' ').next()?).ok()?.parse().ok()?;
-        // Optional fields end with a hyphen: "... master:1 - fuse.sshfs host:/
+        // A hyphen ends the optional fields: "... master:1 - fuse.sshfs host:/
         // rw,user_id=1000,group_id=1000".
         let mut fields =
             line.split(|&byte| byte == b' ').skip_while(|field| *field != b"-").skip(1);
@@ -50,7 +50,7 @@ pub(crate) fn makers(table: &[u8]) -> impl Iterator<Item = (u64, bool)> + '_ {
     })
 }
 
-/// The mount points of all that is in one of two sorted tables only.
+/// The mount points of all mounts that are in only one of two sorted tables.
 pub(crate) fn changed(before: &[Mount], after: &[Mount]) -> Vec<Box<[u8]>> {
     let only_in = |one: &[Mount], other: &[Mount]| {
         one.iter()
@@ -65,8 +65,8 @@ pub(crate) fn changed(before: &[Mount], after: &[Mount]) -> Vec<Box<[u8]>> {
     points
 }
 
-/// The kernel writes a blank, a tab, a newline and a backslash as a backslash and three octal
-/// digits.
+/// Decodes a field: the kernel writes blanks, tabs, newlines and backslashes as a backslash and
+/// three octal digits.
 fn unescape(field: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(field.len());
     let mut rest = field;
@@ -121,7 +121,7 @@ mod tests {
         let more = [TABLE, b"40 22 0:30 / /x rw - tmpfs tmpfs rw\n"].concat();
         assert_eq!(changed(&one, &table(&more)), [b"/x".as_slice().into()] as [Box<[u8]>; 1]);
         assert_eq!(changed(&table(&more), &one), [b"/x".as_slice().into()] as [Box<[u8]>; 1]);
-        // Options may change: that is the same mount.
+        // A mount whose options change is the same mount.
         let remounted = String::from_utf8_lossy(TABLE).replace("noatime", "ro");
         assert!(changed(&one, &table(remounted.as_bytes())).is_empty());
         // Another file system at the same place.

@@ -1,17 +1,19 @@
-//! File names, packed: one allocation for all, 8-byte blocks, reused by size.
+//! Packed file names: one allocation of 8-byte blocks for all, reused by size.
 //!
 //! In: a name of at most 255 bytes. Out: a 4-byte reference to it.
-//! Always holds: a released name's blocks serve the next name of the same number of blocks; nothing
-//! is ever moved.
+//! Always holds: the blocks of a removed name are used for the next name of the same number of
+//! blocks; no name is ever moved.
 
-/// Bytes of one block: a 14-byte name and its length take two.
+use crate::sys::NAME_BYTES_MAX;
+
+/// Bytes of one block: a 14-byte name and its length take two blocks.
 const BLOCK_BYTES: usize = 8;
-/// Blocks of the longest name: `NAME_MAX` and the length byte.
-const BLOCKS_MAX: usize = 256 / BLOCK_BYTES;
-/// End of a free list.
+/// Blocks of the longest name and its length byte.
+const BLOCKS_MAX: usize = (NAME_BYTES_MAX + 1) / BLOCK_BYTES;
+/// The end of a free list.
 const NONE: u32 = u32::MAX;
 
-/// Where a name lies. Valid until it is removed.
+/// The position of a name. Valid until the name is removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct NameRef(u32);
 
@@ -20,12 +22,12 @@ impl NameRef {
     pub(crate) const NONE: NameRef = NameRef(NONE);
 }
 
-/// A path up to its last slash, which may be nothing, and the name behind it.
+/// A path up to its last slash, which may be empty, and the name behind it.
 pub(crate) fn split_path(path: &[u8]) -> (&[u8], &[u8]) {
     path.split_at(memchr::memrchr(b'/', path).map_or(0, |at| at + 1))
 }
 
-/// A directory's path with a slash at its end.
+/// A directory's path, with a slash at its end.
 pub(crate) fn prefix_of(path: &[u8]) -> Vec<u8> {
     let mut prefix = path.to_vec();
     if !prefix.ends_with(b"/") {
@@ -34,12 +36,12 @@ pub(crate) fn prefix_of(path: &[u8]) -> Vec<u8> {
     prefix
 }
 
-/// The store.
+/// All names.
 #[derive(Debug)]
 pub(crate) struct Names {
-    /// A name: its length in one byte, its bytes, and what is left of the last block.
+    /// Each name is its length in one byte, its bytes, and padding to the end of the last block.
     blocks: Vec<[u8; BLOCK_BYTES]>,
-    /// For each number of blocks the first free run; its first four bytes name the next.
+    /// For each number of blocks, the first free run; its first four bytes point to the next one.
     free: [u32; BLOCKS_MAX + 1],
 }
 
@@ -71,7 +73,7 @@ impl Names {
         self.blocks.get(name.0 as usize).map_or(0, |block| block[0])
     }
 
-    /// Gives the name's blocks back.
+    /// Frees the name's blocks.
     pub(crate) fn remove(&mut self, name: NameRef) {
         let class = blocks_of(self.get(name).len());
         self.blocks[name.0 as usize][..4].copy_from_slice(&self.free[class].to_ne_bytes());
@@ -98,7 +100,7 @@ fn blocks_of(name_len: usize) -> usize {
     (name_len + 1).div_ceil(BLOCK_BYTES)
 }
 
-/// Whether a path looks as if it were meant as a glob.
+/// Whether a path looks like a glob.
 pub(crate) fn is_glob(path: &[u8]) -> bool {
     path.iter().any(|byte| b"*?[{".contains(byte))
 }

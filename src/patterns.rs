@@ -1,18 +1,19 @@
-//! Which files and directories are followed: include and exclude globs over names and paths, as
-//! bytes.
+//! Decides which files and directories are followed, by include and exclude globs over the bytes of
+//! names and paths.
 //!
 //! In: the globs as given; then names, and paths below PATH. Out: accepted or not. A glob without
-//! `/` matches the name at any depth, one with `/` the path below PATH. `*` and `?` do not match a
-//! `/`; `**/`, `/**` and `/**/` do, and so (as in ripgrep) does a class that says so, `[!a]`;
-//! `{a,b}` is one of several; `?` and `[...]` stand for one byte; `\` takes the next character as
-//! it is. A glob that ends in `/` is about directories.
-//! Always holds: exclude wins, and prunes directories; what is not UTF-8 matches by its bytes.
+//! `/` matches the name at any depth, a glob with `/` matches the path below PATH. `*` and `?` do
+//! not match a `/`; `**/`, `/**` and `/**/` do, and so (as in ripgrep) does a negated class,
+//! `[!a]`. `{a,b}` matches one of several; `?` and `[...]` match one byte; `\` makes the next
+//! character literal. A glob that ends with `/` matches directories only.
+//! Always holds: exclude wins, and prunes directories; names that are not UTF-8 match by their
+//! bytes.
 
 use globset::{Candidate, GlobBuilder, GlobSet, GlobSetBuilder};
 
-/// Compressed files have no lines: what rotation leaves behind is not followed unless it is asked
-/// for. The same holds for core dumps (core(5)), which are memory. These are files only: a
-/// directory of such a name is followed like any other.
+/// Compressed files, which rotation leaves behind, have no lines, and core dumps (core(5)) are
+/// memory. They are not followed unless asked for. The globs are for files only: a directory with
+/// such a name is followed like any other.
 pub(crate) const DEFAULT_EXCLUDES: [&str; 10] =
     ["*.gz", "*.bz2", "*.xz", "*.zst", "*.lz4", "*.zip", "*.Z", "core", "core.[0-9]*", "*.core"];
 
@@ -20,7 +21,7 @@ pub(crate) const DEFAULT_EXCLUDES: [&str; 10] =
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("glob `{glob}`: {reason}")]
 pub struct PatternError {
-    /// The setting that holds the glob: `include` or `exclude`.
+    /// The setting that contains the glob: `include` or `exclude`.
     pub key: &'static str,
     /// The glob as given.
     pub glob: String,
@@ -31,20 +32,20 @@ pub struct PatternError {
 /// Include and exclude globs, compiled.
 #[derive(Debug)]
 pub struct Patterns {
-    /// Includes, excludes, and whether the default excludes come on top: as given.
+    /// Includes, excludes, and whether the default excludes are added, as given.
     source: (Vec<String>, Vec<String>, bool),
-    /// `None`: every file.
+    /// `None`: every file is included.
     include: Option<Globs>,
     exclude_files: Globs,
     exclude_directories: Globs,
 }
 
-/// Globs of which one has to match.
+/// A set of globs, of which one must match.
 #[derive(Debug)]
 struct Globs {
     names: GlobSet,
     paths: GlobSet,
-    /// What the user wrote, glob by glob: of the names, and of the paths.
+    /// The globs as the user wrote them: those for names, and those for paths.
     texts: [Box<[Box<str>]>; 2],
 }
 
@@ -57,7 +58,7 @@ pub enum Refused<'a> {
     NotIncluded,
 }
 
-/// Given alike: globs that are written otherwise and mean the same are not equal.
+/// Compares the globs as written: equivalent globs that are written differently are not equal.
 impl PartialEq for Patterns {
     fn eq(&self, other: &Self) -> bool {
         self.source == other.source
@@ -69,7 +70,7 @@ impl Patterns {
     /// for files only.
     ///
     /// # Errors
-    /// When a glob is malformed, is empty, or leads out of PATH.
+    /// When a glob is malformed or empty, or leads out of PATH.
     pub fn new(
         include: &[String],
         exclude: &[String],
@@ -78,7 +79,7 @@ impl Patterns {
         let mut included = GlobsBuilder::new("include");
         for text in include {
             let glob = included.parse(text)?;
-            // Includes are asked about files alone: a directory that is included means every file
+            // Includes are matched against files only, so an included directory means every file
             // below it.
             let glob = if glob.directories_only { glob.everything_below() } else { glob };
             included.add(&glob, text)?;
@@ -112,22 +113,22 @@ impl Patterns {
     }
 
     /// Whether a file is followed. `name` is its last component, `below` its path below PATH
-    /// (`d1/job7.log`; for a PATH that is a file itself, its name). `below` may be empty unless
-    /// [`Patterns::needs_path`].
+    /// (`d1/job7.log`; for a PATH that is a file itself, its name). `below` may be empty if
+    /// [`Patterns::needs_path`] is false.
     #[must_use]
     pub fn accepts_file(&self, name: &[u8], below: &[u8]) -> bool {
         !self.exclude_files.is_match(name, below)
             && self.include.as_ref().is_none_or(|include| include.is_match(name, below))
     }
 
-    /// Whether a directory below PATH is looked into. Includes have no say: a file deeper down may
-    /// match.
+    /// Whether a directory below PATH is listed. Includes do not matter, because a file deeper down
+    /// may match.
     #[must_use]
     pub fn accepts_directory(&self, name: &[u8], below: &[u8]) -> bool {
         !self.exclude_directories.is_match(name, below)
     }
 
-    /// Why [`Patterns::accepts_file`] says no. `below` is needed.
+    /// Why [`Patterns::accepts_file`] is false, if it is. Needs `below`.
     #[must_use]
     pub fn refusal_of_file(&self, name: &[u8], below: &[u8]) -> Option<Refused<'_>> {
         match self.exclude_files.first_match(name, below) {
@@ -136,13 +137,13 @@ impl Patterns {
         }
     }
 
-    /// Why [`Patterns::accepts_directory`] says no. `below` is needed.
+    /// Why [`Patterns::accepts_directory`] is false, if it is. Needs `below`.
     #[must_use]
     pub fn refusal_of_directory(&self, name: &[u8], below: &[u8]) -> Option<Refused<'_>> {
         self.exclude_directories.first_match(name, below).map(Refused::Excluded)
     }
 
-    /// Whether these globs take every file that others would, as far as that is seen at once.
+    /// Whether these globs accept every file that `others` accept, as far as that is obvious.
     #[must_use]
     pub(crate) fn leaves_nothing_to(&self, others: &Patterns) -> bool {
         let (include, exclude, default_excludes) = &self.source;
@@ -150,7 +151,7 @@ impl Patterns {
             || (include.is_empty() && exclude.is_empty() && (!default_excludes || others.source.2))
     }
 
-    /// Whether a path below PATH matters: some glob contains a `/`.
+    /// Whether matches depend on the path below PATH, because some glob contains a `/`.
     #[must_use]
     pub fn needs_path(&self) -> bool {
         let has_paths = |globs: &Globs| !globs.paths.is_empty();
@@ -168,7 +169,7 @@ impl Globs {
         is_match(&self.names, name) || is_match(&self.paths, below)
     }
 
-    /// What the user wrote of a glob that matches.
+    /// A glob that matches, as the user wrote it.
     fn first_match(&self, name: &[u8], below: &[u8]) -> Option<&str> {
         let sets = [(&self.names, name), (&self.paths, below)];
         sets.iter().zip(&self.texts).find_map(|((globs, bytes), texts)| {
@@ -178,12 +179,13 @@ impl Globs {
     }
 }
 
-/// A glob taken apart at its slashes, lexically normal: no empty, `.` or `..` components.
+/// A glob, split at its slashes and normalized: no empty, `.` or `..` components.
 #[derive(Debug, Clone)]
 struct Glob<'a> {
     /// At least one.
     components: Vec<&'a str>,
-    /// Matched against the path below PATH; else against the name, and there is one component.
+    /// Matched against the path below PATH. Otherwise against the name, and there is only one
+    /// component.
     by_path: bool,
     directories_only: bool,
 }
@@ -213,7 +215,7 @@ impl<'a> Glob<'a> {
         if components.is_empty() {
             return Err("names nothing below PATH");
         }
-        // As in .gitignore a slash at the end says "directory", and only one before it says "path".
+        // As in .gitignore, a slash at the end means "directory", and any other slash means "path".
         Ok(Glob {
             components,
             by_path: body.contains('/'),
@@ -221,7 +223,7 @@ impl<'a> Glob<'a> {
         })
     }
 
-    /// The glob of all that lies below the directories that this glob matches.
+    /// The glob of everything below the directories that this glob matches.
     fn everything_below(&self) -> Glob<'a> {
         let any_depth = if self.by_path { None } else { Some("**") };
         let components =
@@ -229,7 +231,7 @@ impl<'a> Glob<'a> {
         Glob { components, by_path: true, directories_only: false }
     }
 
-    /// `d1/**` leaves nothing to be found in `d1`, so that `d1` need not be looked into.
+    /// `d1/**` excludes everything in `d1`, so `d1` need not be listed: the glob of `d1`.
     fn directory_it_empties(&self) -> Option<Glob<'a>> {
         match self.components.split_last() {
             Some((&"**", directory)) if !directory.is_empty() && !self.directories_only => {
@@ -240,20 +242,21 @@ impl<'a> Glob<'a> {
     }
 }
 
-/// `{a/b,c}/..` was cut at the slash in its braces: taking a component away would take the half of
-/// a group.
+/// Whether a component has unbalanced braces. `{a/b,c}/..` is split at the slash in its braces, and
+/// `..` would remove half of a group.
 fn is_half_of_a_group(component: &str) -> bool {
     component.matches('{').count() != component.matches('}').count()
 }
 
-/// globset matches bytes, and would take `[é]` for either of two.
+/// Whether a class has a character beyond ASCII: globset matches bytes, and `[é]` would match
+/// either of two bytes.
 fn has_class_beyond_ascii(glob: &str) -> bool {
     let mut letters = glob.chars();
     while let Some(letter) = letters.next() {
         match letter {
             '\\' => _ = letters.next(),
             '[' => {
-                // A `]` that comes first is a member, not the end.
+                // A `]` at the first position is a member, not the end.
                 let members = letters.as_str().trim_start_matches(['!', '^']);
                 let end = members
                     .char_indices()
@@ -300,8 +303,8 @@ impl GlobsBuilder {
     /// Adds `glob`; `text` is what the user wrote.
     fn add(&mut self, glob: &Glob<'_>, text: &str) -> Result<(), PatternError> {
         let compiled = GlobBuilder::new(&glob.components.join("/"))
-            // In names there is no separator, and without this rule globset finds `*.gz` by one
-            // look at the suffix.
+            // Names have no separator, and without this rule globset matches `*.gz` by the suffix
+            // alone.
             .literal_separator(glob.by_path)
             .empty_alternates(true)
             .build()

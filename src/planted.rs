@@ -1,44 +1,43 @@
-//! Planted faults: ways in which the engine can be wrong, switched on by a test to prove that the
-//! simulation sees them.
+//! Planted faults: mistakes in the engine that a test switches on, to prove that the simulation
+//! detects them.
 //!
-//! In: [`plant`], on the thread that turns the engine. Out: `is_planted!(Fault)` at the one line
+//! In: [`plant`], on the thread that runs the engine. Out: `is_planted!(Fault)` at the one line
 //! that the fault changes.
-//! Always holds: nothing is planted unless a test asked for it on this thread; a build without
-//! debug assertions (every product build) takes `is_planted!` for `false`, and the line for what it
-//! was.
+//! Always holds: nothing is planted unless a test asked for it on this thread. In a build without
+//! debug assertions (every product build), `is_planted!` is `false`, and the line does not change.
 
 use std::cell::Cell;
 
 /// A planted fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// A file is read though the one that had its name before has unread bytes.
+    /// A file is read although its predecessor has unread bytes.
     NeverWaits,
-    /// A name that turns out to belong to a known file loses its predecessor.
+    /// A known file under a new name does not inherit that name's predecessor.
     SuccessionNotPassedOn,
-    /// A run of NULs that is no hole is skipped.
+    /// A run of NULs that is not a hole is skipped.
     NulsSkipped,
-    /// No file is held open, so that what is deleted while the output is blocked is lost.
+    /// No file is held open, so a file that is deleted while the output is blocked is lost.
     NotHeldOpen,
-    /// An unfinished line is delivered at its first deadline though it grew since.
+    /// An unfinished line is delivered at its first deadline although it has grown since.
     FlushedEarly,
     /// The bytes before the offset are not compared with the mark.
     MarkUnread,
-    /// Nobody is told that the file it waits for was read.
+    /// Files are not told that their predecessor was read.
     ReleaseForgotten,
-    /// A file that could not be read is not tried again.
+    /// A failed read is not tried again.
     RetryForgotten,
     /// A name in doubt is not looked at.
     DoubtForgotten,
-    /// What an earlier look found of a name is believed though a later one found something else.
+    /// The result of an earlier look at a name is used although a later look found something else.
     OldFindBelieved,
-    /// A file that cooled down is not queued.
+    /// A file is not queued when its cooling time ends.
     CoolingForgotten,
     /// A deletion is not judged.
     DeletionForgotten,
     /// A loss is not counted.
     LossUncounted,
-    /// A file that was read a moment ago stays open for ever.
+    /// A file that was kept open after a read is never closed.
     KeptTooLong,
 }
 
@@ -46,7 +45,7 @@ thread_local! {
     static PLANTED: Cell<Option<Fault>> = const { Cell::new(None) };
 }
 
-/// Whether the fault is planted: for the condition that it changes.
+/// Whether the fault is planted, for use in the condition that it changes.
 macro_rules! is_planted {
     ($fault:ident) => {
         cfg!(debug_assertions) && $crate::planted::has($crate::planted::Fault::$fault)
@@ -59,8 +58,8 @@ pub(crate) fn has(fault: Fault) -> bool {
     PLANTED.get() == Some(fault)
 }
 
-/// From now on engines on this thread have this fault; with `None`, none. Without debug assertions
-/// nothing changes.
+/// Plants this fault in all engines on this thread; `None` removes it. Has no effect without debug
+/// assertions.
 pub fn plant(fault: Option<Fault>) {
     PLANTED.set(fault);
 }

@@ -1,21 +1,21 @@
-//! Rare branches: each has a short sentence, so that a test can prove that its simulated lives pass
-//! through it.
+//! Rare branches: each is marked with a short sentence, so that a test can prove that the
+//! simulation reaches it.
 //!
-//! In: `rare!("a file waited for its predecessor")` at the branch. Out: [`record`] gives the
-//! sentences of the branches that a piece of work passed.
-//! Always holds: the sources are the only list of them; `rare!` is one branch on a constant, which
-//! a build without debug assertions (every product build) drops together with its text. The tests
-//! of the simulation read the list out of the sources.
+//! In: `rare!("a file waited for its predecessor")` at the branch. Out: [`record`] returns the
+//! sentences of the branches that some work reached.
+//! Always holds: the sources are the only list of marks, and the simulation's tests read it from
+//! there. `rare!` is one branch on a constant, which a build without debug assertions (every
+//! product build) removes together with its text.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 
 thread_local! {
-    /// `None`: nobody records.
+    /// `None`: this thread does not record.
     static REACHED: RefCell<Option<BTreeSet<&'static str>>> = const { RefCell::new(None) };
 }
 
-/// Notes that the engine came by.
+/// Notes that the engine reached this branch.
 macro_rules! rare {
     ($what:literal) => {
         if cfg!(debug_assertions) {
@@ -34,7 +34,7 @@ pub(crate) fn reach(what: &'static str) {
     });
 }
 
-/// Does some work on this thread, and returns the rare branches that it passed as well.
+/// Runs `work` on this thread, and also returns the rare branches that it reached.
 pub fn record<T>(work: impl FnOnce() -> T) -> (T, BTreeSet<&'static str>) {
     REACHED.set(Some(BTreeSet::new()));
     let outcome = work();

@@ -1,21 +1,22 @@
-//! File to bytes: the one read buffer, and the mark that proves at no extra call that what was read
-//! before is still there.
+//! Reads files into the one read buffer, and computes the mark, which proves without an extra call
+//! that the bytes read before are still there.
 //!
-//! In: an open file and a position. Out: bytes in the reused buffer, the mark's first. Always
-//! holds: the buffer grows only for a line longer than it, up to the line limit, and shrinks again
-//! after an unusual one.
+//! In: an open file and a position. Out: bytes in the reused buffer, those of the mark first.
+//! Always holds: the buffer grows only for a line that is longer, up to the line limit, and shrinks
+//! again after an unusually long one.
 
 use std::io;
 
 use crate::sys::FileSystem;
 
-/// How many bytes before the offset the mark covers: a status line with its time stamp and job.
+/// How many bytes before the offset the mark covers: about a status line with its time stamp and
+/// job.
 pub(crate) const MARK_BYTES: usize = 64;
 
-/// Bytes asked for in one `pread(2)`: more than a pipe takes, less than the second-level cache.
+/// Bytes of one `pread(2)`: more than a pipe accepts, fewer than fit into the second-level cache.
 pub(crate) const READ_BYTES: usize = 128 * 1024;
 
-/// A buffer that had to grow beyond this for a long line is given back afterwards.
+/// A buffer that grew beyond this for a long line is freed afterwards.
 const KEPT_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// The read buffer.
@@ -29,12 +30,13 @@ impl Reader {
         Reader { buffer: vec![0; MARK_BYTES + READ_BYTES] }
     }
 
-    /// Reads up to `len` bytes from `offset` into the buffer; fewer only at the end of the file.
+    /// Reads up to `len` bytes from `offset` into the buffer; returns fewer only at the end of the
+    /// file.
     ///
-    /// A short read of `least` bytes or more that ends with a line is the end: local file systems
-    /// give short reads nowhere else, and a call saved here is a call saved per line. One that ends
-    /// within a line is asked again, from the same offset so that what is returned was read in one
-    /// piece, until the same answer comes twice.
+    /// A short read of at least `least` bytes that ends with a line is taken for the end: local
+    /// file systems return short reads nowhere else, and a call saved here is a call saved per
+    /// line. A short read that ends within a line is repeated until it returns the same length
+    /// twice, from the same offset, so that all returned bytes were read in one piece.
     ///
     /// # Errors
     /// Those of `pread(2)`, except for `EINTR`.
@@ -69,7 +71,7 @@ impl Reader {
         &self.buffer[..len]
     }
 
-    /// After a file: gives an unusually large buffer back.
+    /// Called after a file: frees an unusually large buffer.
     pub(crate) fn relax(&mut self) {
         if self.buffer.len() > KEPT_BYTES_MAX {
             self.buffer.truncate(MARK_BYTES + READ_BYTES);
@@ -78,7 +80,7 @@ impl Reader {
     }
 }
 
-/// The digest of the bytes just before an offset. The same in every run, because it will be stored.
+/// The digest of the bytes just before an offset. Equal in every run, because it is stored.
 pub(crate) fn mark_of(bytes: &[u8]) -> u32 {
     const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
     let mix = |hash: u64, word: u64| (hash.rotate_left(5) ^ word).wrapping_mul(MULTIPLIER);
@@ -86,7 +88,7 @@ pub(crate) fn mark_of(bytes: &[u8]) -> u32 {
         words.iter().fold(bytes.len() as u64, |hash, word| mix(hash, u64::from_le_bytes(*word)))
     };
     let hash = if let Ok(whole) = <&[u8; MARK_BYTES]>::try_from(bytes) {
-        // Most are: the compiler knows how many words there are.
+        // Most marks have the full length, for which the compiler knows the number of words.
         mix_words(whole.as_chunks().0)
     } else {
         let (words, rest) = bytes.as_chunks();

@@ -1,10 +1,9 @@
-//! Lines to records: raw, text, json and syslog, as bytes at the end of a buffer.
+//! Encodes lines as records (raw, text, json or syslog) at the end of a buffer.
 //!
-//! In: a [`Source`] once per read, then its [`Line`]s. Out: one record per line, which ends in `\n`
-//! and holds no other newline than that one.
-//! Always holds: json is one valid UTF-8 object per record whatever the bytes of line and path, and
-//! the bytes themselves can be had back from it; steady work allocates nothing but growth of the
-//! caller's buffer.
+//! In: a [`Source`] once per read, then its [`Line`]s. Out: one record per line, which ends with
+//! `\n` and contains no other newline.
+//! Always holds: a json record is one valid UTF-8 object for any bytes of line and path, and those
+//! bytes can be recovered from it. Steady work allocates only to grow the caller's buffer.
 
 mod digits;
 mod json;
@@ -30,18 +29,18 @@ pub(crate) use self::time::{SECOND_MAX, push_second};
 /// What the records of one read have in common.
 #[derive(Debug, Clone, Copy)]
 pub struct Source<'a> {
-    /// PATH as given joined with the path below it, as bytes.
+    /// PATH as given, joined with the path below it, as bytes.
     pub path: &'a [u8],
     /// `st_dev`.
     pub device: u64,
     /// `st_ino`.
     pub inode: u64,
-    /// How many times the content of this inode started anew.
+    /// How many times the content of this inode restarted.
     pub generation: u32,
-    /// What [`encode_labels`] made of the input's labels, for this format.
+    /// The input's labels, encoded by [`encode_labels`] for this format.
     pub labels: &'a [u8],
-    /// When the bytes were read. Years 1970 to 9999; a clock outside of them is shown as the
-    /// nearest second within.
+    /// When the bytes were read. A time outside the years 1970 to 9999 is written as the nearest
+    /// second within them.
     pub read_at: SystemTime,
 }
 
@@ -49,17 +48,17 @@ pub struct Source<'a> {
 #[derive(Debug)]
 pub struct Encoder {
     format: Format,
-    /// json: the host with its key and a comma behind it; may be nothing.
+    /// json: the host with its key and a comma behind it; may be empty.
     host: Vec<u8>,
-    /// The fourth part of `file`, with the dash before it; may be nothing.
+    /// The fourth part of `file`, with the dash before it; may be empty.
     run: Vec<u8>,
-    /// What comes before the bytes of each line of the current source. In json [`RECORD_END`],
-    /// which ends the record before, and a whole record up to the bytes of the line.
+    /// The bytes before each line of the current source. In json [`RECORD_END`], which ends the
+    /// previous record, and a whole record up to the bytes of the line.
     head: Vec<u8>,
-    /// json: where in `head` the offset begins.
+    /// json: the position of the offset in `head`.
     offset_at: usize,
-    /// json: the offset in `head`, less its last four digits, which are set in each copy. 0: `head`
-    /// is used as it is, for one offset only.
+    /// json: the offset in `head` with its last four digits 0; each copy sets those digits. 0:
+    /// `head` is valid for one offset only.
     myriad: u64,
     syslog: Syslog,
     time: FormattedTime,
@@ -68,7 +67,7 @@ pub struct Encoder {
 /// The end of a json record that is a whole line.
 const RECORD_END: &[u8] = b"\"}\n";
 
-/// What stands between the offset and the bytes of a line.
+/// The bytes between the offset and the line.
 const LINE_KEY: &[u8] = b",\"line\":\"";
 
 impl Encoder {
@@ -87,7 +86,7 @@ impl Encoder {
         }
     }
 
-    /// The host's name, or none, in the records of sources that begin from now on.
+    /// Sets the host's name, or none, for sources that begin from now on.
     pub fn set_host(&mut self, host: Option<&str>) {
         self.syslog.set_host(host);
         self.host.clear();
@@ -99,14 +98,14 @@ impl Encoder {
     }
 
     /// From now on `file` has a fourth part, the number of this run. For a run that does not know
-    /// which generations were used before.
+    /// which generations were used before it.
     pub fn mark_run(&mut self, run: u64) {
         self.run.clear();
         self.run.push(b'-');
         push_hex(run, &mut self.run);
     }
 
-    /// What [`Encoder::mark_run`] puts behind the other parts of `file`.
+    /// What [`Encoder::mark_run`] appends to `file`.
     pub(crate) fn run(&self) -> &[u8] {
         &self.run
     }
@@ -141,11 +140,11 @@ impl Encoder {
     }
 
     /// Appends the json records of the next lines, up to the first line that is unfinished or needs
-    /// an escape, or until `out` holds `len_max` bytes. Returns the number of records.
+    /// an escape, or until `out` has `len_max` bytes. Returns the number of records.
     ///
-    /// The end of a record and the start of the next one are one copy, and each line is searched
+    /// The end of a record and the start of the next are copied together, and each line is searched
     /// once.
-    // Out of line: most reads hold one line and never come here.
+    // Out of line: most reads contain one line and never come here.
     #[inline(never)]
     pub(crate) fn encode_plain_lines(
         &mut self,
@@ -186,7 +185,7 @@ impl Encoder {
         self.myriad = 0;
     }
 
-    /// Appends `head`, from this byte on, with the offset of the next line.
+    /// Appends `head` from byte `from` on, with the offset of the next line.
     #[inline]
     fn push_head(&mut self, offset: u64, from: usize, out: &mut Vec<u8>) {
         let mut low = offset.wrapping_sub(self.myriad);
@@ -196,8 +195,8 @@ impl Encoder {
         }
         out.extend_from_slice(&self.head[from..]);
         if self.myriad > 0 {
-            // Most lines are near the one before. Not in `head`: the copy would wait for what was
-            // just written there.
+            // Most lines are close to the previous one. The digits are set in the copy, because a
+            // copy of `head` would wait for bytes just written there.
             let ([thousands, hundreds], [tens, ones]) =
                 (digit_pair(low / 100), digit_pair(low % 100));
             let end = out.len() - LINE_KEY.len();
@@ -214,7 +213,7 @@ impl Encoder {
 
     fn encode_json(&self, line: &Line<'_>, out: &mut Vec<u8>) {
         debug_assert!(self.offset_at > 0, "a record needs a source: begin comes before encode");
-        // Room for a line that needs no escape: offset, keys and braces take less than 64 bytes.
+        // Room for a line that needs no escape: offset, keys and braces take fewer than 64 bytes.
         out.reserve(self.offset_at + line.bytes.len() + 64);
         out.extend_from_slice(&self.head[RECORD_END.len()..self.offset_at]);
         push_offset_and_key(line.offset, out);
@@ -239,8 +238,8 @@ fn push_offset_and_key(offset: u64, out: &mut Vec<u8>) {
     out.extend_from_slice(&offset_and_key[at..]);
 }
 
-/// Labels as they stand in records of a format; nothing if there are none, or the format has no
-/// place for them.
+/// Labels as they are written in records of a format. Empty if there are none, or if the format has
+/// no place for them.
 #[must_use]
 pub fn encode_labels(format: Format, labels: &[(String, String)]) -> Vec<u8> {
     match format {
@@ -266,7 +265,7 @@ fn encode_json_labels(labels: &[(String, String)]) -> Vec<u8> {
     out
 }
 
-/// Appends `file` of a record, which names one generation of a file: `fd01-1a2b3c-0`.
+/// Appends the `file` of a record, which identifies one generation of a file: `fd01-1a2b3c-0`.
 pub(crate) fn push_file(device: u64, inode: u64, generation: u32, out: &mut Vec<u8>) {
     push_hex(device, out);
     out.push(b'-');

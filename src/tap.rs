@@ -1,9 +1,9 @@
-//! A copy of records that pass, for somebody who wants to see that they do: `manytail tap`.
+//! Copies of passing records, for `manytail tap`.
 //!
-//! In: batches of records as they are handed to the output. Out: whole records, as far as there is
-//! room between two questions.
-//! Always holds: nothing is copied unless somebody asked a moment ago; at most [`BYTES_MAX`] bytes
-//! are kept, and what did not fit is counted.
+//! In: batches of records that go to the output. Out: whole records, as many as fit between two
+//! requests.
+//! Always holds: nothing is copied unless there was a request a moment ago; at most [`BYTES_MAX`]
+//! bytes are stored, and records that do not fit are counted.
 
 use std::time::{Duration, Instant};
 
@@ -13,24 +13,24 @@ use base64::engine::general_purpose::STANDARD;
 use crate::config::Format;
 use crate::record::syslog;
 
-/// Bytes kept between two questions.
+/// Most bytes stored between two requests.
 const BYTES_MAX: usize = 256 * 1024;
 
-/// Nobody asked for this long: nobody is interested any more.
+/// Copying stops this long after the last request.
 const KEPT_FOR: Duration = Duration::from_secs(3);
 
-/// What was copied.
+/// The copied records.
 #[derive(Debug, Default)]
 pub(crate) struct Tap {
     bytes: Vec<u8>,
     /// Records that did not fit.
     missed: u64,
-    /// When somebody asked last.
+    /// The time of the last request.
     asked_at: Option<Instant>,
 }
 
 impl Tap {
-    /// Records pass.
+    /// Copies passing records, if there was a request a moment ago.
     #[inline]
     pub(crate) fn passed(&mut self, records: &[u8]) {
         if self.asked_at.is_some() {
@@ -46,27 +46,27 @@ impl Tap {
         self.missed += memchr::memchr_iter(b'\n', &records[whole..]).count() as u64;
     }
 
-    /// What passed since the last question, and how many records did not fit. From now on records
-    /// are copied, for a moment.
+    /// The records since the last request, and how many did not fit. Records are copied for a
+    /// moment from now on.
     pub(crate) fn take(&mut self, now: Instant) -> (Vec<u8>, u64) {
         self.asked_at = Some(now);
         (std::mem::take(&mut self.bytes), std::mem::take(&mut self.missed))
     }
 
-    /// Ends when nobody has asked for a while.
+    /// Stops copying when the last request is too long ago.
     pub(crate) fn expire(&mut self, now: Instant) {
         if self.deadline().is_some_and(|at| at <= now) {
             *self = Tap::default();
         }
     }
 
-    /// When that is.
+    /// When copying stops without a further request.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         self.asked_at.map(|at| at + KEPT_FOR)
     }
 }
 
-/// Appends what a record tells besides its line, and how many bytes that has.
+/// Appends everything in a record except its line, and the line's length in bytes.
 pub(crate) fn without_line(format: Format, record: &[u8], out: &mut Vec<u8>) {
     let record = record.strip_suffix(b"\n").unwrap_or(record);
     let (head, line_bytes): (&[u8], usize) = match format {

@@ -1,17 +1,16 @@
-//! Text whose characters take two or four bytes (UTF-16, UTF-32): it is full of NULs, and none of
-//! them is a hole's.
+//! Text whose characters take two or four bytes (UTF-16, UTF-32): it is full of NULs that do not
+//! belong to a hole.
 //!
-//! In: bytes, and where in the file they are. Out: whether they are such text; how many NULs before
-//! a byte belong to it.
-//! Always holds: nothing here changes a byte; what is not certain is not such text.
+//! In: bytes and their offset in the file. Out: whether they are such text; how many NULs before a
+//! byte belong to it.
+//! Always holds: nothing here changes a byte; uncertain bytes do not count as such text.
 
-/// Bytes that the question whether a run of NULs ends in big-endian text looks at, at most.
+/// Most bytes that are examined to decide whether a run of NULs ends in big-endian text.
 const LOOK_BYTES: usize = 256;
 
-/// Of a run of NULs that ends at `at`, the offset of `data[0]`, so many are the upper bytes of the
-/// text's first character: UTF-16 and UTF-32 in big-endian order begin so. Characters are taken to
-/// be aligned to their size, as they are in a log of one encoding. `None`: there are too few bytes
-/// yet to tell.
+/// How many NULs of a run that ends at `at`, the offset of `data[0]`, are upper bytes of the first
+/// character of a text: big-endian UTF-16 and UTF-32 begin with such bytes. Assumes that characters
+/// are aligned to their size, as in a log of one encoding. `None`: there are not enough bytes yet.
 pub(crate) fn nuls_of_text(at: u64, data: &[u8]) -> Option<usize> {
     let in_word = (at % 4) as usize;
     if in_word > 0 {
@@ -27,23 +26,23 @@ pub(crate) fn nuls_of_text(at: u64, data: &[u8]) -> Option<usize> {
     if data.len() < 2 {
         return None;
     }
-    // Behind the lower byte of the first character: upper and lower bytes by turns.
+    // Behind the lower byte of the first character, upper and lower bytes alternate.
     let line = memchr::memchr(b'\n', data).unwrap_or(data.len()).min(LOOK_BYTES);
     let rest = &data[1..line.max(1)];
     let (upper, lower) = count_nuls(rest);
-    // Bytes of any kind hold a NUL now and then; text of a log is in its greater part of characters
-    // whose upper byte is one.
+    // Other data contains a NUL now and then; most characters of a log have a NUL as their upper
+    // byte.
     Some(usize::from(lower == 0 && upper > rest.len() / 4))
 }
 
-/// Whether `data` begins at this byte of a character in big-endian UTF-32, the bytes before it
-/// being NULs.
+/// Whether `data` begins at this byte of a character in big-endian UTF-32, if the bytes before it
+/// are NULs.
 fn is_utf32_from(in_word: usize, data: &[u8]) -> Option<bool> {
-    /// The planes of Unicode that have characters. A UTF-16 line end or TAB in the same place is
-    /// none of them.
+    /// The Unicode planes that have characters. A UTF-16 line end or TAB at this position is not
+    /// one of them.
     const PLANES: [u8; 5] = [0, 1, 2, 3, 0x0e];
     let next = 4 - in_word;
-    // A line end in the middle of a character is one of narrower text.
+    // A line end in the middle of a character belongs to narrower text.
     if in_word < 3 && data[..next.min(data.len())].contains(&b'\n') {
         return Some(false);
     }
@@ -57,21 +56,22 @@ fn is_utf32_from(in_word: usize, data: &[u8]) -> Option<bool> {
     }
 }
 
-/// NULs at even and at odd positions.
+/// The number of NULs at even and at odd positions.
 fn count_nuls(bytes: &[u8]) -> (usize, usize) {
     let nuls =
         |first: usize| bytes.iter().skip(first).step_by(2).filter(|&&byte| byte == 0).count();
     (nuls(0), nuls(1))
 }
 
-/// Whether bytes from the start of a file, or of its first data, are text in UTF-16 or UTF-32, of
-/// either byte order, with or without a mark of the byte order.
+/// Whether bytes from the start of a file, or of its first data, are text in UTF-16 or UTF-32, in
+/// either byte order, with or without a byte order mark.
 pub(crate) fn is_wide_text(bytes: &[u8]) -> bool {
     let wide = |is_big: bool| is_utf16(bytes, is_big) || is_utf32(bytes, is_big);
     wide(false) || wide(true)
 }
 
-/// No character of a text: controls that move nothing, and what is no character at all.
+/// Whether a character may occur in text. Excludes control characters that do not move the cursor,
+/// and noncharacters.
 fn is_text(letter: char) -> bool {
     match letter {
         '\u{7}'..='\u{d}' | '\u{1b}' => true,
@@ -82,15 +82,16 @@ fn is_text(letter: char) -> bool {
 
 fn is_utf16(bytes: &[u8], is_big: bool) -> bool {
     let (pairs, _) = bytes.as_chunks::<2>();
-    // Plain text taken two bytes at a time gives characters as well, of China mostly: but both
-    // halves of each are printable.
+    // Plain text read two bytes at a time also gives characters, mostly Chinese ones, but both
+    // bytes of each are printable.
     let is_printable = |byte: &u8| (0x20..0x7f).contains(byte);
     let both = pairs.iter().filter(|pair| !pair.contains(&0)).count();
     let plain = pairs.iter().filter(|pair| pair.iter().all(is_printable)).count();
     if plain * 2 > both {
         return false;
     }
-    // Small numbers taken for text: hardly any character of a text has nothing in its lower byte.
+    // Small numbers could pass for text, but hardly any character of a text has 0 as its lower
+    // byte.
     let bare = pairs.iter().filter(|pair| pair[usize::from(is_big)] == 0).count();
     if bare * 2 > pairs.len() {
         return false;
@@ -107,7 +108,7 @@ fn is_utf16(bytes: &[u8], is_big: bool) -> bool {
     while let Some(letter) = letters.next() {
         match letter {
             Ok(letter) if is_text(letter) => has_letters = true,
-            // The block may end within a pair.
+            // The block may end within a surrogate pair.
             Err(_) if letters.peek().is_none() => {}
             _ => return false,
         }
@@ -192,7 +193,7 @@ mod tests {
             for (width, is_big) in [(2, true), (2, false), (4, true), (4, false)] {
                 let bytes = encoded(text, width, is_big);
                 assert!(is_wide_text(&bytes), "{text:?} {width} {is_big}");
-                // The block ends where it ends.
+                // The block may end within a character.
                 assert!(
                     bytes.len() < 8 || is_wide_text(&bytes[..bytes.len() - 1]),
                     "{text:?} {width} {is_big}, cut"

@@ -1,4 +1,4 @@
-//! Tests of the globs: what each form of one accepts and refuses.
+//! Tests of globs: what each form accepts and refuses.
 
 use super::*;
 

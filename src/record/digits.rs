@@ -1,6 +1,7 @@
-//! Numbers in decimal and in hex, without the formatting machinery of `write!`: records hold several.
+//! Numbers in decimal and in hex, without the formatting machinery of `write!`.
 //!
 //! In: a number. Out: its digits.
+//! Always holds: there are no leading zeros.
 
 pub(super) fn hex_digit(nibble: u8) -> u8 {
     b"0123456789abcdef"[usize::from(nibble)]
@@ -24,8 +25,8 @@ pub(super) fn digit_pair(number: u64) -> [u8; 2] {
     DIGIT_PAIRS[number as usize]
 }
 
-/// Writes a number to the end of `digits`, without the formatting machinery of `write!`: this is
-/// once per record. Returns where it begins. u64::MAX has 20 digits.
+/// Writes a number to the end of `digits` and returns where it begins. Each record contains one, so
+/// this is faster than `write!`. u64::MAX has 20 digits.
 #[inline]
 pub(super) fn write_decimal(mut number: u64, digits: &mut [u8; 20]) -> usize {
     let mut at = digits.len();
@@ -56,7 +57,7 @@ fn lowest_hex_digit(number: u64) -> u8 {
 
 /// Appends a number in hex, lower case, without leading zeros.
 pub(super) fn push_hex(number: u64, out: &mut Vec<u8>) {
-    // 0 has one digit too.
+    // 0 also has one digit.
     let digits = (u64::BITS - (number | 1).leading_zeros()).div_ceil(4);
     out.extend((0..digits).rev().map(|at| lowest_hex_digit(number >> (at * 4))));
 }

@@ -1,8 +1,8 @@
-//! The inside of JSON strings.
+//! The content of JSON strings.
 //!
 //! In: any bytes. Out: escaped text at the end of a buffer, and whether the bytes were valid UTF-8.
 //! Always holds: the text is valid UTF-8 and may stand between two quotes; bytes that need no
-//! escape are searched once, and copied.
+//! escape are searched once and copied.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -20,25 +20,25 @@ pub(crate) fn push_json_path(path: &[u8], out: &mut Vec<u8>) {
     out.push(b'"');
 }
 
-/// Appends the inside of a JSON string. Returns whether `bytes` were valid UTF-8; where they were
-/// not, U+FFFD stands for each maximal run that could have begun a character (as
-/// [`String::from_utf8_lossy`] does it).
+/// Appends the content of a JSON string. Returns whether `bytes` were valid UTF-8. Like
+/// [`String::from_utf8_lossy`], it writes U+FFFD for each maximal run of invalid bytes that could
+/// have begun a character.
 #[inline]
 pub(crate) fn push_json_text(bytes: &[u8], out: &mut Vec<u8>) -> bool {
-    // Most lines end here: looked at once, and copied.
+    // Most lines end here: searched once and copied.
     let (plain, rest) = bytes.split_at(json_plain_len(bytes));
     out.extend_from_slice(plain);
     rest.is_empty() || push_json_rest(rest, out)
 }
 
-/// The same for a part that has something to escape or is not ASCII.
+/// The same for a part that needs escapes or is not ASCII.
 fn push_json_rest(mut bytes: &[u8], out: &mut Vec<u8>) -> bool {
     let mut is_valid = true;
     while let Err(error) = str::from_utf8(bytes) {
         is_valid = false;
         push_json_escaped(&bytes[..error.valid_up_to()], out);
         out.extend_from_slice("\u{fffd}".as_bytes());
-        // Without a length the end cut a character off.
+        // Without a length, the end of the bytes cuts a character off.
         bytes = error.error_len().map_or(&[], |len| &bytes[error.valid_up_to() + len..]);
     }
     push_json_escaped(bytes, out);
@@ -48,7 +48,7 @@ fn push_json_rest(mut bytes: &[u8], out: &mut Vec<u8>) -> bool {
 /// Appends valid UTF-8, escaped.
 fn push_json_escaped(mut bytes: &[u8], out: &mut Vec<u8>) {
     while let Some((word, after)) = bytes.split_first_chunk::<8>() {
-        // Copied first, taken back from the first byte to escape on: most words have none.
+        // Copy first, then remove what follows the first byte to escape: most words have none.
         out.extend_from_slice(word);
         let Some(at) = first_to_escape(*word) else {
             bytes = after;
@@ -90,15 +90,15 @@ fn push_json_escape(byte: u8, out: &mut Vec<u8>) {
     out.extend_from_slice(&[b'\\', short]);
 }
 
-/// How many bytes at the front are ASCII and may stand in a JSON string as they are: all of them,
-/// or a part that was quick to find.
+/// How many bytes at the front are ASCII and need no escape in a JSON string: all of them, or a
+/// part that was quick to find.
 #[inline]
 pub(super) fn json_plain_len(bytes: &[u8]) -> usize {
-    // As a signed number, a byte beyond ASCII is below 0x20 too.
+    // As a signed number, a byte beyond ASCII is also below 0x20.
     plain_len(bytes, |byte| (byte.cast_signed() < 0x20) | (byte == b'"') | (byte == b'\\'))
 }
 
-/// The same, exactly.
+/// The same, but the exact number.
 #[inline]
 pub(super) fn json_plain_len_exact(bytes: &[u8]) -> usize {
     let mut at = json_plain_len(bytes);
@@ -114,13 +114,13 @@ pub(super) fn json_plain_len_exact(bytes: &[u8]) -> usize {
         .unwrap_or(bytes.len() - at)
 }
 
-/// The first of eight bytes that may not stand in a JSON string as it is.
+/// The first of eight bytes that needs an escape in a JSON string.
 #[inline]
 pub(super) fn first_to_escape(word: [u8; 8]) -> Option<usize> {
     first_hit(bytes_to_escape(u64::from_le_bytes(word)))
 }
 
-/// The first of eight bytes that is not ASCII, or may not stand in a JSON string as it is.
+/// The first of eight bytes that is not ASCII or needs an escape in a JSON string.
 #[inline]
 fn first_not_plain(word: [u8; 8]) -> Option<usize> {
     let word = u64::from_le_bytes(word);
@@ -131,10 +131,11 @@ const ONES: u64 = u64::from_le_bytes([1; 8]);
 
 const HIGH_BITS: u64 = ONES << 7;
 
-/// The high bits of those of eight bytes that are to be escaped.
+/// The high bits of those of eight bytes that need an escape.
 ///
-/// Looks at all at once ("Bit Twiddling Hacks", determine if a word has a byte less than n). A
-/// borrow can make a byte look like a hit only behind a true one: only the first hit may be used.
+/// Checks all eight at once ("Bit Twiddling Hacks", determine if a word has a byte less than n). A
+/// borrow can make a byte look like a hit only behind a true hit, so only the first hit may be
+/// used.
 #[inline]
 fn bytes_to_escape(word: u64) -> u64 {
     let below = |word: u64, limit: u8| word.wrapping_sub(ONES * u64::from(limit)) & !word;
@@ -148,7 +149,7 @@ fn first_hit(high_bits: u64) -> Option<usize> {
     (hits != 0).then(|| hits.trailing_zeros() as usize / 8)
 }
 
-/// Appends the base64 of `bytes` (RFC 4648 section 4, padded), written in place.
+/// Appends the base64 of `bytes` (RFC 4648 section 4, padded).
 pub(super) fn push_base64(bytes: &[u8], out: &mut Vec<u8>) {
     let start = out.len();
     out.resize(start + bytes.len().div_ceil(3) * 4, 0);

@@ -1,7 +1,7 @@
-//! How many bytes at the front of a text need no escape, found with vector instructions.
+//! Finds, with vector instructions, how many bytes at the front of a text need no escape.
 //!
-//! In: bytes, and which of them are special. Out: a number of bytes.
-//! Always holds: no byte before that position is special.
+//! In: bytes, and a test for special ones. Out: a number of bytes.
+//! Always holds: none of that many bytes is special.
 
 /// How many bytes at the front are not special: all of them, or a part that was quick to find.
 #[inline]
@@ -13,14 +13,14 @@ pub(super) fn plain_len(bytes: &[u8], is_special: impl Fn(u8) -> bool) -> usize 
     }
 }
 
-/// The same by chunks, of which the last overlaps the one before.
+/// The same by chunks. The last chunk overlaps the one before it.
 #[inline]
 fn plain_chunks_len<const N: usize>(bytes: &[u8], is_special: impl Fn(u8) -> bool) -> usize {
     let mut at = 0;
     while at < bytes.len() {
         let from = at.min(bytes.len() - N);
         let Some(chunk) = bytes[from..].first_chunk::<N>() else { return at };
-        // In two steps without a branch: the compiler makes vector instructions of it.
+        // Two steps without a branch, which the compiler turns into vector instructions.
         let special: [u8; N] = std::array::from_fn(|at| u8::from(is_special(chunk[at])));
         if special.iter().fold(0, |any, one| any | one) != 0 {
             return at;

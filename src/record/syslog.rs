@@ -1,10 +1,10 @@
-//! Records as messages of syslog: RFC 5424, each with the number of its bytes before it (RFC 6587,
-//! octet counting).
+//! Records as syslog messages: RFC 5424, each preceded by its length in bytes (RFC 6587, octet
+//! counting).
 //!
 //! In: a source and its lines. Out: `LEN <13>1 TIME HOST manytail - - [manytail@32473 path="..."
-//! file="..." offset="N"] LINE` and a newline, which counts.
-//! Always holds: a record ends in a newline and holds no other, as those of all formats; values
-//! hold nothing that a terminal obeys.
+//! file="..." offset="N"] LINE` and a newline, which counts as a byte of the message.
+//! Always holds: as in all formats, a record ends with a newline and contains no other; values
+//! contain nothing that controls a terminal.
 
 use super::digits::push_decimal;
 use super::printable::push_text_path;
@@ -12,11 +12,11 @@ use super::time::FormattedTime;
 use super::{Source, push_file};
 use crate::lines::Line;
 
-/// Facility user, severity notice: what logger(1) says unless told otherwise.
+/// Facility user, severity notice: the default of logger(1).
 const HEADER: &[u8] = b"<13>1 ";
 
-/// Behind the host: APP-NAME, no PROCID, no MSGID. 32473 is the enterprise number for examples (RFC
-/// 5612); manytail has none of its own.
+/// The part behind the host: APP-NAME, no PROCID, no MSGID. 32473 is the enterprise number for
+/// examples (RFC 5612); manytail has none of its own.
 const ELEMENT: &[u8] = b" manytail - - [manytail@32473 path=\"";
 
 /// TIME-SECFRAC has at most six digits: `2026-11-22T10:00:00.123456`.
@@ -26,16 +26,16 @@ const TIME_BYTES: usize = 26;
 #[derive(Debug, Default)]
 pub(super) struct Syslog {
     host: Vec<u8>,
-    /// Up to the offset.
+    /// The message up to the offset.
     head: Vec<u8>,
-    /// Behind the first element: the labels.
+    /// The labels, which follow the first element.
     labels: Vec<u8>,
-    /// The offset at hand, reused.
+    /// The digits of the offset; the buffer is reused.
     offset: Vec<u8>,
 }
 
 impl Syslog {
-    /// HOSTNAME is printable ASCII, or `-`.
+    /// Sets HOSTNAME, which is printable ASCII, or `-`.
     pub(super) fn set_host(&mut self, host: Option<&str>) {
         self.host.clear();
         self.host.extend(
@@ -66,7 +66,7 @@ impl Syslog {
         self.offset.clear();
         push_decimal(line.offset, &mut self.offset);
         let end: &[u8] = if line.ended { b"\"]" } else { b"\" eol=\"false\"]" };
-        // A blank before the line, and the newline behind it.
+        // Plus a blank before the line and the newline behind it.
         let len = self.head.len()
             + self.offset.len()
             + end.len()
@@ -87,8 +87,7 @@ impl Syslog {
     }
 }
 
-/// Appends a PARAM-VALUE: as paths are written for people, with `"`, `\` and `]` behind a
-/// backslash.
+/// Appends a PARAM-VALUE: escaped like paths for people, with a backslash before `"`, `\` and `]`.
 fn push_value(value: &[u8], out: &mut Vec<u8>) {
     let mut text = Vec::new();
     push_text_path(value, &mut text);
@@ -100,8 +99,8 @@ fn push_value(value: &[u8], out: &mut Vec<u8>) {
     }
 }
 
-/// The labels as an element of their own; nothing if there are none. SD-NAME is up to 32 printable
-/// characters of ASCII without `="]`: others are `_`.
+/// The labels as an element of their own; empty if there are none. SD-NAME is up to 32 printable
+/// ASCII characters without `="]`; other characters become `_`.
 pub(crate) fn encode_labels(labels: &[(String, String)]) -> Vec<u8> {
     let mut out = Vec::new();
     for (name, value) in labels {
@@ -118,7 +117,7 @@ pub(crate) fn encode_labels(labels: &[(String, String)]) -> Vec<u8> {
     out
 }
 
-/// The line in a record without its newline.
+/// The line in a record that has no newline at its end.
 pub(crate) fn line_of(record: &[u8]) -> Option<&[u8]> {
     let mut rest = &record[memchr::memmem::find(record, b" [manytail@32473 ")? + 1..];
     while rest.first() == Some(&b'[') {
@@ -166,7 +165,7 @@ mod tests {
         out
     }
 
-    /// By the number before it.
+    /// The message, by the length before it.
     fn message(record: &[u8]) -> &[u8] {
         let blank = record.iter().position(|&byte| byte == b' ').expect("a blank");
         let len: usize =

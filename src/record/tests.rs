@@ -57,8 +57,8 @@ impl Random {
         (self.next() >> 33) as usize % bound
     }
 
-    /// Up to `len_max` bytes: mostly plain text, with what escapes and what UTF-8 stumbles over
-    /// mixed in.
+    /// Up to `len_max` bytes: mostly plain text, mixed with bytes that need escapes or are not
+    /// UTF-8.
     fn bytes(&mut self, len_max: usize) -> Vec<u8> {
         let len = self.below(len_max + 1);
         let mut bytes = Vec::with_capacity(len + 4);
@@ -78,7 +78,7 @@ impl Random {
     }
 }
 
-/// The record as the contract words it, put together by `serde_json` and base64's own allocation.
+/// The record that the contract describes, built with `serde_json` and base64's own allocation.
 fn expected_json(path: &[u8], line: &Line<'_>) -> String {
     let text = |bytes: &[u8]| serde_json::to_string(&String::from_utf8_lossy(bytes)).unwrap();
     let bytes_key = |key: &str, bytes: &[u8]| match str::from_utf8(bytes) {
@@ -227,7 +227,7 @@ fn a_byte_that_needs_an_escape_is_found_at_every_position() {
     for len in 0..=100 {
         for at in 0..len {
             for byte in 0..=u8::MAX {
-                // What lies behind the hit must not hide it, whatever a borrow does there.
+                // Bytes behind the hit must not hide it, whatever a borrow does there.
                 let mut bytes = vec![0x20; len];
                 bytes[at] = byte;
                 let plain = json_plain_len(&bytes);
@@ -275,7 +275,8 @@ fn plain_lines_taken_together_give_the_records_that_each_gives_alone() {
         let bytes: Vec<u8> = (0..random.below(8))
             .flat_map(|_| [any_or_plain(&mut random), b"\n".to_vec()].concat())
             .collect();
-        // Where the number of digits changes, where all but the last four do, and anywhere.
+        // Offsets where the number of digits changes, where all but the last four change, and any
+        // others.
         let first = [0, 9_990, 99_990, 19_999_990, random.next() >> random.below(64).max(1)]
             [random.below(5)];
         let (limit, len_max) = (1 + random.below(100), random.below(1_500));

@@ -1,13 +1,14 @@
 //! Times in RFC 3339, to the second or the nanosecond.
 //!
 //! In: a time. Out: its text.
-//! Always holds: a time outside of the years 1970 to 9999 is written as the nearest second within.
+//! Always holds: a time outside the years 1970 to 9999 is written as the nearest second within
+//! them.
 
 use std::io::Write;
 use std::time::{Duration, SystemTime};
 
-/// The text of a time, kept: all reads of a turn have one time, and most turns fall into the second
-/// of the turn before.
+/// The text of the last time. All reads of a turn have the same time, and most turns are in the
+/// same second as the turn before.
 #[derive(Debug)]
 pub(super) struct FormattedTime {
     time: SystemTime,
@@ -37,7 +38,7 @@ impl FormattedTime {
     }
 
     fn format(&mut self, time: SystemTime) {
-        // A clock that is off must not stop the delivery.
+        // A wrong clock must not stop delivery.
         let since_epoch = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
         let second = since_epoch.as_secs().min(SECOND_MAX);
         if second != self.second {
@@ -52,7 +53,7 @@ impl FormattedTime {
     }
 }
 
-/// Appends a second as RFC 3339 has it: `2026-11-22T10:00:00Z`.
+/// Appends a second in RFC 3339: `2026-11-22T10:00:00Z`.
 pub(crate) fn push_second(seconds_since_1970: u64, out: &mut Vec<u8>) {
     let second = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds_since_1970.min(SECOND_MAX));
     write!(out, "{}", humantime::format_rfc3339_seconds(second))

@@ -233,7 +233,7 @@ fn what_a_blind_file_system_does_not_tell_and_the_sweep_that_follows_are_said() 
             Verdict::Warning,
             "writes made directly into its layers",
         ),
-        (Some(FileSystemType(0x9fa0)), Verdict::Problem, "the kernel makes up"),
+        (Some(FileSystemType(0x9fa0)), Verdict::Problem, "the kernel generates"),
         (Some(FileSystemType(0x7777)), Verdict::Warning, "not known"),
         (None, Verdict::Warning, "cannot be had"),
     ];
