@@ -206,7 +206,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.settle_found(now); // identities/identify.rs
             self.look(now); // identities/identify.rs
             self.judge_deleted(now); // identities/leaving.rs
-            // Also lets listed files go: identities/rotation.rs.
+            // Also releases listed files: schedule/by_age.rs.
             self.discover(now); // discovery/directories.rs
             self.look_for_absent(now); // commit/resume.rs
             self.read_dirty(now)?; // reading.rs

@@ -85,10 +85,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             {
                 self.check_wait(id, places).map_err(|why| self.about(id, &why))?;
             }
-            expect(cooling_dirty == self.schedule.cooling_dirty, || {
+            expect(cooling_dirty == self.schedule.cooling_dirty(), || {
                 format!(
                     "invariant: {cooling_dirty} files that cool down are dirty, counted are {}",
-                    self.schedule.cooling_dirty
+                    self.schedule.cooling_dirty()
                 )
             })?;
             expect(self.files.are_counts_right(), || {
@@ -130,25 +130,19 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 places[key.id.0 as usize].insert(queue);
             }
         };
-        self.schedule.cooling.iter().for_each(|&(_, key)| put(key, In::COOLING));
+        self.schedule.cooling().iter().for_each(|&(_, key)| put(key, In::COOLING));
         self.identities.found.iter().for_each(|&(key, _)| put(key, In::FOUND));
-        self.schedule.by_age.iter().for_each(|&(_, key)| put(key, In::BY_AGE));
+        self.schedule.by_age.iter().for_each(|key| put(key, In::BY_AGE));
         for (at, task) in self.schedule.deadlines.iter() {
             match task {
                 Task::LookAgain(key) => put(key, In::RETRIES),
                 Task::DeliverPiece(key) => put(key, In::TIMED),
-                Task::Judge(key) if self.schedule.judged_at.get(&key.id) == Some(&at) => {
-                    put(key, In::LEAVING)
-                }
+                Task::Judge(key) if self.schedule.is_judged_at(key.id, at) => put(key, In::LEAVING),
                 Task::Judge(_) | Task::JudgeDirectory(_) | Task::CountLoss(_) => {}
             }
         }
-        self.schedule.deleted.iter().for_each(|&(_, key)| put(key, In::LEAVING));
-        self.schedule
-            .parked
-            .files()
-            .chain(self.schedule.parked_deleted.files())
-            .for_each(|key| put(key, In::PARKED));
+        self.schedule.deleted().for_each(|key| put(key, In::LEAVING));
+        self.schedule.parked_files().for_each(|key| put(key, In::PARKED));
         if let Some(commits) = &self.commits {
             commits.awaited_births().for_each(|key| put(key, In::BIRTHS));
         }
@@ -186,10 +180,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         expect(has(State::TIMED, In::TIMED), || {
             "has an unfinished line that is never due".to_owned()
         })?;
-        expect(
-            slot.state().contains(State::TIMED) == self.schedule.grown.contains_key(&id),
-            || "has an unfinished line that is not timed".to_owned(),
-        )?;
+        expect(slot.state().contains(State::TIMED) == self.schedule.is_timed(id), || {
+            "has an unfinished line that is not timed".to_owned()
+        })?;
         let is_listed = slot.state().contains(State::BY_AGE | State::IDENTIFIED)
             && slot.life() != Life::Ignored;
         let is_put_in_order = queues.contains(In::BY_AGE);
@@ -307,8 +300,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         expect(forgotten.is_none(), || {
             format!("invariant: slot {forgotten:?} is held open and will not be read")
         })?;
-        expect(self.schedule.parked.len() <= self.schedule.parked_max, || {
-            format!("invariant: {} files that left are remembered", self.schedule.parked.len())
+        let (parked, parked_max) = self.schedule.parked_and_max();
+        expect(parked <= parked_max, || {
+            format!("invariant: {parked} files that left are remembered")
         })?;
         expect(self.schedule.doubts.len() <= self.files.places() + DOUBTS_MAX, || {
             format!("invariant: {} names are in doubt", self.schedule.doubts.len())

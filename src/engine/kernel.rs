@@ -10,7 +10,9 @@ pub(super) mod watching;
 use std::time::{Instant, SystemTime};
 
 use crate::engine::kernel::watching::WatchLimit;
+use crate::engine::namespace::tree::{DirId, Tree};
 use crate::engine::{EVENT_BUFFER_BYTES, EVENT_BUFFERS_PER_TURN};
+use crate::sys::Stat;
 use crate::sys::clock::Now;
 
 #[derive(Debug)]
@@ -43,5 +45,22 @@ impl Kernel {
             polled: 0,
             poll_at: None,
         }
+    }
+
+    /// Makes sure that the next poll is not later than `at`.
+    pub(super) fn poll_by(&mut self, at: Instant) {
+        self.poll_at = Some(self.poll_at.map_or(at, |known| known.min(at)));
+    }
+
+    /// Whether the directory is polled, from now on.
+    pub(super) fn set_polled(&mut self, tree: &mut Tree, dir: DirId, is_polled: bool) {
+        let was = std::mem::replace(&mut tree.get_mut(dir).is_polled, is_polled);
+        self.polled = self.polled + usize::from(is_polled) - usize::from(was);
+    }
+
+    /// Whether the file was modified so recently that a missed event may hide a change of the same
+    /// size.
+    pub(super) fn is_suspect(&self, found: &Stat) -> bool {
+        self.suspect_since.is_some_and(|since| found.modified >= since)
     }
 }

@@ -600,7 +600,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
         if is_unfinished && !self.config.once {
             // Also of a file that left the tree: it may come back as it is.
-            self.time_partial(id, now.instant);
+            self.schedule.time_piece(&mut self.files, id, self.config.partial_after, now.instant);
         }
         if is_finishing {
             self.part_with(id, now.instant);

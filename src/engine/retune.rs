@@ -68,7 +68,12 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             for id in self.files.all() {
                 let slot = self.files.get(id);
                 if slot.scanned > 0 && slot.life() != Life::Free {
-                    self.time_partial(id, since.get(&id).copied().unwrap_or(now));
+                    self.schedule.time_piece(
+                        &mut self.files,
+                        id,
+                        self.config.partial_after,
+                        since.get(&id).copied().unwrap_or(now),
+                    );
                 }
             }
         }

@@ -7,24 +7,28 @@
 //! journal). Files cool down in one row instead of having a deadline each: that is the path of
 //! every line, and all of them cool down for the same time.
 
+pub(super) mod by_age;
 pub(super) mod deadlines;
 pub(super) mod doubts;
+mod judging;
 pub(super) mod lag;
 mod parked;
 pub(super) mod timers;
 pub(super) mod unread;
 
 use std::collections::VecDeque;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
-use hashbrown::{HashMap, HashSet};
+use hashbrown::HashMap;
 
 use crate::engine::namespace::registry::{Registry, SlotId, SlotKey, State};
 use crate::engine::namespace::tree::Tree;
+use crate::engine::schedule::by_age::ByAge;
 use crate::engine::schedule::lag::{Lag, Queued};
 use crate::engine::schedule::parked::{PARKED_MAX, Parked};
 use crate::engine::schedule::unread::{Because, Unread};
 use crate::planted::is_planted;
+use crate::rare::rare;
 use deadlines::{Deadlines, Task, TaskKind};
 use doubts::Doubts;
 
@@ -57,28 +61,25 @@ pub(super) struct Schedule {
     /// Names to look at; the bit in the slot is the truth.
     pub(super) doubts: Doubts,
     /// Files that a listing brought up, to be read in the order of their last modification.
-    pub(super) by_age: Vec<(SystemTime, SlotKey)>,
-    /// Groups in which more of them may come: new directories are being listed, or names in them
-    /// are not resolved yet.
-    pub(super) unsettled_groups: HashSet<u32>,
+    pub(super) by_age: ByAge,
     /// Files read lately, in the order in which they may be opened again.
-    pub(super) cooling: VecDeque<(Instant, SlotKey)>,
+    cooling: VecDeque<(Instant, SlotKey)>,
     /// How many of them are dirty.
-    pub(super) cooling_dirty: usize,
+    cooling_dirty: usize,
     /// Files whose name was deleted: judged as soon as all events and doubts are worked off.
-    pub(super) deleted: VecDeque<(Instant, SlotKey)>,
+    deleted: VecDeque<(Instant, SlotKey)>,
     pub(super) deadlines: Deadlines,
     /// When each file without a name is judged: one that came back and left again is not judged
     /// when it would have been the first time.
-    pub(super) judged_at: HashMap<SlotId, Instant>,
+    judged_at: HashMap<SlotId, Instant>,
     /// When each unfinished last line grew.
-    pub(super) grown: HashMap<SlotId, Instant>,
+    grown: HashMap<SlotId, Instant>,
     /// Files that left the tree, in the order in which they are forgotten.
-    pub(super) parked: Parked,
+    parked: Parked,
     /// How many of them are remembered at most.
-    pub(super) parked_max: usize,
+    parked_max: usize,
     /// Files that were deleted and had no other name as far as is known, likewise.
-    pub(super) parked_deleted: Parked,
+    parked_deleted: Parked,
     /// How much of the time set files cool down: 0 to 1.
     pub(super) pressure: f32,
     /// Since when files have been waiting.
@@ -98,8 +99,7 @@ impl Schedule {
         Schedule {
             unread: Unread::new(),
             doubts: Doubts::new(),
-            by_age: Vec::new(),
-            unsettled_groups: HashSet::new(),
+            by_age: ByAge::default(),
             cooling: VecDeque::new(),
             cooling_dirty: 0,
             deleted: VecDeque::new(),
@@ -237,6 +237,16 @@ impl Schedule {
         }
     }
 
+    /// Files read lately, each with the time when it may be opened again.
+    pub(super) fn cooling(&self) -> &VecDeque<(Instant, SlotKey)> {
+        &self.cooling
+    }
+
+    /// How many of them are dirty.
+    pub(super) fn cooling_dirty(&self) -> usize {
+        self.cooling_dirty
+    }
+
     /// Takes a file that has cooled down.
     #[inline]
     pub(super) fn take_cooled(&mut self, now: Instant) -> Option<SlotKey> {
@@ -282,13 +292,6 @@ impl Schedule {
         files.reschedule(id, State::empty(), why.bit());
     }
 
-    /// A file that a listing brought up is read in its turn among the others: `time` is when it was
-    /// written to last.
-    pub(super) fn hold_by_age(&mut self, files: &mut Registry, id: SlotId, time: SystemTime) {
-        Self::hold_back(files, id, KeptBack::ByAge);
-        self.by_age.push((time, files.key(id)));
-    }
-
     /// Its turn among those that were listed has come.
     pub(super) fn end_by_age(files: &mut Registry, id: SlotId) {
         files.reschedule(id, State::BACKLOG, State::BY_AGE);
@@ -315,6 +318,11 @@ impl Schedule {
         }
     }
 
+    /// The same, soon.
+    pub(super) fn retry(&mut self, files: &mut Registry, id: SlotId, now: Instant) {
+        self.retry_at(files, id, now + timers::RETRY_AFTER);
+    }
+
     /// The name is looked at again at this time, for what events do not tell.
     pub(super) fn look_again_at(&mut self, key: SlotKey, at: Instant) {
         self.deadlines.add(at, Task::LookAgain(key));
@@ -326,20 +334,15 @@ impl Schedule {
         self.doubt(files, tree, id);
     }
 
-    /// A file without a name is judged then, and not before.
-    pub(super) fn judge_at(&mut self, key: SlotKey, at: Instant) {
-        self.deadlines.add(at, Task::Judge(key));
-        self.judged_at.insert(key.id, at);
-    }
-
-    /// An unfinished last line grew, and is due as a piece `after` that.
+    /// An unfinished last line grew, and is due as a piece `after` that, if at all.
     pub(super) fn time_piece(
         &mut self,
         files: &mut Registry,
         id: SlotId,
+        after: Option<Duration>,
         grown: Instant,
-        after: Duration,
     ) {
+        let Some(after) = after else { return };
         self.grown.insert(id, grown);
         let key = files.key(id);
         let slot = files.get_mut(id);
@@ -347,6 +350,33 @@ impl Schedule {
             slot.set(State::TIMED);
             self.deadlines.add(grown + after, Task::DeliverPiece(key));
         }
+    }
+
+    /// The time of an unfinished last line is over: it is delivered as a piece, unless it grew.
+    pub(super) fn deliver_piece(
+        &mut self,
+        files: &mut Registry,
+        tree: &Tree,
+        key: SlotKey,
+        after: Option<Duration>,
+        now: Instant,
+    ) {
+        let (Some(time), Some(id)) = (after, files.alive(key)) else { return };
+        files.get_mut(id).clear(State::TIMED);
+        let Some(grown) = self.grown.remove(&id) else { return };
+        if grown + time > now && !is_planted!(FlushedEarly) {
+            rare!("an unfinished line grew while it was timed");
+            self.time_piece(files, id, after, grown);
+        } else if files.get(id).scanned > 0 {
+            rare!("an unfinished line was due as a piece");
+            files.get_mut(id).set(State::FLUSH);
+            self.mark_dirty(files, tree, id);
+        }
+    }
+
+    /// Whether an unfinished last line of the file is timed.
+    pub(super) fn is_timed(&self, id: SlotId) -> bool {
+        self.grown.contains_key(&id)
     }
 
     /// Unfinished last lines are not timed any more. Tells when each of them grew.
@@ -367,27 +397,9 @@ impl Schedule {
         self.unpark(id);
     }
 
-    /// The file came back, or is forgotten.
-    pub(super) fn unpark(&mut self, id: SlotId) {
-        self.parked.remove(id);
-        self.parked_deleted.remove(id);
-    }
-
-    /// So many files more may leave the tree and be remembered.
-    pub(super) fn make_room_for_parked(&mut self, files: usize) {
-        self.parked_max = PARKED_MAX.max(self.parked.len() + files);
-    }
-
-    /// Once they fit, no more than usual are remembered again.
-    pub(super) fn end_room_for_parked(&mut self) {
-        if self.parked.len() <= PARKED_MAX {
-            self.parked_max = PARKED_MAX;
-        }
-    }
-
     /// Memory of queues that were long is given back.
     pub(super) fn give_back(&mut self) {
-        self.unsettled_groups.clear();
+        self.by_age.close_groups();
         self.unread.give_back();
         self.doubts.give_back();
     }
@@ -406,3 +418,6 @@ impl Schedule {
             .min()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -27,32 +27,46 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         } else if !self.is_stopping && self.has_work() {
             return Ok(Turn::Again);
         }
-        let deadlines = if self.is_stopping { None } else { self.next_deadline() };
-        let old_files = if self.is_stopping { None } else { self.discovery.old_files.deadline() };
-        let acks = self.outbox.awaits_acks().then(|| now + ACK_POLL);
-        let commit = self
-            .commits
-            .as_ref()
-            .and_then(|commits| commits.deadline(self.output_file.is_replaced()));
-        let output = self.output_file_deadline().into_iter().chain(self.hung_deadline(now)).min();
-        Ok(
-            match [deadlines, old_files, acks, self.outbox.deadline(), commit, output]
-                .into_iter()
-                .flatten()
-                .min()
-            {
-                Some(deadline) if deadline <= now => Turn::Again,
-                Some(deadline) => Turn::WaitUntil(deadline),
-                None => Turn::WaitForEvents,
-            },
-        )
+        Ok(match self.next_deadline(now) {
+            Some(deadline) if deadline <= now => Turn::Again,
+            Some(deadline) => Turn::WaitUntil(deadline),
+            None => Turn::WaitForEvents,
+        })
+    }
+
+    /// The first instant at which something falls due.
+    fn next_deadline(&self, now: Instant) -> Option<Instant> {
+        let commits = self.commits.as_ref();
+        let of_output = [
+            self.outbox.awaits_acks().then(|| now + ACK_POLL),
+            self.outbox.deadline(),
+            commits.and_then(|commits| commits.deadline(self.output_file.is_replaced())),
+            self.output_file_deadline(),
+            self.hung_deadline(now),
+        ];
+        let of_files = || {
+            [
+                self.schedule.deadline(),
+                self.reading.kept.deadline(),
+                self.discovery.walks.deadline(),
+                self.outbox.tap.deadline(),
+                self.kernel.poll_at,
+                self.discovery.sweeps.deadline(),
+                self.absence_deadline(),
+                self.coverage.ways.deadline(),
+                self.discovery.old_files.deadline(),
+            ]
+        };
+        // After a stop, only the output goes on.
+        let of_files = (!self.is_stopping).then(of_files).into_iter().flatten();
+        of_output.into_iter().chain(of_files).flatten().min()
     }
 
     /// Something can be done at once.
     pub(super) fn has_work(&self) -> bool {
         self.kernel.are_events_pending
             || !self.schedule.doubts.is_empty()
-            || !self.schedule.deleted.is_empty()
+            || self.schedule.has_deleted()
             || self.discovery.urgent.has_work()
             || self.discovery.searches.has_work()
             || self.discovery.sweeps.has_work()

@@ -247,7 +247,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
         let changed = self.arrange_roots(wanted, now);
         self.cover_roots();
-        self.make_room_for_parked();
+        self.schedule.make_room_for_parked(self.files.len());
         self.drop_uncovered(now);
         self.observer.stats.reload_rescans += u64::from(!changed.is_empty());
         for root in changed {

@@ -78,7 +78,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 if is_missing && self.coverage.ways.is_told(at) {
                     return;
                 }
-                self.poll_by(now.instant + timers::POLL_EVERY);
+                self.kernel.poll_by(now.instant + timers::POLL_EVERY);
                 return;
             }
         };
@@ -274,7 +274,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         if is_wanted {
             rare!("the PATH of a file stood for a directory");
             self.coverage.single_files.remove(home, name);
-            self.poll_by(now);
+            self.kernel.poll_by(now);
         }
     }
 
@@ -372,7 +372,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 rare!("where a link leads could not be told for now");
                 // Nothing tells of the target's changes meanwhile.
                 let is_short = Failure::of(&error) == Failure::Shortage;
-                self.retry_at(
+                self.schedule.retry_at(
+                    &mut self.files,
                     id,
                     now + if is_short { timers::RETRY_AFTER } else { timers::POLL_EVERY },
                 );
@@ -440,7 +441,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             if let Some(watch) = self.tree.watch(dir) {
                 self.unwatch(watch);
             }
-            self.set_polled(dir, false);
+            self.kernel.set_polled(&mut self.tree, dir, false);
             self.tree.remove(dir);
         }
     }

@@ -202,7 +202,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             // A home goes away by itself with the last file that was wanted in it.
             if let Some(dir) = self.tree.alive(key) {
                 self.discovery.is_path_lost |= self.tree.get(dir).is_path;
-                self.set_polled(dir, false);
+                self.kernel.set_polled(&mut self.tree, dir, false);
                 self.tree.remove(dir);
             }
             match above {

@@ -67,7 +67,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             if std::mem::take(&mut self.kernel.is_missing_events) {
                 self.give_useless_watches_back();
             }
-            if !self.schedule.unsettled_groups.is_empty() {
+            if self.schedule.by_age.has_open_groups() {
                 self.schedule.give_back();
             }
             self.discovery.has_scanned = true;
@@ -132,8 +132,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// order of their last modification.
     #[inline]
     pub(in crate::engine) fn is_listing(&self, group: u32) -> bool {
-        !self.schedule.unsettled_groups.is_empty()
-            && self.schedule.unsettled_groups.contains(&group)
+        self.schedule.by_age.is_group_open(group)
     }
 
     /// Adds a directory that was listed or heard of, if it is to be followed, and returns it.
@@ -314,8 +313,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// Visits the directory with the next poll.
     pub(in crate::engine) fn visit_later(&mut self, dir: DirId, now: Now) {
-        self.set_polled(dir, true);
-        self.poll_by(now.instant + timers::RETRY_AFTER);
+        self.kernel.set_polled(&mut self.tree, dir, true);
+        self.kernel.poll_by(now.instant + timers::RETRY_AFTER);
     }
 
     fn start_listing(
@@ -339,12 +338,12 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 self.tree.set_unreadable(dir, false);
                 if self.config.once {
                     // Nothing is watched then, so a visit that succeeds is the last one.
-                    self.set_polled(dir, false);
+                    self.kernel.set_polled(&mut self.tree, dir, false);
                 }
                 // Where no event tells, several rotations may have come between two polls.
                 if why.finds_new() || (why == Why::Poll && self.tree.get(dir).is_polled) {
                     let group = self.tree.group(dir);
-                    self.schedule.unsettled_groups.insert(group);
+                    self.schedule.by_age.open_group(group);
                 }
                 let had_files = self.files.in_dir(dir).next().is_some()
                     || self.tree.children(dir).next().is_some();
@@ -507,10 +506,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 rare!("a directory could not be listed for now");
                 // Out of descriptors, or a disk error: neither says anything about the directory.
                 let is_tried_again = !self.config.once || failure == Failure::Shortage;
-                self.set_polled(dir, is_tried_again);
+                self.kernel.set_polled(&mut self.tree, dir, is_tried_again);
                 self.discovery.directories_failed += usize::from(!is_tried_again);
                 if is_tried_again {
-                    self.poll_by(now.instant + timers::POLL_EVERY);
+                    self.kernel.poll_by(now.instant + timers::POLL_EVERY);
                 }
                 self.write_directory_bare(dir);
                 let what = if is_tried_again {

@@ -179,7 +179,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         for inode in inodes {
             let link = via_link.then(|| link.clone());
             if self.discovery.searches.begin(directory, inode, Sought { input, link }) {
-                self.schedule.unsettled_groups.insert(self.tree.group(home));
+                self.schedule.by_age.open_group(self.tree.group(home));
                 Schedule::hold_back(&mut self.files, id, KeptBack::ByAge);
             }
         }
@@ -222,7 +222,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 let id = self.track_name(home, &name, input);
                 self.files.get_mut(id).set(State::ONLY_KNOWN);
                 Schedule::hold_back(&mut self.files, id, KeptBack::ByAge);
-                self.schedule.unsettled_groups.insert(self.tree.group(home));
+                self.schedule.by_age.open_group(self.tree.group(home));
                 if let Some(link) = link {
                     self.identities.recent_renames.rotated.insert(self.files.key(id), link);
                 }
@@ -281,7 +281,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     fn search_again(&mut self, now: Now) {
         let at = now.instant + timers::RETRY_AFTER;
         self.discovery.searches.retry_at = Some(at);
-        self.poll_by(at);
+        self.kernel.poll_by(at);
     }
 
     /// Takes entries. Returns the listing if it goes on.

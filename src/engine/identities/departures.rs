@@ -189,7 +189,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             (Some(id), None) => Some(self.explain_leaving(id, asked, now)),
             (Some(id), Some(last)) if self.files.get(id).life() == Life::Parked => {
                 let is_deleted = self.files.get(id).state().contains(State::DELETED)
-                    || self.schedule.parked_deleted.until(id).is_some();
+                    || self.schedule.is_parked_deleted(id);
                 Some(departed(asked, &last, is_deleted, self.reading.encoder.run(), now.instant))
             }
             // Forgotten for another that came later.

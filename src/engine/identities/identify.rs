@@ -44,7 +44,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 } else {
                     rare!("a name in doubt was lost before it was looked at");
                     // It lost its name meanwhile. If it is held open, the rest of it can be read.
-                    self.enqueue(id);
+                    self.schedule.enqueue(&mut self.files, &self.tree, id);
                 }
             }
         }
@@ -85,7 +85,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         if self.are_directories_moving() && self.is_any_moving(self.files.get(id).dir()) {
             rare!("a look waited until a renamed directory was settled");
             // Its path is not known at the moment; another directory may have it.
-            self.retry(id, now.instant);
+            self.schedule.retry(&mut self.files, id, now.instant);
             return;
         }
         let outcome = self.stat_name(id);
@@ -117,7 +117,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             _ => {
                 notice!(warn: self.observer.notices, Cause::Failed, about &self.path, now.instant,
                     %error, "cannot be looked at now: tried again");
-                self.retry(id, now.instant);
+                self.schedule.retry(&mut self.files, id, now.instant);
             }
         }
     }
@@ -156,7 +156,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         if !self.is_directory_intact(dir, now) {
             rare!("a name was missing because its directory was");
             // Its directory's fate is the file's.
-            self.retry(id, now.instant);
+            self.schedule.retry(&mut self.files, id, now.instant);
             return;
         }
         let key = self.files.key(id);
@@ -352,15 +352,13 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let end = slot.offset + u64::from(slot.scanned);
         // An overwrite in place may keep the size. Every event is followed by a read; where events
         // were missed, the time tells.
-        if found.size != end || slot.state().contains(State::UNREADABLE) || self.is_suspect(found) {
+        if found.size != end
+            || slot.state().contains(State::UNREADABLE)
+            || self.kernel.is_suspect(found)
+        {
             self.mark_dirty(id);
         }
         self.after_look(id, now);
-    }
-
-    /// Modified so recently that a missed event may hide a change of the same size.
-    fn is_suspect(&self, found: &Stat) -> bool {
-        self.kernel.suspect_since.is_some_and(|since| found.modified >= since)
     }
 
     pub(in crate::engine) fn after_look(&mut self, id: SlotId, now: Instant) {
@@ -369,9 +367,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.watch_link_target(id, now);
         }
         if state.contains(State::IS_AWAITED) {
-            self.end_cooling(id);
+            self.schedule.end_cooling(&mut self.files, &self.tree, id);
         } else {
-            self.enqueue(id);
+            self.schedule.enqueue(&mut self.files, &self.tree, id);
         }
         if !self.files.get(id).state().contains(State::DIRTY) {
             self.release_successor(id);
@@ -496,7 +494,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         } else {
             if self.search_stored(id, found).is_err() {
                 rare!("a file whose predecessor could not be looked for waited");
-                self.retry(id, now.instant);
+                self.schedule.retry(&mut self.files, id, now.instant);
                 return;
             }
             self.start(id, found, now);

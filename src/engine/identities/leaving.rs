@@ -50,9 +50,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         slot.clear(State::DELETED | State::SEEN);
         slot.set(how);
         if how.contains(State::DELETED) {
-            if !is_planted!(DeletionForgotten) {
-                self.schedule.deleted.push_back((now, key));
-            }
+            self.schedule.judge_deleted(key, now);
         } else {
             self.schedule.judge_at(key, now + timers::GRACE);
         }
@@ -68,10 +66,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     pub(in crate::engine) fn bind(&mut self, id: SlotId, dir: DirId, name: &[u8]) {
         self.files.bind(id, dir, name);
-        self.schedule.judged_at.remove(&id);
-        if self.files.get(id).life() == Life::Parked {
-            self.schedule.unpark(id);
-        }
+        self.schedule.end_absence(&self.files, id);
         let is_identified = self.files.get(id).is_identified();
         let slot = self.files.get_mut(id);
         slot.clear(State::DELETED);
@@ -91,18 +86,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         if self.kernel.are_events_pending {
             return;
         }
-        let is_settled = self.schedule.doubts.is_empty() && self.identities.found.is_empty();
+        let is_calm = self.schedule.doubts.is_empty() && self.identities.found.is_empty();
         for _ in 0..LOOKS_PER_TURN {
-            // Others may keep names in doubt for as long as they like.
-            let is_due = |(since, _): &(Instant, SlotKey)| {
-                is_settled || *since + timers::DELETION_SETTLES <= now.instant
-            };
-            if !self.schedule.deleted.front().is_some_and(is_due) {
-                break;
-            }
-            if let Some((_, key)) = self.schedule.deleted.pop_front() {
-                self.judge(key, now);
-            }
+            let Some(key) = self.schedule.take_deleted(is_calm, now.instant) else { break };
+            self.judge(key, now);
         }
     }
 
@@ -207,7 +194,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             }
             rare!("a file without a name was held open and read to its end");
             self.files.set_life(id, Life::Finishing);
-            self.end_cooling(id);
+            self.schedule.end_cooling(&mut self.files, &self.tree, id);
         } else {
             self.part_with(id, now);
         }
@@ -235,10 +222,35 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             // it may come in all the same.
             self.files.get_mut(id).clear(State::DELETED);
             self.drop_entry(id);
-            self.park_deleted(id, now);
+            self.park(id, true, now);
         } else {
-            self.park(id, now);
+            self.park(id, false, now);
         }
+    }
+
+    /// Remembers a file that left the tree, or was deleted, for a while.
+    fn park(&mut self, id: SlotId, is_deleted: bool, now: Instant) {
+        self.release_successor(id);
+        self.close(id);
+        self.settle_departure(id, now);
+        self.files.set_life(id, Life::Parked);
+        if let Some(oldest) = self.schedule.park(self.files.key(id), is_deleted, now) {
+            self.forget_parked(oldest, now);
+        }
+    }
+
+    /// A file that left the tree, if it did not come back, is not waited for any more.
+    pub(in crate::engine) fn forget_parked(&mut self, key: SlotKey, now: Instant) {
+        let Some(id) =
+            self.files.alive(key).filter(|&id| self.files.get(id).life() == Life::Parked)
+        else {
+            return;
+        };
+        rare!("a file that had left was forgotten");
+        if !self.files.name(id).is_empty() {
+            self.count_loss(id, now);
+        }
+        self.forget(id);
     }
 
     /// Events were missed, and not everything was looked at since: a deleted file may have another

@@ -216,18 +216,13 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// it. That one is judged a moment later.
     pub(in crate::engine) fn cover_file(&mut self, id: SlotId, now: Instant) {
         self.link_replaced(id);
-        let before = self.schedule.deleted.len();
         let slot = self.files.get_mut(id);
         if slot.state().contains(State::BY_AGE) {
             // The listing may be behind the renames: its file may have another name by now.
             slot.clear(State::MAY_HOLD_BYTES);
         }
         self.leave(id, State::DELETED, now);
-        if self.schedule.deleted.len() > before
-            && let Some((_, key)) = self.schedule.deleted.pop_back()
-        {
-            self.schedule.judge_at(key, now + GRACE);
-        }
+        self.schedule.judge_covered_at(self.files.key(id), now + GRACE);
     }
 
     /// Remembers the rename of a file. One that came back to where it was may have been exchanged

@@ -2,19 +2,14 @@
 //! both have something to read. Where nothing is known of names, the times of last modification
 //! tell.
 
-use std::time::{Instant, SystemTime};
-
-use hashbrown::HashSet;
-
+use crate::engine::Engine;
 use crate::engine::namespace::registry::{Life, SlotId, SlotKey, State};
 use crate::engine::namespace::tree::DirId;
 use crate::engine::schedule::{KeptBack, Schedule};
-use crate::engine::{DOUBTS_MAX, Engine};
 use crate::planted::is_planted;
 use crate::rare::rare;
 use crate::sink::Sink;
 use crate::sys::FileSystem;
-use crate::sys::clock::Now;
 
 /// Empty predecessors passed over at most in the search for one with unread bytes.
 const PREDECESSORS_MAX: usize = 16;
@@ -103,7 +98,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 rare!("a file waited for the one that had its name before");
                 Schedule::hold_back(&mut self.files, id, KeptBack::Predecessor);
                 self.files.get_mut(older).set(State::IS_AWAITED);
-                self.end_cooling(older);
+                self.schedule.end_cooling(&mut self.files, &self.tree, older);
                 return true;
             }
             // One that was read waited for its own predecessor; an empty one did not.
@@ -114,87 +109,6 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             newer = older;
         }
         false
-    }
-
-    /// While files are found by listing, one that an event tells of may be the successor of one
-    /// that is still to be found: it is read in its turn among them.
-    pub(in crate::engine) fn hold_by_age(&mut self, id: SlotId, now: Now) {
-        let slot = self.files.get(id);
-        if slot.life() == Life::Following && !slot.state().intersects(State::BY_AGE | State::DIRTY)
-        {
-            rare!("a known file that changed was read in its turn among those of a listing");
-            self.schedule.hold_by_age(&mut self.files, id, now.wall);
-        }
-    }
-
-    /// Files that a listing brought up, with nothing known of which came first: the one that was
-    /// written to last is read last. While all is being by_age, or events were missed, all wait for
-    /// one another; else those of a group in which no more can come up do not wait for other
-    /// groups.
-    pub(in crate::engine) fn release_by_age(&mut self, now: Instant) {
-        let is_calm = self.is_calm();
-        let all_wait = !self.discovery.has_scanned
-            || self.discovery.is_rescan_due
-            || self.kernel.is_missing_events
-            || self.discovery.searches.is_under_way();
-        if !is_calm && self.schedule.by_age.len() <= DOUBTS_MAX && all_wait {
-            return;
-        }
-        let by_age = std::mem::take(&mut self.schedule.by_age);
-        if is_calm || by_age.len() > DOUBTS_MAX {
-            self.read_in_order(by_age, now);
-            return;
-        }
-        let lost = self
-            .discovery
-            .urgent
-            .lost
-            .iter()
-            .filter_map(|&key| self.tree.alive(key))
-            .map(|dir| self.tree.group(dir));
-        let found = self
-            .identities
-            .found
-            .iter()
-            .filter_map(|&(key, _)| self.files.alive(key))
-            .map(|id| self.group_of(id));
-        let unsettled: HashSet<u32> = lost.chain(found).collect();
-        let is_busy = |group: u32| {
-            self.discovery.urgent.holds(group)
-                || self.schedule.doubts.holds(group)
-                || unsettled.contains(&group)
-        };
-        let busy: HashSet<u32> = self
-            .schedule
-            .unsettled_groups
-            .iter()
-            .copied()
-            .filter(|&group| is_busy(group))
-            .collect();
-        let (calm, others) = by_age.into_iter().partition(|&(_, key)| {
-            self.files.alive(key).is_none_or(|id| !is_busy(self.group_of(id)))
-        });
-        self.schedule.by_age = others;
-        self.schedule.unsettled_groups = busy;
-        self.read_in_order(calm, now);
-    }
-
-    fn read_in_order(&mut self, mut by_age: Vec<(SystemTime, SlotKey)>, now: Instant) {
-        // Within a clock tick, the name that a rotation made is the longer one: app.log.1 is older
-        // than app.log.
-        let len = |key: &SlotKey| self.files.alive(*key).map_or(0, |id| self.files.name(id).len());
-        by_age.sort_by(|(one, a), (other, b)| one.cmp(other).then_with(|| len(b).cmp(&len(a))));
-        for (_, key) in by_age.drain(..) {
-            if let Some(id) = self.files.alive(key) {
-                Schedule::end_by_age(&mut self.files, id);
-                self.begin_by_age_generation(id);
-                self.after_look(id, now);
-            }
-        }
-        if self.schedule.by_age.is_empty() {
-            by_age.shrink_to(DOUBTS_MAX);
-            self.schedule.by_age = by_age;
-        }
     }
 
     /// The file that has to be read before this one, if that is still to come.

@@ -10,7 +10,7 @@ use crate::engine::namespace::inputs::InputId;
 use crate::engine::namespace::registry::{Life, NEAR_MAX, SlotId, State};
 use crate::engine::namespace::tree::{DirId, Role, Why};
 use crate::engine::schedule::{KeptBack, Schedule};
-use crate::engine::{Engine, EngineError, schedule};
+use crate::engine::{Engine, EngineError};
 use crate::rare::rare;
 use crate::sink::Sink;
 use crate::sys::clock::Now;
@@ -152,7 +152,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             return;
         }
         if self.is_listing(self.tree.group(dir)) {
-            self.hold_by_age(id, now);
+            self.schedule.hold_changed_by_age(&mut self.files, id, now.wall);
         }
         self.mark_dirty(id);
         self.change_former(dir, name);
@@ -462,21 +462,5 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     #[inline]
     pub(in crate::engine) fn mark_dirty(&mut self, id: SlotId) {
         self.schedule.mark_dirty(&mut self.files, &self.tree, id);
-    }
-
-    /// See [`Schedule::enqueue`].
-    pub(in crate::engine) fn enqueue(&mut self, id: SlotId) {
-        self.schedule.enqueue(&mut self.files, &self.tree, id);
-    }
-
-    /// See [`Schedule::end_cooling`].
-    #[inline]
-    pub(in crate::engine) fn end_cooling(&mut self, id: SlotId) {
-        self.schedule.end_cooling(&mut self.files, &self.tree, id);
-    }
-
-    /// See [`schedule::group_of`].
-    pub(in crate::engine) fn group_of(&self, id: SlotId) -> u32 {
-        schedule::group_of(&self.files, &self.tree, id)
     }
 }

@@ -62,13 +62,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.tree.set_watch(other, None);
         }
         self.tree.set_watch(dir, Some(watch));
-        self.set_polled(dir, false);
+        self.kernel.set_polled(&mut self.tree, dir, false);
         Ok(())
-    }
-
-    pub(in crate::engine) fn set_polled(&mut self, dir: DirId, is_polled: bool) {
-        let was = std::mem::replace(&mut self.tree.get_mut(dir).is_polled, is_polled);
-        self.kernel.polled = self.kernel.polled + usize::from(is_polled) - usize::from(was);
     }
 
     /// No watch to be had: the directory is polled. Says whether that was the reason.
@@ -88,8 +83,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.give_dead_watches_back();
         rare!("there was no watch for a directory");
         self.kernel.watch_limit.get_or_insert(WatchLimit { lacking, is_said: false });
-        self.set_polled(dir, true);
-        self.poll_by(now.instant + timers::POLL_EVERY);
+        self.kernel.set_polled(&mut self.tree, dir, true);
+        self.kernel.poll_by(now.instant + timers::POLL_EVERY);
         true
     }
 

@@ -271,8 +271,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 
     fn explain_parked(&self, id: SlotId, now: Instant) -> Reason {
-        let deadline =
-            self.schedule.parked.until(id).or_else(|| self.schedule.parked_deleted.until(id));
+        let deadline = self.schedule.parked_until(id);
         let left =
             deadline.map_or(Duration::ZERO, |deadline| deadline.saturating_duration_since(now));
         let since = timers::PARKED_FOR.saturating_sub(left).as_secs();

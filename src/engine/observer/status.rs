@@ -204,7 +204,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     fn sample_backlog(&mut self) {
         let unread = self.schedule.unread.len();
         let queued = unread + self.schedule.by_age.len();
-        let all = queued + self.schedule.cooling.len();
+        let all = queued + self.schedule.cooling().len();
         let every = all.div_ceil(self.observer.insight.looks(all).max(1)).max(1);
         let (mut looked_at, mut waiting, mut bytes) = (0_u64, 0_u64, 0_u64);
         for at in (0..all).step_by(every) {
@@ -212,9 +212,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             let id = if at < unread {
                 self.schedule.unread.get(at).map(|waiting| waiting.id)
             } else if at < queued {
-                self.files.alive(self.schedule.by_age[at - unread].1)
+                self.files.alive(self.schedule.by_age.get(at - unread))
             } else {
-                self.files.alive(self.schedule.cooling[at - queued].1)
+                self.files.alive(self.schedule.cooling()[at - queued].1)
             };
             let Some(id) = id.filter(|&id| self.files.get(id).state().contains(State::DIRTY))
             else {

@@ -94,16 +94,16 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// Files that wait: the oldest of each queue, and some of the others, spread evenly.
     fn some_waiting(&mut self) -> Vec<SlotId> {
         let queued = self.schedule.unread.len() + self.schedule.by_age.len();
-        let looks = self.observer.insight.looks(queued + self.schedule.cooling.len());
+        let looks = self.observer.insight.looks(queued + self.schedule.cooling().len());
         let mut some = Vec::with_capacity(looks);
         let each = looks.div_ceil(4).max(2);
         let unread = oldest_and_spread(self.schedule.unread.len(), 2 * each)
             .filter_map(|at| self.schedule.unread.get(at));
         some.extend(unread.map(|waiting| waiting.id));
         let keys = oldest_and_spread(self.schedule.by_age.len(), each)
-            .map(|at| self.schedule.by_age[at].1);
-        let cooling = oldest_and_spread(self.schedule.cooling.len(), each)
-            .map(|at| self.schedule.cooling[at].1);
+            .map(|at| self.schedule.by_age.get(at));
+        let cooling = oldest_and_spread(self.schedule.cooling().len(), each)
+            .map(|at| self.schedule.cooling()[at].1);
         some.extend(keys.chain(cooling).filter_map(|key| self.files.alive(key)));
         some
     }

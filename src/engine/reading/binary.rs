@@ -116,7 +116,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// asked a moment later.
     pub(in crate::engine) fn written_to_binary(&mut self, id: SlotId, now: Instant) {
         if !self.files.get(id).state().contains(State::RETRY) {
-            self.retry_at(id, now + AGAIN_AFTER);
+            self.schedule.retry_at(&mut self.files, id, now + AGAIN_AFTER);
         }
     }
 

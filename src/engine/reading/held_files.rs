@@ -170,7 +170,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// A file is about to lose its name: if it is open, it stays so, and the path that it had stays
     /// with it.
     pub(in crate::engine) fn keep_open(&mut self, id: SlotId) {
-        self.end_cooling(id);
+        self.schedule.end_cooling(&mut self.files, &self.tree, id);
         if let Some(file) = self.reading.kept.take(id) {
             self.reading.held.insert(id, HeldFile { file, path: Vec::new() });
         }

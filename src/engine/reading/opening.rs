@@ -144,7 +144,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.schedule.mark_unread(&mut self.files, id);
         if !self.files.get(id).state().contains(State::RETRY) {
             self.doubt(id);
-            self.retry(id, now.instant);
+            self.schedule.retry(&mut self.files, id, now.instant);
         } else if self.files.get(id).is_bound() && !self.is_found_by_name(id) {
             rare!("a file was renamed twice while it was to be read");
             self.doubt(id);
@@ -167,7 +167,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         if error.kind() == io::ErrorKind::Interrupted {
             rare!("the last of a file without a name could not be read for now");
             self.hold(id, file);
-            self.enqueue(id);
+            self.schedule.enqueue(&mut self.files, &self.tree, id);
         } else {
             self.part_with(id, now.instant);
         }
@@ -193,6 +193,6 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
         self.schedule.mark_unread(&mut self.files, id);
         rare!("a file was to be tried again");
-        self.retry(id, now.instant);
+        self.schedule.retry(&mut self.files, id, now.instant);
     }
 }

@@ -11,9 +11,15 @@ use std::time::Instant;
 use hashbrown::HashMap;
 
 use crate::engine::namespace::registry::{SlotId, SlotKey};
+use crate::engine::schedule::Schedule;
+use crate::engine::schedule::timers::PARKED_FOR;
 
 /// Files remembered at most after they left the tree; after new settings, as many as there were.
-pub(crate) const PARKED_MAX: usize = 65_536;
+pub(super) const PARKED_MAX: usize = 65_536;
+
+/// Files remembered at most after they were deleted: every log ends so, and hardly any has a name
+/// that nobody knows of. Under a megabyte.
+const PARKED_DELETED_MAX: usize = 8_192;
 
 /// A number of them, in the order in which they left.
 #[derive(Debug, Default)]
@@ -71,6 +77,69 @@ impl Parked {
 
     pub(crate) fn files(&self) -> impl Iterator<Item = SlotKey> + '_ {
         self.queue.values().map(|(_, file)| *file)
+    }
+}
+
+impl Schedule {
+    /// Remembers a file that left the tree, or was deleted. Returns the oldest file if there is no
+    /// room for all of them.
+    pub(in crate::engine) fn park(
+        &mut self,
+        key: SlotKey,
+        is_deleted: bool,
+        now: Instant,
+    ) -> Option<SlotKey> {
+        self.judged_at.remove(&key.id);
+        let (parked, max) = if is_deleted {
+            (&mut self.parked_deleted, PARKED_DELETED_MAX)
+        } else {
+            (&mut self.parked, self.parked_max)
+        };
+        parked.add(key, now + PARKED_FOR);
+        if parked.len() > max { parked.pop_oldest() } else { None }
+    }
+
+    /// The file came back, or is not remembered any more.
+    pub(super) fn unpark(&mut self, id: SlotId) {
+        self.parked.remove(id);
+        self.parked_deleted.remove(id);
+    }
+
+    /// Takes a file that has been remembered for long enough.
+    pub(in crate::engine) fn take_parked(&mut self, now: Instant) -> Option<SlotKey> {
+        self.parked.pop_due(now).or_else(|| self.parked_deleted.pop_due(now))
+    }
+
+    /// Until when the file is remembered, if it is.
+    pub(in crate::engine) fn parked_until(&self, id: SlotId) -> Option<Instant> {
+        self.parked.until(id).or_else(|| self.parked_deleted.until(id))
+    }
+
+    /// Whether the file is remembered as a deleted one.
+    pub(in crate::engine) fn is_parked_deleted(&self, id: SlotId) -> bool {
+        self.parked_deleted.until(id).is_some()
+    }
+
+    /// All files that are remembered.
+    pub(in crate::engine) fn parked_files(&self) -> impl Iterator<Item = SlotKey> + '_ {
+        self.parked.files().chain(self.parked_deleted.files())
+    }
+
+    /// How many files that left the tree are remembered, and how many may be.
+    pub(in crate::engine) fn parked_and_max(&self) -> (usize, usize) {
+        (self.parked.len(), self.parked_max)
+    }
+
+    /// So many files more may leave the tree and be remembered.
+    pub(in crate::engine) fn make_room_for_parked(&mut self, files: usize) {
+        self.parked_max = PARKED_MAX.max(self.parked.len() + files);
+    }
+
+    /// Once they fit, no more than usual are remembered again.
+    pub(super) fn end_room_for_parked(&mut self) {
+        if self.parked.len() <= PARKED_MAX {
+            self.parked_max = PARKED_MAX;
+        }
     }
 }
 
