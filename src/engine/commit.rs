@@ -511,9 +511,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.tree.at_place(slot.dir().0).is_some_and(|dir| self.tree.watch(dir).is_some());
         // Of a file without a name nothing is told; of one that a look is about to settle, not all
         // is known.
-        let is_known = slot.is_bound()
-            && self.identities.found.is_empty()
-            && !slot.state().intersects(in_doubt);
+        let is_known =
+            slot.is_bound() && !self.identities.has_finds() && !slot.state().intersects(in_doubt);
         let is_told_all = is_watched
             && is_known
             && !self.kernel.is_missing_events

@@ -20,43 +20,47 @@ pub(super) mod behind;
 pub(super) mod copied_up;
 pub(super) mod departures;
 pub(super) mod former;
+mod half_renames;
 pub(super) mod identify;
 pub(super) mod leaving;
 mod recent;
 pub(super) mod renames;
 pub(super) mod rotation;
 pub(super) mod succession;
+mod unlinked;
 pub(super) mod unreadable;
-
-use std::collections::VecDeque;
-use std::time::Instant;
 
 use hashbrown::HashMap;
 
 use crate::engine::identities::copied_up::LeftBehind;
 use crate::engine::identities::departures::Departures;
 use crate::engine::identities::former::FormerNames;
-use crate::engine::identities::renames::{PendingRename, Renames};
+use crate::engine::identities::half_renames::HalfRenames;
+use crate::engine::identities::renames::Renames;
 use crate::engine::identities::succession::Succession;
-use crate::engine::namespace::registry::{SlotId, SlotKey};
-use crate::engine::schedule::timers::GRACE;
+use crate::engine::namespace::registry::{Registry, SlotId, SlotKey, State};
+use crate::engine::namespace::tree::DirId;
+use crate::planted::is_planted;
 use crate::sys::Stat;
 
 #[derive(Debug)]
 pub(super) struct Identities {
     /// What looks found under names of unknown or other files, if anything: believed when no event
     /// about the name came after the look.
-    pub(super) found: Vec<(SlotKey, Option<Stat>)>,
+    found: Vec<(SlotKey, Option<Stat>)>,
     /// Empty between turns: the room for the slots that are looked at in one.
-    pub(super) looked_at: Vec<SlotId>,
-    /// Renames whose second half is still to come, by cookie.
-    pub(super) half_renames: HashMap<u32, PendingRename>,
+    looked_at: Vec<SlotId>,
+    /// Renames whose second half is still to come.
+    pub(super) half_renames: HalfRenames,
     /// The renames of the last moment.
     pub(super) recent_renames: Renames,
+    /// Targets of followed links that were rotated: where the link is. Kept for as long as the file
+    /// is known.
+    pub(super) behind_links: HashMap<SlotKey, (DirId, Box<[u8]>)>,
     /// Names that files lost and may still be written to by.
     pub(super) former: FormerNames,
     /// Inodes of which one name got another inode: where their other names go on.
-    pub(super) left_behind: VecDeque<LeftBehind>,
+    left_behind: LeftBehind,
     pub(super) departures: Departures,
     pub(super) succession: Succession,
 }
@@ -66,19 +70,33 @@ impl Identities {
         Identities {
             found: Vec::new(),
             looked_at: Vec::new(),
-            half_renames: HashMap::new(),
+            half_renames: HalfRenames::default(),
             recent_renames: Renames::default(),
+            behind_links: HashMap::new(),
             former: FormerNames::default(),
-            left_behind: VecDeque::new(),
+            left_behind: LeftBehind::default(),
             departures: Departures::default(),
             succession: Succession::default(),
         }
     }
 
-    /// Second halves that did not come by now do not come any more.
-    pub(super) fn expire_half_renames(&mut self, now: Instant) {
-        if !self.half_renames.is_empty() {
-            self.half_renames.retain(|_, half| now < half.since() + GRACE);
+    /// Whether results of looks are still to be applied.
+    pub(super) fn has_finds(&self) -> bool {
+        !self.found.is_empty()
+    }
+
+    /// The files whose names these results are about.
+    pub(super) fn finds(&self) -> impl Iterator<Item = SlotKey> + '_ {
+        self.found.iter().map(|&(key, _)| key)
+    }
+
+    /// Drops results about names that are in doubt again: the look to come may find something else,
+    /// or resolve the name by itself, and no trace of the doubt is left then.
+    fn drop_outdated_finds(&mut self, files: &Registry) {
+        if !is_planted!(OldFindBelieved) {
+            self.found.retain(|&(key, _)| {
+                files.alive(key).is_some_and(|id| !files.get(id).state().contains(State::DOUBT))
+            });
         }
     }
 }

@@ -131,7 +131,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             }
         };
         self.schedule.cooling().iter().for_each(|&(_, key)| put(key, In::COOLING));
-        self.identities.found.iter().for_each(|&(key, _)| put(key, In::FOUND));
+        self.identities.finds().for_each(|key| put(key, In::FOUND));
         self.schedule.by_age.iter().for_each(|key| put(key, In::BY_AGE));
         for (at, task) in self.schedule.deadlines.iter() {
             match task {

@@ -4,7 +4,6 @@
 //! Always holds: what looks find is accepted only when the queue of events is empty.
 
 pub(super) mod changes;
-pub(super) mod unlinked;
 pub(super) mod watching;
 
 use std::time::{Instant, SystemTime};
@@ -17,8 +16,8 @@ use crate::sys::clock::Now;
 
 #[derive(Debug)]
 pub(super) struct Kernel {
-    pub(super) events: Box<[u8]>,
-    pub(super) event_buffers_per_turn: usize,
+    events: Box<[u8]>,
+    event_buffers_per_turn: usize,
     pub(super) are_events_pending: bool,
     /// Events were lost, and the looks that make up for them are under way.
     pub(super) is_missing_events: bool,
@@ -26,7 +25,7 @@ pub(super) struct Kernel {
     pub(super) suspect_since: Option<SystemTime>,
     /// When the kernel's queue was last known to be complete and empty.
     pub(super) drained_at: SystemTime,
-    pub(super) watch_limit: Option<WatchLimit>,
+    watch_limit: Option<WatchLimit>,
     pub(super) polled: usize,
     /// When missing paths and unwatched directories are looked at next.
     pub(super) poll_at: Option<Instant>,

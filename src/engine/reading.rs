@@ -102,7 +102,13 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             return false;
         }
         state & (State::HAS_PREDECESSOR | State::RELEASED) != State::HAS_PREDECESSOR
-            || !self.must_wait(id)
+            || !self.identities.succession.must_wait(
+                &mut self.files,
+                &self.tree,
+                &mut self.schedule,
+                |id| self.reading.held.contains_key(&id),
+                id,
+            )
     }
 
     /// How many bytes of a file may be read in this turn.

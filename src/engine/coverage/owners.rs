@@ -111,13 +111,12 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// A file that a link led to, or one that took its place, has a name of its own in a directory
     /// that is not listed. Whether the link may not lead to what was found there.
     pub(in crate::engine) fn is_foreign_target(&mut self, id: SlotId, owner: u32) -> bool {
-        if self.identities.recent_renames.rotated.is_empty()
+        if self.identities.behind_links.is_empty()
             || self.config.follow_links != Some(LinkRule::Owner)
         {
             return false;
         }
-        let Some((dir, link)) =
-            self.identities.recent_renames.rotated.get(&self.files.key(id)).cloned()
+        let Some((dir, link)) = self.identities.behind_links.get(&self.files.key(id)).cloned()
         else {
             return false;
         };
@@ -152,8 +151,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let slot = self.files.get(id);
         let dir = self
             .identities
-            .recent_renames
-            .rotated
+            .behind_links
             .get(&self.files.key(id))
             .map_or(slot.dir(), |(dir, _)| *dir);
         match self.owner_below_path(dir) {

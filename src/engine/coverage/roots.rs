@@ -331,7 +331,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 None => {
                     self.look_through_links_to(home, &name);
                     if let Some(id) = self.files.find(home, &name) {
-                        self.is_guess(id);
+                        self.identities.recent_renames.guess(self.files.key(id));
                     }
                 }
             }
@@ -400,10 +400,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         rare!("the directory of a link's target was watched");
         if self.coverage.single_files.get(home, name).is_none() {
             // What it led to before is none of its targets any more.
-            self.forget_targets(at.0, &at.1);
+            self.coverage.single_files.forget_targets(at.0, &at.1);
             self.coverage.single_files.insert(home, name, SingleFile::Link(at.0, at.1));
         }
-        self.lead_to(id, home, name);
+        self.identities.lead_to(&mut self.files, &self.tree, &mut self.schedule, id, home, name);
     }
 
     /// The directory in which a link's target is, if it is known by whatever path.

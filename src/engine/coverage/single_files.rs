@@ -38,6 +38,11 @@ impl SingleFiles {
         self.by_home.get(&home)?.get(name)
     }
 
+    /// Whether a followed link leads to this name.
+    pub(in crate::engine) fn is_target(&self, home: DirId, name: &[u8]) -> bool {
+        matches!(self.get(home, name), Some(SingleFile::Link(..)))
+    }
+
     pub(in crate::engine) fn insert(&mut self, home: DirId, name: &[u8], wanted: SingleFile) {
         self.remove(home, name);
         if let SingleFile::Link(dir, link) = &wanted {

@@ -96,7 +96,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     fn take_file_entry(&mut self, dir: DirId, name: &[u8], inode: u64, why: Why, now: Now) {
         let is_looked_at = matches!(why, Why::Rescan | Why::Poll | Why::Recheck) || why.asks_anew();
         if is_looked_at && self.files.is_alias(dir, name) {
-            if self.is_target(dir, name) && self.input_of(dir, name).is_none() {
+            if self.coverage.single_files.is_target(dir, name) && self.input_of(dir, name).is_none()
+            {
                 // The look at the link itself checks where it leads.
                 return;
             }

@@ -92,11 +92,13 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         };
         let (dir, input) = (slot.dir(), slot.input);
         let (home, link) = if slot.state().contains(State::VIA_LINK) {
-            let mut targets =
-                self.files.further_names(id).filter(|(dir, name)| self.is_target(*dir, name));
+            let mut targets = self
+                .files
+                .further_names(id)
+                .filter(|(dir, name)| self.coverage.single_files.is_target(*dir, name));
             (targets.next().map(|(dir, _)| dir), Some((dir, self.files.name(id).into())))
         } else {
-            (Some(dir), self.identities.recent_renames.rotated.get(&self.files.key(id)).cloned())
+            (Some(dir), self.identities.behind_links.get(&self.files.key(id)).cloned())
         };
         let Some(home) = home.filter(|home| {
             self.tree.at_place(home.0).is_some_and(|home| self.tree.get(home).role == Role::Home)
@@ -105,7 +107,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         };
         let (directory, key) = (self.tree.key(home), self.files.key(id));
         if let Some(link) = link.clone() {
-            self.identities.recent_renames.rotated.insert(key, link);
+            self.identities.behind_links.insert(key, link);
         }
         if self.discovery.searches.begin(directory, file.inode, Sought { input, link }) {
             self.discovery.searches.files.insert(key, false);
@@ -118,7 +120,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let Some(&is_over) = self.discovery.searches.files.get(&key) else { return false };
         let waits = !is_over
             || !self.schedule.doubts.is_empty()
-            || !self.identities.found.is_empty()
+            || self.identities.has_finds()
             || self.kernel.are_events_pending;
         if !waits {
             self.discovery.searches.files.remove(&key);
@@ -224,7 +226,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 Schedule::hold_back(&mut self.files, id, KeptBack::ByAge);
                 self.schedule.by_age.open_group(self.tree.group(home));
                 if let Some(link) = link {
-                    self.identities.recent_renames.rotated.insert(self.files.key(id), link);
+                    self.identities.behind_links.insert(self.files.key(id), link);
                 }
             }
         }
@@ -330,7 +332,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let id = self.track_name(dir, name, input);
         self.files.get_mut(id).set(State::ONLY_KNOWN);
         if let Some(link) = link {
-            self.identities.recent_renames.rotated.insert(self.files.key(id), link);
+            self.identities.behind_links.insert(self.files.key(id), link);
         }
     }
 

@@ -9,68 +9,90 @@
 use std::time::Instant;
 
 use crate::engine::Engine;
-use crate::engine::coverage::single_files::SingleFile;
-use crate::engine::identities::renames::PendingRename;
-use crate::engine::namespace::registry::{SlotId, State};
-use crate::engine::namespace::tree::{DirId, Role};
+use crate::engine::coverage::single_files::{SingleFile, SingleFiles};
+use crate::engine::identities::Identities;
+use crate::engine::namespace::registry::{Registry, SlotId, State};
+use crate::engine::namespace::tree::{DirId, Role, Tree};
+use crate::engine::schedule::Schedule;
 use crate::sink::Sink;
 use crate::sys::FileSystem;
 use crate::sys::interpret::NameChange;
 
-impl<F: FileSystem, S: Sink> Engine<F, S> {
-    /// A followed link leads to this name: the file that is reached through it is told of by events
-    /// about the name.
-    pub(in crate::engine) fn lead_to(&mut self, id: SlotId, dir: DirId, name: &[u8]) {
-        match self.files.find(dir, name) {
+impl Identities {
+    /// A followed link leads to this name: events about the name report the changes of the file that
+    /// is reached through the link.
+    pub(in crate::engine) fn lead_to(
+        &mut self,
+        files: &mut Registry,
+        tree: &Tree,
+        schedule: &mut Schedule,
+        id: SlotId,
+        dir: DirId,
+        name: &[u8],
+    ) {
+        match files.find(dir, name) {
             None => {
-                self.files.add_alias(id, dir, name);
-                // What was written since the look was told of a name that nobody knew.
-                self.mark_dirty(id);
+                files.add_alias(id, dir, name);
+                // No event reported what was written since the look: nobody knew the name.
+                schedule.mark_dirty(files, tree, id);
             }
             Some(other) if other == id => {}
             Some(other) => {
-                // It had the name before, and that was not told.
-                if self.files.is_alias(dir, name) {
-                    self.files.remove_alias(dir, name);
-                    self.files.add_alias(id, dir, name);
-                    self.mark_dirty(id);
-                } else if !self.files.get(other).is_identified()
-                    && self.identities.succession.take_over(other, id)
+                // The other file had the name before, and no event said that it lost it.
+                if files.is_alias(dir, name) {
+                    files.remove_alias(dir, name);
+                    files.add_alias(id, dir, name);
+                    schedule.mark_dirty(files, tree, id);
+                } else if !files.get(other).is_identified() && self.succession.take_over(other, id)
                 {
                     // The rotated files that the link did not lead to long enough to be looked at
                     // come before it.
-                    self.files.get_mut(id).set(State::HAS_PREDECESSOR);
+                    files.get_mut(id).set(State::HAS_PREDECESSOR);
                 }
-                self.doubt(other);
+                schedule.doubt(files, tree, other);
             }
         }
     }
+}
 
-    /// Whether a followed link leads to this name.
-    pub(in crate::engine) fn is_target(&self, dir: DirId, name: &[u8]) -> bool {
-        !self.coverage.single_files.is_empty()
-            && matches!(self.coverage.single_files.get(dir, name), Some(SingleFile::Link(..)))
+/// The slot of the followed link that leads to this name.
+fn link_to(
+    files: &Registry,
+    single_files: &SingleFiles,
+    dir: DirId,
+    name: &[u8],
+) -> Option<SlotId> {
+    match single_files.get(dir, name)? {
+        SingleFile::Link(at, link) => files.find(*at, link),
+        SingleFile::Path(_) => None,
     }
+}
 
-    /// The slot of the followed link that leads to this name.
-    fn link_to(&self, dir: DirId, name: &[u8]) -> Option<SlotId> {
-        match self.coverage.single_files.get(dir, name)? {
-            SingleFile::Link(at, link) => self.files.find(*at, link),
-            SingleFile::Path(_) => None,
-        }
+/// Whether the followed link `link` leads to the name of `target`.
+pub(super) fn is_led_to(
+    files: &Registry,
+    single_files: &SingleFiles,
+    target: SlotId,
+    link: SlotId,
+) -> bool {
+    link_to(files, single_files, files.get(target).dir(), files.name(target)) == Some(link)
+}
+
+/// The name of a link goes to another file: the names that the link led to count for nothing any
+/// more.
+pub(super) fn link_replaced(files: &Registry, single_files: &mut SingleFiles, id: SlotId) {
+    if files.get(id).state().contains(State::VIA_LINK) {
+        single_files.forget_targets(files.get(id).dir(), files.name(id));
     }
+}
 
+impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// The target of a followed link loses its name: an earlier result of `stat(2)` through the
     /// link is no longer valid.
     pub(in crate::engine) fn doubt_link_to(&mut self, dir: DirId, name: &[u8]) {
-        if let Some(id) = self.link_to(dir, name) {
+        if let Some(id) = link_to(&self.files, &self.coverage.single_files, dir, name) {
             self.doubt(id);
         }
-    }
-
-    /// Whether the followed link `link` leads to the name of `target`.
-    pub(in crate::engine) fn is_led_to(&self, target: SlotId, link: SlotId) -> bool {
-        self.link_to(self.files.get(target).dir(), self.files.name(target)) == Some(link)
     }
 
     /// A file loses a further name: that of a hard link, of a link to it, or, if it is reached
@@ -85,11 +107,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     ) {
         let is_moved = matches!(what, NameChange::MovedFrom(_));
         if !is_moved {
-            self.note_former_name(id, dir, name);
+            self.identities.former.lose(&self.files, &self.tree, id, dir, name);
         }
         let slot = self.files.get(id);
         let is_target = (slot.state().contains(State::VIA_LINK) || !slot.is_bound())
-            && self.is_target(dir, name);
+            && self.coverage.single_files.is_target(dir, name);
         if !is_target {
             self.further_link_left(id, dir, name, now);
             self.doubt(id);
@@ -97,9 +119,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
         self.leave_link(id, if is_moved { State::empty() } else { State::DELETED }, now);
         if let NameChange::MovedFrom(cookie) = what {
-            self.identities
-                .half_renames
-                .insert(cookie, PendingRename::File(self.files.key(id), now));
+            self.identities.half_renames.begin_file(cookie, self.files.key(id), now);
         }
     }
 
@@ -113,11 +133,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
         let own: (DirId, Box<[u8]>) = (slot.dir(), self.files.name(id).into());
         // The look at the link itself finds anew where it leads to.
-        self.forget_targets(dir, name);
+        self.coverage.single_files.forget_targets(dir, name);
         let behind = self
             .identities
-            .recent_renames
-            .rotated
+            .behind_links
             .values_mut()
             .filter(|(at, link)| *at == dir && **link == *name);
         behind.for_each(|link| link.clone_from(&own));
@@ -132,7 +151,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let (key, input) = (self.files.key(id), self.files.get(id).input);
         let link = (self.files.get(id).dir(), self.files.name(id).into());
         // Other links to the same name, and hard links: a look tells one from the other.
-        let others = self.files.further_names(id).filter(|(dir, name)| !self.is_target(*dir, name));
+        let others = self
+            .files
+            .further_names(id)
+            .filter(|(dir, name)| !self.coverage.single_files.is_target(*dir, name));
         let others: Vec<(DirId, Box<[u8]>)> =
             others.map(|(dir, name)| (dir, name.into())).collect();
         for (dir, name) in &others {
@@ -141,7 +163,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.leave(id, how, now);
         self.files.get_mut(id).clear(State::VIA_LINK);
         if how.is_empty() {
-            self.identities.recent_renames.rotated.insert(key, link.clone());
+            self.identities.behind_links.insert(key, link.clone());
             for (dir, name) in &others {
                 self.identities.succession.vacate(key, *dir, name, now);
             }
@@ -165,22 +187,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     ) {
         if self.files.find(dir, name).is_none() {
             let id = self.track_name(dir, name, self.files.get(linked).input);
-            self.identities.recent_renames.rotated.insert(self.files.key(id), link);
-        }
-    }
-
-    /// A link leads elsewhere from now on: names that it led to count for nothing any more.
-    pub(in crate::engine) fn forget_targets(&mut self, dir: DirId, link: &[u8]) {
-        self.coverage.single_files.forget_targets(dir, link);
-    }
-
-    /// The name of a link goes to another file: says so to those that the link led to.
-    pub(in crate::engine) fn link_replaced(&mut self, id: SlotId) {
-        if self.files.get(id).state().contains(State::VIA_LINK)
-            && !self.coverage.single_files.is_empty()
-        {
-            let (dir, name) = (self.files.get(id).dir(), self.files.name(id).to_vec());
-            self.forget_targets(dir, &name);
+            self.identities.behind_links.insert(self.files.key(id), link);
         }
     }
 
@@ -191,13 +198,12 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let mut homes = self.coverage.single_files.forget_targets(dir, link);
         let rotated = self
             .identities
-            .recent_renames
-            .rotated
+            .behind_links
             .iter()
             .filter(|(_, (at, name))| is_it(at, name))
             .map(|(key, _)| *key);
         for key in rotated.collect::<Vec<_>>() {
-            self.identities.recent_renames.rotated.remove(&key);
+            self.identities.behind_links.remove(&key);
             let Some(id) = self.files.alive(key).filter(|&id| self.files.get(id).is_bound()) else {
                 continue;
             };

@@ -6,8 +6,10 @@
 //! Always holds: events decide, never content. The directory is watched, and none of them told that
 //! another file took the name; the mark proves with the next read that the content is the same.
 
+use std::collections::VecDeque;
+
 use crate::engine::Engine;
-use crate::engine::namespace::registry::{Life, SlotId, SlotKey, State};
+use crate::engine::namespace::registry::{FileSlot, Life, Registry, SlotId, SlotKey, State};
 use crate::engine::schedule::{KeptBack, Schedule};
 use crate::file_systems::FileSystemType;
 use crate::sink::Sink;
@@ -28,11 +30,41 @@ enum Who {
 
 /// How far the content of an inode was read when one of its names got another inode.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::engine) struct LeftBehind {
+struct ReadUpTo {
     who: Who,
     offset: u64,
     mark: u32,
     mark_len: u8,
+}
+
+/// Inodes of which one name got another inode: where their other names go on. The last ones.
+#[derive(Debug, Default)]
+pub(super) struct LeftBehind {
+    all: VecDeque<ReadUpTo>,
+}
+
+impl LeftBehind {
+    fn note(&mut self, slot: &FileSlot, who: Who) {
+        if self.all.len() >= LEFT_BEHIND_MAX {
+            self.all.pop_front();
+        }
+        let FileSlot { offset, mark, mark_len, .. } = *slot;
+        self.all.push_back(ReadUpTo { who, offset, mark, mark_len });
+    }
+
+    /// A file is new to us. If its content was read under another name, it starts where that ended:
+    /// returns whether it does.
+    pub(super) fn start_there(&mut self, files: &mut Registry, id: SlotId, file: FileId) -> bool {
+        let name = files.key(id);
+        let is_it = |left: &ReadUpTo| left.who == Who::File(file) || left.who == Who::Name(name);
+        let Some(at) = self.all.iter().position(is_it) else { return false };
+        let left = self.all.remove(at).expect("just found");
+        let slot = files.get_mut(id);
+        slot.offset = left.offset;
+        slot.mark = left.mark;
+        slot.mark_len = left.mark_len;
+        true
+    }
 }
 
 impl<F: FileSystem, S: Sink> Engine<F, S> {
@@ -95,20 +127,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     fn leave_behind(&mut self, id: SlotId, file: FileId) {
         let generation = self.files.get(id).generation;
         self.files.forget_generation(file, generation);
-        self.note_left_behind(id, Who::File(file));
+        self.identities.left_behind.note(self.files.get(id), Who::File(file));
         while let Some((dir, name)) = self.files.take_alias(id) {
             self.track_if_accepted(dir, &name);
         }
-    }
-
-    fn note_left_behind(&mut self, id: SlotId, who: Who) {
-        let slot = self.files.get(id);
-        let left =
-            LeftBehind { who, offset: slot.offset, mark: slot.mark, mark_len: slot.mark_len };
-        if self.identities.left_behind.len() >= LEFT_BEHIND_MAX {
-            self.identities.left_behind.pop_front();
-        }
-        self.identities.left_behind.push_back(left);
     }
 
     /// An event told of a modification, and under its own name the file was not modified: on an
@@ -124,22 +146,46 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         while let Some((dir, name)) = self.files.take_alias(id) {
             if let Some(other) = self.track_if_accepted(dir, &name) {
                 let key = self.files.key(other);
-                self.note_left_behind(id, Who::Name(key));
+                self.identities.left_behind.note(self.files.get(id), Who::Name(key));
             }
         }
     }
+}
 
-    /// A file is new to us, but its content was read under another name up to here: says whether
-    /// that is so.
-    pub(in crate::engine) fn start_where_left_behind(&mut self, id: SlotId, file: FileId) -> bool {
-        let name = self.files.key(id);
-        let is_it = |left: &LeftBehind| left.who == Who::File(file) || left.who == Who::Name(name);
-        let Some(at) = self.identities.left_behind.iter().position(is_it) else { return false };
-        let left = self.identities.left_behind.remove(at).expect("just found");
-        let slot = self.files.get_mut(id);
-        slot.offset = left.offset;
-        slot.mark = left.mark;
-        slot.mark_len = left.mark_len;
-        true
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::namespace::tree::DirId;
+
+    #[test]
+    fn a_file_starts_where_its_inode_or_its_name_was_left_behind_once_and_the_oldest_go() {
+        let (mut files, mut left) = (Registry::new(), LeftBehind::default());
+        let inode = |inode| FileId { device: 1, inode, inode_generation: 0 };
+        let [read, by_name, by_inode, other] =
+            [b"r", b"n", b"i", b"o"].map(|name| files.insert(DirId(0), name));
+        files.get_mut(read).offset = 100;
+        files.get_mut(read).mark_len = 8;
+        left.note(files.get(read), Who::Name(files.key(by_name)));
+        files.get_mut(read).offset = 200;
+        left.note(files.get(read), Who::File(inode(2)));
+        // Which file, with which inode, and from where it goes on.
+        for (id, inode_number, offset) in [
+            (other, 9, None),
+            (by_name, 7, Some(100)),
+            (by_inode, 2, Some(200)),
+            (by_name, 7, None),
+            (other, 2, None),
+        ] {
+            files.get_mut(id).offset = 0;
+            let starts_there = left.start_there(&mut files, id, inode(inode_number));
+            assert_eq!(starts_there, offset.is_some(), "{id:?} {inode_number}");
+            assert_eq!(files.get(id).offset, offset.unwrap_or(0));
+        }
+        assert_eq!(files.get(by_name).mark_len, 8);
+        for number in 0..=LEFT_BEHIND_MAX as u64 {
+            left.note(files.get(read), Who::File(inode(number)));
+        }
+        assert!(!left.start_there(&mut files, other, inode(0)));
+        assert!(left.start_there(&mut files, other, inode(1)));
     }
 }

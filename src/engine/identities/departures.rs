@@ -14,7 +14,8 @@ use std::time::Instant;
 use hashbrown::HashMap;
 
 use crate::engine::Engine;
-use crate::engine::namespace::registry::{Life, SlotId, SlotKey, State};
+use crate::engine::namespace::registry::{Life, Registry, SlotId, SlotKey, State};
+use crate::engine::namespace::tree::Tree;
 use crate::engine::schedule::timers;
 use crate::record::push_file;
 use crate::sink::Sink;
@@ -68,8 +69,71 @@ pub(in crate::engine) struct Departures {
 }
 
 impl Departures {
-    /// A file loses its name.
-    pub(in crate::engine) fn note(&mut self, key: SlotKey, path: &[u8]) {
+    /// A file is about to lose its name. `path` is the buffer for its path.
+    pub(in crate::engine) fn note_name(
+        &mut self,
+        files: &Registry,
+        tree: &Tree,
+        id: SlotId,
+        path: &mut Vec<u8>,
+    ) {
+        let slot = files.get(id);
+        if !slot.is_identified() || tree.at_place(slot.dir().0).is_none() {
+            return;
+        }
+        write_path_in_tree(files, tree, id, path);
+        self.note(files.key(id), path);
+    }
+
+    /// Nothing more is read of a file without a name: what is known of it now is what there is to
+    /// report.
+    pub(in crate::engine) fn conclude(&mut self, files: &Registry, id: SlotId, now: Instant) {
+        let (Some(file), Some(place)) = (files.file_id(id), self.place(files.key(id))) else {
+            return;
+        };
+        let slot = files.get(id);
+        self.all[place].last = Some(Last {
+            at: now,
+            file,
+            generation: slot.generation,
+            offset: slot.offset,
+            unfinished: slot.scanned,
+            was_dirty: slot.may_have_unread(),
+        });
+    }
+
+    /// Writes the path that a file without a name had last.
+    pub(in crate::engine) fn write_last_path(
+        &self,
+        files: &Registry,
+        tree: &Tree,
+        id: SlotId,
+        path: &mut Vec<u8>,
+    ) {
+        path.clear();
+        if self.write_path(files.key(id), path) {
+            return;
+        }
+        if tree.at_place(files.get(id).dir().0).is_some() {
+            write_path_in_tree(files, tree, id, path);
+        } else {
+            path.extend_from_slice(files.name(id));
+        }
+    }
+
+    /// The same, as text.
+    pub(in crate::engine) fn last_path(
+        &self,
+        files: &Registry,
+        tree: &Tree,
+        id: SlotId,
+        path: &mut Vec<u8>,
+    ) -> String {
+        self.write_last_path(files, tree, id, path);
+        String::from_utf8_lossy(path).into_owned()
+    }
+
+    fn note(&mut self, key: SlotKey, path: &[u8]) {
         let Ok(path_len) = u16::try_from(path.len()) else { return };
         while self.all.len() >= DEPARTURES_MAX || self.paths.len() + path.len() > PATH_BYTES_MAX {
             if !self.drop_oldest() {
@@ -98,14 +162,8 @@ impl Departures {
         (self.all.get(place)?.key == key).then_some(place)
     }
 
-    fn settle(&mut self, key: SlotKey, last: Last) {
-        if let Some(place) = self.place(key) {
-            self.all[place].last = Some(last);
-        }
-    }
-
     /// Appends the last path of a file. Says whether it is known.
-    pub(in crate::engine) fn write_path(&self, key: SlotKey, out: &mut Vec<u8>) -> bool {
+    fn write_path(&self, key: SlotKey, out: &mut Vec<u8>) -> bool {
         let Some(place) = self.place(key) else { return false };
         out.extend(self.path(&self.all[place]));
         true
@@ -127,6 +185,12 @@ impl Departures {
     }
 }
 
+fn write_path_in_tree(files: &Registry, tree: &Tree, id: SlotId, path: &mut Vec<u8>) {
+    path.clear();
+    tree.write_path(files.get(id).dir(), path);
+    path.extend_from_slice(files.name(id));
+}
+
 #[expect(clippy::cast_possible_truncation, reason = "half of a hash is a hash")]
 fn hash(path: &[u8]) -> u32 {
     let mut hasher = DefaultHasher::new();
@@ -135,46 +199,6 @@ fn hash(path: &[u8]) -> u32 {
 }
 
 impl<F: FileSystem, S: Sink> Engine<F, S> {
-    /// A file is about to lose its name.
-    pub(in crate::engine) fn note_departure(&mut self, id: SlotId) {
-        let slot = self.files.get(id);
-        if !slot.is_identified() || self.tree.at_place(slot.dir().0).is_none() {
-            return;
-        }
-        self.write_path(id);
-        self.identities.departures.note(self.files.key(id), &self.path);
-    }
-
-    /// Nothing more is read of a file without a name: what is known of it now is what there is to
-    /// tell.
-    pub(in crate::engine) fn settle_departure(&mut self, id: SlotId, now: Instant) {
-        let Some(file) = self.files.file_id(id) else { return };
-        let slot = self.files.get(id);
-        let last = Last {
-            at: now,
-            file,
-            generation: slot.generation,
-            offset: slot.offset,
-            unfinished: slot.scanned,
-            was_dirty: slot.may_have_unread(),
-        };
-        self.identities.departures.settle(self.files.key(id), last);
-    }
-
-    /// Writes the path that a file without a name had last into `self.path`.
-    pub(in crate::engine) fn write_last_path(&mut self, id: SlotId) {
-        self.path.clear();
-        let key = self.files.key(id);
-        if self.identities.departures.write_path(key, &mut self.path) {
-            return;
-        }
-        if self.tree.at_place(self.files.get(id).dir().0).is_some() {
-            self.write_path(id);
-        } else {
-            self.path.extend_from_slice(self.files.name(id));
-        }
-    }
-
     /// The file that lost this path, as records show it, a moment ago, as long as it is in no other
     /// place of the tree.
     pub(in crate::engine) fn explain_departed(
@@ -186,7 +210,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let departure = self.identities.departures.find(shown)?;
         let slot = self.files.alive(departure.key).filter(|&id| !self.files.get(id).is_bound());
         match (slot, departure.last) {
-            (Some(id), None) => Some(self.explain_leaving(id, asked, now)),
+            // It is judged in a moment, or held open until it is read to its end.
+            (Some(id), None) => {
+                let missing = Err(std::io::Error::from_raw_os_error(nix::libc::ENOENT));
+                Some(self.explain_known(id, asked, missing, now))
+            }
             (Some(id), Some(last)) if self.files.get(id).life() == Life::Parked => {
                 let is_deleted = self.files.get(id).state().contains(State::DELETED)
                     || self.schedule.is_parked_deleted(id);
@@ -198,16 +226,6 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             }
             _ => None,
         }
-    }
-
-    /// It is judged in a moment, or held open until it is read to its end.
-    fn explain_leaving(&mut self, id: SlotId, asked: &[u8], now: Now) -> FileStatus {
-        self.explain_known(
-            id,
-            asked,
-            Err(std::io::Error::from_raw_os_error(nix::libc::ENOENT)),
-            now,
-        )
     }
 }
 
@@ -265,7 +283,6 @@ fn departed(path: &[u8], last: &Last, is_deleted: bool, run: &[u8], now: Instant
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::namespace::registry::Registry;
     use crate::engine::namespace::tree::DirId;
 
     fn keys(count: usize) -> Vec<SlotKey> {

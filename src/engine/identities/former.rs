@@ -12,9 +12,11 @@ use std::hash::{Hash, Hasher};
 use hashbrown::Equivalent;
 
 use crate::engine::identities::recent::Recent;
-use crate::engine::namespace::registry::SlotKey;
-use crate::engine::namespace::tree::DirKey;
+use crate::engine::namespace::registry::{Registry, SlotId, SlotKey};
+use crate::engine::namespace::tree::{DirId, DirKey, Tree};
+use crate::rare::rare;
 use crate::sys::WatchId;
+use crate::sys::interpret::NameChange;
 
 /// Names in one of the two halves: two full ones take about a megabyte. Writers that go on in
 /// deleted logs are rarer than that.
@@ -85,13 +87,60 @@ impl Default for FormerNames {
 }
 
 impl FormerNames {
+    /// The file loses this name for good: a program may still write to it through the name.
+    pub(in crate::engine) fn lose(
+        &mut self,
+        files: &Registry,
+        tree: &Tree,
+        id: SlotId,
+        dir: DirId,
+        name: &[u8],
+    ) {
+        let Some(watch) = tree.at_place(dir.0).and_then(|dir| tree.watch(dir)) else { return };
+        // `statx(2)` may have run ahead of this event. Then the event is about the earlier file,
+        // which is already noted.
+        if files.get(id).is_identified() || !self.was_deleted(watch, name) {
+            self.note(watch, name, files.key(id));
+        }
+    }
+
+    /// The file no longer has its name, and the event that explains it is still queued. Unless the
+    /// event is a rename, a program may still write to the file through that name.
+    pub(in crate::engine) fn lose_ahead(&mut self, files: &Registry, tree: &Tree, id: SlotId) {
+        let Some(dir) = tree.at_place(files.get(id).dir().0) else { return };
+        if let Some(watch) = tree.watch(dir)
+            && files.get(id).is_identified()
+            && !tree.get(dir).is_blind()
+        {
+            rare!("a file had lost its name before the event came");
+            self.note_ahead(watch, files.name(id), files.key(id));
+        }
+    }
+
+    /// An event removes this name from a file.
+    pub(in crate::engine) fn name_removed(
+        &mut self,
+        tree: &Tree,
+        dir: DirId,
+        name: &[u8],
+        what: NameChange,
+    ) {
+        match (what, tree.watch(dir)) {
+            (NameChange::MovedFrom(_), Some(watch)) => self.was_renamed(watch, name),
+            (NameChange::Deleted, Some(watch)) => {
+                let _ = self.was_deleted(watch, name);
+            }
+            _ => {}
+        }
+    }
+
     /// The file loses this name; a writer may go on writing through it.
-    pub(crate) fn note(&mut self, watch: WatchId, name: &[u8], file: SlotKey) {
+    fn note(&mut self, watch: WatchId, name: &[u8], file: SlotKey) {
         self.names.insert(Name { watch, name: name.into() }, file);
     }
 
     /// The file lost this name, and the event that explains it is still queued.
-    pub(crate) fn note_ahead(&mut self, watch: WatchId, name: &[u8], file: SlotKey) {
+    fn note_ahead(&mut self, watch: WatchId, name: &[u8], file: SlotKey) {
         self.note(watch, name, file);
         if self.ahead.len() >= AHEAD_MAX {
             self.ahead.pop_front();
@@ -100,7 +149,7 @@ impl FormerNames {
     }
 
     /// The queued event was a rename: later events about the file carry its new name.
-    pub(crate) fn was_renamed(&mut self, watch: WatchId, name: &[u8]) {
+    fn was_renamed(&mut self, watch: WatchId, name: &[u8]) {
         if self.was_deleted(watch, name) {
             self.names.remove(&At(watch, name));
         }
@@ -108,7 +157,7 @@ impl FormerNames {
 
     /// The queued event was a deletion. Returns whether [`FormerNames::note_ahead`] had noted this
     /// name.
-    pub(crate) fn was_deleted(&mut self, watch: WatchId, name: &[u8]) -> bool {
+    fn was_deleted(&mut self, watch: WatchId, name: &[u8]) -> bool {
         if self.ahead.is_empty() {
             return false;
         }
@@ -206,8 +255,6 @@ impl FormerNames {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::namespace::registry::Registry;
-    use crate::engine::namespace::tree::DirId;
 
     #[test]
     fn a_name_found_lost_is_a_former_one_unless_the_event_that_tells_how_is_a_rename() {

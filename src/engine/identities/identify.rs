@@ -13,6 +13,7 @@ use crate::checkpoint::OWN_OUTPUT;
 use crate::config::StartAt;
 use crate::diagnostics::notices::{Cause, notice};
 use crate::engine::coverage::own::Own;
+use crate::engine::identities::behind::is_led_to;
 use crate::engine::namespace::inputs::InputId;
 use crate::engine::namespace::registry::{Life, SlotId, State};
 use crate::engine::namespace::tree::{DirId, Role, Why};
@@ -29,7 +30,7 @@ use crate::sys::{FileKind, FileSystem, Stat};
 impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// Looks at names in doubt, oldest first.
     pub(in crate::engine) fn look(&mut self, now: Now) {
-        self.drop_outdated_finds();
+        self.identities.drop_outdated_finds(&self.files);
         let mut batch = std::mem::take(&mut self.identities.looked_at);
         let room = FOUND_MAX.saturating_sub(self.identities.found.len()).min(LOOKS_PER_TURN);
         // Taken at once: what one of these looks puts in doubt waits for the next turn, for what
@@ -47,17 +48,6 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                     self.schedule.enqueue(&mut self.files, &self.tree, id);
                 }
             }
-        }
-    }
-
-    /// What was found of names that are in doubt again is not believed: the look to come may find
-    /// something else, or settle the name by itself, and no trace of the doubt is left then.
-    fn drop_outdated_finds(&mut self) {
-        if !is_planted!(OldFindBelieved) {
-            let files = &self.files;
-            self.identities.found.retain(|&(key, _)| {
-                files.alive(key).is_some_and(|id| !files.get(id).state().contains(State::DOUBT))
-            });
         }
     }
 
@@ -94,7 +84,13 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             Ok((found, via_link)) => {
                 self.files.get_mut(id).put(State::VIA_LINK, via_link);
                 match found.kind {
-                    FileKind::Regular => self.resolve(id, &found, now),
+                    // If another file has the name, that is believed only once the kernel's queue was
+                    // seen to hold nothing about the name: the look may be ahead of a rename whose
+                    // events are still to come.
+                    FileKind::Regular if self.files.file_id(id) != Some(found.id) => {
+                        self.identities.found.push((self.files.key(id), Some(found)));
+                    }
+                    FileKind::Regular => self.seen_again(id, &found, now.instant),
                     FileKind::Directory => self.became_directory(id, via_link, now),
                     FileKind::Link => self.let_go(id, now),
                     FileKind::Special | FileKind::Unknown => self.ignore_special(id, now),
@@ -176,12 +172,14 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.leave_ahead(id, now);
         } else {
             // A listing may be older than a rename. A deletion since then has an event of its own.
-            if !self.was_guess(id) && !self.files.get(id).state().contains(State::BY_AGE) {
+            if !self.identities.recent_renames.take_guess(&self.files, id)
+                && !self.files.get(id).state().contains(State::BY_AGE)
+            {
                 self.count_vanished(id, now.instant);
             }
             // A writer may go on in what had the name: its events tell of nothing new.
             let (dir, name) = (self.files.get(id).dir(), self.files.name(id).to_vec());
-            self.note_former_name(id, dir, &name);
+            self.identities.former.lose(&self.files, &self.tree, id, dir, &name);
             self.unbind(id);
             self.forget(id);
         }
@@ -235,21 +233,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             "not a regular file: never opened");
     }
 
-    /// The name stands for a regular file. If that is news, it is believed only once the kernel's
-    /// queue was seen to hold nothing about the name: the look may be ahead of a rename whose
-    /// events are still to come.
-    fn resolve(&mut self, id: SlotId, found: &Stat, now: Now) {
-        if self.files.file_id(id) == Some(found.id) {
-            self.seen_again(id, found, now.instant);
-        } else {
-            let key = self.files.key(id);
-            self.identities.found.push((key, Some(*found)));
-        }
-    }
-
     /// Results of looks wait until the kernel's queue is empty.
     pub(in crate::engine) fn is_look_unsettled(&self) -> bool {
-        !self.identities.found.is_empty() || !self.discovery.urgent.lost.is_empty()
+        self.identities.has_finds() || !self.discovery.urgent.lost.is_empty()
     }
 
     /// Believes what the looks of the turn before found, unless an event touched the name since.
@@ -319,9 +305,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// The file no longer has its name. The event that explains it is still queued, or was lost.
     /// Returns how the file left.
     fn leave_ahead(&mut self, id: SlotId, now: Now) -> State {
-        let how = self.how_it_left(id);
-        if how.is_empty() {
-            self.lost_name_ahead(id);
+        let how = self.identities.recent_renames.how_it_left(&self.files, id);
+        if how.is_empty() && !self.is_catching_up() {
+            self.identities.former.lose_ahead(&self.files, &self.tree, id);
         }
         self.leave(id, how, now.instant);
         how
@@ -330,7 +316,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// Another file has the name of a known one, which may have been renamed to a name that does
     /// not match. Under such a name only a file that the journal knows is followed.
     fn track_another(&mut self, dir: DirId, name: &[u8], input: InputId) -> SlotId {
-        let is_accepted = self.input_of(dir, name).is_some() || self.is_target(dir, name);
+        let is_accepted =
+            self.input_of(dir, name).is_some() || self.coverage.single_files.is_target(dir, name);
         let other = self.track_name(dir, name, input);
         self.files.get_mut(other).put(State::ONLY_KNOWN, !is_accepted);
         other
@@ -344,7 +331,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
         if self.files.get(id).state().contains(State::UNCONFIRMED) {
             self.files.get_mut(id).clear(State::UNCONFIRMED);
-            self.identities.recent_renames.settle_exchange(self.files.key(id));
+            self.identities.recent_renames.end_exchange(self.files.key(id));
         }
         self.files.get_mut(id).put(State::LINKED, found.links > 1);
         self.prove_path(id);
@@ -394,11 +381,13 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             // A hard link, a symbolic one, or the same directory by two paths. A link and its
             // target count as one file even if a rename of the target is under way: its events are
             // still queued, and follow the target's name.
-            let elsewhere = self.is_led_to(known, id)
-                || self.is_led_to(id, known)
+            let elsewhere = is_led_to(&self.files, &self.coverage.single_files, known, id)
+                || is_led_to(&self.files, &self.coverage.single_files, id, known)
                 || self.stat_name(known).is_ok_and(|(there, _)| there.id == found.id);
             if elsewhere {
-                if self.is_target(dir, &name) && self.identities.succession.take_over(id, known) {
+                if self.coverage.single_files.is_target(dir, &name)
+                    && self.identities.succession.take_over(id, known)
+                {
                     // The rotated files that a link did not lead to long enough to be looked at
                     // come before it.
                     self.files.get_mut(known).set(State::HAS_PREDECESSOR);
@@ -419,14 +408,14 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let has_predecessor = !is_planted!(SuccessionNotPassedOn)
             && self.identities.succession.pass_on(heard_of, key, now);
         self.files.get_mut(known).put(State::HAS_PREDECESSOR, has_predecessor);
-        self.let_ask_again(id);
+        self.identities.succession.ask_again(&mut self.files, &self.tree, &mut self.schedule, id);
         self.unbind(id);
         if self.files.get(known).is_bound() {
             self.move_away(known, now);
         }
         self.bind(known, dir, &name);
-        if let Some(link) = self.identities.recent_renames.rotated.remove(&heard_of) {
-            self.identities.recent_renames.rotated.entry(key).or_insert(link);
+        if let Some(link) = self.identities.behind_links.remove(&heard_of) {
+            self.identities.behind_links.entry(key).or_insert(link);
         }
         // Not before: a home goes with the last name in it.
         self.forget(id);
@@ -439,7 +428,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     fn move_away(&mut self, id: SlotId, now: Instant) {
         rare!("a file was found under another name before any event said so");
         let (dir, name) = (self.files.get(id).dir(), self.files.name(id).to_vec());
-        self.lost_name_ahead(id);
+        if !self.is_catching_up() {
+            self.identities.former.lose_ahead(&self.files, &self.tree, id);
+        }
         self.unbind(id);
         self.identities.succession.vacate(self.files.key(id), dir, &name, now);
         self.track_if_accepted(dir, &name);
@@ -529,7 +520,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let is_old = self.config.ignore_older.is_some_and(|limit| {
             now.wall.duration_since(found.modified).is_ok_and(|age| age >= limit)
         });
-        if self.start_where_left_behind(id, found.id) {
+        if self.identities.left_behind.start_there(&mut self.files, id, found.id) {
             self.files.set_life(id, Life::Following);
             self.begin_generation(id);
             return;

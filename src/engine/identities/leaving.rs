@@ -24,10 +24,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         if self.files.get(id).life() == Life::Finishing {
             return;
         }
-        self.note_departure(id);
+        self.identities.departures.note_name(&self.files, &self.tree, id, &mut self.path);
         let (dir, name) = (self.files.get(id).dir(), self.files.name(id).to_vec());
         if how.contains(State::DELETED) {
-            self.note_former_name(id, dir, &name);
+            self.identities.former.lose(&self.files, &self.tree, id, dir, &name);
         }
         self.keep_open(id);
         // Who takes this name next comes after what is still unread here; a deleted file can be
@@ -35,7 +35,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let key = self.files.key(id);
         if how.is_empty() || self.reading.held.contains_key(&id) {
             self.identities.succession.vacate(key, dir, &name, now);
-        } else if let Some(older) = self.unread_predecessor(id) {
+        } else if let Some(older) = self.identities.succession.unread_predecessor(
+            &self.files,
+            |id| self.reading.held.contains_key(&id),
+            id,
+        ) {
             rare!("a file that is gone unread left its place in the line to who takes its name");
             self.identities.succession.vacate(older, dir, &name, now);
         }
@@ -59,7 +63,13 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// A file that had lost its name has one again.
     pub(in crate::engine) fn return_to(&mut self, id: SlotId, dir: DirId, name: &[u8]) {
         self.bind(id, dir, name);
-        self.claim(id, dir, name);
+        self.identities.succession.take_name(
+            &mut self.files,
+            |id| self.reading.held.contains_key(&id),
+            id,
+            dir,
+            name,
+        );
         self.files.get_mut(id).set(State::UNCONFIRMED);
         self.doubt(id);
     }
@@ -86,7 +96,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         if self.kernel.are_events_pending {
             return;
         }
-        let is_calm = self.schedule.doubts.is_empty() && self.identities.found.is_empty();
+        let is_calm = self.schedule.doubts.is_empty() && !self.identities.has_finds();
         for _ in 0..LOOKS_PER_TURN {
             let Some(key) = self.schedule.take_deleted(is_calm, now.instant) else { break };
             self.judge(key, now);
@@ -232,7 +242,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     fn park(&mut self, id: SlotId, is_deleted: bool, now: Instant) {
         self.release_successor(id);
         self.close(id);
-        self.settle_departure(id, now);
+        self.identities.departures.conclude(&self.files, id, now);
         self.files.set_life(id, Life::Parked);
         if let Some(oldest) = self.schedule.park(self.files.key(id), is_deleted, now) {
             self.forget_parked(oldest, now);
@@ -292,7 +302,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                         what followed is lost unless it comes back within ten minutes";
             (Cause::MovedUnread, what)
         };
-        let path = self.last_path(id);
+        let path =
+            self.identities.departures.last_path(&self.files, &self.tree, id, &mut self.path);
         self.observer.lost.note(&self.path, what, unfinished, now);
         notice!(warn: self.observer.notices, cause, about path.as_bytes(), now, offset, unfinished,
             "{what}");
@@ -308,7 +319,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
         rare!("a name went away before it was looked at");
         self.observer.stats.vanished += 1;
-        let path = self.last_path(id);
+        let path =
+            self.identities.departures.last_path(&self.files, &self.tree, id, &mut self.path);
         self.observer.lost.note(
             &self.path,
             "gone before it was read: what it held is lost",
@@ -319,17 +331,12 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             "gone before it was read: what it held is lost");
     }
 
-    fn last_path(&mut self, id: SlotId) -> String {
-        self.write_last_path(id);
-        String::from_utf8_lossy(&self.path).into_owned()
-    }
-
     /// Frees an unbound slot and all that refers to it.
     pub(in crate::engine) fn forget(&mut self, id: SlotId) {
         self.release_successor(id);
         if self.files.get(id).state().intersects(State::AWAITS_PREDECESSOR | State::HAS_PREDECESSOR)
         {
-            self.identities.succession.forget(id);
+            self.identities.succession.remove(id);
         }
         self.schedule.forget(&self.files, id);
         self.close(id);
@@ -339,9 +346,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.own.remember(file);
         }
         self.forget_entry(id);
-        if !self.identities.recent_renames.rotated.is_empty() {
-            self.identities.recent_renames.rotated.remove(&self.files.key(id));
-        }
+        self.identities.behind_links.remove(&self.files.key(id));
         let home = self.files.get(id).dir();
         while let Some((dir, name)) = self.files.take_alias(id) {
             self.coverage.single_files.remove(dir, &name);

@@ -10,11 +10,12 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use hashbrown::HashMap;
-
 use crate::engine::Engine;
-use crate::engine::namespace::registry::{Life, SlotId, SlotKey, State};
-use crate::engine::namespace::tree::{DirId, DirKey, Why};
+use crate::engine::identities::Identities;
+use crate::engine::identities::behind::link_replaced;
+use crate::engine::namespace::registry::{Life, Registry, SlotId, SlotKey, State};
+use crate::engine::namespace::tree::{DirId, DirKey, Tree, Why};
+use crate::engine::schedule::Schedule;
 use crate::engine::schedule::deadlines::Task;
 use crate::engine::schedule::timers::GRACE;
 use crate::rare::rare;
@@ -28,24 +29,6 @@ const RENAMES_MAX: usize = 64;
 /// For how long. The looks that follow are made within the same turn, unless many names are in
 /// doubt.
 const REMEMBERED_FOR: Duration = Duration::from_secs(1);
-
-/// The first half of a rename.
-#[derive(Debug, Clone, Copy)]
-pub(in crate::engine) enum PendingRename {
-    /// Of a file.
-    File(SlotKey, Instant),
-    /// Of a directory.
-    Directory(DirKey, Instant),
-}
-
-impl PendingRename {
-    /// When its first half came.
-    pub(in crate::engine) fn since(&self) -> Instant {
-        match *self {
-            PendingRename::File(_, since) | PendingRename::Directory(_, since) => since,
-        }
-    }
-}
 
 /// A file or a directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,9 +58,6 @@ struct Rename {
 #[derive(Debug, Default)]
 pub(in crate::engine) struct Renames {
     latest: VecDeque<Rename>,
-    /// Targets of followed links that were rotated: where the link is. Kept for as long as the file
-    /// is known.
-    pub(in crate::engine) rotated: HashMap<SlotKey, Place>,
     /// Files that were covered and are taken to be exchanged with what covered them.
     exchanged: Vec<SlotKey>,
     /// Slots of names under which a file may be: nothing vanished if it is not.
@@ -101,8 +81,77 @@ impl Renames {
     }
 
     /// It is known which of two names the file has.
-    pub(in crate::engine) fn settle_exchange(&mut self, file: SlotKey) {
+    pub(in crate::engine) fn end_exchange(&mut self, file: SlotKey) {
         self.exchanged.retain(|&exchanged| exchanged != file);
+    }
+
+    /// The file that has this name loses it by a rename. If it covered another file a moment ago,
+    /// the two are exchanged: returns the covered one, which goes to where the other one came from.
+    fn begin_exchange(
+        &mut self,
+        files: &Registry,
+        holder: SlotId,
+        dir: DirId,
+        name: &[u8],
+        now: Instant,
+    ) -> Option<SlotId> {
+        let item = files.get(holder).is_identified().then(|| Item::File(files.key(holder)));
+        let (by, Item::File(key)) = self.over(dir, name, now)? else { return None };
+        let covered = files
+            .alive(key)
+            .filter(|&covered| by == item && files.get(covered).life() == Life::Leaving)?;
+        if self.exchanged.len() < RENAMES_MAX {
+            self.exchanged.push(key);
+        }
+        Some(covered)
+    }
+
+    /// A file that was covered takes this name. If it is not the one that the other file came from,
+    /// the two were not exchanged: returns the file that has the name of the covered one, and that
+    /// name, if nobody knows where the file came from.
+    fn end_exchange_at(
+        &mut self,
+        files: &Registry,
+        covered: SlotId,
+        dir: DirId,
+        name: &[u8],
+        now: Instant,
+    ) -> Option<(SlotId, Option<Place>)> {
+        let key = files.key(covered);
+        if !self.exchanged.contains(&key) {
+            return None;
+        }
+        // If it moved since it was covered, that exchange is over, and this is another rename.
+        let (from, to) = self.covered_by(Item::File(key), now)?;
+        if from.is_some_and(|from| from.0 == dir && *from.1 == *name) {
+            return None;
+        }
+        let holder = files
+            .find(to.0, &to.1)
+            .filter(|&holder| !files.is_alias(to.0, &to.1) && holder != covered)?;
+        let from_unknown = from.is_none().then(|| to.clone());
+        self.end_exchange(key);
+        Some((holder, from_unknown))
+    }
+
+    /// A look does not find a file under its name: how it left. A file that was covered and does
+    /// not turn out to be exchanged is deleted.
+    pub(in crate::engine) fn how_it_left(&mut self, files: &Registry, id: SlotId) -> State {
+        let was_covered = take_key(&mut self.exchanged, files, id)
+            && files.get(id).state().contains(State::UNCONFIRMED);
+        if was_covered { State::DELETED } else { State::empty() }
+    }
+
+    /// Nothing may be found under the name of this slot: if so, nothing vanished.
+    pub(in crate::engine) fn guess(&mut self, key: SlotKey) {
+        if self.guesses.len() < GUESSES_MAX {
+            self.guesses.push(key);
+        }
+    }
+
+    /// Nothing is found under a name: returns whether it was a mere guess that something is.
+    pub(in crate::engine) fn take_guess(&mut self, files: &Registry, id: SlotId) -> bool {
+        take_key(&mut self.guesses, files, id)
     }
 
     /// The last rename to this name, if it covered an item that no later rename moved or covered.
@@ -138,6 +187,30 @@ impl Renames {
     }
 }
 
+/// Takes a file off a list, and drops those that are not known any more. Returns whether the file was
+/// on the list.
+fn take_key(list: &mut Vec<SlotKey>, files: &Registry, id: SlotId) -> bool {
+    let (key, before) = (files.key(id), list.len());
+    list.retain(|&other| other != key && files.alive(other).is_some());
+    list.len() < before
+}
+
+impl Identities {
+    /// The directory was renamed: the next event reports its new name, or a look finds it.
+    fn detach_directory(
+        &mut self,
+        tree: &mut Tree,
+        schedule: &mut Schedule,
+        dir: DirId,
+        now: Instant,
+    ) {
+        let key = tree.key(dir);
+        self.former.take_deleted(key);
+        tree.detach(dir);
+        schedule.deadlines.add(now + GRACE, Task::JudgeDirectory(key));
+    }
+}
+
 impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// The name of a file goes away by a rename. Returns the file that the second half is about.
     pub(in crate::engine) fn file_moved_from(
@@ -147,26 +220,18 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         name: &[u8],
         now: Instant,
     ) -> SlotId {
-        let item = self.files.get(id).is_identified().then(|| Item::File(self.files.key(id)));
-        if let Some((by, Item::File(key))) = self.identities.recent_renames.over(dir, name, now)
-            && (by == item || by.is_none() && item.is_none())
-            && let Some(covered) = self
-                .files
-                .alive(key)
-                .filter(|&covered| self.files.get(covered).life() == Life::Leaving)
-        {
+        let exchanged =
+            self.identities.recent_renames.begin_exchange(&self.files, id, dir, name, now);
+        if let Some(covered) = exchanged {
             // The file that has the name stays, and the one that it covered goes to where the other
             // one came from.
             self.files.get_mut(covered).clear(State::DELETED);
-            if self.identities.recent_renames.exchanged.len() < RENAMES_MAX {
-                self.identities.recent_renames.exchanged.push(key);
-            }
             // A look that finds a third file under the name finds one that came later.
             self.files.get_mut(id).clear(State::UNCONFIRMED);
             self.doubt(id);
             return covered;
         }
-        self.link_replaced(id);
+        link_replaced(&self.files, &mut self.coverage.single_files, id);
         self.leave(id, State::empty(), now);
         id
     }
@@ -180,34 +245,19 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         name: &[u8],
         now: Instant,
     ) -> SlotId {
-        let key = self.files.key(id);
-        if !self.identities.recent_renames.exchanged.contains(&key) {
-            return id;
-        }
-        // If it moved since it was covered, that exchange is over, and this is another rename.
-        let Some((from, to)) = self.identities.recent_renames.covered_by(Item::File(key), now)
-        else {
+        let renames = &mut self.identities.recent_renames;
+        let Some((holder, guess)) = renames.end_exchange_at(&self.files, id, dir, name, now) else {
             return id;
         };
-        if from.is_some_and(|from| from.0 == dir && *from.1 == *name) {
-            return id;
-        }
-        let (to, is_from_unknown) = (to.clone(), from.is_none());
-        let Some(holder) = self
-            .files
-            .find(to.0, &to.1)
-            .filter(|&holder| !self.files.is_alias(to.0, &to.1) && holder != id)
-        else {
-            return id;
-        };
-        self.identities.recent_renames.settle_exchange(key);
         self.files.get_mut(id).set(State::DELETED);
-        self.link_replaced(holder);
+        link_replaced(&self.files, &mut self.coverage.single_files, holder);
         self.leave(holder, State::empty(), now);
-        if is_from_unknown && let Some(guess) = self.track_if_accepted(to.0, &to.1) {
+        if let Some((dir, name)) = guess
+            && let Some(guess) = self.track_if_accepted(dir, &name)
+        {
             rare!("a file was covered, and perhaps exchanged, by one that came from nowhere");
             // It may have come from the very name that this one goes to: then it is where it was.
-            self.is_guess(guess);
+            self.identities.recent_renames.guess(self.files.key(guess));
         }
         holder
     }
@@ -215,7 +265,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// A rename gives this name to a file, or to something unknown, and covers the file that had
     /// it. That one is judged a moment later.
     pub(in crate::engine) fn cover_file(&mut self, id: SlotId, now: Instant) {
-        self.link_replaced(id);
+        link_replaced(&self.files, &mut self.coverage.single_files, id);
         let slot = self.files.get_mut(id);
         if slot.state().contains(State::BY_AGE) {
             // The listing may be behind the renames: its file may have another name by now.
@@ -239,11 +289,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let is_link =
             is_link.is_some_and(|id| self.files.get(id).state().contains(State::VIA_LINK));
         if let Some(from) =
-            from.as_ref().filter(|_| is_link && !self.identities.recent_renames.rotated.is_empty())
+            from.as_ref().filter(|_| is_link && !self.identities.behind_links.is_empty())
         {
             // A link that is renamed takes along what was rotated behind it.
-            let behind =
-                self.identities.recent_renames.rotated.values_mut().filter(|link| *link == from);
+            let behind = self.identities.behind_links.values_mut().filter(|link| *link == from);
             behind.for_each(|link| *link = (to.0, to.1.into()));
         }
         let item = moved.map(Item::File);
@@ -263,44 +312,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let (input, is_accepted) = (self.files.get(id).input, self.input_of(dir, &name).is_some());
         let guess = self.track_name(dir, &name, input);
         self.files.get_mut(guess).put(State::ONLY_KNOWN, !is_accepted);
-        self.is_guess(guess);
-    }
-
-    /// Nothing may be found under this name: if so, nothing vanished.
-    pub(in crate::engine) fn is_guess(&mut self, id: SlotId) {
-        if self.identities.recent_renames.guesses.len() < GUESSES_MAX {
-            self.identities.recent_renames.guesses.push(self.files.key(id));
-        }
-    }
-
-    /// A look does not find the file under its name: how it left. One that was covered and does not
-    /// turn out to be exchanged is deleted.
-    pub(in crate::engine) fn how_it_left(&mut self, id: SlotId) -> State {
-        if self.identities.recent_renames.exchanged.is_empty() {
-            return State::empty();
-        }
-        let key = self.files.key(id);
-        let before = self.identities.recent_renames.exchanged.len();
-        let files = &self.files;
-        self.identities
-            .recent_renames
-            .exchanged
-            .retain(|&exchanged| exchanged != key && files.alive(exchanged).is_some());
-        let was_covered = self.identities.recent_renames.exchanged.len() < before
-            && self.files.get(id).state().contains(State::UNCONFIRMED);
-        if was_covered { State::DELETED } else { State::empty() }
-    }
-
-    /// Nothing is found under a name: says whether it was a mere guess that something is.
-    pub(in crate::engine) fn was_guess(&mut self, id: SlotId) -> bool {
-        let key = self.files.key(id);
-        let before = self.identities.recent_renames.guesses.len();
-        let files = &self.files;
-        self.identities
-            .recent_renames
-            .guesses
-            .retain(|&guess| guess != key && files.alive(guess).is_some());
-        self.identities.recent_renames.guesses.len() < before
+        self.identities.recent_renames.guess(self.files.key(guess));
     }
 
     /// The name of a directory goes away by a rename. Returns the directory that the second half is
@@ -326,20 +338,12 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             }
             Some((None, Item::Directory(before))) if before == key => {
                 // Something unknown took the name before this one left it.
-                self.detach_directory(moved, now);
+                self.identities.detach_directory(&mut self.tree, &mut self.schedule, moved, now);
                 self.add_directory(dir, name, Why::Appeared);
             }
-            _ => self.detach_directory(moved, now),
+            _ => self.identities.detach_directory(&mut self.tree, &mut self.schedule, moved, now),
         }
         key
-    }
-
-    /// The directory was renamed: what its new name is, the next event tells, or a look.
-    fn detach_directory(&mut self, dir: DirId, now: Instant) {
-        let key = self.tree.key(dir);
-        self.identities.former.take_deleted(key);
-        self.tree.detach(dir);
-        self.schedule.deadlines.add(now + GRACE, Task::JudgeDirectory(key));
     }
 
     /// A directory takes a name, and perhaps covers another one, which is let go a moment later
@@ -351,12 +355,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         cookie: u32,
         now: Instant,
     ) {
-        let moved = match self.identities.half_renames.remove(&cookie) {
-            Some(PendingRename::Directory(key, _)) => {
-                self.tree.alive(key).filter(|&moved| self.tree.get(moved).is_moving)
-            }
-            _ => None,
-        };
+        let moved = self.identities.half_renames.end_directory(cookie);
+        let moved = moved
+            .and_then(|key| self.tree.alive(key))
+            .filter(|&moved| self.tree.get(moved).is_moving);
         let from =
             moved.and_then(|moved| Some((self.tree.parent(moved)?, self.tree.name(moved).into())));
         let known = self.tree.find(dir, name);
@@ -374,7 +376,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             if moved.is_none() || self.tree.is_within(dir, over) {
                 return;
             }
-            self.detach_directory(over, now);
+            self.identities.detach_directory(&mut self.tree, &mut self.schedule, over, now);
         }
         match moved {
             Some(moved) if !self.tree.is_within(dir, moved) => {
@@ -432,7 +434,6 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::namespace::registry::Registry;
 
     #[test]
     fn an_exchange_whose_second_half_never_came_does_not_explain_a_rename_of_later_on() {

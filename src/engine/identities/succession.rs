@@ -70,7 +70,7 @@ impl Succession {
     }
 
     /// Who gave this name up last.
-    pub(crate) fn vacated(&self, dir: DirId, name: &[u8]) -> Option<SlotKey> {
+    pub(super) fn vacated(&self, dir: DirId, name: &[u8]) -> Option<SlotKey> {
         if self.vacated.is_empty() {
             return None;
         }
@@ -78,7 +78,7 @@ impl Succession {
     }
 
     /// `newer` takes this name. Says whether another file had it before.
-    pub(crate) fn claim(&mut self, newer: SlotId, dir: DirId, name: &[u8]) -> bool {
+    pub(super) fn claim(&mut self, newer: SlotId, dir: DirId, name: &[u8]) -> bool {
         if self.vacated.is_empty() {
             return false;
         }
@@ -140,7 +140,7 @@ impl Succession {
 
     /// Makes `newer` wait until `older` is released. Refuses, with `false`, what would close a
     /// circle, or a row of [`CHAIN_MAX`].
-    pub(crate) fn wait(&mut self, newer: SlotId, older: SlotId) -> bool {
+    pub(super) fn wait(&mut self, newer: SlotId, older: SlotId) -> bool {
         // Nobody waits for most of those that come to wait.
         if newer == older || self.waiting.contains_key(&newer) && !self.ends_elsewhere(older, newer)
         {
@@ -198,7 +198,7 @@ impl Succession {
     }
 
     /// `older` has no unread bytes, or cannot be read: returns who may go on.
-    pub(crate) fn release(&mut self, older: SlotId) -> Vec<SlotId> {
+    pub(super) fn release(&mut self, older: SlotId) -> Vec<SlotId> {
         let released: Vec<SlotId> =
             self.waiting.remove(&older).unwrap_or_default().into_values().collect();
         for newer in &released {
@@ -207,8 +207,8 @@ impl Succession {
         released
     }
 
-    /// The slot is freed.
-    pub(crate) fn forget(&mut self, gone: SlotId) {
+    /// The file is not known any more, or waits for nobody.
+    pub(crate) fn remove(&mut self, gone: SlotId) {
         self.predecessors.remove(&gone);
         if self.stop_waiting(gone) {
             rare!("a file went away while it waited for another one");
@@ -313,7 +313,7 @@ mod tests {
             }
             assert!(!order.wait(ids[0], ids[1]), "that would be a circle");
             assert!(!order.wait(ids[0], ids[99_999]), "that, too");
-            ids[1..].iter().for_each(|&gone| order.forget(gone));
+            ids[1..].iter().for_each(|&gone| order.remove(gone));
             assert!(order.waiting.is_empty() && order.waits_for.is_empty());
         }
     }

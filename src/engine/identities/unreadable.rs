@@ -61,7 +61,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         if self.files.get(id).is_bound() {
             self.write_path(id);
         } else {
-            self.write_last_path(id);
+            self.identities.departures.write_last_path(&self.files, &self.tree, id, &mut self.path);
         }
         true
     }

@@ -5,14 +5,14 @@
 use std::time::Instant;
 
 use crate::diagnostics::notices::{Cause, notice};
-use crate::engine::identities::renames::PendingRename;
 use crate::engine::namespace::inputs::InputId;
-use crate::engine::namespace::registry::{Life, NEAR_MAX, SlotId, State};
-use crate::engine::namespace::tree::{DirId, Role, Why};
+use crate::engine::namespace::registry::{Life, NEAR_MAX, Registry, SlotId, State};
+use crate::engine::namespace::tree::{DirId, Role, Tree, Why};
 use crate::engine::schedule::{KeptBack, Schedule};
 use crate::engine::{Engine, EngineError};
 use crate::rare::rare;
 use crate::sink::Sink;
+use crate::status::stats::OtherEvents;
 use crate::sys::clock::Now;
 use crate::sys::inotify::{EVENT_BYTES_MAX, Events, RawEvent, mask};
 use crate::sys::interpret::{Change, NameChange, interpret};
@@ -31,6 +31,53 @@ struct Ahead<'a> {
     hash: u64,
     /// Equal to the event before it.
     is_repeated: bool,
+}
+
+/// Decodes the next events into `ahead`, and loads what finding their files needs into the
+/// processor's cache. Returns the number of events, which is below [`NEAR_MAX`] only at the end
+/// of the buffer.
+#[inline]
+fn look_ahead<'a>(
+    files: &Registry,
+    tree: &Tree,
+    events: &mut Events<'a>,
+    ahead: &mut [Ahead<'a>; NEAR_MAX],
+) -> usize {
+    let mut last = ahead[NEAR_MAX - 1];
+    let (mut count, mut hashes, mut hashed) = (0, [0; NEAR_MAX], 0);
+    for (next, event) in ahead.iter_mut().zip(events) {
+        let is_repeated = event.mask == last.event.mask
+            && event.watch == last.event.watch
+            && event.name == last.event.name;
+        let mut hash = last.hash;
+        if !is_repeated
+            && event.mask == mask::MODIFY
+            && let Some(dir) = tree.find_watch(event.watch)
+        {
+            hash = files.hash_name(dir, event.name);
+            hashes[hashed] = hash;
+            hashed += 1;
+        }
+        last = Ahead { event, hash, is_repeated };
+        *next = last;
+        count += 1;
+    }
+    if hashed >= AHEAD_MIN && files.len() >= FILES_BEYOND_CACHE {
+        files.bring_near(&hashes[..hashed]);
+    }
+    count
+}
+
+/// Counts an event that reports no write: the total has those.
+fn count_other(others: &mut OtherEvents, what: NameChange) {
+    *match what {
+        NameChange::Modified => return,
+        NameChange::Created => &mut others.created,
+        NameChange::Deleted => &mut others.deleted,
+        NameChange::MovedFrom(_) => &mut others.moved_from,
+        NameChange::MovedTo(_) => &mut others.moved_to,
+        NameChange::Attributes => &mut others.attributes,
+    } += 1;
 }
 
 impl<F: FileSystem, S: Sink> Engine<F, S> {
@@ -68,7 +115,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             // row count as one.
             let mut is_last_taken = false;
             loop {
-                let count = self.look_ahead(&mut rest, &mut ahead);
+                let count = look_ahead(&self.files, &self.tree, &mut rest, &mut ahead);
                 for Ahead { event, hash, is_repeated } in &ahead[..count] {
                     self.observer.stats.events += 1;
                     tracing::trace!(
@@ -104,36 +151,6 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         Ok(())
     }
 
-    /// Decodes the next events into `ahead`, and loads what finding their files needs into the
-    /// processor's cache. Returns the number of events, which is below [`NEAR_MAX`] only at the end
-    /// of the buffer.
-    #[inline]
-    fn look_ahead<'a>(&self, events: &mut Events<'a>, ahead: &mut [Ahead<'a>; NEAR_MAX]) -> usize {
-        let mut last = ahead[NEAR_MAX - 1];
-        let (mut count, mut hashes, mut hashed) = (0, [0; NEAR_MAX], 0);
-        for (next, event) in ahead.iter_mut().zip(events) {
-            let is_repeated = event.mask == last.event.mask
-                && event.watch == last.event.watch
-                && event.name == last.event.name;
-            let mut hash = last.hash;
-            if !is_repeated
-                && event.mask == mask::MODIFY
-                && let Some(dir) = self.tree.find_watch(event.watch)
-            {
-                hash = self.files.hash_name(dir, event.name);
-                hashes[hashed] = hash;
-                hashed += 1;
-            }
-            last = Ahead { event, hash, is_repeated };
-            *next = last;
-            count += 1;
-        }
-        if hashed >= AHEAD_MIN && self.files.len() >= FILES_BEYOND_CACHE {
-            self.files.bring_near(&hashes[..hashed]);
-        }
-        count
-    }
-
     /// The event is about a file that is known by this name; if not (`false`), it is still to be
     /// interpreted. `hash` belongs to the directory that had the event's watch when the event was
     /// decoded. If the watch belongs to another directory by now, no file matches.
@@ -155,7 +172,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.schedule.hold_changed_by_age(&mut self.files, id, now.wall);
         }
         self.mark_dirty(id);
-        self.change_former(dir, name);
+        self.identities.change_former(&mut self.files, &self.tree, &mut self.schedule, dir, name);
     }
 
     fn apply(&mut self, change: &Change<'_>, now: Now) {
@@ -202,7 +219,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             }
             Change::Name { watch, name, is_directory, what } => {
                 if what != NameChange::Modified {
-                    self.count_other(what);
+                    count_other(&mut self.observer.stats.other_events, what);
                     self.tell_ways_of_name(watch, name, what == NameChange::Attributes);
                 }
                 match self.tree.find_watch(watch) {
@@ -215,23 +232,17 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                         self.put_home_down();
                     }
                     // A directory that was deleted: what was opened in it may live on elsewhere.
-                    None => drop(self.is_former_name(watch, None, name, what)),
+                    None => drop(self.identities.is_former_name(
+                        &mut self.files,
+                        &self.tree,
+                        &mut self.schedule,
+                        watch,
+                        name,
+                        what,
+                    )),
                 }
             }
         }
-    }
-
-    fn count_other(&mut self, what: NameChange) {
-        let others = &mut self.observer.stats.other_events;
-        *match what {
-            // Told by the total.
-            NameChange::Modified => return,
-            NameChange::Created => &mut others.created,
-            NameChange::Deleted => &mut others.deleted,
-            NameChange::MovedFrom(_) => &mut others.moved_from,
-            NameChange::MovedTo(_) => &mut others.moved_to,
-            NameChange::Attributes => &mut others.attributes,
-        } += 1;
     }
 
     fn watch_gone(&mut self, watch: WatchId) {
@@ -266,7 +277,14 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             (NameChange::Modified | NameChange::Created | NameChange::Attributes, None) => {
                 if what != NameChange::Created
                     && let Some(watch) = self.tree.watch(dir)
-                    && self.is_former_name(watch, Some(dir), name, what)
+                    && self.identities.is_former_name(
+                        &mut self.files,
+                        &self.tree,
+                        &mut self.schedule,
+                        watch,
+                        name,
+                        what,
+                    )
                 {
                     return;
                 }
@@ -288,7 +306,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             (NameChange::Deleted | NameChange::MovedFrom(_), Some(id))
                 if self.files.is_alias(dir, name) =>
             {
-                self.name_was_lost(dir, name, what);
+                self.identities.former.name_removed(&self.tree, dir, name, what);
                 self.files.remove_alias(dir, name);
                 rare!("a further name of a file went away");
                 // It goes on under another name. Who takes this one comes after it all the same.
@@ -300,15 +318,13 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 self.doubt_link_to(dir, name);
             }
             (NameChange::MovedFrom(cookie), Some(id)) => {
-                self.name_was_lost(dir, name, what);
+                self.identities.former.name_removed(&self.tree, dir, name, what);
                 self.doubt_link_to(dir, name);
                 let moved = self.file_moved_from(id, dir, name, now.instant);
-                self.identities
-                    .half_renames
-                    .insert(cookie, PendingRename::File(self.files.key(moved), now.instant));
+                self.identities.half_renames.begin_file(cookie, self.files.key(moved), now.instant);
             }
             (NameChange::Deleted | NameChange::MovedFrom(_), None) => {
-                self.name_was_lost(dir, name, what);
+                self.identities.former.name_removed(&self.tree, dir, name, what);
                 // A link to a directory is no directory for the kernel.
                 if let Some(linked) =
                     self.tree.find(dir, name).filter(|&linked| self.tree.get(linked).via_link)
@@ -321,13 +337,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 
     fn file_moved_to(&mut self, dir: DirId, name: &[u8], cookie: u32, now: Instant) {
-        let moved = match self.identities.half_renames.remove(&cookie) {
-            Some(PendingRename::File(key, _)) => {
-                self.files.alive(key).filter(|&id| self.files.get(id).life() == Life::Leaving)
-            }
-            _ => None,
-        };
+        let moved = self.identities.half_renames.end_file(cookie);
         let moved = moved
+            .and_then(|key| self.files.alive(key))
+            .filter(|&id| self.files.get(id).life() == Life::Leaving)
             .map(|id| self.which_file_moved(id, dir, name, now))
             .filter(|&id| !self.left_tree(id, dir, name));
         let from = moved.map(|id| (self.files.get(id).dir(), self.files.name(id).into()));
@@ -337,7 +350,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 self.files.remove_alias(dir, name);
                 rare!("a rename replaced a further name of a file");
                 self.further_name_left(over, dir, name, NameChange::Deleted, now);
-            } else if !self.files.get(over).is_identified() && self.was_guess(over) {
+            } else if !self.files.get(over).is_identified()
+                && self.identities.recent_renames.take_guess(&self.files, over)
+            {
                 self.unbind(over);
                 self.forget(over);
             } else {
@@ -366,13 +381,13 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     fn left_tree(&mut self, id: SlotId, to: DirId, name: &[u8]) -> bool {
         let from = self.files.get(id).dir();
         let is_out = self.tree.get(to).role == Role::Home
-            && !self.identities.recent_renames.rotated.contains_key(&self.files.key(id))
+            && !self.identities.behind_links.contains_key(&self.files.key(id))
             && self
                 .tree
                 .at_place(from.0)
                 .is_some_and(|from| self.tree.get(from).role == Role::Listed)
             && self.input_of(to, name).is_none()
-            && !self.is_target(to, name);
+            && !self.coverage.single_files.is_target(to, name);
         if is_out {
             rare!("a file left the tree for a directory that is watched for others");
         }
@@ -396,7 +411,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             (NameChange::Modified, _) | (NameChange::Deleted | NameChange::MovedFrom(_), None) => {}
             (NameChange::MovedFrom(cookie), Some(moved)) => {
                 let key = self.directory_moved_from(moved, dir, name, now);
-                self.identities.half_renames.insert(cookie, PendingRename::Directory(key, now));
+                self.identities.half_renames.begin_directory(cookie, key, now);
             }
             (NameChange::MovedTo(cookie), _) => self.directory_moved_to(dir, name, cookie, now),
             // What is below may have become readable, or not.
@@ -448,7 +463,13 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         if self.is_listing(self.tree.group(dir)) {
             Schedule::hold_back(&mut self.files, id, KeptBack::ByAge);
         }
-        self.claim(id, dir, name);
+        self.identities.succession.take_name(
+            &mut self.files,
+            |id| self.reading.held.contains_key(&id),
+            id,
+            dir,
+            name,
+        );
         self.doubt(id);
         id
     }

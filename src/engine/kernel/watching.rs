@@ -135,4 +135,45 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         };
         tracing::warn!(polled, needed, suppressed, "{what}");
     }
+
+    /// Lets a directory's watch go, unless the directory was deleted: files that were opened in it
+    /// may live on under other names, and the kernel tells of writes to them until the last one is
+    /// closed.
+    pub(in crate::engine) fn end_watch(&mut self, dir: DirId) {
+        let was_deleted = self.identities.former.take_deleted(self.tree.key(dir));
+        let Some(watch) = self.tree.watch(dir) else { return };
+        let surplus =
+            if was_deleted { self.identities.former.keep_watch(watch) } else { Some(watch) };
+        if let Some(surplus) = surplus {
+            self.unwatch(surplus);
+        }
+        if was_deleted && (self.discovery.is_rescan_due || self.kernel.is_missing_events) {
+            // IN_IGNORED of a directory comes before IN_DELETE of its name: it may be among the
+            // lost events.
+            self.identities.former.doubt_watches();
+        }
+        self.tree.set_watch(dir, None);
+    }
+
+    /// Removes watches of deleted directories whose end may have been missed and that no known file
+    /// needs.
+    pub(in crate::engine) fn give_useless_watches_back(&mut self) {
+        for watch in
+            self.identities.former.take_useless_watches(|file| self.files.alive(file).is_some())
+        {
+            rare!(
+                "a watch of a deleted directory was given back because its end may have been missed"
+            );
+            if self.tree.find_watch(watch).is_none() {
+                self.unwatch(watch);
+            }
+        }
+    }
+
+    /// There are no watches to be had: those of deleted directories are given back first.
+    pub(in crate::engine) fn give_dead_watches_back(&mut self) {
+        while let Some(watch) = self.identities.former.take_watch() {
+            self.unwatch(watch);
+        }
+    }
 }

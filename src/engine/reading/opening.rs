@@ -72,8 +72,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             }
             (found.owner, None)
         };
-        let is_for_anybody =
-            !self.config.same_owner && self.identities.recent_renames.rotated.is_empty();
+        let is_for_anybody = !self.config.same_owner && self.identities.behind_links.is_empty();
         Ok(if is_for_anybody || self.is_for_owner(id, owner)? {
             Some(Opened { file, proven_size })
         } else {
@@ -93,8 +92,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     fn depends_on_owner(&self, id: SlotId) -> bool {
         let is_through_link = || self.files.get(id).state().contains(State::VIA_LINK);
         let was_through_link = || {
-            !self.identities.recent_renames.rotated.is_empty()
-                && self.identities.recent_renames.rotated.contains_key(&self.files.key(id))
+            !self.identities.behind_links.is_empty()
+                && self.identities.behind_links.contains_key(&self.files.key(id))
         };
         self.config.same_owner || is_through_link() || was_through_link()
     }

@@ -177,8 +177,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let (files, tree) = (&self.files, &self.tree);
         let lost = self.discovery.urgent.lost.iter();
         let lost = lost.filter_map(|&key| tree.alive(key)).map(|dir| tree.group(dir));
-        let found = self.identities.found.iter();
-        let found = found.filter_map(|&(key, _)| files.alive(key));
+        let found = self.identities.finds().filter_map(|key| files.alive(key));
         let found = found.map(|id| group_of(files, tree, id));
         let unresolved: HashSet<u32> = lost.chain(found).collect();
         let (urgent, doubts) = (&self.discovery.urgent, &self.schedule.doubts);

@@ -72,85 +72,87 @@ fn take(schedule: &mut Schedule, files: &mut Registry, step: Step, id: SlotId, n
     }
 }
 
+const QUEUED: State = State::DIRTY.union(State::QUEUED);
+const COOLING_DIRTY: State = State::COOLING.union(State::DIRTY);
+
+/// Steps, the bits of the schedule after them, and why the file is queued, if it is.
+const TABLE: &[(&[Step], State, Option<Because>)] = &[
+    (&[], State::empty(), None),
+    (&[Dirty], QUEUED, Some(Because::Changed)),
+    (&[Dirty, Dirty, Enqueue], QUEUED, Some(Because::Changed)),
+    (&[Unread], State::DIRTY, None),
+    (&[Unread, Enqueue], QUEUED, Some(Because::Changed)),
+    (&[Unread, DropUnread, Enqueue], State::empty(), None),
+    (&[Dirty, Unqueue], State::DIRTY, None),
+    (&[Dirty, Unqueue, Enqueue], QUEUED, Some(Because::Changed)),
+    (&[Dirty, BeginRead], State::empty(), None),
+    (&[Dirty, BeginRead, Dirty], QUEUED, Some(Because::Changed)),
+    (&[Dirty, BeginRead, GoOn], QUEUED.union(State::HAS_MORE), Some(Because::HasMore)),
+    (&[Dirty, BeginRead, GoOnFirst], QUEUED, Some(Because::Changed)),
+    (&[Dirty, BeginRead, GoOn, BeginRead], State::HAS_MORE, None),
+    (&[Dirty, BeginRead, GoOn, BeginRead, ReachedEnd], State::empty(), None),
+    // It cools down.
+    (&[Dirty, BeginRead, Cool], State::COOLING, None),
+    (&[Cool, Dirty], COOLING_DIRTY, None),
+    (&[Cool, Dirty, Enqueue], COOLING_DIRTY, None),
+    (&[Cool, Unread], COOLING_DIRTY, None),
+    (&[Cool, Unread, Unread], COOLING_DIRTY, None),
+    (&[Cool, Unread, DropUnread], State::COOLING, None),
+    (&[Cool, DropUnread], State::COOLING, None),
+    (&[Cool, EndCooling], State::empty(), None),
+    (&[Cool, Dirty, EndCooling], QUEUED, Some(Because::Changed)),
+    (&[Cool, EndCooling, Dirty], QUEUED, Some(Because::Changed)),
+    (&[Dirty, Cool], QUEUED.union(State::COOLING), Some(Because::Changed)),
+    (&[Dirty, Cool, EndCooling], QUEUED, Some(Because::Changed)),
+    (&[Dirty, EndCooling], QUEUED, Some(Because::Changed)),
+    // Something else has to happen first.
+    (&[HoldBack(Store), Dirty], State::UNSTORED.union(State::DIRTY), None),
+    (&[HoldBack(Store), Release(Store)], State::empty(), None),
+    (&[HoldBack(Store), Dirty, Release(Store)], QUEUED, Some(Because::Changed)),
+    (&[HoldBack(Store), Dirty, StopHoldingBack(Store)], State::DIRTY, None),
+    (
+        &[HoldBack(Store), HoldBack(Predecessor), Dirty, Release(Store)],
+        State::AWAITS_PREDECESSOR.union(State::DIRTY),
+        None,
+    ),
+    (&[Cool, HoldBack(Store), Dirty, EndCooling], State::UNSTORED.union(State::DIRTY), None),
+    (&[Cool, HoldBack(Store), Dirty, Release(Store)], COOLING_DIRTY, None),
+    // By age.
+    (&[HoldBack(OfAge), Dirty], State::BY_AGE.union(State::DIRTY), None),
+    (&[HoldBack(OfAge), Dirty, EndByAge], State::BACKLOG.union(State::DIRTY), None),
+    (
+        &[HoldBack(OfAge), Dirty, EndByAge, Enqueue],
+        QUEUED.union(State::BACKLOG),
+        Some(Because::Backlog),
+    ),
+    (
+        &[HoldBack(OfAge), Dirty, EndByAge, Enqueue, BeginRead, GoOn],
+        QUEUED.union(State::BACKLOG).union(State::HAS_MORE),
+        Some(Because::Backlog),
+    ),
+    (&[HoldBack(OfAge), Dirty, EndByAge, Enqueue, BeginRead, ReachedEnd], State::empty(), None),
+    // It waits for its predecessor.
+    (
+        &[HoldBack(Predecessor), Dirty, ReleaseSuccessor],
+        QUEUED.union(State::RELEASED),
+        Some(Because::Changed),
+    ),
+    (&[HoldBack(Predecessor), Dirty, ReleaseSuccessor, BeginRead], State::empty(), None),
+    (&[HoldBack(Predecessor), ReleaseSuccessor, LoseTurn], State::empty(), None),
+    (&[HoldBack(Predecessor), Dirty, Release(Predecessor)], QUEUED, Some(Because::Changed)),
+    // It is in doubt.
+    (&[Doubt, Dirty], State::DOUBT.union(State::DIRTY), None),
+    (&[Doubt, Dirty, EndDoubt], State::DIRTY, None),
+    (&[Doubt, Dirty, EndDoubt, Enqueue], QUEUED, Some(Because::Changed)),
+    (&[Retry], State::RETRY, None),
+    (&[Retry, Dirty], QUEUED.union(State::RETRY), Some(Because::Changed)),
+    (&[Retry, BeginRetry], State::DOUBT, None),
+    (&[Retry, Unread, BeginRetry, Enqueue], State::DOUBT.union(State::DIRTY), None),
+];
+
 #[test]
 fn a_file_with_unread_bytes_is_queued_once_and_for_the_right_reason_unless_something_keeps_it() {
-    let queued = State::DIRTY | State::QUEUED;
-    let cooling = State::COOLING | State::DIRTY;
-    // Steps, the bits of the schedule after them, why the file is queued, if it is.
-    let table: &[(&[Step], State, Option<Because>)] = &[
-        (&[], State::empty(), None),
-        (&[Dirty], queued, Some(Because::Changed)),
-        (&[Dirty, Dirty, Enqueue], queued, Some(Because::Changed)),
-        (&[Unread], State::DIRTY, None),
-        (&[Unread, Enqueue], queued, Some(Because::Changed)),
-        (&[Unread, DropUnread, Enqueue], State::empty(), None),
-        (&[Dirty, Unqueue], State::DIRTY, None),
-        (&[Dirty, Unqueue, Enqueue], queued, Some(Because::Changed)),
-        (&[Dirty, BeginRead], State::empty(), None),
-        (&[Dirty, BeginRead, Dirty], queued, Some(Because::Changed)),
-        (&[Dirty, BeginRead, GoOn], queued | State::HAS_MORE, Some(Because::HasMore)),
-        (&[Dirty, BeginRead, GoOnFirst], queued, Some(Because::Changed)),
-        (&[Dirty, BeginRead, GoOn, BeginRead], State::HAS_MORE, None),
-        (&[Dirty, BeginRead, GoOn, BeginRead, ReachedEnd], State::empty(), None),
-        // It cools down.
-        (&[Dirty, BeginRead, Cool], State::COOLING, None),
-        (&[Cool, Dirty], cooling, None),
-        (&[Cool, Dirty, Enqueue], cooling, None),
-        (&[Cool, Unread], cooling, None),
-        (&[Cool, Unread, Unread], cooling, None),
-        (&[Cool, Unread, DropUnread], State::COOLING, None),
-        (&[Cool, DropUnread], State::COOLING, None),
-        (&[Cool, EndCooling], State::empty(), None),
-        (&[Cool, Dirty, EndCooling], queued, Some(Because::Changed)),
-        (&[Cool, EndCooling, Dirty], queued, Some(Because::Changed)),
-        (&[Dirty, Cool], queued | State::COOLING, Some(Because::Changed)),
-        (&[Dirty, Cool, EndCooling], queued, Some(Because::Changed)),
-        (&[Dirty, EndCooling], queued, Some(Because::Changed)),
-        // Something else has to happen first.
-        (&[HoldBack(Store), Dirty], State::UNSTORED | State::DIRTY, None),
-        (&[HoldBack(Store), Release(Store)], State::empty(), None),
-        (&[HoldBack(Store), Dirty, Release(Store)], queued, Some(Because::Changed)),
-        (&[HoldBack(Store), Dirty, StopHoldingBack(Store)], State::DIRTY, None),
-        (
-            &[HoldBack(Store), HoldBack(Predecessor), Dirty, Release(Store)],
-            State::AWAITS_PREDECESSOR | State::DIRTY,
-            None,
-        ),
-        (&[Cool, HoldBack(Store), Dirty, EndCooling], State::UNSTORED | State::DIRTY, None),
-        (&[Cool, HoldBack(Store), Dirty, Release(Store)], cooling, None),
-        // By age.
-        (&[HoldBack(OfAge), Dirty], State::BY_AGE | State::DIRTY, None),
-        (&[HoldBack(OfAge), Dirty, EndByAge], State::BACKLOG | State::DIRTY, None),
-        (
-            &[HoldBack(OfAge), Dirty, EndByAge, Enqueue],
-            queued | State::BACKLOG,
-            Some(Because::Backlog),
-        ),
-        (
-            &[HoldBack(OfAge), Dirty, EndByAge, Enqueue, BeginRead, GoOn],
-            queued | State::BACKLOG | State::HAS_MORE,
-            Some(Because::Backlog),
-        ),
-        (&[HoldBack(OfAge), Dirty, EndByAge, Enqueue, BeginRead, ReachedEnd], State::empty(), None),
-        // It waits for its predecessor.
-        (
-            &[HoldBack(Predecessor), Dirty, ReleaseSuccessor],
-            queued | State::RELEASED,
-            Some(Because::Changed),
-        ),
-        (&[HoldBack(Predecessor), Dirty, ReleaseSuccessor, BeginRead], State::empty(), None),
-        (&[HoldBack(Predecessor), ReleaseSuccessor, LoseTurn], State::empty(), None),
-        (&[HoldBack(Predecessor), Dirty, Release(Predecessor)], queued, Some(Because::Changed)),
-        // It is in doubt.
-        (&[Doubt, Dirty], State::DOUBT | State::DIRTY, None),
-        (&[Doubt, Dirty, EndDoubt], State::DIRTY, None),
-        (&[Doubt, Dirty, EndDoubt, Enqueue], queued, Some(Because::Changed)),
-        (&[Retry], State::RETRY, None),
-        (&[Retry, Dirty], queued | State::RETRY, Some(Because::Changed)),
-        (&[Retry, BeginRetry], State::DOUBT, None),
-        (&[Retry, Unread, BeginRetry, Enqueue], State::DOUBT | State::DIRTY, None),
-    ];
-    for (steps, state, because) in table {
+    for (steps, state, because) in TABLE {
         let (mut files, now) = (Registry::new(), crate::sys::clock::now().instant);
         let mut schedule = Schedule::new(now);
         let id = files.insert(DirId(0), b"x");

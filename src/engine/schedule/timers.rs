@@ -46,7 +46,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.reading.kept.expire(instant);
         self.discovery.walks.expire(instant);
         self.outbox.tap.expire(instant);
-        self.identities.expire_half_renames(instant);
+        self.identities.half_renames.expire(instant);
         for _ in 0..DUE_PER_TURN {
             let Some((at, task)) = self.schedule.deadlines.pop_due(instant) else { break };
             self.carry_out(task, at, now);
