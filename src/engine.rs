@@ -203,7 +203,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.follow_ways(now); // coverage/ways.rs
             self.expire(now); // schedule/timers.rs
             // What the looks of the last turn found is believed now, if no event came since.
-            self.settle_found(now); // identities/identify.rs
+            self.apply_finds(now); // identities/finds.rs
             self.look(now); // identities/identify.rs
             self.judge_deleted(now); // identities/leaving.rs
             // Also releases listed files: schedule/by_age.rs.

@@ -133,10 +133,10 @@ fn the_bits_that_keep_a_file_from_being_read_are_written_by_the_schedule_alone()
 }
 
 /// Words that stood for something that has another name now.
-const RETIRED_WORDS: [(&str, &str); 18] = [
+const RETIRED_WORDS: [(&str, &str); 25] = [
     ("Checkpoint", "ResumeFrom"),
     ("Held", "HeldFile"),
-    ("Moved", "PendingRename"),
+    ("Moved", "HalfRename"),
     ("Pass", "SweepKind"),
     ("Told", "NoticeCounts, RecordFields"),
     ("hear_of", "track_name"),
@@ -152,6 +152,13 @@ const RETIRED_WORDS: [(&str, &str); 18] = [
     ("Wanted", "SingleFile"),
     ("kept_back", "suppressed"),
     ("moves", "half_renames"),
+    ("PendingRename", "HalfRename"),
+    ("settle_found", "apply_finds"),
+    ("settle_lost", "recheck_lost"),
+    ("is_look_unsettled", "has_unapplied_finds"),
+    ("forget_parked", "drop_parked"),
+    ("forget_unread", "drop_unread"),
+    ("unsettled_groups", "ByAge"),
 ];
 
 #[test]

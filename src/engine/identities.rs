@@ -16,19 +16,22 @@
 //! | `left_behind` | inodes of which one name got another inode (overlayfs) | the last ones |
 //! | `parked` of the schedule | files that left the tree, with their offsets | ten minutes |
 
+mod adopting;
 pub(super) mod behind;
-pub(super) mod copied_up;
-pub(super) mod departures;
-pub(super) mod former;
+mod copied_up;
+mod departures;
+mod finds;
+mod former;
 mod half_renames;
-pub(super) mod identify;
-pub(super) mod leaving;
+mod identify;
+mod leaving;
+mod lost_directories;
 mod recent;
-pub(super) mod renames;
-pub(super) mod rotation;
-pub(super) mod succession;
+mod renames;
+mod rotation;
+mod succession;
 mod unlinked;
-pub(super) mod unreadable;
+mod unreadable;
 
 use hashbrown::HashMap;
 

@@ -8,8 +8,11 @@ pub(super) mod watching;
 
 use std::time::{Instant, SystemTime};
 
+use crate::engine::discovery::Discovery;
 use crate::engine::kernel::watching::WatchLimit;
 use crate::engine::namespace::tree::{DirId, Tree};
+use crate::engine::schedule::Schedule;
+use crate::engine::schedule::deadlines::TaskKind;
 use crate::engine::{EVENT_BUFFER_BYTES, EVENT_BUFFERS_PER_TURN};
 use crate::sys::Stat;
 use crate::sys::clock::Now;
@@ -55,6 +58,19 @@ impl Kernel {
     pub(super) fn set_polled(&mut self, tree: &mut Tree, dir: DirId, is_polled: bool) {
         let was = std::mem::replace(&mut tree.get_mut(dir).is_polled, is_polled);
         self.polled = self.polled + usize::from(is_polled) - usize::from(was);
+    }
+
+    /// Whether events were missed, and what they may have been about was not looked at since: a
+    /// deleted file may have another name that is not known yet.
+    pub(super) fn is_rescanning<L>(&self, discovery: &Discovery<L>, schedule: &Schedule) -> bool {
+        self.polled > 0
+            || schedule.deadlines.has(TaskKind::LookAgain)
+            || self.is_catching_up(discovery)
+    }
+
+    /// The same, but for what is looked at again and again.
+    pub(super) fn is_catching_up<L>(&self, discovery: &Discovery<L>) -> bool {
+        discovery.is_rescan_due || discovery.urgent.has_work() || self.suspect_since.is_some()
     }
 
     /// Whether the file was modified so recently that a missed event may hide a change of the same

@@ -148,7 +148,7 @@ impl Schedule {
     }
 
     /// Nothing of the file is to be read.
-    pub(super) fn forget_unread(&mut self, files: &mut Registry, id: SlotId) {
+    pub(super) fn drop_unread(&mut self, files: &mut Registry, id: SlotId) {
         let before = files.reschedule(id, State::empty(), State::DIRTY);
         self.cooling_dirty -= usize::from(before.contains(State::COOLING | State::DIRTY));
     }
@@ -389,7 +389,7 @@ impl Schedule {
     }
 
     /// Nothing is due any more for a file that is about to be forgotten.
-    pub(super) fn forget(&mut self, files: &Registry, id: SlotId) {
+    pub(super) fn remove(&mut self, files: &Registry, id: SlotId) {
         self.cooling_dirty -=
             usize::from(files.get(id).state().contains(State::COOLING | State::DIRTY));
         self.judged_at.remove(&id);

@@ -73,7 +73,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             || self.discovery.is_rescan_due
             || self.discovery.below.has_work()
             || self.discovery.is_path_lost
-            || self.is_look_unsettled()
+            || self.has_unapplied_finds()
             // Listed files wait for a search that is under way: the file that it finds may come
             // before them.
             || !(self.schedule.by_age.is_empty() || self.discovery.searches.is_under_way())

@@ -151,7 +151,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         slot.scanned = 0;
         slot.clear(State::FIRST_SCAN | State::SEEK_LINE | State::SKIP_NULS);
         self.files.set_life(id, Life::Ignored);
-        self.schedule.forget_unread(&mut self.files, id);
+        self.schedule.drop_unread(&mut self.files, id);
         Schedule::stop_holding_back(&mut self.files, id, KeptBack::ByAge);
         if own != Own::Rotated && !was_known {
             self.begin_generation(id);

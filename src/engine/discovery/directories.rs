@@ -86,7 +86,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         !self.discovery.urgent.has_work()
             && !self.discovery.searches.is_under_way()
             && self.schedule.doubts.is_empty()
-            && !self.is_look_unsettled()
+            && !self.has_unapplied_finds()
     }
 
     /// From now on until all is calm: files modified since then are read once even if their size is

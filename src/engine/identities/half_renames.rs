@@ -1,6 +1,6 @@
 //! First halves of renames, until their second halves come.
 //!
-//! Input: the events of renames, whose halves have the same cookie. Output: the file or directory
+//! In: the events of renames, whose halves have the same cookie. Out: the file or directory
 //! that a second half is about.
 //! Always holds: a second half finds its first half once, and only within [`GRACE`]: the kernel
 //! queues both halves back to back.

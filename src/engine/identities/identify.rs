@@ -1,26 +1,30 @@
 //! Calls `statx` on each name in doubt and finds out which file has it.
 //!
-//! In: slots in doubt. Out: slots that stand for the file that has their name.
-//! Always holds: where events and a look differ, the look wins. A file that is new under its name
-//! is accepted only when no event is left in the queue.
-
-use std::io::ErrorKind;
-use std::time::Instant;
+//! In: slots in doubt. Out: slots that stand for the file that has their name, and finds:
+//! answers that contradict what events said. `finds.rs` applies those.
+//! Always holds: one look ends one doubt. Where events and a look differ, the look wins, but only
+//! when no event is left in the queue.
+//!
+//! | the look answers | which leads to |
+//! |---|---|
+//! | a regular file, which the slot stands for | `seen_again`: is there something to read? |
+//! | another regular file | a find, applied next turn |
+//! | a directory | `became_directory`: its files are listed |
+//! | a link that is not followed | `stop_following` |
+//! | a FIFO, socket or device | `ignore_special`: never opened |
+//! | [`Failure::Gone`] | `name_missing`: a link that leads nowhere is polled, a lost directory decides for its files, anything else is a find |
+//! | [`Failure::Refused`], [`Failure::TooLong`] | `unreadable`: one warning |
+//! | [`Failure::UserMount`] | `is_in_user_mount`: left out |
+//! | [`Failure::Shortage`], [`Failure::Other`] | looked at again: next turn after a signal or if a kept file could be closed, otherwise in 100 ms. With `--once`, `Other` is `unreadable` |
 
 use nix::libc;
+use std::io::ErrorKind;
 
-use crate::checkpoint::OWN_OUTPUT;
-use crate::config::StartAt;
 use crate::diagnostics::notices::{Cause, notice};
-use crate::engine::coverage::own::Own;
-use crate::engine::identities::behind::is_led_to;
-use crate::engine::namespace::inputs::InputId;
 use crate::engine::namespace::registry::{Life, SlotId, State};
-use crate::engine::namespace::tree::{DirId, Role, Why};
-use crate::engine::schedule::timers;
-use crate::engine::schedule::{KeptBack, Schedule};
+use crate::engine::namespace::tree::{Role, Why};
+use crate::engine::schedule::{Schedule, timers};
 use crate::engine::{Engine, FOUND_MAX, LOOKS_PER_TURN};
-use crate::planted::is_planted;
 use crate::rare::rare;
 use crate::sink::Sink;
 use crate::sys::clock::Now;
@@ -92,7 +96,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                     }
                     FileKind::Regular => self.seen_again(id, &found, now.instant),
                     FileKind::Directory => self.became_directory(id, via_link, now),
-                    FileKind::Link => self.let_go(id, now),
+                    FileKind::Link => self.stop_following(id, now),
                     FileKind::Special | FileKind::Unknown => self.ignore_special(id, now),
                 }
             }
@@ -166,7 +170,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 
     /// The name does not stand for a file to follow (any more).
-    fn let_go(&mut self, id: SlotId, now: Now) {
+    pub(super) fn stop_following(&mut self, id: SlotId, now: Now) {
         if self.files.get(id).is_identified() {
             self.search_behind(id);
             self.leave_ahead(id, now);
@@ -181,7 +185,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             let (dir, name) = (self.files.get(id).dir(), self.files.name(id).to_vec());
             self.identities.former.lose(&self.files, &self.tree, id, dir, &name);
             self.unbind(id);
-            self.forget(id);
+            self.free_slot(id);
         }
     }
 
@@ -190,7 +194,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let (dir, name) = (self.files.get(id).dir(), self.files.name(id).to_vec());
         // A link that the first scan found leads to what was there before, too.
         let is_first = self.files.get(id).state().contains(State::FIRST_SCAN);
-        self.let_go(id, now);
+        self.stop_following(id, now);
         if self.tree.at_place(dir.0).is_some() {
             self.path_became_directory(dir, &name, now.instant);
             if self.tree.get(dir).role == Role::Home {
@@ -231,322 +235,5 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     pub(in crate::engine) fn say_not_regular(&mut self, now: Now) {
         notice!(warn: self.observer.notices, Cause::NotRegular, about &self.path, now.instant,
             "not a regular file: never opened");
-    }
-
-    /// Results of looks wait until the kernel's queue is empty.
-    pub(in crate::engine) fn is_look_unsettled(&self) -> bool {
-        self.identities.has_finds() || !self.discovery.urgent.lost.is_empty()
-    }
-
-    /// Believes what the looks of the turn before found, unless an event touched the name since.
-    pub(in crate::engine) fn settle_found(&mut self, now: Now) {
-        if self.kernel.are_events_pending {
-            return;
-        }
-        self.settle_lost(now);
-        let mut all = std::mem::take(&mut self.identities.found);
-        for (key, found) in all.drain(..) {
-            let Some(id) = self.files.alive(key) else { continue };
-            let slot = self.files.get(id);
-            if slot.is_bound() && !slot.state().contains(State::DOUBT) {
-                match found {
-                    Some(found) => self.settle(id, &found, now),
-                    None => self.let_go(id, now),
-                }
-            }
-        }
-        self.identities.found = all;
-    }
-
-    fn settle(&mut self, id: SlotId, found: &Stat, now: Now) {
-        let Some(known) = self.files.file_id(id) else {
-            match self.files.find_id(found.id) {
-                Some(known) => self.found_known(id, known, found, now.instant),
-                None => self.adopt(id, found, now),
-            }
-            return;
-        };
-        if known == found.id {
-            self.seen_again(id, found, now.instant);
-            return;
-        }
-        if self.is_copied_up(id, known, found) {
-            self.go_on_copied_up(id, known, found);
-            self.seen_again(id, found, now.instant);
-            return;
-        }
-        rare!("another file had the name of a known one");
-        // Another file has the name. What events tell of the slot's own file is still to come, or
-        // was missed.
-        let (dir, name) = (self.files.get(id).dir(), self.files.name(id).to_vec());
-        let kept =
-            self.files.get(id).state() & (State::VIA_LINK | State::UNCONFIRMED | State::DIRTY);
-        self.search_behind(id);
-        let how = self.leave_ahead(id, now);
-        let other = self.track_another(dir, &name, self.files.get(id).input);
-        Schedule::end_doubt(&mut self.files, other);
-        // What changed under the name since the look changed the new file.
-        self.files.get_mut(other).set(kept & State::VIA_LINK);
-        if kept.contains(State::DIRTY) {
-            self.schedule.mark_unread(&mut self.files, other);
-        }
-        if kept.contains(State::UNCONFIRMED) && how.is_empty() {
-            rare!("a file was identified ahead of the rename that gave it its name");
-            // The slot was identified ahead of the rename that gave it this name: the file that
-            // really has it is the older one.
-            let (older, newer) = (self.files.key(other), self.files.key(id));
-            let has_predecessor = self.identities.succession.turn_round(older, newer);
-            self.files.get_mut(other).put(State::HAS_PREDECESSOR, has_predecessor);
-            self.files.get_mut(id).set(State::HAS_PREDECESSOR);
-        }
-        self.settle(other, found, now);
-    }
-
-    /// The file no longer has its name. The event that explains it is still queued, or was lost.
-    /// Returns how the file left.
-    fn leave_ahead(&mut self, id: SlotId, now: Now) -> State {
-        let how = self.identities.recent_renames.how_it_left(&self.files, id);
-        if how.is_empty() && !self.is_catching_up() {
-            self.identities.former.lose_ahead(&self.files, &self.tree, id);
-        }
-        self.leave(id, how, now.instant);
-        how
-    }
-
-    /// Another file has the name of a known one, which may have been renamed to a name that does
-    /// not match. Under such a name only a file that the journal knows is followed.
-    fn track_another(&mut self, dir: DirId, name: &[u8], input: InputId) -> SlotId {
-        let is_accepted =
-            self.input_of(dir, name).is_some() || self.coverage.single_files.is_target(dir, name);
-        let other = self.track_name(dir, name, input);
-        self.files.get_mut(other).put(State::ONLY_KNOWN, !is_accepted);
-        other
-    }
-
-    /// The same file as before: is there something to read?
-    fn seen_again(&mut self, id: SlotId, found: &Stat, now: Instant) {
-        if self.files.get(id).state().contains(State::BINARY) && self.is_still_left_out(id, found) {
-            self.release_successor(id);
-            return;
-        }
-        if self.files.get(id).state().contains(State::UNCONFIRMED) {
-            self.files.get_mut(id).clear(State::UNCONFIRMED);
-            self.identities.recent_renames.end_exchange(self.files.key(id));
-        }
-        self.files.get_mut(id).put(State::LINKED, found.links > 1);
-        self.prove_path(id);
-        let slot = self.files.get(id);
-        let end = slot.offset + u64::from(slot.scanned);
-        // An overwrite in place may keep the size. Every event is followed by a read; where events
-        // were missed, the time tells.
-        if found.size != end
-            || slot.state().contains(State::UNREADABLE)
-            || self.kernel.is_suspect(found)
-        {
-            self.mark_dirty(id);
-        }
-        self.after_look(id, now);
-    }
-
-    pub(in crate::engine) fn after_look(&mut self, id: SlotId, now: Instant) {
-        let state = self.files.get(id).state();
-        if state.contains(State::VIA_LINK) {
-            self.watch_link_target(id, now);
-        }
-        if state.contains(State::IS_AWAITED) {
-            self.schedule.end_cooling(&mut self.files, &self.tree, id);
-        } else {
-            self.schedule.enqueue(&mut self.files, &self.tree, id);
-        }
-        if !self.files.get(id).state().contains(State::DIRTY) {
-            self.release_successor(id);
-            if !self.files.get(id).state().contains(State::COOLING) {
-                // Permissions may have changed.
-                self.close(id);
-            }
-        }
-    }
-
-    /// A name turned out to stand for a file that has a slot already: renamed, come back, or linked
-    /// twice.
-    fn found_known(&mut self, id: SlotId, known: SlotId, found: &Stat, now: Instant) {
-        if self.files.get(id).state().contains(State::DIRTY) {
-            // It grew since it was looked at.
-            self.mark_dirty(known);
-        }
-        let (dir, name) = (self.files.get(id).dir(), self.files.name(id).to_vec());
-        let via_link = self.files.get(id).state().contains(State::VIA_LINK);
-        if self.files.get(known).is_bound() {
-            rare!("a known file was found under one more name");
-            // A hard link, a symbolic one, or the same directory by two paths. A link and its
-            // target count as one file even if a rename of the target is under way: its events are
-            // still queued, and follow the target's name.
-            let elsewhere = is_led_to(&self.files, &self.coverage.single_files, known, id)
-                || is_led_to(&self.files, &self.coverage.single_files, id, known)
-                || self.stat_name(known).is_ok_and(|(there, _)| there.id == found.id);
-            if elsewhere {
-                if self.coverage.single_files.is_target(dir, &name)
-                    && self.identities.succession.take_over(id, known)
-                {
-                    // The rotated files that a link did not lead to long enough to be looked at
-                    // come before it.
-                    self.files.get_mut(known).set(State::HAS_PREDECESSOR);
-                }
-                self.unbind(id);
-                self.add_name(known, dir, &name);
-                self.forget(id);
-                self.seen_again(known, found, now);
-                return;
-            }
-        }
-        if self.files.get(known).life() == Life::Parked {
-            rare!("a file that had left came back");
-            // It comes back, maybe to another input.
-            self.files.get_mut(known).input = self.files.get(id).input;
-        }
-        let (heard_of, key) = (self.files.key(id), self.files.key(known));
-        let has_predecessor = !is_planted!(SuccessionNotPassedOn)
-            && self.identities.succession.pass_on(heard_of, key, now);
-        self.files.get_mut(known).put(State::HAS_PREDECESSOR, has_predecessor);
-        self.identities.succession.ask_again(&mut self.files, &self.tree, &mut self.schedule, id);
-        self.unbind(id);
-        if self.files.get(known).is_bound() {
-            self.move_away(known, now);
-        }
-        self.bind(known, dir, &name);
-        if let Some(link) = self.identities.behind_links.remove(&heard_of) {
-            self.identities.behind_links.entry(key).or_insert(link);
-        }
-        // Not before: a home goes with the last name in it.
-        self.forget(id);
-        self.files.get_mut(known).put(State::VIA_LINK, via_link);
-        self.seen_again(known, found, now);
-    }
-
-    /// A file was found under another name before any event said so: something else may have its
-    /// old name now.
-    fn move_away(&mut self, id: SlotId, now: Instant) {
-        rare!("a file was found under another name before any event said so");
-        let (dir, name) = (self.files.get(id).dir(), self.files.name(id).to_vec());
-        if !self.is_catching_up() {
-            self.identities.former.lose_ahead(&self.files, &self.tree, id);
-        }
-        self.unbind(id);
-        self.identities.succession.vacate(self.files.key(id), dir, &name, now);
-        self.track_if_accepted(dir, &name);
-        // What a look found under the old name may still be to be settled: it is not about this
-        // file.
-        self.doubt(id);
-    }
-
-    /// A file has one more name, by a hard link or through a symbolic one. In a listed directory
-    /// that is its name for users.
-    fn add_name(&mut self, id: SlotId, dir: DirId, name: &[u8]) {
-        let before = self.files.get(id).dir();
-        if self.tree.get(before).role == Role::Home && self.tree.get(dir).role == Role::Listed {
-            rare!("the target of a link was known before the link");
-            let target = self.files.name(id).to_vec();
-            self.unbind(id);
-            self.files.add_alias(id, before, &target);
-            self.bind(id, dir, name);
-            self.files.get_mut(id).set(State::VIA_LINK);
-        } else {
-            self.files.add_alias(id, dir, name);
-        }
-    }
-
-    /// A file that was never seen before.
-    fn adopt(&mut self, id: SlotId, found: &Stat, now: Now) {
-        while let Some(former) = self.files.find_former(found.id) {
-            rare!("a new file had the inode of one that had left");
-            self.forget_parked(self.files.key(former), now.instant);
-        }
-        self.files.get_mut(id).put(State::LINKED, found.links > 1);
-        if let Some(own) = self.own_of(id, found) {
-            rare!("our own output lay in the tree");
-            self.leave_out_file(id, found, own, now);
-            return;
-        }
-        let has_changed = if self.resume(id, found) {
-            if self.files.get(id).offset == OWN_OUTPUT {
-                self.leave_out_file(id, found, Own::Former, now);
-                return;
-            }
-            self.files.set_life(id, Life::Following);
-            self.may_have_changed(id, found)
-        } else if self.files.get(id).state().contains(State::ONLY_KNOWN) {
-            rare!(
-                "a file under a name that does not match had the inode of another one in the journal"
-            );
-            // Another file has the inode now, and its name does not match.
-            self.unbind(id);
-            self.forget(id);
-            return;
-        } else {
-            if self.search_stored(id, found).is_err() {
-                rare!("a file whose predecessor could not be looked for waited");
-                self.schedule.retry(&mut self.files, id, now.instant);
-                return;
-            }
-            self.start(id, found, now);
-            found.size > 0
-        };
-        self.discovery.found_bytes += found.size.saturating_sub(self.files.get(id).offset);
-        let was_there_before = self.files.get(id).state().contains(State::FIRST_SCAN);
-        self.files.get_mut(id).clear(State::FIRST_SCAN);
-        // An event since the look counts as well.
-        let is_dirty = has_changed || self.files.get(id).state().contains(State::DIRTY);
-        if is_dirty && self.files.get(id).state().contains(State::BY_AGE) {
-            let time = if has_changed { found.modified } else { now.wall };
-            self.schedule.hold_by_age(&mut self.files, id, time);
-            self.mark_dirty(id);
-            if !was_there_before && self.discovery.urgent.has_work() {
-                rare!("a file that a listing brought up was held open until its turn");
-                // It may be deleted before its turn, which is some time away.
-                self.hold_open(id);
-            }
-            return;
-        }
-        Schedule::stop_holding_back(&mut self.files, id, KeptBack::ByAge);
-        if has_changed {
-            self.mark_dirty(id);
-            self.hold_unstored(id);
-        }
-        self.after_look(id, now.instant);
-    }
-
-    /// Where a file begins of which nothing is known.
-    fn start(&mut self, id: SlotId, found: &Stat, now: Now) {
-        let is_old = self.config.ignore_older.is_some_and(|limit| {
-            now.wall.duration_since(found.modified).is_ok_and(|age| age >= limit)
-        });
-        if self.identities.left_behind.start_there(&mut self.files, id, found.id) {
-            self.files.set_life(id, Life::Following);
-            self.begin_generation(id);
-            return;
-        }
-        self.files.set_life(id, Life::Following);
-        let slot = self.files.get_mut(id);
-        let at_end = is_old
-            || (slot.state().contains(State::FIRST_SCAN)
-                && self.coverage.inputs.get(slot.input).from == StartAt::End);
-        if at_end && found.size > 0 {
-            rare!("a file started at its end");
-            slot.offset = found.size;
-            slot.set(State::SEEK_LINE | State::STARTED_AT_END);
-            slot.put(State::WAS_OLD, is_old);
-            if is_old {
-                self.observer.stats.old_files += 1;
-                self.discovery.old_files.add();
-            }
-        }
-        if found.size > 0 && self.files.get(id).state().contains(State::BY_AGE) {
-            // Stories are stored in the order in which they are to be read.
-            self.put_generation_off(id);
-        } else if found.size == 0 {
-            self.begin_empty_generation(id, now);
-        } else {
-            self.begin_generation(id);
-        }
     }
 }

@@ -1,22 +1,40 @@
-//! Files and directories that lose their name: moved, deleted, or gone with what is above them. A
-//! second look decides.
+//! Files that lose their name: moved, deleted, or gone with what is above them.
+//!
+//! In: events and looks by which a name goes away. Out: the file goes on under another name,
+//! is read to its end by the descriptor that holds it open, or is remembered for a while.
+//! Always holds: a second look decides whether a file is really gone; a failed look does not.
+//!
+//! | when a name goes away | called by | what becomes of the file |
+//! |---|---|---|
+//! | `leave` | an event of a deletion or rename, and all functions below | `Leaving`: judged later |
+//! | `cover_file` (`renames.rs`) | a rename to the name | the same; judged after [`timers::GRACE`], as it may be exchanged |
+//! | `leave_ahead` (`finds.rs`) | a look that found another file or none | the same; its event is still queued, or was lost |
+//! | `leave_link` (`behind.rs`) | a followed link leads elsewhere | it goes on under a further name, if it has one |
+//! | `further_name_left` (`behind.rs`) | an event about a further name | it goes on under its other names |
+//! | `stop_following` (`identify.rs`) | a look that found nothing to follow | `leave_ahead`; a slot without a file is freed |
+//! | `leave_at_once` | a directory is dropped, a PATH is given up | judged at once, without a look |
+//! | `judge` | the deadline, or all is calm after a deletion | back under the name it has, or `gone` |
+//! | `gone` | `judge`, `leave_at_once` | `Finishing` if it is held open with unread bytes, otherwise `part_with` |
+//! | `part_with` | `gone`, the read that reaches its end | a loss is counted; `Parked` by `park` |
+//! | `drop_parked` | ten minutes are over, or there is no room | `free_slot` |
+//! | `free_slot` | nothing refers to the file any more | the slot is free |
 
 use std::time::Instant;
 
 use crate::checkpoint::OWN_OUTPUT;
 use crate::diagnostics::notices::{Cause, notice};
 use crate::engine::namespace::registry::{Life, SlotId, SlotKey, State};
-use crate::engine::namespace::tree::{DirId, DirKey, Role, Why};
+use crate::engine::namespace::tree::{DirId, Role};
 use crate::engine::schedule::Schedule;
-use crate::engine::schedule::deadlines::{Task, TaskKind};
+use crate::engine::schedule::deadlines::Task;
 use crate::engine::schedule::timers;
 use crate::engine::{Engine, LOOKS_PER_TURN};
 use crate::planted::is_planted;
 use crate::rare::rare;
 use crate::sink::Sink;
+use crate::sys::FileSystem;
 use crate::sys::clock::Now;
 use crate::sys::failure::Failure;
-use crate::sys::{FileKind, FileSystem};
 
 impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// A bound slot loses its name. `how` is [`State::DELETED`] or nothing.
@@ -46,7 +64,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.unbind(id);
         if self.files.get(id).offset == OWN_OUTPUT {
             // Nothing of it is to be read, so nothing is lost.
-            self.schedule.forget_unread(&mut self.files, id);
+            self.schedule.drop_unread(&mut self.files, id);
         }
         self.files.set_life(id, Life::Leaving);
         Schedule::lose_turn(&mut self.files, id);
@@ -118,7 +136,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             } else {
                 self.count_vanished(id, now.instant);
             }
-            self.forget(id);
+            self.free_slot(id);
             return;
         };
         if let Some((dir, name)) = self.take_further_name(id, now.instant) {
@@ -214,7 +232,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     pub(in crate::engine) fn part_with(&mut self, id: SlotId, now: Instant) {
         let slot = self.files.get(id);
         let (state, has_unread) = (slot.state(), slot.may_have_unread() || slot.scanned > 0);
-        let is_rescanning = self.is_rescanning();
+        let is_rescanning = self.kernel.is_rescanning(&self.discovery, &self.schedule);
         if has_unread && is_rescanning {
             // Events were missed, so it may still be found elsewhere. Only a file whose loss is
             // still to be reported keeps its name.
@@ -239,18 +257,18 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 
     /// Remembers a file that left the tree, or was deleted, for a while.
-    fn park(&mut self, id: SlotId, is_deleted: bool, now: Instant) {
+    pub(super) fn park(&mut self, id: SlotId, is_deleted: bool, now: Instant) {
         self.release_successor(id);
         self.close(id);
         self.identities.departures.conclude(&self.files, id, now);
         self.files.set_life(id, Life::Parked);
         if let Some(oldest) = self.schedule.park(self.files.key(id), is_deleted, now) {
-            self.forget_parked(oldest, now);
+            self.drop_parked(oldest, now);
         }
     }
 
     /// A file that left the tree, if it did not come back, is not waited for any more.
-    pub(in crate::engine) fn forget_parked(&mut self, key: SlotKey, now: Instant) {
+    pub(in crate::engine) fn drop_parked(&mut self, key: SlotKey, now: Instant) {
         let Some(id) =
             self.files.alive(key).filter(|&id| self.files.get(id).life() == Life::Parked)
         else {
@@ -260,22 +278,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         if !self.files.name(id).is_empty() {
             self.count_loss(id, now);
         }
-        self.forget(id);
-    }
-
-    /// Events were missed, and not everything was looked at since: a deleted file may have another
-    /// name that is not known yet.
-    pub(in crate::engine) fn is_rescanning(&self) -> bool {
-        self.kernel.polled > 0
-            || self.schedule.deadlines.has(TaskKind::LookAgain)
-            || self.is_catching_up()
-    }
-
-    /// The same, but for what is looked at again and again.
-    pub(in crate::engine) fn is_catching_up(&self) -> bool {
-        self.discovery.is_rescan_due
-            || self.discovery.urgent.has_work()
-            || self.kernel.suspect_since.is_some()
+        self.free_slot(id);
     }
 
     /// A file left the tree, perhaps before it was read to its end.
@@ -332,13 +335,13 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 
     /// Frees an unbound slot and all that refers to it.
-    pub(in crate::engine) fn forget(&mut self, id: SlotId) {
+    pub(in crate::engine) fn free_slot(&mut self, id: SlotId) {
         self.release_successor(id);
         if self.files.get(id).state().intersects(State::AWAITS_PREDECESSOR | State::HAS_PREDECESSOR)
         {
             self.identities.succession.remove(id);
         }
-        self.schedule.forget(&self.files, id);
+        self.schedule.remove(&self.files, id);
         self.close(id);
         if self.files.get(id).offset == OWN_OUTPUT
             && let Some(file) = self.files.file_id(id)
@@ -356,104 +359,6 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.release_home(home);
     }
 
-    /// The directory's path leads nowhere. It is dropped only once the kernel's queue is empty:
-    /// events of a rename may still be queued, and the files below continue at their new place,
-    /// even where no glob matches them.
-    pub(in crate::engine) fn lost_directory(&mut self, dir: DirId, now: Now) {
-        if self.config.once {
-            self.drop_lost(dir, now);
-        } else if !std::mem::replace(&mut self.tree.get_mut(dir).is_lost, true) {
-            let key = self.tree.key(dir);
-            self.discovery.urgent.lost.push_back(key);
-        }
-    }
-
-    /// Checks directories that the turn before did not find once more.
-    pub(in crate::engine) fn settle_lost(&mut self, now: Now) {
-        for _ in 0..LOOKS_PER_TURN {
-            let Some(key) = self.discovery.urgent.lost.pop_front() else { break };
-            let Some(dir) = self.tree.alive(key) else { continue };
-            self.tree.get_mut(dir).is_lost = false;
-            match self.leads_to(dir) {
-                Ok(false) => self.drop_lost(dir, now),
-                Ok(true) => {
-                    rare!(
-                        "a directory that a look had missed was there after the events that explain it"
-                    );
-                    self.push_visit(dir, Why::Appeared);
-                }
-                Err(_) => self.visit_later(dir, now),
-            }
-        }
-    }
-
-    /// The topmost directory above this one, or itself, whose path leads nowhere is dropped.
-    fn drop_lost(&mut self, dir: DirId, now: Now) {
-        if self.is_any_moving(dir) {
-            return self.visit_later(dir, now);
-        }
-        let mut lost = dir;
-        while let Some(parent) = self.tree.parent(lost) {
-            match self.leads_to(parent) {
-                Ok(true) => break,
-                Ok(false) => {
-                    rare!("the parent of a lost directory was lost as well");
-                    lost = parent;
-                }
-                Err(_) => return self.visit_later(dir, now),
-            }
-        }
-        let was_link = self.tree.get(lost).via_link;
-        let parent = self.tree.parent(lost).map(|parent| (parent, self.tree.name(lost).to_vec()));
-        self.visit_roots_within(lost);
-        self.drop_directory(lost, now.instant);
-        match parent {
-            None => self.root_lost(now),
-            Some((parent, name)) => {
-                // What stands under its name now, if anything, may be another directory, or a file.
-                let links = self.write_name(parent, &name);
-                if self
-                    .fs
-                    .stat(&self.path, links)
-                    .is_ok_and(|found| found.kind == FileKind::Directory)
-                {
-                    self.add_directory(parent, &name, Why::Appeared);
-                } else if self.files.find(parent, &name).is_none() {
-                    self.track_if_accepted(parent, &name);
-                }
-                // What was reached through the link may be in the tree under its own name as well.
-                self.discovery.is_rescan_due |= was_link;
-            }
-        }
-    }
-
-    /// A directory was renamed away and no new name came up in time.
-    pub(in crate::engine) fn judge_directory(&mut self, key: DirKey, now: Instant) {
-        let Some(dir) = self
-            .tree
-            .alive(key)
-            .filter(|&dir| self.tree.get(dir).is_moving && !self.tree.get(dir).is_dropping)
-        else {
-            return;
-        };
-        let parent =
-            self.tree.parent(dir).expect("only directories below a root are moved by name");
-        let name = self.tree.name(dir).to_vec();
-        match self.leads_to(dir) {
-            Ok(true) if self.tree.find(parent, &name).is_none() => {
-                rare!("a directory that was renamed away had its old name again");
-                self.rename_directory(dir, parent, &name, now);
-            }
-            Ok(_) => {
-                self.visit_roots_within(dir);
-                self.drop_directory(dir, now);
-            }
-            Err(_) => {
-                self.schedule.deadlines.add(now + timers::RETRY_AFTER, Task::JudgeDirectory(key))
-            }
-        }
-    }
-
     /// A file is not followed any more, though nothing happened to it; its directory may have gone.
     pub(in crate::engine) fn leave_at_once(&mut self, id: SlotId, now: Instant) {
         self.leave(id, State::empty(), now);
@@ -463,7 +368,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
         if !self.files.get(id).is_identified() {
             self.count_vanished(id, now);
-            self.forget(id);
+            self.free_slot(id);
         } else if let Some((dir, name)) = self.take_further_name(id, now) {
             rare!("a file of a directory that was let go went on under another name");
             self.return_to(id, dir, &name);

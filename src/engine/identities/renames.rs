@@ -66,14 +66,14 @@ pub(in crate::engine) struct Renames {
 
 impl Renames {
     /// Forgets what was longer ago than the two halves of an exchange are apart.
-    fn forget_old(&mut self, now: Instant) {
+    fn expire(&mut self, now: Instant) {
         while self.latest.front().is_some_and(|oldest| now >= oldest.at + REMEMBERED_FOR) {
             self.latest.pop_front();
         }
     }
 
     fn push(&mut self, rename: Rename) {
-        self.forget_old(rename.at);
+        self.expire(rename.at);
         if self.latest.len() >= RENAMES_MAX {
             self.latest.pop_front();
         }
@@ -109,7 +109,7 @@ impl Renames {
     /// A file that was covered takes this name. If it is not the one that the other file came from,
     /// the two were not exchanged: returns the file that has the name of the covered one, and that
     /// name, if nobody knows where the file came from.
-    fn end_exchange_at(
+    fn refute_exchange(
         &mut self,
         files: &Registry,
         covered: SlotId,
@@ -156,7 +156,7 @@ impl Renames {
 
     /// The last rename to this name, if it covered an item that no later rename moved or covered.
     fn over(&mut self, dir: DirId, name: &[u8], now: Instant) -> Option<(Option<Item>, Item)> {
-        self.forget_old(now);
+        self.expire(now);
         let last =
             self.latest.iter().rposition(|rename| rename.to.0 == dir && *rename.to.1 == *name)?;
         let (by, over) = (self.latest[last].item, self.latest[last].over?);
@@ -167,7 +167,7 @@ impl Renames {
     /// Where the rename that covered this item came from, and the name that it took, if the item
     /// did not move since.
     fn covered_by(&mut self, item: Item, now: Instant) -> Option<(Option<&Place>, &Place)> {
-        self.forget_old(now);
+        self.expire(now);
         let is_about_it = |rename: &&Rename| rename.over == Some(item) || rename.item == Some(item);
         let last = self
             .latest
@@ -246,7 +246,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         now: Instant,
     ) -> SlotId {
         let renames = &mut self.identities.recent_renames;
-        let Some((holder, guess)) = renames.end_exchange_at(&self.files, id, dir, name, now) else {
+        let Some((holder, guess)) = renames.refute_exchange(&self.files, id, dir, name, now) else {
             return id;
         };
         self.files.get_mut(id).set(State::DELETED);
@@ -458,5 +458,80 @@ mod tests {
         assert_eq!(renames.covered_by(covered, soon), Some((Some(&place(b"a")), &place(b"b"))));
         assert_eq!(renames.covered_by(covered, at + REMEMBERED_FOR), None);
         assert_eq!(renames.over(DirId(0), b"b", at + REMEMBERED_FOR), None);
+    }
+
+    /// A file `a` takes the name of a file `b`, which is covered and loses its name.
+    fn covered(from: Option<&[u8]>, now: Instant) -> (Registry, Renames, SlotId, SlotId) {
+        let (mut files, mut renames) = (Registry::new(), Renames::default());
+        let [by, covered] = [b"a", b"b"].map(|name| files.insert(DirId(0), name));
+        for (id, inode) in [(by, 1), (covered, 2)] {
+            let file = crate::sys::FileId { device: 1, inode, inode_generation: 0 };
+            files.identify(id, file, 0);
+        }
+        files.unbind(covered);
+        files.set_life(covered, Life::Leaving);
+        files.unbind(by);
+        files.bind(by, DirId(0), b"b");
+        renames.push(Rename {
+            at: now,
+            item: Some(Item::File(files.key(by))),
+            from: from.map(|name| (DirId(0), name.into())),
+            to: (DirId(0), b"b".as_slice().into()),
+            over: Some(Item::File(files.key(covered))),
+        });
+        (files, renames, by, covered)
+    }
+
+    #[test]
+    fn a_covered_file_is_exchanged_if_the_other_one_leaves_at_once_and_it_goes_to_where_that_was() {
+        let start = crate::sys::clock::now().instant;
+        let soon = start + Duration::from_millis(1);
+        // Where the file that covers comes from; when and from which name it is said to leave; the
+        // name that the covered file then takes; whether the exchange began, and whether it was none.
+        for (from, left_at, left, taken, begins, is_refuted) in [
+            (Some(&b"a"[..]), soon, &b"b"[..], &b"a"[..], true, false),
+            (Some(b"a"), soon, b"b", b"c", true, true),
+            (None, soon, b"b", b"a", true, true),
+            (Some(b"a"), soon, b"x", b"a", false, false),
+            (Some(b"a"), start + REMEMBERED_FOR, b"b", b"a", false, false),
+        ] {
+            let (files, mut renames, by, covered) = covered(from, start);
+            let begun = renames.begin_exchange(&files, by, DirId(0), left, left_at);
+            assert_eq!(begun, begins.then_some(covered), "{from:?} {left:?}");
+            let refuted = renames.refute_exchange(&files, covered, DirId(0), taken, left_at);
+            assert_eq!(refuted.as_ref().map(|(holder, _)| *holder), is_refuted.then_some(by));
+            let guess = refuted.and_then(|(_, guess)| guess);
+            assert_eq!(guess.is_some(), is_refuted && from.is_none(), "its origin is not known");
+        }
+    }
+
+    #[test]
+    fn a_covered_file_that_a_look_does_not_find_is_deleted_unless_it_is_known_where_it_is() {
+        let start = crate::sys::clock::now().instant;
+        for (is_unconfirmed, is_settled, how) in [
+            (true, false, State::DELETED),
+            (false, false, State::empty()),
+            (true, true, State::empty()),
+        ] {
+            let (mut files, mut renames, by, covered) = covered(Some(b"a"), start);
+            files.get_mut(covered).put(State::UNCONFIRMED, is_unconfirmed);
+            assert!(renames.begin_exchange(&files, by, DirId(0), b"b", start).is_some());
+            if is_settled {
+                renames.end_exchange(files.key(covered));
+            }
+            assert_eq!(renames.how_it_left(&files, covered), how);
+            assert_eq!(renames.how_it_left(&files, covered), State::empty(), "once");
+        }
+    }
+
+    #[test]
+    fn a_guess_is_taken_once_and_their_number_is_bounded() {
+        let (mut files, mut renames) = (Registry::new(), Renames::default());
+        let [guess, other] = [b"a", b"b"].map(|name| files.insert(DirId(0), name));
+        renames.guess(files.key(guess));
+        assert!(!renames.take_guess(&files, other) && renames.take_guess(&files, guess));
+        assert!(!renames.take_guess(&files, guess));
+        (0..2 * GUESSES_MAX).for_each(|_| renames.guess(files.key(guess)));
+        assert_eq!(renames.guesses.len(), GUESSES_MAX);
     }
 }

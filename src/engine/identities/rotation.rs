@@ -1,8 +1,8 @@
 //! Rotation order: a file whose name another file had before is read after that one, whenever both
 //! have something to read.
 //!
-//! Input: files that take names, files that are about to be read, files that were read to their
-//! ends. Output: whether a file waits; the files that go on.
+//! In: files that take names, files that are about to be read, files that were read to their
+//! ends. Out: whether a file waits; the files that go on.
 //! Always holds: a file waits only for one that is still to be read, and whoever reads that one, or
 //! learns that it cannot be read, releases its successors.
 

@@ -1,7 +1,7 @@
 //! Writes to files that lost the name by which a writer opened them and live on under another one:
 //! `ln x y; rm x`, `cp -al a b; rm -r a`, `O_TMPFILE`.
 //!
-//! Input: events about names that are not there any more. Output: the file that is meant is dirty;
+//! In: events about names that are not there any more. Out: the file that is meant is dirty;
 //! nothing else happens.
 //! Always holds: an event about a name that is gone costs no look, no slot and no diagnostic. The
 //! kernel reports such a write under the name by which the file was opened, in the directory that

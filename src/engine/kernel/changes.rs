@@ -5,6 +5,7 @@
 use std::time::Instant;
 
 use crate::diagnostics::notices::{Cause, notice};
+use crate::engine::identities::behind::doubt_link_to;
 use crate::engine::namespace::inputs::InputId;
 use crate::engine::namespace::registry::{Life, NEAR_MAX, Registry, SlotId, State};
 use crate::engine::namespace::tree::{DirId, Role, Tree, Why};
@@ -303,36 +304,64 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                     self.look_through_links_to(dir, name);
                 }
             }
-            (NameChange::Deleted | NameChange::MovedFrom(_), Some(id))
-                if self.files.is_alias(dir, name) =>
+            (NameChange::Deleted | NameChange::MovedFrom(_), _) => {
+                self.name_went_away(known, dir, name, what, now.instant);
+            }
+        }
+    }
+
+    /// The name was deleted or renamed.
+    fn name_went_away(
+        &mut self,
+        known: Option<SlotId>,
+        dir: DirId,
+        name: &[u8],
+        what: NameChange,
+        now: Instant,
+    ) {
+        let is_further_name = self.files.is_alias(dir, name);
+        if what == NameChange::Deleted
+            && let Some(id) = known.filter(|_| !is_further_name)
+        {
+            self.leave(id, State::DELETED, now);
+            doubt_link_to(
+                &mut self.schedule,
+                &mut self.files,
+                &self.tree,
+                &self.coverage.single_files,
+                dir,
+                name,
+            );
+            return;
+        }
+        self.identities.former.name_removed(&self.tree, dir, name, what);
+        let Some(id) = known else {
+            // A link to a directory is no directory for the kernel.
+            if let Some(linked) =
+                self.tree.find(dir, name).filter(|&linked| self.tree.get(linked).via_link)
             {
-                self.identities.former.name_removed(&self.tree, dir, name, what);
-                self.files.remove_alias(dir, name);
-                rare!("a further name of a file went away");
-                // It goes on under another name. Who takes this one comes after it all the same.
-                self.identities.succession.vacate(self.files.key(id), dir, name, now.instant);
-                self.further_name_left(id, dir, name, what, now.instant);
+                rare!("a link to a directory went away");
+                self.push_visit(linked, Why::Appeared);
             }
-            (NameChange::Deleted, Some(id)) => {
-                self.leave(id, State::DELETED, now.instant);
-                self.doubt_link_to(dir, name);
-            }
-            (NameChange::MovedFrom(cookie), Some(id)) => {
-                self.identities.former.name_removed(&self.tree, dir, name, what);
-                self.doubt_link_to(dir, name);
-                let moved = self.file_moved_from(id, dir, name, now.instant);
-                self.identities.half_renames.begin_file(cookie, self.files.key(moved), now.instant);
-            }
-            (NameChange::Deleted | NameChange::MovedFrom(_), None) => {
-                self.identities.former.name_removed(&self.tree, dir, name, what);
-                // A link to a directory is no directory for the kernel.
-                if let Some(linked) =
-                    self.tree.find(dir, name).filter(|&linked| self.tree.get(linked).via_link)
-                {
-                    rare!("a link to a directory went away");
-                    self.push_visit(linked, Why::Appeared);
-                }
-            }
+            return;
+        };
+        if is_further_name {
+            self.files.remove_alias(dir, name);
+            rare!("a further name of a file went away");
+            // It goes on under another name. Who takes this one comes after it all the same.
+            self.identities.succession.vacate(self.files.key(id), dir, name, now);
+            self.further_name_left(id, dir, name, what, now);
+        } else if let NameChange::MovedFrom(cookie) = what {
+            doubt_link_to(
+                &mut self.schedule,
+                &mut self.files,
+                &self.tree,
+                &self.coverage.single_files,
+                dir,
+                name,
+            );
+            let moved = self.file_moved_from(id, dir, name, now);
+            self.identities.half_renames.begin_file(cookie, self.files.key(moved), now);
         }
     }
 
@@ -354,7 +383,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 && self.identities.recent_renames.take_guess(&self.files, over)
             {
                 self.unbind(over);
-                self.forget(over);
+                self.free_slot(over);
             } else {
                 rare!("a rename replaced a known file");
                 // Renamed over: the file that had this name is gone, or was exchanged.

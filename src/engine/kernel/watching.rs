@@ -80,7 +80,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             Some(libc::ENOSYS) => Lacking::Inotify,
             _ => return false,
         };
-        self.give_dead_watches_back();
+        // Those of deleted directories are given back first.
+        while let Some(watch) = self.identities.former.take_watch() {
+            self.unwatch(watch);
+        }
         rare!("there was no watch for a directory");
         self.kernel.watch_limit.get_or_insert(WatchLimit { lacking, is_said: false });
         self.kernel.set_polled(&mut self.tree, dir, true);
@@ -167,13 +170,6 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             if self.tree.find_watch(watch).is_none() {
                 self.unwatch(watch);
             }
-        }
-    }
-
-    /// There are no watches to be had: those of deleted directories are given back first.
-    pub(in crate::engine) fn give_dead_watches_back(&mut self) {
-        while let Some(watch) = self.identities.former.take_watch() {
-            self.unwatch(watch);
         }
     }
 }

@@ -101,7 +101,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         slot.scanned = 0;
         slot.mark = 0;
         slot.clear(State::UNDECIDED | State::FLUSH);
-        self.schedule.forget_unread(&mut self.files, id);
+        self.schedule.drop_unread(&mut self.files, id);
         if self.files.get(id).life() == Life::Following {
             self.files.get_mut(id).set(State::BINARY);
             self.files.set_life(id, Life::Ignored);

@@ -36,8 +36,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         if let Some(held) = held {
             // While directories move, events about the names above a file may still be queued;
             // where some were missed, about its own.
-            let is_certain =
-                held.path.is_empty() && !self.is_catching_up() && !self.are_directories_moving();
+            let is_certain = held.path.is_empty()
+                && !self.kernel.is_catching_up(&self.discovery)
+                && !self.are_directories_moving();
             if is_certain {
                 self.write_path(id);
             } else if !self.is_found_by_name(id) {

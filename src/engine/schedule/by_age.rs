@@ -1,7 +1,7 @@
 //! Files that a listing found and no event orders: the file that was written to last is read last.
 //!
-//! Input: such files, each with the time of its last modification, and the groups in which more of
-//! them may appear. Output: the files whose turn has come, the oldest first.
+//! In: such files, each with the time of its last modification, and the groups in which more of
+//! them may appear. Out: the files whose turn has come, the oldest first.
 //! Always holds: a file that is here has [`State::BY_AGE`] until its turn comes. While everything
 //! is being listed, or events were missed, all files here wait for one another; otherwise a file
 //! waits only for its own group.

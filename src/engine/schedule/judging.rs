@@ -1,6 +1,6 @@
 //! When files that lost their names are judged: are they really gone?
 //!
-//! Input: files that lost their names, and whether by a deletion. Output: files to judge, each in
+//! In: files that lost their names, and whether by a deletion. Out: files to judge, each in
 //! its turn.
 //! Always holds: a file that came back and left again is not judged when it would have been the
 //! first time. A deletion waits until all events and doubts before it are worked off, but only for

@@ -44,7 +44,7 @@ fn take(schedule: &mut Schedule, files: &mut Registry, step: Step, id: SlotId, n
     match step {
         Dirty => schedule.mark_dirty(files, &tree, id),
         Unread => schedule.mark_unread(files, id),
-        DropUnread => schedule.forget_unread(files, id),
+        DropUnread => schedule.drop_unread(files, id),
         Enqueue => schedule.enqueue(files, &tree, id),
         Unqueue => {
             assert!(schedule.unread.pop(true).is_some(), "it is queued");

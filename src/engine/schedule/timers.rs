@@ -54,7 +54,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let mut is_one_forgotten = false;
         for _ in 0..DUE_PER_TURN {
             let Some(key) = self.schedule.take_parked(instant) else { break };
-            self.forget_parked(key, instant);
+            self.drop_parked(key, instant);
             is_one_forgotten = true;
         }
         if is_one_forgotten {
@@ -97,7 +97,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.files.get(*id).life() == Life::Parked && !self.files.name(*id).is_empty()
         };
         let Some(id) = self.files.alive(key).filter(is_lost) else { return };
-        if self.is_catching_up() {
+        if self.kernel.is_catching_up(&self.discovery) {
             self.schedule.deadlines.add(now + LOSS_AFTER, Task::CountLoss(key));
             return;
         }

@@ -1,0 +1,116 @@
+//! Directories that lost their paths: renamed away, deleted, or gone with what is above them.
+//!
+//! In: directories that a look did not find, or whose renames got no second half. Out: they
+//! are dropped with all that is below them, go on at another place, or are listed again.
+//! Always holds: a directory is dropped only after a second look, and with `--once` at once.
+
+use std::time::Instant;
+
+use crate::engine::namespace::tree::{DirId, DirKey, Why};
+use crate::engine::schedule::deadlines::Task;
+use crate::engine::schedule::timers;
+use crate::engine::{Engine, LOOKS_PER_TURN};
+use crate::rare::rare;
+use crate::sink::Sink;
+use crate::sys::clock::Now;
+use crate::sys::{FileKind, FileSystem};
+
+impl<F: FileSystem, S: Sink> Engine<F, S> {
+    /// The directory's path leads nowhere. It is dropped only once the kernel's queue is empty:
+    /// events of a rename may still be queued, and the files below continue at their new place,
+    /// even where no glob matches them.
+    pub(in crate::engine) fn lost_directory(&mut self, dir: DirId, now: Now) {
+        if self.config.once {
+            self.drop_lost(dir, now);
+        } else if !std::mem::replace(&mut self.tree.get_mut(dir).is_lost, true) {
+            let key = self.tree.key(dir);
+            self.discovery.urgent.lost.push_back(key);
+        }
+    }
+
+    /// Checks directories that the turn before did not find once more.
+    pub(in crate::engine) fn recheck_lost(&mut self, now: Now) {
+        for _ in 0..LOOKS_PER_TURN {
+            let Some(key) = self.discovery.urgent.lost.pop_front() else { break };
+            let Some(dir) = self.tree.alive(key) else { continue };
+            self.tree.get_mut(dir).is_lost = false;
+            match self.leads_to(dir) {
+                Ok(false) => self.drop_lost(dir, now),
+                Ok(true) => {
+                    rare!(
+                        "a directory that a look had missed was there after the events that explain it"
+                    );
+                    self.push_visit(dir, Why::Appeared);
+                }
+                Err(_) => self.visit_later(dir, now),
+            }
+        }
+    }
+
+    /// The topmost directory above this one, or itself, whose path leads nowhere is dropped.
+    fn drop_lost(&mut self, dir: DirId, now: Now) {
+        if self.is_any_moving(dir) {
+            return self.visit_later(dir, now);
+        }
+        let mut lost = dir;
+        while let Some(parent) = self.tree.parent(lost) {
+            match self.leads_to(parent) {
+                Ok(true) => break,
+                Ok(false) => {
+                    rare!("the parent of a lost directory was lost as well");
+                    lost = parent;
+                }
+                Err(_) => return self.visit_later(dir, now),
+            }
+        }
+        let was_link = self.tree.get(lost).via_link;
+        let parent = self.tree.parent(lost).map(|parent| (parent, self.tree.name(lost).to_vec()));
+        self.visit_roots_within(lost);
+        self.drop_directory(lost, now.instant);
+        match parent {
+            None => self.root_lost(now),
+            Some((parent, name)) => {
+                // What stands under its name now, if anything, may be another directory, or a file.
+                let links = self.write_name(parent, &name);
+                if self
+                    .fs
+                    .stat(&self.path, links)
+                    .is_ok_and(|found| found.kind == FileKind::Directory)
+                {
+                    self.add_directory(parent, &name, Why::Appeared);
+                } else if self.files.find(parent, &name).is_none() {
+                    self.track_if_accepted(parent, &name);
+                }
+                // What was reached through the link may be in the tree under its own name as well.
+                self.discovery.is_rescan_due |= was_link;
+            }
+        }
+    }
+
+    /// A directory was renamed away and no new name came up in time.
+    pub(in crate::engine) fn judge_directory(&mut self, key: DirKey, now: Instant) {
+        let Some(dir) = self
+            .tree
+            .alive(key)
+            .filter(|&dir| self.tree.get(dir).is_moving && !self.tree.get(dir).is_dropping)
+        else {
+            return;
+        };
+        let parent =
+            self.tree.parent(dir).expect("only directories below a root are moved by name");
+        let name = self.tree.name(dir).to_vec();
+        match self.leads_to(dir) {
+            Ok(true) if self.tree.find(parent, &name).is_none() => {
+                rare!("a directory that was renamed away had its old name again");
+                self.rename_directory(dir, parent, &name, now);
+            }
+            Ok(_) => {
+                self.visit_roots_within(dir);
+                self.drop_directory(dir, now);
+            }
+            Err(_) => {
+                self.schedule.deadlines.add(now + timers::RETRY_AFTER, Task::JudgeDirectory(key))
+            }
+        }
+    }
+}
