@@ -1,8 +1,9 @@
-//! Which file is behind which name: what looks found, renames under way, names that files lost, who
-//! comes after whom.
+//! Which file is behind which name: results of looks, renames under way, names that files lost, the
+//! order in which files had a name.
 //!
-//! In: events and looks. Out: what the registry is told.
-//! Always holds: what a look found is believed only while no event came after it.
+//! In: events and results of looks. Out: changes of the registry.
+//! Always holds: the result of a look is applied only if no event about the name came after the
+//! look.
 //!
 //! Several memories of lost names, each for another question:
 //!
@@ -10,7 +11,7 @@
 //! |---|---|---|
 //! | `half_renames` | first halves of renames, until the second half comes | 20 ms |
 //! | `recent_renames` | renames of the last moment: were two names exchanged? | see `renames.rs` |
-//! | `succession` | who had a name before whom, and who waits for whom | until both are read |
+//! | `succession` | which file had a name before which, and which waits for which | until both are read |
 //! | `former` | watches and names by which a writer may still write to a renamed or deleted file | while that may be |
 //! | `departures` | the last path of each file that lost its name, for `status FILE` and diagnostics | the last ones that fit |
 //! | `left_behind` | inodes of which one name got another inode (overlayfs) | the last ones |
@@ -48,21 +49,21 @@ use crate::sys::Stat;
 
 #[derive(Debug)]
 pub(super) struct Identities {
-    /// What looks found under names of unknown or other files, if anything: believed when no event
-    /// about the name came after the look.
+    /// Results of looks that contradict what is known: the file that was found, if any. Applied
+    /// next turn, unless an event about the name arrives first.
     found: Vec<(SlotKey, Option<Stat>)>,
-    /// Empty between turns: the room for the slots that are looked at in one.
+    /// Empty between turns: the buffer for the slots that are looked at in one turn.
     looked_at: Vec<SlotId>,
     /// Renames whose second half is still to come.
     pub(super) half_renames: HalfRenames,
     /// The renames of the last moment.
     pub(super) recent_renames: Renames,
-    /// Targets of followed links that were rotated: where the link is. Kept for as long as the file
-    /// is known.
+    /// Where the link is, for the targets of followed links that were rotated. Kept for as long as
+    /// the file is known.
     pub(super) behind_links: HashMap<SlotKey, (DirId, Box<[u8]>)>,
-    /// Names that files lost and may still be written to by.
+    /// Names that files lost and by which they may still be written to.
     pub(super) former: FormerNames,
-    /// Inodes of which one name got another inode: where their other names go on.
+    /// Inodes of which one name got another inode: how far they were read.
     left_behind: LeftBehind,
     pub(super) departures: Departures,
     pub(super) succession: Succession,

@@ -1,7 +1,7 @@
-//! What comes from the kernel's queue of events, and what does not come because there is no watch.
+//! The kernel's queue of events, and the watches that fill it.
 //!
-//! In: events, and watches that cannot be had. Out: changed names, and whether events were lost.
-//! Always holds: what looks find is accepted only when the queue of events is empty.
+//! In: events, and watches that cannot be set. Out: changed names, and whether events were lost.
+//! Always holds: results of looks are applied only when the queue of events is empty.
 
 pub(super) mod changes;
 pub(super) mod watching;
@@ -24,13 +24,13 @@ pub(super) struct Kernel {
     pub(super) are_events_pending: bool,
     /// Events were lost, and the looks that make up for them are under way.
     pub(super) is_missing_events: bool,
-    /// While events may have been missed: since when. See `directories::suspect`.
+    /// Since when events may have been missed, if they may. See `directories::suspect`.
     pub(super) suspect_since: Option<SystemTime>,
     /// When the kernel's queue was last known to be complete and empty.
     pub(super) drained_at: SystemTime,
     watch_limit: Option<WatchLimit>,
     pub(super) polled: usize,
-    /// When missing paths and unwatched directories are looked at next.
+    /// When missing PATHs and unwatched directories are looked at next.
     pub(super) poll_at: Option<Instant>,
 }
 
@@ -54,21 +54,21 @@ impl Kernel {
         self.poll_at = Some(self.poll_at.map_or(at, |known| known.min(at)));
     }
 
-    /// Whether the directory is polled, from now on.
+    /// The directory is polled from now on, or not any more.
     pub(super) fn set_polled(&mut self, tree: &mut Tree, dir: DirId, is_polled: bool) {
         let was = std::mem::replace(&mut tree.get_mut(dir).is_polled, is_polled);
         self.polled = self.polled + usize::from(is_polled) - usize::from(was);
     }
 
-    /// Whether events were missed, and what they may have been about was not looked at since: a
-    /// deleted file may have another name that is not known yet.
+    /// Whether events were missed, and not everything that they may have been about was looked at
+    /// since: a deleted file may have another name that is not known yet.
     pub(super) fn is_rescanning<L>(&self, discovery: &Discovery<L>, schedule: &Schedule) -> bool {
         self.polled > 0
             || schedule.deadlines.has(TaskKind::LookAgain)
             || self.is_catching_up(discovery)
     }
 
-    /// The same, but for what is looked at again and again.
+    /// The same, without directories and names that are looked at again and again.
     pub(super) fn is_catching_up<L>(&self, discovery: &Discovery<L>) -> bool {
         discovery.is_rescan_due || discovery.urgent.has_work() || self.suspect_since.is_some()
     }

@@ -1,9 +1,9 @@
 //! What keeps each file from being read, and whose turn it is.
 //!
-//! In: files that may have unread bytes; what keeps them; what lets them go. Out: the next file to
-//! read, the next name to look at, what is due.
-//! Always holds: nobody else writes the bits of [`State::SCHEDULED`]; each of them has its entry
-//! here, or in the one thing that is sure to take it away (the succession, the listing, the
+//! In: files that may have unread bytes; reasons to hold them back, and their ends. Out: the next
+//! file to read, the next name to look at, the next deadline.
+//! Always holds: only the schedule writes the bits of [`State::SCHEDULED`]. Each of them has its
+//! entry here, or in the one place that is sure to clear it (the succession, the listing, the
 //! journal). Files cool down in one row instead of having a deadline each: that is the path of
 //! every line, and all of them cool down for the same time.
 
@@ -32,14 +32,14 @@ use crate::rare::rare;
 use deadlines::{Deadlines, Task, TaskKind};
 use doubts::Doubts;
 
-/// What keeps a file from being read that is not the schedule's own.
+/// Reasons to hold a file back that other parts set and end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum KeptBack {
     /// The file that had its name before is read first.
     Predecessor,
-    /// It came up in a listing, and is read in the order of those.
+    /// A listing found it, and it is read by age among the other listed files.
     ByAge,
-    /// Its first record waits until its number is stored.
+    /// Its first record waits until its generation is stored.
     Store,
 }
 
@@ -60,34 +60,34 @@ pub(super) struct Schedule {
     pub(super) unread: Unread,
     /// Names to look at; the bit in the slot is the truth.
     pub(super) doubts: Doubts,
-    /// Files that a listing brought up, to be read in the order of their last modification.
+    /// Files that a listing found, to be read in the order of their last modification.
     pub(super) by_age: ByAge,
     /// Files read lately, in the order in which they may be opened again.
     cooling: VecDeque<(Instant, SlotKey)>,
-    /// How many of them are dirty.
+    /// How many of the cooling files are dirty.
     cooling_dirty: usize,
     /// Files whose name was deleted: judged as soon as all events and doubts are worked off.
     deleted: VecDeque<(Instant, SlotKey)>,
     pub(super) deadlines: Deadlines,
-    /// When each file without a name is judged: one that came back and left again is not judged
+    /// When each file without a name is judged: a file that came back and left again is not judged
     /// when it would have been the first time.
     judged_at: HashMap<SlotId, Instant>,
     /// When each unfinished last line grew.
     grown: HashMap<SlotId, Instant>,
-    /// Files that left the tree, in the order in which they are forgotten.
+    /// Files that left the tree, the oldest first.
     parked: Parked,
     /// How many of them are remembered at most.
     parked_max: usize,
-    /// Files that were deleted and had no other name as far as is known, likewise.
+    /// Files that were deleted and had no other name as far as is known, the oldest first.
     parked_deleted: Parked,
-    /// How much of the time set files cool down: 0 to 1.
+    /// Which part of the cooling time applies: 0 to 1.
     pub(super) pressure: f32,
-    /// Since when files have been waiting.
+    /// Since when each file has been waiting.
     pub(super) lag: Lag,
 }
 
-/// Whose turns the file shares: those of the directory below a PATH that it is in. A file without a
-/// name may be in none: group 0.
+/// The group that the file shares turns with: the files of one directory right below a PATH. A file
+/// without a name may be in none: group 0.
 #[inline]
 pub(super) fn group_of(files: &Registry, tree: &Tree, id: SlotId) -> u32 {
     let slot = files.get(id);
@@ -139,15 +139,14 @@ impl Schedule {
         }
     }
 
-    /// The file has unread bytes, but what will let it be read is still to come: a look, or a
-    /// further attempt.
+    /// The file has unread bytes, but the look or the attempt that allows a read is still to come.
     pub(super) fn mark_unread(&mut self, files: &mut Registry, id: SlotId) {
         let before = files.reschedule(id, State::DIRTY, State::empty());
         self.cooling_dirty +=
             usize::from(before & (State::COOLING | State::DIRTY) == State::COOLING);
     }
 
-    /// Nothing of the file is to be read.
+    /// The unread bytes of the file do not count any more.
     pub(super) fn drop_unread(&mut self, files: &mut Registry, id: SlotId) {
         let before = files.reschedule(id, State::empty(), State::DIRTY);
         self.cooling_dirty -= usize::from(before.contains(State::COOLING | State::DIRTY));
@@ -161,8 +160,8 @@ impl Schedule {
         }
     }
 
-    /// The queue that a dirty file goes into now, and the group, if nothing else has to happen
-    /// first. It counts as queued.
+    /// Returns the queue that a dirty file goes into now, and its group, and marks the file as
+    /// queued. `None`: something else has to happen first.
     #[inline]
     fn queue_for(files: &mut Registry, tree: &Tree, id: SlotId) -> Option<(Because, u32)> {
         let slot = files.get(id);
@@ -184,26 +183,26 @@ impl Schedule {
         Some((because, group_of(files, tree, id)))
     }
 
-    /// A file came out of its queue, and is not read now.
+    /// A file was taken from its queue, and is not read now.
     pub(super) fn unqueue(files: &mut Registry, id: SlotId) {
         files.reschedule(id, State::empty(), State::QUEUED);
     }
 
-    /// A file came out of its queue, and what is there now is read: what comes from now on makes it
+    /// A file was taken from its queue and is read now: bytes that are written from now on make it
     /// dirty again.
     #[inline]
     pub(super) fn begin_read(files: &mut Registry, id: SlotId) {
         files.reschedule(id, State::empty(), State::QUEUED | State::DIRTY | State::RELEASED);
     }
 
-    /// The file's turn is over, and it has more: it queues up again.
+    /// The file's turn is over, and it has more bytes: it is queued again.
     pub(super) fn go_on(&mut self, files: &mut Registry, tree: &Tree, id: SlotId) {
         files.reschedule(id, State::DIRTY | State::HAS_MORE, State::empty());
         self.enqueue(files, tree, id);
     }
 
-    /// Puts a file whose turn ended back at the head of its queue: none of those behind it may
-    /// overtake it.
+    /// Puts a file whose turn ended back at the head of its queue: no file behind it may overtake
+    /// it.
     pub(super) fn go_on_first(&mut self, files: &mut Registry, tree: &Tree, id: SlotId) {
         files.reschedule(id, State::DIRTY, State::empty());
         if let Some((because, group)) = Self::queue_for(files, tree, id) {
@@ -211,7 +210,7 @@ impl Schedule {
         }
     }
 
-    /// All there is was read.
+    /// The file was read to its end.
     #[inline]
     pub(super) fn reached_end(files: &mut Registry, id: SlotId) {
         if files.get(id).state().intersects(State::BACKLOG | State::HAS_MORE) {
@@ -224,8 +223,8 @@ impl Schedule {
     pub(super) fn cool(&mut self, files: &mut Registry, id: SlotId, time: Duration, now: Instant) {
         let before = files.reschedule(id, State::COOLING, State::empty());
         self.cooling_dirty += usize::from(before.contains(State::DIRTY));
-        // In the order of their ends: one that cools down for less time than one before waits for
-        // that.
+        // In the order of their ends: a file that cools down for less time than the one before it
+        // waits for that one.
         let last = self.cooling.back().map_or(now, |(end, _)| *end);
         self.cooling.push_back((last.max(now + time), files.key(id)));
     }
@@ -242,7 +241,7 @@ impl Schedule {
         &self.cooling
     }
 
-    /// How many of them are dirty.
+    /// How many cooling files are dirty.
     pub(super) fn cooling_dirty(&self) -> usize {
         self.cooling_dirty
     }
@@ -254,7 +253,7 @@ impl Schedule {
         is_due.then(|| self.cooling.pop_front()).flatten().map(|(_, key)| key)
     }
 
-    /// The file may be read again: its time is over, or something renamed or ended it.
+    /// The file may be read again: its time is over, or it was renamed or ended.
     #[inline]
     pub(super) fn end_cooling(&mut self, files: &mut Registry, tree: &Tree, id: SlotId) {
         let before = files.reschedule(id, State::empty(), State::COOLING);
@@ -264,8 +263,8 @@ impl Schedule {
         }
     }
 
-    /// The file that had its name before was read to its end: it is not waited for again before the
-    /// next read, or a busy one would starve its successor.
+    /// Its predecessor has been drained. The file does not wait again before its next read, so a
+    /// busy predecessor cannot starve it.
     pub(super) fn release_successor(&mut self, files: &mut Registry, tree: &Tree, id: SlotId) {
         files.reschedule(id, State::RELEASED, State::AWAITS_PREDECESSOR);
         self.enqueue(files, tree, id);
@@ -281,23 +280,23 @@ impl Schedule {
         files.reschedule(id, why.bit(), State::empty());
     }
 
-    /// It happened, and the file is read if nothing else keeps it.
+    /// It happened: the file is read, if nothing else holds it back.
     pub(super) fn release(&mut self, files: &mut Registry, tree: &Tree, id: SlotId, why: KeptBack) {
         Self::stop_holding_back(files, id, why);
         self.enqueue(files, tree, id);
     }
 
-    /// The same, while what happens to the file next is still to be decided.
+    /// The same, without queueing the file: it is not decided yet what happens to it next.
     pub(super) fn stop_holding_back(files: &mut Registry, id: SlotId, why: KeptBack) {
         files.reschedule(id, State::empty(), why.bit());
     }
 
-    /// Its turn among those that were listed has come.
+    /// The file's turn by age has come.
     pub(super) fn end_by_age(files: &mut Registry, id: SlotId) {
         files.reschedule(id, State::BACKLOG, State::BY_AGE);
     }
 
-    /// What the slot's name stands for is to be looked at.
+    /// Puts the slot's name in doubt: it is looked at soon.
     pub(super) fn doubt(&mut self, files: &mut Registry, tree: &Tree, id: SlotId) {
         let before = files.reschedule(id, State::DOUBT, State::empty());
         if !before.contains(State::DOUBT) && !is_planted!(DoubtForgotten) {
@@ -305,7 +304,7 @@ impl Schedule {
         }
     }
 
-    /// What the name stands for is known.
+    /// The file behind the name is known.
     pub(super) fn end_doubt(files: &mut Registry, id: SlotId) {
         files.reschedule(id, State::empty(), State::DOUBT);
     }
@@ -318,12 +317,12 @@ impl Schedule {
         }
     }
 
-    /// The same, soon.
+    /// The same, after a short while.
     pub(super) fn retry(&mut self, files: &mut Registry, id: SlotId, now: Instant) {
         self.retry_at(files, id, now + timers::RETRY_AFTER);
     }
 
-    /// The name is looked at again at this time, for what events do not tell.
+    /// Looks at the name again at this time, for changes that no event reports.
     pub(super) fn look_again_at(&mut self, key: SlotKey, at: Instant) {
         self.deadlines.add(at, Task::LookAgain(key));
     }
@@ -379,7 +378,7 @@ impl Schedule {
         self.grown.contains_key(&id)
     }
 
-    /// Unfinished last lines are not timed any more. Tells when each of them grew.
+    /// Stops timing unfinished last lines. Returns when each of them grew.
     pub(super) fn end_timing(&mut self, files: &mut Registry) -> HashMap<SlotId, Instant> {
         for &id in self.grown.keys() {
             files.get_mut(id).clear(State::TIMED);
@@ -388,7 +387,7 @@ impl Schedule {
         std::mem::take(&mut self.grown)
     }
 
-    /// Nothing is due any more for a file that is about to be forgotten.
+    /// Removes all entries of a file whose slot is freed.
     pub(super) fn remove(&mut self, files: &Registry, id: SlotId) {
         self.cooling_dirty -=
             usize::from(files.get(id).state().contains(State::COOLING | State::DIRTY));
@@ -397,7 +396,7 @@ impl Schedule {
         self.unpark(id);
     }
 
-    /// Memory of queues that were long is given back.
+    /// Gives the memory of queues back that were long.
     pub(super) fn give_back(&mut self) {
         self.by_age.close_groups();
         self.unread.give_back();

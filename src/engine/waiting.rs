@@ -1,6 +1,7 @@
-//! What the loop does after a turn: another one at once, wait for an instant or an event, or end.
+//! What the loop does after a turn: turn again at once, wait for an instant or an event, or end.
 //!
 //! In: all queues and deadlines. Out: a [`Turn`].
+//! Always holds: all deadlines of the engine are collected here.
 
 use std::time::Instant;
 
@@ -62,7 +63,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         of_output.into_iter().chain(of_files).flatten().min()
     }
 
-    /// Something can be done at once.
+    /// Whether something can be done at once.
     pub(super) fn has_work(&self) -> bool {
         self.kernel.are_events_pending
             || !self.schedule.doubts.is_empty()
@@ -91,7 +92,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// With `--once`: nothing waits for a deadline or for the journal either, so everything was
     /// read.
     pub(super) fn is_read(&self) -> bool {
-        // A directory that could not be listed for want of descriptors or memory is tried again.
+        // A directory that could not be listed for lack of descriptors or memory is tried again.
         self.kernel.polled == 0
             && self.schedule.unread.is_empty()
             && !self.schedule.deadlines.has_other_than(TaskKind::DeliverPiece)

@@ -1,24 +1,23 @@
-//! What a raw inotify event means (pure).
+//! The meaning of a raw inotify event (pure).
 //!
-//! In: one [`RawEvent`]. Out: one [`Change`], or nothing for events that say nothing about the
-//! tree.
-//! Always holds: a change is a hint about a name; what to do follows from looking at the file.
+//! In: one [`RawEvent`]. Out: one [`Change`], or `None` for events that say nothing about the tree.
+//! Always holds: a change is a hint about a name; only a look at the file decides.
 
 use crate::sys::WatchId;
 use crate::sys::inotify::{RawEvent, mask};
 
-/// A change in the tree, as far as one event tells.
+/// A change in the tree, as far as one event reports it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Change<'a> {
     /// The kernel's queue was full: events are missing.
     Overflow,
-    /// The kernel dropped the watch: the directory is gone, or we let it go.
+    /// The kernel dropped the watch: the directory is gone, or the watch was removed.
     WatchGone(WatchId),
     /// The watched directory itself was deleted, moved or unmounted.
     DirectoryMoved(WatchId),
     /// The watched directory's own permissions changed.
     DirectoryAttributes(WatchId),
-    /// Something about a name in a watched directory.
+    /// A change of a name in a watched directory.
     Name {
         /// The directory.
         watch: WatchId,

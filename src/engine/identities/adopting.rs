@@ -1,8 +1,8 @@
 //! Files that were never seen before: where they begin, and whether they are read at all.
 //!
-//! In: a slot without a file, and the file that a look found under its name. Out: the slot
-//! stands for the file, which is followed from the offset that the journal, the settings or an
-//! earlier name of its content give.
+//! In: a slot without a file, and the file that a look found under its name. Out: the slot stands
+//! for the file. Its offset comes from the journal, from an earlier name of its content, or from
+//! the settings.
 //! Always holds: a file that is left out, or whose start is not known yet, gets no generation.
 
 use crate::checkpoint::OWN_OUTPUT;
@@ -40,7 +40,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             rare!(
                 "a file under a name that does not match had the inode of another one in the journal"
             );
-            // Another file has the inode now, and its name does not match.
+            // Another file has the inode now.
             self.unbind(id);
             self.free_slot(id);
             return;
@@ -64,7 +64,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.mark_dirty(id);
             if !was_there_before && self.discovery.urgent.has_work() {
                 rare!("a file that a listing brought up was held open until its turn");
-                // It may be deleted before its turn, which is some time away.
+                // It may be deleted before its turn comes.
                 self.hold_open(id);
             }
             return;
@@ -77,7 +77,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.after_look(id, now.instant);
     }
 
-    /// Where a file begins of which nothing is known.
+    /// Starts a file that the journal does not know.
     fn start(&mut self, id: SlotId, found: &Stat, now: Now) {
         let is_old = self.config.ignore_older.is_some_and(|limit| {
             now.wall.duration_since(found.modified).is_ok_and(|age| age >= limit)
@@ -103,7 +103,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             }
         }
         if found.size > 0 && self.files.get(id).state().contains(State::BY_AGE) {
-            // Stories are stored in the order in which they are to be read.
+            // Generations are stored in the order in which they are to be read.
             self.put_generation_off(id);
         } else if found.size == 0 {
             self.begin_empty_generation(id, now);

@@ -1,10 +1,10 @@
 //! Behind followed links: the target of a link is rotated, deleted or comes back while the link
 //! stays as it is.
 //!
-//! In: events of names to which a link leads. Out: the file goes on under the name it has now, and
-//! the link is looked at anew.
-//! Always holds: a file that was rotated behind a link is followed for as long as the link is
-//! there, and no longer.
+//! In: events about names to which a link leads. Out: the file goes on under the name it has now,
+//! and the link is looked at again.
+//! Always holds: a file that was rotated behind a link is followed for as long as the link exists,
+//! and no longer.
 
 use std::time::Instant;
 
@@ -19,7 +19,7 @@ use crate::sys::FileSystem;
 use crate::sys::interpret::NameChange;
 
 impl Identities {
-    /// A followed link leads to this name: events about the name report the changes of the file that
+    /// A followed link leads to this name: events about the name report changes of the file that
     /// is reached through the link.
     pub(in crate::engine) fn lead_to(
         &mut self,
@@ -93,8 +93,7 @@ pub(super) fn is_led_to(
     link_to(files, single_files, files.get(target).dir(), files.name(target)) == Some(link)
 }
 
-/// The name of a link goes to another file: the names that the link led to count for nothing any
-/// more.
+/// The name of a link goes to another file: the names that the link led to do not count any more.
 pub(super) fn link_replaced(files: &Registry, single_files: &mut SingleFiles, id: SlotId) {
     if files.get(id).state().contains(State::VIA_LINK) {
         single_files.forget_targets(files.get(id).dir(), files.name(id));
@@ -102,8 +101,8 @@ pub(super) fn link_replaced(files: &Registry, single_files: &mut SingleFiles, id
 }
 
 impl<F: FileSystem, S: Sink> Engine<F, S> {
-    /// A file loses a further name: that of a hard link, of a link to it, or, if it is reached
-    /// through a link, its own one.
+    /// A file loses a further name: that of a hard link, or of a link to it; or, if it is reached
+    /// through a link, its own name.
     pub(in crate::engine) fn further_name_left(
         &mut self,
         id: SlotId,
@@ -130,8 +129,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
     }
 
-    /// A further name of a file goes away. If it was a link, what it led to and what was rotated
-    /// behind it is the file's own link's.
+    /// A further name of a file goes away. If it was a link, its target and the files that were
+    /// rotated behind it now belong to the link by which the file is known.
     fn further_link_left(&mut self, id: SlotId, dir: DirId, name: &[u8], now: Instant) {
         let slot = self.files.get(id);
         if !slot.is_bound() || !slot.state().contains(State::VIA_LINK) {
@@ -139,7 +138,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             return;
         }
         let own: (DirId, Box<[u8]>) = (slot.dir(), self.files.name(id).into());
-        // The look at the link itself finds anew where it leads to.
+        // The look at the link itself finds again where it leads to.
         self.coverage.single_files.forget_targets(dir, name);
         let behind = self
             .identities
@@ -149,15 +148,15 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         behind.for_each(|link| link.clone_from(&own));
     }
 
-    /// The file is not where the link leads to any more: it goes on under another name, if it has
-    /// one, and what the link leads to now comes after it.
+    /// The link does not lead to the file any more. The file goes on under another name, if it has
+    /// one, and comes before the new target of the link.
     pub(in crate::engine) fn leave_link(&mut self, id: SlotId, how: State, now: Instant) {
         if !self.files.get(id).is_bound() {
             return;
         }
         let (key, input) = (self.files.key(id), self.files.get(id).input);
         let link = (self.files.get(id).dir(), self.files.name(id).into());
-        // Other links to the same name, and hard links: a look tells one from the other.
+        // Names of other links to the same name, and hard links: a look tells them apart.
         let others = self
             .files
             .further_names(id)
@@ -183,8 +182,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
     }
 
-    /// A name came up to which a followed link leads. What has it may be renamed before the link is
-    /// looked at, so it counts by itself.
+    /// A name appeared to which a followed link leads. Its file may be renamed before the link is
+    /// looked at, so the name gets a slot of its own.
     pub(in crate::engine) fn track_target(
         &mut self,
         linked: SlotId,
@@ -198,8 +197,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
     }
 
-    /// A followed link is gone: what it led to outside of the tree is let go, and what was rotated
-    /// there as well.
+    /// A followed link is gone: its target outside of the tree is not followed any more, and
+    /// neither are the files that were rotated there.
     pub(in crate::engine) fn link_removed(&mut self, dir: DirId, link: &[u8], now: Instant) {
         let is_it = |at: &DirId, name: &[u8]| *at == dir && *name == *link;
         let mut homes = self.coverage.single_files.forget_targets(dir, link);

@@ -3,8 +3,8 @@
 //!
 //! In: a look that found another identity under the name of a file that is followed. Out: the file
 //! goes on at its offset, under the new identity.
-//! Always holds: events decide, never content. The directory is watched, and none of them told that
-//! another file took the name; the mark proves with the next read that the content is the same.
+//! Always holds: events decide, never content. The directory is watched, and no event said that
+//! another file took the name; at the next read, the mark proves that the content is the same.
 
 use std::collections::VecDeque;
 
@@ -15,11 +15,10 @@ use crate::file_systems::FileSystemType;
 use crate::sink::Sink;
 use crate::sys::{FileId, FileSystem, Stat};
 
-/// Files that kept the former inode when one of their hard links was copied up: at most so many
-/// wait to be found.
+/// How many inodes are remembered whose other names are still to be found.
 const LEFT_BEHIND_MAX: usize = 64;
 
-/// What goes on from there.
+/// What goes on from there: an inode or a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Who {
     /// The inode that a name left.
@@ -52,8 +51,8 @@ impl LeftBehind {
         self.all.push_back(ReadUpTo { who, offset, mark, mark_len });
     }
 
-    /// A file is new to us. If its content was read under another name, it starts where that ended:
-    /// returns whether it does.
+    /// Starts a new file where its content was read up to under another name. Returns whether it
+    /// was.
     pub(super) fn start_there(&mut self, files: &mut Registry, id: SlotId, file: FileId) -> bool {
         let name = files.key(id);
         let is_it = |left: &ReadUpTo| left.who == Who::File(file) || left.who == Who::Name(name);
@@ -68,7 +67,7 @@ impl LeftBehind {
 }
 
 impl<F: FileSystem, S: Sink> Engine<F, S> {
-    /// Whether what a look found under the file's name is the same file, copied up.
+    /// Whether a look found the same file under its name, copied up.
     pub(in crate::engine) fn is_copied_up(
         &mut self,
         id: SlotId,
@@ -86,8 +85,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         if is_same_inode && known.is_other_life(found.id) {
             return false;
         }
-        // A copy gets another inode if the file had further names, and those are told of: but not
-        // while events are missed.
+        // A copy gets another inode if the file had further names. Events report those, unless
+        // events are missed.
         if !is_same_inode
             && (slot.state().contains(State::VIA_LINK)
                 || self.kernel.is_missing_events
@@ -104,7 +103,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.fs.file_system(&self.path, links).is_ok_and(FileSystemType::is_overlay)
     }
 
-    /// It is: it goes on.
+    /// The file was copied up: it goes on under its new identity.
     pub(in crate::engine) fn go_on_copied_up(&mut self, id: SlotId, known: FileId, found: &Stat) {
         let is_same_inode = (known.device, known.inode) == (found.id.device, found.id.inode);
         tracing::debug!(path = %self.path.escape_ascii(), ?known, found = ?found.id, "copied up");
@@ -123,7 +122,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
     }
 
-    /// The other names of the inode stay with it: they go on from here as a file of their own.
+    /// The other names of the inode stay with it: they go on from here as a separate file.
     fn leave_behind(&mut self, id: SlotId, file: FileId) {
         let generation = self.files.get(id).generation;
         self.files.forget_generation(file, generation);
@@ -133,8 +132,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
     }
 
-    /// An event told of a modification, and under its own name the file was not modified: on an
-    /// overlay a further name may have got an inode of its own.
+    /// An event reported a write, but the file under this name was not written to: on an overlay, a
+    /// further name may have got an inode of its own.
     pub(in crate::engine) fn ask_about_further_names(&mut self, id: SlotId) {
         if !self.files.has_aliases(id) {
             return;

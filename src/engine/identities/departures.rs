@@ -1,11 +1,10 @@
-//! Files that lost their name a moment ago: the path that each had last, for diagnostics and for
-//! `status FILE`.
+//! Files that lost their name a moment ago: the last path of each, for diagnostics and for `status
+//! FILE`.
 //!
 //! In: a path when a name goes away, while the directory above it is still known. Out: the path by
 //! slot, the slot by path.
-//! Always holds: a fixed number of paths in a fixed number of bytes, whatever comes and goes; the
-//! oldest make room. If a slot is in use again, `status FILE` shows what was known when the file
-//! lost its name.
+//! Always holds: the number of paths and of their bytes is bounded; the oldest make room. If a slot
+//! is in use again, `status FILE` shows what was known when the file lost its name.
 
 use std::collections::VecDeque;
 use std::hash::{DefaultHasher, Hasher};
@@ -23,10 +22,10 @@ use crate::status::file::{FileState, FileStatus, PathText};
 use crate::sys::clock::Now;
 use crate::sys::{FileId, FileSystem};
 
-/// Paths kept at most: as many as deleted files are remembered.
+/// How many paths are stored at most: as many as deleted files are remembered.
 const DEPARTURES_MAX: usize = 8_192;
 
-/// Bytes of all of them at most.
+/// Bytes of all paths at most.
 const PATH_BYTES_MAX: usize = 1024 * 1024;
 
 /// A file that lost its name.
@@ -35,9 +34,9 @@ struct Departure {
     key: SlotKey,
     path_hash: u32,
     path_len: u16,
-    /// Where its path begins, counted from the first that there ever was.
+    /// Where its path begins, counted from the first byte that was ever stored.
     path_at: u64,
-    /// What was known of it when it was let go; `None`: that is not decided yet, or it is back.
+    /// What was known of the file when it was parked; `None`: it was not parked, or it is back.
     last: Option<Last>,
 }
 
@@ -50,21 +49,21 @@ struct Last {
     offset: u64,
     /// Bytes of an unfinished line.
     unfinished: u32,
-    /// There may have been more behind it.
+    /// There may have been more bytes behind it.
     was_dirty: bool,
 }
 
-/// The last ones, oldest first.
+/// The last departures, oldest first.
 #[derive(Debug, Default)]
 pub(in crate::engine) struct Departures {
     all: VecDeque<Departure>,
     /// Their paths, one behind the other.
     paths: VecDeque<u8>,
-    /// How many left the front of `all` so far, which `latest` counts from, and how many bytes that
-    /// of `paths`.
+    /// How many departures were dropped from the front of `all`, and how many bytes from the front
+    /// of `paths`. `latest` counts from the first departure that there ever was.
     dropped: u64,
     dropped_bytes: u64,
-    /// The latest one of each slot.
+    /// The latest departure of each slot.
     latest: HashMap<SlotId, u64>,
 }
 
@@ -85,8 +84,7 @@ impl Departures {
         self.note(files.key(id), path);
     }
 
-    /// Nothing more is read of a file without a name: what is known of it now is what there is to
-    /// report.
+    /// Nothing more is read of a file without a name: stores what is known of it now.
     pub(in crate::engine) fn conclude(&mut self, files: &Registry, id: SlotId, now: Instant) {
         let (Some(file), Some(place)) = (files.file_id(id), self.place(files.key(id))) else {
             return;
@@ -162,7 +160,7 @@ impl Departures {
         (self.all.get(place)?.key == key).then_some(place)
     }
 
-    /// Appends the last path of a file. Says whether it is known.
+    /// Appends the last path of a file. Returns whether it is known.
     fn write_path(&self, key: SlotKey, out: &mut Vec<u8>) -> bool {
         let Some(place) = self.place(key) else { return false };
         out.extend(self.path(&self.all[place]));
@@ -199,8 +197,8 @@ fn hash(path: &[u8]) -> u32 {
 }
 
 impl<F: FileSystem, S: Sink> Engine<F, S> {
-    /// The file that lost this path, as records show it, a moment ago, as long as it is in no other
-    /// place of the tree.
+    /// Explains the file that recently lost this path, as records show it, if the file is in no
+    /// other place of the tree.
     pub(in crate::engine) fn explain_departed(
         &mut self,
         asked: &[u8],
@@ -220,7 +218,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                     || self.schedule.is_parked_deleted(id);
                 Some(departed(asked, &last, is_deleted, self.reading.encoder.run(), now.instant))
             }
-            // Forgotten for another that came later.
+            // Its slot was freed.
             (None, Some(last)) if self.files.alive(departure.key).is_none() => {
                 Some(departed(asked, &last, true, self.reading.encoder.run(), now.instant))
             }
@@ -229,7 +227,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 }
 
-/// What there is to tell of a file that is not there any more.
+/// The status of a file that is not there any more.
 fn departed(path: &[u8], last: &Last, is_deleted: bool, run: &[u8], now: Instant) -> FileStatus {
     let ago = now.saturating_duration_since(last.at);
     let left = timers::PARKED_FOR.saturating_sub(ago).as_secs();

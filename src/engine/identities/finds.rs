@@ -1,9 +1,9 @@
-//! Applies what looks found and events did not report: another file under a name, or none.
+//! Applies results of looks that contradict what is known: another file under a name, or none.
 //!
-//! In: finds, each a name and the result of its look. Out: slots that stand for the files that
-//! have their names.
-//! Always holds: a find is applied in the turn after its look, when no event is left in the queue
-//! and none about the name came since. Where events and a look differ, the look wins.
+//! In: finds, each a name and the result of its look. Out: slots that stand for the files that have
+//! their names.
+//! Always holds: a find is applied in a turn after its look, when the kernel's queue is empty and
+//! no event about the name came since. Where events and a look differ, the look wins.
 //!
 //! | the slot is | the look found | which leads to |
 //! |---|---|---|
@@ -29,12 +29,12 @@ use crate::sys::clock::Now;
 use crate::sys::{FileSystem, Stat};
 
 impl<F: FileSystem, S: Sink> Engine<F, S> {
-    /// Results of looks wait until the kernel's queue is empty.
+    /// Whether results of looks wait until the kernel's queue is empty.
     pub(in crate::engine) fn has_unapplied_finds(&self) -> bool {
         self.identities.has_finds() || !self.discovery.urgent.lost.is_empty()
     }
 
-    /// Believes what the looks of the turn before found, unless an event touched the name since.
+    /// Applies the results of the last turn's looks, unless an event touched the name since.
     pub(in crate::engine) fn apply_finds(&mut self, now: Now) {
         if self.kernel.are_events_pending {
             return;
@@ -72,8 +72,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             return;
         }
         rare!("another file had the name of a known one");
-        // Another file has the name. What events tell of the slot's own file is still to come, or
-        // was missed.
+        // Another file has the name. The events that report what became of the slot's own file are
+        // still queued, or were missed.
         let (dir, name) = (self.files.get(id).dir(), self.files.name(id).to_vec());
         let kept =
             self.files.get(id).state() & (State::VIA_LINK | State::UNCONFIRMED | State::DIRTY);
@@ -81,15 +81,14 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let how = self.leave_ahead(id, now);
         let other = self.track_another(dir, &name, self.files.get(id).input);
         Schedule::end_doubt(&mut self.files, other);
-        // What changed under the name since the look changed the new file.
+        // A change under the name since the look was a change of the new file.
         self.files.get_mut(other).set(kept & State::VIA_LINK);
         if kept.contains(State::DIRTY) {
             self.schedule.mark_unread(&mut self.files, other);
         }
         if kept.contains(State::UNCONFIRMED) && how.is_empty() {
             rare!("a file was identified ahead of the rename that gave it its name");
-            // The slot was identified ahead of the rename that gave it this name: the file that
-            // really has it is the older one.
+            // The file that really has the name is the older one.
             let (older, newer) = (self.files.key(other), self.files.key(id));
             let has_predecessor = self.identities.succession.turn_round(older, newer);
             self.files.get_mut(other).put(State::HAS_PREDECESSOR, has_predecessor);
@@ -119,7 +118,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         other
     }
 
-    /// The same file as before: is there something to read?
+    /// The slot's own file was found: is there something to read?
     pub(super) fn seen_again(&mut self, id: SlotId, found: &Stat, now: Instant) {
         if self.files.get(id).state().contains(State::BINARY) && self.is_still_left_out(id, found) {
             self.release_successor(id);
@@ -134,7 +133,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let slot = self.files.get(id);
         let end = slot.offset + u64::from(slot.scanned);
         // An overwrite in place may keep the size. Every event is followed by a read; where events
-        // were missed, the time tells.
+        // were missed, the time of the last modification counts.
         if found.size != end
             || slot.state().contains(State::UNREADABLE)
             || self.kernel.is_suspect(found)
@@ -163,8 +162,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
     }
 
-    /// A name turned out to stand for a file that has a slot already: renamed, come back, or linked
-    /// twice.
+    /// A name stands for a file that has a slot already: the file was renamed, came back, or has
+    /// two names.
     fn found_known(&mut self, id: SlotId, known: SlotId, found: &Stat, now: Instant) {
         if self.files.get(id).state().contains(State::DIRTY) {
             // It grew since it was looked at.
@@ -174,7 +173,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let via_link = self.files.get(id).state().contains(State::VIA_LINK);
         if self.files.get(known).is_bound() {
             rare!("a known file was found under one more name");
-            // A hard link, a symbolic one, or the same directory by two paths. A link and its
+            // A hard link, a symbolic link, or the same directory by two paths. A link and its
             // target count as one file even if a rename of the target is under way: its events are
             // still queued, and follow the target's name.
             let elsewhere = is_led_to(&self.files, &self.coverage.single_files, known, id)
@@ -184,8 +183,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 if self.coverage.single_files.is_target(dir, &name)
                     && self.identities.succession.take_over(id, known)
                 {
-                    // The rotated files that a link did not lead to long enough to be looked at
-                    // come before it.
+                    // Rotated files that the link led to too briefly to be looked at come before
+                    // it.
                     self.files.get_mut(known).set(State::HAS_PREDECESSOR);
                 }
                 self.unbind(id);
@@ -197,7 +196,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
         if self.files.get(known).life() == Life::Parked {
             rare!("a file that had left came back");
-            // It comes back, maybe to another input.
+            // It may belong to another input now.
             self.files.get_mut(known).input = self.files.get(id).input;
         }
         let (heard_of, key) = (self.files.key(id), self.files.key(known));
@@ -213,14 +212,14 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         if let Some(link) = self.identities.behind_links.remove(&heard_of) {
             self.identities.behind_links.entry(key).or_insert(link);
         }
-        // Not before: a home goes with the last name in it.
+        // Not before: the last name in a home takes the home with it.
         self.free_slot(id);
         self.files.get_mut(known).put(State::VIA_LINK, via_link);
         self.seen_again(known, found, now);
     }
 
-    /// A file was found under another name before any event said so: something else may have its
-    /// old name now.
+    /// A file was found under another name before any event reported that: another file may have
+    /// its old name now.
     fn move_away(&mut self, id: SlotId, now: Instant) {
         rare!("a file was found under another name before any event said so");
         let (dir, name) = (self.files.get(id).dir(), self.files.name(id).to_vec());
@@ -230,13 +229,13 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.unbind(id);
         self.identities.succession.vacate(self.files.key(id), dir, &name, now);
         self.track_if_accepted(dir, &name);
-        // What a look found under the old name may still be to be settled: it is not about this
+        // A result of a look under the old name may still be to be applied: it is not about this
         // file.
         self.doubt(id);
     }
 
-    /// A file has one more name, by a hard link or through a symbolic one. In a listed directory
-    /// that is its name for users.
+    /// A file has one more name, by a hard link or through a symbolic link. If the name is in a
+    /// listed directory, it is the one that users see.
     fn add_name(&mut self, id: SlotId, dir: DirId, name: &[u8]) {
         let before = self.files.get(id).dir();
         if self.tree.get(before).role == Role::Home && self.tree.get(dir).role == Role::Listed {

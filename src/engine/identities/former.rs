@@ -1,10 +1,10 @@
-//! Former names: what a file was called when somebody opened it and may still write to it.
+//! Former names: names by which a file was opened, and by which it may still be written to.
 //!
 //! In: names that are deleted, directories that are deleted, and watches. Out: the file that had a
 //! name; watches to give back.
-//! Always holds: the memory is bounded by [`NAMES_MAX`], [`AHEAD_MAX`] and [`DEAD_MAX`], the oldest
-//! entries go first; an entry of a file that is not known any more says that the name is a dead
-//! one, and costs nothing else.
+//! Always holds: the memory is bounded by [`NAMES_MAX`], [`AHEAD_MAX`] and [`DEAD_MAX`]; the oldest
+//! entries go first. If the file of an entry is not known any more, the entry only says that the
+//! name is a former one.
 
 use std::collections::{HashSet, VecDeque};
 use std::hash::{Hash, Hasher};
@@ -18,20 +18,20 @@ use crate::rare::rare;
 use crate::sys::WatchId;
 use crate::sys::interpret::NameChange;
 
-/// Names in one of the two halves: two full ones take about a megabyte. Writers that go on in
-/// deleted logs are rarer than that.
+/// Names in one of the two halves: two full ones take about a megabyte. Fewer programs go on
+/// writing to deleted logs.
 const NAMES_MAX: usize = 4_096;
 
 /// Deleted directories whose watches stay because a file that was opened in them may live on: each
 /// counts against `fs.inotify.max_user_watches`.
 const DEAD_MAX: usize = 1_024;
 
-/// Lost names whose event is still queued. The event comes within the same turn or the next, so few
-/// are enough.
+/// How many lost names are remembered whose event is still queued. The event comes within the same
+/// turn or the next, so few are enough.
 const AHEAD_MAX: usize = 256;
 
-/// A name in a watched directory. Watches are never numbered twice, so no other directory is meant
-/// by one.
+/// A name in a watched directory. The kernel never uses the number of a watch again, so the
+/// directory is unambiguous.
 #[derive(Debug, PartialEq, Eq)]
 struct Name {
     watch: WatchId,
@@ -59,7 +59,7 @@ impl Equivalent<Name> for At<'_> {
     }
 }
 
-/// What is known of former names.
+/// All former names.
 #[derive(Debug)]
 pub(crate) struct FormerNames {
     names: Recent<Name>,
@@ -67,10 +67,9 @@ pub(crate) struct FormerNames {
     ahead: VecDeque<SlotKey>,
     /// Watches of deleted directories, oldest first.
     dead: VecDeque<WatchId>,
-    /// How many of them, from the oldest on, are in doubt: events were lost since, perhaps those of
-    /// their end.
+    /// How many of them, from the oldest on, may have ended: events were lost since.
     doubtful: usize,
-    /// Directories of which an event said that they were deleted, until a look finds out.
+    /// Directories that were deleted according to an event, until a look confirms that.
     deleted: HashSet<DirKey>,
 }
 
@@ -148,7 +147,7 @@ impl FormerNames {
         self.ahead.push_back(file);
     }
 
-    /// The queued event was a rename: later events about the file carry its new name.
+    /// The queued event was a rename: later events about the file have its new name.
     fn was_renamed(&mut self, watch: WatchId, name: &[u8]) {
         if self.was_deleted(watch, name) {
             self.names.remove(&At(watch, name));
@@ -181,20 +180,20 @@ impl FormerNames {
         self.deleted.insert(directory);
     }
 
-    /// The directory is there after all, or it was moved. Says whether an event had said that it
-    /// was deleted.
+    /// The directory exists after all, or it was moved. Returns whether an event had reported that
+    /// it was deleted.
     pub(crate) fn take_deleted(&mut self, directory: DirKey) -> bool {
         !self.deleted.is_empty() && self.deleted.remove(&directory)
     }
 
-    /// Events were lost: what is said to be deleted may have been moved since, and the kernel may
-    /// have ended any watch.
+    /// Events were lost: deleted directories may have been moved instead, and the kernel may have
+    /// ended any watch.
     pub(crate) fn events_lost(&mut self) {
         self.deleted.clear();
         self.doubt_watches();
     }
 
-    /// The kernel may have ended any watch of a deleted directory, and that was lost.
+    /// The kernel may have ended any watch of a deleted directory, and the event was lost.
     pub(crate) fn doubt_watches(&mut self) {
         self.doubtful = self.dead.len();
     }
@@ -205,7 +204,7 @@ impl FormerNames {
         if self.dead.len() > DEAD_MAX { self.take_watch() } else { None }
     }
 
-    /// The kernel ended a watch. Says whether it was one of a deleted directory.
+    /// The kernel ended a watch. Returns whether it was one of a deleted directory.
     pub(crate) fn end_watch(&mut self, watch: WatchId) -> bool {
         let Some(at) = self.dead.iter().position(|&dead| dead == watch) else { return false };
         self.dead.remove(at);
@@ -240,8 +239,8 @@ impl FormerNames {
         useless
     }
 
-    /// How many watches of deleted directories the kernel may have ended unheard. Only
-    /// `inotify_rm_watch(2)` would tell.
+    /// How many watches of deleted directories may have ended without an event. Only
+    /// `inotify_rm_watch(2)` could tell.
     pub(crate) fn doubtful_watches(&self) -> usize {
         self.doubtful
     }

@@ -37,8 +37,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.identities.drop_outdated_finds(&self.files);
         let mut batch = std::mem::take(&mut self.identities.looked_at);
         let room = FOUND_MAX.saturating_sub(self.identities.found.len()).min(LOOKS_PER_TURN);
-        // Taken at once: what one of these looks puts in doubt waits for the next turn, for what
-        // was found of it is outdated only then.
+        // Taken at once: a name that one of these looks puts in doubt waits for the next turn,
+        // because only then are its finds dropped.
         batch.extend(std::iter::from_fn(|| self.schedule.doubts.pop()).take(room));
         for id in batch.drain(..) {
             let slot = self.files.get(id);
@@ -48,14 +48,14 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                     self.look_at(id, now);
                 } else {
                     rare!("a name in doubt was lost before it was looked at");
-                    // It lost its name meanwhile. If it is held open, the rest of it can be read.
+                    // If it is held open, the rest of it can be read.
                     self.schedule.enqueue(&mut self.files, &self.tree, id);
                 }
             }
         }
     }
 
-    /// Looks at a path: at a link itself unless links are followed. Says whether a link was
+    /// Looks at a path: at a link itself unless links are followed. Returns whether a link was
     /// followed.
     pub(in crate::engine) fn stat_name(&mut self, id: SlotId) -> std::io::Result<(Stat, bool)> {
         let is_known_link = self.files.get(id).state().contains(State::VIA_LINK);
@@ -88,9 +88,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             Ok((found, via_link)) => {
                 self.files.get_mut(id).put(State::VIA_LINK, via_link);
                 match found.kind {
-                    // If another file has the name, that is believed only once the kernel's queue was
-                    // seen to hold nothing about the name: the look may be ahead of a rename whose
-                    // events are still to come.
+                    // Applied only once the kernel's queue holds no event about the name: the look
+                    // may be ahead of a rename whose events are still to come.
                     FileKind::Regular if self.files.file_id(id) != Some(found.id) => {
                         self.identities.found.push((self.files.key(id), Some(found)));
                     }
@@ -109,8 +108,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             Failure::Gone => self.name_missing(id, now),
             Failure::Refused | Failure::TooLong => self.unreadable(id, error, now),
             Failure::UserMount => self.is_in_user_mount(id, now),
-            // A shortage passes, so it is waited for also with `--once`; a broken disk may be
-            // broken for good.
+            // A shortage passes, so it is waited for also with `--once`; a broken disk may stay
+            // broken.
             Failure::Other if self.config.once => self.unreadable(id, error, now),
             _ if error.kind() == ErrorKind::Interrupted => self.doubt(id),
             _ if self.give_way(error) => self.doubt(id),
@@ -132,7 +131,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 && self.is_dangling(id))
         {
             rare!("a link led nowhere");
-            // The target may come (back): there is no event for that here.
+            // The target may appear (again), and no event reports that here.
             self.files.get_mut(id).set(State::VIA_LINK);
             let is_dangling = self.is_dangling(id);
             if is_dangling && !self.files.get(id).is_identified() && self.is_link_refused(id, now) {
@@ -141,7 +140,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             if !self.config.once && is_dangling {
                 if self.files.get(id).is_identified() {
                     if self.refused_link(id).is_some() {
-                        // The link may not be followed any more: nothing is read by the descriptor
+                        // The link may not be followed any more, so the open file is not read
                         // either.
                         self.close(id);
                     }
@@ -155,7 +154,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
         if !self.is_directory_intact(dir, now) {
             rare!("a name was missing because its directory was");
-            // Its directory's fate is the file's.
+            // What becomes of its directory decides.
             self.schedule.retry(&mut self.files, id, now.instant);
             return;
         }
@@ -181,7 +180,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             {
                 self.count_vanished(id, now.instant);
             }
-            // A writer may go on in what had the name: its events tell of nothing new.
+            // A program may go on writing to the file that had the name. Its events do not mean a
+            // new file.
             let (dir, name) = (self.files.get(id).dir(), self.files.name(id).to_vec());
             self.identities.former.lose(&self.files, &self.tree, id, dir, &name);
             self.unbind(id);
@@ -192,7 +192,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     fn became_directory(&mut self, id: SlotId, via_link: bool, now: Now) {
         rare!("the name of a file stood for a directory");
         let (dir, name) = (self.files.get(id).dir(), self.files.name(id).to_vec());
-        // A link that the first scan found leads to what was there before, too.
+        // The first scan found the link, so its target was there before, too.
         let is_first = self.files.get(id).state().contains(State::FIRST_SCAN);
         self.stop_following(id, now);
         if self.tree.at_place(dir.0).is_some() {
@@ -231,7 +231,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.say_not_regular(now);
     }
 
-    /// Says that the path at hand is no regular file.
+    /// Warns that the path at hand is no regular file.
     pub(in crate::engine) fn say_not_regular(&mut self, now: Now) {
         notice!(warn: self.observer.notices, Cause::NotRegular, about &self.path, now.instant,
             "not a regular file: never opened");

@@ -48,8 +48,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.identities.former.lose(&self.files, &self.tree, id, dir, &name);
         }
         self.keep_open(id);
-        // Who takes this name next comes after what is still unread here; a deleted file can be
-        // read only if it is held.
+        // The next file under this name comes after the bytes that are still unread here. A deleted
+        // file can be read only if it is held.
         let key = self.files.key(id);
         if how.is_empty() || self.reading.held.contains_key(&id) {
             self.identities.succession.vacate(key, dir, &name, now);
@@ -63,7 +63,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
         self.unbind(id);
         if self.files.get(id).offset == OWN_OUTPUT {
-            // Nothing of it is to be read, so nothing is lost.
+            // None of it is to be read, so nothing is lost.
             self.schedule.drop_unread(&mut self.files, id);
         }
         self.files.set_life(id, Life::Leaving);
@@ -121,7 +121,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
     }
 
-    /// A second look at a file that lost its name: is it really gone?
+    /// Looks a second time for a file that lost its name: is it really gone?
     pub(in crate::engine) fn judge(&mut self, key: SlotKey, now: Now) {
         let Some(id) =
             self.files.alive(key).filter(|&id| self.files.get(id).life() == Life::Leaving)
@@ -152,8 +152,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                     let name = self.files.name(id).to_vec();
                     if let Some(other) = self.files.find(dir, &name) {
                         rare!("two files had a name, one by the events and one by a look");
-                        // Someone else has the name by what events said: looking at it settles
-                        // both.
+                        // According to the events, another file has the name. A look at that one
+                        // resolves both.
                         self.doubt(other);
                     } else {
                         rare!("a file that lost its name still had it");
@@ -181,9 +181,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.gone(id, now.instant);
     }
 
-    /// A further name under which a file that lost one goes on. When a link is removed, its target
-    /// outside of the tree is let go; when the link points elsewhere now, the target goes on where
-    /// it is.
+    /// Takes a further name under which a file that lost one goes on. If its link is removed, its
+    /// target outside of the tree is not followed any more; if the link leads elsewhere now, the
+    /// target goes on where it is.
     fn take_further_name(&mut self, id: SlotId, now: Instant) -> Option<(DirId, Box<[u8]>)> {
         let slot = self.files.get(id);
         let is_link_gone = slot.state().contains(State::VIA_LINK)
@@ -195,7 +195,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let mut further = None;
         while let Some((dir, name)) = self.files.take_alias(id) {
             if !is_link_gone || self.tree.get(dir).role == Role::Listed {
-                // Under this one it is reached through a link only if the next look says so.
+                // By this name it is reached through a link only if the next look finds one.
                 self.files.get_mut(id).clear(State::VIA_LINK);
                 further = Some((dir, name));
                 break;
@@ -216,8 +216,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         {
             if self.fs.stat_file(&held.file).is_ok_and(|found| found.links > 0) {
                 rare!("a file that left the tree was held open and read to its end");
-                // It goes on outside of the tree, and may come back: its last line may still get
-                // its end.
+                // It goes on outside of the tree, and may come back: its last line may still be
+                // finished.
                 self.files.get_mut(id).clear(State::DELETED);
             }
             rare!("a file without a name was held open and read to its end");
@@ -246,8 +246,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.files.drop_name(id);
         }
         if state & (State::DELETED | State::LINKED) == State::DELETED && !is_rescanning {
-            // No event tells of a link made outside of the tree, nor a look, once the name is gone:
-            // it may come in all the same.
+            // It may come back by a link that was made outside of the tree: no event reports such a
+            // link, and once the name is gone, no look finds it.
             self.files.get_mut(id).clear(State::DELETED);
             self.drop_entry(id);
             self.park(id, true, now);
@@ -267,7 +267,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
     }
 
-    /// A file that left the tree, if it did not come back, is not waited for any more.
+    /// A file that left the tree did not come back: it is not remembered any more.
     pub(in crate::engine) fn drop_parked(&mut self, key: SlotKey, now: Instant) {
         let Some(id) =
             self.files.alive(key).filter(|&id| self.files.get(id).life() == Life::Parked)
@@ -281,7 +281,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.free_slot(id);
     }
 
-    /// A file left the tree, perhaps before it was read to its end.
+    /// Counts and reports a file that left the tree, perhaps before it was read to its end.
     pub(in crate::engine) fn count_loss(&mut self, id: SlotId, now: Instant) {
         let slot = self.files.get(id);
         if is_planted!(LossUncounted) {
@@ -312,7 +312,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             "{what}");
     }
 
-    /// A name is gone before it was ever looked at. Whatever was written there is lost.
+    /// Counts and reports a name that went away before it was looked at. All bytes that were
+    /// written there are lost.
     pub(in crate::engine) fn count_vanished(&mut self, id: SlotId, now: Instant) {
         let slot = self.files.get(id);
         let held_bytes = slot.state().intersects(State::MAY_HOLD_BYTES | State::DIRTY)
@@ -334,7 +335,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             "gone before it was read: what it held is lost");
     }
 
-    /// Frees an unbound slot and all that refers to it.
+    /// Frees an unbound slot, and removes everything that refers to it.
     pub(in crate::engine) fn free_slot(&mut self, id: SlotId) {
         self.release_successor(id);
         if self.files.get(id).state().intersects(State::AWAITS_PREDECESSOR | State::HAS_PREDECESSOR)
@@ -359,10 +360,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.release_home(home);
     }
 
-    /// A file is not followed any more, though nothing happened to it; its directory may have gone.
+    /// A file is not followed any more, though nothing happened to it; its directory may be gone.
     pub(in crate::engine) fn leave_at_once(&mut self, id: SlotId, now: Instant) {
         self.leave(id, State::empty(), now);
-        // Its directory was looked at: no second look is to be had.
+        // Its directory was looked at, so there is nothing to look at again.
         if self.files.get(id).life() != Life::Leaving {
             return;
         }

@@ -1,8 +1,8 @@
-//! Directories that lost their paths: renamed away, deleted, or gone with what is above them.
+//! Directories that lost their paths: renamed away, deleted, or gone with a directory above them.
 //!
-//! In: directories that a look did not find, or whose renames got no second half. Out: they
-//! are dropped with all that is below them, go on at another place, or are listed again.
-//! Always holds: a directory is dropped only after a second look, and with `--once` at once.
+//! In: directories that a look did not find, or whose renames got no second half. Out: they are
+//! dropped with everything below them, go on at another place, or are listed again.
+//! Always holds: a directory is dropped only after a second look; with `--once`, at the first one.
 
 use std::time::Instant;
 
@@ -28,7 +28,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
     }
 
-    /// Checks directories that the turn before did not find once more.
+    /// Looks once more for directories that were not found in the last turn.
     pub(in crate::engine) fn recheck_lost(&mut self, now: Now) {
         for _ in 0..LOOKS_PER_TURN {
             let Some(key) = self.discovery.urgent.lost.pop_front() else { break };
@@ -47,7 +47,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
     }
 
-    /// The topmost directory above this one, or itself, whose path leads nowhere is dropped.
+    /// Drops the topmost directory above this one, or this one itself, whose path leads nowhere.
     fn drop_lost(&mut self, dir: DirId, now: Now) {
         if self.is_any_moving(dir) {
             return self.visit_later(dir, now);
@@ -70,7 +70,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         match parent {
             None => self.root_lost(now),
             Some((parent, name)) => {
-                // What stands under its name now, if anything, may be another directory, or a file.
+                // Another directory, or a file, may have its name now.
                 let links = self.write_name(parent, &name);
                 if self
                     .fs
@@ -81,13 +81,14 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 } else if self.files.find(parent, &name).is_none() {
                     self.track_if_accepted(parent, &name);
                 }
-                // What was reached through the link may be in the tree under its own name as well.
+                // The directory that was reached through the link may be in the tree under its own
+                // name as well.
                 self.discovery.is_rescan_due |= was_link;
             }
         }
     }
 
-    /// A directory was renamed away and no new name came up in time.
+    /// A directory was renamed away, and no new name appeared in time.
     pub(in crate::engine) fn judge_directory(&mut self, key: DirKey, now: Instant) {
         let Some(dir) = self
             .tree

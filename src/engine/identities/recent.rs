@@ -1,9 +1,8 @@
-//! A map that remembers the latest entries: two halves, the older of which is dropped as a
+//! A map that remembers the latest entries, in two halves, the older of which is dropped as a
 //! whole.
 //!
 //! In: keys and files. Out: the file last stored under a key.
-//! Always holds: at most twice `entries_max` entries, whatever comes; no entry needs a timer or a
-//! queue of its own.
+//! Always holds: at most twice `entries_max` entries; no entry needs a timer or a queue of its own.
 
 use std::hash::Hash;
 use std::time::{Duration, Instant};
@@ -12,14 +11,14 @@ use hashbrown::{Equivalent, HashMap};
 
 use crate::engine::namespace::registry::SlotKey;
 
-/// The map. An entry stays until `entries_max` newer ones came, or until it is dropped by
-/// [`Recent::expire`].
+/// The map. An entry stays until `entries_max` newer ones are stored, or until [`Recent::expire`]
+/// drops it.
 #[derive(Debug)]
 pub(crate) struct Recent<K> {
     young: HashMap<K, SlotKey>,
     old: HashMap<K, SlotKey>,
     entries_max: usize,
-    /// When the first of the young entries was stored by [`Recent::insert_at`].
+    /// When [`Recent::insert_at`] stored the first of the young entries.
     since: Option<Instant>,
 }
 

@@ -1,11 +1,11 @@
-//! Renames as they are replayed: which two names were exchanged, as far as events tell, and where
-//! else a file may be.
+//! Renames in the order of their events: which two names were exchanged, as far as events tell, and
+//! where else a file may be.
 //!
-//! In: the halves of renames, in order. Out: which file or directory a half is about; names to be
-//! put in doubt.
-//! Always holds: a file that a rename replaces is kept for a moment, because with `RENAME_EXCHANGE`
-//! of renameat2(2) the next two events give it the old name of the other file; the looks decide. At
-//! most [`RENAMES_MAX`] renames are remembered, each for [`REMEMBERED_FOR`].
+//! In: the halves of renames, in order. Out: the file or directory that a half is about; names to
+//! be put in doubt.
+//! Always holds: a file that a rename replaces stays known for a moment, because with
+//! `RENAME_EXCHANGE` of renameat2(2) the next two events give it the old name of the other file;
+//! the looks decide. At most [`RENAMES_MAX`] renames are remembered, each for [`REMEMBERED_FOR`].
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -22,12 +22,12 @@ use crate::rare::rare;
 use crate::sink::Sink;
 use crate::sys::FileSystem;
 
-/// Renames remembered: the two halves of an exchange are queued back to back, but others may rename
-/// as well at that moment.
+/// How many renames are remembered. The two halves of an exchange are queued back to back, but
+/// others may rename as well at that moment.
 const RENAMES_MAX: usize = 64;
 
-/// For how long. The looks that follow are made within the same turn, unless many names are in
-/// doubt.
+/// How long a rename is remembered. The looks that follow are made within the same turn, unless
+/// many names are in doubt.
 const REMEMBERED_FOR: Duration = Duration::from_secs(1);
 
 /// A file or a directory.
@@ -42,7 +42,7 @@ const GUESSES_MAX: usize = 1_024;
 
 type Place = (DirId, Box<[u8]>);
 
-/// A rename that an event told of.
+/// A rename that an event reported.
 #[derive(Debug)]
 struct Rename {
     at: Instant,
@@ -50,7 +50,7 @@ struct Rename {
     item: Option<Item>,
     from: Option<Place>,
     to: Place,
-    /// What had the name before.
+    /// The item that had the name before.
     over: Option<Item>,
 }
 
@@ -58,14 +58,15 @@ struct Rename {
 #[derive(Debug, Default)]
 pub(in crate::engine) struct Renames {
     latest: VecDeque<Rename>,
-    /// Files that were covered and are taken to be exchanged with what covered them.
+    /// Files that were covered, and that are assumed to be exchanged with the file that covered
+    /// them.
     exchanged: Vec<SlotKey>,
-    /// Slots of names under which a file may be: nothing vanished if it is not.
+    /// Slots of names under which a file may be: if there is none, nothing vanished.
     guesses: Vec<SlotKey>,
 }
 
 impl Renames {
-    /// Forgets what was longer ago than the two halves of an exchange are apart.
+    /// Drops renames that are too old to be the other half of an exchange.
     fn expire(&mut self, now: Instant) {
         while self.latest.front().is_some_and(|oldest| now >= oldest.at + REMEMBERED_FOR) {
             self.latest.pop_front();
@@ -86,7 +87,8 @@ impl Renames {
     }
 
     /// The file that has this name loses it by a rename. If it covered another file a moment ago,
-    /// the two are exchanged: returns the covered one, which goes to where the other one came from.
+    /// the two are exchanged: returns the covered file, which goes to where the other one came
+    /// from.
     fn begin_exchange(
         &mut self,
         files: &Registry,
@@ -106,9 +108,9 @@ impl Renames {
         Some(covered)
     }
 
-    /// A file that was covered takes this name. If it is not the one that the other file came from,
-    /// the two were not exchanged: returns the file that has the name of the covered one, and that
-    /// name, if nobody knows where the file came from.
+    /// A covered file takes this name. If the other file came from another name, the two were not
+    /// exchanged: returns the other file, and, if its origin is not known, the name that it
+    /// covered.
     fn refute_exchange(
         &mut self,
         files: &Registry,
@@ -134,22 +136,22 @@ impl Renames {
         Some((holder, from_unknown))
     }
 
-    /// A look does not find a file under its name: how it left. A file that was covered and does
-    /// not turn out to be exchanged is deleted.
+    /// A look does not find a file under its name: returns how it left. A file that was covered and
+    /// is not exchanged is deleted.
     pub(in crate::engine) fn how_it_left(&mut self, files: &Registry, id: SlotId) -> State {
         let was_covered = take_key(&mut self.exchanged, files, id)
             && files.get(id).state().contains(State::UNCONFIRMED);
         if was_covered { State::DELETED } else { State::empty() }
     }
 
-    /// Nothing may be found under the name of this slot: if so, nothing vanished.
+    /// There may be no file under the name of this slot: then nothing vanished.
     pub(in crate::engine) fn guess(&mut self, key: SlotKey) {
         if self.guesses.len() < GUESSES_MAX {
             self.guesses.push(key);
         }
     }
 
-    /// Nothing is found under a name: returns whether it was a mere guess that something is.
+    /// There is no file under a name: returns whether the name was a guess.
     pub(in crate::engine) fn take_guess(&mut self, files: &Registry, id: SlotId) -> bool {
         take_key(&mut self.guesses, files, id)
     }
@@ -187,8 +189,8 @@ impl Renames {
     }
 }
 
-/// Takes a file off a list, and drops those that are not known any more. Returns whether the file was
-/// on the list.
+/// Takes a file off a list, and drops those that are not known any more. Returns whether the list
+/// is shorter now.
 fn take_key(list: &mut Vec<SlotKey>, files: &Registry, id: SlotId) -> bool {
     let (key, before) = (files.key(id), list.len());
     list.retain(|&other| other != key && files.alive(other).is_some());
@@ -212,7 +214,7 @@ impl Identities {
 }
 
 impl<F: FileSystem, S: Sink> Engine<F, S> {
-    /// The name of a file goes away by a rename. Returns the file that the second half is about.
+    /// A file loses its name by a rename. Returns the file that the second half is about.
     pub(in crate::engine) fn file_moved_from(
         &mut self,
         id: SlotId,
@@ -223,10 +225,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let exchanged =
             self.identities.recent_renames.begin_exchange(&self.files, id, dir, name, now);
         if let Some(covered) = exchanged {
-            // The file that has the name stays, and the one that it covered goes to where the other
-            // one came from.
+            // The file that has the name keeps it, and the file that it covered goes to where the
+            // other one came from.
             self.files.get_mut(covered).clear(State::DELETED);
-            // A look that finds a third file under the name finds one that came later.
+            // If a look finds a third file under the name, that one came later.
             self.files.get_mut(id).clear(State::UNCONFIRMED);
             self.doubt(id);
             return covered;
@@ -236,8 +238,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         id
     }
 
-    /// Decides which file the second half of a rename moves: one that was covered a moment ago, if
-    /// it goes to where the other one came from, or the one that covered it.
+    /// Returns the file that the second half of a rename moves: the file that was covered a moment
+    /// ago, if it goes to where the other one came from, otherwise the file that covered it.
     pub(in crate::engine) fn which_file_moved(
         &mut self,
         id: SlotId,
@@ -256,14 +258,14 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             && let Some(guess) = self.track_if_accepted(dir, &name)
         {
             rare!("a file was covered, and perhaps exchanged, by one that came from nowhere");
-            // It may have come from the very name that this one goes to: then it is where it was.
+            // It may have come from the very name that this file takes: then it is where it was.
             self.identities.recent_renames.guess(self.files.key(guess));
         }
         holder
     }
 
-    /// A rename gives this name to a file, or to something unknown, and covers the file that had
-    /// it. That one is judged a moment later.
+    /// A rename gives this name to another file, or to something unknown, and covers the file that
+    /// had it. The covered file is judged a moment later.
     pub(in crate::engine) fn cover_file(&mut self, id: SlotId, now: Instant) {
         link_replaced(&self.files, &mut self.coverage.single_files, id);
         let slot = self.files.get_mut(id);
@@ -275,8 +277,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.schedule.judge_covered_at(self.files.key(id), now + GRACE);
     }
 
-    /// Remembers the rename of a file. One that came back to where it was may have been exchanged
-    /// with something unknown: then it is where it was in between.
+    /// Remembers the rename of a file. A file that came back to its former name may have been
+    /// exchanged with something unknown, which is then at the place in between.
     pub(in crate::engine) fn note_file_rename(
         &mut self,
         moved: Option<SlotKey>,
@@ -291,7 +293,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         if let Some(from) =
             from.as_ref().filter(|_| is_link && !self.identities.behind_links.is_empty())
         {
-            // A link that is renamed takes along what was rotated behind it.
+            // The files that were rotated behind a link belong to its new name.
             let behind = self.identities.behind_links.values_mut().filter(|link| *link == from);
             behind.for_each(|link| *link = (to.0, to.1.into()));
         }
@@ -315,8 +317,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.identities.recent_renames.guess(self.files.key(guess));
     }
 
-    /// The name of a directory goes away by a rename. Returns the directory that the second half is
-    /// about.
+    /// A directory loses its name by a rename. Returns the directory that the second half is about.
     pub(in crate::engine) fn directory_moved_from(
         &mut self,
         moved: DirId,
@@ -346,8 +347,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         key
     }
 
-    /// A directory takes a name, and perhaps covers another one, which is let go a moment later
-    /// unless it comes up elsewhere.
+    /// A directory takes a name, and perhaps covers another one, which is dropped a moment later
+    /// unless it appears elsewhere.
     pub(in crate::engine) fn directory_moved_to(
         &mut self,
         dir: DirId,
@@ -388,8 +389,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
     }
 
-    /// Another directory has this one's name. If a rename of the last moment brought it elsewhere,
-    /// it goes on there. Says whether it does.
+    /// Another directory has this one's name. If a recent rename moved this one elsewhere, it goes
+    /// on there. Returns whether it does.
     pub(in crate::engine) fn is_found_on_its_way(
         &mut self,
         dir: DirId,
@@ -487,7 +488,7 @@ mod tests {
         let start = crate::sys::clock::now().instant;
         let soon = start + Duration::from_millis(1);
         // Where the file that covers comes from; when and from which name it is said to leave; the
-        // name that the covered file then takes; whether the exchange began, and whether it was none.
+        // name that the covered file then takes; whether an exchange began, and whether it was none.
         for (from, left_at, left, taken, begins, is_refuted) in [
             (Some(&b"a"[..]), soon, &b"b"[..], &b"a"[..], true, false),
             (Some(b"a"), soon, b"b", b"c", true, true),

@@ -1,9 +1,9 @@
-//! Rotation order: which file had a name before, and who waits for whom.
+//! Rotation order: which file had a name before, and which file waits for which.
 //!
-//! In: names given up and names taken. Out: the predecessor of a file, and who may go on once a
-//! file was read to its end.
-//! Always holds: nobody waits in a circle; names given up are bounded by [`RECENT_MAX`], the oldest
-//! go first, and the rest is in proportion to the files that took another file's name.
+//! In: names given up and names taken. Out: the predecessor of a file, and the files that go on
+//! once a file was read to its end.
+//! Always holds: no files wait in a circle. Names given up are bounded by [`RECENT_MAX`], the
+//! oldest go first; the other tables grow with the number of files that took another file's name.
 
 use std::collections::BTreeMap;
 use std::hash::BuildHasher;
@@ -16,30 +16,30 @@ use crate::engine::namespace::registry::{SlotId, SlotKey};
 use crate::engine::namespace::tree::DirId;
 use crate::rare::rare;
 
-/// How long after a rename, at least, a new file under the old name counts as the successor:
-/// rotation tools pause in between.
+/// For how long, at least, a new file under an old name counts as the successor: rotation tools
+/// pause between the rename and the new file.
 const REMEMBERED_FOR: Duration = Duration::from_secs(60);
 
-/// Entries in one of the two halves of what is remembered: half a megabyte. Whoever renames in
-/// a loop pushes the oldest out.
+/// Entries in one of the two halves of a memory: half a megabyte. A program that renames in a loop
+/// pushes the oldest out.
 const RECENT_MAX: usize = 28_672;
 
-/// Files that wait for one another in a row at most, as far as is searched for a circle.
+/// How many files that wait in a row are searched for a circle.
 const CHAIN_MAX: usize = 1_024;
 
-/// What is known of successions.
+/// Predecessors, and files that wait for them.
 #[derive(Debug)]
 pub(crate) struct Succession {
-    /// Who gave a name up last, by a digest of the name and its directory that nobody outside can
-    /// work out.
+    /// The file that gave a name up last, by a digest of the name and its directory that no
+    /// outsider can compute.
     vacated: Recent<u64>,
-    /// A name that was heard of, and the known file that it turned out to stand for.
+    /// A slot that stood for a name only, and the known file that the name turned out to be.
     became: Recent<SlotKey>,
-    /// Whose name each file took.
+    /// The file whose name each file took.
     predecessors: HashMap<SlotId, SlotKey>,
-    /// Who waits right now for a file to be read to its end, in the order in which they came.
+    /// The files that wait for a file to be read to its end, in the order in which they came.
     waiting: HashMap<SlotId, BTreeMap<u64, SlotId>>,
-    /// The inverse: for whom, and as which one.
+    /// The inverse: the file that each file waits for, and its place among those that wait.
     waits_for: HashMap<SlotId, (SlotId, u64)>,
     waits: u64,
     hasher: DefaultHashBuilder,
@@ -69,7 +69,7 @@ impl Succession {
         self.hasher.hash_one((dir.0, name))
     }
 
-    /// Who gave this name up last.
+    /// The file that gave this name up last.
     pub(super) fn vacated(&self, dir: DirId, name: &[u8]) -> Option<SlotKey> {
         if self.vacated.is_empty() {
             return None;
@@ -77,7 +77,7 @@ impl Succession {
         self.vacated.get(&self.digest(dir, name))
     }
 
-    /// `newer` takes this name. Says whether another file had it before.
+    /// `newer` takes this name. Returns whether another file had it before.
     pub(super) fn claim(&mut self, newer: SlotId, dir: DirId, name: &[u8]) -> bool {
         if self.vacated.is_empty() {
             return false;
@@ -91,8 +91,8 @@ impl Succession {
         true
     }
 
-    /// `gone`, a name that was heard of, turned out to be the file `known`: it takes its place on
-    /// both sides. Says whether `known` has a predecessor now.
+    /// The placeholder `gone` turned out to be the existing file `known`; `known` inherits its
+    /// predecessor and its successors. Returns whether `known` has a predecessor now.
     pub(crate) fn pass_on(&mut self, gone: SlotKey, known: SlotKey, now: Instant) -> bool {
         self.became.insert_at(gone, known, now);
         if let Some(older) = self.predecessors.remove(&gone.id)
@@ -105,8 +105,8 @@ impl Succession {
         self.predecessors.contains_key(&known.id)
     }
 
-    /// `gone`, a further name of the file `known`, has a predecessor: it is that of the file from
-    /// now on. Says whether there is one.
+    /// `gone` is a further name of the file `known`, which inherits its predecessor. Returns
+    /// whether there is one.
     pub(crate) fn take_over(&mut self, gone: SlotId, known: SlotId) -> bool {
         match self.predecessors.remove(&gone).filter(|older| older.id != known) {
             Some(older) => {
@@ -117,8 +117,8 @@ impl Succession {
         }
     }
 
-    /// `older` was taken for the successor of `newer`, but it is the other way round: it takes its
-    /// place in the line, in front of it. Says whether `older` has a predecessor now.
+    /// `older` was taken for the successor of `newer`, but it is the other way round: puts it in
+    /// front of `newer`. Returns whether `older` has a predecessor now.
     pub(crate) fn turn_round(&mut self, older: SlotKey, newer: SlotKey) -> bool {
         let before = self.predecessors.insert(newer.id, older);
         match before.filter(|before| *before != older) {
@@ -131,17 +131,17 @@ impl Succession {
         before.is_some()
     }
 
-    /// Whose name `newer` took.
+    /// The file whose name `newer` took.
     pub(crate) fn predecessor(&self, newer: SlotId) -> Option<SlotKey> {
         let older = *self.predecessors.get(&newer)?;
         let older = self.became.get(&older).unwrap_or(older);
         (older.id != newer).then_some(older)
     }
 
-    /// Makes `newer` wait until `older` is released. Refuses, with `false`, what would close a
-    /// circle, or a row of [`CHAIN_MAX`].
+    /// Makes `newer` wait until `older` is released. Returns `false` if that would close a circle,
+    /// or a row of [`CHAIN_MAX`].
     pub(super) fn wait(&mut self, newer: SlotId, older: SlotId) -> bool {
-        // Nobody waits for most of those that come to wait.
+        // Most files that begin to wait have no successors themselves.
         if newer == older || self.waiting.contains_key(&newer) && !self.ends_elsewhere(older, newer)
         {
             return false;
@@ -153,7 +153,7 @@ impl Succession {
         true
     }
 
-    /// Whether those that `first` waits for, one after the other, end without `other`.
+    /// Whether the row of files that `first` waits for ends without `other`.
     fn ends_elsewhere(&self, first: SlotId, other: SlotId) -> bool {
         let mut at = first;
         for _ in 0..CHAIN_MAX {
@@ -178,12 +178,12 @@ impl Succession {
         true
     }
 
-    /// For whom a file waits right now.
+    /// The file that `newer` waits for right now.
     pub(crate) fn waited_for(&self, newer: SlotId) -> Option<SlotId> {
         self.waits_for.get(&newer).map(|&(older, _)| older)
     }
 
-    /// All that wait, in the order of their slots.
+    /// All files that wait, in the order of their slots.
     pub(crate) fn all_waiting(&self) -> Vec<SlotId> {
         let mut all: Vec<SlotId> = self.waits_for.keys().copied().collect();
         all.sort_unstable_by_key(|id| id.0);
@@ -197,7 +197,7 @@ impl Succession {
             .is_some_and(|(at, place)| *at == older && self.waiting[at].contains_key(place))
     }
 
-    /// `older` has no unread bytes, or cannot be read: returns who may go on.
+    /// `older` has no unread bytes, or cannot be read: returns the files that go on.
     pub(super) fn release(&mut self, older: SlotId) -> Vec<SlotId> {
         let released: Vec<SlotId> =
             self.waiting.remove(&older).unwrap_or_default().into_values().collect();
@@ -215,7 +215,7 @@ impl Succession {
         }
     }
 
-    /// Forgets what is long ago.
+    /// Drops entries that are too old.
     pub(crate) fn expire(&mut self, now: Instant) {
         self.vacated.expire(REMEMBERED_FOR, now);
         self.became.expire(REMEMBERED_FOR, now);

@@ -1,8 +1,8 @@
 //! Files that cannot be read.
 //!
 //! In: looks and reads that failed, and the first one that succeeds. Out: one warning per file, and
-//! one word when it can be read again.
-//! Always holds: such a file makes nobody wait, and is not kept open.
+//! one message when it can be read again.
+//! Always holds: no file waits for such a file, and it is not kept open.
 
 use std::time::Instant;
 
@@ -28,17 +28,17 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.files.set_unreadable(id, false);
         if self.files.get(id).state().contains(State::VIA_LINK) {
             rare!("the target of a link could be read before a look at the link succeeded");
-            // Nothing tells of what happens there until one does.
+            // No event reports changes of the target until a look at the link succeeds.
             self.doubt(id);
         }
         notice!(info: self.observer.notices, Cause::ReadableAgain, about &self.path, now,
             "can be read again");
     }
 
-    /// The file cannot be read or looked at; says so once per file.
+    /// The file cannot be read or looked at: warns once per file.
     pub(in crate::engine) fn unreadable(&mut self, id: SlotId, error: &std::io::Error, now: Now) {
         let is_new = self.became_unreadable(id);
-        // What a setting leaves out is no loss when it goes.
+        // If a setting leaves the file out, it is no loss when it goes away.
         self.files.get_mut(id).put(State::MAY_HOLD_BYTES, error.raw_os_error().is_some());
         if is_new {
             notice!(warn: self.observer.notices, Cause::Unreadable, about &self.path, now.instant,
@@ -46,7 +46,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
     }
 
-    /// Nothing is read from the file for now. Says whether that is new; its path is at hand then.
+    /// Nothing is read from the file for now. Returns whether that is new; its path is at hand
+    /// then.
     pub(in crate::engine) fn became_unreadable(&mut self, id: SlotId) -> bool {
         self.release_successor(id);
         if !self.files.get(id).state().intersects(State::DIRTY | State::COOLING) {

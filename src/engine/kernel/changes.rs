@@ -1,6 +1,8 @@
-//! Kernel events -> names, slots and directories. Events are replayed in order, so that a rename
-//! chain ends as it did in the kernel; whatever they touch is put in doubt and looked at once the
-//! queue is empty.
+//! Takes the kernel's events and applies them to names, slots and directories.
+//!
+//! In: buffers of raw events. Out: dirty files, names in doubt, directories to list.
+//! Always holds: events are replayed in their order, so that a chain of renames ends as it did in
+//! the kernel. Every name that they touch is put in doubt, and looked at once the queue is empty.
 
 use std::time::Instant;
 
@@ -69,7 +71,7 @@ fn look_ahead<'a>(
     count
 }
 
-/// Counts an event that reports no write: the total has those.
+/// Counts an event by its kind. Writes are the rest of the total.
 fn count_other(others: &mut OtherEvents, what: NameChange) {
     *match what {
         NameChange::Modified => return,
@@ -82,14 +84,14 @@ fn count_other(others: &mut OtherEvents, what: NameChange) {
 }
 
 impl<F: FileSystem, S: Sink> Engine<F, S> {
-    /// One buffer of so many bytes of events is taken per turn: less than usual, for tests. Never
+    /// Takes one buffer of so many bytes of events per turn: less than usual, for tests, but never
     /// less than one event needs.
     pub fn limit_events(&mut self, bytes: usize) {
         self.kernel.events = vec![0; bytes.max(EVENT_BYTES_MAX)].into_boxed_slice();
         self.kernel.event_buffers_per_turn = 1;
     }
 
-    /// Takes what the kernel told since the last turn, as the next one would.
+    /// Takes the events that the kernel queued since the last turn, as the next turn would.
     ///
     /// # Errors
     /// When the event queue fails for good.
@@ -102,7 +104,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.take_changes(now)
     }
 
-    /// Drains the kernel's queue: it is small, ours is a bit per file.
+    /// Drains the kernel's queue: it is small, while our own memory of a change is one bit per
+    /// file.
     pub(in crate::engine) fn take_changes(&mut self, now: Now) -> Result<(), EngineError> {
         for _ in 0..self.kernel.event_buffers_per_turn {
             if !self.kernel.are_events_pending {
@@ -152,9 +155,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         Ok(())
     }
 
-    /// The event is about a file that is known by this name; if not (`false`), it is still to be
-    /// interpreted. `hash` belongs to the directory that had the event's watch when the event was
-    /// decoded. If the watch belongs to another directory by now, no file matches.
+    /// Returns whether the event is about a file that is known by this name; if not, the event is
+    /// still to be interpreted. `hash` belongs to the directory that had the event's watch when the
+    /// event was decoded. If the watch belongs to another directory by now, no file matches.
     #[inline]
     fn known_file_modified(&mut self, event: &RawEvent<'_>, hash: u64, now: Now) -> bool {
         let Some(dir) = self.tree.find_watch(event.watch) else { return false };
@@ -198,7 +201,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             Change::DirectoryMoved(watch) => {
                 self.observer.stats.other_events.directory += 1;
                 self.tell_ways_of_directory(watch, false);
-                // Below a root the parent's events tell the same, in order with the others.
+                // Below a root, the parent's events report the same, in order with the others.
                 if let Some(dir) =
                     self.tree.find_watch(watch).filter(|&dir| self.tree.parent(dir).is_none())
                 {
@@ -209,7 +212,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             Change::DirectoryAttributes(watch) => {
                 self.observer.stats.other_events.attributes += 1;
                 self.tell_ways_of_directory(watch, true);
-                // Elsewhere the parent's events tell the same.
+                // Elsewhere the parent's events report the same.
                 let is_told = |dir| {
                     self.tree.parent(dir).is_some_and(|parent| self.tree.watch(parent).is_some())
                 };
@@ -232,7 +235,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                         self.file_changed(dir, name, what, now);
                         self.put_home_down();
                     }
-                    // A directory that was deleted: what was opened in it may live on elsewhere.
+                    // The directory was deleted: a file that was opened in it may live on
+                    // elsewhere.
                     None => drop(self.identities.is_former_name(
                         &mut self.files,
                         &self.tree,
@@ -266,8 +270,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             (NameChange::Modified, Some(id)) => self.file_modified(id, dir, name, now),
             (NameChange::MovedTo(cookie), _) => self.file_moved_to(dir, name, cookie, now.instant),
             (NameChange::Created, Some(id)) => {
-                // It appeared after its directory was watched, though a listing came by before this
-                // event.
+                // It appeared after its directory was watched, though a listing found it before
+                // this event.
                 self.files.get_mut(id).clear(State::FIRST_SCAN);
                 self.doubt(id);
             }
@@ -291,7 +295,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 }
                 if let Some(id) = self.track_if_accepted(dir, name) {
                     if what != NameChange::Created {
-                        // It was there before: the listing of its directory is still to come by.
+                        // It was there before: the listing of its directory is still to come.
                         let found = self.tree.get(dir);
                         let is_first_scan =
                             found.unfinished.max(found.queued).is_some_and(Why::is_first);
@@ -348,7 +352,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         if is_further_name {
             self.files.remove_alias(dir, name);
             rare!("a further name of a file went away");
-            // It goes on under another name. Who takes this one comes after it all the same.
+            // It goes on under another name. The next file under this one comes after it all the
+            // same.
             self.identities.succession.vacate(self.files.key(id), dir, name, now);
             self.further_name_left(id, dir, name, what, now);
         } else if let NameChange::MovedFrom(cookie) = what {
@@ -386,7 +391,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 self.free_slot(over);
             } else {
                 rare!("a rename replaced a known file");
-                // Renamed over: the file that had this name is gone, or was exchanged.
+                // The file that had this name is gone, or was exchanged.
                 covered = Some(self.files.key(over));
                 self.cover_file(over, now);
             }
@@ -429,7 +434,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             return;
         }
         if matches!(what, NameChange::Created | NameChange::MovedTo(_)) {
-            // In a listed directory, too, a PATH may have been a file: below it its own rules hold.
+            // In a listed directory, too, a PATH may have been a file: below it its own rules
+            // apply.
             self.path_became_directory(dir, name, now);
         }
         if !self.config.recursive {
@@ -443,14 +449,14 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 self.identities.half_renames.begin_directory(cookie, key, now);
             }
             (NameChange::MovedTo(cookie), _) => self.directory_moved_to(dir, name, cookie, now),
-            // What is below may have become readable, or not.
+            // The files in it may have become readable, or unreadable.
             (NameChange::Attributes, Some(known)) => self.push_visit(known, Why::Recheck),
             (NameChange::Created, Some(known)) => {
-                // The one that was deleted before may be another than the known one, which was
-                // looked at ahead of both events.
+                // The directory that was deleted before may be another one than the known one,
+                // which was looked at ahead of both events.
                 self.identities.former.take_deleted(self.tree.key(known));
-                // One that was renamed to a name that no PATH covers goes on under it. One that was
-                // made there does not.
+                // A directory that was renamed to a name that no PATH covers goes on under it. One
+                // that was made there does not.
                 if self.tree.get(known).is_path || !self.drop_if_uncovered(known, now) {
                     self.push_visit(known, Why::Appeared);
                 } else {
@@ -469,7 +475,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
     }
 
-    /// A name that is not known yet, if it is one of a file to follow: looked at soon.
+    /// Tracks a name that is not known yet, if it is that of a file to follow: it is looked at
+    /// soon.
     pub(in crate::engine) fn track_if_accepted(
         &mut self,
         dir: DirId,
@@ -479,7 +486,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         Some(self.track_name(dir, name, input))
     }
 
-    /// A name that may be a file to follow: looked at soon.
+    /// Tracks a name that may be that of a file to follow: it is looked at soon.
     pub(in crate::engine) fn track_name(
         &mut self,
         dir: DirId,

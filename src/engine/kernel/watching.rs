@@ -1,4 +1,4 @@
-//! Watches of directories: set, found to be set already, or not to be had; then the directory is
+//! Watches of directories: set, found to be set already, or not available; then the directory is
 //! polled.
 //!
 //! In: a directory that was just looked at. Out: its watch, or a warning that names the limit.
@@ -15,14 +15,14 @@ use crate::sink::Sink;
 use crate::sys::clock::Now;
 use crate::sys::{FileSystem, Links, host};
 
-/// For want of what a directory could not be watched first.
+/// The first reason why a directory could not be watched.
 #[derive(Debug)]
 pub(in crate::engine) struct WatchLimit {
     lacking: Lacking,
     is_said: bool,
 }
 
-/// What inotify(7) needs and does not have.
+/// A resource that inotify(7) needs and that is missing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Lacking {
     /// Room in `fs.inotify.max_user_watches`, or memory.
@@ -36,12 +36,12 @@ enum Lacking {
 }
 
 impl<F: FileSystem, S: Sink> Engine<F, S> {
-    /// Watches the directory at hand. The same inode gives the same watch, so doing it again proves
+    /// Watches the directory at hand. The same inode gives the same watch, so a second call proves
     /// that the path still leads to it.
     pub(in crate::engine) fn arm(&mut self, dir: DirId, links: Links) -> std::io::Result<()> {
         let watch = match self.fs.watch(&self.path, links) {
             Err(error) if error.raw_os_error() == Some(libc::ENOSPC) => {
-                // A watch that is there already takes no room (inotify_add_watch(2)): the known one
+                // A watch that exists already takes no room (inotify_add_watch(2)): the known one
                 // is of another inode, or has ended.
                 if let Some(known) = self.tree.watch(dir) {
                     self.unwatch(known);
@@ -51,7 +51,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             }
             watch => watch?,
         };
-        // It may have been taken for deleted when it was exchanged for one that was.
+        // It may have been taken for deleted when it was exchanged for a directory that was.
         self.identities.former.end_watch(watch);
         let before = self.tree.watch(dir);
         if let Some(before) = before.filter(|&before| before != watch) {
@@ -66,7 +66,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         Ok(())
     }
 
-    /// No watch to be had: the directory is polled. Says whether that was the reason.
+    /// Polls a directory for which there is no watch. Returns whether that was the reason for the
+    /// error.
     pub(in crate::engine) fn limit_reached(
         &mut self,
         dir: DirId,
@@ -80,7 +81,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             Some(libc::ENOSYS) => Lacking::Inotify,
             _ => return false,
         };
-        // Those of deleted directories are given back first.
+        // Watches of deleted directories are given back first.
         while let Some(watch) = self.identities.former.take_watch() {
             self.unwatch(watch);
         }
@@ -91,7 +92,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         true
     }
 
-    /// One warning, when the scan is through and the number is known.
+    /// Warns once, when the scan is complete and the number is known.
     pub(in crate::engine) fn say_watch_limit(&mut self, now: Now) {
         let needed = self.tree.len();
         let Some(limit) = self.kernel.watch_limit.as_mut().filter(|limit| !limit.is_said) else {
@@ -109,7 +110,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 (
                     None,
                     format!(
-                        "no inotify instance to be had: raise sysctl {sysctl} by at least \
+                        "no inotify instance is available: raise sysctl {sysctl} by at least \
                     1; polling until then"
                     ),
                 )
@@ -139,8 +140,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         tracing::warn!(polled, needed, suppressed, "{what}");
     }
 
-    /// Lets a directory's watch go, unless the directory was deleted: files that were opened in it
-    /// may live on under other names, and the kernel tells of writes to them until the last one is
+    /// Removes a directory's watch, unless the directory was deleted: files that were opened in it
+    /// may live on under other names, and the kernel reports writes to them until the last one is
     /// closed.
     pub(in crate::engine) fn end_watch(&mut self, dir: DirId) {
         let was_deleted = self.identities.former.take_deleted(self.tree.key(dir));
@@ -158,8 +159,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.tree.set_watch(dir, None);
     }
 
-    /// Removes watches of deleted directories whose end may have been missed and that no known file
-    /// needs.
+    /// Removes watches of deleted directories that may have ended without an event and that no
+    /// known file needs.
     pub(in crate::engine) fn give_useless_watches_back(&mut self) {
         for watch in
             self.identities.former.take_useless_watches(|file| self.files.alive(file).is_some())

@@ -1,9 +1,9 @@
-//! What is to be done at which time.
+//! Tasks and the times when they are due.
 //!
-//! In: tasks, each with its time. Out: those whose time has come, earliest first; of one time, in
-//! the order in which they came.
-//! Always holds: a task is never taken back. Whoever takes one out asks whether it still counts:
-//! its file may be gone, or be due at another time by now.
+//! In: tasks, each with its time. Out: tasks whose time has come, earliest first; tasks of one time
+//! in the order in which they came.
+//! Always holds: a task is never cancelled. Whoever takes it checks whether it still counts: its
+//! file may be gone, or be due at another time by now.
 
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
@@ -12,10 +12,10 @@ use std::time::Instant;
 use crate::engine::namespace::registry::SlotKey;
 use crate::engine::namespace::tree::DirKey;
 
-/// A heap that had room for more is given back when it is empty.
+/// If an empty heap has room for more entries, the memory is given back.
 const KEPT_MAX: usize = 4_096;
 
-/// What falls due.
+/// A task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::engine) enum Task {
     /// A file that has lost its name gets a second look: is it really gone?
@@ -31,7 +31,7 @@ pub(in crate::engine) enum Task {
     DeliverPiece(SlotKey),
 }
 
-/// The kinds of [`Task`]s of which somebody asks whether there are any.
+/// The kinds of [`Task`]s that are counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::engine) enum TaskKind {
     Judge,
@@ -86,7 +86,7 @@ impl Ord for Entry {
     }
 }
 
-/// All of them.
+/// All tasks.
 #[derive(Debug, Default)]
 pub(in crate::engine) struct Deadlines {
     heap: BinaryHeap<Reverse<Entry>>,
@@ -101,7 +101,7 @@ impl Deadlines {
         self.counts[task.kind() as usize] += 1;
     }
 
-    /// Takes the next task out if its time has come, and tells which time that was.
+    /// Takes the next task if its time has come, and returns it with that time.
     pub(in crate::engine) fn pop_due(&mut self, now: Instant) -> Option<(Instant, Task)> {
         if self.next()? > now {
             return None;
@@ -114,28 +114,28 @@ impl Deadlines {
         Some((at, task))
     }
 
-    /// When the next one is due.
+    /// When the next task is due.
     pub(in crate::engine) fn next(&self) -> Option<Instant> {
         self.heap.peek().map(|Reverse(entry)| entry.at)
     }
 
-    /// Whether there are any of a kind.
+    /// Whether there are tasks of this kind.
     pub(in crate::engine) fn has(&self, kind: TaskKind) -> bool {
         self.counts[kind as usize] > 0
     }
 
-    /// Whether there are any of other kinds.
+    /// Whether there are tasks of other kinds.
     pub(in crate::engine) fn has_other_than(&self, kind: TaskKind) -> bool {
         self.heap.len() > self.counts[kind as usize]
     }
 
-    /// Drops all of a kind.
+    /// Drops all tasks of this kind.
     pub(in crate::engine) fn drop_all(&mut self, kind: TaskKind) {
         self.heap.retain(|Reverse(entry)| entry.task.kind() != kind);
         self.counts[kind as usize] = 0;
     }
 
-    /// All of them, in no order, with their times.
+    /// All tasks, in no order, with their times.
     pub(in crate::engine) fn iter(&self) -> impl Iterator<Item = (Instant, Task)> + '_ {
         self.heap.iter().map(|Reverse(entry)| (entry.at, entry.task))
     }

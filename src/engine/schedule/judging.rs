@@ -3,8 +3,8 @@
 //! In: files that lost their names, and whether by a deletion. Out: files to judge, each in
 //! its turn.
 //! Always holds: a file that came back and left again is not judged when it would have been the
-//! first time. A deletion waits until all events and doubts before it are worked off, but only for
-//! [`DELETION_WAITS_MAX`]: others may keep names in doubt for as long as they like.
+//! first time. A deletion waits until all events and doubts before it are worked off, but at most
+//! for [`DELETION_WAITS_MAX`]: other programs may keep names in doubt for as long as they like.
 
 use std::time::{Duration, Instant};
 
@@ -14,8 +14,7 @@ use crate::engine::schedule::deadlines::Task;
 use crate::planted::is_planted;
 use crate::rare::rare;
 
-/// How long a deletion waits at most until no name is in doubt any more under which the file may be
-/// found.
+/// How long a deletion waits at most while names are in doubt under which the file may be found.
 const DELETION_WAITS_MAX: Duration = Duration::from_secs(1);
 
 impl Schedule {
@@ -73,8 +72,8 @@ impl Schedule {
             files.alive(key).is_some_and(|id| files.get(id).state().contains(State::DELETED));
         if is_deleted {
             rare!("a file that lost its name was deleted meanwhile");
-            // It moved, came back and was deleted, or a look failed. What was just found may be
-            // this file under another name.
+            // It moved, came back and was deleted, or a look failed. A find may be this file under
+            // another name.
             self.deleted.push_back((now, key));
         }
         !is_deleted

@@ -1,23 +1,23 @@
-//! How long changes wait: since when a file has unread bytes, and how long it took until the output
-//! acknowledged them.
+//! How long changes wait: since when a file has unread bytes, and how long it takes until the
+//! output acknowledges them.
 //!
 //! In: the time of each turn, files that are to be read, parts of files that were acknowledged.
 //! Out: two histograms.
-//! Always holds: no clock is read here and nothing is allocated per file or record; a moment costs
-//! four bytes where it waits.
+//! Always holds: this module reads no clock and allocates nothing per file or record. A stamp takes
+//! four bytes.
 
 use std::time::{Duration, Instant};
 
 use crate::engine::namespace::registry::SlotId;
 use crate::status::histogram::Histogram;
 
-/// A stamp counts units of 2^17 nanoseconds, 131 microseconds: it is good for six days and a half,
-/// then begins again.
+/// A stamp counts units of 2^17 nanoseconds, 131 microseconds: it wraps around after six and a half
+/// days.
 const UNIT_BITS: u32 = 17;
 
-/// Files that have unread bytes but are in no queue (they cool down, or wait for something else)
-/// leave their stamps in a table of this many places, by their slot's number. Where two meet, the
-/// later one stays, and the other counts from when it goes into the queue.
+/// How many stamps are stored, by slot number, for files that have unread bytes but are in no queue
+/// (they cool down, or wait for something else). If two files have the same place, the later one
+/// keeps it, and the other one counts from when it is queued.
 const KEPT: usize = 4096;
 
 /// A moment of this run.
@@ -28,18 +28,18 @@ pub(crate) struct Stamp(u32);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Queued {
     pub(crate) id: SlotId,
-    /// The turn in which it was found to have unread bytes.
+    /// The turn in which its unread bytes were found.
     pub(crate) since: Stamp,
 }
 
-/// Stamps, and what came of them.
+/// Stamps, and the histograms that they end in.
 #[derive(Debug)]
 pub(crate) struct Lag {
     started: Instant,
     now: Stamp,
     kept: Box<[Queued; KEPT]>,
-    /// Parts acknowledged in this turn, by when their bytes were told of: measured when the turn is
-    /// over.
+    /// Parts acknowledged in this turn, by the turn in which their bytes were reported. Measured
+    /// when the turn is over.
     acknowledged: Vec<(Stamp, u64)>,
     pub(crate) deliveries: Histogram,
     pub(crate) turns: Histogram,
@@ -66,7 +66,7 @@ impl Lag {
         self.measure();
     }
 
-    /// A turn is over: this is when the output has what it acknowledged.
+    /// A turn is over: by now the output has everything that it acknowledged.
     pub(crate) fn end_turn(&mut self, began: Instant, now: Instant) {
         self.now = self.stamp(now);
         self.measure();
@@ -82,24 +82,24 @@ impl Lag {
         )
     }
 
-    /// This turn.
+    /// The stamp of this turn.
     #[inline]
     pub(crate) fn now(&self) -> Stamp {
         self.now
     }
 
-    /// How long ago a stamp was at this time.
+    /// The age of a stamp at this time.
     pub(crate) fn age(&self, since: Stamp, now: Instant) -> Duration {
         Duration::from_nanos(u64::from(self.stamp(now).0.wrapping_sub(since.0)) << UNIT_BITS)
     }
 
-    /// The file has unread bytes since then, but goes into no queue yet.
+    /// The file has had unread bytes since then, but is not queued yet.
     #[inline]
     pub(crate) fn keep(&mut self, id: SlotId, since: Stamp) {
         self.kept[id.0 as usize % KEPT] = Queued { id, since };
     }
 
-    /// Since when it has them, now that it goes into a queue.
+    /// Since when the file has had unread bytes, now that it is queued.
     #[inline]
     pub(crate) fn take(&mut self, id: SlotId) -> Stamp {
         let kept = &mut self.kept[id.0 as usize % KEPT];
@@ -111,7 +111,7 @@ impl Lag {
         }
     }
 
-    /// A part of a file was acknowledged whose bytes were told of then.
+    /// A part of a file was acknowledged whose bytes were reported then.
     #[inline]
     pub(crate) fn acknowledged(&mut self, since: Stamp) {
         match self.acknowledged.last_mut() {

@@ -1,7 +1,7 @@
 //! Files that left the tree, or were deleted: remembered for a while, in case they come back.
 //!
-//! In: files that leave or come back. Out: those whose time is over, and the oldest where there is
-//! no room.
+//! In: files that leave or come back. Out: files whose time is over, and the oldest file when there
+//! is no room.
 //! Always holds: a file is here at most once, so that leaving and coming back in a loop costs
 //! neither memory nor a search.
 
@@ -14,14 +14,15 @@ use crate::engine::namespace::registry::{SlotId, SlotKey};
 use crate::engine::schedule::Schedule;
 use crate::engine::schedule::timers::PARKED_FOR;
 
-/// Files remembered at most after they left the tree; after new settings, as many as there were.
+/// How many files are remembered after they left the tree. After new settings, as many as there
+/// were.
 pub(super) const PARKED_MAX: usize = 65_536;
 
-/// Files remembered at most after they were deleted: every log ends so, and hardly any has a name
-/// that nobody knows of. Under a megabyte.
+/// How many files are remembered after they were deleted: nearly every log ends that way, and
+/// hardly any has a name that is not known. Under a megabyte.
 const PARKED_DELETED_MAX: usize = 8_192;
 
-/// A number of them, in the order in which they left.
+/// Parked files, in the order in which they left.
 #[derive(Debug, Default)]
 pub(crate) struct Parked {
     queue: BTreeMap<u64, (Instant, SlotKey)>,
@@ -38,7 +39,7 @@ impl Parked {
         self.next += 1;
     }
 
-    /// The file came back, or is forgotten.
+    /// The file came back, or is not remembered any more.
     pub(crate) fn remove(&mut self, id: SlotId) {
         if let Some(place) = self.places.remove(&id) {
             self.queue.remove(&place);
@@ -48,7 +49,7 @@ impl Parked {
         }
     }
 
-    /// Takes the one that has been here longest.
+    /// Takes the file that has been here longest.
     pub(crate) fn pop_oldest(&mut self) -> Option<SlotKey> {
         let (_, (_, file)) = self.queue.first_key_value()?;
         let file = *file;
@@ -56,12 +57,12 @@ impl Parked {
         Some(file)
     }
 
-    /// Takes one whose time is over.
+    /// Takes a file whose time is over.
     pub(crate) fn pop_due(&mut self, now: Instant) -> Option<SlotKey> {
         self.deadline().is_some_and(|until| until <= now).then(|| self.pop_oldest()).flatten()
     }
 
-    /// When the time of the next one is over.
+    /// When the time of the next file is over.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         self.queue.first_key_value().map(|(_, (until, _))| *until)
     }
@@ -130,12 +131,12 @@ impl Schedule {
         (self.parked.len(), self.parked_max)
     }
 
-    /// So many files more may leave the tree and be remembered.
+    /// So many more files may leave the tree and be remembered.
     pub(in crate::engine) fn make_room_for_parked(&mut self, files: usize) {
         self.parked_max = PARKED_MAX.max(self.parked.len() + files);
     }
 
-    /// Once they fit, no more than usual are remembered again.
+    /// The usual limit applies again, once the files fit.
     pub(super) fn end_room_for_parked(&mut self) {
         if self.parked.len() <= PARKED_MAX {
             self.parked_max = PARKED_MAX;

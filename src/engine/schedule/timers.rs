@@ -1,5 +1,8 @@
-//! What happens because time passed: files cool down, moves stay without a second half, parked
-//! files are forgotten, pieces fall due.
+//! Work triggered by deadlines: cool-downs end, unpaired renames expire, parked files are dropped,
+//! unfinished lines are delivered.
+//!
+//! In: the current time. Out: files to read, names in doubt, files that are judged.
+//! Always holds: one turn does at most [`DUE_PER_TURN`] of each kind of work.
 
 use std::time::{Duration, Instant};
 
@@ -13,25 +16,24 @@ use crate::sink::Sink;
 use crate::sys::FileSystem;
 use crate::sys::clock::Now;
 
-/// How long a name that went away may take to come up elsewhere. The kernel queues both halves of a
+/// How long a name that went away may take to appear elsewhere. The kernel queues both halves of a
 /// rename back to back.
 pub(in crate::engine) const GRACE: Duration = Duration::from_millis(20);
 
 /// How long a file that left the tree is remembered.
 pub(in crate::engine) const PARKED_FOR: Duration = Duration::from_secs(600);
 
-/// How long a file that left the tree with unread bytes while events were missed may take to come
-/// up elsewhere.
+/// How long a file that left the tree with unread bytes while events were missed may take to appear
+/// elsewhere.
 pub(in crate::engine) const LOSS_AFTER: Duration = Duration::from_secs(2);
 
-/// Of each of the things below that fall due, so many are done per turn: users choose how many do
-/// at once.
+/// How much work of each kind is done per turn: users decide how much falls due at once.
 const DUE_PER_TURN: usize = 2_048;
 
 /// When a failed look or open is tried again.
 pub(in crate::engine) const RETRY_AFTER: Duration = Duration::from_millis(100);
 
-/// How often missing paths and unwatched directories are looked at.
+/// How often missing PATHs and unwatched directories are looked at.
 pub(in crate::engine) const POLL_EVERY: Duration = Duration::from_secs(1);
 
 impl<F: FileSystem, S: Sink> Engine<F, S> {
@@ -89,10 +91,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
     }
 
-    /// A file left the tree with unread bytes and did not come back: they are lost once what was
-    /// missed was looked at.
+    /// A file left the tree with unread bytes and did not come back: they are lost once everything
+    /// that was missed was looked at.
     fn judge_loss(&mut self, key: SlotKey, now: Instant) {
-        // One that came back has a name again; one that was reported has none.
+        // A file that came back has a name again; a file whose loss was reported has none.
         let is_lost = |id: &SlotId| {
             self.files.get(*id).life() == Life::Parked && !self.files.name(*id).is_empty()
         };
@@ -105,7 +107,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.files.drop_name(id);
     }
 
-    /// Looks for paths that are missing, and lists directories that have no watch.
+    /// Looks for PATHs that are missing, and lists directories that have no watch.
     fn poll(&mut self, now: Now) {
         self.kernel.poll_at = None;
         for at in 0..self.coverage.roots.len() {

@@ -1,38 +1,39 @@
 //! Files to read: whose turn is next.
 //!
-//! In: files with unread bytes, each of the group of the directory below a PATH that it is in. Out:
-//! one at a time.
-//! Always holds: what changed and what takes longer (read in part before, or brought up by a
-//! listing) get equal shares of what is read; groups take turns in each of the three queues; within
-//! a group, the first in is the first out.
+//! In: files with unread bytes, each with its group: the directory right below a PATH that it is
+//! in. Out: one file at a time.
+//! Always holds: files that changed and files that take longer (read in part before, or found by a
+//! listing) get equal shares of the bytes that are read. Groups take turns in each of the three
+//! queues. Within a group, files are read in the order in which they were queued.
 
 use crate::engine::schedule::lag::Queued;
 use crate::fair_queue::FairQueue;
 
-/// A turn costs as much as reading so many bytes more: opening and closing the file.
+/// Opening and closing a file costs as much as reading so many bytes.
 const TURN_COST: i64 = 4 * 1024;
 
-/// What one side may be ahead of the other, in bytes: whoever has nothing to read saves nothing up.
+/// How many bytes one side may be ahead of the other: a side that has nothing to read saves nothing
+/// up.
 const AHEAD_MAX: i64 = 256 * 1024;
 
 /// Why a file waits to be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Because {
-    /// It changed: it has little unread, as far as is known.
+    /// It changed: as far as is known, few bytes are unread.
     Changed,
-    /// A listing brought it up, and it was not read to its end since.
+    /// A listing found it, and it was not read to its end since.
     Backlog,
-    /// It had more than fits into one turn.
+    /// It had more bytes than fit into one turn.
     HasMore,
 }
 
-/// All of them.
+/// All files to read.
 #[derive(Debug)]
 pub(crate) struct Unread {
     changed: FairQueue<Queued>,
     backlog: FairQueue<Queued>,
     with_more: FairQueue<Queued>,
-    /// How many bytes more were read of what changed than of the others.
+    /// How many bytes more were read of changed files than of the others.
     ahead: i64,
     turns: u32,
 }
@@ -62,12 +63,13 @@ impl Unread {
         self.queue(because).push_back(group, file);
     }
 
-    /// None of its group that wait for the same reason overtakes it.
+    /// No file of its group that waits for the same reason overtakes it.
     pub(crate) fn push_front(&mut self, because: Because, group: u32, file: Queued) {
         self.queue(because).push_front(group, file);
     }
 
-    /// Takes the file whose turn it is, and why it waited; perhaps only one of those that changed.
+    /// Takes the file whose turn it is, and why it waited. Without `with_others`, only a changed
+    /// file.
     #[inline]
     pub(crate) fn pop(&mut self, with_others: bool) -> Option<(Queued, Because)> {
         let others = if with_others { self.backlog.len() + self.with_more.len() } else { 0 };
@@ -89,10 +91,10 @@ impl Unread {
         order.into_iter().find_map(|because| Some((self.queue(because).pop()?, because)))
     }
 
-    /// So many bytes were read of a file that had waited for this reason.
+    /// So many bytes were read of a file that waited for this reason.
     #[inline]
     pub(crate) fn took(&mut self, because: Because, bytes: usize) {
-        // At most what one file may read per turn.
+        // At most the bytes that one file may read per turn.
         let cost = bytes.cast_signed() as i64 + TURN_COST;
         let ahead = if because == Because::Changed { self.ahead + cost } else { self.ahead - cost };
         self.ahead = ahead.clamp(-AHEAD_MAX, AHEAD_MAX);
@@ -107,12 +109,12 @@ impl Unread {
         self.len() == 0
     }
 
-    /// Whether there is one to be taken, perhaps of those that changed only.
+    /// Whether there is a file to take. Without `with_others`, only a changed file.
     pub(crate) fn has_any(&self, with_others: bool) -> bool {
         !self.changed.is_empty() || (with_others && !self.is_empty())
     }
 
-    /// Whether all that a listing brought up was read.
+    /// Whether all files that a listing found were read.
     pub(crate) fn has_no_listed(&self) -> bool {
         self.backlog.is_empty()
     }
@@ -137,7 +139,7 @@ impl Unread {
         None
     }
 
-    /// Those that have waited longest in their groups.
+    /// The files that have waited longest in their groups.
     pub(crate) fn heads(&self) -> impl Iterator<Item = &Queued> + '_ {
         self.all().flat_map(FairQueue::heads)
     }
