@@ -26,6 +26,7 @@ mod former;
 mod half_renames;
 mod identify;
 mod leaving;
+mod losses;
 mod lost_directories;
 mod recent;
 mod renames;

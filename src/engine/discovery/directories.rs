@@ -77,7 +77,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             && self.schedule.doubts.is_empty()
         {
             self.kernel.suspect_since = None;
-            self.say_watch_limit(now);
+            let (needed, notices) = (self.tree.len(), &mut self.observer.notices);
+            self.kernel.report_watch_limit(needed, notices, now.instant);
         }
     }
 

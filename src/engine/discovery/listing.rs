@@ -67,7 +67,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                     self.path.clear();
                     self.tree.write_path(dir, &mut self.path);
                     self.path.extend_from_slice(name);
-                    self.say_not_regular(now);
+                    self.observer.report_not_regular(&self.path, now.instant);
                 }
             }
             FileKind::Link | FileKind::Special | FileKind::Unknown => {}

@@ -110,7 +110,12 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.close(id);
         let (key, before) = (self.files.key(id), self.files.get(id).generation);
         if !is_same_inode {
-            self.leave_behind(id, known);
+            // The other names of the inode stay with it: they go on from here as a separate file.
+            self.files.forget_generation(known, before);
+            self.identities.left_behind.note(self.files.get(id), Who::File(known));
+            while let Some((dir, name)) = self.files.take_alias(id) {
+                self.track_if_accepted(dir, &name);
+            }
         }
         self.files.identify_anew(id, found.id);
         let after = self.files.get(id).generation;
@@ -119,16 +124,6 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             if !is_same_inode && commits.is_generation_awaited(key) {
                 Schedule::hold_back(&mut self.files, id, KeptBack::Store);
             }
-        }
-    }
-
-    /// The other names of the inode stay with it: they go on from here as a separate file.
-    fn leave_behind(&mut self, id: SlotId, file: FileId) {
-        let generation = self.files.get(id).generation;
-        self.files.forget_generation(file, generation);
-        self.identities.left_behind.note(self.files.get(id), Who::File(file));
-        while let Some((dir, name)) = self.files.take_alias(id) {
-            self.track_if_accepted(dir, &name);
         }
     }
 

@@ -119,18 +119,6 @@ impl Departures {
         }
     }
 
-    /// The same, as text.
-    pub(in crate::engine) fn last_path(
-        &self,
-        files: &Registry,
-        tree: &Tree,
-        id: SlotId,
-        path: &mut Vec<u8>,
-    ) -> String {
-        self.write_last_path(files, tree, id, path);
-        String::from_utf8_lossy(path).into_owned()
-    }
-
     fn note(&mut self, key: SlotKey, path: &[u8]) {
         let Ok(path_len) = u16::try_from(path.len()) else { return };
         while self.all.len() >= DEPARTURES_MAX || self.paths.len() + path.len() > PATH_BYTES_MAX {

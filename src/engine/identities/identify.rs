@@ -17,8 +17,9 @@
 //! | [`Failure::UserMount`] | `is_in_user_mount`: left out |
 //! | [`Failure::Shortage`], [`Failure::Other`] | looked at again: next turn after a signal or if a kept file could be closed, otherwise in 100 ms. With `--once`, `Other` is `unreadable` |
 
-use nix::libc;
 use std::io::ErrorKind;
+
+use nix::libc;
 
 use crate::diagnostics::notices::{Cause, notice};
 use crate::engine::namespace::registry::{Life, SlotId, State};
@@ -178,7 +179,13 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             if !self.identities.recent_renames.take_guess(&self.files, id)
                 && !self.files.get(id).state().contains(State::BY_AGE)
             {
-                self.count_vanished(id, now.instant);
+                self.identities.departures.write_last_path(
+                    &self.files,
+                    &self.tree,
+                    id,
+                    &mut self.path,
+                );
+                self.observer.count_vanished(self.files.get(id), &self.path, now.instant);
             }
             // A program may go on writing to the file that had the name. Its events do not mean a
             // new file.
@@ -228,12 +235,6 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.files.set_life(id, Life::Ignored);
         self.release_successor(id);
         self.write_path(id);
-        self.say_not_regular(now);
-    }
-
-    /// Warns that the path at hand is no regular file.
-    pub(in crate::engine) fn say_not_regular(&mut self, now: Now) {
-        notice!(warn: self.observer.notices, Cause::NotRegular, about &self.path, now.instant,
-            "not a regular file: never opened");
+        self.observer.report_not_regular(&self.path, now.instant);
     }
 }

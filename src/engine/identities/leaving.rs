@@ -6,7 +6,7 @@
 //!
 //! | when a name goes away | called by | what becomes of the file |
 //! |---|---|---|
-//! | `leave` | an event of a deletion or rename, and all functions below | `Leaving`: judged later |
+//! | `leave` | an event of a deletion or rename, and the functions down to `leave_at_once` | `Leaving`: judged later |
 //! | `cover_file` (`renames.rs`) | a rename to the name | the same; judged after [`timers::GRACE`], as it may be exchanged |
 //! | `leave_ahead` (`finds.rs`) | a look that found another file or none | the same; its event is still queued, or was lost |
 //! | `leave_link` (`behind.rs`) | a followed link leads elsewhere | it goes on under a further name, if it has one |
@@ -22,14 +22,12 @@
 use std::time::Instant;
 
 use crate::checkpoint::OWN_OUTPUT;
-use crate::diagnostics::notices::{Cause, notice};
 use crate::engine::namespace::registry::{Life, SlotId, SlotKey, State};
 use crate::engine::namespace::tree::{DirId, Role};
 use crate::engine::schedule::Schedule;
 use crate::engine::schedule::deadlines::Task;
 use crate::engine::schedule::timers;
 use crate::engine::{Engine, LOOKS_PER_TURN};
-use crate::planted::is_planted;
 use crate::rare::rare;
 use crate::sink::Sink;
 use crate::sys::FileSystem;
@@ -134,7 +132,13 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 let (dir, name) = (self.files.get(id).dir(), self.files.name(id).to_vec());
                 self.link_removed(dir, &name, now.instant);
             } else {
-                self.count_vanished(id, now.instant);
+                self.identities.departures.write_last_path(
+                    &self.files,
+                    &self.tree,
+                    id,
+                    &mut self.path,
+                );
+                self.observer.count_vanished(self.files.get(id), &self.path, now.instant);
             }
             self.free_slot(id);
             return;
@@ -241,7 +245,13 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 .add(now + timers::LOSS_AFTER, Task::CountLoss(self.files.key(id)));
         } else {
             if has_unread {
-                self.count_loss(id, now);
+                self.identities.departures.write_last_path(
+                    &self.files,
+                    &self.tree,
+                    id,
+                    &mut self.path,
+                );
+                self.observer.count_loss(self.files.get(id), &self.path, now);
             }
             self.files.drop_name(id);
         }
@@ -276,63 +286,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         };
         rare!("a file that had left was forgotten");
         if !self.files.name(id).is_empty() {
-            self.count_loss(id, now);
+            self.identities.departures.write_last_path(&self.files, &self.tree, id, &mut self.path);
+            self.observer.count_loss(self.files.get(id), &self.path, now);
         }
         self.free_slot(id);
-    }
-
-    /// Counts and reports a file that left the tree, perhaps before it was read to its end.
-    pub(in crate::engine) fn count_loss(&mut self, id: SlotId, now: Instant) {
-        let slot = self.files.get(id);
-        if is_planted!(LossUncounted) {
-            return;
-        }
-        let (offset, unfinished) = (slot.offset, u64::from(slot.scanned));
-        let is_deleted = slot.state().contains(State::DELETED);
-        self.observer.stats.lost_bytes += unfinished;
-        let (cause, what) = if is_deleted {
-            rare!("a file was deleted before it was read to its end");
-            self.observer.stats.deleted_unread += 1;
-            (
-                Cause::DeletedUnread,
-                "deleted, perhaps before it was read to its end: what followed is lost",
-            )
-        } else {
-            rare!("a file was moved away before it was read to its end");
-            self.observer.stats.moved_unread += 1;
-            self.observer.stats.lost_moved_bytes += unfinished;
-            let what = "moved to where nothing is watched, perhaps before it was read to its end: \
-                        what followed is lost unless it comes back within ten minutes";
-            (Cause::MovedUnread, what)
-        };
-        let path =
-            self.identities.departures.last_path(&self.files, &self.tree, id, &mut self.path);
-        self.observer.lost.note(&self.path, what, unfinished, now);
-        notice!(warn: self.observer.notices, cause, about path.as_bytes(), now, offset, unfinished,
-            "{what}");
-    }
-
-    /// Counts and reports a name that went away before it was looked at. All bytes that were
-    /// written there are lost.
-    pub(in crate::engine) fn count_vanished(&mut self, id: SlotId, now: Instant) {
-        let slot = self.files.get(id);
-        let held_bytes = slot.state().intersects(State::MAY_HOLD_BYTES | State::DIRTY)
-            && !slot.state().contains(State::VIA_LINK);
-        if slot.is_identified() || slot.life() == Life::Ignored || !held_bytes {
-            return;
-        }
-        rare!("a name went away before it was looked at");
-        self.observer.stats.vanished += 1;
-        let path =
-            self.identities.departures.last_path(&self.files, &self.tree, id, &mut self.path);
-        self.observer.lost.note(
-            &self.path,
-            "gone before it was read: what it held is lost",
-            0,
-            now,
-        );
-        notice!(warn: self.observer.notices, Cause::Vanished, about path.as_bytes(), now,
-            "gone before it was read: what it held is lost");
     }
 
     /// Frees an unbound slot, and removes everything that refers to it.
@@ -368,7 +325,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             return;
         }
         if !self.files.get(id).is_identified() {
-            self.count_vanished(id, now);
+            self.identities.departures.write_last_path(&self.files, &self.tree, id, &mut self.path);
+            self.observer.count_vanished(self.files.get(id), &self.path, now);
             self.free_slot(id);
         } else if let Some((dir, name)) = self.take_further_name(id, now) {
             rare!("a file of a directory that was let go went on under another name");

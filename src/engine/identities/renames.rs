@@ -488,7 +488,7 @@ mod tests {
         let start = crate::sys::clock::now().instant;
         let soon = start + Duration::from_millis(1);
         // Where the file that covers comes from; when and from which name it is said to leave; the
-        // name that the covered file then takes; whether an exchange began, and whether it was none.
+        // name that the covered file then takes; whether an exchange began; whether it was none.
         for (from, left_at, left, taken, begins, is_refuted) in [
             (Some(&b"a"[..]), soon, &b"b"[..], &b"a"[..], true, false),
             (Some(b"a"), soon, b"b", b"c", true, true),

@@ -4,10 +4,13 @@
 //! In: a directory that was just looked at. Out: its watch, or a warning that names the limit.
 //! Always holds: a directory that is not watched is polled, unless it cannot be read.
 
+use std::time::Instant;
+
 use nix::libc;
 
-use crate::diagnostics::notices::Cause;
+use crate::diagnostics::notices::{Cause, Notices};
 use crate::engine::Engine;
+use crate::engine::kernel::Kernel;
 use crate::engine::namespace::tree::DirId;
 use crate::engine::schedule::timers;
 use crate::rare::rare;
@@ -33,6 +36,60 @@ enum Lacking {
     Proc,
     /// inotify itself.
     Inotify,
+}
+
+impl Kernel {
+    /// Warns once, when the scan is complete and the number of directories, `needed`, is known.
+    pub(in crate::engine) fn report_watch_limit(
+        &mut self,
+        needed: usize,
+        notices: &mut Notices,
+        now: Instant,
+    ) {
+        let Some(limit) = self.watch_limit.as_mut().filter(|limit| !limit.is_said) else {
+            return;
+        };
+        limit.is_said = true;
+        let Some(suppressed) = notices.admit(Cause::WatchLimit, now) else {
+            return;
+        };
+        let polled = self.polled;
+        let (needed, what) = match limit.lacking {
+            Lacking::Instance => {
+                let sysctl = host::instances_max()
+                    .map_or("fs.inotify.max_user_instances", |limit| limit.sysctl);
+                (
+                    None,
+                    format!(
+                        "no inotify instance is available: raise sysctl {sysctl} by at least \
+                    1; polling until then"
+                    ),
+                )
+            }
+            Lacking::Watch => {
+                let sysctl =
+                    host::watches_max().map_or("fs.inotify.max_user_watches", |limit| limit.sysctl);
+                let what = format!(
+                    "no more inotify watches: raise sysctl {sysctl} to at least {needed} (and what \
+                    others need); \
+                     polling the rest until then"
+                );
+                (Some(needed), what)
+            }
+            Lacking::Proc => (
+                None,
+                "/proc is not mounted, so directories below a PATH cannot be watched: \
+                    polling them every second"
+                    .to_owned(),
+            ),
+            Lacking::Inotify => {
+                let what = "this system or its sandbox refuses inotify, so no directory can be \
+                    watched: polling them every second";
+                (None, what.to_owned())
+            }
+        };
+        tracing::warn!(polled, needed, suppressed, "{what}");
+    }
 }
 
 impl<F: FileSystem, S: Sink> Engine<F, S> {
@@ -90,54 +147,6 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.kernel.set_polled(&mut self.tree, dir, true);
         self.kernel.poll_by(now.instant + timers::POLL_EVERY);
         true
-    }
-
-    /// Warns once, when the scan is complete and the number is known.
-    pub(in crate::engine) fn say_watch_limit(&mut self, now: Now) {
-        let needed = self.tree.len();
-        let Some(limit) = self.kernel.watch_limit.as_mut().filter(|limit| !limit.is_said) else {
-            return;
-        };
-        limit.is_said = true;
-        let Some(suppressed) = self.observer.notices.admit(Cause::WatchLimit, now.instant) else {
-            return;
-        };
-        let polled = self.kernel.polled;
-        let (needed, what) = match limit.lacking {
-            Lacking::Instance => {
-                let sysctl = host::instances_max()
-                    .map_or("fs.inotify.max_user_instances", |limit| limit.sysctl);
-                (
-                    None,
-                    format!(
-                        "no inotify instance is available: raise sysctl {sysctl} by at least \
-                    1; polling until then"
-                    ),
-                )
-            }
-            Lacking::Watch => {
-                let sysctl =
-                    host::watches_max().map_or("fs.inotify.max_user_watches", |limit| limit.sysctl);
-                let what = format!(
-                    "no more inotify watches: raise sysctl {sysctl} to at least {needed} (and what \
-                    others need); \
-                     polling the rest until then"
-                );
-                (Some(needed), what)
-            }
-            Lacking::Proc => (
-                None,
-                "/proc is not mounted, so directories below a PATH cannot be watched: \
-                    polling them every second"
-                    .to_owned(),
-            ),
-            Lacking::Inotify => {
-                let what = "this system or its sandbox refuses inotify, so no directory can be \
-                    watched: polling them every second";
-                (None, what.to_owned())
-            }
-        };
-        tracing::warn!(polled, needed, suppressed, "{what}");
     }
 
     /// Removes a directory's watch, unless the directory was deleted: files that were opened in it

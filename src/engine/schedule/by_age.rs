@@ -154,12 +154,23 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             || self.discovery.is_rescan_due
             || self.kernel.is_missing_events
             || self.discovery.searches.is_under_way();
+        let (files, tree) = (&self.files, &self.tree);
         let mut due = if is_calm || is_full {
-            self.schedule.by_age.take_all(&self.files)
+            self.schedule.by_age.take_all(files)
         } else if all_wait {
             return;
         } else {
-            self.take_of_calm_groups()
+            // A group is busy while one of its directories is being listed, or one of its names or
+            // directories is not resolved yet.
+            let lost = self.discovery.urgent.lost.iter();
+            let lost = lost.filter_map(|&key| tree.alive(key)).map(|dir| tree.group(dir));
+            let found = self.identities.finds().filter_map(|key| files.alive(key));
+            let found = found.map(|id| group_of(files, tree, id));
+            let unresolved: HashSet<u32> = lost.chain(found).collect();
+            let (urgent, doubts) = (&self.discovery.urgent, &self.schedule.doubts);
+            self.schedule.by_age.take_of_calm_groups(files, tree, |group| {
+                urgent.holds(group) || doubts.holds(group) || unresolved.contains(&group)
+            })
         };
         for (_, key) in due.drain(..) {
             if let Some(id) = self.files.alive(key) {
@@ -169,21 +180,6 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             }
         }
         self.schedule.by_age.reuse(due);
-    }
-
-    /// A group is busy while one of its directories is being listed, or one of its names or
-    /// directories is not resolved yet.
-    fn take_of_calm_groups(&mut self) -> Vec<Aged> {
-        let (files, tree) = (&self.files, &self.tree);
-        let lost = self.discovery.urgent.lost.iter();
-        let lost = lost.filter_map(|&key| tree.alive(key)).map(|dir| tree.group(dir));
-        let found = self.identities.finds().filter_map(|key| files.alive(key));
-        let found = found.map(|id| group_of(files, tree, id));
-        let unresolved: HashSet<u32> = lost.chain(found).collect();
-        let (urgent, doubts) = (&self.discovery.urgent, &self.schedule.doubts);
-        self.schedule.by_age.take_of_calm_groups(files, tree, |group| {
-            urgent.holds(group) || doubts.holds(group) || unresolved.contains(&group)
-        })
     }
 }
 
