@@ -141,7 +141,13 @@ pub enum Output {
 /// the descriptor limit is for them; else half.
 pub const KEEP_OPEN: u32 = 256;
 
-/// Inputs at most: their numbers fit into a byte of each file's slot.
+/// How many of the `asked_for` files may stay open under a limit of descriptors.
+pub(crate) fn open_files_allowed(asked_for: u32, descriptors: u64) -> u64 {
+    let part = if asked_for <= KEEP_OPEN { descriptors / 4 } else { descriptors / 2 };
+    u64::from(asked_for).min(part)
+}
+
+/// The highest number of inputs: an input's number fits into one byte of each file's slot.
 pub const INPUTS_MAX: usize = 256;
 
 /// Files that are followed under the same rules: `[[input]]` of a settings file, or the PATHs of a
@@ -249,9 +255,8 @@ pub enum ConfigError {
     /// Whoever can make a link below a PATH would choose what is read.
     #[error(
         "`any`: this process has a capability that overrides permissions (CAP_DAC_READ_SEARCH or \
-        CAP_DAC_OVERRIDE), so whoever can make a link \
-         below a PATH would have any file of the system read; say `owner`, or `any-privileged` if \
-         that is meant"
+        CAP_DAC_OVERRIDE), so whoever can make a link below a PATH would have any file of the \
+        system read; say `owner`, or `any-privileged` if that is meant"
     )]
     AnyPrivileged,
     /// Messages with their lengths before them are for a stream.
@@ -260,8 +265,8 @@ pub enum ConfigError {
         or text there"
     )]
     SyslogFile,
-    /// The system does not tell its name.
-    #[error("this system does not tell its name ({reason}): say one, as in `host = \"node7\"`")]
+    /// The system does not give its name.
+    #[error("this system does not give its name ({reason}): set one, as in `host = \"node7\"`")]
     NoHostName {
         /// Its reason.
         reason: String,
@@ -322,8 +327,8 @@ pub enum OutputError {
     /// `file:` or `unix:` alone.
     #[error("the path is missing")]
     NoPath,
-    /// The kernel takes no longer one.
-    #[error("the path of a unix socket has at most 107 bytes")]
+    /// The kernel accepts no longer path.
+    #[error("the path of a unix socket has at most {SOCKET_PATH_BYTES_MAX} bytes")]
     SocketPathTooLong,
     /// No host and port.
     #[error(

@@ -31,7 +31,7 @@ use nix::sys::resource::{Resource, getrlimit};
 
 use crate::checkpoint::stamp::Stamp;
 use crate::cli::{Origin, Settings};
-use crate::config::{Config, KEEP_OPEN};
+use crate::config::{self, Config, KEEP_OPEN};
 use crate::engine::{Engine, EngineError, Turn};
 use crate::sink::{self, Poller, Sink};
 use crate::status::About;
@@ -65,14 +65,14 @@ pub fn run(settings: Settings, progress: Option<Progress>) -> anyhow::Result<()>
     }
     if host::links_files_of_others() && !settings.config.engine.same_owner {
         tracing::warn!(
-            "sysctl fs.protected_hardlinks is 0: whoever may write to a directory below a PATH can \
-            link a file of another user into it, and have \
-             it read; set it to 1, or say --same-owner"
+            "sysctl fs.protected_hardlinks is 0: anyone who can write to a directory below a PATH \
+            can link a file of another user into it, and have it read; set it to 1, or use \
+            --same-owner"
         );
     }
     let mut daemon = Daemon::new(settings)?;
     daemon.progress = progress;
-    daemon.say_started();
+    daemon.log_started();
     let outcome = daemon.run();
     daemon.progress = None;
     daemon.server.finish(&mut daemon.engine, clock::now());
@@ -81,11 +81,11 @@ pub fn run(settings: Settings, progress: Option<Progress>) -> anyhow::Result<()>
         _ => {}
     }
     if let Err(error) = &outcome {
-        daemon.tell(|service, now| service.failed(&format!("{error:#}"), now));
+        daemon.notify(|service, now| service.failed(&format!("{error:#}"), now));
     }
-    // Unless a signal told so before.
-    daemon.tell(|service, now| service.stopping(Duration::ZERO, now));
-    report::say("done", &daemon.engine, clock::now());
+    // Does nothing if a signal already did this.
+    daemon.notify(|service, now| service.stopping(Duration::ZERO, now));
+    report::log("done", &daemon.engine, clock::now());
     outcome
 }
 
@@ -101,13 +101,11 @@ fn is_orderly(outcome: &anyhow::Result<()>) -> bool {
 /// descriptors is for clients of metrics, listings and outputs.
 fn open_files_max(asked_for: u32) -> usize {
     let (limit, _) = getrlimit(Resource::RLIMIT_NOFILE).expect("every process has this limit");
-    let part = if asked_for <= KEEP_OPEN { limit / 4 } else { limit / 2 };
-    let allowed = u64::from(asked_for).min(part);
+    let allowed = config::open_files_allowed(asked_for, limit);
     if asked_for > KEEP_OPEN && allowed < u64::from(asked_for) {
         tracing::warn!(
             "no more than {allowed} files can stay open, not --keep-open {asked_for}: half of the \
-            descriptor limit (LimitNOFILE= of a \
-             service, `ulimit -n` in a shell)"
+            descriptor limit (LimitNOFILE= of a service, `ulimit -n` in a shell)"
         );
     }
     usize::try_from(allowed).unwrap_or(usize::MAX)
@@ -142,7 +140,7 @@ struct Daemon {
     started_at: Instant,
     /// How many offsets the run goes on from; `None`: none are kept.
     resumed: Option<usize>,
-    is_ready_said: bool,
+    is_ready_logged: bool,
 }
 
 /// Whether the loop goes on.
@@ -224,7 +222,7 @@ impl Daemon {
             progress: None,
             started_at: clock::now().instant,
             resumed,
-            is_ready_said: false,
+            is_ready_logged: false,
         };
         let now = clock::now();
         daemon.adapt(config.adaptive, now);
@@ -275,7 +273,7 @@ impl Daemon {
                     return Err(EngineError::CutShort.into());
                 }
                 Next::Exit => {
-                    self.say_what_is_left();
+                    self.warn_of_undelivered();
                     return Ok(());
                 }
             }
@@ -308,8 +306,8 @@ impl Daemon {
         let turn = self.engine.turn(now)?;
         let rest = self.turned(now.instant, clock::now().instant);
         self.register_events()?;
-        self.say_when_ready(now.instant);
-        let word_due = self.tell_how_it_is(now);
+        self.log_when_ready(now.instant);
+        let report_due = self.notify_turn(now);
         let is_productive = before != (self.engine.stats().events, self.engine.stats().records);
         let next = match turn {
             Turn::Finished => return Ok(Next::Exit),
@@ -341,7 +339,7 @@ impl Daemon {
         let deadline = next
             .into_iter()
             .chain(self.stops_by)
-            .chain(word_due)
+            .chain(report_due)
             .chain(line)
             .chain(outcome)
             .chain(self.server.deadline())
@@ -360,15 +358,15 @@ impl Daemon {
                     tracing::info!("stopping");
                     self.stops_by = Some(now.instant + self.shutdown_timeout);
                     let timeout = self.shutdown_timeout;
-                    self.tell(|service, now| service.stopping(timeout, now));
+                    self.notify(|service, now| service.stopping(timeout, now));
                     self.engine.stop();
                 }
                 Signal::Reload => {
-                    self.tell(Service::reloading);
+                    self.notify(Service::reloading);
                     self.reload(now);
                     self.engine.reopen_output(now)?;
                 }
-                Signal::Report => report::say("status", &self.engine, now),
+                Signal::Report => report::log("status", &self.engine, now),
             }
         }
         Ok(Next::Poll(None))
@@ -399,13 +397,13 @@ impl Daemon {
         if let Err(error) =
             self.poll.registry().register(&mut SourceFd(&descriptor), MOUNTS, Interest::PRIORITY)
         {
-            tracing::debug!(%error, "changes of mounts cannot be polled: they are noticed by the \
-                sweep alone");
+            tracing::debug!(%error, "changes of mounts cannot be polled: only the sweep notices \
+                them");
         }
     }
 
-    /// One line about what this run does.
-    fn say_started(&self) {
+    /// Logs one line about what this run does.
+    fn log_started(&self) {
         if self.engine.is_once() {
             return;
         }
@@ -429,8 +427,8 @@ impl Daemon {
         }
     }
 
-    /// At the end of a run that went well, as far as it came.
-    fn say_what_is_left(&self) {
+    /// Logs what is not delivered at the end of an orderly run.
+    fn warn_of_undelivered(&self) {
         let bytes = self.engine.undelivered_bytes();
         if bytes > 0 && self.resumed.is_some() {
             tracing::warn!(
@@ -441,8 +439,7 @@ impl Daemon {
             tracing::warn!(
                 bytes,
                 "stopped before the output took all that was read: without a state directory, the \
-                next run delivers it only if it reads all \
-                 logs from their beginning"
+                next run delivers it only if it reads all logs from their beginning"
             );
         }
         if self.engine.is_once() {
@@ -456,12 +453,12 @@ impl Daemon {
         }
     }
 
-    /// The first time that nothing is missed any more.
-    fn say_when_ready(&mut self, now: Instant) {
-        if self.is_ready_said || self.engine.is_once() || !self.engine.has_scanned() {
+    /// Logs once that the first scan is complete, and nothing is missed from then on.
+    fn log_when_ready(&mut self, now: Instant) {
+        if self.is_ready_logged || self.engine.is_once() || !self.engine.has_scanned() {
             return;
         }
-        self.is_ready_said = true;
+        self.is_ready_logged = true;
         self.warn_of_inputs_without_files();
         let sizes = self.engine.sizes();
         let after = humantime::format_duration(Duration::from_millis(
@@ -469,11 +466,12 @@ impl Daemon {
                 .unwrap_or(u64::MAX),
         ));
         let (files, directories) = (sizes.files, sizes.directories);
-        tracing::info!(files, directories, %after, "ready: nothing that is written from now on is missed");
+        tracing::info!(files, directories, %after, "ready: nothing that is written from now on is \
+            missed");
     }
 
-    /// A turn ended. Returns when to turn again so that the service manager hears of it.
-    fn tell_how_it_is(&mut self, now: clock::Now) -> Option<Instant> {
+    /// Reports the state of the run to the service manager. Returns when the next report is due.
+    fn notify_turn(&mut self, now: clock::Now) -> Option<Instant> {
         let service = self.service.as_mut()?;
         let (stats, sizes) = (self.engine.stats(), self.engine.sizes());
         service.turned(&Seen {
@@ -488,8 +486,8 @@ impl Daemon {
         })
     }
 
-    /// Has the service manager, if there is one, told something.
-    fn tell(&mut self, what: impl FnOnce(&mut Service, Instant)) {
+    /// Sends a message to the service manager, if there is one.
+    fn notify(&mut self, what: impl FnOnce(&mut Service, Instant)) {
         if let Some(service) = &mut self.service {
             what(service, clock::now().instant);
         }

@@ -3,18 +3,18 @@
 //! In: requests as parsed. Out: text or JSON on standard output, and an outcome for the exit code.
 //! Always holds: nothing here changes a run or a file; the daemon alone knows, the tools show it.
 
-pub mod doctor; // is this machine, this user, this tree what a run needs?
-pub mod offsets; // what a state directory holds
-pub mod progress; // the line on a terminal while a run goes on
+pub mod doctor; // `manytail doctor`, and `check --connect`
+pub mod offsets; // `manytail offsets`
+pub mod progress; // the progress line of a run
 pub mod status; // `manytail status`
 pub mod style; // text or json
 pub mod tap; // `manytail tap`
 pub mod top; // `manytail top`
 
-mod client; // questions to a control socket
-mod health;
+mod client; // asks over a control socket
+mod health; // is it keeping up?
 mod screen; // `status` and `top` as text
-mod text; // values on a screen // is all well?
+mod text; // rates, times and lines for a screen
 
 use std::io;
 use std::time::Duration;

@@ -278,7 +278,7 @@ fn a_path_that_nothing_is_known_of_fails_after_the_others_were_forgotten() {
     let place = Place::usual();
     let stdout = place
         .run(&["forget", "/t/d", "/t/d1/a.log", "/t/d1/a.log/"])
-        .refused(1, &["no offsets are kept of /t/d,"]);
+        .refused(1, &["no offsets are stored for /t/d,"]);
     assert_eq!(stdout, "1 file forgotten, 3 files left\n");
     let journal = place.journal();
     let stdout = place.run(&["forget", "--format", "json", "/nowhere"]).refused(1, &["/nowhere"]);

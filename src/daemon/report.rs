@@ -7,13 +7,13 @@ use crate::sink::Sink;
 use crate::sys::FileSystem;
 use crate::sys::clock::Now;
 
-/// Says how the run is. `what`: why it is said.
-pub(super) fn say<F: FileSystem, S: Sink>(what: &'static str, engine: &Engine<F, S>, now: Now) {
+/// Logs the state of the run. `what` is the message: `status` or `done`.
+pub(super) fn log<F: FileSystem, S: Sink>(what: &'static str, engine: &Engine<F, S>, now: Now) {
     let (stats, sizes) = (engine.stats(), engine.sizes());
-    let (said, suppressed) = engine
+    let (logged, suppressed) = engine
         .notices()
-        .fold((0, 0), |sum, (_, told)| (sum.0 + told.said, sum.1 + told.suppressed));
-    // Who waits for the end of `--once` asked for records, not for this.
+        .fold((0, 0), |sum, (_, counts)| (sum.0 + counts.said, sum.1 + counts.suppressed));
+    // A person who waits for the end of `--once` asked for records, not for numbers.
     if what == "done" && engine.is_once() {
         let (records, bytes) = (stats.records, stats.bytes);
         tracing::debug!(files = sizes.files, records, bytes, "{what}");
@@ -41,7 +41,7 @@ pub(super) fn say<F: FileSystem, S: Sink>(what: &'static str, engine: &Engine<F,
         old_files = stats.old_files,
         commits = stats.commits,
         commit_failures = stats.commit_failures,
-        diagnostics = said,
+        diagnostics = logged,
         suppressed,
         "{what}"
     );

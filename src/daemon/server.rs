@@ -3,23 +3,52 @@
 //! In: what the loop hears of listeners and clients. Out: responses; a deadline while there is a
 //! client.
 //! Always holds: at most [`CLIENTS_MAX`] clients per listener, each with one buffer of bounded size
-//! and a deadline. One more takes the place of the one that has been silent for longest, so that no
-//! number of silent clients shuts the others out. No call blocks, and without a client nothing
-//! wakes the loop. Between two turns questions are answered for [`ANSWERING_MAX`], then files have
-//! their turn.
+//! and a deadline. A further client takes the place of the one that has been silent for longest, so
+//! that silent clients cannot shut the others out. No call blocks, and without a client nothing
+//! wakes the loop. Between two turns questions are answered for [`ANSWERING_MAX`], then files are
+//! read.
+
+/// Registers both kinds of a descriptor in the same way.
+macro_rules! source {
+    ($kind:ident, $($pattern:pat => $inner:ident),+) => {
+        impl event::Source for $kind {
+            fn register(
+                &mut self,
+                registry: &Registry,
+                token: Token,
+                interests: Interest,
+            ) -> io::Result<()> {
+                match self { $($pattern => $inner.register(registry, token, interests)),+ }
+            }
+
+            fn reregister(
+                &mut self,
+                registry: &Registry,
+                token: Token,
+                interests: Interest,
+            ) -> io::Result<()> {
+                match self { $($pattern => $inner.reregister(registry, token, interests)),+ }
+            }
+
+            fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
+                match self { $($pattern => $inner.deregister(registry)),+ }
+            }
+        }
+    };
+}
+
+mod client;
 
 use std::collections::VecDeque;
-use std::io::{self, Read as _, Write as _};
-use std::net::Shutdown;
+use std::io;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use mio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use mio::net::{TcpListener, UnixListener};
 use mio::{Interest, Registry, Token, event};
-use nix::sys::socket::{getsockopt, sockopt};
 
 use super::Running;
-use super::http::{self, HEAD_BYTES_MAX, Head, Response};
+use super::http::Response;
 use super::listening::{self, SocketFile};
 use super::routes::{self, Routes};
 use super::textfile::Textfile;
@@ -27,22 +56,14 @@ use crate::config::Config;
 use crate::config::Metrics;
 use crate::status::About;
 use crate::sys::clock::{self, Now};
+use client::{Client, Phase, REQUEST_TIMEOUT, Step, Stream};
 
 /// Clients of one listener at a time.
 const CLIENTS_MAX: usize = 16;
 /// When all places are taken, a client may keep its own for this long: enough to send a request
 /// behind the connection, and short enough for hundreds of silent ones to pass within a second.
 const PLACE_KEPT: Duration = Duration::from_millis(20);
-/// A request has to be there within this time ...
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
-/// ... the response has to be taken within this ...
-const RESPONSE_TIMEOUT: Duration = Duration::from_secs(30);
-/// ... and the client has to close within this, before that is done for it.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
-/// What a client says behind its request is thrown away up to this: closing with bytes unread could
-/// cost it the response.
-const DISCARDED_BYTES_MAX: usize = 64 * 1024;
-/// When no client can be accepted (out of descriptors), it is tried again after this long.
+/// If a client cannot be accepted (no descriptors are left), it is tried again after this long.
 const ACCEPT_AGAIN: Duration = Duration::from_secs(1);
 
 /// When questions took this long, the others wait until files had their turn. One that is being
@@ -61,7 +82,7 @@ enum Listener {
     Unix(UnixListener, #[expect(dead_code, reason = "removed when dropped")] SocketFile),
 }
 
-struct Door {
+struct Endpoint {
     listener: Listener,
     routes: Routes,
     clients: usize,
@@ -69,38 +90,15 @@ struct Door {
     is_open: bool,
     /// After a failure: when to open again.
     opens_at: Option<Instant>,
-    /// When a failure was said.
-    said_at: Option<Instant>,
+    /// When a failure was last logged.
+    failed_at: Option<Instant>,
 }
 
-enum Stream {
-    Tcp(TcpStream),
-    Unix(UnixStream),
-}
-
-enum Phase {
-    /// The request, as far as it came.
-    Asking(Vec<u8>),
-    /// The response, and how much of it was taken.
-    Answering(Vec<u8>, usize),
-    /// All was said; how much of what the client still says was thrown away.
-    Closing(usize),
-}
-
-struct Client {
-    stream: Stream,
-    door: usize,
-    phase: Phase,
-    /// When the phase began.
-    since: Instant,
-    deadline: Instant,
-}
-
-/// All listeners and their clients, and the files that metrics are written to.
+/// All listeners and their clients, and the files to which metrics are written.
 pub(super) struct Server {
     registry: Registry,
     pub(super) about: About,
-    doors: Vec<Door>,
+    endpoints: Vec<Endpoint>,
     clients: Vec<Option<Client>>,
     textfiles: Vec<Textfile>,
     /// How long questions took since the last turn.
@@ -122,7 +120,7 @@ impl Server {
         let mut server = Server {
             registry,
             about,
-            doors: Vec::new(),
+            endpoints: Vec::new(),
             clients: Vec::new(),
             textfiles: Vec::new(),
             answering: Duration::ZERO,
@@ -136,14 +134,14 @@ impl Server {
                     let listener = listening::tcp(address).with_context(failed)?;
                     let address = listener.local_addr().with_context(failed)?;
                     server
-                        .add_door(Listener::Tcp(listener), routes::METRICS)
+                        .add_endpoint(Listener::Tcp(listener), routes::METRICS)
                         .with_context(failed)?;
                     tracing::info!("metrics are at http://{address}/metrics");
                 }
                 Metrics::Unix(path) => {
                     let (listener, file) = listening::unix(path).with_context(failed)?;
                     server
-                        .add_door(Listener::Unix(listener, file), routes::METRICS)
+                        .add_endpoint(Listener::Unix(listener, file), routes::METRICS)
                         .with_context(failed)?;
                 }
                 Metrics::Textfile(path) => server.textfiles.push(Textfile::new(path)),
@@ -153,37 +151,37 @@ impl Server {
             let failed = || format!("--control-socket {}: cannot listen", path.display());
             let (listener, file) = listening::unix(path).with_context(failed)?;
             server
-                .add_door(Listener::Unix(listener, file), routes::CONTROL)
+                .add_endpoint(Listener::Unix(listener, file), routes::CONTROL)
                 .with_context(failed)?;
         }
         Ok(server)
     }
 
-    fn add_door(&mut self, listener: Listener, routes: Routes) -> io::Result<()> {
-        let door = self.doors.len();
-        self.doors.push(Door {
+    fn add_endpoint(&mut self, listener: Listener, routes: Routes) -> io::Result<()> {
+        let endpoint = self.endpoints.len();
+        self.endpoints.push(Endpoint {
             listener,
             routes,
             clients: 0,
             is_open: false,
             opens_at: None,
-            said_at: None,
+            failed_at: None,
         });
-        self.clients.resize_with(self.doors.len() * CLIENTS_MAX, || None);
-        self.open(door)
+        self.clients.resize_with(self.endpoints.len() * CLIENTS_MAX, || None);
+        self.open(endpoint)
     }
 
     /// When to be called though no descriptor becomes ready.
     pub(super) fn deadline(&self) -> Option<Instant> {
         let clients = self
-            .doors
+            .endpoints
             .iter()
-            .any(|door| door.clients > 0)
+            .any(|endpoint| endpoint.clients > 0)
             .then(|| self.clients.iter().flatten().map(|client| client.deadline).min());
-        let doors = self.doors.iter().filter_map(|door| door.opens_at);
+        let endpoints = self.endpoints.iter().filter_map(|endpoint| endpoint.opens_at);
         let textfiles = self.textfiles.iter().map(Textfile::deadline);
         let postponed = (!self.postponed.is_empty()).then_some(self.turned_at);
-        clients.flatten().into_iter().chain(doors).chain(textfiles).chain(postponed).min()
+        clients.flatten().into_iter().chain(endpoints).chain(textfiles).chain(postponed).min()
     }
 
     /// A turn begins: those who wait since the last one go before those who come.
@@ -212,16 +210,16 @@ impl Server {
             };
             let Some(client) = self.clients[slot].as_mut().filter(is_late) else { continue };
             if matches!(client.phase, Phase::Asking(_)) {
-                client.say(&Response::refusal(408), false, now.instant);
+                client.respond(&Response::refusal(408), false, now.instant);
                 self.go_on(slot, engine, now);
             } else {
                 self.let_go(slot, now.instant);
             }
         }
-        for door in 0..self.doors.len() {
-            if self.doors[door].opens_at.is_some_and(|at| at <= now.instant) {
-                self.doors[door].opens_at = None;
-                self.open_or_wait(door, now.instant);
+        for endpoint in 0..self.endpoints.len() {
+            if self.endpoints[endpoint].opens_at.is_some_and(|at| at <= now.instant) {
+                self.endpoints[endpoint].opens_at = None;
+                self.open_or_wait(endpoint, now.instant);
             }
         }
         for textfile in &mut self.textfiles {
@@ -251,12 +249,12 @@ impl Server {
                 Ok(slot) => slot,
                 Err(free_at) => {
                     self.close(at);
-                    self.doors[at].opens_at = Some(free_at);
+                    self.endpoints[at].opens_at = Some(free_at);
                     return;
                 }
             };
-            let door = &self.doors[at];
-            let accepted = match &door.listener {
+            let endpoint = &self.endpoints[at];
+            let accepted = match &endpoint.listener {
                 Listener::Tcp(listener) => listener.accept().map(|(stream, _)| Stream::Tcp(stream)),
                 Listener::Unix(listener, _) => {
                     listener.accept().map(|(stream, _)| Stream::Unix(stream))
@@ -271,10 +269,11 @@ impl Server {
             });
             match accepted {
                 Ok(stream) => {
-                    self.doors[at].clients += 1;
+                    self.endpoints[at].clients += 1;
                     let phase = Phase::Asking(Vec::new());
                     let (since, deadline) = (now.instant, now.instant + REQUEST_TIMEOUT);
-                    self.clients[slot] = Some(Client { stream, door: at, phase, since, deadline });
+                    self.clients[slot] =
+                        Some(Client { stream, endpoint: at, phase, since, deadline });
                     self.go_on(slot, engine, now);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
@@ -284,17 +283,17 @@ impl Server {
                         io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted
                     ) => {}
                 Err(error) => {
-                    // Out of descriptors, most likely: who waits goes on waiting, and the loop does
-                    // not hear of it.
-                    let said_at = &mut self.doors[at].said_at;
-                    if said_at.is_none_or(|said_at| {
-                        now.instant.saturating_duration_since(said_at) >= QUIET
+                    // Most likely no descriptors are left: the client keeps waiting, and the loop
+                    // is not woken by it.
+                    let failed_at = &mut self.endpoints[at].failed_at;
+                    if failed_at.is_none_or(|failed_at| {
+                        now.instant.saturating_duration_since(failed_at) >= QUIET
                     }) {
-                        *said_at = Some(now.instant);
-                        tracing::warn!(%error, "cannot accept a client: tried again every second");
+                        *failed_at = Some(now.instant);
+                        tracing::warn!(%error, "cannot accept a client: trying again every second");
                     }
                     self.close(at);
-                    self.doors[at].opens_at = Some(now.instant + ACCEPT_AGAIN);
+                    self.endpoints[at].opens_at = Some(now.instant + ACCEPT_AGAIN);
                     return;
                 }
             }
@@ -305,12 +304,13 @@ impl Server {
         self.open_or_wait(at, now.instant);
     }
 
-    /// A place for one more client: a free one, or that of the client that keeps it for longest
-    /// without need. One that does not read its answer comes after all that have not asked or have
-    /// their answer. `Err`: all came a moment ago, and this is when the first may go.
-    fn place(&self, door: usize, now: Instant) -> Result<usize, Instant> {
+    /// A place for one more client: a free one, or that of the client that has kept its place for
+    /// longest without need. A client that does not read its answer is replaced only after those
+    /// that have not asked or that have their answer. `Err`: all clients are new; the first may be
+    /// replaced at this time.
+    fn place(&self, endpoint: usize, now: Instant) -> Result<usize, Instant> {
         let mut oldest = None;
-        for slot in door * CLIENTS_MAX..(door + 1) * CLIENTS_MAX {
+        for slot in endpoint * CLIENTS_MAX..(endpoint + 1) * CLIENTS_MAX {
             let Some(client) = &self.clients[slot] else { return Ok(slot) };
             let rank = (
                 self.postponed.contains(&slot),
@@ -327,8 +327,8 @@ impl Server {
     fn dismiss(&mut self, slot: usize, now: Instant) {
         let Some(client) = &mut self.clients[slot] else { return };
         if matches!(client.phase, Phase::Asking(_)) {
-            client.say(&Response::refusal(408), false, now);
-            // A client that does not read it misses it.
+            client.respond(&Response::refusal(408), false, now);
+            // A client that does not read the answer misses it.
             let _ = client.answer(now);
         }
         self.postponed.retain(|&waiting| waiting != slot);
@@ -337,29 +337,29 @@ impl Server {
 
     /// Registering reports those who wait already.
     fn open(&mut self, at: usize) -> io::Result<()> {
-        let door = &mut self.doors[at];
-        if !door.is_open {
+        let endpoint = &mut self.endpoints[at];
+        if !endpoint.is_open {
             self.registry.register(
-                &mut door.listener,
+                &mut endpoint.listener,
                 Token(FIRST_TOKEN + at),
                 Interest::READABLE,
             )?;
-            door.is_open = true;
+            endpoint.is_open = true;
         }
         Ok(())
     }
 
     fn open_or_wait(&mut self, at: usize, now: Instant) {
         if self.open(at).is_err() {
-            self.doors[at].opens_at = Some(now + ACCEPT_AGAIN);
+            self.endpoints[at].opens_at = Some(now + ACCEPT_AGAIN);
         }
     }
 
     fn close(&mut self, at: usize) {
-        let door = &mut self.doors[at];
-        if std::mem::take(&mut door.is_open) {
-            // That it was not registered is no news.
-            let _ = self.registry.deregister(&mut door.listener);
+        let endpoint = &mut self.endpoints[at];
+        if std::mem::take(&mut endpoint.is_open) {
+            // It does not matter if it was not registered.
+            let _ = self.registry.deregister(&mut endpoint.listener);
         }
     }
 
@@ -372,7 +372,7 @@ impl Server {
             }
             return;
         }
-        let routes = self.doors[client.door].routes;
+        let routes = self.endpoints[client.endpoint].routes;
         let may_see_lines = client.stream.may_see_lines();
         loop {
             let step = match &mut client.phase {
@@ -410,148 +410,12 @@ impl Server {
         let Some(mut client) = self.clients[slot].take() else { return };
         // Dropping it closes it, and that alone would do.
         let _ = self.registry.deregister(&mut client.stream);
-        let door = &mut self.doors[client.door];
-        door.clients -= 1;
-        if door.opens_at.is_none() {
-            self.open_or_wait(client.door, now);
+        let endpoint = &mut self.endpoints[client.endpoint];
+        endpoint.clients -= 1;
+        if endpoint.opens_at.is_none() {
+            self.open_or_wait(client.endpoint, now);
         }
     }
-}
-
-/// How a client goes on.
-enum Step {
-    /// At once.
-    Next,
-    /// When the loop hears of it.
-    Wait,
-    /// Not at all.
-    Done,
-}
-
-impl Client {
-    /// Reads the request, as far as it is there, and has it answered.
-    fn ask(
-        &mut self,
-        answer: impl FnOnce(&http::Request<'_>) -> Response,
-        now: Instant,
-    ) -> io::Result<Step> {
-        let Phase::Asking(asked) = &mut self.phase else { return Ok(Step::Next) };
-        let mut chunk = [0; 1024];
-        let room = (HEAD_BYTES_MAX - asked.len()).min(chunk.len());
-        match self.stream.read(&mut chunk[..room]) {
-            Ok(0) => return Ok(Step::Done),
-            Ok(len) => asked.extend_from_slice(&chunk[..len]),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Step::Wait),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(Step::Next),
-            Err(error) => return Err(error),
-        }
-        let asked = std::mem::take(asked);
-        match http::parse(&asked) {
-            Head::Partial => self.phase = Phase::Asking(asked),
-            Head::Refused(code) => self.say(&Response::refusal(code), false, now),
-            Head::Request(request) => {
-                let response = answer(&request);
-                self.say(&response, request.is_head, now);
-            }
-        }
-        Ok(Step::Next)
-    }
-
-    fn say(&mut self, response: &Response, is_head: bool, now: Instant) {
-        self.phase = Phase::Answering(response.encode(is_head), 0);
-        (self.since, self.deadline) = (now, now + RESPONSE_TIMEOUT);
-    }
-
-    fn answer(&mut self, now: Instant) -> io::Result<Step> {
-        let Phase::Answering(bytes, at) = &mut self.phase else { return Ok(Step::Next) };
-        match self.stream.write(&bytes[*at..]) {
-            Ok(0) => return Ok(Step::Done),
-            Ok(len) => *at += len,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Step::Wait),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-        if *at == bytes.len() {
-            self.stream.shutdown_writing()?;
-            self.phase = Phase::Closing(0);
-            (self.since, self.deadline) = (now, now + CLOSE_TIMEOUT);
-        }
-        Ok(Step::Next)
-    }
-
-    fn discard(&mut self) -> io::Result<Step> {
-        let Phase::Closing(discarded) = &mut self.phase else { return Ok(Step::Next) };
-        match self.stream.read(&mut [0; 4096]) {
-            Ok(0) => return Ok(Step::Done),
-            Ok(len) => *discarded += len,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Step::Wait),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-        Ok(if *discarded > DISCARDED_BYTES_MAX { Step::Done } else { Step::Next })
-    }
-}
-
-impl Stream {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Stream::Tcp(stream) => stream.read(buffer),
-            Stream::Unix(stream) => stream.read(buffer),
-        }
-    }
-
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match self {
-            Stream::Tcp(stream) => stream.write(bytes),
-            Stream::Unix(stream) => stream.write(bytes),
-        }
-    }
-
-    /// Whether the client is root or the user of this process, who may read the output as well.
-    fn may_see_lines(&self) -> bool {
-        match self {
-            Stream::Tcp(_) => false,
-            Stream::Unix(stream) => getsockopt(stream, sockopt::PeerCredentials)
-                .is_ok_and(|peer| peer.uid() == 0 || peer.uid() == crate::sys::host::user()),
-        }
-    }
-
-    fn shutdown_writing(&self) -> io::Result<()> {
-        match self {
-            Stream::Tcp(stream) => stream.shutdown(Shutdown::Write),
-            Stream::Unix(stream) => stream.shutdown(Shutdown::Write),
-        }
-    }
-}
-
-/// Both kinds of a descriptor that the loop polls, as one.
-macro_rules! source {
-    ($kind:ident, $($pattern:pat => $inner:ident),+) => {
-        impl event::Source for $kind {
-            fn register(
-                &mut self,
-                registry: &Registry,
-                token: Token,
-                interests: Interest,
-            ) -> io::Result<()> {
-                match self { $($pattern => $inner.register(registry, token, interests)),+ }
-            }
-
-            fn reregister(
-                &mut self,
-                registry: &Registry,
-                token: Token,
-                interests: Interest,
-            ) -> io::Result<()> {
-                match self { $($pattern => $inner.reregister(registry, token, interests)),+ }
-            }
-
-            fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
-                match self { $($pattern => $inner.deregister(registry)),+ }
-            }
-        }
-    };
 }
 
 source!(Listener, Listener::Tcp(listener) => listener, Listener::Unix(listener, _) => listener);
-source!(Stream, Stream::Tcp(stream) => stream, Stream::Unix(stream) => stream);

@@ -15,7 +15,8 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::{Duration, Instant};
 
-use crate::status::numbers::count;
+use crate::record::printable;
+use crate::status::numbers::{count, counted};
 use crate::sys::clock::{self, Now};
 
 /// STATUS is told at most this often, but for the end of what it complains of.
@@ -103,7 +104,7 @@ pub(super) struct Service {
     retry_at: Option<Instant>,
     /// STATUS as told last.
     status: String,
-    told_at: Option<Instant>,
+    status_sent_at: Option<Instant>,
     trouble: Trouble,
     /// Since when the output has been blocked, as told last.
     blocked_since: String,
@@ -123,7 +124,7 @@ impl Service {
         match Service::new(&address, watchdog, output, now) {
             Ok(service) => Some(service),
             Err(error) => {
-                tracing::debug!(?address, %error, "the service manager cannot be told anything");
+                tracing::debug!(?address, %error, "the service manager cannot be notified");
                 None
             }
         }
@@ -156,7 +157,7 @@ impl Service {
             unsent: String::new(),
             retry_at: None,
             status: String::new(),
-            told_at: None,
+            status_sent_at: None,
             trouble: Trouble::default(),
             blocked_since: String::new(),
             has_failed: false,
@@ -181,23 +182,24 @@ impl Service {
         let trouble =
             Trouble { has_unread: seen.unread > 0, is_blocked: seen.blocked_long().is_some() };
         if has_changed || self.is_status_due(trouble, now) {
-            self.told_at = Some(now);
+            self.status_sent_at = Some(now);
             self.trouble = trouble;
             let status = self.describe(seen);
             if status != self.status {
-                // A manager reads up to the end of the line; the output's name may hold anything.
-                let _ = writeln!(message, "STATUS={}", crate::record::printable(&status));
+                // The manager reads up to the end of the line, and the output's name may contain
+                // anything.
+                let _ = writeln!(message, "STATUS={}", printable(&status));
                 self.status = status;
             }
         }
-        if self.tell(&message, now) {
+        if self.send(&message, now) {
             if is_ping_due && let Some(dog) = &mut self.watchdog {
                 dog.pinged_at = Some(now);
             }
         } else {
             // What it was told of the status is not what it knows.
             self.status.clear();
-            self.told_at = None;
+            self.status_sent_at = None;
         }
         self.deadline(seen)
     }
@@ -209,7 +211,7 @@ impl Service {
             self.phase = Phase::Reloading;
             let _ =
                 write!(self.unsent, "RELOADING=1\nMONOTONIC_USEC={}\n", clock::monotonic_usec());
-            self.tell("", now);
+            self.send("", now);
         }
     }
 
@@ -225,14 +227,14 @@ impl Service {
             );
             self.status = "stopping".to_owned();
             let status = format!("STATUS={}\n", self.status);
-            self.tell(&status, now);
+            self.send(&status, now);
         }
     }
 
     /// The run failed.
     pub(super) fn failed(&mut self, error: &str, now: Instant) {
         self.stopping(Duration::ZERO, now);
-        self.tell(&format!("STATUS=failed: {}\n", crate::record::printable(error)), now);
+        self.send(&format!("STATUS=failed: {}\n", printable(error)), now);
     }
 
     /// What the turn changed for the manager. Says whether it entered a new phase.
@@ -256,7 +258,7 @@ impl Service {
 
     /// What is wrong is told at once when that is new, and so is its end; all else now and then.
     fn is_status_due(&self, trouble: Trouble, now: Instant) -> bool {
-        let is_time = self.told_at.is_none_or(|at| now >= at + STATUS_EVERY);
+        let is_time = self.status_sent_at.is_none_or(|at| now >= at + STATUS_EVERY);
         let has_ended = (self.trouble.has_unread && !trouble.has_unread)
             || (self.trouble.is_blocked && !trouble.is_blocked);
         let is_new = trouble.is_blocked && !self.trouble.is_blocked;
@@ -265,8 +267,8 @@ impl Service {
 
     fn describe(&mut self, seen: &Seen) -> String {
         let (files, directories) = (
-            counted(seen.files, "file", "files"),
-            counted(seen.directories, "directory", "directories"),
+            counted(seen.files as u64, "file", "files"),
+            counted(seen.directories as u64, "directory", "directories"),
         );
         if matches!(self.phase, Phase::Starting { .. }) {
             return format!("first scan: {files} in {directories} so far");
@@ -290,7 +292,7 @@ impl Service {
 
     /// Sends what is unsent, and `more`, which is dropped if it cannot be sent now. Says whether
     /// the manager took it.
-    fn tell(&mut self, more: &str, now: Instant) -> bool {
+    fn send(&mut self, more: &str, now: Instant) -> bool {
         self.retry_at = None;
         if self.unsent.is_empty() && more.is_empty() {
             return true;
@@ -298,7 +300,7 @@ impl Service {
         let message = format!("{}{more}", self.unsent);
         match self.socket.send_to_addr(message.trim_end().as_bytes(), &self.manager) {
             Ok(_) => {
-                tracing::trace!(message = message.trim_end(), "told the service manager");
+                tracing::trace!(message = message.trim_end(), "notified the service manager");
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 self.retry_at = Some(now + RETRY_AFTER);
@@ -306,7 +308,7 @@ impl Service {
             }
             Err(error) => {
                 if !std::mem::replace(&mut self.has_failed, true) {
-                    tracing::debug!(%error, "the service manager cannot be told how the run is");
+                    tracing::debug!(%error, "a message to the service manager failed");
                 }
             }
         }
@@ -316,10 +318,10 @@ impl Service {
 
     fn deadline(&self, seen: &Seen) -> Option<Instant> {
         let ping = self.watchdog.as_ref().and_then(|dog| Some(dog.pinged_at? + dog.every));
-        // An output that is blocked is told of once, though nothing else may happen.
-        let is_to_be_told =
+        // A blocked output is reported once, even if nothing else happens.
+        let is_unreported =
             !self.trouble.is_blocked && matches!(self.phase, Phase::Ready | Phase::Reloading);
-        let blocked = seen.blocked.filter(|_| is_to_be_told);
+        let blocked = seen.blocked.filter(|_| is_unreported);
         let word = blocked.map(|blocked| seen.now.instant + BLOCKED_LONG.saturating_sub(blocked));
         [ping, self.retry_at, word].into_iter().flatten().min()
     }
@@ -333,14 +335,10 @@ fn watchdog_interval(timeout: &str, pid: Option<&str>, own: u32) -> Option<Durat
     match timeout.parse() {
         Ok(usec) if usec > 0 => Some(Duration::from_micros(usec) / PINGS_PER_TIMEOUT),
         _ => {
-            tracing::debug!(timeout, "WATCHDOG_USEC is no time: no watchdog");
+            tracing::debug!(timeout, "WATCHDOG_USEC is not a time: no watchdog");
             None
         }
     }
-}
-
-fn counted(number: usize, one: &str, many: &str) -> String {
-    format!("{} {}", count(number as u64), if number == 1 { one } else { many })
 }
 
 #[cfg(test)]

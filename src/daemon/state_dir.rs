@@ -60,7 +60,7 @@ pub(super) fn open(directory: &Path) -> anyhow::Result<StateDir> {
 /// waited for. One that runs is not.
 fn open_patiently(directory: &Path) -> Result<LinuxDisk, DiskError> {
     let until = clock::now().instant + PREDECESSOR_TIMEOUT;
-    let mut is_said = false;
+    let mut is_logged = false;
     loop {
         let in_use = match LinuxDisk::open(directory, Access::Create) {
             Err(error @ DiskError::InUse { .. }) => error,
@@ -71,9 +71,9 @@ fn open_patiently(directory: &Path) -> Result<LinuxDisk, DiskError> {
         if !is_awaited || clock::now().instant >= until {
             return Err(in_use);
         }
-        if !std::mem::replace(&mut is_said, true) {
+        if !std::mem::replace(&mut is_logged, true) {
             tracing::info!(
-                "{in_use}, which seems to end: waiting for it, up to {} seconds",
+                "{in_use}, which seems to be ending: waiting for it, up to {} seconds",
                 PREDECESSOR_TIMEOUT.as_secs()
             );
         }

@@ -68,8 +68,12 @@ impl Textfile {
             }
             Err(error) => {
                 if !std::mem::replace(&mut self.is_failing, true) {
-                    tracing::warn!(path = %self.path.display(), %error, "metrics cannot be \
-                        written: tried again every 15 seconds");
+                    tracing::warn!(
+                        path = %self.path.display(),
+                        %error,
+                        "metrics cannot be written: tried again every {} seconds",
+                        EVERY.as_secs()
+                    );
                 }
             }
         }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 pub use crate::record::shown;
 
-/// A path in JSON, as records show it: text, and the bytes where they are not UTF-8.
+/// A path in JSON, as in records: text, and also the bytes if they are not UTF-8.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PathText {
     /// With U+FFFD for what is not UTF-8.
@@ -38,8 +38,8 @@ impl PathText {
     }
 }
 
-/// Where a file stands. The first group is as it should be, the second waits for something, the
-/// third is not read.
+/// The state of a file. Those of the first group are as they should be, those of the second wait
+/// for something, those of the third are not read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FileState {

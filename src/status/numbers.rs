@@ -25,7 +25,7 @@ pub(crate) fn approximate(number: u64) -> f64 {
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
-    reason = "the cast saturates, which is what is meant"
+    reason = "the cast saturates, as intended"
 )]
 pub(crate) fn rounded(number: f64) -> u64 {
     number.round() as u64
@@ -62,6 +62,11 @@ pub(crate) fn bytes_text(bytes: u64) -> String {
         unit += 1;
     }
     format!("{} {}", count(number), UNITS[unit])
+}
+
+/// `1 file`, `2 files`.
+pub(crate) fn counted(number: u64, one: &str, many: &str) -> String {
+    format!("{} {}", count(number), if number == 1 { one } else { many })
 }
 
 /// The `s` of a plural.

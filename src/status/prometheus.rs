@@ -28,17 +28,21 @@ pub fn text(status: &Status) -> String {
 }
 
 fn run(text: &mut Text, status: &Status) {
-    text.family("manytail_build_info", Kind::Gauge, "Always 1; tells the version.");
+    text.family(
+        "manytail_build_info",
+        Kind::Gauge,
+        "Always 1; the label is the version of manytail.",
+    );
     text.sample("manytail_build_info", &[("version", &status.about.version)], 1);
     text.gauge(
         "manytail_settings_bad",
-        "1 if the settings could not be read again at the last SIGHUP: those of before hold, and a \
-        restart would refuse.",
+        "1 if the last SIGHUP could not reload the settings: the previous ones stay in force, and \
+        a restart would fail.",
         u8::from(status.about.bad_settings.is_some()),
     );
     text.histogram(
         "manytail_turn_seconds",
-        "What a turn of the loop took, waiting not included.",
+        "Duration of a turn of the main loop, without waiting.",
         &status.turns,
     );
 }
@@ -47,7 +51,7 @@ fn read(text: &mut Text, status: &Status) {
     let counters = &status.counters;
     text.counter(
         "manytail_lines_total",
-        "Records that a newline ended: whole lines, and last pieces of long ones.",
+        "Records that end with a newline: whole lines, and last pieces of long lines.",
         counters.lines(),
     );
     text.counter(
@@ -57,19 +61,17 @@ fn read(text: &mut Text, status: &Status) {
     );
     text.counter(
         "manytail_read_bytes_total",
-        "Bytes of files that became records.",
+        "Bytes of followed files that became records.",
         counters.bytes,
     );
     text.counter("manytail_opens_total", "Files opened for reading.", counters.opens);
     text.histogram(
         "manytail_delivery_latency_seconds",
-        "From the turn in which the kernel told of a change to the end of the turn in which the \
-        output acknowledged the last byte read \
-         for it; one observation per part of a file that was read at once. Not in it: the time in \
-         the kernel's queue before that turn, and \
-         what the receiver does afterwards. For what a listing brought up it begins with the \
-         listing; all parts of a file that takes several \
-         turns to read to its end count from the first.",
+        "Time from the turn that received the event of a change to the end of the turn in which \
+        the output acknowledged the last byte read for it; one observation per part of a file that \
+        was read at once. It does not include the time in the kernel's queue before that turn, nor \
+        the work of the receiver. For files that a listing found it begins with the listing; if a \
+        file takes several turns to read, all parts count from the first.",
         &status.deliveries,
     );
 }
@@ -80,8 +82,7 @@ fn events(text: &mut Text, status: &Status) {
     text.family(
         name,
         Kind::Counter,
-        "Events that the kernel told, by kind; modified: bytes were added to a file, or written \
-        over.",
+        "Events from the kernel, by kind; modified: bytes of a file were appended or overwritten.",
     );
     text.sample(name, &[("kind", "modified")], counters.modified_events());
     for (kind, count) in counters.other_events.by_kind() {
@@ -89,7 +90,7 @@ fn events(text: &mut Text, status: &Status) {
     }
     text.counter(
         "manytail_overflows_total",
-        "Times that the kernel's queue of events was full and events were lost; raise \
+        "How often the kernel's event queue was full and events were lost; raise \
         fs.inotify.max_queued_events.",
         counters.overflows,
     );
@@ -97,8 +98,8 @@ fn events(text: &mut Text, status: &Status) {
     text.family(
         name,
         Kind::Counter,
-        "Passes over all files: after an overflow, after a doubt about what a link led to, by the \
-        sweep, after settings were read again.",
+        "Passes over all files, by cause: an overflow, a doubt about the target of a link, the \
+        periodic sweep, a reload of the settings.",
     );
     text.sample(name, &[("cause", "overflow")], counters.overflow_rescans);
     text.sample(
@@ -114,16 +115,15 @@ fn losses(text: &mut Text, status: &Status) {
     let counters = &status.counters;
     text.counter(
         "manytail_truncations_total",
-        "Times that a file's content began anew: truncated, or overwritten in place.",
+        "How often the content of a file restarted: it was truncated, or overwritten in place.",
         counters.truncations,
     );
     let name = "manytail_lost_bytes_total";
     text.family(
         name,
         Kind::Counter,
-        "Bytes known to be lost: of unfinished lines that were read and then truncated, deleted or \
-        moved away with their file. Bytes that \
-         were never read are not known.",
+        "Bytes known to be lost: unfinished lines that were read, and then truncated, deleted or \
+        moved away with their file. Bytes that were never read are not counted.",
     );
     text.sample(name, &[("cause", "truncated")], counters.lost_truncated_bytes);
     let deleted = counters.lost_bytes - counters.lost_truncated_bytes - counters.lost_moved_bytes;
@@ -131,35 +131,35 @@ fn losses(text: &mut Text, status: &Status) {
     text.sample(name, &[("cause", "moved")], counters.lost_moved_bytes);
     text.counter(
         "manytail_files_deleted_unread_total",
-        "Files that were deleted while they may have had bytes that were not read.",
+        "Files that were deleted while they may have had unread bytes.",
         counters.deleted_unread,
     );
     text.counter(
         "manytail_files_moved_unread_total",
-        "Files that were moved to where nothing is watched while they may have had bytes that were \
-        not read.",
+        "Files that were moved out of the watched trees while they may have had unread bytes.",
         counters.moved_unread,
     );
     text.counter(
         "manytail_files_vanished_total",
-        "Files that were gone before they could be looked at for the first time, with whatever was \
-        written to them.",
+        "Files that were gone before they could be examined for the first time, with their \
+        contents.",
         counters.vanished,
     );
     text.counter(
         "manytail_files_ignored_older_total",
-        "Files that were started at their end because they had not been modified for as long as \
-        --ignore-older says.",
+        "Files read from their end because they had not been modified for the time of \
+        --ignore-older.",
         counters.old_files,
     );
     text.counter(
         "manytail_binary_files_total",
-        "Times a file was left out because its first block is binary (binary = \"skip\").",
+        "How often a file was excluded because its first block is binary (binary = \"skip\").",
         counters.binary_files,
     );
     text.counter(
         "manytail_skipped_nul_bytes_total",
-        "NUL bytes passed over: holes, and what a truncation leaves before a writer's position.",
+        "NUL bytes that were skipped: holes, and those that a truncation leaves before a writer's \
+        position.",
         counters.skipped_nul_bytes,
     );
 }
@@ -169,20 +169,19 @@ fn files(text: &mut Text, status: &Status) {
     text.family(
         name,
         Kind::Gauge,
-        "Known files by what is going on with them. idle: read to the end; queued, blocked (the \
-        output takes nothing), cooling \
-         (--coalesce), waiting (for a predecessor, a listing or the journal): to be read; \
-         in_doubt: to be looked at; new, leaving: in \
-         between; finishing: deleted and held open; parked: gone, remembered for ten minutes; \
-         ignored: never read. More than 262,144 files are \
-         counted by the turns after a scrape, for the next one.",
+        "Known files by state. idle: read to the end; queued, blocked (the output takes nothing), \
+        cooling (--coalesce), waiting (for a predecessor, a listing or the journal): to be read; \
+        in_doubt: name to be resolved; new: not examined yet; leaving: lost its name a moment ago; \
+        finishing: deleted and held open; parked: gone, remembered for ten minutes; ignored: never \
+        read. More than 262,144 files are counted by the turns after a scrape, for the next \
+        scrape.",
     );
     for (state, count) in status.files.by_state() {
         text.sample(name, &[("state", state)], count);
     }
     text.gauge(
         "manytail_held_files",
-        "Files held open without being read, so that deleting them loses nothing.",
+        "Files held open between reads, so that no data is lost if they are deleted.",
         status.files.held,
     );
 }
@@ -192,15 +191,13 @@ fn backlog(text: &mut Text, status: &Status) {
     text.gauge("manytail_unread_files", "Files that wait to be read.", backlog.files);
     text.gauge(
         "manytail_unread_bytes",
-        "Bytes in them that were not read. At a scrape at most 1,024 of these files are looked at, \
-        spread over the queue, fewer if that \
-         takes long; the others are taken for like them.",
+        "Unread bytes of the files that wait to be read. A scrape examines at most 1,024 of these \
+        files, spread over the queue, fewer if that takes long, and extrapolates to the others.",
         backlog.unread_bytes,
     );
     text.gauge(
         "manytail_oldest_unread_seconds",
-        "How long ago the kernel told of the file that has been waiting longest to be read; 0 if \
-        none waits.",
+        "Time since the event of the file that has waited longest to be read; 0 if no file waits.",
         backlog.oldest_unread_seconds,
     );
 }
@@ -210,7 +207,7 @@ fn directories(text: &mut Text, status: &Status) {
     text.gauge("manytail_directories", "Directories that are followed.", directories.known);
     text.gauge(
         "manytail_polled_directories",
-        "Directories listed every second, because there is no watch to be had or they could not be \
+        "Directories that are listed every second, because they have no watch or could not be \
         listed.",
         directories.polled,
     );
@@ -221,19 +218,19 @@ fn directories(text: &mut Text, status: &Status) {
     );
     text.gauge(
         "manytail_missing_paths",
-        "PATHs at which nothing is found: they are waited for.",
+        "PATHs that do not exist; the run waits for them.",
         status.missing.len(),
     );
     text.gauge(
         "manytail_inputs_without_files",
-        "Inputs that never had a file since the start though their PATHs are there: nothing is in \
+        "Inputs that have had no file since the start although their PATHs exist: nothing is in \
         them, or no glob matches.",
         status.without_files.len(),
     );
     text.gauge("manytail_watches", "inotify watches in use.", directories.watches);
     text.gauge(
         "manytail_watches_limit",
-        "inotify watches that all processes of this user can have together \
+        "Limit of inotify watches for all processes of this user together \
         (fs.inotify.max_user_watches, or less in a user namespace); 0 if it is not known.",
         directories.watches_max,
     );
@@ -241,48 +238,52 @@ fn directories(text: &mut Text, status: &Status) {
 
 fn output(text: &mut Text, status: &Status) {
     let output = &status.output;
-    text.family("manytail_output_info", Kind::Gauge, "Always 1; tells the kind of output.");
+    text.family(
+        "manytail_output_info",
+        Kind::Gauge,
+        "Always 1; the label is the kind of the output.",
+    );
     text.sample("manytail_output_info", &[("kind", &output.kind)], 1);
     text.gauge(
         "manytail_output_connected",
-        "1 if the receiver is there, as far as is known.",
+        "1 if the receiver of the output is connected, as far as is known.",
         u8::from(output.is_connected),
     );
     text.gauge(
         "manytail_output_misplaced",
-        "1 while the path of a file: output leads to another file or to none, or a SIGHUP that \
-        asked for it to be opened anew cannot be obeyed.",
+        "1 while the path of a file: output leads to another file or to none, or a SIGHUP could \
+        not reopen the output.",
         u8::from(output.misplaced.is_some()),
     );
     text.counter(
         "manytail_output_files_replaced_total",
-        "Times that another file took the place of an output file that was deleted.",
+        "How often a new file replaced an output file that was deleted.",
         status.counters.outputs_replaced,
     );
     text.counter(
         "manytail_output_truncations_total",
-        "Times that somebody else truncated the output file.",
+        "How often another process truncated the output file.",
         output.truncations,
     );
     text.counter(
         "manytail_output_errors_total",
-        "Attempts to connect, open or write that failed.",
+        "Failed attempts to connect to, open or write to the output.",
         output.errors,
     );
     text.counter(
         "manytail_output_reconnects_total",
-        "Times that a receiver was there again after one was lost.",
+        "How often a receiver of the output came back after one was lost.",
         output.reconnects,
     );
     text.gauge(
         "manytail_output_blocked_seconds",
-        "How long records have been waiting without any being taken; 0 if none wait or they are \
-        taken.",
+        "How long records have waited while the output took none; 0 if no record waits or the \
+        output takes records.",
         output.blocked_seconds,
     );
     text.counter(
         "manytail_output_blocked_seconds_total",
-        "The same, of all such times together.",
+        "Total time for which records waited while the output took none.",
         output.blocked_seconds_total,
     );
     text.counter(
@@ -292,13 +293,13 @@ fn output(text: &mut Text, status: &Status) {
     );
     text.gauge(
         "manytail_output_pending_bytes",
-        "Bytes of records that it did not acknowledge yet.",
+        "Bytes of records that the output has not acknowledged yet.",
         output.unacknowledged_bytes,
     );
     text.gauge(
         "manytail_oldest_unacknowledged_seconds",
-        "How long ago the kernel told of the oldest bytes that were read and not acknowledged; 0 \
-        if there are none.",
+        "Time since the event of the oldest bytes that were read and not acknowledged by the \
+        output; 0 if there are none.",
         output.oldest_unacknowledged_seconds,
     );
 }
@@ -307,28 +308,28 @@ fn commits(text: &mut Text, status: &Status) {
     let commits = &status.commits;
     text.gauge(
         "manytail_offsets_kept",
-        "1 if there is a state directory.",
+        "1 if offsets are stored in a state directory.",
         u8::from(commits.is_kept),
     );
     text.counter(
         "manytail_commits_total",
-        "Times that acknowledged offsets became durable.",
+        "Commits of acknowledged offsets that succeeded.",
         status.counters.commits,
     );
     text.counter(
         "manytail_commit_failures_total",
-        "Times that they could not.",
+        "Commits of acknowledged offsets that failed.",
         status.counters.commit_failures,
     );
     text.gauge(
         "manytail_commits_failing",
-        "1 while offsets cannot be stored.",
+        "1 while offsets cannot be stored in the state directory.",
         u8::from(commits.is_failing),
     );
     text.gauge(
         "manytail_commit_age_seconds",
-        "How long there has been something to commit; 0 if there is nothing, or no state \
-        directory.",
+        "How long acknowledged offsets have waited for a commit; 0 if none wait, or without a \
+        state directory.",
         commits.age_seconds,
     );
     text.gauge(
@@ -343,14 +344,15 @@ fn diagnostics(text: &mut Text, status: &Status) {
     text.family(
         name,
         Kind::Counter,
-        "Warnings and notes on stderr, by cause; each cause is limited.",
+        "Warnings and notes on stderr, by cause; each cause is rate-limited.",
     );
     status.diagnostics.iter().for_each(|of| text.sample(name, &[("cause", &of.cause)], of.said));
     let name = "manytail_diagnostics_suppressed_total";
     text.family(
         name,
         Kind::Counter,
-        "Those that were not said, because their cause or their file had been said enough.",
+        "Warnings and notes that were suppressed, because their cause or their file was logged \
+        often enough.",
     );
     status
         .diagnostics
@@ -360,12 +362,24 @@ fn diagnostics(text: &mut Text, status: &Status) {
 
 fn process(text: &mut Text, status: &Status) {
     let process = &status.process;
-    text.counter("process_cpu_seconds_total", "User and system CPU time.", process.cpu_seconds);
-    text.gauge("process_resident_memory_bytes", "Resident memory.", process.resident_bytes);
-    text.gauge("process_virtual_memory_bytes", "Mapped memory.", process.virtual_bytes);
-    text.gauge("process_open_fds", "Open file descriptors.", process.open_fds);
-    text.gauge("process_max_fds", "Their limit.", process.max_fds);
-    text.gauge("process_threads", "Threads.", process.threads);
+    text.counter(
+        "process_cpu_seconds_total",
+        "User and system CPU time of the process.",
+        process.cpu_seconds,
+    );
+    text.gauge(
+        "process_resident_memory_bytes",
+        "Resident memory of the process.",
+        process.resident_bytes,
+    );
+    text.gauge(
+        "process_virtual_memory_bytes",
+        "Virtual memory of the process.",
+        process.virtual_bytes,
+    );
+    text.gauge("process_open_fds", "Open file descriptors of the process.", process.open_fds);
+    text.gauge("process_max_fds", "Limit of open file descriptors.", process.max_fds);
+    text.gauge("process_threads", "Threads of the process.", process.threads);
     text.gauge(
         "process_start_time_seconds",
         "When the process started, in seconds since 1970.",

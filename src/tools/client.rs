@@ -37,8 +37,8 @@ pub enum AskError {
         #[source]
         source: io::Error,
     },
-    /// Whoever asks may not.
-    #[error("{} may not be asked: {source}; ask as root, or as a member of the daemon's group", shown(socket.as_os_str().as_bytes()))]
+    /// This user may not connect to the socket.
+    #[error("{} cannot be asked: {source}; ask as root, or as a member of the daemon's group", shown(socket.as_os_str().as_bytes()))]
     NotAllowed {
         /// Where.
         socket: PathBuf,

@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::names::is_glob;
 use crate::status::Status;
 use crate::status::file::Listed;
-use crate::status::numbers::{approximate, count, size};
+use crate::status::numbers::{approximate, counted, size};
 use crate::tools::text::seconds;
 
 /// An output that takes nothing for this long is blocked, and a scan that keeps lines waiting for
@@ -98,9 +98,9 @@ fn reasons(status: &Status, rates: &Rates) -> Vec<String> {
             .as_ref()
             .map_or("is not there".to_owned(), |failure| format!("fails: {failure}"));
         reasons.push(format!(
-            "the output {} {trouble} ({} errors so far)",
+            "the output {} {trouble} ({} so far)",
             about.output,
-            count(output.errors)
+            counted(output.errors, "error", "errors")
         ));
     } else if output.blocked_seconds >= BLOCKED {
         reasons.push(format!(
@@ -120,8 +120,8 @@ fn reasons(status: &Status, rates: &Rates) -> Vec<String> {
         };
         let oldest = seconds(backlog.oldest_unread_seconds);
         reasons.push(format!(
-            "{} files wait with {} unread, the oldest for {oldest}: {left}",
-            count(backlog.files),
+            "{} with {} unread, the oldest for {oldest}: {left}",
+            counted(backlog.files, "file waits", "files wait"),
             size(backlog.unread_bytes)
         ));
     }
@@ -192,11 +192,6 @@ fn troubles(status: &Status, unreadable: &[Listed]) -> Vec<String> {
         ));
     }
     troubles
-}
-
-/// `1 file`, `2 files`.
-fn counted(number: u64, one: &str, many: &str) -> String {
-    format!("{} {}", count(number), if number == 1 { one } else { many })
 }
 
 #[cfg(test)]

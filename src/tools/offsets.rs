@@ -13,6 +13,7 @@ use crate::checkpoint::store::{Found, Store, StoreError, look, set_aside};
 use crate::checkpoint::{CommitError, Entry, OWN_OUTPUT};
 use crate::record::{push_file, push_json_path, push_json_text, push_second, push_text_path};
 use crate::status::file::shown;
+use crate::status::numbers::plural;
 use crate::sys::disk::{Access, DiskError, LinuxDisk};
 use crate::sys::{FileSystem, Links, Linux};
 use crate::tools::style::Style;
@@ -59,14 +60,14 @@ pub enum OffsetsError {
         #[source]
         source: StoreError,
     },
-    /// There is none.
-    #[error("no journal in the state directory {0}: no run kept offsets there")]
+    /// There is no journal.
+    #[error("no journal in the state directory {0}: no run stored offsets there")]
     NoJournal(PathBuf),
     /// A new journal could not be written: the old one is as it was.
     #[error("nothing was forgotten")]
     Commit(#[from] CommitError),
-    /// Nothing is known of some PATHs.
-    #[error("no offsets are kept of {0}, nor of files below")]
+    /// There are no entries for some PATHs.
+    #[error("no offsets are stored for {0}, nor for files below")]
     NotFound(String),
     /// The answer could not be written.
     #[error("cannot write the answer to standard output")]
@@ -252,12 +253,11 @@ fn say_forgotten(
             for name in aside {
                 writeln!(out, "a journal that cannot be read was moved aside: {name}")?;
             }
-            let plural = |count: usize| if count == 1 { "" } else { "s" };
             writeln!(
                 out,
                 "{forgotten} file{} forgotten, {left} file{} left",
-                plural(forgotten),
-                plural(left)
+                plural(forgotten as u64),
+                plural(left as u64)
             )
         }
         Style::Json => {

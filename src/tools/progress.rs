@@ -18,6 +18,7 @@ use crate::config::Output;
 use crate::diagnostics::LogFormat;
 use crate::status::numbers::{approximate, rounded, size};
 use crate::status::stats::Reading;
+use crate::tools::text::whole_seconds;
 
 /// What takes less time than this needs no line.
 const SHOWN_AFTER: Duration = Duration::from_secs(1);
@@ -154,18 +155,9 @@ fn line(reading: &Reading, rate: f64) -> String {
     let wait = if rate < 1.0 {
         "stalled".to_owned()
     } else {
-        format!("{} left", clock(rounded((approximate(left) / rate).ceil())))
+        format!("{} left", whole_seconds(rounded((approximate(left) / rate).ceil())))
     };
     format!("{percent}% {read} of {}, {files} files, {rate_text}/s, {wait}", size(found_bytes))
-}
-
-/// A time to wait: `42s`, `3m07s`, `2h05m`.
-fn clock(seconds: u64) -> String {
-    match seconds {
-        0..60 => format!("{seconds}s"),
-        60..3600 => format!("{}m{:02}s", seconds / 60, seconds % 60),
-        _ => format!("{}h{:02}m", seconds / 3600, seconds / 60 % 60),
-    }
 }
 
 #[cfg(test)]
@@ -190,10 +182,5 @@ mod tests {
         assert!(line(&grown, 1e6).starts_with("100% 5.0 GiB of 4.0 GiB"), "files grew meanwhile");
         let listing = Reading { is_listing: true, ..reading };
         assert_eq!(line(&listing, 1024.0), "1.0 GiB read, 12 files found, 1.0 KiB/s");
-    }
-
-    #[test]
-    fn times_are_short() {
-        assert_eq!([clock(59), clock(187), clock(7_500)], ["59s", "3m07s", "2h05m"]);
     }
 }

@@ -2,11 +2,12 @@
 //!
 //! In: [`Status`] with rates and health, [`FileStatus`]. Out: text, a line per subject.
 
+use crate::record::printable;
 use crate::status::file::FileStatus;
-use crate::status::numbers::{count, rounded, size};
+use crate::status::numbers::{count, counted, rounded, size};
 use crate::status::{Files, Status};
 use crate::tools::health::{Health, Rates};
-use crate::tools::text::{printable, rate, seconds};
+use crate::tools::text::{rate, seconds};
 
 /// One screen.
 pub(super) fn status(status: &Status, rates: &Rates, health: &Health) -> String {
@@ -54,13 +55,14 @@ fn rates_in_words(rates: &Rates) -> String {
 
 fn backlog(status: &Status) -> String {
     let backlog = &status.backlog;
-    let (files, unread) = (count(backlog.files), size(backlog.unread_bytes));
+    let files = counted(backlog.files, "file waits", "files wait");
+    let unread = size(backlog.unread_bytes);
     let oldest = if backlog.files == 0 {
         String::new()
     } else {
         format!(", the oldest for {}", seconds(backlog.oldest_unread_seconds))
     };
-    format!("{files} files wait, {unread} unread{oldest}")
+    format!("{files}, {unread} unread{oldest}")
 }
 
 fn directories(status: &Status) -> String {
@@ -98,12 +100,12 @@ fn lost(status: &Status) -> String {
 fn so_far(status: &Status) -> String {
     let counters = &status.counters;
     format!(
-        "{} lines, {}, {} events, {} overflows, {} rescans",
-        count(counters.records),
+        "{}, {}, {}, {}, {}",
+        counted(counters.records, "line", "lines"),
         size(counters.bytes),
-        count(counters.events),
-        count(counters.overflows),
-        count(counters.rescans)
+        counted(counters.events, "event", "events"),
+        counted(counters.overflows, "overflow", "overflows"),
+        counted(counters.rescans, "rescan", "rescans")
     )
 }
 
@@ -122,8 +124,8 @@ fn offsets(status: &Status) -> String {
     match about.state_directory.as_deref().filter(|_| commits.is_kept) {
         None => "in memory only: no --state-dir".to_owned(),
         Some(directory) => format!(
-            "in {directory}, {} commits, {} failed, journal {}, {} uncommitted",
-            count(counters.commits),
+            "in {directory}, {}, {} failed, journal {}, {} uncommitted",
+            counted(counters.commits, "commit", "commits"),
             count(counters.commit_failures),
             size(commits.journal_bytes),
             seconds(commits.age_seconds)
@@ -157,12 +159,12 @@ pub(super) fn output(status: &Status) -> String {
         "takes records".to_owned()
     };
     format!(
-        "{}: {state}; {} on the way, blocked for {} in all, {} errors, {} reconnects{}",
+        "{}: {state}; {} on the way, blocked for {} in all, {}, {}{}",
         status.about.output,
         size(output.unacknowledged_bytes),
         seconds(output.blocked_seconds_total),
-        count(output.errors),
-        count(output.reconnects),
+        counted(output.errors, "error", "errors"),
+        counted(output.reconnects, "reconnect", "reconnects"),
         lost_files(status)
     )
 }
@@ -170,12 +172,12 @@ pub(super) fn output(status: &Status) -> String {
 /// What others did to an output file, if anything.
 fn lost_files(status: &Status) -> String {
     let (replaced, truncated) = (status.counters.outputs_replaced, status.output.truncations);
-    let told = [(replaced, "deleted and replaced"), (truncated, "truncated")];
-    let told = told
+    let all = [(replaced, "deleted and replaced"), (truncated, "truncated")];
+    let words = all
         .iter()
         .filter(|(times, _)| *times > 0)
-        .map(|(times, what)| format!(", {what} {} times", count(*times)));
-    told.collect()
+        .map(|(times, what)| format!(", {what} {}", counted(*times, "time", "times")));
+    words.collect()
 }
 
 /// A time from a bucket of a histogram.

@@ -14,13 +14,14 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::record::printable;
 use crate::status::Status;
 use crate::status::file::{FileState, FileStatus, ListKind, Listed, ListedPage};
 use crate::sys::clock;
 use crate::tools::client::{ask, percent_encoded};
 use crate::tools::health::{Health, Rates};
 use crate::tools::style::Style;
-use crate::tools::{ANSWER_WITHIN, Outcome, ToolError, screen, text};
+use crate::tools::{ANSWER_WITHIN, Outcome, ToolError, screen};
 
 /// Files and directories that cannot be read, and are named at once.
 const NAMED_MAX: usize = 3;
@@ -96,7 +97,9 @@ fn list(
     let forgotten = each_listed(&request.socket, kind, usize::MAX, |entry| {
         match request.style {
             Style::Text => {
-                writeln!(out, "{}\t{}", entry.path.shown(), text::printable(&entry.why))?
+                // A reason that begins with this path need not repeat it.
+                let (path, why) = (entry.path.shown(), printable(&entry.why));
+                writeln!(out, "{path}\t{}", why.strip_prefix(&format!("{path} ")).unwrap_or(&why))?;
             }
             Style::Json => {
                 serde_json::to_writer(&mut *out, &entry)?;

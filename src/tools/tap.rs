@@ -8,10 +8,10 @@ use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::record::printable;
 use crate::status::numbers::count;
 use crate::sys::clock;
 use crate::tools::client::ask;
-use crate::tools::text::printable;
 use crate::tools::{ANSWER_WITHIN, Outcome, ToolError};
 
 /// Between two questions.

@@ -2,7 +2,6 @@
 //!
 //! Always holds: [`fit`] and [`fit_path`] give at most as many characters as there are columns.
 
-pub(super) use crate::record::printable;
 use crate::status::numbers::{count, rounded};
 
 /// A rate: whole from ten on.
@@ -12,15 +11,20 @@ pub(super) fn rate(number: f64) -> String {
 
 /// A time: `0.3s`, `42s`, `3m07s`, `2h05m`, `5d03h`.
 pub(super) fn seconds(seconds: f64) -> String {
-    let whole = rounded(seconds);
     if seconds < 10.0 {
-        return format!("{:.1}s", seconds.max(0.0));
+        format!("{:.1}s", seconds.max(0.0))
+    } else {
+        whole_seconds(rounded(seconds))
     }
-    match whole {
-        0..60 => format!("{whole}s"),
-        60..3600 => format!("{}m{:02}s", whole / 60, whole % 60),
-        3600..86_400 => format!("{}h{:02}m", whole / 3600, whole / 60 % 60),
-        _ => format!("{}d{:02}h", whole / 86_400, whole / 3600 % 24),
+}
+
+/// A time: `3s`, `42s`, `3m07s`, `2h05m`, `5d03h`.
+pub(super) fn whole_seconds(seconds: u64) -> String {
+    match seconds {
+        0..60 => format!("{seconds}s"),
+        60..3600 => format!("{}m{:02}s", seconds / 60, seconds % 60),
+        3600..86_400 => format!("{}h{:02}m", seconds / 3600, seconds / 60 % 60),
+        _ => format!("{}d{:02}h", seconds / 86_400, seconds / 3600 % 24),
     }
 }
 
@@ -60,6 +64,7 @@ mod tests {
             ["0.3s", "10.0s", "42s", "3m07s"]
         );
         assert_eq!([seconds(7_500.0), seconds(442_800.0)], ["2h05m", "5d03h"]);
+        assert_eq!([whole_seconds(5), whole_seconds(59)], ["5s", "59s"]);
     }
 
     #[test]

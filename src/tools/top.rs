@@ -27,6 +27,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout};
 use nix::sys::stat::Mode;
 use nix::sys::termios::{FlushArg, tcflush};
 
+use crate::status::file::shown;
 use crate::sys::clock;
 use crate::sys::signal::Interrupts;
 use crate::tools::Outcome;
@@ -271,8 +272,7 @@ impl Watch<'_> {
             }
             _ => error.to_string(),
         };
-        self.view.trouble =
-            Some(format!("{}: {reason}", crate::status::file::shown(bytes_of(self.socket))));
+        self.view.trouble = Some(format!("{}: {reason}", shown(bytes_of(self.socket))));
         true
     }
 

@@ -205,7 +205,7 @@ fn a_state_directory_is_looked_at_without_disturbing_the_run_that_has_it() {
     tail.terminate();
     let (code, (_, finding)) = look();
     assert_eq!(code, 0);
-    assert!(finding.contains("holds the offsets of 1 file"), "{finding}");
+    assert!(finding.contains("has the offsets of 1 file"), "{finding}");
     let journal = fs::read_dir(&state)
         .expect("ls")
         .flatten()

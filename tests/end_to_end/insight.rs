@@ -636,7 +636,7 @@ fn status_by_somebody_who_may_not_ask_says_who_may() {
     assert_eq!(output.status.code(), Some(3));
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(
-        said.contains("may not be asked: Permission denied") && said.contains("group"),
+        said.contains("cannot be asked: Permission denied") && said.contains("group"),
         "{said}"
     );
 }

@@ -14,6 +14,8 @@ use super::Request;
 use crate::file_systems::FileSystemType;
 use crate::names::split_path;
 use crate::patterns::{Patterns, Refused};
+use crate::status::file::shown;
+use crate::status::numbers::words;
 use crate::sys::failure::Failure;
 use crate::sys::host::Wanted;
 use crate::sys::{FileKind, FileSystem, Guard, Links, Linux, USER_MOUNT};
@@ -21,9 +23,9 @@ use crate::sys::{FileKind, FileSystem, Guard, Links, Linux, USER_MOUNT};
 /// Names kept of each kind of trouble.
 const NAMES_MAX: usize = 5;
 
-/// The first file of each directory is asked whether it may be read, and one in so many of the
-/// others.
-const SAMPLE_EVERY: usize = 64;
+/// Read permission is checked for the first file of each directory, and then for one file in this
+/// many.
+pub(super) const SAMPLE_EVERY: usize = 64;
 
 /// What a PATH is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,11 +83,7 @@ impl Trouble {
     fn note(&mut self, path: &[u8], error: &io::Error) {
         self.count += 1;
         if self.names.len() < NAMES_MAX {
-            self.names.push(format!(
-                "{} ({})",
-                crate::status::file::shown(path),
-                crate::status::numbers::words(error)
-            ));
+            self.names.push(format!("{} ({})", shown(path), words(error)));
         }
     }
 }
@@ -191,7 +189,7 @@ impl Walk<'_> {
             {
                 PathKind::Missing
             }
-            Err(error) => PathKind::Failed(crate::status::numbers::words(&error)),
+            Err(error) => PathKind::Failed(words(&error)),
             Ok(found) if found.kind == FileKind::Directory => {
                 let mut prefix = path.to_vec();
                 if !prefix.ends_with(b"/") {
@@ -233,11 +231,7 @@ impl Walk<'_> {
     fn leave_out(&mut self, why: String, below: &[u8]) {
         match self.left_out.iter_mut().find(|known| known.why == why) {
             Some(known) => known.count += 1,
-            None => self.left_out.push(LeftOut {
-                why,
-                count: 1,
-                first: crate::status::file::shown(below),
-            }),
+            None => self.left_out.push(LeftOut { why, count: 1, first: shown(below) }),
         }
     }
 

@@ -60,7 +60,7 @@ fn file(output: &Output, path: &Path) -> Vec<Finding> {
             problem("it is a directory", "give the path of a file in it")
         }
         Ok(found) if found.file_type().is_socket() => {
-            problem("it is a socket", "say unix:PATH to connect to it")
+            problem("it is a socket", "use unix:PATH to connect to it")
         }
         // Opening it would tell its reader that a writer came and went.
         Ok(found) if found.file_type().is_fifo() => {
@@ -101,7 +101,7 @@ fn open(output: &Output, path: &Path) -> Finding {
         Err(error) => {
             let what = format!("{output}: it cannot be opened for writing: {}", words(&error));
             let remedy = "let the user of the run write to it (ReadWritePaths= of a service); if \
-                it is a stranger's, give the output a directory of its own";
+                it belongs to another user, give the output a directory of its own";
             return bad(Verdict::Problem, "output", what, remedy);
         }
     };
@@ -110,14 +110,14 @@ fn open(output: &Output, path: &Path) -> Finding {
             Verdict::Warning,
             "output",
             format!("{output}: {in_use}"),
-            "nothing, if that is the run whose settings these are; else give it another output",
+            "nothing, if it is the run with these settings; else set another output",
         ),
         Ok(Ok(())) => Finding::ok("output", format!("{output}: it can be written to")),
         Err(error) => bad(
             Verdict::Problem,
             "output",
             format!("{output}: it cannot be locked: {}", words(&error)),
-            "look at the mount",
+            "check the mount",
         ),
     }
 }
@@ -138,12 +138,12 @@ fn room(output: &Output, directory: &Path) -> Option<Finding> {
 
 fn unix(output: &Output, path: &Path) -> Finding {
     match UnixStream::connect(path) {
-        Ok(_) => Finding::ok("output", format!("{output}: somebody listens")),
+        Ok(_) => Finding::ok("output", format!("{output}: accepts connections")),
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => bad(
             Verdict::Warning,
             "output",
-            format!("{output}: whoever listens accepts nobody at the moment"),
-            "look at the receiver: records wait for it",
+            format!("{output}: a process listens, but accepts no connections at the moment"),
+            "check the receiver: records wait for it",
         ),
         Err(error) => {
             let what = format!("{output}: cannot connect: {}", words(&error));
@@ -167,7 +167,7 @@ fn tcp(output: &Output, address: &str) -> Finding {
                 Verdict::Problem,
                 "output",
                 what,
-                "correct the name, or look at /etc/resolv.conf",
+                "correct the name, or check /etc/resolv.conf",
             );
         }
     };
@@ -185,7 +185,7 @@ fn tcp(output: &Output, address: &str) -> Finding {
         Verdict::Problem,
         "output",
         what,
-        "start the receiver, or let connections through; records wait for it",
+        "start the receiver, or allow the connection; records wait for it",
     )
 }
 
@@ -193,20 +193,20 @@ fn tcp(output: &Output, address: &str) -> Finding {
 pub(super) fn metrics(metrics: &Metrics) -> Finding {
     match metrics {
         Metrics::Tcp(address) => match TcpListener::bind(address) {
-            Ok(_) => Finding::ok("metrics", format!("{metrics}: can be listened on")),
+            Ok(_) => Finding::ok("metrics", format!("{metrics}: a run can listen there")),
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => bad(
                 Verdict::Warning,
                 "metrics",
                 format!("{metrics}: something listens there already"),
-                "nothing, if that is the run whose settings these are; else give another port",
+                "nothing, if it is the run with these settings; else set another port",
             ),
             Err(error) => {
-                let what = format!("{metrics}: cannot be listened on: {}", words(&error));
+                let what = format!("{metrics}: cannot listen there: {}", words(&error));
                 bad(
                     Verdict::Problem,
                     "metrics",
                     what,
-                    "give an address of this machine and a port above 1023",
+                    "set an address of this machine and a port above 1023",
                 )
             }
         },
@@ -226,7 +226,7 @@ fn made_in(about: &'static str, name: &str, path: &Path) -> Finding {
     let directory =
         path.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
     if UnixStream::connect(path).is_ok() {
-        let remedy = "nothing, if that is the run whose settings these are; else give another path";
+        let remedy = "nothing, if it is the run with these settings; else set another path";
         return bad(
             Verdict::Warning,
             about,

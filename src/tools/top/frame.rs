@@ -4,12 +4,13 @@
 //! Always holds: a frame has at most as many lines and columns as the terminal, and no control
 //! characters.
 
+use crate::record::printable;
 use crate::status::Status;
 use crate::status::numbers::{approximate, count, rounded, size};
 use crate::status::top::Top;
 use crate::tools::health::{Health, Rates};
 use crate::tools::screen;
-use crate::tools::text::{fit, fit_path, printable, rate, seconds};
+use crate::tools::text::{fit, fit_path, rate, seconds};
 
 /// What is known so far.
 #[derive(Debug, Default)]

@@ -1,9 +1,13 @@
 //! Verdicts on made-up facts: each kind of trouble is found, and nothing else is.
 
+use super::limits::{INSTANCES, QUEUED_EVENTS};
 use super::*;
-use crate::sys::host::Space;
+use crate::file_systems::FileSystemType;
+use crate::status::numbers::{bytes_text, count};
+use crate::sys::host::{InotifyUse, Limit, Space};
 use crate::sys::trust::Shared;
-use crate::tools::doctor::survey::{LeftOut, Trouble};
+use crate::tools::doctor::survey::{FileSystemFacts, LeftOut, PathFacts, PathKind, Trouble};
+use crate::tools::doctor::system::{Condition, StateFacts};
 use std::path::PathBuf;
 
 const EXT4: FileSystemType = FileSystemType(0xef53);
@@ -234,8 +238,8 @@ fn what_a_blind_file_system_does_not_tell_and_the_sweep_that_follows_are_said() 
             "writes made directly into its layers",
         ),
         (Some(FileSystemType(0x9fa0)), Verdict::Problem, "the kernel generates"),
-        (Some(FileSystemType(0x7777)), Verdict::Warning, "not known"),
-        (None, Verdict::Warning, "cannot be had"),
+        (Some(FileSystemType(0x7777)), Verdict::Warning, "does not know"),
+        (None, Verdict::Warning, "is unknown"),
     ];
     for (kind, verdict, said) in cases {
         let mut survey = survey();
