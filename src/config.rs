@@ -1,8 +1,8 @@
 //! The settings of a run: validated, typed, every limit with its unit.
 //!
-//! In: texts, for the parsers below. Out: the types of settings; [`Config`], all of them, is what
-//! nothing has to check again.
-//! Always holds: a refusal of a text says what would be accepted.
+//! In: texts, for the parsers below. Out: the types of settings; [`Config`] has all of them, and
+//! nothing has to check it again.
+//! Always holds: the error for a text says what would be accepted.
 
 mod metrics;
 mod values;
@@ -24,14 +24,15 @@ use crate::patterns::{PatternError, Patterns};
 use crate::sys::LinkRule;
 use crate::sys::host;
 
-/// Longest line limit that is accepted, in bytes: the read buffer holds a whole line, and more is
-/// no line but a file.
+/// The highest line limit that is accepted, in bytes: the read buffer holds a whole line, and
+/// anything longer is a file rather than a line.
 pub const LINE_BYTES_LIMIT: u64 = 1 << 30;
 
-/// Longest duration that is accepted: a hundred years can be added to any clock without overflow.
+/// The longest duration that is accepted: a hundred years can be added to any clock without
+/// overflow.
 pub const DURATION_LIMIT: Duration = Duration::from_secs(36_525 * 86_400);
 
-/// Longest path of a unix socket, in bytes: `sun_path` without its NUL, unix(7).
+/// The longest path of a unix socket, in bytes: `sun_path` without its NUL, unix(7).
 pub(crate) const SOCKET_PATH_BYTES_MAX: usize = 107;
 
 /// How records are written.
@@ -43,7 +44,7 @@ pub enum Format {
     Text,
     /// One JSON object per line.
     Json,
-    /// A message of syslog (RFC 5424), with the number of its bytes before it (RFC 6587).
+    /// A syslog message (RFC 5424), preceded by its length in bytes (RFC 6587).
     Syslog,
 }
 
@@ -57,7 +58,7 @@ impl Format {
     ];
 }
 
-/// Where to start in files that exist at the first start.
+/// Where reading starts in files that exist at the first start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StartAt {
     /// Byte 0.
@@ -72,7 +73,7 @@ impl StartAt {
         [("beginning", StartAt::Beginning), ("end", StartAt::End)];
 }
 
-/// What becomes of a new file whose first block is binary.
+/// What happens to a new file whose first block is binary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Binary {
     /// It is read like any other file.
@@ -92,9 +93,9 @@ impl Binary {
 pub enum Symlinks {
     /// None.
     Ignore,
-    /// Those that a rule allows.
+    /// The links that a rule allows.
     Follow(LinkRule),
-    /// All, though permissions do not keep the process from reading whatever they lead to.
+    /// All links, although the process can read whatever they lead to, regardless of permissions.
     AnyPrivileged,
 }
 
@@ -111,7 +112,8 @@ impl Symlinks {
     /// The rule, if any link is followed.
     ///
     /// # Errors
-    /// Whoever can make a link would choose what is read.
+    /// When the value is `any` and the process overrides permissions: anyone who can make a link
+    /// would choose what it reads.
     pub(crate) fn rule(self) -> Result<Option<LinkRule>, ConfigError> {
         match self {
             Symlinks::Ignore => Ok(None),
@@ -129,7 +131,7 @@ impl Symlinks {
 pub enum Output {
     /// An inherited descriptor; 1 is stdout.
     Descriptor(i32),
-    /// Created (0640) and appended to; a FIFO is served as a pipe.
+    /// Created (0640) and appended to; a FIFO is treated as a pipe.
     File(PathBuf),
     /// A unix stream socket.
     Unix(PathBuf),
@@ -137,8 +139,8 @@ pub enum Output {
     Tcp(String),
 }
 
-/// Files that stay open for a moment, at most, unless told otherwise. Up to so many, a quarter of
-/// the descriptor limit is for them; else half.
+/// How many files may stay open for a moment after a read, by default. Up to this number they may
+/// use a quarter of the descriptor limit; a higher number may use half of it.
 pub const KEEP_OPEN: u32 = 256;
 
 /// How many of the `asked_for` files may stay open under a limit of descriptors.
@@ -150,52 +152,52 @@ pub(crate) fn open_files_allowed(asked_for: u32, descriptors: u64) -> u64 {
 /// The highest number of inputs: an input's number fits into one byte of each file's slot.
 pub const INPUTS_MAX: usize = 256;
 
-/// Files that are followed under the same rules: `[[input]]` of a settings file, or the PATHs of a
-/// command line.
+/// Files that are followed under the same rules: an `[[input]]` of a settings file, or the PATHs of
+/// a command line.
 #[derive(Debug)]
 pub struct InputConfig {
     /// Each PATH as given, as bytes: a directory or a file.
     pub paths: Vec<Vec<u8>>,
     /// Include and exclude globs.
     pub patterns: Patterns,
-    /// Where to start in files found by the first scan.
+    /// Where reading starts in files that the first scan finds.
     pub from: StartAt,
-    /// What becomes of new files whose first block is binary.
+    /// What happens to new files whose first block is binary.
     pub binary: Binary,
     /// Added to each json record, in this order.
     pub labels: Vec<(String, String)>,
 }
 
-/// What the engine needs to know. See [`Config`] for the rest.
+/// The engine's settings. See [`Config`] for the rest.
 #[derive(Debug)]
 pub struct EngineConfig {
-    /// What is followed: 1 to [`INPUTS_MAX`] inputs. A file that several of them accept belongs to
-    /// the one with the innermost PATH, of those with the same PATH to the first.
+    /// 1 to [`INPUTS_MAX`] inputs. A file that several of them accept belongs to the one with the
+    /// innermost PATH; if their PATHs are the same, to the first.
     pub inputs: Vec<InputConfig>,
     /// Whether sub-directories are followed.
     pub recursive: bool,
     /// Which symbolic links below PATH are followed.
     pub follow_links: Option<LinkRule>,
-    /// Only files are read that belong to the owner of the first component below PATH.
+    /// Only files that belong to the owner of the first component below PATH are read.
     pub same_owner: bool,
     /// How records are written.
     pub format: Format,
-    /// The name of the host in json and syslog records, if they have one.
+    /// The host name in json and syslog records, if they have one.
     pub host: Option<String>,
-    /// Read all there is, then finish.
+    /// Read everything that is there, then finish.
     pub once: bool,
-    /// A file that was read is not read again for this long, at most.
+    /// The longest time for which a file is not read again after a read.
     pub coalesce: Duration,
-    /// Longest line, in bytes without its newline, that is one record.
+    /// The longest line, in bytes without its newline, that becomes one record.
     pub line_bytes_max: usize,
-    /// After how long without growth an unterminated last line is delivered; `None` = never.
+    /// An unterminated last line is delivered after this long without growth; `None` = never.
     pub partial_after: Option<Duration>,
     /// How often the sweep looks at every file; `None` = never.
     pub rescan: Option<Duration>,
-    /// How often it does where other machines write unseen, if that is more often; `None` = as
-    /// elsewhere.
+    /// How often the sweep does so where other machines write unseen, if that is more often; `None`
+    /// = as elsewhere.
     pub rescan_remote: Option<Duration>,
-    /// Files not modified for this long when first seen start at their end.
+    /// Reading starts at the end of files that were not modified for this long when first seen.
     pub ignore_older: Option<Duration>,
 }
 
@@ -206,60 +208,60 @@ pub struct Config {
     pub engine: EngineConfig,
     /// Where records go.
     pub output: Output,
-    /// Rest between two turns that follow each other, at most; zero = none.
+    /// The longest pause between two consecutive turns; zero = none.
     pub pace: Duration,
-    /// [`Config::pace`] and [`EngineConfig::coalesce`] are used as far as the load asks for it;
-    /// else always whole.
+    /// Whether [`Config::pace`] and [`EngineConfig::coalesce`] are scaled with the load; otherwise
+    /// they always apply in full.
     pub adaptive: bool,
-    /// The loop is `SCHED_BATCH` while that costs no time.
+    /// The loop runs with `SCHED_BATCH` while that causes no delay.
     pub sched_batch: bool,
-    /// Files that are open besides the one being read, at most, as far as the descriptor limit
-    /// allows it.
+    /// How many files may be open besides the one being read, as far as the descriptor limit allows
+    /// it.
     pub keep_open: u32,
-    /// How long to wait, after SIGTERM, for the output to take what was already read.
+    /// How long to wait after SIGTERM for the output to accept what was already read.
     pub shutdown_timeout: Duration,
     /// Where offsets are kept across restarts; `None`: in memory only.
     pub state_dir: Option<PathBuf>,
     /// How often acknowledged offsets become durable.
     pub commit_interval: Duration,
-    /// Where metrics are to be had.
+    /// Where metrics are served or written.
     pub metrics: Vec<Metrics>,
-    /// The path of the control socket, if there is to be one.
+    /// The path of the control socket, if one is wanted.
     pub control_socket: Option<PathBuf>,
 }
 
-/// Settings that are no run, each well-formed by itself.
+/// Settings that are well-formed one by one, but do not make a valid run.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum ConfigError {
-    /// Nothing to follow.
+    /// There is nothing to follow.
     #[error("at least one PATH is needed")]
     NoPath,
-    /// An unset variable in a script, most likely: it must not become the current directory.
+    /// Most likely an unset variable in a script: it must not become the current directory.
     #[error("a PATH is empty; write . for the current directory")]
     EmptyPath,
     /// A bad glob.
     #[error(transparent)]
     Pattern(#[from] PatternError),
-    /// No path for a socket.
+    /// The path cannot be that of a socket.
     #[error(
         "is empty, or longer than the {SOCKET_PATH_BYTES_MAX} bytes that the path of a unix socket \
         can have"
     )]
     ControlSocket,
-    /// A line limit of nothing, or of more than [`LINE_BYTES_LIMIT`].
+    /// A line limit of 0, or of more than [`LINE_BYTES_LIMIT`].
     #[error("must be between 1 byte and 1GiB, not {bytes} bytes")]
     LineBytesMax {
         /// As given.
         bytes: u64,
     },
-    /// Whoever can make a link below a PATH would choose what is read.
+    /// Anyone who can make a link below a PATH would choose what is read.
     #[error(
         "`any`: this process has a capability that overrides permissions (CAP_DAC_READ_SEARCH or \
         CAP_DAC_OVERRIDE), so whoever can make a link below a PATH would have any file of the \
         system read; say `owner`, or `any-privileged` if that is meant"
     )]
     AnyPrivileged,
-    /// Messages with their lengths before them are for a stream.
+    /// Messages preceded by their lengths are for a stream.
     #[error(
         "`syslog` is for a receiver (unix:PATH, tcp:HOST:PORT, stdout), not for a file: use json \
         or text there"
@@ -268,7 +270,7 @@ pub enum ConfigError {
     /// The system does not give its name.
     #[error("this system does not give its name ({reason}): set one, as in `host = \"node7\"`")]
     NoHostName {
-        /// Its reason.
+        /// The system's reason.
         reason: String,
     },
     /// Nothing would ever be read.
@@ -277,8 +279,8 @@ pub enum ConfigError {
 }
 
 impl ConfigError {
-    /// The setting as it is called in a file: the option without its dashes, `_` for `-`. `PATH`
-    /// for the arguments.
+    /// The name of the setting in a file: the option without its dashes, `_` for `-`. `PATH` for
+    /// the arguments.
     #[must_use]
     pub fn key(&self) -> &'static str {
         match self {
@@ -293,7 +295,7 @@ impl ConfigError {
         }
     }
 
-    /// The one of several values that is wrong.
+    /// The wrong value, if the setting has several.
     pub(crate) fn text(&self) -> Option<&str> {
         match self {
             ConfigError::EmptyPath => Some(""),
@@ -303,7 +305,7 @@ impl ConfigError {
     }
 }
 
-/// A text that is no output.
+/// A text that does not name an output.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum OutputError {
     /// None of the known kinds.
@@ -318,7 +320,7 @@ pub enum OutputError {
     /// `fd:` without a number.
     #[error("expected the number of an open descriptor, as in fd:3")]
     Descriptor,
-    /// Records would mix with what is said there.
+    /// Records would mix with diagnostics there.
     #[error(
         "descriptor 2 is for diagnostics, which would mix with the records: use another one, as in \
         fd:3"
@@ -345,7 +347,7 @@ impl Output {
     /// Reads one of [`Output::KINDS`].
     ///
     /// # Errors
-    /// For everything else. Whether the output exists is not looked at.
+    /// For everything else. Whether the output exists is not checked.
     pub fn parse(uri: &OsStr) -> Result<Output, OutputError> {
         let bytes = uri.as_bytes();
         if bytes == b"stdout" {
@@ -382,7 +384,7 @@ fn one_of_kinds(kinds: &[&str]) -> String {
     format!("{} or {last}", others.join(", "))
 }
 
-/// A path, most likely, if it looks like one.
+/// The error for an unknown kind, with a hint if the text looks like a path.
 fn unknown_kind(uri: &OsStr) -> OutputError {
     match uri.to_str() {
         Some(path)
@@ -395,8 +397,8 @@ fn unknown_kind(uri: &OsStr) -> OutputError {
     }
 }
 
-/// Whether `address` can be resolved in principle: a host, or an IPv6 address in brackets, and a
-/// port other than 0.
+/// Whether `address` has the right form: a host, or an IPv6 address in brackets, and a port other
+/// than 0.
 fn is_host_and_port(address: &str) -> bool {
     let Some((host, port)) = address.rsplit_once(':') else { return false };
     let is_port = port.bytes().all(|byte| byte.is_ascii_digit())

@@ -1,9 +1,9 @@
-//! Config -> a running process: the mio loop, its tokens, signals and the end.
+//! Settings -> a running process: the mio loop, its tokens, signals and the end of the run.
 //!
 //! In: validated [`Settings`]. Out: an exit, or an error with its whole chain.
-//! Always holds: one thread; between two turns the process sleeps in `epoll_wait(2)`, or paces
-//! itself. mio is edge-triggered: a descriptor that is not drained is turned to again at once,
-//! without waiting for an edge that would never come.
+//! Always holds: one thread; between two turns the process sleeps in `epoll_wait(2)`, or pauses to
+//! keep its pace. mio is edge-triggered: if a descriptor is not drained, the next turn follows at
+//! once, because no further edge would come.
 
 mod aside;
 pub mod http;
@@ -49,15 +49,14 @@ const OUTPUT: Token = Token(2);
 const OFFSETS: Token = Token(3);
 const MOUNTS: Token = Token(4);
 
-/// A commit that takes longer than this is looked for, in case that nothing wakes the loop at its
-/// end.
+/// How often the loop checks whether a commit has ended, in case nothing wakes it at that moment.
 const OUTCOME_POLL: Duration = Duration::from_secs(1);
 
-/// Follows the configured paths until all is read (`--once`), a signal comes, or nobody reads the
-/// output. `progress` is the line that tells how far it is, if there is to be one.
+/// Follows the configured paths until everything is read (`--once`), a signal arrives, or the
+/// output's reader is gone. `progress` is the progress line on the terminal, if one is wanted.
 ///
 /// # Errors
-/// When the output cannot be opened or fails for good, or a system call of the loop fails.
+/// When the output cannot be opened or fails permanently, or a system call of the loop fails.
 pub fn run(settings: Settings, progress: Option<Progress>) -> anyhow::Result<()> {
     memory::return_large_blocks();
     for warning in &settings.origin.warnings {
@@ -89,7 +88,7 @@ pub fn run(settings: Settings, progress: Option<Progress>) -> anyhow::Result<()>
     outcome
 }
 
-/// The run came to its end, though perhaps not all could be read or delivered.
+/// Whether the run reached its end, even if some data could not be read or delivered.
 fn is_orderly(outcome: &anyhow::Result<()>) -> bool {
     let is_partial = |error: &anyhow::Error| {
         matches!(error.downcast_ref(), Some(EngineError::NotRead(_) | EngineError::CutShort))
@@ -97,8 +96,8 @@ fn is_orderly(outcome: &anyhow::Result<()>) -> bool {
     outcome.as_ref().err().is_none_or(is_partial)
 }
 
-/// How many files may be open besides the one being read, of those asked for. The rest of the
-/// descriptors is for clients of metrics, listings and outputs.
+/// How many of the `asked_for` files may be open besides the one being read. The remaining
+/// descriptors are for clients of metrics, listings and outputs.
 fn open_files_max(asked_for: u32) -> usize {
     let (limit, _) = getrlimit(Resource::RLIMIT_NOFILE).expect("every process has this limit");
     let allowed = config::open_files_allowed(asked_for, limit);
@@ -111,7 +110,7 @@ fn open_files_max(asked_for: u32) -> usize {
     usize::try_from(allowed).unwrap_or(usize::MAX)
 }
 
-/// The engine as it runs here.
+/// The engine on the real system.
 type Running = Engine<Linux, Box<dyn Sink>>;
 
 struct Daemon {
@@ -123,27 +122,27 @@ struct Daemon {
     server: Server,
     /// The event descriptor that is registered.
     registered: Option<RawFd>,
-    /// The table of mounts is polled, or cannot be.
+    /// The table of mounts is polled, or cannot be polled.
     are_mounts_polled: bool,
-    /// The service manager, if one waits for words.
+    /// The service manager, if one expects messages.
     service: Option<Service>,
     pace: Duration,
-    /// How much of it the load asks for, and of the time that files cool down; `None`: all.
+    /// How much of the pace and of the cooling time the load asks for; `None`: all of it.
     pressure: Option<Pressure>,
-    /// While writers may finish first.
+    /// While the loop lets writers finish first.
     yielding: Option<Yielding>,
     shutdown_timeout: Duration,
-    /// After the first SIGTERM: when to stop waiting for the output.
+    /// When to stop waiting for the output, after the first SIGTERM.
     stops_by: Option<Instant>,
-    /// For a person who waits at a terminal.
+    /// The progress line, for a person at a terminal.
     progress: Option<Progress>,
     started_at: Instant,
-    /// How many offsets the run goes on from; `None`: none are kept.
+    /// How many stored offsets the run resumes from; `None`: there is no state directory.
     resumed: Option<usize>,
     is_ready_logged: bool,
 }
 
-/// Whether the loop goes on.
+/// Whether the loop continues.
 #[derive(Debug, PartialEq, Eq)]
 enum Next {
     Poll(Option<Duration>),
@@ -230,13 +229,13 @@ impl Daemon {
         Ok(daemon)
     }
 
-    /// From now on `--pace` and `--coalesce` are used as far as the load asks for it, or whole.
+    /// From now on `--pace` and `--coalesce` are scaled with the load, or apply in full.
     fn adapt(&mut self, is_adaptive: bool, now: clock::Now) {
         self.pressure = is_adaptive.then(|| Pressure::new(now.instant));
         self.engine.set_pressure(if is_adaptive { 0.0 } else { 1.0 });
     }
 
-    /// From now on the loop lets writers finish first while that costs no time, or never does.
+    /// From now on the loop lets writers finish first while that causes no delay, or never does.
     fn yield_to_writers(&mut self, yields: bool, now: clock::Now) {
         if let Some(yielding) = self.yielding.take() {
             yielding.end();
@@ -246,7 +245,8 @@ impl Daemon {
         }
     }
 
-    /// A turn ended. Returns how long to rest before the next one, if it did something.
+    /// Notes the end of a turn. Returns how long to pause before the next one, if this one did
+    /// something.
     fn turned(&mut self, began: Instant, ended: Instant) -> Duration {
         self.engine.turn_ended(began, ended);
         if let Some(yielding) = &mut self.yielding {
@@ -280,7 +280,7 @@ impl Daemon {
         }
     }
 
-    /// Tells the engine what is ready and lets it turn once.
+    /// Passes the ready descriptors to the engine, and runs one turn.
     fn turn(&mut self, ready: &Events) -> anyhow::Result<Next> {
         let now = clock::now();
         self.server.begin_turn(&mut self.engine, now);
@@ -288,7 +288,7 @@ impl Daemon {
             match event.token() {
                 EVENTS => self.engine.events_ready(),
                 OUTPUT => self.engine.output_ready(now),
-                // The turn takes the outcome.
+                // The turn collects the outcome of the commit.
                 OFFSETS => {}
                 MOUNTS => self.engine.mounts_changed(now),
                 Token(server::FIRST_TOKEN..) => {
@@ -333,7 +333,7 @@ impl Daemon {
         {
             self.progress = None;
         }
-        // Its end wakes the loop, unless that fails.
+        // The end of a commit wakes the loop, unless that fails.
         let outcome = self.engine.is_storing().then(|| now.instant + OUTCOME_POLL);
         let line = self.progress.as_ref().and_then(Progress::deadline);
         let deadline = next
@@ -372,7 +372,7 @@ impl Daemon {
         Ok(Next::Poll(None))
     }
 
-    /// The event descriptor exists from the first watch on.
+    /// Registers the event descriptor, which exists once there is a watch.
     fn register_events(&mut self) -> anyhow::Result<()> {
         let current = self.engine.file_system_mut().events_descriptor();
         if let Some(descriptor) = current.filter(|_| current != self.registered) {
@@ -387,7 +387,8 @@ impl Daemon {
         Ok(())
     }
 
-    /// The table of mounts is open once it was read. What changed since then is told at once.
+    /// Registers the table of mounts, which is open once it was read. Changes since then are
+    /// reported at once.
     fn register_mounts(&mut self) {
         if self.are_mounts_polled {
             return;

@@ -1,9 +1,8 @@
-//! argv -> exit code: 0 done or stopped by a signal, 1 failed, 2 bad usage; of `status` also 3, no
-//! daemon answers.
+//! argv -> exit code: 0 done or stopped by a signal, 1 failed, 2 bad usage; `status`, `tap` and
+//! `top` also 3, no daemon answers.
 //!
-//! What is printed needs a standard output: if it was closed at the start, that is a failure.
-//! SIGPIPE stays ignored, as the Rust runtime leaves it: a closed output is an ordinary error where
-//! it is written to.
+//! A command that prints fails if standard output was closed at the start. SIGPIPE stays ignored,
+//! as the Rust runtime leaves it: writing to a closed output is an ordinary error.
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -38,7 +37,7 @@ fn main() -> ExitCode {
                 }
             }
         }
-        // All others print to standard output.
+        // All other commands print to standard output.
         Ok(_) if descriptor::was_closed(1) => nowhere(),
         Ok(Command::Check(settings, style, connects)) => check(&settings, style, connects),
         Ok(Command::Doctor(call)) => match call.request() {
@@ -51,7 +50,7 @@ fn main() -> ExitCode {
         Ok(Command::Offsets(request)) => match offsets::run(&request, &mut io::stdout().lock()) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
-                // Nobody is left to tell when stderr is closed.
+                // If stderr is closed, nobody can be told.
                 writeln!(io::stderr(), "manytail: {:#}", anyhow::Error::from(error)).ok();
                 ExitCode::FAILURE
             }
@@ -60,9 +59,9 @@ fn main() -> ExitCode {
     }
 }
 
-/// There is no standard output: the runtime would take everything, and throw it away.
+/// There is no standard output: the runtime would accept everything and discard it.
 fn nowhere() -> ExitCode {
-    // Nobody is left to tell when stderr is closed.
+    // If stderr is closed, nobody can be told.
     writeln!(
         io::stderr(),
         "manytail: cannot write to standard output: it was closed when manytail was started"
@@ -75,7 +74,7 @@ fn print(text: &[u8]) -> ExitCode {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(text).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            // Nobody is left to tell when stderr is closed.
+            // If stderr is closed, nobody can be told.
             writeln!(io::stderr(), "manytail: cannot write to stdout: {error}").ok();
             ExitCode::FAILURE
         }
@@ -83,13 +82,13 @@ fn print(text: &[u8]) -> ExitCode {
     }
 }
 
-/// Looks, and says what came of it.
+/// Runs `doctor` and writes its answer.
 fn examine(request: &doctor::Request) -> ExitCode {
     match doctor::run(request, &mut io::stdout().lock()) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
-            // Nobody is left to tell when stderr is closed.
+            // If stderr is closed, nobody can be told.
             writeln!(io::stderr(), "manytail: cannot write the answer to standard output: {error}")
                 .ok();
             ExitCode::FAILURE
@@ -97,11 +96,11 @@ fn examine(request: &doctor::Request) -> ExitCode {
     }
 }
 
-/// Prints the settings to stdout, and what is likely not meant so to stderr. If wanted, tries the
-/// output.
+/// Prints the settings to stdout, and warnings about likely mistakes to stderr. With `connects`,
+/// tries the output, too.
 fn check(settings: &Settings, style: Style, connects: bool) -> ExitCode {
     for warning in &settings.origin.warnings {
-        // Nobody is left to tell when stderr is closed.
+        // If stderr is closed, nobody can be told.
         writeln!(io::stderr(), "manytail: warning: {warning}").ok();
     }
     let mut out = io::stdout().lock();
@@ -123,13 +122,13 @@ fn check(settings: &Settings, style: Style, connects: bool) -> ExitCode {
     }
 }
 
-/// The exit code of a question to a daemon.
+/// The exit code of a command that asks a daemon.
 fn shown(outcome: Result<Outcome, ToolError>) -> ExitCode {
     match outcome {
         Ok(Outcome::Well) => ExitCode::SUCCESS,
         Ok(Outcome::Trouble) => ExitCode::FAILURE,
         Err(error) => {
-            // Nobody is left to tell when stderr is closed.
+            // If stderr is closed, nobody can be told.
             writeln!(io::stderr(), "manytail: {error}").ok();
             if let ToolError::Write(_) = error { ExitCode::FAILURE } else { ExitCode::from(3) }
         }

@@ -1,10 +1,10 @@
-//! All that is known of a run at one moment, as plain numbers and names: what metrics, `status` and
-//! dashboards show.
+//! The state of a run at one moment, as plain numbers and names: the basis of metrics, `status` and
+//! dashboards.
 //!
-//! In: counters and states of the engine, the output, the process. Out: [`Status`], which can be
+//! In: counters and states of the engine, the output and the process. Out: [`Status`], which can be
 //! sent as JSON and read back.
-//! Always holds: nothing here measures; times are seconds, sizes bytes, as in the names of the
-//! metrics.
+//! Always holds: nothing here measures; times are seconds, and sizes are bytes, as in the names of
+//! the metrics.
 
 pub mod file;
 pub mod histogram;
@@ -19,112 +19,112 @@ use crate::status::histogram::Histogram;
 use crate::status::stats::Stats;
 use crate::sys::process::Process;
 
-/// A whole run at one moment.
+/// The state of a run at one moment.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Status {
-    /// Who runs, since when, with what.
+    /// The process, its start and its settings.
     pub about: About,
-    /// What happened so far.
+    /// Counters since the start.
     pub counters: Stats,
-    /// Files by what is going on with them.
+    /// Files by state.
     pub files: Files,
-    /// What waits to be read.
+    /// Files that wait to be read.
     pub backlog: Backlog,
     /// Directories and watches.
     pub directories: Directories,
-    /// PATHs at which nothing is found (to follow), each as given: they are waited for.
+    /// PATHs that do not exist, each as given; a run waits for them.
     #[serde(default)]
     pub missing: Vec<String>,
-    /// Inputs that never had a file since the start, or since their globs changed: the PATHs of
+    /// Inputs that have had no file since the start, or since their globs changed: the PATHs of
     /// each.
     #[serde(default)]
     pub without_files: Vec<String>,
     /// Where records go.
     pub output: OutputStatus,
-    /// How offsets are kept.
+    /// How offsets are stored.
     pub commits: CommitStatus,
-    /// What a turn of the loop took.
+    /// Durations of the turns of the loop.
     pub turns: Histogram,
-    /// From the turn in which the kernel told of a change to the end of the one in which the output
-    /// acknowledged it, per part of a file that was read at once. The time in the kernel's queue
-    /// before is not in it.
+    /// Times from the turn in which an event was read to the end of the turn in which the output
+    /// acknowledged the change, one per part of a file that was read at once. The time in the
+    /// kernel's queue is not included.
     pub deliveries: Histogram,
-    /// What was said on stderr, by cause.
+    /// Diagnostics on stderr, by cause.
     pub diagnostics: Vec<Diagnostic>,
     /// The process.
     pub process: Process,
 }
 
-/// How often one cause of diagnostics came up.
+/// How many diagnostics one cause has produced.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Diagnostic {
-    /// Its name.
+    /// The name of the cause.
     pub cause: String,
-    /// Diagnostics that were said.
+    /// Diagnostics that were logged.
     pub said: u64,
-    /// Diagnostics that were kept back, because their cause or their file had been said enough.
+    /// Diagnostics that were suppressed, because their cause or their file was logged often enough.
     pub suppressed: u64,
 }
 
-/// What does not change while a process runs, or only by the administrator's word.
+/// What does not change while a process runs, or only through a reload.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct About {
-    /// Of manytail.
+    /// The version of manytail.
     pub version: String,
     /// The process id.
     pub pid: u32,
-    /// Seconds since 1970.
+    /// The start, in seconds since 1970.
     pub start_time: f64,
-    /// Seconds since then.
+    /// Seconds since the start.
     pub uptime: f64,
     /// The output as given.
     pub output: String,
-    /// Each PATH as given; what is not UTF-8 is replaced.
+    /// Each PATH as given; bytes that are not UTF-8 are replaced.
     pub inputs: Vec<String>,
     /// The state directory, if there is one.
     pub state_directory: Option<String>,
-    /// Why the settings could not be read again at the last SIGHUP: those of before hold, and a
-    /// restart would refuse.
+    /// Why the last SIGHUP could not reload the settings: the previous ones stay in force, and a
+    /// restart would fail.
     #[serde(default)]
     pub bad_settings: Option<String>,
 }
 
-/// Files by state. Each known file is in one; their sum is `known`.
+/// Files by state. Each known file is in one state; the sum of all is `known`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Files {
-    /// All of them.
+    /// All known files.
     pub known: u64,
-    /// Followed, and read to their end.
+    /// Followed and read to their end.
     pub idle: u64,
-    /// To be read as soon as their turn comes.
+    /// They have unread bytes, and are read when their turn comes.
     pub queued: u64,
-    /// To be read, but the output takes nothing.
+    /// They have unread bytes, but the output takes nothing.
     pub blocked: u64,
-    /// To be read when `--coalesce` is over.
+    /// They have unread bytes, and are read when `--coalesce` is over.
     pub cooling: u64,
-    /// To be read after a predecessor, when a listing is through, or when their generation is
-    /// stored.
+    /// They have unread bytes, and wait for a predecessor, the end of a listing, or the storing of
+    /// their generation.
     pub waiting: u64,
-    /// Followed, and to be looked at, or tried again after a failure.
+    /// Followed, but their names are to be resolved, or a failed read is to be repeated.
     pub in_doubt: u64,
     /// Cannot be read.
     pub unreadable: u64,
-    /// Names that were heard of and not looked at yet.
+    /// Names that an event or a listing reported, and that are not resolved yet.
     pub new: u64,
-    /// Lost their name a moment ago.
+    /// They lost their name a moment ago.
     pub leaving: u64,
     /// Deleted, held open, and not read to their end.
     pub finishing: u64,
-    /// Left the tree or were deleted, and are remembered for ten minutes.
+    /// They left the tree or were deleted, and are remembered for ten minutes.
     pub parked: u64,
     /// Never read: own output, FIFOs, sockets, devices.
     pub ignored: u64,
-    /// Held open without being read.
+    /// Held open between reads.
     pub held: u64,
 }
 
 impl Files {
-    /// The states and their numbers.
+    /// The states and how many files are in each.
     #[must_use]
     pub fn by_state(&self) -> [(&'static str, u64); 12] {
         [
@@ -144,36 +144,36 @@ impl Files {
     }
 }
 
-/// What waits to be read.
+/// Files that wait to be read.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Backlog {
-    /// Files that wait.
+    /// Files that wait to be read.
     pub files: u64,
-    /// Bytes in them that were not read: of so many files as were looked at, and in proportion of
-    /// the others.
+    /// Unread bytes in them: counted in a sample of the files, and extrapolated to the others.
     pub unread_bytes: u64,
-    /// How many of the files were looked at for that.
+    /// The size of that sample.
     pub sampled: u64,
-    /// How long the one that has waited longest has unread bytes; 0: none waits.
+    /// How long the file that has waited longest has had unread bytes; 0: no file waits.
     pub oldest_unread_seconds: f64,
 }
 
 /// Directories and their watches.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Directories {
-    /// All that are known.
+    /// All known directories.
     pub known: u64,
-    /// Listed every second, because there is no watch for them or they cannot be listed now.
+    /// Directories that are listed every second, because they have no watch or could not be listed.
     pub polled: u64,
     /// Cannot be read.
     pub unreadable: u64,
     /// Watches in use.
     pub watches: u64,
-    /// `fs.inotify.max_user_watches`: of this user's processes together; 0: not known.
+    /// `fs.inotify.max_user_watches`: the limit for all processes of this user together; 0: not
+    /// known.
     pub watches_max: u64,
-    /// Passes of the sweep that were begun.
+    /// How many passes of the sweep began.
     pub sweeps: u64,
-    /// A first scan or another listing is under way.
+    /// A first scan or another listing is in progress.
     pub is_listing: bool,
 }
 
@@ -182,42 +182,43 @@ pub struct Directories {
 pub struct OutputStatus {
     /// `stdout`, `fd`, `file`, `unix` or `tcp`.
     pub kind: String,
-    /// The receiver is there, as far as is known.
+    /// The receiver is connected, as far as is known.
     pub is_connected: bool,
-    /// What failed last, and why, as long as nothing went well since.
+    /// The last failure and its reason, until something succeeds.
     #[serde(default)]
     pub failure: Option<String>,
-    /// What is wrong with the place of a `file:` output though it takes records: its path leads
-    /// elsewhere, or a SIGHUP cannot be obeyed.
+    /// What is wrong with the place of a `file:` output even if it takes records: its path leads to
+    /// another file, or a SIGHUP could not reopen it.
     #[serde(default)]
     pub misplaced: Option<String>,
     /// Attempts to connect, open or write that failed.
     pub errors: u64,
-    /// Times that a receiver was there again after one was lost.
+    /// How often a receiver came back after one was lost.
     pub reconnects: u64,
-    /// Times that somebody else truncated a `file:` output.
+    /// How often another process truncated a `file:` output.
     #[serde(default)]
     pub truncations: u64,
-    /// How long records have been waiting without any being taken; 0: none wait, or they are taken.
+    /// How long records have waited while the output took none; 0: no record waits, or the output
+    /// takes records.
     pub blocked_seconds: f64,
-    /// The same, of all such times in the past and this one.
+    /// How long records have waited like this in total since the start.
     pub blocked_seconds_total: f64,
-    /// Bytes of records that were read and not acknowledged yet.
+    /// Bytes of records that the output has not acknowledged yet.
     pub unacknowledged_bytes: u64,
-    /// How long the oldest of them have been waiting since the kernel told of them.
+    /// The age of the oldest of them, counted from the event about them.
     pub oldest_unacknowledged_seconds: f64,
 }
 
-/// How offsets are kept.
+/// How offsets are stored.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct CommitStatus {
-    /// There is a state directory.
+    /// Whether there is a state directory.
     pub is_kept: bool,
-    /// How long there has been something to commit; 0: nothing waits.
+    /// How long the oldest offset has waited for a commit; 0: none waits.
     pub age_seconds: f64,
-    /// The last attempt failed.
+    /// Whether the last commit failed.
     pub is_failing: bool,
-    /// Why.
+    /// Why it failed.
     #[serde(default)]
     pub failure: Option<String>,
     /// The journal's length.

@@ -1,7 +1,8 @@
-//! Commands that look at a tree or ask a running daemon, and what a person at a terminal sees.
+//! Commands that examine a tree or ask a running daemon, and their output on a terminal.
 //!
-//! In: requests as parsed. Out: text or JSON on standard output, and an outcome for the exit code.
-//! Always holds: nothing here changes a run or a file; the daemon alone knows, the tools show it.
+//! In: parsed requests. Out: text or JSON on standard output, and an outcome for the exit code.
+//! Always holds: nothing here changes a run or a followed file; `offsets forget` alone changes a
+//! state directory. What a tool shows of a run comes from the daemon.
 
 pub mod doctor; // `manytail doctor`, and `check --connect`
 pub mod offsets; // `manytail offsets`
@@ -21,29 +22,29 @@ use std::time::Duration;
 
 pub use client::AskError;
 
-/// A daemon answers within one turn, some milliseconds. One that is busy or swapped out gets this
-/// long.
+/// How long a command waits for an answer. A daemon answers within one turn, some milliseconds,
+/// unless it is busy or swapped out.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
 /// How a command ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// All is well.
+    /// Everything is well.
     Well,
-    /// Not keeping up, something needs somebody, or a file is not read.
+    /// The run does not keep up, something needs attention, or a file is not read.
     Trouble,
 }
 
 /// Why a command has no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum ToolError {
-    /// No daemon, or no answer.
+    /// There is no daemon, or no answer.
     #[error(transparent)]
     Ask(#[from] AskError),
-    /// The daemon is of another version, most likely.
+    /// Most likely the daemon has another version.
     #[error("the answer is not understood: {0}")]
     Answer(#[from] serde_json::Error),
-    /// The answer cannot be shown.
+    /// The answer cannot be written.
     #[error("cannot write: {0}")]
     Write(#[from] io::Error),
 }

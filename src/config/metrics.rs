@@ -1,4 +1,4 @@
-//! `--metrics URI`: where metrics are to be had.
+//! `--metrics URI`: where metrics are served or written.
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -7,18 +7,18 @@ use std::path::PathBuf;
 
 use super::SOCKET_PATH_BYTES_MAX;
 
-/// Where metrics are to be had.
+/// Where metrics are served or written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Metrics {
     /// HTTP at this `HOST:PORT`.
     Tcp(String),
     /// HTTP at a unix stream socket.
     Unix(PathBuf),
-    /// A file, written anew every now and then.
+    /// A file that is rewritten periodically.
     Textfile(PathBuf),
 }
 
-/// A text that is no [`Metrics`].
+/// A text that does not name a place for metrics.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum MetricsError {
     /// None of the known kinds.
@@ -30,7 +30,7 @@ pub enum MetricsError {
     /// `textfile:` and a directory.
     #[error("the path has no file name")]
     NoFileName,
-    /// The kernel takes no longer one.
+    /// The kernel accepts no longer path.
     #[error("the path of a unix socket has at most {SOCKET_PATH_BYTES_MAX} bytes")]
     SocketPathTooLong,
     /// No host and port.
@@ -69,7 +69,7 @@ impl Metrics {
 }
 
 fn is_address(address: &str) -> bool {
-    // Any port but 0 is as for an output.
+    // Ports other than 0 follow the rules of an output.
     super::is_host_and_port(address)
         || address
             .strip_suffix(":0")

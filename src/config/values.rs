@@ -1,18 +1,18 @@
 //! The values of single settings: sizes, durations, the host, labels.
 //!
-//! In: a text. Out: a value, or why it is none.
+//! In: a text. Out: a value, or the reason why it is not one.
 
 use std::time::Duration;
 
 use super::DURATION_LIMIT;
 
-/// A text that is no size.
+/// A text that is not a size.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum SizeError {
-    /// No whole number, or a unit that is not known.
+    /// Not a whole number, or an unknown unit.
     #[error("expected a whole number of bytes, or one with KiB, MiB, GiB, k, M or G, as in 64KiB")]
     Malformed,
-    /// More than 64 bits hold.
+    /// More than fits into 64 bits.
     #[error("too large")]
     TooLarge,
 }
@@ -39,10 +39,10 @@ pub fn parse_size(text: &str) -> Result<u64, SizeError> {
     number.checked_mul(1 << shift).ok_or(SizeError::TooLarge)
 }
 
-/// A text that is no duration.
+/// A text that is not a duration.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum DurationError {
-    /// No number, no unit, or one that is not known.
+    /// No number, no unit, or an unknown unit.
     #[error(
         "expected numbers with the units us, ms, s, min, h or d, as in 500ms; only 0 may stand \
         alone"
@@ -54,13 +54,13 @@ pub enum DurationError {
 }
 
 /// Reads a duration: numbers with units, `500us`, `5min`, `1h 30min`; `0` needs no unit. Other
-/// units that `humantime` knows (`2weeks`) are taken too.
+/// units of `humantime` (`2weeks`) are refused.
 ///
 /// # Errors
-/// When the text is none, or longer than [`DURATION_LIMIT`].
+/// When the text is not a duration, or is longer than [`DURATION_LIMIT`].
 pub fn parse_duration(text: &str) -> Result<Duration, DurationError> {
-    // humantime knows more: months and years, which nobody means exactly, and `m`, which could be
-    // either.
+    // humantime has more units: months and years, which nobody means exactly, and `m`, which could
+    // mean months or minutes.
     const UNITS: [&str; 7] = ["", "us", "ms", "s", "min", "h", "d"];
     if text.split(|c: char| !c.is_ascii_alphabetic()).any(|unit| !UNITS.contains(&unit)) {
         return Err(DurationError::Malformed);
@@ -75,21 +75,21 @@ pub fn parse_duration(text: &str) -> Result<Duration, DurationError> {
 /// Whether json and syslog records name the host, and how.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Host {
-    /// They do not.
+    /// Records do not name the host.
     Off,
-    /// As the system is called, gethostname(2).
+    /// The system's own name, gethostname(2).
     Own,
-    /// So.
+    /// This name.
     Named(String),
 }
 
-/// A text that is no host's name.
+/// A text that cannot be a host name.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum HostError {
-    /// It would tell nothing.
+    /// An empty name says nothing.
     #[error("is empty")]
     Empty,
-    /// No name is longer, hostname(7).
+    /// A host name is at most 255 bytes long, hostname(7).
     #[error("is longer than 255 bytes, or contains a control character")]
     NoName,
 }
@@ -97,7 +97,7 @@ pub enum HostError {
 /// Reads `true`, `false` or a name.
 ///
 /// # Errors
-/// When the name is none.
+/// When the name is not valid.
 pub fn parse_host(text: &str) -> Result<Host, HostError> {
     match text {
         "true" => Ok(Host::Own),
@@ -108,7 +108,7 @@ pub fn parse_host(text: &str) -> Result<Host, HostError> {
     }
 }
 
-/// A text that is no label.
+/// A text that is not a label.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("expected KEY=VALUE with a KEY that is not empty")]
 pub struct LabelError;

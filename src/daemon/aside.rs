@@ -1,10 +1,11 @@
-//! What an output file holds and may lose -> a file of its own beside it.
+//! Copies the end of an output file, before it is cut off, to a file beside it.
 //!
-//! In: the open output, its path, where what is copied begins. Out: the name of a new file that
-//! holds a copy of it, durably.
-//! Always holds: the copy is a new file with mode 0600, made through no link; when it is not
-//! complete and durable, it is removed and the caller gets the error. Its name is one of a rotation
-//! (`PATH.saved-SECONDS-NUMBER`): it is not read as a log where the output lies in a tree.
+//! In: the open output, its path, and the offset from which to copy. Out: the name of a new file
+//! with a durable copy.
+//! Always holds: the copy is a new file with mode 0600, made through no link; if it is not complete
+//! and durable, it is removed and the caller gets the error. Its name looks like that of a rotated
+//! output (`PATH.saved-SECONDS-NUMBER`): it is not read as a log if the output is in a followed
+//! tree.
 
 use std::fs;
 use std::io;
@@ -18,17 +19,18 @@ use crate::sys::{clock, disk};
 /// Bytes copied at a time.
 const COPY_BYTES: usize = 256 * 1024;
 
-/// Copies what the output at `path` holds from `start` on. Returns the copy's path and its length.
+/// Copies the output at `path` from byte `start` to its end. Returns the copy's path and its
+/// length.
 ///
 /// # Errors
-/// When there is no room, or no file can be made beside the output.
+/// When the disk is full, or no file can be made beside the output.
 pub(super) fn copy(output: &OwnedFd, path: &Path, start: u64) -> io::Result<(PathBuf, u64)> {
-    // Beside the file itself, where a link leads to it: there is its disk.
+    // If a link leads to the output, the copy goes beside its target: that is on the same disk.
     let path = path.canonicalize()?;
     let seconds =
         clock::now().wall.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
     let mut name = path.clone().into_os_string();
-    // A random number: nobody else can take the name first.
+    // A random number: nobody can take the name in advance.
     name.push(format!(".saved-{seconds}-{}", disk::any_number()));
     let aside = PathBuf::from(name);
     let failed = |error: io::Error| {
@@ -54,7 +56,7 @@ pub(super) fn copy(output: &OwnedFd, path: &Path, start: u64) -> io::Result<(Pat
     match copied {
         Ok(bytes) => Ok((aside, bytes)),
         Err(error) => {
-            // The output is as it was.
+            // The output was not changed.
             let _ = fs::remove_file(&aside);
             Err(failed(error))
         }

@@ -1,26 +1,26 @@
-//! As much of HTTP/1.1 as a scrape needs: one request head in, one whole response out, then the
+//! The part of HTTP/1.1 that a scrape needs: one request head, one complete response, then the
 //! connection is closed.
 //!
-//! In: bytes of a client, of any kind. Out: a method and a target, "not yet", or the code of a
-//! refusal; and bytes of a response.
-//! Always holds: no bytes make it panic or allocate; bodies and further requests on the same
-//! connection are never looked at.
+//! In: arbitrary bytes from a client. Out: a method and a target, "incomplete", or the status code
+//! of an error; and the bytes of a response.
+//! Always holds: no input makes it panic or allocate; bodies and further requests on the same
+//! connection are ignored.
 
 use std::fmt::Write as _;
 
-/// A request head may have this many bytes.
+/// The most bytes that a request head may have.
 pub const HEAD_BYTES_MAX: usize = 8 * 1024;
-/// And this many header lines.
+/// The most header lines that it may have.
 const HEADERS_MAX: usize = 64;
 
-/// What some bytes are the beginning of.
+/// The result of parsing the bytes received so far.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Head<'a> {
-    /// A head that is not complete yet.
+    /// The head is incomplete.
     Partial,
-    /// No head that is served, and the status code of the answer.
+    /// The request is not served; the status code of the answer.
     Refused(u16),
-    /// A whole head.
+    /// A complete head.
     Request(Request<'a>),
 }
 
@@ -31,7 +31,7 @@ pub struct Request<'a> {
     pub is_head: bool,
     /// The path, as it was sent.
     pub path: &'a str,
-    /// What stands behind the `?`.
+    /// The part after the `?`.
     pub query: &'a str,
 }
 
@@ -65,8 +65,8 @@ pub fn parse(bytes: &[u8]) -> Head<'_> {
     Head::Request(Request { is_head, path, query })
 }
 
-/// The value of a name in a query, with `%HH` undone. Bytes, since paths are. `None`: the name is
-/// not there, or an escape is malformed.
+/// The value of a name in a query, with `%HH` decoded. It is bytes, as paths are. `None`: the name
+/// is missing, or an escape is malformed.
 #[must_use]
 pub fn value(query: &str, name: &str) -> Option<Vec<u8>> {
     let encoded = query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))?;
@@ -112,7 +112,7 @@ impl Response {
         Response { code: 200, media_type: "text/plain; charset=utf-8", body: body.into() }
     }
 
-    /// Head and body, or the head alone.
+    /// The head and the body, or the head alone.
     #[must_use]
     pub fn encode(&self, is_head: bool) -> Vec<u8> {
         let mut head = format!(

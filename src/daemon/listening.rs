@@ -1,8 +1,9 @@
-//! Sockets to listen at: TCP, and unix sockets whose files come and go with the process.
+//! Listening sockets: TCP, and unix sockets whose files come and go with the process.
 //!
-//! Always holds: a socket file that nobody listens at is replaced, one that somebody listens at is
-//! not, and a file that is no socket is never touched. A socket file is open to its owner and group
-//! (0660), and goes when the process goes, unless it is another's by then.
+//! In: an address or a path. Out: a listener; for a path also its [`SocketFile`].
+//! Always holds: a socket file without a listener is replaced, one with a listener is not, and a
+//! file that is not a socket is never touched. A socket file is accessible to its owner and group
+//! (0660), and is removed when the process ends, unless it is another process's by then.
 
 use std::io;
 use std::net::ToSocketAddrs as _;
@@ -12,7 +13,7 @@ use std::path::{Path, PathBuf};
 use mio::net::{TcpListener, UnixListener, UnixStream};
 use nix::sys::stat::{Mode, umask};
 
-/// Listens at the first address of `HOST:PORT` that can be had.
+/// Listens at the first address of `HOST:PORT` that is available.
 pub(super) fn tcp(address: &str) -> io::Result<TcpListener> {
     let mut refusal = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
     for address in address.to_socket_addrs()? {
@@ -38,8 +39,8 @@ pub(super) fn unix(path: &Path) -> io::Result<(UnixListener, SocketFile)> {
 }
 
 fn bind(path: &Path) -> io::Result<UnixListener> {
-    // There is no call that binds with a mode. Nobody else makes a file meanwhile but the journal's
-    // thread, whose files are 0600.
+    // No system call binds with a mode. Meanwhile only the journal's thread makes files, and those
+    // are 0600.
     let before = umask(Mode::from_bits_truncate(0o117));
     let bound = UnixListener::bind(path);
     umask(before);
@@ -57,7 +58,7 @@ fn remove_stale(path: &Path) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
             std::fs::remove_file(path)
         }
-        // Also when its queue is full.
+        // A listener whose queue is full is one, too.
         Ok(_) => Err(io::Error::new(io::ErrorKind::AddrInUse, "another process listens there")),
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
             Err(io::Error::new(io::ErrorKind::AddrInUse, "another process listens there"))
@@ -66,7 +67,7 @@ fn remove_stale(path: &Path) -> io::Result<()> {
     }
 }
 
-/// The file of a unix socket that we made.
+/// The file of a unix socket that this process made.
 pub(super) struct SocketFile {
     path: PathBuf,
     identity: (u64, u64),
@@ -76,7 +77,7 @@ impl Drop for SocketFile {
     fn drop(&mut self) {
         let found = self.path.symlink_metadata().map(|found| (found.dev(), found.ino()));
         if found.is_ok_and(|found| found == self.identity) {
-            // Nobody is left to tell; a stale one is replaced.
+            // A failure does no harm: the next start replaces a stale file.
             let _ = std::fs::remove_file(&self.path);
         }
     }

@@ -1,7 +1,7 @@
-//! Where the files are that we write ourselves: what a rotation makes of them is beside them.
+//! The places of the files that this run writes itself: rotated ones are beside them.
 //!
-//! In: the output, where metrics go, and what the standard descriptors are. Out: directories and
-//! names; warnings of those that others can replace.
+//! In: the output, the places of metrics, and the standard descriptors. Out: directories and names;
+//! warnings about files that others can replace.
 //! Always holds: only regular files have a place; a link to one has two: its own, and that of the
 //! file.
 
@@ -18,7 +18,7 @@ const DIAGNOSTICS: i32 = 2;
 /// Device and inode of a directory, and a name in it.
 type Place = ((u64, u64), Vec<u8>);
 
-/// The places of all that this run writes.
+/// The places of all files that this run writes.
 pub(super) fn places(output: &Output, metrics: &[Metrics]) -> Vec<Place> {
     let mut places = path_of_descriptor(DIAGNOSTICS).map(|path| of_file(&path)).unwrap_or_default();
     match output {
@@ -36,7 +36,7 @@ pub(super) fn places(output: &Output, metrics: &[Metrics]) -> Vec<Place> {
     places
 }
 
-/// The names that this run writes to or is reached by, each with the option that gives it.
+/// The paths that this run writes to or listens at, each with the option that sets it.
 pub(super) fn names(config: &Config) -> Vec<(String, PathBuf)> {
     let mut names = Vec::new();
     if let Output::File(path) | Output::Unix(path) = &config.output {
@@ -63,8 +63,8 @@ pub(super) fn names(config: &Config) -> Vec<(String, PathBuf)> {
     names
 }
 
-/// Warns of those that others could take away or exchange. To be called when all of them are there
-/// that are made at the start.
+/// Warns about paths that others could remove or replace. Call this once everything that a start
+/// makes is there.
 pub(super) fn warn_of_shared(names: &[(String, PathBuf)]) {
     for (option, path) in names {
         if let Some(shared) = trust::shared_above(path) {
@@ -79,7 +79,7 @@ pub(super) fn warn_of_shared(names: &[(String, PathBuf)]) {
     }
 }
 
-/// Of a file that a descriptor was redirected to.
+/// The path of the file that a descriptor is redirected to.
 fn path_of_descriptor(number: i32) -> Option<PathBuf> {
     Path::new("/proc/self/fd").join(number.to_string()).read_link().ok()
 }

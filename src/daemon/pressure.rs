@@ -1,32 +1,32 @@
-//! How much rest the load asks for: a loop that is rarely busy serves each line at once, one that
-//! hardly keeps up shares wake-ups and opens.
+//! How much pausing the load asks for: a loop that is rarely busy serves each line at once; one
+//! that barely keeps up batches its wake-ups and opens.
 //!
 //! In: when each turn began and ended. Out: the pressure, 0 to 1, by which `--pace` and
 //! `--coalesce` are multiplied.
-//! Always holds: a turn changes the share by no more than its part of [`WINDOW`]; rests count as
-//! time in which nothing was done, so that they are not the reason for further ones.
+//! Always holds: a turn changes the busy share by no more than its part of [`WINDOW`]; pauses count
+//! as idle time, so that they do not cause further pauses.
 
 use std::time::{Duration, Instant};
 
 /// The busy share is averaged over about this time.
 const WINDOW: Duration = Duration::from_millis(50);
 
-/// Busy for no more of the time than this: lines are served at once.
+/// Up to this busy share lines are served at once.
 const FREE_SHARE: f32 = 0.5;
 
-/// Busy for this much of it: as much rest as is allowed. No more than this is reached by a loop
-/// that always has work and rests as long as it may: turns then last about one to two milliseconds.
+/// From this busy share on the loop pauses as long as it may. A loop that always has work and
+/// pauses that long does not exceed it: its turns then last about one to two milliseconds.
 const FULL_SHARE: f32 = 0.65;
 
-/// A shorter rest costs more than it saves: a timer takes 13 to 20 us.
+/// A shorter pause costs more than it saves: a timer takes 13 to 20 us.
 const REST_MIN: Duration = Duration::from_micros(50);
 
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Pressure {
-    /// Of the time, lately.
+    /// The busy share of recent time.
     share: f32,
-    /// The end of the turn before.
+    /// The end of the previous turn.
     ended: Instant,
 }
 
@@ -35,7 +35,7 @@ impl Pressure {
         Pressure { share: 0.0, ended: now }
     }
 
-    /// A turn ended. Returns the pressure.
+    /// Notes the end of a turn. Returns the pressure.
     pub(super) fn turned(&mut self, began: Instant, ended: Instant) -> f32 {
         let wall = ended.saturating_duration_since(self.ended).as_secs_f32();
         let busy = ended.saturating_duration_since(began.max(self.ended)).as_secs_f32();
@@ -46,7 +46,7 @@ impl Pressure {
         ((self.share - FREE_SHARE) / (FULL_SHARE - FREE_SHARE)).clamp(0.0, 1.0)
     }
 
-    /// How long to rest, of at most `pace`.
+    /// How long to pause, at most `pace`.
     pub(super) fn rest(pace: Duration, pressure: f32) -> Duration {
         let rest = if pressure < 1.0 { pace.mul_f32(pressure) } else { pace };
         if rest < REST_MIN.min(pace) { Duration::ZERO } else { rest }

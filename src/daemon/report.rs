@@ -1,4 +1,4 @@
-//! The run in one line of the log: at SIGUSR1, and at the end.
+//! Summarizes the run in one log line: at SIGUSR1, and at the end.
 //!
 //! In: the engine. Out: one event with a field per number.
 

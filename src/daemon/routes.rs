@@ -1,7 +1,7 @@
-//! What can be asked of a running process: paths, and the functions that answer.
+//! The questions that a running process answers: paths, and their handlers.
 //!
-//! In: a question, with the engine at hand. Out: a response.
-//! Always holds: an answer is made at once; what it costs does not grow with the number of files.
+//! In: a request and the engine. Out: a response.
+//! Always holds: an answer is made at once; its cost does not grow with the number of files.
 
 use serde::Serialize;
 
@@ -18,17 +18,17 @@ use crate::tap;
 /// The media type of the Prometheus text format.
 const PROMETHEUS_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// A question and what answers it.
+/// A question, and everything that is needed to answer it.
 pub(super) struct Question<'a> {
     pub(super) engine: &'a mut Running,
     pub(super) about: &'a About,
     pub(super) now: Now,
-    /// Whoever asks may see the lines of logs.
+    /// The client may see the lines of logs.
     pub(super) may_see_lines: bool,
 }
 
 impl Question<'_> {
-    /// All that is known now.
+    /// The status of the run now.
     pub(super) fn status(&mut self) -> Status {
         let mut status = self.engine.status(self.now);
         let inputs = std::mem::take(&mut status.about.inputs);
@@ -43,16 +43,16 @@ impl Question<'_> {
     }
 }
 
-/// The answer to a path, and to what stands behind its `?`.
+/// Answers a question; the text is the query after the `?`.
 type Answer = fn(&mut Question<'_>, &str) -> Response;
 
 /// The paths of one listener.
 pub(super) type Routes = &'static [(&'static str, Answer)];
 
-/// Of `--metrics`.
+/// The paths of `--metrics`.
 pub(super) const METRICS: Routes = &[("/metrics", prometheus), ("/", index)];
 
-/// Of the control socket.
+/// The paths of the control socket.
 pub(super) const CONTROL: Routes = &[
     ("/status", status),
     ("/file", file),
@@ -91,7 +91,7 @@ fn status(question: &mut Question<'_>, _: &str) -> Response {
     json(&question.status())
 }
 
-/// `path=`: what is known of this file.
+/// `path=`: the status of this file.
 fn file(question: &mut Question<'_>, query: &str) -> Response {
     match http::value(query, "path") {
         Some(path) if !path.is_empty() && !path.contains(&0) => match explain(question, &path) {
@@ -124,14 +124,14 @@ fn explain(question: &mut Question<'_>, path: &[u8]) -> Result<FileStatus, Engin
     if !matches!(found.state, FileState::NotNoticed | FileState::NotSeen) {
         return Ok(found);
     }
-    // The kernel may have told of it since the last turn: then it is not unnoticed, but about to be
-    // read.
+    // An event about the file may have arrived since the last turn: then the file is not unnoticed,
+    // but about to be read.
     engine.take_events(*now)?;
     Ok(engine.explain(path, *now))
 }
 
-/// Records, and before them, in a line of its own, how many did not fit. Whoever may not see the
-/// lines of logs is told how long they are.
+/// A first line with the number of records that did not fit, then records. A client that may not
+/// see the lines of logs gets their lengths instead.
 fn tap(question: &mut Question<'_>, _: &str) -> Response {
     let (records, missed) = question.engine.tap(question.now);
     let mut body = format!("{missed}\n").into_bytes();

@@ -1,6 +1,7 @@
-//! Clients that ask how it goes, served from the loop: HTTP over TCP and unix sockets.
+//! Serves the clients that ask for status and metrics, from the loop: HTTP over TCP and unix
+//! sockets.
 //!
-//! In: what the loop hears of listeners and clients. Out: responses; a deadline while there is a
+//! In: which listeners and clients became ready. Out: responses; a deadline while there is a
 //! client.
 //! Always holds: at most [`CLIENTS_MAX`] clients per listener, each with one buffer of bounded size
 //! and a deadline. A further client takes the place of the one that has been silent for longest, so
@@ -58,19 +59,19 @@ use crate::status::About;
 use crate::sys::clock::{self, Now};
 use client::{Client, Phase, REQUEST_TIMEOUT, Step, Stream};
 
-/// Clients of one listener at a time.
+/// The most clients that one listener has at a time.
 const CLIENTS_MAX: usize = 16;
-/// When all places are taken, a client may keep its own for this long: enough to send a request
-/// behind the connection, and short enough for hundreds of silent ones to pass within a second.
+/// When all places are taken, a client may keep its place for this long: enough to send a request
+/// after connecting, and short enough for hundreds of silent clients to pass within a second.
 const PLACE_KEPT: Duration = Duration::from_millis(20);
 /// If a client cannot be accepted (no descriptors are left), it is tried again after this long.
 const ACCEPT_AGAIN: Duration = Duration::from_secs(1);
 
-/// When questions took this long, the others wait until files had their turn. One that is being
-/// answered is answered to its end.
+/// When questions have taken this long, the remaining ones wait until after the next turn. A
+/// question that is being answered is finished first.
 const ANSWERING_MAX: Duration = Duration::from_millis(1);
 
-/// Least time between two warnings about that.
+/// The least time between two warnings that a client cannot be accepted.
 const QUIET: Duration = Duration::from_secs(60);
 
 /// Tokens from here on are the server's.
@@ -86,9 +87,9 @@ struct Endpoint {
     listener: Listener,
     routes: Routes,
     clients: usize,
-    /// The loop hears of those who come.
+    /// The listener is registered: the loop learns of new clients.
     is_open: bool,
-    /// After a failure: when to open again.
+    /// When to register it again, after a failure.
     opens_at: Option<Instant>,
     /// When a failure was last logged.
     failed_at: Option<Instant>,
@@ -101,16 +102,16 @@ pub(super) struct Server {
     endpoints: Vec<Endpoint>,
     clients: Vec<Option<Client>>,
     textfiles: Vec<Textfile>,
-    /// How long questions took since the last turn.
+    /// How long questions have taken since the last turn.
     answering: Duration,
-    /// Clients whose questions wait until after the next one, oldest first.
+    /// Clients whose questions wait until after the next turn, oldest first.
     postponed: VecDeque<usize>,
-    /// When the last one began.
+    /// When the last turn began.
     turned_at: Instant,
 }
 
 impl Server {
-    /// Opens what the settings ask for.
+    /// Opens the listeners that the settings ask for.
     pub(super) fn new(
         config: &Config,
         about: About,
@@ -171,7 +172,7 @@ impl Server {
         self.open(endpoint)
     }
 
-    /// When to be called though no descriptor becomes ready.
+    /// When [`Server::expire`] is due even if no descriptor becomes ready.
     pub(super) fn deadline(&self) -> Option<Instant> {
         let clients = self
             .endpoints
@@ -184,7 +185,7 @@ impl Server {
         clients.flatten().into_iter().chain(endpoints).chain(textfiles).chain(postponed).min()
     }
 
-    /// A turn begins: those who wait since the last one go before those who come.
+    /// Begins a turn: clients that wait since the last turn are served before new ones.
     pub(super) fn begin_turn(&mut self, engine: &mut Running, now: Now) {
         self.turned_at = now.instant;
         self.answering = Duration::ZERO;
@@ -195,16 +196,17 @@ impl Server {
         }
     }
 
-    /// Does what is due: clients that took too long are let go, files are written.
+    /// Does the work that is due: late clients are dropped, listeners open again, files are
+    /// written.
     ///
     /// # Errors
-    /// When a file of metrics cannot be written the first time: the path is wrong.
+    /// When a file of metrics cannot be written the first time: its path is wrong.
     pub(super) fn expire(&mut self, engine: &mut Running, now: Now) -> anyhow::Result<()> {
         if self.deadline().is_none_or(|at| at > now.instant) {
             return Ok(());
         }
         for slot in 0..self.clients.len() {
-            // One whose question waits for a turn does not answer for the delay.
+            // A client whose question waits for a turn is not responsible for the delay.
             let is_late = |client: &&mut Client| {
                 client.deadline <= now.instant && !self.postponed.contains(&slot)
             };
@@ -228,7 +230,7 @@ impl Server {
         Ok(())
     }
 
-    /// The loop's word about one of the server's descriptors.
+    /// One of the server's descriptors became ready.
     pub(super) fn ready(&mut self, token: Token, engine: &mut Running, now: Now) {
         match token.0.checked_sub(FIRST_CLIENT) {
             Some(slot) => self.go_on(slot, engine, now),
@@ -236,7 +238,7 @@ impl Server {
         }
     }
 
-    /// The run ends: files are written once more.
+    /// The run ends: writes the files once more.
     pub(super) fn finish(&mut self, engine: &mut Running, now: Now) {
         for textfile in &mut self.textfiles {
             textfile.write_last(engine, &self.about, now);
@@ -298,8 +300,8 @@ impl Server {
                 }
             }
         }
-        // There may be more, but files have their turn first: opened anew, the listener tells the
-        // loop again.
+        // There may be more clients, but files are read first: once registered again, the listener
+        // wakes the loop.
         self.close(at);
         self.open_or_wait(at, now.instant);
     }
@@ -323,7 +325,7 @@ impl Server {
         if since + PLACE_KEPT <= now { Ok(slot) } else { Err(since + PLACE_KEPT) }
     }
 
-    /// Lets the client go that has this place, if one has: another one gets it.
+    /// Drops the client in this place, if there is one, to make room for another.
     fn dismiss(&mut self, slot: usize, now: Instant) {
         let Some(client) = &mut self.clients[slot] else { return };
         if matches!(client.phase, Phase::Asking(_)) {
@@ -335,7 +337,7 @@ impl Server {
         self.let_go(slot, now);
     }
 
-    /// Registering reports those who wait already.
+    /// Registers the listener. The loop then also learns of clients that wait already.
     fn open(&mut self, at: usize) -> io::Result<()> {
         let endpoint = &mut self.endpoints[at];
         if !endpoint.is_open {
@@ -363,7 +365,7 @@ impl Server {
         }
     }
 
-    /// Goes on with a client as far as possible.
+    /// Serves a client as far as possible without waiting.
     fn go_on(&mut self, slot: usize, engine: &mut Running, now: Now) {
         let Some(client) = self.clients.get_mut(slot).and_then(Option::as_mut) else { return };
         if matches!(client.phase, Phase::Asking(_)) && self.answering >= ANSWERING_MAX {
@@ -405,10 +407,10 @@ impl Server {
         self.let_go(slot, now.instant);
     }
 
-    /// There is room for another client then.
+    /// Drops a client. There is room for another one then.
     fn let_go(&mut self, slot: usize, now: Instant) {
         let Some(mut client) = self.clients[slot].take() else { return };
-        // Dropping it closes it, and that alone would do.
+        // Dropping it closes it, which would suffice by itself.
         let _ = self.registry.deregister(&mut client.stream);
         let endpoint = &mut self.endpoints[client.endpoint];
         endpoint.clients -= 1;

@@ -1,10 +1,9 @@
-//! What the service manager is told: READY, STATUS, WATCHDOG, RELOADING, STOPPING, as in
-//! sd_notify(3).
+//! Notifies the service manager: READY, STATUS, WATCHDOG, RELOADING, STOPPING, as in sd_notify(3).
 //!
-//! In: how the run is after each turn. Out: datagrams to `$NOTIFY_SOCKET`, and when the loop has to
-//! wake up for the next one.
-//! Always holds: telling never blocks and never fails the run; the watchdog is pinged by a turn
-//! that ended and by nothing else; without a watchdog nothing wakes an idle process.
+//! In: the state of the run after each turn. Out: datagrams to `$NOTIFY_SOCKET`, and when the loop
+//! has to wake up for the next one.
+//! Always holds: notifying never blocks and never fails the run; only the end of a turn pings the
+//! watchdog; without a watchdog nothing wakes an idle process.
 
 use std::env;
 use std::ffi::OsStr;
@@ -19,47 +18,47 @@ use crate::record::printable;
 use crate::status::numbers::{count, counted};
 use crate::sys::clock::{self, Now};
 
-/// STATUS is told at most this often, but for the end of what it complains of.
+/// STATUS is sent at most this often, except when a trouble that it reports begins or ends.
 const STATUS_EVERY: Duration = Duration::from_secs(5);
 
-/// An output that takes nothing for this long is worth a word.
+/// STATUS mentions an output that has taken nothing for this long.
 const BLOCKED_LONG: Duration = Duration::from_secs(1);
 
-/// How often a manager that waits for the first scan is asked for more time ...
+/// How often we ask a manager that waits for the first scan for more time ...
 const EXTEND_EVERY: Duration = Duration::from_secs(5);
-/// ... and for how much: several times as long, so that a slow turn does not end the run.
+/// ... and for how much: several times the interval, so that a slow turn does not end the run.
 const EXTEND_BY: Duration = Duration::from_secs(60);
 
-/// Beyond `--shutdown-timeout`: for the last commit.
+/// Time for the last commit, beyond `--shutdown-timeout`.
 const STOP_MARGIN: Duration = Duration::from_secs(10);
 
-/// A manager that takes nothing now is tried again after this long.
+/// If the manager's queue is full, we try again after this long.
 const RETRY_AFTER: Duration = Duration::from_millis(200);
 
-/// Pings come at a third of the time that the manager waits: half of it is the most that
-/// sd_watchdog_enabled(3) allows, and a wake-up may be late.
+/// Pings come at a third of the watchdog's timeout: sd_watchdog_enabled(3) recommends half of it,
+/// and a wake-up may be late.
 const PINGS_PER_TIMEOUT: u32 = 3;
 
-/// How the run is after a turn.
+/// The state of the run after a turn.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Seen {
     pub(super) now: Now,
-    /// The first scan, or that of new settings, is through.
+    /// The first scan, or the scan after a reload, is complete.
     pub(super) has_scanned: bool,
-    /// The output waits to be reopened.
+    /// The output is still to be reopened.
     pub(super) is_reopening: bool,
-    /// Grows with whatever is found or read.
+    /// Grows with everything that is found or read.
     pub(super) progress: u64,
     pub(super) files: usize,
     pub(super) directories: usize,
     /// Files with unread bytes.
     pub(super) unread: usize,
-    /// For how long the output has taken nothing, if records wait for it.
+    /// How long the output has taken nothing, if records wait for it.
     pub(super) blocked: Option<Duration>,
 }
 
 impl Seen {
-    /// The same, if it is worth a word.
+    /// How long the output has taken nothing, if that is long enough for STATUS.
     fn blocked_long(&self) -> Option<Duration> {
         self.blocked.filter(|&blocked| blocked >= BLOCKED_LONG)
     }
@@ -67,7 +66,7 @@ impl Seen {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
-    /// Until the first scan is through.
+    /// Until the first scan is complete.
     Starting {
         extended_at: Instant,
         progress: u64,
@@ -77,7 +76,7 @@ enum Phase {
     Stopping,
 }
 
-/// What STATUS complained of last.
+/// The troubles that the last STATUS reported.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Trouble {
     has_unread: bool,
@@ -99,20 +98,20 @@ pub(super) struct Service {
     output: String,
     phase: Phase,
     watchdog: Option<Watchdog>,
-    /// Changes of the phase that are not told yet.
+    /// Messages about changes of the phase that are not sent yet.
     unsent: String,
     retry_at: Option<Instant>,
-    /// STATUS as told last.
+    /// The last STATUS sent.
     status: String,
     status_sent_at: Option<Instant>,
     trouble: Trouble,
-    /// Since when the output has been blocked, as told last.
+    /// Since when the output has been blocked, as STATUS reports it.
     blocked_since: String,
     has_failed: bool,
 }
 
 impl Service {
-    /// Whoever waits at `$NOTIFY_SOCKET`, if that is set.
+    /// The manager at `$NOTIFY_SOCKET`, if that is set.
     pub(super) fn from_environment(output: String, now: Now) -> Option<Service> {
         let address = env::var_os("NOTIFY_SOCKET").filter(|address| !address.is_empty())?;
         let watchdog = match (env::var("WATCHDOG_USEC"), env::var("WATCHDOG_PID")) {
@@ -164,7 +163,8 @@ impl Service {
         })
     }
 
-    /// A turn ended. Returns when the loop has to turn again though nothing happens.
+    /// Notifies the manager after a turn. Returns when the next turn is due even if nothing
+    /// happens.
     pub(super) fn turned(&mut self, seen: &Seen) -> Option<Instant> {
         let now = seen.now.instant;
         if let Some(at) = self.retry_at.filter(|&at| now < at) {
@@ -197,16 +197,17 @@ impl Service {
                 dog.pinged_at = Some(now);
             }
         } else {
-            // What it was told of the status is not what it knows.
+            // The manager did not receive the status.
             self.status.clear();
             self.status_sent_at = None;
         }
         self.deadline(seen)
     }
 
-    /// SIGHUP came, and its work is about to begin.
+    /// SIGHUP arrived, and the reload is about to begin.
     pub(super) fn reloading(&mut self, now: Instant) {
-        // A manager that waits for READY has no service to reload, one that stops it none any more.
+        // A manager that still waits for READY, or that stops the service, does not expect a
+        // reload.
         if self.phase == Phase::Ready {
             self.phase = Phase::Reloading;
             let _ =
@@ -215,8 +216,8 @@ impl Service {
         }
     }
 
-    /// The run ends: at once, or as soon as the output took what was read, `timeout` from now at
-    /// the latest.
+    /// The run ends: at once, or as soon as the output has taken everything that was read,
+    /// `timeout` from now at the latest.
     pub(super) fn stopping(&mut self, timeout: Duration, now: Instant) {
         if self.phase != Phase::Stopping {
             self.phase = Phase::Stopping;
@@ -237,7 +238,7 @@ impl Service {
         self.send(&format!("STATUS=failed: {}\n", printable(error)), now);
     }
 
-    /// What the turn changed for the manager. Says whether it entered a new phase.
+    /// Updates the phase after a turn. Returns whether it changed to ready.
     fn advance(&mut self, seen: &Seen) -> bool {
         let now = seen.now.instant;
         match self.phase {
@@ -256,7 +257,8 @@ impl Service {
         true
     }
 
-    /// What is wrong is told at once when that is new, and so is its end; all else now and then.
+    /// Whether to send STATUS: at once when a trouble begins or ends, otherwise every
+    /// [`STATUS_EVERY`].
     fn is_status_due(&self, trouble: Trouble, now: Instant) -> bool {
         let is_time = self.status_sent_at.is_none_or(|at| now >= at + STATUS_EVERY);
         let has_ended = (self.trouble.has_unread && !trouble.has_unread)
@@ -282,7 +284,7 @@ impl Service {
             return status;
         };
         if self.blocked_since.is_empty() {
-            // The time, not how long: it stays true without being told again.
+            // The time, not the duration: it stays true without being sent again.
             let since = seen.now.wall.checked_sub(blocked).unwrap_or(seen.now.wall);
             self.blocked_since = humantime::format_rfc3339_seconds(since).to_string();
         }
@@ -290,7 +292,7 @@ impl Service {
         status
     }
 
-    /// Sends what is unsent, and `more`, which is dropped if it cannot be sent now. Says whether
+    /// Sends what is unsent, and `more`, which is dropped if it cannot be sent now. Returns whether
     /// the manager took it.
     fn send(&mut self, more: &str, now: Instant) -> bool {
         self.retry_at = None;
@@ -327,7 +329,7 @@ impl Service {
     }
 }
 
-/// How often to ping for a manager that waits `timeout` microseconds for `pid`.
+/// How often to ping a manager that expects pings of `pid` within `timeout` microseconds.
 fn watchdog_interval(timeout: &str, pid: Option<&str>, own: u32) -> Option<Duration> {
     if pid.is_some_and(|pid| pid.parse() != Ok(own)) {
         return None;

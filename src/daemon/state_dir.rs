@@ -1,8 +1,9 @@
-//! The state directory -> offsets to go on with: lock, load, reconcile the output, start the thread
-//! that commits.
+//! The state directory -> offsets to resume from: lock, load, reconcile the output, start the
+//! commit thread.
 //!
 //! In: the directory, the output. Out: a [`ResumeFrom`] for the engine.
-//! Always holds: nothing is changed before the lock is ours and the journal was found valid.
+//! Always holds: nothing is changed before this process has the lock and the journal is known to be
+//! valid.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -28,18 +29,18 @@ use crate::sys::disk::{Access, DiskError, LinuxDisk};
 use crate::sys::file::identity;
 use crate::sys::{FileId, clock, process, trust};
 
-/// How long a start waits for a process that has the state directory and is ending ...
+/// How long a start waits for a process that is ending and still has the state directory ...
 const PREDECESSOR_TIMEOUT: Duration = Duration::from_secs(5);
-/// ... and how often it looks.
+/// ... and how often it tries the lock.
 const PREDECESSOR_POLL: Duration = Duration::from_millis(20);
 
-/// What was found in the state directory.
+/// The contents of the state directory.
 pub(super) struct StateDir {
     /// Device and inode of the state directory.
     pub(super) directory: (u64, u64),
     store: Store<LinuxDisk>,
     state: StoredOffsets,
-    /// Entries that the output was found to be ahead of.
+    /// Files whose offsets were advanced because the output was ahead of them.
     reconciled: Vec<FileId>,
 }
 
@@ -55,9 +56,9 @@ pub(super) fn open(directory: &Path) -> anyhow::Result<StateDir> {
     Ok(StateDir { directory: identity, store, state, reconciled: Vec::new() })
 }
 
-/// Locks the directory. A service that is killed and started again at once meets its predecessor,
-/// which may still be in its last system call: one that is ending, or of which nothing is known, is
-/// waited for. One that runs is not.
+/// Locks the directory. When a service is killed and started again at once, its predecessor may
+/// still be in its last system call. This waits for a process that is ending or that cannot be
+/// identified, and not for one that runs.
 fn open_patiently(directory: &Path) -> Result<LinuxDisk, DiskError> {
     let until = clock::now().instant + PREDECESSOR_TIMEOUT;
     let mut is_logged = false;
@@ -82,12 +83,12 @@ fn open_patiently(directory: &Path) -> Result<LinuxDisk, DiskError> {
 }
 
 impl StateDir {
-    /// How many files the offsets are of.
+    /// The number of stored offsets.
     pub(super) fn entries(&self) -> usize {
         self.state.len()
     }
 
-    /// Makes a `file:` output, which is open and locked by now, match the offsets.
+    /// Makes a `file:` output match the offsets. The output is open and locked at this point.
     pub(super) fn reconcile(&mut self, output: &Output) -> anyhow::Result<()> {
         if let (Output::File(path), Some(point)) = (output, self.state.output()) {
             self.reconciled = reconcile_output(path, &point, self.store.stamp(), &mut self.state)
@@ -98,7 +99,7 @@ impl StateDir {
         Ok(())
     }
 
-    /// Starts the thread that commits.
+    /// Starts the commit thread.
     pub(super) fn start(self, waker: Waker, interval: Duration) -> anyhow::Result<ResumeFrom> {
         let journal = self.store.is_appendable().then(|| self.store.bytes());
         let thread = CommitThread::start(self.store, waker).context("cannot start a thread")?;
@@ -112,7 +113,7 @@ impl StateDir {
     }
 }
 
-/// An output file that may have to be cut.
+/// An output file that may have to be cut off.
 struct OutputFile<'a> {
     file: OwnedFd,
     path: &'a Path,

@@ -1,9 +1,9 @@
 //! `--metrics textfile:PATH`: metrics for the textfile collector of node_exporter.
 //!
-//! In: the time. Out: a whole file, every [`EVERY`] and once more at the end.
-//! Always holds: who opens the file finds all of one moment: it is written beside its place and
-//! renamed. The file beside it is always a new one, with a random name. Nothing that others put
-//! into the directory, links included, is written to or made readable.
+//! In: the time. Out: a complete file, every [`EVERY`] and once more at the end.
+//! Always holds: the file always has the complete metrics of one moment: it is written under
+//! another name and renamed. The temporary file is always new and has a random name. Nothing that
+//! others put into the directory, links included, is written to or made readable.
 
 use std::fs;
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
@@ -20,7 +20,7 @@ use crate::status::About;
 use crate::status::prometheus;
 use crate::sys::clock::{self, Now};
 
-/// As often as Prometheus scrapes by default, or more often.
+/// At least as often as Prometheus scrapes by default.
 const EVERY: Duration = Duration::from_secs(15);
 
 /// One such file.
@@ -29,7 +29,7 @@ pub(super) struct Textfile {
     next: Instant,
     was_written: bool,
     is_failing: bool,
-    /// Device and inode of what was written last: it is not followed if it lies in the tree.
+    /// Device and inode of the file written last: it is not followed if it is in a followed tree.
     own: Option<(u64, u64)>,
 }
 
@@ -43,7 +43,8 @@ impl Textfile {
         self.next
     }
 
-    /// Writes the file if it is time. A failure is said once; the first one is an error.
+    /// Writes the file if it is due. If the first write fails, that is an error; later failures are
+    /// logged once.
     pub(super) fn write_if_due(
         &mut self,
         engine: &mut Running,
@@ -80,7 +81,7 @@ impl Textfile {
         Ok(())
     }
 
-    /// Writes it as it stays.
+    /// Writes the file for the last time.
     pub(super) fn write_last(&mut self, engine: &mut Running, about: &About, now: Now) {
         if self.was_written
             && let Err(error) = self.write(engine, about, now)
@@ -101,9 +102,9 @@ impl Textfile {
         Ok(())
     }
 
-    /// Returns device and inode of what is in its place now.
+    /// Replaces the file. Returns the device and inode of the new one.
     fn replace(&self, text: &str, engine: &mut Running) -> io::Result<(u64, u64)> {
-        // The collector reads names that end in `.prom` only.
+        // The collector reads only names that end in `.prom`.
         let mut temporary = self.path.as_os_str().to_owned();
         temporary.push(format!(".{:016x}.tmp", RandomState::new().build_hasher().finish()));
         // O_CREAT | O_EXCL: a file that was not there before, through no link.
@@ -114,13 +115,13 @@ impl Textfile {
             file.set_permissions(fs::Permissions::from_mode(0o644))?;
             let found = file.metadata()?;
             let own = (found.dev(), found.ino());
-            // Before it can be found by its name.
+            // Before the file can be found by its name.
             engine.add_own_file(own);
             fs::rename(&temporary, &self.path).inspect_err(|_| engine.remove_own_file(own))?;
             Ok(own)
         };
         put_in_place().inspect_err(|_| {
-            // What is in its place stays as it was.
+            // The file in its place stays as it was.
             let _ = fs::remove_file(&temporary);
         })
     }

@@ -1,10 +1,10 @@
-//! `SCHED_BATCH` while it costs nothing: a loop that a writer wakes lets it finish, and takes all
-//! that it wrote in one turn.
+//! `SCHED_BATCH` while it costs nothing: when a writer wakes the loop, the writer finishes first,
+//! and the loop reads everything it wrote in one turn.
 //!
-//! In: the end of each turn. Out: the policy of the loop's thread.
-//! Always holds: where others keep the processors busy, so that the loop has to wait for their time
-//! to be used up, it is `SCHED_OTHER`, but for one trial of [`LOOK_EVERY`] now and then; where the
-//! policy may not be changed, it stays as it is.
+//! In: the end of each turn. Out: the scheduling policy of the loop's thread.
+//! Always holds: where other processes keep the processors busy and the loop has to wait for their
+//! time slices, the policy is `SCHED_OTHER`, except for an occasional trial of [`LOOK_EVERY`];
+//! where the policy may not be changed, it stays as it is.
 
 use std::time::{Duration, Instant};
 
@@ -13,15 +13,16 @@ use crate::sys::scheduling::{Policy, Schedstat, Waits, set_policy};
 /// How often the cost is checked.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
-/// A longer wait for a processor, on average, costs more than it saves. A burst of a writer takes
-/// less; a program that computes keeps a processor for milliseconds.
+/// A longer average wait for a processor costs more than it saves. A writer's burst takes less
+/// time; a computing program keeps a processor for milliseconds.
 const WAIT_MAX: Duration = Duration::from_micros(500);
 
-/// Given a processor less often than this between two looks, nothing is told: one long wait is no
-/// load.
+/// If the thread ran fewer times than this between two checks, the average means nothing: one long
+/// wait is not load.
 const RUNS_MIN: u64 = 8;
 
-/// How long to be `SCHED_OTHER` before the next trial: doubled with each trial that fails.
+/// How long the policy is `SCHED_OTHER` before the next trial: doubled with each trial that fails.
+/// The first and the longest time.
 const PATIENCE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(16));
 
 /// See the module.
@@ -32,8 +33,8 @@ pub(super) struct Yielding {
 }
 
 impl Yielding {
-    /// The calling thread yields from now on. `None`: it may not, or nothing would tell what it
-    /// costs; why is said.
+    /// The calling thread yields from now on. `None`: it may not, or its cost cannot be measured;
+    /// the reason is logged.
     pub(super) fn begin(now: Instant) -> Option<Self> {
         let schedstat = Schedstat::open()
             .and_then(|schedstat| schedstat.read().map(|waits| (schedstat, waits)));
@@ -63,12 +64,12 @@ impl Yielding {
         if let Some(policy) = self.trial.look(waits, now)
             && let Err(error) = set_policy(policy)
         {
-            // It could be changed before: tried again at the next look.
+            // It could be changed before, so the next check tries again.
             tracing::debug!(%error, ?policy, "the scheduling policy could not be changed");
         }
     }
 
-    /// The policy is what it was before.
+    /// Restores the previous policy.
     pub(super) fn end(self) {
         if let Err(error) = set_policy(Policy::Other) {
             tracing::debug!(%error, "the scheduling policy could not be put back");
@@ -80,19 +81,19 @@ impl Yielding {
 #[derive(Debug)]
 struct Trial {
     is_batch: bool,
-    /// At the last look.
+    /// The counts at the last check.
     seen: Waits,
     look_at: Instant,
     patience: Duration,
 }
 
 impl Trial {
-    /// It begins with yielding.
+    /// A trial begins with yielding.
     fn new(seen: Waits, now: Instant) -> Self {
         Trial { is_batch: true, seen, look_at: now + LOOK_EVERY, patience: PATIENCE.0 }
     }
 
-    /// Looks at what the last while cost. Returns the policy, if that changes.
+    /// Judges the cost since the last check. Returns the new policy, if it changes.
     fn look(&mut self, waits: Waits, now: Instant) -> Option<Policy> {
         let runs = waits.runs.saturating_sub(self.seen.runs);
         let waited = waits.waited.saturating_sub(self.seen.waited);
@@ -133,7 +134,7 @@ mod tests {
             Life { trial: Trial::new(Waits::default(), now), now, waits: Waits::default() }
         }
 
-        /// Until the next look, each of 100 runs waits for this long.
+        /// Until the next check, each of `runs` runs waits for `micros`.
         fn look(&mut self, micros: u64, runs: u64) -> (Option<Policy>, Duration) {
             let begun = self.now;
             self.now = self.trial.look_at;
@@ -155,7 +156,7 @@ mod tests {
         let mut life = Life::new();
         life.look(5_000, 100);
         for seconds in [1, 2, 4, 8, 16, 16, 16] {
-            // What it waits for meanwhile says nothing of the next trial.
+            // Waits between two trials do not count for the next trial.
             assert_eq!(life.look(5_000, 100), (Some(Policy::Batch), Duration::from_secs(seconds)));
             assert_eq!(life.look(5_000, 100), (Some(Policy::Other), LOOK_EVERY));
         }

@@ -1,8 +1,8 @@
-//! What is known of one file, as `manytail status FILE` tells it.
+//! The status of one file, as `manytail status FILE` shows it.
 //!
-//! In: nothing; [`crate::engine::Engine::explain`] fills it in. Out: [`FileStatus`], as JSON
-//! between the daemon and whoever asks.
-//! Always holds: every answer has a state, and a sentence that says why in words.
+//! In: nothing; [`crate::engine::Engine::explain`] fills it in. Out: [`FileStatus`], sent as JSON
+//! from the daemon to its clients.
+//! Always holds: every answer has a state, and words that explain it.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -13,7 +13,7 @@ pub use crate::record::shown;
 /// A path in JSON, as in records: text, and also the bytes if they are not UTF-8.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PathText {
-    /// With U+FFFD for what is not UTF-8.
+    /// The path as text, with U+FFFD for bytes that are not UTF-8.
     pub path: String,
     /// All of its bytes in base64, if they are not UTF-8.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -21,14 +21,14 @@ pub struct PathText {
 }
 
 impl PathText {
-    /// Of the path's bytes.
+    /// Makes it from the bytes of a path.
     #[must_use]
     pub fn new(path: &[u8]) -> PathText {
         let path_bytes = str::from_utf8(path).is_err().then(|| STANDARD.encode(path));
         PathText { path: String::from_utf8_lossy(path).into_owned(), path_bytes }
     }
 
-    /// For people, escaped as in `text` records: it contains nothing that a terminal obeys.
+    /// The path for people, escaped as in `text` records: nothing in it controls a terminal.
     #[must_use]
     pub fn shown(&self) -> String {
         match self.path_bytes.as_ref().and_then(|encoded| STANDARD.decode(encoded).ok()) {
@@ -45,39 +45,39 @@ impl PathText {
 pub enum FileState {
     /// Nothing is unread.
     ReadToEnd,
-    /// All is read but a last line that has no newline yet.
+    /// Everything is read except a last line that has no newline yet.
     Unfinished,
     /// Has unread bytes, and its turn comes.
     Queued,
     /// Has unread bytes, and was read a moment ago (`--coalesce`).
     CoolingDown,
-    /// What its name stands for is looked at with the next turn.
+    /// The next turn resolves its name.
     BeingLookedAt,
-    /// Without a name in the tree, but held open until it is read to its end.
+    /// It has no name in the tree any more, but is held open until it is read to its end.
     Finishing,
 
     /// The output takes nothing.
     OutputBlocked,
-    /// The file that had its name before is read first.
+    /// The previous file of its name is read first.
     WaitsForPredecessor,
-    /// Files that a listing brings up are read in order, once it is through.
+    /// Files that a listing found are read in order once the listing is complete.
     WaitsForListing,
     /// Its first record waits until its `file` number is stored in the state directory.
     WaitsForStore,
-    /// Something failed, and is tried again.
+    /// Something failed, and is going to be tried again.
     Retried,
-    /// Longer than was noticed: no event told of it.
+    /// It is longer than known: no event reported the growth.
     NotNoticed,
-    /// Written before the offset, without truncation: what was written is not read yet.
+    /// It was written before the offset without a truncation: these bytes are not read yet.
     WrittenBefore,
-    /// In the tree, but no event told of it.
+    /// It is in the tree, but no event reported it.
     NotSeen,
-    /// A stop was asked for: nothing more is read.
+    /// The run is stopping: nothing more is read.
     Stopping,
 
     /// No PATH covers it.
     NotCovered,
-    /// Below a sub-directory, and those are not followed (`--recursive false`).
+    /// It is in a sub-directory, and those are not followed (`--recursive false`).
     NotRecursive,
     /// A glob of `--exclude` matches its name.
     Excluded,
@@ -89,36 +89,35 @@ pub enum FileState {
     NotRegular,
     /// A directory.
     Directory,
-    /// It, or a directory above it, is a symbolic link, and those, or those of its owner to what
-    /// others own, are not followed.
+    /// It, or a directory above it, is a symbolic link that is not followed: no link is, or none
+    /// that leads to another owner's file.
     LinkNotFollowed,
-    /// Another user owns it than the directory below PATH through which it is reached
-    /// (`--same-owner`).
+    /// Its owner is not that of the first component below PATH (`--same-owner`).
     OtherOwner,
     /// It, or a directory above it, is in a mount that a user other than root made.
     UserMount,
-    /// Its first block is binary, and such files are left out.
+    /// Its first block is binary, and such files are excluded.
     Binary,
-    /// It cannot be opened or looked at.
+    /// It cannot be opened or examined.
     Unreadable,
     /// The directory it is in cannot be listed.
     UnreadableDirectory,
-    /// Our own output or diagnostics.
+    /// It is the output or the diagnostics of this run.
     OwnOutput,
-    /// In our own state directory.
+    /// It is in the state directory of this run.
     StateDirectory,
-    /// Left the tree; remembered for some minutes.
+    /// It left the tree, and is remembered for some minutes.
     LeftTree,
-    /// Deleted a moment ago, after it was read to its end.
+    /// It was deleted a moment ago, after it was read to its end.
     Deleted,
-    /// Deleted a moment ago, perhaps before it was read to its end.
+    /// It was deleted a moment ago, perhaps before it was read to its end.
     DeletedUnread,
     /// There is no such file.
     Missing,
 }
 
 impl FileState {
-    /// Read, or about to be: nothing is in the way.
+    /// Whether the file is read, or about to be.
     #[must_use]
     pub fn is_well(self) -> bool {
         use FileState::{
@@ -131,18 +130,18 @@ impl FileState {
     }
 }
 
-/// What `status --list` is asked for.
+/// A list that `status --list` can show.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ListKind {
     /// Files and directories that cannot be read.
     Unreadable,
     /// Files that are not read because the output takes nothing.
     Blocked,
-    /// Directories that are listed every second.
+    /// Directories that are polled every second.
     Polled,
-    /// Files and directories that are left out.
+    /// Files and directories that are not followed.
     Excluded,
-    /// The last files of which something was lost.
+    /// The last files that lost data.
     Lost,
 }
 
@@ -166,59 +165,60 @@ impl ListKind {
 /// A file or directory in a list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Listed {
-    /// As records show it.
+    /// The path, as in records.
     #[serde(flatten)]
     pub path: PathText,
-    /// Why it is in the list.
+    /// Why the file or directory is in the list.
     pub why: String,
 }
 
 /// A part of a list.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ListedPage {
-    /// May be empty though more is to come.
+    /// The entries; there may be none even if further parts follow.
     pub entries: Vec<Listed>,
-    /// Where the next part begins; `None`: this was the last one.
+    /// The cursor of the next part; `None`: this is the last one.
     pub next: Option<u64>,
-    /// Entries that are not remembered any more.
+    /// The number of entries that are no longer remembered.
     pub forgotten: u64,
 }
 
-/// The answer.
+/// The status of a file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileStatus {
-    /// As records show it, if the file is known; else as it was asked for.
+    /// The path as in records if the file is known, else as in the request.
     #[serde(flatten)]
     pub path: PathText,
-    /// As it was asked for, if that is another spelling or a further name.
+    /// The path as in the request, if that is another spelling or another name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub asked: Option<PathText>,
-    /// Where it stands.
+    /// The state.
     pub state: FileState,
-    /// The same in words, with what and since when.
+    /// The state in words, with details.
     pub why: String,
-    /// `file` of json records, once the file is identified.
+    /// The `file` of its json records, once the file is identified.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file: Option<String>,
-    /// Bytes from the start of the file up to the first that was not yet encoded.
+    /// The offset of the first byte that is not encoded yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub offset: Option<u64>,
-    /// Length in bytes, now.
+    /// The current length in bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size: Option<u64>,
-    /// Bytes behind the offset: lines to be read, and an unfinished last one.
+    /// Bytes after the offset: unread lines, and an unfinished last line.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unread_bytes: Option<u64>,
-    /// Of those, the last line that has no newline yet, as far as it was seen.
+    /// The part of them that is a last line without a newline, as far as it is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unfinished_bytes: Option<u64>,
-    /// When the file was modified last, RFC 3339.
+    /// The time of the last modification, RFC 3339.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub modified: Option<String>,
-    /// When it was read to its end last, RFC 3339; kept only with a state directory.
+    /// When the file was last read to its end, RFC 3339; known only with a state directory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub read_to_end: Option<String>,
-    /// What was there when it was first seen was skipped (`--from end`, `--ignore-older`).
+    /// Whether the content that was there when the file was first seen was skipped (`--from end`,
+    /// `--ignore-older`).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub started_at_end: bool,
 }

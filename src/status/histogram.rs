@@ -1,10 +1,10 @@
-//! Durations, counted in fixed buckets: a plain array, so that one observation is a search in a
-//! small table and an addition.
+//! Durations, counted in fixed buckets. They are a plain array, so that an observation costs one
+//! search in a small table and one addition.
 //!
-//! In: durations. Out: how many were at most as long as each bound, their sum and number, and
-//! estimates of quantiles.
+//! In: durations. Out: how many did not exceed each bound, their sum and number, and estimates of
+//! quantiles.
 //! Always holds: memory is constant, nothing is allocated, and a duration beyond the last bound is
-//! counted all the same.
+//! counted, too.
 
 use std::time::Duration;
 
@@ -27,13 +27,13 @@ pub const BOUNDS: [u64; 22] = {
     bounds
 };
 
-/// How long something took, over all the times that it happened.
+/// The durations of something that happens repeatedly.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Histogram {
-    /// How many were in each bucket and in none before it; the last one: longer than all
-    /// [`BOUNDS`].
+    /// How many durations are in each bucket and in none before it; the last bucket: longer than
+    /// all [`BOUNDS`].
     counts: [u64; 23],
-    /// Of all, in nanoseconds.
+    /// The sum of all, in nanoseconds.
     sum: u64,
 }
 
@@ -51,13 +51,13 @@ impl Histogram {
         self.counts.iter().sum()
     }
 
-    /// Of all of them, in seconds.
+    /// The sum of all durations, in seconds.
     #[must_use]
     pub fn sum_seconds(&self) -> f64 {
         approximate(self.sum) / 1e9
     }
 
-    /// Each bound in seconds, and how many durations were at most as long.
+    /// Each bound in seconds, and how many durations did not exceed it.
     pub fn cumulated(&self) -> impl Iterator<Item = (f64, u64)> + '_ {
         let mut count = 0;
         BOUNDS.iter().zip(&self.counts).map(move |(&bound, &here)| {
@@ -66,9 +66,9 @@ impl Histogram {
         })
     }
 
-    /// Of a part `q` of all (0.5: half of them), how long they took at most, in seconds: the bound
-    /// of the bucket in which that one lies, so up to two and a half times too long. `None`:
-    /// nothing was counted. Infinite: longer than all bounds.
+    /// The quantile `q` (0.5: the median) in seconds. It is the bound of the bucket, so it may be
+    /// up to two and a half times too long. `None`: nothing was counted. Infinite: longer than all
+    /// bounds.
     #[must_use]
     pub fn quantile(&self, q: f64) -> Option<f64> {
         let count = self.count();
@@ -80,7 +80,7 @@ impl Histogram {
         (count > 0).then_some(found)
     }
 
-    /// What was counted since an earlier look at the same histogram.
+    /// What was counted since an earlier copy of the same histogram.
     #[must_use]
     pub fn since(&self, earlier: &Histogram) -> Histogram {
         let mut counts = self.counts;

@@ -15,13 +15,13 @@ pub(crate) fn count(number: u64) -> String {
     text
 }
 
-/// The nearest number with a fraction: exact up to 2^53.
+/// The nearest floating-point number: exact up to 2^53.
 #[expect(clippy::cast_precision_loss, reason = "rates and shares are shown with few digits")]
 pub(crate) fn approximate(number: u64) -> f64 {
     number as f64
 }
 
-/// The nearest whole number; 0 for less, and for what is no number.
+/// The nearest whole number; 0 for negative numbers and NaN.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
@@ -31,7 +31,7 @@ pub(crate) fn rounded(number: f64) -> u64 {
     number.round() as u64
 }
 
-/// Bytes in the largest unit that leaves a number of at most four digits.
+/// Bytes in the largest unit in which the number is at least 1.
 pub(crate) fn size(bytes: u64) -> String {
     const UNITS: [&str; 7] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
     let mut unit = 0;
@@ -47,13 +47,13 @@ pub(crate) fn size(bytes: u64) -> String {
     }
 }
 
-/// The system's words, without the number.
+/// The system's text for an error, without its number.
 pub(crate) fn words(error: &std::io::Error) -> String {
     let text = error.to_string();
     text.split(" (os error").next().unwrap_or(&text).to_owned()
 }
 
-/// Bytes in the largest unit that leaves two digits.
+/// Bytes in the largest unit in which the number has at least two digits.
 pub(crate) fn bytes_text(bytes: u64) -> String {
     const UNITS: [&str; 4] = ["bytes", "KiB", "MiB", "GiB"];
     let (mut number, mut unit) = (bytes, 0);

@@ -2,7 +2,8 @@
 //!
 //! In: a status. Out: a text with a HELP and a TYPE line for each metric.
 //! Always holds: names begin with `manytail_` or `process_`, units are seconds and bytes, counters
-//! end in `_total`, no label's values grow with the number of files.
+//! end in `_total`, the values of a label do not grow with the number of files, and a HELP text can
+//! be understood alone.
 
 use std::fmt::{Display, Write};
 

@@ -1,4 +1,4 @@
-//! Plain counters; one line each says what it counts. All count from the start of the run.
+//! Plain counters. All of them count from the start of the run.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,15 +7,15 @@ use serde::{Deserialize, Serialize};
 pub struct Stats {
     /// Events decoded, of any kind.
     pub events: u64,
-    /// Those of them that are not about bytes added to a file, by kind.
+    /// The events that do not report bytes added to a file, by kind.
     pub other_events: OtherEvents,
-    /// Times the kernel's event queue overflowed.
+    /// How often the kernel's event queue overflowed.
     pub overflows: u64,
-    /// Whole passes over the tree after an overflow or a doubt about a directory.
+    /// Complete passes over the tree after an overflow or a doubt about a directory.
     pub rescans: u64,
-    /// Those of them that an overflow caused.
+    /// The complete passes that an overflow caused.
     pub overflow_rescans: u64,
-    /// Passes over PATHs for which other rules hold since the settings were read again.
+    /// Passes over PATHs whose rules changed with a reload of the settings.
     pub reload_rescans: u64,
     /// Files opened for reading.
     pub opens: u64,
@@ -23,54 +23,52 @@ pub struct Stats {
     pub bytes: u64,
     /// Records encoded: lines and pieces.
     pub records: u64,
-    /// Those of them that no newline ended.
+    /// The records that do not end with a newline of the file.
     pub pieces: u64,
     /// Bytes of records that the output acknowledged.
     pub acknowledged_bytes: u64,
-    /// Times that another file took the place of an output file that was deleted.
+    /// How often a new file replaced an output file that was deleted.
     #[serde(default)]
     pub outputs_replaced: u64,
-    /// Times a file's content restarted: truncated, or overwritten in place.
+    /// How often the content of a file restarted: it was truncated, or overwritten in place.
     pub truncations: u64,
     /// NUL bytes skipped: holes, and runs left by a truncation.
     pub skipped_nul_bytes: u64,
-    /// Times a file was left out because its first block is binary.
+    /// How often a file was excluded because its first block is binary.
     pub binary_files: u64,
     /// Files that were deleted while they may have had unread bytes.
     pub deleted_unread: u64,
-    /// Files that were moved to where nothing is watched while they may have had unread bytes.
+    /// Files that were moved out of the watched trees while they may have had unread bytes.
     pub moved_unread: u64,
-    /// Bytes known to be lost: of unfinished lines of files that were deleted, moved away or
+    /// Bytes known to be lost: unfinished lines of files that were deleted, moved away or
     /// truncated.
     pub lost_bytes: u64,
-    /// Those of them that a truncation took.
+    /// The lost bytes of truncated files.
     pub lost_truncated_bytes: u64,
-    /// Those of them that went away with a file that was moved.
+    /// The lost bytes of files that were moved away.
     pub lost_moved_bytes: u64,
-    /// Times that acknowledged offsets became durable.
+    /// Commits that succeeded.
     pub commits: u64,
-    /// Times that they could not.
+    /// Commits that failed.
     pub commit_failures: u64,
-    /// Files that were started at their end because they had not been modified for
-    /// `--ignore-older`.
+    /// Files read from their end because they had not been modified for `--ignore-older`.
     #[serde(default)]
     pub old_files: u64,
-    /// Names of files that were gone before they could be looked at, with whatever was in these
-    /// files.
+    /// Files that were gone before they could be examined, with their contents.
     pub vanished: u64,
 }
 
-/// Events by kind, but for those that say that bytes were added: these are by far the most, and are
-/// what is left.
+/// Events by kind, except those that report added bytes: these are by far the most frequent, and
+/// are computed as the rest.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OtherEvents {
-    /// A name is new (`IN_CREATE`).
+    /// A name was created (`IN_CREATE`).
     pub created: u64,
     /// A name was removed (`IN_DELETE`).
     pub deleted: u64,
-    /// A file or directory left a name (`IN_MOVED_FROM`).
+    /// A file or directory lost a name in a rename (`IN_MOVED_FROM`).
     pub moved_from: u64,
-    /// One took a name (`IN_MOVED_TO`).
+    /// A file or directory got a name in a rename (`IN_MOVED_TO`).
     pub moved_to: u64,
     /// Permissions, owner or link count changed (`IN_ATTRIB`).
     pub attributes: u64,
@@ -78,12 +76,12 @@ pub struct OtherEvents {
     pub directory: u64,
     /// The queue overflowed (`IN_Q_OVERFLOW`).
     pub overflow: u64,
-    /// None of these.
+    /// Any other event.
     pub unknown: u64,
 }
 
 impl OtherEvents {
-    /// All of them.
+    /// The number of all of them.
     #[must_use]
     pub fn total(&self) -> u64 {
         self.by_kind().iter().map(|(_, count)| count).sum()
@@ -106,20 +104,20 @@ impl OtherEvents {
 }
 
 impl Stats {
-    /// Events that say that bytes were added to a file (`IN_MODIFY`).
+    /// Events that report bytes added to a file (`IN_MODIFY`).
     #[must_use]
     pub fn modified_events(&self) -> u64 {
         self.events - self.other_events.total()
     }
 
-    /// Records that a newline ended: whole lines, and last pieces of long ones.
+    /// Records that end with a newline: whole lines, and last pieces of long lines.
     #[must_use]
     pub fn lines(&self) -> u64 {
         self.records - self.pieces
     }
 }
 
-/// How much there is at the moment.
+/// Current numbers of files, directories and watches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sizes {
     /// Files known, in any state.
@@ -128,25 +126,26 @@ pub struct Sizes {
     pub directories: usize,
     /// Directories watched.
     pub watches: usize,
-    /// Watches of directories that lead to PATHs, or were deleted while files in them live on.
+    /// Watches of directories that lead to PATHs, or that were deleted while files in them still
+    /// exist.
     pub further_watches: usize,
-    /// How many of these the kernel may have ended while events were lost.
+    /// How many of these watches the kernel may have removed while events were lost.
     pub doubtful_watches: usize,
     /// Files held open.
     pub open: usize,
 }
 
-/// How far reading has come.
+/// The progress of reading.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Reading {
     /// Files found.
     pub files: u64,
-    /// Bytes that were there to be read when the files were found.
+    /// Bytes that the files had when they were found.
     pub found_bytes: u64,
     /// Bytes read.
     pub read_bytes: u64,
     /// More files may be found.
     pub is_listing: bool,
-    /// Whatever was there at the start has been read.
+    /// Everything that was there at the start has been read.
     pub is_done: bool,
 }

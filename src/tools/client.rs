@@ -1,8 +1,9 @@
-//! Asks a running daemon over its control socket: one question per connection, HTTP/1.1.
+//! Asks a running daemon over its control socket: one question per connection, in HTTP/1.1.
 //!
-//! In: the socket's path and what to ask for. Out: the body of the answer, or why there is none.
-//! Always holds: nothing here blocks; [`ask`] ends by its deadline though the daemon is stopped or
-//! its backlog full.
+//! In: the socket's path and the question. Out: the body of the answer, or the reason why there is
+//! none.
+//! Always holds: nothing here blocks; [`ask`] ends by its deadline even if the daemon is stopped or
+//! its backlog is full.
 
 use std::io::{self, Read, Write};
 use std::os::unix::ffi::OsStrExt;
@@ -15,49 +16,49 @@ use mio::{Events, Interest, Poll, Token};
 use crate::status::file::shown;
 use crate::sys::clock;
 
-/// No answer is longer: 64 files in two lists, their paths at most 4,095 bytes each, escaped.
+/// The longest answer is two lists of 64 files, with escaped paths of at most 4,095 bytes each.
 const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
 
-/// Header fields of an answer at most.
+/// The most header fields of an answer.
 const HEADERS_MAX: usize = 32;
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum AskError {
-    /// Nobody listens.
+    /// No process listens at the socket.
     #[error(
         "no manytail answers at {}: {source}; is it running (`systemctl status manytail`), was it \
         started without --control-socket, or with another one?",
         shown(socket.as_os_str().as_bytes())
     )]
     NoDaemon {
-        /// Where.
+        /// The path of the socket.
         socket: PathBuf,
-        /// What `connect(2)` says.
+        /// The error of `connect(2)`.
         #[source]
         source: io::Error,
     },
     /// This user may not connect to the socket.
     #[error("{} cannot be asked: {source}; ask as root, or as a member of the daemon's group", shown(socket.as_os_str().as_bytes()))]
     NotAllowed {
-        /// Where.
+        /// The path of the socket.
         socket: PathBuf,
-        /// What `connect(2)` says.
+        /// The error of `connect(2)`.
         #[source]
         source: io::Error,
     },
-    /// Somebody listens, but says nothing, or not to the end.
+    /// A process listens, but its answer does not come, or is not complete.
     #[error("no answer from {} within {} s: stopped, or hanging", shown(socket.as_os_str().as_bytes()), timeout.as_secs_f64())]
     Silent {
-        /// Where.
+        /// The path of the socket.
         socket: PathBuf,
-        /// How long was waited.
+        /// How long this command waited.
         timeout: Duration,
     },
-    /// The connection broke, or what came is no answer.
+    /// The connection broke, or the answer is not valid.
     #[error("no answer from {}: {source}", shown(socket.as_os_str().as_bytes()))]
     Broken {
-        /// Where.
+        /// The path of the socket.
         socket: PathBuf,
         /// What went wrong.
         #[source]
@@ -65,7 +66,7 @@ pub enum AskError {
     },
 }
 
-/// A question under way.
+/// A question in progress.
 #[derive(Debug)]
 pub(super) struct Question {
     stream: UnixStream,
@@ -75,8 +76,8 @@ pub(super) struct Question {
 }
 
 impl Question {
-    /// Connects; `target` is the path and query of the request. The answer comes as
-    /// [`Question::go_on`] says.
+    /// Connects; `target` is the path and query of the request. [`Question::go_on`] returns the
+    /// answer.
     pub(super) fn begin(socket: &Path, target: &str) -> io::Result<Question> {
         let stream = UnixStream::connect(socket)?;
         let request =
@@ -85,12 +86,13 @@ impl Question {
         Ok(Question { stream, request, sent: 0, answer: Vec::new() })
     }
 
-    /// To be registered for reading and writing.
+    /// The stream, to be registered for reading and writing.
     pub(super) fn source(&mut self) -> &mut UnixStream {
         &mut self.stream
     }
 
-    /// Sends and receives as far as that goes now. `None`: more is to come.
+    /// Sends and receives as far as possible without waiting. `None`: the answer is not complete
+    /// yet.
     pub(super) fn go_on(&mut self) -> io::Result<Option<Vec<u8>>> {
         match self.exchange() {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => body(&self.answer),
@@ -102,13 +104,13 @@ impl Question {
         }
     }
 
-    /// Until the peer closes its side.
+    /// Sends the request, and receives until the peer closes its side.
     fn exchange(&mut self) -> io::Result<()> {
         let mut buffer = [0; 16 * 1024];
         while self.sent < self.request.len() {
             match self.stream.write(&self.request[self.sent..]) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                // A server that refuses may answer before it read all.
+                // A server that refuses a request may answer before it has read everything.
                 Err(error) if error.kind() == io::ErrorKind::BrokenPipe => break,
                 outcome => self.sent += outcome?,
             }
@@ -131,7 +133,7 @@ fn invalid(what: impl Into<String>) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what.into())
 }
 
-/// The body of an answer, once it is whole by its own word.
+/// The body of an answer, once it has the length that its head gives.
 fn body(answer: &[u8]) -> io::Result<Option<Vec<u8>>> {
     let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
     let mut response = httparse::Response::new(&mut headers);
@@ -159,12 +161,12 @@ fn body(answer: &[u8]) -> io::Result<Option<Vec<u8>>> {
 /// Asks, and waits for the answer.
 ///
 /// # Errors
-/// When nobody listens, nothing comes in time, or what comes is no answer.
+/// When no process listens, no answer comes in time, or the answer is not valid.
 pub(super) fn ask(socket: &Path, target: &str, timeout: Duration) -> Result<Vec<u8>, AskError> {
     let broken = |source| AskError::Broken { socket: socket.to_owned(), source };
     let silent = || AskError::Silent { socket: socket.to_owned(), timeout };
     let mut question = match Question::begin(socket, target) {
-        // Its backlog is full: it has not accepted anybody for long.
+        // Its backlog is full: it has not accepted a connection for a while.
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(silent()),
         Err(source) if source.kind() == io::ErrorKind::PermissionDenied => {
             return Err(AskError::NotAllowed { socket: socket.to_owned(), source });

@@ -1,10 +1,10 @@
-//! `manytail doctor`: whether this machine, this user and these trees are what a run needs, and
-//! what to do where they are not.
+//! `manytail doctor`: whether this machine, this user and these trees meet the needs of a run, and
+//! what to do where they do not.
 //!
-//! In: a [`Request`]. Out: findings as text or json, and whether one of them is a problem. Three
-//! steps, of which only the first looks at the world: `survey` and `system` gather facts, `verdict`
-//! judges them, `report` says it.
-//! Always holds: nothing is changed, no followed file is opened.
+//! In: a [`Request`]. Out: findings as text or JSON, and whether one of them is a problem. There
+//! are three steps: `survey`, `system` and `tries` examine the system, `verdict` judges the facts,
+//! `report` prints the findings.
+//! Always holds: nothing is changed, and no followed file is opened.
 
 mod report;
 mod survey;
@@ -22,7 +22,7 @@ use crate::sys::LinkRule;
 use crate::tools::style::Style;
 pub use verdict::{Finding, Verdict};
 
-/// What is followed under the same globs.
+/// PATHs that are followed under the same globs.
 #[derive(Debug)]
 pub struct Input {
     /// Each PATH as given, as bytes: a directory or a file.
@@ -31,42 +31,41 @@ pub struct Input {
     pub patterns: Patterns,
 }
 
-/// What else a run uses, and is to be tried.
+/// What else a run uses: `doctor` tries each of them.
 #[derive(Debug)]
 pub struct Tried {
     /// Where records go.
     pub output: Output,
-    /// Where metrics are to be had.
+    /// Where metrics are served or written.
     pub metrics: Vec<Metrics>,
     /// The path of the control socket.
     pub control_socket: Option<PathBuf>,
 }
 
-/// What is to be looked at.
+/// The arguments of `doctor`.
 #[derive(Debug)]
 pub struct Request {
-    /// At least one.
+    /// At least one input.
     pub inputs: Vec<Input>,
     /// Whether sub-directories are followed.
     pub recursive: bool,
     /// Which symbolic links below PATH are followed.
     pub follow_links: Option<LinkRule>,
-    /// Whether only files are to be read that belong to the owner of the first component below
-    /// PATH.
+    /// Whether only files that belong to the owner of the first component below PATH are read.
     pub same_owner: bool,
-    /// Where offsets are to be kept across restarts.
+    /// Where offsets are stored across restarts.
     pub state_dir: Option<PathBuf>,
-    /// How often files are looked at where others write unseen; `None`: no more often than
+    /// How often files are checked where other machines write unseen; `None`: no more often than
     /// elsewhere.
     pub rescan_remote: Option<Duration>,
-    /// The rest of the settings, if they are known.
+    /// The outputs and sockets to try, if the settings are known.
     pub tried: Option<Tried>,
     /// How the answer is written.
     pub style: Style,
 }
 
-/// Looks, judges and writes the answer. Gives whether there is no problem. A reader who has enough
-/// of it (`| head`) is no error.
+/// Examines, judges and writes the answer. Returns whether there is no problem. A reader that stops
+/// early (`| head`) is not an error.
 ///
 /// # Errors
 /// When the answer cannot be written.
@@ -86,8 +85,7 @@ pub fn run(request: &Request, out: &mut impl Write) -> io::Result<bool> {
     }
 }
 
-/// Tries the output alone. What is not as it should be goes to `out`, a line each. Gives whether
-/// there is no problem.
+/// Tries the output alone, and writes the findings to `out`. Returns whether there is no problem.
 ///
 /// # Errors
 /// When the answer cannot be written.

@@ -1,7 +1,8 @@
-//! Is it keeping up, and if not, why? Two looks at a daemon -> rates, and a health in words.
+//! Is the run keeping up, and if not, why? Two states of a daemon -> rates, and its health in
+//! words.
 //!
 //! In: two [`Status`] of one run. Out: [`Health`] and [`Rates`].
-//! Always holds: what is said follows from the two looks alone.
+//! Always holds: the result depends on the two states alone.
 
 use serde::Serialize;
 
@@ -11,31 +12,31 @@ use crate::status::file::Listed;
 use crate::status::numbers::{approximate, counted, size};
 use crate::tools::text::seconds;
 
-/// An output that takes nothing for this long is blocked, and a scan that keeps lines waiting for
-/// this long is told of, in seconds.
+/// In seconds: an output that takes nothing for this long is blocked, and a scan for which lines
+/// wait this long is mentioned.
 const BLOCKED: f64 = 1.0;
 
-/// A line that has waited to be read for this long tells that reading does not keep up, in seconds.
+/// In seconds: if a line has waited this long to be read, reading does not keep up.
 const BEHIND: f64 = 5.0;
 
-/// Offsets that have waited for this long to become durable, in seconds.
+/// In seconds: offsets that wait this long for a commit need attention.
 const UNCOMMITTED: f64 = 60.0;
 
 /// What happens per second.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub(super) struct Rates {
-    /// How long the two looks were apart.
+    /// The time between the two states.
     pub(super) over_seconds: f64,
     pub(super) records: f64,
     pub(super) bytes: f64,
     pub(super) events: f64,
     pub(super) opens: f64,
-    /// Processor time, as a part of one processor.
+    /// CPU time as a share of one processor.
     pub(super) cpu: f64,
 }
 
 impl Rates {
-    /// Nothing, if the two looks are not at the same run, or at the same moment.
+    /// The rates between two states; 0 if they are not of the same run, or of the same moment.
     pub(super) fn between(before: &Status, after: &Status) -> Rates {
         let over_seconds = after.about.uptime - before.about.uptime;
         let is_same = (before.about.pid, before.about.start_time)
@@ -60,22 +61,22 @@ impl Rates {
 /// The answer to "is it keeping up".
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub(super) struct Health {
-    /// Every line is delivered soon after it was written.
+    /// Whether every line is delivered soon after it was written.
     pub(super) keeps_up: bool,
-    /// Why not.
+    /// Why the run does not keep up.
     pub(super) reasons: Vec<String>,
-    /// What else needs somebody.
+    /// What else needs attention.
     pub(super) troubles: Vec<String>,
 }
 
 impl Health {
-    /// `unreadable`: the first files and directories that cannot be read, if there are any.
+    /// Judges a state. `unreadable` has the first files and directories that cannot be read.
     pub(super) fn new(status: &Status, rates: &Rates, unreadable: &[Listed]) -> Health {
         let reasons = reasons(status, rates);
         Health { keeps_up: reasons.is_empty(), reasons, troubles: troubles(status, unreadable) }
     }
 
-    /// Nobody has to do anything.
+    /// Whether nothing needs attention.
     pub(super) fn is_well(&self) -> bool {
         self.keeps_up && self.troubles.is_empty()
     }
@@ -198,7 +199,7 @@ fn troubles(status: &Status, unreadable: &[Listed]) -> Vec<String> {
 mod tests {
     use super::*;
 
-    /// What is changed, and the word that tells of it.
+    /// A change, and the words that report it.
     type Case = (fn(&mut Status), &'static str);
 
     fn at(uptime: f64, records: u64) -> Status {

@@ -1,8 +1,9 @@
-//! `manytail offsets`: what a state directory says, in words; and how to make it forget.
+//! `manytail offsets`: prints and checks the offsets in a state directory, and removes some of
+//! them.
 //!
-//! In: a [`Request`]. Out: text or json, and whether all was done.
-//! Always holds: nothing is done while another process has the directory; looking changes nothing;
-//! a journal that cannot be read is never deleted.
+//! In: a [`Request`]. Out: text or JSON, and whether everything was done.
+//! Always holds: nothing is done while another process has the directory; `list` and `verify`
+//! change nothing; a journal that cannot be read is never deleted.
 
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -18,52 +19,52 @@ use crate::sys::disk::{Access, DiskError, LinuxDisk};
 use crate::sys::{FileSystem, Links, Linux};
 use crate::tools::style::Style;
 
-/// A part of a snapshot is about as large.
+/// The approximate size of a part of a snapshot.
 const PART_BYTES: usize = 1 << 20;
 
-/// What is to be done with a state directory.
+/// A request about a state directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
     /// The directory.
     pub state_dir: PathBuf,
     /// How the answer is written.
     pub style: Style,
-    /// What is to be done.
+    /// What to do.
     pub action: Action,
 }
 
-/// What is to be done.
+/// What to do with a state directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
     /// Print all entries.
     List,
     /// Forget these files, and all files below these directories.
     Forget(Vec<Vec<u8>>),
-    /// Forget all files, and what cannot be read.
+    /// Forget all files, and a journal that cannot be read.
     ForgetAll,
-    /// Read all, look at each file, and count.
+    /// Read the journal, compare each entry with its file, and count the results.
     Verify,
 }
 
-/// Why it was not done.
+/// Why a request failed.
 #[derive(Debug, thiserror::Error)]
 pub enum OffsetsError {
-    /// The directory cannot be had.
+    /// The directory cannot be opened or locked.
     #[error(transparent)]
     Disk(#[from] DiskError),
-    /// Its journal is not used.
+    /// Its journal cannot be used.
     #[error("cannot use the state directory {path}")]
     Store {
         /// The directory.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         #[source]
         source: StoreError,
     },
     /// There is no journal.
     #[error("no journal in the state directory {0}: no run stored offsets there")]
     NoJournal(PathBuf),
-    /// A new journal could not be written: the old one is as it was.
+    /// A new journal could not be written: the old one is unchanged.
     #[error("nothing was forgotten")]
     Commit(#[from] CommitError),
     /// There are no entries for some PATHs.
@@ -74,11 +75,11 @@ pub enum OffsetsError {
     Answer(#[from] io::Error),
 }
 
-/// Does what is asked for, and writes the answer. A reader who has enough of it (`| head`) is no
+/// Carries out a request, and writes the answer. A reader that stops early (`| head`) is not an
 /// error.
 ///
 /// # Errors
-/// When it was not done, or not all of it.
+/// When the request was not carried out, or only in part.
 pub fn run(request: &Request, out: &mut impl Write) -> Result<(), OffsetsError> {
     let Request { state_dir, style, action } = request;
     let mut out = BufWriter::new(out);
@@ -100,11 +101,11 @@ pub fn run(request: &Request, out: &mut impl Write) -> Result<(), OffsetsError> 
     }
 }
 
-/// `Some`: there was an answer, and nevertheless not all is well.
+/// `Some`: there was an answer, but also this error.
 type Outcome = Result<Option<OffsetsError>, OffsetsError>;
 
-/// Reads the journal. The directory is free again before anything is printed: a reader may take its
-/// time.
+/// Reads the journal. The directory is unlocked before anything is printed: a reader of the answer
+/// may be slow.
 fn read(directory: &Path) -> Result<Found, OffsetsError> {
     let mut disk = LinuxDisk::open(directory, Access::Look)?;
     let found = look(&mut disk)
@@ -198,7 +199,7 @@ fn forget(directory: &Path, paths: &[Vec<u8>], style: Style, out: &mut impl Writ
     Ok((!unknown.is_empty()).then(|| OffsetsError::NotFound(unknown.join(", "))))
 }
 
-/// Whether `path` is `below` itself or lies below it; slashes at the end of `below` do not count.
+/// Whether `path` is `below` itself or is below it; slashes at the end of `below` do not count.
 fn is_at_or_below(path: &[u8], below: &[u8]) -> bool {
     let end = below.iter().rposition(|&byte| byte != b'/').map_or(0, |last| last + 1);
     let rest = path.strip_prefix(&below[..end]);
@@ -271,7 +272,7 @@ fn say_forgotten(
     }
 }
 
-/// What became of a file, by one look at its path.
+/// How a file compares with its entry, from one `statx` of its path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fate {
     Unchanged,
@@ -296,7 +297,7 @@ fn fate_of(entry: &Entry, path: &[u8], fs: &mut impl FileSystem) -> Fate {
         return Fate::Unknown;
     }
     match fs.stat(path, Links::Follow) {
-        // Device numbers are given out anew at each boot.
+        // Device numbers may change at each boot.
         Ok(found)
             if (found.id.inode, found.id.inode_generation)
                 != (entry.id.inode, entry.id.inode_generation) =>
@@ -366,7 +367,7 @@ fn verify(directory: &Path, style: Style, out: &mut impl Write) -> Outcome {
     Ok(None)
 }
 
-/// The position of damage, for programs.
+/// Prints the position of damage, for programs.
 fn say_damage(error: &OffsetsError, out: &mut impl Write) -> io::Result<()> {
     let OffsetsError::Store { source: StoreError::Damaged { name, position, what }, .. } = error
     else {

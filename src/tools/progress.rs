@@ -1,9 +1,9 @@
-//! The progress line of `--once` and of long first scans: for a person at a terminal, on stderr.
+//! The progress line of `--once` and of long first scans, on stderr, for a person at a terminal.
 //!
 //! In: how much was found and read so far, turn by turn. Out: one line that is rewritten in place
 //! at most four times a second, and cleared at the end and before each diagnostic.
-//! Always holds: nothing is written unless stderr is a terminal that can take it at once, and not
-//! the one that records go to.
+//! Always holds: nothing is written unless stderr is a terminal that can take it at once, and
+//! records go elsewhere.
 
 use std::collections::VecDeque;
 use std::io::{self, IsTerminal, Write};
@@ -20,25 +20,25 @@ use crate::status::numbers::{approximate, rounded, size};
 use crate::status::stats::Reading;
 use crate::tools::text::whole_seconds;
 
-/// What takes less time than this needs no line.
+/// A shorter wait needs no line.
 const SHOWN_AFTER: Duration = Duration::from_secs(1);
 
-/// Time between two lines.
+/// The time between two updates of the line.
 const EVERY: Duration = Duration::from_millis(250);
 
-/// The rate is that of so many lines: two seconds.
+/// The rate is an average over this many updates: two seconds.
 const SAMPLES: usize = 8;
 
-/// Columns of a terminal that does not tell.
+/// The columns of a terminal of unknown size.
 const COLUMNS: usize = 80;
 
-/// Back to the first column, and clear to the end of the line.
+/// Return to the first column, and clear to the end of the line.
 const CLEAR: &[u8] = b"\r\x1b[K";
 
-/// A line is on the terminal: a diagnostic clears it first.
+/// Whether a line is on the terminal: a diagnostic clears it first.
 static IS_SHOWN: AtomicBool = AtomicBool::new(false);
 
-/// Where diagnostics go: stderr, after the line was cleared.
+/// Clears the line and returns stderr, for diagnostics.
 #[must_use]
 pub fn cleared_stderr() -> io::Stderr {
     clear();
@@ -47,22 +47,22 @@ pub fn cleared_stderr() -> io::Stderr {
 
 fn clear() {
     if IS_SHOWN.swap(false, Ordering::Relaxed) {
-        // A terminal that went away shows nothing.
+        // A failure means that the terminal is gone.
         io::stderr().write_all(CLEAR).ok();
     }
 }
 
-/// The line, while there is something to wait for.
+/// The progress line, while a person has to wait.
 #[derive(Debug)]
 pub struct Progress {
-    /// Since when there is something to wait for.
+    /// When the wait began.
     begun: Option<Instant>,
     next: Option<Instant>,
     samples: VecDeque<(Instant, u64)>,
 }
 
 impl Progress {
-    /// `None`: nobody would see it, or it would spoil something.
+    /// `None`: nobody would see the line, or it would damage other output.
     #[must_use]
     pub fn new(format: LogFormat, output: &Output) -> Option<Progress> {
         let stderr = io::stderr();
@@ -81,7 +81,8 @@ impl Progress {
         self.next
     }
 
-    /// A turn is over. Says whether more lines may come.
+    /// Updates the line after a turn, if an update is due. Returns whether further updates are
+    /// needed.
     pub fn turned(&mut self, reading: impl FnOnce() -> Reading, now: Instant) -> bool {
         let begun = *self.begun.get_or_insert(now);
         if now < *self.next.get_or_insert(begun + SHOWN_AFTER) {
@@ -112,7 +113,7 @@ impl Drop for Progress {
     }
 }
 
-/// Records and the line on one terminal would write over each other.
+/// Whether records go to the same terminal: the line and the records would overwrite each other.
 fn is_same_terminal(stderr: &io::Stderr, output: &Output) -> bool {
     let ours = fstat(stderr).map(|found| found.st_rdev);
     let theirs = match output {
@@ -128,7 +129,7 @@ fn is_same_terminal(stderr: &io::Stderr, output: &Output) -> bool {
     matches!((ours, theirs), (Ok(ours), Ok(theirs)) if ours == theirs.st_rdev)
 }
 
-/// Writes the line, unless the terminal is stopped (Ctrl-S): nobody waits for it.
+/// Writes the line, unless the terminal is stopped (Ctrl-S): a run does not wait for it.
 fn show(line: &str) {
     let stderr = io::stderr();
     let columns =

@@ -1,6 +1,6 @@
-//! `manytail status`: one look at a daemon on one screen, and what is known of a file in words.
+//! `manytail status`: the state of a daemon on one screen, and the status of a file in words.
 //!
-//! In: [`Status`] with rates and health, [`FileStatus`]. Out: text, a line per subject.
+//! In: a [`Status`] with rates and health, or a [`FileStatus`]. Out: text, one line per subject.
 
 use crate::record::printable;
 use crate::status::file::FileStatus;
@@ -9,7 +9,7 @@ use crate::status::{Files, Status};
 use crate::tools::health::{Health, Rates};
 use crate::tools::text::{rate, seconds};
 
-/// One screen.
+/// The state of a daemon, on one screen.
 pub(super) fn status(status: &Status, rates: &Rates, health: &Health) -> String {
     let about = &status.about;
     let (version, up) = (&about.version, seconds(about.uptime));
@@ -169,7 +169,7 @@ pub(super) fn output(status: &Status) -> String {
     )
 }
 
-/// What others did to an output file, if anything.
+/// How often other processes deleted or truncated an output file, if they did.
 fn lost_files(status: &Status) -> String {
     let (replaced, truncated) = (status.counters.outputs_replaced, status.output.truncations);
     let all = [(replaced, "deleted and replaced"), (truncated, "truncated")];
@@ -180,7 +180,7 @@ fn lost_files(status: &Status) -> String {
     words.collect()
 }
 
-/// A time from a bucket of a histogram.
+/// A duration from a bucket of a histogram.
 fn latency(seconds: f64) -> String {
     match seconds {
         _ if seconds.is_infinite() => "more than all buckets".to_owned(),
@@ -190,7 +190,7 @@ fn latency(seconds: f64) -> String {
     }
 }
 
-/// What is known of a file, in a few lines.
+/// The status of a file, in a few lines.
 pub(super) fn file(file: &FileStatus) -> String {
     let mut lines = vec![file.path.shown()];
     let mut say = |subject: &str, text: String| lines.push(format!("  {subject:<10} {text}"));

@@ -1,9 +1,7 @@
-//! `manytail status`, `manytail tap` and `manytail top`: how a running daemon does, asked over its
-//! control socket.
+//! `manytail status`: the state of a running daemon, asked over its control socket.
 //!
-//! In: a request as parsed. Out: text or JSON, and an [`Outcome`] for the exit code.
-//! Always holds: nothing waits for a daemon longer than `ANSWER_WITHIN`; the daemon alone knows,
-//! here it is only shown.
+//! In: a parsed request. Out: text or JSON, and an [`Outcome`] for the exit code.
+//! Always holds: no question waits longer than `ANSWER_WITHIN` for its answer.
 
 use std::ffi::OsStr;
 use std::io::Write;
@@ -23,29 +21,30 @@ use crate::tools::health::{Health, Rates};
 use crate::tools::style::Style;
 use crate::tools::{ANSWER_WITHIN, Outcome, ToolError, screen};
 
-/// Files and directories that cannot be read, and are named at once.
+/// How many unreadable files and directories the status names.
 const NAMED_MAX: usize = 3;
 
-/// Pages that are asked for to find them: what is left out is among them, and may be very much.
+/// How many pages of the list are asked for to find them: the pages also have excluded files, which
+/// may be many.
 const PAGES_FOR_NAMES: usize = 64;
 
-/// Between the two looks that rates are made of.
+/// The time between the two states from which rates are computed.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(500);
 
-/// What `status` is asked for.
+/// The arguments of `status`.
 #[derive(Debug)]
 pub struct StatusRequest {
     /// The daemon's control socket.
     pub socket: PathBuf,
     /// How the answer is written.
     pub style: Style,
-    /// Files to be told of; none: the daemon itself.
+    /// The files to explain; none: the daemon itself.
     pub files: Vec<Vec<u8>>,
-    /// What is to be listed instead.
+    /// The list to print instead.
     pub list: Option<ListKind>,
 }
 
-/// The whole answer, as JSON.
+/// The complete answer, as JSON.
 #[derive(Debug, Serialize)]
 struct Report<'a> {
     #[serde(flatten)]
@@ -88,7 +87,7 @@ pub fn status(request: &StatusRequest, out: &mut impl Write) -> Result<Outcome, 
     Ok(if health.is_well() { Outcome::Well } else { Outcome::Trouble })
 }
 
-/// All of a kind, a line each.
+/// Prints a list, one entry per line.
 fn list(
     request: &StatusRequest,
     kind: ListKind,
@@ -119,8 +118,8 @@ fn list(
     Ok(Outcome::Well)
 }
 
-/// Asks page by page, until all is told or `take` says that it is enough. Returns how many are not
-/// remembered.
+/// Asks for a list page by page, until its end or until `take` returns false. Returns how many
+/// entries are no longer remembered.
 fn each_listed(
     socket: &std::path::Path,
     kind: ListKind,
@@ -164,9 +163,9 @@ fn files(request: &StatusRequest, out: &mut impl Write) -> Result<Outcome, ToolE
     Ok(outcome)
 }
 
-/// A relative path means, first, what records show: relative to the daemon's working directory.
-/// Then to ours. The daemon looks at nothing but what is below its PATHs, so that links that lead
-/// there are followed here, as far as this user may.
+/// Asks about one file. A relative path is tried relative to the daemon's working directory first,
+/// as in records, then relative to this command's. The daemon examines only what is below its
+/// PATHs, so links that lead there are resolved here, with the permissions of this user.
 fn file(request: &StatusRequest, path: &[u8]) -> Result<FileStatus, ToolError> {
     let target = |path: &[u8]| format!("/file?path={}", percent_encoded(path));
     let found: FileStatus = question(&request.socket, &target(path))?;

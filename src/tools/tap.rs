@@ -1,8 +1,8 @@
-//! `manytail tap`: records as they pass.
+//! `manytail tap`: copies records as they pass.
 //!
-//! In: where the daemon listens, how many records and for how long. Out: the records, as the output
-//! gets them; for a terminal without what it would obey.
-//! Always holds: it ends by itself, and the daemon copies nothing a moment later.
+//! In: the control socket, the number of records, and the longest time. Out: the records as the
+//! output gets them; on a terminal, without misleading characters.
+//! Always holds: it ends by itself, and a moment later the daemon stops copying.
 
 use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
@@ -14,22 +14,22 @@ use crate::sys::clock;
 use crate::tools::client::ask;
 use crate::tools::{ANSWER_WITHIN, Outcome, ToolError};
 
-/// Between two questions.
+/// The time between two questions.
 const INTERVAL: Duration = Duration::from_millis(200);
 
-/// What `tap` is asked for.
+/// The arguments of `tap`.
 #[derive(Debug)]
 pub struct TapRequest {
     /// The daemon's control socket.
     pub socket: PathBuf,
-    /// Records at most.
+    /// The most records to copy.
     pub records: u64,
-    /// For how long at most.
+    /// The longest time to run.
     pub lasts: Duration,
 }
 
-/// Copies records to `out` until there are enough or the time is over. [`Outcome::Trouble`]: none
-/// passed.
+/// Copies records to `out` until there are enough or the time is over. [`Outcome::Trouble`]: no
+/// record passed.
 ///
 /// # Errors
 /// When no daemon answers, or `out` takes nothing.
@@ -68,7 +68,7 @@ pub fn tap(request: &TapRequest, out: &mut impl Write) -> Result<Outcome, ToolEr
         clock::pause(INTERVAL.min(end - now));
     }
     if missed > 0 {
-        // Nobody is left to tell when stderr is closed.
+        // If stderr is closed, nobody can be told.
         writeln!(
             io::stderr(),
             "manytail: {} more records passed than could be copied",

@@ -4,12 +4,12 @@
 
 use crate::status::numbers::{count, rounded};
 
-/// A rate: whole from ten on.
+/// A rate, with tenths below ten.
 pub(super) fn rate(number: f64) -> String {
     if number > 0.0 && number < 10.0 { format!("{number:.1}") } else { count(rounded(number)) }
 }
 
-/// A time: `0.3s`, `42s`, `3m07s`, `2h05m`, `5d03h`.
+/// A time, with tenths below ten seconds: `0.3s`, `42s`, `3m07s`.
 pub(super) fn seconds(seconds: f64) -> String {
     if seconds < 10.0 {
         format!("{:.1}s", seconds.max(0.0))
@@ -28,12 +28,12 @@ pub(super) fn whole_seconds(seconds: u64) -> String {
     }
 }
 
-/// Cut at its end to so many columns.
+/// A line cut at its end to the number of columns.
 pub(super) fn fit(line: &str, columns: usize) -> String {
     line.chars().take(columns).collect()
 }
 
-/// Cut in the middle to so many columns: the name at the end of a path tells most, then its
+/// A path cut in the middle to the number of columns: the name at its end says most, then its
 /// beginning.
 pub(super) fn fit_path(path: &str, columns: usize) -> String {
     let len = path.chars().count();

@@ -1,8 +1,8 @@
-//! The terminal of `manytail top`: raw mode, the alternate screen, keys and signals, one poll for
-//! all of it.
+//! `manytail top` on the terminal: raw mode, the alternate screen, keys and signals, with one poll
+//! for all of them.
 //!
-//! In: a request. Out: frames, until `q`, Esc or Ctrl-C comes, a signal, or the terminal goes away.
-//! Always holds: the terminal is as it was afterwards, also after a panic; a daemon that does not
+//! In: a request. Out: frames, until `q`, Esc, Ctrl-C or a signal arrives, or the terminal is gone.
+//! Always holds: the terminal is restored at the end, also after a panic; a daemon that does not
 //! answer stops neither keys nor frames.
 
 mod frame;
@@ -34,12 +34,12 @@ use crate::tools::Outcome;
 use crate::tools::client::Question;
 use frame::{View, frame};
 
-/// What `top` is asked for.
+/// The arguments of `top`.
 #[derive(Debug)]
 pub struct TopRequest {
     /// The daemon's control socket.
     pub socket: PathBuf,
-    /// Between two looks.
+    /// The time between two questions.
     pub interval: Duration,
 }
 
@@ -47,15 +47,15 @@ const KEYS: Token = Token(0);
 const SIGNALS: Token = Token(1);
 const ANSWER: Token = Token(2);
 
-/// A daemon that says nothing for this long is told of; it is asked again.
+/// A daemon that does not answer within this time is reported as silent, and asked again.
 const SILENT_AFTER: Duration = Duration::from_secs(2);
 
-/// Of a terminal that does not tell.
+/// The size of a terminal of unknown size.
 const SIZE: (usize, usize) = (80, 24);
 
 static IS_TAKEN: AtomicBool = AtomicBool::new(false);
 
-/// The terminal while it is ours.
+/// The terminal while this process controls it.
 struct Screen;
 
 impl Screen {
@@ -65,7 +65,7 @@ impl Screen {
         let screen = Screen;
         let before = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |panic| {
-            // First, or the message would vanish with the alternate screen.
+            // Before the message, which would vanish with the alternate screen.
             give_back();
             before(panic);
         }));
@@ -87,8 +87,8 @@ fn give_back() {
         let mut text = Vec::new();
         queue!(text, EnableLineWrap, Show, LeaveAlternateScreen)
             .expect("a vector takes every write");
-        // A terminal that went away needs nothing; one that takes nothing has frames to throw away
-        // first.
+        // A terminal that is gone needs nothing; for one that takes nothing, pending frames are
+        // discarded first.
         if show(&text).is_ok_and(|is_taken| !is_taken)
             && tcflush(io::stdout(), FlushArg::TCOFLUSH).is_ok()
         {
@@ -98,13 +98,13 @@ fn give_back() {
     }
 }
 
-/// Writes as much as the terminal takes at once, through an open file description of our own: a
-/// terminal that hangs must not keep a signal waiting, and stdout's status flags are the caller's
-/// too. Says whether it took all.
+/// Writes as much as the terminal takes at once, through a separate open file description: a
+/// hanging terminal must not delay a signal, and stdout's status flags are shared with the caller.
+/// Returns whether the terminal took everything.
 fn show(text: &[u8]) -> io::Result<bool> {
     let flags = OFlag::O_WRONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
     let Ok(terminal) = nix::fcntl::open("/proc/self/fd/1", flags, Mode::empty()) else {
-        // Another user's terminal (su): stdout alone is open to us.
+        // The terminal of another user (su): only stdout can be used.
         io::stdout().write_all(text)?;
         io::stdout().flush()?;
         return Ok(true);
@@ -120,7 +120,7 @@ fn show(text: &[u8]) -> io::Result<bool> {
     Ok(true)
 }
 
-/// What is asked for at the moment.
+/// The question in progress.
 enum Asking {
     Nothing,
     Status(Question, Instant),
@@ -135,7 +135,7 @@ struct Watch<'a> {
     answered_at: Option<Instant>,
 }
 
-/// Shows a daemon until somebody has seen enough. stdin and stdout are terminals.
+/// Shows the state of a daemon until the user ends it. stdin and stdout are terminals.
 ///
 /// # Errors
 /// When the terminal cannot be set up or written to.
@@ -155,7 +155,7 @@ pub fn watch(request: &TopRequest) -> io::Result<Outcome> {
     let outcome = watch.run(&signals, request.interval);
     drop(screen);
     match outcome {
-        // The terminal went away: nobody watches any more.
+        // The terminal is gone: nobody watches any more.
         Err(error) if matches!(error.raw_os_error(), Some(nix::libc::EIO | nix::libc::EPIPE)) => {
             Ok(Outcome::Well)
         }
@@ -264,7 +264,7 @@ impl Watch<'_> {
         false
     }
 
-    /// There is no answer: that is news.
+    /// Notes that there is no answer. Returns true: the screen has changed.
     fn failed(&mut self, error: &io::Error) -> bool {
         let reason = match error.kind() {
             io::ErrorKind::WouldBlock => {
@@ -286,12 +286,12 @@ impl Watch<'_> {
         let mut text = Vec::new();
         queue!(text, BeginSynchronizedUpdate)?;
         for (row, line) in (0_u16..).zip(frame(&self.view, columns, rows)) {
-            // Cleared first: behind a full line the cursor stays on its last character.
+            // Cleared first: after a full line the cursor stays on its last character.
             queue!(text, MoveTo(0, row), Clear(ClearType::CurrentLine))?;
             text.extend_from_slice(line.as_bytes());
         }
         queue!(text, EndSynchronizedUpdate)?;
-        // What a terminal does not take now is older than the next frame.
+        // A part that the terminal does not take now is replaced by the next frame.
         show(&text).map(drop)
     }
 }
@@ -304,8 +304,8 @@ fn parsed<T: serde::de::DeserializeOwned>(body: Option<&[u8]>) -> io::Result<Opt
     Ok(body.map(serde_json::from_slice).transpose()?)
 }
 
-/// Reads the keys that were pressed. Says whether one of them means the end, or the terminal is
-/// gone.
+/// Reads the keys that were pressed. Returns whether one of them ends the command, or the terminal
+/// is gone.
 fn is_enough() -> io::Result<bool> {
     let stdin = io::stdin();
     let mut keys = [0; 64];
@@ -325,8 +325,8 @@ fn is_enough() -> io::Result<bool> {
     }
 }
 
-/// `q`, Ctrl-C, Ctrl-D, or Esc alone: the sequences of arrow keys and others begin with it
-/// (ECMA-48, 5.4; SS3 of function keys).
+/// Whether the keys include `q`, Ctrl-C, Ctrl-D, or Esc alone: the sequences of arrow keys and
+/// others begin with Esc (ECMA-48, 5.4; SS3 of function keys).
 fn means_end(keys: &[u8]) -> bool {
     let mut rest = keys;
     loop {

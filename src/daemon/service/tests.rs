@@ -1,4 +1,4 @@
-//! The messages of a run whose turns and clock the test makes, at a real socket.
+//! The messages of a run whose turns and clock the test controls, at a real socket.
 
 use std::time::SystemTime;
 
@@ -43,7 +43,7 @@ impl Manager {
         self.seen.now.wall += time;
     }
 
-    /// One turn; what the manager got.
+    /// Ends one turn. Returns the messages that the manager got.
     fn turn(&mut self) -> Vec<String> {
         self.service.turned(&self.seen);
         self.got()
@@ -89,7 +89,7 @@ fn the_start_timeout_is_extended_while_the_scan_makes_progress_and_not_otherwise
     assert_eq!(extended, 6);
 }
 
-/// A loop that hangs ends no turn.
+/// A loop that hangs does not end its turn.
 #[test]
 fn the_watchdog_is_pinged_by_turns_and_by_nothing_else() {
     let mut manager = Manager::new(Some(TIMEOUT / PINGS_PER_TIMEOUT));

@@ -1,7 +1,7 @@
-//! Findings as a text to read, or as json.
+//! Findings as text, or as JSON.
 //!
-//! In: [`Finding`]s. Out: lines. Text: verdict, subject, what was found; below it what to do; at
-//! the end the sysctl lines. json: one object per finding, and a last one that sums up.
+//! In: [`Finding`]s. Out: lines. Text: the verdict, the subject and the finding; below it the
+//! remedy; at the end the sysctl lines. JSON: one object per finding, then a summary.
 
 use std::io::{self, Write};
 
@@ -12,7 +12,7 @@ use super::verdict::{Finding, Sysctl, Verdict};
 use crate::status::numbers::plural;
 use crate::tools::style::Style;
 
-/// Where the sysctl lines belong.
+/// The file for the sysctl lines.
 const SYSCTL_FILE: &str = "/etc/sysctl.d/60-manytail.conf";
 
 #[derive(Serialize)]

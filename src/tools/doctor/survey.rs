@@ -1,8 +1,9 @@
-//! The trees: what is there, on which file systems, and what may not be read.
+//! Examines the trees: what is there, on which file systems, and what cannot be read.
 //!
-//! In: PATHs and rules. Out: a [`Survey`]: counts, and some names for each kind of trouble. Always
-//! holds: no file is opened, and none is looked at that a listing tells the kind of; of the files
-//! some are asked whether they may be read. A directory counts once, whatever leads to it.
+//! In: PATHs and rules. Out: a [`Survey`]: counts, and some names for each kind of trouble.
+//! Always holds: no file is opened, and `statx` is called only for entries whose kind the listing
+//! does not give; read permission is checked for a sample of the files. A directory counts once, by
+//! whatever path it is reached.
 
 use std::cmp::Reverse;
 use std::io;
@@ -20,23 +21,23 @@ use crate::sys::failure::Failure;
 use crate::sys::host::Wanted;
 use crate::sys::{FileKind, FileSystem, Guard, Links, Linux, USER_MOUNT};
 
-/// Names kept of each kind of trouble.
+/// How many names are kept for each kind of trouble.
 const NAMES_MAX: usize = 5;
 
 /// Read permission is checked for the first file of each directory, and then for one file in this
 /// many.
 pub(super) const SAMPLE_EVERY: usize = 64;
 
-/// What a PATH is.
+/// The kind of a PATH.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum PathKind {
     Missing,
     Directory,
     File,
-    /// A file that the globs leave out.
+    /// A file that the globs exclude.
     LeftOut,
     Special,
-    /// The system's words.
+    /// The system's text for the error.
     Failed(String),
 }
 
@@ -45,10 +46,10 @@ pub(super) enum PathKind {
 pub(super) struct PathFacts {
     pub(super) path: Vec<u8>,
     pub(super) kind: PathKind,
-    /// Below it, itself included.
+    /// The directories below the PATH, itself included.
     pub(super) directories: u64,
     pub(super) files: u64,
-    /// What is left out there.
+    /// What is not followed there.
     pub(super) left_out: Vec<LeftOut>,
 }
 
@@ -64,7 +65,7 @@ pub(super) struct LeftOut {
 /// One mounted file system.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct FileSystemFacts {
-    /// `None`: the kernel did not tell.
+    /// `None`: the kernel did not give its type.
     pub(super) kind: Option<FileSystemType>,
     /// The first directory that was found on it.
     pub(super) path: Vec<u8>,
@@ -72,7 +73,7 @@ pub(super) struct FileSystemFacts {
     pub(super) files: u64,
 }
 
-/// What could not be read: how many, and the first names with the system's words.
+/// What cannot be read: the number, and the first names with the system's text for the error.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Trouble {
     pub(super) count: u64,
@@ -88,7 +89,7 @@ impl Trouble {
     }
 }
 
-/// All that was found.
+/// The facts about the trees.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Survey {
     pub(super) paths: Vec<PathFacts>,
@@ -97,14 +98,14 @@ pub(super) struct Survey {
     pub(super) directories: u64,
     /// Files that would be followed.
     pub(super) files: u64,
-    /// Their names together.
+    /// The length of all their names.
     pub(super) name_bytes: u64,
     /// FIFOs, sockets and devices: never opened.
     pub(super) special: u64,
     pub(super) unreadable_directories: Trouble,
-    /// Where users other than root mounted something.
+    /// Mount points of users other than root.
     pub(super) user_mounts: Trouble,
-    /// Files that were asked whether they may be read.
+    /// Files whose read permission was checked.
     pub(super) sampled: u64,
     pub(super) unreadable_files: Trouble,
 }
@@ -125,10 +126,10 @@ pub(super) fn survey(request: &Request) -> Survey {
     if let Some(directory) = &request.state_dir
         && let Ok(found) = walk.fs.stat(directory.as_os_str().as_bytes(), Links::Follow)
     {
-        // It is never followed.
+        // The state directory is never followed.
         walk.seen.insert((found.id.device, found.id.inode));
     }
-    // The innermost first, as they have the files; told in the order in which they are given.
+    // The innermost PATHs come first, as they get the files; the result has the given order.
     let mut paths: Vec<_> = request
         .inputs
         .iter()
@@ -153,27 +154,27 @@ struct Walk<'a> {
     fs: Linux,
     request: &'a Request,
     found: Survey,
-    /// Directories, by device and inode.
+    /// Known directories, by device and inode.
     seen: HashSet<(u64, u64)>,
-    /// Files that a PATH or a link led to, likewise.
+    /// Files that were reached by a PATH or a link, by device and inode.
     linked: HashSet<(u64, u64)>,
-    /// Places in `found.file_systems`.
+    /// Devices and their indices in `found.file_systems`.
     devices: HashMap<u64, usize>,
-    /// Directories to be listed.
+    /// Directories that are still to be listed.
     below: Vec<Below>,
-    /// Of the input at hand.
+    /// The patterns of the current input.
     patterns: Option<&'a Patterns>,
-    /// Below the PATH at hand.
+    /// What is not followed below the current PATH.
     left_out: Vec<LeftOut>,
 }
 
-/// A directory to be listed.
+/// A directory that is still to be listed.
 struct Below {
     /// With a slash at its end.
     path: Vec<u8>,
-    /// How much of that is PATH.
+    /// The length of the PATH in it.
     prefix_len: usize,
-    /// Up to where links are followed, if that is behind PATH.
+    /// Up to which byte links are followed, if that is after PATH.
     followed: usize,
 }
 
@@ -218,7 +219,7 @@ impl Walk<'_> {
         });
     }
 
-    /// How many directories are above what a PATH leads to.
+    /// How many directories are above the target of a PATH.
     fn depth(&mut self, path: &[u8]) -> usize {
         let real = self.fs.canonical(path, Links::Follow).unwrap_or_else(|_| path.to_vec());
         real.split(|&byte| byte == b'/').filter(|name| !name.is_empty()).count()
@@ -235,7 +236,7 @@ impl Walk<'_> {
         }
     }
 
-    /// Why a file is left out, if it is. Notes it.
+    /// Whether the globs exclude a file. Notes the reason.
     fn is_left_out(&mut self, name: &[u8], below: &[u8]) -> bool {
         let Some(refused) = self.patterns().refusal_of_file(name, below) else { return false };
         let why = match refused {
@@ -246,7 +247,7 @@ impl Walk<'_> {
         true
     }
 
-    /// A PATH that is a file: the directory that holds it is watched.
+    /// A PATH that is a file: the directory that contains it is watched.
     fn single_file(&mut self, path: &[u8], inode: (u64, u64)) -> PathKind {
         let (home, name) = split_path(path);
         if !self.patterns().accepts_file(name, name) {
@@ -266,7 +267,7 @@ impl Walk<'_> {
         PathKind::File
     }
 
-    /// Which links are followed on a path that begins with a PATH.
+    /// Which links may be followed on a path that begins with a PATH.
     fn links(&self, prefix_len: usize, followed: usize) -> Links {
         match self.request.follow_links.filter(|_| followed > prefix_len) {
             Some(rule) => Links::Guarded(Guard { trusted: prefix_len, followed, rule }),
@@ -386,7 +387,7 @@ impl Walk<'_> {
         }
     }
 
-    /// The place of a device among the file systems.
+    /// The index of a device among the file systems.
     fn file_system(&mut self, device: u64, path: &[u8], links: Links) -> usize {
         let (fs, all) = (&mut self.fs, &mut self.found.file_systems);
         *self.devices.entry(device).or_insert_with(|| {
@@ -411,7 +412,7 @@ impl Walk<'_> {
         self.found.file_systems[place].files += 1;
     }
 
-    /// Asks whether a file may be read.
+    /// Checks whether a file may be read.
     fn ask(&mut self, path: &[u8], links: Links) {
         self.found.sampled += 1;
         match self.fs.may(path, links, Wanted::Read) {

@@ -1,8 +1,8 @@
-//! The machine, the user and the state directory.
+//! Examines the machine, the user and the state directory.
 //!
-//! In: where offsets are to be kept. Out: a [`System`], numbers and kinds of trouble.
-//! Always holds: the state directory is not made, and a lock on it is held only while its journal
-//! is read.
+//! In: a [`Request`]. Out: a [`System`]: numbers, and kinds of trouble.
+//! Always holds: the state directory is not created, and it is locked only while its journal is
+//! read.
 
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -19,7 +19,7 @@ use crate::sys::host::{self, InotifyUse, Limit, Space, Wanted};
 use crate::sys::trust::{self, Shared};
 use crate::sys::{FileSystem, Links, Linux};
 
-/// All that does not depend on the trees.
+/// The facts that do not depend on the trees.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct System {
     pub(super) user: u32,
@@ -27,14 +27,14 @@ pub(super) struct System {
     pub(super) watches_max: Option<Limit>,
     pub(super) instances_max: Option<Limit>,
     pub(super) queued_events_max: Option<Limit>,
-    /// Why the system refuses inotify altogether.
+    /// Why the system refuses inotify entirely.
     pub(super) inotify_refused: Option<String>,
-    /// What other processes of this user have, most watches first.
+    /// Other processes of this user that use inotify, most watches first.
     pub(super) inotify: Vec<InotifyUse>,
     pub(super) descriptors_max: Option<u64>,
     pub(super) memory_available: Option<u64>,
     pub(super) state: Option<StateFacts>,
-    /// Hard links to files of others can be made, and would be read.
+    /// Users can make hard links to files of others, and a run would read them.
     pub(super) reads_links_of_others: bool,
 }
 
@@ -43,25 +43,25 @@ pub(super) struct System {
 pub(super) struct StateFacts {
     pub(super) path: PathBuf,
     pub(super) condition: Condition,
-    /// Of the file system it is on, or would be.
+    /// The room on its file system, or where it would be created.
     pub(super) space: Option<Space>,
     pub(super) file_system: Option<FileSystemType>,
-    /// The directory in which others could put another one in its place.
+    /// The directory in which others could replace it.
     pub(super) shared: Option<Shared>,
 }
 
-/// Whether a run could use it.
+/// Whether a run can use the state directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Condition {
-    /// It is there, and holds so many entries.
+    /// It exists and has this many entries.
     Usable { entries: usize },
-    /// It would be made, below this directory.
+    /// A run would create it, below this directory.
     ToBeMade(PathBuf),
-    /// Another process has it.
+    /// Another process has locked it.
     InUse(Option<i32>),
-    /// It cannot be had: why.
+    /// It cannot be used, for this reason.
     Refused(String),
-    /// Its journal cannot be used: why.
+    /// Its journal cannot be used, for this reason.
     Damaged(String),
 }
 
@@ -84,7 +84,7 @@ pub(super) fn look(request: &Request) -> System {
     }
 }
 
-/// No limit is in the way, but a sandbox, or the kernel itself.
+/// Whether a sandbox or the kernel itself refuses inotify, rather than a limit.
 fn is_refused_altogether(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(nix::libc::ENOSYS | nix::libc::EPERM))
 }
@@ -115,7 +115,8 @@ fn look_at_state(path: &Path) -> StateFacts {
     }
 }
 
-/// Who besides the user of the run can write to its state directory. Root asks for whoever owns it.
+/// Who besides the user of the run can write to its state directory. Root may ask about the
+/// directory of any user.
 fn others(found: &std::fs::Metadata) -> Option<String> {
     let is_foreign = host::user() != 0 && found.uid() != 0 && found.uid() != host::user();
     if is_foreign {
@@ -125,7 +126,7 @@ fn others(found: &std::fs::Metadata) -> Option<String> {
     }
 }
 
-/// What a directory that exists is good for.
+/// The condition of a directory that exists.
 fn condition_of(path: &Path) -> Condition {
     if let Err(error) = host::may(path, Wanted::Change) {
         return Condition::Refused(format!("it cannot be written to: {}", words(&error)));
@@ -141,7 +142,8 @@ fn condition_of(path: &Path) -> Condition {
     }
 }
 
-/// A directory that is missing: whether it can be made below the nearest one that is there.
+/// The condition of a missing directory: whether it can be created below the nearest one that
+/// exists.
 fn to_be_made(path: &Path) -> (Condition, Option<PathBuf>) {
     let above = path
         .ancestors()

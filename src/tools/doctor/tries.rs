@@ -1,8 +1,8 @@
-//! The output, the metrics and the control socket: tried as a run would use them.
+//! Tries the output, the metrics and the control socket as a run would use them.
 //!
-//! In: where they are. Out: a finding for each.
-//! Always holds: nothing is made and nothing is written; a connection is closed at once, and a lock
-//! is held only for a moment.
+//! In: their settings. Out: a finding for each.
+//! Always holds: nothing is created or written; a connection is closed at once, and a lock is held
+//! only for a moment.
 
 use std::io;
 use std::net::{TcpListener, TcpStream, ToSocketAddrs};
@@ -20,10 +20,10 @@ use crate::status::numbers::{bytes_text, words};
 use crate::sys::host::{self, Wanted};
 use crate::sys::{descriptor, lock, trust};
 
-/// A peer that does not answer within this time does not answer.
+/// How long a connection attempt may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// An output file with less room than this is full in a moment.
+/// Less room than this for an output file is a problem.
 const ROOM_BYTES: u64 = 256 << 20;
 
 fn bad(verdict: Verdict, about: &'static str, what: String, remedy: &str) -> Finding {
@@ -62,7 +62,7 @@ fn file(output: &Output, path: &Path) -> Vec<Finding> {
         Ok(found) if found.file_type().is_socket() => {
             problem("it is a socket", "use unix:PATH to connect to it")
         }
-        // Opening it would tell its reader that a writer came and went.
+        // Its reader would see a writer come and go.
         Ok(found) if found.file_type().is_fifo() => {
             Finding::ok("output", format!("{output}: a FIFO; not tried"))
         }
@@ -189,7 +189,7 @@ fn tcp(output: &Output, address: &str) -> Finding {
     )
 }
 
-/// Tries where metrics are to be had.
+/// Tries the place of metrics.
 pub(super) fn metrics(metrics: &Metrics) -> Finding {
     match metrics {
         Metrics::Tcp(address) => match TcpListener::bind(address) {
@@ -216,12 +216,12 @@ pub(super) fn metrics(metrics: &Metrics) -> Finding {
     }
 }
 
-/// Whether a control socket can be made.
+/// Tries whether a control socket can be created.
 pub(super) fn control_socket(path: &Path) -> Finding {
     made_in("control socket", &path.display().to_string(), path)
 }
 
-/// Whether something can be made at a path.
+/// Tries whether a socket or a file can be created at a path.
 fn made_in(about: &'static str, name: &str, path: &Path) -> Finding {
     let directory =
         path.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));

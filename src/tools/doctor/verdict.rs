@@ -1,4 +1,4 @@
-//! Facts to findings: what is well, what is not, why, and what to do.
+//! Facts -> findings: what is well, what is not, why, and what to do.
 //!
 //! In: a [`Survey`] and a [`System`]. Out: [`Finding`]s, in the order in which a reader wants them:
 //! the trees, the limits of this machine, the state directory.
@@ -15,7 +15,7 @@ use serde::Serialize;
 use super::survey::Survey;
 use super::system::System;
 
-/// How good something is.
+/// How severe a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
@@ -27,21 +27,21 @@ pub enum Verdict {
     Problem,
 }
 
-/// A sysctl and the value it should have.
+/// A sysctl and the value that it should have.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Sysctl {
     /// As in sysctl.conf(5).
     pub name: &'static str,
-    /// At least.
+    /// The lowest sufficient value.
     pub value: u64,
 }
 
-/// One thing that was looked at.
+/// The result of one check.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Finding {
-    /// How good it is.
+    /// How severe it is.
     pub verdict: Verdict,
-    /// What it is about, in a word.
+    /// The subject, in a word.
     pub about: &'static str,
     /// What was found, and why that matters.
     pub finding: String,

@@ -1,6 +1,6 @@
-//! What `manytail top` shows: a frame of a given size, of the last answers.
+//! The screen of `manytail top`: a frame of a given size, made from the last answers.
 //!
-//! In: two looks at a daemon, its files, the size of the terminal. Out: lines.
+//! In: the last two states of a daemon, its files, and the size of the terminal. Out: lines.
 //! Always holds: a frame has at most as many lines and columns as the terminal, and no control
 //! characters.
 
@@ -12,23 +12,23 @@ use crate::tools::health::{Health, Rates};
 use crate::tools::screen;
 use crate::tools::text::{fit, fit_path, rate, seconds};
 
-/// What is known so far.
+/// The last answers.
 #[derive(Debug, Default)]
 pub(in crate::tools) struct View {
-    /// The last two looks.
+    /// The last two states.
     pub(in crate::tools) before: Option<Status>,
     pub(in crate::tools) status: Option<Status>,
     pub(in crate::tools) top: Top,
-    /// Why there was no answer to the last question.
+    /// Why the last question has no answer.
     pub(in crate::tools) trouble: Option<String>,
-    /// How long ago the last answer came, in seconds.
+    /// The age of the last answer, in seconds.
     pub(in crate::tools) age: f64,
 }
 
-/// Columns before a path: a number and a unit, another one.
+/// The columns before a path: two sizes with their units.
 const PATH_AT: usize = 26;
 
-/// Lines between the head and the foot.
+/// The room for the lists: the lines between the head and the foot.
 struct Room {
     columns: usize,
     rows: usize,
@@ -92,7 +92,7 @@ fn head(view: &View) -> Vec<String> {
     lines
 }
 
-/// The two lists, which share the room: what one does not need the other has.
+/// The two lists, which share the room: each gets what the other does not need.
 fn lists(top: &Top, room: &Room) -> Vec<String> {
     // A line for each heading, and one between the lists.
     let entries = room.rows.saturating_sub(3);
