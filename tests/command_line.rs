@@ -12,7 +12,7 @@ fn output(arguments: &[&str]) -> Output {
     manytail(arguments).output().expect("the binary runs")
 }
 
-/// A pipe that nobody reads.
+/// A pipe without a reader.
 fn broken_pipe() -> Stdio {
     let (reader, writer) = std::io::pipe().expect("a pipe");
     drop(reader);

@@ -1,6 +1,6 @@
-//! A million inputs to each decoder of bytes that come from outside: the journal's, the kernel's
-//! events, and the requests of HTTP clients. Seeded: a failure names its input. `scripts/fuzz` goes
-//! on where this ends.
+//! A million inputs to each decoder of bytes from outside: the journal, the kernel's events, and
+//! the requests of HTTP clients. The inputs come from a seed, and a failure names its input.
+//! `scripts/fuzz` goes further.
 
 use manytail::checkpoint::format::{
     FRAME_MAGIC, HEAD_BYTES, HEADER_BYTES, Head, Item, Kind, header, items, put,
@@ -39,7 +39,7 @@ impl Random {
         (0..len).map(|_| (self.next() >> 32) as u8).collect()
     }
 
-    /// A part of what is there.
+    /// A random range within `len`.
     fn range(&mut self, len: usize) -> std::ops::Range<usize> {
         let (one, other) = (self.below(len + 1), self.below(len + 1));
         one.min(other)..one.max(other)
@@ -116,7 +116,7 @@ fn push_frame(salt: u64, kind: Kind, sequence: u64, payload: &[u8], journal: &mu
     journal.extend_from_slice(payload);
 }
 
-/// A good journal, and what it says after each number of frames.
+/// A good journal, and its content after each number of frames.
 struct Sample {
     salt: u64,
     bytes: Vec<u8>,
@@ -152,7 +152,7 @@ fn sample(seed: u64) -> Sample {
     Sample { salt, bytes, said: said_after }
 }
 
-/// Either an error, or what the journal said after some number of its frames.
+/// Checks that the result is an error, or the journal's content after some number of its frames.
 fn check_prefix(sample: &Sample, bytes: &[u8], input: u64) -> bool {
     let Ok((state, extent)) = decode(bytes) else { return false };
     assert_eq!(said(&state), sample.said[extent.frames as usize], "input {input}");

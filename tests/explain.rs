@@ -1,5 +1,5 @@
-//! Why a file is not read at this very moment: states that pass within a few turns, on the real
-//! kernel, without a process around the engine.
+//! Why a file is not read at this moment: states that last a few turns, on the real kernel, without
+//! a process around the engine.
 
 #![allow(
     clippy::disallowed_methods,
@@ -222,7 +222,7 @@ fn of_many_files_that_wait_the_largest_comes_first_and_what_is_not_watched_costs
         top.busiest[0].path.path.ends_with("/busy.log") && top.interval_seconds >= 0.9,
         "{top:?}"
     );
-    // More than a turn reads: some of it waits.
+    // More than one turn reads: some of it waits.
     for (name, lines) in [("large.log", 9_000), ("larger.log", 12_000)] {
         tail.append(name, ("x".repeat(999) + "\n").repeat(lines).as_bytes());
     }

@@ -59,7 +59,7 @@ fn turn_until_quiet(engine: &mut Engine<Linux, Taking>) {
 
 #[test]
 fn steady_turns_allocate_nothing_in_any_format() {
-    // Without cooling, each file is opened for each read; with it, some stay open meanwhile.
+    // Without cooling, each read opens its file; with cooling, some files stay open.
     for (format, coalesce) in
         ["raw", "text", "json"].into_iter().flat_map(|format| [(format, "0"), (format, "5ms")])
     {
@@ -68,7 +68,7 @@ fn steady_turns_allocate_nothing_in_any_format() {
             (0..FILES).map(|n| directory.path().join(format!("job{n:07}.log"))).collect();
         let lines = Rc::new(RefCell::new(0));
         let mut engine = engine(directory.path(), format, coalesce, &lines);
-        // Warm: every buffer has its size, every file is beyond its first mark.
+        // Warmed up: every buffer has its final size, every file is beyond its first mark.
         for _ in 0..3 {
             append(
                 &paths,

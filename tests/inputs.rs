@@ -1,5 +1,5 @@
-//! Several inputs, and settings that change while the engine runs: on the real kernel, without a
-//! process around it.
+//! Several inputs, and settings that change while the engine runs, on the real kernel, without a
+//! process around the engine.
 
 #![allow(
     clippy::disallowed_methods,
@@ -141,7 +141,7 @@ impl Tail {
         self.engine.reload(inputs, clock::now());
     }
 
-    /// Turns until all is at rest: until then everything that is to come came.
+    /// Turns until everything is at rest: by then everything that is due has come.
     fn settle(&mut self) {
         let deadline = Instant::now() + Duration::from_secs(20);
         let mut quiet = 0;
@@ -154,7 +154,7 @@ impl Tail {
                 && before == (self.engine.stats().events, self.engine.stats().records);
             quiet = if is_quiet { quiet + 1 } else { 0 };
             if is_quiet {
-                // Names that left the tree are judged after 20 ms.
+                // A name that left the tree is confirmed as gone after 20 ms.
                 std::thread::sleep(Duration::from_millis(1));
             }
         }
@@ -329,7 +329,7 @@ fn a_reload_starts_what_is_new_stops_what_is_gone_and_neither_repeats_nor_loses_
     tail.append("b/1.log", "third");
     tail.append("c/1.log", "second");
     assert_eq!(tail.take(), ["b/1.log:second", "b/1.log:third", "c/1.log:first", "c/1.log:second"]);
-    // What comes back within ten minutes goes on where it was.
+    // Reading resumes in a file that comes back within ten minutes.
     tail.reload(&[input(&["a", "b"], &[])]);
     assert_eq!(tail.take(), ["a/1.log:not read"]);
     tail.append("c/1.log", "not read");
@@ -497,7 +497,7 @@ fn a_path_within_another_one_of_its_input_goes_on_when_the_outer_one_is_removed(
     let watches = tail.engine.sizes().watches;
     tail.reload(&[input(&["t/jobs"], &[]).at_end()]);
     assert_eq!(tail.engine.sizes().watches, watches - 1, "all but that of the outer one stay");
-    // No listing has come by: what is new is new, not found by the scan of a new PATH.
+    // No listing has run: a new file is new, not found by the scan of a new PATH.
     tail.append("t/jobs/d/4.log", "first");
     tail.append("t/jobs/d/3.log", "second");
     assert_eq!(tail.take(), ["t/jobs/d/3.log:second", "t/jobs/d/4.log:first"]);
@@ -649,7 +649,7 @@ fn a_name_that_an_event_tells_of_does_not_wait_for_a_sweep() {
     }
     let mut tail = Tail::start(directory, Format::Text, &[input(&["t"], &[])]);
     tail.settle();
-    // Late by a whole pass: all of it is due at once.
+    // Late by a whole pass: the whole pass is due at once.
     tail.engine.set_rescan(Some(Duration::from_millis(1)), None, clock::now());
     std::thread::sleep(Duration::from_millis(20));
     for _ in 0..12 {
@@ -719,8 +719,8 @@ fn a_file_that_started_at_its_end_and_is_replaced_from_outside_is_not_read_from_
     assert!(tail.take().is_empty());
     tail.append("t/1.log", "seen");
     assert_eq!(tail.take().len(), 1);
-    // Both names lead to the old file: whichever of them it was found by is replaced, and it goes
-    // on under the other.
+    // Both names lead to the old file: the name by which it was found is replaced, and it continues
+    // under the other.
     fs::copy(tail.path("outside/new"), tail.path("outside/other")).unwrap();
     fs::rename(tail.path("outside/new"), tail.path("t/1.log")).unwrap();
     assert_eq!(tail.take(), ["t/1.log:first"]);

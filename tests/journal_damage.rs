@@ -1,5 +1,5 @@
-//! Every bit of a small journal, and every length of it: what it says is what it said, or what it
-//! said one commit earlier, or it is refused. Never another state, never a panic.
+//! Flips every bit of a small journal, and cuts it to every length: it gives its state, or the
+//! state of one commit earlier, or it is refused. It never gives another state, and never panics.
 //! `tests/decoders.rs` changes larger ones at random; `end_to_end/state_directory.rs` does some of
 //! this with the real binary.
 
@@ -49,9 +49,9 @@ struct Sample {
     bytes: Vec<u8>,
     /// Where each frame is.
     frames: Vec<Range<usize>>,
-    /// Frames of the snapshot: less than that is no journal.
+    /// The number of frames of the snapshot: a journal with fewer is invalid.
     snapshot: usize,
-    /// What is said with that many frames.
+    /// The state after each number of frames.
     said: Vec<Vec<u8>>,
 }
 
@@ -61,7 +61,7 @@ fn said(state: &StoredOffsets) -> Vec<u8> {
     said
 }
 
-/// Where memory is a file system, what is made durable takes no time.
+/// On a file system in memory syncs take no time.
 fn directory() -> tempfile::TempDir {
     let memory = Path::new("/dev/shm");
     if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }
@@ -116,23 +116,21 @@ fn sample() -> Sample {
     Sample { said: said.collect(), bytes, frames, snapshot: 2 }
 }
 
-/// What is right for a journal of which the first `good` frames are whole and untouched, and
-/// nothing good follows.
+/// The correct result for a journal whose first `good` frames are intact, and no later one is.
 enum Right {
     Refused,
-    /// What that many frames say.
+    /// The state after that many frames.
     Frames(usize),
 }
 
 impl Sample {
-    /// One bit is not as it was written. Only the last commit may be one that a crash left
-    /// incomplete.
+    /// One bit is changed. Only the last commit can be one that a crash left incomplete.
     fn with_a_bit_flipped(&self, byte: usize) -> Right {
         let last = self.frames.len() - 1;
         if self.frames[last].contains(&byte) { Right::Frames(last) } else { Right::Refused }
     }
 
-    /// It ends early.
+    /// The journal is cut to a length.
     fn cut_to(&self, len: usize) -> Right {
         let whole = self.frames.iter().filter(|frame| frame.end <= len).count();
         if whole < self.snapshot { Right::Refused } else { Right::Frames(whole) }
@@ -154,8 +152,8 @@ impl Sample {
         }
     }
 
-    /// The same with the store on a disk: what is refused stays as it is, what is believed is cut
-    /// to what is good and goes on.
+    /// The same with the store on a disk: a refused journal stays as it is, an accepted one is cut
+    /// to its good part and continued.
     #[track_caller]
     fn check_store(&self, what: &str, bytes: &[u8], right: &Right, directory: &Path) {
         let journal = journal_of(directory);

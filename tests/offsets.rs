@@ -1,4 +1,4 @@
-//! `manytail offsets` from outside: the real binary on state directories that the library made.
+//! `manytail offsets` from outside: the real binary on state directories made by the library.
 
 use std::fs;
 use std::io::Write;

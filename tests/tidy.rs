@@ -1,4 +1,4 @@
-//! The shape of the source: what a reader may rely on without opening every file.
+//! The shape of the source: rules that a reader can rely on without opening every file.
 #![allow(
     clippy::disallowed_methods,
     clippy::disallowed_types,
@@ -274,10 +274,10 @@ fn every_option_of_run_is_in_the_help_the_manual_page_and_the_completions() {
 
 /// A function of a source file.
 struct Function<'a> {
-    /// As it is called: `skip`, or `Disk::mount` if it stands in an `impl`.
+    /// The name in a call: `skip`, or `Disk::mount` if it is in an `impl`.
     name: String,
     is_test: bool,
-    /// Of its first line, from 0 on.
+    /// The number of its first line, from 0 on.
     at: usize,
     lines: Vec<&'a str>,
 }
@@ -324,7 +324,7 @@ fn functions(text: &str) -> Vec<Function<'_>> {
     found
 }
 
-/// Whether a line calls one of these functions; a method by its own name alone.
+/// Whether a line calls one of these functions; for a method its own name suffices.
 fn calls(line: &str, names: &[String]) -> bool {
     names.iter().any(|name| {
         let method = name.split_once("::").map(|(_, method)| format!(".{method}("));
@@ -361,7 +361,7 @@ fn a_test_that_ends_early_is_counted_as_skipped() {
         all.iter().filter(|(_, function)| function.is_test).count() > 400,
         "the tests were found"
     );
-    // `skip`, and what calls it, and what calls that.
+    // `skip`, its callers, and their callers.
     let mut skipping = vec!["skip".to_owned()];
     loop {
         let more: Vec<String> = all
@@ -438,8 +438,7 @@ fn layers() -> Vec<Vec<String>> {
     layers
 }
 
-/// The product's part of a source file: no comments, and nothing behind `#[cfg(test)]`, which comes
-/// last.
+/// The product's part of a source file: no comments, and nothing after the tests, which come last.
 fn product_code(text: &str) -> String {
     const MARK: &str = "#[cfg(test)]\n";
     let is_module = |at: &usize| {
@@ -456,8 +455,8 @@ fn product_code(text: &str) -> String {
         .collect()
 }
 
-/// The first parts of paths that begin with `crate::` or `super::`, as `base` says; those in
-/// braces, too.
+/// The first parts of paths that begin with `base`, such as `crate::` or `super::`, including those
+/// in braces.
 fn paths_from(code: &str, base: &str) -> Vec<String> {
     let name = |text: &str| {
         text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>()
@@ -535,8 +534,8 @@ fn folders() -> BTreeSet<String> {
     found
 }
 
-/// Which file of a folder of modules imports from which other one of it. A folder's own file may
-/// import from all of them: what they take from it by `super::` are its own items.
+/// Which file of a folder of modules imports from which other file of it. The folder's own file may
+/// import from all of them; what they import from it by `super::` are its own items.
 fn imports_within(folder: &str) -> Imports {
     let below = Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(folder);
     let mut files = Vec::new();

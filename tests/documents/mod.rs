@@ -1,5 +1,5 @@
-//! The README and the reference in dist/doc, compared with the code: what they name exists, and
-//! what exists is in them.
+//! Compares the README and the reference in dist/doc with the code: everything that they name
+//! exists, and everything that exists is in them.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -13,9 +13,9 @@ use manytail::settings::{Row, Scope, TABLE};
 
 use crate::{all_sources, has_word, manual, printed};
 
-/// A busy administrator finishes it.
+/// Short enough that a busy administrator reads it to the end.
 const README_LINES_MAX: usize = 220;
-/// Of prose; tables, code and images may be wider.
+/// The widest line of prose; tables, code and images may be wider.
 const COLUMNS_MAX: usize = 120;
 
 const README: &str = "README.md";
@@ -52,7 +52,7 @@ fn is_code(line: &str) -> bool {
     line.starts_with("    ")
 }
 
-/// What is between backticks, outside of code blocks.
+/// The texts between backticks, outside of code blocks.
 fn code_spans(text: &str) -> Vec<&str> {
     let lines = text.lines().filter(|line| !is_code(line));
     lines.flat_map(|line| line.split('`').skip(1).step_by(2)).collect()
@@ -118,7 +118,7 @@ fn links(text: &str) -> Vec<String> {
     targets.collect()
 }
 
-/// As hosts of repositories make them of headings.
+/// The anchors of the headings, as repository hosts make them.
 fn anchors(text: &str) -> BTreeSet<String> {
     let headings = text
         .lines()
@@ -148,7 +148,7 @@ fn normal(path: &Path) -> PathBuf {
     })
 }
 
-/// Whether the packages put it where a link that starts in the README or a page finds it.
+/// Whether the packages install a file where a link in the README or a page points.
 fn is_installed(path: &Path, manifest: &str) -> bool {
     manifest.lines().any(|line| {
         let mut words = line.split('"').skip(1).step_by(2);
@@ -321,7 +321,7 @@ fn every_option_that_a_page_names_exists() {
                     .unwrap()
             );
             count += 1;
-            // `cargo doc` and what scripts take is not ours to say.
+            // Options of cargo and of scripts are not ours.
             let is_of_others =
                 OPTIONS_OF_OTHERS.contains(&option.as_str()) || is_of_another_program(&text, word);
             assert!(

@@ -1,5 +1,5 @@
-//! What leads to a PATH changes: links on the way, ancestors, mounts. All without the sweep
-//! (`--rescan 0`).
+//! The way to a PATH changes: links, ancestors, mounts. All tests run without the sweep (`--rescan
+//! 0`).
 
 use std::fs;
 use std::io::Write;
@@ -13,7 +13,7 @@ use crate::world::{World, is_root, skip, succeeds};
 
 const NOBODY: u32 = 65_534;
 
-/// Every reason to look at a PATH again but events and the table of mounts is off.
+/// Turns off every reason to check a PATH again except events and the table of mounts.
 fn follow(path: &Path) -> Run {
     Run::new(path).with(&["--rescan", "0", "--rescan-remote", "0"])
 }
@@ -33,14 +33,14 @@ fn rename(from: &Path, to: &Path) {
         .unwrap_or_else(|error| panic!("mv {} {}: {error}", from.display(), to.display()));
 }
 
-/// `ln -sfn`: the name never misses.
+/// `ln -sfn`: the name is never missing.
 fn point(link: &Path, target: &Path) {
     let fresh = link.with_extension("fresh");
     symlink(target, &fresh).expect("ln -s");
     rename(&fresh, link);
 }
 
-/// The line came by one of the two possible ways: a text that a file holds, once.
+/// Waits until the file's line has come once, by either of the two ways.
 #[track_caller]
 fn expect_all(tail: &Tail, lines: &[&str]) {
     lines.iter().for_each(|line| tail.wait_line(line));
@@ -76,7 +76,7 @@ fn a_link_on_the_way_to_a_path_that_is_pointed_elsewhere_is_followed_there_and_b
     append(world.beside("two/logs/a.log"), "there");
     append(world.beside("one/logs/a.log"), "behind its back");
     tail.wait_line("there");
-    // By other means: the name misses for a moment.
+    // By other means: the name is missing for a moment.
     fs::remove_file(world.beside("way")).expect("rm");
     symlink(world.beside("one"), world.beside("way")).expect("ln -s");
     tail.wait_line("behind its back");
@@ -111,7 +111,7 @@ fn each_link_of_a_chain_on_the_way_counts() {
     point(&world.beside("links/deep/first"), Path::new("../../two"));
     append(world.beside("two/logs/b.log"), "4");
     tail.wait_line("4");
-    // What a link that does not count any more says is of no interest.
+    // A link that is no longer on the way does not matter.
     point(&world.beside("second"), Path::new("nowhere"));
     append(world.beside("two/logs/b.log"), "5");
     expect_all(&tail, &["1", "2", "3", "4", "5"]);
@@ -173,13 +173,13 @@ fn an_ancestor_that_is_renamed_away_and_back_loses_and_repeats_nothing() {
     tail.expect_in_order(&expected);
 }
 
-/// From a directory of the test's own: nobody else makes names on the way.
+/// Started in a directory of the test's own: nothing else makes names on the way.
 fn follow_quietly(world: &World, path: &str) -> Run {
     follow(Path::new(path)).in_directory(&world.beside("."))
 }
 
-/// What just happened is looked at once more within a moment; then the process sleeps for longer
-/// than any poll would let it.
+/// Recent changes are checked once more within a moment; then the process sleeps for longer than
+/// any polling would allow.
 #[track_caller]
 fn expect_sleep(tail: &Tail) {
     let (mut switches, mut since) = (tail.process.switches(), Instant::now());
@@ -191,7 +191,7 @@ fn expect_sleep(tail: &Tail) {
     });
 }
 
-/// No poll either: a process without anything to do sleeps.
+/// There is no polling either: a process with nothing to do sleeps.
 #[test]
 fn a_path_below_a_missing_ancestor_is_waited_for_asleep() {
     let world = World::new();
@@ -320,7 +320,7 @@ fn a_relative_path_is_followed_from_the_current_directory() {
     append(world.beside("b/logs/x.log"), "one");
     tail.wait_line("1");
     up.wait_line("one");
-    // The current directory is another one's child now.
+    // The current directory has another parent now.
     mkdir(&world.beside("new/b/logs"));
     rename(&world.beside("cwd"), &world.beside("new/cwd"));
     append(world.beside("new/cwd/a/logs/x.log"), "2");
@@ -352,7 +352,7 @@ fn the_directory_of_a_single_file_may_be_replaced() {
     tail.wait_line("2");
     append(path.clone(), "3");
     tail.wait_line("3");
-    // And back: it goes on where it was.
+    // And back: reading resumes where it was.
     rename(&world.beside("a"), &world.beside("new"));
     tail.wait_said("gone");
     rename(&world.beside("a.old"), &world.beside("a"));
@@ -408,7 +408,7 @@ fn paths_that_share_an_ancestor_each_follow_it() {
     rename(&world.beside("a"), &world.beside("a.old"));
     rename(&world.beside("new"), &world.beside("a"));
     (0..3).for_each(|number| tail.wait_line(&format!("new {number}")));
-    // One of them alone.
+    // Only one of them.
     rename(&world.beside("a/two"), &world.beside("two.old"));
     mkdir(&world.beside("a/two/deep"));
     append(world.beside("a/two/deep/x.log"), "deep");
@@ -458,7 +458,7 @@ fn renames_without_end_above_a_path_cost_little_and_lose_nothing() {
     }
     let spent = tail.process.ticks() - ticks;
     assert!(flips > 1000, "there were few renames: {flips}");
-    // Nearly all of it is taking the events; walks and scans are rare.
+    // Nearly all of the work is reading the events; walks and scans are rare.
     assert!(spent < 300, "{spent} ticks of 10 ms in 4 s, {flips} flips");
     append(world.beside("one/logs/0.log"), "after");
     tail.wait_line("after");
@@ -475,10 +475,10 @@ fn renames_without_end_above_a_path_cost_little_and_lose_nothing() {
 
 // ---- mounts ----
 
-/// A mount namespace of the process's own, in which the test mounts things.
+/// Mounts things in the process's own mount namespace.
 struct Mounter(u32);
 
-/// Starts the run in a mount namespace of its own, if there can be one.
+/// Starts the run in its own mount namespace, if the machine allows one.
 fn mounted(run: Run) -> Option<(Tail, Mounter)> {
     if !is_root() {
         return None;
@@ -511,7 +511,7 @@ impl Mounter {
     }
 }
 
-/// The process is in its namespace by now, and reads.
+/// Waits until the process is in its namespace and reads.
 fn wait_ready(tail: &Tail, log: PathBuf) {
     append(log, "ready");
     tail.wait_line("ready");

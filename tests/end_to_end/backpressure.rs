@@ -1,5 +1,5 @@
-//! A reader that stops: reading stops, everything else goes on, memory does not grow, and nothing
-//! is lost.
+//! The output's reader stops: reading stops, everything else continues, memory does not grow, and
+//! nothing is lost.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -64,8 +64,8 @@ fn three_hundred_mebibytes_behind_a_blocked_reader_take_no_memory_and_come_in_or
 }
 
 /// While the output takes nothing, `flood` makes six megabytes of unread lines below `flood`, and
-/// then somebody else writes one line: it does not come behind what can be read of the flood until
-/// nothing more may wait.
+/// then another user writes one line. It does not come after the part of the flood that fits into
+/// the batches.
 #[track_caller]
 fn comes_before_most_of(flood: impl Fn(&World)) {
     let world = World::in_memory();
@@ -118,7 +118,7 @@ fn names_come_and_go_while_the_output_is_blocked() {
     world.append("filler.log", text(&filler));
     tail.settled();
     assert!(tail.count() < 3 + filler.len(), "the output was meant to be blocked");
-    // All of it between two turns, or the line might be read under the former name.
+    // All changes happen between two turns, or the line might be read under the former name.
     tail.stop();
     world.append("d/a.log", "a 1\n");
     world.rename("d", "e");
@@ -171,7 +171,7 @@ fn many_pauses_of_the_reader_lose_and_repeat_nothing() {
     tail.expect_files(&expected);
 }
 
-/// Records take more room than their lines: the room ends in the middle of what was read.
+/// Records take more room than their lines: the room runs out in the middle of a read.
 #[test]
 fn lines_that_were_read_and_found_no_room_come_later() {
     let world = World::new();
@@ -209,7 +209,7 @@ fn a_blocked_output_costs_no_cpu() {
     assert_eq!(tail.count(), lines.len() + 100);
 }
 
-/// A flow that is read in the most awkward sizes.
+/// A stream that is read in the most awkward sizes.
 fn read_in_pieces(
     mut stream: impl Read,
     enough: usize,

@@ -18,7 +18,7 @@ fn put(file: &mut File, line: &str) {
     file.write_all(format!("{line}\n").as_bytes()).expect("write");
 }
 
-/// `pods/0.log` beside the tree, and a link to it in the tree.
+/// Makes `pods/0.log` beside the tree, and a link to it in the tree.
 fn pod(world: &World) -> PathBuf {
     fs::create_dir(world.beside("pods")).expect("mkdir");
     let target = world.beside("pods/0.log");
@@ -26,7 +26,7 @@ fn pod(world: &World) -> PathBuf {
     target
 }
 
-/// Events have to suffice.
+/// A run without a sweep: events have to suffice.
 fn following(world: &World) -> Run {
     world.run().json().with(&["--follow-symlinks", "--rescan", "0"])
 }
@@ -94,7 +94,7 @@ fn a_target_rotated_behind_its_link_is_read_to_its_end_before_its_successor() {
     }
 }
 
-/// PATH itself is a link: it is followed without being asked.
+/// PATH itself is a link: it is followed without an option.
 #[test]
 fn the_target_of_a_path_that_is_a_link_is_read_to_its_end_before_its_successor() {
     for is_stopped in [false, true] {
@@ -131,7 +131,7 @@ fn a_cascade_at_the_end_of_a_chain_of_links_gives_the_exact_sequence() {
     std::os::unix::fs::symlink(&target, world.beside("middle.log")).expect("ln -s");
     world.symlink(world.beside("middle.log"), "x.log");
     let tail = following(&world).start().armed();
-    // Rotations that overtake a look come up once in some ten rounds.
+    // A rotation overtakes a `statx` about once in ten rounds.
     let lines = numbered("line", 0..400);
     for (round, chunk) in lines.chunks(10).enumerate() {
         let mut file = writer(&target);
@@ -184,7 +184,7 @@ fn several_links_to_a_rotated_target_deliver_each_generation_once() {
     let tail = following(&world).start().armed();
     let lines = rotate(&target, |count| tail.wait_count(count));
     tail.expect_in_order(&lines);
-    // It goes on for as long as one of the links does.
+    // It is followed as long as one of the links exists.
     for name in ["x.log", "s/z.log"] {
         world.remove(name);
         tail.settled();
@@ -234,8 +234,8 @@ fn a_target_deleted_or_replaced_behind_its_link_is_followed_by_its_successor() {
     assert_eq!(tail.warned(""), 0, "{}", tail.stderr());
 }
 
-/// Documented: when a link is removed, what it led to is let go; so are the generations that were
-/// rotated behind it.
+/// As documented: when a link is removed, its target is no longer followed, nor are the generations
+/// that were rotated behind it.
 #[test]
 fn a_removed_link_ends_the_following_of_all_generations_behind_it() {
     let world = World::new();
@@ -313,7 +313,7 @@ fn a_target_directory_renamed_and_made_again_is_followed_again() {
     tail.expect_in_order(&["one", "two", "three"]);
 }
 
-/// More events than the kernel queues, of names that are left out.
+/// Causes more events than the kernel queues, all for excluded names.
 fn overflow(world: &World) {
     let limit = fs::read_to_string("/proc/sys/fs/inotify/max_queued_events").expect("procfs");
     let limit: usize = limit.trim().parse().expect("a number");
@@ -408,7 +408,7 @@ fn a_rotation_while_down_is_read_to_its_end_before_its_successor() {
             tail.wait_count(4);
             put(&mut writer(&target), "line 5");
             tail.expect_in_order(&numbered("line", 1..6));
-            // What goes on in a rotated generation goes on after one more restart.
+            // A rotated generation that still grows is followed after one more restart.
             memory.end(&tail, end);
             put(&mut file, "line 6");
             let tail = run().start();
@@ -420,7 +420,7 @@ fn a_rotation_while_down_is_read_to_its_end_before_its_successor() {
     }
 }
 
-/// What was a PATH of its own and is none any more is not taken for a generation of another one.
+/// A file that used to be a PATH is not taken for a generation of another PATH.
 #[test]
 fn a_file_that_the_settings_name_no_more_does_not_go_on_as_a_generation() {
     let world = World::new();
@@ -439,7 +439,7 @@ fn a_file_that_the_settings_name_no_more_does_not_go_on_as_a_generation() {
     assert_eq!(tail.lines(), ["two"]);
 }
 
-/// The directory of a target is watched for the target alone.
+/// The directory of a target is watched only for the target.
 #[test]
 fn a_log_or_link_that_is_moved_out_to_where_a_target_lies_is_followed_no_more() {
     let world = World::new();

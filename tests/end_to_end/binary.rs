@@ -7,7 +7,7 @@ use std::process::Command;
 use crate::harness::{BINARY, Tail, wait_for};
 use crate::world::{World, numbered, text};
 
-/// What a core dump begins with, and some memory.
+/// The beginning of a core dump, and some memory.
 fn core_dump() -> Vec<u8> {
     let mut bytes = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x04\0\x3e\0\x01\0\0\0".to_vec();
     bytes.resize(300_000, 0);
@@ -94,7 +94,7 @@ fn a_new_binary_file_is_left_out_said_once_and_told_by_status() {
     assert_eq!((tail.said("there.bin"), tail.said("new.bin")), (1, 1), "{}", tail.stderr());
     let (answer, is_read) = status(&world, "new.bin");
     assert!(answer.contains("\"binary\"") && !is_read, "{answer}");
-    // What is added to it is not read either, whatever it is.
+    // Bytes that are appended are not read either, whatever they are.
     for _ in 0..20 {
         world.append("new.bin", "a line of text\n");
         world.append("a.log", "a line\n");

@@ -1,12 +1,11 @@
-//! What comes out of a process: bytes that a thread reads from a pipe or socket, with a gate that
-//! stops the reading.
+//! The output of a process: a thread reads it from a pipe or socket, and a gate stops the reading.
 
 use std::io::Read;
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread;
 
-/// Bytes from a pipe or socket so far.
+/// The bytes read from a pipe or socket so far.
 #[derive(Default)]
 pub(crate) struct Capture {
     state: Mutex<Captured>,
@@ -76,7 +75,7 @@ impl Capture {
         self.lock().ended
     }
 
-    /// Stops reading; what is being read at this moment (one chunk) still comes in.
+    /// Stops reading; the chunk that is being read still comes in.
     pub(crate) fn block(&self) {
         self.lock().blocked = true;
     }
@@ -87,16 +86,16 @@ impl Capture {
     }
 }
 
-/// Where the records of a process can be found.
+/// Where the records of a process are.
 pub(crate) enum Source {
     Capture(Arc<Capture>),
     File(PathBuf),
-    /// The test reads them by itself.
+    /// The test reads them itself.
     Elsewhere,
 }
 
 impl Source {
-    /// How many bytes came out so far.
+    /// How many bytes have come out.
     pub(crate) fn total(&self) -> u64 {
         match self {
             Source::Capture(capture) => capture.total(),
@@ -105,7 +104,7 @@ impl Source {
         }
     }
 
-    /// What came out since the first `from` bytes.
+    /// The bytes after the first `from`.
     pub(crate) fn bytes_from(&self, from: usize) -> Vec<u8> {
         match self {
             Source::Capture(capture) => capture.bytes_from(from),

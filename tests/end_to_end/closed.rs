@@ -1,6 +1,6 @@
-//! Descriptors that whoever started us had closed, or opened for something else: no record goes
-//! nowhere, and no diagnostic goes into a file or socket that happens to get the number of a closed
-//! one.
+//! Standard descriptors that the parent process closed, or opened for something else: no record is
+//! lost silently, and no diagnostic goes into a file or socket that happens to get the number of a
+//! closed descriptor.
 
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt;
@@ -15,7 +15,7 @@ fn with_state(world: &World, run: Run) -> Run {
     run.with(&["--state-dir", world.beside("state").to_str().expect("UTF-8")])
 }
 
-/// Exit 1, a line that names the output and the way out, and no offset anywhere.
+/// Exit code 1, a line that names the output and the remedy, and no stored offset.
 #[track_caller]
 fn refused(world: &World, finished: &Finished, named: &[&str]) {
     assert_eq!(finished.status.code(), Some(1), "{}", finished.stderr);
@@ -97,7 +97,7 @@ fn an_inherited_descriptor_that_cannot_be_written_to_is_refused_with_its_name() 
     );
 }
 
-/// `O_PATH` is open for nothing; a socket that listens is no connection.
+/// `O_PATH` allows neither reading nor writing; a listening socket is not a connection.
 #[test]
 fn a_path_descriptor_and_a_listening_socket_are_refused() {
     let world = World::new();
@@ -115,8 +115,8 @@ fn a_path_descriptor_and_a_listening_socket_are_refused() {
     assert!(finished.stderr.contains("listens"), "{}", finished.stderr);
 }
 
-/// The numbers of our own descriptors (epoll, signals, the journal and its lock, the inotify
-/// instance) are none that were inherited.
+/// None of our own descriptors (epoll, signals, the journal and its lock, the inotify instance)
+/// gets an inherited number.
 #[test]
 fn a_number_that_becomes_one_of_our_own_descriptors_is_refused() {
     let world = World::new();
@@ -145,7 +145,7 @@ fn a_number_that_becomes_one_of_our_own_descriptors_is_refused() {
     }
 }
 
-/// Number 2 is free: what is said must not go into whatever is opened next.
+/// Number 2 is free: diagnostics must not go into the next file that is opened.
 #[test]
 fn with_a_closed_standard_error_no_diagnostic_goes_into_a_file_or_socket_of_ours() {
     for closed in ["2>&-", "<&- 2>&-", "<&- >&- 2>&-"] {
@@ -179,8 +179,8 @@ fn with_a_closed_standard_error_no_diagnostic_goes_into_a_file_or_socket_of_ours
     }
 }
 
-/// Whoever was to read went away before the start: quiet, as for `| head`, and nothing counts as
-/// delivered.
+/// The reader went away before the start: the run ends quietly, as for `| head`, and nothing counts
+/// as delivered.
 #[test]
 fn a_reader_that_was_gone_before_the_start_commits_nothing() {
     for once in [&["--once"][..], &[]] {
@@ -195,7 +195,7 @@ fn a_reader_that_was_gone_before_the_start_commits_nothing() {
     }
 }
 
-/// A device that has no room is waited for, and nothing counts as delivered.
+/// The run waits for a device that has no room, and nothing counts as delivered.
 #[test]
 fn a_standard_output_that_takes_nothing_commits_nothing() {
     let world = World::new();
@@ -209,7 +209,7 @@ fn a_standard_output_that_takes_nothing_commits_nothing() {
     delivers_all(&world, &["one".to_owned()]);
 }
 
-/// What prints an answer has nowhere to print it.
+/// A command that prints an answer has no output.
 #[test]
 fn commands_that_print_fail_without_a_standard_output() {
     let world = World::new();
@@ -241,7 +241,7 @@ fn commands_that_print_fail_without_a_standard_output() {
     }
 }
 
-/// An output that is none of the standard descriptors needs none of them.
+/// An output that is not a standard descriptor does not need one.
 #[test]
 fn with_all_standard_descriptors_closed_a_file_output_gets_every_record() {
     let world = World::new();

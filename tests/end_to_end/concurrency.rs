@@ -9,7 +9,8 @@ use std::thread;
 
 use crate::world::{Random, World, heavy, numbered};
 
-/// `Y-02`, in small: many files, several writers, random rotation, and a sequence check per log.
+/// `Y-02` on a small scale: many files, several writers, random rotation, and a sequence check per
+/// log.
 #[test]
 fn many_writers_with_random_rotation_give_the_exact_sequence_of_every_log() {
     let _guard = heavy();
@@ -67,7 +68,7 @@ fn order_within_a_file_is_strict_while_it_is_written_in_chunks_of_any_size() {
     tail.expect_in_order(&lines);
 }
 
-/// Two processes follow one tree, each for itself.
+/// Two processes follow one tree independently.
 #[test]
 fn two_processes_on_one_tree_each_deliver_everything() {
     let world = World::new();

@@ -22,8 +22,8 @@ fn files(expected: &[(&str, Vec<String>)]) -> BTreeMap<String, Vec<String>> {
     expected.iter().map(|(name, lines)| ((*name).to_owned(), lines.clone())).collect()
 }
 
-/// A file output that a run was killed over: the first line is committed, the rest of `lines` is in
-/// the output, not committed.
+/// The file output of a killed run: the first line is committed, the rest of `lines` is in the
+/// output but not committed.
 struct Killed<'a> {
     memory: Memory<'a>,
     output: OutputFile,
@@ -50,7 +50,7 @@ impl<'a> Killed<'a> {
         self.output.of(self.memory.run()).start()
     }
 
-    /// Starts again and expects every line once, in order, and one that is appended now.
+    /// Starts again and expects every line once, in order, and also a line that is appended now.
     #[track_caller]
     fn expect_once(self, world: &World) {
         let tail = self.start_again();
@@ -82,7 +82,7 @@ fn after_a_kill_a_file_output_has_every_line_once() {
 #[test]
 fn a_record_torn_by_the_crash_is_replaced_by_the_whole_one() {
     for format in FORMATS {
-        // In the last record, within one before it, and only its newline.
+        // In the last record, within an earlier record, and only the newline.
         for cut in [5, 500, 1] {
             let world = World::new();
             let killed = Killed::new(&world, format);
@@ -133,7 +133,8 @@ fn json_records_whose_source_is_gone_are_kept() {
     );
 }
 
-/// The README: in text a line whose source vanished within that one interval is lost; no other is.
+/// README: in text, a line whose source vanished within the last interval is lost; no other line
+/// is.
 #[test]
 fn text_records_whose_source_is_gone_may_be_lost_and_nothing_else() {
     let world = World::new();
@@ -172,11 +173,11 @@ fn lines_of_a_source_that_was_renamed_while_down_are_there_once() {
     }
 }
 
-/// The source was truncated in between: its new content is not taken for what the output has
-/// already.
+/// The source was truncated in between: its new content is not taken for content that the output
+/// already has.
 #[test]
 fn a_source_truncated_while_down_is_read_from_0_into_a_json_output() {
-    // Also the same lines: the output's records tell that the file was longer.
+    // Also with the same lines: the records in the output show that the file was longer.
     for content in [["new 0", "new 1"], ["line 0", "line 1"]] {
         let world = World::new();
         let killed = Killed::new(&world, Format::Json);
@@ -189,8 +190,7 @@ fn a_source_truncated_while_down_is_read_from_0_into_a_json_output() {
     }
 }
 
-/// The output's format is another after the restart: the tail is judged by the one it was written
-/// in.
+/// The format changes with the restart: the tail of the output is parsed in its old format.
 #[test]
 fn a_new_format_after_a_kill_repeats_and_loses_nothing() {
     for (before, after) in
@@ -206,7 +206,7 @@ fn a_new_format_after_a_kill_repeats_and_loses_nothing() {
         let bytes = again.bytes();
         let records =
             bytes.strip_suffix(b"\n").expect("whole").split(|&byte| byte == b'\n').map(|bytes| {
-                // A record of either format, told by its looks.
+                // A record of either format, recognized by its form.
                 let format = match bytes {
                     [b'{', ..] => Format::Json,
                     _ if bytes.contains(&b'\t') => Format::Text,
@@ -246,8 +246,8 @@ fn kill_after_kill_without_a_commit_in_between_repeats_nothing_in_a_file() {
     }
 }
 
-/// What the first of two restarts found in the output has to be stored with the output's new
-/// length, though nothing else happens.
+/// The offsets that the first of two restarts found in the output have to be stored with the
+/// output's new length, even if nothing else happens.
 #[test]
 fn a_second_kill_after_nothing_happened_repeats_nothing_in_a_file() {
     for format in FORMATS {
@@ -263,7 +263,7 @@ fn a_second_kill_after_nothing_happened_repeats_nothing_in_a_file() {
     }
 }
 
-/// The same, where only another file has something new each time.
+/// The same, but only another file has something new each time.
 #[test]
 fn kills_while_only_another_file_grows_repeat_nothing_in_a_file() {
     for format in FORMATS {
@@ -454,7 +454,7 @@ fn after_sighup_and_a_kill_the_old_and_the_new_output_have_every_line_once() {
     }
 }
 
-/// "At least once into pipes and sockets", and what comes again can be told.
+/// "At least once into pipes and sockets", and repeated records can be recognized.
 #[test]
 fn after_a_kill_a_pipe_gets_nothing_less_and_repeats_can_be_told() {
     let world = World::new();
@@ -502,9 +502,9 @@ fn what_a_pipe_took_is_not_repeated_once_the_commit_interval_is_over() {
     }
 }
 
-/// A file that appears, and one whose content restarts: its counter is durable before its first
-/// record leaves. (What is written over after a crash and before the restart, where nothing had
-/// been committed, cannot be told from what was there.)
+/// A file appears, or its content restarts: its counter is durable before its first record is sent.
+/// (If a file is overwritten between a crash and the restart, and nothing of it was committed, the
+/// new content cannot be distinguished from the old.)
 #[test]
 fn file_and_offset_never_name_two_records_also_across_kills() {
     let world = World::new();
@@ -512,7 +512,7 @@ fn file_and_offset_never_name_two_records_also_across_kills() {
     let mut seen: HashMap<(String, u64), String> = HashMap::new();
     for round in 0..25 {
         let tail = memory.run_without_commits().json().start().armed();
-        // The same length every time, so that only the counter tells them apart.
+        // The same length every time, so that only the counter differs.
         let line = format!("round {round:03}");
         match round % 3 {
             0 => {
@@ -538,7 +538,7 @@ fn file_and_offset_never_name_two_records_also_across_kills() {
     }
 }
 
-/// `Z-05`: nothing but the end of the run commits here.
+/// `Z-05`: here only the end of the run commits.
 #[test]
 fn what_was_acknowledged_is_committed_before_sigterm_and_sigint_end_the_run() {
     for signal in [Signal::SIGTERM, Signal::SIGINT] {
@@ -578,7 +578,7 @@ fn a_reader_that_goes_away_leaves_what_it_took_committed() {
     assert!(rest == lines[first..]);
 }
 
-/// `W-10` with a state: all was read, so nothing comes again.
+/// `W-10` with a state: everything was read, so nothing is repeated.
 #[test]
 fn a_reader_that_goes_away_while_nothing_is_written_leaves_all_committed() {
     let world = World::new();
@@ -618,7 +618,7 @@ fn a_second_signal_does_no_harm_to_the_state() {
     assert!(got == lines, "{} lines instead of {}", got.len(), lines.len());
 }
 
-/// Killed while much is read that the output does not take.
+/// Killed after reading much that the output did not take.
 #[test]
 fn a_kill_behind_a_blocked_reader_loses_nothing() {
     let world = World::new();
@@ -639,11 +639,11 @@ fn a_kill_behind_a_blocked_reader_loses_nothing() {
     records.extend(tail.records());
     let got: Vec<String> = without_repeats(&records).iter().map(Record::text).collect();
     assert!(got == lines, "{} lines instead of {}", got.len(), lines.len());
-    // What the pipe had taken had become durable.
+    // The offsets of what the pipe had taken were durable.
     assert!(records.len() <= lines.len() + 1, "{} repeats", records.len() - lines.len());
 }
 
-/// Only what the peer's kernel acknowledged is committed.
+/// Only data that the peer's kernel acknowledged is committed.
 #[test]
 fn after_kills_a_tcp_peer_got_every_line() {
     let world = World::new();
@@ -711,7 +711,7 @@ fn kills_during_the_first_scan_lose_nothing() {
     for round in 0..12 {
         let tail = memory.run_every("10ms").json().start();
         if round == 0 {
-            // Once for certain while it is under way.
+            // At least once while it is in progress.
             tail.wait_count(1);
             tail.kill();
             assert!(tail.count() < count, "the first scan was through before the kill");
@@ -751,7 +751,7 @@ fn kills_during_the_first_scan_from_end_leak_nothing_old() {
     run().start().armed().expect(&[("d7/7.log", &["new"]), ("d7/new.log", &["new"])]);
 }
 
-/// Killed while it takes in what an earlier run left.
+/// Killed while it loads the state of an earlier run.
 #[test]
 fn kills_during_a_resume_lose_and_repeat_nothing_in_a_file() {
     for format in FORMATS {
@@ -783,8 +783,8 @@ fn kills_during_a_resume_lose_and_repeat_nothing_in_a_file() {
     }
 }
 
-/// Paths of 2,000 bytes, told anew whenever a directory above is renamed, soon make a journal so
-/// large that it is written anew.
+/// Paths of 2,000 bytes are stored again whenever a directory above them is renamed, so the journal
+/// soon becomes so large that it is rewritten.
 #[test]
 fn kills_while_the_journal_is_written_anew_lose_and_repeat_nothing_in_a_file() {
     let _guard = heavy();
@@ -806,8 +806,8 @@ fn kills_while_the_journal_is_written_anew_lose_and_repeat_nothing_in_a_file() {
                 );
                 *lines += 1;
             }
-            // Half of the time until it is settled, so that the names are told, and anywhere in
-            // between.
+            // Half of the time only once it is settled, so that the names are stored; otherwise at
+            // any moment.
             if round % 2 == 0 {
                 tail.settled();
             }
@@ -828,13 +828,13 @@ fn kills_while_the_journal_is_written_anew_lose_and_repeat_nothing_in_a_file() {
         expected.extend((0..*lines).map(|line| format!("log {number} line {line}")));
     }
     let mut lines = output.lines();
-    // Stable: of each log, the lines stay in their order.
+    // The sort is stable: the lines of each log keep their order.
     lines
         .sort_by_key(|line| line.split(' ').nth(1).and_then(|number| number.parse::<usize>().ok()));
     assert!(lines == expected, "{} lines instead of {}", lines.len(), expected.len());
 }
 
-/// The output is made durable, too: it keeps its inode and grows only.
+/// The output is made durable, too: it keeps its inode and only grows.
 #[test]
 fn a_json_output_is_never_made_anew() {
     let world = World::new();

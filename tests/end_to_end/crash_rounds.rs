@@ -1,8 +1,8 @@
 //! A hundred kills at random moments while hundreds of logs are written and rotated: nothing is
-//! missing, repeats are what is promised.
+//! missing, and repeats stay within the guarantees.
 //!
-//! `MANYTAIL_SEED` repeats a run's moments (printed by each run: shown when it fails),
-//! `MANYTAIL_ROUNDS` sets how many kills.
+//! `MANYTAIL_SEED` repeats the moments of a run (each run prints its seed; a failed test shows it),
+//! `MANYTAIL_ROUNDS` sets the number of kills.
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap};
@@ -23,19 +23,19 @@ use crate::world::{Random, World, heavy};
 const LOGS: usize = 300;
 const WRITERS: usize = 2;
 const DIRECTORIES: usize = 10;
-/// Two generations of a log differ in their times of modification by more than a tick of the file
-/// system's clock: when both are found by listing, that is all that tells their order. So a log
-/// that was rotated gets no line for so long.
+/// A rotated log gets no line for this long, so that the modification times of two generations
+/// differ by more than a tick of the file system's clock: if a listing finds both, only these times
+/// give their order.
 const AFTER_ROTATION: Duration = Duration::from_millis(20);
-/// Repeats may be as old as the commit interval of 50 ms, the commit itself, and what two busy
-/// cores add.
+/// A repeat may be as old as the commit interval of 50 ms, the commit itself, and delays of two
+/// busy cores.
 const REPEATED_MAX: Duration = Duration::from_millis(1_500);
 
-/// The server may take what a killed run has sent so much later.
+/// The server may receive data of a killed run this much later.
 const SERVER_LATE_MAX: Duration = Duration::from_millis(300);
 
-/// A number from the environment. What is there and is none is refused: a seed that was misread
-/// would be another one.
+/// A number from the environment. A value that is not a number is an error: a misread seed would be
+/// another seed.
 fn setting(name: &str) -> Option<u64> {
     let text = std::env::var_os(name)?;
     let number = text.to_str().and_then(|text| text.parse().ok());
@@ -77,7 +77,7 @@ impl Log {
         file.write_all(bytes.as_bytes()).expect("append");
     }
 
-    /// Rename, create new. Nothing is ever deleted or written over.
+    /// Renames the log and creates a new one. Nothing is ever deleted or overwritten.
     fn rotate(&mut self) {
         self.inode_generation += 1;
         let rotated = self.path.with_extension(format!("log.{}", self.inode_generation));
@@ -90,7 +90,7 @@ impl Log {
     }
 }
 
-/// Writes to its logs until `done`; gives how many lines each has.
+/// Writes to its logs until `done`. Returns how many lines each has.
 fn write_logs(tree: &Path, writer: usize, seed: u64, done: &AtomicBool) -> BTreeMap<usize, usize> {
     let mut random = Random(seed ^ (writer as u64 + 1) << 32);
     let log = |number: usize| Log {
@@ -114,7 +114,7 @@ fn write_logs(tree: &Path, writer: usize, seed: u64, done: &AtomicBool) -> BTree
     logs.iter().map(|log| (log.number, log.lines)).collect()
 }
 
-/// Kills and starts again while `LOGS` logs are written; gives how many lines each has, and the
+/// Kills and starts again while `LOGS` logs are written. Returns how many lines each has, and the
 /// process that runs at the end.
 fn kill_and_restart(
     world: &World,
@@ -127,7 +127,7 @@ fn kill_and_restart(
     let done = AtomicBool::new(false);
     let mut random = Random(seed);
     thread::scope(|scope| {
-        // A round that fails must not leave the writers, and so the test, running for ever.
+        // If a round fails, the writers must end, or the test would run forever.
         struct Done<'a>(&'a AtomicBool);
         impl Drop for Done<'_> {
             fn drop(&mut self) {
@@ -153,7 +153,7 @@ fn kill_and_restart(
             thread::sleep(pause(round, &mut random));
             before_kill(&tail, Instant::now());
             tail.kill();
-            // A cut after a kill is a warning as it should be.
+            // A cut after a kill is an expected warning.
             assert_eq!(
                 tail.warned(""),
                 tail.warned("was cut off"),
@@ -231,7 +231,7 @@ fn exactly_once_into_a_file(format: Format) {
     let seed = seed();
     let world = World::new();
     let (memory, output) = (Memory::new(&world), OutputFile::new(&world, format));
-    // What this is about: a kill that found records in the output whose offsets were not committed
+    // The case under test: a kill that found records in the output whose offsets were not committed
     // yet.
     let healed = Cell::new(0);
     let note =
@@ -250,7 +250,7 @@ fn exactly_once_into_a_file(format: Format) {
     );
     let mut last = 0;
     let mut since = Instant::now();
-    // Until all came, or nothing does any more: then the check says what is missing.
+    // Until everything has come, or nothing more comes: then the check names what is missing.
     wait_for("all lines", || {
         let count = output.count();
         if count != last {
@@ -261,7 +261,7 @@ fn exactly_once_into_a_file(format: Format) {
     });
     tail.settled();
     check(output.records().iter(), &written);
-    // What a kill leaves is cut, not copied.
+    // The remains of a kill are cut off, not copied.
     assert!(crate::restored::asides(&output).is_empty(), "{:?}", crate::restored::asides(&output));
 }
 
@@ -277,14 +277,14 @@ fn a_hundred_kills_under_load_leave_every_line_once_in_a_text_file() {
     exactly_once_into_a_file(Format::Text);
 }
 
-/// What a server got: each record and when it came.
+/// What a server received: each record and its time of arrival.
 #[derive(Default)]
 struct Received {
     records: Vec<(Instant, Vec<u8>)>,
     is_connected: bool,
 }
 
-/// Takes one connection after the other to its end.
+/// Reads one connection after the other to its end.
 fn serve(listener: UnixListener) -> Arc<Mutex<Received>> {
     let received = Arc::new(Mutex::new(Received::default()));
     let ours = Arc::clone(&received);
@@ -318,13 +318,13 @@ fn a_hundred_kills_under_load_lose_nothing_on_a_socket_and_repeat_only_what_is_r
     let received = serve(UnixListener::bind(&socket).expect("listen"));
     let kills = Mutex::new(Vec::new());
     let start = || {
-        // What the killed one sent has been taken, so that times of arrival and kill can be
+        // The data of the killed run has been received, so the times of arrival and kill can be
         // compared.
         wait_for("the end of the connection", || !received.lock().expect("received").is_connected);
         memory.run().json().output(&format!("unix:{}", socket.display())).start()
     };
     let note = |_: &Tail, now: Instant| kills.lock().expect("kills").push(now);
-    // Most are short; in some there is time for repeats that are too old.
+    // Most are short; some are long enough for repeats that are too old.
     let pause = |round: usize, random: &mut Random| match round % 15 {
         14 => Duration::from_millis(2_500),
         _ => Duration::from_millis(50 + random.next() % 250),
@@ -352,7 +352,7 @@ fn a_hundred_kills_under_load_lose_nothing_on_a_socket_and_repeat_only_what_is_r
         };
         assert_eq!(*line, record.line, "two records are {key:?}");
         repeats += 1;
-        // The kill that ended the run which sent it first; commits are due while that run lives.
+        // The kill that ended the run which sent it first; that run had to commit while it lived.
         let kill = kills.iter().find(|kill| **kill + SERVER_LATE_MAX >= *first_at).copied();
         let age = kill.map_or(at - *first_at, |kill| kill.saturating_duration_since(*first_at));
         if age > REPEATED_MAX {

@@ -1,9 +1,9 @@
-//! One user does below a PATH what costs most: others' lines come in between, turns stay short, and
-//! memory is bounded.
+//! One user does the most expensive things below a PATH: the lines of others come in between, turns
+//! stay short, and memory is bounded.
 //!
-//! How long that takes depends on the machine, so most tests here look at the order of lines and at
-//! the number of turns; where a bound in seconds is given, what it is meant to catch takes more
-//! than ten times as long.
+//! Times depend on the machine, so most tests here check the order of lines and the number of
+//! turns; where there is a bound in seconds, the faults that it has to catch take more than ten
+//! times as long.
 
 use std::fs;
 use std::path::Path;
@@ -12,7 +12,7 @@ use crate::harness::{Run, Tail};
 use crate::scrape::Metered;
 use crate::world::{World, heavy, numbered, text};
 
-/// A user's tree of empty logs: so many directories with a thousand files each.
+/// A user's tree of empty logs: directories with a thousand files each.
 fn many_logs(top: &Path, directories: usize) {
     for directory in 0..directories {
         let directory = top.join(format!("d{directory}"));
@@ -23,7 +23,7 @@ fn many_logs(top: &Path, directories: usize) {
     }
 }
 
-/// How many turns took longer than this many seconds, which is the bound of a bucket.
+/// How many turns took longer than this bound of a bucket, in seconds.
 fn turns_over(metered: &Metered, bound: &str) -> f64 {
     let scrape = metered.scrape();
     scrape["manytail_turn_seconds_count"]
@@ -39,7 +39,7 @@ fn files_known(metered: &Metered) -> f64 {
         .sum()
 }
 
-/// Waits for another user's line, written now. No turn so far took a second.
+/// Waits for a line of another user that is written now. No turn so far may have taken a second.
 #[track_caller]
 fn nobody_waits(world: &World, metered: &Metered, line: &str) {
     world.append("good/job.log", format!("{line}\n"));
@@ -48,7 +48,7 @@ fn nobody_waits(world: &World, metered: &Metered, line: &str) {
     assert_eq!(turns_over(metered, "1"), 0.0, "{line}");
 }
 
-/// How many lines came out before this one.
+/// How many lines came before this one.
 fn lines_before(tail: &Tail, line: &str) -> usize {
     tail.wait_line(line);
     tail.lines().iter().position(|text| text == line).expect("just waited for")
@@ -117,7 +117,7 @@ fn a_large_directory_that_leaves_the_tree_is_let_go_in_slices() {
     let turns = metered.value("manytail_turn_seconds_count") - before;
     assert!(turns >= 14.0, "{turns} turns");
     nobody_waits(&world, &metered, "they left");
-    // It comes back while it is being let go: nothing of it is forgotten.
+    // It comes back while its files are being dropped: nothing of it is forgotten.
     fs::rename(world.beside("outside"), world.at("evil/logs")).expect("mv");
     metered.wait_value("manytail_directories", |directories| directories > 60.0);
     metered.tail.settled();
@@ -148,9 +148,9 @@ fn the_line_of_a_quiet_file_comes_before_what_busy_ones_have_unread() {
     world.append("good/job.log", "quiet\n");
     world.append("evil/quiet.log", "quiet beside them\n");
     tail.go_on();
-    // Each of the hundred may be before the quiet one beside them with 16 KiB, some 1,600 lines,
-    // and all that have more with as much again. Another directory's waits for none but the one
-    // whose turn it is.
+    // Before the quiet file beside them, each of the hundred may deliver 16 KiB, some 1,600 lines,
+    // and those with more as much again. A file of another directory waits only for the one whose
+    // turn it is.
     let before = lines_before(tail, "quiet") - 101;
     assert!(before < 40_000, "{before} lines came before");
     let before = lines_before(tail, "quiet beside them");
@@ -209,7 +209,7 @@ fn directories_renamed_into_one_another_deeper_than_any_path_are_let_go() {
         world
             .append(format!("{}/log", deep(&format!("t{round}"))), format!("{round} is watched\n"));
         metered.tail.wait_line(&format!("{round} is watched"));
-        // What there is so far goes to the bottom of what was just made.
+        // The existing tree is moved to the bottom of the new directories.
         fs::rename(world.at(format!("evil/{top}")), world.at(deep(&format!("t{round}"))).join("b"))
             .expect("mv");
         top = format!("t{round}");

@@ -25,8 +25,8 @@ fn a_file_deleted_and_made_again_is_read_from_0() {
     tail.expect_in_order(&expected);
 }
 
-/// `X-02`: without an open descriptor, what was written before the deletion and not yet read is
-/// counted and said.
+/// `X-02`: without an open descriptor, bytes that were written before the deletion and not read are
+/// counted and reported.
 #[test]
 fn bytes_deleted_before_they_were_read_are_said() {
     let world = World::new();

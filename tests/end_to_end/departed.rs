@@ -1,5 +1,5 @@
-//! `status FILE` of a log that is not there any more, of one that was started at its end, and
-//! diagnostics that name their file.
+//! `status FILE` for a log that is gone, for one that was read from its end, and diagnostics that
+//! name their file.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -71,7 +71,7 @@ fn a_deleted_log_is_told_by_its_last_path_with_what_was_read() {
         });
         let lost = answer(&socket, &world.at("c.log"));
         assert_eq!(lost["file"], files[2]);
-        // Another file has the name: that one is told.
+        // Another file has the name: the answer is about that one.
         world.write("a.log", "another\n");
         tail.wait_line("another");
         let state = answer(&socket, &world.at("a.log"))["state"].clone();
@@ -100,7 +100,7 @@ fn a_log_that_left_the_tree_is_told_by_its_last_path() {
     wait_state(&socket, &world.at("a.log"), "read_to_end");
 }
 
-/// Held open while the output is blocked: it is there to be read, though it has no name.
+/// Held open while the output is blocked: it can still be read, although it has no name.
 #[test]
 fn a_deleted_log_that_is_still_being_read_says_so() {
     let world = World::new();
@@ -118,7 +118,7 @@ fn a_deleted_log_that_is_still_being_read_says_so() {
     wait_state(&socket, &world.at("a.log"), "deleted");
 }
 
-/// Ten thousand logs come and go: the last ones are told, and memory has a bound.
+/// Ten thousand logs come and go: the list has the last ones, and memory is bounded.
 #[test]
 fn of_very_many_deleted_logs_the_last_are_told() {
     let world = World::in_memory();
@@ -197,7 +197,7 @@ fn files_that_are_skipped_by_from_end_are_not_called_old() {
     assert_eq!(tail.said("ignore-older"), 0, "{}", tail.stderr());
 }
 
-/// The directory of a relative file PATH is the working directory, which has a name as well.
+/// The directory of a relative file PATH is the working directory, which also has a name.
 #[test]
 fn a_directory_that_is_told_of_in_a_diagnostic_has_a_name() {
     let world = World::new();
@@ -211,7 +211,7 @@ fn a_directory_that_is_told_of_in_a_diagnostic_has_a_name() {
     assert!(!tail.stderr().contains("path=\"\""), "{}", tail.stderr());
 }
 
-/// The loss is told with the whole path, though the directory went with the file.
+/// The loss is reported with the complete path, although the directory went with the file.
 #[test]
 fn a_loss_is_told_with_its_path_though_the_directory_is_gone_too() {
     let world = World::new();
@@ -222,7 +222,7 @@ fn a_loss_is_told_with_its_path_though_the_directory_is_gone_too() {
     tail.settled();
     tail.stop();
     world.remove_dir("d");
-    // What is made now may get the places of what is gone.
+    // New files may get the slots of the ones that are gone.
     for number in 0..5 {
         world.mkdir(format!("other-{number}"));
     }

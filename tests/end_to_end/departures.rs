@@ -1,6 +1,6 @@
-//! Files that leave with unread bytes: moved to where nothing is watched, deleted, or gone before
-//! the first look. What was read a moment ago is read to its end; what cannot be read is counted
-//! and reported with the file's name, at once.
+//! Files that leave with unread bytes: moved out of the watched trees, deleted, or gone before they
+//! were first examined. A file that was read a moment ago is read to its end; unread bytes are
+//! counted and reported at once, with the file's name.
 
 use std::fs;
 use std::io::Write as _;
@@ -13,8 +13,8 @@ use crate::world::World;
 /// Long enough for a test to act while a file that was just read cools down.
 const COOLS: [&str; 4] = ["--coalesce", "3s", "--adaptive", "false"];
 
-/// A log that was read a moment ago gets its last line and then loses its place: `how` does that.
-/// The line comes all the same.
+/// A log that was read a moment ago gets its last line and then loses its place through `how`. The
+/// line comes nevertheless.
 fn last_line_comes_though(how: impl Fn(&World, &Path), options: &[&str]) {
     let world = World::new();
     for directory in ["jobs", "jobs/sub", "left-out"] {
@@ -115,8 +115,8 @@ fn the_last_line_of_a_log_that_is_renamed_over_comes_before_its_successor() {
     assert_eq!(tail.warned("perhaps before it was read"), 0, "{}", tail.stderr());
 }
 
-/// Deleting what was read is no loss, however often an event told of bytes that were read already:
-/// as many files are reported as lost something.
+/// Deleting a file that was read is not a loss, however often events reported bytes that were
+/// already read: only files that lost something are reported.
 #[test]
 fn losses_are_reported_as_often_as_they_happen() {
     let world = World::new();
@@ -128,7 +128,7 @@ fn losses_are_reported_as_often_as_they_happen() {
         for _ in 0..lines {
             writer.write_all(b"line\n").expect("append");
         }
-        // Some are read before they go, some while they are written, some not at all.
+        // Some files are read before they go, some while they are written, some not at all.
         if number % 3 == 0 {
             run.tail.wait("the file to be read", || {
                 run.tail.lines_by_file().get(&name).is_some_and(|read| read.len() == lines)
@@ -147,14 +147,14 @@ fn losses_are_reported_as_often_as_they_happen() {
         run.value("manytail_files_deleted_unread_total")
             + run.value("manytail_files_vanished_total")
     };
-    // While something is looked at again, a loss is reported a moment later: the file might come up
+    // While names are being checked again, a loss is reported a moment later: the file might appear
     // elsewhere.
     wait_for(&format!("{lost} reports, as {whole} of {files} came whole"), || reported() >= lost);
     run.tail.settled();
     assert_eq!(reported(), lost, "{whole} of {files} came whole");
 }
 
-/// At rest no file is open, though nothing happens any more after the last read.
+/// At rest no file is open, even if nothing happens after the last read.
 #[test]
 fn a_file_that_was_read_is_closed_a_moment_later_though_nothing_happens() {
     let world = World::new();
@@ -181,7 +181,7 @@ fn no_more_than_256_files_stay_open_while_they_cool_down() {
     wait_for("no log to be open", || tail.process.descriptors() <= at_rest);
 }
 
-/// A log that nobody read lately loses its place together with its last bytes: `how` does that.
+/// A log that was not read recently loses its place together with its last bytes through `how`.
 fn loss_is_counted_and_reported(how: impl Fn(&World), metric: &str, words: &str) {
     let world = World::new();
     for directory in ["jobs", "left-out"] {
@@ -269,7 +269,7 @@ fn a_log_with_a_further_link_outside_is_reported_at_once_when_its_name_goes() {
     loss_is_counted_and_reported(away, "manytail_files_deleted_unread_total", "deleted, perhaps");
 }
 
-/// A log that comes back within ten minutes goes on where it was, so nothing of it is lost in the
+/// Reading resumes in a log that comes back within ten minutes, so nothing of it is lost in the
 /// end.
 #[test]
 fn a_log_that_left_with_unread_bytes_and_comes_back_goes_on() {
@@ -287,7 +287,7 @@ fn a_log_that_left_with_unread_bytes_and_comes_back_goes_on() {
     tail.expect_in_order(&["first", "second"]);
 }
 
-/// `create, write, remove` between two looks.
+/// `create, write, remove` between two turns.
 #[test]
 fn a_log_that_vanished_before_it_was_read_is_counted_and_reported_with_its_name() {
     let world = World::new();

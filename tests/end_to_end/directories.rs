@@ -1,5 +1,5 @@
-//! Directories: made, filled at once, renamed, moved in and out, removed, recreated, also PATH
-//! itself.
+//! Directories are made, filled at once, renamed, moved in and out, removed and recreated, PATH
+//! itself included.
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -1,4 +1,5 @@
-//! How files become known: before the start, while running, by every way a name can appear.
+//! How files become known: before the start, while running, and by every way in which a name can
+//! appear.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -201,7 +202,7 @@ fn compressed_files_are_left_out_by_default_and_only_then() {
         world.write(name, "x\n");
     }
     world.run().start().expect(&[("a.log", &["x"])]);
-    // An exclude of one's own adds to the list.
+    // The user's own excludes add to the list.
     world.run().with(&["--exclude", "*.tmp"]).start().expect(&[("a.log", &["x"])]);
     let all = BTreeMap::from(names.map(|name| (name.to_owned(), vec!["x".to_owned()])));
     world.run().with(&["--no-default-excludes"]).start().expect_files(&all);

@@ -1,5 +1,5 @@
-//! The state directory, the journal or the lock is removed or replaced under a run: said once, made
-//! anew, and nothing is lost or repeated.
+//! The state directory, the journal or the lock is removed or replaced during a run: that is
+//! reported once, it is made again, and nothing is lost or repeated.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -16,7 +16,7 @@ fn run(world: &World, memory: &Memory<'_>) -> Run {
     memory.run().json().output_file(&world.beside("out.ndjson")).with(&["--rescan", "0"])
 }
 
-/// Writes a line into each of three logs, and waits until all came out.
+/// Writes a line into each of three logs, and waits until all lines have come.
 #[track_caller]
 fn write_lines(world: &World, tail: &Tail, tag: &str, expected: &mut Vec<String>) {
     for number in 0..3 {
@@ -48,8 +48,8 @@ fn expect_refusal(world: &World, memory: &Memory<'_>) {
     assert!(second.stderr.contains("in use"), "{}", second.stderr);
 }
 
-/// An idle run whose state is displaced says so, stores all again, keeps others out, and goes on
-/// after a crash where it was.
+/// An idle run whose state is displaced reports it, stores everything again, keeps others out, and
+/// resumes correctly after a crash.
 #[track_caller]
 fn survives(displace: impl Fn(&Memory<'_>)) {
     let world = World::new();
@@ -57,7 +57,7 @@ fn survives(displace: impl Fn(&Memory<'_>)) {
     let mut expected = Vec::new();
     let tail = run(&world, &memory).start();
     write_lines(&world, &tail, "before", &mut expected);
-    // A second story on an inode: its counter must not start again.
+    // A second generation on an inode: its counter must not start again.
     world.truncate("2.log", 0);
     tail.settled();
     write_lines(&world, &tail, "second story", &mut expected);
@@ -98,7 +98,7 @@ fn remove(directory: &Path) {
 #[test]
 fn the_state_directory_is_removed() {
     survives(|memory| remove(&memory.directory));
-    // For its owner alone, as at the start.
+    // Accessible only to its owner, as at the start.
     let world = World::new();
     let memory = Memory::new(&world);
     let tail = run(&world, &memory).start();
@@ -125,7 +125,7 @@ fn the_state_directory_is_replaced_by_an_empty_one() {
     });
 }
 
-/// A backup is put back under a run: what it says is older than what we know.
+/// A backup is restored during a run: its state is older than ours.
 #[test]
 fn the_state_directory_is_replaced_by_a_copy_of_itself() {
     survives(|memory| {
@@ -188,7 +188,7 @@ fn the_lock_is_replaced() {
 fn all_in_the_state_directory_is_removed() {
     survives(|memory| {
         for entry in fs::read_dir(&memory.directory).expect("list").flatten() {
-            // Ours may have been removed and made anew by then.
+            // Ours may have been removed and made again by then.
             drop(fs::remove_file(entry.path()));
         }
     });
@@ -212,7 +212,7 @@ fn an_ancestor_of_the_state_directory_is_removed() {
     expect_once(&tail, &expected);
 }
 
-/// What somebody else left there stays, under another name.
+/// A file that another process left there stays, under another name.
 #[test]
 fn a_journal_that_is_not_ours_is_moved_aside() {
     let world = World::new();
@@ -330,7 +330,7 @@ fn a_busy_run_loses_and_repeats_nothing_when_its_state_goes_again_and_again() {
     expect_once(&tail, &expected);
 }
 
-/// The directory that is made anew is no log directory either.
+/// The new state directory is not followed either.
 #[test]
 fn a_state_directory_inside_the_tree_stays_left_out() {
     let world = World::new();
@@ -384,7 +384,7 @@ fn what_is_mounted_over_the_state_directory_or_unmounted_is_noticed() {
     shell("test -d \"$1/state\"");
     write_lines(&world, &tail, "mounted", &mut expected);
     tail.settled();
-    // What is on the disk below is older, and ours no more.
+    // The one on the disk below is older, and no longer ours.
     shell("umount -l \"$1\"");
     tail.wait("a new state", || tail.said(ANEW) == 2);
     write_lines(&world, &tail, "after", &mut expected);
@@ -395,7 +395,7 @@ fn what_is_mounted_over_the_state_directory_or_unmounted_is_noticed() {
     expect_once(&tail, &expected);
 }
 
-/// A run without commits to come notices it at its end.
+/// A run that has nothing left to commit notices it at its end.
 #[test]
 fn a_state_that_went_a_moment_before_the_end_is_stored_all_the_same() {
     let world = World::new();

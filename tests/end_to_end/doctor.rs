@@ -1,4 +1,4 @@
-//! `manytail doctor`, and what it foretells: file systems that do not tell of writes are swept.
+//! `manytail doctor`, and what it announces: file systems that do not report all writes are swept.
 
 use std::fs::{self, OpenOptions};
 use std::io::Write;
@@ -36,7 +36,7 @@ fn examine(command: &mut Command) -> (i32, Vec<Value>, Value) {
     (output.status.code().expect("an exit code"), lines, summary)
 }
 
-/// The verdicts and texts of what was found about something.
+/// The verdicts and texts of the findings about a subject.
 fn about(findings: &[Value], subject: &str) -> Vec<(String, String)> {
     let of = |finding: &Value, key: &str| finding[key].as_str().unwrap_or_default().to_owned();
     findings
@@ -218,8 +218,8 @@ fn a_state_directory_is_looked_at_without_disturbing_the_run_that_has_it() {
     assert!(finding.contains("is not a journal of manytail"), "{finding}");
 }
 
-/// An overlay over the tree, in a mount namespace of the process's own: its path, and how to start
-/// what sees it.
+/// An overlay over the tree, in its own mount namespace: its path, and how to start a process that
+/// sees it.
 struct Overlay {
     view: String,
     script: String,
@@ -290,7 +290,7 @@ fn without_the_remote_sweep_nothing_tells_of_lines_below_an_overlay() {
     let tail = overlay.run(&world).with(&["--rescan", "0", "--rescan-remote", "0"]).start();
     tail.wait_count(2);
     world.append("a.log", "two\n");
-    // Through the overlay: told, and taken in after what came before it.
+    // Through the overlay: reported by an event, and read after the earlier lines.
     let seen = tail.process.root().join(overlay.view.trim_start_matches('/')).join("b.log");
     OpenOptions::new()
         .append(true)

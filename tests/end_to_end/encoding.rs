@@ -1,5 +1,4 @@
-//! Bytes that are not text: nothing ends a line but a newline, nothing is changed, and json stays
-//! json.
+//! Bytes that are not text: only a newline ends a line, nothing is changed, and json stays valid.
 
 use std::collections::BTreeMap;
 
@@ -162,8 +161,8 @@ fn json_is_valid_for_random_bytes_and_gives_them_back() {
     assert!(raw.capture().bytes() == bytes, "raw is byte for byte what was written");
 }
 
-/// Pieces of a long line may cut a character: each piece is still valid json, and the bytes are
-/// those of the line.
+/// A piece of a long line may end within a character: each piece is still valid json, and the bytes
+/// are those of the line.
 #[test]
 fn pieces_that_cut_a_character_are_valid_json() {
     let world = World::new();

@@ -1,12 +1,12 @@
-//! Two names exchanged in one step (`mv --exchange`): both sides are followed at once, nothing is
-//! read twice, nothing is said to be lost.
+//! Two names are exchanged in one step (`mv --exchange`): both files are followed at once, nothing
+//! is read twice, and nothing is reported as lost.
 
 use std::collections::BTreeMap;
 
 use crate::harness::Tail;
 use crate::world::World;
 
-/// What is done to names. Those that begin with `^` lie beside the tree.
+/// A change of names. Names that begin with `^` are beside the tree.
 enum Step {
     Exchange(&'static str, &'static str),
     Rename(&'static str, &'static str),
@@ -26,7 +26,7 @@ fn take(world: &World, steps: &[Step]) {
     }
 }
 
-/// Events have to suffice.
+/// Starts a run without a sweep: events have to suffice.
 fn start(world: &World, args: &[&str]) -> Tail {
     world.run().json().with(&["--rescan", "0"]).with(args).start()
 }
@@ -52,7 +52,7 @@ fn check(files: &[&str], args: &[&str], steps: &[Step], after: &[(&str, &str)]) 
             tail.stop();
         }
         for file in files {
-            // Equal contents: only the identity tells one from the other.
+            // Equal contents: only the identities differ.
             world.append(path(&world, file), "before\n");
         }
         take(&world, steps);
@@ -66,7 +66,7 @@ fn check(files: &[&str], args: &[&str], steps: &[Step], after: &[(&str, &str)]) 
             tail.wait_line(&format!("after {now}"));
         }
         tail.settled();
-        // What is still open after a read is read once more under the path that it had then.
+        // A file that stays open after a read is read once more under its old path.
         tail.wait_closed();
         for (now, _) in after {
             world.append(world.at(now), format!("end {now}\n"));
@@ -99,7 +99,8 @@ fn check(files: &[&str], args: &[&str], steps: &[Step], after: &[(&str, &str)]) 
             );
             assert_eq!(story[3].2, *now, "the name at the end: {stories:#?}");
         }
-        // What an exchange takes out of the tree with unread bytes is lost, and reported.
+        // If an exchange moves a file with unread bytes out of the tree, they are lost, and
+        // reported.
         let is_outside = |name: &&str| name.starts_with('^');
         let takes_out = steps.iter().any(
             |step| matches!(step, Exchange(one, other) if is_outside(one) || is_outside(other)),
@@ -161,8 +162,8 @@ fn a_file_exchanged_with_one_that_does_not_match_goes_on_under_its_name() {
     check(&["a.log", "b.gz"], &[], &back, &[("a.log", "a.log")]);
 }
 
-/// The kernel tells of a name that nobody heard of, which covers the file: only what it does next
-/// shows that the two changed places.
+/// The kernel reports a rename from an unknown name over the file: only the next event shows that
+/// the two changed places.
 #[test]
 fn a_file_that_did_not_match_is_read_under_the_name_that_an_exchange_gives_it() {
     for (one, other) in [("a.log", "b.gz"), ("b.gz", "a.log")] {
@@ -182,8 +183,7 @@ fn a_file_that_did_not_match_is_read_under_the_name_that_an_exchange_gives_it() 
     }
 }
 
-/// A file goes on under a name that does not match. That makes it no name to follow for what comes
-/// after it.
+/// A followed file gets a name that does not match. Later files of that name are not followed.
 #[test]
 fn what_takes_a_name_that_only_the_file_before_was_followed_by_is_left_out() {
     for is_stopped in [false, true] {
@@ -230,7 +230,7 @@ fn a_directory_that_takes_a_name_that_only_the_one_before_was_followed_by_is_lef
     assert_eq!(tail.lines(), ["first", "second"]);
 }
 
-/// A rename within the second after an exchange is no part of it.
+/// A rename within the second after an exchange does not belong to it.
 #[test]
 fn a_file_that_was_exchanged_a_moment_ago_is_rotated() {
     let steps = [Exchange("a.log", "b.log"), Rename("b.log", "b.log.1"), Rename("^c.log", "b.log")];
@@ -318,7 +318,8 @@ fn a_directory_exchanged_with_one_that_is_left_out_goes_on_under_its_name() {
     }
 }
 
-/// What left the tree is not followed any more, what came in is, from its first byte.
+/// The file that left the tree is no longer followed; the one that came in is followed from its
+/// first byte.
 #[test]
 fn an_exchange_with_what_lies_outside_of_the_tree_brings_that_in() {
     for (inside, outside) in [("a", "^o"), ("^o", "a")] {
@@ -402,7 +403,7 @@ fn two_paths_exchanged_are_both_followed() {
         world.run().json().with(&["--rescan", "0"]).paths(&[world.at("p"), world.at("q")]).start();
     tail.wait_count(2);
     tail.settled();
-    // What is still open after a read is read once more under the path that it had then.
+    // A file that stays open after a read is read once more under its old path.
     tail.wait_closed();
     world.exchange(world.at("p"), world.at("q"));
     world.append("p/x.log", "q 1\n");
@@ -426,7 +427,7 @@ fn two_paths_exchanged_are_both_followed() {
     assert_eq!(got, expected.map(|(text, name)| (text.to_owned(), name.to_owned())));
 }
 
-/// A name that is covered by a rename and then moved on is no exchange.
+/// A rename over a name, followed by another rename of it, is not an exchange.
 #[test]
 fn a_file_that_covers_another_and_is_renamed_on_is_followed() {
     let world = World::new();
@@ -455,8 +456,8 @@ fn a_file_that_covers_another_and_is_renamed_on_is_followed() {
     }
 }
 
-/// What is covered with unread bytes is lost, and that is said, also when the name looks as if it
-/// had been exchanged.
+/// If a file with unread bytes is replaced by a rename, they are lost and reported, even if it
+/// looks like an exchange.
 #[test]
 fn unread_bytes_of_a_file_that_was_covered_are_said_to_be_lost() {
     let world = World::new();

@@ -1,11 +1,10 @@
-//! System calls that fail, one by one: the real binary under `strace -e inject`, a table of faults,
-//! and one story that each of them meets.
+//! System calls fail one by one: the real binary under `strace -e inject`, a table of faults, and
+//! one sequence of changes for all of them.
 //!
-//! In: [`TABLE`]; a row says which call fails, on what, how, when, and what is right then. Out: the
-//! rows that went otherwise, by name.
+//! In: [`TABLE`]; a row says which call fails, on what, how, when, and what is correct then. Out:
+//! the names of the rows that went otherwise.
 //! Always holds: a row whose fault did not happen has failed; every line comes once and in order,
-//! if not in this run, then in the next one, in which nothing fails; and nothing is tried again so
-//! often that it costs more than a little CPU.
+//! in this run or in the next one, in which nothing fails; and retries cost little CPU.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -24,52 +23,50 @@ use crate::records::{Format, Record, decode_all};
 use crate::scrape::get;
 use crate::world::{World, skip, succeeds, tick};
 
-/// What the failing call is about. strace(1) filters by descriptors and arguments that are this
+/// The object of the failing call. strace(1) filters by descriptors and arguments that are this
 /// path.
 #[derive(Debug, Clone, Copy)]
 enum On {
-    /// Whatever it is about: counted from the first call on that `manytail --version` does not
-    /// make, too.
+    /// Any object: counted from the first call that `manytail --version` does not make.
     Any,
     /// Below the followed tree; empty: the tree itself.
     Tree(&'static str),
     /// Beside it.
     Beside(&'static str),
-    /// As the call's argument or `/proc/self/fd` tells it.
+    /// A path as it appears in the call's argument or in `/proc/self/fd`.
     Named(&'static str),
-    /// The watch of the one directory below the tree, which is made by a descriptor, and whatever
-    /// is watched from then on.
+    /// The watch of the one directory below the tree, which is added by a descriptor, and all later
+    /// watches.
     Below,
 }
 
 /// Which of the calls fail.
 #[derive(Debug, Clone, Copy)]
 enum When {
-    /// This one, from 1 on.
+    /// Only this one, counted from 1.
     At(usize),
-    /// This one and all that follow.
+    /// This one and all later ones.
     From(usize),
 }
 
-/// What is right then.
+/// The correct outcome.
 #[derive(Debug, Clone, Copy)]
 enum Then {
-    /// The run does not begin: it ends with 1 and says these words.
+    /// The run does not start: it ends with 1 and logs these words.
     Refuses(&'static str),
-    /// Every line comes in the same run. What passes so soon need not be reported.
+    /// Every line comes in the same run. A fault that passes so soon need not be reported.
     Heals,
     /// The same, and this is reported.
     HealsAndSays(&'static str),
-    /// The same, and the next run meets the fault, too: it is no fault but what some systems are
-    /// like.
+    /// The same, and the fault happens in the next run, too: some systems always behave like this.
     HealsEverywhere,
-    /// The run ends with 1 and says these words.
+    /// The run ends with 1 and logs these words.
     Ends(&'static str),
-    /// The run goes on as far as it can and says this; what did not come comes in the next run.
+    /// The run continues as far as it can and logs this; missing lines come in the next run.
     GoesOn(&'static str),
-    /// Likewise. Offsets cannot be stored, so what came may come again in the next run.
+    /// Likewise. Offsets cannot be stored, so lines may be repeated in the next run.
     GoesOnUnstored(&'static str),
-    /// Likewise, without a word: what fails was only to be cheaper or sooner that way.
+    /// Likewise, without a log line: the failed call only makes something cheaper or faster.
     GoesOnSilently,
 }
 
@@ -118,7 +115,7 @@ const fn row(
     Row { call, on, errnos, when, then, options: NONE }
 }
 
-/// The same of a run that ends when all was read: nothing is written meanwhile.
+/// A fault of a run that ends when everything is read: nothing is written meanwhile.
 const fn once(
     call: &'static str,
     on: On,
@@ -134,10 +131,10 @@ const fn once(
     Row { call, on, errnos, when, then, options: &["--once"] }
 }
 
-/// The faults. `EINTR` is a single one always: signals are blocked, so no call is interrupted twice
-/// in a row.
+/// The faults. `EINTR` always happens once only: signals are blocked, so no call is interrupted
+/// twice in a row.
 const TABLE: &[Row] = &[
-    // A start that cannot be: what failed is named.
+    // Starts that cannot succeed: the failed call is named.
     row(
         "epoll_create1",
         Any,
@@ -173,7 +170,7 @@ const TABLE: &[Row] = &[
         &[At(1)],
         Refuses("cannot receive signals: Too many open files"),
     ),
-    // The one that waits for signals, and the one that stores offsets.
+    // The thread that waits for signals, and the one that stores offsets.
     row(
         "clone3",
         Any,
@@ -195,9 +192,9 @@ const TABLE: &[Row] = &[
         &[At(1)],
         Refuses("cannot make the state directory /"),
     ),
-    // The first lock is that of the directory, which not every file system can take.
+    // The first lock is that of the directory, which not every file system supports.
     row("flock", Any, &["ENOLCK"], &[At(2)], Refuses("by its file lock: No locks available")),
-    // A process of which nothing is known is waited for.
+    // The start waits for a process that it cannot identify.
     row("flock", Any, &["EAGAIN"], &[At(1)], Heals),
     row("flock", Any, &["EAGAIN"], &[From(1)], Refuses("is in use by another process")),
     row(
@@ -235,7 +232,7 @@ const TABLE: &[Row] = &[
         &[At(1)],
         Refuses("control.sock: cannot listen: Permission denied"),
     ),
-    // The one that listens there may be gone by the time it is asked for.
+    // The listener may be gone by the time of the check.
     row("listen", Any, &["EADDRINUSE"], &[At(1)], Heals),
     row(
         "listen",
@@ -244,7 +241,7 @@ const TABLE: &[Row] = &[
         &[From(1)],
         Refuses("control.sock: cannot listen: Address already in use"),
     ),
-    // One interruption is nobody's business.
+    // A single interruption is not reported.
     row("mkdir", Any, &["EINTR"], &[At(1)], Heals),
     row("flock", Any, &["EINTR"], &[At(1)], Heals),
     row("openat", Named("lock"), &["EINTR"], &[At(1)], Heals),
@@ -261,7 +258,7 @@ const TABLE: &[Row] = &[
     row("write", Beside("out.log"), &["EINTR"], &[At(1), At(3)], Heals),
     row("fdatasync", Any, &["EINTR"], &[At(1), At(3)], Heals),
     row("renameat", Any, &["EINTR"], &[At(1)], Heals),
-    // A look at a file.
+    // `statx` of a file.
     row("statx", Tree("a.log"), &["ENOMEM", "EIO", "ESTALE"], &[At(1), At(4)], Heals),
     row("statx", Tree("a.log"), &["ENOMEM", "EIO", "ESTALE"], &[From(1)], GoesOn("a.log\"")),
     row("statx", Tree("a.log"), &["EACCES"], &[At(1)], HealsAndSays("cannot be read")),
@@ -292,7 +289,7 @@ const TABLE: &[Row] = &[
     row("openat2", Tree("a.log"), &["ENOENT", "ELOOP", "ESTALE"], &[At(1), At(3)], Heals),
     // Kernels and sandboxes without it: component by component.
     row("openat2", Any, &["ENOSYS", "EPERM"], &[From(1)], HealsEverywhere),
-    // Whether there is such a call is asked once; a shortage is no answer.
+    // The existence of the call is checked once; a shortage does not answer that.
     row("openat2", Any, &["EMFILE", "ENOMEM"], &[At(1)], Heals),
     row(
         "pread64",
@@ -303,12 +300,12 @@ const TABLE: &[Row] = &[
     ),
     row("pread64", Tree("a.log"), &["EIO", "ENOMEM"], &[From(2)], GoesOn("a.log\"")),
     row("pread64", Tree("a.log"), &["ESTALE"], &[At(1), At(3)], Heals),
-    // Where a file system cannot tell holes from data, NULs are data.
+    // Where a file system does not report holes, NULs are data.
     row("lseek", Tree("hole.log"), &["EIO", "EINVAL"], &[At(1)], Heals),
     // Directories.
     row("statx", Tree("d"), &["ENOMEM", "EIO"], &[At(1)], HealsAndSays("/d")),
     row("statx", Tree("d"), &["ENOENT"], &[At(1), At(2)], Heals),
-    // In a directory below, a name is looked at by the directory's descriptor.
+    // In a directory below, a name is resolved relative to the directory's descriptor.
     row(
         "statx",
         Named("b.log"),
@@ -323,7 +320,7 @@ const TABLE: &[Row] = &[
     row("openat2", Tree("d"), &["ENOMEM"], &[At(2)], HealsAndSays("/d")),
     row("openat2", Tree("d"), &["ENOMEM"], &[At(1)], Heals),
     row("openat2", Tree("d"), &["ENOENT"], &[At(1), At(2), From(1)], GoesOnSilently),
-    // As if PATH led through a link itself: it is opened first then.
+    // As if PATH led through a link: it is opened first then.
     row("openat2", Tree("d"), &["ELOOP"], &[At(1), From(1)], Heals),
     row("openat2", Tree("d"), &["EIO"], &[From(2)], GoesOn("/d")),
     row("openat2", Tree("d"), &["EACCES"], &[From(1), From(2)], GoesOn("directory cannot be read")),
@@ -419,7 +416,7 @@ const TABLE: &[Row] = &[
         HealsAndSays("journal.1.new"),
     ),
     row("unlinkat", Any, &["EIO", "EROFS"], &[At(1)], HealsAndSays("journal.1.new")),
-    // A commit whose end wakes nobody is found all the same.
+    // The end of a commit is noticed even if it does not wake the loop.
     row("write", Named("anon_inode:[eventfd]"), &["EIO", "EPERM"], &[At(1), At(3), From(1)], Heals),
     // An output that cannot be stamped: a file system without extended attributes, or no room for
     // one.
@@ -432,7 +429,7 @@ const TABLE: &[Row] = &[
     row("accept4", Any, &["EMFILE"], &[From(1)], GoesOn("cannot accept a client")),
     row("recvfrom", Any, &["ECONNRESET", "EINTR", "EAGAIN"], &[At(1)], Heals),
     row("sendto", Any, &["EPIPE", "EINTR", "EAGAIN"], &[At(1)], Heals),
-    // `--once`: a shortage is waited for, what may be broken for good is left out with a word.
+    // `--once` waits out a shortage; it skips and reports what may be broken permanently.
     once("openat2", Tree("d"), &["EMFILE", "ENOMEM"], At(1), HealsAndSays("/d")),
     once("getdents64", Tree("d"), &["ENOMEM"], At(1), HealsAndSays("/d")),
     once(
@@ -457,15 +454,14 @@ const TABLE: &[Row] = &[
     once("openat2", Tree("a.log"), &["EIO"], From(1), GoesOn("cannot be read")),
 ];
 
-/// Faults at a time: most of their time they wait.
+/// How many faults run at a time: they mostly wait.
 const AT_ONCE: usize = 4;
-/// Sleeps of a process and stops by strace, which are two for each call, in a second in which it
-/// has nothing to do but to try again: to poll the tree takes some five hundred calls, a loop that
-/// does not rest tens of thousands.
+/// The most context switches in a second in which a process only retries; strace adds two for each
+/// call. Polling the tree takes some five hundred calls, a busy loop tens of thousands.
 const SWITCHES_MAX: u64 = 1_500;
 
-/// How often `manytail --version` makes this call: the loader and the runtime do, before there is
-/// anything to fail.
+/// How often `manytail --version` makes this call: those are calls of the loader and the runtime,
+/// which are not to fail.
 fn calls_before(world: &World, call: &str) -> usize {
     let trace = world.beside("trace-before");
     let mut command = Command::new("strace");
@@ -481,10 +477,10 @@ fn calls_before(world: &World, call: &str) -> usize {
         .count()
 }
 
-/// A tree, and what its writers wrote.
+/// A tree, and the lines that were written to it.
 struct Story {
     world: World,
-    /// In order; the words before the last tell the log.
+    /// The lines in order; the words before the last are the log's.
     written: Vec<String>,
 }
 
@@ -496,7 +492,7 @@ impl Story {
         for (name, log) in [("a.log", "a"), ("d/b.log", "b"), ("restarts.log", "r")] {
             (0..3).for_each(|_| story.write(name, log));
         }
-        // NULs, so that it is asked where the data is.
+        // NULs, so that the run asks the file system where data is.
         story.write("hole.log", "h");
         story.world.append("hole.log", "\0\0\0\0\0\n");
         story.written.push("\0\0\0\0\0".to_owned());
@@ -529,12 +525,12 @@ impl Story {
             "--shutdown-timeout",
             "200ms",
         ];
-        // Each read opens its file, so that opens can fail. A shortage while files are open:
-        // `promptness`.
+        // Each read opens its file, so that opens can fail. `promptness` tests a shortage while
+        // files are open.
         self.world.run().json().with(&options).with(&["--keep-open", "0"]).output_file(&self.out())
     }
 
-    /// How many watches are made before that of the directory below the tree.
+    /// How many watches are added before that of the directory below the tree.
     fn watches_before(&self) -> usize {
         let trace = self.world.beside("trace-before");
         let strace = [
@@ -557,7 +553,7 @@ impl Story {
         before().expect("just seen")
     }
 
-    /// A run that meets the fault.
+    /// A run with the fault.
     fn with(&self, fault: &Fault) -> Run {
         let at = |path: &Path| path.to_str().expect("UTF-8").trim_end_matches('/').to_owned();
         let (path, before) = match fault.row.on {
@@ -598,15 +594,14 @@ impl Story {
         self.world.beside("trace")
     }
 
-    /// What happens to the tree. `patient`: each step waits until all that was written before has
-    /// come.
+    /// Changes the tree. With `is_patient` each step waits until all earlier lines have come.
     fn unfold(&mut self, tail: &Tail, is_patient: bool) {
         let wait =
             |story: &Story| if is_patient { tail.wait_count(story.written.len()) } else { tick() };
         if is_patient {
             wait(self);
         } else {
-            // The first scan is through, or as far as it gets.
+            // The first scan is complete, or as far as it gets.
             tail.settled();
         }
         for round in 0..3 {
@@ -615,7 +610,7 @@ impl Story {
             if round != 1 {
                 wait(self);
             }
-            // Of two generations that are found by listing only the times tell the order.
+            // If a listing finds two generations, only their times give the order.
             tick();
             self.world.rename("a.log", format!("a.log.{round}"));
             tick();
@@ -640,14 +635,14 @@ impl Story {
         fs::read_to_string(self.trace()).unwrap_or_default().matches("(INJECTED)").count()
     }
 
-    /// What is in the output; the last record may be torn while it is written.
+    /// The records in the output; the last one may be torn while it is written.
     fn records(&self) -> Vec<Record> {
         let bytes = fs::read(self.out()).unwrap_or_default();
         decode_all(Format::Json, &bytes)
     }
 
-    /// Each line once, and those of a log in their order. Whether all of them, or as far as they
-    /// came; whether repeats count.
+    /// Checks that each line came once, and those of a log in order; either all lines or those that
+    /// came so far, with or without repeats.
     #[track_caller]
     fn check(&self, when: &str, is_all: bool, may_repeat: bool) {
         let mut lines: Vec<String> = self.records().iter().map(Record::text).collect();
@@ -663,7 +658,7 @@ impl Story {
         self.written.iter().for_each(|line| logs.entry(log(line)).or_default().1.push(line));
         for (log, (got, expected)) in logs {
             let mut next = expected.iter();
-            // Without those that are still to come: in the same order, each once.
+            // Without the lines that are still to come: in the same order, each once.
             let is_right = if is_all {
                 got == expected
             } else {
@@ -675,7 +670,7 @@ impl Story {
 }
 
 impl Fault {
-    /// What has to be reported.
+    /// The text that has to be reported.
     fn word(&self) -> Option<&'static str> {
         match self.row.then {
             Refuses(word) | Ends(word) | HealsAndSays(word) | GoesOn(word)
@@ -684,13 +679,13 @@ impl Fault {
         }
     }
 
-    /// Every line comes in the run that meets it.
+    /// Whether every line comes in the run with the fault.
     fn heals(&self) -> bool {
         matches!(self.row.then, Heals | HealsAndSays(_) | HealsEverywhere)
     }
 }
 
-/// Lets the story meet the fault. Panics when that goes otherwise than the table says.
+/// Runs the sequence with the fault. Panics if the outcome is not that of the table.
 fn meet(fault: &Fault) {
     let mut story = Story::new();
     let tail = story.with(fault).start();
@@ -701,7 +696,7 @@ fn meet(fault: &Fault) {
             story.unfold(&tail, false);
             expect_end(&tail, 1);
         }
-        // What could not be read is told by the exit code.
+        // The exit code reports that something could not be read.
         GoesOn(_) if is_once => expect_end(&tail, 1),
         _ if is_once => expect_end(&tail, 0),
         _ => go_through(&mut story, &tail, fault),
@@ -713,7 +708,7 @@ fn meet(fault: &Fault) {
     assert!(!tail.stderr().contains("panicked"), "{}", tail.stderr());
     if let (From(_), false) = (fault.when, tail.has_exited()) {
         let before = tail.process.switches_of_all_threads();
-        // Not a wait for something, but a look at how much happens while nothing is to be done.
+        // Not a wait for a condition: it measures the activity while there is nothing to do.
         thread::sleep(Duration::from_secs(1));
         let switches = tail.process.switches_of_all_threads() - before;
         assert!(
@@ -727,7 +722,7 @@ fn meet(fault: &Fault) {
         tail.terminate();
     }
     story.check("in this run", fault.heals(), false);
-    // Nothing fails there, unless it always does.
+    // Nothing fails in this run, unless the fault is permanent.
     let next =
         if matches!(fault.row.then, HealsEverywhere) { story.with(fault) } else { story.run() };
     let finished = next.with(&["--once"]).finish();
@@ -760,7 +755,7 @@ impl Row {
     }
 }
 
-/// Asks the control socket until it answers, or, where it never will, once.
+/// Asks the control socket until it answers, or once if it never will.
 fn ask(story: &Story, fault: &Fault) {
     use std::io::{Read, Write};
     let question = || -> std::io::Result<bool> {
@@ -804,8 +799,8 @@ fn every_fault_of_the_table_is_survived_reported_and_costs_no_line_and_no_cpu() 
         return skip("strace cannot inject faults here");
     }
     if !is_on_root_file_system(&std::env::temp_dir()) {
-        // Elsewhere names are told to the kernel relative to a descriptor of PATH, which strace's
-        // filter does not know.
+        // Other calls pass names relative to a descriptor of PATH, which strace's filter does not
+        // match.
         return skip("the directory for temporary files is not on the root file system");
     }
     let faults: Vec<Fault> = TABLE
@@ -816,7 +811,7 @@ fn every_fault_of_the_table_is_survived_reported_and_costs_no_line_and_no_cpu() 
             })
         })
         .collect();
-    // One row of the table, by a part of its name: for whoever looks into a failure.
+    // Selects rows by a part of their names, to investigate a failure.
     let wanted = std::env::var("MANYTAIL_FAULT").unwrap_or_default();
     let faults: Vec<&Fault> =
         faults.iter().filter(|fault| fault.to_string().contains(&wanted)).collect();

@@ -1,4 +1,5 @@
-//! Runs the binary: [`Run`] says how, [`Tail`] is one that runs, with what came out of it so far.
+//! Runs the binary: a [`Run`] describes how, a [`Tail`] is a running process with its output so
+//! far.
 //!
 //! Always holds: nothing waits without a deadline, and a process ends with its [`Tail`].
 
@@ -22,12 +23,12 @@ use crate::process::Process;
 use crate::records::{Format, Record, decode, decode_all};
 
 pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_manytail");
-/// What does not happen within this time does not happen.
+/// Something that does not happen within this time counts as never happening.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
 const POLL: Duration = Duration::from_millis(3);
 /// Longer than any default delay between an event and its record (`--coalesce`, `--pace`).
 const QUIET: Duration = Duration::from_millis(100);
-/// For processes that wake up now and then (a sweep, a back-off) and are never fully quiet.
+/// For processes that wake up periodically (a sweep, a back-off) and are never fully quiet.
 const QUIET_OUTPUT: Duration = Duration::from_millis(700);
 const CANARY: &[u8] = b"canary ";
 
@@ -40,8 +41,8 @@ pub(crate) fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
-/// What the tests themselves are told by `MANYTAIL_SEED` and the like is no setting of what they
-/// run.
+/// Variables for the tests themselves, such as `MANYTAIL_SEED`, are not settings of the process
+/// under test.
 pub(crate) fn remove_settings(command: &mut Command) {
     for (name, _) in
         std::env::vars_os().filter(|(name, _)| name.as_bytes().starts_with(b"MANYTAIL_"))
@@ -97,7 +98,7 @@ impl Run {
         Run { format: Format::Json, ..self.with(&["--format", "json"]) }
     }
 
-    /// Instead of the tree.
+    /// Follows these paths instead of the tree.
     pub(crate) fn paths(mut self, paths: &[impl AsRef<OsStr>]) -> Run {
         self.paths = paths.iter().map(|path| path.as_ref().to_owned()).collect();
         self
@@ -137,13 +138,13 @@ impl Run {
         self.with(&["--output", &format!("file:{}", path.display())])
     }
 
-    /// Records go somewhere that the test reads itself.
+    /// Records go to a place that the test reads itself.
     pub(crate) fn output(mut self, uri: &str) -> Run {
         self.source = Some(Source::Elsewhere);
         self.with(&["--output", uri])
     }
 
-    /// Standard output is handed to `consumer` chunk by chunk and not kept; an empty chunk is the
+    /// Standard output goes to `consumer` chunk by chunk and is not stored; an empty chunk is the
     /// end.
     pub(crate) fn consumer(mut self, consumer: impl FnMut(&[u8]) + Send + 'static) -> Run {
         self.consumer = Some(Box::new(consumer));
@@ -172,7 +173,7 @@ impl Run {
         }
         let mut child =
             command.spawn().unwrap_or_else(|error| panic!("cannot start {command:?}: {error}"));
-        // The command holds our copy of the child's stdout: drop it, or a pipe never ends.
+        // The command has our copy of the child's stdout: without dropping it, a pipe never ends.
         drop(command);
         let stdout =
             child.stdout.take().map(|pipe| Capture::start(pipe, self.blocked, self.consumer));
@@ -194,7 +195,7 @@ impl Run {
         }
     }
 
-    /// Runs to the end, which must come by itself.
+    /// Runs the process, which must end by itself.
     pub(crate) fn finish(self) -> Finished {
         let tail = self.start();
         let status = tail.wait_exit();
@@ -207,7 +208,8 @@ impl Run {
     }
 }
 
-/// The binary where another user may execute it: itself, or a copy beside the tree.
+/// A path of the binary that another user can execute: the binary itself, or a copy beside the
+/// tree.
 pub(crate) fn binary_for(user: u32, tree: &Path) -> OsString {
     let reachable = Command::new("test")
         .args(["-x", BINARY])
@@ -254,7 +256,7 @@ pub(crate) struct Tail {
 }
 
 impl Tail {
-    // What came out.
+    // The output.
 
     pub(crate) fn capture(&self) -> &Capture {
         match &self.source {
@@ -263,7 +265,7 @@ impl Tail {
         }
     }
 
-    /// Takes in the records that were completed since the last look.
+    /// Decodes the records that were completed since the last call.
     fn parse(&self) {
         let mut parsed = self.parsed.borrow_mut();
         let mut fresh = self.source.bytes_from(parsed.consumed);
@@ -285,7 +287,7 @@ impl Tail {
         self.parsed.borrow().records.len()
     }
 
-    /// The path below the tree.
+    /// The record's path below the tree.
     pub(crate) fn name(&self, record: &Record) -> String {
         name_below(&self.tree, record)
     }
@@ -323,8 +325,8 @@ impl Tail {
         });
     }
 
-    /// Waits until no log is open: one that was just read stays open for a moment, and is then read
-    /// by that descriptor.
+    /// Waits until no log is open: a log stays open for a moment after a read, and is then read by
+    /// that descriptor.
     #[track_caller]
     pub(crate) fn wait_closed(&self) {
         self.wait("the logs to be closed", || !self.has_open_logs());
@@ -346,8 +348,8 @@ impl Tail {
         self.wait("to settle", || {
             let now = look();
             let state = self.process.state();
-            // A process that computes has not settled, though nothing comes out for a while: the
-            // first scan of a large tree.
+            // A process that computes has not settled, even if nothing comes out for a while: it
+            // may be in the first scan of a large tree.
             if now.0 != last.0 || now.2 > ticks + 10 {
                 (output_since, ticks) = (Instant::now(), now.2);
             }
@@ -361,8 +363,8 @@ impl Tail {
         });
     }
 
-    /// The same, and has closed what it read last: nothing will wake it that does not happen from
-    /// now on.
+    /// The same, and waits until the files read last are closed: from then on only new events wake
+    /// the process.
     #[track_caller]
     pub(crate) fn at_rest(&self) {
         self.settled();
@@ -370,7 +372,7 @@ impl Tail {
         self.settled();
     }
 
-    /// Proves that the tree is watched: a file made now is read.
+    /// Proves that the tree is watched: a file that is made now is read.
     #[track_caller]
     pub(crate) fn armed(self) -> Tail {
         self.canary("");
@@ -378,21 +380,21 @@ impl Tail {
         self
     }
 
-    /// Waits until a line written now into a file of this directory of the tree has come out.
+    /// Waits until a line that is written now into a file of this directory has come out.
     #[track_caller]
     pub(crate) fn canary(&self, directory: &str) {
         self.canary_file(&format!("{directory}/canary-{}", self.canaries.get()));
     }
 
-    /// Proves that a file made now under this name is read. Only for tests that capture standard
-    /// output or a file.
+    /// Proves that a file that is made now under this name is read. Only for tests that capture
+    /// standard output or a file.
     #[track_caller]
     pub(crate) fn canary_file(&self, name: &str) {
         let number = self.canaries.replace(self.canaries.get() + 1);
         let path = self.tree.join(name.trim_start_matches('/'));
         let needle = format!("canary {number} ");
-        // A file that the first scan finds may be skipped (`--from end`), so the canary sings until
-        // it is heard.
+        // A file that the first scan finds may be skipped (`--from end`), so lines are written
+        // until one comes.
         let mut sung = Instant::now() - DEADLINE;
         let from = self.source.total();
         self.wait(&format!("the canary in {}", path.display()), || {
@@ -449,7 +451,7 @@ impl Tail {
         assert!(difference.is_empty(), "{difference}");
     }
 
-    /// A count that is not reached is described better by the difference than by a timeout.
+    /// If the count is not reached, the difference says more than a timeout.
     fn wait_count_or_settled(&self, count: usize) {
         let deadline = Instant::now() + DEADLINE;
         while self.count() < count
@@ -491,7 +493,7 @@ impl Tail {
         kill(Pid::from_raw(self.process.0.cast_signed()), signal).expect("kill");
     }
 
-    /// SIGSTOP, and waits until it holds.
+    /// SIGSTOP, and waits until the process has stopped.
     #[track_caller]
     pub(crate) fn stop(&self) {
         self.signal(Signal::SIGSTOP);
@@ -525,7 +527,7 @@ impl Tail {
         self.child.borrow_mut().wait().expect("wait")
     }
 
-    /// SIGKILL: what is in the page cache stays, what is in the process is gone.
+    /// SIGKILL: the page cache stays, the memory of the process is gone.
     #[track_caller]
     pub(crate) fn kill(&self) {
         assert!(!self.has_exited(), "it ended by itself before it was killed: {}", self.stderr());
@@ -542,7 +544,7 @@ impl Tail {
     }
 }
 
-/// What differs between the lines of files; empty: nothing.
+/// The differences between the lines of files; empty: none.
 pub(crate) fn difference(
     got: &BTreeMap<String, Vec<String>>,
     expected: &BTreeMap<String, Vec<String>>,
@@ -583,7 +585,7 @@ impl Drop for Tail {
         if thread::panicking() {
             eprintln!("--- diagnostics of manytail:\n{}---", self.stderr());
         }
-        // A reader that is stopped would never see the end.
+        // A stopped reader would never see the end.
         if let Source::Capture(capture) = &self.source {
             capture.unblock();
         }
@@ -599,7 +601,7 @@ pub(crate) fn name_below(tree: &Path, record: &Record) -> String {
     String::from_utf8_lossy(below.unwrap_or(&record.path)).into_owned()
 }
 
-/// Decodes what a test read by itself, canaries included.
+/// Decodes bytes that a test read itself, canaries included.
 pub(crate) fn record(format: Format, bytes: &[u8]) -> Record {
     decode(format, bytes)
 }

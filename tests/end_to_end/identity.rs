@@ -33,8 +33,8 @@ fn very_small_files_are_followed_without_waiting_for_more() {
     tail.expect(&[("newline", &[""]), ("short", &["x"]), ("byte", &["y"])]);
 }
 
-/// How often an inode number came back in a test. In memory no file system hands one out again:
-/// there the same steps are another case.
+/// How often an inode number was reused in a test. A file system in memory never reuses one: there
+/// the same steps are another case.
 #[derive(Default)]
 struct Reuse {
     numbers: HashSet<u64>,
@@ -42,14 +42,14 @@ struct Reuse {
 }
 
 impl Reuse {
-    /// A file was just made; those before it with the same number are deleted.
+    /// Notes a new file; earlier files with the same number are deleted.
     fn made(&mut self, world: &World, name: &str) {
         let number = fs::metadata(world.at(name)).expect("stat").ino();
         self.count += usize::from(!self.numbers.insert(number));
     }
 }
 
-/// What a test about reuse is about did happen, or it is skipped.
+/// Skips a test about reuse if no number was reused.
 fn expect_reuse(reuse: &[Reuse]) {
     if reuse.iter().all(|reuse| reuse.count == 0) {
         skip("no file system here hands an inode number out again");
@@ -84,7 +84,7 @@ fn a_new_file_on_the_inode_of_a_deleted_one_is_read_from_0() {
     expect_reuse(&reuse);
 }
 
-/// `I-03`, where deletion and reuse fall between two looks.
+/// `I-03`, where deletion and reuse happen between two turns.
 #[test]
 fn an_inode_reused_between_two_looks_is_a_new_file() {
     let reuse = [World::new(), World::in_memory()].map(|world| {
@@ -111,8 +111,8 @@ fn an_inode_reused_between_two_looks_is_a_new_file() {
     expect_reuse(&reuse);
 }
 
-/// Two logs whose lines end alike for longer than the mark is, and that are of equal length,
-/// exchange their names while they grow: by name and content each could be the other.
+/// Two logs of equal length, whose last bytes are equal for longer than a mark, exchange their
+/// names while they grow: by name and content each could be the other.
 #[test]
 fn logs_with_equal_line_ends_that_exchange_names_while_they_grow_stay_apart() {
     let world = World::new();
@@ -154,7 +154,7 @@ fn rotation_that_reuses_the_inode_of_the_one_before_last_gives_the_exact_sequenc
         let tail = world.run().start().armed();
         let lines = numbered("line", 0..2_000);
         for (round, chunk) in lines.chunks(50).enumerate() {
-            // What is deleted here was read before the round began.
+            // The files that are deleted here were read before the round began.
             tail.wait_count(round * 50);
             let stopped = round % 3 == 0;
             if stopped {
@@ -236,7 +236,7 @@ fn file_tells_device_and_inode() {
     assert!(parts[2].bytes().all(|byte| byte.is_ascii_digit()), "{file}");
 }
 
-/// Without a state directory nothing is known of which names were used: `--once` makes its own.
+/// Without a state directory the used identities are unknown: `--once` makes its own.
 #[test]
 fn once_without_a_state_directory_names_no_record_like_another_run() {
     let world = World::new();
@@ -291,8 +291,8 @@ fn once_without_a_state_directory_names_no_record_like_another_run() {
     );
 }
 
-/// Records of `--once` in the output of a service are not the service's: they move none of its
-/// offsets after a crash.
+/// Records of `--once` in the output of a service do not belong to the service: they move none of
+/// its offsets after a crash.
 #[test]
 fn records_that_once_appended_to_the_output_of_a_service_are_none_of_its_own() {
     let world = World::new();

@@ -1,5 +1,5 @@
-//! How a running daemon does: `status`, `status FILE`, `top` and the progress line, the last two
-//! through a pseudo-terminal.
+//! The state of a running daemon: `status`, `status FILE`, `top` and the progress line, the last
+//! two on a pseudo-terminal.
 
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
@@ -43,15 +43,15 @@ pub(crate) fn stdout(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-/// What is known of one file.
+/// The answer of `status FILE`, in json.
 fn file(world: &World, path: impl AsRef<Path>) -> Value {
     let output =
         status(world, &["--format", "json", path.as_ref().to_str().expect("a plain path")]);
     serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("no JSON: {output:?}"))
 }
 
-/// Waits until the state of a file is this one; the reason in words must hold `word`, and the exit
-/// code tell whether all is well.
+/// Waits until a file has this state; the reason must contain `word`, and the exit code must say
+/// whether everything is well.
 #[track_caller]
 fn expect_state(world: &World, path: impl AsRef<Path>, state: &str, word: &str, is_well: bool) {
     assert!(!word.is_empty(), "every reason is in every reason: name some of it");
@@ -311,7 +311,7 @@ fn each_file_that_is_not_read_has_a_reason_that_can_be_asked_for() {
     drop(tail);
 }
 
-/// All of an answer but the path.
+/// An answer without its path.
 fn without_path(answer: &Value) -> Value {
     let mut answer = answer.clone();
     answer.as_object_mut().expect("an object").remove("path");
@@ -362,7 +362,7 @@ fn status_tells_nothing_of_what_no_path_covers_by_whatever_way_it_is_asked_for()
             assert_eq!(without_path(&known(&format!("{way}{name}"))), none, "{way}{name}");
         }
     }
-    // Below a link in the tree, and the link itself, whatever it leads to.
+    // Below a link in the tree, and the link itself, whatever its target.
     for (one, other) in [
         ("d/way/file", "d/way/none"),
         ("d/way/directory/x", "d/way/none/x"),
@@ -374,7 +374,7 @@ fn status_tells_nothing_of_what_no_path_covers_by_whatever_way_it_is_asked_for()
             [&one, &other].map(|answer| (answer["size"].clone(), answer["modified"].clone()));
         assert_eq!(sizes, [(Value::Null, Value::Null), (Value::Null, Value::Null)]);
     }
-    // What is below a PATH is told by any spelling of it.
+    // A file below a PATH can be asked for by any spelling of its path.
     for spelling in ["d/../a.log", "./a.log", "d//b.log", "d/way/../b.log", "../tree/a.log"] {
         assert_eq!(known(&path(&tree, spelling))["state"], "read_to_end", "{spelling}");
     }
@@ -506,7 +506,7 @@ fn bytes_that_no_event_tells_of_are_found_by_asking() {
     std::fs::hard_link(world.at("a.log"), world.beside("other-name")).unwrap();
     let tail = start(&world, &["--rescan", "1h"]);
     tail.wait_count(1);
-    // A write through a name outside of the tree causes no event in it.
+    // A write through a name outside the tree causes no event in it.
     let mut writer =
         std::fs::OpenOptions::new().append(true).open(world.beside("other-name")).unwrap();
     std::io::Write::write_all(&mut writer, b"two\n").unwrap();
@@ -519,7 +519,7 @@ fn bytes_that_no_event_tells_of_are_found_by_asking() {
     );
 }
 
-/// The question and the events are there when it wakes up.
+/// The question and the events are waiting when the process wakes up.
 #[test]
 fn what_the_kernel_told_of_since_the_last_turn_is_not_called_unnoticed() {
     let world = World::new();
@@ -552,7 +552,7 @@ fn what_the_kernel_told_of_since_the_last_turn_is_not_called_unnoticed() {
     }
 }
 
-/// Where file systems keep such times.
+/// Where file systems store such times.
 #[test]
 fn a_file_with_a_time_that_cannot_be_written_is_told_of() {
     let world = World::in_memory();
@@ -779,7 +779,7 @@ fn a_long_once_shows_how_far_it_is_and_clears_the_line_at_the_end() {
     let output = world.beside("output");
     let script = format!("\"$1\" run --once --format raw \"$2\" > {}", output.display());
     let terminal = on_terminal(&world, &script);
-    // Nobody reads more than a little of it yet.
+    // The reader has taken only a little of it so far.
     let mut reader = std::fs::File::open(&output).unwrap();
     terminal.wait_for("MiB, 2 files");
     let line = terminal.contents();
@@ -825,7 +825,7 @@ fn there_is_no_progress_line_where_nobody_would_see_it_or_it_would_spoil_somethi
     world.append("flood.log", text(&flood()));
     // stderr is no terminal.
     let tail = with_socket(&world, world.run().with(&["--once"])).blocked().start();
-    // JSON for a program.
+    // JSON is for a program.
     crate::world::make_fifo(&world.beside("output"));
     let script =
         format!("\"$1\" run --log-format json \"$2\" > {}", world.beside("output").display());

@@ -1,5 +1,5 @@
-//! Limits of the system: descriptors, watches, instances, names; and what a hundred thousand files
-//! cost.
+//! Limits of the system: descriptors, watches, instances, names; and the costs of a hundred
+//! thousand files.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -81,7 +81,7 @@ fn with_limit(world: &World, limit: &str, value: u32) -> Option<Tail> {
     run_with_limit(world.run(), limit, value)
 }
 
-/// The same, run in this way.
+/// The same for this run.
 pub(crate) fn run_with_limit(run: Run, limit: &str, value: u32) -> Option<Tail> {
     let file = format!("/proc/sys/user/max_inotify_{limit}");
     if !succeeds("unshare", &["-Ur", "sh", "-c", &format!("echo {value} > {file}")]) {
@@ -124,7 +124,7 @@ fn directories_beyond_the_watch_limit_are_polled_and_the_sysctl_is_named_once() 
     assert!(tail.process.watches() <= 20);
 }
 
-/// `Q-03`: renames, deletions and rotations where nothing is watched.
+/// `Q-03`: renames, deletions and rotations where there are no watches.
 #[test]
 fn rotation_in_directories_that_are_polled_gives_the_exact_sequence() {
     let world = World::new();
@@ -182,7 +182,7 @@ fn without_an_inotify_instance_everything_is_polled_and_the_sysctl_is_named_once
     assert_eq!(tail.said("user.max_inotify_instances"), 1, "{}", tail.stderr());
 }
 
-/// Kernels without inotify, and sandboxes that refuse it: seccomp(2) does it like this.
+/// A kernel without inotify, or a sandbox that refuses it: seccomp(2) fails calls like this.
 #[test]
 fn where_inotify_is_refused_everything_is_polled_and_that_is_reported_once() {
     if !succeeds("strace", &["-o", "/dev/null", "true"]) {
@@ -270,7 +270,7 @@ fn a_hundred_thousand_files_at_rest_cost_nothing() {
     }
     let files = 256 * 391;
     let start = Instant::now();
-    // A relative PATH: what other tests do beside this one's directory is not on its way.
+    // A relative PATH: changes by other tests beside this test's directory are not on its way.
     let run =
         || world.run().in_directory(&world.beside("")).paths(&["tree"]).with(&["--from", "end"]);
     let quiet = run().with(&["--rescan", "0"]).start().armed();
@@ -340,7 +340,8 @@ fn the_longest_names_and_deep_trees_are_followed() {
     assert_eq!(tail.process.watches(), 101);
 }
 
-/// `Q-10`: longer than `PATH_MAX`: followed, or one diagnostic; no harm to the rest.
+/// `Q-10`: paths longer than `PATH_MAX` are followed or cause one diagnostic, without harm to other
+/// files.
 #[test]
 fn a_path_longer_than_the_system_allows_does_no_harm() {
     let world = World::new();

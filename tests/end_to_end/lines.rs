@@ -47,7 +47,7 @@ fn two_writers_do_not_mix() {
     let (lines_a, lines_b) = (numbered("alpha", 0..5_000), numbered("beta", 0..5_000));
     for (line_a, line_b) in lines_a.iter().zip(&lines_b) {
         a.write_all(format!("{line_a}\n").as_bytes()).expect("write");
-        // In two writes, so that most looks find an unfinished line.
+        // In two writes, so that most reads find an unfinished line.
         b.write_all(&line_b.as_bytes()[..5]).expect("write");
         b.write_all(format!("{}\n", &line_b[5..]).as_bytes()).expect("write");
     }
@@ -109,7 +109,7 @@ fn a_newline_near_any_buffer_boundary_neither_merges_nor_splits() {
     tail.expect_files(&expected);
 }
 
-/// `A-07`, for every phase of many lines against the boundaries.
+/// `A-07`, with every alignment of many lines to the boundaries.
 #[test]
 fn lines_of_one_length_fit_any_buffer() {
     let world = World::new();

@@ -1,4 +1,4 @@
-//! Symbolic and hard links: each file once, by whatever names it is reached.
+//! Symbolic and hard links: each file is delivered once, whatever names lead to it.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -19,7 +19,7 @@ fn append_beside(world: &World, name: &str, bytes: &str) {
     file.write_all(bytes.as_bytes()).expect("append");
 }
 
-/// What `ln -sfn` does: the name never misses.
+/// As `ln -sfn` does: the name is never missing.
 fn point(world: &World, target: &Path, name: &str) {
     symlink(target, world.beside("link")).expect("ln -s");
     fs::rename(world.beside("link"), world.at(name)).expect("mv");
@@ -98,8 +98,8 @@ fn a_link_pointed_to_another_file_delivers_the_new_one_too() {
     tail.wait_line("second 0");
     append_beside(&world, "second.log", "second 1\n");
     tail.expect(&[("a.log", &["first 0", "first 1", "second 0", "second 1"])]);
-    // The former target goes on under its own path, and under the link's once that leads to it
-    // again.
+    // The former target continues under its own path, and under the link's once the link leads to
+    // it again.
     append_beside(&world, "first.log", "first 2\n");
     tail.wait_line("first 2");
     point(&world, &world.beside("first.log"), "a.log");
@@ -109,7 +109,7 @@ fn a_link_pointed_to_another_file_delivers_the_new_one_too() {
     assert_eq!(tail.lines(), ["first 0", "first 1", "second 0", "second 1", "first 2", "first 3"]);
 }
 
-/// `S-05`: a link that was removed leaves the tree, and its target with it.
+/// `S-05`: a removed link leaves the tree, and its target with it.
 #[test]
 fn a_removed_link_ends_the_following_of_its_target() {
     let world = World::new();
@@ -142,7 +142,7 @@ fn several_links_to_one_target_deliver_it_once() {
     let mut lines = tail.lines();
     lines.sort();
     assert_eq!(lines, ["one", "outside one", "outside two", "two"]);
-    // Stable: it goes on when one of the names goes away.
+    // Stable: it continues when one of the names is removed.
     let used =
         tail.lines_by_file().into_keys().find(|name| name.starts_with("outside")).expect("a name");
     world.remove(used);
@@ -278,7 +278,7 @@ fn a_file_with_several_hard_links_comes_once() {
         "through s/c.log",
         "through d.log",
     ]);
-    // It lives as long as one name does.
+    // It is followed as long as it has a name.
     for name in ["a.log", "b.log", "d.log"] {
         world.remove(name);
         tail.settled();
@@ -289,7 +289,7 @@ fn a_file_with_several_hard_links_comes_once() {
     assert_eq!(tail.count(), 8, "{:?}", tail.lines());
 }
 
-/// `S-12`, as far as it needs no stored state: link and target need not share a name.
+/// `S-12` without stored state: link and target need not share a name.
 #[test]
 fn a_link_with_another_name_than_its_target_is_followed_by_its_own_name() {
     let world = World::new();

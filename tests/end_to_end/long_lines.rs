@@ -89,7 +89,7 @@ fn the_default_limit_is_one_mebibyte() {
     assert_eq!(second, (1 << 20) + 1);
 }
 
-/// What a stream of pieces of one repeated letter must look like, checked as it passes.
+/// Checks a stream of pieces of one repeated letter as it passes.
 #[derive(Default)]
 struct Pieces {
     letters: u64,
@@ -149,7 +149,7 @@ fn a_line_of_one_gibibyte_passes_in_bounded_memory() {
     let pieces = pieces.lock().expect("pieces");
     assert_eq!(pieces.letters, 1 << 30);
     assert!(pieces.longest <= 1 << 20, "a piece of {} bytes", pieces.longest);
-    // The newline that ends the last full piece may be a record of its own.
+    // The newline after the last full piece may be a record of its own.
     assert!(
         pieces.others == ["first", "last"] || pieces.others == ["first", "", "last"],
         "{:?}",

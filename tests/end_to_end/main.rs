@@ -1,8 +1,8 @@
-//! The real binary on the real kernel: one file per chapter of what a user may rely on.
+//! The real binary on the real kernel: one file per chapter of the guarantees.
 //!
-//! A test's name is the sentence that must be true; its doc comment names the case it comes from
-//! (`D-01` ...). Tests wait for conditions with a deadline. What a machine cannot do (no logrotate,
-//! not root, no user namespaces) is skipped by `world::skip`, which counts it.
+//! A test's name is a sentence that must be true; its doc comment names its case (`D-01` ...).
+//! Tests wait for conditions with a deadline. Tests that a machine cannot run (no logrotate, not
+//! root, no user namespaces) are skipped by `world::skip`, which counts them.
 #![allow(
     clippy::disallowed_methods,
     clippy::disallowed_types,

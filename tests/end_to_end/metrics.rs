@@ -1,5 +1,5 @@
-//! Metrics: each one moves when that happens which it tells of; `promtool` accepts them; what
-//! dashboards and alerts ask for exists.
+//! Metrics: each one changes with its subject; `promtool` accepts them; all metrics in dashboards
+//! and alerts exist.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -14,7 +14,7 @@ use crate::overflow::queue_limit;
 use crate::scrape::{Metered, get, samples};
 use crate::world::{World, flood, heavy, is_root, skip, succeeds, text};
 
-/// Names of metrics, without the endings that belong to histograms.
+/// Names of metrics, without the suffixes of histograms.
 fn families(text: &str) -> BTreeSet<String> {
     text.lines()
         .filter_map(|line| Some(line.strip_prefix("# TYPE ")?.split_once(' ')?.0.to_owned()))
@@ -89,7 +89,7 @@ fn an_overflow_and_the_rescan_after_it_are_counted() {
     run.tail.wait_count(2);
     let before = run.scrape();
     run.tail.stop();
-    // Neighbouring events that are equal are one.
+    // Equal neighbouring events are merged.
     let (mut a, mut b) = (world.writer("a.log"), world.writer("b.log"));
     for _ in 0..limit / 2 + 100 {
         std::io::Write::write_all(&mut a, b"x\n").expect("append");
@@ -215,7 +215,7 @@ fn while_the_output_is_blocked_unread_bytes_and_waiting_times_are_told() {
     run.tail.block();
     let filler = text(&flood());
     world.append("filler.log", &filler);
-    // From now on only the beginning is read of files that have more than fits into a turn.
+    // From now on only the beginning of a file is read if it has more than fits into a turn.
     run.wait_value("manytail_files{state=\"blocked\"}", |files| files == 1.0);
     for number in 0..40 {
         world.append(format!("{number}.log"), ("x".repeat(999) + "\n").repeat(200));
@@ -345,7 +345,7 @@ fn commits_that_fail_are_told_until_they_work_again() {
     );
     run.wait_value("manytail_commits_total", |commits| commits > 0.0);
     let filler = disk.join("filler");
-    // Until not a byte more fits, also into a block that is there already.
+    // Until not a single byte fits, even into an existing block.
     let told = (0..200).any(|round| {
         succeeds("sh", &["-c", &format!("cat /dev/zero >> '{}'", filler.display())]);
         for number in 0..40 {
@@ -407,7 +407,7 @@ fn directories_without_a_watch_are_told() {
     let script = format!("echo 5 > {file} && exec \"$@\"");
     let run =
         Metered::start(&world, world.run().under(&["unshare", "-Ur", "sh", "-c", &script, "sh"]));
-    // What leads to the tree is watched first.
+    // The directories that lead to the tree are watched first.
     let above = world.tree.ancestors().count() - 1;
     run.wait_value("manytail_polled_directories", |polled| polled == (21 - (5 - above)) as f64);
     assert_eq!(run.value("manytail_watches"), 5.0);
@@ -437,8 +437,8 @@ fn the_process_is_told_as_proc_shows_it() {
     );
 }
 
-/// This file and two more are the table: a metric that no test there names is one that nobody has
-/// seen move.
+/// Every metric has to be named by a test in this file or in two others: otherwise no test has seen
+/// it change.
 #[test]
 fn every_metric_is_in_a_test_that_moves_it() {
     let world = World::new();
@@ -494,7 +494,7 @@ fn dist(name: &str) -> String {
         .to_owned()
 }
 
-/// Words that begin as our names do.
+/// Words that begin like the names of our metrics.
 fn names_in(text: &str) -> BTreeSet<String> {
     let words = text.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_');
     let is_name = |word: &&str| {
@@ -560,7 +560,7 @@ fn promtool_finds_nothing_wrong_with_the_alerts_and_each_fires_when_it_should() 
     }
 }
 
-/// What Prometheus does not scrape is read by node_exporter.
+/// node_exporter reads the file where Prometheus does not scrape.
 #[test]
 fn a_textfile_is_whole_whenever_it_is_read_and_tells_the_end() {
     let world = World::new();
@@ -586,8 +586,8 @@ fn a_textfile_is_whole_whenever_it_is_read_and_tells_the_end() {
     assert_eq!(beside.len(), 2, "nothing else is left: {beside:?}");
 }
 
-/// Who may write to the directory plants links under the name that the next file might be written
-/// under.
+/// A user with write permission on the directory plants links under the name that the next file
+/// might get.
 #[test]
 fn a_textfile_writes_to_no_file_that_was_planted_beside_it() {
     let world = World::new();
@@ -627,7 +627,7 @@ fn a_textfile_inside_the_tree_is_not_followed() {
     tail.expect(&[]);
 }
 
-/// The limit of its files' sizes is less than metrics take.
+/// The file size limit is less than the metrics need.
 #[test]
 fn a_textfile_that_cannot_be_written_to_its_end_leaves_nothing_behind() {
     let world = World::new();

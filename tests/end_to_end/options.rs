@@ -1,5 +1,5 @@
-//! Every option of `run` has the effect that its line in the help promises. What other chapters
-//! prove is not repeated here: `--from`, `--once`, `--ignore-older` (start_position), `--include`,
+//! Every option of `run` has the effect that its help promises. Options that other chapters test
+//! are not repeated here: `--from`, `--once`, `--ignore-older` (start_position), `--include`,
 //! `--exclude` (discovery), `--recursive` (directories), `--follow-symlinks` (links),
 //! `--max-line-bytes` (long_lines), `--partial-after` (lines), `--output` (outputs, reconnect).
 
@@ -20,7 +20,7 @@ fn of_line(tail: &Tail, line: &str) -> Record {
         .unwrap_or_else(|| panic!("no record {line:?}"))
 }
 
-/// How much later the second line was read than the first, in milliseconds.
+/// The time between the reads of two lines, in milliseconds.
 fn milliseconds_between(tail: &Tail, first: &str, second: &str) -> i64 {
     (of_line(tail, second).nanoseconds() - of_line(tail, first).nanoseconds()) / 1_000_000
 }
@@ -47,7 +47,7 @@ fn coalesce_is_the_least_time_between_two_reads_of_a_file() {
         milliseconds_between(&tail, "first", "another file") < 1_300,
         "other files do not wait"
     );
-    // Quiet for longer than that: immediate again.
+    // After a longer pause the next line is immediate again.
     thread::sleep(Duration::from_millis(1_700));
     let start = Instant::now();
     world.append("a.log", "third\n");
@@ -66,7 +66,7 @@ fn without_coalescing_a_second_line_is_read_at_once() {
     tail.expect_in_order(&numbered("line", 0..20));
 }
 
-/// The default is 10 ms at most, so that users see every line within milliseconds.
+/// The default is at most 10 ms, so that users see every line within milliseconds.
 #[test]
 fn by_default_a_line_comes_within_milliseconds_though_its_file_was_just_read() {
     let world = World::new();
@@ -79,7 +79,7 @@ fn by_default_a_line_comes_within_milliseconds_though_its_file_was_just_read() {
         latencies.push(start.elapsed());
     }
     latencies.sort();
-    // The harness looks every 3 ms, and other tests run beside this one.
+    // The harness checks every 3 ms, and other tests run at the same time.
     assert!(latencies[25] < Duration::from_millis(60), "the median is {:?}", latencies[25]);
 }
 
@@ -92,7 +92,7 @@ fn pace_is_the_least_time_between_two_turns() {
         .with(&["--pace", "1s", "--coalesce", "0", "--adaptive", "false"])
         .start()
         .armed();
-    // A quiet system is served at once.
+    // On a quiet system lines are delivered at once.
     thread::sleep(Duration::from_millis(1_500));
     let start = Instant::now();
     world.append("a.log", "first\n");
@@ -142,7 +142,7 @@ fn pace_saves_wake_ups() {
     assert!(wakeups <= 60, "{wakeups} wake-ups for {count} events in a second");
 }
 
-/// What events cannot tell is found by the sweep, and only by it.
+/// Only the sweep finds changes that no event reports.
 #[test]
 fn rescan_finds_what_no_event_tells_and_0_means_never() {
     let world = World::new();
@@ -156,15 +156,15 @@ fn rescan_finds_what_no_event_tells_and_0_means_never() {
     };
     append("two\n");
     sweeping.expect(&[("a.log", &["one", "two"])]);
-    // Long after the other one found it.
+    // Long after the other run found it.
     thread::sleep(Duration::from_secs(1));
     assert_eq!(blind.lines(), ["one"]);
-    // An event about the file brings everything.
+    // An event about the file makes all of its bytes come.
     world.append("a.log", "three\n");
     blind.expect(&[("a.log", &["one", "two", "three"])]);
 }
 
-/// The sweep finds a truncation that no event told, too.
+/// The sweep also finds a truncation that no event reported.
 #[test]
 fn rescan_finds_a_truncation_through_another_name() {
     let world = World::new();
@@ -210,7 +210,7 @@ fn format_text_is_the_default_and_raw_and_json_are_what_they_say() {
     assert!(!record.origin().has_bytes && !record.origin().has_path_bytes && record.origin().eol);
 }
 
-/// `H-07`, as far as it can be seen: the time of a record is that of its reading, in UTC.
+/// `H-07`, as far as it is visible: the time of a record is that of its reading, in UTC.
 #[test]
 fn the_time_of_a_record_is_when_it_was_read_in_utc() {
     let world = World::new();
@@ -295,7 +295,7 @@ fn standard_output_carries_records_only() {
     assert_eq!(tail.capture().bytes(), b"one\ntwo\n");
 }
 
-/// A diagnostic that cannot be written is no reason to stop.
+/// A diagnostic that cannot be written does not stop the run.
 #[test]
 fn a_closed_stderr_does_no_harm() {
     let world = World::new();
@@ -325,7 +325,7 @@ fn odd_modification_times_change_nothing() {
     tail.expect(&[("future.log", &["one", "two"]), ("past.log", &["one", "two"])]);
 }
 
-/// Not a standard stream was given at all: `manytail run ... <&- >file`.
+/// A standard stream is closed: `manytail run ... <&- >file`.
 #[test]
 fn a_closed_standard_input_does_no_harm() {
     let world = World::new();

@@ -1,5 +1,5 @@
-//! The output file that is deleted, renamed or taken by two processes: records do not go where
-//! nobody looks for them, and no light is green over that.
+//! The output file is deleted, renamed or used by two processes: records do not go to an unexpected
+//! place, and the status reports the problem.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -25,7 +25,7 @@ pub(crate) fn start(world: &World, run: Run) -> Tail {
     tail
 }
 
-/// Waits until `status` exits with this code and says this.
+/// Waits until `status` exits with this code and prints this.
 #[track_caller]
 pub(crate) fn expect_status(world: &World, code: i32, word: &str) {
     let mut last = (None, String::new());
@@ -102,7 +102,7 @@ fn more_than_is_kept_in_memory_is_written_again_and_the_run_comes_to_rest() {
         );
         tail.settled();
         if !has_memory {
-            // It is not looked at before all is written.
+            // It is not checked before everything is written.
             tail.stop();
             fs::remove_file(&output.path).expect("rm");
         }
@@ -207,8 +207,8 @@ fn a_sighup_right_after_the_output_was_deleted_leaves_no_line_behind() {
         world.append("a.log", "before\n");
         output.wait_count(1);
         expect_status(&world, 0, "keeping up");
-        // It is not looked at again while it is stopped: the next thing that it hears of is the
-        // signal, or the line.
+        // It is not checked again while the process is stopped: the process notices the signal or
+        // the line next.
         let deleted = File::open(&output.path).expect("open");
         tail.stop();
         fs::remove_file(&output.path).expect("rm");
@@ -370,7 +370,7 @@ fn an_output_that_is_renamed_is_no_green_light_until_sighup_or_until_it_is_back(
     fs::rename(&output.path, &aside).expect("mv");
     File::create(&output.path).expect("touch");
     expect_status(&world, 1, "renamed, or mounted over");
-    // The renamed one is deleted: the records go into the new one.
+    // The renamed file is deleted: the records go into the new one.
     fs::remove_file(&aside).expect("rm");
     world.append("a.log", "four\n");
     wait_for("the fourth line", || output.lines().last().is_some_and(|line| line == "four"));
@@ -455,7 +455,7 @@ fn a_second_process_on_one_output_file_is_refused_with_the_process_that_has_it()
     let word = format!("process {} has it locked", tail.process.0);
     assert!(refused.stderr.contains(&word), "{}", refused.stderr);
     assert_eq!(output.bytes(), before, "nothing was cut");
-    // Killed: who comes at once is let in.
+    // The process is killed: a new one may start at once.
     tail.kill();
     world.append("a.log", "after\n");
     let tail = output.of(first.run()).start();
@@ -526,7 +526,7 @@ fn every_cut_of_an_output_is_a_warning() {
     assert_eq!(output.lines(), ["one"]);
 }
 
-/// Whoever deletes an output may do so because the disk is full of it.
+/// An output may be deleted because it fills the disk.
 #[test]
 fn deleting_the_output_that_fills_the_disk_makes_room() {
     if !is_root() {

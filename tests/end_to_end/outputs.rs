@@ -1,5 +1,4 @@
-//! Where records go when it is not a socket: standard output, inherited descriptors, files, FIFOs,
-//! full disks.
+//! Outputs other than sockets: standard output, inherited descriptors, files, FIFOs, full disks.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead, BufReader, Read};
@@ -61,7 +60,7 @@ fn the_status_flags_of_an_inherited_socket_and_file_stay_as_they_were() {
     assert_eq!((status_flags(&theirs), status_flags(&file)), before, "after SIGKILL");
 }
 
-/// A pipe that its owner made non-blocking is served too, and stays so.
+/// A pipe that its owner made non-blocking is served, too, and stays non-blocking.
 #[test]
 fn a_pipe_that_is_non_blocking_already_is_served() {
     let world = World::new();
@@ -173,8 +172,8 @@ fn a_file_output_is_made_with_mode_0640_and_appended_to() {
     let again = world.run().output_file(&output).start();
     again.wait_count(3);
     again.settled();
-    // Without a state directory the file is read again from its beginning, and what was there is
-    // kept.
+    // Without a state directory the file is read again from its beginning, and the old records
+    // stay.
     assert_eq!(again.lines(), ["one", "one", "two"]);
 }
 
@@ -230,7 +229,7 @@ fn a_fifo_given_as_a_file_is_served_as_a_pipe() {
     world.append("a.log", text(&lines));
     let reader = open_fifo(&fifo);
     let tail = world.run().raw().output(&format!("file:{}", fifo.display())).start();
-    // The reader came before any writer: an end of file until there is one.
+    // The reader came before any writer: it reads end-of-file until there is one.
     wait_for("the FIFO to be opened", || {
         tail.process.open_files().iter().any(|path| path.ends_with("/fifo"))
     });
@@ -302,7 +301,7 @@ fn a_rotated_output_file_inside_the_tree_makes_no_loop() {
     assert!(before.0 + before.1 < 10_000, "a feedback loop: {before:?}");
 }
 
-/// Mounts a small file system in a name space of the process's own and puts the output on it.
+/// Mounts a small file system in the process's own mount namespace and puts the output on it.
 fn on_small_disk(world: &World) -> Option<Tail> {
     if !is_root() {
         return None;
@@ -352,7 +351,7 @@ fn a_full_disk_tears_no_record_and_delivery_goes_on_when_there_is_room() {
     assert_eq!(tail.warned("out.log"), 1, "one diagnostic: {}", tail.stderr());
 }
 
-/// `/dev/full` fails every write, and heals never.
+/// `/dev/full` fails every write, permanently.
 #[test]
 fn an_output_that_is_always_full_is_waited_for_without_spinning() {
     let world = World::new();
@@ -373,7 +372,7 @@ fn an_output_file_that_cannot_be_opened_ends_the_run_with_1() {
     assert!(finished.stderr.contains("no/such/out.log"), "what and where: {}", finished.stderr);
 }
 
-/// `W-09`: nothing waits in a buffer for more.
+/// `W-09`: no record waits in a buffer for more.
 #[test]
 fn a_single_line_is_written_at_once() {
     let world = World::new();
@@ -402,8 +401,8 @@ fn a_terminal_gets_the_records() {
     wait_for("the line", || String::from_utf8_lossy(&tail.capture().bytes()).contains("one\r\n"));
 }
 
-/// The messages of a stream by their lengths, as a receiver of RFC 6587 takes them: the path and
-/// the line of each.
+/// Splits a stream into messages by their lengths, as a receiver of RFC 6587 does: the path and the
+/// line of each.
 fn messages(mut bytes: &[u8]) -> Vec<(String, Vec<u8>)> {
     let mut messages = Vec::new();
     while let Some(blank) = bytes.iter().position(|&byte| byte == b' ') {
@@ -456,8 +455,8 @@ fn syslog_goes_to_a_socket_message_by_message_and_is_sent_again_after_a_loss() {
     });
     let messages = messages(&got);
     assert!(messages.iter().all(|(path, _)| path == world.at("a.log").to_str().expect("UTF-8")));
-    // What the first one's kernel had is gone with it; from a message's start on, all the rest
-    // came, in order.
+    // The data in the first receiver's kernel is lost with it; the rest came in order, from the
+    // start of a message.
     let expected: Vec<&[u8]> = lines.iter().map(String::as_bytes).chain([&b"last"[..]]).collect();
     let got: Vec<&[u8]> = messages.iter().map(|(_, line)| &**line).collect();
     assert!(expected.ends_with(&got), "{} of {}", got.len(), expected.len());

@@ -1,4 +1,4 @@
-//! More events than the kernel queues: manytail reconciles by itself and goes on serving.
+//! More events than the kernel queues: manytail reconciles by itself and continues to deliver.
 
 use std::collections::BTreeMap;
 use std::fs::{self, Permissions};
@@ -13,7 +13,8 @@ const LIMIT_MAX: usize = 4 << 20;
 /// New files whose events are lost: some of the directory's events still fit into the queue.
 const NEW_FILES: usize = 20_000;
 
-/// How many events the kernel queues. `None`, and counted as skipped: too many to fill it.
+/// How many events the kernel queues. `None`, and the test counts as skipped: too many to fill the
+/// queue.
 pub(crate) fn queue_limit() -> Option<usize> {
     let text = fs::read_to_string("/proc/sys/fs/inotify/max_queued_events").expect("inotify");
     let limit = text.trim().parse().expect("a number");
@@ -24,7 +25,7 @@ pub(crate) fn queue_limit() -> Option<usize> {
     Some(limit)
 }
 
-/// Two files whose attributes change by turns: neighbouring events differ, so the kernel merges
+/// Two files whose attributes change alternately: neighbouring events differ, so the kernel merges
 /// none, and no byte is written.
 struct Filler([fs::File; 2]);
 
@@ -33,7 +34,7 @@ impl Filler {
         Filler(["fill-a", "fill-b"].map(|name| world.writer(name)))
     }
 
-    /// Puts this many events into the queue of a process that is stopped and had read all before.
+    /// Puts this many events into the queue of a stopped process that has read all earlier ones.
     fn put(&self, events: usize) {
         for number in 0..events {
             self.0[number % 2].set_permissions(Permissions::from_mode(0o644)).expect("chmod");
@@ -41,14 +42,14 @@ impl Filler {
     }
 }
 
-/// An overflow was reported. Only of a process that reports it at most once per test, or the words
-/// of the second are kept back.
+/// Expects the report of an overflow. Only for a process that reports one overflow per test: a
+/// second report is suppressed.
 #[track_caller]
 fn expect_overflows(tail: &Tail, count: usize) {
     tail.wait("the overflow to be reported", || tail.said("overflowed") >= count);
 }
 
-/// Waits for so many records as long as more come: how many a long queue makes takes its time.
+/// Waits for this many records as long as more come: a long queue takes time.
 #[track_caller]
 fn wait_all(tail: &Tail, count: usize) {
     let mut came = tail.count();
@@ -114,7 +115,7 @@ fn whatever_happened_to_names_during_an_overflow_is_found() {
     let tail = world.run().start().armed();
     tail.wait_count(10);
     tail.stop();
-    // Fills the queue, so that everything after it goes unheard.
+    // Fills the queue, so that all later events are lost.
     filler.put(limit + 2);
     for number in 0..1_000 {
         fs::write(world.at(format!("flood{number}.log")), "").expect("write");
@@ -181,8 +182,8 @@ fn assert_new_lines(tail: &Tail) {
     assert_eq!(order, ["rotated 1", "rotated 2"]);
 }
 
-/// "manytail reconciles by itself, in slices, while it goes on serving": lines written while it
-/// does come before it is through.
+/// "manytail reconciles by itself, in slices, while it goes on serving": lines that are written
+/// meanwhile come before it has finished.
 #[test]
 fn known_files_are_served_while_an_overflow_is_reconciled() {
     let Some(limit) = queue_limit() else { return };

@@ -1,8 +1,8 @@
-//! Logs on an overlay: the first change of a file that lies in a lower layer copies it up, and it
-//! stays the same file.
+//! Logs on an overlay: the first change of a file in a lower layer copies it up, and it stays the
+//! same file for manytail.
 //!
-//! The overlay is mounted in a mount namespace of its own, which a helper process keeps; writers
-//! get there by that process's root.
+//! The overlay is in its own mount namespace, which a helper process keeps; writers reach it
+//! through that process's root.
 
 use std::fs::{self, OpenOptions};
 use std::io::{BufRead, BufReader, Write};
@@ -13,7 +13,7 @@ use std::process::{Child, Command, Stdio};
 use crate::harness::{Run, Tail};
 use crate::world::{World, is_root, numbered, skip, text};
 
-/// Options of the mount, each a kind of its own.
+/// Mount options to test.
 const KINDS: [&str; 6] = [
     "",
     ",xino=off",
@@ -25,7 +25,7 @@ const KINDS: [&str; 6] = [
 
 struct Overlay {
     world: World,
-    /// Keeps the mount, and the upper layer if that is in memory.
+    /// Keeps the mount alive, and the upper layer if that is in memory.
     holder: Child,
     options: String,
     lower: PathBuf,
@@ -34,7 +34,7 @@ struct Overlay {
 
 impl Overlay {
     /// An overlay with these logs in its lower layer, mounted at the tree. `None`: this machine
-    /// cannot do that, which is said.
+    /// cannot do that, and the test is skipped.
     fn new(options: &str, is_upper_elsewhere: bool, logs: &[(&str, &str)]) -> Option<Overlay> {
         if !is_root() {
             return None;
@@ -70,7 +70,7 @@ impl Overlay {
         Some(Overlay { world, holder, options: options.to_owned(), lower, state })
     }
 
-    /// The path by which a test gets at a file on the overlay.
+    /// The path by which a test reaches a file on the overlay.
     fn at(&self, name: impl AsRef<Path>) -> PathBuf {
         let root = PathBuf::from(format!("/proc/{}/root", self.holder.id()));
         root.join(self.world.at(name).strip_prefix("/").expect("an absolute path"))
@@ -83,7 +83,7 @@ impl Overlay {
 
     fn run(&self) -> Run {
         let namespace = format!("--mount=/proc/{}/ns/mnt", self.holder.id());
-        // The sweep would mend what events must.
+        // The sweep would hide what events must achieve.
         self.world
             .run()
             .json()
@@ -95,8 +95,8 @@ impl Overlay {
         self.run().with(&["--state-dir"]).with(&[&self.state])
     }
 
-    /// Mounts the overlay anew: it has another device number, most likely, and knows nothing of the
-    /// files it had.
+    /// Mounts the overlay again: most likely it has another device number, and the kernel has
+    /// forgotten its files.
     fn mount_again(&self) {
         let namespace = format!("--mount=/proc/{}/ns/mnt", self.holder.id());
         let script = format!("umount \"$3\" && {}", mount(&self.options));
@@ -122,7 +122,8 @@ impl Drop for Overlay {
     }
 }
 
-/// Of a script whose arguments are the lower layer, the directory of the upper one, and the place.
+/// The mount command for a script whose arguments are the lower layer, the directory of the upper
+/// layer, and the mount point.
 fn mount(options: &str) -> String {
     format!(
         "mount -t overlay overlay -o \"lowerdir=$1,upperdir=$2/upper,workdir=$2/work{options}\" \
@@ -130,8 +131,8 @@ fn mount(options: &str) -> String {
     )
 }
 
-/// Every way to change a file of the lower layer, by the name of its log; and lines that come of
-/// it.
+/// Changes a file of the lower layer in one of all possible ways, chosen by the name of the log.
+/// Returns the expected lines.
 fn change(overlay: &Overlay, number: usize, name: &str) -> Vec<String> {
     let path = overlay.at(name);
     match number {
@@ -170,7 +171,7 @@ fn overlay_of(options: &str, is_upper_elsewhere: bool) -> Option<Overlay> {
     Overlay::new(options, is_upper_elsewhere, &logs)
 }
 
-/// Starts, and waits for all that is there.
+/// Starts, and waits for all existing lines.
 fn start(run: Run, lines: usize) -> Tail {
     let tail = run.start();
     tail.wait_count(lines);
@@ -200,7 +201,7 @@ fn a_log_of_a_lower_layer_that_is_changed_goes_on_where_it_was() {
             &tail.lines()[CHANGES * 20..]
         );
         assert_ne!(overlay.birth("0.log"), births[0], "it was copied up");
-        // What is looked at again is still the same.
+        // A file that is checked again is still the same.
         fs::set_permissions(overlay.at("0.log"), fs::Permissions::from_mode(0o600)).expect("chmod");
         overlay.append("0.log", "and more\n");
         tail.wait_line("and more");
@@ -227,8 +228,8 @@ fn logs_that_are_copied_up_while_down_go_on_also_after_another_mount() {
         KINDS.iter().flat_map(|&options| [(options, false), (options, true)])
     {
         for is_mounted_again in [false, true] {
-            // Layers on two file systems of which one has no UUID: with the next mount, nothing
-            // tells that a file was copied from the other.
+            // Layers on two file systems, one of which has no UUID: after the next mount, nothing
+            // shows that a file was copied from the other.
             if is_mounted_again && is_elsewhere {
                 continue;
             }
@@ -279,7 +280,7 @@ fn each_name_of_a_log_with_several_goes_on_by_itself_when_they_are_copied_up() {
     else {
         return;
     };
-    // Before anybody looks at the merged directory.
+    // Before anything reads the merged directory.
     fs::hard_link(overlay.lower.join("a.log"), overlay.lower.join("b.log")).expect("ln");
     overlay.mount_again();
     let tail = start(overlay.run(), 20);
@@ -307,8 +308,8 @@ fn a_log_that_is_deleted_and_made_again_on_an_overlay_is_read_from_0_also_with_e
         let lines = text(&numbered("a line of this log", 0..20));
         let mut count = CHANGES * 20;
         for round in 0..10 {
-            // One that was always in the upper layer, one that was copied up, and one of the lower
-            // layer.
+            // A file that was always in the upper layer, one that was copied up, and one of the
+            // lower layer.
             for name in ["upper.log", "0.log", "1.log"] {
                 if round > 0 || name != "upper.log" {
                     fs::remove_file(overlay.at(name)).expect("rm");

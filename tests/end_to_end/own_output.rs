@@ -1,5 +1,5 @@
-//! What manytail writes itself below a PATH is never read: neither now nor after any rotation, in
-//! this run nor in a later one.
+//! Files that manytail writes itself below a PATH are never read: neither now nor after a rotation,
+//! neither in this run nor in a later one.
 
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
@@ -13,7 +13,7 @@ use crate::records::{Format, decode_all};
 use crate::scrape::get;
 use crate::world::{World, numbered};
 
-/// With offsets kept, or not.
+/// With a state directory, or without.
 fn with_state(world: &World, run: Run, is_kept: bool) -> Run {
     if is_kept {
         run.with(&["--state-dir", world.beside("state").to_str().expect("UTF-8")])
@@ -26,8 +26,8 @@ fn to_file(world: &World, name: &str, is_kept: bool) -> Tail {
     with_state(world, world.run().output_file(&world.at(name)), is_kept).start()
 }
 
-/// Appends a line to a log of its own, and waits until it is in the output: whatever was there
-/// before has been looked at by then.
+/// Appends a line to a separate log, and waits until it is in the output: all existing files have
+/// been examined by then.
 #[track_caller]
 fn deliver(world: &World, tail: &Tail, line: &str) {
     deliver_to(world, tail, &world.at("out.log"), line);
@@ -43,7 +43,7 @@ fn deliver_to(world: &World, tail: &Tail, output: &Path, line: &str) {
     tail.settled();
 }
 
-/// Renames the output and lets it be opened anew.
+/// Renames the output and has it reopened.
 #[track_caller]
 fn rotate(world: &World, tail: &Tail, output: &str, to: &str) {
     world.rename(output, to);
@@ -51,8 +51,8 @@ fn rotate(world: &World, tail: &Tail, output: &str, to: &str) {
     wait_for("the new output", || world.at(output).exists());
 }
 
-/// How many records there are of each file, by all outputs in a directory whose names begin like
-/// this. `Err`: one is of an output.
+/// How many records there are of each file, in all outputs in a directory whose names begin with
+/// `begins`. `Err`: a record is of an output.
 fn records_of_outputs(world: &World, directory: &Path, begins: &str) -> BTreeMap<String, usize> {
     let mut records = BTreeMap::new();
     for entry in fs::read_dir(directory).expect("list") {
@@ -124,7 +124,7 @@ fn outputs_that_were_rotated_before_a_restart_are_left_out_for_good() {
     }
 }
 
-/// As logrotate does it day by day: `.1` becomes `.2`, and so on, several times within a run and
+/// As logrotate does it every day: `.1` becomes `.2`, and so on, several times within a run and
 /// between runs.
 #[test]
 fn outputs_that_are_numbered_on_and_on_are_left_out() {
@@ -148,7 +148,7 @@ fn outputs_that_are_numbered_on_and_on_are_left_out() {
     }
 }
 
-/// Identity tells where no name does: with a state directory.
+/// With a state directory, identity helps where names do not.
 #[test]
 fn an_output_that_was_moved_to_another_directory_of_the_tree_is_left_out_with_a_state_directory() {
     let world = World::new();
@@ -172,7 +172,7 @@ fn an_output_that_was_moved_to_another_directory_of_the_tree_is_left_out_with_a_
     no_output_was_read(&world, &world.beside(""), "new");
 }
 
-/// The new file is there, the old one is not committed to the end, and nobody said SIGHUP.
+/// The new file exists, the old one is not committed to its end, and there was no SIGHUP.
 #[test]
 fn an_output_that_was_renamed_before_a_kill_is_left_out() {
     for (is_kept, name) in [(false, "out.log.1"), (true, "out.log.1"), (true, "archive/any-name")] {
@@ -191,7 +191,7 @@ fn an_output_that_was_renamed_before_a_kill_is_left_out() {
     }
 }
 
-/// While nobody runs, an output is rotated likewise.
+/// An output is also rotated while no run is active.
 #[test]
 fn an_output_that_was_renamed_between_two_runs_is_left_out() {
     for (is_kept, name) in [(false, "out.log.1"), (true, "archive/any-name")] {
@@ -210,7 +210,7 @@ fn an_output_that_was_renamed_between_two_runs_is_left_out() {
     }
 }
 
-/// A copy is another file, and only its name tells what it is.
+/// A copy is another file, and only its name shows what it is.
 #[test]
 fn copies_of_an_output_that_is_truncated_are_left_out() {
     for is_kept in [false, true] {
@@ -227,7 +227,7 @@ fn copies_of_an_output_that_is_truncated_are_left_out() {
     }
 }
 
-/// Diagnostics and a redirected standard output have no name of ours: the shell gave it.
+/// The shell, not manytail, opened diagnostics and a redirected standard output.
 #[test]
 fn files_that_the_shell_opened_for_us_are_left_out_with_their_rotations() {
     for is_kept in [false, true] {
@@ -260,7 +260,7 @@ fn files_that_the_shell_opened_for_us_are_left_out_with_their_rotations() {
     }
 }
 
-/// However PATH and the output are spelled.
+/// However PATH and the output are written.
 #[test]
 fn an_output_below_a_path_that_is_a_link_is_left_out_with_its_rotations() {
     for is_kept in [false, true] {
@@ -311,7 +311,7 @@ fn what_a_metrics_file_leaves_behind_is_not_read() {
     assert_eq!(tail.lines(), ["one"]);
 }
 
-/// The output of another manytail is a log as any other, and so are its rotations.
+/// The output of another manytail is a log like any other, and so are its rotations.
 #[test]
 fn the_output_of_another_manytail_is_followed() {
     let world = World::new();
@@ -336,7 +336,7 @@ fn the_output_of_another_manytail_is_followed() {
     assert_eq!(tail.lines(), ["one", "two"]);
 }
 
-/// Logs of users that only look a little like it.
+/// Logs of users with similar names.
 #[test]
 fn logs_beside_the_output_whose_names_begin_like_its_name_are_followed() {
     let world = World::new();
@@ -409,7 +409,7 @@ fn status_tells_that_a_file_is_a_rotated_output_and_its_end_is_no_loss() {
     }
 }
 
-/// `offsets` shows what the journal knows of it, and can make a log of it again.
+/// `offsets` shows that the journal marks the file as an output, and can remove that mark.
 #[test]
 fn offsets_lists_an_output_without_an_offset_and_forgets_it() {
     let world = World::new();

@@ -1,5 +1,5 @@
-//! Whose links are followed, and whose files are read: root makes things for three users, and none
-//! of them gets at what is another's.
+//! Whose links are followed, and whose files are read: root makes files for three users, and none
+//! of them can read another's.
 
 use std::fs::{self, OpenOptions};
 use std::io::Write;
@@ -77,7 +77,7 @@ fn a_link_is_followed_if_root_made_it_or_its_owner_owns_what_it_leads_to() {
     link(ALICE, beside("hop"), &world.at("chain.log"));
     link(0, beside("alice/of-root.log"), &world.at("root.log"));
     link(ALICE, beside("alice/d"), &world.at("d"));
-    // A link in the middle of what a link leads to.
+    // A link within the target path of a link.
     link(0, "alice", &beside("middle"));
     write(ALICE, &beside("alice/through.log"), "through");
     link(ALICE, beside("middle/through.log"), &world.at("through.log"));
@@ -105,8 +105,8 @@ fn a_link_of_one_user_to_what_is_of_another_is_left_out_with_one_warning() {
     let beside = |name: &str| world.beside(name);
     make_directory(MALLORY, &beside("mallory"));
     write(MALLORY, &beside("mallory/m.log"), "of mallory");
-    // To a file, a directory, through a link of somebody else's at the end and in the middle, and
-    // through one of theirs.
+    // To a file, to a directory, through another user's link at the end and in the middle, and
+    // through their own link.
     link(MALLORY, beside("secrets/s.log"), &world.at("file.log"));
     link(MALLORY, beside("alice/a.log"), &world.at("alice.log"));
     link(MALLORY, beside("secrets"), &world.at("directory"));
@@ -235,8 +235,8 @@ fn what_takes_the_place_of_a_links_target_is_followed_only_if_it_is_its_owners()
     nothing_secret(&tail);
 }
 
-/// A directory of a user's outside of the tree, to which their link leads, and what is exchanged
-/// for it: their link to root's.
+/// A user's directory outside the tree, to which their link leads, and its replacement: their link
+/// to root's directory.
 #[test]
 fn a_link_whose_target_is_exchanged_in_a_loop_leads_nobody_to_what_is_of_another() {
     let Some(world) = world() else { return };
@@ -273,8 +273,7 @@ fn a_link_whose_target_is_exchanged_in_a_loop_leads_nobody_to_what_is_of_another
             }
         });
         scope.spawn(|| {
-            // Who opens a FIFO to write, and does not wait, finds out whether somebody has it open
-            // to read.
+            // A non-blocking open of a FIFO for writing shows whether a reader has it open.
             let pipe = world.beside("secrets/pipe.log");
             while !is_over.load(Ordering::Relaxed) {
                 let opened =
@@ -287,7 +286,7 @@ fn a_link_whose_target_is_exchanged_in_a_loop_leads_nobody_to_what_is_of_another
         while began.elapsed() < Duration::from_secs(5) && !is_watched {
             append(&world.beside("secrets/s.log"), SECRET);
             is_watched = tail.process.watched_inodes().contains(&secrets);
-            // The writer's rate; nothing is waited for.
+            // The writer's rate; this does not wait for anything.
             thread::sleep(Duration::from_millis(1));
         }
     });
@@ -312,7 +311,7 @@ fn a_link_into_proc_is_never_followed() {
     let Some(world) = world() else { return };
     let world_file = world.beside("secrets/s.log");
     let held = fs::File::open(&world_file).expect("open");
-    // One that a program of root's holds open, and the process itself.
+    // A file that a program of root's has open, and the process itself.
     let of_this =
         format!("/proc/{}/fd/{}", std::process::id(), std::os::fd::AsRawFd::as_raw_fd(&held));
     symlink(of_this, world.at("fd.log")).expect("ln -s");
@@ -364,7 +363,7 @@ fn all_links_are_followed_by_whoever_says_so_twice() {
     let tail = world.run().with(&["--follow-symlinks=any-privileged"]).start();
     tail.wait_line(SECRET);
     tail.wait_said("chooses what is read");
-    // Without the capability it is enough to say it once.
+    // Without the capability one option is enough.
     let tail = world.run().with(&["--follow-symlinks=any"]).user(ALICE).start();
     tail.wait_said("chooses what is read");
 }
@@ -389,7 +388,7 @@ fn with_same_owner_a_hard_link_to_a_file_of_another_user_is_left_out() {
         .armed();
     tail.wait_line("of mallory");
     tail.wait_line("top");
-    // A link that somebody else made to it does not keep it from being read.
+    // A link that another user made to it does not prevent reading it.
     tail.wait_line("of alice");
     for name in ["mallory/deep/s.log", "alice/of-root.log"] {
         tail.wait("a warning", || tail.warned(&format!("/tree/{name}\"")) == 1);
@@ -399,7 +398,7 @@ fn with_same_owner_a_hard_link_to_a_file_of_another_user_is_left_out() {
     tail.wait_line("more of mallory");
     nothing_secret(&tail);
     assert!(tail.stderr().contains("(--same-owner)"), "{}", tail.stderr());
-    // What is given to the right user is read.
+    // A file is read once it belongs to the right user.
     chown(world.at("alice/of-root.log"), Some(ALICE), None).expect("chown");
     tail.wait_line(SECRET);
     assert_eq!(

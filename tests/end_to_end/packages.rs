@@ -1,5 +1,6 @@
-//! What is installed beside the binary: manual pages, completions, unit, limits, rotation rules,
-//! example settings. `scripts/package-test` installs all of it; here is what can be shown without.
+//! The files that are installed with the binary: manual pages, completions, unit, limits, rotation
+//! rules, example settings. `scripts/package-test` installs all of them; these tests need no
+//! installation.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -27,7 +28,7 @@ fn printed(arguments: &[&str]) -> Vec<u8> {
     output.stdout
 }
 
-/// What `program` says, fed with `input`; nothing, and a word, when it is not installed.
+/// The output of `program` for an input; `None`, and the test is skipped, if it is not installed.
 fn tool(program: &str, arguments: &[&str], input: &[u8]) -> Option<Output> {
     let child = Command::new(program)
         .args(arguments)
@@ -39,7 +40,7 @@ fn tool(program: &str, arguments: &[&str], input: &[u8]) -> Option<Output> {
         skip(&format!("{program} is not installed"));
         return None;
     };
-    // A program that does not read to the end has found a mistake, and says it.
+    // A program that does not read to the end has found and reported a mistake.
     child.stdin.take().expect("piped").write_all(input).ok();
     Some(child.wait_with_output().expect("output"))
 }
@@ -80,7 +81,7 @@ fn each_shell_takes_its_completions() {
     }
 }
 
-/// What bash offers for the last of these words.
+/// The completions that bash offers for the last of these words.
 fn bash_offers(words: &[&str]) -> Option<Vec<String>> {
     let mut script = printed(&["completions", "bash"]);
     let (last, before) = (words[words.len() - 1], words[words.len() - 2]);
@@ -135,7 +136,7 @@ fn a_text_that_cannot_be_written_is_a_failure() {
     );
 }
 
-/// The unit as it would be installed, but with the binary of this build.
+/// The unit as installed, but with the binary of this build.
 fn unit(world: &World) -> PathBuf {
     let text = fs::read_to_string(dist("systemd/manytail.service")).expect("the unit");
     assert!(text.contains("ExecStart=/usr/bin/manytail run "));
@@ -158,7 +159,7 @@ fn systemd_finds_no_mistake_in_the_unit_and_an_exposure_of_at_most_2() {
     }
 }
 
-/// The system calls of a set of systemd's, which are lists of calls and of other sets.
+/// The system calls of one of systemd's sets, which are lists of calls and of other sets.
 fn system_calls(set: &str, found: &mut BTreeSet<String>) -> bool {
     let Some(output) = tool("systemd-analyze", &["syscall-filter", set], b"") else { return false };
     assert_good(set, &output);
@@ -178,12 +179,12 @@ fn system_calls(set: &str, found: &mut BTreeSet<String>) -> bool {
     true
 }
 
-/// What a run calls is a sample of what it may call; the parts that are easily forgotten are in it:
-/// identities, the journal.
+/// The calls of this run are a sample of those that a run may make; it includes parts that are
+/// easily forgotten: identities, the journal.
 #[test]
 fn the_unit_forbids_no_system_call_that_a_run_makes() {
     let unit = fs::read_to_string(dist("systemd/manytail.service")).expect("the unit");
-    // Each line adds to what is allowed or takes away from it (systemd.exec(5)).
+    // Each line adds to the allowed calls or removes some (systemd.exec(5)).
     let mut allowed = BTreeSet::new();
     for filter in unit.lines().filter_map(|line| line.strip_prefix("SystemCallFilter=")) {
         let mut these = BTreeSet::new();
@@ -295,7 +296,7 @@ fn the_unit_leaves_the_service_what_it_needs() {
         "RuntimeDirectoryMode=0750",
         "LogsDirectory=manytail",
         "ConfigurationDirectory=manytail",
-        // And takes no more than that: memory for 10^6 files, and no copy of it on a disk.
+        // And uses no more than that: memory for 10^6 files, and no core dump on a disk.
         "MemoryHigh=1G",
         "MemoryMax=2G",
         "OOMScoreAdjust=-250",
@@ -307,7 +308,7 @@ fn the_unit_leaves_the_service_what_it_needs() {
     ] {
         assert!(has(line), "{line}");
     }
-    // How to show it some homes alone.
+    // How to give it access to some homes only.
     for line in ["#   ProtectHome=tmpfs", "#   BindReadOnlyPaths=/home/grid/jobs /home/slurm/spool"]
     {
         assert!(has(line), "{line}");
@@ -330,14 +331,14 @@ fn the_limits_of_inotify_are_those_of_the_readme() {
     let file = fs::read_to_string(dist("sysctl.d/60-manytail.conf")).expect("the limits");
     let set: Vec<&str> =
         file.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).collect();
-    // Not the number of instances: with it, one user could pin tens of gigabytes of the kernel's
-    // memory in queues.
+    // Not the number of instances: with more instances one user could pin tens of gigabytes of the
+    // kernel's memory in queues.
     let limits = ["max_user_watches = 1048576", "max_queued_events = 1048576"];
     assert_eq!(set, limits.map(|limit| format!("fs.inotify.{limit}")));
 }
 
-/// The shipped rules of logrotate, for outputs in `directory`, telling the process `id` instead of
-/// systemd.
+/// The shipped rules of logrotate, for outputs in `directory`, with a signal to the process `id`
+/// instead of systemd.
 fn rotation_rules(directory: &Path, id: u32) -> String {
     let mut rules = fs::read_to_string(dist("logrotate/manytail")).expect("the rules");
     let user = if nix::unistd::geteuid().is_root() { "su root root" } else { "" };
@@ -416,11 +417,11 @@ fn rotation_of_the_output_by_the_shipped_rules_loses_and_repeats_no_line() {
     assert!(got == lines, "{} lines instead of {}", got.len(), lines.len());
 }
 
-/// What `manytail check` says of these settings: each key with its value, inputs apart; or why they
-/// are refused.
+/// The answer of `manytail check` for these settings: each key with its value, without inputs; or
+/// why they are refused.
 fn checked(settings: &Path, paths: &[&str]) -> Result<BTreeMap<String, String>, String> {
     let mut command = Command::new(BINARY);
-    // As labels want it.
+    // As labels need it.
     command
         .args(["check", "--format", "json", "--report", "json", "--config"])
         .arg(settings)
@@ -480,7 +481,7 @@ fn the_installed_settings_need_a_path_and_show_every_default() {
     assert!(refusal.contains("nothing to follow"), "{refusal}");
     let mut defaults = checked(&installed, &["/srv/grid/jobs"]).expect("accepted");
 
-    // The inputs at its end are instead of the paths at its top.
+    // The inputs at its end replace the paths at its top.
     let text = fs::read_to_string(&installed).expect("read");
     assert!(text.contains("\nformat = \"json\"\n"));
     let (top, inputs) = text.split_at(text.find("#[[input]]").expect("an input"));
@@ -501,7 +502,7 @@ fn the_installed_settings_need_a_path_and_show_every_default() {
             "{key} is not in manytail.toml"
         );
     }
-    // Said as it is at the service, and as a duration that means off.
+    // With the value of the service, and with a duration that means off.
     let at_the_service = [
         ("host", "true"),
         ("state_dir", "\"/var/lib/manytail\""),

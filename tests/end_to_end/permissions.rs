@@ -1,4 +1,4 @@
-//! What may not be read: said once, picked up when it may, and no harm to the rest.
+//! Files that may not be read: reported once, read once they may be, without harm to other files.
 
 use std::io::Write;
 use std::process::Command;
@@ -41,7 +41,7 @@ fn a_file_that_becomes_unreadable_and_readable_again_has_no_gap_and_no_repeat() 
     let mut writer = world.writer("a.log");
     writer.write_all(b"one\n").expect("write");
     tail.wait_line("one");
-    // While it is still open after the read, it can be read.
+    // As long as it is still open after the read, it can be read.
     tail.wait_closed();
     world.chmod("a.log", 0o200);
     writer.write_all(b"two\n").expect("write");
@@ -74,8 +74,8 @@ fn an_unreadable_directory_is_said_once_and_picked_up_when_permissions_change() 
         tail.wait_said("locked");
         tail.canary("");
         tail.settled();
-        // A directory that may be listed but not entered has three things to say: itself and what
-        // is in it.
+        // A directory that may be listed but not entered causes three reports: itself and its two
+        // entries.
         let most = if mode == 0o644 { 3 } else { 1 };
         assert!((1..=most).contains(&tail.said("locked")), "mode {mode:o}: {}", tail.stderr());
         world.chmod("locked", 0o755);
@@ -202,7 +202,7 @@ fn the_capability_to_read_is_enough() {
     let world = World::new();
     world.write("a.log", "one\n");
     world.chmod("a.log", 0o000);
-    // The binary may lie where only root gets to; root's way is kept by the capability.
+    // The binary may be in a directory that only root can enter; the capability keeps that access.
     let command = [&["setpriv"][..], &set].concat();
     let tail = world.run().under(&command).start();
     tail.expect(&[("a.log", &["one"])]);
@@ -210,8 +210,8 @@ fn the_capability_to_read_is_enough() {
     tail.expect(&[("a.log", &["one", "two"])]);
 }
 
-/// `O_NOATIME` is not allowed on files of others: they must be read all the same, and one's own
-/// without touching the time.
+/// `O_NOATIME` is not allowed on files of others: they must be read nevertheless, and own files
+/// without changing the access time.
 #[test]
 fn files_of_other_users_are_read() {
     if !is_root() {
@@ -234,7 +234,7 @@ fn files_of_other_users_are_read() {
     );
 }
 
-/// `M-07` in the shape that needs no security module: what a link leads to may not be read.
+/// `M-07` without a security module: the target of a link may not be read.
 #[test]
 fn a_link_to_an_unreadable_target_is_said_and_does_no_harm() {
     if !is_root() {

@@ -1,5 +1,5 @@
-//! Directories that others can write to: what strangers put there in the place of what we make is
-//! not used, and what they could exchange later is warned of.
+//! Directories that others can write to: files that strangers put in the place of ours are not
+//! used, and a warning names what they could replace later.
 
 use std::fs::{self, Permissions};
 use std::io::Read as _;
@@ -12,7 +12,7 @@ use crate::harness::wait_for;
 use crate::state::Memory;
 use crate::world::{World, is_root, make_fifo, open_fifo};
 
-/// Nobody's number, and not ours.
+/// A user id without a user, and not ours.
 const STRANGER: u32 = 4_711;
 
 fn directory(path: PathBuf, mode: u32) -> PathBuf {
@@ -48,7 +48,7 @@ fn a_state_directory_that_others_can_write_to_is_refused_as_bad_settings() {
         fs::set_permissions(&memory.directory, Permissions::from_mode(mode & !0o022 | 0o700))
             .expect("chmod");
         assert_eq!(memory.run().with(&["--once"]).finish().status.code(), Some(0), "{mode:o}");
-        // What is there may be looked at, and not changed.
+        // An existing file may be examined, but not changed.
         fs::set_permissions(&memory.directory, Permissions::from_mode(mode | 0o700))
             .expect("chmod");
         assert_eq!(memory.offsets(&["list"]).0, Some(0));
@@ -89,13 +89,12 @@ fn a_state_directory_of_a_stranger_and_a_link_of_theirs_to_one_of_ours_are_refus
     assert_eq!(finished.status.code(), Some(1), "{}", finished.stderr);
     assert!(finished.stderr.contains("who may have put it there"), "{}", finished.stderr);
     assert_eq!(fs::read_dir(&ours).expect("list").count(), 0);
-    // One that we made ourselves.
+    // A file that we made ourselves.
     lchown(&memory.directory, Some(0), Some(0)).expect("chown");
     assert_eq!(memory.run().with(&["--once"]).finish().status.code(), Some(0));
 }
 
-/// Puts one of a stranger's in an output's place; its links lead to `victim`, or to a name beside
-/// it.
+/// Puts a stranger's file in an output's place; its links lead to `victim`, or to a name beside it.
 fn plant(at: &Path, victim: &Path, kind: &str) {
     match kind {
         "link to a file" => symlink(victim, at).expect("ln -s"),
@@ -167,7 +166,7 @@ fn a_link_of_our_own_and_whatever_is_where_strangers_cannot_make_it_are_written_
             let tail = run.start();
             match &mut reader {
                 Some(reader) => {
-                    // Until somebody writes, each read is at the end.
+                    // Until there is a writer, each read is at the end.
                     let mut line = [0; 5];
                     wait_for(kind, || reader.read(&mut line).expect("read") > 0);
                     assert_eq!(&line, b"line\n", "{mode:o}, {kind}");
@@ -236,7 +235,7 @@ fn whatever_others_could_exchange_is_warned_of_at_the_start() {
         ];
         words.map(str::to_owned)
     };
-    // Of a sticky directory: what is there is ours, and what is not yet there others may make.
+    // In a sticky directory: the existing file is ours, and others may make the missing one.
     for (mode, warned) in [
         (0o755, &[][..]),
         (0o777, &["out.log", "state", "control.sock", "metrics.sock", "metrics.prom"]),
@@ -247,7 +246,7 @@ fn whatever_others_could_exchange_is_warned_of_at_the_start() {
         let output = format!("file:{}", parent.join("out.log").display());
         let tail = world.run().with(&options(&parent)).output(&output).start();
         wait_for("metrics", || parent.join("metrics.prom").exists());
-        // All that was said is there then.
+        // All diagnostics are there then.
         tail.terminate();
         let all = tail.warned("others can put something else in its place");
         assert_eq!(all, warned.len(), "{mode:o}: {}", tail.stderr());
@@ -258,7 +257,7 @@ fn whatever_others_could_exchange_is_warned_of_at_the_start() {
     }
 }
 
-/// A run goes on without a state directory rather than with one that a stranger put in its place.
+/// A run continues without a state directory rather than with one that a stranger put in its place.
 #[test]
 fn a_state_directory_of_others_that_takes_the_place_of_ours_is_not_used() {
     let world = World::new();

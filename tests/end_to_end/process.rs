@@ -1,4 +1,4 @@
-//! What `/proc` tells about a process: memory, descriptors, threads, CPU, watches.
+//! Reads `/proc` about a process: memory, descriptors, threads, CPU, watches.
 
 use std::fs;
 use std::path::PathBuf;
@@ -66,7 +66,7 @@ impl Process {
         self.status("voluntary_ctxt_switches")
     }
 
-    /// The same of all its threads. Under strace(1) each system call adds two.
+    /// The same for all its threads. Under strace(1) each system call adds two.
     pub(crate) fn switches_of_all_threads(self) -> u64 {
         let Ok(threads) = fs::read_dir(self.file("task")) else { return 0 };
         let of = |path: PathBuf| {
@@ -99,7 +99,8 @@ impl Process {
         self.watch_masks().filter(|mask| mask & IN_MODIFY != 0).count()
     }
 
-    /// The same, with those that are watched for names only, because they lead to a PATH.
+    /// The same, including directories that are watched only for names, because they lead to a
+    /// PATH.
     pub(crate) fn all_watches(self) -> usize {
         self.watch_masks().count()
     }

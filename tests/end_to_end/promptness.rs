@@ -1,5 +1,5 @@
-//! Prompt and cheap: files that stay open for a moment, rests that the load asks for, and a loop
-//! that yields while that costs nothing.
+//! Prompt and cheap: files stay open for a moment, the loop pauses as the load asks for it, and it
+//! yields while that costs nothing.
 
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -8,12 +8,12 @@ use crate::harness::{Tail, wait_for};
 use crate::settings::{from_file, reload, write_settings};
 use crate::world::World;
 
-/// As sched(7) numbers policies.
+/// The number of the policy, see sched(7).
 const SCHED_OTHER: u64 = 0;
 const SCHED_BATCH: u64 = 3;
 
-/// Where it must not matter how long a test takes: files stay open for two seconds, or for
-/// `--coalesce` if that is longer.
+/// For tests whose duration must not matter: files stay open for two seconds, or for `--coalesce`
+/// if that is longer.
 const STAY_OPEN: [&str; 2] = ["--coalesce", "1min"];
 
 /// The logs that the process has open.
@@ -172,7 +172,7 @@ fn files_that_are_only_kept_open_give_way_when_descriptors_are_short() {
     }
     tail.wait_count(20);
     assert!(open_logs(&tail) >= 15, "{}", open_logs(&tail));
-    // No number above the highest one in use is to be had.
+    // No descriptor number above the highest one in use is available.
     let pid = tail.process.0.to_string();
     let limit = format!("--nofile={}", tail.process.descriptors());
     assert!(
@@ -194,7 +194,7 @@ fn the_loop_yields_by_default_and_not_when_told_so() {
     let paths = format!("paths = ['{}']\n", world.tree.display());
     let tail = from_file(&world, &paths).start().armed();
     let is_policy = |expected: u64| wait_for("the policy", || tail.process.policy() == expected);
-    // Beside other tests a trial may fail: the next one comes within sixteen seconds.
+    // While other tests run a trial may fail: the next one comes within sixteen seconds.
     is_policy(SCHED_BATCH);
     write_settings(&world, "manytail.toml", &(paths.clone() + "sched_batch = false\n"));
     reload(&tail, "sched_batch true -> false");
@@ -212,7 +212,7 @@ fn a_quiet_system_is_served_at_once_whatever_pace_and_coalesce_are() {
     for number in 0..20 {
         world.append("a.log", format!("line {number}\n"));
         tail.wait_count(number + 1);
-        // Most of the time nothing is to be done.
+        // Most of the time there is nothing to do.
         tail.settled();
     }
     assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());

@@ -1,5 +1,5 @@
-//! Clients of the metrics listener and the control socket, polite, slow and hostile: each gets its
-//! answer, none can hurt.
+//! Polite, slow and hostile clients of the metrics listener and the control socket: each polite one
+//! gets its answer, and none does harm.
 
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
@@ -16,10 +16,10 @@ use crate::harness::{Run, Tail, wait_for};
 use crate::scrape::{Answer, Metered, ask, connect, get, read_all, samples};
 use crate::world::{Random, World, flood, text};
 
-/// Clients of one listener at a time.
+/// The most clients that one listener has at a time.
 const CLIENTS: usize = 16;
-/// Much less than the time that a client has for its request, and much more than a machine under
-/// load needs.
+/// Much less than a client's time limit for its request, and much more than a machine under load
+/// needs.
 const AT_ONCE: Duration = Duration::from_millis(2_500);
 
 fn with_tcp(world: &World) -> (Tail, String) {
@@ -112,7 +112,7 @@ fn a_head_without_end_is_refused() {
     assert_eq!(ask(&run.socket, many.as_bytes()).code(), 431);
 }
 
-/// The last one takes the place of the first; the others keep theirs until their time is over.
+/// The last client takes the place of the first; the others keep theirs until their time is over.
 /// Records do not wait at all.
 #[test]
 fn clients_that_say_nothing_are_let_go_and_hold_up_nobody() {
@@ -147,8 +147,8 @@ fn clients_that_say_nothing_are_let_go_and_hold_up_nobody() {
     assert!(run.tail.process.ticks() - before < 100, "without spinning");
 }
 
-/// Every way to take a place and not to give it back, from many more clients than there are places,
-/// on every kind of listener.
+/// Every way to take a place and keep it, with many more clients than places, on every kind of
+/// listener.
 #[test]
 #[expect(clippy::too_many_lines, reason = "kinds of bad clients, one after the other")]
 fn hundreds_of_clients_that_never_end_shut_out_nobody() {
@@ -187,7 +187,7 @@ fn hundreds_of_clients_that_never_end_shut_out_nobody() {
         let mut unix: Vec<UnixStream> =
             (0..300).filter_map(|_| UnixStream::connect(&socket).ok()).collect();
         assert!(unix.len() > CLIENTS * 4, "the listener's queue takes {} clients only", unix.len());
-        // Some are refused or closed by now.
+        // Some have been refused or closed by now.
         tcp.iter_mut().for_each(|stream| {
             drop(stream.set_nonblocking(true).and_then(|()| stream.write(opening)))
         });
@@ -208,7 +208,7 @@ fn hundreds_of_clients_that_never_end_shut_out_nobody() {
         "{} descriptors",
         tail.process.descriptors()
     );
-    // Those that ask for places on and on.
+    // Clients that keep asking for places.
     let is_over = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let _over = OnDrop(&is_over);
@@ -240,8 +240,7 @@ impl Drop for OnDrop<'_> {
     }
 }
 
-/// A response larger than a socket's buffer does not exist yet; a client that reads nothing at all
-/// and asks on and on comes close.
+/// No response exceeds a socket's buffer; a client that reads nothing and keeps asking comes close.
 #[test]
 fn clients_that_ask_without_reading_hold_up_neither_records_nor_others() {
     let world = World::new();
@@ -285,7 +284,7 @@ fn clients_that_come_on_and_on_do_not_hold_up_records() {
     });
 }
 
-/// A path that is long to walk: each name on it is a link to where it is.
+/// A path that takes long to resolve: each name on it is a link to its own directory.
 #[test]
 fn questions_that_take_long_come_one_per_turn() {
     let world = World::new();
@@ -323,7 +322,7 @@ fn garbage_and_floods_of_connections_leave_it_unharmed() {
     let world = World::new();
     let run = Metered::start(&world, world.run());
     let mut random = Random(7);
-    // All that stays open is open by then.
+    // Everything that stays open is open by then.
     run.tail.at_rest();
     let descriptors = run.tail.process.descriptors();
     for round in 0..400 {
@@ -331,7 +330,7 @@ fn garbage_and_floods_of_connections_leave_it_unharmed() {
         stream.set_nonblocking(true).expect("non-blocking");
         let len = random.below(3_000);
         let bytes: Vec<u8> = (0..len).map(|_| random.next() as u8).collect();
-        // It may have closed already.
+        // The server may have closed it already.
         match stream.write(&bytes) {
             Ok(_) => {}
             Err(error)
@@ -355,7 +354,7 @@ fn garbage_and_floods_of_connections_leave_it_unharmed() {
 fn without_a_descriptor_for_a_client_the_loop_does_not_spin_and_serves_again_later() {
     let world = World::new();
     let run = Metered::start(&world, world.run().with(&["--rescan", "0"]));
-    // As many as it has, and three more.
+    // As many as it has open, and three more.
     let limit = run.tail.process.descriptors() + 3;
     drop(run);
     let run = Metered::start(
@@ -485,7 +484,7 @@ fn a_socket_that_somebody_listens_at_is_left_alone_and_ends_the_run_with_1() {
     refused(&world, "another process listens there", &path);
     assert_eq!(get(&path, "/status").code(), 200, "the first one has it still");
     first.terminate();
-    // Also one whose owner does not accept.
+    // Also a socket whose owner does not accept.
     let listener = UnixListener::bind(&path).expect("bind");
     refused(&world, "another process listens there", &path);
     drop(listener);

@@ -1,5 +1,4 @@
-//! A random interpreter of everything that a tree can go through, against a small model of what
-//! must come out.
+//! Makes random changes of every kind to a tree, and compares the output with a small model.
 
 use std::fs;
 use std::thread;
@@ -7,16 +6,17 @@ use std::thread;
 use crate::harness::Tail;
 use crate::world::{Random, World, numbered};
 
-/// One log as its writer sees it: a name that may be rotated, deleted and made again. All lines of
+/// One log from its writer's view: a name that may be rotated, deleted and made again. All lines of
 /// one chain of generations are one numbered sequence.
 struct Log {
     directory: usize,
-    /// Grows when the writer starts anew elsewhere: files of two directories are in no order.
+    /// Grows when the writer starts again in another directory: files of two directories have no
+    /// order.
     chain: usize,
     name: String,
     exists: bool,
     lines: usize,
-    /// What was written of the line that is not finished.
+    /// The written part of the unfinished line.
     fragment: String,
 }
 
@@ -25,14 +25,14 @@ impl Log {
         format!("log {log}.{} line", self.chain)
     }
 
-    /// The next line, with what ends it.
+    /// The next line, with its end.
     fn line(&self, log: usize, end: &str) -> String {
         format!("{} {}{end}", self.tag(log), self.lines)
     }
 }
 
-/// `Y-07`: what happens to a tree, at random, and what must come of it. Nothing is deleted or
-/// written over before it was read.
+/// `Y-07`: random changes of a tree, and the expected output. Nothing is deleted or overwritten
+/// before it was read.
 struct Model<'a> {
     world: &'a World,
     tail: &'a Tail,
@@ -42,9 +42,9 @@ struct Model<'a> {
     logs: Vec<Log>,
     stopped: bool,
     names: usize,
-    /// How each finished chain begins its lines, and how many it has.
+    /// The beginning of each finished chain's lines, and how many lines it has.
     chains: Vec<(String, usize)>,
-    /// Everything that was done, as a shell would say it.
+    /// All changes, written as shell commands.
     journal: Vec<String>,
 }
 
@@ -168,7 +168,7 @@ impl<'a> Model<'a> {
     fn truncate(&mut self, log: usize) {
         self.complete(log);
         self.drain();
-        // What was truncated has been read, so nothing is lost.
+        // The truncated content has been read, so nothing is lost.
         self.journal.push(format!(": > {}", self.path(log)));
         self.world.truncate(self.path(log), 0);
     }
@@ -179,14 +179,14 @@ impl<'a> Model<'a> {
         let directory = format!("{parent}/d{}", self.names);
         self.journal.push(format!("mkdir {directory}"));
         self.world.mkdir(&directory);
-        // Of what is found in a directory before it is watched only the age of the last write tells
-        // the order, to a clock tick.
+        // The order of files that are found in a directory before it is watched follows only from
+        // the time of their last write, to a clock tick.
         self.tail.canary(&directory);
         self.directories.push(directory);
         self.move_log();
     }
 
-    /// A writer goes on in another directory: the file it had stays where it is.
+    /// A writer continues in another directory: its file stays where it is.
     fn move_log(&mut self) {
         let log = self.random.below(self.logs.len());
         self.rotate(log);
@@ -201,12 +201,12 @@ impl<'a> Model<'a> {
     fn move_directory(&mut self) {
         let from = self.directories[self.random.below(self.directories.len())].clone();
         self.names += 1;
-        // Beside itself, or up to the top.
+        // To a name beside it, or at the top.
         let parent = from.rsplit_once('/').map(|(parent, _)| format!("{parent}/"));
         let parent = parent.filter(|_| self.names.is_multiple_of(2)).unwrap_or_default();
         let to = format!("{parent}m{}", self.names);
-        // The README's limit: the order of generations is not promised while a directory above them
-        // is renamed. Lines are.
+        // The README's limit: the order of generations is not guaranteed while a directory above
+        // them is renamed, but their lines are.
         self.drain();
         self.journal.push(format!("mv {from} {to}"));
         self.world.rename(&from, &to);
@@ -220,7 +220,8 @@ impl<'a> Model<'a> {
 
     fn step(&mut self) {
         let log = self.random.below(self.logs.len());
-        // What needs everything to be read first cannot be done while the process is stopped.
+        // Changes that need everything to be read first cannot be made while the process is
+        // stopped.
         let operation = self.random.below(if self.stopped { 54 } else { 74 });
         match operation {
             0..25 => {
@@ -288,7 +289,7 @@ fn random_run(seed: u64) {
     let world = World::new();
     let tail = world.run().start().armed();
     let mut model = Model::new(&world, &tail, seed);
-    // The first scan may not have come so far yet.
+    // The first scan may not have reached it yet.
     model.directories.iter().for_each(|directory| tail.canary(directory));
     for _ in 0..200 {
         model.step();

@@ -1,4 +1,4 @@
-//! Sockets whose peer is late, leaves, comes back: every line arrives, and each connection begins
+//! Sockets whose peer is late, leaves or comes back: every line arrives, and each connection begins
 //! with a whole record.
 
 use std::collections::BTreeSet;
@@ -18,14 +18,14 @@ use crate::world::{World, numbered, text};
 /// The consumer's side: accepts, and reads records with a deadline.
 struct Peer<S> {
     stream: S,
-    /// A record that has not come whole yet.
+    /// An incomplete record.
     torn: Vec<u8>,
     /// Every whole record since the connection began.
     lines: Vec<String>,
 }
 
 impl<S: Read> Peer<S> {
-    /// Reads until the lines are enough, and gives all of this connection.
+    /// Reads until the lines are enough. Returns all lines of this connection.
     fn read_until(&mut self, what: &str, mut enough: impl FnMut(&[String]) -> bool) -> Vec<String> {
         let deadline = Instant::now() + DEADLINE;
         let mut buffer = vec![0; 64 << 10];
@@ -134,7 +134,7 @@ fn a_tcp_peer_that_comes_late_gets_everything() {
     assert!(rss < 32 << 10, "{rss} KiB while it waited");
 }
 
-/// `W-02`: the peer had read everything before it left, so nothing is lost; what comes again is
+/// `W-02`: the peer had read everything before it left, so nothing is lost; repeated records are
 /// whole.
 #[test]
 fn a_tcp_peer_that_leaves_and_comes_back_misses_nothing() {
@@ -160,7 +160,7 @@ fn a_tcp_peer_that_leaves_and_comes_back_misses_nothing() {
     drop(tail);
 }
 
-/// `W-02`, with the outage while lines are written.
+/// `W-02`, with lines that are written during the outage.
 #[test]
 fn lines_written_while_the_peer_is_away_come_when_it_is_back() {
     let world = World::new();
@@ -218,8 +218,8 @@ fn a_reset_in_the_middle_of_a_record_sends_it_again_whole() {
     drop(tail);
 }
 
-/// Both again, at random places, under load: every connection begins with a whole record and no
-/// line is missed that was not taken by the kernel of a peer that died with it.
+/// Both again, at random positions, under load: every connection begins with a whole record, and no
+/// line is missing except those in the kernel of a peer that died.
 #[test]
 fn every_connection_begins_with_a_whole_record() {
     let world = World::new();
@@ -239,8 +239,8 @@ fn every_connection_begins_with_a_whole_record() {
             numbers.windows(2).all(|pair| pair[0] + 1 == pair[1]),
             "a gap or a torn record within a connection"
         );
-        // What the dead peer's kernel had taken and it had not read is lost with it; a repeat is
-        // allowed.
+        // Data that the dead peer's kernel had received and the peer had not read is lost; a repeat
+        // is allowed.
         last_seen = last_seen.max(*numbers.last().expect("records"));
         setsockopt(&peer.stream, sockopt::Linger, &linger { l_onoff: 1, l_linger: 0 })
             .expect("SO_LINGER");
@@ -287,7 +287,7 @@ fn a_unix_peer_that_comes_late_gets_everything() {
     assert!(accept_unix(&listener).read_line("line 999") == lines);
 }
 
-/// A peer that is there but does not read: back-pressure like that of a pipe.
+/// A connected peer that does not read: back-pressure as with a pipe.
 #[test]
 fn a_tcp_peer_that_does_not_read_blocks_reading_and_nothing_else() {
     let world = World::new();
@@ -307,7 +307,7 @@ fn a_tcp_peer_that_does_not_read_blocks_reading_and_nothing_else() {
     assert!(a == lines, "out of order");
 }
 
-/// SIGTERM while nobody listens: nothing to wait for, no error.
+/// SIGTERM while there is no listener: there is nothing to wait for, and no error.
 #[test]
 fn sigterm_without_a_peer_ends_the_run_with_0() {
     let world = World::new();

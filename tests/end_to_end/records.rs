@@ -2,7 +2,7 @@
 //! anything torn.
 //!
 //! In: bytes of an output. Out: [`Record`]s.
-//! Always holds: a record that is not well-formed is a failed test.
+//! Always holds: a record that is not well-formed fails the test.
 
 use serde_json::Value;
 
@@ -47,7 +47,8 @@ impl Record {
         self.origin().offset + self.line.len() as u64 + u64::from(self.origin().eol)
     }
 
-    /// When it was read, in nanoseconds since midnight: enough to compare records of one test.
+    /// When the record was read, in nanoseconds since midnight: enough to compare records of one
+    /// test.
     pub(crate) fn nanoseconds(&self) -> i64 {
         let time = &self.origin().time;
         let number = |at: std::ops::Range<usize>| time[at].parse::<i64>().expect("digits");

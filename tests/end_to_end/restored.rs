@@ -1,5 +1,5 @@
-//! An output that holds more than a crash explains: its state directory was restored from a backup,
-//! or another program wrote to it. What is cut off it has a file of its own first.
+//! An output that has more than a crash explains: its state directory was restored from a backup,
+//! or another program wrote to it. The end that is cut off is first copied to a file.
 
 use std::fs;
 use std::io::Write as _;
@@ -11,7 +11,7 @@ use crate::records::Format;
 use crate::state::{Memory, OutputFile};
 use crate::world::{World, numbered, skip, succeeds, text};
 
-/// The files beside the output that hold what was cut off it.
+/// The files beside the output with the ends that were cut off.
 pub(crate) fn asides(output: &OutputFile) -> Vec<PathBuf> {
     let above = output.path.parent().expect("a directory");
     let entries = fs::read_dir(above).expect("list").map(|entry| entry.expect("an entry").path());
@@ -30,11 +30,11 @@ fn copy(from: &Path, to: &Path) {
 /// How a state directory comes back.
 #[derive(Debug, Clone, Copy)]
 enum Restored {
-    /// Removed and copied anew.
+    /// Removed and copied again.
     Copied,
-    /// Exchanged by a rename, so that no time of it changes.
+    /// Replaced by a rename, so that its times do not change.
     Renamed,
-    /// Its files are written over: the directory is the same.
+    /// Its files are overwritten: the directory is the same.
     WrittenOver,
 }
 
@@ -72,8 +72,8 @@ enum Backup {
     Running,
 }
 
-/// A story of three lines, a backup, and a hundred lines more; then the logs are gone, and the
-/// state directory is the backup again.
+/// Writes three lines, makes a backup, and writes a hundred more lines; then deletes the logs and
+/// restores the state directory.
 fn go_back<'a>(
     world: &'a World,
     format: Format,
@@ -147,7 +147,7 @@ fn what_a_restored_state_directory_does_not_know_is_copied_before_it_is_cut() {
             tail.wait_said(word);
             assert_eq!(tail.warned(word), 1, "{case}: {word}: {}", tail.stderr());
         }
-        // A crash afterwards is a crash as any other.
+        // A later crash is like any other crash.
         world.append("b.log", "after\n");
         output.wait_count(4);
         tail.kill();
@@ -191,7 +191,8 @@ fn what_another_program_wrote_after_an_orderly_end_is_copied_before_it_is_cut() 
     }
 }
 
-/// A file system without extended attributes: what a crash left cannot be told from anything else.
+/// A file system without extended attributes: the remains of a crash cannot be distinguished from
+/// anything else.
 #[test]
 fn what_an_output_without_a_stamp_holds_is_copied_before_it_is_cut() {
     if !succeeds("strace", &["-o", "/dev/null", "true"]) {
@@ -245,7 +246,7 @@ fn an_output_whose_end_cannot_be_copied_is_not_cut_and_the_run_does_not_start() 
     assert_eq!((output.bytes(), asides(&output)), (before, vec![]));
 }
 
-/// The copy lies in the tree like the output, and is no log: also not for a run that did not make
+/// The copy is in the tree like the output, and is not a log, not even for a run that did not make
 /// it.
 #[test]
 fn a_copy_in_the_tree_is_not_read_and_is_beside_the_file_that_a_link_leads_to() {

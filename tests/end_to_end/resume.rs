@@ -1,5 +1,5 @@
-//! Going on after a restart: only what is new, wherever it is now; and from the first byte what
-//! restarted there meanwhile.
+//! Resuming after a restart: only new bytes are delivered, wherever their file is now; files whose
+//! content restarted meanwhile are read from the first byte.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -125,7 +125,7 @@ fn files_in_a_directory_renamed_while_down_go_on() {
     }
 }
 
-/// The stored names are no identity: two files that swapped theirs.
+/// Stored names are not identities: two files swapped theirs.
 #[test]
 fn files_that_swapped_names_while_down_go_on() {
     let world = World::new();
@@ -156,7 +156,7 @@ fn a_file_moved_out_of_the_tree_and_back_around_a_restart_goes_on() {
     memory.run().start().armed().expect(&[("a.log", &["two"])]);
 }
 
-/// `K-04`: what the output did not take is not committed, what it took is.
+/// `K-04`: only what the output took is committed.
 #[test]
 fn a_stop_in_the_middle_of_a_file_behind_a_blocked_reader_loses_and_repeats_nothing() {
     let world = World::new();
@@ -182,7 +182,8 @@ fn a_stop_in_the_middle_of_a_file_behind_a_blocked_reader_loses_and_repeats_noth
     assert!(got == lines, "{} lines instead of {}", got.len(), lines.len());
 }
 
-/// A file that was rotated several times while down: the rest of each generation, the oldest first.
+/// A file that was rotated several times between two runs: the rest of each generation comes, the
+/// oldest first.
 #[test]
 fn generations_rotated_while_down_come_in_order() {
     for end in ENDS {
@@ -204,8 +205,8 @@ fn generations_rotated_while_down_come_in_order() {
     }
 }
 
-/// Events tell of the newer file at once; that the older one has a rest is found by looking, some
-/// time during the first scan.
+/// Events report the newer file at once; the first scan finds the rest of the older one some time
+/// later.
 fn a_newer_generation_waits_for_the_rest_of_the_one_before(is_known: bool) {
     let world = World::in_memory();
     let memory = Memory::new(&world);
@@ -220,7 +221,7 @@ fn a_newer_generation_waits_for_the_rest_of_the_one_before(is_known: bool) {
     world.append("a.log.1", "old 1\n");
     tick();
     let tail = memory.run().start();
-    // What is in the directory above was looked at by then, the others were not.
+    // The files in the directory above have been examined by then, the others have not.
     tail.wait("the scan of the others", || tail.process.watches() == 2);
     let mut written = 1;
     while tail.count() < 2 {
@@ -279,7 +280,7 @@ fn a_file_truncated_while_down_restarts_with_a_greater_counter() {
     }
 }
 
-/// `T-05` over a restart: the size says nothing.
+/// `T-05` across a restart: the size proves nothing.
 #[test]
 fn a_file_overwritten_in_place_while_down_restarts_with_a_greater_counter() {
     for (old, new) in [
@@ -304,7 +305,7 @@ fn a_file_overwritten_in_place_while_down_restarts_with_a_greater_counter() {
     }
 }
 
-/// `T-06`: the offset that is stored follows the truncation, though nothing was delivered since.
+/// `T-06`: the stored offset follows the truncation, although nothing was delivered since.
 #[test]
 fn a_file_truncated_to_nothing_is_remembered_as_empty() {
     for end in ENDS {
@@ -326,7 +327,7 @@ fn a_file_truncated_to_nothing_is_remembered_as_empty() {
                 tail.settled();
                 memory.end(&tail, end);
             }
-            // The same bytes again, and more: neither size nor content tell.
+            // The same bytes again, and more: neither size nor content show it.
             world.append("a.log", "one\ntwo\nthree\n");
             let tail = memory.run().json().start().armed();
             tail.expect(&[("a.log", &["one", "two", "three"])]);
@@ -356,17 +357,17 @@ fn after_copytruncate_while_down_only_the_new_content_comes() {
     }
 }
 
-/// Another test may get the inode first: tries some times.
+/// Another test may get the inode first, so this tries several times.
 fn when_an_inode_comes_back(test: impl Fn() -> bool) {
     if !(0..10).any(|_| test()) {
         skip("the file system does not hand an inode out again");
     }
 }
 
-/// `X-06` and `I-03` over a restart.
+/// `X-06` and `I-03` across a restart.
 #[test]
 fn a_new_file_on_the_inode_of_one_deleted_while_down_is_read_from_0() {
-    // Longer than the one before, and the very same bytes.
+    // Longer than the previous file, with the same bytes at the beginning.
     for content in ["another\nfile\n", "one\n"] {
         when_an_inode_comes_back(|| {
             let world = World::new();
@@ -394,7 +395,7 @@ fn a_new_file_on_the_inode_of_one_deleted_while_down_is_read_from_0() {
     }
 }
 
-/// `K-13`: the inode comes back after a run that did not know any file on it.
+/// `K-13`: the inode is reused after a run that did not know a file on it.
 #[test]
 fn the_counter_of_an_inode_grows_over_runs_that_did_not_see_it() {
     when_an_inode_comes_back(|| {
@@ -425,7 +426,7 @@ fn the_counter_of_an_inode_grows_over_runs_that_did_not_see_it() {
     });
 }
 
-/// `X-06`, with whatever inode.
+/// `X-06`, with any inode.
 #[test]
 fn a_file_deleted_and_made_again_while_down_is_read_from_0() {
     for end in ENDS {
@@ -495,7 +496,7 @@ fn files_that_appear_while_down_are_read_from_0_also_with_from_end() {
     }
 }
 
-/// `--from end` counts at the first start of each PATH.
+/// `--from end` applies at the first start of each PATH.
 #[test]
 fn from_end_counts_for_a_path_that_is_followed_for_the_first_time() {
     let world = World::new();
@@ -517,7 +518,7 @@ fn from_end_counts_for_a_path_that_is_followed_for_the_first_time() {
     ]);
 }
 
-/// `P-05` over a restart.
+/// `P-05` across a restart.
 #[test]
 fn an_unfinished_line_that_from_end_found_is_delivered_whole_after_a_restart() {
     for end in ENDS {
@@ -551,7 +552,7 @@ fn an_unfinished_line_is_delivered_whole_when_it_is_finished_after_a_restart() {
         let tail = memory.run().start().armed();
         tail.expect(&[("a.log", &["one"])]);
         memory.end(&tail, end);
-        // A run in which nothing happens to it.
+        // A run in which the file does not change.
         let tail = memory.run().start().armed();
         tail.expect(&[]);
         memory.end(&tail, end);
@@ -634,7 +635,7 @@ fn a_second_once_delivers_only_what_is_new() {
     world.append("a.log", "three\n");
     world.append("c.log", "c\n");
     assert_eq!(once().lines, files(&[("a.log", &["three"]), ("c.log", &["c"])]));
-    // What `--once` stored, a run that stays goes on from.
+    // A permanent run resumes from the offsets that `--once` stored.
     world.append("c.log", "cc\n");
     memory.run().start().armed().expect(&[("c.log", &["cc"])]);
 }
@@ -665,7 +666,7 @@ fn a_piece_that_once_delivered_is_not_repeated_and_its_rest_comes() {
     assert_eq!(once(), []);
 }
 
-/// Paths of all that a run opened, as strace saw it; none without strace.
+/// The paths of all files that a run opened, as strace saw it; none without strace.
 fn opened(trace: &Path) -> String {
     wait_for("the end of the trace", || {
         fs::read_to_string(trace).is_ok_and(|trace| trace.contains("+++ exited"))
@@ -729,7 +730,7 @@ fn files_that_a_run_did_not_follow_are_not_read_again_by_the_next() {
     fs::create_dir(&other).expect("mkdir");
     memory.run_until(2, End::Stopped);
     world.append("b.log", "bb\n");
-    // Excluded, and then under a PATH that is not given.
+    // First excluded, then below a PATH that is not given.
     let tail = memory.run().with(&["--exclude", "b.log"]).start().armed();
     tail.expect(&[]);
     tail.terminate();
@@ -739,7 +740,7 @@ fn files_that_a_run_did_not_follow_are_not_read_again_by_the_next() {
     memory.run().start().armed().expect(&[("b.log", &["bb"])]);
 }
 
-/// The PATH is given in another way: identity counts.
+/// The PATH is written in another way: identity counts.
 #[test]
 fn the_same_tree_by_another_path_is_not_read_again() {
     let world = World::new();
@@ -787,7 +788,7 @@ fn a_hard_link_made_while_down_is_the_same_file() {
     assert_eq!(tail.lines(), ["two"]);
 }
 
-/// Holes and NULs at the start of what was truncated are skipped also by the next run.
+/// The next run also skips holes and NULs at the start of a truncated file.
 #[test]
 fn nuls_left_by_a_truncation_are_skipped_after_a_restart() {
     for end in ENDS {

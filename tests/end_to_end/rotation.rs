@@ -1,5 +1,5 @@
-//! Rotation by rename: older generations before newer ones, nothing lost that is still in the tree,
-//! nothing twice.
+//! Rotation by rename: older generations come before newer ones, nothing that is still in the tree
+//! is lost, nothing comes twice.
 
 use std::fs;
 use std::io::Write;
@@ -55,7 +55,7 @@ fn a_followed_file_is_drained_under_a_rotated_name_outside_the_pattern() {
     tail.expect_in_order(&lines);
 }
 
-/// `N-03` and `N-04`: there is no waiting time after which a rotated file is let go.
+/// `N-03` and `N-04`: a rotated file is never dropped after some time.
 #[test]
 fn late_lines_from_a_writer_that_keeps_its_descriptor_are_delivered() {
     let world = World::new();
@@ -82,13 +82,12 @@ fn late_lines_from_a_writer_that_keeps_its_descriptor_are_delivered() {
     assert_eq!((of("old"), of("new")), (numbered("old", 1..5), numbered("new", 1..3)));
 }
 
-/// `N-13` in small: the writer was not told yet, and its last lines go into the renamed file while
-/// its successor is there already.
+/// `N-13` on a small scale: the writer has not been notified yet, and its last lines go into the
+/// renamed file while its successor already exists.
 #[test]
 fn late_lines_of_a_rotated_file_come_before_those_that_its_successor_gets_after_them() {
     let world = World::new();
-    // A rotated file that was read a moment ago has to wait for its next turn longer than its
-    // successor.
+    // A rotated file that was read a moment ago waits longer for its next read than its successor.
     let tail = world.run().with(&["--coalesce", "1s", "--adaptive", "false"]).start().armed();
     let mut old = world.writer("a.log");
     old.write_all(b"line 0\n").expect("write");
@@ -150,7 +149,7 @@ fn a_cascade_of_ten_rotations_gives_the_exact_sequence() {
         for part in chunk.chunks(100) {
             writer.write_all(text(part).as_bytes()).expect("write");
         }
-        // What falls off the end must have been read.
+        // The generation that is removed must have been read.
         if round >= 3 {
             tail.wait_count((round - 2) * 10_000);
         }
@@ -168,7 +167,7 @@ fn a_cascade_of_ten_rotations_gives_the_exact_sequence() {
     tail.expect_in_order(&lines);
 }
 
-/// `N-10` at full speed: a file is renamed about when it is looked at for the first time.
+/// `N-10` at full speed: a file is renamed about when it is examined for the first time.
 #[test]
 fn rotations_as_fast_as_they_can_be_made_give_the_exact_sequence() {
     let world = World::new();
@@ -177,7 +176,7 @@ fn rotations_as_fast_as_they_can_be_made_give_the_exact_sequence() {
     let mut rotated = 0;
     for (round, line) in lines.iter().enumerate() {
         world.append("a.log", format!("{line}\n"));
-        // Bursts with pauses between them, so that the process falls asleep and starts anew.
+        // Bursts with pauses between them, so that the process falls asleep and wakes up again.
         if round % 3 != 2 {
             world.rename("a.log", format!("a.log.{rotated}"));
             rotated += 1;
@@ -189,7 +188,7 @@ fn rotations_as_fast_as_they_can_be_made_give_the_exact_sequence() {
     tail.expect_in_order(&lines);
 }
 
-/// `N-07`, with the whole cascade between two looks, again and again.
+/// `N-07`, with the whole cascade between two turns, again and again.
 #[test]
 fn a_cascade_during_a_stop_gives_the_exact_sequence() {
     let world = World::new();
@@ -231,7 +230,7 @@ fn a_file_replaced_by_rename_over_is_read_from_0() {
     tail.expect_in_order(&expected);
 }
 
-/// `N-08`, where the replacement is followed under its first name already.
+/// `N-08`, where the replacement is already followed under its first name.
 #[test]
 fn a_followed_file_renamed_over_another_goes_on_at_its_offset() {
     let world = World::new();
@@ -263,7 +262,7 @@ fn all_generations_of_two_rotations_between_two_looks_come_in_order() {
     tail.expect_in_order(&lines);
 }
 
-/// `N-10`, where the generations are new to the process and their names date them.
+/// `N-10`, where the process does not know the generations and their names give the order.
 #[test]
 fn dated_generations_of_rotations_between_two_looks_come_in_order() {
     let world = World::new();
@@ -280,8 +279,8 @@ fn dated_generations_of_rotations_between_two_looks_come_in_order() {
     tail.expect_in_order(&lines);
 }
 
-/// `N-10`, in a directory that is found with all of it: no event told in which order, but the times
-/// of the files do.
+/// `N-10`, in a directory that is found with all generations: no event gives their order, but the
+/// times of the files do.
 #[test]
 fn generations_found_in_a_new_directory_come_in_order() {
     let world = World::new();
@@ -298,7 +297,7 @@ fn generations_found_in_a_new_directory_come_in_order() {
             }
             world.append(format!("new/{log}.log"), format!("log {log} {generation}\n"));
         }
-        // Longer than the clock of a file system ticks.
+        // Longer than a tick of the file system's clock.
         thread::sleep(Duration::from_millis(20));
     }
     tail.go_on();
@@ -312,7 +311,7 @@ fn generations_found_in_a_new_directory_come_in_order() {
     }
 }
 
-/// `N-10`, where a generation and the directory it went to are moved.
+/// `N-10`, where a generation and then its new directory are moved.
 #[test]
 fn a_generation_moved_into_a_directory_that_is_renamed_comes_before_its_successors() {
     let world = World::new();
@@ -375,7 +374,7 @@ fn a_successor_that_comes_late_is_read_from_0() {
     tail.expect_in_order(&numbered("line", 0..4));
 }
 
-/// `N-16`: slots, watches, directories and descriptors; a file that was rotated away for good is
+/// `N-16`: slots, watches, directories and descriptors; a file that was rotated out of the tree is
 /// remembered for ten minutes.
 #[test]
 fn two_hundred_rotations_leave_nothing_behind() {
@@ -388,7 +387,7 @@ fn two_hundred_rotations_leave_nothing_behind() {
             world.rename("a.log", "a.log.1");
         }
         run.tail.settled();
-        // Cooling ends, and a deletion is judged, a moment later.
+        // Cooling ends, and a deletion is confirmed, a moment later.
         run.wait_value("manytail_files{state=\"cooling\"}", |files| files == 0.0);
         run.wait_value("manytail_files{state=\"leaving\"}", |files| files == 0.0);
         run.wait_value("manytail_held_files", |files| files == 0.0);
@@ -410,7 +409,7 @@ fn two_hundred_rotations_leave_nothing_behind() {
         (after.1, after.2),
         "files beside those remembered, and the rest"
     );
-    // Less where the inode of one that was deleted comes back at once: then it is forgotten.
+    // Fewer if the inode of a deleted file is reused at once: then that file is forgotten.
     let remembered = after.0 - before.0;
     assert!(
         (0.0..=200.0).contains(&remembered),
@@ -475,7 +474,7 @@ fn a_path_that_is_a_file_is_followed_over_rotations() {
     assert!(fs::exists(world.at("a.log.1")).expect("stat"));
 }
 
-/// 9,000 lines in generations, the older ones first, that were written a tick apart.
+/// Writes 9,000 lines in generations, the older ones first, a tick apart.
 fn write_generations(world: &World, generations: &[(&str, Range<usize>)]) -> Vec<String> {
     let lines = numbered(&"x".repeat(1_000), 0..9_000);
     for (name, range) in generations {
@@ -485,7 +484,7 @@ fn write_generations(world: &World, generations: &[(&str, Range<usize>)]) -> Vec
     lines
 }
 
-/// The older one takes several turns, the newer ones one each.
+/// The oldest generation takes several turns, the newer ones one each.
 #[test]
 fn generations_found_by_listing_come_one_after_the_other_whatever_their_size() {
     let world = World::in_memory();

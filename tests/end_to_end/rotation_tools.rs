@@ -1,5 +1,5 @@
-//! Rotation as tools do it: copytruncate by hand, and the real logrotate under a writer that does
-//! not stop.
+//! Rotation by tools: copytruncate by hand, and the real logrotate with a writer that does not
+//! stop.
 
 use std::fs::{self, OpenOptions};
 use std::io::Write;
@@ -24,7 +24,7 @@ fn after_copytruncate_only_new_lines_follow() {
         tail.wait_count((round + 1) * 100);
         fs::copy(world.at("a.log"), world.at("a.log.1")).expect("cp");
         world.truncate("a.log", 0);
-        // Every other time the truncation and the next lines fall between two looks.
+        // Every other time the truncation and the next lines happen between two turns.
         if round % 2 == 0 {
             tail.settled();
         }
@@ -45,7 +45,7 @@ fn a_copy_that_matches_too_is_a_file_of_its_own() {
     tail.expect(&[("a.log", &["one", "two"]), ("a.log.1", &["one"])]);
 }
 
-/// `/usr/sbin/logrotate`, or a word that it is missing.
+/// Whether `/usr/sbin/logrotate` exists. If not, the test is skipped.
 fn has_logrotate() -> bool {
     let found = Path::new("/usr/sbin/logrotate").exists();
     if !found {
@@ -62,7 +62,7 @@ fn logrotate(world: &World, directives: &str) {
         format!("\"{}\" {{\n{user}{directives}\n}}\n", world.at("app.log").display()),
     )
     .expect("write");
-    // logrotate refuses configurations that others may write.
+    // logrotate refuses configurations that others can write to.
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
     fs::set_permissions(&configuration, mode).expect("chmod");
     let output = Command::new("/usr/sbin/logrotate")
@@ -75,8 +75,8 @@ fn logrotate(world: &World, directives: &str) {
     assert!(output.status.success(), "logrotate: {}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// Appends numbered lines until told to stop; opens the file anew when the file `reopen` beside the
-/// tree appears.
+/// Appends numbered lines until it is stopped; reopens the file when the file `reopen` appears
+/// beside the tree.
 #[derive(Default)]
 struct Writer {
     done: AtomicBool,
@@ -122,7 +122,7 @@ impl Writer {
         self.paused.store(false, Ordering::SeqCst);
     }
 
-    /// Runs `rotate` some times beside the writer, then ends it, also when a wait panics.
+    /// Runs `rotations` while the writer writes, then ends the writer, also when a wait panics.
     fn beside(&self, world: &World, rotations: impl FnOnce()) {
         struct End<'a>(&'a AtomicBool);
         impl Drop for End<'_> {
@@ -172,7 +172,7 @@ fn logrotate_create_with_delayed_compression_gives_the_exact_sequence() {
     assert!(tail.lines_by_file().keys().all(|name| !name.ends_with(".gz")));
 }
 
-/// `N-13`, where the writer is never told to reopen and goes on in the renamed file.
+/// `N-13`, where the writer is never notified and continues in the renamed file.
 #[test]
 fn logrotate_create_with_a_writer_that_keeps_its_descriptor_gives_the_exact_sequence() {
     if !has_logrotate() {
@@ -191,8 +191,8 @@ fn logrotate_create_with_a_writer_that_keeps_its_descriptor_gives_the_exact_sequ
     tail.expect_in_order(&numbered("line", 0..writer.written()));
 }
 
-/// `C-01` by logrotate. What is written between its copy and its truncation is lost by logrotate
-/// itself; nothing may be repeated, torn or out of order.
+/// `C-01` by logrotate. logrotate itself loses lines that are written between its copy and its
+/// truncation; nothing may be repeated, torn or out of order.
 #[test]
 fn logrotate_copytruncate_under_a_writer_repeats_and_tears_nothing() {
     if !has_logrotate() {
@@ -229,7 +229,7 @@ fn logrotate_copytruncate_under_a_writer_repeats_and_tears_nothing() {
     );
 }
 
-/// `C-01` by logrotate, exact where the writer rests while logrotate works.
+/// `C-01` by logrotate, exact, as the writer pauses while logrotate works.
 #[test]
 fn logrotate_copytruncate_beside_a_resting_writer_gives_the_exact_sequence() {
     if !has_logrotate() {

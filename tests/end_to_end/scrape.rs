@@ -1,4 +1,4 @@
-//! What a process tells about itself: asks it over a socket, reads the answers.
+//! Asks a process about itself over a socket, and reads the answers.
 
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read, Write};
@@ -33,7 +33,7 @@ impl Answer {
     }
 }
 
-/// Reads until the peer has no more to say.
+/// Reads until the peer closes the connection.
 pub(crate) fn read_all(stream: &mut UnixStream) -> Vec<u8> {
     stream.set_read_timeout(Some(Duration::from_millis(50))).expect("timeout");
     let (deadline, mut all, mut buffer) = (Instant::now() + DEADLINE, Vec::new(), [0; 4096]);
@@ -57,7 +57,7 @@ pub(crate) fn read_all(stream: &mut UnixStream) -> Vec<u8> {
     }
 }
 
-/// Connects as soon as somebody listens.
+/// Connects as soon as there is a listener.
 #[track_caller]
 pub(crate) fn connect(socket: &Path) -> UnixStream {
     let mut stream = None;
@@ -91,14 +91,14 @@ pub(crate) fn samples(text: &str) -> BTreeMap<String, f64> {
     lines.map(sample).collect()
 }
 
-/// A run that tells its metrics, and where.
+/// A run that serves metrics, and its socket.
 pub(crate) struct Metered {
     pub(crate) tail: Tail,
     pub(crate) socket: PathBuf,
 }
 
 impl Metered {
-    /// Starts it, and waits until it is served.
+    /// Starts the run, and waits until metrics are served.
     #[track_caller]
     pub(crate) fn start(world: &World, run: Run) -> Metered {
         let metered = Metered::start_in(&world.beside(""), run);
@@ -106,14 +106,14 @@ impl Metered {
         metered
     }
 
-    /// Starts it; the socket is made in this directory.
+    /// Starts the run; the socket is made in this directory.
     pub(crate) fn start_in(directory: &Path, run: Run) -> Metered {
         let socket = directory.join("metrics.sock");
         let tail = run.with(&["--metrics", &format!("unix:{}", socket.display())]).start();
         Metered { tail, socket }
     }
 
-    /// Proves that the tree is watched, and waits until all is quiet.
+    /// Proves that the tree is watched, and waits until everything is quiet.
     #[track_caller]
     pub(crate) fn armed(self) -> Metered {
         Metered { tail: self.tail.armed(), socket: self.socket }
@@ -131,7 +131,7 @@ impl Metered {
         *self.scrape().get(name).unwrap_or_else(|| panic!("{name} is not told"))
     }
 
-    /// Waits until the sample is as it should be.
+    /// Waits until the sample has the expected value.
     #[track_caller]
     pub(crate) fn wait_value(&self, name: &str, is_right: impl Fn(f64) -> bool) {
         let mut last = f64::NAN;
@@ -143,7 +143,7 @@ impl Metered {
         }
     }
 
-    /// Waits until each of these grew since then.
+    /// Waits until each of these samples has grown.
     #[track_caller]
     pub(crate) fn wait_grown(&self, before: &BTreeMap<String, f64>, names: &[&str]) {
         for &name in names {

@@ -1,5 +1,5 @@
-//! manytail as a service: what its manager is told, signals, the journal, diagnostics that do not
-//! flood, and no privilege but to read.
+//! manytail as a service: messages to its manager, signals, the journal, rate-limited diagnostics,
+//! and no privilege except to read.
 
 use std::cell::RefCell;
 use std::ffi::OsString;
@@ -17,10 +17,10 @@ use crate::world::{World, flood, heavy, is_root, make_fifo, skip, succeeds, text
 
 /// A user who owns nothing.
 const NOBODY: u32 = 65_534;
-/// What one cause may say in a minute.
+/// How many lines one cause may log in a minute.
 const LINES_PER_MINUTE: u64 = 10;
 
-/// What a service manager hears.
+/// A service manager that receives messages.
 struct Manager {
     socket: UnixDatagram,
     path: PathBuf,
@@ -36,7 +36,7 @@ impl Manager {
         Manager { socket, path, lines: RefCell::default(), _directory: directory }
     }
 
-    /// The run is started by it, with more variables.
+    /// Starts the run as a manager does, with further variables.
     fn start(&self, run: Run, variables: &[&str]) -> Tail {
         let mut command: Vec<OsString> =
             vec!["env".into(), format!("NOTIFY_SOCKET={}", self.path.display()).into()];
@@ -44,7 +44,7 @@ impl Manager {
         run.under(&command).start()
     }
 
-    /// Everything so far, line by line; waits for more at most this long.
+    /// All messages so far, line by line; waits at most this long for more.
     fn hear(&self, patience: Duration) -> Vec<String> {
         let mut buffer = [0; 8192];
         self.socket.set_read_timeout(Some(patience)).expect("SO_RCVTIMEO");
@@ -75,7 +75,7 @@ impl Manager {
     }
 }
 
-/// The next snapshot that SIGUSR1 brings into a log in json.
+/// The next status line that SIGUSR1 writes to a log in json.
 #[track_caller]
 fn snapshot(tail: &Tail) -> serde_json::Value {
     let snapshots = || {
@@ -206,7 +206,7 @@ fn without_a_watchdog_of_its_own_an_idle_process_sleeps() {
     }
 }
 
-/// Though nothing else happens, and there is no watchdog.
+/// Even if nothing else happens, and there is no watchdog.
 #[test]
 fn a_blocked_output_is_told() {
     let world = World::new();
@@ -367,7 +367,7 @@ fn the_journal_gets_a_priority_and_no_time_and_other_readers_do_not() {
     );
 }
 
-/// At most what the minutes of the test allow, and all that was not said is counted.
+/// At most as many as the minutes of the test allow, and all suppressed ones are counted.
 #[track_caller]
 fn expect_cut(tail: &Tail, word: &str, total: u64, started: Instant) {
     let event = snapshot(tail);
@@ -415,8 +415,8 @@ fn ten_thousand_fifos_are_ten_lines_and_all_are_counted() {
     let started = Instant::now();
     let tail = world.run().with(&["--log-format", "json"]).start().armed();
     world.mkdir("later");
-    // One that is made while its directory is being listed may come twice, as an entry and as an
-    // event.
+    // A file that is made while its directory is being listed may be reported twice, as an entry
+    // and as an event.
     tail.canary("later");
     for number in 0..5_000 {
         make_fifo(&world.at(format!("later/fifo-{number}")));
@@ -475,7 +475,7 @@ fn an_output_that_comes_and_goes_is_said_once_and_each_loss_is_counted() {
         drop(peer);
         world.append("a.log", format!("{round}\n"));
     }
-    // Once it is connected again it knows of every loss.
+    // Once it is connected again it has noticed every loss.
     let (mut peer, _) = listener.accept().expect("accept");
     assert!(peer.read(&mut buffer).expect("read") > 0, "records came");
     let event = snapshot(&tail);

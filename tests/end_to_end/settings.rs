@@ -1,4 +1,4 @@
-//! Settings from files, variables and the command line; `check`; and what SIGHUP changes while
+//! Settings from files, variables and the command line; `check`; and changes by SIGHUP while
 //! writers write.
 
 use std::collections::BTreeMap;
@@ -12,7 +12,7 @@ use crate::harness::{BINARY, Run, Tail, remove_settings, wait_for};
 use crate::state::Memory;
 use crate::world::{World, flood, numbered, skip, succeeds, text};
 
-/// Runs to the end with these arguments and variables: exit code, stdout, stderr.
+/// Runs to the end with these arguments and variables. Returns exit code, stdout and stderr.
 fn run(
     world: &World,
     arguments: &[&str],
@@ -30,7 +30,7 @@ fn run(
     (output.status.code(), text(&output.stdout), text(&output.stderr))
 }
 
-/// Writes settings beside the tree, whole or not at all, as an administrator's tools do.
+/// Writes settings beside the tree atomically, as an administrator's tools do.
 pub(crate) fn write_settings(world: &World, name: &str, settings: &str) -> PathBuf {
     let path = world.beside(name);
     fs::create_dir_all(path.parent().expect("it has one")).expect("mkdir");
@@ -39,7 +39,7 @@ pub(crate) fn write_settings(world: &World, name: &str, settings: &str) -> PathB
     path
 }
 
-/// A run that is told everything by `manytail.toml` beside the tree.
+/// A run with all settings in `manytail.toml` beside the tree.
 pub(crate) fn from_file(world: &World, settings: &str) -> Run {
     let path = write_settings(world, "manytail.toml", settings);
     world.run().paths(&[] as &[&str]).with(&["--config".as_ref(), path.as_os_str()])
@@ -52,7 +52,7 @@ fn input(world: &World, directories: &[&str]) -> String {
     format!("[[input]]\npaths = [{}]\n", paths.join(", "))
 }
 
-/// SIGHUP, and what is said of it.
+/// Sends SIGHUP, and returns what is logged about it.
 #[track_caller]
 pub(crate) fn reload(tail: &Tail, said: &str) {
     let before = tail.said(said);
@@ -191,7 +191,7 @@ fn bad_settings_are_refused_with_file_line_and_key_before_anything_is_made() {
     assert!(!world.beside("state").exists() && !world.beside("out").exists());
 }
 
-/// Names and times of modification of all that lies beside the tree and in it.
+/// Names and times of modification of everything beside the tree and in it.
 fn listing(directory: &Path, found: &mut BTreeMap<PathBuf, std::time::SystemTime>) {
     for entry in fs::read_dir(directory).expect("list") {
         let path = entry.expect("an entry").path();
@@ -465,7 +465,7 @@ fn a_sweep_that_was_off_begins_at_sighup() {
     let tail = from_file(&world, &(paths.clone() + "rescan = 0\n")).start();
     world.append("d/a.log", "one\n");
     tail.wait_count(1);
-    // Written through a name outside of what is followed: no event comes.
+    // Written through a name outside the followed trees: no event comes.
     world.hard_link("d/a.log", "b.log");
     world.append("b.log", "two\n");
     tail.settled();

@@ -1,4 +1,5 @@
-//! Signals: what was read is delivered, nothing is torn, and the second one ends it at once.
+//! Signals: everything that was read is delivered, nothing is torn, and the second signal ends the
+//! run at once.
 
 use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -25,8 +26,8 @@ fn sigterm_and_sigint_end_the_run_with_0() {
     }
 }
 
-/// `Z-01`, as far as it needs no stored state: within a run nothing is torn or repeated, and what
-/// came is a prefix.
+/// `Z-01` without stored state: within a run nothing is torn or repeated, and the output is a
+/// prefix.
 #[test]
 fn sigterm_under_load_leaves_whole_records_and_a_prefix_of_each_file() {
     let world = World::new();
@@ -85,7 +86,7 @@ fn sigterm_with_much_unread_is_quick() {
     assert!(got == lines[..got.len()], "a prefix");
 }
 
-/// What was read before the signal is delivered when the reader takes it in time.
+/// Data that was read before the signal is delivered if the reader takes it in time.
 #[test]
 fn sigterm_waits_for_a_slow_reader_to_take_what_was_read() {
     let world = World::new();
@@ -128,7 +129,7 @@ fn the_shutdown_timeout_ends_a_run_whose_output_is_blocked() {
     );
 }
 
-/// Sends a blocked run so many signals, and waits until it has ended.
+/// Sends this many signals to a blocked run, and waits until it has ended.
 fn stop_blocked(tail: &Tail, signals: usize) {
     for _ in 0..signals {
         tail.signal(Signal::SIGTERM);
@@ -243,7 +244,7 @@ fn a_signal_during_the_first_scan_ends_the_run() {
     }
 }
 
-/// `Z-05`, as far as it needs no stored state: standard output ends with a whole record.
+/// `Z-05` without stored state: standard output ends with a whole record.
 #[test]
 fn the_output_ends_with_a_newline_whenever_the_run_is_stopped() {
     let world = World::new();
@@ -251,8 +252,8 @@ fn the_output_ends_with_a_newline_whenever_the_run_is_stopped() {
     for delay in [10, 30, 60, 100] {
         let tail = world.run().json().start();
         thread::sleep(Duration::from_millis(delay));
-        // It may not be taken yet: then the process ends at once. SIGINT would be lost where a
-        // background job ignores it.
+        // The signal may not be handled yet: then the process ends at once. SIGINT would be lost
+        // where a background job ignores it.
         tail.signal(Signal::SIGTERM);
         tail.wait_exit();
         let bytes = tail.capture().bytes();
@@ -265,7 +266,7 @@ fn the_output_ends_with_a_newline_whenever_the_run_is_stopped() {
     }
 }
 
-/// While the settings are read, nobody serves signals yet. strace makes that last.
+/// While the settings are read, signals are not served yet. strace makes that take longer.
 #[test]
 fn a_sighup_that_comes_before_the_daemon_is_there_does_not_end_it() {
     let delay = ["-e", "trace=openat", "-e", "inject=openat:delay_enter=1000000"];

@@ -79,7 +79,7 @@ fn from_end_delivers_an_unfinished_last_line_whole_when_it_is_finished() {
     ]);
 }
 
-/// `P-05`, with the position that json tells.
+/// `P-05`, with the offset in json.
 #[test]
 fn from_end_gives_the_offset_of_the_first_byte_of_the_unfinished_line() {
     let world = World::new();
@@ -235,7 +235,7 @@ fn files_older_than_ignore_older_start_at_their_end() {
     ]);
 }
 
-/// `P-05`, for files that `--ignore-older` passes over.
+/// `P-05`, for files that `--ignore-older` skips.
 #[test]
 fn an_old_file_that_ends_in_an_unfinished_line_gets_that_line_whole() {
     let world = World::new();

@@ -1,8 +1,8 @@
-//! Runs that remember: a state directory beside the tree, the ends of a run (stopped or killed), an
-//! output file that they share.
+//! Runs with a state directory beside the tree, the ends of a run (stopped or killed), and an
+//! output file that runs share.
 //!
-//! In: a [`World`]. Out: [`Memory`], whose runs go on where the one before ended.
-//! Always holds: what [`Memory::wait_durable`] has seen in the journal is found there after
+//! In: a [`World`]. Out: [`Memory`], whose runs resume where the previous one ended.
+//! Always holds: everything that [`Memory::wait_durable`] has seen in the journal is there after
 //! SIGKILL.
 
 use std::collections::{BTreeMap, HashMap};
@@ -16,18 +16,18 @@ use crate::harness::{BINARY, Run, Tail, difference, name_below, wait_for};
 use crate::records::{Format, Record, decode_all};
 use crate::world::World;
 
-/// Much longer than the commit interval of [`Memory::run`]: a journal at rest for so long holds all
-/// that was acknowledged.
+/// Much longer than the commit interval of [`Memory::run`]: if the journal does not change for this
+/// long, it has everything that was acknowledged.
 const JOURNAL_QUIET: Duration = Duration::from_millis(500);
-/// A file that was modified less than this before it was read may be opened once more to be sure.
+/// A file that was read less than this after its last modification may be opened once more.
 const SURE_OF_TIME: Duration = Duration::from_millis(60);
 
-/// How a run ends, for what must be so after both.
+/// How a run ends, for tests that must pass after both ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum End {
     /// SIGTERM.
     Stopped,
-    /// SIGKILL, after everything that was delivered had become durable.
+    /// SIGKILL, after everything that was delivered is durable.
     Killed,
 }
 
@@ -49,12 +49,12 @@ impl<'a> Memory<'a> {
         Memory { world, directory }
     }
 
-    /// What is acknowledged is durable 50 ms later.
+    /// A run that commits acknowledged offsets within 50 ms.
     pub(crate) fn run(&self) -> Run {
         self.run_every("50ms")
     }
 
-    /// What is acknowledged becomes durable at an orderly end only.
+    /// A run that commits only at an orderly end.
     pub(crate) fn run_without_commits(&self) -> Run {
         self.run_every("1h")
     }
@@ -91,7 +91,8 @@ impl<'a> Memory<'a> {
         self.journals().into_iter().map(stat).collect()
     }
 
-    /// Waits until all that was delivered is stored. Not for [`Memory::run_without_commits`].
+    /// Waits until everything that was delivered is stored. Not for
+    /// [`Memory::run_without_commits`].
     #[track_caller]
     pub(crate) fn wait_durable(&self, tail: &Tail) {
         tail.settled();
@@ -105,7 +106,7 @@ impl<'a> Memory<'a> {
         });
     }
 
-    /// A run that delivers this many lines, and its end.
+    /// Starts a run, waits for this many lines, and ends it.
     #[track_caller]
     pub(crate) fn run_until(&self, lines: usize, how: End) {
         let tail = self.run().start().armed();
@@ -124,7 +125,7 @@ impl<'a> Memory<'a> {
         }
     }
 
-    /// `manytail offsets COMMAND` on the directory: its exit code, stdout and stderr.
+    /// Runs `manytail offsets COMMAND` on the directory. Returns its exit code, stdout and stderr.
     pub(crate) fn offsets(&self, arguments: &[&str]) -> (Option<i32>, String, String) {
         let mut command = Command::new(BINARY);
         command.arg("offsets").args(arguments).arg("--state-dir").arg(&self.directory);
@@ -134,8 +135,7 @@ impl<'a> Memory<'a> {
     }
 }
 
-/// Waits until no file that was written up to now is so young that its time of modification says
-/// nothing.
+/// Waits until the modification times of all files so far are old enough to be meaningful.
 pub(crate) fn age() {
     std::thread::sleep(SURE_OF_TIME);
 }
@@ -149,8 +149,7 @@ pub(crate) fn counter(record: &Record) -> u64 {
         .unwrap_or_else(|| panic!("no counter in {file}"))
 }
 
-/// Leaves out records that came again. What has the same `file` and `offset` must be the same
-/// record.
+/// Removes repeated records. Records with the same `file` and `offset` must be equal.
 #[track_caller]
 pub(crate) fn without_repeats(records: &[Record]) -> Vec<Record> {
     let mut seen: HashMap<(String, u64), &Record> = HashMap::new();
@@ -191,7 +190,7 @@ impl OutputFile {
         OutputFile { path: world.beside("out.log"), format }
     }
 
-    /// Makes the run write to it. The test looks into the file, not at [`Tail::records`].
+    /// Makes the run write to it. The test reads the file, not [`Tail::records`].
     pub(crate) fn of(&self, run: Run) -> Run {
         let run = match self.format {
             Format::Raw => run.raw(),
@@ -243,14 +242,14 @@ impl OutputFile {
     }
 }
 
-/// Leaves out a record at the end that is not whole (yet).
+/// Removes an incomplete record at the end.
 pub(crate) fn whole_records(format: Format, bytes: &[u8]) -> Vec<Record> {
     let end = bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);
     decode_all(format, &bytes[..end])
 }
 
-/// Makes the file on the inode that another one had, if the file system hands it out again. Not
-/// while a process follows the directory.
+/// Makes a file on the inode of a deleted file, if the file system reuses it. Not while a process
+/// follows the directory.
 pub(crate) fn create_on_inode(inode: u64, path: &Path, bytes: &[u8]) -> bool {
     let others: Vec<PathBuf> =
         (0..500).map(|number| path.with_extension(format!("candidate-{number}"))).collect();

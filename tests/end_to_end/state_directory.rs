@@ -1,5 +1,5 @@
-//! The state directory itself: made, locked, refused when it is not ours, used as far as it is
-//! whole, and done without for a while.
+//! The state directory: it is made, locked, refused if it is not ours, used as far as it is intact,
+//! and the run can do without it for a while.
 
 use std::fs::{self, OpenOptions, Permissions};
 use std::io::Write;
@@ -15,7 +15,7 @@ use crate::state::{ENDS, Memory, OutputFile, by_file, without_repeats};
 use crate::world::{World, heavy, is_root, numbered, skip, succeeds, text};
 
 const NOBODY: u32 = 65_534;
-/// As long as a predecessor is waited for.
+/// How long a start waits for its predecessor.
 const WAITED_FOR: Duration = Duration::from_secs(5);
 
 fn mode(path: &Path) -> u32 {
@@ -63,11 +63,11 @@ fn a_second_process_on_it_is_refused_and_does_no_harm() {
     world.append("a.log", "two\n");
     tail.expect(&[("a.log", &["one", "two"])]);
     tail.kill();
-    // A lock of a process that is dead holds no one up.
+    // A lock of a dead process blocks nobody.
     memory.run().start().armed();
 }
 
-/// A service that is killed and started again at once, while the kernel still ends its predecessor.
+/// A service is killed and started again at once, while the kernel is still ending its predecessor.
 #[test]
 fn a_start_waits_some_seconds_for_a_predecessor_that_is_gone_but_whose_lock_is_not() {
     let world = World::new();
@@ -90,7 +90,7 @@ fn a_start_waits_some_seconds_for_a_predecessor_that_is_gone_but_whose_lock_is_n
     assert_eq!(tail.said("waiting for it"), 1);
 }
 
-/// A reader that goes, a full pipe: whoever ends, the lock is free afterwards.
+/// Whether the reader leaves or the pipe is full: after the end the lock is free.
 #[test]
 fn it_can_be_used_again_at_once_after_every_end() {
     let world = World::new();
@@ -320,11 +320,11 @@ fn files_that_are_not_journals_are_left_alone() {
     });
 }
 
-/// Bytes at the end of a journal that are damaged at most.
+/// The most bytes at the end of a journal that are damaged.
 const DAMAGED_MAX: u64 = 150;
 
-/// Starts after a crash that left the journal so; everything of before the last commit is
-/// remembered, silently.
+/// Starts with a journal that a crash left in this state; everything before the last commit is
+/// remembered, without a warning.
 #[track_caller]
 fn goes_on_after(what: &str, damage: impl Fn(&Path)) {
     let world = World::new();
@@ -344,7 +344,7 @@ fn goes_on_after(what: &str, damage: impl Fn(&Path)) {
         // Some commits instead of one.
         std::thread::sleep(std::time::Duration::from_millis(20));
     }
-    // What is damaged below lies behind the early commit, however slow the disk is.
+    // The damaged part is after the early commit, however slow the disk is.
     wait_for("late commits", || journal_len() > len_of_early + DAMAGED_MAX);
     records.extend(tail.records().split_off(100));
     tail.kill();
@@ -366,7 +366,7 @@ fn goes_on_after(what: &str, damage: impl Fn(&Path)) {
         };
         assert_eq!(files[&format!("{number}.log")], expected, "{what}: {number}.log");
     }
-    // And what it stores from now on is found.
+    // And everything it stores from now on is found.
     memory.wait_durable(&tail);
     tail.kill();
     memory.run().start().armed().expect(&[]);
@@ -415,7 +415,7 @@ fn nuls_in_place_of_the_last_bytes_of_a_journal_are_a_torn_commit() {
     });
 }
 
-/// A new journal that was not complete when the crash came is no journal.
+/// A new journal that was incomplete at the crash is ignored.
 #[test]
 fn what_is_left_of_a_new_journal_that_was_not_complete_does_no_harm() {
     let world = World::new();
@@ -468,7 +468,7 @@ fn inside_the_tree_it_is_not_followed_and_said_once() {
     }
 }
 
-/// `F-09`: the PATH leads to it in another way, and it is there before the run.
+/// `F-09`: PATH leads to it in another way, and it exists before the run.
 #[test]
 fn inside_the_tree_by_another_path_it_is_not_followed() {
     let world = World::new();
@@ -528,7 +528,7 @@ fn without_one_nothing_is_stored() {
     assert_eq!(names, ["tree"]);
 }
 
-/// A relative directory is below the one that the run was started in.
+/// A relative directory is relative to the working directory of the run.
 #[test]
 fn a_relative_one_works() {
     let world = World::new();
@@ -554,7 +554,7 @@ fn a_bad_commit_interval_is_refused_with_its_name() {
     assert!(!memory.directory.exists(), "nothing was touched");
 }
 
-/// `K-09`, and bounded: not the number of commits counts.
+/// `K-09`, and bounded: the size does not depend on the number of commits.
 #[test]
 fn many_commits_do_not_make_it_grow() {
     let _guard = heavy();
@@ -587,7 +587,7 @@ fn many_commits_do_not_make_it_grow() {
     memory.run().start().armed().expect(&[]);
 }
 
-/// `K-09`: entries that go make it smaller, and what is left is whole.
+/// `K-09`: removed entries make it smaller, and the others stay intact.
 #[test]
 fn after_files_were_deleted_it_is_whole_and_remembers_the_others() {
     for end in ENDS {
@@ -656,7 +656,7 @@ impl Drop for Disk {
     }
 }
 
-/// Many new files: more than what fits into a block that is there already.
+/// Many new files: more than fit into an existing block.
 fn append_to_many(world: &World, line: &str) {
     for number in 0..400 {
         world.append(
@@ -666,7 +666,8 @@ fn append_to_many(world: &World, line: &str) {
     }
 }
 
-/// Waits until what could not be stored for a while is: 400 entries need so much.
+/// Waits until everything that could not be stored for a while is stored: 400 entries need this
+/// much.
 fn wait_caught_up(memory: &Memory, tail: &Tail) {
     wait_for("the state to catch up", || {
         fs::metadata(memory.journal()).is_ok_and(|stat| stat.len() > 400 * 40)
@@ -699,7 +700,7 @@ fn on_a_full_file_system_delivery_goes_on_and_the_state_catches_up_when_there_is
     tail.expect(&[]);
 }
 
-/// `H-03`: nothing already stored is damaged.
+/// `H-03`: nothing that is already stored is damaged.
 #[test]
 fn a_kill_while_the_file_system_is_full_leaves_what_was_stored_before() {
     let world = World::new();
@@ -762,7 +763,7 @@ fn a_disk_that_is_full_for_state_and_output_leaves_every_line_once() {
     }
 }
 
-/// `H-03`: no byte of it may be written for a while. (A file system with an open journal cannot be
+/// `H-03`: no byte of it can be written for a while. (A file system with an open journal cannot be
 /// remounted read-only: EBUSY.)
 #[test]
 fn while_it_may_not_be_written_delivery_goes_on_and_it_catches_up() {
@@ -786,7 +787,7 @@ fn while_it_may_not_be_written_delivery_goes_on_and_it_catches_up() {
         return skip("chattr +i does not work here");
     }
     append_to_many(&world, "one");
-    // Nothing here may panic before the flags are taken back, or the directory cannot be removed.
+    // Nothing here may panic before the flags are cleared, or the directory cannot be removed.
     let came = (0..2_000).any(|_| {
         std::thread::sleep(std::time::Duration::from_millis(5));
         tail.count() >= 401 && tail.warned("offsets") > 0

@@ -1,5 +1,5 @@
-//! Users below a PATH whom nobody trusts exchange what is theirs for links to what is not: nothing
-//! from outside is delivered, listed, watched or opened, and their own lines come.
+//! Untrusted users below a PATH replace their own files with links to others' files: nothing from
+//! outside is delivered, listed, watched or opened, and their own lines come.
 
 use std::fs::{self, OpenOptions};
 use std::io::Write;
@@ -16,7 +16,7 @@ use crate::world::{World, is_root, skip, succeeds};
 
 const ATTACK: Duration = Duration::from_secs(5);
 
-/// How many lines of the user's own an attack writes at least, and how long it may take.
+/// The least number of the user's own lines that an attack writes, and how long it may take.
 const ENOUGH: usize = 100;
 const PATIENCE: Duration = Duration::from_secs(60);
 const SECRET: &str = "secret";
@@ -31,12 +31,12 @@ fn exchange(one: &Path, other: &Path) {
     renameat2(AT_FDCWD, one, AT_FDCWD, other, RenameFlags::RENAME_EXCHANGE).expect("mv --exchange");
 }
 
-/// A user's directory in the tree, whose parts have the names of what lies outside, and a link that
-/// leads there.
+/// A user's directory in the tree with the same names as the files outside, and a link that leads
+/// outside.
 struct Attacker {
     world: World,
     outside: PathBuf,
-    /// What is exchanged: the user's own directory, and the link.
+    /// The two names that are exchanged: the user's own directory, and the link.
     own: PathBuf,
     link: PathBuf,
 }
@@ -83,8 +83,7 @@ impl Attacker {
                 }
             });
             scope.spawn(|| {
-                // Who opens a FIFO to write, and does not wait, finds out whether somebody has it
-                // open to read.
+                // A non-blocking open of a FIFO for writing shows whether a reader has it open.
                 let pipe = self.outside.join("pipe");
                 while !is_over.load(Ordering::Relaxed) {
                     let opened = OpenOptions::new()
@@ -102,7 +101,7 @@ impl Attacker {
             {
                 for name in ["key", "private/diary", "private/deeper/still"] {
                     append(&self.outside.join(name), SECRET);
-                    // By the way that is the user's own at this moment.
+                    // Through the path that is the user's own at this moment.
                     if let Ok(mut file) = OpenOptions::new().append(true).open(self.link.join(name))
                         && file.metadata().expect("fstat").ino()
                             != fs::metadata(self.outside.join(name)).expect("stat").ino()
@@ -113,7 +112,7 @@ impl Attacker {
                 }
                 let watched = tail.process.watched_inodes();
                 is_watched = watched.iter().any(|inode| outside.contains(inode));
-                // The writer's rate; nothing is waited for.
+                // The writer's rate; this does not wait for anything.
                 thread::sleep(Duration::from_millis(1));
             }
         });
@@ -122,8 +121,8 @@ impl Attacker {
         lines
     }
 
-    /// Nothing of the outside came; all of the user's own did, once. `written` lines were written
-    /// by the attack.
+    /// Checks that nothing from outside came, and each of the user's own lines came once. The
+    /// attack wrote `written` lines.
     fn check(&self, tail: &Tail, written: usize) {
         assert!(written >= ENOUGH, "the attack hardly wrote: {written} lines");
         tail.wait("the user's own lines", || {
@@ -141,7 +140,7 @@ impl Attacker {
         self.check_inside(tail);
     }
 
-    /// Nothing of the outside came, and the user's file is still followed.
+    /// Checks that nothing from outside came, and that the user's file is still followed.
     fn check_inside(&self, tail: &Tail) {
         append(&self.own.join("key"), "after");
         tail.wait_line("after");
@@ -181,7 +180,7 @@ fn a_directory_that_its_owner_exchanges_for_a_link_leads_nobody_out_of_the_tree(
 fn a_directory_further_above_that_is_exchanged_leads_nobody_out_of_the_tree() {
     let attacker = Attacker::new("user/a/b/own");
     let (above, link) = (attacker.world.at("user/a"), attacker.world.at("user/link"));
-    // The same names lie below the link's target.
+    // The same names exist below the link's target.
     fs::create_dir_all(attacker.world.beside("above/b")).expect("mkdir -p");
     fs::rename(&attacker.outside, attacker.world.beside("above/b/own")).expect("mv");
     symlink("above/b/own", &attacker.outside).expect("ln -s");
@@ -191,7 +190,7 @@ fn a_directory_further_above_that_is_exchanged_leads_nobody_out_of_the_tree() {
         exchange(&above, &link);
         exchange(&above, &link);
     });
-    // The way through the user's link was open to its owner all the time.
+    // The user's own link could be followed all the time.
     assert_eq!(written, 0, "the attack's own lines go through another link");
     attacker.check_inside(&tail);
 }

@@ -1,5 +1,5 @@
-//! A pseudo-terminal with a program on it: what it shows, keys, sizes, and whether it was given
-//! back as it was.
+//! A pseudo-terminal with a program on it: its screen, keys, sizes, and whether the program
+//! restored it.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -17,7 +17,7 @@ use nix::unistd::Pid;
 
 use crate::harness::wait_for;
 
-/// A terminal, and the program that has it.
+/// A terminal, and the program on it.
 pub(crate) struct Terminal {
     master: File,
     /// Kept open, so that the terminal outlives the program.
@@ -34,11 +34,11 @@ struct Shown {
 }
 
 impl Terminal {
-    /// Starts a command with stdin, stdout and stderr on a terminal of this size, which it
-    /// controls.
+    /// Starts a command with stdin, stdout and stderr on a terminal of this size, its controlling
+    /// terminal.
     pub(crate) fn start(command: &[&str], rows: u16, columns: u16) -> Terminal {
-        // Close-on-exec, or the program and those of other tests would keep the master, and it
-        // could not go away.
+        // Close-on-exec: otherwise this program and those of other tests would keep the master
+        // open, and the terminal could not go away.
         let flags = OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
         let master = posix_openpt(flags).expect("a pseudo-terminal");
         grantpt(&master).expect("grantpt");
@@ -77,7 +77,7 @@ impl Terminal {
         self.shown.lock().unwrap().parser.screen().contents()
     }
 
-    /// All that was ever written to it.
+    /// Everything that was ever written to it.
     pub(crate) fn everything(&self) -> String {
         String::from_utf8_lossy(&self.shown.lock().unwrap().everything).into_owned()
     }
@@ -103,7 +103,7 @@ impl Terminal {
         (&self.master).write_all(keys).expect("keys");
     }
 
-    /// The program is told by the kernel.
+    /// Changes the size. The kernel notifies the program.
     pub(crate) fn resize(&self, rows: u16, columns: u16) {
         self.shown.lock().unwrap().parser.screen_mut().set_size(rows, columns);
         self.stty(&["rows", &rows.to_string(), "cols", &columns.to_string()]);
@@ -122,7 +122,7 @@ impl Terminal {
         self.stty(&["-a"]).contains("-icanon")
     }
 
-    /// Lines, echo, cursor and screen are as before.
+    /// Checks that line mode, echo, cursor and screen are as before.
     #[track_caller]
     pub(crate) fn is_given_back(&self) -> bool {
         wait_for("the last bytes", || !self.is_alternate());

@@ -1,5 +1,5 @@
-//! An output file that somebody truncates, or that ends within a line: no record is joined to what
-//! is there, and it is told.
+//! An output file that another process truncates, or that ends within a line: no record is joined
+//! to the old bytes, and that is reported.
 
 use std::fs::{self, File, OpenOptions};
 
@@ -22,7 +22,7 @@ fn cut(output: &OutputFile, len: u64) {
         .expect("truncate");
 }
 
-/// What is in the file, line by line, whether they are records or not.
+/// The lines of the file, whether they are records or not.
 fn lines(output: &OutputFile) -> Vec<String> {
     String::from_utf8(output.bytes()).expect("UTF-8").lines().map(str::to_owned).collect()
 }
@@ -126,7 +126,7 @@ fn an_output_that_is_longer_again_soon_after_a_truncation_was_truncated_all_the_
 fn a_standard_output_that_is_truncated_is_told_and_goes_on_without_nuls() {
     let world = World::new();
     let path = world.beside("stdout.txt");
-    // Not for appending, as a shell's `>` opens it.
+    // Opened without appending, as by a shell's `>`.
     let tail = start(&world, world.run().stdout(File::create(&path).expect("a file")));
     world.append("a.log", "one\n");
     wait_for("the first line", || fs::read_to_string(&path).is_ok_and(|text| text.contains("one")));

@@ -1,4 +1,4 @@
-//! Files truncated or overwritten in place, and the holes that writers leave.
+//! Files that are truncated or overwritten in place, and the holes that writers leave.
 
 use std::fs::OpenOptions;
 use std::io::{Seek, SeekFrom, Write};
@@ -182,7 +182,7 @@ fn a_file_moved_away_truncated_and_moved_back_is_read_from_0_once() {
     tail.expect_in_order(&["one", "two", "new", "newer"]);
 }
 
-/// `L-07`: the bytes of an unfinished line that was truncated away are lost and never joined to
+/// `L-07`: the bytes of an unfinished line that a truncation removed are lost and never joined to
 /// anything.
 #[test]
 fn a_fragment_is_never_glued_to_the_content_after_a_truncation() {
@@ -197,7 +197,7 @@ fn a_fragment_is_never_glued_to_the_content_after_a_truncation() {
     tail.expect_in_order(&["one", "new"]);
 }
 
-/// `L-07`, where both happen between two looks.
+/// `L-07`, where both happen between two turns.
 #[test]
 fn a_fragment_is_never_glued_to_longer_new_content() {
     let world = World::new();
@@ -299,7 +299,7 @@ fn a_hole_in_the_middle_of_a_file_is_skipped() {
         .write(true)
         .open(world.at("a.log"))
         .expect("open");
-    // On block boundaries, so that the file system keeps it as a hole.
+    // On block boundaries, so that the file system stores it as a hole.
     let line = format!("{}\n", "x".repeat((64 << 10) - 1));
     file.write_all(line.as_bytes()).expect("write");
     file.seek(SeekFrom::Start(100 << 20)).expect("seek");

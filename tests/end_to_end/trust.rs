@@ -1,4 +1,4 @@
-//! No green light over what is not read: PATHs that are missing, globs that match nothing, inputs
+//! The status reports everything that is not read: missing PATHs, globs that match nothing, inputs
 //! that shadow each other, files that cannot be read.
 
 use std::collections::BTreeSet;
@@ -15,7 +15,7 @@ use crate::scrape::{get, samples};
 use crate::state::{Memory, OutputFile};
 use crate::world::{World, flood, is_root, numbered, skip, text};
 
-/// Whom files with mode 0 are closed to, also when the tests run as root.
+/// A user who cannot read files with mode 0, also when the tests run as root.
 const USER: u32 = 65_534;
 
 fn start(world: &World, run: Run) -> Tail {
@@ -24,7 +24,7 @@ fn start(world: &World, run: Run) -> Tail {
     tail
 }
 
-/// Waits until `status` exits with this code and says this.
+/// Waits until `status` exits with this code and prints this.
 #[track_caller]
 fn expect_status(world: &World, code: i32, word: &str) {
     let mut last = (None, String::new());
@@ -123,7 +123,7 @@ fn globs_that_match_nothing_are_no_green_light_until_a_file_comes() {
     world.append("b.lgo", "two\n");
     tail.wait_line("two");
     expect_status(&world, 0, "keeping up");
-    // Jobs come and go: an empty tree is no reason to wake anybody.
+    // Jobs come and go: an empty tree is not an alarm.
     world.remove("b.lgo");
     wait_for("the file to be gone", || metric(&world, "manytail_files{state=\"idle\"}") < 0.5);
     expect_status(&world, 0, "keeping up");
@@ -276,7 +276,7 @@ fn a_path_that_is_given_twice_is_told_with_both_places() {
     let (code, stderr) = check(&["--config", &path]);
     assert_eq!(code, Some(0), "{stderr}");
     assert!(stderr.contains(&format!("at {path}:2 and {path}:5")), "{stderr}");
-    // Files of one directory told apart by their names are no mistake.
+    // Inputs that divide the files of one directory by name are not a mistake.
     let both = format!(
         "[[input]]\npaths = [\"{tree}\"]\ninclude = [\"*.out\"]\n[[input]]\npaths = \
         [\"{tree}\"]\ninclude = [\"*.err\"]\n"
@@ -312,7 +312,7 @@ fn once_exits_with_1_and_the_count_if_something_could_not_be_read() {
     assert!(!finished.stderr.contains("waiting for it"), "{}", finished.stderr);
     assert_eq!(finished.lines["good.log"], ["one"]);
     drop(memory);
-    // What is left out by a setting is not missing.
+    // A file that a setting excludes is not missing.
     let finished = world
         .run()
         .user(USER)
@@ -461,7 +461,7 @@ fn status_lists_what_is_left_out_and_why() {
     assert!(why("pipe.log").contains("no regular file"), "{listed:?}");
     assert!(why("link.log").contains("symbolic link"), "{listed:?}");
     assert_eq!(names(&listed).len(), 705, "each once, and nothing else");
-    // A list that nobody reads to its end keeps nothing open.
+    // A list that is not read to its end keeps nothing open.
     let page = get(&socket(&world), "/list?kind=excluded&cursor=0").body;
     let next = serde_json::from_str::<Value>(&page).expect("JSON")["next"]
         .as_u64()

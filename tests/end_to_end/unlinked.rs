@@ -1,5 +1,5 @@
-//! Files whose writer's own name is gone and that have another one in the tree: their lines come as
-//! fast as any.
+//! Files whose writer's own name is gone and that have another name in the tree: their lines come
+//! as fast as others.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
@@ -13,7 +13,7 @@ use nix::fcntl::{AT_FDCWD, AtFlags};
 use crate::harness::{Tail, wait_for};
 use crate::world::{World, numbered};
 
-/// Events have to suffice.
+/// Starts a run without a sweep: events have to suffice.
 fn start(world: &World) -> Tail {
     world.run().with(&["--rescan", "0"]).start().armed()
 }
@@ -22,7 +22,7 @@ fn put(writer: &mut File, line: &str) {
     writer.write_all(format!("{line}\n").as_bytes()).expect("write");
 }
 
-/// Writes five lines, one by one, each of which has to come before the next is written.
+/// Writes five lines one by one; each has to come before the next is written.
 fn assert_told(tail: &Tail, writer: &mut File, name: &str) {
     let before = tail.count();
     for (number, line) in numbered("told", 0..5).iter().enumerate() {
@@ -58,7 +58,7 @@ fn a_file_that_lost_the_name_it_was_opened_by_is_followed_by_the_one_it_has() {
     }
 }
 
-/// `cp -al a b; rm -r a`: the directory by which it was opened is gone as well.
+/// `cp -al a b; rm -r a`: the directory through which the file was opened is gone, too.
 #[test]
 fn a_file_whose_whole_directory_was_replaced_by_a_copy_of_links_is_followed_there() {
     for is_stopped in [false, true] {
@@ -95,7 +95,8 @@ fn a_file_whose_whole_directory_was_replaced_by_a_copy_of_links_is_followed_ther
     }
 }
 
-/// A directory that is moved out of the tree is watched no more, whatever was deleted in it before.
+/// A directory that is moved out of the tree is no longer watched, whatever was deleted in it
+/// before.
 #[test]
 fn a_directory_moved_out_of_the_tree_keeps_no_watch() {
     let world = World::new();
@@ -162,8 +163,8 @@ fn a_file_made_without_a_name_is_followed_once_it_has_one() {
     }
 }
 
-/// A backup by a hard link: the old generation goes on under its new name, though its former one is
-/// another file's by now.
+/// A backup by a hard link: the old generation continues under its new name, although another file
+/// has its former name by now.
 #[test]
 fn a_file_whose_former_name_was_taken_by_another_is_followed() {
     let world = World::new();
@@ -186,7 +187,8 @@ fn a_file_whose_former_name_was_taken_by_another_is_followed() {
     assert_eq!(tail.warned(""), 0, "{}", tail.stderr());
 }
 
-/// Common: a writer that goes on in a deleted log. It costs an event each time, and nothing else.
+/// A common case: a writer continues in a deleted log. Each write costs one event, and nothing
+/// else.
 #[test]
 fn a_writer_that_goes_on_in_a_deleted_file_costs_next_to_nothing() {
     let world = World::in_memory();

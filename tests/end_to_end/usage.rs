@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use crate::harness::{BINARY, remove_settings};
 use crate::world::World;
 
-/// Runs with these arguments and no others; gives the exit code (none: it had to be killed) and
-/// what was said.
+/// Runs with these arguments and no others. Returns the exit code (none: it had to be killed),
+/// stdout and stderr.
 fn run(args: &[&str]) -> (Option<i32>, String, String) {
     let mut command = Command::new(BINARY);
     remove_settings(&mut command);
@@ -82,7 +82,7 @@ fn a_value_that_is_none_of_the_known_is_refused() {
     refuses(&["run", "--log-format", "xml", "/nowhere"], &["--log-format", "xml"]);
 }
 
-/// What stands behind `--recursive` is its value, and never a PATH.
+/// The word after `--recursive` is its value, never a PATH.
 #[test]
 fn recursive_without_a_value_of_its_own_is_refused_everywhere() {
     let world = World::new();
@@ -160,7 +160,7 @@ fn an_option_without_its_value_is_refused() {
     refuses(&["run", "--coalesce"], &["--coalesce"]);
 }
 
-/// Sizes and durations as the contract writes them.
+/// Sizes and durations in the documented notation.
 #[test]
 fn every_unit_of_the_contract_is_taken() {
     let world = World::new();

@@ -1,5 +1,5 @@
-//! FUSE mounts that users make below a PATH, with servers that take requests and never answer:
-//! nothing is asked of them, and nobody's lines wait.
+//! FUSE mounts of users below a PATH, with servers that take requests and never answer: manytail
+//! makes no requests to them, and no lines wait.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};
@@ -21,11 +21,11 @@ use crate::harness::{BINARY, Tail, wait_for};
 use crate::scrape::get;
 use crate::world::{World, is_root, skip};
 
-/// A server that sleeps ends after this long, so that whatever hangs in its mount goes on.
+/// A sleeping server ends after this long, so that processes that hang in its mount continue.
 const LIFETIME: Duration = Duration::from_secs(90);
 
 const FUSE_INIT: u32 = 26;
-/// Nobody waits for an answer to these: `FUSE_FORGET`, `FUSE_INTERRUPT`, `FUSE_DESTROY`,
+/// Requests that need no answer: `FUSE_FORGET`, `FUSE_INTERRUPT`, `FUSE_DESTROY`,
 /// `FUSE_BATCH_FORGET`.
 const UNANSWERED: [u32; 4] = [2, 36, 38, 42];
 
@@ -33,7 +33,7 @@ const UNANSWERED: [u32; 4] = [2, 36, 38, 42];
 struct Sleeping {
     point: PathBuf,
     is_over: Arc<AtomicBool>,
-    /// Requests that somebody waits for.
+    /// Requests for which a process waits.
     asked: Arc<AtomicUsize>,
     server: Option<JoinHandle<()>>,
 }
@@ -72,7 +72,7 @@ impl Sleeping {
 }
 
 impl Drop for Sleeping {
-    /// The mount goes first. When the server's descriptor is closed, what waits for answers gets
+    /// The mount is removed first. When the server's descriptor is closed, waiting processes get
     /// errors.
     fn drop(&mut self) {
         let _ = Command::new("umount").arg("-l").arg(&self.point).status();
@@ -99,7 +99,7 @@ fn serve(mut device: File, is_read: bool, is_over: &AtomicBool, asked: &AtomicUs
                 let mut answer = [0_u8; 16 + 64];
                 answer[..4].copy_from_slice(&80_u32.to_ne_bytes());
                 answer[8..16].copy_from_slice(&buffer[8..16]);
-                // The version, and how much may be written at once.
+                // The version, and the most bytes of a write.
                 for (at, value) in [(16, 7_u32), (20, 31), (36, 4096)] {
                     answer[at..at + 4].copy_from_slice(&value.to_ne_bytes());
                 }
@@ -115,7 +115,7 @@ fn serve(mut device: File, is_read: bool, is_over: &AtomicBool, asked: &AtomicUs
 
 const USER: u32 = 2_005;
 
-/// A tree with a file of somebody else's, and a user's directory with one.
+/// A tree with a file of another user, and a user's directory with one.
 fn world() -> World {
     let world = World::new();
     world.mkdir("user/mount");
@@ -140,7 +140,7 @@ fn state(socket: &Path, path: &Path) -> Value {
         .expect("JSON")
 }
 
-/// Lines of somebody else come, and the end comes when it is asked for.
+/// Checks that lines of others come, and that the run ends when asked.
 fn others_are_served(world: &World, tail: &Tail) {
     for number in 0..20 {
         world.append("other.log", format!("line {number}\n"));
@@ -179,7 +179,7 @@ fn what_a_mount_of_a_user_hides_comes_back_with_its_end() {
     let world = world();
     let (tail, socket) = start(&world, &[]);
     tail.wait_line("before");
-    // Written to all the time by a descriptor that was opened before.
+    // Written to all the time through a descriptor that was opened before.
     let mut writer = world.writer("user/mount/hidden.log");
     let Some(mount) = Sleeping::mount(USER, &world.at("user/mount"), true) else {
         return skip("a FUSE mount takes root and /dev/fuse");
@@ -301,12 +301,12 @@ fn a_mount_that_root_made_or_that_a_path_names_is_entered() {
         let tail = world.run().paths(&[world.at(path)]).start();
         wait_for("the server to be asked", || mount.asked() > 0);
         assert_eq!(tail.said("mounted something here"), 0);
-        // What it hangs in goes on.
+        // The call that it hangs in continues.
         drop(mount);
     }
 }
 
-/// The server takes no request, so that the kernel lets whoever waits be killed.
+/// The server takes no requests, so the kernel allows waiting processes to be killed.
 #[test]
 fn the_second_signal_ends_a_run_whose_call_does_not_return() {
     let world = world();
@@ -325,18 +325,18 @@ fn the_second_signal_ends_a_run_whose_call_does_not_return() {
                 .is_ok_and(|place| place.contains("fuse") || place.contains("request"))
         });
         tail.signal(signals[0]);
-        // Two of a kind that wait are one.
+        // Two pending signals of the same kind are one.
         let status = format!("/proc/{}/status", tail.process.0);
         let is_none_pending =
             |status: String| status.lines().any(|line| line == "ShdPnd:\t0000000000000000");
         wait_for("the first to be taken", || {
             fs::read_to_string(&status).is_ok_and(is_none_pending)
         });
-        // One is not enough: the loop would have to take it.
+        // One is not enough: the loop would have to handle it.
         assert!(!tail.has_exited());
         tail.signal(signals[1]);
         let status = tail.wait_exit();
-        // Of two that wait the kernel tells the one with the lower number first.
+        // Of two pending signals the kernel delivers the lower number first.
         assert!(
             signals.iter().any(|signal| status.signal() == Some(*signal as i32)),
             "{status}: {}",

@@ -1,5 +1,5 @@
-//! Text in UTF-16 and UTF-32, which is full of NULs: none of them is a hole's, wherever a log
-//! restarts.
+//! Text in UTF-16 and UTF-32, which is full of NULs: none of them counts as part of a hole,
+//! wherever a log restarts.
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;
@@ -9,7 +9,7 @@ use std::process::Command;
 use crate::harness::Tail;
 use crate::world::{World, numbered, skip, succeeds, text};
 
-/// Width of a character, byte order, and the mark of the byte order or nothing.
+/// Width of a character, byte order, and the byte order mark or nothing.
 const ENCODINGS: [(usize, bool, &str); 8] = [
     (2, false, ""),
     (2, true, ""),
@@ -39,7 +39,7 @@ fn wide(text: &str, width: usize, is_big: bool) -> Vec<u8> {
         .collect()
 }
 
-/// Lines as raw bytes between newlines: what records are.
+/// Lines as the raw bytes between newlines, as in records.
 fn lines_of(bytes: &[u8]) -> Vec<Vec<u8>> {
     let end = bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at);
     bytes[..end].split(|&byte| byte == b'\n').map(<[u8]>::to_vec).collect()
@@ -69,7 +69,7 @@ fn wide_text_after_a_truncation_keeps_all_of_its_bytes() {
             world.truncate("a.log", 0);
             tail.settled();
             let new = wide(&format!("{mark}{first}\nnext\n"), width, is_big);
-            // The first byte alone may be a NUL: it waits for what follows.
+            // The first byte alone may be a NUL: it waits for the next bytes.
             world.append("a.log", &new[..1]);
             tail.settled();
             world.append("a.log", &new[1..]);
@@ -100,7 +100,7 @@ fn wide_text_that_a_truncation_restarted_while_down_keeps_all_of_its_bytes() {
     }
 }
 
-/// The NULs of a hole are skipped, and those of the text behind it are not.
+/// The NULs of a hole are skipped; those of the text after it are not.
 #[test]
 fn wide_text_behind_a_hole_keeps_the_upper_byte_of_its_first_character() {
     for (width, is_big, _) in &ENCODINGS[..4] {
@@ -158,13 +158,12 @@ fn a_few_nuls_at_the_start_of_a_log_are_data_and_many_are_a_hole() {
     expect(&tail, &[b"old".to_vec(), b"text".to_vec(), b"\0\0\0\0\0text".to_vec()], "a new file");
 }
 
-/// Room for a file, taken before it is written: its unwritten part is no data, whatever the file
-/// system says of it.
+/// Preallocated room: its unwritten part is not data, whatever the file system reports.
 #[test]
 fn a_preallocated_log_is_delivered_as_it_is_written() {
     for world in [World::new(), World::in_memory()] {
-        // Not with a length that is preallocated as well: once such a file was read, ext4 tells of
-        // its unwritten part as data.
+        // Not with a preallocated length, too: once such a file was read, ext4 reports its
+        // unwritten part as data.
         for options in [["-n", "-l", "1M"], ["-n", "-l", "64K"]] {
             let name = format!("{}.log", options[2]);
             File::create(world.at(&name)).expect("create");

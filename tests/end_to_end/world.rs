@@ -1,4 +1,4 @@
-//! The tree that is followed, what writers do to it, and names for many lines.
+//! The followed tree, the actions of writers, and names for many lines.
 
 use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions, Permissions};
@@ -17,11 +17,11 @@ use tempfile::TempDir;
 use crate::harness::Run;
 pub(crate) use crate::skipping::skip;
 
-/// A directory of the test's own: the followed tree in it, and room beside the tree on the same
-/// file system.
+/// The test's own directory: the followed tree is in it, with room beside the tree on the same file
+/// system.
 pub(crate) struct World {
     base: TempDir,
-    /// The PATH that is followed unless a test says otherwise.
+    /// The PATH that is followed by default.
     pub(crate) tree: PathBuf,
 }
 
@@ -30,7 +30,7 @@ impl World {
         World::below(&std::env::temp_dir())
     }
 
-    /// On tmpfs where there is one: cheap when there are very many files or bytes.
+    /// A world on tmpfs where there is one: cheap for very many files or bytes.
     pub(crate) fn in_memory() -> World {
         let memory = Path::new("/dev/shm");
         if memory.is_dir() { World::below(memory) } else { World::new() }
@@ -43,7 +43,7 @@ impl World {
             .expect("a directory for the test");
         let tree = base.path().join("tree");
         fs::create_dir(&tree).expect("the tree");
-        // Other users must get in: some tests run manytail as one.
+        // Other users must have access: some tests run manytail as one.
         for directory in [base.path(), &tree] {
             fs::set_permissions(directory, Permissions::from_mode(0o755)).expect("chmod");
         }
@@ -63,7 +63,7 @@ impl World {
         self.base.path().join(name)
     }
 
-    /// Opens (creating) for appending, as a writer that stays.
+    /// Opens a file for appending, or creates it, as a permanent writer does.
     pub(crate) fn writer(&self, name: impl AsRef<Path>) -> File {
         let path = self.at(name);
         let file = OpenOptions::new().create(true).append(true).open(&path);
@@ -147,7 +147,7 @@ pub(crate) fn make_fifo(path: &Path) {
     nix::unistd::mkfifo(path, Mode::from_bits_truncate(0o644)).expect("mkfifo");
 }
 
-/// Opens for reading without waiting for a writer; the reads block.
+/// Opens for reading without waiting for a writer; reads block.
 pub(crate) fn open_fifo(path: &Path) -> File {
     let file = OpenOptions::new()
         .read(true)
@@ -169,19 +169,19 @@ pub(crate) fn numbered(tag: &str, numbers: Range<usize>) -> Vec<String> {
     numbers.map(|number| format!("{tag} {number}")).collect()
 }
 
-/// Longer than the clock of a file system ticks, and than manytail allows it to lag: the order of
-/// two times is certain.
+/// Longer than a tick of a file system's clock, and than the lag that manytail allows for it: the
+/// order of two times is certain.
 pub(crate) fn tick() {
     thread::sleep(Duration::from_millis(45));
 }
 
-/// More lines than an output whose reader stopped takes (4 MiB and what a pipe holds): some stay
-/// unread in their file.
+/// More lines than an output without an active reader takes (4 MiB and the size of a pipe): some
+/// stay unread in their file.
 pub(crate) fn flood() -> Vec<String> {
     numbered(&"x".repeat(1_000), 0..6_000)
 }
 
-/// The lines as a file holds them.
+/// The lines as the content of a file.
 pub(crate) fn text(lines: &[impl AsRef<str>]) -> String {
     let mut text = String::new();
     for line in lines {
@@ -191,7 +191,7 @@ pub(crate) fn text(lines: &[impl AsRef<str>]) -> String {
     text
 }
 
-/// One at a time: tests that need much memory, CPU or many events.
+/// A lock for tests that need much memory, CPU or many events: one runs at a time.
 pub(crate) fn heavy() -> MutexGuard<'static, ()> {
     static HEAVY: Mutex<()> = Mutex::new(());
     HEAVY.lock().unwrap_or_else(PoisonError::into_inner)

@@ -1,5 +1,5 @@
-//! Logs that are written over from the front without being truncated, as `StandardOutput=file:` of
-//! systemd does.
+//! Logs that are overwritten from the front without a truncation, as by `StandardOutput=file:` of
+//! systemd.
 
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -81,7 +81,7 @@ fn a_log_written_over_in_one_go_up_to_the_mark_restarts_once_and_then_goes_on() 
     tail.wait_count(old.len());
     tail.settled();
     let mut writer = OpenOptions::new().write(true).open(world.at("a.log")).expect("open");
-    // As long as the old ones: the last three are still to come.
+    // As long as the old lines: the last three are still to come.
     let new = numbered("new line", 1_000..1_110);
     writer.write_all(text(&new[..97]).as_bytes()).expect("write");
     tail.wait_line(&new[96]);
@@ -93,7 +93,7 @@ fn a_log_written_over_in_one_go_up_to_the_mark_restarts_once_and_then_goes_on() 
     }
     let mut expected = old.clone();
     expected.extend_from_slice(&new[..97]);
-    // Once, because nobody could know that they are old.
+    // Once, because they cannot be recognized as old.
     expected.extend_from_slice(&old[97..]);
     expected.extend_from_slice(&new[97..]);
     tail.expect_in_order(&expected);
@@ -145,8 +145,8 @@ fn ordinary_writers_are_never_said_to_write_before_the_offset() {
     }
     wait_for("all lines", || tail.count() >= count);
     tail.settled();
-    // To set the time of modification alone is told as a write is (inotify(7): IN_MODIFY), here of
-    // files at rest.
+    // The kernel reports a change of the modification time like a write (inotify(7): IN_MODIFY),
+    // here of files at rest.
     for number in 0..4 {
         world.set_modified(format!("{number}.log"), std::time::SystemTime::now());
         tail.settled();

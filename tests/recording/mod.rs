@@ -1,4 +1,4 @@
-//! The real file system, and the paths that it was asked about.
+//! The real file system, with a record of the paths in its calls.
 
 use std::io;
 
@@ -8,7 +8,7 @@ use manytail::sys::{
     FileKind, FileSystem, Guard, KnownLife, Links, Linux, OpenInode, RefusedLink, Stat, WatchId,
 };
 
-/// Keeps each path of a call since it was emptied.
+/// Records the path of each call since it was last cleared.
 pub(crate) struct Recording {
     inner: Linux,
     pub(crate) paths: Vec<Vec<u8>>,

@@ -1,19 +1,19 @@
-//! A file of our own on a disk: what reads give (the page cache) and what a power crash leaves,
-//! kept apart.
+//! A file of our own on a disk: the page cache, which reads see, and the content that a power crash
+//! leaves are separate.
 //!
 //! In: appends, cuts, syncs, crashes. Out: bytes.
-//! Always holds: what a successful sync covered survives, save for what an earlier failed sync
-//! dropped; of what came later, a crash keeps the first few changes, perhaps one more in part,
+//! Always holds: everything that a successful sync covered survives, except what an earlier failed
+//! sync dropped; of the later changes a crash keeps the first few, perhaps one more in part,
 //! perhaps with sectors of zeros where bytes had not arrived yet.
 
 use crate::random::Random;
 
-/// What reaches the disk in one piece.
+/// The unit that reaches the disk in one piece.
 const SECTOR_BYTES: usize = 512;
 
 #[derive(Debug)]
 enum Change {
-    /// What would become durable: an earlier failed sync may have dropped some of it.
+    /// The content that becomes durable: an earlier failed sync may have dropped some of it.
     Append(Vec<u8>),
     Cut(usize),
 }
@@ -22,7 +22,7 @@ enum Change {
 pub(crate) struct CachedFile {
     cache: Vec<u8>,
     durable: Vec<u8>,
-    /// Since the last sync, in order.
+    /// The changes since the last sync, in order.
     changes: Vec<Change>,
 }
 
@@ -35,7 +35,7 @@ impl CachedFile {
         self.durable.len()
     }
 
-    /// Whether a power crash would leave all of it. It may leave more: what was cut off.
+    /// Whether a power crash would leave all of it. It may leave more: bytes that were cut off.
     pub(crate) fn is_durable(&self) -> bool {
         self.durable.starts_with(&self.cache)
     }
@@ -70,8 +70,8 @@ impl CachedFile {
         }
     }
 
-    /// A failed one: whatever was not written by then is not written later either, and no further
-    /// sync tells.
+    /// A failed sync: data that was not written by then is not written later either, and no further
+    /// sync reports it.
     pub(crate) fn sync_failed(&mut self, random: &mut Random) {
         let mut at = self.durable.len();
         for change in &mut self.changes {
@@ -95,7 +95,7 @@ impl CachedFile {
         }
     }
 
-    /// What is left after the power came back.
+    /// Reduces the content to what is left after a power crash.
     pub(crate) fn power_crash(&mut self, random: &mut Random) {
         let changes = std::mem::take(&mut self.changes);
         let kept = match random.below(3) {
@@ -122,7 +122,7 @@ impl CachedFile {
     }
 }
 
-/// Zeros in place of some sectors of what starts at `start` of the file.
+/// Puts zeros in place of some sectors of bytes that start at `start` of the file.
 fn drop_sectors(bytes: &mut [u8], start: usize, random: &mut Random) {
     let mut at = 0;
     while at < bytes.len() {

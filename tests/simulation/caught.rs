@@ -1,4 +1,4 @@
-//! Which property each mutant breaks: it is caught only by a failure of that one.
+//! The property that each mutant breaks: only a failure of that property catches it.
 //!
 //! In: a [`Mutant`]. Out: the first seed that passes without it and fails with it, by a property
 //! from its list.
@@ -11,14 +11,13 @@ use crate::property::Property;
 use crate::seeds::outcome;
 use crate::turning::settings;
 
-/// Most mutants are caught within so many seeds ...
+/// Most mutants are caught within these seeds ...
 const SEEDS_TO_CATCH: Range<u64> = 0..100;
-/// ... those that need two rare things to meet, a crash and what it hits, within so many. A mutant
-/// that one life in thousands shows has a range that holds such a life.
+/// ... and those that need two rare events at once, such as a crash at the right moment, within
+/// these. A mutant that only one life in thousands shows has a range with such a life.
 const SEEDS_TO_CATCH_RARE: Range<u64> = 0..1000;
 
-/// Each mutant, the seeds within which it is caught, and the properties by one of which it has to
-/// be.
+/// Each mutant, the seeds within which it is caught, and the properties that may catch it.
 const MUTANTS: &[(Mutant, Range<u64>, &[Property])] = &[
     (Mutant::WakeUpLost, SEEDS_TO_CATCH, &[Property::Complete]),
     (Mutant::QueueHalfRead, SEEDS_TO_CATCH, &[Property::Complete, Property::Rests]),
@@ -67,7 +66,7 @@ fn is_caught(mutant: Mutant) {
         let why = outcome(seed, settings(seed), mutant).err()?;
         let property = Property::of(&why);
         if !property.is_some_and(|property| properties.contains(&property)) {
-            // A few tell enough.
+            // A few are enough.
             others.truncate(9);
             others.push((seed, property, why.lines().next().unwrap_or_default().to_owned()));
             return None;

@@ -1,11 +1,10 @@
-//! The thread that stores offsets, without a thread: [`Committer`] over the real [`Store`] on a
-//! fake disk.
+//! The commit thread without a thread: [`Committer`] over the real [`Store`] on a fake disk.
 //!
-//! In: jobs. Out: what became of them, some at once, some seconds later; what is committed for
-//! certain, told to [`Durability`].
-//! Always holds: a job's blocking calls are made together, when it is handed over or just before
-//! its outcome is there, so that the engine may be anywhere in between when a crash comes; offsets
-//! count as committed once all calls of their job succeeded.
+//! In: jobs. Out: their outcomes, some at once, some seconds later; [`Durability`] learns what is
+//! certainly committed.
+//! Always holds: a job's blocking calls are made together, at its start or just before its outcome,
+//! so that a crash can find the engine anywhere in between; offsets count as committed once all
+//! calls of their job succeeded.
 
 use std::cell::RefCell;
 use std::io;
@@ -26,7 +25,7 @@ struct UnderWay {
     job: Option<Job>,
     done: Option<Done>,
     due: Duration,
-    /// What is committed once it is done.
+    /// What is committed once the job is done.
     covers: Option<Covered>,
 }
 
@@ -53,7 +52,7 @@ impl SimulatedCommitter {
         let result = self.perform_calls(&job);
         let under_way = self.under_way.as_mut().expect("a job is under way");
         let mut simulated = self.shared.borrow_mut();
-        // As the thread does it: nothing comes between a commit and its stamp but a kill.
+        // As in the thread: only a kill can come between a commit and its stamp.
         if let (Ok(()), Some(_), Some(file)) = (&result, &under_way.covers, simulated.file_mut()) {
             file.set_stamp(self.store.stamp());
         }
@@ -99,8 +98,8 @@ impl SimulatedCommitter {
 impl Committer for SimulatedCommitter {
     fn submit(&mut self, job: Job) {
         assert!(self.under_way.is_none(), "one job at a time");
-        // Births tell nothing of the output: what was acknowledged is committed with the output's
-        // point alone.
+        // New generations say nothing about the output: acknowledged offsets are committed only
+        // with the output's point.
         let tells_output = items(&job.payload).any(|item| matches!(item, Ok(Item::Output(_))));
         let told_len = items(&job.payload).find_map(|item| match item {
             Ok(Item::Output(Some(point))) => {

@@ -1,10 +1,10 @@
-//! Which files are to be followed at each moment, and what may be known of them: kept up as the
-//! world and the settings change.
+//! Which files have to be followed at each moment, and what the engine may know about them, updated
+//! as the world and the settings change.
 //!
-//! In: every change of names, reloads, starts, and when the engine rests. Out: what the [`Model`]
-//! has to accept and to demand.
-//! Always holds: a file that no input ever accepted under any of its names never comes out; one
-//! that an input accepts at rest comes out whole, from byte 0, or from where `from` and
+//! In: every change of names, reloads, starts, and the moments when the engine is at rest. Out:
+//! what the [`Model`] has to accept and to demand.
+//! Always holds: a file that no input ever accepted under any of its names is never delivered; a
+//! file that an input accepts at rest is delivered whole, from byte 0 or from where `from` and
 //! `ignore_older` say.
 
 use std::collections::{HashMap, HashSet};
@@ -17,43 +17,42 @@ use crate::model::Model;
 use crate::start::Reason;
 use crate::world::{Key, Kind, World};
 
-/// What is remembered of a file that is not followed any more is remembered for so long at least:
-/// see `writers`.
+/// The engine remembers a file that is no longer followed for at least this long: see `writers`.
 const MEMORY: Duration = Duration::from_secs(9 * 60);
 
-/// What was seen of these lives, for tests that ask whether seeds do anything at all.
+/// Counts of what happened in these lives, for tests that check that seeds do something.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Counts {
-    /// Times that other settings came.
+    /// Reloads with other settings.
     pub(crate) reloads: u64,
-    /// Files that were accepted through a link and nothing else.
+    /// Files that were accepted only through a link.
     pub(crate) linked: u64,
-    /// Files that went on under a name that no input accepts.
+    /// Files that were followed on under a name that no input accepts.
     pub(crate) carried: u64,
-    /// Files that were renamed so while the engine was down, and went on.
+    /// Files that got such a name while the engine was down, and were followed on.
     pub(crate) renamed_down: u64,
 }
 
-/// What may be said of one file.
+/// What is known about one file.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Cover {
     /// The PATHs lead to its directory.
     pub(crate) is_reached: bool,
     /// An input accepts it.
     pub(crate) is_accepted: bool,
-    /// One did at some time.
+    /// An input accepted it at some time.
     pub(crate) ever: bool,
     /// It is accepted only through links.
     pub(crate) only_by_link: bool,
-    /// It has to go on though its name is not accepted.
+    /// It has to be followed on although its name is not accepted.
     pub(crate) is_carried: bool,
     /// Since when it is not accepted.
     left: Option<Duration>,
-    /// Paths that it had so far.
+    /// The paths that it has had.
     paths: usize,
-    /// Names that it has: losing one of several is no rename.
+    /// The number of its names: losing one of several is not a rename.
     links: u64,
-    /// The engine saw it in this life, under a name that is accepted.
+    /// The engine has seen it in this life, under an accepted name.
     is_seen: bool,
 }
 
@@ -62,24 +61,25 @@ pub(crate) struct Covering {
     following: Following,
     rules: Rules,
     pub(crate) reach: Reach,
-    /// The number of changes that `reach` knows of.
+    /// The number of changes that `reach` includes.
     seen: u64,
-    /// A first scan is under way: files that come up may be taken for some that were there before.
+    /// A first scan is in progress: new files may be taken for files that were there before.
     is_scanning: bool,
-    /// Failures may put a first look off beyond the scan.
+    /// Failures may delay a first look beyond the scan.
     is_lenient: bool,
-    /// A sweep checks every file now and then.
+    /// A sweep checks every file periodically.
     is_swept: bool,
     /// The engine runs.
     is_up: bool,
-    /// Overflows so far: after one, nobody can say what became of names.
+    /// The number of overflows: after one, renames are unknown.
     overflows: u64,
-    /// Own paths of files that links led to. When a link goes or points elsewhere, what is there is
-    /// followed on, and what comes in its place may be: how far is left unchecked.
+    /// Own paths of files that links led to. When a link is removed or points elsewhere, its former
+    /// target is followed on, and a file that replaces the target may be, too: how far is not
+    /// checked.
     former: HashSet<Vec<u8>>,
     /// Paths of followed files at the moment when events were lost. The engine knows a file that it
-    /// has not checked yet by its path alone. Whatever replaces it unseen may be followed in its
-    /// stead: the alternative is to lose the file.
+    /// has not checked yet only by its path. A file that replaces it unseen may be followed in its
+    /// place: otherwise the file could be lost.
     heard_of: HashSet<Vec<u8>>,
     pub(crate) counts: Counts,
 }
@@ -111,9 +111,9 @@ impl Covering {
         if self.following.reloads.is_empty() { 0 } else { self.following.reload }
     }
 
-    /// The name by which a writer opens a file. Of one with several names, the kernel tells of a
-    /// write by that name alone: one that is not followed is of no use where nobody sweeps, if
-    /// another one is.
+    /// The name by which a writer opens a file. If it has several names, the kernel reports a write
+    /// only under that one: without a sweep, a name that is not followed is useless if another name
+    /// is followed.
     pub(crate) fn name_to_write_by(&self, world: &World, path: &[u8]) -> Option<Vec<u8>> {
         let key =
             world.find(path).ok().filter(|&key| !self.is_swept && world.inodes[key].links > 1)?;
@@ -122,7 +122,7 @@ impl Covering {
         accepted.iter().find(|accepted| !is_followed && world.find(accepted) == Ok(key)).cloned()
     }
 
-    /// The settings that a start finds.
+    /// The settings at a start.
     pub(crate) fn inputs(&self) -> Vec<Input> {
         self.rules.inputs.iter().map(|(input, _)| input.clone()).collect()
     }
@@ -131,7 +131,7 @@ impl Covering {
         &self.following
     }
 
-    /// Names changed, or may have.
+    /// Updates this after names changed, or may have changed.
     pub(crate) fn update(&mut self, world: &mut World, model: &mut Model) {
         if self.overflows != world.queue.overflows {
             self.overflows = world.queue.overflows;
@@ -187,14 +187,13 @@ impl Covering {
                         world.inodes[key].paths.push(path.clone());
                     }
                 }
-                // If other settings come before its first look, those say where it starts: nobody
-                // knows which look was the first.
+                // If other settings come before its first look, they determine where it starts: it
+                // is unknown which look was the first.
                 let is_unseen =
                     is_reload && !before.is_seen && !model.came_out(world.inodes[key].story);
                 if cover.is_accepted && (!before.is_accepted || is_unseen) {
-                    // One that was followed before may not have been looked at then. An event that
-                    // waits to be read may tell of its creation: then it appeared, as far as the
-                    // engine can know.
+                    // A file that was followed before may not have been examined then. A pending
+                    // event may report its creation: then it is new, as far as the engine can know.
                     let is_told_all = is_reload && !self.is_lenient && world.queue.len() == 0;
                     let was_there =
                         is_told_all && !before.ever && self.is_from_end_alone(&reached.accepted);
@@ -274,7 +273,7 @@ impl Covering {
         }
     }
 
-    /// An engine starts. `state`: what the journal says.
+    /// An engine starts. `state`: the content of the journal.
     pub(crate) fn started(
         &mut self,
         world: &mut World,
@@ -311,7 +310,7 @@ impl Covering {
                 continue;
             }
             // A PATH that was scanned in an earlier life has only new files. Which PATH finds a
-            // file first is a matter of luck.
+            // file first is random.
             let was_there =
                 is_first_life && !self.is_lenient && self.is_from_end_alone(&reached.accepted);
             let reason = self.reason(
@@ -324,8 +323,8 @@ impl Covering {
         }
     }
 
-    /// Files that the journal knows by a name that is accepted go on, whatever they were renamed to
-    /// while nobody looked.
+    /// Files that the journal has under an accepted name are followed on, whatever their names
+    /// became between two lives.
     fn find_renamed(&mut self, state: &StoredOffsets, world: &mut World) {
         for (entry, path) in state.entries() {
             let is_it = |key: &Key| {
@@ -368,7 +367,7 @@ impl Covering {
         !self.rules.inputs.iter().any(is_other)
     }
 
-    /// Other settings.
+    /// The settings changed.
     pub(crate) fn reloaded(&mut self, inputs: &[Input], world: &mut World, model: &mut Model) {
         self.counts.reloads += 1;
         self.rules = Rules::new(inputs, self.following.recursive, self.following.follow_links);
@@ -376,7 +375,7 @@ impl Covering {
         self.look(world, model, true);
     }
 
-    /// The engine waits and knows of nothing to do. `is_sure`: nothing keeps anything from it.
+    /// The engine waits and has nothing to do. `is_sure`: nothing is hidden from it.
     pub(crate) fn rested(&mut self, world: &mut World, model: &mut Model, is_sure: bool) {
         if !is_sure {
             return;
@@ -415,7 +414,7 @@ impl Covering {
     }
 }
 
-/// Where a directory is only because a followed link leads into it.
+/// Directories that are reached only because a followed link leads into them.
 pub(crate) fn homes(world: &World) -> HashMap<Key, ()> {
     let mut homes = HashMap::new();
     for inode in world.inodes.iter().filter(|inode| inode.cover.ever) {

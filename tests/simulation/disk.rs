@@ -1,9 +1,9 @@
 //! The state directory: [`Disk`] in memory, with everything that can go wrong on the way to a
-//! platter.
+//! physical disk.
 //!
-//! In: the store's calls. Out: errno or the effect; after a crash, what is left.
-//! Always holds: names and contents become durable apart from each other: a file by its own sync,
-//! names by the directory's. Of names changed since, a crash keeps the first few, or any.
+//! In: the store's calls. Out: errno or the effect; after a crash, the remaining content.
+//! Always holds: names and contents become durable separately: a file by its own sync, names by the
+//! directory's. Of later changes of names a crash keeps the first few, or any.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -17,10 +17,10 @@ use crate::cached_file::CachedFile;
 use crate::random::Random;
 use crate::simulated::Simulated;
 
-/// How often each fault comes: once in so many calls, 0 = never.
+/// How often each fault comes: once in this many calls, 0 = never.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct DiskRates {
-    /// EIO on anything but a sync.
+    /// EIO on any call except a sync.
     pub(crate) input_output: u32,
     /// Calls that need room fail for a while.
     pub(crate) no_space: u32,
@@ -53,7 +53,7 @@ fn apply(names: &mut NameTable, change: &NameChange) {
     }
 }
 
-/// All that the directory holds.
+/// The content of the directory.
 #[derive(Debug)]
 pub(crate) struct Platter {
     random: Random,
@@ -62,12 +62,12 @@ pub(crate) struct Platter {
     files: Vec<CachedFile>,
     names: NameTable,
     durable_names: NameTable,
-    /// Since the directory's last sync, in order.
+    /// Changes since the directory's last sync, in order.
     name_changes: Vec<NameChange>,
-    /// Calls that still fail in this spell without room.
+    /// How many further calls fail in this period without room.
     no_space_spell: usize,
     pub(crate) faults: u64,
-    /// Syncs that failed: from then on, a power crash may leave less than a sync promised.
+    /// Failed syncs: after one, a power crash may leave less than a later sync promised.
     pub(crate) syncs_failed: u64,
 }
 
@@ -91,11 +91,11 @@ impl Platter {
         self.active = false;
     }
 
-    /// What is left after the power came back.
+    /// Reduces the content to what is left after a power crash.
     pub(crate) fn power_crash(&mut self) {
         let changes = std::mem::take(&mut self.name_changes);
         let kept = self.random.between(0, changes.len());
-        // A journal keeps the order; without one, any may be missing.
+        // A journaling file system keeps the order; without one, any change may be missing.
         let in_order = self.random.below(3) > 0;
         for (index, change) in changes.iter().enumerate() {
             if if in_order { index < kept } else { self.random.one_in(2) } {
@@ -166,7 +166,7 @@ impl Platter {
     }
 }
 
-/// For tests of the disk itself.
+/// Access for tests of the disk itself.
 impl Platter {
     pub(crate) fn enter(&mut self, name: &str) {
         self.make_file(name.as_bytes());
@@ -181,7 +181,7 @@ impl Platter {
     }
 }
 
-/// The store's way to the platter.
+/// The disk as the store uses it.
 #[derive(Clone)]
 pub(crate) struct FakeDisk {
     shared: Rc<RefCell<Simulated>>,
@@ -198,7 +198,7 @@ impl FakeDisk {
         FakeDisk { shared }
     }
 
-    /// One call: perhaps the last before a crash.
+    /// One call, perhaps the last before a crash.
     fn call<T>(
         &self,
         what: &str,
@@ -225,7 +225,7 @@ impl Disk for FakeDisk {
             let platter = &mut simulated.platter;
             platter.fault(false)?;
             let mut names: Vec<Vec<u8>> = platter.names.keys().cloned().collect();
-            // As a directory tells them: in any order.
+            // In any order, as from a directory.
             for last in (1..names.len()).rev() {
                 names.swap(last, platter.random.between(0, last));
             }
@@ -267,7 +267,7 @@ impl Disk for FakeDisk {
             let shortened = platter.active
                 && bytes.len() > 1
                 && platter.random.one_in(platter.rates.short_append);
-            // A kill may cut a write short as well.
+            // A kill may cut a write short, too.
             let some = if shortened || crashes {
                 platter.random.between(1, bytes.len().max(1)).min(bytes.len())
             } else {
@@ -335,7 +335,7 @@ impl Disk for FakeDisk {
     }
 
     fn place(&mut self) -> io::Result<Place> {
-        // Nobody else comes near it.
+        // No other process uses it.
         self.call("place", |_| Ok(Place::Here))
     }
 

@@ -1,4 +1,4 @@
-//! The disk is as mean as a real one, and no meaner.
+//! Tests that the simulated disk fails like a real one, and not worse.
 
 use crate::cached_file::CachedFile;
 use crate::disk::{DiskRates, Platter};

@@ -1,9 +1,9 @@
-//! What a run with a state directory is about: when it ends and how, how long jobs take, and what
-//! is committed for certain.
+//! A run with a state directory: when and how it ends, how long jobs take, and what is certainly
+//! committed.
 //!
 //! In: a seed. Out: [`DurabilitySettings`] and the crashes that follow from them.
-//! Always holds: a crash comes at a call that the engine or its committer makes, or between two
-//! turns; after the world went quiet nothing crashes that the loop did not ask for.
+//! Always holds: a crash comes at a call of the engine or its committer, or between two turns; once
+//! the world is quiet, only crashes that the loop asks for happen.
 
 use std::time::Duration;
 
@@ -14,11 +14,11 @@ use crate::random::Random;
 /// How a life of the engine ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ending {
-    /// `kill -9`: what was written is in the page cache.
+    /// `kill -9`: written data stays in the page cache.
     Kill,
-    /// The machine goes down. Of what we write, only what is durable is certain. The followed tree
-    /// survives whole: it belongs to other processes, and a file that loses its end in a crash is a
-    /// truncation, which the workload has anyway.
+    /// The machine goes down. Of our own files, only durable data is certain. The followed tree
+    /// survives completely: it belongs to other processes, and a file that loses its end in a crash
+    /// is a truncation, which the workload has anyway.
     Power,
     /// SIGTERM.
     Stop,
@@ -26,21 +26,21 @@ pub(crate) enum Ending {
 
 #[derive(Debug, Clone)]
 pub(crate) struct DurabilitySettings {
-    /// A regular file is the output, with these faults.
+    /// The output is a regular file, with these faults.
     pub(crate) file: Option<FileRates>,
     pub(crate) interval: Duration,
-    /// Lives until the world goes quiet: one more than endings.
+    /// The number of lives until the world goes quiet: one more than endings.
     pub(crate) endings: usize,
     pub(crate) kinds: Vec<Ending>,
     /// A life makes up to this many calls.
     pub(crate) calls_max: usize,
     pub(crate) disk: DiskRates,
     pub(crate) job_delays: Vec<Duration>,
-    /// Steps of other processes while the engine is down, at most.
+    /// The most steps of other processes while the engine is down.
     pub(crate) steps_while_down: usize,
     /// How long it is down.
     pub(crate) down_for: Vec<Duration>,
-    /// The output file is renamed while the engine is down, one time in so many.
+    /// The output file is renamed while the engine is down, once in this many times.
     pub(crate) renamed_while_down: u32,
 }
 
@@ -125,14 +125,14 @@ impl DurabilitySettings {
     }
 }
 
-/// What a commit is about.
+/// What a commit covers.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Covered {
-    /// Records of the output whose offsets it tells.
+    /// The number of records in the output whose offsets it has.
     pub(crate) records: u64,
     /// Where the output file was.
     pub(crate) place: Option<Place>,
-    /// When it was handed over.
+    /// When the job was started.
     pub(crate) at: Duration,
 }
 
@@ -144,17 +144,17 @@ pub(crate) struct Durability {
     /// Calls until the next crash, and its kind.
     fuse: Option<usize>,
     pub(crate) ending: Ending,
-    /// The call under way is the last one.
+    /// The current call is the last one.
     is_last_call: bool,
     is_quiet: bool,
-    /// The last commit that is done for certain.
+    /// The last commit that is certainly done.
     pub(crate) covered: Covered,
     /// A job failed in this life.
     pub(crate) has_failed: bool,
-    /// When the job under way will be done.
+    /// When the current job will be done.
     pub(crate) job_due: Option<Duration>,
-    /// Since when something is acknowledged that is not committed, and how many records of the
-    /// output that is up to.
+    /// Since when something is acknowledged and not committed, and up to how many records of the
+    /// output.
     pub(crate) uncovered: Option<(Duration, u64)>,
     pub(crate) kills: u64,
     pub(crate) power_cuts: u64,
@@ -183,7 +183,7 @@ impl Durability {
         }
     }
 
-    /// A life begins: draws its end.
+    /// Begins a life: draws its end.
     pub(crate) fn starts(&mut self) {
         self.job_due = None;
         self.is_last_call = false;
@@ -196,13 +196,14 @@ impl Durability {
         }
     }
 
-    /// Its engine was made: what failed before is over.
+    /// Its engine was made: earlier failures are over.
     pub(crate) fn born(&mut self) {
         self.has_failed = false;
         self.uncovered = None;
     }
 
-    /// How long acknowledged offsets may stay uncommitted: twice the interval, and some jobs.
+    /// How long acknowledged offsets may stay uncommitted: twice the interval, and the time of some
+    /// jobs.
     pub(crate) fn commits_within(&self) -> Duration {
         let longest = self.settings.job_delays.iter().copied().max().unwrap_or_default();
         2 * self.settings.interval + 10 * longest + Duration::from_secs(1)
@@ -214,8 +215,8 @@ impl Durability {
         self.is_last_call = false;
     }
 
-    /// One call more; says whether the end is now. Half of the crashes come with the call instead:
-    /// see [`Durability::is_last`].
+    /// Counts one call; returns whether the end is now. Half of the crashes come within the call
+    /// instead: see [`Durability::is_last`].
     pub(crate) fn burn(&mut self) -> bool {
         if self.is_last_call {
             return true;
@@ -229,12 +230,12 @@ impl Durability {
         !self.is_last_call
     }
 
-    /// The call under way is cut short by the crash.
+    /// Whether the crash cuts the current call short.
     pub(crate) fn is_last(&self) -> bool {
         self.is_last_call
     }
 
-    /// It is time for SIGTERM.
+    /// Whether it is time for SIGTERM.
     pub(crate) fn is_stop_due(&self) -> bool {
         self.ending == Ending::Stop && self.fuse == Some(0)
     }
@@ -252,7 +253,7 @@ impl Durability {
         }
     }
 
-    /// How long the next job takes, and whether its calls are made at the beginning of that.
+    /// How long the next job takes, and whether its calls are made at its beginning.
     pub(crate) fn draw_job(&mut self) -> (Duration, bool) {
         (*self.random.pick(&self.settings.job_delays), self.random.one_in(2))
     }

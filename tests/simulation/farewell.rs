@@ -1,10 +1,10 @@
-//! The last thing that every life sees: the output takes nothing, all files grow, and then they are
-//! deleted or moved out of the tree.
+//! The end of every life: the output takes nothing, all files grow, and then they are deleted or
+//! moved out of the tree.
 //!
-//! In: a run at rest. Out: the first line that is lost though its file was to be read, or that is
+//! In: a run at rest. Out: the first line that is lost although its file had to be read, or that is
 //! lost and not counted.
-//! Always holds: what the engine knows to be unread while the output is blocked is held open, as
-//! many files as may be; whatever else of a deleted file did not come is counted as lost.
+//! Always holds: files that the engine knows to be unread while the output is blocked are held
+//! open, as many as possible; all other missing bytes of deleted files are counted as lost.
 
 use std::time::Duration;
 
@@ -16,22 +16,23 @@ use crate::turning::Run;
 use crate::workload::{OUTSIDE, join};
 use crate::writers::files_below;
 
-/// For how long the output takes nothing.
+/// How long the output takes nothing.
 const BLOCKED_FOR: Duration = Duration::from_secs(60);
 /// Far longer than any file cools down.
 const NOTICED_WITHIN: Duration = Duration::from_secs(5);
 /// Far more turns than it takes.
 const TURNS_MAX: usize = 100_000;
-/// Files held open where there is no limit to reach.
+/// How many files are held open where no limit is reached.
 const MANY: usize = 256;
 
 impl Run {
-    /// Takes leave of every file.
+    /// Removes every file and checks the losses.
     pub(crate) fn take_leave(&mut self) -> Result<(), String> {
         let (is_told, seed) = {
             let simulated = self.shared.borrow();
             let settings = &simulated.settings;
-            // What no event tells of, or what is left out, the engine does not know to be unread.
+            // The engine does not know about unread bytes that no event reports, or in excluded
+            // files.
             (
                 settings.following.is_none()
                     && settings.unheard == 0
@@ -54,8 +55,8 @@ impl Run {
             self.turn_for(NOTICED_WITHIN)?;
         }
         let lost_before = self.losses();
-        // What is moved out without being held is another story: nobody can say whether it was
-        // lost.
+        // A file that is moved out without being held is not checked: it is unknown whether its
+        // bytes were lost.
         let moves_out = held_max == MANY && random.one_in(2);
         let stories = self.remove_all(moves_out);
         self.turn_for(NOTICED_WITHIN)?;
@@ -82,7 +83,7 @@ impl Run {
         stats.deleted_unread + stats.moved_unread + stats.vanished
     }
 
-    /// Turns for exactly this long: unlike [`Run::wait_for`], never up to a later deadline.
+    /// Turns for exactly this long: unlike [`Run::wait_for`], never until a later deadline.
     fn turn_for(&mut self, time: Duration) -> Result<(), String> {
         let until = self.shared.borrow().now() + time;
         for _ in 0..TURNS_MAX {

@@ -1,8 +1,8 @@
-//! What goes wrong: seeded errors on the engine's calls, until the world goes quiet.
+//! Seeded errors on the engine's calls, until the world goes quiet.
 //!
-//! In: which call is made. Out: nothing, or an errno; how many of the bytes that could be read are.
-//! Always holds: each seed has its own few kinds of fault, so that none hides another; once ended,
-//! faults never come back.
+//! In: a call. Out: nothing, or an errno; how many of the available bytes a read gives.
+//! Always holds: each seed has its own few kinds of fault, so that none hides another; once they
+//! have ended, faults never come back.
 
 use nix::errno::Errno;
 
@@ -25,17 +25,17 @@ pub(crate) enum Call {
     Canonical,
 }
 
-/// How often each fault comes: once in so many calls, 0 = never.
+/// How often each fault comes: once in this many calls, 0 = never.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Rates {
     pub(crate) interrupted: u32,
     pub(crate) descriptors: u32,
     pub(crate) input_output: u32,
-    /// Nothing tells when a refusal ends: only for runs with a sweep.
+    /// Nothing reports the end of a refusal: only for runs with a sweep.
     pub(crate) refused: u32,
     pub(crate) short_read: u32,
     pub(crate) no_watch: u32,
-    /// Directory entries whose kind the listing does not tell.
+    /// Directory entries whose kind the listing does not give.
     pub(crate) unknown_kind: u32,
 }
 
@@ -44,7 +44,7 @@ pub(crate) struct Faults {
     random: Random,
     rates: Rates,
     active: bool,
-    /// Opens that still fail in this spell without descriptors.
+    /// How many further opens fail in this period without descriptors.
     descriptors_spell: usize,
     pub(crate) count: u64,
 }

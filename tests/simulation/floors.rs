@@ -1,15 +1,14 @@
-//! Whether seeds do anything at all: what they have in common is counted, and each count reaches a
+//! Checks that seeds do something: events are counted over many seeds, and each count reaches a
 //! floor.
 //!
 //! In: the reports of many seeds. Out: a line for people; a failure if a kind of trouble hardly
-//! comes up.
+//! occurs.
 
 use crate::turning::Report;
 
 type Count = (&'static str, fn(&Report) -> u64, u64);
 
-/// What, how to count it, and how many there are in 300 seeds at least: about a third of what there
-/// is.
+/// A name, how to count it, and the least number in 300 seeds: about a third of the real number.
 const FLOORS: [Count; 17] = [
     ("records", |report| report.records, 100_000),
     ("overflows", |report| report.overflows, 60),
@@ -29,19 +28,19 @@ const FLOORS: [Count; 17] = [
     ("left out", |report| report.left_out, 60),
     ("known by their age", |report| report.known_lives, 200),
 ];
-/// The same of the rarest.
+/// The same for the rarest ones.
 const FLOORS_RARE: [Count; 2] = [
     ("renamed to a name that is left out", |report| report.lives.carried, 6),
     ("so while the engine was down", |report| report.lives.renamed_down, 0),
 ];
-/// Seeds that the floors are made for.
+/// The number of seeds to which the floors apply.
 const SEEDS: u64 = 300;
 
 fn sum(reports: &[&Report], of: fn(&Report) -> u64) -> u64 {
     reports.iter().map(|report| of(report)).sum()
 }
 
-/// What there is of the lives that differ in what they follow.
+/// Describes the lives that differ in what they follow.
 pub(crate) fn told(reports: &[&Report]) -> String {
     let all = FLOORS[11..].iter().chain(&FLOORS_RARE);
     let told: Vec<String> =
@@ -50,7 +49,7 @@ pub(crate) fn told(reports: &[&Report]) -> String {
 }
 
 /// # Panics
-/// When something hardly comes up in at least 300 seeds.
+/// When something hardly occurs in at least 300 seeds.
 pub(crate) fn check(reports: &[&Report]) {
     let hundreds = reports.len() as u64 / SEEDS;
     for (what, of, floor) in FLOORS.iter().chain(&FLOORS_RARE) {

@@ -1,9 +1,9 @@
-//! What a run is to follow: inputs with their globs, links, where to start; and which files of a
+//! What a run has to follow: inputs with their globs, links, where to start; and which files of a
 //! world that means.
 //!
 //! In: a seed; a [`World`]. Out: [`Following`], and [`Reach`]: every file and directory that the
-//! settings lead to, by the README, "What you can rely on" and its options.
-//! Always holds: permissions have no say here, they only delay; a file is accepted if any input
+//! settings lead to, by the README's guarantees and options.
+//! Always holds: permissions do not matter here, they only delay; a file is accepted if any input
 //! accepts any of its names.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -45,21 +45,21 @@ impl Input {
     }
 }
 
-/// What is followed, beside everything below the PATHs from its start.
+/// What is followed, other than everything below the PATHs from its start.
 #[derive(Debug, Clone)]
 pub(crate) struct Following {
     pub(crate) inputs: Vec<Input>,
     pub(crate) recursive: bool,
     pub(crate) follow_links: bool,
     pub(crate) ignore_older: Option<Duration>,
-    /// What SIGHUP brings, one after the other.
+    /// The settings of successive SIGHUPs.
     pub(crate) reloads: Vec<Vec<Input>>,
-    /// A reload comes before one turn in so many.
+    /// A reload comes before one turn in this many.
     pub(crate) reload: u32,
-    /// One operation in so many is about links.
+    /// One operation in this many is about links.
     pub(crate) links: u32,
-    /// Targets of followed links that have no other name that is followed are renamed, replaced and
-    /// removed as other files are. Off until what becomes of them is settled.
+    /// Targets of followed links without another followed name are renamed, replaced and removed
+    /// like other files. Off until the rules for them are settled.
     pub(crate) moves_targets: bool,
 }
 
@@ -83,11 +83,11 @@ const EXCLUDES: [&[&str]; 8] = [
     &["d0/*.log"],
     &["d?/d0", "c*"],
 ];
-/// PATHs of inputs beside those of the run.
+/// PATHs of further inputs.
 const MORE_PATHS: [&str; 5] = ["/u", "/t/d0", "/t/d1", "/t/a.log", "/t"];
 
 impl Following {
-    /// `paths`: what the run has without all this. `json`: records tell offsets and paths.
+    /// `paths`: the PATHs that the run has otherwise. `json`: records have offsets and paths.
     pub(crate) fn draw(random: &mut Random, paths: &[Vec<u8>], json: bool) -> Self {
         let with_links = random.one_in(4);
         let with_globs = random.one_in(2);
@@ -99,7 +99,7 @@ impl Following {
             let kinds = Kinds { with_globs: random.one_in(2), with_links, from_end };
             let mut next = draw_inputs(random, paths, kinds);
             let before = all.last().expect("there is one");
-            // As most changes of settings are: the rest stays.
+            // Like most changes of settings: the rest stays the same.
             if random.one_in(2) {
                 next.truncate(1);
                 next.extend(before.iter().skip(1).cloned());
@@ -157,7 +157,7 @@ impl Following {
     }
 }
 
-/// What inputs are drawn with.
+/// The choices for inputs.
 #[derive(Clone, Copy)]
 struct Kinds {
     with_globs: bool,
@@ -167,8 +167,8 @@ struct Kinds {
 
 fn draw_inputs(random: &mut Random, paths: &[Vec<u8>], kinds: Kinds) -> Vec<Input> {
     let Kinds { with_globs, with_links, from_end } = kinds;
-    // A directory that links lead to by two ways is listed under one of them, whichever comes
-    // first: globs over paths would make the outcome a matter of luck.
+    // A directory that two links lead to is listed under one of them, whichever comes first: globs
+    // over paths would make the outcome random.
     let owned = |globs: &[&str]| -> Vec<String> {
         globs
             .iter()
@@ -187,9 +187,9 @@ fn draw_inputs(random: &mut Random, paths: &[Vec<u8>], kinds: Kinds) -> Vec<Inpu
             if with_globs && random.below(3) > 0 {
                 input.include = owned(random.pick::<&[&str]>(&INCLUDES));
                 if with_links {
-                    // The engine asks the includes about the name of a link to a directory, too, as
-                    // if it were a file's, and does not follow it. To be mended there; then this
-                    // goes.
+                    // The engine also matches the includes against the name of a link to a
+                    // directory, as if it were a file, and does not follow it. To be fixed there;
+                    // then this can be removed.
                     input.include.clear();
                 }
             }
@@ -205,31 +205,32 @@ fn draw_inputs(random: &mut Random, paths: &[Vec<u8>], kinds: Kinds) -> Vec<Inpu
 /// A file that the PATHs lead to.
 #[derive(Debug, Default)]
 pub(crate) struct Reached {
-    /// Every path by which it is reached, accepted or not.
+    /// Every path that leads to it, accepted or not.
     pub(crate) paths: Vec<Vec<u8>>,
-    /// Those that an input accepts.
+    /// The paths that an input accepts.
     pub(crate) accepted: Vec<Vec<u8>>,
-    /// An input would accept it, but it lies in a directory that is followed only if it was before
-    /// it got its name.
+    /// An input would accept it, but it is in a directory that is followed only if it was followed
+    /// before it got its name.
     pub(crate) perhaps: bool,
-    /// One of them is its own name, reached without a link.
+    /// One of the paths is its own name, without a link.
     pub(crate) by_name: bool,
-    /// One leads through a link.
+    /// One of the paths leads through a link.
     pub(crate) via_link: bool,
-    /// Its first look may be at its end: an input that accepts it says so.
+    /// Reading may start at its end: an input that accepts it says so.
     pub(crate) from_end: bool,
 }
 
-/// All that the PATHs lead to.
+/// Everything that the PATHs lead to.
 #[derive(Debug, Default)]
 pub(crate) struct Reach {
     pub(crate) files: BTreeMap<Key, Reached>,
     pub(crate) directories: BTreeSet<Key>,
-    /// Directories under names that are not accepted, which had others before: they go on.
+    /// Directories under names that are not accepted, which had other names before: they are
+    /// followed on.
     pub(crate) directories_perhaps: BTreeSet<Key>,
 }
 
-/// The rules that hold.
+/// The current rules.
 #[derive(Debug)]
 pub(crate) struct Rules {
     pub(crate) inputs: Vec<(Input, Patterns)>,
@@ -237,18 +238,18 @@ pub(crate) struct Rules {
     pub(crate) follow_links: bool,
 }
 
-/// A place that a walk comes to.
+/// A place that a walk reaches.
 struct Place {
     directory: Key,
     path: Vec<u8>,
-    /// Behind the PATH.
+    /// The part after the PATH.
     below: Vec<u8>,
     via_link: bool,
     perhaps: bool,
     above: Vec<Key>,
 }
 
-/// Paths that are looked at in one tree at most: links to directories multiply them.
+/// The most paths that a walk visits in one tree: links to directories multiply them.
 const PLACES_MAX: usize = 500;
 
 impl Rules {
@@ -257,8 +258,8 @@ impl Rules {
         Rules { inputs, recursive, follow_links }
     }
 
-    /// Whether a PATH that overlaps with no other one accepts a file of this path, and leads to its
-    /// paths of now.
+    /// Whether a PATH that overlaps with no other PATH accepts a file with this path, and leads to
+    /// its current paths.
     pub(crate) fn accepts_alone(&self, path: &[u8], now: &[Vec<u8>]) -> bool {
         let all: Vec<_> = self
             .inputs

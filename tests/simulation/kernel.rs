@@ -1,9 +1,9 @@
 //! The simulated kernel as the engine sees it: [`FileSystem`] over the shared [`Simulated`] world.
 //!
-//! In: the engine's calls. Out: what a Linux kernel would answer at that moment, faults included.
+//! In: the engine's calls. Out: the answers of a Linux kernel at that moment, faults included.
 //! Always holds: other processes run between any two calls, so that names and contents change
-//! between an event and an open, between a listing and a look; a listing hands out entries in hash
-//! order, some blocks ahead of what is there by then.
+//! between an event and an open, or between a listing and a look; a listing returns entries in hash
+//! order, and reads some blocks ahead, so that they may be outdated.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -46,10 +46,10 @@ pub(crate) struct OpenFile {
 
 pub(crate) struct Listing {
     file: OpenFile,
-    /// The hash of the last entry handed out or read ahead.
+    /// The hash of the last entry that was returned or read ahead.
     cursor: u64,
     ahead: VecDeque<(Vec<u8>, Key)>,
-    /// Of the last entry given.
+    /// The hash of the last entry that was returned.
     inode: u64,
 }
 
@@ -146,7 +146,7 @@ fn stat_of(world: &World, key: Key) -> Stat {
     }
 }
 
-/// What a directory seems to be long.
+/// The apparent length of a directory.
 const BLOCK: u64 = crate::world::BLOCK_BYTES;
 
 fn content(simulated: &Simulated, key: Key) -> Result<(&[u8], u64), Errno> {
@@ -233,7 +233,7 @@ impl FileSystem for Kernel {
             if given < available {
                 simulated.model.disturb();
             }
-            // What lies behind is nobody's business, as after a real read.
+            // The rest of the buffer is undefined, as after a real read.
             buffer[given..].fill(b'?');
             simulated.trace(|| format!("          {given} of {} bytes at {offset}", buffer.len()));
             Ok(given)
@@ -349,7 +349,7 @@ impl FileSystem for Kernel {
     }
 
     fn mounts(&mut self) -> io::Result<Vec<u8>> {
-        // One file system, and nobody mounts another.
+        // There is one file system, and no other is mounted.
         Ok(Vec::new())
     }
 
@@ -364,9 +364,9 @@ impl FileSystem for Kernel {
     }
 }
 
-/// What is neither a PATH, nor reached through a link that is followed, has to be below a PATH,
-/// whatever its path leads through at this moment. The directory of a link's target is trusted from
-/// the root on only.
+/// A path that is neither a PATH nor reached through a followed link has to be below a PATH,
+/// wherever it leads at this moment. The directory of a link's target is trusted only from the root
+/// on.
 fn check_place(simulated: &mut Simulated, path: &[u8], links: Links, how: &str) {
     let is_of_target = matches!(links, Links::Guarded(_) | Links::Beneath(1));
     if links != Links::Follow

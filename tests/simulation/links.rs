@@ -1,4 +1,4 @@
-//! Symbolic links as other processes make, point and remove them.
+//! Symbolic links that other processes make, change and remove.
 //!
 //! In: a run that follows links. Out: steps of the workload.
 //! Always holds: a target that is followed through links alone is not renamed, replaced or removed,
@@ -15,7 +15,7 @@ impl Workload {
     #[expect(clippy::too_many_lines, reason = "a list of steps")]
     pub(crate) fn links_steps(&mut self, world: &World) -> Vec<Step> {
         let (outside, path) = (self.outside(), self.new_name(world));
-        // A PATH that is a link would be followed whatever the settings say.
+        // A PATH that is a link would be followed regardless of the settings.
         if self.roots.contains(&path) {
             return Vec::new();
         }
@@ -96,8 +96,8 @@ impl Workload {
         }
     }
 
-    /// While the engine is down, and not all is followed: a followed file gets a name that globs
-    /// leave out, and goes on there.
+    /// While the engine is down, and not everything is followed: a followed file gets a name that
+    /// globs exclude, and continues to grow there.
     pub(crate) fn rename_while_down(&mut self, world: &mut World, model: &mut Model) -> String {
         let Some(covering) = &self.covering else { return String::new() };
         let followed = covering.reach.files.values().filter(|file| file.by_name);
@@ -116,7 +116,7 @@ impl Workload {
             .collect()
     }
 
-    /// A file whose names stay as they are: nothing but links leads to it, or it lies in such a
+    /// Whether the names of a file must not change: only links lead to it, or it is in such a
     /// place.
     pub(crate) fn is_kept_target(&self, world: &World, key: Key) -> bool {
         let moves_targets =

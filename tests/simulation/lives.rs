@@ -1,9 +1,9 @@
-//! One engine after the other over the same world, state directory and output.
+//! Successive engines over the same world, state directory and output.
 //!
-//! In: a crash, or the time to stop. Out: a new engine made from what survived: [`Store::open`],
-//! the output reconciled, offsets kept.
-//! Always holds: an engine that is gone closed everything; a start fails only when a fault was
-//! planted into it, and is tried again.
+//! In: a crash, or the time to stop. Out: a new engine made from the surviving state:
+//! [`Store::open`], then the output is reconciled and offsets are loaded.
+//! Always holds: a former engine has closed everything; a start fails only if a fault was planted
+//! in it, and is tried again.
 
 use std::any::Any;
 use std::cell::RefCell;
@@ -36,11 +36,11 @@ use crate::world::Kind;
 
 pub(crate) type SimulatedEngine = Engine<Mutated<Kernel>, LyingSink<Receiver>>;
 
-/// Starts that fail one after the other.
+/// The most successive starts that may fail.
 const STARTS_MAX: usize = 200;
-/// How long after a start that failed the next one comes.
+/// The time between a failed start and the next one.
 const START_PAUSE: Duration = Duration::from_millis(100);
-/// Turns and virtual time within which an engine that was stopped finishes; else it is killed.
+/// The turns within which a stopped engine finishes; otherwise it is killed.
 const TURNS_TO_STOP: usize = 20_000;
 const TIME_TO_STOP: Duration = Duration::from_secs(5);
 /// Entries of files that are gone are dropped after two looks, ten minutes apart.
@@ -67,7 +67,7 @@ pub(crate) fn config_of(settings: &Settings, inputs: &[Input]) -> EngineConfig {
     }
 }
 
-/// What a part of the engine's life came to, unless a crash came first.
+/// Runs a part of the engine's life. Returns its result, unless a crash came first.
 pub(crate) fn unless_crashed<T>(part: impl FnOnce() -> T) -> Result<T, Crashed> {
     catch_unwind(AssertUnwindSafe(part)).map_err(|panic: Box<dyn Any + Send>| {
         match panic.downcast::<Crashed>() {
@@ -118,7 +118,7 @@ impl Tail for FileTail {
 }
 
 impl Run {
-    /// Makes an engine; with a state directory, from what that holds.
+    /// Makes an engine; with a state directory, from its content.
     pub(crate) fn start(&mut self) -> Result<(), String> {
         if self.shared.borrow().durability().is_none() {
             self.cover(None);
@@ -185,7 +185,7 @@ impl Run {
         engine
     }
 
-    /// What is followed from now on; at a start of the engine.
+    /// Sets what is followed from now on, at a start of the engine.
     fn cover(&self, state: Option<&StoredOffsets>) {
         let mut simulated = self.shared.borrow_mut();
         let Simulated { workload, world, model, .. } = &mut *simulated;
@@ -229,8 +229,8 @@ impl Run {
             && self.mutant != Mutant::OutputPointIgnored
         {
             let stamp = self.shared.borrow_mut().file_mut().and_then(|file| file.stamp());
-            // A journal that failed while it was opened tells of no last commit: whatever is cut
-            // then is set aside.
+            // A journal that failed while it was opened has no last commit: everything that is cut
+            // off then is set aside.
             let explained = store.stamp().map_or(Ok(()), |last| Stamp::explain(stamp, Some(last)));
             let tail = FileTail { shared: Rc::clone(&self.shared), explained };
             let done = reconcile(&mut { tail }, &point, Origin::Unknown, &mut state);
@@ -266,7 +266,7 @@ impl Run {
         sizes.collect()
     }
 
-    /// The engine is gone by a crash.
+    /// A crash ended the engine.
     fn died(&mut self) -> Result<(), String> {
         let ending = self.shared.borrow_mut().durability_mut().ending;
         self.ended(ending)
@@ -307,7 +307,7 @@ impl Run {
         self.start()
     }
 
-    /// An engine that finished after a stop left nothing to come again.
+    /// Checks that an engine that finished after a stop left nothing to be repeated.
     fn check_stopped(&self, faults: u64) -> Result<(), String> {
         let mut simulated = self.shared.borrow_mut();
         let covered = simulated.durability_mut().covered.records;
@@ -325,8 +325,8 @@ impl Run {
         Ok(())
     }
 
-    /// At the end, when nothing fails any more: everything is committed, the journal is no larger
-    /// than what it tells of, and another life begins with nothing to do.
+    /// Checks the end, when nothing fails any more: everything is committed, the journal's size is
+    /// in proportion to its content, and another life begins with nothing to do.
     pub(crate) fn check_rest(&mut self, ending: Ending) -> Result<(), String> {
         if self.shared.borrow().durability().is_none() {
             return Ok(());
@@ -350,7 +350,7 @@ impl Run {
         }
     }
 
-    /// Entries of files that are gone are dropped in the end.
+    /// Checks that entries of deleted files are dropped in the end.
     pub(crate) fn check_entries(&mut self) -> Result<(), String> {
         if self.shared.borrow().durability().is_none() {
             return Ok(());

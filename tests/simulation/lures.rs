@@ -1,5 +1,5 @@
-//! Users who exchange a name in the tree for a link to a place outside of it, so that whoever
-//! follows it reads what is not theirs.
+//! Users who replace a name in the tree with a link to a place outside it, so that anyone who
+//! follows it reads files of others.
 //!
 //! In: a file, or a directory of its own. Out: steps that put a link in its place for a while.
 //! Always holds: other processes do not write through such a link.
@@ -10,12 +10,11 @@ use crate::workload::{Process, Step, Workload, join};
 use crate::world::World;
 use crate::writers::{is_below, readable};
 
-/// How often the owner of a known directory exchanges it: a look is rarely under way just then.
+/// How often the owner of a known directory exchanges it: a look rarely happens at that moment.
 const LURES_IN_A_ROW: usize = 8;
 
 impl Workload {
-    /// Steps that put a link out of the tree in the place of a file, or of a directory that is made
-    /// for it.
+    /// Steps that put a link out of the tree in the place of a file, or of a new directory.
     pub(crate) fn lure_steps(&mut self, world: &World, files: &[Vec<u8>]) -> Vec<Step> {
         let outside = self.outside();
         let secret = join(&outside, b"secret.log");
@@ -28,8 +27,7 @@ impl Workload {
         let files: Vec<&Vec<u8>> =
             files.iter().filter(|&file| !self.roots.contains(file)).collect();
         if let Some((directory, name)) = self.known_directory(&files) {
-            // Where the engine knows a file, and is about to look at it, there is one of the same
-            // name.
+            // A file that the engine knows, and is about to examine, has a namesake there.
             let (own, namesake) = (join(&directory, &name), join(&outside, &name));
             steps.extend([Step::Create(namesake.clone()), self.append(&namesake)]);
             for _ in 0..LURES_IN_A_ROW {
@@ -58,7 +56,7 @@ impl Workload {
         self.lured(steps, victim, target, meanwhile)
     }
 
-    /// The victim steps aside for the link, and comes back.
+    /// The victim is renamed for the link, and renamed back.
     fn lured(
         &mut self,
         before: Vec<Step>,
@@ -78,7 +76,7 @@ impl Workload {
     }
 
     /// A directory below a PATH that has files, and the name of one. Where links are followed, such
-    /// a link is no lure.
+    /// a link is not a lure.
     fn known_directory(&mut self, files: &[&Vec<u8>]) -> Option<(Vec<u8>, Vec<u8>)> {
         if self.covering.as_ref().is_some_and(|covering| covering.settings().follow_links)
             || self.links.one_in(2)
@@ -96,7 +94,7 @@ impl Workload {
         if known.is_empty() { None } else { Some(self.links.pick(&known).clone()) }
     }
 
-    /// Puts the link in place. Whoever was about to do something there gives it up.
+    /// Puts the link in place. Processes that were about to do something there give up.
     pub(crate) fn lure(&mut self, world: &mut World, target: &[u8], victim: &[u8]) -> bool {
         if self.roots.iter().any(|root| is_below(root, &[victim.to_vec()]))
             || world.make_link(target, victim).is_err()

@@ -1,19 +1,19 @@
-//! The engine in a simulated world, from a seed: every event, fault and pause follows from it, and
-//! so does every failure.
+//! The engine in a simulated world: every event, fault and pause follows from a seed, and so does
+//! every failure.
 //!
-//! `scripts/simulate 10000` runs many seeds, `scripts/simulate --replay 7` tells one step by step,
-//! `scripts/simulate --shrink 7` leaves out what its failure does not need (tool.rs). In: `SEEDS`,
-//! `FIRST`, `JOBS`, `WITHOUT`, `OPERATIONS` of the environment.
+//! `scripts/simulate 10000` runs many seeds, `scripts/simulate --replay 7` prints one step by step,
+//! `scripts/simulate --shrink 7` removes what its failure does not need (tool.rs). In: the
+//! environment variables `SEEDS`, `FIRST`, `JOBS`, `WITHOUT`, `OPERATIONS`.
 //!
-//! [`world`] and [`queue`] are the kernel, [`kernel`] is how the engine sees it, [`workload`] and
-//! [`writers`] are the other processes, [`faults`] is what goes wrong, [`receiver`] the output,
-//! [`turning`] the loop, [`model`] the oracle, [`property`] what it says, [`mutants`] and
-//! [`caught`] the proof that it sees, [`rare_branches`] the proof that the lives come by every rare
-//! branch of the engine.
+//! [`world`] and [`queue`] are the kernel, [`kernel`] is the engine's view of it, [`workload`] and
+//! [`writers`] are the other processes, [`faults`] are errors, [`receiver`] is the output,
+//! [`turning`] the loop, [`model`] the oracle, [`property`] its verdicts, [`mutants`] and
+//! [`caught`] prove that it detects faults, [`rare_branches`] proves that the lives reach every
+//! rare branch of the engine.
 //!
 //! Half of the seeds have a state directory, and crash: [`durability`] says when, [`disk`] and
-//! [`output_file`] are what survives (as [`cached_file`]s), [`committer`] stands for the thread
-//! that stores offsets, [`lives`] makes one engine after the other.
+//! [`output_file`] survive (as [`cached_file`]s), [`committer`] stands for the commit thread,
+//! [`lives`] makes the successive engines.
 #![allow(
     clippy::disallowed_methods,
     clippy::disallowed_types,

@@ -1,9 +1,9 @@
-//! The oracle: what was written, what came out, and what has to hold between the two.
+//! The oracle: what was written, what was delivered, and the properties that relate them.
 //!
-//! In: every byte that writers append, every record that leaves. Out: the first property that does
-//! not hold, as a sentence.
+//! In: every byte that writers append, every record that is delivered. Out: the first property that
+//! does not hold, as a sentence.
 //! Always holds: a *story* is one generation of one file's content, from byte 0; an *identity* is
-//! what records call a story. Records of an identity form one chain of offsets without gap or
+//! the name of a story in records. Records of an identity form one chain of offsets without gap or
 //! overlap, each equal to the story's bytes at that place: so no line is lost before a later one,
 //! repeated, torn, invented or out of order. Each story has at most one identity. After a crash
 //! ([`Model::restarted`]) a chain may go back, once, to the start of a record that was delivered
@@ -23,21 +23,21 @@ use crate::writers::is_below;
 
 pub(crate) type StoryKey = usize;
 
-/// More than the clock moves within a turn.
+/// More than the clock advances within a turn.
 const TURN: Duration = Duration::from_millis(1);
 
-/// The rotation that made room for a story: lines of `older` up to `older_len` come first, if it
-/// was clear to see.
+/// The rotation before a story: lines of `older` up to `older_len` come first, if the engine could
+/// see it clearly.
 #[derive(Debug, Clone)]
 pub(crate) struct Rotation {
     older: StoryKey,
     older_len: u64,
     turn: u64,
     overflows: u64,
-    /// What happened so far that excuses the order, as [`Model::disturb`] counts it.
+    /// The count of disturbances that excuse the order; see [`Model::disturb`].
     disturbances: u64,
     clear: bool,
-    /// All of `older_len` came out.
+    /// All bytes up to `older_len` were delivered.
     closed: bool,
 }
 
@@ -53,12 +53,12 @@ pub(crate) struct Story {
     pub(crate) writer: usize,
     pub(crate) inode_generation: usize,
     pub(crate) bytes: Vec<u8>,
-    /// NULs at the front that begin in a hole and are never delivered.
+    /// The number of NULs at the front that begin in a hole and are never delivered.
     pub(crate) hole: u64,
     pub(crate) lines: usize,
     /// The rest of the line that is being written.
     pub(crate) unfinished: Vec<u8>,
-    /// Truncated away: what was not read is lost.
+    /// It was truncated: bytes that were not read are lost.
     pub(crate) ended: bool,
     follows: Option<Rotation>,
     identity: Option<usize>,
@@ -66,7 +66,7 @@ pub(crate) struct Story {
 }
 
 impl Story {
-    /// Just past the last newline.
+    /// The position after the last newline.
     pub(crate) fn complete_len(&self) -> u64 {
         memchr::memrchr(b'\n', &self.bytes).map_or(self.hole, |newline| newline as u64 + 1)
     }
@@ -75,33 +75,33 @@ impl Story {
 #[derive(Debug)]
 struct Identity {
     told: Vec<u8>,
-    /// Stories that it may still be; short pieces can be of several.
+    /// Stories to which it may belong; short pieces can be of several.
     candidates: Vec<StoryKey>,
-    /// Where its next record starts; behind `end` while it repeats what came before a crash.
+    /// Where its next record starts; before `end` while it repeats records from before a crash.
     next: Next,
-    /// Up to where it came out.
+    /// Up to where it was delivered.
     end: u64,
     records: Vec<Delivered>,
     path_last: Vec<u8>,
-    /// Up to where it is committed for certain, as of the last crash.
+    /// Up to where it was certainly committed at the last crash.
     committed: u64,
-    /// How many of `records` came before that.
+    /// How many of `records` come before that.
     before_crash: usize,
-    /// A life in which it came out left it in the journal for certain.
+    /// A life that delivered it certainly stored it in the journal.
     is_stored: bool,
-    /// The store had failed, so that it may have been stored or not: its story may come again under
-    /// another name, and it may come to stand for another story.
+    /// The store had failed, so it may have been stored or not: its story may be repeated under
+    /// another identity, and it may be used for another story.
     is_loose: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Next {
     At(u64),
-    /// After a crash: the start of a record from here on, or where the records end.
+    /// After a crash: the start of a record from here on, or the end of the records.
     From(u64),
 }
 
-/// A record that came out.
+/// A record that was delivered.
 #[derive(Debug, Clone, Copy)]
 struct Delivered {
     offset: u64,
@@ -109,7 +109,7 @@ struct Delivered {
     eol: bool,
     /// Its place in the output.
     place: u64,
-    /// It came before, before a crash.
+    /// It was already delivered before a crash.
     repeated: bool,
 }
 
@@ -119,7 +119,7 @@ pub(crate) struct Model {
     identities: Vec<Identity>,
     by_told: HashMap<Vec<u8>, usize>,
     writers: HashMap<Vec<u8>, StoryKey>,
-    /// Not all below the PATHs is followed, see [`crate::covering`].
+    /// Not everything below the PATHs is followed, see [`crate::covering`].
     pub(crate) is_selective: bool,
     roots: Vec<Vec<u8>>,
     format: Format,
@@ -133,7 +133,8 @@ pub(crate) struct Model {
     disturbances: u64,
     /// Identities that began again at 0, excused: see [`Model::is_unknown_again`].
     pub(crate) renamed_unknown: u64,
-    /// Stories whose first record was behind their start: by `from`, and by their age.
+    /// Stories whose first record was after their start: because of `from`, and because of their
+    /// age.
     pub(crate) begun_at_end: u64,
     pub(crate) begun_old: u64,
     /// An identity that began again at 0.
@@ -200,7 +201,7 @@ impl Model {
         let identity = &self.identities[index];
         if self.format != Format::Json {
             record.offset = self.offset_of(identity, &record);
-            // Raw and text do not mark the last line of a story when it has no end.
+            // Raw and text do not mark the last line of a story if it has no newline.
             let goes_on = |&story: &StoryKey| {
                 self.stories[story].bytes.get(record.end() as usize - 1) != Some(&b'\n')
             };
@@ -212,8 +213,8 @@ impl Model {
             if record.file.is_none() {
                 return Err(why);
             }
-            // Perhaps a story from its start, under a name that was used up: said at the end, the
-            // rest can still be checked.
+            // Perhaps a story from its start, under a used identity: reported at the end, so that
+            // the rest can still be checked.
             self.by_told.remove(&told);
             let is_excused = self.is_unknown_again(index);
             if self.identities[index].is_loose {
@@ -269,17 +270,16 @@ impl Model {
         self.settle(index)
     }
 
-    /// Of a story that came out but of which nothing was committed before a crash, the journal
-    /// knows nothing but its name. When its content restarts before the next life looks at it, no
-    /// one can tell.
+    /// If nothing of a delivered story was committed before a crash, the journal has only its
+    /// identity. If its content restarts before the next life examines it, that cannot be detected.
     fn is_unknown_again(&self, index: usize) -> bool {
         let identity = &self.identities[index];
         let is_over = identity.candidates.iter().all(|&story| self.stories[story].ended);
         identity.is_loose || (identity.next == Next::From(0) && is_over)
     }
 
-    /// The story that a line of raw or text names itself, with its first two words. A piece at the
-    /// end of a story may be too short: then it is of one that may end so, if there is one.
+    /// The story that a line of raw or text names with its first two words. A piece at the end of a
+    /// story may be too short: then it is of a story that may end with it, if there is one.
     fn writer_of(&self, world: &World, record: &Record) -> Result<Vec<u8>, String> {
         let mut words = record.line.split(|&byte| byte == b' ');
         if let (Some(writer), Some(inode_generation)) = (words.next(), words.next()) {
@@ -307,7 +307,7 @@ impl Model {
             .or_else(|| ends.iter().find(|story| is_due(story)))
             .or(ends.first())
             .copied();
-        // The writer of a deleted file may have gone on since the last of it was read.
+        // The writer of a deleted file may have continued after its last read.
         let is_cut_off = |story: &&Story| {
             let rest = &story.bytes[(came(story) as usize).min(story.bytes.len())..];
             self.is_over(world, story) && is_called(story) && rest.starts_with(&record.line)
@@ -319,8 +319,8 @@ impl Model {
         })
     }
 
-    /// Where a record of raw or text lies, which do not tell: where the chain goes on, or where it
-    /// was before a crash.
+    /// The offset of a record of raw or text, which do not have it: where the chain continues, or
+    /// where it was before a crash.
     fn offset_of(&self, identity: &Identity, record: &Record) -> u64 {
         let Some(story) = identity.candidates.first().map(|&story| &self.stories[story]) else {
             return identity.end;
@@ -475,7 +475,7 @@ impl Model {
         is_below(path, &self.roots)
     }
 
-    /// What never was below a PATH is nobody's business.
+    /// Checks that the file was below a PATH at some time.
     fn check_place(
         &self,
         world: &World,
@@ -495,8 +495,8 @@ impl Model {
         Ok(())
     }
 
-    /// A piece comes once the line has not grown for as long as is set, unless its story is over or
-    /// it is as long as a line may be.
+    /// Whether a piece came too early: it may come once the line has not grown for the time set,
+    /// unless its story is over or it has the maximal length of a line.
     fn is_early(&self, world: &World, story: StoryKey, record: &Record) -> bool {
         let Some(after) = self.partial_after else { return false };
         if record.line.len() == self.line_bytes_max || self.is_over(world, &self.stories[story]) {
@@ -506,15 +506,15 @@ impl Model {
             .growth
             .iter()
             .find(|&&(_, len)| len >= record.end());
-        // A turn's time is that of its beginning.
+        // The time of a turn is that of its beginning.
         grown.is_some_and(|&(at, _)| world.time + TURN < at + after)
     }
 
-    /// The story is over: truncated, or the file is not in the tree any more.
+    /// Whether the story is over: it was truncated, or the file is not in the tree any more.
     fn is_over(&self, world: &World, story: &Story) -> bool {
         let paths = &world.inodes[story.inode].paths;
         if self.is_selective {
-            // What was let go and what left for a place that is not followed is over as well.
+            // A file that was dropped or that moved to a place that is not followed is over, too.
             return story.ended || !world.inodes[story.inode].cover.is_accepted;
         }
         story.ended
@@ -523,7 +523,7 @@ impl Model {
                 .any(|path| is_below(path, &self.roots) && world.find(path) == Ok(story.inode))
     }
 
-    /// Once only one story is left, it belongs to this identity alone.
+    /// Once only one story is possible, it belongs to this identity alone.
     fn settle(&mut self, index: usize) -> Result<(), String> {
         let mut todo = vec![index];
         while let Some(index) = todo.pop() {
@@ -559,29 +559,29 @@ impl Model {
 
     // ---- what has to hold ----
 
-    /// Up to where a story came out for certain.
+    /// Up to where a story was certainly delivered.
     fn delivered(&self, story: StoryKey) -> u64 {
         self.stories[story].identity.map_or(0, |index| self.identities[index].end)
     }
 
-    /// Whether something of a story came out, perhaps.
+    /// Whether something of a story was delivered, perhaps.
     pub(crate) fn came_out(&self, story: StoryKey) -> bool {
         self.delivered_perhaps(story) > 0
     }
 
-    /// The same, with what may be of this story or another: pieces too short to tell.
+    /// The same, with pieces that are too short and may be of this story or another.
     fn delivered_perhaps(&self, story: StoryKey) -> u64 {
         let unclear =
             self.identities.iter().filter(|identity| identity.candidates.contains(&story));
         unclear.map(|identity| identity.end).max().unwrap_or(0)
     }
 
-    /// Whether everything in a story came out: then its file can go without loss.
+    /// Whether everything in a story was delivered: then its file can be deleted without loss.
     pub(crate) fn is_drained(&self, story: StoryKey) -> bool {
         self.delivered(story) >= self.stories[story].bytes.len() as u64
     }
 
-    /// What of a story that can still be read did not come out.
+    /// Describes the readable part of a story that was not delivered.
     pub(crate) fn missing(&self, story: StoryKey) -> Option<String> {
         let Story { writer, inode_generation, bytes, hole, .. } = &self.stories[story];
         let perhaps = self.delivered_perhaps(story);
@@ -606,15 +606,15 @@ impl Model {
         None
     }
 
-    /// Nothing came out since a crash, before which nothing of the story could be stored. To the
-    /// engine it is new: it begins where the settings say.
+    /// Nothing was delivered since a crash before which nothing of the story could be stored. The
+    /// engine considers it new: it begins where the settings say.
     fn is_unknown(&self, story: StoryKey) -> bool {
         let mut identities =
             self.identities.iter().filter(|identity| identity.candidates.contains(&story));
         identities.all(|identity| identity.is_loose)
     }
 
-    /// Whole lines of a story that did not come out, whether they can be read or not.
+    /// Whole lines of a story that were not delivered, whether they can be read or not.
     pub(crate) fn undelivered(&self, story: StoryKey) -> Option<String> {
         let Story { writer, inode_generation, hole, .. } = &self.stories[story];
         let (delivered, complete) =
@@ -624,7 +624,7 @@ impl Model {
         })
     }
 
-    /// The path that the last record of a story told.
+    /// The path in the last record of a story.
     pub(crate) fn path_last(&self, story: StoryKey) -> Option<&[u8]> {
         if self.format == Format::Raw {
             return None;
@@ -632,8 +632,8 @@ impl Model {
         Some(&self.identities[self.stories[story].identity?].path_last)
     }
 
-    /// Something keeps the engine from reading older generations first: a fault, a mode, a file
-    /// that left the tree.
+    /// Notes that something prevents the engine from reading older generations first: a fault, a
+    /// mode, a file that left the tree.
     pub(crate) fn disturb(&mut self) {
         self.disturbances += 1;
     }
@@ -645,8 +645,8 @@ impl Model {
         self.rotations_open.push(younger);
     }
 
-    /// The younger file of a rotation gets a further name. If its first look is still to come, it
-    /// may be known by that one alone, which says nothing of what came before it: only renames do.
+    /// The younger file of a rotation gets a further name. If it has not been examined yet, it may
+    /// be known only by that name, which does not show its predecessor: only renames do.
     pub(crate) fn linked(&mut self, younger: StoryKey) {
         let came_out = self.came_out(younger);
         if let Some(rotation) = self.stories[younger].follows.as_mut().filter(|_| !came_out) {
@@ -654,7 +654,7 @@ impl Model {
         }
     }
 
-    /// A rotation stays clear if its events were not lost, and nothing disturbs until the older
+    /// A rotation stays clear if its events were not lost, and nothing disturbs it until the older
     /// file is read.
     pub(crate) fn turn_ended(&mut self, turn: u64, overflows: u64) {
         let mut open = std::mem::take(&mut self.rotations_open);
@@ -670,7 +670,7 @@ impl Model {
         self.rotations_open = open;
     }
 
-    /// A file and an offset name one record.
+    /// Checks that a file and an offset name one record.
     pub(crate) fn check_identities(&self) -> Result<(), String> {
         match &self.named_twice {
             Some(told) => {
@@ -680,7 +680,7 @@ impl Model {
         }
     }
 
-    /// Older generations come before younger ones.
+    /// Checks that older generations come before younger ones.
     pub(crate) fn check_order(&mut self) -> Result<(), String> {
         for (younger, rotation) in
             self.stories.iter().filter_map(|story| Some((story, story.follows.as_ref()?)))
@@ -720,30 +720,30 @@ impl Model {
     }
 }
 
-/// What a crash leaves of what the model knew.
+/// What a crash leaves of the records and offsets.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Survivors {
     /// Records that the output still has.
     pub(crate) kept: u64,
     /// Records whose offsets are committed: they do not come again.
     pub(crate) covered: u64,
-    /// The journal knows the output: what came after so many records is in it, and does not come
-    /// again either.
+    /// The journal knows the output: records after this number are in it, and are not repeated
+    /// either.
     pub(crate) known_from: Option<u64>,
-    /// The store failed in the last life: what had not been committed since may come again under
-    /// another name.
+    /// The store failed in the last life: stories that have not been committed since may be
+    /// repeated under another identity.
     pub(crate) unnamed: bool,
 }
 
 // ---- crashes ----
 
 impl Model {
-    /// The engine is gone, and another one goes on.
+    /// The engine is gone, and another one takes over.
     pub(crate) fn restarted(&mut self, survivors: Survivors) {
         self.disturb();
         let Survivors { kept, covered, known_from, unnamed } = survivors;
         for rotation in self.stories.iter_mut().filter_map(|story| story.follows.as_mut()) {
-            // What is lost from the output comes again, later.
+            // Records that are lost from the output are repeated later.
             rotation.clear &= kept == self.records && !unnamed;
         }
         self.records = kept;
@@ -753,8 +753,8 @@ impl Model {
             if let Some(last) = since_crash.iter().rev().find(|record| record.place <= covered) {
                 identity.committed = last.end;
             }
-            // Commits count all records that came out, also those of lives that could store
-            // nothing: only what came in this one tells.
+            // Commits count all delivered records, also those of lives that could store nothing:
+            // only records of this life matter.
             identity.is_stored |=
                 since_crash.first().is_some_and(|first| !unnamed || first.place <= covered);
             identity.records.retain(|record| record.place <= kept);
@@ -770,8 +770,7 @@ impl Model {
         }
     }
 
-    /// Whether one of these records is of a story that still goes on: its offset should be
-    /// committed.
+    /// Whether one of these records is of a story that is not over: its offset should be committed.
     pub(crate) fn has_uncovered(&self, world: &World, records: RangeInclusive<u64>) -> bool {
         let goes_on = |&story: &StoryKey| {
             let Story { inode, ended, .. } = self.stories[story];
@@ -784,7 +783,7 @@ impl Model {
         self.identities.iter().filter(since).any(|identity| identity.candidates.iter().any(goes_on))
     }
 
-    /// The engine took the last records out of the output again.
+    /// The engine removed the last records from the output.
     pub(crate) fn withdrawn(&mut self, kept: u64) {
         self.disturb();
         self.records = kept;
@@ -802,8 +801,7 @@ impl Model {
         }
     }
 
-    /// Nobody saw this identity, or nothing could be stored of it: it may come to stand for
-    /// anything.
+    /// This identity was not seen, or could not be stored: it may be used for any story.
     fn forget(&mut self, index: usize) {
         let identity = &mut self.identities[index];
         identity.candidates.clear();
@@ -816,8 +814,8 @@ impl Model {
     }
 }
 
-/// How the lines of a story begin. Neighbouring generations differ in the first byte, so that a
-/// tailer can tell a piece of one from the other.
+/// The beginning of each line of a story. Neighbouring generations differ in the first byte, so
+/// that a piece of one cannot be taken for a piece of the other.
 pub(crate) fn opening(writer: usize, inode_generation: usize) -> String {
     let letter = char::from(b'A' + (inode_generation % 26) as u8);
     format!("{letter}{writer} g{inode_generation}")

@@ -1,8 +1,7 @@
-//! Planted faults: ways in which a tailer can be wrong, made by lying to a right one.
+//! Planted faults: mistakes that a tailer can make, simulated by false answers to a correct one.
 //!
 //! In: a [`Mutant`]. Out: a [`FileSystem`], a [`Sink`], a [`Disk`] and a loaded [`StoredOffsets`]
-//! (a committer and a loop, for what gets lost there) under which the engine behaves like the
-//! mutant.
+//! (also a committer and a loop, for losses there) with which the engine behaves like the mutant.
 //! Always holds: [`Mutant::None`] changes nothing.
 
 use std::cell::RefCell;
@@ -24,45 +23,45 @@ use manytail::sys::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mutant {
     None,
-    /// The loop forgets an edge now and then: what is queued waits until the next event.
+    /// The loop sometimes forgets an edge: queued events wait until the next one.
     WakeUpLost,
-    /// One buffer of events is taken and the rest left in the kernel's queue, as if it had been
-    /// emptied.
+    /// One buffer of events is read and the rest is left in the kernel's queue, as if it were
+    /// empty.
     QueueHalfRead,
     /// `IN_Q_OVERFLOW` is ignored.
     OverflowIgnored,
     /// The offset moves past an unfinished last line, as if it had ended.
     OffsetPastUnfinished,
-    /// The generation of an inode is not looked at: a new file on an old number is taken for the
-    /// old one.
+    /// The generation of an inode is ignored: a new file on an old number is taken for the old one.
     GenerationIgnored,
-    /// Offsets are stored as soon as the output took their records, whether it acknowledged them or
-    /// not.
+    /// Offsets are stored as soon as the output took their records, even if it has not acknowledged
+    /// them.
     SavedBeforeAcknowledged,
     /// Names in the state directory are not made durable.
     DirectoryNotSynced,
-    /// Nor are contents.
+    /// Contents in the state directory are not made durable.
     JournalNotSynced,
     /// Offsets are stored before the output file is durable.
     OutputNotSynced,
-    /// What was just before a stored offset is not known any more.
+    /// The bytes just before a stored offset are forgotten.
     MarkForgotten,
-    /// A file that is as large as its stored offset or larger is taken for the one it was, unseen.
+    /// A file that is at least as large as its stored offset is taken for the former file without a
+    /// check.
     SizeTrusted,
-    /// A job's end is not noticed now and then.
+    /// The end of a job is sometimes not noticed.
     JobForgotten,
-    /// The entry of a file that is gone is used for the next file on its inode.
+    /// The entry of a deleted file is used for the next file on its inode.
     InodeStateKept,
-    /// After a restart a file goes on in the middle of its last record.
+    /// After a restart a file continues in the middle of its last record.
     ResentFromMiddle,
-    /// What is stored of the output is not believed: it is appended to where it ends.
+    /// The stored length of the output is ignored: records are appended at its end.
     OutputPointIgnored,
-    /// A file system that other machines write to is taken for a local one.
+    /// A file system that other machines write to is treated as a local one.
     RemoteTakenForLocal,
-    /// A link in the tree is followed, though links are not to be.
+    /// A link in the tree is followed, although links must not be.
     LinkFollowed,
-    /// A directory in the tree that was exchanged for a link is looked through: only the last part
-    /// of a path is checked.
+    /// A directory in the tree that was replaced by a link is entered: only the last part of a path
+    /// is checked.
     LinkAboveFollowed,
     /// See [`Fault`].
     NeverWaits,
@@ -87,8 +86,8 @@ pub(crate) type Generations = Rc<RefCell<HashMap<u64, u32>>>;
 pub(crate) struct Mutated<F> {
     inner: F,
     mutant: Mutant,
-    /// For [`Mutant::InodeStateKept`]: the generation that each inode has and the one it is said to
-    /// have.
+    /// For [`Mutant::InodeStateKept`]: the true generation of each inode, and the one that is
+    /// reported.
     said: HashMap<u64, (u32, u32)>,
     earlier: Generations,
 }
@@ -255,7 +254,7 @@ impl<F: FileSystem> FileSystem for Mutated<F> {
     }
 }
 
-/// The output, as the engine is told of it.
+/// The output as the mutant shows it to the engine.
 pub(crate) struct LyingSink<S> {
     inner: S,
     mutant: Mutant,
@@ -318,7 +317,7 @@ impl<S: Sink> Sink for LyingSink<S> {
     }
 }
 
-/// The state directory, as the store is told of it.
+/// The state directory as the mutant shows it to the store.
 #[derive(Debug)]
 pub(crate) struct LyingDisk<D> {
     inner: D,
@@ -396,7 +395,7 @@ impl<D: Disk> Disk for LyingDisk<D> {
 }
 
 impl Mutant {
-    /// What it changes inside of the engine.
+    /// The fault that it plants inside the engine.
     pub(crate) fn planted(self) -> Option<Fault> {
         Some(match self {
             Mutant::NeverWaits => Fault::NeverWaits,
@@ -417,8 +416,8 @@ impl Mutant {
         })
     }
 
-    /// Changes what was read from the journal. `sizes`: how large the files of the tree are, by
-    /// inode and generation.
+    /// Changes the state that was read from the journal. `sizes`: the sizes of the files of the
+    /// tree, by inode and generation.
     pub(crate) fn edit(self, state: &mut StoredOffsets, sizes: &HashMap<(u64, u32), u64>) {
         if !matches!(self, Mutant::MarkForgotten | Mutant::SizeTrusted | Mutant::ResentFromMiddle) {
             return;

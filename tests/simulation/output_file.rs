@@ -1,10 +1,10 @@
-//! A regular file as the output (`file:PATH`): a page cache, a disk, and log rotation of its own.
+//! A regular file as the output (`file:PATH`): with a page cache, a disk, and log rotation.
 //!
-//! In: what the engine sends. Out: records, handed to the model as soon as they are whole; after a
-//! crash, what is left of them.
-//! Always holds: as `src/sink/file.rs` promises, a write takes whole records while the process
-//! lives; only a kill tears one. The file's name is durable at once: that is the business of
-//! whoever makes and rotates it.
+//! In: the bytes that the engine sends. Out: records, passed to the model as soon as they are
+//! whole; after a crash, the remaining ones.
+//! Always holds: as `src/sink/file.rs` guarantees, a write takes whole records while the process
+//! lives; only a kill tears one. The file's name is durable at once: the process that makes or
+//! rotates it is responsible for that.
 
 use std::time::Duration;
 
@@ -16,19 +16,19 @@ use crate::cached_file::CachedFile;
 use crate::kernel::DEVICE;
 use crate::random::Random;
 
-/// Where numbers of output files begin: nothing in the tree has one of these.
+/// The first inode number of output files: no file in the tree has such a number.
 const NUMBER_FIRST: u64 = 1 << 40;
 
-/// How often each fault comes: once in so many calls, 0 = never.
+/// How often each fault comes: once in this many calls, 0 = never.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct FileRates {
-    /// One in so many writes finds no room, for a while.
+    /// One in this many writes finds no room, for a while.
     pub(crate) no_space: u32,
     pub(crate) no_space_for: Duration,
     pub(crate) failed_sync: u32,
-    /// One in so many turns, the file is renamed and the engine told to open it anew.
+    /// Once in this many turns, the file is renamed and the engine is asked to reopen it.
     pub(crate) rotated: u32,
-    /// The file is there before the first start, with somebody else's lines.
+    /// The file exists before the first start, with lines of another program.
     pub(crate) is_old: bool,
 }
 
@@ -38,14 +38,14 @@ struct Segment {
     id: FileId,
     /// Bytes at the front that are not ours.
     foreign: usize,
-    /// Up to here the model has the records.
+    /// Up to here the model has received the records.
     parsed: usize,
-    /// Records in the segments before.
+    /// The number of records in the earlier segments.
     records_before: u64,
-    /// Records that the journal will not know when it gets to know the file: they came before it
-    /// did.
+    /// Records that the journal will not have when it learns of the file: they were written
+    /// earlier.
     unknown: u64,
-    /// The last commit that the file was stamped with.
+    /// The last commit with which the file was stamped.
     stamp: Option<Stamp>,
 }
 
@@ -60,7 +60,7 @@ impl Segment {
     }
 }
 
-/// What a commit said of the output.
+/// What a commit stored about the output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Place {
     pub(crate) segment: usize,
@@ -82,12 +82,12 @@ pub(crate) struct OutputFile {
     rates: FileRates,
     active: bool,
     segments: Vec<Segment>,
-    /// Which of them has the output's name.
+    /// The segment that has the output's name.
     named: Option<usize>,
-    /// Which of them the engine has open: always the last.
+    /// The segment that the engine has open: always the last.
     open: usize,
     blocked_until: Option<Duration>,
-    /// A failed sync in this life: nothing is known of what the disk has.
+    /// A sync failed in this life: the content of the disk is unknown.
     pub(crate) is_doubtful: bool,
     pub(crate) syncs_failed: u64,
     pub(crate) rotations: u64,
@@ -146,7 +146,7 @@ impl OutputFile {
         self.blocked_until = None;
     }
 
-    /// `rename(2)` by whoever rotates logs.
+    /// `rename(2)` by log rotation.
     pub(crate) fn rename_aside(&mut self) {
         self.named = None;
         self.rotations += 1;
@@ -177,7 +177,7 @@ impl OutputFile {
         Place { segment: self.open, len: len.unwrap_or(self.bytes().len()) }
     }
 
-    /// Records in all files up to there.
+    /// The number of records in all files up to there.
     pub(crate) fn records_upto(&self, len: Option<usize>) -> u64 {
         self.segments[self.open].records_upto(len.unwrap_or(self.bytes().len()))
     }
@@ -191,16 +191,15 @@ impl OutputFile {
         segment.file.cut(usize::try_from(len).expect("files here are small"));
     }
 
-    /// Takes whole records, or nothing; a kill in the middle of the write (`is_last`) takes what it
-    /// takes.
+    /// Takes whole records, or nothing; a kill in the middle of the write (`is_last`) may tear one.
     pub(crate) fn send(
         &mut self,
         bytes: &[u8],
         time: Duration,
         is_last: bool,
     ) -> Result<Sent, String> {
-        // As in the engine's own sink, a deadline that has come does not come again; a life may
-        // inherit one with nothing to offer.
+        // As in the engine's own sink, a deadline that has passed does not return; a life may
+        // inherit one without anything to send.
         self.blocked_until = self.blocked_until.filter(|&until| time < until);
         if bytes.is_empty() {
             return Ok(Sent::Accepted(0));
@@ -227,17 +226,17 @@ impl OutputFile {
         self.blocked_until
     }
 
-    /// Records of which the journal knows nothing though it knows the open file.
+    /// Records that the journal does not have although it knows the open file.
     pub(crate) fn records_unknown(&self) -> u64 {
         self.segments[self.open].unknown
     }
 
-    /// The journal does not know the open file, which holds so many records by now.
+    /// The journal does not know the open file, which has this many records by now.
     pub(crate) fn is_unknown(&mut self, records: u64) {
         self.segments[self.open].unknown = records;
     }
 
-    /// Takes the last bytes out again; how many records are left.
+    /// Removes the last bytes. Returns how many records are left.
     pub(crate) fn withdraw(&mut self, bytes: u64) -> u64 {
         let segment = &mut self.segments[self.open];
         let len =
@@ -262,16 +261,16 @@ impl OutputFile {
         self.segments[self.open].stamp
     }
 
-    /// An attribute of the file. It may be older after a loss of power; here it never is.
+    /// Sets an attribute of the file. After a loss of power it may be older; here it never is.
     pub(crate) fn set_stamp(&mut self, stamp: Option<Stamp>) {
         self.segments[self.open].stamp = stamp;
     }
 
-    /// SIGHUP. Whether all that the old file got is durable, as it has to be.
+    /// SIGHUP. Returns whether the content of the old file is durable, as it has to be.
     pub(crate) fn reopen(&mut self, records: u64) -> bool {
         let old = &mut self.segments[self.open];
         let is_durable = old.file.is_durable();
-        // Where it could not be made so, it gets lucky: the kernel writes it back by itself.
+        // If the sync failed, the kernel writes it back by itself here.
         old.file.sync();
         self.is_doubtful = false;
         self.open(records);
@@ -296,8 +295,8 @@ impl OutputFile {
 
     // ---- crashes ----
 
-    /// Only what the disk has is left, and some of what it was about to get. Says why, if it should
-    /// have had more.
+    /// Keeps only the disk's content, and some of the pending changes. Returns an error if it
+    /// should have had more.
     pub(crate) fn power_crash(&mut self) -> Result<(), String> {
         for (index, segment) in self.segments.iter_mut().enumerate() {
             if index != self.open && !segment.file.is_durable() {
@@ -308,7 +307,7 @@ impl OutputFile {
         Ok(())
     }
 
-    /// The file that is open, if one was opened yet.
+    /// The open file, if one was opened.
     pub(crate) fn before(&self) -> Option<Before> {
         let segment = self.segments.get(self.open)?;
         let bytes = segment.file.bytes()[..segment.whole_len()].to_vec();
@@ -316,7 +315,7 @@ impl OutputFile {
     }
 
     /// What is left of `before` in the file that was open, and the records in all files. `None`:
-    /// there is something else.
+    /// the content is different.
     pub(crate) fn compare(&mut self, segment: usize, before: &[u8]) -> Option<u64> {
         let segment = &mut self.segments[segment];
         let is_part = before.starts_with(segment.file.bytes())
@@ -325,8 +324,8 @@ impl OutputFile {
         is_part.then(|| segment.records_upto(segment.parsed))
     }
 
-    /// A file that is not written to any more, because its name went while nobody looked: whatever
-    /// is torn in it stays so.
+    /// A file that is not written to any more, because it was renamed between two lives: a torn
+    /// record stays.
     pub(crate) fn leave_behind(&mut self, segment: usize, before: &[u8]) -> u64 {
         let segment = &mut self.segments[segment];
         let same = segment
@@ -342,7 +341,7 @@ impl OutputFile {
         segment.records_upto(whole)
     }
 
-    /// Whoever owns the file cuts what is torn.
+    /// The owner of the file cuts off a torn record.
     pub(crate) fn mend(&mut self, segment: usize, before: &[u8]) -> u64 {
         let kept = self.leave_behind(segment, before);
         let segment = &mut self.segments[segment];

@@ -1,54 +1,54 @@
-//! The properties by name, and which one a failure is about.
+//! The properties by name, and the property that a failure breaks.
 //!
-//! In: the sentence of a failure. Out: the [`Property`] that it says is broken.
-//! Always holds: a sentence is of the first property one of whose phrases it has; one that has none
-//! is of no property, so that no mutant counts as caught by it.
+//! In: the sentence of a failure. Out: the broken [`Property`].
+//! Always holds: a sentence belongs to the first property with a phrase in it; a sentence without
+//! such a phrase belongs to none, and does not count as catching a mutant.
 
-/// What has to hold.
+/// A property that has to hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Property {
-    /// Every line that can be read comes.
+    /// Every readable line is delivered.
     Complete,
-    /// Nothing comes that was not written there: no torn, joined or invented record.
+    /// Only lines that were written are delivered: no torn, joined or invented record.
     Truthful,
-    /// Nothing from outside of the PATHs comes.
+    /// Nothing from outside the PATHs is delivered.
     Inside,
-    /// Nothing comes twice but what a crash excuses.
+    /// Nothing is delivered twice, unless a crash excuses it.
     Once,
     /// Older generations come before younger ones.
     InOrder,
-    /// A file and an offset name one record, for ever.
+    /// A file and an offset name one record, forever.
     Identified,
     /// A record has a path that its file has.
     Named,
-    /// An unfinished line comes only where it may.
+    /// An unfinished line is delivered only where that is allowed.
     PieceDue,
-    /// What was to be read when the output took nothing is read though it is deleted.
+    /// A file that was waiting when the output was blocked is read although it is deleted.
     HeldOpen,
-    /// What is lost is counted.
+    /// Losses are counted.
     LossCounted,
     /// With nothing to do the engine waits.
     Rests,
-    /// At rest nothing is open, and what is remembered is in proportion to what there is.
+    /// At rest nothing is open, and memory is in proportion to the files.
     Bounded,
     /// The directories of the tree have watches, and no others.
     Watched,
-    /// What is committed is in the output, whole.
+    /// Committed records are in the output, whole.
     Committed,
-    /// What was acknowledged is committed in time.
+    /// Acknowledged records are committed in time.
     CommittedSoon,
-    /// An output that comes back is offered what it was offered before, from the start of a record.
+    /// A reconnected output is offered the same bytes again, from the start of a record.
     SentAgain,
-    /// The engine begins again, and goes on, unless a fault is planted.
+    /// The engine starts again and continues, unless a fault is planted.
     Lives,
-    /// Each thing that is to be done is in the queue of those who do it: `Engine::check`.
+    /// All pending work is in its queue: `Engine::check`.
     Remembered,
     /// The engine's own assertions.
     Panicked,
 }
 
-/// Phrases of failures. The engine's own words come first: they may have any of the others in them.
-/// A broken invariant is one, whether the loop asked for it or the engine.
+/// Phrases of failures. The engine's own texts come first: they may contain any of the others. A
+/// broken invariant is one, whether the loop or the engine checked it.
 const PHRASES: &[(&str, Property)] = &[
     ("invariant:", Property::Remembered),
     ("panic:", Property::Panicked),
@@ -95,7 +95,7 @@ const PHRASES: &[(&str, Property)] = &[
 ];
 
 impl Property {
-    /// The property that a failure is about.
+    /// The property that a failure breaks.
     pub(crate) fn of(why: &str) -> Option<Property> {
         PHRASES.iter().find(|(phrase, _)| why.contains(phrase)).map(|&(_, property)| property)
     }
@@ -105,7 +105,7 @@ impl Property {
 mod tests {
     use super::*;
 
-    /// A phrase that no failure has any more would let a property rot.
+    /// A phrase that no failure has any more would disable a property.
     #[test]
     fn every_phrase_is_in_the_sources() {
         let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -119,7 +119,7 @@ mod tests {
             .chain([folder.join("src/engine/invariants.rs")])
             .map(|path| std::fs::read_to_string(path).unwrap())
             .collect();
-        // A text that is broken over two lines is one text.
+        // A text that is split over two lines is one text.
         let text: String = text.split("\\\n").map(str::trim_start).collect();
         for (phrase, property) in PHRASES {
             assert!(text.contains(phrase), "no failure says {phrase:?} any more ({property:?})");

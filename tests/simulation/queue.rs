@@ -1,9 +1,9 @@
 //! The kernel's half of inotify: watches by inode, and one small queue of events.
 //!
-//! In: what happened to which directory. Out: bytes in the kernel's layout, and edges for an
-//! edge-triggered poll. Always holds, as in fs/notify: an event equal to the queue's last one
-//! merges into it (cookies are not compared); at the limit one overflow event is queued and
-//! everything else is dropped until something was read; numbers of watches only grow.
+//! In: changes of a directory. Out: bytes in the kernel's layout, and edges for an edge-triggered
+//! poll. Always holds, as in fs/notify: an event that is equal to the queue's last one merges into
+//! it (cookies are not compared); at the limit one overflow event is queued and everything else is
+//! dropped until something is read; numbers of watches only grow.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -24,15 +24,15 @@ pub(crate) struct Event {
 #[derive(Debug)]
 pub(crate) struct Queue {
     events: VecDeque<Event>,
-    /// Events that fit; the overflow event comes on top.
+    /// How many events fit, besides the overflow event.
     limit: usize,
     overflow_queued: bool,
-    /// Something was queued since the loop polled last: what `EPOLLET` reports.
+    /// Something was queued since the loop last polled, as `EPOLLET` reports it.
     edge: bool,
     watches: BTreeMap<i32, Key>,
     watch_last: i32,
     watches_max: usize,
-    /// How often the queue ran over.
+    /// How often the queue overflowed.
     pub(crate) overflows: u64,
 }
 
@@ -108,8 +108,8 @@ impl Queue {
         Ok(bytes.len())
     }
 
-    /// What an edge-triggered poll says: true once for whatever was queued since it was asked last,
-    /// unless that was read meanwhile.
+    /// The result of an edge-triggered poll: true once if something was queued since the last call
+    /// and has not been read.
     pub(crate) fn take_edge(&mut self) -> bool {
         std::mem::take(&mut self.edge) && !self.events.is_empty()
     }
@@ -136,14 +136,14 @@ impl Queue {
         Ok(self.watch_last)
     }
 
-    /// Ends a watch, by request or because its directory died; events queued before stay queued.
+    /// Ends a watch, by request or because its directory was deleted; earlier events stay queued.
     pub(crate) fn end_watch(&mut self, watch: i32) -> Option<Key> {
         let key = self.watches.remove(&watch)?;
         self.push(Event { watch, mask: mask::IGNORED, cookie: 0, name: Vec::new() });
         Some(key)
     }
 
-    /// Everything goes with the instance; a new one counts its watches from 1 on.
+    /// Everything is lost with the instance; a new one numbers its watches from 1 on.
     pub(crate) fn close(&mut self) {
         self.events.clear();
         self.watches.clear();

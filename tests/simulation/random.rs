@@ -1,4 +1,4 @@
-//! Repeatable randomness: everything a simulation decides follows from its seed.
+//! Repeatable randomness: every decision of a simulation follows from its seed.
 //!
 //! In: a seed. Out: numbers, choices, coin tosses (splitmix64).
 //! Always holds: the same seed gives the same run, on any machine.
@@ -19,7 +19,7 @@ impl Random {
         mixed ^ (mixed >> 31)
     }
 
-    /// A stream of its own, so that more draws here do not change what happens there.
+    /// A separate stream, so that further draws here do not change the other stream.
     pub(crate) fn fork(&mut self) -> Random {
         Random(self.next())
     }

@@ -1,8 +1,9 @@
-//! Every branch in the product's sources is reached by the first seeds, or is in the one list of
-//! those that cannot be.
+//! Every rare branch in the product's sources is reached by the first seeds, or is in the list of
+//! those that cannot be reached.
 //!
-//! In: the sources, and what the seeds passed. Out: branches that no seed passes, and branches of
-//! the list that one does. Always holds: the sources are the list of branches.
+//! In: the sources, and the branches that the seeds reached. Out: branches that no seed reaches,
+//! and reached branches of the list.
+//! Always holds: the sources are the list of branches.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -11,16 +12,16 @@ use std::sync::LazyLock;
 use crate::seeds::{Outcome, RareBranches, outcomes};
 use crate::turning::run_once;
 
-/// So many seeds, from 0 on, reach every branch.
+/// This many seeds, from 0 on, reach every branch.
 pub(crate) const SEEDS: u64 = 300;
 /// Single passes beside them.
 const PASSES: u64 = 100;
 
-/// What they come to: computed once for all tests of this process.
+/// The outcomes of these seeds, computed once for all tests of this process.
 pub(crate) static FIRST_SEEDS: LazyLock<Vec<Outcome>> = LazyLock::new(|| outcomes(0, SEEDS));
 
-/// RareBranches that no simulated life can reach today, and why. One that is reached has to leave
-/// this list.
+/// Rare branches that no simulated life can reach today, with the reason. A branch that is reached
+/// has to be removed from this list.
 const UNREACHED: &[(&str, &str)] = &[
     (
         "a file was recognised by its path though its inode number had changed",
@@ -46,8 +47,8 @@ const UNREACHED: &[(&str, &str)] = &[
     ),
 ];
 
-/// RareBranches that need more seeds than a test may take: they are asked for from so many on,
-/// which `scripts/simulate` runs.
+/// Rare branches that need more seeds than a test can run: they are required from
+/// [`SEEDS_FOR_RARE`] on, which `scripts/simulate` runs.
 const RARE: &[&str] = &[
     "a PATH lay in a directory that was let go",
     "a file that the journal knows was listed under a name that does not match",
@@ -85,7 +86,7 @@ const RARE: &[&str] = &[
     "what kind an entry is could not be told for now",
     "two files had a name, one by the events and one by a look",
 ];
-/// So many seeds reach those as well.
+/// This many seeds reach those, too.
 pub(crate) const SEEDS_FOR_RARE: u64 = 10_000;
 
 /// Each branch in the sources, with the file that it is in.
@@ -117,7 +118,7 @@ fn branches_in_the_sources() -> BTreeMap<String, PathBuf> {
     branches
 }
 
-/// What is wrong with the lists, if those are the seeds.
+/// Checks the lists against these outcomes.
 pub(crate) fn check_rare_branches(outcomes: &[Outcome], with_rare: bool) -> Result<(), String> {
     let branches = branches_in_the_sources();
     let passes: Vec<RareBranches> =

@@ -1,11 +1,11 @@
-//! The other end of the output: takes a few bytes, or none for a while, goes away and comes back,
-//! acknowledges late.
+//! The other end of the output: it takes a few bytes, or none for a while, disconnects and comes
+//! back, acknowledges late.
 //!
-//! In: what the engine sends. Out: one logical stream of records, handed to the model as soon as
-//! they are whole.
-//! Always holds: what was taken is never taken back; after a loss the engine has to offer, byte for
-//! byte, what it offered before, from the start of the record that holds the first unacknowledged
-//! byte. Only when the sender crashes, what it was not told to be acknowledged may be lost.
+//! In: the bytes that the engine sends. Out: one logical stream of records, passed to the model as
+//! soon as they are whole.
+//! Always holds: received bytes are never given back; after a loss of the connection the engine has
+//! to offer the same bytes again, from the start of the record with the first unacknowledged byte.
+//! Only when the sender crashes, bytes whose acknowledgement it has not received may be lost.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -20,16 +20,16 @@ use crate::simulated::Simulated;
 
 #[derive(Debug, Clone)]
 pub(crate) struct OutputSettings {
-    /// One in so many offers is taken only in part; 0 = never.
+    /// One in this many offers is taken only in part; 0 = never.
     partial: u32,
-    /// One in so many offers starts a time in which nothing fits.
+    /// One in this many offers starts a period in which nothing fits.
     blocked: u32,
     blocked_for: Duration,
-    /// The end of such a time is told as an edge, else it is a deadline.
+    /// The end of such a period is an edge, otherwise a deadline.
     edges: bool,
-    /// One in so many offers finds the receiver gone.
+    /// One in this many offers finds the receiver gone.
     restarted: u32,
-    /// How long after taking bytes are acknowledged; zero = at once.
+    /// How long after their arrival bytes are acknowledged; zero = at once.
     acknowledged_after: Duration,
 }
 
@@ -54,8 +54,8 @@ impl OutputSettings {
         }
     }
 
-    /// So much may wait for it, but not so little that each record waits for seconds until the one
-    /// before is acknowledged.
+    /// How many bytes may wait for it, but not so few that each record waits for seconds until the
+    /// previous one is acknowledged.
     pub(crate) fn room(&self, bytes: usize) -> usize {
         if self.acknowledged_after < Duration::from_millis(100) {
             bytes
@@ -77,9 +77,9 @@ impl OutputSettings {
     }
 }
 
-/// Times that a receiver goes away before it acknowledged anything; then it stays until it did. One
-/// that never does can be served by nobody, and an acknowledgement that takes seconds never comes
-/// if it goes away every few microseconds.
+/// How often a receiver disconnects before it has acknowledged anything; then it stays until it
+/// has. A receiver that never acknowledges cannot be served, and an acknowledgement that takes
+/// seconds never comes if it disconnects every few microseconds.
 const RESTARTS_IN_VAIN_MAX: u32 = 10;
 
 #[derive(Debug)]
@@ -89,25 +89,25 @@ pub(crate) struct Output {
     misbehaves: bool,
     /// Every byte in stream order, each once.
     stream: Vec<u8>,
-    /// Where the next byte offered belongs: before the stream's end while repeats are due.
+    /// The position of the next offered byte: before the stream's end while repeats are due.
     position: usize,
     acknowledged: usize,
-    /// When which position will be acknowledged.
+    /// The times at which positions will be acknowledged.
     acks: VecDeque<(Duration, usize)>,
     blocked_until: Option<Duration>,
-    /// The engine was told `Blocked` and waits for an edge.
+    /// The engine got `Blocked` and waits for an edge.
     edge_due: bool,
     /// A receiver that comes back stays for a moment.
     restarted_at: Option<Duration>,
-    /// How often it went away since it acknowledged something.
+    /// How often it has disconnected since it acknowledged something.
     restarts_in_vain: u32,
-    /// Up to here the model has the records.
+    /// Up to here the model has received the records.
     parsed: usize,
-    /// Ends of offers that were taken whole and not told to be acknowledged yet. The engine
-    /// accounts for parts of files: how far it is inside an offer it may not know.
+    /// Ends of offers that were taken completely and are not reported as acknowledged yet. The
+    /// engine accounts for parts of files: it may not know a position within an offer.
     wholes: VecDeque<usize>,
-    /// Up to which of them the engine was told that all is acknowledged, and how many records that
-    /// are.
+    /// The last end up to which the engine knows everything to be acknowledged, and the number of
+    /// records.
     told: usize,
     told_records: u64,
     pub(crate) restarts: u64,
@@ -137,12 +137,12 @@ impl Output {
         }
     }
 
-    /// From now on everything is taken; what is still blocked or unacknowledged ends in its time.
+    /// From now on everything is taken; current blocks and acknowledgements end in their time.
     pub(crate) fn behave(&mut self) {
         self.misbehaves = false;
     }
 
-    /// Nothing fits until then.
+    /// Takes nothing until this time.
     pub(crate) fn block_until(&mut self, until: Duration) {
         self.blocked_until = Some(until);
     }
@@ -157,7 +157,7 @@ impl Output {
         }
     }
 
-    /// The start of the record that holds the byte at `position`.
+    /// The start of the record with the byte at `position`.
     fn record_start(&self, position: usize) -> usize {
         memchr::memrchr(b'\n', &self.stream[..position]).map_or(0, |newline| newline + 1)
     }
@@ -165,8 +165,7 @@ impl Output {
     fn restart(&mut self) -> Sent {
         self.restarts += 1;
         self.restarts_in_vain += 1;
-        // What a receiver got of a torn record is worth nothing to it, even if that was
-        // acknowledged.
+        // A receiver cannot use a part of a torn record, even if it was acknowledged.
         let certain = self.acknowledged.min(self.record_start(self.position));
         let unacknowledged = (self.position - certain) as u64;
         self.position = self.record_start(certain);
@@ -228,18 +227,18 @@ impl Output {
         Ok(())
     }
 
-    /// When the engine has to be told that the output is ready again, if that is told by an edge.
+    /// When the output becomes ready again, if an edge reports it.
     pub(crate) fn edge_at(&self) -> Option<Duration> {
         self.blocked_until.filter(|_| self.edge_due)
     }
 
-    /// Called when that time has come.
+    /// Notes that the edge was reported.
     pub(crate) fn edge_told(&mut self) {
         self.edge_due = false;
         self.blocked_until = None;
     }
 
-    /// When a sink has to be called again by itself.
+    /// When the sink has to be called again.
     fn deadline(&self) -> Option<Duration> {
         let blocked = self.blocked_until.filter(|_| !self.settings.edges);
         let acks = self.acks.front().map(|&(due, _)| due);
@@ -275,8 +274,8 @@ impl Output {
         self.told_records
     }
 
-    /// The sender is gone. What was not acknowledged may be gone as well; a torn record is worth
-    /// nothing. How many records are left.
+    /// The sender is gone. Unacknowledged bytes may be gone, too; a torn record is useless. Returns
+    /// how many records are left.
     pub(crate) fn crashed(&mut self) -> u64 {
         let certain = self.record_start(self.acknowledged);
         let kept = match self.random.below(3) {
@@ -297,7 +296,7 @@ impl Output {
         self.told_records
     }
 
-    /// Whether the stream ends with a whole record and nothing is due again.
+    /// Whether the stream ends with a whole record and no repeat is due.
     pub(crate) fn is_settled(&self) -> bool {
         self.position == self.stream.len() && self.parsed == self.stream.len()
     }
@@ -398,7 +397,7 @@ impl Sink for Receiver {
         let (has_failed, covered) =
             (simulated.durability_mut().has_failed, simulated.durability_mut().covered);
         let Some(file) = simulated.file_mut() else { return Ok(()) };
-        // Of what the journal never got to know, nothing is committed either: it comes again.
+        // Records that the journal never learned of are not committed either: they are repeated.
         let is_known = covered.place.is_some_and(|place| file.is_open(place.segment));
         let may_be_lost = file.is_doubtful || has_failed || !is_known;
         if !file.reopen(records) && !may_be_lost {

@@ -1,6 +1,6 @@
 //! Records as a consumer reads them: raw, text and json, parsed without the product's help.
 //!
-//! In: one record without its newline. Out: [`Record`], or why it is none.
+//! In: one record without its newline. Out: a [`Record`], or the reason why it is not one.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -22,7 +22,7 @@ pub(crate) struct Record {
 }
 
 impl Record {
-    /// Just past the record, its newline included.
+    /// The position after the record and its newline.
     pub(crate) fn end(&self) -> u64 {
         self.offset + self.line.len() as u64 + u64::from(self.eol)
     }
@@ -105,8 +105,8 @@ fn text(object: &Map<String, Value>, key: &str) -> Result<String, String> {
     object.get(key).and_then(Value::as_str).map(str::to_owned).ok_or_else(|| format!("no {key}"))
 }
 
-/// What `exact` gives in base64, or else `readable` as UTF-8; `exact` is there only when it has to
-/// be.
+/// The value of `exact` in base64, or else `readable` as UTF-8; `exact` must be there only if it is
+/// needed.
 fn bytes(object: &Map<String, Value>, readable: &str, exact: &str) -> Result<Vec<u8>, String> {
     let told = text(object, readable)?;
     if !object.contains_key(exact) {

@@ -1,9 +1,8 @@
-//! Seeds and what they come to, many at a time.
+//! Runs many seeds at a time.
 //!
-//! In: seeds, `JOBS` of the environment. Out: the outcome of each, in order, and the marks that it
-//! passed.
-//! Always holds: a panic is an outcome; nothing that a run plants or records stays behind on its
-//! thread.
+//! In: seeds, and `JOBS` of the environment. Out: the outcome of each, in order, and the rare
+//! branches that it reached.
+//! Always holds: a panic is an outcome; nothing that a run plants or records stays on its thread.
 
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -19,7 +18,7 @@ use crate::turning::{Report, run, settings};
 /// RareBranches of the engine's sources.
 pub(crate) type RareBranches = BTreeSet<&'static str>;
 
-/// One seed: its number, what it came to, what it passed.
+/// The outcome of one seed: its number, its result, the rare branches that it reached.
 pub(crate) type Outcome = (u64, Result<Report, String>, RareBranches);
 
 pub(crate) fn number(name: &str, otherwise: u64) -> u64 {
@@ -28,7 +27,7 @@ pub(crate) fn number(name: &str, otherwise: u64) -> u64 {
     })
 }
 
-/// A run whose panics are failures, too: the engine's own assertions.
+/// Runs a seed. Panics, which are the engine's own assertions, are failures, too.
 pub(crate) fn outcome(seed: u64, settings: Settings, mutant: Mutant) -> Result<Report, String> {
     plant(mutant.planted());
     let outcome = catch_unwind(AssertUnwindSafe(|| run(seed, settings, mutant, false)));
@@ -42,7 +41,7 @@ pub(crate) fn outcome(seed: u64, settings: Settings, mutant: Mutant) -> Result<R
     })
 }
 
-/// Runs seeds on `JOBS` processors, all by default; gives what each came to, in order, and tells of
+/// Runs seeds on `JOBS` processors, all by default. Returns their outcomes, in order, and prints
 /// failures at once.
 pub(crate) fn outcomes(first: u64, count: u64) -> Vec<Outcome> {
     let next = AtomicU64::new(first);

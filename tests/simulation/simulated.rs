@@ -1,4 +1,4 @@
-//! Everything one simulation consists of, shared by the kernel, the receiver and the loop.
+//! The parts of one simulation, shared by the kernel, the receiver and the loop.
 //!
 //! In: a seed. Out: [`Settings`] drawn from it, and the parts put together.
 //! Always holds: other processes run only through [`Simulated::step`], one small step at a time.
@@ -23,7 +23,7 @@ use crate::writers::files_below;
 /// Far more than the budgets of a turn allow.
 const CALLS_PER_TURN_MAX: u64 = 1_000_000;
 
-/// What a seed decides beforehand.
+/// The settings that a seed determines.
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
     pub(crate) paths: Vec<Vec<u8>>,
@@ -34,30 +34,30 @@ pub(crate) struct Settings {
     pub(crate) once: bool,
     pub(crate) rescan: Option<Duration>,
     pub(crate) rescan_remote: Option<Duration>,
-    /// Another machine appends: one event in so many is told; 0: all.
+    /// Another machine appends: one event in this many is reported; 0: all.
     pub(crate) unheard: u32,
     pub(crate) events_max: usize,
     pub(crate) watches_max: Option<usize>,
     pub(crate) rates: Rates,
-    /// One in so many calls of the engine lets other processes run; 0 = none.
+    /// One in this many calls of the engine lets other processes run; 0 = none.
     pub(crate) interleave: u32,
     pub(crate) entries_at_once: usize,
     pub(crate) habits: Habits,
     pub(crate) output: OutputSettings,
     /// With a state directory.
     pub(crate) durability: Option<DurabilitySettings>,
-    /// Bytes that may wait for the output before nothing more is read, if fewer than usual.
+    /// How many bytes may wait for the output before reading stops, if fewer than usual.
     pub(crate) room: Option<usize>,
-    /// Files and directories worked off per turn after a directory was renamed or let go, if fewer
-    /// than usual.
+    /// How many files and directories a turn handles after a directory was renamed or dropped, if
+    /// fewer than usual.
     pub(crate) steps: Option<usize>,
-    /// Files that may be open besides the one being read, if other than usual.
+    /// How many files may be open besides the one being read, if not as usual.
     pub(crate) open_max: Option<usize>,
-    /// Bytes of events taken per turn, if fewer than usual.
+    /// How many bytes of events a turn takes, if fewer than usual.
     pub(crate) event_bytes: Option<usize>,
-    /// From turn to turn, files cool down for another part of the time set.
+    /// The part of the cooling time that is used changes from turn to turn.
     pub(crate) is_pressure_changing: bool,
-    /// Not all below the PATHs is followed, or not from its start, or more.
+    /// Not everything below the PATHs is followed, or not from its start, or more than that.
     pub(crate) following: Option<Following>,
 }
 
@@ -85,7 +85,7 @@ impl Settings {
             descriptors: rate(60),
             input_output: rate(60),
             refused: if rescan.is_some() { rate(60) } else { 0 },
-            // On a local disk a short read is the end; where it is not, the sweep finds the rest.
+            // On a local disk a short read means the end; elsewhere the sweep finds the rest.
             short_read: if rescan.is_some() { rate(4) } else { 0 },
             no_watch: rate(3),
             unknown_kind: *random.pick(&[0, 0, 1, 3]),
@@ -135,14 +135,14 @@ impl Settings {
         }
     }
 
-    /// Half of all runs have a state directory. Drawn apart, so that the rest of a run is the same
-    /// with it and without.
+    /// Half of all runs have a state directory. It is drawn separately, so that the rest of a run
+    /// is the same with and without it.
     pub(crate) fn draw_durability(&mut self, random: &mut Random) {
         self.durability = random.one_in(2).then(|| DurabilitySettings::draw(random));
     }
 
-    /// A quarter of all runs follow a network file system that other machines append to. Drawn
-    /// apart, likewise.
+    /// A quarter of all runs follow a network file system that other machines append to. Also drawn
+    /// separately.
     pub(crate) fn draw_remote(&mut self, random: &mut Random) {
         if random.one_in(4) {
             self.rescan_remote =
@@ -151,33 +151,33 @@ impl Settings {
         }
     }
 
-    /// In a quarter of all runs little fits between the files and the output. Drawn apart,
-    /// likewise.
+    /// In a quarter of all runs little fits between the files and the output. Also drawn
+    /// separately.
     pub(crate) fn draw_room(&mut self, random: &mut Random) {
         self.room =
             random.one_in(4).then(|| self.output.room(*random.pick(&[1, 300, 5_000, 100_000])));
     }
 
-    /// In half of all runs a few files below a directory are many. Drawn apart, likewise.
+    /// In half of all runs a few files below a directory count as many. Also drawn separately.
     pub(crate) fn draw_steps(&mut self, random: &mut Random) {
         self.steps = random.one_in(2).then(|| *random.pick(&[1, 2, 5]));
     }
 
     /// In half of all runs fewer files stay open than usual, or none; in half the load changes.
-    /// Drawn apart, likewise.
+    /// Also drawn separately.
     pub(crate) fn draw_promptness(&mut self, random: &mut Random) {
         self.open_max = random.one_in(2).then(|| *random.pick(&[0, 1, 3]));
         self.is_pressure_changing = random.one_in(2);
     }
 
-    /// In half of all runs the kernel's queue is longer than what a turn takes, at times for many
-    /// turns. Drawn apart, likewise.
+    /// In half of all runs the kernel's queue is longer than a turn takes, at times for many turns.
+    /// Also drawn separately.
     pub(crate) fn draw_events(&mut self, random: &mut Random) {
         self.event_bytes = random.one_in(2).then(|| *random.pick(&[1, 300, 400]));
     }
 
-    /// Half of all runs leave something out, follow several inputs, get other ones while they run,
-    /// or start elsewhere. Drawn apart, likewise.
+    /// Half of all runs exclude something, follow several inputs, get other inputs while they run,
+    /// or start elsewhere. Also drawn separately.
     pub(crate) fn draw_following(&mut self, random: &mut Random) {
         if random.one_in(2) {
             let following = Following::draw(random, &self.paths, self.format == Format::Json);
@@ -190,7 +190,7 @@ impl Settings {
         }
     }
 
-    /// Faults or limits may put a first look off.
+    /// Whether faults or limits may delay a first look.
     pub(crate) fn is_lenient(&self) -> bool {
         let Rates { interrupted, descriptors, input_output, refused, no_watch, .. } = self.rates;
         [interrupted, descriptors, input_output, refused, no_watch, self.unheard]
@@ -199,13 +199,13 @@ impl Settings {
             || self.watches_max.is_some()
     }
 
-    /// How often every file is looked at, whatever was told; `None`: never.
+    /// How often the sweep checks every file; `None`: never.
     pub(crate) fn sweep(&self) -> Option<Duration> {
         self.rescan_remote.into_iter().chain(self.rescan).min()
     }
 }
 
-/// What [`Settings::leave_out`] knows besides operations.
+/// The names for [`Settings::leave_out`] besides operations.
 #[allow(dead_code, reason = "the tool that shrinks seeds uses it")]
 pub(crate) const LEAVE_OUT: [&str; 40] = [
     "following",
@@ -251,8 +251,8 @@ pub(crate) const LEAVE_OUT: [&str; 40] = [
 ];
 
 impl Settings {
-    /// Leaves one kind of trouble out, to see whether a failure needs it: a name of a field or of
-    /// an operation.
+    /// Removes one kind of trouble, to see whether a failure needs it: the name of a field or of an
+    /// operation.
     pub(crate) fn leave_out(&mut self, what: &str) {
         match what {
             "room" => self.room = None,
@@ -309,12 +309,12 @@ pub(crate) struct Simulated {
     pub(crate) file: Option<OutputFile>,
     pub(crate) platter: Platter,
     durability: Option<Durability>,
-    /// The engine does not run.
+    /// The engine is down.
     is_down: bool,
     /// The output file that was open when it ended.
     before: Option<Before>,
     random: Random,
-    /// Turns begun, and whether one is under way.
+    /// The number of turns begun, and whether one is in progress.
     pub(crate) turns: u64,
     pub(crate) in_turn: bool,
     /// Calls that the engine made, to the kernel or the output.
@@ -323,9 +323,9 @@ pub(crate) struct Simulated {
     pub(crate) verbose: bool,
     /// The first property that did not hold.
     pub(crate) failure: Option<String>,
-    /// Looks that took a file for the one that the journal knows by the age of its inode alone.
+    /// Looks that recognized a file of the journal only by the age of its inode.
     pub(crate) known_lives: u64,
-    /// A digest of all that happened: equal for equal seeds.
+    /// A digest of everything that happened: equal for equal seeds.
     pub(crate) digest: u64,
 }
 
@@ -337,7 +337,7 @@ impl Simulated {
             world.queue.limit_watches(watches_max);
         }
         world.unheard = settings.unheard;
-        // Apart from the rest, which is the same without.
+        // Separate from the rest, which is the same without it.
         let mut apart = Random::new(seed ^ 0xD15C);
         let durable = settings.durability.as_ref();
         let mut workload =
@@ -378,7 +378,7 @@ impl Simulated {
         }
     }
 
-    /// The one clock: since the start.
+    /// The only clock: the time since the start.
     pub(crate) fn now(&self) -> Duration {
         self.world.time
     }
@@ -397,7 +397,7 @@ impl Simulated {
         }
     }
 
-    /// Notes that the engine made a call, and lets other processes run now and then.
+    /// Counts a call of the engine, and sometimes lets other processes run.
     pub(crate) fn interleave(&mut self) {
         self.calls += 1;
         self.calls_in_turn += 1;
@@ -411,7 +411,7 @@ impl Simulated {
         }
     }
 
-    /// One step of some other process.
+    /// One step of another process.
     pub(crate) fn step(&mut self) {
         let moment = Moment {
             turn: self.turns,
@@ -427,13 +427,12 @@ impl Simulated {
         self.trace(|| told);
     }
 
-    /// The tree as the engine finds it.
+    /// Makes the tree that the engine finds.
     pub(crate) fn prepare(&mut self) {
         self.workload.prepare(&mut self.world, &mut self.model);
     }
 
-    /// No process runs any more, nothing fails any more, nothing is hidden, and nothing is held
-    /// open.
+    /// From now on no process runs, nothing fails, nothing is hidden, and nothing is held open.
     pub(crate) fn quieten(&mut self) {
         self.faults.end();
         self.output.behave();
@@ -485,7 +484,7 @@ impl Simulated {
     }
 }
 
-/// What unwinds through the engine when a crash comes.
+/// The panic payload that unwinds through the engine in a crash.
 pub(crate) struct Crashed;
 
 // ---- crashes ----
@@ -499,26 +498,26 @@ impl Simulated {
         self.durability.as_mut().expect("only a run with a state directory asks")
     }
 
-    /// Called before each call takes effect. Does not come back if this is the end.
+    /// Called before each call takes effect. Does not return if this is the end.
     pub(crate) fn may_crash(&mut self) {
         if self.durability.as_mut().is_some_and(Durability::burn) {
             self.crash_now();
         }
     }
 
-    /// The call under way is cut short: it takes effect in part, then [`Simulated::crash_now`] is
-    /// called.
+    /// Whether the current call is cut short: it takes effect in part, then
+    /// [`Simulated::crash_now`] is called.
     pub(crate) fn is_last_call(&self) -> bool {
         self.durability.as_ref().is_some_and(Durability::is_last)
     }
 
     pub(crate) fn crash_now(&mut self) -> ! {
         self.trace(|| "        CRASH".to_owned());
-        // Nothing to be said about this panic.
+        // This panic prints nothing.
         std::panic::resume_unwind(Box::new(Crashed));
     }
 
-    /// The engine knows of something acknowledged that is not committed.
+    /// Notes that the engine has acknowledged offsets that are not committed.
     pub(crate) fn acknowledged(&mut self) {
         let now = self.now();
         let records = if self.file.is_some() {
@@ -531,8 +530,8 @@ impl Simulated {
         }
     }
 
-    /// What is committed once a job handed over now is done. `len`: what it tells of the output
-    /// file.
+    /// What is committed once a job that starts now is done. `len`: the length of the output file
+    /// in it.
     pub(crate) fn covered(&mut self, len: Option<usize>) -> Covered {
         let (at, place) = (self.now(), self.file.as_ref().map(|file| file.place(len)));
         let records = match &self.file {
@@ -578,7 +577,7 @@ impl Simulated {
         Ok(())
     }
 
-    /// The model forgets what is lost.
+    /// Removes lost records from the model.
     fn restarted(&mut self, kept: u64, known_from: Option<u64>) -> Result<(), String> {
         let covered = self.durability_mut().covered.records;
         let unnamed = self.durability_mut().has_failed;
@@ -592,7 +591,7 @@ impl Simulated {
         Ok(())
     }
 
-    /// Other processes go on.
+    /// Other processes continue.
     fn while_down(&mut self) {
         let (steps, down_for) = self.durability_mut().draw_steps_while_down();
         for _ in 0..steps {
@@ -615,7 +614,7 @@ impl Simulated {
         }
     }
 
-    /// Opens the output file by its name. One that lost its name stays as it is.
+    /// Opens the output file by its name. A file that lost its name stays as it is.
     pub(crate) fn open_file(&mut self) -> Result<(), String> {
         let Some(file) = &mut self.file else { return Ok(()) };
         let left_behind = self.before.take_if(|before| !file.is_named(before.segment));
@@ -628,19 +627,19 @@ impl Simulated {
         Ok(())
     }
 
-    /// What a crash left in the output file was put in order: compares it with what was there.
+    /// The output file was reconciled after a crash: compares it with its former content.
     pub(crate) fn file_reconciled(&mut self) -> Result<(), String> {
         let Some(before) = self.before.take() else { return Ok(()) };
         let covered = self.durability_mut().covered;
         let has_failed = self.durability_mut().has_failed;
         let Some(file) = &mut self.file else { return Ok(()) };
-        // The journal knows the file: nothing in it comes again. Another one's is not looked at.
+        // The journal knows the file: nothing in it is repeated. Another file is not checked.
         let is_known = covered.place.is_some_and(|place| place.segment == before.segment);
         let Some(kept) = file.compare(before.segment, &before.bytes) else {
             if is_known || !has_failed {
                 return Err("the output has a torn or changed record after a restart".to_owned());
             }
-            // The store never got to know it, so it is not cut. Somebody looks after it.
+            // The store never learned of it, so it is not cut. Its owner repairs it.
             let kept = file.mend(before.segment, &before.bytes);
             file.is_unknown(kept);
             return self.restarted(kept, None);
@@ -655,7 +654,7 @@ impl Simulated {
         self.restarted(kept, known_from)
     }
 
-    /// A life begins, with the first look into the state directory.
+    /// Begins a life, which opens the state directory.
     pub(crate) fn starts(&mut self) {
         self.calls_in_turn = 0;
         self.durability_mut().starts();
@@ -667,7 +666,8 @@ impl Simulated {
         self.durability_mut().born();
     }
 
-    /// Offsets do not stay uncommitted for longer than the interval, and what a few jobs take.
+    /// Checks that offsets do not stay uncommitted for longer than the interval and the time of a
+    /// few jobs.
     pub(crate) fn check_commits(&mut self) -> Result<(), String> {
         let now = self.now();
         let Some(durability) = &mut self.durability else { return Ok(()) };
@@ -676,7 +676,7 @@ impl Simulated {
         if waited <= durability.commits_within() {
             return Ok(());
         }
-        // Of stories that are over, nothing has to be committed; but a file is cut back to the
+        // For stories that are over nothing has to be committed; but a file is cut back to the
         // length of the last commit.
         durability.uncovered = None;
         let with_faults =
@@ -704,8 +704,8 @@ impl Simulated {
         }
     }
 
-    /// All files that may have an entry, each once: what is not followed any more has one for some
-    /// days.
+    /// All files that may have an entry, each once: a file that is no longer followed keeps its
+    /// entry for some days.
     pub(crate) fn files(&self) -> Vec<Key> {
         if self.workload.covering.is_some() {
             let is_file = |&key: &Key| {
@@ -722,8 +722,8 @@ impl Simulated {
         files
     }
 
-    /// Files that have to be read to their ends at rest: each with a path by which it is to be
-    /// found, once for each of them.
+    /// Files that have to be read to their ends at rest, once for each path by which they can be
+    /// found.
     pub(crate) fn due(&self) -> Vec<(Vec<u8>, Key, StoryKey)> {
         let world = &self.world;
         if let Some(covering) = &self.workload.covering {

@@ -1,34 +1,33 @@
-//! Where the first record of a story may lie: at byte 0, or behind what was there when the file was
-//! seen first.
+//! Where the first record of a story may be: at byte 0, or after the content that was there when
+//! the file was first seen.
 //!
-//! In: when a file came to be followed, by which rules, and when it was looked at for certain. Out:
-//! offsets at which a story may begin, and up to where nothing is owed.
-//! Always holds: what may begin at its end begins at the start of a line; the unfinished last line
-//! belongs to what is delivered.
+//! In: when a file became followed, by which rules, and when it was certainly examined. Out:
+//! offsets at which a story may begin, and up to where nothing has to be delivered.
+//! Always holds: a story that may begin at its end begins at the start of a line; the unfinished
+//! last line has to be delivered.
 
 use std::time::Duration;
 
 use crate::model::{Model, Story, StoryKey};
 use crate::world::World;
 
-/// Polls and retries come within this time, so that what was there for longer was looked at when
-/// the engine rests.
+/// Polls and retries come within this time, so a file that existed for longer has been examined
+/// when the engine is at rest.
 const LOOKED_AT_WITHIN: Duration = Duration::from_secs(3);
 
 #[derive(Debug, Clone)]
 pub(crate) struct Start {
     /// It may begin at byte 0.
     zero: bool,
-    /// It may begin at the end that it had at some time from when it came to be followed until it
-    /// was looked at.
+    /// It may begin at an end that it had between becoming followed and being examined.
     end: bool,
     /// The last complete line of the first and the last of these times ends here.
     first: u64,
     last: u64,
-    /// It was looked at for certain, if not since it came to be followed last: how old it was when
-    /// it came back says nothing.
+    /// It was certainly examined, though perhaps not since it last became followed: its age when it
+    /// came back does not matter.
     is_known: bool,
-    /// It was not looked at for certain so far.
+    /// It has not certainly been examined yet.
     is_open: bool,
     /// `from` says so, whatever its age.
     is_first: bool,
@@ -65,9 +64,9 @@ impl Default for Start {
 /// Why a file may begin at its end.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Reason {
-    /// The first scan is under way, and `from` says so.
+    /// The first scan is in progress, and `from` says so.
     pub(crate) is_first: bool,
-    /// It was there before, for certain.
+    /// It certainly existed before.
     pub(crate) was_there: bool,
     pub(crate) ignore_older: Option<Duration>,
     pub(crate) now: Duration,
@@ -75,7 +74,7 @@ pub(crate) struct Reason {
 }
 
 impl Story {
-    /// Whether the first record may lie here.
+    /// Whether the first record may be here.
     pub(crate) fn may_begin_at(&self, offset: u64) -> bool {
         let start = &self.start;
         let is_line = offset == 0
@@ -91,11 +90,12 @@ impl Story {
 }
 
 impl Model {
-    /// A file came to be followed, for all that is known for the first time.
+    /// A file became followed, as far as is known for the first time.
     pub(crate) fn may_start_at_end(&mut self, story: StoryKey, reason: Reason) {
         let Reason { is_first, was_there, ignore_older, now, age } = reason;
-        // One that began at its end, left and comes back goes on there if the engine knows it, else
-        // it is new. Which of both is left unchecked: it takes what the journal holds to tell.
+        // A file that began at its end, left and comes back resumes there if the engine knows it,
+        // otherwise it is new. Which of the two is not checked: that would need the content of the
+        // journal.
         self.stories[story].start.zero |= self.stories[story].start.end;
         if !is_first && ignore_older.is_none() {
             return;
@@ -125,14 +125,14 @@ impl Model {
         };
     }
 
-    /// It came to another place before its first look, or nobody could look: it may be taken for
-    /// one that appeared.
+    /// It moved before it was first examined, or could not be examined: it may be taken for a new
+    /// file.
     pub(crate) fn loosen_start(&mut self, story: StoryKey) {
         let start = &mut self.stories[story].start;
         start.zero |= start.is_open;
     }
 
-    /// The content restarted before its first look, perhaps.
+    /// The content restarted, perhaps before it was first examined.
     pub(crate) fn inherit_start(&mut self, old: StoryKey, new: StoryKey) {
         if self.stories[old].start.is_open {
             let start = &self.stories[old].start;
@@ -147,7 +147,7 @@ impl Model {
         }
     }
 
-    /// Nothing kept the engine from looking at it.
+    /// Nothing prevented the engine from examining it.
     pub(crate) fn was_looked_at(&mut self, story: StoryKey, now: Duration, age: Duration) {
         let story = &mut self.stories[story];
         let complete = story.complete_len();
@@ -167,13 +167,13 @@ impl Model {
         }
     }
 
-    /// Up to here nothing of a story has to come out, because it may have begun behind.
+    /// Up to here nothing of a story has to be delivered, because it may have begun later.
     pub(crate) fn owed_from(&self, story: StoryKey) -> u64 {
         let story = &self.stories[story];
         if story.start.end { story.end_last() } else { 0 }
     }
 
-    /// What no input ever accepted does not come out.
+    /// Checks that a file that no input ever accepted is not delivered.
     pub(crate) fn check_cover(
         &self,
         world: &World,

@@ -1,4 +1,4 @@
-//! What one does with a seed that fails: tells it step by step, or leaves out whatever its failure
+//! Investigates a seed that fails: prints it step by step, or removes everything that its failure
 //! does not need.
 //!
 //! Call: `cargo run --profile simulation --example simulate -- replay SEED`, or `shrink SEED`;
@@ -12,7 +12,7 @@
 )]
 #![allow(dead_code, reason = "the tests use the rest")]
 
-// As in main.rs, less what only checks.
+// As in main.rs, without the modules that only check.
 mod cached_file;
 mod committer;
 mod covering;
@@ -64,7 +64,7 @@ fn usage() -> ExitCode {
     ExitCode::from(2)
 }
 
-/// Tells a seed step by step.
+/// Prints a seed step by step.
 fn replay(seed: u64) -> ExitCode {
     match run(seed, settings(seed), Mutant::None, true) {
         Ok(report) => {
@@ -78,7 +78,7 @@ fn replay(seed: u64) -> ExitCode {
     }
 }
 
-/// Leaves out whatever a failure does not need: it has to stay a failure of the same property.
+/// Removes everything that a failure does not need: it has to stay a failure of the same property.
 fn shrink(seed: u64) -> ExitCode {
     let fails = |settings: &Settings| {
         outcome(seed, settings.clone(), Mutant::None).err().map(|why| Property::of(&why))

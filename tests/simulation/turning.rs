@@ -1,8 +1,8 @@
-//! The loop around the engine: edges as an edge-triggered poll tells them, virtual time, and what
-//! has to hold at rest.
+//! The loop around the engine: edges of an edge-triggered poll, virtual time, and the checks at
+//! rest.
 //!
 //! In: a seed, perhaps a [`Mutant`]. Out: a [`Report`], or the first property that does not hold.
-//! Always holds: the engine hears of events only when some were queued since the last poll; time
+//! Always holds: the engine learns of events only if some were queued since the last poll; time
 //! passes only while it waits, and jumps to the next deadline or the next step of another process.
 
 use std::cell::RefCell;
@@ -28,9 +28,9 @@ use crate::workload::OUTSIDE;
 use crate::world::Key;
 use crate::writers::{directories_below, names_below};
 
-/// Turns without any call, one after the other, that are a busy loop.
+/// This many successive turns without any call are a busy loop.
 const IDLE_TURNS_MAX: u32 = 100;
-/// Turns of a whole run that are a busy loop.
+/// This many turns of a whole run are a busy loop.
 const TURNS_MAX: u64 = 1_000_000;
 /// Turns from the last change of the world to rest: far more than any backlog here needs, far fewer
 /// than a busy loop makes.
@@ -38,10 +38,10 @@ const TURNS_TO_REST_MAX: u64 = 200_000;
 /// Virtual time within which everything is read once the world is quiet and there is no sweep: the
 /// longest pause after a failure, and the memory of files that left.
 const REST_WITHIN: Duration = Duration::from_secs(15 * 60);
-/// Sweeps within which everything is read that no event tells.
+/// Sweeps within which everything is read that no event reports.
 const SWEEPS_TO_REST: u32 = 4;
 
-/// What a run did, for tests that ask whether seeds do anything at all.
+/// Counts of what a run did, for tests that check that seeds do something.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Report {
     pub(crate) turns: u64,
@@ -56,14 +56,13 @@ pub(crate) struct Report {
     pub(crate) stops: u64,
     pub(crate) repeats: u64,
     pub(crate) disk_faults: u64,
-    /// Identities excused, see [`crate::model::Model`].
+    /// Excused identities, see [`crate::model::Model`].
     pub(crate) renamed_unknown: u64,
     pub(crate) output_rotations: u64,
-    /// Stories whose first record was behind their start, because settings say so; because they
-    /// were old.
+    /// Stories whose first record was after their start, because of settings; because of their age.
     pub(crate) begun_at_end: u64,
     pub(crate) begun_old: u64,
-    /// Looks that knew a file by its inode's age.
+    /// Looks that recognized a file by its inode's age.
     pub(crate) known_lives: u64,
     pub(crate) left_out: u64,
     pub(crate) lives: Counts,
@@ -80,7 +79,7 @@ pub(crate) struct Run {
     /// For a mutant.
     pub(crate) generations: Generations,
     random: Random,
-    /// Apart, for reloads and for the pressure.
+    /// A separate stream, for reloads and for the pressure.
     reloads: Random,
     loads: Random,
     idle_turns: u32,
@@ -95,7 +94,7 @@ pub(crate) enum Woken {
     Finished,
 }
 
-/// What a seed decides, less what the environment leaves out: `WITHOUT="short_read Chmod"
+/// The settings of a seed, without what the environment removes: `WITHOUT="short_read Chmod"
 /// OPERATIONS=20`.
 pub(crate) fn settings(seed: u64) -> Settings {
     let mut settings = Settings::draw(&mut Random::new(seed));
@@ -125,7 +124,7 @@ pub(crate) fn run(
     Run::new(seed, settings, mutant, verbose)?.finish()
 }
 
-/// `--once` over a tree in which nothing moves: all of it comes out, unfinished lines as well, and
+/// `--once` over a tree that does not change: all of it is delivered, unfinished lines as well, and
 /// the engine finishes.
 pub(crate) fn run_once(seed: u64) -> Result<(), String> {
     let mut settings = Settings::draw(&mut Random::new(seed));
@@ -177,8 +176,8 @@ impl Run {
         Ok(run)
     }
 
-    /// Lets the world run to its end, then checks that everything that can be read comes out and
-    /// the engine comes to rest; then once more, with one more line in every file.
+    /// Lets the world run to its end, then checks that everything readable is delivered and the
+    /// engine comes to rest; then once more, with one more line in every file.
     pub(crate) fn finish(mut self) -> Result<Report, String> {
         while self.shared.borrow().workload.has_more() {
             self.turn()?;
@@ -190,7 +189,7 @@ impl Run {
         self.rest("the world went quiet")?;
         self.rested(true);
         self.check("the world went quiet", false)?;
-        // Once more from the start: nothing comes again.
+        // Once more from the start: nothing is repeated.
         let ending = *self.random.pick(&[Ending::Kill, Ending::Power, Ending::Stop]);
         let (records, is_doubtful) = {
             let simulated = self.shared.borrow();
@@ -261,7 +260,7 @@ impl Run {
         self.engine.as_mut().expect("the engine runs")
     }
 
-    /// One turn, and what the loop does after it; if a crash comes, a new engine instead.
+    /// One turn, and the loop's work after it; after a crash, a new engine instead.
     fn turn(&mut self) -> Result<Woken, String> {
         if self.shared.borrow().durability().is_some_and(Durability::is_stop_due) {
             return self.stop_and_start().map(|()| Woken::Yes);
@@ -275,7 +274,7 @@ impl Run {
         }
     }
 
-    /// One turn, and what the loop does after it.
+    /// One turn, and the loop's work after it.
     pub(crate) fn turn_once(&mut self) -> Result<(Turn, Woken), String> {
         self.poll();
         let calls = {
@@ -293,7 +292,7 @@ impl Run {
             self.engine().set_pressure(pressure);
         }
         let turn = match self.engine().turn(now) {
-            // A single pass over a tree that does not hold all PATHs.
+            // A single pass over a tree without some of the PATHs.
             Err(EngineError::NotRead(_)) => Turn::Finished,
             turn => turn.map_err(|error| format!("the engine gave up: {error}"))?,
         };
@@ -345,7 +344,7 @@ impl Run {
         self.engine().reopen_output(now).map_err(|error| format!("the engine gave up: {error}"))
     }
 
-    /// SIGHUP with other settings, now and then.
+    /// Sometimes a SIGHUP with other settings.
     fn reload_settings(&mut self) {
         let rate = self.shared.borrow().workload.covering.as_ref().map_or(0, Covering::reload_rate);
         let is_due =
@@ -355,7 +354,7 @@ impl Run {
         }
     }
 
-    /// The engine waits: what it could see it has looked at.
+    /// The engine waits: it has examined everything that it could see.
     fn rested(&self, is_sure: bool) {
         let mut simulated = self.shared.borrow_mut();
         let is_sure =
@@ -378,7 +377,7 @@ impl Run {
         Ok(())
     }
 
-    /// Other processes run between two turns as well.
+    /// Other processes also run between two turns.
     fn others(&mut self) {
         let mut simulated = self.shared.borrow_mut();
         while simulated.workload.is_running() && self.random.one_in(3) {
@@ -386,7 +385,7 @@ impl Run {
         }
     }
 
-    /// `epoll_wait(2)` without waiting: tells the engine of events if there is an edge.
+    /// `epoll_wait(2)` without waiting: reports events to the engine if there is an edge.
     pub(crate) fn poll(&mut self) -> bool {
         let edge = self.shared.borrow_mut().world.queue.take_edge();
         let told = edge && !(self.mutant == Mutant::WakeUpLost && self.random.one_in(4));
@@ -430,8 +429,7 @@ impl Run {
         }
     }
 
-    /// Turns until nothing is missing and nothing but sweeps is to come. No other process runs any
-    /// more.
+    /// Turns until nothing is missing and only sweeps remain. No other process runs any more.
     pub(crate) fn rest(&mut self, since: &str) -> Result<(), String> {
         let (begun, turns, rescan) = {
             let simulated = self.shared.borrow();
@@ -456,7 +454,7 @@ impl Run {
         }
     }
 
-    /// Everything that can be read came out, under a name that it has.
+    /// Checks that everything readable was delivered, under a name that its file has.
     fn check_contents(&self, simulated: &Simulated, with_paths: bool) -> Result<(), String> {
         let files = simulated.due();
         for (path, key, story) in &files {
@@ -479,7 +477,7 @@ impl Run {
         Ok(())
     }
 
-    /// What has to hold at rest.
+    /// Checks the properties at rest.
     fn check(&self, since: &str, with_paths: bool) -> Result<(), String> {
         let simulated = self.shared.borrow();
         let world = &simulated.world;
@@ -497,7 +495,7 @@ impl Run {
         if world.queue.len() > 0 {
             return fail(format!("{} events wait in the kernel's queue", world.queue.len()));
         }
-        // A sweep that is under way takes one directory at a time.
+        // A sweep in progress opens one directory at a time.
         let listings_max = usize::from(simulated.settings.rescan.is_some())
             + usize::from(simulated.settings.rescan_remote.is_some());
         if world.open_files > listings_max {
@@ -517,13 +515,13 @@ impl Run {
 }
 
 impl Run {
-    /// What the engine remembers is in proportion to what there is.
+    /// Checks that the engine's memory is in proportion to the files.
     fn check_sizes(&self, simulated: &Simulated) -> Result<(), String> {
         let (world, roots) = (&simulated.world, &simulated.settings.paths);
         let sizes = self.engine.as_ref().expect("it runs").sizes();
         let names = names_below(world, roots).len();
-        // Targets of links outside have a directory of their own, and a name while nobody knows
-        // better.
+        // Targets of links outside the tree have their own directory, and a name until it is known
+        // to be gone.
         let outside = names_below(world, &[OUTSIDE.to_vec()]).len();
         let links = simulated
             .settings
@@ -546,8 +544,8 @@ impl Run {
         }
         let (watches, counted) =
             (world.queue.watched().count(), sizes.watches + sizes.further_watches);
-        // An overflow may have swallowed the end of a deleted directory's watch, and the kernel is
-        // not to be asked without ending it.
+        // An overflow may have hidden the end of a deleted directory's watch, and the kernel cannot
+        // be asked without ending the watch.
         if watches > counted || watches + sizes.doubtful_watches < counted {
             return Err(format!("{sizes:?}, but there are {watches} watches"));
         }
@@ -555,8 +553,8 @@ impl Run {
     }
 }
 
-/// The same where not all is followed. Directories above the PATHs and those of links' targets may
-/// have one.
+/// The same where not everything is followed. Directories above the PATHs and those of links'
+/// targets may have a watch.
 fn check_selected_watches(simulated: &Simulated, covering: &Covering) -> Result<(), String> {
     let world = &simulated.world;
     let followed = if covering.settings().follow_links { homes(world) } else { HashMap::new() };
@@ -583,7 +581,8 @@ fn check_selected_watches(simulated: &Simulated, covering: &Covering) -> Result<
     }
 }
 
-/// No watch outlives its place in the tree; every directory has one, if watches were to be had.
+/// Checks that no watch outlives its place in the tree, and that every directory has one if watches
+/// were available.
 fn check_watches(simulated: &Simulated) -> Result<(), String> {
     let (world, roots) = (&simulated.world, &simulated.settings.paths);
     if let Some(covering) = &simulated.workload.covering {

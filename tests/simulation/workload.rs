@@ -1,9 +1,9 @@
-//! Writers and rotators: what other processes do to the tree, one small step at a time.
+//! Writers and rotators: changes of the tree by other processes, one small step at a time.
 //!
-//! In: a seed and [`Habits`]. Out: changes to the [`World`], told to the [`Model`].
-//! Always holds: operations of several steps are interleaved with each other; a step whose file is
-//! gone by then does nothing, as in a shell script. Lines name their writer, generation and number,
-//! so no two lines are equal.
+//! In: a seed and [`Habits`]. Out: changes to the [`World`], which are passed on to the [`Model`].
+//! Always holds: operations of several steps are interleaved; a step whose file is gone does
+//! nothing, as in a shell script. Lines name their writer, generation and number, so no two lines
+//! are equal.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
@@ -14,28 +14,28 @@ use crate::random::Random;
 use crate::world::{Handle, Key, World};
 use crate::writers::{directories_below, files_below};
 
-/// How busy the other processes are, and with what.
+/// How active the other processes are, and what they do.
 #[derive(Debug, Clone)]
 pub(crate) struct Habits {
     /// Operations until the world goes quiet.
     pub(crate) operations: usize,
-    /// How likely each operation is, in the order of [`Operation`]'s values.
+    /// The weight of each operation, in the order of [`Operation`]'s values.
     weights: Vec<usize>,
-    /// Lines may hold any byte but the newline, and be empty; names too.
+    /// Lines may be empty and contain any byte except the newline; names, too.
     pub(crate) any_bytes: bool,
-    /// Hard links are made: a write through one name is told of that name alone, and of none if
-    /// that is outside.
+    /// Hard links are made: a write is reported only under the name through which it was made, and
+    /// not at all if that name is outside.
     links: bool,
     /// Writers keep files open between writes.
     pub(crate) holds: bool,
     files_max: usize,
-    /// Longest line that is written, now and then.
+    /// The longest line that is sometimes written.
     pub(crate) line_bytes_max: usize,
-    /// Operations under way at once.
+    /// The number of concurrent operations.
     processes_max: usize,
-    /// One in so many pauses is long.
+    /// One in this many pauses is long.
     long_pauses: u32,
-    /// One in so many operations puts a link out of the tree in a name's place: see `lures.rs`.
+    /// One in this many operations puts a link out of the tree in a name's place: see `lures.rs`.
     pub(crate) lures: u32,
 }
 
@@ -92,7 +92,7 @@ const OPERATIONS: [(Operation, usize); 22] = [
 
 impl Habits {
     pub(crate) fn draw(random: &mut Random, any_bytes: bool, unseen: bool) -> Self {
-        // Each seed does few kinds of things often: rare combinations come up that an even mix
+        // Each seed does a few kinds of things often: this gives rare combinations that an even mix
         // would hide.
         let weights =
             OPERATIONS.iter().map(|&(_, weight)| weight * random.pick(&[0, 1, 1, 4])).collect();
@@ -109,8 +109,8 @@ impl Habits {
             lures: 0,
         };
         if !unseen && habits.holds {
-            // Without a sweep, events have to suffice: they do for as long as no name of a file
-            // leaves the tree.
+            // Without a sweep, events have to suffice: they do as long as no name of a file leaves
+            // the tree.
             habits.links = true;
             for outward in ["Excursion", "Root"] {
                 habits.leave_out(outward);
@@ -119,7 +119,7 @@ impl Habits {
         habits
     }
 
-    /// Drawn apart, so that the other runs stay the same.
+    /// Drawn separately, so that the other runs stay the same.
     pub(crate) fn draw_lures(&mut self, random: &mut Random) {
         self.lures = *random.pick(&[0, 0, 0, 10]);
     }
@@ -132,28 +132,28 @@ pub(crate) fn operation_names() -> impl Iterator<Item = String> {
 }
 
 impl Habits {
-    /// Leaves one operation out; says whether there is one of that name.
+    /// Removes one operation. Returns whether there is one of that name.
     pub(crate) fn leave_out(&mut self, name: &str) -> bool {
         let at = OPERATIONS.iter().position(|(operation, _)| format!("{operation:?}") == name);
         at.map(|at| self.weights[at] = 0).is_some()
     }
 }
 
-/// What the loop was doing when a step came.
+/// The state of the loop at a step.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Moment {
     pub(crate) turn: u64,
     pub(crate) overflows: u64,
     /// Calls made by the engine.
     pub(crate) calls: u64,
-    /// Whether rotations can be expected to be seen in order: not in a turn, no directory without a
-    /// watch.
+    /// Whether the engine can see rotations in order: not during a turn, and only if each directory
+    /// has a watch.
     pub(crate) clear: bool,
 }
 
 #[derive(Debug, Clone)]
 pub(crate) enum Step {
-    /// A new file, begun with nothing; an existing one stays.
+    /// A new empty file; an existing one stays.
     Create(Vec<u8>),
     /// Whole lines, and perhaps a part of one more, in one write.
     Append {
@@ -175,11 +175,11 @@ pub(crate) enum Step {
     RotateAside(Vec<u8>, Vec<u8>),
     RotateCreate(Vec<u8>),
     Unlink(Vec<u8>),
-    /// Only once everything in it came out; a few attempts.
+    /// Only once everything in it was delivered; a few attempts.
     UnlinkDrained(Vec<u8>, usize),
     TruncateDrained(Vec<u8>, usize),
     Truncate(Vec<u8>),
-    /// A writer that kept its position writes on after a truncation.
+    /// A writer that kept its position writes again after a truncation.
     WriteBeyond(Vec<u8>),
     Link(Vec<u8>, Vec<u8>),
     MakeDirectory(Vec<u8>),
@@ -209,15 +209,15 @@ pub(crate) struct Workload {
     pub(crate) operations_left: usize,
     pub(crate) processes: Vec<Process>,
     pub(crate) held: Vec<Handle>,
-    /// Which writer writes to a path.
+    /// The writer of each path.
     pub(crate) writers: HashMap<Vec<u8>, usize>,
-    /// How many generations each writer began.
+    /// How many generations each writer has begun.
     pub(crate) generations: Vec<usize>,
-    /// When a file left the tree: it is not brought back after the engine may have forgotten it.
+    /// When a file left the tree: it is not moved back once the engine may have forgotten it.
     pub(crate) left: HashMap<Key, Duration>,
-    /// What is followed, if that is not all below `roots`.
+    /// What is followed, if that is not everything below `roots`.
     pub(crate) covering: Option<Covering>,
-    /// Apart, for links.
+    /// A separate stream, for links.
     pub(crate) links: Random,
     names_made: usize,
     /// When the next step is due.
@@ -280,12 +280,12 @@ impl Workload {
         self.has_more().then(|| self.settling.unwrap_or(self.due))
     }
 
-    /// The time came: whoever waited for the engine goes on.
+    /// The time has come: processes that waited for the engine continue.
     pub(crate) fn settled(&mut self) {
         self.settling = None;
     }
 
-    /// One step of one process; tells what was done.
+    /// One step of one process. Returns what was done.
     pub(crate) fn step(&mut self, world: &mut World, model: &mut Model, moment: Moment) -> String {
         self.due = world.time + self.pause();
         let may_begin =
@@ -497,7 +497,7 @@ impl Workload {
         steps
     }
 
-    /// The writer's own name goes away, and the file has another one.
+    /// The writer's own name is removed, and the file has another one.
     fn replace_by_links_steps(&mut self, world: &World, file: &[u8], new: Vec<u8>) -> Vec<Step> {
         let mut held = || Step::AppendHeld { lines: self.random.between(1, 3), and_part: false };
         let (first, second, third) = (held(), held(), held());
@@ -602,7 +602,7 @@ impl Workload {
         vec![Step::Hold(file.to_vec()), held(), held(), held(), Step::Release]
     }
 
-    /// Things that are not followed, or are not what they seem.
+    /// Files that are not followed, or that are not regular files.
     fn odd_steps(&mut self, world: &World, file: &[u8]) -> Vec<Step> {
         let path = self.new_name(world);
         match self.random.below(4) {
@@ -620,7 +620,7 @@ impl Workload {
                 Step::MakeDirectory(file.to_vec()),
                 Step::Create(join(file, b"a.log")),
             ],
-            // A loop. One level higher a followed link would lead to all there is.
+            // A loop. One level higher a followed link would lead to everything.
             _ if self
                 .covering
                 .as_ref()
@@ -632,7 +632,7 @@ impl Workload {
         }
     }
 
-    /// A PATH itself goes away, and something comes in its place.
+    /// A PATH itself is removed, and something takes its place.
     fn root_steps(&mut self) -> Vec<Step> {
         let root = self.random.pick(&self.roots).clone();
         let fresh = [

@@ -1,11 +1,12 @@
 //! A kernel in memory: inodes, names, contents, permissions, and the events that changes to them
 //! queue.
 //!
-//! In: what writers and rotators do (paths as bytes, absolute). Out: errno or the effect, and
+//! In: operations of writers and rotators (absolute paths as bytes). Out: errno or the effect, and
 //! events in [`Queue`]. Always holds, as on ext4 under Linux 6.18: the number of a freed inode is
-//! the next one given out, with another generation; an open file stays readable after its last name
-//! went; an open file pins its directory, so that the death of a deleted directory
-//! (`IN_DELETE_SELF`, `IN_IGNORED`) is told only when the last file opened in it is closed.
+//! the next one allocated, with another generation; an open file stays readable after its last name
+//! was removed; an open file pins its directory, so that the end of a deleted directory
+//! (`IN_DELETE_SELF`, `IN_IGNORED`) is reported only when the last file that was opened in it is
+//! closed.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -17,9 +18,9 @@ use nix::errno::Errno;
 use crate::covering::Cover;
 use crate::queue::{Event, Queue};
 
-/// An inode's place in [`World`]; unlike its number never used twice.
+/// An inode's key in [`World`]; unlike its number it is never reused.
 pub(crate) type Key = usize;
-/// A name's place in [`World`]: it stays the same when the name changes.
+/// A name's key in [`World`]: it stays the same when the name changes.
 pub(crate) type NameKey = usize;
 
 pub(crate) const BLOCK_BYTES: u64 = 4096;
@@ -30,7 +31,7 @@ const LINKS_FOLLOWED_MAX: usize = 40;
 pub(crate) enum Kind {
     File {
         content: Vec<u8>,
-        /// Bytes at the front that are a hole: a multiple of [`BLOCK_BYTES`].
+        /// The length of a hole at the front: a multiple of [`BLOCK_BYTES`].
         hole: u64,
     },
     Directory(BTreeMap<Vec<u8>, NameKey>),
@@ -45,30 +46,30 @@ pub(crate) struct Inode {
     pub(crate) kind: Kind,
     pub(crate) links: u64,
     pub(crate) open: u32,
-    /// Who made it.
+    /// The user who made it.
     pub(crate) owner: u32,
     /// Permission to read a file; to read and to search a directory.
     pub(crate) readable: bool,
     pub(crate) modified: Duration,
     pub(crate) born: Duration,
-    /// Its watch, and what that asks for.
+    /// Its watch, and the watch's mask.
     watch: Option<(i32, u32)>,
-    /// The name of a directory: it has only one.
+    /// The name of a directory, which has only one.
     name: Option<NameKey>,
-    /// Every path it had below the root.
+    /// Every path that it has had below the root.
     pub(crate) paths: Vec<Vec<u8>>,
-    /// Every name it had, and the directory that this was in.
+    /// Every name that it has had, and the directory of the name.
     places: Vec<(Key, Vec<u8>)>,
-    /// What its content is to the model.
+    /// The story of its content in the model.
     pub(crate) story: usize,
-    /// When it grew, and how long it was then.
+    /// When it grew, and its length then.
     pub(crate) growth: Vec<(Duration, u64)>,
-    /// Whether it is to be followed.
+    /// Whether it has to be followed.
     pub(crate) cover: Cover,
 }
 
 impl Inode {
-    /// What tells it from every other file, for ever.
+    /// Its unique identity, forever.
     pub(crate) fn identity(&self) -> (u64, u32) {
         (self.number, self.inode_generation)
     }
@@ -80,11 +81,11 @@ struct Name {
     name: Vec<u8>,
     inode: Key,
     alive: bool,
-    /// Files open through this name.
+    /// How many times files are open through this name.
     open: u32,
 }
 
-/// An open file or directory. Has to be given back to [`World::close`].
+/// An open file or directory. It has to be passed to [`World::close`].
 #[derive(Debug)]
 pub(crate) struct Handle {
     pub(crate) inode: Key,
@@ -99,15 +100,16 @@ pub(crate) struct World {
     number_last: u64,
     generation_last: u32,
     cookie_last: u32,
-    /// Deleted directories that something still pins.
+    /// Deleted directories that are still pinned.
     dying: Vec<Key>,
     pub(crate) queue: Queue,
-    /// Since the start; grows a little with every change, so that no two have the same time.
+    /// The time since the start; it grows a little with every change, so that no two changes have
+    /// the same time.
     pub(crate) time: Duration,
     pub(crate) open_files: usize,
-    /// Another machine writes: one append in so many is told; 0: all.
+    /// Another machine writes: one append in this many is reported; 0: all.
     pub(crate) unheard: u32,
-    /// How often a name came, went or moved.
+    /// How often a name was made, removed or renamed.
     pub(crate) name_changes: u64,
 }
 
@@ -198,7 +200,7 @@ impl World {
         entries.get(name).copied().ok_or(Errno::ENOENT)
     }
 
-    /// Walks to what a path names, with permission to search asked for where `checked`.
+    /// Resolves a path, and checks search permission if `checked`.
     fn walk(&self, path: &[u8], links: Links, checked: bool) -> Result<NameKey, Errno> {
         self.walk_or_refuse(path, links, checked)
             .map_err(|stopped| stopped.err().unwrap_or(Errno::ELOOP))
@@ -218,7 +220,7 @@ impl World {
         let mut followed = 0;
         let mut todo: Vec<Vec<u8>> = components(path).rev().map(<[u8]>::to_vec).collect();
         let behind = |len: usize| components(&path[len.min(path.len())..]).count();
-        // Behind the second of these no link is followed, behind the first the rule is asked.
+        // After the second of these no link is followed; after the first the rule decides.
         let (guarded, untrusted) = match links {
             Links::Beneath(trusted) => (0, behind(trusted)),
             Links::Guarded(guard) => (behind(guard.trusted), behind(guard.followed)),
@@ -271,27 +273,27 @@ impl World {
         Ok(at)
     }
 
-    /// What a path names, with the permissions of a plain user.
+    /// Resolves a path with the permissions of an ordinary user.
     pub(crate) fn resolve(&self, path: &[u8], links: Links) -> Result<Key, Errno> {
         Ok(self.names[self.walk(path, links, true)?].inode)
     }
 
-    /// What a path names, as root sees it: writers are not stopped by permissions.
+    /// Resolves a path as root: permissions do not stop writers.
     pub(crate) fn find(&self, path: &[u8]) -> Result<Key, Errno> {
         Ok(self.names[self.walk(path, Links::Keep, false)?].inode)
     }
 
-    /// What a path leads to in the end, as root sees it.
+    /// The final target of a path, as root.
     pub(crate) fn target(&self, path: &[u8]) -> Result<Key, Errno> {
         Ok(self.names[self.walk(path, Links::Follow, false)?].inode)
     }
 
-    /// The path of what a path leads to in the end, as root sees it.
+    /// The path of the final target of a path, as root.
     pub(crate) fn target_path(&self, path: &[u8]) -> Option<Vec<u8>> {
         Some(self.path_of(self.walk(path, Links::Follow, false).ok()?))
     }
 
-    /// The path of what a path leads to.
+    /// The path of the target of a path.
     pub(crate) fn place(&self, path: &[u8], links: Links) -> Result<Vec<u8>, Errno> {
         Ok(self.path_of(self.walk(path, links, true)?))
     }
@@ -360,10 +362,10 @@ impl World {
         entries.remove(name);
     }
 
-    /// Whether a file had this path, or would have it if names on the way had not been taken away
-    /// before one above them was renamed: where events were lost, or a directory could not be
-    /// watched, a reader hears of the one and not of the other. Each name was one of the file's, or
-    /// of a directory's that it was in.
+    /// Whether a file had this path, or would have it if a name on the way had not been removed
+    /// before one above it was renamed: where events were lost, or a directory could not be
+    /// watched, a reader may learn of one change and not of the other. Each name was one of the
+    /// file's, or of a directory that it was in.
     pub(crate) fn may_be_called(&self, inode: Key, path: &[u8]) -> bool {
         let Some(slash) = path.iter().rposition(|&byte| byte == b'/') else { return false };
         let (above, last) = (&path[..slash], &path[slash + 1..]);
@@ -374,7 +376,7 @@ impl World {
                 .any(|(parent, name)| name == last && self.may_be_called(*parent, above))
     }
 
-    /// Remembers the path of what `name` names, and of everything below.
+    /// Records the path of `name`, and of everything below it.
     fn note_paths(&mut self, name: NameKey) {
         let path = self.path_of(name);
         let inode = self.names[name].inode;
@@ -438,7 +440,7 @@ impl World {
         Ok(())
     }
 
-    /// Takes a name away; the inode is freed when nothing holds it.
+    /// Removes a name; the inode is freed once nothing uses it.
     fn drop_name(&mut self, key: NameKey) {
         let (parent, name, inode) =
             (self.names[key].parent, self.names[key].name.clone(), self.names[key].inode);
@@ -582,7 +584,8 @@ impl World {
         Handle { inode, name }
     }
 
-    /// `open(2)` with `O_TMPFILE`: a file without a name; events give it one of its number.
+    /// `open(2)` with `O_TMPFILE`: a file without a name; in events its name is made from its
+    /// number.
     pub(crate) fn create_unnamed(&mut self, directory: &[u8]) -> Result<Handle, Errno> {
         let parent = self.find(directory)?;
         if !self.is_directory(parent) {
@@ -605,7 +608,7 @@ impl World {
         Ok(())
     }
 
-    /// Opens what is there, as root; writers do.
+    /// Opens an existing file as root, as writers do.
     pub(crate) fn open(&mut self, path: &[u8]) -> Result<Handle, Errno> {
         let name = self.walk(path, Links::Keep, false)?;
         if !matches!(self.inodes[self.names[name].inode].kind, Kind::File { .. }) {
@@ -614,7 +617,7 @@ impl World {
         Ok(self.open_name(name))
     }
 
-    /// Opens for reading, as a user; the engine does.
+    /// Opens for reading as a user, as the engine does.
     pub(crate) fn open_to_read(&mut self, path: &[u8], links: Links) -> Result<Handle, Errno> {
         let name = self.walk(path, links, true)?;
         let inode = &self.inodes[self.names[name].inode];
@@ -643,7 +646,7 @@ impl World {
         }
     }
 
-    /// Ends deleted directories that nothing pins any more; each may have pinned the one above.
+    /// Frees deleted directories that are no longer pinned; each may have pinned the one above.
     fn bury(&mut self) {
         while let Some(at) = self.dying.iter().position(|&key| !self.is_pinned(key)) {
             let key = self.dying.remove(at);
@@ -669,7 +672,7 @@ impl World {
 
     // ---- contents ----
 
-    /// Tells a write through an open file: under the name that it was opened by, even if that is
+    /// Reports a write through an open file: under the name by which it was opened, even if that is
     /// gone.
     fn notify_write(&mut self, handle: &Handle) {
         if self.is_heard() {
@@ -682,7 +685,7 @@ impl World {
         self.unheard == 0 || mixed.is_multiple_of(u64::from(self.unheard))
     }
 
-    /// Tells a change of an open file, in the directory that held the name it was opened by.
+    /// Reports a change of an open file, in the directory of the name by which it was opened.
     fn notify_change(&mut self, handle: &Handle) {
         let (parent, text) = (self.names[handle.name].parent, self.names[handle.name].name.clone());
         self.notify(parent, mask::MODIFY, 0, &text);
@@ -774,7 +777,7 @@ impl World {
         self.queue.close();
     }
 
-    /// Whether the directory that holds `path` has a watch that tells of writes.
+    /// Whether the directory of `path` has a watch that reports writes.
     pub(crate) fn is_told_of(&self, path: &[u8]) -> bool {
         self.parent_of(path).is_ok_and(|(parent, _)| {
             self.inodes[parent].watch.is_some_and(|(_, wanted)| wanted & mask::MODIFY != 0)

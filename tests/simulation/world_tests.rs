@@ -1,5 +1,5 @@
-//! The simulated kernel is itself tested: the rules one by one, and, operation by operation,
-//! against the kernel that runs the tests.
+//! Tests of the simulated kernel: the rules one by one, and, operation by operation, against the
+//! kernel that runs the tests.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
@@ -190,7 +190,7 @@ impl Both {
         self.root.path().join(simulated.strip_prefix("/t/").unwrap_or(""))
     }
 
-    /// One operation in both. Returns what was done, and whether it worked here and there.
+    /// Makes one operation in both. Returns what was done, and whether it succeeded in each.
     fn step(&mut self, random: &mut Random) -> (String, bool, bool) {
         let names = ["a", "b", "c", "d", "d/a", "d/b", "d/e", "e", "e/a", "e/d", "d/e/a"];
         let [first, second] = [(); 2].map(|()| format!("/t/{}", random.pick(&names)));
@@ -251,8 +251,8 @@ impl Both {
         (format!("{what} {first} {second}"), simulated, real)
     }
 
-    /// What the real kernel tells, its cookies counted as the simulated one's are: by renames that
-    /// worked.
+    /// The real kernel's events, with cookies numbered like the simulated ones: by successful
+    /// renames.
     fn real_events(&mut self) -> Vec<Event> {
         let mut buffer = vec![0; 1 << 20];
         let mut all = Vec::new();
@@ -273,7 +273,7 @@ impl Both {
     }
 }
 
-/// The place of a cookie among those that were seen.
+/// The index of a cookie among the known ones.
 fn number_of(seen: &mut Vec<u32>, cookie: u32) -> u32 {
     let at = seen.iter().position(|&known| known == cookie).unwrap_or_else(|| {
         seen.push(cookie);

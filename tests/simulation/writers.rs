@@ -1,5 +1,5 @@
-//! The hands of the workload: each step made in the world and told to the model; and ways to look
-//! through the tree.
+//! The steps of the workload: each is made in the world and passed on to the model; and ways to
+//! search the tree.
 //!
 //! In: a [`Step`]. Out: the change, if it is possible.
 //! Always holds: a story's bytes in the model are the file's bytes in the world.
@@ -13,8 +13,7 @@ use crate::model::{Model, Rotation, StoryKey, opening};
 use crate::workload::{Moment, OUTSIDE, Process, Step, Workload, join};
 use crate::world::{BLOCK_BYTES, Handle, Key, Kind, World};
 
-/// Within this time a file that left the tree comes back (the contract remembers it for 10
-/// minutes).
+/// A file that left the tree comes back within this time (manytail remembers it for 10 minutes).
 const MEMORY: Duration = Duration::from_secs(9 * 60);
 
 impl Workload {
@@ -46,8 +45,8 @@ impl Workload {
             Step::CopyLinks(from, to) => self.copy_links(world, model, &from, &to),
             Step::Unnamed(directory, path) => self.create_unnamed(world, model, &directory, &path),
             Step::RotateAside(from, to) => {
-                // Nothing is told of a directory without a watch, a hard link has other names that
-                // stay, and nobody can say when a file that may not be read will be: the next
+                // Nothing is reported for a directory without a watch, a hard link has other names
+                // that stay, and it is unknown when an unreadable file becomes readable: the next
                 // generation does not wait for that.
                 let is_plain =
                     |key: Key| world.inodes[key].links == 1 && world.inodes[key].readable;
@@ -137,7 +136,7 @@ impl Workload {
         true
     }
 
-    /// Whether nothing of what `key` holds has been away for too long.
+    /// Whether nothing in `key` has been away for too long.
     fn may_return(&self, world: &World, key: Key) -> bool {
         subtree(world, key)
             .iter()
@@ -329,7 +328,7 @@ impl Workload {
         true
     }
 
-    /// What a writer without `O_APPEND` does after a truncation: the space before its position
+    /// A write without `O_APPEND` after a truncation: the space before the writer's position
     /// becomes a hole.
     fn write_beyond(&mut self, world: &mut World, model: &mut Model, path: &[u8]) -> bool {
         let Ok(handle) = world.open(path) else { return false };
@@ -349,7 +348,7 @@ impl Workload {
 
     // ---- the end ----
 
-    /// Everything that would keep the engine from reading ends; what is gone stays gone.
+    /// Ends everything that would prevent the engine from reading; removed files stay removed.
     pub(crate) fn finish(&mut self, world: &mut World, model: &mut Model) {
         while let Some(handle) = self.held.pop() {
             world.close(handle);
@@ -402,7 +401,7 @@ impl Workload {
     }
 }
 
-/// Shows paths, which are lists of numbers to [`std::fmt::Debug`], as text.
+/// Shows paths as text; [`std::fmt::Debug`] prints lists of numbers.
 pub(crate) fn readable(debug: &str) -> String {
     let mut parts = debug.split('[');
     let mut text = parts.next().unwrap_or_default().to_owned();
@@ -414,7 +413,7 @@ pub(crate) fn readable(debug: &str) -> String {
     text
 }
 
-/// Whether everything in the file came out; `None` if there is no file.
+/// Whether everything in the file was delivered; `None` if there is no file.
 fn drained(world: &World, model: &Model, path: &[u8]) -> Option<bool> {
     file_story(world, path).map(|story| model.is_drained(story))
 }
@@ -447,7 +446,7 @@ pub(crate) fn files_below(world: &World, roots: &[Vec<u8>]) -> Vec<Vec<u8>> {
     below(world, roots, |world, key| matches!(world.inodes[key].kind, Kind::File { .. }))
 }
 
-/// Paths of everything below `roots` but directories.
+/// Paths of everything below `roots` except directories.
 pub(crate) fn names_below(world: &World, roots: &[Vec<u8>]) -> Vec<Vec<u8>> {
     below(world, roots, |world, key| !world.is_directory(key))
 }

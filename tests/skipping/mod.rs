@@ -1,11 +1,11 @@
-//! Tests that this machine cannot run: a word on stderr, and a line in a file for whoever counts
-//! them.
+//! Skips tests that this machine cannot run: with a message on stderr, and a line in a file that
+//! counts them.
 //!
 //! In: the reason. Out: `skipped: TEST: REASON` past the capture of the test runner; and
 //! `TEST<TAB>REASON` at the end of the file that the environment variable [`FILE`] names.
-//! `scripts/ci` sets it, lists what is there, and fails on what it was not told to allow. Always
-//! holds: a test that ends early without a verdict says so here and nowhere else; `tests/tidy.rs`
-//! looks for others.
+//! `scripts/ci` sets it, lists the skipped tests, and fails on those that are not allowed.
+//! Always holds: a test that ends early without a result reports it here and nowhere else;
+//! `tests/tidy.rs` checks that.
 
 use std::io::Write as _;
 
@@ -14,7 +14,7 @@ const FILE: &str = "SKIPPED_TESTS_FILE";
 
 /// This machine cannot do what the test needs.
 pub(crate) fn skip(reason: &str) {
-    // A test runs on a thread of its name.
+    // The thread of a test has the test's name.
     let test = std::thread::current().name().unwrap_or("a thread of a test").to_owned();
     let _ = writeln!(std::io::stderr(), "skipped: {test}: {reason}");
     let Some(path) = std::env::var_os(FILE) else { return };

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use manytail::sink::{FilePoint, Place, Sent, Sink, SinkError, SinkState};
 
-/// Hands over whatever it is offered; taking is acknowledging.
+/// Passes everything on to a function, and acknowledges it at once.
 pub(crate) struct Taking(Box<Take>);
 
 type Take = dyn FnMut(&[u8]);

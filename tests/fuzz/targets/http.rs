@@ -1,5 +1,5 @@
-//! Any bytes as a client's request: a request within the bytes, a refusal or "not yet", never a
-//! panic.
+//! Arbitrary bytes as a client's request: the result is a request within the bytes, an error or
+//! "incomplete", never a panic.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -14,7 +14,7 @@ fuzz_target!(|bytes: &[u8]| match parse(bytes) {
     Head::Request(request) => {
         assert!(request.path.len() + request.query.len() < bytes.len());
         assert!(!request.path.contains('?'));
-        // What follows the head changes nothing.
+        // Bytes after the head change nothing.
         assert_eq!(parse(&[bytes, b"GET / HTTP/1.1\r\n\r\n"].concat()), Head::Request(request));
     }
 });

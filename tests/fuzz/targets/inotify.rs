@@ -1,4 +1,4 @@
-//! Any bytes as the kernel's events: events within the buffer, never a panic.
+//! Arbitrary bytes as the kernel's events: the result is events within the buffer, never a panic.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

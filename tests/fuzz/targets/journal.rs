@@ -1,5 +1,5 @@
-//! Any bytes as a journal: a state or an error, never a panic. The checksums are made good first,
-//! or nothing would get past them.
+//! Arbitrary bytes as a journal: the result is a state or an error, never a panic. The checksums
+//! are corrected first, or nothing would pass them.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -8,8 +8,7 @@ use manytail::checkpoint::journal::decode;
 
 const SALT: u64 = 7;
 
-/// Gives the file a good header, and each frame that its head says is there its number and
-/// checksum.
+/// Writes a valid header, and the number and checksum of each frame that its head announces.
 fn mend(bytes: &mut [u8]) {
     let Some(header) = bytes.first_chunk_mut::<HEADER_BYTES>() else { return };
     *header = format::header(SALT);
@@ -34,7 +33,7 @@ fuzz_target!(|bytes: &[u8]| {
         assert_eq!(extent.bytes + extent.torn_bytes, bytes.len() as u64);
         assert_eq!(state.entries().count(), state.len());
     }
-    // As a payload: what is decoded is encoded to the same bytes.
+    // As a payload: decoding and encoding give the same bytes.
     let mut again = Vec::new();
     for item in items(bytes) {
         let Ok(item) = item else { break };
