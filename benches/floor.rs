@@ -1,14 +1,14 @@
-//! The floor: what following a tree costs at least, for `manytail` to be measured against.
+//! The floor: a program with the least possible cost of following a tree, as a reference for
+//! `manytail`.
 //!
-//! In: `floor DIR [--from beginning]`, a tree of files that exist. Out: text records (path, TAB,
-//! line) on standard output, `READY` on standard error once all directories are watched. It does
-//! nothing but read(2) inotify, open, pread, close, split, and one write(2) for each round. It
-//! starts at the present end of the files, knows of no new files, renames or truncations, keeps
-//! nothing, and is right only where none of these happen. One thing beyond the least keeps it alive
-//! when the writer is faster: it looks into the kernel's queue, which is small, again after every
-//! `FILES_PER_ROUND` files. It rests nowhere, does not ask whether an open file is the one that was
-//! meant, and leaves none open. Call: `cargo run --release --example floor -- DIR | joblogs receive
-//! ...`.
+//! In: `floor DIR [--from beginning]`, a tree of existing files. Out: text records (path, TAB,
+//! line) on standard output, `READY` on standard error once all directories are watched. It only
+//! reads inotify, opens, preads, closes, splits, and makes one write(2) for each round. It starts
+//! at the current end of the files, ignores new files, renames and truncations, stores nothing, and
+//! is correct only where none of these happen. One thing beyond the least keeps it alive when the
+//! writer is faster: it reads the kernel's queue, which is small, again after every
+//! `FILES_PER_ROUND` files. It never pauses, does not check whether an open file is the right one,
+//! and leaves none open. Call: `cargo run --release --example floor -- DIR | joblogs receive ...`.
 
 #![allow(
     clippy::disallowed_methods,
@@ -32,11 +32,11 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-/// Bytes of one read of inotify; 2048 events with names of 14 bytes.
+/// Bytes of one read of inotify: 2048 events with names of 14 bytes.
 const EVENTS_BYTES: usize = 64 * 1024;
 /// Bytes of one pread.
 const READ_BYTES: usize = 64 * 1024;
-/// Files of one round: the kernel queues 16,384 events, and a round takes some 10 ms.
+/// The most files of one round: the kernel queues 16,384 events, and a round takes some 10 ms.
 const FILES_PER_ROUND: usize = 1024;
 
 fn main() -> Result<()> {
@@ -71,8 +71,8 @@ fn main() -> Result<()> {
 
 struct FileSlot {
     watch: i32,
-    /// Where in `Floor::paths` its path starts; it ends with a NUL and its name is the last
-    /// `name_len` bytes before.
+    /// Where its path starts in `Floor::paths`; the path ends with a NUL, and the name is the last
+    /// `name_len` bytes before it.
     path: usize,
     path_len: u16,
     name_len: u8,
@@ -128,7 +128,8 @@ impl Floor {
         let mut output = File::from(std::io::stdout().as_fd().try_clone_to_owned()?);
         let mut events = File::from(events.try_clone()?);
         loop {
-            // With nothing left to do one read(2) waits; else it must not, and takes all there is.
+            // If there is nothing to do, one read(2) waits; otherwise it must not wait, and takes
+            // everything.
             let waits = self.dirty.is_empty();
             while waits && self.dirty.is_empty()
                 || !waits && epoll.wait(&mut [EpollEvent::empty()], EpollTimeout::ZERO)? > 0
@@ -173,7 +174,7 @@ impl Floor {
         Ok(())
     }
 
-    /// Takes what is new and ends in a newline.
+    /// Reads the new bytes up to the last newline.
     fn read(&mut self, index: u32) -> Result<()> {
         let slot = &mut self.files[index as usize];
         slot.is_dirty = false;
@@ -205,7 +206,7 @@ impl Floor {
     }
 }
 
-/// What an event says of a file: the watch of its directory, and its name.
+/// The file in an event: the watch of its directory, and its name.
 fn key<'a>(files: &[FileSlot], paths: &'a [u8], index: u32) -> (i32, &'a [u8]) {
     let file = &files[index as usize];
     let end = file.path + file.path_len as usize;

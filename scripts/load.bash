@@ -1,4 +1,4 @@
-# What the load scripts share: built programs, a work directory that goes away, a follower with its output in a pipe.
+# Functions for the load scripts: built programs, a temporary work directory, a follower with its output in a pipe.
 # Call: not by itself; `source "$(dirname "$0")/load.bash"` from a script that has set -euo pipefail.
 # Settings by environment: MANYTAIL (another binary than the one built here), TMPDIR (where trees are made; ext4 is what counts),
 # IDLE_TIMEOUT (seconds without a line after which a run has failed; 60).
@@ -19,7 +19,7 @@ canary=$tree/canary.log
 follower=
 receiver=
 
-# at_end STATUS: what a script has to say when it ends, before its work directory goes. A script may have its own.
+# at_end STATUS: runs when a script ends, before its work directory is removed. A script may define its own.
 at_end() { :; }
 
 clean_up() {
@@ -38,7 +38,7 @@ trap clean_up EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
-# The pipe stays open here, so that a follower whose receiver has all it wanted is not told that its reader went away.
+# The pipe stays open here, so that a follower does not lose its reader when the receiver has everything.
 mkfifo "$pipe"
 exec 9<>"$pipe"
 
@@ -66,7 +66,7 @@ start_follower() {
 
 # start_receiver OPTIONS...: `joblogs receive` on the pipe; its report goes to $work/received.
 start_receiver() {
-    # Emptied here: the background shell does it only some time later, and "ready" of the run before would be taken for this one's.
+    # Emptied here: the background shell does it only later, and "ready" of the previous run would be taken for this one's.
     : >"$work/receiver.err"
     "$joblogs" receive --idle-timeout "$idle_timeout" "$@" <"$pipe" >"$work/received" 2>"$work/receiver.err" 9>&- &
     receiver=$!
@@ -81,7 +81,7 @@ wait_until_ready() {
     done
 }
 
-# wait_for_receiver: until it has all it expects; its deadline is IDLE_TIMEOUT after the last line.
+# wait_for_receiver: until it has everything that it expects; its deadline is IDLE_TIMEOUT after the last line.
 wait_for_receiver() {
     local status=0
     wait "$receiver" || status=$?
@@ -89,7 +89,7 @@ wait_for_receiver() {
     ((status == 0)) || fail "not all lines came: $(cat "$work/received" "$work/receiver.err")"
 }
 
-# stop_follower: asks it to end, and gives it 10 s. A follower that ends otherwise than by 0 or the signal has failed.
+# stop_follower: asks it to end, and gives it 10 s. A follower that does not end with 0 or by the signal has failed.
 stop_follower() {
     local status=0 pid=$follower tries
     kill -TERM "$pid" 2>/dev/null || true

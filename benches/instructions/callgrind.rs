@@ -1,7 +1,7 @@
-//! Counting: one case in a process of its own under callgrind, which counts inside of one function
+//! Counting: each case runs in its own process under callgrind, which counts inside one function
 //! only.
 //!
-//! In: the name of a case. Out: how many instructions its work took, and for how many units.
+//! In: the name of a case. Out: the number of instructions of its work, and the number of units.
 
 use std::env;
 use std::fs;
@@ -12,13 +12,13 @@ use anyhow::{Context, Result, bail};
 use nix::sys::prctl;
 use nix::sys::signal::Signal;
 
-/// Tells the child which case it runs.
+/// The variable that names the child's case.
 pub(crate) const CASE_FLAG: &str = "--case";
 
 /// The function that callgrind counts in, as a pattern for its mangled name.
 const COUNTED: &str = "*only_this_is_counted*";
 
-/// How much work was counted.
+/// The amount of work that was counted.
 pub(crate) struct Units {
     pub(crate) name: String,
     pub(crate) count: u64,
@@ -30,15 +30,15 @@ impl Units {
     }
 }
 
-/// Runs `work`; of all that a case does, this alone is counted.
+/// Runs `work`, the only counted part of a case.
 #[inline(never)]
 pub(crate) fn only_this_is_counted(work: &mut dyn FnMut()) {
     work();
-    // Not a tail call: callgrind would see this function left before the work.
+    // Not a tail call: callgrind would consider this function left before the work.
     std::hint::black_box(());
 }
 
-/// Whether valgrind is there.
+/// Whether valgrind is installed.
 pub(crate) fn check() -> Result<()> {
     let is_there = Command::new("valgrind")
         .arg("--version")
@@ -89,9 +89,9 @@ pub(crate) fn run(name: &str) -> Result<(u64, Units)> {
     Ok((instructions, units))
 }
 
-/// The child's side: runs the case, and says for how many units.
+/// The child's side: runs the case, and prints the number of units.
 pub(crate) fn run_as_child(case: fn() -> Units) -> Result<()> {
-    // Whoever ends the parent ends this too.
+    // A signal that ends the parent ends the child, too.
     prctl::set_pdeathsig(Signal::SIGKILL).context("prctl")?;
     let units = case();
     println!("{}={}", units.name, units.count);

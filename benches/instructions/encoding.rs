@@ -1,4 +1,5 @@
-//! The encoders: lines of 100 bytes with different content, and what is encoded once per read.
+//! The encoders: lines of 100 bytes with different contents, and the part that is encoded once per
+//! read.
 
 use std::hint::black_box;
 use std::time::{Duration, SystemTime};
@@ -27,7 +28,7 @@ const INVALID: &[u8] =
     b"2026-11-22T10:00:00 Auftrag 4711 l\xe4uft auf Knoten 17, Schritt 3 von 128, gr\xf6\xdfter \
         Fehler 0,2718, Ende";
 
-/// raw and text copy a line whatever it holds.
+/// raw and text copy a line whatever it contains.
 pub(crate) const CASES: [Case; 12] = [
     Case { name: "encode-raw-plain", run: || encode(Format::Raw, PLAIN) },
     Case { name: "encode-text-plain", run: || encode(Format::Text, PLAIN) },
@@ -73,7 +74,7 @@ fn encode(format: Format, bytes: &[u8]) -> Units {
     Units::new("line", COUNT)
 }
 
-/// One read begins within the second of the read before.
+/// A read begins within the same second as the previous one.
 fn begin(format: Format, path: &[u8]) -> Units {
     let mut encoder = Encoder::new(format);
     encoder.begin(&source(path));

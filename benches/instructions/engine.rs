@@ -1,5 +1,5 @@
-//! Whole turns on 100,000 files in memory: events alone, one line of each file, and large files
-//! read at once.
+//! Whole turns on 100,000 files in memory: only events, one line of each file, and large files in
+//! one read.
 
 use std::ffi::OsString;
 use std::time::{Duration, SystemTime};
@@ -14,7 +14,7 @@ use crate::memory::{LINE, Memory, ROOT};
 use crate::taking::Taking;
 
 const FILES: usize = 100_000;
-/// Equal events in a row: a writer that is faster than we are.
+/// Equal events in a row: from a writer that is faster than the engine.
 const BURST: usize = 10;
 const LARGE_FILES: usize = 4;
 /// Lines of a large file: 1 MiB.
@@ -31,7 +31,7 @@ pub(crate) const CASES: [Case; 8] = [
     Case { name: "bulk-json", run: || lines("json", LARGE_FILES, LARGE_LINES) },
 ];
 
-/// An engine and its time, which passes between rounds only.
+/// An engine and its time, which passes only between rounds.
 struct Bench {
     engine: Engine<Memory, Taking>,
     now: Now,
@@ -76,7 +76,7 @@ impl Bench {
         while self.engine.turn(self.now).expect("nothing fails here") == Turn::Again {}
     }
 
-    /// Every file gets lines, and one event says so.
+    /// Every file gets lines, and one event reports them.
     fn append_everywhere(&mut self, files: usize, lines: usize) {
         self.now = Now {
             instant: self.now.instant + Duration::from_secs(1),
@@ -91,13 +91,13 @@ impl Bench {
     }
 }
 
-/// A permutation of `0..count` without a pattern that matters: steps by a prime that divides no
-/// count used here.
+/// A permutation of `0..count` without a relevant pattern: steps by a prime that divides none of
+/// the counts used here.
 fn shuffled(at: usize, count: usize) -> usize {
     at * 7_919 % count
 }
 
-/// Events about files that cool down: they are marked dirty, and not read.
+/// Events about files that cool down: the files are marked dirty, and not read.
 fn events(burst: usize) -> Units {
     let mut bench = Bench::new(FILES, &["--coalesce", "1h"]);
     let memory = bench.engine.file_system_mut();
@@ -118,7 +118,7 @@ fn events(burst: usize) -> Units {
 /// Reads new lines of each file.
 fn lines(format: &str, files: usize, lines: usize) -> Units {
     let mut bench = Bench::new(files, &["--format", format]);
-    // Warm: every buffer has its size.
+    // Warmed up: every buffer has its final size.
     bench.append_everywhere(files, lines);
     bench.turn();
     bench.append_everywhere(files, lines);

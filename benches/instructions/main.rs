@@ -1,15 +1,15 @@
-//! Instructions of the hot path: splitter, encoders, events, whole turns; counted by callgrind, per
-//! line, KiB, event or read.
+//! Counts the instructions of the hot path with callgrind: splitter, encoders, events, whole turns;
+//! per line, KiB, event or read.
 //!
 //! In: `cargo bench`, or `cargo bench -- WORD...` for the cases whose names contain one of the
-//! words. Out: a table on standard output; with `JSON=FILE` the same as an object, with
-//! `BASELINE=FILE` (such an object of an earlier run) the ratio of now to then. The profile of each
-//! case stays in `target/tmp/instructions` for `callgrind_annotate`. Needs valgrind; fails, and
-//! says so, without it.
-//! Always holds: each case runs in a process of its own under callgrind, which counts nothing but
-//! the work: no setup, no warm-up. So two runs of one build give the same numbers, but for the
-//! seeds of hash tables. Numbers of two machines compare only if the C library and the vector
-//! instructions that valgrind offers are the same.
+//! words. Out: a table on standard output; with `JSON=FILE` also an object, with `BASELINE=FILE`
+//! (such an object of an earlier run) the ratio to that run. The profile of each case stays in
+//! `target/tmp/instructions` for `callgrind_annotate`. It needs valgrind, and fails with a message
+//! without it.
+//! Always holds: each case runs in its own process under callgrind, which counts only the work: no
+//! setup, no warm-up. So two runs of one build give the same numbers, except for the seeds of hash
+//! tables. Numbers of two machines are comparable only with the same C library and the same vector
+//! instructions of valgrind.
 
 #![allow(clippy::disallowed_methods, reason = "a benchmark reaches the world without the seams")]
 
@@ -29,7 +29,7 @@ use anyhow::{Context, Result, bail};
 use callgrind::Units;
 use report::Report;
 
-/// What is measured: a name, and what sets it up and runs it.
+/// A case: a name, and the function that sets it up and runs it.
 struct Case {
     name: &'static str,
     run: fn() -> Units,
@@ -57,7 +57,7 @@ fn run() -> Result<()> {
         let case = all_cases().find(|case| case.name == name).context("no case has this name")?;
         return callgrind::run_as_child(case.run);
     }
-    // Cargo says --bench for `cargo bench` alone: `cargo test --all-targets` gets by without
+    // Cargo passes --bench only for `cargo bench`: `cargo test --all-targets` does not need
     // valgrind.
     if !arguments.iter().any(|argument| argument == "--bench") {
         println!("counted by `cargo bench` only");

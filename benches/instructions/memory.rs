@@ -1,8 +1,8 @@
-//! A file system in memory that costs next to nothing: directories of a thousand files, one content
-//! for all, growth by a call.
+//! A file system in memory with very low cost: directories of a thousand files, one content for all
+//! files, which grow by a call.
 //!
-//! What its functions cost is in the numbers of the cases that use it; they are never inlined, so a
-//! profile shows them apart.
+//! The numbers of the cases include the cost of its functions; they are never inlined, so a profile
+//! shows them separately.
 
 use std::io;
 use std::time::SystemTime;
@@ -23,30 +23,30 @@ const EVENT_BYTES: usize = 32;
 pub(crate) const LINE: &[u8] =
     b"2026-11-22T10:00:00 job 4711 RUNNING on node 17, step 3 of 128, loss 0.2718, all is well so \
         far, ok\n";
-/// Bytes copied at once: from 2 KiB on the C library copies by one instruction, which valgrind
+/// Bytes copied at once: from 2 KiB on the C library copies with one instruction, which valgrind
 /// counts once per byte.
 const COPY_BYTES: usize = 1024;
-/// One read never asks for more.
+/// The most bytes that one read asks for.
 const READ_BYTES_MAX: usize = 2 * 1024 * 1024;
 
 pub(crate) struct Memory {
     /// Length of each file, in bytes.
     sizes: Vec<u64>,
-    /// The content of all files, from any line's start on.
+    /// The content of all files, from the start of any line.
     content: Vec<u8>,
-    /// What the kernel's queue holds, in the kernel's layout.
+    /// The kernel's queue, in the kernel's layout.
     events: Vec<u8>,
     taken: usize,
 }
 
-/// What a path stands for.
+/// What a path names.
 enum Place {
     Root,
     Directory(usize),
     File(usize),
 }
 
-/// Entries still to be given.
+/// Entries that are still to be returned.
 pub(crate) struct Listing {
     kind: FileKind,
     rest: std::ops::Range<usize>,

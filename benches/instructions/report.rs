@@ -1,4 +1,5 @@
-//! The result: a table while the cases run, an object for later, ratios to an earlier one.
+//! The results: a table while the cases run, an object for later runs, and ratios to an earlier
+//! object.
 
 use std::env;
 use std::ffi::{OsStr, OsString};
@@ -10,14 +11,14 @@ use serde_json::{Map, Value, json};
 
 use crate::callgrind::Units;
 
-/// What was measured so far.
+/// The results so far.
 pub(crate) struct Report {
     results: Map<String, Value>,
     baseline: Option<Map<String, Value>>,
 }
 
 impl Report {
-    /// A report, to be compared with the object in `baseline` if there is one.
+    /// A report; it is compared with the object in `baseline` if there is one.
     pub(crate) fn new(baseline: Option<OsString>) -> Result<Self> {
         let baseline = match baseline {
             Some(path) => {
@@ -38,7 +39,7 @@ impl Report {
         self.results.is_empty()
     }
 
-    /// Notes a result, and prints its row.
+    /// Records a result, and prints its row.
     pub(crate) fn add(&mut self, case: &str, instructions: u64, units: &Units) {
         if self.results.is_empty() {
             let ratio = if self.baseline.is_some() { "  now/then" } else { "" };
@@ -62,7 +63,7 @@ impl Report {
         self.results.insert(case.to_owned(), json!({ "instructions": each, "per": units.name }));
     }
 
-    /// Writes the object, if it is wanted.
+    /// Writes the object, if one was asked for.
     pub(crate) fn finish(self, file: Option<OsString>) -> Result<()> {
         let Some(file) = file else { return Ok(()) };
         let path = resolve(&file);
@@ -71,8 +72,8 @@ impl Report {
     }
 }
 
-/// A relative path counts from where `cargo bench` was called, as PWD still tells: cargo runs
-/// benchmarks at the top of the package.
+/// A relative path is relative to the directory of the `cargo bench` call, which PWD still has:
+/// cargo runs benchmarks at the top of the package.
 fn resolve(path: &OsStr) -> PathBuf {
     match env::var_os("PWD") {
         Some(called_from) => Path::new(&called_from).join(path),

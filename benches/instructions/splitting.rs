@@ -1,4 +1,4 @@
-//! The splitter, from no newline at all to short lines.
+//! The splitter, with input from no newline at all to short lines.
 
 use std::hint::black_box;
 
@@ -17,7 +17,7 @@ pub(crate) const CASES: [Case; 4] = [
     Case { name: "split-20", run: || per_line(20) },
 ];
 
-/// Splits lines of `len` bytes, newline included. Returns how many lines came.
+/// Splits lines of `len` bytes, newline included. Returns the number of lines.
 fn split(len: usize) -> usize {
     let bytes: Vec<u8> = (1..=BYTES).map(|at| if at % len == 0 { b'\n' } else { b'a' }).collect();
     let mut lines = 0;

@@ -1,4 +1,4 @@
-# Parts of scripts/bench in which lines are written while a follower runs: what they cost, and how late they come.
+# Parts of scripts/bench in which lines are written while a follower runs: their cost and latency.
 # Call: not by itself; scripts/bench sources it.
 # shellcheck shell=bash disable=SC2153,SC2154 # scripts/bench and load.bash set what is not set here
 
@@ -161,7 +161,7 @@ part_hot() {
     result "p50 / p99 / p99.9, text, us" medians "p50 p99 p999" text@hot
 }
 
-# prime: a state that knows the tree, so that what is measured is a run, not its first scan.
+# prime: makes a state that knows the tree, so that a run is measured, not its first scan.
 prime() {
     rm -rf "$work/state"
     start_and_rest state

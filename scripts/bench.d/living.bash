@@ -1,8 +1,8 @@
-# Parts of scripts/bench about what manytail holds and keeps: at rest, while jobs come and go, and after the kernel lost events.
+# Parts of scripts/bench about the resources of manytail: at rest, while jobs come and go, and after the kernel lost events.
 # Call: not by itself; scripts/bench sources it.
 # shellcheck shell=bash disable=SC2153,SC2154 # scripts/bench and load.bash set what is not set here
 
-# switches_of PID: how often it was put to sleep, by itself or not.
+# switches_of PID: the number of its context switches, voluntary or not.
 switches_of() { awk '/ctxt_switches:/ { sum += $2 } END { print sum }' "/proc/$1/status"; }
 
 part_idle() { idle empty "$START_FILES" 112; }
@@ -43,14 +43,14 @@ idle() {
     result "threads" median threads manytail - "<=" 2 # the loop, and what stores offsets
 }
 
-# part_million: at rest, and how much more a line costs than with few files if none of them stays open.
+# part_million: cost at rest, and the cost of a line compared with few files if none of them stays open.
 part_million() {
     idle million "$MILLION_FILES" 105
     warm_tree
     need_tree small "$SMALL_FILES" hashed "$DIRS" --bytes 300
     warm_tree
     growth closed million "$MILLION_FILES" 1.2
-    # What the kernel's part in that is: the floor keeps no more than a name per file.
+    # The kernel's share of that: the floor stores only a name per file.
     growth floor million "$MILLION_FILES"
 }
 
@@ -133,14 +133,14 @@ part_overflow() {
     result "kernel overflows in each run" median overflows text - ">=" 1
 }
 
-# part_stall: what many files do must not keep the lines of a few others waiting.
+# part_stall: activity in many files must not delay the lines of a few others.
 part_stall() {
     local stirs="out in out_again in_again chmods appends snapshot reload scrape all_out all_in" stir
     need_tree few "$FEW_FILES" hashed "$FEW_DIRS"
     warm_tree
     need_tree many "$START_FILES" hashed "$DIRS" --bytes 300
     local crowd=$work/crowd
-    # A tenth of the directories is what comes and goes; a fifth of the other files are changed.
+    # A tenth of the directories come and go; a fifth of the other files are changed.
     mkdir -p "$crowd/rest" "$crowd/tenth" "$work/outside"
     mv "$work/many" "$crowd/rest/jobs"
     mapfile -t some < <(find "$crowd/rest/jobs" -mindepth 1 -maxdepth 1 -type d | sort | head -n $(((DIRS + 9) / 10)))
@@ -165,7 +165,7 @@ part_stall() {
     done
 }
 
-# write_stall_settings RULES: what is followed, with these rules for the crowd.
+# write_stall_settings RULES: writes settings with these rules for the many files.
 write_stall_settings() {
     printf '[[input]]\npaths = ["%s"]\nfrom = "end"\n[[input]]\npaths = ["%s"]\nfrom = "end"\n%s\n' "$work/few" "$work/crowd" "$1" \
         >"$work/stall.toml"
@@ -173,7 +173,7 @@ write_stall_settings() {
 
 # turns_over INDEX: how many turns took longer than that bound of the histogram (src/status/histogram.rs) so far.
 turns_over() {
-    # It exits with 1 where something needs somebody: here files that are moved out unread.
+    # It exits with 1 if something needs attention: here files that are moved out unread.
     { "$manytail" status --control-socket "$work/control" --format json || true; } | sed 's/.*"turns":{"counts":\[\([^]]*\).*/\1/' |
         awk -F , -v from="$1" '{ for (i = from + 2; i <= NF; i++) sum += $i; print sum + 0 }'
 }
@@ -207,7 +207,7 @@ stall_all_out() { mv "$work/crowd/rest" "$work/outside/"; }
 stall_all_in() { mv "$work/outside/rest" "$work/crowd/"; }
 stall_chmods() { xargs chmod 640 <"$work/fifth"; }
 stall_appends() { xargs truncate -s +10 <"$work/fifth"; }
-# A fresh journal of all that is known.
+# A new journal of everything that is known.
 stall_snapshot() {
     rm -rf "$work/state"
     sleep 2

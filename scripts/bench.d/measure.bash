@@ -1,4 +1,4 @@
-# What the parts of scripts/bench share: trees, runs, the values they gave, and what is made of the values (by results.awk).
+# Functions for the parts of scripts/bench: trees, runs, their values, and the results that results.awk computes from the values.
 # Call: not by itself; scripts/bench sources it after load.bash.
 # shellcheck shell=bash disable=SC2153,SC2154 # scripts/bench and load.bash set what is not set here
 
@@ -32,17 +32,17 @@ show_results() {
     shown=1
 }
 
-# note_queue: how long the kernel's event queue is decides about overflows; someone may change it meanwhile.
+# note_queue: the length of the kernel's event queue, which decides about overflows; it may be changed meanwhile.
 note_queue() { queues[$(</proc/sys/fs/inotify/max_queued_events)]=1; }
 
-# at_end (see load.bash): what a run that ends early has measured.
+# at_end (see load.bash): prints what a run that ends early has measured.
 at_end() {
     [[ $1 == 0 || ! -s $work/results || -n $shown ]] || show_results
 }
 
 file_system() { stat -f -c %T "$work"; }
 
-# lose WHAT: the run goes on, and fails at its end.
+# lose WHAT: the run continues, and fails at its end.
 lose() {
     say "LOST LINES: $part: $*"
     printf '%s: %s\n' "$part" "$*" >>"$work/lost"
@@ -54,7 +54,7 @@ joblogs() {
     wait "$!"
 }
 
-# use_tree NAME: what load.bash means by the tree.
+# use_tree NAME: sets the tree for load.bash.
 use_tree() {
     tree=$work/$1
     ledger=$tree.ledger
@@ -82,7 +82,7 @@ files_of_tree() { value files "$(<"$tree.made")"; }
 
 drop_tree() { rm -rf "${work:?}/$1" "$work/$1".*; }
 
-# in_turn PAIR WHO...: who begins changes from pair to pair.
+# in_turn PAIR WHO...: the followers in an order that changes from pair to pair.
 in_turn() {
     local pair=$1 at
     shift
@@ -117,7 +117,7 @@ choose() {
     esac
 }
 
-# start_and_rest WHO: a follower on the tree in use, until it knows the tree, has read what it is to read of it, and came to rest.
+# start_and_rest WHO: starts a follower on the tree in use, and waits until it knows the tree, has read its part and is at rest.
 start_and_rest() {
     : >>"$canary"
     choose "$1"
@@ -128,7 +128,7 @@ start_and_rest() {
     receiver=
 }
 
-# goodbye KEY: a count of the last diagnostic of manytail.
+# goodbye KEY: a number in the last diagnostic of manytail.
 goodbye() {
     local last
     last=$(grep ' done ' "$1" | tail -n 1) || fail "manytail did not say what it did"

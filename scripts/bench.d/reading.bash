@@ -1,11 +1,11 @@
-# Parts of scripts/bench in which manytail reads what is there and ends (--once), against cat(1) and find(1).
+# Parts of scripts/bench in which manytail reads everything and ends (--once), compared with cat(1) and find(1).
 # Call: not by itself; scripts/bench sources it.
 # shellcheck shell=bash disable=SC2153,SC2154 # scripts/bench and load.bash set what is not set here
 
-# find_cat DIR: all bytes of all files, read by as few processes as there can be.
+# find_cat DIR: reads all bytes of all files with as few processes as possible.
 find_cat() { find "$1" -type f -exec cat {} +; }
 
-# find_sizes DIR: what must be known of each file to see that it did not change.
+# find_sizes DIR: reads the data that show whether a file has changed.
 find_sizes() { find "$1" -type f -printf '%i %s\n'; }
 
 lines_of_tree() { value lines "$(<"$tree.made")"; }
@@ -64,7 +64,7 @@ part_bulk() {
     local files=("$tree"/*.log)
     timed 0 cat cat "${files[@]}"
     read_pairs large "$PAIRS" "$(lines_of_tree)" cat "${files[@]}"
-    # To a disk one file must do: its records are several times as many bytes.
+    # To a disk, one file has to suffice: its records have several times as many bytes.
     local one=$tree/job0000000.log
     read_to_disk large_disk $(($(lines_of_tree) / BULK_FILES)) cat "$one"
     drop_tree large # so that both trees need not be in the page cache at once

@@ -1,5 +1,5 @@
-# The one place where results come from: reads values (part, metric, pair, who, value) and then what is to be said of them (part, what,
-# kind, metrics, who, base, operator, target); all with TABs. Prints the table, writes `json`, exits with the number of missed targets.
+# Computes all results: reads values (part, metric, pair, who, value) and then the rows to print (part, what, kind, metrics, who, base,
+# operator, target), separated by TABs. Prints the table, writes `json`, exits with the number of missed targets.
 # Call: awk -F TAB -v json=FILE -v quick= -v settings="NAME=VALUE;..." -v host=TEXT -f results.awk VALUES RESULTS
 # Kinds: `ratio`   of WHO to BASE within each pair, the median over the pairs
 #        `median`  of WHO over the pairs
@@ -20,7 +20,7 @@ function median(values, count) {
     return count % 2 ? values[(count + 1) / 2] : (values[count / 2] + values[count / 2 + 1]) / 2
 }
 
-# Takes all values of a metric into `found`, in pairs with `base` if there is one; says how many.
+# Collects all values of a metric in `found`, in pairs with `base` if there is one. Returns how many.
 function collect(part, metric, who, base,    names, count, n, name, pair, divisor) {
     n = split(who, names, " ")
     count = 0

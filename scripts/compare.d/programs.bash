@@ -1,15 +1,15 @@
-# The programs that scripts/compare sets side by side: where each comes from, its settings, and how it is started.
+# The programs that scripts/compare compares: the source of each, its settings, and how it is started.
 # Call: not by itself; scripts/compare sources it after scripts/load.bash.
 # shellcheck shell=bash disable=SC2154  # repository, work, tree, manytail: scripts/load.bash
 
 debian=$tools/debian
 python=$tools/python/bin/python
-# The log daemons exclude each other as packages, and installing one may start it. Unpacked side by side they do neither.
+# The packages of the log daemons conflict with each other, and installing one may start it. Unpacking them avoids both.
 unpacked=(env "LD_LIBRARY_PATH=$debian/usr/lib/$(uname -m)-linux-gnu:$debian/lib/$(uname -m)-linux-gnu:$debian/usr/lib/syslog-ng")
 rsyslogd=("${unpacked[@]}" "$debian/usr/sbin/rsyslogd")
 syslog_ng=("${unpacked[@]}" "$debian/usr/sbin/syslog-ng")
 
-# unpack_package NAME: a Debian package and what it depends on and is not installed, into $debian. Needs no root but for missing lists.
+# unpack_package NAME: unpacks a Debian package and its dependencies that are not installed into $debian. Needs root only for missing lists.
 unpack_package() {
     local name=$1 packages package
     [[ ! -e $debian/$name.unpacked ]] || return 0
@@ -41,7 +41,7 @@ make_python() {
     PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore "$python" -m pip install --quiet "$@" >&2
 }
 
-# get_program NAME: makes it ready to start; fails if it cannot be had here.
+# get_program NAME: makes it ready to start; fails if it is not available here.
 get_program() {
     case $1 in
         manytail) ;;
@@ -64,10 +64,10 @@ version_of() {
     esac
 }
 
-# format_of NAME: what `joblogs` must expect.
+# format_of NAME: the format that `joblogs` has to expect.
 format_of() { if [[ $1 == tail ]]; then echo raw; else echo text; fi; }
 
-# run_NAME: becomes the program (exec), which follows $tree from the end of its files; its output is standard output or $pipe.
+# run_NAME: executes the program, which follows $tree from the end of its files; its output is standard output or $pipe.
 run_manytail() { exec "$manytail" run --from end "$tree"; }
 
 run_python() { exec "$python" "$repository/scripts/compare.d/follow.py" "$tree"; }

@@ -1,9 +1,9 @@
 //! `joblogs append`: writes lines to a tree the way schedulers do, and keeps the ledger.
 //!
-//! Each line is one open (`O_APPEND`), one write and one close, unless asked otherwise; lines go to
-//! random jobs. Between lines it rotates, renames, truncates and deletes logs and starts new jobs,
-//! as asked. A log is deleted or truncated, and an old generation removed, only when it was left
-//! alone for the grace: a follower that is not later than that loses nothing.
+//! By default each line is one open (`O_APPEND`), one write and one close; lines go to random jobs.
+//! Between lines it rotates, renames, truncates and deletes logs and starts new jobs, according to
+//! its options. A log is deleted or truncated, and an old generation removed, only after it had no
+//! line for the grace period: a follower that is not later than that loses nothing.
 
 use crate::jobs::{self, JOBS_MAX, Paths, Tree, with_suffix};
 use crate::ledger::{self, Job, Ledger};
@@ -28,11 +28,11 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-/// Lines between two looks at the clock and at signals.
+/// Lines between two checks of the clock and of signals.
 const LINES_PER_LOOK: u64 = 512;
 /// The pause of a writer that is ahead of its rate.
 const TICK: Duration = Duration::from_millis(1);
-/// How often a victim is drawn before one turn of rotation or the like is left out.
+/// How often a victim is drawn before a rotation or similar operation is skipped.
 const DRAWS_MAX: usize = 16;
 
 #[derive(Args, Clone)]
@@ -200,11 +200,11 @@ impl Counts {
 /// A job of this writer.
 struct Slot {
     account: Job,
-    /// When it got its last line, in ns since 1970; 0 = before this run.
+    /// The time of its last line, in ns since 1970; 0 = before this run.
     written_ns: u64,
 }
 
-/// A rotated file: `.1` is the last of its job's list.
+/// A rotated file: `.1` is the last one in its job's list.
 #[derive(Clone, Copy)]
 struct Generation {
     last_seq: u32,
@@ -225,7 +225,7 @@ struct Writer<'a> {
     slots: Vec<Slot>,
     /// The jobs that get lines.
     live: Vec<u32>,
-    /// Jobs that get no more lines until their grace is over and their end comes: oldest first.
+    /// Jobs that get no more lines until their grace period is over and they end: oldest first.
     resting: VecDeque<(u64, u32, End)>,
     generations: HashMap<u32, Vec<Generation>>,
     grace_ns: u64,
@@ -262,7 +262,7 @@ impl<'a> Writer<'a> {
                 writer.paths.rename(slot as usize);
             }
             if account.rotated {
-                // Which lines the old generations hold is not known any more: at most all of them.
+                // Which lines are in the old generations is unknown: at most all of them.
                 let old = Generation { last_seq: account.given, rotated_ns: 0 };
                 let found = (1..=options.keep)
                     .filter(|number| generation(writer.paths.get(slot as usize), *number).exists());
@@ -300,7 +300,7 @@ impl<'a> Writer<'a> {
         });
         let seconds = self.options.seconds.unwrap_or(f64::INFINITY);
         let rate = self.options.rate.map(|rate| rate / threads as f64);
-        // At a rate nothing is written before a whole write is due.
+        // With a rate nothing is written before a whole write is due.
         let burst = self.options.burst.next_multiple_of(u64::from(self.options.lines_per_write));
         let stretch = u64::from(self.options.run) * u64::from(self.options.lines_per_write);
         while self.counts.lines < lines && !stop.load(Ordering::Relaxed) {
@@ -372,7 +372,7 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    /// What is due besides lines, `stretch` of which were written since the last time.
+    /// Makes the due operations other than lines; `stretch` lines were written since the last call.
     fn disturb(&mut self, stretch: u64) -> Result<()> {
         let (options, before) = (self.options, self.counts.lines.saturating_sub(stretch));
         let is_due = |every: Option<u64>| {
@@ -407,7 +407,7 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    /// A random live job that has a log and suits.
+    /// A random live job that has a log and fulfils the condition.
     fn draw(&mut self, suits: impl Fn(&Self, u32) -> bool) -> Option<u32> {
         for _ in 0..DRAWS_MAX.min(self.live.len()) {
             let slot = self.live[self.random.below(self.live.len())];
@@ -435,7 +435,7 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// The generation that falls off must have had its grace.
+    /// The generation that is removed must have had its grace period.
     fn may_rotate(&self, slot: u32) -> bool {
         self.generations.get(&slot).is_none_or(|generations| {
             generations.len() < self.options.keep
@@ -471,7 +471,7 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    /// A random job gets no more lines until its end comes.
+    /// A random job gets no more lines until it ends.
     fn rest(&mut self, end: End) {
         if self.live.len() < 2 {
             return;
@@ -531,7 +531,7 @@ impl<'a> Writer<'a> {
     }
 }
 
-/// A log that someone else moved away is made anew.
+/// A log that another process moved away is made again.
 fn open_log(path: &CStr, is_absent: bool) -> Result<OwnedFd> {
     let flags = OFlag::O_APPEND | OFlag::O_WRONLY | OFlag::O_CLOEXEC;
     let creating = || open(path, flags | OFlag::O_CREAT, Mode::from_bits_truncate(0o644));

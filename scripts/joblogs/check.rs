@@ -1,8 +1,7 @@
-//! `joblogs check`: an output against the ledger.
+//! `joblogs check`: compares an output with the ledger.
 //!
-//! Of each job every line must be there once, whole and in order. Lines that were deleted or
-//! truncated away after their grace and are missing count as `excused`, not as lost. Canaries are
-//! left out.
+//! Every line of each job must be there once, whole and in order. Missing lines that were deleted
+//! or truncated after their grace period count as `excused`, not as lost. Canaries are ignored.
 
 use crate::jobs::job_of_path;
 use crate::latency::Latency;
@@ -47,7 +46,7 @@ enum From {
     LastAppend,
 }
 
-/// Says whether the output is right.
+/// Returns whether the output is correct.
 pub(crate) fn check(options: &Options) -> Result<bool> {
     let ledger = Ledger::read(&options.ledger)?;
     let mut checker = Checker::new(options, &ledger);
@@ -71,10 +70,10 @@ pub(crate) fn check(options: &Options) -> Result<bool> {
     Ok(lost + repeated + torn + out_of_order == 0)
 }
 
-/// What is known of one job's lines.
+/// The state of one job's lines.
 struct Seen {
     first: u32,
-    /// One above the highest number seen.
+    /// The highest number seen, plus one.
     next: u32,
 }
 
@@ -202,7 +201,7 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// What has not come by the end is lost, or excused.
+    /// Lines that are missing at the end are lost, or excused.
     fn settle(&mut self) {
         for job in 0..self.jobs.len() {
             let account = self.ledger.jobs[job];
@@ -229,7 +228,7 @@ impl<'a> Checker<'a> {
     }
 }
 
-/// Takes `seq` out of the ranges; says whether it was there.
+/// Removes `seq` from the ranges. Returns whether it was there.
 fn take_from(ranges: Option<&mut Vec<(u32, u32)>>, seq: u32) -> bool {
     let Some(ranges) = ranges else { return false };
     let Some(at) = ranges.iter().position(|(from, to)| (*from..*to).contains(&seq)) else {

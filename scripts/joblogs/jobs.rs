@@ -1,5 +1,4 @@
-//! Where each job's log lives: the layout of a tree, and the names of its files, built before they
-//! are needed.
+//! The path of each job's log: the layout of a tree, and the names of its files, made in advance.
 
 use crate::random::{Random, mix};
 use anyhow::{Result, bail};
@@ -10,7 +9,7 @@ use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-/// Jobs that seven digits can number.
+/// The number of jobs that seven digits can name.
 pub(crate) const JOBS_MAX: u32 = 10_000_000;
 
 /// How files are spread over directories.
@@ -26,7 +25,7 @@ pub(crate) enum Layout {
     Own,
 }
 
-/// With `Layout::Own`: one job in so many has a directory of its own.
+/// With `Layout::Own`: one job in this many has its own directory.
 const OWN_EVERY: u32 = 10;
 
 /// A tree: which directory each job is in.
@@ -71,7 +70,7 @@ impl Tree {
                 write!(out, "{:04x}/own{job:07}/", place % u64::from(self.dirs))
             }
             Layout::Hashed | Layout::Own => write!(out, "{:04x}/", place % u64::from(self.dirs)),
-            // The square draws low numbers: a quarter of the users own half of the jobs.
+            // The square prefers low numbers: a quarter of the users own half of the jobs.
             Layout::Users => write!(
                 out,
                 "user{:05}/",
@@ -84,12 +83,12 @@ impl Tree {
     }
 }
 
-/// The paths of many jobs in one buffer, each ended by a NUL so that the kernel can have it as it
-/// is.
+/// The paths of many jobs in one buffer, each ended by a NUL, so that it can be passed to the
+/// kernel unchanged.
 pub(crate) struct Paths {
     tree: Tree,
     bytes: Vec<u8>,
-    /// Where each path ends in `bytes`, behind its NUL.
+    /// Where each path ends in `bytes`, after its NUL.
     ends: Vec<usize>,
 }
 
@@ -107,7 +106,7 @@ impl Paths {
         self.ends.push(self.bytes.len());
     }
 
-    /// The path that was pushed as the `index`th.
+    /// The path with this index.
     pub(crate) fn get(&self, index: usize) -> &CStr {
         let start = index.checked_sub(1).map_or(0, |before| self.ends[before]);
         let path = &self.bytes[start..self.ends[index]];
@@ -123,7 +122,7 @@ impl Paths {
     }
 }
 
-/// The number of the job that a path belongs to, whatever the rotations and renames of its name.
+/// The number of the job of a path, also after rotations and renames.
 pub(crate) fn job_of_path(path: &[u8]) -> Option<u32> {
     let name = &path[memchr::memrchr(b'/', path).map_or(0, |slash| slash + 1)..];
     if !(name.starts_with(b"job") || name.starts_with(b"run")) {

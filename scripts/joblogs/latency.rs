@@ -1,4 +1,4 @@
-//! How late lines were: a histogram of fixed size whose buckets are 1/64 wide of what they count.
+//! The latency of lines: a histogram of fixed size; the width of a bucket is 1/64 of its values.
 
 /// Buckets per doubling.
 const PARTS: u64 = 64;
@@ -21,7 +21,7 @@ impl Latency {
         self.max_us = self.max_us.max(us);
     }
 
-    /// The least duration, to 1/64, that this share of all do not exceed.
+    /// The least duration, to 1/64, that this share of all durations does not exceed.
     fn quantile_us(&self, share: f64) -> u64 {
         let rank = (self.count as f64 * share).ceil() as u64;
         let mut below = 0;

@@ -1,5 +1,5 @@
-//! The ledger: how many lines each job was given, and which of them a follower may have had no
-//! chance to read.
+//! The ledger: how many lines each job got, and which of them a follower may have had no chance to
+//! read.
 //!
 //! A text file: a head line, then one line per job, `made base given gone flags`. Lines 1 to `made`
 //! are from `make`, those above `base` from the last `append`, up to `given`. Lines up to `gone`
@@ -20,17 +20,17 @@ pub(crate) struct Job {
     pub(crate) made: u32,
     /// Lines before the last `append`.
     pub(crate) base: u32,
-    /// Lines in all; the last line's number.
+    /// The number of all lines, which is the last line's number.
     pub(crate) given: u32,
-    /// The last line that was deleted or truncated away.
+    /// The last line that was deleted or truncated.
     pub(crate) gone: u32,
-    /// Its log does not exist and never will again.
+    /// Its log does not exist and will never exist again.
     pub(crate) deleted: bool,
     /// Its log has its other name.
     pub(crate) renamed: bool,
     /// Older generations may exist beside it.
     pub(crate) rotated: bool,
-    /// Its log comes into being at its next line.
+    /// Its log is created with its next line.
     pub(crate) absent: bool,
 }
 
@@ -40,7 +40,7 @@ pub(crate) struct Ledger {
     pub(crate) jobs: Vec<Job>,
 }
 
-/// The ledger beside a tree, unless another was named.
+/// The ledger beside a tree, unless another one was named.
 pub(crate) fn path_for(tree: &Path, given: Option<&Path>) -> PathBuf {
     given.map_or_else(|| with_suffix(tree, ".ledger"), Path::to_path_buf)
 }
@@ -66,7 +66,7 @@ impl Ledger {
         Ok(Ledger { tree, jobs })
     }
 
-    /// Writes the ledger beside its final name and renames it, so that a reader finds a whole one.
+    /// Writes the ledger under another name and renames it, so that a reader finds a complete one.
     pub(crate) fn write(&self, path: &Path) -> Result<()> {
         let beside = with_suffix(path, ".new");
         let write = || -> std::io::Result<()> {

@@ -1,9 +1,9 @@
-//! One job's line, written and understood.
+//! Writes and parses a line of a job.
 //!
 //! `<job> <seq> <sent> <state> <payload> #<sum>`: the job's name (`job0012345`), the line's number
-//! within the job (from 1, across rotations), when it was written (nanoseconds since 1970), where
-//! the job stands, what it says, and six hex digits of check sum. A canary is a line that begins
-//! with `canary `: it asks whether a follower is awake and counts as nothing.
+//! within the job (from 1, across rotations), the time of writing (nanoseconds since 1970), the
+//! job's state, its message, and a checksum of six hex digits. A canary is a line that begins with
+//! `canary `: it tests whether a follower is awake and is not counted.
 
 use crate::random::mix;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -16,7 +16,7 @@ pub(crate) const LINE_BYTES_MIN: usize = 80;
 
 const SUM_BYTES: usize = " #".len() + 6;
 
-/// What a whole line says.
+/// The content of a whole line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Line {
     pub(crate) job: u32,
@@ -29,8 +29,8 @@ pub(crate) fn now_ns() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64)
 }
 
-/// Appends a whole line and its newline to `out`, filled up to `line_bytes` (with the newline)
-/// where that is more than it needs.
+/// Appends a whole line and its newline to `out`, filled up to `line_bytes` (with the newline) if
+/// it is shorter.
 pub(crate) fn write(out: &mut Vec<u8>, line: Line, line_bytes: usize) {
     let start = out.len();
     out.extend_from_slice(b"job");
@@ -54,7 +54,7 @@ pub(crate) fn write(out: &mut Vec<u8>, line: Line, line_bytes: usize) {
     out.push(b'\n');
 }
 
-/// What `bytes` (without newline) say, if they are one whole line and nothing else.
+/// Parses `bytes` (without newline), if they are exactly one whole line.
 pub(crate) fn parse(bytes: &[u8]) -> Option<Line> {
     let (body, tail) = bytes.split_at_checked(bytes.len().checked_sub(SUM_BYTES)?)?;
     let digits = tail.strip_prefix(b" #")?;
@@ -72,7 +72,7 @@ pub(crate) fn parse(bytes: &[u8]) -> Option<Line> {
     Some(Line { job: u32::try_from(job).ok()?, seq: u32::try_from(seq).ok()?, sent_ns })
 }
 
-/// When a line was written, without a look at whether it is whole.
+/// When a line was written, without checking whether it is whole.
 pub(crate) fn sent_ns(bytes: &[u8]) -> Option<u64> {
     let (_, rest) = take_number(bytes.get(NAME_BYTES + 1..)?)?;
     Some(take_number(rest)?.0)
@@ -82,7 +82,7 @@ pub(crate) fn is_canary(bytes: &[u8]) -> bool {
     bytes.starts_with(b"canary ")
 }
 
-/// Where a job stands at its line `seq`: PENDING, RUNNING, progress, and DONE or FAILED; then it is
+/// The state of a job at its line `seq`: PENDING, RUNNING, progress, and DONE or FAILED; then it is
 /// queued again.
 fn story(out: &mut Vec<u8>, line: Line) {
     let luck = mix(u64::from(line.job) + 1);
@@ -149,7 +149,7 @@ fn padded(out: &mut Vec<u8>, mut value: u64, width: usize) {
     out.extend_from_slice(&digits[at.min(digits.len() - width)..]);
 }
 
-/// The number at the start of `bytes`, which a blank ends, and what follows the blank.
+/// The number at the start of `bytes`, up to a blank, and the bytes after the blank.
 fn take_number(bytes: &[u8]) -> Option<(u64, &[u8])> {
     let mut value = 0u64;
     for (at, byte) in bytes.iter().enumerate() {

@@ -1,11 +1,11 @@
-//! Load for manytail: makes trees of synthetic job logs, appends to them the way schedulers do, and
-//! judges what came out.
+//! Load for manytail: makes trees of synthetic job logs, appends to them as schedulers do, and
+//! checks the output.
 //!
-//! `joblogs make` writes a tree and its ledger, `joblogs append` goes on writing, `joblogs check`
-//! says what an output lost, repeated, tore or swapped, `joblogs receive` measures an output as it
-//! comes. Every line names its job, its number within the job (from 1, across rotations) and when
-//! it was written, and ends in a check sum; so a line and the ledger are all a check needs. Call:
-//! `cargo run --release --example joblogs -- make --help`.
+//! `joblogs make` writes a tree and its ledger, `joblogs append` appends lines, `joblogs check`
+//! reports lost, repeated, torn or reordered lines of an output, `joblogs receive` measures an
+//! output as it arrives. Every line names its job, its number within the job (from 1, across
+//! rotations) and its time, and ends in a checksum; so a check needs only the lines and the ledger.
+//! Call: `cargo run --release --example joblogs -- make --help`.
 
 #![allow(
     clippy::disallowed_methods,

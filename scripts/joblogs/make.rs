@@ -15,7 +15,7 @@ use std::time::Instant;
 
 /// A log is written in pieces of this size.
 const WRITE_BYTES: usize = 1 << 20;
-/// Lines of the longest log of a `mixed` tree: some MiB.
+/// Lines of the longest log in a `mixed` tree: some MiB.
 const LINES_MAX: f64 = 30_000.0;
 
 #[derive(Args)]
@@ -115,7 +115,7 @@ fn make_directories(root: &Path, tree: Tree) -> Result<()> {
     Ok(())
 }
 
-/// Writes the first lines of `job`; says how many lines and bytes.
+/// Writes the first lines of `job`. Returns the numbers of lines and bytes.
 fn write_lines(
     mut file: fs::File,
     job: u32,

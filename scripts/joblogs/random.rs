@@ -1,4 +1,4 @@
-//! Random numbers from a seed, so that a tree and a load can be made again: splitmix64.
+//! Random numbers from a seed, so that a tree and a load can be reproduced: splitmix64.
 
 /// A generator; the same seed gives the same numbers.
 pub(crate) struct Random(u64);

@@ -1,11 +1,11 @@
-//! `joblogs receive`: takes a follower's output as it comes, counts it, and says how late it was
-//! and what the follower spent.
+//! `joblogs receive`: reads a follower's output as it arrives, counts it, and reports its latency
+//! and the follower's CPU time.
 //!
-//! Latency is arrival here minus the time in the line, for lines that were written after the start.
-//! With `--canary` it first asks whether the follower is awake: it appends canaries to a file of
-//! the tree until one comes back and the follower has come to rest, then says `ready` on standard
-//! error; what the follower spends is counted from there, and, if lines are missing, up to the last
-//! that came.
+//! Latency is the time of arrival minus the time in the line, for lines that were written after the
+//! start. With `--canary` it first tests whether the follower is awake: it appends canaries to a
+//! file of the tree until one arrives and the follower has come to rest, then prints `ready` on
+//! standard error; the follower's CPU time counts from there, and, if lines are missing, up to the
+//! last one that arrived.
 
 use crate::latency::Latency;
 use crate::line;
@@ -25,12 +25,12 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 const CANARY_PERIOD: Duration = Duration::from_millis(200);
-/// A follower is at rest when it spent less than `REST_CPU_NS` in `REST`.
+/// A follower is at rest if it spent less than `REST_CPU_NS` in `REST`.
 const REST: Duration = Duration::from_millis(500);
 const REST_CPU_NS: u64 = 1_000_000;
-/// After the last line a follower may have something to put away, which counts.
+/// The follower's work after the last line counts, too.
 const AFTERMATH: Duration = Duration::from_millis(50);
-/// Nothing came for so long: what was spent so far may be all that the lines cost.
+/// If nothing arrives for this long, the CPU time so far may be the whole cost of the lines.
 const PAUSE: Duration = Duration::from_millis(200);
 
 #[derive(Args)]
@@ -70,7 +70,7 @@ pub(crate) struct Options {
     cpu_of: Option<u32>,
 }
 
-/// Says whether all that was expected came.
+/// Returns whether everything expected arrived.
 pub(crate) fn receive(options: &Options) -> Result<bool> {
     let idle_timeout =
         Duration::try_from_secs_f64(options.idle_timeout).context("--idle-timeout")?;
@@ -130,7 +130,7 @@ pub(crate) fn receive(options: &Options) -> Result<bool> {
     Ok(options.expect.is_none_or(|expect| receiver.lines == expect))
 }
 
-/// The follower's output, and whether there is something to read.
+/// The follower's output, and whether it can be read.
 struct Source {
     records: Records<File>,
     /// None: a regular file, which is always readable.
@@ -169,7 +169,8 @@ fn watch(input: &impl AsFd) -> Result<Option<Epoll>> {
 fn is_ready(epoll: &Epoll, timeout: Duration) -> Result<bool> {
     let timeout = EpollTimeout::try_from(timeout).context("a timeout of at most 24 days")?;
     loop {
-        // Stopped and continued, or traced: then it is not known whether a read would wait.
+        // The process was stopped and continued, or is traced: then it is unknown whether a read
+        // would wait.
         match epoll.wait(&mut [EpollEvent::empty()], timeout) {
             Err(Errno::EINTR) => {}
             outcome => return Ok(outcome? > 0),
@@ -191,12 +192,12 @@ struct Receiver<'a> {
     lines: u64,
     canaries: u64,
     bytes: u64,
-    /// When the first and the last line came.
+    /// When the first and the last line arrived.
     first: Option<Instant>,
     last: Instant,
-    /// The time of day of the last line, in microseconds since 1970; 0 = none came.
+    /// The time of the last line, in microseconds since 1970; 0 = none.
     last_at_us: u64,
-    /// What the follower had spent when nothing had come for `PAUSE`; none if lines came since.
+    /// The follower's CPU time when nothing had arrived for `PAUSE`; none if lines arrived since.
     cpu_at_pause: Option<u64>,
 }
 
@@ -254,7 +255,7 @@ impl Receiver<'_> {
         Ok(Taken::Some)
     }
 
-    /// As `take`, up to `end`; notes what the follower has spent when a pause begins.
+    /// As `take`, up to `end`; records the follower's CPU time when a pause begins.
     fn take_with_pause(
         &mut self,
         source: &mut Source,
@@ -352,10 +353,10 @@ impl Receiver<'_> {
     }
 }
 
-/// CPU time of a process so far, in ns, with that of threads that have ended.
+/// CPU time of a process so far, in ns, including threads that have ended.
 fn cpu_ns(pid: u32) -> Result<u64> {
     let of_process = || -> nix::Result<_> {
-        // Threads come and go in some followers: the sum over those that there are would fall.
+        // In some followers threads come and go: the sum over the current ones would fall.
         let clock = clock_getcpuclockid(Pid::from_raw(pid as i32))?;
         ClockId::now(clock)
     };

@@ -1,5 +1,5 @@
-//! The records of a follower's output: whole ones out of a stream of bytes, and the job's line in
-//! each.
+//! The records of a follower's output: splits a stream of bytes into whole records, and finds the
+//! job's line in each.
 
 use clap::ValueEnum;
 use memchr::memmem;
@@ -7,7 +7,7 @@ use std::io::{self, Read};
 
 const BUFFER_BYTES: usize = 1 << 20;
 
-/// The output's format; the contract's words.
+/// The output's format, as manytail names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
     Raw,
@@ -15,7 +15,7 @@ pub(crate) enum Format {
     Json,
 }
 
-/// A record taken apart.
+/// A parsed record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Record<'a> {
     pub(crate) line: &'a [u8],
@@ -25,7 +25,7 @@ pub(crate) struct Record<'a> {
 }
 
 impl Format {
-    /// Takes `bytes` (without newline) apart; `None` if they are no record of this format, or a
+    /// Parses `bytes` (without newline); `None` if they are not a record of this format, or are a
     /// piece of a line.
     pub(crate) fn record(self, bytes: &[u8]) -> Option<Record<'_>> {
         match self {
@@ -47,20 +47,20 @@ impl Format {
     }
 }
 
-/// Reads in large pieces and gives out whole records only.
+/// Reads in large pieces and returns only whole records.
 pub(crate) struct Records<R> {
     input: R,
     buffer: Vec<u8>,
-    /// What of `buffer` is filled and not yet given out.
+    /// The part of `buffer` that is filled and not returned yet.
     given: usize,
     filled: usize,
 }
 
-/// What one read brought.
+/// The result of one read.
 pub(crate) enum Chunk<'a> {
-    /// Whole records, each with its newline; maybe none.
+    /// Whole records, each with its newline; perhaps none.
     Records(&'a [u8]),
-    /// The end, and what stood there unfinished.
+    /// The end, and an unfinished record before it.
     End(&'a [u8]),
 }
 
