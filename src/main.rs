@@ -1,5 +1,5 @@
-//! argv -> exit code: 0 done or stopped by a signal, 1 failed, 2 bad usage; `status`, `tap` and
-//! `top` also 3, no daemon answers.
+//! argv -> exit code: 0 done or stopped by a signal, 1 failed, 2 bad usage; of `status` and `tap`
+//! also 3, no daemon answers.
 //!
 //! A command that prints fails if standard output was closed at the start. SIGPIPE stays ignored,
 //! as the Rust runtime leaves it: writing to a closed output is an ordinary error.

@@ -39,7 +39,10 @@ pub enum AskError {
         source: io::Error,
     },
     /// This user may not connect to the socket.
-    #[error("{} cannot be asked: {source}; ask as root, or as a member of the daemon's group", shown(socket.as_os_str().as_bytes()))]
+    #[error(
+        "{} cannot be asked: {source}; ask as root, or as a member of the daemon's group",
+        shown(socket.as_os_str().as_bytes())
+    )]
     NotAllowed {
         /// The path of the socket.
         socket: PathBuf,
@@ -48,7 +51,11 @@ pub enum AskError {
         source: io::Error,
     },
     /// A process listens, but its answer does not come, or is not complete.
-    #[error("no answer from {} within {} s: stopped, or hanging", shown(socket.as_os_str().as_bytes()), timeout.as_secs_f64())]
+    #[error(
+        "no answer from {} within {} s: stopped, or hanging",
+        shown(socket.as_os_str().as_bytes()),
+        timeout.as_secs_f64()
+    )]
     Silent {
         /// The path of the socket.
         socket: PathBuf,

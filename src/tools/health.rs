@@ -158,7 +158,7 @@ fn troubles(status: &Status, unreadable: &[Listed]) -> Vec<String> {
             format!(", nor at {}", counted(others as u64, "other", "others"))
         };
         let hint =
-            if is_glob(first.as_bytes()) { " (a PATH is no glob: see --include)" } else { "" };
+            if is_glob(first.as_bytes()) { " (a PATH is not a glob: see --include)" } else { "" };
         troubles.push(format!("nothing is found at PATH {first:?}{more}: waiting for it{hint}"));
     }
     for paths in &status.without_files {
@@ -281,7 +281,7 @@ mod tests {
             (|status| status.directories.polled = 1_000, "1,000 directories are polled"),
             (|status| status.directories.unreadable = 2, "2 directories cannot be read"),
             (|status| status.files.unreadable = 1, "1 file cannot be read"),
-            (|status| status.missing = vec!["/home/*/logs".to_owned()], "a PATH is no glob"),
+            (|status| status.missing = vec!["/home/*/logs".to_owned()], "a PATH is not a glob"),
             (
                 |status| status.without_files = vec!["/srv /mnt".to_owned()],
                 "no file was found below /srv /mnt since the start",

@@ -270,9 +270,10 @@ fn sigterm_is_told_while_the_output_still_takes_what_was_read() {
 fn a_manager_that_does_not_listen_costs_one_debug_line() {
     let world = World::new();
     world.write("a.log", "one\n");
-    for (address, line) in
-        [("/nowhere/notify", "cannot be told how"), ("vsock:2:1234", "cannot be told anything")]
-    {
+    for (address, line) in [
+        ("/nowhere/notify", "message to the service manager failed"),
+        ("vsock:2:1234", "cannot be notified"),
+    ] {
         let variable = format!("NOTIFY_SOCKET={address}");
         let tail = world
             .run()

@@ -106,7 +106,7 @@ fn a_glob_given_as_a_path_is_told_to_be_none() {
     let glob = world.at("*/logs");
     let glob = glob.to_str().expect("UTF-8");
     let tail = start(&world, world.run().paths(&[glob]));
-    expect_status(&world, 1, "a PATH is no glob");
+    expect_status(&world, 1, "a PATH is not a glob");
     assert_eq!(tail.warned("if a glob is meant, it is no glob"), 1, "{}", tail.stderr());
     let (code, stderr) = check(&[glob]);
     assert_eq!(code, Some(0));

@@ -19,6 +19,7 @@ pub(super) const INSTANCES: u64 = 1_024;
 const DESCRIPTORS: u64 = 32;
 /// Enough that [`KEEP_OPEN`] files may stay open for a moment: they may use a quarter of the limit.
 const DESCRIPTORS_WELL: u64 = 4 * KEEP_OPEN as u64;
+
 /// Bytes of memory per file without its name, per directory, per file in addition with a state
 /// directory, and of a run without files, as measured (`dist/doc/operating.md`).
 const FILE_BYTES: u64 = 88;
@@ -116,7 +117,8 @@ pub(super) fn queue(survey: &Survey, system: &System) -> Finding {
     let what = format!("{} events fit into the kernel's queue", count(limit));
     if limit < survey.files.min(QUEUED_EVENTS) {
         let what = format!(
-            "{what}, fewer than there are files: a larger burst overflows it, and then all files are examined"
+            "{what}, fewer than there are files: a larger burst overflows it, and then all files \
+            are examined"
         );
         Finding::bad(Verdict::Warning, "queue", what, "").set(sysctl, QUEUED_EVENTS)
     } else {

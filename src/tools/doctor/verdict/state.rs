@@ -112,7 +112,8 @@ fn space(facts: &StateFacts, survey: &Survey) -> Option<Finding> {
         bytes_text(space.bytes),
         bytes_text(needed)
     );
-    let remedy = "make room there, or use another directory: without room, offsets stay in memory until there is some";
+    let remedy = "make room there, or use another directory: without room, offsets stay in memory \
+        until there is some";
     let verdict = if space.bytes < needed || space.inodes.is_some_and(|free| free < STATE_INODES) {
         Verdict::Problem
     } else if space.bytes < needed * 2 {

@@ -16,7 +16,8 @@ use crate::tools::doctor::system::System;
 /// More checks per second than this of files on a server slow down its other users.
 const LOOKS_PER_SECOND: u64 = 1_000;
 
-const READ_REMEDY: &str = "run as a user who can read them, or give the service CAP_DAC_READ_SEARCH (AmbientCapabilities= of systemd)";
+const READ_REMEDY: &str = "run as a user who can read them, or give the service \
+    CAP_DAC_READ_SEARCH (AmbientCapabilities= of systemd)";
 
 pub(super) fn path(facts: &PathFacts) -> Finding {
     let name = shown(&facts.path);
@@ -33,14 +34,15 @@ pub(super) fn path(facts: &PathFacts) -> Finding {
             );
             // No directories: everything is below another PATH.
             if files == 0 && directories > 0 {
-                let remedy = "if there should be files by now: correct the PATH, or the globs (`manytail status --list excluded` lists what a run excludes)";
+                let remedy = "if there should be files by now: correct the PATH, or the globs \
+                    (`manytail status --list excluded` lists what a run excludes)";
                 return Finding::bad(Verdict::Warning, "path", what, remedy);
             }
             Finding::ok("path", what)
         }
         PathKind::File => Finding::ok("path", format!("{name}: a file, would be followed")),
         PathKind::Missing if is_glob(&facts.path) => problem(
-            "does not exist, and a PATH is no glob",
+            "does not exist, and a PATH is not a glob",
             "name the directory above it, and give the rest to --include, as in `--include \
             '*/logs/**' /home`",
         ),
@@ -57,7 +59,7 @@ pub(super) fn path(facts: &PathFacts) -> Finding {
             "give the PATH of a directory or a file",
         ),
         PathKind::Failed(why) => problem(
-            &format!("cannot be looked at: {why}"),
+            &format!("cannot be examined: {why}"),
             "let the user of the run search the directories above it",
         ),
     }
@@ -82,7 +84,8 @@ pub(super) fn file_system(facts: &FileSystemFacts, rescan_remote: Option<Duratio
     let s = plural(facts.files);
     let Some(kind) = facts.kind else {
         let what = format!(
-            "{name}: the type of its file system is unknown; treated as a remote one, {files} file{s}"
+            "{name}: the type of its file system is unknown; treated as a remote one, {files} \
+            file{s}"
         );
         return Finding::bad(
             Verdict::Warning,
@@ -96,7 +99,8 @@ pub(super) fn file_system(facts: &FileSystemFacts, rescan_remote: Option<Duratio
     match kind.sight() {
         Sight::Full if kind.name().is_none() => warning(
             format!(
-                "{name}: file system of {kind}, which manytail does not know, with {files} file{s}: treated as a local one"
+                "{name}: file system of {kind}, which manytail does not know, with {files} \
+                file{s}: treated as a local one"
             ),
             "if other machines write to it, lower --rescan: inotify does not report their writes",
         ),
@@ -136,7 +140,8 @@ pub(super) fn file_system(facts: &FileSystemFacts, rescan_remote: Option<Duratio
             if looks > LOOKS_PER_SECOND && sight != Sight::Layers {
                 let enough = facts.files.div_ceil(LOOKS_PER_SECOND);
                 let remedy = format!(
-                    "this is too much for a file server: set rescan_remote to {enough}s or more, or run manytail where the files are written"
+                    "this is too much for a file server: set rescan_remote to {enough}s or more, \
+                    or run manytail where the files are written"
                 );
                 return Finding::bad(Verdict::Problem, "file system", what, remedy);
             }
@@ -199,7 +204,8 @@ pub(super) fn files_read(survey: &Survey, system: &System) -> Finding {
 pub(super) fn user_mounts(survey: &Survey) -> Finding {
     let (n, names) = (survey.user_mounts.count, survey.user_mounts.names.join(", "));
     let what = format!(
-        "{} mount{} of users other than root: not followed, since they can delay every call: {names}",
+        "{} mount{} of users other than root: not followed, since they can delay every call: \
+        {names}",
         count(n),
         plural(n)
     );
@@ -212,7 +218,8 @@ pub(super) fn user_mounts(survey: &Survey) -> Finding {
 }
 
 pub(super) fn hard_links() -> Finding {
-    let what = "fs.protected_hardlinks is 0: anyone who can write to a directory below a PATH can link a file of another user into it, and have it read (or use --same-owner)";
+    let what = "fs.protected_hardlinks is 0: anyone who can write to a directory below a PATH can \
+        link a file of another user into it, and have it read (or use --same-owner)";
     Finding::bad(Verdict::Warning, "hard links", what.to_owned(), "")
         .set("fs.protected_hardlinks", 1)
 }
