@@ -323,8 +323,8 @@ pub trait FileSystem {
 ///   [`Disk::sync_directory`] for names.
 ///
 /// # Limits
-/// Names are plain file names: no slash, not `.` or `..`. Only regular files are opened, and no link
-/// is followed.
+/// Names are plain file names: no slash, not `.` or `..`. Only regular files are opened, and no
+/// link is followed.
 ///
 /// # Errors
 /// Those of the calls that each method's docs name. After an error of [`Disk::sync`] or

@@ -67,7 +67,7 @@ A PATH is a file, or a directory for all files below it, byte for byte as `list 
 prints paths; slashes at its end do not \
 count. A PATH that nothing is known of makes the exit code 1, after the others were forgotten. \
 What was forgotten keeps its number in \
-`file` of json records: a later inode_generation gets a higher one.
+`file` of json records: a later generation gets a higher one.
 --all forgets all files, and that the first scan is done, so that --from applies again. A journal \
 that is damaged, foreign or of a newer version is renamed to \
 journal.N.damaged, never deleted, and a new one is begun.";
