@@ -320,7 +320,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 self.tree.write_path(dir, &mut path);
                 path.escape_ascii().to_string()
             };
-            expect(found.queued.is_none() || queues.contains(In::READ), || {
+            expect(found.queued.is_empty() || queues.contains(In::READ), || {
                 format!("invariant: {} waits for a visit for ever", name())
             })?;
             expect(!found.is_lost || queues.contains(In::FOUND), || {

@@ -14,7 +14,7 @@ use crate::engine::coverage::root::{Root, RootState};
 use crate::engine::coverage::single_files::SingleFile;
 use crate::engine::namespace::inputs::{InputId, RootId, ScopeId};
 use crate::engine::namespace::registry::SlotId;
-use crate::engine::namespace::tree::{DirId, Role, Why};
+use crate::engine::namespace::tree::{DirId, Role, VisitWork};
 use crate::names::{prefix_of, split_path};
 use crate::rare::rare;
 use crate::sink::Sink;
@@ -215,8 +215,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         rare!("one more PATH covered a directory");
         self.tree.get_mut(dir).scope = self.coverage.inputs.scope(roots);
         self.cover_below(dir);
-        let is_first = self.tree.get(by).unfinished.is_some_and(Why::is_first);
-        self.push_visit(dir, if is_first { Why::Reload } else { Why::Widened });
+        let is_first = self.tree.get(by).unfinished.applies_from();
+        self.push_visit(dir, if is_first { VisitWork::RELOAD } else { VisitWork::WIDENED });
     }
 
     /// Follows other inputs from now on. PATHs that stay go on where they are; new ones are
@@ -342,7 +342,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             return;
         }
         // It may be covered by another one.
-        self.push_visit(dir, Why::Reload);
+        self.push_visit(dir, VisitWork::RELOAD);
     }
 
     fn let_go_unless_accepted(&mut self, dir: DirId, name: &[u8], now: Now) {
@@ -407,7 +407,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     fn visit_root_again(&mut self, root: RootId, now: Now) {
         let Some(dir) = self.root_directory(root) else { return };
         if self.coverage.roots[root.0 as usize].is_tree {
-            self.push_visit(dir, Why::Reload);
+            self.push_visit(dir, VisitWork::RELOAD);
             return;
         }
         let (path, input) =
@@ -433,12 +433,12 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 self.coverage.roots[at].state = RootState::Missing;
             }
             if self.discovery.is_started && self.coverage.roots[at].state == RootState::Missing {
-                let why = if self.is_scanned(&self.coverage.roots[at].path) {
-                    Why::Appeared
+                let work = if self.is_scanned(&self.coverage.roots[at].path) {
+                    VisitWork::APPEARED
                 } else {
-                    Why::FirstScan
+                    VisitWork::FIRST_SCAN
                 };
-                self.start_root(at, why, now);
+                self.start_root(at, work, now);
                 self.say_if_missing(at, now);
                 self.scan_is_under_way();
             }

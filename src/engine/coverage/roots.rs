@@ -9,7 +9,7 @@ use crate::engine::coverage::single_files::SingleFile;
 use crate::engine::coverage::ways::spelling::{absolute, components};
 use crate::engine::namespace::inputs::{InputId, RootId};
 use crate::engine::namespace::registry::{SlotId, State};
-use crate::engine::namespace::tree::{DirId, Role, Why};
+use crate::engine::namespace::tree::{DirId, Role, VisitWork};
 use crate::engine::schedule::timers;
 use crate::engine::{Engine, EngineError};
 use crate::names::{prefix_of, split_path};
@@ -44,12 +44,12 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.arm_ways(now);
         for at in 0..self.coverage.roots.len() {
             // What appeared in a tree that was scanned in an earlier run appeared after the start.
-            let why = if self.is_scanned(&self.coverage.roots[at].path) {
-                Why::Appeared
+            let work = if self.is_scanned(&self.coverage.roots[at].path) {
+                VisitWork::APPEARED
             } else {
-                Why::FirstScan
+                VisitWork::FIRST_SCAN
             };
-            self.start_root(at, why, now);
+            self.start_root(at, work, now);
             self.say_if_missing(at, now);
         }
         self.discovery.is_started = true;
@@ -62,14 +62,14 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 
     /// Looks whether a missing PATH is there, and starts to follow it.
-    pub(in crate::engine) fn start_root(&mut self, at: usize, why: Why, now: Now) {
+    pub(in crate::engine) fn start_root(&mut self, at: usize, work: VisitWork, now: Now) {
         if self.coverage.roots[at].state != RootState::Missing {
             return;
         }
         let path = self.coverage.roots[at].path.clone();
         let found = match self.fs.stat(&path, Links::Follow) {
-            Ok(found) if found.kind == FileKind::Directory => self.start_tree(at, why),
-            Ok(found) if found.kind == FileKind::Regular => self.start_file(at, why, now),
+            Ok(found) if found.kind == FileKind::Directory => self.start_tree(at, work),
+            Ok(found) if found.kind == FileKind::Regular => self.start_file(at, work, now),
             _ if self.config.once => return,
             found => {
                 let is_missing = found.err().is_none_or(|error| {
@@ -109,17 +109,17 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         notice!(warn: self.observer.notices, Cause::PathMissing, about path, now.instant, "{what}");
     }
 
-    fn start_tree(&mut self, at: usize, why: Why) -> DirId {
+    fn start_tree(&mut self, at: usize, work: VisitWork) -> DirId {
         self.coverage.roots[at].is_tree = true;
         let dir = self.tree.add_root(&prefix_of(&self.coverage.roots[at].path), Role::Listed);
         let root = RootId::from(at);
         self.tree.get_mut(dir).scope = self.coverage.inputs.scope(vec![root]);
         self.tree.get_mut(dir).is_path = true;
-        self.push_visit(dir, why);
+        self.push_visit(dir, work);
         dir
     }
 
-    fn start_file(&mut self, at: usize, why: Why, now: Now) -> DirId {
+    fn start_file(&mut self, at: usize, work: VisitWork, now: Now) -> DirId {
         self.coverage.roots[at].is_tree = false;
         let (path, input) =
             (self.coverage.roots[at].path.clone(), self.coverage.inputs.of_root(RootId::from(at)));
@@ -132,7 +132,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         if self.files.find(home, name).is_none() {
             if let Some(input) = self.input_of(home, name) {
                 let id = self.track_name(home, name, input);
-                self.files.get_mut(id).put(State::FIRST_SCAN, why == Why::FirstScan);
+                self.files.get_mut(id).put(State::FIRST_SCAN, work.applies_from());
             } else {
                 notice!(warn: self.observer.notices, Cause::PathLeftOut, about &path, now.instant,
                     "PATH does not match --include, or matches --exclude: left out");
@@ -156,7 +156,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.tree.add_target(prefix)
         };
         self.coverage.homes.insert(prefix.into(), self.tree.key(dir));
-        self.push_visit(dir, Why::Appeared);
+        self.push_visit(dir, VisitWork::APPEARED);
         dir
     }
 
@@ -178,7 +178,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             let RootState::Found(key) = self.coverage.roots[at].state else { continue };
             if let Some(other) = self.tree.alive(key) {
                 // A PATH within the lost one is told nothing of that.
-                self.push_visit(other, Why::Appeared);
+                self.push_visit(other, VisitWork::APPEARED);
                 if !self.has_moved(at, other) {
                     continue;
                 }
@@ -196,7 +196,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 rare!("a PATH was lost");
                 self.say_missing(at, "PATH is gone: waiting for it", now);
             }
-            self.start_root(at, Why::Appeared, now);
+            self.start_root(at, VisitWork::APPEARED, now);
         }
     }
 
@@ -246,7 +246,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 && let Some(within) = self.tree.alive(key).filter(|&within| within != dir)
             {
                 rare!("a directory was renamed or lost with a PATH in it");
-                self.push_visit(within, Why::Appeared);
+                self.push_visit(within, VisitWork::APPEARED);
             }
         }
     }

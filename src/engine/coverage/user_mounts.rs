@@ -9,7 +9,7 @@
 use crate::diagnostics::notices::{Cause, notice};
 use crate::engine::Engine;
 use crate::engine::namespace::registry::SlotId;
-use crate::engine::namespace::tree::{DirId, Why};
+use crate::engine::namespace::tree::{DirId, VisitWork};
 use crate::sink::Sink;
 use crate::sys::FileSystem;
 use crate::sys::clock::Now;
@@ -22,7 +22,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let is_new = self.became_unreadable(id);
         if self.files.get(id).is_bound() && self.is_user_mount_above(dir) {
             // What becomes of the file is decided with its directory.
-            self.push_visit(dir, Why::Recheck);
+            self.push_visit(dir, VisitWork::RECHECK);
         } else if is_new {
             self.write_path(id);
             self.report_user_mount(now);
@@ -49,7 +49,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             let (name, via_link) = (self.tree.name(top).to_vec(), self.tree.get(top).via_link);
             self.visit_roots_within(top);
             self.drop_directory(top, now.instant);
-            if let Some(added) = self.add_directory(parent, &name, Why::Appeared) {
+            if let Some(added) = self.add_directory(parent, &name, VisitWork::APPEARED) {
                 self.tree.get_mut(added).via_link = via_link;
             }
             return;

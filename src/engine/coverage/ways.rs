@@ -19,7 +19,7 @@ use nix::libc;
 
 use crate::engine::Engine;
 use crate::engine::coverage::root::RootState;
-use crate::engine::namespace::tree::{DirId, Why};
+use crate::engine::namespace::tree::{DirId, VisitWork};
 use crate::mounts::{self, Mount};
 use crate::names::split_path;
 use crate::sink::Sink;
@@ -578,7 +578,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// What leads to a PATH changed: looks where it leads to now.
     fn look_at_end(&mut self, at: usize, why: Due, now: Now) {
         let RootState::Found(key) = self.coverage.roots[at].state else {
-            self.start_root(at, Why::Appeared, now);
+            self.start_root(at, VisitWork::APPEARED, now);
             return;
         };
         let Some(dir) = self.tree.alive(key) else {
@@ -588,7 +588,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         if self.coverage.roots[at].is_tree {
             // Below another PATH a visit does not tell.
             self.discovery.is_path_lost |= self.tree.parent(dir).is_some();
-            self.push_visit(dir, if why == Due::Attributes { Why::Recheck } else { Why::Appeared });
+            self.push_visit(
+                dir,
+                if why == Due::Attributes { VisitWork::RECHECK } else { VisitWork::APPEARED },
+            );
             return;
         }
         let path = self.coverage.roots[at].path.clone();
@@ -596,7 +599,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         if let Some(id) = self.files.find(dir, name) {
             self.doubt(id);
         }
-        self.push_visit(dir, Why::Appeared);
+        self.push_visit(dir, VisitWork::APPEARED);
     }
 }
 

@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use crate::engine::Engine;
 use crate::engine::namespace::registry::{SlotId, SlotKey, State};
-use crate::engine::namespace::tree::{DirId, DirKey, Role, Why};
+use crate::engine::namespace::tree::{DirId, DirKey, Role, VisitWork};
 use crate::rare::rare;
 use crate::sink::Sink;
 use crate::sys::FileSystem;
@@ -144,7 +144,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
         if self.tree.get(dir).is_unreadable() {
             rare!("a directory that could not be read came to another place");
-            self.push_visit(dir, Why::Recheck);
+            self.push_visit(dir, VisitWork::RECHECK);
         }
         self.tree.set_top(dir);
         let files = self.files.in_dir(dir).map(|id| (self.files.key(id), is_covered_anew));

@@ -7,7 +7,7 @@ use crate::diagnostics::notices::{Cause, notice};
 use crate::engine::discovery::visits::{Queued, Visit};
 use crate::engine::namespace::inputs::ScopeId;
 use crate::engine::namespace::registry::SlotId;
-use crate::engine::namespace::tree::{DirId, DirKey, Role, Trust, Why};
+use crate::engine::namespace::tree::{DirId, DirKey, Role, Trust, VisitWork};
 use crate::engine::schedule::deadlines::TaskKind;
 use crate::engine::schedule::timers;
 use crate::engine::{DOUBTS_MAX, ENTRIES_PER_TURN, Engine};
@@ -34,7 +34,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.suspect(self.kernel.drained_at);
             for place in 0..self.tree.places() {
                 if let Some(dir) = self.tree.at_place(place) {
-                    self.push_visit(dir, Why::Rescan);
+                    self.push_visit(dir, VisitWork::LOOK_AT_KNOWN);
                 }
             }
         }
@@ -99,16 +99,14 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             Some(self.kernel.suspect_since.map_or(since, |known| known.min(since)));
     }
 
-    pub(in crate::engine) fn push_visit(&mut self, dir: DirId, why: Why) {
+    pub(in crate::engine) fn push_visit(&mut self, dir: DirId, work: VisitWork) {
         let key = self.tree.key(dir);
         let queued = &mut self.tree.get_mut(dir).queued;
-        match queued {
-            Some(known) => *known = why.max(*known),
-            None => {
-                *queued = Some(why);
-                let group = self.tree.group(dir);
-                self.discovery.urgent.push(group, key);
-            }
+        let is_queued = !queued.is_empty();
+        *queued |= work;
+        if !is_queued {
+            let group = self.tree.group(dir);
+            self.discovery.urgent.push(group, key);
         }
     }
 
@@ -125,8 +123,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.discovery.urgent.wait(group, key);
             return None;
         }
-        let why = self.tree.get_mut(dir).queued.take()?;
-        self.begin_visit(key, why, now)
+        let work = std::mem::take(&mut self.tree.get_mut(dir).queued);
+        if work.is_empty() { None } else { self.begin_visit(key, work, now) }
     }
 
     /// Files of this group may come up of which nothing is known, so that they are read in the
@@ -141,7 +139,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         &mut self,
         parent: DirId,
         name: &[u8],
-        why: Why,
+        work: VisitWork,
     ) -> Option<DirId> {
         if let Some(id) = self.files.find(parent, name).filter(|&id| self.files.get(id).is_bound())
         {
@@ -160,7 +158,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
         let dir = self.tree.add(parent, name);
         self.tree.get_mut(dir).scope = scope;
-        self.push_visit(dir, why);
+        self.push_visit(dir, work);
         Some(dir)
     }
 
@@ -182,7 +180,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let is_covered_anew = self.rescope_moved(dir, now);
         self.push_visit(
             dir,
-            if is_covered_anew || was_dropping { Why::Recheck } else { Why::Appeared },
+            if is_covered_anew || was_dropping { VisitWork::RECHECK } else { VisitWork::APPEARED },
         );
     }
 
@@ -229,15 +227,13 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     pub(in crate::engine) fn begin_visit(
         &mut self,
         key: DirKey,
-        why: Why,
+        work: VisitWork,
         now: Now,
     ) -> Option<Visit<F::Listing>> {
         let dir = self.tree.alive(key)?;
-        // What a visit that failed was to do is still to be done. Only the time of the first scan
-        // is over by then.
-        let before = self.tree.get(dir).unfinished.filter(|&before| before != Why::FirstScan);
-        let why = before.map_or(why, |before| before.max(why));
-        self.tree.get_mut(dir).unfinished = Some(why);
+        // What a visit that failed was to do is still to be done.
+        let mut work = work | self.tree.get(dir).unfinished.after_failure();
+        self.tree.get_mut(dir).unfinished = work;
         if self.is_any_moving(dir) {
             rare!("a visit waited until a renamed directory was settled");
             self.visit_later(dir, now);
@@ -273,13 +269,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 return None;
             }
         }
-        // What happened here without a watch was not told.
         let watch_before = self.tree.watch(dir);
-        let mut why = if why == Why::Appeared && was_visited && watch_before.is_none() {
-            Why::Poll
-        } else {
-            why
-        };
+        if was_visited && watch_before.is_none() {
+            // What happened here without a watch was not told.
+            work |= VisitWork::LOOK_AT_KNOWN;
+        }
         self.write_directory_bare(dir);
         if !self.config.once
             && let Err(error) = self.arm(dir, links)
@@ -297,9 +291,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             if self.drop_replacement(dir, now) {
                 return None;
             }
-            why = why.max(Why::Poll);
+            work |= VisitWork::LOOK_AT_KNOWN;
         }
-        self.start_listing(dir, links, why, now)
+        self.start_listing(dir, links, work, now)
     }
 
     /// The state directory lies in the tree: its files change with every commit, so following them
@@ -322,11 +316,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         &mut self,
         dir: DirId,
         links: Links,
-        why: Why,
+        work: VisitWork,
         now: Now,
     ) -> Option<Visit<F::Listing>> {
         if self.tree.get(dir).role == Role::Home {
-            self.tree.get_mut(dir).unfinished = None;
+            self.tree.get_mut(dir).unfinished = VisitWork::empty();
             let ids: Vec<SlotId> = self.files.in_dir(dir).collect();
             ids.into_iter().for_each(|id| self.doubt(id));
             self.look_at_single_files(dir);
@@ -341,14 +335,14 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                     // Nothing is watched then, so a visit that succeeds is the last one.
                     self.kernel.set_polled(&mut self.tree, dir, false);
                 }
-                // Where no event tells, several rotations may have come between two polls.
-                if why.finds_new() || (why == Why::Poll && self.tree.get(dir).is_polled) {
+                // Where no event tells, several rotations may have come between two visits.
+                if work.contains(VisitWork::FINDS_NEW) || self.tree.get(dir).is_polled {
                     let group = self.tree.group(dir);
                     self.schedule.by_age.open_group(group);
                 }
                 let had_files = self.files.in_dir(dir).next().is_some()
                     || self.tree.children(dir).next().is_some();
-                Some(Visit { directory: self.tree.key(dir), why, listing, had_files })
+                Some(Visit { directory: self.tree.key(dir), work, listing, had_files })
             }
             Err(error) => {
                 self.visit_interrupted(dir, &error, now);
@@ -466,7 +460,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.drop_directory(dir, now.instant);
             // Something else may have its old name now.
             if let Some(left) = self.tree.parent(other) {
-                self.push_visit(left, Why::Appeared);
+                self.push_visit(left, VisitWork::APPEARED);
             }
             self.rename_directory(other, parent, &name, now.instant);
             return false;
@@ -485,7 +479,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             rare!("a directory that could not be read was reached by a second path");
             // What led here may tell that it can be read now: a PATH without a watch is told of
             // that by this name only.
-            self.push_visit(other, Why::Recheck);
+            self.push_visit(other, VisitWork::RECHECK);
         }
         false
     }

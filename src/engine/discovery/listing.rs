@@ -4,7 +4,7 @@
 use crate::engine::Engine;
 use crate::engine::discovery::visits::Visit;
 use crate::engine::namespace::registry::{SlotId, State};
-use crate::engine::namespace::tree::{DirId, Why};
+use crate::engine::namespace::tree::{DirId, VisitWork};
 use crate::engine::schedule::{KeptBack, Schedule};
 use crate::rare::rare;
 use crate::sink::Sink;
@@ -28,7 +28,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             match self.fs.next_entry(&mut visit.listing, &mut name) {
                 Ok(Some(kind)) => {
                     let inode = self.fs.entry_inode(&visit.listing);
-                    self.take_entry(dir, &name, kind, inode, visit.why, now);
+                    self.take_entry(dir, &name, kind, inode, visit.work, now);
                 }
                 Ok(None) => {
                     self.finish_visit(dir, &visit);
@@ -52,17 +52,17 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         name: &[u8],
         kind: FileKind,
         inode: u64,
-        why: Why,
+        work: VisitWork,
         now: Now,
     ) {
         let kind = if kind == FileKind::Unknown { self.entry_kind(dir, name, now) } else { kind };
         match kind {
-            FileKind::Directory => self.take_directory_entry(dir, name, why, now),
-            FileKind::Regular => self.take_file_entry(dir, name, inode, why, now),
+            FileKind::Directory => self.take_directory_entry(dir, name, work, now),
+            FileKind::Regular => self.take_file_entry(dir, name, inode, work, now),
             FileKind::Link if self.config.follow_links.is_some() => {
-                self.take_file_entry(dir, name, inode, why, now)
+                self.take_file_entry(dir, name, inode, work, now)
             }
-            FileKind::Special if why.finds_new() => {
+            FileKind::Special if work.contains(VisitWork::FINDS_NEW) => {
                 if self.input_of(dir, name).is_some() && self.files.find(dir, name).is_none() {
                     self.path.clear();
                     self.tree.write_path(dir, &mut self.path);
@@ -93,8 +93,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         FileKind::Regular
     }
 
-    fn take_file_entry(&mut self, dir: DirId, name: &[u8], inode: u64, why: Why, now: Now) {
-        let is_looked_at = matches!(why, Why::Rescan | Why::Poll | Why::Recheck) || why.asks_anew();
+    fn take_file_entry(&mut self, dir: DirId, name: &[u8], inode: u64, work: VisitWork, now: Now) {
+        let is_looked_at = work.contains(VisitWork::LOOK_AT_KNOWN);
         if is_looked_at && self.files.is_alias(dir, name) {
             if self.coverage.single_files.is_target(dir, name) && self.input_of(dir, name).is_none()
             {
@@ -107,7 +107,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
         if let Some(id) = self.files.find(dir, name) {
             let is_its_name = self.files.get(id).is_bound() && self.files.get(id).dir() == dir;
-            if why.asks_anew() && is_its_name && !self.still_belongs(id, dir, name, now) {
+            if work.contains(VisitWork::REAPPLY_RULES)
+                && is_its_name
+                && !self.still_belongs(id, dir, name, now)
+            {
                 return;
             }
             let slot = self.files.get_mut(id);
@@ -121,7 +124,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             Schedule::hold_back(&mut self.files, id, KeptBack::ByAge);
             let slot = self.files.get_mut(id);
             slot.set(State::SEEN | State::MAY_HOLD_BYTES);
-            slot.put(State::FIRST_SCAN, why.is_first());
+            slot.put(State::FIRST_SCAN, work.applies_from());
         } else if let Some(input) = self.was_renamed(dir, name, inode) {
             rare!("a file that the journal knows was listed under a name that does not match");
             // Followed in an earlier run: it goes on whatever its name is now, as it does when it
@@ -132,7 +135,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
     }
 
-    fn take_directory_entry(&mut self, dir: DirId, name: &[u8], why: Why, now: Now) {
+    fn take_directory_entry(&mut self, dir: DirId, name: &[u8], work: VisitWork, now: Now) {
         if self.tree.find(dir, name).is_none() {
             self.path_became_directory(dir, name, now.instant);
         }
@@ -141,24 +144,24 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
         match self.tree.find(dir, name) {
             Some(child) => {
-                if why.asks_anew() && self.drop_if_uncovered(child, now.instant) {
+                if work.contains(VisitWork::REAPPLY_RULES)
+                    && self.drop_if_uncovered(child, now.instant)
+                {
                     return;
                 }
                 let is_unwatched = !self.config.once && self.tree.watch(child).is_none();
                 let found = self.tree.get_mut(child);
                 found.is_seen = true;
-                if found.is_unreadable()
-                    || found.inode == (0, 0)
-                    || is_unwatched
-                    || why == Why::Recheck
-                    || why.asks_anew()
-                {
-                    self.push_visit(child, why);
+                let is_settled = !found.is_unreadable() && found.inode != (0, 0) && !is_unwatched;
+                let below = work.below(is_settled);
+                if !below.is_empty() {
+                    self.push_visit(child, below);
                 }
             }
             None => {
-                let why = if why.is_first() { Why::FirstScan } else { Why::Appeared };
-                if let Some(child) = self.add_directory(dir, name, why) {
+                let work =
+                    if work.applies_from() { VisitWork::FIRST_SCAN } else { VisitWork::APPEARED };
+                if let Some(child) = self.add_directory(dir, name, work) {
                     self.tree.get_mut(child).is_seen = true;
                 }
             }
@@ -167,7 +170,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// The listing is through: what was known but did not come by is looked at.
     fn finish_visit(&mut self, dir: DirId, visit: &Visit<F::Listing>) {
-        self.tree.get_mut(dir).unfinished = None;
+        self.tree.get_mut(dir).unfinished = VisitWork::empty();
         let files: Vec<SlotId> = self.files.in_dir(dir).collect();
         for id in files {
             let slot = self.files.get_mut(id);
@@ -182,7 +185,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         for child in children {
             if !std::mem::take(&mut self.tree.get_mut(child).is_seen) && visit.had_files {
                 rare!("a known directory did not come up in a listing");
-                self.push_visit(child, Why::Appeared);
+                self.push_visit(child, VisitWork::APPEARED);
             }
         }
     }

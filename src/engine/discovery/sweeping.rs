@@ -13,7 +13,7 @@ use crate::config::EngineConfig;
 use crate::diagnostics::notices::Cause;
 use crate::engine::discovery::directories::VISIT_COST;
 use crate::engine::discovery::visits::{Sweep, SweepKind};
-use crate::engine::namespace::tree::{DirId, Why};
+use crate::engine::namespace::tree::{DirId, VisitWork};
 use crate::engine::{Engine, LOOKS_PER_TURN};
 use crate::file_systems::FileSystemType;
 use crate::rare::rare;
@@ -121,7 +121,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                     }
                     budget = budget.saturating_sub(VISIT_COST);
                     let key = self.tree.key(dir);
-                    self.begin_visit(key, Why::Poll, now)
+                    self.begin_visit(key, VisitWork::LOOK_AT_KNOWN, now)
                 }
             };
             self.discovery.sweeps.of(pass).current =

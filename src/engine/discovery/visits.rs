@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::engine::namespace::tree::{DirKey, Why};
+use crate::engine::namespace::tree::{DirKey, VisitWork};
 use crate::fair_queue::FairQueue;
 use crate::sys::clock::Now;
 
@@ -15,7 +15,7 @@ use crate::sys::clock::Now;
 #[derive(Debug)]
 pub(crate) struct Visit<L> {
     pub(crate) directory: DirKey,
-    pub(crate) why: Why,
+    pub(crate) work: VisitWork,
     pub(crate) listing: L,
     /// Whether files were known here before the listing began, so that some may turn out to be
     /// gone.

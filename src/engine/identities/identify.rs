@@ -23,7 +23,7 @@ use nix::libc;
 
 use crate::diagnostics::notices::{Cause, notice};
 use crate::engine::namespace::registry::{Life, SlotId, State};
-use crate::engine::namespace::tree::{Role, Why};
+use crate::engine::namespace::tree::{Role, VisitWork};
 use crate::engine::schedule::{Schedule, timers};
 use crate::engine::{Engine, FOUND_MAX, LOOKS_PER_TURN};
 use crate::rare::rare;
@@ -212,8 +212,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             && self.tree.get(dir).role == Role::Listed
             && self.tree.find(dir, &name).is_none()
         {
-            let why = if is_first { Why::FirstScan } else { Why::Appeared };
-            if let Some(added) = self.add_directory(dir, &name, why) {
+            let work = if is_first { VisitWork::FIRST_SCAN } else { VisitWork::APPEARED };
+            if let Some(added) = self.add_directory(dir, &name, work) {
                 self.tree.get_mut(added).via_link = via_link;
             }
         }

@@ -6,7 +6,7 @@
 
 use std::time::Instant;
 
-use crate::engine::namespace::tree::{DirId, DirKey, Why};
+use crate::engine::namespace::tree::{DirId, DirKey, VisitWork};
 use crate::engine::schedule::deadlines::Task;
 use crate::engine::schedule::timers;
 use crate::engine::{Engine, LOOKS_PER_TURN};
@@ -40,7 +40,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                     rare!(
                         "a directory that a look had missed was there after the events that explain it"
                     );
-                    self.push_visit(dir, Why::Appeared);
+                    self.push_visit(dir, VisitWork::APPEARED);
                 }
                 Err(_) => self.visit_later(dir, now),
             }
@@ -77,7 +77,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                     .stat(&self.path, links)
                     .is_ok_and(|found| found.kind == FileKind::Directory)
                 {
-                    self.add_directory(parent, &name, Why::Appeared);
+                    self.add_directory(parent, &name, VisitWork::APPEARED);
                 } else if self.files.find(parent, &name).is_none() {
                     self.track_if_accepted(parent, &name);
                 }

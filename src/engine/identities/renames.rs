@@ -14,7 +14,7 @@ use crate::engine::Engine;
 use crate::engine::identities::Identities;
 use crate::engine::identities::behind::link_replaced;
 use crate::engine::namespace::registry::{Life, Registry, SlotId, SlotKey, State};
-use crate::engine::namespace::tree::{DirId, DirKey, Tree, Why};
+use crate::engine::namespace::tree::{DirId, DirKey, Tree, VisitWork};
 use crate::engine::schedule::Schedule;
 use crate::engine::schedule::deadlines::Task;
 use crate::engine::schedule::timers::GRACE;
@@ -334,13 +334,13 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                         .alive(covered)
                         .is_some_and(|covered| self.tree.get(covered).is_moving) =>
             {
-                self.push_visit(moved, Why::Appeared);
+                self.push_visit(moved, VisitWork::APPEARED);
                 return covered;
             }
             Some((None, Item::Directory(before))) if before == key => {
                 // Something unknown took the name before this one left it.
                 self.identities.detach_directory(&mut self.tree, &mut self.schedule, moved, now);
-                self.add_directory(dir, name, Why::Appeared);
+                self.add_directory(dir, name, VisitWork::APPEARED);
             }
             _ => self.identities.detach_directory(&mut self.tree, &mut self.schedule, moved, now),
         }
@@ -373,7 +373,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             over,
         });
         if let Some(over) = known {
-            self.push_visit(over, Why::Appeared);
+            self.push_visit(over, VisitWork::APPEARED);
             if moved.is_none() || self.tree.is_within(dir, over) {
                 return;
             }
@@ -384,7 +384,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 self.rename_directory(moved, dir, name, now)
             }
             _ => {
-                self.add_directory(dir, name, Why::Appeared);
+                self.add_directory(dir, name, VisitWork::APPEARED);
             }
         }
     }
@@ -424,7 +424,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 .is_ok_and(|found| (found.id.device, found.id.inode) == inode);
             if is_there && self.tree.find(other, &new_name).is_none() {
                 self.rename_directory(dir, other, &new_name, now);
-                self.add_directory(parent, &name, Why::Appeared);
+                self.add_directory(parent, &name, VisitWork::APPEARED);
                 return true;
             }
         }

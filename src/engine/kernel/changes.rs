@@ -10,7 +10,7 @@ use crate::diagnostics::notices::{Cause, notice};
 use crate::engine::identities::behind::doubt_link_to;
 use crate::engine::namespace::inputs::InputId;
 use crate::engine::namespace::registry::{Life, NEAR_MAX, Registry, SlotId, State};
-use crate::engine::namespace::tree::{DirId, Role, Tree, Why};
+use crate::engine::namespace::tree::{DirId, Role, Tree, VisitWork};
 use crate::engine::schedule::{KeptBack, Schedule};
 use crate::engine::{Engine, EngineError};
 use crate::rare::rare;
@@ -206,7 +206,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                     self.tree.find_watch(watch).filter(|&dir| self.tree.parent(dir).is_none())
                 {
                     rare!("a directory that nothing above tells of was moved or deleted");
-                    self.push_visit(dir, Why::Appeared);
+                    self.push_visit(dir, VisitWork::APPEARED);
                 }
             }
             Change::DirectoryAttributes(watch) => {
@@ -218,7 +218,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 };
                 if let Some(dir) = self.tree.find_watch(watch).filter(|&dir| !is_told(dir)) {
                     rare!("only a directory itself told that its permissions changed");
-                    self.push_visit(dir, Why::Recheck);
+                    self.push_visit(dir, VisitWork::RECHECK);
                 }
             }
             Change::Name { watch, name, is_directory, what } => {
@@ -261,7 +261,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.tree.set_watch(dir, None);
         self.tree.get_mut(dir).is_watch_ended = true;
         rare!("the kernel dropped a watch that was still known");
-        self.push_visit(dir, Why::Appeared);
+        self.push_visit(dir, VisitWork::APPEARED);
     }
 
     fn file_changed(&mut self, dir: DirId, name: &[u8], what: NameChange, now: Now) {
@@ -297,8 +297,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                     if what != NameChange::Created {
                         // It was there before: the listing of its directory is still to come.
                         let found = self.tree.get(dir);
-                        let is_first_scan =
-                            found.unfinished.max(found.queued).is_some_and(Why::is_first);
+                        let is_first_scan = (found.unfinished | found.queued).applies_from();
                         Schedule::hold_back(&mut self.files, id, KeptBack::ByAge);
                         let slot = self.files.get_mut(id);
                         slot.set(State::MAY_HOLD_BYTES);
@@ -345,7 +344,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 self.tree.find(dir, name).filter(|&linked| self.tree.get(linked).via_link)
             {
                 rare!("a link to a directory went away");
-                self.push_visit(linked, Why::Appeared);
+                self.push_visit(linked, VisitWork::APPEARED);
             }
             return;
         };
@@ -450,7 +449,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             }
             (NameChange::MovedTo(cookie), _) => self.directory_moved_to(dir, name, cookie, now),
             // The files in it may have become readable, or unreadable.
-            (NameChange::Attributes, Some(known)) => self.push_visit(known, Why::Recheck),
+            (NameChange::Attributes, Some(known)) => self.push_visit(known, VisitWork::RECHECK),
             (NameChange::Created, Some(known)) => {
                 // The directory that was deleted before may be another one than the known one,
                 // which was looked at ahead of both events.
@@ -458,7 +457,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 // A directory that was renamed to a name that no PATH covers goes on under it. One
                 // that was made there does not.
                 if self.tree.get(known).is_path || !self.drop_if_uncovered(known, now) {
-                    self.push_visit(known, Why::Appeared);
+                    self.push_visit(known, VisitWork::APPEARED);
                 } else {
                     rare!(
                         "a directory was made under a name that only the one before was followed by"
@@ -467,10 +466,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             }
             (NameChange::Deleted, Some(known)) => {
                 self.identities.former.directory_deleted(self.tree.key(known));
-                self.push_visit(known, Why::Appeared);
+                self.push_visit(known, VisitWork::APPEARED);
             }
             (NameChange::Created | NameChange::Attributes, None) => {
-                self.add_directory(dir, name, Why::Appeared);
+                self.add_directory(dir, name, VisitWork::APPEARED);
             }
         }
     }

@@ -13,11 +13,11 @@ use crate::names::{NameRef, Names};
 use crate::sys::{NOBODY, WatchId};
 
 mod trust;
-mod why;
+mod visit_work;
 
 use trust::Prefix;
 pub(crate) use trust::Trust;
-pub(crate) use why::Why;
+pub(crate) use visit_work::VisitWork;
 
 const NONE: u32 = u32::MAX;
 
@@ -75,10 +75,10 @@ pub(crate) struct Directory {
     pub(crate) via_link: bool,
     /// The running listing of the parent came by.
     pub(crate) is_seen: bool,
-    /// Why it waits to be visited, if it does.
-    pub(crate) queued: Option<Why>,
-    /// Why it was visited last, unless that came to its end.
-    pub(crate) unfinished: Option<Why>,
+    /// What the visit that it waits for does; empty if it waits for none.
+    pub(crate) queued: VisitWork,
+    /// What the last visit does; empty once it came to its end.
+    pub(crate) unfinished: VisitWork,
     /// Has no watch for want of room: polled.
     pub(crate) is_polled: bool,
     /// It was said that this directory cannot be read.
@@ -515,8 +515,8 @@ impl Tree {
             is_path: false,
             via_link: false,
             is_seen: false,
-            queued: None,
-            unfinished: None,
+            queued: VisitWork::empty(),
+            unfinished: VisitWork::empty(),
             is_polled: false,
             is_unreadable: false,
             is_moving: false,

@@ -10,7 +10,7 @@ use crate::engine::Engine;
 use crate::engine::coverage::asking::{Covered, copy_of};
 use crate::engine::coverage::single_files::SingleFile;
 use crate::engine::namespace::registry::{Life, SlotId, State};
-use crate::engine::namespace::tree::{DirId, Role, Why};
+use crate::engine::namespace::tree::{DirId, Role, VisitWork};
 use crate::engine::reading::rewriting::Rewriting;
 use crate::engine::schedule::timers;
 use crate::patterns::{Patterns, Refused};
@@ -499,9 +499,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     fn explain_unlisted(&mut self, dir: DirId, path: &[u8], found: &io::Result<Stat>) -> Reason {
         let found_here = self.tree.get(dir);
         let (is_unreadable, visits) =
-            (found_here.is_unreadable(), [found_here.queued, found_here.unfinished]);
-        let is_waiting =
-            visits.iter().any(Option::is_some) || self.is_listing(self.tree.group(dir));
+            (found_here.is_unreadable(), found_here.queued | found_here.unfinished);
+        let is_waiting = !visits.is_empty() || self.is_listing(self.tree.group(dir));
         let text =
             shown(if path.len() > 1 { path.strip_suffix(b"/").unwrap_or(path) } else { path });
         if is_unreadable {
@@ -528,7 +527,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             Err(error) if Failure::of(error) == Failure::Gone => {
                 because(FileState::Missing, "there is no such file")
             }
-            _ if visits.contains(&Some(Why::FirstScan)) => because(
+            _ if visits.contains(VisitWork::FROM_APPLIES_FIRST) => because(
                 FileState::WaitsForListing,
                 format!("the first scan is still to come by: {text}"),
             ),

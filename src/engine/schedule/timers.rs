@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::engine::Engine;
 use crate::engine::namespace::registry::{Life, SlotId, SlotKey};
-use crate::engine::namespace::tree::Why;
+use crate::engine::namespace::tree::VisitWork;
 use crate::engine::schedule::deadlines::Task;
 use crate::planted::is_planted;
 use crate::rare::rare;
@@ -112,7 +112,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     fn poll(&mut self, now: Now) {
         self.kernel.poll_at = None;
         for at in 0..self.coverage.roots.len() {
-            self.start_root(at, Why::Appeared, now);
+            self.start_root(at, VisitWork::APPEARED, now);
         }
         if self.kernel.polled > 0 {
             rare!("directories without a watch were listed");
@@ -120,7 +120,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 if let Some(dir) =
                     self.tree.at_place(place).filter(|&dir| self.tree.get(dir).is_polled)
                 {
-                    self.push_visit(dir, Why::Poll);
+                    self.push_visit(dir, VisitWork::LOOK_AT_KNOWN);
                 }
             }
             self.kernel.poll_by(now.instant + POLL_EVERY);

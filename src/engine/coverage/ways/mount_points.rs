@@ -7,7 +7,7 @@ use crate::engine::Engine;
 use crate::engine::coverage::root::RootState;
 use crate::engine::coverage::ways::spelling::{above, components};
 use crate::engine::coverage::ways::{Due, WayId};
-use crate::engine::namespace::tree::Why;
+use crate::engine::namespace::tree::VisitWork;
 use crate::sink::Sink;
 use crate::sys::FileSystem;
 
@@ -61,6 +61,6 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 None => return,
             }
         }
-        self.push_visit(dir, Why::Appeared);
+        self.push_visit(dir, VisitWork::APPEARED);
     }
 }
