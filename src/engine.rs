@@ -163,6 +163,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let mut encoder = Encoder::new(format);
         encoder.set_host(config.host.as_deref());
         let sweeps = Sweeps::new(&config, now);
+        let tree = Tree::new(config.follow_links);
         let own = OwnFiles::new(sink.own_file());
         let kept_for = KEPT_FOR.max(config.coalesce);
         let mut engine = Engine {
@@ -171,7 +172,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             outbox: Outbox::new(sink),
             output_file: OutputFile::new(),
             kernel: Kernel::new(now),
-            tree: Tree::new(),
+            tree,
             files: Registry::new(),
             coverage: Coverage::new(format),
             discovery: Discovery::new(sweeps),

@@ -6,6 +6,8 @@
 //! Always holds: each PATH has a number that it keeps.
 
 pub(super) mod asking;
+mod covering;
+pub(super) mod looks;
 pub(super) mod own;
 pub(super) mod owners;
 pub(super) mod reload;
@@ -31,7 +33,7 @@ pub(super) struct Coverage {
     pub(super) roots: Vec<Root>,
     pub(super) ways: Ways,
     /// Directories that are watched for single files, by path.
-    pub(super) homes: HashMap<Box<[u8]>, DirKey>,
+    homes: HashMap<Box<[u8]>, DirKey>,
     /// The directory of the event at hand, which stays until all that the event says is done;
     /// whether it was to be let go since.
     pub(super) home_at_hand: Option<(DirId, bool)>,

@@ -12,6 +12,7 @@ pub(super) mod listing;
 pub(super) mod old_files;
 pub(super) mod searching;
 pub(super) mod sweeping;
+mod visiting;
 pub(super) mod visits;
 
 use crate::engine::commit::resume::Absence;
@@ -46,7 +47,7 @@ pub(super) struct Discovery<L> {
     pub(super) old_files: OldFiles,
     pub(super) absence: Absence,
     /// The directory entry at hand, reused.
-    pub(super) entry: Vec<u8>,
+    entry: Vec<u8>,
 }
 
 impl<L> Discovery<L> {

@@ -355,7 +355,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         expect(is_poll_due || polled == 0, || {
             "invariant: directories without a watch are never listed".to_owned()
         })?;
-        expect(is_poll_due || !self.all_roots().any(is_missing), || {
+        expect(is_poll_due || !self.coverage.all_roots().any(is_missing), || {
             "invariant: a missing PATH is never looked for".to_owned()
         })
     }

@@ -6,7 +6,7 @@
 pub(super) mod changes;
 pub(super) mod watching;
 
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::engine::discovery::Discovery;
 use crate::engine::kernel::watching::WatchLimit;
@@ -24,7 +24,7 @@ pub(super) struct Kernel {
     pub(super) are_events_pending: bool,
     /// Events were lost, and the looks that make up for them are under way.
     pub(super) is_missing_events: bool,
-    /// Since when events may have been missed, if they may. See `directories::suspect`.
+    /// Since when events may have been missed, if they may. See [`Kernel::suspect`].
     pub(super) suspect_since: Option<SystemTime>,
     /// When the kernel's queue was last known to be complete and empty.
     pub(super) drained_at: SystemTime,
@@ -52,6 +52,14 @@ impl Kernel {
     /// Makes sure that the next poll is not later than `at`.
     pub(super) fn poll_by(&mut self, at: Instant) {
         self.poll_at = Some(self.poll_at.map_or(at, |known| known.min(at)));
+    }
+
+    /// From now on until all is calm: files modified since then are read once even if their size is
+    /// as it was.
+    pub(super) fn suspect(&mut self, since: SystemTime) {
+        // File systems stamp with a clock that lags by a tick or, on network file systems, more.
+        let since = since.checked_sub(Duration::from_secs(1)).unwrap_or(since);
+        self.suspect_since = Some(self.suspect_since.map_or(since, |known| known.min(since)));
     }
 
     /// The directory is polled from now on, or not any more.

@@ -83,7 +83,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// begin anew.
     pub fn set_rescan(&mut self, rescan: Option<Duration>, remote: Option<Duration>, now: Now) {
         (self.config.rescan, self.config.rescan_remote) = (rescan, remote);
-        self.begin_sweeps_anew(now);
+        let (tree, fs, notices) = (&mut self.tree, &mut self.fs, &mut self.observer.notices);
+        self.discovery.sweeps.begin_anew(&self.config, tree, fs, notices, now);
     }
 
     /// Files not modified for this long when first seen start at their end. What was seen stays

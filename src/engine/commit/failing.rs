@@ -23,7 +23,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let Some(suppressed) = self.observer.notices.admit(Cause::StateDirectory, now) else {
             return;
         };
-        let path = self.state_directory_text();
+        let path = self.coverage.ways.state_directory_text();
         let aside = anew.map(|anew| anew.aside.join(", ")).filter(|names| !names.is_empty());
         match aside {
             None => tracing::error!(
@@ -102,7 +102,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                             "offsets cannot be stored: delivery goes on; tried again"
                         ),
                         Some(what) => {
-                            let path = self.state_directory_text();
+                            let path = self.coverage.ways.state_directory_text();
                             tracing::error!(
                                 path,
                                 error,

@@ -251,7 +251,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// The same, of all that are known, for a new journal.
     pub(in crate::engine) fn scanned_paths(&self, stored: &StoredOffsets) -> Vec<Vec<u8>> {
-        let now = if self.discovery.absence.is_scanned { self.found_roots() } else { Vec::new() };
+        let now = if self.discovery.absence.is_scanned {
+            self.coverage.found_roots()
+        } else {
+            Vec::new()
+        };
         let before = stored
             .scanned()
             .filter(|path| !now.iter().any(|known| known == path))
@@ -278,7 +282,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
         if !self.discovery.absence.is_scanned && self.is_calm() && self.schedule.by_age.is_empty() {
             self.discovery.absence.is_scanned = true;
-            let scanned = self.found_roots();
+            let scanned = self.coverage.found_roots();
             let commits = self.commits.as_mut().expect("just seen");
             commits.scanned =
                 scanned.into_iter().filter(|path| !commits.stored.is_scanned(path)).collect();
@@ -339,10 +343,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             return Some(true);
         }
         let trusted = self.trusted_by_a_path(path);
-        let links = self.links_on(Trust {
+        let trust = Trust {
             trusted: trusted.unwrap_or_default(),
             followed: trusted.map_or(0, |_| path.len()),
-        });
+        };
+        let links = trust.links(self.tree.link_rule());
         match self.fs.stat(path, links) {
             Ok(found) => Some(found.id != file),
             // What is not below a PATH any more may have been reached through links.

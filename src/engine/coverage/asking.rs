@@ -7,13 +7,12 @@
 
 use std::io;
 
-use crate::engine::Engine;
+use crate::engine::coverage::Coverage;
 use crate::engine::coverage::root::RootState;
 use crate::engine::coverage::ways::spelling::{absolute, components, join, up};
-use crate::engine::namespace::registry::SlotId;
-use crate::engine::namespace::tree::{DirId, Role};
+use crate::engine::namespace::registry::{Registry, SlotId};
+use crate::engine::namespace::tree::{DirId, Role, Tree};
 use crate::names::split_path;
-use crate::sink::Sink;
 use crate::sys::{FileKind, FileSystem, LinkRule, Links, RefusedLink, Stat};
 
 /// Where a path lies.
@@ -29,90 +28,46 @@ pub(in crate::engine) enum Covered {
     No,
 }
 
-impl<F: FileSystem, S: Sink> Engine<F, S> {
+impl Coverage {
     /// What covers a path.
-    pub(in crate::engine) fn covered(&mut self, asked: &[u8]) -> Covered {
-        let spellings = self.spellings(asked, b"");
-        let Some((root, below)) = self.covering_root(&spellings) else {
-            return self.known_elsewhere(&spellings).map_or(Covered::No, Covered::Known);
+    pub(in crate::engine) fn covered(
+        &self,
+        files: &Registry,
+        tree: &Tree,
+        fs: &mut impl FileSystem,
+        asked: &[u8],
+    ) -> Covered {
+        let asked = spellings(asked, b"");
+        let Some((root, below)) = self.covering_root(&asked) else {
+            let known = self.known_elsewhere(files, tree, &asked);
+            return known.map_or(Covered::No, Covered::Known);
         };
-        let RootState::Found(key) = self.coverage.roots[root].state else {
+        let RootState::Found(key) = self.roots[root].state else {
             return Covered::Missing;
         };
-        let Some(dir) = self.tree.alive(key) else { return Covered::Missing };
+        let Some(dir) = tree.alive(key) else { return Covered::Missing };
         let mut rest: Vec<Vec<u8>> = components(&below).map(<[u8]>::to_vec).collect();
-        if !self.coverage.roots[root].is_tree {
-            rest.insert(0, split_path(&self.coverage.roots[root].path).1.to_vec());
+        if !self.roots[root].is_tree {
+            rest.insert(0, split_path(&self.roots[root].path).1.to_vec());
             return Covered::By(dir, rest);
         }
-        let dir = self.descend(dir, &mut rest);
+        let dir = self.descend(tree, fs, dir, &mut rest);
         Covered::By(dir, rest)
-    }
-
-    /// A path without `.` and `..`, as it is spelled and from the root on. `..` leads to what is
-    /// above by the spelling.
-    fn spellings(&self, path: &[u8], base: &[u8]) -> Vec<Vec<u8>> {
-        let mut plain = if path.starts_with(b"/") { b"/".to_vec() } else { Vec::new() };
-        for name in components(path) {
-            if name == b".." { up(&mut plain) } else { plain = join(&plain, name) }
-        }
-        absolute(base, path).into_iter().chain([plain]).collect()
-    }
-
-    /// The PATH nearest above a path, or the path itself, and what remains of that.
-    fn covering_root(&self, asked: &[Vec<u8>]) -> Option<(usize, Vec<u8>)> {
-        let mut nearest: Option<(usize, Vec<u8>)> = None;
-        for at in 0..self.coverage.roots.len() {
-            if self.coverage.roots[at].state == RootState::Removed {
-                continue;
-            }
-            let (base, real) = self.coverage.ways.end_of(at);
-            let ways = self
-                .spellings(&self.coverage.roots[at].path, base)
-                .into_iter()
-                .chain(absolute(base, real));
-            for path in ways.collect::<Vec<_>>() {
-                for below in asked.iter().filter_map(|asked| below(asked, &path)) {
-                    if nearest.as_ref().is_none_or(|(_, before)| below.len() < before.len()) {
-                        nearest = Some((at, below.to_vec()));
-                    }
-                }
-            }
-        }
-        nearest
-    }
-
-    /// A file in a directory that is watched for single files.
-    fn known_elsewhere(&self, asked: &[Vec<u8>]) -> Option<SlotId> {
-        let bases: Vec<&[u8]> =
-            (0..self.coverage.roots.len()).map(|at| self.coverage.ways.end_of(at).0).collect();
-        for (prefix, &key) in &self.coverage.homes {
-            let Some(dir) = self.tree.alive(key) else { continue };
-            let ways = bases
-                .iter()
-                .copied()
-                .chain([&b""[..]])
-                .flat_map(|base| self.spellings(prefix, base));
-            for way in ways {
-                let names = asked
-                    .iter()
-                    .filter_map(|asked| below(asked, &way))
-                    .filter(|name| !name.contains(&b'/'));
-                let known = names.filter_map(|name| self.files.find(dir, name));
-                if let Some(id) = known.filter(|&id| self.files.get(id).is_identified()).last() {
-                    return Some(id);
-                }
-            }
-        }
-        None
     }
 
     /// Goes down from a directory, by what is known and otherwise by looks, as long as what is
     /// there is known.
-    fn descend(&mut self, mut dir: DirId, rest: &mut Vec<Vec<u8>>) -> DirId {
+    fn descend(
+        &self,
+        tree: &Tree,
+        fs: &mut impl FileSystem,
+        mut dir: DirId,
+        rest: &mut Vec<Vec<u8>>,
+    ) -> DirId {
         while rest.len() > 1 {
             let name = rest[0].clone();
-            let Some(next) = self.tree.find(dir, &name).or_else(|| self.known_by_inode(dir, &name))
+            let Some(next) =
+                tree.find(dir, &name).or_else(|| self.known_by_inode(tree, fs, dir, &name))
             else {
                 break;
             };
@@ -123,58 +78,62 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 
     /// A directory of the tree that has a second name here.
-    fn known_by_inode(&mut self, dir: DirId, name: &[u8]) -> Option<DirId> {
-        let (_, target) = self.look_in(dir, name);
+    fn known_by_inode(
+        &self,
+        tree: &Tree,
+        fs: &mut impl FileSystem,
+        dir: DirId,
+        name: &[u8],
+    ) -> Option<DirId> {
+        let (_, target) = self.look_in(tree, fs, dir, name);
         let found = target.ok().filter(|found| found.kind == FileKind::Directory)?;
-        self.tree
-            .find_inode((found.id.device, found.id.inode))
-            .filter(|&known| self.tree.get(known).role == Role::Listed)
+        tree.find_inode((found.id.device, found.id.inode))
+            .filter(|&known| tree.has_role(known, Role::Listed))
     }
 
     /// Looks at a name in a directory: at what has it, and, if that is a link that is followed, at
     /// what it leads to.
     pub(in crate::engine) fn look_in(
-        &mut self,
+        &self,
+        tree: &Tree,
+        fs: &mut impl FileSystem,
         dir: DirId,
         name: &[u8],
     ) -> (io::Result<Stat>, io::Result<Stat>) {
-        let links = self.write_name(dir, name);
-        let found = self.fs.stat(&self.path, links);
+        let mut path = Vec::new();
+        let links = tree.write_name(dir, name, &mut path);
+        let found = fs.stat(&path, links);
         let target = match &found {
-            Ok(found) if found.kind == FileKind::Link => match self.links_through(dir, name) {
-                Some(links) => self.fs.stat(&self.path, links),
-                None => Ok(*found),
-            },
+            Ok(found) if found.kind == FileKind::Link => {
+                match self.links_through(tree, dir, name, &path) {
+                    Some(links) => fs.stat(&path, links),
+                    None => Ok(*found),
+                }
+            }
             Ok(found) => Ok(*found),
             Err(error) => Err(copy_of(error)),
         };
         (found, target)
     }
 
-    /// Looks at what lies deeper below a directory than what is known of it.
-    pub(in crate::engine) fn look_below(
-        &mut self,
-        dir: DirId,
-        names: &[Vec<u8>],
-    ) -> io::Result<Stat> {
-        let links = self.write_name(dir, &names.join(&b'/'));
-        self.fs.stat(&self.path, links)
-    }
-
     /// Why a link leads to no file, if its owner is the reason. The answer is the same whether the
     /// target belongs to somebody else or does not exist: the client may be the one who made the
     /// link.
     pub(in crate::engine) fn why_not_through(
-        &mut self,
+        &self,
+        tree: &Tree,
+        fs: &mut impl FileSystem,
         dir: DirId,
         name: &[u8],
         found: &Stat,
     ) -> Option<String> {
-        self.write_name(dir, name);
-        let Links::Guarded(guard) = self.links_through(dir, name)? else { return None };
-        if self
-            .fs
-            .refused_link(&self.path, guard)
+        let mut path = Vec::new();
+        tree.write_name(dir, name, &mut path);
+        let Links::Guarded(guard) = self.links_through(tree, dir, name, &path)? else {
+            return None;
+        };
+        if fs
+            .refused_link(&path, guard)
             .is_some_and(|RefusedLink { target_owner, .. }| target_owner.is_none())
         {
             return Some("is a symbolic link into /proc: never followed".to_owned());
@@ -188,15 +147,79 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         })
     }
 
+    /// The PATH nearest above a path, or the path itself, and what remains of that.
+    fn covering_root(&self, asked: &[Vec<u8>]) -> Option<(usize, Vec<u8>)> {
+        let mut nearest: Option<(usize, Vec<u8>)> = None;
+        for (at, root) in self.roots.iter().enumerate() {
+            if root.state == RootState::Removed {
+                continue;
+            }
+            let (base, real) = self.ways.end_of(at);
+            for path in spellings(&root.path, base).into_iter().chain(absolute(base, real)) {
+                for below in asked.iter().filter_map(|asked| below(asked, &path)) {
+                    if nearest.as_ref().is_none_or(|(_, before)| below.len() < before.len()) {
+                        nearest = Some((at, below.to_vec()));
+                    }
+                }
+            }
+        }
+        nearest
+    }
+
+    /// A file in a directory that is watched for single files.
+    fn known_elsewhere(&self, files: &Registry, tree: &Tree, asked: &[Vec<u8>]) -> Option<SlotId> {
+        let bases: Vec<&[u8]> =
+            (0..self.roots.len()).map(|at| self.ways.end_of(at).0).chain([&b""[..]]).collect();
+        for (prefix, &key) in &self.homes {
+            let Some(dir) = tree.alive(key) else { continue };
+            for path in bases.iter().flat_map(|base| spellings(prefix, base)) {
+                let names = asked
+                    .iter()
+                    .filter_map(|asked| below(asked, &path))
+                    .filter(|name| !name.contains(&b'/'));
+                let mut known = names.filter_map(|name| files.find(dir, name));
+                if let Some(id) = known.rfind(|&id| files.get(id).is_identified()) {
+                    return Some(id);
+                }
+            }
+        }
+        None
+    }
+
     /// The state directory, if the path is in it.
-    pub(in crate::engine) fn state_directory_above(&mut self, asked: &[u8]) -> Option<Vec<u8>> {
-        let (path, real) = self.coverage.ways.state_directory()?;
-        let asked = self.spellings(asked, b"");
+    pub(in crate::engine) fn state_directory_above(&self, asked: &[u8]) -> Option<Vec<u8>> {
+        let (path, real) = self.ways.state_directory()?;
+        let asked = spellings(asked, b"");
         let is_in = |directory: &[u8]| {
             asked.iter().any(|asked| below(asked, directory).is_some_and(|below| !below.is_empty()))
         };
         (is_in(path) || is_in(real)).then(|| path.to_vec())
     }
+}
+
+/// Looks at what lies deeper below a directory than what is known of it. A link there is not
+/// followed: the answers are as those of [`Coverage::look_in`], and alike.
+pub(in crate::engine) fn look_below(
+    tree: &Tree,
+    fs: &mut impl FileSystem,
+    dir: DirId,
+    names: &[Vec<u8>],
+) -> (io::Result<Stat>, io::Result<Stat>) {
+    let mut path = Vec::new();
+    let links = tree.write_name(dir, &names.join(&b'/'), &mut path);
+    let found = fs.stat(&path, links);
+    let target = found.as_ref().map_err(copy_of).copied();
+    (found, target)
+}
+
+/// A path without `.` and `..`, as it is spelled and from the root on. `..` leads to what is above
+/// by the spelling.
+fn spellings(path: &[u8], base: &[u8]) -> Vec<Vec<u8>> {
+    let mut plain = if path.starts_with(b"/") { b"/".to_vec() } else { Vec::new() };
+    for name in components(path) {
+        if name == b".." { up(&mut plain) } else { plain = join(&plain, name) }
+    }
+    absolute(base, path).into_iter().chain([plain]).collect()
 }
 
 /// What remains of a path below another one, or of that one itself.

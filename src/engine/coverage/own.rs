@@ -11,8 +11,8 @@ use std::collections::VecDeque;
 use crate::checkpoint::OWN_OUTPUT;
 use crate::diagnostics::notices::Cause;
 use crate::engine::Engine;
-use crate::engine::namespace::registry::{Life, SlotId, State};
-use crate::engine::namespace::tree::DirId;
+use crate::engine::namespace::registry::{Life, Registry, SlotId, State};
+use crate::engine::namespace::tree::Tree;
 use crate::engine::schedule::{KeptBack, Schedule};
 use crate::sink::Sink;
 use crate::status::file::{FileState, shown};
@@ -92,6 +92,33 @@ impl OwnFiles {
         let mut here = self.places.iter().filter(|(at, _)| *at == directory).map(|(_, own)| &**own);
         here.find(|own| is_rotation(own, name))
     }
+
+    /// The name of ours of which the file's name is a rotation.
+    fn rotation(&self, files: &Registry, tree: &Tree, id: SlotId) -> Option<&[u8]> {
+        let dir = tree.at_place(files.get(id).dir().0)?;
+        self.rotated_from(tree.get(dir).inode, files.name(id))
+    }
+
+    /// What `status FILE` says of a file that is left out because it is ours.
+    pub(in crate::engine) fn explain(
+        &self,
+        files: &Registry,
+        tree: &Tree,
+        id: SlotId,
+    ) -> (FileState, String) {
+        let file = files.file_id(id);
+        let why = match self.rotation(files, tree, id) {
+            _ if file.is_some_and(|file| self.is_live(file.device, file.inode)) => {
+                "it receives our own output or diagnostics".to_owned()
+            }
+            Some(own) => format!(
+                "by its name it is what a rotation made of our own {}: never read",
+                shown(own)
+            ),
+            None => "it received our own output before: never read".to_owned(),
+        };
+        (FileState::OwnOutput, why)
+    }
 }
 
 impl<F: FileSystem, S: Sink> Engine<F, S> {
@@ -122,15 +149,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             return Some(Own::Former);
         }
         // A log of an earlier run stays a log.
-        (self.is_rotated_name(id) && !self.is_stored(id, found.id)).then_some(Own::Rotated)
-    }
-
-    fn is_rotated_name(&self, id: SlotId) -> bool {
-        let dir = self.files.get(id).dir();
-        let directory = |dir: DirId| self.tree.get(dir).inode;
-        self.tree
-            .at_place(dir.0)
-            .is_some_and(|dir| self.own.rotated_from(directory(dir), self.files.name(id)).is_some())
+        let is_rotated = self.own.rotation(&self.files, &self.tree, id).is_some();
+        (is_rotated && !self.is_stored(id, found.id)).then_some(Own::Rotated)
     }
 
     /// The file is not read, now and under any other name.
@@ -180,26 +200,6 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 log, give the output another name or place"
             ),
         }
-    }
-
-    /// What `status FILE` says of a file that is left out because it is ours.
-    pub(in crate::engine) fn explain_own(&self, id: SlotId) -> (FileState, String) {
-        let dir = self.files.get(id).dir();
-        let directory = self.tree.at_place(dir.0).map(|dir| self.tree.get(dir).inode);
-        let rotated =
-            directory.and_then(|directory| self.own.rotated_from(directory, self.files.name(id)));
-        let file = self.files.file_id(id);
-        let why = match rotated {
-            _ if file.is_some_and(|file| self.own.is_live(file.device, file.inode)) => {
-                "it receives our own output or diagnostics".to_owned()
-            }
-            Some(own) => format!(
-                "by its name it is what a rotation made of our own {}: never read",
-                shown(own)
-            ),
-            None => "it received our own output before: never read".to_owned(),
-        };
-        (FileState::OwnOutput, why)
     }
 }
 

@@ -7,11 +7,14 @@
 
 use std::{fmt, io};
 
+use hashbrown::HashMap;
+
 use crate::diagnostics::notices::Cause;
 use crate::engine::Engine;
+use crate::engine::coverage::Coverage;
 use crate::engine::coverage::single_files::SingleFile;
-use crate::engine::namespace::registry::{SlotId, State};
-use crate::engine::namespace::tree::{DirId, Role};
+use crate::engine::namespace::registry::{Registry, SlotId, SlotKey, State};
+use crate::engine::namespace::tree::{DirId, Role, Tree};
 use crate::sink::Sink;
 use crate::sys::clock::Now;
 use crate::sys::{FileKind, FileSystem, Guard, LinkRule, Links, RefusedLink, is_same_user};
@@ -36,45 +39,119 @@ impl fmt::Display for OtherOwner {
 
 impl std::error::Error for OtherOwner {}
 
-impl<F: FileSystem, S: Sink> Engine<F, S> {
-    /// Writes the path of a file that has a name, or its last one. Returns which links on it are
-    /// followed.
-    pub(in crate::engine) fn write_path(&mut self, id: SlotId) -> Links {
-        self.path.clear();
-        let slot = self.files.get(id);
-        let trust = self.tree.write_path(slot.dir(), &mut self.path);
-        self.path.extend_from_slice(self.files.name(id));
-        if slot.state().contains(State::VIA_LINK)
-            && let Some(links) = self.links_through(self.files.get(id).dir(), self.files.name(id))
-        {
-            return links;
-        }
-        self.links_on(trust)
+/// For files that were rotated behind a link: where that link is, and its name.
+type RotatedBehind = HashMap<SlotKey, (DirId, Box<[u8]>)>;
+
+impl Coverage {
+    /// Writes the path of a file that has a name, or its last one, into `path`. Returns which links
+    /// on it are followed.
+    pub(in crate::engine) fn write_path(
+        &self,
+        files: &Registry,
+        tree: &Tree,
+        id: SlotId,
+        path: &mut Vec<u8>,
+    ) -> Links {
+        let slot = files.get(id);
+        let links = tree.write_name(slot.dir(), files.name(id), path);
+        let is_link = slot.state().contains(State::VIA_LINK);
+        is_link.then(|| self.links_to(files, tree, id, path)).flatten().unwrap_or(links)
     }
 
-    /// How a link with this name, whose path is at hand, is followed, if it is. That of a PATH is
-    /// trusted as it is.
-    pub(in crate::engine) fn links_through(&self, dir: DirId, name: &[u8]) -> Option<Links> {
-        if self.is_path_of_file(dir, name) {
+    /// How the link that has this name is followed, if it is.
+    pub(in crate::engine) fn links_to(
+        &self,
+        files: &Registry,
+        tree: &Tree,
+        id: SlotId,
+        path: &[u8],
+    ) -> Option<Links> {
+        self.links_through(tree, files.get(id).dir(), files.name(id), path)
+    }
+
+    /// How a link with this name and this path is followed, if it is. That of a PATH is trusted as
+    /// it is.
+    pub(in crate::engine) fn links_through(
+        &self,
+        tree: &Tree,
+        dir: DirId,
+        name: &[u8],
+        path: &[u8],
+    ) -> Option<Links> {
+        if self.is_path_of_file(tree, dir, name) {
             return Some(Links::Follow);
         }
-        let trusted = self.tree.trusted_len(dir);
-        Some(Links::Guarded(Guard {
-            trusted,
-            followed: self.path.len(),
-            rule: self.config.follow_links?,
-        }))
+        let trusted = tree.trusted_len(dir);
+        Some(Links::Guarded(Guard { trusted, followed: path.len(), rule: tree.link_rule()? }))
     }
 
     /// Whether a name is that of a PATH, in a directory that is watched for it alone.
-    pub(in crate::engine) fn is_path_of_file(&self, dir: DirId, name: &[u8]) -> bool {
-        self.tree.get(dir).role == Role::Home
-            && matches!(self.coverage.single_files.get(dir, name), Some(SingleFile::Path(_)))
+    fn is_path_of_file(&self, tree: &Tree, dir: DirId, name: &[u8]) -> bool {
+        tree.get(dir).role == Role::Home
+            && matches!(self.single_files.get(dir, name), Some(SingleFile::Path(_)))
+    }
+
+    /// The link that keeps the slot's name from leading to a file, if one does. Writes its path.
+    pub(in crate::engine) fn refused_link(
+        &self,
+        files: &Registry,
+        tree: &Tree,
+        id: SlotId,
+        path: &mut Vec<u8>,
+        fs: &mut impl FileSystem,
+    ) -> Option<RefusedLink> {
+        self.write_path(files, tree, id, path);
+        match self.links_to(files, tree, id, path)? {
+            Links::Guarded(guard) => fs.refused_link(path, guard),
+            _ => None,
+        }
+    }
+
+    /// A file that a link led to, or one that took its place, has a name of its own in a directory
+    /// that is not listed. Whether the link may not lead to what was found there. `rotated`: the
+    /// links behind which files were rotated.
+    pub(in crate::engine) fn is_foreign_target(
+        &self,
+        files: &Registry,
+        tree: &Tree,
+        rotated: &RotatedBehind,
+        id: SlotId,
+        owner: u32,
+        fs: &mut impl FileSystem,
+    ) -> bool {
+        if rotated.is_empty() || tree.link_rule() != Some(LinkRule::Owner) {
+            return false;
+        }
+        let Some((dir, link)) = rotated.get(&files.key(id)) else { return false };
+        let (place, is_known) = (files.get(id).dir(), files.get(id).is_identified());
+        let is_listed = tree.has_role(place, Role::Listed);
+        let Some(dir) = tree.at_place(dir.0).filter(|_| !is_listed) else {
+            return !is_known && !is_listed;
+        };
+        if self.is_path_of_file(tree, dir, link) {
+            return false;
+        }
+        let mut path = Vec::new();
+        let links = tree.write_name(dir, link, &mut path);
+        let found = fs.stat(&path, links).ok().filter(|found| found.kind == FileKind::Link);
+        // While the link is being replaced, what was allowed before goes on.
+        found.map_or(!is_known, |found| !LinkRule::Owner.allows(found.owner, owner))
+    }
+}
+
+impl<F: FileSystem, S: Sink> Engine<F, S> {
+    /// See [`Coverage::write_path`].
+    pub(in crate::engine) fn write_path(&mut self, id: SlotId) -> Links {
+        self.coverage.write_path(&self.files, &self.tree, id, &mut self.path)
     }
 
     /// Whether a link that leads to nothing to follow may not be followed. Reports it once.
     pub(in crate::engine) fn is_link_refused(&mut self, id: SlotId, now: Now) -> bool {
-        let Some(RefusedLink { owner, target_owner }) = self.refused_link(id) else { return false };
+        let Some(RefusedLink { owner, target_owner }) =
+            self.coverage.refused_link(&self.files, &self.tree, id, &mut self.path, &mut self.fs)
+        else {
+            return false;
+        };
         if self.became_unreadable(id)
             && let Some(suppressed) =
                 self.observer.notices.admit_about(Cause::LinkRefused, &self.path, now.instant)
@@ -99,47 +176,6 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         true
     }
 
-    /// The link that keeps the slot's name from leading to a file, if one does.
-    pub(in crate::engine) fn refused_link(&mut self, id: SlotId) -> Option<RefusedLink> {
-        self.write_path(id);
-        match self.links_through(self.files.get(id).dir(), self.files.name(id))? {
-            Links::Guarded(guard) => self.fs.refused_link(&self.path, guard),
-            _ => None,
-        }
-    }
-
-    /// A file that a link led to, or one that took its place, has a name of its own in a directory
-    /// that is not listed. Whether the link may not lead to what was found there.
-    pub(in crate::engine) fn is_foreign_target(&mut self, id: SlotId, owner: u32) -> bool {
-        if self.identities.behind_links.is_empty()
-            || self.config.follow_links != Some(LinkRule::Owner)
-        {
-            return false;
-        }
-        let Some((dir, link)) = self.identities.behind_links.get(&self.files.key(id)).cloned()
-        else {
-            return false;
-        };
-        let (place, is_known) = (self.files.get(id).dir(), self.files.get(id).is_identified());
-        let is_listed = self
-            .tree
-            .at_place(place.0)
-            .is_some_and(|place| self.tree.get(place).role == Role::Listed);
-        let Some(dir) = self.tree.at_place(dir.0).filter(|_| !is_listed) else {
-            return !is_known && !is_listed;
-        };
-        if self.is_path_of_file(dir, &link) {
-            return false;
-        }
-        let here = std::mem::take(&mut self.path);
-        let links = self.write_name(dir, &link);
-        let found =
-            self.fs.stat(&self.path, links).ok().filter(|found| found.kind == FileKind::Link);
-        self.path = here;
-        // While the link is being replaced, what was allowed before goes on.
-        found.map_or(!is_known, |found| !LinkRule::Owner.allows(found.owner, owner))
-    }
-
     /// With `--same-owner`: whether a file of this owner may be read where it is.
     ///
     /// # Errors
@@ -148,13 +184,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         if !self.config.same_owner {
             return Ok(());
         }
-        let slot = self.files.get(id);
-        let dir = self
-            .identities
-            .behind_links
-            .get(&self.files.key(id))
-            .map_or(slot.dir(), |(dir, _)| *dir);
-        match self.owner_below_path(dir) {
+        let rotated = self.identities.behind_links.get(&self.files.key(id));
+        let dir = rotated.map_or(self.files.get(id).dir(), |(dir, _)| *dir);
+        match self.tree.owner_below_path(dir) {
             Some(above) if !is_same_user(owner, above) => {
                 Err(io::Error::new(io::ErrorKind::PermissionDenied, OtherOwner { owner, above }))
             }
@@ -162,19 +194,12 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
     }
 
-    /// Who owns the directory right below PATH through which a directory is reached. `None`: it is
-    /// a PATH, or in none.
-    fn owner_below_path(&self, dir: DirId) -> Option<u32> {
-        let first = self.tree.first_below_path(self.tree.at_place(dir.0)?)?;
-        Some(self.tree.get(first).owner)
-    }
-
     /// A file may not be read where it is. If it has another name, where it may, it goes on by that
     /// one: somebody else may have linked it to where they please. Says whether it does.
     pub(in crate::engine) fn goes_by_own_name(&mut self, id: SlotId, owner: u32) -> bool {
         let is_own = |(dir, _): &(DirId, &[u8])| {
-            self.tree.at_place(dir.0).is_some_and(|dir| self.tree.get(dir).role == Role::Listed)
-                && self.owner_below_path(*dir).is_none_or(|above| is_same_user(owner, above))
+            self.tree.has_role(*dir, Role::Listed)
+                && self.tree.owner_below_path(*dir).is_none_or(|above| is_same_user(owner, above))
         };
         let own = self.files.further_names(id).find(is_own);
         let Some((dir, name)) = own.map(|(dir, name)| (dir, Box::<[u8]>::from(name))) else {

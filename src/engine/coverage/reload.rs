@@ -1,8 +1,7 @@
-//! Which input a name belongs to, which PATHs cover a directory, and what changes when the settings
-//! are read again.
+//! What changes when the settings are read again, or when a directory comes to another place.
 //!
-//! In: names in directories; new inputs. Out: the input that accepts a name; directories to visit
-//! again, or to let go.
+//! In: new inputs; a directory that was moved, or reached by one more way. Out: directories to
+//! visit again, or to let go.
 //! Always holds: what stays covered by the same rules is neither read again nor let go.
 
 use std::time::Instant;
@@ -10,11 +9,12 @@ use std::time::Instant;
 use crate::config::InputConfig;
 use crate::diagnostics::notices::{Cause, notice};
 use crate::engine::Engine;
+use crate::engine::coverage::Coverage;
 use crate::engine::coverage::root::{Root, RootState};
 use crate::engine::coverage::single_files::SingleFile;
-use crate::engine::namespace::inputs::{InputId, RootId, ScopeId};
+use crate::engine::namespace::inputs::{InputId, RootId};
 use crate::engine::namespace::registry::SlotId;
-use crate::engine::namespace::tree::{DirId, Role, VisitWork};
+use crate::engine::namespace::tree::{DirId, Role, Tree, VisitWork};
 use crate::names::{prefix_of, split_path};
 use crate::rare::rare;
 use crate::sink::Sink;
@@ -22,139 +22,99 @@ use crate::status::file::shown;
 use crate::sys::FileSystem;
 use crate::sys::clock::Now;
 
-impl<F: FileSystem, S: Sink> Engine<F, S> {
-    /// The input that a file of this name in this directory belongs to, if it is one to follow.
-    pub(in crate::engine) fn input_of(&mut self, dir: DirId, name: &[u8]) -> Option<InputId> {
-        // A PATH that is the file itself is the innermost.
-        if let Some(input) = self.wanted_by(dir, name) {
-            return Some(input);
-        }
-        let scope = self.tree.get(dir).scope;
-        if self.coverage.inputs.needs_path() {
-            self.write_name(dir, name);
-        }
-        let path = &self.path;
-        let mut roots = self.coverage.inputs.roots(scope).iter().copied();
-        let accepts = |root: RootId| {
-            self.coverage
-                .inputs
-                .rules(root)
-                .patterns
-                .accepts_file(name, self.below(root, dir, path))
-        };
-        roots.find(|&root| accepts(root)).map(|root| self.coverage.inputs.of_root(root))
-    }
+/// What new settings change in the PATHs.
+struct Arranged {
+    /// Those for which other rules hold now.
+    changed: Vec<RootId>,
+    /// Those that are not followed any more, and the directories that they led to.
+    removed: Vec<(RootId, Option<DirId>)>,
+    /// Those that are new.
+    added: Vec<(Vec<u8>, InputId)>,
+}
 
-    /// The input whose PATH this single file is.
-    fn wanted_by(&self, dir: DirId, name: &[u8]) -> Option<InputId> {
-        if self.coverage.single_files.is_empty() {
-            return None;
-        }
-        match self.coverage.single_files.get(dir, name) {
-            Some(&SingleFile::Path(input)) => {
-                self.coverage.inputs.get(input).patterns.accepts_file(name, name).then_some(input)
+impl Coverage {
+    /// Adds a PATH; it is started later.
+    fn add_path(&mut self, path: Vec<u8>, input: InputId) {
+        let root = Root { path, state: RootState::Missing, is_tree: false };
+        match self.roots.iter().position(|root| root.state == RootState::Removed) {
+            Some(at) => {
+                self.inputs.assign(RootId::from(at), input);
+                self.ways.forget(at);
+                self.roots[at] = root;
             }
-            _ => None,
+            None => {
+                self.inputs.add_root(input);
+                self.roots.push(root);
+            }
         }
     }
 
-    /// What covers a directory of this name below another: nothing if it is not to be followed.
-    pub(in crate::engine) fn scope_below(&mut self, parent: DirId, name: &[u8]) -> ScopeId {
-        let scope = self.tree.get(parent).scope;
-        if self.coverage.inputs.needs_path() {
-            self.write_name(parent, name);
-        }
-        let path = &self.path;
-        let accepts = |&root: &RootId| {
-            self.coverage
-                .inputs
-                .rules(root)
-                .patterns
-                .accepts_directory(name, self.below(root, parent, path))
+    /// Takes new inputs, and finds each of their PATHs among those that are followed. `is_settled`:
+    /// all that is followed is as the former settings say.
+    fn replace_inputs(&mut self, tree: &Tree, new: Vec<InputConfig>, is_settled: bool) -> Arranged {
+        let paths: Vec<Vec<Vec<u8>>> = new.iter().map(|input| input.paths.clone()).collect();
+        let of_path: Vec<(Vec<u8>, InputId)> = self
+            .all_roots()
+            .map(|root| (self.root(root).path.clone(), self.inputs.of_root(root)))
+            .collect();
+        let known = |path: &[u8]| {
+            of_path.iter().filter(|(known, _)| *known == path).map(|(_, id)| *id).collect()
         };
-        let roots = self.coverage.inputs.roots(scope);
-        let is_alike = roots.iter().all(accepts);
-        if is_alike {
-            return scope;
+        let replaced = self.inputs.replace(new, known, is_settled);
+        let mut wanted: Vec<(Vec<u8>, InputId, bool)> = Vec::new();
+        for ((input, is_changed), paths) in replaced.into_iter().zip(paths) {
+            wanted.extend(paths.into_iter().map(|path| (path, input, is_changed)));
         }
-        let fewer = roots.iter().copied().filter(accepts).collect();
-        self.coverage.inputs.scope(fewer)
+        self.arrange_roots(tree, wanted)
     }
 
-    /// The part of a path in `dir` that lies below a PATH that covers it.
-    pub(in crate::engine) fn below<'a>(
-        &self,
-        root: RootId,
-        dir: DirId,
-        path: &'a [u8],
-    ) -> &'a [u8] {
-        if !self.coverage.inputs.needs_path() {
-            return b"";
+    /// Finds each PATH among those that are followed. `wanted`: its input, and whether other rules
+    /// hold for that.
+    fn arrange_roots(
+        &mut self,
+        tree: &Tree,
+        mut wanted: Vec<(Vec<u8>, InputId, bool)>,
+    ) -> Arranged {
+        let mut changed = Vec::new();
+        let mut removed = Vec::new();
+        let mut unmatched: Vec<RootId> = Vec::new();
+        // First those that stay with their input.
+        for root in self.all_roots().collect::<Vec<_>>() {
+            let (known, of) = (self.root(root), self.inputs.of_root(root));
+            match wanted.iter().position(|(path, input, _)| *path == known.path && *input == of) {
+                Some(place) => {
+                    if wanted.swap_remove(place).2 {
+                        changed.push(root);
+                    }
+                }
+                None => unmatched.push(root),
+            }
         }
-        let top = self.root_directory(root).unwrap_or(dir);
-        let own = &path[self.tree.prefix_len(dir)..];
-        // A directory that another PATH covers may hang from a PATH within that one.
-        if self.tree.root_of(dir) == top {
-            return own;
+        for root in unmatched {
+            let known = wanted.iter().position(|(path, _, _)| *path == self.root(root).path);
+            if let Some(place) = known {
+                let (_, input, _) = wanted.swap_remove(place);
+                self.inputs.assign(root, input);
+                changed.push(root);
+            } else {
+                removed.push((root, self.root_directory(tree, root)));
+                self.roots[root.0 as usize].state = RootState::Removed;
+            }
         }
-        let mut prefix = Vec::new();
-        self.tree.write_path(top, &mut prefix);
-        // Where the same directory is reached by two spellings, what lies below the one at hand has
-        // to do.
-        path.strip_prefix(&*prefix).unwrap_or(own)
+        let is_shared = |&root: &RootId| {
+            let scope =
+                self.root_directory(tree, root).map(|dir| self.inputs.roots(tree.get(dir).scope));
+            scope.is_some_and(|scope| removed.iter().any(|(removed, _)| scope.contains(removed)))
+        };
+        changed.extend(self.all_roots().filter(is_shared));
+        let roots = &self.roots;
+        self.inputs.rearrange(|root| roots[root.0 as usize].state == RootState::Removed);
+        let added = wanted.into_iter().map(|(path, input, _)| (path, input)).collect();
+        Arranged { changed, removed, added }
     }
+}
 
-    /// Every PATH that the settings name.
-    pub(in crate::engine) fn all_roots(&self) -> impl Iterator<Item = RootId> + '_ {
-        let is_there = |&at: &usize| self.coverage.roots[at].state != RootState::Removed;
-        (0..self.coverage.roots.len()).filter(is_there).map(RootId::from)
-    }
-
-    /// The directory that a PATH leads to, or the home of the file.
-    fn root_directory(&self, root: RootId) -> Option<DirId> {
-        match self.coverage.roots[root.0 as usize].state {
-            RootState::Found(key) => self.tree.alive(key),
-            RootState::Missing | RootState::Removed => None,
-        }
-    }
-
-    /// Every PATH that is there and a directory, with that directory.
-    fn trees(&self) -> impl Iterator<Item = (RootId, DirId)> + '_ {
-        let trees = self.all_roots().filter(|root| self.coverage.roots[root.0 as usize].is_tree);
-        trees.filter_map(|root| Some((root, self.root_directory(root)?)))
-    }
-
-    /// The PATHs that lead to this very directory and cover what is in it.
-    fn roots_at(&self, dir: DirId) -> Vec<RootId> {
-        if !self.tree.get(dir).is_path {
-            return Vec::new();
-        }
-        self.trees().filter(|&(_, at)| at == dir).map(|(root, _)| root).collect()
-    }
-
-    /// Works out anew what covers a directory below another. Says whether that is something else
-    /// than before.
-    pub(in crate::engine) fn rescope(&mut self, dir: DirId, at_least: ScopeId) -> bool {
-        let Some(parent) = self.tree.parent(dir) else { return false };
-        let name = self.tree.name(dir).to_vec();
-        let mut scope = self.scope_below(parent, &name);
-        if self.tree.get(dir).is_path {
-            let roots = self
-                .coverage
-                .inputs
-                .roots(scope)
-                .iter()
-                .copied()
-                .chain(self.roots_at(dir))
-                .collect();
-            scope = self.coverage.inputs.scope(roots);
-        }
-        if self.coverage.inputs.is_empty(scope) {
-            scope = at_least;
-        }
-        std::mem::replace(&mut self.tree.get_mut(dir).scope, scope) != scope
-    }
-
+impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// A directory came to another place, where other PATHs may cover it, and what is below it.
     /// Says whether that may be so.
     pub(in crate::engine) fn rescope_moved(&mut self, dir: DirId, now: Instant) -> bool {
@@ -163,60 +123,26 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let scope = self.tree.get(parent).scope;
         // Where globs are about paths, those below it may be covered otherwise though it is not
         // itself.
-        let is_covered_anew = self.rescope(dir, scope) || self.coverage.inputs.needs_path();
+        let is_rescoped = self.coverage.rescope(&mut self.tree, dir, scope, &mut self.path);
+        let is_covered_anew = is_rescoped || self.coverage.inputs.needs_path();
         self.came_to_another_place(dir, is_covered_anew, now);
         is_covered_anew
-    }
-
-    /// A file may belong to another input where it is now. It goes on in any case.
-    pub(in crate::engine) fn find_input(&mut self, id: SlotId) {
-        let (dir, name) = (self.files.get(id).dir(), self.files.name(id).to_vec());
-        if let Some(input) = self.input_of(dir, &name) {
-            self.files.get_mut(id).input = input;
-            self.coverage.inputs.note_accepted(input);
-        }
-    }
-
-    /// More PATHs cover a directory: so they do what is below.
-    fn cover_below(&mut self, dir: DirId) {
-        let mut below = vec![dir];
-        while let Some(dir) = below.pop() {
-            let children: Vec<DirId> = self.tree.children(dir).collect();
-            below.extend(
-                children.into_iter().filter(|&child| self.rescope(child, ScopeId::default())),
-            );
-        }
     }
 
     /// A directory was reached by one more way: what the PATHs above that accept counts in it as
     /// well.
     pub(in crate::engine) fn widen(&mut self, dir: DirId, by: DirId) {
-        let (scope, more) = (self.tree.get(dir).scope, self.tree.get(by).scope);
-        let is_path = self.tree.get(by).is_path;
+        let (more, is_path) = (self.tree.get(by).scope, self.tree.get(by).is_path);
         self.tree.get_mut(dir).is_path |= is_path;
-        if self.tree.get(dir).role != Role::Listed
-            || self
-                .coverage
-                .inputs
-                .roots(more)
-                .iter()
-                .all(|&root| self.coverage.inputs.covers(scope, root))
-        {
+        if self.tree.get(dir).role != Role::Listed {
             return;
         }
-        let roots = self
-            .coverage
-            .inputs
-            .roots(scope)
-            .iter()
-            .chain(self.coverage.inputs.roots(more))
-            .copied()
-            .collect();
-        rare!("one more PATH covered a directory");
-        self.tree.get_mut(dir).scope = self.coverage.inputs.scope(roots);
-        self.cover_below(dir);
-        let is_first = self.tree.get(by).unfinished.applies_from();
-        self.push_visit(dir, if is_first { VisitWork::RELOAD } else { VisitWork::WIDENED });
+        let more = self.coverage.inputs.roots(more).to_vec();
+        if self.coverage.widen(&mut self.tree, dir, &more, &mut self.path) {
+            rare!("one more PATH covered a directory");
+            let is_first = self.tree.get(by).unfinished.applies_from();
+            self.push_visit(dir, if is_first { VisitWork::RELOAD } else { VisitWork::WIDENED });
+        }
     }
 
     /// Follows other inputs from now on. PATHs that stay go on where they are; new ones are
@@ -226,27 +152,15 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         if self.discovery.is_started {
             rare!("the settings were read again");
         }
-        let mut wanted: Vec<(Vec<u8>, InputId, bool)> = Vec::new();
-        let paths: Vec<Vec<Vec<u8>>> = new.iter().map(|input| input.paths.clone()).collect();
-        let of_path: Vec<(Vec<u8>, InputId)> = self
-            .all_roots()
-            .map(|root| {
-                (
-                    self.coverage.roots[root.0 as usize].path.clone(),
-                    self.coverage.inputs.of_root(root),
-                )
-            })
-            .collect();
-        let told = self.coverage.inputs.replace(
-            new,
-            |path| of_path.iter().filter(|(known, _)| *known == path).map(|(_, id)| *id).collect(),
-            self.discovery.has_scanned,
-        );
-        for ((input, is_changed), paths) in told.into_iter().zip(paths) {
-            wanted.extend(paths.into_iter().map(|path| (path, input, is_changed)));
+        let Arranged { changed, removed, added } =
+            self.coverage.replace_inputs(&self.tree, new, self.discovery.has_scanned);
+        for (root, directory) in removed {
+            self.leave_root(root, directory, now);
         }
-        let changed = self.arrange_roots(wanted, now);
-        self.cover_roots();
+        for (path, input) in added {
+            self.coverage.add_path(path, input);
+        }
+        self.coverage.cover_roots(&mut self.tree, &mut self.path);
         self.schedule.make_room_for_parked(self.files.len());
         self.drop_uncovered(now);
         self.observer.stats.reload_rescans += u64::from(!changed.is_empty());
@@ -258,69 +172,12 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.discovery.has_scanned = false;
     }
 
-    /// Finds each PATH among those that are followed, and lets go of the rest. Returns those for
-    /// which other rules hold now.
-    fn arrange_roots(
-        &mut self,
-        mut wanted: Vec<(Vec<u8>, InputId, bool)>,
-        now: Now,
-    ) -> Vec<RootId> {
-        let mut changed = Vec::new();
-        let mut removed = Vec::new();
-        let mut unmatched: Vec<RootId> = Vec::new();
-        // First those that stay with their input.
-        for root in self.all_roots().collect::<Vec<_>>() {
-            let (known, of) =
-                (&self.coverage.roots[root.0 as usize], self.coverage.inputs.of_root(root));
-            match wanted.iter().position(|(path, input, _)| *path == known.path && *input == of) {
-                Some(place) => {
-                    if wanted.swap_remove(place).2 {
-                        changed.push(root);
-                    }
-                }
-                None => unmatched.push(root),
-            }
-        }
-        for root in unmatched {
-            let at = root.0 as usize;
-            if let Some(place) =
-                wanted.iter().position(|(path, _, _)| *path == self.coverage.roots[at].path)
-            {
-                let (_, input, _) = wanted.swap_remove(place);
-                self.coverage.inputs.assign(root, input);
-                changed.push(root);
-            } else {
-                removed.push((root, self.root_directory(root)));
-                self.coverage.roots[at].state = RootState::Removed;
-            }
-        }
-        let is_shared = |&root: &RootId| {
-            let scope = self
-                .root_directory(root)
-                .map(|dir| self.coverage.inputs.roots(self.tree.get(dir).scope));
-            scope.is_some_and(|scope| removed.iter().any(|(removed, _)| scope.contains(removed)))
-        };
-        changed.extend(self.all_roots().filter(is_shared));
-        self.coverage
-            .inputs
-            .rearrange(|root| self.coverage.roots[root.0 as usize].state == RootState::Removed);
-        for (root, directory) in removed {
-            self.leave_root(root, directory, now);
-        }
-        for (path, input, _) in wanted {
-            self.add_path(path, input);
-        }
-        changed
-    }
-
     /// A PATH is not followed any more. What else covers its directory is asked anew.
     fn leave_root(&mut self, root: RootId, directory: Option<DirId>, now: Now) {
         let Some(dir) = directory else { return };
         rare!("a PATH was not followed any more");
-        let (path, is_tree) = (
-            self.coverage.roots[root.0 as usize].path.clone(),
-            self.coverage.roots[root.0 as usize].is_tree,
-        );
+        let (path, is_tree) =
+            (self.coverage.root(root).path.clone(), self.coverage.root(root).is_tree);
         notice!(info: self.observer.notices, Cause::PathRemoved, about &path, now.instant,
             "PATH is not followed any more");
         if !is_tree {
@@ -329,13 +186,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 self.coverage.single_files.remove(dir, name);
             }
             // The same file may be a PATH of another input.
-            let other = self.all_roots().find(|&other| self.is_single_file(other, dir, name));
-            if let Some(other) = other {
-                self.coverage.single_files.insert(
-                    dir,
-                    name,
-                    SingleFile::Path(self.coverage.inputs.of_root(other)),
-                );
+            if let Some(other) = self.coverage.root_of_file(&self.tree, dir, name) {
+                let input = self.coverage.inputs.of_root(other);
+                self.coverage.single_files.insert(dir, name, SingleFile::Path(input));
             }
             self.let_go_unless_accepted(dir, name, now);
             self.release_home(dir);
@@ -350,44 +203,21 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         else {
             return;
         };
-        match self.input_of(dir, name) {
-            Some(input) => {
-                self.files.get_mut(id).input = input;
-                self.coverage.inputs.note_accepted(input);
-            }
+        match self.coverage.input_of(&self.tree, dir, name, &mut self.path) {
+            Some(input) => self.coverage.assign_input(&mut self.files, id, input),
             None => self.leave_at_once(id, now.instant),
-        }
-    }
-
-    fn is_single_file(&self, root: RootId, dir: DirId, name: &[u8]) -> bool {
-        let found = &self.coverage.roots[root.0 as usize];
-        !found.is_tree
-            && self.root_directory(root) == Some(dir)
-            && split_path(&found.path).1 == name
-    }
-
-    /// Each PATH covers its directory itself, if another one did so for it that does not any more.
-    fn cover_roots(&mut self) {
-        for (root, dir) in self.trees().collect::<Vec<_>>() {
-            let scope = self.tree.get(dir).scope;
-            if !self.coverage.inputs.covers(scope, root) {
-                let roots =
-                    self.coverage.inputs.roots(scope).iter().copied().chain([root]).collect();
-                self.tree.get_mut(dir).scope = self.coverage.inputs.scope(roots);
-                self.cover_below(dir);
-            }
         }
     }
 
     /// Lets go of the directories that no PATH covers any more, and keeps the PATHs that lie in
     /// them.
     fn drop_uncovered(&mut self, now: Now) {
-        for (root, dir) in self.trees().collect::<Vec<_>>() {
+        for (root, dir) in self.coverage.trees(&self.tree).collect::<Vec<_>>() {
             let above = self.tree.parent(dir);
             if above.is_some_and(|above| self.coverage.inputs.is_empty(self.tree.get(above).scope))
             {
                 rare!("a PATH lay in a directory that was let go");
-                self.tree.promote(dir, &prefix_of(&self.coverage.roots[root.0 as usize].path));
+                self.tree.promote(dir, &prefix_of(&self.coverage.root(root).path));
                 self.came_to_another_place(dir, false, now.instant);
             }
         }
@@ -405,13 +235,13 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// Other rules hold for a PATH: what is there is asked for anew.
     fn visit_root_again(&mut self, root: RootId, now: Now) {
-        let Some(dir) = self.root_directory(root) else { return };
-        if self.coverage.roots[root.0 as usize].is_tree {
+        let Some(dir) = self.coverage.root_directory(&self.tree, root) else { return };
+        if self.coverage.root(root).is_tree {
             self.push_visit(dir, VisitWork::RELOAD);
             return;
         }
         let (path, input) =
-            (self.coverage.roots[root.0 as usize].path.clone(), self.coverage.inputs.of_root(root));
+            (self.coverage.root(root).path.clone(), self.coverage.inputs.of_root(root));
         let (_, name) = split_path(&path);
         self.coverage.single_files.insert(dir, name, SingleFile::Path(input));
         if self.files.find(dir, name).is_some() {
@@ -459,39 +289,18 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// Each PATH as given, for people.
     pub fn paths(&self) -> impl Iterator<Item = String> + '_ {
-        self.all_roots().map(|root| shown(&self.coverage.roots[root.0 as usize].path))
+        self.coverage.all_roots().map(|root| shown(&self.coverage.root(root).path))
     }
 
     /// Some input reads files that are there at the start from their beginning.
     pub fn reads_from_beginning(&self) -> bool {
-        self.all_roots()
-            .any(|root| self.coverage.inputs.rules(root).from == crate::config::StartAt::Beginning)
+        self.coverage.reads_from_beginning()
     }
 
     /// Inputs that never had a file though all was listed, by their PATHs: what they name is empty,
     /// or their globs match nothing.
     pub fn inputs_without_files(&self) -> Vec<String> {
-        if !self.discovery.has_scanned {
-            return Vec::new();
-        }
-        let idle = self
-            .coverage
-            .inputs
-            .accepted()
-            .into_iter()
-            .filter(|(_, has_accepted)| !has_accepted)
-            .filter_map(|(input, _)| {
-                let own = self
-                    .all_roots()
-                    .filter(|&root| self.coverage.inputs.of_root(root) == input)
-                    .map(|root| &self.coverage.roots[root.0 as usize]);
-                let own: Vec<&Root> = own.collect();
-                // PATHs that are missing are told of as such.
-                let is_any_found = own.iter().any(|root| matches!(root.state, RootState::Found(_)));
-                let paths: Vec<String> = own.iter().map(|root| shown(&root.path)).collect();
-                is_any_found.then(|| paths.join(" "))
-            });
-        idle.collect()
+        if self.discovery.has_scanned { self.coverage.inputs_without_files() } else { Vec::new() }
     }
 
     /// Other rules hold: a known file in a listing stays, belongs to another input now, or is let
@@ -503,23 +312,13 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         name: &[u8],
         now: Now,
     ) -> bool {
-        if let Some(input) = self.input_of(dir, name) {
-            self.files.get_mut(id).input = input;
-            self.coverage.inputs.note_accepted(input);
+        if let Some(input) = self.coverage.input_of(&self.tree, dir, name, &mut self.path) {
+            self.coverage.assign_input(&mut self.files, id, input);
             return true;
         }
-        self.write_name(dir, name);
-        let below = &self.path[self.tree.prefix_len(dir)..];
-        // The PATH by which it came in may be gone, so each directory above may have been it.
-        let starts =
-            std::iter::once(0).chain(memchr::memchr_iter(b'/', below).map(|slash| slash + 1));
-        let was_accepted = starts.map(|start| &below[start..]).any(|below| {
-            self.coverage
-                .inputs
-                .get(self.files.get(id).input)
-                .all_patterns()
-                .any(|globs| globs.accepts_file(name, below))
-        });
+        self.tree.write_name(dir, name, &mut self.path);
+        let was_accepted =
+            self.coverage.was_accepted(&self.files, &self.tree, id, (dir, name), &self.path);
         if was_accepted {
             rare!("a known file did not belong to any input any more");
             self.leave_at_once(id, now.instant);

@@ -4,12 +4,14 @@
 use std::time::Instant;
 
 use crate::diagnostics::notices::{Cause, notice};
-use crate::engine::coverage::root::{Root, RootState};
+use crate::engine::coverage::Coverage;
+use crate::engine::coverage::looks::known_directory;
+use crate::engine::coverage::root::RootState;
 use crate::engine::coverage::single_files::SingleFile;
 use crate::engine::coverage::ways::spelling::{absolute, components};
-use crate::engine::namespace::inputs::{InputId, RootId};
+use crate::engine::namespace::inputs::RootId;
 use crate::engine::namespace::registry::{SlotId, State};
-use crate::engine::namespace::tree::{DirId, Role, VisitWork};
+use crate::engine::namespace::tree::{DirId, DirKey, Role, Tree, VisitWork};
 use crate::engine::schedule::timers;
 use crate::engine::{Engine, EngineError};
 use crate::names::{prefix_of, split_path};
@@ -19,23 +21,53 @@ use crate::sys::clock::Now;
 use crate::sys::failure::Failure;
 use crate::sys::{FileKind, FileSystem, Links};
 
-impl<F: FileSystem, S: Sink> Engine<F, S> {
-    /// Adds a PATH; it is started later.
-    pub(in crate::engine) fn add_path(&mut self, path: Vec<u8>, input: InputId) {
-        let root = Root { path, state: RootState::Missing, is_tree: false };
-        match self.coverage.roots.iter().position(|root| root.state == RootState::Removed) {
-            Some(at) => {
-                self.coverage.inputs.assign(RootId::from(at), input);
-                self.coverage.ways.forget(at);
-                self.coverage.roots[at] = root;
-            }
-            None => {
-                self.coverage.inputs.add_root(input);
-                self.coverage.roots.push(root);
-            }
-        }
+impl Coverage {
+    /// A PATH leads to a directory, which becomes the root of a tree.
+    fn add_tree(&mut self, at: usize, tree: &mut Tree) -> DirId {
+        self.roots[at].is_tree = true;
+        let dir = tree.add_root(&prefix_of(&self.roots[at].path), Role::Listed);
+        tree.get_mut(dir).scope = self.inputs.scope(vec![RootId::from(at)]);
+        tree.get_mut(dir).is_path = true;
+        dir
     }
 
+    /// A PATH does not lead to this directory any more: its rules do not hold there for what is
+    /// new.
+    fn forget_tree(&self, dir: DirId, tree: &mut Tree) {
+        let is_path = self.trees(tree).any(|(_, at)| at == dir);
+        tree.get_mut(dir).is_path = is_path;
+    }
+
+    /// Works out how many directories are above what a PATH leads to.
+    fn set_depth(&mut self, at: usize, fs: &mut impl FileSystem) {
+        let (base, real) = self.ways.end_of(at);
+        let path = &self.roots[at].path;
+        let real = absolute(base, real)
+            .unwrap_or_else(|| fs.canonical(path, Links::Follow).unwrap_or_else(|_| path.clone()));
+        self.inputs.set_depth(RootId::from(at), components(&real).count());
+    }
+
+    /// A PATH that was a file has a directory in its place, or one went away there. Says whether
+    /// there is such a PATH: it is missing now.
+    fn file_became_directory(&mut self, home: DirKey, name: &[u8]) -> bool {
+        let is_named = |path: &[u8]| {
+            path == name || path.strip_suffix(name).is_some_and(|prefix| prefix.ends_with(b"/"))
+        };
+        let mut is_wanted = false;
+        for root in &mut self.roots {
+            if root.state == RootState::Found(home) && !root.is_tree && is_named(&root.path) {
+                root.state = RootState::Missing;
+                is_wanted = true;
+            }
+        }
+        if is_wanted {
+            self.single_files.remove(home.id, name);
+        }
+        is_wanted
+    }
+}
+
+impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// In the first turn: looks at every PATH.
     pub(in crate::engine) fn start_roots(&mut self, now: Now) -> Result<(), EngineError> {
         if self.discovery.is_started {
@@ -68,7 +100,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
         let path = self.coverage.roots[at].path.clone();
         let found = match self.fs.stat(&path, Links::Follow) {
-            Ok(found) if found.kind == FileKind::Directory => self.start_tree(at, work),
+            Ok(found) if found.kind == FileKind::Directory => {
+                let dir = self.coverage.add_tree(at, &mut self.tree);
+                self.push_visit(dir, work);
+                dir
+            }
             Ok(found) if found.kind == FileKind::Regular => self.start_file(at, work, now),
             _ if self.config.once => return,
             found => {
@@ -88,35 +124,13 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
         self.coverage.roots[at].state = RootState::Found(self.tree.key(found));
         // Before anything below it is found.
-        let depth = self.depth_of(at);
-        self.coverage.inputs.set_depth(RootId::from(at), depth);
-    }
-
-    /// How many directories are above what a PATH leads to.
-    fn depth_of(&mut self, at: usize) -> usize {
-        let (base, real) = self.coverage.ways.end_of(at);
-        let walked = absolute(base, real).into_iter().next();
-        let path = &self.coverage.roots[at].path;
-        let real = walked.unwrap_or_else(|| {
-            self.fs.canonical(path, Links::Follow).unwrap_or_else(|_| path.clone())
-        });
-        components(&real).count()
+        self.coverage.set_depth(at, &mut self.fs);
     }
 
     /// Says that nothing is found at a PATH.
     pub(in crate::engine) fn say_missing(&mut self, at: usize, what: &'static str, now: Now) {
         let path = &self.coverage.roots[at].path;
         notice!(warn: self.observer.notices, Cause::PathMissing, about path, now.instant, "{what}");
-    }
-
-    fn start_tree(&mut self, at: usize, work: VisitWork) -> DirId {
-        self.coverage.roots[at].is_tree = true;
-        let dir = self.tree.add_root(&prefix_of(&self.coverage.roots[at].path), Role::Listed);
-        let root = RootId::from(at);
-        self.tree.get_mut(dir).scope = self.coverage.inputs.scope(vec![root]);
-        self.tree.get_mut(dir).is_path = true;
-        self.push_visit(dir, work);
-        dir
     }
 
     fn start_file(&mut self, at: usize, work: VisitWork, now: Now) -> DirId {
@@ -126,11 +140,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let (prefix, name) = split_path(&path);
         let home = self.home(prefix, true);
         self.tree.trust(home);
-        if self.input_of(home, name).is_none() {
+        if self.coverage.input_of(&self.tree, home, name, &mut self.path).is_none() {
             self.coverage.single_files.insert(home, name, SingleFile::Path(input));
         }
         if self.files.find(home, name).is_none() {
-            if let Some(input) = self.input_of(home, name) {
+            if let Some(input) = self.coverage.input_of(&self.tree, home, name, &mut self.path) {
                 let id = self.track_name(home, name, input);
                 self.files.get_mut(id).put(State::FIRST_SCAN, work.applies_from());
             } else {
@@ -160,16 +174,6 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         dir
     }
 
-    /// The PATHs that are there.
-    pub(in crate::engine) fn found_roots(&self) -> Vec<Vec<u8>> {
-        self.coverage
-            .roots
-            .iter()
-            .filter(|root| matches!(root.state, RootState::Found(_)))
-            .map(|root| root.path.clone())
-            .collect()
-    }
-
     /// The directory of a PATH is gone, or is elsewhere: PATHs that do not lead to theirs any more
     /// are looked for from now on.
     pub(in crate::engine) fn root_lost(&mut self, now: Now) {
@@ -179,14 +183,15 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             if let Some(other) = self.tree.alive(key) {
                 // A PATH within the lost one is told nothing of that.
                 self.push_visit(other, VisitWork::APPEARED);
-                if !self.has_moved(at, other) {
+                if !self.coverage.has_moved(at, other, &self.tree, &mut self.fs) {
                     continue;
                 }
                 rare!("a PATH in another one's tree led elsewhere");
                 self.coverage.roots[at].state = RootState::Missing;
-                self.uncover_moved(other, now.instant);
+                self.coverage.forget_tree(other, &mut self.tree);
+                self.rescope_moved(other, now.instant);
             }
-            let is_covered = self.is_covered(at);
+            let is_covered = self.coverage.is_covered(at, &self.files, &self.tree, &mut self.fs);
             if is_covered && !self.coverage.roots[at].is_tree {
                 rare!("the file of a lost PATH was followed below another one");
                 continue;
@@ -200,57 +205,6 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
     }
 
-    /// Whether a PATH that lies in another one's tree leads elsewhere now, or nowhere. Others are
-    /// found out by a visit.
-    fn has_moved(&mut self, at: usize, dir: DirId) -> bool {
-        if !self.coverage.roots[at].is_tree || self.tree.parent(dir).is_none() {
-            return false;
-        }
-        let path = self.coverage.roots[at].path.clone();
-        match self.fs.stat(&path, Links::Follow) {
-            Ok(found) => (found.id.device, found.id.inode) != self.tree.get(dir).inode,
-            Err(error) => Failure::of(&error) == Failure::Gone,
-        }
-    }
-
-    /// A PATH does not lead to this directory any more: its rules do not hold there for what is
-    /// new.
-    fn uncover_moved(&mut self, dir: DirId, now: Instant) {
-        let key = self.tree.key(dir);
-        self.tree.get_mut(dir).is_path = self
-            .coverage
-            .roots
-            .iter()
-            .any(|root| root.is_tree && root.state == RootState::Found(key));
-        self.rescope_moved(dir, now);
-    }
-
-    /// Whether a PATH's directory is this one or below it.
-    pub(in crate::engine) fn has_path_within(&self, dir: DirId) -> bool {
-        self.coverage.roots.iter().any(|root| match root.state {
-            RootState::Found(key) => {
-                root.is_tree
-                    && self.tree.alive(key).is_some_and(|found| self.tree.is_within(found, dir))
-            }
-            RootState::Missing | RootState::Removed => false,
-        })
-    }
-
-    /// A directory goes from its path, or goes away: PATHs within it are told nothing of that.
-    pub(in crate::engine) fn visit_roots_within(&mut self, dir: DirId) {
-        self.path.clear();
-        self.tree.write_path(dir, &mut self.path);
-        for at in 0..self.coverage.roots.len() {
-            let RootState::Found(key) = self.coverage.roots[at].state else { continue };
-            if self.coverage.roots[at].path.starts_with(&self.path)
-                && let Some(within) = self.tree.alive(key).filter(|&within| within != dir)
-            {
-                rare!("a directory was renamed or lost with a PATH in it");
-                self.push_visit(within, VisitWork::APPEARED);
-            }
-        }
-    }
-
     /// A PATH that was a file has a directory in its place, or one went away there: it is looked at
     /// anew.
     pub(in crate::engine) fn path_became_directory(
@@ -259,39 +213,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         name: &[u8],
         now: Instant,
     ) {
-        let state = RootState::Found(self.tree.key(home));
-        let mut is_wanted = false;
-        for root in &mut self.coverage.roots {
-            if root.state == state
-                && !root.is_tree
-                && (root.path == name
-                    || root.path.strip_suffix(name).is_some_and(|prefix| prefix.ends_with(b"/")))
-            {
-                root.state = RootState::Missing;
-                is_wanted = true;
-            }
-        }
-        if is_wanted {
+        if self.coverage.file_became_directory(self.tree.key(home), name) {
             rare!("the PATH of a file stood for a directory");
-            self.coverage.single_files.remove(home, name);
             self.kernel.poll_by(now);
-        }
-    }
-
-    /// Whether another PATH's tree holds what this PATH names, so that nothing is missing.
-    fn is_covered(&mut self, at: usize) -> bool {
-        let path = self.coverage.roots[at].path.clone();
-        let Ok(found) = self.fs.stat(&path, Links::Follow) else { return false };
-        match found.kind {
-            // A directory that is gone, as we have not heard yet, may have had the same inode.
-            FileKind::Directory => {
-                let known = self.tree.find_inode((found.id.device, found.id.inode));
-                known.is_some_and(|known| self.leads_to(known).unwrap_or(false))
-            }
-            FileKind::Regular => {
-                self.files.find_id(found.id).is_some_and(|id| self.files.get(id).is_bound())
-            }
-            _ => false,
         }
     }
 
@@ -304,8 +228,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 self.coverage.single_files.insert(other, &name, wanted);
             }
             if let Some(id) = self.files.find(other, &name) {
-                self.find_input(id);
-            } else if let Some(input) = self.input_of(other, &name) {
+                self.coverage.find_input(&mut self.files, &self.tree, id, &mut self.path);
+            } else if let Some(input) =
+                self.coverage.input_of(&self.tree, other, &name, &mut self.path)
+            {
                 let was_first = self
                     .files
                     .find(dir, &name)
@@ -391,7 +317,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             return;
         }
         let (prefix, name) = split_path(&target);
-        let home = self.known_target(prefix).unwrap_or_else(|| self.home(prefix, false));
+        let home = known_directory(&self.tree, prefix, &mut self.fs)
+            .unwrap_or_else(|| self.home(prefix, false));
         let slot = self.files.get(id);
         if slot.dir() == home && self.files.name(id) == name {
             return;
@@ -404,15 +331,6 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.coverage.single_files.insert(home, name, SingleFile::Link(at.0, at.1));
         }
         self.identities.lead_to(&mut self.files, &self.tree, &mut self.schedule, id, home, name);
-    }
-
-    /// The directory in which a link's target is, if it is known by whatever path.
-    pub(in crate::engine) fn known_target(&mut self, prefix: &[u8]) -> Option<DirId> {
-        // There was no link on this path a moment ago.
-        let bare =
-            if prefix.len() > 1 { prefix.strip_suffix(b"/").unwrap_or(prefix) } else { prefix };
-        let found = self.fs.stat(bare, Links::Beneath(1)).ok()?;
-        self.tree.find_inode((found.id.device, found.id.inode))
     }
 
     /// Lets a home go in which nothing is wanted any more.
@@ -439,7 +357,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.tree.write_path(dir, &mut path);
             self.coverage.homes.remove(&*path);
             if let Some(watch) = self.tree.watch(dir) {
-                self.unwatch(watch);
+                self.coverage.ways.unwatch(watch, &mut self.fs);
             }
             self.kernel.set_polled(&mut self.tree, dir, false);
             self.tree.remove(dir);

@@ -8,19 +8,31 @@
 
 use crate::diagnostics::notices::{Cause, notice};
 use crate::engine::Engine;
+use crate::engine::coverage::looks::leads_to;
 use crate::engine::namespace::registry::SlotId;
-use crate::engine::namespace::tree::{DirId, VisitWork};
+use crate::engine::namespace::tree::{DirId, Tree, VisitWork};
 use crate::sink::Sink;
 use crate::sys::FileSystem;
 use crate::sys::clock::Now;
 use crate::sys::failure::Failure;
+
+fn is_user_mount_above(
+    dir: DirId,
+    tree: &Tree,
+    path: &mut Vec<u8>,
+    fs: &mut impl FileSystem,
+) -> bool {
+    leads_to(tree, dir, path, fs).is_err_and(|error| Failure::of(&error) == Failure::UserMount)
+}
 
 impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// A file cannot be got at: it, or a directory above it, is where a user mounted something.
     pub(in crate::engine) fn is_in_user_mount(&mut self, id: SlotId, now: Now) {
         let dir = self.files.get(id).dir();
         let is_new = self.became_unreadable(id);
-        if self.files.get(id).is_bound() && self.is_user_mount_above(dir) {
+        if self.files.get(id).is_bound()
+            && is_user_mount_above(dir, &self.tree, &mut self.path, &mut self.fs)
+        {
             // What becomes of the file is decided with its directory.
             self.push_visit(dir, VisitWork::RECHECK);
         } else if is_new {
@@ -29,15 +41,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
     }
 
-    fn is_user_mount_above(&mut self, dir: DirId) -> bool {
-        self.leads_to(dir).is_err_and(|error| Failure::of(&error) == Failure::UserMount)
-    }
-
     /// A directory is hidden by such a mount, on it or further above: the topmost is left out.
     pub(in crate::engine) fn leave_user_mount_out(&mut self, dir: DirId, now: Now) {
         let mut top = dir;
-        while let Some(parent) =
-            self.tree.parent(top).filter(|&parent| self.is_user_mount_above(parent))
+        while let Some(parent) = self.tree.parent(top)
+            && is_user_mount_above(parent, &self.tree, &mut self.path, &mut self.fs)
         {
             top = parent;
         }
@@ -47,7 +55,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             // Users choose how much that is: it is let go in slices. The visit of the directory
             // that takes its place finds the mount.
             let (name, via_link) = (self.tree.name(top).to_vec(), self.tree.get(top).via_link);
-            self.visit_roots_within(top);
+            self.discovery.visit_roots_within(&self.coverage, &mut self.tree, top, &mut self.path);
             self.drop_directory(top, now.instant);
             if let Some(added) = self.add_directory(parent, &name, VisitWork::APPEARED) {
                 self.tree.get_mut(added).via_link = via_link;
@@ -55,7 +63,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             return;
         }
         if !self.tree.set_unreadable(top, true) {
-            self.write_directory_bare(top);
+            self.tree.write_bare_path(top, &mut self.path);
             self.report_user_mount(now);
         }
     }

@@ -11,28 +11,29 @@
 //! inotify has one watch per inode, so the tree and a way can share one. The watch reports the
 //! events that either needs. It is removed when neither needs it.
 
-use std::io;
 use std::time::{Duration, Instant};
 
 use hashbrown::HashMap;
-use nix::libc;
 
 use crate::engine::Engine;
+use crate::engine::coverage::Coverage;
 use crate::engine::coverage::root::RootState;
-use crate::engine::namespace::tree::{DirId, VisitWork};
+use crate::engine::namespace::tree::{Tree, VisitWork};
 use crate::mounts::{self, Mount};
 use crate::names::split_path;
 use crate::sink::Sink;
 use crate::sys::clock::Now;
-use crate::sys::failure::Failure;
-use crate::sys::{FileKind, FileSystem, LINKS_MAX, Links, WatchId};
+use crate::sys::{FileSystem, Links, WatchId};
 
 mod ends;
 mod mount_points;
 mod quiet;
 pub(in crate::engine) mod spelling;
+mod walking;
 
-use spelling::{above, absolute, components, join, or_dot, up};
+use mount_points::Mounted;
+use spelling::{above, absolute, join};
+use walking::{Step, Way};
 
 /// From the first change to the walk: a rename away and one into its place are seen as one.
 const SETTLE: Duration = Duration::from_millis(20);
@@ -54,34 +55,12 @@ type WatchedName = (Box<[u8]>, WayId);
 
 /// Why a way is to be walked again. Of two reasons the later one counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Due {
+pub(in crate::engine) enum Due {
     No,
     /// A name on it came, went or changed.
     Names,
     /// Permissions on it changed: what is below may have become readable.
     Attributes,
-}
-
-/// One component of a way: a name in a directory.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Step {
-    directory: Box<[u8]>,
-    name: Box<[u8]>,
-    watch: Option<WatchId>,
-}
-
-/// A way as it was walked last.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Way {
-    steps: Vec<Step>,
-    /// The current directory, for what is relative to it. Empty: not known.
-    base: Vec<u8>,
-    /// Where it ends, without links; what does not exist (yet) is as the PATH spells it.
-    real: Vec<u8>,
-    /// Device and inode of the directory that it leads to, if it leads to one.
-    inode: Option<(u64, u64)>,
-    /// Every change that could make it lead elsewhere, or to something at last, is told.
-    is_told: bool,
 }
 
 /// All ways.
@@ -180,7 +159,7 @@ impl Ways {
     }
 
     /// A name in a watched directory changed.
-    fn name_changed(&mut self, watch: WatchId, name: &[u8], why: Due) {
+    pub(in crate::engine) fn name_changed(&mut self, watch: WatchId, name: &[u8], why: Due) {
         let Some(names) = self.watched.get(&watch) else { return };
         let first = names.partition_point(|(known, _)| **known < *name);
         let touched: Vec<WayId> = names[first..]
@@ -199,7 +178,7 @@ impl Ways {
     }
 
     /// Something happened to a watched directory itself.
-    fn directory_changed(&mut self, watch: WatchId, why: Due) {
+    pub(in crate::engine) fn directory_changed(&mut self, watch: WatchId, why: Due) {
         let Some(names) = self.watched.get(&watch) else { return };
         let touched: Vec<WayId> = names.iter().map(|&(_, way)| way).collect();
         touched.into_iter().for_each(|way| self.mark(way, why));
@@ -240,6 +219,151 @@ impl Ways {
     fn concerns(&self, point: &[u8]) -> bool {
         self.points.contains_key(point) || above(point).any(|end| self.ends.contains_key(end))
     }
+
+    /// The state directory's path, for people.
+    pub(in crate::engine) fn state_directory_text(&self) -> String {
+        let state = self.state.as_ref();
+        state.map_or_else(String::new, |(path, ..)| String::from_utf8_lossy(path).into_owned())
+    }
+
+    /// Whether a directory that was just looked at has the state directory's place: a new one may
+    /// have been made there a moment ago.
+    pub(in crate::engine) fn is_state_directory(
+        &self,
+        name: &[u8],
+        path: &[u8],
+        links: Links,
+        fs: &mut impl FileSystem,
+    ) -> bool {
+        let Some((_, Some(way), _)) = &self.state else { return false };
+        if split_path(&way.real).1 != name {
+            return false;
+        }
+        let real = absolute(&way.base, &way.real);
+        fs.canonical(path, links).is_ok_and(|path| Some(path) == real)
+    }
+
+    /// Lets a watch go that the tree had. A way that needs it arms it anew, for names alone.
+    pub(in crate::engine) fn unwatch(&mut self, watch: WatchId, fs: &mut impl FileSystem) {
+        fs.unwatch(watch);
+        if self.needs(watch) {
+            self.directory_changed(watch, Due::Names);
+            self.watched.remove(&watch);
+        }
+    }
+
+    /// The kernel dropped a watch.
+    pub(in crate::engine) fn watch_ended(
+        &mut self,
+        watch: WatchId,
+        tree: &Tree,
+        fs: &mut impl FileSystem,
+    ) {
+        if self.needs(watch) {
+            self.directory_changed(watch, Due::Names);
+            self.watched.remove(&watch);
+            if tree.find_watch(watch).is_none() {
+                fs.unwatch(watch);
+            }
+        }
+    }
+
+    /// It is not known which events were missed.
+    pub(in crate::engine) fn events_lost(&mut self) {
+        let all = (0..self.ways.len()).chain([STATE_DIRECTORY]);
+        all.for_each(|way| self.mark(way, Due::Names));
+        self.is_state_doubtful |= self.state.is_some();
+        self.schedule();
+    }
+
+    /// A directory is about to be looked at, watched and listed by its path. If what leads there
+    /// changes meanwhile, these may be three directories.
+    pub(in crate::engine) fn visit_begins(&mut self) {
+        self.visited_in = self.turn;
+        self.is_visit_doubtful |= self.due_at.is_some();
+    }
+
+    /// A turn begins. Says whether ways are to be walked if no event is queued.
+    fn begin_turn(&mut self, now: Instant) -> bool {
+        self.now = Some(now);
+        self.turn += 1;
+        self.due_at.is_some_and(|at| at <= now)
+    }
+
+    /// Works out how long the next walk has to wait after this one.
+    fn space(&mut self, now: Instant) {
+        let is_calm =
+            self.walked_at.is_none_or(|at| now.saturating_duration_since(at) > CALM_AFTER);
+        self.spacing =
+            if is_calm { SPACING_FIRST } else { (self.spacing * 2).min(SPACING_LONGEST) };
+    }
+
+    fn walk_to_state(&mut self, fs: &mut impl FileSystem) {
+        let Some((path, known, due)) = &mut self.state else { return };
+        if std::mem::replace(due, Due::No) == Due::No {
+            return;
+        }
+        let mut way = Way::walk(path, fs);
+        // The names in it are looked at as well. The directory at the end: an empty name, which no
+        // event has.
+        if way.inode.is_some() {
+            let watch = fs.watch_names(&way.real).ok();
+            let directory = way.real.as_slice().into();
+            way.steps.push(Step { directory, name: Box::default(), watch });
+        }
+        self.is_state_doubtful |= known.is_some();
+        *known = Some(way);
+    }
+
+    fn let_unused_watches_go(&mut self, tree: &Tree, fs: &mut impl FileSystem) {
+        let before: Vec<WatchId> = self.watches().collect();
+        self.index();
+        for watch in before {
+            if !self.needs(watch) && tree.find_watch(watch).is_none() {
+                fs.unwatch(watch);
+            }
+        }
+    }
+}
+
+impl Coverage {
+    /// Whether a PATH is a single file in a directory that is watched and is on its way: what
+    /// happens to its name there the tree hears itself.
+    fn is_home_of_file(&self, root: usize, way: &Way, tree: &Tree) -> bool {
+        let RootState::Found(key) = self.roots[root].state else { return false };
+        let home = tree.alive(key).filter(|_| !self.roots[root].is_tree);
+        let watch = home.and_then(|home| tree.watch(home));
+        watch.is_some() && way.steps.iter().any(|step| step.watch == watch)
+    }
+
+    /// Walks the ways of PATHs that are due. `points`: those on which a mount changed. Returns the
+    /// PATHs to look at, and why.
+    fn walk_to_roots(
+        &mut self,
+        points: &[WayId],
+        tree: &Tree,
+        fs: &mut impl FileSystem,
+    ) -> Vec<(usize, Due)> {
+        let mut changed = Vec::new();
+        for at in 0..self.ways.ways.len() {
+            let is_removed = self.roots[at].state == RootState::Removed;
+            let (way, due) = &mut self.ways.ways[at];
+            let (before, why) = (way.take(), std::mem::replace(due, Due::No));
+            if why == Due::No || is_removed {
+                *way = before.filter(|_| !is_removed);
+                continue;
+            }
+            let way = Way::walk(&self.roots[at].path, fs);
+            let is_same = way.is_told
+                && before.as_ref() == Some(&way)
+                && self.is_home_of_file(at, &way, tree);
+            if !is_same || why == Due::Attributes || points.contains(&at) {
+                changed.push((at, why));
+            }
+            self.ways.ways[at].0 = Some(way);
+        }
+        changed
+    }
 }
 
 impl<F: FileSystem, S: Sink> Engine<F, S> {
@@ -253,77 +377,6 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// committed.
     pub fn watch_state_directory(&mut self, path: Vec<u8>) {
         self.coverage.ways.state = Some((path, None, Due::Names));
-    }
-
-    /// The state directory's path, for people.
-    pub(in crate::engine) fn state_directory_text(&self) -> String {
-        self.coverage
-            .ways
-            .state
-            .as_ref()
-            .map_or_else(String::new, |(path, ..)| String::from_utf8_lossy(path).into_owned())
-    }
-
-    /// Whether a directory that was just looked at, under the path at hand, has the state
-    /// directory's place: a new one may have been made there a moment ago.
-    pub(in crate::engine) fn is_state_directory(&mut self, dir: DirId, links: Links) -> bool {
-        let Some((_, Some(way), _)) = &self.coverage.ways.state else { return false };
-        let (_, last) = split_path(&way.real);
-        if last != self.tree.name(dir) {
-            return false;
-        }
-        let real = absolute(&way.base, &way.real);
-        self.fs.canonical(&self.path, links).is_ok_and(|path| Some(path) == real)
-    }
-
-    /// Lets a watch go that the tree had. A way that needs it arms it anew, for names alone.
-    pub(in crate::engine) fn unwatch(&mut self, watch: WatchId) {
-        self.fs.unwatch(watch);
-        if self.coverage.ways.needs(watch) {
-            self.coverage.ways.directory_changed(watch, Due::Names);
-            self.coverage.ways.watched.remove(&watch);
-        }
-    }
-
-    /// An event came from a watch. The tree hears of it as well.
-    pub(in crate::engine) fn tell_ways_of_name(
-        &mut self,
-        watch: WatchId,
-        name: &[u8],
-        is_attribute: bool,
-    ) {
-        self.coverage.ways.name_changed(
-            watch,
-            name,
-            if is_attribute { Due::Attributes } else { Due::Names },
-        );
-    }
-
-    pub(in crate::engine) fn tell_ways_of_directory(&mut self, watch: WatchId, is_attribute: bool) {
-        self.coverage
-            .ways
-            .directory_changed(watch, if is_attribute { Due::Attributes } else { Due::Names });
-    }
-
-    /// The kernel dropped a watch, or it is not known which events were missed.
-    pub(in crate::engine) fn tell_ways_of_loss(&mut self, watch: Option<WatchId>) {
-        match watch {
-            Some(watch) if self.coverage.ways.needs(watch) => {
-                self.coverage.ways.directory_changed(watch, Due::Names);
-                self.coverage.ways.watched.remove(&watch);
-                if self.tree.find_watch(watch).is_none() {
-                    self.fs.unwatch(watch);
-                }
-            }
-            Some(_) => {}
-            None => {
-                (0..self.coverage.ways.ways.len())
-                    .chain([STATE_DIRECTORY])
-                    .for_each(|way| self.coverage.ways.mark(way, Due::Names));
-                self.coverage.ways.is_state_doubtful |= self.coverage.ways.state.is_some();
-                self.coverage.ways.schedule();
-            }
-        }
     }
 
     /// Before PATHs are looked at for the first time, or after the settings changed: walks to each
@@ -345,23 +398,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// Once the kernel's queue is empty and the time has come: walks the ways on which something
     /// changed, and looks at their PATHs.
     pub(in crate::engine) fn follow_ways(&mut self, now: Now) {
-        self.coverage.ways.now = Some(now.instant);
-        self.coverage.ways.turn += 1;
-        if self.kernel.are_events_pending
-            || self.coverage.ways.due_at.is_none_or(|at| at > now.instant)
-        {
+        let is_due = self.coverage.ways.begin_turn(now.instant);
+        if !is_due || self.kernel.are_events_pending {
             return;
         }
-        let is_calm = self
-            .coverage
-            .ways
-            .walked_at
-            .is_none_or(|at| now.instant.saturating_duration_since(at) > CALM_AFTER);
-        self.coverage.ways.spacing = if is_calm {
-            SPACING_FIRST
-        } else {
-            (self.coverage.ways.spacing * 2).min(SPACING_LONGEST)
-        };
+        self.coverage.ways.space(now.instant);
         for (at, why) in self.walk_due(now) {
             let path = String::from_utf8_lossy(&self.coverage.roots[at].path);
             tracing::debug!(?path, ?why, "what leads to this PATH changed");
@@ -378,201 +419,29 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.coverage.ways.due_at = None;
         self.coverage.ways.walked_at = Some(now.instant);
         // Before the walks: what is mounted after this is told by the next change.
-        let table = self.read_mounts();
+        let table = self.coverage.ways.read_mounts(&mut self.fs);
         let points = table.as_deref().map_or_else(Vec::new, |table| {
             let after = relevant(table, &self.coverage.ways);
             mounts::changed(&self.coverage.ways.mounts, &after)
         });
         let mut seen = Vec::new();
         for point in &points {
-            self.mount_changed(point, &mut seen);
-        }
-        let mut changed = Vec::new();
-        for at in 0..self.coverage.ways.ways.len() {
-            let (before, why) = (
-                self.coverage.ways.ways[at].0.take(),
-                std::mem::replace(&mut self.coverage.ways.ways[at].1, Due::No),
-            );
-            if why == Due::No || self.coverage.roots[at].state == RootState::Removed {
-                self.coverage.ways.ways[at].0 =
-                    before.filter(|_| self.coverage.roots[at].state != RootState::Removed);
-                continue;
+            self.coverage.mount_changed(point, &mut seen);
+            for Mounted { dir, file } in self.coverage.mounted_below(point, &self.files, &self.tree)
+            {
+                file.into_iter().for_each(|id| self.doubt(id));
+                self.push_visit(dir, VisitWork::APPEARED);
             }
-            let path = self.coverage.roots[at].path.clone();
-            let way = self.walk(&path);
-            let is_same =
-                way.is_told && before.as_ref() == Some(&way) && self.is_home_of_file(at, &way);
-            if !is_same || why == Due::Attributes || seen.contains(&at) {
-                changed.push((at, why));
-            }
-            self.coverage.ways.ways[at].0 = Some(way);
         }
-        self.walk_to_state();
-        self.let_unused_watches_go();
-        self.ignore_other_names();
+        let Engine { coverage, tree, fs, .. } = self;
+        let changed = coverage.walk_to_roots(&seen, tree, fs);
+        coverage.ways.walk_to_state(fs);
+        coverage.ways.let_unused_watches_go(tree, fs);
+        coverage.ways.ignore_other_names(tree, fs);
         if let Some(table) = table {
-            self.coverage.ways.mounts = relevant(&table, &self.coverage.ways);
+            coverage.ways.mounts = relevant(&table, &coverage.ways);
         }
         changed
-    }
-
-    /// Whether a PATH is a single file in a directory that is watched and is on its way: what
-    /// happens to its name there the tree hears itself.
-    fn is_home_of_file(&self, root: usize, way: &Way) -> bool {
-        let RootState::Found(key) = self.coverage.roots[root].state else { return false };
-        let watch = self
-            .tree
-            .alive(key)
-            .filter(|_| !self.coverage.roots[root].is_tree)
-            .and_then(|home| self.tree.watch(home));
-        watch.is_some() && way.steps.iter().any(|step| step.watch == watch)
-    }
-
-    /// A directory is about to be looked at, watched and listed by its path. If what leads there
-    /// changes meanwhile, these may be three directories.
-    pub(in crate::engine) fn visit_begins(&mut self) {
-        self.coverage.ways.visited_in = self.coverage.ways.turn;
-        self.coverage.ways.is_visit_doubtful |= self.coverage.ways.due_at.is_some();
-    }
-
-    fn walk_to_state(&mut self) {
-        let Some((path, _, due)) =
-            self.coverage.ways.state.as_mut().filter(|(_, _, due)| *due != Due::No)
-        else {
-            return;
-        };
-        *due = Due::No;
-        let path = path.clone();
-        let mut way = self.walk(&path);
-        // The names in it are looked at as well. The directory at the end: an empty name, which no
-        // event has.
-        if way.inode.is_some() {
-            let watch = self.fs.watch_names(&way.real).ok();
-            way.steps.push(Step {
-                directory: way.real.as_slice().into(),
-                name: Box::default(),
-                watch,
-            });
-        }
-        if let Some((_, known, _)) = &mut self.coverage.ways.state {
-            let is_first = known.is_none();
-            *known = Some(way);
-            self.coverage.ways.is_state_doubtful |= !is_first;
-        }
-    }
-
-    fn let_unused_watches_go(&mut self) {
-        let before: Vec<WatchId> = self.coverage.ways.watches().collect();
-        self.coverage.ways.index();
-        for watch in before {
-            if !self.coverage.ways.needs(watch) && self.tree.find_watch(watch).is_none() {
-                self.fs.unwatch(watch);
-            }
-        }
-    }
-
-    /// `..` on a way: up from `at`. Where this leads to changes when the directory is moved, so its
-    /// name is watched unless it is known which one it is.
-    fn step_up(&mut self, at: &mut Vec<u8>, component: Box<[u8]>, way: &mut Way) {
-        if at.is_empty() || at.ends_with(b"..") {
-            let watch = self.fs.watch_names(at);
-            way.is_told &= watch.is_ok();
-            let directory = at.as_slice().into();
-            way.steps.push(Step { directory, name: component, watch: watch.ok() });
-        }
-        up(at);
-    }
-
-    /// Walks a path as the kernel does, component by component; each directory is watched before
-    /// the name in it is looked at.
-    fn walk(&mut self, path: &[u8]) -> Way {
-        let mut at: Vec<u8> = if path.starts_with(b"/") { b"/".to_vec() } else { Vec::new() };
-        let mut todo: Vec<Box<[u8]>> = components(path).rev().map(Box::from).collect();
-        let mut way = Way {
-            steps: Vec::new(),
-            base: Vec::new(),
-            real: Vec::new(),
-            inode: None,
-            is_told: true,
-        };
-        if at.is_empty() {
-            way.base = self.fs.canonical(b"", Links::Follow).unwrap_or_default();
-        }
-        let mut links = 0;
-        let mut failure = None;
-        while let Some(component) = todo.pop() {
-            if *component == *b".." {
-                self.step_up(&mut at, component, &mut way);
-                continue;
-            }
-            let named = join(&at, &component);
-            let watch = self.fs.watch_names(&at);
-            let found = self.fs.stat(&named, Links::Keep);
-            let errno = |error: &io::Error| error.raw_os_error();
-            if let Err(error) = &watch {
-                tracing::debug!(path = %at.escape_ascii(), %error, "names on the way to a PATH \
-                    cannot be watched here");
-                // Where nothing can be looked up, something above has to change first, and that is
-                // told.
-                way.is_told &= found.as_ref().is_err_and(|found| errno(found) == errno(error));
-            }
-            way.steps.push(Step {
-                directory: at.as_slice().into(),
-                name: component,
-                watch: watch.ok(),
-            });
-            let outcome = found.and_then(|found| {
-                if found.kind == FileKind::Link {
-                    self.fs.read_link(&named).map(Some)
-                } else {
-                    Ok(None)
-                }
-            });
-            links += usize::from(matches!(outcome, Ok(Some(_))));
-            match outcome {
-                Ok(Some(target)) if links <= LINKS_MAX => {
-                    if target.starts_with(b"/") {
-                        at = b"/".to_vec();
-                    }
-                    todo.extend(components(&target).rev().map(Box::from));
-                }
-                Ok(None) => at = named,
-                outcome => {
-                    let too_many_links = || io::Error::from_raw_os_error(libc::ELOOP);
-                    failure = Some(outcome.err().unwrap_or_else(too_many_links));
-                    at = named;
-                    break;
-                }
-            }
-        }
-        match failure {
-            None => way.inode = self.directory_at(or_dot(&at)),
-            Some(error) => {
-                let is_told = matches!(Failure::of(&error), Failure::Gone | Failure::Refused);
-                way.is_told &= is_told && !self.is_any_blind(&way.steps);
-            }
-        }
-        // What is missing is as it is spelled.
-        todo.iter().rev().for_each(|component| at = join(&at, component));
-        way.real = at;
-        way
-    }
-
-    fn directory_at(&mut self, path: &[u8]) -> Option<(u64, u64)> {
-        let found = self
-            .fs
-            .stat(path, Links::Keep)
-            .ok()
-            .filter(|found| found.kind == FileKind::Directory)?;
-        Some((found.id.device, found.id.inode))
-    }
-
-    /// Whether one of the directories is where others make names without an event.
-    fn is_any_blind(&mut self, steps: &[Step]) -> bool {
-        steps.iter().any(|step| match self.fs.file_system(or_dot(&step.directory), Links::Follow) {
-            Ok(found) => found.sight().is_blind(),
-            Err(error) => !matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR)),
-        })
     }
 
     /// What leads to a PATH changed: looks where it leads to now.

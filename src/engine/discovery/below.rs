@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use crate::engine::Engine;
 use crate::engine::namespace::registry::{SlotId, SlotKey, State};
-use crate::engine::namespace::tree::{DirId, DirKey, Role, VisitWork};
+use crate::engine::namespace::tree::{DirId, DirKey, Role, Tree, VisitWork};
 use crate::rare::rare;
 use crate::sink::Sink;
 use crate::sys::FileSystem;
@@ -49,6 +49,25 @@ impl Below {
     /// Directories were let go, and what is below them is not worked off yet.
     pub(in crate::engine) fn is_dropping(&self) -> bool {
         !self.dropping.is_empty()
+    }
+
+    /// A directory has a new place in the tree. `is_covered_anew`: another input may cover it, and
+    /// what is in it, there.
+    fn note_moved(&mut self, tree: &mut Tree, dir: DirId, is_covered_anew: bool) {
+        let key = tree.key(dir);
+        match &mut tree.get_mut(dir).moved {
+            Some(known) => *known |= is_covered_anew,
+            moved @ None => {
+                *moved = Some(is_covered_anew);
+                self.moved.push_back(key);
+            }
+        }
+    }
+
+    /// One step was made. Says whether the next turn goes on with what can wait.
+    fn is_interrupted(&mut self, can_wait: bool) -> bool {
+        self.steps = self.steps.saturating_sub(1);
+        can_wait && self.steps == 0
     }
 
     /// Those, for the check of what always holds.
@@ -90,19 +109,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         is_covered_anew: bool,
         now: Instant,
     ) {
-        self.note_moved(dir, is_covered_anew);
+        self.discovery.below.note_moved(&mut self.tree, dir, is_covered_anew);
         self.tell_moved(0, now);
-    }
-
-    fn note_moved(&mut self, dir: DirId, is_covered_anew: bool) {
-        let key = self.tree.key(dir);
-        match &mut self.tree.get_mut(dir).moved {
-            Some(known) => *known |= is_covered_anew,
-            moved @ None => {
-                *moved = Some(is_covered_anew);
-                self.discovery.below.moved.push_back(key);
-            }
-        }
     }
 
     /// Updates what is below moved directories until so many steps are left.
@@ -126,7 +134,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     fn tell_moved_file(&mut self, id: SlotId, is_covered_anew: bool) {
         if is_covered_anew {
-            self.find_input(id);
+            self.coverage.find_input(&mut self.files, &self.tree, id, &mut self.path);
         }
         self.path_changed(id);
         // A file that could not be read may be readable now: no event says so.
@@ -155,8 +163,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             // Where globs are about paths, a directory may be covered otherwise though the one
             // above it is not.
             let is_anew = is_covered_anew
-                && (self.rescope(child, scope) || self.coverage.inputs.needs_path());
-            self.note_moved(child, is_anew);
+                && (self.coverage.rescope(&mut self.tree, child, scope, &mut self.path)
+                    || self.coverage.inputs.needs_path());
+            self.discovery.below.note_moved(&mut self.tree, child, is_anew);
         }
     }
 
@@ -220,7 +229,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 // The link that led here leads nowhere, or elsewhere.
                 self.doubt(linked);
             }
-            if self.no_step_is_left(can_wait) {
+            if self.discovery.below.is_interrupted(can_wait) {
                 return false;
             }
         }
@@ -232,16 +241,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 self.tree.alive(key).and_then(|dir| self.files.in_dir(dir).next()) != Some(id),
                 "it lost its name"
             );
-            if self.no_step_is_left(can_wait) {
+            if self.discovery.below.is_interrupted(can_wait) {
                 return false;
             }
         }
         self.coverage.single_files.forget_targets_in(dir);
         true
-    }
-
-    fn no_step_is_left(&mut self, can_wait: bool) -> bool {
-        self.discovery.below.steps = self.discovery.below.steps.saturating_sub(1);
-        can_wait && self.discovery.below.steps == 0
     }
 }

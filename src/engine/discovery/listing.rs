@@ -63,7 +63,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 self.take_file_entry(dir, name, inode, work, now)
             }
             FileKind::Special if work.contains(VisitWork::FINDS_NEW) => {
-                if self.input_of(dir, name).is_some() && self.files.find(dir, name).is_none() {
+                if self.coverage.input_of(&self.tree, dir, name, &mut self.path).is_some()
+                    && self.files.find(dir, name).is_none()
+                {
                     self.path.clear();
                     self.tree.write_path(dir, &mut self.path);
                     self.path.extend_from_slice(name);
@@ -77,13 +79,16 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// Asks for the kind of an entry where the listing does not tell.
     fn entry_kind(&mut self, dir: DirId, name: &[u8], now: Now) -> FileKind {
         rare!("a listing did not tell what kind an entry is");
-        let links = self.write_name(dir, name);
+        let links = self.tree.write_name(dir, name, &mut self.path);
         let error = match self.fs.stat(&self.path, links) {
             Ok(found) => return found.kind,
             Err(error) => error,
         };
         let says_nothing = matches!(Failure::of(&error), Failure::Shortage | Failure::Other);
-        if says_nothing && self.config.recursive && self.input_of(dir, name).is_none() {
+        if says_nothing
+            && self.config.recursive
+            && self.coverage.input_of(&self.tree, dir, name, &mut self.path).is_none()
+        {
             rare!("what kind an entry is could not be told for now");
             // No look follows under a name that is none of a file to follow, and it may be that of
             // a directory: all are listed once more.
@@ -96,7 +101,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     fn take_file_entry(&mut self, dir: DirId, name: &[u8], inode: u64, work: VisitWork, now: Now) {
         let is_looked_at = work.contains(VisitWork::LOOK_AT_KNOWN);
         if is_looked_at && self.files.is_alias(dir, name) {
-            if self.coverage.single_files.is_target(dir, name) && self.input_of(dir, name).is_none()
+            if self.coverage.single_files.is_target(dir, name)
+                && self.coverage.input_of(&self.tree, dir, name, &mut self.path).is_none()
             {
                 // The look at the link itself checks where it leads.
                 return;

@@ -7,10 +7,7 @@
 
 use std::time::Instant;
 
-use crate::diagnostics::notices::{Cause, PERIOD};
-use crate::engine::Engine;
-use crate::sink::Sink;
-use crate::sys::FileSystem;
+use crate::diagnostics::notices::{Cause, Notices, PERIOD};
 
 /// Those that were not said yet.
 #[derive(Debug, Default)]
@@ -37,14 +34,11 @@ impl OldFiles {
         self.said_at = Some(now);
         Some(std::mem::take(&mut self.unsaid))
     }
-}
 
-impl<F: FileSystem, S: Sink> Engine<F, S> {
-    /// Says how many there are, if it is time.
-    pub(in crate::engine) fn say_old_files(&mut self, now: Instant) {
-        let Some(files) = self.discovery.old_files.take_due(now) else { return };
-        if self.observer.notices.admit(Cause::IgnoredOlder, now).is_some() {
-            let total = self.observer.stats.old_files;
+    /// Reports how many there are, if it is time. `total`: all of this run.
+    pub(in crate::engine) fn report(&mut self, total: u64, notices: &mut Notices, now: Instant) {
+        let Some(files) = self.take_due(now) else { return };
+        if notices.admit(Cause::IgnoredOlder, now).is_some() {
             tracing::info!(
                 files,
                 total,

@@ -13,11 +13,12 @@ use std::time::Instant;
 use hashbrown::HashMap;
 use nix::libc;
 
-use crate::engine::coverage::single_files::SingleFile;
+use crate::engine::coverage::looks::known_directory;
+use crate::engine::coverage::single_files::{SingleFile, SingleFiles};
 use crate::engine::discovery::directories::VISIT_COST;
 use crate::engine::namespace::inputs::InputId;
-use crate::engine::namespace::registry::{Life, SlotId, SlotKey, State};
-use crate::engine::namespace::tree::{DirId, DirKey, Role};
+use crate::engine::namespace::registry::{Life, Registry, SlotId, SlotKey, State};
+use crate::engine::namespace::tree::{DirId, DirKey, Role, Tree};
 use crate::engine::schedule::timers;
 use crate::engine::schedule::{KeptBack, Schedule};
 use crate::engine::{DOUBTS_MAX, Engine};
@@ -30,12 +31,15 @@ use crate::sys::{FileKind, FileSystem, Stat};
 /// Files searched for at once. Any further one is let go as if it had left the tree.
 const SOUGHT_MAX: usize = 4_096;
 
+/// Where a link is, and its name.
+type Link = (DirId, Box<[u8]>);
+
 /// A file that is searched for.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Sought {
     input: InputId,
     /// The link behind which it was rotated.
-    link: Option<(DirId, Box<[u8]>)>,
+    link: Option<Link>,
 }
 
 /// All searches.
@@ -78,43 +82,143 @@ impl<L> Searches<L> {
         }
         true
     }
-}
 
-impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// A look finds a file not where it was. In a directory that is not listed its new name is
     /// searched for, if there is one.
-    pub(in crate::engine) fn search_behind(&mut self, id: SlotId) {
-        let slot = self.files.get(id);
-        let Some(file) =
-            self.files.file_id(id).filter(|_| slot.is_bound() && slot.life() == Life::Following)
-        else {
-            return;
-        };
-        let (dir, input) = (slot.dir(), slot.input);
+    pub(in crate::engine) fn search_behind(
+        &mut self,
+        id: SlotId,
+        files: &Registry,
+        tree: &Tree,
+        single_files: &SingleFiles,
+        rotated: &mut HashMap<SlotKey, Link>,
+    ) {
+        let (slot, key) = (files.get(id), files.key(id));
+        let is_followed = slot.is_bound() && slot.life() == Life::Following;
+        let Some(file) = files.file_id(id).filter(|_| is_followed) else { return };
         let (home, link) = if slot.state().contains(State::VIA_LINK) {
-            let mut targets = self
-                .files
-                .further_names(id)
-                .filter(|(dir, name)| self.coverage.single_files.is_target(*dir, name));
-            (targets.next().map(|(dir, _)| dir), Some((dir, self.files.name(id).into())))
+            let mut names = files.further_names(id);
+            let target = names.find(|(dir, name)| single_files.is_target(*dir, name));
+            (target.map(|(dir, _)| dir), Some((slot.dir(), files.name(id).into())))
         } else {
-            (Some(dir), self.identities.behind_links.get(&self.files.key(id)).cloned())
+            (Some(slot.dir()), rotated.get(&key).cloned())
         };
-        let Some(home) = home.filter(|home| {
-            self.tree.at_place(home.0).is_some_and(|home| self.tree.get(home).role == Role::Home)
-        }) else {
-            return;
-        };
-        let (directory, key) = (self.tree.key(home), self.files.key(id));
+        let Some(home) = home.filter(|&home| tree.has_role(home, Role::Home)) else { return };
         if let Some(link) = link.clone() {
-            self.identities.behind_links.insert(key, link);
+            rotated.insert(key, link);
         }
-        if self.discovery.searches.begin(directory, file.inode, Sought { input, link }) {
-            self.discovery.searches.files.insert(key, false);
+        if self.begin(tree.key(home), file.inode, Sought { input: slot.input, link }) {
+            self.files.insert(key, false);
         }
     }
 
+    /// Goes on with the directory at hand, or begins with the next one, within the budget. `name`
+    /// becomes that of the last entry taken.
+    fn advance<F: FileSystem<Listing = L>>(
+        &mut self,
+        files: &Registry,
+        tree: &Tree,
+        fs: &mut F,
+        name: &mut Vec<u8>,
+        budget: &mut usize,
+    ) -> Progress {
+        let (key, mut listing) = match self.current.take() {
+            Some(current) => current,
+            None => {
+                *budget = budget.saturating_sub(VISIT_COST);
+                let Some(key) = self.directories.pop_front() else { return Progress::GoesOn };
+                match self.list(key, tree, fs) {
+                    Ok(listing) => (key, listing),
+                    Err(Failed::ForNow) => {
+                        self.directories.push_back(key);
+                        return Progress::Short;
+                    }
+                    Err(Failed::ForGood) => {
+                        self.finish(key, files);
+                        return Progress::GoesOn;
+                    }
+                }
+            }
+        };
+        let Some(dir) = tree.alive(key) else {
+            self.finish(key, files);
+            return Progress::GoesOn;
+        };
+        while *budget > 0 {
+            *budget -= 1;
+            match fs.next_entry(&mut listing, name) {
+                Ok(Some(FileKind::Regular | FileKind::Unknown)) => {
+                    let inode = fs.entry_inode(&listing);
+                    if let Some(sought) = self.sought.get(&(key, inode)).cloned() {
+                        self.current = Some((key, listing));
+                        return Progress::Found(dir, sought);
+                    }
+                }
+                Ok(Some(_)) => {}
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                // What an error keeps from being found is let go.
+                Ok(None) | Err(_) => {
+                    self.finish(key, files);
+                    return Progress::GoesOn;
+                }
+            }
+        }
+        self.current = Some((key, listing));
+        Progress::GoesOn
+    }
+
+    fn list<F: FileSystem<Listing = L>>(
+        &self,
+        key: DirKey,
+        tree: &Tree,
+        fs: &mut F,
+    ) -> Result<L, Failed> {
+        let dir = tree.alive(key).ok_or(Failed::ForGood)?;
+        let mut path = Vec::new();
+        let links = tree.write_bare_path(dir, &mut path);
+        fs.list(&path, links)
+            .map_err(|error| if is_passing(&error) { Failed::ForNow } else { Failed::ForGood })
+    }
+
+    /// All of a directory was listed: what was not found there is not there.
+    fn finish(&mut self, key: DirKey, files: &Registry) {
+        if self.directories.contains(&key) {
+            // One more file is searched for since the listing began: it is listed once more.
+            return;
+        }
+        self.sought.retain(|(directory, _), _| *directory != key);
+        if self.sought.is_empty() {
+            self.files.retain(|&file, is_over| {
+                *is_over = true;
+                files.alive(file).is_some_and(|id| files.get(id).life() == Life::Leaving)
+            });
+        }
+    }
+}
+
+/// How far a step of a search came.
+enum Progress {
+    /// A file that is searched for was found in this directory, under the last entry's name.
+    Found(DirId, Sought),
+    /// Descriptors or memory are short.
+    Short,
+    GoesOn,
+}
+
+/// Why a directory is not listed.
+enum Failed {
+    ForNow,
+    ForGood,
+}
+
+impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// A file lost its name: whether it is still searched for, or about to be found.
+    ///
+    /// No time bounds this, work does: the searches take entries in every turn until each of their
+    /// directories was listed to its end, and after that the first moment at which every name was
+    /// looked at and no event is queued ends it. What can prolong it: further files that are
+    /// searched for, [`SOUGHT_MAX`] at once, since all searches end together; and a shortage of
+    /// descriptors or a broken disk, for as long as that lasts.
     pub(in crate::engine) fn is_searched_for(&mut self, id: SlotId) -> bool {
         let key = self.files.key(id);
         let Some(&is_over) = self.discovery.searches.files.get(&key) else { return false };
@@ -169,7 +273,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 Err(_) => return Ok(()),
             };
             let prefix = split_path(&target).0;
-            if self.known_target(prefix).is_some_and(|known| self.is_listed(known)) {
+            let known = known_directory(&self.tree, prefix, &mut self.fs);
+            if known.is_some_and(|known| self.tree.has_role(known, Role::Listed)) {
                 // Where the directory is listed, the listing finds it.
                 return Ok(());
             }
@@ -186,10 +291,6 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             }
         }
         Ok(())
-    }
-
-    fn is_listed(&self, dir: DirId) -> bool {
-        self.tree.get(dir).role == Role::Listed
     }
 
     /// At a start: files that were rotated in a directory that is not listed, and followed on under
@@ -234,97 +335,27 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// Takes a slice of the searches, within the budget.
     pub(in crate::engine) fn search(&mut self, budget: &mut usize, now: Now) {
-        if self.discovery.searches.retry_at.is_some_and(|at| at <= now.instant) {
-            self.discovery.searches.retry_at = None;
-        }
+        self.discovery.searches.retry_at.take_if(|at| *at <= now.instant);
+        let mut name = std::mem::take(&mut self.discovery.entry);
         while *budget > 0
             && self.discovery.searches.has_work()
             && self.schedule.doubts.len() < DOUBTS_MAX
         {
-            let Some((key, listing)) =
-                self.discovery.searches.current.take().or_else(|| self.next_search(budget, now))
-            else {
-                continue;
-            };
-            let Some(dir) = self.tree.alive(key) else {
-                self.search_is_over(key);
-                continue;
-            };
-            if let Some(listing) = self.search_in(dir, listing, budget) {
-                self.discovery.searches.current = Some((key, listing));
-            } else {
-                self.search_is_over(key);
-            }
-        }
-    }
-
-    fn next_search(&mut self, budget: &mut usize, now: Now) -> Option<(DirKey, F::Listing)> {
-        *budget = budget.saturating_sub(VISIT_COST);
-        let key = self.discovery.searches.directories.pop_front()?;
-        let Some(dir) = self.tree.alive(key) else {
-            self.search_is_over(key);
-            return None;
-        };
-        let links = self.write_directory_bare(dir);
-        match self.fs.list(&self.path, links) {
-            Ok(listing) => Some((key, listing)),
-            Err(error) if is_passing(&error) => {
-                self.discovery.searches.directories.push_back(key);
-                self.search_again(now);
-                None
-            }
-            Err(_) => {
-                self.search_is_over(key);
-                None
-            }
-        }
-    }
-
-    fn search_again(&mut self, now: Now) {
-        let at = now.instant + timers::RETRY_AFTER;
-        self.discovery.searches.retry_at = Some(at);
-        self.kernel.poll_by(at);
-    }
-
-    /// Takes entries. Returns the listing if it goes on.
-    fn search_in(
-        &mut self,
-        dir: DirId,
-        mut listing: F::Listing,
-        budget: &mut usize,
-    ) -> Option<F::Listing> {
-        let key = self.tree.key(dir);
-        let mut name = std::mem::take(&mut self.discovery.entry);
-        let mut is_done = false;
-        while *budget > 0 && !is_done {
-            *budget -= 1;
-            match self.fs.next_entry(&mut listing, &mut name) {
-                Ok(Some(FileKind::Regular | FileKind::Unknown)) => {
-                    let inode = self.fs.entry_inode(&listing);
-                    if self.discovery.searches.sought.contains_key(&(key, inode)) {
-                        self.found_by_search(dir, &name, inode);
-                    }
+            let (searches, files, tree) = (&mut self.discovery.searches, &self.files, &self.tree);
+            match searches.advance(files, tree, &mut self.fs, &mut name, budget) {
+                Progress::Found(dir, sought) => self.found_by_search(dir, &name, sought),
+                Progress::Short => {
+                    let at = now.instant + timers::RETRY_AFTER;
+                    self.discovery.searches.retry_at = Some(at);
+                    self.kernel.poll_by(at);
                 }
-                Ok(Some(_)) => {}
-                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-                Ok(None) => is_done = true,
-                Err(_) => {
-                    // A look at all of it again: what is not found is let go.
-                    is_done = true;
-                }
+                Progress::GoesOn => {}
             }
         }
         self.discovery.entry = name;
-        (!is_done).then_some(listing)
     }
 
-    fn found_by_search(&mut self, dir: DirId, name: &[u8], inode: u64) {
-        let Some(Sought { input, link }) =
-            self.discovery.searches.sought.get(&(self.tree.key(dir), inode))
-        else {
-            return;
-        };
-        let (input, link) = (*input, link.clone());
+    fn found_by_search(&mut self, dir: DirId, name: &[u8], Sought { input, link }: Sought) {
         if let Some(known) = self.files.find(dir, name) {
             self.doubt(known);
             return;
@@ -333,22 +364,6 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.files.get_mut(id).set(State::ONLY_KNOWN);
         if let Some(link) = link {
             self.identities.behind_links.insert(self.files.key(id), link);
-        }
-    }
-
-    /// All of a directory was listed: what was not found there is not there.
-    fn search_is_over(&mut self, key: DirKey) {
-        if self.discovery.searches.directories.contains(&key) {
-            // One more file is searched for since the listing began: it is listed once more.
-            return;
-        }
-        self.discovery.searches.sought.retain(|(directory, _), _| *directory != key);
-        if self.discovery.searches.sought.is_empty() {
-            let files = &self.files;
-            self.discovery.searches.files.retain(|&file, is_over| {
-                *is_over = true;
-                files.alive(file).is_some_and(|id| files.get(id).life() == Life::Leaving)
-            });
         }
     }
 }

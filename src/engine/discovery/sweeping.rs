@@ -10,12 +10,11 @@ use std::time::{Duration, Instant};
 use hashbrown::HashMap;
 
 use crate::config::EngineConfig;
-use crate::diagnostics::notices::Cause;
+use crate::diagnostics::notices::{Cause, Notices};
 use crate::engine::discovery::directories::VISIT_COST;
 use crate::engine::discovery::visits::{Sweep, SweepKind};
-use crate::engine::namespace::tree::{DirId, VisitWork};
+use crate::engine::namespace::tree::{DirId, Tree, VisitWork};
 use crate::engine::{Engine, LOOKS_PER_TURN};
-use crate::file_systems::FileSystemType;
 use crate::rare::rare;
 use crate::sink::Sink;
 use crate::sys::FileSystem;
@@ -23,6 +22,23 @@ use crate::sys::clock::Now;
 
 /// Mounted file systems that are remembered as said, at most.
 const SAID_MAX: usize = 64;
+
+/// What the kernel told of the file system that a directory is on.
+struct FoundSight {
+    /// Others write there without an event.
+    is_blind: bool,
+    /// It did tell.
+    is_known: bool,
+}
+
+impl FoundSight {
+    /// Notes it. Says whether it is blind.
+    fn note(self, tree: &mut Tree, dir: DirId) -> bool {
+        tree.get_mut(dir).is_type_known = self.is_known;
+        tree.set_blind(dir, self.is_blind);
+        self.is_blind
+    }
+}
 
 /// Both sweeps.
 #[derive(Debug)]
@@ -65,6 +81,11 @@ impl<L> Sweeps<L> {
         self.local.has_quota() || self.blind.has_quota()
     }
 
+    /// A pass is under way.
+    pub(in crate::engine) fn is_running(&self) -> bool {
+        self.local.is_running || self.blind.is_running
+    }
+
     fn of(&mut self, pass: SweepKind) -> &mut Sweep<L> {
         match pass {
             SweepKind::Local => &mut self.local,
@@ -73,11 +94,117 @@ impl<L> Sweeps<L> {
     }
 }
 
-impl<F: FileSystem, S: Sink> Engine<F, S> {
-    pub(in crate::engine) fn is_sweeping(&self) -> bool {
-        self.discovery.sweeps.local.is_running || self.discovery.sweeps.blind.is_running
+impl<L> Sweeps<L> {
+    /// A directory was looked at that was not known before: puts it into the sweep that its file
+    /// system needs.
+    pub(in crate::engine) fn choose(
+        &mut self,
+        dir: DirId,
+        tree: &mut Tree,
+        fs: &mut impl FileSystem,
+        notices: &mut Notices,
+        now: Now,
+    ) {
+        let Some(every) = self.remote else { return };
+        // Only where a file system begins the kernel has to be asked.
+        let device = tree.get(dir).inode.0;
+        let above = tree
+            .parent(dir)
+            .map(|parent| tree.get(parent))
+            .filter(|parent| parent.inode.0 == device);
+        let sight = match above {
+            Some(parent) => {
+                FoundSight { is_blind: parent.is_blind(), is_known: parent.is_type_known }
+            }
+            None => self.ask_type(dir, tree, fs, every, notices, now),
+        };
+        if sight.note(tree, dir) {
+            rare!("a directory lay on a file system whose writers are not all reported");
+            self.blind.wake(now);
+        }
     }
 
+    /// The periods changed: each directory that is known is put into its sweep again.
+    pub(in crate::engine) fn begin_anew(
+        &mut self,
+        config: &EngineConfig,
+        tree: &mut Tree,
+        fs: &mut impl FileSystem,
+        notices: &mut Notices,
+        now: Now,
+    ) {
+        let before = std::mem::replace(self, Sweeps::new(config, now));
+        self.said = before.said;
+        self.local.swept_at = before.local.swept_at;
+        let mut asked: HashMap<u64, bool> = HashMap::new();
+        for place in 0..tree.places() {
+            // Those that were not looked at so far are put into a sweep when they are.
+            let Some(dir) = tree.at_place(place).filter(|&dir| tree.get(dir).inode != (0, 0))
+            else {
+                continue;
+            };
+            let device = tree.get(dir).inode.0;
+            let sight = match (self.remote, asked.get(&device)) {
+                (None, _) => FoundSight { is_blind: false, is_known: false },
+                (Some(_), Some(&is_blind)) => FoundSight { is_blind, is_known: true },
+                (Some(every), None) => self.ask_type(dir, tree, fs, every, notices, now),
+            };
+            if sight.is_known {
+                asked.insert(device, sight.is_blind);
+            }
+            sight.note(tree, dir);
+        }
+        if tree.blind() > 0 {
+            self.blind.wake(now);
+            self.blind.swept_at = before.blind.swept_at;
+        }
+    }
+
+    /// Asks the kernel whether the directory's file system is blind. If it does not answer, the
+    /// file system is most likely a remote one.
+    fn ask_type(
+        &mut self,
+        dir: DirId,
+        tree: &Tree,
+        fs: &mut impl FileSystem,
+        every: Duration,
+        notices: &mut Notices,
+        now: Now,
+    ) -> FoundSight {
+        let mut path = Vec::new();
+        let links = tree.write_bare_path(dir, &mut path);
+        match fs.file_system(&path, links) {
+            Ok(found) => {
+                let is_blind = found.sight().is_blind();
+                let device = tree.get(dir).inode.0;
+                if is_blind && self.is_report_due(device, notices, now) {
+                    let path = String::from_utf8_lossy(&path);
+                    tracing::info!(?path, file_system = %found, ?every, "events do not tell of {}: \
+                        looked at every --rescan-remote", found.sight().untold());
+                }
+                FoundSight { is_blind, is_known: true }
+            }
+            Err(error) => {
+                tracing::debug!(path = ?String::from_utf8_lossy(&path), %error, "the type of \
+                    the file system cannot be had");
+                FoundSight { is_blind: true, is_known: false }
+            }
+        }
+    }
+
+    /// Whether it is to be reported that the file system on this device is blind: once for each.
+    fn is_report_due(&mut self, device: u64, notices: &mut Notices, now: Now) -> bool {
+        let is_due = !self.said.contains(&device)
+            && self.said.len() < SAID_MAX
+            && notices.admit(Cause::BlindFileSystem, now.instant).is_some();
+        if is_due {
+            self.said.push(device);
+        }
+        is_due
+    }
+}
+
+impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// Takes a slice of each sweep that is due.
     pub(in crate::engine) fn sweep_slices(&mut self, now: Now) {
         if self.discovery.sweeps.blind.deadline().is_some() && self.tree.blind() == 0 {
@@ -101,7 +228,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let quota = self.discovery.sweeps.of(pass).quota(total, now.instant).min(LOOKS_PER_TURN);
         if !was_running && self.discovery.sweeps.of(pass).is_running {
             let since = std::mem::replace(&mut self.discovery.sweeps.of(pass).swept_at, now.wall);
-            self.suspect(since);
+            self.kernel.suspect(since);
         }
         let mut budget = quota;
         while budget > 0 && self.schedule.doubts.len() < LOOKS_PER_TURN {
@@ -131,90 +258,5 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         if budget < quota {
             self.discovery.sweeps.last = pass;
         }
-    }
-
-    /// A directory was looked at that was not known before: puts it into the sweep that its file
-    /// system needs.
-    pub(in crate::engine) fn choose_sweep(&mut self, dir: DirId, device: u64, now: Now) {
-        let Some(every) = self.discovery.sweeps.remote else { return };
-        // Only where a file system begins the kernel has to be asked.
-        let above = self
-            .tree
-            .parent(dir)
-            .map(|parent| self.tree.get(parent))
-            .filter(|parent| parent.inode.0 == device);
-        let (is_blind, is_known) = match above {
-            Some(parent) => (parent.is_blind(), parent.is_type_known),
-            None => self.ask_type(dir, device, every, now),
-        };
-        self.tree.get_mut(dir).is_type_known = is_known;
-        self.tree.set_blind(dir, is_blind);
-        if is_blind {
-            rare!("a directory lay on a file system whose writers are not all reported");
-            self.discovery.sweeps.blind.wake(now);
-        }
-    }
-
-    /// The periods changed: each directory that is known is put into its sweep again.
-    pub(in crate::engine) fn begin_sweeps_anew(&mut self, now: Now) {
-        let before = std::mem::replace(&mut self.discovery.sweeps, Sweeps::new(&self.config, now));
-        self.discovery.sweeps.said = before.said;
-        self.discovery.sweeps.local.swept_at = before.local.swept_at;
-        let mut asked: HashMap<u64, bool> = HashMap::new();
-        for place in 0..self.tree.places() {
-            // Those that were not looked at so far are put into a sweep when they are.
-            let Some(dir) =
-                self.tree.at_place(place).filter(|&dir| self.tree.get(dir).inode != (0, 0))
-            else {
-                continue;
-            };
-            let device = self.tree.get(dir).inode.0;
-            let (is_blind, is_known) = match (self.discovery.sweeps.remote, asked.get(&device)) {
-                (None, _) => (false, false),
-                (Some(_), Some(&is_blind)) => (is_blind, true),
-                (Some(every), None) => self.ask_type(dir, device, every, now),
-            };
-            if is_known {
-                asked.insert(device, is_blind);
-            }
-            self.tree.get_mut(dir).is_type_known = is_known;
-            self.tree.set_blind(dir, is_blind);
-        }
-        if self.tree.blind() > 0 {
-            self.discovery.sweeps.blind.wake(now);
-            self.discovery.sweeps.blind.swept_at = before.blind.swept_at;
-        }
-    }
-
-    /// Whether the directory's file system is blind, and whether that is known. What cannot be
-    /// asked is remote, most likely.
-    fn ask_type(&mut self, dir: DirId, device: u64, every: Duration, now: Now) -> (bool, bool) {
-        let links = self.write_directory_bare(dir);
-        match self.fs.file_system(&self.path, links) {
-            Ok(found) => {
-                if found.sight().is_blind() && !self.discovery.sweeps.said.contains(&device) {
-                    self.say_blind(found, device, every, now);
-                }
-                (found.sight().is_blind(), true)
-            }
-            Err(error) => {
-                tracing::debug!(path = ?String::from_utf8_lossy(&self.path), %error, "the type of \
-                    the file system cannot be had");
-                (true, false)
-            }
-        }
-    }
-
-    /// Says it of the path at hand.
-    fn say_blind(&mut self, file_system: FileSystemType, device: u64, every: Duration, now: Now) {
-        if self.discovery.sweeps.said.len() >= SAID_MAX
-            || self.observer.notices.admit(Cause::BlindFileSystem, now.instant).is_none()
-        {
-            return;
-        }
-        self.discovery.sweeps.said.push(device);
-        let path = String::from_utf8_lossy(&self.path);
-        tracing::info!(?path, %file_system, ?every, "events do not tell of {}: looked at every \
-            --rescan-remote", file_system.sight().untold());
     }
 }

@@ -77,7 +77,13 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let (dir, name) = (self.files.get(id).dir(), self.files.name(id).to_vec());
         let kept =
             self.files.get(id).state() & (State::VIA_LINK | State::UNCONFIRMED | State::DIRTY);
-        self.search_behind(id);
+        self.discovery.searches.search_behind(
+            id,
+            &self.files,
+            &self.tree,
+            &self.coverage.single_files,
+            &mut self.identities.behind_links,
+        );
         let how = self.leave_ahead(id, now);
         let other = self.track_another(dir, &name, self.files.get(id).input);
         Schedule::end_doubt(&mut self.files, other);
@@ -111,8 +117,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// Another file has the name of a known one, which may have been renamed to a name that does
     /// not match. Under such a name only a file that the journal knows is followed.
     pub(super) fn track_another(&mut self, dir: DirId, name: &[u8], input: InputId) -> SlotId {
-        let is_accepted =
-            self.input_of(dir, name).is_some() || self.coverage.single_files.is_target(dir, name);
+        let is_accepted = self.coverage.input_of(&self.tree, dir, name, &mut self.path).is_some()
+            || self.coverage.single_files.is_target(dir, name);
         let other = self.track_name(dir, name, input);
         self.files.get_mut(other).put(State::ONLY_KNOWN, !is_accepted);
         other

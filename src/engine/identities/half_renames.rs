@@ -81,7 +81,7 @@ mod tests {
             Directory,
         }
         use Found::*;
-        let (mut files, mut tree) = (Registry::new(), Tree::new());
+        let (mut files, mut tree) = (Registry::new(), Tree::new(None));
         let dir = tree.add_root(b"/t/", Role::Listed);
         let id = files.insert(DirId(0), b"x");
         let (file, dir, start) = (files.key(id), tree.key(dir), crate::sys::clock::now().instant);

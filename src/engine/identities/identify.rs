@@ -66,10 +66,17 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
         let found = self.stat_stored(links)?;
         if found.kind == FileKind::Link {
-            if let Some(links) = self.links_through(self.files.get(id).dir(), self.files.name(id)) {
+            if let Some(links) = self.coverage.links_to(&self.files, &self.tree, id, &self.path) {
                 return Ok((self.fs.stat(&self.path, links)?, true));
             }
-        } else if self.is_foreign_target(id, found.owner) {
+        } else if self.coverage.is_foreign_target(
+            &self.files,
+            &self.tree,
+            &self.identities.behind_links,
+            id,
+            found.owner,
+            &mut self.fs,
+        ) {
             self.close(id);
             return Err(std::io::Error::from_raw_os_error(libc::ELOOP));
         }
@@ -77,7 +84,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 
     fn look_at(&mut self, id: SlotId, now: Now) {
-        if self.are_directories_moving() && self.is_any_moving(self.files.get(id).dir()) {
+        if self.are_directories_moving() && self.tree.is_any_moving(self.files.get(id).dir()) {
             rare!("a look waited until a renamed directory was settled");
             // Its path is not known at the moment; another directory may have it.
             self.schedule.retry(&mut self.files, id, now.instant);
@@ -140,12 +147,22 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             }
             if !self.config.once && is_dangling {
                 if self.files.get(id).is_identified() {
-                    if self.refused_link(id).is_some() {
+                    if self
+                        .coverage
+                        .refused_link(&self.files, &self.tree, id, &mut self.path, &mut self.fs)
+                        .is_some()
+                    {
                         // The link may not be followed any more, so the open file is not read
                         // either.
                         self.close(id);
                     }
-                    self.search_behind(id);
+                    self.discovery.searches.search_behind(
+                        id,
+                        &self.files,
+                        &self.tree,
+                        &self.coverage.single_files,
+                        &mut self.identities.behind_links,
+                    );
                     self.leave_link(id, State::empty(), now.instant);
                     return;
                 }
@@ -164,15 +181,21 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 
     fn is_dangling(&mut self, id: SlotId) -> bool {
-        let links = self.write_directory(self.files.get(id).dir());
-        self.path.extend_from_slice(self.files.name(id));
+        let (dir, name) = (self.files.get(id).dir(), self.files.name(id));
+        let links = self.tree.write_name(dir, name, &mut self.path);
         self.fs.stat(&self.path, links).is_ok_and(|found| found.kind == FileKind::Link)
     }
 
     /// The name does not stand for a file to follow (any more).
     pub(super) fn stop_following(&mut self, id: SlotId, now: Now) {
         if self.files.get(id).is_identified() {
-            self.search_behind(id);
+            self.discovery.searches.search_behind(
+                id,
+                &self.files,
+                &self.tree,
+                &self.coverage.single_files,
+                &mut self.identities.behind_links,
+            );
             self.leave_ahead(id, now);
         } else {
             // A listing may be older than a rename. A deletion since then has an event of its own.

@@ -104,7 +104,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         if is_identified {
             self.path_changed(id);
         }
-        self.find_input(id);
+        self.coverage.find_input(&mut self.files, &self.tree, id, &mut self.path);
     }
 
     /// Judges deletions, once all events and doubts before them are worked off.

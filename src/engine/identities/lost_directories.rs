@@ -6,6 +6,7 @@
 
 use std::time::Instant;
 
+use crate::engine::coverage::looks::leads_to;
 use crate::engine::namespace::tree::{DirId, DirKey, VisitWork};
 use crate::engine::schedule::deadlines::Task;
 use crate::engine::schedule::timers;
@@ -34,7 +35,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             let Some(key) = self.discovery.urgent.lost.pop_front() else { break };
             let Some(dir) = self.tree.alive(key) else { continue };
             self.tree.get_mut(dir).is_lost = false;
-            match self.leads_to(dir) {
+            match leads_to(&self.tree, dir, &mut self.path, &mut self.fs) {
                 Ok(false) => self.drop_lost(dir, now),
                 Ok(true) => {
                     rare!(
@@ -49,12 +50,12 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// Drops the topmost directory above this one, or this one itself, whose path leads nowhere.
     fn drop_lost(&mut self, dir: DirId, now: Now) {
-        if self.is_any_moving(dir) {
+        if self.tree.is_any_moving(dir) {
             return self.visit_later(dir, now);
         }
         let mut lost = dir;
         while let Some(parent) = self.tree.parent(lost) {
-            match self.leads_to(parent) {
+            match leads_to(&self.tree, parent, &mut self.path, &mut self.fs) {
                 Ok(true) => break,
                 Ok(false) => {
                     rare!("the parent of a lost directory was lost as well");
@@ -65,13 +66,13 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
         let was_link = self.tree.get(lost).via_link;
         let parent = self.tree.parent(lost).map(|parent| (parent, self.tree.name(lost).to_vec()));
-        self.visit_roots_within(lost);
+        self.discovery.visit_roots_within(&self.coverage, &mut self.tree, lost, &mut self.path);
         self.drop_directory(lost, now.instant);
         match parent {
             None => self.root_lost(now),
             Some((parent, name)) => {
                 // Another directory, or a file, may have its name now.
-                let links = self.write_name(parent, &name);
+                let links = self.tree.write_name(parent, &name, &mut self.path);
                 if self
                     .fs
                     .stat(&self.path, links)
@@ -100,13 +101,18 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let parent =
             self.tree.parent(dir).expect("only directories below a root are moved by name");
         let name = self.tree.name(dir).to_vec();
-        match self.leads_to(dir) {
+        match leads_to(&self.tree, dir, &mut self.path, &mut self.fs) {
             Ok(true) if self.tree.find(parent, &name).is_none() => {
                 rare!("a directory that was renamed away had its old name again");
                 self.rename_directory(dir, parent, &name, now);
             }
             Ok(_) => {
-                self.visit_roots_within(dir);
+                self.discovery.visit_roots_within(
+                    &self.coverage,
+                    &mut self.tree,
+                    dir,
+                    &mut self.path,
+                );
                 self.drop_directory(dir, now);
             }
             Err(_) => {

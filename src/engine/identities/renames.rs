@@ -311,7 +311,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             return;
         }
         let Some(id) = self.files.alive(moved) else { return };
-        let (input, is_accepted) = (self.files.get(id).input, self.input_of(dir, &name).is_some());
+        let (input, is_accepted) = (
+            self.files.get(id).input,
+            self.coverage.input_of(&self.tree, dir, &name, &mut self.path).is_some(),
+        );
         let guess = self.track_name(dir, &name, input);
         self.files.get_mut(guess).put(State::ONLY_KNOWN, !is_accepted);
         self.identities.recent_renames.guess(self.files.key(guess));
@@ -417,7 +420,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             {
                 continue;
             }
-            let links = self.write_name(other, &new_name);
+            let links = self.tree.write_name(other, &new_name, &mut self.path);
             let is_there = self
                 .fs
                 .stat(&self.path, links)

@@ -196,7 +196,7 @@ mod tests {
 
     impl World {
         fn new() -> Self {
-            let mut tree = Tree::new();
+            let mut tree = Tree::new(None);
             assert_eq!(tree.add_root(b"/t/", Role::Listed), DIR);
             World {
                 files: Registry::new(),

@@ -7,6 +7,7 @@
 use std::time::Instant;
 
 use crate::diagnostics::notices::{Cause, notice};
+use crate::engine::coverage::ways::Due;
 use crate::engine::identities::behind::doubt_link_to;
 use crate::engine::namespace::inputs::InputId;
 use crate::engine::namespace::registry::{Life, NEAR_MAX, Registry, SlotId, State};
@@ -172,7 +173,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.written_to_binary(id, now.instant);
             return;
         }
-        if self.is_listing(self.tree.group(dir)) {
+        if self.schedule.by_age.is_group_open(self.tree.group(dir)) {
             self.schedule.hold_changed_by_age(&mut self.files, id, now.wall);
         }
         self.mark_dirty(id);
@@ -182,7 +183,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     fn apply(&mut self, change: &Change<'_>, now: Now) {
         match *change {
             Change::Overflow => {
-                self.tell_ways_of_loss(None);
+                self.coverage.ways.events_lost();
                 self.observer.stats.overflows += 1;
                 self.observer.stats.other_events.overflow += 1;
                 self.identities.former.events_lost();
@@ -195,12 +196,12 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             }
             Change::WatchGone(watch) => {
                 self.observer.stats.other_events.directory += 1;
-                self.tell_ways_of_loss(Some(watch));
+                self.coverage.ways.watch_ended(watch, &self.tree, &mut self.fs);
                 self.watch_gone(watch);
             }
             Change::DirectoryMoved(watch) => {
                 self.observer.stats.other_events.directory += 1;
-                self.tell_ways_of_directory(watch, false);
+                self.coverage.ways.directory_changed(watch, Due::Names);
                 // Below a root, the parent's events report the same, in order with the others.
                 if let Some(dir) =
                     self.tree.find_watch(watch).filter(|&dir| self.tree.parent(dir).is_none())
@@ -211,7 +212,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             }
             Change::DirectoryAttributes(watch) => {
                 self.observer.stats.other_events.attributes += 1;
-                self.tell_ways_of_directory(watch, true);
+                self.coverage.ways.directory_changed(watch, Due::Attributes);
                 // Elsewhere the parent's events report the same.
                 let is_told = |dir| {
                     self.tree.parent(dir).is_some_and(|parent| self.tree.watch(parent).is_some())
@@ -224,7 +225,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             Change::Name { watch, name, is_directory, what } => {
                 if what != NameChange::Modified {
                     count_other(&mut self.observer.stats.other_events, what);
-                    self.tell_ways_of_name(watch, name, what == NameChange::Attributes);
+                    let is_attribute = what == NameChange::Attributes;
+                    let due = if is_attribute { Due::Attributes } else { Due::Names };
+                    self.coverage.ways.name_changed(watch, name, due);
                 }
                 match self.tree.find_watch(watch) {
                     Some(dir) if is_directory => {
@@ -419,7 +422,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 .tree
                 .at_place(from.0)
                 .is_some_and(|from| self.tree.get(from).role == Role::Listed)
-            && self.input_of(to, name).is_none()
+            && self.coverage.input_of(&self.tree, to, name, &mut self.path).is_none()
             && !self.coverage.single_files.is_target(to, name);
         if is_out {
             rare!("a file left the tree for a directory that is watched for others");
@@ -481,7 +484,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         dir: DirId,
         name: &[u8],
     ) -> Option<SlotId> {
-        let input = self.input_of(dir, name)?;
+        let input = self.coverage.input_of(&self.tree, dir, name, &mut self.path)?;
         Some(self.track_name(dir, name, input))
     }
 
@@ -495,7 +498,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let id = self.files.insert(dir, name);
         self.files.get_mut(id).input = input;
         self.coverage.inputs.note_accepted(input);
-        if self.is_listing(self.tree.group(dir)) {
+        if self.schedule.by_age.is_group_open(self.tree.group(dir)) {
             Schedule::hold_back(&mut self.files, id, KeptBack::ByAge);
         }
         self.identities.succession.take_name(

@@ -101,7 +101,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 // A watch that exists already takes no room (inotify_add_watch(2)): the known one
                 // is of another inode, or has ended.
                 if let Some(known) = self.tree.watch(dir) {
-                    self.unwatch(known);
+                    self.coverage.ways.unwatch(known, &mut self.fs);
                     self.tree.set_watch(dir, None);
                 }
                 return Err(error);
@@ -112,7 +112,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.identities.former.end_watch(watch);
         let before = self.tree.watch(dir);
         if let Some(before) = before.filter(|&before| before != watch) {
-            self.unwatch(before);
+            self.coverage.ways.unwatch(before, &mut self.fs);
         }
         if let Some(other) = self.tree.find_watch(watch).filter(|&other| other != dir) {
             rare!("a watch turned out to be of a directory that was known by another path");
@@ -140,7 +140,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         };
         // Watches of deleted directories are given back first.
         while let Some(watch) = self.identities.former.take_watch() {
-            self.unwatch(watch);
+            self.coverage.ways.unwatch(watch, &mut self.fs);
         }
         rare!("there was no watch for a directory");
         self.kernel.watch_limit.get_or_insert(WatchLimit { lacking, is_said: false });
@@ -158,7 +158,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let surplus =
             if was_deleted { self.identities.former.keep_watch(watch) } else { Some(watch) };
         if let Some(surplus) = surplus {
-            self.unwatch(surplus);
+            self.coverage.ways.unwatch(surplus, &mut self.fs);
         }
         if was_deleted && (self.discovery.is_rescan_due || self.kernel.is_missing_events) {
             // IN_IGNORED of a directory comes before IN_DELETE of its name: it may be among the
@@ -178,7 +178,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 "a watch of a deleted directory was given back because its end may have been missed"
             );
             if self.tree.find_watch(watch).is_none() {
-                self.unwatch(watch);
+                self.coverage.ways.unwatch(watch, &mut self.fs);
             }
         }
     }

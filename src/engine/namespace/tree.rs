@@ -10,8 +10,9 @@ use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
 
 use crate::engine::namespace::inputs::ScopeId;
 use crate::names::{NameRef, Names};
-use crate::sys::{NOBODY, WatchId};
+use crate::sys::{LinkRule, NOBODY, WatchId};
 
+mod paths;
 mod trust;
 mod visit_work;
 
@@ -20,9 +21,6 @@ pub(crate) use trust::Trust;
 pub(crate) use visit_work::VisitWork;
 
 const NONE: u32 = u32::MAX;
-
-/// Levels of a path that are written without memory for a list of them.
-const NEAREST: usize = 8;
 
 /// A directory's place in the table; reused after the directory went away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -121,6 +119,8 @@ pub(crate) struct Tree {
     by_inode: HashMap<(u64, u64), DirId>,
     by_watch: HashMap<WatchId, DirId>,
     hasher: DefaultHashBuilder,
+    /// Which links in the tree are followed.
+    link_rule: Option<LinkRule>,
     /// How many are on file systems that others write to without an event.
     blind: usize,
     /// How many cannot be read.
@@ -128,7 +128,7 @@ pub(crate) struct Tree {
 }
 
 impl Tree {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(link_rule: Option<LinkRule>) -> Self {
         Tree {
             directories: Vec::new(),
             free: Vec::new(),
@@ -137,6 +137,7 @@ impl Tree {
             by_inode: HashMap::new(),
             by_watch: HashMap::new(),
             hasher: DefaultHashBuilder::default(),
+            link_rule,
             blind: 0,
             unreadable: 0,
         }
@@ -369,30 +370,46 @@ impl Tree {
         self.directories[id.0 as usize].top + 1
     }
 
+    /// The directory and those above it, up to its root.
+    fn and_above(&self, id: DirId) -> impl Iterator<Item = DirId> + '_ {
+        std::iter::successors(Some(id), |&at| self.parent(at))
+    }
+
     /// Whether `id` is `top` or below it.
     pub(crate) fn is_within(&self, id: DirId, top: DirId) -> bool {
-        let mut at = Some(id);
-        while let Some(here) = at {
-            if here == top {
-                return true;
-            }
-            at = self.parent(here);
-        }
-        false
+        self.and_above(id).any(|at| at == top)
     }
 
     /// How many directories are above this one.
     pub(crate) fn depth(&self, id: DirId) -> usize {
-        std::iter::successors(self.parent(id), |&at| self.parent(at)).count()
+        self.and_above(id).count() - 1
     }
 
     /// The root that this directory hangs from.
     pub(crate) fn root_of(&self, id: DirId) -> DirId {
-        let mut at = id;
-        while let Some(parent) = self.parent(at) {
-            at = parent;
-        }
-        at
+        self.and_above(id).last().unwrap_or(id)
+    }
+
+    /// Whether it, or a directory above it, was renamed away and is not settled yet.
+    pub(crate) fn is_any_moving(&self, id: DirId) -> bool {
+        self.and_above(id).any(|at| self.get(at).is_moving)
+    }
+
+    /// Whether it, or a directory above it, is being dropped.
+    pub(crate) fn is_any_dropping(&self, id: DirId) -> bool {
+        self.and_above(id).any(|at| self.get(at).is_dropping)
+    }
+
+    /// Whether a directory is at this place, and has this role.
+    pub(crate) fn has_role(&self, id: DirId, role: Role) -> bool {
+        self.at_place(id.0).is_some_and(|id| self.get(id).role == role)
+    }
+
+    /// Who owns the directory right below PATH through which this one is reached. `None`: it is a
+    /// PATH, or in none.
+    pub(crate) fn owner_below_path(&self, id: DirId) -> Option<u32> {
+        let first = self.first_below_path(self.at_place(id.0)?)?;
+        Some(self.get(first).owner)
     }
 
     /// Removes a directory without children. Its watch is forgotten here; the caller lets it go in
@@ -415,81 +432,6 @@ impl Tree {
         found.live = false;
         found.version = found.version.wrapping_add(1);
         self.free.push(id.0);
-    }
-
-    /// Writes the directory's path, with a slash at its end, into an empty `path`. Returns how far
-    /// it is trusted.
-    pub(crate) fn write_path(&self, id: DirId, path: &mut Vec<u8>) -> Trust {
-        let mut nearest = [self.get(id); NEAREST];
-        let mut levels = 0;
-        let prefix = loop {
-            let found = nearest[levels];
-            if let Some(prefix) = &found.prefix {
-                break prefix;
-            }
-            levels += 1;
-            if levels == NEAREST {
-                return self.write_deep_path(id, path);
-            }
-            nearest[levels] = self.get(DirId(found.parent));
-        };
-        self.write_names(prefix, nearest[..levels].iter().rev().copied(), path)
-    }
-
-    /// The same for any depth: users choose how deep their directories are.
-    fn write_deep_path(&self, id: DirId, path: &mut Vec<u8>) -> Trust {
-        let chain = std::iter::successors(Some(id), |&at| self.parent(at)).map(|at| self.get(at));
-        let mut chain: Vec<&Directory> = chain.collect();
-        let top = chain.iter().position(|found| found.prefix.is_some()).expect("a root has a path");
-        chain.truncate(top + 1);
-        let prefix = chain.pop().and_then(|found| found.prefix.as_ref()).expect("just found");
-        self.write_names(prefix, chain.into_iter().rev(), path)
-    }
-
-    #[inline]
-    fn write_names<'a>(
-        &self,
-        prefix: &Prefix,
-        below: impl Iterator<Item = &'a Directory>,
-        path: &mut Vec<u8>,
-    ) -> Trust {
-        path.extend_from_slice(&prefix.path);
-        let mut trust = prefix.trust;
-        for found in below {
-            path.extend_from_slice(self.names.get(found.name));
-            path.push(b'/');
-            if found.via_link {
-                trust.followed = path.len();
-            }
-        }
-        trust
-    }
-
-    /// How much of the directory's path is trusted.
-    pub(crate) fn trusted_len(&self, id: DirId) -> usize {
-        let mut at = self.get(id);
-        loop {
-            match &at.prefix {
-                Some(prefix) => return prefix.trust.trusted,
-                None => at = self.get(DirId(at.parent)),
-            }
-        }
-    }
-
-    /// The directory that is right below the nearest PATH above, or above, this one: `None` for a
-    /// PATH itself.
-    pub(crate) fn first_below_path(&self, id: DirId) -> Option<DirId> {
-        let (mut at, mut below) = (id, None);
-        while !self.get(at).is_path {
-            below = Some(at);
-            at = self.parent(at)?;
-        }
-        below
-    }
-
-    /// The length of the root's part of the path: what is behind it is "the path below PATH".
-    pub(crate) fn prefix_len(&self, id: DirId) -> usize {
-        self.get(self.root_of(id)).prefix.as_ref().map_or(0, |prefix| prefix.path.len())
     }
 
     fn take(&mut self, parent: u32, name: NameRef, prefix: Option<Prefix>, role: Role) -> DirId {

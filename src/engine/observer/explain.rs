@@ -7,7 +7,7 @@ use std::io;
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::engine::Engine;
-use crate::engine::coverage::asking::{Covered, copy_of};
+use crate::engine::coverage::asking::{Covered, copy_of, look_below};
 use crate::engine::coverage::single_files::SingleFile;
 use crate::engine::namespace::registry::{Life, SlotId, State};
 use crate::engine::namespace::tree::{DirId, Role, VisitWork};
@@ -36,7 +36,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// Where the file at this path stands, and why. A few looks at the file system, none of them at
     /// more than the path's components, and none at what no PATH covers.
     pub fn explain(&mut self, asked: &[u8], now: Now) -> FileStatus {
-        let outside = match self.covered(asked) {
+        let outside = match self.coverage.covered(&self.files, &self.tree, &mut self.fs, asked) {
             Covered::By(dir, rest) => return self.explain_covered(asked, dir, &rest, now),
             Covered::Known(id) => {
                 let target = self.stat_name(id).map(|(found, _)| found);
@@ -45,7 +45,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             Covered::Missing => {
                 because(FileState::Missing, "the PATH that covers it does not exist")
             }
-            Covered::No => match self.state_directory_above(asked) {
+            Covered::No => match self.coverage.state_directory_above(asked) {
                 Some(above) => in_state_directory(&above),
                 None => because(FileState::NotCovered, "no PATH covers it"),
             },
@@ -66,7 +66,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// Why the directory of this name in another one is not followed.
     pub(in crate::engine) fn explain_directory_in(&mut self, dir: DirId, name: &[u8]) -> Reason {
-        let links = self.write_name(dir, name);
+        let links = self.tree.write_name(dir, name, &mut self.path);
         let found = self.fs.stat(&self.path, links);
         if is_user_mount(&found) {
             return in_user_mount();
@@ -94,12 +94,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                     because(FileState::Directory, "it is a directory: ask for the files in it"),
                 );
             }
-            [name] => self.look_in(dir, name),
-            names => {
-                let found = self.look_below(dir, names);
-                let target = found.as_ref().map_err(copy_of).copied();
-                (found, target)
-            }
+            [name] => self.coverage.look_in(&self.tree, &mut self.fs, dir, name),
+            names => look_below(&self.tree, &mut self.fs, dir, names),
         };
         if let [name] = rest {
             let is_link = found.as_ref().is_ok_and(|found| found.kind == FileKind::Link);
@@ -224,7 +220,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 "its first block is binary, and such files are left out (binary = \"skip\"); \
                 decided anew when its content restarts",
             ),
-            Life::Ignored if slot.is_identified() => self.explain_own(id),
+            Life::Ignored if slot.is_identified() => self.own.explain(&self.files, &self.tree, id),
             Life::Ignored => because(FileState::NotRegular, "it is no regular file: never opened"),
             Life::Parked => self.explain_parked(id, now.instant),
             Life::Finishing => because(
@@ -436,7 +432,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         // It is known by its place, or, if it is another one by now, by its inode: it is the first
         // directory that is not listed.
         if let [first, _, ..] = rest
-            && self.look_in(dir, first).0.is_ok_and(|found| {
+            && self.coverage.look_in(&self.tree, &mut self.fs, dir, first).0.is_ok_and(|found| {
                 self.own.directories.contains(&(found.id.device, found.id.inode))
             })
         {
@@ -452,7 +448,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     fn explain_directory(&mut self, dir: DirId, name: &[u8], found: &io::Result<Stat>) -> Reason {
         let path = self.path_in(dir, name);
         let text = shown(&path);
-        let links = self.write_name(dir, name);
+        let links = self.tree.write_name(dir, name, &mut self.path);
         let look = self.fs.stat(&self.path, links);
         if !self.config.recursive {
             return because(
@@ -474,12 +470,13 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 if let Some((state, words)) = self.refusal(dir, name, Patterns::refusal_of_file) {
                     return because(state, format!("{text} {words}"));
                 }
-                let (_, target) = self.look_in(dir, name);
+                let (_, target) = self.coverage.look_in(&self.tree, &mut self.fs, dir, name);
                 if is_user_mount(&target) {
                     return in_user_mount();
                 }
+                let (tree, fs) = (&self.tree, &mut self.fs);
                 if target.is_err()
-                    && let Some(why) = self.why_not_through(dir, name, look)
+                    && let Some(why) = self.coverage.why_not_through(tree, fs, dir, name, look)
                 {
                     return because(FileState::LinkNotFollowed, format!("{text} {why}"));
                 }
@@ -500,11 +497,12 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let found_here = self.tree.get(dir);
         let (is_unreadable, visits) =
             (found_here.is_unreadable(), found_here.queued | found_here.unfinished);
-        let is_waiting = !visits.is_empty() || self.is_listing(self.tree.group(dir));
+        let is_waiting =
+            !visits.is_empty() || self.schedule.by_age.is_group_open(self.tree.group(dir));
         let text =
             shown(if path.len() > 1 { path.strip_suffix(b"/").unwrap_or(path) } else { path });
         if is_unreadable {
-            let links = self.write_directory_bare(dir);
+            let links = self.tree.write_bare_path(dir, &mut self.path);
             return because(
                 FileState::UnreadableDirectory,
                 match self.fs.list(&self.path, links) {
@@ -570,7 +568,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 );
             }
             (Ok(found), Err(error)) if found.kind == FileKind::Link => {
-                return match self.why_not_through(dir, name, found) {
+                let (tree, fs) = (&self.tree, &mut self.fs);
+                return match self.coverage.why_not_through(tree, fs, dir, name, found) {
                     Some(why) => because(FileState::LinkNotFollowed, format!("it {why}")),
                     None if Failure::of(error) == Failure::Gone => because(
                         FileState::Missing,
@@ -607,7 +606,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let roots = self.coverage.inputs.roots(self.tree.get(dir).scope).iter();
         let mut all: Vec<Option<Refused<'_>>> = roots
             .map(|&root| {
-                ask(&self.coverage.inputs.rules(root).patterns, name, self.below(root, dir, &path))
+                let below = self.coverage.below(&self.tree, root, dir, &path);
+                ask(&self.coverage.inputs.rules(root).patterns, name, below)
             })
             .collect();
         if let Some(&SingleFile::Path(input)) = self.coverage.single_files.get(dir, name) {

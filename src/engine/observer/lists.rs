@@ -257,7 +257,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             };
             looks += 1;
             if let Some(why) = why(self, dir) {
-                self.write_directory_bare(dir);
+                self.tree.write_bare_path(dir, &mut self.path);
                 page.entries.push(Listed { path: PathText::new(&self.path), why });
             }
         }
@@ -270,7 +270,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         if !self.tree.get(dir).is_unreadable() {
             return None;
         }
-        let links = self.write_directory_bare(dir);
+        let links = self.tree.write_bare_path(dir, &mut self.path);
         match self.fs.list(&self.path, links) {
             Err(error) if Failure::of(&error) == Failure::UserMount => None,
             Err(error) => Some(format!("directory: {error}")),
@@ -317,7 +317,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             match self.fs.next_entry(listing, &mut name) {
                 Ok(Some(kind)) => {
                     if let Some(why) = self.why_left_out(dir, &name, kind, now) {
-                        self.write_name(dir, &name);
+                        self.tree.write_name(dir, &name, &mut self.path);
                         page.entries.push(Listed { path: PathText::new(&self.path), why });
                     }
                 }
@@ -345,7 +345,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.tree.at_place(walk.place).filter(|&dir| self.tree.get(dir).role == Role::Listed);
         walk.place += 1;
         if let Some(dir) = dir {
-            let links = self.write_directory_bare(dir);
+            let links = self.tree.write_bare_path(dir, &mut self.path);
             if let Ok(listing) = self.fs.list(&self.path, links) {
                 walk.listing = Some((self.tree.key(dir), listing));
                 return Step::In(dir);

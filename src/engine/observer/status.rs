@@ -109,7 +109,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.sample_backlog();
         }
         let text = |root: &Root| String::from_utf8_lossy(&root.path).into_owned();
-        let inputs = self.all_roots().map(|root| text(&self.coverage.roots[root.0 as usize]));
+        let inputs =
+            self.coverage.all_roots().map(|root| text(&self.coverage.roots[root.0 as usize]));
         let missing = self
             .coverage
             .roots

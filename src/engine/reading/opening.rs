@@ -101,7 +101,15 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// Whether a file of this owner may be read where it is.
     fn is_for_owner(&mut self, id: SlotId, owner: u32) -> io::Result<bool> {
-        if self.is_foreign_target(id, owner) {
+        let rotated = &self.identities.behind_links;
+        if self.coverage.is_foreign_target(
+            &self.files,
+            &self.tree,
+            rotated,
+            id,
+            owner,
+            &mut self.fs,
+        ) {
             return Ok(false);
         }
         match self.check_owner(id, owner) {

@@ -192,7 +192,7 @@ mod tests {
 
     #[test]
     fn files_come_by_age_the_longer_name_first_and_those_of_busy_groups_stay() {
-        let (mut files, mut tree, mut by_age) = (Registry::new(), Tree::new(), ByAge::default());
+        let (mut files, mut tree, mut by_age) = (Registry::new(), Tree::new(None), ByAge::default());
         let root = tree.add_root(b"/t/", Role::Listed);
         let dirs = [tree.add(root, b"a"), tree.add(root, b"b")];
         let groups = dirs.map(|dir| tree.group(dir));

@@ -38,7 +38,7 @@ use KeptBack::{ByAge as OfAge, Predecessor, Store};
 use Step::*;
 
 fn take(schedule: &mut Schedule, files: &mut Registry, step: Step, id: SlotId, now: Instant) {
-    let mut tree = Tree::new();
+    let mut tree = Tree::new(None);
     let dir = tree.add_root(b"/t/", Role::Listed);
     assert_eq!(dir, files.get(id).dir());
     match step {
@@ -191,7 +191,7 @@ fn files_cool_down_in_the_order_of_their_ends_and_for_no_longer_than_a_new_limit
 #[test]
 fn an_unfinished_line_is_a_piece_once_it_did_not_grow_for_the_time_set() {
     let (mut files, start) = (Registry::new(), crate::sys::clock::now().instant);
-    let (mut schedule, mut tree) = (Schedule::new(start), Tree::new());
+    let (mut schedule, mut tree) = (Schedule::new(start), Tree::new(None));
     tree.add_root(b"/t/", Role::Listed);
     let id = files.insert(DirId(0), b"x");
     files.set_life(id, Life::Following);

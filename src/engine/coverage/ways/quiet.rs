@@ -4,9 +4,9 @@
 //! Always holds: each directory on a way is watched; names that come and go beside a way cause no
 //! wake-up.
 
-use crate::engine::Engine;
-use crate::engine::coverage::ways::{Due, Step};
-use crate::sink::Sink;
+use crate::engine::coverage::ways::walking::Step;
+use crate::engine::coverage::ways::{Due, Ways};
+use crate::engine::namespace::tree::Tree;
 use crate::sys::FileSystem;
 
 /// Whether a directory is the one of this name in another one, by their paths.
@@ -15,14 +15,13 @@ fn is_child(directory: &[u8], above: &[u8], name: &[u8]) -> bool {
     directory.strip_suffix(name).and_then(|rest| rest.strip_suffix(b"/")) == Some(above)
 }
 
-impl<F: FileSystem, S: Sink> Engine<F, S> {
+impl Ways {
     /// A directory that is on the way itself has a watch that reports its end. The directory above
     /// it then needs no events about names: those beside the way (in `/tmp`, say) would only wake
     /// the loop up.
-    pub(super) fn ignore_other_names(&mut self) {
-        let ways = self.coverage.ways.ways.iter().filter_map(|(way, _)| way.as_ref());
-        let ways =
-            ways.chain(self.coverage.ways.state.iter().filter_map(|(_, way, _)| way.as_ref()));
+    pub(super) fn ignore_other_names(&mut self, tree: &Tree, fs: &mut impl FileSystem) {
+        let ways = self.ways.iter().filter_map(|(way, _)| way.as_ref());
+        let ways = ways.chain(self.state.iter().filter_map(|(_, way, _)| way.as_ref()));
         let (mut told, mut wanted) = (Vec::new(), Vec::new());
         for way in ways {
             for (at, step) in way.steps.iter().enumerate() {
@@ -36,13 +35,13 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 }
             }
         }
-        told.retain(|(watch, _)| !wanted.contains(watch) && self.tree.find_watch(*watch).is_none());
+        told.retain(|(watch, _)| !wanted.contains(watch) && tree.find_watch(*watch).is_none());
         told.sort_unstable();
         told.dedup();
         for (watch, directory) in told {
-            if self.fs.watch_self(&directory).ok() != Some(watch) {
+            if fs.watch_self(&directory).ok() != Some(watch) {
                 // Another directory is there by now.
-                self.coverage.ways.directory_changed(watch, Due::Names);
+                self.directory_changed(watch, Due::Names);
             }
         }
     }

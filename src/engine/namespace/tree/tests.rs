@@ -10,7 +10,7 @@ fn path(tree: &Tree, id: DirId) -> String {
 
 #[test]
 fn paths_follow_a_renamed_parent() {
-    let mut tree = Tree::new();
+    let mut tree = Tree::new(None);
     let root = tree.add_root(b"logs/", Role::Listed);
     let a = tree.add(root, b"a");
     let b = tree.add(a, b"b");
@@ -24,7 +24,7 @@ fn paths_follow_a_renamed_parent() {
 
 #[test]
 fn the_path_of_a_directory_a_million_levels_deep_takes_no_stack() {
-    let mut tree = Tree::new();
+    let mut tree = Tree::new(None);
     let root = tree.add_root(b"logs/", Role::Listed);
     let deepest = (0..1_000_000).fold(root, |above, _| tree.add(above, b"d"));
     assert_eq!(path(&tree, deepest).len(), "logs/".len() + 2_000_000);
@@ -33,7 +33,7 @@ fn the_path_of_a_directory_a_million_levels_deep_takes_no_stack() {
 
 #[test]
 fn links_are_followed_to_the_end_of_the_one_nearest_to_the_end_of_the_path() {
-    let mut tree = Tree::new();
+    let mut tree = Tree::new(None);
     let root = tree.add_root(b"logs/", Role::Listed);
     let a = tree.add(root, b"a");
     let b = tree.add(a, b"bb");
@@ -49,7 +49,7 @@ fn links_are_followed_to_the_end_of_the_one_nearest_to_the_end_of_the_path() {
 
 #[test]
 fn children_are_listed_whatever_moved_among_them() {
-    let mut tree = Tree::new();
+    let mut tree = Tree::new(None);
     let root = tree.add_root(b"logs/", Role::Listed);
     let (a, z) = (tree.add(root, b"a"), tree.add(root, b"z"));
     let b = tree.add(a, b"b");
@@ -70,7 +70,7 @@ fn children_are_listed_whatever_moved_among_them() {
 
 #[test]
 fn a_removed_directory_is_not_found_by_anything_that_knew_it() {
-    let mut tree = Tree::new();
+    let mut tree = Tree::new(None);
     let root = tree.add_root(b"logs/", Role::Listed);
     let a = tree.add(root, b"a");
     tree.set_inode(a, (1, 2));

@@ -5,6 +5,8 @@
 //! Always holds: a path is trusted no further than its PATH; links are followed behind it only
 //! where the rule for links says so.
 
+use crate::sys::{Guard, LinkRule, Links};
+
 /// How far a path leads through what nobody but the settings chose, and how far links are followed
 /// behind that: lengths in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +27,15 @@ impl Trust {
     /// Of the path, without links, of what a link leads to.
     pub(super) fn root() -> Trust {
         Trust { trusted: 1, followed: 1 }
+    }
+
+    /// Which links are followed on such a path, under the rule for links.
+    pub(crate) fn links(self, rule: Option<LinkRule>) -> Links {
+        let Trust { trusted, followed } = self;
+        match rule.filter(|_| followed > trusted) {
+            Some(rule) => Links::Guarded(Guard { trusted, followed, rule }),
+            None => Links::Beneath(trusted),
+        }
     }
 }
 

@@ -1,0 +1,136 @@
+//! One walk along a way, as the kernel does it: component by component, through every link.
+//!
+//! In: a path. Out: the names that it leads through, each with a watch where one is to be had, and
+//! what is at its end.
+//! Always holds: a directory is watched before the name in it is looked at, so a change after the
+//! look is reported.
+
+use std::io;
+
+use nix::libc;
+
+use crate::engine::coverage::ways::spelling::{components, join, or_dot, up};
+use crate::sys::failure::Failure;
+use crate::sys::{FileKind, FileSystem, LINKS_MAX, Links, WatchId};
+
+/// One component of a way: a name in a directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Step {
+    pub(super) directory: Box<[u8]>,
+    pub(super) name: Box<[u8]>,
+    pub(super) watch: Option<WatchId>,
+}
+
+/// A way as it was walked last.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Way {
+    pub(super) steps: Vec<Step>,
+    /// The current directory, for what is relative to it. Empty: not known.
+    pub(super) base: Vec<u8>,
+    /// Where it ends, without links; what does not exist (yet) is as the PATH spells it.
+    pub(super) real: Vec<u8>,
+    /// Device and inode of the directory that it leads to, if it leads to one.
+    pub(super) inode: Option<(u64, u64)>,
+    /// Every change that could make it lead elsewhere, or to something at last, is told.
+    pub(super) is_told: bool,
+}
+
+impl Way {
+    /// `..` on a way: up from `at`. Where this leads to changes when the directory is moved, so its
+    /// name is watched unless it is known which one it is.
+    fn step_up(&mut self, at: &mut Vec<u8>, component: Box<[u8]>, fs: &mut impl FileSystem) {
+        if at.is_empty() || at.ends_with(b"..") {
+            let watch = fs.watch_names(at);
+            self.is_told &= watch.is_ok();
+            let directory = at.as_slice().into();
+            self.steps.push(Step { directory, name: component, watch: watch.ok() });
+        }
+        up(at);
+    }
+
+    /// Walks a path as the kernel does, component by component; each directory is watched before
+    /// the name in it is looked at.
+    pub(super) fn walk(path: &[u8], fs: &mut impl FileSystem) -> Way {
+        let mut at: Vec<u8> = if path.starts_with(b"/") { b"/".to_vec() } else { Vec::new() };
+        let mut todo: Vec<Box<[u8]>> = components(path).rev().map(Box::from).collect();
+        let mut way = Way {
+            steps: Vec::new(),
+            base: Vec::new(),
+            real: Vec::new(),
+            inode: None,
+            is_told: true,
+        };
+        if at.is_empty() {
+            way.base = fs.canonical(b"", Links::Follow).unwrap_or_default();
+        }
+        let mut links = 0;
+        let mut failure = None;
+        while let Some(component) = todo.pop() {
+            if *component == *b".." {
+                way.step_up(&mut at, component, fs);
+                continue;
+            }
+            let named = join(&at, &component);
+            let watch = fs.watch_names(&at);
+            let found = fs.stat(&named, Links::Keep);
+            let errno = |error: &io::Error| error.raw_os_error();
+            if let Err(error) = &watch {
+                tracing::debug!(path = %at.escape_ascii(), %error, "names on the way to a PATH \
+                    cannot be watched here");
+                // Where nothing can be looked up, something above has to change first, and that is
+                // told.
+                way.is_told &= found.as_ref().is_err_and(|found| errno(found) == errno(error));
+            }
+            way.steps.push(Step {
+                directory: at.as_slice().into(),
+                name: component,
+                watch: watch.ok(),
+            });
+            let outcome = found.and_then(|found| {
+                if found.kind == FileKind::Link { fs.read_link(&named).map(Some) } else { Ok(None) }
+            });
+            links += usize::from(matches!(outcome, Ok(Some(_))));
+            match outcome {
+                Ok(Some(target)) if links <= LINKS_MAX => {
+                    if target.starts_with(b"/") {
+                        at = b"/".to_vec();
+                    }
+                    todo.extend(components(&target).rev().map(Box::from));
+                }
+                Ok(None) => at = named,
+                outcome => {
+                    let too_many_links = || io::Error::from_raw_os_error(libc::ELOOP);
+                    failure = Some(outcome.err().unwrap_or_else(too_many_links));
+                    at = named;
+                    break;
+                }
+            }
+        }
+        match failure {
+            None => way.inode = directory_at(or_dot(&at), fs),
+            Some(error) => {
+                let is_told = matches!(Failure::of(&error), Failure::Gone | Failure::Refused);
+                way.is_told &= is_told && !is_any_blind(&way.steps, fs);
+            }
+        }
+        // What is missing is as it is spelled.
+        todo.iter().rev().for_each(|component| at = join(&at, component));
+        way.real = at;
+        way
+    }
+}
+
+/// Device and inode of the directory at a path, if one is there.
+fn directory_at(path: &[u8], fs: &mut impl FileSystem) -> Option<(u64, u64)> {
+    let found =
+        fs.stat(path, Links::Keep).ok().filter(|found| found.kind == FileKind::Directory)?;
+    Some((found.id.device, found.id.inode))
+}
+
+/// Whether one of the directories is where others make names without an event.
+fn is_any_blind(steps: &[Step], fs: &mut impl FileSystem) -> bool {
+    steps.iter().any(|step| match fs.file_system(or_dot(&step.directory), Links::Follow) {
+        Ok(found) => found.sight().is_blind(),
+        Err(error) => !matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR)),
+    })
+}
