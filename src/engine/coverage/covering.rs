@@ -277,3 +277,6 @@ impl Coverage {
         paths.collect()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -479,3 +479,6 @@ fn relevant(table: &[u8], ways: &Ways) -> Vec<Mount> {
     mounts.sort_unstable();
     mounts
 }
+
+#[cfg(test)]
+mod tests;

@@ -386,7 +386,90 @@ fn is_rotated_name_of(name: &[u8], of: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::is_rotated_name_of;
+    use super::*;
+    use crate::sys::file::Linux;
+    use std::os::unix::ffi::OsStrExt;
+    use std::os::unix::fs::MetadataExt;
+
+    /// Lets the searches go on to their end. Gives the names that they found, and how many entries
+    /// and listings that took.
+    fn search(
+        searches: &mut Searches<<Linux as FileSystem>::Listing>,
+        files: &Registry,
+        tree: &Tree,
+        at_once: usize,
+    ) -> (Vec<String>, usize) {
+        let (mut found, mut name, mut taken) = (Vec::new(), Vec::new(), 0);
+        let mut linux = Linux::new();
+        while searches.has_work() {
+            let mut budget = at_once;
+            let progress = searches.advance(files, tree, &mut linux, &mut name, &mut budget);
+            taken += at_once - budget;
+            match progress {
+                Progress::Found(_, _) => found.push(String::from_utf8(name.clone()).unwrap()),
+                Progress::Short => panic!("nothing is short"),
+                Progress::GoesOn => {}
+            }
+        }
+        (found, taken)
+    }
+
+    #[test]
+    fn a_file_is_found_under_its_new_name_and_one_that_is_not_there_ends_the_search() {
+        let world = tempfile::tempdir().expect("a directory");
+        for number in 0..20 {
+            std::fs::write(world.path().join(format!("log.{number}")), "").expect("a file");
+        }
+        let inode = std::fs::metadata(world.path().join("log.7")).expect("it is there").ino();
+        let mut tree = Tree::new(None);
+        let mut prefix = world.path().as_os_str().as_bytes().to_vec();
+        prefix.push(b'/');
+        let home = tree.add_root(&prefix, Role::Home);
+        let gone = tree.add_root(b"/nonexistent/directory/", Role::Home);
+        let mut files = Registry::new();
+        let id = files.insert(home, b"log");
+        files.set_life(id, Life::Leaving);
+        let key = files.key(id);
+        let sought = || Sought { input: InputId::default(), link: None };
+        // The whole directory at once, and entry by entry.
+        for at_once in [1_000, VISIT_COST + 1] {
+            for (inode, wanted) in [(inode, vec!["log.7"]), (0, vec![])] {
+                let mut searches = Searches::new();
+                searches.files.insert(key, false);
+                assert!(searches.begin(tree.key(home), inode, sought()));
+                assert!(searches.begin(tree.key(gone), inode, sought()));
+                let (found, taken) = search(&mut searches, &files, &tree, at_once);
+                assert_eq!(found, wanted, "{at_once} at once");
+                assert!((20..=20 + 2 + 2 * VISIT_COST).contains(&taken), "{taken} taken");
+                assert!(searches.sought.is_empty() && !searches.is_under_way());
+                assert_eq!(searches.files.get(&key), Some(&true), "its search is over");
+            }
+        }
+    }
+
+    #[test]
+    fn a_directory_is_listed_once_more_for_a_file_that_was_lost_meanwhile() {
+        let world = tempfile::tempdir().expect("a directory");
+        std::fs::write(world.path().join("log.1"), "").expect("a file");
+        let inode = std::fs::metadata(world.path().join("log.1")).expect("it is there").ino();
+        let mut tree = Tree::new(None);
+        let mut prefix = world.path().as_os_str().as_bytes().to_vec();
+        prefix.push(b'/');
+        let home = tree.add_root(&prefix, Role::Home);
+        let (files, mut searches) = (Registry::new(), Searches::new());
+        let sought = || Sought { input: InputId::default(), link: None };
+        searches.begin(tree.key(home), 0, sought());
+        let mut budget = VISIT_COST + 1;
+        let (mut linux, mut name) = (Linux::new(), Vec::new());
+        let first = searches.advance(&files, &tree, &mut linux, &mut name, &mut budget);
+        assert!(matches!(first, Progress::GoesOn) && searches.current.is_some());
+        searches.begin(tree.key(home), inode, sought());
+        assert_eq!(search(&mut searches, &files, &tree, 1_000).0, ["log.1"]);
+        let full = (1..=SOUGHT_MAX as u64 + 1)
+            .filter(|&inode| searches.begin(tree.key(home), inode, sought()))
+            .count();
+        assert_eq!(full, SOUGHT_MAX, "no more are searched for at once");
+    }
 
     #[test]
     fn a_rotated_file_has_the_name_that_a_rotation_gives() {

@@ -134,3 +134,50 @@ fn is_any_blind(steps: &[Step], fs: &mut impl FileSystem) -> bool {
         Err(error) => !matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR)),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::file::Linux;
+    use std::os::unix::ffi::OsStrExt;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn a_walk_notes_every_name_that_the_kernel_passes() {
+        let world = tempfile::tempdir().expect("a directory");
+        let top = std::fs::canonicalize(world.path()).expect("it exists");
+        std::fs::create_dir_all(top.join("data/logs")).expect("mkdir");
+        std::fs::write(top.join("data/file"), "").expect("a file");
+        symlink("data", top.join("link")).expect("ln");
+        symlink(top.join("link/logs"), top.join("far")).expect("ln");
+        symlink("loop", top.join("loop")).expect("ln");
+        // What is asked for, the names below the top that are passed, where that ends, and whether
+        // a directory is there.
+        let cases: [(&str, &[&str], &str, bool); 8] = [
+            ("data/logs", &["data", "logs"], "data/logs", true),
+            ("data/./file", &["data", "file"], "data/file", false),
+            ("link/logs", &["link", "data", "logs"], "data/logs", true),
+            ("far", &["far", "link", "data", "logs"], "data/logs", true),
+            ("data/logs/../file", &["data", "logs", "file"], "data/file", false),
+            ("link/../link/file", &["link", "data", "link", "data", "file"], "data/file", false),
+            ("data/none/below", &["data", "none"], "data/none/below", false),
+            ("loop", &["loop"], "loop", false),
+        ];
+        for (path, names, real, is_directory) in cases {
+            let way = Way::walk(top.join(path).as_os_str().as_bytes(), &mut Linux::new());
+            let below = |step: &&Step| step.directory.starts_with(top.as_os_str().as_bytes());
+            let mut passed: Vec<&str> = way
+                .steps
+                .iter()
+                .filter(below)
+                .map(|step| str::from_utf8(&step.name).unwrap())
+                .collect();
+            passed.dedup();
+            assert_eq!(passed, names, "{path}");
+            assert_eq!(way.real, top.join(real).as_os_str().as_bytes(), "{path}");
+            assert_eq!(way.inode.is_some(), is_directory, "{path}");
+            assert!(way.steps.iter().all(|step| step.watch.is_some()), "{path}");
+            assert!(way.is_told, "{path}");
+        }
+    }
+}

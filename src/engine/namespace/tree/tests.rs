@@ -1,6 +1,7 @@
 //! Directories in memory: names, parents, paths.
 
 use super::*;
+use crate::sys::{Guard, Links};
 
 fn path(tree: &Tree, id: DirId) -> String {
     let mut path = Vec::new();
@@ -87,4 +88,57 @@ fn a_removed_directory_is_not_found_by_anything_that_knew_it() {
     assert_eq!(again, a, "the place is reused");
     assert_eq!(tree.alive(key), None, "but it is another directory");
     assert_eq!(tree.children(root).collect::<Vec<_>>(), [again]);
+}
+
+#[test]
+fn links_are_followed_on_paths_as_the_rule_and_the_way_there_say() {
+    let rule = LinkRule::Owner;
+    let guarded = |trusted, followed| Links::Guarded(Guard { trusted, followed, rule });
+    for (link_rule, via_link, below, name, bare) in [
+        (None, false, true, Links::Beneath(5), Links::Beneath(5)),
+        (None, true, true, Links::Beneath(5), Links::Beneath(5)),
+        (Some(rule), false, true, Links::Beneath(5), Links::Beneath(5)),
+        (Some(rule), true, true, guarded(5, 7), guarded(5, 7)),
+        // A PATH itself may be a link: the settings name it.
+        (Some(rule), false, false, Links::Beneath(5), Links::Follow),
+        (None, false, false, Links::Beneath(5), Links::Follow),
+    ] {
+        let mut tree = Tree::new(link_rule);
+        let root = tree.add_root(b"logs/", Role::Listed);
+        let dir = if below { tree.add(root, b"a") } else { root };
+        tree.get_mut(dir).via_link = via_link;
+        let mut path = b"what was here before".to_vec();
+        assert_eq!(tree.write_name(dir, b"x.log", &mut path), name);
+        assert_eq!(path, if below { b"logs/a/x.log".as_slice() } else { b"logs/x.log" });
+        assert_eq!(tree.write_bare_path(dir, &mut path), bare);
+        assert_eq!(path, if below { b"logs/a".as_slice() } else { b"logs" });
+    }
+    // The root of the file system, and the current directory.
+    for (prefix, wanted) in [(b"/".as_slice(), b"/".as_slice()), (b"", b".")] {
+        let mut tree = Tree::new(None);
+        let root = tree.add_root(prefix, Role::Home);
+        let mut path = Vec::new();
+        assert_eq!(tree.write_bare_path(root, &mut path), Links::Follow);
+        assert_eq!(path, wanted);
+    }
+}
+
+#[test]
+fn the_owner_below_a_path_is_that_of_the_directory_that_is_entered_first() {
+    let mut tree = Tree::new(None);
+    let root = tree.add_root(b"logs/", Role::Listed);
+    tree.get_mut(root).is_path = true;
+    let a = tree.add(root, b"a");
+    let b = tree.add(a, b"b");
+    let inner = tree.add(b, b"inner");
+    let c = tree.add(inner, b"c");
+    tree.get_mut(inner).is_path = true;
+    for (dir, owner) in [(root, 1), (a, 2), (b, 3), (inner, 4), (c, 5)] {
+        tree.get_mut(dir).owner = owner;
+    }
+    let owners = [root, a, b, inner, c].map(|dir| tree.owner_below_path(dir));
+    assert_eq!(owners, [None, Some(2), Some(2), None, Some(5)]);
+    tree.detach(b);
+    let moving = [root, a, b, inner, c].map(|dir| tree.is_any_moving(dir));
+    assert_eq!(moving, [false, false, true, true, true]);
 }
