@@ -1,9 +1,9 @@
-//! What is followed: inputs, their PATHs, the ways that lead there, names that count in directories
-//! that are not listed.
+//! What is followed: inputs, their PATHs, the ways to them, and single files in directories that
+//! are not listed.
 //!
-//! In: settings, and what is found where the PATHs are. Out: whether a name is one to follow, and
-//! by which rules.
-//! Always holds: each PATH has a number that it keeps.
+//! In: settings, and what the PATHs lead to. Out: whether a name is to be followed, and under which
+//! rules.
+//! Always holds: a PATH keeps its number while it is followed.
 
 pub(super) mod asking;
 mod covering;
@@ -34,10 +34,10 @@ pub(super) struct Coverage {
     pub(super) ways: Ways,
     /// Directories that are watched for single files, by path.
     homes: HashMap<Box<[u8]>, DirKey>,
-    /// The directory of the event at hand, which stays until all that the event says is done;
-    /// whether it was to be let go since.
+    /// The home of the current event, which stays until the event is processed. The value: whether
+    /// it should have been removed since.
     pub(super) home_at_hand: Option<(DirId, bool)>,
-    /// Names that count in directories that are not listed.
+    /// Names that are followed in directories that are not listed.
     pub(super) single_files: SingleFiles,
 }
 

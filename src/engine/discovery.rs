@@ -1,10 +1,9 @@
-//! How files are found without events: listings, sweeps, searches, what concerns all below a
-//! directory.
+//! How files are found without events: listings, sweeps, searches, and updates of whole trees.
 //!
-//! In: directories that are new, or of which events were lost. Out: names to look at, a slice per
+//! In: directories that are new, or whose events were lost. Out: names to look at, a slice per
 //! turn.
-//! Always holds: a listing, sweep or search that was begun goes on in the next turns until it ends;
-//! it needs no event.
+//! Always holds: a listing, sweep or search continues in the next turns until it ends; it needs no
+//! event.
 
 pub(super) mod below;
 pub(super) mod directories;
@@ -29,24 +28,23 @@ pub(super) struct Discovery<L> {
     pub(super) sweeps: Sweeps<L>,
     /// Files that were renamed unseen in directories that are not listed.
     pub(super) searches: Searches<L>,
-    /// What concerns all below a directory.
+    /// Updates of everything below a directory.
     pub(super) below: Below,
-    /// Directories that are being listed once more, for somebody who asked.
+    /// Listings for a client's question.
     pub(super) walks: Walks<L>,
     pub(super) is_rescan_due: bool,
-    /// The directory of a PATH went away, or elsewhere: what the PATH leads to now is to be looked
-    /// at.
+    /// The directory of a PATH was deleted or moved: PATHs have to be looked at again.
     pub(super) is_path_lost: bool,
     /// With `--once`: directories that could not be listed, and are not tried again.
     pub(super) directories_failed: usize,
-    /// Bytes that were there to be read when files were found.
+    /// Unread bytes that files had when they were found.
     pub(super) found_bytes: u64,
     pub(super) is_started: bool,
-    /// The first scan is through, and that of the PATHs of the last reload.
+    /// The first scan has finished, and that of the PATHs of the last reload.
     pub(super) has_scanned: bool,
     pub(super) old_files: OldFiles,
     pub(super) absence: Absence,
-    /// The directory entry at hand, reused.
+    /// The current directory entry, reused.
     entry: Vec<u8>,
 }
 

@@ -345,7 +345,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         // What leads to a PATH is watched, as a rule: then events tell when it appears.
         let is_missing = |root: RootId| {
             self.coverage.roots[root.0 as usize].state == RootState::Missing
-                && !self.coverage.ways.is_told(root.0 as usize)
+                && !self.coverage.ways.is_reported(root.0 as usize)
                 && self.coverage.ways.deadline().is_none()
         };
         let is_poll_due = self.kernel.poll_at.is_some()

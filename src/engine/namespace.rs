@@ -1,7 +1,8 @@
-//! The tables: files and directories, the names they have, the rules that hold there.
+//! The tables of files, directories, their names, and the rules that apply to them.
 //!
-//! In: what the other rooms learn. Out: slots and directories, found by name, identity or watch.
-//! Always holds: these tables compute and ask nobody; 64 bytes per file and its name.
+//! In: what the other rooms find out. Out: slots and directories, found by name, identity or watch.
+//! Always holds: these tables only compute and never call the kernel; a file costs 64 bytes and its
+//! name.
 
 pub(super) mod inputs;
 pub(super) mod registry;

@@ -1,9 +1,9 @@
-//! Which PATH covers a path that somebody asks about, and what of the tree it names.
+//! Which PATH covers a path in a client's question, and where in the tree it is.
 //!
-//! In: any path in any spelling; whoever asks may be allowed to see nothing but what is below the
-//! PATHs. Out: a directory that is known, and the names behind it.
-//! Always holds: which PATH covers a path follows from their spelling alone. A path that no PATH
-//! covers is never accessed. On other paths, links are followed as far as the settings allow.
+//! In: any path in any spelling; the client may not be allowed to see anything outside of the
+//! PATHs. Out: a known directory, and the names behind it.
+//! Always holds: the spelling alone decides which PATH covers a path. A path that no PATH covers is
+//! never accessed. On other paths, links are followed as far as the settings allow.
 
 use std::io;
 
@@ -18,11 +18,11 @@ use crate::sys::{FileKind, FileSystem, LinkRule, Links, RefusedLink, Stat};
 /// Where a path lies.
 #[derive(Debug)]
 pub(in crate::engine) enum Covered {
-    /// Below a directory that is known: what remains of the path.
+    /// Below a known directory; with the rest of the path.
     By(DirId, Vec<Vec<u8>>),
-    /// Below a PATH that is not there.
+    /// Below a missing PATH.
     Missing,
-    /// A file that is known in a directory that is not listed: rotated there, or the target of a
+    /// A known file in a directory that is not listed: it was rotated there, or is the target of a
     /// link.
     Known(SlotId),
     No,
@@ -55,8 +55,8 @@ impl Coverage {
         Covered::By(dir, rest)
     }
 
-    /// Goes down from a directory, by what is known and otherwise by looks, as long as what is
-    /// there is known.
+    /// Descends from a directory as long as the next directory is known. Looks find directories
+    /// that are known by another name.
     fn descend(
         &self,
         tree: &Tree,
@@ -91,8 +91,7 @@ impl Coverage {
             .filter(|&known| tree.has_role(known, Role::Listed))
     }
 
-    /// Looks at a name in a directory: at what has it, and, if that is a link that is followed, at
-    /// what it leads to.
+    /// Looks at a name in a directory and, if that is a followed link, at its target.
     pub(in crate::engine) fn look_in(
         &self,
         tree: &Tree,
@@ -116,9 +115,8 @@ impl Coverage {
         (found, target)
     }
 
-    /// Why a link leads to no file, if its owner is the reason. The answer is the same whether the
-    /// target belongs to somebody else or does not exist: the client may be the one who made the
-    /// link.
+    /// Why a link leads to no file, if its owner is the reason. The answer does not reveal whether
+    /// the target exists, because the client may have made the link.
     pub(in crate::engine) fn why_not_through(
         &self,
         tree: &Tree,
@@ -147,7 +145,7 @@ impl Coverage {
         })
     }
 
-    /// The PATH nearest above a path, or the path itself, and what remains of that.
+    /// The nearest PATH that contains a path, and the rest of the path.
     fn covering_root(&self, asked: &[Vec<u8>]) -> Option<(usize, Vec<u8>)> {
         let mut nearest: Option<(usize, Vec<u8>)> = None;
         for (at, root) in self.roots.iter().enumerate() {
@@ -197,8 +195,8 @@ impl Coverage {
     }
 }
 
-/// Looks at what lies deeper below a directory than what is known of it. A link there is not
-/// followed: the answers are as those of [`Coverage::look_in`], and alike.
+/// Looks at a path below a directory whose intermediate directories are not known. Returns the same
+/// as [`Coverage::look_in`], but never follows a link at the end.
 pub(in crate::engine) fn look_below(
     tree: &Tree,
     fs: &mut impl FileSystem,
@@ -212,8 +210,8 @@ pub(in crate::engine) fn look_below(
     (found, target)
 }
 
-/// A path without `.` and `..`, as it is spelled and from the root on. `..` leads to what is above
-/// by the spelling.
+/// The spellings of a path without `.` and `..`: as given, and absolute. `..` removes the component
+/// before it.
 fn spellings(path: &[u8], base: &[u8]) -> Vec<Vec<u8>> {
     let mut plain = if path.starts_with(b"/") { b"/".to_vec() } else { Vec::new() };
     for name in components(path) {
@@ -222,17 +220,17 @@ fn spellings(path: &[u8], base: &[u8]) -> Vec<Vec<u8>> {
     absolute(base, path).into_iter().chain([plain]).collect()
 }
 
-/// What remains of a path below another one, or of that one itself.
+/// The rest of a path below another one; empty if they are the same.
 fn below<'a>(path: &'a [u8], above: &[u8]) -> Option<&'a [u8]> {
     let rest = path.strip_prefix(above)?;
     let rest = match above.last() {
-        // The current directory, and what is relative to it.
+        // The current directory contains every relative path.
         None => (!rest.starts_with(b"/")).then_some(rest)?,
         Some(b'/') => rest,
         Some(_) if rest.is_empty() => rest,
         Some(_) => rest.strip_prefix(b"/")?,
     };
-    // Only a relative path begins so.
+    // Only a relative path begins with `..`.
     (!components(rest).any(|name| name == b"..")).then_some(rest)
 }
 

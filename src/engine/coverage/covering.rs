@@ -2,8 +2,8 @@
 //!
 //! In: directories and names; where each PATH leads to. Out: the scope of a directory, the input
 //! that accepts a name.
-//! Always holds: a single file that is a PATH itself belongs to that PATH's input; any other name
-//! belongs to the innermost PATH that accepts it.
+//! Always holds: a file that is a PATH itself belongs to that PATH's input; any other name belongs
+//! to the innermost PATH that accepts it.
 
 use crate::config::StartAt;
 use crate::engine::coverage::Coverage;
@@ -16,8 +16,8 @@ use crate::names::split_path;
 use crate::status::file::shown;
 
 impl Coverage {
-    /// The input that a file of this name in this directory belongs to, if it is one to follow.
-    /// Where globs are about paths, `path` becomes that of the name.
+    /// The input of a file with this name in this directory, if it is to be followed. If globs
+    /// match paths, the path of the name is written to `path`.
     pub(in crate::engine) fn input_of(
         &self,
         tree: &Tree,
@@ -26,7 +26,7 @@ impl Coverage {
         path: &mut Vec<u8>,
     ) -> Option<InputId> {
         // A PATH that is the file itself is the innermost.
-        if let Some(input) = self.wanted_by(dir, name) {
+        if let Some(input) = self.input_of_path(dir, name) {
             return Some(input);
         }
         if self.inputs.needs_path() {
@@ -41,7 +41,7 @@ impl Coverage {
     }
 
     /// The input whose PATH this single file is.
-    fn wanted_by(&self, dir: DirId, name: &[u8]) -> Option<InputId> {
+    fn input_of_path(&self, dir: DirId, name: &[u8]) -> Option<InputId> {
         if self.single_files.is_empty() {
             return None;
         }
@@ -53,7 +53,7 @@ impl Coverage {
         }
     }
 
-    /// A file may belong to another input where it is now. It goes on in any case.
+    /// Updates the input of a file that has a new name. The file is followed in any case.
     pub(in crate::engine) fn find_input(
         &mut self,
         files: &mut Registry,
@@ -66,7 +66,7 @@ impl Coverage {
         }
     }
 
-    /// The file belongs to this input, which accepts it.
+    /// Assigns a file to an input that accepts it.
     pub(in crate::engine) fn assign_input(
         &mut self,
         files: &mut Registry,
@@ -77,8 +77,8 @@ impl Coverage {
         self.inputs.note_accepted(input);
     }
 
-    /// Whether the globs of a file's input accept it where it is, or those did that held when it
-    /// came in. `path`: that of its name.
+    /// Whether the globs of a file's input accept it, or did so under earlier settings. `path`: the
+    /// path of its name.
     pub(super) fn was_accepted(
         &self,
         files: &Registry,
@@ -88,7 +88,8 @@ impl Coverage {
         path: &[u8],
     ) -> bool {
         let below = &path[tree.prefix_len(dir)..];
-        // The PATH by which it came in may be gone, so each directory above may have been it.
+        // The PATH through which it was found may be gone, so any directory above may have been
+        // that PATH.
         let starts =
             std::iter::once(0).chain(memchr::memchr_iter(b'/', below).map(|slash| slash + 1));
         let rules = self.inputs.get(files.get(id).input);
@@ -97,8 +98,8 @@ impl Coverage {
             .any(|below| rules.all_patterns().any(|globs| globs.accepts_file(name, below)))
     }
 
-    /// What covers a directory of this name below another: nothing if it is not to be followed.
-    /// Where globs are about paths, `path` becomes that of the name.
+    /// What covers a directory of this name below another; nothing if it is not to be followed. If
+    /// globs match paths, the path of the name is written to `path`.
     pub(in crate::engine) fn scope_below(
         &mut self,
         tree: &Tree,
@@ -135,19 +136,17 @@ impl Coverage {
         }
         let top = self.root_directory(tree, root).unwrap_or(dir);
         let own = &path[tree.prefix_len(dir)..];
-        // A directory that another PATH covers may hang from a PATH within that one.
+        // The directory may be below a PATH that is itself within this PATH.
         if tree.root_of(dir) == top {
             return own;
         }
         let mut prefix = Vec::new();
         tree.write_path(top, &mut prefix);
-        // Where the same directory is reached by two spellings, what lies below the one at hand has
-        // to do.
+        // If the directory is reached by another spelling, the part below its own root is used.
         path.strip_prefix(&*prefix).unwrap_or(own)
     }
 
-    /// Works out anew what covers a directory below another. Says whether that is something else
-    /// than before.
+    /// Updates what covers a directory below another. Returns whether that changed.
     pub(in crate::engine) fn rescope(
         &mut self,
         tree: &mut Tree,
@@ -168,7 +167,7 @@ impl Coverage {
         std::mem::replace(&mut tree.get_mut(dir).scope, scope) != scope
     }
 
-    /// More PATHs cover a directory: so they do what is below.
+    /// More PATHs cover a directory: updates the directories below it.
     pub(super) fn cover_below(&mut self, tree: &mut Tree, dir: DirId, path: &mut Vec<u8>) {
         let mut below = vec![dir];
         while let Some(dir) = below.pop() {
@@ -178,8 +177,8 @@ impl Coverage {
         }
     }
 
-    /// PATHs that cover one directory cover another one as well, and what is below that. Says
-    /// whether any of them adds something.
+    /// Lets more PATHs cover a directory and everything below it. Returns whether any of them adds
+    /// something.
     pub(super) fn widen(
         &mut self,
         tree: &mut Tree,
@@ -197,7 +196,7 @@ impl Coverage {
         true
     }
 
-    /// Each PATH covers its directory itself, if another one did so for it that does not any more.
+    /// Lets each PATH cover its own directory, if another PATH did that and does not any more.
     pub(super) fn cover_roots(&mut self, tree: &mut Tree, path: &mut Vec<u8>) {
         for (root, dir) in self.trees(tree).collect::<Vec<_>>() {
             self.widen(tree, dir, &[root], path);
@@ -215,7 +214,7 @@ impl Coverage {
         &self.roots[root.0 as usize]
     }
 
-    /// The PATHs that are there.
+    /// The PATHs that exist.
     pub(in crate::engine) fn found_roots(&self) -> Vec<Vec<u8>> {
         let found = self.roots.iter().filter(|root| matches!(root.state, RootState::Found(_)));
         found.map(|root| root.path.clone()).collect()
@@ -229,13 +228,13 @@ impl Coverage {
         }
     }
 
-    /// Every PATH that is there and a directory, with that directory.
+    /// Every PATH that exists and is a directory, with that directory.
     pub(super) fn trees<'a>(&'a self, tree: &'a Tree) -> impl Iterator<Item = (RootId, DirId)> {
         let trees = self.all_roots().filter(|&root| self.root(root).is_tree);
         trees.filter_map(|root| Some((root, self.root_directory(tree, root)?)))
     }
 
-    /// The PATHs that lead to this very directory and cover what is in it.
+    /// The PATHs that lead to this directory itself.
     fn roots_at(&self, tree: &Tree, dir: DirId) -> Vec<RootId> {
         if !tree.get(dir).is_path {
             return Vec::new();
@@ -248,7 +247,7 @@ impl Coverage {
         self.trees(tree).any(|(_, at)| tree.is_within(at, dir))
     }
 
-    /// The PATH, of any input, that is this very file.
+    /// The PATH, of any input, that is this file itself.
     pub(super) fn root_of_file(&self, tree: &Tree, dir: DirId, name: &[u8]) -> Option<RootId> {
         self.all_roots().find(|&root| {
             let found = self.root(root);
@@ -258,18 +257,18 @@ impl Coverage {
         })
     }
 
-    /// Some input reads files that are there at the start from their beginning.
+    /// Whether some input reads files that exist at the start from their beginning.
     pub(super) fn reads_from_beginning(&self) -> bool {
         self.all_roots().any(|root| self.inputs.rules(root).from == StartAt::Beginning)
     }
 
-    /// Inputs that never had a file though a PATH of theirs is there, by their PATHs.
+    /// The PATHs of inputs that have never had a file although one of their PATHs exists.
     pub(super) fn inputs_without_files(&self) -> Vec<String> {
         let idle = self.inputs.accepted().into_iter().filter(|(_, has_accepted)| !has_accepted);
         let paths = idle.filter_map(|(input, _)| {
             let own = self.all_roots().filter(|&root| self.inputs.of_root(root) == input);
             let own: Vec<&Root> = own.map(|root| self.root(root)).collect();
-            // PATHs that are missing are reported as such.
+            // Missing PATHs are reported as such.
             let is_any_found = own.iter().any(|root| matches!(root.state, RootState::Found(_)));
             let paths: Vec<String> = own.iter().map(|root| shown(&root.path)).collect();
             is_any_found.then(|| paths.join(" "))

@@ -1,7 +1,7 @@
-//! Looks at what a path leads to now, compared with what is known.
+//! Looks that compare what a path leads to with what is known.
 //!
 //! In: a directory that is known, or a path. Out: whether they are still the same.
-//! Always holds: a failure to look is no answer.
+//! Always holds: a failed look does not count as a difference.
 
 use std::io;
 
@@ -20,7 +20,7 @@ pub(in crate::engine) fn leads_to(
 ) -> io::Result<bool> {
     let links = tree.write_bare_path(dir, path);
     match fs.stat(path, links) {
-        // A file may have the number of one that was deleted.
+        // A file may have the number of a directory that was deleted.
         Ok(found) => Ok(found.kind == FileKind::Directory
             && (found.id.device, found.id.inode) == tree.get(dir).inode),
         Err(error) if Failure::of(&error) == Failure::Gone => Ok(false),
@@ -28,7 +28,7 @@ pub(in crate::engine) fn leads_to(
     }
 }
 
-/// The directory with this path if it is known, by whatever path. There was no link on this one a
+/// The known directory, under any path, that this path leads to. There was no link on the path a
 /// moment ago.
 pub(in crate::engine) fn known_directory(
     tree: &Tree,
@@ -41,8 +41,8 @@ pub(in crate::engine) fn known_directory(
 }
 
 impl Coverage {
-    /// Whether a PATH that lies in another one's tree leads elsewhere now, or nowhere. Others are
-    /// found out by a visit.
+    /// Whether a PATH within another one's tree leads elsewhere or nowhere now. For other PATHs a
+    /// visit finds that out.
     pub(super) fn has_moved(
         &self,
         root: usize,
@@ -59,7 +59,7 @@ impl Coverage {
         }
     }
 
-    /// Whether another PATH's tree holds what this PATH names, so that nothing is missing.
+    /// Whether another PATH's tree contains what this PATH leads to, so that nothing is missing.
     pub(super) fn is_covered(
         &self,
         root: usize,
@@ -69,7 +69,7 @@ impl Coverage {
     ) -> bool {
         let Ok(found) = fs.stat(&self.roots[root].path, Links::Follow) else { return false };
         match found.kind {
-            // A directory that is gone, as we have not heard yet, may have had the same inode.
+            // The known directory may be gone without an event so far, and its inode number reused.
             FileKind::Directory => {
                 let known = tree.find_inode((found.id.device, found.id.inode));
                 let is_there = |known| leads_to(tree, known, &mut Vec::new(), fs).unwrap_or(false);

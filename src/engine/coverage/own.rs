@@ -1,10 +1,10 @@
-//! Files that we write ourselves, and those that we wrote: left out for good.
+//! Files that we write or wrote ourselves: they are never followed.
 //!
-//! In: the output, diagnostics and metrics as they are now, what the journal says of earlier runs,
-//! names that rotation gives. Out: whether a file that was found is one of ours.
-//! Always holds: a file is ours by its identity, whatever its name is: a slot whose offset is
-//! [`OWN_OUTPUT`] is never read, and the journal keeps that offset. What identity cannot tell
-//! (copies, runs without a state directory) is told by the name, beside the output only.
+//! In: the current files of the output, diagnostics and metrics; those of earlier runs in the
+//! journal; names that a rotation gives. Out: whether a file is one of ours.
+//! Always holds: a file is ours by its identity, under any name: a slot whose offset is
+//! [`OWN_OUTPUT`] is never read, and the journal keeps that offset. Where the identity is not known
+//! (copies, runs without a state directory), the name decides, in the output's directory only.
 
 use std::collections::VecDeque;
 
@@ -19,23 +19,22 @@ use crate::status::file::{FileState, shown};
 use crate::sys::clock::Now;
 use crate::sys::{FileId, FileSystem, Stat};
 
-/// Outputs that were ours a while ago and are not in the tree: as many are remembered.
+/// At most this many former outputs outside of the tree are remembered.
 const FORMER_MAX: usize = 64;
 
 /// Device and inode of a directory, and a name in it.
 type Place = ((u64, u64), Box<[u8]>);
 
-/// What is ours.
+/// Our own files.
 #[derive(Debug, Default)]
 pub(in crate::engine) struct OwnFiles {
     /// Device and inode of files that we write now.
     live: Vec<(u64, u64)>,
     /// Files that we wrote before, oldest first.
     former: VecDeque<FileId>,
-    /// Device and inode of the state directory, and of those before it that were moved away: the
-    /// last ones.
+    /// Device and inode of the state directory, and of the last ones that were moved away.
     pub(in crate::engine) directories: VecDeque<(u64, u64)>,
-    /// Where ours are: device and inode of the directory, and the name.
+    /// The places of our files.
     places: Vec<Place>,
 }
 
@@ -46,7 +45,7 @@ pub(in crate::engine) enum Own {
     Live,
     /// We wrote it.
     Former,
-    /// Its name is one that a rotation gives to ours.
+    /// Its name is one that a rotation gives to our files.
     Rotated,
 }
 
@@ -87,19 +86,19 @@ impl OwnFiles {
         self.live.contains(&(device, inode))
     }
 
-    /// The name of ours of which this name is a rotation.
+    /// The name of our file that a rotation would turn into this name.
     fn rotated_from(&self, directory: (u64, u64), name: &[u8]) -> Option<&[u8]> {
         let mut here = self.places.iter().filter(|(at, _)| *at == directory).map(|(_, own)| &**own);
         here.find(|own| is_rotation(own, name))
     }
 
-    /// The name of ours of which the file's name is a rotation.
+    /// The name of our file that a rotation would turn into the file's name.
     fn rotation(&self, files: &Registry, tree: &Tree, id: SlotId) -> Option<&[u8]> {
         let dir = tree.at_place(files.get(id).dir().0)?;
         self.rotated_from(tree.get(dir).inode, files.name(id))
     }
 
-    /// What `status FILE` says of a file that is left out because it is ours.
+    /// What `status FILE` reports for a file that is left out because it is ours.
     pub(in crate::engine) fn explain(
         &self,
         files: &Registry,
@@ -122,25 +121,24 @@ impl OwnFiles {
 }
 
 impl<F: FileSystem, S: Sink> Engine<F, S> {
-    /// A file that receives what we write, so that it is never followed.
+    /// Notes a file that we write, so that it is never followed.
     pub fn add_own_file(&mut self, file: (u64, u64)) {
         self.own.add(file);
     }
 
-    /// A file that received what we write, and is not ours any more: its inode may become any
-    /// log's.
+    /// Notes that we no longer write a file: a log may get its inode.
     pub fn remove_own_file(&mut self, file: (u64, u64)) {
         self.own.remove(file);
     }
 
-    /// A file that we write is in this directory (by device and inode) under this name: what a
+    /// Notes the directory (by device and inode) and the name of a file that we write: what a
     /// rotation makes of it is left out.
     pub fn leave_out_rotations(&mut self, directory: (u64, u64), name: &[u8]) {
         self.own.add_place(directory, name);
     }
 
-    /// Whether a file that is seen for the first time is ours. What the journal knows by identity
-    /// is told by [`Engine::resume`].
+    /// Whether a file that is seen for the first time is ours. [`Engine::resume`] finds those that
+    /// the journal knows by identity.
     pub(in crate::engine) fn own_of(&mut self, id: SlotId, found: &Stat) -> Option<Own> {
         if self.own.is_live(found.id.device, found.id.inode) {
             return Some(Own::Live);
@@ -153,7 +151,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         (is_rotated && !self.is_stored(id, found.id)).then_some(Own::Rotated)
     }
 
-    /// The file is not read, now and under any other name.
+    /// The file is ours: it is not read, under this or any other name.
     pub(in crate::engine) fn leave_out_file(
         &mut self,
         id: SlotId,
@@ -203,7 +201,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 }
 
-/// Words by which people and programs name what they put aside.
+/// Words with which people and programs name files that they put aside.
 const ASIDE: [&[u8]; 12] = [
     b"old",
     b"bak",
@@ -224,7 +222,7 @@ const COMPRESSED: [&[u8]; 7] = [b".gz", b".bz2", b".xz", b".zst", b".lz4", b".zi
 
 /// Whether `name` is what a rotation makes of `own`: `own.1`, `own-20261128`, `own.old`, each
 /// perhaps compressed; or, as logrotate's `extension` does it, `stem.1.ext` and
-/// `stem-20261128.ext`. Job numbers of five to seven digits and other words are none.
+/// `stem-20261128.ext`. Job numbers of five to seven digits and other words do not count.
 fn is_rotation(own: &[u8], name: &[u8]) -> bool {
     let plain = COMPRESSED.iter().find_map(|suffix| name.strip_suffix(*suffix));
     let (name, is_compressed) = (plain.unwrap_or(name), plain.is_some());
@@ -252,7 +250,7 @@ fn is_number(text: &[u8], digits_max: usize) -> bool {
     (1..=digits_max).contains(&text.len()) && text.iter().all(u8::is_ascii_digit)
 }
 
-/// Numbers and words, one word at least.
+/// Whether a text consists of numbers and such words, with at least one word.
 fn is_aside(text: &[u8]) -> bool {
     let mut has_word = false;
     for part in text.split(|byte| b".-_".contains(byte)) {
@@ -267,8 +265,8 @@ fn is_aside(text: &[u8]) -> bool {
     has_word
 }
 
-/// A day, written with or without separators, and perhaps a time or a number behind it; or seconds
-/// since 1970.
+/// Whether a text is a day, with or without separators and perhaps followed by a time or a number;
+/// or seconds since 1970.
 fn is_date(text: &[u8]) -> bool {
     if text.len() == 10 && text.iter().all(u8::is_ascii_digit) && text[0] == b'1' {
         return true;

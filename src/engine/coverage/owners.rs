@@ -1,8 +1,8 @@
 //! Whose links are followed, and whose files are read.
 //!
-//! In: a slot, and who owns what was found there. Out: whether it counts; the words for what does
-//! not.
-//! Always holds: the owner is that of the very file that is open, or was looked at; what is left
+//! In: a slot, and the owner of what was found there. Out: whether it is followed or read, and if
+//! not, why.
+//! Always holds: the owner is that of the file that is open, or was looked at; a file that is left
 //! out is reported once.
 
 use std::{fmt, io};
@@ -39,7 +39,7 @@ impl fmt::Display for OtherOwner {
 
 impl std::error::Error for OtherOwner {}
 
-/// For files that were rotated behind a link: where that link is, and its name.
+/// For files that were rotated behind a link: the directory and the name of that link.
 type RotatedBehind = HashMap<SlotKey, (DirId, Box<[u8]>)>;
 
 impl Coverage {
@@ -69,8 +69,8 @@ impl Coverage {
         self.links_through(tree, files.get(id).dir(), files.name(id), path)
     }
 
-    /// How a link with this name and this path is followed, if it is. That of a PATH is trusted as
-    /// it is.
+    /// How a link with this name and this path is followed, if it is. A link that is a PATH is
+    /// trusted.
     pub(in crate::engine) fn links_through(
         &self,
         tree: &Tree,
@@ -85,13 +85,14 @@ impl Coverage {
         Some(Links::Guarded(Guard { trusted, followed: path.len(), rule: tree.link_rule()? }))
     }
 
-    /// Whether a name is that of a PATH, in a directory that is watched for it alone.
+    /// Whether a name in a home is that of a PATH.
     fn is_path_of_file(&self, tree: &Tree, dir: DirId, name: &[u8]) -> bool {
         tree.get(dir).role == Role::Home
             && matches!(self.single_files.get(dir, name), Some(SingleFile::Path(_)))
     }
 
-    /// The link that keeps the slot's name from leading to a file, if one does. Writes its path.
+    /// The link that keeps the slot's name from leading to a file, if one does. Writes the slot's
+    /// path to `path`.
     pub(in crate::engine) fn refused_link(
         &self,
         files: &Registry,
@@ -107,9 +108,9 @@ impl Coverage {
         }
     }
 
-    /// A file that a link led to, or one that took its place, has a name of its own in a directory
-    /// that is not listed. Whether the link may not lead to what was found there. `rotated`: the
-    /// links behind which files were rotated.
+    /// For a file that was rotated behind a link, in a directory that is not listed: whether the
+    /// link may not lead to a file of this owner. `rotated`: the links behind which files were
+    /// rotated.
     pub(in crate::engine) fn is_foreign_target(
         &self,
         files: &Registry,
@@ -134,7 +135,7 @@ impl Coverage {
         let mut path = Vec::new();
         let links = tree.write_name(dir, link, &mut path);
         let found = fs.stat(&path, links).ok().filter(|found| found.kind == FileKind::Link);
-        // While the link is being replaced, what was allowed before goes on.
+        // While the link is being replaced, a file that was allowed before stays allowed.
         found.map_or(!is_known, |found| !LinkRule::Owner.allows(found.owner, owner))
     }
 }
@@ -145,7 +146,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.coverage.write_path(&self.files, &self.tree, id, &mut self.path)
     }
 
-    /// Whether a link that leads to nothing to follow may not be followed. Reports it once.
+    /// Whether the file is not found because a link may not be followed. Reports it once.
     pub(in crate::engine) fn is_link_refused(&mut self, id: SlotId, now: Now) -> bool {
         let Some(RefusedLink { owner, target_owner }) =
             self.coverage.refused_link(&self.files, &self.tree, id, &mut self.path, &mut self.fs)
@@ -194,8 +195,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
     }
 
-    /// A file may not be read where it is. If it has another name, where it may, it goes on by that
-    /// one: somebody else may have linked it to where they please. Says whether it does.
+    /// A file may not be read under its name. If another name of it may be read, the file continues
+    /// under that one, because anybody may have made the first link. Returns whether it does.
     pub(in crate::engine) fn goes_by_own_name(&mut self, id: SlotId, owner: u32) -> bool {
         let is_own = |(dir, _): &(DirId, &[u8])| {
             self.tree.has_role(*dir, Role::Listed)

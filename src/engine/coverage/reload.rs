@@ -1,8 +1,8 @@
-//! What changes when the settings are read again, or when a directory comes to another place.
+//! What changes when the settings are read again, or when a directory has a new place.
 //!
-//! In: new inputs; a directory that was moved, or reached by one more way. Out: directories to
-//! visit again, or to let go.
-//! Always holds: what stays covered by the same rules is neither read again nor let go.
+//! In: new inputs; a directory that was moved, or found under a second path. Out: directories to
+//! visit again or to drop.
+//! Always holds: a file that the same rules cover is neither read again nor dropped.
 
 use std::time::Instant;
 
@@ -22,11 +22,11 @@ use crate::status::file::shown;
 use crate::sys::FileSystem;
 use crate::sys::clock::Now;
 
-/// What new settings change in the PATHs.
+/// How new settings change the PATHs.
 struct Arranged {
-    /// Those for which other rules hold now.
+    /// Those with other rules.
     changed: Vec<RootId>,
-    /// Those that are not followed any more, and the directories that they led to.
+    /// Those that are not followed any more, with the directories that they led to.
     removed: Vec<(RootId, Option<DirId>)>,
     /// Those that are new.
     added: Vec<(Vec<u8>, InputId)>,
@@ -50,7 +50,7 @@ impl Coverage {
     }
 
     /// Takes new inputs, and finds each of their PATHs among those that are followed. `is_settled`:
-    /// all that is followed is as the former settings say.
+    /// all followed files match the former settings.
     fn replace_inputs(&mut self, tree: &Tree, new: Vec<InputConfig>, is_settled: bool) -> Arranged {
         let paths: Vec<Vec<Vec<u8>>> = new.iter().map(|input| input.paths.clone()).collect();
         let of_path: Vec<(Vec<u8>, InputId)> = self
@@ -68,8 +68,8 @@ impl Coverage {
         self.arrange_roots(tree, wanted)
     }
 
-    /// Finds each PATH among those that are followed. `wanted`: its input, and whether other rules
-    /// hold for that.
+    /// Finds each PATH among those that are followed. `wanted`: each PATH, its input, and whether
+    /// that has other rules.
     fn arrange_roots(
         &mut self,
         tree: &Tree,
@@ -115,22 +115,21 @@ impl Coverage {
 }
 
 impl<F: FileSystem, S: Sink> Engine<F, S> {
-    /// A directory came to another place, where other PATHs may cover it, and what is below it.
-    /// Says whether that may be so.
+    /// A directory has a new place: updates what covers it and everything below. Returns whether
+    /// that may have changed.
     pub(in crate::engine) fn rescope_moved(&mut self, dir: DirId, now: Instant) -> bool {
         let Some(parent) = self.tree.parent(dir) else { return false };
-        // One that is followed goes on under a name that does not match.
+        // A followed directory is followed on under a name that does not match.
         let scope = self.tree.get(parent).scope;
-        // Where globs are about paths, those below it may be covered otherwise though it is not
-        // itself.
+        // Where globs match paths, the coverage below may change though that of the directory does
+        // not.
         let is_rescoped = self.coverage.rescope(&mut self.tree, dir, scope, &mut self.path);
         let is_covered_anew = is_rescoped || self.coverage.inputs.needs_path();
         self.came_to_another_place(dir, is_covered_anew, now);
         is_covered_anew
     }
 
-    /// A directory was reached by one more way: what the PATHs above that accept counts in it as
-    /// well.
+    /// A directory was found under a second path: the PATHs above that cover it as well.
     pub(in crate::engine) fn widen(&mut self, dir: DirId, by: DirId) {
         let (more, is_path) = (self.tree.get(by).scope, self.tree.get(by).is_path);
         self.tree.get_mut(dir).is_path |= is_path;
@@ -145,9 +144,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
     }
 
-    /// Follows other inputs from now on. PATHs that stay go on where they are; new ones are
-    /// scanned, and `from` applies to them; what no PATH covers any more is let go, and remembered
-    /// for ten minutes. Where globs changed, all below is listed anew, in slices.
+    /// Follows other inputs from now on. PATHs that stay continue where they are; new ones are
+    /// scanned, and `from` applies to them. Files that no PATH covers any more are dropped, and
+    /// remembered for ten minutes. Where globs changed, everything below is listed again, in
+    /// slices.
     pub fn reload(&mut self, new: Vec<InputConfig>, now: Now) {
         if self.discovery.is_started {
             rare!("the settings were read again");
@@ -172,7 +172,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.discovery.has_scanned = false;
     }
 
-    /// A PATH is not followed any more. What else covers its directory is asked anew.
+    /// A PATH is not followed any more. Another one may still cover its directory.
     fn leave_root(&mut self, root: RootId, directory: Option<DirId>, now: Now) {
         let Some(dir) = directory else { return };
         rare!("a PATH was not followed any more");
@@ -194,7 +194,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.release_home(dir);
             return;
         }
-        // It may be covered by another one.
+        // Another PATH may cover it.
         self.push_visit(dir, VisitWork::RELOAD);
     }
 
@@ -209,8 +209,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
     }
 
-    /// Lets go of the directories that no PATH covers any more, and keeps the PATHs that lie in
-    /// them.
+    /// Drops the directories that no PATH covers any more, and keeps the PATHs within them.
     fn drop_uncovered(&mut self, now: Now) {
         for (root, dir) in self.coverage.trees(&self.tree).collect::<Vec<_>>() {
             let above = self.tree.parent(dir);
@@ -233,7 +232,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
     }
 
-    /// Other rules hold for a PATH: what is there is asked for anew.
+    /// A PATH has other rules: they are applied to everything below it.
     fn visit_root_again(&mut self, root: RootId, now: Now) {
         let Some(dir) = self.coverage.root_directory(&self.tree, root) else { return };
         if self.coverage.root(root).is_tree {
@@ -251,7 +250,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
     }
 
-    /// Starts the PATHs that are new, or whose directory went with another.
+    /// Starts the PATHs that are new, or whose directory was dropped with another.
     fn start_missing(&mut self, now: Now) {
         if self.discovery.is_started {
             self.arm_ways(now);
@@ -263,28 +262,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 self.coverage.roots[at].state = RootState::Missing;
             }
             if self.discovery.is_started && self.coverage.roots[at].state == RootState::Missing {
-                let work = if self.is_scanned(&self.coverage.roots[at].path) {
-                    VisitWork::APPEARED
-                } else {
-                    VisitWork::FIRST_SCAN
-                };
-                self.start_root(at, work, now);
-                self.say_if_missing(at, now);
+                self.start_named_root(at, now);
                 self.scan_is_under_way();
             }
         }
-    }
-
-    pub(in crate::engine) fn say_if_missing(&mut self, at: usize, now: Now) {
-        if self.coverage.roots[at].state != RootState::Missing {
-            return;
-        }
-        let what = if self.config.once {
-            "PATH does not exist or cannot be read: left out"
-        } else {
-            "PATH does not exist or cannot be followed: waiting for it"
-        };
-        self.say_missing(at, what, now);
     }
 
     /// Each PATH as given, for people.
@@ -292,19 +273,19 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.coverage.all_roots().map(|root| shown(&self.coverage.root(root).path))
     }
 
-    /// Some input reads files that are there at the start from their beginning.
+    /// Whether some input reads files that exist at the start from their beginning.
     pub fn reads_from_beginning(&self) -> bool {
         self.coverage.reads_from_beginning()
     }
 
-    /// Inputs that never had a file though all was listed, by their PATHs: what they name is empty,
-    /// or their globs match nothing.
+    /// The PATHs of inputs that have no file although everything was listed: their directories are
+    /// empty, or their globs match nothing.
     pub fn inputs_without_files(&self) -> Vec<String> {
         if self.discovery.has_scanned { self.coverage.inputs_without_files() } else { Vec::new() }
     }
 
-    /// Other rules hold: a known file in a listing stays, belongs to another input now, or is let
-    /// go. Says whether it stays.
+    /// The rules changed: a known file stays, is assigned to another input, or is dropped. Returns
+    /// whether it stays.
     pub(in crate::engine) fn still_belongs(
         &mut self,
         id: SlotId,
@@ -323,7 +304,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             rare!("a known file did not belong to any input any more");
             self.leave_at_once(id, now.instant);
         }
-        // A file that was renamed goes on under a name that never matched.
+        // A file that was renamed to a name that never matched is followed on.
         !was_accepted
     }
 }

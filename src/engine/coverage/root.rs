@@ -1,8 +1,11 @@
 //! A PATH as the settings name it, and what it leads to.
+//!
+//! In: the settings, and looks. Out: the state of each PATH.
+//! Always holds: a removed PATH keeps its number until another PATH takes it.
 
 use crate::engine::namespace::tree::DirKey;
 
-/// One PATH as given.
+/// One PATH as the settings spell it.
 #[derive(Debug)]
 pub(in crate::engine) struct Root {
     pub(in crate::engine) path: Vec<u8>,
@@ -13,7 +16,7 @@ pub(in crate::engine) struct Root {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::engine) enum RootState {
-    /// Nothing (to follow) is there; looked for now and then.
+    /// Nothing to follow is there, so far.
     Missing,
     /// A directory, or the home of a file.
     Found(DirKey),

@@ -1,5 +1,9 @@
-//! PATHs: directories, single files, missing ones; and the homes of single files and of links'
-//! targets, watched but never listed.
+//! PATHs: directories, single files, missing ones; and homes, the directories of single files and
+//! of links' targets, which are watched but never listed.
+//!
+//! In: the PATHs of the settings; directories that were lost. Out: trees to visit, single files to
+//! look at.
+//! Always holds: a PATH is found, or missing and looked for; a home is removed with its last file.
 
 use std::time::Instant;
 
@@ -31,14 +35,13 @@ impl Coverage {
         dir
     }
 
-    /// A PATH does not lead to this directory any more: its rules do not hold there for what is
-    /// new.
+    /// A PATH does not lead to this directory any more: its rules do not apply to new names there.
     fn forget_tree(&self, dir: DirId, tree: &mut Tree) {
         let is_path = self.trees(tree).any(|(_, at)| at == dir);
         tree.get_mut(dir).is_path = is_path;
     }
 
-    /// Works out how many directories are above what a PATH leads to.
+    /// Updates how many directories are above what a PATH leads to.
     fn set_depth(&mut self, at: usize, fs: &mut impl FileSystem) {
         let (base, real) = self.ways.end_of(at);
         let path = &self.roots[at].path;
@@ -47,8 +50,8 @@ impl Coverage {
         self.inputs.set_depth(RootId::from(at), components(&real).count());
     }
 
-    /// A PATH that was a file has a directory in its place, or one went away there. Says whether
-    /// there is such a PATH: it is missing now.
+    /// A PATH that was a file may be a directory now. Returns whether there is such a PATH; it
+    /// counts as missing then.
     fn file_became_directory(&mut self, home: DirKey, name: &[u8]) -> bool {
         let is_named = |path: &[u8]| {
             path == name || path.strip_suffix(name).is_some_and(|prefix| prefix.ends_with(b"/"))
@@ -68,21 +71,14 @@ impl Coverage {
 }
 
 impl<F: FileSystem, S: Sink> Engine<F, S> {
-    /// In the first turn: looks at every PATH.
+    /// Looks at every PATH, in the first turn.
     pub(in crate::engine) fn start_roots(&mut self, now: Now) -> Result<(), EngineError> {
         if self.discovery.is_started {
             return Ok(());
         }
         self.arm_ways(now);
         for at in 0..self.coverage.roots.len() {
-            // What appeared in a tree that was scanned in an earlier run appeared after the start.
-            let work = if self.is_scanned(&self.coverage.roots[at].path) {
-                VisitWork::APPEARED
-            } else {
-                VisitWork::FIRST_SCAN
-            };
-            self.start_root(at, work, now);
-            self.say_if_missing(at, now);
+            self.start_named_root(at, now);
         }
         self.discovery.is_started = true;
         if self.config.once
@@ -93,7 +89,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         Ok(())
     }
 
-    /// Looks whether a missing PATH is there, and starts to follow it.
+    /// Looks at a missing PATH, and starts to follow it if it exists.
     pub(in crate::engine) fn start_root(&mut self, at: usize, work: VisitWork, now: Now) {
         if self.coverage.roots[at].state != RootState::Missing {
             return;
@@ -111,7 +107,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 let is_missing = found.err().is_none_or(|error| {
                     matches!(Failure::of(&error), Failure::Gone | Failure::Refused)
                 });
-                if is_missing && self.coverage.ways.is_told(at) {
+                if is_missing && self.coverage.ways.is_reported(at) {
                     return;
                 }
                 self.kernel.poll_by(now.instant + timers::POLL_EVERY);
@@ -123,12 +119,28 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 "PATH appeared");
         }
         self.coverage.roots[at].state = RootState::Found(self.tree.key(found));
-        // Before anything below it is found.
+        // This has to precede anything that is found below it.
         self.coverage.set_depth(at, &mut self.fs);
     }
 
-    /// Says that nothing is found at a PATH.
-    pub(in crate::engine) fn say_missing(&mut self, at: usize, what: &'static str, now: Now) {
+    /// Starts a PATH that the settings have just named, or reports that it leads to nothing.
+    pub(super) fn start_named_root(&mut self, at: usize, now: Now) {
+        // If an earlier run scanned this tree, its new files were written since.
+        let is_scanned = self.is_scanned(&self.coverage.roots[at].path);
+        let work = if is_scanned { VisitWork::APPEARED } else { VisitWork::FIRST_SCAN };
+        self.start_root(at, work, now);
+        if self.coverage.roots[at].state == RootState::Missing {
+            let what = if self.config.once {
+                "PATH does not exist or cannot be read: left out"
+            } else {
+                "PATH does not exist or cannot be followed: waiting for it"
+            };
+            self.report_missing(at, what, now);
+        }
+    }
+
+    /// Reports that a PATH leads to nothing.
+    fn report_missing(&mut self, at: usize, what: &'static str, now: Now) {
         let path = &self.coverage.roots[at].path;
         notice!(warn: self.observer.notices, Cause::PathMissing, about path, now.instant, "{what}");
     }
@@ -155,8 +167,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         home
     }
 
-    /// The directory with this path that is watched for single files; added if need be. Either a
-    /// PATH leads there, or a link.
+    /// The home with this path, for a PATH or for the target of a link. Adds it if necessary.
     pub(in crate::engine) fn home(&mut self, prefix: &[u8], is_path: bool) -> DirId {
         if let Some(&known) = self.coverage.homes.get(prefix) {
             if let Some(dir) = self.tree.alive(known) {
@@ -174,14 +185,14 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         dir
     }
 
-    /// The directory of a PATH is gone, or is elsewhere: PATHs that do not lead to theirs any more
-    /// are looked for from now on.
+    /// The directory of a PATH was deleted or moved: PATHs that do not lead to their directories
+    /// any more are looked for from now on.
     pub(in crate::engine) fn root_lost(&mut self, now: Now) {
         self.discovery.is_path_lost = false;
         for at in 0..self.coverage.roots.len() {
             let RootState::Found(key) = self.coverage.roots[at].state else { continue };
             if let Some(other) = self.tree.alive(key) {
-                // A PATH within the lost one is told nothing of that.
+                // A PATH within the lost one gets no event.
                 self.push_visit(other, VisitWork::APPEARED);
                 if !self.coverage.has_moved(at, other, &self.tree, &mut self.fs) {
                     continue;
@@ -199,14 +210,14 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.coverage.roots[at].state = RootState::Missing;
             if !is_covered {
                 rare!("a PATH was lost");
-                self.say_missing(at, "PATH is gone: waiting for it", now);
+                self.report_missing(at, "PATH is gone: waiting for it", now);
             }
             self.start_root(at, VisitWork::APPEARED, now);
         }
     }
 
-    /// A PATH that was a file has a directory in its place, or one went away there: it is looked at
-    /// anew.
+    /// A PATH that was a file may be a directory now, or a directory there is gone: looks at the
+    /// PATH again.
     pub(in crate::engine) fn path_became_directory(
         &mut self,
         home: DirId,
@@ -219,8 +230,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
     }
 
-    /// A directory turned out to be the same as `other`: the single files wanted in it are wanted
-    /// there.
+    /// A directory turned out to be the same as `other`, which takes over its single files.
     pub(in crate::engine) fn merge_home(&mut self, dir: DirId, other: DirId) {
         for name in self.coverage.single_files.names_in(dir) {
             let wanted = self.coverage.single_files.remove(dir, &name).expect("just listed");
@@ -248,7 +258,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
     }
 
-    /// After a home was armed: what was wanted there may have come before.
+    /// A home is watched now. Its single files may have appeared before that.
     pub(in crate::engine) fn look_at_single_files(&mut self, home: DirId) {
         for name in self.coverage.single_files.names_in(home) {
             match self.files.find(home, &name) {
@@ -264,7 +274,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
     }
 
-    /// A name came up to which a followed link leads: the link is looked at.
+    /// The name is the target of a followed link: looks at the link.
     pub(in crate::engine) fn look_through_links_to(&mut self, dir: DirId, name: &[u8]) {
         if self.coverage.single_files.is_empty() {
             return;
@@ -286,7 +296,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
     }
 
-    /// A file is reached through a link: its changes are told where the target is.
+    /// A file is reached through a link: watches the directory of the target, where its changes are
+    /// reported.
     pub(in crate::engine) fn watch_link_target(&mut self, id: SlotId, now: Instant) {
         if self.config.once || !self.files.get(id).is_bound() {
             return;
@@ -296,7 +307,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             Ok(target) => target,
             Err(error) => {
                 rare!("where a link leads could not be told for now");
-                // Nothing tells of the target's changes meanwhile.
+                // No event reports changes of the target meanwhile.
                 let is_short = Failure::of(&error) == Failure::Shortage;
                 self.schedule.retry_at(
                     &mut self.files,
@@ -312,7 +323,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             .is_ok_and(|found| Some(found.id) == self.files.file_id(id))
         {
             rare!("what a link led to was renamed while its path was asked for");
-            // The path may be that of the new name, which is none that the link leads to.
+            // The path may be that of the new name, to which the link does not lead.
             self.doubt(id);
             return;
         }
@@ -326,14 +337,14 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let at: (DirId, Box<[u8]>) = (slot.dir(), self.files.name(id).into());
         rare!("the directory of a link's target was watched");
         if self.coverage.single_files.get(home, name).is_none() {
-            // What it led to before is none of its targets any more.
+            // What it led to before is no longer its target.
             self.coverage.single_files.forget_targets(at.0, &at.1);
             self.coverage.single_files.insert(home, name, SingleFile::Link(at.0, at.1));
         }
         self.identities.lead_to(&mut self.files, &self.tree, &mut self.schedule, id, home, name);
     }
 
-    /// Lets a home go in which nothing is wanted any more.
+    /// Removes a home in which no file is followed any more.
     pub(in crate::engine) fn release_home(&mut self, dir: DirId) {
         if self.tree.at_place(dir.0).is_none() || self.tree.get(dir).role != Role::Home {
             return;
@@ -364,8 +375,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
     }
 
-    /// All that an event says is done. A rename takes the last name in a directory away and gives
-    /// it to another file.
+    /// The current event is processed: removes its home if that is due. A rename may take the last
+    /// file out of a home and move another one in.
     pub(in crate::engine) fn put_home_down(&mut self) {
         if let Some((home, true)) = self.coverage.home_at_hand.take() {
             self.release_home(home);

@@ -1,9 +1,9 @@
-//! Names that count in directories that are not listed: single files, and what followed links lead
-//! to.
+//! Names that are followed in directories that are not listed: single files, and the targets of
+//! followed links.
 //!
-//! In: PATHs and links. Out: why a name counts, the names in a directory.
-//! Always holds: each name counts either as a PATH or as the target of a link; the cost of a
-//! question does not depend on how many names there are.
+//! In: PATHs and links. Out: why a name is followed, the names in a directory.
+//! Always holds: each name is followed either as a PATH or as the target of a link; no operation
+//! takes longer because there are many names.
 
 use hashbrown::HashMap;
 
@@ -12,12 +12,12 @@ use crate::engine::namespace::tree::DirId;
 
 type Name = (DirId, Box<[u8]>);
 
-/// Why a name counts in a directory that is not listed.
+/// Why a name is followed in a directory that is not listed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::engine) enum SingleFile {
     /// It is a PATH of this input.
     Path(InputId),
-    /// A followed link leads to it: where the link is.
+    /// A followed link leads to it: the directory and the name of the link.
     Link(DirId, Box<[u8]>),
 }
 
@@ -25,7 +25,7 @@ pub(in crate::engine) enum SingleFile {
 #[derive(Debug, Default)]
 pub(in crate::engine) struct SingleFiles {
     by_home: HashMap<DirId, HashMap<Box<[u8]>, SingleFile>>,
-    /// To which names each link leads.
+    /// The names to which each link leads.
     targets: HashMap<Name, Vec<Name>>,
 }
 
@@ -69,7 +69,7 @@ impl SingleFiles {
         Some(wanted)
     }
 
-    /// The names in a directory, and why each counts.
+    /// The names in a directory, and why each is followed.
     pub(in crate::engine) fn of_home(
         &self,
         home: DirId,
@@ -82,8 +82,7 @@ impl SingleFiles {
         self.of_home(home).map(|(name, _)| name.clone()).collect()
     }
 
-    /// The names to which a link leads count for nothing any more. Returns the directories that
-    /// they are in.
+    /// Removes the names to which a link leads. Returns their directories.
     pub(in crate::engine) fn forget_targets(&mut self, dir: DirId, link: &[u8]) -> Vec<DirId> {
         if self.targets.is_empty() {
             return Vec::new();
@@ -93,7 +92,7 @@ impl SingleFiles {
         targets.into_iter().map(|(home, _)| home).collect()
     }
 
-    /// What links lead to in this directory counts for nothing any more.
+    /// Removes the targets of links in this directory.
     pub(in crate::engine) fn forget_targets_in(&mut self, home: DirId) {
         let targets =
             self.of_home(home).filter(|(_, wanted)| matches!(wanted, SingleFile::Link(..)));

@@ -1,7 +1,7 @@
-//! Mounts below a PATH that a user other than root made: a process of theirs answers there, when it
-//! pleases.
+//! Mounts below a PATH that a user other than root made: a process of that user answers there, or
+//! delays the answer.
 //!
-//! In: a look, an open or a visit that ended at such a mount. Out: the directory is left out until
+//! In: a look, an open or a visit that failed at such a mount. Out: the directory is left out until
 //! it is unmounted, and that is reported once.
 //! Always holds: no system call is made on anything inside such a mount. Files that the mount hides
 //! count as moved out of the tree until it is unmounted.
@@ -26,14 +26,15 @@ fn is_user_mount_above(
 }
 
 impl<F: FileSystem, S: Sink> Engine<F, S> {
-    /// A file cannot be got at: it, or a directory above it, is where a user mounted something.
+    /// A file cannot be accessed, because a user mounted something on it or on a directory above
+    /// it.
     pub(in crate::engine) fn is_in_user_mount(&mut self, id: SlotId, now: Now) {
         let dir = self.files.get(id).dir();
         let is_new = self.became_unreadable(id);
         if self.files.get(id).is_bound()
             && is_user_mount_above(dir, &self.tree, &mut self.path, &mut self.fs)
         {
-            // What becomes of the file is decided with its directory.
+            // The visit of its directory decides what happens to the file.
             self.push_visit(dir, VisitWork::RECHECK);
         } else if is_new {
             self.write_path(id);
@@ -52,8 +53,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let is_known_below =
             self.files.in_dir(top).next().is_some() || self.tree.children(top).next().is_some();
         if is_known_below && let Some(parent) = self.tree.parent(top) {
-            // Users choose how much that is: it is let go in slices. The visit of the directory
-            // that takes its place finds the mount.
+            // Users choose how much is below, so it is dropped in slices. The visit of the
+            // directory that replaces it finds the mount.
             let (name, via_link) = (self.tree.name(top).to_vec(), self.tree.get(top).via_link);
             self.discovery.visit_roots_within(&self.coverage, &mut self.tree, top, &mut self.path);
             self.drop_directory(top, now.instant);

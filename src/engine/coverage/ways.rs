@@ -1,12 +1,11 @@
 //! Ways: the directories and links that the kernel walks to get to each PATH. Their names are
-//! watched, so that a link that is pointed elsewhere, an ancestor that is renamed or gets other
-//! permissions, and a mount are noticed at once, without a sweep.
+//! watched. So a link that is changed, a directory above that is renamed or gets other permissions,
+//! and a mount are noticed at once, without a sweep.
 //!
-//! In: PATHs, events, changes of the table of mounts. Out: looks at the PATHs whose way changed;
-//! what those find is the tree's business.
-//! Always holds: a directory is watched before the name in it is looked at, so a change after the
-//! look is told; a way is walked at most every [`SPACING_LONGEST`] while it goes on changing;
-//! nothing here has a deadline unless something changed.
+//! In: PATHs, events, changes of the table of mounts. Out: looks at the PATHs whose way changed.
+//! Always holds: a directory is watched before the look at a name in it, so later changes are
+//! reported; a way that keeps changing is walked at most every [`SPACING_LONGEST`]; there is no
+//! deadline unless something changed.
 //!
 //! inotify has one watch per inode, so the tree and a way can share one. The watch reports the
 //! events that either needs. It is removed when neither needs it.
@@ -35,31 +34,33 @@ use mount_points::Mounted;
 use spelling::{above, absolute, join};
 use walking::{Step, Way};
 
-/// From the first change to the walk: a rename away and one into its place are seen as one.
+/// From the first change to the walk, so that a rename away and one into its place count as one
+/// change.
 const SETTLE: Duration = Duration::from_millis(20);
 
-/// Least time between two walks; it doubles with every walk while changes go on, up to the longest
-/// one.
+/// The shortest time between two walks. It doubles with every walk while changes continue, up to
+/// the longest time.
 const SPACING_FIRST: Duration = Duration::from_millis(100);
 pub(in crate::engine) const SPACING_LONGEST: Duration = Duration::from_secs(2);
 
-/// After this long without a walk the first spacing applies again.
+/// After this time without a walk the first spacing applies again.
 const CALM_AFTER: Duration = Duration::from_secs(8);
 
-/// Whose way it is: the number of a PATH, or the state directory.
+/// Identifies a way: the number of a PATH, or the state directory.
 type WayId = usize;
 const STATE_DIRECTORY: WayId = usize::MAX;
 
 /// A name that is part of a way.
 type WatchedName = (Box<[u8]>, WayId);
 
-/// Why a way is to be walked again. Of two reasons the later one counts.
+/// Why a way is to be walked again. The last variant includes the others: a way that is due for its
+/// attributes is looked at in any case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(in crate::engine) enum Due {
     No,
-    /// A name on it came, went or changed.
+    /// A name on it appeared, disappeared or changed.
     Names,
-    /// Permissions on it changed: what is below may have become readable.
+    /// Permissions on it changed, so what is below may have become readable.
     Attributes,
 }
 
@@ -68,26 +69,26 @@ pub(in crate::engine) enum Due {
 pub(in crate::engine) struct Ways {
     /// By the number of the PATH.
     ways: Vec<(Option<Way>, Due)>,
-    /// That of the state directory, and whether something changed on it.
+    /// The path of the state directory, its way, and whether something changed on it.
     state: Option<(Vec<u8>, Option<Way>, Due)>,
-    /// What may have happened to the state directory is to be looked at by the committer.
+    /// The committer has to look at the state directory.
     is_state_doubtful: bool,
     /// Which names in a watched directory belong to which ways, sorted.
     watched: HashMap<WatchId, Vec<WatchedName>>,
     /// Mount points that would lie on a way.
     points: HashMap<Box<[u8]>, Vec<WayId>>,
-    /// Where the ways of directories lead to.
+    /// The ends of ways that lead to directories.
     ends: HashMap<Box<[u8]>, Vec<WayId>>,
     /// The mounts on ways and below their ends, sorted.
     mounts: Vec<Mount>,
-    /// The table of mounts cannot be read; that was said.
+    /// The table of mounts cannot be read, and that was logged.
     is_table_missing: bool,
-    /// When the turn began, and its number.
+    /// The start of the current turn, and its number.
     now: Option<Instant>,
     turn: u64,
-    /// The turn in which a directory was visited last.
+    /// The turn of the last visit of a directory.
     visited_in: u64,
-    /// A directory was visited about when something on a way changed.
+    /// A directory was visited at about the time of a change on a way.
     is_visit_doubtful: bool,
     due_at: Option<Instant>,
     walked_at: Option<Instant>,
@@ -120,30 +121,30 @@ impl Ways {
         self.due_at
     }
 
-    /// Whether a watch is there for a way.
+    /// Whether a way needs the watch.
     pub(in crate::engine) fn needs(&self, watch: WatchId) -> bool {
         self.watched.contains_key(&watch)
     }
 
-    /// The watches that are there for ways.
+    /// The watches that ways need.
     pub(in crate::engine) fn watches(&self) -> impl Iterator<Item = WatchId> + '_ {
         self.watched.keys().copied()
     }
 
-    /// The number stands for another PATH from now on.
+    /// Another PATH gets this number.
     pub(in crate::engine) fn forget(&mut self, root: usize) {
         if let Some(way) = self.ways.get_mut(root) {
             *way = (None, Due::Names);
         }
     }
 
-    /// Whether the state directory is to be looked at; asked once.
+    /// Whether the state directory is to be looked at. Resets that.
     pub(in crate::engine) fn take_state_doubt(&mut self) -> bool {
         std::mem::take(&mut self.is_state_doubtful)
     }
 
     fn schedule(&mut self) {
-        // Without a turn so far the first one walks all ways.
+        // Before the first turn nothing is scheduled: that turn walks all ways.
         let Some(now) = self.now else { return };
         self.is_visit_doubtful |= self.visited_in + 1 >= self.turn;
         let spaced = self.walked_at.map_or(now, |at| at + self.spacing);
@@ -167,7 +168,7 @@ impl Ways {
             .take_while(|(known, _)| **known == *name)
             .map(|&(_, way)| way)
             .collect();
-        // Its journals' names change with every one.
+        // The name of a journal changes with every new one.
         let is_state_file = name == b"lock" || name.starts_with(b"journal.");
         self.is_state_doubtful |= is_state_file
             && names.iter().any(|(known, way)| *way == STATE_DIRECTORY && known.is_empty());
@@ -185,7 +186,7 @@ impl Ways {
         self.schedule();
     }
 
-    /// Works out which names, mount points and ends belong to which ways.
+    /// Updates which names, mount points and ends belong to which ways.
     fn index(&mut self) {
         self.watched.clear();
         self.points.clear();
@@ -215,7 +216,7 @@ impl Ways {
         });
     }
 
-    /// Whether a mount there changes what a way leads to, or what is found at its end.
+    /// Whether a mount there changes where a way leads to, or what is below its end.
     fn concerns(&self, point: &[u8]) -> bool {
         self.points.contains_key(point) || above(point).any(|end| self.ends.contains_key(end))
     }
@@ -226,8 +227,8 @@ impl Ways {
         state.map_or_else(String::new, |(path, ..)| String::from_utf8_lossy(path).into_owned())
     }
 
-    /// Whether a directory that was just looked at has the state directory's place: a new one may
-    /// have been made there a moment ago.
+    /// Whether a directory is at the state directory's path: a new state directory may just have
+    /// been made there.
     pub(in crate::engine) fn is_state_directory(
         &self,
         name: &[u8],
@@ -243,7 +244,7 @@ impl Ways {
         fs.canonical(path, links).is_ok_and(|path| Some(path) == real)
     }
 
-    /// Lets a watch go that the tree had. A way that needs it arms it anew, for names alone.
+    /// Removes a watch that the tree had. A way that needs it sets it again, for names alone.
     pub(in crate::engine) fn unwatch(&mut self, watch: WatchId, fs: &mut impl FileSystem) {
         fs.unwatch(watch);
         if self.needs(watch) {
@@ -268,7 +269,7 @@ impl Ways {
         }
     }
 
-    /// It is not known which events were missed.
+    /// Events were lost: every way may have changed.
     pub(in crate::engine) fn events_lost(&mut self) {
         let all = (0..self.ways.len()).chain([STATE_DIRECTORY]);
         all.for_each(|way| self.mark(way, Due::Names));
@@ -276,21 +277,21 @@ impl Ways {
         self.schedule();
     }
 
-    /// A directory is about to be looked at, watched and listed by its path. If what leads there
+    /// Called before a directory is looked at, watched and listed by its path. If the way there
     /// changes meanwhile, these may be three directories.
     pub(in crate::engine) fn visit_begins(&mut self) {
         self.visited_in = self.turn;
         self.is_visit_doubtful |= self.due_at.is_some();
     }
 
-    /// A turn begins. Says whether ways are to be walked if no event is queued.
+    /// Called when a turn begins. Returns whether ways are to be walked if no event is queued.
     fn begin_turn(&mut self, now: Instant) -> bool {
         self.now = Some(now);
         self.turn += 1;
         self.due_at.is_some_and(|at| at <= now)
     }
 
-    /// Works out how long the next walk has to wait after this one.
+    /// Updates how long the next walk has to wait after this one.
     fn space(&mut self, now: Instant) {
         let is_calm =
             self.walked_at.is_none_or(|at| now.saturating_duration_since(at) > CALM_AFTER);
@@ -304,8 +305,8 @@ impl Ways {
             return;
         }
         let mut way = Way::walk(path, fs);
-        // The names in it are looked at as well. The directory at the end: an empty name, which no
-        // event has.
+        // The names in it are watched as well. An empty name, which no event has, stands for the
+        // directory itself.
         if way.inode.is_some() {
             let watch = fs.watch_names(&way.real).ok();
             let directory = way.real.as_slice().into();
@@ -327,8 +328,8 @@ impl Ways {
 }
 
 impl Coverage {
-    /// Whether a PATH is a single file in a directory that is watched and is on its way: what
-    /// happens to its name there the tree hears itself.
+    /// Whether a PATH is a single file whose home is watched and is on its way: the tree gets the
+    /// events about its name itself.
     fn is_home_of_file(&self, root: usize, way: &Way, tree: &Tree) -> bool {
         let RootState::Found(key) = self.roots[root].state else { return false };
         let home = tree.alive(key).filter(|_| !self.roots[root].is_tree);
@@ -336,8 +337,8 @@ impl Coverage {
         watch.is_some() && way.steps.iter().any(|step| step.watch == watch)
     }
 
-    /// Walks the ways of PATHs that are due. `points`: those on which a mount changed. Returns the
-    /// PATHs to look at, and why.
+    /// Walks the ways of PATHs that are due. `points`: the ways on which a mount changed. Returns
+    /// the PATHs to look at, and why.
     fn walk_to_roots(
         &mut self,
         points: &[WayId],
@@ -354,7 +355,7 @@ impl Coverage {
                 continue;
             }
             let way = Way::walk(&self.roots[at].path, fs);
-            let is_same = way.is_told
+            let is_same = way.is_reported
                 && before.as_ref() == Some(&way)
                 && self.is_home_of_file(at, &way, tree);
             if !is_same || why == Due::Attributes || points.contains(&at) {
@@ -367,20 +368,20 @@ impl Coverage {
 }
 
 impl<F: FileSystem, S: Sink> Engine<F, S> {
-    /// The loop saw that the table of mounts changed.
+    /// The table of mounts changed.
     pub fn mounts_changed(&mut self, now: Now) {
         self.coverage.ways.now = Some(now.instant);
         self.coverage.ways.schedule();
     }
 
-    /// What leads to the state directory is watched, so that its loss is noticed though nothing is
+    /// Watches the way to the state directory, so that its loss is noticed even if nothing is
     /// committed.
     pub fn watch_state_directory(&mut self, path: Vec<u8>) {
         self.coverage.ways.state = Some((path, None, Due::Names));
     }
 
-    /// Before PATHs are looked at for the first time, or after the settings changed: walks to each
-    /// that was not walked to yet.
+    /// Walks the ways that were not walked yet: before the first look at PATHs, or after the
+    /// settings changed.
     pub(in crate::engine) fn arm_ways(&mut self, now: Now) {
         if self.config.once {
             return;
@@ -395,8 +396,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
     }
 
-    /// Once the kernel's queue is empty and the time has come: walks the ways on which something
-    /// changed, and looks at their PATHs.
+    /// Walks the ways that changed and looks at their PATHs, once the kernel's queue is empty and
+    /// the time has come.
     pub(in crate::engine) fn follow_ways(&mut self, now: Now) {
         let is_due = self.coverage.ways.begin_turn(now.instant);
         if !is_due || self.kernel.are_events_pending {
@@ -407,7 +408,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             let path = String::from_utf8_lossy(&self.coverage.roots[at].path);
             tracing::debug!(?path, ?why, "what leads to this PATH changed");
             self.look_at_end(at, why, now);
-            // What was listed while the way changed may have been listed elsewhere.
+            // A listing during the change may have listed another directory.
             self.discovery.is_rescan_due |=
                 std::mem::take(&mut self.coverage.ways.is_visit_doubtful);
         }
@@ -418,7 +419,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     fn walk_due(&mut self, now: Now) -> Vec<(usize, Due)> {
         self.coverage.ways.due_at = None;
         self.coverage.ways.walked_at = Some(now.instant);
-        // Before the walks: what is mounted after this is told by the next change.
+        // The table is read before the walks: a later mount causes the next change.
         let table = self.coverage.ways.read_mounts(&mut self.fs);
         let points = table.as_deref().map_or_else(Vec::new, |table| {
             let after = relevant(table, &self.coverage.ways);
@@ -444,7 +445,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         changed
     }
 
-    /// What leads to a PATH changed: looks where it leads to now.
+    /// The way to a PATH changed: looks at the PATH.
     fn look_at_end(&mut self, at: usize, why: Due, now: Now) {
         let RootState::Found(key) = self.coverage.roots[at].state else {
             self.start_root(at, VisitWork::APPEARED, now);
@@ -455,12 +456,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             return;
         };
         if self.coverage.roots[at].is_tree {
-            // Below another PATH a visit does not tell.
+            // A visit does not find that out for a PATH below another one.
             self.discovery.is_path_lost |= self.tree.parent(dir).is_some();
-            self.push_visit(
-                dir,
-                if why == Due::Attributes { VisitWork::RECHECK } else { VisitWork::APPEARED },
-            );
+            // With other permissions, a name may have changed as well.
+            let more = if why == Due::Attributes { VisitWork::RECHECK } else { VisitWork::empty() };
+            self.push_visit(dir, VisitWork::APPEARED | more);
             return;
         }
         let path = self.coverage.roots[at].path.clone();

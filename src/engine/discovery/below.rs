@@ -17,17 +17,17 @@ use crate::rare::rare;
 use crate::sink::Sink;
 use crate::sys::FileSystem;
 
-/// Files and directories worked off per turn: a few milliseconds.
+/// Files and directories updated per turn: a few milliseconds.
 const STEPS_PER_TURN: usize = 4_096;
 
-/// Directories above one another: more do not fit into a path (`PATH_MAX` is 4096 bytes), though
-/// renames can make them.
+/// The deepest directory that is followed. More levels do not fit into a path (`PATH_MAX` is 4096
+/// bytes), though renames can make them.
 const DEPTH_MAX: usize = 2_048;
 
-/// What is still to be worked off.
+/// The updates that are still to be made.
 #[derive(Debug)]
 pub(in crate::engine) struct Below {
-    /// Directories that came to another place, and those below them.
+    /// Directories that have a new place, and those below them.
     moved: VecDeque<DirKey>,
     /// Their files, and whether another input may cover them now.
     files: Vec<(SlotKey, bool)>,
@@ -46,13 +46,13 @@ impl Below {
         !(self.dropping.is_empty() && self.moved.is_empty() && self.files.is_empty())
     }
 
-    /// Directories were let go, and what is below them is not worked off yet.
+    /// Whether directories are being dropped.
     pub(in crate::engine) fn is_dropping(&self) -> bool {
         !self.dropping.is_empty()
     }
 
-    /// A directory has a new place in the tree. `is_covered_anew`: another input may cover it, and
-    /// what is in it, there.
+    /// A directory has a new place in the tree. `is_covered_anew`: another input may cover it
+    /// there.
     fn note_moved(&mut self, tree: &mut Tree, dir: DirId, is_covered_anew: bool) {
         let key = tree.key(dir);
         match &mut tree.get_mut(dir).moved {
@@ -64,32 +64,32 @@ impl Below {
         }
     }
 
-    /// One step was made. Says whether the next turn goes on with what can wait.
+    /// Counts a step. Returns whether work that can wait is left to the next turn.
     fn is_interrupted(&mut self, can_wait: bool) -> bool {
         self.steps = self.steps.saturating_sub(1);
         can_wait && self.steps == 0
     }
 
-    /// Those, for the check of what always holds.
+    /// The directories that are being dropped, for the check of invariants.
     pub(in crate::engine) fn dropping(&self) -> impl Iterator<Item = DirKey> + '_ {
         self.dropping.iter().copied()
     }
 }
 
 impl<F: FileSystem, S: Sink> Engine<F, S> {
-    /// So many files and directories are worked off per turn: fewer than usual, for tests.
+    /// Sets how many files and directories are updated per turn: fewer than usual, for tests.
     pub fn limit_steps(&mut self, steps: usize) {
         (self.discovery.below.steps, self.discovery.below.steps_per_turn) = (steps, steps);
     }
 
-    /// Goes on with what earlier turns left.
+    /// Continues what earlier turns left.
     pub(in crate::engine) fn work_off(&mut self, now: Instant) {
         self.discovery.below.steps = self.discovery.below.steps_per_turn;
         if !self.discovery.below.has_work() {
             return;
         }
-        // Half of the steps are for what is let go.
-        self.tell_moved(self.discovery.below.steps_per_turn / 2, now);
+        // Half of the steps are for directories that are dropped.
+        self.update_moved(self.discovery.below.steps_per_turn / 2, now);
         while self.discovery.below.steps > 0
             && let Some(&key) = self.discovery.below.dropping.front()
         {
@@ -101,8 +101,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
     }
 
-    /// Updates everything below a directory that has a new place in the tree, at once if that is
-    /// little.
+    /// Updates everything below a directory that has a new place in the tree; small trees at once.
     pub(in crate::engine) fn came_to_another_place(
         &mut self,
         dir: DirId,
@@ -110,20 +109,20 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         now: Instant,
     ) {
         self.discovery.below.note_moved(&mut self.tree, dir, is_covered_anew);
-        self.tell_moved(0, now);
+        self.update_moved(0, now);
     }
 
-    /// Updates what is below moved directories until so many steps are left.
-    fn tell_moved(&mut self, steps_left: usize, now: Instant) {
+    /// Updates what is below moved directories, until `steps_left` steps remain.
+    fn update_moved(&mut self, steps_left: usize, now: Instant) {
         while self.discovery.below.steps > steps_left {
             if let Some((key, is_covered_anew)) = self.discovery.below.files.pop() {
                 if let Some(id) = self.files.alive(key).filter(|&id| self.files.get(id).is_bound())
                 {
-                    self.tell_moved_file(id, is_covered_anew);
+                    self.update_moved_file(id, is_covered_anew);
                 }
             } else if let Some(key) = self.discovery.below.moved.pop_front() {
                 if let Some(dir) = self.tree.alive(key) {
-                    self.tell_moved_directory(dir, now);
+                    self.update_moved_directory(dir, now);
                 }
             } else {
                 return;
@@ -132,18 +131,18 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
     }
 
-    fn tell_moved_file(&mut self, id: SlotId, is_covered_anew: bool) {
+    fn update_moved_file(&mut self, id: SlotId, is_covered_anew: bool) {
         if is_covered_anew {
             self.coverage.find_input(&mut self.files, &self.tree, id, &mut self.path);
         }
         self.path_changed(id);
-        // A file that could not be read may be readable now: no event says so.
+        // A file that could not be read may be readable now, and no event reports that.
         if self.files.get(id).state().contains(State::UNREADABLE) {
             self.doubt(id);
         }
     }
 
-    fn tell_moved_directory(&mut self, dir: DirId, now: Instant) {
+    fn update_moved_directory(&mut self, dir: DirId, now: Instant) {
         let is_covered_anew = self.tree.get_mut(dir).moved.take().unwrap_or_default();
         if self.tree.depth(dir) > DEPTH_MAX {
             rare!("directories were renamed into one another until no path was long enough");
@@ -160,8 +159,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let scope = self.tree.get(dir).scope;
         let children: Vec<DirId> = self.tree.children(dir).collect();
         for child in children {
-            // Where globs are about paths, a directory may be covered otherwise though the one
-            // above it is not.
+            // Where globs match paths, the coverage of a directory may change though that of its
+            // parent does not.
             let is_anew = is_covered_anew
                 && (self.coverage.rescope(&mut self.tree, child, scope, &mut self.path)
                     || self.coverage.inputs.needs_path());
@@ -169,8 +168,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
     }
 
-    /// Lets go of a directory and all below it: at once, or, if that is much, in slices, while it
-    /// counts as one that is moving and has lost its name. Its files are remembered for a while.
+    /// Drops a directory and everything below it. Large trees are dropped in slices; until that is
+    /// complete, the directory counts as moving and has no name. Its files are remembered for a
+    /// while.
     pub(in crate::engine) fn drop_directory(&mut self, dir: DirId, now: Instant) {
         let is_root = self.tree.parent(dir).is_none();
         if self.drop_within(dir, !is_root, now) {
@@ -186,7 +186,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
     }
 
-    /// Lets go of all that is in the directory of a PATH, which stays.
+    /// Drops everything in the directory of a PATH. The directory itself stays.
     pub(in crate::engine) fn empty_directory(&mut self, dir: DirId, now: Instant) {
         let children: Vec<DirId> = self.tree.children(dir).collect();
         for child in children {
@@ -195,8 +195,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.let_files_go(dir, false, now);
     }
 
-    /// Removes a directory with all below it, from the deepest ones up. Says whether it is done,
-    /// which it may not be if it `can_wait`.
+    /// Removes a directory with everything below it, the deepest first. Returns whether it is done;
+    /// if it `can_wait`, it may not be.
     fn drop_within(&mut self, top: DirId, can_wait: bool, now: Instant) -> bool {
         let top_key = self.tree.key(top);
         let mut dir = top;
@@ -208,7 +208,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             if !self.let_files_go(dir, can_wait, now) {
                 return false;
             }
-            // A home goes away by itself with the last file that was wanted in it.
+            // A home is removed with the last file that is followed in it.
             if let Some(dir) = self.tree.alive(key) {
                 self.discovery.is_path_lost |= self.tree.get(dir).is_path;
                 self.kernel.set_polled(&mut self.tree, dir, false);
@@ -221,12 +221,12 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
     }
 
-    /// Lets go of the files in a directory. Says whether all are gone.
+    /// Drops the files in a directory. Returns whether all are gone.
     fn let_files_go(&mut self, dir: DirId, can_wait: bool, now: Instant) -> bool {
-        // First, so that no file goes on under a further name in here.
+        // This comes first, so that no file continues under a further name in this directory.
         while let Some(linked) = self.files.take_alias_in(dir) {
             if self.tree.get(dir).role == Role::Home {
-                // The link that led here leads nowhere, or elsewhere.
+                // The link that led here leads nowhere or elsewhere now.
                 self.doubt(linked);
             }
             if self.discovery.below.is_interrupted(can_wait) {

@@ -1,5 +1,8 @@
-//! Directories: visit (look, watch, list, in this order), rename, drop. Listings are taken in
-//! slices, events are served in between.
+//! Which directory is visited when; directories that are added, renamed or no longer covered.
+//!
+//! In: directories that an event, a listing or a sweep reported. Out: visits, in slices, with
+//! events processed in between.
+//! Always holds: a directory waits for at most one visit, which does all that its reasons ask for.
 
 use std::time::Instant;
 
@@ -17,23 +20,22 @@ use crate::sink::Sink;
 use crate::sys::FileSystem;
 use crate::sys::clock::Now;
 
-/// Entries taken from one listing before other groups have their turn.
+/// Entries taken from one listing before it is another group's turn.
 const ENTRIES_AT_ONCE: usize = 128;
 
-/// What a visit costs beside its entries, in entries.
+/// The fixed cost of a visit, in entries.
 pub(in crate::engine) const VISIT_COST: usize = 8;
 
-/// What a turn of the urgent queue is for.
+/// What the urgent queue returns.
 enum Next<L> {
-    /// The listing goes on.
+    /// A listing that continues.
     GoOn(Visit<L>),
-    /// The visit begins.
+    /// A visit that begins.
     Begin(DirKey, VisitWork),
 }
 
 impl<L> Discovery<L> {
-    /// A directory is visited as soon as possible. If it waits for a visit already, that does all
-    /// of this as well.
+    /// Queues a visit of the directory. If one is queued already, it does this work as well.
     pub(in crate::engine) fn push_visit(&mut self, tree: &mut Tree, dir: DirId, work: VisitWork) {
         let key = tree.key(dir);
         let queued = &mut tree.get_mut(dir).queued;
@@ -44,7 +46,8 @@ impl<L> Discovery<L> {
         }
     }
 
-    /// A directory goes from its path, or goes away: PATHs within it are told nothing of that.
+    /// A directory is moved or removed. PATHs within it get no event about that, so they are
+    /// visited.
     pub(in crate::engine) fn visit_roots_within(
         &mut self,
         coverage: &Coverage,
@@ -65,8 +68,7 @@ impl<L> Discovery<L> {
         }
     }
 
-    /// The directory whose turn comes: one that is being listed, or one to visit and the work to
-    /// do.
+    /// The next directory: one that is being listed, or one to visit and the work to do.
     fn next(&mut self, tree: &mut Tree, budget: &mut usize) -> Option<Next<L>> {
         let key = match self.urgent.pop()? {
             Queued::Begun(visit) => return Some(Next::GoOn(visit)),
@@ -84,7 +86,7 @@ impl<L> Discovery<L> {
 }
 
 impl<F: FileSystem, S: Sink> Engine<F, S> {
-    /// Takes a slice of the listings that are due, and one of the sweeps.
+    /// Takes a slice of the due listings, of the searches and of the sweeps.
     pub(in crate::engine) fn discover(&mut self, now: Now) {
         if self.discovery.is_rescan_due && !self.discovery.urgent.has_work() {
             self.discovery.is_rescan_due = false;
@@ -148,7 +150,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
     }
 
-    /// No listing is under way, and every name that came up was looked at.
+    /// No listing is under way, and every name that was found has been looked at.
     pub(in crate::engine) fn is_calm(&self) -> bool {
         !self.discovery.urgent.has_work()
             && !self.discovery.searches.is_under_way()
@@ -161,7 +163,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.discovery.push_visit(&mut self.tree, dir, work);
     }
 
-    /// Adds a directory that was listed or heard of, if it is to be followed, and returns it.
+    /// Adds a directory that a listing or an event reported, if it is to be followed, and returns
+    /// it.
     pub(in crate::engine) fn add_directory(
         &mut self,
         parent: DirId,
@@ -174,8 +177,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             // does not mention the directory.
             self.doubt(id);
             if self.files.is_alias(parent, name) {
-                // The file goes on under its other name, and a look there would tell nothing of
-                // this one.
+                // The file continues under its other name, and a look at that does not check this
+                // one.
                 self.files.remove_alias(parent, name);
             }
         }
@@ -196,14 +199,13 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         name: &[u8],
         now: Instant,
     ) {
-        // Some of what was below may have been let go already.
+        // Some of its contents may have been dropped already.
         let was_dropping = self.discovery.below.is_dropping() && self.tree.is_any_dropping(dir);
         self.discovery.visit_roots_within(&self.coverage, &mut self.tree, dir, &mut self.path);
-        // What was a PATH may be none at its new place.
+        // A PATH may not lead to the new place.
         self.discovery.is_path_lost |= self.coverage.has_path_within(&self.tree, dir);
         self.tree.rename(dir, parent, name);
-        // A glob about paths may accept what it refused, in files and directories that are not
-        // known.
+        // A glob about paths may now accept files and directories that it refused.
         let is_covered_anew = self.rescope_moved(dir, now);
         self.push_visit(
             dir,
@@ -211,8 +213,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         );
     }
 
-    /// Works out anew what covers a directory below another, and drops it if nothing does. Returns
-    /// whether it was dropped.
+    /// Updates what covers a directory below another, and drops it if nothing does. Returns whether
+    /// it was dropped.
     pub(in crate::engine) fn drop_if_uncovered(&mut self, dir: DirId, now: Instant) -> bool {
         self.coverage.rescope(&mut self.tree, dir, ScopeId::default(), &mut self.path);
         let is_uncovered = self.coverage.inputs.is_empty(self.tree.get(dir).scope);
@@ -222,7 +224,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         is_uncovered
     }
 
-    /// Whether the directory's path still leads to it. If not, what is lost is dropped.
+    /// Whether the directory's path still leads to it. If not, it counts as lost.
     pub(in crate::engine) fn is_directory_intact(&mut self, dir: DirId, now: Now) -> bool {
         match leads_to(&self.tree, dir, &mut self.path, &mut self.fs) {
             Ok(true) => return true,
@@ -232,7 +234,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         false
     }
 
-    /// Some directory was renamed away, or let go, and is not settled yet.
+    /// Whether some directory was renamed away or is being dropped, and is not settled yet.
     pub(in crate::engine) fn are_directories_moving(&self) -> bool {
         self.schedule.deadlines.has(TaskKind::JudgeDirectory) || self.discovery.below.is_dropping()
     }

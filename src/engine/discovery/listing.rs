@@ -1,5 +1,8 @@
-//! Entries of a directory that is being listed: what was not known is heard of, what was is looked
-//! at where the reason asks for it.
+//! Entries of a directory that is being listed.
+//!
+//! In: the entries, and the work of the visit. Out: names that are new, looks at known names,
+//! visits of directories below.
+//! Always holds: a known name that the listing does not contain is looked at, not dropped.
 
 use crate::engine::Engine;
 use crate::engine::discovery::visits::Visit;
@@ -13,7 +16,7 @@ use crate::sys::failure::Failure;
 use crate::sys::{FileKind, FileSystem};
 
 impl<F: FileSystem, S: Sink> Engine<F, S> {
-    /// Takes entries, within the budget. Returns the visit if the listing goes on.
+    /// Takes entries, within the budget. Returns the visit if the listing is not finished.
     pub(in crate::engine) fn list(
         &mut self,
         mut visit: Visit<F::Listing>,
@@ -76,7 +79,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
     }
 
-    /// Asks for the kind of an entry where the listing does not tell.
+    /// Looks at an entry whose kind the listing does not report.
     fn entry_kind(&mut self, dir: DirId, name: &[u8], now: Now) -> FileKind {
         rare!("a listing did not tell what kind an entry is");
         let links = self.tree.write_name(dir, name, &mut self.path);
@@ -90,11 +93,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             && self.coverage.input_of(&self.tree, dir, name, &mut self.path).is_none()
         {
             rare!("what kind an entry is could not be told for now");
-            // No look follows under a name that is none of a file to follow, and it may be that of
-            // a directory: all are listed once more.
+            // No look follows, since no file of this name is to be followed; but it may be a
+            // directory: the directory is listed once more.
             self.visit_failed(dir, &error, now);
         }
-        // A name that cannot be looked at is treated as a file's: the look that follows says why.
+        // A name that cannot be looked at is treated as a file. The look that follows reports why.
         FileKind::Regular
     }
 
@@ -108,7 +111,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 return;
             }
             rare!("a listing came by a further name of a file");
-            // It may stand for another file now: the look brings it back if not.
+            // It may stand for another file now. If not, the look adds it again.
             self.files.remove_alias(dir, name);
         }
         if let Some(id) = self.files.find(dir, name) {
@@ -133,8 +136,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             slot.put(State::FIRST_SCAN, work.applies_from());
         } else if let Some(input) = self.was_renamed(dir, name, inode) {
             rare!("a file that the journal knows was listed under a name that does not match");
-            // Followed in an earlier run: it goes on whatever its name is now, as it does when it
-            // is renamed while we run.
+            // An earlier run followed it: it continues under any name, as after a rename that we
+            // see.
             let id = self.track_name(dir, name, input);
             Schedule::hold_back(&mut self.files, id, KeptBack::ByAge);
             self.files.get_mut(id).set(State::SEEN | State::ONLY_KNOWN);
@@ -174,7 +177,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
     }
 
-    /// The listing is through: what was known but did not come by is looked at.
+    /// The listing has finished: known names that it did not contain are looked at.
     fn finish_visit(&mut self, dir: DirId, visit: &Visit<F::Listing>) {
         self.tree.get_mut(dir).unfinished = VisitWork::empty();
         let files: Vec<SlotId> = self.files.in_dir(dir).collect();

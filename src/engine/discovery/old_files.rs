@@ -1,38 +1,37 @@
-//! `--ignore-older`: how many files were started at their end, said in one line per period.
+//! `--ignore-older`: reports how many files were started at their end, in one line per period.
 //!
 //! In: each such file, when it is first seen. Out: a diagnostic with their number, once no listing
-//! is under way; a deadline for those that come within the period after it.
-//! Always holds: every such file is in one line, and no line comes sooner than a period after the
-//! one before.
+//! is under way; a deadline for files of the period after it.
+//! Always holds: every such file is counted in one line, and two lines are at least a period apart.
 
 use std::time::Instant;
 
 use crate::diagnostics::notices::{Cause, Notices, PERIOD};
 
-/// Those that were not said yet.
+/// Files that were not reported yet.
 #[derive(Debug, Default)]
 pub(in crate::engine) struct OldFiles {
-    unsaid: u64,
-    said_at: Option<Instant>,
+    unreported: u64,
+    reported_at: Option<Instant>,
 }
 
 impl OldFiles {
     pub(in crate::engine) fn add(&mut self) {
-        self.unsaid += 1;
+        self.unreported += 1;
     }
 
-    /// When the next line is due; nothing waits, or it is due as soon as a listing is through:
-    /// none.
+    /// When the next line is due. None if no file waits, or if the line is due as soon as the
+    /// listing has finished.
     pub(in crate::engine) fn deadline(&self) -> Option<Instant> {
-        self.said_at.filter(|_| self.unsaid > 0).map(|at| at + PERIOD)
+        self.reported_at.filter(|_| self.unreported > 0).map(|at| at + PERIOD)
     }
 
     fn take_due(&mut self, now: Instant) -> Option<u64> {
-        if self.unsaid == 0 || self.deadline().is_some_and(|at| at > now) {
+        if self.unreported == 0 || self.deadline().is_some_and(|at| at > now) {
             return None;
         }
-        self.said_at = Some(now);
-        Some(std::mem::take(&mut self.unsaid))
+        self.reported_at = Some(now);
+        Some(std::mem::take(&mut self.unreported))
     }
 
     /// Reports how many there are, if it is time. `total`: all of this run.

@@ -1,10 +1,9 @@
-//! Files that were renamed unseen in directories that are not listed: those of single files and of
-//! links' targets.
+//! Searches for files that were renamed unseen in directories that are not listed: the homes of
+//! single files and of links' targets.
 //!
-//! In: a file that is not where it was, though no event told of that: events were lost, the
-//! directory has no watch, or nobody looked because manytail was down. Out: the name under which a
-//! listing of its directory finds its inode.
-//! Always holds: a directory is listed in slices, and only on such an occasion; at most
+//! In: a file that is not where it was, without an event: events were lost, the directory has no
+//! watch, or manytail was not running. Out: the name with its inode in a listing of the directory.
+//! Always holds: such a directory is listed only for a search, and in slices; at most
 //! [`SOUGHT_MAX`] files are searched for.
 
 use std::collections::VecDeque;
@@ -28,7 +27,7 @@ use crate::sys::clock::Now;
 use crate::sys::failure::Failure;
 use crate::sys::{FileKind, FileSystem, Stat};
 
-/// Files searched for at once. Any further one is let go as if it had left the tree.
+/// Files searched for at once. Any further one is treated as if it had left the tree.
 const SOUGHT_MAX: usize = 4_096;
 
 /// Where a link is, and its name.
@@ -47,11 +46,11 @@ struct Sought {
 pub(in crate::engine) struct Searches<L> {
     /// By directory and inode.
     sought: HashMap<(DirKey, u64), Sought>,
-    /// Files of this run that are searched for; whether that is over.
+    /// Files of this run that are searched for. The value: whether the search is over.
     files: HashMap<SlotKey, bool>,
     directories: VecDeque<DirKey>,
     current: Option<(DirKey, L)>,
-    /// A listing failed for want of descriptors or memory.
+    /// When to continue after a listing failed for lack of descriptors or memory.
     retry_at: Option<Instant>,
 }
 
@@ -66,12 +65,12 @@ impl<L> Searches<L> {
         self.current.is_some() || !self.directories.is_empty()
     }
 
-    /// The search goes on at once.
+    /// The search can continue at once.
     pub(in crate::engine) fn has_work(&self) -> bool {
         self.retry_at.is_none() && self.is_under_way()
     }
 
-    /// Says whether there was room.
+    /// Returns whether there was room.
     fn begin(&mut self, directory: DirKey, inode: u64, sought: Sought) -> bool {
         if self.sought.len() >= SOUGHT_MAX {
             return false;
@@ -83,8 +82,8 @@ impl<L> Searches<L> {
         true
     }
 
-    /// A look finds a file not where it was. In a directory that is not listed its new name is
-    /// searched for, if there is one.
+    /// A look did not find a file where it was. If its directory is not listed, its new name is
+    /// searched for.
     pub(in crate::engine) fn search_behind(
         &mut self,
         id: SlotId,
@@ -112,8 +111,8 @@ impl<L> Searches<L> {
         }
     }
 
-    /// Goes on with the directory at hand, or begins with the next one, within the budget. `name`
-    /// becomes that of the last entry taken.
+    /// Continues the current directory or begins the next one, within the budget. `name` becomes
+    /// the name of the last entry.
     fn advance<F: FileSystem<Listing = L>>(
         &mut self,
         files: &Registry,
@@ -156,7 +155,7 @@ impl<L> Searches<L> {
                 }
                 Ok(Some(_)) => {}
                 Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-                // What an error keeps from being found is let go.
+                // After an error, files that were not found are given up.
                 Ok(None) | Err(_) => {
                     self.finish(key, files);
                     return Progress::GoesOn;
@@ -180,7 +179,7 @@ impl<L> Searches<L> {
             .map_err(|error| if is_passing(&error) { Failed::ForNow } else { Failed::ForGood })
     }
 
-    /// All of a directory was listed: what was not found there is not there.
+    /// The listing of a directory has finished: files that it did not find are not there.
     fn finish(&mut self, key: DirKey, files: &Registry) {
         if self.directories.contains(&key) {
             // One more file is searched for since the listing began: it is listed once more.
@@ -196,9 +195,9 @@ impl<L> Searches<L> {
     }
 }
 
-/// How far a step of a search came.
+/// The result of a step of a search.
 enum Progress {
-    /// A file that is searched for was found in this directory, under the last entry's name.
+    /// The last entry is a file that is searched for, in this directory.
     Found(DirId, Sought),
     /// Descriptors or memory are short.
     Short,
@@ -212,13 +211,13 @@ enum Failed {
 }
 
 impl<F: FileSystem, S: Sink> Engine<F, S> {
-    /// A file lost its name: whether it is still searched for, or about to be found.
+    /// Whether a file that lost its name is still searched for, or about to be found.
     ///
-    /// No time bounds this, work does: the searches take entries in every turn until each of their
-    /// directories was listed to its end, and after that the first moment at which every name was
-    /// looked at and no event is queued ends it. What can prolong it: further files that are
-    /// searched for, [`SOUGHT_MAX`] at once, since all searches end together; and a shortage of
-    /// descriptors or a broken disk, for as long as that lasts.
+    /// Work bounds this, not time. The searches take entries in every turn until each of their
+    /// directories was listed to its end. After that it ends at the first call at which every name
+    /// has been looked at and no event is queued. All searches end together, so further files, at
+    /// most [`SOUGHT_MAX`] at once, prolong it. So does a shortage of descriptors or a disk error,
+    /// for as long as it lasts.
     pub(in crate::engine) fn is_searched_for(&mut self, id: SlotId) -> bool {
         let key = self.files.key(id);
         let Some(&is_over) = self.discovery.searches.files.get(&key) else { return false };
@@ -232,12 +231,12 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         waits
     }
 
-    /// A file is new where, by the journal, another one was followed before: that one may have been
-    /// rotated while nobody looked. If so it comes first.
+    /// A new file has the name of one in the journal. The other may have been rotated while
+    /// manytail was not running; if so, it is read first.
     ///
     /// # Errors
-    /// When where a link leads cannot be told for want of descriptors or memory: the file is not to
-    /// be begun then.
+    /// If a link cannot be resolved for lack of descriptors or memory: the file must not be started
+    /// then.
     pub(in crate::engine) fn search_stored(
         &mut self,
         id: SlotId,
@@ -269,7 +268,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             let target = match self.fs.canonical(&path, links) {
                 Ok(target) => target,
                 Err(error) if Failure::of(&error) == Failure::Shortage => return Err(error),
-                // The link leads elsewhere by now, which is looked at in its turn.
+                // The link leads elsewhere by now. A later look handles that.
                 Err(_) => return Ok(()),
             };
             let prefix = split_path(&target).0;
@@ -293,8 +292,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         Ok(())
     }
 
-    /// At a start: files that were rotated in a directory that is not listed, and followed on under
-    /// their new names, go on.
+    /// At a start: continues files that an earlier run followed after they were rotated in a
+    /// directory that is not listed.
     pub(in crate::engine) fn track_stored(&mut self, home: DirId) {
         let Some(stored) = self.commits.as_ref().map(|commits| &commits.stored) else { return };
         if stored.is_empty() || !self.is_first_scan() {
@@ -314,7 +313,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let wanted: Vec<_> = wanted.collect();
         let below =
             stored.entries().filter_map(|(_, path)| Some((path, path.strip_prefix(&*prefix)?)));
-        // What was a PATH of its own and is none any more stays out.
+        // A file that was a PATH itself and is none any more is not followed.
         let below = below.filter(|(path, name)| !name.contains(&b'/') && !stored.is_scanned(path));
         let rotated = below.filter_map(|(_, name)| {
             let (_, input, link) = wanted.iter().find(|(of, _, _)| is_rotated_name_of(name, of))?;
@@ -368,7 +367,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 }
 
-/// Out of descriptors or memory: says nothing about the directory.
+/// The error may pass, and does not concern the directory.
 fn is_passing(error: &std::io::Error) -> bool {
     Failure::of(error) == Failure::Shortage || error.raw_os_error() == Some(libc::EIO)
 }
@@ -391,8 +390,7 @@ mod tests {
     use std::os::unix::ffi::OsStrExt;
     use std::os::unix::fs::MetadataExt;
 
-    /// Lets the searches go on to their end. Gives the names that they found, and how many entries
-    /// and listings that took.
+    /// Runs the searches to their end. Returns the names that they found, and their cost.
     fn search(
         searches: &mut Searches<<Linux as FileSystem>::Listing>,
         files: &Registry,

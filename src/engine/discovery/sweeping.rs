@@ -1,9 +1,9 @@
-//! The sweeps: a look at every file now and then, because events do not tell all; often where they
-//! tell nothing of others' writes.
+//! The sweeps look at every file now and then, because events do not report every change; more
+//! often where the kernel does not report the writes of others.
 //!
-//! In: the time. Out: visits of directories, taken in slices beside what is urgent.
-//! Always holds: a directory is in one of the two sweeps; they take turns; neither brings up more
-//! looks than a turn takes, so that a name that an event tells of waits for hardly more than that.
+//! In: the time. Out: visits of directories, taken in slices between the urgent ones.
+//! Always holds: a directory is in one of the two sweeps; they take turns; neither queues more
+//! looks than one turn takes, so looks at names from events are hardly delayed.
 
 use std::time::{Duration, Instant};
 
@@ -20,19 +20,19 @@ use crate::sink::Sink;
 use crate::sys::FileSystem;
 use crate::sys::clock::Now;
 
-/// Mounted file systems that are remembered as said, at most.
-const SAID_MAX: usize = 64;
+/// At most this many file systems are remembered as reported.
+const REPORTED_MAX: usize = 64;
 
-/// What the kernel told of the file system that a directory is on.
+/// What is known about the file system of a directory.
 struct FoundSight {
-    /// Others write there without an event.
+    /// Others write to it without an event.
     is_blind: bool,
-    /// It did tell.
+    /// The kernel reported its type.
     is_known: bool,
 }
 
 impl FoundSight {
-    /// Notes it. Says whether it is blind.
+    /// Stores it in the tree. Returns whether it is blind.
     fn note(self, tree: &mut Tree, dir: DirId) -> bool {
         tree.get_mut(dir).is_type_known = self.is_known;
         tree.set_blind(dir, self.is_blind);
@@ -45,11 +45,11 @@ impl FoundSight {
 pub(in crate::engine) struct Sweeps<L> {
     local: Sweep<L>,
     blind: Sweep<L>,
-    /// How often blind file systems are swept; `None`: as the others are.
+    /// How often blind file systems are swept. `None`: as often as the others.
     remote: Option<Duration>,
-    /// Devices of blind file systems of which that was said.
-    said: Vec<u64>,
-    /// The one that looked last: the other one goes first.
+    /// Devices of blind file systems that were reported.
+    reported: Vec<u64>,
+    /// The sweep that looked last: the other one goes first.
     last: SweepKind,
 }
 
@@ -62,7 +62,7 @@ impl<L> Sweeps<L> {
             local: Sweep::slow(rescan, now),
             blind: Sweep::steady(remote, now),
             remote,
-            said: Vec::new(),
+            reported: Vec::new(),
             last: SweepKind::Blind,
         }
     }
@@ -71,17 +71,17 @@ impl<L> Sweeps<L> {
         self.local.deadline().into_iter().chain(self.blind.deadline()).min()
     }
 
-    /// Passes begun so far.
+    /// How many passes have begun.
     pub(in crate::engine) fn passes(&self) -> u64 {
         self.local.passes + self.blind.passes
     }
 
-    /// Looks are due now.
+    /// Whether looks are due.
     pub(in crate::engine) fn has_work(&self) -> bool {
         self.local.has_quota() || self.blind.has_quota()
     }
 
-    /// A pass is under way.
+    /// Whether a pass is under way.
     pub(in crate::engine) fn is_running(&self) -> bool {
         self.local.is_running || self.blind.is_running
     }
@@ -95,8 +95,7 @@ impl<L> Sweeps<L> {
 }
 
 impl<L> Sweeps<L> {
-    /// A directory was looked at that was not known before: puts it into the sweep that its file
-    /// system needs.
+    /// Assigns a directory after its first look to the sweep that its file system needs.
     pub(in crate::engine) fn choose(
         &mut self,
         dir: DirId,
@@ -106,7 +105,7 @@ impl<L> Sweeps<L> {
         now: Now,
     ) {
         let Some(every) = self.remote else { return };
-        // Only where a file system begins the kernel has to be asked.
+        // The kernel has to be asked only where a file system begins.
         let device = tree.get(dir).inode.0;
         let above = tree
             .parent(dir)
@@ -124,7 +123,7 @@ impl<L> Sweeps<L> {
         }
     }
 
-    /// The periods changed: each directory that is known is put into its sweep again.
+    /// The periods changed: every known directory is assigned to its sweep again.
     pub(in crate::engine) fn begin_anew(
         &mut self,
         config: &EngineConfig,
@@ -134,11 +133,11 @@ impl<L> Sweeps<L> {
         now: Now,
     ) {
         let before = std::mem::replace(self, Sweeps::new(config, now));
-        self.said = before.said;
+        self.reported = before.reported;
         self.local.swept_at = before.local.swept_at;
         let mut asked: HashMap<u64, bool> = HashMap::new();
         for place in 0..tree.places() {
-            // Those that were not looked at so far are put into a sweep when they are.
+            // The first look at a directory assigns it to a sweep.
             let Some(dir) = tree.at_place(place).filter(|&dir| tree.get(dir).inode != (0, 0))
             else {
                 continue;
@@ -186,19 +185,19 @@ impl<L> Sweeps<L> {
             }
             Err(error) => {
                 tracing::debug!(path = ?String::from_utf8_lossy(&path), %error, "the type of \
-                    the file system cannot be had");
+                    the file system cannot be determined");
                 FoundSight { is_blind: true, is_known: false }
             }
         }
     }
 
-    /// Whether it is to be reported that the file system on this device is blind: once for each.
+    /// Whether to report that the file system on this device is blind. Each is reported once.
     fn is_report_due(&mut self, device: u64, notices: &mut Notices, now: Now) -> bool {
-        let is_due = !self.said.contains(&device)
-            && self.said.len() < SAID_MAX
+        let is_due = !self.reported.contains(&device)
+            && self.reported.len() < REPORTED_MAX
             && notices.admit(Cause::BlindFileSystem, now.instant).is_some();
         if is_due {
-            self.said.push(device);
+            self.reported.push(device);
         }
         is_due
     }
@@ -222,7 +221,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 
     fn sweep_slice(&mut self, pass: SweepKind, now: Now) {
-        // For each of the sweeps this is an upper bound: a pass may be through sooner, never later.
+        // This is an upper bound for each sweep: a pass may finish early, never late.
         let total = self.files.len() + self.tree.len() * VISIT_COST;
         let was_running = self.discovery.sweeps.of(pass).is_running;
         let quota = self.discovery.sweeps.of(pass).quota(total, now.instant).min(LOOKS_PER_TURN);

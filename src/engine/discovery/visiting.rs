@@ -1,10 +1,10 @@
-//! One visit of a directory: look, watch, list, in this order; and what it finds instead of the
-//! directory that is known.
+//! One visit of a directory: look, watch, list, in this order. Also, what follows if the path leads
+//! to something else.
 //!
-//! In: a directory whose turn comes, and the work to do. Out: a listing that has begun, or why
-//! there is none.
-//! Always holds: a directory is watched before it is listed, so nothing that comes later is missed;
-//! a visit that fails is made again, or an event that is sure to come says when.
+//! In: a directory, and the work to do. Out: a listing that has begun; or a diagnostic, and a time
+//! or an event for the next attempt.
+//! Always holds: a directory is watched before it is listed, so no later change is missed; a failed
+//! visit is repeated, or an event that is sure to come causes the next one.
 
 use crate::diagnostics::notices::{Cause, notice};
 use crate::engine::Engine;
@@ -20,8 +20,8 @@ use crate::sys::failure::Failure;
 use crate::sys::{FileKind, FileSystem, Links};
 
 impl<F: FileSystem, S: Sink> Engine<F, S> {
-    /// Looks at a directory, watches it and starts to list it: in this order, so that nothing that
-    /// comes later is missed.
+    /// Looks at a directory, watches it and starts to list it, in this order, so that no later
+    /// change is missed.
     pub(in crate::engine) fn begin_visit(
         &mut self,
         key: DirKey,
@@ -29,7 +29,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         now: Now,
     ) -> Option<Visit<F::Listing>> {
         let dir = self.tree.alive(key)?;
-        // What a visit that failed was to do is still to be done.
+        // The work of a failed visit is still to be done.
         let mut work = work | self.tree.get(dir).unfinished.after_failure();
         self.tree.get_mut(dir).unfinished = work;
         if self.tree.is_any_moving(dir) {
@@ -77,7 +77,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
         let watch_before = self.tree.watch(dir);
         if was_visited && watch_before.is_none() {
-            // What happened here without a watch was not told.
+            // There were no events for what happened without a watch.
             work |= VisitWork::LOOK_AT_KNOWN;
         }
         self.tree.write_bare_path(dir, &mut self.path);
@@ -92,8 +92,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         if is_watch_ended || watch_before.is_some_and(|before| self.tree.watch(dir) != Some(before))
         {
             rare!("another directory had the path and the inode number of a known one");
-            // Another directory, though the inode number is the same: what is known below is not
-            // about this one.
+            // It is another directory with the same inode number: what is known below does not
+            // belong to it.
             if self.drop_replacement(dir, now) {
                 return None;
             }
@@ -102,7 +102,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.start_listing(dir, links, work, now)
     }
 
-    /// The state directory lies in the tree: its files change with every commit, so following them
+    /// The state directory is in the tree. Its files change with every commit, so following them
     /// would never end.
     fn leave_out(&mut self, dir: DirId, now: Now) {
         rare!("the state directory lay in the tree");
@@ -112,7 +112,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.drop_directory(dir, now.instant);
     }
 
-    /// Visits the directory with the next poll.
+    /// Leaves the visit to the next poll.
     pub(in crate::engine) fn visit_later(&mut self, dir: DirId, now: Now) {
         self.kernel.set_polled(&mut self.tree, dir, true);
         self.kernel.poll_by(now.instant + timers::RETRY_AFTER);
@@ -138,10 +138,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             Ok(listing) => {
                 self.tree.set_unreadable(dir, false);
                 if self.config.once {
-                    // Nothing is watched then, so a visit that succeeds is the last one.
+                    // Nothing is watched with `--once`, so a successful visit is the last one.
                     self.kernel.set_polled(&mut self.tree, dir, false);
                 }
-                // Where no event tells, several rotations may have come between two visits.
+                // Without events, several rotations may have happened between two visits.
                 if work.contains(VisitWork::FINDS_NEW) || self.tree.get(dir).is_polled {
                     let group = self.tree.group(dir);
                     self.schedule.by_age.open_group(group);
@@ -157,10 +157,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
     }
 
-    /// A directory cannot be watched or listed that could be looked at a moment ago. If it is gone
-    /// by now an event says so, or the next visit: one that followed at once would find the same,
-    /// on and on, while somebody exchanges names or the file system contradicts itself, and all
-    /// that waits for a listing would wait.
+    /// A directory cannot be watched or listed, though a look just succeeded. If it is gone, an
+    /// event or the next visit reports that. An immediate visit could find the same again and
+    /// again, while somebody exchanges names or the file system contradicts itself; everything that
+    /// waits for a listing would be stuck.
     fn visit_interrupted(&mut self, dir: DirId, error: &std::io::Error, now: Now) {
         if Failure::of(error) == Failure::Gone && !self.config.once {
             self.visit_later(dir, now);
@@ -169,7 +169,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
     }
 
-    /// Compares the directory's inode with what is known. Says whether the visit goes on.
+    /// Compares the directory's inode with the known one. Returns whether the visit continues.
     fn settle_inode(&mut self, dir: DirId, inode: (u64, u64), now: Now) -> bool {
         let before = self.tree.get(dir).inode;
         if before == inode {
@@ -181,11 +181,12 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 return false;
             }
             if self.tree.parent(dir).is_some() && !self.tree.get(dir).is_path {
-                // Events of renames may still be queued: those of the directory that was here.
+                // Rename events of the former directory may still be queued.
                 self.lost_directory(dir, now);
                 return false;
             }
-            // What was below the old one is let go and found again by identity if it is still here.
+            // The contents of the former one are dropped, and found again by identity if they are
+            // still here.
             self.discovery.visit_roots_within(&self.coverage, &mut self.tree, dir, &mut self.path);
             self.empty_directory(dir, now.instant);
         }
@@ -199,8 +200,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         true
     }
 
-    /// Another directory has the name of a followed one. The former may have been renamed to a name
-    /// that no PATH covers: then the new one is dropped. Returns whether it was.
+    /// Another directory has the name of a followed one. The former may have been followed under a
+    /// name that no PATH covers; the new one is then dropped. Returns whether it was.
     fn drop_replacement(&mut self, dir: DirId, now: Now) -> bool {
         let is_dropped =
             self.tree.parent(dir).is_some() && self.drop_if_uncovered(dir, now.instant);
@@ -210,8 +211,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         is_dropped
     }
 
-    /// The same directory under two names: an alias (bind mount, link, overlapping PATHs), or moved
-    /// while events were missed.
+    /// The same directory was found under two names: an alias (bind mount, link, overlapping
+    /// PATHs), or a move whose events were missed.
     fn settle_twice_found(
         &mut self,
         dir: DirId,
@@ -220,10 +221,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         now: Now,
     ) -> bool {
         let is_there = match leads_to(&self.tree, other, &mut self.path, &mut self.fs) {
-            // One that was renamed away, even if it is back under the old name by now, goes on
-            // where it was found.
+            // One that was renamed away continues where it was found, even if it is back under the
+            // old name by now.
             Ok(is_there) => is_there && !self.tree.is_any_moving(other),
-            // Whether it is there or not: it can be followed here, and not there.
+            // It can be followed here and not there, whether it is there or not.
             Err(error)
                 if matches!(
                     Failure::of(&error),
@@ -241,7 +242,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.tree.parent(dir).map(|parent| (parent, self.tree.name(dir).to_vec()));
         if self.tree.get(other).role == Role::Home && self.tree.get(dir).role == Role::Listed {
             rare!("a directory watched for a single file was listed as well");
-            // A listed directory serves the single files in it as well.
+            // A listed directory covers the single files in it as well.
             self.merge_home(other, dir);
             self.drop_directory(other, now.instant);
             self.tree.set_inode(dir, inode);
@@ -272,8 +273,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.drop_directory(dir, now.instant);
         if self.tree.get(other).is_unreadable() {
             rare!("a directory that could not be read was reached by a second path");
-            // What led here may tell that it can be read now: a PATH without a watch is told of
-            // that by this name only.
+            // It may have become readable: for a PATH without a watch, only an event about this
+            // name reports that.
             self.push_visit(other, VisitWork::RECHECK);
         }
         false
@@ -294,7 +295,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             }
             failure @ (Failure::Shortage | Failure::Other) => {
                 rare!("a directory could not be listed for now");
-                // Out of descriptors, or a disk error: neither says anything about the directory.
+                // A shortage of descriptors or a disk error does not concern the directory.
                 let is_tried_again = !self.config.once || failure == Failure::Shortage;
                 self.kernel.set_polled(&mut self.tree, dir, is_tried_again);
                 self.discovery.directories_failed += usize::from(!is_tried_again);

@@ -1,7 +1,7 @@
 //! Which directory is listed next: the queue of those that are due now, and the sweeps over all.
 //!
-//! In: directories to visit, and why. Out: one at a time, so that a listing can be taken in slices.
-//! Always holds: a directory waits in the urgent queue at most once; a sweep passes everything once
+//! In: directories to visit. Out: one at a time, so that a listing can be taken in slices.
+//! Always holds: a directory waits in the urgent queue at most once; a sweep visits everything once
 //! per period and sleeps in between.
 
 use std::collections::VecDeque;
@@ -17,31 +17,30 @@ pub(crate) struct Visit<L> {
     pub(crate) directory: DirKey,
     pub(crate) work: VisitWork,
     pub(crate) listing: L,
-    /// Whether files were known here before the listing began, so that some may turn out to be
-    /// gone.
+    /// Whether names were known here before the listing began, so that some may be gone.
     pub(crate) had_files: bool,
 }
 
-/// A directory whose turn comes.
+/// An entry of the urgent queue.
 #[derive(Debug)]
 pub(crate) enum Queued<L> {
-    /// It is still to be visited.
+    /// A directory to visit.
     New(DirKey),
-    /// It is being listed.
+    /// A directory that is being listed.
     Begun(Visit<L>),
 }
 
 /// Listings under way at most: each holds a descriptor.
 const LISTINGS_MAX: usize = 32;
 
-/// Directories to be visited as soon as possible: their groups take turns, a slice of a listing
+/// Directories to visit as soon as possible. Their groups take turns, with a slice of a listing
 /// each.
 #[derive(Debug)]
 pub(crate) struct Urgent<L> {
     queue: FairQueue<Queued<L>>,
     listings: usize,
-    /// Directories whose paths led nowhere, each once. They are checked again once the kernel's
-    /// queue is empty.
+    /// Directories whose paths led nowhere. They are checked again once the kernel's queue is
+    /// empty.
     pub(crate) lost: VecDeque<DirKey>,
 }
 
@@ -66,8 +65,7 @@ impl<L> Urgent<L> {
         next
     }
 
-    /// As many listings are under way as may be: one that is not begun waits, the next in its
-    /// group.
+    /// Whether as many listings are under way as allowed: a new one has to wait.
     pub(crate) fn must_wait(&self) -> bool {
         self.listings >= LISTINGS_MAX
     }
@@ -76,7 +74,7 @@ impl<L> Urgent<L> {
         self.queue.push_front(group, Queued::New(directory));
     }
 
-    /// Those that are still to be visited.
+    /// The directories that are still to be visited.
     pub(crate) fn waiting(&self) -> impl Iterator<Item = DirKey> + '_ {
         self.queue.iter().filter_map(|queued| {
             if let Queued::New(directory) = queued { Some(*directory) } else { None }
@@ -96,14 +94,14 @@ impl<L> Urgent<L> {
 /// Which directories a sweep passes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum SweepKind {
-    /// Those whose changes are told, as a rule.
+    /// Those on file systems that report changes, as a rule.
     Local,
     /// Those on file systems that others write to unseen
     /// ([`crate::file_systems::Sight::is_blind`]).
     Blind,
 }
 
-/// A sweep looks at every file once per period, and rests for a part of it.
+/// A sweep looks at every file once per period, and rests for part of it.
 #[derive(Debug)]
 pub(crate) struct Sweep<L> {
     /// `None`: never.
@@ -114,7 +112,7 @@ pub(crate) struct Sweep<L> {
     begins: Instant,
     /// When the next slice is due.
     next: Option<Instant>,
-    /// How many looks are due and were not taken.
+    /// How many looks are due.
     quota: usize,
     /// The next directory's place in the tree.
     pub(crate) place: u32,
@@ -122,7 +120,7 @@ pub(crate) struct Sweep<L> {
     pub(crate) is_running: bool,
     /// When the last pass began.
     pub(crate) swept_at: SystemTime,
-    /// Passes begun so far.
+    /// How many passes have begun.
     pub(crate) passes: u64,
 }
 
@@ -130,7 +128,7 @@ pub(crate) struct Sweep<L> {
 const SLICE_EVERY_MAX: Duration = Duration::from_secs(1);
 
 impl<L> Sweep<L> {
-    /// Passes in the second half of each period, so that a node at rest sleeps for minutes.
+    /// A sweep in the second half of each period, so that an idle node sleeps for minutes.
     pub(crate) fn slow(period: Option<Duration>, now: Now) -> Self {
         let mut sweep = Sweep::asleep(period, period.unwrap_or_default() / 2, now);
         let begins = now.instant + period.unwrap_or_default() / 2;
@@ -138,8 +136,8 @@ impl<L> Sweep<L> {
         sweep
     }
 
-    /// Sleeps until [`Sweep::wake`]; then passes most of the time: its looks are what others hear
-    /// events for, so they come evenly.
+    /// A sweep that sleeps until [`Sweep::wake`], and then runs most of the time: its looks replace
+    /// events, so they are spread evenly.
     pub(crate) fn steady(period: Option<Duration>, now: Now) -> Self {
         Sweep::asleep(period, period.unwrap_or_default() * 3 / 4, now)
     }
@@ -159,8 +157,8 @@ impl<L> Sweep<L> {
         }
     }
 
-    /// There is something to pass now. The files that are known were just found, so that the first
-    /// pass has a part of a period to wait.
+    /// There is something to sweep now. The known files were just found, so the first pass waits
+    /// for part of a period.
     pub(crate) fn wake(&mut self, now: Now) {
         if let Some(period) = self.period.filter(|_| self.next.is_none()) {
             self.begins = now.instant + (period - self.spread);
@@ -169,7 +167,7 @@ impl<L> Sweep<L> {
         }
     }
 
-    /// There is nothing to pass any more.
+    /// There is nothing to sweep any more.
     pub(crate) fn sleep(&mut self) {
         self.next = None;
         self.quota = 0;
@@ -181,13 +179,13 @@ impl<L> Sweep<L> {
         self.next
     }
 
-    /// Looks are due now.
+    /// Whether looks are due.
     pub(crate) fn has_quota(&self) -> bool {
         self.quota > 0
     }
 
-    /// How many looks may be taken now: enough of them, over time, to pass `total` files in the
-    /// time a pass is spread over.
+    /// How many looks may be taken now: over time, enough for `total` files within the time that a
+    /// pass is spread over.
     pub(crate) fn quota(&mut self, total: usize, now: Instant) -> usize {
         if let Some(period) = self.period.filter(|_| self.next.is_some_and(|next| next <= now)) {
             if !self.is_running {
@@ -201,18 +199,18 @@ impl<L> Sweep<L> {
             let slices = self.spread.as_nanos() / every.as_nanos().max(1);
             let slice =
                 total.div_ceil(usize::try_from(slices).unwrap_or(usize::MAX).max(1)).max(16);
-            // What is late by more than a pass is not made up for.
+            // If we fall behind by more than one pass, the excess is dropped.
             self.quota = (self.quota + slice).min(total.max(16));
         }
         self.quota
     }
 
-    /// So many looks were taken.
+    /// Notes that looks were taken.
     pub(crate) fn take(&mut self, looks: usize) {
         self.quota = self.quota.saturating_sub(looks);
     }
 
-    /// The pass is through.
+    /// The pass has finished.
     pub(crate) fn finish(&mut self, now: Instant) {
         self.is_running = false;
         self.current = None;
@@ -227,7 +225,7 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    /// Takes all that is due until the pass is through; gives how long that took.
+    /// Takes all due looks until the pass has finished. Returns how long that took.
     fn pass(sweep: &mut Sweep<()>, mut left: usize, now: &mut Instant) -> Duration {
         let total = left;
         *now = sweep.deadline().expect("it is awake");

@@ -1,9 +1,10 @@
 //! Inputs: which rules hold for what lies below which PATH.
 //!
-//! In: inputs as set, PATHs by number. Out: for a directory a [`ScopeId`], the PATHs that cover it;
-//! for an input its globs and labels.
-//! Always holds: the PATHs of a scope are ordered from the innermost to the outermost, and those
-//! that lead to the same directory as their inputs are: the first that accepts a file has it.
+//! In: the inputs of the settings, PATHs by number. Out: for a directory a [`ScopeId`], which
+//! stands for the PATHs that cover it; for an input its globs and labels.
+//! Always holds: the PATHs of a scope are ordered from the innermost to the outermost; PATHs of the
+//! same directory are in the order of their inputs. A file belongs to the first PATH that accepts
+//! it.
 
 use std::cmp::Reverse;
 
@@ -13,7 +14,7 @@ use crate::config::{Binary, Format, INPUTS_MAX, InputConfig, StartAt};
 use crate::patterns::Patterns;
 use crate::record::encode_labels;
 
-/// An input's number. It stays while one of its PATHs stays.
+/// An input's number. It does not change while the input keeps one of its PATHs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub(crate) struct InputId(u8);
 
@@ -35,15 +36,16 @@ pub(crate) struct ScopeId(u32);
 #[derive(Debug)]
 pub(crate) struct Input {
     pub(crate) patterns: Patterns,
-    /// Those that held before, back to the time when all was last known to be as the settings say.
+    /// The patterns of earlier settings, back to the last time at which all followed files matched
+    /// the settings.
     former: Vec<Patterns>,
     pub(crate) from: StartAt,
     pub(crate) binary: Binary,
-    /// Its labels, as records have them; may be nothing.
+    /// Its labels, encoded for records; may be empty.
     pub(crate) labels: Vec<u8>,
-    /// Its place among all inputs; `None`: removed.
+    /// Its place in the order of inputs; `None`: removed.
     rank: Option<usize>,
-    /// It ever accepted a file.
+    /// It has accepted a file.
     has_accepted: bool,
 }
 
@@ -61,8 +63,8 @@ impl Input {
         }
     }
 
-    /// The globs by which a file may have been taken in: those that hold, and those of settings
-    /// whose listings are not through.
+    /// The globs that may have accepted a file: the current ones, and those of settings whose
+    /// listings have not finished.
     pub(crate) fn all_patterns(&self) -> impl Iterator<Item = &Patterns> {
         self.former.iter().chain([&self.patterns])
     }
@@ -111,7 +113,7 @@ impl Inputs {
         self.get(self.of_root(root))
     }
 
-    /// Whether some glob is about the path below PATH, so that paths have to be put together.
+    /// Whether some glob matches the path below PATH, so that paths have to be built.
     pub(crate) fn needs_path(&self) -> bool {
         self.needs_path
     }
@@ -124,20 +126,20 @@ impl Inputs {
         root
     }
 
-    /// A PATH leads to something with so many directories above it.
+    /// Sets how many directories are above what a PATH leads to.
     pub(crate) fn set_depth(&mut self, root: RootId, depth: usize) {
         if std::mem::replace(&mut self.depths[root.0 as usize], depth) != depth {
             self.rearrange(|_| false);
         }
     }
 
-    /// A file that an input accepts came up.
+    /// Notes that the input has accepted a file.
     #[inline]
     pub(crate) fn note_accepted(&mut self, id: InputId) {
         self.inputs[usize::from(id.0)].has_accepted = true;
     }
 
-    /// Inputs by their place among all, each with whether it ever accepted a file.
+    /// All inputs in their order, each with whether it has accepted a file.
     pub(crate) fn accepted(&self) -> Vec<(InputId, bool)> {
         let mut all: Vec<(usize, InputId, bool)> = (0_u8..)
             .zip(&self.inputs)
@@ -147,7 +149,7 @@ impl Inputs {
         all.into_iter().map(|(_, id, has_accepted)| (id, has_accepted)).collect()
     }
 
-    /// Inner PATHs come first, then those of inputs that come first.
+    /// The order of PATHs in a scope: inner ones first, then by their inputs.
     fn order(&self, root: RootId) -> (Reverse<usize>, Option<usize>, RootId) {
         (Reverse(self.depths[root.0 as usize]), self.rules(root).rank, root)
     }
@@ -175,21 +177,22 @@ impl Inputs {
         scope
     }
 
-    /// Whether a PATH adds nothing to a scope: it is there, or another one with the same rules is.
+    /// Whether a PATH adds nothing to a scope, because it or another PATH with the same rules is in
+    /// it.
     pub(crate) fn covers(&self, scope: ScopeId, root: RootId) -> bool {
         let input = self.of_root(root);
         let roots = self.roots(scope);
-        // What lies between the two PATHs would come before this one.
+        // A PATH between the two would come before this one.
         let same = roots.first().filter(|&&first| {
             self.of_root(first) == input && !self.get(input).patterns.needs_path()
         });
         same.is_some() || roots.contains(&root)
     }
 
-    /// Takes new settings. `known` tells the inputs that a PATH had so far; `is_settled`: all that
-    /// is followed is as the former settings say. Returns for each new input its number, and
-    /// whether its files have to be asked for anew: other globs, or another order. The caller then
-    /// says which PATHs belong to them, and calls [`Inputs::rearrange`].
+    /// Takes new settings. `known` returns the inputs that a PATH had so far; `is_settled`: all
+    /// followed files match the former settings. Returns for each new input its number, and whether
+    /// its rules have to be applied again, because its globs or the order changed. The caller then
+    /// assigns the PATHs, and calls [`Inputs::rearrange`].
     pub(crate) fn replace(
         &mut self,
         new: Vec<InputConfig>,
@@ -200,7 +203,7 @@ impl Inputs {
         let ranks: Vec<Option<usize>> =
             self.inputs.iter_mut().map(|input| input.rank.take()).collect();
         let mut ranks_kept = Vec::new();
-        let mut told = Vec::new();
+        let mut replaced = Vec::new();
         for (rank, config) in new.into_iter().enumerate() {
             let before =
                 config.paths.iter().flat_map(|path| known(path)).find(|id| !taken.contains(id));
@@ -223,16 +226,16 @@ impl Inputs {
                     new.former.extend(Some(old.patterns).filter(|old| *old != new.patterns));
                 }
             }
-            told.push((id, is_changed));
+            replaced.push((id, is_changed));
         }
         if !ranks_kept.is_sorted() {
-            // What several of them accept may belong to another one now.
-            told.iter_mut().for_each(|(_, is_changed)| *is_changed = true);
+            // A file that several inputs accept may belong to another one now.
+            replaced.iter_mut().for_each(|(_, is_changed)| *is_changed = true);
         }
-        told
+        replaced
     }
 
-    /// A number that no PATH has; one that was never used, if there is one.
+    /// A number that no PATH uses; if possible, one that was never used.
     fn unused(&self, taken: &[InputId]) -> InputId {
         let fresh = u8::try_from(self.inputs.len()).ok().map(InputId);
         let is_free = |id: &InputId| !taken.contains(id) && !self.of_root.contains(id);
@@ -246,7 +249,7 @@ impl Inputs {
         self.of_root[root.0 as usize] = input;
     }
 
-    /// Takes PATHs out of all scopes, and puts the others in order.
+    /// Removes PATHs from all scopes, and sorts the others.
     pub(crate) fn rearrange(&mut self, is_removed: impl Fn(RootId) -> bool) {
         let mut scopes = std::mem::take(&mut self.scopes);
         self.known_scopes.clear();
@@ -278,8 +281,8 @@ mod tests {
         }
     }
 
-    fn numbers(told: &[(InputId, bool)]) -> Vec<(u8, bool)> {
-        told.iter().map(|(id, is_changed)| (id.0, *is_changed)).collect()
+    fn numbers(replaced: &[(InputId, bool)]) -> Vec<(u8, bool)> {
+        replaced.iter().map(|(id, is_changed)| (id.0, *is_changed)).collect()
     }
 
     #[test]
@@ -328,10 +331,10 @@ mod tests {
     #[test]
     fn a_scope_is_in_the_order_of_the_inputs_and_loses_what_is_removed() {
         let mut inputs = Inputs::new(Format::Json);
-        let told =
+        let replaced =
             inputs.replace(vec![input(&["a"], &[]), input(&["b"], &[])], |_| Vec::new(), true);
-        let later = inputs.add_root(told[1].0);
-        let sooner = inputs.add_root(told[0].0);
+        let later = inputs.add_root(replaced[1].0);
+        let sooner = inputs.add_root(replaced[0].0);
         let scope = inputs.scope(vec![later, sooner, later]);
         assert_eq!(inputs.roots(scope), [sooner, later]);
         assert_eq!(inputs.scope(vec![sooner, later]), scope);
@@ -343,12 +346,12 @@ mod tests {
     #[test]
     fn the_innermost_path_comes_first_whichever_input_it_belongs_to() {
         let mut inputs = Inputs::new(Format::Json);
-        let told = inputs.replace(
+        let replaced = inputs.replace(
             vec![input(&["a"], &[]), input(&["a/b"], &[]), input(&["c"], &[])],
             |_| Vec::new(),
             true,
         );
-        let [outer, inner, same] = [0, 1, 2].map(|at| inputs.add_root(told[at].0));
+        let [outer, inner, same] = [0, 1, 2].map(|at| inputs.add_root(replaced[at].0));
         let scope = inputs.scope(vec![outer, inner, same]);
         assert_eq!(inputs.roots(scope), [outer, inner, same]);
         inputs.set_depth(outer, 1);
@@ -380,8 +383,8 @@ mod tests {
         let mut inputs = Inputs::new(Format::Json);
         for round in 0..3 {
             let many = (0..INPUTS_MAX).map(|at| input(&[&format!("{round}/{at}")], &[])).collect();
-            let told = inputs.replace(many, |_| Vec::new(), true);
-            let mut ids: Vec<u8> = told.iter().map(|(id, _)| id.0).collect();
+            let replaced = inputs.replace(many, |_| Vec::new(), true);
+            let mut ids: Vec<u8> = replaced.iter().map(|(id, _)| id.0).collect();
             ids.sort_unstable();
             assert_eq!(ids, (0..=u8::MAX).collect::<Vec<_>>());
         }

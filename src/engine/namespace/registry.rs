@@ -1,7 +1,7 @@
 //! The files: one 64-byte slot each, found by name, by identity and by directory.
 //!
-//! In: names and identities. Out: slots. A file's life, offset and marks are fields here; what to
-//! do about them is decided elsewhere.
+//! In: names and identities. Out: slots. A file's life, offset and marks are fields here; other
+//! rooms decide what follows from them.
 //! Always holds: a name stands for at most one slot, an identity for at most one; a slot costs the
 //! same whatever its file does.
 
@@ -28,14 +28,14 @@ pub(crate) use state::State;
 
 const NONE: u32 = u32::MAX;
 
-/// Names whose look-ups wait for memory together, at most.
+/// At most this many look-ups of names wait for memory together.
 pub(crate) const NEAR_MAX: usize = 16;
 
-/// A file's place in the registry; reused after the file went away.
+/// A file's place in the registry. It is reused after the file is forgotten.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct SlotId(pub(crate) u32);
 
-/// A file that is the same one even after its slot was reused: for what waits in queues.
+/// Identifies a file in queues: it stays unambiguous when the slot is reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct SlotKey {
     pub(crate) id: SlotId,
@@ -58,7 +58,7 @@ pub(crate) struct Registry {
     free_last: u32,
     len: usize,
     counts: Counts,
-    /// Which generation an inode reached before its slot was freed, by [`generation_bucket`].
+    /// The least generation that inodes of a bucket may get next, by [`generation_bucket`].
     reached: Box<[u32]>,
     hasher: DefaultHashBuilder,
 }
@@ -82,7 +82,7 @@ impl Registry {
         }
     }
 
-    /// Makes room for this many files, so that no table has to grow on the way.
+    /// Makes room for this many files, so that no table grows while they are added.
     pub(crate) fn reserve(&mut self, files: usize) {
         self.slots.reserve_exact(files);
         let (slots, names, devices, hasher) =
@@ -101,7 +101,7 @@ impl Registry {
         self.len
     }
 
-    /// All slots there are, free ones among them.
+    /// All slots, including free ones.
     pub(crate) fn all(&self) -> impl Iterator<Item = SlotId> + use<> {
         (0..u32::try_from(self.slots.len()).expect("slots are numbered with 32 bits")).map(SlotId)
     }
@@ -114,7 +114,7 @@ impl Registry {
         &mut self.slots[id.0 as usize]
     }
 
-    /// How many slots there are, free ones included.
+    /// How many slots there are, including free ones.
     pub(crate) fn places(&self) -> usize {
         self.slots.len()
     }
@@ -129,7 +129,7 @@ impl Registry {
         (slot.life != Life::Free && slot.version == key.version).then_some(key.id)
     }
 
-    /// Adds a name of which nothing is known yet.
+    /// Adds a name that is not known yet.
     pub(crate) fn insert(&mut self, dir: DirId, name: &[u8]) -> SlotId {
         let id = self.take();
         self.len += 1;
@@ -142,13 +142,13 @@ impl Registry {
         self.find_by(self.hash_name(dir, name), dir, name)
     }
 
-    /// What a name is found by.
+    /// The hash by which a name is found.
     #[inline]
     pub(crate) fn hash_name(&self, dir: DirId, name: &[u8]) -> u64 {
         self.hasher.hash_one((dir.0, name))
     }
 
-    /// Loads what finding some names needs into the processor's cache. A single look-up waits for
+    /// Loads the data for several look-ups into the processor's cache. A single look-up waits for
     /// memory four times in a row; here the waits of all look-ups overlap. Takes at most
     /// [`NEAR_MAX`] hashes.
     pub(crate) fn bring_near(&self, hashes: &[u64]) {
@@ -163,7 +163,7 @@ impl Registry {
         std::hint::black_box(first_bytes);
     }
 
-    /// The same as [`Registry::find`], for whoever knows the hash of the name already.
+    /// Like [`Registry::find`], with a hash that is already computed.
     #[inline]
     pub(crate) fn find_by(&self, hash: u64, dir: DirId, name: &[u8]) -> Option<SlotId> {
         let found = self.by_name.find(hash, |&at| {
@@ -180,7 +180,7 @@ impl Registry {
         self.by_id.find(self.hash_id(id), |&at| self.id_at(at) == Some(id)).map(|&at| SlotId(at))
     }
 
-    /// The file with this inode that is followed, whichever life of the inode it is.
+    /// The bound file with this inode, in any life of the inode.
     pub(crate) fn find_inode(&self, device: u64, inode: u64) -> Option<SlotId> {
         let is_it = |&at: &u32| {
             let is_same =
@@ -194,7 +194,7 @@ impl Registry {
             .map(SlotId)
     }
 
-    /// A parked file that had this file's inode: it is gone for good.
+    /// A parked file that had this file's inode before, and so cannot come back.
     pub(crate) fn find_former(&self, file: FileId) -> Option<SlotId> {
         let is_former = |&at: &u32| {
             let is_same = |other: FileId| {
@@ -210,7 +210,7 @@ impl Registry {
         self.id_at(id.0)
     }
 
-    /// Whether the slot stands for a life of this inode.
+    /// Whether the slot is identified as a life of this inode.
     #[inline]
     pub(crate) fn is_inode(&self, id: SlotId, device: u64, inode: u64) -> bool {
         let slot = self.get(id);
@@ -236,8 +236,8 @@ impl Registry {
         })
     }
 
-    /// Says which file the slot stands for. Its generation is at least `floor`, and one that this
-    /// inode never had before in this run.
+    /// Sets which file the slot stands for. Its generation is at least `floor`, and is new for this
+    /// inode in this run.
     pub(crate) fn identify(&mut self, id: SlotId, file: FileId, floor: u32) {
         assert!(!self.get(id).is_identified(), "a slot is identified once");
         debug_assert!(self.find_id(file).is_none(), "one slot per identity");
@@ -246,7 +246,7 @@ impl Registry {
                 self.devices.push(file.device);
                 self.devices.len() - 1
             });
-        // A file that had the inode before may not have been let go yet.
+        // The file that had the inode before may not be forgotten yet.
         let others = self.by_id.iter_hash(self.hash_id(file)).filter_map(|&at| {
             let same = self
                 .id_at(at)
@@ -273,7 +273,7 @@ impl Registry {
         });
     }
 
-    /// Says that the file has another identity now. On the same inode it keeps its generation.
+    /// Gives the file another identity. On the same inode it keeps its generation.
     pub(crate) fn identify_anew(&mut self, id: SlotId, file: FileId) {
         let before = self.file_id(id).expect("only an identified file gets another identity");
         match self.by_id.find_entry(self.hash_id(before), |&at| at == id.0) {
@@ -289,7 +289,7 @@ impl Registry {
         }
     }
 
-    /// Takes the name away. The slot keeps it as its last one.
+    /// Unbinds the slot from its name. The slot keeps it as its last name.
     pub(crate) fn unbind(&mut self, id: SlotId) {
         let slot = self.get(id);
         assert!(slot.is_bound(), "only a bound slot is unbound");
@@ -337,7 +337,7 @@ impl Registry {
         self.by_name.insert_unique(hash(id.0), id.0, |&at| hash(at));
     }
 
-    /// Forgets the last name of an unbound slot, to save its room.
+    /// Forgets the last name of an unbound slot, to free its memory.
     pub(crate) fn drop_name(&mut self, id: SlotId) {
         assert!(!self.get(id).is_bound(), "a bound slot needs its name");
         let name = std::mem::replace(&mut self.get_mut(id).name, NameRef::NONE);
@@ -373,14 +373,13 @@ impl Registry {
         self.len -= 1;
     }
 
-    /// No inode of this bucket gets an generation below this one any more.
+    /// From now on, inodes of this bucket get at least this generation.
     pub(crate) fn raise_floor(&mut self, bucket: u16, generation: u32) {
         let reached = &mut self.reached[usize::from(bucket)];
         *reached = (*reached).max(generation);
     }
 
-    /// A file with this generation is not known any more: none on its inode gets this generation
-    /// again.
+    /// The file with this generation is forgotten: no other file on its inode gets this generation.
     pub(crate) fn forget_generation(&mut self, file: FileId, generation: u32) {
         self.raise_floor(generation_bucket(file), generation.saturating_add(1));
     }
@@ -411,7 +410,7 @@ impl Registry {
         self.aliases.has_any(id)
     }
 
-    /// Takes one further name of a file off the list.
+    /// Removes and returns one further name of a file.
     pub(crate) fn take_alias(&mut self, id: SlotId) -> Option<(DirId, Box<[u8]>)> {
         let (dir, name): (DirId, Box<[u8]>) =
             self.aliases.last_of(id).map(|(dir, name)| (dir, name.into()))?;
@@ -424,7 +423,7 @@ impl Registry {
         self.aliases.of_file(id)
     }
 
-    /// Takes one further name in a directory off the list. Returns the file that had it.
+    /// Removes one further name in a directory. Returns the file that had it.
     pub(crate) fn take_alias_in(&mut self, dir: DirId) -> Option<SlotId> {
         let name: Box<[u8]> = self.aliases.one_in(dir)?.0.into();
         self.aliases.remove(dir, &name)
@@ -446,7 +445,7 @@ impl Registry {
         slot.is_identified().then(|| identity(slot, &self.devices))
     }
 
-    /// Of device and inode alone, so that an inode's lives are found together.
+    /// Hashes device and inode alone, so that all lives of an inode are found together.
     fn hash_id(&self, file: FileId) -> u64 {
         self.hasher.hash_one((file.device, file.inode))
     }

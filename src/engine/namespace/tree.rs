@@ -1,8 +1,9 @@
-//! The directories: names, parents, identities and watches. Paths are put together on demand.
+//! The directories with their names, parents, identities and watches. Paths are built on demand.
 //!
-//! In: what discovery found and what events said. Out: ids for directories, paths for system calls.
+//! In: what discovery found and what events reported. Out: ids of directories, paths for system
+//! calls.
 //! Always holds: a live directory is a root or has a live parent; an inode has at most one
-//! directory here.
+//! directory.
 
 use std::hash::BuildHasher;
 
@@ -22,24 +23,24 @@ pub(crate) use visit_work::VisitWork;
 
 const NONE: u32 = u32::MAX;
 
-/// A directory's place in the table; reused after the directory went away.
+/// A directory's place in the table. It is reused after the directory is removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct DirId(pub(crate) u32);
 
-/// A directory that is the same one even after its place was reused: for what waits in queues.
+/// Identifies a directory in queues: it stays unambiguous when the place is reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct DirKey {
     pub(crate) id: DirId,
     version: u32,
 }
 
-/// Why a directory is here.
+/// Why a directory is in the tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Role {
-    /// Part of a followed tree: all its matching files count.
+    /// Part of a followed tree: all its matching files are followed.
     Listed,
-    /// The home of single files (a PATH that is a file, the target of a link): only these count, it
-    /// is never listed.
+    /// The home of single files (a PATH that is a file, the target of a link). Only these files are
+    /// followed, and the directory is never listed.
     Home,
 }
 
@@ -55,47 +56,47 @@ pub(crate) struct Directory {
     next: u32,
     previous: u32,
     watch: Option<WatchId>,
-    /// A root's path; or the last one of a directory that was renamed away.
+    /// The path of a root, or the last path of a directory that was renamed away.
     prefix: Option<Box<Prefix>>,
-    /// The directory right below a root that it is in or is, or that root: its files share turns
-    /// with those of the same one.
+    /// The directory right below a root that contains this one, or is this one; for a root, itself.
+    /// Files with the same top share turns.
     top: u32,
-    /// Device and inode; (0, 0) until it was looked at.
+    /// Device and inode; (0, 0) until the first look.
     pub(crate) inode: (u64, u64),
-    /// Who owns it; [`NOBODY`] until it was looked at.
+    /// The owner; [`NOBODY`] until the first look.
     pub(crate) owner: u32,
     pub(crate) role: Role,
-    /// The PATHs whose inputs have a say about what is in it.
+    /// The PATHs whose inputs decide which of its files are followed.
     pub(crate) scope: ScopeId,
-    /// Is itself a PATH.
+    /// It is itself a PATH.
     pub(crate) is_path: bool,
-    /// Reached through a symbolic link.
+    /// It is reached through a symbolic link.
     pub(crate) via_link: bool,
-    /// The running listing of the parent came by.
+    /// The running listing of the parent has passed it.
     pub(crate) is_seen: bool,
-    /// What the visit that it waits for does; empty if it waits for none.
+    /// The work of the visit that is queued; empty if none is queued.
     pub(crate) queued: VisitWork,
-    /// What the last visit does; empty once it came to its end.
+    /// The work of the last visit; empty once that has finished.
     pub(crate) unfinished: VisitWork,
-    /// Has no watch for want of room: polled.
+    /// It has no watch, because there was no room for one: it is polled.
     pub(crate) is_polled: bool,
-    /// It was said that this directory cannot be read.
+    /// It was reported that this directory cannot be read.
     is_unreadable: bool,
-    /// Renamed away; its new name, if any, was not told yet.
+    /// It was renamed away, and the event with its new name has not arrived.
     pub(crate) is_moving: bool,
-    /// It is being dropped with everything below it, in slices; `is_moving` is set as well.
+    /// It and everything below it is being dropped in slices; `is_moving` is set as well.
     pub(crate) is_dropping: bool,
-    /// It has a new place in the tree, and what is in it is not updated yet. The value: whether
-    /// another input may cover that now.
+    /// It has a new place in the tree, and its contents are not updated yet. The value: whether
+    /// another input may cover them now.
     pub(crate) moved: Option<bool>,
     /// A look did not find it. It is checked again once the kernel's queue is empty.
     pub(crate) is_lost: bool,
-    /// The kernel ended its watch: the inode was deleted, or its file system unmounted. Whatever
-    /// has the path now may be another directory, even one with the same inode number.
+    /// The kernel ended its watch: the inode was deleted, or its file system was unmounted. The
+    /// path may lead to another directory now, even one with the same inode number.
     pub(crate) is_watch_ended: bool,
-    /// On a file system that others write to without an event, as far as is known.
+    /// It is known to be on a file system that others write to without an event.
     is_blind: bool,
-    /// The kernel said what type of file system it is on.
+    /// The type of its file system is known.
     pub(crate) is_type_known: bool,
 }
 
@@ -188,7 +189,7 @@ impl Tree {
         self.directories.get(place as usize).filter(|found| found.live).map(|_| DirId(place))
     }
 
-    /// Adds a directory that has no parent here, and that the settings name.
+    /// Adds a directory that the settings name. It has no parent in the tree.
     pub(crate) fn add_root(&mut self, prefix: &[u8], role: Role) -> DirId {
         self.take(
             NONE,
@@ -198,8 +199,8 @@ impl Tree {
         )
     }
 
-    /// Adds the directory that a link leads into: its path leads through no link, and nothing but
-    /// its start is trusted.
+    /// Adds the directory that a link leads into. Its path contains no link, and only its start is
+    /// trusted.
     pub(crate) fn add_target(&mut self, prefix: &[u8]) -> DirId {
         self.take(
             NONE,
@@ -209,7 +210,7 @@ impl Tree {
         )
     }
 
-    /// The settings name it as well.
+    /// The settings turned out to name this directory as well.
     pub(crate) fn trust(&mut self, id: DirId) {
         if let Some(prefix) = &mut self.get_mut(id).prefix {
             prefix.trust = Trust::whole(&prefix.path);
@@ -274,7 +275,7 @@ impl Tree {
         self.blind = self.blind + usize::from(is_blind) - usize::from(was);
     }
 
-    /// Says whether it was so before.
+    /// Returns whether it was unreadable before.
     pub(crate) fn set_unreadable(&mut self, id: DirId, is_unreadable: bool) -> bool {
         let was = std::mem::replace(&mut self.get_mut(id).is_unreadable, is_unreadable);
         self.unreadable = self.unreadable + usize::from(is_unreadable) - usize::from(was);
@@ -325,12 +326,12 @@ impl Tree {
         self.set_top(id);
     }
 
-    /// The directory was renamed away: its name is free for another, its place in the tree and its
-    /// old path stay until it is settled.
+    /// The directory was renamed away. Its name becomes free; it keeps its place in the tree and
+    /// its old path until it is settled.
     pub(crate) fn detach(&mut self, id: DirId) {
         let mut path = Vec::new();
         let trust = self.write_path(id, &mut path);
-        // What happens to its parent after that does not happen to it.
+        // Later changes of its parent do not affect it.
         self.get_mut(id).prefix = Some(Box::new(Prefix { path: path.into(), trust }));
         self.get_mut(id).is_moving = true;
         let found = self.get(id);
@@ -340,8 +341,8 @@ impl Tree {
         }
     }
 
-    /// The directory stays when what is above it goes: from now on it is a root with this path, a
-    /// slash at its end.
+    /// The directory stays although its parent is dropped: it becomes a root with this path, which
+    /// ends in a slash.
     pub(crate) fn promote(&mut self, id: DirId, prefix: &[u8]) {
         self.unlink(id);
         let name = self.get(id).name;
@@ -357,14 +358,14 @@ impl Tree {
         found.is_dropping = false;
     }
 
-    /// Works out anew in which directory right below a root this one is.
+    /// Updates which directory right below a root contains this one.
     pub(crate) fn set_top(&mut self, id: DirId) {
         let above =
             self.parent(id).map(|parent| self.get(parent)).filter(|above| above.parent != NONE);
         self.get_mut(id).top = above.map_or(id.0, |above| above.top);
     }
 
-    /// Whose turns the files of a directory share. Not 0.
+    /// The group of the directory's files. Never 0.
     #[inline]
     pub(crate) fn group(&self, id: DirId) -> u32 {
         self.directories[id.0 as usize].top + 1
@@ -390,30 +391,29 @@ impl Tree {
         self.and_above(id).last().unwrap_or(id)
     }
 
-    /// Whether it, or a directory above it, was renamed away and is not settled yet.
+    /// Whether this directory or one above it was renamed away and is not settled yet.
     pub(crate) fn is_any_moving(&self, id: DirId) -> bool {
         self.and_above(id).any(|at| self.get(at).is_moving)
     }
 
-    /// Whether it, or a directory above it, is being dropped.
+    /// Whether this directory or one above it is being dropped.
     pub(crate) fn is_any_dropping(&self, id: DirId) -> bool {
         self.and_above(id).any(|at| self.get(at).is_dropping)
     }
 
-    /// Whether a directory is at this place, and has this role.
+    /// Whether there is a directory at this place with this role.
     pub(crate) fn has_role(&self, id: DirId, role: Role) -> bool {
         self.at_place(id.0).is_some_and(|id| self.get(id).role == role)
     }
 
-    /// Who owns the directory right below PATH through which this one is reached. `None`: it is a
-    /// PATH, or in none.
+    /// The owner of the directory right below PATH through which this one is reached. `None`: it is
+    /// a PATH, or is below none.
     pub(crate) fn owner_below_path(&self, id: DirId) -> Option<u32> {
         let first = self.first_below_path(self.at_place(id.0)?)?;
         Some(self.get(first).owner)
     }
 
-    /// Removes a directory without children. Its watch is forgotten here; the caller lets it go in
-    /// the kernel.
+    /// Removes a directory without children. The caller removes its watch from the kernel.
     pub(crate) fn remove(&mut self, id: DirId) {
         assert!(self.get(id).first_child == NONE, "children go first");
         self.set_watch(id, None);

@@ -1,4 +1,4 @@
-//! Which input has a name, in trees with several PATHs.
+//! Which input a name belongs to, in trees with several PATHs.
 
 use super::*;
 use crate::config::{Binary, Format, InputConfig};
@@ -95,7 +95,7 @@ fn one_more_path_covers_what_is_below_once() {
     assert!(coverage.widen(&mut tree, DirId(0), &[RootId(1)], &mut Vec::new()));
     assert!(name(&coverage, &tree));
     assert!(!coverage.widen(&mut tree, DirId(0), &[RootId(1)], &mut Vec::new()));
-    // One that is removed covers nothing any more.
+    // A removed PATH covers nothing any more.
     coverage.roots[1].state = RootState::Removed;
     coverage.inputs.rearrange(|root| root == RootId(1));
     assert!(!name(&coverage, &tree));

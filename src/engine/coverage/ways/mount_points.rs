@@ -1,7 +1,7 @@
 //! Mounts on a way or below a PATH.
 //!
 //! In: the table of mounts, and what changed in it. Out: ways to walk again, directories to visit.
-//! Always holds: without the table, the sweep alone notices mounts, and that is told.
+//! Always holds: without the table, only the sweep notices mounts, and that is logged.
 
 use crate::engine::coverage::Coverage;
 use crate::engine::coverage::root::RootState;
@@ -30,14 +30,14 @@ impl Ways {
 
 /// What is followed at a mount point below a PATH.
 pub(super) struct Mounted {
-    /// The directory there, or the one that would have it.
+    /// The directory there, or the one that contains the mount point.
     pub(super) dir: DirId,
     /// The file there.
     pub(super) file: Option<SlotId>,
 }
 
 impl Coverage {
-    /// Something was mounted there, or unmounted: the PATHs on whose ways that is are due.
+    /// A file system was mounted or unmounted there: marks the ways that pass it.
     pub(super) fn mount_changed(&mut self, point: &[u8], due: &mut Vec<WayId>) {
         tracing::debug!(point = %point.escape_ascii(), "a mount changed");
         for at in self.ways.points.get(point).cloned().unwrap_or_default() {

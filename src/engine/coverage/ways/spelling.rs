@@ -1,7 +1,7 @@
-//! Paths as bytes: their names, the directory above, what is relative to a directory (pure).
+//! Paths as bytes: their components, the directory above, and absolute paths.
 //!
 //! In: paths. Out: paths.
-//! Always holds: nothing looks at the file system.
+//! Always holds: nothing here accesses the file system.
 
 /// The names in a path, in order; `..` is one of them.
 pub(in crate::engine) fn components(path: &[u8]) -> impl DoubleEndedIterator<Item = &[u8]> {
@@ -17,8 +17,8 @@ pub(in crate::engine) fn join(directory: &[u8], name: &[u8]) -> Vec<u8> {
     path
 }
 
-/// From a directory without links on its way to the one above it. The empty path is the current
-/// directory.
+/// Goes from a directory to the one above it. There must be no link on the path. The empty path is
+/// the current directory.
 pub(in crate::engine) fn up(path: &mut Vec<u8>) {
     if path.is_empty() || *path == b".." || path.ends_with(b"/..") {
         *path = join(path, b"..");
@@ -28,7 +28,7 @@ pub(in crate::engine) fn up(path: &mut Vec<u8>) {
     }
 }
 
-/// The directories above a path that begins with a slash, from the nearest on.
+/// The directories above an absolute path, the nearest first.
 pub(super) fn above(path: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = path;
     std::iter::from_fn(move || {
@@ -41,7 +41,7 @@ pub(super) fn above(path: &[u8]) -> impl Iterator<Item = &[u8]> {
     .filter(move |here| here.len() < path.len())
 }
 
-/// A path relative to `base`, from the root on; nothing if the base is not known.
+/// The absolute path of a path that is relative to `base`; nothing if the base is not known.
 pub(in crate::engine) fn absolute(base: &[u8], path: &[u8]) -> Option<Vec<u8>> {
     if path.starts_with(b"/") {
         return Some(path.to_vec());

@@ -19,7 +19,7 @@ fn way(steps: &[(&str, &str, WatchId)], is_directory: bool) -> Way {
         base: Vec::new(),
         real: real.into_bytes(),
         inode: is_directory.then_some((1, 2)),
-        is_told: true,
+        is_reported: true,
     }
 }
 

@@ -1,9 +1,9 @@
 //! One walk along a way, as the kernel does it: component by component, through every link.
 //!
-//! In: a path. Out: the names that it leads through, each with a watch where one is to be had, and
-//! what is at its end.
-//! Always holds: a directory is watched before the name in it is looked at, so a change after the
-//! look is reported.
+//! In: a path. Out: the names that it leads through, each with a watch if possible, and what is at
+//! its end.
+//! Always holds: a directory is watched before the look at the name in it, so later changes are
+//! reported.
 
 use std::io;
 
@@ -21,35 +21,35 @@ pub(super) struct Step {
     pub(super) watch: Option<WatchId>,
 }
 
-/// A way as it was walked last.
+/// A way at the time of the last walk.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Way {
     pub(super) steps: Vec<Step>,
-    /// The current directory, for what is relative to it. Empty: not known.
+    /// The current directory, for relative paths. Empty: not known.
     pub(super) base: Vec<u8>,
-    /// Where it ends, without links; what does not exist (yet) is as the PATH spells it.
+    /// Where it ends, with links resolved; what does not exist is spelled as in the PATH.
     pub(super) real: Vec<u8>,
     /// Device and inode of the directory that it leads to, if it leads to one.
     pub(super) inode: Option<(u64, u64)>,
-    /// Every change that could make it lead elsewhere, or to something at last, is told.
-    pub(super) is_told: bool,
+    /// Events report every change that could make it lead to something else.
+    pub(super) is_reported: bool,
 }
 
 impl Way {
-    /// `..` on a way: up from `at`. Where this leads to changes when the directory is moved, so its
-    /// name is watched unless it is known which one it is.
+    /// `..` on a way: goes up from `at`. A move of the directory changes where this leads to, so
+    /// the name is watched unless the directory is known.
     fn step_up(&mut self, at: &mut Vec<u8>, component: Box<[u8]>, fs: &mut impl FileSystem) {
         if at.is_empty() || at.ends_with(b"..") {
             let watch = fs.watch_names(at);
-            self.is_told &= watch.is_ok();
+            self.is_reported &= watch.is_ok();
             let directory = at.as_slice().into();
             self.steps.push(Step { directory, name: component, watch: watch.ok() });
         }
         up(at);
     }
 
-    /// Walks a path as the kernel does, component by component; each directory is watched before
-    /// the name in it is looked at.
+    /// Walks a path as the kernel does, component by component. Each directory is watched before
+    /// the look at the name in it.
     pub(super) fn walk(path: &[u8], fs: &mut impl FileSystem) -> Way {
         let mut at: Vec<u8> = if path.starts_with(b"/") { b"/".to_vec() } else { Vec::new() };
         let mut todo: Vec<Box<[u8]>> = components(path).rev().map(Box::from).collect();
@@ -58,7 +58,7 @@ impl Way {
             base: Vec::new(),
             real: Vec::new(),
             inode: None,
-            is_told: true,
+            is_reported: true,
         };
         if at.is_empty() {
             way.base = fs.canonical(b"", Links::Follow).unwrap_or_default();
@@ -77,9 +77,9 @@ impl Way {
             if let Err(error) = &watch {
                 tracing::debug!(path = %at.escape_ascii(), %error, "names on the way to a PATH \
                     cannot be watched here");
-                // Where nothing can be looked up, something above has to change first, and that is
-                // told.
-                way.is_told &= found.as_ref().is_err_and(|found| errno(found) == errno(error));
+                // If the look fails in the same way, something above has to change first, and that
+                // is reported.
+                way.is_reported &= found.as_ref().is_err_and(|found| errno(found) == errno(error));
             }
             way.steps.push(Step {
                 directory: at.as_slice().into(),
@@ -109,11 +109,11 @@ impl Way {
         match failure {
             None => way.inode = directory_at(or_dot(&at), fs),
             Some(error) => {
-                let is_told = matches!(Failure::of(&error), Failure::Gone | Failure::Refused);
-                way.is_told &= is_told && !is_any_blind(&way.steps, fs);
+                let is_reported = matches!(Failure::of(&error), Failure::Gone | Failure::Refused);
+                way.is_reported &= is_reported && !is_any_blind(&way.steps, fs);
             }
         }
-        // What is missing is as it is spelled.
+        // The missing part is spelled as in the path.
         todo.iter().rev().for_each(|component| at = join(&at, component));
         way.real = at;
         way
@@ -127,7 +127,7 @@ fn directory_at(path: &[u8], fs: &mut impl FileSystem) -> Option<(u64, u64)> {
     Some((found.id.device, found.id.inode))
 }
 
-/// Whether one of the directories is where others make names without an event.
+/// Whether one of the directories is on a file system that others write to without an event.
 fn is_any_blind(steps: &[Step], fs: &mut impl FileSystem) -> bool {
     steps.iter().any(|step| match fs.file_system(or_dot(&step.directory), Links::Follow) {
         Ok(found) => found.sight().is_blind(),
@@ -151,8 +151,8 @@ mod tests {
         symlink("data", top.join("link")).expect("ln");
         symlink(top.join("link/logs"), top.join("far")).expect("ln");
         symlink("loop", top.join("loop")).expect("ln");
-        // What is asked for, the names below the top that are passed, where that ends, and whether
-        // a directory is there.
+        // The path, the names below the top that the walk passes, its end, and whether a directory
+        // is there.
         let cases: [(&str, &[&str], &str, bool); 8] = [
             ("data/logs", &["data", "logs"], "data/logs", true),
             ("data/./file", &["data", "file"], "data/file", false),
@@ -177,7 +177,7 @@ mod tests {
             assert_eq!(way.real, top.join(real).as_os_str().as_bytes(), "{path}");
             assert_eq!(way.inode.is_some(), is_directory, "{path}");
             assert!(way.steps.iter().all(|step| step.watch.is_some()), "{path}");
-            assert!(way.is_told, "{path}");
+            assert!(way.is_reported, "{path}");
         }
     }
 }

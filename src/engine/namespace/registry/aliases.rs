@@ -1,9 +1,10 @@
-//! Further names of files with several hard links, or links to them: rare, so outside the slots.
+//! Further names of files: hard links, and links that lead to them. They are rare, so slots have no
+//! room for them.
 //!
 //! In: names that come and go. Out: the file of a name, the names of a file, the names in a
 //! directory.
-//! Always holds: a name stands for one file; whatever is asked or changed takes a time that does
-//! not depend on how many names there are.
+//! Always holds: a name stands for one file; no operation takes longer because there are many
+//! names.
 
 use std::hash::BuildHasher;
 
@@ -77,7 +78,7 @@ impl Aliases {
         self.place(dir, name).map(|at| self.all[at as usize].file)
     }
 
-    /// Notes a name of a file, the last one of its names.
+    /// Adds a name at the end of a file's names.
     pub(super) fn add(&mut self, file: SlotId, dir: DirId, name: &[u8]) {
         if let Some(known) = self.place(dir, name) {
             if self.all[known as usize].file == file {
@@ -147,7 +148,7 @@ impl Aliases {
         }
         self.free.push(at);
         if self.by_name.is_empty() {
-            // Whoever made very many gives their room back.
+            // Frees the memory of very many names.
             *self = Aliases::new();
         }
     }
@@ -157,7 +158,7 @@ impl Aliases {
         !self.by_name.is_empty() && self.of_file.contains_key(&file)
     }
 
-    /// The names of a file, in the order in which they came.
+    /// The names of a file, oldest first.
     pub(super) fn of_file(&self, file: SlotId) -> impl Iterator<Item = (DirId, &[u8])> + '_ {
         let mut at = self.of_file.get(&file).map_or(NONE, |ends| ends.first);
         std::iter::from_fn(move || {
@@ -167,7 +168,7 @@ impl Aliases {
         })
     }
 
-    /// The name of a file that came last.
+    /// The newest name of a file.
     pub(super) fn last_of(&self, file: SlotId) -> Option<(DirId, &[u8])> {
         let alias = &self.all[self.of_file.get(&file)?.last as usize];
         Some((DirId(alias.dir), self.names.get(alias.name)))
@@ -191,7 +192,7 @@ fn append(all: &mut [Alias], ends: &mut Ends, at: u32, links: fn(&mut Alias) -> 
     ends.last = at;
 }
 
-/// Takes a name out of one of its lists. Says whether that is empty now.
+/// Takes a name out of one of its lists. Returns whether the list is empty now.
 fn take_out(
     all: &mut [Alias],
     ends: &mut Ends,

@@ -1,19 +1,19 @@
-//! How many files are in which state: counted where a state changes, so that a question costs
-//! nothing.
+//! How many files are in which state. The counts are updated with every change of a state, so
+//! reading them is cheap.
 //!
-//! In: every change of a file's life and of the bits that decide what it counts as. Out: the
+//! In: every change of a file's life and of the bits that decide how it is counted. Out: the
 //! counts.
-//! Always holds: the counts are those that counting all slots anew gives.
+//! Always holds: a new count of all slots gives the same numbers.
 
 use super::{FileSlot, Life, Registry, SlotId, State};
 use crate::status::Files;
 
-/// Bits that decide how a file counts that is followed and has none of [`RARE`]. They are the
-/// lowest ones, so that they are a place in a table: these are the changes of every line.
+/// Bits that decide how a followed file without bits of [`RARE`] is counted. They are the lowest
+/// ones, so that they index a table: they change with every line.
 const ORDINARY: State =
     State::DIRTY.union(State::COOLING).union(State::BACKLOG).union(State::HAS_MORE);
 
-/// Bits that come before those.
+/// Bits that take precedence over those.
 const RARE: State = State::UNREADABLE
     .union(State::DOUBT)
     .union(State::RETRY)
@@ -23,7 +23,7 @@ const RARE: State = State::UNREADABLE
 
 const PLACES: usize = ORDINARY.bits() as usize + 1;
 
-/// What other files count as.
+/// How other files are counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Class {
     New,
@@ -39,11 +39,11 @@ enum Class {
 
 const CLASSES: usize = Class::Ignored as usize + 1;
 
-/// How many files there are of each sort. Those that are followed, and neither dirty nor rare, are
-/// the rest.
+/// How many files there are of each sort. Followed files that are neither dirty nor rare are not
+/// counted: they are the rest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Counts {
-    /// Dirty files that are followed and have no bit of [`RARE`], by their bits of [`ORDINARY`].
+    /// Followed dirty files without bits of [`RARE`], by their bits of [`ORDINARY`].
     dirty: [usize; PLACES],
     /// The others, by [`Class`].
     others: [usize; CLASSES],
@@ -52,7 +52,7 @@ pub(super) struct Counts {
 impl Counts {
     pub(super) const NONE: Counts = Counts { dirty: [0; PLACES], others: [0; CLASSES] };
 
-    /// Where such a file is counted, unless it is one of the rest.
+    /// The count that includes such a file, unless it is one of the rest.
     fn count_of(&mut self, life: Life, state: State) -> Option<&mut usize> {
         let class = match life {
             Life::Free => return None,
@@ -72,12 +72,12 @@ impl Counts {
         Some(&mut self.others[class as usize])
     }
 
-    /// A slot is about to be freed, or its state to change.
+    /// Called before a slot is freed, or its state changes.
     pub(super) fn remove(&mut self, slot: &FileSlot) {
         self.count_of(slot.life, slot.state).into_iter().for_each(|count| *count -= 1);
     }
 
-    /// A slot was made for a file, or its state has changed.
+    /// Called after a slot was made for a file, or its state has changed.
     pub(super) fn add(&mut self, slot: &FileSlot) {
         self.count_of(slot.life, slot.state).into_iter().for_each(|count| *count += 1);
     }
@@ -95,8 +95,8 @@ fn place(state: State) -> usize {
 }
 
 impl Registry {
-    /// Sets and clears bits of [`State::SCHEDULED`], which is the schedule's business alone.
-    /// Returns what was before.
+    /// Sets and clears bits of [`State::SCHEDULED`]. Only the schedule calls this. Returns the
+    /// state before.
     #[inline(always)]
     pub(crate) fn reschedule(&mut self, id: SlotId, set: State, clear: State) -> State {
         debug_assert!(
@@ -124,7 +124,7 @@ impl Registry {
         before
     }
 
-    /// It was said that the file cannot be read, or that it can be again.
+    /// Notes whether the file cannot be read.
     pub(crate) fn set_unreadable(&mut self, id: SlotId, is_unreadable: bool) {
         let slot = &mut self.slots[id.0 as usize];
         self.counts.remove(slot);
@@ -132,7 +132,7 @@ impl Registry {
         self.counts.add(slot);
     }
 
-    /// The file's life goes on like this.
+    /// Sets the file's life.
     pub(crate) fn set_life(&mut self, id: SlotId, life: Life) {
         let slot = &mut self.slots[id.0 as usize];
         self.counts.remove(slot);
@@ -140,8 +140,8 @@ impl Registry {
         self.counts.add(slot);
     }
 
-    /// How many files are in which state. `is_blocked`: the output keeps what changed from being
-    /// read; `is_backlog_blocked`: it keeps backlog.
+    /// How many files are in which state. `is_blocked`: the output has no room for changed files;
+    /// `is_backlog_blocked`: it has no room for backlog.
     pub(crate) fn counts(&self, is_blocked: bool, is_backlog_blocked: bool) -> Files {
         let count = |class: Class| self.counts.others[class as usize] as u64;
         let mut files = Files {
@@ -174,7 +174,7 @@ impl Registry {
         files
     }
 
-    /// Whether counting anew gives the counts that are kept.
+    /// Whether a new count gives the same numbers.
     pub(crate) fn are_counts_right(&self) -> bool {
         let mut anew = Counts::NONE;
         self.slots.iter().filter(|slot| slot.life != Life::Free).for_each(|slot| anew.add(slot));

@@ -1,8 +1,8 @@
-//! One file: what is known of it, in the 64 bytes that each costs.
+//! One file: what is known about it, in 64 bytes.
 //!
-//! In: what the registry and the engine note. Out: the same.
-//! Always holds: whoever sets a bit that decides whether the file is read, or what it counts as,
-//! does it through the registry.
+//! In: what the registry and the engine store. Out: the same.
+//! Always holds: bits that decide whether the file is read, or how it is counted, are set through
+//! the registry.
 
 use super::State;
 use crate::engine::namespace::inputs::InputId;
@@ -32,13 +32,13 @@ use crate::names::NameRef;
 pub(crate) enum Life {
     /// No file: the slot is free.
     Free,
-    /// A name that was heard of; what it stands for is not known yet.
+    /// The name is known, but not what it stands for.
     Named,
     /// Identified and in the tree.
     Following,
-    /// Its name went away; a new one may be on its way.
+    /// Its name is gone; an event with a new one may follow.
     Leaving,
-    /// Left the tree; kept for some minutes in case it comes back.
+    /// It left the tree, and is remembered for some minutes in case it comes back.
     Parked,
     /// Deleted, but held open with unread bytes.
     Finishing,
@@ -50,11 +50,11 @@ pub(crate) enum Life {
 #[derive(Debug)]
 pub(crate) struct FileSlot {
     pub(super) inode: u64,
-    /// Everything before it was encoded into records, or skipped and counted. The start of a line,
-    /// or of a further piece of one.
+    /// Everything before it was encoded into records, or skipped and counted. It is the start of a
+    /// line, or of a further piece of one.
     pub(crate) offset: u64,
     pub(super) inode_generation: u32,
-    /// Grows when the content restarts: the third part of `file` in json records.
+    /// Grows when the content restarts. It is the third part of `file` in json records.
     pub(crate) generation: u32,
     /// How many bytes from `offset` on are known to hold no newline.
     pub(crate) scanned: u32,
@@ -68,7 +68,7 @@ pub(crate) struct FileSlot {
     pub(super) device: u16,
     pub(super) state: State,
     pub(super) life: Life,
-    /// At most [`crate::reader::MARK_BYTES`]; 0: the bytes before `offset` are not known.
+    /// At most [`crate::reader::MARK_BYTES`]. 0: the bytes before `offset` are unknown.
     pub(crate) mark_len: u8,
     /// The input that it belongs to.
     pub(crate) input: InputId,
@@ -78,7 +78,7 @@ const _: () =
     assert!(size_of::<FileSlot>() == 64, "one cache line, and the README's bytes per file");
 
 impl FileSlot {
-    /// The directory that the name is in, or was in last.
+    /// The directory of the name, or of the last name.
     pub(crate) fn dir(&self) -> DirId {
         DirId(self.dir)
     }
@@ -93,8 +93,7 @@ impl FileSlot {
         self.life
     }
 
-    /// Sets bits that are nobody's business but the setter's: see [`State::SCHEDULED`] for the
-    /// others.
+    /// Sets bits that do not affect schedule and counts: see [`State::SCHEDULED`] for the others.
     #[inline]
     pub(crate) fn set(&mut self, bits: State) {
         self.put(bits, true);
@@ -116,7 +115,7 @@ impl FileSlot {
         self.state.set(bits, is_set);
     }
 
-    /// Something was, or may have been, written that was not read; also if it cannot be read.
+    /// Whether the file has, or may have, unread bytes, even if it cannot be read.
     pub(crate) fn may_have_unread(&self) -> bool {
         self.state.contains(State::DIRTY)
             || self.state.contains(State::UNREADABLE | State::MAY_HOLD_BYTES)
@@ -132,7 +131,7 @@ impl FileSlot {
         self.state.contains(State::IDENTIFIED)
     }
 
-    /// Whether an event may say that bytes were added to this file.
+    /// Whether an event about this file may mean new bytes.
     pub(crate) fn is_read(&self) -> bool {
         matches!(self.life, Life::Following | Life::Finishing)
     }

@@ -1,7 +1,7 @@
-//! The paths of directories: put together on demand, with the links that are followed on them.
+//! The paths of directories, built on demand, and the links that are followed on them.
 //!
-//! In: a directory, perhaps a name in it. Out: its path for a system call, and which links on it
-//! are followed.
+//! In: a directory, and perhaps a name in it. Out: the path for a system call, and which links on
+//! it are followed.
 //! Always holds: nothing is stored; a path costs no memory beyond the buffer that it is written to,
 //! unless it is very deep.
 
@@ -9,7 +9,7 @@ use crate::engine::namespace::tree::trust::{Prefix, Trust};
 use crate::engine::namespace::tree::{DirId, Directory, Tree};
 use crate::sys::{LinkRule, Links};
 
-/// Levels of a path that are written without memory for a list of them.
+/// Paths with at most this many levels are built without an allocation for the list of levels.
 const NEAREST: usize = 8;
 
 impl Tree {
@@ -18,8 +18,8 @@ impl Tree {
         self.link_rule
     }
 
-    /// Writes the path of a name in the directory, whatever has it, into `path`. Returns which
-    /// links on it are followed.
+    /// Writes the path of a name in the directory into `path`. Returns which links on it are
+    /// followed.
     pub(crate) fn write_name(&self, id: DirId, name: &[u8], path: &mut Vec<u8>) -> Links {
         path.clear();
         let trust = self.write_path(id, path);
@@ -61,7 +61,7 @@ impl Tree {
         self.write_names(prefix, nearest[..levels].iter().rev().copied(), path)
     }
 
-    /// The same for any depth: users choose how deep their directories are.
+    /// The same for any depth, since users choose how deep their directories are.
     fn write_deep_path(&self, id: DirId, path: &mut Vec<u8>) -> Trust {
         let chain = std::iter::successors(Some(id), |&at| self.parent(at)).map(|at| self.get(at));
         let mut chain: Vec<&Directory> = chain.collect();
@@ -101,7 +101,7 @@ impl Tree {
         }
     }
 
-    /// The directory that is right below the nearest PATH above, or above, this one: `None` for a
+    /// Of this directory and those above it, the one right below the nearest PATH. `None` for a
     /// PATH itself.
     pub(crate) fn first_below_path(&self, id: DirId) -> Option<DirId> {
         let (mut at, mut below) = (id, None);
@@ -112,7 +112,7 @@ impl Tree {
         below
     }
 
-    /// The length of the root's part of the path: what is behind it is "the path below PATH".
+    /// The length of the root's path. The rest of a path is "the path below PATH".
     pub(crate) fn prefix_len(&self, id: DirId) -> usize {
         self.get(self.root_of(id)).prefix.as_ref().map_or(0, |prefix| prefix.path.len())
     }

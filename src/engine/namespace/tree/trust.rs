@@ -1,30 +1,28 @@
 //! How far the path of a directory is trusted.
 //!
-//! In: the paths that the settings name. Out: how much of a path that begins with one was chosen by
-//! nobody else.
-//! Always holds: a path is trusted no further than its PATH; links are followed behind it only
-//! where the rule for links says so.
+//! In: the paths that the settings name. Out: how much of a path only the settings have chosen.
+//! Always holds: a path is trusted no further than its PATH; behind that, links are followed only
+//! as the rule for links allows.
 
 use crate::sys::{Guard, LinkRule, Links};
 
-/// How far a path leads through what nobody but the settings chose, and how far links are followed
-/// behind that: lengths in bytes.
+/// How much of a path the settings alone have chosen, and up to where links are followed behind
+/// that. Lengths in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Trust {
     /// To the end of the PATH.
     pub(crate) trusted: usize,
-    /// To the end of the link nearest to the end of the path that is followed; no further than
-    /// `trusted` without one.
+    /// To the end of the last followed link on the path. Without one, not beyond `trusted`.
     pub(crate) followed: usize,
 }
 
 impl Trust {
-    /// Of a path that the settings name.
+    /// The trust in a path that the settings name.
     pub(super) fn whole(path: &[u8]) -> Trust {
         Trust { trusted: path.len(), followed: path.len() }
     }
 
-    /// Of the path, without links, of what a link leads to.
+    /// The trust in the resolved path of a link's target.
     pub(super) fn root() -> Trust {
         Trust { trusted: 1, followed: 1 }
     }
@@ -39,7 +37,7 @@ impl Trust {
     }
 }
 
-/// A path that is not put together from names.
+/// A path that is stored as a whole, not built from names.
 #[derive(Debug)]
 pub(super) struct Prefix {
     /// With a slash at its end where one is needed.

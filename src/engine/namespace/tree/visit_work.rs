@@ -1,4 +1,4 @@
-//! What a visit of a directory does, beside finding names that are not known yet.
+//! What a visit of a directory does, besides finding new names.
 //!
 //! In: each reason for a visit, as a set. Out: the union of all reasons since the last visit.
 //! Always holds: a union does all that each of its parts asks for; it is never empty.
@@ -9,14 +9,14 @@ bitflags! {
     /// What a visit does. Empty: no visit is due.
     #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
     pub(crate) struct VisitWork: u8 {
-        /// Files may come up of which nothing is known: they are read in the order of their last
+        /// It may find files that are not known: they are read in the order of their last
         /// modification.
         const FINDS_NEW = 1 << 0;
         /// Events may have been missed: every known file in the directory is looked at.
         const LOOK_AT_KNOWN = 1 << 1;
         /// Every known directory below is visited for the same work.
         const VISIT_BELOW = 1 << 2;
-        /// Other rules hold: what is known is asked for anew which input it belongs to.
+        /// The rules changed: each known name is assigned to an input again.
         const REAPPLY_RULES = 1 << 3;
         /// `--from` applies to what is found, even if it takes several attempts.
         const FROM_APPLIES = 1 << 4;
@@ -27,18 +27,17 @@ bitflags! {
 }
 
 impl VisitWork {
-    /// It appeared, or may have been replaced: new files are read from their start.
+    /// The directory appeared, or may have been replaced: new files are read from their start.
     pub(crate) const APPEARED: VisitWork = VisitWork::FINDS_NEW;
 
-    /// Its permissions changed, or those of something above: what is below may have become
-    /// readable.
+    /// Permissions changed: what is below may have become readable.
     pub(crate) const RECHECK: VisitWork = VisitWork::LOOK_AT_KNOWN.union(VisitWork::VISIT_BELOW);
 
     /// One more PATH that appeared covers it.
     pub(crate) const WIDENED: VisitWork =
         VisitWork::FINDS_NEW.union(VisitWork::RECHECK).union(VisitWork::REAPPLY_RULES);
 
-    /// The first scan comes by.
+    /// The first scan reaches it.
     pub(crate) const FIRST_SCAN: VisitWork =
         VisitWork::FINDS_NEW.union(VisitWork::FROM_APPLIES_FIRST);
 
@@ -50,18 +49,18 @@ impl VisitWork {
         self.intersects(VisitWork::FROM_APPLIES | VisitWork::FROM_APPLIES_FIRST)
     }
 
-    /// What is still to be done after an attempt that failed.
+    /// What remains to be done after a failed attempt.
     pub(crate) fn after_failure(self) -> VisitWork {
         self - VisitWork::FROM_APPLIES_FIRST
     }
 
-    /// The work on a known directory that a listing of the one above it comes by: nothing if it
-    /// needs no visit. `is_settled`: it was listed before, and its events have been told since.
+    /// The work on a known directory that this visit of its parent finds; empty if it needs no
+    /// visit. `is_settled`: it was listed before, and is watched since.
     pub(crate) fn below(self, is_settled: bool) -> VisitWork {
         if !is_settled {
             return self;
         }
-        // The first scan is over there: what is new in it was written since.
+        // The first scan of that directory is over, so its new files were written since.
         let work = self - VisitWork::FROM_APPLIES_FIRST;
         if self.contains(VisitWork::VISIT_BELOW) { work } else { VisitWork::empty() }
     }
@@ -77,10 +76,10 @@ mod tests {
         let cases = [
             // A directory that was polled is replaced before its visit.
             (VisitWork::APPEARED | VisitWork::LOOK_AT_KNOWN, [true, true, false, false, false]),
-            // Permissions change before the first scan comes by.
+            // Permissions change before the first scan reaches the directory.
             (is_unready, [true, true, true, false, true]),
             (is_unready.after_failure(), [true, true, true, false, false]),
-            // Another PATH covers a directory before the first scan comes by.
+            // Another PATH covers a directory before the first scan reaches it.
             (VisitWork::FIRST_SCAN | VisitWork::WIDENED, [true, true, true, true, true]),
             (
                 (VisitWork::FIRST_SCAN | VisitWork::WIDENED).after_failure(),
@@ -108,16 +107,16 @@ mod tests {
     fn a_known_directory_is_visited_for_what_concerns_it() {
         let first = VisitWork::FIRST_SCAN;
         let cases = [
-            // Not listed so far: it takes part in what is going on.
+            // It was not listed so far, so it takes part.
             (first, false, first),
             (VisitWork::APPEARED, false, VisitWork::APPEARED),
-            // Listed: a visit of the one above says nothing about it, or that is meant.
+            // It was listed: it is visited only for work that goes further down.
             (first, true, VisitWork::empty()),
             (VisitWork::APPEARED, true, VisitWork::empty()),
             (VisitWork::LOOK_AT_KNOWN, true, VisitWork::empty()),
             (VisitWork::RECHECK, true, VisitWork::RECHECK),
             (VisitWork::RELOAD, true, VisitWork::RELOAD),
-            // No file in it may begin at its end because the one above is scanned only now.
+            // Its files must not start at their end just because the parent is scanned only now.
             (first | VisitWork::RECHECK, true, VisitWork::APPEARED | VisitWork::RECHECK),
             (first | VisitWork::WIDENED, true, VisitWork::WIDENED),
         ];
