@@ -1,14 +1,15 @@
-//! The pipeline on one screen: one turn takes what the kernel said and brings it to the output.
+//! The pipeline on one screen: one turn takes the kernel's events and brings new lines to the
+//! output.
 //!
-//! In: `now`, and the loop's word that a descriptor is ready. Out: [`Turn`], what the loop has to
+//! In: the current time, and which descriptors became ready. Out: [`Turn`], what the loop has to
 //! wait for.
-//! Always holds: a file with unread bytes is in a queue of files to read, or something with a
-//! deadline or an event to come keeps it: it cools down, waits for its predecessor or the end of a
-//! listing, is in doubt, or the output has no room. Nothing here blocks or reads a clock.
+//! Always holds: a file with unread bytes is either queued or held back by something that is sure
+//! to end: it cools down, waits for its predecessor or the end of a listing, is in doubt, or the
+//! output has no room. Nothing here blocks or reads a clock.
 
-// The rooms, in the order in which a line passes through them. A room's folder has the files that
-// work on its state. The state is in the file of the room's name; that of `reading` and `output` is
-// in `open_files.rs` and `output_file.rs`.
+// The rooms. A room's folder has the files that work on its state. The state is in the file of the
+// room's name; that of `commit`, `reading` and `output` is in `kept_offsets.rs` and `commits.rs`,
+// `open_files.rs`, `outbox.rs` and `output_file.rs`.
 mod commit; // acknowledged offsets become durable; what the journal knew at the start
 mod coverage; // what is followed: inputs, PATHs, the ways to them
 mod discovery; // what is found without events: listings, sweeps, searches
@@ -16,7 +17,7 @@ mod identities; // which file has which name: renames, looks, rotation
 mod kernel; // events in: which names changed, whether events were lost
 mod namespace; // the tables: files, directories, rules, found by name or identity
 mod observer; // counts, `status`, `top`, why a file is not read
-mod output; // the output file, and an output that takes nothing
+mod output; // batches on their way out, the output file
 mod reading; // open files, bytes to records
 mod schedule; // what keeps each file from being read, whose turn it is, what is due when
 
@@ -37,8 +38,8 @@ use crate::status::stats::Stats;
 use crate::sys::FileSystem;
 use crate::sys::clock::Now;
 
-use commit::Commits;
 pub use commit::ResumeFrom;
+use commit::kept_offsets::KeptOffsets;
 use coverage::Coverage;
 use coverage::own::OwnFiles;
 use discovery::Discovery;
@@ -68,8 +69,8 @@ const BYTES_PER_TURN: usize = 4 * 1024 * 1024;
 /// Looks (`statx`) per turn at most.
 const LOOKS_PER_TURN: usize = 256;
 
-/// No further look is taken while this many wait for the kernel's queue to be empty: all of them
-/// are believed in one turn.
+/// No further look is taken while the results of this many wait for the kernel's queue to be empty,
+/// because all of them are applied in one turn.
 const FOUND_MAX: usize = 4096;
 
 /// Directory entries taken per turn at most.
@@ -78,14 +79,14 @@ const ENTRIES_PER_TURN: usize = 1024;
 /// No further directory entry is taken while this many names wait to be looked at.
 const DOUBTS_MAX: usize = 4096;
 
-/// Files opened at most, to be held, while the output is blocked or a listing is read; unless told
-/// otherwise, also those that are open besides the one being read.
+/// Files opened at most, to be held, while the output is blocked or a listing is read; by default
+/// also the limit of files that are open besides the one being read.
 const HELD_MAX: usize = 256;
 
-/// State directories that are remembered when somebody moves them away and a new one is made.
+/// State directories that are remembered after they were moved away and a new one was made.
 const OWN_DIRECTORIES_MAX: usize = 16;
 
-/// How often acknowledgements are asked for that arrive without an event.
+/// How often to check for acknowledgements that arrive without an event.
 const ACK_POLL: Duration = Duration::from_millis(5);
 
 /// What the loop does next.
@@ -97,12 +98,12 @@ pub enum Turn {
     WaitUntil(Instant),
     /// Nothing to do until a descriptor becomes ready.
     WaitForEvents,
-    /// All is done (`--once`, or after [`Engine::stop`]), or nobody reads the output any more.
+    /// Everything is done (`--once`, or after [`Engine::stop`]), or the output has lost its reader
+    /// for good.
     Finished,
 }
 
-/// What ends a run with a failure. Whatever concerns one file is absorbed, counted and said
-/// instead.
+/// Failures that end a run. A failure that concerns one file is counted and logged instead.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
     /// The output cannot go on.
@@ -111,7 +112,8 @@ pub enum EngineError {
     /// Events cannot be read from the kernel.
     #[error("cannot read inotify events")]
     Events(#[source] std::io::Error),
-    /// `--once`, and what was delivered could not be stored: the next run would repeat it.
+    /// `--once`, and the offsets of what was delivered could not be stored: the next run would
+    /// repeat it.
     #[error("the offsets of what was delivered could not be stored")]
     Offsets,
     /// `--once`, and there is nothing to read.
@@ -120,7 +122,7 @@ pub enum EngineError {
     /// `--once`, and a signal came first.
     #[error("stopped before everything was read and delivered")]
     CutShort,
-    /// `--once`: all that could be read was delivered, and this could not.
+    /// `--once`: everything that could be read was delivered, and this could not be read.
     #[error("could not be read: {0}")]
     NotRead(NotRead),
 }
@@ -132,22 +134,22 @@ pub struct Engine<F: FileSystem, S: Sink> {
     fs: F,
     outbox: Outbox<S>,
     output_file: OutputFile,
-    /// What the kernel's events say, and how complete they are.
+    /// The kernel's events, and how complete they are.
     kernel: Kernel,
     tree: Tree,
     files: Registry,
-    /// What is followed.
+    /// Which files and directories are followed.
     coverage: Coverage,
     /// How files are found without events.
     discovery: Discovery<F::Listing>,
-    /// Which file is behind which name.
+    /// Which file has which name.
     identities: Identities,
     /// What keeps each file from being read, and whose turn it is.
     schedule: Schedule,
-    /// What reads files.
+    /// The buffer, the encoder and the open files.
     reading: Reading<F::File>,
-    /// With a state directory: how acknowledged offsets become durable.
-    commits: Option<Box<Commits>>,
+    /// How acknowledged offsets become durable, if there is a state directory.
+    offsets: KeptOffsets,
     /// The path at hand, reused.
     path: Vec<u8>,
     own: OwnFiles,
@@ -179,7 +181,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             identities: Identities::new(),
             schedule: Schedule::new(now.instant),
             reading: Reading::new(encoder, kept_for, now),
-            commits: None,
+            offsets: KeptOffsets::default(),
             path: Vec::new(),
             own,
             observer: Observer::default(),
@@ -189,33 +191,36 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         engine
     }
 
-    /// One turn: what the kernel said becomes records, records leave, acknowledgements come back,
+    /// One turn: the kernel's events become records, records leave, acknowledgements come back,
     /// offsets become durable.
     ///
     /// # Errors
     /// When the output or the event queue fails for good.
     pub fn turn(&mut self, now: Now) -> Result<Turn, EngineError> {
         self.schedule.lag.begin_turn(now.instant);
-        self.note_turn(now);
+        self.reading.rewrites.turn_begins(now);
         if !self.is_stopping {
             self.start_roots(now)?; // coverage/roots.rs
             self.work_off(now.instant); // discovery/below.rs
             self.take_changes(now)?; // kernel/changes.rs
             self.follow_ways(now); // coverage/ways.rs
             self.expire(now); // schedule/timers.rs
-            // What the looks of the last turn found is believed now, if no event came since.
+            // The results of the last turn's looks are applied now, unless an event for the name
+            // arrived.
             self.apply_finds(now); // identities/finds.rs
             self.look(now); // identities/identify.rs
             self.judge_deleted(now); // identities/leaving.rs
             // Also releases listed files: schedule/by_age.rs.
             self.discover(now); // discovery/directories.rs
-            self.look_for_absent(now); // commit/resume.rs
+            self.look_for_absent(now); // commit/absent.rs
             self.read_dirty(now)?; // reading.rs
             self.hold_unread(); // reading/held_files.rs
         }
-        self.reopen_again(now)?; // output/reopening.rs
+        if self.output_file.is_reopened_now(now.instant) {
+            self.reopen_output(now)?; // output/reopening.rs
+        }
         self.send(now)?;
-        self.watch_blocked_output(now.instant); // output/hung.rs
+        self.observer.watch_output(&self.outbox, &self.output_file, now.instant);
         self.commit(now); // commit.rs
         if cfg!(debug_assertions) {
             self.check_now_and_then();
@@ -234,12 +239,12 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         Ok(next)
     }
 
-    /// The loop saw the event descriptor become readable.
+    /// The event descriptor became readable.
     pub fn events_ready(&mut self) {
         self.kernel.are_events_pending = true;
     }
 
-    /// The loop saw the output's descriptor become ready, or fail.
+    /// The output's descriptor became ready, or failed.
     pub fn output_ready(&mut self, now: Now) {
         self.outbox.set_ready(now.instant);
     }
@@ -262,9 +267,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.outbox.limit(bytes);
     }
 
-    /// Nothing is known of earlier runs, and this one may read what they read: `file` of json
-    /// records gets the number of this run as a fourth part, so that no record has the name of
-    /// another run's.
+    /// Nothing is known about earlier runs, and this one may read what they read. `file` in json
+    /// records gets the number of this run as a fourth part, so that it differs from that of any
+    /// earlier run.
     pub fn mark_records(&mut self, run: u64) {
         self.reading.encoder.mark_run(run);
     }
@@ -279,7 +284,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.config.format
     }
 
-    /// All there is is read, then the run ends.
+    /// Whether the run ends when everything is read.
     pub fn is_once(&self) -> bool {
         self.config.once
     }
@@ -289,14 +294,14 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.outbox.sink_mut()
     }
 
-    /// What happened so far.
+    /// The counts so far.
     pub fn stats(&self) -> &Stats {
         &self.observer.stats
     }
 
-    /// Every directory of every PATH that is there was listed once, is watched as far as there are
-    /// watches, and what was found was looked at: from now on nothing that is written is missed.
-    /// After [`Engine::reload`] this has to come true again.
+    /// Whether every directory of every existing PATH was listed once and is watched, as far as
+    /// there are watches, and what was found was looked at. From then on nothing that is written is
+    /// missed. After [`Engine::reload`] this has to come true again.
     pub fn has_scanned(&self) -> bool {
         self.discovery.has_scanned
     }
@@ -311,12 +316,12 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.outbox.blocked(now)
     }
 
-    /// Bytes read but not yet acknowledged, at a stop.
+    /// Whether the output has acknowledged every record.
     pub fn is_output_drained(&self) -> bool {
         self.outbox.is_empty()
     }
 
-    /// Bytes of records that the output has not acknowledged, and will not if it is closed.
+    /// Bytes of records that the output has not acknowledged; 0 if it is closed.
     pub fn undelivered_bytes(&self) -> usize {
         if self.outbox.is_closed() { 0 } else { self.outbox.unacknowledged_bytes() }
     }
@@ -329,7 +334,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 
     fn collect_acks(&mut self) {
-        let (files, commits, lag) = (&self.files, &mut self.commits, &mut self.schedule.lag);
+        let (files, mut commits, lag) =
+            (&self.files, self.offsets.get_mut(), &mut self.schedule.lag);
         self.observer.stats.acknowledged_bytes += self.outbox.collect_acks(|reached, since| {
             lag.acknowledged(since);
             debug_assert!(
@@ -339,7 +345,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 }),
                 "what was acknowledged was read"
             );
-            if let Some(commits) = commits {
+            if let Some(commits) = &mut commits {
                 commits.ledger.acknowledge(reached);
             }
         });

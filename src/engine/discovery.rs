@@ -14,7 +14,7 @@ pub(super) mod sweeping;
 mod visiting;
 pub(super) mod visits;
 
-use crate::engine::commit::resume::Absence;
+use crate::engine::commit::absent::Absence;
 use crate::engine::discovery::below::Below;
 use crate::engine::discovery::old_files::OldFiles;
 use crate::engine::discovery::searching::Searches;

@@ -31,7 +31,7 @@ mod lost_directories;
 mod recent;
 mod renames;
 mod rotation;
-mod succession;
+pub(super) mod succession;
 mod unlinked;
 mod unreadable;
 

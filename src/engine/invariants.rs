@@ -1,24 +1,26 @@
-//! What holds between two turns, whatever happened: the promise that nothing is forgotten, as a
-//! check over all files and directories.
+//! What holds between two turns: no file is forgotten. A check over all files and directories.
 //!
-//! In: the engine. Out: nothing, or a sentence that names a file and what is wrong with it. Always
-//! holds: a file with unread bytes is queued, or something keeps it back that is sure to end; each
-//! bit of a [`State`] that promises an end has its entry in the queue that brings it. A build with
-//! debug assertions checks itself: small trees after every turn, large ones so seldom that the
-//! checks look at [`SLOTS_PER_TURN`] files per turn in the mean. Other builds never do.
+//! In: the engine. Out: nothing, or a sentence that names a file and what is wrong with it.
+//! Always holds: a file with unread bytes is either queued or held back by something that is sure
+//! to end. Each bit of a [`State`] that promises an end has its entry in the queue that brings it.
+//! A build with debug assertions checks itself: small trees after every turn, large ones so seldom
+//! that the checks look at [`SLOTS_PER_TURN`] files per turn on average. Other builds never do.
 
 use std::cell::{Cell, RefCell};
 
 use crate::engine::coverage::root::RootState;
+use crate::engine::discovery::Discovery;
+use crate::engine::identities::succession::Succession;
 use crate::engine::namespace::inputs::RootId;
-use crate::engine::namespace::registry::{FileSlot, Life, SlotId, SlotKey, State};
-use crate::engine::namespace::tree::DirKey;
+use crate::engine::namespace::registry::{FileSlot, Life, Registry, SlotId, SlotKey, State};
+use crate::engine::namespace::tree::{DirKey, Tree};
+use crate::engine::schedule::Schedule;
 use crate::engine::schedule::deadlines::Task;
 use crate::engine::{DOUBTS_MAX, Engine};
 use crate::sink::Sink;
 use crate::sys::FileSystem;
 
-/// Files that the engine's own check looks at per turn, in the mean.
+/// Files that the engine's own check looks at per turn, on average.
 const SLOTS_PER_TURN: usize = 256;
 
 bitflags::bitflags! {
@@ -60,11 +62,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
     }
 
-    /// Whether all is as it has to be between two turns, for tests: looks at every file and
-    /// directory.
+    /// Checks every file and directory, for tests.
     ///
     /// # Errors
-    /// What is not, as a sentence.
+    /// A sentence that says which invariant is broken.
     pub fn check(&self) -> Result<(), String> {
         PLACES.with_borrow_mut(|(places, directories)| {
             self.note_places(places);
@@ -73,7 +74,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 let slot = self.files.get(id);
                 if slot.life() != Life::Free {
                     self.check_file(slot, id, places[id.0 as usize])
-                        .map_err(|why| self.about(id, &why))?;
+                        .map_err(|why| about(&self.files, &self.tree, id, &why))?;
                     cooling_dirty +=
                         usize::from(slot.state().contains(State::COOLING | State::DIRTY));
                 }
@@ -83,7 +84,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 .all()
                 .filter(|&id| self.files.get(id).state().contains(State::AWAITS_PREDECESSOR))
             {
-                self.check_wait(id, places).map_err(|why| self.about(id, &why))?;
+                check_wait(&self.files, &self.identities.succession, id, places)
+                    .map_err(|why| about(&self.files, &self.tree, id, &why))?;
             }
             expect(cooling_dirty == self.schedule.cooling_dirty(), || {
                 format!(
@@ -95,26 +97,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 "invariant: the counts of files by state are wrong".to_owned()
             })?;
             self.check_bounds()?;
-            self.note_directories(directories);
+            note_directories(&self.tree, &self.discovery, &self.schedule, directories);
             self.check_directories(directories)
         })
-    }
-
-    /// Names the file that a sentence is about.
-    fn about(&self, id: SlotId, why: &str) -> String {
-        let slot = self.files.get(id);
-        let mut path = Vec::new();
-        if self.tree.at_place(slot.dir().0).is_some() {
-            self.tree.write_path(slot.dir(), &mut path);
-        }
-        path.extend_from_slice(self.files.name(id));
-        format!(
-            "invariant: {} (slot {}) {why}: {:?}, {:?}",
-            path.escape_ascii(),
-            id.0,
-            slot.life(),
-            slot.state()
-        )
     }
 
     /// Which queues each slot is in. Entries of files that are gone, or were let out of turn, may
@@ -143,30 +128,12 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
         self.schedule.deleted().for_each(|key| put(key, In::LEAVING));
         self.schedule.parked_files().for_each(|key| put(key, In::PARKED));
-        if let Some(commits) = &self.commits {
+        if let Some(commits) = self.offsets.get() {
             commits.awaited_births().for_each(|key| put(key, In::BIRTHS));
         }
     }
 
-    /// The same of directories.
-    fn note_directories(&self, places: &mut Vec<In>) {
-        places.clear();
-        places.resize(self.tree.places() as usize, In::empty());
-        let mut put = |key: DirKey, queue: In| {
-            if self.tree.alive(key).is_some() {
-                places[key.id.0 as usize].insert(queue);
-            }
-        };
-        self.discovery.urgent.waiting().for_each(|key| put(key, In::READ));
-        self.discovery.urgent.lost.iter().for_each(|&key| put(key, In::FOUND));
-        let judged = self.schedule.deadlines.iter().filter_map(|(_, task)| match task {
-            Task::JudgeDirectory(key) => Some(key),
-            _ => None,
-        });
-        judged.chain(self.discovery.below.dropping()).for_each(|key| put(key, In::LEAVING));
-    }
-
-    /// One file: each bit has its entry, and what is unread is not forgotten.
+    /// Checks one file: each bit has its entry, and unread bytes are not forgotten.
     fn check_file(&self, slot: &FileSlot, id: SlotId, queues: In) -> Result<(), String> {
         let has = |bit: State, queue: In| !slot.state().contains(bit) || queues.contains(queue);
         expect(has(State::QUEUED, In::READ), || "counts as queued and is in no queue".to_owned())?;
@@ -189,7 +156,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         expect(!is_listed || is_put_in_order, || {
             "waits for its turn among those that were listed and is not".to_owned()
         })?;
-        // While its turn among the listed is still to come, its generation is put off.
+        // Until its turn among the listed files comes, its generation is put off.
         let is_story_due = queues.contains(In::BIRTHS) || (is_listed && is_put_in_order);
         expect(!slot.state().contains(State::UNSTORED) || is_story_due, || {
             "waits until its generation is stored for ever".to_owned()
@@ -238,51 +205,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
     }
 
-    /// A file that waits: the one it waits for, and the ones that one waits for, let it go in the
-    /// end.
-    fn check_wait(&self, id: SlotId, places: &[In]) -> Result<(), String> {
-        let mut at = id;
-        // Each file waits for one: so many steps are a circle.
-        for _ in 0..=self.files.len() {
-            let Some(older) = self.identities.succession.waited_for(at) else {
-                return self.check_awaited(at, places[at.0 as usize]);
-            };
-            expect(self.identities.succession.has_waiting(older, at), || {
-                format!("waits for slot {}, which will not let it go", older.0)
-            })?;
-            expect(self.files.get(older).state().contains(State::IS_AWAITED), || {
-                format!("waits for slot {}, which does not know it", older.0)
-            })?;
-            at = older;
-        }
-        Err("waits in a circle".to_owned())
-    }
-
-    /// Whether something is still to come for a file that waits for nobody and is waited for.
-    fn check_awaited(&self, id: SlotId, queues: In) -> Result<(), String> {
-        let slot = self.files.get(id);
-        let is_due = match slot.life() {
-            // What is unread and due is checked with the file itself.
-            Life::Following | Life::Finishing => {
-                slot.state().intersects(State::DIRTY | State::DOUBT | State::RETRY)
-                    || queues.intersects(In::FOUND | In::RETRIES)
-            }
-            Life::Named | Life::Leaving => true,
-            Life::Free | Life::Parked | Life::Ignored => false,
-        };
-        expect(is_due, || {
-            format!(
-                "waits for slot {} ({:?}, {:?}), which is done",
-                id.0,
-                slot.life(),
-                slot.state()
-            )
-        })
-    }
-
     /// Nothing grows without bound.
     fn check_bounds(&self) -> Result<(), String> {
-        // One without a name is held whatever the limit is: it cannot be opened again.
+        // A file without a name is held whatever the limit is, because it cannot be opened again.
         let open = self.reading.kept.len()
             + self.reading.held.keys().filter(|&&id| self.files.get(id).is_bound()).count();
         expect(open <= self.reading.files_open_max, || {
@@ -309,8 +234,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         })
     }
 
-    /// Directories: who waits for a visit gets one, who has none and needs one is polled, and the
-    /// tree agrees with its indexes.
+    /// Checks directories: one that waits for a visit gets it, one without a watch is polled, and
+    /// the tree agrees with its indexes.
     fn check_directories(&self, places: &[In]) -> Result<(), String> {
         let mut polled = 0;
         for dir in (0..self.tree.places()).filter_map(|place| self.tree.at_place(place)) {
@@ -342,7 +267,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 self.kernel.polled
             )
         })?;
-        // What leads to a PATH is watched, as a rule: then events tell when it appears.
+        // As a rule, the way to a PATH is watched, and events tell when the PATH appears.
         let is_missing = |root: RootId| {
             self.coverage.roots[root.0 as usize].state == RootState::Missing
                 && !self.coverage.ways.is_reported(root.0 as usize)
@@ -359,6 +284,89 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             "invariant: a missing PATH is never looked for".to_owned()
         })
     }
+}
+
+/// Adds the name and the state of the file to a sentence.
+fn about(files: &Registry, tree: &Tree, id: SlotId, why: &str) -> String {
+    let slot = files.get(id);
+    let mut path = Vec::new();
+    if tree.at_place(slot.dir().0).is_some() {
+        tree.write_path(slot.dir(), &mut path);
+    }
+    path.extend_from_slice(files.name(id));
+    format!(
+        "invariant: {} (slot {}) {why}: {:?}, {:?}",
+        path.escape_ascii(),
+        id.0,
+        slot.life(),
+        slot.state()
+    )
+}
+
+/// Which queues each directory is in.
+fn note_directories<L>(
+    tree: &Tree,
+    discovery: &Discovery<L>,
+    schedule: &Schedule,
+    places: &mut Vec<In>,
+) {
+    places.clear();
+    places.resize(tree.places() as usize, In::empty());
+    let mut put = |key: DirKey, queue: In| {
+        if tree.alive(key).is_some() {
+            places[key.id.0 as usize].insert(queue);
+        }
+    };
+    discovery.urgent.waiting().for_each(|key| put(key, In::READ));
+    discovery.urgent.lost.iter().for_each(|&key| put(key, In::FOUND));
+    let judged = schedule.deadlines.iter().filter_map(|(_, task)| match task {
+        Task::JudgeDirectory(key) => Some(key),
+        _ => None,
+    });
+    judged.chain(discovery.below.dropping()).for_each(|key| put(key, In::LEAVING));
+}
+
+/// Checks a file that waits: the file that it waits for, and those that that one waits for, release
+/// it in the end.
+fn check_wait(
+    files: &Registry,
+    succession: &Succession,
+    id: SlotId,
+    places: &[In],
+) -> Result<(), String> {
+    let mut at = id;
+    // Each file waits for one other, so more steps than files are a circle.
+    for _ in 0..=files.len() {
+        let Some(older) = succession.waited_for(at) else {
+            return check_awaited(files, at, places[at.0 as usize]);
+        };
+        expect(succession.has_waiting(older, at), || {
+            format!("waits for slot {}, which will not let it go", older.0)
+        })?;
+        expect(files.get(older).state().contains(State::IS_AWAITED), || {
+            format!("waits for slot {}, which does not know it", older.0)
+        })?;
+        at = older;
+    }
+    Err("waits in a circle".to_owned())
+}
+
+/// Checks a file that waits for no other and is waited for: something has to come that ends the
+/// wait.
+fn check_awaited(files: &Registry, id: SlotId, queues: In) -> Result<(), String> {
+    let slot = files.get(id);
+    let is_due = match slot.life() {
+        // Unread bytes that are due are checked with the file itself.
+        Life::Following | Life::Finishing => {
+            slot.state().intersects(State::DIRTY | State::DOUBT | State::RETRY)
+                || queues.intersects(In::FOUND | In::RETRIES)
+        }
+        Life::Named | Life::Leaving => true,
+        Life::Free | Life::Parked | Life::Ignored => false,
+    };
+    expect(is_due, || {
+        format!("waits for slot {} ({:?}, {:?}), which is done", id.0, slot.life(), slot.state())
+    })
 }
 
 fn expect(is_so: bool, why: impl FnOnce() -> String) -> Result<(), String> {

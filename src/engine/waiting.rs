@@ -18,7 +18,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 && self.outbox.is_empty()
                 && !self.output_file.is_replaced())
         {
-            match &self.commits {
+            match self.offsets.get() {
                 Some(commits) if !commits.is_settled() => {}
                 Some(commits) if is_read && commits.has_failed() => {
                     return Err(EngineError::Offsets);
@@ -37,13 +37,13 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// The first instant at which something falls due.
     fn next_deadline(&self, now: Instant) -> Option<Instant> {
-        let commits = self.commits.as_ref();
+        let commits = self.offsets.get();
         let of_output = [
             self.outbox.awaits_acks().then(|| now + ACK_POLL),
             self.outbox.deadline(),
             commits.and_then(|commits| commits.deadline(self.output_file.is_replaced())),
-            self.output_file_deadline(),
-            self.hung_deadline(now),
+            self.output_file.deadline(&self.outbox, self.offsets.is_storing()),
+            self.observer.hung.deadline(&self.outbox, now),
         ];
         let of_files = || {
             [
@@ -53,7 +53,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 self.outbox.tap.deadline(),
                 self.kernel.poll_at,
                 self.discovery.sweeps.deadline(),
-                self.absence_deadline(),
+                self.discovery.absence.deadline(),
                 self.coverage.ways.deadline(),
                 self.discovery.old_files.deadline(),
             ]
@@ -78,7 +78,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             // Listed files wait for a search that is under way: the file that it finds may come
             // before them.
             || !(self.schedule.by_age.is_empty() || self.discovery.searches.is_under_way())
-            || self.is_looking_for_absent()
+            || self.discovery.absence.is_running()
             || (self.outbox.has_room()
                 && self.schedule.unread.has_any(self.outbox.has_room_for_backlog()))
     }
@@ -99,6 +99,6 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             && self.schedule.by_age.is_empty()
             && !self.discovery.searches.is_under_way()
             && !self.discovery.below.has_work()
-            && self.commits.as_ref().is_none_or(|commits| !commits.has_births())
+            && !self.offsets.has_births()
     }
 }

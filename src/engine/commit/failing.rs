@@ -1,29 +1,55 @@
-//! Commits that fail: said once, given back to the ledger, and tried again with a new journal.
+//! The outcome of jobs. What a failed job was to store goes back to the ledger, the failure is
+//! logged once, and a new journal is tried later.
 //!
-//! In: what became of a job. Out: when a new journal is begun.
-//! Always holds: nobody waits for a store that fails; one that lost its place makes a new journal
+//! In: the outcome of a job. Out: files whose records may leave, and when a new journal is
+//! begun.
+//! Always holds: no file waits for a failing store. A store that lost its place makes a new journal
 //! before first records leave.
 
 use std::time::Instant;
 
 use crate::checkpoint::{CommitError, Work};
-use crate::diagnostics::notices::{Cause, notice};
+use crate::diagnostics::notices::{Cause, Notices, notice};
 use crate::diagnostics::with_causes;
-use crate::engine::Engine;
-use crate::engine::commit::{Commits, DISPLACED_CALM, DISPLACED_SETTLE, RETRY_LONGEST, UnderWay};
+use crate::engine::commit::commits::{
+    Commits, DISPLACED_CALM, DISPLACED_SETTLE, KnownOutput, RETRY_FIRST, RETRY_LONGEST, UnderWay,
+};
+use crate::engine::namespace::registry::SlotKey;
 use crate::rare::rare;
-use crate::sink::Sink;
-use crate::sys::FileSystem;
 
-impl<F: FileSystem, S: Sink> Engine<F, S> {
+impl Commits {
+    /// A job succeeded. `directory`: the state directory, for people.
+    pub(super) fn succeeded(
+        &mut self,
+        work: Work,
+        output: KnownOutput,
+        directory: &str,
+        notices: &mut Notices,
+        now: Instant,
+    ) {
+        if work == Work::Complete {
+            self.snapshot = None;
+            self.retry_at = None;
+            if self.displaced_at.is_none_or(|at| now >= at + DISPLACED_CALM) {
+                self.retry_after = RETRY_FIRST;
+            }
+            self.report_in_place_again(directory, notices, now);
+            rare!("a new journal was complete");
+            if std::mem::take(&mut self.is_failing) {
+                notice!(info: notices, Cause::OffsetsAgain, now, "offsets are stored again");
+            }
+        }
+        if output != KnownOutput::Unknown {
+            self.uncommitted_since = None;
+            self.output = output;
+        }
+    }
+
     /// After the store lost its place: there is a journal again that a start now would find.
-    pub(super) fn say_in_place_again(&mut self, commits: &mut Commits, now: Instant) {
-        let anew = commits.anew.take();
-        let Some(what) = commits.displaced.take() else { return };
-        let Some(suppressed) = self.observer.notices.admit(Cause::StateDirectory, now) else {
-            return;
-        };
-        let path = self.coverage.ways.state_directory_text();
+    fn report_in_place_again(&mut self, path: &str, notices: &mut Notices, now: Instant) {
+        let anew = self.anew.take();
+        let Some(what) = self.displaced.take() else { return };
+        let Some(suppressed) = notices.admit(Cause::StateDirectory, now) else { return };
         let aside = anew.map(|anew| anew.aside.join(", ")).filter(|names| !names.is_empty());
         match aside {
             None => tracing::error!(
@@ -43,81 +69,77 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
     }
 
-    pub(super) fn commit_failed(
+    /// A job failed. Returns the files whose records need not wait for the store any longer;
+    /// `None`: they wait for a new journal, which is about to be begun, or until that fails.
+    pub(super) fn failed(
         &mut self,
-        commits: &mut Commits,
-        under_way: UnderWay,
+        mut under_way: UnderWay,
         work: Work,
         error: &CommitError,
+        directory: &str,
+        notices: &mut Notices,
         now: Instant,
-    ) {
-        self.observer.stats.commit_failures += 1;
-        commits.failure = Some(with_causes(error));
-        commits.ledger.give_back(under_way.changes);
-        commits.stored_changes.extend(under_way.stored);
-        commits.scanned.extend(under_way.scanned);
+    ) -> Option<Vec<SlotKey>> {
+        self.failure = Some(with_causes(error));
+        self.ledger.give_back(under_way.changes);
+        self.stored_changes.extend(under_way.stored);
+        self.scanned.extend(under_way.scanned);
         if !matches!(work, Work::Append | Work::Check) || matches!(error, CommitError::Displaced(_))
         {
-            commits.snapshot = None;
-            commits.ledger.end_snapshot();
+            self.snapshot = None;
+            self.ledger.end_snapshot();
             rare!("a new journal failed before it was complete");
-            // The parts of the snapshot told paths that the old journal may not have.
-            commits.ledger.doubt_paths();
+            // The parts of the snapshot had paths that the old journal may not have.
+            self.ledger.doubt_paths();
         }
         match error {
             CommitError::Output(_) => {
                 rare!("the output could not be made durable");
-                commits.is_output_doubtful = true;
-                notice!(error: self.observer.notices, Cause::Offsets, now,
-                    error = with_causes(error),
+                self.is_output_doubtful = true;
+                notice!(error: notices, Cause::Offsets, now, error = with_causes(error),
                     "no offset is committed until the output is reopened (SIGHUP) or manytail \
                     starts again");
             }
             CommitError::Displaced(what) => {
-                let is_repeated = commits.displaced_at.is_some_and(|at| now < at + DISPLACED_CALM);
-                commits.retry_at =
-                    Some(now + if is_repeated { commits.retry_after } else { DISPLACED_SETTLE });
+                let is_repeated = self.displaced_at.is_some_and(|at| now < at + DISPLACED_CALM);
+                self.retry_at =
+                    Some(now + if is_repeated { self.retry_after } else { DISPLACED_SETTLE });
                 if is_repeated {
-                    commits.retry_after = (commits.retry_after * 2).min(RETRY_LONGEST);
+                    self.retry_after = (self.retry_after * 2).min(RETRY_LONGEST);
                 }
-                commits.displaced_at = Some(now);
-                commits.displaced.get_or_insert(*what);
-                // A new journal is about to be begun; first records of generations wait for it, or
-                // until that fails.
-                commits.births.extend(under_way.births);
-                return;
+                self.displaced_at = Some(now);
+                self.displaced.get_or_insert(*what);
+                self.births.append(&mut under_way.births);
+                return None;
             }
             CommitError::Store { .. } | CommitError::Anew(_) => {
                 rare!("offsets could not be stored");
-                commits.retry_at = Some(now + commits.retry_after);
-                commits.retry_after = (commits.retry_after * 2).min(RETRY_LONGEST);
-                if !std::mem::replace(&mut commits.is_failing, true)
-                    && let Some(suppressed) = self.observer.notices.admit(Cause::Offsets, now)
-                {
-                    let error = with_causes(error);
-                    match commits.displaced {
-                        None => tracing::error!(
-                            error,
-                            suppressed,
-                            "offsets cannot be stored: delivery goes on; tried again"
-                        ),
-                        Some(what) => {
-                            let path = self.coverage.ways.state_directory_text();
-                            tracing::error!(
-                                path,
-                                error,
-                                suppressed,
-                                "{what} while we run: offsets are not stored; delivery goes on; \
-                                tried again"
-                            );
-                        }
-                    }
+                self.retry_at = Some(now + self.retry_after);
+                self.retry_after = (self.retry_after * 2).min(RETRY_LONGEST);
+                if !std::mem::replace(&mut self.is_failing, true) {
+                    self.report_failure(error, directory, notices, now);
                 }
             }
         }
-        // Nobody waits for a store that fails.
-        self.hold_output(commits.is_reopening && commits.is_appendable);
-        self.generations_are_stored(under_way.births);
-        self.generations_are_stored(std::mem::take(&mut commits.births));
+        under_way.births.append(&mut self.births);
+        Some(under_way.births)
+    }
+
+    fn report_failure(&self, error: &CommitError, path: &str, notices: &mut Notices, now: Instant) {
+        let Some(suppressed) = notices.admit(Cause::Offsets, now) else { return };
+        let error = with_causes(error);
+        match self.displaced {
+            None => tracing::error!(
+                error,
+                suppressed,
+                "offsets cannot be stored: delivery goes on; tried again"
+            ),
+            Some(what) => tracing::error!(
+                path,
+                error,
+                suppressed,
+                "{what} while we run: offsets are not stored; delivery goes on; tried again"
+            ),
+        }
     }
 }

@@ -147,8 +147,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             return Some(Own::Former);
         }
         // A log of an earlier run stays a log.
-        let is_rotated = self.own.rotation(&self.files, &self.tree, id).is_some();
-        (is_rotated && !self.is_stored(id, found.id)).then_some(Own::Rotated)
+        self.own.rotation(&self.files, &self.tree, id)?;
+        self.write_path(id);
+        (!self.offsets.is_stored(found.id, &self.path)).then_some(Own::Rotated)
     }
 
     /// The file is ours: it is not read, under this or any other name.
@@ -172,7 +173,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.schedule.drop_unread(&mut self.files, id);
         Schedule::stop_holding_back(&mut self.files, id, KeptBack::ByAge);
         if own != Own::Rotated && !was_known {
-            self.begin_generation(id);
+            let inputs = &self.coverage.inputs;
+            self.offsets.begin_generation(&mut self.files, inputs, id, 0);
         }
         self.release_successor(id);
         self.write_path(id);

@@ -263,7 +263,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             }
             if self.discovery.is_started && self.coverage.roots[at].state == RootState::Missing {
                 self.start_named_root(at, now);
-                self.scan_is_under_way();
+                self.discovery.absence.begin_scan();
             }
         }
     }

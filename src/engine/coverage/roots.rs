@@ -126,7 +126,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// Starts a PATH that the settings have just named, or reports that it leads to nothing.
     pub(super) fn start_named_root(&mut self, at: usize, now: Now) {
         // If an earlier run scanned this tree, its new files were written since.
-        let is_scanned = self.is_scanned(&self.coverage.roots[at].path);
+        let is_scanned = self.offsets.is_scanned(&self.coverage.roots[at].path);
         let work = if is_scanned { VisitWork::APPEARED } else { VisitWork::FIRST_SCAN };
         self.start_root(at, work, now);
         if self.coverage.roots[at].state == RootState::Missing {

@@ -135,7 +135,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         if is_covered_anew {
             self.coverage.find_input(&mut self.files, &self.tree, id, &mut self.path);
         }
-        self.path_changed(id);
+        self.offsets.path_changed(&self.files, id);
         // A file that could not be read may be readable now, and no event reports that.
         if self.files.get(id).state().contains(State::UNREADABLE) {
             self.doubt(id);

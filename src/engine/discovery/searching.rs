@@ -250,11 +250,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
         let links = self.write_path(id);
         let (path, link) = (self.path.clone(), (dir, self.files.name(id).into()));
-        let Some(stored) = self
-            .commits
-            .as_ref()
-            .map(|commits| &commits.stored)
-            .filter(|stored| !stored.is_empty())
+        let Some(stored) =
+            self.offsets.get().map(|commits| &commits.stored).filter(|stored| !stored.is_empty())
         else {
             return Ok(());
         };
@@ -295,8 +292,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// At a start: continues files that an earlier run followed after they were rotated in a
     /// directory that is not listed.
     pub(in crate::engine) fn track_stored(&mut self, home: DirId) {
-        let Some(stored) = self.commits.as_ref().map(|commits| &commits.stored) else { return };
-        if stored.is_empty() || !self.is_first_scan() {
+        let Some(stored) = self.offsets.get().map(|commits| &commits.stored) else { return };
+        if stored.is_empty() || !self.discovery.absence.is_first_scan() {
             return;
         }
         let mut prefix = Vec::new();

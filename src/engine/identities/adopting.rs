@@ -8,6 +8,7 @@
 use crate::checkpoint::OWN_OUTPUT;
 use crate::config::StartAt;
 use crate::engine::Engine;
+use crate::engine::commit::nanos;
 use crate::engine::coverage::own::Own;
 use crate::engine::namespace::registry::{Life, SlotId, State};
 use crate::engine::schedule::{KeptBack, Schedule};
@@ -35,7 +36,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 return;
             }
             self.files.set_life(id, Life::Following);
-            self.may_have_changed(id, found)
+            self.offsets.may_have_changed(&self.files, id, found)
         } else if self.files.get(id).state().contains(State::ONLY_KNOWN) {
             rare!(
                 "a file under a name that does not match had the inode of another one in the journal"
@@ -84,7 +85,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         });
         if self.identities.left_behind.start_there(&mut self.files, id, found.id) {
             self.files.set_life(id, Life::Following);
-            self.begin_generation(id);
+            self.offsets.begin_generation(&mut self.files, &self.coverage.inputs, id, 0);
             return;
         }
         self.files.set_life(id, Life::Following);
@@ -104,11 +105,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
         if found.size > 0 && self.files.get(id).state().contains(State::BY_AGE) {
             // Generations are stored in the order in which they are to be read.
-            self.put_generation_off(id);
-        } else if found.size == 0 {
-            self.begin_empty_generation(id, now);
+            self.offsets.put_generation_off(&mut self.files, &self.coverage.inputs, id);
         } else {
-            self.begin_generation(id);
+            let read_at = if found.size == 0 { nanos(now.wall) } else { 0 };
+            self.offsets.begin_generation(&mut self.files, &self.coverage.inputs, id, read_at);
         }
     }
 }

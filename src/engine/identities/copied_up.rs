@@ -107,7 +107,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     pub(in crate::engine) fn go_on_copied_up(&mut self, id: SlotId, known: FileId, found: &Stat) {
         let is_same_inode = (known.device, known.inode) == (found.id.device, found.id.inode);
         tracing::debug!(path = %self.path.escape_ascii(), ?known, found = ?found.id, "copied up");
-        self.close(id);
+        self.reading.close(id);
         let (key, before) = (self.files.key(id), self.files.get(id).generation);
         if !is_same_inode {
             // The other names of the inode stay with it: they go on from here as a separate file.
@@ -119,7 +119,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
         self.files.identify_anew(id, found.id);
         let after = self.files.get(id).generation;
-        if let Some(commits) = &mut self.commits {
+        if let Some(commits) = self.offsets.get_mut() {
             commits.renumbered(key, (known, before), after);
             if !is_same_inode && commits.is_generation_awaited(key) {
                 Schedule::hold_back(&mut self.files, id, KeptBack::Store);

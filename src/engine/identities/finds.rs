@@ -163,7 +163,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.release_successor(id);
             if !self.files.get(id).state().contains(State::COOLING) {
                 // Permissions may have changed.
-                self.close(id);
+                self.reading.close(id);
             }
         }
     }

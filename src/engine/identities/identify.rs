@@ -64,7 +64,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         if is_known_link {
             return Ok((self.fs.stat(&self.path, links)?, true));
         }
-        let found = self.stat_stored(links)?;
+        let found = self.offsets.stat(&mut self.fs, &self.path, links)?;
         if found.kind == FileKind::Link {
             if let Some(links) = self.coverage.links_to(&self.files, &self.tree, id, &self.path) {
                 return Ok((self.fs.stat(&self.path, links)?, true));
@@ -77,7 +77,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             found.owner,
             &mut self.fs,
         ) {
-            self.close(id);
+            self.reading.close(id);
             return Err(std::io::Error::from_raw_os_error(libc::ELOOP));
         }
         Ok((found, false))
@@ -120,7 +120,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             // broken.
             Failure::Other if self.config.once => self.unreadable(id, error, now),
             _ if error.kind() == ErrorKind::Interrupted => self.doubt(id),
-            _ if self.give_way(error) => self.doubt(id),
+            _ if self.reading.give_way(error) => self.doubt(id),
             _ => {
                 notice!(warn: self.observer.notices, Cause::Failed, about &self.path, now.instant,
                     %error, "cannot be looked at now: tried again");
@@ -154,7 +154,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                     {
                         // The link may not be followed any more, so the open file is not read
                         // either.
-                        self.close(id);
+                        self.reading.close(id);
                     }
                     self.discovery.searches.search_behind(
                         id,

@@ -102,7 +102,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.files.set_life(id, if is_identified { Life::Following } else { Life::Named });
         }
         if is_identified {
-            self.path_changed(id);
+            self.offsets.path_changed(&self.files, id);
         }
         self.coverage.find_input(&mut self.files, &self.tree, id, &mut self.path);
     }
@@ -259,7 +259,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             // It may come back by a link that was made outside of the tree: no event reports such a
             // link, and once the name is gone, no look finds it.
             self.files.get_mut(id).clear(State::DELETED);
-            self.drop_entry(id);
+            self.offsets.drop_entry(&mut self.files, id);
             self.park(id, true, now);
         } else {
             self.park(id, false, now);
@@ -269,7 +269,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// Remembers a file that left the tree, or was deleted, for a while.
     pub(super) fn park(&mut self, id: SlotId, is_deleted: bool, now: Instant) {
         self.release_successor(id);
-        self.close(id);
+        self.reading.close(id);
         self.identities.departures.conclude(&self.files, id, now);
         self.files.set_life(id, Life::Parked);
         if let Some(oldest) = self.schedule.park(self.files.key(id), is_deleted, now) {
@@ -300,13 +300,13 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.identities.succession.remove(id);
         }
         self.schedule.remove(&self.files, id);
-        self.close(id);
+        self.reading.close(id);
         if self.files.get(id).offset == OWN_OUTPUT
             && let Some(file) = self.files.file_id(id)
         {
             self.own.remember(file);
         }
-        self.forget_entry(id);
+        self.offsets.forget_entry(&self.files, id);
         self.identities.behind_links.remove(&self.files.key(id));
         let home = self.files.get(id).dir();
         while let Some((dir, name)) = self.files.take_alias(id) {

@@ -51,7 +51,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     pub(in crate::engine) fn became_unreadable(&mut self, id: SlotId) -> bool {
         self.release_successor(id);
         if !self.files.get(id).state().intersects(State::DIRTY | State::COOLING) {
-            self.close(id);
+            self.reading.close(id);
         }
         if self.files.get(id).state().contains(State::UNREADABLE) {
             return false;

@@ -12,6 +12,7 @@ use crate::engine::identities::behind::doubt_link_to;
 use crate::engine::namespace::inputs::InputId;
 use crate::engine::namespace::registry::{Life, NEAR_MAX, Registry, SlotId, State};
 use crate::engine::namespace::tree::{DirId, Role, Tree, VisitWork};
+use crate::engine::reading::binary::written_to_binary;
 use crate::engine::schedule::{KeptBack, Schedule};
 use crate::engine::{Engine, EngineError};
 use crate::rare::rare;
@@ -170,7 +171,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     #[inline]
     fn file_modified(&mut self, id: SlotId, dir: DirId, name: &[u8], now: Now) {
         if self.files.get(id).state().contains(State::BINARY) {
-            self.written_to_binary(id, now.instant);
+            written_to_binary(&mut self.schedule, &mut self.files, id, now.instant);
             return;
         }
         if self.schedule.by_age.is_group_open(self.tree.group(dir)) {
@@ -279,7 +280,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 self.doubt(id);
             }
             (NameChange::Attributes, Some(id)) => {
-                self.note_attributes(id);
+                self.reading.rewrites.note_attributes(self.files.key(id));
                 self.doubt(id);
             }
             (NameChange::Modified | NameChange::Created | NameChange::Attributes, None) => {

@@ -2,24 +2,25 @@
 //!
 //! In: a kind, and where the page before ended. Out: a page with paths and reasons, and where the
 //! next one begins.
-//! Always holds: what a page costs has a bound, whatever the number of files. What is excluded is
-//! not known: it is found by listing the directories once more, and a listing is open from page to
-//! page, at most [`WALKS_MAX`] of them for at most [`WALK_KEPT`].
+//! Always holds: the cost of a page is bounded, whatever the number of files. Excluded names are
+//! not stored: they are found by listing the directories once more. A listing stays open from page
+//! to page; at most [`WALKS_MAX`] do, for at most [`WALK_KEPT`].
 
-use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use crate::engine::Engine;
 use crate::engine::coverage::root;
 use crate::engine::namespace::registry::{FileSlot, Life, SlotId, State};
 use crate::engine::namespace::tree::{DirId, DirKey, Directory, Role};
+use crate::engine::observer::paths::path_of;
+use crate::engine::observer::reasons::blocked_in_words;
 use crate::sink::Sink;
 use crate::status::file::{FileState, ListKind, Listed, ListedPage, PathText};
 use crate::sys::clock::Now;
 use crate::sys::failure::Failure;
 use crate::sys::{FileKind, FileSystem};
 
-/// Files or directories looked at for a page, which has so many entries at most.
+/// Files or directories looked at for a page, which is also the largest number of its entries.
 const ENTRIES_PER_PAGE: usize = 64;
 
 /// Slots or directories looked through for a page: a fraction of a millisecond.
@@ -28,79 +29,14 @@ const PLACES_PER_PAGE: u64 = 16 * 1024;
 /// Names of a listing looked through for a page; each may take some looks.
 const NAMES_PER_PAGE: usize = 256;
 
-/// Walks at a time; one more takes the place of the one that has waited longest.
+/// Walks at a time; one more replaces the one that has waited longest.
 const WALKS_MAX: usize = 4;
 
-/// A walk that nobody goes on with is over after this long.
+/// A walk ends when it was not used for this long.
 const WALK_KEPT: Duration = Duration::from_secs(10);
-
-/// Losses that are remembered, and bytes of their paths.
-const LOSSES_MAX: usize = 1024;
-const LOSS_PATH_BYTES_MAX: usize = 256 * 1024;
 
 /// In a cursor: directories are through, files are next.
 const FILES: u64 = 1 << 62;
-
-/// Bytes that were not delivered and never will be.
-#[derive(Debug)]
-struct Loss {
-    at: Instant,
-    path: Box<[u8]>,
-    what: &'static str,
-    /// Bytes of an unfinished line, as far as they are known.
-    unfinished: u64,
-}
-
-/// The last ones, oldest first.
-#[derive(Debug, Default)]
-pub(in crate::engine) struct Losses {
-    last: VecDeque<Loss>,
-    path_bytes: usize,
-    /// Earlier ones.
-    forgotten: u64,
-}
-
-impl Losses {
-    pub(in crate::engine) fn note(
-        &mut self,
-        path: &[u8],
-        what: &'static str,
-        unfinished: u64,
-        at: Instant,
-    ) {
-        self.last.push_back(Loss { at, path: path.into(), what, unfinished });
-        self.path_bytes += path.len();
-        while self.last.len() > LOSSES_MAX
-            || (self.path_bytes > LOSS_PATH_BYTES_MAX && self.last.len() > 1)
-        {
-            let Some(oldest) = self.last.pop_front() else { break };
-            self.path_bytes -= oldest.path.len();
-            self.forgotten += 1;
-        }
-    }
-
-    /// From the `cursor`th loss of the run on.
-    fn page(&self, cursor: u64, now: Instant) -> ListedPage {
-        let skipped = usize::try_from(cursor.saturating_sub(self.forgotten)).unwrap_or(usize::MAX);
-        let entry = |loss: &Loss| {
-            let ago = now.saturating_duration_since(loss.at).as_secs();
-            let of = if loss.unfinished > 0 {
-                format!(" ({} bytes of an unfinished line)", loss.unfinished)
-            } else {
-                String::new()
-            };
-            Listed {
-                path: PathText::new(&loss.path),
-                why: format!("{ago} s ago: {}{of}", loss.what),
-            }
-        };
-        let entries: Vec<Listed> =
-            self.last.iter().skip(skipped).take(ENTRIES_PER_PAGE).map(entry).collect();
-        let end = self.forgotten + (skipped + entries.len()) as u64;
-        let is_end = end >= self.forgotten + self.last.len() as u64;
-        ListedPage { entries, next: (!is_end).then_some(end), forgotten: self.forgotten }
-    }
-}
 
 /// Directories that are being listed once more.
 #[derive(Debug)]
@@ -146,12 +82,12 @@ impl<L> Walks<L> {
         Some(Walk { number: self.begun, place: 0, listing: None, used_at: now })
     }
 
-    /// It goes on with the next page.
+    /// Keeps a walk for the next page.
     fn put_back(&mut self, walk: Walk<L>, now: Instant) {
         self.walks.push(Walk { used_at: now, ..walk });
     }
 
-    /// Ends those that nobody goes on with.
+    /// Ends the walks that were not used for a while.
     pub(in crate::engine) fn expire(&mut self, now: Instant) {
         self.walks.retain(|walk| now < walk.used_at + WALK_KEPT);
     }
@@ -162,8 +98,8 @@ impl<L> Walks<L> {
 }
 
 impl<F: FileSystem, S: Sink> Engine<F, S> {
-    /// A page of all of a kind; `cursor`: [`ListedPage::next`] of the one before, 0 at first.
-    /// `None`: too late for that one.
+    /// A page of the list of a kind. `cursor`: [`ListedPage::next`] of the page before, 0 at first.
+    /// `None`: the walk is over.
     pub fn list_page(&mut self, kind: ListKind, cursor: u64, now: Now) -> Option<ListedPage> {
         match kind {
             ListKind::Lost => Some(self.observer.lost.page(cursor, now.instant)),
@@ -175,7 +111,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 Some(self.list_files(cursor, waits, |engine, id| {
                     let is_backlog =
                         engine.files.get(id).state().intersects(State::BACKLOG | State::HAS_MORE);
-                    engine.outbox.blocks(is_backlog).then(|| engine.blocked_in_words(now.instant))
+                    engine
+                        .outbox
+                        .blocks(is_backlog)
+                        .then(|| blocked_in_words(&engine.outbox, &engine.output_file, now.instant))
                 }))
             }
             ListKind::Polled => Some(self.list_directories(
@@ -214,27 +153,19 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         is_asked: impl Fn(&FileSlot) -> bool,
         why: impl Fn(&mut Self, SlotId) -> Option<String>,
     ) -> ListedPage {
-        let (mut page, mut looks) = (ListedPage::default(), 0);
         let end = self.files.places() as u64;
-        let last = end.min(cursor.saturating_add(PLACES_PER_PAGE));
-        let mut at = cursor;
-        while at < last && looks < ENTRIES_PER_PAGE {
-            let id = SlotId(u32::try_from(at).expect("fewer than 2^32 slots"));
-            at += 1;
-            let is_listed = |slot: &FileSlot| {
-                slot.is_bound() && !matches!(slot.life(), Life::Free | Life::Parked | Life::Leaving)
-            };
+        page_of_places(cursor, end, |place| {
+            let id = SlotId(place);
             let slot = self.files.get(id);
-            if !is_listed(slot) || !is_asked(slot) {
-                continue;
+            let is_listed = slot.is_bound()
+                && !matches!(slot.life(), Life::Free | Life::Parked | Life::Leaving);
+            if !is_listed || !is_asked(slot) {
+                return None;
             }
-            looks += 1;
-            if let (Some(why), Some(path)) = (why(self, id), self.path_of(id)) {
-                page.entries.push(Listed { path: PathText::new(&path), why });
-            }
-        }
-        page.next = (at < end).then_some(at);
-        page
+            let why = why(self, id);
+            let path = path_of(&self.files, &self.tree, id);
+            Some(why.zip(path).map(|(why, path)| Listed { path: PathText::new(&path), why }))
+        })
     }
 
     /// As [`Engine::list_files`].
@@ -244,29 +175,18 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         is_asked: impl Fn(&Directory) -> bool,
         why: impl Fn(&mut Self, DirId) -> Option<String>,
     ) -> ListedPage {
-        let (mut page, mut looks) = (ListedPage::default(), 0);
         let end = u64::from(self.tree.places());
-        let last = end.min(cursor.saturating_add(PLACES_PER_PAGE));
-        let mut at = cursor;
-        while at < last && looks < ENTRIES_PER_PAGE {
-            let place = u32::try_from(at).expect("fewer than 2^32 directories");
-            at += 1;
-            let Some(dir) = self.tree.at_place(place).filter(|&dir| is_asked(self.tree.get(dir)))
-            else {
-                continue;
-            };
-            looks += 1;
-            if let Some(why) = why(self, dir) {
+        page_of_places(cursor, end, |place| {
+            let dir = self.tree.at_place(place).filter(|&dir| is_asked(self.tree.get(dir)))?;
+            Some(why(self, dir).map(|why| {
                 self.tree.write_bare_path(dir, &mut self.path);
-                page.entries.push(Listed { path: PathText::new(&self.path), why });
-            }
-        }
-        page.next = (at < end).then_some(at);
-        page
+                Listed { path: PathText::new(&self.path), why }
+            }))
+        })
     }
 
-    /// Why a directory that cannot be read cannot be read. One that is left out is none of these.
-    pub(in crate::engine) fn why_directory_is_unreadable(&mut self, dir: DirId) -> Option<String> {
+    /// Why a directory cannot be read, if it should be read and cannot.
+    fn why_directory_is_unreadable(&mut self, dir: DirId) -> Option<String> {
         if !self.tree.get(dir).is_unreadable() {
             return None;
         }
@@ -281,13 +201,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
     }
 
-    /// Why a file that cannot be read cannot be read. One that the settings leave out is none of
-    /// these.
-    pub(in crate::engine) fn why_file_is_unreadable(
-        &mut self,
-        id: SlotId,
-        now: Now,
-    ) -> Option<String> {
+    /// Why a file cannot be read, if it should be read and cannot.
+    fn why_file_is_unreadable(&mut self, id: SlotId, now: Now) -> Option<String> {
         if !self.files.get(id).state().contains(State::UNREADABLE)
             || self.files.get(id).life() == Life::Free
         {
@@ -321,7 +236,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                         page.entries.push(Listed { path: PathText::new(&self.path), why });
                     }
                 }
-                // What cannot be read is on another list.
+                // Directories that cannot be read are on another list.
                 Ok(None) | Err(_) => walk.listing = None,
             }
         }
@@ -354,7 +269,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         Step::Elsewhere
     }
 
-    /// Why a name in a directory that is followed is not: nothing if it is.
+    /// Why a name in a followed directory is not followed; `None` if it is.
     fn why_left_out(
         &mut self,
         dir: DirId,
@@ -425,19 +340,40 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 }
 
+/// A page of the places `cursor..end` of a table. `look`: the entry of a place; `Some(None)`: it was
+/// looked at, and has none.
+fn page_of_places(
+    cursor: u64,
+    end: u64,
+    mut look: impl FnMut(u32) -> Option<Option<Listed>>,
+) -> ListedPage {
+    let (mut page, mut looks, mut at) = (ListedPage::default(), 0, cursor);
+    let last = end.min(cursor.saturating_add(PLACES_PER_PAGE));
+    while at < last && looks < ENTRIES_PER_PAGE {
+        let place = u32::try_from(at).expect("fewer than 2^32 places");
+        at += 1;
+        if let Some(entry) = look(place) {
+            looks += 1;
+            page.entries.extend(entry);
+        }
+    }
+    page.next = (at < end).then_some(at);
+    page
+}
+
 /// How much could not be read.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct NotRead {
     /// Files.
     pub files: usize,
-    /// Directories, with whatever is in them.
+    /// Directories, with everything in them.
     pub directories: usize,
     /// PATHs at which nothing is found.
     pub paths: usize,
 }
 
 impl NotRead {
-    /// All was read.
+    /// Whether everything was read.
     pub(in crate::engine) fn is_none(self) -> bool {
         self == NotRead::default()
     }
@@ -461,36 +397,6 @@ impl std::fmt::Display for NotRead {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn losses_are_paged_and_the_oldest_make_room() {
-        let mut losses = Losses::default();
-        let now = crate::sys::clock::now().instant;
-        for number in 0..LOSSES_MAX + 10 {
-            losses.note(format!("/t/{number}").as_bytes(), "deleted", 0, now);
-        }
-        let (mut cursor, mut paths) = (0, Vec::new());
-        loop {
-            let page = losses.page(cursor, now);
-            assert_eq!(page.forgotten, 10);
-            paths.extend(page.entries.into_iter().map(|entry| entry.path.path));
-            match page.next {
-                Some(next) => cursor = next,
-                None => break,
-            }
-        }
-        let wanted: Vec<String> =
-            (10..LOSSES_MAX + 10).map(|number| format!("/t/{number}")).collect();
-        assert_eq!(paths, wanted);
-        let long = vec![b'x'; 4_000];
-        (0..100).for_each(|_| losses.note(&long, "deleted", 7, now));
-        assert!(losses.path_bytes <= LOSS_PATH_BYTES_MAX);
-        assert_eq!(
-            losses.path_bytes,
-            losses.last.iter().map(|loss| loss.path.len()).sum::<usize>()
-        );
-        assert!(losses.page(u64::MAX, now).entries.is_empty());
-    }
 
     #[test]
     fn what_was_not_read_is_told_in_the_singular_and_the_plural() {

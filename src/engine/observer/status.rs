@@ -1,9 +1,9 @@
-//! Engine -> [`Status`]: what is known at one moment, for metrics and for people.
+//! Engine -> [`Status`]: its state at one moment, for metrics and for people.
 //!
 //! In: the time of the question. Out: numbers.
-//! Always holds: what a question costs has a bound, whatever the number of files and directories:
-//! states are counted in parts, unread bytes are sampled, and neither is done again within
-//! [`FRESH`]. Nothing is kept per file, and nothing is done when nobody asks.
+//! Always holds: the cost of a question is bounded, whatever the number of files and directories:
+//! states are counted as they change, unread bytes are sampled, at most once per [`FRESH`]. Nothing
+//! is stored per file, and nothing is done when nobody asks.
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -11,13 +11,17 @@ use crate::diagnostics::notices::NoticeCounts;
 use crate::engine::Engine;
 use crate::engine::coverage::root::{Root, RootState};
 use crate::engine::namespace::registry::{SlotId, State};
+use crate::engine::output::outbox::Outbox;
+use crate::engine::output::output_file::OutputFile;
+use crate::engine::schedule::Schedule;
+use crate::engine::schedule::lag::Lag;
 use crate::sink::Sink;
 use crate::status::stats::Sizes;
 use crate::status::{About, Backlog, Diagnostic, Directories, Files, OutputStatus, Status};
 use crate::sys::clock::Now;
 use crate::sys::{FileSystem, KnownLife};
 
-/// What was measured is told again for this long: many who ask cost no more than one.
+/// A measurement is reused for this long, so that many questions cost no more than one.
 const FRESH: Duration = Duration::from_millis(200);
 
 /// Files looked at (`statx(2)`) per question for their unread bytes: at first, at least and at
@@ -31,14 +35,14 @@ const QUESTION_LONGEST: Duration = Duration::from_millis(3);
 /// ... and may look at more files if it took less than this.
 const QUESTION_SHORT: Duration = Duration::from_millis(1);
 
-/// What is kept between two questions.
+/// What is remembered between two questions.
 #[derive(Debug)]
 pub(in crate::engine) struct Insight {
     backlog: Backlog,
     measured_at: Option<Instant>,
     /// Files looked at for a question at most.
     looks_max: usize,
-    /// How many the question at hand would have looked at without that.
+    /// How many files the current question would look at without that limit.
     looks_wanted: usize,
 }
 
@@ -54,12 +58,62 @@ impl Default for Insight {
 }
 
 impl Insight {
-    /// Of so many files, how many may be looked at for a question. The loop measures what that
+    /// Of `wanted` files, how many may be looked at for a question. The loop measures how long that
     /// takes.
     pub(in crate::engine) fn looks(&mut self, wanted: usize) -> usize {
         self.looks_wanted = wanted;
         wanted.min(self.looks_max)
     }
+
+    fn question_took(&mut self, took: Duration) {
+        let wanted = std::mem::take(&mut self.looks_wanted);
+        if wanted > 0 && took > QUESTION_LONGEST {
+            self.looks_max = (wanted.min(self.looks_max) / 2).max(LOOKS_MIN);
+        } else if wanted > self.looks_max && took < QUESTION_SHORT {
+            self.looks_max = (self.looks_max * 2).min(LOOKS_MAX);
+        }
+    }
+
+    /// Whether the last measurement is too old to be reused. A new one begins then.
+    fn begin_measuring(&mut self, now: Instant) -> bool {
+        let is_fresh = self.measured_at.is_some_and(|at| now.saturating_duration_since(at) < FRESH);
+        if !is_fresh {
+            self.measured_at = Some(now);
+        }
+        !is_fresh
+    }
+}
+
+/// The state of the output.
+fn output_status<S: Sink>(
+    outbox: &Outbox<S>,
+    output_file: &OutputFile,
+    lag: &Lag,
+    now: Instant,
+) -> OutputStatus {
+    let state = outbox.sink().state();
+    let failure = output_file.failure().map(str::to_owned);
+    let oldest = outbox.oldest().map_or(Duration::ZERO, |since| lag.age(since, now));
+    OutputStatus {
+        kind: String::new(),
+        is_connected: state.is_connected && !outbox.is_closed() && failure.is_none(),
+        failure: failure.or(state.failure),
+        misplaced: output_file.misplaced(),
+        errors: state.errors + output_file.errors(),
+        reconnects: state.reconnects,
+        truncations: state.truncations,
+        blocked_seconds: outbox.blocked(now).unwrap_or_default().as_secs_f64(),
+        blocked_seconds_total: outbox.blocked_in_all(now).as_secs_f64(),
+        unacknowledged_bytes: outbox.unacknowledged_bytes() as u64,
+        oldest_unacknowledged_seconds: oldest.as_secs_f64(),
+    }
+}
+
+/// How long the file at the head of a queue has been waiting. Those that cool down wait for
+/// `--coalesce` at most.
+fn oldest_unread(schedule: &Schedule, now: Instant) -> Duration {
+    let heads = schedule.unread.heads();
+    heads.map(|waiting| schedule.lag.age(waiting.since, now)).max().unwrap_or_default()
 }
 
 impl<F: FileSystem, S: Sink> Engine<F, S> {
@@ -77,7 +131,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.reading.rewrites.turn_ended(now);
     }
 
-    /// How much there is at the moment.
+    /// The current number of files, directories, watches and descriptors.
     pub fn sizes(&self) -> Sizes {
         let beside = self
             .coverage
@@ -91,23 +145,19 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             watches: self.tree.watched(),
             further_watches: self.identities.former.watches() + beside,
             doubtful_watches: self.identities.former.doubtful_watches(),
-            open: self.open_files(),
+            open: self.reading.open_files(),
         }
     }
 
-    /// How it goes. What only the loop knows (the process, the settings) is left empty.
+    /// The state of the engine. What only the loop knows (the process, the settings) is left empty.
     pub fn status(&mut self, now: Now) -> Status {
         let now = now.instant;
-        self.look_at_output_file(now);
-        if self
-            .observer
-            .insight
-            .measured_at
-            .is_none_or(|at| now.saturating_duration_since(at) >= FRESH)
-        {
-            self.observer.insight.measured_at = Some(now);
+        self.output_file.look(&mut self.outbox, &mut self.observer.notices, now);
+        if self.observer.insight.begin_measuring(now) {
             self.sample_backlog();
         }
+        let counts = self.files.counts(self.outbox.blocks(false), self.outbox.blocks(true));
+        let (known, held) = (self.files.len() as u64, self.reading.open_files() as u64);
         let text = |root: &Root| String::from_utf8_lossy(&root.path).into_owned();
         let inputs =
             self.coverage.all_roots().map(|root| text(&self.coverage.roots[root.0 as usize]));
@@ -123,9 +173,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             missing,
             without_files: self.inputs_without_files(),
             counters: self.observer.stats.clone(),
-            files: self.count_files(),
+            files: Files { known, held, ..counts },
             backlog: Backlog {
-                oldest_unread_seconds: self.oldest_unread(now).as_secs_f64(),
+                oldest_unread_seconds: oldest_unread(&self.schedule, now).as_secs_f64(),
                 ..self.observer.insight.backlog
             },
             directories: Directories {
@@ -137,8 +187,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 sweeps: self.discovery.sweeps.passes(),
                 is_listing: self.discovery.urgent.has_work(),
             },
-            output: self.output_status(now),
-            commits: self.commits.as_ref().map(|commits| commits.status(now)).unwrap_or_default(),
+            output: output_status(&self.outbox, &self.output_file, &self.schedule.lag, now),
+            commits: self.offsets.status(now),
             turns: self.schedule.lag.turns.clone(),
             deliveries: self.schedule.lag.deliveries.clone(),
             diagnostics: self
@@ -155,53 +205,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// The loop measured how long a question took: the next one looks at more files, or at fewer.
     pub fn question_took(&mut self, took: Duration) {
-        let wanted = std::mem::take(&mut self.observer.insight.looks_wanted);
-        let looks_max = &mut self.observer.insight.looks_max;
-        if wanted > 0 && took > QUESTION_LONGEST {
-            *looks_max = (wanted.min(*looks_max) / 2).max(LOOKS_MIN);
-        } else if wanted > *looks_max && took < QUESTION_SHORT {
-            *looks_max = (*looks_max * 2).min(LOOKS_MAX);
-        }
+        self.observer.insight.question_took(took);
     }
 
-    fn count_files(&self) -> Files {
-        let counts = self.files.counts(self.outbox.blocks(false), self.outbox.blocks(true));
-        Files { known: self.files.len() as u64, held: self.open_files() as u64, ..counts }
-    }
-
-    fn output_status(&self, now: Instant) -> OutputStatus {
-        let state = self.outbox.sink().state();
-        let failure = self.output_file.failure().map(str::to_owned);
-        let oldest =
-            self.outbox.oldest().map_or(Duration::ZERO, |since| self.schedule.lag.age(since, now));
-        OutputStatus {
-            kind: String::new(),
-            is_connected: state.is_connected && !self.outbox.is_closed() && failure.is_none(),
-            failure: failure.or(state.failure),
-            misplaced: self.output_file.misplaced(),
-            errors: state.errors + self.output_file.errors,
-            reconnects: state.reconnects,
-            truncations: state.truncations,
-            blocked_seconds: self.outbox.blocked(now).unwrap_or_default().as_secs_f64(),
-            blocked_seconds_total: self.outbox.blocked_in_all(now).as_secs_f64(),
-            unacknowledged_bytes: self.outbox.unacknowledged_bytes() as u64,
-            oldest_unacknowledged_seconds: oldest.as_secs_f64(),
-        }
-    }
-
-    /// How long the file at the head of a queue has been waiting. Those that cool down wait for
-    /// `--coalesce` at most.
-    fn oldest_unread(&self, now: Instant) -> Duration {
-        self.schedule
-            .unread
-            .heads()
-            .map(|waiting| self.schedule.lag.age(waiting.since, now))
-            .max()
-            .unwrap_or_default()
-    }
-
-    /// Looks at some of the files that wait, spread evenly over the queues, and takes the others
-    /// for like them.
+    /// Looks at some of the files that wait, spread evenly over the queues, and extrapolates.
     fn sample_backlog(&mut self) {
         let unread = self.schedule.unread.len();
         let queued = unread + self.schedule.by_age.len();
@@ -237,14 +244,14 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         };
     }
 
-    /// What is behind the offset, as far as a look at the name tells.
+    /// The number of bytes after the offset, as far as a look can tell.
     pub(in crate::engine) fn unread_bytes(&mut self, id: SlotId) -> Option<u64> {
         let found = match self.reading.held.get(&id) {
             Some(held) => self.fs.stat_file(&held.file),
             None if !self.files.get(id).is_bound() => return None,
             None => {
                 let links = self.write_path(id);
-                // Which life of the inode it is does not matter here: one call is saved.
+                // The generation of the inode does not matter here, which saves a call.
                 let mut life = |_, _| {
                     Some(KnownLife {
                         inode_generation: 0,
@@ -258,5 +265,5 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 }
 
-/// No file is born so late.
+/// No file is created so late.
 const FAR_FUTURE: Duration = Duration::from_secs(1 << 40);

@@ -1,13 +1,15 @@
-//! What is read most, what is furthest behind, and how far reading has come: for people who watch.
+//! Which files are read most, which are furthest behind, and how far reading has come: for people
+//! who watch.
 //!
 //! Always holds: an answer costs as many looks as one about the status, whatever the number of
-//! files; nothing is counted when nobody watches.
-
-use std::time::Instant;
+//! files. Nothing is counted when nobody watches.
 
 use crate::engine::Engine;
-use crate::engine::namespace::registry::{SlotId, State};
+use crate::engine::namespace::registry::{Registry, SlotId, State};
 use crate::engine::observer::busiest::Busiest;
+use crate::engine::observer::paths::path_of;
+use crate::engine::observer::status::Insight;
+use crate::engine::schedule::Schedule;
 use crate::sink::Sink;
 use crate::status::file::PathText;
 use crate::status::stats::Reading;
@@ -19,7 +21,7 @@ use crate::sys::clock::Now;
 const SHOWN_MAX: usize = 64;
 
 impl<F: FileSystem, S: Sink> Engine<F, S> {
-    /// Records that were handed to the output since this was asked last, as far as there was room,
+    /// Records that were handed to the output since the last question, as far as there was room,
     /// and how many did not fit.
     pub fn tap(&mut self, now: Now) -> (Vec<u8>, u64) {
         self.outbox.tap.take(now.instant)
@@ -38,14 +40,14 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
     }
 
-    /// The files furthest behind, and the busiest since this was asked last. From the first
-    /// question on reads are counted, until nobody has asked for ten seconds.
+    /// The files furthest behind, and the busiest ones since the last question. Reads are counted
+    /// from the first question until nobody has asked for ten seconds.
     pub fn top(&mut self, now: Now) -> Top {
         let mut busiest =
             self.observer.busiest.take().unwrap_or_else(|| Box::new(Busiest::new(now.instant)));
         let (counters, took) = busiest.ask(now.instant);
         let busy = counters.iter().filter_map(|counter| {
-            let path = self.path_of(self.files.alive(counter.file)?)?;
+            let path = path_of(&self.files, &self.tree, self.files.alive(counter.file)?)?;
             Some(BusyFile {
                 path: PathText::new(&path),
                 bytes: counter.bytes(),
@@ -63,7 +65,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 
     fn rank_behind(&mut self, top: &mut Top) {
-        let waiting = self.some_waiting();
+        let waiting = some_waiting(&self.schedule, &self.files, &mut self.observer.insight);
         top.waiting_files = self.unread_files() as u64;
         let mut behind: Vec<(u64, SlotId)> = Vec::with_capacity(waiting.len());
         for id in waiting {
@@ -78,8 +80,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         top.behind = behind
             .into_iter()
             .filter_map(|(unread_bytes, id)| {
-                let path = self
-                    .path_of(id)
+                let path = path_of(&self.files, &self.tree, id)
                     .or_else(|| self.reading.held.get(&id).map(|held| held.path.clone()))?;
                 Some(BehindFile {
                     path: PathText::new(&path),
@@ -90,34 +91,20 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             .take(SHOWN_MAX)
             .collect();
     }
+}
 
-    /// Files that wait: the oldest of each queue, and some of the others, spread evenly.
-    fn some_waiting(&mut self) -> Vec<SlotId> {
-        let queued = self.schedule.unread.len() + self.schedule.by_age.len();
-        let looks = self.observer.insight.looks(queued + self.schedule.cooling().len());
-        let mut some = Vec::with_capacity(looks);
-        let each = looks.div_ceil(4).max(2);
-        let unread = oldest_and_spread(self.schedule.unread.len(), 2 * each)
-            .filter_map(|at| self.schedule.unread.get(at));
-        some.extend(unread.map(|waiting| waiting.id));
-        let keys = oldest_and_spread(self.schedule.by_age.len(), each)
-            .map(|at| self.schedule.by_age.get(at));
-        let cooling = oldest_and_spread(self.schedule.cooling().len(), each)
-            .map(|at| self.schedule.cooling()[at].1);
-        some.extend(keys.chain(cooling).filter_map(|key| self.files.alive(key)));
-        some
-    }
-
-    /// Somebody watches, and a file was read: how much since `before`.
-    pub(in crate::engine) fn count_busy(&mut self, id: SlotId, before: (u64, u64), now: Instant) {
-        let key = self.files.key(id);
-        let (bytes, records) =
-            (self.observer.stats.bytes - before.0, self.observer.stats.records - before.1);
-        match &mut self.observer.busiest {
-            Some(busiest) if !busiest.is_over(now) => busiest.count(key, bytes, records),
-            _ => self.observer.busiest = None,
-        }
-    }
+/// Files that wait: the oldest of each queue, and some of the others, spread evenly.
+fn some_waiting(schedule: &Schedule, files: &Registry, insight: &mut Insight) -> Vec<SlotId> {
+    let (unread, by_age, cooling) = (&schedule.unread, &schedule.by_age, schedule.cooling());
+    let looks = insight.looks(unread.len() + by_age.len() + cooling.len());
+    let mut some = Vec::with_capacity(looks);
+    let each = looks.div_ceil(4).max(2);
+    let queued = oldest_and_spread(unread.len(), 2 * each).filter_map(|at| unread.get(at));
+    some.extend(queued.map(|waiting| waiting.id));
+    let listed = oldest_and_spread(by_age.len(), each).map(|at| by_age.get(at));
+    let cooling = oldest_and_spread(cooling.len(), each).map(|at| cooling[at].1);
+    some.extend(listed.chain(cooling).filter_map(|key| files.alive(key)));
+    some
 }
 
 /// At most `most` places of a queue: half of them at its head, the others spread over the rest.

@@ -1,69 +1,76 @@
-//! An output that is there and takes nothing: said when that has lasted for a while, again with
-//! growing pauses, and when it is over.
+//! An output that is there and takes nothing: this is logged when it has lasted for a while, again
+//! with growing pauses, and when it is over.
 //!
-//! In: how long records have been waiting. Out: a word in the log. What fails with an error is the
-//! sink's to say.
+//! In: how long records have been waiting. Out: log lines.
+//! Always holds: an output that fails with an error is left to the sink, which logs the failure.
 
 use std::time::{Duration, Instant};
 
-use crate::diagnostics::notices::{Cause, notice};
-use crate::engine::Engine;
+use crate::diagnostics::notices::{Cause, Notices, notice};
+use crate::engine::output::outbox::Outbox;
+use crate::engine::output::output_file::OutputFile;
 use crate::sink::Sink;
-use crate::sys::FileSystem;
 
-/// Said first after this long, and then after so many times as long, up to the longest.
+/// The first log line comes after this long. The pauses grow by this factor, up to the longest.
 const FIRST: Duration = Duration::from_secs(10);
 const TIMES: u32 = 6;
 const LONGEST: Duration = Duration::from_secs(3600);
 
-/// What was said of it.
+/// What was logged about it.
 #[derive(Debug)]
 pub(in crate::engine) struct Hung {
-    /// How long it has to last before it is said next.
+    /// How long it has to last before the next line.
     next: Duration,
-    is_said: bool,
+    is_reported: bool,
 }
 
 impl Default for Hung {
     fn default() -> Self {
-        Hung { next: FIRST, is_said: false }
+        Hung { next: FIRST, is_reported: false }
     }
 }
 
 impl Hung {
-    /// It lasts for so long: whether to say so.
+    /// Whether to log that it has lasted for so long.
     fn lasts(&mut self, lasts: Duration) -> bool {
         let is_due = lasts >= self.next;
         if is_due {
             self.next += (self.next * (TIMES - 1)).min(LONGEST);
-            self.is_said = true;
+            self.is_reported = true;
         }
         is_due
     }
-}
 
-impl<F: FileSystem, S: Sink> Engine<F, S> {
-    /// Says what is to be said of an output that takes nothing.
-    pub(in crate::engine) fn watch_blocked_output(&mut self, now: Instant) {
-        let Some(lasts) = self.outbox.blocked(now) else {
-            if std::mem::take(&mut self.observer.hung).is_said {
+    /// Logs what there is to log about an output that takes nothing. The sink logs failures.
+    pub(in crate::engine) fn watch<S: Sink>(
+        &mut self,
+        outbox: &Outbox<S>,
+        output_file: &OutputFile,
+        notices: &mut Notices,
+        now: Instant,
+    ) {
+        let Some(lasts) = outbox.blocked(now) else {
+            if std::mem::take(self).is_reported {
                 tracing::info!("the output takes records again");
             }
             return;
         };
-        let fails =
-            self.outbox.sink().state().failure.is_some() || self.output_file.failure().is_some();
-        if !fails && self.observer.hung.lasts(lasts) {
+        let is_failing = outbox.sink().state().failure.is_some() || output_file.failure().is_some();
+        if !is_failing && self.lasts(lasts) {
             let lasts = humantime::format_duration(Duration::from_secs(lasts.as_secs()));
-            notice!(warn: self.observer.notices, Cause::OutputHung, now, lasts = lasts.to_string(),
+            notice!(warn: notices, Cause::OutputHung, now, lasts = lasts.to_string(),
                 "the output takes nothing: records wait for it");
         }
     }
 
-    /// When there is something to say though nothing happens.
-    pub(in crate::engine) fn hung_deadline(&self, now: Instant) -> Option<Instant> {
-        let lasts = self.outbox.blocked(now)?;
-        Some(now + self.observer.hung.next.saturating_sub(lasts).max(Duration::from_secs(1)))
+    /// When there is something to log though nothing happens.
+    pub(in crate::engine) fn deadline<S: Sink>(
+        &self,
+        outbox: &Outbox<S>,
+        now: Instant,
+    ) -> Option<Instant> {
+        let lasts = outbox.blocked(now)?;
+        Some(now + self.next.saturating_sub(lasts).max(Duration::from_secs(1)))
     }
 }
 

@@ -1,11 +1,10 @@
 //! Records on their way out: batches that circulate between a pool, the one being filled, and those
 //! in flight.
 //!
-//! In: encoded records and which bytes of which file they came from. Out: bytes to the sink,
-//! acknowledgements oldest first.
-//! Always holds: a record lies in one batch; what was not acknowledged is still here; at most
-//! [`IN_FLIGHT_BYTES_MAX`] bytes plus one record wait. One word of backpressure:
-//! [`Outbox::has_room`].
+//! In: encoded records, with the file and the bytes that they came from. Out: bytes to the sink;
+//! acknowledgements, oldest first.
+//! Always holds: a record is in one batch. What was not acknowledged is still here. At most
+//! [`IN_FLIGHT_BYTES_MAX`] bytes plus one record wait: [`Outbox::has_room`] is the backpressure.
 //!
 //! Positions in the stream of all bytes that ever went to the output, each at most as far as the
 //! next one:
@@ -20,19 +19,20 @@
 //!    acknowledged   acknowledged it
 //! ```
 //!
-//! `rewind` moves `accepted` back: a sink that lost its receiver says what was not acknowledged,
-//! and it is sent again from the start of a record. `withdraw` does so when a file gives back what
-//! it took beyond the last whole span. Nothing moves `acked` back.
+//! `rewind` moves `accepted` back when a sink lost its receiver: what was not acknowledged is sent
+//! again from the start of a record. `withdraw` does the same when a file gives back what it took
+//! beyond the last whole span. Nothing moves `acked` back.
 
 use std::collections::VecDeque;
+use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-use crate::checkpoint::{EntryFlags, record_parser};
+use crate::checkpoint::{EntryFlags, OutputPoint, record_parser};
 use crate::config::Format;
-use crate::engine::namespace::registry::SlotKey;
+use crate::engine::namespace::registry::{Registry, SlotId, SlotKey, State};
 use crate::engine::schedule::lag::Stamp;
 use crate::rare::rare;
-use crate::sink::{Sent, Sink, SinkError};
+use crate::sink::{FilePoint, Sent, Sink, SinkError};
 use crate::tap::Tap;
 
 /// A batch is sent when it holds this much, or when the turn ends.
@@ -42,19 +42,19 @@ const BATCH_BYTES: usize = 128 * 1024;
 const SPANS: usize = 256;
 
 /// While the output is blocked, backlog is read only until this part of [`IN_FLIGHT_BYTES_MAX`]
-/// waits: a quarter of a megabyte, several times what a pipe takes at once. Backlog is what a
-/// listing brought up, and files with more than fits into one turn.
+/// waits: a quarter of a megabyte, several times what a pipe takes at once. Backlog is bytes of
+/// files that a listing found, and of files with more than fits into one turn.
 const BACKLOG_PART: usize = 16;
 
 /// No file is read while this many bytes wait for the output or for its acknowledgement.
 const IN_FLIGHT_BYTES_MAX: usize = 4 * 1024 * 1024;
 
-/// A batch that grew beyond this, for a long record or very short lines, is given back instead of
-/// reused: [`Batch::new`] three times doubled. As json, what one read brings of lines of 100 bytes
-/// takes half of it.
+/// A batch that grew beyond this, for a long record or very short lines, is dropped instead of
+/// reused. This is three doublings of [`Batch::new`]. One read of lines of 100 bytes takes half of
+/// it as json.
 const KEPT_BYTES_MAX: usize = 10 * BATCH_BYTES;
 
-/// Where a file is once some of its records are out.
+/// Where a file is once the output has some of its records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Reached {
     pub(crate) file: SlotKey,
@@ -64,8 +64,41 @@ pub(crate) struct Reached {
     pub(crate) mark: u32,
     pub(crate) mark_len: u8,
     pub(crate) flags: EntryFlags,
-    /// When the file was read to its end here, in nanoseconds since 1970; 0: it may go on.
+    /// When the file was read to its end, in nanoseconds since 1970; 0: there may be more.
     pub(crate) read_at: u64,
+}
+
+impl Reached {
+    /// Where a file is now.
+    pub(crate) fn of(files: &Registry, id: SlotId) -> Self {
+        let slot = files.get(id);
+        Reached {
+            file: files.key(id),
+            generation: slot.generation,
+            offset: slot.offset,
+            mark: slot.mark,
+            mark_len: slot.mark_len,
+            flags: entry_flags(slot.state()),
+            read_at: 0,
+        }
+    }
+}
+
+/// The part of a slot's state that the journal stores.
+pub(crate) fn entry_flags(state: State) -> EntryFlags {
+    let mut flags = EntryFlags::empty();
+    flags.set(EntryFlags::SKIP_NULS, state.contains(State::SKIP_NULS));
+    flags.set(EntryFlags::SEEK_LINE, state.contains(State::SEEK_LINE));
+    flags
+}
+
+/// Where the output is at one moment, for a commit.
+#[derive(Debug)]
+pub(crate) struct Point {
+    /// `None`: it is not a regular file.
+    pub(crate) stored: Option<OutputPoint>,
+    /// A descriptor of the file, to make it durable.
+    pub(crate) file: Option<OwnedFd>,
 }
 
 /// Which part of a file lies in a batch.
@@ -76,7 +109,7 @@ struct Span {
     first_offset: u64,
     /// No record of it is a piece of a line.
     is_plain: bool,
-    /// When the kernel told of the first of it.
+    /// When the event about its first bytes was read.
     since: Stamp,
     /// Where the part's records end in the batch.
     end: usize,
@@ -123,14 +156,14 @@ pub(crate) struct Outbox<S> {
     is_blocked: bool,
     /// Since when records have been waiting and none was taken.
     blocked_since: Option<Instant>,
-    /// Of all such times that are over.
+    /// The sum of all such times that are over.
     blocked_for: Duration,
-    /// Nothing is offered until offsets are stored that have to be stored first.
+    /// Nothing is offered until certain offsets are stored.
     is_held: bool,
     is_closed: bool,
-    /// The loop said something about the sink's descriptor.
+    /// The sink's descriptor became ready since the last send.
     is_ready: bool,
-    /// For somebody who wants to see records pass.
+    /// Copies records for `tap`, while somebody watches.
     pub(crate) tap: Tap,
 }
 
@@ -198,7 +231,7 @@ impl<S: Sink> Outbox<S> {
         self.in_flight_max = bytes.clamp(1, IN_FLIGHT_BYTES_MAX);
     }
 
-    /// Where the next record goes.
+    /// The buffer for the next record.
     #[inline]
     pub(crate) fn bytes(&mut self) -> &mut Vec<u8> {
         &mut self.filling.bytes
@@ -237,7 +270,7 @@ impl<S: Sink> Outbox<S> {
     }
 
     /// The output took a part of a span: where the whole records in that part bring the file, if
-    /// they tell.
+    /// that can be read from them.
     pub(crate) fn acknowledge_part(&mut self, format: Format) -> Option<Reached> {
         let batch = self.in_flight.front()?;
         let span =
@@ -264,9 +297,22 @@ impl<S: Sink> Outbox<S> {
         self.is_held = is_held;
     }
 
-    /// How many bytes the sink took beyond the last span that was acknowledged whole.
-    pub(crate) fn accepted_beyond_acked(&self) -> u64 {
-        self.accepted - self.acked
+    /// Where the output is, less what it holds of spans that are not acknowledged whole.
+    pub(crate) fn point(&mut self, format: Format) -> Point {
+        let beyond = self.accepted - self.acked;
+        self.point_without(beyond, format).unwrap_or(Point { stored: None, file: None })
+    }
+
+    /// Where the output is after another file took the place of a deleted one, if it is a file.
+    /// Nothing was written to it yet.
+    pub(crate) fn point_of_new_file(&mut self, format: Format) -> Option<Point> {
+        self.point_without(0, format)
+    }
+
+    fn point_without(&mut self, beyond: u64, format: Format) -> Option<Point> {
+        let FilePoint { id, len, file } = self.sink.point()?;
+        let len = len.saturating_sub(beyond);
+        Some(Point { stored: Some(OutputPoint { id, len, format }), file })
     }
 
     /// Nothing waits, not even for an acknowledgement.
@@ -284,14 +330,14 @@ impl<S: Sink> Outbox<S> {
         unsent.is_none_or(|batch| batch.sent == 0 || batch.bytes[batch.sent - 1] == b'\n')
     }
 
-    /// The loop's word about the sink's descriptor.
+    /// The sink's descriptor became ready, or failed.
     pub(crate) fn set_ready(&mut self, now: Instant) {
         self.sink.ready(now);
         self.is_blocked = false;
         self.is_ready = true;
     }
 
-    /// When to try again though nothing rings.
+    /// When to try again though no descriptor becomes ready.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         self.sink.deadline().filter(|_| !self.is_held)
     }
@@ -302,7 +348,7 @@ impl<S: Sink> Outbox<S> {
         self.note_blocked(now);
     }
 
-    /// The sink goes on elsewhere: what blocked it is behind it.
+    /// The sink writes elsewhere now, so it is not blocked any more.
     pub(crate) fn reopened(&mut self) {
         self.is_blocked = false;
         self.is_ready = true;
@@ -313,7 +359,7 @@ impl<S: Sink> Outbox<S> {
         !self.is_empty() && !self.is_blocked && !self.is_held
     }
 
-    /// Offers what there is, as far as the sink takes it.
+    /// Offers records until the sink takes no more.
     pub(crate) fn send(&mut self, now: Instant) -> Result<(), SinkError> {
         if self.sink.deadline().is_some_and(|deadline| deadline <= now) {
             self.is_blocked = false;
@@ -327,7 +373,7 @@ impl<S: Sink> Outbox<S> {
             return Ok(());
         }
         if self.accepted == self.base + self.in_flight_bytes as u64 {
-            // Nothing to offer; but the reader may have gone.
+            // There is nothing to offer, but the reader may be gone.
             if std::mem::take(&mut self.is_ready) {
                 let sent = self.sink.send(&[], now)?;
                 self.account(sent, now);
@@ -383,7 +429,7 @@ impl<S: Sink> Outbox<S> {
         self.blocked_since.map(|since| now.saturating_duration_since(since))
     }
 
-    /// The same of all such times so far.
+    /// The sum of all such times so far.
     pub(crate) fn blocked_in_all(&self, now: Instant) -> Duration {
         self.blocked_for + self.blocked(now).unwrap_or_default()
     }
@@ -400,7 +446,7 @@ impl<S: Sink> Outbox<S> {
         of_batch(&self.filling) || self.in_flight.iter().any(of_batch)
     }
 
-    /// When the kernel told of the oldest bytes that were read and are not acknowledged.
+    /// When the event about the oldest bytes that were read and are not acknowledged was read.
     pub(crate) fn oldest(&self) -> Option<Stamp> {
         let batch = self
             .in_flight
@@ -410,15 +456,15 @@ impl<S: Sink> Outbox<S> {
         batch.spans.get(batch.acked).map(|span| span.since)
     }
 
-    /// Goes back to the start of the record in which the first byte lies that the lost receiver did
-    /// not get for certain.
+    /// Goes back to the start of the record with the first byte that the lost receiver may not have
+    /// got.
     fn rewind(&mut self, unacknowledged: u64) {
         rare!("records were offered again from the start of one");
         let safe = self.accepted.saturating_sub(unacknowledged).max(self.base);
         let mut start = self.base;
         for batch in &mut self.in_flight {
             let len = batch.bytes.len();
-            // What of this batch is safe, cut back to a record's end.
+            // The part of this batch that is safe, cut back to the end of a record.
             let safe_here =
                 usize::try_from(safe.saturating_sub(start)).unwrap_or(usize::MAX).min(len);
             batch.sent = memchr::memrchr(b'\n', &batch.bytes[..safe_here]).map_or(0, |at| at + 1);
@@ -429,8 +475,8 @@ impl<S: Sink> Outbox<S> {
         }
     }
 
-    /// Takes back what the sink took beyond the last span that was acknowledged whole, if it gives
-    /// it back.
+    /// Takes back what the sink took beyond the last span that was acknowledged whole, if the sink
+    /// can give it back.
     pub(crate) fn withdraw(&mut self) {
         let beyond = self.accepted - self.acked;
         if beyond > 0 && self.sink.withdraw(beyond) {

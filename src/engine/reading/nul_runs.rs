@@ -4,7 +4,8 @@
 use std::io;
 
 use crate::engine::Engine;
-use crate::engine::namespace::registry::Life;
+use crate::engine::namespace::registry::{Life, Registry};
+use crate::engine::reading::open_files::Reading;
 use crate::engine::reading::read_pass::ReadPass;
 use crate::planted::is_planted;
 use crate::rare::rare;
@@ -13,9 +14,9 @@ use crate::sink::Sink;
 use crate::sys::FileSystem;
 use crate::wide_text::nuls_of_text;
 
-/// What a hole does to the bytes at hand; positions count from the offset.
+/// What a hole does to the bytes that were read. Positions count from the offset.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::engine) enum Cut {
+pub(super) enum Cut {
     /// No hole.
     None,
     /// A run of NULs that belongs to a hole begins here, and data follows it.
@@ -26,24 +27,52 @@ pub(in crate::engine) enum Cut {
 
 /// What became of a run of NULs at the offset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::engine) enum NulRun {
+pub(super) enum NulRun {
     /// The offset moved on.
     Skipped,
-    /// It is not known yet what comes behind it, so nothing is passed over.
+    /// It is not known yet what follows it, so nothing is skipped.
     Waits,
-    /// What is at the offset are data.
+    /// It is data.
     Data,
 }
 
-/// NULs of which fewer are never a hole: they may be the upper bytes of a character (UTF-16,
+/// Fewer NULs than this are never a hole: they may be the upper bytes of a character (UTF-16,
 /// UTF-32).
 const RUN_MIN: usize = 4;
 
+impl<T> Reading<T> {
+    /// Moves the offset past NULs. `is_hole`: they were not read.
+    fn pass_over(
+        &self,
+        files: &mut Registry,
+        pass: &ReadPass,
+        mark_len: usize,
+        skipped: u64,
+        is_hole: bool,
+    ) {
+        let slot = files.get_mut(pass.id);
+        slot.offset += skipped;
+        slot.scanned = 0;
+        if !is_hole {
+            rare!("NULs that a truncation left were skipped");
+            let read = usize::try_from(skipped).expect("at most what was read");
+            self.set_mark(files, pass.id, mark_len + read);
+        } else if skipped >= MARK_BYTES as u64 {
+            rare!("a hole was skipped");
+            // A hole reads as zeros.
+            slot.mark = mark_of(&[0; MARK_BYTES]);
+            slot.mark_len = u8::try_from(MARK_BYTES).expect("64");
+        } else {
+            slot.mark_len = 0;
+        }
+    }
+}
+
 impl<F: FileSystem, S: Sink> Engine<F, S> {
-    /// At the offset is a hole, or a run of NULs that a truncation left: skips to its end, if that
-    /// is there yet. What belongs to the text behind the run is not skipped, nor is a run of a few
-    /// NULs at the start of a file.
-    pub(in crate::engine) fn skip_nuls(
+    /// A hole, or a run of NULs that a truncation left, is at the offset: skips to its end, if that
+    /// is there yet. NULs that belong to the text after the run are not skipped, nor is a run of a
+    /// few NULs at the start of a file.
+    pub(super) fn skip_nuls(
         &mut self,
         pass: &ReadPass,
         file: &F::File,
@@ -88,58 +117,37 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         if skipped == 0 || (offset == 0 && data_from == 0 && skipped < RUN_MIN as u64) {
             return Ok(NulRun::Data);
         }
-        self.pass_over(pass, mark_len, skipped, data_from > offset);
+        self.observer.stats.skipped_nul_bytes += skipped;
+        let is_hole = data_from > offset;
+        self.reading.pass_over(&mut self.files, pass, mark_len, skipped, is_hole);
+        if self.outbox.is_empty() {
+            self.offsets.moved_on(&self.files, pass.id);
+        }
         Ok(NulRun::Skipped)
     }
+}
 
-    /// Moves the offset past NULs. `is_hole`: they were not read.
-    fn pass_over(&mut self, pass: &ReadPass, mark_len: usize, skipped: u64, is_hole: bool) {
-        self.observer.stats.skipped_nul_bytes += skipped;
-        let slot = self.files.get_mut(pass.id);
-        slot.offset += skipped;
-        slot.scanned = 0;
-        if !is_hole {
-            rare!("NULs that a truncation left were skipped");
-            self.set_mark(
-                pass.id,
-                mark_len + usize::try_from(skipped).expect("at most what was read"),
-            );
-        } else if skipped >= MARK_BYTES as u64 {
-            rare!("a hole was skipped");
-            // A hole reads as zeros.
-            slot.mark = mark_of(&[0; MARK_BYTES]);
-            slot.mark_len = u8::try_from(MARK_BYTES).expect("64");
-        } else {
-            slot.mark_len = 0;
-        }
-        self.moved_on(pass.id);
+/// Whether a run of NULs belongs to a hole: the hole begins in it, or right after the block that it
+/// fills up. `data`: what was read from `offset` on.
+pub(super) fn find_hole<F: FileSystem>(
+    fs: &mut F,
+    file: &F::File,
+    offset: u64,
+    data: &[u8],
+    first_nul: usize,
+) -> io::Result<Cut> {
+    if is_planted!(NulsSkipped) {
+        return Ok(Cut::Run(first_nul));
     }
-
-    /// Whether a run of NULs in what was read belongs to a hole: the hole begins in it, or right
-    /// behind the block that it fills up.
-    pub(in crate::engine) fn find_hole(
-        &mut self,
-        file: &F::File,
-        offset: u64,
-        mark_len: usize,
-        got: usize,
-        first_nul: usize,
-    ) -> io::Result<Cut> {
-        if is_planted!(NulsSkipped) {
-            return Ok(Cut::Run(first_nul));
-        }
-        // Where the file system cannot tell, nothing is a hole.
-        let Ok(hole) = self.fs.hole_from(file, offset + first_nul as u64) else {
-            return Ok(Cut::None);
-        };
-        let len = got - mark_len;
-        let Ok(hole_at) = usize::try_from(hole - offset) else { return Ok(Cut::None) };
-        if hole_at >= len {
-            return Ok(Cut::None);
-        }
-        rare!("a hole began in what was read");
-        let data = &self.reading.reader.bytes(got)[mark_len..];
-        let run = data[..hole_at].iter().rposition(|&byte| byte != 0).map_or(0, |at| at + 1);
-        Ok(if self.fs.data_from(file, hole)?.is_some() { Cut::Run(run) } else { Cut::Tail(run) })
+    // Where the file system cannot tell, nothing is a hole.
+    let Ok(hole) = fs.hole_from(file, offset + first_nul as u64) else {
+        return Ok(Cut::None);
+    };
+    let Ok(hole_at) = usize::try_from(hole - offset) else { return Ok(Cut::None) };
+    if hole_at >= data.len() {
+        return Ok(Cut::None);
     }
+    rare!("a hole began in what was read");
+    let run = data[..hole_at].iter().rposition(|&byte| byte != 0).map_or(0, |at| at + 1);
+    Ok(if fs.data_from(file, hole)?.is_some() { Cut::Run(run) } else { Cut::Tail(run) })
 }

@@ -1,4 +1,4 @@
-//! What reads files: the buffer, the encoder, and the files that are open.
+//! The state of reading: the buffer, the encoder, and the files that are open.
 //!
 //! In: files whose turn it is. Out: records.
 //! Always holds: a file that is open and not being read is held, because it has unread bytes, or
@@ -20,14 +20,14 @@ use crate::sys::clock::Now;
 #[derive(Debug)]
 pub(in crate::engine) struct HeldFile<T> {
     pub(in crate::engine) file: T,
-    /// The path by which it was opened, read or found last: the one it had for certain. Empty: it
-    /// still has the name by which it was opened, as far as events tell.
+    /// The path by which it was last opened, read or found, which is certain. Empty: it still has
+    /// the name by which it was opened, as far as events tell.
     pub(in crate::engine) path: Vec<u8>,
 }
 
 #[derive(Debug)]
 pub(in crate::engine) struct Reading<T> {
-    pub(in crate::engine) reader: Reader,
+    pub(super) reader: Reader,
     pub(in crate::engine) encoder: Encoder,
     pub(in crate::engine) held: HashMap<SlotId, HeldFile<T>>,
     /// Files that were read a moment ago and are still open, under the names by which they were

@@ -1,4 +1,4 @@
-//! Opening a file by its name, and what a failure to open or to read it means.
+//! Opening a file by its name, and what a failure to open or read it means.
 //!
 //! In: a slot. Out: an open file that is the slot's, by device and inode; or what becomes of the
 //! file.
@@ -11,7 +11,7 @@ use nix::libc;
 
 use crate::diagnostics::notices::{Cause, notice};
 use crate::engine::Engine;
-use crate::engine::namespace::registry::{SlotId, State};
+use crate::engine::namespace::registry::{FileSlot, SlotId, State};
 use crate::rare::rare;
 use crate::reader::MARK_BYTES;
 use crate::sink::Sink;
@@ -20,22 +20,30 @@ use crate::sys::clock::Now;
 use crate::sys::failure::Failure;
 
 /// An open file that has the slot's device and inode.
-pub(in crate::engine) struct Opened<File> {
-    pub(in crate::engine) file: File,
-    /// Its length, if it was shown to be the slot's life of the inode, too.
-    pub(in crate::engine) proven_size: Option<u64>,
+pub(super) struct Opened<File> {
+    pub(super) file: File,
+    /// Its length, if the generation of the inode was compared as well.
+    pub(super) proven_size: Option<u64>,
+}
+
+/// Whether the mark alone does not prove that an open file is the slot's. On an overlay, one of
+/// several names may stand for another file after a change.
+#[inline]
+pub(super) fn is_mark_weak(slot: &FileSlot) -> bool {
+    usize::from(slot.mark_len) < MARK_BYTES || slot.state().contains(State::LINKED)
 }
 
 impl<F: FileSystem, S: Sink> Engine<F, S> {
-    /// Opens the file by its path, which is left in `self.path`, or takes it from those held open.
-    /// `None`: another file has the name.
-    pub(in crate::engine) fn open(&mut self, id: SlotId) -> io::Result<Option<Opened<F::File>>> {
+    /// Opens the file by its path, which is left in `self.path`, or takes a descriptor that is
+    /// held. `None`: another file has the name.
+    pub(super) fn open(&mut self, id: SlotId) -> io::Result<Option<Opened<F::File>>> {
         let held = self
+            .reading
             .take_held(id)
             .filter(|_| !self.files.get(id).is_bound() || !self.depends_on_owner(id));
         if let Some(held) = held {
-            // While directories move, events about the names above a file may still be queued;
-            // where some were missed, about its own.
+            // While directories move, events about the names above a file may still be queued. If
+            // events were missed, so may those about its own name.
             let is_certain = held.path.is_empty()
                 && !self.kernel.is_catching_up(&self.discovery)
                 && !self.are_directories_moving();
@@ -43,8 +51,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 self.write_path(id);
             } else if !self.is_found_by_name(id) {
                 if self.files.get(id).is_bound() {
-                    // Events about its name are still queued. A look finds the name; the file stays
-                    // open until then.
+                    // Events about its name are still queued. The file stays open until a look
+                    // finds the name.
                     self.reading.held.insert(id, held);
                     return Ok(None);
                 }
@@ -55,12 +63,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let links = self.write_path(id);
         self.observer.stats.opens += 1;
         let file = match self.fs.open(&self.path, links) {
-            Err(error) if self.give_way(&error) => self.fs.open(&self.path, links)?,
+            Err(error) if self.reading.give_way(&error) => self.fs.open(&self.path, links)?,
             outcome => outcome?,
         };
-        // Names change between an event and an open, and content never stands for identity, however
-        // much of it is the same.
-        let (owner, proven_size) = if self.is_mark_weak(id) {
+        // Names change between an event and an open, and equal content does not prove identity.
+        let (owner, proven_size) = if is_mark_weak(self.files.get(id)) {
             let found = self.fs.stat_file(&file)?;
             if Some(found.id) != self.files.file_id(id) {
                 return Ok(None);
@@ -81,15 +88,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         })
     }
 
-    /// Whether the mark alone does not show that an open file is the slot's. On an overlay, one of
-    /// several names may stand for another file since it was changed.
-    #[inline]
-    pub(in crate::engine) fn is_mark_weak(&self, id: SlotId) -> bool {
-        let slot = self.files.get(id);
-        usize::from(slot.mark_len) < MARK_BYTES || slot.state().contains(State::LINKED)
-    }
-
-    /// Whether the file may be read only because of who owns it, which may change while it is open.
+    /// Whether the file may be read only because of its owner, who may change while it is open.
     fn depends_on_owner(&self, id: SlotId) -> bool {
         let is_through_link = || self.files.get(id).state().contains(State::VIA_LINK);
         let was_through_link = || {
@@ -119,9 +118,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
     }
 
-    /// Whether the file's name leads to it, by the path that is left in `self.path`. Without a
-    /// name, what events last said of it may be about another file, which had the name before or
-    /// has it since; with one, they may not be all, or not yet looked at.
+    /// Whether the file's name leads to it. The path is left in `self.path`. Without a name, the
+    /// last events may be about another file, which had the name before or has it now. With a name,
+    /// events may be missing or not yet processed.
     fn is_found_by_name(&mut self, id: SlotId) -> bool {
         if !self.files.get(id).is_bound() {
             return false;
@@ -130,7 +129,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.fs.stat(&self.path, links).is_ok_and(|found| Some(found.id) == self.files.file_id(id))
     }
 
-    pub(in crate::engine) fn open_failed(&mut self, id: SlotId, error: &io::Error, now: Now) {
+    pub(super) fn open_failed(&mut self, id: SlotId, error: &io::Error, now: Now) {
         match Failure::of(error) {
             Failure::Refused | Failure::TooLong => self.unreadable(id, error, now),
             Failure::UserMount => self.is_in_user_mount(id, now),
@@ -142,12 +141,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// The name did not lead to the file: a look finds out what has the name. If the name leads to
     /// the file and opening it by that name fails again, the next attempt comes later, and the
     /// failure is reported.
-    pub(in crate::engine) fn look_before_reading(
-        &mut self,
-        id: SlotId,
-        error: Option<&io::Error>,
-        now: Now,
-    ) {
+    pub(super) fn look_before_reading(&mut self, id: SlotId, error: Option<&io::Error>, now: Now) {
         // Not into a queue: it would be opened again before anything has changed.
         self.schedule.mark_unread(&mut self.files, id);
         if !self.files.get(id).state().contains(State::RETRY) {
@@ -164,7 +158,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// The last of a file that is gone cannot be read: there is no name by which it could be opened
     /// again.
-    pub(in crate::engine) fn finishing_failed(
+    pub(super) fn finishing_failed(
         &mut self,
         id: SlotId,
         file: F::File,
@@ -174,15 +168,16 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.schedule.mark_unread(&mut self.files, id);
         if error.kind() == io::ErrorKind::Interrupted {
             rare!("the last of a file without a name could not be read for now");
-            self.hold(id, file);
+            self.reading.hold(&self.files, &self.path, id, file);
             self.schedule.enqueue(&mut self.files, &self.tree, id);
         } else {
             self.part_with(id, now.instant);
         }
     }
 
-    /// Out of descriptors, a disk error: says nothing about the file; it is tried again.
-    pub(in crate::engine) fn read_failed(&mut self, id: SlotId, error: &io::Error, now: Now) {
+    /// Descriptors are short, or the disk fails: this says nothing about the file, which is tried
+    /// again.
+    pub(super) fn read_failed(&mut self, id: SlotId, error: &io::Error, now: Now) {
         if matches!(
             error.raw_os_error(),
             Some(libc::EISDIR | libc::ESPIPE | libc::ENXIO | libc::ESTALE)

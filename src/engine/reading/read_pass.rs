@@ -1,35 +1,38 @@
-//! One file's turn to be read: what one read knows of the one before it.
+//! One file's turn to be read: what the next read has to know about the last one.
 
-use crate::engine::namespace::registry::SlotId;
+use std::io;
+
+use crate::engine::namespace::registry::{Registry, SlotId};
 use crate::engine::schedule::lag::{Queued, Stamp};
 use crate::reader::READ_BYTES;
+use crate::sys::FileSystem;
 
 /// One file's turn.
 #[derive(Debug)]
-pub(in crate::engine) struct ReadPass {
-    pub(in crate::engine) id: SlotId,
-    /// When the kernel told of what is read.
-    pub(in crate::engine) since: Stamp,
+pub(super) struct ReadPass {
+    pub(super) id: SlotId,
+    /// When the event about what is read was read.
+    pub(super) since: Stamp,
     /// The wall-clock time of the turn, in nanoseconds since the epoch.
-    pub(in crate::engine) wall: u64,
-    pub(in crate::engine) budget: usize,
+    pub(super) wall: u64,
+    pub(super) budget: usize,
     /// Bytes to ask for after the mark; grows for a line longer than it.
-    pub(in crate::engine) len: usize,
-    /// How many bytes of what was read last, behind the mark, come before the first newline or NUL.
-    pub(in crate::engine) searched: usize,
-    /// What was read last held no whole line.
-    pub(in crate::engine) is_in_long_line: bool,
-    /// The length of the open file when it was shown to be the slot's; `None`: it was not shown
-    /// yet.
-    pub(in crate::engine) proven_size: Option<u64>,
-    /// The encoder was told about this file, or did not need to be.
-    pub(in crate::engine) is_begun: bool,
-    /// What was encoded last holds a piece of a line.
-    pub(in crate::engine) has_piece: bool,
+    pub(super) len: usize,
+    /// The number of bytes after the mark and before the first newline or NUL in what was read
+    /// last.
+    pub(super) searched: usize,
+    /// What was read last has no whole line.
+    pub(super) is_in_long_line: bool,
+    /// The length of the open file when it was proven to be the slot's; `None`: not proven yet.
+    pub(super) proven_size: Option<u64>,
+    /// The encoder has the fields of this file, or does not need them.
+    pub(super) is_begun: bool,
+    /// What was encoded last has a piece of a line.
+    pub(super) has_piece: bool,
 }
 
 impl ReadPass {
-    pub(in crate::engine) fn new(
+    pub(super) fn new(
         Queued { id, since }: Queued,
         wall: u64,
         budget: usize,
@@ -47,5 +50,19 @@ impl ReadPass {
             is_begun: false,
             has_piece: false,
         }
+    }
+
+    /// Whether the open file is the slot's. Asked only when the mark cannot tell.
+    pub(super) fn is_proven<F: FileSystem>(
+        &mut self,
+        fs: &mut F,
+        files: &Registry,
+        file: &F::File,
+    ) -> io::Result<bool> {
+        if self.proven_size.is_none() {
+            let found = fs.stat_file(file)?;
+            self.proven_size = (Some(found.id) == files.file_id(self.id)).then_some(found.size);
+        }
+        Ok(self.proven_size.is_some())
     }
 }

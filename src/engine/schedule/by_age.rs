@@ -175,7 +175,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         for (_, key) in due.drain(..) {
             if let Some(id) = self.files.alive(key) {
                 Schedule::end_by_age(&mut self.files, id);
-                self.begin_by_age_generation(id);
+                let inputs = &self.coverage.inputs;
+                self.offsets.begin_by_age_generation(&mut self.files, inputs, id);
                 self.after_look(id, now);
             }
         }
@@ -192,7 +193,8 @@ mod tests {
 
     #[test]
     fn files_come_by_age_the_longer_name_first_and_those_of_busy_groups_stay() {
-        let (mut files, mut tree, mut by_age) = (Registry::new(), Tree::new(None), ByAge::default());
+        let (mut files, mut tree, mut by_age) =
+            (Registry::new(), Tree::new(None), ByAge::default());
         let root = tree.add_root(b"/t/", Role::Listed);
         let dirs = [tree.add(root, b"a"), tree.add(root, b"b")];
         let groups = dirs.map(|dir| tree.group(dir));
