@@ -1,9 +1,13 @@
-//! The output as the engine sees it: its file, a SIGHUP that reopens it, and that it takes nothing.
+//! The output as the engine sees it: batches on their way out, the output file, a SIGHUP that
+//! reopens it, and an output that takes nothing.
 //!
-//! In: the sink. Out: whether records may leave and be committed.
+//! In: records, and the sink. Out: whether records may leave and be committed.
 //! Always holds: what only a deleted file holds is not committed.
 
 pub(super) mod hung;
 pub(super) mod outbox;
 pub(super) mod output_file;
-pub(super) mod reopening;
+mod reopening;
+
+#[cfg(test)]
+mod tests;

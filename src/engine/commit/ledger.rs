@@ -1,9 +1,10 @@
-//! How far each file was acknowledged, and what of that is not stored yet. Exists only with a state
-//! directory.
+//! How far each file was acknowledged, and which of that is not stored yet. Exists only with a
+//! state directory.
 //!
-//! In: new generations, acknowledgements, new names, files that are gone. Out: which slots a commit
-//! has to tell about. Always holds: an offset here is one that the output acknowledged, of the
-//! generation that the slot is in now; 40 bytes per slot.
+//! In: new generations, acknowledgements, new names, files that are gone. Out: the slots that a
+//! commit has to store.
+//! Always holds: an offset here is one that the output acknowledged, of the generation that the
+//! slot is in now. A slot takes 40 bytes.
 
 use bitflags::bitflags;
 
@@ -19,9 +20,9 @@ bitflags! {
         const CHANGED = 1 << 0;
         /// Is in the list of changes since its part of the snapshot was written.
         const LATE = 1 << 1;
-        /// The journal has its path as it is now.
+        /// The journal has its current path.
         const PATH = 1 << 2;
-        /// The file was deleted: it has no entry, unless another name of it comes up.
+        /// The file was deleted: it has no entry, unless another name of it is found.
         const GONE = 1 << 3;
     }
 }
@@ -41,13 +42,13 @@ pub(crate) struct Known {
     bits: Bits,
 }
 
-/// Acknowledgements kept at most before they are taken in.
+/// Acknowledgements that are collected at most before they are applied.
 const ACKNOWLEDGED_MAX: usize = 4096;
 
 /// A file whose entry goes: its identity and the generation it had.
 pub(crate) type Gone = (FileId, u32);
 
-/// What a commit has to tell.
+/// What a commit has to store.
 #[derive(Debug, Default)]
 pub(crate) struct Changes {
     pub(crate) slots: Vec<SlotKey>,
@@ -65,19 +66,19 @@ impl Changes {
 pub(crate) struct Ledger {
     known: Vec<Option<Known>>,
     changes: Changes,
-    /// Acknowledgements not yet taken in, oldest first. Files come in any order: taking them in one
-    /// after the other, far apart in memory, would be a cache miss per line; all at once the misses
-    /// overlap.
+    /// Acknowledgements that are not applied yet, oldest first. Files come in any order: applying
+    /// them one by one, far apart in memory, would be a cache miss per line. All at once, the
+    /// misses overlap.
     acknowledged: Vec<Reached>,
-    /// What changed behind the snapshot that is being written.
+    /// What changed in parts of the snapshot that are written already.
     late: Changes,
     /// Slots before this one are in the snapshot; `None`: none is being written.
     snapshot: Option<u32>,
 }
 
 impl Ledger {
-    /// A file from here on: a new one, or one whose content restarted. The caller has it stored
-    /// before its first record.
+    /// A generation begins here: of a new file, or of one whose content restarted. The caller has
+    /// it stored before its first record leaves.
     pub(crate) fn begin(
         &mut self,
         key: SlotKey,
@@ -112,7 +113,7 @@ impl Ledger {
         if self.known.len() <= at {
             self.known.resize(at + 1, None);
         }
-        // What is in a list stays in it.
+        // A file stays in the lists that it is in.
         let listed = self
             .get(known.key)
             .map_or(Bits::empty(), |before| before.bits & (Bits::CHANGED | Bits::LATE));
@@ -129,7 +130,7 @@ impl Ledger {
         self.known.get_mut(key.id.0 as usize)?.as_mut().filter(|known| known.key == key)
     }
 
-    /// The output took this part for good. An older generation's is of no use any more.
+    /// The output acknowledged this part. That of an older generation is ignored.
     #[inline]
     pub(crate) fn acknowledge(&mut self, reached: &Reached) {
         self.acknowledged.push(*reached);
@@ -138,7 +139,7 @@ impl Ledger {
         }
     }
 
-    /// Takes the acknowledgements in.
+    /// Applies the acknowledgements.
     fn take_in(&mut self) {
         let mut acknowledged = std::mem::take(&mut self.acknowledged);
         acknowledged.drain(..).for_each(|reached| self.take_in_one(&reached));
@@ -169,7 +170,7 @@ impl Ledger {
         }
     }
 
-    /// What a snapshot under way may have of this file is out of date.
+    /// A snapshot under way may have an outdated entry of this file.
     fn touch_snapshot(&mut self, key: SlotKey) {
         if self.snapshot.is_none_or(|next| key.id.0 >= next) {
             return;
@@ -198,8 +199,8 @@ impl Ledger {
         self.renamed(key);
     }
 
-    /// The file was deleted: its entry goes. Records of it may still be in flight, and another name
-    /// of it may come up.
+    /// The file was deleted, and its entry is dropped. Records of it may still be in flight, and
+    /// another name of it may be found.
     pub(crate) fn let_go(&mut self, key: SlotKey, file: FileId) {
         let Some(known) = self.get_mut(key).filter(|known| !known.bits.contains(Bits::GONE)) else {
             return;
@@ -229,7 +230,7 @@ impl Ledger {
         !self.changes.is_empty() || !self.acknowledged.is_empty()
     }
 
-    /// The changes since the last commit, which is to tell them.
+    /// The changes since the last commit, for the next one.
     pub(crate) fn take_changes(&mut self) -> Changes {
         self.take_in();
         let changes = std::mem::take(&mut self.changes);
@@ -241,7 +242,7 @@ impl Ledger {
         changes
     }
 
-    /// The commit failed: they are still to be told.
+    /// The commit failed: these changes are still to be stored.
     pub(crate) fn give_back(&mut self, changes: Changes) {
         for key in changes.slots {
             self.touch(key);
@@ -250,7 +251,7 @@ impl Ledger {
         self.changes.gone.extend(since);
     }
 
-    /// Whether the path has to be told along; from now on the journal is taken to have it.
+    /// Whether the path has to be stored along. From now on the journal is assumed to have it.
     pub(crate) fn needs_path(&mut self, key: SlotKey) -> bool {
         self.get_mut(key).is_some_and(|known| {
             let needs = !known.bits.contains(Bits::PATH);
@@ -259,7 +260,7 @@ impl Ledger {
         })
     }
 
-    /// The file was read to its end at this time; 0: that is not certain any more.
+    /// The file was read to its end at this time; 0: this is not certain any more.
     pub(crate) fn read_to_end(&mut self, key: SlotKey, at: u64) {
         self.take_in();
         let Some(known) = self.get_mut(key) else { return };
@@ -276,7 +277,7 @@ impl Ledger {
         self.snapshot = Some(0);
     }
 
-    /// The next slots of the snapshot, at most `count`; `None` when all were given.
+    /// The next slots of the snapshot, at most `count`; `None` after the last ones.
     pub(crate) fn snapshot_part(&mut self, count: usize) -> Option<Vec<SlotKey>> {
         self.take_in();
         let first = self.snapshot? as usize;
@@ -288,7 +289,7 @@ impl Ledger {
         Some(self.known[first..end].iter().flatten().map(|known| known.key).collect())
     }
 
-    /// What changed behind the snapshot: told last.
+    /// What changed in parts that were written already, for the last part.
     pub(crate) fn take_late(&mut self) -> Changes {
         self.take_in();
         self.snapshot = None;
@@ -301,19 +302,20 @@ impl Ledger {
         late
     }
 
-    /// No snapshot is written any more.
+    /// The snapshot ends.
     pub(crate) fn end_snapshot(&mut self) {
         drop(self.take_late());
     }
 
-    /// What the journal has of paths is not known: each is told again with the next change.
+    /// It is not known which paths the journal has: each path is stored again with the next change
+    /// of its file.
     pub(crate) fn doubt_paths(&mut self) {
         for known in self.known.iter_mut().flatten() {
             known.bits.remove(Bits::PATH);
         }
     }
 
-    /// How many files there are, about.
+    /// About how many files there are.
     pub(crate) fn len(&self) -> usize {
         self.known.len()
     }
@@ -325,7 +327,8 @@ impl Known {
         !self.bits.contains(Bits::GONE)
     }
 
-    /// What the journal is told, given when everything in the file was acknowledged; 0: not known.
+    /// The entry for the journal. `complete_at`: up to when every modification was acknowledged; 0:
+    /// not known.
     pub(crate) fn entry(&self, id: FileId, complete_at: u64) -> Entry {
         Entry {
             id,
@@ -429,5 +432,60 @@ mod tests {
         assert_eq!((late.slots, late.gone), (vec![keys[0], keys[3]], vec![(FILE, 0)]));
         ledger.acknowledge(&reached(keys[0], 0, 11));
         assert!(ledger.take_late().is_empty(), "no snapshot, nothing late");
+    }
+
+    #[test]
+    fn an_entry_that_was_let_go_comes_back_with_another_name() {
+        for (comes_back, gone_again) in [(true, 2), (false, 1)] {
+            let (mut ledger, keys) = (Ledger::default(), keys(1));
+            ledger.begin(keys[0], 4, 0, EntryFlags::empty(), 0);
+            ledger.let_go(keys[0], FILE);
+            ledger.let_go(keys[0], FILE);
+            assert!(!ledger.get(keys[0]).unwrap().is_kept());
+            if comes_back {
+                ledger.renamed(keys[0]);
+                assert!(ledger.get(keys[0]).unwrap().is_kept());
+            }
+            ledger.forget(keys[0], FILE);
+            assert!(ledger.get(keys[0]).is_none());
+            assert_eq!(ledger.take_changes().gone, vec![(FILE, 4); gone_again]);
+        }
+    }
+
+    #[test]
+    fn the_time_of_the_last_read_is_news_only_if_there_was_none() {
+        for (before, at, is_news) in [(0, 5, true), (0, 0, false), (5, 6, false), (5, 0, false)] {
+            let (mut ledger, keys) = (Ledger::default(), keys(1));
+            ledger.begin(keys[0], 0, 0, EntryFlags::empty(), before);
+            ledger.read_to_end(keys[0], at);
+            assert_eq!(ledger.get(keys[0]).unwrap().read_at, at);
+            assert_eq!(ledger.has_changes(), is_news, "{before} -> {at}");
+        }
+    }
+
+    #[test]
+    fn a_file_with_another_identity_keeps_what_was_acknowledged_before() {
+        let (mut ledger, keys) = (Ledger::default(), keys(1));
+        ledger.begin(keys[0], 2, 0, EntryFlags::empty(), 0);
+        assert!(ledger.needs_path(keys[0]));
+        ledger.acknowledge(&reached(keys[0], 2, 70));
+        ledger.renumbered(keys[0], 9);
+        ledger.acknowledge(&reached(keys[0], 2, 80));
+        assert_eq!(ledger.take_changes().slots, [keys[0]]);
+        let known = ledger.get(keys[0]).unwrap();
+        assert_eq!((known.generation, known.offset), (9, 70), "the other number is of before");
+        assert!(ledger.needs_path(keys[0]));
+    }
+
+    #[test]
+    fn changes_that_go_back_come_before_later_ones() {
+        let (mut ledger, keys) = (Ledger::default(), keys(2));
+        keys.iter().for_each(|&key| ledger.begin(key, 1, 0, EntryFlags::empty(), 0));
+        ledger.drop_entry(FILE, 1);
+        let changes = ledger.take_changes();
+        ledger.drop_entry(FILE, 2);
+        ledger.give_back(changes);
+        assert_eq!(ledger.take_changes().gone, [(FILE, 1), (FILE, 2)]);
+        assert!(ledger.take_changes().is_empty());
     }
 }
