@@ -1,7 +1,7 @@
-//! What manytail says about itself: on stderr only, since stdout carries records.
+//! What manytail logs about itself: on stderr only, since stdout carries records.
 //!
-//! In: level and format as chosen on the command line; then `tracing` events from everywhere. Out:
-//! lines on stderr.
+//! In: the level and the format, as chosen on the command line; then `tracing` events. Out: lines
+//! on stderr.
 //! Always holds: a stderr that is closed or broken costs the line, never the run; an event is one
 //! line; colours go to terminals only. The journal gets what it has no other way to know, the
 //! priority, and not what it knows itself, the time (sd-daemon(3)).
@@ -18,29 +18,29 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::{Layer as _, Registry, fmt, reload};
 
-/// How the level of what is said to stderr is changed.
+/// Changes the level of the log.
 static LEVEL: OnceLock<reload::Handle<LevelFilter, Registry>> = OnceLock::new();
 
-/// From here on events below this level are not said.
+/// Events below this level are no longer logged.
 pub fn set_level(level: Level) {
     if let Some(handle) = LEVEL.get() {
-        // It fails when the subscriber is gone: then nothing is said at all.
+        // This fails when the subscriber is gone, and then nothing is logged at all.
         handle.reload(level.filter()).ok();
     }
 }
 
-/// The least important events that are said.
+/// The least important events that are logged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Level {
-    /// Something failed and needs a person.
+    /// Something failed and needs attention.
     Error,
     /// Something is not as expected; manytail goes on.
     Warn,
     /// Milestones of a run.
     Info,
-    /// What happens to single files.
+    /// Events about single files.
     Debug,
-    /// What happens in every turn.
+    /// Events of every turn.
     Trace,
 }
 
@@ -80,10 +80,10 @@ impl LogFormat {
         [("text", LogFormat::Text), ("json", LogFormat::Json)];
 }
 
-/// What is said, and how.
+/// What is logged, and how.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Diagnostics {
-    /// The least important events that are said.
+    /// The least important events that are logged.
     pub level: Level,
     /// How they are written.
     pub format: LogFormat,
@@ -121,7 +121,7 @@ impl Diagnostics {
             .with_writer(Lines { writer, has_priority: is_journal })
             .with_ansi(reader == Reader::Colours)
             .with_target(false)
-            // It would tell of a broken stderr on stderr, by a macro that panics there.
+            // It would report a broken stderr on stderr, by a macro that panics there.
             .log_internal_errors(false);
         let lines = match self.format {
             LogFormat::Text if is_journal => lines.without_time().with_level(false).boxed(),
@@ -132,7 +132,7 @@ impl Diagnostics {
     }
 }
 
-/// An error and what caused it, in one line.
+/// An error and its causes, in one line.
 pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
@@ -144,7 +144,7 @@ pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// Who reads stderr.
+/// The reader of stderr.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Reader {
     /// A terminal with colours.
@@ -155,8 +155,8 @@ enum Reader {
     Plain,
 }
 
-/// Whether `$JOURNAL_STREAM` (`DEVICE:INODE`, systemd.exec(5)) is what stderr is now: whoever
-/// started us may have sent it elsewhere.
+/// Whether `$JOURNAL_STREAM` (`DEVICE:INODE`, systemd.exec(5)) is what stderr is now. A parent
+/// process may have redirected it.
 fn is_journal(stream: Option<&str>) -> bool {
     let Some((device, inode)) = stream.and_then(|stream| stream.split_once(':')) else {
         return false;
@@ -206,8 +206,8 @@ impl<W: Write> Write for Line<W> {
         let mut line = Vec::with_capacity(self.priority.len() + event.len());
         line.extend_from_slice(self.priority.as_bytes());
         for &byte in body {
-            // An error's or an output's name may hold what ends a line, for the journal a NUL as
-            // well.
+            // The name of an error or an output may contain a newline. The journal also ends a line
+            // at a NUL.
             match byte {
                 b'\n' => line.extend_from_slice(b"\\n"),
                 0 => line.extend_from_slice(b"\\0"),

@@ -1,16 +1,16 @@
-//! Which diagnostics may be said now: neither a cause nor a file can flood the log.
+//! Limits on diagnostics: neither a cause nor a file can flood the log.
 //!
-//! In: a cause, the file it is about, the time. Out: whether to speak, and how many of its kind
-//! were kept back since.
-//! Always holds: within any `PERIOD` at most `PER_PERIOD` diagnostics per cause, and one per cause
-//! and file; what is said and what is kept back is counted; the memory is fixed.
+//! In: a cause, the file it is about, the time. Out: whether to log, and how many of its kind were
+//! suppressed meanwhile.
+//! Always holds: within any `PERIOD`, at most `PER_PERIOD` diagnostics per cause are logged, and
+//! one per cause and file. All are counted. The memory is fixed.
 
 use std::hash::{DefaultHasher, Hasher};
 use std::time::{Duration, Instant};
 
 /// How long a period is.
 pub(crate) const PERIOD: Duration = Duration::from_secs(60);
-/// How many diagnostics of one cause a period takes.
+/// How many diagnostics of one cause are logged in a period.
 pub(crate) const PER_PERIOD: usize = 10;
 
 /// What a diagnostic is about.
@@ -80,39 +80,40 @@ impl Cause {
     ];
 }
 
-/// How often something was to be said since the start of the run.
+/// The number of diagnostics since the start of the run.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct NoticeCounts {
-    /// Diagnostics that were said.
+    /// Diagnostics that were logged.
     pub said: u64,
-    /// Diagnostics that were not, because their cause or their file had been said enough.
+    /// Diagnostics that were suppressed, because there were enough with their cause or about their
+    /// file.
     pub suppressed: u64,
 }
 
 /// One cause.
 #[derive(Debug, Clone, Copy, Default)]
-struct Spoken {
-    /// The last ones that were said, and the digest of the file that each was about.
+struct RecentlyLogged {
+    /// The last ones that were logged, with the digest of the file that each was about.
     last: [Option<(Instant, Option<u64>)>; PER_PERIOD],
     /// The oldest of them.
     oldest: usize,
-    /// Since the last one that was said.
+    /// Suppressed since the last one that was logged.
     suppressed: u64,
-    told: NoticeCounts,
+    counts: NoticeCounts,
 }
 
-/// What was said lately.
+/// The diagnostics that were logged lately.
 #[derive(Debug, Default)]
-pub(crate) struct Notices([Spoken; Cause::NAMES.len()]);
+pub(crate) struct Notices([RecentlyLogged; Cause::NAMES.len()]);
 
 impl Notices {
-    /// `Some(n)`: speak, and mention how many of this kind were kept back since the last one, if
-    /// any were. `None`: keep quiet.
+    /// `Some(n)`: log it, and mention how many of this kind were suppressed since the last one, if
+    /// any were. `None`: suppress it.
     pub(crate) fn admit(&mut self, cause: Cause, now: Instant) -> Option<Option<u64>> {
         self.0[cause as usize].admit(None, now)
     }
 
-    /// The same of a diagnostic about one file: said once per period at most.
+    /// The same for a diagnostic about one file, which is logged at most once per period.
     pub(crate) fn admit_about(
         &mut self,
         cause: Cause,
@@ -124,26 +125,26 @@ impl Notices {
         self.0[cause as usize].admit(Some(hasher.finish()), now)
     }
 
-    /// Each cause by its name, and how often it was said and kept back.
+    /// Each cause by its name, with the number of diagnostics that were logged and suppressed.
     pub(crate) fn counts(&self) -> impl Iterator<Item = (&'static str, NoticeCounts)> + '_ {
-        Cause::NAMES.iter().map(|&(cause, name)| (name, self.0[cause as usize].told))
+        Cause::NAMES.iter().map(|&(cause, name)| (name, self.0[cause as usize].counts))
     }
 }
 
-impl Spoken {
+impl RecentlyLogged {
     fn admit(&mut self, about: Option<u64>, now: Instant) -> Option<Option<u64>> {
         let is_recent = |at: Instant| now.saturating_duration_since(at) < PERIOD;
         let is_enough = self.last[self.oldest].is_some_and(|(at, _)| is_recent(at));
-        let is_said = about.is_some()
+        let is_repeated = about.is_some()
             && self.last.iter().flatten().any(|&(at, file)| file == about && is_recent(at));
-        if is_enough || is_said {
+        if is_enough || is_repeated {
             self.suppressed += 1;
-            self.told.suppressed += 1;
+            self.counts.suppressed += 1;
             return None;
         }
         self.last[self.oldest] = Some((now, about));
         self.oldest = (self.oldest + 1) % PER_PERIOD;
-        self.told.said += 1;
+        self.counts.said += 1;
         Some(Some(std::mem::take(&mut self.suppressed)).filter(|&suppressed| suppressed > 0))
     }
 }
@@ -178,11 +179,11 @@ pub(crate) use notice;
 mod tests {
     use super::*;
 
-    fn told(notices: &Notices, name: &str) -> (u64, u64) {
+    fn counts_of(notices: &Notices, name: &str) -> (u64, u64) {
         notices
             .counts()
             .find(|(cause, _)| *cause == name)
-            .map(|(_, told)| (told.said, told.suppressed))
+            .map(|(_, counts)| (counts.said, counts.suppressed))
             .unwrap()
     }
 
@@ -196,13 +197,13 @@ mod tests {
             .count();
         assert_eq!(said, PER_PERIOD);
         assert_eq!(notices.admit(Cause::Truncated, start), Some(None));
-        assert_eq!(told(&notices, "unreadable"), (10, 990));
+        assert_eq!(counts_of(&notices, "unreadable"), (10, 990));
         assert_eq!(
             notices.admit_about(Cause::Unreadable, b"other", start + PERIOD),
             Some(Some(990))
         );
         assert_eq!(
-            (told(&notices, "unreadable"), told(&notices, "truncated")),
+            (counts_of(&notices, "unreadable"), counts_of(&notices, "truncated")),
             ((11, 990), (1, 0))
         );
     }

@@ -1,9 +1,9 @@
-//! Which files are busiest right now: a sketch of bounded size, kept only while somebody watches.
+//! Which files are busiest right now: a sketch of bounded size, only while somebody watches.
 //!
 //! In: how much was read of which file. Out: the files with the most bytes, with counts that are
 //! never too high.
-//! Always holds: [`COUNTERS`] counters, whatever the number of files; a file that has more than a
-//! 256th of all bytes is among them (Space-Saving: Metwally, Agrawal, El Abbadi, "Efficient
+//! Always holds: there are [`COUNTERS`] counters, whatever the number of files. A file with more
+//! than a 256th of all bytes has one (Space-Saving: Metwally, Agrawal, El Abbadi, "Efficient
 //! computation of frequent and top-k elements in data streams", 2005).
 
 use std::time::{Duration, Instant};
@@ -15,10 +15,10 @@ use crate::engine::namespace::registry::SlotKey;
 /// Files counted at the same time.
 const COUNTERS: usize = 256;
 
-/// An interval is at least this long, so that several who watch see the same one.
+/// An interval is at least this long, so that several watchers see the same one.
 const INTERVAL_MIN: Duration = Duration::from_millis(200);
 
-/// Counting ends this long after it was last asked for.
+/// Counting ends this long after the last question.
 const WATCHED_FOR: Duration = Duration::from_secs(10);
 
 /// What was read of one file.
@@ -64,12 +64,12 @@ impl Busiest {
         }
     }
 
-    /// Nobody has asked for long.
+    /// Whether nobody has asked for a while.
     pub(crate) fn is_over(&self, now: Instant) -> bool {
         now.saturating_duration_since(self.asked_at) >= WATCHED_FOR
     }
 
-    /// So much was read of a file.
+    /// Counts what was read of a file.
     pub(crate) fn count(&mut self, file: SlotKey, bytes: u64, records: u64) {
         if let Some(&at) = self.places.get(&file) {
             self.counters[at].bytes += bytes;

@@ -2,10 +2,11 @@
 //! deleting one loses nothing.
 //!
 //! In: the file of a slot, once it was read to its end. Out: that file, at most once.
-//! Always holds: no more files than there are places; none for longer than was said ([`KEPT_FOR`]),
-//! as long as somebody asks when it ends. Each slot has one place, which it shares with others:
-//! whoever was read last has it. To look for a file costs one comparison, and slots that follow
-//! each other in number hardly share a place as long as there is one for each.
+//! Always holds: there are no more files than places, and none is open for longer than
+//! [`KEPT_FOR`], provided that [`KeptFiles::expire`] is called when it is due. Each slot has one
+//! place, which it shares with others; the file that was read last has it. Finding a file costs one
+//! comparison. Slots with consecutive numbers rarely share a place as long as there is one for
+//! each.
 
 use std::time::{Duration, Instant};
 
@@ -15,8 +16,8 @@ use crate::planted::is_planted;
 /// How long a file stays open after it was read, at most, unless it cools down for longer.
 pub(crate) const KEPT_FOR: Duration = Duration::from_secs(2);
 
-/// Ages are counted in so many steps: all files of one age are closed together, so that a file
-/// costs no timer.
+/// Ages are counted in this many steps. All files of one age are closed together, so that a file
+/// needs no timer.
 const STEPS: u32 = 4;
 
 /// See the module.
@@ -24,11 +25,11 @@ const STEPS: u32 = 4;
 pub(crate) struct KeptFiles<T> {
     places: Box<[Option<Kept<T>>]>,
     len: usize,
-    /// The present step, how long each is, and when the next one begins.
+    /// The current step, the length of a step, and when the next one begins.
     step: u32,
     step_length: Duration,
     next_step: Instant,
-    /// The place that gave way last.
+    /// The place that was emptied last to make room.
     hand: usize,
 }
 
@@ -41,7 +42,7 @@ struct Kept<T> {
 }
 
 impl<T> KeptFiles<T> {
-    /// With so many places, each for this long; no places: nothing is ever kept.
+    /// This many places, for this long. Without places, no file is kept.
     pub(crate) fn new(places: usize, time: Duration, now: Instant) -> Self {
         KeptFiles {
             places: Self::empty(places),
@@ -75,7 +76,7 @@ impl<T> KeptFiles<T> {
         self.len
     }
 
-    /// Whose place this is: multiples of the golden ratio lie far apart (Knuth, The Art of Computer
+    /// The place of a slot: multiples of the golden ratio are far apart (Knuth, The Art of Computer
     /// Programming, volume 3, 6.4).
     #[inline]
     fn place_of(&self, id: SlotId) -> usize {
@@ -83,7 +84,7 @@ impl<T> KeptFiles<T> {
         ((u64::from(id.0.wrapping_mul(GOLDEN)) * self.places.len() as u64) >> 32) as usize
     }
 
-    /// Keeps a file that was just read. Whichever had its place is closed.
+    /// Keeps a file that was just read. The file that had its place is closed.
     #[inline]
     pub(crate) fn keep(&mut self, id: SlotId, file: T, now: Instant) {
         let at = self.place_of(id);
@@ -97,7 +98,7 @@ impl<T> KeptFiles<T> {
         }
     }
 
-    /// The file of a slot, if it is open. It is kept no longer.
+    /// Takes the file of a slot, if it is open.
     #[inline]
     pub(crate) fn take(&mut self, id: SlotId) -> Option<T> {
         let at = self.place_of(id);
@@ -114,7 +115,7 @@ impl<T> KeptFiles<T> {
         self.places.iter().flatten().map(|kept| kept.id)
     }
 
-    /// Closes one file, if any is open: in turn, so that none is looked for twice.
+    /// Closes one file, if any is open. Places take turns, so that no place is searched twice.
     pub(crate) fn give_way(&mut self) {
         while self.len > 0 {
             self.hand = if self.hand + 1 < self.places.len() { self.hand + 1 } else { 0 };
@@ -133,7 +134,7 @@ impl<T> KeptFiles<T> {
         }
     }
 
-    /// Closes what has been open for long enough.
+    /// Closes the files that have been open for long enough.
     #[inline]
     pub(crate) fn expire(&mut self, now: Instant) {
         if self.len > 0 && self.next_step <= now {
@@ -146,7 +147,7 @@ impl<T> KeptFiles<T> {
         let steps = now.saturating_duration_since(self.next_step).as_nanos()
             / self.step_length.as_nanos()
             + 1;
-        // More of them make nothing older than old.
+        // More steps make no difference.
         let steps = u32::try_from(steps).unwrap_or(STEPS).min(STEPS);
         self.step = self.step.wrapping_add(steps);
         self.next_step = now + self.step_length;
