@@ -14,7 +14,7 @@ use manytail::settings::TABLE;
 mod documents;
 
 /// A file longer than this has two subjects.
-const LINES_MAX: usize = 710;
+const LINES_MAX: usize = 560;
 
 fn sources(below: &Path, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(below).unwrap() {

@@ -340,8 +340,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 }
 
-/// A page of the places `cursor..end` of a table. `look`: the entry of a place; `Some(None)`: it was
-/// looked at, and has none.
+/// A page of the places `cursor..end` of a table. `look` gives the entry of a place; `Some(None)`:
+/// it was looked at, and has none.
 fn page_of_places(
     cursor: u64,
     end: u64,
