@@ -9,14 +9,14 @@
 //! its meaning, and [`store`] manages the files through [`Disk`](crate::sys::Disk). The engine
 //! submits [`Job`]s to a [`Committer`], which makes blocking calls on a thread of its own.
 
-pub mod format;
-pub mod journal;
-pub mod reconcile;
+pub(crate) mod format;
+pub(crate) mod journal;
+pub(crate) mod reconcile;
 pub(crate) mod record_parser;
-pub mod stamp;
-pub mod state;
-pub mod store;
-pub mod thread;
+pub(crate) mod stamp;
+pub(crate) mod state;
+pub(crate) mod store;
+pub(crate) mod thread;
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -42,7 +42,7 @@ bitflags! {
 
 /// The offset of a file that received our own output, which is never read. An older version of this
 /// program takes the file for a truncated one, and reads it from its start.
-pub const OWN_OUTPUT: u64 = u64::MAX;
+pub(crate) const OWN_OUTPUT: u64 = u64::MAX;
 
 /// How far one file was delivered. Its path is stored separately.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -28,9 +28,9 @@ use crate::tools::status::StatusRequest;
 use crate::tools::style::Style;
 use crate::tools::tap::TapRequest;
 use crate::tools::top::TopRequest;
-pub use doctor::DoctorCall;
+pub(crate) use doctor::DoctorCall;
 use layers::Invocation;
-pub use layers::{Origin, Settings};
+pub(crate) use layers::{Origin, Settings};
 use run::RunOptions;
 
 /// What is to be done.

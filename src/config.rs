@@ -14,11 +14,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use metrics::{Metrics, MetricsError};
-pub use values::{
-    DurationError, Host, HostError, LabelError, SizeError, parse_duration, parse_host, parse_label,
-    parse_size,
-};
+pub use metrics::Metrics;
+pub(crate) use values::{Host, parse_duration, parse_host, parse_label, parse_size};
 
 use crate::patterns::{PatternError, Patterns};
 use crate::sys::LinkRule;
@@ -26,11 +23,11 @@ use crate::sys::host;
 
 /// The highest line limit that is accepted, in bytes: the read buffer holds a whole line, and
 /// anything longer is a file rather than a line.
-pub const LINE_BYTES_LIMIT: u64 = 1 << 30;
+pub(crate) const LINE_BYTES_LIMIT: u64 = 1 << 30;
 
 /// The longest duration that is accepted: a hundred years can be added to any clock without
 /// overflow.
-pub const DURATION_LIMIT: Duration = Duration::from_secs(36_525 * 86_400);
+pub(crate) const DURATION_LIMIT: Duration = Duration::from_secs(36_525 * 86_400);
 
 /// The longest path of a unix socket, in bytes: `sun_path` without its NUL, unix(7).
 pub(crate) const SOCKET_PATH_BYTES_MAX: usize = 107;
@@ -141,7 +138,7 @@ pub enum Output {
 
 /// How many files may stay open for a moment after a read, by default. Up to this number they may
 /// use a quarter of the descriptor limit; a higher number may use half of it.
-pub const KEEP_OPEN: u32 = 256;
+pub(crate) const KEEP_OPEN: u32 = 256;
 
 /// How many of the `asked_for` files may stay open under a limit of descriptors.
 pub(crate) fn open_files_allowed(asked_for: u32, descriptors: u64) -> u64 {
@@ -150,7 +147,7 @@ pub(crate) fn open_files_allowed(asked_for: u32, descriptors: u64) -> u64 {
 }
 
 /// The highest number of inputs: an input's number fits into one byte of each file's slot.
-pub const INPUTS_MAX: usize = 256;
+pub(crate) const INPUTS_MAX: usize = 256;
 
 /// Files that are followed under the same rules: an `[[input]]` of a settings file, or the PATHs of
 /// a command line.
@@ -232,7 +229,7 @@ pub struct Config {
 
 /// Settings that are well-formed one by one, but do not make a valid run.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-pub enum ConfigError {
+pub(crate) enum ConfigError {
     /// There is nothing to follow.
     #[error("at least one PATH is needed")]
     NoPath,
@@ -282,7 +279,7 @@ impl ConfigError {
     /// The name of the setting in a file: the option without its dashes, `_` for `-`. `PATH` for
     /// the arguments.
     #[must_use]
-    pub fn key(&self) -> &'static str {
+    pub(crate) fn key(&self) -> &'static str {
         match self {
             ConfigError::NoPath | ConfigError::EmptyPath => "PATH",
             ConfigError::Pattern(error) => error.key,

@@ -6,7 +6,7 @@
 //! once, because no further edge would come.
 
 mod aside;
-pub mod http;
+pub(crate) mod http;
 mod listening;
 mod own;
 mod pressure;
@@ -57,7 +57,7 @@ const OUTCOME_POLL: Duration = Duration::from_secs(1);
 ///
 /// # Errors
 /// When the output cannot be opened or fails permanently, or a system call of the loop fails.
-pub fn run(settings: Settings, progress: Option<Progress>) -> anyhow::Result<()> {
+pub(crate) fn run(settings: Settings, progress: Option<Progress>) -> anyhow::Result<()> {
     memory::return_large_blocks();
     for warning in &settings.origin.warnings {
         tracing::warn!("{warning}");

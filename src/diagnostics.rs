@@ -6,7 +6,7 @@
 //! line; colours go to terminals only. The journal gets what it has no other way to know, the
 //! priority, and not what it knows itself, the time (sd-daemon(3)).
 
-pub mod notices;
+pub(crate) mod notices;
 
 use std::io::{self, IsTerminal, Write};
 use std::sync::OnceLock;
@@ -22,7 +22,7 @@ use tracing_subscriber::{Layer as _, Registry, fmt, reload};
 static LEVEL: OnceLock<reload::Handle<LevelFilter, Registry>> = OnceLock::new();
 
 /// Events below this level are no longer logged.
-pub fn set_level(level: Level) {
+pub(crate) fn set_level(level: Level) {
     if let Some(handle) = LEVEL.get() {
         // This fails when the subscriber is gone, and then nothing is logged at all.
         handle.reload(level.filter()).ok();

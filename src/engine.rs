@@ -47,7 +47,7 @@ use discovery::sweeping::Sweeps;
 use identities::Identities;
 use kernel::Kernel;
 use observer::Observer;
-pub use observer::lists::NotRead;
+pub(crate) use observer::lists::NotRead;
 use output::output_file::OutputFile;
 use reading::open_files::Reading;
 use schedule::Schedule;

@@ -70,6 +70,8 @@
 //! | rescan, sweep | a look at everything after events were lost; the same look, spread over minutes, for what events cannot tell |
 //! | blind | a file system on which other machines write without an event; it has a sweep of its own, more often |
 
+// The documentation is for those who work on this: `--document-private-items`.
+#![allow(rustdoc::private_intra_doc_links)]
 // A cast that loses something is written where it is meant. Not in Cargo.toml: tests and benches
 // are not asked.
 #![warn(
@@ -93,45 +95,49 @@
 // The layers, from the top: a module imports from its own group and from those below it, and no
 // circle leads back to it (`tests/tidy.rs`).
 
+// argv -> exit code; and the doors for tests.
+pub mod entry;
+pub mod testing;
+
 // The process: the loop, signals, the state directory, clients.
-pub mod daemon;
+mod daemon;
 
 // Arguments, environment and files become settings.
-pub mod cli;
-pub mod settings;
+mod cli;
+mod settings;
 
 // Commands that look at a tree or ask a running daemon, and what a person at a terminal sees.
-pub mod tools;
+mod tools;
 
 // One turn.
-pub mod engine;
+mod engine;
 
 // Where records and offsets go.
-pub mod checkpoint;
-pub mod sink;
+mod checkpoint;
+mod sink;
 mod tap;
 
 // What a run tells of itself.
-pub mod diagnostics;
-pub mod status;
+mod diagnostics;
+mod status;
 
 // Bytes become lines, and lines records.
-pub mod lines;
+mod lines;
 mod reader;
-pub mod record;
+mod record;
 mod wide_text;
 
 // Values of settings.
-pub mod config;
+mod config;
 mod names;
-pub mod patterns;
+mod patterns;
 
 // The system, and what is known about it.
-pub mod file_systems;
+mod file_systems;
 mod mounts;
-pub mod sys;
+mod sys;
 
 // Structures and test aids that know nothing of the rest.
 mod fair_queue;
-pub mod planted;
-pub mod rare;
+mod planted;
+mod rare;

@@ -23,7 +23,7 @@ use crate::lines::{Line, Lines};
 
 pub(crate) use self::json::{push_json_path, push_json_text};
 pub(crate) use self::printable::push_text_path;
-pub use self::printable::{printable, shown};
+pub(crate) use self::printable::{printable, shown};
 pub(crate) use self::time::{SECOND_MAX, push_second};
 
 /// What the records of one read have in common.
@@ -241,7 +241,7 @@ fn push_offset_and_key(offset: u64, out: &mut Vec<u8>) {
 /// Labels as they are written in records of a format. Empty if there are none, or if the format has
 /// no place for them.
 #[must_use]
-pub fn encode_labels(format: Format, labels: &[(String, String)]) -> Vec<u8> {
+pub(crate) fn encode_labels(format: Format, labels: &[(String, String)]) -> Vec<u8> {
     match format {
         Format::Raw | Format::Text => Vec::new(),
         Format::Json => encode_json_labels(labels),

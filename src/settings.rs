@@ -20,7 +20,7 @@ use std::rc::Rc;
 
 pub(crate) use kind::{Form, Kind, Parsed};
 pub(crate) use references::Variables;
-pub use report::{Effective, Setting, Value};
+pub(crate) use report::{Effective, Setting, Value};
 pub(crate) use table::{Change, Key, Live};
 pub use table::{Row, Scope, TABLE};
 

@@ -207,7 +207,7 @@ pub trait Sink {
 
 /// What a sink needs to register its descriptors with the loop, all under one token.
 #[derive(Debug)]
-pub struct Poller {
+pub(crate) struct Poller {
     /// A clone of the loop's registry.
     pub registry: mio::Registry,
     /// Events with this token mean [`Sink::ready`].
@@ -220,7 +220,7 @@ pub struct Poller {
 /// # Errors
 /// When the output can never work: a descriptor that is not open for writing, a file that cannot be
 /// created, a malformed address.
-pub fn open(output: &Output, poller: Poller) -> Result<Box<dyn Sink>, SinkError> {
+pub(crate) fn open(output: &Output, poller: Poller) -> Result<Box<dyn Sink>, SinkError> {
     let name = output.to_string();
     let poller = Rc::new(poller);
     Ok(match output {
@@ -243,7 +243,7 @@ pub fn open(output: &Output, poller: Poller) -> Result<Box<dyn Sink>, SinkError>
 /// # Errors
 /// When the descriptor was closed, or is not open for writing. Errors of other outputs come from
 /// [`open`].
-pub fn check(output: &Output) -> Result<(), SinkError> {
+pub(crate) fn check(output: &Output) -> Result<(), SinkError> {
     let number = match output {
         Output::Descriptor(number) => Some(*number),
         // `/dev/stdout` and similar paths lead to descriptors by number.

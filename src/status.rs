@@ -6,12 +6,12 @@
 //! Always holds: nothing here measures; times are seconds, and sizes are bytes, as in the names of
 //! the metrics.
 
-pub mod file;
-pub mod histogram;
+pub(crate) mod file;
+pub(crate) mod histogram;
 pub(crate) mod numbers;
-pub mod prometheus;
-pub mod stats;
-pub mod top;
+pub(crate) mod prometheus;
+pub(crate) mod stats;
+pub(crate) mod top;
 
 use serde::{Deserialize, Serialize};
 

@@ -7,31 +7,31 @@
 //! docs name.
 
 pub(crate) mod again;
-pub mod attribute;
+pub(crate) mod attribute;
 mod beneath;
 pub mod clock;
-pub mod descriptor;
-pub mod disk;
-pub mod failure;
-pub mod file;
+pub(crate) mod descriptor;
+pub(crate) mod disk;
+pub(crate) mod failure;
+pub(crate) mod file;
 mod handle;
-pub mod host;
-pub mod inotify;
+pub(crate) mod host;
+pub(crate) mod inotify;
 pub(crate) mod interpret;
-pub mod lock;
-pub mod memory;
+pub(crate) mod lock;
+pub(crate) mod memory;
 mod mount_table;
 mod name;
-pub mod process;
-pub mod resolver;
-pub mod scheduling;
-pub mod signal;
-pub mod socket;
+pub(crate) mod process;
+pub(crate) mod resolver;
+pub(crate) mod scheduling;
+pub(crate) mod signal;
+pub(crate) mod socket;
 mod stat;
 mod statx;
 pub(crate) mod text;
-pub mod trust;
-pub mod user;
+pub(crate) mod trust;
+pub(crate) mod user;
 
 pub use file::Linux;
 
@@ -83,11 +83,11 @@ pub enum LinkRule {
 /// The user id that stands for every user unknown in this namespace
 /// (`/proc/sys/kernel/overflowuid`, user_namespaces(7)). Two files of this owner may belong to
 /// different users.
-pub const NOBODY: u32 = 65_534;
+pub(crate) const NOBODY: u32 = 65_534;
 
 /// Whether two owners are certainly one user.
 #[must_use]
-pub fn is_same_user(one: u32, other: u32) -> bool {
+pub(crate) fn is_same_user(one: u32, other: u32) -> bool {
     one == other && one != NOBODY
 }
 
@@ -197,14 +197,14 @@ pub struct KnownLife {
 pub struct WatchId(pub i32);
 
 /// Most bytes of a file name: `NAME_MAX` of limits.h.
-pub const NAME_BYTES_MAX: usize = 255;
+pub(crate) const NAME_BYTES_MAX: usize = 255;
 
 /// Most links that the kernel follows on one path (`MAXSYMLINKS`, path_resolution(7)).
-pub const LINKS_MAX: usize = 40;
+pub(crate) const LINKS_MAX: usize = 40;
 
 /// The errno of a path below a PATH that is in a mount made by a user other than root. Nothing
 /// there is looked at, because that user's program decides when a call returns.
-pub const USER_MOUNT: i32 = nix::libc::EXDEV;
+pub(crate) const USER_MOUNT: i32 = nix::libc::EXDEV;
 
 /// Everything the engine asks of the operating system.
 ///

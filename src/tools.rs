@@ -4,13 +4,13 @@
 //! Always holds: nothing here changes a run or a followed file; `offsets forget` alone changes a
 //! state directory. What a tool shows of a run comes from the daemon.
 
-pub mod doctor; // `manytail doctor`, and `check --connect`
-pub mod offsets; // `manytail offsets`
-pub mod progress; // the progress line of a run
-pub mod status; // `manytail status`
-pub mod style; // text or json
-pub mod tap; // `manytail tap`
-pub mod top; // `manytail top`
+pub(crate) mod doctor; // `manytail doctor`, and `check --connect`
+pub(crate) mod offsets; // `manytail offsets`
+pub(crate) mod progress; // the progress line of a run
+pub(crate) mod status; // `manytail status`
+pub(crate) mod style; // text or json
+pub(crate) mod tap; // `manytail tap`
+pub(crate) mod top; // `manytail top`
 
 mod client; // asks over a control socket
 mod health; // is it keeping up?
@@ -20,7 +20,7 @@ mod text; // rates, times and lines for a screen
 use std::io;
 use std::time::Duration;
 
-pub use client::AskError;
+pub(crate) use client::AskError;
 
 /// How long a command waits for an answer. A daemon answers within one turn, some milliseconds,
 /// unless it is busy or swapped out.
@@ -28,7 +28,7 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
 /// How a command ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
+pub(crate) enum Outcome {
     /// Everything is well.
     Well,
     /// The run does not keep up, something needs attention, or a file is not read.
@@ -37,7 +37,7 @@ pub enum Outcome {
 
 /// Why a command has no answer.
 #[derive(Debug, thiserror::Error)]
-pub enum ToolError {
+pub(crate) enum ToolError {
     /// There is no daemon, or no answer.
     #[error(transparent)]
     Ask(#[from] AskError),

@@ -6,14 +6,14 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use manytail::checkpoint::format::{HeaderError, generation_bucket};
-use manytail::checkpoint::journal::{Defect, decode};
-use manytail::checkpoint::state::StoredOffsets;
-use manytail::checkpoint::store::{Store, StoreError};
-use manytail::checkpoint::{Entry, EntryFlags, OutputPoint};
-use manytail::config::Format;
-use manytail::sys::FileId;
-use manytail::sys::disk::{Access, LinuxDisk};
+use manytail::testing::checkpoint::format::{HeaderError, generation_bucket};
+use manytail::testing::checkpoint::journal::{Defect, decode};
+use manytail::testing::checkpoint::state::StoredOffsets;
+use manytail::testing::checkpoint::store::{Store, StoreError};
+use manytail::testing::checkpoint::{Entry, EntryFlags, OutputPoint};
+use manytail::testing::config::Format;
+use manytail::testing::sys::FileId;
+use manytail::testing::sys::disk::{Access, LinuxDisk};
 
 const BYTES: usize = 1052;
 const TORN_BYTES: u64 = 50;

@@ -2,16 +2,16 @@
 //! the requests of HTTP clients. The inputs come from a seed, and a failure names its input.
 //! `scripts/fuzz` goes further.
 
-use manytail::checkpoint::format::{
+use manytail::testing::checkpoint::format::{
     FRAME_MAGIC, HEAD_BYTES, HEADER_BYTES, Head, Item, Kind, header, items, put,
 };
-use manytail::checkpoint::journal::decode;
-use manytail::checkpoint::state::StoredOffsets;
-use manytail::checkpoint::{Entry, EntryFlags, OutputPoint};
-use manytail::config::Format;
-use manytail::daemon::http;
-use manytail::sys::inotify::{Events, RawEvent, encode};
-use manytail::sys::{FileId, WatchId};
+use manytail::testing::checkpoint::journal::decode;
+use manytail::testing::checkpoint::state::StoredOffsets;
+use manytail::testing::checkpoint::{Entry, EntryFlags, OutputPoint};
+use manytail::testing::config::Format;
+use manytail::testing::daemon::http;
+use manytail::testing::sys::inotify::{Events, RawEvent, encode};
+use manytail::testing::sys::{FileId, WatchId};
 
 const INPUTS: u64 = 1_000_000;
 

@@ -16,11 +16,11 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use manytail::config::{Binary, EngineConfig, Format, InputConfig, StartAt};
-use manytail::engine::{Engine, Turn};
-use manytail::patterns::Patterns;
-use manytail::status::file::{FileState, FileStatus};
-use manytail::sys::{LinkRule, Linux, clock};
+use manytail::testing::config::{Binary, EngineConfig, Format, InputConfig, StartAt};
+use manytail::testing::engine::{Engine, Turn};
+use manytail::testing::patterns::Patterns;
+use manytail::testing::status::file::{FileState, FileStatus};
+use manytail::testing::sys::{LinkRule, Linux, clock};
 use recording::Recording;
 use taking::Taking;
 

@@ -8,9 +8,9 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use manytail::cli::{self, Command};
-use manytail::engine::{Engine, Turn};
-use manytail::sys::{Linux, clock};
+use manytail::testing::cli::{self, Command};
+use manytail::testing::engine::{Engine, Turn};
+use manytail::testing::sys::{Linux, clock};
 use taking::Taking;
 
 const FILES: usize = 300;

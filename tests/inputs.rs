@@ -17,10 +17,10 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use manytail::config::{Binary, EngineConfig, Format, InputConfig, StartAt};
-use manytail::engine::Engine;
-use manytail::patterns::Patterns;
-use manytail::sys::{LinkRule, Linux, clock};
+use manytail::testing::config::{Binary, EngineConfig, Format, InputConfig, StartAt};
+use manytail::testing::engine::Engine;
+use manytail::testing::patterns::Patterns;
+use manytail::testing::sys::{LinkRule, Linux, clock};
 use taking::Taking;
 
 /// What came out, record by record.
@@ -150,7 +150,7 @@ impl Tail {
             self.engine.events_ready();
             let before = (self.engine.stats().events, self.engine.stats().records);
             let turn = self.engine.turn(clock::now()).unwrap();
-            let is_quiet = turn != manytail::engine::Turn::Again
+            let is_quiet = turn != manytail::testing::engine::Turn::Again
                 && before == (self.engine.stats().events, self.engine.stats().records);
             quiet = if is_quiet { quiet + 1 } else { 0 };
             if is_quiet {

@@ -7,14 +7,14 @@ use std::fs;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use manytail::checkpoint::format::{HEAD_BYTES, HEADER_BYTES, Item, put};
-use manytail::checkpoint::journal::{Defect, decode};
-use manytail::checkpoint::state::StoredOffsets;
-use manytail::checkpoint::store::{Store, StoreError};
-use manytail::checkpoint::{Entry, EntryFlags, OutputPoint};
-use manytail::config::Format;
-use manytail::sys::FileId;
-use manytail::sys::disk::{Access, LinuxDisk};
+use manytail::testing::checkpoint::format::{HEAD_BYTES, HEADER_BYTES, Item, put};
+use manytail::testing::checkpoint::journal::{Defect, decode};
+use manytail::testing::checkpoint::state::StoredOffsets;
+use manytail::testing::checkpoint::store::{Store, StoreError};
+use manytail::testing::checkpoint::{Entry, EntryFlags, OutputPoint};
+use manytail::testing::config::Format;
+use manytail::testing::sys::FileId;
+use manytail::testing::sys::disk::{Access, LinuxDisk};
 
 fn id(inode: u64) -> FileId {
     FileId { device: 0xfd01, inode, inode_generation: 3 }
@@ -108,7 +108,7 @@ fn sample() -> Sample {
     let said = (0..=frames.len()).map(|count| {
         let items = payloads[..count]
             .iter()
-            .flat_map(|payload| manytail::checkpoint::format::items(payload));
+            .flat_map(|payload| manytail::testing::checkpoint::format::items(payload));
         let mut state = StoredOffsets::default();
         items.for_each(|item| state.apply(&item.expect("an item")));
         said(&state)

@@ -6,12 +6,12 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use manytail::checkpoint::format::{Item, put};
-use manytail::checkpoint::state::StoredOffsets;
-use manytail::checkpoint::store::Store;
-use manytail::checkpoint::{Entry, EntryFlags};
-use manytail::sys::disk::{Access, LinuxDisk};
-use manytail::sys::{FileId, FileSystem, Links, Linux};
+use manytail::testing::checkpoint::format::{Item, put};
+use manytail::testing::checkpoint::state::StoredOffsets;
+use manytail::testing::checkpoint::store::Store;
+use manytail::testing::checkpoint::{Entry, EntryFlags};
+use manytail::testing::sys::disk::{Access, LinuxDisk};
+use manytail::testing::sys::{FileId, FileSystem, Links, Linux};
 use serde_json::{Value, json};
 
 /// A directory with a state directory and a tree of logs in it.

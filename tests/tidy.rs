@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use manytail::settings::TABLE;
+use manytail::testing::settings::TABLE;
 
 mod documents;
 

@@ -4,9 +4,9 @@
 use std::hint::black_box;
 use std::time::{Duration, SystemTime};
 
-use manytail::config::Format;
-use manytail::lines::Line;
-use manytail::record::{Encoder, Source};
+use manytail::testing::config::Format;
+use manytail::testing::lines::Line;
+use manytail::testing::record::{Encoder, Source};
 
 use crate::Case;
 use crate::callgrind::{Units, only_this_is_counted};

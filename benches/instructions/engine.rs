@@ -4,9 +4,9 @@
 use std::ffi::OsString;
 use std::time::{Duration, SystemTime};
 
-use manytail::cli::{self, Command};
-use manytail::engine::{Engine, Turn};
-use manytail::sys::clock::{self, Now};
+use manytail::testing::cli::{self, Command};
+use manytail::testing::engine::{Engine, Turn};
+use manytail::testing::sys::clock::{self, Now};
 
 use crate::Case;
 use crate::callgrind::{Units, only_this_is_counted};

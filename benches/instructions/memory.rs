@@ -7,9 +7,9 @@
 use std::io;
 use std::time::SystemTime;
 
-use manytail::file_systems::FileSystemType;
-use manytail::sys::inotify::{self, RawEvent, mask};
-use manytail::sys::{
+use manytail::testing::file_systems::FileSystemType;
+use manytail::testing::sys::inotify::{self, RawEvent, mask};
+use manytail::testing::sys::{
     FileId, FileKind, FileSystem, Guard, KnownLife, Links, OpenInode, RefusedLink, Stat, WatchId,
 };
 use nix::errno::Errno;

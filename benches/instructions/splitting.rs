@@ -2,7 +2,7 @@
 
 use std::hint::black_box;
 
-use manytail::lines::split_lines;
+use manytail::testing::lines::split_lines;
 
 use crate::Case;
 use crate::callgrind::{Units, only_this_is_counted};

@@ -51,9 +51,9 @@ use crate::reader::MARK_BYTES;
 use crate::sys::FileId;
 
 /// The first bytes of each journal.
-pub const MAGIC: [u8; 16] = *b"manytail journal";
+pub(crate) const MAGIC: [u8; 16] = *b"manytail journal";
 /// The version of the layout above.
-pub const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 1;
 /// Bytes of the header.
 pub const HEADER_BYTES: usize = 32;
 /// The first bytes of each frame. They contain a NUL, which no path does.
@@ -61,15 +61,15 @@ pub const FRAME_MAGIC: [u8; 4] = [0xa7, 0xf5, 0x00, 0x9d];
 /// Bytes of a frame without its payload.
 pub const HEAD_BYTES: usize = 21;
 /// Most bytes of a payload.
-pub const PAYLOAD_BYTES_MAX: usize = 1 << 30;
+pub(crate) const PAYLOAD_BYTES_MAX: usize = 1 << 30;
 /// The longest stored path; a longer one is stored as not known. (`PATH_MAX` is 4096.)
-pub const PATH_BYTES_MAX: usize = u16::MAX as usize;
+pub(crate) const PATH_BYTES_MAX: usize = u16::MAX as usize;
 /// The longest mark.
-pub const MARK_BYTES_MAX: u8 = 64;
+pub(crate) const MARK_BYTES_MAX: u8 = 64;
 const _: () = assert!(MARK_BYTES == MARK_BYTES_MAX as usize, "every mark can be stored");
 /// Number of buckets that remember the generation that an inode had reached when its file was
 /// forgotten. Inodes that share a bucket skip some numbers, which is harmless.
-pub const GENERATION_BUCKETS: usize = 1 << 14;
+pub(crate) const GENERATION_BUCKETS: usize = 1 << 14;
 
 /// The bucket of an inode. Depends on device and inode alone: two lives of an inode share it.
 #[must_use]
@@ -307,7 +307,7 @@ pub fn header(salt: u64) -> [u8; HEADER_BYTES] {
 ///
 /// # Errors
 /// When this is not a header of version 1.
-pub fn parse_header(bytes: &[u8]) -> Result<u64, HeaderError> {
+pub(crate) fn parse_header(bytes: &[u8]) -> Result<u64, HeaderError> {
     let (magic, _) = bytes.split_first_chunk::<16>().ok_or(HeaderError::Foreign)?;
     if *magic != MAGIC {
         return Err(HeaderError::Foreign);

@@ -21,7 +21,7 @@ use super::state::StoredOffsets;
 /// How long a journal may be, in bytes, before it is rewritten, for this number of files. During
 /// the rewrite there are two.
 #[must_use]
-pub fn bytes_max(files: u64) -> u64 {
+pub(crate) fn bytes_max(files: u64) -> u64 {
     const BYTES: u64 = 4 << 20;
     const BYTES_PER_FILE: u64 = 256;
     BYTES + BYTES_PER_FILE * files
@@ -78,7 +78,7 @@ pub enum Defect {
 ///
 /// # Errors
 /// When it is not good.
-pub fn read(
+pub(crate) fn read(
     read_at: impl FnMut(&mut [u8], u64) -> io::Result<usize>,
     mut take: impl FnMut(&Item<'_>),
 ) -> Result<Extent, Defect> {

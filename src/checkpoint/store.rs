@@ -140,7 +140,7 @@ pub fn look<D: Disk>(disk: &mut D) -> Result<Option<Found>, StoreError> {
 ///
 /// # Errors
 /// When the directory cannot be listed or a journal cannot be renamed.
-pub fn set_aside<D: Disk>(disk: &mut D) -> Result<Vec<String>, StoreError> {
+pub(crate) fn set_aside<D: Disk>(disk: &mut D) -> Result<Vec<String>, StoreError> {
     let mut names = disk.list().map_err(StoreError::List)?;
     let mut numbers: Vec<u64> = journals(&names).collect();
     // The highest last, so that a lower one never becomes the highest.

@@ -23,7 +23,7 @@ const STACK_BYTES: usize = 256 * 1024;
 
 /// The handle of the thread.
 #[derive(Debug)]
-pub struct CommitThread {
+pub(crate) struct CommitThread {
     jobs: Sender<Job>,
     outcomes: Receiver<Done>,
     /// The work of the job that is under way.
@@ -35,7 +35,7 @@ impl CommitThread {
     ///
     /// # Errors
     /// Those of `pthread_create(3)`.
-    pub fn start<D: Disk + Send + 'static>(store: Store<D>, waker: Waker) -> io::Result<Self>
+    pub(crate) fn start<D: Disk + Send + 'static>(store: Store<D>, waker: Waker) -> io::Result<Self>
     where
         D::File: Send,
     {

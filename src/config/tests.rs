@@ -1,5 +1,7 @@
 //! The parsers of single values. Whole command lines are tested in `cli`.
 
+use super::metrics::MetricsError;
+use super::values::{DurationError, SizeError};
 use super::*;
 
 fn output(uri: &str) -> Result<Output, OutputError> {

@@ -8,7 +8,7 @@ use super::DURATION_LIMIT;
 
 /// A text that is not a size.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-pub enum SizeError {
+pub(crate) enum SizeError {
     /// Not a whole number, or an unknown unit.
     #[error("expected a whole number of bytes, or one with KiB, MiB, GiB, k, M or G, as in 64KiB")]
     Malformed,
@@ -22,7 +22,7 @@ pub enum SizeError {
 ///
 /// # Errors
 /// For everything else: signs, fractions, blanks, other spellings of the units.
-pub fn parse_size(text: &str) -> Result<u64, SizeError> {
+pub(crate) fn parse_size(text: &str) -> Result<u64, SizeError> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits);
     let shift = match unit {
@@ -41,7 +41,7 @@ pub fn parse_size(text: &str) -> Result<u64, SizeError> {
 
 /// A text that is not a duration.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-pub enum DurationError {
+pub(crate) enum DurationError {
     /// No number, no unit, or an unknown unit.
     #[error(
         "expected numbers with the units us, ms, s, min, h or d, as in 500ms; only 0 may stand \
@@ -58,7 +58,7 @@ pub enum DurationError {
 ///
 /// # Errors
 /// When the text is not a duration, or is longer than [`DURATION_LIMIT`].
-pub fn parse_duration(text: &str) -> Result<Duration, DurationError> {
+pub(crate) fn parse_duration(text: &str) -> Result<Duration, DurationError> {
     // humantime has more units: months and years, which nobody means exactly, and `m`, which could
     // mean months or minutes.
     const UNITS: [&str; 7] = ["", "us", "ms", "s", "min", "h", "d"];
@@ -74,7 +74,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, DurationError> {
 
 /// Whether json and syslog records name the host, and how.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Host {
+pub(crate) enum Host {
     /// Records do not name the host.
     Off,
     /// The system's own name, gethostname(2).
@@ -85,7 +85,7 @@ pub enum Host {
 
 /// A text that cannot be a host name.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-pub enum HostError {
+pub(crate) enum HostError {
     /// An empty name says nothing.
     #[error("is empty")]
     Empty,
@@ -98,7 +98,7 @@ pub enum HostError {
 ///
 /// # Errors
 /// When the name is not valid.
-pub fn parse_host(text: &str) -> Result<Host, HostError> {
+pub(crate) fn parse_host(text: &str) -> Result<Host, HostError> {
     match text {
         "true" => Ok(Host::Own),
         "false" => Ok(Host::Off),
@@ -111,13 +111,13 @@ pub fn parse_host(text: &str) -> Result<Host, HostError> {
 /// A text that is not a label.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("expected KEY=VALUE with a KEY that is not empty")]
-pub struct LabelError;
+pub(crate) struct LabelError;
 
 /// Reads `KEY=VALUE`; VALUE may be empty and may contain more of `=`.
 ///
 /// # Errors
 /// When there is no `=`, or nothing before it.
-pub fn parse_label(text: &str) -> Result<(String, String), LabelError> {
+pub(crate) fn parse_label(text: &str) -> Result<(String, String), LabelError> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
         _ => Err(LabelError),

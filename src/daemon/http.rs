@@ -68,7 +68,7 @@ pub fn parse(bytes: &[u8]) -> Head<'_> {
 /// The value of a name in a query, with `%HH` decoded. It is bytes, as paths are. `None`: the name
 /// is missing, or an escape is malformed.
 #[must_use]
-pub fn value(query: &str, name: &str) -> Option<Vec<u8>> {
+pub(crate) fn value(query: &str, name: &str) -> Option<Vec<u8>> {
     let encoded = query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))?;
     let mut value = Vec::with_capacity(encoded.len());
     let mut rest = encoded.bytes();

@@ -17,13 +17,13 @@ pub(super) fn is_misleading(letter: char) -> bool {
 /// A line for people: each misleading character becomes `?`, because names and outputs may contain
 /// anything.
 #[must_use]
-pub fn printable(line: &str) -> String {
+pub(crate) fn printable(line: &str) -> String {
     line.replace(is_misleading, "?")
 }
 
 /// A path for people, escaped as in `text` records (see [`push_text_path`]).
 #[must_use]
-pub fn shown(path: &[u8]) -> String {
+pub(crate) fn shown(path: &[u8]) -> String {
     let mut text = Vec::new();
     push_text_path(path, &mut text);
     String::from_utf8(text).expect("what is not UTF-8 was escaped")

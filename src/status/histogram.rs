@@ -14,7 +14,7 @@ use crate::status::numbers::approximate;
 
 /// Upper bounds of the buckets in nanoseconds: 1-2-5 from ten microseconds (a turn that does next
 /// to nothing) to a hundred seconds (an output that is down).
-pub const BOUNDS: [u64; 22] = {
+pub(crate) const BOUNDS: [u64; 22] = {
     let mut bounds = [0; 22];
     let (mut at, mut decade) = (0, 10_000);
     while at < 22 {

@@ -12,7 +12,7 @@ use crate::status::histogram::Histogram;
 
 /// Writes all metrics.
 #[must_use]
-pub fn text(status: &Status) -> String {
+pub(crate) fn text(status: &Status) -> String {
     let mut text = Text(String::with_capacity(16 * 1024));
     run(&mut text, status);
     read(&mut text, status);

@@ -12,7 +12,11 @@ use std::os::fd::{AsFd, AsRawFd};
 ///
 /// # Errors
 /// Those of `fgetxattr(2)`.
-pub fn get<'a>(file: impl AsFd, name: &CStr, buffer: &'a mut [u8]) -> io::Result<Option<&'a [u8]>> {
+pub(crate) fn get<'a>(
+    file: impl AsFd,
+    name: &CStr,
+    buffer: &'a mut [u8],
+) -> io::Result<Option<&'a [u8]>> {
     let descriptor = file.as_fd().as_raw_fd();
     #[expect(unsafe_code, reason = "nix has no extended attributes")]
     // SAFETY: the descriptor is borrowed for the call; `name` ends with a NUL; at most
@@ -40,7 +44,7 @@ pub fn get<'a>(file: impl AsFd, name: &CStr, buffer: &'a mut [u8]) -> io::Result
 ///
 /// # Errors
 /// Those of `fsetxattr(2)`; `EOPNOTSUPP`: the file system does not support any.
-pub fn set(file: impl AsFd, name: &CStr, value: &[u8]) -> io::Result<()> {
+pub(crate) fn set(file: impl AsFd, name: &CStr, value: &[u8]) -> io::Result<()> {
     let descriptor = file.as_fd().as_raw_fd();
     #[expect(unsafe_code, reason = "nix has no extended attributes")]
     // SAFETY: the descriptor is borrowed for the call; `name` ends with a NUL; `value` is read

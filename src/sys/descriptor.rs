@@ -46,14 +46,14 @@ extern "C" fn look_at_standard_descriptors() {
 
 /// Whether a standard descriptor (0, 1 or 2) was closed when the process started.
 #[must_use]
-pub fn was_closed(number: RawFd) -> bool {
+pub(crate) fn was_closed(number: RawFd) -> bool {
     STANDARD.contains(&number) && CLOSED.load(Ordering::Relaxed) & (1 << number) != 0
 }
 
 /// The descriptor of this process that a path leads to: `/dev/stdout`, `/dev/fd/N`,
 /// `/proc/self/fd/N`, or a link to one of these.
 #[must_use]
-pub fn named_by(path: &Path) -> Option<RawFd> {
+pub(crate) fn named_by(path: &Path) -> Option<RawFd> {
     let own: Vec<PathBuf> = ["/proc/self/fd", "/proc/thread-self/fd"]
         .iter()
         .filter_map(|own| Path::new(own).canonicalize().ok())
@@ -75,7 +75,7 @@ pub fn named_by(path: &Path) -> Option<RawFd> {
 
 /// The path in `/proc` by which an open file can be opened, watched or asked for once more.
 #[must_use]
-pub fn proc_path(descriptor: impl AsFd) -> String {
+pub(crate) fn proc_path(descriptor: impl AsFd) -> String {
     format!("/proc/self/fd/{}", descriptor.as_fd().as_raw_fd())
 }
 
@@ -86,7 +86,7 @@ pub fn proc_path(descriptor: impl AsFd) -> String {
 /// `EBADF` when the number was not open at the start. For a standard descriptor, the check before
 /// the runtime's start decides. Any other number must be open and not close-on-exec, or it is one
 /// of our own.
-pub fn inherited(number: RawFd) -> io::Result<OwnedFd> {
+pub(crate) fn inherited(number: RawFd) -> io::Result<OwnedFd> {
     if number < 0 || was_closed(number) {
         return Err(Errno::EBADF.into());
     }

@@ -349,7 +349,7 @@ fn lock_file(mut file: OwnedFd, wanted: FlockArg) -> Result<Flock<OwnedFd>, (Own
 
 /// A random number, different in each process.
 #[must_use]
-pub fn any_number() -> u64 {
+pub(crate) fn any_number() -> u64 {
     // std seeds it from getrandom(2), and has a fallback where that is missing.
     RandomState::new().build_hasher().finish()
 }

@@ -11,7 +11,7 @@ use super::USER_MOUNT;
 
 /// Classes of errors, as far as anything depends on them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Failure {
+pub(crate) enum Failure {
     /// The name leads nowhere: `ENOENT`, `ENOTDIR`, `ELOOP`.
     Gone,
     /// The path is in a mount made by a user.
@@ -30,7 +30,7 @@ pub enum Failure {
 impl Failure {
     /// The class of an error.
     #[must_use]
-    pub fn of(error: &io::Error) -> Failure {
+    pub(crate) fn of(error: &io::Error) -> Failure {
         match error.raw_os_error() {
             Some(libc::ENOENT | libc::ENOTDIR | libc::ELOOP) => Failure::Gone,
             Some(USER_MOUNT) => Failure::UserMount,

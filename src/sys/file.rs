@@ -215,7 +215,7 @@ pub const CLOCK_TICK: Duration = Duration::from_millis(20);
 
 /// Device and inode of the file behind a descriptor, if it is a regular file.
 #[must_use]
-pub fn regular_file(descriptor: impl AsFd) -> Option<(u64, u64)> {
+pub(crate) fn regular_file(descriptor: impl AsFd) -> Option<(u64, u64)> {
     let found = nix::sys::stat::fstat(descriptor).ok()?;
     (found.st_mode & nix::libc::S_IFMT == nix::libc::S_IFREG)
         .then_some((found.st_dev, found.st_ino))
@@ -225,7 +225,7 @@ pub fn regular_file(descriptor: impl AsFd) -> Option<(u64, u64)> {
 ///
 /// # Errors
 /// Those of `fstat(2)`, `statx(2)` and `name_to_handle_at(2)`.
-pub fn identity(descriptor: impl AsFd) -> io::Result<FileId> {
+pub(crate) fn identity(descriptor: impl AsFd) -> io::Result<FileId> {
     Ok(stat_open(&OpenFile(descriptor.as_fd().try_clone_to_owned()?.into()))?.id)
 }
 

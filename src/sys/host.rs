@@ -24,7 +24,7 @@ const CAP_DAC_OVERRIDE: u32 = 1;
 /// # Errors
 /// `EACCES` if not; `EROFS` for changes on a file system that is mounted read-only; and those of
 /// resolving the path.
-pub fn may(path: &Path, wanted: Wanted) -> io::Result<()> {
+pub(crate) fn may(path: &Path, wanted: Wanted) -> io::Result<()> {
     let mode = match wanted {
         Wanted::Read => AccessFlags::R_OK,
         Wanted::List => AccessFlags::R_OK | AccessFlags::X_OK,
@@ -51,27 +51,27 @@ pub enum Wanted {
 ///
 /// # Errors
 /// When the call fails.
-pub fn name() -> io::Result<String> {
+pub(crate) fn name() -> io::Result<String> {
     Ok(nix::unistd::gethostname()?.to_string_lossy().into_owned())
 }
 
 /// The effective user.
 #[must_use]
-pub fn user() -> u32 {
+pub(crate) fn user() -> u32 {
     geteuid().as_raw()
 }
 
 /// Whether `CAP_DAC_READ_SEARCH` is effective. Then permissions matter only on some network file
 /// systems.
 #[must_use]
-pub fn reads_all() -> bool {
+pub(crate) fn reads_all() -> bool {
     effective_capabilities().is_some_and(|all| all >> CAP_DAC_READ_SEARCH & 1 == 1)
 }
 
 /// Whether an effective capability lets this process read files that its user may not read. Also
 /// true if the kernel does not report capabilities and the user is root.
 #[must_use]
-pub fn overrides_permissions() -> bool {
+pub(crate) fn overrides_permissions() -> bool {
     effective_capabilities()
         .map_or(user() == 0, |all| (all >> CAP_DAC_READ_SEARCH | all >> CAP_DAC_OVERRIDE) & 1 == 1)
 }
@@ -84,26 +84,26 @@ fn effective_capabilities() -> Option<u64> {
 /// Whether every user may create a hard link to another user's file (`fs.protected_hardlinks`,
 /// proc_sys_fs(5)).
 #[must_use]
-pub fn links_files_of_others() -> bool {
+pub(crate) fn links_files_of_others() -> bool {
     limit(&["fs.protected_hardlinks"]).is_some_and(|limit| limit.value == 0)
 }
 
 /// The limit of descriptors of this process.
 #[must_use]
-pub fn descriptors_max() -> Option<u64> {
+pub(crate) fn descriptors_max() -> Option<u64> {
     getrlimit(Resource::RLIMIT_NOFILE).ok().map(|(soft, _)| soft)
 }
 
 /// Memory that is available without swapping, in bytes.
 #[must_use]
-pub fn memory_available() -> Option<u64> {
+pub(crate) fn memory_available() -> Option<u64> {
     let text = fs::read_to_string("/proc/meminfo").ok()?;
     field(&text, "MemAvailable:")?.split_whitespace().next()?.parse::<u64>().ok()?.checked_mul(1024)
 }
 
 /// A limit, and the sysctl that sets it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limit {
+pub(crate) struct Limit {
     /// As in sysctl.conf(5).
     pub sysctl: &'static str,
     /// Its value.
@@ -124,19 +124,19 @@ fn limit(sysctls: &[&'static str]) -> Option<Limit> {
 
 /// The limit of a user's inotify watches.
 #[must_use]
-pub fn watches_max() -> Option<Limit> {
+pub(crate) fn watches_max() -> Option<Limit> {
     limit(&["fs.inotify.max_user_watches", "user.max_inotify_watches"])
 }
 
 /// The limit of a user's inotify instances.
 #[must_use]
-pub fn instances_max() -> Option<Limit> {
+pub(crate) fn instances_max() -> Option<Limit> {
     limit(&["fs.inotify.max_user_instances", "user.max_inotify_instances"])
 }
 
 /// The limit of the events that one inotify instance queues.
 #[must_use]
-pub fn queued_events_max() -> Option<Limit> {
+pub(crate) fn queued_events_max() -> Option<Limit> {
     limit(&["fs.inotify.max_queued_events"])
 }
 
@@ -144,13 +144,13 @@ pub fn queued_events_max() -> Option<Limit> {
 ///
 /// # Errors
 /// Those of `inotify_init1(2)`.
-pub fn try_inotify() -> io::Result<()> {
+pub(crate) fn try_inotify() -> io::Result<()> {
     inotify::Inotify::init().map(drop)
 }
 
 /// Free space of a file system for this user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Space {
+pub(crate) struct Space {
     /// Bytes.
     pub bytes: u64,
     /// Inodes; `None` where the file system does not count them.
@@ -161,7 +161,7 @@ pub struct Space {
 ///
 /// # Errors
 /// Those of `statvfs(3)`.
-pub fn space(path: &Path) -> io::Result<Space> {
+pub(crate) fn space(path: &Path) -> io::Result<Space> {
     let found = statvfs(path)?;
     Ok(Space {
         bytes: found.blocks_available().saturating_mul(found.fragment_size()),
@@ -171,7 +171,7 @@ pub fn space(path: &Path) -> io::Result<Space> {
 
 /// The inotify instances and watches of one process.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct InotifyUse {
+pub(crate) struct InotifyUse {
     /// The process.
     pub pid: i32,
     /// Its name.
@@ -184,7 +184,7 @@ pub struct InotifyUse {
 
 /// The inotify use of this user's other processes, as far as procfs shows it, most watches first.
 #[must_use]
-pub fn inotify_use() -> Vec<InotifyUse> {
+pub(crate) fn inotify_use() -> Vec<InotifyUse> {
     let own = std::process::id();
     let Ok(processes) = fs::read_dir("/proc") else { return Vec::new() };
     let numbers = processes

@@ -17,7 +17,7 @@ use super::process;
 /// Another process has the lock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{} has it locked: each manytail needs an output file of its own", process::in_words(*.pid))]
-pub struct InUse {
+pub(crate) struct InUse {
     /// The process, where /proc is mounted and shows it.
     pub pid: Option<i32>,
 }
@@ -28,7 +28,7 @@ pub struct InUse {
 ///
 /// # Errors
 /// The inner one when another process has the lock, the outer one when the call fails.
-pub fn try_lock(file: impl AsFd) -> io::Result<Result<(), InUse>> {
+pub(crate) fn try_lock(file: impl AsFd) -> io::Result<Result<(), InUse>> {
     loop {
         #[expect(
             deprecated,

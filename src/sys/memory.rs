@@ -8,7 +8,7 @@
 /// Steady work allocates nothing, so this costs nothing there.
 #[cfg(target_env = "gnu")]
 #[expect(unsafe_code, reason = "mallopt is a libc call")]
-pub fn return_large_blocks() {
+pub(crate) fn return_large_blocks() {
     const THRESHOLD_BYTES: nix::libc::c_int = 128 * 1024;
     // SAFETY: takes two integers; called before any other thread could exist.
     unsafe { nix::libc::mallopt(nix::libc::M_MMAP_THRESHOLD, THRESHOLD_BYTES) };

@@ -33,7 +33,7 @@ pub struct Process {
 
 /// Figures of this process. What the system does not report is 0.
 #[must_use]
-pub fn look() -> Process {
+pub(crate) fn look() -> Process {
     let usage = getrusage(UsageWho::RUSAGE_SELF).ok();
     let seconds = |time: TimeVal| {
         Duration::from_micros(u64::try_from(time.num_microseconds()).unwrap_or(0)).as_secs_f64()
@@ -71,7 +71,7 @@ pub(crate) fn in_words(pid: Option<i32>) -> String {
 /// may last until the last of its threads and system calls has ended. Also `false` where `/proc`
 /// does not show it.
 #[must_use]
-pub fn is_ending(pid: i32) -> bool {
+pub(crate) fn is_ending(pid: i32) -> bool {
     let home = std::path::Path::new("/proc").join(pid.to_string());
     let (Ok(stat), Ok(status)) =
         (fs::read_to_string(home.join("stat")), fs::read_to_string(home.join("status")))

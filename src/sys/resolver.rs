@@ -25,4 +25,4 @@ pub fn use_built_in_resolver() {
 
 /// A binary that uses the system's C library follows nsswitch.conf(5).
 #[cfg(not(all(target_env = "gnu", target_feature = "crt-static")))]
-pub fn use_built_in_resolver() {}
+pub(crate) fn use_built_in_resolver() {}

@@ -16,7 +16,7 @@ use nix::sys::uio::pread;
 
 /// Scheduling policies that an unprivileged thread can choose (sched(7)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Policy {
+pub(crate) enum Policy {
     /// `SCHED_OTHER`: the thread may preempt the one that wakes it.
     Other,
     /// `SCHED_BATCH`: the thread waits until the one that wakes it sleeps or has used up its time
@@ -32,7 +32,7 @@ pub enum Policy {
     unsafe_code,
     reason = "nix does not have this call, and musl's function of this name always fails"
 )]
-pub fn set_policy(policy: Policy) -> io::Result<()> {
+pub(crate) fn set_policy(policy: Policy) -> io::Result<()> {
     const CALLING_THREAD: libc::pid_t = 0;
     let number = match policy {
         Policy::Other => libc::SCHED_OTHER,
@@ -49,7 +49,7 @@ pub fn set_policy(policy: Policy) -> io::Result<()> {
 
 /// The scheduler's counts of a thread since it started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Waits {
+pub(crate) struct Waits {
     /// How long it was ready to run and waited for a processor.
     pub waited: Duration,
     /// How often it got one.
@@ -58,14 +58,14 @@ pub struct Waits {
 
 /// The open counts of one thread.
 #[derive(Debug)]
-pub struct Schedstat(OwnedFd);
+pub(crate) struct Schedstat(OwnedFd);
 
 impl Schedstat {
     /// Opens the counts of the calling thread.
     ///
     /// # Errors
     /// `ENOENT`: `/proc` is not mounted, or this kernel does not count (`CONFIG_SCHED_INFO`).
-    pub fn open() -> io::Result<Self> {
+    pub(crate) fn open() -> io::Result<Self> {
         Ok(Schedstat(open(
             "/proc/thread-self/schedstat",
             OFlag::O_RDONLY | OFlag::O_CLOEXEC,
@@ -77,7 +77,7 @@ impl Schedstat {
     ///
     /// # Errors
     /// That of the read; `InvalidData` if it is not three numbers.
-    pub fn read(&self) -> io::Result<Waits> {
+    pub(crate) fn read(&self) -> io::Result<Waits> {
         let mut buffer = [0; 96];
         let len = pread(&self.0, &mut buffer, 0)?;
         parse(&buffer[..len]).ok_or_else(|| io::ErrorKind::InvalidData.into())

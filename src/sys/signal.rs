@@ -19,7 +19,7 @@ use super::again::again;
 
 /// What the administrator asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Signal {
+pub(crate) enum Signal {
     /// SIGTERM or SIGINT.
     Stop,
     /// SIGHUP: read the settings again, open the output again.
@@ -33,7 +33,7 @@ const GRACE: Duration = Duration::from_secs(1);
 
 /// The blocked signals' descriptors.
 #[derive(Debug)]
-pub struct Signals {
+pub(crate) struct Signals {
     requests: SignalFd,
     /// Receives a byte for each SIGTERM or SIGINT.
     stops: OwnedFd,
@@ -45,7 +45,7 @@ impl Signals {
     ///
     /// # Errors
     /// Those of `sigprocmask(2)`, `signalfd(2)`, `pipe(2)` and `pthread_create(3)`.
-    pub fn new() -> io::Result<Self> {
+    pub(crate) fn new() -> io::Result<Self> {
         // An output that reaches RLIMIT_FSIZE is treated like a full disk (EFBIG), and must not
         // kill the process.
         SigSet::from(Number::SIGXFSZ).thread_block()?;
@@ -62,7 +62,7 @@ impl Signals {
 
     /// The descriptors to poll.
     #[must_use]
-    pub fn descriptors(&self) -> [RawFd; 2] {
+    pub(crate) fn descriptors(&self) -> [RawFd; 2] {
         [self.stops.as_raw_fd(), self.requests.as_raw_fd()]
     }
 
@@ -70,7 +70,7 @@ impl Signals {
     ///
     /// # Errors
     /// Those of `read(2)`.
-    pub fn next(&self) -> io::Result<Option<Signal>> {
+    pub(crate) fn next(&self) -> io::Result<Option<Signal>> {
         match nix::unistd::read(&self.stops, &mut [0]) {
             Ok(1..) => return Ok(Some(Signal::Stop)),
             Ok(0) | Err(Errno::EAGAIN | Errno::EINTR) => {}
@@ -109,7 +109,7 @@ fn wait_for_ends(ends: &SigSet, writer: &OwnedFd) {
 ///
 /// # Panics
 /// Never: `sigprocmask(2)` fails for wrong arguments only.
-pub fn hold_back_requests() {
+pub(crate) fn hold_back_requests() {
     let requests: SigSet = [Number::SIGHUP, Number::SIGUSR1].into_iter().collect();
     requests.thread_block().expect("the arguments are right");
 }
@@ -129,21 +129,21 @@ fn read(signals: &SignalFd) -> io::Result<Option<siginfo>> {
 
 /// Signals for a program that uses the terminal: those that end it, and SIGWINCH, as a descriptor.
 #[derive(Debug)]
-pub struct Interrupts(SignalFd);
+pub(crate) struct Interrupts(SignalFd);
 
 impl Interrupts {
     /// Blocks the signals and creates the descriptor.
     ///
     /// # Errors
     /// Those of `sigprocmask(2)` and `signalfd(2)`.
-    pub fn new() -> io::Result<Self> {
+    pub(crate) fn new() -> io::Result<Self> {
         let ends = [Number::SIGTERM, Number::SIGINT, Number::SIGHUP, Number::SIGQUIT];
         Ok(Interrupts(receive(&[&ends[..], &[Number::SIGWINCH]].concat())?))
     }
 
     /// The descriptor to poll.
     #[must_use]
-    pub fn descriptor(&self) -> RawFd {
+    pub(crate) fn descriptor(&self) -> RawFd {
         self.0.as_raw_fd()
     }
 
@@ -152,7 +152,7 @@ impl Interrupts {
     ///
     /// # Errors
     /// Those of `read(2)`.
-    pub fn next(&self) -> io::Result<Option<bool>> {
+    pub(crate) fn next(&self) -> io::Result<Option<bool>> {
         let resized = u32::try_from(Number::SIGWINCH as i32).expect("signal numbers are positive");
         Ok(read(&self.0)?.map(|info| info.ssi_signo != resized))
     }

@@ -18,7 +18,7 @@ nix::ioctl_read_bad!(
 ///
 /// # Errors
 /// Those of ioctl(2).
-pub fn unacknowledged(socket: impl AsFd) -> io::Result<u64> {
+pub(crate) fn unacknowledged(socket: impl AsFd) -> io::Result<u64> {
     let mut bytes = 0;
     #[expect(unsafe_code, reason = "an ioctl")]
     // SAFETY: SIOCOUTQ writes one int, which `bytes` is; the descriptor is borrowed for the call.

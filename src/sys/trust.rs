@@ -16,7 +16,7 @@ use nix::unistd::geteuid;
 
 /// A directory that others can write to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Shared {
+pub(crate) struct Shared {
     /// The directory.
     pub directory: PathBuf,
     /// Which users, in words.
@@ -25,7 +25,7 @@ pub struct Shared {
 
 /// Which users besides us and root can write to a directory of this owner and mode, in words.
 #[must_use]
-pub fn others(found: &FileStat) -> Option<String> {
+pub(crate) fn others(found: &FileStat) -> Option<String> {
     if is_trusted(found.st_uid) {
         others_by_mode(found.st_mode, found.st_gid)
     } else {
@@ -35,7 +35,7 @@ pub fn others(found: &FileStat) -> Option<String> {
 
 /// Which users can write to a directory of this mode and group, besides its owner.
 #[must_use]
-pub fn others_by_mode(mode: u32, group: u32) -> Option<String> {
+pub(crate) fn others_by_mode(mode: u32, group: u32) -> Option<String> {
     let mode = mode & 0o7777;
     if mode & libc::S_IWOTH != 0 {
         Some(format!("everybody can write to it (mode {mode:04o})"))
@@ -49,7 +49,7 @@ pub fn others_by_mode(mode: u32, group: u32) -> Option<String> {
 /// The directory in which others could replace `path`, or the target of a link at `path`. `None`:
 /// there is no such directory.
 #[must_use]
-pub fn shared_above(path: &Path) -> Option<Shared> {
+pub(crate) fn shared_above(path: &Path) -> Option<Shared> {
     let places = [place(path), path.canonicalize().ok().and_then(|real| place(&real))];
     places.into_iter().flatten().find_map(|place| {
         let shared = shared(&place.0)?;
@@ -65,7 +65,7 @@ pub fn shared_above(path: &Path) -> Option<Shared> {
 ///
 /// # Errors
 /// When a stranger's link has that name: the stranger chooses its target.
-pub fn link_flags(path: &Path) -> io::Result<OFlag> {
+pub(crate) fn link_flags(path: &Path) -> io::Result<OFlag> {
     let Some((above, name)) = place(path) else { return Ok(OFlag::empty()) };
     let Some(shared) = shared(&above) else { return Ok(OFlag::empty()) };
     match lstat(&above.join(name)) {
@@ -80,7 +80,7 @@ pub fn link_flags(path: &Path) -> io::Result<OFlag> {
 ///
 /// # Errors
 /// When it belongs to a stranger and strangers can create files in its directory.
-pub fn refuse_planted(path: &Path, opened: &FileStat) -> io::Result<()> {
+pub(crate) fn refuse_planted(path: &Path, opened: &FileStat) -> io::Result<()> {
     if is_trusted(opened.st_uid) {
         return Ok(());
     }

@@ -30,7 +30,7 @@ const VERSION_3: u32 = 0x2008_0522;
 ///
 /// # Errors
 /// When there is no such user, or this process may not become that user.
-pub fn become_user(name: &str, reads_all: bool) -> io::Result<()> {
+pub(crate) fn become_user(name: &str, reads_all: bool) -> io::Result<()> {
     let by_name = User::from_name(name)?;
     let user = match (by_name, name.parse()) {
         (Some(user), _) => user,

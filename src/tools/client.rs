@@ -24,7 +24,7 @@ const HEADERS_MAX: usize = 32;
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
-pub enum AskError {
+pub(crate) enum AskError {
     /// No process listens at the socket.
     #[error(
         "no manytail answers at {}: {source}; is it running (`systemctl status manytail`), was it \

@@ -20,7 +20,7 @@ use crate::config::{Metrics, Output};
 use crate::patterns::Patterns;
 use crate::sys::LinkRule;
 use crate::tools::style::Style;
-pub use verdict::{Finding, Verdict};
+pub(crate) use verdict::Verdict;
 
 /// PATHs that are followed under the same globs.
 #[derive(Debug)]
@@ -69,7 +69,7 @@ pub struct Request {
 ///
 /// # Errors
 /// When the answer cannot be written.
-pub fn run(request: &Request, out: &mut impl Write) -> io::Result<bool> {
+pub(crate) fn run(request: &Request, out: &mut impl Write) -> io::Result<bool> {
     let survey = survey::survey(request);
     let system = system::look(request);
     let mut findings = verdict::judge(&survey, &system, request.rescan_remote);
@@ -89,7 +89,7 @@ pub fn run(request: &Request, out: &mut impl Write) -> io::Result<bool> {
 ///
 /// # Errors
 /// When the answer cannot be written.
-pub fn try_output(output: &Output, out: &mut impl Write) -> io::Result<bool> {
+pub(crate) fn try_output(output: &Output, out: &mut impl Write) -> io::Result<bool> {
     let findings = tries::output(output);
     for finding in &findings {
         writeln!(out, "{}", finding.finding)?;

@@ -48,7 +48,7 @@ pub enum Action {
 
 /// Why a request failed.
 #[derive(Debug, thiserror::Error)]
-pub enum OffsetsError {
+pub(crate) enum OffsetsError {
     /// The directory cannot be opened or locked.
     #[error(transparent)]
     Disk(#[from] DiskError),
@@ -80,7 +80,7 @@ pub enum OffsetsError {
 ///
 /// # Errors
 /// When the request was not carried out, or only in part.
-pub fn run(request: &Request, out: &mut impl Write) -> Result<(), OffsetsError> {
+pub(crate) fn run(request: &Request, out: &mut impl Write) -> Result<(), OffsetsError> {
     let Request { state_dir, style, action } = request;
     let mut out = BufWriter::new(out);
     let outcome = match action {

@@ -40,7 +40,7 @@ static IS_SHOWN: AtomicBool = AtomicBool::new(false);
 
 /// Clears the line and returns stderr, for diagnostics.
 #[must_use]
-pub fn cleared_stderr() -> io::Stderr {
+pub(crate) fn cleared_stderr() -> io::Stderr {
     clear();
     io::stderr()
 }
@@ -54,7 +54,7 @@ fn clear() {
 
 /// The progress line, while a person has to wait.
 #[derive(Debug)]
-pub struct Progress {
+pub(crate) struct Progress {
     /// When the wait began.
     begun: Option<Instant>,
     next: Option<Instant>,
@@ -64,7 +64,7 @@ pub struct Progress {
 impl Progress {
     /// `None`: nobody would see the line, or it would damage other output.
     #[must_use]
-    pub fn new(format: LogFormat, output: &Output) -> Option<Progress> {
+    pub(crate) fn new(format: LogFormat, output: &Output) -> Option<Progress> {
         let stderr = io::stderr();
         let is_seen =
             format == LogFormat::Text && stderr.is_terminal() && !is_same_terminal(&stderr, output);
@@ -77,13 +77,13 @@ impl Progress {
 
     /// When the next line is due.
     #[must_use]
-    pub fn deadline(&self) -> Option<Instant> {
+    pub(crate) fn deadline(&self) -> Option<Instant> {
         self.next
     }
 
     /// Updates the line after a turn, if an update is due. Returns whether further updates are
     /// needed.
-    pub fn turned(&mut self, reading: impl FnOnce() -> Reading, now: Instant) -> bool {
+    pub(crate) fn turned(&mut self, reading: impl FnOnce() -> Reading, now: Instant) -> bool {
         let begun = *self.begun.get_or_insert(now);
         if now < *self.next.get_or_insert(begun + SHOWN_AFTER) {
             return true;

@@ -57,7 +57,7 @@ struct Report<'a> {
 ///
 /// # Errors
 /// When no daemon answers, or `out` takes nothing.
-pub fn status(request: &StatusRequest, out: &mut impl Write) -> Result<Outcome, ToolError> {
+pub(crate) fn status(request: &StatusRequest, out: &mut impl Write) -> Result<Outcome, ToolError> {
     if let Some(kind) = request.list {
         return list(request, kind, out);
     }

@@ -33,7 +33,7 @@ pub struct TapRequest {
 ///
 /// # Errors
 /// When no daemon answers, or `out` takes nothing.
-pub fn tap(request: &TapRequest, out: &mut impl Write) -> Result<Outcome, ToolError> {
+pub(crate) fn tap(request: &TapRequest, out: &mut impl Write) -> Result<Outcome, ToolError> {
     let is_terminal = io::stdout().is_terminal();
     let end = clock::now().instant + request.lasts;
     let (mut left, mut missed) = (request.records, 0);

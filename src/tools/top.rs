@@ -139,7 +139,7 @@ struct Watch<'a> {
 ///
 /// # Errors
 /// When the terminal cannot be set up or written to.
-pub fn watch(request: &TopRequest) -> io::Result<Outcome> {
+pub(crate) fn watch(request: &TopRequest) -> io::Result<Outcome> {
     let signals = Interrupts::new()?;
     let poll = Poll::new()?;
     poll.registry().register(&mut SourceFd(&signals.descriptor()), SIGNALS, Interest::READABLE)?;

@@ -7,9 +7,9 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::{Component, Path, PathBuf};
 use std::process::Command;
 
-use manytail::config::{Metrics, Output, Symlinks};
-use manytail::diagnostics::Level;
-use manytail::settings::{Row, Scope, TABLE};
+use manytail::testing::config::{Metrics, Output, Symlinks};
+use manytail::testing::diagnostics::Level;
+use manytail::testing::settings::{Row, Scope, TABLE};
 
 use crate::{all_sources, has_word, manual, printed};
 

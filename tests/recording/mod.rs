@@ -2,9 +2,9 @@
 
 use std::io;
 
-use manytail::file_systems::FileSystemType;
-use manytail::sys::file::{Listing, OpenFile};
-use manytail::sys::{
+use manytail::testing::file_systems::FileSystemType;
+use manytail::testing::sys::file::{Listing, OpenFile};
+use manytail::testing::sys::{
     FileKind, FileSystem, Guard, KnownLife, Links, Linux, OpenInode, RefusedLink, Stat, WatchId,
 };
 

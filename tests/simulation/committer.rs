@@ -11,9 +11,9 @@ use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
-use manytail::checkpoint::format::{Item, items};
-use manytail::checkpoint::store::Store;
-use manytail::checkpoint::{CommitError, Committer, Done, Job, Work};
+use manytail::testing::checkpoint::format::{Item, items};
+use manytail::testing::checkpoint::store::Store;
+use manytail::testing::checkpoint::{CommitError, Committer, Done, Job, Work};
 use nix::errno::Errno;
 
 use crate::disk::FakeDisk;

@@ -10,7 +10,7 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use manytail::checkpoint::state::StoredOffsets;
+use manytail::testing::checkpoint::state::StoredOffsets;
 
 use crate::following::{Following, Input, Reach, Rules};
 use crate::model::Model;

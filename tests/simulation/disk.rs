@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::rc::Rc;
 
-use manytail::sys::{Disk, Place};
+use manytail::testing::sys::{Disk, Place};
 use nix::errno::Errno;
 
 use crate::cached_file::CachedFile;

@@ -8,7 +8,7 @@
 
 use std::time::Duration;
 
-use manytail::engine::Turn;
+use manytail::testing::engine::Turn;
 
 use crate::model::StoryKey;
 use crate::random::Random;

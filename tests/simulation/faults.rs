@@ -8,7 +8,7 @@ use nix::errno::Errno;
 
 use crate::random::Random;
 
-/// The calls of [`manytail::sys::FileSystem`] that can fail.
+/// The calls of [`manytail::testing::sys::FileSystem`] that can fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Call {
     Stat,

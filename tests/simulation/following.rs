@@ -9,8 +9,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use manytail::config::{Binary, InputConfig, StartAt};
-use manytail::patterns::Patterns;
+use manytail::testing::config::{Binary, InputConfig, StartAt};
+use manytail::testing::patterns::Patterns;
 
 use crate::random::Random;
 use crate::workload::join;

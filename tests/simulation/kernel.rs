@@ -12,9 +12,9 @@ use std::io;
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
-use manytail::file_systems::FileSystemType;
-use manytail::sys::file::CLOCK_TICK;
-use manytail::sys::{
+use manytail::testing::file_systems::FileSystemType;
+use manytail::testing::sys::file::CLOCK_TICK;
+use manytail::testing::sys::{
     FileId, FileKind, FileSystem, Guard, KnownLife, Links, OpenInode, RefusedLink, Stat, WatchId,
 };
 use nix::errno::Errno;
@@ -328,7 +328,7 @@ impl FileSystem for Kernel {
         self.call(Call::ReadEvents, b"", |simulated| {
             let given = simulated.world.queue.read(buffer)?;
             simulated.trace(|| {
-                let events = manytail::sys::inotify::Events::new(&buffer[..given]);
+                let events = manytail::testing::sys::inotify::Events::new(&buffer[..given]);
                 let told = events.map(|event| {
                     format!("[{} {:x} {}]", event.watch.0, event.mask, event.name.escape_ascii())
                 });

@@ -13,13 +13,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::Rc;
 use std::time::Duration;
 
-use manytail::checkpoint::reconcile::{Origin, Tail, reconcile};
-use manytail::checkpoint::stamp::{Stamp, Unexplained};
-use manytail::checkpoint::state::StoredOffsets;
-use manytail::checkpoint::store::{Store, look};
-use manytail::config::EngineConfig;
-use manytail::engine::{Engine, ResumeFrom, Turn};
-use manytail::sys::LinkRule;
+use manytail::testing::checkpoint::reconcile::{Origin, Tail, reconcile};
+use manytail::testing::checkpoint::stamp::{Stamp, Unexplained};
+use manytail::testing::checkpoint::state::StoredOffsets;
+use manytail::testing::checkpoint::store::{Store, look};
+use manytail::testing::config::EngineConfig;
+use manytail::testing::engine::{Engine, ResumeFrom, Turn};
+use manytail::testing::sys::LinkRule;
 use nix::errno::Errno;
 
 use crate::committer::SimulatedCommitter;

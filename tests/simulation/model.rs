@@ -13,7 +13,7 @@ use std::collections::HashMap;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use manytail::config::Format;
+use manytail::testing::config::Format;
 
 use crate::record::{Record, parse};
 use crate::simulated::Settings;

@@ -10,13 +10,13 @@ use std::io;
 use std::rc::Rc;
 use std::time::Instant;
 
-use manytail::checkpoint::state::StoredOffsets;
-use manytail::file_systems::FileSystemType;
-use manytail::planted::Fault;
-use manytail::sink::{FilePoint, Sent, Sink, SinkError, SinkState};
-use manytail::sys::inotify::{EVENT_BYTES_MAX, Events, encode, mask};
-use manytail::sys::{Disk, Place};
-use manytail::sys::{
+use manytail::testing::checkpoint::state::StoredOffsets;
+use manytail::testing::file_systems::FileSystemType;
+use manytail::testing::planted::Fault;
+use manytail::testing::sink::{FilePoint, Sent, Sink, SinkError, SinkState};
+use manytail::testing::sys::inotify::{EVENT_BYTES_MAX, Events, encode, mask};
+use manytail::testing::sys::{Disk, Place};
+use manytail::testing::sys::{
     FileKind, FileSystem, Guard, KnownLife, Links, OpenInode, RefusedLink, Stat, WatchId,
 };
 
@@ -296,7 +296,7 @@ impl<S: Sink> Sink for LyingSink<S> {
         self.inner.reopen()
     }
 
-    fn place(&mut self) -> manytail::sink::Place {
+    fn place(&mut self) -> manytail::testing::sink::Place {
         self.inner.place()
     }
 

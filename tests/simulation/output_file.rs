@@ -8,9 +8,9 @@
 
 use std::time::Duration;
 
-use manytail::checkpoint::stamp::Stamp;
-use manytail::sink::Sent;
-use manytail::sys::FileId;
+use manytail::testing::checkpoint::stamp::Stamp;
+use manytail::testing::sink::Sent;
+use manytail::testing::sys::FileId;
 
 use crate::cached_file::CachedFile;
 use crate::kernel::DEVICE;

@@ -7,8 +7,8 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use manytail::sys::WatchId;
-use manytail::sys::inotify::{RawEvent, encode, mask};
+use manytail::testing::sys::WatchId;
+use manytail::testing::sys::inotify::{RawEvent, encode, mask};
 use nix::errno::Errno;
 
 use crate::world::Key;

@@ -122,7 +122,7 @@ fn branches_in_the_sources() -> BTreeMap<String, PathBuf> {
 pub(crate) fn check_rare_branches(outcomes: &[Outcome], with_rare: bool) -> Result<(), String> {
     let branches = branches_in_the_sources();
     let passes: Vec<RareBranches> =
-        (0..PASSES).map(|seed| manytail::rare::record(|| run_once(seed)).1).collect();
+        (0..PASSES).map(|seed| manytail::testing::rare::record(|| run_once(seed)).1).collect();
     let mut lives: BTreeMap<&str, u64> = BTreeMap::new();
     for branch in outcomes.iter().map(|(.., branches)| branches).chain(&passes).flatten() {
         *lives.entry(branch).or_default() += 1;

@@ -12,7 +12,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use manytail::sink::{FilePoint, Sent, Sink, SinkError, SinkState};
+use manytail::testing::sink::{FilePoint, Sent, Sink, SinkError, SinkState};
 
 use crate::output_file::OutputFile;
 use crate::random::Random;
@@ -409,8 +409,8 @@ impl Sink for Receiver {
         Ok(())
     }
 
-    fn place(&mut self) -> manytail::sink::Place {
-        manytail::sink::Place::Here
+    fn place(&mut self) -> manytail::testing::sink::Place {
+        manytail::testing::sink::Place::Here
     }
 
     fn replace(&mut self, _from: Option<u64>) -> Result<(), SinkError> {

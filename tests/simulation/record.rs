@@ -4,7 +4,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use manytail::config::Format;
+use manytail::testing::config::Format;
 use serde_json::{Map, Value};
 
 use crate::kernel::DEVICE;

@@ -8,8 +8,8 @@ use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use manytail::planted::plant;
-use manytail::rare;
+use manytail::testing::planted::plant;
+use manytail::testing::rare;
 
 use crate::mutants::Mutant;
 use crate::simulated::Settings;

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use manytail::config::Format;
+use manytail::testing::config::Format;
 
 use crate::covering::Covering;
 use crate::disk::Platter;

@@ -10,9 +10,9 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use manytail::config::Format;
-use manytail::engine::{EngineError, Turn};
-use manytail::sys::clock::{self, Now};
+use manytail::testing::config::Format;
+use manytail::testing::engine::{EngineError, Turn};
+use manytail::testing::sys::clock::{self, Now};
 
 use crate::covering::{Counts, Covering, homes};
 use crate::durability::{Durability, Ending};

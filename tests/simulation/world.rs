@@ -11,8 +11,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use manytail::sys::inotify::{NAMES_MASK, SELF_MASK, WATCH_MASK, mask};
-use manytail::sys::{Guard, LinkRule, Links, RefusedLink};
+use manytail::testing::sys::inotify::{NAMES_MASK, SELF_MASK, WATCH_MASK, mask};
+use manytail::testing::sys::{Guard, LinkRule, Links, RefusedLink};
 use nix::errno::Errno;
 
 use crate::covering::Cover;

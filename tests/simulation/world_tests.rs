@@ -7,8 +7,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use inotify::{Inotify, WatchMask};
-use manytail::sys::Links;
-use manytail::sys::inotify::{EVENT_BYTES_MAX, Events, WATCH_MASK, mask};
+use manytail::testing::sys::Links;
+use manytail::testing::sys::inotify::{EVENT_BYTES_MAX, Events, WATCH_MASK, mask};
 
 use crate::queue::{Event, Queue};
 use crate::random::Random;

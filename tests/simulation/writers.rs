@@ -7,7 +7,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use manytail::sys::Links;
+use manytail::testing::sys::Links;
 
 use crate::model::{Model, Rotation, StoryKey, opening};
 use crate::workload::{Moment, OUTSIDE, Process, Step, Workload, join};

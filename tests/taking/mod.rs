@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use manytail::sink::{FilePoint, Place, Sent, Sink, SinkError, SinkState};
+use manytail::testing::sink::{FilePoint, Place, Sent, Sink, SinkError, SinkState};
 
 /// Passes everything on to a function, and acknowledges it at once.
 pub(crate) struct Taking(Box<Take>);

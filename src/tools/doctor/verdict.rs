@@ -18,7 +18,7 @@ use super::system::System;
 /// How severe a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Verdict {
+pub(crate) enum Verdict {
     /// As it should be.
     Ok,
     /// Works, but not as well as it could.
@@ -29,7 +29,7 @@ pub enum Verdict {
 
 /// A sysctl and the value that it should have.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Sysctl {
+pub(super) struct Sysctl {
     /// As in sysctl.conf(5).
     pub name: &'static str,
     /// The lowest sufficient value.
@@ -38,7 +38,7 @@ pub struct Sysctl {
 
 /// The result of one check.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Finding {
+pub(super) struct Finding {
     /// How severe it is.
     pub verdict: Verdict,
     /// The subject, in a word.

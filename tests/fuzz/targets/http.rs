@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use manytail::daemon::http::{HEAD_BYTES_MAX, Head, Response, parse};
+use manytail::testing::daemon::http::{HEAD_BYTES_MAX, Head, Response, parse};
 
 fuzz_target!(|bytes: &[u8]| match parse(bytes) {
     Head::Partial => assert!(bytes.len() < HEAD_BYTES_MAX),

@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use manytail::sys::inotify::Events;
+use manytail::testing::sys::inotify::Events;
 
 fuzz_target!(|bytes: &[u8]| {
     let taken: usize = Events::new(bytes).map(|event| 16 + event.name.len()).sum();

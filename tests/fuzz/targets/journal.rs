@@ -3,8 +3,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use manytail::checkpoint::format::{self, HEAD_BYTES, HEADER_BYTES, Head, items, put};
-use manytail::checkpoint::journal::decode;
+use manytail::testing::checkpoint::format::{self, HEAD_BYTES, HEADER_BYTES, Head, items, put};
+use manytail::testing::checkpoint::journal::decode;
 
 const SALT: u64 = 7;
 

@@ -1,0 +1,138 @@
+//! argv -> exit code: 0 done or stopped by a signal, 1 failed, 2 bad usage; of `status` and `tap`
+//! also 3, no daemon answers.
+//!
+//! A command that prints fails if standard output was closed at the start. SIGPIPE stays ignored,
+//! as the Rust runtime leaves it: writing to a closed output is an ordinary error.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use crate::cli::{self, Command, Settings};
+use crate::daemon;
+use crate::sys::disk::DiskError;
+use crate::sys::{descriptor, resolver, signal};
+use crate::tools::progress::{self, Progress};
+use crate::tools::style::Style;
+use crate::tools::{Outcome, ToolError, doctor, offsets, status, tap, top};
+
+/// The whole program.
+#[must_use]
+pub fn main() -> ExitCode {
+    resolver::use_built_in_resolver();
+    if std::env::args_os().nth(1).is_some_and(|command| command == "run") {
+        signal::hold_back_requests();
+    }
+    match cli::parse(std::env::args_os(), std::env::vars_os()) {
+        Err(refusal) if refusal.is_answer() && descriptor::was_closed(1) => nowhere(),
+        Err(refusal) => refusal.report(),
+        Ok(Command::Run(settings)) => {
+            settings.diagnostics.init(progress::cleared_stderr);
+            let progress = Progress::new(settings.diagnostics.format, &settings.config.output);
+            match daemon::run(*settings, progress) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => {
+                    // The whole chain in one line: what, where, why.
+                    tracing::error!("{error:#}");
+                    let is_of_settings =
+                        error.downcast_ref::<DiskError>().is_some_and(DiskError::is_of_settings);
+                    if is_of_settings { ExitCode::from(2) } else { ExitCode::FAILURE }
+                }
+            }
+        }
+        // All other commands print to standard output.
+        Ok(_) if descriptor::was_closed(1) => nowhere(),
+        Ok(Command::Check(settings, style, connects)) => check(&settings, style, connects),
+        Ok(Command::Doctor(call)) => match call.request() {
+            Err(refusal) => refusal.report(),
+            Ok(request) => examine(&request),
+        },
+        Ok(Command::Status(request)) => shown(status::status(&request, &mut io::stdout().lock())),
+        Ok(Command::Tap(request)) => shown(tap::tap(&request, &mut io::stdout().lock())),
+        Ok(Command::Top(request)) => shown(top::watch(&request).map_err(ToolError::from)),
+        Ok(Command::Offsets(request)) => match offsets::run(&request, &mut io::stdout().lock()) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                // If stderr is closed, nobody can be told.
+                writeln!(io::stderr(), "manytail: {:#}", anyhow::Error::from(error)).ok();
+                ExitCode::FAILURE
+            }
+        },
+        Ok(Command::Print(text)) => print(&text),
+    }
+}
+
+/// There is no standard output: the runtime would accept everything and discard it.
+fn nowhere() -> ExitCode {
+    // If stderr is closed, nobody can be told.
+    writeln!(
+        io::stderr(),
+        "manytail: cannot write to standard output: it was closed when manytail was started"
+    )
+    .ok();
+    ExitCode::FAILURE
+}
+
+fn print(text: &[u8]) -> ExitCode {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(text).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            // If stderr is closed, nobody can be told.
+            writeln!(io::stderr(), "manytail: cannot write to stdout: {error}").ok();
+            ExitCode::FAILURE
+        }
+        _ => ExitCode::SUCCESS,
+    }
+}
+
+/// Runs `doctor` and writes its answer.
+fn examine(request: &doctor::Request) -> ExitCode {
+    match doctor::run(request, &mut io::stdout().lock()) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            // If stderr is closed, nobody can be told.
+            writeln!(io::stderr(), "manytail: cannot write the answer to standard output: {error}")
+                .ok();
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Prints the settings to stdout, and warnings about likely mistakes to stderr. With `connects`,
+/// tries the output, too.
+fn check(settings: &Settings, style: Style, connects: bool) -> ExitCode {
+    for warning in &settings.origin.warnings {
+        // If stderr is closed, nobody can be told.
+        writeln!(io::stderr(), "manytail: warning: {warning}").ok();
+    }
+    let mut out = io::stdout().lock();
+    let written = match style {
+        Style::Text => settings.origin.effective.write_toml(&mut out),
+        Style::Json => settings.origin.effective.write_json(&mut out),
+    };
+    match written {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            writeln!(io::stderr(), "manytail: cannot write the answer: {error}").ok();
+            ExitCode::FAILURE
+        }
+        _ if connects
+            && !doctor::try_output(&settings.config.output, &mut io::stderr()).unwrap_or(false) =>
+        {
+            ExitCode::FAILURE
+        }
+        _ => ExitCode::SUCCESS,
+    }
+}
+
+/// The exit code of a command that asks a daemon.
+fn shown(outcome: Result<Outcome, ToolError>) -> ExitCode {
+    match outcome {
+        Ok(Outcome::Well) => ExitCode::SUCCESS,
+        Ok(Outcome::Trouble) => ExitCode::FAILURE,
+        Err(error) => {
+            // If stderr is closed, nobody can be told.
+            writeln!(io::stderr(), "manytail: {error}").ok();
+            if let ToolError::Write(_) = error { ExitCode::FAILURE } else { ExitCode::from(3) }
+        }
+    }
+}
