@@ -495,7 +495,7 @@ fn an_output_that_somebody_truncates_is_told() {
         .open(&output.path)
         .and_then(|file| file.set_len(0))
         .expect("truncate");
-    expect_status(&world, 0, "truncated 1 times");
+    expect_status(&world, 0, "truncated 1 time");
     assert!((metric(&world, "manytail_output_truncations_total") - 1.0).abs() < 0.5);
     assert_eq!(
         tail.warned("the output file was truncated by somebody else"),

@@ -62,7 +62,7 @@ fn a_record_after_a_truncation_within_a_line_stands_alone() {
     world.append("a.log", "one\n");
     output.wait_count(1);
     cut(&output, 20);
-    expect_status(&world, 0, "truncated 1 times");
+    expect_status(&world, 0, "truncated 1 time");
     world.append("a.log", "two\n");
     wait_for("the record", || output.bytes().ends_with(b"\"line\":\"two\"}\n"));
     let lines = lines(&output);
@@ -107,7 +107,7 @@ fn an_output_that_is_longer_again_soon_after_a_truncation_was_truncated_all_the_
     world.append("a.log", text(&numbered("line", 0..1_000)));
     tail.signal(Signal::SIGCONT);
     wait_for("the lines", || output.count() >= 1_000);
-    expect_status(&world, 0, "truncated 1 times");
+    expect_status(&world, 0, "truncated 1 time");
     assert_eq!(tail.warned(TRUNCATED), 1, "{}", tail.stderr());
     // Growth by others is no truncation.
     OpenOptions::new()
@@ -117,7 +117,7 @@ fn an_output_that_is_longer_again_soon_after_a_truncation_was_truncated_all_the_
         .expect("write");
     world.append("a.log", "two\n");
     wait_for("the line", || output.bytes().ends_with(b"two\n"));
-    expect_status(&world, 0, "truncated 1 times");
+    expect_status(&world, 0, "truncated 1 time");
     tail.terminate();
     assert_eq!(tail.warned("truncated"), 1, "{}", tail.stderr());
 }
@@ -132,7 +132,7 @@ fn a_standard_output_that_is_truncated_is_told_and_goes_on_without_nuls() {
     wait_for("the first line", || fs::read_to_string(&path).is_ok_and(|text| text.contains("one")));
     expect_status(&world, 0, "keeping up");
     OpenOptions::new().write(true).open(&path).and_then(|file| file.set_len(0)).expect("truncate");
-    expect_status(&world, 0, "truncated 1 times");
+    expect_status(&world, 0, "truncated 1 time");
     world.append("a.log", "two\n");
     wait_for("the second line", || {
         fs::read_to_string(&path).is_ok_and(|text| text.contains("two"))
