@@ -21,7 +21,7 @@ pub(crate) fn printable(line: &str) -> String {
     line.replace(is_misleading, "?")
 }
 
-/// A path for people, escaped as in `text` records (see [`push_text_path`]).
+/// A path for people, escaped as in `text` records.
 #[must_use]
 pub(crate) fn shown(path: &[u8]) -> String {
     let mut text = Vec::new();

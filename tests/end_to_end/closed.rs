@@ -112,7 +112,7 @@ fn a_path_descriptor_and_a_listening_socket_are_refused() {
     let socket = std::os::unix::net::UnixListener::bind(world.beside("socket")).expect("bind");
     let finished = world.run().stdout(std::os::fd::OwnedFd::from(socket)).finish();
     assert_eq!(finished.status.code(), Some(1), "{}", finished.stderr);
-    assert!(finished.stderr.contains("listens"), "{}", finished.stderr);
+    assert!(finished.stderr.contains("listening socket"), "{}", finished.stderr);
 }
 
 /// None of our own descriptors (epoll, signals, the journal and its lock, the inotify instance)
