@@ -239,7 +239,7 @@ fn one_of<T: Copy + Send + Sync + 'static>(
 }
 
 const EXAMPLES: &str = "\
-`manytail COMMAND --help` tells of a command, with examples; `man manytail` of all of them.
+`manytail COMMAND --help` describes one command, `man manytail` describes all of them.
 
 Examples:
   manytail run /srv/grid/jobs
@@ -258,19 +258,19 @@ struct Arguments {
 enum Subcommands {
     /// Follow every regular file under each PATH
     Run(RunOptions),
-    /// Say which settings hold, and where each was said; touch nothing
+    /// Print the settings that apply and their sources; change nothing
     #[command(long_about = check::CHECK_HELP, after_help = check::CHECK_EXAMPLES)]
     Check(check::CheckOptions),
-    /// Look into, or edit, a state directory that no process uses
+    /// List, verify or forget the offsets of a stopped run
     #[command(after_help = offsets::OFFSETS_EXAMPLES)]
     Offsets {
         #[command(subcommand)]
         action: offsets::OffsetsAction,
     },
-    /// Look whether PATHs and this machine are what a run needs
+    /// Check whether PATHs and this machine are ready for a run
     #[command(long_about = doctor::DOCTOR_HELP)]
     Doctor(doctor::DoctorOptions),
-    /// Tell whether a running manytail keeps up, or what is known of a file
+    /// Report whether a running manytail keeps up, or the state of a file
     #[command(long_about = insight::STATUS_HELP, after_help = insight::STATUS_EXAMPLES)]
     Status(insight::StatusOptions),
     /// Show records as they pass to the output of a running manytail

@@ -42,7 +42,7 @@ pub(crate) enum ToolError {
     #[error(transparent)]
     Ask(#[from] AskError),
     /// Most likely the daemon has another version.
-    #[error("the answer is not understood: {0}")]
+    #[error("cannot parse the answer: {0}")]
     Answer(#[from] serde_json::Error),
     /// The answer cannot be written.
     #[error("cannot write: {0}")]

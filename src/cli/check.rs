@@ -25,14 +25,13 @@ pub(super) struct CheckOptions {
 }
 
 pub(super) const CHECK_HELP: &str = "\
-Say which settings hold, and where each was said: default, FILE:LINE, environment variable or \
-command line. Takes what `run` takes and \
-refuses what `run` refuses, with all that is wrong in files and variables at once. Opens nothing \
-but settings files: no PATH, no output, no state \
-directory; with --connect it tries the output, and tells on stderr what came of it. `manytail \
-doctor --config` tries all.
+Print the settings that apply, each with its source: default, FILE:LINE, environment variable or \
+command line. Takes what `run` takes, refuses what `run` refuses, and reports all errors in files \
+and variables at once. Opens only settings files: no PATH, no output, no state directory; with \
+--connect it tries the output and reports the result on stderr. `manytail doctor --config` tries \
+everything.
 
-text: a settings file that says the same; what it cannot say is a comment.
+text: a settings file with these values; the others are in comments.
 json: one object per line: input (its number, where it applies), key, value (null: off, or found \
 out at the start), source.";
 

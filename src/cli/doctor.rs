@@ -20,17 +20,15 @@ use crate::tools::doctor::{Input, Request, Tried};
 use crate::tools::style::Style;
 
 pub(super) const DOCTOR_HELP: &str = "\
-Look whether PATHs and this machine are what a run needs, as the user it is called by, or as \
---user. Changes nothing, opens no log.
+Check whether PATHs and this machine are ready for a run, as the calling user or as --user. \
+Changes nothing, opens no log.
 
-Counts directories and files, tells what the globs take and what they leave out, names the types \
-of file systems and what inotify does not tell \
-there, compares the limits of inotify, descriptors and memory with what is needed, asks whether \
-directories (all) and files (one per directory, and \
-every 64th) may be read, and looks at the state directory. With --config it takes all settings \
-from there, and tries the output (write access, \
-space, connection), the addresses of metrics and the place of the control socket, too. Each \
-finding is ok, a warning or a problem, with what to do; \
+Counts directories and files, lists what the globs match and exclude, names the types of file \
+systems and what inotify does not report there, compares the limits of inotify, descriptors and \
+memory with the need, checks whether all directories and some files (one per directory, and every \
+64th) are readable, and checks the state directory. With --config it takes all settings from \
+there, and also tries the output (write access, space, connection), the addresses of metrics and \
+the place of the control socket. Each finding is ok, a warning or a problem, with what to do; \
 sysctl lines to paste come last.";
 
 const EXAMPLES: &str = "\
@@ -62,8 +60,8 @@ const OF_RUN: [(Key, &str); 8] = [
     (Key::NoDefaultExcludes, "Do not exclude compressed files and core dumps"),
     (Key::Recursive, "Look into sub-directories"),
     (Key::FollowSymlinks, "Follow symbolic links, as in `run` [without a value: owner]"),
-    (Key::SameOwner, "A run is to have this option"),
-    (Key::RescanRemote, "As in `run`: how often files are looked at where others write unseen"),
+    (Key::SameOwner, "Check a run with this option"),
+    (Key::RescanRemote, "As in `run`: how often to check files on NFS, Lustre, FUSE and such"),
 ];
 
 impl Args for DoctorOptions {
@@ -81,7 +79,7 @@ impl Args for DoctorOptions {
             .action(ArgAction::SetTrue)
             .requires(USER)
             .help(
-                "With --user: as a service that has CAP_DAC_READ_SEARCH, as that of the packages \
+                "With --user: add CAP_DAC_READ_SEARCH, which the packaged service has \
                 [default: off]",
             );
         let format = Arg::new(FORMAT)

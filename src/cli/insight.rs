@@ -23,11 +23,11 @@ const SYSTEM_SOCKET: &str = "/run/manytail/control.sock";
 
 #[derive(Debug, Args)]
 pub(super) struct StatusOptions {
-    /// Files to be told of; none: how the daemon itself does
+    /// Files to report on [default: the daemon itself]
     #[arg(value_name = "FILE")]
     files: Vec<OsString>,
 
-    /// All of these instead: unreadable, blocked, polled, excluded or lost
+    /// List all of a kind: unreadable, blocked, polled, excluded or lost
     #[arg(long, value_name = "KIND", value_parser = one_of(&ListKind::NAMES), hide_possible_values = true, conflicts_with = "files")]
     list: Option<ListKind>,
 
@@ -44,7 +44,7 @@ pub(super) struct StatusOptions {
 
 #[derive(Debug, Args)]
 pub(super) struct TopOptions {
-    /// Between two looks; 200ms to 5s
+    /// Refresh period; 200ms to 5s
     #[arg(short, long, value_name = "DURATION", default_value = "1s", value_parser = parse_interval)]
     interval: Duration,
 
@@ -56,11 +56,11 @@ pub(super) struct TopOptions {
 
 #[derive(Debug, Args)]
 pub(super) struct TapOptions {
-    /// Records at most
+    /// Maximum records
     #[arg(short = 'n', long, value_name = "N", default_value_t = 10)]
     records: u64,
 
-    /// For this long at most
+    /// Maximum duration
     #[arg(long = "for", value_name = "DURATION", default_value = "10s", value_parser = parse_duration)]
     lasts: Duration,
 
@@ -71,13 +71,11 @@ pub(super) struct TapOptions {
 }
 
 pub(super) const TAP_HELP: &str = "\
-Show records as they pass to the output of a running manytail, to see that they do. A copy: \
-nothing is taken away, and the daemon waits for nobody. What \
-passes faster than it can be copied (256 KiB between two looks) is left out and counted on stderr. \
-Root and the user of the run see lines, others how \
-long each is. Two at a time share what passes. To a terminal without what that would obey, else \
-byte \
-for byte.";
+Copy records from the output of a running manytail. The output gets every record, and the daemon \
+does not wait for the tap. Records beyond 256 KiB between two requests are left out and counted \
+on stderr. Root and the user of the run see lines; other users see only their lengths. Two taps \
+at once share the records. On a terminal, control characters become `?`; elsewhere, bytes are \
+unchanged.";
 
 pub(super) const TAP_EXAMPLES: &str = "\
 Exit codes: 0 records passed, 1 none did, 2 bad usage, 3 no manytail answers.
@@ -87,25 +85,21 @@ Examples:
   manytail tap -n 1000 --for 1min | jq -r .path | sort | uniq -c";
 
 pub(super) const STATUS_HELP: &str = "\
-Tell whether a running manytail keeps up, and if not, why. The daemon needs a control socket: run \
---control-socket PATH, or systemd's \
-RuntimeDirectory=.
+Report whether a running manytail keeps up, or why not. The daemon needs a control socket: run \
+--control-socket PATH, or systemd's RuntimeDirectory=.
 
-With FILE: whether the file is known, its offset, size and unread bytes, and why it is not read if \
-it is not. A relative FILE means what \
-records show, else what it means here.
-With --list: files and directories, a line each, with the reason. unreadable: those that cannot be \
-read; blocked: files that wait for the \
-output; polled: directories that are listed every second; excluded: what is below the PATHs and \
-left out (found by listing all directories once \
-more); lost: the last files of which something was lost.
+With FILE: whether the file is known, its offset, size and unread bytes, and why it is not read \
+if it is not. Relative FILEs: from the daemon's directory, else from this one.
+With --list: files and directories, a line each, with the reason. unreadable: those that cannot \
+be read; blocked: files that wait for the output; polled: directories that are listed every \
+second; excluded: files and directories that are left out (lists all directories once more); \
+lost: the last files that lost data.
 
 text: one screen; of --list path, TAB, reason. json: one object, or one per FILE or line.";
 
 pub(super) const STATUS_EXAMPLES: &str = "\
-Exit codes: 0 keeping up (each FILE is read; a list was told), 1 not keeping up, or something \
-needs somebody (a FILE is not read), 2 bad usage, \
-3 no manytail answers.
+Exit codes: 0 keeping up (each FILE is read; the list is shown), 1 not keeping up, or attention is \
+needed (a FILE is not read), 2 bad usage, 3 no manytail answers.
 
 Examples:
   manytail status

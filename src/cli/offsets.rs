@@ -64,19 +64,17 @@ const FORGET_HELP: &str = "\
 Forget files, so that the next run reads them from their beginning.
 
 A PATH is a file, or a directory for all files below it, byte for byte as `list --format json` \
-prints paths; slashes at its end do not \
-count. A PATH that nothing is known of makes the exit code 1, after the others were forgotten. \
-What was forgotten keeps its number in \
-`file` of json records: a later generation gets a higher one.
---all forgets all files, and that the first scan is done, so that --from applies again. A journal \
-that is damaged, foreign or of a newer version is renamed to \
-journal.N.damaged, never deleted, and a new one is begun.";
+prints paths; slashes at its end do not count. If a PATH is unknown, the others are forgotten and \
+the exit code is 1. A forgotten file keeps its number in `file` of json records; its next \
+generation gets a higher one.
+--all forgets all files and the first scan, so that --from applies again. It renames a damaged, \
+foreign or newer journal to journal.N.damaged, never deletes it, and starts a new one.";
 
 const VERIFY_HELP: &str = "\
 Read the whole journal, and look at each file it names. Changes nothing. Exits with 1, and the \
 position, if the journal is damaged.
 
-What is found of the files is counted: unchanged (as long as the offset), grown, truncated \
+Counts the files by state: unchanged (as long as the offset), grown, truncated \
 (shorter than the offset), gone, replaced \
 (another file has the path), unknown (no path is stored, or the file cannot be looked at). \
 Relative paths are relative to the working \

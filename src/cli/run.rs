@@ -16,10 +16,9 @@ use crate::settings::{Form, Given, Key, Kind, Parsed, Row, Source, TABLE, Text, 
 
 const EXAMPLES: &str = "\
 Sizes take KiB MiB GiB (k M G are the same powers of two); durations take us ms s min h d.
-A symbolic link below PATH is followed with the rule `owner` if root made it or its owner owns \
-what it leads to, with `any` whoever made it. To a \
-process that may read everything (root, CAP_DAC_READ_SEARCH) `any` has to be said as \
-`any-privileged`. Links of /proc are never followed.
+A symbolic link below PATH is followed with `owner` if root made it or its owner owns the target, \
+and with `any` in every case. A process that may read everything (root, CAP_DAC_READ_SEARCH) \
+needs `any-privileged` instead of `any`. Links of /proc are never followed.
 Exit codes: 0 done or stopped by a signal, 1 failed, 2 bad usage.
 
 Examples:

@@ -70,7 +70,7 @@ pub(super) fn warn_of_shared(names: &[(String, PathBuf)]) {
         if let Some(shared) = trust::shared_above(path) {
             let directory = shared.directory.display();
             tracing::warn!(
-                "{option}: others can put something else in its place, because of the directory \
+                "{option}: others can replace it, because of the directory \
                 {directory}, {}: \
                  use a directory that only this user can write to",
                 shared.who

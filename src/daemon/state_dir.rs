@@ -163,8 +163,10 @@ fn reconcile_output(
         opened => opened.context("cannot open it for reading and writing")?,
     };
     if identity(&file).context("cannot look at it")? != point.id {
-        tracing::info!(path = %path.display(), "the output is another file than at the last \
-            commit: appended to");
+        tracing::info!(
+            path = %path.display(),
+            "the output is not the file of the last commit: appending to it"
+        );
         return Ok(Vec::new());
     }
     let found = Stamp::read(&file).unwrap_or_else(|error| {
@@ -176,8 +178,11 @@ fn reconcile_output(
     let done = reconcile(&mut OutputFile { file, path, explained }, point, origin, state)?;
     if done.missing_bytes > 0 {
         let missing_bytes = done.missing_bytes;
-        tracing::warn!(path = %path.display(), missing_bytes, "the output is shorter than at the \
-            last commit: appended to");
+        tracing::warn!(
+            path = %path.display(),
+            missing_bytes,
+            "the output is shorter than at the last commit: appending"
+        );
     } else if done.cut_bytes > 0 && origin == Origin::Crash {
         let (kept, cut_bytes) = (done.kept, done.cut_bytes);
         tracing::warn!(path = %path.display(), kept, cut_bytes, "the output's end was not \

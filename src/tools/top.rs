@@ -267,9 +267,7 @@ impl Watch<'_> {
     /// Notes that there is no answer. Returns true: the screen has changed.
     fn failed(&mut self, error: &io::Error) -> bool {
         let reason = match error.kind() {
-            io::ErrorKind::WouldBlock => {
-                "the daemon accepts nobody: stopped, or hanging".to_owned()
-            }
+            io::ErrorKind::WouldBlock => "cannot connect to it: stopped, or hanging".to_owned(),
             _ => error.to_string(),
         };
         self.view.trouble = Some(format!("{}: {reason}", shown(bytes_of(self.socket))));

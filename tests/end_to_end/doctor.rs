@@ -272,7 +272,7 @@ fn lines_that_are_written_below_an_overlay_come_by_the_remote_sweep_alone() {
     }
     assert_eq!(tail.count(), 8);
     assert_eq!(
-        tail.said("events do not tell of writes made directly into its layers"),
+        tail.said("inotify does not report writes made directly into its layers"),
         1,
         "{}",
         tail.stderr()

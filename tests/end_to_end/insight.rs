@@ -514,7 +514,7 @@ fn bytes_that_no_event_tells_of_are_found_by_asking() {
         &world,
         world.at("a.log"),
         "not_noticed",
-        "4 bytes came that no event told of yet: the sweep finds it within 1h",
+        "4 bytes came without an event so far: the sweep finds it within 1h",
         false,
     );
 }

@@ -248,7 +248,7 @@ fn whatever_others_could_exchange_is_warned_of_at_the_start() {
         wait_for("metrics", || parent.join("metrics.prom").exists());
         // All diagnostics are there then.
         tail.terminate();
-        let all = tail.warned("others can put something else in its place");
+        let all = tail.warned("others can replace it");
         assert_eq!(all, warned.len(), "{mode:o}: {}", tail.stderr());
         for name in warned {
             let path = parent.join(name).display().to_string();

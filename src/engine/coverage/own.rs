@@ -196,7 +196,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             Own::Rotated => tracing::warn!(
                 ?path,
                 suppressed,
-                "by its name this is what a rotation makes of our own output: left out; if it is a \
+                "this name looks like a rotated copy of our own output: left out; if it is a \
                 log, give the output another name or place"
             ),
         }

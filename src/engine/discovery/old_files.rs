@@ -41,7 +41,7 @@ impl OldFiles {
             tracing::info!(
                 files,
                 total,
-                "not modified for as long as --ignore-older says: started at their end"
+                "not modified within --ignore-older: reading starts at their end"
             );
         }
     }

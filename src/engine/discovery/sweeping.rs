@@ -178,8 +178,13 @@ impl<L> Sweeps<L> {
                 let device = tree.get(dir).inode.0;
                 if is_blind && self.is_report_due(device, notices, now) {
                     let path = String::from_utf8_lossy(&path);
-                    tracing::info!(?path, file_system = %found, ?every, "events do not tell of {}: \
-                        looked at every --rescan-remote", found.sight().untold());
+                    tracing::info!(
+                        ?path,
+                        file_system = %found,
+                        ?every,
+                        "inotify does not report {}: polling every --rescan-remote",
+                        found.sight().untold()
+                    );
                 }
                 FoundSight { is_blind, is_known: true }
             }

@@ -202,7 +202,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 renamed: tried again",
             ),
             Life::Named if state.contains(State::DOUBT) => {
-                because(FileState::BeingLookedAt, "its name came up: it is looked at next")
+                because(FileState::BeingLookedAt, "an event named it: it is examined next")
             }
             Life::Named => because(
                 FileState::BeingLookedAt,
@@ -271,7 +271,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 ),
             )
         } else if state.contains(State::DOUBT) {
-            because(FileState::BeingLookedAt, "what its name stands for is looked at first")
+            because(FileState::BeingLookedAt, "its name must be resolved first")
         } else if state.contains(State::BY_AGE) {
             because(
                 FileState::WaitsForListing,
@@ -362,7 +362,7 @@ fn explain_read(offset: u64, scanned: u32, own: Option<&Stat>, found_again: &str
             let more = found.size - end;
             because(
                 FileState::NotNoticed,
-                format!("{more} bytes came that no event told of yet: {found_again}"),
+                format!("{more} bytes came without an event so far: {found_again}"),
             )
         }
         Some(found) if found.size < end => because(

@@ -32,7 +32,7 @@ pub(super) fn state(survey: &Survey, system: &System) -> Vec<Finding> {
     findings.extend(facts.shared.as_ref().map(|shared| {
         let (name, directory) = (facts.path.display(), shared.directory.display());
         let what = format!(
-            "{name}: others can put something else in its place, because of the directory \
+            "{name}: others can replace it, because of the directory \
                 {directory}, {}",
             shared.who
         );
