@@ -4,12 +4,12 @@
 //! In: the current time, and which descriptors became ready. Out: [`Turn`], what the loop has to
 //! wait for.
 //! Always holds: a file with unread bytes is either queued or held back by something that is sure
-//! to end: it cools down, waits for its predecessor or the end of a listing, is in doubt, or the
-//! output has no room. Nothing here blocks or reads a clock.
+//! to end (the crate's page has the list). Nothing here blocks or reads a clock.
 
 // The rooms. A room's folder has the files that work on its state. The state is in the file of the
 // room's name; that of `commit`, `reading` and `output` is in `kept_offsets.rs` and `commits.rs`,
-// `open_files.rs`, `outbox.rs` and `output_file.rs`.
+// `open_files.rs`, `outbox.rs` and `output_file.rs`; that of `namespace` in `registry.rs`,
+// `tree.rs` and `inputs.rs`.
 mod commit; // acknowledged offsets become durable; what the journal knew at the start
 mod coverage; // what is followed: inputs, PATHs, the ways to them
 mod discovery; // what is found without events: listings, sweeps, searches
@@ -201,7 +201,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.reading.rewrites.turn_begins(now);
         if !self.is_stopping {
             self.start_roots(now)?; // coverage/roots.rs
-            self.work_off(now.instant); // discovery/below.rs
+            self.update_below(now.instant); // discovery/below.rs
             self.take_changes(now)?; // kernel/changes.rs
             self.follow_ways(now); // coverage/ways.rs
             self.expire(now); // schedule/timers.rs

@@ -31,7 +31,7 @@
 //!   afterwards at everything they touch. If the look says something else, the look wins.
 //! * A file with unread bytes is either queued or held back by something that is sure to end: it
 //!   cools down, waits for the file that had its name before or for the end of a listing, is in
-//!   doubt, will be tried again, or the output has no room.
+//!   doubt, will be tried again, waits until its generation is stored, or the output has no room.
 //! * `committed <= acknowledged <= read`. Records that the output did not acknowledge stay in a
 //!   batch, and their offsets are not stored. Offsets and the length of the output are stored
 //!   together, as they were at one moment.
@@ -55,16 +55,16 @@
 //! | generation | the content of a file until it restarts, and its number: the third part of `file` in json records |
 //! | dirty | the file may have unread bytes |
 //! | doubt | the name has to be looked at, to learn what it stands for |
-//! | find | what a look found that contradicts what is known; believed unless an event about the name follows |
+//! | find | a look's answer that the slot does not stand for yet: a first file, another one, or none; believed unless an event about the name follows |
 //! | visit | the listing of one directory, in slices |
 //! | by age | files that a listing found and no event orders: the one that was written to last is read last |
 //! | backlog | unread bytes of files that a listing found; other files are read between them |
 //! | leaving, parked | the file lost its name a moment ago; it left the tree, and is remembered for ten minutes |
 //! | record | an encoded line, or a piece of one |
-//! | batch, in flight | records that are collected; records that were offered to the output and not acknowledged |
+//! | batch, in flight | records that are collected; sealed batches, offered or waiting for the output, not acknowledged in full |
 //! | commit | acknowledged offsets and the output's length, made durable together; see [`checkpoint`] |
 //! | lag | how long a change waits, from the turn in which its event was read |
-//! | turn, pace | one pass through the engine; the longest time between two turns in a row |
+//! | turn, pace | one pass through the engine (a file's turn: its share of one, until it goes to the back of the queue); the longest time between two turns in a row |
 //! | pressure | how much of the pace and of the cooling time the load asks for: 0 to 1 |
 //! | held, kept | open between two reads because it has unread bytes; because it was read a moment ago |
 //! | rescan, sweep | a look at everything after events were lost; the same look, spread over minutes, for what events cannot tell |

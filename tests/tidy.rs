@@ -133,7 +133,7 @@ fn the_bits_that_keep_a_file_from_being_read_are_written_by_the_schedule_alone()
 }
 
 /// Words that stood for something that has another name now.
-const RETIRED_WORDS: [(&str, &str); 25] = [
+const RETIRED_WORDS: [(&str, &str); 28] = [
     ("Checkpoint", "ResumeFrom"),
     ("Held", "HeldFile"),
     ("Moved", "HalfRename"),
@@ -159,18 +159,16 @@ const RETIRED_WORDS: [(&str, &str); 25] = [
     ("forget_parked", "drop_parked"),
     ("forget_unread", "drop_unread"),
     ("unsettled_groups", "ByAge"),
+    ("KeptBack", "HeldBack"),
+    ("KEPT_BACK", "HELD_BACK"),
+    ("work_off", "update_below"),
 ];
 
 #[test]
 fn the_product_uses_no_retired_word_as_a_name() {
     let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let engine = [
-        src.join("engine.rs"),
-        src.join("engine"),
-        src.join("checkpoint"),
-        src.join("sink"),
-        src.join("discovery.rs"),
-    ];
+    let engine =
+        [src.join("engine.rs"), src.join("engine"), src.join("checkpoint"), src.join("sink")];
     for path in all_sources().iter().filter(|path| engine.iter().any(|part| path.starts_with(part)))
     {
         let code = product_code(&fs::read_to_string(path).unwrap());

@@ -17,7 +17,7 @@ use crate::engine::Engine;
 use crate::engine::commit::commits::{Commits, DISPLACED_SETTLE, KnownOutput, UnderWay};
 use crate::engine::commit::payload::Present;
 use crate::engine::output::output_file::{Neighbours, Replaced};
-use crate::engine::schedule::KeptBack;
+use crate::engine::schedule::HeldBack;
 use crate::rare::rare;
 use crate::sink::Sink;
 use crate::sys::clock::Now;
@@ -228,7 +228,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         // The generations of these files are stored, or cannot be: their records may leave.
         for key in births {
             if let Some(id) = files.alive(key) {
-                schedule.release(files, tree, id, KeptBack::Store);
+                schedule.release(files, tree, id, HeldBack::Store);
             }
         }
     }

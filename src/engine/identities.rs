@@ -11,9 +11,10 @@
 //! |---|---|---|
 //! | `half_renames` | first halves of renames, until the second half comes | 20 ms |
 //! | `recent_renames` | renames of the last moment: were two names exchanged? | see `renames.rs` |
-//! | `succession` | which file had a name before which, and which waits for which | until both are read |
+//! | `succession` | which file had a name before which, and which waits for which | names given up: one to two minutes; predecessors: while the older file is known |
 //! | `former` | watches and names by which a writer may still write to a renamed or deleted file | while that may be |
 //! | `departures` | the last path of each file that lost its name, for `status FILE` and diagnostics | the last ones that fit |
+//! | `behind_links` | the link behind which a target was rotated | while the file is known |
 //! | `left_behind` | inodes of which one name got another inode (overlayfs) | the last ones |
 //! | `parked` of the schedule | files that left the tree, with their offsets | ten minutes |
 

@@ -157,8 +157,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             "waits for its turn among those that were listed and is not".to_owned()
         })?;
         // Until its turn among the listed files comes, its generation is put off.
-        let is_story_due = queues.contains(In::BIRTHS) || (is_listed && is_put_in_order);
-        expect(!slot.state().contains(State::UNSTORED) || is_story_due, || {
+        let is_generation_due = queues.contains(In::BIRTHS) || (is_listed && is_put_in_order);
+        expect(!slot.state().contains(State::UNSTORED) || is_generation_due, || {
             "waits until its generation is stored for ever".to_owned()
         })?;
         expect(
@@ -179,7 +179,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         match slot.life() {
             Life::Following | Life::Finishing => {
                 let is_kept_back = slot.state().intersects(
-                    State::QUEUED | State::KEPT_BACK | State::RETRY | State::UNREADABLE,
+                    State::QUEUED | State::HELD_BACK | State::RETRY | State::UNREADABLE,
                 );
                 let is_due = is_kept_back || queues.intersects(In::FOUND | In::RETRIES);
                 expect(!slot.state().contains(State::DIRTY) || is_due, || {

@@ -1,7 +1,7 @@
 //! The kernel's queue of events, and the watches that fill it.
 //!
 //! In: events, and watches that cannot be set. Out: changed names, and whether events were lost.
-//! Always holds: results of looks are applied only when the queue of events is empty.
+//! Always holds: a directory without a watch is polled, unless it cannot be read.
 
 pub(super) mod changes;
 pub(super) mod watching;

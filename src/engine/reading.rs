@@ -34,8 +34,8 @@ use crate::sink::Sink;
 use crate::sys::FileSystem;
 use crate::sys::clock::Now;
 
-/// Bytes read from one file per turn at most, if no other file waits; then it goes to the back of
-/// the queue. A longer line is read to its end.
+/// Bytes of one file read in a row at most, if no other file waits; then it goes to the back of the
+/// queue. A longer line is read to its end.
 const FILE_BUDGET: usize = 1024 * 1024;
 
 /// The same while others wait: one read.
@@ -43,7 +43,7 @@ const SHARED_BUDGET: usize = READ_BYTES;
 
 /// The same for a file that changed, so that files with little to read need not wait for those with
 /// much.
-const FIRST_BUDGET: usize = READ_BYTES / 8;
+const CHANGED_BUDGET: usize = READ_BYTES / 8;
 
 /// An unfinished line longer than this is not read again from its start until its end is there.
 const SCANNED_MIN: u32 = 64 * 1024;
@@ -65,7 +65,7 @@ fn budget(because: Because, is_alone: bool, scanned: u32) -> usize {
     match because {
         _ if is_alone => FILE_BUDGET,
         // The search for the end of a long line takes larger steps.
-        Because::Changed if scanned == 0 => FIRST_BUDGET,
+        Because::Changed if scanned == 0 => CHANGED_BUDGET,
         _ => SHARED_BUDGET,
     }
 }
@@ -113,11 +113,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     fn may_be_read(&mut self, id: SlotId) -> bool {
         let slot = self.files.get(id);
         let state = slot.state();
-        if !slot.is_read() || !state.contains(State::DIRTY) || state.intersects(State::KEPT_BACK) {
+        if !slot.is_read() || !state.contains(State::DIRTY) || state.intersects(State::HELD_BACK) {
             return false;
         }
         state & (State::HAS_PREDECESSOR | State::RELEASED) != State::HAS_PREDECESSOR
-            || !self.identities.succession.must_wait(
+            || !self.identities.succession.wait_if_needed(
                 &mut self.files,
                 &self.tree,
                 &mut self.schedule,

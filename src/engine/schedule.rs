@@ -34,7 +34,7 @@ use doubts::Doubts;
 
 /// Reasons to hold a file back that other parts set and end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum KeptBack {
+pub(super) enum HeldBack {
     /// The file that had its name before is read first.
     Predecessor,
     /// A listing found it, and it is read by age among the other listed files.
@@ -43,12 +43,12 @@ pub(super) enum KeptBack {
     Store,
 }
 
-impl KeptBack {
+impl HeldBack {
     fn bit(self) -> State {
         match self {
-            KeptBack::Predecessor => State::AWAITS_PREDECESSOR,
-            KeptBack::ByAge => State::BY_AGE,
-            KeptBack::Store => State::UNSTORED,
+            HeldBack::Predecessor => State::AWAITS_PREDECESSOR,
+            HeldBack::ByAge => State::BY_AGE,
+            HeldBack::Store => State::UNSTORED,
         }
     }
 }
@@ -168,7 +168,7 @@ impl Schedule {
         let state = slot.state();
         let is_due = slot.is_read()
             && state.contains(State::DIRTY)
-            && !state.intersects(State::KEPT_BACK | State::QUEUED);
+            && !state.intersects(State::HELD_BACK | State::QUEUED);
         if !is_due {
             return None;
         }
@@ -276,18 +276,18 @@ impl Schedule {
     }
 
     /// Something has to happen before the file is read.
-    pub(super) fn hold_back(files: &mut Registry, id: SlotId, why: KeptBack) {
+    pub(super) fn hold_back(files: &mut Registry, id: SlotId, why: HeldBack) {
         files.reschedule(id, why.bit(), State::empty());
     }
 
     /// It happened: the file is read, if nothing else holds it back.
-    pub(super) fn release(&mut self, files: &mut Registry, tree: &Tree, id: SlotId, why: KeptBack) {
+    pub(super) fn release(&mut self, files: &mut Registry, tree: &Tree, id: SlotId, why: HeldBack) {
         Self::stop_holding_back(files, id, why);
         self.enqueue(files, tree, id);
     }
 
     /// The same, without queueing the file: it is not decided yet what happens to it next.
-    pub(super) fn stop_holding_back(files: &mut Registry, id: SlotId, why: KeptBack) {
+    pub(super) fn stop_holding_back(files: &mut Registry, id: SlotId, why: HeldBack) {
         files.reschedule(id, State::empty(), why.bit());
     }
 

@@ -217,7 +217,7 @@ impl Commits {
         read_at: u64,
     ) -> bool {
         self.ledger.begin(key, generation, offset, flags, read_at);
-        self.is_generation_awaited(key)
+        self.await_generation(key)
     }
 
     /// The file has another identity and perhaps another generation now, and goes on where it is.
@@ -231,8 +231,9 @@ impl Commits {
         self.ledger.renumbered(key, after);
     }
 
-    /// The file's number is new: `true` if its records have to wait until that is stored.
-    pub(in crate::engine) fn is_generation_awaited(&mut self, key: SlotKey) -> bool {
+    /// Has the file's new number stored, unless the store fails. Returns whether its records wait
+    /// for that.
+    pub(in crate::engine) fn await_generation(&mut self, key: SlotKey) -> bool {
         if !self.is_appendable {
             rare!("a generation began while no journal could be appended to");
         }

@@ -13,7 +13,7 @@ use crate::engine::commit::commits::Commits;
 use crate::engine::namespace::inputs::Inputs;
 use crate::engine::namespace::registry::{Registry, SlotId, State};
 use crate::engine::output::outbox::{Reached, entry_flags};
-use crate::engine::schedule::{KeptBack, Schedule};
+use crate::engine::schedule::{HeldBack, Schedule};
 use crate::rare::rare;
 use crate::status::CommitStatus;
 use crate::sys::file::CLOCK_TICK;
@@ -85,7 +85,7 @@ impl KeptOffsets {
         let flags = entry_flags(slot.state());
         let (key, generation, offset) = (files.key(id), slot.generation, slot.offset);
         if commits.begin_generation(key, generation, offset, flags, read_at) {
-            Schedule::hold_back(files, id, KeptBack::Store);
+            Schedule::hold_back(files, id, HeldBack::Store);
         }
     }
 
@@ -98,7 +98,7 @@ impl KeptOffsets {
     ) {
         decide_by_first_block(files, inputs, id);
         if self.get().is_some() {
-            Schedule::hold_back(files, id, KeptBack::Store);
+            Schedule::hold_back(files, id, HeldBack::Store);
         }
     }
 
@@ -111,7 +111,7 @@ impl KeptOffsets {
     ) {
         let key = files.key(id);
         if self.get().is_some_and(|commits| commits.ledger.get(key).is_none()) {
-            Schedule::stop_holding_back(files, id, KeptBack::Store);
+            Schedule::stop_holding_back(files, id, HeldBack::Store);
             rare!("the generation of a listed file began when its turn came");
             self.begin_generation(files, inputs, id, 0);
         }

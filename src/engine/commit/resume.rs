@@ -40,7 +40,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         );
         self.files.identify(id, found.id, floor);
         let Some((entry, path)) = stored else { return false };
-        // 0: the output had records of it beyond the last commit.
+        // `complete_at` is 0 if `reconcile` moved the offset on, or if not all was read and
+        // acknowledged at the commit.
         let is_as_stored = entry.id == found.id
             && entry.absent_since == 0
             && path == self.path

@@ -13,7 +13,7 @@ use crate::diagnostics::notices::Cause;
 use crate::engine::Engine;
 use crate::engine::namespace::registry::{Life, Registry, SlotId, State};
 use crate::engine::namespace::tree::Tree;
-use crate::engine::schedule::{KeptBack, Schedule};
+use crate::engine::schedule::{HeldBack, Schedule};
 use crate::sink::Sink;
 use crate::status::file::{FileState, shown};
 use crate::sys::clock::Now;
@@ -171,7 +171,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         slot.clear(State::FIRST_SCAN | State::SEEK_LINE | State::SKIP_NULS);
         self.files.set_life(id, Life::Ignored);
         self.schedule.drop_unread(&mut self.files, id);
-        Schedule::stop_holding_back(&mut self.files, id, KeptBack::ByAge);
+        Schedule::stop_holding_back(&mut self.files, id, HeldBack::ByAge);
         if own != Own::Rotated && !was_known {
             let inputs = &self.coverage.inputs;
             self.offsets.begin_generation(&mut self.files, inputs, id, 0);

@@ -28,7 +28,7 @@ fn is_user_mount_above(
 impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// A file cannot be accessed, because a user mounted something on it or on a directory above
     /// it.
-    pub(in crate::engine) fn is_in_user_mount(&mut self, id: SlotId, now: Now) {
+    pub(in crate::engine) fn hidden_by_user_mount(&mut self, id: SlotId, now: Now) {
         let dir = self.files.get(id).dir();
         let is_new = self.became_unreadable(id);
         if self.files.get(id).is_bound()

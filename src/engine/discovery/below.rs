@@ -82,8 +82,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         (self.discovery.below.steps, self.discovery.below.steps_per_turn) = (steps, steps);
     }
 
-    /// Continues what earlier turns left.
-    pub(in crate::engine) fn work_off(&mut self, now: Instant) {
+    /// Updates paths below renamed directories and drops directories, within the turn's steps.
+    pub(in crate::engine) fn update_below(&mut self, now: Instant) {
         self.discovery.below.steps = self.discovery.below.steps_per_turn;
         if !self.discovery.below.has_work() {
             return;

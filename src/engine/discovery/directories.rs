@@ -76,7 +76,7 @@ impl<L> Discovery<L> {
         };
         *budget = budget.saturating_sub(VISIT_COST);
         let dir = tree.alive(key)?;
-        if self.urgent.must_wait() {
+        if self.urgent.wait_if_needed() {
             self.urgent.wait(tree.group(dir), key);
             return None;
         }

@@ -8,7 +8,7 @@ use crate::engine::Engine;
 use crate::engine::discovery::visits::Visit;
 use crate::engine::namespace::registry::{SlotId, State};
 use crate::engine::namespace::tree::{DirId, VisitWork};
-use crate::engine::schedule::{KeptBack, Schedule};
+use crate::engine::schedule::{HeldBack, Schedule};
 use crate::rare::rare;
 use crate::sink::Sink;
 use crate::sys::clock::Now;
@@ -130,7 +130,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 self.doubt(id);
             }
         } else if let Some(id) = self.track_if_accepted(dir, name) {
-            Schedule::hold_back(&mut self.files, id, KeptBack::ByAge);
+            Schedule::hold_back(&mut self.files, id, HeldBack::ByAge);
             let slot = self.files.get_mut(id);
             slot.set(State::SEEN | State::MAY_HOLD_BYTES);
             slot.put(State::FIRST_SCAN, work.applies_from());
@@ -139,7 +139,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             // An earlier run followed it: it continues under any name, as after a rename that we
             // see.
             let id = self.track_name(dir, name, input);
-            Schedule::hold_back(&mut self.files, id, KeptBack::ByAge);
+            Schedule::hold_back(&mut self.files, id, HeldBack::ByAge);
             self.files.get_mut(id).set(State::SEEN | State::ONLY_KNOWN);
         }
     }

@@ -19,7 +19,7 @@ use crate::engine::namespace::inputs::InputId;
 use crate::engine::namespace::registry::{Life, Registry, SlotId, SlotKey, State};
 use crate::engine::namespace::tree::{DirId, DirKey, Role, Tree};
 use crate::engine::schedule::timers;
-use crate::engine::schedule::{KeptBack, Schedule};
+use crate::engine::schedule::{HeldBack, Schedule};
 use crate::engine::{DOUBTS_MAX, Engine};
 use crate::names::split_path;
 use crate::sink::Sink;
@@ -283,7 +283,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             let link = via_link.then(|| link.clone());
             if self.discovery.searches.begin(directory, inode, Sought { input, link }) {
                 self.schedule.by_age.open_group(self.tree.group(home));
-                Schedule::hold_back(&mut self.files, id, KeptBack::ByAge);
+                Schedule::hold_back(&mut self.files, id, HeldBack::ByAge);
             }
         }
         Ok(())
@@ -320,7 +320,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             if self.files.find(home, &name).is_none() {
                 let id = self.track_name(home, &name, input);
                 self.files.get_mut(id).set(State::ONLY_KNOWN);
-                Schedule::hold_back(&mut self.files, id, KeptBack::ByAge);
+                Schedule::hold_back(&mut self.files, id, HeldBack::ByAge);
                 self.schedule.by_age.open_group(self.tree.group(home));
                 if let Some(link) = link {
                     self.identities.behind_links.insert(self.files.key(id), link);

@@ -177,7 +177,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
         if before != (0, 0) {
             rare!("another directory had the path of a known one");
-            if self.is_found_on_its_way(dir, before, now.instant) {
+            if self.follow_on_its_way(dir, before, now.instant) {
                 return false;
             }
             if self.tree.parent(dir).is_some() && !self.tree.get(dir).is_path {

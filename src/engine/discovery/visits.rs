@@ -66,7 +66,7 @@ impl<L> Urgent<L> {
     }
 
     /// Whether as many listings are under way as allowed: a new one has to wait.
-    pub(crate) fn must_wait(&self) -> bool {
+    pub(crate) fn wait_if_needed(&self) -> bool {
         self.listings >= LISTINGS_MAX
     }
 

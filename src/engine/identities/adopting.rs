@@ -11,7 +11,7 @@ use crate::engine::Engine;
 use crate::engine::commit::nanos;
 use crate::engine::coverage::own::Own;
 use crate::engine::namespace::registry::{Life, SlotId, State};
-use crate::engine::schedule::{KeptBack, Schedule};
+use crate::engine::schedule::{HeldBack, Schedule};
 use crate::rare::rare;
 use crate::sink::Sink;
 use crate::sys::clock::Now;
@@ -70,7 +70,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             }
             return;
         }
-        Schedule::stop_holding_back(&mut self.files, id, KeptBack::ByAge);
+        Schedule::stop_holding_back(&mut self.files, id, HeldBack::ByAge);
         if has_changed {
             self.mark_dirty(id);
             self.hold_unstored(id);

@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 
 use crate::engine::Engine;
 use crate::engine::namespace::registry::{FileSlot, Life, Registry, SlotId, SlotKey, State};
-use crate::engine::schedule::{KeptBack, Schedule};
+use crate::engine::schedule::{HeldBack, Schedule};
 use crate::file_systems::FileSystemType;
 use crate::sink::Sink;
 use crate::sys::{FileId, FileSystem, Stat};
@@ -121,8 +121,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let after = self.files.get(id).generation;
         if let Some(commits) = self.offsets.get_mut() {
             commits.renumbered(key, (known, before), after);
-            if !is_same_inode && commits.is_generation_awaited(key) {
-                Schedule::hold_back(&mut self.files, id, KeptBack::Store);
+            if !is_same_inode && commits.await_generation(key) {
+                Schedule::hold_back(&mut self.files, id, HeldBack::Store);
             }
         }
     }

@@ -1,4 +1,5 @@
-//! Applies results of looks that contradict what is known: another file under a name, or none.
+//! Applies results of looks that the slot does not stand for yet: a first file, another one, or
+//! none.
 //!
 //! In: finds, each a name and the result of its look. Out: slots that stand for the files that have
 //! their names.

@@ -115,7 +115,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         match Failure::of(error) {
             Failure::Gone => self.name_missing(id, now),
             Failure::Refused | Failure::TooLong => self.unreadable(id, error, now),
-            Failure::UserMount => self.is_in_user_mount(id, now),
+            Failure::UserMount => self.hidden_by_user_mount(id, now),
             // A shortage passes, so it is waited for also with `--once`; a broken disk may stay
             // broken.
             Failure::Other if self.config.once => self.unreadable(id, error, now),

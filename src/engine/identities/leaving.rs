@@ -70,7 +70,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         slot.clear(State::DELETED | State::SEEN);
         slot.set(how);
         if how.contains(State::DELETED) {
-            self.schedule.judge_deleted(key, now);
+            self.schedule.await_judgement(key, now);
         } else {
             self.schedule.judge_at(key, now + timers::GRACE);
         }

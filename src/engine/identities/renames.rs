@@ -394,7 +394,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// Another directory has this one's name. If a recent rename moved this one elsewhere, it goes
     /// on there. Returns whether it does.
-    pub(in crate::engine) fn is_found_on_its_way(
+    pub(in crate::engine) fn follow_on_its_way(
         &mut self,
         dir: DirId,
         inode: (u64, u64),

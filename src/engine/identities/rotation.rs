@@ -10,7 +10,7 @@ use crate::engine::Engine;
 use crate::engine::identities::succession::Succession;
 use crate::engine::namespace::registry::{Life, Registry, SlotId, SlotKey, State};
 use crate::engine::namespace::tree::{DirId, Tree};
-use crate::engine::schedule::{KeptBack, Schedule};
+use crate::engine::schedule::{HeldBack, Schedule};
 use crate::planted::is_planted;
 use crate::rare::rare;
 use crate::sink::Sink;
@@ -90,13 +90,13 @@ impl Succession {
         files.get_mut(id).clear(State::IS_AWAITED);
         for next in self.release(id) {
             rare!("a file that waited for a name asked again whom to wait for");
-            schedule.release(files, tree, next, KeptBack::Predecessor);
+            schedule.release(files, tree, next, HeldBack::Predecessor);
         }
     }
 
     /// Before a file is read: makes it wait if the file that had its name before is still to be
     /// read.
-    pub(in crate::engine) fn must_wait(
+    pub(in crate::engine) fn wait_if_needed(
         &mut self,
         files: &mut Registry,
         tree: &Tree,
@@ -122,7 +122,7 @@ impl Succession {
                     return false;
                 }
                 rare!("a file waited for the one that had its name before");
-                Schedule::hold_back(files, id, KeptBack::Predecessor);
+                Schedule::hold_back(files, id, HeldBack::Predecessor);
                 files.get_mut(older).set(State::IS_AWAITED);
                 schedule.end_cooling(files, tree, older);
                 return true;
@@ -223,9 +223,9 @@ mod tests {
             self.schedule.mark_dirty(&mut self.files, &self.tree, id);
         }
 
-        fn must_wait(&mut self, id: SlotId) -> bool {
+        fn wait_if_needed(&mut self, id: SlotId) -> bool {
             let World { files, tree, schedule, order } = self;
-            order.must_wait(files, tree, schedule, |_| false, id)
+            order.wait_if_needed(files, tree, schedule, |_| false, id)
         }
 
         fn release_successors(&mut self, id: SlotId) {
@@ -272,9 +272,9 @@ mod tests {
         world.inherit(older, newer, b"app.log");
         assert!(world.files.get(newer).state().contains(State::HAS_PREDECESSOR));
         world.dirty(newer);
-        assert!(!world.must_wait(newer), "nothing is unread before it");
+        assert!(!world.wait_if_needed(newer), "nothing is unread before it");
         world.dirty(older);
-        assert!(world.must_wait(newer));
+        assert!(world.wait_if_needed(newer));
         assert!(world.files.get(newer).state().contains(State::AWAITS_PREDECESSOR));
         assert!(world.files.get(older).state().contains(State::IS_AWAITED));
         world.release_successors(older);
@@ -293,7 +293,7 @@ mod tests {
             world.inherit(ids[1], ids[2], b"x.0");
             world.files.get_mut(ids[1]).offset = offset;
             world.dirty(ids[0]);
-            assert_eq!(world.must_wait(ids[2]), waits, "{offset}");
+            assert_eq!(world.wait_if_needed(ids[2]), waits, "{offset}");
             assert_eq!(world.order.waited_for(ids[2]), waits.then_some(ids[0]));
         }
     }
@@ -316,7 +316,7 @@ mod tests {
         world.inherit(older, newer, b"x");
         world.files.unbind(older);
         world.files.free(older);
-        assert!(!world.must_wait(newer));
+        assert!(!world.wait_if_needed(newer));
         assert!(!world.files.get(newer).state().contains(State::HAS_PREDECESSOR));
         assert_eq!(world.order.predecessor(newer), None);
     }

@@ -138,8 +138,8 @@ impl Succession {
         (older.id != newer).then_some(older)
     }
 
-    /// Makes `newer` wait until `older` is released. Returns `false` if that would close a circle,
-    /// or a row of [`CHAIN_MAX`].
+    /// Makes `newer` wait until `older` is read, or cannot be. Returns `false` if that would close
+    /// a circle, or a row of [`CHAIN_MAX`].
     pub(super) fn wait(&mut self, newer: SlotId, older: SlotId) -> bool {
         // Most files that begin to wait have no successors themselves.
         if newer == older || self.waiting.contains_key(&newer) && !self.ends_elsewhere(older, newer)

@@ -17,7 +17,7 @@ use crate::sys::{Stat, WatchId};
 impl Identities {
     /// An event about a name that no file has. Returns whether it is a former name, so that nothing
     /// new is behind it.
-    pub(in crate::engine) fn is_former_name(
+    pub(in crate::engine) fn take_as_former(
         &self,
         files: &mut Registry,
         tree: &Tree,

@@ -2,7 +2,8 @@
 //!
 //! In: buffers of raw events. Out: dirty files, names in doubt, directories to list.
 //! Always holds: events are replayed in their order, so that a chain of renames ends as it did in
-//! the kernel. Every name that they touch is put in doubt, and looked at once the queue is empty.
+//! the kernel. A write makes the file dirty. Other events put the name in doubt, or judge the file
+//! that lost it.
 
 use std::time::Instant;
 
@@ -13,7 +14,7 @@ use crate::engine::namespace::inputs::InputId;
 use crate::engine::namespace::registry::{Life, NEAR_MAX, Registry, SlotId, State};
 use crate::engine::namespace::tree::{DirId, Role, Tree, VisitWork};
 use crate::engine::reading::binary::written_to_binary;
-use crate::engine::schedule::{KeptBack, Schedule};
+use crate::engine::schedule::{HeldBack, Schedule};
 use crate::engine::{Engine, EngineError};
 use crate::rare::rare;
 use crate::sink::Sink;
@@ -241,7 +242,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                     }
                     // The directory was deleted: a file that was opened in it may live on
                     // elsewhere.
-                    None => drop(self.identities.is_former_name(
+                    None => drop(self.identities.take_as_former(
                         &mut self.files,
                         &self.tree,
                         &mut self.schedule,
@@ -286,7 +287,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             (NameChange::Modified | NameChange::Created | NameChange::Attributes, None) => {
                 if what != NameChange::Created
                     && let Some(watch) = self.tree.watch(dir)
-                    && self.identities.is_former_name(
+                    && self.identities.take_as_former(
                         &mut self.files,
                         &self.tree,
                         &mut self.schedule,
@@ -302,7 +303,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                         // It was there before: the listing of its directory is still to come.
                         let found = self.tree.get(dir);
                         let is_first_scan = (found.unfinished | found.queued).applies_from();
-                        Schedule::hold_back(&mut self.files, id, KeptBack::ByAge);
+                        Schedule::hold_back(&mut self.files, id, HeldBack::ByAge);
                         let slot = self.files.get_mut(id);
                         slot.set(State::MAY_HOLD_BYTES);
                         slot.put(State::FIRST_SCAN, is_first_scan);
@@ -500,7 +501,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.files.get_mut(id).input = input;
         self.coverage.inputs.note_accepted(input);
         if self.schedule.by_age.is_group_open(self.tree.group(dir)) {
-            Schedule::hold_back(&mut self.files, id, KeptBack::ByAge);
+            Schedule::hold_back(&mut self.files, id, HeldBack::ByAge);
         }
         self.identities.succession.take_name(
             &mut self.files,

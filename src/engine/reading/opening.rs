@@ -132,7 +132,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     pub(super) fn open_failed(&mut self, id: SlotId, error: &io::Error, now: Now) {
         match Failure::of(error) {
             Failure::Refused | Failure::TooLong => self.unreadable(id, error, now),
-            Failure::UserMount => self.is_in_user_mount(id, now),
+            Failure::UserMount => self.hidden_by_user_mount(id, now),
             Failure::Gone => self.look_before_reading(id, Some(error), now),
             Failure::Shortage | Failure::Other => self.read_failed(id, error, now),
         }

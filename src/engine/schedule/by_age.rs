@@ -12,7 +12,7 @@ use hashbrown::HashSet;
 
 use crate::engine::namespace::registry::{Life, Registry, SlotId, SlotKey, State};
 use crate::engine::namespace::tree::Tree;
-use crate::engine::schedule::{KeptBack, Schedule, group_of};
+use crate::engine::schedule::{HeldBack, Schedule, group_of};
 use crate::engine::{DOUBTS_MAX, Engine};
 use crate::rare::rare;
 use crate::sink::Sink;
@@ -123,7 +123,7 @@ impl Schedule {
         id: SlotId,
         time: SystemTime,
     ) {
-        Self::hold_back(files, id, KeptBack::ByAge);
+        Self::hold_back(files, id, HeldBack::ByAge);
         self.by_age.push(files.key(id), time);
     }
 
@@ -248,7 +248,7 @@ mod tests {
                 schedule.mark_unread(&mut files, id);
             }
             if is_held_back {
-                Schedule::hold_back(&mut files, id, KeptBack::ByAge);
+                Schedule::hold_back(&mut files, id, HeldBack::ByAge);
             }
             schedule.hold_changed_by_age(&mut files, id, start.wall);
             assert_eq!(schedule.by_age.len(), usize::from(is_held), "{life:?}, dirty: {is_dirty}");

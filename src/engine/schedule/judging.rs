@@ -26,7 +26,7 @@ impl Schedule {
 
     /// The name of a file was deleted: it is judged as soon as all events and doubts are worked
     /// off.
-    pub(in crate::engine) fn judge_deleted(&mut self, key: SlotKey, now: Instant) {
+    pub(in crate::engine) fn await_judgement(&mut self, key: SlotKey, now: Instant) {
         if !is_planted!(DeletionForgotten) {
             self.deleted.push_back((now, key));
         }

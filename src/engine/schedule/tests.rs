@@ -22,9 +22,9 @@ enum Step {
     ReachedEnd,
     Cool,
     EndCooling,
-    HoldBack(KeptBack),
-    Release(KeptBack),
-    StopHoldingBack(KeptBack),
+    HoldBack(HeldBack),
+    Release(HeldBack),
+    StopHoldingBack(HeldBack),
     EndByAge,
     ReleaseSuccessor,
     LoseTurn,
@@ -34,7 +34,7 @@ enum Step {
     BeginRetry,
 }
 
-use KeptBack::{ByAge as OfAge, Predecessor, Store};
+use HeldBack::{ByAge as OfAge, Predecessor, Store};
 use Step::*;
 
 fn take(schedule: &mut Schedule, files: &mut Registry, step: Step, id: SlotId, now: Instant) {
@@ -225,16 +225,16 @@ fn a_file_without_a_name_is_judged_at_its_last_time_and_after_a_deletion_once_al
     schedule.end_absence(&files, moved.id);
     assert!(!schedule.begin_judging(&files, moved, at(50), at(50)), "it has a name again");
     // A deletion waits for what is in doubt, but not for ever.
-    schedule.judge_deleted(deleted, at(0));
+    schedule.await_judgement(deleted, at(0));
     assert_eq!(schedule.take_deleted(false, at(999)), None);
     assert_eq!(schedule.take_deleted(false, at(1_000)), Some(deleted));
-    schedule.judge_deleted(deleted, at(0));
+    schedule.await_judgement(deleted, at(0));
     assert_eq!(schedule.take_deleted(true, at(1)), Some(deleted));
     // What a rename covered is judged later; what was deleted before it is not.
-    schedule.judge_deleted(other, at(0));
+    schedule.await_judgement(other, at(0));
     schedule.judge_covered_at(covered, at(20));
     assert!(!schedule.is_judged_at(covered.id, at(20)), "it was not deleted");
-    schedule.judge_deleted(covered, at(0));
+    schedule.await_judgement(covered, at(0));
     schedule.judge_covered_at(covered, at(20));
     assert!(schedule.is_judged_at(covered.id, at(20)));
     assert_eq!(schedule.deleted().collect::<Vec<_>>(), [other]);

@@ -42,7 +42,8 @@ pub(crate) enum Life {
     Parked,
     /// Deleted, but held open with unread bytes.
     Finishing,
-    /// Never read: our own output, a FIFO, a socket, a device.
+    /// Not read: our own output, a FIFO, a socket, a device; or binary, until its content or the
+    /// settings change.
     Ignored,
 }
 

@@ -100,7 +100,7 @@ impl State {
         .union(State::RELEASED);
 
     /// Something else has to happen before the file is read.
-    pub(crate) const KEPT_BACK: State = State::COOLING
+    pub(crate) const HELD_BACK: State = State::COOLING
         .union(State::AWAITS_PREDECESSOR)
         .union(State::DOUBT)
         .union(State::UNSTORED)
