@@ -168,17 +168,17 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         pass.has_piece = false;
         let mut lines =
             split_lines(data, first_offset, self.config.line_bytes_max).searched(pass.searched);
+        let mut records = 0;
         if self.config.format == Format::Raw {
             // The lines are the records.
             let (whole, count) = lines.take_whole_lines();
             pass.is_begun |= count > 0;
             self.outbox.bytes().extend_from_slice(whole);
-            self.observer.stats.records += count as u64;
-            self.observer.stats.bytes += whole.len() as u64;
+            records = count;
         }
-        loop {
+        let (consumed, has_room) = loop {
             if !self.outbox.has_room() {
-                return (lines.consumed(), false);
+                break (lines.consumed(), false);
             }
             let line = match lines.next() {
                 Some(line) => line,
@@ -186,7 +186,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                     let at = lines.consumed();
                     Line { bytes: &data[at..], offset: first_offset + at as u64, ended: false }
                 }
-                None => return (lines.consumed(), true),
+                None => break (lines.consumed(), true),
             };
             if !pass.is_begun {
                 pass.is_begun = true;
@@ -204,20 +204,18 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 self.reading.encoder.begin(&source);
             }
             self.reading.encoder.encode(&line, self.outbox.bytes());
-            self.observer.stats.records += 1;
-            self.observer.stats.bytes += line.bytes.len() as u64 + u64::from(line.ended);
+            records += 1;
             if line.ended {
                 if lines.consumed() == data.len() {
-                    return (data.len(), true);
+                    break (data.len(), true);
                 }
                 if self.config.format == Format::Json {
-                    let (before, len_max) = (lines.consumed(), self.outbox.len_max());
-                    self.observer.stats.records += self.reading.encoder.encode_plain_lines(
+                    let len_max = self.outbox.len_max();
+                    records += self.reading.encoder.encode_plain_lines(
                         &mut lines,
                         len_max,
                         self.outbox.bytes(),
-                    ) as u64;
-                    self.observer.stats.bytes += (lines.consumed() - before) as u64;
+                    );
                 }
                 continue;
             }
@@ -226,8 +224,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             let begin =
                 usize::try_from(line.offset - first_offset).expect("a line is in the buffer");
             if lines.consumed() < begin + line.bytes.len() {
-                return (data.len(), true);
+                break (data.len(), true);
             }
-        }
+        };
+        self.observer.stats.records += records as u64;
+        self.observer.stats.bytes += consumed as u64;
+        (consumed, has_room)
     }
 }
