@@ -8,7 +8,7 @@
 /// built for another C library, and crash in them.
 #[cfg(all(target_env = "gnu", target_feature = "crt-static"))]
 #[expect(unsafe_code, reason = "a libc call")]
-pub fn use_built_in_resolver() {
+pub(crate) fn use_built_in_resolver() {
     unsafe extern "C" {
         /// glibc, nss/nss_database.c: overrides nsswitch.conf for one database, for the lifetime of
         /// the process.
