@@ -109,6 +109,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// Drains the kernel's queue: it is small, while our own memory of a change is one bit per
     /// file.
+    // Out of line, as `apply` is: the loop needs the registers for itself.
+    #[inline(never)]
     pub(in crate::engine) fn take_changes(&mut self, now: Now) -> Result<(), EngineError> {
         for _ in 0..self.kernel.event_buffers_per_turn {
             if !self.kernel.are_events_pending {
@@ -182,6 +184,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.identities.change_former(&mut self.files, &self.tree, &mut self.schedule, dir, name);
     }
 
+    /// Applies one event. Out of line: nearly all events report a write and do not come here.
+    #[inline(never)]
     fn apply(&mut self, change: &Change<'_>, now: Now) {
         match *change {
             Change::Overflow => {
