@@ -1,4 +1,4 @@
-//! argv to what is to be done. Nothing else names clap.
+//! Parses argv into a [`Command`]. No module outside of `cli` and `settings` names clap.
 //!
 //! In: the arguments, and the environment variables. Out: a [`Command`] with validated settings, or
 //! a [`Refusal`] that knows its text and its exit code.
@@ -33,7 +33,7 @@ use layers::Invocation;
 pub(crate) use layers::{Origin, Settings};
 use run::RunOptions;
 
-/// What is to be done.
+/// A command with its options.
 #[derive(Debug)]
 pub enum Command {
     /// Follow files.
@@ -122,7 +122,7 @@ pub fn parse(
     }
 }
 
-/// Whoever names what is to be followed and no command means `run`.
+/// Adds a hint: a PATH without a command most likely means `run`.
 fn with_hint(mut error: clap::Error) -> clap::Error {
     if error.kind() == ErrorKind::InvalidSubcommand
         && error.get(ContextKind::SuggestedSubcommand).is_none()
@@ -146,7 +146,7 @@ fn state_directory() -> Option<PathBuf> {
     first_directory(std::env::var_os(STATE_DIRECTORY)?)
 }
 
-/// Where a run listens that was not told where.
+/// The control socket of a run without `--control-socket`.
 fn default_control_socket() -> Option<PathBuf> {
     first_directory(std::env::var_os(RUNTIME_DIRECTORY)?)
         .map(|directory| directory.join(CONTROL_SOCKET))

@@ -52,8 +52,7 @@ pub fn main() -> ExitCode {
         Ok(Command::Offsets(request)) => match offsets::run(&request, &mut io::stdout().lock()) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
-                // If stderr is closed, nobody can be told.
-                writeln!(io::stderr(), "manytail: {:#}", anyhow::Error::from(error)).ok();
+                complain(&format!("{:#}", anyhow::Error::from(error)));
                 ExitCode::FAILURE
             }
         },
@@ -61,14 +60,14 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// Writes a line to stderr. If that is closed, the exit code alone tells.
+fn complain(what: &str) {
+    writeln!(io::stderr(), "manytail: {what}").ok();
+}
+
 /// There is no standard output: the runtime would accept everything and discard it.
 fn nowhere() -> ExitCode {
-    // If stderr is closed, nobody can be told.
-    writeln!(
-        io::stderr(),
-        "manytail: cannot write to standard output: it was closed when manytail was started"
-    )
-    .ok();
+    complain("cannot write to standard output: it was closed when manytail was started");
     ExitCode::FAILURE
 }
 
@@ -76,8 +75,7 @@ fn print(text: &[u8]) -> ExitCode {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(text).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            // If stderr is closed, nobody can be told.
-            writeln!(io::stderr(), "manytail: cannot write to stdout: {error}").ok();
+            complain(&format!("cannot write to stdout: {error}"));
             ExitCode::FAILURE
         }
         _ => ExitCode::SUCCESS,
@@ -90,9 +88,7 @@ fn examine(request: &doctor::Request) -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
-            // If stderr is closed, nobody can be told.
-            writeln!(io::stderr(), "manytail: cannot write the answer to standard output: {error}")
-                .ok();
+            complain(&format!("cannot write the answer to standard output: {error}"));
             ExitCode::FAILURE
         }
     }
@@ -102,8 +98,7 @@ fn examine(request: &doctor::Request) -> ExitCode {
 /// tries the output, too.
 fn check(settings: &Settings, style: Style, connects: bool) -> ExitCode {
     for warning in &settings.origin.warnings {
-        // If stderr is closed, nobody can be told.
-        writeln!(io::stderr(), "manytail: warning: {warning}").ok();
+        complain(&format!("warning: {warning}"));
     }
     let mut out = io::stdout().lock();
     let written = match style {
@@ -112,7 +107,7 @@ fn check(settings: &Settings, style: Style, connects: bool) -> ExitCode {
     };
     match written {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            writeln!(io::stderr(), "manytail: cannot write the answer: {error}").ok();
+            complain(&format!("cannot write the answer: {error}"));
             ExitCode::FAILURE
         }
         _ if connects
@@ -130,8 +125,7 @@ fn shown(outcome: Result<Outcome, ToolError>) -> ExitCode {
         Ok(Outcome::Well) => ExitCode::SUCCESS,
         Ok(Outcome::Trouble) => ExitCode::FAILURE,
         Err(error) => {
-            // If stderr is closed, nobody can be told.
-            writeln!(io::stderr(), "manytail: {error}").ok();
+            complain(&format!("{error}"));
             if let ToolError::Write(_) = error { ExitCode::FAILURE } else { ExitCode::from(3) }
         }
     }

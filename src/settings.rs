@@ -24,7 +24,7 @@ pub(crate) use report::{Effective, Setting, Value};
 pub(crate) use table::{Change, Key, Live};
 pub use table::{Row, Scope, TABLE};
 
-/// Where a value was said.
+/// Where a value comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Source {
     /// Nowhere.
@@ -244,7 +244,7 @@ pub(crate) enum SettingError {
     /// A value, or a key.
     #[error("{}{reason}", place(at, key))]
     Value {
-        /// Where it is said.
+        /// Where it comes from.
         at: Source,
         /// As it is called in a file.
         key: String,

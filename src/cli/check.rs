@@ -1,4 +1,4 @@
-//! `check`: which settings hold, and where each was said.
+//! `check`: which settings apply, and where each comes from.
 //!
 //! In: what clap read: the options of `run`, and how the answer is written. The settings themselves
 //! are those of `layers`.

@@ -41,7 +41,7 @@ Examples:
 
 #[derive(Debug)]
 pub(super) struct DoctorOptions {
-    /// What is said of the settings of a run.
+    /// The settings of a run that the command line gives.
     run: Values,
     user: Option<String>,
     reads_all: bool,
@@ -54,7 +54,7 @@ const FORMAT: &str = "format";
 
 /// The settings of a run that a settings file says instead, with the help that they have here.
 const OF_RUN: [(Key, &str); 8] = [
-    (Key::Paths, "Directories and files that are to be followed"),
+    (Key::Paths, "Directories and files to follow"),
     (Key::Include, "Only files that match, as in `run` (repeat)"),
     (Key::Exclude, "Leave out, as in `run` (repeat)"),
     (Key::NoDefaultExcludes, "Do not exclude compressed files and core dumps"),
@@ -121,8 +121,8 @@ impl FromArgMatches for DoctorOptions {
     }
 }
 
-/// What is to be looked at; `variables`: those of the environment. As another user it is known only
-/// once this process is that user: what may be set depends on what it may do.
+/// Makes a request of the options; `variables` are those of the environment. For another user the
+/// request is made once this process is that user: its rights decide which settings are refused.
 pub(super) fn call(
     options: DoctorOptions,
     variables: Vec<(OsString, OsString)>,
@@ -156,7 +156,7 @@ enum Deferred {
 }
 
 impl DoctorCall {
-    /// Becomes the user that is wanted, for good, and tells what is to be looked at.
+    /// Becomes the user of `--user`, for good, and returns the request.
     ///
     /// # Errors
     /// When this process cannot become that user, or the settings are refused.

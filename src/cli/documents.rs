@@ -108,7 +108,7 @@ pub(super) fn completions(options: &CompletionsOptions) -> Vec<u8> {
 
 /// manytail(1).
 fn manual() -> Vec<u8> {
-    // In every page and every help; here they are said once, in the sections.
+    // Every page and every help has them; the manual has them once, in the sections.
     let mut program = Arguments::command()
         .disable_help_flag(true)
         .disable_version_flag(true)
@@ -198,7 +198,7 @@ fn usage(command: &clap::Command) -> Vec<Inline> {
     vec![bold(name), italic(rest)]
 }
 
-/// What a command does, and its options; those of `run` are told once.
+/// What a command does, and its options; those of `run` are listed once.
 fn push_command(text: &mut Vec<u8>, command: &clap::Command, run: &clap::Command) {
     let has = |command: &clap::Command, option: &clap::Arg| {
         command.get_arguments().any(|other| other.get_id() == option.get_id())

@@ -24,9 +24,9 @@ use crate::settings::{environment, file, refusals};
 use crate::status::file::shown;
 use crate::sys::LinkRule;
 
-/// Settings that the service manager knows (`StateDirectory=` and `RuntimeDirectory=`,
-/// systemd.exec(5)) when nobody says them: the key, the variable with directories of which the
-/// first counts, the path below it.
+/// Settings that the service manager gives (`StateDirectory=` and `RuntimeDirectory=`,
+/// systemd.exec(5)) if nothing else does: the key, the variable with a list of directories of which
+/// the first counts, the path below it.
 const SURROUNDINGS: [(Key, &str, &str); 2] = [
     (Key::StateDir, super::STATE_DIRECTORY, ""),
     (Key::ControlSocket, super::RUNTIME_DIRECTORY, super::CONTROL_SOCKET),
@@ -161,8 +161,8 @@ impl Invocation {
         }
     }
 
-    /// Says where it was said what does not fit: all that files and variables say, else the first
-    /// of the command line.
+    /// The error for values that do not fit together: all of files and variables with their places,
+    /// otherwise the first of the command line.
     fn refuse_misfits(
         &self,
         misfits: &[Misfit],

@@ -18,7 +18,7 @@ use crate::sys::clock::Now;
 const PATHS_SHOWN: usize = 8;
 
 impl Daemon {
-    /// Reads the settings again. Whatever comes of it is said; the run goes on.
+    /// Reads the settings again and logs the result; the run goes on.
     pub(super) fn reload(&mut self, now: Now) {
         match self.origin.read_again() {
             Err(refusal) => {

@@ -184,8 +184,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
     }
 
-    /// Up to when events have told of every modification; `None`: some may be missing, or looks
-    /// found something that is not settled yet.
+    /// The time up to which events have reported every modification; `None`: some may be missing,
+    /// or looks found something that is not settled yet.
     fn events_until(&self) -> Option<SystemTime> {
         let is_complete = !self.identities.has_finds()
             && !self.kernel.is_missing_events

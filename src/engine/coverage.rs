@@ -1,7 +1,7 @@
 //! What is followed: inputs, their PATHs, the ways to them, and single files in directories that
 //! are not listed.
 //!
-//! In: settings, and what the PATHs lead to. Out: whether a name is to be followed, and under which
+//! In: settings, and what the PATHs lead to. Out: whether to follow a name, and under which
 //! rules.
 //! Always holds: a PATH keeps its number while it is followed.
 

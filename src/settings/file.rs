@@ -1,9 +1,9 @@
 //! Settings files: TOML -> what they say, with the line of each value.
 //!
 //! In: a file and the `*.toml` of the directory `conf.d` beside it, in the order of their names.
-//! Out: [`Files`]. Of a single value (and of a list) the last file that says it counts; `[[input]]`
+//! Out: [`Files`]. A single value (and a list) comes from the last file that has it; `[[input]]`
 //! tables add up.
-//! Always holds: unknown keys, wrong types and a key that is said twice in one file are refused
+//! Always holds: unknown keys, wrong types and a key that comes twice in one file are refused
 //! with file and line, all of them at once. Only regular files are read: they are read again while
 //! the loop waits.
 
@@ -83,7 +83,7 @@ fn merge(files: &mut Files, later: Files) {
     files.inputs.extend(later.inputs);
 }
 
-/// What cannot be said of one file alone.
+/// Checks what needs all files.
 fn check_inputs(files: &Files) -> Result<(), SettingError> {
     if let (Some(paths), Some(input)) = (files.values.get(&Key::Paths), files.inputs.first()) {
         let reason = format!(

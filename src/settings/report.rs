@@ -75,14 +75,14 @@ fn quoted(text: &OsStr) -> String {
         .replace("${", "$${")
 }
 
-/// A setting, what holds for it, and who said so.
+/// A setting, its value, and where that comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Setting {
     /// As it is called in a file.
     pub key: String,
-    /// What holds.
+    /// The value that applies.
     pub value: Value,
-    /// Who said so.
+    /// Where the value comes from.
     pub source: Source,
     /// Whether a settings file may say it.
     is_in_files: bool,
@@ -116,7 +116,7 @@ impl Setting {
         }
     }
 
-    /// Whether both say the same, whoever said so.
+    /// Whether both have the same value, wherever it comes from.
     #[must_use]
     pub fn is_same(&self, other: &Setting) -> bool {
         self.key == other.key && self.value == other.value

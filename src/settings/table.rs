@@ -113,10 +113,10 @@ pub struct Row {
     pub short: Option<char>,
     /// What it takes.
     pub(crate) kind: Kind,
-    /// What holds when nobody says anything, as a value. `None`: it is then off, or found out
+    /// The value that applies if none is given. `None`: the setting is then off, or found out
     /// elsewhere.
     pub default: Option<&'static str>,
-    /// The same as people say it, where the value does not tell it.
+    /// The default in words, where the value does not show it.
     pub in_words: Option<&'static str>,
     /// Who may say it.
     pub scope: Scope,

@@ -1,6 +1,6 @@
 //! Core dumps and other binary files among the logs.
 
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::process::Command;
 
@@ -133,12 +133,7 @@ fn text_in_utf16_and_utf32_is_no_binary_file() {
 fn a_hole_is_not_binary() {
     let world = World::new();
     let tail = skipping(&world);
-    let file = OpenOptions::new()
-        .create(true)
-        .truncate(true)
-        .write(true)
-        .open(world.at("a.log"))
-        .expect("open");
+    let file = File::create(world.at("a.log")).expect("open");
     file.write_all_at(b"behind a hole\n", 1 << 20).expect("write");
     tail.expect(&[("a.log", &["behind a hole"])]);
 }

@@ -1,6 +1,6 @@
 //! Files that are truncated or overwritten in place, and the holes that writers leave.
 
-use std::fs::OpenOptions;
+use std::fs::File;
 use std::io::{Seek, SeekFrom, Write};
 use std::os::unix::fs::FileExt;
 use std::time::Instant;
@@ -216,12 +216,7 @@ fn a_fragment_is_never_glued_to_longer_new_content() {
 fn the_nuls_a_writer_leaves_after_a_truncation_are_not_delivered() {
     let world = World::new();
     let tail = world.run().json().start().armed();
-    let mut writer = OpenOptions::new()
-        .create(true)
-        .truncate(true)
-        .write(true)
-        .open(world.at("a.log"))
-        .expect("open");
+    let mut writer = File::create(world.at("a.log")).expect("open");
     writer.write_all(text(&numbered("old", 0..100)).as_bytes()).expect("write");
     tail.wait_count(100);
     let position = writer.stream_position().expect("tell");
@@ -238,12 +233,7 @@ fn the_nuls_a_writer_leaves_after_a_truncation_are_not_delivered() {
 fn the_nuls_of_a_hole_are_not_delivered_when_truncation_and_write_fall_between_two_looks() {
     let world = World::new();
     let tail = world.run().start().armed();
-    let mut writer = OpenOptions::new()
-        .create(true)
-        .truncate(true)
-        .write(true)
-        .open(world.at("a.log"))
-        .expect("open");
+    let mut writer = File::create(world.at("a.log")).expect("open");
     writer.write_all(text(&numbered("old", 0..3_000)).as_bytes()).expect("write");
     tail.wait_count(3_000);
     tail.stop();
@@ -271,12 +261,7 @@ fn one_gibibyte_of_hole_is_skipped_at_once() {
     let _guard = heavy();
     let world = World::new();
     let tail = world.run().json().start().armed();
-    let writer = OpenOptions::new()
-        .create(true)
-        .truncate(true)
-        .write(true)
-        .open(world.at("a.log"))
-        .expect("open");
+    let writer = File::create(world.at("a.log")).expect("open");
     writer.write_all_at(b"before\n", 0).expect("write");
     tail.wait_line("before");
     world.truncate("a.log", 0);
@@ -293,12 +278,7 @@ fn one_gibibyte_of_hole_is_skipped_at_once() {
 #[test]
 fn a_hole_in_the_middle_of_a_file_is_skipped() {
     let world = World::new();
-    let mut file = OpenOptions::new()
-        .create(true)
-        .truncate(true)
-        .write(true)
-        .open(world.at("a.log"))
-        .expect("open");
+    let mut file = File::create(world.at("a.log")).expect("open");
     // On block boundaries, so that the file system stores it as a hole.
     let line = format!("{}\n", "x".repeat((64 << 10) - 1));
     file.write_all(line.as_bytes()).expect("write");

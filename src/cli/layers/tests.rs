@@ -70,7 +70,7 @@ fn file(text: &str) -> Surroundings {
     Surroundings::new(&[("main.toml", text)])
 }
 
-/// Where a setting of the whole run was said, without the directory's name.
+/// The source of a setting of the whole run, without the directory's name.
 fn source(settings: &Settings, key: &str) -> String {
     let setting =
         settings.origin.effective.settings.iter().find(|setting| setting.key == key).unwrap();

@@ -79,7 +79,7 @@ pub(in crate::engine) struct Commits {
     pub(super) stored_changes: Vec<FileId>,
     /// PATHs whose first scan is complete and not stored yet.
     pub(super) scanned: Vec<Vec<u8>>,
-    /// Files whose generation is to be stored before their first record leaves.
+    /// Files whose generation has to be stored before their first record leaves.
     pub(super) births: Vec<SlotKey>,
     under_way: Option<UnderWay>,
     /// A buffer for the next payload.

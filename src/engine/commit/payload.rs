@@ -36,7 +36,7 @@ pub(super) enum StorePath {
 pub(super) struct Present<'a> {
     pub(super) files: &'a Registry,
     pub(super) tree: &'a Tree,
-    /// Up to when events have told of every modification; `None`: some may be missing.
+    /// The time up to which events have reported every modification; `None`: some may be missing.
     pub(super) events_until: Option<SystemTime>,
 }
 

@@ -84,7 +84,7 @@ impl<L> Searches<L> {
 
     /// A look did not find a file where it was. If its directory is not listed, its new name is
     /// searched for.
-    pub(in crate::engine) fn search_behind(
+    fn search_behind(
         &mut self,
         id: SlotId,
         files: &Registry,
@@ -211,6 +211,17 @@ enum Failed {
 }
 
 impl<F: FileSystem, S: Sink> Engine<F, S> {
+    /// See [`Searches::search_behind`].
+    pub(in crate::engine) fn search_behind(&mut self, id: SlotId) {
+        self.discovery.searches.search_behind(
+            id,
+            &self.files,
+            &self.tree,
+            &self.coverage.single_files,
+            &mut self.identities.behind_links,
+        );
+    }
+
     /// Whether a file that lost its name is still searched for, or about to be found.
     ///
     /// Work bounds this, not time. The searches take entries in every turn until each of their

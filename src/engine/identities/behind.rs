@@ -68,21 +68,6 @@ fn link_to(
     }
 }
 
-/// The target of a followed link loses its name: an earlier result of `stat(2)` through the link is
-/// no longer valid.
-pub(in crate::engine) fn doubt_link_to(
-    schedule: &mut Schedule,
-    files: &mut Registry,
-    tree: &Tree,
-    single_files: &SingleFiles,
-    dir: DirId,
-    name: &[u8],
-) {
-    if let Some(id) = link_to(files, single_files, dir, name) {
-        schedule.doubt(files, tree, id);
-    }
-}
-
 /// Whether the followed link `link` leads to the name of `target`.
 pub(super) fn is_led_to(
     files: &Registry,
@@ -101,6 +86,14 @@ pub(super) fn link_replaced(files: &Registry, single_files: &mut SingleFiles, id
 }
 
 impl<F: FileSystem, S: Sink> Engine<F, S> {
+    /// The target of a followed link loses its name: an earlier result of `stat(2)` through the
+    /// link is no longer valid.
+    pub(in crate::engine) fn doubt_link_to(&mut self, dir: DirId, name: &[u8]) {
+        if let Some(id) = link_to(&self.files, &self.coverage.single_files, dir, name) {
+            self.doubt(id);
+        }
+    }
+
     /// A file loses a further name: that of a hard link, or of a link to it; or, if it is reached
     /// through a link, its own name.
     pub(in crate::engine) fn further_name_left(

@@ -78,13 +78,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let (dir, name) = (self.files.get(id).dir(), self.files.name(id).to_vec());
         let kept =
             self.files.get(id).state() & (State::VIA_LINK | State::UNCONFIRMED | State::DIRTY);
-        self.discovery.searches.search_behind(
-            id,
-            &self.files,
-            &self.tree,
-            &self.coverage.single_files,
-            &mut self.identities.behind_links,
-        );
+        self.search_behind(id);
         let how = self.leave_ahead(id, now);
         let other = self.track_another(dir, &name, self.files.get(id).input);
         Schedule::end_doubt(&mut self.files, other);

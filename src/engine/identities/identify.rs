@@ -156,13 +156,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                         // either.
                         self.reading.close(id);
                     }
-                    self.discovery.searches.search_behind(
-                        id,
-                        &self.files,
-                        &self.tree,
-                        &self.coverage.single_files,
-                        &mut self.identities.behind_links,
-                    );
+                    self.search_behind(id);
                     self.leave_link(id, State::empty(), now.instant);
                     return;
                 }
@@ -189,26 +183,14 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// The name does not stand for a file to follow (any more).
     pub(super) fn stop_following(&mut self, id: SlotId, now: Now) {
         if self.files.get(id).is_identified() {
-            self.discovery.searches.search_behind(
-                id,
-                &self.files,
-                &self.tree,
-                &self.coverage.single_files,
-                &mut self.identities.behind_links,
-            );
+            self.search_behind(id);
             self.leave_ahead(id, now);
         } else {
             // A listing may be older than a rename. A deletion since then has an event of its own.
             if !self.identities.recent_renames.take_guess(&self.files, id)
                 && !self.files.get(id).state().contains(State::BY_AGE)
             {
-                self.identities.departures.write_last_path(
-                    &self.files,
-                    &self.tree,
-                    id,
-                    &mut self.path,
-                );
-                self.observer.count_vanished(self.files.get(id), &self.path, now.instant);
+                self.count_vanished(id, now.instant);
             }
             // A program may go on writing to the file that had the name. Its events do not mean a
             // new file.

@@ -35,6 +35,18 @@ use crate::sys::clock::Now;
 use crate::sys::failure::Failure;
 
 impl<F: FileSystem, S: Sink> Engine<F, S> {
+    /// Counts and reports the unread bytes of a file under the last path that it had.
+    pub(in crate::engine) fn count_loss(&mut self, id: SlotId, now: Instant) {
+        self.identities.departures.write_last_path(&self.files, &self.tree, id, &mut self.path);
+        self.observer.count_loss(self.files.get(id), &self.path, now);
+    }
+
+    /// Counts and reports a name that went away before it was resolved.
+    pub(super) fn count_vanished(&mut self, id: SlotId, now: Instant) {
+        self.identities.departures.write_last_path(&self.files, &self.tree, id, &mut self.path);
+        self.observer.count_vanished(self.files.get(id), &self.path, now);
+    }
+
     /// A bound slot loses its name. `how` is [`State::DELETED`] or nothing.
     pub(in crate::engine) fn leave(&mut self, id: SlotId, how: State, now: Instant) {
         if self.files.get(id).life() == Life::Finishing {
@@ -79,13 +91,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// A file that had lost its name has one again.
     pub(in crate::engine) fn return_to(&mut self, id: SlotId, dir: DirId, name: &[u8]) {
         self.bind(id, dir, name);
-        self.identities.succession.take_name(
-            &mut self.files,
-            |id| self.reading.held.contains_key(&id),
-            id,
-            dir,
-            name,
-        );
+        self.take_name(id, dir, name);
         self.files.get_mut(id).set(State::UNCONFIRMED);
         self.doubt(id);
     }
@@ -132,13 +138,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 let (dir, name) = (self.files.get(id).dir(), self.files.name(id).to_vec());
                 self.link_removed(dir, &name, now.instant);
             } else {
-                self.identities.departures.write_last_path(
-                    &self.files,
-                    &self.tree,
-                    id,
-                    &mut self.path,
-                );
-                self.observer.count_vanished(self.files.get(id), &self.path, now.instant);
+                self.count_vanished(id, now.instant);
             }
             self.free_slot(id);
             return;
@@ -245,13 +245,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 .add(now + timers::LOSS_AFTER, Task::CountLoss(self.files.key(id)));
         } else {
             if has_unread {
-                self.identities.departures.write_last_path(
-                    &self.files,
-                    &self.tree,
-                    id,
-                    &mut self.path,
-                );
-                self.observer.count_loss(self.files.get(id), &self.path, now);
+                self.count_loss(id, now);
             }
             self.files.drop_name(id);
         }
@@ -286,8 +280,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         };
         rare!("a file that had left was forgotten");
         if !self.files.name(id).is_empty() {
-            self.identities.departures.write_last_path(&self.files, &self.tree, id, &mut self.path);
-            self.observer.count_loss(self.files.get(id), &self.path, now);
+            self.count_loss(id, now);
         }
         self.free_slot(id);
     }
@@ -325,8 +318,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             return;
         }
         if !self.files.get(id).is_identified() {
-            self.identities.departures.write_last_path(&self.files, &self.tree, id, &mut self.path);
-            self.observer.count_vanished(self.files.get(id), &self.path, now);
+            self.count_vanished(id, now);
             self.free_slot(id);
         } else if let Some((dir, name)) = self.take_further_name(id, now) {
             rare!("a file of a directory that was let go went on under another name");

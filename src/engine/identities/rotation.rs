@@ -150,6 +150,12 @@ impl Succession {
 }
 
 impl<F: FileSystem, S: Sink> Engine<F, S> {
+    /// See [`Succession::take_name`]. A held file can be read to its end though it was deleted.
+    pub(in crate::engine) fn take_name(&mut self, id: SlotId, dir: DirId, name: &[u8]) {
+        let is_held = |id| self.reading.held.contains_key(&id);
+        self.identities.succession.take_name(&mut self.files, is_held, id, dir, name);
+    }
+
     /// Lets files go on that wait for this one.
     #[inline]
     pub(in crate::engine) fn release_successor(&mut self, id: SlotId) {

@@ -9,7 +9,6 @@ use std::time::Instant;
 
 use crate::diagnostics::notices::{Cause, notice};
 use crate::engine::coverage::ways::Due;
-use crate::engine::identities::behind::doubt_link_to;
 use crate::engine::namespace::inputs::InputId;
 use crate::engine::namespace::registry::{Life, NEAR_MAX, Registry, SlotId, State};
 use crate::engine::namespace::tree::{DirId, Role, Tree, VisitWork};
@@ -336,14 +335,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             && let Some(id) = known.filter(|_| !is_further_name)
         {
             self.leave(id, State::DELETED, now);
-            doubt_link_to(
-                &mut self.schedule,
-                &mut self.files,
-                &self.tree,
-                &self.coverage.single_files,
-                dir,
-                name,
-            );
+            self.doubt_link_to(dir, name);
             return;
         }
         self.identities.former.name_removed(&self.tree, dir, name, what);
@@ -365,14 +357,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.identities.succession.vacate(self.files.key(id), dir, name, now);
             self.further_name_left(id, dir, name, what, now);
         } else if let NameChange::MovedFrom(cookie) = what {
-            doubt_link_to(
-                &mut self.schedule,
-                &mut self.files,
-                &self.tree,
-                &self.coverage.single_files,
-                dir,
-                name,
-            );
+            self.doubt_link_to(dir, name);
             let moved = self.file_moved_from(id, dir, name, now);
             self.identities.half_renames.begin_file(cookie, self.files.key(moved), now);
         }
@@ -507,13 +492,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         if self.schedule.by_age.is_group_open(self.tree.group(dir)) {
             Schedule::hold_back(&mut self.files, id, HeldBack::ByAge);
         }
-        self.identities.succession.take_name(
-            &mut self.files,
-            |id| self.reading.held.contains_key(&id),
-            id,
-            dir,
-            name,
-        );
+        self.take_name(id, dir, name);
         self.doubt(id);
         id
     }

@@ -206,7 +206,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             }
             Life::Named => because(
                 FileState::BeingLookedAt,
-                "its name came up and was looked at: what was found counts once no event is left \
+                "an event named it and it was examined: the result counts once no event is left \
                 in the kernel's queue",
             ),
             Life::Following if state.contains(State::DIRTY) => self.explain_unread(id, now),
@@ -367,7 +367,7 @@ fn explain_read(offset: u64, scanned: u32, own: Option<&Stat>, found_again: &str
         }
         Some(found) if found.size < end => because(
             FileState::NotNoticed,
-            format!("it became shorter, and no event told of it yet: {found_again}"),
+            format!("it became shorter, and no event reported it yet: {found_again}"),
         ),
         Some(_) if scanned > 0 => because(
             FileState::Unfinished,

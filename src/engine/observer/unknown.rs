@@ -163,7 +163,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             }
             Ok(_) => because(
                 FileState::NotSeen,
-                "it is in the tree, but no event told of it yet: the sweep finds it (--rescan)",
+                "it is in the tree, but no event reported it yet: the sweep finds it (--rescan)",
             ),
         }
     }

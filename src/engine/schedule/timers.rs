@@ -103,8 +103,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.schedule.deadlines.add(now + LOSS_AFTER, Task::CountLoss(key));
             return;
         }
-        self.identities.departures.write_last_path(&self.files, &self.tree, id, &mut self.path);
-        self.observer.count_loss(self.files.get(id), &self.path, now);
+        self.count_loss(id, now);
         self.files.drop_name(id);
     }
 

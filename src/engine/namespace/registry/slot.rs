@@ -12,7 +12,7 @@ use crate::names::NameRef;
 /// The life of a file, as far as it is known.
 ///
 /// ```text
-///            a name is heard of            a look identifies it
+///            a name is tracked             a look identifies it
 ///   Free ------------------------> Named ------------------------> Following <-----------+
 ///    ^                               |                              |   ^                |
 ///    |          it is our own, no regular file, or binary           |   | it has a name  |
