@@ -4,7 +4,9 @@
 //! nothing has to check it again.
 //! Always holds: the error for a text says what would be accepted.
 
+mod brokers;
 mod metrics;
+mod template;
 mod values;
 
 use std::ffi::OsStr;
@@ -14,7 +16,11 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub(crate) use brokers::{
+    Certificates, Compression, Header, Kafka, Nats, OnRefused, Sasl, Security,
+};
 pub use metrics::Metrics;
+pub use template::{Alphabet, Fields, Template, TemplateError};
 pub(crate) use values::{Host, parse_duration, parse_host, parse_label, parse_size};
 
 use crate::patterns::{PatternError, Patterns};
@@ -134,6 +140,10 @@ pub enum Output {
     Unix(PathBuf),
     /// `HOST:PORT`.
     Tcp(String),
+    /// Apache Kafka; the topic.
+    Kafka(Template),
+    /// NATS JetStream; the subject.
+    Nats(Template),
 }
 
 /// How many files may stay open for a moment after a read, by default. Up to this number they may
@@ -165,6 +175,17 @@ pub struct InputConfig {
     pub labels: Vec<(String, String)>,
 }
 
+/// Where the records of each file go, for outputs that want to know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Routes {
+    /// The topic or subject.
+    pub destination: Template,
+    /// The key: records with the same one keep their order.
+    pub key: Template,
+    /// The host's name, for both.
+    pub host: String,
+}
+
 /// The engine's settings. See [`Config`] for the rest.
 #[derive(Debug)]
 pub struct EngineConfig {
@@ -181,6 +202,8 @@ pub struct EngineConfig {
     pub format: Format,
     /// The host name in json and syslog records, if they have one.
     pub host: Option<String>,
+    /// Where the records of each file go; only outputs that want origins need it.
+    pub routes: Option<Routes>,
     /// Read everything that is there, then finish.
     pub once: bool,
     /// The longest time for which a file is not read again after a read.
@@ -205,6 +228,10 @@ pub struct Config {
     pub engine: EngineConfig,
     /// Where records go.
     pub output: Output,
+    /// How Kafka is reached.
+    pub kafka: Kafka,
+    /// How NATS is reached.
+    pub nats: Nats,
     /// The longest pause between two consecutive turns; zero = none.
     pub pace: Duration,
     /// Whether [`Config::pace`] and [`EngineConfig::coalesce`] are scaled with the load; otherwise
@@ -415,6 +442,8 @@ impl fmt::Display for Output {
             Output::File(path) => write!(f, "file:{}", path.display()),
             Output::Unix(path) => write!(f, "unix:{}", path.display()),
             Output::Tcp(address) => write!(f, "tcp:{address}"),
+            Output::Kafka(topic) => write!(f, "kafka:{}", topic.text()),
+            Output::Nats(subject) => write!(f, "nats:{}", subject.text()),
         }
     }
 }

@@ -178,7 +178,14 @@ impl Daemon {
         }
         let mut kept = config.state_dir.as_deref().map(state_dir::open).transpose()?;
         let registry = poll.registry().try_clone().context("cannot share the epoll instance")?;
-        let sink = sink::open(&config.output, Poller { registry, token: OUTPUT })?;
+        let brokers = sink::Brokers {
+            kafka: &config.kafka,
+            nats: &config.nats,
+            routes: config.engine.routes.as_ref(),
+            format: config.engine.format,
+            is_kept: config.state_dir.is_some(),
+        };
+        let sink = sink::open(&config.output, &brokers, Poller { registry, token: OUTPUT })?;
         if let Some(kept) = &mut kept {
             kept.reconcile(&config.output)?;
         }

@@ -33,7 +33,7 @@ use crate::engine::namespace::tree::Tree;
 use crate::engine::output::outbox::Outbox;
 use crate::engine::reading::kept_files::KEPT_FOR;
 use crate::record::Encoder;
-use crate::sink::{Sink, SinkError};
+use crate::sink::{Sink, SinkError, Wants};
 use crate::status::stats::Stats;
 use crate::sys::FileSystem;
 use crate::sys::clock::Now;
@@ -168,6 +168,12 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let tree = Tree::new(config.follow_links);
         let own = OwnFiles::new(sink.own_file());
         let kept_for = KEPT_FOR.max(config.coalesce);
+        let routes = config.routes.take();
+        assert_eq!(
+            routes.is_some(),
+            sink.wants() == Wants::Origins,
+            "an output that wants origins has routes"
+        );
         let mut engine = Engine {
             config,
             fs,
@@ -180,7 +186,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             discovery: Discovery::new(sweeps),
             identities: Identities::new(),
             schedule: Schedule::new(now.instant),
-            reading: Reading::new(encoder, kept_for, now),
+            reading: Reading::new(encoder, routes, kept_for, now),
             offsets: KeptOffsets::default(),
             path: Vec::new(),
             own,

@@ -1,7 +1,7 @@
 //! Where records go: the [`Sink`] trait, its contract, and the kinds of output.
 //!
-//! In: bytes of whole records, in order; some may be offered again. Out: how many were accepted,
-//! and how many of those are acknowledged.
+//! In: whole records, in order; some may be offered again. Out: how many bytes were accepted, and
+//! how many of those are acknowledged; of outputs that commit, which commit holds.
 //! Always holds: a sink never blocks the loop, never reorders and never drops bytes; the caller
 //! keeps what was not accepted.
 
@@ -12,7 +12,9 @@ mod descriptor;
 mod file;
 mod outage;
 mod owed;
+mod records;
 mod regular;
+mod settle;
 mod socket;
 #[cfg(test)]
 mod tests;
@@ -24,10 +26,16 @@ use std::time::Instant;
 
 use nix::errno::Errno;
 
-use crate::config::Output;
+use crate::config::{Format, Kafka, Nats, Output, Routes};
 use crate::diagnostics::notices::NoticeCounts;
 use crate::sys::again::again;
 use crate::sys::{self, FileId};
+
+pub(crate) use records::Of;
+pub use records::{Origin, Origins, Record, Records, Wants};
+pub use settle::{
+    Decided, IsStored, Known, Mismatch, Number, OutputCommit, Settle, Unsettled, Verdict, decide,
+};
 
 /// The outcome of an offer to a [`Sink`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -152,11 +160,17 @@ pub trait Sink {
     ///
     /// # Errors
     /// When the output can never continue.
-    fn send(&mut self, bytes: &[u8], now: Instant) -> Result<Sent, SinkError>;
+    fn send(&mut self, records: Records<'_>, now: Instant) -> Result<Sent, SinkError>;
+
+    /// What it looks at: always the same.
+    fn wants(&self) -> Wants;
+
+    /// The receiver, if it remembers commits.
+    fn receiver(&mut self) -> Option<&mut dyn Receiver>;
 
     /// Bytes accepted but not yet acknowledged: 0 where acceptance is acknowledgement (pipes,
     /// files, unix sockets); for TCP the bytes that the peer's kernel has not confirmed
-    /// (`SIOCOUTQ`, tcp(7)).
+    /// (`SIOCOUTQ`, tcp(7)); with transactions all bytes since the last commit.
     fn unacknowledged(&mut self) -> u64;
 
     /// The descriptor became writable, failed, or was closed by its peer.
@@ -205,6 +219,40 @@ pub trait Sink {
     fn state(&self) -> SinkState;
 }
 
+/// The receiver of a sink, as far as commits concern it.
+///
+/// # Two kinds
+/// * A stream numbers what it stores. A commit stores the last such number
+///   ([`Receiver::sequence`]); at the next start the stream tells what it has beyond.
+/// * With transactions nothing is acknowledged before a commit. [`Receiver::settle`] begins one:
+///   offsets are stored under a number, then the receiver commits that number together with the
+///   records. At the next start, or when the receiver was lost, it tells which number it has.
+///
+/// Like those of [`Sink`], no call blocks.
+pub trait Receiver {
+    /// At a start with a state directory, once, before anything is offered: what the journal says.
+    fn begin(&mut self, known: &Known);
+
+    /// What the receiver has beyond that, after [`Receiver::begin`]; and after [`Settle::Lost`] or
+    /// a commit that failed as [`Unsettled`], whether that commit was made. `None`: not known yet,
+    /// ask again after [`Sink::ready`]. Given once per question; nothing is offered until then.
+    ///
+    /// # Errors
+    /// When state directory and receiver do not belong together ([`Mismatch`]).
+    fn verdict(&mut self) -> Result<Option<Verdict>, SinkError>;
+
+    /// What a commit has to do with the output now.
+    fn settle(&mut self) -> Settle;
+
+    /// The commit that [`Receiver::settle`] began was made, or the verdict was that it was: all
+    /// that was accepted is acknowledged.
+    fn settled(&mut self, is_stored: IsStored);
+
+    /// Where the receiver's stream ended when it had stored all accepted bytes but the last
+    /// `beyond`, or earlier. `None`: it is no stream, or has stored nothing yet.
+    fn sequence(&mut self, beyond: u64) -> Option<u64>;
+}
+
 /// What a sink needs to register its descriptors with the loop, all under one token.
 #[derive(Debug)]
 pub(crate) struct Poller {
@@ -214,13 +262,32 @@ pub(crate) struct Poller {
     pub token: mio::Token,
 }
 
+/// What the sink of a broker needs beside the name of the output.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Brokers<'a> {
+    /// How Kafka is reached.
+    pub kafka: &'a Kafka,
+    /// How NATS is reached.
+    pub nats: &'a Nats,
+    /// Where records go; outputs that are brokers have it.
+    pub routes: Option<&'a Routes>,
+    /// How records are written.
+    pub format: Format,
+    /// There is a state directory: commits concern the receiver.
+    pub is_kept: bool,
+}
+
 /// Opens an output. A missing peer or FIFO reader is not an error: sinks look for it from the first
 /// [`Sink::send`] on, which may be empty.
 ///
 /// # Errors
 /// When the output can never work: a descriptor that is not open for writing, a file that cannot be
 /// created, a malformed address.
-pub(crate) fn open(output: &Output, poller: Poller) -> Result<Box<dyn Sink>, SinkError> {
+pub(crate) fn open(
+    output: &Output,
+    brokers: &Brokers<'_>,
+    poller: Poller,
+) -> Result<Box<dyn Sink>, SinkError> {
     let name = output.to_string();
     let poller = Rc::new(poller);
     Ok(match output {
@@ -233,6 +300,11 @@ pub(crate) fn open(output: &Output, poller: Poller) -> Result<Box<dyn Sink>, Sin
         }
         Output::Tcp(address) => {
             Box::new(socket::SocketSink::open(name, socket::Address::Tcp(address.clone()), poller)?)
+        }
+        Output::Kafka(_) | Output::Nats(_) => {
+            let _ = brokers;
+            let why = "this build of manytail has no client for it";
+            return Err(SinkError::new(&name, "open", io::Error::other(why)));
         }
     })
 }
@@ -248,7 +320,7 @@ pub(crate) fn check(output: &Output) -> Result<(), SinkError> {
         Output::Descriptor(number) => Some(*number),
         // `/dev/stdout` and similar paths lead to descriptors by number.
         Output::File(path) => sys::descriptor::named_by(path),
-        Output::Unix(_) | Output::Tcp(_) => None,
+        Output::Unix(_) | Output::Tcp(_) | Output::Kafka(_) | Output::Nats(_) => None,
     };
     match number.map(descriptor::inherited) {
         Some(Err(error)) => Err(SinkError::new(&output.to_string(), "open", error)),
@@ -257,8 +329,16 @@ pub(crate) fn check(output: &Output) -> Result<(), SinkError> {
 }
 
 impl Sink for Box<dyn Sink> {
-    fn send(&mut self, bytes: &[u8], now: Instant) -> Result<Sent, SinkError> {
-        (**self).send(bytes, now)
+    fn send(&mut self, records: Records<'_>, now: Instant) -> Result<Sent, SinkError> {
+        (**self).send(records, now)
+    }
+
+    fn wants(&self) -> Wants {
+        (**self).wants()
+    }
+
+    fn receiver(&mut self) -> Option<&mut dyn Receiver> {
+        (**self).receiver()
     }
 
     fn unacknowledged(&mut self) -> u64 {

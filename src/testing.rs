@@ -21,6 +21,10 @@ pub mod checkpoint {
     pub mod journal {
         pub use crate::checkpoint::journal::{Defect, decode};
     }
+    /// Records that are read again.
+    pub mod record_parser {
+        pub use crate::checkpoint::record_parser::{GenerationKey, Line, Progress, parse_json};
+    }
     /// An output after a crash.
     pub mod reconcile {
         pub use crate::checkpoint::reconcile::{Origin, Tail, reconcile};
@@ -106,7 +110,11 @@ pub mod settings {
 
 /// Outputs.
 pub mod sink {
-    pub use crate::sink::{FilePoint, Place, Sent, Sink, SinkError, SinkState};
+    pub use crate::sink::{
+        Decided, FilePoint, IsStored, Known, Mismatch, Number, Origin, OutputCommit, Place,
+        Receiver, Record, Records, Sent, Settle, Sink, SinkError, SinkState, Unsettled, Verdict,
+        Wants, decide,
+    };
 }
 
 /// States of files.

@@ -48,6 +48,7 @@ fn config(inputs: Vec<InputConfig>) -> EngineConfig {
         same_owner: false,
         format: Format::Raw,
         host: None,
+        routes: None,
         once: false,
         coalesce: Duration::ZERO,
         line_bytes_max: 1 << 20,

@@ -114,6 +114,7 @@ impl Tail {
             same_owner: false,
             format,
             host: None,
+            routes: None,
             once: false,
             coalesce: Duration::ZERO,
             line_bytes_max: 1 << 20,

@@ -15,19 +15,19 @@ use crate::reader::{MARK_BYTES, mark_of};
 use crate::record::syslog;
 
 /// Device, inode, generation: the `file` of a json record.
-pub(crate) type GenerationKey = (u64, u64, u32);
+pub type GenerationKey = (u64, u64, u32);
 
 /// How far records bring a file.
 #[derive(Debug, Default)]
-pub(crate) struct Progress {
+pub struct Progress {
     /// The offset just behind the last line.
-    pub(crate) end: u64,
+    pub end: u64,
     /// The last bytes before `end`, as far as the records contain them.
     last: Vec<u8>,
 }
 
 impl Progress {
-    pub(crate) fn add(&mut self, line: &Line<'_>) {
+    pub fn add(&mut self, line: &Line<'_>) {
         if self.end != line.offset {
             self.last.clear();
         }
@@ -48,7 +48,7 @@ impl Progress {
 
 /// The line in a record.
 #[derive(Debug)]
-pub(crate) struct Line<'a> {
+pub struct Line<'a> {
     offset: u64,
     bytes: Cow<'a, [u8]>,
     eol: bool,
@@ -72,7 +72,7 @@ fn ended() -> bool {
 }
 
 /// Reads a json record, without its newline.
-pub(crate) fn parse_json(record: &[u8]) -> Option<(GenerationKey, Line<'_>)> {
+pub fn parse_json(record: &[u8]) -> Option<(GenerationKey, Line<'_>)> {
     let fields: RecordFields<'_> = serde_json::from_slice(record).ok()?;
     let bytes = match fields.bytes {
         Some(bytes) => Cow::Owned(STANDARD.decode(bytes.as_bytes()).ok()?),

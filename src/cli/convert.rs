@@ -11,8 +11,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::config::{
-    Config, ConfigError, EngineConfig, Format, Host, InputConfig, LINE_BYTES_LIMIT, Output,
-    SOCKET_PATH_BYTES_MAX, StartAt, Symlinks,
+    Config, ConfigError, EngineConfig, Format, Host, InputConfig, Kafka, LINE_BYTES_LIMIT, Nats,
+    Output, SOCKET_PATH_BYTES_MAX, StartAt, Symlinks,
 };
 use crate::patterns::{PatternError, Patterns};
 use crate::settings::{InputTable, Key, Layers, View};
@@ -69,6 +69,7 @@ pub(super) fn config(
         same_owner: run.value(Key::SameOwner),
         format,
         host: host.flatten(),
+        routes: None,
         once,
         coalesce: run.value(Key::Coalesce),
         line_bytes_max: line_bytes_max.expect("there is no misfit"),
@@ -80,6 +81,8 @@ pub(super) fn config(
     Ok(Config {
         engine,
         output,
+        kafka: Kafka::default(),
+        nats: Nats::default(),
         pace: run.value(Key::Pace),
         adaptive: run.value(Key::Adaptive),
         sched_batch: run.value(Key::SchedBatch),

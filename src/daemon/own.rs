@@ -25,7 +25,7 @@ pub(super) fn places(output: &Output, metrics: &[Metrics]) -> Vec<Place> {
         Output::Descriptor(number) => places
             .extend(path_of_descriptor(*number).map(|path| of_file(&path)).unwrap_or_default()),
         Output::File(path) => places.extend(of_file(path)),
-        Output::Unix(_) | Output::Tcp(_) => {}
+        Output::Unix(_) | Output::Tcp(_) | Output::Kafka(_) | Output::Nats(_) => {}
     }
     for metrics in metrics {
         if let Metrics::Textfile(path) = metrics {

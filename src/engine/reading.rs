@@ -14,6 +14,7 @@ mod opening;
 mod positions;
 mod read_pass;
 pub(super) mod rewriting;
+mod routing;
 
 use std::io;
 use std::time::Duration;

@@ -23,7 +23,10 @@ use super::backoff::Backoff;
 use super::channel::{Channel, Offer, Way};
 use super::outage::Outage;
 use super::regular::position;
-use super::{FilePoint, Place, Poller, Sent, Sink, SinkError, SinkState, may_heal, write};
+use super::{
+    FilePoint, Place, Poller, Receiver, Records, Sent, Sink, SinkError, SinkState, Wants, may_heal,
+    write,
+};
 use crate::sys;
 
 /// Bytes that fit into a pipe that polls writable: `PIPE_BUF` of limits.h, pipe(7).
@@ -33,7 +36,7 @@ const PIPE_BYTES: usize = nix::libc::PIPE_BUF;
 const TERMINAL_BYTES: usize = 256;
 
 #[derive(Debug)]
-enum Receiver {
+enum Target {
     /// Can be full; epoll reports when it no longer is.
     Channel(Channel),
     /// Regular file or device: always writable, and not supported by epoll(7).
@@ -43,7 +46,7 @@ enum Receiver {
 /// The `stdout` and `fd:N` output.
 #[derive(Debug)]
 pub(super) struct DescriptorSink {
-    receiver: Receiver,
+    receiver: Target,
     own_file: Option<(u64, u64)>,
     /// It is a regular file that had a name at the start.
     had_name: bool,
@@ -71,7 +74,7 @@ impl DescriptorSink {
     /// The regular file, and its attributes now.
     fn file(&self) -> Option<(&OwnedFd, FileStat)> {
         match &self.receiver {
-            Receiver::Direct(file) if self.own_file.is_some() => Some((file, fstat(file).ok()?)),
+            Target::Direct(file) if self.own_file.is_some() => Some((file, fstat(file).ok()?)),
             _ => None,
         }
     }
@@ -82,7 +85,7 @@ impl DescriptorSink {
             return Ok(Sent::Closed);
         }
         // A terminal that hung up returns EIO.
-        if let Receiver::Channel(channel) = &self.receiver
+        if let Target::Channel(channel) = &self.receiver
             && channel.is_broken() == Ok(true)
         {
             return Ok(Sent::Closed);
@@ -96,18 +99,19 @@ impl DescriptorSink {
 }
 
 impl Sink for DescriptorSink {
-    fn send(&mut self, bytes: &[u8], now: Instant) -> Result<Sent, SinkError> {
+    fn send(&mut self, records: Records<'_>, now: Instant) -> Result<Sent, SinkError> {
+        let bytes = records.bytes;
         let is_waiting = self.outage.backoff.is_waiting(now);
         let offered = match &mut self.receiver {
-            Receiver::Channel(channel) if bytes.is_empty() => match channel.is_broken() {
+            Target::Channel(channel) if bytes.is_empty() => match channel.is_broken() {
                 Ok(true) => return Ok(Sent::Closed),
                 Ok(false) => return Ok(Sent::Accepted(0)),
                 Err(errno) => Err(errno),
             },
-            Receiver::Direct(_) if bytes.is_empty() => return Ok(Sent::Accepted(0)),
+            Target::Direct(_) if bytes.is_empty() => return Ok(Sent::Accepted(0)),
             _ if is_waiting => return Ok(Sent::Blocked),
-            Receiver::Channel(channel) => channel.offer(bytes),
-            Receiver::Direct(descriptor) => write(descriptor, bytes).map(Offer::Took),
+            Target::Channel(channel) => channel.offer(bytes),
+            Target::Direct(descriptor) => write(descriptor, bytes).map(Offer::Took),
         };
         match offered {
             Ok(Offer::Took(taken)) => {
@@ -122,6 +126,14 @@ impl Sink for DescriptorSink {
             Ok(Offer::Full) => Ok(Sent::Blocked),
             Err(errno) => self.failed(errno, now),
         }
+    }
+
+    fn wants(&self) -> Wants {
+        Wants::Bytes
+    }
+
+    fn receiver(&mut self) -> Option<&mut dyn Receiver> {
+        None
     }
 
     fn unacknowledged(&mut self) -> u64 {
@@ -206,12 +218,12 @@ pub(super) fn inherited(number: RawFd) -> io::Result<OwnedFd> {
     Ok(descriptor)
 }
 
-fn look_at(number: RawFd, poller: &Rc<Poller>) -> io::Result<(Receiver, Option<(u64, u64)>)> {
+fn look_at(number: RawFd, poller: &Rc<Poller>) -> io::Result<(Target, Option<(u64, u64)>)> {
     let descriptor = inherited(number)?;
     let stat = fstat(&descriptor)?;
     let receiver = match SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits()) {
         SFlag::S_IFREG => {
-            return Ok((Receiver::Direct(descriptor), Some((stat.st_dev, stat.st_ino))));
+            return Ok((Target::Direct(descriptor), Some((stat.st_dev, stat.st_ino))));
         }
         SFlag::S_IFIFO => open_own(descriptor, &stat, PIPE_BYTES, poller)?,
         SFlag::S_IFCHR if nix::unistd::isatty(&descriptor).unwrap_or(false) => {
@@ -225,9 +237,9 @@ fn look_at(number: RawFd, poller: &Rc<Poller>) -> io::Result<(Receiver, Option<(
             return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
         }
         SFlag::S_IFSOCK if getsockopt(&descriptor, sockopt::SockType)? == SockType::Stream => {
-            Receiver::Channel(Channel::new(descriptor, Way::Send, Interest::PRIORITY, poller)?)
+            Target::Channel(Channel::new(descriptor, Way::Send, Interest::PRIORITY, poller)?)
         }
-        SFlag::S_IFCHR => Receiver::Direct(descriptor),
+        SFlag::S_IFCHR => Target::Direct(descriptor),
         _ => {
             let what = format!(
                 "descriptor {number} is not a pipe, terminal, stream socket, regular file or \
@@ -246,17 +258,17 @@ fn open_own(
     stat: &FileStat,
     bytes_max: usize,
     poller: &Rc<Poller>,
-) -> io::Result<Receiver> {
+) -> io::Result<Target> {
     let path = sys::descriptor::proc_path(&inherited);
     let flags = OFlag::O_WRONLY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC | OFlag::O_NOCTTY;
     if !is_terminal_multiplexer(stat)
         && let Ok(own) = nix::fcntl::open(path.as_str(), flags, Mode::empty())
         && is_same(&own, stat)
     {
-        return Ok(Receiver::Channel(Channel::new(own, Way::Write, Interest::PRIORITY, poller)?));
+        return Ok(Target::Channel(Channel::new(own, Way::Write, Interest::PRIORITY, poller)?));
     }
     // Also when nobody reads any more (ENXIO): the first write or check reports that.
-    Ok(Receiver::Channel(Channel::new(
+    Ok(Target::Channel(Channel::new(
         inherited,
         Way::Ask { bytes_max },
         Interest::PRIORITY,

@@ -25,7 +25,10 @@ use super::channel::{Channel, Offer, Way};
 use super::outage::Outage;
 use super::owed::Owed;
 use super::regular::{Regular, cut, position, size};
-use super::{FilePoint, Place, Poller, Sent, Sink, SinkError, SinkState, may_heal, write};
+use super::{
+    FilePoint, Place, Poller, Receiver, Records, Sent, Sink, SinkError, SinkState, Wants, may_heal,
+    write,
+};
 use crate::sys::failure::Failure;
 use crate::sys::lock::{self, InUse};
 use crate::sys::{clock, process, trust};
@@ -244,7 +247,8 @@ impl FileSink {
 }
 
 impl Sink for FileSink {
-    fn send(&mut self, bytes: &[u8], now: Instant) -> Result<Sent, SinkError> {
+    fn send(&mut self, records: Records<'_>, now: Instant) -> Result<Sent, SinkError> {
+        let bytes = records.bytes;
         let is_waiting = self.outage.backoff.is_waiting(now);
         if matches!(self.target, Target::Absent) && !is_waiting {
             self.look_for_reader(now);
@@ -261,6 +265,14 @@ impl Sink for FileSink {
             Target::Regular(_) | Target::Device(_) if is_waiting => Ok(Sent::Blocked),
             Target::Regular(_) | Target::Device(_) => self.append(bytes, now),
         }
+    }
+
+    fn wants(&self) -> Wants {
+        Wants::Bytes
+    }
+
+    fn receiver(&mut self) -> Option<&mut dyn Receiver> {
+        None
     }
 
     fn unacknowledged(&mut self) -> u64 {

@@ -24,7 +24,7 @@ use super::backoff::Backoff;
 use super::boundary::Boundary;
 use super::channel::{Channel, Input, Offer, Way};
 use super::outage::Outage;
-use super::{FilePoint, Place, Poller, Sent, Sink, SinkError, SinkState};
+use super::{FilePoint, Place, Poller, Receiver, Records, Sent, Sink, SinkError, SinkState, Wants};
 use crate::sys;
 
 /// A restarted peer is back within milliseconds ...
@@ -227,7 +227,8 @@ impl SocketSink {
 }
 
 impl Sink for SocketSink {
-    fn send(&mut self, bytes: &[u8], now: Instant) -> Result<Sent, SinkError> {
+    fn send(&mut self, records: Records<'_>, now: Instant) -> Result<Sent, SinkError> {
+        let bytes = records.bytes;
         self.advance(now);
         if let Err(errno) = self.look(bytes.is_empty(), now) {
             return Ok(self.lost(errno, now));
@@ -252,6 +253,14 @@ impl Sink for SocketSink {
 
     /// A record that is partly acknowledged counts as a whole: after a loss all of it is offered
     /// again.
+    fn wants(&self) -> Wants {
+        Wants::Bytes
+    }
+
+    fn receiver(&mut self) -> Option<&mut dyn Receiver> {
+        None
+    }
+
     fn unacknowledged(&mut self) -> u64 {
         let (Link::Up(channel), Address::Tcp(_)) = (&self.link, &self.address) else {
             return 0;

@@ -123,7 +123,7 @@ fn is_same_terminal(stderr: &io::Stderr, output: &Output) -> bool {
             nix::sys::stat::stat(format!("/proc/self/fd/{number}").as_str())
         }
         Output::File(path) => nix::sys::stat::stat(path),
-        Output::Unix(_) | Output::Tcp(_) => return false,
+        Output::Unix(_) | Output::Tcp(_) | Output::Kafka(_) | Output::Nats(_) => return false,
     };
     // A regular file's device number is 0.
     matches!((ours, theirs), (Ok(ours), Ok(theirs)) if ours == theirs.st_rdev)

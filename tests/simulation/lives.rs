@@ -29,12 +29,12 @@ use crate::durability::Ending;
 use crate::following::Input;
 use crate::kernel::Kernel;
 use crate::mutants::{LyingDisk, LyingSink, Mutant, Mutated};
-use crate::receiver::Receiver;
+use crate::receiver::SimulatedSink;
 use crate::simulated::{Crashed, Settings, Simulated};
 use crate::turning::Run;
 use crate::world::Kind;
 
-pub(crate) type SimulatedEngine = Engine<Mutated<Kernel>, LyingSink<Receiver>>;
+pub(crate) type SimulatedEngine = Engine<Mutated<Kernel>, LyingSink<SimulatedSink>>;
 
 /// The most successive starts that may fail.
 const STARTS_MAX: usize = 200;
@@ -57,6 +57,7 @@ pub(crate) fn config_of(settings: &Settings, inputs: &[Input]) -> EngineConfig {
         same_owner: false,
         format: settings.format,
         host: None,
+        routes: None,
         once: settings.once,
         coalesce: settings.coalesce,
         line_bytes_max: settings.line_bytes_max,
@@ -159,7 +160,8 @@ impl Run {
             self.mutant,
             Rc::clone(&self.generations),
         );
-        let sink = LyingSink::new(Receiver::new(Rc::clone(&self.shared), self.start), self.mutant);
+        let sink =
+            LyingSink::new(SimulatedSink::new(Rc::clone(&self.shared), self.start), self.mutant);
         let config = {
             let simulated = self.shared.borrow();
             let covering = simulated.workload.covering.as_ref();

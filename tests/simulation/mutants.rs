@@ -13,7 +13,9 @@ use std::time::Instant;
 use manytail::testing::checkpoint::state::StoredOffsets;
 use manytail::testing::file_systems::FileSystemType;
 use manytail::testing::planted::Fault;
-use manytail::testing::sink::{FilePoint, Sent, Sink, SinkError, SinkState};
+use manytail::testing::sink::{
+    FilePoint, Receiver, Records, Sent, Sink, SinkError, SinkState, Wants,
+};
 use manytail::testing::sys::inotify::{EVENT_BYTES_MAX, Events, encode, mask};
 use manytail::testing::sys::{Disk, Place};
 use manytail::testing::sys::{
@@ -267,8 +269,16 @@ impl<S> LyingSink<S> {
 }
 
 impl<S: Sink> Sink for LyingSink<S> {
-    fn send(&mut self, bytes: &[u8], now: Instant) -> Result<Sent, SinkError> {
-        self.inner.send(bytes, now)
+    fn send(&mut self, records: Records<'_>, now: Instant) -> Result<Sent, SinkError> {
+        self.inner.send(records, now)
+    }
+
+    fn wants(&self) -> Wants {
+        self.inner.wants()
+    }
+
+    fn receiver(&mut self) -> Option<&mut dyn Receiver> {
+        self.inner.receiver()
     }
 
     fn unacknowledged(&mut self) -> u64 {

@@ -12,7 +12,9 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use manytail::testing::sink::{FilePoint, Sent, Sink, SinkError, SinkState};
+use manytail::testing::sink::{
+    FilePoint, Receiver, Records, Sent, Sink, SinkError, SinkState, Wants,
+};
 
 use crate::output_file::OutputFile;
 use crate::random::Random;
@@ -303,19 +305,20 @@ impl Output {
 }
 
 /// The engine's sink.
-pub(crate) struct Receiver {
+pub(crate) struct SimulatedSink {
     shared: Rc<RefCell<Simulated>>,
     start: Instant,
 }
 
-impl Receiver {
+impl SimulatedSink {
     pub(crate) fn new(shared: Rc<RefCell<Simulated>>, start: Instant) -> Self {
-        Receiver { shared, start }
+        SimulatedSink { shared, start }
     }
 }
 
-impl Sink for Receiver {
-    fn send(&mut self, bytes: &[u8], now: Instant) -> Result<Sent, SinkError> {
+impl Sink for SimulatedSink {
+    fn send(&mut self, records: Records<'_>, now: Instant) -> Result<Sent, SinkError> {
+        let bytes = records.bytes;
         let mut simulated = self.shared.borrow_mut();
         simulated.interleave();
         let (time, is_last) = (now - self.start, simulated.is_last_call());
@@ -346,6 +349,14 @@ impl Sink for Receiver {
             simulated.crash_now();
         }
         Ok(sent)
+    }
+
+    fn wants(&self) -> Wants {
+        Wants::Bytes
+    }
+
+    fn receiver(&mut self) -> Option<&mut dyn Receiver> {
+        None
     }
 
     fn unacknowledged(&mut self) -> u64 {

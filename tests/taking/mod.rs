@@ -3,7 +3,9 @@
 
 use std::time::Instant;
 
-use manytail::testing::sink::{FilePoint, Place, Sent, Sink, SinkError, SinkState};
+use manytail::testing::sink::{
+    FilePoint, Place, Receiver, Records, Sent, Sink, SinkError, SinkState, Wants,
+};
 
 /// Passes everything on to a function, and acknowledges it at once.
 pub(crate) struct Taking(Box<Take>);
@@ -17,9 +19,18 @@ impl Taking {
 }
 
 impl Sink for Taking {
-    fn send(&mut self, bytes: &[u8], _now: Instant) -> Result<Sent, SinkError> {
+    fn send(&mut self, records: Records<'_>, _now: Instant) -> Result<Sent, SinkError> {
+        let bytes = records.bytes;
         (self.0)(bytes);
         Ok(Sent::Accepted(bytes.len()))
+    }
+
+    fn wants(&self) -> Wants {
+        Wants::Bytes
+    }
+
+    fn receiver(&mut self) -> Option<&mut dyn Receiver> {
+        None
     }
 
     fn unacknowledged(&mut self) -> u64 {

@@ -43,6 +43,8 @@ pub(crate) struct Input {
     pub(crate) binary: Binary,
     /// Its labels, encoded for records; may be empty.
     pub(crate) labels: Vec<u8>,
+    /// The same as they were given, for the fields of templates.
+    pub(crate) label_pairs: Vec<(String, String)>,
     /// Its place in the order of inputs; `None`: removed.
     rank: Option<usize>,
     /// It has accepted a file.
@@ -58,6 +60,7 @@ impl Input {
             from: config.from,
             binary: config.binary,
             labels,
+            label_pairs: config.labels,
             rank: Some(rank),
             has_accepted: false,
         }

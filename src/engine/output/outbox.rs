@@ -32,7 +32,9 @@ use crate::config::Format;
 use crate::engine::namespace::registry::{Registry, SlotId, SlotKey, State};
 use crate::engine::schedule::lag::Stamp;
 use crate::rare::rare;
-use crate::sink::{FilePoint, Sent, Sink, SinkError};
+use crate::sink::{
+    FilePoint, IsStored, Of, Origin, Origins, Receiver, Records, Sent, Sink, SinkError, Wants,
+};
 use crate::tap::Tap;
 
 /// A batch is sent when it holds this much, or when the turn ends.
@@ -48,6 +50,10 @@ const BACKLOG_PART: usize = 16;
 
 /// No file is read while this many bytes wait for the output or for its acknowledgement.
 const IN_FLIGHT_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// The same for an output that acknowledges nothing before a commit: what it takes between two
+/// commits, and what comes meanwhile.
+const UNCOMMITTED_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// A batch that grew beyond this, for a long record or very short lines, is dropped instead of
 /// reused. This is three doublings of [`Batch::new`]. One read of lines of 100 bytes takes half of
@@ -119,8 +125,13 @@ struct Span {
 struct Batch {
     bytes: Vec<u8>,
     spans: Vec<Span>,
+    /// What each record is of; empty unless the sink wants that.
+    of: Vec<Of>,
+    origins: Origins,
     /// How much of `bytes` the sink took.
     sent: usize,
+    /// How many of `of` it took.
+    records_sent: usize,
     /// How many of `spans` were acknowledged.
     acked: usize,
 }
@@ -130,9 +141,38 @@ impl Batch {
         Batch {
             bytes: Vec::with_capacity(BATCH_BYTES + BATCH_BYTES / 4),
             spans: Vec::with_capacity(SPANS),
+            of: Vec::new(),
+            origins: Origins::default(),
             sent: 0,
+            records_sent: 0,
             acked: 0,
         }
+    }
+}
+
+impl Batch {
+    /// What the sink did not take yet.
+    fn rest(&self) -> Records<'_> {
+        let (bytes, of) = (&self.bytes[self.sent..], &self.of[self.records_sent..]);
+        Records::with_origins(bytes, of, &self.origins)
+    }
+
+    /// The sink took so many bytes in all.
+    fn set_sent(&mut self, sent: usize) {
+        if sent < self.sent {
+            (self.sent, self.records_sent) = (0, 0);
+        }
+        while self.sent < sent
+            && let Some(of) = self.of.get(self.records_sent)
+        {
+            self.records_sent += 1;
+            self.sent += of.len as usize;
+        }
+        assert!(
+            self.of.is_empty() || self.sent == sent,
+            "a sink that wants origins takes whole records"
+        );
+        self.sent = sent;
     }
 }
 
@@ -169,13 +209,17 @@ pub(crate) struct Outbox<S> {
 
 impl<S: Sink> Outbox<S> {
     pub(crate) fn new(sink: S) -> Self {
+        let in_flight_max = match sink.wants() {
+            Wants::Bytes => IN_FLIGHT_BYTES_MAX,
+            Wants::Origins => UNCOMMITTED_BYTES_MAX,
+        };
         Outbox {
             sink,
             filling: Batch::new(),
             in_flight: VecDeque::new(),
             pool: Vec::new(),
             in_flight_bytes: 0,
-            in_flight_max: IN_FLIGHT_BYTES_MAX,
+            in_flight_max,
             base: 0,
             accepted: 0,
             acked: 0,
@@ -196,6 +240,36 @@ impl<S: Sink> Outbox<S> {
 
     pub(crate) fn sink_mut(&mut self) -> &mut S {
         &mut self.sink
+    }
+
+    /// The receiver, if it remembers commits.
+    pub(crate) fn receiver(&mut self) -> Option<&mut dyn Receiver> {
+        self.sink.receiver()
+    }
+
+    /// The records that follow are of this file.
+    pub(crate) fn begin_origin(&mut self, origin: &Origin<'_>) {
+        self.filling.origins.push(origin);
+    }
+
+    /// The records from this byte of [`Outbox::bytes`] on are whole lines as they are in the file.
+    /// The first is at this offset.
+    pub(crate) fn note_lines(&mut self, begin: usize, offset: u64) {
+        let Batch { bytes, of, origins, .. } = &mut self.filling;
+        let (mut start, mut offset) = (begin, offset);
+        for newline in memchr::memchr_iter(b'\n', &bytes[begin..]) {
+            let len = begin + newline + 1 - start;
+            of.push(origins.of(len, offset));
+            (start, offset) = (start + len, offset + len as u64);
+        }
+    }
+
+    /// The record that begins at this byte of [`Outbox::bytes`] was encoded. Its line is at this
+    /// offset.
+    pub(crate) fn note_record(&mut self, begin: usize, offset: u64) {
+        let len = self.filling.bytes.len() - begin;
+        let of = self.filling.origins.of(len, offset);
+        self.filling.of.push(of);
     }
 
     /// Whether one more record may be encoded.
@@ -375,7 +449,7 @@ impl<S: Sink> Outbox<S> {
         if self.accepted == self.base + self.in_flight_bytes as u64 {
             // There is nothing to offer, but the reader may be gone.
             if std::mem::take(&mut self.is_ready) {
-                let sent = self.sink.send(&[], now)?;
+                let sent = self.sink.send(Records::plain(&[]), now)?;
                 self.account(sent, now);
             }
         }
@@ -384,10 +458,10 @@ impl<S: Sink> Outbox<S> {
             else {
                 break;
             };
-            let batch = &self.in_flight[at];
-            let sent = self.sink.send(&batch.bytes[batch.sent..], now)?;
+            let batch = &mut self.in_flight[at];
+            let sent = self.sink.send(batch.rest(), now)?;
             if let Sent::Accepted(bytes) = sent {
-                self.in_flight[at].sent += bytes;
+                batch.set_sent(batch.sent + bytes);
             }
             self.account(sent, now);
         }
@@ -467,7 +541,8 @@ impl<S: Sink> Outbox<S> {
             // The part of this batch that is safe, cut back to the end of a record.
             let safe_here =
                 usize::try_from(safe.saturating_sub(start)).unwrap_or(usize::MAX).min(len);
-            batch.sent = memchr::memrchr(b'\n', &batch.bytes[..safe_here]).map_or(0, |at| at + 1);
+            batch
+                .set_sent(memchr::memrchr(b'\n', &batch.bytes[..safe_here]).map_or(0, |at| at + 1));
             if safe_here < len || batch.sent < len {
                 self.accepted = self.accepted.min(start + batch.sent as u64);
             }
@@ -531,7 +606,10 @@ impl<S: Sink> Outbox<S> {
         }
         batch.bytes.clear();
         batch.spans.clear();
+        batch.of.clear();
+        batch.origins.clear();
         batch.sent = 0;
+        batch.records_sent = 0;
         batch.acked = 0;
         self.pool.push(batch);
     }

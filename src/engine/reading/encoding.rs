@@ -173,9 +173,20 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             // The lines are the records.
             let (whole, count) = lines.take_whole_lines();
             pass.is_begun |= count > 0;
+            let begin = self.outbox.bytes().len();
             self.outbox.bytes().extend_from_slice(whole);
             records = count;
+            if let Some(routing) = &mut self.reading.routing
+                && count > 0
+            {
+                let run = self.reading.encoder.run();
+                let file = (pass.id, &*self.path);
+                routing.begin(&self.files, &self.coverage.inputs, file, run, &mut self.outbox);
+                self.outbox.note_lines(begin, first_offset);
+            }
         }
+        // The batch may be another one than in the call before.
+        let mut is_routed = records > 0;
         let (consumed, has_room) = loop {
             if !self.outbox.has_room() {
                 break (lines.consumed(), false);
@@ -203,13 +214,22 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 };
                 self.reading.encoder.begin(&source);
             }
+            let begin = self.outbox.bytes().len();
             self.reading.encoder.encode(&line, self.outbox.bytes());
             records += 1;
+            if let Some(routing) = &mut self.reading.routing {
+                if !std::mem::replace(&mut is_routed, true) {
+                    let run = self.reading.encoder.run();
+                    let file = (pass.id, &*self.path);
+                    routing.begin(&self.files, &self.coverage.inputs, file, run, &mut self.outbox);
+                }
+                self.outbox.note_record(begin, line.offset);
+            }
             if line.ended {
                 if lines.consumed() == data.len() {
                     break (data.len(), true);
                 }
-                if self.config.format == Format::Json {
+                if self.config.format == Format::Json && self.reading.routing.is_none() {
                     let len_max = self.outbox.len_max();
                     records += self.reading.encoder.encode_plain_lines(
                         &mut lines,

@@ -8,10 +8,12 @@ use std::time::Duration;
 
 use hashbrown::HashMap;
 
+use crate::config::Routes;
 use crate::engine::HELD_MAX;
 use crate::engine::namespace::registry::SlotId;
 use crate::engine::reading::kept_files::KeptFiles;
 use crate::engine::reading::rewriting::Rewrites;
+use crate::engine::reading::routing::Routing;
 use crate::reader::Reader;
 use crate::record::Encoder;
 use crate::sys::clock::Now;
@@ -29,6 +31,8 @@ pub(in crate::engine) struct HeldFile<T> {
 pub(in crate::engine) struct Reading<T> {
     pub(super) reader: Reader,
     pub(in crate::engine) encoder: Encoder,
+    /// Only for outputs that want to know what each record is of.
+    pub(in crate::engine) routing: Option<Routing>,
     pub(in crate::engine) held: HashMap<SlotId, HeldFile<T>>,
     /// Files that were read a moment ago and are still open, under the names by which they were
     /// read.
@@ -40,10 +44,16 @@ pub(in crate::engine) struct Reading<T> {
 }
 
 impl<T> Reading<T> {
-    pub(in crate::engine) fn new(encoder: Encoder, kept_for: Duration, now: Now) -> Self {
+    pub(in crate::engine) fn new(
+        encoder: Encoder,
+        routes: Option<Routes>,
+        kept_for: Duration,
+        now: Now,
+    ) -> Self {
         Reading {
             reader: Reader::new(),
             encoder,
+            routing: routes.map(Routing::new),
             held: HashMap::new(),
             kept: KeptFiles::new(HELD_MAX, kept_for, now.instant),
             files_open_max: HELD_MAX,

@@ -16,8 +16,8 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
 
 use self::skipping::skip;
-use super::{Poller, Sent, Sink, SinkError};
-use crate::config::Output;
+use super::{Brokers, Poller, Records, Sent, Sink, SinkError};
+use crate::config::{Format, Kafka, Nats, Output};
 use crate::sys::clock;
 
 /// How long a test waits for something that must happen.
@@ -50,11 +50,19 @@ impl Driver {
     }
 
     fn try_new(output: &Output) -> Result<Driver, SinkError> {
+        let (kafka, nats) = (Kafka::default(), Nats::default());
+        let brokers = Brokers {
+            kafka: &kafka,
+            nats: &nats,
+            routes: None,
+            format: Format::Raw,
+            is_kept: false,
+        };
         let poll = Poll::new().expect("epoll");
         let poller =
             Poller { registry: poll.registry().try_clone().expect("dup"), token: Token(7) };
         Ok(Driver {
-            sink: super::open(output, poller)?,
+            sink: super::open(output, &brokers, poller)?,
             poll,
             events: Events::with_capacity(8),
             stream: Vec::new(),
@@ -103,7 +111,7 @@ impl Driver {
         while !self.is_closed {
             let batch = batch(&self.stream[self.taken..]);
             let offered = batch.len();
-            let sent = self.sink.send(batch, now).expect("the output goes on");
+            let sent = self.sink.send(Records::plain(batch), now).expect("the output goes on");
             self.is_blocked = sent == Sent::Blocked;
             match sent {
                 Sent::Accepted(taken) => {

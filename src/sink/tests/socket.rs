@@ -112,12 +112,12 @@ fn host_that_does_not_answer_is_given_up_and_tried_again() {
     let _queue: Vec<_> = (0..3).map(|_| mio::net::TcpStream::connect(address).unwrap()).collect();
     let mut driver = Driver::new(&output);
     let start = clock::now().instant;
-    assert_eq!(driver.sink.send(b"one\n", start).unwrap(), Sent::Blocked);
+    assert_eq!(driver.sink.send(Records::plain(b"one\n"), start).unwrap(), Sent::Blocked);
     let give_up = driver.sink.deadline().unwrap();
     assert!(give_up >= start + Duration::from_secs(10), "it waits for an answer");
-    assert_eq!(driver.sink.send(b"one\n", give_up - TICK).unwrap(), Sent::Blocked);
+    assert_eq!(driver.sink.send(Records::plain(b"one\n"), give_up - TICK).unwrap(), Sent::Blocked);
     assert_eq!(driver.sink.deadline(), Some(give_up));
-    assert_eq!(driver.sink.send(b"one\n", give_up).unwrap(), Sent::Blocked);
+    assert_eq!(driver.sink.send(Records::plain(b"one\n"), give_up).unwrap(), Sent::Blocked);
     assert_eq!(
         driver.sink.deadline(),
         Some(give_up + Duration::from_millis(50)),

@@ -6,7 +6,7 @@ mod output_file;
 use std::io::ErrorKind;
 use std::time::Instant;
 
-use crate::sink::{FilePoint, Place, Sent, Sink, SinkError, SinkState};
+use crate::sink::{FilePoint, Place, Receiver, Records, Sent, Sink, SinkError, SinkState, Wants};
 use crate::sys::FileId;
 
 /// The first file that the sink writes to; the next one has the next inode.
@@ -68,7 +68,8 @@ impl FakeSink {
 }
 
 impl Sink for FakeSink {
-    fn send(&mut self, bytes: &[u8], _now: Instant) -> Result<Sent, SinkError> {
+    fn send(&mut self, records: Records<'_>, _now: Instant) -> Result<Sent, SinkError> {
+        let bytes = records.bytes;
         if self.is_closed {
             return Ok(Sent::Closed);
         }
@@ -82,6 +83,14 @@ impl Sink for FakeSink {
         self.taken.extend_from_slice(&bytes[..taken]);
         self.room -= taken;
         Ok(Sent::Accepted(taken))
+    }
+
+    fn wants(&self) -> Wants {
+        Wants::Bytes
+    }
+
+    fn receiver(&mut self) -> Option<&mut dyn Receiver> {
+        None
     }
 
     fn unacknowledged(&mut self) -> u64 {
